@@ -1,0 +1,1 @@
+"""Verdict: when may a vision-language model decide on its own?"""

@@ -1,0 +1,240 @@
+"""Atomic writes, content hashes, and `run.json`: the record that makes a result traceable and a stale one visible."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from verdict import paths
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+SCHEMA = 1
+RECORDED_PACKAGES = ("torch", "keras", "keras-hub", "tensorflow", "transformers", "numpy", "scikit-learn", "papermill")
+
+
+class StaleResultError(RuntimeError):
+    """A stored result no longer matches what its record says."""
+
+
+def _write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
+    """Fill a temporary file beside `path`, flush it to disk and rename it; on failure nothing is left behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            try:
+                fill(file)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise _disk_full(error, path, file) from error
+        os.chmod(scratch, 0o644)
+        os.replace(scratch, path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def _disk_full(error: OSError, path: Path, file: BinaryIO) -> OSError:
+    written = file.tell()
+    usage = os.statvfs(path.parent)
+    free = usage.f_bavail * usage.f_frsize
+    message = f"no space left while writing {path}: {written:,} bytes were written, {free:,} bytes are free"
+    return OSError(error.errno, message)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes so that a reader sees the old file or the whole new one."""
+    _write(Path(path), lambda file: file.write(content))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON with sorted keys atomically."""
+    write_text(path, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Write one array atomically, in a form that can be memory-mapped."""
+    import numpy as np
+
+    _write(Path(path), lambda file: np.save(file, array, allow_pickle=False))
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """Write named arrays atomically."""
+    import numpy as np
+
+    _write(Path(path), lambda file: np.savez(file, allow_pickle=False, **arrays))
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write a table atomically, without its index; equal tables give equal bytes."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False, engine="pyarrow", compression="zstd")
+    write_bytes(path, buffer.getvalue())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a broken file is refused by name.
+
+    Raises
+    ------
+    ValueError
+        If the file is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not readable as JSON: {error}") from error
+
+
+def sha256_bytes(content: bytes) -> str:
+    """Hexadecimal SHA-256 of bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, read in chunks."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_tree(folder: Path) -> str:
+    """One hash of all files below a folder: their relative names and contents."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def canonical_json(content: Any) -> str:
+    """JSON text that depends on the content alone (sorted keys, no blanks)."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def content_hash(content: Any) -> str:
+    """Short hash of a JSON-like value."""
+    return sha256_bytes(canonical_json(content).encode("utf-8"))[:16]
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(paths.ROOT), *arguments], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def commit() -> tuple[str, bool]:
+    """The commit of the project and whether the working tree differs from it; ("unknown", True) outside git."""
+    revision = _git("rev-parse", "HEAD")
+    return (revision or "unknown", not revision or bool(_git("status", "--porcelain", "--untracked-files=no")))
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that numbers depend on."""
+    versions = {"python": platform.python_version()}
+    for name in RECORDED_PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    return versions
+
+
+def relative(path: Path) -> str:
+    """A path as records show it: relative to the project where it lies inside."""
+    path = Path(path).resolve()
+    return path.relative_to(paths.ROOT).as_posix() if path.is_relative_to(paths.ROOT) else str(path)
+
+
+def _resolve(name: str) -> Path:
+    return paths.ROOT / name
+
+
+def write_run(folder: Path, *, outputs: list[Path], inputs: list[Path], **fields: Any) -> Path:
+    """Write a stage's `run.json`: what went in, what came out (by SHA-256), and how.
+
+    Parameters
+    ----------
+    folder : Path
+        The stage's folder; the record is written last, so that its presence says that the stage is whole.
+    outputs, inputs : list of Path
+        Files to hash. Inputs that are `run.json` files stand for all that they record.
+    **fields
+        Further JSON-like entries: params, seed, device, elapsed_s …
+    """
+    revision, dirty = commit()
+    record = {
+        "schema": SCHEMA,
+        "commit": revision,
+        "dirty": dirty,
+        "versions": package_versions(),
+        "inputs": {relative(path): sha256_file(path) for path in inputs},
+        "outputs": {relative(path): sha256_file(path) for path in outputs},
+        **fields,
+    }
+    path = folder / "run.json"
+    write_json(path, record)
+    return path
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Read a stage's record.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the stage has not been run.
+    ValueError
+        If the record is damaged or of another schema.
+    """
+    path = Path(folder) / "run.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{relative(path)} is missing: this stage has not been run to its end")
+    record = read_json(path)
+    if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
+        raise ValueError(f"{relative(path)} is not a record of schema {SCHEMA}")
+    return dict(record)
+
+
+def verify_outputs(folder: Path) -> dict[str, Any]:
+    """Read a stage's record and compare every output with the hash that it holds.
+
+    Raises
+    ------
+    StaleResultError
+        If an output is missing or differs; the message names it and the way out.
+    """
+    record = read_run(folder)
+    for name, expected in record["outputs"].items():
+        path = _resolve(name)
+        actual = sha256_file(path) if path.is_file() else "missing"
+        if actual != expected:
+            raise StaleResultError(
+                f"{name} does not match {relative(Path(folder) / 'run.json')} (expected {expected[:12]}, got {actual[:12]}): "
+                f"it was changed or damaged after it was written; delete the folder and run again"
+            )
+    return record

@@ -1,0 +1,1 @@
+"""Sources of (image, hypothesis) pairs, and the checks that every source passes."""

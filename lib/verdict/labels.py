@@ -1,0 +1,67 @@
+"""Labels and splits. Integers that stand for a class appear in this module only.
+
+The ids are those of the published study: entailment = 0, contradiction = 1. The network has one output, the logit z of
+CONTRADICTION, and a prediction row is (0, z), so that softmax of the row is (P(entailment), P(contradiction)).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+
+class Label(IntEnum):
+    """What a sentence is to an image."""
+
+    ENTAILMENT = 0
+    CONTRADICTION = 1
+
+    @property
+    def text(self) -> str:
+        """The label as tables and files write it."""
+        return self.name.lower()
+
+    @classmethod
+    def parse(cls, text: str) -> Label:
+        """Read a label as tables and files write it.
+
+        Raises
+        ------
+        ValueError
+            If the text, stripped and lower-cased, names no label.
+        """
+        try:
+            return cls[text.strip().upper()]
+        except KeyError:
+            raise ValueError(f"unknown label {text!r}; expected one of {list(class_names())}") from None
+
+
+class Split(StrEnum):
+    """What a pair may be used for; each split has one job."""
+
+    WARMUP_TRAIN = "warmup_train"
+    WARMUP_VAL = "warmup_val"
+    TRAIN = "train"
+    VAL = "val"
+    CALIB = "calib"
+    TEST = "test"
+    INDEPENDENT = "independent"
+    INDEPENDENT_HAND = "independent_hand"
+
+
+WARMUP_SPLITS = (Split.WARMUP_TRAIN, Split.WARMUP_VAL)
+EVALUATION_SPLITS = (Split.VAL, Split.CALIB, Split.TEST, Split.INDEPENDENT, Split.INDEPENDENT_HAND)
+
+
+def class_names() -> tuple[str, ...]:
+    """Names of the classes in the order of their ids."""
+    return tuple(label.text for label in Label)
+
+
+def prob_columns() -> tuple[str, ...]:
+    """Names of probability columns, in the order of the ids."""
+    return tuple(f"prob_{name}" for name in class_names())
+
+
+def logit_columns(n_classes: int) -> list[str]:
+    """Names of the logit columns of a prediction table."""
+    return [f"logit_{k}" for k in range(n_classes)]

@@ -1,0 +1,198 @@
+"""A number with its interval, the store that prose and figures read, and claims about numbers."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import operator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from verdict.artifacts import write_text
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+")
+_PLACEHOLDER = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}|\{([a-z][a-z0-9_.]*)\}")
+
+
+@dataclass(frozen=True)
+class Number:
+    """One measured quantity.
+
+    Parameters
+    ----------
+    value : float
+    low, high : float, optional
+        Bounds of the 95 % interval; both or neither.
+    n : int, optional
+        Rows behind the value.
+    split : str
+        The split that it was measured on.
+    unit : str
+        "" for a plain ratio, "%" for a ratio shown as per cent, "count", "s" …
+    seeds : tuple of int
+        Seeds of the runs behind the value.
+
+    Raises
+    ------
+    ValueError
+        If only one bound is given, or the bounds are out of order.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    split: str = ""
+    unit: str = ""
+    seeds: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.low is None) != (self.high is None):
+            raise ValueError(f"an interval needs both bounds, got low={self.low}, high={self.high}")
+        if self.low is not None and self.low > self.high:
+            raise ValueError(f"interval bounds are out of order: low={self.low} > high={self.high}")
+
+    @property
+    def text(self) -> str:
+        """The value and its interval, rounded so that the interval keeps two significant digits."""
+        scale, suffix = (100.0, " %") if self.unit == "%" else (1.0, _suffix(self.unit))
+        value = self.value * scale
+        if not math.isfinite(value):
+            return "not defined"
+        if self.low is None or not (math.isfinite(self.low) and math.isfinite(self.high)):
+            return f"{_plain(value, self.unit)}{suffix}"
+        low, high = self.low * scale, self.high * scale
+        digits = _digits(high - low)
+        return f"{value:.{digits}f}{suffix} [{low:.{digits}f}, {high:.{digits}f}]"
+
+    def excludes(self, point: float) -> bool:
+        """Whether the interval lies wholly on one side of a point."""
+        return self.low is not None and not (self.low <= point <= self.high)
+
+
+def _suffix(unit: str) -> str:
+    return "" if unit in ("", "count") else f" {unit}"
+
+
+def _digits(width: float) -> int:
+    """Decimals that keep two significant digits of an interval's width (0 to 6)."""
+    if width <= 0:
+        return 3
+    return min(6, max(0, 1 - math.floor(math.log10(width))))
+
+
+def _plain(value: float, unit: str) -> str:
+    if unit == "count" or (float(value).is_integer() and abs(value) < 1e15):
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+class Numbers(Mapping[str, Number]):
+    """Named numbers of a run; a name is written once."""
+
+    def __init__(self, entries: Mapping[str, Number] | None = None):
+        self._entries: dict[str, Number] = {}
+        for name, number in (entries or {}).items():
+            self[name] = number
+
+    def __getitem__(self, name: str) -> Number:
+        if name not in self._entries:
+            near = difflib.get_close_matches(name, self._entries, n=1, cutoff=0.0)
+            hint = f"; the nearest is {near[0]!r}" if near else "; none is stored"
+            raise KeyError(f"no number is called {name!r}{hint}")
+        return self._entries[name]
+
+    def __setitem__(self, name: str, number: Number) -> None:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"a number's name is dotted lower-case such as 'test.macro_f1', got {name!r}")
+        if name in self._entries and self._entries[name] != number:
+            raise ValueError(f"the number {name!r} is already stored with another value")
+        self._entries[name] = number
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def merge(self, other: Mapping[str, Number]) -> None:
+        """Add another store's numbers; the same name with another value is refused."""
+        for name, number in other.items():
+            self[name] = number
+
+    def format(self, template: str) -> str:
+        """Replace `{{ name }}` and `{name}` by value and interval; a suffix `|value` leaves the interval out.
+
+        Raises
+        ------
+        KeyError
+            For a name that is not stored; the message holds the nearest one.
+        """
+        return _PLACEHOLDER.sub(lambda match: self._render(match.group(1) or match.group(2)), template)
+
+    def _render(self, expression: str) -> str:
+        name, _, form = (part.strip() for part in expression.partition("|"))
+        number = self[name]
+        if form == "value":
+            return Number(number.value, unit=number.unit).text
+        if form:
+            raise KeyError(f"unknown form {form!r} in {{{{ {expression} }}}}; the only one is 'value'")
+        return number.text
+
+    def save(self, path: Path) -> None:
+        """Write all numbers as sorted JSON, atomically."""
+        content = {name: asdict(self._entries[name]) for name in sorted(self._entries)}
+        write_text(path, json.dumps(content, indent=1, allow_nan=True) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Numbers:
+        """Read what `save` wrote."""
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return cls({name: Number(**{**entry, "seeds": tuple(entry["seeds"])}) for name, entry in content.items()})
+
+
+_COMPARISONS = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence about one number, and whether the number bears it out.
+
+    An ordering holds only if the whole interval satisfies it: `>` compares the lower bound, `<` the upper one.
+    `contains` and `excludes` ask whether the bound lies inside or outside the interval.
+    """
+
+    id: str
+    statement: str
+    number: str
+    comparison: str
+    bound: float
+    holds: bool
+
+
+def evaluate_claim(
+    numbers: Numbers, *, id: str, statement: str, number: str, comparison: str, bound: float
+) -> Claim:
+    """Compare a stored number, by its interval where it has one, with a bound.
+
+    Raises
+    ------
+    KeyError
+        If the number is not stored.
+    ValueError
+        If the comparison is not one of `>`, `<`, `>=`, `<=`, `contains`, `excludes`, or an interval is needed and absent.
+    """
+    measured = numbers[number]
+    if comparison in ("contains", "excludes"):
+        if measured.low is None:
+            raise ValueError(f"claim {id!r}: {number!r} has no interval to {comparison} {bound}")
+        holds = measured.excludes(bound) == (comparison == "excludes")
+    elif comparison in _COMPARISONS:
+        cautious = measured.low if comparison.startswith(">") else measured.high
+        holds = _COMPARISONS[comparison](measured.value if cautious is None else cautious, bound)
+    else:
+        raise ValueError(f"claim {id!r}: unknown comparison {comparison!r}")
+    return Claim(id, statement, number, comparison, bound, bool(holds))

@@ -1,0 +1,42 @@
+"""Named directories. No other module joins paths to the project root."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(os.environ.get("VERDICT_ROOT", Path(__file__).resolve().parents[2])).resolve()
+
+NOTEBOOKS = ROOT / "notebooks"
+PARAMS = ROOT / "params"
+REPORTS = ROOT / "reports"
+WORK = ROOT / "work"
+LIBRARY = ROOT / "lib" / "verdict"
+PRESETS = LIBRARY / "presets"
+
+
+def work_dir(profile: str) -> Path:
+    """Folder of everything that one profile's run writes before it is rendered."""
+    return WORK / profile
+
+
+def stage_dir(profile: str, stage: str, *parts: str) -> Path:
+    """Folder of one stage's run (`work/<profile>/<stage>/...`)."""
+    return work_dir(profile).joinpath(stage, *parts)
+
+
+def report_dir(profile: str) -> Path:
+    """Folder of one profile's rendered pages."""
+    return REPORTS / profile
+
+
+def local_data(name: str) -> Path | None:
+    """The user's own copy of a public data set, `$VERDICT_DATA/<name>`, or None where there is none."""
+    base = os.environ.get("VERDICT_DATA")
+    folder = Path(base).expanduser().resolve() / name if base else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def download_cache() -> Path:
+    """Where downloaded public data is kept between profiles."""
+    return Path(os.environ.get("VERDICT_CACHE", ROOT / "work" / "downloads")).expanduser()

@@ -1,0 +1,1 @@
+"""From executed notebooks and stored numbers to offline HTML."""
