@@ -1,0 +1,385 @@
+"""Parameters: strict models, profiles over a complete base, canonical JSON and its hash.
+
+A profile (`params/<name>.yaml`) overrides `params/base.yaml`; the result is validated as a whole before anything runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from verdict import paths
+from verdict.artifacts import content_hash
+
+MAX_FILE_BYTES = 1_000_000
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class ParamsError(ValueError):
+    """Parameters that cannot be used; the message lists every fault with its place."""
+
+
+class Model(BaseModel):
+    """Base of all parameter models: nothing unknown, nothing converted, nothing changed later."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DigitsParams(Model):
+    """The embedded source: scenes of handwritten digits and statements from a grammar."""
+
+    n_pairs: dict[
+        Literal["warmup_train", "warmup_val", "train", "val", "calib", "test", "independent"],
+        Annotated[int, Field(ge=8)],
+    ]
+    pairs_per_scene: Count
+
+    @model_validator(mode="after")
+    def _complete(self) -> DigitsParams:
+        needed = {"warmup_train", "warmup_val", "train", "val", "calib", "test", "independent"}
+        if missing := needed - set(self.n_pairs):
+            raise ValueError(f"n_pairs lacks {sorted(missing)}")
+        return self
+
+
+class NlvrParams(Model):
+    """The Cornell NLVR corpus, from a local copy or by URL."""
+
+    url: str
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+    files: tuple[Literal["train", "dev", "test"], ...] | None
+    fractions: dict[Literal["train", "val", "calib"], Fraction]
+    permutations: Annotated[int, Field(ge=1, le=6)]
+    n_warmup: Count
+
+    @model_validator(mode="after")
+    def _whole(self) -> NlvrParams:
+        if set(self.fractions) != {"train", "val", "calib"} or abs(sum(self.fractions.values()) - 1) > 1e-9:
+            raise ValueError(f"fractions of train, val and calib must sum to 1, got {self.fractions}")
+        return self
+
+
+class CsvParams(Model):
+    """The user's own pairs: a CSV or JSONL table and a folder of images."""
+
+    table: str
+    images: str
+    fractions: dict[Literal["train", "val", "calib", "test"], Fraction] | None
+    allow_missing_images: bool
+
+
+class DataParams(Model):
+    """Which pairs, and how they are divided."""
+
+    source: Literal["digits", "nlvr", "csv"]
+    seed: int
+    digits: DigitsParams
+    nlvr: NlvrParams
+    csv: CsvParams
+
+
+class ModelParams(Model):
+    """The cross-attention entailment network; a preset is a name, or a folder in keras-hub preset format."""
+
+    vision_preset: str
+    text_preset: str
+    sequence_length: Annotated[int, Field(ge=4, le=512)]
+    heads: Count
+    key_dim: Count
+    mlp_dim: Count
+
+
+class FitParams(Model):
+    """How one configuration is fitted."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    epochs: Count
+    patience: Count
+    schedule: Literal["constant", "cosine"]
+
+
+class TrialParams(FitParams):
+    """One configuration of the search: what it starts from, what it trains, and how.
+
+    `image: blank` replaces every image's features by zeros: the hypothesis-only control.
+    """
+
+    name: Name
+    parent: Name
+    vision_blocks: Annotated[int, Field(ge=0)]
+    text_blocks: Annotated[int, Field(ge=0)]
+    image: Literal["shown", "blank"] = "shown"
+    role: Literal["candidate", "control"] = "candidate"
+
+
+class TrainingParams(Model):
+    """Stages of training and what decides between them."""
+
+    seeds: tuple[int, ...]
+    batch_size: Count
+    criterion: Literal["macro_f1", "nll"]
+    global_clipnorm: Positive
+    warmup: FitParams
+    trials: tuple[TrialParams, ...]
+
+    @model_validator(mode="after")
+    def _tree(self) -> TrainingParams:
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must be distinct and at least one, got {list(self.seeds)}")
+        known = ["warmup"]
+        for trial in self.trials:
+            if trial.name in known:
+                raise ValueError(f"two trials are called {trial.name!r}")
+            if trial.parent not in known:
+                raise ValueError(f"trial {trial.name!r} starts from {trial.parent!r}, which is not above it: {known}")
+            known.append(trial.name)
+        if not any(trial.role == "candidate" for trial in self.trials):
+            raise ValueError("at least one trial must be a candidate")
+        return self
+
+
+class StatisticsParams(Model):
+    """Resampling behind every interval."""
+
+    n_resamples: Annotated[int, Field(ge=100)]
+    level: Fraction
+    seed: int
+
+
+class CalibrateParams(Model):
+    """Calibration and conformal sets."""
+
+    ece_bins: Annotated[int, Field(ge=2, le=100)]
+    alphas: tuple[Fraction, ...]
+
+
+class CostParams(Model):
+    """What things cost, in minutes of a person's time."""
+
+    human: NonNegative
+    clarify: NonNegative
+    error_entailment: NonNegative
+    error_contradiction: NonNegative
+
+
+class HumanParams(Model):
+    """Who answers when the model defers."""
+
+    kind: Literal["parametric", "votes"]
+    accuracy: Annotated[float, Field(ge=0.5, le=1)]
+    clarify_accuracy: Annotated[float, Field(ge=0.5, le=1)]
+    seed: int
+
+
+class PolicyParams(Model):
+    """When the model may act alone."""
+
+    costs: CostParams
+    human: HumanParams
+    critical_floor: Annotated[float, Field(ge=0, lt=1)]
+    conformal_alpha: Fraction
+    calib_share_for_sets: Fraction
+
+
+class ExecutionParams(Model):
+    """Where and with how much a stage runs; never changes a result's meaning."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    threads: Count
+    feature_batch: Count
+
+
+class Params(Model):
+    """All parameters of a profile."""
+
+    title: str
+    is_smoke: bool
+    data: DataParams
+    model: ModelParams
+    training: TrainingParams
+    statistics: StatisticsParams
+    calibrate: CalibrateParams
+    policy: PolicyParams
+    execution: ExecutionParams
+
+    def trial(self, name: str) -> TrialParams:
+        """The trial of a name.
+
+        Raises
+        ------
+        KeyError
+            If no trial has that name; the message holds the nearest one.
+        """
+        for trial in self.training.trials:
+            if trial.name == name:
+                return trial
+        raise KeyError(f"no trial is called {name!r}{_nearest(name, [t.name for t in self.training.trials])}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The parameters as JSON-like values."""
+        return json.loads(self.model_dump_json())
+
+    @property
+    def hash(self) -> str:
+        """Hash of everything but where it runs: equal hashes promise equal numbers."""
+        content = self.as_dict()
+        content.pop("execution")
+        return content_hash(content)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases, merges or repeated keys: what a parameter file says is what it holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.get_event()
+            raise ParamsError(f"line {event.start_mark.line + 1}: YAML aliases are not accepted in parameters")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, str):
+                raise ParamsError(f"line {line}: keys are text, got {key!r} (YAML reads on, off, yes and no as true or false)")
+            if key in seen:
+                raise ParamsError(f"line {line}: the key {key!r} stands twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a parameter file as plain values.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file; the message names the profiles that there are.
+    ParamsError
+        If it is too large, not UTF-8, not YAML, holds tags, aliases or repeated keys, or is not a mapping.
+    """
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.yaml") if p.stem != "base")
+        raise FileNotFoundError(f"{path} does not exist{_nearest(path.stem, known)}; profiles are {known}")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ParamsError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes; that is not a parameter file")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except ParamsError as error:
+        raise ParamsError(f"{path}, {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ParamsError(f"{path} is not readable as YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path} must hold a mapping, got {type(content).__name__}")
+    return content
+
+
+def merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """Lay one mapping over another: mappings are merged key by key, everything else is replaced."""
+    merged = dict(base)
+    for key, value in override.items():
+        both_mappings = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both_mappings else value
+    return merged
+
+
+def validate(content: dict[str, Any], *, source: str) -> Params:
+    """Turn plain values into parameters.
+
+    Raises
+    ------
+    ParamsError
+        Naming every fault: its place, what was expected, what was found, the nearest valid key.
+    """
+    try:
+        text = json.dumps(content, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ParamsError(f"{source}: only plain numbers, text, lists and mappings are accepted: {error}") from None
+    try:
+        return Params.model_validate_json(text)
+    except ValidationError as error:
+        faults = "\n".join(f"  {_describe(fault, content)}" for fault in error.errors())
+        raise ParamsError(f"{source}: {error.error_count()} fault(s)\n{faults}") from None
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _describe(fault: Any, content: dict[str, Any]) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{place}: unknown key{_nearest(str(fault['loc'][-1]), _valid_keys(fault['loc'][:-1]))}"
+    value = fault.get("input")
+    if fault["type"] in ("float_type", "int_type") and isinstance(value, str):
+        return f"{place}: expected a number, got the text {value!r}; YAML reads 1e-3 as text: write 1.0e-3"
+    got = "" if fault["type"] == "missing" else f", got {str(value)[:80]!r}"
+    return f"{place}: {fault['msg']}{got}"
+
+
+def _valid_keys(location: tuple[Any, ...]) -> list[str]:
+    """Keys that the model at a place accepts, found by walking the JSON schema."""
+    schema = Params.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in location:
+        node = _dereference(node, schema)
+        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
+    return list(_dereference(node, schema).get("properties", {}))
+
+
+def _dereference(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    reference = node.get("$ref")
+    return schema["$defs"][reference.rsplit("/", 1)[-1]] if reference else node
+
+
+def load_params(profile: str, folder: Path | None = None) -> Params:
+    """Load and validate a profile over the base.
+
+    Parameters
+    ----------
+    profile : str
+        Name of a file in `params/`, without its ending.
+    folder : Path, optional
+        Another folder than the project's `params/`.
+
+    Raises
+    ------
+    FileNotFoundError, ParamsError
+        See `read_yaml` and `validate`.
+    """
+    folder = folder or paths.PARAMS
+    if not profile.replace("_", "").replace("-", "").isalnum():
+        raise ParamsError(f"a profile is a plain name, got {profile!r}")
+    content = merge(read_yaml(folder / "base.yaml"), read_yaml(folder / f"{profile}.yaml"))
+    return validate(content, source=f"profile {profile!r}")
+
+
+def flatten(content: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys."""
+    if not isinstance(content, dict):
+        return {prefix: content}
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else key)
+    return flat
+
+
+def non_default(params: Params, folder: Path | None = None) -> list[str]:
+    """Dotted names of the values in which a profile differs from the base."""
+    base = flatten(read_yaml((folder or paths.PARAMS) / "base.yaml"))
+    here = flatten(params.as_dict())
+    return sorted(name for name, value in here.items() if value != base.get(name))
