@@ -1,0 +1,338 @@
+"""Images by id: a store of arrays or of files, read as RGB at one size.
+
+A store is a folder with `images.parquet` (image_id, file, row, sha256). A row >= 0 points into a uint8 array file of
+shape (n_images, height, width, 3), which is memory-mapped; row = -1 means that the file is itself one image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps
+
+from verdict.artifacts import sha256_file, write_npy, write_parquet
+
+INDEX = "images.parquet"
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+MAX_PIXELS = 50_000_000
+MAX_FILE_BYTES = 200_000_000
+MAX_SIDE = 4096
+_FORBIDDEN_IN_ID = re.compile(r"[/\\\x00-\x1f\x7f]")
+
+
+def check_image_id(image_id: str) -> str:
+    """Return the id if it is a plain name.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, longer than 255 characters, "." or "..", or holds a path separator or a control character.
+    """
+    is_plain = 0 < len(image_id) <= 255 and image_id not in (".", "..") and image_id == image_id.strip()
+    if not is_plain or _FORBIDDEN_IN_ID.search(image_id):
+        raise ValueError(f"image id {image_id!r} is not a plain name (no folders, no '..', no control characters)")
+    return image_id
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any decoded mode to RGB; transparency is laid on white, 16 bits keep their upper eight."""
+    if image.mode.startswith("I"):
+        deep = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        return Image.fromarray((deep >> 8).astype(np.uint8)).convert("RGB")
+    if "A" in image.getbands() or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        page = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        return Image.alpha_composite(page, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _decode(content: bytes, path: Path, max_pixels: int) -> Image.Image:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        n_pixels = image.width * image.height
+        if n_pixels > max_pixels:
+            size = f"{image.width} x {image.height}"
+            raise ValueError(f"{path} has {size} = {n_pixels:,} pixels; at most {max_pixels:,} are read")
+        # Phones store a preview as a second picture in a JPEG (MPO): its first picture is the photograph.
+        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+            raise ValueError(f"{path} is animated ({image.n_frames} frames); give one picture per file")
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
+
+
+def _read_bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise FileNotFoundError(f"image file {path} is missing")
+    n_bytes = path.stat().st_size
+    if n_bytes > MAX_FILE_BYTES:
+        raise ValueError(f"{path} has {n_bytes:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+    return path.read_bytes()
+
+
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS, sha256: str = "") -> Image.Image:
+    """Read one image file as RGB, turned as its EXIF orientation says.
+
+    Parameters
+    ----------
+    path : Path
+        JPEG, PNG, WebP, BMP or a GIF of one frame, whatever its suffix says.
+    max_pixels : int
+        Larger images are refused by their header, before any pixel is decoded.
+    sha256 : str
+        If given, the content must have this hash.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is changed, truncated, animated, too large or of another format; the message names it.
+    """
+    path = Path(path)
+    content = _read_bytes(path)
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(f"{path} was changed after the image store was written; build the data again")
+    try:
+        return _decode(content, path, max_pixels)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"{path} has too many pixels; at most {max_pixels:,} are read") from error
+    except Image.UnidentifiedImageError as error:
+        raise ValueError(f"{path} is not an image of a known format ({', '.join(FORMATS)})") from error
+    except (OSError, SyntaxError, EOFError, KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{path} cannot be decoded; is it truncated? ({error})") from error
+
+
+def _check_size(size: tuple[int, int]) -> tuple[int, int]:
+    if len(size) != 2 or not all(isinstance(s, int | np.integer) and 1 <= s <= MAX_SIDE for s in size):
+        raise ValueError(f"size must be (height, width), each 1 to {MAX_SIDE}, got {size!r}")
+    return int(size[0]), int(size[1])
+
+
+def resize(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """Resize an RGB image with PIL's bilinear filter to (height, width); uint8 (height, width, 3)."""
+    height, width = _check_size(size)
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.uint8)
+
+
+class ImageStore:
+    """Images of one folder by id.
+
+    Parameters
+    ----------
+    folder : Path
+        Where `images.parquet` lies.
+    index : DataFrame
+        Its content.
+    max_pixels : int
+        Bound on one image file.
+    workers : int
+        Threads that decode image files; array stores need none.
+    """
+
+    def __init__(self, folder: Path, index: pd.DataFrame, *, max_pixels: int = MAX_PIXELS, workers: int = 1) -> None:
+        self.folder = Path(folder).resolve()
+        self.max_pixels = max_pixels
+        self.workers = workers
+        rows = zip(index["image_id"], index["file"], index["row"], index["sha256"], strict=True)
+        self._entries = {str(i): (str(f), int(r), str(h)) for i, f, r, h in rows}
+        self._arrays: dict[str, np.ndarray] = {}
+
+    @classmethod
+    def open(cls, folder: Path, *, max_pixels: int = MAX_PIXELS, workers: int = 1) -> ImageStore:
+        """Open the store of a folder.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder holds no store.
+        ValueError
+            If its index is unreadable, lacks a column, repeats an id or holds one that is not a plain name.
+        """
+        path = Path(folder) / INDEX
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: no image store was written here")
+        try:
+            index = pd.read_parquet(path, columns=["image_id", "file", "row", "sha256"])
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} is not a readable image index: {error}") from error
+        _check_ids(index["image_id"].tolist(), str(path))
+        return cls(Path(folder), index, max_pixels=max_pixels, workers=workers)
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of all images, in the order in which they were written."""
+        return list(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._entries
+
+    def load(self, image_ids: Sequence[str], *, size: tuple[int, int]) -> np.ndarray:
+        """Read images.
+
+        Parameters
+        ----------
+        image_ids : sequence of str, length n
+            Repeats are allowed and decoded once.
+        size : (height, width)
+            What every image is resized to, ignoring its aspect ratio.
+
+        Returns
+        -------
+        uint8 array (n, height, width, 3)
+            RGB, in the order of `image_ids`.
+
+        Raises
+        ------
+        KeyError
+            If an id is not in the store; the first few are listed.
+        FileNotFoundError, ValueError
+            If a file is missing or unreadable; the message names it.
+        """
+        size = _check_size(size)
+        wanted = list(dict.fromkeys(str(i) for i in image_ids))
+        if unknown := [i for i in wanted if i not in self._entries]:
+            raise KeyError(f"{len(unknown)} image ids are not in the store {self.folder}, the first: {unknown[:5]}")
+        images = np.empty((len(wanted), *size, 3), dtype=np.uint8)
+        by_file = [k for k, i in enumerate(wanted) if self._entries[i][1] < 0]
+        for k, image_id in enumerate(wanted):
+            if self._entries[image_id][1] >= 0:
+                images[k] = self._row(image_id, size)
+        for k, array in zip(by_file, self._decode_many([wanted[k] for k in by_file], size), strict=True):
+            images[k] = array
+        position = {image_id: k for k, image_id in enumerate(wanted)}
+        order = [position[str(i)] for i in image_ids]
+        return images if order == list(range(len(wanted))) else images[order]
+
+    def thumbnail(self, image_id: str, *, max_side: int = 256) -> Image.Image:
+        """One image as RGB at its own aspect ratio, no side longer than `max_side` pixels."""
+        if image_id not in self._entries:
+            raise KeyError(f"image id {image_id!r} is not in the store {self.folder}")
+        file, row, sha256 = self._entries[image_id]
+        if row >= 0:
+            image = Image.fromarray(np.array(self._array(file)[self._check_row(file, row)]))
+        else:
+            image = read_image(self._path(file), max_pixels=self.max_pixels, sha256=sha256)
+        image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR)
+        return image
+
+    def _decode_many(self, image_ids: list[str], size: tuple[int, int]) -> list[np.ndarray]:
+        def decode(image_id: str) -> np.ndarray:
+            file, _, sha256 = self._entries[image_id]
+            return resize(read_image(self._path(file), max_pixels=self.max_pixels, sha256=sha256), size)
+
+        if self.workers <= 1 or len(image_ids) < 2:
+            return [decode(i) for i in image_ids]
+        with ThreadPoolExecutor(self.workers) as pool:
+            return list(pool.map(decode, image_ids))
+
+    def _row(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
+        file, row, _ = self._entries[image_id]
+        pixels = self._array(file)[self._check_row(file, row)]
+        return pixels if pixels.shape[:2] == size else resize(Image.fromarray(np.array(pixels)), size)
+
+    def _check_row(self, file: str, row: int) -> int:
+        n_rows = len(self._array(file))
+        if row >= n_rows:
+            raise ValueError(f"{self.folder / file} has {n_rows} images, the index asks for row {row}")
+        return row
+
+    def _path(self, file: str, *, is_array: bool = False) -> Path:
+        path = (self.folder / file).resolve()
+        is_inside = path.is_relative_to(self.folder)
+        if not is_inside and (is_array or not Path(file).is_absolute()):
+            raise ValueError(f"{file!r} leads out of the image store {self.folder}")
+        return path
+
+    def _array(self, file: str) -> np.ndarray:
+        if file not in self._arrays:
+            path = self._path(file, is_array=True)
+            if not path.is_file():
+                raise FileNotFoundError(f"image array {path} is missing")
+            try:
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (ValueError, OSError, EOFError) as error:
+                raise ValueError(f"{path} is not a readable array: {error}") from error
+            _check_array(array, str(path))
+            self._arrays[file] = array
+        return self._arrays[file]
+
+
+def _check_ids(image_ids: Sequence[str], source: str) -> None:
+    seen: set[str] = set()
+    for image_id in image_ids:
+        if check_image_id(image_id) in seen:
+            raise ValueError(f"{source}: image id {image_id!r} occurs twice")
+        seen.add(image_id)
+
+
+def _check_array(array: np.ndarray, source: str) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
+        got = f"{getattr(array, 'dtype', type(array))} {getattr(array, 'shape', '')}"
+        raise ValueError(f"{source}: expected uint8 (n, height, width, 3), got {got}")
+
+
+def write_array_store(folder: Path, arrays: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> None:
+    """Write images that are already arrays.
+
+    Parameters
+    ----------
+    folder : Path
+        Created if needed; one `<name>.npy` per entry and the index are written into it.
+    arrays : mapping of name to (ids, uint8 array (n_ids, height, width, 3))
+        Names are plain names; ids are unique over all entries.
+    """
+    folder = Path(folder)
+    frames = []
+    for name, (ids, array) in arrays.items():
+        _check_array(array, f"images {check_image_id(name)!r}")
+        if len(ids) != len(array):
+            raise ValueError(f"images {name!r}: {len(ids)} ids for {len(array)} images")
+        frames.append(_index(list(ids), [f"{name}.npy"] * len(ids), np.arange(len(ids)), [""] * len(ids)))
+    index = pd.concat(frames, ignore_index=True) if frames else _index([], [], np.arange(0), [])
+    _check_ids(index["image_id"].tolist(), str(folder))
+    for name, (_, array) in arrays.items():
+        write_npy(folder / f"{name}.npy", np.ascontiguousarray(array))
+    write_parquet(folder / INDEX, index)
+
+
+def write_folder_store(folder: Path, files: Mapping[str, Path]) -> None:
+    """Write the index of images that stay where they are.
+
+    Parameters
+    ----------
+    folder : Path
+        Created if needed; only the index is written into it.
+    files : mapping of image id to file
+        Kept as absolute paths with the SHA-256 of each content, so that a later change is noticed on reading.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    """
+    folder = Path(folder)
+    ids = list(files)
+    _check_ids(ids, str(folder))
+    if missing := [str(p) for p in files.values() if not Path(p).is_file()]:
+        raise FileNotFoundError(f"{len(missing)} image files are missing, the first: {missing[:5]}")
+    paths = [Path(p).resolve() for p in files.values()]
+    index = _index(ids, [str(p) for p in paths], np.full(len(ids), -1), [sha256_file(p) for p in paths])
+    write_parquet(folder / INDEX, index)
+
+
+def _index(ids: list[str], files: list[str], rows: np.ndarray, hashes: list[str]) -> pd.DataFrame:
+    columns = {"image_id": ids, "file": files, "sha256": hashes}
+    index = pd.DataFrame({name: pd.Series(values, dtype="str") for name, values in columns.items()})
+    index.insert(2, "row", np.asarray(rows, dtype=np.int64))
+    return index

@@ -1,0 +1,157 @@
+"""The pair table: an image, a sentence about it, and what the sentence is to the image."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from verdict.labels import WARMUP_SPLITS, Split, class_names
+
+ID_COLUMNS = ("pair_id", "image_id", "group_id", "hypothesis")
+REQUIRED_COLUMNS = (*ID_COLUMNS, "label", "split")
+VOTE_COLUMNS = ("votes_entailment", "votes_contradiction")
+MAX_HYPOTHESIS_CHARACTERS = 2000
+N_LISTED = 5
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+Problem = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a source of pairs returns.
+
+    Attributes
+    ----------
+    pairs : DataFrame
+        All splits in one table, as `check_pairs` accepts it.
+    attribution : str
+        What the source's licence asks to be said; may be empty.
+    facts : dict
+        Counts and choices that a report states: rows per split, what was left out, what was merged.
+    """
+
+    pairs: pd.DataFrame
+    attribution: str = ""
+    facts: dict[str, int | float | str] = field(default_factory=dict)
+
+
+def make_pair_id(image_id: str, hypothesis: str) -> str:
+    """Sixteen hexadecimal digits that depend on the image's id and the sentence alone."""
+    return hashlib.sha256(f"{image_id}\x1f{hypothesis}".encode()).hexdigest()[:16]
+
+
+def may_share_images(left: str, right: str) -> bool:
+    """Whether two splits may show the same image: only warm-up and training, which both fit weights."""
+    return left == right or (Split.TRAIN in (left, right) and bool({left, right} & set(WARMUP_SPLITS)))
+
+
+def check_pairs(
+    pairs: pd.DataFrame, *, source: str = "pairs", labelled: bool = True, first_row: int = 1
+) -> pd.DataFrame:
+    """Return the table unchanged if every row can be used.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        Columns pair_id, image_id, group_id, hypothesis, label, split; optional family, form, premise and votes.
+    source : str
+        File or generator, as messages name it.
+    labelled : bool
+        If False, label and split may be absent; where they are present they are checked.
+    first_row : int
+        Number of the first data row in messages: 2 for a file with a header.
+
+    Raises
+    ------
+    ValueError
+        With the source, and the rows and causes of the first few faults and the number of all.
+    """
+    needed = REQUIRED_COLUMNS if labelled else ID_COLUMNS
+    if missing := [name for name in needed if name not in pairs.columns]:
+        raise ValueError(f"{source}: columns {missing} are missing; found {list(pairs.columns)}")
+    if pairs.empty:
+        raise ValueError(f"{source}: the table has no rows")
+    problems = list(_text_problems(pairs))
+    if not problems:
+        problems = [*_value_problems(pairs), *_repeat_problems(pairs, first_row)]
+    if problems:
+        raise ValueError(describe(source, problems, first_row=first_row))
+    if "split" in pairs.columns:
+        for column in ("image_id", "group_id"):
+            _refuse_shared(pairs, column, source)
+    return pairs
+
+
+def describe(source: str, problems: Iterable[Problem], *, first_row: int) -> str:
+    """One message for many faults: (0-based row, cause), the first few of them and how many there are."""
+    ordered = sorted(problems)
+    listed = "; ".join(f"row {row + first_row}: {cause}" for row, cause in ordered[:N_LISTED])
+    more = f"; and {len(ordered) - N_LISTED} more" if len(ordered) > N_LISTED else ""
+    noun = "fault" if len(ordered) == 1 else "faults"
+    return f"{source}: {len(ordered)} {noun}: {listed}{more}"
+
+
+def _text_problems(pairs: pd.DataFrame) -> Iterator[Problem]:
+    """Cells that are not usable text."""
+    for column in (*ID_COLUMNS, "label", "split"):
+        if column not in pairs.columns:
+            continue
+        for row, value in enumerate(pairs[column].tolist()):
+            if not isinstance(value, str):
+                yield row, f"{column} is {value!r}, expected text"
+            elif not value.strip():
+                yield row, f"{column} is empty"
+            elif found := _CONTROL.search(value):
+                yield row, f"{column} holds the control character U+{ord(found[0]):04X}"
+            elif column == "hypothesis" and len(value) > MAX_HYPOTHESIS_CHARACTERS:
+                yield row, f"hypothesis has {len(value):,} characters, at most {MAX_HYPOTHESIS_CHARACTERS:,} are read"
+
+
+def _value_problems(pairs: pd.DataFrame) -> Iterator[Problem]:
+    """Texts and counts outside what they may be."""
+    for column, allowed in (("label", class_names()), ("split", tuple(str(s) for s in Split))):
+        if column in pairs.columns:
+            for row in np.flatnonzero(~pairs[column].isin(allowed)):
+                yield int(row), f"unknown {column} {pairs[column].iloc[row]!r}; expected one of {list(allowed)}"
+    for row, (image_id, hypothesis, pair_id) in enumerate(
+        zip(pairs["image_id"], pairs["hypothesis"], pairs["pair_id"], strict=True)
+    ):
+        if pair_id != make_pair_id(image_id, hypothesis):
+            yield row, f"pair_id {pair_id!r} does not belong to image {image_id!r} and its hypothesis"
+    for column in VOTE_COLUMNS:
+        if column in pairs.columns:
+            votes = pd.to_numeric(pairs[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+            for row in np.flatnonzero(~((votes >= 0) & (votes == np.floor(votes)) & np.isfinite(votes))):
+                yield int(row), f"{column} is {pairs[column].iloc[row]}, expected a count of 0 or more"
+
+
+def _repeat_problems(pairs: pd.DataFrame, first_row: int) -> Iterator[Problem]:
+    """Pairs that occur twice; two labels for one pair are said to be that."""
+    first_seen: dict[tuple[str, str], int] = {}
+    labels = pairs["label"].tolist() if "label" in pairs.columns else None
+    for row, key in enumerate(zip(pairs["image_id"], pairs["hypothesis"], strict=True)):
+        earlier = first_seen.setdefault(key, row)
+        if earlier != row:
+            other = " with another label" if labels and labels[row] != labels[earlier] else ""
+            yield row, f"repeats row {earlier + first_row}{other} (image {key[0]!r}, hypothesis {key[1]!r})"
+
+
+def _refuse_shared(pairs: pd.DataFrame, column: str, source: str) -> None:
+    """Raise if one image or group lies in two splits that may not share it."""
+    seen = pairs[[column, "split"]].drop_duplicates()
+    several = seen[seen[column].duplicated(keep=False)]
+    faults = []
+    for name, splits in several.groupby(column, sort=True)["split"]:
+        together = sorted(splits)
+        if not all(may_share_images(a, b) for a, b in combinations(together, 2)):
+            faults.append(f"{column} {name!r} is in the splits {together}")
+    if faults:
+        more = f"; and {len(faults) - N_LISTED} more" if len(faults) > N_LISTED else ""
+        raise ValueError(f"{source}: {'; '.join(faults[:N_LISTED])}{more}; one image may serve one split only")

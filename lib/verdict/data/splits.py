@@ -1,0 +1,129 @@
+"""Splits by group: no group, and so no image, serves two purposes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import GroupShuffleSplit
+
+from verdict.data.pairs import may_share_images
+from verdict.labels import EVALUATION_SPLITS, WARMUP_SPLITS, Split
+
+
+def split_sizes(n_groups: int, fractions: Mapping[str, float]) -> dict[str, int]:
+    """Whole numbers of groups per split that sum to `n_groups` (largest remainders), at least one each.
+
+    Raises
+    ------
+    ValueError
+        If a fraction is not in (0, 1], they do not sum to 1, a split is unknown, or there are too few groups.
+    """
+    if not fractions or any(not 0 < f <= 1 for f in fractions.values()) or abs(sum(fractions.values()) - 1) > 1e-9:
+        raise ValueError(f"fractions must lie in (0, 1] and sum to 1, got {dict(fractions)}")
+    if unknown := [name for name in fractions if name not in list(Split)]:
+        raise ValueError(f"unknown splits {unknown}; expected some of {[str(s) for s in Split]}")
+    if n_groups < len(fractions):
+        raise ValueError(f"{n_groups} groups cannot fill {len(fractions)} splits {list(fractions)}")
+    exact = {name: n_groups * fraction for name, fraction in fractions.items()}
+    sizes = {name: max(1, int(np.floor(share + 1e-9))) for name, share in exact.items()}
+    while sum(sizes.values()) != n_groups:
+        step = 1 if sum(sizes.values()) < n_groups else -1
+        able = [name for name in sizes if sizes[name] + step >= 1]
+        sizes[max(able, key=lambda name: step * (exact[name] - sizes[name]))] += step
+    return sizes
+
+
+def split_groups(group_ids: Sequence[str] | pd.Series, fractions: Mapping[str, float], seed: int) -> pd.Series:
+    """Assign whole groups to splits at random.
+
+    Parameters
+    ----------
+    group_ids : sequence of str, length n_rows
+        The group of each row; the order of rows changes nothing.
+    fractions : mapping of split to share of the groups
+        In (0, 1], summing to 1. The order of the mapping decides which groups a split gets.
+    seed : int
+        Same seed, same groups and fractions: same splits.
+
+    Returns
+    -------
+    Series of str, length n_rows
+        The split of each row, with the index of `group_ids` if it is a Series.
+    """
+    rows = pd.Series(group_ids, dtype="str")
+    if rows.isna().any():
+        raise ValueError(f"{int(rows.isna().sum())} rows have no group")
+    groups = np.unique(rows.to_numpy(dtype=object))
+    sizes = split_sizes(len(groups), fractions)
+    order = np.random.default_rng(seed).permutation(len(groups))
+    names = np.repeat(np.array(list(sizes), dtype=object), list(sizes.values()))
+    by_group = dict(zip(groups[order], (str(name) for name in names), strict=True))
+    return rows.map(by_group).astype("str").rename("split")
+
+
+def published_split(groups: Sequence[str] | pd.Series, seed: int = 42) -> pd.Series:
+    """The study's recipe: a fifth of the groups held out, half of it to validate and half to test.
+
+    Parameters
+    ----------
+    groups : sequence of str, length n_rows
+        The image of each row.
+    seed : int
+        42 in the study. 19,573 images give 15,658 / 1,957 / 1,958.
+
+    Returns
+    -------
+    Series of str, length n_rows
+        "train", "val" or "test"; there is no calibration split.
+    """
+    rows = pd.Series(groups, dtype="str")
+    names = np.full(len(rows), str(Split.TRAIN), dtype=object)
+    keys = rows.to_numpy(dtype=object)
+    _, held = next(GroupShuffleSplit(1, test_size=0.2, random_state=seed).split(keys, groups=keys))
+    val, test = next(GroupShuffleSplit(1, test_size=0.5, random_state=seed).split(held, groups=keys[held]))
+    names[held[val]], names[held[test]] = str(Split.VAL), str(Split.TEST)
+    return pd.Series(names, index=rows.index, dtype="str", name="split")
+
+
+def assert_disjoint(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Compare the images and groups of every two splits that may not share any.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        Pair table.
+
+    Returns
+    -------
+    DataFrame
+        Columns unit ("image", "group"), left, right, n_left, n_right, n_both; n_both is 0 in every row. The rows
+        "warm-up" against "evaluation" compare the unions.
+
+    Raises
+    ------
+    ValueError
+        If an intersection is not empty; the message gives the count and the first few ids.
+    """
+    rows, faults = [], []
+    for unit in ("image", "group"):
+        members = {str(name): set(rows_[f"{unit}_id"]) for name, rows_ in pairs.groupby("split", sort=False)}
+        for left, a, right, b in _comparisons(members):
+            both = a & b
+            rows.append((unit, left, right, len(a), len(b), len(both)))
+            if both:
+                faults.append(f"{len(both)} {unit}s are in {left} and in {right}, the first: {sorted(both)[:3]}")
+    if faults:
+        raise ValueError(f"splits are not disjoint: {'; '.join(faults)}")
+    return pd.DataFrame(rows, columns=["unit", "left", "right", "n_left", "n_right", "n_both"])
+
+
+def _comparisons(members: Mapping[str, set[str]]) -> list[tuple[str, set[str], str, set[str]]]:
+    """Splits in their fixed order, two by two, and the two unions last."""
+    present = [str(split) for split in Split if str(split) in members]
+    listed = [(a, members[a], b, members[b]) for a, b in combinations(present, 2) if not may_share_images(a, b)]
+    warmup = set().union(*(members.get(str(s), set()) for s in WARMUP_SPLITS))
+    evaluation = set().union(*(members.get(str(s), set()) for s in EVALUATION_SPLITS))
+    return [*listed, ("warm-up", warmup, "evaluation", evaluation)]

@@ -1,0 +1,116 @@
+"""The pair table: ids and every refusal."""
+
+import hashlib
+
+import pandas as pd
+import pytest
+
+from verdict.data.pairs import Dataset, check_pairs, make_pair_id, may_share_images
+
+
+def table(**changes):
+    """Five good pairs of three images; `changes` replaces columns."""
+    frame = pd.DataFrame(
+        {
+            "image_id": ["a", "a", "b", "b", "c"],
+            "hypothesis": ["one dog", "no dog", "one dog", "two cats", "a tree"],
+            "label": ["entailment", "contradiction", "contradiction", "entailment", "entailment"],
+            "split": ["train", "train", "val", "val", "test"],
+        }
+    )
+    frame["group_id"] = frame["image_id"]
+    for name, values in changes.items():
+        if name != "pair_id":
+            frame[name] = values
+    pairs = zip(frame["image_id"], frame["hypothesis"], strict=True)
+    ids = [make_pair_id(i, h) if isinstance(h, str) and h.isprintable() else "x" for i, h in pairs]
+    frame["pair_id"] = changes.get("pair_id", ids)
+    return frame
+
+
+def test_pair_id_is_the_documented_hash():
+    assert make_pair_id("a", "one dog") == hashlib.sha256(b"a\x1fone dog").hexdigest()[:16]
+    assert make_pair_id("ab", "c") != make_pair_id("a", "bc")
+
+
+def test_good_table_is_returned_unchanged():
+    good = table()
+    before = good.copy()
+    assert check_pairs(good) is good
+    pd.testing.assert_frame_equal(good, before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": ["entailment", "neutral"] + ["entailment"] * 3}, r"row 2: unknown label 'neutral'; expected one of"),
+        ({"label": ["Entailment"] + ["entailment"] * 4}, r"row 1: unknown label 'Entailment'"),
+        ({"split": ["train", "train", "dev", "dev", "test"]}, r"2 faults: row 3: unknown split 'dev'"),
+        ({"hypothesis": ["one dog", "  ", "x", "y", "z"]}, r"row 2: hypothesis is empty"),
+        ({"hypothesis": ["one dog", None, "x", "y", "z"]}, r"row 2: hypothesis is (None|nan), expected text"),
+        ({"hypothesis": ["one\x00dog", "w", "x", "y", "z"]}, r"row 1: hypothesis holds the control character U\+0000"),
+        ({"hypothesis": ["one\ndog", "w", "x", "y", "z"]}, r"control character U\+000A"),
+        ({"hypothesis": ["w", "x", "y", "z", "d" * 2001]}, r"row 5: hypothesis has 2,001 characters"),
+        ({"pair_id": ["0" * 16] * 5}, r"5 faults: row 1: pair_id '0{16}' does not belong to image 'a'"),
+        ({"votes_entailment": [1, -1, 2, 3, 4]}, r"row 2: votes_entailment is -1, expected a count"),
+        ({"votes_contradiction": [1, 1.5, 2, 3, None]}, r"2 faults: row 2: votes_contradiction is 1\.5.*; row 5: "),
+        ({"image_id": [7, "a", "b", "b", "c"]}, r"row 1: image_id is 7, expected text"),
+    ],
+)
+def test_faulty_rows_are_named(changes, message):
+    with pytest.raises(ValueError, match="mine.csv: .*" + message):
+        check_pairs(table(**changes), source="mine.csv")
+
+
+def test_repeats_name_both_rows_and_say_when_the_labels_differ():
+    twice = table(hypothesis=["one dog", "one dog", "x", "y", "z"])
+    with pytest.raises(ValueError, match="row 3: repeats row 2 with another label"):
+        check_pairs(twice, first_row=2)
+    same = table(hypothesis=["one dog", "one dog", "x", "y", "z"], label=["entailment"] * 5)
+    with pytest.raises(ValueError, match=r"row 2: repeats row 1 \(image 'a'"):
+        check_pairs(same)
+
+
+def test_only_the_first_faults_are_listed_with_the_number_of_all():
+    many = pd.concat([table(label=["no"] * 5)] * 3, ignore_index=True)
+    with pytest.raises(ValueError, match=r"25 faults: row 1: .* row 5: .*; and 20 more") as caught:
+        check_pairs(many)
+    assert "row 6:" not in str(caught.value)
+
+
+def test_one_image_in_two_splits_is_refused():
+    with pytest.raises(ValueError, match=r"image_id 'a' is in the splits \['test', 'train'\]"):
+        check_pairs(table(split=["train", "test", "val", "val", "test"]))
+
+
+def test_one_group_in_two_splits_is_refused():
+    with pytest.raises(ValueError, match=r"group_id 'g' is in the splits \['train', 'val'\]"):
+        check_pairs(table(group_id=["g", "g", "g", "g", "c"]))
+
+
+def test_warm_up_may_share_images_with_training_only():
+    assert not check_pairs(table(split=["train", "warmup_train", "val", "val", "test"])).empty
+    for other in ("val", "calib", "test", "independent", "independent_hand", "warmup_val"):
+        with pytest.raises(ValueError, match="image_id 'a' is in the splits"):
+            check_pairs(table(split=["warmup_train", other, "train", "train", "test"]))
+    assert may_share_images("warmup_val", "train") and may_share_images("test", "test")
+    assert not may_share_images("warmup_train", "warmup_val") and not may_share_images("train", "val")
+
+
+def test_unlabelled_tables():
+    bare = table().drop(columns=["label", "split"])
+    assert check_pairs(bare, labelled=False) is bare
+    with pytest.raises(ValueError, match=r"columns \['label', 'split'\] are missing; found \['image_id'"):
+        check_pairs(bare)
+    with pytest.raises(ValueError, match="unknown label"):
+        check_pairs(table(label=["maybe"] * 5), labelled=False)
+
+
+def test_empty_table_is_refused():
+    with pytest.raises(ValueError, match="has no rows"):
+        check_pairs(table().iloc[:0])
+
+
+def test_dataset_has_empty_defaults():
+    dataset = Dataset(table())
+    assert (dataset.attribution, dataset.facts) == ("", {})
