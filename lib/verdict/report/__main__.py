@@ -1,0 +1,33 @@
+"""Render a report from what was executed: `python -m verdict.report --profile digits`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from verdict.report.site import build_site, summary
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Render; 1 where a page had to be refused."""
+    parser = argparse.ArgumentParser(prog="python -m verdict.report", description=__doc__)
+    parser.add_argument("--profile", required=True, help="whose executed notebooks to render (work/<profile>/)")
+    parser.add_argument("--page", help="render the pages of this notebook only (and the index), such as 05_test")
+    chosen = parser.parse_args(arguments)
+    started = time.perf_counter()
+    try:
+        built = build_site(chosen.profile, only=chosen.page)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for name, size in summary(built).items():
+        print(f"{size / 1000:8.1f} kB  {name}")
+    print(f"{len(built.pages)} pages in {time.perf_counter() - started:.1f} s: {built.pages[-1]}")
+    for error in built.errors:
+        print(f"refused: {error}", file=sys.stderr)
+    return 1 if built.errors else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

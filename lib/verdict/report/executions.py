@@ -1,0 +1,190 @@
+"""What has been executed for a profile: records, numbers, claims, and whether they still match the project."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from verdict import paths
+from verdict import stage as stages
+from verdict.artifacts import read_json, read_run, sha256_file
+from verdict.numbers import Claim, Numbers
+from verdict.params import Params, flatten, load_params
+from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
+
+MAX_HASHED_BYTES = 5_000_000
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One execution of a notebook, whole or failed, or a notebook that was not executed.
+
+    Parameters
+    ----------
+    name : str
+        Stem of its page.
+    notebook : str
+        Stem of the live notebook.
+    status : str
+        "done", "stale", "failed" or "missing".
+    reasons : tuple of str
+        Why it is stale or failed.
+    run : dict
+        The record; empty where there is none.
+    """
+
+    name: str
+    notebook: str
+    status: str
+    reasons: tuple[str, ...] = ()
+    run: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+    executed: Path | None = None
+    numbers: Numbers = field(default_factory=Numbers)
+    claims: tuple[Claim, ...] = ()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds that the execution took; 0 where unknown."""
+        return float(self.run.get("elapsed_s") or 0.0)
+
+    @property
+    def variant(self) -> str:
+        """What tells apart executions of one notebook, such as "text2, seed 11"."""
+        trial, seed = self.run.get("trial"), self.run.get("seed")
+        parts = [str(trial) if trial else "", f"seed {seed}" if seed is not None and trial else ""]
+        return ", ".join(part for part in parts if part)
+
+
+def find_executions(profile: str, *, work: Path | None = None, notebooks: Path | None = None) -> list[Execution]:
+    """Every execution of a profile in reading order; declared stages that were not executed are listed as missing.
+
+    A failed execution is a notebook `failed/<page>.ipynb`; it takes the place of an older success.
+    """
+    work, notebooks = work or paths.work_dir(profile), notebooks or paths.NOTEBOOKS
+    found = {e.name: e for e in (_load(folder, notebooks, profile) for folder in _folders(work))}
+    for path in sorted((work / "failed").glob("*.ipynb")):
+        failed = _failed(path, notebooks, profile)
+        found[failed.name] = failed
+    executed = {execution.notebook for execution in found.values()}
+    live = {path.stem for path in notebooks.glob("*.ipynb") if path.stem[:1].isdigit()}
+    everything = [*found.values(), *(Execution(stem, stem, "missing") for stem in sorted(live - executed))]
+    return sorted(everything, key=lambda execution: (execution.notebook, _natural(execution)))
+
+
+def _natural(execution: Execution) -> tuple[str, int]:
+    seed = execution.run.get("seed")
+    return str(execution.run.get("trial") or ""), int(seed) if seed is not None else -1
+
+
+def _folders(work: Path) -> list[Path]:
+    candidates = [*work.glob("*"), *work.glob("*/*")] if work.is_dir() else []
+    usable = [folder for folder in candidates if not {"scratch", "failed"} & set(folder.relative_to(work).parts)]
+    return sorted(folder for folder in usable if (folder / "run.json").is_file())
+
+
+def _load(folder: Path, notebooks: Path, profile: str) -> Execution:
+    run = read_run(folder)
+    stem = str(run["notebook"])
+    executed = folder / "executed.ipynb" if (folder / "executed.ipynb").is_file() else None
+    reasons = tuple(staleness(run, live=notebooks / f"{stem}.ipynb", executed=executed, profile=profile))
+    variant = f"-{run['trial']}-s{run['seed']}" if run.get("trial") else ""
+    numbers = Numbers.load(folder / "numbers.json") if (folder / "numbers.json").is_file() else Numbers()
+    claims = (
+        tuple(Claim(**entry) for entry in read_json(folder / "claims.json"))
+        if (folder / "claims.json").is_file()
+        else ()
+    )
+    status = "stale" if reasons else "done"
+    return Execution(f"{stem}{variant}", stem, status, reasons, run, folder, executed, numbers, claims)
+
+
+def _failed(path: Path, notebooks: Path, profile: str) -> Execution:
+    stems = [p.stem for p in notebooks.glob("*.ipynb") if path.stem == p.stem or path.stem.startswith(f"{p.stem}-")]
+    stem = max(stems, key=len, default=path.stem)
+    trial, _, seed = path.stem.removeprefix(stem).strip("-").rpartition("-s")
+    run = {"notebook": stem, "stage": stem, "profile": profile, "trial": trial or None}
+    run["seed"] = int(seed) if trial and seed.isdigit() else None
+    return Execution(path.stem, stem, "failed", ("it did not run to its end",), run, path.parent, path)
+
+
+def staleness(run: dict[str, Any], *, live: Path, executed: Path | None, profile: str) -> list[str]:
+    """Reasons why a result no longer matches the project; empty when it does.
+
+    Compares the parameters that the stage depends on, the code of the notebook and of what it imports, and the hashes
+    of recorded inputs up to 5 MB.
+    """
+    reasons = [*_changed_params(run, profile), *_changed_inputs(run)]
+    if executed is None:
+        return reasons
+    if not live.is_file():
+        return [*reasons, f"{live.name} no longer exists"]
+    try:
+        match_code(read_notebook(live), read_notebook(executed), live.name)
+    except RenderError as error:
+        return [*reasons, str(error)]
+    return [*reasons, *_changed_library(run)]
+
+
+@functools.cache
+def _params_now(profile: str) -> Params:
+    return load_params(profile)
+
+
+@functools.cache
+def _code_now(name: str) -> str:
+    return stages.code_digest(name)
+
+
+def _changed_params(run: dict[str, Any], profile: str) -> list[str]:
+    try:
+        params = _params_now(profile)
+        now = stages.resolved(params, run["stage"], run.get("trial"), run.get("seed"))
+    except FileNotFoundError:
+        return [f"the profile {profile} no longer exists"]
+    except (KeyError, ValueError) as error:
+        return [f"its parameters cannot be resolved now: {error}"]
+    then, now = flatten(run.get("params", {})), flatten(json.loads(json.dumps(now)))
+    changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    return [f"parameters changed since: {', '.join(changed[:5])}"] if changed else []
+
+
+def _changed_library(run: dict[str, Any]) -> list[str]:
+    is_recorded = "code" in run and any(entry.name == run["stage"] for entry in stages.SPECS)
+    is_changed = is_recorded and run["code"] != _code_now(run["stage"])
+    return ["the library code behind it changed since"] if is_changed else []
+
+
+def _changed_inputs(run: dict[str, Any]) -> list[str]:
+    changed = []
+    for name, expected in run.get("inputs", {}).items():
+        path = paths.ROOT / name
+        if not path.is_file():
+            changed.append(f"{name} is gone")
+        elif path.stat().st_size <= MAX_HASHED_BYTES and sha256_file(path) != expected:
+            changed.append(f"{name} changed since")
+    return changed
+
+
+def merged_numbers(executions: list[Execution], own: Execution | None = None) -> Numbers:
+    """What a page's prose may refer to: its own numbers, and those that only one value exists for elsewhere.
+
+    A name that several executions store with different values (trials, seeds) belongs to their own pages alone.
+    """
+    entries = dict(own.numbers) if own else {}
+    seen: dict[str, Any] = {}
+    clashing: set[str] = set()
+    for execution in executions:
+        for name, number in execution.numbers.items():
+            if repr(seen.setdefault(name, number)) != repr(number):
+                clashing.add(name)
+    entries = {name: number for name, number in seen.items() if name not in clashing} | entries
+    return Numbers(entries)
+
+
+def cells_of(path: Path | None) -> list[Cell]:
+    """Cells of a notebook, none where there is no file."""
+    return read_notebook(path) if path is not None and path.is_file() else []

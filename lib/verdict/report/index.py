@@ -1,0 +1,214 @@
+"""The index: the answer, the claims, what ran, the targets, and where to read on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from verdict import stage as stages
+from verdict.numbers import Numbers
+from verdict.report.executions import Execution, merged_numbers
+from verdict.report.markdown import Markdown, MarkdownError
+from verdict.report.notebook import RenderError
+from verdict.report.pipeline import Node, draw_pipeline
+from verdict.report.provenance import duration, provenance
+from verdict.report.render import Site, environment
+
+TARGETS = (("test.accuracy", "Accuracy on the test split", 0.80), ("test.macro_f1", "Macro-F1 on the test split", 0.80))
+
+
+def render_index(
+    site: Site, executions: Sequence[Execution], text: Path, *, refused: Sequence[str] = (), attribution: str = ""
+) -> str:
+    """HTML of the index.
+
+    Parameters
+    ----------
+    site : Site
+    executions : sequence of Execution
+        As `find_executions` gives them, the missing ones included.
+    text : Path
+        Markdown of the answer, with `{{ name }}`; the first level-1 heading is the title.
+    refused : sequence of str
+        Pages that could not be rendered, and why.
+    attribution : str
+        Whose data this is.
+
+    Raises
+    ------
+    RenderError
+        If the text cannot be rendered although every stage has run.
+    """
+    executions = list(executions)
+    numbers = merged_numbers(executions)
+    nodes = pipeline_nodes(executions)
+    ran = [execution for execution in executions if execution.status != "missing"]
+    return (
+        environment()
+        .get_template("index.html")
+        .render(
+            site=site,
+            name="index",
+            title=site.title,
+            banners=index_banners(site, executions, refused),
+            lead=_lead(text, numbers, is_whole=all(execution.status in ("done", "stale") for execution in executions)),
+            targets=[_target(name, label, bound, numbers) for name, label, bound in TARGETS],
+            claims=[row for execution in ran for row in _claims(execution, executions)],
+            pipeline=draw_pipeline(nodes),
+            groups=_groups(site, executions),
+            total=duration(sum(execution.elapsed_s for execution in ran)),
+            n_runs=len(ran),
+            provenance=provenance(_latest(ran)) if ran else None,
+            commits=sorted({str(e.run["commit"])[:12] for e in ran if e.run.get("commit")}),
+            attribution=attribution,
+        )
+    )
+
+
+def _latest(executions: list[Execution]) -> Execution:
+    return max(executions, key=lambda execution: str(execution.run.get("started", "")))
+
+
+def _lead(text: Path, numbers: Numbers, *, is_whole: bool) -> str:
+    """The opening paragraphs; a paragraph whose number does not exist yet is replaced while stages are missing."""
+    if not text.is_file():
+        return ""
+    page = Markdown(numbers, folder=text.parent)
+    parts = []
+    for paragraph in text.read_text(encoding="utf-8").split("\n\n"):
+        try:
+            parts.append(page.render(paragraph))
+        except MarkdownError as error:
+            if is_whole:
+                raise RenderError(f"{text.name}: {error}") from error
+            parts.append('<p class="not-run">This paragraph waits for stages that have not run.</p>')
+    return "".join(parts)
+
+
+def _target(name: str, label: str, bound: float, numbers: Numbers) -> dict[str, Any]:
+    if name not in numbers:
+        return {
+            "label": label,
+            "text": "not measured",
+            "verdict": "open",
+            "needed": f"target {bound:.0%}",
+            "detail": "",
+        }
+    number = numbers[name]
+    met = number.value >= bound
+    is_sure = number.low is not None and not number.low < bound <= number.high
+    verdict = (
+        ("met" if met else "not met")
+        if is_sure
+        else ("met, within the interval" if met else "not met, within the interval")
+    )
+    n = f", n = {number.n:,}" if number.n else ""
+    return {
+        "label": label,
+        "text": number.text,
+        "verdict": verdict,
+        "holds": met,
+        "needed": f"target {bound:.0%}{n}",
+    }
+
+
+def _claims(execution: Execution, executions: list[Execution]) -> list[dict[str, Any]]:
+    numbers = merged_numbers(executions, execution)
+    return [
+        {
+            "statement": f"{claim.statement}{f' ({execution.variant})' if execution.variant else ''}",
+            "measured": numbers[claim.number].text if claim.number in numbers else "not measured",
+            "needed": f"{claim.comparison} {claim.bound:g}",
+            "holds": claim.holds,
+            "page": execution.notebook,
+            "href": f"{execution.name}.html#claim-{claim.id}",
+        }
+        for claim in execution.claims
+    ]
+
+
+def pipeline_nodes(executions: Sequence[Execution]) -> list[Node]:
+    """One node a declared or executed stage."""
+    declared = {entry.name: entry.needs for entry in stages.SPECS}
+    names = list(dict.fromkeys([*declared, *(execution.notebook for execution in executions)]))
+    nodes = []
+    for name in names:
+        own = [execution for execution in executions if execution.notebook == name]
+        ran = [execution for execution in own if execution.status != "missing"]
+        if not own:
+            continue
+        page = next((execution.name for execution in ran if execution.executed is not None), "")
+        elapsed = sum(execution.elapsed_s for execution in ran)
+        href = f"{page}.html" if page else ""
+        nodes.append(Node(name, combined_status(own), len(ran), elapsed, href, declared.get(name, ())))
+    return nodes
+
+
+def combined_status(executions: Sequence[Execution]) -> str:
+    """The status of a stage from those of its executions."""
+    found = {execution.status for execution in executions}
+    if "failed" in found:
+        return "failed" if found == {"failed"} else "partly"
+    if "stale" in found:
+        return "stale"
+    return "done" if "done" in found else "missing"
+
+
+def index_banners(site: Site, executions: Sequence[Execution], refused: Sequence[str]) -> list[dict[str, str]]:
+    """Warnings over the whole report."""
+    by_status = {
+        status: [execution.name for execution in executions if execution.status == status]
+        for status in ("failed", "stale", "missing")
+    }
+    found = []
+    if by_status["failed"]:
+        detail = ", ".join(by_status["failed"])
+        found.append({"kind": "failed", "headline": f"{len(by_status['failed'])} stage(s) failed.", "detail": detail})
+    if refused:
+        found.append({"kind": "failed", "headline": "Pages that were not rendered.", "detail": "; ".join(refused)})
+    if by_status["stale"]:
+        reasons = sorted(
+            {reason for execution in executions for reason in execution.reasons if execution.status == "stale"}
+        )
+        headline = f"Stale: {len(by_status['stale'])} page(s) no longer match the project."
+        found.append(
+            {"kind": "stale", "headline": headline, "detail": "; ".join([", ".join(by_status["stale"]), *reasons[:3]])}
+        )
+    if by_status["missing"]:
+        found.append(
+            {"kind": "stale", "headline": "Not everything has run.", "detail": ", ".join(by_status["missing"])}
+        )
+    if site.is_smoke:
+        headline = "Smoke run: made to test the machinery."
+        found.append(
+            {"kind": "smoke", "headline": headline, "detail": "Too little data; no number here means anything."}
+        )
+    return found
+
+
+def _groups(site: Site, executions: list[Execution]) -> list[dict[str, Any]]:
+    """Pages by notebook, in reading order, several executions of one notebook under one entry."""
+    links = {link.name: link for link in site.links}
+    groups: dict[str, dict[str, Any]] = {}
+    for execution in executions:
+        if execution.name not in links:
+            continue
+        link = links[execution.name]
+        title = link.title.removesuffix(f" ({execution.variant})") if execution.variant else link.title
+        fresh = {
+            "title": title,
+            "question": link.question,
+            "href": link.href,
+            "elapsed_s": 0.0,
+            "runs": [],
+            "marks": set(),
+        }
+        group = groups.setdefault(execution.notebook, fresh)
+        group["elapsed_s"] += execution.elapsed_s
+        group["marks"] |= {execution.status} - {"done"}
+        if execution.variant:
+            group["runs"].append({"href": link.href, "label": execution.variant, "status": execution.status})
+    return [
+        {**group, "elapsed": duration(group["elapsed_s"]), "marks": sorted(group["marks"])} for group in groups.values()
+    ]

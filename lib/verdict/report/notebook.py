@@ -1,0 +1,97 @@
+"""Notebooks as plain JSON: reading them, their code cells, and whether two copies hold the same code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from verdict.artifacts import content_hash, read_json
+
+INJECTED = "injected-parameters"
+
+
+class RenderError(ValueError):
+    """A page that must not be made; the message names the notebook and the cell."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a notebook.
+
+    Parameters
+    ----------
+    index : int
+        Place in the notebook, from 0.
+    kind : str
+        "markdown", "code" or "raw".
+    source : str
+    tags : tuple of str
+    outputs : tuple of dict
+        Empty for text cells.
+    """
+
+    index: int
+    kind: str
+    source: str
+    tags: tuple[str, ...]
+    outputs: tuple[dict[str, Any], ...]
+
+
+def read_notebook(path: Path) -> list[Cell]:
+    """Cells of a notebook file.
+
+    Raises
+    ------
+    RenderError
+        If the file is not a notebook of format 4.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("nbformat") != 4 or not isinstance(content.get("cells"), list):
+        raise RenderError(f"{path} is not a notebook of format 4")
+    return [_cell(index, cell) for index, cell in enumerate(content["cells"])]
+
+
+def _cell(index: int, cell: dict[str, Any]) -> Cell:
+    source = cell.get("source", "")
+    tags = tuple(cell.get("metadata", {}).get("tags", ()))
+    text = "".join(source) if isinstance(source, list) else source
+    return Cell(index, cell.get("cell_type", "raw"), text, tags, tuple(cell.get("outputs", ())))
+
+
+def code_cells(cells: list[Cell]) -> list[Cell]:
+    """Code cells that the author wrote; the cell that papermill injects is left out."""
+    return [cell for cell in cells if cell.kind == "code" and INJECTED not in cell.tags]
+
+
+def code_digest(cells: list[Cell]) -> str:
+    """Hash of the code and of nothing else: prose may change under it."""
+    return content_hash([cell.source.strip() for cell in code_cells(cells)])
+
+
+def match_code(live: list[Cell], executed: list[Cell], name: str) -> dict[int, Cell]:
+    """Executed cell of every live code cell, by the live cell's index.
+
+    Raises
+    ------
+    RenderError
+        If the two hold different code; the message names the first cell that differs.
+    """
+    ours, theirs = code_cells(live), code_cells(executed)
+    for mine, done in zip(ours, theirs, strict=False):
+        if mine.source.strip() != done.source.strip():
+            raise RenderError(
+                f"{name}, cell {mine.index + 1}: the code differs from the code that was executed; run the notebook again "
+                f"(now {_first_line(mine.source)!r}, executed {_first_line(done.source)!r})"
+            )
+    if len(ours) != len(theirs):
+        place = (ours if len(ours) > len(theirs) else theirs)[min(len(ours), len(theirs))].index + 1
+        raise RenderError(
+            f"{name}, cell {place}: {len(ours)} code cells now, {len(theirs)} when it was executed; run the notebook again"
+        )
+    return {mine.index: done for mine, done in zip(ours, theirs, strict=True)}
+
+
+def _first_line(source: str) -> str:
+    lines = source.strip().splitlines()
+    return lines[0][:80] if lines else ""

@@ -1,0 +1,74 @@
+"""Where a page's numbers come from, as a plain structure for the templates."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from verdict.report.executions import Execution
+
+
+def duration(seconds: float) -> str:
+    """Wall time as a reader says it."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def flatten(content: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys; lists of named mappings by their names."""
+    if isinstance(content, list) and content and all(isinstance(item, dict) and "name" in item for item in content):
+        content = {str(item["name"]): {k: v for k, v in item.items() if k != "name"} for item in content}
+    if not isinstance(content, dict):
+        return {prefix: content}
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def parameters(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the parameter table: name, value, whether it differs from the base; the changed ones first."""
+    changed = list(run.get("non_default", []))
+    rows = []
+    for name, value in flatten(run.get("params", {})).items():
+        is_changed = any(name == key or name.startswith(f"{key}.") for key in changed)
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        rows.append({"name": name, "value": text, "is_changed": is_changed})
+    return sorted(rows, key=lambda row: not row["is_changed"])
+
+
+def seeds(run: dict[str, Any]) -> str:
+    """Seeds that the execution used."""
+    if run.get("seed") is not None:
+        return str(run["seed"])
+    found = run.get("params", {}).get("training", {}).get("seeds", [])
+    return ", ".join(map(str, found)) or "none"
+
+
+def provenance(execution: Execution) -> dict[str, Any]:
+    """Everything that the provenance box of a page shows."""
+    run = execution.run
+    rebuild = f"make report PROFILE={run.get('profile', '')}".strip()
+    return {
+        "commit": str(run.get("commit", "unknown")),
+        "dirty": bool(run.get("dirty", False)),
+        "profile": run.get("profile", ""),
+        "variant": execution.variant,
+        "params_hash": run.get("params_hash", ""),
+        "parameters": parameters(run),
+        "seeds": seeds(run),
+        "device": run.get("device", "unknown"),
+        "started": run.get("started", ""),
+        "elapsed": duration(execution.elapsed_s),
+        "command": run.get("command") or rebuild,
+        "rebuild": rebuild,
+        "versions": dict(run.get("versions", {})),
+        "host": {key: str(value) for key, value in dict(run.get("host", {})).items()},
+        "inputs": dict(run.get("inputs", {})),
+        "outputs": dict(run.get("outputs", {})),
+    }

@@ -1,0 +1,280 @@
+"""One page: prose from the live notebook, outputs from the executed one, provenance from the record."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import html
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+from verdict.numbers import Numbers
+from verdict.report.executions import Execution
+from verdict.report.markdown import Heading, Markdown, MarkdownError, number_anchor, plain_text
+from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
+from verdict.report.outputs import OutputRenderer
+from verdict.report.provenance import provenance
+
+HERE = Path(__file__).resolve().parent
+MAX_DATA_URI = 30_000
+HIDDEN_TAGS = frozenset({"remove-cell"})
+_FORMATTER = HtmlFormatter(nowrap=True, classprefix="k-")
+_LEXER = PythonLexer()
+
+
+@dataclass(frozen=True)
+class Link:
+    """A page as other pages point to it."""
+
+    name: str
+    title: str
+    question: str = ""
+
+    @property
+    def href(self) -> str:
+        """File name of the page."""
+        return f"{self.name}.html"
+
+
+@dataclass
+class Site:
+    """What all pages of a report share.
+
+    Parameters
+    ----------
+    profile, title : str
+    links : list of Link
+        Pages in reading order.
+    is_smoke : bool
+        Whether the profile exists for testing only.
+    files : dict
+        Downloads collected while rendering: path below the report → content.
+    """
+
+    profile: str
+    title: str = "Verdict"
+    links: list[Link] = field(default_factory=list)
+    is_smoke: bool = False
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def neighbours(self, name: str) -> tuple[Link | None, Link | None]:
+        """The pages before and after one."""
+        names = [link.name for link in self.links]
+        if name not in names:
+            return None, None
+        place = names.index(name)
+        before = self.links[place - 1] if place else None
+        return before, self.links[place + 1] if place + 1 < len(names) else None
+
+
+@functools.cache
+def environment() -> jinja2.Environment:
+    """Templates of the report; everything that is not marked safe is escaped."""
+    loader = jinja2.FileSystemLoader(HERE)
+    found = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    found.globals |= {
+        "style": (HERE / "page.css").read_text(encoding="utf-8"),
+        "script": script,
+        "policy": f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
+    }
+    return found
+
+
+def render_page(
+    live_notebook: Path,
+    executed: Path,
+    run: dict[str, Any],
+    numbers: Numbers,
+    site: Site,
+    *,
+    execution: Execution | None = None,
+) -> str:
+    """HTML of one executed notebook.
+
+    Parameters
+    ----------
+    live_notebook : Path
+        Where prose comes from.
+    executed : Path
+        Where outputs come from.
+    run : dict
+        The record of the execution.
+    numbers : Numbers
+        What prose may refer to.
+    site : Site
+        Receives downloads in `files`.
+    execution : Execution, optional
+        Status and claims; by default a finished execution without claims.
+
+    Raises
+    ------
+    RenderError
+        If the code was changed after the execution, or prose names an unknown number; names notebook and cell.
+    """
+    execution = execution or Execution(Path(live_notebook).stem, Path(live_notebook).stem, "done", run=run)
+    live = read_notebook(live_notebook)
+    done = {} if execution.status == "failed" else match_code(live, read_notebook(executed), Path(live_notebook).name)
+    if execution.status == "failed":
+        done = _by_source(live, read_notebook(executed))
+    page = _PageBuilder(Path(live_notebook), execution.name, numbers, site)
+    body = page.body(live, done)
+    site.files[f"files/{execution.name}.ipynb"] = Path(executed).read_bytes()
+    before, after = site.neighbours(execution.name)
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            site=site,
+            name=execution.name,
+            title=page.title,
+            answer=page.answer,
+            body=body,
+            headings=page.contents,
+            before=before,
+            after=after,
+            claims=[_claim_row(claim, numbers, page.markdown.mentioned) for claim in execution.claims],
+            banners=banners(execution, site, page.outputs.errors),
+            provenance=provenance(execution),
+            notebook=f"files/{execution.name}.ipynb",
+            variant=execution.variant,
+        )
+    )
+
+
+def _by_source(live: list[Cell], executed: list[Cell]) -> dict[int, Cell]:
+    """Outputs of a failed execution: only cells whose code is still the same."""
+    known = {cell.source.strip(): cell for cell in executed if cell.kind == "code"}
+    return {
+        cell.index: known[cell.source.strip()] for cell in live if cell.kind == "code" and cell.source.strip() in known
+    }
+
+
+def _claim_row(claim: Any, numbers: Numbers, mentioned: set[str]) -> dict[str, Any]:
+    return {
+        "id": claim.id,
+        "statement": claim.statement,
+        "measured": numbers[claim.number].text if claim.number in numbers else "not measured",
+        "needed": f"{claim.comparison} {claim.bound:g}",
+        "holds": claim.holds,
+        "anchor": number_anchor(claim.number) if claim.number in mentioned else "",
+    }
+
+
+def banners(execution: Execution, site: Site, errors: list[str]) -> list[dict[str, str]]:
+    """Warnings that must not be overlooked: kind, headline and detail."""
+    found = []
+    if execution.status == "failed" or errors:
+        detail = "; ".join([*execution.reasons, *errors])
+        found.append({"kind": "failed", "headline": "This stage failed.", "detail": detail})
+    if execution.status == "stale":
+        headline = "Stale: the project changed after this page's numbers were computed."
+        found.append({"kind": "stale", "headline": headline, "detail": "; ".join(execution.reasons)})
+    if site.is_smoke:
+        headline = "Smoke run: made to test the machinery."
+        found.append(
+            {"kind": "smoke", "headline": headline, "detail": "Too little data; no number here means anything."}
+        )
+    return found
+
+
+class _PageBuilder:
+    """Walks through the cells of one page."""
+
+    def __init__(self, path: Path, name: str, numbers: Numbers, site: Site):
+        self.path, self.name, self.site = path, name, site
+        self.markdown = Markdown(numbers, folder=path.parent)
+        self.outputs = OutputRenderer(self.markdown, self._download)
+        self.answer = ""
+
+    def body(self, live: list[Cell], done: dict[int, Cell]) -> str:
+        """All cells; those tagged `answer` are kept apart for the top of the page."""
+        parts = []
+        for cell in live:
+            fragment = self._cell(cell, done)
+            if "answer" in cell.tags:
+                self.answer += fragment
+            else:
+                parts.append(fragment)
+        return "".join(parts)
+
+    def _cell(self, cell: Cell, done: dict[int, Cell]) -> str:
+        if cell.kind == "raw" or HIDDEN_TAGS & set(cell.tags):
+            return ""
+        try:
+            if cell.kind == "markdown":
+                return f'<section class="prose">{self.markdown.render(cell.source)}</section>\n'
+            return self._code(cell, done.get(cell.index))
+        except (MarkdownError, ValueError) as error:
+            raise RenderError(f"{self.path.name}, cell {cell.index + 1}: {error}") from error
+
+    def _code(self, cell: Cell, executed: Cell | None) -> str:
+        outputs = self.outputs.render(list(executed.outputs)) if executed else ""
+        missing = "" if executed else '<p class="not-run">This cell was not run.</p>'
+        return f'<section class="cell">{outputs}{missing}{self._source(cell)}</section>\n'
+
+    def _source(self, cell: Cell) -> str:
+        if not cell.source.strip() or "answer" in cell.tags:
+            return ""
+        lines = cell.source.strip().count("\n") + 1
+        first = html.escape(cell.source.strip().splitlines()[0][:70])
+        label = f'<summary><span class="what">Code</span> <code>{first}</code><span class="more">{lines} lines</span></summary>'
+        anchor = self.markdown.claim_anchor(f"cell-{cell.index + 1}")
+        return f'<details class="code" id="{anchor}">{label}<pre tabindex="0"><code>{highlighted(cell.source)}</code></pre></details>'
+
+    def _download(self, name: str, content: bytes) -> str:
+        if len(content) <= MAX_DATA_URI:
+            return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(content).decode('ascii')}"
+        place = f"files/{self.name}/{self.markdown.claim_anchor(name)}"
+        self.site.files[place] = content
+        return place
+
+    @property
+    def title(self) -> str:
+        """The first heading, or the notebook's name."""
+        return next((entry.text for entry in self.markdown.headings if entry.level == 1), self.name)
+
+    @property
+    def contents(self) -> list[Heading]:
+        """Entries of the table of contents."""
+        return [entry for entry in self.markdown.headings if entry.level in (2, 3)]
+
+
+def highlighted(source: str) -> str:
+    """Python with classes for colours."""
+    return highlight(source.strip("\n"), _LEXER, _FORMATTER).rstrip("\n")
+
+
+def title_and_question(cells: list[Cell]) -> tuple[str, str]:
+    """Title of a notebook and the first sentence of it that asks something, from its first text cell."""
+    first = next((cell.source for cell in cells if cell.kind == "markdown"), "")
+    lines = [line.strip() for line in first.splitlines() if line.strip()]
+    title = next((line.lstrip("#").strip() for line in lines if line.startswith("# ")), "")
+    body = " ".join(line for line in lines if not line.startswith("#"))
+    question = next((part for part in _sentences(body) if part.endswith("?")), "")
+    if not question and title.endswith("?"):
+        question = title
+    return title, plain_text(_unmarked(question))
+
+
+def _sentences(text: str) -> list[str]:
+    out, start = [], 0
+    for place, char in enumerate(text):
+        if char in ".?!" and (place + 1 == len(text) or text[place + 1] in " *_"):
+            out.append(text[start : place + 1].strip())
+            start = place + 1
+    return out
+
+
+def _unmarked(text: str) -> str:
+    return text.replace("**", "").replace("`", "").strip("*_ ")

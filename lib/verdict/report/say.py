@@ -1,0 +1,376 @@
+"""What notebooks call to speak: sentences with numbers, tables, figures and galleries.
+
+Each call displays at once. The output carries its structure (`application/vnd.verdict+json`) beside a plain form for
+JupyterLab, so that the report can number, sort and restyle it without running anything again.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from verdict.artifacts import write_text
+from verdict.numbers import Number, Numbers
+from verdict.report.markdown import Markdown
+from verdict.report.outputs import MIME, table_html
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+MAX_SVG_BYTES = 150_000
+MAX_ROWS = 300
+PNG_DPI = 160
+CSS_DPI = 96
+
+
+def say(template: str, numbers: Numbers) -> None:
+    """Display a sentence whose numbers are looked up by name.
+
+    Parameters
+    ----------
+    template : str
+        Markdown with `{name}` or `{{ name }}`; `{name|value}` leaves the interval out. Raw HTML is shown as text.
+    numbers : Numbers
+        Where the names are looked up.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not stored; the message holds the nearest one.
+    """
+    _show(*sentence(template, numbers))
+
+
+def sentence(template: str, numbers: Numbers) -> tuple[dict[str, Any], dict[str, Any]]:
+    """MIME bundle and metadata of `say`."""
+    page = Markdown(numbers)
+    rendered = page.render(template, short=True)
+    carried = {name: _finite(asdict(numbers[name])) for name in sorted(page.mentioned)}
+    payload = {"kind": "say", "template": template, "numbers": carried}
+    return _bundle(payload, **{"text/html": rendered, "text/plain": template})
+
+
+def show_table(
+    table: pd.DataFrame,
+    *,
+    caption: str,
+    sort_key: str | None = None,
+    digits: int = 3,
+    file: str | Path | None = None,
+) -> None:
+    """Display a data frame as a captioned, sortable table that can be downloaded.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `x`, `x_low`, `x_high` become one column "0.81 [0.79, 0.83]"; cells may be `Number`. A named index is
+        shown as the first columns.
+    caption : str
+        What the rows are, on which split, which n, which interval.
+    sort_key : str, optional
+        Column to sort by, ascending, or descending with a leading "-"; the caption says so.
+    digits : int, 1 to 3
+        Significant digits of plain numbers.
+    file : str or Path, optional
+        Names the download and the anchor (`05_by_family.csv`); a path with a folder is written there as well.
+
+    Raises
+    ------
+    ValueError
+        If the caption is empty, the key is no column, or more digits are asked for.
+    """
+    _show(*table_bundle(table, caption=caption, sort_key=sort_key, digits=digits, file=file))
+
+
+def table_bundle(
+    table: pd.DataFrame, *, caption: str, sort_key: str | None, digits: int, file: str | Path | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """MIME bundle and metadata of `show_table`."""
+    if not caption.strip():
+        raise ValueError("a table needs a caption: what the rows are, which split, which n")
+    if not 1 <= digits <= 3:
+        raise ValueError(f"a table shows one to three significant digits, got digits={digits}")
+    table = _with_index(table)
+    if sort_key is not None:
+        table = _sorted(table, sort_key)
+        way = "descending" if sort_key.startswith("-") else "ascending"
+        caption = f"{caption.rstrip().rstrip('.')}. Sorted by {humanise(sort_key.lstrip('-'))}, {way}."
+    csv = _as_csv(table, file)
+    if len(table) > MAX_ROWS:
+        caption = f"{caption} The first {MAX_ROWS} of {len(table):,} rows; the download has all."
+    columns, rows = _cells(table.head(MAX_ROWS), digits)
+    payload = {"kind": "table", "caption": caption, "columns": columns, "rows": rows, "csv": csv, "file": _name(file)}
+    plain = "\n".join(" | ".join(cell[0] if isinstance(cell, list) else cell for cell in row) for row in rows)
+    return _bundle(payload, **{"text/html": table_html(payload, html.escape(caption)), "text/plain": plain})
+
+
+def show_figure(
+    figure: Figure,
+    *,
+    caption: str,
+    alt: str,
+    data: pd.DataFrame | None = None,
+    file: str | Path | None = None,
+) -> None:
+    """Display a drawing with its caption, its description and the numbers behind it, and close it.
+
+    Parameters
+    ----------
+    figure : Figure
+        Shown as SVG up to 150 KB, else as PNG.
+    caption : str
+        Split, n, kind of interval, seeds.
+    alt : str
+        What the drawing shows, for readers who do not see it.
+    data : DataFrame, optional
+        The numbers that are drawn; offered as CSV.
+    file : str or Path, optional
+        Names anchor and download (`05_reliability.svg`); the data goes beside a path with a folder, as CSV.
+
+    Raises
+    ------
+    ValueError
+        If caption or alt text is empty.
+    """
+    import matplotlib.pyplot as plt
+
+    _require_words(caption, alt)
+    try:
+        media = _draw(figure)
+    finally:
+        plt.close(figure)
+    csv = None if data is None else _as_csv(_with_index(data), Path(file).with_suffix(".csv") if file else None)
+    payload = {
+        "kind": "figure",
+        "caption": caption,
+        "alt": alt,
+        "csv": csv,
+        "file": _name(file),
+        **media.pop("size", {}),
+    }
+    _show(*_bundle(payload, **media, **{"text/plain": f"{caption} ({alt})"}))
+
+
+def show_gallery(
+    images: Sequence[np.ndarray | Image],
+    *,
+    titles: Sequence[str],
+    caption: str,
+    alt: str,
+    columns: int = 4,
+    file: str | Path | None = None,
+) -> None:
+    """Display a small grid of images with their titles, as one picture.
+
+    Parameters
+    ----------
+    images : sequence of arrays (H, W, 3) of uint8 or PIL images
+    titles : sequence of str
+        One an image; drawn as plain text.
+    caption, alt : str
+        As in `show_figure`.
+    columns : int
+        Images in a row.
+    file : str or Path, optional
+        Names the anchor.
+
+    Raises
+    ------
+    ValueError
+        If there are no images, or not as many titles as images.
+    """
+    from verdict.plots import draw_gallery
+
+    if not len(images) or len(images) != len(titles):
+        raise ValueError(f"a gallery needs as many titles as images, got {len(images)} images and {len(titles)} titles")
+    _require_words(caption, alt)
+    figure = draw_gallery(images, titles, columns=columns)
+    media = _as_png(figure)
+    payload = {"kind": "gallery", "caption": caption, "alt": alt, "csv": None, "file": _name(file), **media.pop("size")}
+    _show(*_bundle(payload, **media, **{"text/plain": f"{caption} ({alt})"}))
+
+
+def _require_words(caption: str, alt: str) -> None:
+    if not caption.strip():
+        raise ValueError("a figure needs a caption: split, n, kind of interval, seeds")
+    if not alt.strip():
+        raise ValueError("a figure needs alt text: what a reader who cannot see it should know")
+
+
+def _show(bundle: dict[str, Any], metadata: dict[str, Any]) -> None:
+    from IPython.display import display
+
+    display(bundle, metadata=metadata, raw=True)
+
+
+def _bundle(payload: dict[str, Any], **media: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    alt = payload.get("alt")
+    metadata: dict[str, Any] = {"verdict": {"kind": payload["kind"]}}
+    if alt:
+        metadata |= {mime: {"alt": alt} for mime in media if mime.startswith("image/")}
+    return {MIME: payload, **media}, metadata
+
+
+def _finite(entry: dict[str, Any]) -> dict[str, Any]:
+    """Infinite and undefined values as text, which JSON of the notebook format can hold."""
+    return {key: str(v) if isinstance(v, float) and not math.isfinite(v) else v for key, v in entry.items()}
+
+
+def _name(file: str | Path | None) -> str:
+    return Path(file).name if file else ""
+
+
+def _with_index(table: pd.DataFrame) -> pd.DataFrame:
+    return table.reset_index() if any(name is not None for name in table.index.names) else table.reset_index(drop=True)
+
+
+def _sorted(table: pd.DataFrame, sort_key: str) -> pd.DataFrame:
+    column = sort_key.lstrip("-")
+    if column not in table.columns:
+        raise ValueError(f"sort_key {column!r} is no column; columns are {list(table.columns)}")
+    key = (lambda values: values.map(_sort_value)) if table[column].dtype == object else None
+    return table.sort_values(column, ascending=not sort_key.startswith("-"), kind="stable", key=key)
+
+
+def _sort_value(value: Any) -> Any:
+    return value.value if isinstance(value, Number) else value
+
+
+def _as_csv(table: pd.DataFrame, file: str | Path | None) -> str:
+    """Full precision; `Number` cells become value, low and high."""
+    flat: dict[str, Any] = {}
+    for name in table.columns:
+        column = list(table[name])
+        if any(isinstance(cell, Number) for cell in column):
+            for part in ("value", "low", "high"):
+                flat[name if part == "value" else f"{name}_{part}"] = [getattr(cell, part, None) for cell in column]
+        else:
+            flat[name] = column
+    text = type(table)(flat).to_csv(index=False)
+    if file is not None and Path(file).parent != Path():
+        write_text(Path(file), text)
+    return text
+
+
+def humanise(name: object) -> str:
+    """A column's name as a reader sees it."""
+    return str(name).replace("_", " ")
+
+
+def _cells(table: pd.DataFrame, digits: int) -> tuple[list[dict[str, Any]], list[list[Any]]]:
+    names = [str(name) for name in table.columns]
+    merged = {name for name in names if {f"{name}_low", f"{name}_high"} <= set(names)}
+    hidden = {f"{name}_{side}" for name in merged for side in ("low", "high")}
+    shown = [name for name in names if name not in hidden]
+    records = [dict(zip(names, row, strict=True)) for row in table.itertuples(index=False, name=None)]
+    rows = [[_cell(_value(record, name, merged), digits) for name in shown] for record in records]
+    numeric = [bool(rows) and all(isinstance(row[k], list) or row[k] == "–" for row in rows) for k in range(len(shown))]
+    return [{"name": humanise(n), "numeric": is_number} for n, is_number in zip(shown, numeric, strict=True)], rows
+
+
+def _value(record: dict[str, Any], name: str, merged: set[str]) -> Any:
+    value = record[name]
+    if name not in merged or _is_missing(value):
+        return value
+    low, high = record[f"{name}_low"], record[f"{name}_high"]
+    return value if _is_missing(low) or _is_missing(high) else Number(float(value), float(low), float(high))
+
+
+def _is_missing(value: Any) -> bool:
+    return (
+        value is None
+        or (isinstance(value, float) and math.isnan(value))
+        or type(value).__name__ in ("NAType", "NaTType")
+    )
+
+
+def _cell(value: Any, digits: int) -> Any:
+    """Text, or [text, sort key] of a number."""
+    if _is_missing(value):
+        return "–"
+    if isinstance(value, Number):
+        return [value.text, float(value.value)]
+    value = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return [f"{value:,}", value]
+    if isinstance(value, float):
+        return [significant(value, digits), value if math.isfinite(value) else str(value)]
+    return str(value)
+
+
+def significant(value: float, digits: int) -> str:
+    """A plain number with so many significant digits, without an exponent between 1e-4 and 1e15."""
+    if not math.isfinite(value):
+        return "not defined" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    if value == 0:
+        return "0"
+    magnitude = math.floor(math.log10(abs(value)))
+    if magnitude < -4 or magnitude >= 15:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:,.{max(0, digits - 1 - magnitude)}f}"
+
+
+def _draw(figure: Figure) -> dict[str, Any]:
+    svg = _as_svg(figure)
+    return {"image/svg+xml": svg} if len(svg.encode("utf-8")) <= MAX_SVG_BYTES else _as_png(figure)
+
+
+def _as_svg(figure: Figure) -> str:
+    """Equal figures give equal text; ink takes the colour of the page."""
+    import matplotlib
+
+    from verdict.plots import GRID, INK
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "verdict", "svg.fonttype": "none"}):
+        options = {"format": "svg", "bbox_inches": "tight", "pad_inches": 0.05, "transparent": True}
+        figure.savefig(buffer, metadata={"Date": None, "Creator": None}, **options)
+    return buffer.getvalue().replace(INK, "currentColor").replace(GRID, f"var(--figure-grid, {GRID})")
+
+
+def _as_png(figure: Figure) -> dict[str, Any]:
+    import base64
+
+    import matplotlib.pyplot as plt
+
+    buffer = io.BytesIO()
+    options = {"format": "png", "bbox_inches": "tight", "pad_inches": 0.08, "facecolor": "white"}
+    figure.savefig(buffer, dpi=PNG_DPI, metadata={"Software": None}, **options)
+    plt.close(figure)
+    content = buffer.getvalue()
+    width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))
+    size = {"width": round(width * CSS_DPI / PNG_DPI), "height": round(height * CSS_DPI / PNG_DPI)}
+    return {"image/png": base64.b64encode(content).decode("ascii"), "size": size}
+
+
+def show_claims(claims: Sequence[Any], numbers: Numbers) -> None:
+    """Display which claims hold, each with its number.
+
+    Parameters
+    ----------
+    claims : sequence of Claim
+    numbers : Numbers
+        Where the claims' numbers are looked up.
+    """
+    import pandas as pd
+
+    rows = [
+        {
+            "claim": claim.statement,
+            "measured": numbers[claim.number].text,
+            "needed": f"{claim.comparison} {claim.bound:g}",
+            "verdict": "holds" if claim.holds else "does not hold",
+        }
+        for claim in claims
+    ]
+    show_table(pd.DataFrame(rows, columns=["claim", "measured", "needed", "verdict"]), caption="Claims of this page.")

@@ -1,0 +1,131 @@
+"""A whole report: every execution of a profile as a page, and the index over them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from verdict import paths
+from verdict.artifacts import write_bytes, write_text
+from verdict.params import load_params
+from verdict.report.executions import Execution, cells_of, find_executions, merged_numbers
+from verdict.report.notebook import RenderError
+from verdict.report.render import Link, Site, banners, environment, render_page, title_and_question
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build wrote and what it had to refuse."""
+
+    pages: tuple[Path, ...]
+    errors: tuple[str, ...]
+
+
+def build_site(
+    profile: str,
+    *,
+    only: str | None = None,
+    work: Path | None = None,
+    notebooks: Path | None = None,
+    target: Path | None = None,
+) -> Built:
+    """Render the pages of a profile and its index.
+
+    Parameters
+    ----------
+    profile : str
+    only : str, optional
+        Render pages of this notebook alone (and the index).
+    work, notebooks, target : Path, optional
+        Other folders than the project's.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing was executed for the profile, or `only` names no page.
+    """
+    from verdict.report.index import render_index
+
+    notebooks, target = notebooks or paths.NOTEBOOKS, target or paths.report_dir(profile)
+    executions = find_executions(profile, work=work, notebooks=notebooks)
+    present = [execution for execution in executions if execution.executed is not None]
+    if not present:
+        raise FileNotFoundError(f"nothing was executed for profile {profile!r}: run `make report PROFILE={profile}`")
+    chosen = [e for e in present if only is None or only in (e.name, e.notebook)]
+    if not chosen:
+        raise FileNotFoundError(f"no page is called {only!r}; pages are {[e.name for e in present]}")
+    site = _site(profile, present, notebooks)
+    pages, errors = [], []
+    for execution in chosen:
+        text, error = _page(execution, executions, site, notebooks)
+        errors += [error] if error else []
+        write_text(target / f"{execution.name}.html", text)
+        pages.append(target / f"{execution.name}.html")
+    text = render_index(site, executions, notebooks / "index.md", refused=errors)
+    write_text(target / "index.html", text)
+    for name, content in site.files.items():
+        write_bytes(target / name, content)
+    if only is None:
+        _remove_others(target, {link.name for link in site.links} | {"index"}, set(site.files))
+    return Built((*pages, target / "index.html"), tuple(errors))
+
+
+def _site(profile: str, executions: list[Execution], notebooks: Path) -> Site:
+    links = []
+    for execution in executions:
+        title, question = title_and_question(cells_of(notebooks / f"{execution.notebook}.ipynb"))
+        suffix = f" ({execution.variant})" if execution.variant else ""
+        links.append(Link(execution.name, f"{title or execution.notebook}{suffix}", question))
+    is_smoke = any(execution.run.get("is_smoke", False) for execution in executions) or profile == "smoke"
+    return Site(profile, _title(profile), links, is_smoke)
+
+
+def _title(profile: str) -> str:
+    """The report's title, also where the profile's parameters no longer load."""
+    try:
+        return load_params(profile).title
+    except (FileNotFoundError, ValueError):
+        return "Verdict"
+
+
+def _page(execution: Execution, executions: list[Execution], site: Site, notebooks: Path) -> tuple[str, str]:
+    """The page, or a page that says why it could not be made, with the reason."""
+    live = notebooks / f"{execution.notebook}.ipynb"
+    numbers = merged_numbers(executions, execution)
+    try:
+        if not live.is_file():
+            raise RenderError(f"{live.name} no longer exists")
+        return render_page(live, execution.executed, execution.run, numbers, site, execution=execution), ""
+    except RenderError as error:
+        return _refusal(execution, site, str(error)), str(error)
+
+
+def _refusal(execution: Execution, site: Site, reason: str) -> str:
+    refused = replace(execution, status="stale", reasons=(reason,))
+    title = next((link.title for link in site.links if link.name == execution.name), execution.name)
+    return (
+        environment()
+        .get_template("refused.html")
+        .render(site=site, name="refused", title=title, banners=banners(refused, site, []))
+    )
+
+
+def _remove_others(target: Path, pages: set[str], files: set[str]) -> None:
+    """Drop pages and downloads of an earlier build; nothing else is touched."""
+    for path in target.glob("*.html"):
+        if path.stem not in pages:
+            path.unlink()
+    folder = target / "files"
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
+        if path.is_file() and path.relative_to(target).as_posix() not in files:
+            path.unlink()
+    for path in sorted(folder.rglob("*"), reverse=True) if folder.is_dir() else []:
+        if path.is_dir() and not any(path.iterdir()):
+            shutil.rmtree(path)
+
+
+def summary(built: Built) -> dict[str, Any]:
+    """Sizes of what was written, for the command line."""
+    return {path.name: path.stat().st_size for path in built.pages}
