@@ -1,0 +1,24 @@
+"""The audit: every decision in a log that is checked, explained in words, and replayed.
+
+Run `python -m verdict.audit --help`.
+"""
+
+from verdict.audit.explain import explain_item
+from verdict.audit.items import DecidedBatch, iter_items
+from verdict.audit.log import Item, LogSummary, find_item, read_log, run_id, write_log
+from verdict.audit.replay import Difference, Replay, replay_log
+
+__all__ = [
+    "DecidedBatch",
+    "Difference",
+    "Item",
+    "LogSummary",
+    "Replay",
+    "explain_item",
+    "find_item",
+    "iter_items",
+    "read_log",
+    "replay_log",
+    "run_id",
+    "write_log",
+]

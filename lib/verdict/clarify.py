@@ -1,0 +1,240 @@
+"""Clarification: ask a person the questions that tell most about a pair, and update the model's probabilities.
+
+A question is known by its likelihood P(response | class). Yes/no questions about a class, and "which class is it?" put
+to a person, are the same mechanism with different likelihoods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from verdict.humans import Human, check_confusion, keyed_uniform
+from verdict.signals import check_expected
+
+NO, YES = 0, 1
+Responder = Callable[[np.ndarray, np.ndarray], np.ndarray]
+_CHUNK_CELLS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Clarification:
+    """What was asked of each pair, what came back, and what follows.
+
+    Parameters
+    ----------
+    posterior : ndarray, (n, K)
+        Probabilities after all responses.
+    asked : ndarray of int, (n, m)
+        Questions in the order in which they were asked.
+    responses : ndarray of int, (n, m)
+    information : ndarray, (n, m)
+        Expected information gain of each question when it was chosen, in nats.
+    """
+
+    posterior: np.ndarray
+    asked: np.ndarray
+    responses: np.ndarray
+    information: np.ndarray
+
+    @property
+    def answer(self) -> np.ndarray:
+        """The most probable class after the responses, (n,); the lowest one among equals."""
+        return self.posterior.argmax(axis=1)
+
+
+def yes_no_likelihood(expected: np.ndarray, *, flip: float) -> np.ndarray:
+    """P(response | class) of yes/no questions from the expected-answer table.
+
+    Parameters
+    ----------
+    expected : ndarray, (K, Q)
+        1 where the true answer for the class is yes, 0 where it is no, NaN where either may be.
+    flip : float in [0, 0.5]
+        Probability that a person gives the wrong response.
+
+    Returns
+    -------
+    ndarray, (Q, K, 2)
+        Last axis: no, yes. Where the expected answer is NaN both have probability 1/2.
+    """
+    expected = check_expected(expected)
+    if not 0 <= flip <= 0.5:
+        raise ValueError(f"flip must lie in [0, 0.5], got {flip}; a larger one means that yes and no are exchanged")
+    yes = np.where(np.isnan(expected), 0.5, np.where(expected == 1, 1 - flip, flip)).T
+    return np.stack([1 - yes, yes], axis=2)
+
+
+def vote_likelihood(confusion: Any, *, n_votes: int = 1) -> np.ndarray:
+    """P(vote | class) of asking `n_votes` people for the class itself.
+
+    Parameters
+    ----------
+    confusion : ndarray, (K, K)
+        P(answer | true class) that the model assumes of a person, estimated on the calibration split.
+    n_votes : int, >= 1
+
+    Returns
+    -------
+    ndarray, (n_votes, K, K)
+    """
+    return np.repeat(check_confusion(confusion)[None], n_votes, axis=0)
+
+
+def expected_information(probs: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
+    """Expected information about the class from each question.
+
+    Parameters
+    ----------
+    probs : ndarray, (n, K)
+    likelihood : ndarray, (Q, K, R)
+        P(response | class); rows sum to 1.
+
+    Returns
+    -------
+    ndarray in [0, ln K], (n, Q)
+        Mutual information of class and response, H(response) - sum_k p_k H(response | k), in nats.
+
+    References
+    ----------
+    Lindley (1956), On a Measure of the Information Provided by an Experiment.
+    """
+    n_questions, n_classes, n_responses = likelihood.shape
+    marginal = probs @ likelihood.transpose(1, 0, 2).reshape(n_classes, -1)
+    marginal = marginal.reshape(len(probs), n_questions, n_responses)
+    gain = _entropy(marginal) - probs @ _entropy(likelihood).T
+    return np.maximum(gain, 0.0)
+
+
+def update(probs: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
+    """Probabilities after a response, p'(k) proportional to p(k) P(response | k).
+
+    Parameters
+    ----------
+    probs : ndarray, (n, K)
+    likelihood : ndarray, (n, K)
+        P(the response that was given | class).
+
+    Returns
+    -------
+    ndarray, (n, K)
+        A response that is impossible under every class with probability changes nothing.
+    """
+    joint = probs * likelihood
+    total = joint.sum(axis=1, keepdims=True)
+    return np.where(total > 0, joint / np.where(total > 0, total, 1.0), probs)
+
+
+def clarify(probs: np.ndarray, likelihood: np.ndarray, respond: Responder, *, n_questions: int = 1) -> Clarification:
+    """Ask each pair's most informative questions one after the other, each chosen in view of the responses so far.
+
+    Parameters
+    ----------
+    probs : ndarray, (n, K)
+        Calibrated probabilities.
+    likelihood : ndarray, (Q, K, R)
+        P(response | class) that the model assumes.
+    respond : callable
+        `respond(rows, questions) -> responses`, all (m,): who really responds, see `table_responder`, `vote_responder`.
+    n_questions : int in 1..Q
+        Each question is asked at most once; among equally informative ones the first.
+
+    Raises
+    ------
+    ValueError
+        If the shapes disagree, likelihoods are no distributions, or there are fewer questions than are to be asked.
+    """
+    probs, likelihood = _check_question_shapes(probs, likelihood, n_questions)
+    step = max(1, _CHUNK_CELLS // likelihood.size)
+    chunks = [
+        _clarify_chunk(probs[start : start + step], start, likelihood, respond, n_questions)
+        for start in range(0, max(len(probs), 1), step)
+    ]
+    return Clarification(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
+
+
+def _clarify_chunk(
+    probs: np.ndarray, start: int, likelihood: np.ndarray, respond: Responder, n_questions: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    rows = np.arange(len(probs))
+    asked = np.empty((len(probs), n_questions), dtype=np.int64)
+    responses, information = np.empty_like(asked), np.empty(asked.shape)
+    open_questions = np.ones((len(probs), len(likelihood)), dtype=bool)
+    for turn in range(n_questions):
+        gain = np.where(open_questions, expected_information(probs, likelihood), -1.0)
+        # Rounded, so that equally informative questions are told apart by their order and not by rounding noise.
+        question = gain.round(12).argmax(axis=1)
+        response = np.asarray(respond(start + rows, question), dtype=np.int64)
+        probs = update(probs, likelihood[question, :, response])
+        open_questions[rows, question] = False
+        asked[:, turn], responses[:, turn], information[:, turn] = question, response, gain[rows, question]
+    return probs, asked, responses, information
+
+
+def table_responder(
+    expected: np.ndarray, y_true: np.ndarray, pair_ids: Sequence[str], *, flip: float, seed: int
+) -> Responder:
+    """A person who knows the true class and answers yes/no questions about it, wrongly with probability `flip`.
+
+    Where the expected answer is NaN the person says yes or no with equal probability. A response depends on the seed,
+    the pair and the question alone.
+    """
+    likelihood = yes_no_likelihood(expected, flip=flip)
+    y_true, pair_ids = np.asarray(y_true, dtype=np.int64), np.asarray(pair_ids, dtype=object)
+
+    def respond(rows: np.ndarray, questions: np.ndarray) -> np.ndarray:
+        says_yes = likelihood[questions, y_true[rows], YES]
+        return np.where(_uniform_by_stream(pair_ids[rows], questions, seed) < says_yes, YES, NO)
+
+    return respond
+
+
+def vote_responder(human: Human, pair_ids: Sequence[str], y_true: np.ndarray | None = None) -> Responder:
+    """A person, or several, who are asked for the class; question j is put to the j-th person.
+
+    The votes are the answers of streams 1, 2, …: not the one that `human.answers` gives when the pair is handed over.
+    """
+    pair_ids = np.asarray(pair_ids, dtype=object)
+    truth = None if y_true is None else np.asarray(y_true, dtype=np.int64)
+
+    def respond(rows: np.ndarray, questions: np.ndarray) -> np.ndarray:
+        votes = np.empty(len(rows), dtype=np.int64)
+        for question in np.unique(questions):
+            chosen = questions == question
+            known = None if truth is None else truth[rows[chosen]]
+            votes[chosen] = human.answers(pair_ids[rows[chosen]], known, stream=int(question) + 1)
+        return votes
+
+    return respond
+
+
+def _uniform_by_stream(pair_ids: np.ndarray, questions: np.ndarray, seed: int) -> np.ndarray:
+    uniform = np.empty(len(questions))
+    for question in np.unique(questions):
+        chosen = questions == question
+        uniform[chosen] = keyed_uniform(pair_ids[chosen], seed=seed, stream=int(question) + 1)
+    return uniform
+
+
+def _entropy(distribution: np.ndarray) -> np.ndarray:
+    """Entropy over the last axis in nats; 0 ln 0 = 0."""
+    positive = np.where(distribution > 0, distribution, 1.0)
+    return -(distribution * np.log(positive)).sum(axis=-1)
+
+
+def _check_question_shapes(
+    probs: np.ndarray, likelihood: np.ndarray, n_questions: int
+) -> tuple[np.ndarray, np.ndarray]:
+    probs, likelihood = np.asarray(probs, dtype=np.float64), np.asarray(likelihood, dtype=np.float64)
+    if likelihood.ndim != 3 or probs.ndim != 2 or likelihood.shape[1] != probs.shape[1]:
+        raise ValueError(
+            f"expected probs (n, K) and likelihood (Q, K, R) of the same K, got {probs.shape} and {likelihood.shape}"
+        )
+    if np.any(likelihood < 0) or not np.allclose(likelihood.sum(axis=2), 1.0, atol=1e-9):
+        raise ValueError("likelihood[j, k] must be a distribution over the responses to question j, summing to 1")
+    if not 1 <= n_questions <= len(likelihood):
+        raise ValueError(f"n_questions must lie in 1..{len(likelihood)}, got {n_questions}")
+    return probs, likelihood

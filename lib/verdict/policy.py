@@ -1,0 +1,363 @@
+"""What to do with an answer: let it go out (auto), ask questions first (clarify), or hand it to a person (human).
+
+A hard gate comes first; what passes it is decided by two thresholds on a score. The thresholds minimise the realised
+cost on the calibration split by an exact scan over all distinct scores, with the people who will really answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+# The threshold that no score reaches; finite, so that a log can hold it.
+ABOVE_ALL = math.nextafter(1.0, 2.0)
+
+
+class Decision(IntEnum):
+    """Who gives the answer; the number is the column of branch tables."""
+
+    AUTO = 0
+    CLARIFY = 1
+    HUMAN = 2
+
+    @property
+    def text(self) -> str:
+        """The decision as tables and logs write it."""
+        return self.name.lower()
+
+
+class Forced(IntEnum):
+    """What overrules the score and hands a pair to a person."""
+
+    NONE = 0
+    EMPTY_SET = 1
+    CRITICAL_SIGNAL = 2
+
+    @property
+    def text(self) -> str | None:
+        """The reason as logs write it; None where nothing forced the decision."""
+        return self.name.lower() if self else None
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Prices, all in one unit.
+
+    Parameters
+    ----------
+    human : float, >= 0
+        One pair answered by a person.
+    clarify : float, >= 0
+        One pair clarified, however many questions that takes.
+    error : float, (K,) or (K, K), >= 0
+        A wrong answer: one price, one for each true class, or a matrix [true class, answer] with zero diagonal.
+    """
+
+    human: float
+    clarify: float
+    error: Any = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("human", "clarify"):
+            price = getattr(self, name)
+            if not (math.isfinite(price) and price >= 0):
+                raise ValueError(f"cost of {name} must be finite and not negative, got {price}")
+        error = np.asarray(self.error, dtype=np.float64)
+        if not np.all(np.isfinite(error)) or np.any(error < 0):
+            raise ValueError(f"cost of error must be finite and not negative, got {self.error}")
+        if error.ndim == 2 and np.any(np.diag(error) != 0):
+            raise ValueError("a right answer costs no error: the diagonal of the error matrix must be 0")
+
+    def error_matrix(self, n_classes: int) -> np.ndarray:
+        """Cost of each (true class, answer), (K, K)."""
+        error = np.asarray(self.error, dtype=np.float64)
+        if error.shape not in ((), (n_classes,), (n_classes, n_classes)):
+            raise ValueError(f"cost of error has shape {error.shape}, expected (), ({n_classes},) or its square")
+        if error.ndim == 1:
+            error = error[:, None]
+        return error * (1 - np.eye(n_classes))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The thresholds of a decision.
+
+    Parameters
+    ----------
+    t_auto, t_clarify : float, 0 <= t_clarify <= t_auto <= ABOVE_ALL
+        Scores from `t_auto` go out alone, those in [t_clarify, t_auto) are clarified, those below go to a person.
+    tau_critical : float, optional
+        A pair whose smallest critical signal is at most this goes to a person whatever its score; None: no such rule.
+    """
+
+    t_auto: float
+    t_clarify: float
+    tau_critical: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.t_clarify <= self.t_auto <= ABOVE_ALL:
+            raise ValueError(
+                f"expected 0 <= t_clarify <= t_auto <= 1 (or ABOVE_ALL), got {self.t_clarify} and {self.t_auto}"
+            )
+        if self.tau_critical is not None and not 0 <= self.tau_critical <= 1:
+            raise ValueError(f"tau_critical must lie in [0, 1] or be None, got {self.tau_critical}")
+
+
+def force(critical: Mapping[str, np.ndarray], is_empty: np.ndarray, *, tau_critical: float | None) -> np.ndarray:
+    """The hard gate: which pairs go to a person whatever their score.
+
+    Parameters
+    ----------
+    critical : mapping of name to ndarray in [0, 1], (n,)
+        Signals of which each alone may stop an automatic answer.
+    is_empty : ndarray of bool, (n,)
+        Whether the conformal set is empty: no class is plausible, so no answer of the model is.
+    tau_critical : float, optional
+        None: only empty sets are forced.
+
+    Returns
+    -------
+    ndarray of int8, (n,)
+        Values of `Forced`; an empty set is named first.
+    """
+    is_empty = np.asarray(is_empty)
+    if is_empty.dtype != bool:
+        raise ValueError(f"is_empty must be boolean, got {is_empty.dtype}; pass sets.sum(axis=1) == 0")
+    reasons = np.full(len(is_empty), Forced.NONE, dtype=np.int8)
+    if tau_critical is not None:
+        for name, signal in critical.items():
+            is_low = _check_unit(f"signal {name}", signal, len(is_empty)) <= tau_critical
+            reasons[is_low] = Forced.CRITICAL_SIGNAL
+    reasons[is_empty] = Forced.EMPTY_SET
+    return reasons
+
+
+def decide(score: np.ndarray, policy: Policy, *, forced: np.ndarray | None = None) -> np.ndarray:
+    """The decision for each pair; tuning, evaluation, audit and replay all use this function.
+
+    Parameters
+    ----------
+    score : ndarray in [0, 1], (n,)
+    policy : Policy
+    forced : ndarray of int, (n,), optional
+        From `force`; where it is not `Forced.NONE` the decision is HUMAN.
+
+    Returns
+    -------
+    ndarray of int8, (n,)
+        Values of `Decision`.
+    """
+    score = _check_unit("score", score)
+    decision = np.full(len(score), Decision.HUMAN, dtype=np.int8)
+    decision[score >= policy.t_clarify] = Decision.CLARIFY
+    decision[score >= policy.t_auto] = Decision.AUTO
+    if forced is not None:
+        decision[_check_forced(forced, len(score)) != Forced.NONE] = Decision.HUMAN
+    return decision
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What each branch would cost and how often it would be wrong, for each pair.
+
+    Parameters
+    ----------
+    cost : ndarray, (n, 3)
+        Realised cost by branch, columns in the order of `Decision`.
+    error : ndarray in [0, 1], (n, 3)
+        Whether the final answer is wrong; a probability where a person is known by a distribution.
+    has_clarify : bool
+        False: the middle branch does not exist and its column is NaN.
+    """
+
+    cost: np.ndarray
+    error: np.ndarray
+    has_clarify: bool
+
+    def __len__(self) -> int:
+        return len(self.cost)
+
+    def take(self, rows: np.ndarray) -> Outcomes:
+        """The outcomes of some of the pairs."""
+        return replace(self, cost=self.cost[rows], error=self.error[rows])
+
+
+def price_outcomes(
+    costs: Costs,
+    y_true: np.ndarray,
+    *,
+    model: np.ndarray,
+    human: np.ndarray,
+    clarified: np.ndarray | None = None,
+    n_classes: int,
+) -> Outcomes:
+    """Price the three branches from the answers that they would give.
+
+    Parameters
+    ----------
+    costs : Costs
+    y_true : ndarray of int, (n,)
+    model, human, clarified : ndarray of int (n,), or of float (n, K)
+        Answers, or their distributions: with `Human.distribution` the cost is exact in expectation over the people.
+    n_classes : int
+
+    Returns
+    -------
+    Outcomes
+    """
+    y_true = np.asarray(y_true, dtype=np.int64)
+    matrix = costs.error_matrix(n_classes)
+    cost, error = np.full((len(y_true), 3), np.nan), np.full((len(y_true), 3), np.nan)
+    branches = ((Decision.AUTO, model, 0.0), (Decision.CLARIFY, clarified, costs.clarify))
+    for branch, answers, fee in (*branches, (Decision.HUMAN, human, costs.human)):
+        if answers is not None:
+            chance = _answer_distribution(branch.text, answers, y_true, n_classes)
+            cost[:, branch] = fee + (chance * matrix[y_true]).sum(axis=1)
+            error[:, branch] = np.clip(1 - chance[np.arange(len(y_true)), y_true], 0.0, 1.0)
+    return Outcomes(cost, error, has_clarify=clarified is not None)
+
+
+def realised(values: np.ndarray, decision: np.ndarray) -> np.ndarray:
+    """Value of the branch that was taken, (n,), from a table (n, 3) of `Outcomes`."""
+    return values[np.arange(len(decision)), decision]
+
+
+def tune_policy(
+    score: np.ndarray,
+    outcomes: Outcomes,
+    *,
+    forced: np.ndarray | None = None,
+    tau_critical: float | None = None,
+) -> Policy:
+    """The two thresholds of least cost on these pairs, exactly.
+
+    The cost of cuts i <= j through the sorted distinct scores is human[:i] + clarify[i:j] + auto[j:]. With prefix sums
+    it splits into a term of i and a term of j, so that a running minimum finds the best of all pairs of cuts in
+    O(n log n). Forced pairs cost the same under all thresholds and are left out.
+
+    Parameters
+    ----------
+    score : ndarray in [0, 1], (n,)
+    outcomes : Outcomes
+        Of the calibration split, with the people who will answer.
+    forced : ndarray of int, (n,), optional
+    tau_critical : float, optional
+        The gate that `forced` came from; stored in the policy.
+
+    Returns
+    -------
+    Policy
+        Thresholds halfway between neighbouring scores. Equal scores are never separated. Among equally cheap policies
+        the one with most automatic answers, then with fewest handed to a person.
+
+    Raises
+    ------
+    ValueError
+        If scores lie outside [0, 1] or shapes disagree.
+    """
+    values, sums = _prefix_sums(score, outcomes, forced)
+    to_human = sums[:, Decision.HUMAN]
+    to_clarify = sums[:, Decision.CLARIFY] if outcomes.has_clarify else None
+    not_auto = sums[:, Decision.AUTO]
+    tolerance = 1e-13 * float(np.nanmax(np.abs(sums)))
+    if to_clarify is None:
+        upper = lower = _first_minimum(to_human - not_auto, tolerance)
+    else:
+        below = to_human - to_clarify
+        upper = _first_minimum(np.minimum.accumulate(below) + to_clarify - not_auto, tolerance)
+        lower = _first_minimum(below[: upper + 1], tolerance)
+    cuts = _cut_values(values)
+    return Policy(float(cuts[upper]), float(cuts[lower]), tau_critical)
+
+
+def cost_surface(
+    score: np.ndarray, outcomes: Outcomes, grid: np.ndarray, *, forced: np.ndarray | None = None
+) -> np.ndarray:
+    """Mean cost for each pair of thresholds on a grid, for drawing.
+
+    Parameters
+    ----------
+    score : ndarray in [0, 1], (n,)
+    outcomes : Outcomes
+    grid : ndarray, increasing, (g,)
+    forced : ndarray of int, (n,), optional
+
+    Returns
+    -------
+    ndarray, (g, g)
+        Row: t_clarify, column: t_auto; NaN where t_clarify > t_auto, and off the diagonal where clarify does not exist.
+    """
+    values, sums = _prefix_sums(score, outcomes, forced)
+    cut = np.searchsorted(values, grid, side="left")
+    human, clarify, auto = sums[cut].T
+    constant = sums[-1, Decision.AUTO]
+    if forced is not None:
+        constant += outcomes.cost[_check_forced(forced, len(score)) != Forced.NONE, Decision.HUMAN].sum()
+    if outcomes.has_clarify:
+        surface = (human - clarify)[:, None] + (clarify - auto)[None, :]
+        surface[np.tril_indices(len(cut), -1)] = np.nan
+    else:
+        surface = np.full((len(cut), len(cut)), np.nan)
+        np.fill_diagonal(surface, human - auto)
+    return (surface + constant) / len(outcomes)
+
+
+def mean_cost(score: np.ndarray, outcomes: Outcomes, policy: Policy, *, forced: np.ndarray | None = None) -> float:
+    """Mean realised cost of a policy."""
+    return float(realised(outcomes.cost, decide(score, policy, forced=forced)).mean())
+
+
+def _prefix_sums(score: np.ndarray, outcomes: Outcomes, forced: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct scores (m,) of the pairs that are not forced, and branch costs below each cut (m + 1, 3)."""
+    score = _check_unit("score", score, len(outcomes))
+    free = np.ones(len(score), bool) if forced is None else _check_forced(forced, len(score)) == Forced.NONE
+    order = np.argsort(score[free], kind="stable")
+    ordered = score[free][order]
+    values, starts = np.unique(ordered, return_index=True)
+    running = np.vstack([np.zeros(3), np.cumsum(outcomes.cost[free][order], axis=0)])
+    return values, running[np.append(starts, len(ordered))]
+
+
+def _first_minimum(values: np.ndarray, tolerance: float) -> int:
+    """First position whose value is the minimum up to rounding."""
+    return int(np.flatnonzero(values <= values.min() + tolerance)[0])
+
+
+def _cut_values(values: np.ndarray) -> np.ndarray:
+    """A threshold for each cut of m distinct scores, (m + 1,): everybody above, between neighbours, nobody above."""
+    middle = values[:-1] + (values[1:] - values[:-1]) / 2
+    # Between adjacent floats the middle is the lower one, and the test `score >= threshold` would take it in.
+    middle = np.where(middle > values[:-1], middle, values[1:])
+    return np.concatenate([[0.0], middle, [ABOVE_ALL]]) if len(values) else np.array([0.0])
+
+
+def _answer_distribution(name: str, answers: np.ndarray, y_true: np.ndarray, n_classes: int) -> np.ndarray:
+    answers = np.asarray(answers)
+    if answers.shape == (len(y_true), n_classes):
+        return answers.astype(np.float64)
+    if answers.shape != (len(y_true),):
+        raise ValueError(
+            f"answers of {name} must have shape ({len(y_true)},) or ({len(y_true)}, {n_classes}), got {answers.shape}"
+        )
+    return np.eye(n_classes)[answers.astype(np.int64)]
+
+
+def _check_unit(name: str, values: np.ndarray, n_rows: int | None = None) -> np.ndarray:
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or (n_rows is not None and len(values) != n_rows):
+        raise ValueError(f"{name} must have shape ({'n' if n_rows is None else n_rows},), got {values.shape}")
+    if values.size and not (values.min() >= 0 and values.max() <= 1):
+        raise ValueError(f"{name} must lie in [0, 1] without NaN, got {values.min()} to {values.max()}")
+    return values
+
+
+def _check_forced(forced: np.ndarray, n_rows: int) -> np.ndarray:
+    forced = np.asarray(forced)
+    if forced.shape != (n_rows,):
+        raise ValueError(f"forced must have shape ({n_rows},), got {forced.shape}")
+    return forced

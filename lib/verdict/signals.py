@@ -1,0 +1,315 @@
+"""Signals of how far an answer can be trusted, and their fusion into one score.
+
+Every signal lies in [0, 1] and grows with trust. `probs` are calibrated probabilities (n, K), `sets` conformal sets as
+booleans (n, K).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from verdict.metrics import aurc
+
+FLOOR = 1e-6
+MAX_PROBABILITY = "max_probability"
+ENTROPY_CONFIDENCE = "entropy_confidence"
+ENSEMBLE_STABILITY = "ensemble_stability"
+CONFORMAL_CONFIDENCE = "conformal_confidence"
+_CHUNK_CELLS = 4_000_000
+
+
+def max_probability(probs: np.ndarray) -> np.ndarray:
+    """Probability of the predicted class, in [1/K, 1], (n,)."""
+    return _check_probs(probs).max(axis=1)
+
+
+def entropy_confidence(probs: np.ndarray) -> np.ndarray:
+    """One minus the entropy as a share of the largest possible, 1 - H(p) / ln K, (n,).
+
+    The cheapest sign that an input is unlike anything the model knows: 0 for a uniform row, 1 for a certain one.
+    """
+    probs = _check_probs(probs)
+    entropy = -(probs * np.log(np.where(probs > 0, probs, 1.0))).sum(axis=1)
+    return np.clip(1 - entropy / np.log(probs.shape[1]), 0.0, 1.0)
+
+
+def ensemble_stability(view_probs: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Agreement of augmented views on the predicted class, 1 - 2 std over views, (n,).
+
+    Parameters
+    ----------
+    view_probs : ndarray, (n_views, n, K)
+        Calibrated probabilities of each view of the image.
+    predicted : ndarray of int, (n,)
+        The class that the untouched image is given.
+
+    Returns
+    -------
+    ndarray in [0, 1], (n,)
+        Population standard deviation (ddof 0), which is at most 1/2 for numbers in [0, 1]; one view gives 1.
+    """
+    view_probs = np.asarray(view_probs, dtype=np.float64)
+    if view_probs.ndim != 3 or view_probs.shape[0] == 0:
+        raise ValueError(f"view_probs must have shape (n_views, n, K) with a view, got {view_probs.shape}")
+    _check_probs(view_probs.reshape(-1, view_probs.shape[2]))
+    chosen = np.take_along_axis(view_probs, np.asarray(predicted)[None, :, None], axis=2)[:, :, 0]
+    return np.clip(1 - 2 * chosen.std(axis=0), 0.0, 1.0)
+
+
+def conformal_confidence(sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence from the size of the conformal set, and where the set is empty.
+
+    Parameters
+    ----------
+    sets : ndarray of bool, (n, K)
+
+    Returns
+    -------
+    confidence : ndarray in [0, 1], (n,)
+        1 / size; 0 for an empty set. An empty set says that no class is plausible: it is the opposite of certainty.
+    is_empty : ndarray of bool, (n,)
+    """
+    sets = np.asarray(sets)
+    if sets.ndim != 2 or sets.dtype != bool:
+        raise ValueError(f"sets must be boolean of shape (n, K), got {sets.dtype} of shape {sets.shape}")
+    size = sets.sum(axis=1)
+    return np.where(size == 0, 0.0, 1 / np.maximum(size, 1)), size == 0
+
+
+def question_consistency(question_probs: np.ndarray, expected: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """How well the answers to yes/no questions agree with what the predicted class should answer.
+
+    Parameters
+    ----------
+    question_probs : ndarray in [0, 1], (n, Q)
+        Probability of yes for each question.
+    expected : ndarray, (K, Q)
+        1 or 0: what the class should answer; NaN: either.
+    predicted : ndarray of int, (n,)
+
+    Returns
+    -------
+    ndarray in [0, 1], (n,)
+        Mean of a q + (1 - a)(1 - q) over the questions whose expected answer is known.
+
+    Raises
+    ------
+    ValueError
+        If a class has no expected answer at all, or values lie outside their range.
+    """
+    expected = check_expected(expected)
+    question_probs = np.asarray(question_probs, dtype=np.float64)
+    if question_probs.ndim != 2 or question_probs.shape[1] != expected.shape[1]:
+        raise ValueError(f"question_probs must have shape (n, {expected.shape[1]}), got {question_probs.shape}")
+    _check_range("question_probs", question_probs)
+    silent = np.flatnonzero(np.isnan(expected).all(axis=1))
+    if silent.size:
+        raise ValueError(f"classes {silent.tolist()} have no expected answer, so no question can speak for them")
+    wanted = expected[np.asarray(predicted)]
+    known = ~np.isnan(wanted)
+    agreement = np.where(wanted == 1, question_probs, 1 - question_probs)
+    return np.where(known, agreement, 0.0).sum(axis=1) / known.sum(axis=1)
+
+
+def yes_rate_limit(expected: np.ndarray) -> float:
+    """Largest mean yes-rate that perfect answers can reach.
+
+    A score multiplied by raw yes-rates cannot exceed this, since most questions are rightly answered no.
+    """
+    return float(np.nanmax(np.nanmean(check_expected(expected), axis=1)))
+
+
+def composite(signals: Mapping[str, np.ndarray], consistency: np.ndarray | None = None) -> np.ndarray:
+    """Geometric mean of the critical signals, times the question consistency where there is one.
+
+    Parameters
+    ----------
+    signals : mapping of name to ndarray in [0, 1], (n,)
+        Critical signals; at least one. Each is clipped to [1e-6, 1], so that none makes the logarithm infinite.
+    consistency : ndarray in [0, 1], (n,), optional
+
+    Returns
+    -------
+    ndarray in [0, 1], (n,)
+    """
+    stacked = _stack(signals)
+    score = np.exp(np.log(np.clip(stacked, FLOOR, 1.0)).mean(axis=0))
+    if consistency is not None:
+        score = score * _check_range("consistency", np.asarray(consistency, dtype=np.float64))
+    return np.minimum(score, 1.0)
+
+
+def attainable_maximum(signals: Mapping[str, np.ndarray], consistency: np.ndarray | None = None) -> float:
+    """Score of a pair that had the best value of every signal at once: no pair of the table exceeds it.
+
+    A threshold for automatic answers above it is out of reach.
+    """
+    best = {name: np.atleast_1d(np.max(signal)) for name, signal in signals.items()}
+    return float(composite(best, None if consistency is None else np.atleast_1d(np.max(consistency)))[0])
+
+
+def correlation_table(signals: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Rank correlation (Spearman) between signals; NaN for a signal that is constant."""
+    return pd.DataFrame(_stack(signals).T, columns=list(signals)).corr(method="spearman")
+
+
+def ablation_table(
+    signals: Mapping[str, np.ndarray], is_error: np.ndarray, consistency: np.ndarray | None = None
+) -> pd.DataFrame:
+    """What each signal adds: AURC of the composite without it.
+
+    Parameters
+    ----------
+    signals : mapping of name to ndarray in [0, 1], (n,)
+        Two or more.
+    is_error : ndarray of bool, (n,)
+        Whether the model's answer is wrong.
+    consistency : ndarray in [0, 1], (n,), optional
+
+    Returns
+    -------
+    DataFrame
+        Columns removed ("none" first; "consistency" last where given), aurc, increase (over "none"; a positive one says
+        that the signal helps to rank errors).
+    """
+    if len(signals) < 2:
+        raise ValueError(f"an ablation needs two signals or more, got {list(signals)}")
+    correct = ~np.asarray(is_error, dtype=bool)
+    scores = {"none": composite(signals, consistency)}
+    for name in signals:
+        scores[name] = composite({other: signals[other] for other in signals if other != name}, consistency)
+    if consistency is not None:
+        scores["consistency"] = composite(signals)
+    table = pd.DataFrame({"removed": list(scores), "aurc": [aurc(score, correct) for score in scores.values()]})
+    return table.assign(increase=table["aurc"] - table["aurc"].iloc[0])
+
+
+def mahalanobis_distance(
+    features: np.ndarray, reference: np.ndarray, y_reference: np.ndarray | None = None, *, shrinkage: float = 0.01
+) -> np.ndarray:
+    """Distance to the nearest class mean of the training features under their pooled covariance.
+
+    Parameters
+    ----------
+    features : ndarray, (n, d)
+    reference : ndarray, (m, d)
+        Training features.
+    y_reference : ndarray of int, (m,), optional
+        Their classes; without them there is one mean.
+    shrinkage : float in [0, 1]
+        Share of the mean variance mixed into the covariance, which keeps it invertible when d is not small against m.
+
+    Returns
+    -------
+    ndarray >= 0, (n,)
+
+    References
+    ----------
+    Lee et al. (2018), A Simple Unified Framework for Detecting Out-of-Distribution Samples, eq. 2 (its square root).
+    """
+    features, reference = _check_features(features, reference)
+    classes = np.zeros(len(reference), dtype=np.int64) if y_reference is None else np.asarray(y_reference)
+    names, codes = np.unique(classes, return_inverse=True)
+    means = np.stack([reference[codes == code].mean(axis=0) for code in range(len(names))])
+    centred = reference - means[codes]
+    covariance = centred.T @ centred / len(reference)
+    identity = np.eye(len(covariance)) * np.trace(covariance) / len(covariance)
+    factor = np.linalg.cholesky((1 - shrinkage) * covariance + shrinkage * identity)
+    distances = [np.linalg.norm(np.linalg.solve(factor, (features - mean).T), axis=0) for mean in means]
+    return np.min(distances, axis=0)
+
+
+def neighbour_distance(features: np.ndarray, reference: np.ndarray, *, k: int) -> np.ndarray:
+    """Euclidean distance to the k-th nearest training feature after scaling all rows to length 1, (n,).
+
+    References
+    ----------
+    Sun et al. (2022), Out-of-Distribution Detection with Deep Nearest Neighbors, section 3.
+    """
+    features, reference = _check_features(features, reference)
+    if not 1 <= k <= len(reference):
+        raise ValueError(f"k must lie in 1..{len(reference)}, got {k}")
+    features, reference = _unit_rows(features), _unit_rows(reference)
+    step = max(1, _CHUNK_CELLS // len(reference))
+    nearest = [
+        np.partition(features[start : start + step] @ reference.T, -k, axis=1)[:, -k]
+        for start in range(0, max(len(features), 1), step)
+    ]
+    return np.sqrt(np.maximum(2 - 2 * np.concatenate(nearest), 0.0))
+
+
+def distance_confidence(distance: np.ndarray, calibration: np.ndarray) -> np.ndarray:
+    """Share of calibration pairs at least as far away, as a signal in (0, 1].
+
+    Parameters
+    ----------
+    distance : ndarray, (n,)
+    calibration : ndarray, (m,)
+        Distances of the calibration split, measured in the same way.
+
+    Returns
+    -------
+    ndarray, (n,)
+        (1 + #{calibration >= distance}) / (m + 1): the conformal p-value of "from the same source".
+    """
+    ordered = np.sort(np.asarray(calibration, dtype=np.float64))
+    farther = len(ordered) - np.searchsorted(ordered, distance, side="left")
+    return (1 + farther) / (len(ordered) + 1)
+
+
+def check_expected(expected: Any) -> np.ndarray:
+    """The expected-answer table as float64 (K, Q); refused unless it holds 0, 1 and NaN only."""
+    expected = np.asarray(expected, dtype=np.float64)
+    if expected.ndim != 2:
+        raise ValueError(f"the expected-answer table must have shape (K, Q), got {expected.shape}")
+    known = expected[~np.isnan(expected)]
+    if not np.isin(known, (0.0, 1.0)).all():
+        raise ValueError(f"expected answers must be 1, 0 or NaN, got {np.unique(known)[:5]}")
+    return expected
+
+
+def _stack(signals: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Signals as float64 (n_signals, n); refused unless they have one length and lie in [0, 1]."""
+    if not signals:
+        raise ValueError("at least one signal is needed")
+    arrays = {name: np.asarray(signal, dtype=np.float64) for name, signal in signals.items()}
+    shapes = {array.shape for array in arrays.values()}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+        raise ValueError(f"signals must be vectors of one length, got { ({k: v.shape for k, v in arrays.items()}) }")
+    return np.stack([_check_range(f"signal {name}", array) for name, array in arrays.items()])
+
+
+def _check_range(name: str, values: np.ndarray) -> np.ndarray:
+    if values.size and not (values.min() >= 0 and values.max() <= 1):
+        raise ValueError(f"{name} must lie in [0, 1] without NaN, got {values.min()} to {values.max()}")
+    return values
+
+
+def _check_probs(probs: Any) -> np.ndarray:
+    probs = np.asarray(probs, dtype=np.float64)
+    if probs.ndim != 2 or probs.shape[1] < 2:
+        raise ValueError(f"probs must have shape (n, K) with K >= 2, got {probs.shape}")
+    if probs.size and not (probs.min() >= 0 and np.allclose(probs.sum(axis=1), 1.0, atol=1e-6)):
+        raise ValueError(
+            f"rows of probs must be not negative and sum to 1, got values from {probs.min()} and sums from "
+            f"{probs.sum(axis=1).min()} to {probs.sum(axis=1).max()}; did you pass logits?"
+        )
+    return probs
+
+
+def _check_features(features: Any, reference: Any) -> tuple[np.ndarray, np.ndarray]:
+    features, reference = np.asarray(features, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    if features.ndim != 2 or reference.ndim != 2 or features.shape[1] != reference.shape[1] or not len(reference):
+        raise ValueError(f"expected features (n, d) and reference (m, d), got {features.shape} and {reference.shape}")
+    return features, reference
+
+
+def _unit_rows(features: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    if np.any(lengths == 0):
+        raise ValueError(f"{int((lengths == 0).sum())} rows of features are zero and have no direction")
+    return features / lengths
