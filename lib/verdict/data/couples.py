@@ -38,9 +38,8 @@ class _Desk:
     def assign(self, i: int, label: Label, n: int) -> None:
         """Pair sentence i with n different scenes that give it the label, the least used first."""
         fits = self.truth[i] == _TRUTH_OF[label]
-        near = self.sentences[i].near
         chosen = np.empty(0, dtype=int)
-        if label is Label.CONTRADICTION and near is not None:
+        if (near := self.sentences[i].near) is not None:
             n_near = self.rng.binomial(n, 0.5)
             chosen = self._least_used(fits & (near(self.grid) == TRUE), label, n_near)
             fits[chosen] = False
@@ -75,8 +74,8 @@ def coupled_pairs(
 
     Families get equal numbers of couples, and so do the forms of a family (to within one). Sentences are
     drawn by their weights among those that some scene entails and some scene contradicts. Rare sentences
-    choose their scenes first; each takes the scenes used least so far with that label. A false scene is, by
-    the toss of a coin, taken from those that nearly fit, for sentences that define them (`Statement.near`).
+    choose their scenes first; each takes the scenes used least so far with that label. About half of the
+    scenes are taken from those that make the sentence hard, where it defines them (`Statement.near`).
 
     Parameters
     ----------

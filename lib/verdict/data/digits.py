@@ -44,13 +44,14 @@ VOCABULARY: tuple[str, ...] = tuple(
 # Shares of entailment by form; together 55 %, roughly as uneven as the natural data sets that one warms up on.
 WARMUP_SHARES: Mapping[str, float] = MappingProxyType(
     {
-        "existence/there_is": 0.62,
+        "existence/there_is": 0.66,
         "exact_count/exactly": 0.48,
-        "colour/the_digit_is": 0.58,
-        "position/half": 0.52,
+        "colour/the_digit_is": 0.60,
+        "colour/the_colour_digit_is": 0.60,
+        "position/half": 0.46,
     }
 )
-WARMUP_TILT = 0.1
+WARMUP_TILT = 0.5
 # With fewer scenes than this some forms would find no couple in a very small split.
 MIN_SCENES = 96
 POOL_OF_SPLIT: Mapping[Split, str] = MappingProxyType(
@@ -79,7 +80,8 @@ def build(*, n_pairs: Mapping[str, int], pairs_per_scene: int, seed: int, out: P
         Splits left out, or with 0 pairs, are not built. Even for all splits but the warm-up ones. The hand-written
         split needs no entry and is always built.
     pairs_per_scene : int
-        Mean number of sentences per image, at least 2; very small splits have fewer.
+        Mean number of sentences per image, at least 2. A split has at least `MIN_SCENES` scenes to choose from, so
+        very small splits have fewer sentences per image.
     seed : int
         Not negative. Each split has its own random stream, so its pairs do not depend on the other splits.
     out : Path

@@ -85,9 +85,10 @@ class Statement:
     stratum : str
         See weight.
     near : callable, optional
-        True of scenes that come near to fitting a sentence about a place: they hold what it names, perhaps
-        elsewhere. Without such scenes "in the top left corner" could be judged by looking for the digit
-        anywhere.
+        True of scenes that make the sentence hard, as they hold the words' parts whether or not the sentence is true:
+        a seven and a red digit for "there is a red seven", a seven somewhere for "a seven in the top left corner".
+        Half of the scenes are taken from these where possible; else most false sentences would be given away by a
+        digit or a colour that is nowhere in the scene.
     """
 
     text: str
@@ -154,23 +155,32 @@ def present(kind: Kind) -> Truth:
     return partial(truths.count_is, kind=kind, compare=">=", number=1)
 
 
+def parts(kind: Kind) -> Truth:
+    """Truth of "the digit and the colour of this kind are there", see `truths.parts_present`."""
+    return partial(truths.parts_present, kind=kind)
+
+
 def _existence() -> Iterator[Draft]:
     for kind in KINDS:
-        yield Draft("there_is", f"there is {indefinite(kind)}", present(kind), stratum(kind))
-        yield Draft("image_holds", f"the image holds {indefinite(kind)}", present(kind), stratum(kind))
-        yield Draft("at_least_one", f"at least one {singular(kind)} is in the image", present(kind), stratum(kind))
+        yield Draft("there_is", f"there is {indefinite(kind)}", present(kind), stratum(kind), parts(kind))
+        yield Draft("image_holds", f"the image holds {indefinite(kind)}", present(kind), stratum(kind), parts(kind))
+        yield Draft(
+            "at_least_one", f"at least one {singular(kind)} is in the image", present(kind), stratum(kind), parts(kind)
+        )
 
 
 def _exact_count() -> Iterator[Draft]:
     for kind, number in [*product(COARSE_KINDS, range(6)), *product([ANY], range(3, 9))]:
         truth = partial(truths.count_is, kind=kind, compare="=", number=number)
         verb = "is" if number == 1 else "are"
-        yield Draft("number_is", f"the number of {plural(kind)} is {NUMBERS[number]}", truth, stratum(kind))
+        yield Draft(
+            "number_is", f"the number of {plural(kind)} is {NUMBERS[number]}", truth, stratum(kind), present(kind)
+        )
         if number >= 1:
-            yield Draft("exactly", f"there {verb} exactly {counted(number, kind)}", truth, stratum(kind))
+            yield Draft("exactly", f"there {verb} exactly {counted(number, kind)}", truth, stratum(kind), present(kind))
         if number >= 2:
             bare = partial(truths.count_is, kind=kind, compare="=", number=number, at_most=number)
-            yield Draft("there_are", f"there are {counted(number, kind)}", bare, stratum(kind))
+            yield Draft("there_are", f"there are {counted(number, kind)}", bare, stratum(kind), present(kind))
 
 
 def _compare_count() -> Iterator[Draft]:
@@ -185,7 +195,7 @@ def _compare_count() -> Iterator[Draft]:
         for kind, number in [*product(COARSE_KINDS, numbers), *product([ANY], range(4, 8))]:
             truth = partial(truths.count_is, kind=kind, compare=compare, number=number)
             verb = "is" if number == 1 else "are"
-            yield Draft(form, f"there {verb} {words} {counted(number, kind)}", truth, stratum(kind))
+            yield Draft(form, f"there {verb} {words} {counted(number, kind)}", truth, stratum(kind), present(kind))
 
 
 def _colour() -> Iterator[Draft]:
@@ -193,25 +203,27 @@ def _colour() -> Iterator[Draft]:
         digit, colour = Kind(digit=both.digit), Kind(colour=both.colour)
         name, hue = singular(digit), COLOURS[both.colour]
         one = partial(truths.share_is, base=digit, part=both, rule="all", low=1, high=1)
-        yield Draft("the_digit_is", f"the {name} is {hue}", one, "")
-        yield Draft("the_only_is", f"the only {name} in the image is {hue}", one, "")
+        yield Draft("the_digit_is", f"the {name} is {hue}", one, "", parts(both))
+        yield Draft("the_only_is", f"the only {name} in the image is {hue}", one, "", parts(both))
         every = partial(truths.share_is, base=digit, part=both, rule="all", low=2)
-        yield Draft("every_is", f"every {name} is {hue}", every, "")
+        yield Draft("every_is", f"every {name} is {hue}", every, "", parts(both))
         named = partial(truths.share_is, base=colour, part=both, rule="all", low=1, high=1)
-        yield Draft("the_colour_digit_is", f"the {hue} digit is {indefinite(digit)}", named, "")
+        yield Draft("the_colour_digit_is", f"the {hue} digit is {indefinite(digit)}", named, "", parts(both))
 
 
 def _negation() -> Iterator[Draft]:
     for kind in KINDS:
         truth = partial(truths.count_is, kind=kind, compare="=", number=0)
-        yield Draft("there_is_no", f"there is no {singular(kind)}", truth, stratum(kind))
-        yield Draft("there_are_no", f"there are no {plural(kind)} in the image", truth, stratum(kind))
+        yield Draft("there_is_no", f"there is no {singular(kind)}", truth, stratum(kind), parts(kind))
+        yield Draft("there_are_no", f"there are no {plural(kind)} in the image", truth, stratum(kind), parts(kind))
     for both in BOTH_KINDS:
         digit = Kind(digit=both.digit)
         none = partial(truths.share_is, base=digit, part=both, rule="none", low=1)
-        yield Draft("no_digit_is", f"no {singular(digit)} is {COLOURS[both.colour]}", none, "digit")
+        yield Draft("no_digit_is", f"no {singular(digit)} is {COLOURS[both.colour]}", none, "digit", parts(both))
         one = partial(truths.share_is, base=digit, part=both, rule="none", low=1, high=1)
-        yield Draft("the_digit_is_not", f"the {singular(digit)} is not {COLOURS[both.colour]}", one, "digit")
+        yield Draft(
+            "the_digit_is_not", f"the {singular(digit)} is not {COLOURS[both.colour]}", one, "digit", parts(both)
+        )
     for kind in COLOUR_KINDS:
         truth = partial(truths.count_is, kind=kind, compare="=", number=0)
         yield Draft("no_digit_is", f"no digit is {COLOURS[kind.colour]}", truth, "colour")
@@ -222,13 +234,13 @@ def _quantifier() -> Iterator[Draft]:
         digit, colour = Kind(digit=both.digit), Kind(colour=both.colour)
         names, hue = plural(digit), COLOURS[both.colour]
         every = partial(truths.share_is, base=digit, part=both, rule="all", low=2)
-        yield Draft("all_are", f"all {names} are {hue}", every, "digit")
+        yield Draft("all_are", f"all {names} are {hue}", every, "digit", parts(both))
         named = partial(truths.share_is, base=colour, part=both, rule="all", low=2)
-        yield Draft("all_are", f"all {plural(colour)} are {names}", named, "colour")
+        yield Draft("all_are", f"all {plural(colour)} are {names}", named, "colour", parts(both))
         none = partial(truths.share_is, base=digit, part=both, rule="none", low=2)
-        yield Draft("none_of_the_are", f"none of the {names} are {hue}", none, "digit")
+        yield Draft("none_of_the_are", f"none of the {names} are {hue}", none, "digit", parts(both))
         pair = partial(truths.share_is, base=digit, part=both, rule="all", low=2, high=2)
-        yield Draft("both_are", f"both {names} are {hue}", pair, "")
+        yield Draft("both_are", f"both {names} are {hue}", pair, "", parts(both))
     for kind in COARSE_KINDS:
         words = PLURALS[kind.digit] if kind.colour is None else COLOURS[kind.colour]
         most = partial(truths.share_is, base=ANY, part=kind, rule="most", low=3)

@@ -35,6 +35,7 @@ from verdict.data.grammar import (
     coarse_couples,
     counted,
     indefinite,
+    parts,
     plural,
     present,
     settle,
@@ -125,47 +126,51 @@ def _glyph(font: Path, digit: int) -> np.ndarray:
 
 def _existence() -> Iterator[Draft]:
     for kind in KINDS:
-        yield Draft("you_can_see", f"you can see {indefinite(kind)}", present(kind), stratum(kind))
-        yield Draft("a_picture_with", f"a picture with {indefinite(kind)}", present(kind), stratum(kind))
+        yield Draft("you_can_see", f"you can see {indefinite(kind)}", present(kind), stratum(kind), parts(kind))
+        yield Draft("a_picture_with", f"a picture with {indefinite(kind)}", present(kind), stratum(kind), parts(kind))
 
 
 def _exact_count() -> Iterator[Draft]:
     for kind, number in [*product(COARSE_KINDS, range(1, 6)), *product([ANY], range(3, 9))]:
         truth = partial(truths.count_is, kind=kind, compare="=", number=number)
         words = counted(number, kind)
-        yield Draft("you_can_see_exactly", f"you can see exactly {words}", truth, stratum(kind))
-        yield Draft("shows_neither", f"the picture shows {words} and no more", truth, stratum(kind))
+        yield Draft("you_can_see_exactly", f"you can see exactly {words}", truth, stratum(kind), present(kind))
+        yield Draft("shows_neither", f"the picture shows {words} and no more", truth, stratum(kind), present(kind))
 
 
 def _compare_count() -> Iterator[Draft]:
     for kind, number in [*product(COARSE_KINDS, range(2, 5)), *product([ANY], range(4, 8))]:
         more = partial(truths.count_is, kind=kind, compare=">=", number=number)
-        yield Draft("or_more", f"one finds {NUMBERS[number]} or more {plural(kind)}", more, stratum(kind))
+        yield Draft(
+            "or_more", f"one finds {NUMBERS[number]} or more {plural(kind)}", more, stratum(kind), present(kind)
+        )
         less = partial(truths.count_is, kind=kind, compare="<", number=number)
-        yield Draft("less_than", f"you can see less than {counted(number, kind)}", less, stratum(kind))
+        yield Draft("less_than", f"you can see less than {counted(number, kind)}", less, stratum(kind), present(kind))
 
 
 def _colour() -> Iterator[Draft]:
     for both in BOTH_KINDS:
         digit, colour = Kind(digit=both.digit), Kind(colour=both.colour)
         one = partial(truths.share_is, base=digit, part=both, rule="all", low=1, high=1)
-        yield Draft("the_colour_of", f"the colour of the {singular(digit)} is {COLOURS[both.colour]}", one, "")
+        yield Draft(
+            "the_colour_of", f"the colour of the {singular(digit)} is {COLOURS[both.colour]}", one, "", parts(both)
+        )
         named = partial(truths.share_is, base=colour, part=both, rule="all", low=1, high=1)
-        yield Draft("what_is", f"what is {COLOURS[both.colour]} is {indefinite(digit)}", named, "")
+        yield Draft("what_is", f"what is {COLOURS[both.colour]} is {indefinite(digit)}", named, "", parts(both))
 
 
 def _negation() -> Iterator[Draft]:
     for kind in KINDS:
         truth = partial(truths.count_is, kind=kind, compare="=", number=0)
-        yield Draft("can_not_see", f"you can not see any {plural(kind)}", truth, stratum(kind))
-        yield Draft("without", f"a picture without {indefinite(kind)}", truth, stratum(kind))
+        yield Draft("can_not_see", f"you can not see any {plural(kind)}", truth, stratum(kind), parts(kind))
+        yield Draft("without", f"a picture without {indefinite(kind)}", truth, stratum(kind), parts(kind))
 
 
 def _quantifier() -> Iterator[Draft]:
     for both in BOTH_KINDS:
         digit, hue = Kind(digit=both.digit), COLOURS[both.colour]
         every = partial(truths.share_is, base=digit, part=both, rule="all", low=2)
-        yield Draft("each_of_the", f"each of the {plural(digit)} is {hue}", every, "")
+        yield Draft("each_of_the", f"each of the {plural(digit)} is {hue}", every, "", parts(both))
     for kind in COARSE_KINDS:
         words = grammar.PLURALS[kind.digit] if kind.colour is None else COLOURS[kind.colour]
         most = partial(truths.share_is, base=ANY, part=kind, rule="most", low=3)

@@ -92,6 +92,14 @@ def count_is(grid: Grid, *, kind: Kind, compare: str, number: int, at_most: int 
     return _verdict(_COMPARE[compare](count, number), True if at_most is None else count <= at_most)
 
 
+def parts_present(grid: Grid, *, kind: Kind) -> np.ndarray:
+    """The digit and the colour that a kind names are both in the scene, perhaps apart: a red six and a blue seven."""
+    holds = np.ones(len(grid), dtype=bool)
+    for part in (Kind(digit=kind.digit), Kind(colour=kind.colour)):
+        holds &= grid.count(part) > 0
+    return _verdict(holds)
+
+
 def share_is(grid: Grid, *, base: Kind, part: Kind, rule: str, low: int = 1, high: int = N_CELLS) -> np.ndarray:
     """All, none or most of one kind are also of another.
 
