@@ -10,7 +10,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -78,6 +78,38 @@ def write_npy(path: Path, array: np.ndarray) -> None:
     import numpy as np
 
     _write(Path(path), lambda file: np.save(file, array, allow_pickle=False))
+
+
+def write_npy_rows(path: Path, n_rows: int, blocks: Iterable[np.ndarray]) -> None:
+    """Write an array block by block, so that memory holds one block; atomic like `write_npy`.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of all blocks together.
+    blocks : iterable of arrays
+        Of one dtype and equal trailing shape.
+
+    Raises
+    ------
+    ValueError
+        If the blocks do not sum to `n_rows`.
+    """
+    import numpy as np
+
+    def fill(file: BinaryIO) -> None:
+        done = 0
+        for block in blocks:
+            block = np.ascontiguousarray(block)
+            if done == 0:
+                header = {"descr": np.lib.format.dtype_to_descr(block.dtype), "fortran_order": False}
+                np.lib.format.write_array_header_1_0(file, {**header, "shape": (n_rows, *block.shape[1:])})
+            file.write(block.data)
+            done += len(block)
+        if done != n_rows:
+            raise ValueError(f"{path}: expected {n_rows} rows, got {done}")
+
+    _write(Path(path), fill)
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:

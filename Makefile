@@ -1,0 +1,48 @@
+# Thin front: the graph is in Snakefile, the work in lib/verdict. `make help` lists everything.
+PROFILE ?= digits
+PYTHON ?= python3.11
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+export PYTHONPATH := $(CURDIR)/lib
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export JUPYTER_PLATFORM_DIRS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help env report test lint lab presets bench clean
+
+help:  ## list the commands
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found; install Python 3.11, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "making the environment in $(VENV) (a few minutes, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+env: $(READY)  ## make the environment in .venv
+
+report: $(READY)  ## make the whole report: PROFILE=digits (default), smoke, nlvr, ...; CORES=n
+	@$(PY) -m verdict.pipeline --profile $(PROFILE) --cores $(CORES)
+
+test: $(READY)  ## run all tests, a whole smoke report included
+	@$(PY) -m pytest
+
+lint: $(READY)  ## check code style and notebooks
+	@$(PY) -m ruff check lib tests notebooks
+	@$(PY) -m ruff format --check lib tests
+	@$(PY) -m verdict.report.lint notebooks/*.ipynb
+
+lab: $(READY)  ## open JupyterLab on the notebooks
+	@cd notebooks && ../$(VENV)/bin/jupyter lab
+
+presets: $(READY)  ## train the tiny presets that the package ships, again (minutes)
+	@$(PY) -m verdict.pretrain
+
+bench: $(READY)  ## measure what caching the frozen computation saves
+	@$(PY) -m verdict.bench
+
+clean:  ## remove results and work in progress of PROFILE (the environment stays)
+	@rm -rf work/$(PROFILE) reports/$(PROFILE)

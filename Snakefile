@@ -1,0 +1,93 @@
+# Which stage needs which; nothing is computed here. Run through `make report` (python -m verdict.pipeline).
+import sys
+
+sys.path.insert(0, str(workflow.current_basedir) + "/lib")
+
+from verdict import stage as stages
+from verdict.artifacts import canonical_json
+from verdict.params import load_params
+
+PROFILE = config.get("profile", "digits")
+GPUS = int(config.get("gpus", 0))
+PARAMS = load_params(PROFILE)
+RUN = f"{sys.executable} -m verdict.run"
+
+
+def record(name, trial=None, seed=None):
+    return f"work/{PROFILE}/" + "/".join(filter(None, [name, stages.instance(trial, seed)])) + "/run.json"
+
+
+def records(name):
+    if name != stages.TRIAL_STAGE:
+        return [record(name)]
+    return [record(name, trial, seed) for trial, seed in stages.runs(PARAMS)]
+
+
+def upstream(name):
+    return [path for need in stages.spec(name).needs for path in records(need)]
+
+
+def trial_upstream(w):
+    parent = PARAMS.trial(w.trial).parent
+    own = [record("01_data"), record(stages.FEATURES), record("02_warmup")]
+    return own + ([] if parent == "warmup" else [record(stages.TRIAL_STAGE, parent, int(w.seed))])
+
+
+def asked(name, trial=None, seed=None):
+    return canonical_json(stages.resolved(PARAMS, name, trial, seed))
+
+
+rule site:
+    input:
+        [path for spec in stages.SPECS for path in records(spec.name)],
+        [f"notebooks/{spec.name}.ipynb" for spec in stages.SPECS if spec.name != stages.FEATURES],
+        "notebooks/index.md",
+        [str(path) for path in stages.library_files(["import verdict.report.site"])],
+    params:
+        profile=PARAMS.hash,
+    output:
+        f"reports/{PROFILE}/index.html",
+    shell:
+        f"{sys.executable} -m verdict.report --profile {PROFILE}"
+
+
+rule trial:
+    input:
+        trial_upstream,
+    params:
+        code=lambda w: stages.code_digest(stages.TRIAL_STAGE),
+        asked=lambda w: asked(stages.TRIAL_STAGE, w.trial, int(w.seed)),
+    output:
+        f"work/{PROFILE}/{stages.TRIAL_STAGE}/{{trial}}-s{{seed}}/run.json",
+    wildcard_constraints:
+        trial="[a-z][a-z0-9_]*",
+        seed="[0-9]+",
+    resources:
+        gpu=min(1, GPUS),
+        mem_mb=2000,
+        runtime=240,
+    shell:
+        f"{RUN} {stages.TRIAL_STAGE} --profile {PROFILE} --trial {{wildcards.trial}} --seed {{wildcards.seed}}"
+
+
+for spec in stages.SPECS:
+    if spec.name == stages.TRIAL_STAGE:
+        continue
+
+    rule:
+        name:
+            f"stage_{spec.name}"
+        input:
+            upstream(spec.name),
+        params:
+            name=spec.name,
+            code=stages.code_digest(spec.name),
+            asked=asked(spec.name),
+        output:
+            record(spec.name),
+        resources:
+            gpu=min(1, GPUS) if spec.name in (stages.FEATURES, "02_warmup", "05_test") else 0,
+            mem_mb=2000,
+            runtime=240,
+        shell:
+            f"{RUN} {{params.name}} --profile {PROFILE}"

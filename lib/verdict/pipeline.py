@@ -1,0 +1,113 @@
+"""Make a profile's whole report: `python -m verdict.pipeline --profile PROFILE`. What `make report` calls.
+
+Validates every parameter first, lets one report of a profile run at a time, hands the graph to Snakemake, and says where the
+report is, or what failed and where its notebook was kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from verdict import artifacts, paths
+from verdict import stage as stages
+from verdict.params import ParamsError, load_params
+from verdict.run import gpu_count, say
+
+RERUN_TRIGGERS = ("mtime", "input", "params")
+
+
+@contextlib.contextmanager
+def one_at_a_time(profile: str) -> Iterator[None]:
+    """Hold the profile's lock; a second report of the same profile waits, and says so."""
+    import fcntl
+
+    home = paths.work_dir(profile)
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another report of profile {profile!r} is being made; waiting for it to end")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def snakemake_command(profile: str, cores: int, targets: list[str]) -> list[str]:
+    """The call of Snakemake: content and parameters decide what runs again; other jobs go on past a failed one."""
+    gpus = gpu_count()
+    return [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile")),
+        *("--directory", str(paths.ROOT), "--cores", str(cores), "--nolock", "--rerun-incomplete", "--keep-going"),
+        *("--rerun-triggers", *RERUN_TRIGGERS, "--quiet", "all"),
+        *("--config", f"profile={profile}", f"gpus={gpus}"),
+        *(("--resources", f"gpu={gpus}") if gpus else ()),
+        *targets,
+    ]
+
+
+def report(profile: str, cores: int) -> int:
+    """Run what is missing or out of date, and render the pages.
+
+    Returns
+    -------
+    int
+        0 when every stage ran; else Snakemake's exit status, with a report of the stages that did run.
+    """
+    started = time.monotonic()
+    environment = {**os.environ, "PYTHONPATH": str(paths.LIBRARY.parent), "PYTHONUNBUFFERED": "1", "KERAS_BACKEND": "torch"}
+    with one_at_a_time(profile):
+        done = subprocess.run(
+            snakemake_command(profile, cores, []), env=environment, cwd=paths.ROOT, stdin=subprocess.DEVNULL, check=False
+        )
+        index = paths.report_dir(profile) / "index.html"
+        if done.returncode == 0:
+            say(f"report of profile {profile!r} is up to date after {time.monotonic() - started:.0f} s")
+            print(index, flush=True)
+            return 0
+        say(f"\nthe report of profile {profile!r} is NOT complete (after {time.monotonic() - started:.0f} s):")
+        for line in unfinished(profile):
+            say(f"  {line}")
+        subprocess.run(
+            [sys.executable, "-m", "verdict.report", "--profile", profile], env=environment, cwd=paths.ROOT, check=False
+        )
+        return done.returncode
+
+
+def unfinished(profile: str) -> list[str]:
+    """One line for each stage without a result: where its failed notebook is kept, or that it was not reached."""
+    params = load_params(profile)
+    lines = []
+    for spec in stages.SPECS:
+        instances = stages.runs(params) if spec.name == stages.TRIAL_STAGE else [(None, None)]
+        for trial, seed in instances:
+            if stages.finished(profile, spec.name, trial, seed):
+                continue
+            label = f"{spec.name} {stages.instance(trial, seed)}".strip()
+            kept = paths.work_dir(profile) / "failed" / f"{label.replace(' ', '-')}.ipynb"
+            lines.append(f"{label}: failed, see {artifacts.relative(kept)}" if kept.is_file() else f"{label}: not reached")
+    return lines
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m verdict.pipeline", description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="digits", help="profile in params/ (default: %(default)s)")
+    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="jobs at a time (default: %(default)s)")
+    chosen = parser.parse_args(arguments)
+    try:
+        load_params(chosen.profile)
+    except (ParamsError, FileNotFoundError) as error:
+        say(f"nothing was run: {error}")
+        return 2
+    return report(chosen.profile, chosen.cores)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

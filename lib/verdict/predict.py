@@ -1,0 +1,79 @@
+"""The prediction table, which is all that evaluation, calibration, policy, figures and exports consume, and the one decision function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from verdict.labels import Label, logit_columns
+from verdict.metrics import softmax
+
+KEYS = ("pair_id", "image_id", "group_id", "split", "stage", "trial", "seed", "y_true")
+
+
+def prediction_table(pairs: pd.DataFrame, logit: np.ndarray, *, stage: str, trial: str, seed: int) -> pd.DataFrame:
+    """Put pairs and their logits of CONTRADICTION together.
+
+    Parameters
+    ----------
+    pairs : pair table, n rows
+    logit : (n,) float
+        z; stored as the row (0, z).
+
+    Raises
+    ------
+    ValueError
+        If the numbers of pairs and logits differ, or a logit is not finite.
+    """
+    if len(pairs) != len(logit):
+        raise ValueError(f"expected {len(pairs)} logits, one a pair, got {len(logit)}")
+    if not np.isfinite(logit).all():
+        raise ValueError(f"{int((~np.isfinite(logit)).sum())} of {len(logit)} logits are not finite")
+    table = pairs[["pair_id", "image_id", "group_id", "split"]].reset_index(drop=True).copy()
+    table["stage"], table["trial"], table["seed"] = stage, trial, seed
+    table["y_true"] = [int(Label.parse(label)) for label in pairs["label"]]
+    table["logit_0"], table["logit_1"] = 0.0, np.asarray(logit, dtype=np.float64)
+    return table
+
+
+def logits_of(table: pd.DataFrame) -> np.ndarray:
+    """The logits of a prediction table, float64 (n, n_classes)."""
+    n_classes = sum(str(column).startswith("logit_") for column in table.columns)
+    return table[logit_columns(n_classes)].to_numpy(dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class DecisionRule:
+    """The one way from logits to an answer; validation, test, export, independent set and figures all use it.
+
+    Attributes
+    ----------
+    temperature : float > 0
+        Divides the logits.
+    threshold : float in (0, 1)
+        On the calibrated probability of `label`; at or above it the answer is `label`.
+    label : Label
+        The class that the threshold is about.
+    """
+
+    temperature: float = 1.0
+    threshold: float = 0.5
+    label: Label = Label.CONTRADICTION
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be positive, got {self.temperature}")
+        if not 0 < self.threshold < 1:
+            raise ValueError(f"threshold is a probability in (0, 1), got {self.threshold}; did you pass a logit?")
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities, (n, 2)."""
+        return softmax(np.asarray(logits) / self.temperature)
+
+    def decide(self, logits: np.ndarray) -> np.ndarray:
+        """Answers as label ids, (n,)."""
+        chosen = self.probabilities(logits)[:, self.label] >= self.threshold
+        other = next(label for label in Label if label != self.label)
+        return np.where(chosen, int(self.label), int(other))

@@ -1,0 +1,361 @@
+"""The stages of a report, and what a notebook holds of its own: parameters, upstream results, numbers, claims.
+
+A stage is one execution of one notebook. What a stage depends on is declared here, once; the Snakefile, the driver and the
+report all read it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from verdict import paths
+from verdict.artifacts import (
+    content_hash,
+    read_run,
+    relative,
+    sha256_bytes,
+    verify_outputs,
+    write_json,
+    write_parquet,
+)
+from verdict.numbers import Claim, Number, Numbers, evaluate_claim
+from verdict.params import Params, TrialParams, load_params
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a stage is and what it may read.
+
+    Attributes
+    ----------
+    name : str
+        The notebook's stem, or the name of a stage without a notebook.
+    question : str
+        What it answers.
+    needs : tuple of str
+        Stages whose results it reads.
+    sections : tuple of str
+        Parameter sections that it reads; a stage sees no other.
+    """
+
+    name: str
+    question: str
+    needs: tuple[str, ...]
+    sections: tuple[str, ...]
+
+
+TRIAL_STAGE = "03_staged_unfreezing"
+FEATURES = "features"
+
+SPECS = (
+    Spec("01_data", "What is in the data, and can it leak?", (), ("data", "statistics")),
+    Spec(FEATURES, "Frozen prefixes of every image and hypothesis", ("01_data",), ("model", "plans")),
+    Spec(
+        "02_warmup",
+        "What does a proxy task teach the fusion head while both encoders stay frozen?",
+        ("01_data", FEATURES),
+        ("model", "training", "statistics"),
+    ),
+    Spec(
+        TRIAL_STAGE,
+        "How much does each unfreezing step add?",
+        ("01_data", FEATURES, "02_warmup"),
+        ("model", "training", "trial", "statistics"),
+    ),
+    Spec(
+        "04_model_selection",
+        "Which configuration do we keep, and is it really better?",
+        ("01_data", "02_warmup", TRIAL_STAGE),
+        ("training", "statistics"),
+    ),
+    Spec(
+        "05_test",
+        "How good is it on unseen images, and where does it fail?",
+        ("01_data", FEATURES, TRIAL_STAGE, "04_model_selection"),
+        ("data", "model", "training", "statistics"),
+    ),
+    Spec(
+        "07_calibration",
+        "Can its probabilities be believed?",
+        ("01_data", TRIAL_STAGE, "04_model_selection"),
+        ("calibrate", "policy", "statistics"),
+    ),
+    Spec(
+        "08_policy",
+        "When may it act alone?",
+        ("01_data", TRIAL_STAGE, "04_model_selection", "07_calibration"),
+        ("calibrate", "policy", "statistics"),
+    ),
+    Spec(
+        "09_independent_set",
+        "Does any of this survive another distribution?",
+        ("01_data", TRIAL_STAGE, "04_model_selection", "05_test", "07_calibration", "08_policy"),
+        ("calibrate", "policy", "statistics"),
+    ),
+)
+_BY_NAME = {spec.name: spec for spec in SPECS}
+
+
+class StageParameters(BaseModel):
+    """The `parameters` cell of every notebook but the trial's: literals only."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    profile: str = "digits"
+
+
+class TrialStageParameters(StageParameters):
+    """The `parameters` cell of the notebook that runs once per trial and seed."""
+
+    trial: str = "frozen"
+    seed: int = 11
+
+
+def parameter_model(notebook: str) -> type[StageParameters]:
+    """The model that a notebook's `parameters` cell must agree with."""
+    return TrialStageParameters if notebook == TRIAL_STAGE else StageParameters
+
+
+def spec(name: str) -> Spec:
+    """The declaration of a stage.
+
+    Raises
+    ------
+    KeyError
+        If there is no such stage.
+    """
+    if name not in _BY_NAME:
+        raise KeyError(f"no stage is called {name!r}; there are {list(_BY_NAME)}")
+    return _BY_NAME[name]
+
+
+def instance(trial: str | None, seed: int | None) -> str:
+    """Folder name of one trial's run with one seed, "" for a stage that runs once."""
+    return "" if trial is None else f"{trial}-s{seed}"
+
+
+def folder(profile: str, name: str, trial: str | None = None, seed: int | None = None) -> Path:
+    """Folder of one execution of a stage."""
+    parts = (instance(trial, seed),) if trial else ()
+    return paths.stage_dir(profile, name, *parts)
+
+
+def runs(params: Params) -> list[tuple[str, int]]:
+    """(trial, seed) of every training run; a control runs with as many seeds as a candidate."""
+    return [(trial.name, seed) for trial in params.training.trials for seed in params.training.seeds]
+
+
+def plans(params: Params) -> list[tuple[int, int]]:
+    """Distinct (vision_blocks, text_blocks) that features are needed for, the warm-up's (0, 0) included."""
+    return sorted({(0, 0), *((trial.vision_blocks, trial.text_blocks) for trial in params.training.trials)})
+
+
+def resolved(params: Params, name: str, trial: str | None = None, seed: int | None = None) -> dict[str, Any]:
+    """The parameters that a stage depends on, as JSON-like values; a change of anything else does not re-run it."""
+    content = params.as_dict()
+    chosen: dict[str, Any] = {}
+    for section in spec(name).sections:
+        if section == "plans":
+            chosen["plans"] = plans(params)
+        elif section == "trial":
+            chosen["trial"] = {**params.trial(str(trial)).model_dump(mode="json"), "seed": seed}
+            chosen["training"].pop("trials")
+            chosen["training"].pop("seeds")
+        else:
+            chosen[section] = content[section]
+    return chosen
+
+
+def _module_file(module: str) -> Path | None:
+    base = paths.LIBRARY.parent.joinpath(*module.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+def _imported(tree: ast.AST) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] == "verdict"}
+
+
+def library_files(sources: Iterable[str]) -> list[Path]:
+    """The package's files that some Python sources import, directly or through each other, sorted."""
+    files: set[Path] = set()
+    todo = set().union(*(_imported(ast.parse(source)) for source in sources)) if sources else set()
+    while todo:
+        file = _module_file(todo.pop())
+        if file is not None and file not in files:
+            files.add(file)
+            todo |= _imported(ast.parse(file.read_text(encoding="utf-8")))
+    return sorted(files)
+
+
+def code_cells(notebook: Path) -> list[str]:
+    """Sources of a notebook's code cells, in order."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def code_digest(name: str) -> str:
+    """Hash of the code behind a stage: its notebook's code cells, and every file of the package that they import."""
+    notebook = paths.NOTEBOOKS / f"{name}.ipynb"
+    sources = code_cells(notebook) if notebook.is_file() else ["import verdict.features, verdict.run"]
+    files = [(file.relative_to(paths.LIBRARY).as_posix(), sha256_bytes(file.read_bytes())) for file in library_files(sources)]
+    return content_hash([sources, files])
+
+
+class _Sections:
+    """The parameter sections that a stage declares; any other is refused, so that nothing can go stale unseen."""
+
+    def __init__(self, params: Params, declared: Spec):
+        self._params, self._declared = params, declared
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._declared.sections:
+            raise AttributeError(f"{self._declared.name} does not declare the parameter section {name!r}")
+        return getattr(self._params, name)
+
+
+@dataclass
+class Stage:
+    """One running stage, as its notebook sees it."""
+
+    name: str
+    profile: str
+    trial_name: str | None
+    seed: int | None
+    folder: Path
+    _params: Params
+    numbers: Numbers = field(default_factory=Numbers)
+    claims: list[Claim] = field(default_factory=list)
+    _inputs: set[Path] = field(default_factory=set)
+    _verified: dict[Path, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def params(self) -> Any:
+        """The declared parameter sections, as attributes."""
+        return _Sections(self._params, spec(self.name))
+
+    @property
+    def trial(self) -> TrialParams:
+        """The trial that this execution runs."""
+        return self._params.trial(str(self.trial_name))
+
+    def rng(self, *key: int) -> np.random.Generator:
+        """A generator for resampling, seeded by the parameters and a key."""
+        return np.random.default_rng([self._params.statistics.seed, *key])
+
+    def provenance(self) -> str:
+        """One line that says what this is."""
+        what = f"{self.name} {instance(self.trial_name, self.seed)}".strip()
+        return f"{what} · profile {self.profile} · parameters {self._params.hash}"
+
+    def path(self, file: str) -> Path:
+        """Where this stage writes a file."""
+        return self.folder / file
+
+    def upstream(self, name: str, file: str, trial: str | None = None, seed: int | None = None) -> Path:
+        """A file of an upstream stage, verified against that stage's record.
+
+        Raises
+        ------
+        KeyError
+            If this stage does not declare that it needs the other.
+        FileNotFoundError, StaleResultError
+            If the other has not run, or its files were changed afterwards.
+        """
+        if name not in spec(self.name).needs:
+            raise KeyError(f"{self.name} does not declare that it needs {name}")
+        source = folder(self.profile, name, trial, seed)
+        if source not in self._verified:
+            self._verified[source] = verify_outputs(source)
+            self._inputs.add(source / "run.json")
+        path = source / file
+        if relative(path) not in self._verified[source]["outputs"]:
+            raise FileNotFoundError(f"{relative(path)} is not an output of {name}: {sorted(self._verified[source]['outputs'])}")
+        return path
+
+    def upstream_folder(self, name: str, trial: str | None = None, seed: int | None = None) -> Path:
+        """Folder of an upstream stage, all of its outputs verified."""
+        self.upstream(name, "numbers.json", trial, seed)
+        return folder(self.profile, name, trial, seed)
+
+    def pairs(self, *splits: str) -> pd.DataFrame:
+        """The pair table, of some splits or of all, with a fresh index."""
+        table = pd.read_parquet(self.upstream("01_data", "pairs.parquet"))
+        chosen = table[table["split"].isin(splits)] if splits else table
+        return chosen.reset_index(drop=True)
+
+    def predictions(self, *splits: str, trial: str, seed: int) -> pd.DataFrame:
+        """A training run's prediction table, of some splits or of all."""
+        table = pd.read_parquet(self.upstream(TRIAL_STAGE, "predictions.parquet", trial, seed))
+        chosen = table[table["split"].isin(splits)] if splits else table
+        return chosen.reset_index(drop=True)
+
+    def upstream_numbers(self, name: str) -> Numbers:
+        """Numbers of an upstream stage that runs once."""
+        return Numbers.load(self.upstream(name, "numbers.json"))
+
+    def claim(self, id: str, statement: str, number: str, comparison: str, bound: float) -> Claim:
+        """Record a claim about one of this stage's numbers."""
+        claim = evaluate_claim(
+            self.numbers, id=id, statement=statement, number=number, comparison=comparison, bound=bound
+        )
+        self.claims.append(claim)
+        return claim
+
+    def number(self, name: str, value: float, **fields: Any) -> Number:
+        """Record a number that has no interval (a count, a setting, a time)."""
+        self.numbers[name] = Number(float(value), **fields)
+        return self.numbers[name]
+
+    def save(self, **tables: pd.DataFrame) -> None:
+        """Write numbers, claims, the list of inputs, and tables as `<name>.parquet`: a notebook's only write."""
+        for name, table in tables.items():
+            write_parquet(self.path(f"{name}.parquet"), table)
+        self.numbers.save(self.path("numbers.json"))
+        write_json(self.path("claims.json"), [asdict(claim) for claim in self.claims])
+        write_json(self.path("inputs.json"), sorted(relative(path) for path in self._inputs))
+
+
+def open_stage(name: str, profile: str, *, trial: str | None = None, seed: int | None = None) -> Stage:
+    """Open a stage in its notebook.
+
+    Run by the driver it writes where the driver says; run by hand it writes to `work/<profile>/scratch/`, so that trying
+    something out cannot pass for a result.
+    """
+    params = load_params(profile)
+    if trial is not None:
+        params.trial(trial)
+    home = os.environ.get("VERDICT_STAGE_DIR")
+    scratch = paths.stage_dir(profile, "scratch", name, *([instance(trial, seed)] if trial else []))
+    return Stage(spec(name).name, profile, trial, seed, Path(home) if home else scratch, params)
+
+
+def progress(text: str) -> None:
+    """Tell the driver, and through it the person who waits, how far a stage has come."""
+    target = os.environ.get("VERDICT_PROGRESS")
+    if target:
+        with Path(target).open("a", encoding="utf-8") as file:
+            file.write(text.replace("\n", " ") + "\n")
+
+
+def finished(profile: str, name: str, trial: str | None = None, seed: int | None = None) -> bool:
+    """Whether a stage's record is there."""
+    try:
+        read_run(folder(profile, name, trial, seed))
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
