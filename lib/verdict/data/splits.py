@@ -127,3 +127,35 @@ def _comparisons(members: Mapping[str, set[str]]) -> list[tuple[str, set[str], s
     warmup = set().union(*(members.get(str(s), set()) for s in WARMUP_SPLITS))
     evaluation = set().union(*(members.get(str(s), set()) for s in EVALUATION_SPLITS))
     return [*listed, ("warm-up", warmup, "evaluation", evaluation)]
+
+
+def merge_groups(group_ids: pd.Series, *keys: pd.Series) -> pd.Series:
+    """Join groups that share a key, so that no key occurs in two groups.
+
+    Parameters
+    ----------
+    group_ids : Series of str, length n_rows
+        The group of each row.
+    *keys : Series of str, length n_rows
+        What must not cross groups: a sentence, the content of an image. Compared within each series.
+
+    Returns
+    -------
+    Series of str, length n_rows
+        The smallest name among the groups that were joined.
+    """
+    parent: dict[str, str] = {name: name for name in group_ids.unique()}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for key in keys:
+        first_with: dict[str, str] = {}
+        for group, value in zip(group_ids, key, strict=True):
+            a, b = root(first_with.setdefault(value, group)), root(group)
+            if a != b:
+                parent[max(a, b)] = min(a, b)
+    return group_ids.map(root).astype("str").rename("group_id")

@@ -1,0 +1,251 @@
+"""Public data by URL: whole and as expected by its SHA-256, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import http.client
+import lzma
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from verdict.artifacts import sha256_file
+
+MAX_BYTES = 4_000_000_000
+MAX_FILES = 500_000
+TIMEOUT_S = 60.0
+CHUNK_BYTES = 1 << 20
+_SCHEMES = ("https", "http", "file")
+_HINT = "without a network, set VERDICT_DATA to a folder that holds a local copy"
+
+
+def download(url: str, *, sha256: str, path: Path, max_bytes: int = MAX_BYTES, timeout_s: float = TIMEOUT_S) -> Path:
+    """Download a file once.
+
+    The content goes to `<path>.part`, which a later call continues; it is renamed only after its hash was compared.
+
+    Parameters
+    ----------
+    url : str
+        https, http or file.
+    sha256 : str
+        Expected hash, 64 hexadecimal digits.
+    path : Path
+        Where the file will be. If it is already there, it is compared and nothing is downloaded.
+    max_bytes : int
+        Larger files are refused.
+    timeout_s : float
+        Of each wait for the server.
+
+    Raises
+    ------
+    ValueError
+        If no hash is given, the content has another one, or it is too large.
+    ConnectionError
+        If the server cannot be reached or stops early.
+    """
+    path = Path(path)
+    if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+        raise ValueError(f"{url}: a download needs its sha256 (64 hexadecimal digits), got {sha256!r}; {_HINT}")
+    if (scheme := urllib.parse.urlsplit(url).scheme) not in _SCHEMES:
+        raise ValueError(f"{url}: scheme {scheme!r} is not one of {list(_SCHEMES)}")
+    if path.is_file():
+        _compare(path, sha256, f"{path} (downloaded before)", "delete it and run again")
+        return path
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    was_begun = part.is_file() and part.stat().st_size > 0
+    _receive(url, part, max_bytes, timeout_s)
+    if was_begun and sha256_file(part) != sha256:
+        # What was there before may have been of another version: one fresh start decides.
+        part.unlink()
+        _receive(url, part, max_bytes, timeout_s)
+    try:
+        _compare(part, sha256, url, "the source has changed, or the expected hash is wrong")
+    except ValueError:
+        part.unlink()
+        raise
+    os.replace(part, path)
+    return path
+
+
+def _compare(path: Path, sha256: str, name: str, way_out: str) -> None:
+    actual = sha256_file(path)
+    if actual != sha256:
+        raise ValueError(f"{name}: sha256 is {actual}, expected {sha256}; {way_out}")
+
+
+def _receive(url: str, part: Path, max_bytes: int, timeout_s: float) -> None:
+    """Fill `part`, continuing it where the server can."""
+    n_there = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={n_there}-"} if n_there else {})
+    try:
+        with _open(request, timeout_s) as response:
+            continues = getattr(response, "status", 200) == http.client.PARTIAL_CONTENT
+            n_there = n_there if continues else 0
+            length = response.headers.get("Content-Length")
+            n_expected = n_there + int(length) if length is not None and length.isdigit() else None
+            if n_expected is not None and n_expected > max_bytes:
+                raise ValueError(f"{url}: {n_expected:,} bytes; at most {max_bytes:,} are downloaded")
+            n_got = _append(response, part, n_there, max_bytes, url)
+    except urllib.error.HTTPError as error:
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and n_there:
+            # The part is at least as long as the file; its hash decides what it is.
+            return
+        raise ConnectionError(f"cannot download {url}: the server says {error.code} {error.reason}; {_HINT}") from error
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise ConnectionError(f"cannot download {url}: {reason}; {_HINT}") from error
+    if n_expected is not None and n_got < n_expected:
+        raise ConnectionError(
+            f"cannot download {url}: the connection ended after {n_got:,} of {n_expected:,} bytes; "
+            f"run again to continue"
+        )
+
+
+def _open(request: urllib.request.Request, timeout_s: float) -> http.client.HTTPResponse:
+    return urllib.request.urlopen(request, timeout=timeout_s)
+
+
+def _append(response: BinaryIO, part: Path, n_there: int, max_bytes: int, url: str) -> int:
+    n_got = n_there
+    with part.open("ab" if n_there else "wb") as file:
+        while chunk := response.read(CHUNK_BYTES):
+            n_got += len(chunk)
+            if n_got > max_bytes:
+                file.close()
+                part.unlink()
+                raise ValueError(f"{url}: more than the {max_bytes:,} bytes that are downloaded at most")
+            _write(file, chunk, part)
+        file.flush()
+        os.fsync(file.fileno())
+    return n_got
+
+
+def _write(file: BinaryIO, chunk: bytes, path: Path) -> None:
+    try:
+        file.write(chunk)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(error.errno, f"no space left while writing {path}") from error
+
+
+def extract_tar(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Path:
+    """Unpack a tar archive (plain, gz, bz2 or xz) into a new folder; see `extract_zip` for what is refused."""
+
+    def fill(scratch: Path) -> None:
+        with tarfile.open(archive) as tar:
+            guard = _Guard(archive, max_bytes, max_files)
+            for member in tar:
+                if not (member.isfile() or member.isdir()):
+                    raise ValueError(f"{archive}: {member.name!r} is a link or a device")
+                target = guard.admit(member.name, member.size, is_folder=member.isdir())
+                source = tar.extractfile(member) if member.isfile() else None
+                _put(source, scratch / target)
+
+    return _extract(Path(archive), Path(folder), fill)
+
+
+def extract_zip(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Path:
+    """Unpack a zip archive into a new folder.
+
+    Parameters
+    ----------
+    archive : Path
+        The file.
+    folder : Path
+        Must not exist; it appears only when everything was unpacked.
+    max_bytes, max_files : int
+        Bounds on the unpacked size and the number of members.
+
+    Raises
+    ------
+    ValueError
+        If a member has an absolute path or "..", is a link or a device, occurs twice or is damaged, or if a bound is
+        passed; the message names the archive and the member.
+    """
+
+    def fill(scratch: Path) -> None:
+        with zipfile.ZipFile(archive) as pack:
+            guard = _Guard(archive, max_bytes, max_files)
+            for member in pack.infolist():
+                kind = stat.S_IFMT(member.external_attr >> 16)
+                if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                    raise ValueError(f"{archive}: {member.filename!r} is a link or a device")
+                if member.flag_bits & 1:
+                    raise ValueError(f"{archive}: {member.filename!r} is encrypted")
+                target = guard.admit(member.filename, member.file_size, is_folder=member.is_dir())
+                if member.is_dir():
+                    _put(None, scratch / target)
+                else:
+                    with pack.open(member) as source:
+                        _put(source, scratch / target)
+
+    return _extract(Path(archive), Path(folder), fill)
+
+
+class _Guard:
+    """Admits the members of one archive one by one and keeps account of them."""
+
+    def __init__(self, archive: Path, max_bytes: int, max_files: int) -> None:
+        self.archive, self.max_bytes, self.max_files = archive, max_bytes, max_files
+        self.n_bytes = 0
+        self.n_members = 0
+        self.names: set[str] = set()
+
+    def admit(self, name: str, n_bytes: int, *, is_folder: bool) -> str:
+        parts = PurePosixPath(name).parts
+        has_drive = bool(parts) and parts[0].endswith(":")
+        if not name or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or has_drive:
+            raise ValueError(f"{self.archive}: {name!r} leads out of the folder")
+        key = "/".join(parts)
+        if key in self.names and not is_folder:
+            raise ValueError(f"{self.archive}: {name!r} occurs twice")
+        self.names.add(key)
+        self.n_members += 1
+        self.n_bytes += n_bytes
+        if self.n_members > self.max_files:
+            raise ValueError(f"{self.archive}: more than {self.max_files:,} members")
+        if self.n_bytes > self.max_bytes:
+            raise ValueError(f"{self.archive}: unpacks to more than {self.max_bytes:,} bytes")
+        return key
+
+
+def _put(source: BinaryIO | None, target: Path) -> None:
+    """Write one member; None stands for a folder."""
+    if source is None:
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") as file:
+        while chunk := source.read(CHUNK_BYTES):
+            _write(file, chunk, target)
+
+
+def _extract(archive: Path, folder: Path, fill: Callable[[Path], None]) -> Path:
+    """Unpack beside the target and rename: a half-unpacked folder is never seen under its name."""
+    if folder.exists():
+        raise FileExistsError(f"{folder} is already there; delete it to unpack {archive} again")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        fill(scratch)
+        os.chmod(scratch, 0o755)
+        os.replace(scratch, folder)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{archive} is damaged or not an archive: {error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder

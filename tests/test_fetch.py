@@ -1,0 +1,218 @@
+"""Downloads and archives: whole, as expected, and inside their folder."""
+
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+import zipfile
+from contextlib import contextmanager
+
+import pytest
+
+from verdict.data.fetch import download, extract_tar, extract_zip
+
+CONTENT = bytes(range(256)) * 4099
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves CONTENT; what it does wrong is set on the server."""
+
+    def do_GET(self):
+        self.server.ranges.append(self.headers.get("Range"))
+        if self.server.status != 200:
+            self.send_error(self.server.status)
+            return
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1]) if self.server.resumes else 0
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        body = CONTENT[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        n = self.server.stop_after
+        self.server.stop_after = None
+        self.wfile.write(body[:n])
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def serving(**options):
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.ranges, server.status, server.resumes, server.stop_after = [], 200, True, None
+        vars(server).update(options)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server, f"http://127.0.0.1:{server.server_port}/data.bin"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def test_whole_file_is_kept_and_not_fetched_twice(tmp_path):
+    with serving() as (server, url):
+        path = download(url, sha256=SHA256, path=tmp_path / "a" / "data.bin")
+        assert path.read_bytes() == CONTENT
+        download(url, sha256=SHA256, path=path)
+        assert server.ranges == [None]
+    assert [p.name for p in path.parent.iterdir()] == ["data.bin"]
+
+
+def test_file_url(tmp_path):
+    (tmp_path / "source").write_bytes(CONTENT)
+    url = (tmp_path / "source").as_uri()
+    assert download(url, sha256=SHA256, path=tmp_path / "copy").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+def test_half_download_is_continued_or_begun_again(tmp_path, resumes):
+    path = tmp_path / "data.bin"
+    with serving(stop_after=100_003, resumes=resumes) as (server, url):
+        with pytest.raises(ConnectionError, match=r"ended after 100,003 of 1,049,344 bytes; run again to continue"):
+            download(url, sha256=SHA256, path=path)
+        assert not path.exists()
+        assert download(url, sha256=SHA256, path=path).read_bytes() == CONTENT
+        assert server.ranges == [None, "bytes=100003-"]
+
+
+def test_a_part_of_another_version_is_dropped(tmp_path):
+    (tmp_path / "data.bin.part").write_bytes(b"old" * 1000)
+    with serving() as (server, url):
+        assert download(url, sha256=SHA256, path=tmp_path / "data.bin").read_bytes() == CONTENT
+        assert server.ranges == ["bytes=3000-", None]
+
+
+def test_a_part_that_is_already_whole_is_used(tmp_path):
+    (tmp_path / "data.bin.part").write_bytes(CONTENT)
+    with serving() as (_, url):
+        assert download(url, sha256=SHA256, path=tmp_path / "data.bin").read_bytes() == CONTENT
+
+
+def test_other_content_is_refused_and_removed(tmp_path):
+    with serving() as (_, url), pytest.raises(ValueError, match=f"sha256 is {SHA256}, expected {'0' * 64}"):
+        download(url, sha256="0" * 64, path=tmp_path / "data.bin")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_earlier_download_with_another_hash_is_refused(tmp_path):
+    (tmp_path / "data.bin").write_bytes(b"other")
+    with pytest.raises(ValueError, match=r"downloaded before\): sha256 is .*; delete it and run again"):
+        download("http://127.0.0.1:9/x", sha256=SHA256, path=tmp_path / "data.bin")
+
+
+def test_too_large(tmp_path):
+    with serving() as (_, url), pytest.raises(ValueError, match="1,049,344 bytes; at most 1,000 are downloaded"):
+        download(url, sha256=SHA256, path=tmp_path / "data.bin", max_bytes=1000)
+
+
+def test_no_server_and_server_errors_say_what_to_do(tmp_path):
+    with serving() as (_, url):
+        pass
+    with pytest.raises(ConnectionError, match=r"cannot download .*; without a network, set VERDICT_DATA"):
+        download(url, sha256=SHA256, path=tmp_path / "a", timeout_s=2)
+    with serving(status=404) as (_, url), pytest.raises(ConnectionError, match="the server says 404"):
+        download(url, sha256=SHA256, path=tmp_path / "a")
+    with pytest.raises(ConnectionError, match="cannot download file:"):
+        download((tmp_path / "none").as_uri(), sha256=SHA256, path=tmp_path / "a")
+
+
+@pytest.mark.parametrize("sha256", ["", "abc", "g" * 64])
+def test_a_hash_is_needed(tmp_path, sha256):
+    with pytest.raises(ValueError, match="a download needs its sha256"):
+        download("https://example.org/x", sha256=sha256, path=tmp_path / "a")
+
+
+def test_other_schemes_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="scheme 'ftp' is not one of"):
+        download("ftp://example.org/x", sha256=SHA256, path=tmp_path / "a")
+
+
+def make_tar(path, members):
+    """Members: name -> bytes, None (a folder) or a (type, target) of a link or device."""
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            if content is None:
+                info.type = tarfile.DIRTYPE
+            elif isinstance(content, tuple):
+                info.type, info.linkname = content
+            else:
+                info.size = len(content)
+            tar.addfile(info, io.BytesIO(content) if isinstance(content, bytes) else None)
+    return path
+
+
+def make_zip(path, members):
+    with zipfile.ZipFile(path, "w") as pack:
+        for name, content in members:
+            info = zipfile.ZipInfo(name)
+            is_link = isinstance(content, tuple)
+            info.external_attr = 0o120777 << 16 if is_link else 0
+            pack.writestr(info, b"target" if is_link else content or b"")
+    return path
+
+
+BOTH = pytest.mark.parametrize(("make", "extract"), [(make_tar, extract_tar), (make_zip, extract_zip)])
+LINK = (tarfile.SYMTYPE, "target")
+
+
+@BOTH
+def test_good_archive(tmp_path, make, extract):
+    archive = make(tmp_path / "a", [("top/", None), ("top/x.txt", b"one"), ("top/deep/y.txt", b"two"), ("e", b"")])
+    folder = extract(archive, tmp_path / "out")
+    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert found == {"top/x.txt": b"one", "top/deep/y.txt": b"two", "e": b""}
+    with pytest.raises(FileExistsError, match="is already there"):
+        extract(archive, folder)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        (("../evil", b"x"), "'../evil' leads out of the folder"),
+        (("a/../../evil", b"x"), "leads out of the folder"),
+        (("/tmp/evil", b"x"), "'/tmp/evil' leads out of the folder"),
+        (("C:/evil", b"x"), "leads out of the folder"),
+        (("a\\..\\evil", b"x"), "leads out of the folder"),
+        (("link", LINK), "'link' is a link or a device"),
+        (("good", b"again"), "'good' occurs twice"),
+        (("big", b"x" * 1000), "unpacks to more than 999 bytes"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_dangerous_archives_leave_nothing(tmp_path, make, extract, member, message):
+    archive = make(tmp_path / "a", [("good", b""), member])
+    with pytest.raises(ValueError, match=message):
+        extract(archive, tmp_path / "out", max_bytes=999)
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_hard_links_and_devices_in_a_tar(tmp_path, kind):
+    archive = make_tar(tmp_path / "a", [("x", (kind, "etc"))])
+    with pytest.raises(ValueError, match="'x' is a link or a device"):
+        extract_tar(archive, tmp_path / "out")
+
+
+@BOTH
+def test_number_of_members_and_damaged_archives(tmp_path, make, extract):
+    archive = make(tmp_path / "a", [(f"f{k}", b"x" * 500) for k in range(7)])
+    with pytest.raises(ValueError, match="more than 6 members"):
+        extract(archive, tmp_path / "out", max_files=6)
+    content = archive.read_bytes()
+    for broken in (content[: len(content) // 2], b"no archive at all"):
+        archive.write_bytes(broken)
+        with pytest.raises(ValueError, match="is damaged or not an archive"):
+            extract(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
