@@ -13,7 +13,7 @@ from verdict.report.markdown import Markdown, MarkdownError
 from verdict.report.notebook import RenderError
 from verdict.report.pipeline import Node, draw_pipeline
 from verdict.report.provenance import duration, provenance
-from verdict.report.render import Site, environment
+from verdict.report.render import Site, environment, needed
 
 TARGETS = (("test.accuracy", "Accuracy on the test split", 0.80), ("test.macro_f1", "Macro-F1 on the test split", 0.80))
 
@@ -26,6 +26,7 @@ def render_index(
     Parameters
     ----------
     site : Site
+        Title, profile and pages.
     executions : sequence of Execution
         As `find_executions` gives them, the missing ones included.
     text : Path
@@ -98,11 +99,8 @@ def _target(name: str, label: str, bound: float, numbers: Numbers) -> dict[str, 
     number = numbers[name]
     met = number.value >= bound
     is_sure = number.low is not None and not number.low < bound <= number.high
-    verdict = (
-        ("met" if met else "not met")
-        if is_sure
-        else ("met, within the interval" if met else "not met, within the interval")
-    )
+    outcome = "met" if met else "not met"
+    verdict = outcome if is_sure else f"{outcome}, interval spans the target"
     n = f", n = {number.n:,}" if number.n else ""
     return {
         "label": label,
@@ -119,7 +117,7 @@ def _claims(execution: Execution, executions: list[Execution]) -> list[dict[str,
         {
             "statement": f"{claim.statement}{f' ({execution.variant})' if execution.variant else ''}",
             "measured": numbers[claim.number].text if claim.number in numbers else "not measured",
-            "needed": f"{claim.comparison} {claim.bound:g}",
+            "needed": needed(claim),
             "holds": claim.holds,
             "page": execution.notebook,
             "href": f"{execution.name}.html#claim-{claim.id}",

@@ -1,4 +1,4 @@
-"""Markdown of notebook cells to HTML: numbers by name, TeX to MathML, headings with anchors, nothing raw passed through."""
+"""Markdown of notebook cells to HTML: numbers by name, TeX to MathML, headings with anchors; raw HTML is escaped."""
 
 from __future__ import annotations
 
@@ -148,6 +148,11 @@ def _plugin(short: bool) -> Any:
     """A mistune plugin for numbers and maths."""
 
     def register(engine: mistune.Markdown) -> None:
+        # Without the rules for raw HTML a "<" is plain text, and numbers beside it are still found.
+        block = engine.block
+        for name in ("rules", "list_rules", "block_quote_rules"):
+            setattr(block, name, [rule for rule in getattr(block, name) if rule not in ("block_html", "raw_html")])
+        engine.inline.rules = [rule for rule in engine.inline.rules if rule != "inline_html"]
         engine.block.register("block_maths", _BLOCK_MATH, _parse_block, before="list")
         inline = engine.inline
         inline.register("display_maths", _DISPLAY_MATH, _parse("display_maths", "display_tex"), before="link")

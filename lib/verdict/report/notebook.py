@@ -81,13 +81,14 @@ def match_code(live: list[Cell], executed: list[Cell], name: str) -> dict[int, C
     for mine, done in zip(ours, theirs, strict=False):
         if mine.source.strip() != done.source.strip():
             raise RenderError(
-                f"{name}, cell {mine.index + 1}: the code differs from the code that was executed; run the notebook again "
-                f"(now {_first_line(mine.source)!r}, executed {_first_line(done.source)!r})"
+                f"{name}, cell {mine.index + 1}: the code differs from the code that was executed; "
+                f"run the notebook again (now {_first_line(mine.source)!r}, executed {_first_line(done.source)!r})"
             )
     if len(ours) != len(theirs):
         place = (ours if len(ours) > len(theirs) else theirs)[min(len(ours), len(theirs))].index + 1
         raise RenderError(
-            f"{name}, cell {place}: {len(ours)} code cells now, {len(theirs)} when it was executed; run the notebook again"
+            f"{name}, cell {place}: {len(ours)} code cells now, {len(theirs)} when it was executed; "
+            f"run the notebook again"
         )
     return {mine.index: done for mine, done in zip(ours, theirs, strict=True)}
 

@@ -113,7 +113,8 @@ class OutputRenderer:
         caption = (
             f'<figcaption><span class="label">{label}.</span> {html.escape(payload["caption"])} {link}</figcaption>'
         )
-        return f'<figure id="{anchor}" class="{html.escape(payload["kind"])}">{picture}{caption}</figure>\n'
+        kind = html.escape(payload["kind"])
+        return f'<figure id="{anchor}" class="{kind}"><div class="picture">{picture}</div>{caption}</figure>\n'
 
     def _csv_link(self, payload: Mapping[str, Any], label: str) -> str:
         if not payload.get("csv"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from verdict.report.provenance import duration
 
-BOX_W, BOX_H, GAP_X, GAP_Y, MARGIN = 190, 62, 46, 18, 6
+BOX_W, BOX_H, GAP_X, GAP_Y, MARGIN = 208, 62, 46, 18, 6
 
 
 @dataclass(frozen=True)

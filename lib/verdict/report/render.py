@@ -15,7 +15,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from verdict.numbers import Numbers
+from verdict.numbers import Claim, Numbers
 from verdict.report.executions import Execution
 from verdict.report.markdown import Heading, Markdown, MarkdownError, number_anchor, plain_text
 from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
@@ -160,15 +160,21 @@ def _by_source(live: list[Cell], executed: list[Cell]) -> dict[int, Cell]:
     }
 
 
-def _claim_row(claim: Any, numbers: Numbers, mentioned: set[str]) -> dict[str, Any]:
+def _claim_row(claim: Claim, numbers: Numbers, mentioned: set[str]) -> dict[str, Any]:
     return {
         "id": claim.id,
         "statement": claim.statement,
         "measured": numbers[claim.number].text if claim.number in numbers else "not measured",
-        "needed": f"{claim.comparison} {claim.bound:g}",
+        "needed": needed(claim),
         "holds": claim.holds,
         "anchor": number_anchor(claim.number) if claim.number in mentioned else "",
     }
+
+
+def needed(claim: Claim) -> str:
+    """What a claim's number is compared with, as a reader writes it."""
+    sign = {">=": "≥", "<=": "≤", "contains": "interval contains", "excludes": "interval excludes"}
+    return f"{sign.get(claim.comparison, claim.comparison)} {claim.bound:g}"
 
 
 def banners(execution: Execution, site: Site, errors: list[str]) -> list[dict[str, str]]:
@@ -224,13 +230,17 @@ class _PageBuilder:
         return f'<section class="cell">{outputs}{missing}{self._source(cell)}</section>\n'
 
     def _source(self, cell: Cell) -> str:
-        if not cell.source.strip() or "answer" in cell.tags:
+        source = cell.source.strip()
+        if not source or "answer" in cell.tags:
             return ""
-        lines = cell.source.strip().count("\n") + 1
-        first = html.escape(cell.source.strip().splitlines()[0][:70])
-        label = f'<summary><span class="what">Code</span> <code>{first}</code><span class="more">{lines} lines</span></summary>'
+        n_lines = source.count("\n") + 1
         anchor = self.markdown.claim_anchor(f"cell-{cell.index + 1}")
-        return f'<details class="code" id="{anchor}">{label}<pre tabindex="0"><code>{highlighted(cell.source)}</code></pre></details>'
+        return (
+            f'<details class="code" id="{anchor}"><summary><span class="what">Code</span> '
+            f"<code>{html.escape(source.splitlines()[0][:70])}</code>"
+            f'<span class="more">{n_lines} line{"" if n_lines == 1 else "s"}</span></summary>'
+            f'<pre tabindex="0"><code>{highlighted(cell.source)}</code></pre></details>'
+        )
 
     def _download(self, name: str, content: bytes) -> str:
         if len(content) <= MAX_DATA_URI:

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 _TAGS = frozenset(
-    [
+    {
         "a",
         "b",
         "blockquote",
@@ -45,7 +45,7 @@ _TAGS = frozenset(
         "tr",
         "u",
         "ul",
-    ]
+    }
 )
 _VOID = frozenset({"br", "hr"})
 _DROPPED = frozenset(
@@ -55,7 +55,7 @@ _ATTRIBUTES = frozenset({"colspan", "rowspan", "scope", "dir", "lang", "title"})
 _SVG = "{http://www.w3.org/2000/svg}"
 _XLINK = "{http://www.w3.org/1999/xlink}"
 _SHAPES = frozenset(
-    [
+    {
         "svg",
         "g",
         "defs",
@@ -80,7 +80,7 @@ _SHAPES = frozenset(
         "mask",
         "marker",
         "symbol",
-    ]
+    }
 )
 _REFERENCE = re.compile(r"url\(\s*#")
 _FOREIGN_URL = re.compile(r"url\(\s*(?!#)", re.IGNORECASE)
@@ -172,7 +172,7 @@ def clean_svg(text: str, *, label: str, prefix: str) -> str:
     root.attrib.pop("height", None)
     root.attrib |= {"role": "img", "aria-label": label}
     if match := re.match(r"^([\d.]+)(pt|px)?$", width):
-        root.set("style", f"max-width:{float(match[1]) * (4 / 3 if match[2] == 'pt' else 1):.0f}px")
+        root.set("style", f"--natural:{float(match[1]) * (4 / 3 if match[2] == 'pt' else 1):.0f}px")
     return _serialise(root)
 
 

@@ -6,10 +6,12 @@ JupyterLab, so that the report can number, sort and restyle it without running a
 
 from __future__ import annotations
 
+import contextlib
 import html
 import io
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,6 +175,7 @@ def show_gallery(
     Parameters
     ----------
     images : sequence of arrays (H, W, 3) of uint8 or PIL images
+        Shown unscaled in colour, pixels kept sharp.
     titles : sequence of str
         One an image; drawn as plain text.
     caption, alt : str
@@ -332,10 +335,18 @@ def _as_svg(figure: Figure) -> str:
     from verdict.plots import GRID, INK
 
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "verdict", "svg.fonttype": "none"}):
+    with _any_glyph(), matplotlib.rc_context({"svg.hashsalt": "verdict", "svg.fonttype": "none"}):
         options = {"format": "svg", "bbox_inches": "tight", "pad_inches": 0.05, "transparent": True}
         figure.savefig(buffer, metadata={"Date": None, "Creator": None}, **options)
     return buffer.getvalue().replace(INK, "currentColor").replace(GRID, f"var(--figure-grid, {GRID})")
+
+
+@contextlib.contextmanager
+def _any_glyph() -> Iterator[None]:
+    """Labels come from data in any script; a glyph that the font lacks is a box, or left to the browser's font."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"(Glyph .* missing|Matplotlib currently does not support)")
+        yield
 
 
 def _as_png(figure: Figure) -> dict[str, Any]:
@@ -345,7 +356,8 @@ def _as_png(figure: Figure) -> dict[str, Any]:
 
     buffer = io.BytesIO()
     options = {"format": "png", "bbox_inches": "tight", "pad_inches": 0.08, "facecolor": "white"}
-    figure.savefig(buffer, dpi=PNG_DPI, metadata={"Software": None}, **options)
+    with _any_glyph():
+        figure.savefig(buffer, dpi=PNG_DPI, metadata={"Software": None}, **options)
     plt.close(figure)
     content = buffer.getvalue()
     width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))
@@ -359,6 +371,7 @@ def show_claims(claims: Sequence[Any], numbers: Numbers) -> None:
     Parameters
     ----------
     claims : sequence of Claim
+        As `evaluate_claim` makes them.
     numbers : Numbers
         Where the claims' numbers are looked up.
     """

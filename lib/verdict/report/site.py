@@ -14,6 +14,8 @@ from verdict.report.executions import Execution, cells_of, find_executions, merg
 from verdict.report.notebook import RenderError
 from verdict.report.render import Link, Site, banners, environment, render_page, title_and_question
 
+ATTRIBUTION = "attribution.txt"
+
 
 @dataclass(frozen=True)
 class Built:
@@ -36,6 +38,7 @@ def build_site(
     Parameters
     ----------
     profile : str
+        Whose `work/<profile>/` is read.
     only : str, optional
         Render pages of this notebook alone (and the index).
     work, notebooks, target : Path, optional
@@ -63,7 +66,7 @@ def build_site(
         errors += [error] if error else []
         write_text(target / f"{execution.name}.html", text)
         pages.append(target / f"{execution.name}.html")
-    text = render_index(site, executions, notebooks / "index.md", refused=errors)
+    text = render_index(site, executions, notebooks / "index.md", refused=errors, attribution=_attribution(executions))
     write_text(target / "index.html", text)
     for name, content in site.files.items():
         write_bytes(target / name, content)
@@ -80,6 +83,12 @@ def _site(profile: str, executions: list[Execution], notebooks: Path) -> Site:
         links.append(Link(execution.name, f"{title or execution.notebook}{suffix}", question))
     is_smoke = any(execution.run.get("is_smoke", False) for execution in executions) or profile == "smoke"
     return Site(profile, _title(profile), links, is_smoke)
+
+
+def _attribution(executions: list[Execution]) -> str:
+    """Whose data this is: what a stage left in `attribution.txt`."""
+    files = [execution.folder / ATTRIBUTION for execution in executions if execution.folder is not None]
+    return "\n".join(file.read_text(encoding="utf-8").strip() for file in files if file.is_file())
 
 
 def _title(profile: str) -> str:

@@ -1,0 +1,27 @@
+"""Finished results and an Axes in, a drawing out. Nothing is computed here that a reader could mistake for a result."""
+
+from verdict.plots.areas import draw_gallery, plot_confusion, plot_decisions, plot_forest, plot_histogram, plot_surface
+from verdict.plots.curves import plot_history, plot_nll_curve, plot_reliability, plot_risk_coverage
+from verdict.plots.style import CLASS_COLORS, DECISION_COLORS, GRID, INK, MUTED, SERIES, WIDTH, color_of, use_style
+
+__all__ = [
+    "CLASS_COLORS",
+    "DECISION_COLORS",
+    "GRID",
+    "INK",
+    "MUTED",
+    "SERIES",
+    "WIDTH",
+    "color_of",
+    "draw_gallery",
+    "plot_confusion",
+    "plot_decisions",
+    "plot_forest",
+    "plot_histogram",
+    "plot_history",
+    "plot_nll_curve",
+    "plot_reliability",
+    "plot_risk_coverage",
+    "plot_surface",
+    "use_style",
+]

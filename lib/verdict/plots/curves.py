@@ -1,0 +1,184 @@
+"""Lines: reliability, risk and coverage, training histories, likelihood."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from verdict.plots.style import MUTED, SERIES, check_columns, color_of, plain, unit_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def plot_reliability(
+    bins: pd.DataFrame, *, ax: Axes, label: str = "", color: str = SERIES[0], show_counts: bool = True
+) -> None:
+    """Observed accuracy against predicted confidence.
+
+    Parameters
+    ----------
+    bins : DataFrame
+        One row a bin: `confidence`, `accuracy` in [0, 1]; optional `low`, `high` (interval of accuracy) and `count`.
+        Rows with an undefined accuracy (empty bins) are left out.
+    ax : Axes
+        Drawn on.
+    label : str
+        For the legend.
+    color : str
+        Of line, bars and intervals.
+    show_counts : bool
+        Whether the share of rows in each bin is drawn as bars along the bottom.
+    """
+    check_columns(bins, ("confidence", "accuracy"), "a reliability diagram")
+    full = bins[bins["accuracy"].notna() & bins["confidence"].notna()]
+    x, y = full["confidence"].to_numpy(float), full["accuracy"].to_numpy(float)
+    ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    if show_counts and "count" in full and full["count"].sum() > 0:
+        share = full["count"].to_numpy(float) / full["count"].sum()
+        ax.bar(x, share * 0.25, width=0.03, color=color, alpha=0.22, zorder=1.5)
+    if {"low", "high"} <= set(full.columns):
+        reach = np.clip(np.stack([y - full["low"].to_numpy(float), full["high"].to_numpy(float) - y]), 0, None)
+        ax.errorbar(x, y, yerr=reach, fmt="none", ecolor=color, elinewidth=1.1, alpha=0.75)
+    ax.plot(x, y, marker="o", color=color, label=plain(label) or None, zorder=3)
+    unit_axes(ax, "Predicted confidence", "Observed accuracy")
+    ax.set_aspect("equal")
+
+
+def plot_risk_coverage(
+    curves: Mapping[str, pd.DataFrame], *, ax: Axes, ylabel: str = "Error rate of the accepted"
+) -> None:
+    """Risk against coverage, one line a signal, with bands where there are intervals.
+
+    Parameters
+    ----------
+    curves : mapping from name to DataFrame
+        Columns `coverage` and `risk` in [0, 1]; optional `low`, `high`. Names keep the mapping's order and colours.
+    ax : Axes
+        Drawn on.
+    ylabel : str
+        What the risk is.
+    """
+    names = list(curves)
+    top = 0.0
+    for place, (name, curve) in enumerate(curves.items()):
+        check_columns(curve, ("coverage", "risk"), f"the risk-coverage curve {name!r}")
+        color = color_of(name, names)
+        ax.plot(
+            curve["coverage"],
+            curve["risk"],
+            color=color,
+            label=plain(name),
+            linestyle=("-", "--", "-.", ":")[place % 4],
+        )
+        if {"low", "high"} <= set(curve.columns):
+            ax.fill_between(curve["coverage"], curve["low"], curve["high"], color=color, alpha=0.16, linewidth=0)
+            top = max(top, float(curve["high"].max()))
+        top = max(top, float(curve["risk"].max()))
+    ax.set(
+        xlim=(0, 1),
+        ylim=(0, min(1.0, top * 1.08) or 1.0),
+        xlabel="Coverage (share decided automatically)",
+        ylabel=ylabel,
+    )
+    ax.legend(loc="upper left")
+
+
+def plot_history(
+    history: pd.DataFrame,
+    *,
+    ax: Axes,
+    metric: str,
+    by: str | None = None,
+    best_epoch: int | None = None,
+    ylabel: str = "",
+) -> None:
+    """A training metric over epochs, training dashed and validation solid.
+
+    Parameters
+    ----------
+    history : DataFrame
+        Columns `epoch` (from 1), and `<metric>` and/or `val_<metric>`; with `by` a column of names, one pair of lines
+        a name.
+    ax : Axes
+        Drawn on.
+    metric : str
+        Name without `val_`.
+    by : str, optional
+        Column of names.
+    best_epoch : int, optional
+        Marked by a vertical line: the checkpoint that was kept.
+    ylabel : str
+        With unit; the metric's name by default.
+    """
+    shown = [name for name in (metric, f"val_{metric}") if name in history.columns]
+    if not shown:
+        raise ValueError(f"the history has neither {metric!r} nor 'val_{metric}'; columns are {list(history.columns)}")
+    check_columns(history, ("epoch",), "a training history")
+    groups = [("", history)] if by is None else list(history.groupby(by, sort=False))
+    names = [str(name) for name, _ in groups]
+    for name, part in groups:
+        color = color_of(str(name), names)
+        for column in shown:
+            is_val = column.startswith("val_")
+            words = " ".join(word for word in (plain(name), "validation" if is_val else "training") if word)
+            ax.plot(
+                part["epoch"],
+                part[column],
+                color=color,
+                label=words,
+                linestyle="-" if is_val else (0, (4, 2)),
+                marker="o",
+                markersize=3.5,
+            )
+    if best_epoch is not None:
+        ax.axvline(best_epoch, color=MUTED, linewidth=1)
+        ax.annotate(
+            "kept",
+            (best_epoch, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, -9),
+            textcoords="offset points",
+            fontsize=8.5,
+        )
+    ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    ax.set(xlabel="Epoch", ylabel=ylabel or metric.replace("_", " "))
+    ax.legend()
+
+
+def plot_nll_curve(
+    log_temperature: ArrayLike,
+    nll: ArrayLike,
+    *,
+    ax: Axes,
+    best: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
+) -> None:
+    """Negative log-likelihood of the calibration split against log T.
+
+    Parameters
+    ----------
+    log_temperature, nll : arrays (n_points,)
+        NLL in nats.
+    ax : Axes
+        Drawn on.
+    best : float, optional
+        Fitted log T, marked.
+    low, high : float, optional
+        Interval of the fitted log T, shaded.
+    """
+    ax.plot(np.asarray(log_temperature), np.asarray(nll), color=SERIES[0])
+    if low is not None and high is not None:
+        ax.axvspan(low, high, color=SERIES[1], alpha=0.16, linewidth=0, label="95 % interval")
+    if best is not None:
+        ax.axvline(best, color=SERIES[1], label=f"fitted, T = {math.exp(best):.3g}")
+    ax.axvline(0, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="T = 1")
+    ax.set(xlabel="log T", ylabel="NLL (nats)")
+    ax.legend()

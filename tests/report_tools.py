@@ -1,0 +1,176 @@
+"""Small notebooks, records and a reader of HTML for the report's tests."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from html.parser import HTMLParser
+from pathlib import Path
+
+from verdict.numbers import Claim, Number, Numbers
+
+HOSTILE = (
+    '<script>alert("x")</script></details>{{ test.nothing }} \'"& שלום \u202eevil 🙂 $a_b$ **b** <img src=x onerror=y>'
+)
+VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "wbr"}
+
+
+def markdown(source, *tags):
+    return {"cell_type": "markdown", "id": "m", "metadata": {"tags": list(tags)}, "source": source}
+
+
+def code(source, *tags, outputs=()):
+    metadata = {"tags": list(tags)}
+    return {
+        "cell_type": "code",
+        "id": "c",
+        "metadata": metadata,
+        "source": source,
+        "outputs": list(outputs),
+        "execution_count": None,
+    }
+
+
+def displayed(bundle, metadata=None):
+    return {"output_type": "display_data", "data": bundle, "metadata": metadata or {}}
+
+
+def write_notebook(path: Path, cells) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}), encoding="utf-8")
+    return path
+
+
+def record(notebook="05_test", **fields):
+    return {
+        "schema": 1,
+        "profile": "demo",
+        "stage": notebook,
+        "notebook": notebook,
+        "trial": None,
+        "seed": None,
+        "params": {"data": {"seed": 42, "source": HOSTILE}, "training": {"seeds": [11, 23]}},
+        "params_hash": "0123456789abcdef",
+        "non_default": ["data.seed"],
+        "inputs": {},
+        "outputs": {"work/demo/x.npz": "ab" * 32},
+        "commit": "c0ffee" * 6,
+        "dirty": True,
+        "device": "cpu",
+        "versions": {"python": "3.11"},
+        "started": "2026-01-02T03:04:05Z",
+        "elapsed_s": 61.0,
+        "host": {"machine": "x"},
+        **fields,
+    }
+
+
+def sample_numbers():
+    return Numbers(
+        {
+            "test.macro_f1": Number(0.8123, 0.797, 0.826, n=4003, split="test", seeds=(11, 23)),
+            "test.accuracy": Number(0.75, 0.74, 0.76, n=4003, split="test", unit="%"),
+        }
+    )
+
+
+def write_stage(folder: Path, executed_cells, run, numbers=None, claims=()):
+    write_notebook(folder / "executed.ipynb", executed_cells)
+    (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    (numbers or Numbers()).save(folder / "numbers.json")
+    (folder / "claims.json").write_text(json.dumps([asdict(claim) for claim in claims]), encoding="utf-8")
+
+
+def sample_claim(**fields):
+    entry = {
+        "id": "beats",
+        "statement": "It beats guessing.",
+        "number": "test.macro_f1",
+        "comparison": ">=",
+        "bound": 0.5,
+    }
+    return Claim(**{**entry, "holds": True, **fields})
+
+
+class Reader(HTMLParser):
+    """Elements, ids and text of a page; notes tags that are closed out of order."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.unbalanced, self.text, self.styles = [], [], [], []
+        self._open = []
+        self.feed(text)
+        self.close()
+        self.unbalanced += self._open
+        self.ids = [attributes["id"] for _, attributes in self.elements if "id" in attributes]
+        self.words = " ".join(" ".join(self.text).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if not self._open or self._open.pop() != tag:
+            self.unbalanced.append(tag)
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] in ("style", "script"):
+            self.styles.append(data)
+        else:
+            self.text.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def assert_offline(reader: Reader):
+    """Nothing on the page is loaded from elsewhere."""
+    for tag, attributes in reader.elements:
+        for name, value in attributes.items():
+            if name in ("src", "srcset", "poster", "data", "xlink:href", "background") or (
+                name == "href" and tag != "a"
+            ):
+                assert value.startswith(("data:", "#")), (tag, name, value[:80])
+            assert not name.lower().startswith("on"), (tag, name)
+            assert not re.search(r"url\(\s*['\"]?(?!#)", value or ""), (tag, name, value[:80])
+    for text in reader.styles:
+        assert "@import" not in text
+        assert not re.search(r"url\(\s*['\"]?(?!#|data:)", text)
+        assert "http" not in text
+    assert not {tag for tag, _ in reader.elements} & {"iframe", "object", "embed", "base", "form"}
+    assert len(reader.all("script")) <= 1
+
+
+def assert_described(reader: Reader):
+    """Every picture has a description."""
+    for attributes in reader.all("img"):
+        assert attributes.get("alt", "").strip()
+    for attributes in reader.all("svg"):
+        assert attributes.get("aria-label", "").strip()
+
+
+def assert_sound(reader: Reader):
+    """Balanced tags, unique ids, and anchors that lead somewhere on the page."""
+    assert reader.unbalanced == []
+    assert len(reader.ids) == len(set(reader.ids))
+    for attributes in reader.all("a"):
+        if attributes.get("href", "").startswith("#"):
+            assert attributes["href"][1:] in reader.ids
+
+
+def assert_links(folder: Path):
+    """Every link between files of a report resolves, anchors included."""
+    readers = {path.name: Reader(path.read_text(encoding="utf-8")) for path in folder.glob("*.html")}
+    for name, reader in readers.items():
+        for attributes in reader.all("a"):
+            target, _, anchor = attributes["href"].partition("#")
+            if not target or target.startswith(("http:", "https:", "data:")):
+                continue
+            assert (folder / target).is_file(), (name, target)
+            if anchor:
+                assert anchor in readers[target].ids, (name, target, anchor)

@@ -1,0 +1,214 @@
+"""A whole report: executions, staleness, index, links."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from report_tools import (
+    HOSTILE,
+    Reader,
+    assert_described,
+    assert_links,
+    assert_offline,
+    assert_sound,
+    code,
+    markdown,
+    record,
+    sample_claim,
+    sample_numbers,
+    write_notebook,
+    write_stage,
+)
+from verdict import paths
+from verdict.numbers import Number, Numbers
+from verdict.report import executions as found
+from verdict.report.__main__ import main
+from verdict.report.executions import Execution, find_executions, merged_numbers
+from verdict.report.index import combined_status, render_index
+from verdict.report.notebook import RenderError
+from verdict.report.pipeline import Node, direct_needs, draw_pipeline, layers
+from verdict.report.provenance import duration, parameters
+from verdict.report.render import Site
+from verdict.report.site import build_site
+
+SETUP = code('profile = "demo"', "parameters")
+
+
+@pytest.fixture(autouse=True)
+def _no_params(monkeypatch):
+    """The demo profile has no parameter file."""
+    monkeypatch.setattr(found, "_changed_params", lambda *_: [])
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Two notebooks, one with two trial executions, and one that was not run."""
+    notebooks, work = tmp_path / "notebooks", tmp_path / "work" / "demo"
+    write_notebook(notebooks / "03_steps.ipynb", [markdown("# Steps\n\nHow much?"), SETUP, markdown("{{ trial.f1 }}")])
+    test = [markdown(f"# {HOSTILE.replace('{{ test.nothing }}', '')}\n\nHow good?"), SETUP]
+    link = markdown("See [steps](03_steps-text1-s11.ipynb#main) and {{ test.macro_f1 }}.")
+    write_notebook(notebooks / "05_test.ipynb", [*test, link])
+    write_notebook(notebooks / "07_later.ipynb", [markdown("# Later\n\nWhat then?")])
+    (notebooks / "index.md").write_text("# When?\n\nAbout {{ test.macro_f1 }}.\n\nLater {{ later.x }}.\n")
+    for seed, value in ((11, 0.5), (23, 0.6)):
+        folder = work / "03_steps" / f"text1-s{seed}"
+        write_stage(folder, [SETUP], record("03_steps", trial="text1", seed=seed), Numbers({"trial.f1": Number(value)}))
+    claims = [sample_claim(), sample_claim(id="no", holds=False, bound=0.9, statement=HOSTILE)]
+    write_stage(work / "05_test", [*test], record(), sample_numbers(), claims)
+    (work / "05_test" / "attribution.txt").write_text("Data by <b>somebody</b>.")
+    return {"work": work, "notebooks": notebooks, "target": tmp_path / "reports"}
+
+
+def test_a_report_is_whole(project):
+    built = build_site("demo", **project)
+    names = sorted(path.name for path in built.pages)
+    assert names == ["03_steps-text1-s11.html", "03_steps-text1-s23.html", "05_test.html", "index.html"]
+    assert built.errors == ()
+    assert_links(project["target"])
+    for path in built.pages:
+        page = Reader(path.read_text(encoding="utf-8"))
+        assert_offline(page)
+        assert_described(page)
+        assert_sound(page)
+    assert "0.5" in Reader((project["target"] / "03_steps-text1-s11.html").read_text()).words
+    assert (project["target"] / "index.html").stat().st_size < 150_000
+
+
+def test_the_index_says_what_holds_and_what_is_missing(project):
+    build_site("demo", **project)
+    page = Reader((project["target"] / "index.html").read_text(encoding="utf-8"))
+    assert "About 0.812 [0.797, 0.826] ." in page.words
+    assert "This paragraph waits for stages that have not run." in page.words
+    assert "1 of 2 hold." in page.words and "does not hold" in page.words
+    assert "75.0 % [74.0, 76.0] not met target 80%, n = 4,003" in page.words
+    assert "0.812 [0.797, 0.826] met, interval spans the target" in page.words
+    assert "Not everything has run. 07_later" in page.words
+    assert "Data by <b>somebody</b>." in page.words
+    assert "2 executions" in page.words and "text1, seed 23" in page.words
+    hrefs = [attributes["href"] for attributes in page.all("a")]
+    assert "05_test.html#claim-no" in hrefs
+
+
+def test_a_missing_number_in_a_whole_report_is_an_error(project):
+    whole = [Execution("05_test", "05_test", "done", numbers=sample_numbers(), run=record())]
+    with pytest.raises(RenderError, match=r"index.md: .*'later.x'"):
+        render_index(Site("demo"), whole, project["notebooks"] / "index.md")
+
+
+def test_changed_code_gets_a_page_that_refuses(project):
+    write_notebook(
+        project["notebooks"] / "05_test.ipynb", [markdown("# T\n\nA?"), code("profile = 'other'", "parameters")]
+    )
+    built = build_site("demo", **project)
+    assert len(built.errors) == 1 and "05_test.ipynb, cell 2: the code differs" in built.errors[0]
+    words = Reader((project["target"] / "05_test.html").read_text(encoding="utf-8")).words
+    assert "This page was not rendered" in words and "Stale" in words
+    index = Reader((project["target"] / "index.html").read_text(encoding="utf-8")).words
+    assert "Pages that were not rendered." in index
+
+
+def test_a_changed_input_makes_a_page_stale(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    (tmp_path / "in.json").write_text("1")
+    run = record(inputs={"in.json": "0" * 64, "gone.json": "1" * 64})
+    (project["work"] / "05_test" / "run.json").write_text(json.dumps(run))
+    test = next(
+        e for e in find_executions("demo", work=project["work"], notebooks=project["notebooks"]) if e.name == "05_test"
+    )
+    assert test.status == "stale" and test.reasons == ("in.json changed since", "gone.json is gone")
+
+
+def test_a_failed_trial_takes_the_place_of_its_success(project):
+    write_notebook(project["work"] / "failed" / "03_steps-text1-s23.ipynb", [SETUP])
+    write_notebook(project["work"] / "scratch" / "05_test" / "executed.ipynb", [SETUP])
+    (project["work"] / "scratch" / "05_test" / "run.json").write_text(json.dumps(record()))
+    executions = find_executions("demo", work=project["work"], notebooks=project["notebooks"])
+    status = {execution.name: execution.status for execution in executions}
+    assert status["03_steps-text1-s23"] == "failed" and status["03_steps-text1-s11"] == "done"
+    assert len(executions) == 4
+    assert combined_status([e for e in executions if e.notebook == "03_steps"]) == "partly"
+    write_notebook(project["notebooks"] / "03_steps.ipynb", [markdown("# Steps\n\nHow much?"), SETUP])
+    build_site("demo", **project)
+    index = Reader((project["target"] / "index.html").read_text(encoding="utf-8"))
+    assert "1 stage(s) failed. 03_steps-text1-s23" in index.words and "partly failed" in index.words
+
+
+def test_names_that_differ_between_trials_belong_to_their_pages():
+    one, two = (Execution(f"a{k}", "a", "done", numbers=Numbers({"t.f1": Number(k)})) for k in (1, 2))
+    three = Execution("b", "b", "done", numbers=Numbers({"b.x": Number(5)}))
+    assert set(merged_numbers([one, two, three])) == {"b.x"}
+    assert merged_numbers([one, two, three], two)["t.f1"].value == 2
+
+
+def test_pages_of_an_earlier_build_go_and_other_files_stay(project):
+    target = project["target"]
+    write_notebook(target / "files" / "old" / "x.ipynb", [])
+    (target / "09_old.html").write_text("old")
+    (target / "README.md").write_text("mine")
+    build_site("demo", **project)
+    assert not (target / "09_old.html").exists() and not (target / "files" / "old").exists()
+    assert (target / "README.md").read_text() == "mine" and (target / "files" / "05_test.ipynb").is_file()
+
+
+def test_one_page_alone(project):
+    build_site("demo", **project)
+    before = (project["target"] / "03_steps-text1-s11.html").stat().st_mtime_ns
+    built = build_site("demo", only="05_test", **project)
+    assert [path.name for path in built.pages] == ["05_test.html", "index.html"]
+    assert (project["target"] / "03_steps-text1-s11.html").stat().st_mtime_ns == before
+    with pytest.raises(FileNotFoundError, match="no page is called 'x'"):
+        build_site("demo", only="x", **project)
+
+
+def test_the_command_line_refuses_an_unknown_profile(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "WORK", tmp_path)
+    assert main(["--profile", "nothing"]) == 2
+    assert "nothing was executed for profile 'nothing'" in capsys.readouterr().err
+
+
+def node(name, *needs, status="done"):
+    return Node(name, status, 1, 61.0, f"{name}.html", needs)
+
+
+def test_the_picture_follows_the_needs():
+    nodes = [node("01_a"), node("02_b", "01_a"), node("03_c", "01_a"), node("04_d", "01_a", "02_b", "03_c")]
+    assert [[n.name for n in layer] for layer in layers(nodes)] == [["01_a"], ["02_b", "03_c"], ["04_d"]]
+    assert direct_needs(nodes)["04_d"] == ["02_b", "03_c"]
+    picture = Reader(draw_pipeline(nodes, columns=2))
+    assert picture.unbalanced == [] and len(picture.all("rect")) == 4 and len(picture.all("path")) == 2 * 4
+    assert "d 61 s" in picture.words
+    with pytest.raises(ValueError, match="in a circle: a → b → a"):
+        layers([node("a", "b"), node("b", "a")])
+
+
+def test_parameters_put_the_changed_ones_first():
+    rows = parameters({"params": {"a": {"x": 1}, "b": {"y": [1, 2]}}, "non_default": ["b.y"]})
+    assert [(row["name"], row["value"], row["is_changed"]) for row in rows] == [
+        ("b.y", "[1, 2]", True),
+        ("a.x", "1", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.25, "250 ms"), (7.31, "7.3 s"), (61, "61 s"), (95, "1 min 35 s"), (3 * 3600 + 125, "3 h 02 min")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_rendering_imports_nothing_heavy():
+    import subprocess
+
+    program = (
+        "import sys, verdict.report.site, verdict.report.index; "
+        "heavy = 'matplotlib torch keras tensorflow sklearn scipy IPython nbformat'.split(); "
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    library = str(Path(paths.__file__).resolve().parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PYTHONPATH": library}
+    )
+    assert done.stdout.strip() == "[]"

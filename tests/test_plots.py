@@ -1,0 +1,129 @@
+"""Drawings show what they are given and compute nothing."""
+
+import io
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from verdict import plots
+from verdict.labels import class_names
+
+
+@pytest.fixture(autouse=True)
+def axes():
+    with matplotlib.rc_context():
+        plots.use_style()
+        figure, ax = plt.subplots()
+        yield ax
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        plt.close(figure)
+
+
+def bins(n=7):
+    centre = np.linspace(0.05, 0.95, n)
+    return pd.DataFrame(
+        {"confidence": centre, "accuracy": centre**2, "low": centre**2 - 0.01, "high": centre**2 + 0.02}
+    )
+
+
+def test_colours_are_constant_and_cover_the_classes():
+    assert set(plots.CLASS_COLORS) == set(class_names())
+    assert len({*plots.CLASS_COLORS.values(), *plots.DECISION_COLORS.values()}) == 2 + 3
+    assert plots.color_of("human", ["x"]) == plots.DECISION_COLORS["human"]
+    assert plots.color_of("b", ["a", "b"]) == plots.SERIES[1]
+
+
+def test_reliability_draws_full_bins_only(axes):
+    table = bins().assign(count=range(7))
+    table.loc[0, "accuracy"] = np.nan
+    plots.plot_reliability(table, ax=axes, label="a $5 model")
+    line = axes.lines[-1]
+    np.testing.assert_allclose(line.get_xdata(), table["confidence"][1:])
+    np.testing.assert_allclose(line.get_ydata(), table["accuracy"][1:])
+    assert axes.get_xlim() == (0, 1) and axes.get_ylim() == (0, 1)
+    assert max(bar.get_height() for bar in axes.patches) == pytest.approx(0.25 * 6 / (1 + 2 + 3 + 4 + 5 + 6))
+
+
+def test_risk_coverage_has_a_line_and_a_band_a_signal(axes):
+    curve = pd.DataFrame(
+        {"coverage": [0.1, 0.5, 1.0], "risk": [0.0, 0.1, 0.2], "low": [0.0, 0.05, 0.1], "high": [0.1, 0.2, 0.3]}
+    )
+    plots.plot_risk_coverage({"entropy": curve, "margin": curve[["coverage", "risk"]]}, ax=axes)
+    assert len(axes.lines) == 2 and len(axes.collections) == 1
+    assert axes.get_ylim() == pytest.approx((0, 0.3 * 1.08))
+
+
+def test_history_is_solid_for_validation(axes):
+    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2, 1], "val_loss": [4.0, 3, 5]})
+    plots.plot_history(history, ax=axes, metric="loss", best_epoch=2)
+    assert [line.get_label() for line in axes.lines[:2]] == ["training", "validation"]
+    assert axes.lines[1].get_linestyle() == "-" and axes.lines[0].get_linestyle() != "-"
+    with pytest.raises(ValueError, match="neither 'f1' nor 'val_f1'"):
+        plots.plot_history(history, ax=axes, metric="f1")
+
+
+def test_forest_puts_the_first_row_on_top(axes):
+    table = pd.DataFrame(
+        {"label": ["a", "<b>", "c"], "value": [1.0, 2, 3], "low": [0.5, 1.5, 2.5], "high": [1.5, 2.5, 3.5]}
+    )
+    plots.plot_forest(table, ax=axes, xlabel="Gain (points)", reference=0.0)
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a", "<b>", "c"]
+    assert list(axes.get_yticks()) == [2, 1, 0]
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), [0.5, 1.5])
+
+
+def test_confusion_writes_counts_and_shares(axes):
+    plots.plot_confusion([[3, 1], [0, 0]], class_names(), ax=axes)
+    assert [text.get_text() for text in axes.texts] == ["3\n75.0%", "1\n25.0%", "0\n0.0%", "0\n0.0%"]
+    with pytest.raises(ValueError, match=r"expected counts of shape \(2, 2\), got \(3, 3\)"):
+        plots.plot_confusion(np.eye(3), class_names(), ax=axes)
+
+
+def test_nll_names_the_temperature(axes):
+    plots.plot_nll_curve([-1, 0, 1], [0.7, 0.5, 0.6], ax=axes, best=0.0, low=-0.1, high=0.1)
+    assert "fitted, T = 1" in [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_histogram_shares_its_edges(axes):
+    plots.plot_histogram({"entailment": [0.0, 1.0, 1.0], "contradiction": [5.0]}, ax=axes, bins=5, xlabel="Logit")
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["entailment (n = 3)", "contradiction (n = 1)"]
+    assert sum(patch.get_height() for patch in axes.patches if isinstance(patch, matplotlib.patches.Rectangle)) == 3 + 1
+
+
+def test_surface_keeps_its_orientation(axes):
+    grid = np.arange(3 * 5, dtype=float).reshape(3, 5)
+    plots.plot_surface(
+        grid, ax=axes, x=[0.1, 0.2, 0.3, 0.4, 0.5], y=list("abc"), xlabel="x", ylabel="y", zlabel="Cost", best=(2, 4)
+    )
+    np.testing.assert_array_equal(axes.images[0].get_array(), grid)
+    assert axes.images[0].origin == "lower"
+    with pytest.raises(ValueError, match="expected a grid of shape"):
+        plots.plot_surface(grid.T, ax=axes, x=range(5), y=range(3), xlabel="x", ylabel="y", zlabel="z")
+
+
+def test_decisions_fill_the_bar_or_are_refused(axes):
+    shares = pd.DataFrame({"auto": [0.5, 0.25], "clarify": [0.25, 0.25], "human": [0.25, 0.5]}, index=["test", "other"])
+    plots.plot_decisions(shares, ax=axes)
+    ends = [patch.get_x() + patch.get_width() for patch in axes.patches]
+    assert max(ends) == pytest.approx(1.0) and len(axes.patches) == 2 * 3
+    with pytest.raises(ValueError, match="must sum to 1"):
+        plots.plot_decisions(shares * 2, ax=axes)
+
+
+def test_missing_columns_are_named(axes):
+    with pytest.raises(ValueError, match=r"\['accuracy'\] are missing"):
+        plots.plot_reliability(bins().drop(columns="accuracy"), ax=axes)
+
+
+def test_gallery_leaves_spare_places_empty():
+    figure = plots.draw_gallery(
+        [np.zeros((5, 7, 3), np.uint8)] * 5, ["a long title about $5 and $6 " * 3] * 5, columns=3
+    )
+    assert len(figure.axes) == 2 * 3 and sum(bool(ax.images) for ax in figure.axes) == 5
+    figure.savefig(io.BytesIO(), format="png")
+    plt.close(figure)

@@ -1,0 +1,239 @@
+"""Pages: prose from the live notebook, outputs from the executed one, nothing raw, nothing loaded."""
+
+import base64
+import json
+
+import pytest
+
+from report_tools import (
+    HOSTILE,
+    Reader,
+    assert_described,
+    assert_offline,
+    assert_sound,
+    code,
+    displayed,
+    markdown,
+    record,
+    sample_claim,
+    sample_numbers,
+    write_notebook,
+)
+from verdict.numbers import Numbers
+from verdict.report.executions import Execution
+from verdict.report.markdown import Markdown, MarkdownError, slugify
+from verdict.report.notebook import RenderError
+from verdict.report.outputs import MIME, strip_terminal
+from verdict.report.render import Link, Site, render_page, title_and_question
+from verdict.report.sanitize import clean_html, clean_svg
+
+TITLE = markdown("# How good is it?\n\n**Question.** How good? Then decide.")
+SVG = (
+    '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+    'width="72pt" height="72pt" viewBox="0 0 72 72" onload="x()"><script>x()</script><style>*{fill:red}</style>'
+    '<defs><clipPath id="a"><rect/></clipPath></defs><g clip-path="url(#a)"><use xlink:href="#a"/>'
+    '<image xlink:href="http://e.org/x.png"/><path style="fill: url(http://e.org)"/><text>a &lt;b&gt;</text></g>'
+    "<foreignObject/></svg>"
+)
+
+
+def figure_output(caption="Line", **fields):
+    payload = {"kind": "figure", "caption": caption, "alt": "a line", "csv": "x\n1\n", "file": "05_line.svg", **fields}
+    return displayed({MIME: payload, "image/svg+xml": SVG, "text/plain": "x"})
+
+
+def table_output(cell, **fields):
+    payload = {"kind": "table", "caption": cell, "columns": [{"name": cell, "numeric": False}], "rows": [[cell]]}
+    return displayed({MIME: {**payload, "csv": "x\n", "file": "", **fields}})
+
+
+def page_of(tmp_path, live, outputs=(), *, numbers=None, site=None, execution=None):
+    """Render a page whose one code cell printed `outputs`."""
+    cells = [*live, code("x = 1")]
+    path = write_notebook(tmp_path / "05_test.ipynb", cells)
+    done = write_notebook(tmp_path / "run" / "executed.ipynb", [code("x = 1", outputs=outputs)])
+    chosen = sample_numbers() if numbers is None else numbers
+    return render_page(path, done, record(), chosen, site or Site("demo"), execution=execution)
+
+
+def test_a_page_is_whole_offline_and_described(tmp_path):
+    links = [Link("04_a", "Before"), Link("05_test", "Here"), Link("06_b", "After")]
+    text = page_of(
+        tmp_path, [TITLE, markdown("## Part\n\n### Sub\n\n## Part")], [figure_output()], site=Site("demo", links=links)
+    )
+    page = Reader(text)
+    assert_offline(page)
+    assert_described(page)
+    assert_sound(page)
+    assert {"part", "part-2", "sub"} <= set(page.ids)
+    hrefs = [attributes["href"] for attributes in page.all("a")]
+    assert {"04_a.html", "06_b.html", "#main", "#part-2"} <= set(hrefs)
+    assert "with uncommitted changes" in page.words and "not the default" in page.words
+    assert {"main", "nav", "header"} <= {tag for tag, _ in page.elements}
+    assert page.all("html") == [{"lang": "en"}]
+
+
+def test_a_number_is_substituted_with_its_interval_and_source(tmp_path):
+    page = Reader(page_of(tmp_path, [TITLE, markdown("It is {{ test.macro_f1 }}, again {{test.macro_f1|value}}.")]))
+    assert "It is 0.812 [0.797, 0.826] , again 0.812 ." in page.words
+    spans = [attributes for attributes in page.all("span") if attributes.get("class") == "number"]
+    assert spans[0]["title"] == "test split · n = 4,003 · seeds 11, 23 · 95 % interval · test.macro_f1"
+    assert spans[0]["id"] == "n-test-macro_f1" and "id" not in spans[1]
+
+
+def test_an_unknown_number_is_refused_by_notebook_and_cell(tmp_path):
+    with pytest.raises(RenderError, match=r"05_test.ipynb, cell 2: .*'test.makro_f1'; the nearest is 'test.macro_f1'"):
+        page_of(tmp_path, [TITLE, markdown("{{ test.makro_f1 }}")])
+
+
+def test_a_prose_edit_shows_and_a_code_edit_is_refused(tmp_path):
+    live = write_notebook(tmp_path / "05_test.ipynb", [TITLE, code("x = 1"), markdown("new words")])
+    injected = code("profile = 2", "injected-parameters")
+    done = write_notebook(tmp_path / "e.ipynb", [markdown("old words"), injected, code("x = 1\n")])
+    page = render_page(live, done, record(), Numbers(), Site("demo"))
+    assert "new words" in page and "old words" not in page
+    write_notebook(live, [TITLE, code("x = 2")])
+    with pytest.raises(RenderError, match=r"05_test.ipynb, cell 2: the code differs .*'x = 2', executed 'x = 1'"):
+        render_page(live, done, record(), Numbers(), Site("demo"))
+    write_notebook(live, [TITLE, code("x = 1"), code("y = 1")])
+    with pytest.raises(RenderError, match="cell 3: 2 code cells now, 1 when it was executed"):
+        render_page(live, done, record(), Numbers(), Site("demo"))
+
+
+def test_hostile_text_is_shown_as_text_everywhere(tmp_path):
+    outputs = [
+        table_output(HOSTILE),
+        figure_output(HOSTILE, alt=HOSTILE, file=HOSTILE),
+        {"output_type": "stream", "name": "stdout", "text": [HOSTILE]},
+        {"output_type": "error", "ename": HOSTILE, "evalue": HOSTILE, "traceback": [HOSTILE]},
+        displayed({"text/plain": HOSTILE}),
+        displayed({"text/html": f"<table><td>{HOSTILE}</table><p>after"}),
+        displayed({"text/markdown": HOSTILE}),
+        displayed({"application/json": {"a": HOSTILE}}),
+        displayed({"image/svg+xml": SVG}, {"image/svg+xml": {"alt": HOSTILE}}),
+    ]
+    claim = sample_claim(statement=HOSTILE)
+    execution = Execution("05_test", "05_test", "stale", (HOSTILE,), record(device=HOSTILE), claims=(claim,))
+    prose = HOSTILE.replace("{{ test.nothing }}", "")
+    page = Reader(page_of(tmp_path, [TITLE, markdown(f"{prose}\n\n## {prose}")], outputs, execution=execution))
+    assert_offline(page)
+    assert_described(page)
+    assert_sound(page)
+    assert page.words.count('<script>alert("x")</script></details>') >= 8
+    assert page.words.count("{{ test.nothing }}") >= 5
+
+
+def test_terminal_codes_are_stripped_and_progress_bars_are_not_shown(tmp_path):
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": "\x1b[31mred\x1b[0m\n10%\r20%\rdone\n"},
+        {"output_type": "stream", "name": "stderr", "text": "epoch 1/9 noise"},
+    ]
+    page = Reader(page_of(tmp_path, [TITLE], outputs))
+    assert "red done" in page.words and "noise" not in page.words and "20%" not in page.words
+    assert strip_terminal("a\x1b]8;;http://x\x07b\x1b]8;;\x07\x00c") == "abc"
+
+
+def test_errors_are_shown_and_announced(tmp_path):
+    outputs = [{"output_type": "error", "ename": "ValueError", "evalue": "bad", "traceback": ["\x1b[1mline 3"]}]
+    page = Reader(page_of(tmp_path, [TITLE], outputs))
+    assert "ValueError: bad" in page.words and "line 3" in page.words and "This stage failed." in page.words
+
+
+def test_a_failed_execution_shows_what_still_matches(tmp_path):
+    live = write_notebook(tmp_path / "05_test.ipynb", [TITLE, code("x = 1"), code("y = new")])
+    stream = {"output_type": "stream", "name": "stdout", "text": "first cell ran"}
+    done = write_notebook(tmp_path / "f.ipynb", [code("x = 1", outputs=[stream]), code("y = old")])
+    execution = Execution("05_test", "05_test", "failed", ("it stopped",), {"notebook": "05_test"})
+    page = Reader(render_page(live, done, {}, Numbers(), Site("demo"), execution=execution))
+    assert "first cell ran" in page.words and "This cell was not run." in page.words and "it stopped" in page.words
+
+
+def test_smoke_and_stale_pages_say_so(tmp_path):
+    execution = Execution("05_test", "05_test", "stale", ("data.seed changed",), record())
+    page = Reader(page_of(tmp_path, [TITLE], site=Site("smoke", is_smoke=True), execution=execution))
+    assert "Smoke run" in page.words and "Stale" in page.words and "data.seed changed" in page.words
+    assert "Stale" not in Reader(page_of(tmp_path, [TITLE])).words
+
+
+def test_the_answer_stands_at_the_top(tmp_path):
+    page = page_of(tmp_path, [TITLE, markdown("## Method"), markdown("It is {{ test.accuracy }}.", "answer")])
+    assert page.index("How good is it?</h1>") < page.index("75.0 % [74.0, 76.0]") < page.index('id="method"')
+
+
+def test_maths_becomes_mathml_and_money_does_not(tmp_path):
+    text = "Cost \\$5, or $5 and $10. Take $\\hat{p}_i \\le 1$.\n\n$$\n\\frac{n_b}{n} = {{ test.accuracy|value }}\n$$\n"
+    page = page_of(tmp_path, [TITLE, markdown(text)])
+    assert page.count("<math") == 2 and 'display="block"' in page
+    assert "Cost $5, or $5 and $10." in Reader(page).words
+    with pytest.raises(RenderError, match=r"cell 2: the formula '.*nosuch.*' cannot be converted"):
+        page_of(tmp_path, [TITLE, markdown("$\\nosuch{x}$")])
+
+
+def test_links_between_notebooks_lead_to_pages():
+    text = Markdown(Numbers()).render(
+        "[a](07_c.ipynb#figure-x) [b](https://e.org/x.ipynb) [c](javascript:alert(1)) `{{ x.y }}`"
+    )
+    hrefs = [attributes["href"] for attributes in Reader(text).all("a")]
+    assert hrefs[:2] == ["07_c.html#figure-x", "https://e.org/x.ipynb"]
+    assert not hrefs[2].startswith("javascript")
+    assert "{{ x.y }}" in text
+
+
+def test_pictures_in_prose_are_embedded_or_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    page = Markdown(Numbers(), folder=tmp_path)
+    assert base64.b64encode(b"\x89PNG").decode() in page.render("![what](a.png)")
+    for source, message in [
+        ("![](a.png)", "no alt text"),
+        ("![x](https://e.org/a.png)", "not a local"),
+        ("![x](../a.png)", "not exist"),
+    ]:
+        with pytest.raises(MarkdownError, match=message):
+            page.render(source)
+
+
+def test_large_data_goes_beside_the_page_and_small_data_into_it(tmp_path):
+    site = Site("demo")
+    big = "x\n" + "1\n" * 20_011
+    page = Reader(
+        page_of(tmp_path, [TITLE], [table_output("a", csv=big, file="05_a.csv"), table_output("b")], site=site)
+    )
+    links = [attributes["href"] for attributes in page.all("a") if attributes.get("class") == "download"]
+    assert links[0] == "files/05_test/05-a.csv" and site.files[links[0]] == big.encode()
+    assert links[1].startswith("data:text/csv")
+    assert json.loads(site.files["files/05_test.ipynb"])["nbformat"] == 4
+
+
+def test_svg_is_cleaned_and_prefixed():
+    drawing = clean_svg(SVG, label='a "b"', prefix="f1-")
+    assert (
+        "script" not in drawing
+        and "onload" not in drawing
+        and "http://e.org" not in drawing
+        and "<style" not in drawing
+    )
+    assert 'id="f1-a"' in drawing and "url(#f1-a)" in drawing and 'href="#f1-a"' in drawing
+    assert 'aria-label="a &quot;b&quot;"' in drawing and "foreignObject" not in drawing
+    with pytest.raises(ValueError, match="not readable as SVG"):
+        clean_svg("<svg", label="a", prefix="")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("<b onclick=x>a</b>", "<b>a</b>"),
+        ("<div><td>a</div></details>b", "<div><td>a</td></div>b"),
+        ("<style>p{}</style>x<script>y", "x"),
+        ('<a href="javascript:x">a</a><a href="#b">b</a>', '<a>a</a><a href="#b">b</a>'),
+        ("1 < 2 & &lt;b&gt;", "1 &lt; 2 &amp; &lt;b&gt;"),
+        ("<img src=http://e.org/x>t", "t"),
+    ],
+)
+def test_html_is_reduced_to_an_allow_list(given, expected):
+    assert clean_html(given) == expected
+
+
+def test_titles_and_questions():
+    assert slugify("Größe: 3 × 4!") == "größe-3-4"
+    path_cells = [type("C", (), {"kind": "markdown", "source": TITLE["source"]})()]
+    assert title_and_question(path_cells) == ("How good is it?", "How good?")
