@@ -294,7 +294,7 @@ def cost_surface(
     """
     values, sums = _prefix_sums(score, outcomes, forced)
     cut = np.searchsorted(values, grid, side="left")
-    human, clarify, auto = sums[cut].T
+    auto, clarify, human = (sums[cut, branch] for branch in Decision)
     constant = sums[-1, Decision.AUTO]
     if forced is not None:
         constant += outcomes.cost[_check_forced(forced, len(score)) != Forced.NONE, Decision.HUMAN].sum()

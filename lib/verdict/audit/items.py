@@ -123,24 +123,26 @@ def _chunk_items(batch: DecidedBatch, rows: slice, shared: dict[str, Any]) -> It
     sets = np.asarray(batch.sets)[rows].tolist()
     truth = _listed(batch.y_true, rows)
     for row, code in enumerate(codes["decision"]):
-        decision, answer = Decision(code), model[row]
+        answer = model[row]
         clarification = human = None
-        if decision == Decision.CLARIFY:
+        if code == Decision.CLARIFY:
             clarification, answer = _asked(batch, rows.start + row)
-        elif decision == Decision.HUMAN:
+        elif code == Decision.HUMAN:
             answer = codes["human"][row]
             human = classes[answer]
         item = {name: None if column is None else column[row] for name, column in columns.items()}
         item["signals"] = {name: signal[row] for name, signal in signals.items()}
         item["conformal_set"] = [name for name, is_in in zip(classes, sets[row], strict=True) if is_in]
         item["set_size"] = len(item["conformal_set"])
-        item["decision"], item["forced_by"] = decision.text, Forced(codes["forced"][row]).text
+        item["decision"], item["forced_by"] = _DECISIONS[code], _REASONS[codes["forced"][row]]
         item["model_answer"], item["final_answer"] = classes[model[row]], classes[answer]
         item["clarification"], item["human_answer"] = clarification, human
         item["true_answer"] = None if truth is None else classes[truth[row]]
         yield item | shared
 
 
+_DECISIONS = tuple(decision.text for decision in Decision)
+_REASONS = tuple(reason.text for reason in Forced)
 _PLAIN = (
     *("pair_id", "image_id", "group_id", "split", "hypothesis"),
     *("logits", "probs", "consistency", "score", "cost"),

@@ -23,7 +23,7 @@ from verdict.signals import (
 )
 
 TOLERANCE = 1e-9
-_BATCH = 4096
+_BATCH = 1024
 _KEPT = 20
 
 

@@ -1,0 +1,161 @@
+"""Signals by hand, their range, and what must never look like confidence."""
+
+import numpy as np
+import pytest
+
+from verdict.signals import (
+    ablation_table,
+    attainable_maximum,
+    composite,
+    conformal_confidence,
+    correlation_table,
+    distance_confidence,
+    ensemble_stability,
+    entropy_confidence,
+    mahalanobis_distance,
+    max_probability,
+    neighbour_distance,
+    question_consistency,
+    yes_rate_limit,
+)
+
+
+def test_probability_signals_by_hand():
+    probs = np.array([[0.7, 0.2, 0.1], [1 / 3, 1 / 3, 1 / 3], [0.0, 1.0, 0.0]])
+    assert max_probability(probs) == pytest.approx([0.7, 1 / 3, 1.0])
+    entropy = -(0.7 * np.log(0.7) + 0.2 * np.log(0.2) + 0.1 * np.log(0.1))
+    assert entropy_confidence(probs) == pytest.approx([1 - entropy / np.log(3), 0.0, 1.0], abs=1e-12)
+    assert np.all(entropy_confidence(np.full((5, 7), 1 / 7)) >= 0)
+
+
+def test_signals_do_not_depend_on_the_names_of_classes():
+    probs = np.random.default_rng(0).dirichlet(np.ones(5), size=11)
+    shuffled = probs[:, [3, 1, 4, 0, 2]]
+    assert max_probability(shuffled) == pytest.approx(max_probability(probs))
+    assert entropy_confidence(shuffled) == pytest.approx(entropy_confidence(probs))
+
+
+def test_stability_by_hand():
+    views = np.array([[[0.9, 0.1], [1.0, 0.0]], [[0.7, 0.3], [0.0, 1.0]]])
+    assert ensemble_stability(views, np.array([0, 1])) == pytest.approx([1 - 2 * 0.1, 0.0])
+    assert ensemble_stability(views[:1], np.array([1, 0])).tolist() == [1.0, 1.0]
+
+
+def test_empty_set_is_flagged_and_never_confident():
+    confidence, is_empty = conformal_confidence(np.array([[1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]], bool))
+    assert confidence == pytest.approx([1, 1 / 2, 1 / 3, 0])
+    assert is_empty.tolist() == [False, False, False, True]
+
+
+def test_question_consistency_by_hand():
+    expected = np.array([[1, 0, np.nan], [0, np.nan, np.nan]])
+    answers = np.array([[0.9, 0.2, 0.5], [0.9, 0.2, 0.5]])
+    found = question_consistency(answers, expected, np.array([0, 1]))
+    assert found == pytest.approx([(0.9 + (1 - 0.2)) / 2, 1 - 0.9])
+
+
+def test_consistency_reaches_one_where_raw_yes_rates_cannot():
+    # One class of five is right, so most questions are rightly answered no: the published score could not reach 0.9.
+    expected = np.eye(5)
+    perfect = question_consistency(expected, expected, np.arange(5))
+    assert perfect.tolist() == [1.0] * 5
+    assert yes_rate_limit(expected) == pytest.approx(1 / 5)
+
+
+def test_composite_is_a_clipped_geometric_mean():
+    signals = {"a": np.array([0.5, 0.0, 1.0]), "b": np.array([0.8, 1.0, 1.0])}
+    expected = [np.sqrt(0.5 * 0.8), np.sqrt(1e-6 * 1.0), 1.0]
+    assert composite(signals) == pytest.approx(expected)
+    assert composite(signals, np.array([0.5, 1.0, 0.9])) == pytest.approx(np.array(expected) * [0.5, 1.0, 0.9])
+    assert composite(dict(reversed(signals.items()))) == pytest.approx(expected)
+
+
+def test_attainable_maximum_bounds_every_score():
+    rng = np.random.default_rng(1)
+    signals = {name: rng.uniform(0, 0.9, 101) for name in "abc"}
+    consistency = rng.uniform(0, 0.7, 101)
+    limit = attainable_maximum(signals, consistency)
+    assert composite(signals, consistency).max() < limit
+    product = np.prod([signal.max() for signal in signals.values()])
+    assert limit == pytest.approx(product ** (1 / 3) * consistency.max())
+
+
+def test_correlation_is_by_rank_and_silent_about_constants():
+    rising = np.linspace(0, 1, 13)
+    table = correlation_table({"a": rising, "b": rising**5, "c": 1 - rising, "d": np.full(13, 0.5)})
+    assert table.loc["a", "b"] == pytest.approx(1)
+    assert table.loc["a", "c"] == pytest.approx(-1)
+    assert np.isnan(table.loc["a", "d"])
+
+
+def test_ablation_finds_the_signal_that_ranks_errors():
+    rng = np.random.default_rng(3)
+    good = rng.uniform(size=1009)
+    is_error = rng.uniform(size=1009) > good
+    noise = rng.uniform(size=1009)
+    table = ablation_table({"good": good, "noise": noise}, is_error).set_index("removed")
+    assert table.loc["none", "increase"] == 0
+    assert table.loc["good", "increase"] > 0.05
+    assert table.loc["noise", "increase"] < 0
+    with_questions = ablation_table({"good": good, "noise": noise}, is_error, consistency=good)
+    assert with_questions["removed"].tolist() == ["none", "good", "noise", "consistency"]
+    assert with_questions["increase"].iloc[-1] > 0
+
+
+def test_mahalanobis_by_hand_and_under_rescaling():
+    reference = np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    # Covariance diag(8 / 4, 2 / 4), mean 0.
+    found = mahalanobis_distance(np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 0.0]]), reference, shrinkage=0.0)
+    assert found == pytest.approx([np.sqrt(4 / 2), np.sqrt(4 / 0.5), 0])
+    rng = np.random.default_rng(0)
+    features, train = rng.normal(size=(7, 3)), rng.normal(size=(101, 3))
+    stretch = np.diag([5.0, 0.2, 1.0])
+    plain = mahalanobis_distance(features, train, shrinkage=0.0)
+    assert mahalanobis_distance(features @ stretch, train @ stretch, shrinkage=0.0) == pytest.approx(plain)
+
+
+def test_mahalanobis_takes_the_nearest_class():
+    rng = np.random.default_rng(1)
+    train = np.concatenate([rng.normal(-9, 1, (53, 2)), rng.normal(9, 1, (59, 2))])
+    classes = np.repeat([0, 1], [53, 59])
+    middle, centre = mahalanobis_distance(np.array([[0.0, 0.0], [9.0, 9.0]]), train, classes)
+    assert centre < 1
+    assert middle > 5
+
+
+def test_neighbour_distance_by_hand():
+    reference = np.array([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]])
+    features = np.array([[5.0, 0.0], [1.0, 1.0]])
+    assert neighbour_distance(features, reference, k=1) == pytest.approx([0, np.sqrt(2 - np.sqrt(2))], abs=1e-7)
+    assert neighbour_distance(features, reference, k=3)[0] == pytest.approx(2)
+
+
+def test_distance_confidence_is_a_conformal_p_value():
+    assert distance_confidence(np.array([0.5, 2.0, 9.0]), np.array([1.0, 2.0, 3.0])) == pytest.approx(
+        [4 / 4, 3 / 4, 1 / 4]
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: max_probability(np.array([[-1.2, 2.0]])), "did you pass logits"),
+        (lambda: entropy_confidence(np.array([[np.nan, 1.0]])), "did you pass logits"),
+        (lambda: conformal_confidence(np.array([[1, 0]])), "sets must be boolean"),
+        (lambda: composite({}), "at least one signal"),
+        (lambda: composite({"a": np.array([1.1])}), r"signal a must lie in \[0, 1\]"),
+        (lambda: composite({"a": np.array([np.nan])}), r"signal a must lie in \[0, 1\]"),
+        (lambda: composite({"a": np.ones(2), "b": np.ones(3)}), "one length"),
+        (lambda: ablation_table({"a": np.ones(2)}, np.zeros(2, bool)), "two signals"),
+        (
+            lambda: question_consistency(np.ones((1, 1)), np.array([[1.0], [np.nan]]), np.array([0])),
+            r"classes \[1\] have no expected answer",
+        ),
+        (lambda: neighbour_distance(np.zeros((1, 2)), np.ones((3, 2)), k=1), "zero"),
+        (lambda: neighbour_distance(np.ones((1, 2)), np.ones((3, 2)), k=4), r"1\.\.3"),
+        (lambda: mahalanobis_distance(np.ones((1, 2)), np.ones((3, 5))), r"\(n, d\) and reference \(m, d\)"),
+    ],
+)
+def test_refusals(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
