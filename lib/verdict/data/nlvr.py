@@ -1,0 +1,281 @@
+"""The Cornell NLVR corpus: human sentences about synthetic scenes, with five people's judgements each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from verdict.artifacts import write_text
+from verdict.data.images import read_image, resize, write_array_store
+from verdict.data.nlvr_corpus import Example, family_of, load_corpus, locate_corpus
+from verdict.data.nlvr_proxy import draw_coupled, list_statements, normalise
+from verdict.data.nlvr_scenes import Scene, SceneTable, is_tower_scene
+from verdict.data.pairs import Dataset, check_pairs, make_pair_id
+from verdict.data.splits import merge_groups, split_groups
+from verdict.labels import EVALUATION_SPLITS, Label, Split
+
+N_PERMUTATIONS = 6
+WARMUP_VAL_SHARE = 0.1
+ATTRIBUTION = (
+    "Cornell Natural Language Visual Reasoning corpus (NLVR) v1.0, Alane Suhr, Mike Lewis, James Yeh and Yoav Artzi, "
+    "A Corpus of Natural Language for Visual Reasoning, ACL 2017; licence CC-BY-4.0; images resized."
+)
+_IMAGE_ID = re.compile(r"(train|dev|test)-\d+-\d+-[0-5]")
+
+
+def build(
+    *,
+    fractions: Mapping[str, float],
+    files: Sequence[str] | None,
+    image_px: tuple[int, int],
+    permutations_per_example: int,
+    n_warmup: int,
+    seed: int,
+    out: Path,
+    url: str = "",
+    sha256: str = "",
+    keep_shared_sentences: bool = False,
+) -> Dataset:
+    """Read the corpus, split it by presentation, generate warm-up statements and write the image store.
+
+    Parameters
+    ----------
+    fractions : mapping with train, val, calib
+        Shares of the groups of the dev file. Where the train file is used it is the training split, and dev is
+        divided between val and calib in their proportion. The test file is always the test split.
+    files : sequence of "train", "dev", "test", or None
+        None uses those that are there.
+    image_px : (height, width)
+        Size of stored images; the corpus has 100 x 400.
+    permutations_per_example : int, 1 to 6
+        How many of the six orders of the boxes are used; each is a pair of its own in the example's group.
+    n_warmup : int
+        Generated statements about training scenes; 0 for none. A tenth, on other groups, is warmup_val.
+    seed : int
+        Of splits and statements.
+    out : Path
+        Folder of the image store.
+    url, sha256 : str
+        Archive to download where VERDICT_DATA has no copy.
+    keep_shared_sentences : bool
+        If False, examples whose sentence or scene is also in a file that evaluates later (test before dev before
+        train) are left out of val, calib and human training pairs, and counted.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError, ConnectionError
+        If a parameter is out of range, or the corpus is absent or damaged.
+    """
+    if not 1 <= permutations_per_example <= N_PERMUTATIONS:
+        raise ValueError(f"permutations_per_example must lie in 1 to {N_PERMUTATIONS}, got {permutations_per_example}")
+    root = locate_corpus(url=url, sha256=sha256)
+    by_file = load_corpus(root, files)
+    examples = [example for name in by_file for example in by_file[name]]
+    rows = _assign(examples, fractions, seed, keep_shared_sentences)
+    human = _human_pairs(examples, rows, permutations_per_example)
+    warmup = _warmup_pairs(examples, rows, n_warmup, permutations_per_example, seed)
+    pairs = pd.concat([warmup, human], ignore_index=True) if len(warmup) else human
+    check_pairs(pairs, source="NLVR")
+    _write_store(root, by_file, image_px, permutations_per_example, out)
+    return Dataset(pairs, ATTRIBUTION, _facts(by_file, rows, pairs, permutations_per_example))
+
+
+def _scene_key(scene: Scene) -> str:
+    """The scene without the order of its boxes and items."""
+    return repr(sorted(sorted((i.x, i.y, i.size, i.colour, i.shape) for i in box) for box in scene))
+
+
+def _assign(examples: list[Example], fractions: Mapping[str, float], seed: int, keep_shared: bool) -> pd.DataFrame:
+    """Group, split and use of every example: columns file, sentence, scene, raw_group, group_id, is_left_out, split."""
+    rows = pd.DataFrame(
+        {
+            "file": [e.file for e in examples],
+            "sentence": [normalise(e.sentence) for e in examples],
+            "scene": [_scene_key(e.scene) for e in examples],
+            "raw_group": [e.presentation for e in examples],
+        }
+    )
+    rows["is_left_out"] = False if keep_shared else _is_shared(rows)
+    within = [rows["file"] + "\x1f" + rows[key] for key in ("sentence", "scene")]
+    rows["group_id"] = merge_groups(rows["raw_group"], *within)
+    rows["split"] = ""
+    used = ~rows["is_left_out"]
+    for name, shares in _file_shares(fractions, has_train="train" in set(rows["file"])).items():
+        chosen = used & (rows["file"] == name)
+        if not chosen.any():
+            raise ValueError(f"no example of the {name} file remains after leaving out shared sentences and scenes")
+        rows.loc[chosen, "split"] = split_groups(rows.loc[chosen, "group_id"], shares, seed)
+    return rows
+
+
+def _file_shares(fractions: Mapping[str, float], *, has_train: bool) -> dict[str, dict[str, float]]:
+    """Splits of each file."""
+    needed = (Split.TRAIN, Split.VAL, Split.CALIB)
+    if set(fractions) != set(needed):
+        raise ValueError(f"fractions must be of {[str(s) for s in needed]}, got {dict(fractions)}")
+    test = {str(Split.TEST): 1.0}
+    if not has_train:
+        return {"dev": {str(s): fractions[s] for s in needed}, "test": test}
+    rest = fractions[Split.VAL] + fractions[Split.CALIB]
+    return {
+        "train": {str(Split.TRAIN): 1.0},
+        "dev": {str(s): fractions[s] / rest for s in (Split.VAL, Split.CALIB)},
+        "test": test,
+    }
+
+
+def _is_shared(rows: pd.DataFrame) -> pd.Series:
+    """Whether an example's sentence or scene is also in a file that evaluates later."""
+    shared = pd.Series(False, index=rows.index)
+    for name, later in (("dev", ["test"]), ("train", ["dev", "test"])):
+        others = rows[rows["file"].isin(later)]
+        repeats = rows["sentence"].isin(others["sentence"]) | rows["scene"].isin(others["scene"])
+        shared |= (rows["file"] == name) & repeats
+    return shared
+
+
+def _table(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """Pair table from records without pair_id."""
+    pairs = pd.DataFrame(records)
+    ids = [make_pair_id(i, h) for i, h in zip(pairs["image_id"], pairs["hypothesis"], strict=True)]
+    pairs.insert(0, "pair_id", ids)
+    text = ["pair_id", "image_id", "group_id", "hypothesis", "label", "split", "family", "form"]
+    return pairs.astype(dict.fromkeys(text, "str") | {"votes_entailment": "int64", "votes_contradiction": "int64"})
+
+
+def _human_pairs(examples: list[Example], rows: pd.DataFrame, n_permutations: int) -> pd.DataFrame:
+    records = []
+    for example, group, split in zip(examples, rows["group_id"], rows["split"], strict=True):
+        record = {
+            "group_id": group,
+            "hypothesis": example.sentence,
+            "label": example.label,
+            "split": split,
+            "family": family_of(example.sentence),
+            "form": "human_tower" if is_tower_scene(example.scene) else "human_scatter",
+            "votes_entailment": example.votes.get("true", 0),
+            "votes_contradiction": example.votes.get("false", 0),
+        }
+        if split:
+            records += [{"image_id": f"{example.name}-{k}"} | record for k in range(n_permutations)]
+    return _table(records)
+
+
+def _warmup_pairs(
+    examples: list[Example], rows: pd.DataFrame, n_warmup: int, n_permutations: int, seed: int
+) -> pd.DataFrame:
+    """Generated statements about scenes of training groups and of examples that no split uses."""
+    if not n_warmup:
+        return pd.DataFrame()
+    evaluation = [str(s) for s in EVALUATION_SPLITS]
+    source = "train" if "train" in set(rows["file"]) else "dev"
+    in_evaluation = rows["group_id"].isin(rows.loc[rows["split"].isin(evaluation), "group_id"])
+    usable = rows[(rows["file"] == source) & ~in_evaluation]
+    shares = {str(Split.WARMUP_TRAIN): 1 - WARMUP_VAL_SHARE, str(Split.WARMUP_VAL): WARMUP_VAL_SHARE}
+    split = split_groups(usable["group_id"], shares, seed)
+    avoid = set(rows.loc[rows["split"].isin(evaluation), "sentence"])
+    taken = {example.sentence for example in examples}
+    rng = np.random.default_rng([seed, 1])
+    records = []
+    for name, n_rows in _warmup_sizes(n_warmup).items():
+        members = usable.index[split == name]
+        table = SceneTable.of([examples[k].scene for k in members])
+        statements = [s for s in list_statements(table, rng=rng, avoid=avoid) if s.text not in taken]
+        drawn = draw_coupled(statements, n_rows=n_rows, rng=rng)
+        drawn["order"] = rng.integers(n_permutations, size=len(drawn))
+        for row in drawn.itertuples(index=False):
+            k = members[row.scene]
+            records.append(
+                {
+                    "image_id": f"{examples[k].name}-{row.order}",
+                    "group_id": usable.at[k, "group_id"],
+                    "hypothesis": row.hypothesis,
+                    "label": row.label,
+                    "split": name,
+                    "family": row.family,
+                    "form": row.form,
+                    "votes_entailment": 0,
+                    "votes_contradiction": 0,
+                }
+            )
+    return _table(records)
+
+
+def _warmup_sizes(n_warmup: int) -> dict[str, int]:
+    """Even numbers of rows, because a statement is used twice at a time."""
+    n_val = 2 * max(1, round(n_warmup * WARMUP_VAL_SHARE / 2))
+    n_train = 2 * ((n_warmup - n_val) // 2)
+    if n_train < 2:
+        raise ValueError(f"n_warmup must be 0 or at least 4, got {n_warmup}")
+    return {str(Split.WARMUP_TRAIN): n_train, str(Split.WARMUP_VAL): n_val}
+
+
+def _write_store(
+    root: Path, by_file: Mapping[str, list[Example]], image_px: tuple[int, int], n_permutations: int, out: Path
+) -> None:
+    arrays = {}
+    for name, examples in by_file.items():
+        images = np.empty((len(examples) * n_permutations, *image_px, 3), dtype=np.uint8)
+        ids = [f"{example.name}-{k}" for example in examples for k in range(n_permutations)]
+        folders = [root / name / "images" / example.directory for example in examples for _ in range(n_permutations)]
+        for row, (image_id, folder) in enumerate(zip(ids, folders, strict=True)):
+            images[row] = resize(read_image(folder / f"{image_id}.png"), image_px)
+        arrays[name] = (ids, images)
+    write_array_store(out, arrays)
+
+
+def _facts(
+    by_file: Mapping[str, list[Example]], rows: pd.DataFrame, pairs: pd.DataFrame, n_permutations: int
+) -> dict[str, int | float | str]:
+    examples = [example for members in by_file.values() for example in members]
+    given = np.array([[e.votes.get("true", 0), e.votes.get("false", 0)] for e in examples])
+    n_votes = sum(sum(e.votes.values()) for e in examples)
+    agree = np.array([n[Label.parse(e.label)] for e, n in zip(examples, given, strict=True)])
+    facts: dict[str, int | float | str] = {
+        "files": ", ".join(by_file),
+        "permutations_per_example": n_permutations,
+        "presentations": int(rows["raw_group"].nunique()),
+        "groups": int(rows["group_id"].nunique()),
+        "presentations_merged": int(rows["raw_group"].nunique() - rows["group_id"].nunique()),
+        "examples_left_out_shared_with_evaluation": int(rows["is_left_out"].sum()),
+        "votes": int(n_votes),
+        "votes_nonsense": int(n_votes - given.sum()),
+        "votes_agree_with_label_share": float(agree.sum() / given.sum()),
+        "examples_unanimous_share": float(np.mean([max(e.votes.values()) == sum(e.votes.values()) for e in examples])),
+    }
+    facts |= {f"examples_{name}": len(members) for name, members in by_file.items()}
+    for split, members in pairs.groupby("split", sort=True):
+        facts[f"rows_{split}"] = len(members)
+        facts[f"images_{split}"] = int(members["image_id"].nunique())
+        facts[f"groups_{split}"] = int(members["group_id"].nunique())
+    return facts
+
+
+def write_predictions_csv(predictions: pd.DataFrame, path: Path) -> None:
+    """Write predictions as the corpus' own metrics script reads them: `<image file>,true|false`, no header.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Prediction table of one stage and seed: image_id, logit_0, logit_1; a tie counts as true.
+    path : Path
+        File to write.
+
+    Raises
+    ------
+    ValueError
+        If an id is not an image of the corpus or occurs twice.
+    """
+    ids = predictions["image_id"]
+    if foreign := [i for i in ids if not _IMAGE_ID.fullmatch(i)]:
+        raise ValueError(f"{len(foreign)} image ids are not of the NLVR corpus, the first: {foreign[:3]}")
+    if ids.duplicated().any():
+        raise ValueError(f"image {ids[ids.duplicated()].iloc[0]!r} has two predictions; give one stage and seed")
+    is_true = predictions["logit_0"] >= predictions["logit_1"]
+    lines = [f"{i}.png,{'true' if t else 'false'}\n" for i, t in sorted(zip(ids, is_true, strict=True))]
+    write_text(path, "".join(lines))

@@ -1,0 +1,107 @@
+"""NLVR scenes from their structured representation: items in boxes, counts of them, and towers.
+
+Pixels as the corpus gives them: a scene is 400 x 100, three boxes of 100 x 100 at x = 0, 150 and 300 with grey strips
+of 50 between them; x_loc and y_loc are an item's upper left corner in its box, `size` its side; blocks of a tower stand
+one pixel apart.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+COLOURS = {"yellow": "yellow", "black": "black", "#0099ff": "blue"}
+SHAPES = ("square", "circle", "triangle")
+BOX_PX = 100
+N_BOXES = 3
+PLACES = ("edge", "free", "bottom")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One object of a box; positions in pixels of a box of 100 x 100, from its upper left corner."""
+
+    colour: str
+    shape: str
+    x: int
+    y: int
+    size: int
+
+
+Scene = tuple[tuple[Item, ...], ...]
+
+
+def parse_scene(structure: Sequence[Sequence[Mapping[str, object]]]) -> Scene:
+    """Read a `structured_rep`.
+
+    Raises
+    ------
+    ValueError
+        If it has not three boxes, or an item's colour, type or position is unknown.
+    """
+    if not isinstance(structure, Sequence) or len(structure) != N_BOXES:
+        raise ValueError(f"expected {N_BOXES} boxes in structured_rep")
+    return tuple(tuple(_parse_item(item) for item in box) for box in structure)
+
+
+def _parse_item(item: Mapping[str, object]) -> Item:
+    try:
+        colour, shape = COLOURS[str(item["color"]).lower()], str(item["type"]).lower()
+        x, y, size = (int(str(item[name])) for name in ("x_loc", "y_loc", "size"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"item {item!r} is not understood: {error!r}") from error
+    if shape not in SHAPES or size < 1 or not (0 <= x <= BOX_PX - size and 0 <= y <= BOX_PX - size):
+        raise ValueError(f"item {item!r} has an unknown type or lies outside its box")
+    return Item(colour, shape, x, y, size)
+
+
+def is_tower_scene(scene: Scene) -> bool:
+    """Whether every box is one stack of blocks."""
+    return all(item.shape == "square" and item.size == 20 and item.x == 40 for box in scene for item in box)
+
+
+def _matches(item: Item, colour: str, shape: str, place: str) -> bool:
+    if colour not in ("", item.colour) or shape not in ("", item.shape):
+        return False
+    far = item.x + item.size, item.y + item.size
+    touches = item.x == 0 or item.y == 0 or BOX_PX in far
+    return {"": True, "edge": touches, "free": not touches, "bottom": far[1] == BOX_PX}[place]
+
+
+@dataclass(frozen=True)
+class SceneTable:
+    """Counts and stacks of many scenes, from which truths are computed at once.
+
+    Attributes
+    ----------
+    counts : dict of (colour, shape, place) to int array (n_scenes, 3)
+        Items per box; an empty word matches all.
+    stacks : list of list of tuple of str
+        Colours of each box's items from bottom to top; meaningful for towers.
+    is_tower : bool array (n_scenes,)
+    """
+
+    counts: Mapping[tuple[str, str, str], np.ndarray]
+    stacks: list[list[tuple[str, ...]]]
+    is_tower: np.ndarray
+
+    @classmethod
+    def of(cls, scenes: Sequence[Scene]) -> SceneTable:
+        """Count everything that a statement may ask for."""
+        keys = itertools.product(("", *COLOURS.values()), ("", *SHAPES), ("", *PLACES))
+        counts = {
+            key: np.array([[sum(_matches(i, *key) for i in box) for box in scene] for scene in scenes]) for key in keys
+        }
+        stacks = [[tuple(i.colour for i in sorted(box, key=lambda i: -i.y)) for box in scene] for scene in scenes]
+        return cls(counts, stacks, np.array([is_tower_scene(scene) for scene in scenes], dtype=bool))
+
+    def per_box(self, colour: str = "", shape: str = "", place: str = "") -> np.ndarray:
+        """Items per box, int (n_scenes, 3)."""
+        return self.counts[(colour, shape, place)]
+
+    def n_towers(self, holds: Callable[[tuple[str, ...]], bool]) -> np.ndarray:
+        """How many boxes of each scene satisfy a predicate of a stack, int (n_scenes,)."""
+        return np.array([sum(bool(holds(stack)) for stack in boxes) for boxes in self.stacks])
