@@ -23,6 +23,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class ParamsError(ValueError):
@@ -77,12 +78,18 @@ class CsvParams(Model):
     fractions: dict[Literal["train", "val", "calib", "test"], Fraction] | None
     allow_missing_images: bool
 
+    @model_validator(mode="after")
+    def _whole(self) -> CsvParams:
+        if self.fractions is not None and abs(sum(self.fractions.values()) - 1) > 1e-9:
+            raise ValueError(f"fractions must sum to 1, got {self.fractions}")
+        return self
+
 
 class DataParams(Model):
     """Which pairs, and how they are divided."""
 
     source: Literal["digits", "nlvr", "csv"]
-    seed: int
+    seed: Seed
     digits: DigitsParams
     nlvr: NlvrParams
     csv: CsvParams
@@ -127,10 +134,11 @@ class TrialParams(FitParams):
 class TrainingParams(Model):
     """Stages of training and what decides between them."""
 
-    seeds: tuple[int, ...]
+    seeds: tuple[Seed, ...]
     batch_size: Count
     criterion: Literal["macro_f1", "nll"]
     global_clipnorm: Positive
+    warmup_seed: Seed
     warmup: FitParams
     trials: tuple[TrialParams, ...]
 
@@ -138,13 +146,21 @@ class TrainingParams(Model):
     def _tree(self) -> TrainingParams:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must be distinct and at least one, got {list(self.seeds)}")
-        known = ["warmup"]
+        known = {"warmup": (0, 0)}
         for trial in self.trials:
             if trial.name in known:
                 raise ValueError(f"two trials are called {trial.name!r}")
             if trial.parent not in known:
-                raise ValueError(f"trial {trial.name!r} starts from {trial.parent!r}, which is not above it: {known}")
-            known.append(trial.name)
+                raise ValueError(
+                    f"trial {trial.name!r} starts from {trial.parent!r}, which is not above it: {list(known)}"
+                )
+            vision, text = known[trial.parent]
+            if trial.vision_blocks < vision or trial.text_blocks < text:
+                raise ValueError(
+                    f"trial {trial.name!r} freezes blocks that its parent {trial.parent!r} trained ({vision} of vision, "
+                    f"{text} of text): frozen prefixes are computed once, from the presets"
+                )
+            known[trial.name] = (trial.vision_blocks, trial.text_blocks)
         if not any(trial.role == "candidate" for trial in self.trials):
             raise ValueError("at least one trial must be a candidate")
         return self
@@ -155,7 +171,7 @@ class StatisticsParams(Model):
 
     n_resamples: Annotated[int, Field(ge=100)]
     level: Fraction
-    seed: int
+    seed: Seed
 
 
 class CalibrateParams(Model):
@@ -180,7 +196,7 @@ class HumanParams(Model):
     kind: Literal["parametric", "votes"]
     accuracy: Annotated[float, Field(ge=0.5, le=1)]
     clarify_accuracy: Annotated[float, Field(ge=0.5, le=1)]
-    seed: int
+    seed: Seed
 
 
 class PolicyParams(Model):
@@ -246,6 +262,9 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             event = self.get_event()
             raise ParamsError(f"line {event.start_mark.line + 1}: YAML aliases are not accepted in parameters")
+        if (tag := self.peek_event().tag) is not None:
+            line = self.peek_event().start_mark.line + 1
+            raise ParamsError(f"line {line}: YAML tags are not accepted in parameters, got {tag!r}")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -254,7 +273,9 @@ class _Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
             if not isinstance(key, str):
-                raise ParamsError(f"line {line}: keys are text, got {key!r} (YAML reads on, off, yes and no as true or false)")
+                raise ParamsError(
+                    f"line {line}: keys are text, got {key!r} (YAML reads on, off, yes and no as true or false)"
+                )
             if key in seen:
                 raise ParamsError(f"line {line}: the key {key!r} stands twice")
             seen.add(key)
@@ -277,7 +298,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise ParamsError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes; that is not a parameter file")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except ParamsError as error:
         raise ParamsError(f"{path}, {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -369,7 +390,9 @@ def load_params(profile: str, folder: Path | None = None) -> Params:
 
 
 def flatten(content: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys."""
+    """Nested mappings as dotted keys; a list of named mappings counts as a mapping by name."""
+    if isinstance(content, list) and content and all(isinstance(item, dict) and "name" in item for item in content):
+        content = {item["name"]: item for item in content}
     if not isinstance(content, dict):
         return {prefix: content}
     flat: dict[str, Any] = {}
@@ -379,7 +402,14 @@ def flatten(content: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def non_default(params: Params, folder: Path | None = None) -> list[str]:
-    """Dotted names of the values in which a profile differs from the base."""
-    base = flatten(read_yaml((folder or paths.PARAMS) / "base.yaml"))
+    """Dotted names of the values in which a profile differs from the base.
+
+    Trials are compared by name: `training.trials.text1.epochs`. A trial of the base that the profile lacks is named
+    as a whole.
+    """
+    base = flatten(load_params("base", folder).as_dict())
     here = flatten(params.as_dict())
-    return sorted(name for name, value in here.items() if value != base.get(name))
+    changed = {name for name, value in here.items() if name not in base or value != base[name]}
+    trials = {trial.name for trial in params.training.trials}
+    gone = {".".join(name.split(".")[:3]) for name in base if name.startswith("training.trials.")}
+    return sorted(changed | {name for name in gone if name.rsplit(".", 1)[1] not in trials})
