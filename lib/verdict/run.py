@@ -126,7 +126,7 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
             cwd=str(paths.ROOT),
             progress_bar=False,
             log_output=False,
-            config=Config({"KernelManager": {"transport": "ipc"}}),
+            config=Config({"KernelManager": {"transport": "ipc", "connection_file": f"{runtime}/kernel.json"}}),
         )
 
 
