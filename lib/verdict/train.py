@@ -171,7 +171,8 @@ def fit(
         rng = np.random.default_rng([seed, epoch])
         order = epoch_order(train.text, rng, shared=SHARED_HYPOTHESIS if plan.text_blocks else 1)
         _seed_dropout(network, rng)
-        outcome = suffix.fit(Batches(features, train, order, batch_size, blank=blank), epochs=1, verbose=0)
+        batches = Batches(features, train, order, batch_size, blank=blank)
+        outcome = suffix.fit(batches, epochs=1, shuffle=False, verbose=0)
         scores = score(predict_logits(suffix, features, val, blank=blank), val.y_true)
         entry = {"epoch": epoch + 1, "train_loss": outcome.history["loss"][0], **{f"val_{k}": v for k, v in scores.items()}}
         history.append({**entry, "elapsed_s": time.perf_counter() - started})
