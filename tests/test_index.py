@@ -32,6 +32,7 @@ from verdict.report.pipeline import Node, direct_needs, draw_pipeline, layers
 from verdict.report.provenance import duration, parameters
 from verdict.report.render import Site
 from verdict.report.site import build_site
+from verdict.report.watch import changes
 
 SETUP = code('profile = "demo"', "parameters")
 
@@ -176,7 +177,7 @@ def test_the_picture_follows_the_needs():
     nodes = [node("01_a"), node("02_b", "01_a"), node("03_c", "01_a"), node("04_d", "01_a", "02_b", "03_c")]
     assert [[n.name for n in layer] for layer in layers(nodes)] == [["01_a"], ["02_b", "03_c"], ["04_d"]]
     assert direct_needs(nodes)["04_d"] == ["02_b", "03_c"]
-    picture = Reader(draw_pipeline(nodes, columns=2))
+    picture = Reader(draw_pipeline(nodes))
     assert picture.unbalanced == [] and len(picture.all("rect")) == 4 and len(picture.all("path")) == 2 * 4
     assert "d 61 s" in picture.words
     with pytest.raises(ValueError, match="in a circle: a → b → a"):
@@ -212,3 +213,12 @@ def test_rendering_imports_nothing_heavy():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PYTHONPATH": library}
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_watching_names_what_was_saved(project):
+    steps = iter([lambda: None, lambda: (project["notebooks"] / "index.md").write_text("# New\n")])
+
+    def sleep(_):
+        next(steps)()
+
+    assert [path.name for path in next(changes(project["notebooks"], sleep=sleep))] == ["index.md"]

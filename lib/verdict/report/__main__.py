@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 
 from verdict.report.site import build_site, summary
+from verdict.report.watch import watch
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -14,6 +16,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m verdict.report", description=__doc__)
     parser.add_argument("--profile", required=True, help="whose executed notebooks to render (work/<profile>/)")
     parser.add_argument("--page", help="render the pages of this notebook only (and the index), such as 05_test")
+    parser.add_argument(
+        "--watch", action="store_true", help="keep running and re-render whatever is saved in notebooks/"
+    )
     chosen = parser.parse_args(arguments)
     started = time.perf_counter()
     try:
@@ -26,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{len(built.pages)} pages in {time.perf_counter() - started:.1f} s: {built.pages[-1]}")
     for error in built.errors:
         print(f"refused: {error}", file=sys.stderr)
+    if chosen.watch:
+        with contextlib.suppress(KeyboardInterrupt):
+            watch(chosen.profile)
     return 1 if built.errors else 0
 
 

@@ -134,6 +134,12 @@ def _params_now(profile: str) -> Params:
     return load_params(profile)
 
 
+def forget() -> None:
+    """Read parameters and library again the next time; for a process that outlives an edit."""
+    _params_now.cache_clear()
+    _code_now.cache_clear()
+
+
 @functools.cache
 def _code_now(name: str) -> str:
     return stages.code_digest(name)

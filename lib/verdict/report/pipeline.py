@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from verdict.report.provenance import duration
 
-BOX_W, BOX_H, GAP_X, GAP_Y, MARGIN = 208, 62, 46, 18, 6
+BOX_W, BOX_H, GAP_X, GAP_Y, MARGIN = 204, 54, 18, 30, 6
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Node:
         As in the stages' declaration.
     status : str
         "done", "partly", "stale", "failed" or "missing".
-    n_runs, n_planned : int
+    n_runs : int
         Executions that are there.
     elapsed_s : float
         Seconds of all executions.
@@ -46,11 +46,11 @@ class Node:
 
     @property
     def detail(self) -> str:
-        """Runs and wall time."""
+        """Executions and their mean wall time."""
         if not self.n_runs:
             return "not run"
-        runs = f"{self.n_runs} runs, " if self.n_runs > 1 else ""
-        return f"{runs}{duration(self.elapsed_s)}"
+        runs = f"{self.n_runs} × " if self.n_runs > 1 else ""
+        return f"{runs}{duration(self.elapsed_s / self.n_runs)}"
 
 
 def layers(nodes: Sequence[Node]) -> list[list[Node]]:
@@ -101,57 +101,66 @@ def direct_needs(nodes: Sequence[Node]) -> dict[str, list[str]]:
     }
 
 
-def draw_pipeline(nodes: Sequence[Node], *, columns: int = 4) -> str:
-    """An SVG picture: one box a stage with status and wall time, an arrow for each direct need.
+def components(nodes: Sequence[Node]) -> list[list[Node]]:
+    """Groups of stages that hang together, each in the given order."""
+    known = {node.name for node in nodes}
+    group = {node.name: node.name for node in nodes}
+    for node in nodes:
+        for need in node.needs:
+            if need in known:
+                old, new = group[need], group[node.name]
+                group = {name: new if mark == old else mark for name, mark in group.items()}
+    return [[node for node in nodes if group[node.name] == mark] for mark in dict.fromkeys(group.values())]
 
-    Layers run from left to right and are folded into rows of `columns`, so that the picture stays readable on paper.
-    """
-    columns_of = layers(nodes)
+
+def draw_pipeline(nodes: Sequence[Node]) -> str:
+    """An SVG picture from top to bottom: one box a stage with status and wall time, an arrow for each direct need."""
     place: dict[str, tuple[float, float]] = {}
-    top, width = float(MARGIN), 0.0
-    for start in range(0, len(columns_of), columns):
-        band = columns_of[start : start + columns]
-        height = max(len(layer) for layer in band)
-        for k, layer in enumerate(band):
-            for row, node in enumerate(layer):
-                x = MARGIN + k * (BOX_W + GAP_X)
-                place[node.name] = (x, top + (row + (height - len(layer)) / 2) * (BOX_H + GAP_Y))
-                width = max(width, x + BOX_W + MARGIN)
-        top += height * (BOX_H + GAP_Y) + 2 * GAP_Y
-    height_px = max(top - 3 * GAP_Y + MARGIN, BOX_H)
+    left, height = float(MARGIN), 0.0
+    for group in components(nodes):
+        levels = layers(group)
+        width = max(len(level) for level in levels) * (BOX_W + GAP_X)
+        for depth, level in enumerate(levels):
+            start = left + (width - len(level) * (BOX_W + GAP_X)) / 2
+            for k, node in enumerate(sorted(level, key=lambda node: _parents_x(node, place))):
+                place[node.name] = (start + k * (BOX_W + GAP_X), MARGIN + depth * (BOX_H + GAP_Y))
+        left += width
+        height = max(height, len(levels) * (BOX_H + GAP_Y) - GAP_Y + 2 * MARGIN)
+    width = max(left - GAP_X + MARGIN, 2 * MARGIN)
     arrows = "".join(_arrow(place[need], place[name]) for name, needs in direct_needs(nodes).items() for need in needs)
     boxes = "".join(_box(node, *place[node.name]) for node in nodes)
     words = "; ".join(f"{node.label}: {node.status}, {node.detail}" for node in nodes)
     return (
         f'<svg class="pipeline" role="group" aria-label="{html.escape(f"Stages of the pipeline. {words}")}" '
-        f'viewBox="0 0 {width:.0f} {height_px:.0f}" style="max-width:{width:.0f}px">{arrows}{boxes}</svg>'
+        f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}">{arrows}{boxes}</svg>'
     )
 
 
+def _parents_x(node: Node, place: Mapping[str, tuple[float, float]]) -> float:
+    """Mean place of what a stage needs: sorting by it keeps arrows from crossing."""
+    known = [place[need][0] for need in node.needs if need in place]
+    return sum(known) / len(known) if known else 0.0
+
+
 def _arrow(source: tuple[float, float], target: tuple[float, float]) -> str:
-    x0, y0 = source[0] + BOX_W, source[1] + BOX_H / 2
-    x1, y1 = target[0], target[1] + BOX_H / 2
-    if x1 >= x0:
-        bend = (x0 + x1) / 2 if x1 - x0 < 2 * GAP_X else x1 - GAP_X / 2
-        path = f"M{x0:.0f} {y0:.0f} C{bend:.0f} {y0:.0f} {bend:.0f} {y1:.0f} {x1 - 6:.0f} {y1:.0f}"
-    else:
-        lane = max(source[1], min(target[1] - GAP_Y, target[1])) if source[1] > target[1] else target[1] - 1.5 * GAP_Y
-        path = f"M{x0:.0f} {y0:.0f} h12 V{lane:.0f} H{x1 - 20:.0f} V{y1:.0f} H{x1 - 6:.0f}"
-    head = f'<path class="head" d="M{x1 - 7:.0f} {y1 - 4:.0f} l7 4 l-7 4 z"/>'
-    return f'<path d="{path}"/>{head}'
+    x0, y0 = source[0] + BOX_W / 2, source[1] + BOX_H
+    x1, y1 = target[0] + BOX_W / 2, target[1]
+    bend = min(GAP_Y, (y1 - y0) / 2)
+    line = f"M{x0:.0f} {y0:.0f} C{x0:.0f} {y0 + bend:.0f} {x1:.0f} {y1 - bend:.0f} {x1:.0f} {y1 - 6:.0f}"
+    return f'<path d="{line}"/><path class="head" d="M{x1 - 4:.0f} {y1 - 7:.0f} l4 7 l4 -7 z"/>'
 
 
-_MARKS: Mapping[str, str] = {"done": "", "partly": "partly failed", "stale": "stale", "failed": "failed", "missing": ""}
+_MARKS: Mapping[str, str] = {"partly": "partly failed", "stale": "stale", "failed": "failed"}
 
 
 def _box(node: Node, x: float, y: float) -> str:
-    mark = _MARKS[node.status]
+    mark = _MARKS.get(node.status, "")
     detail = html.escape(f"{node.detail}{f' · {mark}' if mark else ''}")
     body = (
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{BOX_W}" height="{BOX_H}" rx="7"/>'
-        f'<circle class="{node.status}" cx="{x + 17:.1f}" cy="{y + 24:.1f}" r="4.5"/>'
-        f'<text x="{x + 30:.1f}" y="{y + 29:.1f}" font-size="15" font-weight="600">{html.escape(node.label)}</text>'
-        f'<text class="soft" x="{x + 30:.1f}" y="{y + 48:.1f}" font-size="13">{detail}</text>'
+        f'<circle class="{node.status}" cx="{x + 16:.1f}" cy="{y + 21:.1f}" r="4.5"/>'
+        f'<text x="{x + 28:.1f}" y="{y + 26:.1f}" font-size="14.5" font-weight="600">{html.escape(node.label)}</text>'
+        f'<text class="soft" x="{x + 28:.1f}" y="{y + 43:.1f}" font-size="12">{detail}</text>'
     )
     if not node.href:
         return f"<g>{body}</g>"
