@@ -125,6 +125,15 @@ def test_no_sentence_crosses_the_human_splits(tmp_path, corpus):
     assert all(len(s) == 1 or not s & {"val", "calib", "test"} for s in splits)
 
 
+def test_a_scene_of_the_test_file_is_neither_trained_on_nor_warmed_up_with(tmp_path, corpus):
+    shown = json.loads((corpus / "test" / "test.json").read_text().split("\n")[9])["structured_rep"]
+    break_line(corpus, 21, structured_rep=shown[1:] + shown[:1])
+    dataset = run(tmp_path, keep_shared_sentences=True)
+    assert dataset.facts["examples_with_shared_scene"] == 1
+    assert not dataset.pairs["image_id"].str.startswith("dev-105-0-").any()
+    assert dataset.pairs["image_id"].str.startswith("dev-105-1-").any()
+
+
 def test_shared_sentences_may_be_kept(tmp_path, corpus):
     dataset = run(tmp_path, keep_shared_sentences=True)
     assert dataset.facts["examples_left_out_shared_with_evaluation"] == 0

@@ -63,8 +63,9 @@ def build(
     url, sha256 : str
         Archive to download where VERDICT_DATA has no copy.
     keep_shared_sentences : bool
-        If False, examples whose sentence or scene is also in a file that evaluates later (test before dev before
-        train) are left out of val, calib and human training pairs, and counted.
+        If False, examples whose sentence is also in a file that evaluates later (dev after train, test after both)
+        are left out of val, calib and human training pairs, and counted. Examples whose scene is there, in any order
+        of its boxes, always are.
 
     Raises
     ------
@@ -91,7 +92,7 @@ def _scene_key(scene: Scene) -> str:
 
 
 def _assign(examples: list[Example], fractions: Mapping[str, float], seed: int, keep_shared: bool) -> pd.DataFrame:
-    """Group, split and use of every example: columns file, sentence, scene, raw_group, group_id, is_left_out, split."""
+    """Group, split and use of every example, one row each; an empty split means that it is left out."""
     rows = pd.DataFrame(
         {
             "file": [e.file for e in examples],
@@ -100,7 +101,9 @@ def _assign(examples: list[Example], fractions: Mapping[str, float], seed: int, 
             "raw_group": [e.presentation for e in examples],
         }
     )
-    rows["is_left_out"] = False if keep_shared else _is_shared(rows)
+    rows["has_shared_sentence"] = False if keep_shared else _is_shared(rows, "sentence")
+    rows["has_shared_scene"] = _is_shared(rows, "scene")
+    rows["is_left_out"] = rows["has_shared_sentence"] | rows["has_shared_scene"]
     within = [rows["file"] + "\x1f" + rows[key] for key in ("sentence", "scene")]
     rows["group_id"] = merge_groups(rows["raw_group"], *within)
     rows["split"] = ""
@@ -129,13 +132,12 @@ def _file_shares(fractions: Mapping[str, float], *, has_train: bool) -> dict[str
     }
 
 
-def _is_shared(rows: pd.DataFrame) -> pd.Series:
+def _is_shared(rows: pd.DataFrame, column: str) -> pd.Series:
     """Whether an example's sentence or scene is also in a file that evaluates later."""
     shared = pd.Series(False, index=rows.index)
     for name, later in (("dev", ["test"]), ("train", ["dev", "test"])):
         others = rows[rows["file"].isin(later)]
-        repeats = rows["sentence"].isin(others["sentence"]) | rows["scene"].isin(others["scene"])
-        shared |= (rows["file"] == name) & repeats
+        shared |= (rows["file"] == name) & rows[column].isin(others[column])
     return shared
 
 
@@ -169,13 +171,13 @@ def _human_pairs(examples: list[Example], rows: pd.DataFrame, n_permutations: in
 def _warmup_pairs(
     examples: list[Example], rows: pd.DataFrame, n_warmup: int, n_permutations: int, seed: int
 ) -> pd.DataFrame:
-    """Generated statements about scenes of training groups and of examples that no split uses."""
+    """Generated statements about scenes of training groups, and of examples left out for their sentence only."""
     if not n_warmup:
         return pd.DataFrame()
     evaluation = [str(s) for s in EVALUATION_SPLITS]
     source = "train" if "train" in set(rows["file"]) else "dev"
     in_evaluation = rows["group_id"].isin(rows.loc[rows["split"].isin(evaluation), "group_id"])
-    usable = rows[(rows["file"] == source) & ~in_evaluation]
+    usable = rows[(rows["file"] == source) & ~in_evaluation & ~rows["has_shared_scene"]]
     shares = {str(Split.WARMUP_TRAIN): 1 - WARMUP_VAL_SHARE, str(Split.WARMUP_VAL): WARMUP_VAL_SHARE}
     split = split_groups(usable["group_id"], shares, seed)
     avoid = set(rows.loc[rows["split"].isin(evaluation), "sentence"])
@@ -243,6 +245,8 @@ def _facts(
         "groups": int(rows["group_id"].nunique()),
         "presentations_merged": int(rows["raw_group"].nunique() - rows["group_id"].nunique()),
         "examples_left_out_shared_with_evaluation": int(rows["is_left_out"].sum()),
+        "examples_with_shared_sentence": int(rows["has_shared_sentence"].sum()),
+        "examples_with_shared_scene": int(rows["has_shared_scene"].sum()),
         "votes": int(n_votes),
         "votes_nonsense": int(n_votes - given.sum()),
         "votes_agree_with_label_share": float(agree.sum() / given.sum()),
