@@ -165,8 +165,9 @@ def test_equal_scores_are_never_separated():
     assert decide(score, policy)[0] == HUMAN
 
 
-def test_adjacent_floats_are_separated():
-    low = 0.3
+@pytest.mark.parametrize("low", [0.3, np.nextafter(0.3, 1)])
+def test_adjacent_floats_are_separated(low):
+    # Halfway rounds down for one of two neighbours: their last bits differ.
     score = np.array([low, np.nextafter(low, 1)])
     cost = np.array([[1.0, 9.0, 0.0], [0.0, 9.0, 1.0]])
     policy = tune_policy(score, Outcomes(cost, np.zeros((2, 3)), has_clarify=True))
