@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from verdict import paths
@@ -34,15 +35,16 @@ def _write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
-            try:
+        try:
+            # Leaving the block writes what is still buffered, so that a full disk can show itself there as well.
+            with os.fdopen(handle, "wb") as file:
                 fill(file)
                 file.flush()
                 os.fsync(file.fileno())
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                raise _disk_full(error, path, file) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise _disk_full(error, path, Path(scratch)) from error
         os.chmod(scratch, 0o644)
         os.replace(scratch, path)
     except BaseException:
@@ -50,10 +52,10 @@ def _write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
         raise
 
 
-def _disk_full(error: OSError, path: Path, file: BinaryIO) -> OSError:
-    written = file.tell()
+def _disk_full(error: OSError, path: Path, scratch: Path) -> OSError:
     usage = os.statvfs(path.parent)
     free = usage.f_bavail * usage.f_frsize
+    written = scratch.stat().st_size
     message = f"no space left while writing {path}: {written:,} bytes were written, {free:,} bytes are free"
     return OSError(error.errno, message)
 
@@ -77,7 +79,8 @@ def write_npy(path: Path, array: np.ndarray) -> None:
     """Write one array atomically, in a form that can be memory-mapped."""
     import numpy as np
 
-    _write(Path(path), lambda file: np.save(file, array, allow_pickle=False))
+    # Given a real file, numpy writes past Python's buffer and reports a full disk without saying that it is full.
+    _write(Path(path), lambda file: np.save(SimpleNamespace(write=file.write), array, allow_pickle=False))
 
 
 def write_npy_rows(path: Path, n_rows: int, blocks: Iterable[np.ndarray]) -> None:
@@ -93,20 +96,22 @@ def write_npy_rows(path: Path, n_rows: int, blocks: Iterable[np.ndarray]) -> Non
     Raises
     ------
     ValueError
-        If the blocks do not sum to `n_rows`.
+        If the blocks do not sum to `n_rows`, or differ in dtype or trailing shape.
     """
     import numpy as np
 
     def fill(file: BinaryIO) -> None:
-        done = 0
-        for block in blocks:
-            block = np.ascontiguousarray(block)
-            if done == 0:
+        done, kind = 0, None
+        for block in map(np.ascontiguousarray, blocks):
+            if kind is None:
+                kind = (block.dtype, block.shape[1:])
                 header = {"descr": np.lib.format.dtype_to_descr(block.dtype), "fortran_order": False}
                 np.lib.format.write_array_header_1_0(file, {**header, "shape": (n_rows, *block.shape[1:])})
-            file.write(block.data)
+            if (block.dtype, block.shape[1:]) != kind:
+                raise ValueError(f"{path}: blocks differ, {kind} and then {(block.dtype, block.shape[1:])}")
+            file.write(block.tobytes())
             done += len(block)
-        if done != n_rows:
+        if done != n_rows or kind is None:
             raise ValueError(f"{path}: expected {n_rows} rows, got {done}")
 
     _write(Path(path), fill)
