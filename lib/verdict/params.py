@@ -157,8 +157,8 @@ class TrainingParams(Model):
             vision, text = known[trial.parent]
             if trial.vision_blocks < vision or trial.text_blocks < text:
                 raise ValueError(
-                    f"trial {trial.name!r} freezes blocks that its parent {trial.parent!r} trained ({vision} of vision, "
-                    f"{text} of text): frozen prefixes are computed once, from the presets"
+                    f"trial {trial.name!r} freezes blocks that its parent {trial.parent!r} trained "
+                    f"({vision} of vision, {text} of text): frozen prefixes are computed once, from the presets"
                 )
             known[trial.name] = (trial.vision_blocks, trial.text_blocks)
         if not any(trial.role == "candidate" for trial in self.trials):
