@@ -10,7 +10,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from verdict.metrics import softmax
 
 from verdict import paths
 from verdict.audit import (
@@ -26,6 +25,7 @@ from verdict.audit import (
 from verdict.audit.__main__ import main
 from verdict.clarify import clarify, vote_likelihood, vote_responder
 from verdict.humans import ParametricHuman
+from verdict.metrics import softmax
 from verdict.policy import Decision, Policy, decide, force
 from verdict.signals import (
     CONFORMAL_CONFIDENCE,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from verdict.metrics import Interval, percentile_interval
 from verdict.policy import Decision, Forced, Outcomes, Policy, decide, realised, tune_policy
 
 
@@ -50,15 +51,6 @@ class Case:
     def with_people(self, outcomes: Outcomes) -> Case:
         """The same pairs with other people."""
         return replace(self, outcomes=outcomes)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % percentile interval over resampled groups."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -299,7 +291,10 @@ def hands_over(case: Case, policy: Policy) -> bool:
 def _intervals(
     columns: np.ndarray, group_id: np.ndarray, *, rng: np.random.Generator, n_resamples: int
 ) -> list[Interval]:
-    """Mean of each column (n, c) with its interval; all columns see the same resamples, so differences are paired."""
+    """Mean of each column (n, c) with its interval; all columns see the same resamples, so differences are paired.
+
+    Means need only the sums of each group, so that a million rows cost no more memory than their groups.
+    """
     _, codes = np.unique(np.asarray(group_id), return_inverse=True)
     sums = np.zeros((codes.max() + 1, columns.shape[1] + 1))
     np.add.at(sums, codes, np.column_stack([columns, np.ones(len(columns))]))
@@ -307,8 +302,8 @@ def _intervals(
     for resample in range(n_resamples):
         drawn = rng.integers(len(sums), size=len(sums))
         totals[resample] = np.bincount(drawn, minlength=len(sums)) @ sums
-    low, high = np.percentile(totals[:, :-1] / totals[:, -1:], [2.5, 97.5], axis=0)
-    return [Interval(*map(float, bounds)) for bounds in zip(columns.mean(axis=0), low, high, strict=True)]
+    replicates = totals[:, :-1] / totals[:, -1:]
+    return [percentile_interval(mean, column) for mean, column in zip(columns.mean(axis=0), replicates.T, strict=True)]
 
 
 def _shares(decision: np.ndarray) -> np.ndarray:

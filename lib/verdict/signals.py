@@ -178,13 +178,13 @@ def ablation_table(
     """
     if len(signals) < 2:
         raise ValueError(f"an ablation needs two signals or more, got {list(signals)}")
-    correct = ~np.asarray(is_error, dtype=bool)
+    is_error = np.asarray(is_error, dtype=bool)
     scores = {"none": composite(signals, consistency)}
     for name in signals:
         scores[name] = composite({other: signals[other] for other in signals if other != name}, consistency)
     if consistency is not None:
         scores["consistency"] = composite(signals)
-    table = pd.DataFrame({"removed": list(scores), "aurc": [aurc(score, correct) for score in scores.values()]})
+    table = pd.DataFrame({"removed": list(scores), "aurc": [aurc(score, is_error) for score in scores.values()]})
     return table.assign(increase=table["aurc"] - table["aurc"].iloc[0])
 
 
