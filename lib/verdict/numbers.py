@@ -14,7 +14,7 @@ from pathlib import Path
 from verdict.artifacts import write_text
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+")
-_PLACEHOLDER = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}|\{([a-z][a-z0-9_.]*)\}")
+_PLACEHOLDER = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}|\{([a-z][a-z0-9_.]*(?:\|[a-z]+)?)\}")
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Number:
         return f"{value:.{digits}f}{suffix} [{low:.{digits}f}, {high:.{digits}f}]"
 
     def excludes(self, point: float) -> bool:
-        """Whether the interval lies wholly on one side of a point."""
-        return self.low is not None and not (self.low <= point <= self.high)
+        """Whether the interval lies wholly on one side of a point; one that is not defined does not."""
+        return self.low is not None and (point < self.low or point > self.high)
 
 
 def _suffix(unit: str) -> str:
@@ -189,7 +189,8 @@ def evaluate_claim(
     if comparison in ("contains", "excludes"):
         if measured.low is None:
             raise ValueError(f"claim {id!r}: {number!r} has no interval to {comparison} {bound}")
-        holds = measured.excludes(bound) == (comparison == "excludes")
+        contains = measured.low <= bound <= measured.high
+        holds = contains if comparison == "contains" else measured.excludes(bound)
     elif comparison in _COMPARISONS:
         cautious = measured.low if comparison.startswith(">") else measured.high
         holds = _COMPARISONS[comparison](measured.value if cautious is None else cautious, bound)
