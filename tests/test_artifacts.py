@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import tempfile
@@ -87,7 +88,7 @@ def test_arrays_of_objects_are_refused(tmp_path):
 @pytest.mark.parametrize("cuts", [(0, 11), (0, 3, 4, 11), (0, 0, 5, 5, 11)])
 def test_rows_written_in_blocks_equal_the_whole(tmp_path, cuts):
     array = np.random.default_rng(1).random((11, 5, 3)).astype(np.float32)
-    blocks = (array[start:stop] for start, stop in zip(cuts, cuts[1:], strict=False))
+    blocks = (array[start:stop] for start, stop in itertools.pairwise(cuts))
     write_npy_rows(tmp_path / "a.npy", 11, blocks)
     write_npy(tmp_path / "b.npy", array)
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()

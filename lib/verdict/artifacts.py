@@ -88,6 +88,7 @@ def write_npy_rows(path: Path, n_rows: int, blocks: Iterable[np.ndarray]) -> Non
 
     Parameters
     ----------
+    path : Path
     n_rows : int
         Rows of all blocks together.
     blocks : iterable of arrays
@@ -271,7 +272,7 @@ def verify_outputs(folder: Path) -> dict[str, Any]:
         actual = sha256_file(path) if path.is_file() else "missing"
         if actual != expected:
             raise StaleResultError(
-                f"{name} does not match {relative(Path(folder) / 'run.json')} (expected {expected[:12]}, got {actual[:12]}): "
-                f"it was changed or damaged after it was written; delete the folder and run again"
+                f"{name} does not match {relative(Path(folder) / 'run.json')} "
+                f"(expected {expected[:12]}, got {actual[:12]}): it was changed or damaged after it was written; delete the folder and run again"
             )
     return record
