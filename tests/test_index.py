@@ -22,7 +22,9 @@ from report_tools import (
     write_stage,
 )
 from verdict import paths
+from verdict import stage as stages
 from verdict.numbers import Number, Numbers
+from verdict.params import load_params
 from verdict.report import executions as found
 from verdict.report.__main__ import main
 from verdict.report.executions import Execution, find_executions, merged_numbers
@@ -34,6 +36,7 @@ from verdict.report.render import Site
 from verdict.report.site import build_site
 from verdict.report.watch import changes
 
+CHANGED_PARAMS = found._changed_params
 SETUP = code('profile = "demo"', "parameters")
 
 
@@ -222,3 +225,23 @@ def test_watching_names_what_was_saved(project):
         next(steps)()
 
     assert [path.name for path in next(changes(project["notebooks"], sleep=sleep))] == ["index.md"]
+
+
+def test_a_changed_parameter_is_named():
+    params = load_params("smoke")
+    run = {"stage": "07_calibration", "params": json.loads(json.dumps(stages.resolved(params, "07_calibration")))}
+    assert CHANGED_PARAMS(run, "smoke") == []
+    run["params"]["calibrate"]["ece_bins"] += 1
+    assert CHANGED_PARAMS(run, "smoke") == ["parameters changed since: calibrate.ece_bins"]
+    assert CHANGED_PARAMS(run, "no_such_profile") == ["the profile no_such_profile no longer exists"]
+
+
+def test_changed_library_code_makes_a_page_stale(monkeypatch):
+    monkeypatch.setattr(stages, "code_digest", lambda name: f"digest of {name}")
+    found.forget()
+    assert found._changed_library({"stage": "05_test", "code": "digest of 05_test"}) == []
+    assert found._changed_library({"stage": "05_test", "code": "another"}) == [
+        "the library code behind it changed since"
+    ]
+    assert found._changed_library({"stage": "no stage", "code": "another"}) == []
+    found.forget()

@@ -119,7 +119,7 @@ def _claims(execution: Execution, executions: list[Execution]) -> list[dict[str,
             "measured": numbers[claim.number].text if claim.number in numbers else "not measured",
             "needed": needed(claim),
             "holds": claim.holds,
-            "page": execution.notebook,
+            "short": execution.notebook.partition("_")[0],
             "href": f"{execution.name}.html#claim-{claim.id}",
         }
         for claim in execution.claims

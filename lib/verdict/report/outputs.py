@@ -79,7 +79,8 @@ class OutputRenderer:
                 alt = str(metadata.get(mime, {}).get("alt", "") or "Picture without a description")
                 return f'<p class="plain"><img src="{image_uri(mime, data[mime])}" alt="{html.escape(alt)}"></p>\n'
         if "text/html" in data:
-            cleaned = clean_html(joined(data["text/html"]))
+            # pandas heads its index with an empty header, which screen readers would announce.
+            cleaned = clean_html(joined(data["text/html"])).replace("<th></th>", "<td></td>")
             return f'<div class="scroll rich" tabindex="0" role="region" aria-label="Output">{cleaned}</div>\n'
         if "text/markdown" in data:
             return self.markdown.render(escape_numbers(joined(data["text/markdown"])))
@@ -114,7 +115,8 @@ class OutputRenderer:
             f'<figcaption><span class="label">{label}.</span> {html.escape(payload["caption"])} {link}</figcaption>'
         )
         kind = html.escape(payload["kind"])
-        return f'<figure id="{anchor}" class="{kind}"><div class="picture">{picture}</div>{caption}</figure>\n'
+        box = f'<div class="picture" tabindex="0" role="group" aria-label="{label}">{picture}</div>'
+        return f'<figure id="{anchor}" class="{kind}">{box}{caption}</figure>\n'
 
     def _csv_link(self, payload: Mapping[str, Any], label: str) -> str:
         if not payload.get("csv"):

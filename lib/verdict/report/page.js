@@ -9,7 +9,7 @@
   const setTheme = (name) => {
     if (name === "auto") root.removeAttribute("data-theme"); else root.dataset.theme = name;
     themeButton.textContent = { auto: "Auto", light: "Light", dark: "Dark" }[name];
-    themeButton.setAttribute("aria-label", { auto: "Colours: as the system", light: "Colours: light", dark: "Colours: dark" }[name]);
+    themeButton.setAttribute("aria-label", { auto: "Auto: colours as the system", light: "Light: colours", dark: "Dark: colours" }[name]);
   };
   let theme = themes.includes(read("verdict-theme")) ? read("verdict-theme") : "auto";
   setTheme(theme);

@@ -164,5 +164,4 @@ def _box(node: Node, x: float, y: float) -> str:
     )
     if not node.href:
         return f"<g>{body}</g>"
-    title = html.escape(f"{node.label}: {node.status}, {node.detail}")
-    return f'<a href="{html.escape(node.href)}" aria-label="{title}">{body}</a>'
+    return f'<a href="{html.escape(node.href)}">{body}</a>'

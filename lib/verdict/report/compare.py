@@ -1,0 +1,135 @@
+"""What differs between two reports: `python -m verdict.report.compare digits nlvr`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from verdict import paths
+from verdict.artifacts import write_text
+from verdict.numbers import Number
+from verdict.params import flatten
+from verdict.report.executions import Execution, find_executions
+from verdict.report.render import Site, environment
+
+
+def compare_runs(before: Sequence[Execution], after: Sequence[Execution]) -> dict[str, list[dict[str, Any]]]:
+    """Parameters, data, numbers and claims that differ, each with both sides.
+
+    Parameters
+    ----------
+    before, after : sequences of Execution
+        As `find_executions` gives them; executions are paired by the name of their page.
+
+    Returns
+    -------
+    dict of str to list of dict
+        "parameters", "outputs", "numbers" and "claims"; rows hold `name`, `page`, `before`, `after`, "–" where a side
+        lacks it. Rows of numbers also hold `apart`: whether the two intervals do not overlap.
+    """
+    pages = sorted({e.name for e in before} | {e.name for e in after})
+    one, two = {e.name: e for e in before}, {e.name: e for e in after}
+    found: dict[str, list[dict[str, Any]]] = {"parameters": [], "outputs": [], "numbers": [], "claims": []}
+    for page in pages:
+        left, right = one.get(page, Execution(page, page, "missing")), two.get(page, Execution(page, page, "missing"))
+        found["parameters"] += _rows(page, flatten(left.run.get("params", {})), flatten(right.run.get("params", {})))
+        found["outputs"] += _rows(page, _outputs(left), _outputs(right))
+        found["numbers"] += [_with_overlap(row, left, right) for row in _rows(page, left.numbers, right.numbers)]
+        found["claims"] += _rows(page, _verdicts(left), _verdicts(right))
+    found["parameters"] = _once(found["parameters"])
+    return found
+
+
+def _rows(page: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> list[dict[str, Any]]:
+    names = sorted(left.keys() | right.keys())
+    return [
+        {"name": name, "page": page, "before": _text(left.get(name)), "after": _text(right.get(name))}
+        for name in names
+        if (name in left) != (name in right) or left[name] != right[name]
+    ]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    return value.text if isinstance(value, Number) else str(value)
+
+
+def _outputs(execution: Execution) -> dict[str, str]:
+    """Hashes by file name below the stage's folder, so that two profiles can be compared; images and logs left out."""
+    kept = {name: digest for name, digest in execution.run.get("outputs", {}).items() if not name.endswith(".ipynb")}
+    return {"/".join(name.split("/")[2:]) or name: digest[:16] for name, digest in kept.items()}
+
+
+def _verdicts(execution: Execution) -> dict[str, str]:
+    return {claim.statement: "holds" if claim.holds else "does not hold" for claim in execution.claims}
+
+
+def _with_overlap(row: dict[str, Any], left: Execution, right: Execution) -> dict[str, Any]:
+    sides = [execution.numbers[row["name"]] for execution in (left, right) if row["name"] in execution.numbers]
+    has_intervals = len(sides) == 2 and all(number.low is not None for number in sides)
+    is_apart = has_intervals and (sides[0].high < sides[1].low or sides[1].high < sides[0].low)
+    return {**row, "apart": bool(is_apart)}
+
+
+def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A parameter that differs in many stages in the same way is one row."""
+    merged: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in rows:
+        merged.setdefault((row["name"], row["before"], row["after"]), row)
+    return list(merged.values())
+
+
+def compare_reports(before: str, after: str, *, target: Path | None = None) -> Path:
+    """Write the page that compares two profiles' runs.
+
+    Parameters
+    ----------
+    before, after : str
+        Profiles, or folders that hold their stages.
+    target : Path, optional
+        The page; by default `reports/compare-<before>-<after>.html`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing was executed for one of them.
+    """
+    sides = []
+    for name in (before, after):
+        folder = Path(name) if Path(name).is_dir() else None
+        executions = find_executions(Path(name).name, work=folder)
+        if not any(execution.run for execution in executions):
+            raise FileNotFoundError(f"nothing was executed for {name!r}")
+        sides.append(executions)
+    names = [Path(name).name for name in (before, after)]
+    target = target or paths.REPORTS / f"compare-{names[0]}-{names[1]}.html"
+    text = (
+        environment()
+        .get_template("compare.html")
+        .render(site=Site(f"{names[0]} → {names[1]}", "Verdict"), name="index", names=names, found=compare_runs(*sides))
+    )
+    write_text(target, text)
+    return target
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m verdict.report.compare", description=__doc__)
+    parser.add_argument("before", help="profile, or folder of its stages")
+    parser.add_argument("after", help="profile, or folder of its stages")
+    parser.add_argument("--out", type=Path, help="where to write the page")
+    chosen = parser.parse_args(arguments)
+    try:
+        print(compare_reports(chosen.before, chosen.after, target=chosen.out))
+    except FileNotFoundError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
