@@ -237,3 +237,12 @@ def test_titles_and_questions():
     assert slugify("Größe: 3 × 4!") == "größe-3-4"
     path_cells = [type("C", (), {"kind": "markdown", "source": TITLE["source"]})()]
     assert title_and_question(path_cells) == ("How good is it?", "How good?")
+
+
+def test_claims_stand_once_with_a_link_to_where_their_number_is_said(tmp_path):
+    outputs = [table_output("Claims of this page.", role="claims")]
+    execution = Execution("05_test", "05_test", "done", run=record(), claims=(sample_claim(),))
+    page = Reader(page_of(tmp_path, [TITLE, markdown("{{ test.macro_f1 }}")], outputs, execution=execution))
+    assert "Claims of this page." not in page.words and "It beats guessing." in page.words
+    assert "claim-beats" in page.ids and {"href": "#n-test-macro_f1"} in page.all("a")
+    assert "Claims of this page." in Reader(page_of(tmp_path, [TITLE], outputs)).words

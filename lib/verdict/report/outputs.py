@@ -42,10 +42,13 @@ class OutputRenderer:
         The page's engine; keeps anchors unique.
     download : callable
         (file name, content) → address of a download.
+    has_claims : bool
+        Whether the page has a section of claims, which makes a table of them superfluous.
     """
 
     markdown: Markdown
     download: Callable[[str, bytes], str]
+    has_claims: bool = False
     n_figures: int = 0
     n_tables: int = 0
     errors: list[str] = field(default_factory=list)
@@ -93,6 +96,8 @@ class OutputRenderer:
         if payload["kind"] == "say":
             text = self.markdown.render(payload["template"], numbers=numbers_from_json(payload["numbers"]), short=True)
             return f'<div class="say">{text}</div>\n'
+        if payload.get("role") == "claims" and self.has_claims:
+            return ""
         if payload["kind"] == "table":
             self.n_tables += 1
             return self._table(payload)

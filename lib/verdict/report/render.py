@@ -127,7 +127,7 @@ def render_page(
     done = {} if execution.status == "failed" else match_code(live, read_notebook(executed), Path(live_notebook).name)
     if execution.status == "failed":
         done = _by_source(live, read_notebook(executed))
-    page = _PageBuilder(Path(live_notebook), execution.name, numbers, site)
+    page = _PageBuilder(Path(live_notebook), execution, numbers, site)
     body = page.body(live, done)
     site.files[f"files/{execution.name}.ipynb"] = Path(executed).read_bytes()
     before, after = site.neighbours(execution.name)
@@ -197,10 +197,10 @@ def banners(execution: Execution, site: Site, errors: list[str]) -> list[dict[st
 class _PageBuilder:
     """Walks through the cells of one page."""
 
-    def __init__(self, path: Path, name: str, numbers: Numbers, site: Site):
-        self.path, self.name, self.site = path, name, site
+    def __init__(self, path: Path, execution: Execution, numbers: Numbers, site: Site):
+        self.path, self.name, self.site = path, execution.name, site
         self.markdown = Markdown(numbers, folder=path.parent)
-        self.outputs = OutputRenderer(self.markdown, self._download)
+        self.outputs = OutputRenderer(self.markdown, self._download, has_claims=bool(execution.claims))
         self.answer = ""
 
     def body(self, live: list[Cell], done: dict[int, Cell]) -> str:

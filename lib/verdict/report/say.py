@@ -366,7 +366,7 @@ def _as_png(figure: Figure) -> dict[str, Any]:
 
 
 def show_claims(claims: Sequence[Any], numbers: Numbers) -> None:
-    """Display which claims hold, each with its number.
+    """Display which claims hold, each with its number; the report shows them in its own section instead.
 
     Parameters
     ----------
@@ -386,4 +386,7 @@ def show_claims(claims: Sequence[Any], numbers: Numbers) -> None:
         }
         for claim in claims
     ]
-    show_table(pd.DataFrame(rows, columns=["claim", "measured", "needed", "verdict"]), caption="Claims of this page.")
+    table = pd.DataFrame(rows, columns=["claim", "measured", "needed", "verdict"])
+    bundle, metadata = table_bundle(table, caption="Claims of this page.", sort_key=None, digits=3, file=None)
+    bundle[MIME]["role"] = "claims"
+    _show(bundle, metadata)
