@@ -42,7 +42,7 @@ rule site:
         [path for spec in stages.SPECS for path in records(spec.name)],
         [f"notebooks/{spec.name}.ipynb" for spec in stages.SPECS if spec.name != stages.FEATURES],
         "notebooks/index.md",
-        [str(path) for path in stages.library_files(["import verdict.report.site"])],
+        [str(path) for path in (*stages.library_files(["import verdict.report.site"]), *stages.page_files())],
     params:
         profile=PARAMS.hash,
     output:

@@ -22,14 +22,13 @@ from verdict.params import ModelParams
 
 def resolve_preset(preset: str) -> str:
     """A preset that the package ships, a folder, or else a published preset's name, as `from_preset` takes it."""
-    shipped = paths.PRESETS / preset
-    return str(shipped) if shipped.is_dir() else preset
+    return str(paths.preset_folder(preset) or preset)
 
 
 def preset_hash(preset: str) -> str:
     """SHA-256 of a local preset's files; a published preset is named by itself."""
-    folder = Path(resolve_preset(preset))
-    return sha256_tree(folder) if folder.is_dir() else preset
+    folder = paths.preset_folder(preset)
+    return preset if folder is None else sha256_tree(folder)
 
 
 @dataclass(frozen=True)

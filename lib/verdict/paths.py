@@ -30,6 +30,11 @@ def report_dir(profile: str) -> Path:
     return REPORTS / profile
 
 
+def preset_folder(preset: str) -> Path | None:
+    """Folder of a preset that the package ships or the user has; None for a published preset's name."""
+    return next((folder for folder in (PRESETS / preset, Path(preset)) if folder.is_dir()), None)
+
+
 def local_data(name: str) -> Path | None:
     """The user's own copy of a public data set, `$VERDICT_DATA/<name>`, or None where there is none."""
     base = os.environ.get("VERDICT_DATA")

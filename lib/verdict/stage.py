@@ -24,6 +24,7 @@ from verdict.artifacts import (
     read_run,
     relative,
     sha256_bytes,
+    sha256_tree,
     verify_outputs,
     write_json,
     write_parquet,
@@ -54,6 +55,7 @@ class Spec:
     sections: tuple[str, ...]
 
 
+WARMUP_STAGE = "02_warmup"
 TRIAL_STAGE = "03_staged_unfreezing"
 FEATURES = "features"
 
@@ -160,7 +162,11 @@ def plans(params: Params) -> list[tuple[int, int]]:
 
 
 def resolved(params: Params, name: str, trial: str | None = None, seed: int | None = None) -> dict[str, Any]:
-    """The parameters that a stage depends on, as JSON-like values; a change of anything else does not re-run it."""
+    """The parameters that a stage depends on, as JSON-like values; a change of anything else does not re-run it.
+
+    Presets in a folder stand with the hash of their files, so that a rebuilt one re-runs what it fed. The warm-up and a
+    trial do not depend on the list of trials.
+    """
     content = params.as_dict()
     chosen: dict[str, Any] = {}
     for section in spec(name).sections:
@@ -168,10 +174,14 @@ def resolved(params: Params, name: str, trial: str | None = None, seed: int | No
             chosen["plans"] = plans(params)
         elif section == "trial":
             chosen["trial"] = {**params.trial(str(trial)).model_dump(mode="json"), "seed": seed}
-            chosen["training"].pop("trials")
-            chosen["training"].pop("seeds")
         else:
             chosen[section] = content[section]
+    if name in (WARMUP_STAGE, TRIAL_STAGE):
+        chosen["training"] = {key: value for key, value in chosen["training"].items() if key not in ("trials", "seeds")}
+    if "model" in chosen:
+        named = (params.model.vision_preset, params.model.text_preset)
+        folders = {preset: paths.preset_folder(preset) for preset in named}
+        chosen["presets"] = {preset: sha256_tree(found) for preset, found in folders.items() if found is not None}
     return chosen
 
 
@@ -181,13 +191,15 @@ def _module_file(module: str) -> Path | None:
 
 
 def _imported(tree: ast.AST) -> set[str]:
+    """Modules of the package that a source imports, the packages that hold them included."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in found if name.split(".")[0] == "verdict"}
+    own = [name.split(".") for name in found if name.split(".")[0] == "verdict"]
+    return {".".join(parts[:depth]) for parts in own for depth in range(1, len(parts) + 1)}
 
 
 def library_files(sources: Iterable[str]) -> list[Path]:
@@ -209,11 +221,18 @@ def code_cells(notebook: Path) -> list[str]:
 
 
 def code_digest(name: str) -> str:
-    """Hash of the code behind a stage: its notebook's code cells, and every file of the package that they import."""
+    """Hash of the code behind a stage: its notebook's code cells, the package's files that they import, tables beside."""
     notebook = paths.NOTEBOOKS / f"{name}.ipynb"
     sources = code_cells(notebook) if notebook.is_file() else ["import verdict.features, verdict.run"]
-    files = [(file.relative_to(paths.LIBRARY).as_posix(), sha256_bytes(file.read_bytes())) for file in library_files(sources)]
-    return content_hash([sources, files])
+    code = library_files(sources)
+    tables = sorted(table for folder in {file.parent for file in code} for table in folder.glob("*.csv"))
+    hashes = {file.relative_to(paths.LIBRARY).as_posix(): sha256_bytes(file.read_bytes()) for file in (*code, *tables)}
+    return content_hash([sources, hashes])
+
+
+def page_files() -> list[Path]:
+    """What a page is made with besides code: templates, style and script, sorted."""
+    return sorted(path for path in (paths.LIBRARY / "report").iterdir() if path.suffix in (".html", ".css", ".js"))
 
 
 class _Sections:
@@ -247,6 +266,11 @@ class Stage:
     def params(self) -> Any:
         """The declared parameter sections, as attributes."""
         return _Sections(self._params, spec(self.name))
+
+    @property
+    def all_params(self) -> Params:
+        """The whole set, for functions that list the runs; sections that a stage does not declare are not for its results."""
+        return self._params
 
     @property
     def trial(self) -> TrialParams:
@@ -287,6 +311,11 @@ class Stage:
             raise FileNotFoundError(f"{relative(path)} is not an output of {name}: {sorted(self._verified[source]['outputs'])}")
         return path
 
+    def record(self, name: str, trial: str | None = None, seed: int | None = None) -> dict[str, Any]:
+        """An upstream stage's record, its outputs verified."""
+        self.upstream(name, "numbers.json", trial, seed)
+        return self._verified[folder(self.profile, name, trial, seed)]
+
     def upstream_folder(self, name: str, trial: str | None = None, seed: int | None = None) -> Path:
         """Folder of an upstream stage, all of its outputs verified."""
         self.upstream(name, "numbers.json", trial, seed)
@@ -321,10 +350,23 @@ class Stage:
         self.numbers[name] = Number(float(value), **fields)
         return self.numbers[name]
 
+    @property
+    def threads(self) -> int:
+        """Threads of the numerical backend; where a stage runs never changes what it means."""
+        return self._params.execution.threads
+
+    def progress(self, text: str) -> None:
+        """Tell the person who waits how far this stage has come."""
+        progress(text)
+
+    def save_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write one table as `<name>.parquet` in this stage's folder."""
+        write_parquet(self.path(f"{name}.parquet"), table)
+
     def save(self, **tables: pd.DataFrame) -> None:
         """Write numbers, claims, the list of inputs, and tables as `<name>.parquet`: a notebook's only write."""
         for name, table in tables.items():
-            write_parquet(self.path(f"{name}.parquet"), table)
+            self.save_table(name, table)
         self.numbers.save(self.path("numbers.json"))
         write_json(self.path("claims.json"), [asdict(claim) for claim in self.claims])
         write_json(self.path("inputs.json"), sorted(relative(path) for path in self._inputs))
