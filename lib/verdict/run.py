@@ -1,8 +1,8 @@
 """Run one stage: `python -m verdict.run NAME --profile PROFILE [--trial TRIAL --seed SEED]`.
 
 A notebook is executed by Papermill into a scratch file and copied into place only when every cell has run; the stage's
-`run.json` is written last. A failed notebook is kept where the message says. Only the exit code tells success: Papermill
-leaves a notebook that claims success even when its kernel was killed.
+`run.json` is written last. A failed notebook is kept where the message says. Only the exit code tells success:
+Papermill leaves a notebook that claims success even when its kernel was killed.
 """
 
 from __future__ import annotations
@@ -65,10 +65,12 @@ def _locked_gpu(count: int) -> Iterator[int]:
     while True:
         for index in range(count):
             with (locks / f"verdict-gpu-{os.getuid()}-{index}.lock").open("w") as file:
-                with contextlib.suppress(BlockingIOError):
+                try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    yield index
-                    return
+                except BlockingIOError:
+                    continue
+                yield index
+                return
         time.sleep(1.0)
 
 
@@ -137,19 +139,26 @@ def run_stage(name: str, profile: str, trial: str | None = None, seed: int | Non
     -------
     Path
         The stage's folder.
+
+    Raises
+    ------
+    ValueError, KeyError
+        If a trial or seed is missing, not wanted, or unknown; nothing has been touched then.
     """
+    if (name == stages.TRIAL_STAGE) != (trial is not None and seed is not None):
+        raise ValueError(f"trial and seed belong to {stages.TRIAL_STAGE}, which needs both; got {trial!r}, {seed!r}")
     params = load_params(profile)
+    if trial is not None:
+        params.trial(trial)
     values = stages.parameter_model(name)(
         **{"profile": profile, **({"trial": trial, "seed": seed} if trial is not None else {})}
     ).model_dump()
     home = stages.folder(profile, name, trial, seed)
     home.mkdir(parents=True, exist_ok=True)
     label = f"{name} {stages.instance(trial, seed)}".strip()
-    for stale in DERIVED:
-        (home / stale).unlink(missing_ok=True)
+    _clear(home)
     started, clock = time.time(), time.perf_counter()
     progress_file = home / ".progress"
-    progress_file.unlink(missing_ok=True)
     os.environ["OMP_NUM_THREADS"] = str(params.execution.threads)
     os.environ.update(VERDICT_STAGE_DIR=str(home), VERDICT_PROGRESS=str(progress_file), OMP_WAIT_POLICY="PASSIVE")
     with device_lease(params.execution.device) as device, _Follow(progress_file, label):
@@ -161,6 +170,15 @@ def run_stage(name: str, profile: str, trial: str | None = None, seed: int | Non
     _record(name, params, home, values, device, started, time.perf_counter() - clock)
     say(f"{label}  done in {time.perf_counter() - clock:.0f} s")
     return home
+
+
+def _clear(home: Path) -> None:
+    """Remove what an earlier execution left, record first, so that nothing of it can pass for this one's output."""
+    for stale in sorted(home.iterdir(), key=lambda path: path.name != "run.json"):
+        if stale.is_dir():
+            shutil.rmtree(stale)
+        else:
+            stale.unlink(missing_ok=True)
 
 
 def _run_notebook(name: str, home: Path, values: dict[str, Any], label: str) -> None:
