@@ -273,6 +273,7 @@ def verify_outputs(folder: Path) -> dict[str, Any]:
         if actual != expected:
             raise StaleResultError(
                 f"{name} does not match {relative(Path(folder) / 'run.json')} "
-                f"(expected {expected[:12]}, got {actual[:12]}): it was changed or damaged after it was written; delete the folder and run again"
+                f"(expected {expected[:12]}, got {actual[:12]}): it was changed or damaged after it was written; "
+                f"delete the folder and run again"
             )
     return record
