@@ -60,6 +60,7 @@ class NlvrParams(Model):
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
     files: tuple[Literal["train", "dev", "test"], ...] | None
     fractions: dict[Literal["train", "val", "calib"], Fraction]
+    image_px: tuple[Count, Count]
     permutations: Annotated[int, Field(ge=1, le=6)]
     n_warmup: Count
 

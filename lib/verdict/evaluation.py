@@ -1,0 +1,374 @@
+"""From prediction tables to numbers with intervals: one model, one group, a comparison, a choice.
+
+Intervals are percentile intervals over resampled groups of images; over several seeds, groups and seeds are resampled together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from verdict.labels import Split, class_names
+from verdict.metrics import (
+    Interval,
+    accuracy,
+    bootstrap,
+    brier,
+    class_scores,
+    confusion_counts,
+    ece,
+    group_weights,
+    macro_f1,
+    macro_f1_of,
+    nll,
+    percentile_interval,
+    wilson,
+)
+from verdict.numbers import Number, Numbers
+from verdict.predict import DecisionRule, logits_of
+from verdict.stage import TRIAL_STAGE, Stage, runs
+
+RAW = DecisionRule()
+STREAM = {"estimate": 1, "by": 2, "compare": 3}
+
+
+def estimate(
+    table: pd.DataFrame, *, prefix: str, stage: Stage, rule: DecisionRule = RAW, names: tuple[str, ...] | None = None
+) -> Numbers:
+    """Scores of one prediction table: `<prefix>.accuracy`, `.macro_f1`, `.nll`, `.brier`, `.ece`, `.n_pairs`, `.n_images`.
+
+    Parameters
+    ----------
+    table : prediction table of one split
+    rule : DecisionRule
+        Turns logits into probabilities and answers.
+    names : tuple of str, optional
+        Only these scores.
+    """
+    y_true, logits = table["y_true"].to_numpy(), logits_of(table)
+    probs, answer = rule.probabilities(logits), rule.decide(logits)
+    scores = {
+        "accuracy": lambda w: accuracy(y_true, answer, w),
+        "macro_f1": lambda w: macro_f1(y_true, answer, probs.shape[1], w),
+        "nll": lambda w: nll(probs, y_true, w),
+        "brier": lambda w: brier(probs, y_true, w),
+        "ece": lambda w: ece(probs, y_true, w),
+    }
+    settings = stage.params.statistics
+    split, seeds = str(table["split"].iloc[0]), tuple(sorted({int(seed) for seed in table["seed"]}))
+    shared = {"n": len(table), "split": split, "seeds": seeds}
+    numbers = Numbers({f"{prefix}.n_pairs": Number(len(table), unit="count", split=split)})
+    numbers[f"{prefix}.n_images"] = Number(table["image_id"].nunique(), unit="count", split=split)
+    for name in names or scores:
+        found = bootstrap(
+            scores[name],
+            table["group_id"].to_numpy(),
+            n_resamples=settings.n_resamples,
+            rng=stage.rng(STREAM["estimate"]),
+            level=settings.level,
+        )
+        numbers[f"{prefix}.{name}"] = Number(found.value, found.low, found.high, unit="%" if name == "accuracy" else "", **shared)
+    return numbers
+
+
+def accuracy_by(
+    table: pd.DataFrame, pairs: pd.DataFrame, column: str, *, stage: Stage, rule: DecisionRule = RAW
+) -> pd.DataFrame:
+    """Accuracy by a column of the pair table, with intervals.
+
+    Returns
+    -------
+    DataFrame
+        Columns label, n, value, low, high; sorted by value, descending. Pairs without the column give one row "all".
+    """
+    labels = pairs.set_index("pair_id")[column] if column in pairs else pd.Series("all", index=pairs["pair_id"])
+    of_row = labels.reindex(table["pair_id"]).fillna("other").to_numpy()
+    hit = rule.decide(logits_of(table)) == table["y_true"].to_numpy()
+    settings, rows = stage.params.statistics, []
+    for label in sorted(set(of_row)):
+        chosen = of_row == label
+        part = hit[chosen].astype(float)
+        groups = table["group_id"].to_numpy()[chosen]
+        rng = stage.rng(STREAM["by"])
+        found = _mean_interval(part, groups, settings.n_resamples, rng, settings.level)
+        rows.append({"label": str(label), "n": int(chosen.sum()), "value": found.value, "low": found.low, "high": found.high})
+    return pd.DataFrame(rows).sort_values("value", ascending=False, ignore_index=True)
+
+
+def _mean_interval(values: np.ndarray, groups: np.ndarray, n_resamples: int, rng: np.random.Generator, level: float) -> Interval:
+    """Interval of a mean over resampled groups; a mean of equal values gets the Wilson interval, which does not vanish."""
+    weights = group_weights(groups, n_resamples, rng).astype(float)
+    totals = weights.sum(axis=1)
+    replicates = np.divide(weights @ values, totals, out=np.full(n_resamples, np.nan), where=totals > 0)
+    if values.min() == values.max() and set(np.unique(values)) <= {0.0, 1.0}:
+        return Interval(float(values.mean()), *wilson(values.sum(), len(values), level=level))
+    return percentile_interval(float(values.mean()), replicates, level=level)
+
+
+def per_class(table: pd.DataFrame, decision: np.ndarray) -> pd.DataFrame:
+    """Precision, recall, F1 and support of each class."""
+    counts = confusion_counts(table["y_true"], decision)
+    return pd.DataFrame({"class": class_names(), **class_scores(counts), "support": counts.sum(axis=1)})
+
+
+def confident_mistakes(table: pd.DataFrame, pairs: pd.DataFrame, *, above: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Wrong answers at a probability above a bound, most confident first, and how common such probabilities are.
+
+    Returns
+    -------
+    mistakes : DataFrame
+        The pairs, with `prob` of the given answer.
+    base : DataFrame
+        Rows right, wrong, all: n, n_confident, share_confident with its Wilson interval.
+    """
+    logits = logits_of(table)
+    answer, probs = RAW.decide(logits), RAW.probabilities(logits)
+    prob = probs[np.arange(len(table)), answer]
+    right, confident = answer == table["y_true"].to_numpy(), prob > above
+    rows = []
+    for name, chosen in (("right", right), ("wrong", ~right), ("all", np.ones(len(table), dtype=bool))):
+        n, k = int(chosen.sum()), int((confident & chosen).sum())
+        low, high = wilson(k, n) if n else (np.nan, np.nan)
+        share = {"share_confident": k / max(n, 1), "share_confident_low": low, "share_confident_high": high}
+        rows.append({"answers": name, "n": n, "n_confident": k, **share})
+    merged = table[["pair_id"]].assign(prob=prob).merge(pairs, on="pair_id", validate="one_to_one")
+    mistakes = merged[(confident & ~right)].sort_values("prob", ascending=False, ignore_index=True)
+    return mistakes, pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers of one trial with several seeds to the same pairs.
+
+    Attributes
+    ----------
+    hit_table : (n_seeds, n_pairs) int
+        Answer of each seed's model.
+    """
+
+    y_true: np.ndarray
+    groups: np.ndarray
+    answers: np.ndarray
+    seeds: tuple[int, ...]
+
+
+def collect(stage: Stage, trial: str, split: str) -> Answers:
+    """Answers of all seeds of a trial to one split."""
+    seeds = stage.params.training.seeds
+    tables = [stage.predictions(split, trial=trial, seed=seed) for seed in seeds]
+    first = tables[0]
+    if any(not table["pair_id"].equals(first["pair_id"]) for table in tables):
+        raise ValueError(f"the runs of trial {trial!r} do not answer the same pairs in the same order")
+    answers = np.stack([RAW.decide(logits_of(table)) for table in tables])
+    return Answers(first["y_true"].to_numpy(), first["group_id"].to_numpy(), answers, tuple(seeds))
+
+
+def mean_score(stage: Stage, first: Answers, second: Answers | None = None) -> Interval:
+    """Macro-F1 averaged over seeds, or its difference between two trials on the same pairs and seeds.
+
+    Each resample draws groups of images and seeds, both with replacement (Bouthillier et al. 2021 name both as sources of
+    variance); the two trials see the same draw, which makes the comparison a paired one.
+    """
+    settings = stage.params.statistics
+    rng = stage.rng(STREAM["compare"])
+    n_seeds = len(first.seeds)
+    codes, names = pd.factorize(first.groups)
+    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=settings.n_resamples)
+    picks = rng.integers(0, n_seeds, size=(settings.n_resamples, n_seeds))
+    scores = _score_by_seed(first, codes, drawn)
+    whole = _score_by_seed(first, codes, np.ones((1, len(names)), dtype=np.int64))[0]
+    if second is not None:
+        scores = scores - _score_by_seed(second, codes, drawn)
+        whole = whole - _score_by_seed(second, codes, np.ones((1, len(names)), dtype=np.int64))[0]
+    replicates = np.take_along_axis(scores, picks, axis=1).mean(axis=1)
+    return percentile_interval(float(whole.mean()), replicates, level=settings.level)
+
+
+def _score_by_seed(answers: Answers, codes: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Macro-F1 of each resample and seed, (n_resamples, n_seeds), from confusion counts by group."""
+    scores = np.empty((len(drawn), len(answers.seeds)))
+    for s, answer in enumerate(answers.answers):
+        cells = answers.y_true * 2 + answer
+        by_group = np.zeros((drawn.shape[1], 4))
+        np.add.at(by_group, (codes, cells), 1)
+        scores[:, s] = [macro_f1_of(counts.reshape(2, 2)) for counts in drawn @ by_group]
+    return scores
+
+
+def seed_scores(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
+    """Macro-F1 of every run on one split, with intervals over images."""
+    rows = []
+    for trial, seed in runs(stage.all_params):
+        table = stage.predictions(split, trial=trial, seed=seed)
+        found = estimate(table, prefix="run", stage=stage, names=("macro_f1",))["run.macro_f1"]
+        role = stage.all_params.trial(trial).role
+        row = {"trial": trial, "seed": seed, "role": role, "macro_f1": found.value}
+        rows.append({**row, "macro_f1_low": found.low, "macro_f1_high": found.high})
+    return pd.DataFrame(rows)
+
+
+def _candidates(stage: Stage) -> list[str]:
+    return [trial.name for trial in stage.params.training.trials if trial.role == "candidate"]
+
+
+def n_trainable(stage: Stage, trial: str) -> int:
+    """Trained parameters of a trial."""
+    seed = stage.params.training.seeds[0]
+    numbers = Numbers.load(stage.upstream(TRIAL_STAGE, "numbers.json", trial, seed))
+    return int(numbers[f"{trial}_s{seed}.n_trainable"].value)
+
+
+def rank_trials(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
+    """Candidates by mean macro-F1 over seeds, with the spread of seeds and the paired difference to the best.
+
+    Returns
+    -------
+    DataFrame
+        trial, n_trainable, mean macro_f1 with interval, seed_sd, difference with interval, is_tied (the interval of the
+        difference contains zero), best first.
+    """
+    answers = {trial: collect(stage, trial, split) for trial in _candidates(stage)}
+    means = {trial: mean_score(stage, answer) for trial, answer in answers.items()}
+    best = max(means, key=lambda trial: means[trial].value)
+    rows = []
+    for trial, mean in sorted(means.items(), key=lambda item: -item[1].value):
+        by_seed = [macro_f1(answers[trial].y_true, answer) for answer in answers[trial].answers]
+        gap = mean_score(stage, answers[trial], answers[best])
+        rows.append(
+            {
+                "trial": trial,
+                "n_trainable": n_trainable(stage, trial),
+                "macro_f1": mean.value,
+                "macro_f1_low": mean.low,
+                "macro_f1_high": mean.high,
+                "seed_sd": float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else np.nan,
+                "difference": gap.value,
+                "difference_low": gap.low,
+                "difference_high": gap.high,
+                "is_tied": bool(gap.low <= 0 <= gap.high),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def differences(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
+    """Paired differences of macro-F1 between every two candidates."""
+    answers = {trial: collect(stage, trial, split) for trial in _candidates(stage)}
+    rows = []
+    names = list(answers)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            gap = mean_score(stage, answers[second], answers[first])
+            shown = "no difference shown" if gap.low <= 0 <= gap.high else "different"
+            bounds = {"difference": gap.value, "difference_low": gap.low, "difference_high": gap.high}
+            rows.append({"trial": second, "minus": first, **bounds, "verdict": shown})
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The kept configuration and the seed whose weights go on."""
+
+    trial: str
+    seed: int
+    cheapest: str
+    numbers: Numbers = field(default_factory=Numbers)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The choice as a table of one row."""
+        return pd.DataFrame({"trial": [self.trial], "seed": [self.seed], "cheapest": [self.cheapest]})
+
+    def references(self, stage: Stage) -> pd.DataFrame:
+        """Scores on test of the kept model and of what it must beat; also stored as numbers."""
+        return _references(self, stage)
+
+
+def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
+    """Keep, of the candidates tied with the best, the one with fewest trained parameters; of its seeds, the best on val."""
+    tied = ranking[ranking["is_tied"]].sort_values("n_trainable", kind="stable")
+    trial = str(tied["trial"].iloc[0])
+    cheapest = str(ranking.sort_values("n_trainable", kind="stable")["trial"].iloc[0])
+    answers = collect(stage, trial, Split.VAL)
+    by_seed = [macro_f1(answers.y_true, answer) for answer in answers.answers]
+    seed = answers.seeds[int(np.argmax(by_seed))]
+    kept = stage.predictions(Split.VAL, trial=trial, seed=seed)
+    numbers = estimate(kept, prefix="selection", stage=stage, names=("macro_f1",))
+    for name, which in (("n_trainable", trial), ("n_trainable_frozen", cheapest)):
+        numbers[f"selection.{name}"] = Number(n_trainable(stage, which), unit="count")
+    selection = Selection(trial, seed, cheapest, numbers)
+    numbers.merge(gain(stage, selection, split=Split.VAL, prefix="selection"))
+    return selection
+
+
+def load_selection(stage: Stage) -> Selection:
+    """What model selection kept."""
+    row = pd.read_parquet(stage.upstream("04_model_selection", "selection.parquet")).iloc[0]
+    return Selection(str(row["trial"]), int(row["seed"]), str(row["cheapest"]))
+
+
+def gain(stage: Stage, kept: Selection, *, split: str, prefix: str | None = None) -> Numbers:
+    """Macro-F1 of the kept trial minus that of the one with fewest trained parameters, averaged over seeds: `<prefix>.gain_over_frozen`."""
+    found = mean_score(stage, collect(stage, kept.trial, split), collect(stage, kept.cheapest, split))
+    seeds = tuple(stage.params.training.seeds)
+    number = Number(found.value, found.low, found.high, split=str(split), seeds=seeds)
+    return Numbers({f"{prefix or split}.gain_over_frozen": number})
+
+
+def noise_of_best(stage: Stage, scores: pd.DataFrame) -> pd.DataFrame:
+    """How far the best of n equal runs stands above their mean through seed noise alone, beside the observed lead.
+
+    The expected maximum of n independent normal draws is mean + c_n · SD; SD is pooled over the candidates' seeds.
+    """
+    candidates = scores[scores["role"] == "candidate"]
+    means = candidates.groupby("trial")["macro_f1"].mean()
+    pooled = float(np.sqrt(candidates.groupby("trial")["macro_f1"].var(ddof=1).mean()))
+    n_seeds = int(candidates.groupby("trial").size().iloc[0])
+    of_means = pooled / np.sqrt(n_seeds)
+    expected = expected_maximum(len(means)) * of_means
+    rows = {
+        "candidates compared": len(means),
+        "SD of one run (pooled over seeds)": pooled,
+        "SD of a trial's mean": of_means,
+        "lead of the best expected from noise": expected,
+        "lead of the best observed": float(means.max() - means.mean()),
+    }
+    return pd.DataFrame({"quantity": list(rows), "value": list(rows.values())})
+
+
+def expected_maximum(n: int) -> float:
+    """Expected maximum of n standard normal draws, by numerical integration; 0 for n = 1."""
+    from scipy.integrate import quad
+    from scipy.stats import norm
+
+    return float(quad(lambda x: x * n * norm.pdf(x) * norm.cdf(x) ** (n - 1), -8, 8)[0])
+
+
+def _references(kept: Selection, stage: Stage) -> pd.DataFrame:
+    """Majority label, hypothesis only, wrong image, frozen encoders, kept model: accuracy and macro-F1 on test."""
+    train = stage.pairs(Split.TRAIN)["label"]
+    frequent = class_names().index(str(train.value_counts().idxmax()))
+    table = stage.predictions(Split.TEST, trial=kept.trial, seed=kept.seed)
+    majority = table.assign(logit_1=1.0 if frequent else -1.0)
+    shuffled = pd.read_parquet(stage.upstream(TRIAL_STAGE, "shuffled.parquet", kept.trial, kept.seed))
+    rows = [_reference(stage, "always the more frequent label of train", majority, "test.majority")]
+    for trial in stage.params.training.trials:
+        if trial.role == "control":
+            blind = stage.predictions(Split.TEST, trial=trial.name, seed=kept.seed)
+            rows.append(_reference(stage, f"{trial.name}: the network without the image", blind, f"test.{trial.name}"))
+    rows.append(_reference(stage, "the kept model shown another pair's image", shuffled, "test.shuffled"))
+    frozen = stage.predictions(Split.TEST, trial=kept.cheapest, seed=kept.seed)
+    rows.append(_reference(stage, f"{kept.cheapest}: fewest trained parameters", frozen, "test.cheapest"))
+    rows.append(_reference(stage, f"{kept.trial}: the kept model", table, "test.kept"))
+    return pd.DataFrame(rows)
+
+
+def _reference(stage: Stage, name: str, table: pd.DataFrame, number: str) -> dict[str, object]:
+    found = estimate(table, prefix="reference", stage=stage, names=("accuracy", "macro_f1"))
+    score, right = found["reference.macro_f1"], found["reference.accuracy"]
+    if number not in stage.numbers:
+        stage.numbers[number] = Number(right.value, right.low, right.high, n=right.n, split=right.split, seeds=right.seeds)
+    row: dict[str, object] = {"answers": name, "accuracy": right.value, "accuracy_low": right.low, "accuracy_high": right.high}
+    return {**row, "macro_f1": score.value, "macro_f1_low": score.low, "macro_f1_high": score.high}
