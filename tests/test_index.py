@@ -136,7 +136,7 @@ def test_a_failed_trial_takes_the_place_of_its_success(project):
     write_notebook(project["notebooks"] / "03_steps.ipynb", [markdown("# Steps\n\nHow much?"), SETUP])
     build_site("demo", **project)
     index = Reader((project["target"] / "index.html").read_text(encoding="utf-8"))
-    assert "1 stage(s) failed. 03_steps-text1-s23" in index.words and "partly failed" in index.words
+    assert "Failed: 1 of 4 executions. 03_steps-text1-s23" in index.words and "partly failed" in index.words
 
 
 def test_names_that_differ_between_trials_belong_to_their_pages():
@@ -197,7 +197,14 @@ def test_parameters_put_the_changed_ones_first():
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.25, "250 ms"), (7.31, "7.3 s"), (61, "61 s"), (95, "1 min 35 s"), (3 * 3600 + 125, "3 h 02 min")],
+    [
+        (0, "time unknown"),
+        (0.25, "250 ms"),
+        (7.31, "7.3 s"),
+        (61, "61 s"),
+        (95, "1 min 35 s"),
+        (3 * 3600 + 125, "3 h 02 min"),
+    ],
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text

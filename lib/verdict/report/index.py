@@ -162,7 +162,13 @@ def index_banners(site: Site, executions: Sequence[Execution], refused: Sequence
     found = []
     if by_status["failed"]:
         detail = ", ".join(by_status["failed"])
-        found.append({"kind": "failed", "headline": f"{len(by_status['failed'])} stage(s) failed.", "detail": detail})
+        found.append(
+            {
+                "kind": "failed",
+                "headline": f"Failed: {len(by_status['failed'])} of {len(executions)} executions.",
+                "detail": detail,
+            }
+        )
     if refused:
         found.append({"kind": "failed", "headline": "Pages that were not rendered.", "detail": "; ".join(refused)})
     if by_status["stale"]:

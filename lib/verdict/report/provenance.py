@@ -9,7 +9,9 @@ from verdict.report.executions import Execution
 
 
 def duration(seconds: float) -> str:
-    """Wall time as a reader says it."""
+    """Wall time as a reader says it; a stage that failed has none."""
+    if seconds <= 0:
+        return "time unknown"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 90:
