@@ -1,278 +1,288 @@
-"""Metrics as pure functions of arrays, with optional row weights; resampling over groups.
+"""Metrics as pure functions of arrays.
 
-Conventions: `probs` (n, n_classes) rows sum to 1; `y_true` (n,) class ids; confidence is the maximum probability, prediction
-the arg max; logarithms are natural. A weight is how often a row counts: the cluster bootstrap draws groups, which weighs rows.
+`y_true` and `y_pred` are class ids (n,), `probs` are probabilities (n, n_classes); logarithms are natural. Confidence
+is the largest probability of a row, the prediction its class (the first of several equal ones). Every metric takes
+`weights`, how often each row counts: None (once each), (n,), or (n_resamples, n). The result has the shape of the
+weights without their last axis, so that one call evaluates all resamples of a bootstrap. A metric without a value
+(nothing to average, or a ranking of one class) is NaN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-Weights = np.ndarray | None
-ROW_SUM_TOLERANCE = 1e-6
+from verdict.ranking import aurc, auroc, risk_at, risk_coverage
+from verdict.scores import check_labels, check_logits, check_probs, log_softmax, softmax
+from verdict.uncertainty import Interval, bootstrap, group_weights, percentile_interval, wilson
+from verdict.weighted import ratio, row_weights, totals, weighted_mean
+
+__all__ = [
+    "Interval",
+    "accuracy",
+    "accuracy_of",
+    "aurc",
+    "auroc",
+    "bin_index",
+    "bootstrap",
+    "brier",
+    "check_logits",
+    "check_probs",
+    "class_scores",
+    "confidence_and_correct",
+    "confusion_counts",
+    "cumulative_error",
+    "ece",
+    "ece_classwise",
+    "ece_equal_mass",
+    "ece_if_calibrated",
+    "group_weights",
+    "log_softmax",
+    "macro_f1",
+    "macro_f1_of",
+    "mce",
+    "nll",
+    "nll_of_logits",
+    "percentile_interval",
+    "reliability_curve",
+    "risk_at",
+    "risk_coverage",
+    "softmax",
+    "totals",
+    "weighted_mean",
+    "wilson",
+]
+
+N_BINS = 15
 
 
-def check_logits(logits: np.ndarray, *, allow_small: bool = False) -> np.ndarray:
-    """Refuse what is not logits.
+def accuracy(y_true: ArrayLike, y_pred: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
+    """Share of rows whose prediction is the true class, in [0, 1]."""
+    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    if y_true.shape != y_pred.shape:
+        raise ValueError(f"y_true has shape {y_true.shape}, y_pred {y_pred.shape}")
+    return weighted_mean(y_true == y_pred, weights)
 
-    Parameters
-    ----------
-    logits : (n, n_classes) array
-    allow_small : bool
-        Accept rows within [-1, 1]; without it, three or more classes within that range are taken for cosines.
 
-    Returns
-    -------
-    float64 (n, n_classes)
+def confusion_counts(
+    y_true: ArrayLike, y_pred: ArrayLike, n_classes: int = 2, weights: ArrayLike | None = None
+) -> np.ndarray:
+    """Counts of (true class, predicted class), (..., n_classes, n_classes): rows are true classes, columns answers.
 
     Raises
     ------
     ValueError
-        For another shape, values that are not finite, probabilities, or cosines; the message says which.
+        If lengths differ or an id is out of range.
     """
-    logits = np.asarray(logits)
-    if logits.dtype == object or logits.ndim != 2 or logits.shape[1] < 2 or not len(logits):
-        raise ValueError(f"logits must be numbers of shape (n, n_classes >= 2), got {logits.dtype} {logits.shape}")
-    logits = logits.astype(np.float64)
-    if not np.isfinite(logits).all():
-        raise ValueError(f"{int((~np.isfinite(logits)).any(axis=1).sum())} rows of the logits hold NaN or infinity")
-    if logits.min() >= 0 and np.abs(logits.sum(axis=1) - 1).max() < ROW_SUM_TOLERANCE:
-        raise ValueError("these are probabilities (in [0, 1], rows sum to 1), not logits; pass the scores before the softmax")
-    if not allow_small and logits.shape[1] > 2 and np.abs(logits).max() <= 1:
-        raise ValueError("all values lie in [-1, 1]: these look like cosines; multiply them by the model's logit scale")
-    return logits
+    n = len(np.asarray(y_true))
+    cells = check_labels(y_true, n, n_classes) * n_classes + check_labels(y_pred, n, n_classes)
+    counts = totals(weights, cells, n_classes**2)
+    return counts.reshape(*counts.shape[:-1], n_classes, n_classes)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities in float64, (n, n_classes)."""
-    logits = np.asarray(logits, dtype=np.float64)
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
+def class_scores(counts: ArrayLike) -> dict[str, np.ndarray]:
+    """Precision, recall and F1 of each class, each (..., n_classes), from confusion counts; 0/0 is 0."""
+    counts = np.asarray(counts, dtype=np.float64)
+    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    n_true, n_told = counts.sum(axis=-1), counts.sum(axis=-2)
+    return {
+        "precision": ratio(right, n_told),
+        "recall": ratio(right, n_true),
+        "f1": ratio(2 * right, n_true + n_told),
+    }
 
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Log probabilities in float64, (n, n_classes); exact where probabilities underflow."""
-    logits = np.asarray(logits, dtype=np.float64)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+def accuracy_of(counts: ArrayLike) -> np.ndarray:
+    """Accuracy from confusion counts (..., n_classes, n_classes)."""
+    counts = np.asarray(counts, dtype=np.float64)
+    return ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)), empty=np.nan)
 
 
-def _mean(values: np.ndarray, weights: Weights) -> float:
-    return float(values.mean() if weights is None else np.average(values, weights=weights))
+def macro_f1_of(counts: ArrayLike) -> np.ndarray:
+    """Unweighted mean of the classes' F1 from confusion counts; a class that never occurs has F1 0."""
+    return class_scores(counts)["f1"].mean(axis=-1)
 
 
-def accuracy(y_true: np.ndarray, y_pred: np.ndarray, weights: Weights = None) -> float:
-    """Share of right answers."""
-    return _mean((np.asarray(y_true) == np.asarray(y_pred)).astype(float), weights)
-
-
-def confusion_counts(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int = 2, weights: Weights = None) -> np.ndarray:
-    """Counts (n_classes, n_classes): rows are true classes, columns answers."""
-    cells = np.asarray(y_true, dtype=np.int64) * n_classes + np.asarray(y_pred, dtype=np.int64)
-    return np.bincount(cells, weights=weights, minlength=n_classes**2).reshape(n_classes, n_classes)
-
-
-def class_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall and F1 of each class from confusion counts; 0/0 counts as 0."""
-    right, told, true = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
-    return {"precision": _ratio(right, told), "recall": _ratio(right, true), "f1": _ratio(2 * right, told + true)}
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
-
-
-def macro_f1_of(counts: np.ndarray) -> float:
-    """Unweighted mean of the classes' F1, from confusion counts."""
-    return float(class_scores(counts)["f1"].mean())
-
-
-def macro_f1(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int = 2, weights: Weights = None) -> float:
-    """Unweighted mean of the classes' F1; a class that never occurs scores 0."""
+def macro_f1(y_true: ArrayLike, y_pred: ArrayLike, n_classes: int = 2, weights: ArrayLike | None = None) -> np.ndarray:
+    """Unweighted mean of the classes' F1, in [0, 1]; a class that never occurs has F1 0."""
     return macro_f1_of(confusion_counts(y_true, y_pred, n_classes, weights))
 
 
-def nll(probs: np.ndarray, y_true: np.ndarray, weights: Weights = None) -> float:
-    """Mean negative log-likelihood, in nats; infinite if a true class has probability 0."""
-    chosen = np.asarray(probs)[np.arange(len(y_true)), y_true]
+def nll(probs: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
+    """Mean negative natural logarithm of the true class's probability, in nats; a probability of 0 gives infinity."""
+    probs, y_true = _checked(probs, y_true)
     with np.errstate(divide="ignore"):
-        return _mean(-np.log(chosen), weights)
+        return weighted_mean(-np.log(probs[np.arange(len(y_true)), y_true]), weights)
 
 
-def brier(probs: np.ndarray, y_true: np.ndarray, weights: Weights = None) -> float:
-    """Brier (1950): mean over rows of the squared distance to the one-hot truth, 0 to 2."""
-    probs = np.asarray(probs, dtype=np.float64)
-    chosen = probs[np.arange(len(y_true)), y_true]
-    return _mean((probs**2).sum(axis=1) - 2 * chosen + 1, weights)
+def nll_of_logits(logits: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
+    """`nll` from logits; finite where probabilities would underflow to 0."""
+    logits = np.asarray(logits, dtype=np.float64)
+    y_true = check_labels(y_true, *logits.shape)
+    return weighted_mean(-log_softmax(logits)[np.arange(len(y_true)), y_true], weights)
 
 
-def _equal_width(confidence: np.ndarray, n_bins: int) -> np.ndarray:
-    """Bins (lo, hi] of equal width over (0, 1]; 0 falls into the first."""
-    return np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
+def brier(probs: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
+    """Mean over rows of the squared error summed over classes, in [0, 2].
 
-
-def _equal_mass(confidence: np.ndarray, n_bins: int) -> np.ndarray:
-    """Bins of equal numbers of rows; equal confidences share a bin."""
-    edges = np.quantile(confidence, np.arange(1, n_bins) / n_bins)
-    return np.searchsorted(edges, confidence, side="left")
-
-
-def _gaps(hit: np.ndarray, confidence: np.ndarray, bins: np.ndarray, n_bins: int, weights: Weights) -> tuple:
-    weight = np.ones(len(hit)) if weights is None else np.asarray(weights, dtype=float)
-    mass = np.bincount(bins, weights=weight, minlength=n_bins)
-    gap = np.bincount(bins, weights=weight * (hit - confidence), minlength=n_bins)
-    return mass, gap
-
-
-def _confidence(probs: np.ndarray, y_true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    probs = np.asarray(probs, dtype=np.float64)
-    return (probs.argmax(axis=1) == np.asarray(y_true)).astype(float), probs.max(axis=1)
-
-
-def ece(probs: np.ndarray, y_true: np.ndarray, weights: Weights = None, *, n_bins: int = 15) -> float:
-    """Expected calibration error (Guo et al. 2017, eq. 3): equal-width bins (lo, hi], L1, weighted by count."""
-    hit, confidence = _confidence(probs, y_true)
-    mass, gap = _gaps(hit, confidence, _equal_width(confidence, n_bins), n_bins, weights)
-    return float(np.abs(gap).sum() / mass.sum())
-
-
-def ece_equal_mass(probs: np.ndarray, y_true: np.ndarray, weights: Weights = None, *, n_bins: int = 15) -> float:
-    """ECE over bins that hold equal numbers of rows."""
-    hit, confidence = _confidence(probs, y_true)
-    mass, gap = _gaps(hit, confidence, _equal_mass(confidence, n_bins), n_bins, weights)
-    return float(np.abs(gap).sum() / mass.sum())
-
-
-def ece_classwise(probs: np.ndarray, y_true: np.ndarray, weights: Weights = None, *, n_bins: int = 15) -> float:
-    """Mean over classes of the ECE of that class's own probability (Kull et al. 2019)."""
-    probs = np.asarray(probs, dtype=np.float64)
-    errors = []
-    for k in range(probs.shape[1]):
-        hit = (np.asarray(y_true) == k).astype(float)
-        mass, gap = _gaps(hit, probs[:, k], _equal_width(probs[:, k], n_bins), n_bins, weights)
-        errors.append(np.abs(gap).sum() / mass.sum())
-    return float(np.mean(errors))
-
-
-def mce(probs: np.ndarray, y_true: np.ndarray, weights: Weights = None, *, n_bins: int = 15) -> float:
-    """Maximum calibration error: the largest gap of a filled bin."""
-    hit, confidence = _confidence(probs, y_true)
-    mass, gap = _gaps(hit, confidence, _equal_width(confidence, n_bins), n_bins, weights)
-    return float((np.abs(gap)[mass > 0] / mass[mass > 0]).max())
-
-
-def reliability_curve(probs: np.ndarray, y_true: np.ndarray, *, n_bins: int = 15, level: float = 0.95) -> pd.DataFrame:
-    """Bins of a reliability diagram.
-
-    Returns
-    -------
-    DataFrame
-        One row a bin: low_edge, high_edge, count, confidence, accuracy, low, high (Wilson interval of accuracy); NaN where empty.
+    References
+    ----------
+    Brier (1950), Verification of forecasts expressed in terms of probability, eq. 2.
     """
-    hit, confidence = _confidence(probs, y_true)
-    bins = _equal_width(confidence, n_bins)
-    count = np.bincount(bins, minlength=n_bins)
-    right = np.bincount(bins, weights=hit, minlength=n_bins)
-    with np.errstate(invalid="ignore"):
-        columns = {"confidence": np.bincount(bins, weights=confidence, minlength=n_bins) / count, "accuracy": right / count}
-    bounds = np.array([wilson(k, n, level=level) if n else (np.nan, np.nan) for k, n in zip(right, count, strict=True)])
-    edges = np.arange(n_bins + 1) / n_bins
-    table = pd.DataFrame({"low_edge": edges[:-1], "high_edge": edges[1:], "count": count, **columns})
-    return table.assign(low=bounds[:, 0], high=bounds[:, 1])
+    probs, y_true = _checked(probs, y_true)
+    return weighted_mean(((probs - np.eye(probs.shape[1])[y_true]) ** 2).sum(axis=1), weights)
 
 
-def wilson(successes: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
-    """Wilson (1927) score interval of a proportion."""
-    from scipy.stats import norm
-
-    z = norm.ppf(0.5 + level / 2)
-    share = successes / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+def bin_index(confidence: ArrayLike, n_bins: int = N_BINS) -> np.ndarray:
+    """Index of the equal-width bin (lo, hi] of each confidence in [0, 1]; 0 belongs to the first bin, 1 to the last."""
+    edges = np.linspace(0, 1, n_bins + 1)
+    return np.clip(np.searchsorted(edges, np.asarray(confidence), side="left") - 1, 0, n_bins - 1)
 
 
-def auroc(score: np.ndarray, positive: np.ndarray, weights: Weights = None) -> float:
-    """Probability that a positive row scores above a negative one, ties counting half; NaN if a side is empty."""
-    from sklearn.metrics import roc_auc_score
+def ece(probs: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None, *, n_bins: int = N_BINS) -> np.ndarray:
+    """Expected calibration error: mean distance of confidence and accuracy over equal-width bins (lo, hi], in [0, 1].
 
-    positive = np.asarray(positive, dtype=bool)
-    present = positive if weights is None else positive[np.asarray(weights) > 0]
-    if present.all() or not present.any():
-        return float("nan")
-    return float(roc_auc_score(positive, score, sample_weight=weights))
-
-
-def risk_coverage(confidence: np.ndarray, wrong: np.ndarray) -> pd.DataFrame:
-    """Error rate among the k most confident rows, k = 1 … n.
-
-    Among rows of equal confidence the expected value under a random order is used, so that the order of rows does not matter.
-
-    Returns
-    -------
-    DataFrame
-        Columns coverage (k / n) and risk, n rows.
+    References
+    ----------
+    Guo et al. (2017), On calibration of modern neural networks, eq. 3.
     """
-    order = np.argsort(-np.asarray(confidence, dtype=float), kind="stable")
-    sorted_confidence = np.asarray(confidence, dtype=float)[order]
-    starts = np.flatnonzero(np.r_[True, sorted_confidence[1:] != sorted_confidence[:-1]])
-    sizes = np.diff(np.r_[starts, len(order)])
-    tied_risk = np.add.reduceat(np.asarray(wrong, dtype=float)[order], starts) / sizes
-    k = np.arange(1, len(order) + 1)
-    return pd.DataFrame({"coverage": k / len(order), "risk": np.cumsum(np.repeat(tied_risk, sizes)) / k})
+    confidence, correct = confidence_and_correct(probs, y_true)
+    gap = totals(weights, bin_index(confidence, n_bins), n_bins, correct - confidence)
+    return ratio(np.abs(gap).sum(axis=-1), row_weights(weights, len(correct)).sum(axis=-1), empty=np.nan)
 
 
-def aurc(confidence: np.ndarray, wrong: np.ndarray) -> float:
-    """Area under the risk-coverage curve: mean over k of the error rate among the k most confident (Geifman et al. 2019)."""
-    return float(risk_coverage(confidence, wrong)["risk"].mean())
+def mce(probs: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None, *, n_bins: int = N_BINS) -> np.ndarray:
+    """Largest distance of confidence and accuracy over the non-empty bins of `ece`; governed by the emptiest bins."""
+    confidence, correct = confidence_and_correct(probs, y_true)
+    cells = bin_index(confidence, n_bins)
+    gap, mass = totals(weights, cells, n_bins, correct - confidence), totals(weights, cells, n_bins)
+    return ratio(np.abs(gap), mass).max(axis=-1)
 
 
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with the bounds of its interval."""
+def ece_classwise(
+    probs: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None, *, n_bins: int = N_BINS
+) -> np.ndarray:
+    """Mean over classes of the binned distance of a class's probability and its frequency.
 
-    value: float
-    low: float
-    high: float
-
-
-def group_weights(groups: np.ndarray, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Row weights of resamples that draw whole groups with replacement, (n_resamples, n_rows) int16."""
-    codes, names = pd.factorize(np.asarray(groups))
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_resamples)
-    return drawn.astype(np.int16)[:, codes]
-
-
-def percentile_interval(value: float, replicates: np.ndarray, *, level: float = 0.95) -> Interval:
-    """Percentile interval; replicates that are not finite are left out."""
-    finite = np.asarray(replicates, dtype=float)
-    finite = finite[np.isfinite(finite)]
-    if not len(finite):
-        return Interval(value, float("nan"), float("nan"))
-    low, high = np.quantile(finite, [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(float(value), float(low), float(high))
+    References
+    ----------
+    Kull et al. (2019), Beyond temperature scaling, eq. 3.
+    """
+    probs, y_true = _checked(probs, y_true)
+    sums = [
+        np.abs(totals(weights, bin_index(column, n_bins), n_bins, (y_true == k) - column)).sum(axis=-1)
+        for k, column in enumerate(probs.T)
+    ]
+    return ratio(np.mean(sums, axis=0), row_weights(weights, len(y_true)).sum(axis=-1), empty=np.nan)
 
 
-def bootstrap(
-    statistic: Callable[[Weights], float],
-    groups: np.ndarray,
+def ece_equal_mass(
+    probs: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None, *, n_bins: int = N_BINS
+) -> np.ndarray:
+    """As `ece`, over bins that hold equally many rows; rows of equal confidence share a bin whatever their order."""
+    confidence, correct = confidence_and_correct(probs, y_true)
+    values, cells = np.unique(confidence, return_inverse=True)
+    mass, gap = totals(weights, cells, len(values)), totals(weights, cells, len(values), correct - confidence)
+    total = mass.sum(axis=-1)
+    middle = np.cumsum(mass, axis=-1) - mass / 2
+    bins = np.minimum((ratio(middle, total[..., None]) * n_bins).astype(np.int64), n_bins - 1).reshape(-1, len(values))
+    flat = (np.arange(len(bins))[:, None] * n_bins + bins).ravel()
+    sums = np.bincount(flat, gap.ravel(), minlength=len(bins) * n_bins).reshape(*total.shape, n_bins)
+    return ratio(np.abs(sums).sum(axis=-1), total, empty=np.nan)
+
+
+def cumulative_error(probs: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
+    """Calibration without bins: largest distance of accumulated confidence and accumulated accuracy, in [0, 1].
+
+    Rows are accumulated from the least confident on; rows of equal confidence together.
+
+    References
+    ----------
+    Gupta et al. (2021), Calibration of neural networks using splines, section 3 (the KS error).
+    """
+    confidence, correct = confidence_and_correct(probs, y_true)
+    values, cells = np.unique(confidence, return_inverse=True)
+    gap = np.cumsum(totals(weights, cells, len(values), correct - confidence), axis=-1)
+    return ratio(np.abs(gap).max(axis=-1), row_weights(weights, len(correct)).sum(axis=-1), empty=np.nan)
+
+
+def reliability_curve(
+    probs: ArrayLike,
+    y_true: ArrayLike,
     *,
-    n_resamples: int,
-    rng: np.random.Generator,
+    n_bins: int = N_BINS,
     level: float = 0.95,
-) -> Interval:
-    """Percentile interval of a statistic over resampled groups (cluster bootstrap).
+    groups: ArrayLike | None = None,
+    n_resamples: int = 1000,
+    rng: np.random.Generator | None = None,
+) -> pd.DataFrame:
+    """Bins of a reliability diagram.
 
     Parameters
     ----------
-    statistic : function of row weights
-        `statistic(None)` is the estimate.
-    groups : (n,) array
-        The independent unit of each row, usually its image.
+    probs : array (n, n_classes)
+        Probabilities.
+    y_true : array of int, (n,)
+        Class ids.
+    n_bins : int
+        Equal-width bins (lo, hi], as in `ece`.
+    level : float in (0, 1)
+        Of the interval of accuracy.
+    groups : array (n,), optional
+        With `rng`: intervals by the cluster bootstrap instead of Wilson's, which takes rows for independent.
+    n_resamples : int
+        Resamples of the bootstrap.
+    rng : numpy.random.Generator, optional
+        Source of its randomness.
+
+    Returns
+    -------
+    DataFrame
+        One row a bin: low_edge, high_edge, count, confidence, accuracy, low, high; NaN where the bin is empty.
     """
-    weights = group_weights(groups, n_resamples, rng)
-    return percentile_interval(statistic(None), [statistic(row) for row in weights], level=level)
+    confidence, correct = confidence_and_correct(probs, y_true)
+    cells = bin_index(confidence, n_bins)
+    count, right = totals(None, cells, n_bins), totals(None, cells, n_bins, correct)
+    bounds = np.array([wilson(k, n, level=level) for k, n in zip(right, count, strict=True)])
+    if groups is not None:
+        if rng is None:
+            raise ValueError("intervals by resampling groups need rng")
+        weights = group_weights(groups, n_resamples, rng)
+        drawn = ratio(totals(weights, cells, n_bins, correct), totals(weights, cells, n_bins), empty=np.nan)
+        # A bin whose answers are all alike has no spread to resample; it keeps Wilson's interval.
+        for b in np.flatnonzero((right > 0) & (right < count)):
+            bounds[b] = np.nanquantile(drawn[:, b], [0.5 - level / 2, 0.5 + level / 2])
+    edges = np.linspace(0, 1, n_bins + 1)
+    table = pd.DataFrame({"low_edge": edges[:-1], "high_edge": edges[1:], "count": count.astype(np.int64)})
+    mean = ratio(totals(None, cells, n_bins, confidence), count, empty=np.nan)
+    shares = {"confidence": mean, "accuracy": ratio(right, count, empty=np.nan)}
+    return table.assign(**shares, low=bounds[:, 0], high=bounds[:, 1])
+
+
+def ece_if_calibrated(probs: ArrayLike, *, n_draws: int, rng: np.random.Generator, n_bins: int = N_BINS) -> np.ndarray:
+    """Values of `ece` that a perfectly calibrated model with these confidences would show, (n_draws,).
+
+    The error is never zero on finitely many rows; it says something only beyond these values. Answers are drawn right
+    with their confidence, independently: rows of one image that are alike would spread wider.
+
+    References
+    ----------
+    Bröcker and Smith (2007), Increasing the reliability of reliability diagrams (consistency resampling).
+    """
+    confidence = np.minimum(check_probs(probs).max(axis=1), 1.0)
+    cells = bin_index(confidence, n_bins)
+    right = rng.random((n_draws, len(confidence))) < confidence
+    gap = totals(right, cells, n_bins) - totals(None, cells, n_bins, confidence)
+    return np.abs(gap).sum(axis=-1) / len(confidence)
+
+
+def confidence_and_correct(probs: ArrayLike, y_true: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Largest probability of each row, and whether its class is the true one, each (n,)."""
+    probs, y_true = _checked(probs, y_true)
+    return np.minimum(probs.max(axis=1), 1.0), probs.argmax(axis=1) == y_true
+
+
+def _checked(probs: ArrayLike, y_true: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    probs = check_probs(probs)
+    return probs, check_labels(y_true, *probs.shape)

@@ -1,0 +1,133 @@
+"""Logits and probabilities: what may pass for them, and the way from one to the other.
+
+A logit row is (n_classes,); probabilities are its softmax. Cosine similarities are not logits: a model that compares
+embeddings multiplies its cosines by a scale before the softmax.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+_SUM_TOLERANCE = 1e-5
+
+
+def check_logits(logits: ArrayLike, *, allow_small: bool = False) -> np.ndarray:
+    """Read logits, and refuse what has clearly another scale.
+
+    Parameters
+    ----------
+    logits : array (n, n_classes)
+        At least one row and two classes.
+    allow_small : bool
+        Says that values within [-1, 1] are meant. Without it three or more classes whose values all lie in [-1, 1] are
+        taken for cosines. Two classes never are: the row (0, z) of an undecided binary model is small.
+
+    Returns
+    -------
+    ndarray of float64, (n, n_classes)
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, a value is not finite, rows are probabilities, or rows look like cosines.
+    """
+    array = _table(logits, "logits")
+    if not np.isfinite(array).all():
+        rows = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        raise ValueError(f"logits must be finite; {len(rows)} of {len(array)} rows are not, the first is row {rows[0]}")
+    # The row (0, z) with z = 1 throughout is the one table of binary logits that also reads as probabilities.
+    is_binary_row = array.shape[1] == 2 and not array[:, 0].any()
+    if not is_binary_row and _are_probabilities(array):
+        raise ValueError(
+            "expected logits, got probabilities (all in [0, 1], rows sum to 1); pass logits, not their softmax"
+        )
+    if not allow_small and array.shape[1] >= 3 and np.abs(array).max() <= 1:
+        raise ValueError(
+            f"expected logits, got values in [{array.min():.3g}, {array.max():.3g}]: these look like cosines; "
+            "multiply them by the model's logit scale, or pass allow_small=True if they are logits"
+        )
+    return array
+
+
+def check_probs(probs: ArrayLike) -> np.ndarray:
+    """Read probabilities.
+
+    Parameters
+    ----------
+    probs : array in [0, 1], (n, n_classes)
+        Rows sum to 1 within 1e-5, which float32 keeps.
+
+    Returns
+    -------
+    ndarray of float64, (n, n_classes)
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, a value lies outside [0, 1] or is not finite, or a row does not sum to 1.
+    """
+    array = _table(probs, "probs")
+    if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1 + _SUM_TOLERANCE):
+        raise ValueError(f"probs must lie in [0, 1], got [{array.min():.4g}, {array.max():.4g}]; did you pass logits?")
+    worst = np.abs(array.sum(axis=1) - 1)
+    if worst.max() > _SUM_TOLERANCE:
+        row = int(worst.argmax())
+        raise ValueError(
+            f"rows of probs must sum to 1, row {row} sums to {array[row].sum():.6g}; did you pass one column?"
+        )
+    return array
+
+
+def check_labels(y_true: ArrayLike, n: int, n_classes: int) -> np.ndarray:
+    """Read class ids.
+
+    Parameters
+    ----------
+    y_true : array of int, (n,)
+        In 0 … n_classes - 1.
+    n, n_classes : int
+        Expected number of rows, and of classes.
+
+    Raises
+    ------
+    ValueError
+        If the length differs, or a value is not such an id.
+    """
+    array = np.asarray(y_true)
+    if array.shape != (n,):
+        raise ValueError(f"expected {n} labels, one a row, got shape {array.shape}")
+    if array.dtype.kind not in "iub":
+        raise ValueError(f"labels must be integer class ids, got {array.dtype}")
+    array = array.astype(np.int64)
+    if n and (array.min() < 0 or array.max() >= n_classes):
+        raise ValueError(f"labels must lie in 0 … {n_classes - 1}, got {array.min()} … {array.max()}")
+    return array
+
+
+def log_softmax(logits: ArrayLike) -> np.ndarray:
+    """Logarithms of the softmax over the last axis, float64; finite for every finite input."""
+    array = np.asarray(logits, dtype=np.float64)
+    shifted = array - array.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def softmax(logits: ArrayLike) -> np.ndarray:
+    """Softmax over the last axis, float64; rows sum to 1 and no finite input overflows."""
+    array = np.asarray(logits, dtype=np.float64)
+    exponentials = np.exp(array - array.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def _table(values: ArrayLike, name: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must be numbers, got {array.dtype}")
+    if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
+        raise ValueError(f"{name} must have shape (n, n_classes) with n >= 1 and n_classes >= 2, got {array.shape}")
+    return array.astype(np.float64)
+
+
+def _are_probabilities(array: np.ndarray) -> bool:
+    is_within = array.min() >= 0 and array.max() <= 1
+    return bool(is_within and np.abs(array.sum(axis=1) - 1).max() <= _SUM_TOLERANCE)

@@ -1,0 +1,307 @@
+"""How sure a number is: intervals by resampling groups, paired comparisons, and what chance alone gives.
+
+The unit that is resampled is the group (usually an image), never the row: rows of one image are alike, and resampling
+them one by one makes intervals too narrow. A statistic is a function of row weights, which say how often each row
+counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from verdict.numbers import Number
+
+Weights = np.ndarray | None
+Statistic = Callable[[Weights], ArrayLike]
+_CHUNK_CELLS = 2_000_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with the bounds of its interval; bounds that are not defined are NaN."""
+
+    value: float
+    low: float
+    high: float
+
+    def excludes(self, point: float) -> bool:
+        """Whether the interval is defined and lies wholly on one side of a point."""
+        return bool(self.low > point or self.high < point)
+
+    def number(self, *, n: int | None = None, split: str = "", unit: str = "", seeds: tuple[int, ...] = ()) -> Number:
+        """The same as a number to store; bounds that are not defined are left out."""
+        bounds = (self.low, self.high) if np.isfinite([self.low, self.high]).all() else (None, None)
+        return Number(self.value, *bounds, n=n, split=split, unit=unit, seeds=seeds)
+
+
+def group_weights(groups: ArrayLike, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Row weights of resamples that draw whole groups with replacement, as many as there are.
+
+    Parameters
+    ----------
+    groups : array (n,)
+        The independent unit of each row.
+    n_resamples : int
+        Number of resamples.
+    rng : numpy.random.Generator
+        Advanced by `n_resamples` draws for each group; row order plays no part.
+
+    Returns
+    -------
+    ndarray of int16, (n_resamples, n)
+    """
+    names, codes = np.unique(np.asarray(groups), return_inverse=True)
+    return _drawn(len(names), n_resamples, rng)[:, codes]
+
+
+def percentile_interval(value: float, replicates: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Percentile interval of replicates; those that are not finite are left out, and none at all gives NaN bounds."""
+    finite = np.asarray(replicates, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
+        return Interval(float(value), float("nan"), float("nan"))
+    low, high = np.quantile(finite, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(float(value), float(low), float(high))
+
+
+def bootstrap(
+    statistic: Statistic, groups: ArrayLike, *, n_resamples: int, rng: np.random.Generator, level: float = 0.95
+) -> Interval:
+    """Percentile interval of a statistic over resampled groups (cluster bootstrap).
+
+    Parameters
+    ----------
+    statistic : function of row weights
+        `statistic(None)` is the estimate; `statistic(weights)` with weights (m, n) gives m replicates at once, which
+        every metric of `verdict.metrics` does. Wrap a function of one weight vector in `one_by_one`.
+    groups : array (n,)
+        The independent unit of each row, usually its image. Fewer than two distinct ones give NaN bounds: a single
+        group says nothing about others.
+    n_resamples : int
+        Number of resamples.
+    rng : numpy.random.Generator
+        Source of randomness.
+    level : float in (0, 1)
+        Of the interval.
+
+    Raises
+    ------
+    ValueError
+        If the statistic does not return one value a resample.
+
+    Notes
+    -----
+    An expected calibration error grows when rows repeat, so its percentile interval lies too high where the error is
+    near zero; compare it with `metrics.ece_if_calibrated` before calling it an error.
+
+    References
+    ----------
+    Efron and Tibshirani (1993), An introduction to the bootstrap, section 13.3; Davison and Hinkley (1997), section
+    3.8.
+    """
+    return percentile_interval(
+        float(statistic(None)), replicates(statistic, groups, n_resamples=n_resamples, rng=rng), level=level
+    )
+
+
+def replicates(statistic: Statistic, groups: ArrayLike, *, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Values of a statistic on resampled groups, (n_resamples,); NaN if there are fewer than two groups."""
+    names, codes = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) < 2:
+        return np.full(n_resamples, np.nan)
+    drawn = _drawn(len(names), n_resamples, rng)
+    step = max(1, _CHUNK_CELLS // len(codes))
+    found = [_evaluated(statistic, drawn[i : i + step, codes]) for i in range(0, n_resamples, step)]
+    return np.concatenate(found)
+
+
+def one_by_one(statistic: Callable[[np.ndarray | None], float]) -> Statistic:
+    """Make a statistic of one weight vector (n,) into one that accepts many, (m, n)."""
+
+    def over_rows(weights: Weights) -> ArrayLike:
+        if weights is None or np.ndim(weights) == 1:
+            return statistic(weights)
+        return np.array([statistic(row) for row in weights])
+
+    return over_rows
+
+
+def wilson(successes: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
+    """Score interval of a proportion of independent trials; (NaN, NaN) for n = 0.
+
+    References
+    ----------
+    Wilson (1927), Probable inference, the law of succession, and statistical inference, eq. 7.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"expected 0 <= successes <= n, got {successes} of {n}")
+    if n == 0:
+        return float("nan"), float("nan")
+    z = stats.norm.ppf(0.5 + level / 2)
+    share = successes / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    # At 0 and n the bound is exactly 0 and 1; the formula misses it by rounding.
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return (0.0 if successes == 0 else float(low)), (1.0 if successes == n else float(high))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference of two models on the same rows, second minus first.
+
+    Attributes
+    ----------
+    difference : Interval
+        Mean over seeds; its interval comes from resampling groups, so it speaks about these trained models.
+    difference_with_seeds : Interval or None
+        As `difference`, widened by the spread of seeds, so that it speaks about training again; None for one seed.
+    by_seed : tuple of float
+        Difference of each seed.
+    seed_sd : float
+        Standard deviation of `by_seed` (ddof 1); NaN for one seed.
+    """
+
+    difference: Interval
+    difference_with_seeds: Interval | None
+    by_seed: tuple[float, ...]
+    seed_sd: float
+
+    @property
+    def is_tie(self) -> bool:
+        """Whether no difference is shown: the widest interval at hand contains zero or is not defined."""
+        return not (self.difference_with_seeds or self.difference).excludes(0.0)
+
+
+def compare(
+    first: Sequence[Statistic],
+    second: Sequence[Statistic],
+    groups: ArrayLike,
+    *,
+    n_resamples: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
+) -> Comparison:
+    """Compare two models on the same rows, over one seed or several.
+
+    Both see the same resampled groups, which makes the difference a paired one. The error of a mean over few seeds is
+    drawn from Student's t with n_seeds - 1 degrees of freedom: resampling three seeds would understate their spread.
+
+    Parameters
+    ----------
+    first, second : sequences of statistics
+        The same metric of each seed's model, in the same order of seeds; see `bootstrap`.
+    groups : array (n,)
+        The independent unit of each row.
+    n_resamples : int
+        Number of resamples.
+    rng : numpy.random.Generator
+        Source of randomness.
+    level : float in (0, 1)
+        Of the intervals.
+
+    Raises
+    ------
+    ValueError
+        If there is no seed, or the two have different numbers of seeds.
+    """
+    if not first or len(first) != len(second):
+        raise ValueError(f"expected as many seeds of both models, at least one, got {len(first)} and {len(second)}")
+
+    def by_seed(weights: Weights) -> np.ndarray:
+        return np.array([np.asarray(b(weights)) - np.asarray(a(weights)) for a, b in zip(first, second, strict=True)])
+
+    observed = by_seed(None)
+    drawn = replicates(lambda weights: by_seed(weights).mean(axis=0), groups, n_resamples=n_resamples, rng=rng)
+    mean = float(observed.mean())
+    difference = percentile_interval(mean, drawn, level=level)
+    if len(first) == 1:
+        return Comparison(difference, None, (mean,), float("nan"))
+    seed_sd = float(observed.std(ddof=1))
+    noise = rng.standard_t(len(first) - 1, size=n_resamples) * seed_sd / np.sqrt(len(first))
+    widened = percentile_interval(mean, drawn + noise, level=level)
+    return Comparison(difference, widened, tuple(map(float, observed)), seed_sd)
+
+
+def sign_flip_test(first_right: ArrayLike, second_right: ArrayLike, groups: ArrayLike | None = None) -> float:
+    """Exact two-sided p-value of "the two models are right equally often", for rows in groups.
+
+    Under that hypothesis the two models of a group may be exchanged. The p-value is the share of all exchanges whose
+    difference is at least as large as the observed one, counted exactly. With every row its own group this is McNemar's
+    exact test.
+
+    Parameters
+    ----------
+    first_right, second_right : arrays of bool, (n,)
+        Whether each model is right on a row.
+    groups : array (n,), optional
+        The independent unit of each row; by default each row is one.
+
+    References
+    ----------
+    McNemar (1947), Note on the sampling error of the difference between correlated proportions; Fisher (1935), The
+    design of experiments, section 21, for exchanges within pairs.
+    """
+    first, second = np.asarray(first_right, dtype=bool), np.asarray(second_right, dtype=bool)
+    if first.shape != second.shape or first.ndim != 1:
+        raise ValueError(f"expected one truth a row for both, got shapes {first.shape} and {second.shape}")
+    change = second.astype(np.int64) - first.astype(np.int64)
+    if groups is not None:
+        _, codes = np.unique(np.asarray(groups), return_inverse=True)
+        change = np.bincount(codes, change).astype(np.int64)
+    sizes, repeats = np.unique(np.abs(change[change != 0]), return_counts=True)
+    # The sum of the exchanged differences is 2 * (sum of the kept sizes) - total; sizes are added one power at a time.
+    total = int((sizes * repeats).sum())
+    chance = np.ones(1)
+    for size, repeat in zip(sizes, repeats, strict=True):
+        kept = np.zeros(size * repeat + 1)
+        kept[::size] = stats.binom.pmf(np.arange(repeat + 1), repeat, 0.5)
+        chance = np.convolve(chance, kept)
+    is_as_large = np.abs(2 * np.arange(len(chance)) - total) >= abs(int(change.sum()))
+    return float(min(1.0, chance[is_as_large].sum()))
+
+
+def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> float:
+    """McNemar's exact two-sided p-value for independent rows; for rows in groups use `sign_flip_test`."""
+    first, second = np.asarray(first_right, dtype=bool), np.asarray(second_right, dtype=bool)
+    gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
+    return float(min(1.0, 2 * stats.binom.cdf(min(gained, lost), gained + lost, 0.5)))
+
+
+def expected_best_of(n: int, mean: float = 0.0, sd: float = 1.0) -> float:
+    """Expected largest of n independent normal draws: what the best of n equal runs scores from chance alone.
+
+    Parameters
+    ----------
+    n : int >= 1
+        Number of draws.
+    mean, sd : float
+        Of one draw; sd >= 0.
+    """
+    if n < 1 or sd < 0:
+        raise ValueError(f"expected n >= 1 and sd >= 0, got n={n}, sd={sd}")
+    # The integrand vanishes with all its derivatives at both ends, so the trapezoid rule is exact to rounding.
+    x = np.linspace(-12, 12, 4801)
+    return float(mean + sd * np.trapezoid(x * n * stats.norm.pdf(x) * stats.norm.cdf(x) ** (n - 1), x))
+
+
+def _drawn(n_groups: int, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each group is drawn, (n_resamples, n_groups)."""
+    picks = rng.integers(n_groups, size=(n_resamples, n_groups)) + np.arange(n_resamples)[:, None] * n_groups
+    counts = np.bincount(picks.ravel(), minlength=n_resamples * n_groups)
+    return counts.reshape(n_resamples, n_groups).astype(np.int16)
+
+
+def _evaluated(statistic: Statistic, weights: np.ndarray) -> np.ndarray:
+    values = np.asarray(statistic(weights), dtype=np.float64)
+    if values.shape != (len(weights),):
+        raise ValueError(
+            f"the statistic must return one value a resample, shape ({len(weights)},), got {values.shape}; "
+            "wrap a function of one weight vector in one_by_one"
+        )
+    return values

@@ -1,0 +1,68 @@
+"""Sums over rows that count several times: what every metric is made of.
+
+Weights say how often each row counts: None (once each), (n,), or (n_resamples, n). Results have the shape of the
+weights without their last axis.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+
+
+def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
+    """Mean of one value a row, in the shape of the weights without their last axis; the form of most metrics."""
+    values = np.asarray(values, dtype=np.float64)
+    weights = row_weights(weights, len(values))
+    # A row that a resample leaves out must not turn an infinite loss into 0 * inf.
+    is_finite = np.isfinite(values)
+    sums = weights @ np.where(is_finite, values, 0.0)
+    if not is_finite.all():
+        sums = np.where(weights @ (~is_finite).astype(np.float64) > 0, np.inf, sums)
+    return ratio(sums, weights.sum(axis=-1), empty=np.nan)
+
+
+def totals(weights: ArrayLike | None, cells: np.ndarray, n_cells: int, values: ArrayLike | None = None) -> np.ndarray:
+    """Weighted sums of a value over the rows of each cell, (..., n_cells).
+
+    Parameters
+    ----------
+    weights : array, (n,) or (n_resamples, n), optional
+        See the module.
+    cells : ndarray of int in 0 … n_cells - 1, (n,)
+        The cell that each row belongs to.
+    n_cells : int
+        Cells, empty ones included.
+    values : array, (n,), optional
+        1 by default.
+    """
+    n = len(cells)
+    weights = row_weights(weights, n)
+    values = np.ones(n) if values is None else np.asarray(values, dtype=np.float64)
+    membership = sparse.csr_array((values, (cells, np.arange(n))), shape=(n_cells, n))
+    return np.ascontiguousarray((membership @ weights.reshape(-1, n).T).T).reshape(*weights.shape[:-1], n_cells)
+
+
+def row_weights(weights: ArrayLike | None, n: int) -> np.ndarray:
+    """Read row weights: float64 (n,) or (n_resamples, n), ones for None.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another, or a weight is negative or NaN.
+    """
+    if weights is None:
+        return np.ones(n)
+    array = np.asarray(weights, dtype=np.float64)
+    if array.ndim not in (1, 2) or array.shape[-1] != n:
+        raise ValueError(f"weights must have shape ({n},) or (n_resamples, {n}), got {array.shape}")
+    if array.size and not array.min() >= 0:
+        raise ValueError("weights must not be negative or NaN")
+    return array
+
+
+def ratio(numerator: ArrayLike, denominator: ArrayLike, *, empty: float = 0.0) -> np.ndarray:
+    """Division in which 0/0 is `empty`."""
+    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, empty), where=denominator > 0)[()]
