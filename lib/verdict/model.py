@@ -181,7 +181,7 @@ def apply_head(head: dict[str, keras.layers.Layer], query: Any, image_tokens: An
 def apply_plan(network: Network, plan: FreezePlan) -> list[str]:
     """Freeze the whole network, then let the plan's blocks and the head train.
 
-    Every weight's own flag is set, never a parent's, so that the result does not depend on what was set before.
+    All parents are freed, then every weight's own flag is set: the result does not depend on what was set before.
 
     Returns
     -------
@@ -196,6 +196,7 @@ def apply_plan(network: Network, plan: FreezePlan) -> list[str]:
         **{f"text.{block.name}": block for block in network.text_layers[first_text:]},
         **{f"head.{name}": layer for name, layer in network.head.items() if layer.weights},
     }
+    network.model.trainable = True
     trained = {id(weight) for layer in chosen.values() for weight in layer.variables}
     for weight in network.model.variables:
         if not _is_random_state(weight):
