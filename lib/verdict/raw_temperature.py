@@ -1,0 +1,190 @@
+"""How a published calibration of CLIP went wrong, as arithmetic that a notebook can show.
+
+There the temperature itself, not its logarithm, was moved by L-BFGS, on cosines without the model's logit scale. The
+best T of such cosines lies next to the pole at T = 0; a step across it lands on the plateau of negative T, where
+every probability is 1 / n_classes and the answer is the least similar class. Clamping T at 0.01 hid this: the bound
+is close to 1 / scale.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from verdict.calibrate import Temperature
+from verdict.metrics import accuracy, ece, nll_of_logits
+from verdict.scores import check_labels, softmax
+
+CLAMP = (0.01, 100.0)
+GATE = 0.6
+
+
+def clip_like_cosines(
+    n: int, n_classes: int, *, rng: np.random.Generator, lead: float = 0.052, noise: float = 0.02
+) -> tuple[np.ndarray, np.ndarray]:
+    """Simulated cosines of images and class prompts: around 0.2, all within a few hundredths of each other.
+
+    Parameters
+    ----------
+    n, n_classes : int
+        Images and classes.
+    rng : numpy.random.Generator
+        Source of randomness.
+    lead : float
+        How much the true class's cosine is higher on average.
+    noise : float
+        Standard deviation of a cosine.
+
+    Returns
+    -------
+    cosines : ndarray (n, n_classes)
+    y_true : ndarray of int, (n,)
+    """
+    y_true = rng.integers(n_classes, size=n)
+    cosines = 0.2 + noise * rng.standard_normal((n, n_classes))
+    cosines[np.arange(n), y_true] += lead
+    return cosines, y_true
+
+
+def raw_temperature_path(
+    scores: ArrayLike, y_true: ArrayLike, *, start: float = 1.0, max_steps: int = 50
+) -> pd.DataFrame:
+    """Every T that L-BFGS with unit steps visits when it moves T itself.
+
+    For one parameter L-BFGS is the secant method: the step is the slope times the last measured 1 / curvature. It
+    measures only upward curvature; while the NLL curves downwards it steps by the bare slope. Rules of stopping are
+    those of PyTorch's optimiser without line search.
+
+    Parameters
+    ----------
+    scores : array (n, n_classes)
+        What was taken for logits.
+    y_true : array of int, (n,)
+        Class ids.
+    start : float
+        First T.
+    max_steps : int
+        Most steps.
+
+    Returns
+    -------
+    DataFrame
+        Columns step, temperature, nll, slope; the first row is the start.
+
+    References
+    ----------
+    Nocedal and Wright (2006), Numerical optimization, algorithm 7.5.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    y_true = check_labels(y_true, *scores.shape)
+    temperature, inverse_curvature = start, 1.0
+    loss, slope = _loss_and_slope(scores, y_true, temperature)
+    rows = [(0, temperature, loss, slope)]
+    for step in range(1, max_steps + 1):
+        move = -slope * inverse_curvature
+        if step == 1:
+            move *= min(1.0, 1 / max(abs(slope), 1e-300))
+        if abs(slope) <= 1e-7 or abs(slope * inverse_curvature * slope) < 1e-9:
+            break
+        temperature += move
+        new_loss, new_slope = _loss_and_slope(scores, y_true, temperature)
+        rows.append((step, temperature, new_loss, new_slope))
+        if move * (new_slope - slope) > 1e-10:
+            inverse_curvature = move / (new_slope - slope)
+        is_still = abs(move) <= 1e-9 or abs(new_loss - loss) < 1e-9
+        loss, slope = new_loss, new_slope
+        if is_still:
+            break
+    return pd.DataFrame(rows, columns=["step", "temperature", "nll", "slope"])
+
+
+def published_failure(scores: ArrayLike, y_true: ArrayLike) -> pd.DataFrame:
+    """Four temperatures for the same scores: as released, moved raw, clamped, and fitted by its logarithm.
+
+    Parameters
+    ----------
+    scores : array (n, n_classes)
+        Cosines without their scale; any logits will do.
+    y_true : array of int, (n,)
+        Class ids.
+
+    Returns
+    -------
+    DataFrame
+        Columns rule, temperature, nll, accuracy, mean_confidence, ece, share_to_human (largest probability below the
+        gate of 0.6), in the order above.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    moved = float(raw_temperature_path(scores, y_true)["temperature"].iloc[-1])
+    fitted = Temperature.fit(scores, y_true, allow_small=True).temperature
+    rules = {
+        "as released": 1.0,
+        "raw T by L-BFGS": moved,
+        "clamped to [0.01, 100]": float(np.clip(fitted, *CLAMP)),
+        "log T": fitted,
+    }
+    return pd.DataFrame([{"rule": rule, **_scored(scores, y_true, value)} for rule, value in rules.items()])
+
+
+def plateau_ece(n_classes: int, right_share: float) -> float:
+    """ECE where every probability is 1 / n_classes: the distance of two constants, which measures no calibration.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of classes.
+    right_share : float in [0, 1]
+        Accuracy; on the plateau of negative T that of the least similar class.
+    """
+    return abs(1 / n_classes - right_share)
+
+
+def intervention_scores(is_wrong: ArrayLike, is_intervened: ArrayLike) -> dict[str, float]:
+    """What handing over catches, and what handing over everything would have shown.
+
+    Parameters
+    ----------
+    is_wrong : array of bool, (n,)
+        Whether the model's answer is wrong.
+    is_intervened : array of bool, (n,)
+        Whether it is not let out alone.
+
+    Returns
+    -------
+    dict
+        share (of rows intervened), base_error, precision (share of those that are wrong), recall (share of the wrong
+        that are intervened), lift (precision / base_error). With share 1 precision is the base error, recall 1 and
+        lift 1, whatever the gate: they measure nothing. What is not defined is NaN.
+    """
+    wrong, chosen = np.asarray(is_wrong, dtype=bool), np.asarray(is_intervened, dtype=bool)
+    if wrong.shape != chosen.shape or not len(wrong):
+        raise ValueError(f"expected two truths a row, at least one row, got shapes {wrong.shape} and {chosen.shape}")
+    caught = int((wrong & chosen).sum())
+    base = float(wrong.mean())
+    precision = caught / chosen.sum() if chosen.any() else float("nan")
+    recall = caught / wrong.sum() if wrong.any() else float("nan")
+    lift = precision / base if base else float("nan")
+    scores = {"share": chosen.mean(), "base_error": base, "precision": precision, "recall": recall, "lift": lift}
+    return {name: float(value) for name, value in scores.items()}
+
+
+def _loss_and_slope(scores: np.ndarray, y_true: np.ndarray, temperature: float) -> tuple[float, float]:
+    """Mean NLL and its derivative by T, which is (l_true - sum of p l) / T² on average; T may be negative."""
+    scaled = scores / temperature
+    true = scores[np.arange(len(y_true)), y_true]
+    slope = (true - (softmax(scaled) * scores).sum(axis=1)).mean() / temperature**2
+    return float(nll_of_logits(scaled, y_true)), float(slope)
+
+
+def _scored(scores: np.ndarray, y_true: ArrayLike, temperature: float) -> dict[str, float]:
+    probs = softmax(scores / temperature)
+    confidence = probs.max(axis=1)
+    return {
+        "temperature": temperature,
+        "nll": float(nll_of_logits(scores / temperature, y_true)),
+        "accuracy": float(accuracy(y_true, probs.argmax(axis=1))),
+        "mean_confidence": float(confidence.mean()),
+        "ece": float(ece(probs, y_true)),
+        "share_to_human": float((confidence < GATE).mean()),
+    }
