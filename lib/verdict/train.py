@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ class Batches(keras.utils.PyDataset):
         self.features, self.rows, self.order, self.batch, self.blank = features, rows, order, batch, blank
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.batch)
+        return (len(self.order) + self.batch - 1) // self.batch
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         chosen = self.order[index * self.batch : (index + 1) * self.batch]
@@ -164,20 +165,29 @@ def fit(
     )
     suffix.optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     suffix.optimizer.build(suffix.trainable_variables)
-    state = _State(suffix, checkpoint, content_hash({**identity, "seed": seed, "fit": params.model_dump()}))
+    trains = {"vision_blocks": plan.vision_blocks, "text_blocks": plan.text_blocks, "blank": blank}
+    identity = {**identity, "seed": seed, "fit": params.model_dump(), "trains": trains}
+    state = _State(suffix, checkpoint, content_hash(identity))
     history = state.restore()
     while not _finished(history, params, criterion):
         epoch, started = len(history), time.perf_counter()
         rng = np.random.default_rng([seed, epoch])
         order = epoch_order(train.text, rng, shared=SHARED_HYPOTHESIS if plan.text_blocks else 1)
-        _seed_dropout(network, rng)
         batches = Batches(features, train, order, batch_size, blank=blank)
-        outcome = suffix.fit(batches, epochs=1, shuffle=False, verbose=0)
+        # The first call of `fit` in a process draws random numbers before the epoch begins.
+        seeding = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_, rng=rng: _seed_dropout(network, rng))
+        outcome = suffix.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=[seeding])
         scores = score(predict_logits(suffix, features, val, blank=blank), val.y_true)
-        entry = {"epoch": epoch + 1, "train_loss": outcome.history["loss"][0], **{f"val_{k}": v for k, v in scores.items()}}
+        entry = {
+            "epoch": epoch + 1,
+            "train_loss": outcome.history["loss"][0],
+            **{f"val_{k}": v for k, v in scores.items()},
+        }
         history.append({**entry, "elapsed_s": time.perf_counter() - started})
         state.save(history, is_best=_best(history, criterion) == epoch)
-        progress(f"epoch {epoch + 1}/{params.epochs}  val macro-F1 {scores['macro_f1']:.3f}  val NLL {scores['nll']:.3f}")
+        progress(
+            f"epoch {epoch + 1}/{params.epochs}  val macro-F1 {scores['macro_f1']:.3f}  val NLL {scores['nll']:.3f}"
+        )
     state.load_best()
     count = sum(int(np.prod(weight.shape)) for weight in suffix.trainable_variables)
     return Fit(pd.DataFrame(history), _best(history, criterion) + 1, trainable, count)
@@ -210,7 +220,14 @@ def _finished(history: list[dict[str, float]], params: FitParams, criterion: str
 
 
 def _seed_dropout(network: Network, rng: np.random.Generator) -> None:
-    """Set every dropout layer's random state, so that an epoch does not depend on what ran before it."""
+    """Set the random state behind every dropout layer, so that an epoch does not depend on what ran before it.
+
+    On torch, Keras draws the masks of unseeded layers from torch's global generator and leaves the layers' states aside.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.manual_seed(int(rng.integers(0, 2**31)))
     for variable in network.model.variables:
         if "seed_generator" in variable.path:
             variable.assign(rng.integers(0, 2**31, size=variable.shape, dtype=np.int64))
@@ -240,12 +257,12 @@ class _State:
         if not self.path.is_file():
             return []
         try:
-            with np.load(self.path, allow_pickle=False) as stored:
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 header = json.loads(stored["header"].tobytes())
                 if header["identity"] != self.identity:
                     return []
                 groups = {kind: list(_group(stored, kind)) for kind in ("weight", "best", "optimizer")}
-        except (OSError, ValueError, KeyError, EOFError, json.JSONDecodeError, zipfile_error()):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             self.path.unlink()
             return []
         for variable, value in zip(self.suffix.trainable_variables, groups["weight"], strict=True):
@@ -258,13 +275,6 @@ class _State:
     def load_best(self) -> None:
         for variable, value in zip(self.suffix.trainable_variables, self.best, strict=True):
             variable.assign(value)
-
-
-def zipfile_error() -> type[Exception]:
-    """What numpy raises for a damaged archive."""
-    import zipfile
-
-    return zipfile.BadZipFile
 
 
 def _group(stored: Any, kind: str) -> Iterator[np.ndarray]:
@@ -300,6 +310,11 @@ def load_weights(network: Network, weights: dict[str, np.ndarray]) -> None:
         if name not in places or tuple(places[name].shape) != value.shape:
             raise ValueError(f"stored weight {name!r} of shape {value.shape} has no place in this network")
         places[name].assign(value)
-    head = {weight.path for layer in network.head.values() for weight in layer.weights if "seed_generator" not in weight.path}
+    head = {
+        weight.path
+        for layer in network.head.values()
+        for weight in layer.weights
+        if "seed_generator" not in weight.path
+    }
     if missing := sorted(head - set(weights)):
         raise ValueError(f"the stored weights lack {missing[0]!r} and {len(missing) - 1} more of the fusion head")
