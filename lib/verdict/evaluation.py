@@ -6,29 +6,18 @@ Intervals are percentile intervals over resampled groups of images; over several
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from verdict.labels import Split, class_names
-from verdict.metrics import (
-    Interval,
-    accuracy,
-    bootstrap,
-    brier,
-    class_scores,
-    confusion_counts,
-    ece,
-    group_weights,
-    macro_f1,
-    macro_f1_of,
-    nll,
-    percentile_interval,
-    wilson,
-)
+from verdict.metrics import accuracy, brier, class_scores, confusion_counts, ece, macro_f1, nll, weighted_mean
 from verdict.numbers import Number, Numbers
 from verdict.predict import DecisionRule, logits_of
 from verdict.stage import TRIAL_STAGE, Stage, runs
+from verdict.uncertainty import Interval, Statistic, Weights, bootstrap, compare, expected_best_of, wilson
 
 RAW = DecisionRule()
 STREAM = {"estimate": 1, "by": 2, "compare": 3}
@@ -69,7 +58,7 @@ def estimate(
             rng=stage.rng(STREAM["estimate"]),
             level=settings.level,
         )
-        numbers[f"{prefix}.{name}"] = Number(found.value, found.low, found.high, unit="%" if name == "accuracy" else "", **shared)
+        numbers[f"{prefix}.{name}"] = found.number(unit="%" if name == "accuracy" else "", **shared)
     return numbers
 
 
@@ -93,18 +82,19 @@ def accuracy_by(
         groups = table["group_id"].to_numpy()[chosen]
         rng = stage.rng(STREAM["by"])
         found = _mean_interval(part, groups, settings.n_resamples, rng, settings.level)
-        rows.append({"label": str(label), "n": int(chosen.sum()), "value": found.value, "low": found.low, "high": found.high})
+        rows.append(
+            {"label": str(label), "n": int(chosen.sum()), "value": found.value, "low": found.low, "high": found.high}
+        )
     return pd.DataFrame(rows).sort_values("value", ascending=False, ignore_index=True)
 
 
-def _mean_interval(values: np.ndarray, groups: np.ndarray, n_resamples: int, rng: np.random.Generator, level: float) -> Interval:
-    """Interval of a mean over resampled groups; a mean of equal values gets the Wilson interval, which does not vanish."""
-    weights = group_weights(groups, n_resamples, rng).astype(float)
-    totals = weights.sum(axis=1)
-    replicates = np.divide(weights @ values, totals, out=np.full(n_resamples, np.nan), where=totals > 0)
-    if values.min() == values.max() and set(np.unique(values)) <= {0.0, 1.0}:
+def _mean_interval(
+    values: np.ndarray, groups: np.ndarray, n_resamples: int, rng: np.random.Generator, level: float
+) -> Interval:
+    """Interval of a share over resampled groups; where all values are equal, Wilson's, which does not vanish."""
+    if values.min() == values.max():
         return Interval(float(values.mean()), *wilson(values.sum(), len(values), level=level))
-    return percentile_interval(float(values.mean()), replicates, level=level)
+    return bootstrap(partial(weighted_mean, values), groups, n_resamples=n_resamples, rng=rng, level=level)
 
 
 def per_class(table: pd.DataFrame, decision: np.ndarray) -> pd.DataFrame:
@@ -140,22 +130,34 @@ def confident_mistakes(table: pd.DataFrame, pairs: pd.DataFrame, *, above: float
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers of one trial with several seeds to the same pairs.
-
-    Attributes
-    ----------
-    hit_table : (n_seeds, n_pairs) int
-        Answer of each seed's model.
-    """
+    """Answers of one trial with several seeds to the same pairs: answers is (n_seeds, n_pairs)."""
 
     y_true: np.ndarray
     groups: np.ndarray
     answers: np.ndarray
     seeds: tuple[int, ...]
 
+    def statistics(self) -> list[Statistic]:
+        """Macro-F1 of each seed's model as a function of row weights."""
+        return [partial(_macro_f1, self.y_true, answer) for answer in self.answers]
+
+
+def _macro_f1(y_true: np.ndarray, answer: np.ndarray, weights: Weights) -> ArrayLike:
+    return macro_f1(y_true, answer, weights=weights)
+
+
+def _nothing(weights: Weights) -> ArrayLike:
+    return 0.0 if weights is None else np.zeros(len(weights))
+
 
 def collect(stage: Stage, trial: str, split: str) -> Answers:
-    """Answers of all seeds of a trial to one split."""
+    """Answers of all seeds of a trial to one split.
+
+    Raises
+    ------
+    ValueError
+        If the runs do not answer the same pairs in the same order.
+    """
     seeds = stage.params.training.seeds
     tables = [stage.predictions(split, trial=trial, seed=seed) for seed in seeds]
     first = tables[0]
@@ -165,36 +167,21 @@ def collect(stage: Stage, trial: str, split: str) -> Answers:
     return Answers(first["y_true"].to_numpy(), first["group_id"].to_numpy(), answers, tuple(seeds))
 
 
-def mean_score(stage: Stage, first: Answers, second: Answers | None = None) -> Interval:
-    """Macro-F1 averaged over seeds, or its difference between two trials on the same pairs and seeds.
+def mean_score(stage: Stage, second: Answers, first: Answers | None = None) -> Interval:
+    """Macro-F1 averaged over seeds, or its difference to another trial on the same pairs and seeds.
 
-    Each resample draws groups of images and seeds, both with replacement (Bouthillier et al. 2021 name both as sources of
-    variance); the two trials see the same draw, which makes the comparison a paired one.
+    The interval covers the choice of images and, with several seeds, training again (see `uncertainty.compare`).
     """
     settings = stage.params.statistics
-    rng = stage.rng(STREAM["compare"])
-    n_seeds = len(first.seeds)
-    codes, names = pd.factorize(first.groups)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=settings.n_resamples)
-    picks = rng.integers(0, n_seeds, size=(settings.n_resamples, n_seeds))
-    scores = _score_by_seed(first, codes, drawn)
-    whole = _score_by_seed(first, codes, np.ones((1, len(names)), dtype=np.int64))[0]
-    if second is not None:
-        scores = scores - _score_by_seed(second, codes, drawn)
-        whole = whole - _score_by_seed(second, codes, np.ones((1, len(names)), dtype=np.int64))[0]
-    replicates = np.take_along_axis(scores, picks, axis=1).mean(axis=1)
-    return percentile_interval(float(whole.mean()), replicates, level=settings.level)
-
-
-def _score_by_seed(answers: Answers, codes: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Macro-F1 of each resample and seed, (n_resamples, n_seeds), from confusion counts by group."""
-    scores = np.empty((len(drawn), len(answers.seeds)))
-    for s, answer in enumerate(answers.answers):
-        cells = answers.y_true * 2 + answer
-        by_group = np.zeros((drawn.shape[1], 4))
-        np.add.at(by_group, (codes, cells), 1)
-        scores[:, s] = [macro_f1_of(counts.reshape(2, 2)) for counts in drawn @ by_group]
-    return scores
+    found = compare(
+        first.statistics() if first else [_nothing] * len(second.seeds),
+        second.statistics(),
+        second.groups,
+        n_resamples=settings.n_resamples,
+        rng=stage.rng(STREAM["compare"]),
+        level=settings.level,
+    )
+    return found.difference_with_seeds or found.difference
 
 
 def seed_scores(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
@@ -234,7 +221,7 @@ def rank_trials(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
     best = max(means, key=lambda trial: means[trial].value)
     rows = []
     for trial, mean in sorted(means.items(), key=lambda item: -item[1].value):
-        by_seed = [macro_f1(answers[trial].y_true, answer) for answer in answers[trial].answers]
+        by_seed = [float(statistic(None)) for statistic in answers[trial].statistics()]
         gap = mean_score(stage, answers[trial], answers[best])
         rows.append(
             {
@@ -292,7 +279,7 @@ def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
     trial = str(tied["trial"].iloc[0])
     cheapest = str(ranking.sort_values("n_trainable", kind="stable")["trial"].iloc[0])
     answers = collect(stage, trial, Split.VAL)
-    by_seed = [macro_f1(answers.y_true, answer) for answer in answers.answers]
+    by_seed = [float(statistic(None)) for statistic in answers.statistics()]
     seed = answers.seeds[int(np.argmax(by_seed))]
     kept = stage.predictions(Split.VAL, trial=trial, seed=seed)
     numbers = estimate(kept, prefix="selection", stage=stage, names=("macro_f1",))
@@ -313,8 +300,7 @@ def gain(stage: Stage, kept: Selection, *, split: str, prefix: str | None = None
     """Macro-F1 of the kept trial minus that of the one with fewest trained parameters, averaged over seeds: `<prefix>.gain_over_frozen`."""
     found = mean_score(stage, collect(stage, kept.trial, split), collect(stage, kept.cheapest, split))
     seeds = tuple(stage.params.training.seeds)
-    number = Number(found.value, found.low, found.high, split=str(split), seeds=seeds)
-    return Numbers({f"{prefix or split}.gain_over_frozen": number})
+    return Numbers({f"{prefix or split}.gain_over_frozen": found.number(split=str(split), seeds=seeds)})
 
 
 def noise_of_best(stage: Stage, scores: pd.DataFrame) -> pd.DataFrame:
@@ -327,7 +313,7 @@ def noise_of_best(stage: Stage, scores: pd.DataFrame) -> pd.DataFrame:
     pooled = float(np.sqrt(candidates.groupby("trial")["macro_f1"].var(ddof=1).mean()))
     n_seeds = int(candidates.groupby("trial").size().iloc[0])
     of_means = pooled / np.sqrt(n_seeds)
-    expected = expected_maximum(len(means)) * of_means
+    expected = expected_best_of(len(means), sd=of_means)
     rows = {
         "candidates compared": len(means),
         "SD of one run (pooled over seeds)": pooled,
@@ -336,14 +322,6 @@ def noise_of_best(stage: Stage, scores: pd.DataFrame) -> pd.DataFrame:
         "lead of the best observed": float(means.max() - means.mean()),
     }
     return pd.DataFrame({"quantity": list(rows), "value": list(rows.values())})
-
-
-def expected_maximum(n: int) -> float:
-    """Expected maximum of n standard normal draws, by numerical integration; 0 for n = 1."""
-    from scipy.integrate import quad
-    from scipy.stats import norm
-
-    return float(quad(lambda x: x * n * norm.pdf(x) * norm.cdf(x) ** (n - 1), -8, 8)[0])
 
 
 def _references(kept: Selection, stage: Stage) -> pd.DataFrame:
@@ -369,6 +347,13 @@ def _reference(stage: Stage, name: str, table: pd.DataFrame, number: str) -> dic
     found = estimate(table, prefix="reference", stage=stage, names=("accuracy", "macro_f1"))
     score, right = found["reference.macro_f1"], found["reference.accuracy"]
     if number not in stage.numbers:
-        stage.numbers[number] = Number(right.value, right.low, right.high, n=right.n, split=right.split, seeds=right.seeds)
-    row: dict[str, object] = {"answers": name, "accuracy": right.value, "accuracy_low": right.low, "accuracy_high": right.high}
+        stage.numbers[number] = Number(
+            right.value, right.low, right.high, n=right.n, split=right.split, seeds=right.seeds
+        )
+    row: dict[str, object] = {
+        "answers": name,
+        "accuracy": right.value,
+        "accuracy_low": right.low,
+        "accuracy_high": right.high,
+    }
     return {**row, "macro_f1": score.value, "macro_f1_low": score.low, "macro_f1_high": score.high}

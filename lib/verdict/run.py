@@ -162,10 +162,10 @@ def run_stage(name: str, profile: str, trial: str | None = None, seed: int | Non
     os.environ["OMP_NUM_THREADS"] = str(params.execution.threads)
     os.environ.update(VERDICT_STAGE_DIR=str(home), VERDICT_PROGRESS=str(progress_file), OMP_WAIT_POLICY="PASSIVE")
     with device_lease(params.execution.device) as device, _Follow(progress_file, label):
-        if (paths.NOTEBOOKS / f"{name}.ipynb").is_file():
-            _run_notebook(name, home, values, label)
-        else:
+        if name == stages.FEATURES:
             _run_features(params, profile, home)
+        else:
+            _run_notebook(name, home, values, label)
     progress_file.unlink(missing_ok=True)
     _record(name, params, home, values, device, started, time.perf_counter() - clock)
     say(f"{label}  done in {time.perf_counter() - clock:.0f} s")
@@ -218,7 +218,8 @@ def _run_features(params: Params, profile: str, home: Path) -> None:
     for key, value in counts.items():
         stage.numbers[f"features.{key}"] = Number(value, unit="count")
     artifacts.write_json(
-        home / "presets.json", {name: preset_hash(name) for name in (params.model.vision_preset, params.model.text_preset)}
+        home / "presets.json",
+        {name: preset_hash(name) for name in (params.model.vision_preset, params.model.text_preset)},
     )
     stage.save()
 

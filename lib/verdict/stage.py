@@ -300,7 +300,8 @@ class Stage:
         FileNotFoundError, StaleResultError
             If the other has not run, or its files were changed afterwards.
         """
-        if name not in spec(self.name).needs:
+        is_parent_trial = name == self.name == TRIAL_STAGE and trial == self.trial.parent
+        if name not in spec(self.name).needs and not is_parent_trial:
             raise KeyError(f"{self.name} does not declare that it needs {name}")
         source = folder(self.profile, name, trial, seed)
         if source not in self._verified:
@@ -308,7 +309,9 @@ class Stage:
             self._inputs.add(source / "run.json")
         path = source / file
         if relative(path) not in self._verified[source]["outputs"]:
-            raise FileNotFoundError(f"{relative(path)} is not an output of {name}: {sorted(self._verified[source]['outputs'])}")
+            raise FileNotFoundError(
+                f"{relative(path)} is not an output of {name}: {sorted(self._verified[source]['outputs'])}"
+            )
         return path
 
     def record(self, name: str, trial: str | None = None, seed: int | None = None) -> dict[str, Any]:
