@@ -104,7 +104,7 @@ def per_class(table: pd.DataFrame, decision: np.ndarray) -> pd.DataFrame:
 
 
 def confident_mistakes(table: pd.DataFrame, pairs: pd.DataFrame, *, above: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Wrong answers at a probability above a bound, most confident first, and how common such probabilities are.
+    """Wrong answers, most confident first, and how common answers at a probability above a bound are.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def confident_mistakes(table: pd.DataFrame, pairs: pd.DataFrame, *, above: float
         share = {"share_confident": k / max(n, 1), "share_confident_low": low, "share_confident_high": high}
         rows.append({"answers": name, "n": n, "n_confident": k, **share})
     merged = table[["pair_id"]].assign(prob=prob).merge(pairs, on="pair_id", validate="one_to_one")
-    mistakes = merged[(confident & ~right)].sort_values("prob", ascending=False, ignore_index=True)
+    mistakes = merged[~right].sort_values("prob", ascending=False, ignore_index=True)
     return mistakes, pd.DataFrame(rows)
 
 

@@ -170,7 +170,7 @@ def show_gallery(
     columns: int = 4,
     file: str | Path | None = None,
 ) -> None:
-    """Display a small grid of images with their titles, as one picture.
+    """Display a small grid of images with their titles, as one picture; without images, a sentence that there are none.
 
     Parameters
     ----------
@@ -188,13 +188,16 @@ def show_gallery(
     Raises
     ------
     ValueError
-        If there are no images, or not as many titles as images.
+        If there are not as many titles as images.
     """
     from verdict.plots import draw_gallery
 
-    if not len(images) or len(images) != len(titles):
+    if len(images) != len(titles):
         raise ValueError(f"a gallery needs as many titles as images, got {len(images)} images and {len(titles)} titles")
     _require_words(caption, alt)
+    if not len(images):
+        say(f"*{caption}* There are none.", Numbers())
+        return
     figure = draw_gallery(images, titles, columns=columns)
     media = _as_png(figure)
     payload = {"kind": "gallery", "caption": caption, "alt": alt, "csv": None, "file": _name(file), **media.pop("size")}
