@@ -1,0 +1,266 @@
+"""Conformal sets: hand values, the promise on simulated data, MAPIE 1.6.0."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from verdict.conformal import (
+    Aps,
+    Lac,
+    conformal_quantile,
+    conformal_rank,
+    coverage,
+    coverage_by_class,
+    coverage_by_size,
+    expected_coverage,
+    mean_size,
+    share_of_size,
+    summary,
+)
+from verdict.metrics import softmax
+
+
+def simulated(n, n_classes, rng):
+    """Probabilities (n, n_classes) of a model that is somewhat wrong, and class ids."""
+    y_true = rng.choice(n_classes, n, p=np.arange(1, n_classes + 1) / (n_classes * (n_classes + 1) / 2))
+    logits = 1.5 * rng.normal(size=(n, n_classes))
+    logits[np.arange(n), y_true] += 2
+    return softmax(logits), y_true
+
+
+def test_the_rank_uses_alpha_as_it_is_written():
+    assert conformal_rank(19, 0.05) == 19
+    assert conformal_rank(18, 0.05) == 19
+    assert conformal_rank(9, 0.7) == 3
+    assert conformal_rank(999, 0.1) == 900
+    for n in range(1, 211):
+        for percent in range(1, 100):
+            assert conformal_rank(n, percent / 100) == -(-(n + 1) * (100 - percent) // 100)
+    with pytest.raises(ValueError, match="did you pass a percentage"):
+        conformal_rank(9, 10)
+
+
+def test_the_quantile_is_the_score_of_that_rank():
+    assert conformal_quantile([0.4, 0.1, 0.3, 0.2], 0.4) == 0.3
+    assert conformal_quantile([0.4, 0.1, 0.3, 0.2], 0.2) == 0.4
+    assert conformal_quantile([0.4, 0.1, 0.3, 0.2], 0.1) == math.inf
+    assert conformal_quantile([], 0.1) == math.inf
+
+
+def test_lac_by_hand():
+    probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
+    fitted = Lac.fit(probs, [0, 0, 1, 1], alpha=0.4)
+    assert fitted.qhat == pytest.approx([1 - 0.7, 1 - 0.7])
+    sets = fitted.predict([[0.75, 0.25], [0.5, 0.5], [0.2, 0.8]])
+    assert sets.tolist() == [[True, False], [False, False], [False, True]]
+    assert summary(sets, [0, 0, 0]) == pytest.approx(
+        {"coverage": 1 / 3, "mean_size": 2 / 3, "share_empty": 1 / 3, "share_single": 2 / 3, "share_several": 0}
+    )
+
+
+def test_aps_and_raps_by_hand():
+    probs = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.2, 0.7, 0.1]])
+    fitted = Aps.fit(probs, [0, 1, 1], alpha=0.5)
+    assert fitted.qhat == pytest.approx(0.7)
+    assert fitted.predict([[0.1, 0.3, 0.6], [0.1, 0.8, 0.1]]).tolist() == [[False, False, True], [False, False, False]]
+    penalised = Aps.fit(probs, [2, 1, 1], alpha=0.3, penalty=0.25, free_rank=1)
+    assert penalised.qhat == pytest.approx(0.5 + 0.3 + 0.2 + 2 * 0.25)
+
+
+def test_too_few_rows_admit_every_class():
+    assert Lac.fit([[0.9, 0.1]], [0], alpha=0.1).predict([[1.0, 0.0]]).all()
+    by_class = Lac.fit([[0.9, 0.1]] * 20, [0] * 20, alpha=0.1, by_class=True)
+    assert by_class.n.tolist() == [20, 0]
+    assert by_class.qhat[1] == math.inf
+    assert by_class.predict([[0.95, 0.05]]).tolist() == [[True, True]]
+
+
+def make_lac(probs, y_true, rng):
+    return Lac.fit(probs, y_true, alpha=0.1).predict
+
+
+def make_aps(probs, y_true, rng):
+    fitted = Aps.fit(probs, y_true, alpha=0.1, rng=rng)
+    return lambda new: fitted.predict(new, rng=rng)
+
+
+def make_aps_fixed(probs, y_true, rng):
+    return Aps.fit(probs, y_true, alpha=0.1).predict
+
+
+def make_raps(probs, y_true, rng):
+    fitted = Aps.fit(probs, y_true, alpha=0.1, penalty=0.01, free_rank=2, rng=rng)
+    return lambda new: fitted.predict(new, rng=rng)
+
+
+@pytest.mark.parametrize("make", [make_lac, make_aps, make_raps])
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_mean_coverage_over_splits_is_the_promised_one(make, n_classes):
+    rng = np.random.default_rng([23, n_classes])
+    n, found = 499, []
+    for _ in range(300):
+        probs, y_true = simulated(n + 1009, n_classes, rng)
+        predict = make(probs[:n], y_true[:n], rng)
+        found.append(coverage(predict(probs[n:]), y_true[n:]))
+    exact = math.ceil((n + 1) * 0.9) / (n + 1)
+    # One split varies by 0.016, the mean of 300 by 0.001.
+    assert np.mean(found) == pytest.approx(exact, abs=0.003)
+    mean, low, high = expected_coverage(n, 0.1, n_test=1009)
+    assert mean == exact
+    assert np.mean([low <= value <= high for value in found]) == pytest.approx(0.95, abs=0.04)
+
+
+def test_without_randomness_aps_promises_at_least_as_much():
+    rng = np.random.default_rng(29)
+    found = []
+    for _ in range(100):
+        probs, y_true = simulated(499 + 1009, 5, rng)
+        found.append(coverage(make_aps_fixed(probs[:499], y_true[:499], rng)(probs[499:]), y_true[499:]))
+    assert np.mean(found) == pytest.approx(0.9, abs=0.005)
+
+
+def test_quantiles_by_class_keep_the_promise_for_each_class():
+    rng = np.random.default_rng(31)
+    marginal, conditional = [], []
+    for _ in range(200):
+        probs, y_true = simulated(1009 + 1009, 3, rng)
+        probs = softmax(np.log(probs) + np.array([0, 0, 2]))
+        for by_class, kept in ((False, marginal), (True, conditional)):
+            fitted = Lac.fit(probs[:1009], y_true[:1009], alpha=0.1, by_class=by_class)
+            kept.append(coverage_by_class(fitted.predict(probs[1009:]), y_true[1009:])["coverage"].to_numpy())
+    assert np.mean(marginal, axis=0).min() < 0.85
+    assert np.mean(conditional, axis=0) == pytest.approx(np.full(3, 0.9), abs=0.01)
+
+
+def test_sets_are_empty_where_accuracy_exceeds_the_level():
+    rng = np.random.default_rng(37)
+    z = 6 * rng.normal(size=4003)
+    probs = softmax(np.column_stack([0 * z, z]))
+    y_true = (rng.random(4003) < probs[:, 1]).astype(int)
+    sets = Lac.fit(probs[:2003], y_true[:2003], alpha=0.2).predict(probs[2003:])
+    found = summary(sets, y_true[2003:])
+    assert found["share_empty"] > 0.05
+    assert found["share_several"] == 0
+    by_size = coverage_by_size(sets, y_true[2003:]).set_index("size")
+    assert by_size.loc[0, "coverage"] == 0
+    assert math.isnan(by_size.loc[2, "coverage"])
+    assert by_size["n"].sum() == 2000
+    assert share_of_size(sets, 0) == found["share_empty"]
+    assert (sets.sum(axis=1) == 0).sum() == by_size.loc[0, "n"]
+
+
+def test_classes_without_rows_have_no_coverage():
+    table = coverage_by_class(np.array([[True, False, True], [False, True, False]]), [0, 0]).set_index("class")
+    assert table.loc[0, "coverage"] == 1 / 2
+    assert table.loc[0, "mean_size"] == 3 / 2
+    assert table.loc[[1, 2], "coverage"].isna().all()
+
+
+def test_expected_coverage_is_a_beta_distribution():
+    mean, low, high = expected_coverage(999, 0.1)
+    assert mean == 900 / 1000
+    assert (low, high) == pytest.approx(stats.beta(900, 100).interval(0.95))
+    assert expected_coverage(5, 0.1) == (1, 1, 1)
+    _, low_few, high_few = expected_coverage(999, 0.1, n_test=53)
+    assert low_few < low
+    assert high_few > high
+
+
+def test_sums_over_resamples():
+    sets, y_true = np.array([[True, False], [True, True], [False, False]]), [0, 1, 0]
+    weights = [[1, 1, 1], [0, 2, 1]]
+    assert coverage(sets, y_true, weights) == pytest.approx([2 / 3, 2 / 3])
+    assert mean_size(sets, weights) == pytest.approx([3 / 3, 4 / 3])
+
+
+def test_permuting_rows_and_renaming_classes_changes_nothing():
+    probs, y_true = simulated(307, 5, np.random.default_rng(41))
+    order, names = np.random.default_rng(1).permutation(307), np.array([3, 0, 4, 1, 2])
+    renamed = np.empty_like(probs)
+    renamed[:, names] = probs
+    for fit in (Lac.fit, Aps.fit):
+        sets = fit(probs, y_true, alpha=0.1).predict(probs)
+        assert (fit(probs[order], y_true[order], alpha=0.1).predict(probs) == sets).all()
+        assert (fit(renamed, names[y_true], alpha=0.1).predict(renamed)[:, names] == sets).all()
+
+
+class SavedProbs(ClassifierMixin, BaseEstimator):
+    """An estimator whose features are the probabilities themselves."""
+
+    def fit(self, probs, y_true):
+        self.classes_ = np.arange(probs.shape[1])
+        self.n_features_in_ = probs.shape[1]
+        return self
+
+    def predict_proba(self, probs):
+        return probs
+
+    def predict(self, probs):
+        return probs.argmax(axis=1)
+
+
+class MapieDraws:
+    """The uniform numbers that MAPIE draws from one seed, mirrored: it takes the share u of a class off, we add it."""
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def random(self, shape):
+        return 1 - np.random.RandomState(self.seed).uniform(size=shape)
+
+
+def mapie_sets(score, probs, y_true, new_probs, alpha, *, seed=3, **predict_params):
+    mapie = pytest.importorskip("mapie.classification")
+    model = mapie.SplitConformalClassifier(
+        SavedProbs().fit(probs, y_true),
+        confidence_level=1 - alpha,
+        conformity_score=score,
+        prefit=True,
+        random_state=seed,
+    )
+    model.conformalize(probs, y_true)
+    return model.predict_set(new_probs, **predict_params)[1][:, :, 0]
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+@pytest.mark.parametrize("alpha", [0.05, 0.1, 0.2])
+def test_mapie_makes_the_same_lac_sets(n_classes, alpha):
+    rng = np.random.default_rng(43)
+    (probs, y_true), (new_probs, _) = simulated(503, n_classes, rng), simulated(307, n_classes, rng)
+    assert (
+        Lac.fit(probs, y_true, alpha=alpha).predict(new_probs) == mapie_sets("lac", probs, y_true, new_probs, alpha)
+    ).all()
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.1, 0.2])
+def test_mapie_makes_the_same_randomised_aps_sets(alpha):
+    rng = np.random.default_rng(47)
+    (probs, y_true), (new_probs, _) = simulated(503, 5, rng), simulated(307, 5, rng)
+    ours = Aps.fit(probs, y_true, alpha=alpha, rng=MapieDraws(3)).predict(new_probs, rng=MapieDraws(3))
+    params = {"conformity_score_params": {"include_last_label": "randomized"}}
+    assert (ours == mapie_sets("aps", probs, y_true, new_probs, alpha, **params)).all()
+
+
+def test_mapie_cannot_make_adaptive_sets_of_two_classes():
+    # MAPIE 1.6.0 refuses APS on a binary problem; ours keeps its promise there (see the coverage test).
+    probs, y_true = simulated(101, 2, np.random.default_rng(53))
+    with pytest.raises(ValueError, match="binary"):
+        mapie_sets("aps", probs, y_true, probs, 0.1)
+
+
+def test_refusals():
+    probs, y_true = simulated(53, 3, np.random.default_rng(59))
+    randomised = Aps.fit(probs, y_true, alpha=0.1, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="both be randomised, or neither"):
+        randomised.predict(probs)
+    with pytest.raises(ValueError, match="fitted on 3 classes"):
+        Lac.fit(probs, y_true, alpha=0.1).predict([[0.5, 0.5]])
+    with pytest.raises(ValueError, match="did you pass logits"):
+        Lac.fit(10 * probs - 5, y_true, alpha=0.1)
+    with pytest.raises(ValueError, match="penalty >= 0"):
+        Aps.fit(probs, y_true, alpha=0.1, penalty=-1)
+    with pytest.raises(ValueError, match="sets must be boolean"):
+        coverage(probs, y_true)

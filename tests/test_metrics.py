@@ -1,0 +1,326 @@
+"""Scores: hand values, invariances, and other implementations (torchmetrics 1.9.0, scikit-learn 1.9.1, MAPIE 1.6.0)."""
+
+import math
+
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from verdict.metrics import (
+    accuracy,
+    accuracy_of,
+    aurc,
+    auroc,
+    bin_index,
+    brier,
+    check_logits,
+    check_probs,
+    class_scores,
+    confusion_counts,
+    cumulative_error,
+    ece,
+    ece_classwise,
+    ece_equal_mass,
+    ece_if_calibrated,
+    log_softmax,
+    macro_f1,
+    macro_f1_of,
+    mce,
+    nll,
+    nll_of_logits,
+    reliability_curve,
+    risk_at,
+    risk_coverage,
+    softmax,
+)
+
+PROBS = np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]])
+Y_TRUE = np.array([0, 1, 1])
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Logits (1009, 5) of an over-confident model and class ids."""
+    rng = np.random.default_rng(8)
+    y_true = rng.integers(0, 5, 1009)
+    logits = 3 * rng.normal(size=(1009, 5))
+    logits[np.arange(1009), y_true] += 3
+    return logits, y_true
+
+
+PROB_METRICS = (nll, brier, ece, mce, ece_classwise, ece_equal_mass, cumulative_error)
+
+
+def test_hand_values_of_three_pairs():
+    assert accuracy(Y_TRUE, PROBS.argmax(axis=1)) == pytest.approx(2 / 3)
+    assert nll(PROBS, Y_TRUE) == pytest.approx(-(math.log(0.9) + math.log(0.7) + math.log(0.4)) / 3)
+    assert brier(PROBS, Y_TRUE) == pytest.approx(2 * (0.1**2 + 0.3**2 + 0.6**2) / 3)
+    assert ece(PROBS, Y_TRUE) == pytest.approx((abs(1 - 0.9) + abs(1 - 0.7) + abs(0 - 0.6)) / 3)
+    assert mce(PROBS, Y_TRUE) == pytest.approx(0.6)
+    assert ece(PROBS, Y_TRUE, n_bins=2) == pytest.approx(abs((1 + 1 + 0) - (0.9 + 0.7 + 0.6)) / 3)
+    assert ece_equal_mass(PROBS, Y_TRUE, n_bins=3) == pytest.approx((0.1 + 0.3 + 0.6) / 3)
+    # Sorted by confidence the gaps are -0.6, +0.3, +0.1; the sums are -0.6, -0.3, -0.2.
+    assert cumulative_error(PROBS, Y_TRUE) == pytest.approx(0.6 / 3)
+    assert ece_classwise(PROBS, Y_TRUE) == pytest.approx((0.1 + 0.3 + 0.6) / 3)
+
+
+def test_macro_f1_counts_an_absent_class_as_zero():
+    y_true, y_pred = np.array([0, 0, 1]), np.array([0, 1, 1])
+    assert confusion_counts(y_true, y_pred).tolist() == [[1, 1], [0, 1]]
+    assert macro_f1(y_true, y_pred) == pytest.approx((2 * 1 / 3 + 2 * 1 / 3) / 2)
+    assert macro_f1(y_true, y_pred, 3) == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+    scores = class_scores([[5, 0], [2, 0]])
+    assert scores["precision"].tolist() == [5 / 7, 0]
+    assert scores["recall"].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("tp", "fp", "tn", "fn", "right", "f1"),
+    [
+        (1493, 459, 1522, 462, 0.7660, 0.7660),
+        (1517, 366, 1615, 438, 0.7957, 0.7956),
+        (1514, 345, 1636, 441, 0.8003, 0.8001),
+        (1522, 394, 1587, 433, 0.7899, 0.7898),
+        (1517, 363, 1618, 438, 0.7965, 0.7964),
+        (1495, 367, 1614, 460, 0.7899, 0.7897),
+        (1572, 415, 1566, 383, 0.7973, 0.7973),
+        (1467, 241, 1692, 472, 0.8159, 0.8152),
+    ],
+)
+def test_published_confusion_matrices_give_the_published_scores(tp, fp, tn, fn, right, f1):
+    counts = np.array([[tn, fp], [fn, tp]])
+    assert accuracy_of(counts) == pytest.approx(right, abs=5.1e-5)
+    assert macro_f1_of(counts) == pytest.approx(f1, abs=5.1e-5)
+
+
+def test_published_test_report_by_class_with_the_labels_put_right():
+    scores = class_scores([[1692, 241], [472, 1467]])
+    assert scores["precision"] == pytest.approx([0.7819, 0.8589], abs=5.1e-5)
+    assert scores["recall"] == pytest.approx([0.8753, 0.7566], abs=5.1e-5)
+    assert scores["f1"] == pytest.approx([0.8260, 0.8045], abs=5.1e-5)
+
+
+def test_bins_are_open_below_and_closed_above():
+    assert bin_index([0.0, 1e-9, 1 / 15, 1 / 15 + 1e-9, 0.2, 1.0]).tolist() == [0, 0, 0, 1, 2, 14]
+
+
+def test_nll_survives_what_probabilities_do_not():
+    logits = np.array([[1e4, 0.0, 0.0]])
+    assert nll_of_logits(logits, [1]) == pytest.approx(1e4)
+    assert nll(softmax(logits), [1]) == math.inf
+    # A row that a resample leaves out must not spoil it.
+    assert nll(softmax(np.array([[1e4, 0.0], [0.0, 0.0]])), [1, 1], [0, 3]) == pytest.approx(math.log(2))
+
+
+def test_softmax_and_its_logarithm():
+    logits = np.array([[1000.0, 1000.0 + math.log(3)], [-1e4, 1e4]])
+    assert softmax(logits)[0] == pytest.approx([1 / 4, 3 / 4])
+    assert log_softmax(logits)[1] == pytest.approx([-2e4, 0])
+
+
+@pytest.mark.parametrize("metric", PROB_METRICS)
+def test_permuting_rows_changes_nothing(metric, rows):
+    probs, y_true = softmax(rows[0]).round(2), rows[1]
+    probs = probs / probs.sum(axis=1, keepdims=True)
+    order = np.random.default_rng(1).permutation(len(y_true))
+    assert metric(probs[order], y_true[order]) == pytest.approx(metric(probs, y_true), rel=1e-12)
+
+
+@pytest.mark.parametrize("metric", PROB_METRICS)
+def test_renaming_classes_changes_nothing(metric, rows):
+    probs, y_true = softmax(rows[0]), rows[1]
+    names = np.array([3, 0, 4, 1, 2])
+    renamed = np.empty_like(probs)
+    renamed[:, names] = probs
+    assert metric(renamed, names[y_true]) == pytest.approx(metric(probs, y_true), rel=1e-12)
+
+
+@pytest.mark.parametrize("metric", PROB_METRICS)
+def test_a_weight_is_a_number_of_repeats(metric, rows):
+    probs, y_true = softmax(rows[0]), rows[1]
+    weights = np.random.default_rng(2).integers(0, 4, (3, len(y_true)))
+    together = metric(probs, y_true, weights)
+    assert together.shape == (3,)
+    for value, row in zip(together, weights, strict=True):
+        index = np.repeat(np.arange(len(y_true)), row)
+        assert value == pytest.approx(metric(probs[index], y_true[index]), rel=1e-9)
+
+
+@pytest.mark.parametrize("metric", [aurc, auroc])
+def test_a_weight_is_a_number_of_repeats_in_rankings(metric, rows):
+    probs, y_true = softmax(rows[0]), rows[1]
+    confidence, wrong = probs.max(axis=1).round(1), probs.argmax(axis=1) != y_true
+    weights = np.random.default_rng(3).integers(0, 4, (3, len(y_true)))
+    for value, row in zip(metric(confidence, wrong, weights), weights, strict=True):
+        index = np.repeat(np.arange(len(y_true)), row)
+        assert value == pytest.approx(metric(confidence[index], wrong[index]), rel=1e-9)
+
+
+def test_aurc_is_the_mean_of_the_risks():
+    confidence, wrong = [0.9, 0.8, 0.7, 0.6, 0.5], [False, True, False, False, True]
+    assert aurc(confidence, wrong) == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 4 + 2 / 5) / 5)
+    curve = risk_coverage(confidence, wrong)
+    assert curve["risk"].mean() == pytest.approx(aurc(confidence, wrong))
+    assert curve["coverage"].tolist() == [1 / 5, 2 / 5, 3 / 5, 4 / 5, 1]
+
+
+def test_aurc_of_ties_is_the_mean_over_their_orders():
+    rng = np.random.default_rng(4)
+    confidence, wrong = rng.integers(0, 4, 53) / 4, rng.random(53) < 0.3
+    k = np.arange(1, 54)
+    drawn = []
+    for _ in range(4000):
+        order = np.lexsort((rng.random(53), -confidence))
+        drawn.append((np.cumsum(wrong[order]) / k).mean())
+    assert aurc(confidence, wrong) == pytest.approx(np.mean(drawn), abs=5 * np.std(drawn) / math.sqrt(4000))
+    assert risk_coverage(confidence, wrong)["risk"].mean() == pytest.approx(aurc(confidence, wrong))
+
+
+def test_aurc_of_all_tied_rows_is_the_error_rate():
+    wrong = np.arange(101) < 23
+    assert aurc(np.full(101, 0.5), wrong) == pytest.approx(23 / 101)
+    assert risk_at([0.1, 1.0], np.full(101, 0.5), wrong) == pytest.approx([23 / 101, 23 / 101])
+
+
+def test_temperature_keeps_accuracy_and_the_binary_ranking(rows):
+    z = rows[0][:, 0]
+    cold, warm = softmax(np.column_stack([0 * z, z])), softmax(np.column_stack([0 * z, z]) / 3)
+    positive = rows[1] == 0
+    assert auroc(warm[:, 1], positive) == pytest.approx(auroc(cold[:, 1], positive), rel=1e-12)
+    assert accuracy(positive, warm.argmax(axis=1)) == accuracy(positive, cold.argmax(axis=1))
+    wrong = cold.argmax(axis=1) != positive
+    assert aurc(warm.max(axis=1), wrong) == pytest.approx(aurc(cold.max(axis=1), wrong), rel=1e-12)
+
+
+def test_a_ranking_of_one_class_is_not_defined():
+    assert math.isnan(auroc([0.1, 0.2, 0.3], [True, True, True]))
+    assert math.isnan(accuracy([0, 1], [0, 1], [0, 0]))
+
+
+def test_scikit_learn_agrees(rows):
+    probs, y_true = softmax(rows[0]), rows[1]
+    y_pred = probs.argmax(axis=1)
+    assert nll(probs, y_true) == pytest.approx(sklearn.metrics.log_loss(y_true, probs), abs=1e-9)
+    reference = sklearn.metrics.brier_score_loss(y_true, probs, scale_by_half=False)
+    assert brier(probs, y_true) == pytest.approx(reference, abs=1e-9)
+    assert macro_f1(y_true, y_pred, 5) == pytest.approx(sklearn.metrics.f1_score(y_true, y_pred, average="macro"))
+    assert (confusion_counts(y_true, y_pred, 5) == sklearn.metrics.confusion_matrix(y_true, y_pred)).all()
+    score, weights = probs[:, 2].round(1), np.random.default_rng(5).integers(0, 3, len(y_true))
+    reference = sklearn.metrics.roc_auc_score(y_true == 2, score, sample_weight=weights)
+    assert auroc(score, y_true == 2, weights) == pytest.approx(reference)
+
+
+def test_torchmetrics_agrees_on_ece_except_at_certainty(rows):
+    torch = pytest.importorskip("torch")
+    functional = pytest.importorskip("torchmetrics.functional.classification")
+    probs, y_true = softmax(rows[0] / 2), rows[1]
+
+    def reference(values, labels, norm="l1"):
+        tensor, truth = torch.tensor(values), torch.tensor(labels)
+        return functional.multiclass_calibration_error(tensor, truth, values.shape[1], n_bins=15, norm=norm).item()
+
+    assert ece(probs, y_true) == pytest.approx(reference(probs, y_true), abs=1e-4)
+    assert mce(probs, y_true) == pytest.approx(reference(probs, y_true, "max"), abs=1e-4)
+    # torchmetrics 1.9.0 puts a confidence of exactly 1 into a 16th bin of its own; here both rows share the last one.
+    certain = np.array([[1.0, 0.0], [0.05, 0.95]])
+    assert ece(certain, [1, 1]) == pytest.approx(abs((0 - 1) + (1 - 0.95)) / 2)
+    assert reference(certain, np.array([1, 1])) == pytest.approx((1 + 0.05) / 2)
+
+
+def test_mapie_agrees_on_ece_with_one_bin_less(rows):
+    calibration = pytest.importorskip("mapie.metrics.calibration")
+    probs, y_true = softmax(rows[0] / 2), rows[1]
+    confidence, correct = probs.max(axis=1), (probs.argmax(axis=1) == y_true).astype(int)
+    # MAPIE 1.6.0 makes num_bins edges, hence 14 bins for 15.
+    found = calibration.expected_calibration_error(correct, confidence, num_bins=15)
+    assert ece(probs, y_true, n_bins=14) == pytest.approx(found, abs=1e-4)
+
+
+def test_reliability_bins_add_up_to_the_error(rows):
+    probs, y_true = softmax(rows[0]), rows[1]
+    table = reliability_curve(probs, y_true)
+    full = table[table["count"] > 0]
+    share = full["count"] / full["count"].sum()
+    assert full["count"].sum() == len(y_true)
+    assert (share * (full["accuracy"] - full["confidence"]).abs()).sum() == pytest.approx(ece(probs, y_true))
+    assert (full["low"] <= full["accuracy"]).all()
+    assert (full["accuracy"] <= full["high"]).all()
+    assert table.loc[table["count"] == 0, ["accuracy", "low", "high"]].isna().all().all()
+
+
+def test_bands_widen_when_rows_of_a_group_are_copies(rows):
+    probs, y_true = softmax(rows[0] / 2), rows[1]
+    copies, groups = np.repeat(np.arange(len(y_true)), 7), np.repeat(np.arange(len(y_true)), 7)
+    wilson_table = reliability_curve(probs[copies], y_true[copies])
+    table = reliability_curve(
+        probs[copies], y_true[copies], groups=groups, n_resamples=200, rng=np.random.default_rng(6)
+    )
+    busy = (table["count"] > 300) & (table["accuracy"].between(0.05, 0.95))
+    ratio = (table["high"] - table["low"])[busy] / (wilson_table["high"] - wilson_table["low"])[busy]
+    assert busy.sum() >= 4
+    assert ratio.mean() == pytest.approx(math.sqrt(7), rel=0.2)
+    wrong = (probs.argmax(axis=1) != y_true)[copies]
+    settings = {"groups": groups, "n_resamples": 199, "rng": np.random.default_rng(7)}
+    band = risk_coverage(probs.max(axis=1)[copies], wrong, n_points=20, **settings)
+    assert ((band["low"] <= band["risk"]) & (band["risk"] <= band["high"])).all()
+
+
+def test_ece_of_a_calibrated_model_is_not_zero():
+    rng = np.random.default_rng(9)
+    p = rng.uniform(0, 1, 1009)
+    probs = np.column_stack([1 - p, p])
+    y_true = (rng.random(1009) < p).astype(int)
+    drawn = ece_if_calibrated(probs, n_draws=500, rng=rng)
+    assert drawn.min() > 0
+    assert np.quantile(drawn, 0.005) < ece(probs, y_true) < np.quantile(drawn, 0.995)
+    assert ece(softmax(5 * np.log(probs)), y_true) > drawn.max()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]], "got probabilities"),
+        ([[0.21, 0.22, 0.25], [0.2, 0.3, 0.1]], "cosines; multiply them by the model's logit scale"),
+        ([[0.0, math.nan, 3.0]], "must be finite; 1 of 1 rows"),
+        ([[0.0, math.inf, 3.0]], "must be finite"),
+        ([1.0, 2.0], "shape"),
+        ([[1.0], [2.0]], "n_classes >= 2"),
+        (np.empty((0, 3)), "n >= 1"),
+        ([["a", "b"]], "must be numbers"),
+    ],
+)
+def test_what_is_not_logits_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        check_logits(values)
+
+
+def test_small_logits_are_accepted_where_they_are_meant():
+    assert check_logits([[0.0, 0.01], [0.0, -0.02]]).dtype == np.float64
+    assert check_logits([[0.0, 1.0], [0.0, 1.0]]).shape == (2, 2)
+    assert check_logits([[0.21, 0.22, 0.25]], allow_small=True).shape == (1, 3)
+
+
+def test_what_is_not_probabilities_is_refused():
+    with pytest.raises(ValueError, match="did you pass logits"):
+        check_probs([[-1.2, 2.2]])
+    with pytest.raises(ValueError, match=r"row 1 sums to 0\.9"):
+        check_probs([[0.5, 0.5], [0.5, 0.4]])
+    with pytest.raises(ValueError, match="labels must lie in 0 … 1"):
+        nll(PROBS, [0, 1, 2])
+    with pytest.raises(ValueError, match="expected 3 labels"):
+        brier(PROBS, [0, 1])
+    with pytest.raises(ValueError, match="integer class ids"):
+        ece(PROBS, [0.0, 1.0, 1.0])
+
+
+def test_other_refusals():
+    with pytest.raises(ValueError, match="weights must have shape"):
+        accuracy(Y_TRUE, Y_TRUE, [1, 2])
+    with pytest.raises(ValueError, match="must not be negative"):
+        accuracy(Y_TRUE, Y_TRUE, [1, 2, -1])
+    with pytest.raises(ValueError, match="scores are NaN"):
+        aurc([0.1, math.nan], [True, False])
+    with pytest.raises(ValueError, match="coverage must lie in"):
+        risk_at([0.0], [0.5], [True])
+    with pytest.raises(ValueError, match="needs rng"):
+        risk_coverage([0.5, 0.6], [True, False], groups=["a", "b"])

@@ -1,0 +1,215 @@
+"""Intervals, comparisons and chance: hand values, promises on simulated data, references."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from verdict.metrics import accuracy, aurc, auroc, ece, macro_f1, nll
+from verdict.uncertainty import (
+    Interval,
+    bootstrap,
+    compare,
+    expected_best_of,
+    group_weights,
+    mcnemar,
+    one_by_one,
+    percentile_interval,
+    replicates,
+    sign_flip_test,
+    wilson,
+)
+
+
+def clustered(rng, n_groups=83, size=5):
+    """Right or wrong by row, alike within a group; groups; the expected accuracy is 3 / 4."""
+    skill = rng.beta(3, 1, n_groups)
+    groups = np.repeat(np.arange(n_groups), rng.integers(1, 2 * size, n_groups))
+    return rng.random(len(groups)) < skill[groups], groups
+
+
+def test_a_resample_draws_as_many_whole_groups():
+    groups = np.array(["b", "a", "b", "c", "a", "b"])
+    weights = group_weights(groups, 11, np.random.default_rng(0))
+    assert weights.shape == (11, 6)
+    assert (weights[:, [0]] == weights[:, [2, 5]]).all()
+    assert (weights[:, 1] + weights[:, 0] + weights[:, 3] == 3).all()
+
+
+def test_row_order_and_the_global_generator_play_no_part():
+    before = np.random.get_state()[1].copy()
+    right, groups = clustered(np.random.default_rng(1))
+    order = np.random.default_rng(2).permutation(len(right))
+
+    def interval(index, seed):
+        rng = np.random.default_rng(seed)
+        return bootstrap(
+            lambda w: accuracy(right[index], np.ones(len(right)), w), groups[index], n_resamples=97, rng=rng
+        )
+
+    first, shuffled = interval(np.arange(len(right)), 5), interval(order, 5)
+    assert (first.low, first.high) == pytest.approx((shuffled.low, shuffled.high), rel=1e-12)
+    assert first == interval(np.arange(len(right)), 5)
+    assert first != interval(np.arange(len(right)), 6)
+    assert (np.random.get_state()[1] == before).all()
+
+
+STATISTICS = {
+    "accuracy": (lambda y, told, probs: lambda w: accuracy(y, told, w), 0.75),
+    "macro_f1": (lambda y, told, probs: lambda w: macro_f1(y, told, 2, w), 0.75),
+    "nll": (lambda y, told, probs: lambda w: nll(probs, y, w), -0.75 * math.log(0.8) - 0.25 * math.log(0.2)),
+}
+
+
+@pytest.mark.parametrize("metric", STATISTICS)
+def test_intervals_cover_as_often_as_they_promise(metric):
+    make, truth = STATISTICS[metric]
+    n_sets, covered, n_naive = 300, 0, 0
+    for seed in range(n_sets):
+        rng = np.random.default_rng([17, seed])
+        right, groups = clustered(rng)
+        y_true = (rng.random(len(right)) < 0.5).astype(int)
+        y_pred = np.where(right, y_true, 1 - y_true)
+        statistic = make(y_true, y_pred, np.where(np.eye(2, dtype=bool)[y_pred], 0.8, 0.2))
+        found = bootstrap(statistic, groups, n_resamples=300, rng=rng)
+        covered += found.low <= truth <= found.high
+        if seed < 100:
+            naive = bootstrap(statistic, np.arange(len(groups)), n_resamples=300, rng=rng)
+            n_naive += naive.low <= truth <= naive.high
+    # 0.95 of 300 has a standard error of 0.013; a percentile interval of 83 groups may fall short by a point or two.
+    assert 0.905 <= covered / n_sets <= 0.985
+    assert n_naive < 90
+
+
+def test_a_thousand_resamples_are_fast_and_agree_with_a_loop():
+    rng = np.random.default_rng(3)
+    probs = rng.dirichlet([1, 1, 1], 211)
+    y_true, groups = rng.integers(0, 3, 211), rng.integers(0, 47, 211)
+    wrong = probs.argmax(axis=1) != y_true
+    for statistic in (
+        lambda w: ece(probs, y_true, w),
+        lambda w: aurc(probs.max(axis=1), wrong, w),
+        lambda w: auroc(probs.max(axis=1), wrong, w),
+    ):
+        settings = {"n_resamples": 53}
+        fast = replicates(statistic, groups, rng=np.random.default_rng(4), **settings)
+        slow = replicates(one_by_one(statistic), groups, rng=np.random.default_rng(4), **settings)
+        assert fast == pytest.approx(slow, rel=1e-12)
+
+
+def test_one_group_says_nothing_about_others():
+    found = bootstrap(lambda w: accuracy([1, 1], [1, 0], w), ["a", "a"], n_resamples=7, rng=np.random.default_rng(0))
+    assert found.value == 0.5
+    assert math.isnan(found.low)
+    assert not found.excludes(0)
+    assert found.number(n=2).low is None
+
+
+def test_a_statistic_of_one_vector_is_refused_with_advice():
+    with pytest.raises(ValueError, match="one_by_one"):
+        bootstrap(lambda w: 0.5, np.arange(5), n_resamples=7, rng=np.random.default_rng(0))
+
+
+def test_replicates_that_are_not_finite_are_left_out():
+    found = percentile_interval(2, [1, 2, 3, math.nan, math.inf], level=0.5)
+    assert found == Interval(2.0, 1.5, 2.5)
+    assert found.excludes(1.4)
+    assert found.excludes(2.6)
+    assert not found.excludes(1.5)
+    assert math.isnan(percentile_interval(2, []).low)
+
+
+def test_wilson_solves_its_equation():
+    low, high = wilson(17, 53)
+    z = stats.norm.ppf(0.975)
+    for bound in (low, high):
+        assert abs(17 / 53 - bound) == pytest.approx(z * math.sqrt(bound * (1 - bound) / 53))
+    # Published: 76 % of 50, and 3,159 right of 3,872.
+    assert wilson(38, 50) == pytest.approx((0.626, 0.857), abs=5e-4)
+    assert wilson(3159, 3872) == pytest.approx((0.803, 0.828), abs=5e-4)
+    assert wilson(0, 7)[0] == 0
+    assert wilson(7, 7)[1] == 1
+    assert math.isnan(wilson(0, 0)[0])
+    with pytest.raises(ValueError, match="successes <= n"):
+        wilson(8, 7)
+
+
+def test_mcnemar_by_hand_and_as_the_case_of_single_rows():
+    first = np.array([1] * 6 + [0] * 1 + [1] * 11 + [0] * 5, dtype=bool)
+    second = np.array([0] * 6 + [1] * 1 + [1] * 11 + [0] * 5, dtype=bool)
+    expected = 2 * (1 + 7) / 2**7
+    assert mcnemar(first, second) == pytest.approx(expected)
+    assert sign_flip_test(first, second) == pytest.approx(expected)
+    assert mcnemar(first, first) == sign_flip_test(first, first) == 1
+
+
+def test_exchanging_groups_is_counted_exactly():
+    change = np.array([3, -1, 2, 2, 0, 1])
+    first = np.concatenate([np.r_[np.zeros(max(c, 0)), np.ones(max(-c, 0)), 1] for c in change]).astype(bool)
+    second = np.concatenate([np.r_[np.ones(max(c, 0)), np.zeros(max(-c, 0)), 1] for c in change]).astype(bool)
+    groups = np.concatenate([[g] * (abs(c) + 1) for g, c in enumerate(change)])
+    sums = [abs(np.dot(signs, change)) for signs in itertools.product([-1, 1], repeat=len(change))]
+    expected = np.mean(np.array(sums) >= abs(change.sum()))
+    assert sign_flip_test(first, second, groups) == pytest.approx(expected)
+    assert sign_flip_test(second, first, groups) == pytest.approx(expected)
+
+
+def test_groups_keep_the_false_alarms_of_a_paired_test_down():
+    n_sets, alarms, naive = 300, 0, 0
+    for seed in range(n_sets):
+        rng = np.random.default_rng([19, seed])
+        better = rng.random(61) < 0.5
+        groups = np.repeat(np.arange(61), 5)
+        first, second = better[groups], ~better[groups]
+        alarms += sign_flip_test(first, second, groups) < 0.05
+        naive += mcnemar(first, second) < 0.05
+    assert alarms / n_sets <= 0.08
+    assert naive / n_sets > 0.2
+
+
+def test_the_best_of_equal_runs_leads_by_chance():
+    assert expected_best_of(1, mean=0.3, sd=2) == pytest.approx(0.3)
+    assert expected_best_of(2) == pytest.approx(1 / math.sqrt(math.pi))
+    assert expected_best_of(3) == pytest.approx(3 / (2 * math.sqrt(math.pi)))
+    # Published: six runs N(0.7925, 0.0061), best expected 0.8002, best observed 0.8001.
+    assert expected_best_of(6, 0.7925, 0.0061) == pytest.approx(0.8002, abs=5e-5)
+    with pytest.raises(ValueError, match="n >= 1"):
+        expected_best_of(0)
+
+
+def _hits(right):
+    return lambda w: accuracy(right, np.ones(len(right)), w)
+
+
+def test_a_paired_difference_is_narrower_than_two_intervals():
+    rng = np.random.default_rng(5)
+    right, groups = clustered(rng, n_groups=211)
+    better = right | (rng.random(len(right)) < 0.1)
+    settings = {"n_resamples": 400, "rng": rng}
+    found = compare([_hits(right)], [_hits(better)], groups, **settings)
+    alone = bootstrap(_hits(right), groups, **settings)
+    assert found.difference.value == pytest.approx(better.mean() - right.mean())
+    assert found.difference.high - found.difference.low < 0.7 * (alone.high - alone.low)
+    assert not found.is_tie
+    assert found.difference_with_seeds is None
+    assert math.isnan(found.seed_sd)
+    assert compare([_hits(right)], [_hits(right)], groups, **settings).is_tie
+
+
+def test_seeds_are_averaged_and_their_spread_widens_the_interval():
+    rng = np.random.default_rng(6)
+    base = rng.random(2003) < 0.8
+    first = [base ^ (rng.random(2003) < share) for share in (0.05, 0.1, 0.15)]
+    second = [base ^ (rng.random(2003) < share) for share in (0.1, 0.05, 0.02)]
+    found = compare([_hits(r) for r in first], [_hits(r) for r in second], np.arange(2003), n_resamples=500, rng=rng)
+    gaps = [b.mean() - a.mean() for a, b in zip(first, second, strict=True)]
+    assert found.by_seed == pytest.approx(gaps)
+    assert found.difference.value == pytest.approx(np.mean(gaps))
+    assert found.seed_sd == pytest.approx(np.std(gaps, ddof=1))
+    assert found.difference.excludes(0)
+    assert not found.difference_with_seeds.excludes(0)
+    assert found.is_tie
+    with pytest.raises(ValueError, match="as many seeds"):
+        compare([_hits(base)], [], np.arange(2003), n_resamples=5, rng=rng)
