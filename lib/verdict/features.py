@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,9 +48,11 @@ class Encoders:
         return int(height), int(width)
 
     def pixels(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (n, H, W, 3) at the backbone's size → float32 in the preset's own range (scale and offset of its converter)."""
+        """uint8 (n, H, W, 3) at the backbone's size → float32 in the preset's own range."""
         if images.dtype != np.uint8 or images.shape[1:] != (*self.image_size, 3):
-            raise ValueError(f"expected uint8 images of shape (n, {self.image_size}, 3), got {images.dtype} {images.shape}")
+            raise ValueError(
+                f"expected uint8 images of shape (n, {self.image_size}, 3), got {images.dtype} {images.shape}"
+            )
         scale = np.asarray(1.0 if self.converter.scale is None else self.converter.scale, dtype=np.float32)
         offset = np.asarray(0.0 if self.converter.offset is None else self.converter.offset, dtype=np.float32)
         return images.astype(np.float32) * scale + offset
@@ -130,7 +133,9 @@ def encode(
         def encode_words(part: slice, prefix: keras.Model = prefix) -> np.ndarray:
             return prefix.predict_on_batch({"token_ids": token_ids[part], "padding_mask": padding_mask[part]})
 
-        rows = _blocks(len(hypotheses), batch, encode_words, lambda done: progress(f"hypotheses {done}/{len(hypotheses)}"))
+        rows = _blocks(
+            len(hypotheses), batch, encode_words, lambda done: progress(f"hypotheses {done}/{len(hypotheses)}")
+        )
         write_npy_rows(out / f"hidden_{blocks}.npy", len(hypotheses), rows)
     lengths = token_lengths(encoders, list(hypotheses))
     return {
@@ -154,6 +159,14 @@ def _blocks(
         part = slice(start, min(start + batch, n))
         yield np.asarray(compute(part), dtype=np.float32)
         progress(part.stop)
+
+
+def _read(path: Path) -> Any:
+    """A table, or an array mapped into memory; a damaged file is refused by name."""
+    try:
+        return pd.read_parquet(path) if path.suffix == ".parquet" else np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"the feature cache {path} is damaged ({error}); delete its folder and run again") from error
 
 
 @dataclass(frozen=True)
@@ -182,16 +195,19 @@ class Features:
         FileNotFoundError
             If the plan's depth was not encoded.
         ValueError
-            If the arrays and their indexes disagree in length (a truncated cache).
+            If a file is damaged, or the arrays and their indexes disagree in length (a truncated cache).
         """
-        ids = pd.read_parquet(folder / "images.parquet")["image_id"]
-        texts = pd.read_parquet(folder / "hypotheses.parquet")["hypothesis"]
-        tokens = np.load(folder / f"image_tokens_{plan.vision_blocks}.npy", mmap_mode="r", allow_pickle=False)
-        hidden = np.load(folder / f"hidden_{plan.text_blocks}.npy", mmap_mode="r", allow_pickle=False)
-        mask = np.load(folder / "padding_mask.npy", allow_pickle=False)
+        ids = _read(folder / "images.parquet")["image_id"]
+        texts = _read(folder / "hypotheses.parquet")["hypothesis"]
+        tokens = _read(folder / f"image_tokens_{plan.vision_blocks}.npy")
+        hidden = _read(folder / f"hidden_{plan.text_blocks}.npy")
+        mask = np.array(_read(folder / "padding_mask.npy"))
         if len(tokens) != len(ids) or not len(hidden) == len(mask) == len(texts):
             raise ValueError(f"the feature cache in {folder} is damaged: its arrays and indexes differ in length")
-        rows = {"image_rows": pd.Series(np.arange(len(ids)), index=ids), "text_rows": pd.Series(np.arange(len(texts)), index=texts)}
+        rows = {
+            "image_rows": pd.Series(np.arange(len(ids)), index=ids),
+            "text_rows": pd.Series(np.arange(len(texts)), index=texts),
+        }
         return cls(**rows, image_tokens=tokens, hidden=hidden, padding_mask=mask)
 
     def rows(self, pairs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
