@@ -143,6 +143,11 @@ def test_a_plan_out_of_range_is_refused(network, use, plan, message):
         use(network, FreezePlan(*plan))
 
 
+def test_a_sequence_longer_than_the_encoder_takes_is_refused(network):
+    with pytest.raises(ValueError, match=r"sequence_length must lie in 2\.\.11 .* got 12"):
+        build_network(network.vision, network.text, sequence_length=12, heads=3, key_dim=4, mlp_dim=17, dropout=0.0)
+
+
 def test_weights_have_one_path_each_and_the_same_in_every_build(network):
     paths_of = [weight.path for weight in network.model.variables if "seed_generator" not in weight.path]
     assert len(set(paths_of)) == len(paths_of)

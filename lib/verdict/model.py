@@ -149,7 +149,15 @@ def build_network(
         Width of the hidden layer.
     dropout : float in [0, 1)
         Of the attention weights and of the hidden layer.
+
+    Raises
+    ------
+    ValueError
+        If a hypothesis may be longer than the text encoder can take.
     """
+    if sequence_length > text.max_sequence_length:
+        limit = text.max_sequence_length
+        raise ValueError(f"sequence_length must lie in 2..{limit} for this text encoder, got {sequence_length}")
     width = text.hidden_dim
     head: dict[str, keras.layers.Layer] = {
         "take_cls_token": TakeFirstToken(name="take_cls_token"),
