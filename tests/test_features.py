@@ -1,0 +1,257 @@
+"""Frozen features: the presets' own preprocessing, what is stored, and a damaged cache refused."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from verdict import paths
+from verdict.backend import keras_hub, set_threads
+from verdict.data.images import ImageStore, write_array_store
+from verdict.features import (
+    Features,
+    encode,
+    load_encoders,
+    load_network,
+    preset_hash,
+    resolve_preset,
+    token_lengths,
+)
+from verdict.model import FreezePlan, build_suffix
+from verdict.params import ModelParams
+from verdict.train import Rows, predict_logits
+
+WORDS = ["there", "is", "a", "red", "seven", "above", "two", "blue", "ones"]
+SIZE = (32, 48)
+PLANS = [FreezePlan(0, 0), FreezePlan(0, 1), FreezePlan(1, 1)]
+HYPOTHESES = ["there is a red seven", "two blue ones", "a red seven is above a blue seven above two", "there is purple"]
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory):
+    """Two presets in keras-hub's format, made as the shipped ones are, with sizes that differ wherever they may."""
+    set_threads(1)
+    vision, text = tmp_path_factory.mktemp("vision"), tmp_path_factory.mktemp("text")
+    keras_hub.models.ViTBackbone(
+        image_shape=(*SIZE, 3), patch_size=16, num_layers=2, num_heads=2, hidden_dim=10, mlp_dim=22
+    ).save_to_preset(str(vision))
+    keras_hub.layers.ViTImageConverter(image_size=SIZE, scale=1 / 127.5, offset=-1.0).save_to_preset(str(vision))
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    tokenizer = keras_hub.models.DistilBertTokenizer(vocabulary=vocabulary, lowercase=True)
+    keras_hub.models.DistilBertBackbone(
+        vocabulary_size=len(vocabulary),
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=14,
+        intermediate_dim=26,
+        max_sequence_length=11,
+    ).save_to_preset(str(text))
+    preprocessor = keras_hub.models.DistilBertTextClassifierPreprocessor(tokenizer, sequence_length=11)
+    preprocessor.save_to_preset(str(text))
+    return ModelParams(
+        vision_preset=str(vision), text_preset=str(text), sequence_length=7, heads=3, key_dim=4, mlp_dim=17
+    )
+
+
+@pytest.fixture(scope="module")
+def encoders(params):
+    return load_encoders(params)
+
+
+@pytest.fixture(scope="module")
+def images():
+    images = np.random.default_rng(0).integers(0, 256, (5, *SIZE, 3)).astype(np.uint8)
+    images[0, 0, 0], images[0, 0, 1] = 0, 255
+    return images
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    rng = np.random.default_rng(1)
+    image, text = rng.integers(0, 5, 37), rng.integers(0, len(HYPOTHESES), 37)
+    labels = np.where(rng.random(37) < 0.5, "entailment", "contradiction")
+    table = {"image_id": [f"scene{i}" for i in image], "hypothesis": [HYPOTHESES[i] for i in text], "label": labels}
+    return pd.DataFrame(table)
+
+
+@pytest.fixture(scope="module")
+def store(images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    write_array_store(folder, {"all.npy": ([f"scene{i}" for i in range(5)], images)})
+    return ImageStore.open(folder)
+
+
+@pytest.fixture(scope="module")
+def cache(params, pairs, store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cache")
+    told = []
+    counts = encode(params, pairs, store, PLANS, folder, batch=2, progress=told.append)
+    return folder, counts, told
+
+
+def test_a_preset_is_shipped_or_a_folder_or_a_name(params, tmp_path, monkeypatch):
+    assert resolve_preset(params.vision_preset) == params.vision_preset
+    assert resolve_preset("vit_base_patch16_224_imagenet21k") == "vit_base_patch16_224_imagenet21k"
+    assert preset_hash("vit_base_patch16_224_imagenet21k") == "vit_base_patch16_224_imagenet21k"
+    assert len(preset_hash(params.vision_preset)) == 64
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr(paths, "PRESETS", tmp_path)
+    assert resolve_preset("mine") == str(tmp_path / "mine")
+
+
+def test_pixels_take_the_presets_own_range(encoders, images):
+    found = encoders.pixels(images)
+    assert encoders.image_size == SIZE
+    assert found.dtype == np.float32
+    assert found == pytest.approx(images / 127.5 - 1, abs=1e-6)
+    assert found[0, 0, 0] == pytest.approx(-1)
+    assert found[0, 0, 1] == pytest.approx(1)
+    assert found.min() >= -1 - 1e-6
+    assert found.max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (lambda images: images.astype(np.float32), "float32"),
+        (lambda images: images[:, ::2], r"\(5, 16, 48, 3\)"),
+        (lambda images: images.transpose(0, 2, 1, 3), r"\(5, 48, 32, 3\)"),
+        (lambda images: images[..., :1], r"\(5, 32, 48, 1\)"),
+    ],
+)
+def test_images_of_another_kind_are_refused(encoders, images, change, got):
+    with pytest.raises(ValueError, match=f"expected uint8 images .*got .*{got}"):
+        encoders.pixels(change(images))
+
+
+CONVERTER = """
+import sys
+import numpy as np
+import keras_hub
+converter = keras_hub.layers.ImageConverter.from_preset(sys.argv[1])
+np.save(sys.argv[3], np.asarray(converter(np.load(sys.argv[2]))))
+"""
+
+
+def test_pixels_equal_the_converters_own_call(params, encoders, images, tmp_path):
+    """The converter needs TensorFlow, which the report does not import for one product and one sum."""
+    np.save(tmp_path / "in.npy", images)
+    command = [sys.executable, "-c", CONVERTER, params.vision_preset, tmp_path / "in.npy", tmp_path / "out.npy"]
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert encoders.pixels(images) == pytest.approx(np.load(tmp_path / "out.npy"), abs=1e-6)
+
+
+def test_words_become_numbers_between_cls_and_sep(encoders):
+    ids, mask = encoders.tokens(["A red SEVEN", "there is purple"])
+    number = {word: 5 + i for i, word in enumerate(WORDS)}
+    assert ids[0].tolist() == [2, number["a"], number["red"], number["seven"], 3, 0, 0]
+    assert ids[1].tolist() == [2, number["there"], number["is"], 1, 3, 0, 0]
+    assert mask.tolist() == [[1, 1, 1, 1, 1, 0, 0]] * 2
+    assert ids.dtype == mask.dtype == np.int32
+
+
+def test_lengths_are_counted_before_truncation(encoders):
+    assert token_lengths(encoders, HYPOTHESES).tolist() == [len(text.split()) + 2 for text in HYPOTHESES]
+
+
+def test_truncation_is_counted(cache):
+    _, counts, _ = cache
+    assert counts == {"n_images": 5, "n_hypotheses": 4, "n_truncated": 1, "max_tokens": 10 + 2}
+
+
+def test_encoding_tells_how_far_it_is(cache):
+    assert cache[2][:3] == ["images 2/5", "images 4/5", "images 5/5"]
+    assert cache[2][-1] == "hypotheses 4/4"
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_stored_prefixes_give_the_logits_of_the_whole_network(params, pairs, images, encoders, cache, plan):
+    network = load_network(params, dropout=0.0, seed=3)
+    features = Features.open(cache[0], plan)
+    assert isinstance(features.image_tokens, np.memmap)
+    assert features.hidden.shape == (4, 7 if plan.text_blocks else 1, 14)
+    found = predict_logits(build_suffix(network, plan), features, Rows.of(features, pairs))
+    shown = images[[int(name.removeprefix("scene")) for name in pairs["image_id"]]]
+    ids, mask = encoders.tokens(list(pairs["hypothesis"]))
+    inputs = {"pixels": encoders.pixels(shown), "token_ids": ids, "padding_mask": mask}
+    expected = network.model.predict_on_batch(inputs)[:, 0]
+    assert expected.std() > 1e-3
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_encoding_again_gives_the_same_bytes(params, pairs, store, cache, tmp_path):
+    shuffled = pairs.iloc[::-1]
+    encode(params, pairs, store, PLANS, tmp_path, batch=3)
+    for path in sorted(cache[0].iterdir()):
+        if path.suffix == ".npy":
+            assert np.load(tmp_path / path.name) == pytest.approx(np.load(path), abs=1e-6)
+        else:
+            assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+    encode(params, shuffled, store, PLANS[:1], tmp_path, batch=2)
+    one, other = Features.open(cache[0], PLANS[0]), Features.open(tmp_path, PLANS[0])
+    for rows, array in (("image_rows", "image_tokens"), ("text_rows", "hidden")):
+        for name, row in getattr(one, rows).items():
+            found = getattr(other, array)[getattr(other, rows)[name]]
+            assert found == pytest.approx(getattr(one, array)[row], abs=1e-6)
+
+
+def test_the_head_is_drawn_by_the_seed_and_the_encoders_are_not(params):
+    first, again, other = (load_network(params, dropout=0.0, seed=seed) for seed in (3, 3, 4))
+
+    def kernel(network):
+        return np.array(network.head["mlp_1"].kernel.value.detach())
+
+    def word(network):
+        return np.array(network.text.get_layer("token_and_position_embedding").weights[0].value.detach())
+
+    assert np.array_equal(kernel(first), kernel(again))
+    assert not np.array_equal(kernel(first), kernel(other))
+    assert np.array_equal(word(first), word(other))
+
+
+@pytest.fixture
+def copied(cache, tmp_path):
+    for path in cache[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["image_tokens_0.npy", "hidden_1.npy", "padding_mask.npy", "hypotheses.parquet"])
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_truncated_file_is_refused_by_name(copied, name, share):
+    content = (copied / name).read_bytes()
+    (copied / name).write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
+        Features.open(copied, FreezePlan(0, 1))
+
+
+@pytest.mark.parametrize("name", ["image_tokens_0.npy", "hidden_1.npy", "padding_mask.npy"])
+def test_an_array_with_a_row_too_few_is_refused(copied, name):
+    np.save(copied / name, np.load(copied / name)[:-1])
+    with pytest.raises(ValueError, match="damaged: its arrays and indexes differ in length"):
+        Features.open(copied, FreezePlan(0, 1))
+
+
+def test_a_depth_that_was_not_encoded_is_named(cache):
+    with pytest.raises(FileNotFoundError, match=r"hidden_2\.npy"):
+        Features.open(cache[0], FreezePlan(0, 2))
+
+
+@pytest.mark.parametrize(("column", "value"), [("image_id", "scene9"), ("hypothesis", "two red ones")])
+def test_a_pair_that_was_not_encoded_is_named(cache, pairs, column, value):
+    features = Features.open(cache[0], FreezePlan())
+    with pytest.raises(KeyError, match=f"{column} '{value}' is not in the feature cache"):
+        features.rows(pairs.assign(**{column: [*pairs[column][:-1], value]}))
+
+
+def test_rows_point_at_each_pairs_own_encodings(cache, pairs):
+    features = Features.open(cache[0], FreezePlan())
+    image, text = features.rows(pairs)
+    assert features.image_rows.index[image].tolist() == pairs["image_id"].tolist()
+    assert features.text_rows.index[text].tolist() == pairs["hypothesis"].tolist()
+    assert image.dtype == text.dtype == np.int64
