@@ -1,0 +1,274 @@
+"""The driver: devices, executions that succeed, fail, are killed, or run side by side."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from verdict import paths, run
+from verdict.artifacts import read_run, write_text
+
+PROJECT = paths.ROOT
+
+
+@pytest.fixture
+def no_choice(monkeypatch, tmp_path):
+    """A machine whose scheduler has chosen no device, and whose locks are in a folder of the test."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "set, so that it is put back afterwards")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
+
+
+@pytest.mark.usefixtures("no_choice")
+def test_gpus_are_counted_without_a_framework(monkeypatch, tmp_path):
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(run, "Path", lambda name: tmp_path if name == "/dev" else None)
+    assert run.gpu_count() == 2
+    for visible, count in {"": 0, "3": 1, "0,5,7": 3}.items():
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert run.gpu_count() == count
+
+
+@pytest.mark.usefixtures("no_choice")
+@pytest.mark.parametrize(("wanted", "count"), [("cpu", 2), ("cpu", 0), ("auto", 0)])
+def test_without_a_gpu_or_a_wish_for_one_it_is_the_cpu(monkeypatch, wanted, count):
+    monkeypatch.setattr(run, "gpu_count", lambda: count)
+    with run.device_lease(wanted) as device:
+        assert device == "cpu"
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.usefixtures("no_choice")
+def test_a_gpu_that_is_demanded_and_absent_is_an_error(monkeypatch):
+    monkeypatch.setattr(run, "gpu_count", lambda: 0)
+    with pytest.raises(RuntimeError, match="no CUDA device is visible"), run.device_lease("cuda"):
+        pass
+
+
+@pytest.mark.usefixtures("no_choice")
+def test_each_gpu_is_lent_once_at_a_time(monkeypatch):
+    monkeypatch.setattr(run, "gpu_count", lambda: 2)
+
+    def lease():
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        return run.device_lease("auto")
+
+    with lease() as first:
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+        with lease() as second:
+            assert (first, second) == ("cuda:0", "cuda:1")
+        with lease() as again:
+            assert again == "cuda:1"
+    with lease() as last:
+        assert last == "cuda:0"
+
+
+@pytest.mark.usefixtures("no_choice")
+def test_a_third_execution_waits_for_a_gpu(monkeypatch):
+    monkeypatch.setattr(run, "gpu_count", lambda: 1)
+
+    class WaitedError(Exception):
+        pass
+
+    def sleep(seconds):
+        raise WaitedError
+
+    monkeypatch.setattr(run.time, "sleep", sleep)
+    with run.device_lease("cuda"):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        with pytest.raises(WaitedError), run.device_lease("cuda"):
+            pass
+
+
+@pytest.mark.usefixtures("no_choice")
+def test_a_fault_inside_a_lease_comes_through_and_frees_the_device(monkeypatch):
+    monkeypatch.setattr(run, "gpu_count", lambda: 1)
+    with pytest.raises(BlockingIOError, match="of the body"), run.device_lease("auto"):
+        raise BlockingIOError("of the body")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with run.device_lease("auto") as device:
+        assert device == "cuda:0"
+
+
+def test_the_schedulers_choice_stands(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    with run.device_lease("auto") as device:
+        assert device == "cuda:5"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["99_none"],
+        ["03_staged_unfreezing"],
+        ["03_staged_unfreezing", "--trial", "frozen"],
+        ["01_data", "--trial", "frozen", "--seed", "3"],
+        ["03_staged_unfreezing", "--trial", "frozen", "--seed", "x"],
+    ],
+)
+def test_a_call_that_makes_no_sense_is_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run.main(arguments)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_a_trial_must_be_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "WORK", tmp_path)
+    with pytest.raises(ValueError, match="needs both"):
+        run.run_stage("03_staged_unfreezing", "smoke")
+    with pytest.raises(KeyError, match="did you mean 'text1'"):
+        run.run_stage("03_staged_unfreezing", "smoke", "text", 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+SETUP = "from verdict.stage import open_stage, progress\nstage = open_stage({name!r}, profile{more})"
+GOOD = "progress('half way')\nstage.number('made.value', 6 * 7)\nstage.save()"
+
+
+def notebook(root, name, *cells, trial=False):
+    """A notebook of the miniature project: its parameters, its setup, and some cells."""
+    parameters = 'profile = "smoke"' + ('\ntrial = "frozen"\nseed = 11' if trial else "")
+    setup = SETUP.format(name=name, more=", trial=trial, seed=seed" if trial else "")
+    sources = [(parameters, ["parameters"]), (setup, []), *((cell, []) for cell in cells)]
+    content = {
+        "cells": [
+            {
+                "cell_type": "code",
+                "id": f"c{i}",
+                "metadata": {"tags": tags},
+                "source": source,
+                "outputs": [],
+                "execution_count": None,
+            }
+            for i, (source, tags) in enumerate(sources)
+        ],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    write_text(root / "notebooks" / f"{name}.ipynb", json.dumps(content))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A project in miniature: the real package and parameters, notebooks of the test's own."""
+    (tmp_path / "lib").symlink_to(PROJECT / "lib")
+    (tmp_path / "params").symlink_to(PROJECT / "params")
+    (tmp_path / "notebooks").mkdir()
+    return tmp_path
+
+
+def start(root, *arguments):
+    environment = {**os.environ, "VERDICT_ROOT": str(root), "PYTHONPATH": str(PROJECT / "lib"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", "-m", "verdict.run", *arguments, "--profile", "smoke"]
+    return subprocess.Popen(
+        command, env=environment, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process):
+    out, err = process.communicate(timeout=120)
+    assert out == ""
+    return process.returncode, err
+
+
+def test_an_execution_leaves_its_record_and_tells_how_far_it_is(root):
+    notebook(root, "01_data", GOOD)
+    home = root / "work" / "smoke" / "01_data"
+    write_text(home / "left_over.parquet", "of an earlier execution")
+    write_text(home / "images" / "left_over.npy", "of an earlier execution")
+    write_text(root / "work" / "smoke" / "failed" / "01_data.ipynb", "of an earlier execution")
+    code, err = finish(start(root, "01_data"))
+    assert code == 0, err
+    assert re.search(r"^01_data  half way  \(\d+ s\)$", err, re.MULTILINE), err
+    assert re.search(r"^01_data  done in \d+ s$", err, re.MULTILINE), err
+    record = read_run(home)
+    assert sorted(record["outputs"]) == [
+        f"work/smoke/01_data/{name}" for name in ("claims.json", "executed.ipynb", "numbers.json")
+    ]
+    assert (record["profile"], record["stage"], record["trial"], record["is_smoke"]) == ("smoke", "01_data", None, True)
+    assert set(record["params"]) == {"data", "statistics"}
+    assert "training.batch_size" in record["non_default"]
+    assert {path.name for path in home.iterdir()} == {
+        *("run.json", "executed.ipynb", "numbers.json", "claims.json", "inputs.json")
+    }
+    assert list((root / "work" / "smoke" / "failed").iterdir()) == []
+
+
+def test_a_failed_notebook_is_kept_where_the_message_says(root):
+    notebook(root, "01_data", GOOD, "raise ValueError('row 7 of pairs.csv has no label')", "print('not reached')")
+    write_text(root / "work" / "smoke" / "01_data" / "run.json", "{}")
+    code, err = finish(start(root, "01_data"))
+    assert code == 1
+    assert "row 7 of pairs.csv has no label" in err
+    kept = root / re.search(r"FAILED; the notebook as far as it ran is (\S+)", err)[1]
+    assert kept == root / "work" / "smoke" / "failed" / "01_data.ipynb"
+    cells = json.loads(kept.read_text())["cells"]
+    assert any("ValueError" in str(cell.get("outputs")) for cell in cells)
+    home = root / "work" / "smoke" / "01_data"
+    assert not (home / "run.json").exists()
+    assert not (home / "executed.ipynb").exists()
+
+
+def test_a_killed_kernel_is_a_failure(root):
+    notebook(root, "01_data", GOOD, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    code, err = finish(start(root, "01_data"))
+    assert code == 1
+    assert "DeadKernelError" in err
+    assert (root / "work" / "smoke" / "failed" / "01_data.ipynb").is_file()
+    assert not (root / "work" / "smoke" / "01_data" / "run.json").exists()
+
+
+def test_a_killed_driver_leaves_no_record(root):
+    notebook(root, "01_data", GOOD, "import time\ntime.sleep(60)")
+    process = start(root, "01_data")
+    numbers = root / "work" / "smoke" / "01_data" / "numbers.json"
+    deadline = time.monotonic() + 60
+    while not numbers.is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert numbers.is_file()
+    process.send_signal(signal.SIGKILL)
+    finish(process)
+    assert not (numbers.parent / "run.json").exists()
+    notebook(root, "01_data", GOOD)
+    code, err = finish(start(root, "01_data"))
+    assert code == 0, err
+
+
+MEET = """
+import time
+from pathlib import Path
+here = Path(stage.folder).parent / f"here-{seed}"
+here.touch()
+deadline = time.monotonic() + 60
+while len(list(here.parent.glob("here-*"))) < 2 and time.monotonic() < deadline:
+    time.sleep(0.1)
+assert len(list(here.parent.glob("here-*"))) == 2
+stage.number("made.seed", seed)
+progress(f"seed {seed}")
+stage.save()
+"""
+
+
+def test_two_executions_side_by_side_do_not_meet(root):
+    """Each waits until the other runs, so that both kernels live at once."""
+    name = "03_staged_unfreezing"
+    notebook(root, name, MEET.strip(), trial=True)
+    processes = {seed: start(root, name, "--trial", "text1", "--seed", str(seed)) for seed in (11, 23)}
+    for seed, process in processes.items():
+        code, err = finish(process)
+        assert code == 0, err
+        assert f"{name} text1-s{seed}  seed {seed}" in err
+        home = root / "work" / "smoke" / name / f"text1-s{seed}"
+        assert json.loads((home / "numbers.json").read_text())["made.seed"]["value"] == seed
+        assert read_run(home)["seed"] == seed
+        assert read_run(home)["params"]["trial"]["seed"] == seed
+    assert [path.name for path in root.iterdir() if "kernel" in path.name] == []
