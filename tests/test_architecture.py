@@ -1,0 +1,240 @@
+"""The layout, the import order, and what is documented: read from the files, so that none can drift."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from verdict import paths
+from verdict import stage as stages
+from verdict.report.lint import lint_notebook
+
+TOP_LEVEL = {
+    "README.md",
+    "DECISIONS.md",
+    "Makefile",
+    "Snakefile",
+    "environment.yml",
+    "requirements.txt",
+    "pyproject.toml",
+    "notebooks",
+    "lib",
+    "params",
+    "reports",
+    "tests",
+}
+GENERATED = {"work", "CHANGELOG.md", "LICENSE"}
+TARGETS = {"help", "env", "report", "test", "lint", "lab", "presets", "bench", "clean"}
+
+# Lowest first: a module imports only from above it in this list. A package stands for all that it holds.
+ORDER = (
+    "paths",
+    "labels",
+    "artifacts",
+    "params",
+    "numbers",
+    "stage",
+    "weighted",
+    "uncertainty",
+    "scores",
+    "ranking",
+    "metrics",
+    "data",
+    "statements",
+    "backend",
+    "model",
+    "features",
+    "train",
+    "predict",
+    "training",
+    "evaluation",
+    "calibrate",
+    "raw_temperature",
+    "calibration_study",
+    "conformal",
+    "conformal_study",
+    "signals",
+    "humans",
+    "clarify",
+    "policy",
+    "policy_evaluation",
+    "audit",
+    "deferral",
+    "policy_study",
+    "shift",
+    "plots",
+    "report",
+    "pretrain",
+    "run",
+    "pipeline",
+    "bench",
+)
+FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
+# The modules that compute with a framework; no other imports one, not even through these, when it is imported.
+NUMERICAL = {"backend", "model", "features", "train", "training", "pretrain", "bench"}
+NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+
+
+def modules():
+    """Dotted name within the package and path of every module."""
+    for path in sorted(paths.LIBRARY.rglob("*.py")):
+        parts = path.relative_to(paths.LIBRARY).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imported(tree):
+    """Full names of what a source imports, inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative imports hide what a stage depends on"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def authored_files():
+    """Text files that people write: everything but presets and generated folders."""
+    for name in sorted(TOP_LEVEL - {"reports"}):
+        root = paths.ROOT / name
+        for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
+            skipped = {"__pycache__", "presets", ".ipynb_checkpoints", ".ruff_cache"} & set(path.parts)
+            if path.is_file() and not skipped and path.suffix not in (".png", ".pyc", ".h5"):
+                yield path
+
+
+def test_the_top_level_is_as_documented():
+    found = {path.name for path in paths.ROOT.iterdir() if not path.name.startswith(".")}
+    assert TOP_LEVEL - found == set()
+    assert found - TOP_LEVEL - GENERATED == set()
+
+
+def test_generated_folders_are_not_committed():
+    ignored = (paths.ROOT / ".gitignore").read_text().split()
+    assert {"work/", "reports/*", ".venv/", "!reports/README.md"} <= set(ignored)
+
+
+def test_every_module_has_its_place_in_the_order():
+    assert len(set(ORDER)) == len(ORDER)
+    assert {name.split(".")[0] for name, _ in modules()} - {""} <= set(ORDER)
+
+
+@pytest.mark.parametrize(("name", "path"), [pytest.param(*item, id=item[0] or "verdict") for item in modules()])
+def test_a_module_imports_only_from_below(name, path):
+    own = name.split(".")[0]
+    place = {module: position for position, module in enumerate(ORDER)}
+    for target in imported(ast.parse(path.read_text(encoding="utf-8"))):
+        package, _, rest = target.partition(".")
+        other = rest.split(".")[0]
+        if package == "verdict" and other in place and other != own:
+            assert name, "the package itself imports nothing"
+            assert place[other] < place[own], f"{name} imports {target}, which stands above it"
+
+
+@pytest.mark.parametrize(("name", "path"), [pytest.param(*item, id=item[0] or "verdict") for item in modules()])
+def test_only_numerical_modules_name_a_framework(name, path):
+    named = {target.split(".")[0] for target in imported(ast.parse(path.read_text(encoding="utf-8")))}
+    if name.split(".")[0] not in NUMERICAL:
+        assert not named & FRAMEWORKS
+
+
+def test_importing_the_rest_loads_no_framework():
+    """A notebook that needs arrays alone must not wait for a framework."""
+    light = [f"verdict.{name}" for name, _ in modules() if name and name.split(".")[0] not in NUMERICAL]
+    light = [name for name in light if not name.endswith("__main__")]
+    code = f"import sys, {', '.join(light)}\nprint(sorted({FRAMEWORKS!r} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=paths.LIBRARY.parent, check=False
+    )
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr[-2000:]
+
+
+def test_integers_of_labels_and_the_root_are_named_in_one_module():
+    for name, path in modules():
+        text = path.read_text(encoding="utf-8")
+        if name != "paths":
+            assert "VERDICT_ROOT" not in text, name
+            assert "parents[" not in text, f"{name} walks up from its own file; named folders are in paths"
+
+
+def test_no_file_names_a_place_on_a_machine():
+    here = [str(paths.ROOT), f"{Path.home()}/"]
+    somewhere = re.compile(r"""(?<![\w.~}>*)/:-])/(?:home|Users|mnt|media|content/drive)/\w""")
+    for path in authored_files():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for place in here:
+            assert place not in text, f"{path.name} names {place}"
+        if path.parent.name != "tests":
+            assert not (found := somewhere.search(text)), f"{path.name} names {text[found.start() :][:40]!r}"
+
+
+def test_every_documented_target_exists_and_says_what_it_does():
+    done = subprocess.run(["make", "help"], cwd=paths.ROOT, capture_output=True, text=True, check=True)
+    listed = dict(re.findall(r"^make (\S+) +(\S.*)$", done.stdout, re.MULTILINE))
+    assert listed.keys() == TARGETS
+    phony = re.search(r"^\.PHONY: (.*)$", (paths.ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    assert set(phony) == TARGETS
+
+
+@pytest.mark.parametrize("name", ["README.md", "DECISIONS.md", "Makefile"])
+def test_prose_names_targets_that_exist(name):
+    text = (paths.ROOT / name).read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:`|^\s*\$? ?)make ([a-z]+)", text, re.MULTILINE))
+    assert named <= TARGETS
+
+
+def test_every_command_of_the_makefile_is_a_module():
+    for name in re.findall(r"-m (verdict[\w.]*)", (paths.ROOT / "Makefile").read_text()):
+        base = paths.LIBRARY.parent.joinpath(*name.split("."))
+        assert base.with_suffix(".py").is_file() or (base / "__main__.py").is_file(), f"{name} does not exist"
+
+
+def test_the_environment_has_one_list_of_exact_pins():
+    lines = (paths.ROOT / "requirements.txt").read_text().splitlines()
+    pins = [line for line in lines if line.strip() and not line.startswith(("#", "-", "--"))]
+    loose = [line for line in pins if not re.match(r"^[\w.\[\]-]+==[\w.+!]+(\s*;.*)?$", line)]
+    assert loose == []
+    environment = yaml.safe_load((paths.ROOT / "environment.yml").read_text())
+    pip = next(item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
+    assert pip == ["-r requirements.txt"]
+
+
+def test_stages_and_notebooks_are_the_same():
+    assert {path.stem for path in NOTEBOOKS} == {spec.name for spec in stages.SPECS if spec.name != stages.FEATURES}
+
+
+def parameters_cell(path):
+    """Names and values that the tagged cell of a notebook assigns."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    assert tagged[0] is next(cell for cell in cells if cell["cell_type"] == "code")
+    body = ast.parse("".join(tagged[0]["source"])).body
+    assert all(isinstance(node, ast.Assign) and len(node.targets) == 1 for node in body)
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in body}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_parameters_of_a_notebook_are_those_of_its_model(path):
+    assert parameters_cell(path) == stages.parameter_model(path.stem)().model_dump()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_opens_its_own_stage(path):
+    """A copied notebook that kept another's name would write over that one's result."""
+    text = "\n".join(stages.code_cells(path))
+    opened = re.findall(r"""open_stage\(\s*["']([^"']+)["']""", text)
+    assert opened == [path.stem]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_keeps_the_rules(path):
+    assert [str(finding) for finding in lint_notebook(path)] == []
+
+
+def test_there_are_notebooks():
+    assert len(NOTEBOOKS) >= 8
