@@ -1,0 +1,176 @@
+"""A whole smoke report in a copy of the project: complete, then unchanged, edited, killed and resumed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from verdict import paths
+from verdict import stage as stages
+from verdict.numbers import Numbers
+from verdict.params import load_params
+
+pytestmark = pytest.mark.slow
+PROFILE = "smoke"
+LIMIT_S = 600
+
+
+def copy_project(target: Path) -> Path:
+    """The files that git tracks or would track, and nothing that a run has left."""
+    listed = subprocess.run(
+        ["git", "-C", str(paths.ROOT), "ls-files", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.splitlines():
+        source = paths.ROOT / name
+        if source.is_file() and not name.startswith("tests/"):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+    return target
+
+
+def environment(root: Path) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("VERDICT", "JUPYTER", "PYTEST"))}
+    return {**kept, "VERDICT_ROOT": str(root), "PYTHONPATH": str(root / "lib")}
+
+
+def command() -> list[str]:
+    return [sys.executable, "-m", "verdict.pipeline", "--profile", PROFILE, "--cores", "2"]
+
+
+def report(root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(), cwd=root, env=environment(root), capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+
+
+def stored_numbers(root: Path) -> dict[str, dict]:
+    """Every stored number of the profile, by file."""
+    folder = root / "work" / PROFILE
+    found = sorted(path for path in folder.rglob("numbers.json") if "scratch" not in path.parts)
+    return {str(path.relative_to(folder)): json.loads(path.read_text(encoding="utf-8")) for path in found}
+
+
+def records(root: Path) -> dict[str, float]:
+    return {str(path): path.stat().st_mtime for path in (root / "work" / PROFILE).rglob("run.json")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    root = copy_project(tmp_path_factory.mktemp("finished") / "project")
+    done = report(root)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.stdout.strip().endswith(f"reports/{PROFILE}/index.html")
+    return root
+
+
+def test_every_stage_leaves_a_record_and_a_page(finished):
+    params = load_params(PROFILE)
+    for spec in stages.SPECS:
+        for trial, seed in stages.runs(params) if spec.name == stages.TRIAL_STAGE else [(None, None)]:
+            folder = "/".join(filter(None, [spec.name, stages.instance(trial, seed)]))
+            assert (finished / "work" / PROFILE / folder / "run.json").is_file(), folder
+            if spec.name != stages.FEATURES:
+                page = "-".join(filter(None, [spec.name, stages.instance(trial, seed)]))
+                assert (finished / "reports" / PROFILE / f"{page}.html").is_file(), page
+
+
+def test_every_number_with_an_interval_lies_in_it(finished):
+    checked = 0
+    for name in stored_numbers(finished):
+        for number in Numbers.load(finished / "work" / PROFILE / name).values():
+            if number.low is not None:
+                assert number.low <= number.high
+                checked += 1
+    assert checked > 20
+
+
+def test_a_second_report_executes_nothing(finished):
+    before = records(finished)
+    done = report(finished)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert records(finished) == before
+
+
+def test_a_prose_edit_renders_and_executes_nothing(finished):
+    notebook = finished / "notebooks" / "05_test.ipynb"
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    cell = next(cell for cell in content["cells"][1:] if cell["cell_type"] == "markdown")
+    cell["source"] = [*cell["source"], "\n\nA reviewer's heron passed; accuracy is {{ test.accuracy }}."]
+    before = records(finished)
+    notebook.write_text(json.dumps(content), encoding="utf-8")
+    done = report(finished)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert records(finished) == before
+    assert "reviewer’s heron" in (page := (finished / "reports" / PROFILE / "05_test.html").read_text()) or (
+        "reviewer's heron" in page or "reviewer&#x27;s heron" in page or "reviewer&#39;s heron" in page
+    )
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(finished, tmp_path):
+    root = copy_project(tmp_path / "killed")
+    process = subprocess.Popen(
+        command(),
+        cwd=root,
+        env=environment(root),
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    checkpoints = root / "work" / PROFILE / "checkpoints"
+    deadline = time.monotonic() + LIMIT_S
+    while not (checkpoints / "frozen-s11.npz").is_file():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (root / "reports" / PROFILE / "index.html").exists()
+    done = report(root)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert stored_numbers(root) == stored_numbers(finished)
+
+
+class _References(HTMLParser):
+    """What a page would load, and pictures without a description."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.silent: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        if tag in ("script", "img", "iframe", "link", "source", "object", "embed"):
+            self.loads += [attributes[key] for key in ("src", "href", "data") if attributes.get(key)]
+        if tag == "img" and not attributes.get("alt"):
+            self.silent.append(str(attributes)[:100])
+
+
+def test_no_page_asks_the_network_and_every_figure_has_words(finished):
+    pages = sorted((finished / "reports" / PROFILE).glob("*.html"))
+    assert len(pages) > 10
+    for page in pages:
+        seen = _References()
+        seen.feed(page.read_text(encoding="utf-8"))
+        assert not [url for url in seen.loads if url.startswith(("http:", "https:", "//"))], page.name
+        assert not seen.silent, page.name
+
+
+def test_a_wrong_parameter_stops_before_anything_runs(finished, tmp_path):
+    root = copy_project(tmp_path / "wrong")
+    with (root / "params" / f"{PROFILE}.yaml").open("a", encoding="utf-8") as file:
+        file.write("\ncalibrat:\n  ece_bins: 15\n")
+    done = report(root)
+    assert done.returncode == 2
+    assert "calibrat" in done.stderr and "did you mean 'calibrate'" in done.stderr
+    assert not (root / "work").exists()
