@@ -1,7 +1,7 @@
 """Keras and keras-hub with the backend chosen, and without tensorflow where torch does the work.
 
-Keras and keras-hub import tensorflow for `tf.data` pipelines, which are not used here; hiding it saves several seconds in
-each of the many short processes of a report.
+Keras and keras-hub import tensorflow for `tf.data` pipelines, which are not used here; hiding it saves several
+seconds in each of the many short processes of a report.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ __all__ = ["keras", "keras_hub", "set_threads"]
 
 
 def set_threads(n: int) -> None:
-    """Set the number of threads of the numerical backend; two busy processes with two threads each slow each other down."""
+    """Set the number of threads of the numerical backend.
+
+    Two busy processes with two threads each slow each other down.
+    """
     os.environ["OMP_NUM_THREADS"] = str(n)
     if keras.backend.backend() == "torch":
         import torch

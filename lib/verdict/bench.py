@@ -1,14 +1,15 @@
 """What caching the frozen computation saves: `python -m verdict.bench`.
 
-The published loop decodes every row's JPEG in every epoch and runs the whole network forward. Ours runs frozen prefixes once,
-fills the cache, and trains the suffix. Both train the same layers of the same network on the same pairs for the same
-epochs, side by side in one process; each round gives a ratio, and the interval is over rounds.
+The published loop decodes every row's JPEG in every epoch and runs the whole network forward. Ours runs frozen
+prefixes once, fills the cache, and trains the suffix. Both train the same layers of the same network on the same
+pairs for the same epochs, side by side in one process; each round gives a ratio, and the interval is over rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import math
 import os
 import sys
 import tempfile
@@ -43,7 +44,7 @@ class PublishedLoop(keras.utils.PyDataset):
         self.y_true = (pairs["label"] == "contradiction").to_numpy(np.float32)
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.batch)
+        return math.ceil(len(self.order) / self.batch)
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         rows = self.order[index * self.batch : (index + 1) * self.batch]

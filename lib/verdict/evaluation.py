@@ -1,6 +1,7 @@
 """From prediction tables to numbers with intervals: one model, one group, a comparison, a choice.
 
-Intervals are percentile intervals over resampled groups of images; over several seeds, groups and seeds are resampled together.
+Intervals are percentile intervals over resampled groups of images; over several seeds, groups and seeds are resampled
+together.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ STREAM = {"estimate": 1, "by": 2, "compare": 3}
 def estimate(
     table: pd.DataFrame, *, prefix: str, stage: Stage, rule: DecisionRule = RAW, names: tuple[str, ...] | None = None
 ) -> Numbers:
-    """Scores of one prediction table: `<prefix>.accuracy`, `.macro_f1`, `.nll`, `.brier`, `.ece`, `.n_pairs`, `.n_images`.
+    """Scores of one prediction table.
+
+    Named `<prefix>.accuracy`, `.macro_f1`, `.nll`, `.brier`, `.ece`, `.n_pairs` and `.n_images`.
 
     Parameters
     ----------
@@ -274,7 +277,10 @@ class Selection:
 
 
 def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
-    """Keep, of the candidates tied with the best, the one with fewest trained parameters; of its seeds, the best on val."""
+    """Keep, of the candidates tied with the best.
+
+    The one with fewest trained parameters; of its seeds, the best on val.
+    """
     tied = ranking[ranking["is_tied"]].sort_values("n_trainable", kind="stable")
     trial = str(tied["trial"].iloc[0])
     cheapest = str(ranking.sort_values("n_trainable", kind="stable")["trial"].iloc[0])
@@ -297,7 +303,10 @@ def load_selection(stage: Stage) -> Selection:
 
 
 def gain(stage: Stage, kept: Selection, *, split: str, prefix: str | None = None) -> Numbers:
-    """Macro-F1 of the kept trial minus that of the one with fewest trained parameters, averaged over seeds: `<prefix>.gain_over_frozen`."""
+    """Macro-F1 of the kept trial minus that of the one with fewest trained parameters.
+
+    Averaged over seeds: `<prefix>.gain_over_frozen`.
+    """
     found = mean_score(stage, collect(stage, kept.trial, split), collect(stage, kept.cheapest, split))
     seeds = tuple(stage.params.training.seeds)
     return Numbers({f"{prefix or split}.gain_over_frozen": found.number(split=str(split), seeds=seeds)})

@@ -4,8 +4,8 @@
     tokens ─► DistilBERT ─► T (n_words, d) ─► T[:, :1] = Q  query
     X = LayerNorm(Q + MultiHeadAttention(Q, V)) ─► Dense(GELU) ─► Dropout ─► Dense(1) = logit of CONTRADICTION
 
-The prefix runs in inference mode, once per image and once per hypothesis; the suffix is trained. Both are made of the very
-layers of the whole network, so that training the suffix trains the network.
+The prefix runs in inference mode, once per image and once per hypothesis; the suffix is trained. Both are made of the
+very layers of the whole network, so that training the suffix trains the network.
 """
 
 from __future__ import annotations
@@ -63,8 +63,10 @@ class TakeRows(keras.layers.Layer):
 class SingleQueryAttention(keras.layers.MultiHeadAttention):
     """Multi-head attention for a query of one token: the same function and weights, with far less arithmetic.
 
-    With one query the products re-associate: (q W_q)(v W_k)ᵀ = ((q W_q) W_kᵀ) vᵀ, and Σ_j a_j (v_j W_v) = (Σ_j a_j v_j) W_v.
-    So the key projection acts on the query and the value projection on the pooled tokens, once a pair instead of once a token.
+    With one query the products re-associate: (q W_q)(v W_k)ᵀ = ((q W_q) W_kᵀ) vᵀ, and Σ_j a_j (v_j W_v) = (Σ_j a_j
+    v_j) W_v.
+    So the key projection acts on the query and the value projection on the pooled tokens, once a pair instead of once
+    a token.
     """
 
     def call(self, query, value, return_attention_scores=False, training=None):
@@ -96,7 +98,7 @@ class Network:
     Attributes
     ----------
     model : keras.Model
-        `{"pixels": (batch, H, W, 3), "token_ids": (batch, n_words), "padding_mask": (batch, n_words)}` → (batch, 1) logits.
+        Pixels (batch, H, W, 3), token ids and padding mask (batch, n_words), by name → (batch, 1) logits.
     vision, text : keras_hub backbones
     head : dict of str to keras layer
         The fusion head's layers by name (`HEAD_LAYERS`).

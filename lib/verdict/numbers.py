@@ -173,9 +173,7 @@ class Claim:
     holds: bool
 
 
-def evaluate_claim(
-    numbers: Numbers, *, id: str, statement: str, number: str, comparison: str, bound: float
-) -> Claim:
+def evaluate_claim(numbers: Numbers, *, id: str, statement: str, number: str, comparison: str, bound: float) -> Claim:
     """Compare a stored number, by its interval where it has one, with a bound.
 
     Raises
@@ -183,7 +181,8 @@ def evaluate_claim(
     KeyError
         If the number is not stored.
     ValueError
-        If the comparison is not one of `>`, `<`, `>=`, `<=`, `contains`, `excludes`, or an interval is needed and absent.
+        If the comparison is not one of `>`, `<`, `>=`, `<=`, `contains`, `excludes`, or an interval is needed and
+        absent.
     """
     measured = numbers[number]
     if comparison in ("contains", "excludes"):

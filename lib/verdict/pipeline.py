@@ -1,7 +1,7 @@
 """Make a profile's whole report: `python -m verdict.pipeline --profile PROFILE`. What `make report` calls.
 
-Validates every parameter first, lets one report of a profile run at a time, hands the graph to Snakemake, and says where the
-report is, or what failed and where its notebook was kept.
+Validates every parameter first, lets one report of a profile run at a time, hands the graph to Snakemake, and says
+where the report is, or what failed and where its notebook was kept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from verdict import artifacts, paths
 from verdict import stage as stages
@@ -61,10 +60,19 @@ def report(profile: str, cores: int) -> int:
         0 when every stage ran; else Snakemake's exit status, with a report of the stages that did run.
     """
     started = time.monotonic()
-    environment = {**os.environ, "PYTHONPATH": str(paths.LIBRARY.parent), "PYTHONUNBUFFERED": "1", "KERAS_BACKEND": "torch"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(paths.LIBRARY.parent),
+        "PYTHONUNBUFFERED": "1",
+        "KERAS_BACKEND": "torch",
+    }
     with one_at_a_time(profile):
         done = subprocess.run(
-            snakemake_command(profile, cores, []), env=environment, cwd=paths.ROOT, stdin=subprocess.DEVNULL, check=False
+            snakemake_command(profile, cores, []),
+            env=environment,
+            cwd=paths.ROOT,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
         index = paths.report_dir(profile) / "index.html"
         if done.returncode == 0:
@@ -91,7 +99,9 @@ def unfinished(profile: str) -> list[str]:
                 continue
             label = f"{spec.name} {stages.instance(trial, seed)}".strip()
             kept = paths.work_dir(profile) / "failed" / f"{label.replace(' ', '-')}.ipynb"
-            lines.append(f"{label}: failed, see {artifacts.relative(kept)}" if kept.is_file() else f"{label}: not reached")
+            lines.append(
+                f"{label}: failed, see {artifacts.relative(kept)}" if kept.is_file() else f"{label}: not reached"
+            )
     return lines
 
 

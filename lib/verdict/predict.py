@@ -1,4 +1,7 @@
-"""The prediction table, which is all that evaluation, calibration, policy, figures and exports consume, and the one decision function."""
+"""The prediction table and the one decision function.
+
+The table is all that evaluation, calibration, policy, figures and exports consume.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ DERIVED = ("run.json", "executed.ipynb", "inputs.json")
 def device_lease(wanted: str) -> Iterator[str]:
     """Hold a device while a stage runs: "cpu", or a free GPU's index by a file lock.
 
-    Where the scheduler has set CUDA_VISIBLE_DEVICES, its choice stands. With "auto" a machine without a GPU gives "cpu".
+    Where the scheduler has set CUDA_VISIBLE_DEVICES, its choice stands. A machine without a GPU gives "cpu" for "auto".
     """
     count = gpu_count() if wanted != "cpu" else 0
     if wanted == "cuda" and count == 0:

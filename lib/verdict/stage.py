@@ -1,7 +1,7 @@
 """The stages of a report, and what a notebook holds of its own: parameters, upstream results, numbers, claims.
 
-A stage is one execution of one notebook. What a stage depends on is declared here, once; the Snakefile, the driver and the
-report all read it.
+A stage is one execution of one notebook. What a stage depends on is declared here, once; the Snakefile, the driver
+and the report all read it.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ SPECS = (
     Spec(
         "09_independent_set",
         "Does any of this survive another distribution?",
-        ("01_data", TRIAL_STAGE, "04_model_selection", "05_test", "07_calibration", "08_policy"),
+        ("01_data", TRIAL_STAGE, "04_model_selection", "07_calibration", "08_policy"),
         ("calibrate", "policy", "statistics"),
     ),
 )
@@ -221,7 +221,8 @@ def code_cells(notebook: Path) -> list[str]:
 
 
 def code_digest(name: str) -> str:
-    """Hash of the code behind a stage: its notebook's code cells, the package's files that they import, tables beside."""
+    """Hash of the code behind a stage: its notebook's code cells, the package's files that they import, tables beside.
+    """
     notebook = paths.NOTEBOOKS / f"{name}.ipynb"
     sources = code_cells(notebook) if notebook.is_file() else ["import verdict.features, verdict.run"]
     code = library_files(sources)
@@ -269,7 +270,10 @@ class Stage:
 
     @property
     def all_params(self) -> Params:
-        """The whole set, for functions that list the runs; sections that a stage does not declare are not for its results."""
+        """The whole set, for functions that list the runs.
+
+        Sections that a stage does not declare are not for its results.
+        """
         return self._params
 
     @property
@@ -378,8 +382,8 @@ class Stage:
 def open_stage(name: str, profile: str, *, trial: str | None = None, seed: int | None = None) -> Stage:
     """Open a stage in its notebook.
 
-    Run by the driver it writes where the driver says; run by hand it writes to `work/<profile>/scratch/`, so that trying
-    something out cannot pass for a result.
+    Run by the driver it writes where the driver says; run by hand it writes to `work/<profile>/scratch/`, so that
+    trying something out cannot pass for a result.
     """
     params = load_params(profile)
     if trial is not None:

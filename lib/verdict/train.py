@@ -141,9 +141,9 @@ def fit(
 ) -> Fit:
     """Train the plan's layers; keep the epoch that is best on validation by the one stated criterion.
 
-    The network holds the kept weights afterwards. The state after each epoch is written to `checkpoint`; a later call with
-    the same `identity` goes on from there, and gives the numbers of an undisturbed run, because the order of pairs and the
-    dropout masks depend on (seed, epoch) alone.
+    The network holds the kept weights afterwards. The state after each epoch is written to `checkpoint`; a later call
+    with the same `identity` goes on from there, and gives the numbers of an undisturbed run, because the order of
+    pairs and the dropout masks depend on (seed, epoch) alone.
 
     Parameters
     ----------
@@ -222,7 +222,8 @@ def _finished(history: list[dict[str, float]], params: FitParams, criterion: str
 def _seed_dropout(network: Network, rng: np.random.Generator) -> None:
     """Set the random state behind every dropout layer, so that an epoch does not depend on what ran before it.
 
-    On torch, Keras draws the masks of unseeded layers from torch's global generator and leaves the layers' states aside.
+    On torch, Keras draws the masks of unseeded layers from torch's global generator and leaves the layers' states
+    aside.
     """
     if keras.backend.backend() == "torch":
         import torch

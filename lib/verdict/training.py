@@ -33,7 +33,10 @@ class TrainingRun:
 
 
 def train_warmup(stage: Stage) -> TrainingRun:
-    """Train the fusion head on the proxy task; weights go to `weights.npz`, predictions are of the proxy's validation split."""
+    """Train the fusion head on the proxy task.
+
+    Weights go to `weights.npz`, predictions are of the proxy's validation split.
+    """
     params = stage.params.training
     plan, seed = FreezePlan(), params.warmup_seed
     network, features = _open(stage, plan, params.warmup, seed)
