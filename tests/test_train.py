@@ -338,7 +338,7 @@ def test_a_learnable_problem_is_learned_and_needs_the_image(tmp_path, monkeypatc
 
     monkeypatch.setattr(sys.modules[__name__], "rows", lambda seed, n=0: table)
     monkeypatch.setattr(sys.modules[__name__], "stored", two_kinds)
-    settings = {"epochs": 30, "patience": 30, "learning_rate": 2e-2, "dropout": 0.0, "weight_decay": 0.0}
+    settings = {"epochs": 15, "patience": 15, "learning_rate": 2e-2, "dropout": 0.0, "weight_decay": 0.0}
     _, outcome, _ = run(tmp_path / "a.npz", plan, **settings)
     assert outcome.history["val_macro_f1"].max() == 1
     _, blank, _ = run(tmp_path / "b.npz", plan, blank=True, **settings)
