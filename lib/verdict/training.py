@@ -32,6 +32,12 @@ class TrainingRun:
     layers: pd.DataFrame
 
 
+def warmup_splits(stage: Stage) -> tuple[Split, Split]:
+    """What the warm-up trains and validates on: the proxy task, or the target's own where the source has no proxy."""
+    has_proxy = len(stage.pairs(Split.WARMUP_TRAIN)) > 0
+    return (Split.WARMUP_TRAIN, Split.WARMUP_VAL) if has_proxy else (Split.TRAIN, Split.VAL)
+
+
 def train_warmup(stage: Stage) -> TrainingRun:
     """Train the fusion head on the proxy task.
 
@@ -40,8 +46,9 @@ def train_warmup(stage: Stage) -> TrainingRun:
     params = stage.params.training
     plan, seed = FreezePlan(), params.warmup_seed
     network, features = _open(stage, plan, params.warmup, seed)
-    run = _fit(stage, network, plan, features, params.warmup, seed, (Split.WARMUP_TRAIN, Split.WARMUP_VAL), parent=None)
-    pairs = stage.pairs(Split.WARMUP_VAL)
+    splits = warmup_splits(stage)
+    run = _fit(stage, network, plan, features, params.warmup, seed, splits, parent=None)
+    pairs = stage.pairs(splits[1])
     table = _predict(network, plan, features, pairs, stage, trial="warmup", seed=seed, blank=False)
     return TrainingRun(run, table, _layers(run))
 
