@@ -10,10 +10,12 @@ import time
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from verdict import paths
 from verdict import stage as stages
+from verdict.data.images import ImageStore
 from verdict.numbers import Numbers
 from verdict.params import load_params
 
@@ -174,3 +176,41 @@ def test_a_wrong_parameter_stops_before_anything_runs(finished, tmp_path):
     assert done.returncode == 2
     assert "calibrat" in done.stderr and "did you mean 'calibrate'" in done.stderr
     assert not (root / "work").exists()
+
+
+OWN_PROFILE = """
+title: My pairs
+data:
+  source: csv
+  csv: {{table: "{table}", images: "{images}"}}
+training:
+  seeds: [11]
+  batch_size: 64
+  warmup: {{epochs: 1}}
+  trials:
+    - {{name: frozen, parent: warmup, vision_blocks: 0, text_blocks: 0, learning_rate: 1.0e-3, weight_decay: 1.0e-2,
+       dropout: 0.1, epochs: 1, patience: 1, schedule: constant}}
+statistics: {{n_resamples: 200}}
+"""
+
+
+def test_pairs_of_ones_own_become_a_report(finished, tmp_path):
+    pairs = pd.read_parquet(finished / "work" / PROFILE / "01_data" / "pairs.parquet")
+    store = ImageStore.open(finished / "work" / PROFILE / "01_data" / "images")
+    chosen = pairs[pairs["split"].isin(["train", "test"])]
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for image_id in chosen["image_id"].unique():
+        store.thumbnail(image_id).save(folder / f"{image_id}.png")
+    renamed = chosen.rename(columns={"image_id": "image"})[["image", "hypothesis", "label"]]
+    renamed.to_csv(tmp_path / "pairs.csv", index=False, encoding="utf-16")
+    root = copy_project(tmp_path / "own")
+    own = OWN_PROFILE.format(table=tmp_path / "pairs.csv", images=folder)
+    (root / "params" / f"{PROFILE}.yaml").write_text(own, encoding="utf-8")
+    done = report(root)
+    assert done.returncode == 0, done.stderr[-4000:]
+    split = pd.read_parquet(root / "work" / PROFILE / "01_data" / "pairs.parquet")
+    assert len(split) == len(chosen)
+    assert split.groupby("image_id")["split"].nunique().max() == 1
+    numbers = Numbers.load(root / "work" / PROFILE / "05_test" / "numbers.json")
+    assert numbers["test.n_pairs"].value == (split["split"] == "test").sum()
