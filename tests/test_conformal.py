@@ -70,6 +70,13 @@ def test_aps_and_raps_by_hand():
     assert penalised.qhat == pytest.approx(0.5 + 0.3 + 0.2 + 2 * 0.25)
 
 
+@pytest.mark.parametrize("fit", [Lac.fit, Aps.fit])
+def test_the_row_at_the_quantile_is_covered(fit):
+    probs, y_true = simulated(211, 5, np.random.default_rng(61))
+    found = coverage(fit(probs, y_true, alpha=0.1).predict(probs), y_true)
+    assert found == pytest.approx(conformal_rank(211, 0.1) / 211, rel=1e-12)
+
+
 def test_too_few_rows_admit_every_class():
     assert Lac.fit([[0.9, 0.1]], [0], alpha=0.1).predict([[1.0, 0.0]]).all()
     by_class = Lac.fit([[0.9, 0.1]] * 20, [0] * 20, alpha=0.1, by_class=True)

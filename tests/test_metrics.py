@@ -104,6 +104,12 @@ def test_bins_are_open_below_and_closed_above():
     assert bin_index([0.0, 1e-9, 1 / 15, 1 / 15 + 1e-9, 0.2, 1.0]).tolist() == [0, 0, 0, 1, 2, 14]
 
 
+def test_tied_rows_share_the_bin_of_their_middle():
+    probs = np.array([[0.6, 0.4]] + [[0.9, 0.1]] * 3)
+    # Four rows in two bins: the tied three reach over the half, their middle lies beyond it.
+    assert ece_equal_mass(probs, [0, 0, 0, 1], n_bins=2) == pytest.approx((0.4 + abs(0.1 + 0.1 - 0.9)) / 4)
+
+
 def test_nll_survives_what_probabilities_do_not():
     logits = np.array([[1e4, 0.0, 0.0]])
     assert nll_of_logits(logits, [1]) == pytest.approx(1e4)
