@@ -1,0 +1,64 @@
+"""A stage whose predictions are simulated, for tests of what the later pages measure."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from verdict.data.pairs import make_pair_id
+from verdict.evaluation import Selection
+from verdict.labels import class_names
+from verdict.params import load_params
+from verdict.stage import Stage
+
+KEPT = Selection("text1", 11, "frozen")
+
+
+def simulated_table(split, *, n, seed, temperature=1.0, offset=0.0, model_seed=11, n_rows_of_group=3):
+    """Binary logits that are calibrated once divided by `temperature`; `offset` makes another seed's model differ."""
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(0, 2.5, n)
+    y_true = (rng.uniform(size=n) < 1 / (1 + np.exp(-logit))).astype(int)
+    noise = np.random.default_rng(seed + 1000).normal(0, offset, n) if offset else 0.0
+    groups = np.array([f"{split}-g{i // n_rows_of_group}" for i in range(n)], dtype=object)
+    table = pd.DataFrame({"group_id": groups, "image_id": groups, "split": split, "stage": "s", "trial": "text1"})
+    table["pair_id"] = [make_pair_id(group, f"sentence {i}") for i, group in enumerate(groups)]
+    return table.assign(seed=model_seed, y_true=y_true, logit_0=0.0, logit_1=temperature * (logit + noise))
+
+
+def pairs_of(table):
+    names = np.array(class_names(), dtype=object)
+    pairs = table[["pair_id", "image_id", "group_id", "split"]].assign(label=names[table["y_true"]])
+    n = np.arange(len(table))
+    return pairs.assign(hypothesis=[f"sentence {i}" for i in n], family=np.where(n % 2 == 0, "colour", "count"))
+
+
+@dataclass
+class SimulatedStage(Stage):
+    """Predictions by split come from `tables`; nothing is read from disk."""
+
+    tables: dict = field(default_factory=dict)
+
+    def predictions(self, *splits, trial, seed):
+        parts = [self.tables[str(split), seed] for split in splits if (str(split), seed) in self.tables]
+        return pd.concat(parts, ignore_index=True) if parts else simulated_table("none", n=1, seed=0).iloc[:0]
+
+    def pairs(self, *splits):
+        kept = [
+            pairs_of(t) for (split, seed), t in self.tables.items() if seed == 11 and (not splits or split in splits)
+        ]
+        return pd.concat(kept, ignore_index=True) if kept else pairs_of(simulated_table("none", n=1, seed=0)).iloc[:0]
+
+    def record(self, name, trial=None, seed=None):
+        return {"outputs": {"somewhere/weights.npz": "abc"}}
+
+
+def make_stage(name, folder, *, sizes=None, temperature=2.0, **extra):
+    """A stage of the smoke profile with two seeds; `sizes` gives the pairs of each split."""
+    sizes = sizes or {"calib": 599, "test": 701}
+    tables = {}
+    for place, (split, n) in enumerate(sizes.items()):
+        for model_seed, offset in ((11, 0.0), (23, 0.6)):
+            settings = {"temperature": temperature, "offset": offset, "model_seed": model_seed}
+            tables[split, model_seed] = simulated_table(split, n=n, seed=10 + place, **settings, **extra)
+    return SimulatedStage(name, "smoke", None, None, folder, load_params("smoke"), tables=tables)

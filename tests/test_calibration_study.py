@@ -1,0 +1,143 @@
+"""The calibration page: halves, a known temperature recovered, intervals, references, transfer."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from simulated_stage import KEPT, make_stage, simulated_table
+from verdict.calibrate import Temperature
+from verdict.calibration_study import (
+    FOR_SETS,
+    FOR_TEMPERATURE,
+    before_after,
+    chance_ece,
+    fit_temperatures,
+    gaps_by,
+    halve,
+    interval_of,
+    references,
+    reliability,
+    rows_of,
+    transfer,
+)
+
+
+@pytest.fixture
+def stage(tmp_path):
+    return make_stage("07_calibration", tmp_path)
+
+
+def halves_of(stage, share=0.5):
+    calib = stage.predictions("calib", trial="text1", seed=11)
+    return halve(calib, share_for_sets=share, rng=np.random.default_rng(3))
+
+
+def test_halves_share_no_group_and_keep_every_pair(stage):
+    calib = stage.predictions("calib", trial="text1", seed=11)
+    halves = halves_of(stage, 0.25)
+    by_half = halves.groupby("half")["group_id"].agg(set)
+    assert not by_half[FOR_SETS] & by_half[FOR_TEMPERATURE]
+    assert len(by_half[FOR_SETS]) == round(0.25 * calib["group_id"].nunique())
+    parts = [rows_of(calib, halves, half) for half in (FOR_SETS, FOR_TEMPERATURE)]
+    assert sorted(pd.concat(parts)["pair_id"]) == sorted(calib["pair_id"])
+
+
+def test_halves_depend_on_the_seed_alone(stage):
+    calib = stage.predictions("calib", trial="text1", seed=11)
+    shuffled = calib.sample(frac=1, random_state=1)
+    again = halve(shuffled, share_for_sets=0.5, rng=np.random.default_rng(3))
+    merged = halves_of(stage).merge(again, on="pair_id")
+    assert (merged["half_x"] == merged["half_y"]).all()
+    other = halve(calib, share_for_sets=0.5, rng=np.random.default_rng(4))
+    assert (other["half"] != halves_of(stage)["half"]).any()
+
+
+def test_no_half_is_empty_and_one_group_is_refused():
+    two = simulated_table("calib", n=4, seed=0, n_rows_of_group=2)
+    assert set(halve(two, share_for_sets=0.01, rng=np.random.default_rng(0))["half"]) == {FOR_SETS, FOR_TEMPERATURE}
+    with pytest.raises(ValueError, match="1 group"):
+        halve(two.iloc[:2], share_for_sets=0.5, rng=np.random.default_rng(0))
+
+
+def test_a_known_temperature_is_found_on_one_half(stage):
+    study = fit_temperatures(stage, KEPT, halves_of(stage))
+    found = stage.numbers["calibration.temperature"]
+    assert found.low < 2.0 < found.high
+    assert found.n == len(study.rows) < 599
+    assert study.by_seed["seed"].tolist() == [11, 23]
+    assert study.by_seed["is_kept"].tolist() == [True, False]
+    curve = study.curve()
+    assert np.exp(curve.loc[curve["nll"].idxmin(), "log_t"]) == pytest.approx(study.fitted.temperature, rel=0.06)
+
+
+def test_a_temperature_that_cannot_be_trusted_is_said_in_bold(stage):
+    for key, table in stage.tables.items():
+        stage.tables[key] = table.assign(logit_1=np.where(table["y_true"] == 1, 3.0, -3.0))
+    assert fit_temperatures(stage, KEPT, halves_of(stage)).warning.startswith("**Warning: T = ")
+
+
+def test_scaling_an_overconfident_model_is_shown_to_help(stage):
+    test = stage.predictions("test", trial="text1", seed=11)
+    table = before_after(stage, test, Temperature(2.0, 1.0, 1.0, 9, True, False), prefix="calibration.test")
+    assert table["score"].tolist() == ["nll", "brier", "ece", "ece equal mass", "ece classwise", "mce"]
+    after, before = (stage.numbers[f"calibration.test.nll{suffix}"] for suffix in ("", "_before"))
+    gap = stage.numbers["calibration.test.nll_difference"]
+    assert gap.value == pytest.approx(after.value - before.value)
+    assert gap.high < 0
+    assert (table["before_low"] >= 0).all()
+    for name in ("before", "after"):
+        assert ((table[f"{name}_low"] <= table[name]) & (table[name] <= table[f"{name}_high"])).all()
+
+
+def test_the_interval_of_a_binned_error_is_moved_by_its_bias_and_floored(stage):
+    groups = np.arange(7)
+
+    def inflated(weights):
+        return 0.1 if weights is None else 0.1 + 0.05 + 0.001 * np.asarray(weights)[:, 0]
+
+    plain = interval_of(stage, inflated, groups, "scores")
+    moved = interval_of(stage, inflated, groups, "scores", is_binned=True)
+    assert plain.low > plain.value
+    assert moved.low <= moved.value <= moved.high
+    assert interval_of(stage, inflated, groups, "scores", is_binned=True, floor=0.2).low == 0.2
+
+
+def test_chance_says_what_a_calibrated_model_would_show(stage):
+    test = stage.predictions("test", trial="text1", seed=11)
+    chance_ece(stage, test, Temperature(2.0, 1.0, 1.0, 9, True, False), prefix="calibration.test")
+    found = stage.numbers["calibration.test.ece_if_calibrated"]
+    assert 0 < found.low < found.value < found.high < 0.1
+
+
+def test_references_are_fitted_on_the_same_rows_and_temperature_changes_no_answer(stage):
+    study = fit_temperatures(stage, KEPT, halves_of(stage))
+    table = references(stage, study, stage.predictions("test", trial="text1", seed=11)).set_index("method")
+    assert table.index.tolist() == ["none (T = 1)", "temperature", "vector scaling", "Platt", "isotonic"]
+    assert table.loc["temperature", "accuracy"] == table.loc["none (T = 1)", "accuracy"]
+    assert table.loc["temperature", "nll"] < table.loc["none (T = 1)", "nll"]
+    assert table["n_parameters"].tolist()[:4] == [0, 1, 4, 4]
+
+
+def test_reliability_counts_every_pair(stage):
+    test = stage.predictions("test", trial="text1", seed=11)
+    diagrams = reliability(stage, test, Temperature(2.0, 1.0, 1.0, 9, True, False))
+    assert [bins["count"].sum() for bins in diagrams.values()] == [701, 701]
+
+
+def test_gaps_by_family_are_confidence_minus_accuracy(stage):
+    test, unit = stage.predictions("test", trial="text1", seed=11), Temperature(1.0, 1.0, 1.0, 9, True, False)
+    gaps = gaps_by(stage, test, stage.pairs("test"), unit)
+    assert sorted(gaps["label"]) == ["colour", "count"]
+    assert gaps["value"].tolist() == pytest.approx((gaps["confidence"] - gaps["accuracy"]).tolist())
+    assert (gaps["low"] > 0).all(), "an overconfident model is too sure in every family"
+    whole = gaps_by(stage, test, stage.pairs("test").drop(columns="family"), unit)
+    assert whole["label"].tolist() == ["all"]
+
+
+def test_no_temperature_beats_the_oracle_of_a_split(stage):
+    tables = [stage.predictions(split, trial="text1", seed=11) for split in ("calib", "test")]
+    found = transfer(stage, tables, 5.0)
+    assert (found["nll_at_oracle"] <= found["nll"]).all()
+    assert (found["excess_nll_low"] > 0).all(), "5 is far from the right temperature"
+    assert found["excess_nll"].tolist() == pytest.approx((found["nll"] - found["nll_at_oracle"]).tolist())
+    assert found["oracle_temperature"].tolist() == pytest.approx([2.0, 2.0], rel=0.25)

@@ -1,0 +1,113 @@
+"""The page on independent sets: changes from test, what is absent, and decisions under shift."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from simulated_stage import KEPT, make_stage
+from verdict import shift
+from verdict.calibration_study import transfer
+from verdict.deferral import Calibrated, choose_people, costs_of, gather
+from verdict.labels import Split
+from verdict.params import HumanParams
+from verdict.policy import Policy
+from verdict.report.say import sentence
+
+CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
+SIZES = {"calib": 599, "test": 701, "independent": 307, "independent_hand": 53}
+
+
+@pytest.fixture
+def stage(tmp_path):
+    return make_stage("09_independent_set", tmp_path, sizes=SIZES)
+
+
+@pytest.fixture
+def without(tmp_path):
+    return make_stage("09_independent_set", tmp_path)
+
+
+def decided(stage, tables, policy):
+    people = choose_people(
+        HumanParams(kind="parametric", accuracy=0.95, clarify_accuracy=0.8, seed=5), pd.DataFrame(), pd.DataFrame()
+    )
+    evidence = {split: gather(stage, split, CALIBRATED, KEPT) for split in tables}
+    return shift.decisions_by_split(stage, evidence, people, costs_of(stage.params.policy), policy)
+
+
+def test_a_collapse_is_a_change_whose_interval_excludes_zero(stage):
+    for seed in (11, 23):
+        table = stage.tables["independent", seed]
+        stage.tables["independent", seed] = table.assign(logit_1=-table["logit_1"])
+    tables = shift.read_tables(stage, KEPT)
+    assert list(tables) == ["test", "independent", "independent_hand"]
+    found = shift.scores_by_split(stage, tables).set_index("split")
+    change = stage.numbers["independent.macro_f1_change"]
+    assert change.high < 0
+    assert change.value == pytest.approx(found.loc["independent", "macro_f1"] - found.loc["test", "macro_f1"])
+    assert np.isnan(found.loc["test", "macro_f1_change"])
+    assert not stage.numbers["independent_hand.macro_f1_change"].excludes(0)
+
+
+def test_an_absent_set_is_said_and_its_numbers_are_not_defined(without):
+    tables = shift.read_tables(without, KEPT)
+    assert list(tables) == ["test"]
+    assert "no independent set" in shift.absent(tables)
+    assert len(shift.scores_by_split(without, tables)) == 1
+    decisions = decided(without, tables, Policy(0.5, 0.5, 0.05))
+    shift.store_transfer(without, transfer(without, list(tables.values()), 2.0), tables)
+    for name in ("accuracy", "macro_f1", "macro_f1_change", "ece", "policy_gain", "coverage", "n_pairs"):
+        assert without.numbers[f"independent.{name}"].text == "not defined"
+    assert "no independent set" in shift.answer_template(tables, decisions)
+    sentences = shift.hand_written(without, tables, 2.0)
+    assert sentences.empty
+    assert list(sentences.columns)[:2] == ["image", "image_id"]
+
+
+def test_one_absent_set_is_named(stage):
+    tables = shift.read_tables(stage, KEPT)
+    assert shift.absent(tables).startswith("Both")
+    del tables["independent_hand"]
+    assert "the hand-written independent set" in shift.absent(tables)
+
+
+def test_skills_stand_by_family_in_the_order_of_splits(stage):
+    skills = shift.skills(stage, shift.read_tables(stage, KEPT))
+    assert skills["label"].tolist()[:3] == ["colour, test", "colour, independent", "colour, independent_hand"]
+    assert skills.groupby("group")["n"].sum().to_dict() == {"test": 701, "independent": 307, "independent_hand": 53}
+
+
+def test_the_hand_written_sentences_show_answer_and_probability(stage):
+    tables = shift.read_tables(stage, KEPT)
+    found = shift.hand_written(stage, tables, 2.0)
+    table = tables["independent_hand"]
+    assert len(found) == 53
+    assert found["is_right"].sum() == ((table["logit_1"] >= 0).astype(int) == table["y_true"]).sum()
+    assert found["prob"].between(0.5, 1).all()
+    assert (found["is_right"] == (found["label"] == found["answer"])).all()
+    assert found["image"].is_monotonic_increasing
+
+
+def test_decisions_add_up_and_the_answer_can_be_said(stage):
+    tables = shift.read_tables(stage, KEPT)
+    found = decided(stage, tables, Policy(0.6, 0.3, 0.05))
+    assert found[["auto", "clarify", "human"]].sum(axis=1).tolist() == pytest.approx([1, 1, 1])
+    always_human = found.set_index("split").loc["independent", "always_human"]
+    gain = stage.numbers["independent.policy_gain"].value
+    assert gain == pytest.approx(always_human - stage.numbers["independent.policy_cost"].value)
+    shift.scores_by_split(stage, tables)
+    shift.store_transfer(stage, transfer(stage, list(tables.values()), 2.0), tables)
+    for split in (Split.INDEPENDENT, Split.INDEPENDENT_HAND):
+        stage.number(f"{split}.level", 0.9)
+        stage.number(f"{split}.coverage", 0.8)
+    text = shift.answer_template(tables, found)
+    sentence(text, stage.numbers)
+    assert text.count("of them wrong") == 2
+
+
+def test_a_policy_that_lets_nothing_out_has_no_error_rate(stage):
+    tables = shift.read_tables(stage, KEPT)
+    found = decided(stage, tables, Policy(1.0, 1.0, 0.05))
+    assert (found["auto"] == 0).all()
+    assert np.isnan(stage.numbers["independent.auto_error"].value)
+    assert "of them wrong" not in shift.answer_template(tables, found)
