@@ -33,7 +33,7 @@ from verdict.numbers import Numbers
 from verdict.predict import logits_of
 from verdict.scores import softmax
 from verdict.stage import Stage, runs
-from verdict.uncertainty import Interval, Statistic, percentile_interval, replicates
+from verdict.uncertainty import Interval, Statistic, percentile_interval, replicates, wilson
 
 FOR_TEMPERATURE, FOR_SETS = "temperature", "sets"
 STREAM = {"halves": 31, "temperature": 32, "scores": 33, "families": 34, "chance": 35, "reliability": 36, "sets": 37}
@@ -328,6 +328,15 @@ def interval_of(
     if is_binned:
         drawn = drawn - (np.nanmean(drawn) - value) if np.isfinite(drawn).any() else drawn
     return percentile_interval(value, np.maximum(drawn, floor), level=settings.level)
+
+
+def mean_interval(stage: Stage, values: np.ndarray, groups: np.ndarray, stream: str) -> Interval:
+    """Mean of one value a row over resampled groups; no rows: NaN. A share of 0 or 1 has Wilson's interval."""
+    if not len(values):
+        return Interval(float("nan"), float("nan"), float("nan"))
+    if values.min() == values.max() and values[0] in (0.0, 1.0):
+        return Interval(float(values[0]), *wilson(values.sum(), len(values), level=stage.params.statistics.level))
+    return interval_of(stage, partial(weighted_mean, values), groups, stream)
 
 
 def spread(name: str, interval: Interval, *, is_plain: bool = False) -> dict[str, float]:

@@ -19,7 +19,7 @@ from verdict.scores import softmax
 from verdict.stage import Stage
 from verdict.uncertainty import Interval, group_weights, percentile_interval
 
-KINDS = ("one threshold", "one a class")
+KINDS = ("marginal", "class-wise")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Sets:
     Attributes
     ----------
     fits : mapping of (alpha, kind) to Lac
-        Kind is "one threshold" or "one a class".
+        Kind is "marginal" (one threshold) or "class-wise" (one a class).
     policy_alpha : float
         The level that the policy uses, with one threshold.
     scores : DataFrame
@@ -160,6 +160,12 @@ def _quantiles(ordered: np.ndarray, weights: np.ndarray, alpha: float) -> np.nda
     ranks = np.array([conformal_rank(int(n), alpha) for n in total])
     place = (counts < ranks[:, None]).sum(axis=1)
     return np.append(ordered, np.inf)[np.where(ranks > total, len(ordered), place)]
+
+
+def brief_coverage(found: pd.DataFrame) -> pd.DataFrame:
+    """Coverage of the marginal sets by split, for display: split, level, coverage with interval, size, share_empty."""
+    columns = ["split", "level", "coverage", "coverage_low", "coverage_high", "mean_size", "share_empty"]
+    return found.loc[found["kind"] == KINDS[0], columns]
 
 
 def class_coverage(sets: Sets, table: pd.DataFrame, temperature: float) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from verdict.calibration_study import mean_interval
 from verdict.deferral import Evidence, People, choose_people, costs_of
 from verdict.evaluation import Selection
 from verdict.labels import Split
@@ -26,7 +27,7 @@ from verdict.policy_evaluation import (
 from verdict.ranking import aurc, risk_coverage
 from verdict.signals import MAX_PROBABILITY, ablation_table, attainable_maximum, correlation_table
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, bootstrap, wilson
+from verdict.uncertainty import Interval, bootstrap
 
 POLICY_STREAM = 21
 N_CURVE_POINTS = 100
@@ -117,13 +118,17 @@ def _store_test(stage: Stage, study: PolicyStudy, test: Evidence) -> None:
     branches, rows = study.evaluation.branches.set_index("branch"), study.comparison.set_index("policy")
     for branch in Decision:
         stage.number(f"policy.test.{branch.text}_share", branches.loc[branch.text, "share"], unit="%", **shared)
-    found: dict[str, Number] = {"auto_error": _auto_error(study, test)}
+    found: dict[str, Number] = {"auto_error": _auto_error(stage, study, test)}
     for name, policy in _PRICED.items():
         if policy in rows.index:
             row = rows.loc[policy]
             found[f"cost{name}"] = Interval(row["cost"], row["low"], row["high"]).number(unit="min", **shared)
-    for name in ("auto", "human"):
-        row = rows.loc[f"always {name}"]
+    for name, rival in {
+        "auto": "always auto",
+        "human": "always human",
+        "max_probability": "maximum probability",
+    }.items():
+        row = rows.loc[rival]
         gain = Interval(row["difference"], row["difference_low"], row["difference_high"])
         found[f"gain_over_{name}"] = gain.number(unit="min", **shared)
     belief = study.belief
@@ -152,12 +157,11 @@ _PRICED = {
 }
 
 
-def _auto_error(study: PolicyStudy, test: Evidence) -> Number:
-    """Error rate of what goes out alone, with Wilson's interval; NaN if nothing does."""
+def _auto_error(stage: Stage, study: PolicyStudy, test: Evidence) -> Number:
+    """Error rate of what goes out alone; NaN if nothing does."""
     alone = study.test.decide(study.policy) == Decision.AUTO
-    n, wrong = int(alone.sum()), int(test.is_wrong[alone].sum())
-    low, high = wilson(wrong, n)
-    return Interval(wrong / n if n else float("nan"), low, high).number(n=n, split=Split.TEST, unit="%")
+    found = mean_interval(stage, test.is_wrong[alone].astype(float), test.groups[alone], "scores")
+    return found.number(n=int(alone.sum()), split=Split.TEST, unit="%")
 
 
 def load_policy(stage: Stage, kept: Selection, *splits: str) -> tuple[Policy, Costs, People]:
@@ -318,9 +322,10 @@ def answer_template(study: PolicyStudy) -> str:
         alone += ", {policy.test.auto_error} of them wrong"
     return (
         f"{alone}; it asks about {{policy.test.clarify_share}} and hands over {{policy.test.human_share}}. It costs "
-        "{policy.test.cost} a pair: {policy.test.gain_over_auto} less than always acting alone and "
-        "{policy.test.gain_over_human} less than always asking a person. An oracle that knew the truth would cost "
-        f"{{policy.test.cost_oracle}}. {warning_of(study.evaluation)}"
+        "{policy.test.cost} a pair and saves {policy.test.gain_over_auto} against always acting alone, "
+        "{policy.test.gain_over_human} against always asking a person, and {policy.test.gain_over_max_probability} "
+        "against thresholds on maximum probability alone (below zero: it loses). An oracle that knew the truth would "
+        f"cost {{policy.test.cost_oracle}}. {warning_of(study.evaluation)}"
     )
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict.calibration_study import interval_of, spread
+from verdict.calibration_study import mean_interval, spread
 from verdict.data.images import ImageStore
 from verdict.deferral import Evidence, People
 from verdict.evaluation import Selection, accuracy_by, estimate
 from verdict.labels import Split, class_names
-from verdict.metrics import accuracy, macro_f1, weighted_mean
+from verdict.metrics import accuracy, macro_f1
 from verdict.numbers import Number
 from verdict.policy import Costs, Decision, Policy, realised
 from verdict.predict import DecisionRule, logits_of
@@ -158,9 +158,9 @@ def decisions_by_split(
             "always_human": cost[:, Decision.HUMAN],
             "gain": cost[:, Decision.HUMAN] - paid,
         }
-        estimates = {name: _mean(stage, values, found.groups) for name, values in means.items()}
+        estimates = {name: mean_interval(stage, values, found.groups, "scores") for name, values in means.items()}
         shares = {branch.text: float((decision == branch).mean()) for branch in Decision}
-        errors = _mean(stage, found.is_wrong[alone].astype(float), found.groups[alone])
+        errors = mean_interval(stage, found.is_wrong[alone].astype(float), found.groups[alone], "scores")
         shown = ("error", "cost", "always_auto", "always_human")
         columns = [spread("auto_error", errors), *(spread(name, estimates[name]) for name in shown)]
         rows.append(
@@ -200,7 +200,8 @@ def answer_template(tables: Mapping[str, pd.DataFrame], decisions: pd.DataFrame)
             f"On {name} ({{%.n_pairs}} pairs, {{%.n_images}} images) the kept model answers {{%.accuracy}} rightly; "
             "macro-F1 is {%.macro_f1}, a change of {%.macro_f1_change} from test. At the transferred temperature ECE "
             "is {%.ece}, and sets that promise {%.level} cover {%.coverage}. The policy lets {%.auto_share} of the "
-            f"pairs go out alone{wrong}, and costs {{%.policy_gain}} less a pair than asking a person always."
+            f"pairs go out alone{wrong}, and saves {{%.policy_gain}} a pair against always asking a person "
+            "(below zero: it loses)."
         )
         parts.append(text.replace("{%", "{" + str(split)))
     return "\n\n".join(parts) or "This data has no independent set, so nothing is known about another distribution."
@@ -233,9 +234,3 @@ def _unpaired(
     ]
     value = float(first(None)) - float(second(None))
     return percentile_interval(value, drawn[0] - drawn[1], level=settings.level)
-
-
-def _mean(stage: Stage, values: np.ndarray, groups: np.ndarray) -> Interval:
-    if not len(values):
-        return Interval(float("nan"), float("nan"), float("nan"))
-    return interval_of(stage, partial(weighted_mean, values), groups, "scores")
