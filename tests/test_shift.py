@@ -62,6 +62,7 @@ def test_an_absent_set_is_said_and_its_numbers_are_not_defined(without):
     sentences = shift.hand_written(without, tables, 2.0)
     assert sentences.empty
     assert list(sentences.columns)[:2] == ["image", "image_id"]
+    assert shift.mismatch_template(sentences) == "This data has no hand-written set."
 
 
 def test_one_absent_set_is_named(stage):

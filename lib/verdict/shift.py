@@ -122,6 +122,16 @@ def hand_written(stage: Stage, tables: Mapping[str, pd.DataFrame], temperature: 
     return found[columns].sort_values("image", kind="stable", ignore_index=True)
 
 
+def mismatch_template(sentences: pd.DataFrame) -> str:
+    """What the hand-written set shows, as a template for `say`; or that there is none."""
+    if not len(sentences):
+        return "This data has no hand-written set."
+    return (
+        "{independent_hand.n_wrong} of {independent_hand.n_sentences} hand-written sentences were answered wrongly; "
+        "accuracy there is {independent_hand.accuracy}."
+    )
+
+
 def gallery_of(stage: Stage, sentences: pd.DataFrame) -> dict[str, Any]:
     """Images and titles of the hand-written set, in the order of their numbers, for `show_gallery`."""
     store = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent)
