@@ -46,6 +46,8 @@ ORDER = (
     "metrics",
     "data",
     "statements",
+    "oversample",
+    "search",
     "backend",
     "model",
     "features",

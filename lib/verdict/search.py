@@ -1,0 +1,154 @@
+"""Random search: the study's two spaces with its own draws, and a sounder space.
+
+A space is a mapping of parameter to axis; its order is the order of the draws, which a seed alone does not fix.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from verdict.params import TrialParams
+
+PUBLISHED_SEED = 42
+
+Random = np.random.Generator | np.random.RandomState
+Configuration = dict[str, float | int]
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Equally likely values between two bounds."""
+
+    low: float
+    high: float
+
+    def draw(self, rng: Random) -> float:
+        """One value in [low, high)."""
+        return float(rng.uniform(self.low, self.high))
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """Values whose logarithm is uniform: each factor of ten is equally likely. Bounds are positive."""
+
+    low: float
+    high: float
+
+    def draw(self, rng: Random) -> float:
+        """One value in [low, high)."""
+        return math.exp(float(rng.uniform(math.log(self.low), math.log(self.high))))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several whole numbers, equally likely."""
+
+    options: tuple[int, ...]
+
+    def draw(self, rng: Random) -> int:
+        """One of the options."""
+        return int(rng.choice(self.options))
+
+
+Space = Mapping[str, Uniform | LogUniform | Choice]
+
+# The study's search over the depth of text, frozen vision.
+PUBLISHED_TEXT: Space = MappingProxyType(
+    {
+        "learning_rate": Uniform(2e-5, 1e-4),
+        "weight_decay": Uniform(5e-6, 5e-5),
+        "dropout": Uniform(0.05, 0.30),
+        "text_blocks": Choice((2, 3)),
+    }
+)
+# The study's search with one block of vision; its depth is fixed and takes no draw.
+PUBLISHED_VISION: Space = MappingProxyType(
+    {
+        "text_blocks": Choice((2, 3)),
+        "learning_rate": Uniform(3e-5, 6e-5),
+        "weight_decay": Uniform(1e-5, 2.5e-5),
+        "dropout": Uniform(0.12, 0.25),
+    }
+)
+# A uniform draw over a factor of five hardly tries the small learning rates; and decay below 1e-3 shrinks weights by
+# less than a part in ten thousand over a whole run, so that the study's decay was no axis at all.
+SOUND: Space = MappingProxyType(
+    {
+        "learning_rate": LogUniform(2e-5, 1e-4),
+        "weight_decay": LogUniform(1e-3, 1e-1),
+        "dropout": Uniform(0.05, 0.30),
+        "text_blocks": Choice((2, 3)),
+    }
+)
+
+
+def draw(space: Space, n: int, *, rng: Random) -> list[Configuration]:
+    """Draw configurations, one after the other, each axis by axis.
+
+    Parameters
+    ----------
+    space : mapping of parameter to axis
+        Its order is the order of the draws.
+    n : int, >= 1
+        Number of configurations.
+    rng : numpy.random.Generator or RandomState
+        Advanced by one draw an axis and configuration.
+
+    Returns
+    -------
+    list of dict, length n
+        The parameters in the order of the space.
+
+    Raises
+    ------
+    ValueError
+        If n is less than 1.
+    """
+    if n < 1:
+        raise ValueError(f"a search draws at least one configuration, got n={n}")
+    return [{name: axis.draw(rng) for name, axis in space.items()} for _ in range(n)]
+
+
+def published(space: Space, n: int) -> list[Configuration]:
+    """The study's own draws: NumPy's legacy generator with the study's seed."""
+    return draw(space, n, rng=np.random.RandomState(PUBLISHED_SEED))
+
+
+def as_trials(
+    configurations: Sequence[Configuration],
+    *,
+    prefix: str,
+    parent: str,
+    epochs: int,
+    patience: int,
+    schedule: str = "cosine",
+    vision_blocks: int = 0,
+) -> list[TrialParams]:
+    """Configurations as trials that a parameter file could list, named `<prefix>_01` on.
+
+    Parameters
+    ----------
+    configurations : sequence of dict
+        As `draw` makes them.
+    prefix, parent : str
+        Of the trials' names; the trial, or "warmup", whose weights they start from.
+    epochs, patience, schedule
+        Shared by all.
+    vision_blocks : int
+        For configurations that do not say.
+
+    Raises
+    ------
+    ValueError
+        From the parameter model, if a value is outside what a trial may have.
+    """
+    shared = {"parent": parent, "epochs": epochs, "patience": patience, "schedule": schedule}
+    return [
+        TrialParams(**{"name": f"{prefix}_{i:02d}", "vision_blocks": vision_blocks, **shared, **configuration})
+        for i, configuration in enumerate(configurations, start=1)
+    ]
