@@ -44,7 +44,7 @@ def snakemake_command(profile: str, cores: int, targets: list[str]) -> list[str]
     return [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile")),
         *("--directory", str(paths.ROOT), "--cores", str(cores), "--nolock", "--rerun-incomplete", "--keep-going"),
-        *("--rerun-triggers", *RERUN_TRIGGERS, "--quiet", "all"),
+        *("--rerun-triggers", *RERUN_TRIGGERS, "--quiet", "rules", "host", "reason"),
         *("--config", f"profile={profile}", f"gpus={gpus}"),
         *(("--resources", f"gpu={gpus}") if gpus else ()),
         *targets,

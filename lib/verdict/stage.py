@@ -221,8 +221,7 @@ def code_cells(notebook: Path) -> list[str]:
 
 
 def code_digest(name: str) -> str:
-    """Hash of the code behind a stage: its notebook's code cells, the package's files that they import, tables beside.
-    """
+    """Hash of the code behind a stage: its notebook's code cells, the package's files they import, tables beside."""
     notebook = paths.NOTEBOOKS / f"{name}.ipynb"
     sources = code_cells(notebook) if notebook.is_file() else ["import verdict.features, verdict.run"]
     code = library_files(sources)
