@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from verdict import paths
 from verdict.data import digits, grammar
 from verdict.data.digits import TRAINING_WORDS, VOCABULARY, build, hypothesis_only_accuracy
 from verdict.data.images import ImageStore
@@ -63,7 +67,8 @@ def test_images_are_used_equally_with_both_labels(dataset, name):
     gap = (counts["entailment"] - counts["contradiction"]).abs()
     assert gap.max() <= 3
     assert (gap <= 1).mean() > 0.95
-    assert counts.sum(axis=1).between(2, 8).all()
+    # A sentence that few scenes allow takes them however often they were used.
+    assert counts.sum(axis=1).between(2, 9).all()
     mean = counts.sum(axis=1).mean()
     assert ((counts.sum(axis=1) - mean).abs() < 2).mean() > 0.95
 
@@ -128,6 +133,28 @@ def test_same_arguments_same_tables_and_bytes(tmp_path):
     assert names == sorted(path.name for path in (tmp_path / "two").iterdir())
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+IN_A_PROCESS = """
+import hashlib, sys
+from pathlib import Path
+from verdict.data.digits import build
+wanted = {name: 42 for name in ("warmup_train", "warmup_val", "train", "val", "calib", "test", "independent")}
+pairs = build(n_pairs=wanted, pairs_per_scene=3, seed=1, out=Path(sys.argv[1])).pairs
+print(hashlib.sha256(pairs.to_csv().encode()).hexdigest())
+"""
+
+
+def test_the_data_do_not_depend_on_the_process(tmp_path):
+    """Python orders sets of text by a seed of each process; the same pairs must come out of every one."""
+    found = set()
+    for seed in ("1", "2", "3"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(paths.LIBRARY.parent)}
+        command = [sys.executable, "-c", IN_A_PROCESS, str(tmp_path / seed)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        found.add(done.stdout)
+    assert len(found) == 1
 
 
 def test_a_split_depends_on_the_seed_and_not_on_other_splits(tmp_path):

@@ -259,7 +259,9 @@ def _position() -> Iterator[Draft]:
     for kind, (words, cells) in product(KINDS, EDGES.items()):
         here = partial(truths.any_in, kind=kind, cells=cells)
         yield Draft("edge", f"the {words} holds {indefinite(kind)}", here, stratum(kind), present(kind))
-    for words, cells in {f"{name} corner": cells for name, cells in CORNERS.items()}.items() | EDGES.items():
+    # A union of views, unlike one of mappings, is a set: its order would change from process to process.
+    places = {f"{name} corner": cells for name, cells in CORNERS.items()} | EDGES
+    for words, cells in places.items():
         nothing = partial(truths.none_in, kind=ANY, cells=cells)
         yield Draft("empty", f"the {words} is empty", nothing, words.split()[-1])
 
