@@ -55,6 +55,7 @@ ORDER = (
     "predict",
     "training",
     "evaluation",
+    "error_analysis",
     "calibrate",
     "raw_temperature",
     "calibration_study",
@@ -75,10 +76,11 @@ ORDER = (
     "run",
     "pipeline",
     "bench",
+    "export",
 )
 FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 # The modules that compute with a framework; no other imports one, not even through these, when it is imported.
-NUMERICAL = {"backend", "model", "features", "train", "training", "pretrain", "bench"}
+NUMERICAL = {"backend", "model", "features", "train", "training", "pretrain", "bench", "export"}
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 
 

@@ -88,6 +88,14 @@ def test_nll_names_the_temperature(axes):
     assert "fitted, T = 1" in [text.get_text() for text in axes.get_legend().get_texts()]
 
 
+def test_sweep_marks_the_choice(axes):
+    curve = pd.DataFrame({"threshold": [0.3, 0.5, 0.7], "macro_f1": [0.6, 0.7, 0.8]})
+    plots.plot_sweep(curve, ax=axes, chosen=0.7)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one half", "largest, at 0.7"]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), curve["macro_f1"])
+    assert axes.get_xlim() == (0, 1)
+
+
 def test_histogram_shares_its_edges(axes):
     plots.plot_histogram({"entailment": [0.0, 1.0, 1.0], "contradiction": [5.0]}, ax=axes, bins=5, xlabel="Logit")
     labels = [text.get_text() for text in axes.get_legend().get_texts()]

@@ -1,6 +1,7 @@
 """Properties of hypotheses: lengths, keywords, repeats, artefacts."""
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,12 @@ from verdict.statements import (
     SEMANTIC_WORDS,
     SPATIAL_WORDS,
     balance_grade,
+    guard_template,
     keyword_flags,
     keyword_table,
     label_artefacts,
     length_quantiles,
+    negation_guard,
     repeated_hypotheses,
     words_of,
 )
@@ -134,3 +137,35 @@ def test_rare_words_are_not_listed_and_parameters_are_checked():
         label_artefacts(pairs, min_count=0)
     with pytest.raises(ValueError, match="smoothing >= 0"):
         label_artefacts(pairs, smoothing=-1)
+
+
+def negated(share, n=211):
+    """Pairs of which a share of the negated are contradictions, two to a group; others are all entailed."""
+    labels = np.where(np.arange(n) < share * n, C, E)
+    pairs = table(*[(f"There is no dog {k}", label) for k, label in enumerate(labels)], *[("A dog", E)] * n)
+    return pairs.assign(group_id=[f"g{k // 2}" for k in range(len(pairs))])
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (0.815, "more than half, as in sentences that people write"),
+        (0.185, r"\*\*Warning: the labels may be swapped"),
+        (0.5, "no difference from one half is shown"),
+    ],
+)
+def test_negation_tells_swapped_labels(share, words):
+    found, n = negation_guard(negated(share), n_resamples=500, rng=np.random.default_rng(1))
+    assert n == 211
+    assert found.value == pytest.approx(np.ceil(share * 211) / 211)
+    assert found.low < found.value < found.high
+    text = guard_template(found, "data.negation")
+    assert re.search(words, text)
+    assert "{data.negation}" in text
+
+
+def test_without_negations_the_guard_says_so():
+    pairs = table(("A dog", E)).assign(group_id="g")
+    found, n = negation_guard(pairs, n_resamples=100, rng=np.random.default_rng(1))
+    assert n == 0 and np.isnan(found.value)
+    assert guard_template(found, "data.negation").startswith("No training hypothesis holds a negation word")

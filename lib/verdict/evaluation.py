@@ -84,17 +84,24 @@ def accuracy_by(
         part = hit[chosen].astype(float)
         groups = table["group_id"].to_numpy()[chosen]
         rng = stage.rng(STREAM["by"])
-        found = _mean_interval(part, groups, settings.n_resamples, rng, settings.level)
+        found = mean_interval(part, groups, n_resamples=settings.n_resamples, rng=rng, level=settings.level)
         rows.append(
             {"label": str(label), "n": int(chosen.sum()), "value": found.value, "low": found.low, "high": found.high}
         )
     return pd.DataFrame(rows).sort_values("value", ascending=False, ignore_index=True)
 
 
-def _mean_interval(
-    values: np.ndarray, groups: np.ndarray, n_resamples: int, rng: np.random.Generator, level: float
+def mean_interval(
+    values: np.ndarray, groups: np.ndarray, *, n_resamples: int, rng: np.random.Generator, level: float = 0.95
 ) -> Interval:
-    """Interval of a share over resampled groups; where all values are equal, Wilson's, which does not vanish."""
+    """Interval of a share over resampled groups; where all values are equal, Wilson's, which does not vanish.
+
+    Parameters
+    ----------
+    values : array of 0 and 1, (n,)
+    groups : array (n,)
+        The independent unit of each row.
+    """
     if values.min() == values.max():
         return Interval(float(values.mean()), *wilson(values.sum(), len(values), level=level))
     return bootstrap(partial(weighted_mean, values), groups, n_resamples=n_resamples, rng=rng, level=level)

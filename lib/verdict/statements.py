@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from verdict.labels import Split, class_names
+from verdict.labels import Label, Split, class_names
+from verdict.uncertainty import Interval, bootstrap
+from verdict.weighted import weighted_mean
 
 SPATIAL_WORDS: Mapping[str, tuple[str, ...]] = {
     "inside": ("inside", "within", "in"),
@@ -167,6 +170,55 @@ def balance_grade(share: float) -> str:
         if distance <= limit:
             return grade
     return "poor"
+
+
+def negation_guard(
+    pairs: pd.DataFrame, *, n_resamples: int, rng: np.random.Generator, level: float = 0.95
+) -> tuple[Interval, int]:
+    """Share of contradiction among hypotheses with a negation word: a check of which label is which.
+
+    People who write false sentences negate more often than those who write true ones, so that in their sentences the
+    share lies far above one half (0.815 in the study's data); a share far below it is how swapped labels look.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        Columns hypothesis, label and group_id.
+    n_resamples, rng, level
+        Of the interval, over resampled groups.
+
+    Returns
+    -------
+    (Interval, int)
+        The share, NaN where there is no such hypothesis, and the number of those hypotheses.
+
+    References
+    ----------
+    Gururangan et al. (2018), Annotation Artifacts in Natural Language Inference Data, section 3.
+    """
+    negated = keyword_flags(pairs["hypothesis"].tolist(), {"negation": SEMANTIC_WORDS["negation"]})["negation"]
+    chosen = pairs[negated.to_numpy()]
+    if chosen.empty:
+        return Interval(float("nan"), float("nan"), float("nan")), 0
+    contradicts = (chosen["label"] == Label.CONTRADICTION.text).to_numpy(dtype=np.float64)
+    share = partial(weighted_mean, contradicts)
+    groups = chosen["group_id"].to_numpy()
+    return bootstrap(share, groups, n_resamples=n_resamples, rng=rng, level=level), len(chosen)
+
+
+def guard_template(share: Interval, number: str) -> str:
+    """What the share of `negation_guard` says about the labels, as a sentence around the number of that name."""
+    if np.isnan(share.value):
+        return "No training hypothesis holds a negation word, so that swapped labels would not show this way."
+    found = f"Among training hypotheses with a negation word {{{number}}} are contradictions: "
+    if share.high < 0.5:
+        return (
+            f"**Warning: the labels may be swapped.** {found}people negate when they write what is false, so that "
+            "the share should lie far above one half. Look at the pairs before believing any number of this report."
+        )
+    if share.low > 0.5:
+        return f"{found}more than half, as in sentences that people write; swapped labels would show the opposite."
+    return f"{found}no difference from one half is shown, so that swapped labels would not show this way."
 
 
 def repeated_hypotheses(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -152,6 +152,26 @@ def plot_history(
     ax.legend()
 
 
+def plot_sweep(curve: pd.DataFrame, *, ax: Axes, chosen: float) -> None:
+    """Macro-F1 against the threshold of the probability of contradiction.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        Columns `threshold`, `macro_f1`, as `error_analysis.sweep` makes them.
+    ax : Axes
+        Drawn on.
+    chosen : float
+        The threshold with the largest score, marked.
+    """
+    check_columns(curve, ("threshold", "macro_f1"), "a sweep")
+    ax.plot(curve["threshold"], curve["macro_f1"], color=SERIES[0], marker="o", markersize=4)
+    ax.axvline(0.5, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="one half")
+    ax.axvline(chosen, color=SERIES[1], label=f"largest, at {chosen:g}")
+    ax.set(xlabel="Threshold on the probability of contradiction", ylabel="Macro-F1", xlim=(0, 1))
+    ax.legend()
+
+
 def plot_nll_curve(
     log_temperature: ArrayLike,
     nll: ArrayLike,

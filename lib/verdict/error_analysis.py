@@ -1,0 +1,133 @@
+"""Where the kept model errs: by the threshold of its decision, and by the words of the hypothesis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from verdict.evaluation import RAW, mean_interval
+from verdict.metrics import accuracy, macro_f1, weighted_mean
+from verdict.numbers import Numbers
+from verdict.predict import DecisionRule, logits_of
+from verdict.stage import Stage
+from verdict.statements import SEMANTIC_WORDS, keyword_flags
+from verdict.uncertainty import Weights, bootstrap, compare
+
+# The study's grid: 0.05 to 0.95 in steps of 0.05, as probabilities of contradiction.
+THRESHOLDS = np.arange(1, 20) / 20
+STREAM = {"threshold": 51, "bucket": 52, "rest": 53}
+
+
+def sweep(table: pd.DataFrame, thresholds: ArrayLike = THRESHOLDS) -> pd.DataFrame:
+    """Scores of one prediction table at each threshold of the probability of contradiction.
+
+    Parameters
+    ----------
+    table : prediction table
+        Of val: a threshold chosen on the rows that it is judged on says nothing about others.
+    thresholds : array (n_thresholds,)
+        In (0, 1).
+
+    Returns
+    -------
+    DataFrame
+        One row a threshold, in the order given: threshold, macro_f1, accuracy.
+    """
+    y_true, logits = table["y_true"].to_numpy(), logits_of(table)
+    rows = []
+    for threshold in np.asarray(thresholds, dtype=np.float64):
+        answer = DecisionRule(threshold=float(threshold)).decide(logits)
+        score = float(macro_f1(y_true, answer, logits.shape[1]))
+        rows.append({"threshold": float(threshold), "macro_f1": score, "accuracy": float(accuracy(y_true, answer))})
+    return pd.DataFrame(rows)
+
+
+def best_threshold(curve: pd.DataFrame) -> float:
+    """The threshold with the largest macro-F1; the lowest of several equal ones, as in the study."""
+    ordered = curve.sort_values("threshold")
+    return float(ordered["threshold"].iloc[int(ordered["macro_f1"].to_numpy().argmax())])
+
+
+def threshold_effect(table: pd.DataFrame, threshold: float, *, stage: Stage) -> Numbers:
+    """What a threshold changes against one half on the same rows, paired: `<split>.threshold_gain`, in macro-F1."""
+    y_true, logits = table["y_true"].to_numpy(), logits_of(table)
+    answers = [rule.decide(logits) for rule in (RAW, DecisionRule(threshold=threshold))]
+    half, moved = (partial(_macro_f1, y_true, answer) for answer in answers)
+    settings = stage.params.statistics
+    found = compare(
+        [half],
+        [moved],
+        table["group_id"].to_numpy(),
+        n_resamples=settings.n_resamples,
+        rng=stage.rng(STREAM["threshold"]),
+        level=settings.level,
+    ).difference
+    split, seeds = str(table["split"].iloc[0]), tuple(sorted({int(seed) for seed in table["seed"]}))
+    return Numbers({f"{split}.threshold_gain": found.number(n=len(table), split=split, seeds=seeds)})
+
+
+def _macro_f1(y_true: np.ndarray, answer: np.ndarray, weights: Weights) -> ArrayLike:
+    return macro_f1(y_true, answer, weights=weights)
+
+
+def accuracy_by_words(
+    table: pd.DataFrame,
+    pairs: pd.DataFrame,
+    groups: Mapping[str, Sequence[str]] = SEMANTIC_WORDS,
+    *,
+    stage: Stage,
+    rule: DecisionRule = RAW,
+) -> pd.DataFrame:
+    """Accuracy on the hypotheses that use a group of words, and how it differs from all other hypotheses.
+
+    Parameters
+    ----------
+    table : prediction table of one split
+    pairs : pair table with the same pairs
+    groups : mapping of name to words
+        By default the ten semantic buckets; a hypothesis may lie in several groups.
+    rule : DecisionRule
+        Turns logits into answers.
+
+    Returns
+    -------
+    DataFrame
+        One row a group that occurs, worst first: label, n, n_wrong, value (accuracy), low, high, difference (accuracy
+        inside minus outside), difference_low, difference_high. The difference is NaN where a group holds all rows.
+
+    Raises
+    ------
+    ValueError
+        If a prediction has no pair.
+    """
+    sentences = pairs.set_index("pair_id")["hypothesis"].reindex(table["pair_id"])
+    if sentences.isna().any():
+        raise ValueError(f"{int(sentences.isna().sum())} predictions have no pair, the first: {sentences.index[0]!r}")
+    flags = keyword_flags(sentences.tolist(), groups)
+    hit = (rule.decide(logits_of(table)) == table["y_true"].to_numpy()).astype(np.float64)
+    clusters = table["group_id"].to_numpy()
+    rows = [_bucket(name, flags[name].to_numpy(), hit, clusters, stage) for name in flags.columns if flags[name].any()]
+    columns = ["label", "n", "n_wrong", "value", "low", "high", "difference", "difference_low", "difference_high"]
+    return pd.DataFrame(rows, columns=columns).sort_values("value", kind="stable", ignore_index=True)
+
+
+def _bucket(name: str, inside: np.ndarray, hit: np.ndarray, clusters: np.ndarray, stage: Stage) -> dict[str, object]:
+    settings = stage.params.statistics
+    shared = {"n_resamples": settings.n_resamples, "level": settings.level}
+    own = mean_interval(hit[inside], clusters[inside], rng=stage.rng(STREAM["bucket"]), **shared)
+    row = {"label": name, "n": int(inside.sum()), "n_wrong": int((1 - hit[inside]).sum())}
+    row |= {"value": own.value, "low": own.low, "high": own.high}
+    if inside.all():
+        return row
+    gap = bootstrap(partial(_inside_minus_outside, hit, inside), clusters, rng=stage.rng(STREAM["rest"]), **shared)
+    return row | {"difference": gap.value, "difference_low": gap.low, "difference_high": gap.high}
+
+
+def _inside_minus_outside(hit: np.ndarray, inside: np.ndarray, weights: Weights) -> ArrayLike:
+    """Mean inside minus mean outside; a resample that leaves one of them empty gives NaN."""
+    weights = np.ones(len(hit)) if weights is None else weights
+    return weighted_mean(hit, weights * inside) - weighted_mean(hit, weights * ~inside)
