@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tiny_presets import SIZE, WORDS, save_presets
 from verdict import paths
-from verdict.backend import keras_hub, set_threads
+from verdict.backend import set_threads
 from verdict.data.images import ImageStore, write_array_store
 from verdict.features import (
     Features,
@@ -21,39 +22,16 @@ from verdict.features import (
     token_lengths,
 )
 from verdict.model import FreezePlan, build_suffix
-from verdict.params import ModelParams
 from verdict.train import Rows, predict_logits
 
-WORDS = ["there", "is", "a", "red", "seven", "above", "two", "blue", "ones"]
-SIZE = (32, 48)
 PLANS = [FreezePlan(0, 0), FreezePlan(0, 1), FreezePlan(1, 1)]
 HYPOTHESES = ["there is a red seven", "two blue ones", "a red seven is above a blue seven above two", "there is purple"]
 
 
 @pytest.fixture(scope="module")
 def params(tmp_path_factory):
-    """Two presets in keras-hub's format, made as the shipped ones are, with sizes that differ wherever they may."""
     set_threads(1)
-    vision, text = tmp_path_factory.mktemp("vision"), tmp_path_factory.mktemp("text")
-    keras_hub.models.ViTBackbone(
-        image_shape=(*SIZE, 3), patch_size=16, num_layers=2, num_heads=2, hidden_dim=10, mlp_dim=22
-    ).save_to_preset(str(vision))
-    keras_hub.layers.ViTImageConverter(image_size=SIZE, scale=1 / 127.5, offset=-1.0).save_to_preset(str(vision))
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    tokenizer = keras_hub.models.DistilBertTokenizer(vocabulary=vocabulary, lowercase=True)
-    keras_hub.models.DistilBertBackbone(
-        vocabulary_size=len(vocabulary),
-        num_layers=2,
-        num_heads=2,
-        hidden_dim=14,
-        intermediate_dim=26,
-        max_sequence_length=11,
-    ).save_to_preset(str(text))
-    preprocessor = keras_hub.models.DistilBertTextClassifierPreprocessor(tokenizer, sequence_length=11)
-    preprocessor.save_to_preset(str(text))
-    return ModelParams(
-        vision_preset=str(vision), text_preset=str(text), sequence_length=7, heads=3, key_dim=4, mlp_dim=17
-    )
+    return save_presets(tmp_path_factory.mktemp("vision"), tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture(scope="module")

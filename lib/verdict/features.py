@@ -77,9 +77,12 @@ def load_encoders(params: ModelParams) -> Encoders:
     )
 
 
-def load_network(params: ModelParams, *, dropout: float, seed: int) -> Network:
-    """The entailment network on the presets' weights, its head initialised by the seed."""
-    encoders = load_encoders(params)
+def load_network(params: ModelParams, *, dropout: float, seed: int, encoders: Encoders | None = None) -> Network:
+    """The entailment network on the presets' weights, its head initialised by the seed.
+
+    Encoders that are at hand become the network's; otherwise they are loaded.
+    """
+    encoders = encoders or load_encoders(params)
     keras.utils.set_random_seed(seed)
     return build_network(
         encoders.vision,

@@ -53,7 +53,12 @@ def may_share_images(left: str, right: str) -> bool:
 
 
 def check_pairs(
-    pairs: pd.DataFrame, *, source: str = "pairs", labelled: bool = True, first_row: int = 1
+    pairs: pd.DataFrame,
+    *,
+    source: str = "pairs",
+    labelled: bool = True,
+    first_row: int = 1,
+    allow_repeats: bool = False,
 ) -> pd.DataFrame:
     """Return the table unchanged if every row can be used.
 
@@ -67,6 +72,8 @@ def check_pairs(
         If False, label and split may be absent; where they are present they are checked.
     first_row : int
         Number of the first data row in messages: 2 for a file with a header.
+    allow_repeats : bool
+        Whether a pair may occur twice.
 
     Raises
     ------
@@ -80,7 +87,7 @@ def check_pairs(
         raise ValueError(f"{source}: the table has no rows")
     problems = list(_text_problems(pairs))
     if not problems:
-        problems = [*_value_problems(pairs), *_repeat_problems(pairs, first_row)]
+        problems = [*_value_problems(pairs), *([] if allow_repeats else _repeat_problems(pairs, first_row))]
     if problems:
         raise ValueError(describe(source, problems, first_row=first_row))
     if "split" in pairs.columns:

@@ -1,0 +1,175 @@
+"""Predict pairs that nobody has labelled with the kept model of a report, or check such predictions against labels.
+
+python -m verdict.export --profile PROFILE --pairs FILE --images FOLDER --out predictions.csv
+python -m verdict.export --check predictions.csv --labels FILE
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from verdict.artifacts import commit, sha256_file
+from verdict.data.csv_folder import resolve_images
+from verdict.data.pairs import N_LISTED, check_pairs, make_pair_id
+from verdict.data.tables import read_pair_file
+from verdict.export import table
+from verdict.params import load_params
+from verdict.run import device_lease, say
+
+
+def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = False) -> pd.DataFrame:
+    """Predict the pairs of a table with the kept model of a profile, and write the predictions.
+
+    Parameters
+    ----------
+    profile : str
+        Whose report has been made.
+    pairs : Path
+        CSV or JSON lines with image and hypothesis; labels, where there are any, are not read.
+    images : Path
+        Folder of the images.
+    out : Path
+        The CSV file; it is replaced where it exists.
+    skip : bool
+        Whether rows whose image is missing or cannot be read are left out, and counted, instead of refused.
+
+    Returns
+    -------
+    DataFrame
+        What was written.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a file cannot be used; nothing is written then.
+    """
+    from verdict.backend import set_threads
+    from verdict.export.model import load_kept, predict
+
+    params = load_params(profile)
+    kept = load_kept(profile)
+    if out.is_dir():
+        raise ValueError(f"--out is a file, and {out} is a folder")
+    asked, files = _read(pairs, images, skip=skip)
+    set_threads(params.execution.threads)
+    started = time.monotonic()
+    chosen = asked[asked["image_id"].isin(files)].reset_index(drop=True)
+    logits, unreadable = predict(
+        kept,
+        chosen,
+        files,
+        batch=params.execution.feature_batch,
+        workers=params.execution.threads,
+        skip_unreadable=skip,
+        progress=lambda text: say(f"export  {text}  ({time.monotonic() - started:.0f} s)"),
+    )
+    known = np.isfinite(logits).all(axis=1)
+    if not known.any():
+        raise ValueError(f"{pairs}: no row has an image in {images} that can be read")
+    found = table.answers(chosen[known], logits[known], kept.rule)
+    details = {
+        "profile": profile,
+        "trial": kept.trial,
+        "seed": kept.seed,
+        "is_calibrated": kept.is_calibrated,
+        "weights_sha256": sha256_file(kept.weights),
+        "pairs_sha256": sha256_file(pairs),
+        "commit": commit()[0],
+        "n_rows_left_out": len(asked) - len(found),
+        "images_left_out": sorted({*asked["image_id"], *unreadable} - set(found["Image_ID"])),
+    }
+    table.write(out, found, kept.rule, details)
+    return found
+
+
+def _read(pairs: Path, images: Path, *, skip: bool) -> tuple[pd.DataFrame, dict[str, Path]]:
+    """The pairs as they stand in their file, and the files of their images."""
+    rows = read_pair_file(pairs, labelled=False).rows[["image_id", "hypothesis"]]
+    ids = [make_pair_id(i, h) for i, h in zip(rows["image_id"], rows["hypothesis"], strict=True)]
+    check_pairs(
+        rows.assign(pair_id=ids, group_id=rows["image_id"]),
+        source=str(pairs),
+        labelled=False,
+        first_row=2,
+        allow_repeats=True,
+    )
+    files, missing = resolve_images(rows["image_id"].unique().tolist(), images)
+    if missing and not skip:
+        raise FileNotFoundError(f"{pairs}: {len(missing)} images are not in {images}, the first: {missing[:N_LISTED]}")
+    return rows, files
+
+
+def _tell(found: pd.DataFrame, out: Path) -> None:
+    rule = table.read_json(table.rule_path(out))
+    counts = ", ".join(f"{name} {n:,} ({n / len(found):.1%})" for name, n in rule["n_by_label"].items())
+    fitted = f"T = {rule['temperature']:.4g}" if rule["is_calibrated"] else "not calibrated: 07_calibration has not run"
+    print(f"{out}: {len(found):,} rows; {counts}")
+    print(f"model: trial {rule['trial']}, seed {rule['seed']}, probabilities {fitted}")
+    print(f"rule: {rule['meaning']}, {rule['threshold']:g}; see {table.rule_path(out)}")
+    if rule["n_rows_left_out"]:
+        images = rule["images_left_out"]
+        print(f"LEFT OUT: {rule['n_rows_left_out']:,} rows of {len(images)} images, the first: {images[:N_LISTED]}")
+
+
+def _check(predictions: Path, labels: Path) -> None:
+    found = table.score(predictions, labels)
+    states = {True: "as it was written", False: "CHANGED since it was written", None: "without its rule's file"}
+    print(f"{predictions}: {states[found.is_unchanged]}; {found.n_without_label:,} predicted pairs have no label")
+    for name, interval in (("accuracy", found.accuracy), ("macro-F1", found.macro_f1)):
+        bounds = f"[{interval.low:.4f}, {interval.high:.4f}]"
+        print(f"{name} {interval.value:.4f} {bounds} on {found.n:,} labelled pairs (95 % interval over images)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    lines = __doc__.splitlines()
+    made = argparse.ArgumentParser(
+        prog="python -m verdict.export",
+        description=lines[0],
+        epilog="\n".join(lines[2:]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--profile", default="digits", help="whose report's kept model predicts (default: %(default)s)")
+    made.add_argument("--pairs", type=Path, help="CSV or JSON lines with the columns image and hypothesis")
+    made.add_argument("--images", type=Path, help="folder of the images")
+    made.add_argument("--out", type=Path, help="CSV file to write; its decision rule goes beside it")
+    made.add_argument(
+        "--skip-unusable-images",
+        action="store_true",
+        help="leave out, and count, rows whose image is missing or cannot be read; otherwise they stop the export",
+    )
+    made.add_argument("--check", type=Path, metavar="PREDICTIONS", help="predictions to compare with --labels")
+    made.add_argument("--labels", type=Path, help="CSV or JSON lines with the columns image, hypothesis and label")
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; 1 where something could not be used, with the cause."""
+    made = parser()
+    chosen = made.parse_args(arguments)
+    if (chosen.check is None) != (chosen.labels is None):
+        made.error("--check and --labels belong together")
+    if chosen.check is None and None in (chosen.pairs, chosen.images, chosen.out):
+        made.error("--pairs, --images and --out are needed (or --check with --labels)")
+    try:
+        if chosen.check is not None:
+            _check(chosen.check, chosen.labels)
+            return 0
+        with device_lease(load_params(chosen.profile).execution.device):
+            found = export(chosen.profile, chosen.pairs, chosen.images, chosen.out, skip=chosen.skip_unusable_images)
+        _tell(found, chosen.out)
+    except (ValueError, KeyError, RuntimeError, OSError) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        say(f"export: {type(error).__name__}: {text}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

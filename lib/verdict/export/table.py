@@ -1,0 +1,226 @@
+"""The exported file: its columns, how text survives spreadsheets, and reading it back against labels.
+
+A cell of text that a spreadsheet would take for a formula gets an apostrophe in front, and so does one that begins
+with an apostrophe: reading takes one leading apostrophe away, and every text comes back as it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from verdict.artifacts import read_json, sha256_bytes, write_bytes, write_json
+from verdict.data.pairs import N_LISTED
+from verdict.data.tables import decode_text, read_pair_file
+from verdict.labels import Label, prob_columns
+from verdict.metrics import accuracy, macro_f1
+from verdict.predict import DecisionRule
+from verdict.uncertainty import Interval, bootstrap
+
+COLUMNS = ("Image_ID", "Hypothesis", "Label", *prob_columns())
+FORMULA_STARTS = tuple("=+-@＝＋－＠")
+GUARD = "'"
+SCHEMA = 1
+# Probabilities are written to the last bit, but their logarithms, from which the answer is checked, are rounded.
+_ROUNDING = 1e-9
+
+
+def neutralise(text: str) -> str:
+    """Text that no spreadsheet takes for a formula; `restore` undoes it."""
+    return GUARD + text if text.startswith((GUARD, *FORMULA_STARTS)) else text
+
+
+def restore(text: str) -> str:
+    """What `neutralise` was given."""
+    return text.removeprefix(GUARD)
+
+
+def rule_path(path: Path) -> Path:
+    """Where the decision rule of an exported file stands: `predictions.csv` has `predictions_rule.json` beside it."""
+    return path.with_name(f"{path.stem}_rule.json")
+
+
+def answers(pairs: pd.DataFrame, logits: np.ndarray, rule: DecisionRule) -> pd.DataFrame:
+    """The exported table.
+
+    Parameters
+    ----------
+    pairs : DataFrame, n rows
+        Columns image_id and hypothesis.
+    logits : array (n, 2)
+        As in a prediction table.
+    rule : DecisionRule
+        Turns them into probabilities and answers.
+
+    Returns
+    -------
+    DataFrame, n rows
+        `COLUMNS`, in the order of the pairs.
+    """
+    probs = rule.probabilities(logits)
+    table = pd.DataFrame({"Image_ID": pairs["image_id"].tolist(), "Hypothesis": pairs["hypothesis"].tolist()})
+    table["Label"] = [Label(int(answer)).text for answer in rule.decide(logits)]
+    return table.assign(**{name: probs[:, label] for label, name in enumerate(prob_columns())})
+
+
+def write(path: Path, table: pd.DataFrame, rule: DecisionRule, details: dict[str, Any]) -> None:
+    """Write predictions and, first, the rule behind them; each file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The CSV file, UTF-8. The rule goes to `rule_path(path)`.
+    table : DataFrame
+        As `answers` makes it.
+    rule : DecisionRule
+        What made the labels.
+    details : dict
+        Further JSON-like entries of the rule's file.
+    """
+    content = _as_csv(table).encode("utf-8")
+    fixed = {
+        "schema": SCHEMA,
+        "temperature": rule.temperature,
+        "threshold": rule.threshold,
+        "label": rule.label.text,
+        "scale": "probability",
+        "meaning": f"Label is {rule.label.text} where prob_{rule.label.text} is at or above the threshold",
+        "text": "one leading apostrophe is not part of Image_ID or Hypothesis",
+        "n_rows": len(table),
+        "n_by_label": {label.text: int((table["Label"] == label.text).sum()) for label in Label},
+        "sha256": sha256_bytes(content),
+    }
+    write_json(rule_path(path), {**details, **fixed})
+    write_bytes(path, content)
+
+
+def _as_csv(table: pd.DataFrame) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for image_id, hypothesis, label, *probs in table[list(COLUMNS)].itertuples(index=False, name=None):
+        writer.writerow([neutralise(image_id), neutralise(hypothesis), label, *map(repr, map(float, probs))])
+    return buffer.getvalue()
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read an exported file back.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If its columns are not `COLUMNS`, a label is unknown, or probabilities are none or do not sum to 1; the message
+        names file and line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"predictions {path} are missing")
+    text, _ = decode_text(path.read_bytes(), str(path))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header = next(reader, [])
+    if tuple(header) != COLUMNS:
+        raise ValueError(f"{path}: expected the columns {list(COLUMNS)}, got {header}; is it an exported file?")
+    rows = [_row(cells, f"{path}, line {reader.line_num}") for cells in reader]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _row(cells: list[str], place: str) -> tuple[str, str, str, *tuple[float, ...]]:
+    if len(cells) != len(COLUMNS):
+        raise ValueError(f"{place}: expected {len(COLUMNS)} cells, got {len(cells)}")
+    try:
+        label, probs = Label.parse(cells[2]).text, tuple(map(float, cells[3:]))
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+    if not all(0 <= prob <= 1 for prob in probs) or abs(sum(probs) - 1) > 1e-6:
+        raise ValueError(f"{place}: expected probabilities that sum to 1, got {cells[3:]}")
+    return restore(cells[0]), restore(cells[1]), label, *probs
+
+
+@dataclass(frozen=True)
+class Score:
+    """How exported predictions fare against labels; intervals are over images."""
+
+    accuracy: Interval
+    macro_f1: Interval
+    n: int
+    n_without_label: int
+    is_unchanged: bool | None
+
+
+def score(path: Path, labels: Path, *, n_resamples: int = 1000) -> Score:
+    """Read exported predictions again and compare them with labels.
+
+    Parameters
+    ----------
+    path : Path
+        The exported file. If its rule stands beside it, every label must be what the rule makes of its probabilities.
+    labels : Path
+        CSV or JSON lines with image, hypothesis and label.
+    n_resamples : int
+        Of the 95 % intervals, over images.
+
+    Returns
+    -------
+    Score
+        Over the labelled pairs; `is_unchanged` is None where there is no rule to compare the file's hash with.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a file cannot be read, a labelled pair has no prediction, or one pair has two answers.
+    """
+    table, truth = read(path), read_pair_file(labels).rows
+    is_unchanged = _follows_rule(path, table)
+    told = _by_pair(table["Image_ID"], table["Hypothesis"], table["Label"], str(path))
+    keys = list(zip(truth["image_id"], truth["hypothesis"], strict=True))
+    if missing := [key for key in keys if key not in told]:
+        raise ValueError(f"{path}: {len(missing)} labelled pairs of {labels} have no prediction: {missing[:N_LISTED]}")
+    y_true = np.array([Label.parse(label) for label in truth["label"]], dtype=np.int64)
+    y_pred = np.array([Label.parse(told[key]) for key in keys], dtype=np.int64)
+    found = [
+        bootstrap(partial(metric, y_true, y_pred), truth["image_id"].to_numpy(), n_resamples=n_resamples, rng=rng)
+        for metric, rng in ((accuracy, np.random.default_rng(0)), (_macro_f1, np.random.default_rng(0)))
+    ]
+    return Score(*found, n=len(keys), n_without_label=len(told.keys() - set(keys)), is_unchanged=is_unchanged)
+
+
+def _macro_f1(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    return macro_f1(y_true, y_pred, weights=weights)
+
+
+def _by_pair(image_ids: pd.Series, hypotheses: pd.Series, labels: pd.Series, source: str) -> dict[tuple[str, str], str]:
+    told: dict[tuple[str, str], str] = {}
+    for key, label in zip(zip(image_ids, hypotheses, strict=True), labels, strict=True):
+        if told.setdefault(key, label) != label:
+            raise ValueError(f"{source}: the pair {key} has two answers, {told[key]!r} and {label!r}")
+    return told
+
+
+def _follows_rule(path: Path, table: pd.DataFrame) -> bool | None:
+    """Whether the file is as it was written; None if its rule is not there. Labels that break the rule are refused."""
+    if not rule_path(path).is_file():
+        return None
+    stored = read_json(rule_path(path))
+    probs = table[list(prob_columns())].to_numpy(dtype=np.float64)
+    told = np.array([Label.parse(label) for label in table["Label"]], dtype=np.int64)
+    is_broken = np.ones(len(table), dtype=bool)
+    for rounding in (-_ROUNDING, _ROUNDING):
+        # The stored probabilities are calibrated already: their logarithms are logits at temperature 1.
+        rule = DecisionRule(threshold=stored["threshold"] + rounding, label=Label.parse(stored["label"]))
+        with np.errstate(divide="ignore"):
+            is_broken &= rule.decide(np.log(probs)) != told
+    if (broken := np.flatnonzero(is_broken)).size:
+        raise ValueError(
+            f"{path}: {broken.size} labels are not what {rule_path(path).name} makes of their probabilities, the first "
+            f"in row {int(broken[0]) + 1}: were labels or columns exchanged?"
+        )
+    return sha256_bytes(path.read_bytes()) == stored["sha256"]
