@@ -16,6 +16,7 @@ import pytest
 from verdict import paths
 from verdict import stage as stages
 from verdict.data.images import ImageStore
+from verdict.export.table import score
 from verdict.numbers import Numbers
 from verdict.params import load_params
 
@@ -94,6 +95,32 @@ def test_every_number_with_an_interval_lies_in_it(finished):
                 assert number.low <= number.high
                 checked += 1
     assert checked > 20
+
+
+def test_exported_predictions_give_the_reports_accuracy(finished, tmp_path):
+    """The test split, as if nobody had labelled it: exported, read again, compared with its labels."""
+    pairs = pd.read_parquet(finished / "work" / PROFILE / "01_data" / "pairs.parquet")
+    pairs = pairs[pairs["split"] == "test"]
+    store = ImageStore.open(finished / "work" / PROFILE / "01_data" / "images")
+    (tmp_path / "images").mkdir()
+    for image_id in pairs["image_id"].unique():
+        store.thumbnail(image_id).save(tmp_path / "images" / f"{image_id}.png")
+    renamed = pairs.rename(columns={"image_id": "Image_ID", "hypothesis": "Hypothesis", "label": "Label"})
+    renamed[["Image_ID", "Hypothesis"]].to_json(tmp_path / "unseen.jsonl", orient="records", lines=True)
+    renamed[["Image_ID", "Hypothesis", "Label"]].to_json(tmp_path / "truth.jsonl", orient="records", lines=True)
+    out = tmp_path / "predictions.csv"
+    options = ["--pairs", tmp_path / "unseen.jsonl", "--images", tmp_path / "images", "--out", out]
+    for arguments in (["--profile", PROFILE, *options], ["--check", out, "--labels", tmp_path / "truth.jsonl"]):
+        command = [sys.executable, "-m", "verdict.export", *map(str, arguments)]
+        done = subprocess.run(
+            command, cwd=finished, env=environment(finished), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    found = score(out, tmp_path / "truth.jsonl")
+    numbers = Numbers.load(finished / "work" / PROFILE / "05_test" / "numbers.json")
+    assert found.accuracy.value == numbers["test.accuracy"].value
+    assert found.macro_f1.value == pytest.approx(numbers["test.macro_f1"].value, abs=1e-12)
+    assert f"accuracy {found.accuracy.value:.4f}" in done.stdout
 
 
 def test_a_second_report_executes_nothing(finished):
