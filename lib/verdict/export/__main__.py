@@ -17,7 +17,7 @@ import pandas as pd
 from verdict.artifacts import commit, sha256_file
 from verdict.data.csv_folder import resolve_images
 from verdict.data.pairs import N_LISTED, check_pairs, make_pair_id
-from verdict.data.tables import read_pair_file
+from verdict.data.tables import JSON_LINES, read_pair_file
 from verdict.export import table
 from verdict.params import load_params
 from verdict.run import device_lease, say
@@ -96,7 +96,7 @@ def _read(pairs: Path, images: Path, *, skip: bool) -> tuple[pd.DataFrame, dict[
         rows.assign(pair_id=ids, group_id=rows["image_id"]),
         source=str(pairs),
         labelled=False,
-        first_row=2,
+        first_row=1 if pairs.suffix.lower() in JSON_LINES else 2,
         allow_repeats=True,
     )
     files, missing = resolve_images(rows["image_id"].unique().tolist(), images)
