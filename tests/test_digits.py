@@ -110,9 +110,9 @@ def test_scenes_of_a_split_come_from_its_pool(monkeypatch, tmp_path):
     pools = digits.handwriting_pools(2)
     drawn: list[np.ndarray] = []
 
-    def spy(n, pool, *, rng):
+    def spy(n, pool, *, rng, **ranges):
         drawn.append(pool)
-        return draw(n, pool, rng=rng)
+        return draw(n, pool, rng=rng, **ranges)
 
     draw = digits.draw_scenes
     monkeypatch.setattr(digits, "draw_scenes", spy)

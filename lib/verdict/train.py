@@ -22,7 +22,7 @@ from verdict.model import FreezePlan, Network, apply_plan, build_suffix
 from verdict.params import FitParams
 
 PREDICT_BATCH = 1024
-SHARED_HYPOTHESIS = 4
+SHARED_HYPOTHESIS = 8
 
 
 @dataclass(frozen=True)

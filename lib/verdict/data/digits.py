@@ -146,13 +146,13 @@ def _handwritten(
     split: Split, pool: np.ndarray, *, n_pairs: int, n_scenes: int, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Pairs and images, uint8 (n_scenes, 64, 64, 3), of a split drawn from one handwriting pool."""
-    scenes = draw_scenes(n_scenes, pool, rng=rng)
+    scenes = draw_scenes(n_scenes, pool, rng=rng, n_digits=independent_digits.N_DIGITS)
     grid = Grid.of(scenes)
     if split in WARMUP_SPLITS:
         simple = [s for s in grammar.statements() if s.family != "exact_count" or s.stratum == "colour"]
         table = loose_pairs(simple, grid, n_pairs=n_pairs, entailed_share=WARMUP_SHARES, tilt=WARMUP_TILT, rng=rng)
     else:
-        table = coupled_pairs(grammar.statements(), grid, n_pairs=n_pairs, rng=rng)
+        table = coupled_pairs(grammar.taught(), grid, n_pairs=n_pairs, rng=rng)
     return table, render_scenes(scenes, rng=rng)
 
 

@@ -318,6 +318,23 @@ def statements() -> tuple[Statement, ...]:
     return tuple(s for name, make in zip(FAMILIES, makers, strict=True) for s in settle(name, make()))
 
 
+BETWEEN_COLOURS = ("relation", "comparison")
+
+
+def is_taught(statement: Statement) -> bool:
+    """Whether pairs of the coupled splits are made of a sentence.
+
+    Relations and comparisons are taught between colours: between ten digits there are ninety ordered couples, each too
+    rare to be learnt from tens of thousands of pairs. Those sentences stay in the grammar; the hand-written set has some.
+    """
+    return statement.family not in BETWEEN_COLOURS or statement.stratum == "colour"
+
+
+def taught() -> tuple[Statement, ...]:
+    """The sentences that the target splits are made of."""
+    return tuple(filter(is_taught, statements()))
+
+
 @cache
 def _by_text() -> dict[str, Statement]:
     return {statement.text: statement for statement in statements()}
