@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from verdict import artifacts, paths
 from verdict import stage as stages
@@ -20,6 +22,11 @@ from verdict.params import ParamsError, load_params
 from verdict.run import gpu_count, say
 
 RERUN_TRIGGERS = ("mtime", "input", "params")
+NOISE = re.compile(
+    r"\s*$|\[[A-Z]\w\w [A-Z]|Assuming |Building DAG|Using shell|Provided |Rules claiming|Select jobs|Execute \d"
+    r"|Finished job|host: |Complete log|Shutting down|Nothing to be done|Config file|Job stats|job +count|-{5}"
+    r"|(stage_\w+|site|trial|total) +\d"
+)
 
 
 @contextlib.contextmanager
@@ -67,15 +74,9 @@ def report(profile: str, cores: int) -> int:
         "KERAS_BACKEND": "torch",
     }
     with one_at_a_time(profile):
-        done = subprocess.run(
-            snakemake_command(profile, cores, []),
-            env=environment,
-            cwd=paths.ROOT,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
+        status = _follow(snakemake_command(profile, cores, []), environment, paths.work_dir(profile) / "snakemake.log")
         index = paths.report_dir(profile) / "index.html"
-        if done.returncode == 0:
+        if status == 0:
             say(f"report of profile {profile!r} is up to date after {time.monotonic() - started:.0f} s")
             print(index, flush=True)
             return 0
@@ -85,7 +86,26 @@ def report(profile: str, cores: int) -> int:
         subprocess.run(
             [sys.executable, "-m", "verdict.report", "--profile", profile], env=environment, cwd=paths.ROOT, check=False
         )
-        return done.returncode
+        return status
+
+
+def _follow(command: list[str], environment: dict[str, str], log: Path) -> int:
+    """Run Snakemake; show what stages say and how many steps are done, keep everything in a log."""
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        cwd=paths.ROOT,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    with process, log.open("w", encoding="utf-8") as file:
+        for line in process.stderr or ():
+            file.write(line)
+            if not NOISE.match(line):
+                say(line.rstrip())
+    return process.returncode
 
 
 def unfinished(profile: str) -> list[str]:

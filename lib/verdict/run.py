@@ -91,15 +91,17 @@ class _Follow:
         self._thread.join()
 
     def _loop(self) -> None:
+        """Show the newest report every two seconds, so that fast stages do not flood the terminal."""
         position = 0
         while True:
-            last_round = self._done.wait(0.5)
+            last_round = self._done.wait(2.0)
             if self.source.is_file():
                 with self.source.open(encoding="utf-8") as file:
                     file.seek(position)
-                    for line in file:
-                        say(f"{self.label}  {line.rstrip()}  ({time.monotonic() - self.started:.0f} s)")
+                    news = file.readlines()
                     position = file.tell()
+                if news:
+                    say(f"{self.label}  {news[-1].rstrip()}  ({time.monotonic() - self.started:.0f} s)")
             if last_round:
                 return
 
