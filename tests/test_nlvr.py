@@ -381,3 +381,81 @@ def test_real_corpus_is_built(tmp_path):
     assert dataset.facts["rows_test"] == 990
     assert sum(dataset.facts[f"rows_{s}"] for s in ("train", "val", "calib")) == 989 - 166
     assert (assert_disjoint(dataset.pairs)["n_both"] == 0).all()
+
+
+def test_own_scenes_carry_the_warm_up(tmp_path, corpus):
+    dataset = run(tmp_path, n_scenes=211, n_warmup=300)
+    pairs = dataset.pairs
+    warmup = pairs[pairs["split"].isin(["warmup_train", "warmup_val"])]
+    assert warmup["split"].value_counts().to_dict() == {"warmup_train": 270, "warmup_val": 30}
+    assert warmup["image_id"].str.fullmatch(r"boxes-\d{5}").all() and (warmup["group_id"] == warmup["image_id"]).all()
+    assert warmup.groupby("hypothesis")["label"].agg(lambda labels: (labels == "entailment").mean()).eq(0.5).all()
+    assert (assert_disjoint(pairs)["n_both"] == 0).all()
+    human = run(tmp_path, n_scenes=0, n_warmup=0).pairs
+    kept = pairs[~pairs["pair_id"].isin(warmup["pair_id"])]
+    assert kept["pair_id"].tolist() == human["pair_id"].tolist()
+    again = run(tmp_path, n_scenes=211, n_warmup=300).pairs
+    assert again.equals(pairs)
+
+
+def test_own_scenes_are_rendered_as_their_statements_say(tmp_path, corpus):
+    pairs = run(tmp_path, n_scenes=211, n_warmup=600, image_px=(100, 400)).pairs
+    store = ImageStore.open(tmp_path / "store")
+    blue = pairs[pairs["hypothesis"].map(normalise).isin(["there is a blue block", "there are no blue blocks"])]
+    some = pairs[pairs["image_id"].str.startswith("boxes")].head(40) if blue.empty else blue
+    pixels = store.load(list(some["image_id"]), size=(100, 400)).astype(int)
+    assert set(np.unique(pixels[:, :, 100:150])) == {128}
+    for row, image in zip(blue.itertuples(), pixels, strict=False):
+        has_blue = bool((image == (0, 153, 255)).all(axis=2).any())
+        says_blue = normalise(row.hypothesis) == "there is a blue block"
+        assert (has_blue == says_blue) == (row.label == "entailment")
+
+
+def test_no_own_scene_is_one_of_the_corpus(tmp_path, corpus, monkeypatch):
+    known = [
+        parse_scene(json.loads(line)["structured_rep"])
+        for line in (corpus / "test" / "test.json").read_text().splitlines()
+    ]
+    drawn = [tuple(reversed(scene)) for scene in known]
+    extra = nlvr.draw_scenes(150, np.random.default_rng(0))
+    monkeypatch.setattr(nlvr, "draw_scenes", lambda n, rng: drawn + extra)
+    pairs = run(tmp_path, n_scenes=150, n_warmup=300).pairs
+    own = pairs.loc[pairs["image_id"].str.startswith("boxes"), "image_id"]
+    assert own.max() < f"boxes-{len(extra):05d}"
+    ids = ImageStore.open(tmp_path / "store").ids
+    assert sum(image_id.startswith("boxes") for image_id in ids) == len(extra)
+
+
+@pytest.mark.parametrize("n_scenes", [-1, 7])
+def test_too_few_own_scenes_are_refused(tmp_path, corpus, n_scenes):
+    with pytest.raises(ValueError, match="n_scenes must be 0 or at least 100"):
+        run(tmp_path, n_scenes=n_scenes)
+
+
+def test_compound_statements_agree_with_a_plain_count():
+    rng = np.random.default_rng(11)
+    scenes = [parse_scene(random_scene(rng)) for _ in range(97)]
+    towers = [is_tower_scene(scene) for scene in scenes]
+    said = {normalise(s.text): s for s in list_statements(SceneTable.of(scenes), rng=rng, n_phrasings=12)}
+    checks = {
+        "there is no tower with exactly 2 blocks": lambda s: sum(len(b) == 2 for b in s) == 0,
+        "there is exactly one tower with a black block at the top": lambda s: (
+            sum(min(b, key=lambda i: i.y).colour == "black" for b in s) == 1
+        ),
+        "one box has a yellow circle": lambda s: any(
+            any((i.colour, i.shape) == ("yellow", "circle") for i in b) for b in s
+        ),
+        "there are two circles touching a corner": lambda s: (
+            sum(i.shape == "circle" and (i.x in (0, 100 - i.size)) and (i.y in (0, 100 - i.size)) for b in s for i in b)
+            == 2
+        ),
+    }
+    found = 0
+    for sentence, holds in checks.items():
+        if sentence in said:
+            found += 1
+            statement = said[sentence]
+            domain = np.flatnonzero(statement.domain)
+            assert [bool(statement.truth[k]) for k in domain] == [holds(scenes[k]) for k in domain]
+            assert np.array_equal(statement.domain, np.array(towers) == ("tower" in sentence))
+    assert found >= 3

@@ -63,6 +63,7 @@ class NlvrParams(Model):
     image_px: tuple[Count, Count]
     permutations: Annotated[int, Field(ge=1, le=6)]
     n_warmup: Count
+    n_scenes: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")
     def _whole(self) -> NlvrParams:

@@ -1,8 +1,8 @@
 """Scenes in the visual vocabulary of the NLVR corpus, drawn and rendered here: what its tiny presets are taught on.
 
-Boxes of 100 x 100 light-grey pixels stand 50 apart on darker grey and hold yellow, black and blue squares, circles and
-triangles, or one stack of blocks each. Nothing is read from the corpus. Pixels follow from a scene's structure, so that a
-scene of the corpus can be rendered as well, which is how the tests compare.
+Boxes of 100 x 100 light-grey pixels stand 50 apart on darker grey and hold yellow, black and blue squares,
+circles and triangles, or one stack of blocks each. Nothing is read from the corpus. Pixels follow from a scene's
+structure, so that a scene of the corpus can be rendered as well, which is how the tests compare.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def render_scenes(scenes: Sequence[Scene], *, size: tuple[int, int]) -> np.ndarr
     Parameters
     ----------
     scenes : sequence of n Scene, all with the same number of boxes
-        Items of a box must not overlap: their colours are added to the box's grey, which is exact for items that do not.
+        Items of a box must not overlap: their colours are added to the box's grey, which is exact for apart items.
     size : (height, width)
         Equal, up to rounding, to drawing at 100 x 400 and resizing with Pillow's bilinear filter.
 
@@ -230,9 +230,9 @@ def patch_targets(scenes: Sequence[Scene], *, size: tuple[int, int], patch_px: i
 def box_facts(scenes: Sequence[Scene]) -> np.ndarray:
     """What each box holds, int64 (n, n_boxes, 35), all from 0 to `N_LEVELS` - 1.
 
-    In order: items by colour and shape (9), by colour (3), by shape (3), all (1); items at a wall by colour (3), by shape
-    (3); items at the lower wall by colour (3); items at no wall by colour (3); colours present (1), shapes present (1);
-    of a tower the colours from base to top (4) and of its top (1), 0 for none.
+    In order: items by colour and shape (9), by colour (3), by shape (3), all (1); items at a wall by colour (3), by
+    shape (3); items at the lower wall by colour (3); items at no wall by colour (3); colours present (1), shapes
+    present (1); of a tower the colours from base to top (4) and of its top (1), 0 for none.
     """
     flat, n_boxes = _Flat.of(scenes), len(scenes[0])
     kinds, at_wall, at_bottom = (_count(flat, len(scenes), n_boxes, chosen) for chosen in _choices(flat))

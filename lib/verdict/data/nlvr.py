@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.artifacts import write_text
+from verdict.data.boxes import draw_scenes, render_scenes
 from verdict.data.images import read_image, resize, write_array_store
 from verdict.data.nlvr_corpus import Example, family_of, load_corpus, locate_corpus
 from verdict.data.nlvr_proxy import draw_coupled, list_statements, normalise
@@ -21,6 +22,9 @@ from verdict.labels import EVALUATION_SPLITS, Label, Split
 
 N_PERMUTATIONS = 6
 WARMUP_VAL_SHARE = 0.1
+MIN_SCENES = 100
+OWN_IMAGE = "boxes-{:05d}"
+EVALUATION = [str(split) for split in EVALUATION_SPLITS]
 ATTRIBUTION = (
     "Cornell Natural Language Visual Reasoning corpus (NLVR) v1.0, Alane Suhr, Mike Lewis, James Yeh and Yoav Artzi, "
     "A Corpus of Natural Language for Visual Reasoning, ACL 2017; licence CC-BY-4.0; images resized."
@@ -35,6 +39,7 @@ def build(
     image_px: tuple[int, int],
     permutations_per_example: int,
     n_warmup: int,
+    n_scenes: int = 0,
     seed: int,
     out: Path,
     url: str = "",
@@ -55,7 +60,10 @@ def build(
     permutations_per_example : int, 1 to 6
         How many of the six orders of the boxes are used; each is a pair of its own in the example's group.
     n_warmup : int
-        Generated statements about training scenes; 0 for none. A tenth, on other groups, is warmup_val.
+        Generated statements; 0 for none. A tenth, on other scenes, is warmup_val.
+    n_scenes : int
+        Scenes that are drawn and rendered here for these statements; none is a scene of the corpus. 0 makes the
+        statements about the pictures of training groups.
     seed : int
         Of splits and statements.
     out : Path
@@ -79,10 +87,14 @@ def build(
     examples = [example for name in by_file for example in by_file[name]]
     rows = _assign(examples, fractions, seed, keep_shared_sentences)
     human = _human_pairs(examples, rows, permutations_per_example)
-    warmup = _warmup_pairs(examples, rows, n_warmup, permutations_per_example, seed)
+    drawn = _own_scenes(rows, n_scenes, seed)
+    if drawn:
+        warmup = _own_warmup_pairs(drawn, rows, n_warmup, seed)
+    else:
+        warmup = _warmup_pairs(examples, rows, n_warmup, permutations_per_example, seed)
     pairs = pd.concat([warmup, human], ignore_index=True) if len(warmup) else human
     check_pairs(pairs, source="NLVR")
-    _write_store(root, by_file, image_px, permutations_per_example, out)
+    _write_store(root, by_file, image_px, permutations_per_example, out, drawn)
     return Dataset(pairs, ATTRIBUTION, _facts(by_file, rows, pairs, permutations_per_example))
 
 
@@ -174,13 +186,12 @@ def _warmup_pairs(
     """Generated statements about scenes of training groups, and of examples left out for their sentence only."""
     if not n_warmup:
         return pd.DataFrame()
-    evaluation = [str(s) for s in EVALUATION_SPLITS]
     source = "train" if "train" in set(rows["file"]) else "dev"
-    in_evaluation = rows["group_id"].isin(rows.loc[rows["split"].isin(evaluation), "group_id"])
+    in_evaluation = rows["group_id"].isin(rows.loc[rows["split"].isin(EVALUATION), "group_id"])
     usable = rows[(rows["file"] == source) & ~in_evaluation & ~rows["has_shared_scene"]]
     shares = {str(Split.WARMUP_TRAIN): 1 - WARMUP_VAL_SHARE, str(Split.WARMUP_VAL): WARMUP_VAL_SHARE}
     split = split_groups(usable["group_id"], shares, seed)
-    avoid = set(rows.loc[rows["split"].isin(evaluation), "sentence"])
+    avoid = _evaluation_sentences(rows)
     taken = {example.sentence for example in examples}
     rng = np.random.default_rng([seed, 1])
     records = []
@@ -208,6 +219,48 @@ def _warmup_pairs(
     return _table(records)
 
 
+def _evaluation_sentences(rows: pd.DataFrame) -> set[str]:
+    return set(rows.loc[rows["split"].isin(EVALUATION), "sentence"])
+
+
+def _own_scenes(rows: pd.DataFrame, n_scenes: int, seed: int) -> list[Scene]:
+    """Scenes drawn here, without those that the corpus holds in some order of the boxes."""
+    if n_scenes < 0 or 0 < n_scenes < MIN_SCENES:
+        raise ValueError(f"n_scenes must be 0 or at least {MIN_SCENES}, got {n_scenes}")
+    known = set(rows["scene"])
+    drawn = draw_scenes(n_scenes, np.random.default_rng([seed, 2]))
+    return [scene for scene in drawn if _scene_key(scene) not in known]
+
+
+def _own_warmup_pairs(scenes: list[Scene], rows: pd.DataFrame, n_warmup: int, seed: int) -> pd.DataFrame:
+    """Generated statements about scenes drawn here; the last tenth of the scenes is for validation."""
+    if not n_warmup:
+        return pd.DataFrame()
+    avoid, rng = _evaluation_sentences(rows), np.random.default_rng([seed, 3])
+    first_val = len(scenes) - max(MIN_SCENES // 10, round(len(scenes) * WARMUP_VAL_SHARE))
+    parts = {str(Split.WARMUP_TRAIN): range(first_val), str(Split.WARMUP_VAL): range(first_val, len(scenes))}
+    records = []
+    for name, n_rows in _warmup_sizes(n_warmup).items():
+        members = parts[name]
+        statements = list_statements(SceneTable.of([scenes[k] for k in members]), rng=rng, avoid=avoid)
+        for row in draw_coupled(statements, n_rows=n_rows, rng=rng).itertuples(index=False):
+            image_id = OWN_IMAGE.format(members[row.scene])
+            records.append(
+                {
+                    "image_id": image_id,
+                    "group_id": image_id,
+                    "hypothesis": row.hypothesis,
+                    "label": row.label,
+                    "split": name,
+                    "family": row.family,
+                    "form": row.form,
+                    "votes_entailment": 0,
+                    "votes_contradiction": 0,
+                }
+            )
+    return _table(records)
+
+
 def _warmup_sizes(n_warmup: int) -> dict[str, int]:
     """Even numbers of rows, because a statement is used twice at a time."""
     n_val = 2 * max(1, round(n_warmup * WARMUP_VAL_SHARE / 2))
@@ -218,9 +271,17 @@ def _warmup_sizes(n_warmup: int) -> dict[str, int]:
 
 
 def _write_store(
-    root: Path, by_file: Mapping[str, list[Example]], image_px: tuple[int, int], n_permutations: int, out: Path
+    root: Path,
+    by_file: Mapping[str, list[Example]],
+    image_px: tuple[int, int],
+    n_permutations: int,
+    out: Path,
+    drawn: list[Scene],
 ) -> None:
     arrays = {}
+    if drawn:
+        ids = [OWN_IMAGE.format(k) for k in range(len(drawn))]
+        arrays["boxes"] = (ids, render_scenes(drawn, size=image_px))
     for name, examples in by_file.items():
         images = np.empty((len(examples) * n_permutations, *image_px, 3), dtype=np.uint8)
         ids = [f"{example.name}-{k}" for example in examples for k in range(n_permutations)]

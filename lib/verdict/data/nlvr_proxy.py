@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from verdict.data.nlvr_compound import compound_scatter_drafts, compound_tower_drafts
 from verdict.data.nlvr_grammar import scatter_drafts, tower_drafts
 from verdict.data.nlvr_scenes import SceneTable
 from verdict.labels import Label
@@ -54,7 +55,12 @@ def list_statements(
     found: dict[str, Statement] = {}
     avoided = set(avoid)
     for _ in range(n_phrasings):
-        for drafts, domain in ((scatter_drafts, ~table.is_tower), (tower_drafts, table.is_tower)):
+        for drafts, domain in (
+            (scatter_drafts, ~table.is_tower),
+            (compound_scatter_drafts, ~table.is_tower),
+            (tower_drafts, table.is_tower),
+            (compound_tower_drafts, table.is_tower),
+        ):
             for family, form, draft, truth in drafts(table, rng):
                 key = normalise(draft)
                 if key not in avoided and key not in found:

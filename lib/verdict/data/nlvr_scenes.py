@@ -17,7 +17,7 @@ COLOURS = {"yellow": "yellow", "black": "black", "#0099ff": "blue"}
 SHAPES = ("square", "circle", "triangle")
 BOX_PX = 100
 N_BOXES = 3
-PLACES = ("edge", "free", "bottom")
+PLACES = ("edge", "free", "bottom", "right", "corner")
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,15 @@ def _matches(item: Item, colour: str, shape: str, place: str) -> bool:
     if colour not in ("", item.colour) or shape not in ("", item.shape):
         return False
     far = item.x + item.size, item.y + item.size
-    touches = item.x == 0 or item.y == 0 or BOX_PX in far
-    return {"": True, "edge": touches, "free": not touches, "bottom": far[1] == BOX_PX}[place]
+    beside, level = item.x == 0 or far[0] == BOX_PX, item.y == 0 or far[1] == BOX_PX
+    return {
+        "": True,
+        "edge": beside or level,
+        "free": not (beside or level),
+        "bottom": far[1] == BOX_PX,
+        "right": far[0] == BOX_PX,
+        "corner": beside and level,
+    }[place]
 
 
 @dataclass(frozen=True)
