@@ -324,8 +324,9 @@ BETWEEN_COLOURS = ("relation", "comparison")
 def is_taught(statement: Statement) -> bool:
     """Whether pairs of the coupled splits are made of a sentence.
 
-    Relations and comparisons are taught between colours: between ten digits there are ninety ordered couples, each too
-    rare to be learnt from tens of thousands of pairs. Those sentences stay in the grammar; the hand-written set has some.
+    Relations and comparisons are taught between colours: between ten digits there are ninety ordered couples, each
+    too rare to be learnt from tens of thousands of pairs. Those sentences stay in the grammar; the hand-written set
+    has some.
     """
     return statement.family not in BETWEEN_COLOURS or statement.stratum == "colour"
 
