@@ -58,6 +58,27 @@ def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str],
     )
 
 
+def export_predictions(params: DataParams, predictions: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write predictions in the source's own format, for its own scripts, where it has one.
+
+    Parameters
+    ----------
+    predictions : prediction table of the test split, one trial and seed
+    folder : Path
+        Receives `predictions.csv` where the source is the NLVR corpus.
+
+    Returns
+    -------
+    list of Path
+        What was written; empty for sources without such a format.
+    """
+    if params.source != "nlvr":
+        return []
+    path = folder / "predictions.csv"
+    nlvr.write_predictions_csv(predictions, path)
+    return [path]
+
+
 def composition(pairs: pd.DataFrame, numbers: Numbers) -> pd.DataFrame:
     """Pairs, images, groups and share of entailment by split, and the same as numbers `data.<split>.…`."""
     rows = []
