@@ -288,5 +288,5 @@ def test_only_values_that_really_differ_are_named(tmp_path):
     named = non_default(load_params("own", tmp_path), tmp_path)
     extra = [f"training.trials.extra.{field}" for field in (*trial("extra", "warmup"), "image", "role")]
     assert named == sorted(
-        ["title", "policy.costs.human", "training.trials.text1.epochs", "training.trials.text2", *extra]
+        ["title", "policy.costs.human", "training.trials.text2.epochs", "training.trials.hypothesis_only", *extra]
     )

@@ -232,7 +232,7 @@ def test_where_it_runs_re_runs_nothing(base):
 
 def test_seeds_of_one_trial_differ_in_the_seed_alone(base):
     params = validate(base, source="test")
-    one, two = (resolved(params, TRIAL_STAGE, "text1", seed) for seed in (11, 23))
+    one, two = (resolved(params, TRIAL_STAGE, "text2", seed) for seed in (11, 23))
     assert one["trial"].pop("seed") == 11
     assert two["trial"].pop("seed") == 23
     assert one == two
