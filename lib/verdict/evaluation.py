@@ -21,6 +21,7 @@ from verdict.stage import TRIAL_STAGE, Stage, runs
 from verdict.uncertainty import Interval, Statistic, Weights, bootstrap, compare, expected_best_of, wilson
 
 RAW = DecisionRule()
+BLIND = "test.hypothesis_only"
 STREAM = {"estimate": 1, "by": 2, "compare": 3}
 
 
@@ -341,7 +342,10 @@ def noise_of_best(stage: Stage, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _references(kept: Selection, stage: Stage) -> pd.DataFrame:
-    """Majority label, hypothesis only, wrong image, frozen encoders, kept model: accuracy and macro-F1 on test."""
+    """Majority label, hypothesis only, wrong image, frozen encoders, kept model: accuracy and macro-F1 on test.
+
+    A profile without the control leaves its number undefined, and a claim about it does not hold.
+    """
     train = stage.pairs(Split.TRAIN)["label"]
     frequent = class_names().index(str(train.value_counts().idxmax()))
     table = stage.predictions(Split.TEST, trial=kept.trial, seed=kept.seed)
@@ -352,6 +356,8 @@ def _references(kept: Selection, stage: Stage) -> pd.DataFrame:
         if trial.role == "control":
             blind = stage.predictions(Split.TEST, trial=trial.name, seed=kept.seed)
             rows.append(_reference(stage, f"{trial.name}: the network without the image", blind, f"test.{trial.name}"))
+    if BLIND not in stage.numbers:
+        stage.numbers[BLIND] = Number(float("nan"), float("nan"), float("nan"), split=Split.TEST)
     rows.append(_reference(stage, "the kept model shown another pair's image", shuffled, "test.shuffled"))
     frozen = stage.predictions(Split.TEST, trial=kept.cheapest, seed=kept.seed)
     rows.append(_reference(stage, f"{kept.cheapest}: fewest trained parameters", frozen, "test.cheapest"))
