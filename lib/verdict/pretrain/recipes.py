@@ -71,7 +71,12 @@ _BOX_CLASSES = {
     "patch.box": boxes.N_LEVELS,
     "scene.facts": boxes.N_LEVELS,
 }
+# What a box holds as a whole takes longest to learn.
+_BOX_WEIGHTS = {"patch.box": 4.0, "scene.facts": 2.0}
 _one_box = partial(box_scenes, n_boxes=1, size=BOX_SIZE)
+_ONE_BOX = VisionRecipe(
+    BOX_SIZE, _one_box, _one_box, _BOX_CLASSES, steps=3000, learning_rate=2.0e-3, task_weights=_BOX_WEIGHTS
+)
 
 VISION = {
     "digits_vit": VisionRecipe(
@@ -91,16 +96,22 @@ VISION = {
         box_scenes,
         box_scenes,
         _BOX_CLASSES,
-        steps=700,
+        steps=1500,
         batch=32,
-        start=Start(
-            VisionRecipe(BOX_SIZE, _one_box, _one_box, _BOX_CLASSES, steps=1500, learning_rate=2.0e-3), box_patches()
-        ),
+        task_weights=_BOX_WEIGHTS,
+        start=Start(_ONE_BOX, box_patches()),
     ),
 }
 TEXT = {
     "digits_distilbert": TextRecipe(_text_of_digits, digits.VOCABULARY, steps=1500),
     "nlvr_distilbert": TextRecipe(
-        partial(paraphrases, SENTENCES_SEED, n=40_000), vocabulary(SENTENCES_SEED), steps=2000, n_word_pairs=1024
+        partial(paraphrases, SENTENCES_SEED, n=40_000),
+        vocabulary(SENTENCES_SEED),
+        steps=6000,
+        batch=64,
+        n_word_pairs=768,
+        window=1024,
+        masked_rows=0.25,
+        bag_weight=40.0,
     ),
 }

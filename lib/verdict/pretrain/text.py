@@ -16,7 +16,7 @@ from verdict.pretrain.optimiser import one_cycle, step_down, tell, weights
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WIDTH, HEADS, BLOCKS, MAX_TOKENS = 128, 4, 4, 32
-MASKED_SHARE, BAG_WEIGHT = 0.15, 10.0
+MASKED_SHARE = 0.15
 REPORT_EVERY = 100
 
 
@@ -34,6 +34,12 @@ class TextRecipe:
     n_word_pairs : int
         Of how many neighbouring words of `meant`, the most frequent ones, [CLS] is asked besides; they tell "black on
         yellow" from "yellow on black".
+    window : int
+        If not 0, a batch is drawn from so many sentences of nearly equal length, so that little of it is padding.
+    masked_rows : float in (0, 1]
+        Share of a batch in which words are hidden. Below 1, [CLS] is asked only for sentences that it read whole.
+    bag_weight : float
+        Of what [CLS] is asked, against the masked words.
     """
 
     sentences: Callable[[], tuple[Sequence[str], Sequence[str]]]
@@ -42,6 +48,9 @@ class TextRecipe:
     batch: int = 128
     learning_rate: float = 1.0e-3
     n_word_pairs: int = 0
+    window: int = 0
+    masked_rows: float = 1.0
+    bag_weight: float = 10.0
 
 
 def new_tokenizer(recipe: TextRecipe) -> keras_hub.models.DistilBertTokenizer:
@@ -89,6 +98,7 @@ def train_text(name: str, recipe: TextRecipe, *, seed: int) -> tuple:
     )
     shown, meant = (_token_ids(preprocessor, sentences) for sentences in recipe.sentences())
     pairs = word_pairs(meant, recipe.n_word_pairs)
+    lengths = (shown != 0).sum(dim=1).numpy()
     reader = torch.nn.Linear(WIDTH, n_words)
     bag = torch.nn.Linear(WIDTH, n_words + recipe.n_word_pairs)
     parameters = [*weights(backbone), *reader.parameters(), *bag.parameters()]
@@ -96,15 +106,18 @@ def train_text(name: str, recipe: TextRecipe, *, seed: int) -> tuple:
     rng = np.random.default_rng([seed, 3])
     started = time.perf_counter()
     for step in range(recipe.steps):
-        chosen = torch.from_numpy(rng.integers(0, len(shown), recipe.batch))
-        batch, plain = shown[chosen], meant[chosen]
-        hidden, masked = mask_and_encode(backbone, batch, rng, training=True)
+        chosen = torch.from_numpy(_draw(lengths, recipe, rng))
+        longest = int(lengths[chosen].max()) if recipe.window else shown.shape[1]
+        batch, plain = shown[chosen, :longest], meant[chosen]
+        n_masked = round(recipe.masked_rows * len(batch))
+        hidden, masked = mask_and_encode(backbone, batch, rng, training=True, n_masked=n_masked)
+        asked = slice(n_masked if recipe.masked_rows < 1 else 0, None)
         words = torch.zeros(len(batch), n_words).scatter_(1, plain, 1.0)[:, len(SPECIAL_TOKENS) :]
-        target = torch.cat([words, pairs[chosen].float()], dim=1)
+        target = torch.cat([words, pairs[chosen].float()], dim=1)[asked]
         loss = torch.nn.functional.cross_entropy(reader(hidden[masked]), batch[masked])
-        guess = bag(hidden[:, 0])[:, len(SPECIAL_TOKENS) :]
+        guess = bag(hidden[asked, 0])[:, len(SPECIAL_TOKENS) :]
         presence = torch.nn.functional.binary_cross_entropy_with_logits(guess, target)
-        step_down(loss + BAG_WEIGHT * presence, parameters, optimizer, schedule)
+        step_down(loss + recipe.bag_weight * presence, parameters, optimizer, schedule)
         if (step + 1) % REPORT_EVERY == 0:
             elapsed = time.perf_counter() - started
             tell(
@@ -112,6 +125,15 @@ def train_text(name: str, recipe: TextRecipe, *, seed: int) -> tuple:
                 f"{elapsed:.0f} s"
             )
     return backbone, preprocessor, _accuracies(backbone, reader, shown, rng)
+
+
+def _draw(lengths: np.ndarray, recipe: TextRecipe, rng: np.random.Generator) -> np.ndarray:
+    """Rows of a batch, int64 (batch,)."""
+    if not recipe.window:
+        return rng.integers(0, len(lengths), recipe.batch)
+    start = rng.integers(0, max(1, len(lengths) - recipe.window))
+    near = np.argsort(lengths, kind="stable")[start : start + recipe.window]
+    return near[rng.integers(0, len(near), recipe.batch)]
 
 
 def _token_ids(
@@ -132,9 +154,14 @@ def _accuracies(backbone, reader: torch.nn.Linear, ids: torch.Tensor, rng: np.ra
 
 
 def mask_and_encode(
-    backbone: keras_hub.models.DistilBertBackbone, batch: torch.Tensor, rng: np.random.Generator, *, training: bool
+    backbone: keras_hub.models.DistilBertBackbone,
+    batch: torch.Tensor,
+    rng: np.random.Generator,
+    *,
+    training: bool,
+    n_masked: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hide 15 % of the words (at least one a sentence) behind [MASK], and encode.
+    """Hide 15 % of the words behind [MASK], at least one a sentence, in the first `n_masked` rows or in all; encode.
 
     Returns
     -------
@@ -143,6 +170,7 @@ def mask_and_encode(
     """
     chance = torch.from_numpy(rng.random(batch.shape)) + (batch < len(SPECIAL_TOKENS)) * 10.0
     masked = (chance < MASKED_SHARE) | (chance == chance.min(dim=1, keepdim=True).values)
+    masked[len(batch) if n_masked is None else n_masked :] = False
     shown = torch.where(masked, torch.full_like(batch, SPECIAL_TOKENS.index("[MASK]")), batch)
     hidden = backbone({"token_ids": shown, "padding_mask": (batch != 0).int()}, training=training)
     return hidden, masked

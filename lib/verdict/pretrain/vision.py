@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ class VisionRecipe:
     width : of tokens
     start : Start, optional
         A cheaper recipe whose weights this one goes on from.
+    task_weights : mapping of str to float
+        Of the tasks' losses; 1 where there is none.
     """
 
     image_size: tuple[int, int]
@@ -45,6 +47,7 @@ class VisionRecipe:
     learning_rate: float = 1.0e-3
     width: int = 128
     start: Start | None = None
+    task_weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Readers(torch.nn.ModuleDict):
 
     def __init__(self, recipe: VisionRecipe, n_values: dict[str, int]):
         super().__init__()
+        self.task_weights = recipe.task_weights
         self.shapes = {name: (n_values[name], count) for name, count in recipe.classes.items()}
         for name, (values, count) in self.shapes.items():
             self[name.replace(".", "_")] = torch.nn.Linear(recipe.width, values * count)
@@ -77,9 +81,10 @@ class Readers(torch.nn.ModuleDict):
         return found.reshape(*found.shape[:-1], *self.shapes[name])
 
     def loss(self, tokens: torch.Tensor, targets: dict[str, np.ndarray]) -> torch.Tensor:
-        """Sum over tasks of the mean cross-entropy."""
+        """Weighted sum over tasks of the mean cross-entropy."""
         return sum(
-            torch.nn.functional.cross_entropy(
+            self.task_weights.get(name, 1.0)
+            * torch.nn.functional.cross_entropy(
                 self.scores(tokens, name).reshape(-1, count), torch.from_numpy(targets[name].astype(np.int64)).flatten()
             )
             for name, (_, count) in self.shapes.items()

@@ -72,6 +72,12 @@ _PLAIN = (
     (r"\bas the (top|base)\b", r"at the \1"),
     (r"\ban?\b", "a"),
     (r"\bcontains\b", "has"),
+    (r"\bone (box|tower) has\b", r"there is a \1 with"),
+    (r"\b(?:all (?:three |3 )?|(?:three|3) |every )(box|tower)(?:es|s)? ha(?:ve|s)\b", r"each \1 has"),
+    (r"\b(?:having|which ha(?:s|ve)|that ha(?:s|ve)|and it has)\b", "with"),
+    (r"\bon top of\b", "on"),
+    (r"\bonly (?=\d|one|two|three|four|five|six|seven)", "exactly "),
+    (r"\bcolour", "color"),
     *((rf"\b{n}\b", word) for n, word in enumerate(NUMBER_WORDS)),
 )
 _SLIP_SHARE = 0.03
@@ -161,7 +167,8 @@ def paraphrases(seed: int, *, n: int) -> tuple[list[str], list[str]]:
 
 def vocabulary(seed: int) -> list[str]:
     """Words of the grammar and of its rewordings, common English function words, and letters for all others."""
-    words = {word for sentence in plain_sentences(seed) for word in re.findall(r"[a-z]+|\d", sentence)}
+    few = plain_sentences(seed, n_scenes=40, n_phrasings=2)  # enough for every word; a test compares with more
+    words = {word for sentence in few for word in re.findall(r"[a-z]+|\d", sentence)}
     words |= {word for _, choices, _ in _REWORDINGS for c in choices for word in re.findall(r"[a-z]{2,}", c)}
     words |= {part for word in _FUNCTION_WORDS for part in word.split("'")}
     single = [*string.ascii_lowercase, *string.digits, *".,!?;:'\"-()/&"]
