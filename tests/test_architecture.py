@@ -51,6 +51,7 @@ ORDER = (
     "backend",
     "model",
     "features",
+    "optimise",
     "train",
     "predict",
     "training",
@@ -80,7 +81,7 @@ ORDER = (
 )
 FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 # The modules that compute with a framework; no other imports one, not even through these, when it is imported.
-NUMERICAL = {"backend", "model", "features", "train", "training", "pretrain", "bench", "export"}
+NUMERICAL = {"backend", "model", "features", "optimise", "train", "training", "pretrain", "bench", "export"}
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 
 

@@ -98,7 +98,7 @@ def test_no_image_and_no_pixels_are_in_two_splits(dataset, folder):
 
 
 def test_splits_have_their_own_handwriting():
-    pools = digits.handwriting_pools(11)
+    pools = digits.handwriting_pools()
     used = {split: digits.POOL_OF_SPLIT[split] for split in digits.POOL_OF_SPLIT}
     assert Counter(used.values()) == {"warmup": 2, "train": 1, "val": 1, "calib": 1, "test": 1}
     assert "pretrain" not in used.values()
@@ -107,7 +107,7 @@ def test_splits_have_their_own_handwriting():
 
 
 def test_scenes_of_a_split_come_from_its_pool(monkeypatch, tmp_path):
-    pools = digits.handwriting_pools(2)
+    pools = digits.handwriting_pools()
     drawn: list[np.ndarray] = []
 
     def spy(n, pool, *, rng, **ranges):

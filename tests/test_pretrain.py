@@ -12,7 +12,7 @@ from verdict import paths
 from verdict.backend import keras, keras_hub
 from verdict.data.grammar import statements
 from verdict.pretrain import store
-from verdict.pretrain.recipes import BOXES_SIZE, TEXT, VISION, box_patches, box_scenes
+from verdict.pretrain.recipes import BOXES_SIZE, COLOUR_COUPLES, TEXT, VISION, beside, box_patches, box_scenes
 from verdict.pretrain.text import SPECIAL_TOKENS, TextRecipe, mask_and_encode, new_tokenizer, train_text, word_pairs
 from verdict.pretrain.vision import Readers, Start, VisionRecipe, as_pixels, train_vision
 from verdict.pretrain.wording import plain, plain_sentences, reword
@@ -135,6 +135,26 @@ def test_text_training_lowers_its_loss():
         return train_text("text", recipe, seed=3)[2]["masked words"]
 
     assert masked_accuracy(40) > masked_accuracy(1)
+
+
+def test_the_class_token_learns_which_word_stands_where():
+    def told(steps):
+        recipe = TextRecipe(lambda: (SENTENCES, SENTENCES), WORDS, steps=steps, batch=11, masked_rows=0.5, n_places=11)
+        return train_text("text", recipe, seed=3)[2]["words by place, from [CLS]"]
+
+    # The three sentences differ by the order of two words, or altogether; eleven places are more than any has.
+    assert told(60) > 0.9 > told(1)
+
+
+def test_how_colours_lie_by_hand():
+    # Red in the top left, blue in the middle of the bottom row, two green ones whose mean is in blue's column.
+    cells = np.full(16, -1)
+    cells[0], cells[13], cells[4], cells[6] = 0, 2, 1, 1
+    seen = dict(
+        zip([(axis, *couple) for axis in "xy" for couple in COLOUR_COUPLES], beside(cells[None])[0], strict=True)
+    )
+    assert (seen["x", 0, 2], seen["y", 0, 2], seen["x", 1, 2], seen["y", 1, 2]) == (1, 1, 2, 1)
+    assert {value for (_, a, b), value in seen.items() if {a, b} & {3, 4}} == {0}
 
 
 def test_word_pairs_know_order():

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from verdict.artifacts import content_hash, write_npz
 from verdict.backend import keras
@@ -19,6 +20,7 @@ from verdict.features import Features
 from verdict.labels import Label
 from verdict.metrics import macro_f1, nll, softmax
 from verdict.model import FreezePlan, Network, apply_plan, build_suffix
+from verdict.optimise import Optimiser
 from verdict.params import FitParams
 
 PREDICT_BATCH = 1024
@@ -157,30 +159,22 @@ def fit(
     trainable = apply_plan(network, plan)
     suffix = build_suffix(network, plan)
     steps = -(-len(train) // batch_size)
-    suffix.compile(
-        optimizer=keras.optimizers.AdamW(
-            _schedule(params, steps), weight_decay=params.weight_decay, global_clipnorm=global_clipnorm
-        ),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
-    )
-    suffix.optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
-    suffix.optimizer.build(suffix.trainable_variables)
+    optimiser = Optimiser(suffix, params, n_steps=steps * params.epochs, global_clipnorm=global_clipnorm)
     trains = {"vision_blocks": plan.vision_blocks, "text_blocks": plan.text_blocks, "blank": blank}
     identity = {**identity, "seed": seed, "fit": params.model_dump(), "trains": trains}
-    state = _State(suffix, checkpoint, content_hash(identity))
+    state = _State(suffix, optimiser, checkpoint, content_hash(identity))
     history = state.restore()
     while not _finished(history, params, criterion):
         epoch, started = len(history), time.perf_counter()
         rng = np.random.default_rng([seed, epoch])
         order = epoch_order(train.text, rng, shared=SHARED_HYPOTHESIS if plan.text_blocks else 1)
         batches = Batches(features, train, order, batch_size, blank=blank)
-        # The first call of `fit` in a process draws random numbers before the epoch begins.
-        seeding = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_, rng=rng: _seed_dropout(network, rng))
-        outcome = suffix.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=[seeding])
+        _seed_dropout(network, rng)
+        loss = optimiser.run(batches[i] for i in range(len(batches)))
         scores = score(predict_logits(suffix, features, val, blank=blank), val.y_true)
         entry = {
             "epoch": epoch + 1,
-            "train_loss": outcome.history["loss"][0],
+            "train_loss": loss,
             **{f"val_{k}": v for k, v in scores.items()},
         }
         history.append({**entry, "elapsed_s": time.perf_counter() - started})
@@ -191,20 +185,6 @@ def fit(
     state.load_best()
     count = sum(int(np.prod(weight.shape)) for weight in suffix.trainable_variables)
     return Fit(pd.DataFrame(history), _best(history, criterion) + 1, trainable, count)
-
-
-def _schedule(params: FitParams, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    if params.schedule == "constant":
-        return params.learning_rate
-    total = steps * params.epochs
-    warm = max(1, total // 20)
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        warmup_target=params.learning_rate,
-        warmup_steps=warm,
-        decay_steps=max(1, total - warm),
-        alpha=0.01,
-    )
 
 
 def _best(history: list[dict[str, float]], criterion: str) -> int:
@@ -222,23 +202,19 @@ def _finished(history: list[dict[str, float]], params: FitParams, criterion: str
 def _seed_dropout(network: Network, rng: np.random.Generator) -> None:
     """Set the random state behind every dropout layer, so that an epoch does not depend on what ran before it.
 
-    On torch, Keras draws the masks of unseeded layers from torch's global generator and leaves the layers' states
-    aside.
+    Keras draws the masks of unseeded layers from torch's global generator and leaves the layers' states aside.
     """
-    if keras.backend.backend() == "torch":
-        import torch
-
-        torch.manual_seed(int(rng.integers(0, 2**31)))
+    torch.manual_seed(int(rng.integers(0, 2**31)))
     for variable in network.model.variables:
         if "seed_generator" in variable.path:
             variable.assign(rng.integers(0, 2**31, size=variable.shape, dtype=np.int64))
 
 
 class _State:
-    """The state after an epoch, as one atomic file: weights, optimizer, best weights, history."""
+    """The state after an epoch, as one atomic file: weights, optimiser, best weights, history."""
 
-    def __init__(self, suffix: keras.Model, path: Path, identity: str):
-        self.suffix, self.path, self.identity = suffix, path, identity
+    def __init__(self, suffix: keras.Model, optimiser: Optimiser, path: Path, identity: str):
+        self.suffix, self.optimiser, self.path, self.identity = suffix, optimiser, path, identity
         self.best: list[np.ndarray] = []
 
     def _weights(self) -> list[np.ndarray]:
@@ -247,8 +223,7 @@ class _State:
     def save(self, history: list[dict[str, float]], *, is_best: bool) -> None:
         current = self._weights()
         self.best = current if is_best else self.best
-        optimizer = [keras.ops.convert_to_numpy(variable) for variable in self.suffix.optimizer.variables]
-        groups = {"weight": current, "best": self.best, "optimizer": optimizer}
+        groups = {"weight": current, "best": self.best, "optimiser": self.optimiser.state()}
         arrays = {f"{kind}_{i:04d}": array for kind, group in groups.items() for i, array in enumerate(group)}
         header = json.dumps({"identity": self.identity, "history": history})
         write_npz(self.path, header=np.frombuffer(header.encode(), dtype=np.uint8), **arrays)
@@ -262,14 +237,13 @@ class _State:
                 header = json.loads(stored["header"].tobytes())
                 if header["identity"] != self.identity:
                     return []
-                groups = {kind: list(_group(stored, kind)) for kind in ("weight", "best", "optimizer")}
+                groups = {kind: list(_group(stored, kind)) for kind in ("weight", "best", "optimiser")}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             self.path.unlink()
             return []
         for variable, value in zip(self.suffix.trainable_variables, groups["weight"], strict=True):
             variable.assign(value)
-        for variable, value in zip(self.suffix.optimizer.variables, groups["optimizer"], strict=True):
-            variable.assign(value)
+        self.optimiser.load(groups["optimiser"])
         self.best = groups["best"]
         return header["history"]
 

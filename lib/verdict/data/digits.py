@@ -83,7 +83,8 @@ def build(*, n_pairs: Mapping[str, int], pairs_per_scene: int, seed: int, out: P
         Mean number of sentences per image, at least 2. A split has at least `MIN_SCENES` scenes to choose from, so
         very small splits have fewer sentences per image.
     seed : int
-        Not negative. Each split has its own random stream, so its pairs do not depend on the other splits.
+        Not negative. Each split has its own random stream, so its pairs do not depend on the other splits. The
+        handwriting of a split is the same for every seed.
     out : Path
         Folder of the image store.
 
@@ -100,7 +101,7 @@ def build(*, n_pairs: Mapping[str, int], pairs_per_scene: int, seed: int, out: P
         If a split name is unknown or hand-written, a number is impossible, or scenes are too few for the pairs.
     """
     wanted = _check_request(n_pairs, pairs_per_scene)
-    pools = handwriting_pools(seed)
+    pools = handwriting_pools()
     tables: list[pd.DataFrame] = []
     arrays: dict[str, tuple[list[str], np.ndarray]] = {}
     facts: dict[str, int | float | str] = {

@@ -27,6 +27,8 @@ COLOURS = ("red", "green", "blue", "yellow", "purple")
 POOL_SHARES: Mapping[str, float] = MappingProxyType(
     {"pretrain": 0.45, "warmup": 0.12, "train": 0.22, "val": 0.06, "calib": 0.06, "test": 0.09}
 )
+# The presets have read the pretrain pool of this division, so that no other may be used with them.
+POOLS_SEED = 42
 _CHUNK = 256
 
 
@@ -99,13 +101,13 @@ def _interpolation(n_from: int, n_to: int) -> np.ndarray:
     return np.maximum(0.0, 1.0 - np.abs(at[:, None] - np.arange(n_from)[None, :])).astype(np.float32)
 
 
-def handwriting_pools(seed: int) -> dict[str, np.ndarray]:
+def handwriting_pools(seed: int = POOLS_SEED) -> dict[str, np.ndarray]:
     """Divide the handwriting samples into disjoint pools, digit by digit.
 
     Parameters
     ----------
     seed : int
-        Same seed, same pools.
+        Same seed, same pools. Data sets keep the default, whatever their own seed: see `POOLS_SEED`.
 
     Returns
     -------

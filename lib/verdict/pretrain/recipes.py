@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 
 from verdict.data import boxes, digits
 from verdict.data.grammar import statements
 from verdict.data.scenes import GRID
+from verdict.data.truths import CELL_COLUMN, CELL_ROW
 from verdict.pretrain.text import TextRecipe
 from verdict.pretrain.vision import PATCH_PX, Start, VisionRecipe
 from verdict.pretrain.wording import paraphrases, vocabulary
 
-POOLS_SEED = 42
 SENTENCES_SEED = 42
 MAX_COUNT = 6
-N_DIGITS = (3, 8)
+N_DIGITS = (2, 8)
+COLOUR_COUPLES = tuple(combinations(range(len(digits.COLOURS)), 2))
 BOX_SIZE, BOXES_SIZE = (64, 64), (64, 256)
 
 
@@ -25,19 +27,50 @@ def digit_scenes(
     n: int, rng: np.random.Generator, *, pool: str = "pretrain"
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Scenes of handwriting from a pool that no split uses, with what every cell and every scene holds."""
-    scenes = digits.draw_scenes(n, digits.handwriting_pools(POOLS_SEED)[pool], rng=rng, n_digits=N_DIGITS)
+    scenes = digits.draw_scenes(n, digits.handwriting_pools()[pool], rng=rng, n_digits=N_DIGITS)
     images = digits.render_scenes(scenes, rng=rng)
     digit = np.stack([scene.digits for scene in scenes]) + 1
     colour = np.stack([scene.colours for scene in scenes]) + 1
     place = np.broadcast_to(np.arange(digit.shape[1]), digit.shape)
     counts = [(digit == d + 1).sum(axis=1) for d in range(10)]
     counts += [(colour == c + 1).sum(axis=1) for c in range(len(digits.COLOURS))]
+    more = [np.sign(counts[10 + a] - counts[10 + b]) + 1 for a, b in COLOUR_COUPLES]
     return images, {
         "patch.digit": digit,
         "patch.colour": colour,
         "patch.place": place,
         "scene.counts": np.minimum(np.stack(counts, axis=1), MAX_COUNT),
+        "scene.more": np.stack(more, axis=1),
+        "scene.beside": beside(colour - 1),
     }
+
+
+def beside(colours: np.ndarray) -> np.ndarray:
+    """How colours lie to each other: for every couple of colours, along columns and along rows.
+
+    Parameters
+    ----------
+    colours : int (n, 16)
+        Colour of each cell, -1 where it is empty.
+
+    Returns
+    -------
+    int (n, 20)
+        By their mean place: 1 if the first colour of the couple comes first, 2 if neither, 3 if the second; 0 if a
+        colour is not there.
+    """
+    found = []
+    for axis in (CELL_COLUMN, CELL_ROW):
+        places = [_mean_place(colours == c, axis) for c in range(len(digits.COLOURS))]
+        found += [places[a] - places[b] for a, b in COLOUR_COUPLES]
+    gap = np.stack(found, axis=1)
+    return np.where(np.isnan(gap), 0, np.sign(np.nan_to_num(gap)) + 2).astype(np.int64)
+
+
+def _mean_place(here: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """Mean place along an axis of the cells that hold a colour, NaN where none does: (n,)."""
+    n_cells = here.sum(axis=1)
+    return np.divide(here @ axis, n_cells, out=np.full(len(here), np.nan), where=n_cells > 0)
 
 
 def box_scenes(
@@ -75,7 +108,7 @@ _BOX_CLASSES = {
 _BOX_WEIGHTS = {"patch.box": 4.0, "scene.facts": 2.0}
 _one_box = partial(box_scenes, n_boxes=1, size=BOX_SIZE)
 _ONE_BOX = VisionRecipe(
-    BOX_SIZE, _one_box, _one_box, _BOX_CLASSES, steps=3000, learning_rate=2.0e-3, task_weights=_BOX_WEIGHTS
+    BOX_SIZE, _one_box, _one_box, _BOX_CLASSES, steps=2500, learning_rate=2.0e-3, task_weights=_BOX_WEIGHTS
 )
 
 VISION = {
@@ -88,26 +121,28 @@ VISION = {
             "patch.colour": 6,
             "patch.place": GRID * GRID,
             "scene.counts": MAX_COUNT + 1,
+            "scene.more": 3,
+            "scene.beside": 4,
         },
-        steps=1500,
+        steps=2500,
     ),
     "nlvr_vit": VisionRecipe(
         BOXES_SIZE,
         box_scenes,
         box_scenes,
         _BOX_CLASSES,
-        steps=1500,
+        steps=1200,
         batch=32,
         task_weights=_BOX_WEIGHTS,
         start=Start(_ONE_BOX, box_patches()),
     ),
 }
 TEXT = {
-    "digits_distilbert": TextRecipe(_text_of_digits, digits.VOCABULARY, steps=1500),
+    "digits_distilbert": TextRecipe(_text_of_digits, digits.VOCABULARY, steps=2500, masked_rows=0.5, n_places=12),
     "nlvr_distilbert": TextRecipe(
         partial(paraphrases, SENTENCES_SEED, n=40_000),
         vocabulary(SENTENCES_SEED),
-        steps=6000,
+        steps=5000,
         batch=64,
         n_word_pairs=768,
         window=1024,

@@ -40,6 +40,9 @@ class TextRecipe:
         Share of a batch in which words are hidden. Below 1, [CLS] is asked only for sentences that it read whole.
     bag_weight : float
         Of what [CLS] is asked, against the masked words.
+    n_places : int
+        [CLS] is asked besides which word stands at each of so many places of `meant`, padding included; that tells who
+        is left of whom.
     """
 
     sentences: Callable[[], tuple[Sequence[str], Sequence[str]]]
@@ -51,6 +54,7 @@ class TextRecipe:
     window: int = 0
     masked_rows: float = 1.0
     bag_weight: float = 10.0
+    n_places: int = 0
 
 
 def new_tokenizer(recipe: TextRecipe) -> keras_hub.models.DistilBertTokenizer:
@@ -97,34 +101,72 @@ def train_text(name: str, recipe: TextRecipe, *, seed: int) -> tuple:
         max_sequence_length=MAX_TOKENS,
     )
     shown, meant = (_token_ids(preprocessor, sentences) for sentences in recipe.sentences())
-    pairs = word_pairs(meant, recipe.n_word_pairs)
     lengths = (shown != 0).sum(dim=1).numpy()
     reader = torch.nn.Linear(WIDTH, n_words)
-    bag = torch.nn.Linear(WIDTH, n_words + recipe.n_word_pairs)
-    parameters = [*weights(backbone), *reader.parameters(), *bag.parameters()]
+    asked = _Asked(recipe, meant, n_words)
+    parameters = [*weights(backbone), *reader.parameters(), *asked.parameters()]
     optimizer, schedule = one_cycle(parameters, recipe.learning_rate, recipe.steps)
     rng = np.random.default_rng([seed, 3])
     started = time.perf_counter()
     for step in range(recipe.steps):
         chosen = torch.from_numpy(_draw(lengths, recipe, rng))
         longest = int(lengths[chosen].max()) if recipe.window else shown.shape[1]
-        batch, plain = shown[chosen, :longest], meant[chosen]
+        batch = shown[chosen, :longest]
         n_masked = round(recipe.masked_rows * len(batch))
         hidden, masked = mask_and_encode(backbone, batch, rng, training=True, n_masked=n_masked)
-        asked = slice(n_masked if recipe.masked_rows < 1 else 0, None)
-        words = torch.zeros(len(batch), n_words).scatter_(1, plain, 1.0)[:, len(SPECIAL_TOKENS) :]
-        target = torch.cat([words, pairs[chosen].float()], dim=1)[asked]
-        loss = torch.nn.functional.cross_entropy(reader(hidden[masked]), batch[masked])
-        guess = bag(hidden[asked, 0])[:, len(SPECIAL_TOKENS) :]
-        presence = torch.nn.functional.binary_cross_entropy_with_logits(guess, target)
-        step_down(loss + recipe.bag_weight * presence, parameters, optimizer, schedule)
+        whole = slice(n_masked if recipe.masked_rows < 1 else 0, None)
+        words = torch.nn.functional.cross_entropy(reader(hidden[masked]), batch[masked])
+        step_down(sum(asked.losses(hidden[whole, 0], chosen[whole]), words), parameters, optimizer, schedule)
         if (step + 1) % REPORT_EVERY == 0:
             elapsed = time.perf_counter() - started
-            tell(
-                f"{name}  step {step + 1}/{recipe.steps}  loss {loss.item():.3f}  bag {presence.item():.4f}  "
-                f"{elapsed:.0f} s"
-            )
-    return backbone, preprocessor, _accuracies(backbone, reader, shown, rng)
+            tell(f"{name}  step {step + 1}/{recipe.steps}  masked words {words.item():.3f}  {elapsed:.0f} s")
+    sample = torch.arange(0, len(shown), max(1, len(shown) // 1024))
+    return (
+        backbone,
+        preprocessor,
+        _accuracies(backbone, reader, shown[sample], rng) | asked.accuracy(_encode(backbone, shown[sample]), sample),
+    )
+
+
+class _Asked(torch.nn.Module):
+    """What [CLS] is asked of a sentence: which words and neighbours it holds, and which word stands where."""
+
+    def __init__(self, recipe: TextRecipe, meant: torch.Tensor, n_words: int):
+        super().__init__()
+        self.weight, self.n_places, self.n_words = recipe.bag_weight, recipe.n_places, n_words
+        held = torch.zeros(len(meant), n_words).scatter_(1, meant, 1.0)[:, len(SPECIAL_TOKENS) :]
+        self.held = torch.cat([held, word_pairs(meant, recipe.n_word_pairs).float()], dim=1)
+        self.ordered = torch.nn.functional.pad(meant, (0, max(0, self.n_places + 1 - meant.shape[1])))[
+            :, 1 : self.n_places + 1
+        ]
+        self.bag = torch.nn.Linear(WIDTH, self.held.shape[1])
+        self.places = torch.nn.Linear(WIDTH, self.n_places * n_words) if self.n_places else None
+
+    def at(self, encoded: torch.Tensor) -> torch.Tensor:
+        """Scores of every word at every place, (n, n_places, n_words)."""
+        return self.places(encoded).reshape(len(encoded), self.n_places, self.n_words)
+
+    def losses(self, encoded: torch.Tensor, chosen: torch.Tensor) -> list[torch.Tensor]:
+        """Of the sentences `chosen`, encoded as (n, width)."""
+        held = torch.nn.functional.binary_cross_entropy_with_logits(self.bag(encoded), self.held[chosen])
+        if self.places is None:
+            return [self.weight * held]
+        place = torch.nn.functional.cross_entropy(self.at(encoded).flatten(0, 1), self.ordered[chosen].flatten())
+        return [self.weight * held, place]
+
+    def accuracy(self, encoded: torch.Tensor, chosen: torch.Tensor) -> dict[str, float]:
+        """Share of places whose word is told from [CLS], where that was asked."""
+        if self.places is None:
+            return {}
+        with torch.no_grad():
+            right = self.at(encoded).argmax(-1) == self.ordered[chosen]
+        return {"words by place, from [CLS]": float(right.float().mean())}
+
+
+def _encode(backbone: keras_hub.models.DistilBertBackbone, ids: torch.Tensor) -> torch.Tensor:
+    """[CLS] of sentences that are shown whole, (n, width)."""
+    with torch.no_grad():
+        return backbone({"token_ids": ids, "padding_mask": (ids != 0).int()}, training=False)[:, 0]
 
 
 def _draw(lengths: np.ndarray, recipe: TextRecipe, rng: np.random.Generator) -> np.ndarray:
@@ -146,10 +188,9 @@ def _token_ids(
 
 
 def _accuracies(backbone, reader: torch.nn.Linear, ids: torch.Tensor, rng: np.random.Generator) -> dict[str, float]:
-    sample = ids[:: max(1, len(ids) // 1024)]
     with torch.no_grad():
-        hidden, masked = mask_and_encode(backbone, sample, rng, training=False)
-        right = reader(hidden[masked]).argmax(-1) == sample[masked]
+        hidden, masked = mask_and_encode(backbone, ids, rng, training=False)
+        right = reader(hidden[masked]).argmax(-1) == ids[masked]
     return {"masked words": float(right.float().mean())}
 
 
