@@ -8,6 +8,8 @@ READY := $(VENV)/.ready
 export PYTHONPATH := $(CURDIR)/lib
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export JUPYTER_PLATFORM_DIRS ?= 1
+# A report starts dozens of processes: compiled modules are kept, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help env report test lint lab presets bench clean
