@@ -56,6 +56,7 @@ ORDER = (
     "predict",
     "training",
     "evaluation",
+    "published",
     "error_analysis",
     "calibrate",
     "raw_temperature",

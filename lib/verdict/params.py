@@ -87,14 +87,48 @@ class CsvParams(Model):
         return self
 
 
+class A2Params(Model):
+    """The study's own set: JSON lines and a folder of images, inside `$VERDICT_DATA/a2` unless paths are whole.
+
+    `calib_fraction` of the images of the published train split calibrate; val and test keep the published recipe.
+    """
+
+    table: str
+    images: str
+    independent: str | None
+    calib_fraction: Fraction
+    warmup: Literal["snli_ve"] | None
+    allow_missing_images: bool
+    allow_damaged_images: bool
+    allow_repeats: bool
+
+
+class ShardParams(Model):
+    """One parquet shard to download: nothing is downloaded without the hash that it must have."""
+
+    split: Literal["train", "validation"]
+    url: str
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+
+
+class SnliVeParams(Model):
+    """The warm-up corpus, from `$VERDICT_DATA/snli_ve` or by URL; `n_val: null` validates on all of its validation."""
+
+    shards: tuple[ShardParams, ...]
+    n_train: Annotated[int, Field(ge=2, multiple_of=2)]
+    n_val: Annotated[int, Field(ge=2, multiple_of=2)] | None
+
+
 class DataParams(Model):
     """Which pairs, and how they are divided."""
 
-    source: Literal["digits", "nlvr", "csv"]
+    source: Literal["digits", "nlvr", "csv", "a2"]
     seed: Seed
     digits: DigitsParams
     nlvr: NlvrParams
     csv: CsvParams
+    a2: A2Params
+    snli_ve: SnliVeParams
 
 
 class ModelParams(Model):
@@ -211,6 +245,12 @@ class PolicyParams(Model):
     calib_share_for_sets: Fraction
 
 
+class ReportParams(Model):
+    """What the report compares itself with; `published` names a table of published values (`verdict.published`)."""
+
+    published: Name | None
+
+
 class ExecutionParams(Model):
     """Where and with how much a stage runs; never changes a result's meaning."""
 
@@ -230,6 +270,7 @@ class Params(Model):
     statistics: StatisticsParams
     calibrate: CalibrateParams
     policy: PolicyParams
+    report: ReportParams
     execution: ExecutionParams
 
     def trial(self, name: str) -> TrialParams:

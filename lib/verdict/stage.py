@@ -84,7 +84,7 @@ SPECS = (
         "05_test",
         "How good is it on unseen images, and where does it fail?",
         ("01_data", FEATURES, TRIAL_STAGE, "04_model_selection"),
-        ("data", "model", "training", "statistics"),
+        ("data", "model", "training", "statistics", "report"),
     ),
     Spec(
         "07_calibration",

@@ -1,7 +1,8 @@
 """Images by id: a store of arrays or of files, read as RGB at one size.
 
 A store is a folder with `images.parquet` (image_id, file, row, sha256). A row >= 0 points into a uint8 array file of
-shape (n_images, height, width, 3), which is memory-mapped; row = -1 means that the file is itself one image.
+shape (n_images, height, width, 3), which is memory-mapped, or into a parquet shard that holds encoded images; row = -1
+means that the file is itself one image.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 from verdict.artifacts import sha256_file, write_npy, write_parquet
+from verdict.data.embedded import is_embedded, read_embedded
 
 INDEX = "images.parquet"
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
@@ -53,7 +55,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _decode(content: bytes, path: Path, max_pixels: int) -> Image.Image:
+def _decode(content: bytes, path: Path | str, max_pixels: int) -> Image.Image:
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         n_pixels = image.width * image.height
         if n_pixels > max_pixels:
@@ -94,8 +96,11 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS, sha256: str = "") ->
     ValueError
         If the file is changed, truncated, animated, too large or of another format; the message names it.
     """
-    path = Path(path)
-    content = _read_bytes(path)
+    return decode_image(_read_bytes(Path(path)), path, max_pixels=max_pixels, sha256=sha256)
+
+
+def decode_image(content: bytes, path: Path | str, *, max_pixels: int = MAX_PIXELS, sha256: str = "") -> Image.Image:
+    """Decode the content of an image file as `read_image` does; `path` names it in messages."""
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(f"{path} was changed after the image store was written; build the data again")
     try:
@@ -206,10 +211,12 @@ class ImageStore:
         images = np.empty((len(wanted), *size, 3), dtype=np.uint8)
         by_file = [k for k, i in enumerate(wanted) if self._entries[i][1] < 0]
         for k, image_id in enumerate(wanted):
-            if self._entries[image_id][1] >= 0:
+            if self._entries[image_id][1] >= 0 and not self._is_embedded(image_id):
                 images[k] = self._row(image_id, size)
         for k, array in zip(by_file, self._decode_many([wanted[k] for k in by_file], size), strict=True):
             images[k] = array
+        for k, image in self._read_embedded(wanted):
+            images[k] = resize(image, size)
         position = {image_id: k for k, image_id in enumerate(wanted)}
         order = [position[str(i)] for i in image_ids]
         return images if order == list(range(len(wanted))) else images[order]
@@ -219,7 +226,9 @@ class ImageStore:
         if image_id not in self._entries:
             raise KeyError(f"image id {image_id!r} is not in the store {self.folder}")
         file, row, sha256 = self._entries[image_id]
-        if row >= 0:
+        if self._is_embedded(image_id):
+            ((_, image),) = self._read_embedded([image_id])
+        elif row >= 0:
             image = Image.fromarray(np.array(self._array(file)[self._check_row(file, row)]))
         else:
             image = read_image(self._path(file), max_pixels=self.max_pixels, sha256=sha256)
@@ -235,6 +244,23 @@ class ImageStore:
             return [decode(i) for i in image_ids]
         with ThreadPoolExecutor(self.workers) as pool:
             return list(pool.map(decode, image_ids))
+
+    def _is_embedded(self, image_id: str) -> bool:
+        file, row, _ = self._entries[image_id]
+        return row >= 0 and is_embedded(file)
+
+    def _read_embedded(self, image_ids: list[str]) -> Iterator[tuple[int, Image.Image]]:
+        """Position and image of those ids that point into shards, shard by shard."""
+        by_shard: dict[str, dict[int, list[int]]] = {}
+        for k, image_id in enumerate(image_ids):
+            file, row, _ = self._entries[image_id]
+            if self._is_embedded(image_id):
+                by_shard.setdefault(file, {}).setdefault(row, []).append(k)
+        for file, places in by_shard.items():
+            for row, content in read_embedded(self._path(file), list(places)):
+                for k in places[row]:
+                    named = {"max_pixels": self.max_pixels, "sha256": self._entries[image_ids[k]][2]}
+                    yield k, decode_image(content, f"{file}, row {row}", **named)
 
     def _row(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
         file, row, _ = self._entries[image_id]
@@ -306,7 +332,13 @@ def write_array_store(folder: Path, arrays: Mapping[str, tuple[Sequence[str], np
     write_parquet(folder / INDEX, index)
 
 
-def write_folder_store(folder: Path, files: Mapping[str, Path]) -> None:
+def write_folder_store(
+    folder: Path,
+    files: Mapping[str, Path],
+    *,
+    hashes: Mapping[str, str] | None = None,
+    embedded: pd.DataFrame | None = None,
+) -> None:
     """Write the index of images that stay where they are.
 
     Parameters
@@ -315,6 +347,10 @@ def write_folder_store(folder: Path, files: Mapping[str, Path]) -> None:
         Created if needed; only the index is written into it.
     files : mapping of image id to file
         Kept as absolute paths with the SHA-256 of each content, so that a later change is noticed on reading.
+    hashes : mapping of image id to SHA-256, optional
+        Of the contents, where they are known; otherwise every file is read for it.
+    embedded : DataFrame, optional
+        Images inside parquet shards: image_id, file (absolute), row, sha256.
 
     Raises
     ------
@@ -323,12 +359,15 @@ def write_folder_store(folder: Path, files: Mapping[str, Path]) -> None:
     """
     folder = Path(folder)
     ids = list(files)
-    _check_ids(ids, str(folder))
+    inside = _index([], [], np.arange(0), []) if embedded is None else embedded
+    _check_ids([*ids, *inside["image_id"]], str(folder))
     if missing := [str(p) for p in files.values() if not Path(p).is_file()]:
         raise FileNotFoundError(f"{len(missing)} image files are missing, the first: {missing[:5]}")
     paths = [Path(p).resolve() for p in files.values()]
-    index = _index(ids, [str(p) for p in paths], np.full(len(ids), -1), [sha256_file(p) for p in paths])
-    write_parquet(folder / INDEX, index)
+    contents = [hashes[i] for i in ids] if hashes is not None else [sha256_file(p) for p in paths]
+    index = _index(ids, [str(p) for p in paths], np.full(len(ids), -1), contents)
+    inside = _index(*(inside[name].tolist() for name in ("image_id", "file", "row", "sha256")))
+    write_parquet(folder / INDEX, pd.concat([index, inside], ignore_index=True))
 
 
 def _index(ids: list[str], files: list[str], rows: np.ndarray, hashes: list[str]) -> pd.DataFrame:

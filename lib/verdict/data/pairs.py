@@ -15,6 +15,7 @@ from verdict.labels import WARMUP_SPLITS, Split, class_names
 
 ID_COLUMNS = ("pair_id", "image_id", "group_id", "hypothesis")
 REQUIRED_COLUMNS = (*ID_COLUMNS, "label", "split")
+EXCLUDED_COLUMNS = ("warmup", "evaluation", "n_images", "n_rows", "n_rows_of_target")
 VOTE_COLUMNS = ("votes_entailment", "votes_contradiction")
 MAX_HYPOTHESIS_CHARACTERS = 2000
 N_LISTED = 5
@@ -35,11 +36,16 @@ class Dataset:
         What the source's licence asks to be said; may be empty.
     facts : dict
         Counts and choices that a report states: rows per split, what was left out, what was merged.
+    excluded : DataFrame
+        What was kept out of a warm-up drawn from another corpus because it shows an evaluation image: warmup,
+        evaluation (splits), n_images, n_rows, and n_rows_of_target, those that are the target's very rows. Empty where
+        the warm-up is made apart.
     """
 
     pairs: pd.DataFrame
     attribution: str = ""
     facts: dict[str, int | float | str] = field(default_factory=dict)
+    excluded: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(EXCLUDED_COLUMNS)))
 
 
 def make_pair_id(image_id: str, hypothesis: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from verdict.data import csv_folder, digits, nlvr
+from verdict.data import a2, csv_folder, digits, nlvr, snli_ve
 from verdict.data.pairs import Dataset
+from verdict.data.snli_ve_corpus import Shard
 from verdict.labels import Split
 from verdict.numbers import Number, Numbers
 from verdict.params import DataParams
@@ -47,6 +49,8 @@ def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str],
             url=corpus.url,
             sha256=corpus.sha256,
         )
+    if params.source == "a2":
+        return _build_a2(params, images, progress)
     own = params.csv
     return csv_folder.build(
         table=Path(own.table),
@@ -55,6 +59,24 @@ def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str],
         seed=params.seed,
         out=images,
         allow_missing_images=own.allow_missing_images,
+    )
+
+
+def _build_a2(params: DataParams, images: Path, progress: Callable[[str], None]) -> Dataset:
+    """The study's own set, with SNLI-VE as its warm-up where the parameters say so."""
+    own, corpus = params.a2, params.snli_ve
+    shards = tuple(Shard(shard.split, shard.url, shard.sha256) for shard in corpus.shards)
+    draw = partial(snli_ve.draw, n_train=corpus.n_train, n_val=corpus.n_val, seed=params.seed, shards=shards)
+    return a2.build(
+        table=own.table,
+        images=own.images,
+        independent=own.independent,
+        calib_fraction=own.calib_fraction,
+        seed=params.seed,
+        out=images,
+        allowed=a2.Allowed(own.allow_missing_images, own.allow_damaged_images, own.allow_repeats),
+        warmup=partial(draw, progress=progress) if own.warmup == "snli_ve" else None,
+        progress=progress,
     )
 
 
@@ -102,6 +124,40 @@ def composition(pairs: pd.DataFrame, numbers: Numbers) -> pd.DataFrame:
     numbers["data.n_pairs"] = Number(len(pairs), unit="count")
     numbers["data.n_images"] = Number(pairs["image_id"].nunique(), unit="count")
     return pd.DataFrame(rows)
+
+
+def exclusions(dataset: Dataset, numbers: Numbers) -> pd.DataFrame:
+    """What was kept out of the warm-up because it shows an evaluation image, by split.
+
+    Also stored as numbers `data.excluded.<evaluation split>.n_images` and `.n_rows`, over both warm-up splits, and
+    `data.n_excluded_images`. No row for a source whose warm-up is made apart.
+    """
+    table = dataset.excluded
+    if table.empty:
+        return table
+    for split, rows in table.groupby("evaluation"):
+        for name in ("n_images", "n_rows"):
+            numbers[f"data.excluded.{split}.{name}"] = Number(int(rows[name].sum()), unit="count", split=str(split))
+    numbers["data.n_excluded_images"] = Number(int(table["n_images"].sum()), unit="count")
+    numbers["data.n_excluded_rows"] = Number(int(table["n_rows"].sum()), unit="count")
+    return table
+
+
+def exclusion_template(dataset: Dataset) -> str:
+    """What the exclusion means, as a sentence around the numbers of `exclusions`."""
+    if dataset.excluded.empty:
+        return (
+            "The warm-up of this source, where it has one, is made apart from the target: nothing had to be left out."
+        )
+    if not dataset.excluded["n_images"].sum():
+        return (
+            "**No image of the warm-up corpus is known as an evaluation image of the target.** Either the two share "
+            "none, or the target renamed its images and changed their bytes; nothing here would see that."
+        )
+    return (
+        "The warm-up corpus holds {data.n_excluded_images} evaluation images of the target, in {data.n_excluded_rows} "
+        "rows; all were left out before the warm-up was drawn, and the comparison of splits covers what remained."
+    )
 
 
 def facts_table(dataset: Dataset) -> pd.DataFrame:

@@ -88,6 +88,29 @@ def published_split(groups: Sequence[str] | pd.Series, seed: int = 42) -> pd.Ser
     return pd.Series(names, index=rows.index, dtype="str", name="split")
 
 
+def carve_split(split: pd.Series, groups: pd.Series, *, source: str, new: str, fraction: float, seed: int) -> pd.Series:
+    """Give a share of one split's groups to a new split; every other row keeps its split.
+
+    Parameters
+    ----------
+    split, groups : Series of str, length n_rows
+        The split and the group of each row.
+    source, new : str
+        The split that gives and the one that gets.
+    fraction : float in (0, 1)
+        Share of the groups of `source`.
+    seed : int
+        Same seed, same groups: same choice.
+
+    Returns
+    -------
+    Series of str, length n_rows
+    """
+    gives = split == source
+    part = split_groups(groups[gives], {source: 1 - fraction, new: fraction}, seed)
+    return part.reindex(split.index).fillna(split).astype("str").rename("split")
+
+
 def assert_disjoint(pairs: pd.DataFrame) -> pd.DataFrame:
     """Compare the images and groups of every two splits that may not share any.
 

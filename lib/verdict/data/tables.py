@@ -28,6 +28,7 @@ ALIASES = {
     "premise": ("premise", "caption"),
     "family": ("family", "skill"),
 }
+PARTS = {"image_id": "image", "hypothesis": "hyp", "label": "label"}
 _COLUMN_OF = {alias: column for column, aliases in ALIASES.items() for alias in aliases}
 _UTF8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 
@@ -95,7 +96,7 @@ def _undecodable(source: str, content: bytes, offset: int, encoding: str) -> Val
     return ValueError(f"{source}: {byte} at byte offset {offset} is not {encoding}; save the table again as UTF-8")
 
 
-def read_pair_file(path: Path, *, labelled: bool = True) -> PairFile:
+def read_pair_file(path: Path, *, labelled: bool = True, by_part: bool = False) -> PairFile:
     """Read a CSV (comma, semicolon or tab) or, by its suffix .jsonl or .ndjson, a JSON lines table.
 
     Parameters
@@ -104,6 +105,9 @@ def read_pair_file(path: Path, *, labelled: bool = True) -> PairFile:
         The file; its first CSV row names the columns, in any case (see `ALIASES`).
     labelled : bool
         Whether a label column is required. Labels and splits are parsed where present.
+    by_part : bool
+        Whether a needed column of a CSV that no accepted name fits may be found by a part of its name (image, hyp,
+        label).
 
     Raises
     ------
@@ -121,8 +125,9 @@ def read_pair_file(path: Path, *, labelled: bool = True) -> PairFile:
     if "\ufffd" in text:
         line = text.count("\n", 0, text.index("\ufffd")) + 1
         raise ValueError(f"{path}, line {line}: a character was already lost (U+FFFD); export the table again")
-    records, names = _read_json_lines(text, path) if path.suffix.lower() in JSON_LINES else _read_csv(text, path)
-    columns = _columns(names, path, labelled=labelled)
+    is_json = path.suffix.lower() in JSON_LINES
+    records, names = _read_json_lines(text, path) if is_json else _read_csv(text, path)
+    columns = _columns(names, path, labelled=labelled, by_part=by_part and not is_json)
     if not records:
         raise ValueError(f"{path}: the table has no rows")
     rows = pd.DataFrame({column: [record[name] for _, record in records] for name, column in columns.items()})
@@ -132,7 +137,7 @@ def read_pair_file(path: Path, *, labelled: bool = True) -> PairFile:
     return PairFile(rows, encoding, tuple(name for name in names if name not in columns))
 
 
-def _columns(names: list[str], path: Path, *, labelled: bool) -> dict[str, str]:
+def _columns(names: list[str], path: Path, *, labelled: bool, by_part: bool) -> dict[str, str]:
     """Which column of the file is which of ours."""
     columns: dict[str, str] = {}
     for name in names:
@@ -144,10 +149,25 @@ def _columns(names: list[str], path: Path, *, labelled: bool) -> dict[str, str]:
             raise ValueError(f"{path}: the columns {both} would both be {column}; keep one")
         columns[name] = column
     needed = ["image_id", "hypothesis"] + (["label"] if labelled else [])
+    if by_part:
+        columns |= _columns_by_part(names, [column for column in needed if column not in columns.values()], path)
     if missing := [column for column in needed if column not in columns.values()]:
         accepted = {column: list(ALIASES[column]) for column in missing}
         raise ValueError(f"{path}: no column for {missing}; found {names}, accepted names are {accepted}")
     return columns
+
+
+def _columns_by_part(names: list[str], wanted: list[str], path: Path) -> dict[str, str]:
+    """Columns found by a part of their names; a part that fits two names, or a name that two parts fit, is refused."""
+    found: dict[str, str] = {}
+    for column in wanted:
+        hits = [name for name in names if PARTS[column] in name.casefold()]
+        if len(hits) > 1:
+            raise ValueError(f"{path}: the columns {hits} would all be {column}; rename all but one")
+        if hits and hits[0] in found:
+            raise ValueError(f"{path}: the column {hits[0]!r} would be both {found[hits[0]]} and {column}; rename it")
+        found |= {hits[0]: column} if hits else {}
+    return found
 
 
 def _parse_values(rows: pd.DataFrame, path: Path) -> None:

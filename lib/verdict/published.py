@@ -1,0 +1,140 @@
+"""Values that a study printed, beside the same quantities of its re-run.
+
+A table is `data/published_<name>.csv`, one run of the study a row, with the trial that repeats it where there is one;
+`data/published_<name>_classes.csv` holds the kept run's test scores by class under their true names. Published values
+have no interval; ours are means over seeds, with intervals over images and training again.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from verdict import paths
+from verdict.evaluation import Answers, collect, mean_score, n_trainable, per_class
+from verdict.labels import Split
+from verdict.metrics import accuracy
+from verdict.params import ReportParams
+from verdict.stage import Stage
+from verdict.uncertainty import Statistic, Weights
+
+COLUMNS = ["run", "trial", "quantity", "published", "ours", "ours_low", "ours_high", "verdict", "note"]
+N_TRAINABLE = "n_trainable"
+NOT_REPEATED, INSIDE = "not repeated here", "inside our interval"
+
+
+class _Accuracies(Answers):
+    """The same answers, scored by accuracy."""
+
+    def statistics(self) -> list[Statistic]:
+        return [partial(_accuracy, self.y_true, answer) for answer in self.answers]
+
+
+def _accuracy(y_true: np.ndarray, answer: np.ndarray, weights: Weights) -> np.ndarray:
+    return accuracy(y_true, answer, weights)
+
+
+_SCORES = {
+    "val_macro_f1": (Split.VAL, Answers),
+    "val_accuracy": (Split.VAL, _Accuracies),
+    "test_macro_f1": (Split.TEST, Answers),
+    "test_accuracy": (Split.TEST, _Accuracies),
+}
+
+
+def read_published(name: str, kind: str = "") -> pd.DataFrame:
+    """A table of published values.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such table; the message names those that there are.
+    """
+    folder = paths.LIBRARY / "data"
+    path = folder / f"published_{name}{kind}.csv"
+    if not path.is_file():
+        known = sorted(found.stem.removeprefix("published_") for found in folder.glob("published_*.csv"))
+        raise FileNotFoundError(f"no table of published values is called {name + kind!r}; there are {known}")
+    return pd.read_csv(path, comment="#").fillna({"trial": "", "note": ""} if not kind else {})
+
+
+def beside(stage: Stage) -> pd.DataFrame:
+    """Published values and ours, one quantity of one run a row; no row where the profile names no table.
+
+    Returns
+    -------
+    DataFrame
+        run, trial, quantity, published, ours with interval, verdict (whether the published value lies in our interval;
+        for numbers of parameters whether they are equal), note. The scores that are repeated, and those of them whose
+        published value lies in our interval, are counted as numbers `published.n_repeated` and `published.n_inside`.
+    """
+    report: ReportParams = stage.params.report
+    if report.published is None:
+        return pd.DataFrame(columns=COLUMNS)
+    table = read_published(report.published)
+    ran = {trial.name for trial in stage.params.training.trials}
+    rows = []
+    for run in table.to_dict("records"):
+        for quantity in (N_TRAINABLE, *_SCORES):
+            if not np.isnan(run[quantity]):
+                ours = _ours(stage, run["trial"], quantity) if run["trial"] in ran else (np.nan, np.nan, np.nan)
+                named = {"run": run["run"], "trial": run["trial"], "quantity": quantity, "published": run[quantity]}
+                found = dict(zip(("ours", "ours_low", "ours_high"), ours, strict=True))
+                rows.append(
+                    {**named, **found, "verdict": _verdict(quantity, run[quantity], *ours), "note": run["note"]}
+                )
+    compared = pd.DataFrame(rows, columns=COLUMNS)
+    scores = compared[(compared["quantity"] != N_TRAINABLE) & (compared["verdict"] != NOT_REPEATED)]
+    stage.number("published.n_repeated", len(scores), unit="count")
+    stage.number("published.n_inside", (scores["verdict"] == INSIDE).sum(), n=len(scores), unit="count")
+    return compared
+
+
+def _ours(stage: Stage, trial: str, quantity: str) -> tuple[float, float, float]:
+    """Value and interval of one quantity of a trial; a count has no interval."""
+    if quantity == N_TRAINABLE:
+        return float(n_trainable(stage, trial)), np.nan, np.nan
+    split, kind = _SCORES[quantity]
+    answers = collect(stage, trial, split)
+    found = mean_score(stage, kind(answers.y_true, answers.groups, answers.answers, answers.seeds))
+    return found.value, found.low, found.high
+
+
+def _verdict(quantity: str, published: float, value: float, low: float, high: float) -> str:
+    if np.isnan(value):
+        return NOT_REPEATED
+    if quantity == N_TRAINABLE:
+        return "equal" if published == value else "another number"
+    if np.isnan(low):
+        return "no interval"
+    return INSIDE if low <= published <= high else f"{'above' if published > high else 'below'} ours"
+
+
+def classes_beside(stage: Stage, table: pd.DataFrame, decision: np.ndarray) -> pd.DataFrame:
+    """Precision, recall and F1 by true class of the study's kept run, with the name it was printed under, and ours.
+
+    Parameters
+    ----------
+    table : prediction table of the test split
+    decision : (n,) int
+        Its answers.
+    """
+    report: ReportParams = stage.params.report
+    if report.published is None:
+        return pd.DataFrame()
+    published = read_published(report.published, "_classes")
+    ours = per_class(table, decision).add_prefix("our_").rename(columns={"our_class": "class"})
+    return published.merge(ours, on="class", validate="one_to_one")
+
+
+def template(compared: pd.DataFrame) -> str:
+    """What the comparison shows, as a sentence around the numbers of `beside`."""
+    if compared.empty:
+        return "This profile repeats no published study."
+    return (
+        "Of {published.n_repeated} published scores that a trial repeats, {published.n_inside} lie inside our "
+        "intervals. The study trained once, on one seed, and very likely warmed up on images of its own val and test, "
+        "so that a difference has more than one possible cause."
+    )
