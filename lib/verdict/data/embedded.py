@@ -1,7 +1,7 @@
 """Images inside parquet shards: named by shard and row, read as encoded bytes, decoded elsewhere.
 
-A shard is what the `datasets` library writes: a column `image` of structs {bytes, path}, or of plain binary. Row groups
-are read in batches, so that memory does not grow with the size of a shard or of its row groups.
+A shard is what the `datasets` library writes: a column `image` of structs {bytes, path}, or of plain binary, in row
+groups of about a hundred rows. One row group is in memory at a time, so that memory does not grow with the shards.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def is_embedded(file: str) -> bool:
 def read_embedded(shard: Path, rows: Sequence[int]) -> Iterator[tuple[int, bytes]]:
     """Encoded images of some rows of a shard, in ascending order of the row, each row once.
 
-    Only row groups that hold a wanted row are read, and one batch of them is in memory at a time.
+    Only row groups that hold a wanted row are read, one after the other.
 
     Parameters
     ----------
