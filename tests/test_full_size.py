@@ -1,0 +1,144 @@
+"""The published architecture at its full width and depth, from the study's formats to predictions; random weights."""
+
+import gc
+from functools import partial
+
+import numpy as np
+import pytest
+
+from mini_corpora import image_ids, number_of, photo, write_a2, write_snli_ve
+from verdict.backend import keras_hub, set_threads
+from verdict.data.images import ImageStore
+from verdict.data.sources import build_dataset
+from verdict.features import Features, encode, load_encoders, load_network
+from verdict.model import FreezePlan, build_suffix
+from verdict.params import load_params
+from verdict.predict import logits_of, prediction_table
+from verdict.train import Rows, fit, load_weights, predict_logits, read_weights, save_weights
+
+pytestmark = pytest.mark.slow
+WORDS = ["a", "dog", "is", "outside", "two", "people", "talk", "nobody", "there", "man", "swims", "of", "v", "w", "."]
+DEEP = FreezePlan(1, 3)
+PX = 224
+
+
+def save_presets(vision, text):
+    """ViT-B/16 at 224 pixels and DistilBERT base, but for a vocabulary of a few words."""
+    keras_hub.models.ViTBackbone(
+        image_shape=(PX, PX, 3), patch_size=16, num_layers=12, num_heads=12, hidden_dim=768, mlp_dim=3072
+    ).save_to_preset(str(vision))
+    keras_hub.layers.ViTImageConverter(image_size=(PX, PX), scale=1 / 127.5, offset=-1.0).save_to_preset(str(vision))
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    tokenizer = keras_hub.models.DistilBertTokenizer(vocabulary=vocabulary, lowercase=True)
+    keras_hub.models.DistilBertBackbone(
+        vocabulary_size=len(vocabulary), num_layers=6, num_heads=12, hidden_dim=768, intermediate_dim=3072
+    ).save_to_preset(str(text))
+    keras_hub.models.DistilBertTextClassifierPreprocessor(tokenizer).save_to_preset(str(text))
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory):
+    set_threads(1)
+    vision, text = tmp_path_factory.mktemp("vision"), tmp_path_factory.mktemp("text")
+    save_presets(vision, text)
+    gc.collect()
+    paper = load_params("paper")
+    model = paper.model.model_copy(update={"vision_preset": str(vision), "text_preset": str(text)})
+    corpus = paper.data.snli_ve.model_copy(update={"n_train": 8, "n_val": 4})
+    data = paper.data.model_copy(
+        update={"snli_ve": corpus, "a2": paper.data.a2.model_copy(update={"independent": None, "calib_fraction": 0.3})}
+    )
+    return paper.model_copy(update={"model": model, "data": data})
+
+
+@pytest.fixture(scope="module")
+def built(params, tmp_path_factory):
+    """The miniature in the study's formats, through the profile's own source."""
+    root = tmp_path_factory.mktemp("data")
+    ids = write_a2(root, n_images=9)
+    write_snli_ve(root, [*ids[:6], *image_ids(2, start=20)], image_ids(2, start=30), n=6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VERDICT_DATA", str(root))
+        dataset = build_dataset(params.data, root / "store")
+    return dataset.pairs, ImageStore.open(root / "store")
+
+
+@pytest.fixture(scope="module")
+def cache(params, built, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cache")
+    counts = encode(params.model, *built, [FreezePlan(), DEEP], folder, batch=8)
+    return folder, counts
+
+
+def test_encoders_take_images_and_words_as_the_presets_say(params, built):
+    encoders = load_encoders(params.model)
+    assert encoders.image_size == (PX, PX)
+    assert encoders.vision.count_params() == 85_798_656
+    pixels = encoders.pixels(built[1].load(built[1].ids[:1], size=(PX, PX)))
+    expected = np.asarray(photo(number_of(built[1].ids[0])).resize((PX, PX)), dtype=float) / 127.5 - 1
+    assert pixels.shape == (1, PX, PX, 3) and -1 <= pixels.min() < -0.5 < 0.5 < pixels.max() <= 1
+    assert np.abs(pixels[0] - expected).mean() < 0.1
+    ids, mask = encoders.tokens(["A dog is outside."])
+    assert ids.shape == (1, 24) and ids[0, :7].tolist() == [2, 5, 6, 7, 8, 19, 3] and mask.sum() == 7
+
+
+def test_what_is_cached_has_the_published_shapes(built, cache):
+    pairs, _ = built
+    folder, counts = cache
+    assert counts["n_images"] == pairs["image_id"].nunique()
+    shallow, deep = Features.open(folder, FreezePlan()), Features.open(folder, DEEP)
+    assert shallow.image_tokens.shape == deep.image_tokens.shape == (counts["n_images"], 197, 768)
+    assert (shallow.hidden.shape[1:], deep.hidden.shape[1:]) == ((1, 768), (24, 768))
+
+
+def rows_of(features, pairs, *splits):
+    return Rows.of(features, pairs[pairs["split"].isin(splits)].reset_index(drop=True))
+
+
+def two_steps(params, built, cache, plan, fit_params, splits, folder, *, parent=None):
+    """Two optimiser steps on a network that starts from the presets and, where given, from a parent's weights."""
+    pairs, _ = built
+    network = load_network(params.model, dropout=fit_params.dropout, seed=11)
+    if parent is not None:
+        load_weights(network, read_weights(parent))
+    features = Features.open(cache[0], plan)
+    train, val = (rows_of(features, pairs, split) for split in splits)
+    one_epoch = fit_params.model_copy(update={"epochs": 1})
+    settings = {"criterion": params.training.criterion, "global_clipnorm": params.training.global_clipnorm}
+    outcome = fit(
+        *(network, plan, features, train, val, one_epoch),
+        **settings,
+        seed=11,
+        batch_size=-(-len(train) // 2),
+        blank=False,
+        checkpoint=folder / "state.npz",
+        identity={},
+    )
+    save_weights(network, folder / "weights.npz", parent=read_weights(parent) if parent else None)
+    return network, features, outcome
+
+
+def test_warmup_then_the_deepest_trial_then_predictions(params, built, cache, tmp_path):
+    pairs, store = built
+    (tmp_path / "warmup").mkdir()
+    steps = partial(two_steps, params, built, cache)
+    _, _, warmup = steps(FreezePlan(), params.training.warmup, ("warmup_train", "warmup_val"), tmp_path / "warmup")
+    assert warmup.n_trainable == 2_758_145
+    gc.collect()
+    trial = params.trial("vision1_text3")
+    assert (trial.vision_blocks, trial.text_blocks) == (DEEP.vision_blocks, DEEP.text_blocks)
+    parent = tmp_path / "warmup" / "weights.npz"
+    network, features, outcome = steps(DEEP, trial, ("train", "val"), tmp_path, parent=parent)
+    assert outcome.n_trainable == 31_109_633
+    assert np.isfinite(outcome.history["train_loss"]).all()
+    stored, before = read_weights(tmp_path / "weights.npz"), read_weights(parent)
+    assert all(not np.array_equal(stored[name], value) for name, value in before.items() if "kernel" in name)
+    test = pairs[pairs["split"] == "test"].reset_index(drop=True)
+    logit = predict_logits(build_suffix(network, DEEP), features, Rows.of(features, test))
+    table = prediction_table(test, logit, stage="03", trial=trial.name, seed=11)
+    assert len(table) == len(test) and logits_of(table).shape == (len(test), 2)
+    encoders = load_encoders(params.model)
+    ids, mask = encoders.tokens(test["hypothesis"].tolist()[:1])
+    pixels = encoders.pixels(store.load(test["image_id"].tolist()[:1], size=encoders.image_size))
+    whole = network.model.predict_on_batch({"pixels": pixels, "token_ids": ids, "padding_mask": mask})
+    assert logit[0] == pytest.approx(float(whole[0, 0]), abs=1e-4)
