@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ import pytest
 from PIL import Image
 
 import tiny_network as tiny
+from mini_corpora import image_ids, write_a2, write_snli_ve
 from simulated_stage import SimulatedStage, make_stage, pairs_of, simulated_table
 from tiny_presets import SIZE, save_presets
 from verdict import evaluation, paths
-from verdict.data import csv_folder, digits
+from verdict.data import a2, csv_folder, digits, snli_ve
 from verdict.data.images import ImageStore
 from verdict.data.splits import published_split
 from verdict.error_analysis import THRESHOLDS, sweep
@@ -140,6 +142,41 @@ def the_warmup_is_apart(build, folder):
     pairs, pixels = build(folder)
     shown = [
         {pixels[image_id] for image_id in pairs.loc[pairs["split"].isin(list(map(str, splits))), "image_id"]}
+        for splits in (WARMUP_SPLITS, EVALUATION_SPLITS)
+    ]
+    assert all(shown)
+    assert not shown[0] & shown[1]
+
+
+def mini_study(folder):
+    """The study's set and its warm-up corpus, which holds every image of the set."""
+    ids = write_a2(folder, n_images=20)
+    write_snli_ve(folder, ids, image_ids(4, start=20))
+    names = {"table": "A2_train_v3.jsonl", "images": "A2_Images", "independent": None}
+    return {**names, "calib_fraction": 0.2, "seed": 42, "out": folder / "store"}
+
+
+def our_warmup(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VERDICT_DATA", str(folder))
+        warmup = partial(snli_ve.draw, n_train=20, n_val=8, seed=42)
+        return a2.build(**mini_study(folder), warmup=warmup).pairs
+
+
+def warmup_of_the_whole_corpus(folder):
+    """The study's: any rows of the corpus."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VERDICT_DATA", str(folder))
+        pairs = a2.build(**mini_study(folder)).pairs
+        nothing = snli_ve.Target(pairs.iloc[:0], {}, {}, {})
+        return pd.concat([pairs, snli_ve.draw(nothing, n_train=20, n_val=8, seed=42).pairs])
+
+
+@case(3, ours=our_warmup, whole_corpus=warmup_of_the_whole_corpus)
+def a_warmup_from_another_corpus_is_apart(build, folder):
+    pairs = build(folder)
+    shown = [
+        set(pairs.loc[pairs["split"].isin(list(map(str, splits))), "image_id"])
         for splits in (WARMUP_SPLITS, EVALUATION_SPLITS)
     ]
     assert all(shown)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mini_corpora import image_ids, write_a2, write_independent, write_snli_ve
 from verdict import paths
 from verdict import stage as stages
 from verdict.data.images import ImageStore
@@ -50,10 +51,9 @@ def command() -> list[str]:
     return [sys.executable, "-m", "verdict.pipeline", "--profile", PROFILE, "--cores", "2"]
 
 
-def report(root: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(), cwd=root, env=environment(root), capture_output=True, text=True, timeout=LIMIT_S, check=False
-    )
+def report(root: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    given = {**environment(root), **variables}
+    return subprocess.run(command(), cwd=root, env=given, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
 
 def stored_numbers(root: Path) -> dict[str, dict]:
@@ -241,3 +241,44 @@ def test_pairs_of_ones_own_become_a_report(finished, tmp_path):
     assert split.groupby("image_id")["split"].nunique().max() == 1
     numbers = Numbers.load(root / "work" / PROFILE / "05_test" / "numbers.json")
     assert numbers["test.n_pairs"].value == (split["split"] == "test").sum()
+
+
+STUDY_PROFILE = """
+title: The study in miniature
+data:
+  source: a2
+  a2: {independent: ind}
+  snli_ve: {n_train: 120, n_val: 24}
+training:
+  seeds: [11, 23]
+  batch_size: 32
+  warmup: {epochs: 1}
+  trials:
+    - {name: frozen, parent: warmup, vision_blocks: 0, text_blocks: 0, learning_rate: 1.0e-3, weight_decay: 1.0e-2,
+       dropout: 0.1, epochs: 1, patience: 1, schedule: constant}
+    - {name: text2, parent: frozen, vision_blocks: 0, text_blocks: 2, learning_rate: 1.0e-3, weight_decay: 1.0e-2,
+       dropout: 0.1, epochs: 1, patience: 1, schedule: constant}
+statistics: {n_resamples: 200}
+report: {published: a2}
+"""
+
+
+def test_the_studys_own_formats_become_a_report(tmp_path):
+    """A miniature of A2 and SNLI-VE that share every image: the warm-up shows none that is evaluated."""
+    ids = write_a2(tmp_path, n_images=150)
+    write_independent(tmp_path)
+    write_snli_ve(tmp_path, ids, image_ids(12, start=150))
+    root = copy_project(tmp_path / "study")
+    (root / "params" / f"{PROFILE}.yaml").write_text(STUDY_PROFILE, encoding="utf-8")
+    done = report(root, VERDICT_DATA=str(tmp_path))
+    assert done.returncode == 0, done.stderr[-4000:]
+    pairs = pd.read_parquet(root / "work" / PROFILE / "01_data" / "pairs.parquet")
+    assert set(pairs["split"]) == {"warmup_train", "warmup_val", "train", "val", "calib", "test", "independent_hand"}
+    numbers = Numbers.load(root / "work" / PROFILE / "01_data" / "numbers.json")
+    for split in ("val", "calib", "test"):
+        n_images = pairs.loc[pairs["split"] == split, "image_id"].nunique()
+        assert numbers[f"data.excluded.{split}.n_images"].value == n_images
+    assert numbers["data.n_shared_images"].value == 0
+    page = (root / "reports" / PROFILE / "05_test.html").read_text(encoding="utf-8")
+    assert "0.8152" in page or "0.815" in page
+    assert "printed as" in page.lower()

@@ -1,14 +1,23 @@
-"""Facts of the published study that arithmetic decides: draws, sizes, scores. Sizes of the network: test_model."""
+"""Facts of the published study that arithmetic decides (draws, sizes, scores), and its table beside ours.
+
+Sizes of the network: test_model.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from simulated_stage import SimulatedStage, simulated_table
+from verdict import published as beside_published
 from verdict.data.splits import published_split
 from verdict.labels import Label
-from verdict.metrics import accuracy_of, class_scores, macro_f1_of
+from verdict.metrics import accuracy, accuracy_of, class_scores, macro_f1, macro_f1_of
 from verdict.oversample import PUBLISHED_WEIGHTS, n_extra, oversample
-from verdict.predict import DecisionRule
+from verdict.params import ReportParams, load_params
+from verdict.predict import DecisionRule, logits_of
+from verdict.published import read_published
 from verdict.search import PUBLISHED_TEXT, PUBLISHED_VISION, published
 from verdict.train import Batches
 
@@ -108,6 +117,134 @@ def test_the_test_report_under_the_true_names():
     for label, printed in rows.items():
         found = [scores[name][label] for name in ("precision", "recall", "f1")]
         assert found == pytest.approx(printed, abs=0.5e-4)
+
+
+HEAD, BLOCK, FINAL_NORM = 2_758_145, 7_087_872, 1_536
+
+
+def test_the_stored_table_is_what_the_confusion_matrices_and_the_layers_give():
+    """Scores again from counts; parameters as head and blocks: the study's vision runs trained all twelve."""
+    stored = read_published("a2").set_index("run")
+    names = dict(zip(stored.index, stored["trial"], strict=True))
+    runs = {
+        "frozen encoders": ("frozen", HEAD),
+        "two text blocks": ("text, two blocks", HEAD + 2 * BLOCK),
+        "search: random_05 (kept)": ("kept", HEAD + 3 * BLOCK),
+        "vision search: config_01": ("vision 1", HEAD + (2 + 12) * BLOCK + FINAL_NORM),
+        "vision search: config_02": ("vision 2", HEAD + (2 + 12) * BLOCK + FINAL_NORM),
+        "vision search: config_03": ("vision 3", HEAD + (3 + 12) * BLOCK + FINAL_NORM),
+        "oversampled buckets": ("oversampled", HEAD + 3 * BLOCK),
+    }
+    for run, (counts, n_trainable) in runs.items():
+        table = confusion(*CONFUSIONS[counts][:4])
+        assert stored.loc[run, "val_macro_f1"] == pytest.approx(macro_f1_of(table), abs=0.5e-4)
+        assert stored.loc[run, "val_accuracy"] == pytest.approx(accuracy_of(table), abs=0.5e-4)
+        assert stored.loc[run, "n_trainable"] == n_trainable
+    kept = stored.loc["search: random_05 (kept)"]
+    assert kept["test_macro_f1"] == pytest.approx(macro_f1_of(confusion(*CONFUSIONS["test"][:4])), abs=0.5e-4)
+    assert stored["test_macro_f1"].notna().sum() == 1 and kept["val_macro_f1"] == stored["val_macro_f1"].max()
+    trials = {trial.name: trial for trial in load_params("paper").training.trials}
+    assert {name for name in names.values() if name} == {name for name in trials if name != "hypothesis_only"}
+
+
+def test_the_profile_repeats_the_published_runs():
+    """Rates, decays and dropouts are those that the study's searches drew."""
+    params = load_params("paper")
+    for trial, found in (
+        ("text3", published(PUBLISHED_TEXT, 5)[4]),
+        ("vision1_text2", published(PUBLISHED_VISION, 3)[1]),
+        ("vision1_text3", published(PUBLISHED_VISION, 3)[2]),
+    ):
+        ours = params.trial(trial)
+        assert ours.text_blocks == found["text_blocks"]
+        assert ours.learning_rate == pytest.approx(found["learning_rate"], rel=1e-4)
+        assert ours.weight_decay == pytest.approx(found["weight_decay"], rel=1e-4)
+        assert ours.dropout == pytest.approx(found["dropout"], abs=1e-4)
+    assert (params.training.batch_size, params.model.sequence_length, len(params.training.seeds)) == (32, 24, 5)
+    assert (params.model.heads, params.model.key_dim, params.model.mlp_dim) == (12, 64, 512)
+
+
+def test_the_stored_classes_have_their_true_names():
+    scores = class_scores(confusion(*CONFUSIONS["test"][:4]))
+    stored = read_published("a2", "_classes").set_index("class")
+    for label, other in zip(Label, reversed(Label), strict=True):
+        row = stored.loc[label.text]
+        assert [row[name] for name in ("precision", "recall", "f1")] == pytest.approx(
+            [scores[name][label] for name in ("precision", "recall", "f1")], abs=0.5e-4
+        )
+        assert row["printed_as"].lower() == other.text
+    assert stored["support"].tolist() == [1_692 + 241, 1_467 + 472]
+
+
+def test_a_table_that_is_not_there_names_those_that_are():
+    with pytest.raises(FileNotFoundError, match=r"is called 'b2'; there are \['a2', 'a2_classes'\]"):
+        read_published("b2")
+
+
+@dataclass
+class Repeated(SimulatedStage):
+    """Two trials of the study, with predictions on val and test."""
+
+    def predictions(self, *splits, trial, seed):
+        return super().predictions(*splits, trial=trial, seed=seed).assign(trial=trial)
+
+
+def repeated(folder, name, monkeypatch):
+    """A stage that ran the study's text2 and text3; the counts of parameters are right for one of them."""
+    smoke, paper = load_params("smoke"), load_params("paper")
+    training = smoke.training.model_copy(update={"trials": (paper.trial("text2"), paper.trial("text3"))})
+    params = smoke.model_copy(update={"training": training, "report": ReportParams(published=name)})
+    tables = {
+        (split, seed): simulated_table(split, n=401, seed=place, model_seed=seed)
+        for place, split in enumerate(("val", "test"))
+        for seed in training.seeds
+    }
+    monkeypatch.setattr(beside_published, "n_trainable", lambda stage, trial: HEAD + 2 * BLOCK)
+    return Repeated("05_test", "smoke", None, None, folder, params, tables=tables)
+
+
+def test_published_values_stand_beside_ours(tmp_path, monkeypatch):
+    stage = repeated(tmp_path, "a2", monkeypatch)
+    found = beside_published.beside(stage)
+    kept = found[found["trial"] == "text3"].set_index("quantity")
+    for quantity, score in (("val_macro_f1", macro_f1), ("test_macro_f1", macro_f1), ("test_accuracy", accuracy)):
+        tables = [stage.predictions(quantity.split("_")[0], trial="text3", seed=seed) for seed in (11, 23)]
+        mean = np.mean([score(rows["y_true"], DecisionRule().decide(logits_of(rows))) for rows in tables])
+        row = kept.loc[quantity]
+        assert row["ours"] == pytest.approx(mean)
+        assert row["ours_low"] < row["ours"] < row["ours_high"]
+        where = (
+            "inside our interval"
+            if row["ours_low"] <= row["published"] <= row["ours_high"]
+            else ("above ours" if row["published"] > row["ours_high"] else "below ours")
+        )
+        assert row["verdict"] == where
+    assert kept.loc["test_macro_f1", "published"] == 0.8152
+    counts = found[found["quantity"] == "n_trainable"].set_index("run")["verdict"]
+    assert counts["two text blocks"] == "equal" and counts["search: random_05 (kept)"] == "another number"
+    assert (found.loc[found["trial"] == "", "verdict"] == "not repeated here").all()
+    assert found.loc[found["trial"] == "frozen", "ours"].isna().all()
+    assert stage.numbers["published.n_repeated"].value == 2 + 4
+    n_inside = (found["verdict"] == "inside our interval").sum()
+    assert stage.numbers["published.n_inside"].value == n_inside
+    assert "{published.n_inside} lie inside" in beside_published.template(found)
+
+
+def test_classes_beside_the_published_ones(tmp_path, monkeypatch):
+    stage = repeated(tmp_path, "a2", monkeypatch)
+    rows = stage.predictions("test", trial="text3", seed=11)
+    found = beside_published.classes_beside(stage, rows, np.zeros(len(rows), dtype=int)).set_index("class")
+    assert found.loc["entailment", "our_recall"] == 1 and found.loc["contradiction", "our_recall"] == 0
+    assert found.loc["contradiction", "recall"] == 0.7566
+
+
+def test_a_profile_of_its_own_has_nothing_beside_it(tmp_path, monkeypatch):
+    stage = repeated(tmp_path, None, monkeypatch)
+    found = beside_published.beside(stage)
+    assert found.empty and not stage.numbers
+    assert beside_published.template(found) == "This profile repeats no published study."
+    rows = stage.predictions("test", trial="text3", seed=11)
+    assert beside_published.classes_beside(stage, rows, np.zeros(len(rows), dtype=int)).empty
 
 
 def test_extra_rows_of_the_published_oversampling():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from verdict.data.splits import assert_disjoint, published_split, split_groups, split_sizes
+from verdict.data.splits import assert_disjoint, carve_split, published_split, split_groups, split_sizes
 
 FRACTIONS = {"train": 0.6, "val": 0.1, "calib": 0.15, "test": 0.15}
 
@@ -25,6 +25,20 @@ def test_published_split_keeps_groups_whole_and_repeats():
     assert split.groupby(rows).nunique().max() == 1
     assert split.equals(published_split(rows))
     assert not split.equals(published_split(rows, seed=43))
+
+
+def test_a_carved_split_takes_whole_groups_of_one_split_only():
+    rows = rows_of(211).sample(frac=1, random_state=3)
+    split = published_split(rows)
+    carved = carve_split(split, rows, source="train", new="calib", fraction=0.25, seed=5)
+    assert carved.index.equals(rows.index)
+    for name in ("val", "test"):
+        assert (carved == name).equals(split == name)
+    assert carved.groupby(rows).nunique().max() == 1
+    n_train = rows[split == "train"].nunique()
+    assert rows[carved == "calib"].nunique() == pytest.approx(n_train / 4, abs=1)
+    assert carved.equals(carve_split(split, rows, source="train", new="calib", fraction=0.25, seed=5))
+    assert not carved.equals(carve_split(split, rows, source="train", new="calib", fraction=0.25, seed=6))
 
 
 def test_sizes_sum_and_follow_the_fractions():

@@ -62,6 +62,24 @@ def test_headers_are_found_in_any_case(tmp_path, header):
     assert list(read.rows.columns) == ["image_id", "hypothesis", "label", "line"]
 
 
+def test_a_column_may_be_found_by_a_part_of_its_name(tmp_path):
+    """Only where that is asked for, and only if the part fits one column."""
+    table = write(tmp_path / "a.csv", "Image of it,Hypothesis text,True label,note\n" + "a,b,entailment,c\n")
+    with pytest.raises(ValueError, match="no column for"):
+        read_pair_file(table)
+    read = read_pair_file(table, by_part=True)
+    assert list(read.rows.columns) == ["image_id", "hypothesis", "label", "line"]
+    assert read.ignored == ("note",)
+    twice = write(tmp_path / "b.csv", "image,hyp one,hyp two,label\na,b,c,entailment\n")
+    with pytest.raises(ValueError, match=r"b\.csv: the columns \['hyp one', 'hyp two'\] would all be hypothesis"):
+        read_pair_file(twice, by_part=True)
+    both = write(tmp_path / "c.csv", "image label,hyp\na,b\n")
+    with pytest.raises(ValueError, match="the column 'image label' would be both image_id and label"):
+        read_pair_file(both, by_part=True)
+    named = write(tmp_path / "d.csv", "image,hyp,hypothesis id,label,label code\na,b,c,entailment,d\n")
+    assert read_pair_file(named, by_part=True).rows.loc[0, ["hypothesis", "label"]].tolist() == ["b", "entailment"]
+
+
 def test_semicolon_tab_quotes_and_blank_lines(tmp_path):
     semicolon = "image;hypothesis;label\na;One, two;entailment\n\n"
     assert read_pair_file(write(tmp_path / "a.csv", semicolon)).rows["hypothesis"].tolist() == ["One, two"]
