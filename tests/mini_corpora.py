@@ -11,8 +11,7 @@ from PIL import Image
 
 FIRST_ID = 4_564_320_256
 CLASSES = ["entailment", "neutral", "contradiction"]
-ENTAILED = ["A dog is outside.", "Two people talk.", "A woman holds a cup."]
-CONTRADICTED = ["Nobody is there.", "A man swims.", "The cat sleeps on a sofa."]
+SENTENCES = ["A dog is outside.", "Two people talk.", "A woman holds a cup.", "Nobody is there.", "A man swims."]
 
 
 def photo(number: int, *, size: tuple[int, int] = (61, 47)) -> Image.Image:
@@ -36,12 +35,12 @@ def number_of(image_id: str) -> int:
 
 
 def a2_rows(ids: list[str]) -> list[dict[str, str]]:
-    """Two rows an image, one of each label, with the caption that the study leaves unused."""
-    rows = []
+    """Two rows an image, one of each label, with the caption that the study leaves unused; no word tells the label."""
+    rng, rows = np.random.default_rng(7), []
     for k, image_id in enumerate(ids):
-        for label, texts in (("entailment", ENTAILED), ("contradiction", CONTRADICTED)):
-            text = f"{texts[k % 3]} ({k})"
-            rows.append({"Image_ID": image_id, "Hypothesis": text, "Label": label, "Premise": "a caption"})
+        for label in rng.permutation(["entailment", "contradiction"]):
+            text = f"{SENTENCES[len(rows) % len(SENTENCES)]} ({k})"
+            rows.append({"Image_ID": image_id, "Hypothesis": text, "Label": str(label), "Premise": "a caption"})
     return rows
 
 
