@@ -86,7 +86,7 @@ for spec in stages.SPECS:
         output:
             record(spec.name),
         resources:
-            gpu=min(1, GPUS) if spec.name in (stages.FEATURES, "02_warmup", "05_test") else 0,
+            gpu=min(1, GPUS) if spec.name in (stages.FEATURES, "02_warmup", "05_test", "06_interpretation") else 0,
             mem_mb=2000,
             runtime=240,
         shell:

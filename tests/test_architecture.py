@@ -58,6 +58,9 @@ ORDER = (
     "evaluation",
     "published",
     "error_analysis",
+    "attention",
+    "representation",
+    "interpret",
     "calibrate",
     "raw_temperature",
     "calibration_study",
@@ -82,7 +85,7 @@ ORDER = (
 )
 FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 # The modules that compute with a framework; no other imports one, not even through these, when it is imported.
-NUMERICAL = {"backend", "model", "features", "optimise", "train", "training", "pretrain", "bench", "export"}
+NUMERICAL = {"backend", "model", "features", "optimise", "train", "training", "interpret", "pretrain", "bench", "export"}
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 
 

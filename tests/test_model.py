@@ -15,6 +15,7 @@ from verdict import paths
 from verdict.backend import keras, keras_hub
 from verdict.model import (
     HEAD_LAYERS,
+    STATES,
     FreezePlan,
     SingleQueryAttention,
     apply_plan,
@@ -92,6 +93,23 @@ def test_the_published_network_splits_exactly(full):
     rows = np.array([0, 1, 1]), np.array([1, 1, 0])
     two_steps = tiny.in_two_steps(full, FreezePlan(1, 2), inputs, *rows)
     assert two_steps == pytest.approx(tiny.whole(full, inputs, *rows), abs=1e-5)
+
+
+@pytest.mark.parametrize("plan", SOME_PLANS)
+def test_watching_changes_no_answer(network, inputs, plan):
+    plan = FreezePlan(*plan)
+    vision, text = build_prefix(network, plan)
+    encoded = {
+        "a_image_rows": IMAGES.astype(np.int32),
+        "a_text_rows": TEXTS.astype(np.int32),
+        "image_tokens": vision.predict_on_batch(inputs["pixels"]),
+        "hidden": text.predict_on_batch({name: inputs[name] for name in ("token_ids", "padding_mask")}),
+        "padding_mask": inputs["padding_mask"],
+    }
+    states = build_suffix(network, plan, watched=STATES).predict_on_batch(encoded)
+    assert list(states) == list(STATES)
+    assert (states["logit"] == build_suffix(network, plan).predict_on_batch(encoded)).all()
+    assert list(build_suffix(network, plan, watched=("attention",)).predict_on_batch(encoded)) == ["attention"]
 
 
 @pytest.mark.parametrize("plan", [(0, 0), (2, 1), (3, 3)])

@@ -135,3 +135,60 @@ def test_gallery_leaves_spare_places_empty():
     assert len(figure.axes) == 2 * 3 and sum(bool(ax.images) for ax in figure.axes) == 5
     figure.savefig(io.BytesIO(), format="png")
     plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("shape", "grid", "n_heads"), [((16, 24), (2, 3), 5), ((64, 256), (4, 16), 16), ((20, 20), (2, 2), 1)]
+)
+def test_attention_draws_the_image_the_mean_and_every_head(shape, grid, n_heads):
+    rng = np.random.default_rng(1)
+    images = [rng.integers(0, 256, (*shape, 3)).astype(np.uint8)] * 2
+    maps = [rng.random((n_heads, *grid)) / 9] * 2
+    figure = plots.draw_attention(images, maps, [np.full(n_heads, 0.25)] * 2, ["a $5 title", "another " * 20])
+    parts = [part for row in figure.subfigs for part in row.subfigs]
+    assert len(figure.subfigs) == 2 and len(parts) == 4
+    large, small = ([ax for ax in part.axes if ax.images] for part in parts[:2])
+    assert (large[0].images[0].get_array() == images[0]).all()
+    np.testing.assert_allclose(large[1].images[1].get_array(), maps[0].mean(axis=0))
+    assert len(small) == n_heads
+    for ax, head in zip(small, maps[0], strict=True):
+        np.testing.assert_allclose(ax.images[1].get_array(), head)
+        assert ax.images[1].get_clim() == pytest.approx((0, maps[0].max()))
+        assert tuple(ax.images[1].get_extent()) == (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5)
+        assert "25%" in ax.get_title()
+    figure.savefig(io.BytesIO(), format="png")
+    plt.close(figure)
+
+
+def test_attention_of_unequal_lists_is_refused():
+    with pytest.raises(ValueError, match=r"of the same pairs, got \[1, 1, 1, 2\]"):
+        plots.draw_attention([np.zeros((4, 4, 3))], [np.zeros((1, 2, 2))], [np.zeros(1)], ["a", "b"])
+
+
+def test_deletion_has_a_line_and_a_band_an_order(axes):
+    table = pd.DataFrame(
+        {"order": ["a", "a", "b", "b"], "share_masked": [0, 0.5, 0, 0.5], "prob": [0.9, 0.6, 0.9, 0.8]}
+    )
+    table = table.assign(prob_low=table["prob"] - 0.05, prob_high=table["prob"] + 0.05)
+    plots.plot_deletion(table, ax=axes, value="prob", ylabel="Probability of the answer")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+    assert len(axes.lines) == 2 and len(axes.collections) == 2
+    np.testing.assert_allclose(axes.lines[1].get_ydata(), [0.9, 0.8])
+    with pytest.raises(ValueError, match="flipped_high"):
+        plots.plot_deletion(table, ax=axes, value="flipped", ylabel="")
+
+
+def test_an_embedding_names_classes_and_crosses_mistakes(axes):
+    points = np.arange(10, dtype=float).reshape(5, 2)
+    labels = ["entailment", "contradiction", "entailment", "contradiction", "entailment"]
+    plots.plot_embedding(points, labels, [True, True, False, True, True], ax=axes, names=class_names())
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == [
+        "entailment, answered rightly (2)",
+        "entailment, answered wrongly (1)",
+        "contradiction, answered rightly (2)",
+        "contradiction, answered wrongly (0)",
+    ]
+    assert [len(part.get_offsets()) for part in axes.collections] == [2, 1, 2, 0]
+    colors = [matplotlib.colors.to_hex(part.get_facecolor()[0]) for part in axes.collections if len(part.get_offsets())]
+    assert colors == [plots.CLASS_COLORS["entailment"]] * 2 + [plots.CLASS_COLORS["contradiction"]]

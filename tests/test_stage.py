@@ -174,6 +174,10 @@ def test_a_stage_is_finished_once_its_record_is_there(root):
     assert not stages.finished("smoke", "01_data")
 
 
+# Stages that read the list of trials.
+LISTING = {"04_model_selection", "05_test", "06_interpretation"}
+
+
 @pytest.fixture
 def base():
     return read_yaml(paths.PARAMS / "base.yaml")
@@ -198,25 +202,25 @@ def test_a_change_of_one_trial_re_runs_that_trial_and_what_lists_the_trials(base
         content["training"]["trials"][1]["epochs"] += 1
 
     name, seeds = base["training"]["trials"][1]["name"], base["training"]["seeds"]
-    assert affected(base, change) == {*((name, seed) for seed in seeds), "04_model_selection", "05_test"}
+    assert affected(base, change) == {*((name, seed) for seed in seeds), *LISTING}
 
 
 def test_one_more_seed_leaves_the_runs_of_the_others_alone(base):
-    assert affected(base, lambda content: content["training"]["seeds"].append(97)) == {"04_model_selection", "05_test"}
+    assert affected(base, lambda content: content["training"]["seeds"].append(97)) == LISTING
 
 
 def test_one_more_trial_of_known_depth_leaves_the_others_alone(base):
     def change(content):
         content["training"]["trials"].append({**content["training"]["trials"][1], "name": "extra"})
 
-    assert affected(base, change) == {"04_model_selection", "05_test"}
+    assert affected(base, change) == LISTING
 
 
 def test_a_new_depth_is_encoded(base):
     def change(content):
         content["training"]["trials"].append({**content["training"]["trials"][1], "name": "extra", "vision_blocks": 1})
 
-    assert affected(base, change) == {FEATURES, "04_model_selection", "05_test"}
+    assert affected(base, change) == {FEATURES, *LISTING}
 
 
 def test_costs_re_run_no_training(base):

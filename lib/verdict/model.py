@@ -18,6 +18,7 @@ from verdict.backend import keras, keras_hub
 ops = keras.ops
 
 HEAD_LAYERS = ("take_cls_token", "xattn", "xattn_residual", "xattn_norm", "flatten_cls", "mlp_1", "drop_1", "logit")
+STATES = ("take_cls_token", "attention", "xattn", "xattn_norm", "mlp_1", "logit")
 
 
 @dataclass(frozen=True)
@@ -176,16 +177,26 @@ def build_network(
     token_ids = keras.Input((sequence_length,), dtype="int32", name="token_ids")
     padding_mask = keras.Input((sequence_length,), dtype="int32", name="padding_mask")
     words = text({"token_ids": token_ids, "padding_mask": padding_mask})
-    logit = apply_head(head, head["take_cls_token"](words), vision(pixels))
+    logit = head_states(head, head["take_cls_token"](words), vision(pixels))["logit"]
     inputs = {"pixels": pixels, "token_ids": token_ids, "padding_mask": padding_mask}
     return Network(keras.Model(inputs, logit, name="verdict"), vision, text, head, sequence_length)
 
 
-def apply_head(head: dict[str, keras.layers.Layer], query: Any, image_tokens: Any) -> Any:
-    """Fuse a [CLS] query (batch, 1, d) with image tokens (batch, n_tokens, d) into a logit (batch, 1)."""
-    attended = head["xattn"](query, image_tokens)
+def head_states(head: dict[str, keras.layers.Layer], query: Any, image_tokens: Any) -> dict[str, Any]:
+    """Fuse a [CLS] query (batch, 1, d) with image tokens (batch, n_tokens, d); every state on the way to the logit.
+
+    Returns
+    -------
+    dict by name (`STATES`)
+        `take_cls_token` (batch, 1, d): the query; `attention` (batch, heads, 1, n_tokens): weights that sum to one over
+        tokens; `xattn` (batch, 1, d): what was attended to; `xattn_norm` (batch, 1, d); `mlp_1` (batch, mlp_dim);
+        `logit` (batch, 1).
+    """
+    attended, attention = head["xattn"](query, image_tokens, return_attention_scores=True)
     fused = head["xattn_norm"](head["xattn_residual"]([query, attended]))
-    return head["logit"](head["drop_1"](head["mlp_1"](head["flatten_cls"](fused))))
+    hidden = head["mlp_1"](head["flatten_cls"](fused))
+    logit = head["logit"](head["drop_1"](hidden))
+    return dict(zip(STATES, (query, attention, attended, fused, hidden, logit), strict=True))
 
 
 def apply_plan(network: Network, plan: FreezePlan) -> list[str]:
@@ -250,13 +261,14 @@ def build_prefix(network: Network, plan: FreezePlan) -> tuple[keras.Model, keras
     )
 
 
-def build_suffix(network: Network, plan: FreezePlan) -> keras.Model:
+def build_suffix(network: Network, plan: FreezePlan, *, watched: tuple[str, ...] = ()) -> keras.Model:
     """The trained part, on cached prefixes.
 
     Inputs (a batch of b pairs that show v distinct images and t distinct hypotheses):
     `a_image_rows` (b,) and `a_text_rows` (b,) say which row each pair uses of `image_tokens` (v, n_tokens, d),
     `hidden` (t, n_words or 1, d) and `padding_mask` (t, n_words). Output: (b, 1) logits.
-    Distinct encodings pass through trained blocks once, whatever the number of pairs that share them.
+    Distinct encodings pass through trained blocks once, whatever the number of pairs that share them. With `watched`
+    the same graph has these states of `head_states` as outputs instead, by name.
     """
     plan.check(network)
     width_vision, width_text = network.vision.hidden_dim, network.text.hidden_dim
@@ -277,4 +289,5 @@ def build_suffix(network: Network, plan: FreezePlan) -> keras.Model:
     query = network.head["take_cls_token"](hidden)
     query = TakeRows(name="text_of_pair")(query, inputs["a_text_rows"])
     shown = TakeRows(name="image_of_pair")(tokens, inputs["a_image_rows"])
-    return keras.Model(inputs, apply_head(network.head, query, shown), name="suffix")
+    states = head_states(network.head, query, shown)
+    return keras.Model(inputs, {name: states[name] for name in watched} if watched else states["logit"], name="suffix")

@@ -251,6 +251,16 @@ class ReportParams(Model):
     published: Name | None
 
 
+class InterpretParams(Model):
+    """How the kept model is looked into: test pairs whose patches are masked, and points of the picture of states."""
+
+    n_pairs: Count
+    mask_shares: Annotated[tuple[Fraction, ...], Field(min_length=1)]
+    n_points: Annotated[int, Field(ge=4)]
+    perplexity: Annotated[float, Field(gt=1)]
+    seed: Seed
+
+
 class ExecutionParams(Model):
     """Where and with how much a stage runs; never changes a result's meaning."""
 
@@ -271,6 +281,7 @@ class Params(Model):
     calibrate: CalibrateParams
     policy: PolicyParams
     report: ReportParams
+    interpret: InterpretParams
     execution: ExecutionParams
 
     def trial(self, name: str) -> TrialParams:

@@ -87,6 +87,12 @@ SPECS = (
         ("data", "model", "training", "statistics", "report"),
     ),
     Spec(
+        "06_interpretation",
+        "What does it look at?",
+        ("01_data", FEATURES, TRIAL_STAGE, "04_model_selection"),
+        ("model", "training", "interpret", "statistics"),
+    ),
+    Spec(
         "07_calibration",
         "Can its probabilities be believed?",
         ("01_data", TRIAL_STAGE, "04_model_selection"),

@@ -2,6 +2,7 @@
 
 from verdict.plots.areas import draw_gallery, plot_confusion, plot_decisions, plot_forest, plot_histogram, plot_surface
 from verdict.plots.curves import plot_history, plot_nll_curve, plot_reliability, plot_risk_coverage, plot_sweep
+from verdict.plots.inside import draw_attention, plot_deletion, plot_embedding
 from verdict.plots.style import CLASS_COLORS, DECISION_COLORS, GRID, INK, MUTED, SERIES, WIDTH, color_of, use_style
 
 __all__ = [
@@ -13,9 +14,12 @@ __all__ = [
     "SERIES",
     "WIDTH",
     "color_of",
+    "draw_attention",
     "draw_gallery",
     "plot_confusion",
     "plot_decisions",
+    "plot_deletion",
+    "plot_embedding",
     "plot_forest",
     "plot_histogram",
     "plot_history",

@@ -1,0 +1,343 @@
+"""What attention weights say, and whether the answer depends on the places that they point at: arrays in, tables out.
+
+Tokens of an image are those without a place (the class token, first) and then its patches, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from verdict.evaluation import RAW
+from verdict.labels import Label
+from verdict.metrics import weighted_mean
+from verdict.numbers import Numbers
+from verdict.predict import logits_of
+from verdict.stage import Stage
+from verdict.uncertainty import Interval, bootstrap
+
+ATTENDED, RANDOM, CONTRAST, LEAST = "most attended", "random", "most contrast", "least attended"
+STREAM = {"heads": 61, "curve": 62, "difference": 63, "effect": 64}
+
+
+def split_tokens(attention: np.ndarray, n_patches: int) -> tuple[np.ndarray, np.ndarray]:
+    """Divide attention into the share of tokens without a place and the weights of patches.
+
+    Parameters
+    ----------
+    attention : (..., n_tokens) float
+        Sums to one over tokens.
+    n_patches : int
+
+    Returns
+    -------
+    (share, patches)
+        (...) and (..., n_patches); they sum to one.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer tokens than patches.
+    """
+    n_other = attention.shape[-1] - n_patches
+    if n_other < 0:
+        raise ValueError(f"expected at least {n_patches} tokens, one a patch, got {attention.shape[-1]}")
+    return attention[..., :n_other].sum(axis=-1), attention[..., n_other:]
+
+
+def relative_entropy(weights: np.ndarray) -> np.ndarray:
+    """Entropy over the last axis as a share of the largest possible: 0 all on one, 1 even, (...).
+
+    Weights are first divided by their sum; where it is zero the result is NaN.
+    """
+    n = weights.shape[-1]
+    if n < 2:
+        raise ValueError(f"entropy compares at least two places, got {n}")
+    weights = weights.astype(np.float64)
+    total = weights.sum(axis=-1, keepdims=True)
+    share = np.divide(weights, total, out=np.full(weights.shape, np.nan), where=total > 0)
+    return -(share * np.log(np.where(share > 0, share, 1.0))).sum(axis=-1) / np.log(n)
+
+
+def head_statistics(attention: np.ndarray, n_patches: int, groups: np.ndarray, *, stage: Stage) -> pd.DataFrame:
+    """Share of the class token, and entropy over patches, of each head and on average over heads.
+
+    Parameters
+    ----------
+    attention : (n_pairs, n_heads, n_tokens) float
+    n_patches : int
+    groups : (n_pairs,)
+        The independent unit of each pair.
+
+    Returns
+    -------
+    DataFrame
+        head, class_token with its interval, entropy (see `relative_entropy`) with its interval.
+    """
+    share, patches = split_tokens(attention, n_patches)
+    spread = relative_entropy(patches)
+    heads = [("all heads", share.mean(axis=1), spread.mean(axis=1))]
+    heads += [(f"head {k + 1}", share[:, k], spread[:, k]) for k in range(attention.shape[1])]
+    rows = []
+    for name, shares, entropies in heads:
+        row: dict[str, object] = {"head": name}
+        for column, values in (("class_token", shares), ("entropy", entropies)):
+            row |= _columns(column, _mean(values, groups, stage, "heads"))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def store_heads(stage: Stage, table: pd.DataFrame, *, n: int) -> None:
+    """Store the averages over heads: `attention.class_token` and `attention.entropy`."""
+    row = table.set_index("head").loc["all heads"]
+    for name in ("class_token", "entropy"):
+        found = Interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
+        stage.numbers[f"attention.{name}"] = found.number(n=n, split="test", unit="%" if name == "class_token" else "")
+
+
+def logit_gap(table: pd.DataFrame, logit: np.ndarray) -> float:
+    """Largest difference between stored logits and others for the same pairs, relative to logits above one."""
+    stored = table["logit_1"].to_numpy()
+    return float(np.max(np.abs(logit - stored) / np.maximum(1.0, np.abs(stored))))
+
+
+def store_image_effect(stage: Stage, table: pd.DataFrame, logit: np.ndarray, exchanged: np.ndarray) -> None:
+    """Store how far logits move when the image is exchanged, and how often the answer changes.
+
+    Numbers `attention.image_effect` (mean |Δ logit|) and `attention.image_flips`.
+    """
+    groups, n = table["group_id"].to_numpy(), len(table)
+    moved = _mean(np.abs(exchanged - logit), groups, stage, "effect")
+    flipped = _mean((_answers(exchanged) != _answers(logit)).astype(float), groups, stage, "effect")
+    stage.numbers["attention.image_effect"] = moved.number(n=n, split="test")
+    stage.numbers["attention.image_flips"] = flipped.number(n=n, split="test", unit="%")
+
+
+def right_answers(table: pd.DataFrame) -> np.ndarray:
+    """Which rows of a prediction table are answered rightly, bool (n,)."""
+    return RAW.decide(logits_of(table)) == table["y_true"].to_numpy()
+
+
+def example_pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """The first right and the first wrong answer to each label, by pair id; a kind that does not occur is left out.
+
+    Parameters
+    ----------
+    table : prediction table
+
+    Returns
+    -------
+    DataFrame
+        Rows of the table with `is_right`, and `row`, their place in it.
+    """
+    marked = table.assign(is_right=right_answers(table), row=np.arange(len(table)))
+    ordered = marked.sort_values("pair_id", kind="stable")
+    kinds = [(label, right) for label in Label for right in (True, False)]
+    found = [ordered[(ordered["y_true"] == int(label)) & (ordered["is_right"] == right)] for label, right in kinds]
+    return pd.concat([rows.head(1) for rows in found], ignore_index=True)
+
+
+def patch_counts(shares: Sequence[float], n_patches: int) -> list[int]:
+    """Numbers of patches that shares of an image come to: whole, at least one, each once, ascending."""
+    return sorted({max(1, round(share * n_patches)) for share in shares})
+
+
+def by_patch(pixels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """(..., H, W, C) → (..., rows, H / rows, columns, W / columns, C), without a copy where possible.
+
+    Raises
+    ------
+    ValueError
+        If the grid does not divide the image.
+    """
+    (rows, columns), (height, width, channels) = grid, pixels.shape[-3:]
+    if height % rows or width % columns:
+        raise ValueError(f"an image of {height} x {width} pixels is not a grid of {rows} x {columns} patches")
+    return pixels.reshape(*pixels.shape[:-3], rows, height // rows, columns, width // columns, channels)
+
+
+def patch_contrast(images: np.ndarray, fill: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """How much each patch differs from what would replace it: mean absolute grey levels, (n, n_patches).
+
+    Parameters
+    ----------
+    images : (n, H, W, 3) uint8
+    fill : (H, W, 3) uint8
+    grid : (rows, columns) of patches
+    """
+    apart = np.abs(images.astype(np.int16) - fill.astype(np.int16))
+    return by_patch(apart, grid).mean(axis=(-4, -2, -1)).reshape(len(images), -1)
+
+
+def mask_patches(images: np.ndarray, chosen: np.ndarray, fill: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Replace the pixels of chosen patches by those of another picture at the same place.
+
+    Parameters
+    ----------
+    images : (n, H, W, 3) uint8
+    chosen : (n, n_patches) bool
+    fill : (H, W, 3) uint8
+    grid : (rows, columns) of patches
+
+    Returns
+    -------
+    uint8 (n, H, W, 3)
+    """
+    if chosen.shape != (len(images), grid[0] * grid[1]):
+        raise ValueError(f"expected choices of shape {(len(images), grid[0] * grid[1])}, got {chosen.shape}")
+    places = chosen.reshape(-1, grid[0], 1, grid[1], 1, 1)
+    return np.where(places, by_patch(fill, grid), by_patch(images, grid)).reshape(images.shape)
+
+
+def mask_orders(weights: np.ndarray, contrast: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """In which order patches are masked, by name: each (n, n_patches), a permutation of the patches in each row.
+
+    Parameters
+    ----------
+    weights : (n, n_patches)
+        Attention.
+    contrast : (n, n_patches)
+        See `patch_contrast`; the control that knows where something is, and nothing of the hypothesis.
+    rng : Generator
+        Draws the random order of each row.
+    """
+    by_attention = np.argsort(-weights, axis=1, kind="stable")
+    return {
+        ATTENDED: by_attention,
+        CONTRAST: np.argsort(-contrast, axis=1, kind="stable"),
+        RANDOM: rng.permuted(np.tile(np.arange(weights.shape[1]), (len(weights), 1)), axis=1),
+        LEAST: by_attention[:, ::-1],
+    }
+
+
+def first_of(order: np.ndarray, k: int) -> np.ndarray:
+    """Mark the first k patches of each row's order, bool (n, n_patches)."""
+    chosen = np.zeros(order.shape, dtype=bool)
+    np.put_along_axis(chosen, order[:, :k], True, axis=1)
+    return chosen
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """Logits of pairs with part of their image masked.
+
+    Attributes
+    ----------
+    counts : list of int, ascending
+        Patches that are masked.
+    n_patches : int
+    logit : (n_pairs,) float
+        With the whole image.
+    masked : mapping of order's name to (n_counts, n_pairs) float
+    groups : (n_pairs,)
+        The independent unit of each pair.
+    """
+
+    counts: list[int]
+    n_patches: int
+    logit: np.ndarray
+    masked: Mapping[str, np.ndarray]
+    groups: np.ndarray
+
+    def outcomes(self, order: str) -> dict[str, np.ndarray]:
+        """What masking in an order does, by name, each (n_counts, n_pairs).
+
+        `prob`: probability of the answer that was given to the whole image; `logit_change`: |Δ logit|; `flipped`: 1
+        where the answer changes.
+        """
+        answer, masked = _answers(self.logit), self.masked[order]
+        return {
+            "prob": np.stack([_prob(row, answer) for row in masked]),
+            "logit_change": np.abs(masked - self.logit),
+            "flipped": np.stack([_answers(row) != answer for row in masked]).astype(np.float64),
+        }
+
+
+def deletion_curves(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
+    """What masking does by order and number of patches, with intervals; none masked comes first.
+
+    Returns
+    -------
+    DataFrame
+        order, n_masked, share_masked, prob, logit_change, flipped, the last three with intervals.
+    """
+    whole = _prob(deletion.logit, _answers(deletion.logit))
+    start = {"prob": whole, "logit_change": np.zeros(len(whole)), "flipped": np.zeros(len(whole))}
+    rows = []
+    for order in deletion.masked:
+        found = deletion.outcomes(order)
+        for place, count in enumerate([0, *deletion.counts]):
+            row: dict[str, object] = {"order": order, "n_masked": count, "share_masked": count / deletion.n_patches}
+            for name, unmasked in start.items():
+                values = unmasked if count == 0 else found[name][place - 1]
+                row |= _columns(name, _mean(values, deletion.groups, stage, "curve"))
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
+    """What masking the most attended patches does beyond masking others, on the same pairs.
+
+    Returns
+    -------
+    DataFrame
+        One row an order and number of patches, and one for the mean over numbers ("all"): minus, n_masked, and with
+        intervals: fall (of the probability of the answer), logit_change, flipped. Positive: attention does more.
+    """
+    attended = deletion.outcomes(ATTENDED)
+    rows = []
+    for order in (name for name in deletion.masked if name != ATTENDED):
+        other = deletion.outcomes(order)
+        gaps = {name: attended[name] - other[name] for name in attended}
+        gaps = {"fall": -gaps.pop("prob"), **gaps}
+        for place, count in enumerate(["all", *deletion.counts]):
+            row: dict[str, object] = {"minus": order, "n_masked": str(count)}
+            for name, gap in gaps.items():
+                values = gap.mean(axis=0) if count == "all" else gap[place - 1]
+                row |= _columns(name, _mean(values, deletion.groups, stage, "difference"))
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def store_differences(stage: Stage, table: pd.DataFrame, *, n: int) -> None:
+    """Store the differences averaged over numbers of patches: `masking.<order>.fall` and `.flipped`."""
+    found = Numbers()
+    for row in table[table["n_masked"] == "all"].to_dict("records"):
+        order = str(row["minus"]).replace(" ", "_")
+        for name in ("fall", "flipped"):
+            gap = Interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
+            found[f"masking.{order}.{name}"] = gap.number(n=n, split="test", unit="%" if name == "flipped" else "")
+    stage.numbers.merge(found)
+
+
+def _rows(logit: np.ndarray) -> np.ndarray:
+    """Binary logits as rows of a prediction table, (n, 2)."""
+    return np.stack([np.zeros_like(logit), logit], axis=1)
+
+
+def _answers(logit: np.ndarray) -> np.ndarray:
+    return RAW.decide(_rows(logit))
+
+
+def _prob(logit: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    """Probability of an answer, (n,)."""
+    return RAW.probabilities(_rows(logit))[np.arange(len(logit)), answer]
+
+
+def _mean(values: np.ndarray, groups: np.ndarray, stage: Stage, stream: str) -> Interval:
+    settings = stage.params.statistics
+    return bootstrap(
+        partial(weighted_mean, values),
+        groups,
+        n_resamples=settings.n_resamples,
+        rng=stage.rng(STREAM[stream]),
+        level=settings.level,
+    )
+
+
+def _columns(name: str, found: Interval) -> dict[str, float]:
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}

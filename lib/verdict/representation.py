@@ -1,0 +1,196 @@
+"""How far a layer tells classes apart: a linear probe, silhouettes, and a picture that never stands alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from verdict.metrics import weighted_mean
+from verdict.stage import Stage
+from verdict.uncertainty import Interval, Weights, bootstrap, compare
+from verdict.weighted import ratio, row_weights
+
+# Inverse strengths of the probe's penalty, strongest first.
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
+STREAM = {"probe": 71, "silhouette": 72, "gain": 73}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """States of one layer for the pairs of one split: x is (n, d), y and groups are (n,)."""
+
+    x: np.ndarray
+    y: np.ndarray
+    groups: np.ndarray
+
+
+def probe_answers(train: Labelled, tune: Labelled, test: Labelled) -> np.ndarray:
+    """Answers of a linear probe to the rows of `test`, int (n_test,).
+
+    Features are standardised. The penalty (L2) is the one that does best on `tune` after a fit on `train`, the stronger
+    of equal ones; the probe is then fitted on both.
+
+    Raises
+    ------
+    ValueError
+        If the rows to fit on are of one class.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if len(np.unique(train.y)) < 2:
+        raise ValueError(f"a probe needs two classes to learn from, got {len(train.y)} rows of one")
+
+    def fitted(strength: float, x: np.ndarray, y: np.ndarray):
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
+        return model.fit(x.astype(np.float64), y)
+
+    score = [fitted(strength, train.x, train.y).score(tune.x, tune.y) for strength in STRENGTHS]
+    best = STRENGTHS[int(np.argmax(score))]
+    both = fitted(best, np.concatenate([train.x, tune.x]), np.concatenate([train.y, tune.y]))
+    return both.predict(test.x)
+
+
+def silhouette(distance: np.ndarray, y: np.ndarray, weights: Weights = None) -> ArrayLike:
+    """Mean silhouette of classes: 1 far apart, 0 no separation, negative mixed; the shape of weights less their last.
+
+    A row's silhouette is (b - a) / max(a, b) with a its mean distance to the other rows of its class, and b the least
+    mean distance to another class. Rows that a resample repeats count as often in every mean, but never as their own
+    neighbours. A row alone in its class has 0; a resample that leaves a class out, or a single class, gives NaN.
+
+    Parameters
+    ----------
+    distance : (n, n) float
+        Zero on the diagonal.
+    y : (n,) int
+    weights : (n,) or (n_resamples, n), optional
+        See `verdict.weighted`.
+
+    References
+    ----------
+    Rousseeuw (1987), Silhouettes, eq. 2 and 3.
+    """
+    weights = row_weights(weights, len(y))
+    own, alone = np.zeros(weights.shape), np.zeros(weights.shape, dtype=bool)
+    other = np.full(weights.shape, np.inf)
+    for name in np.unique(y):
+        inside = y == name
+        mass = weights * inside
+        total, n = mass @ distance, mass.sum(axis=-1, keepdims=True)
+        alone |= inside & (n - weights <= 0)
+        own = np.where(inside, ratio(total, n - weights), own)
+        other = np.where(inside, other, np.minimum(other, ratio(total, n, empty=np.nan)))
+    other = np.where(np.isinf(other), np.nan, other)
+    largest = np.maximum(own, other)
+    values = np.divide(other - own, largest, out=np.zeros(weights.shape), where=largest != 0)
+    values = np.where(alone & np.isfinite(other), 0.0, values)
+    return ratio((weights * np.where(weights > 0, values, 0.0)).sum(axis=-1), weights.sum(axis=-1), empty=np.nan)
+
+
+def layer_scores(
+    stage: Stage,
+    layers: Mapping[str, tuple[Labelled, Labelled, Labelled]],
+    *,
+    sample: np.ndarray,
+    first: str,
+    last: str,
+) -> pd.DataFrame:
+    """What a linear probe reads from each layer, and how far apart its classes lie; also stored as numbers.
+
+    Numbers `representation.<layer>.accuracy` and `.silhouette`, and `representation.gain`: accuracy of the probe on the
+    layer `last` minus that on `first`, on the same pairs.
+
+    Parameters
+    ----------
+    layers : mapping of name to (train, tune, test), in the network's order
+        Rows of each split are the same pairs in every layer.
+    sample : (n_sample,) int
+        Rows of test whose silhouette is taken; distances are Euclidean, in the layer's own units.
+    first, last : str
+        Names of layers.
+
+    Returns
+    -------
+    DataFrame
+        layer, width, accuracy of the probe on test, silhouette, both with intervals over groups.
+    """
+    settings = stage.params.statistics
+    shared = {"n_resamples": settings.n_resamples, "level": settings.level}
+    rows, hits = [], {}
+    for name, (train, tune, test) in layers.items():
+        hits[name] = (probe_answers(train, tune, test) == test.y).astype(np.float64)
+        right = bootstrap(partial(weighted_mean, hits[name]), test.groups, rng=stage.rng(STREAM["probe"]), **shared)
+        apart = _silhouette(test, sample, rng=stage.rng(STREAM["silhouette"]), **shared)
+        stage.numbers[f"representation.{name}.accuracy"] = right.number(n=len(test.y), split="test", unit="%")
+        stage.numbers[f"representation.{name}.silhouette"] = apart.number(n=len(sample), split="test")
+        row: dict[str, object] = {"layer": name, "width": test.x.shape[1]}
+        row |= {"accuracy": right.value, "accuracy_low": right.low, "accuracy_high": right.high}
+        rows.append(row | {"silhouette": apart.value, "silhouette_low": apart.low, "silhouette_high": apart.high})
+    test = layers[last][2]
+    statistics = [[partial(weighted_mean, hits[name])] for name in (first, last)]
+    gain = compare(*statistics, test.groups, rng=stage.rng(STREAM["gain"]), **shared).difference
+    stage.numbers["representation.gain"] = gain.number(n=len(test.y), split="test", unit="%")
+    return pd.DataFrame(rows)
+
+
+def _silhouette(
+    test: Labelled, sample: np.ndarray, *, n_resamples: int, rng: np.random.Generator, level: float
+) -> Interval:
+    from sklearn.metrics import pairwise_distances
+
+    x = test.x[sample].astype(np.float64)
+    distance = pairwise_distances(x)
+    np.fill_diagonal(distance, 0.0)
+    statistic = partial(silhouette, distance, test.y[sample])
+    return bootstrap(statistic, test.groups[sample], n_resamples=n_resamples, rng=rng, level=level)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A picture of points in two dimensions.
+
+    Attributes
+    ----------
+    points : (n, 2) float
+        Without units: only who is near whom means something.
+    perplexity : float
+        As used.
+    divergence : float
+        KL divergence that remains, in nats.
+    """
+
+    points: np.ndarray
+    perplexity: float
+    divergence: float
+
+
+def embed(x: np.ndarray, *, perplexity: float, seed: int) -> Embedding:
+    """t-SNE of states (n, d) on one thread, so that a seed gives one picture.
+
+    The perplexity is at most a third of the other points, so that small samples can be drawn.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than four points.
+
+    References
+    ----------
+    van der Maaten and Hinton (2008), Visualizing data using t-SNE.
+    """
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    if len(x) < 4:
+        raise ValueError(f"a picture of neighbours needs at least four points, got {len(x)}")
+    used = min(perplexity, (len(x) - 1) / 3)
+    with threadpool_limits(1):
+        model = TSNE(n_components=2, perplexity=used, init="pca", max_iter=1000, random_state=seed)
+        points = model.fit_transform(x.astype(np.float32))
+    return Embedding(points.astype(np.float64), used, float(model.kl_divergence_))
