@@ -56,6 +56,10 @@ ORDER = (
     "predict",
     "training",
     "evaluation",
+    "views",
+    "probe",
+    "integrated_gradients",
+    "recorded_study",
     "error_analysis",
     "calibrate",
     "raw_temperature",
@@ -65,11 +69,13 @@ ORDER = (
     "signals",
     "humans",
     "clarify",
+    "people",
     "policy",
     "policy_evaluation",
     "audit",
     "deferral",
     "policy_study",
+    "handover_study",
     "shift",
     "plots",
     "report",
@@ -82,6 +88,7 @@ ORDER = (
 FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 # The modules that compute with a framework; no other imports one, not even through these, when it is imported.
 NUMERICAL = {"backend", "model", "features", "optimise", "train", "training", "pretrain", "bench", "export"}
+NUMERICAL |= {"probe", "integrated_gradients"}
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 
 
@@ -209,7 +216,7 @@ def test_the_environment_has_one_list_of_exact_pins():
 
 
 def test_stages_and_notebooks_are_the_same():
-    assert {path.stem for path in NOTEBOOKS} == {spec.name for spec in stages.SPECS if spec.name != stages.FEATURES}
+    assert {path.stem for path in NOTEBOOKS} == set(stages.ALL_NAMES) - stages.WITHOUT_NOTEBOOK
 
 
 def parameters_cell(path):

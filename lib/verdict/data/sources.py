@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from verdict.data import csv_folder, digits, nlvr
+from verdict.data.grammar_questions import question_table
 from verdict.data.pairs import Dataset
 from verdict.labels import Split
 from verdict.numbers import Number, Numbers
@@ -56,6 +57,17 @@ def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str],
         out=images,
         allow_missing_images=own.allow_missing_images,
     )
+
+
+def questions_about(params: DataParams, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Questions whose right answer follows from a hypothesis's label, where the source has a grammar to make them from.
+
+    Returns
+    -------
+    DataFrame
+        hypothesis, question, what each class should answer; no rows for other sources.
+    """
+    return question_table(pd.unique(pairs["hypothesis"]) if params.source == "digits" else [])
 
 
 def export_predictions(params: DataParams, predictions: pd.DataFrame, folder: Path) -> list[Path]:
