@@ -74,6 +74,7 @@ ORDER = (
     "policy_evaluation",
     "audit",
     "deferral",
+    "explanations",
     "policy_study",
     "handover_study",
     "shift",

@@ -18,6 +18,7 @@ from verdict.evaluation import Selection
 from verdict.labels import Split
 from verdict.metrics import (
     accuracy,
+    aurc,
     brier,
     ece,
     ece_classwise,
@@ -149,6 +150,7 @@ def scores(y_true: np.ndarray, n_bins: int) -> dict[str, Callable[..., np.ndarra
         "ece_equal_mass": of(ece_equal_mass, n_bins=n_bins),
         "ece_classwise": of(ece_classwise, n_bins=n_bins),
         "mce": of(mce, n_bins=n_bins),
+        "aurc": lambda probs, weights: aurc(probs.max(axis=1), probs.argmax(axis=1) != y_true, weights),
     }
 
 

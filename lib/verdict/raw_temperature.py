@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from verdict.calibrate import Temperature
 from verdict.metrics import accuracy, ece, nll_of_logits
+from verdict.numbers import Number, Numbers
 from verdict.scores import check_labels, softmax
 
 CLAMP = (0.01, 100.0)
@@ -143,6 +144,19 @@ def raw_nll_curve(scores: ArrayLike, y_true: ArrayLike, *, n_points: int = 120) 
     positive = np.geomspace(2e-3, 1e3, n_points)
     grid = np.concatenate([-positive[::-1], positive])
     return pd.DataFrame({"temperature": grid, "nll": [float(nll_of_logits(scores / t, y_true)) for t in grid]})
+
+
+def store_failure(numbers: Numbers, failure: pd.DataFrame) -> None:
+    """Numbers `failure.raw_temperature`, `.raw_nll`, `.nll_at_1`, `.log_temperature` and `.log_nll` of a failure."""
+    rows = failure.set_index("rule")
+    for name, (rule, column) in {
+        "raw_temperature": ("raw T by L-BFGS", "temperature"),
+        "raw_nll": ("raw T by L-BFGS", "nll"),
+        "nll_at_1": ("as released", "nll"),
+        "log_temperature": ("log T", "temperature"),
+        "log_nll": ("log T", "nll"),
+    }.items():
+        numbers[f"failure.{name}"] = Number(float(rows.loc[rule, column]))
 
 
 def published_calibration() -> pd.DataFrame:

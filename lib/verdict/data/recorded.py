@@ -147,7 +147,7 @@ def read_file(path: Path, class_names: Sequence[str], *, group: str = "", allow_
     """
     arrays = read_arrays(path, class_names)
     try:
-        logits = _check_own(check_logits(_wanted(arrays, LOGITS), allow_small=allow_small), allow_small=allow_small)
+        logits = _checked_logits(_wanted(arrays, LOGITS), allow_small=allow_small)
         if logits.shape[1] != len(class_names):
             raise ValueError(f"logits have {logits.shape[1]} columns for {len(class_names)} class names")
         y_true = check_labels(_one_column(_wanted(arrays, LABELS)), len(logits), len(class_names))
@@ -213,14 +213,17 @@ def shared_rows(predictions: pd.DataFrame) -> int:
     return sum(row.tobytes() in known for row in predictions.loc[~is_calib, columns].to_numpy())
 
 
-def _check_own(logits: np.ndarray, *, allow_small: bool) -> np.ndarray:
-    """What a file of logits is refused for beyond `check_logits`, which must let the rows of a binary model pass."""
-    total = logits.sum(axis=1)
-    if logits.min() >= 0 and np.ptp(total) <= 0.01 * total.mean():
+def _checked_logits(values: np.ndarray, *, allow_small: bool) -> np.ndarray:
+    """`check_logits`, and what it must let pass for the rows (0, z) of a binary model but no file may hold."""
+    values = np.asarray(values)
+    is_table = values.ndim == 2 and values.dtype.kind in "fiu" and values.size and np.isfinite(values).all()
+    total = values.sum(axis=1, dtype=np.float64) if is_table else np.empty(0)
+    if is_table and values.min() >= 0 and 1e-5 < np.abs(total - 1).max() and np.ptp(total) <= 0.01 * total.mean():
         raise ValueError(
             f"expected logits, got rows that are not negative and all sum to about {total.mean():.4g}: these are "
             "shares or rounded probabilities"
         )
+    logits = check_logits(values, allow_small=allow_small)
     if not allow_small and logits[:, 0].any() and np.abs(logits).max() <= 1:
         raise ValueError(
             "expected logits, got values within [-1, 1]: these look like cosines or probabilities; "
@@ -254,7 +257,7 @@ def _groups(values: np.ndarray, n: int) -> np.ndarray:
 def _refuse_shared_groups(parts: Mapping[str, Recorded]) -> None:
     seen: dict[str, str] = {}
     for name, part in parts.items():
-        for group in np.unique(part.groups) if part.groups is not None else ():
+        for group in np.unique(part.groups).tolist() if part.groups is not None else ():
             if (other := seen.setdefault(group, name)) != name:
                 raise ValueError(f"group {group!r} is in {other} and in {name}; one group may serve one split only")
 
