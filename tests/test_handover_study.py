@@ -155,3 +155,14 @@ def test_published_policies_and_this_one_are_read_alike(stage):
     handover_study.store_lift(stage, study, test)
     assert stage.numbers["policy.test.lift"].value == pytest.approx(own["lift"])
     assert stage.numbers["policy.test.lift"].low > 1
+
+
+def test_cheaper_questions_are_asked_no_less(stage):
+    study, tuning, test, people = studied(stage)
+    table = handover_study.price_table(stage, study, tuning, test, people)
+    assert table[["auto", "clarify", "human"]].sum(axis=1).tolist() == pytest.approx([1] * len(table))
+    assert table["clarify"].iloc[0] > table["clarify"].iloc[-1]
+    assert table["cost"].is_monotonic_increasing or np.diff(table["cost"]).min() > -0.02
+    own = table[np.isclose(table["price_of_questions"], study.costs.clarify)].iloc[0]
+    assert own["cost"] == pytest.approx(stage.numbers["policy.test.cost"].value)
+    assert own["clarify"] == stage.numbers["policy.test.clarify_share"].value

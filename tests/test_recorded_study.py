@@ -40,8 +40,9 @@ def test_splits_and_classes_are_counted(stage):
     assert splits["n"].to_dict() == {"calib": N, "test": N}
     assert splits.loc["test", "tune_the_policy"] == found.pairs["is_tuning"].sum() > 0
     assert stage.numbers["data.test.accuracy"].value == splits.loc["test", "accuracy"]
-    counts = recorded_study.class_table(found).set_index("class")
-    assert counts["test"].reindex(NAMES).tolist() == np.bincount(y_true, minlength=3).tolist()
+    counts = recorded_study.class_table(stage, found).set_index("class")
+    assert list(counts.index) == list(NAMES)
+    assert counts["test"].tolist() == np.bincount(y_true, minlength=3).tolist()
     sentence(recorded_study.answer_template(stage, found), stage.numbers)
     assert "{data.n_tuning}" in recorded_study.answer_template(stage, found)
 

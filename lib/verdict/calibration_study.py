@@ -367,11 +367,16 @@ def interval_of(
 
 
 def mean_interval(stage: Stage, values: np.ndarray, groups: np.ndarray, stream: str) -> Interval:
-    """Mean of one value a row over resampled groups; no rows: NaN. A share of 0 or 1 has Wilson's interval."""
+    """Mean of one value a row over resampled groups; no rows: NaN. A share of 0 or 1 has Wilson's interval.
+
+    Values that are all equal, and not such a share, have no spread.
+    """
     if not len(values):
         return Interval(float("nan"), float("nan"), float("nan"))
     if values.min() == values.max() and values[0] in (0.0, 1.0):
         return Interval(float(values[0]), *wilson(values.sum(), len(values), level=stage.params.statistics.level))
+    if np.ptp(values) < 1e-12:
+        return Interval(*[float(values[0])] * 3)
     return interval_of(stage, partial(weighted_mean, values), groups, stream)
 
 

@@ -135,7 +135,7 @@ def coverage_table(stage: Stage, sets: Sets, tables: Sequence[pd.DataFrame], tem
     rows = []
     for table in tables:
         probs, y_true = softmax(logits_of(table) / temperature), table["y_true"].to_numpy()
-        for (alpha, kind), fit in sets.fits.items():
+        for (alpha, kind), fit in sorted(sets.fits.items(), key=_level_then_kind):
             found, scores = sets_of(stage, fit, probs)
             shares, true = summary(found, y_true), scores[np.arange(len(table)), y_true]
             own = sets.scores.assign(score=sets.scores[SCORE_OF[kind]])
@@ -149,6 +149,11 @@ def coverage_table(stage: Stage, sets: Sets, tables: Sequence[pd.DataFrame], tem
                 | {name: shares[name] for name in ("mean_size", "share_empty", "share_single", "share_several")}
             )
     return pd.DataFrame(rows)
+
+
+def _level_then_kind(entry: tuple[tuple[float, str], Lac | Aps]) -> tuple[float, int]:
+    alpha, kind = entry[0]
+    return alpha, list(SCORE_OF).index(kind)
 
 
 def coverage_interval(

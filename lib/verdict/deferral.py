@@ -284,7 +284,8 @@ def _known_consistency(asked: pd.DataFrame, table: pd.DataFrame, temperature: fl
 
 def people_of(stage: Stage, tuning: pd.DataFrame, *splits: str) -> People:
     """The people of the parameters, who may be asked about the pairs of some splits and learnt about on `tuning`."""
-    pairs = stage.pairs(*dict.fromkeys((Split.CALIB, Split.TEST, *splits)))
+    own = (Split.TEST,) if set(tuning["split"]) == {TUNING} else (Split.CALIB, Split.TEST)
+    pairs = stage.pairs(*dict.fromkeys((*own, *splits)))
     return choose_people(stage.params.policy, pairs, tuning, stage.classes)
 
 

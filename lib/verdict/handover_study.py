@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from verdict.calibration_study import interval_of, mean_interval, spread
-from verdict.deferral import Evidence, clarified, outcomes_of
+from verdict.deferral import Evidence, case_of, clarified, outcomes_of
 from verdict.humans import ConfusionHuman, ParametricHuman, VoteHuman
 from verdict.people import People
 from verdict.policy import Decision, Forced
-from verdict.policy_evaluation import cost_of_perfect_belief
+from verdict.policy_evaluation import cost_of_perfect_belief, evaluate_policy
 from verdict.policy_study import PolicyStudy
 from verdict.raw_temperature import intervention_scores, published_policy
 from verdict.signals import entropy_confidence
@@ -22,6 +23,7 @@ from verdict.uncertainty import Interval, group_weights
 from verdict.weighted import weighted_mean
 
 STREAM = 22
+PRICE_FACTORS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0)
 SHARES = np.linspace(0.0, 1.0, 21)
 NAMED_SHARES = (0.2, 0.5)
 PERFECT, ALIKE, BY_CLASS, REAL = "never errs", "errs on all pairs alike", "errs by class", "as people really are"
@@ -122,6 +124,31 @@ def question_counts(test: Evidence, people: People) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("asked_first", ascending=False, kind="stable", ignore_index=True)
 
 
+def price_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evidence, people: People) -> pd.DataFrame:
+    """What cheaper and dearer questions would change: thresholds tuned anew at each price, judged on test.
+
+    Returns
+    -------
+    DataFrame
+        price of the questions (minutes a pair; a question at the price of the parameters is one of the rows), shares
+        auto, clarify, human, accuracy and cost with intervals.
+    """
+    tau, rows = stage.params.policy.critical_floor, []
+    for factor in PRICE_FACTORS:
+        costs = replace(study.costs, clarify=factor * study.costs.clarify)
+        policy = case_of(tuning, people, costs).tune(tau)
+        found = evaluate_policy(
+            case_of(test, people, costs),
+            policy,
+            rng=stage.rng(STREAM, 2),
+            n_resamples=stage.params.statistics.n_resamples,
+        )
+        shares = found.branches.set_index("branch")["share"]
+        row: dict[str, object] = {"price_of_questions": costs.clarify, **{b.text: shares[b.text] for b in Decision}}
+        rows.append(row | spread("accuracy", found.accuracy) | spread("cost", found.cost))
+    return pd.DataFrame(rows)
+
+
 def _believed(evidence: Evidence, tuning: Evidence, people: People) -> dict[str, np.ndarray]:
     """Answers that simpler beliefs expect of a person, learnt from the tuning pairs, (n,) or (n, K)."""
     ids, truth, n_classes = evidence.table["pair_id"], evidence.y_true, evidence.probs.shape[1]
@@ -197,7 +224,8 @@ def _band(stage: Stage, values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     settings = stage.params.statistics
     weights = group_weights(groups, settings.n_resamples, stage.rng(STREAM, 1))
     drawn = weights @ values / weights.sum(axis=1, keepdims=True)
-    return np.quantile(drawn, [0.5 - settings.level / 2, 0.5 + settings.level / 2], axis=0)
+    # Rounded, so that people who are all alike have no spread of rounding noise.
+    return np.quantile(drawn, [0.5 - settings.level / 2, 0.5 + settings.level / 2], axis=0).round(12)
 
 
 def deferral_table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -141,7 +141,7 @@ def published_failure(scores: ArrayLike, y_true: ArrayLike) -> pd.DataFrame:
 def raw_nll_curve(scores: ArrayLike, y_true: ArrayLike, *, n_points: int = 120) -> pd.DataFrame:
     """NLL over T itself on both sides of its pole at T = 0: columns temperature, nll."""
     scores = np.asarray(scores, dtype=np.float64)
-    positive = np.geomspace(2e-3, 1e3, n_points)
+    positive = np.geomspace(2e-4, 1e3, n_points)
     grid = np.concatenate([-positive[::-1], positive])
     return pd.DataFrame({"temperature": grid, "nll": [float(nll_of_logits(scores / t, y_true)) for t in grid]})
 

@@ -45,9 +45,10 @@ def splits_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def class_table(found: RecordedSet) -> pd.DataFrame:
+def class_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     """How often each class occurs in each split: class, and one column of counts a split."""
     counts = found.pairs.groupby(["label", "split"], sort=False).size().unstack(fill_value=0)
+    counts = counts.reindex(list(stage.classes), fill_value=0)
     return counts.rename_axis(index="class", columns=None).reset_index()
 
 

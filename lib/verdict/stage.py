@@ -121,8 +121,9 @@ _ON_LOGITS = ("07_calibration", "08_policy", "09_independent_set")
 
 
 def _on_logits(spec: Spec) -> Spec:
-    """A stage that needs predictions alone, fed from saved logits."""
-    return replace(spec, needs=(RECORDED, *(need for need in spec.needs if need in _ON_LOGITS)))
+    """A stage that needs predictions alone, fed from saved logits: without a model."""
+    needs = (RECORDED, *(need for need in spec.needs if need in _ON_LOGITS))
+    return replace(spec, needs=needs, sections=tuple(name for name in spec.sections if name != "model"))
 
 
 # Saved logits have no images, features or training: a shorter list of stages, with the same notebooks.

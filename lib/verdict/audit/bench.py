@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from verdict import paths
 from verdict.audit.items import DecidedBatch, iter_items
 from verdict.audit.log import run_id, write_log
 from verdict.audit.replay import replay_log
@@ -76,7 +77,8 @@ def bench(n_items: int = N_ITEMS) -> AuditBench:
         If that process fails; the message holds the end of what it said.
     """
     command = [sys.executable, "-m", "verdict.audit.bench", str(n_items)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
+    environment = {**os.environ, "PYTHONPATH": str(paths.LIBRARY.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         raise RuntimeError(f"the audit could not be measured: {done.stderr[-2000:]}")
     return AuditBench(**json.loads(done.stdout))

@@ -1,6 +1,7 @@
 """Finished results and an Axes in, a drawing out. Nothing is computed here that a reader could mistake for a result."""
 
 from verdict.plots.areas import (
+    draw_attributions,
     draw_gallery,
     plot_confusion,
     plot_correlations,

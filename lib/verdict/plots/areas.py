@@ -273,7 +273,10 @@ def draw_attributions(
             ax.imshow(shown, interpolation="nearest")
             ax.set_axis_off()
         extent = (-0.5, shown.shape[1] - 0.5, shown.shape[0] - 0.5, -0.5)
-        axes[row, 1].imshow(patch, cmap="RdBu", vmin=-top, vmax=top, alpha=0.6, extent=extent, interpolation="nearest")
+        strength = np.clip(np.abs(np.asarray(patch, dtype=float)) / top, 0.0, 1.0)
+        axes[row, 1].imshow(
+            patch, cmap="RdBu", vmin=-top, vmax=top, alpha=0.8 * strength, extent=extent, interpolation="nearest"
+        )
         axes[row, 0].set_title(plain(title), fontsize=8.5, fontweight="normal", color="#1b2127")
         places = np.arange(len(bars))[::-1]
         axes[row, 2].barh(places, values, color=[SERIES[0] if value >= 0 else SERIES[7] for value in values])
