@@ -157,12 +157,14 @@ def test_published_policies_and_this_one_are_read_alike(stage):
     assert stage.numbers["policy.test.lift"].low > 1
 
 
-def test_cheaper_questions_are_asked_no_less(stage):
-    study, tuning, test, people = studied(stage)
-    table = handover_study.price_table(stage, study, tuning, test, people)
+def test_better_answers_at_a_glance_are_asked_for_more(stage):
+    study, tuning, test, _ = studied(stage)
+    table = handover_study.asking_table(stage, study, tuning, test)
     assert table[["auto", "clarify", "human"]].sum(axis=1).tolist() == pytest.approx([1] * len(table))
-    assert table["clarify"].iloc[0] > table["clarify"].iloc[-1]
-    assert table["cost"].is_monotonic_increasing or np.diff(table["cost"]).min() > -0.02
-    own = table[np.isclose(table["price_of_questions"], study.costs.clarify)].iloc[0]
-    assert own["cost"] == pytest.approx(stage.numbers["policy.test.cost"].value)
-    assert own["clarify"] == stage.numbers["policy.test.clarify_share"].value
+    in_use = table[table["is_in_use"]]
+    assert len(in_use) == 1
+    assert in_use["cost"].iloc[0] == pytest.approx(stage.numbers["policy.test.cost"].value)
+    assert in_use["clarify"].iloc[0] == stage.numbers["policy.test.clarify_share"].value
+    best, worst = table.iloc[-2], table.iloc[1]
+    assert (best["glance_accuracy"], worst["glance_accuracy"]) == (0.95, 0.8)
+    assert best["price"] < worst["price"] and best["clarify"] > worst["clarify"] and best["cost"] < worst["cost"]

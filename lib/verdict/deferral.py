@@ -282,11 +282,18 @@ def _known_consistency(asked: pd.DataFrame, table: pd.DataFrame, temperature: fl
     )
 
 
-def people_of(stage: Stage, tuning: pd.DataFrame, *splits: str) -> People:
-    """The people of the parameters, who may be asked about the pairs of some splits and learnt about on `tuning`."""
+def people_of(stage: Stage, tuning: pd.DataFrame, *splits: str, clarify_accuracy: float | None = None) -> People:
+    """The people of the parameters, who may be asked about the pairs of some splits and learnt about on `tuning`.
+
+    `clarify_accuracy` takes the place of that of the parameters.
+    """
     own = (Split.TEST,) if set(tuning["split"]) == {TUNING} else (Split.CALIB, Split.TEST)
     pairs = stage.pairs(*dict.fromkeys((*own, *splits)))
-    return choose_people(stage.params.policy, pairs, tuning, stage.classes)
+    settings = stage.params.policy
+    if clarify_accuracy is not None:
+        human = settings.human.model_copy(update={"clarify_accuracy": clarify_accuracy})
+        settings = settings.model_copy(update={"human": human})
+    return choose_people(settings, pairs, tuning, stage.classes)
 
 
 def clarified(evidence: Evidence, people: People) -> np.ndarray:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from verdict.calibration_study import interval_of, mean_interval, spread
-from verdict.deferral import Evidence, case_of, clarified, outcomes_of
+from verdict.deferral import Evidence, case_of, clarified, outcomes_of, people_of
 from verdict.humans import ConfusionHuman, ParametricHuman, VoteHuman
 from verdict.people import People
 from verdict.policy import Decision, Forced
@@ -23,7 +24,7 @@ from verdict.uncertainty import Interval, group_weights
 from verdict.weighted import weighted_mean
 
 STREAM = 22
-PRICE_FACTORS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0)
+GLANCES, PRICE_FACTORS = (0.8, 0.85, 0.9, 0.95), (0.4, 1.0)
 SHARES = np.linspace(0.0, 1.0, 21)
 NAMED_SHARES = (0.2, 0.5)
 PERFECT, ALIKE, BY_CLASS, REAL = "never errs", "errs on all pairs alike", "errs by class", "as people really are"
@@ -124,27 +125,26 @@ def question_counts(test: Evidence, people: People) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("asked_first", ascending=False, kind="stable", ignore_index=True)
 
 
-def price_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evidence, people: People) -> pd.DataFrame:
-    """What cheaper and dearer questions would change: thresholds tuned anew at each price, judged on test.
+def asking_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evidence) -> pd.DataFrame:
+    """When asking pays: thresholds tuned anew for better and cheaper answers at a glance, judged on test.
 
     Returns
     -------
     DataFrame
-        price of the questions (minutes a pair; a question at the price of the parameters is one of the rows), shares
-        auto, clarify, human, accuracy and cost with intervals.
+        glance_accuracy, price (minutes a pair), is_in_use (those of the parameters), shares auto, clarify, human,
+        accuracy and cost with intervals.
     """
-    tau, rows = stage.params.policy.critical_floor, []
-    for factor in PRICE_FACTORS:
+    own, rows = stage.params.policy.human.clarify_accuracy, []
+    n_resamples, tau = stage.params.statistics.n_resamples, stage.params.policy.critical_floor
+    for glance, factor in product(sorted({*GLANCES, own}), PRICE_FACTORS):
+        people = people_of(stage, tuning.table, clarify_accuracy=glance)
         costs = replace(study.costs, clarify=factor * study.costs.clarify)
         policy = case_of(tuning, people, costs).tune(tau)
-        found = evaluate_policy(
-            case_of(test, people, costs),
-            policy,
-            rng=stage.rng(STREAM, 2),
-            n_resamples=stage.params.statistics.n_resamples,
-        )
+        rng = stage.rng(STREAM, 2)
+        found = evaluate_policy(case_of(test, people, costs), policy, rng=rng, n_resamples=n_resamples)
         shares = found.branches.set_index("branch")["share"]
-        row: dict[str, object] = {"price_of_questions": costs.clarify, **{b.text: shares[b.text] for b in Decision}}
+        row: dict[str, object] = {"glance_accuracy": glance, "price": costs.clarify}
+        row |= {"is_in_use": glance == own and factor == 1.0, **{b.text: float(shares[b.text]) for b in Decision}}
         rows.append(row | spread("accuracy", found.accuracy) | spread("cost", found.cost))
     return pd.DataFrame(rows)
 
