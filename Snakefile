@@ -10,6 +10,7 @@ from verdict.params import load_params
 PROFILE = config.get("profile", "digits")
 GPUS = int(config.get("gpus", 0))
 PARAMS = load_params(PROFILE)
+SPECS = stages.specs_for(PARAMS)
 RUN = f"{sys.executable} -m verdict.run"
 
 
@@ -24,7 +25,7 @@ def records(name):
 
 
 def upstream(name):
-    return [path for need in stages.spec(name).needs for path in records(need)]
+    return [path for need in stages.spec(name, PARAMS).needs for path in records(need)]
 
 
 def trial_upstream(w):
@@ -39,9 +40,9 @@ def asked(name, trial=None, seed=None):
 
 rule site:
     input:
-        [path for spec in stages.SPECS for path in records(spec.name)],
-        [f"notebooks/{spec.name}.ipynb" for spec in stages.SPECS if spec.name != stages.FEATURES],
-        "notebooks/index.md",
+        [path for spec in SPECS for path in records(spec.name)],
+        [f"notebooks/{spec.name}.ipynb" for spec in SPECS if spec.name not in stages.WITHOUT_NOTEBOOK],
+        f"notebooks/{stages.index_text(PARAMS)}",
         [str(path) for path in (*stages.library_files(["import verdict.report.site"]), *stages.page_files())],
     params:
         profile=PARAMS.hash,
@@ -70,7 +71,7 @@ rule trial:
         f"{RUN} {stages.TRIAL_STAGE} --profile {PROFILE} --trial {{wildcards.trial}} --seed {{wildcards.seed}}"
 
 
-for spec in stages.SPECS:
+for spec in SPECS:
     if spec.name == stages.TRIAL_STAGE:
         continue
 
@@ -86,7 +87,7 @@ for spec in stages.SPECS:
         output:
             record(spec.name),
         resources:
-            gpu=min(1, GPUS) if spec.name in (stages.FEATURES, "02_warmup", "05_test", "06_interpretation") else 0,
+            gpu=min(1, GPUS) if spec.name in (*stages.WITHOUT_NOTEBOOK, "02_warmup", "05_test", "06_interpretation") else 0,
             mem_mb=2000,
             runtime=240,
         shell:

@@ -38,6 +38,7 @@ class SimulatedStage(Stage):
     """Predictions by split come from `tables`; nothing is read from disk."""
 
     tables: dict = field(default_factory=dict)
+    asked: dict = field(default_factory=dict)
 
     def predictions(self, *splits, trial, seed):
         parts = [self.tables[str(split), seed] for split in splits if (str(split), seed) in self.tables]
@@ -48,6 +49,10 @@ class SimulatedStage(Stage):
             pairs_of(t) for (split, seed), t in self.tables.items() if seed == 11 and (not splits or split in splits)
         ]
         return pd.concat(kept, ignore_index=True) if kept else pairs_of(simulated_table("none", n=1, seed=0)).iloc[:0]
+
+    def answers(self, kind, *splits):
+        found = self.asked.get(kind)
+        return None if found is None else found[found["split"].isin(splits)].reset_index(drop=True)
 
     def record(self, name, trial=None, seed=None):
         return {"outputs": {"somewhere/weights.npz": "abc"}}

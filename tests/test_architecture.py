@@ -57,6 +57,10 @@ ORDER = (
     "training",
     "evaluation",
     "published",
+    "views",
+    "probe",
+    "integrated_gradients",
+    "recorded_study",
     "error_analysis",
     "attention",
     "representation",
@@ -69,11 +73,14 @@ ORDER = (
     "signals",
     "humans",
     "clarify",
+    "people",
     "policy",
     "policy_evaluation",
     "audit",
     "deferral",
+    "explanations",
     "policy_study",
+    "handover_study",
     "shift",
     "plots",
     "report",
@@ -85,7 +92,19 @@ ORDER = (
 )
 FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 # The modules that compute with a framework; no other imports one, not even through these, when it is imported.
-NUMERICAL = {"backend", "model", "features", "optimise", "train", "training", "interpret", "pretrain", "bench", "export"}
+NUMERICAL = {
+    "backend",
+    "model",
+    "features",
+    "optimise",
+    "train",
+    "training",
+    "interpret",
+    "pretrain",
+    "bench",
+    "export",
+}
+NUMERICAL |= {"probe", "integrated_gradients"}
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 
 
@@ -213,7 +232,7 @@ def test_the_environment_has_one_list_of_exact_pins():
 
 
 def test_stages_and_notebooks_are_the_same():
-    assert {path.stem for path in NOTEBOOKS} == {spec.name for spec in stages.SPECS if spec.name != stages.FEATURES}
+    assert {path.stem for path in NOTEBOOKS} == set(stages.ALL_NAMES) - stages.WITHOUT_NOTEBOOK
 
 
 def parameters_cell(path):

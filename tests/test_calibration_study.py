@@ -15,11 +15,13 @@ from verdict.calibration_study import (
     gaps_by,
     halve,
     interval_of,
+    on_all_rows,
     references,
     reliability,
     rows_of,
     transfer,
 )
+from verdict.predict import logits_of
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_a_temperature_that_cannot_be_trusted_is_said_in_bold(stage):
 def test_scaling_an_overconfident_model_is_shown_to_help(stage):
     test = stage.predictions("test", trial="text1", seed=11)
     table = before_after(stage, test, Temperature(2.0, 1.0, 1.0, 9, True, False), prefix="calibration.test")
-    assert table["score"].tolist() == ["nll", "brier", "ece", "ece equal mass", "ece classwise", "mce"]
+    assert table["score"].tolist() == ["nll", "brier", "ece", "ece equal mass", "ece classwise", "mce", "aurc"]
     after, before = (stage.numbers[f"calibration.test.nll{suffix}"] for suffix in ("", "_before"))
     gap = stage.numbers["calibration.test.nll_difference"]
     assert gap.value == pytest.approx(after.value - before.value)
@@ -131,7 +133,8 @@ def test_gaps_by_family_are_confidence_minus_accuracy(stage):
     assert gaps["value"].tolist() == pytest.approx((gaps["confidence"] - gaps["accuracy"]).tolist())
     assert (gaps["low"] > 0).all(), "an overconfident model is too sure in every family"
     whole = gaps_by(stage, test, stage.pairs("test").drop(columns="family"), unit)
-    assert whole["label"].tolist() == ["all"]
+    assert set(whole["label"]) == {"answered entailment", "answered contradiction"}
+    assert whole["n"].sum() == len(test)
 
 
 def test_no_temperature_beats_the_oracle_of_a_split(stage):
@@ -141,3 +144,25 @@ def test_no_temperature_beats_the_oracle_of_a_split(stage):
     assert (found["excess_nll_low"] > 0).all(), "5 is far from the right temperature"
     assert found["excess_nll"].tolist() == pytest.approx((found["nll"] - found["nll_at_oracle"]).tolist())
     assert found["oracle_temperature"].tolist() == pytest.approx([2.0, 2.0], rel=0.25)
+
+
+def test_all_of_calib_gives_a_temperature_beside_that_of_its_half(stage):
+    test = stage.predictions("test", trial="text1", seed=11)
+    study = fit_temperatures(stage, KEPT, halves_of(stage))
+    found = on_all_rows(stage, KEPT, study, test, prefix="calibration.test")
+    calib = stage.predictions("calib", trial="text1", seed=11)
+    assert found["n"].tolist() == [len(study.rows), len(calib)]
+    whole = Temperature.fit(logits_of(calib), calib["y_true"]).temperature
+    assert found["temperature"].tolist() == [study.fitted.temperature, whole]
+    assert stage.numbers["calibration.temperature_all"].value == whole
+    assert (found["ece_low"] <= found["ece_high"]).all()
+    wrong = (logits_of(test).argmax(axis=1) != test["y_true"]).mean()
+    assert stage.numbers["calibration.test.error"].value == wrong
+    assert stage.numbers["calibration.test.ece_all"].value == found["ece"].iloc[1]
+
+
+def test_a_binary_temperature_changes_no_ranking(stage):
+    test = stage.predictions("test", trial="text1", seed=11)
+    study = fit_temperatures(stage, KEPT, halves_of(stage))
+    before_after(stage, test, study.fitted, prefix="calibration.test")
+    assert stage.numbers["calibration.test.aurc_difference"].value == pytest.approx(0, abs=1e-12)

@@ -6,8 +6,11 @@ import pytest
 from verdict.clarify import (
     NO,
     YES,
+    Questions,
     clarify,
+    expected_clarification,
     expected_information,
+    question_responder,
     table_responder,
     update,
     vote_likelihood,
@@ -136,3 +139,66 @@ def test_clarification_helps_on_average_when_the_assumed_person_is_the_real_one(
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+ANIMALS = ("cat", "dog", "emu", "fly")
+
+
+def animal_questions():
+    return Questions.yes_no({"does it bark?": ["dog"], "has it wings?": ["emu", "fly"]}, ANIMALS)
+
+
+def test_questions_mean_what_they_say():
+    questions = animal_questions()
+    assert questions.responses == ("no", "yes")
+    assert questions.meaning[0, :, YES].tolist() == [0, 1, 0, 0]
+    assert questions.meaning[1, :, YES].tolist() == [0, 0, 1, 1]
+    confusion = np.full((4, 4), 0.1) + 0.6 * np.eye(4)
+    likelihood = questions.likelihood(confusion)
+    assert likelihood.shape == (2, 4, 2)
+    # An emu is taken for an emu or a fly in 0.7 + 0.1 of the cases.
+    assert likelihood[1, 2, YES] == pytest.approx(0.8)
+    assert likelihood.sum(axis=2) == pytest.approx(1)
+    which = Questions.which("which?", ANIMALS)
+    np.testing.assert_allclose(which.likelihood(confusion), confusion[None])
+
+
+def test_expected_clarification_of_one_vote_by_hand():
+    # 0.6 against a vote of accuracy 0.8 is turned by it, 0.9 is not.
+    probs = np.array([[0.6, 0.4], [0.9, 0.1]])
+    likelihood = vote_likelihood([[0.8, 0.2], [0.2, 0.8]])
+    chances = np.array([[[0.3, 0.7]], [[0.3, 0.7]]])
+    final = expected_clarification(probs, likelihood, chances)
+    assert final.tolist() == [[0.3, 0.7], [1.0, 0.0]]
+
+
+def test_expected_clarification_is_the_mean_of_what_is_drawn():
+    rng = np.random.default_rng(0)
+    n, questions = 23, animal_questions()
+    probs, truth = rng.dirichlet(np.ones(4), n), rng.integers(0, 4, n)
+    confusion = np.full((4, 4), 0.1) + 0.6 * np.eye(4)
+    likelihood = questions.likelihood(confusion)
+    human = ConfusionHuman(confusion, seed=0)
+    ids = [f"p{k}" for k in range(n)]
+    chances = questions.chances(human.distribution(ids, truth))
+    final = expected_clarification(probs, likelihood, chances, n_questions=2)
+    assert final.sum(axis=1) == pytest.approx(1)
+    counts, n_seeds = np.zeros_like(final), 600
+    for seed in range(n_seeds):
+        respond = question_responder(questions, ConfusionHuman(confusion, seed=seed), ids, truth)
+        counts[np.arange(n), clarify(probs, likelihood, respond, n_questions=2).answer] += 1 / n_seeds
+    assert np.abs(counts - final).max() < 4.5 * np.sqrt(0.25 / n_seeds)
+
+
+def test_more_questions_leave_fewer_errors():
+    rng = np.random.default_rng(1)
+    probs = rng.dirichlet(np.ones(4), 501)
+    truth = np.array([rng.choice(4, p=row) for row in probs])
+    questions, confusion = animal_questions(), np.full((4, 4), 0.05) + 0.8 * np.eye(4)
+    chances = questions.chances(confusion[truth])
+    right = [probs.argmax(axis=1) == truth]
+    for n_questions in (1, 2):
+        final = expected_clarification(probs, questions.likelihood(confusion), chances, n_questions=n_questions)
+        right.append(final[np.arange(501), truth])
+    means = [float(np.mean(part)) for part in right]
+    assert means[0] < means[1] - 0.02 and means[1] < means[2] - 0.02

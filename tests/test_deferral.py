@@ -4,26 +4,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simulated_stage import KEPT, make_stage, pairs_of, simulated_table
+from simulated_stage import KEPT, make_stage, simulated_table
 from verdict.audit import replay_log
 from verdict.deferral import (
+    TUNING,
     Calibrated,
-    choose_people,
+    clarified,
     costs_of,
     decide_batch,
-    diluted,
     explained,
     gather,
+    gather_both,
     log_decisions,
+    outcomes_of,
+    people_of,
     read_evidence,
+    tuning_table,
 )
-from verdict.params import HumanParams
+from verdict.labels import class_names, expected_columns
 from verdict.policy import Decision, Forced, Policy
-from verdict.signals import CONFORMAL_CONFIDENCE, ENSEMBLE_STABILITY, MAX_PROBABILITY
+from verdict.signals import CONFORMAL_CONFIDENCE, ENSEMBLE_STABILITY, MAX_PROBABILITY, VIEW_STABILITY
+from verdict.stage import QUESTIONS, VIEWS
 
 CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.9, 0.1)
-SIMULATED = HumanParams(kind="parametric", accuracy=0.95, clarify_accuracy=0.8, seed=5)
-VOTES = HumanParams(kind="votes", accuracy=0.95, clarify_accuracy=0.8, seed=5)
 
 
 def table_of(*logits, y_true=1):
@@ -79,63 +82,102 @@ def test_models_that_answer_other_pairs_are_refused():
         read_evidence({11: table, 23: table.iloc[::-1].reset_index(drop=True)}, CALIBRATED, critical_floor=0.05)
 
 
-def test_a_glance_changes_an_unsure_answer_and_not_a_sure_one():
-    people = choose_people(SIMULATED, pd.DataFrame(), pd.DataFrame())
+def test_views_by_hand():
+    same, other = np.log(3.0), np.log(1 / 3)
+    views = np.array([[[0.0, 2 * same]], [[0.0, 2 * other]]])
+    found = read_evidence(
+        {11: table_of(2 * same)}, Calibrated({11: 2.0}, 11, 0.9, 0.1), critical_floor=0.0, view_logits=views
+    )
+    # 3/4 for the untouched image, 3/4 and 1/4 for its views.
+    assert found.signals[VIEW_STABILITY][0] == pytest.approx(1 - 2 * np.std([3 / 4, 3 / 4, 1 / 4]))
+
+
+def test_consistency_multiplies_the_score():
+    table, alone = table_of(2 * np.log(3.0)), Calibrated({11: 2.0}, 11, 0.9, 0.1)
+    plain = read_evidence({11: table}, alone, critical_floor=0.0)
+    asked = read_evidence({11: table}, alone, critical_floor=0.0, consistency=np.array([0.8]))
+    assert asked.score[0] == pytest.approx(0.8 * plain.score[0])
+    assert "question_consistency" in asked.shown_signals and "question_consistency" not in plain.shown_signals
+
+
+def asked_of(table, *, view_shift, prob_yes):
+    """Views that move every logit alike, and one question a pair whose answer follows from entailment alone."""
+    views = [
+        table[["pair_id", "split", "logit_0"]].assign(view=f"v{k}", logit_1=table["logit_1"] + s)
+        for k, s in enumerate(view_shift)
+    ]
+    question = table[["pair_id", "split"]].assign(question="q", logit_0=0.0)
+    question["logit_1"] = -CALIBRATED.temperature * np.log(prob_yes / (1 - prob_yes))
+    question[expected_columns()] = [1.0, np.nan]
+    return pd.concat(views), question
+
+
+def test_what_else_was_asked_becomes_signals(stage):
+    parts = [asked_of(stage.tables[split, 11], view_shift=(0.0, 0.5), prob_yes=0.7) for split in ("calib", "test")]
+    # Rows in another order than the pairs: they are found by id.
+    stage.asked = {VIEWS: pd.concat(v for v, _ in parts)[::-1], QUESTIONS: pd.concat(q for _, q in parts)[::-1]}
+    found = gather(stage, "test", CALIBRATED, KEPT)
+    assert found.signals[VIEW_STABILITY].max() <= 1 and found.signals[VIEW_STABILITY].min() < 1
+    entailed = found.answer == class_names().index("entailment")
+    assert found.consistency[entailed] == pytest.approx(0.7)
+    # Nothing follows from a contradiction here: such a pair has the mean consistency of calib.
+    assert found.consistency[~entailed] == pytest.approx(0.7)
+    assert entailed.any() and not entailed.all()
+
+
+def test_tuning_pairs_are_calib_unless_a_part_of_test_is_marked(stage):
+    tuning, test = gather_both(stage, CALIBRATED, KEPT)
+    assert (tuning.split, test.split, len(tuning), len(test)) == ("calib", "test", 599, 701)
+    marked = stage.tables["test", 11]["group_id"].isin([f"test-g{k}" for k in range(0, 200, 2)])
+    ids = set(stage.tables["test", 11].loc[marked, "pair_id"])
+    whole = stage.pairs
+    stage.pairs = lambda *splits: whole(*splits).assign(is_tuning=lambda pairs: pairs["pair_id"].isin(ids))
+    tuning, test = gather_both(stage, CALIBRATED, KEPT)
+    assert (tuning.split, test.split) == (TUNING, "test")
+    assert set(tuning.table["pair_id"]) == ids
+    assert len(tuning) + len(test) == 701
+    assert not set(tuning.groups) & set(test.groups)
+    assert set(tuning_table(stage, KEPT)["pair_id"]) == ids
+    everything = gather(stage, "test", CALIBRATED, KEPT)
+    np.testing.assert_array_equal(np.sort(np.concatenate([tuning.score, test.score])), np.sort(everything.score))
+
+
+def test_a_glance_changes_an_unsure_answer_and_not_a_sure_one(stage):
+    people = people_of(stage, stage.tables["calib", 11])
     unsure, sure = np.log(0.6 / 0.4), np.log(0.9 / 0.1)
     found = read_evidence({11: table_of(unsure, sure)}, Calibrated({11: 1.0}, 11, 1.0, 0.1), critical_floor=0.0)
     # 0.6 against an answer of accuracy 0.8: 0.6 * 0.2 < 0.4 * 0.8; 0.9 holds: 0.9 * 0.2 > 0.1 * 0.8.
-    assert people.clarified(found).ravel().tolist() == pytest.approx([0.2, 0.8, 0.0, 1.0])
+    assert clarified(found, people).ravel().tolist() == pytest.approx([0.2, 0.8, 0.0, 1.0])
 
 
 def test_expected_costs_by_hand(stage):
-    people, costs = choose_people(SIMULATED, pd.DataFrame(), pd.DataFrame()), costs_of(stage.params.policy)
+    people, costs = people_of(stage, stage.tables["calib", 11]), costs_of(stage.params.policy, class_names())
     found = read_evidence(
         {11: table_of(np.log(0.6 / 0.4), y_true=0)}, Calibrated({11: 1.0}, 11, 1.0, 0.1), critical_floor=0.0
     )
-    outcomes = people.outcomes(found, costs)
+    outcomes = outcomes_of(found, people, costs)
     assert outcomes.cost[0].tolist() == pytest.approx([10.0, 0.25 + 0.2 * 10, 1 + 0.05 * 10])
-    perfect = people.outcomes(found, costs, is_perfect=True)
+    perfect = outcomes_of(found, people, costs, human=found.y_true)
     assert perfect.cost[0].tolist() == pytest.approx([10.0, 0.25 + 0.2 * 10, 1.0])
 
 
+def test_a_class_may_have_a_price_of_its_own(stage):
+    costs = stage.params.policy.costs.model_copy(update={"error_of": {"contradiction": 3.0}})
+    found = costs_of(stage.params.policy.model_copy(update={"costs": costs}), class_names())
+    assert found.error_matrix(2).tolist() == [[0.0, 10.0], [3.0, 0.0]]
+
+
 def test_the_drawn_answers_scatter_around_the_expected_ones(stage):
-    people = choose_people(SIMULATED, pd.DataFrame(), pd.DataFrame())
+    people = people_of(stage, stage.tables["calib", 11])
     found = gather(stage, "test", CALIBRATED, KEPT)
-    expected = 1 - people.clarified(found)[np.arange(len(found)), found.y_true].mean()
-    drawn = (people.ask(found).answer != found.y_true).mean()
+    expected = 1 - clarified(found, people)[np.arange(len(found)), found.y_true].mean()
+    asked = people.ask(found.table["pair_id"], found.y_true, found.probs)
+    drawn = (asked.answer != found.y_true).mean()
     assert drawn == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / len(found)))
 
 
-def test_votes_with_guesses_have_the_wanted_accuracy():
-    shares = np.array([[0.8, 0.2], [1.0, 0.0], [0.6, 0.4]])
-    mixed = diluted(shares, 0.8, 0.7)
-    assert mixed[:, 0].mean() == pytest.approx(0.7)
-    assert mixed.sum(axis=1).tolist() == pytest.approx([1, 1, 1])
-    assert np.array_equal(diluted(shares, 0.8, 0.9), shares), "guessing makes nobody better"
-
-
-def test_recorded_votes_answer_and_a_pair_without_votes_is_skipped():
-    table = simulated_table("calib", n=101, seed=0)
-    pairs = pairs_of(table)
-    right, n_votes = (table["y_true"] == 0).to_numpy(), 5
-    pairs["votes_entailment"] = np.where(right, n_votes, 0)
-    pairs["votes_contradiction"] = np.where(right, 0, n_votes)
-    warmup = pairs.iloc[:1].assign(pair_id="other", votes_entailment=0, votes_contradiction=0)
-    people = choose_people(VOTES, pd.concat([pairs, warmup]), table)
-    assert np.array_equal(people.careful.answers(table["pair_id"]), table["y_true"])
-    said = people.hasty.distribution(table["pair_id"])[np.arange(101), table["y_true"]]
-    assert said.mean() == pytest.approx(0.8)
-    assert people.likelihood[0].diagonal().tolist() == pytest.approx([0.8, 0.8])
-
-
-def test_votes_that_are_not_there_are_refused():
-    table = simulated_table("calib", n=7, seed=0)
-    with pytest.raises(ValueError, match=r"the pairs have no .*votes_entailment.*set it to parametric"):
-        choose_people(VOTES, pairs_of(table), table)
-
-
 def test_the_log_replays_and_explains_each_branch(stage, tmp_path):
-    people, costs = choose_people(SIMULATED, pd.DataFrame(), pd.DataFrame()), costs_of(stage.params.policy)
+    people, costs = people_of(stage, stage.tables["calib", 11]), costs_of(stage.params.policy, class_names())
     found = gather(stage, "test", CALIBRATED, KEPT)
     low, high = np.quantile(found.score[found.forced == Forced.NONE], [0.3, 0.7])
     policy = Policy(float(high), float(low), stage.params.policy.critical_floor)
@@ -153,7 +195,7 @@ def test_the_log_replays_and_explains_each_branch(stage, tmp_path):
 
 
 def test_an_infinite_threshold_of_the_sets_is_logged_as_none(stage, tmp_path):
-    people, costs = choose_people(SIMULATED, pd.DataFrame(), pd.DataFrame()), costs_of(stage.params.policy)
+    people, costs = people_of(stage, stage.tables["calib", 11]), costs_of(stage.params.policy, class_names())
     every = Calibrated({11: 2.0, 23: 2.0}, 11, float("inf"), 0.1)
     found = gather(stage, "test", every, KEPT)
     batch = decide_batch(stage, found, people, Policy(0.0, 0.0, 0.05), calibrated=every, kept=KEPT, costs=costs)

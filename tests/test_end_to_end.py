@@ -10,6 +10,7 @@ import time
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -82,7 +83,7 @@ def test_every_stage_leaves_a_record_and_a_page(finished):
         for trial, seed in stages.runs(params) if spec.name == stages.TRIAL_STAGE else [(None, None)]:
             folder = "/".join(filter(None, [spec.name, stages.instance(trial, seed)]))
             assert (finished / "work" / PROFILE / folder / "run.json").is_file(), folder
-            if spec.name != stages.FEATURES:
+            if spec.name not in stages.WITHOUT_NOTEBOOK:
                 page = "-".join(filter(None, [spec.name, stages.instance(trial, seed)]))
                 assert (finished / "reports" / PROFILE / f"{page}.html").is_file(), page
 
@@ -282,3 +283,72 @@ def test_the_studys_own_formats_become_a_report(tmp_path):
     page = (root / "reports" / PROFILE / "05_test.html").read_text(encoding="utf-8")
     assert "0.815" in page
     assert "printed as" in page.lower()
+
+
+RECORDED_PROFILE = """
+title: My logits
+data:
+  source: recorded
+  recorded:
+    val: "{folder}/val.npz"
+    test: "{folder}/test.csv"
+    independent: "{folder}/independent.npz"
+    human_counts: "{folder}/people.npz"
+    class_names: [cat, dog, emu]
+    group: site
+policy:
+  human: {{kind: votes}}
+statistics: {{n_resamples: 200}}
+"""
+
+
+def saved_logits(seed: int, *, n: int = 900, gain: float = 2.0) -> dict[str, np.ndarray]:
+    """Logits that are twice too sure, their true classes, and sites of three rows."""
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.normal(size=(n, 3))
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (rng.random((n, 1)) > probs.cumsum(axis=1)[:, :2]).sum(axis=1)
+    return {"logits": gain * logits, "labels": labels, "site": 10_000 * seed + np.arange(n) // 3}
+
+
+def test_saved_logits_become_a_report(tmp_path):
+    parts = {name: saved_logits(seed) for seed, name in enumerate(("val", "test", "independent"))}
+    for name in ("val", "independent"):
+        np.savez(tmp_path / f"{name}.npz", **parts[name])
+    test = parts["test"]
+    table = pd.DataFrame(test["logits"], columns=["logit_cat", "logit_dog", "logit_emu"])
+    table.assign(label=np.array(["cat", "dog", "emu"])[test["labels"]], site=test["site"]).to_csv(
+        tmp_path / "test.csv", index=False
+    )
+    counts = np.where(np.arange(3) == test["labels"][:, None], 9, np.random.default_rng(3).integers(0, 3, (900, 3)))
+    np.savez(tmp_path / "people.npz", counts=counts)
+    root = copy_project(tmp_path / "recorded")
+    (root / "params" / f"{PROFILE}.yaml").write_text(RECORDED_PROFILE.format(folder=tmp_path), encoding="utf-8")
+    done = report(root)
+    assert done.returncode == 0, done.stderr[-4000:]
+    pages = {path.stem for path in (root / "reports" / PROFILE).glob("*.html")}
+    assert pages == {"index", "01_recorded", "07_calibration", "08_policy", "09_independent_set"}
+    index = (root / "reports" / PROFILE / "index.html").read_text(encoding="utf-8")
+    assert "Not everything has run" not in index and "05_test" not in index and "Targets of" not in index
+    for path in (root / "reports" / PROFILE).glob("*.html"):
+        seen = _References()
+        seen.feed(path.read_text(encoding="utf-8"))
+        assert not seen.silent, path.name
+    numbers = Numbers.load(root / "work" / PROFILE / "07_calibration" / "numbers.json")
+    low, high = numbers["calibration.temperature_all"].low, numbers["calibration.temperature_all"].high
+    assert low < 2.0 < high
+    log = (root / "work" / PROFILE / "08_policy" / "audit.jsonl").read_text(encoding="utf-8")
+    items = [json.loads(line) for line in log.rstrip("\n").split("\n")]
+    pairs = pd.read_parquet(root / "work" / PROFILE / "01_recorded" / "pairs.parquet")
+    judged = pairs[(pairs["split"] == "test") & ~pairs["is_tuning"]]
+    assert [item["pair_id"] for item in items] == judged["pair_id"].tolist()
+    assert {name for item in items for name in item["classes"]} == {"cat", "dog", "emu"}
+
+
+def test_missing_logits_stop_before_anything_runs(tmp_path):
+    root = copy_project(tmp_path / "missing")
+    (root / "params" / f"{PROFILE}.yaml").write_text(RECORDED_PROFILE.format(folder=tmp_path), encoding="utf-8")
+    done = report(root)
+    assert done.returncode == 2
+    assert "nothing was run: data.recorded.val" in done.stderr and "give an .npz with `logits`" in done.stderr
+    assert not (root / "work").exists()

@@ -19,9 +19,11 @@ from verdict.params import (
 
 # Rules about several values at once speak of the section that holds them.
 WHOLE = {"training.seeds": "training", "data.digits.n_pairs": "data.digits"}
+WHOLE |= {"data.source": "data", "data.recorded.class_names": "data.recorded"}
+WHOLE |= {"policy.human.kind": "policy.human", "policy.human.confusion": "policy.human"}
 WHOLE |= {"data.nlvr.fractions": "data.nlvr", "data.csv.fractions": "data.csv"}
 PROFILES = sorted(path.stem for path in paths.PARAMS.glob("*.yaml"))
-SHIPPED = sorted({"base", "digits", "smoke", "nlvr", "paper"} & set(PROFILES))
+SHIPPED = sorted({"base", "digits", "smoke", "nlvr", "paper", "recorded"} & set(PROFILES))
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +146,16 @@ def test_an_exponent_without_a_point_is_explained(tmp_path):
         ("calibrate.alphas", [0.1, 0.0]),
         ("policy.human.accuracy", 0.4),
         ("policy.costs.human", -0.1),
+        ("policy.costs.error_of", {"entailed": 1.0}),
+        ("policy.questions", {"is it true?": ["entailed"]}),
+        ("policy.human.kind", "confusion"),
+        ("policy.human.confusion", [[1.0, 0.0], [0.0, 1.0]]),
+        ("policy.n_questions", 0),
+        ("data.source", "recorded"),
+        ("data.recorded.class_names", ["a", "a"]),
+        ("data.recorded.class_names", ["a"]),
+        ("data.recorded.tuning_share", 1.0),
+        ("calibrate.raps_penalty", -1.0),
         ("execution.device", "tpu"),
         ("execution.threads", 0),
         ("is_smoke", "no"),
@@ -160,6 +172,26 @@ def test_an_impossible_value_is_refused_by_place(base, dotted, value):
 def test_only_plain_finite_values_are_parameters(base, value):
     with pytest.raises(ParamsError, match="only plain numbers"):
         validate(changed(base, "training.warmup.learning_rate", value), source="test")
+
+
+def test_a_confusion_matrix_must_be_one_of_the_classes(base):
+    human = {"kind": "confusion", "confusion": [[0.9, 0.1], [0.2, 0.8]]}
+    content = changed(base, "policy.human", base["policy"]["human"] | human)
+    assert validate(content, source="test").policy.human.confusion[1] == (0.2, 0.8)
+    for matrix, message in (
+        ([[0.9, 0.2], [0.2, 0.8]], "each row summing to 1"),
+        ([[0.9, 0.1]], "square"),
+        ([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], "has 3 rows for 2 classes"),
+    ):
+        with pytest.raises(ParamsError, match=message):
+            validate(changed(content, "policy.human.confusion", matrix), source="test")
+
+
+def test_more_questions_than_there_are_cannot_be_asked(base):
+    asked = changed(base, "policy.questions", {"is it true?": ["entailment"]})
+    validate(asked, source="test")
+    with pytest.raises(ParamsError, match="n_questions is 2, but there are 1 questions"):
+        validate(changed(asked, "policy.n_questions", 2), source="test")
 
 
 def test_a_missing_value_is_refused(base):

@@ -192,3 +192,53 @@ def test_an_embedding_names_classes_and_crosses_mistakes(axes):
     assert [len(part.get_offsets()) for part in axes.collections] == [2, 1, 2, 0]
     colors = [matplotlib.colors.to_hex(part.get_facecolor()[0]) for part in axes.collections if len(part.get_offsets())]
     assert colors == [plots.CLASS_COLORS["entailment"]] * 2 + [plots.CLASS_COLORS["contradiction"]]
+
+
+def test_a_pole_splits_the_curve_and_the_path_is_cut(axes):
+    curve = pd.DataFrame({"temperature": [-10.0, -0.1, 0.1, 10.0], "nll": [2.3, 4.0, 1.0, 2.2]})
+    path = pd.DataFrame({"temperature": [1.0, -0.05, -500.0], "nll": [2.0, 80.0, 2.3]})
+    plots.plot_pole(curve, path, ax=axes, top=6.0)
+    negative, positive, steps, end, lowest = axes.lines[:5]
+    assert negative.get_xdata().max() < 0 < positive.get_xdata().min()
+    assert steps.get_ydata().tolist() == [2.0, 6.0, 2.3]
+    assert end.get_xdata().tolist() == [-500.0]
+    assert lowest.get_xdata().tolist() == [0.1]
+    with pytest.raises(ValueError, match="a path needs"):
+        plots.plot_pole(curve, path.drop(columns="nll"), ax=axes)
+
+
+def test_lines_have_bands_where_there_are_intervals(axes):
+    plain = pd.DataFrame({"share": [0.0, 1.0], "accuracy": [0.8, 0.9]})
+    plots.plot_lines(
+        {"a": plain, "b": plain.assign(low=0.7, high=0.95)}, ax=axes, x="share", y="accuracy", xlabel="s", ylabel="a"
+    )
+    assert len(axes.lines) == 2 and len(axes.collections) == 1
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_correlations_are_written_in_and_missing_ones_are_dashes(axes):
+    table = pd.DataFrame([[1.0, np.nan], [np.nan, 1.0]], index=["a", "b"], columns=["a", "b"])
+    plots.plot_correlations(table, ax=axes)
+    assert [text.get_text() for text in axes.texts] == ["1.00", "–", "–", "1.00"]
+    with pytest.raises(ValueError, match="square"):
+        plots.plot_correlations(table.iloc[:1], ax=axes)
+
+
+def test_the_limit_of_a_histogram_is_a_line(axes):
+    plots.plot_histogram({"a": [0.1, 0.2]}, ax=axes, bins=3, xlabel="x", limit=0.9)
+    assert axes.lines[-1].get_xdata() == [0.9, 0.9]
+
+
+def test_attributions_are_drawn_row_by_row():
+    image = np.zeros((6, 8, 3), np.uint8)
+    figure = plots.draw_attributions(
+        [image, image], [np.array([[1.0, -2.0]])] * 2, [[("a", 0.5), ("$b", -3.0)]] * 2, ["x", "y"]
+    )
+    assert len(figure.axes) == 6
+    bars = figure.axes[2].patches
+    assert [bar.get_width() for bar in bars] == [0.5, -3.0]
+    assert bars[0].get_facecolor() != bars[1].get_facecolor()
+    # Patches and bars share the scale of their row, so that they can be compared.
+    assert figure.axes[1].images[1].get_clim() == (-3.0, 3.0)
+    assert figure.axes[2].get_xlim() == (-3.0, 3.0)
+    plt.close(figure)

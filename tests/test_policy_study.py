@@ -1,24 +1,24 @@
 """The policy page: thresholds from calib, prices on test, sentences that follow the numbers."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from simulated_stage import KEPT, make_stage
-from verdict.deferral import Calibrated, choose_people, gather
-from verdict.params import HumanParams
+from verdict.deferral import Calibrated, gather, people_of
 from verdict.policy import mean_cost
 from verdict.policy_study import (
     ablation,
+    absent_signals,
     answer_template,
+    attainable,
     aurc_gain,
-    belief_table,
     correlations,
     cost_table,
     curve_table,
     gate_counts,
     risk_curves,
     run_study,
+    signal_table,
     surface_of,
     thresholds_template,
     warning_of,
@@ -26,7 +26,6 @@ from verdict.policy_study import (
 from verdict.report.say import sentence
 
 CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
-SIMULATED = HumanParams(kind="parametric", accuracy=0.95, clarify_accuracy=0.8, seed=5)
 
 
 @pytest.fixture
@@ -34,9 +33,13 @@ def stage(tmp_path):
     return make_stage("08_policy", tmp_path)
 
 
-def studied(stage, people=SIMULATED):
+def studied(stage, **human):
+    """A study with people as in the parameters, or changed."""
+    policy = stage.params.policy
+    changed = policy.model_copy(update={"human": policy.human.model_copy(update=human)})
+    stage._params = stage.all_params.model_copy(update={"policy": changed})
     calib, test = (gather(stage, split, CALIBRATED, KEPT) for split in ("calib", "test"))
-    someone = choose_people(people, pd.DataFrame(), pd.DataFrame())
+    someone = people_of(stage, calib.table)
     return run_study(stage, calib, test, someone), calib, test, someone
 
 
@@ -82,15 +85,10 @@ def test_a_model_that_guesses_is_degenerate_and_said_so_in_bold(stage):
 
 
 def test_believing_in_perfect_people_costs_something_when_they_are_poor(stage):
-    poor = HumanParams(kind="parametric", accuracy=0.7, clarify_accuracy=0.7, seed=5)
-    study, *_ = studied(stage, poor)
+    studied(stage, accuracy=0.7, clarify_accuracy=0.7)
     numbers = stage.numbers
     assert numbers["policy.test.cost_promised"].high < numbers["policy.test.cost_delivered"].low
     assert numbers["policy.test.regret"].low > 0
-    table = belief_table(study)
-    assert table["cost"].tolist() == [
-        numbers[f"policy.test.cost_{n}"].value for n in ("promised", "delivered", "informed")
-    ]
 
 
 def test_tables_of_the_page(stage):
@@ -103,9 +101,14 @@ def test_tables_of_the_page(stage):
     assert study.shares.sum(axis=1).tolist() == pytest.approx([1] * len(study.shares))
     assert "random" not in study.shares.index
     pairs = correlations(test)
-    assert len(pairs) == 4 * 3 / 2
-    row = pairs[(pairs["signal"] == "max probability") & (pairs["other"] == "entropy confidence")]
-    assert row["correlation"].tolist() == pytest.approx([1.0]), "for two classes they rank alike"
+    assert pairs.shape == (4, 4)
+    assert pairs.loc["max probability", "entropy confidence"] == pytest.approx(1.0), "for two classes they rank alike"
+    assert "no changed views" in absent_signals(test) and "several seeds" not in absent_signals(test)
+    alone = signal_table(test).set_index("signal")
+    assert set(alone.index) == set(pairs.columns)
+    assert (alone["smallest"] <= alone["mean"]).all() and (alone["mean"] <= alone["largest"]).all()
+    assert alone.loc["max probability", "aurc_alone"] == pytest.approx(aurc_gain(stage, test)["max_probability"].value)
+    assert attainable(test) >= test.score.max()
     assert ablation(test)["removed"].tolist()[:2] == ["none", "max probability"]
 
 

@@ -1,15 +1,13 @@
 """The page on independent sets: changes from test, what is absent, and decisions under shift."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from simulated_stage import KEPT, make_stage
 from verdict import shift
 from verdict.calibration_study import transfer
-from verdict.deferral import Calibrated, choose_people, costs_of, gather
-from verdict.labels import Split
-from verdict.params import HumanParams
+from verdict.deferral import Calibrated, costs_of, people_of, tuning_table
+from verdict.labels import Split, class_names
 from verdict.policy import Policy
 from verdict.report.say import sentence
 
@@ -28,11 +26,9 @@ def without(tmp_path):
 
 
 def decided(stage, tables, policy):
-    people = choose_people(
-        HumanParams(kind="parametric", accuracy=0.95, clarify_accuracy=0.8, seed=5), pd.DataFrame(), pd.DataFrame()
-    )
-    evidence = {split: gather(stage, split, CALIBRATED, KEPT) for split in tables}
-    return shift.decisions_by_split(stage, evidence, people, costs_of(stage.params.policy), policy)
+    people = people_of(stage, tuning_table(stage, KEPT), *tables)
+    evidence = shift.gather_splits(stage, tables, CALIBRATED, KEPT)
+    return shift.decisions_by_split(stage, evidence, people, costs_of(stage.params.policy, class_names()), policy)
 
 
 def test_a_collapse_is_a_change_whose_interval_excludes_zero(stage):

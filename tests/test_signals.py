@@ -8,6 +8,7 @@ from verdict.signals import (
     attainable_maximum,
     composite,
     conformal_confidence,
+    consistency_by_pair,
     correlation_table,
     distance_confidence,
     ensemble_stability,
@@ -159,3 +160,35 @@ def test_distance_confidence_is_a_conformal_p_value():
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_consistency_of_questions_of_its_own_by_hand():
+    nan = np.nan
+    prob_yes = np.array([0.9, 0.2, 0.7, 0.6])
+    expected = np.array([[1.0, 0.0], [0.0, nan], [1.0, nan], [nan, 1.0]])
+    place = np.array([0, 0, 2, 1])
+    # Pair 0 is class 0: yes at 0.9 and no at 0.8. Nothing follows for pair 1 as class 0, nor for pair 2 as class 1.
+    found = consistency_by_pair(prob_yes, expected, place, np.array([0, 0, 1]))
+    assert found[0] == pytest.approx((0.9 + 0.8) / 2)
+    assert np.isnan(found[1:]).all()
+    # As class 1, pair 0 contradicts its first answer, and pair 1 is asked something.
+    assert consistency_by_pair(prob_yes, expected, place, np.array([1, 1, 0])) == pytest.approx([0.1, 0.6, 0.7])
+
+
+def test_one_table_for_all_pairs_is_a_special_case():
+    rng = np.random.default_rng(0)
+    asked, expected, predicted = (
+        rng.uniform(size=(11, 3)),
+        np.array([[1.0, 0.0, 1.0], [0.0, np.nan, 1.0]]),
+        rng.integers(0, 2, 11),
+    )
+    place = np.repeat(np.arange(11), 3)
+    each = np.tile(expected.T, (11, 1))
+    found = consistency_by_pair(asked.ravel(), each, place, predicted)
+    assert found == pytest.approx(question_consistency(asked, expected, predicted))
+
+
+def test_questions_about_nobody_are_refused():
+    with pytest.raises(ValueError, match=r"questions are about pairs 0..1, got -1 to 1"):
+        consistency_by_pair(np.ones(2), np.ones((2, 2)), np.array([-1, 1]), np.array([0, 0]))
+    assert np.isnan(consistency_by_pair(np.empty(0), np.empty((0, 2)), np.empty(0, int), np.array([0, 1]))).all()

@@ -13,7 +13,7 @@ from verdict.numbers import Number
 from verdict.params import load_params, read_yaml, validate
 from verdict.stage import FEATURES, SPECS, TRIAL_STAGE, WARMUP_STAGE, resolved, spec
 
-SECTIONS = {"data", "model", "training", "statistics", "calibrate", "policy", "report"}
+SECTIONS = {"data", "model", "training", "statistics", "calibrate", "policy", "report", "interpret"}
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_the_graph_has_no_cycle_and_follows_the_reading_order():
     assert len(set(names)) == len(names)
     for position, declared in enumerate(SPECS):
         assert set(declared.needs) <= set(names[:position]), f"{declared.name} needs a stage below it"
-    numbered = [name for name in names if name != FEATURES]
+    numbered = [name for name in names if name not in stages.WITHOUT_NOTEBOOK]
     assert numbered == sorted(numbered)
 
 
@@ -58,6 +58,42 @@ def test_every_declared_section_is_one():
 def test_every_stage_leads_back_to_the_data():
     for declared in SPECS[1:]:
         assert "01_data" in declared.needs, declared.name
+
+
+def test_saved_logits_need_fewer_stages(base):
+    base["data"]["source"] = "recorded"
+    base["data"]["recorded"] |= {"val": "v.npz", "test": "t.npz", "class_names": ["a", "b"]}
+    params = validate(base, source="test")
+    names = [declared.name for declared in stages.specs_for(params)]
+    assert names == [stages.RECORDED, "07_calibration", "08_policy"]
+    assert stages.runs(params) == [stages.RECORDED_RUN]
+    assert stages.index_text(params) == "index_recorded.md"
+    known = set()
+    for declared in stages.specs_for(params):
+        assert set(declared.needs) <= known, "a stage needs only what this source has, above it"
+        known.add(declared.name)
+    base["data"]["recorded"]["independent"] = "i.npz"
+    assert "09_independent_set" in {s.name for s in stages.specs_for(validate(base, source="test"))}
+    with pytest.raises(KeyError, match=r"no stage is called '05_test'; there are .*01_recorded"):
+        spec("05_test", params)
+
+
+def test_a_changed_file_of_logits_re_runs_what_reads_it(base, tmp_path, monkeypatch):
+    monkeypatch.setenv("VERDICT_DATA", str(tmp_path))
+    base["data"]["source"] = "recorded"
+    base["data"]["recorded"] |= {"val": "v.npz", "test": "t.npz", "class_names": ["a", "b"]}
+    params = validate(base, source="test")
+    assert resolved(params, stages.RECORDED)["files"] == {"v.npz": "", "t.npz": ""}
+    write_text(tmp_path / "v.npz", "1")
+    one = resolved(params, stages.RECORDED)
+    write_text(tmp_path / "v.npz", "2")
+    assert resolved(params, stages.RECORDED) != one
+    assert "files" not in resolved(params, "07_calibration")
+
+
+def test_every_other_source_has_every_stage():
+    assert stages.specs_for(load_params("smoke")) == SPECS
+    assert set(stages.ALL_NAMES) == {declared.name for declared in (*SPECS, *stages.RECORDED_SPECS)}
 
 
 def test_an_unknown_stage_is_refused():

@@ -18,6 +18,7 @@ from verdict.evaluation import Selection
 from verdict.labels import Split
 from verdict.metrics import (
     accuracy,
+    aurc,
     brier,
     ece,
     ece_classwise,
@@ -149,6 +150,7 @@ def scores(y_true: np.ndarray, n_bins: int) -> dict[str, Callable[..., np.ndarra
         "ece_equal_mass": of(ece_equal_mass, n_bins=n_bins),
         "ece_classwise": of(ece_classwise, n_bins=n_bins),
         "mce": of(mce, n_bins=n_bins),
+        "aurc": lambda probs, weights: aurc(probs.max(axis=1), probs.argmax(axis=1) != y_true, weights),
     }
 
 
@@ -185,6 +187,38 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
             found[f"{prefix}.{name}" + ("" if column == "after" else f"_{column}")] = interval.number(**shared)
         rows.append(row)
     stage.numbers.merge(found)
+    return pd.DataFrame(rows)
+
+
+def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame, *, prefix: str) -> pd.DataFrame:
+    """The temperature of half the calibration split beside that of the whole split, and what each does on test.
+
+    Returns
+    -------
+    DataFrame
+        fitted_on, n, temperature, nll, ece, with intervals. Also the numbers `calibration.temperature_all`,
+        `<prefix>.ece_all` and `<prefix>.error` (share of wrong answers, which no temperature changes).
+    """
+    calib = stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
+    logits, y_fit, settings = logits_of(calib), calib["y_true"], stage.params.statistics
+    drawn = {"n_resamples": settings.n_resamples, "level": settings.level}
+    rng = stage.rng(STREAM["temperature"], 1)
+    whole = Temperature.fit(logits, y_fit).interval(logits, y_fit, calib["group_id"], rng=rng, **drawn)
+    stage.numbers["calibration.temperature_all"] = whole.number(n=len(calib), split=Split.CALIB, seeds=(kept.seed,))
+    y_true, groups, rows = table["y_true"].to_numpy(), table["group_id"], []
+    measures, names = scores(y_true, stage.params.calibrate.ece_bins), ("the half that is used", "the whole split")
+    for name, n, found in zip(names, (len(study.rows), len(calib)), (study.interval, whole), strict=True):
+        row: dict[str, object] = {"fitted_on": name, "n": n} | spread("temperature", found)
+        for score in ("nll", "ece"):
+            statistic = partial(measures[score], softmax(logits_of(table) / found.value))
+            is_binned = score in BINNED
+            row |= spread(score, interval_of(stage, statistic, groups, "scores", is_binned=is_binned, floor=0.0))
+        rows.append(row)
+    wrong, shared = logits_of(table).argmax(axis=1) != y_true, {"n": len(table), "split": str(table["split"].iloc[0])}
+    error = mean_interval(stage, wrong.astype(float), groups.to_numpy(), "scores")
+    stage.numbers[f"{prefix}.error"] = error.number(unit="%", **shared)
+    ece_all = Interval(*(rows[-1][name] for name in ("ece", "ece_low", "ece_high")))
+    stage.numbers[f"{prefix}.ece_all"] = ece_all.number(**shared)
     return pd.DataFrame(rows)
 
 
@@ -258,12 +292,14 @@ def gaps_by(
     -------
     DataFrame
         label, n, confidence, accuracy, value (the gap; above zero: too sure), low, high; largest gap first. Pairs
-        without the column give one row "all". Rows of one image only have no interval.
+        without the column are told apart by the model's answer. Rows of one image only have no interval.
     """
     probs = fitted.transform(logits_of(table))
     hit = (probs.argmax(axis=1) == table["y_true"].to_numpy()).astype(float)
-    labels = pairs.set_index("pair_id")[column] if column in pairs else pd.Series("all", index=pairs["pair_id"])
-    of_row = labels.reindex(table["pair_id"]).fillna("other").to_numpy()
+    if column in pairs:
+        of_row = pairs.set_index("pair_id")[column].reindex(table["pair_id"]).fillna("other").to_numpy()
+    else:
+        of_row = np.array([f"answered {name}" for name in stage.classes], dtype=object)[probs.argmax(axis=1)]
     rows = []
     for label in sorted(set(of_row)):
         chosen = of_row == label
@@ -331,11 +367,16 @@ def interval_of(
 
 
 def mean_interval(stage: Stage, values: np.ndarray, groups: np.ndarray, stream: str) -> Interval:
-    """Mean of one value a row over resampled groups; no rows: NaN. A share of 0 or 1 has Wilson's interval."""
+    """Mean of one value a row over resampled groups; no rows: NaN. A share of 0 or 1 has Wilson's interval.
+
+    Values that are all equal, and not such a share, have no spread.
+    """
     if not len(values):
         return Interval(float("nan"), float("nan"), float("nan"))
     if values.min() == values.max() and values[0] in (0.0, 1.0):
         return Interval(float(values[0]), *wilson(values.sum(), len(values), level=stage.params.statistics.level))
+    if np.ptp(values) < 1e-12:
+        return Interval(*[float(values[0])] * 3)
     return interval_of(stage, partial(weighted_mean, values), groups, stream)
 
 

@@ -6,13 +6,13 @@ to a person, are the same mechanism with different likelihoods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from verdict.humans import Human, check_confusion, keyed_uniform
+from verdict.humans import Human, check_confusion, draw, keyed_uniform
 from verdict.signals import check_expected
 
 NO, YES = 0, 1
@@ -66,6 +66,102 @@ def yes_no_likelihood(expected: np.ndarray, *, flip: float) -> np.ndarray:
         raise ValueError(f"flip must lie in [0, 0.5], got {flip}; a larger one means that yes and no are exchanged")
     yes = np.where(np.isnan(expected), 0.5, np.where(expected == 1, 1 - flip, flip)).T
     return np.stack([1 - yes, yes], axis=2)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Questions about a pair, and what a person who takes it for a class would respond.
+
+    Attributes
+    ----------
+    texts : tuple of str, (Q,)
+    meaning : ndarray, (Q, K, R)
+        P(response | the class that the person takes the pair for).
+    responses : tuple of str, (R,)
+    """
+
+    texts: tuple[str, ...]
+    meaning: np.ndarray
+    responses: tuple[str, ...]
+
+    @classmethod
+    def which(cls, text: str, class_names: Sequence[str]) -> Questions:
+        """One question whose responses are the classes."""
+        return cls((text,), np.eye(len(class_names))[None], tuple(class_names))
+
+    @classmethod
+    def yes_no(cls, yes: Mapping[str, Sequence[str]], class_names: Sequence[str]) -> Questions:
+        """Yes/no questions, each with the classes whose answer is yes."""
+        expected = np.array([[float(name in names) for names in yes.values()] for name in class_names])
+        return cls(tuple(yes), yes_no_likelihood(expected, flip=0.0), ("no", "yes"))
+
+    def likelihood(self, confusion: Any) -> np.ndarray:
+        """P(response | true class), (Q, K, R), of a person who errs by a confusion matrix (K, K)."""
+        return np.einsum("kv,qvr->qkr", check_confusion(confusion), self.meaning)
+
+    def chances(self, judgements: np.ndarray) -> np.ndarray:
+        """P(response) for each pair and question, (n, Q, R), from P(judgement) of the person, (n, K)."""
+        return np.einsum("nv,qvr->nqr", judgements, self.meaning)
+
+
+def expected_clarification(
+    probs: np.ndarray, likelihood: np.ndarray, chances: np.ndarray, *, n_questions: int = 1
+) -> np.ndarray:
+    """Distribution of the answer after clarification, over all responses that may come.
+
+    Parameters
+    ----------
+    probs : ndarray, (n, K)
+    likelihood : ndarray, (Q, K, R)
+        What the model assumes, as in `clarify`.
+    chances : ndarray, (n, Q, R)
+        With which probability each response really comes; responses to different questions are independent.
+    n_questions : int in 1..Q
+
+    Returns
+    -------
+    ndarray, (n, K)
+        Rows sum to 1. Every path of R ** n_questions responses is followed: exact, hence for few questions.
+    """
+    probs, likelihood = _check_question_shapes(probs, likelihood, n_questions)
+    rows, final = np.arange(len(probs)), np.zeros_like(probs)
+    paths = [(probs, np.ones(len(probs)), np.ones((len(probs), len(likelihood)), dtype=bool))]
+    for _ in range(n_questions):
+        longer = []
+        for belief, weight, is_open in paths:
+            question, _ = _best_question(belief, likelihood, is_open)
+            left = is_open.copy()
+            left[rows, question] = False
+            for response in range(likelihood.shape[2]):
+                chance = weight * chances[rows, question, response]
+                longer.append((update(belief, likelihood[question, :, response]), chance, left))
+        paths = longer
+    for belief, weight, _ in paths:
+        final[rows, belief.argmax(axis=1)] += weight
+    return final
+
+
+def question_responder(
+    questions: Questions, human: Human, pair_ids: Sequence[str], y_true: np.ndarray | None = None
+) -> Responder:
+    """People who judge the pair, one for each question, and respond as somebody who takes it for that class.
+
+    As in `vote_responder` question j is put to the j-th person. A response that the judgement leaves open is drawn.
+    """
+    judge, pair_ids = vote_responder(human, pair_ids, y_true), np.asarray(pair_ids, dtype=object)
+
+    def respond(rows: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        chances = questions.meaning[asked, judge(rows, asked)]
+        return draw(chances, _uniform_by_stream(pair_ids[rows], asked, human.seed + 1))
+
+    return respond
+
+
+def _best_question(probs: np.ndarray, likelihood: np.ndarray, is_open: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The most informative open question of each pair, and the information of all."""
+    gain = np.where(is_open, expected_information(probs, likelihood), -1.0)
+    # Rounded, so that equally informative questions are told apart by their order and not by rounding noise.
+    return gain.round(12).argmax(axis=1), gain
 
 
 def vote_likelihood(confusion: Any, *, n_votes: int = 1) -> np.ndarray:
@@ -164,9 +260,7 @@ def _clarify_chunk(
     responses, information = np.empty_like(asked), np.empty(asked.shape)
     open_questions = np.ones((len(probs), len(likelihood)), dtype=bool)
     for turn in range(n_questions):
-        gain = np.where(open_questions, expected_information(probs, likelihood), -1.0)
-        # Rounded, so that equally informative questions are told apart by their order and not by rounding noise.
-        question = gain.round(12).argmax(axis=1)
+        question, gain = _best_question(probs, likelihood, open_questions)
         response = np.asarray(respond(start + rows, question), dtype=np.int64)
         probs = update(probs, likelihood[question, :, response])
         open_questions[rows, question] = False

@@ -170,7 +170,11 @@ class Aps:
         """
         if (rng is not None) != self.is_randomised:
             raise ValueError("fit and predict must both be randomised, or neither: scores of two kinds do not compare")
-        return _adaptive_scores(check_probs(probs), self.penalty, self.free_rank, rng) <= self.qhat
+        return self.scores(probs, rng=rng) <= self.qhat
+
+    def scores(self, probs: ArrayLike, *, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Score of every class, (n, n_classes); a class is in the set if its score is at most qhat."""
+        return _adaptive_scores(check_probs(probs), self.penalty, self.free_rank, rng)
 
 
 def coverage(sets: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,17 @@ import pandas as pd
 
 from verdict.calibrate import Temperature
 from verdict.calibration_study import FOR_SETS, STREAM, rows_of, spread
-from verdict.conformal import Lac, conformal_rank, coverage_by_class, expected_coverage, summary
+from verdict.conformal import (
+    Aps,
+    Lac,
+    conformal_rank,
+    coverage_by_class,
+    coverage_by_size,
+    expected_coverage,
+    summary,
+)
 from verdict.evaluation import Selection
-from verdict.labels import Split, class_names
+from verdict.labels import Split
 from verdict.numbers import Number
 from verdict.predict import logits_of
 from verdict.scores import softmax
@@ -20,6 +28,9 @@ from verdict.stage import Stage
 from verdict.uncertainty import Interval, group_weights, percentile_interval
 
 KINDS = ("marginal", "class-wise")
+APS, RAPS = "adaptive", "adaptive, short"
+SCORE_OF = {KINDS[0]: "score", KINDS[1]: "score", APS: "score_aps", RAPS: "score_raps"}
+FIT_KEY, PREDICT_KEY = (STREAM["sets"], 10), (STREAM["sets"], 11)
 
 
 @dataclass(frozen=True)
@@ -28,15 +39,16 @@ class Sets:
 
     Attributes
     ----------
-    fits : mapping of (alpha, kind) to Lac
-        Kind is "marginal" (one threshold) or "class-wise" (one a class).
+    fits : mapping of (alpha, kind) to Lac or Aps
+        Kind is "marginal" (one threshold), "class-wise" (one a class), "adaptive" (APS) or "adaptive, short" (RAPS).
     policy_alpha : float
         The level that the policy uses, with one threshold.
     scores : DataFrame
-        group_id, y_true and score (1 - probability of the true class) of the rows that set the thresholds.
+        group_id, y_true, and the true class's scores: score (1 - its probability), score_aps, score_raps, of the rows
+        that set the thresholds.
     """
 
-    fits: dict[tuple[float, str], Lac]
+    fits: dict[tuple[float, str], Lac | Aps]
     policy_alpha: float
     scores: pd.DataFrame
 
@@ -46,37 +58,60 @@ class Sets:
         return self.fits[self.policy_alpha, KINDS[0]]
 
     def table(self) -> pd.DataFrame:
-        """Every threshold: alpha, kind, class_id, qhat, n."""
-        rows = [
-            {"alpha": alpha, "kind": kind, "class_id": k, "qhat": float(fit.qhat[k]), "n": int(fit.n[k])}
-            for (alpha, kind), fit in self.fits.items()
-            for k in range(len(fit.qhat))
-        ]
+        """Every threshold: alpha, kind, class_id, qhat, n, penalty, free_rank."""
+        rows = []
+        for (alpha, kind), fit in self.fits.items():
+            adaptive = isinstance(fit, Aps)
+            extra = {"penalty": fit.penalty if adaptive else 0.0, "free_rank": fit.free_rank if adaptive else 0}
+            for k, (qhat, n) in enumerate(zip(np.atleast_1d(fit.qhat), np.atleast_1d(fit.n), strict=True)):
+                rows.append({"alpha": alpha, "kind": kind, "class_id": k, "qhat": float(qhat), "n": int(n), **extra})
         return pd.DataFrame(rows)
 
     @classmethod
     def from_tables(cls, table: pd.DataFrame, scores: pd.DataFrame, policy_alpha: float) -> Sets:
         """What `table` and `scores` were written as."""
-        fits = {}
+        fits: dict[tuple[float, str], Lac | Aps] = {}
         for (alpha, kind), part in table.groupby(["alpha", "kind"], sort=False):
             ordered = part.sort_values("class_id")
-            fits[float(alpha), str(kind)] = Lac(float(alpha), ordered["qhat"].to_numpy(), ordered["n"].to_numpy())
+            if kind in (APS, RAPS):
+                qhat, n, penalty, free_rank = ordered.iloc[0][["qhat", "n", "penalty", "free_rank"]]
+                fit = Aps(float(alpha), float(qhat), int(n), True, float(penalty), int(free_rank))
+            else:
+                fit = Lac(float(alpha), ordered["qhat"].to_numpy(), ordered["n"].to_numpy())
+            fits[float(alpha), str(kind)] = fit
         return cls(fits, policy_alpha, scores)
 
 
 def fit_sets(stage: Stage, kept: Selection, halves: pd.DataFrame, fitted: Temperature) -> Sets:
-    """Thresholds at every level of the parameters, from the half that did not fit the temperature."""
+    """Thresholds at every level of the parameters, from the half that did not fit the temperature.
+
+    Adaptive sets are randomised, which makes their promise sharp; the draws depend on the seed of the parameters.
+    """
     rows = rows_of(stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed), halves, FOR_SETS)
     probs, y_true = fitted.transform(logits_of(rows)), rows["y_true"].to_numpy()
     chosen = stage.params.policy.conformal_alpha
     alphas = sorted({*stage.params.calibrate.alphas, chosen})
-    fits = {
+    fits: dict[tuple[float, str], Lac | Aps] = {
         (alpha, kind): Lac.fit(probs, y_true, alpha=alpha, by_class=kind == KINDS[1])
         for alpha in alphas
         for kind in KINDS
     }
-    scores = rows[["group_id", "y_true"]].assign(score=1 - probs[np.arange(len(rows)), y_true])
+    true = np.arange(len(rows)), y_true
+    scores = rows[["group_id", "y_true"]].assign(score=1 - probs[true])
+    raps = {"penalty": stage.params.calibrate.raps_penalty, "free_rank": stage.params.calibrate.raps_free_rank}
+    for kind, settings in ((APS, {}), (RAPS, raps)):
+        for alpha in alphas:
+            fits[alpha, kind] = Aps.fit(probs, y_true, alpha=alpha, rng=stage.rng(*FIT_KEY), **settings)
+        scores[SCORE_OF[kind]] = fits[alphas[0], kind].scores(probs, rng=stage.rng(*FIT_KEY))[true]
     return Sets(fits, chosen, scores)
+
+
+def sets_of(stage: Stage, fit: Lac | Aps, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sets, booleans (n, n_classes), and the scores that they follow from, (n, n_classes)."""
+    if isinstance(fit, Lac):
+        return fit.predict(probs), 1 - probs
+    scores = fit.scores(probs, rng=stage.rng(*PREDICT_KEY))
+    return scores <= fit.qhat, scores
 
 
 def load_sets(stage: Stage) -> Sets:
@@ -100,15 +135,15 @@ def coverage_table(stage: Stage, sets: Sets, tables: Sequence[pd.DataFrame], tem
     rows = []
     for table in tables:
         probs, y_true = softmax(logits_of(table) / temperature), table["y_true"].to_numpy()
-        for (alpha, kind), fit in sets.fits.items():
-            found = fit.predict(probs)
-            shares = summary(found, y_true)
-            scores, by_class = 1 - probs[np.arange(len(table)), y_true], kind == KINDS[1]
-            interval = coverage_interval(stage, sets.scores, fit, table, scores, by_class=by_class)
-            n_fit = int(fit.n.min())
+        for (alpha, kind), fit in sorted(sets.fits.items(), key=_level_then_kind):
+            found, scores = sets_of(stage, fit, probs)
+            shares, true = summary(found, y_true), scores[np.arange(len(table)), y_true]
+            own = sets.scores.assign(score=sets.scores[SCORE_OF[kind]])
+            interval = coverage_interval(stage, own, fit, table, true, by_class=kind == KINDS[1])
+            n_fit, first = int(np.min(fit.n)), float(np.atleast_1d(fit.qhat)[0])
             _, low, high = expected_coverage(n_fit, alpha, n_test=len(table)) if n_fit else (0.0, np.nan, np.nan)
             rows.append(
-                {"split": str(table["split"].iloc[0]), "level": 1 - alpha, "kind": kind, "qhat": float(fit.qhat[0])}
+                {"split": str(table["split"].iloc[0]), "level": 1 - alpha, "kind": kind, "qhat": first}
                 | spread("coverage", interval)
                 | {"chance_low": low, "chance_high": high}
                 | {name: shares[name] for name in ("mean_size", "share_empty", "share_single", "share_several")}
@@ -116,8 +151,13 @@ def coverage_table(stage: Stage, sets: Sets, tables: Sequence[pd.DataFrame], tem
     return pd.DataFrame(rows)
 
 
+def _level_then_kind(entry: tuple[tuple[float, str], Lac | Aps]) -> tuple[float, int]:
+    alpha, kind = entry[0]
+    return alpha, list(SCORE_OF).index(kind)
+
+
 def coverage_interval(
-    stage: Stage, scores: pd.DataFrame, fit: Lac, table: pd.DataFrame, new_scores: np.ndarray, *, by_class: bool
+    stage: Stage, scores: pd.DataFrame, fit: Lac | Aps, table: pd.DataFrame, new_scores: np.ndarray, *, by_class: bool
 ) -> Interval:
     """Coverage with an interval that resamples the image groups of both sides: of the threshold and of the split.
 
@@ -129,22 +169,23 @@ def coverage_interval(
     stage : Stage
     scores : DataFrame
         group_id, y_true, score of the rows that set the threshold.
-    fit : Lac
+    fit : Lac or Aps
     table : prediction table, n rows
     new_scores : (n,) float
-        1 - probability of the true class.
+        Of the true class, of the same kind.
     by_class : bool
         Whether each class has a threshold of its own.
     """
     settings, y_true = stage.params.statistics, table["y_true"].to_numpy()
-    is_covered = new_scores <= fit.qhat[y_true]
+    qhat_of = np.broadcast_to(fit.qhat, np.size(fit.qhat) if np.ndim(fit.qhat) else y_true.max() + 1)
+    is_covered = new_scores <= qhat_of[y_true]
     value = float(is_covered.mean())
     if min(scores["group_id"].nunique(), table["group_id"].nunique()) < 2:
         return Interval(value, float("nan"), float("nan"))
     fitted = group_weights(scores["group_id"], settings.n_resamples, stage.rng(STREAM["sets"], 0))
     judged = group_weights(table["group_id"], settings.n_resamples, stage.rng(STREAM["sets"], 1))
     hits = np.zeros(settings.n_resamples)
-    for k in range(len(fit.qhat)):
+    for k in range(len(qhat_of)):
         own = scores["y_true"].to_numpy() == k if by_class else np.ones(len(scores), dtype=bool)
         order = np.argsort(scores["score"].to_numpy()[own], kind="stable")
         qhat = _quantiles(scores["score"].to_numpy()[own][order], fitted[:, own][:, order], fit.alpha)
@@ -168,17 +209,34 @@ def brief_coverage(found: pd.DataFrame) -> pd.DataFrame:
     return found.loc[found["kind"] == KINDS[0], columns]
 
 
-def class_coverage(sets: Sets, table: pd.DataFrame, temperature: float) -> pd.DataFrame:
-    """Coverage of each true class: level, kind, class, n, coverage with Wilson interval, mean_size."""
-    probs, y_true = softmax(logits_of(table) / temperature), table["y_true"].to_numpy()
-    parts = [
-        coverage_by_class(fit.predict(probs), y_true).assign(level=1 - alpha, kind=kind)
-        for (alpha, kind), fit in sets.fits.items()
-    ]
-    found = pd.concat(parts, ignore_index=True)
-    found["class"] = [class_names()[k] for k in found["class"]]
+def class_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float) -> pd.DataFrame:
+    """Coverage of each true class at the policy's level: level, kind, class, n, coverage (Wilson), mean_size."""
+    found = _at_policy_level(stage, sets, table, temperature, coverage_by_class)
+    found["class"] = [stage.classes[k] for k in found["class"]]
     found = found.rename(columns={"low": "coverage_low", "high": "coverage_high"})
     return found[["level", "kind", "class", "n", "coverage", "coverage_low", "coverage_high", "mean_size"]]
+
+
+def size_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float) -> pd.DataFrame:
+    """Sets by size at the policy's level: level, kind, size, n, coverage (Wilson); only sizes that occur.
+
+    An empty set covers nothing.
+    """
+    found = _at_policy_level(stage, sets, table, temperature, coverage_by_size)
+    found = found[found["n"] > 0].rename(columns={"low": "coverage_low", "high": "coverage_high"})
+    return found[["level", "kind", "size", "n", "coverage", "coverage_low", "coverage_high"]].reset_index(drop=True)
+
+
+def _at_policy_level(
+    stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float, measure: Callable[..., pd.DataFrame]
+) -> pd.DataFrame:
+    probs, y_true = softmax(logits_of(table) / temperature), table["y_true"].to_numpy()
+    parts = [
+        measure(sets_of(stage, fit, probs)[0], y_true).assign(level=1 - alpha, kind=kind)
+        for (alpha, kind), fit in sets.fits.items()
+        if alpha == sets.policy_alpha
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def store_coverage(stage: Stage, found: pd.DataFrame, sets: Sets, *, split: str, n: int, prefix: str) -> None:

@@ -6,7 +6,7 @@ sets. Thresholds of the policy are tuned on the whole calibration split, in expe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +16,11 @@ import pandas as pd
 
 from verdict.artifacts import content_hash
 from verdict.audit import DecidedBatch, LogSummary, explain_item, find_item, iter_items, run_id, write_log
-from verdict.clarify import Clarification, clarify, update, vote_likelihood, vote_responder
 from verdict.evaluation import Selection
-from verdict.humans import Human, ParametricHuman, VoteHuman
-from verdict.labels import class_names
-from verdict.params import HumanParams, PolicyParams
-from verdict.policy import Costs, Outcomes, Policy, force, price_outcomes
+from verdict.labels import Label, Split, expected_columns
+from verdict.params import PolicyParams
+from verdict.people import People, choose_people
+from verdict.policy import Costs, Outcomes, Policy, decide, force, price_outcomes
 from verdict.policy_evaluation import Case
 from verdict.predict import logits_of
 from verdict.scores import softmax
@@ -30,21 +29,21 @@ from verdict.signals import (
     ENSEMBLE_STABILITY,
     ENTROPY_CONFIDENCE,
     MAX_PROBABILITY,
+    QUESTION_CONSISTENCY,
+    VIEW_STABILITY,
     composite,
     conformal_confidence,
+    consistency_by_pair,
     ensemble_stability,
     entropy_confidence,
     max_probability,
 )
-from verdict.stage import TRIAL_STAGE, resolved
+from verdict.stage import QUESTIONS, RECORDED, TRIAL_STAGE, VIEWS, resolved
 
 if TYPE_CHECKING:
     from verdict.stage import Stage
 
-QUESTION = "at a glance, is the sentence true of the image?"
-VOTE_COLUMNS = ("votes_entailment", "votes_contradiction")
-POLICY_STREAM = 21
-N_CURVE_POINTS = 100
+TUNING = "tuning"
 
 
 @dataclass(frozen=True)
@@ -95,9 +94,11 @@ class Evidence:
         Conformal sets.
     signals : mapping of name to (n,) float in [0, 1]
     score : (n,) float in [0, 1]
-        Their geometric mean.
+        Their geometric mean, times the consistency where there is one.
     forced : (n,) int
         The gate, values of `Forced`.
+    consistency : (n,) float in [0, 1], or None
+        Of the model's answers to questions about the pair.
     """
 
     table: pd.DataFrame
@@ -106,6 +107,7 @@ class Evidence:
     signals: Mapping[str, np.ndarray]
     score: np.ndarray
     forced: np.ndarray
+    consistency: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -131,12 +133,42 @@ class Evidence:
         return self.table["group_id"].to_numpy()
 
     @property
+    def split(self) -> str:
+        """What the pairs are used for."""
+        return str(self.table["split"].iloc[0]) if len(self) else ""
+
+    @property
+    def shown_signals(self) -> dict[str, np.ndarray]:
+        """All signals by name, the consistency included."""
+        return dict(self.signals) | ({} if self.consistency is None else {QUESTION_CONSISTENCY: self.consistency})
+
+    def take(self, rows: np.ndarray, *, split: str | None = None) -> Evidence:
+        """Some of the pairs by a mask (n,), under another split's name where one is given."""
+        table = self.table[rows].reset_index(drop=True)
+        return Evidence(
+            table if split is None else table.assign(split=split),
+            self.probs[rows],
+            self.sets[rows],
+            {name: signal[rows] for name, signal in self.signals.items()},
+            self.score[rows],
+            self.forced[rows],
+            None if self.consistency is None else self.consistency[rows],
+        )
+
+    @property
     def rivals(self) -> dict[str, np.ndarray]:
         """Scores that do without a composite."""
         return {"maximum probability": self.signals[MAX_PROBABILITY], "entropy": self.signals[ENTROPY_CONFIDENCE]}
 
 
-def read_evidence(tables: Mapping[int, pd.DataFrame], calibrated: Calibrated, *, critical_floor: float) -> Evidence:
+def read_evidence(
+    tables: Mapping[int, pd.DataFrame],
+    calibrated: Calibrated,
+    *,
+    critical_floor: float,
+    view_logits: np.ndarray | None = None,
+    consistency: np.ndarray | None = None,
+) -> Evidence:
     """Signals, score and gate of the pairs of one split.
 
     Parameters
@@ -146,6 +178,10 @@ def read_evidence(tables: Mapping[int, pd.DataFrame], calibrated: Calibrated, *,
     calibrated : Calibrated
     critical_floor : float in [0, 1)
         A signal at or below it hands the pair to a person.
+    view_logits : (n_views, n, K) float, optional
+        The kept model's answers to changed views of each image.
+    consistency : (n,) float in [0, 1], optional
+        Of its answers to questions about each pair.
 
     Raises
     ------
@@ -167,129 +203,132 @@ def read_evidence(tables: Mapping[int, pd.DataFrame], calibrated: Calibrated, *,
     signals = {MAX_PROBABILITY: max_probability(probs), ENTROPY_CONFIDENCE: entropy_confidence(probs)}
     if len(by_seed) > 1:
         signals[ENSEMBLE_STABILITY] = ensemble_stability(np.stack(list(by_seed.values())), probs.argmax(axis=1))
+    if view_logits is not None:
+        views = np.concatenate([probs[None], softmax(view_logits / calibrated.temperature)])
+        signals[VIEW_STABILITY] = ensemble_stability(views, probs.argmax(axis=1))
     signals[CONFORMAL_CONFIDENCE] = conformal
     forced = force(signals, is_empty, tau_critical=critical_floor)
-    return Evidence(table, probs, sets, signals, composite(signals), forced)
+    return Evidence(table, probs, sets, signals, composite(signals, consistency), forced, consistency)
 
 
 def gather(stage: Stage, split: str, calibrated: Calibrated, kept: Selection) -> Evidence:
-    """Evidence of one split from the runs of the kept trial."""
+    """Evidence of one split from the runs of the kept trial, and from what else was asked of the kept model."""
     tables = {seed: stage.predictions(split, trial=kept.trial, seed=seed) for seed in calibrated.temperatures}
-    return read_evidence(tables, calibrated, critical_floor=stage.params.policy.critical_floor)
-
-
-@dataclass(frozen=True)
-class People:
-    """Who is asked when the model does not answer alone.
-
-    Attributes
-    ----------
-    careful : Human
-        Takes a pair over.
-    hasty : Human
-        Answers a clarifying question at a glance.
-    likelihood : (1, K, K) float
-        P(response | class) that the model assumes of the hasty one.
-    kind : str
-        In words, for the reader.
-    """
-
-    careful: Human
-    hasty: Human
-    likelihood: np.ndarray
-    kind: str
-
-    def clarified(self, evidence: Evidence) -> np.ndarray:
-        """Distribution of the answer after the question, over the responses that may come, (n, K)."""
-        says = self.hasty.distribution(evidence.table["pair_id"], evidence.y_true)
-        final = np.zeros_like(evidence.probs)
-        for response in range(says.shape[1]):
-            given = self.likelihood[0, :, response]
-            answer = update(evidence.probs, np.broadcast_to(given, evidence.probs.shape)).argmax(axis=1)
-            final[np.arange(len(final)), answer] += says[:, response]
-        return final
-
-    def ask(self, evidence: Evidence) -> Clarification:
-        """One response drawn for each pair, as the log holds it."""
-        respond = vote_responder(self.hasty, evidence.table["pair_id"], evidence.y_true)
-        return clarify(evidence.probs, self.likelihood, respond)
-
-    def outcomes(self, evidence: Evidence, costs: Costs, *, is_perfect: bool = False) -> Outcomes:
-        """Expected cost and error of the three branches; `is_perfect` supposes that who takes over never errs."""
-        n_classes = evidence.probs.shape[1]
-        takes_over = self.careful.distribution(evidence.table["pair_id"], evidence.y_true)
-        return price_outcomes(
-            costs,
-            evidence.y_true,
-            model=evidence.answer,
-            human=evidence.y_true if is_perfect else takes_over,
-            clarified=self.clarified(evidence),
-            n_classes=n_classes,
-        )
-
-    def case(self, evidence: Evidence, costs: Costs) -> Case:
-        """Everything that tuning and evaluation of a policy need."""
-        return Case(evidence.score, self.outcomes(evidence, costs), evidence.groups, evidence.forced)
-
-
-def choose_people(settings: HumanParams, pairs: pd.DataFrame, calib: pd.DataFrame, *, n_classes: int = 2) -> People:
-    """The people of the parameters.
-
-    Parameters
-    ----------
-    settings : HumanParams
-        `votes`: one recorded annotator takes over; the hasty one is a recorded annotator who guesses so often that the
-        mean accuracy on the calibration split is `clarify_accuracy`.
-    pairs : pair table
-        Every pair that may be asked about.
-    calib : prediction table of the calibration split
-        What the model may learn of people.
-
-    Raises
-    ------
-    ValueError
-        If votes are asked for and the pairs have none.
-    """
-    if settings.kind == "parametric":
-        careful = ParametricHuman(settings.accuracy, n_classes=n_classes, seed=settings.seed)
-        hasty = ParametricHuman(settings.clarify_accuracy, n_classes=n_classes, seed=settings.seed)
-        confusion = hasty.distribution(np.arange(n_classes).astype(str), np.arange(n_classes))
-        kind = "a simulated person whose errors fall on all pairs alike"
-        return People(careful, hasty, vote_likelihood(confusion), kind)
-    if missing := [column for column in VOTE_COLUMNS if column not in pairs]:
-        raise ValueError(f"policy.human.kind is votes, but the pairs have no {missing}; set it to parametric")
-    counts = pairs[list(VOTE_COLUMNS)].to_numpy(dtype=float)
-    voted = counts.sum(axis=1) > 0
-    ids = pairs.loc[voted, "pair_id"].to_numpy()
-    careful = VoteHuman(ids, counts[voted], seed=settings.seed)
-    ask_ids, truth = calib["pair_id"].to_numpy(), calib["y_true"].to_numpy()
-    accuracy = float(careful.distribution(ask_ids)[np.arange(len(truth)), truth].mean())
-    hasty = VoteHuman(ids, diluted(careful.shares, accuracy, settings.clarify_accuracy), seed=settings.seed)
-    return People(
-        careful, hasty, vote_likelihood(hasty.confusion(ask_ids, truth)), "one recorded annotator of each pair"
+    return read_evidence(
+        tables,
+        calibrated,
+        critical_floor=stage.params.policy.critical_floor,
+        view_logits=_view_logits(stage, split, tables[kept.seed]),
+        consistency=_consistency(stage, split, tables[kept.seed], calibrated.temperature),
     )
 
 
-def diluted(shares: np.ndarray, accuracy: float, wanted: float) -> np.ndarray:
-    """Votes mixed with guesses, so that a mean accuracy falls to the wanted one; it is never raised.
+def gather_both(stage: Stage, calibrated: Calibrated, kept: Selection) -> tuple[Evidence, Evidence]:
+    """Evidence of the pairs that tune the policy and of those that judge it.
+
+    The first are the calibration split. Where people's answers are recorded for test alone, they are the marked part of
+    test, called "tuning", and the second are the rest.
+    """
+    test = gather(stage, Split.TEST, calibrated, kept)
+    is_tuning = _is_tuning(stage, test.table)
+    if not is_tuning.any():
+        return gather(stage, Split.CALIB, calibrated, kept), test
+    return test.take(is_tuning, split=TUNING), test.take(~is_tuning)
+
+
+def tuning_table(stage: Stage, kept: Selection) -> pd.DataFrame:
+    """Prediction table of the pairs that tune the policy, see `gather_both`."""
+    test = stage.predictions(Split.TEST, trial=kept.trial, seed=kept.seed)
+    is_tuning = _is_tuning(stage, test)
+    if not is_tuning.any():
+        return stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
+    return test[is_tuning].assign(split=TUNING).reset_index(drop=True)
+
+
+def _is_tuning(stage: Stage, table: pd.DataFrame) -> np.ndarray:
+    pairs = stage.pairs(Split.TEST)
+    if "is_tuning" not in pairs:
+        return np.zeros(len(table), dtype=bool)
+    return table["pair_id"].isin(pairs.loc[pairs["is_tuning"], "pair_id"]).to_numpy()
+
+
+def _view_logits(stage: Stage, split: str, table: pd.DataFrame) -> np.ndarray | None:
+    """Logits of each view of the pairs of a table, in its order, (n_views, n, K)."""
+    found = stage.answers(VIEWS, split)
+    if found is None:
+        return None
+    by_view = {name: part.set_index("pair_id") for name, part in found.groupby("view", sort=True)}
+    return np.stack([logits_of(part.loc[table["pair_id"]]) for part in by_view.values()])
+
+
+def _consistency(stage: Stage, split: str, table: pd.DataFrame, temperature: float) -> np.ndarray | None:
+    """Consistency of each pair of a table; a pair without a question gets the mean of the calibration split's."""
+    asked = stage.answers(QUESTIONS, split)
+    if asked is None or not len(asked):
+        return None
+    calib = stage.predictions(Split.CALIB, trial=str(table["trial"].iloc[0]), seed=int(table["seed"].iloc[0]))
+    usual = np.nanmean(_known_consistency(stage.answers(QUESTIONS, Split.CALIB), calib, temperature))
+    found = _known_consistency(asked, table, temperature)
+    return np.where(np.isnan(found), usual, found)
+
+
+def _known_consistency(asked: pd.DataFrame, table: pd.DataFrame, temperature: float) -> np.ndarray:
+    place = pd.Index(table["pair_id"]).get_indexer(asked["pair_id"])
+    return consistency_by_pair(
+        softmax(logits_of(asked) / temperature)[:, Label.ENTAILMENT],
+        asked[expected_columns()].to_numpy(dtype=float),
+        place,
+        logits_of(table).argmax(axis=1),
+    )
+
+
+def people_of(stage: Stage, tuning: pd.DataFrame, *splits: str, clarify_accuracy: float | None = None) -> People:
+    """The people of the parameters, who may be asked about the pairs of some splits and learnt about on `tuning`.
+
+    `clarify_accuracy` takes the place of that of the parameters.
+    """
+    own = (Split.TEST,) if set(tuning["split"]) == {TUNING} else (Split.CALIB, Split.TEST)
+    pairs = stage.pairs(*dict.fromkeys((*own, *splits)))
+    settings = stage.params.policy
+    if clarify_accuracy is not None:
+        human = settings.human.model_copy(update={"clarify_accuracy": clarify_accuracy})
+        settings = settings.model_copy(update={"human": human})
+    return choose_people(settings, pairs, tuning, stage.classes)
+
+
+def clarified(evidence: Evidence, people: People) -> np.ndarray:
+    """Distribution of the answer after the questions, over the responses that may come, (n, K)."""
+    return people.clarified(evidence.table["pair_id"], evidence.y_true, evidence.probs)
+
+
+def outcomes_of(evidence: Evidence, people: People, costs: Costs, *, human: np.ndarray | None = None) -> Outcomes:
+    """Expected cost and error of the three branches.
 
     Parameters
     ----------
-    shares : (n, K)
-        Rows sum to 1.
-    accuracy : float
-        Mean accuracy of `shares`.
-    wanted : float
+    human : (n,) int or (n, K) float, optional
+        Other answers, or distributions of them, of the person who takes over: with the truth one who never errs.
     """
-    chance = 1 / shares.shape[1]
-    guessing = 0.0 if accuracy <= wanted else (accuracy - wanted) / (accuracy - chance)
-    return (1 - guessing) * shares + guessing * chance
+    takes_over = people.careful.distribution(evidence.table["pair_id"], evidence.y_true) if human is None else human
+    return price_outcomes(
+        costs,
+        evidence.y_true,
+        model=evidence.answer,
+        human=takes_over,
+        clarified=clarified(evidence, people),
+        n_classes=evidence.probs.shape[1],
+    )
 
 
-def costs_of(settings: PolicyParams) -> Costs:
+def case_of(evidence: Evidence, people: People, costs: Costs) -> Case:
+    """Everything that tuning and evaluation of a policy need."""
+    return Case(evidence.score, outcomes_of(evidence, people, costs), evidence.groups, evidence.forced)
+
+
+def costs_of(settings: PolicyParams, classes: Sequence[str]) -> Costs:
     """The prices of the parameters, errors by true class."""
     prices = settings.costs
-    return Costs(prices.human, prices.clarify, (prices.error_entailment, prices.error_contradiction))
+    return Costs(prices.human, prices.clarify, [prices.error_of.get(name, prices.error) for name in classes])
 
 
 def decide_batch(
@@ -304,15 +343,15 @@ def decide_batch(
 ) -> DecidedBatch:
     """Decide every pair and draw the people's answers, for the log.
 
-    The model is named by the hash of its weights, the parameters by the hash of those that this stage depends on.
+    The model is named by the hash of its weights, or of its saved logits; the parameters by the hash of those that this
+    stage depends on.
     """
     table = evidence.table
     ids = table["pair_id"].to_numpy()
-    weights = stage.record(TRIAL_STAGE, kept.trial, kept.seed)["outputs"]
-    model_hash = content_hash({name: value for name, value in weights.items() if name.endswith("weights.npz")})
+    model_hash = _model_hash(stage, kept)
     params_hash = content_hash(resolved(stage.all_params, stage.name))
-    case = people.case(evidence, costs)
-    decision, asked = case.decide(policy), people.ask(evidence)
+    decision = decide(evidence.score, policy, forced=evidence.forced)
+    asked = people.ask(ids, evidence.y_true, evidence.probs)
     answers = people.careful.answers(ids, evidence.y_true)
     drawn = price_outcomes(
         costs,
@@ -322,7 +361,7 @@ def decide_batch(
         clarified=asked.answer,
         n_classes=evidence.probs.shape[1],
     )
-    hypotheses = stage.pairs().set_index("pair_id")["hypothesis"]
+    pairs = stage.pairs().set_index("pair_id")
     return DecidedBatch(
         **{name: table[name].to_numpy() for name in ("pair_id", "image_id", "group_id", "split")},
         logits=logits_of(table),
@@ -335,18 +374,27 @@ def decide_batch(
         decision=decision,
         policy=policy,
         human=answers,
-        classes=class_names(),
+        classes=stage.classes,
         model_hash=model_hash,
         params_hash=params_hash,
         run_id=run_id(model=model_hash, params=params_hash, stage=stage.name),
-        hypothesis=hypotheses.reindex(ids).to_numpy(),
+        hypothesis=pairs["hypothesis"].reindex(ids).to_numpy() if "hypothesis" in pairs else None,
+        consistency=evidence.consistency,
         qhat=calibrated.qhat if np.isfinite(calibrated.qhat) else None,
         clarification=asked,
-        questions=(QUESTION,),
-        response_names=class_names(),
+        questions=people.questions.texts,
+        response_names=people.questions.responses,
         y_true=evidence.y_true,
         cost=drawn.cost[np.arange(len(decision)), decision],
     )
+
+
+def _model_hash(stage: Stage, kept: Selection) -> str:
+    if stage.is_recorded:
+        outputs, file = stage.record(RECORDED)["outputs"], "predictions.parquet"
+    else:
+        outputs, file = stage.record(TRIAL_STAGE, kept.trial, kept.seed)["outputs"], "weights.npz"
+    return content_hash({name: value for name, value in outputs.items() if name.endswith(file)})
 
 
 def log_decisions(path: Path, batch: DecidedBatch) -> LogSummary:

@@ -17,7 +17,7 @@ from verdict.labels import Split, class_names
 from verdict.metrics import accuracy, brier, class_scores, confusion_counts, ece, macro_f1, nll, weighted_mean
 from verdict.numbers import Number, Numbers
 from verdict.predict import DecisionRule, logits_of
-from verdict.stage import TRIAL_STAGE, Stage, runs
+from verdict.stage import RECORDED_RUN, TRIAL_STAGE, Stage, runs
 from verdict.uncertainty import Interval, Statistic, Weights, bootstrap, compare, expected_best_of, wilson
 
 RAW = DecisionRule()
@@ -305,7 +305,9 @@ def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
 
 
 def load_selection(stage: Stage) -> Selection:
-    """What model selection kept."""
+    """What model selection kept; saved logits are the one model that there is."""
+    if stage.is_recorded:
+        return Selection(*RECORDED_RUN, RECORDED_RUN[0])
     row = pd.read_parquet(stage.upstream("04_model_selection", "selection.parquet")).iloc[0]
     return Selection(str(row["trial"]), int(row["seed"]), str(row["cheapest"]))
 

@@ -210,12 +210,15 @@ class VoteHuman(Human):
     counts : ndarray of non-negative numbers, (m, K)
         Votes for each class; every pair has at least one.
     seed : int
+    typical : ndarray, (K, K), optional
+        P(answer | true class) for pairs that nobody judged; without it they are refused.
     """
 
     _sees_truth = False
 
-    def __init__(self, pair_ids: Sequence[str], counts: Any, *, seed: int):
+    def __init__(self, pair_ids: Sequence[str], counts: Any, *, seed: int, typical: Any = None):
         super().__init__(seed=seed)
+        self.typical = None if typical is None else check_confusion(typical)
         self._rows = _Rows(pair_ids)
         counts = np.asarray(counts, dtype=np.float64)
         if counts.ndim != 2 or len(counts) != len(self._rows):
@@ -228,16 +231,24 @@ class VoteHuman(Human):
             raise ValueError(f"{int((totals == 0).sum())} pairs have no vote, first {silent}")
         self.shares = counts / totals
 
+    @property
+    def pair_ids(self) -> np.ndarray:
+        """The pairs that somebody judged, in the order of `shares`."""
+        return self._rows.ids
+
     def distribution(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None) -> np.ndarray:
         """Share of each answer among the annotators, (n, K)."""
-        return self.shares[self._rows.find(pair_ids)]
+        if self.typical is None:
+            return self.shares[self._rows.find(pair_ids)]
+        rows, truth = self._rows.look_up(pair_ids), _check_truth(pair_ids, y_true, len(self.typical))
+        return np.where((rows < 0)[:, None], self.typical[truth], self.shares[rows])
 
     def confusion(self, pair_ids: Sequence[str], y_true: np.ndarray) -> np.ndarray:
         """Mean answer of one annotator to each true class, (K, K): what the model may assume about a vote.
 
         Estimate it on the calibration split. A class without pairs gets a uniform row.
         """
-        shares, n_classes = self.distribution(pair_ids), self.shares.shape[1]
+        shares, n_classes = self.distribution(pair_ids, y_true), self.shares.shape[1]
         truth = _check_truth(pair_ids, y_true, n_classes)
         sums = np.zeros((n_classes, n_classes))
         np.add.at(sums, truth, shares)
@@ -293,11 +304,18 @@ class _Rows:
     def __len__(self) -> int:
         return len(self._index)
 
+    @property
+    def ids(self) -> np.ndarray:
+        return self._index.to_numpy()
+
+    def look_up(self, pair_ids: Sequence[str]) -> np.ndarray:
+        """Row of each pair, -1 for one that is not there."""
+        return self._index.get_indexer(pd.Index(pair_ids))
+
     def find(self, pair_ids: Sequence[str]) -> np.ndarray:
-        wanted = pd.Index(pair_ids)
-        rows = self._index.get_indexer(wanted)
+        rows = self.look_up(pair_ids)
         if np.any(rows < 0):
-            unknown = wanted[rows < 0][:3].tolist()
+            unknown = pd.Index(pair_ids)[rows < 0][:3].tolist()
             raise KeyError(f"nobody can answer for {int((rows < 0).sum())} pairs, first {unknown}")
         return rows
 

@@ -6,6 +6,7 @@ CONTRADICTION, and a prediction row is (0, z), so that softmax of the row is (P(
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum, StrEnum
 
 
@@ -62,6 +63,16 @@ def prob_columns() -> tuple[str, ...]:
     return tuple(f"prob_{name}" for name in class_names())
 
 
+def expected_columns() -> list[str]:
+    """Names of the columns that hold what each class should answer to a question."""
+    return [f"expected_if_{name}" for name in class_names()]
+
+
 def logit_columns(n_classes: int) -> list[str]:
     """Names of the logit columns of a prediction table."""
     return [f"logit_{k}" for k in range(n_classes)]
+
+
+def vote_columns(names: Sequence[str]) -> list[str]:
+    """Names of the columns that count people's answers, in the order of the classes."""
+    return [f"votes_{name}" for name in names]

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from verdict import paths
 from verdict.artifacts import content_hash
+from verdict.labels import class_names
 
 MAX_FILE_BYTES = 1_000_000
 
@@ -119,16 +120,53 @@ class SnliVeParams(Model):
     n_val: Annotated[int, Field(ge=2, multiple_of=2)] | None
 
 
+class RecordedParams(Model):
+    """Saved logits of anybody's classifier: files (npz or CSV), not folders.
+
+    A relative path is looked up below $VERDICT_DATA, then below the project. `val` calibrates, `test` judges,
+    `independent` is another distribution; "" where there is none. `human_counts` holds people's answers to the rows of
+    `test`; `group` names the array or column of the independent unit, "" where each row is one.
+    """
+
+    val: str
+    test: str
+    independent: str
+    human_counts: str
+    class_names: tuple[Annotated[str, Field(min_length=1, max_length=60)], ...]
+    group: str
+    allow_small: bool
+    tuning_share: Fraction
+
+    @model_validator(mode="after")
+    def _named(self) -> RecordedParams:
+        if len(set(self.class_names)) != len(self.class_names) or len(self.class_names) == 1:
+            raise ValueError(f"class_names must be two or more, all different, got {list(self.class_names)}")
+        return self
+
+
 class DataParams(Model):
     """Which pairs, and how they are divided."""
 
-    source: Literal["digits", "nlvr", "csv", "a2"]
+    source: Literal["digits", "nlvr", "csv", "a2", "recorded"]
     seed: Seed
     digits: DigitsParams
     nlvr: NlvrParams
     csv: CsvParams
     a2: A2Params
     snli_ve: SnliVeParams
+    recorded: RecordedParams
+
+    @model_validator(mode="after")
+    def _given(self) -> DataParams:
+        own = self.recorded
+        if self.source == "recorded" and not (own.val and own.test and own.class_names):
+            raise ValueError("source recorded needs recorded.val, recorded.test and recorded.class_names")
+        return self
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their ids."""
+        return self.recorded.class_names if self.source == "recorded" else class_names()
 
 
 class ModelParams(Model):
@@ -215,34 +253,62 @@ class CalibrateParams(Model):
 
     ece_bins: Annotated[int, Field(ge=2, le=100)]
     alphas: tuple[Fraction, ...]
+    raps_penalty: NonNegative
+    raps_free_rank: Annotated[int, Field(ge=0)]
 
 
 class CostParams(Model):
-    """What things cost, in minutes of a person's time."""
+    """What things cost, in minutes of a person's time; `error_of` gives classes a price of their own."""
 
     human: NonNegative
     clarify: NonNegative
-    error_entailment: NonNegative
-    error_contradiction: NonNegative
+    error: NonNegative
+    error_of: dict[str, NonNegative]
 
 
 class HumanParams(Model):
-    """Who answers when the model defers."""
+    """Who answers when the model defers: a stated accuracy, a confusion matrix by true class, or recorded votes."""
 
-    kind: Literal["parametric", "votes"]
+    kind: Literal["parametric", "confusion", "votes"]
     accuracy: Annotated[float, Field(ge=0.5, le=1)]
+    confusion: tuple[tuple[Annotated[float, Field(ge=0, le=1)], ...], ...] | None
     clarify_accuracy: Annotated[float, Field(ge=0.5, le=1)]
     seed: Seed
 
+    @model_validator(mode="after")
+    def _whole(self) -> HumanParams:
+        rows = self.confusion or ()
+        if (self.kind == "confusion") != bool(rows):
+            raise ValueError("kind confusion and a confusion matrix belong together: give both or neither")
+        if any(len(row) != len(rows) or abs(sum(row) - 1) > 1e-6 for row in rows):
+            raise ValueError("confusion must be square, a row for each true class, each row summing to 1")
+        return self
+
 
 class PolicyParams(Model):
-    """When the model may act alone."""
+    """When the model may act alone; `questions` maps a yes/no question to the classes whose answer is yes."""
 
     costs: CostParams
     human: HumanParams
+    questions: dict[str, tuple[str, ...]]
+    n_questions: Annotated[int, Field(ge=1, le=4)]
     critical_floor: Annotated[float, Field(ge=0, lt=1)]
     conformal_alpha: Fraction
     calib_share_for_sets: Fraction
+    n_explained: Count
+    n_attribution_steps: Annotated[int, Field(ge=2, le=1024)]
+
+    def refer_to(self, classes: tuple[str, ...]) -> None:
+        """Refuse prices, questions and a confusion matrix that are about other classes."""
+        if unknown := sorted(set(self.costs.error_of) - set(classes)):
+            raise ValueError(f"policy.costs.error_of names {unknown}; classes are {list(classes)}")
+        for question, names in self.questions.items():
+            if unknown := sorted(set(names) - set(classes)):
+                raise ValueError(f"policy.questions: {question!r} names {unknown}; classes are {list(classes)}")
+        if self.human.confusion and len(self.human.confusion) != len(classes):
+            raise ValueError(f"policy.human.confusion has {len(self.human.confusion)} rows for {len(classes)} classes")
+        if self.questions and self.n_questions > len(self.questions):
+            raise ValueError(f"policy.n_questions is {self.n_questions}, but there are {len(self.questions)} questions")
 
 
 class ReportParams(Model):
@@ -283,6 +349,11 @@ class Params(Model):
     report: ReportParams
     interpret: InterpretParams
     execution: ExecutionParams
+
+    @model_validator(mode="after")
+    def _one_set_of_classes(self) -> Params:
+        self.policy.refer_to(self.data.classes)
+        return self
 
     def trial(self, name: str) -> TrialParams:
         """The trial of a name.

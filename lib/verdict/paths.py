@@ -42,6 +42,17 @@ def local_data(name: str) -> Path | None:
     return folder if folder is not None and folder.is_dir() else None
 
 
+def data_folders() -> list[Path]:
+    """Where a relative data path is looked up, in this order: `$VERDICT_DATA`, then the project."""
+    base = os.environ.get("VERDICT_DATA")
+    return [*([Path(base).expanduser().resolve()] if base else []), ROOT]
+
+
+def data_file(name: str) -> Path | None:
+    """A data file that parameters name, absolute or below one of `data_folders`; None where there is none."""
+    return next((path for folder in data_folders() if (path := folder / Path(name).expanduser()).is_file()), None)
+
+
 def download_cache() -> Path:
     """Where downloaded public data is kept between profiles."""
     return Path(os.environ.get("VERDICT_CACHE", ROOT / "work" / "downloads")).expanduser()

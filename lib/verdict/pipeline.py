@@ -18,6 +18,7 @@ from pathlib import Path
 
 from verdict import artifacts, paths
 from verdict import stage as stages
+from verdict.data.recorded import locate
 from verdict.params import ParamsError, load_params
 from verdict.run import gpu_count, say
 
@@ -112,7 +113,7 @@ def unfinished(profile: str) -> list[str]:
     """One line for each stage without a result: where its failed notebook is kept, or that it was not reached."""
     params = load_params(profile)
     lines = []
-    for spec in stages.SPECS:
+    for spec in stages.specs_for(params):
         instances = stages.runs(params) if spec.name == stages.TRIAL_STAGE else [(None, None)]
         for trial, seed in instances:
             if stages.finished(profile, spec.name, trial, seed):
@@ -132,7 +133,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="jobs at a time (default: %(default)s)")
     chosen = parser.parse_args(arguments)
     try:
-        load_params(chosen.profile)
+        params = load_params(chosen.profile)
+        if params.data.source == "recorded":
+            locate(params.data.recorded)
     except (ParamsError, FileNotFoundError) as error:
         say(f"nothing was run: {error}")
         return 2

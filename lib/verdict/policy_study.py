@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from verdict.calibration_study import mean_interval
-from verdict.deferral import Evidence, People, choose_people, costs_of
+from verdict.deferral import Evidence, case_of, costs_of, outcomes_of, people_of, tuning_table
 from verdict.evaluation import Selection
 from verdict.labels import Split
 from verdict.numbers import Number
+from verdict.people import People
 from verdict.policy import Costs, Decision, Forced, Policy, cost_surface
 from verdict.policy_evaluation import (
     BeliefCost,
@@ -25,7 +26,15 @@ from verdict.policy_evaluation import (
     evaluate_policy,
 )
 from verdict.ranking import aurc, risk_coverage
-from verdict.signals import MAX_PROBABILITY, ablation_table, attainable_maximum, correlation_table
+from verdict.signals import (
+    ENSEMBLE_STABILITY,
+    MAX_PROBABILITY,
+    QUESTION_CONSISTENCY,
+    VIEW_STABILITY,
+    ablation_table,
+    attainable_maximum,
+    correlation_table,
+)
 from verdict.stage import Stage
 from verdict.uncertainty import Interval, bootstrap
 
@@ -40,8 +49,8 @@ class PolicyStudy:
     Attributes
     ----------
     calib, test : Case
+        Of the pairs that tune the policy, and of those that judge it.
     policy : Policy
-        Tuned on calib.
     costs : Costs
     evaluation : Evaluation
         On test.
@@ -73,10 +82,10 @@ class PolicyStudy:
 
 
 def run_study(stage: Stage, calib: Evidence, test: Evidence, people: People) -> PolicyStudy:
-    """Tune on calib, evaluate on test, and store the numbers `policy.*` and `policy.test.*`."""
+    """Tune on the first pairs, evaluate on the second, and store the numbers `policy.*` and `policy.test.*`."""
     settings, tau = stage.params.statistics, stage.params.policy.critical_floor
-    costs = costs_of(stage.params.policy)
-    cases = people.case(calib, costs), people.case(test, costs)
+    costs = costs_of(stage.params.policy, stage.classes)
+    cases = case_of(calib, people, costs), case_of(test, people, costs)
     policy = cases[0].tune(tau)
     shared = {"n_resamples": settings.n_resamples}
     study = PolicyStudy(
@@ -93,20 +102,21 @@ def run_study(stage: Stage, calib: Evidence, test: Evidence, people: People) -> 
         ),
         cost_of_perfect_belief(
             *cases,
-            perfect=tuple(people.outcomes(found, costs, is_perfect=True) for found in (calib, test)),
+            perfect=tuple(outcomes_of(found, people, costs, human=found.y_true) for found in (calib, test)),
             tau_critical=tau,
             rng=stage.rng(POLICY_STREAM, 2),
             **shared,
         ),
     )
-    _store_thresholds(stage, study, people, test)
+    _store_thresholds(stage, study, people, calib, test)
     _store_test(stage, study, test)
     return study
 
 
-def _store_thresholds(stage: Stage, study: PolicyStudy, people: People, test: Evidence) -> None:
-    stage.number("policy.t_auto", study.policy.t_auto, n=len(study.calib.score), split=Split.CALIB)
-    stage.number("policy.t_clarify", study.policy.t_clarify, n=len(study.calib.score), split=Split.CALIB)
+def _store_thresholds(stage: Stage, study: PolicyStudy, people: People, calib: Evidence, test: Evidence) -> None:
+    for name in ("t_auto", "t_clarify"):
+        stage.number(f"policy.{name}", getattr(study.policy, name), n=len(calib), split=calib.split)
+    stage.number("policy.n_tuning", len(calib), unit="count", split=calib.split)
     ids, rows = test.table["pair_id"], np.arange(len(test))
     for name, person in (("human", people.careful), ("glance", people.hasty)):
         right = person.distribution(ids, test.y_true)[rows, test.y_true].mean()
@@ -169,23 +179,8 @@ def load_policy(stage: Stage, kept: Selection, *splits: str) -> tuple[Policy, Co
     row = pd.read_parquet(stage.upstream("08_policy", "policy.parquet")).iloc[0]
     tau = None if np.isnan(row["tau_critical"]) else float(row["tau_critical"])
     policy = Policy(float(row["t_auto"]), float(row["t_clarify"]), tau)
-    calib = stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
-    people = choose_people(stage.params.policy.human, stage.pairs(Split.CALIB, *splits), calib)
-    return policy, costs_of(stage.params.policy), people
-
-
-def belief_table(study: PolicyStudy) -> pd.DataFrame:
-    """Thresholds and costs on test of a policy tuned for perfect people and of one tuned for real ones."""
-    belief = study.belief
-    rows = []
-    for name, policy, cost in (
-        ("tuned for perfect people, perfect people answer", belief.believed, belief.promised),
-        ("tuned for perfect people, real people answer", belief.believed, belief.delivered),
-        ("tuned for real people, real people answer", belief.real, belief.informed),
-    ):
-        thresholds = {"threshold to act alone": policy.t_auto, "threshold to ask": policy.t_clarify}
-        rows.append({"policy": name, **thresholds, "cost": cost.value, "cost_low": cost.low, "cost_high": cost.high})
-    return pd.DataFrame(rows)
+    people = people_of(stage, tuning_table(stage, kept), *splits)
+    return policy, costs_of(stage.params.policy, stage.classes), people
 
 
 def gate_counts(splits: Mapping[str, Evidence]) -> pd.DataFrame:
@@ -272,23 +267,46 @@ def surface_of(case: Case, policy: Policy, *, n_points: int = 41) -> Surface:
 
 def attainable(evidence: Evidence) -> float:
     """Score of a pair that had the best value of every signal at once."""
-    return attainable_maximum(evidence.signals)
+    return attainable_maximum(evidence.signals, evidence.consistency)
 
 
-def correlations(evidence: Evidence) -> pd.DataFrame:
-    """Rank correlation of every two signals: signal, other, correlation; NaN where one is constant."""
-    table, names = correlation_table(evidence.signals), list(evidence.signals)
+def signal_table(evidence: Evidence) -> pd.DataFrame:
+    """Which signals there are: signal, mean, smallest, largest, and the AURC of each one alone."""
     rows = [
-        {"signal": _words(first), "other": _words(second), "correlation": float(table.loc[first, second])}
-        for place, first in enumerate(names)
-        for second in names[place + 1 :]
+        {
+            "signal": _words(name),
+            "mean": float(values.mean()),
+            "smallest": float(values.min()),
+            "largest": float(values.max()),
+            "aurc_alone": float(aurc(values, evidence.is_wrong)),
+        }
+        for name, values in evidence.shown_signals.items()
     ]
     return pd.DataFrame(rows)
 
 
+def absent_signals(evidence: Evidence) -> str:
+    """A sentence that names the signals which this source cannot give."""
+    missing = [text for name, text in _OPTIONAL.items() if name not in evidence.shown_signals]
+    return f"This data has no {' and no '.join(missing)}." if missing else "All signals are there."
+
+
+_OPTIONAL = {
+    ENSEMBLE_STABILITY: "models of several seeds",
+    VIEW_STABILITY: "changed views of its inputs",
+    QUESTION_CONSISTENCY: "questions whose right answer follows from a label",
+}
+
+
+def correlations(evidence: Evidence) -> pd.DataFrame:
+    """Rank correlation of every two signals, square, with names in words; NaN where one is constant."""
+    table = correlation_table(evidence.shown_signals)
+    return table.rename(index=_words, columns=_words)
+
+
 def ablation(evidence: Evidence) -> pd.DataFrame:
     """AURC of the composite without each signal, see `ablation_table`."""
-    table = ablation_table(evidence.signals, evidence.is_wrong)
+    table = ablation_table(evidence.signals, evidence.is_wrong, evidence.consistency)
     return table.assign(removed=[_words(name) for name in table["removed"]])
 
 

@@ -56,7 +56,7 @@ class DecisionRule:
     temperature : float > 0
         Divides the logits.
     threshold : float in (0, 1)
-        On the calibrated probability of `label`; at or above it the answer is `label`.
+        On the calibrated probability of `label`; at or above it the answer is `label`. For two classes.
     label : Label
         The class that the threshold is about.
     """
@@ -72,11 +72,14 @@ class DecisionRule:
             raise ValueError(f"threshold is a probability in (0, 1), got {self.threshold}; did you pass a logit?")
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Calibrated probabilities, (n, 2)."""
+        """Calibrated probabilities, (n, n_classes)."""
         return softmax(np.asarray(logits) / self.temperature)
 
     def decide(self, logits: np.ndarray) -> np.ndarray:
-        """Answers as label ids, (n,)."""
-        chosen = self.probabilities(logits)[:, self.label] >= self.threshold
+        """Answers as class ids, (n,); with three classes or more the most probable one, whatever the threshold."""
+        probs = self.probabilities(logits)
+        if probs.shape[1] > len(Label):
+            return probs.argmax(axis=1)
+        chosen = probs[:, self.label] >= self.threshold
         other = next(label for label in Label if label != self.label)
         return np.where(chosen, int(self.label), int(other))

@@ -8,16 +8,27 @@ is close to 1 / scale.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from verdict.calibrate import Temperature
 from verdict.metrics import accuracy, ece, nll_of_logits
+from verdict.numbers import Number, Numbers
 from verdict.scores import check_labels, softmax
 
 CLAMP = (0.01, 100.0)
 GATE = 0.6
+CLIP_SCALE = 100.0
+N_CLASSES = 10
+# Counts of the published runs on 10,000 images: errors of the model (first run: after T), images handed to a person and
+# the model's errors among them. The published figures below are derived from these alone.
+N_IMAGES = 10_000
+N_ERRORS = {"published, T free": 9_997, "published, T clamped": 1_383}
+N_HUMAN = {"published, T free": 10_000, "published, T clamped": 2_932}
+N_CAUGHT = {"published, T free": 9_997, "published, T clamped": 1_165}
 
 
 def clip_like_cosines(
@@ -125,6 +136,67 @@ def published_failure(scores: ArrayLike, y_true: ArrayLike) -> pd.DataFrame:
         "log T": fitted,
     }
     return pd.DataFrame([{"rule": rule, **_scored(scores, y_true, value)} for rule, value in rules.items()])
+
+
+def raw_nll_curve(scores: ArrayLike, y_true: ArrayLike, *, n_points: int = 120) -> pd.DataFrame:
+    """NLL over T itself on both sides of its pole at T = 0: columns temperature, nll."""
+    scores = np.asarray(scores, dtype=np.float64)
+    positive = np.geomspace(2e-4, 1e3, n_points)
+    grid = np.concatenate([-positive[::-1], positive])
+    return pd.DataFrame({"temperature": grid, "nll": [float(nll_of_logits(scores / t, y_true)) for t in grid]})
+
+
+def store_failure(numbers: Numbers, failure: pd.DataFrame) -> None:
+    """Numbers `failure.raw_temperature`, `.raw_nll`, `.nll_at_1`, `.log_temperature` and `.log_nll` of a failure."""
+    rows = failure.set_index("rule")
+    for name, (rule, column) in {
+        "raw_temperature": ("raw T by L-BFGS", "temperature"),
+        "raw_nll": ("raw T by L-BFGS", "nll"),
+        "nll_at_1": ("as released", "nll"),
+        "log_temperature": ("log T", "temperature"),
+        "log_nll": ("log T", "nll"),
+    }.items():
+        numbers[f"failure.{name}"] = Number(float(rows.loc[rule, column]))
+
+
+def published_calibration() -> pd.DataFrame:
+    """Figures that the published run reports after calibration, and the arithmetic that gives them.
+
+    Returns
+    -------
+    DataFrame
+        Columns figure, published, derived, why.
+    """
+    right = 1 - N_ERRORS["published, T free"] / N_IMAGES
+    rows = [
+        ("accuracy at T = -590", 0.0003, right, "the answer is the least similar class"),
+        ("ECE at T = -590", 0.0997, plateau_ece(N_CLASSES, right), "every probability is 1 / 10: |1 / 10 - accuracy|"),
+        ("conformal threshold at T = -590", 0.1000, 1 / N_CLASSES, "every probability is 1 / 10"),
+        ("NLL at T = -590", float("nan"), float(np.log(N_CLASSES)), "ln 10, that of guessing; at T = 1 it was lower"),
+        ("clamped T", CLAMP[0], 1 / CLIP_SCALE, "the clamp happens to be 1 / the scale that the cosines lack"),
+    ]
+    return pd.DataFrame(rows, columns=["figure", "published", "derived", "why"])
+
+
+def published_policy(accuracies: Sequence[float] = (1.0, 0.95, 0.9)) -> pd.DataFrame:
+    """What the published policies would have shown, from their counts, with people of several accuracies.
+
+    Returns
+    -------
+    DataFrame
+        One row a run and reading ("all interventions" or "human branch"): policy, share, base_error, precision, recall,
+        lift (see `intervention_scores`), and the accuracy of what goes out if people are right so often.
+    """
+    rows = []
+    for run, n_errors in N_ERRORS.items():
+        n_human, n_caught = N_HUMAN[run], N_CAUGHT[run]
+        wrong = np.arange(N_IMAGES) < n_errors
+        to_human = np.concatenate([np.arange(n_errors) < n_caught, np.arange(N_IMAGES - n_errors) < n_human - n_caught])
+        others_right = N_IMAGES - n_human - (n_errors - n_caught)
+        after = {f"accuracy, people {h:.0%} right": (others_right + h * n_human) / N_IMAGES for h in accuracies}
+        for reading, chosen in (("all interventions", np.ones(N_IMAGES, dtype=bool)), ("human branch", to_human)):
+            rows.append({"policy": f"{run}, {reading}", **intervention_scores(wrong, chosen), **after})
+    return pd.DataFrame(rows)
 
 
 def plateau_ece(n_classes: int, right_share: float) -> float:

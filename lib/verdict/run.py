@@ -150,6 +150,7 @@ def run_stage(name: str, profile: str, trial: str | None = None, seed: int | Non
     if (name == stages.TRIAL_STAGE) != (trial is not None and seed is not None):
         raise ValueError(f"trial and seed belong to {stages.TRIAL_STAGE}, which needs both; got {trial!r}, {seed!r}")
     params = load_params(profile)
+    stages.spec(name, params)
     if trial is not None:
         params.trial(trial)
     values = stages.parameter_model(name)(
@@ -166,6 +167,8 @@ def run_stage(name: str, profile: str, trial: str | None = None, seed: int | Non
     with device_lease(params.execution.device) as device, _Follow(progress_file, label):
         if name == stages.FEATURES:
             _run_features(params, profile, home)
+        elif name == stages.SIGNALS:
+            _run_signals(profile)
         else:
             _run_notebook(name, home, values, label)
     progress_file.unlink(missing_ok=True)
@@ -226,13 +229,21 @@ def _run_features(params: Params, profile: str, home: Path) -> None:
     stage.save()
 
 
+def _run_signals(profile: str) -> None:
+    """The other stage without a notebook: ask the kept model about changed views and about questions."""
+    from verdict.probe import probe
+
+    stage = stages.open_stage(stages.SIGNALS, profile)
+    stage.save(**probe(stage))
+
+
 def _record(
     name: str, params: Params, home: Path, values: dict[str, Any], device: str, started: float, elapsed_s: float
 ) -> None:
     inputs = [paths.ROOT / item for item in artifacts.read_json(home / "inputs.json")]
     outputs = [path for path in sorted(home.rglob("*")) if path.is_file() and path.name not in DERIVED]
     outputs = [path for path in outputs if not any(part.startswith(".") for part in path.relative_to(home).parts)]
-    if name != stages.FEATURES:
+    if name not in stages.WITHOUT_NOTEBOOK:
         outputs.append(home / "executed.ipynb")
     trial, seed = values.get("trial"), values.get("seed")
     artifacts.write_run(
@@ -260,7 +271,7 @@ def _record(
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m verdict.run", description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=[spec.name for spec in stages.SPECS], help="stage to run")
+    parser.add_argument("name", choices=stages.ALL_NAMES, help="stage to run")
     parser.add_argument("--profile", default="digits", help="profile in params/ (default: %(default)s)")
     parser.add_argument("--trial", help="trial to run (03_staged_unfreezing only)")
     parser.add_argument("--seed", type=int, help="seed to run it with")

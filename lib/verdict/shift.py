@@ -15,11 +15,12 @@ import pandas as pd
 
 from verdict.calibration_study import mean_interval, spread
 from verdict.data.images import ImageStore
-from verdict.deferral import Evidence, People
+from verdict.deferral import Calibrated, Evidence, case_of, gather, gather_both
 from verdict.evaluation import Selection, accuracy_by, estimate
 from verdict.labels import Split, class_names
 from verdict.metrics import accuracy, macro_f1
 from verdict.numbers import Number
+from verdict.people import People
 from verdict.policy import Costs, Decision, Policy, realised
 from verdict.predict import DecisionRule, logits_of
 from verdict.scores import softmax
@@ -84,7 +85,10 @@ def scores_by_split(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.Data
 
 
 def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Accuracy by family of statements and split: family, n, value, low, high, split, label, group; by family."""
+    """Accuracy by family of statements and split: family, n, value, low, high, split, label, group; by family.
+
+    Data without families has one row a split, "all".
+    """
     pairs = stage.pairs(*tables)
     parts = [
         accuracy_by(table, pairs, "family", stage=stage).rename(columns={"label": "family"}).assign(split=split)
@@ -142,6 +146,18 @@ def gallery_of(stage: Stage, sentences: pd.DataFrame) -> dict[str, Any]:
     return {"images": images, "titles": titles}
 
 
+def gather_splits(
+    stage: Stage, tables: Mapping[str, pd.DataFrame], calibrated: Calibrated, kept: Selection
+) -> dict[str, Evidence]:
+    """Evidence of each split; of test only the pairs that did not tune the policy."""
+    return {
+        split: gather_both(stage, calibrated, kept)[1]
+        if split == Split.TEST
+        else gather(stage, split, calibrated, kept)
+        for split in tables
+    }
+
+
 def decisions_by_split(
     stage: Stage, evidence: Mapping[str, Evidence], people: People, costs: Costs, policy: Policy
 ) -> pd.DataFrame:
@@ -157,7 +173,7 @@ def decisions_by_split(
     """
     rows = []
     for split, found in evidence.items():
-        case = people.case(found, costs)
+        case = case_of(found, people, costs)
         decision, cost = case.decide(policy), case.outcomes.cost
         alone = decision == Decision.AUTO
         paid = realised(cost, decision)
@@ -226,7 +242,7 @@ def _fill(stage: Stage, present: Mapping[str, object], names: tuple[str, ...]) -
 
 
 def _macro_f1(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    return macro_f1(y_true, y_pred, weights=weights)
+    return macro_f1(y_true, y_pred, int(max(y_true.max(), y_pred.max())) + 1, weights)
 
 
 def _scored(score: Any, table: pd.DataFrame) -> Statistic:

@@ -19,6 +19,8 @@ MAX_PROBABILITY = "max_probability"
 ENTROPY_CONFIDENCE = "entropy_confidence"
 ENSEMBLE_STABILITY = "ensemble_stability"
 CONFORMAL_CONFIDENCE = "conformal_confidence"
+VIEW_STABILITY = "view_stability"
+QUESTION_CONSISTENCY = "question_consistency"
 _CHUNK_CELLS = 4_000_000
 
 
@@ -113,6 +115,39 @@ def question_consistency(question_probs: np.ndarray, expected: np.ndarray, predi
     known = ~np.isnan(wanted)
     agreement = np.where(wanted == 1, question_probs, 1 - question_probs)
     return np.where(known, agreement, 0.0).sum(axis=1) / known.sum(axis=1)
+
+
+def consistency_by_pair(
+    prob_yes: np.ndarray, expected: np.ndarray, place: np.ndarray, predicted: np.ndarray
+) -> np.ndarray:
+    """`question_consistency` where every pair has questions of its own.
+
+    Parameters
+    ----------
+    prob_yes : ndarray in [0, 1], (m,)
+        Probability of yes for each question that was asked.
+    expected : ndarray, (m, K)
+        What each class of the question's pair should answer: 1, 0 or NaN (either).
+    place : ndarray of int, (m,)
+        Which pair each question is about.
+    predicted : ndarray of int, (n,)
+        The class that each pair is given.
+
+    Returns
+    -------
+    ndarray in [0, 1], (n,)
+        NaN for a pair without a question whose answer its class determines.
+    """
+    expected, place = check_expected(expected), np.asarray(place)
+    prob_yes = _check_range("prob_yes", np.asarray(prob_yes, dtype=np.float64))
+    if place.size and (place.min() < 0 or place.max() >= len(predicted)):
+        raise ValueError(f"questions are about pairs 0..{len(predicted) - 1}, got {place.min()} to {place.max()}")
+    wanted = expected[np.arange(len(place)), np.asarray(predicted)[place]]
+    known = ~np.isnan(wanted)
+    agreement = np.where(wanted == 1, prob_yes, 1 - prob_yes)
+    n_known = np.bincount(place[known], minlength=len(predicted))
+    total = np.bincount(place[known], agreement[known], minlength=len(predicted))
+    return np.divide(total, n_known, out=np.full(len(predicted), np.nan), where=n_known > 0)
 
 
 def yes_rate_limit(expected: np.ndarray) -> float:

@@ -10,7 +10,7 @@ import ast
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from verdict.artifacts import (
     read_run,
     relative,
     sha256_bytes,
+    sha256_file,
     sha256_tree,
     verify_outputs,
     write_json,
@@ -58,6 +59,9 @@ class Spec:
 WARMUP_STAGE = "02_warmup"
 TRIAL_STAGE = "03_staged_unfreezing"
 FEATURES = "features"
+SIGNALS = "signals"
+WITHOUT_NOTEBOOK = frozenset({FEATURES, SIGNALS})
+VIEWS, QUESTIONS = "views", "questions"
 
 SPECS = (
     Spec("01_data", "What is in the data, and can it leak?", (), ("data", "statistics")),
@@ -93,6 +97,12 @@ SPECS = (
         ("model", "training", "interpret", "statistics"),
     ),
     Spec(
+        SIGNALS,
+        "The kept model's answers to changed views and to questions about each pair",
+        ("01_data", FEATURES, TRIAL_STAGE, "04_model_selection"),
+        ("data", "model"),
+    ),
+    Spec(
         "07_calibration",
         "Can its probabilities be believed?",
         ("01_data", TRIAL_STAGE, "04_model_selection"),
@@ -101,17 +111,46 @@ SPECS = (
     Spec(
         "08_policy",
         "When may it act alone?",
-        ("01_data", TRIAL_STAGE, "04_model_selection", "07_calibration"),
-        ("calibrate", "policy", "statistics"),
+        ("01_data", TRIAL_STAGE, "04_model_selection", "07_calibration", SIGNALS),
+        ("model", "calibrate", "policy", "statistics"),
     ),
     Spec(
         "09_independent_set",
         "Does any of this survive another distribution?",
-        ("01_data", TRIAL_STAGE, "04_model_selection", "07_calibration", "08_policy"),
+        ("01_data", TRIAL_STAGE, "04_model_selection", "07_calibration", SIGNALS, "08_policy"),
         ("calibrate", "policy", "statistics"),
     ),
 )
-_BY_NAME = {spec.name: spec for spec in SPECS}
+RECORDED = "01_recorded"
+RECORDED_RUN = ("recorded", 0)
+_ON_LOGITS = ("07_calibration", "08_policy", "09_independent_set")
+
+
+def _on_logits(spec: Spec) -> Spec:
+    """A stage that needs predictions alone, fed from saved logits: without a model."""
+    needs = (RECORDED, *(need for need in spec.needs if need in _ON_LOGITS))
+    return replace(spec, needs=needs, sections=tuple(name for name in spec.sections if name != "model"))
+
+
+# Saved logits have no images, features or training: a shorter list of stages, with the same notebooks.
+RECORDED_SPECS = (
+    Spec(RECORDED, "What was recorded, and can it be used?", (), ("data", "statistics")),
+    *(_on_logits(spec) for spec in SPECS if spec.name in _ON_LOGITS),
+)
+ALL_NAMES = tuple(dict.fromkeys(spec.name for spec in (*SPECS, *RECORDED_SPECS)))
+
+
+def specs_for(params: Params) -> tuple[Spec, ...]:
+    """The stages of a profile in reading order; its source decides which there are."""
+    if params.data.source != "recorded":
+        return SPECS
+    has_independent = bool(params.data.recorded.independent)
+    return tuple(spec for spec in RECORDED_SPECS if has_independent or spec.name != "09_independent_set")
+
+
+def index_text(params: Params) -> str:
+    """File of the index's opening text beside the notebooks; saved logits have one of their own."""
+    return "index_recorded.md" if params.data.source == "recorded" else "index.md"
 
 
 class StageParameters(BaseModel):
@@ -133,17 +172,18 @@ def parameter_model(notebook: str) -> type[StageParameters]:
     return TrialStageParameters if notebook == TRIAL_STAGE else StageParameters
 
 
-def spec(name: str) -> Spec:
-    """The declaration of a stage.
+def spec(name: str, params: Params | None = None) -> Spec:
+    """The declaration of a stage, in the list of a profile or else in the longest one.
 
     Raises
     ------
     KeyError
         If there is no such stage.
     """
-    if name not in _BY_NAME:
-        raise KeyError(f"no stage is called {name!r}; there are {list(_BY_NAME)}")
-    return _BY_NAME[name]
+    known = {spec.name: spec for spec in (SPECS if params is None else specs_for(params))}
+    if name not in known:
+        raise KeyError(f"no stage is called {name!r}; there are {list(known)}")
+    return known[name]
 
 
 def instance(trial: str | None, seed: int | None) -> str:
@@ -158,7 +198,12 @@ def folder(profile: str, name: str, trial: str | None = None, seed: int | None =
 
 
 def runs(params: Params) -> list[tuple[str, int]]:
-    """(trial, seed) of every training run; a control runs with as many seeds as a candidate."""
+    """(trial, seed) of every training run; a control runs with as many seeds as a candidate.
+
+    Saved logits count as one run.
+    """
+    if params.data.source == "recorded":
+        return [RECORDED_RUN]
     return [(trial.name, seed) for trial in params.training.trials for seed in params.training.seeds]
 
 
@@ -175,7 +220,7 @@ def resolved(params: Params, name: str, trial: str | None = None, seed: int | No
     """
     content = params.as_dict()
     chosen: dict[str, Any] = {}
-    for section in spec(name).sections:
+    for section in spec(name, params).sections:
         if section == "plans":
             chosen["plans"] = plans(params)
         elif section == "trial":
@@ -184,11 +229,20 @@ def resolved(params: Params, name: str, trial: str | None = None, seed: int | No
             chosen[section] = content[section]
     if name in (WARMUP_STAGE, TRIAL_STAGE):
         chosen["training"] = {key: value for key, value in chosen["training"].items() if key not in ("trials", "seeds")}
+    if name == RECORDED:
+        chosen["files"] = _recorded_files(params)
     if "model" in chosen:
         named = (params.model.vision_preset, params.model.text_preset)
         folders = {preset: paths.preset_folder(preset) for preset in named}
         chosen["presets"] = {preset: sha256_tree(found) for preset, found in folders.items() if found is not None}
     return chosen
+
+
+def _recorded_files(params: Params) -> dict[str, str]:
+    """Hashes of the files of saved logits, so that a changed file re-runs what it feeds; "" where one is missing."""
+    own = params.data.recorded
+    found = {name: paths.data_file(name) for name in (own.val, own.test, own.independent, own.human_counts) if name}
+    return {name: "" if path is None else sha256_file(path) for name, path in found.items()}
 
 
 def _module_file(module: str) -> Path | None:
@@ -229,7 +283,8 @@ def code_cells(notebook: Path) -> list[str]:
 def code_digest(name: str) -> str:
     """Hash of the code behind a stage: its notebook's code cells, the package's files they import, tables beside."""
     notebook = paths.NOTEBOOKS / f"{name}.ipynb"
-    sources = code_cells(notebook) if notebook.is_file() else ["import verdict.features, verdict.run"]
+    without = {SIGNALS: ["import verdict.probe, verdict.run"]}.get(name, ["import verdict.features, verdict.run"])
+    sources = code_cells(notebook) if notebook.is_file() else without
     code = library_files(sources)
     tables = sorted(table for folder in {file.parent for file in code} for table in folder.glob("*.csv"))
     hashes = {file.relative_to(paths.LIBRARY).as_posix(): sha256_bytes(file.read_bytes()) for file in (*code, *tables)}
@@ -271,7 +326,7 @@ class Stage:
     @property
     def params(self) -> Any:
         """The declared parameter sections, as attributes."""
-        return _Sections(self._params, spec(self.name))
+        return _Sections(self._params, spec(self.name, self._params))
 
     @property
     def all_params(self) -> Params:
@@ -310,7 +365,7 @@ class Stage:
             If the other has not run, or its files were changed afterwards.
         """
         is_parent_trial = name == self.name == TRIAL_STAGE and trial == self.trial.parent
-        if name not in spec(self.name).needs and not is_parent_trial:
+        if name not in spec(self.name, self._params).needs and not is_parent_trial:
             raise KeyError(f"{self.name} does not declare that it needs {name}")
         source = folder(self.profile, name, trial, seed)
         if source not in self._verified:
@@ -333,15 +388,41 @@ class Stage:
         self.upstream(name, "numbers.json", trial, seed)
         return folder(self.profile, name, trial, seed)
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether predictions are somebody's saved logits, without images, features or a model."""
+        return self._params.data.source == "recorded"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their ids."""
+        return self._params.data.classes
+
     def pairs(self, *splits: str) -> pd.DataFrame:
         """The pair table, of some splits or of all, with a fresh index."""
-        table = pd.read_parquet(self.upstream("01_data", "pairs.parquet"))
+        table = pd.read_parquet(self.upstream(RECORDED if self.is_recorded else "01_data", "pairs.parquet"))
         chosen = table[table["split"].isin(splits)] if splits else table
         return chosen.reset_index(drop=True)
 
     def predictions(self, *splits: str, trial: str, seed: int) -> pd.DataFrame:
         """A training run's prediction table, of some splits or of all."""
-        table = pd.read_parquet(self.upstream(TRIAL_STAGE, "predictions.parquet", trial, seed))
+        source = (RECORDED, None, None) if self.is_recorded else (TRIAL_STAGE, trial, seed)
+        table = pd.read_parquet(self.upstream(source[0], "predictions.parquet", *source[1:]))
+        chosen = table[table["split"].isin(splits)] if splits else table
+        return chosen.reset_index(drop=True)
+
+    def answers(self, kind: str, *splits: str) -> pd.DataFrame | None:
+        """What else was asked of the kept model: `VIEWS` of each image, `QUESTIONS` about each pair.
+
+        Returns
+        -------
+        DataFrame or None
+            pair_id, split, logits, and the view, or the question with what each class should answer; None where the
+            profile's source has nothing to ask.
+        """
+        if SIGNALS not in spec(self.name, self._params).needs:
+            return None
+        table = pd.read_parquet(self.upstream(SIGNALS, f"{kind}.parquet"))
         chosen = table[table["split"].isin(splits)] if splits else table
         return chosen.reset_index(drop=True)
 
@@ -395,7 +476,7 @@ def open_stage(name: str, profile: str, *, trial: str | None = None, seed: int |
         params.trial(trial)
     home = os.environ.get("VERDICT_STAGE_DIR")
     scratch = paths.stage_dir(profile, "scratch", name, *([instance(trial, seed)] if trial else []))
-    return Stage(spec(name).name, profile, trial, seed, Path(home) if home else scratch, params)
+    return Stage(spec(name, params).name, profile, trial, seed, Path(home) if home else scratch, params)
 
 
 def progress(text: str) -> None:

@@ -6,9 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from verdict import paths
 from verdict.audit.explain import explain_item
 from verdict.audit.log import find_item
 from verdict.audit.replay import replay_log
+
+POLICY_STAGE = "08_policy"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -18,7 +21,8 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("pair_id")
     replay = commands.add_parser("replay", help="decide every item again from what was logged, and compare")
     for command in (explain, replay):
-        command.add_argument("--log", type=Path, required=True, metavar="PATH", help="the log (JSONL)")
+        command.add_argument("--profile", default="digits", help="whose report's log to read (default: %(default)s)")
+        command.add_argument("--log", type=Path, metavar="PATH", help="another log (JSONL)")
     return parser
 
 
@@ -32,11 +36,18 @@ def main(arguments: list[str] | None = None) -> int:
         pair's line is damaged.
     """
     options = _parser().parse_args(arguments)
+    log = options.log or paths.stage_dir(options.profile, POLICY_STAGE) / "audit.jsonl"
     try:
         if options.command == "explain":
-            print(explain_item(find_item(options.log, options.pair_id)))
+            print(explain_item(find_item(log, options.pair_id)))
             return 0
-        result = replay_log(options.log)
+        result = replay_log(log)
+    except FileNotFoundError:
+        print(
+            f"error: {log} does not exist: make the report first (make report PROFILE=…), or give --log",
+            file=sys.stderr,
+        )
+        return 2
     except (OSError, ValueError, KeyError) as error:
         print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
         return 2

@@ -49,6 +49,8 @@ WARMUP_SHARES: Mapping[str, float] = MappingProxyType(
         "colour/the_digit_is": 0.60,
         "colour/the_colour_digit_is": 0.60,
         "position/half": 0.46,
+        "relation/left_right": 0.52,
+        "relation/above_below": 0.55,
     }
 )
 WARMUP_TILT = 0.5
@@ -150,7 +152,7 @@ def _handwritten(
     scenes = draw_scenes(n_scenes, pool, rng=rng, n_digits=independent_digits.N_DIGITS)
     grid = Grid.of(scenes)
     if split in WARMUP_SPLITS:
-        simple = [s for s in grammar.statements() if s.family != "exact_count" or s.stratum == "colour"]
+        simple = [s for s in grammar.taught() if s.family != "exact_count" or s.stratum == "colour"]
         table = loose_pairs(simple, grid, n_pairs=n_pairs, entailed_share=WARMUP_SHARES, tilt=WARMUP_TILT, rng=rng)
     else:
         table = coupled_pairs(grammar.taught(), grid, n_pairs=n_pairs, rng=rng)

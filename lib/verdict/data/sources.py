@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from verdict.data import a2, csv_folder, digits, nlvr, snli_ve
+from verdict.data.grammar_questions import question_table
 from verdict.data.pairs import Dataset
 from verdict.data.snli_ve_corpus import Shard
 from verdict.labels import Split
@@ -78,6 +79,17 @@ def _build_a2(params: DataParams, images: Path, progress: Callable[[str], None])
         warmup=partial(draw, progress=progress) if own.warmup == "snli_ve" else None,
         progress=progress,
     )
+
+
+def questions_about(params: DataParams, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Questions whose right answer follows from a hypothesis's label, where the source has a grammar to make them from.
+
+    Returns
+    -------
+    DataFrame
+        hypothesis, question, what each class should answer; no rows for other sources.
+    """
+    return question_table(pd.unique(pairs["hypothesis"]) if params.source == "digits" else [])
 
 
 def export_predictions(params: DataParams, predictions: pd.DataFrame, folder: Path) -> list[Path]:

@@ -82,8 +82,38 @@ def plot_confusion(counts: ArrayLike, names: Sequence[str], *, ax: Axes) -> None
     ax.grid(False)
 
 
+def plot_correlations(table: pd.DataFrame, *, ax: Axes) -> None:
+    """A square table of correlations as a heat map with its values written in.
+
+    Parameters
+    ----------
+    table : DataFrame (n, n)
+        In [-1, 1], with names as index and columns; NaN is written as a dash.
+    ax : Axes
+        Drawn on.
+    """
+    values = table.to_numpy(dtype=float)
+    if values.shape[0] != values.shape[1]:
+        raise ValueError(f"expected a square table of correlations, got shape {values.shape}")
+    ax.imshow(np.nan_to_num(values), cmap="RdBu", vmin=-1, vmax=1)
+    for (row, column), value in np.ndenumerate(values):
+        tint = "#ffffff" if abs(value) > 0.6 else "#1b2127"
+        text = "–" if np.isnan(value) else f"{value:.2f}"
+        ax.text(column, row, text, ha="center", va="center", color=tint, fontsize=9)
+    words = [plain(name) for name in table.columns]
+    ax.set_xticks(range(len(words)), words, rotation=30, ha="right")
+    ax.set_yticks(range(len(words)), words)
+    ax.grid(False)
+
+
 def plot_histogram(
-    values: Mapping[str, ArrayLike], *, ax: Axes, bins: ArrayLike | int, xlabel: str, is_density: bool = False
+    values: Mapping[str, ArrayLike],
+    *,
+    ax: Axes,
+    bins: ArrayLike | int,
+    xlabel: str,
+    is_density: bool = False,
+    limit: float | None = None,
 ) -> None:
     """Values of several groups over common bins, as outlines that do not hide each other.
 
@@ -99,6 +129,8 @@ def plot_histogram(
         Quantity and unit.
     is_density : bool
         Whether each group's area is one.
+    limit : float, optional
+        A vertical line: the largest value that is within reach.
     """
     arrays = {name: np.asarray(array, dtype=float) for name, array in values.items()}
     edges = np.histogram_bin_edges(np.concatenate([*arrays.values()]), bins) if np.isscalar(bins) else np.asarray(bins)
@@ -115,6 +147,8 @@ def plot_histogram(
             linewidth=1.5,
             label=f"{plain(name)} (n = {len(array):,})",
         )
+    if limit is not None:
+        ax.axvline(limit, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=f"within reach up to {limit:.3g}")
     ax.set(xlabel=xlabel, ylabel="Density" if is_density else "Count")
     ax.legend()
 
@@ -212,6 +246,46 @@ def plot_decisions(shares: pd.DataFrame, *, ax: Axes) -> None:
     ax.set(xlim=(0, 1), xlabel="Share of pairs")
     ax.grid(False, axis="y")
     ax.legend(ncols=len(shares.columns), loc="lower left", bbox_to_anchor=(0, 1))
+
+
+def draw_attributions(
+    images: Sequence[ArrayLike],
+    patches: Sequence[ArrayLike],
+    words: Sequence[Sequence[tuple[str, float]]],
+    titles: Sequence[str],
+) -> Figure:
+    """What carried some answers: image, image with its patches tinted, and a bar for each token.
+
+    Parameters
+    ----------
+    images : sequence of uint8 arrays (H, W, 3)
+    patches : sequence of float arrays (rows, columns)
+        Blue speaks for the answer, red against it; each row has a scale of its own, shared by patches and bars.
+    words : sequence of (token, attribution) lists
+    titles : sequence of str
+    """
+    n = len(images)
+    figure, axes = plt.subplots(n, 3, figsize=(WIDTH, 1.75 * n), squeeze=False, width_ratios=(1, 1, 1.6))
+    for row, (image, patch, bars, title) in enumerate(zip(images, patches, words, titles, strict=True)):
+        shown, values = np.asarray(image), np.asarray([value for _, value in bars])
+        top = max(float(np.abs(patch).max()), float(np.abs(values).max()), 1e-12)
+        for ax in axes[row, :2]:
+            ax.imshow(shown, interpolation="nearest")
+            ax.set_axis_off()
+        extent = (-0.5, shown.shape[1] - 0.5, shown.shape[0] - 0.5, -0.5)
+        strength = np.clip(np.abs(np.asarray(patch, dtype=float)) / top, 0.0, 1.0)
+        axes[row, 1].imshow(
+            patch, cmap="RdBu", vmin=-top, vmax=top, alpha=0.8 * strength, extent=extent, interpolation="nearest"
+        )
+        axes[row, 0].set_title(plain(title), fontsize=8.5, fontweight="normal", color="#1b2127")
+        places = np.arange(len(bars))[::-1]
+        axes[row, 2].barh(places, values, color=[SERIES[0] if value >= 0 else SERIES[7] for value in values])
+        axes[row, 2].axvline(0, color=MUTED, linewidth=0.8)
+        axes[row, 2].set_yticks(places, [plain(token) for token, _ in bars], fontsize=7.5)
+        axes[row, 2].set(xlim=(-top, top))
+        axes[row, 2].grid(False, axis="y")
+    axes[-1, 2].set_xlabel("Attribution (logits)")
+    return figure
 
 
 def draw_gallery(images: Sequence[Any], titles: Sequence[str], *, columns: int = 4) -> Figure:

@@ -172,6 +172,70 @@ def plot_sweep(curve: pd.DataFrame, *, ax: Axes, chosen: float) -> None:
     ax.legend()
 
 
+def plot_pole(curve: pd.DataFrame, path: pd.DataFrame, *, ax: Axes, top: float = 6.0) -> None:
+    """NLL against T itself, on both sides of its pole at 0, and the places that an optimiser visits.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        Columns `temperature` (both signs, increasing) and `nll` (nats).
+    path : DataFrame
+        Columns `temperature`, `nll` in the order of the visits.
+    ax : Axes
+        Drawn on; T on a scale that is logarithmic on both sides of zero.
+    top : float
+        Where the curve, which rises without bound at 0, is cut.
+    """
+    for frame, what in ((curve, "a likelihood curve"), (path, "a path")):
+        check_columns(frame, ("temperature", "nll"), what)
+    for is_side in (curve["temperature"] < 0, curve["temperature"] > 0):
+        side = curve[is_side]
+        ax.plot(side["temperature"], side["nll"], color=SERIES[0])
+    ax.plot(
+        path["temperature"],
+        np.minimum(path["nll"], top),
+        color=SERIES[1],
+        marker="o",
+        linestyle=(0, (3, 2)),
+        linewidth=1,
+        label=f"steps on T itself, {len(path) - 1}",
+    )
+    ax.plot(path["temperature"].iloc[-1], path["nll"].iloc[-1], marker="X", markersize=9, color=SERIES[1], label="end")
+    best = curve.loc[curve["nll"].idxmin()]
+    ax.plot(best["temperature"], best["nll"], marker="D", color=SERIES[2], linestyle="none", label="lowest")
+    ax.axvline(0, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="pole at T = 0")
+    ax.set_xscale("symlog", linthresh=2e-3)
+    ax.set_xticks([-1e3, -1, -1e-2, 0, 1e-2, 1, 1e3])
+    ax.set(xlabel="T", ylabel="NLL (nats)", ylim=(0, top))
+    ax.legend()
+
+
+def plot_lines(curves: Mapping[str, pd.DataFrame], *, ax: Axes, x: str, y: str, xlabel: str, ylabel: str) -> None:
+    """Several curves over one quantity, with bands where there are intervals.
+
+    Parameters
+    ----------
+    curves : mapping from name to DataFrame
+        Columns `x`, `y`; optional `low`, `high`. Names keep the mapping's order and colours.
+    ax : Axes
+        Drawn on.
+    x, y : str
+        Columns.
+    xlabel, ylabel : str
+        Quantities and units.
+    """
+    names = list(curves)
+    for place, (name, curve) in enumerate(curves.items()):
+        check_columns(curve, (x, y), f"the curve {name!r}")
+        color = color_of(name, names)
+        style = ("-", "--", "-.", ":")[place % 4]
+        ax.plot(curve[x], curve[y], color=color, linestyle=style, label=plain(name))
+        if {"low", "high"} <= set(curve.columns):
+            ax.fill_between(curve[x], curve["low"], curve["high"], color=color, alpha=0.16, linewidth=0)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend()
+
+
 def plot_nll_curve(
     log_temperature: ArrayLike,
     nll: ArrayLike,

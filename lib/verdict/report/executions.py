@@ -70,9 +70,17 @@ def find_executions(profile: str, *, work: Path | None = None, notebooks: Path |
         failed = _failed(path, notebooks, profile)
         found[failed.name] = failed
     executed = {execution.notebook for execution in found.values()}
-    live = {path.stem for path in notebooks.glob("*.ipynb") if path.stem[:1].isdigit()}
+    live = {path.stem for path in notebooks.glob("*.ipynb") if path.stem[:1].isdigit()} - _of_other_sources(profile)
     everything = [*found.values(), *(Execution(stem, stem, "missing") for stem in sorted(live - executed))]
     return sorted(everything, key=lambda execution: (execution.notebook, _natural(execution)))
+
+
+def _of_other_sources(profile: str) -> set[str]:
+    """Declared stages that this profile's source does not have; none where its parameters no longer load."""
+    try:
+        return set(stages.ALL_NAMES) - {spec.name for spec in stages.specs_for(_params_now(profile))}
+    except (FileNotFoundError, ValueError):
+        return set()
 
 
 def _natural(execution: Execution) -> tuple[str, int]:
@@ -159,7 +167,7 @@ def _changed_params(run: dict[str, Any], profile: str) -> list[str]:
 
 
 def _changed_library(run: dict[str, Any]) -> list[str]:
-    is_recorded = "code" in run and any(entry.name == run["stage"] for entry in stages.SPECS)
+    is_recorded = "code" in run and run["stage"] in stages.ALL_NAMES
     is_changed = is_recorded and run["code"] != _code_now(run["stage"])
     return ["the library code behind it changed since"] if is_changed else []
 

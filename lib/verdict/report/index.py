@@ -15,6 +15,7 @@ from verdict.report.pipeline import Node, draw_pipeline
 from verdict.report.provenance import duration, provenance
 from verdict.report.render import Site, environment, needed
 
+TARGET_STAGE = "05_test"
 TARGETS = (("test.accuracy", "Accuracy on the test split", 0.80), ("test.macro_f1", "Macro-F1 on the test split", 0.80))
 
 
@@ -54,7 +55,7 @@ def render_index(
             title=site.title,
             banners=index_banners(site, executions, refused),
             lead=_lead(text, numbers, is_whole=all(execution.status in ("done", "stale") for execution in executions)),
-            targets=[_target(name, label, bound, numbers) for name, label, bound in TARGETS],
+            targets=_targets(executions, numbers),
             claims=[row for execution in ran for row in _claims(execution, executions)],
             pipeline=draw_pipeline(nodes),
             groups=_groups(site, executions),
@@ -85,6 +86,13 @@ def _lead(text: Path, numbers: Numbers, *, is_whole: bool) -> str:
                 raise RenderError(f"{text.name}: {error}") from error
             parts.append('<p class="not-run">This paragraph waits for stages that have not run.</p>')
     return "".join(parts)
+
+
+def _targets(executions: list[Execution], numbers: Numbers) -> list[dict[str, Any]]:
+    """The targets of the study; a source whose stages do not measure them has none."""
+    if all(execution.notebook != TARGET_STAGE for execution in executions):
+        return []
+    return [_target(name, label, bound, numbers) for name, label, bound in TARGETS]
 
 
 def _target(name: str, label: str, bound: float, numbers: Numbers) -> dict[str, Any]:
@@ -128,7 +136,9 @@ def _claims(execution: Execution, executions: list[Execution]) -> list[dict[str,
 
 def pipeline_nodes(executions: Sequence[Execution]) -> list[Node]:
     """One node a declared or executed stage."""
-    declared = {entry.name: entry.needs for entry in stages.SPECS}
+    declared: dict[str, tuple[str, ...]] = {}
+    for entry in (*stages.SPECS, *stages.RECORDED_SPECS):
+        declared[entry.name] = (*declared.get(entry.name, ()), *entry.needs)
     names = list(dict.fromkeys([*declared, *(execution.notebook for execution in executions)]))
     nodes = []
     for name in names:

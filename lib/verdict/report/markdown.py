@@ -79,10 +79,13 @@ class Markdown:
         What `{{ name }}` may refer to.
     folder : Path, optional
         Where relative image files are looked for; they are embedded.
+    pages : set of str, optional
+        Pages that the report has: a link to another notebook's page is then its text alone.
     """
 
     numbers: Numbers
     folder: Path | None = None
+    pages: frozenset[str] | None = None
     headings: list[Heading] = field(default_factory=list)
     mentioned: set[str] = field(default_factory=set)
     _anchors: dict[str, int] = field(default_factory=dict)
@@ -219,6 +222,8 @@ class _Renderer(mistune.HTMLRenderer):
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         to_notebook = None if _SCHEME.match(url) else _NOTEBOOK_LINK.match(url)
+        if to_notebook and self._page.pages is not None and to_notebook["stem"] not in self._page.pages:
+            return text
         if to_notebook:
             url = f"{to_notebook['stem']}.html{to_notebook['anchor'] or ''}"
         target = html.escape(self.safe_url(url))

@@ -95,6 +95,8 @@ class OutputRenderer:
     def _own(self, payload: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         if payload["kind"] == "say":
             text = self.markdown.render(payload["template"], numbers=numbers_from_json(payload["numbers"]), short=True)
+            if payload.get("role") == "alarm":
+                return f'<div class="say alarm" role="alert">{text}</div>\n'
             return f'<div class="say">{text}</div>\n'
         if payload.get("role") == "claims" and self.has_claims:
             return ""

@@ -199,7 +199,8 @@ class _PageBuilder:
 
     def __init__(self, path: Path, execution: Execution, numbers: Numbers, site: Site):
         self.path, self.name, self.site = path, execution.name, site
-        self.markdown = Markdown(numbers, folder=path.parent)
+        pages = frozenset(link.name for link in site.links) or None
+        self.markdown = Markdown(numbers, folder=path.parent, pages=pages)
         self.outputs = OutputRenderer(self.markdown, self._download, has_claims=bool(execution.claims))
         self.answer = ""
 

@@ -33,7 +33,7 @@ PNG_DPI = 160
 CSS_DPI = 96
 
 
-def say(template: str, numbers: Numbers) -> None:
+def say(template: str, numbers: Numbers, *, is_alarm: bool = False) -> None:
     """Display a sentence whose numbers are looked up by name.
 
     Parameters
@@ -42,13 +42,18 @@ def say(template: str, numbers: Numbers) -> None:
         Markdown with `{name}` or `{{ name }}`; `{name|value}` leaves the interval out. Raw HTML is shown as text.
     numbers : Numbers
         Where the names are looked up.
+    is_alarm : bool
+        Shown in red: something that must not be overlooked.
 
     Raises
     ------
     ValueError
         For a name that is not stored; the message holds the nearest one.
     """
-    _show(*sentence(template, numbers))
+    bundle, metadata = sentence(template, numbers)
+    if is_alarm:
+        bundle[MIME]["role"] = "alarm"
+    _show(bundle, metadata)
 
 
 def sentence(template: str, numbers: Numbers) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from verdict import paths
+from verdict import stage as stages
 from verdict.artifacts import write_bytes, write_text
 from verdict.params import load_params
 from verdict.report.executions import Execution, cells_of, find_executions, merged_numbers
@@ -66,7 +67,9 @@ def build_site(
         errors += [error] if error else []
         write_text(target / f"{execution.name}.html", text)
         pages.append(target / f"{execution.name}.html")
-    text = render_index(site, executions, notebooks / "index.md", refused=errors, attribution=_attribution(executions))
+    text = render_index(
+        site, executions, notebooks / _index_text(profile), refused=errors, attribution=_attribution(executions)
+    )
     write_text(target / "index.html", text)
     for name, content in site.files.items():
         write_bytes(target / name, content)
@@ -97,6 +100,14 @@ def _title(profile: str) -> str:
         return load_params(profile).title
     except (FileNotFoundError, ValueError):
         return "Verdict"
+
+
+def _index_text(profile: str) -> str:
+    """File of the index's opening text, also where the profile's parameters no longer load."""
+    try:
+        return stages.index_text(load_params(profile))
+    except (FileNotFoundError, ValueError):
+        return "index.md"
 
 
 def _page(execution: Execution, executions: list[Execution], site: Site, notebooks: Path) -> tuple[str, str]:

@@ -1,0 +1,99 @@
+"""Which decisions are explained by attributions, and what is shown of them.
+
+The framework is imported only where there is a model to explain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from verdict.audit import DecidedBatch
+from verdict.evaluation import Selection
+from verdict.humans import keyed_uniform
+from verdict.policy import Decision
+
+if TYPE_CHECKING:
+    from verdict.integrated_gradients import Attribution
+    from verdict.stage import Stage
+
+
+def sample_decisions(batch: DecidedBatch, *, per_branch: int, seed: int) -> pd.DataFrame:
+    """Some pairs of each branch, drawn by a hash of their ids, so that other pairs do not change the choice.
+
+    Returns
+    -------
+    DataFrame
+        decision, pair_id, image_id, hypothesis, answer (class id of the model), answer_name, true_name; branches in the
+        order of `Decision`.
+    """
+    order = np.argsort(keyed_uniform(batch.pair_id, seed=seed), kind="stable")
+    ids = [row for code in Decision for row in order[np.asarray(batch.decision)[order] == code][:per_branch]]
+    answer, names = np.asarray(batch.probs).argmax(axis=1), np.array(batch.classes, dtype=object)
+    return pd.DataFrame(
+        {
+            "decision": [Decision(int(batch.decision[row])).text for row in ids],
+            "pair_id": [batch.pair_id[row] for row in ids],
+            "image_id": [batch.image_id[row] for row in ids],
+            "hypothesis": [None if batch.hypothesis is None else batch.hypothesis[row] for row in ids],
+            "answer": answer[ids],
+            "answer_name": names[answer[ids]],
+            "true_name": names[np.asarray(batch.y_true)[ids]],
+        }
+    )
+
+
+def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list[Attribution]:
+    """Integrated gradients of some decisions; none where predictions are saved logits, which no input can be traced to.
+
+    Stores the number `policy.test.attribution_gap`, the largest completeness gap.
+    """
+    found: list[Attribution] = []
+    if not stage.is_recorded and len(chosen):
+        from verdict.integrated_gradients import attribute_pairs
+
+        found = attribute_pairs(stage, kept, chosen, n_steps=stage.params.policy.n_attribution_steps)
+    worst = max((attribution.gap for attribution in found), default=float("nan"))
+    stage.number("policy.test.attribution_gap", worst, n=len(found), split="test", unit="%")
+    return found
+
+
+def attribution_table(found: Sequence[Attribution], chosen: pd.DataFrame) -> pd.DataFrame:
+    """One row a decision: what was decided and answered, margins of pair and baseline, gap, share of the image."""
+    rows = [
+        {
+            "decision": row.decision,
+            "hypothesis": row.hypothesis,
+            "model_answer": row.answer_name,
+            "truth": row.true_name,
+            "margin": attribution.margin,
+            "margin_of_baseline": attribution.baseline_margin,
+            "completeness_gap": attribution.gap,
+            "share_of_image": attribution.share_of_image,
+        }
+        for attribution, row in zip(found, chosen.itertuples(), strict=bool(found))
+    ]
+    return pd.DataFrame(rows)
+
+
+def drawings(found: Sequence[Attribution], chosen: pd.DataFrame) -> dict[str, Any]:
+    """What `draw_attributions` needs."""
+    return {
+        "images": [attribution.image for attribution in found],
+        "patches": [attribution.patches for attribution in found],
+        "words": [list(zip(a.tokens, a.words, strict=True)) for a in found],
+        "titles": [f"{row.decision}: {row.answer_name}" for row in chosen.itertuples()],
+    }
+
+
+def explanation_template(found: Sequence[Attribution]) -> str:
+    """What can be said of the attributions, as a template for `say`."""
+    if not found:
+        return "Saved logits cannot be traced to what was seen: there is nothing to attribute here."
+    return (
+        "The largest completeness gap is {policy.test.attribution_gap}. Attributions say what moved an answer away "
+        "from that of an empty pair, not what a person would have looked at."
+    )

@@ -1,0 +1,170 @@
+"""What people add: gains and losses by hand, questions that change answers, beliefs that cost."""
+
+import numpy as np
+import pytest
+
+from simulated_stage import KEPT, make_stage
+from test_policy_study import CALIBRATED, studied
+from verdict import handover_study
+from verdict.deferral import gather, people_of
+from verdict.handover_study import ALIKE, PERFECT, REAL
+from verdict.humans import VoteHuman
+from verdict.policy import Decision
+from verdict.report.say import sentence
+
+
+@pytest.fixture
+def stage(tmp_path):
+    return make_stage("08_policy", tmp_path)
+
+
+def with_votes(stage, *, easy=0.99, hard=0.4):
+    """People who are good on pairs of even number and poor on the others, whatever the model says."""
+    whole = stage.pairs
+
+    def pairs(*splits):
+        found = whole(*splits)
+        right = np.where(np.arange(len(found)) % 2 == 0, easy, hard)
+        is_entailed = (found["label"] == "entailment").to_numpy()
+        found["votes_entailment"] = np.rint(100 * np.where(is_entailed, right, 1 - right))
+        found["votes_contradiction"] = 100 - found["votes_entailment"]
+        return found
+
+    stage.pairs = pairs
+    return studied(stage, kind="votes")
+
+
+def test_who_is_right_where(stage):
+    study, _, test, people = studied(stage)
+    table = handover_study.handover_table(stage, study, test, people).set_index("pairs")
+    decision = study.test.decide(study.policy)
+    assert table["n"].to_dict() | {} == {
+        "handed over": int((decision == Decision.HUMAN).sum()),
+        "of these, by the gate": int((test.forced != 0).sum()),
+        "of these, by the score": int(((decision == Decision.HUMAN) & (test.forced == 0)).sum()),
+        "asked about": int((decision == Decision.CLARIFY).sum()),
+        "out alone": int((decision == Decision.AUTO).sum()),
+        "all": len(test),
+    }
+    assert table.loc["all", "person"] == pytest.approx(0.95)
+    assert table.loc["all", "model"] == pytest.approx(1 - test.is_wrong.mean())
+    handed = table.loc["handed over"]
+    assert handed["gain"] == pytest.approx(handed["person"] - handed["model"])
+    assert stage.numbers["policy.test.handover_gain"].value == pytest.approx(handed["gain"])
+    assert handover_study.handover_template(stage).startswith("Handing over gains accuracy")
+    sentence(handover_study.handover_template(stage), stage.numbers)
+
+
+def test_handing_over_can_lose_and_is_said_so_in_bold(stage):
+    """Everything that is not clear is handed to somebody who guesses: answers get worse."""
+    study, _, test, people = studied(stage, accuracy=0.5)
+    forced_over = study.policy.__class__(1.0, 1.0, study.policy.tau_critical)
+    object.__setattr__(study, "policy", forced_over)
+    handover_study.handover_table(stage, study, test, people)
+    assert stage.numbers["policy.test.handover_gain"].high < 0
+    assert handover_study.handover_template(stage).startswith("**Handing over loses accuracy:**")
+
+
+def test_nobody_handed_over_is_said(stage):
+    study, _, test, people = studied(stage)
+    object.__setattr__(study, "policy", study.policy.__class__(0.0, 0.0, None))
+    object.__setattr__(study, "test", study.test.__class__(study.test.score, study.test.outcomes, study.test.group_id))
+    table = handover_study.handover_table(stage, study, test, people)
+    assert table["n"].iloc[0] == 0
+    assert np.isnan(stage.numbers["policy.test.handover_gain"].value)
+    assert handover_study.handover_template(stage).startswith("No pair is handed over")
+
+
+def test_questions_lower_doubt_and_raise_accuracy(stage):
+    study, _, test, people = studied(stage)
+    table = handover_study.clarification_table(stage, study, test, people).set_index("pairs")
+    everything = table.loc["all"]
+    assert everything["entropy_after"] < everything["entropy_before"]
+    assert 0 < everything["information"] < np.log(2)
+    assert everything["gain_low"] > 0
+    assert everything["gain"] == pytest.approx(everything["accuracy_after"] - everything["accuracy_before"])
+    counts = handover_study.question_counts(test, people)
+    assert counts["asked"].tolist() == [1.0], "there is one question, and it is put to every pair"
+
+
+def test_beliefs_about_people_who_were_recorded(stage):
+    study, tuning, test, people = with_votes(stage)
+    assert isinstance(people.careful, VoteHuman)
+    table = handover_study.belief_table(stage, study, tuning, test, people).set_index("a person is believed")
+    assert list(table.index) == [PERFECT, ALIKE, handover_study.BY_CLASS, REAL]
+    assert table.loc[REAL, "regret"] == 0
+    assert table.loc[REAL, "promised"] == pytest.approx(table.loc[REAL, "delivered"])
+    assert table.loc[PERFECT, "promised"] < table.loc[PERFECT, "delivered"]
+    assert table.loc[PERFECT, "delivered"] == pytest.approx(stage.numbers["policy.test.cost_delivered"].value)
+    assert table.loc[PERFECT, "regret"] == pytest.approx(stage.numbers["policy.test.regret"].value)
+
+
+def test_a_simulated_person_is_as_believed_but_for_perfection(stage):
+    study, tuning, test, people = studied(stage)
+    table = handover_study.belief_table(stage, study, tuning, test, people)
+    assert table["a person is believed"].tolist() == [PERFECT, REAL]
+
+
+def test_deferral_by_hand(stage):
+    _, tuning, test, people = with_votes(stage)
+    curves = handover_study.deferral_curves(stage, tuning, test, people)
+    assert set(curves) == {PERFECT, ALIKE, handover_study.BY_CLASS, REAL}
+    right = handover_study.person_right(test, people)
+    for name, last in {PERFECT: 1.0, REAL: right.mean()}.items():
+        assert curves[name]["accuracy"].iloc[0] == pytest.approx(1 - test.is_wrong.mean())
+        assert curves[name]["accuracy"].iloc[-1] == pytest.approx(last)
+    # A fifth of the pairs, those with the lowest scores, are answered by people.
+    order = np.lexsort((test.table["pair_id"].to_numpy(dtype=str), test.score))
+    handed = order[: round(0.2 * len(test))]
+    expected = (~test.is_wrong).astype(float)
+    expected[handed] = right[handed]
+    shown = handover_study.deferral_table(curves).set_index("share_handed_over")
+    assert shown.loc[0.2, REAL] == pytest.approx(expected.mean())
+    assert (shown[f"{REAL}_low"] <= shown[REAL]).all() and (shown[REAL] <= shown[f"{REAL}_high"]).all()
+    assert (shown[PERFECT] >= shown[REAL]).all()
+
+
+def test_rows_in_another_order_are_deferred_alike(stage):
+    _, tuning, test, people = studied(stage)
+    rng = np.random.default_rng(0)
+    curves = handover_study.deferral_curves(stage, tuning, test, people)
+    order = rng.permutation(len(test))
+    for key, table in list(stage.tables.items()):
+        if key[0] == "test":
+            stage.tables[key] = table.iloc[order].reset_index(drop=True)
+    again = gather(stage, "test", CALIBRATED, KEPT)
+    other = handover_study.deferral_curves(stage, tuning, again, people_of(stage, tuning.table))
+    assert other[REAL]["accuracy"].tolist() == pytest.approx(curves[REAL]["accuracy"].tolist())
+
+
+def test_published_policies_and_this_one_are_read_alike(stage):
+    study, _, test, _ = studied(stage)
+    table = handover_study.readings_table(study, test).set_index("policy")
+    clamped = table.loc["published, T clamped, all interventions"]
+    # Precision is the base error rate and recall one, by identity.
+    assert (clamped["precision"], clamped["recall"], clamped["lift"]) == (0.1383, 1.0, 1.0)
+    branch = table.loc["published, T clamped, human branch"]
+    assert branch["recall"] == pytest.approx(1165 / 1383)
+    assert branch["precision"] == pytest.approx(1165 / 2932)
+    after = [branch[f"accuracy, people {h} right"] for h in ("100%", "95%", "90%")]
+    assert after == pytest.approx([0.9782, 0.96354, 0.94888])
+    assert table.loc["published, T free, all interventions", "accuracy, people 100% right"] == 1.0
+    own = table.loc["this policy, all interventions"]
+    assert own["precision"] == pytest.approx(study.evaluation.precision)
+    assert own["recall"] == pytest.approx(study.evaluation.recall)
+    handover_study.store_lift(stage, study, test)
+    assert stage.numbers["policy.test.lift"].value == pytest.approx(own["lift"])
+    assert stage.numbers["policy.test.lift"].low > 1
+
+
+def test_better_answers_at_a_glance_are_asked_for_more(stage):
+    study, tuning, test, _ = studied(stage)
+    table = handover_study.asking_table(stage, study, tuning, test)
+    assert table[["auto", "clarify", "human"]].sum(axis=1).tolist() == pytest.approx([1] * len(table))
+    in_use = table[table["is_in_use"]]
+    assert len(in_use) == 1
+    assert in_use["cost"].iloc[0] == pytest.approx(stage.numbers["policy.test.cost"].value)
+    assert in_use["clarify"].iloc[0] == stage.numbers["policy.test.clarify_share"].value
+    best, worst = table.iloc[-2], table.iloc[1]
+    assert (best["glance_accuracy"], worst["glance_accuracy"]) == (0.95, 0.8)
+    assert best["price"] < worst["price"] and best["clarify"] > worst["clarify"] and best["cost"] < worst["cost"]
