@@ -306,10 +306,9 @@ def test_evaluation_images_have_no_views(cache, pairs):
 def test_views_that_are_not_there_are_named(copied):
     with pytest.raises(ValueError, match=r"4 views of each image are asked for, 3 are in"):
         Views.open(copied, FreezePlan(), 4)
-    for harm in (lambda array: array[:-1], lambda array: array[:0]):
-        np.save(copied / "image_views_1.npy", harm(np.load(copied / "image_views_1.npy")))
-        with pytest.raises(ValueError, match=r"damaged: its views and their index|image_views_1\.npy is damaged"):
-            Views.open(copied, FreezePlan(1, 1), 2)
+    np.save(copied / "image_views_1.npy", np.load(copied / "image_views_1.npy")[:-1])
+    with pytest.raises(ValueError, match="damaged: its views and their index disagree"):
+        Views.open(copied, FreezePlan(1, 1), 2)
     (copied / "image_views_0.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"image_views_0\.npy"):
         Views.open(copied, FreezePlan(), 1)

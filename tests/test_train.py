@@ -443,9 +443,9 @@ def repeated(n_extra):
 
 
 def n_steps(path):
-    """Optimisation steps of a stored state: the optimizer's own counter."""
+    """Optimisation steps of a stored state: the optimiser's own counter."""
     with np.load(path) as state:
-        return int(state["optimizer_0000"])
+        return int(state["optimiser_0000"][0])
 
 
 def test_an_oversampled_run_takes_as_many_steps_as_its_twin(undisturbed, tmp_path):

@@ -202,7 +202,7 @@ def test_options_change_the_weights_of_a_trial(outcomes):
 
 def n_steps(trial):
     with np.load(paths.work_dir("smoke") / "checkpoints" / f"{trial}-s7.npz") as state:
-        return int(state["optimizer_0000"])
+        return int(state["optimiser_0000"][0])
 
 
 def test_oversampling_shows_its_bucket_more_often_in_as_many_steps(project, outcomes):
