@@ -134,6 +134,18 @@ def test_an_epoch_visits_every_pair_once(shared, seed):
     assert order.tolist() == again.tolist() != other.tolist()
 
 
+@pytest.mark.parametrize("shared", [1, 4])
+def test_an_order_of_some_pairs_shows_each_equally_often(shared):
+    text = np.random.default_rng(8).integers(0, N_TEXTS, N_PAIRS)
+    shown = np.zeros(N_PAIRS)
+    for epoch in range(400):
+        order = epoch_order(text, np.random.default_rng([3, epoch]), shared=shared, n_shown=97)
+        assert len(set(order)) == len(order) == 97
+        shown[order] += 1
+    # Each count is binomial, 400 draws of 97 / 211: standard deviation 10.
+    assert np.abs(shown - 400 * 97 / N_PAIRS).max() < 45
+
+
 def test_pairs_with_one_hypothesis_stand_together():
     text = np.random.default_rng(8).integers(0, N_TEXTS, N_PAIRS)
     order = epoch_order(text, np.random.default_rng(0), shared=4)

@@ -76,10 +76,13 @@ class Batches(keras.utils.PyDataset):
         return inputs, self.rows.y_true[chosen, None].astype(np.float32)
 
 
-def epoch_order(text_rows: np.ndarray, rng: np.random.Generator, *, shared: int) -> np.ndarray:
-    """A random order of all pairs in which up to `shared` pairs with the same hypothesis stand together.
+def epoch_order(
+    text_rows: np.ndarray, rng: np.random.Generator, *, shared: int, n_shown: int | None = None
+) -> np.ndarray:
+    """A random order of pairs in which up to `shared` pairs with the same hypothesis stand together.
 
-    Every pair stands in it exactly once. Neighbours that share a hypothesis let a batch encode it once.
+    Every pair stands in it exactly once, or at most once where fewer are shown; then each is shown equally likely.
+    Neighbours that share a hypothesis let a batch encode it once.
 
     Parameters
     ----------
@@ -87,17 +90,19 @@ def epoch_order(text_rows: np.ndarray, rng: np.random.Generator, *, shared: int)
     rng : Generator
     shared : int >= 1
         1 is a plain permutation.
+    n_shown : int, optional
+        How many of the pairs; all by default.
     """
     shuffled = rng.permutation(len(text_rows))
     if shared == 1:
-        return shuffled
+        return shuffled[:n_shown]
     by_text = shuffled[np.argsort(text_rows[shuffled], kind="stable")]
     sorted_text = text_rows[by_text]
     starts = np.flatnonzero(np.r_[True, sorted_text[1:] != sorted_text[:-1]])
     position = np.arange(len(by_text)) - np.repeat(starts, np.diff(np.r_[starts, len(by_text)]))
     block = np.cumsum((position % shared) == 0) - 1
     rank = rng.permutation(block[-1] + 1)
-    return by_text[np.argsort(rank[block], kind="stable")]
+    return by_text[np.argsort(rank[block], kind="stable")][:n_shown]
 
 
 def predict_logits(suffix: keras.Model, features: Features, rows: Rows, *, blank: bool = False) -> np.ndarray:
@@ -188,7 +193,8 @@ def fit(
     while not _finished(history, params, criterion):
         epoch, started = len(history), time.perf_counter()
         rng = np.random.default_rng([seed, epoch])
-        order = epoch_order(train.text, rng, shared=SHARED_HYPOTHESIS if plan.text_blocks else 1)[:n_shown]
+        shared = SHARED_HYPOTHESIS if plan.text_blocks else 1
+        order = epoch_order(train.text, rng, shared=shared, n_shown=n_shown)
         shown = (features, train) if views is None else _augmented(views, train, seed, epoch)
         batches = Batches(*shown, order, batch_size, blank=blank)
         _seed_dropout(network, rng)
