@@ -9,6 +9,7 @@ import pytest
 from verdict import evaluation
 from verdict.numbers import Number
 from verdict.predict import prediction_table
+from verdict.uncertainty import clustered_mcnemar, mcnemar
 
 SETTINGS = SimpleNamespace(n_resamples=200, level=0.95, seed=3)
 
@@ -95,6 +96,82 @@ def test_a_clear_difference_is_kept_and_a_tie_goes_to_the_cheaper():
     tied = simulated({"cheap": 0.8, "dear": 0.8}, {"cheap": 10, "dear": 99})
     assert evaluation.rank_trials(tied)["is_tied"].all()
     assert evaluation.choose(tied, evaluation.rank_trials(tied)).trial == "cheap"
+
+
+def answering(right: dict[str, list[list[int]]], groups: list[str]) -> SimulatedStage:
+    """Trials whose answers to contradictions are right (1) or wrong (0), one list a seed."""
+    tables = {
+        (name, seed): table_of([1.0 if r else -1.0 for r in row], ["contradiction"] * len(row), groups, seed=seed)
+        for name, rows in right.items()
+        for seed, row in enumerate(rows)
+    }
+    return SimulatedStage(tables, dict.fromkeys(right, 1))
+
+
+def test_discordant_answers_are_counted_over_seeds_and_tested_by_image():
+    groups = list("aabbccdd")
+    first = [[0, 0, 1, 1, 0, 1, 1, 0], [0, 1, 1, 1, 0, 0, 1, 0]]
+    second = [[1, 1, 1, 0, 1, 1, 1, 0], [1, 1, 1, 1, 1, 0, 1, 1]]
+    stage = answering({"a": first, "b": second}, groups)
+    row = evaluation.differences(stage).iloc[0]
+    assert (row["trial"], row["minus"]) == ("b", "a")
+    # Seed 0: three gains, one loss. Seed 1: three gains.
+    assert (row["n01"], row["n10"]) == (6, 1)
+    assert row["accuracy"] == pytest.approx(5 / 16)
+    right = [np.ravel(first).astype(bool), np.ravel(second).astype(bool)]
+    assert row["p_mcnemar"] == pytest.approx(mcnemar(*right)) == pytest.approx(2 * (1 + 7) / 2**7)
+    assert row["p_clustered"] == pytest.approx(clustered_mcnemar(*right, groups * 2))
+    assert row["p_holm"] == row["p_clustered"]
+
+
+def test_p_values_are_adjusted_for_all_pairs_of_trials():
+    stage = simulated({"a": 0.8, "b": 0.8, "c": 0.8}, {"a": 1, "b": 2, "c": 3})
+    table = evaluation.differences(stage)
+    assert list(zip(table["trial"], table["minus"], strict=True)) == [("b", "a"), ("c", "a"), ("c", "b")]
+    ordered = np.sort(table["p_clustered"])
+    assert table["p_holm"].min() == pytest.approx(min(1, 3 * ordered[0]))
+    assert (table["p_holm"] >= table["p_clustered"]).all()
+    assert set(table["verdict"]) == {"no difference shown"}
+
+
+def test_a_verdict_takes_the_interval_and_the_adjusted_test():
+    stage = simulated({"cheap": 0.6, "dear": 0.9, "other": 0.9}, {"cheap": 1, "dear": 3, "other": 4})
+    table = evaluation.differences(stage).set_index(["trial", "minus"])
+    assert table["verdict"].to_dict() == {
+        ("dear", "cheap"): "different",
+        ("other", "cheap"): "different",
+        ("other", "dear"): "no difference shown",
+    }
+    ranking = evaluation.rank_trials(stage).set_index("trial")
+    assert ranking["is_tied"].to_dict() == {"cheap": False, "dear": True, "other": True}
+    assert evaluation.choose(stage, ranking.reset_index()).trial == "dear"
+
+
+def test_neither_the_interval_nor_the_test_alone_makes_a_verdict(monkeypatch):
+    stage = simulated({"cheap": 0.6, "dear": 0.9}, {"cheap": 10, "dear": 99})
+    monkeypatch.setattr(evaluation, "holm", lambda p: np.full(len(p), 0.051))
+    table = evaluation.differences(stage)
+    assert table["macro_f1_low"].iloc[0] > 0 and table["verdict"].tolist() == ["no difference shown"]
+    assert evaluation.rank_trials(stage)["is_tied"].all()
+    # Equal on average: the interval contains zero, whatever the test would say.
+    monkeypatch.setattr(evaluation, "holm", lambda p: np.zeros(len(p)))
+    equal = evaluation.differences(simulated({"cheap": 0.8, "dear": 0.8}, {"cheap": 10, "dear": 99}))
+    assert equal["verdict"].tolist() == ["no difference shown"]
+
+
+def test_one_candidate_has_nothing_to_be_compared_with():
+    stage = simulated({"only": 0.7}, {"only": 10})
+    table = evaluation.differences(stage)
+    assert table.empty and {"p_holm", "verdict"} <= set(table)
+    assert evaluation.rank_trials(stage, pairwise=table)["is_tied"].tolist() == [True]
+
+
+def test_controls_are_named_by_what_they_are_not_shown():
+    shown = SimpleNamespace(image="shown", text="shown")
+    assert evaluation._missing(SimpleNamespace(image="blank", text="shown")) == "without the image"
+    assert evaluation._missing(SimpleNamespace(image="shown", text="blank")) == "without the hypothesis"
+    assert evaluation._missing(SimpleNamespace(image="blank", text="blank")) == "without the image and the hypothesis"
+    assert evaluation._missing(shown) == "as a control"
 
 
 def test_the_gain_of_a_trial_over_itself_is_nothing():

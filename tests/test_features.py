@@ -10,10 +10,13 @@ import pytest
 
 from tiny_presets import SIZE, WORDS, save_presets
 from verdict import paths
+from verdict.augment import photometric, view_of_epoch
 from verdict.backend import set_threads
 from verdict.data.images import ImageStore, write_array_store
 from verdict.features import (
+    EMPTY_TEXT,
     Features,
+    Views,
     encode,
     load_encoders,
     load_network,
@@ -22,9 +25,11 @@ from verdict.features import (
     token_lengths,
 )
 from verdict.model import FreezePlan, build_suffix
+from verdict.params import load_params
 from verdict.train import Rows, predict_logits
 
 PLANS = [FreezePlan(0, 0), FreezePlan(0, 1), FreezePlan(1, 1)]
+RANGES = load_params("base").training.photometric
 HYPOTHESES = ["there is a red seven", "two blue ones", "a red seven is above a blue seven above two", "there is purple"]
 
 
@@ -51,7 +56,10 @@ def pairs():
     rng = np.random.default_rng(1)
     image, text = rng.integers(0, 5, 37), rng.integers(0, len(HYPOTHESES), 37)
     labels = np.where(rng.random(37) < 0.5, "entailment", "contradiction")
-    table = {"image_id": [f"scene{i}" for i in image], "hypothesis": [HYPOTHESES[i] for i in text], "label": labels}
+    # Images 1, 2 and 4 are of the training split, the others of val.
+    split = np.where(np.isin(image, (1, 2, 4)), "train", "val")
+    table = {"image_id": [f"scene{i}" for i in image], "hypothesis": [HYPOTHESES[i] for i in text]}
+    table |= {"label": labels, "split": split}
     return pd.DataFrame(table)
 
 
@@ -66,7 +74,8 @@ def store(images, tmp_path_factory):
 def cache(params, pairs, store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     told = []
-    counts = encode(params, pairs, store, PLANS, folder, batch=2, progress=told.append)
+    views = {0: 3, 1: 2}
+    counts = encode(params, pairs, store, PLANS, folder, batch=2, views=views, photometric=RANGES, progress=told.append)
     return folder, counts, told
 
 
@@ -144,7 +153,9 @@ def test_truncation_is_counted(cache):
 
 def test_encoding_tells_how_far_it_is(cache):
     assert cache[2][:3] == ["images 2/5", "images 4/5", "images 5/5"]
-    assert cache[2][-1] == "hypotheses 4/4"
+    # Four and the empty one.
+    assert cache[2][-1] == "hypotheses 5/5"
+    assert [text for text in cache[2] if text.startswith("views")][:4] == [f"views {done}/9" for done in (2, 3, 5, 6)]
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -152,7 +163,7 @@ def test_stored_prefixes_give_the_logits_of_the_whole_network(params, pairs, ima
     network = load_network(params, dropout=0.0, seed=3)
     features = Features.open(cache[0], plan)
     assert isinstance(features.image_tokens, np.memmap)
-    assert features.hidden.shape == (4, 7 if plan.text_blocks else 1, 14)
+    assert features.hidden.shape == (5, 7 if plan.text_blocks else 1, 14)
     found = predict_logits(build_suffix(network, plan), features, Rows.of(features, pairs))
     shown = images[[int(name.removeprefix("scene")) for name in pairs["image_id"]]]
     ids, mask = encoders.tokens(list(pairs["hypothesis"]))
@@ -164,7 +175,7 @@ def test_stored_prefixes_give_the_logits_of_the_whole_network(params, pairs, ima
 
 def test_encoding_again_gives_the_same_bytes(params, pairs, store, cache, tmp_path):
     shuffled = pairs.iloc[::-1]
-    encode(params, pairs, store, PLANS, tmp_path, batch=3)
+    encode(params, pairs, store, PLANS, tmp_path, batch=3, views={0: 3, 1: 2}, photometric=RANGES)
     for path in sorted(cache[0].iterdir()):
         if path.suffix == ".npy":
             assert np.load(tmp_path / path.name) == pytest.approx(np.load(path), abs=1e-6)
@@ -233,3 +244,98 @@ def test_rows_point_at_each_pairs_own_encodings(cache, pairs):
     assert features.image_rows.index[image].tolist() == pairs["image_id"].tolist()
     assert features.text_rows.index[text].tolist() == pairs["hypothesis"].tolist()
     assert image.dtype == text.dtype == np.int64
+
+
+def test_the_empty_text_is_stored_for_the_control_that_reads_nothing_else(cache, pairs, encoders):
+    features = Features.open(cache[0], FreezePlan(0, 1))
+    _, text = features.rows(pairs.assign(hypothesis=EMPTY_TEXT))
+    assert set(text) == {4}
+    assert features.padding_mask[4].tolist() == [1, 1, 0, 0, 0, 0, 0]
+    ids, _ = encoders.tokens([EMPTY_TEXT])
+    assert ids[0].tolist() == [2, 3, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("plan", "n_views"), [(FreezePlan(0, 1), 3), (FreezePlan(1, 1), 2)])
+def test_views_of_training_images_give_the_logits_of_the_whole_network(
+    params, images, encoders, pairs, cache, plan, n_views
+):
+    """What an epoch is shown is the augmented image, through the very network, without encoding it again."""
+    network = load_network(params, dropout=0.0, seed=3)
+    views = Views.open(cache[0], plan, n_views)
+    assert isinstance(views.features.image_tokens, np.memmap)
+    assert set(views.image_ids) == {"scene1", "scene2", "scene4"}
+    train = pairs[pairs["split"] == "train"]
+    rows = Rows.of(Features.open(cache[0], plan), train)
+    shown = Rows(views.rows(rows.image, seed=11, epoch=2), rows.text, rows.y_true)
+    found = predict_logits(build_suffix(network, plan), views.features, shown)
+    chosen = dict(zip(views.image_ids, view_of_epoch(views.image_ids, n_views, seed=11, epoch=2), strict=True))
+    augmented = np.concatenate(
+        [
+            photometric(images[[int(name[-1])]].astype(np.float32) / 255, [name], RANGES, view=int(chosen[name]))
+            for name in train["image_id"]
+        ]
+    )
+    ids, mask = encoders.tokens(list(train["hypothesis"]))
+    inputs = {"pixels": encoders.unit_pixels(augmented), "token_ids": ids, "padding_mask": mask}
+    expected = network.model.predict_on_batch(inputs)[:, 0]
+    assert found == pytest.approx(expected, abs=1e-5)
+    plain = predict_logits(build_suffix(network, plan), Features.open(cache[0], plan), rows)
+    assert np.abs(plain - expected).max() > 1e-3
+
+
+def test_epochs_and_seeds_choose_other_views_and_all_pairs_of_an_image_the_same(cache, pairs):
+    views = Views.open(cache[0], FreezePlan(), 3)
+    image, _ = Features.open(cache[0], FreezePlan()).rows(pairs[pairs["split"] == "train"])
+    seen = {(seed, epoch): views.rows(image, seed=seed, epoch=epoch) for seed in (1, 2) for epoch in range(20)}
+    for rows in seen.values():
+        assert len(set(zip(image, rows, strict=True))) == len(set(image))
+        assert np.array_equal(rows % 3, views.place[image])
+    assert {int(row) for rows in seen.values() for row in rows} == set(range(9))
+    assert len({tuple(rows) for rows in seen.values()}) > 20
+    fewer = Views.open(cache[0], FreezePlan(), 2)
+    assert max(int(fewer.rows(image, seed=1, epoch=epoch).max()) for epoch in range(20)) < 6
+
+
+def test_evaluation_images_have_no_views(cache, pairs):
+    views = Views.open(cache[0], FreezePlan(), 3)
+    image, _ = Features.open(cache[0], FreezePlan()).rows(pairs)
+    with pytest.raises(KeyError, match=r"image 'scene[03]' has no augmented views; only training images have"):
+        views.rows(image, seed=1, epoch=0)
+
+
+def test_views_that_are_not_there_are_named(copied):
+    with pytest.raises(ValueError, match=r"4 views of each image are asked for, 3 are in"):
+        Views.open(copied, FreezePlan(), 4)
+    np.save(copied / "image_views_1.npy", np.load(copied / "image_views_1.npy")[:-1])
+    with pytest.raises(ValueError, match="damaged: its views and their index disagree"):
+        Views.open(copied, FreezePlan(1, 1), 2)
+    (copied / "image_views_0.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"image_views_0\.npy"):
+        Views.open(copied, FreezePlan(), 1)
+
+
+def test_a_profile_without_augmented_trials_stores_no_views(params, pairs, store, tmp_path):
+    encode(params, pairs, store, PLANS[:1], tmp_path, batch=64, photometric=RANGES)
+    assert not list(tmp_path.glob("*views*"))
+
+
+def test_augmented_pixels_are_converted_like_plain_ones(encoders, images):
+    unit = images.astype(np.float32) / 255
+    assert encoders.unit_pixels(unit) == pytest.approx(encoders.pixels(images), abs=1e-6)
+    with pytest.raises(ValueError, match=r"expected float32 images .*got uint8"):
+        encoders.unit_pixels(images)
+
+
+def test_the_files_of_a_plan_are_what_opening_it_reads(cache, tmp_path):
+    for kind, plan in ((Features, FreezePlan(1, 1)), (Views, FreezePlan(0, 1))):
+        folder = tmp_path / kind.__name__
+        folder.mkdir()
+        for name in kind.files(plan):
+            (folder / name).write_bytes((cache[0] / name).read_bytes())
+        kind.open(folder, plan, *([2] if kind is Views else []))
+        for name in kind.files(plan):
+            content = (folder / name).read_bytes()
+            (folder / name).unlink()
+            with pytest.raises(FileNotFoundError):
+                kind.open(folder, plan, *([2] if kind is Views else []))
+            (folder / name).write_bytes(content)

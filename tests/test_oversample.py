@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from verdict.oversample import n_extra, oversample
+from verdict.oversample import bucket_flags, n_extra, oversample
 
 
 def flags(n=101):
@@ -45,3 +45,17 @@ def test_impossible_weights_are_refused():
         oversample(flags(), {"thirds": 1.2}, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"a weight is at least 1, got 0\.9"):
         oversample(flags(), {"third": 0.9}, rng=np.random.default_rng(0))
+
+
+def test_buckets_are_families_and_words():
+    texts = ["Two men sit.", "No dog.", "A red car.", "A woman."]
+    words = bucket_flags(pd.DataFrame({"hypothesis": texts}, index=[7, 5, 3, 1]))
+    assert words["counting"].tolist() == [True, False, False, False]
+    assert words["negation"].tolist() == [False, True, False, False]
+    both = bucket_flags(pd.DataFrame({"hypothesis": texts, "family": ["negation", "b", "b", None]}, index=[7, 5, 3, 1]))
+    # The family called negation is believed; words of negation are not asked.
+    assert both["negation"].tolist() == [True, False, False, False]
+    assert both["b"].tolist() == [False, True, True, False]
+    assert both["gender"].tolist() == [True, False, False, True]
+    assert both.columns.is_unique and set(words) <= set(both)
+    assert {str(kind) for kind in both.dtypes} == {"bool"}

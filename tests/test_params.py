@@ -14,6 +14,7 @@ from verdict.params import (
     merge,
     non_default,
     read_yaml,
+    trial_difference,
     validate,
 )
 
@@ -21,6 +22,7 @@ from verdict.params import (
 WHOLE = {"training.seeds": "training", "data.digits.n_pairs": "data.digits"}
 WHOLE |= {"data.source": "data", "data.recorded.class_names": "data.recorded"}
 WHOLE |= {"policy.human.kind": "policy.human", "policy.human.confusion": "policy.human"}
+WHOLE |= {"training.photometric.contrast": "training.photometric"}
 WHOLE |= {"data.nlvr.fractions": "data.nlvr", "data.csv.fractions": "data.csv"}
 PROFILES = sorted(path.stem for path in paths.PARAMS.glob("*.yaml"))
 SHIPPED = sorted({"base", "digits", "smoke", "nlvr", "paper", "recorded"} & set(PROFILES))
@@ -127,6 +129,16 @@ def test_an_exponent_without_a_point_is_explained(tmp_path):
         ("training.seeds", []),
         ("training.seeds", [3, 3]),
         ("training.seeds", [-1]),
+        ("training.photometric.brightness", -0.1),
+        ("training.photometric.contrast", [1.12, 0.88]),
+        ("training.photometric.saturation", [0.85]),
+        ("training.photometric.hue", 0.6),
+        ("training.photometric.noise_sd", "a"),
+        ("training.trials.1.views", -1),
+        ("training.trials.1.augment", "flip"),
+        ("training.trials.1.oversample", {"counting": 0.9}),
+        ("training.trials.1.oversample", ["counting"]),
+        ("training.trials.2.text", "shuffled"),
         ("data.seed", -1),
         ("data.source", "mnist"),
         ("data.digits.n_pairs", {"train": 100}),
@@ -268,6 +280,10 @@ def trial(name, parent, vision=0, text=0, **fields):
         ([trial("a/b", "warmup")], "String should match pattern"),
         ([trial("a", "warmup", vision=-1)], "vision_blocks"),
         ([trial("a", "warmup", image="dark")], "image"),
+        ([trial("a", "warmup", image="blank")], "'a' does not see the whole pair: give it role: control"),
+        ([{**trial("a", "warmup"), "text": "blank"}], "'a' does not see the whole pair: give it role: control"),
+        ([trial("a", "warmup", views=2)], "augment: none and views: 2 contradict each other"),
+        ([trial("a", "warmup", augment="photometric")], "augment: photometric and views: 0 contradict each other"),
     ],
 )
 def test_a_faulty_tree_of_trials_is_refused(base, trials, message):
@@ -283,6 +299,24 @@ def test_a_deep_tree_of_trials_is_accepted(base):
         params.trial("cc")
 
 
+def test_the_published_ranges_are_the_default(base):
+    """Brightness within 0.12, contrast 0.88 to 1.12, saturation 0.85 to 1.15, hue within 0.05, noise of 0.02."""
+    ranges = validate(base, source="test").training.photometric
+    assert (ranges.brightness, ranges.contrast, ranges.saturation) == (0.12, (0.88, 1.12), (0.85, 1.15))
+    assert (ranges.hue, ranges.noise_sd) == (0.05, 0.02)
+
+
+def test_trials_are_compared_by_what_they_do(base):
+    plain, more = trial("a", "warmup", text=1), trial("b", "warmup", text=1, oversample={"counting": 1.5, "gender": 2})
+    seen = trial("c", "warmup", text=1, augment="photometric", views=3, role="control")
+    params = validate(changed(base, "training.trials", [plain, more, seen]), source="test")
+    one, two, three = params.training.trials
+    assert trial_difference(one, one) == {}
+    assert trial_difference(one, two) == {"oversample": ({}, {"counting": 1.5, "gender": 2.0})}
+    assert trial_difference(two, one) == {"oversample": ({"counting": 1.5, "gender": 2.0}, {})}
+    assert trial_difference(one, three) == {"augment": ("none", "photometric"), "views": (0, 3)}
+
+
 def test_the_hash_sees_every_value_but_where_it_runs(base):
     original = validate(base, source="test").hash
     for dotted, value in {"execution.threads": 7, "execution.device": "cpu", "execution.feature_batch": 3}.items():
@@ -291,6 +325,8 @@ def test_the_hash_sees_every_value_but_where_it_runs(base):
         "training.warmup.dropout": 0.11,
         "training.trials.2.epochs": 5,
         "training.seeds": [11, 23],
+        "training.photometric.hue": 0.04,
+        "training.trials.1.oversample": {"counting": 1.5},
         "data.seed": 43,
         "policy.costs.clarify": 0.26,
         "model.heads": 2,
@@ -323,7 +359,8 @@ def test_only_values_that_really_differ_are_named(tmp_path):
     }
     write(tmp_path, "own", yaml.safe_dump(own, sort_keys=False))
     named = non_default(load_params("own", tmp_path), tmp_path)
-    extra = [f"training.trials.extra.{field}" for field in (*trial("extra", "warmup"), "image", "role")]
+    options = ("image", "text", "augment", "views", "role")
+    extra = [f"training.trials.extra.{field}" for field in (*trial("extra", "warmup"), *options)]
     assert named == sorted(
         ["title", "policy.costs.human", "training.trials.text2.epochs", "training.trials.hypothesis_only", *extra]
     )

@@ -1,10 +1,23 @@
 """Random search: axes, the order of draws, and trials that a parameter file would accept."""
 
+import copy
+
 import numpy as np
 import pytest
 
-from verdict.params import load_params
-from verdict.search import PUBLISHED_TEXT, SOUND, Choice, LogUniform, Uniform, as_trials, draw, published
+from verdict import paths
+from verdict.params import ParamsError, read_yaml, validate
+from verdict.search import (
+    PUBLISHED_TEXT,
+    PUBLISHED_VISION,
+    SOUND,
+    Choice,
+    LogUniform,
+    Uniform,
+    configurations,
+    draw,
+    published,
+)
 
 
 def test_a_space_is_drawn_in_its_order():
@@ -51,23 +64,104 @@ def test_all_options_of_a_choice_occur():
     assert {Choice((2, 3, 5)).draw(rng) for _ in range(40)} == {2, 3, 5}
 
 
-def test_configurations_become_trials():
-    trials = as_trials(published(PUBLISHED_TEXT, 2), prefix="random", parent="frozen", epochs=2, patience=2)
-    assert [trial.name for trial in trials] == ["random_01", "random_02"]
-    assert {(trial.parent, trial.epochs, trial.vision_blocks, trial.role) for trial in trials} == {
-        ("frozen", 2, 0, "candidate")
-    }
-    known = load_params("base").training
-    assert known.model_copy(update={"trials": (*known.trials, *trials)}).trials[-1].text_blocks == 2
-    depth = as_trials([{**published(PUBLISHED_TEXT, 1)[0], "vision_blocks": 1}], **SHARED)
-    assert depth[0].vision_blocks == 1
+@pytest.fixture(scope="module")
+def base():
+    return read_yaml(paths.PARAMS / "base.yaml")
 
 
-SHARED = {"prefix": "t", "parent": "warmup", "epochs": 1, "patience": 1}
+def search(space="sound", n=3, prefix="random", **fields):
+    shared = {"parent": "frozen", "epochs": 2, "patience": 1, "seed": 42, "vision_blocks": 0}
+    return {"space": space, "n": n, "prefix": prefix, **shared, **fields}
 
 
-def test_impossible_searches_are_refused():
+def loaded(base, *searches, **training):
+    """The parameters of the base with searches, and other entries of its training section."""
+    content = copy.deepcopy(base)
+    content["training"] |= {"search": list(searches), **training}
+    return validate(content, source="test")
+
+
+@pytest.mark.parametrize(
+    ("space", "published_space", "n", "depth"),
+    [("published_text", PUBLISHED_TEXT, 5, 0), ("published_vision", PUBLISHED_VISION, 3, 1)],
+)
+def test_a_published_search_becomes_the_published_trials(base, space, published_space, n, depth):
+    """The draws themselves stand beside the printed ones in test_published."""
+    params = loaded(base, search(space, n, vision_blocks=depth, schedule="constant", augment="photometric", views=2))
+    listed = [trial["name"] for trial in base["training"]["trials"]]
+    names = [trial.name for trial in params.training.trials]
+    assert names == [*listed, *(f"random_{i:02d}" for i in range(1, n + 1))]
+    for trial, expected in zip(params.training.trials[len(listed) :], published(published_space, n), strict=True):
+        assert {name: getattr(trial, name) for name in expected} == expected
+        shared = (trial.parent, trial.epochs, trial.patience, trial.schedule, trial.vision_blocks, trial.views)
+        assert shared == ("frozen", 2, 1, "constant", depth, 2)
+        assert (trial.role, trial.augment, trial.image, trial.text, trial.oversample) == (
+            *("candidate", "photometric", "shown", "shown"),
+            {},
+        )
+
+
+def test_loading_again_draws_nothing_again(base):
+    params = loaded(base, search())
+    assert params.training.search == ()
+    assert validate(params.as_dict(), source="again").as_dict() == params.as_dict()
+    assert loaded(base, search()).hash == params.hash != loaded(base, search(seed=43)).hash
+
+
+def test_searches_follow_each_other_and_keep_the_tree(base):
+    params = loaded(base, search(), search(prefix="deep", n=2, parent="random_01", text_blocks=[4], seed=1))
+    assert [trial.name for trial in params.training.trials[-5:]] == [
+        *("random_01", "random_02", "random_03"),
+        *("deep_01", "deep_02"),
+    ]
+    assert params.trial("deep_02").parent == "random_01"
+    assert params.trial("deep_02").text_blocks == 4
+
+
+def test_a_search_may_be_all_that_a_profile_tries(base):
+    controls = [trial for trial in base["training"]["trials"] if trial.get("role") == "control"]
+    params = loaded(base, search(parent="warmup"), trials=controls)
+    assert [trial.role for trial in params.training.trials] == ["control", *["candidate"] * 3]
+
+
+def test_axes_of_the_sound_space_can_be_replaced():
+    found = configurations("sound", 200, seed=3, learning_rate=(1e-3, 4e-3), text_blocks=(0, 1))
+    rates = np.array([one["learning_rate"] for one in found])
+    assert rates.min() >= 1e-3 and rates.max() < 4e-3
+    assert {one["text_blocks"] for one in found} == {0, 1}
+    plain = configurations("sound", 200, seed=3)
+    assert [one["weight_decay"] for one in found] == [one["weight_decay"] for one in plain]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"parent": "nobody"}, "trial 'random_01' starts from 'nobody', which is not above it"),
+        ({"parent": "text2", "text_blocks": [1]}, "trial 'random_01' freezes blocks that its parent 'text2' trained"),
+        ({"space": "published_vision"}, "published_vision trains 1 blocks of vision, got 0"),
+        ({"space": "published_text", "vision_blocks": 1}, "published_text trains 0 blocks of vision, got 1"),
+        ({"space": "published_text", "text_blocks": [2]}, "published_text is the published one: only sound"),
+        ({"space": "grid"}, r"training\.search\.0\.space"),
+        ({"n": 0}, r"training\.search\.0\.n"),
+        ({"learning_rate": [1e-3, 1e-4]}, "from the lowest to the highest"),
+        ({"learning_rate": [0.5, 2.0], "seed": 1, "n": 20}, "learning_rate: Input should be less than or equal to 1"),
+        ({"text_blocks": []}, "at least one number of blocks"),
+        ({"augment": "photometric"}, "augment: photometric and views: 0 contradict each other"),
+        ({"epoch": 3}, r"training\.search\.0\.epoch: unknown key; did you mean 'epochs'"),
+    ],
+)
+def test_an_impossible_search_is_refused_before_anything_runs(base, fields, message):
+    with pytest.raises(ParamsError, match=message):
+        loaded(base, search(**fields))
+
+
+def test_two_searches_of_one_prefix_are_refused(base):
+    with pytest.raises(ParamsError, match="two trials are called 'random_01'"):
+        loaded(base, search(), search())
+
+
+def test_impossible_draws_are_refused():
     with pytest.raises(ValueError, match="at least one configuration, got n=0"):
         draw(SOUND, 0, rng=np.random.default_rng(0))
-    with pytest.raises(ValueError, match="dropout"):
-        as_trials([{**published(PUBLISHED_TEXT, 1)[0], "dropout": 1.5}], **SHARED)
+    with pytest.raises(ValueError, match="learning_rate cannot be replaced"):
+        configurations("published_text", 2, seed=42, learning_rate=(1e-4, 1e-3))

@@ -1,5 +1,6 @@
 """Stages: the graph, what each may read, and what a change re-runs."""
 
+import copy
 import json
 
 import numpy as np
@@ -51,7 +52,7 @@ def test_the_graph_has_no_cycle_and_follows_the_reading_order():
 
 def test_every_declared_section_is_one():
     for declared in SPECS:
-        assert set(declared.sections) <= SECTIONS | {"plans", "trial"}, declared.name
+        assert set(declared.sections) <= SECTIONS | {"plans", "views", "trial"}, declared.name
     assert [declared.name for declared in SPECS if "trial" in declared.sections] == [TRIAL_STAGE]
 
 
@@ -104,7 +105,8 @@ def test_an_unknown_stage_is_refused():
 def test_runs_and_plans_of_a_profile():
     params = load_params("smoke")
     assert stages.runs(params) == [(trial.name, seed) for trial in params.training.trials for seed in (11, 23)]
-    assert stages.plans(params) == [(0, 0), (0, 1)]
+    assert stages.plans(params) == [(0, 0), (0, 1), (1, 1)]
+    assert stages.views(params) == [(0, 2)]
 
 
 def test_folders_of_stages_and_trials():
@@ -257,6 +259,39 @@ def test_a_new_depth_is_encoded(base):
         content["training"]["trials"].append({**content["training"]["trials"][1], "name": "extra", "vision_blocks": 1})
 
     assert affected(base, change) == {FEATURES, *LISTING}
+
+
+def set_trial(content, number, **options):
+    content["training"]["trials"][number] |= options
+
+
+def test_views_are_encoded_once_and_re_run_what_shows_them(base):
+    name, seeds = base["training"]["trials"][1]["name"], base["training"]["seeds"]
+    own = {FEATURES, *((name, seed) for seed in seeds), *LISTING}
+    augmented = {"augment": "photometric", "views": 3}
+    assert affected(copy.deepcopy(base), lambda content: set_trial(content, 1, **augmented)) == own
+    set_trial(base, 1, **augmented)
+    assert stages.views(validate(base, source="test")) == [(0, 3)]
+    for change in (
+        lambda content: set_trial(content, 1, views=4),
+        lambda content: content["training"]["photometric"].update(hue=0.01),
+    ):
+        assert affected(copy.deepcopy(base), change) == own
+    # A trial with fewer views of the same depth needs none that are not there.
+    fewer = {**base["training"]["trials"][1], "name": "extra", "views": 2}
+    assert affected(base, lambda content: content["training"]["trials"].append(fewer)) == LISTING
+
+
+def test_ranges_that_nobody_uses_re_run_nothing(base):
+    assert affected(base, lambda content: content["training"]["photometric"].update(hue=0.01)) == set()
+
+
+@pytest.mark.parametrize("option", [{"oversample": {"counting": 1.5}}, {"text": "blank", "role": "control"}])
+def test_an_option_re_runs_its_trial_and_what_lists_the_trials(base, option):
+    base["training"]["trials"].append({**base["training"]["trials"][1], "name": "extra"})
+    runs = {("extra", seed) for seed in base["training"]["seeds"]}
+    found = affected(base, lambda content: set_trial(content, -1, **option))
+    assert found == {*runs, *LISTING}
 
 
 def test_costs_re_run_no_training(base):

@@ -1,6 +1,7 @@
 """Training: the order of pairs, resuming to the bit, the criterion, and what stays frozen."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 import tiny_network as tiny
 from verdict import train as training
 from verdict.backend import set_threads
-from verdict.features import Features
+from verdict.features import Features, Views
 from verdict.metrics import softmax
 from verdict.model import FreezePlan, build_prefix, build_suffix
 from verdict.params import FitParams
@@ -74,12 +75,15 @@ def run(
     seed=7,
     criterion="macro_f1",
     blank=False,
-    is_scattered=False,
+    train=None,
+    views=None,
+    n_shown=None,
     **changes,
 ):
     """Fit a fresh network; `stop_after` kills the run when that epoch has been reported."""
     network = tiny.tiny_network(3, dropout=0.2)
     plan, told = FreezePlan(*plan), []
+    features = stored(network, plan)
 
     def progress(text):
         told.append(text)
@@ -89,8 +93,8 @@ def run(
     outcome = fit(
         network,
         plan,
-        stored(network, plan),
-        rows(1),
+        features,
+        rows(1) if train is None else train,
         rows(2, 97),
         fit_params(**changes),
         seed=seed,
@@ -100,6 +104,8 @@ def run(
         blank=blank,
         checkpoint=path,
         identity=identity or {"data": "a"},
+        n_shown=n_shown,
+        views=views(features) if views else None,
         progress=progress,
     )
     return network, outcome, told
@@ -126,6 +132,18 @@ def test_an_epoch_visits_every_pair_once(shared, seed):
     again = epoch_order(text, np.random.default_rng(seed), shared=shared)
     other = epoch_order(text, np.random.default_rng(seed + 10), shared=shared)
     assert order.tolist() == again.tolist() != other.tolist()
+
+
+@pytest.mark.parametrize("shared", [1, 4])
+def test_an_order_of_some_pairs_shows_each_equally_often(shared):
+    text = np.random.default_rng(8).integers(0, N_TEXTS, N_PAIRS)
+    shown = np.zeros(N_PAIRS)
+    for epoch in range(400):
+        order = epoch_order(text, np.random.default_rng([3, epoch]), shared=shared, n_shown=97)
+        assert len(set(order)) == len(order) == 97
+        shown[order] += 1
+    # Each count is binomial, 400 draws of 97 / 211: standard deviation 10.
+    assert np.abs(shown - 400 * 97 / N_PAIRS).max() < 45
 
 
 def test_pairs_with_one_hypothesis_stand_together():
@@ -391,3 +409,82 @@ def test_rows_of_a_pair_table():
     found = Rows.of(features, pairs)
     assert (found.image.tolist(), found.text.tolist(), found.y_true.tolist()) == ([3, 1], [0, 7], [1, 0])
     assert len(found) == 2
+
+
+def shifted(n_views, by=0.3):
+    """Views of every image: the plain tokens, moved by a little more in each view."""
+
+    def of(features):
+        tokens = np.concatenate([features.image_tokens + by * view for view in range(1, n_views + 1)])
+        names = tuple(features.image_rows.index)
+        return Views(replace(features, image_tokens=tokens), names, np.arange(N_IMAGES), n_views)
+
+    return of
+
+
+def test_views_that_equal_the_images_change_nothing(undisturbed, tmp_path):
+    assert same(run(tmp_path / "state.npz", views=shifted(3, by=0.0)), undisturbed)
+
+
+def test_views_are_trained_on_and_not_validated_on(undisturbed, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        training,
+        "predict_logits",
+        lambda suffix, features, *args, **kw: shown.append(features) or predict_logits(suffix, features, *args, **kw),
+    )
+    found = run(tmp_path / "state.npz", views=shifted(3))
+    assert not same(found, undisturbed)
+    assert len(shown) == 3
+    assert all(len(features.image_tokens) == N_IMAGES for features in shown)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_a_killed_augmented_run_goes_on_to_the_same_bits(tmp_path, stop_after):
+    with pytest.raises(Killed):
+        run(tmp_path / "a.npz", views=shifted(3), stop_after=stop_after)
+    resumed = run(tmp_path / "a.npz", views=shifted(3))
+    assert len(resumed[2]) == 3 - stop_after
+    assert same(resumed, run(tmp_path / "b.npz", views=shifted(3)))
+
+
+def repeated(n_extra):
+    """The training rows, and some of them a second time."""
+    plain = rows(1)
+    return Rows(*(np.r_[column, column[:n_extra]] for column in (plain.image, plain.text, plain.y_true)))
+
+
+def n_steps(path):
+    """Optimisation steps of a stored state: the optimiser's own counter."""
+    with np.load(path) as state:
+        return int(state["optimiser_0000"][0])
+
+
+def test_an_oversampled_run_takes_as_many_steps_as_its_twin(undisturbed, tmp_path):
+    found = run(tmp_path / "a.npz", train=repeated(60), n_shown=N_PAIRS)
+    run(tmp_path / "b.npz")
+    assert n_steps(tmp_path / "a.npz") == n_steps(tmp_path / "b.npz") == 3 * -(-N_PAIRS // 31)
+    assert not same(found, undisturbed)
+    run(tmp_path / "c.npz", train=repeated(60))
+    assert n_steps(tmp_path / "c.npz") == 3 * -(-(N_PAIRS + 60) // 31)
+
+
+def test_more_rows_than_there_are_cannot_be_shown(tmp_path):
+    with pytest.raises(ValueError, match="shows 1 to 211 of the training rows, got n_shown=212"):
+        run(tmp_path / "state.npz", n_shown=N_PAIRS + 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"views": shifted(3)}, {"train": repeated(1), "n_shown": N_PAIRS}, {"n_shown": N_PAIRS - 1}],
+)
+def test_what_training_shows_is_part_of_the_identity(tmp_path, change):
+    with pytest.raises(Killed):
+        run(tmp_path / "state.npz", stop_after=1)
+    assert len(run(tmp_path / "state.npz", **change)[2]) == 3
+
+
+def test_the_number_of_views_is_part_of_the_identity(tmp_path):
+    with pytest.raises(Killed):
+        run(tmp_path / "state.npz", views=shifted(3), stop_after=1)
+    assert len(run(tmp_path / "state.npz", views=shifted(2))[2]) == 3

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,25 @@ from numpy.typing import ArrayLike
 from verdict.labels import Split, class_names
 from verdict.metrics import accuracy, brier, class_scores, confusion_counts, ece, macro_f1, nll, weighted_mean
 from verdict.numbers import Number, Numbers
+from verdict.params import TrialParams
 from verdict.predict import DecisionRule, logits_of
 from verdict.stage import RECORDED_RUN, TRIAL_STAGE, Stage, runs
-from verdict.uncertainty import Interval, Statistic, Weights, bootstrap, compare, expected_best_of, wilson
+from verdict.uncertainty import (
+    Interval,
+    Statistic,
+    Weights,
+    bootstrap,
+    clustered_mcnemar,
+    compare,
+    expected_best_of,
+    holm,
+    mcnemar,
+    wilson,
+)
 
 RAW = DecisionRule()
 BLIND = "test.hypothesis_only"
+DIFFERENT = "different"
 STREAM = {"estimate": 1, "by": 2, "compare": 3}
 
 
@@ -148,13 +162,22 @@ class Answers:
     answers: np.ndarray
     seeds: tuple[int, ...]
 
-    def statistics(self) -> list[Statistic]:
-        """Macro-F1 of each seed's model as a function of row weights."""
-        return [partial(_macro_f1, self.y_true, answer) for answer in self.answers]
+    def statistics(self, metric: str = "macro_f1") -> list[Statistic]:
+        """Macro-F1, or accuracy, of each seed's model as a function of row weights."""
+        score = {"macro_f1": _macro_f1, "accuracy": _accuracy}[metric]
+        return [partial(score, self.y_true, answer) for answer in self.answers]
+
+    def part(self, chosen: np.ndarray) -> Answers:
+        """The same models on some of the pairs, (n_pairs,) bool."""
+        return Answers(self.y_true[chosen], self.groups[chosen], self.answers[:, chosen], self.seeds)
 
 
 def _macro_f1(y_true: np.ndarray, answer: np.ndarray, weights: Weights) -> ArrayLike:
     return macro_f1(y_true, answer, weights=weights)
+
+
+def _accuracy(y_true: np.ndarray, answer: np.ndarray, weights: Weights) -> ArrayLike:
+    return accuracy(y_true, answer, weights)
 
 
 def _nothing(weights: Weights) -> ArrayLike:
@@ -178,15 +201,15 @@ def collect(stage: Stage, trial: str, split: str) -> Answers:
     return Answers(first["y_true"].to_numpy(), first["group_id"].to_numpy(), answers, tuple(seeds))
 
 
-def mean_score(stage: Stage, second: Answers, first: Answers | None = None) -> Interval:
-    """Macro-F1 averaged over seeds, or its difference to another trial on the same pairs and seeds.
+def mean_score(stage: Stage, second: Answers, first: Answers | None = None, *, metric: str = "macro_f1") -> Interval:
+    """A metric averaged over seeds, or its difference to another trial on the same pairs and seeds.
 
     The interval covers the choice of images and, with several seeds, training again (see `uncertainty.compare`).
     """
     settings = stage.params.statistics
     found = compare(
-        first.statistics() if first else [_nothing] * len(second.seeds),
-        second.statistics(),
+        first.statistics(metric) if first else [_nothing] * len(second.seeds),
+        second.statistics(metric),
         second.groups,
         n_resamples=settings.n_resamples,
         rng=stage.rng(STREAM["compare"]),
@@ -218,15 +241,22 @@ def n_trainable(stage: Stage, trial: str) -> int:
     return int(numbers[f"{trial}_s{seed}.n_trainable"].value)
 
 
-def rank_trials(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
+def rank_trials(stage: Stage, split: str = Split.VAL, *, pairwise: pd.DataFrame | None = None) -> pd.DataFrame:
     """Candidates by mean macro-F1 over seeds, with the spread of seeds and the paired difference to the best.
+
+    Parameters
+    ----------
+    pairwise : DataFrame, optional
+        What `differences` gave for the split, so that it is not computed again.
 
     Returns
     -------
     DataFrame
-        trial, n_trainable, mean macro_f1 with interval, seed_sd, difference with interval, is_tied (the interval of the
-        difference contains zero), best first.
+        trial, n_trainable, mean macro_f1 with interval, seed_sd, difference with interval, is_tied (not shown to differ
+        from the best, see `differences`), best first.
     """
+    pairwise = differences(stage, split) if pairwise is None else pairwise
+    unlike = {frozenset(row) for row in pairwise.loc[pairwise["verdict"] == DIFFERENT, ["trial", "minus"]].to_numpy()}
     answers = {trial: collect(stage, trial, split) for trial in _candidates(stage)}
     means = {trial: mean_score(stage, answer) for trial, answer in answers.items()}
     best = max(means, key=lambda trial: means[trial].value)
@@ -245,24 +275,52 @@ def rank_trials(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
                 "difference": gap.value,
                 "difference_low": gap.low,
                 "difference_high": gap.high,
-                "is_tied": bool(gap.low <= 0 <= gap.high),
+                "is_tied": frozenset((trial, best)) not in unlike,
             }
         )
     return pd.DataFrame(rows)
 
 
 def differences(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
-    """Paired differences of macro-F1 between every two candidates."""
+    """Every two candidates on the same pairs and seeds: differences with intervals, and tests of equal accuracy.
+
+    Intervals cover images and, with several seeds, training again; the tests take the trained models as they are, all
+    seeds together. The plain one counts every answer as independent, which answers about one image are not.
+
+    Returns
+    -------
+    DataFrame
+        One row a pair of trials: trial, minus; macro_f1 and accuracy (differences, with low and high); n01 (answers
+        that `minus` got wrong and `trial` right) and n10 (the other way round), p_mcnemar (exact, plain), p_clustered
+        (images as the unit), p_holm (p_clustered adjusted for the number of rows), verdict. Two trials are called
+        different where the interval of macro-F1 excludes zero and p_holm lies below one minus the level.
+    """
     answers = {trial: collect(stage, trial, split) for trial in _candidates(stage)}
     rows = []
-    names = list(answers)
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            gap = mean_score(stage, answers[second], answers[first])
-            shown = "no difference shown" if gap.low <= 0 <= gap.high else "different"
-            bounds = {"difference": gap.value, "difference_low": gap.low, "difference_high": gap.high}
-            rows.append({"trial": second, "minus": first, **bounds, "verdict": shown})
-    return pd.DataFrame(rows)
+    for first, second in combinations(answers, 2):
+        row: dict[str, object] = {"trial": second, "minus": first}
+        for metric in ("macro_f1", "accuracy"):
+            gap = mean_score(stage, answers[second], answers[first], metric=metric)
+            row |= {metric: gap.value, f"{metric}_low": gap.low, f"{metric}_high": gap.high}
+        rows.append(row | discordance(answers[first], answers[second]))
+    columns = ["trial", "minus", *(f"{m}{end}" for m in ("macro_f1", "accuracy") for end in ("", "_low", "_high"))]
+    table = pd.DataFrame(rows, columns=[*columns, "n01", "n10", "p_mcnemar", "p_clustered"])
+    table["p_holm"] = holm(table["p_clustered"].to_numpy(dtype=np.float64))
+    is_apart = (table["macro_f1_low"] > 0) | (table["macro_f1_high"] < 0)
+    is_shown = is_apart & (table["p_holm"] < 1 - stage.params.statistics.level)
+    return table.assign(verdict=np.where(is_shown.to_numpy(dtype=bool), DIFFERENT, "no difference shown"))
+
+
+def discordance(first: Answers, second: Answers) -> dict[str, object]:
+    """Answers of all seeds that are right in one trial alone, and p-values of "both are right equally often"."""
+    right = [(trial.answers == trial.y_true).ravel() for trial in (first, second)]
+    groups = np.tile(first.groups, len(first.seeds))
+    return {
+        "n01": int((right[1] & ~right[0]).sum()),
+        "n10": int((right[0] & ~right[1]).sum()),
+        "p_mcnemar": mcnemar(*right),
+        "p_clustered": clustered_mcnemar(*right, groups),
+    }
 
 
 @dataclass(frozen=True)
@@ -344,7 +402,7 @@ def noise_of_best(stage: Stage, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _references(kept: Selection, stage: Stage) -> pd.DataFrame:
-    """Majority label, hypothesis only, wrong image, frozen encoders, kept model: accuracy and macro-F1 on test.
+    """Majority label, controls, wrong image, frozen encoders, kept model: accuracy and macro-F1 on test.
 
     A profile without the control leaves its number undefined, and a claim about it does not hold.
     """
@@ -357,7 +415,7 @@ def _references(kept: Selection, stage: Stage) -> pd.DataFrame:
     for trial in stage.params.training.trials:
         if trial.role == "control":
             blind = stage.predictions(Split.TEST, trial=trial.name, seed=kept.seed)
-            rows.append(_reference(stage, f"{trial.name}: the network without the image", blind, f"test.{trial.name}"))
+            rows.append(_reference(stage, f"{trial.name}: the network {_missing(trial)}", blind, f"test.{trial.name}"))
     if BLIND not in stage.numbers:
         stage.numbers[BLIND] = Number(float("nan"), float("nan"), float("nan"), split=Split.TEST)
     rows.append(_reference(stage, "the kept model shown another pair's image", shuffled, "test.shuffled"))
@@ -365,6 +423,12 @@ def _references(kept: Selection, stage: Stage) -> pd.DataFrame:
     rows.append(_reference(stage, f"{kept.cheapest}: fewest trained parameters", frozen, "test.cheapest"))
     rows.append(_reference(stage, f"{kept.trial}: the kept model", table, "test.kept"))
     return pd.DataFrame(rows)
+
+
+def _missing(trial: TrialParams) -> str:
+    """What a control is not shown."""
+    blank = [name for name, shown in (("image", trial.image), ("hypothesis", trial.text)) if shown == "blank"]
+    return f"without the {' and the '.join(blank)}" if blank else "as a control"
 
 
 def _reference(stage: Stage, name: str, table: pd.DataFrame, number: str) -> dict[str, object]:

@@ -1,24 +1,31 @@
 """Frozen computation, done once: images and hypotheses through the encoders' frozen prefixes, memory-mapped.
 
-A pair is two row numbers into these arrays, so memory does not grow with the number of pairs.
+A pair is two row numbers into these arrays, so memory does not grow with the number of pairs. Augmented views of the
+training images are stored beside the plain images, once, so that an epoch chooses rows and encodes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from verdict import paths
+from verdict import augment, paths
 from verdict.artifacts import sha256_tree, write_npy, write_npy_rows, write_parquet
 from verdict.backend import keras, keras_hub
 from verdict.data.images import ImageStore
+from verdict.labels import Split
 from verdict.model import FreezePlan, Network, build_network, build_prefix
-from verdict.params import ModelParams
+from verdict.params import ModelParams, PhotometricParams
+
+# What a pair of which one side is blank has for a hypothesis.
+EMPTY_TEXT = ""
 
 
 def resolve_preset(preset: str) -> str:
@@ -53,9 +60,21 @@ class Encoders:
             raise ValueError(
                 f"expected uint8 images of shape (n, {self.image_size}, 3), got {images.dtype} {images.shape}"
             )
+        return self._in_range_of_preset(images.astype(np.float32))
+
+    def unit_pixels(self, images: np.ndarray) -> np.ndarray:
+        """float32 (n, H, W, 3) in [0, 1] at the backbone's size → float32 in the preset's own range."""
+        if images.dtype != np.float32 or images.shape[1:] != (*self.image_size, 3):
+            raise ValueError(
+                f"expected float32 images of shape (n, {self.image_size}, 3), got {images.dtype} {images.shape}"
+            )
+        return self._in_range_of_preset(255 * images)
+
+    def _in_range_of_preset(self, values: np.ndarray) -> np.ndarray:
+        """Values in [0, 255] by the preset's own conversion."""
         scale = np.asarray(1.0 if self.converter.scale is None else self.converter.scale, dtype=np.float32)
         offset = np.asarray(0.0 if self.converter.offset is None else self.converter.offset, dtype=np.float32)
-        return images.astype(np.float32) * scale + offset
+        return values * scale + offset
 
     def tokens(self, hypotheses: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Hypotheses → token ids and padding mask, both int32 (n, sequence_length)."""
@@ -103,65 +122,111 @@ def encode(
     out: Path,
     *,
     batch: int,
+    views: Mapping[int, int] = MappingProxyType({}),
+    photometric: PhotometricParams | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, float]:
     """Run every image and every distinct hypothesis through the frozen prefixes of all plans, and store the results.
+
+    The empty hypothesis is stored as well, for the control that is shown nothing else.
+
+    Parameters
+    ----------
+    views : mapping of vision_blocks to number of views
+        Depths at which augmented views of the training images are stored, and how many of each image.
+    photometric : PhotometricParams, optional
+        How views are made; needed where there are any.
 
     Returns
     -------
     dict
         `n_images`, `n_hypotheses`, `n_truncated` (hypotheses longer than the sequence), `max_tokens`.
     """
-    encoders = load_encoders(params)
-    network = load_network(params, dropout=0.0, seed=0)
-    plans = sorted(set(plans), key=lambda plan: (plan.vision_blocks, plan.text_blocks))
-    image_ids = pd.unique(pairs["image_id"])
-    write_parquet(out / "images.parquet", pd.DataFrame({"image_id": image_ids}))
-    for blocks in sorted({plan.vision_blocks for plan in plans}):
-        prefix, _ = build_prefix(network, FreezePlan(blocks, 0))
-
-        def encode_images(part: slice, prefix: keras.Model = prefix) -> np.ndarray:
-            shown = images.load(list(image_ids[part]), size=encoders.image_size)
-            return prefix.predict_on_batch(encoders.pixels(shown))
-
-        rows = _blocks(len(image_ids), batch, encode_images, lambda done: progress(f"images {done}/{len(image_ids)}"))
-        write_npy_rows(out / f"image_tokens_{blocks}.npy", len(image_ids), rows)
-    hypotheses = pd.unique(pairs["hypothesis"])
-    write_parquet(out / "hypotheses.parquet", pd.DataFrame({"hypothesis": hypotheses}))
-    token_ids, padding_mask = encoders.tokens(list(hypotheses))
-    write_npy(out / "padding_mask.npy", padding_mask)
-    for blocks in sorted({plan.text_blocks for plan in plans}):
-        _, prefix = build_prefix(network, FreezePlan(0, blocks))
-
-        def encode_words(part: slice, prefix: keras.Model = prefix) -> np.ndarray:
-            return prefix.predict_on_batch({"token_ids": token_ids[part], "padding_mask": padding_mask[part]})
-
-        rows = _blocks(
-            len(hypotheses), batch, encode_words, lambda done: progress(f"hypotheses {done}/{len(hypotheses)}")
-        )
-        write_npy_rows(out / f"hidden_{blocks}.npy", len(hypotheses), rows)
-    lengths = token_lengths(encoders, list(hypotheses))
+    encoders, depths = load_encoders(params), set(plans)
+    network = load_network(params, dropout=0.0, seed=0, encoders=encoders)
+    run = _Encoding(network, encoders, out, batch, progress)
+    run.images(images, list(pd.unique(pairs["image_id"])), {plan.vision_blocks for plan in depths})
+    if views and photometric is not None:
+        run.views(images, list(pd.unique(pairs.loc[pairs["split"] == Split.TRAIN, "image_id"])), views, photometric)
+    hypotheses = [str(text) for text in pd.unique(pairs["hypothesis"])]
+    run.words(list(dict.fromkeys([*hypotheses, EMPTY_TEXT])), {plan.text_blocks for plan in depths})
+    lengths = token_lengths(encoders, hypotheses)
     return {
-        "n_images": len(image_ids),
+        "n_images": pairs["image_id"].nunique(),
         "n_hypotheses": len(hypotheses),
         "n_truncated": int((lengths > params.sequence_length).sum()),
         "max_tokens": int(lengths.max()),
     }
 
 
+@dataclass(frozen=True)
+class _Encoding:
+    """The prefixes that inputs run through, and where the results go."""
+
+    network: Network
+    encoders: Encoders
+    out: Path
+    batch: int
+    progress: Callable[[str], None]
+
+    def images(self, store: ImageStore, image_ids: list[str], depths: set[int]) -> None:
+        """Plain images: one row each, in the order of `images.parquet`."""
+        write_parquet(self.out / "images.parquet", pd.DataFrame({"image_id": image_ids}))
+        for blocks in sorted(depths):
+            prefix, _ = build_prefix(self.network, FreezePlan(blocks, 0))
+
+            def compute(part: slice, prefix: keras.Model = prefix) -> np.ndarray:
+                shown = store.load(image_ids[part], size=self.encoders.image_size)
+                return prefix.predict_on_batch(self.encoders.pixels(shown))
+
+            self._write(f"image_tokens_{blocks}.npy", "images", len(image_ids), [compute])
+
+    def views(
+        self, store: ImageStore, image_ids: list[str], views: Mapping[int, int], photometric: PhotometricParams
+    ) -> None:
+        """Augmented views: view 1 of every image of `views.parquet`, then view 2, and so on."""
+        write_parquet(self.out / "views.parquet", pd.DataFrame({"image_id": image_ids}))
+        for blocks, n_views in sorted(views.items()):
+            prefix, _ = build_prefix(self.network, FreezePlan(blocks, 0))
+
+            def compute(part: slice, view: int, prefix: keras.Model = prefix) -> np.ndarray:
+                plain = store.load(image_ids[part], size=self.encoders.image_size).astype(np.float32) / 255
+                shown = augment.photometric(plain, image_ids[part], photometric, view=view)
+                return prefix.predict_on_batch(self.encoders.unit_pixels(shown))
+
+            passes = [partial(compute, view=view) for view in range(1, n_views + 1)]
+            self._write(f"image_views_{blocks}.npy", "views", len(image_ids), passes)
+
+    def words(self, texts: list[str], depths: set[int]) -> None:
+        """Hypotheses: one row each, in the order of `hypotheses.parquet`."""
+        write_parquet(self.out / "hypotheses.parquet", pd.DataFrame({"hypothesis": texts}))
+        token_ids, padding_mask = self.encoders.tokens(texts)
+        write_npy(self.out / "padding_mask.npy", padding_mask)
+        for blocks in sorted(depths):
+            _, prefix = build_prefix(self.network, FreezePlan(0, blocks))
+
+            def compute(part: slice, prefix: keras.Model = prefix) -> np.ndarray:
+                return prefix.predict_on_batch({"token_ids": token_ids[part], "padding_mask": padding_mask[part]})
+
+            self._write(f"hidden_{blocks}.npy", "hypotheses", len(texts), [compute])
+
+    def _write(self, file: str, kind: str, n: int, passes: list[Callable[[slice], np.ndarray]]) -> None:
+        """Write what each pass over n inputs gives, one pass after the other, batch by batch."""
+        parts = [slice(start, min(start + self.batch, n)) for start in range(0, n, self.batch)]
+
+        def blocks() -> Iterator[np.ndarray]:
+            for number, compute in enumerate(passes):
+                for part in parts:
+                    yield np.asarray(compute(part), dtype=np.float32)
+                    self.progress(f"{kind} {number * n + part.stop}/{len(passes) * n}")
+
+        write_npy_rows(self.out / file, len(passes) * n, blocks())
+
+
 def token_lengths(encoders: Encoders, hypotheses: list[str]) -> np.ndarray:
     """Tokens of each hypothesis before truncation, [CLS] and [SEP] included."""
     tokenised = encoders.preprocessor.tokenizer(hypotheses)
     return np.asarray([len(tokens) + 2 for tokens in tokenised])
-
-
-def _blocks(
-    n: int, batch: int, compute: Callable[[slice], np.ndarray], progress: Callable[[int], None]
-) -> Iterator[np.ndarray]:
-    for start in range(0, n, batch):
-        part = slice(start, min(start + batch, n))
-        yield np.asarray(compute(part), dtype=np.float32)
-        progress(part.stop)
 
 
 def _read(path: Path) -> Any:
@@ -213,6 +278,12 @@ class Features:
         }
         return cls(**rows, image_tokens=tokens, hidden=hidden, padding_mask=mask)
 
+    @staticmethod
+    def files(plan: FreezePlan) -> tuple[str, ...]:
+        """Names of the files that `open` reads for a plan."""
+        stored = (f"image_tokens_{plan.vision_blocks}.npy", f"hidden_{plan.text_blocks}.npy", "padding_mask.npy")
+        return ("images.parquet", "hypotheses.parquet", *stored)
+
     def rows(self, pairs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers (int64) of each pair's image and hypothesis.
 
@@ -228,3 +299,73 @@ class Features:
                 raise KeyError(f"{column} {rows.index[rows.isna()][0]!r} is not in the feature cache; encode it first")
             found.append(rows.to_numpy(dtype=np.int64))
         return found[0], found[1]
+
+
+@dataclass(frozen=True)
+class Views:
+    """Stored augmented views of the training images at one depth of vision.
+
+    Attributes
+    ----------
+    features : Features
+        The plan's, with the views in the place of the plain images: `image_tokens` is
+        (n_stored_views * n_images, n_tokens, d_vision), memory-mapped; view v of image i is row (v - 1) * n_images + i.
+    image_ids : tuple of str, length n_images
+        The images that have views.
+    place : (n_plain_images,) int64
+        Number i of each plain image, -1 for one without views.
+    n_views : int
+        How many of the stored views are in use, the first ones.
+    """
+
+    features: Features
+    image_ids: tuple[str, ...]
+    place: np.ndarray
+    n_views: int
+
+    @classmethod
+    def open(cls, folder: Path, plan: FreezePlan, n_views: int) -> Views:
+        """Open the views that `encode` stored at a plan's depth.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there are none at this depth.
+        ValueError
+            If there are fewer than asked for, or the cache is damaged.
+        """
+        plain = Features.open(folder, plan)
+        image_ids = _read(folder / "views.parquet")["image_id"]
+        tokens = _read(folder / f"image_views_{plan.vision_blocks}.npy")
+        n_stored, rest = divmod(len(tokens), len(image_ids))
+        if rest or not plain.image_rows.index.isin(image_ids).sum() == len(image_ids):
+            raise ValueError(f"the feature cache in {folder} is damaged: its views and their index disagree")
+        if n_stored < n_views:
+            raise ValueError(
+                f"{n_views} views of each image are asked for, {n_stored} are in the feature cache {folder}"
+            )
+        place = np.full(len(plain.image_rows), -1, dtype=np.int64)
+        place[plain.image_rows[image_ids].to_numpy()] = np.arange(len(image_ids))
+        return cls(replace(plain, image_tokens=tokens), tuple(image_ids), place, n_views)
+
+    @staticmethod
+    def files(plan: FreezePlan) -> tuple[str, ...]:
+        """Names of the files that `open` reads for a plan."""
+        return (*Features.files(plan), "views.parquet", f"image_views_{plan.vision_blocks}.npy")
+
+    def rows(self, images: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
+        """Rows of the views that plain images (row numbers, int64 (n_pairs,)) show in an epoch.
+
+        All pairs of an image show the same view.
+
+        Raises
+        ------
+        KeyError
+            If an image has no views: only training images have.
+        """
+        if (self.place[images] < 0).any():
+            missing = self.features.image_rows.index[images[self.place[images] < 0][0]]
+            raise KeyError(f"image {missing!r} has no augmented views; only training images have")
+        view = augment.view_of_epoch(self.image_ids, self.n_views, seed=seed, epoch=epoch)
+        place = self.place[images]
+        return (view[place] - 1) * len(self.image_ids) + place

@@ -7,8 +7,31 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from verdict.statements import SEMANTIC_WORDS, keyword_flags
+
 # The study's weights of two of its ten semantic buckets.
 PUBLISHED_WEIGHTS: Mapping[str, float] = {"gender": 1.2, "counting": 1.3}
+
+
+def bucket_flags(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Which pair lies in which bucket.
+
+    Parameters
+    ----------
+    pairs : DataFrame, n rows
+        Column hypothesis and, if there is one, family.
+
+    Returns
+    -------
+    DataFrame of bool, (n, n_buckets)
+        A column for each family, then the semantic buckets of words whose names no family has: a source that says what
+        a sentence tests is believed before its words are.
+    """
+    words = keyword_flags(pairs["hypothesis"].tolist(), SEMANTIC_WORDS)
+    if "family" not in pairs:
+        return words
+    families = pd.get_dummies(pairs["family"], dtype=bool).reset_index(drop=True)
+    return families.join(words[[name for name in words if name not in families]])
 
 
 def n_extra(weight: float, n: int) -> int:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from verdict import paths
 from verdict.artifacts import content_hash
 from verdict.labels import class_names
+from verdict.search import SPACES, as_trials, configurations
 
 MAX_FILE_BYTES = 1_000_000
 
@@ -191,10 +192,28 @@ class FitParams(Model):
     schedule: Literal["constant", "cosine"]
 
 
-class TrialParams(FitParams):
-    """One configuration of the search: what it starts from, what it trains, and how.
+class ViewsParams(Model):
+    """Which views of the training images an epoch shows: the plain ones, or one of `views` augmented ones of each."""
 
-    `image: blank` replaces every image's features by zeros: the hypothesis-only control.
+    augment: Literal["none", "photometric"] = "none"
+    views: Annotated[int, Field(ge=0, le=64)] = 0
+
+    @model_validator(mode="after")
+    def _stated(self) -> ViewsParams:
+        if (self.augment == "none") != (self.views == 0):
+            raise ValueError(
+                f"augment: {self.augment} and views: {self.views} contradict each other: "
+                "augmented training takes at least one view of each image, plain training none"
+            )
+        return self
+
+
+class TrialParams(ViewsParams, FitParams):
+    """One configuration of the search: what it starts from, what it trains, what it is shown, and how.
+
+    `image: blank` replaces every image's features by zeros: the hypothesis-only control. `text: blank` replaces every
+    hypothesis by the empty text: the image-only control. `oversample` says how often pairs of a bucket count: a value
+    of the pair table's `family`, or one of the ten semantic buckets of words where no family has that name.
     """
 
     name: Name
@@ -202,7 +221,80 @@ class TrialParams(FitParams):
     vision_blocks: Annotated[int, Field(ge=0)]
     text_blocks: Annotated[int, Field(ge=0)]
     image: Literal["shown", "blank"] = "shown"
+    text: Literal["shown", "blank"] = "shown"
+    oversample: dict[str, Annotated[float, Field(ge=1)]] = {}
     role: Literal["candidate", "control"] = "candidate"
+
+    @model_validator(mode="after")
+    def _can_be_chosen(self) -> TrialParams:
+        if self.role == "candidate" and "blank" in (self.image, self.text):
+            raise ValueError(f"trial {self.name!r} does not see the whole pair: give it role: control")
+        return self
+
+
+class PhotometricParams(Model):
+    """How far a photometric view may lie from its image, whose values lie in [0, 1]; geometry is left alone.
+
+    Brightness is added, from -brightness to +brightness; contrast and saturation multiply, from the lowest to the
+    highest; hue turns by up to a share of the circle; Gaussian noise is added. All are drawn uniformly but the noise.
+    """
+
+    brightness: Annotated[float, Field(ge=0, le=1)]
+    contrast: tuple[NonNegative, NonNegative]
+    saturation: tuple[NonNegative, NonNegative]
+    hue: Annotated[float, Field(ge=0, le=0.5)]
+    noise_sd: Annotated[float, Field(ge=0, le=1)]
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PhotometricParams:
+        for name in ("contrast", "saturation"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} goes from the lowest factor to the highest, got {low} to {high}")
+        return self
+
+
+class SearchParams(ViewsParams):
+    """Configurations drawn at random, which become ordinary trials `<prefix>_01` on when parameters are loaded.
+
+    `learning_rate` and `text_blocks` replace these axes of the sound space.
+    """
+
+    space: Literal["sound", "published_text", "published_vision"]
+    n: Annotated[int, Field(ge=1, le=99)]
+    prefix: Name
+    parent: Name
+    epochs: Count
+    patience: Count
+    seed: Seed
+    vision_blocks: Annotated[int, Field(ge=0)]
+    schedule: Literal["constant", "cosine"] = "cosine"
+    learning_rate: tuple[Positive, Positive] | None = None
+    text_blocks: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+
+    @model_validator(mode="after")
+    def _of_its_space(self) -> SearchParams:
+        depth = SPACES[self.space][1]
+        if depth is not None and self.vision_blocks != depth:
+            raise ValueError(f"the space {self.space} trains {depth} blocks of vision, got {self.vision_blocks}")
+        if depth is not None and (self.learning_rate is not None or self.text_blocks is not None):
+            raise ValueError(f"the space {self.space} is the published one: only sound has axes to replace")
+        if self.learning_rate is not None and self.learning_rate[0] > self.learning_rate[1]:
+            raise ValueError(f"learning_rate goes from the lowest to the highest, got {list(self.learning_rate)}")
+        if self.text_blocks == ():
+            raise ValueError("text_blocks holds at least one number of blocks")
+        return self
+
+    def trials(self) -> list[dict[str, Any]]:
+        """The drawn trials, as a parameter file would list them."""
+        axes = {"learning_rate": self.learning_rate, "text_blocks": self.text_blocks}
+        shared = ("parent", "epochs", "patience", "schedule", "vision_blocks", "augment", "views")
+        return as_trials(
+            configurations(self.space, self.n, seed=self.seed, **axes),
+            prefix=self.prefix,
+            **{name: getattr(self, name) for name in shared},
+        )
 
 
 class TrainingParams(Model):
@@ -214,7 +306,9 @@ class TrainingParams(Model):
     global_clipnorm: Positive
     warmup_seed: Seed
     warmup: FitParams
+    photometric: PhotometricParams
     trials: tuple[TrialParams, ...]
+    search: tuple[SearchParams, ...]
 
     @model_validator(mode="after")
     def _tree(self) -> TrainingParams:
@@ -235,7 +329,7 @@ class TrainingParams(Model):
                     f"({vision} of vision, {text} of text): frozen prefixes are computed once, from the presets"
                 )
             known[trial.name] = (trial.vision_blocks, trial.text_blocks)
-        if not any(trial.role == "candidate" for trial in self.trials):
+        if not self.search and not any(trial.role == "candidate" for trial in self.trials):
             raise ValueError("at least one trial must be a candidate")
         return self
 
@@ -443,7 +537,7 @@ def merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
 
 
 def validate(content: dict[str, Any], *, source: str) -> Params:
-    """Turn plain values into parameters.
+    """Turn plain values into parameters; drawn configurations become trials after the listed ones.
 
     Raises
     ------
@@ -455,10 +549,19 @@ def validate(content: dict[str, Any], *, source: str) -> Params:
     except (TypeError, ValueError) as error:
         raise ParamsError(f"{source}: only plain numbers, text, lists and mappings are accepted: {error}") from None
     try:
-        return Params.model_validate_json(text)
+        params = Params.model_validate_json(text)
     except ValidationError as error:
         faults = "\n".join(f"  {_describe(fault, content)}" for fault in error.errors())
         raise ParamsError(f"{source}: {error.error_count()} fault(s)\n{faults}") from None
+    return validate(_expanded(params), source=source) if params.training.search else params
+
+
+def _expanded(params: Params) -> dict[str, Any]:
+    """The same parameters with every search drawn: its trials are listed, and no search is left."""
+    content = params.as_dict()
+    drawn = [trial for search in params.training.search for trial in search.trials()]
+    content["training"] |= {"trials": [*content["training"]["trials"], *drawn], "search": []}
+    return content
 
 
 def _nearest(word: str, known: list[str]) -> str:
@@ -524,6 +627,15 @@ def flatten(content: Any, prefix: str = "") -> dict[str, Any]:
     for key, value in content.items():
         flat |= flatten(value, f"{prefix}.{key}" if prefix else key)
     return flat
+
+
+def trial_difference(one: TrialParams, other: TrialParams) -> dict[str, tuple[Any, Any]]:
+    """Parameters in which two trials differ: by name, the values of the one and of the other.
+
+    What a trial is called and whether it can be chosen change nothing about it.
+    """
+    values = [trial.model_dump(mode="json", exclude={"name", "role"}) for trial in (one, other)]
+    return {name: (value, values[1][name]) for name, value in values[0].items() if value != values[1][name]}
 
 
 def non_default(params: Params, folder: Path | None = None) -> list[str]:

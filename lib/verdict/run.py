@@ -218,7 +218,15 @@ def _run_features(params: Params, profile: str, home: Path) -> None:
     images = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent)
     plans = [FreezePlan(*plan) for plan in stages.plans(params)]
     counts = encode(
-        params.model, pairs, images, plans, home, batch=params.execution.feature_batch, progress=stages.progress
+        params.model,
+        pairs,
+        images,
+        plans,
+        home,
+        batch=params.execution.feature_batch,
+        views=dict(stages.views(params)),
+        photometric=params.training.photometric,
+        progress=stages.progress,
     )
     for key, value in counts.items():
         stage.numbers[f"features.{key}"] = Number(value, unit="count")

@@ -1,6 +1,7 @@
 """Random search: the study's two spaces with its own draws, and a sounder space.
 
 A space is a mapping of parameter to axis; its order is the order of the draws, which a seed alone does not fix.
+Configurations and trials are plain values here; `verdict.params` asks for them and validates what they become.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
-
-from verdict.params import TrialParams
 
 PUBLISHED_SEED = 42
 
@@ -119,36 +119,65 @@ def published(space: Space, n: int) -> list[Configuration]:
     return draw(space, n, rng=np.random.RandomState(PUBLISHED_SEED))
 
 
-def as_trials(
-    configurations: Sequence[Configuration],
+# Name of a space, its axes, and the blocks of vision that train in it; None leaves their number open.
+SPACES: Mapping[str, tuple[Space, int | None]] = MappingProxyType(
+    {"sound": (SOUND, None), "published_text": (PUBLISHED_TEXT, 0), "published_vision": (PUBLISHED_VISION, 1)}
+)
+
+
+def configurations(
+    name: str,
+    n: int,
     *,
-    prefix: str,
-    parent: str,
-    epochs: int,
-    patience: int,
-    schedule: str = "cosine",
-    vision_blocks: int = 0,
-) -> list[TrialParams]:
-    """Configurations as trials that a parameter file could list, named `<prefix>_01` on.
+    seed: int,
+    learning_rate: tuple[float, float] | None = None,
+    text_blocks: Sequence[int] | None = None,
+) -> list[Configuration]:
+    """Draw n configurations of a named space; a published one with the study's seed gives the study's.
 
     Parameters
     ----------
-    configurations : sequence of dict
-        As `draw` makes them.
-    prefix, parent : str
-        Of the trials' names; the trial, or "warmup", whose weights they start from.
-    epochs, patience, schedule
-        Shared by all.
-    vision_blocks : int
-        For configurations that do not say.
+    name : str
+        A key of `SPACES`.
+    n : int, >= 1
+        Number of configurations.
+    seed : int
+        Of NumPy's legacy generator for a published space, of its present one for the sound space.
+    learning_rate : (lowest, highest), optional
+        Of the sound space, in the place of its own: networks that are not pretrained at large need larger ones.
+    text_blocks : sequence of int, optional
+        Of the sound space, in the place of its own.
 
     Raises
     ------
+    KeyError
+        If there is no such space.
     ValueError
-        From the parameter model, if a value is outside what a trial may have.
+        If n is less than 1, or an axis of a published space is to be replaced.
     """
-    shared = {"parent": parent, "epochs": epochs, "patience": patience, "schedule": schedule}
-    return [
-        TrialParams(**{"name": f"{prefix}_{i:02d}", "vision_blocks": vision_blocks, **shared, **configuration})
-        for i, configuration in enumerate(configurations, start=1)
-    ]
+    space, _ = SPACES[name]
+    own: dict[str, Uniform | LogUniform | Choice] = {}
+    if learning_rate is not None:
+        own["learning_rate"] = LogUniform(*learning_rate)
+    if text_blocks is not None:
+        own["text_blocks"] = Choice(tuple(text_blocks))
+    if name == "sound":
+        return draw({**space, **own}, n, rng=np.random.default_rng(seed))
+    if own:
+        raise ValueError(f"{name} is a published space: {', '.join(own)} cannot be replaced; use the space sound")
+    return draw(space, n, rng=np.random.RandomState(seed))
+
+
+def as_trials(found: Sequence[Configuration], *, prefix: str, **shared: Any) -> list[dict[str, Any]]:
+    """Configurations as the trials that a parameter file could list, named `<prefix>_01` on.
+
+    Parameters
+    ----------
+    found : sequence of dict
+        As `draw` makes them.
+    prefix : str
+        Of the trials' names.
+    **shared
+        Parameters that all have in common: parent, epochs, patience and others; a configuration's own value wins.
+    """
+    return [{"name": f"{prefix}_{i:02d}", **shared, **one} for i, one in enumerate(found, start=1)]

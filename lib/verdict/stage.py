@@ -65,7 +65,7 @@ VIEWS, QUESTIONS = "views", "questions"
 
 SPECS = (
     Spec("01_data", "What is in the data, and can it leak?", (), ("data", "statistics")),
-    Spec(FEATURES, "Frozen prefixes of every image and hypothesis", ("01_data",), ("model", "plans")),
+    Spec(FEATURES, "Frozen prefixes of every image and hypothesis", ("01_data",), ("model", "plans", "views")),
     Spec(
         "02_warmup",
         "What does a proxy task teach the fusion head while both encoders stay frozen?",
@@ -212,6 +212,13 @@ def plans(params: Params) -> list[tuple[int, int]]:
     return sorted({(0, 0), *((trial.vision_blocks, trial.text_blocks) for trial in params.training.trials)})
 
 
+def views(params: Params) -> list[tuple[int, int]]:
+    """Augmented views of the training images that features are needed for: (vision_blocks, views) of each depth."""
+    depths = sorted({trial.vision_blocks for trial in params.training.trials if trial.views})
+    trials = params.training.trials
+    return [(depth, max(trial.views for trial in trials if trial.vision_blocks == depth)) for depth in depths]
+
+
 def resolved(params: Params, name: str, trial: str | None = None, seed: int | None = None) -> dict[str, Any]:
     """The parameters that a stage depends on, as JSON-like values; a change of anything else does not re-run it.
 
@@ -223,14 +230,17 @@ def resolved(params: Params, name: str, trial: str | None = None, seed: int | No
     for section in spec(name, params).sections:
         if section == "plans":
             chosen["plans"] = plans(params)
+        elif section == "views":
+            chosen |= _views(params, content)
         elif section == "trial":
             chosen["trial"] = {**params.trial(str(trial)).model_dump(mode="json"), "seed": seed}
         else:
             chosen[section] = content[section]
-    if name in (WARMUP_STAGE, TRIAL_STAGE):
-        chosen["training"] = {key: value for key, value in chosen["training"].items() if key not in ("trials", "seeds")}
     if name == RECORDED:
         chosen["files"] = _recorded_files(params)
+    if "training" in chosen:
+        apart = _without_effect(params, name, trial)
+        chosen["training"] = {key: value for key, value in chosen["training"].items() if key not in apart}
     if "model" in chosen:
         named = (params.model.vision_preset, params.model.text_preset)
         folders = {preset: paths.preset_folder(preset) for preset in named}
@@ -243,6 +253,19 @@ def _recorded_files(params: Params) -> dict[str, str]:
     own = params.data.recorded
     found = {name: paths.data_file(name) for name in (own.val, own.test, own.independent, own.human_counts) if name}
     return {name: "" if path is None else sha256_file(path) for name, path in found.items()}
+
+
+def _views(params: Params, content: dict[str, Any]) -> dict[str, Any]:
+    """The views to encode and how they are made; nothing where no trial is augmented."""
+    wanted = views(params)
+    return {"views": wanted, "photometric": content["training"]["photometric"]} if wanted else {}
+
+
+def _without_effect(params: Params, name: str, trial: str | None) -> set[str]:
+    """Entries of the training section that a stage's result does not depend on."""
+    apart = {"trials", "seeds"} if name in (WARMUP_STAGE, TRIAL_STAGE) else set()
+    shown = (params.trial(trial),) if trial else () if name == WARMUP_STAGE else params.training.trials
+    return apart if any(one.views for one in shown) else apart | {"photometric"}
 
 
 def _module_file(module: str) -> Path | None:

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from verdict.artifacts import content_hash, write_npz
+from verdict.artifacts import content_hash, sha256_bytes, write_npz
 from verdict.backend import keras
-from verdict.features import Features
+from verdict.features import Features, Views
 from verdict.labels import Label
 from verdict.metrics import macro_f1, nll, softmax
 from verdict.model import FreezePlan, Network, apply_plan, build_suffix
@@ -45,6 +45,11 @@ class Rows:
         y_true = np.asarray([Label.parse(label) for label in pairs["label"]], dtype=np.int64)
         return cls(image, text, y_true)
 
+    def digest(self) -> str:
+        """Hash of every row in order."""
+        columns = (self.image, self.text, self.y_true)
+        return sha256_bytes(b"".join(np.ascontiguousarray(column, dtype=np.int64).tobytes() for column in columns))
+
 
 class Batches(keras.utils.PyDataset):
     """Batches of pairs in a given order, each distinct image and hypothesis of a batch present once."""
@@ -71,10 +76,13 @@ class Batches(keras.utils.PyDataset):
         return inputs, self.rows.y_true[chosen, None].astype(np.float32)
 
 
-def epoch_order(text_rows: np.ndarray, rng: np.random.Generator, *, shared: int) -> np.ndarray:
-    """A random order of all pairs in which up to `shared` pairs with the same hypothesis stand together.
+def epoch_order(
+    text_rows: np.ndarray, rng: np.random.Generator, *, shared: int, n_shown: int | None = None
+) -> np.ndarray:
+    """A random order of pairs in which up to `shared` pairs with the same hypothesis stand together.
 
-    Every pair stands in it exactly once. Neighbours that share a hypothesis let a batch encode it once.
+    Every pair stands in it exactly once, or at most once where fewer are shown; then each is shown equally likely.
+    Neighbours that share a hypothesis let a batch encode it once.
 
     Parameters
     ----------
@@ -82,17 +90,19 @@ def epoch_order(text_rows: np.ndarray, rng: np.random.Generator, *, shared: int)
     rng : Generator
     shared : int >= 1
         1 is a plain permutation.
+    n_shown : int, optional
+        How many of the pairs; all by default.
     """
     shuffled = rng.permutation(len(text_rows))
     if shared == 1:
-        return shuffled
+        return shuffled[:n_shown]
     by_text = shuffled[np.argsort(text_rows[shuffled], kind="stable")]
     sorted_text = text_rows[by_text]
     starts = np.flatnonzero(np.r_[True, sorted_text[1:] != sorted_text[:-1]])
     position = np.arange(len(by_text)) - np.repeat(starts, np.diff(np.r_[starts, len(by_text)]))
     block = np.cumsum((position % shared) == 0) - 1
     rank = rng.permutation(block[-1] + 1)
-    return by_text[np.argsort(rank[block], kind="stable")]
+    return by_text[np.argsort(rank[block], kind="stable")][:n_shown]
 
 
 def predict_logits(suffix: keras.Model, features: Features, rows: Rows, *, blank: bool = False) -> np.ndarray:
@@ -139,13 +149,15 @@ def fit(
     blank: bool,
     checkpoint: Path,
     identity: dict[str, Any],
+    n_shown: int | None = None,
+    views: Views | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Fit:
     """Train the plan's layers; keep the epoch that is best on validation by the one stated criterion.
 
     The network holds the kept weights afterwards. The state after each epoch is written to `checkpoint`; a later call
     with the same `identity` goes on from there, and gives the numbers of an undisturbed run, because the order of
-    pairs and the dropout masks depend on (seed, epoch) alone.
+    pairs, the views of images and the dropout masks depend on (seed, epoch) alone.
 
     Parameters
     ----------
@@ -154,21 +166,37 @@ def fit(
     checkpoint : Path
         File of the state, kept out of the workflow's declared outputs.
     identity : dict
-        Everything that the result depends on; a checkpoint of another identity is ignored.
+        Everything that the result depends on besides what is passed here; a checkpoint of another identity is ignored.
+    n_shown : int, optional
+        Pairs that an epoch shows, drawn anew each epoch from `train`, which may hold a pair several times; all of them
+        by default. It fixes the number of steps.
+    views : Views, optional
+        If given, an epoch shows one of each training image's augmented views; validation sees plain images.
+
+    Raises
+    ------
+    ValueError
+        If an epoch is to show more rows than there are.
     """
     trainable = apply_plan(network, plan)
     suffix = build_suffix(network, plan)
-    steps = -(-len(train) // batch_size)
+    n_shown = len(train) if n_shown is None else n_shown
+    if not 0 < n_shown <= len(train):
+        raise ValueError(f"an epoch shows 1 to {len(train)} of the training rows, got n_shown={n_shown}")
+    steps = -(-n_shown // batch_size)
     optimiser = Optimiser(suffix, params, n_steps=steps * params.epochs, global_clipnorm=global_clipnorm)
     trains = {"vision_blocks": plan.vision_blocks, "text_blocks": plan.text_blocks, "blank": blank}
-    identity = {**identity, "seed": seed, "fit": params.model_dump(), "trains": trains}
+    shows = {"train": train.digest(), "val": val.digest(), "n_shown": n_shown, "n_views": views.n_views if views else 0}
+    identity = {**identity, "seed": seed, "fit": params.model_dump(), "trains": trains, "shows": shows}
     state = _State(suffix, optimiser, checkpoint, content_hash(identity))
     history = state.restore()
     while not _finished(history, params, criterion):
         epoch, started = len(history), time.perf_counter()
         rng = np.random.default_rng([seed, epoch])
-        order = epoch_order(train.text, rng, shared=SHARED_HYPOTHESIS if plan.text_blocks else 1)
-        batches = Batches(features, train, order, batch_size, blank=blank)
+        shared = SHARED_HYPOTHESIS if plan.text_blocks else 1
+        order = epoch_order(train.text, rng, shared=shared, n_shown=n_shown)
+        shown = (features, train) if views is None else _augmented(views, train, seed, epoch)
+        batches = Batches(*shown, order, batch_size, blank=blank)
         _seed_dropout(network, rng)
         loss = optimiser.run(batches[i] for i in range(len(batches)))
         scores = score(predict_logits(suffix, features, val, blank=blank), val.y_true)
@@ -185,6 +213,11 @@ def fit(
     state.load_best()
     count = sum(int(np.prod(weight.shape)) for weight in suffix.trainable_variables)
     return Fit(pd.DataFrame(history), _best(history, criterion) + 1, trainable, count)
+
+
+def _augmented(views: Views, train: Rows, seed: int, epoch: int) -> tuple[Features, Rows]:
+    """The views that an epoch shows, and the training pairs as rows into them."""
+    return views.features, Rows(views.rows(train.image, seed=seed, epoch=epoch), train.text, train.y_true)
 
 
 def _best(history: list[dict[str, float]], criterion: str) -> int:

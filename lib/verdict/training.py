@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict import paths
+from verdict import augment, paths
 from verdict.artifacts import content_hash, sha256_bytes
 from verdict.backend import set_threads
-from verdict.features import Features, load_network
+from verdict.data.images import ImageStore
+from verdict.features import EMPTY_TEXT, Features, Views, load_network
 from verdict.labels import EVALUATION_SPLITS, Split
 from verdict.model import FreezePlan, Network, build_suffix
-from verdict.params import FitParams
+from verdict.oversample import bucket_flags, oversample
+from verdict.params import FitParams, TrialParams
 from verdict.predict import prediction_table
 from verdict.stage import FEATURES, TRIAL_STAGE, Stage, library_files
 from verdict.train import Fit, Rows, fit, load_weights, predict_logits, read_weights, save_weights
 
 SHUFFLED = "shuffled"
+STREAM = {"shuffle": 1, "oversample": 2}
 
 
 @dataclass(frozen=True)
@@ -46,17 +49,17 @@ def train_warmup(stage: Stage) -> TrainingRun:
     params = stage.params.training
     plan, seed = FreezePlan(), params.warmup_seed
     network, features = _open(stage, plan, params.warmup, seed)
-    splits = warmup_splits(stage)
-    run = _fit(stage, network, plan, features, params.warmup, seed, splits, parent=None)
-    pairs = stage.pairs(splits[1])
-    table = _predict(network, plan, features, pairs, stage, trial="warmup", seed=seed, blank=False)
+    train, val = (stage.pairs(split) for split in warmup_splits(stage))
+    run = _fit(stage, network, plan, features, params.warmup, seed, (train, val), parent=None)
+    table = _predict(network, plan, features, val, stage, trial="warmup", seed=seed, blank=False)
     return TrainingRun(run, table, _layers(run))
 
 
 def train_trial(stage: Stage) -> TrainingRun:
     """Run one trial with one seed from its parent's weights; predictions are of every evaluation split.
 
-    Rows of stage "shuffled" are the control: the test split with each pair shown another pair's image.
+    Rows of stage "shuffled" are the control: the test split with each pair shown another pair's image. Augmented views
+    and oversampling concern training alone; a blank side is blank in training and in every split.
     """
     trial, seed = stage.trial, int(stage.seed)
     plan = FreezePlan(trial.vision_blocks, trial.text_blocks)
@@ -64,15 +67,96 @@ def train_trial(stage: Stage) -> TrainingRun:
     source = ("02_warmup", None, None) if trial.parent == "warmup" else (TRIAL_STAGE, trial.parent, seed)
     parent = read_weights(stage.upstream(source[0], "weights.npz", source[1], source[2]))
     load_weights(network, parent)
-    blank = trial.image == "blank"
-    run = _fit(stage, network, plan, features, trial, seed, (Split.TRAIN, Split.VAL), parent=parent, blank=blank)
-    pairs = stage.pairs(*EVALUATION_SPLITS)
-    named = {"trial": trial.name, "seed": seed, "blank": blank}
-    table = _predict(network, plan, features, pairs, stage, **named)
-    shuffled = shuffle_images(stage.pairs(Split.TEST), np.random.default_rng([seed, 1]))
-    control = _predict(network, plan, features, shuffled, stage, **named).assign(stage=SHUFFLED)
+    train, val, test, evaluation = (
+        as_shown(stage.pairs(*splits), trial)
+        for splits in ((Split.TRAIN,), (Split.VAL,), (Split.TEST,), EVALUATION_SPLITS)
+    )
+    named = {"seed": seed, "blank": trial.image == "blank"}
+    shown = {
+        "n_shown": len(train),
+        "views": Views.open(stage.upstream_folder(FEATURES), plan, trial.views) if trial.views else None,
+    }
+    drawn = oversampled(train, trial, seed)
+    run = _fit(stage, network, plan, features, trial, pairs=(drawn, val), parent=parent, **named, **shown)
+    table = _predict(network, plan, features, evaluation, stage, trial=trial.name, **named)
+    shuffled = shuffle_images(test, np.random.default_rng([seed, STREAM["shuffle"]]))
+    control = _predict(network, plan, features, shuffled, stage, trial=trial.name, **named).assign(stage=SHUFFLED)
     stage.save_table("shuffled", control)
     return TrainingRun(run, table, _layers(run))
+
+
+def as_shown(pairs: pd.DataFrame, trial: TrialParams) -> pd.DataFrame:
+    """Pairs with the hypotheses that a trial's network reads: their own, or the empty text in the place of each."""
+    return pairs if trial.text == "shown" else pairs.assign(hypothesis=EMPTY_TEXT)
+
+
+def shown_text(trial: TrialParams) -> str:
+    """What an epoch of a trial shows, as one sentence."""
+    image = {"shown": "its plain image", "blank": "no image"}[trial.image]
+    if trial.views:
+        image = f"one of {trial.views} augmented views of its image"
+    text = "" if trial.text == "shown" else " and the empty text for a hypothesis"
+    if not trial.oversample:
+        return f"An epoch shows every training pair once, with {image}{text}."
+    return f"An epoch shows as many pairs as there are, those of some buckets more often, each with {image}{text}."
+
+
+def oversampled(pairs: pd.DataFrame, trial: TrialParams, seed: int) -> pd.DataFrame:
+    """The pairs that a trial's epochs draw from: all of them once, and the extra ones of its buckets."""
+    if not trial.oversample:
+        return pairs
+    rng = np.random.default_rng([seed, STREAM["oversample"]])
+    return pairs.iloc[oversample(bucket_flags(pairs), trial.oversample, rng=rng)].reset_index(drop=True)
+
+
+def exposure(pairs: pd.DataFrame, trial: TrialParams, seed: int) -> pd.DataFrame:
+    """How often an epoch shows the buckets that a trial oversamples, beside how often they occur.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        The training pairs.
+
+    Returns
+    -------
+    DataFrame
+        One row a bucket: bucket, weight, n_pairs, share (of the training pairs), share_of_epoch (expected; an epoch
+        shows as many pairs as there are, drawn from these and the extra ones).
+    """
+    before, after = bucket_flags(pairs), bucket_flags(oversampled(pairs, trial, seed))
+    rows = [
+        {
+            "bucket": bucket,
+            "weight": weight,
+            "n_pairs": int(before[bucket].sum()),
+            "share": float(before[bucket].mean()),
+            "share_of_epoch": float(after[bucket].mean()),
+        }
+        for bucket, weight in trial.oversample.items()
+    ]
+    return pd.DataFrame(rows, columns=["bucket", "weight", "n_pairs", "share", "share_of_epoch"])
+
+
+def view_examples(stage: Stage, n_images: int) -> tuple[list[np.ndarray], list[str]]:
+    """The first training images, each plain and in the views that a trial's epochs choose from, with their titles.
+
+    Two empty lists for a trial without augmentation.
+    """
+    if not stage.trial.views:
+        return [], []
+    store = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent)
+    image_ids = list(pd.unique(stage.pairs(Split.TRAIN)["image_id"])[:n_images])
+    images, titles = [], []
+    for image_id in image_ids:
+        plain = np.asarray(store.thumbnail(image_id))
+        images.append(plain)
+        titles.append("plain")
+        for view in range(1, stage.trial.views + 1):
+            unit = plain[None].astype(np.float32) / 255
+            shown = augment.photometric(unit, [image_id], stage.params.training.photometric, view=view)[0]
+            images.append(np.round(255 * shown).astype(np.uint8))
+            titles.append(f"view {view}")
+    return images, titles
 
 
 def shuffle_images(pairs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -113,14 +197,16 @@ def _fit(
     features: Features,
     params: FitParams,
     seed: int,
-    splits: tuple[str, str],
+    pairs: tuple[pd.DataFrame, pd.DataFrame],
     *,
     parent: dict[str, np.ndarray] | None,
     blank: bool = False,
+    n_shown: int | None = None,
+    views: Views | None = None,
 ) -> Fit:
-    """Fit on the first split, validate on the second, and store the weights."""
+    """Fit on the first pairs, validate on the second, and store the weights."""
     training = stage.params.training
-    train, val = (Rows.of(features, stage.pairs(split)) for split in splits)
+    train, val = (Rows.of(features, table) for table in pairs)
     outcome = fit(
         network,
         plan,
@@ -134,7 +220,9 @@ def _fit(
         global_clipnorm=training.global_clipnorm,
         blank=blank,
         checkpoint=_checkpoint(stage),
-        identity=_identity(stage, parent),
+        identity=_identity(stage, parent, (Views if views else Features).files(plan)),
+        n_shown=n_shown,
+        views=views,
         progress=stage.progress,
     )
     save_weights(network, stage.path("weights.npz"), parent=parent)
@@ -147,13 +235,18 @@ def _checkpoint(stage: Stage) -> Path:
     return paths.work_dir(stage.profile) / "checkpoints" / f"{name}.npz"
 
 
-def _identity(stage: Stage, parent: dict[str, np.ndarray] | None) -> dict[str, Any]:
-    """Everything that the weights depend on besides seed and fit parameters: pairs, features, start, model, code."""
+def _identity(stage: Stage, parent: dict[str, np.ndarray] | None, files: tuple[str, ...]) -> dict[str, Any]:
+    """Everything that the weights depend on besides what `fit` is passed: features, start, model, code.
+
+    The pairs are passed to `fit` as rows of features; of these, only the files that the plan reads count, so that one
+    more depth or one more augmented trial leaves the other runs' states valid.
+    """
     weights = {name: sha256_bytes(value.tobytes()) for name, value in (parent or {}).items()}
     code = {file.name: sha256_bytes(file.read_bytes()) for file in library_files(["import verdict.train"])}
     training = {key: getattr(stage.params.training, key) for key in ("batch_size", "criterion", "global_clipnorm")}
+    encoded = {Path(name).name: digest for name, digest in stage.record(FEATURES)["outputs"].items()}
     return {
-        "upstream": {name: stage.record(name)["outputs"] for name in ("01_data", FEATURES)},
+        "features": {name: encoded[name] for name in (*files, "presets.json")},
         "parent": content_hash(weights),
         "model": stage.params.model.model_dump(mode="json"),
         "training": training,
