@@ -24,7 +24,7 @@ from verdict.optimise import Optimiser
 from verdict.params import FitParams
 
 PREDICT_BATCH = 1024
-SHARED_HYPOTHESIS = 8
+SHARED_HYPOTHESIS = 16
 
 
 @dataclass(frozen=True)
