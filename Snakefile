@@ -11,6 +11,7 @@ PROFILE = config.get("profile", "digits")
 GPUS = int(config.get("gpus", 0))
 PARAMS = load_params(PROFILE)
 RUN = f"{sys.executable} -m verdict.run"
+ON_GPU = (stages.FEATURES, "02_warmup", "05_test", "06_interpretation", "13_reproducibility")
 
 
 def record(name, trial=None, seed=None):
@@ -86,7 +87,7 @@ for spec in stages.SPECS:
         output:
             record(spec.name),
         resources:
-            gpu=min(1, GPUS) if spec.name in (stages.FEATURES, "02_warmup", "05_test", "06_interpretation") else 0,
+            gpu=min(1, GPUS) if spec.name in ON_GPU else 0,
             mem_mb=2000,
             runtime=240,
         shell:

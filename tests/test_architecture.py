@@ -61,6 +61,9 @@ ORDER = (
     "attention",
     "representation",
     "interpret",
+    "reproducibility",
+    "defects",
+    "defects_model",
     "calibrate",
     "raw_temperature",
     "calibration_study",
@@ -85,7 +88,10 @@ ORDER = (
 )
 FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 # The modules that compute with a framework; no other imports one, not even through these, when it is imported.
-NUMERICAL = {"backend", "model", "features", "optimise", "train", "training", "interpret", "pretrain", "bench", "export"}
+NUMERICAL = {
+    *("backend", "model", "features", "optimise", "train", "training", "interpret", "defects_model"),
+    *("pretrain", "bench", "export"),
+}
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 
 

@@ -1,7 +1,14 @@
 """Finished results and an Axes in, a drawing out. Nothing is computed here that a reader could mistake for a result."""
 
 from verdict.plots.areas import draw_gallery, plot_confusion, plot_decisions, plot_forest, plot_histogram, plot_surface
-from verdict.plots.curves import plot_history, plot_nll_curve, plot_reliability, plot_risk_coverage, plot_sweep
+from verdict.plots.curves import (
+    plot_beside,
+    plot_history,
+    plot_nll_curve,
+    plot_reliability,
+    plot_risk_coverage,
+    plot_sweep,
+)
 from verdict.plots.inside import draw_attention, plot_deletion, plot_embedding
 from verdict.plots.style import CLASS_COLORS, DECISION_COLORS, GRID, INK, MUTED, SERIES, WIDTH, color_of, use_style
 
@@ -16,6 +23,7 @@ __all__ = [
     "color_of",
     "draw_attention",
     "draw_gallery",
+    "plot_beside",
     "plot_confusion",
     "plot_decisions",
     "plot_deletion",
