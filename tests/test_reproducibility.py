@@ -105,7 +105,7 @@ def test_answers_come_from_the_records(tmp_path):
     assert "2 claims" in found["hypothesis"] and "1 of 2 hold" in found["prediction"]
     assert "python 3.11.7" in found["software dependencies"]
     assert (
-        "parameter set ff00; 2 values differ" in found["experiment set-up"]
+        "parameter set ff00; values that are not the default: 2" in found["experiment set-up"]
         and "seeds 1, 11, 23" in found["experiment set-up"]
     )
     assert "cores 2" in found["hardware"] and "device cpu" in found["hardware"]

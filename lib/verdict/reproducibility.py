@@ -179,7 +179,7 @@ def _setup(stage: Stage, records: list[Record]) -> Answer:
     changed = len(records[0].content["non_default"])
     training = stage.params.training
     seeds = ", ".join(map(str, (training.warmup_seed, *training.seeds)))
-    told = f"parameter set {', '.join(hashes)}; {changed} values differ from the default; seeds {seeds}"
+    told = f"parameter set {', '.join(hashes)}; values that are not the default: {changed}; seeds {seeds}"
     return (YES if len(hashes) == 1 else PARTLY), told
 
 

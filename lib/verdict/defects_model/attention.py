@@ -23,7 +23,7 @@ from verdict.train import Batches, Rows, two_class
 from verdict.training import shuffle_images
 
 STREAM = {"shuffle": 95, "share": 96}
-BATCH = 64
+BATCH = 256
 
 
 @keras.saving.register_keras_serializable("verdict")
