@@ -13,7 +13,7 @@ from verdict.numbers import Number
 from verdict.params import load_params, read_yaml, validate
 from verdict.stage import FEATURES, SPECS, TRIAL_STAGE, WARMUP_STAGE, resolved, spec
 
-SECTIONS = {"data", "model", "training", "statistics", "calibrate", "policy", "report", "defects"}
+SECTIONS = {"data", "model", "training", "statistics", "calibrate", "policy", "report", "interpret", "defects"}
 
 
 @pytest.fixture

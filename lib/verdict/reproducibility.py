@@ -15,8 +15,13 @@ from verdict.numbers import Number, Numbers
 from verdict.stage import FEATURES, TRIAL_STAGE, Stage, folder, runs, spec
 
 YES, PARTLY, NO = "yes", "partly", "no"
-# Whether somebody else can have a source's data; sources that are not listed are public.
-SOURCES = {"digits": "comes with the package", "csv": "the user's own table and images"}
+# Whether somebody else can have a source's data.
+SOURCES = {
+    "digits": (YES, "comes with the package"),
+    "nlvr": (YES, "public"),
+    "a2": (PARTLY, "the study's own set, of which whoever repeats this needs a copy"),
+    "csv": (PARTLY, "the user's own table and images"),
+}
 
 
 @dataclass(frozen=True)
@@ -123,8 +128,8 @@ def _data(split: str) -> Question:
         name = relative(folder(stage.profile, "01_data") / "pairs.parquet")
         content = next(record for record in records if record.stage == "01_data").content["outputs"][name]
         n = numbers[f"data.{split}.n_pairs"].text if f"data.{split}.n_pairs" in numbers else "no"
-        whose = f"source {source}, {SOURCES.get(source, 'public')}"
-        return (PARTLY if source == "csv" else YES), f"{n} pairs; {whose}; pair table {content[:12]}"
+        given, whose = SOURCES.get(source, (PARTLY, "see the first page"))
+        return given, f"{n} pairs; source {source}, {whose}; pair table {content[:12]}"
 
     return answer
 

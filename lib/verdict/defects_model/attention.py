@@ -1,12 +1,11 @@
 """The study's wrapper for attention maps, on a trained network's own layers (D09).
 
 It fuses words and image, and then gives the head the class token of the words from before the fusion: the image decides
-the map, and nothing of the answer that is printed beside it.
+the map, and nothing of the answer that is printed beside it. In the study every word asked for the image, not the class
+token alone, which changes the maps and not the answers.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,61 +15,37 @@ from verdict.defects.effects import Effect
 from verdict.defects_model.rebuilt import Rebuilt, compared, rows_of
 from verdict.evaluation import RAW, mean_interval
 from verdict.labels import Split
-from verdict.model import FreezePlan, Network, TakeRows, build_suffix
+from verdict.model import FreezePlan, Network, build_suffix
 from verdict.predict import logits_of
 from verdict.stage import Stage
-from verdict.train import Batches, Rows, two_class
+from verdict.train import PREDICT_BATCH, Batches, Rows, two_class
 from verdict.training import shuffle_images
 
 STREAM = {"shuffle": 95, "share": 96}
-BATCH = 256
-
-
-@keras.saving.register_keras_serializable("verdict")
-class EveryTokenAsks(keras.layers.Layer):
-    """a trained attention layer asked by every word, though only the class token asked in training."""
-
-    def __init__(self, attention: keras.layers.MultiHeadAttention | None = None, **settings: Any):
-        super().__init__(**settings)
-        self.attention = attention
-
-    def call(self, words, image_tokens):  # noqa: D102
-        return keras.layers.MultiHeadAttention.call(self.attention, words, image_tokens, return_attention_scores=True)
 
 
 def build_published_wrapper(network: Network, plan: FreezePlan) -> keras.Model:
     """The wrapper around a trained network.
 
-    Inputs as `model.build_suffix`; outputs `logit` (b, 1), `fused` (b, n_words, d), which no answer uses, and `scores`
-    (b, heads, n_words, n_tokens). Without trained text blocks the only stored word is the class token.
+    Inputs as `model.build_suffix`; outputs `logit` (b, 1), `attention` (b, heads, 1, n_tokens), the map, and
+    `xattn_norm` (b, 1, d), the fused token, which the wrapper's head never sees.
     """
-    suffix, head = build_suffix(network, plan), network.head
-    inputs = dict(suffix.input)
-    tokens, words = inputs["image_tokens"], inputs["hidden"]
-    for block in network.vision_layers[len(network.vision_layers) - plan.vision_blocks :]:
-        tokens = block(tokens)
-    if plan.vision_blocks:
-        tokens = network.vision.get_layer("vit_encoder").layer_norm(tokens)
-    for block in network.text_layers[len(network.text_layers) - plan.text_blocks :]:
-        words = block(words, padding_mask=inputs["padding_mask"])
-    words = TakeRows(name="words_of_pair")(words, inputs["a_text_rows"])
-    tokens = TakeRows(name="tokens_of_pair")(tokens, inputs["a_image_rows"])
-    attended, scores = EveryTokenAsks(head["xattn"], name="every_token_asks")(words, tokens)
-    fused = head["xattn_norm"](head["xattn_residual"]([words, attended]))
-    query = head["take_cls_token"](words)
-    logit = head["logit"](head["drop_1"](head["mlp_1"](head["flatten_cls"](query))))
-    return keras.Model(inputs, {"logit": logit, "fused": fused, "scores": scores}, name="published_wrapper")
+    watched = build_suffix(network, plan, watched=("take_cls_token", "attention", "xattn_norm"))
+    states, head = dict(watched.output), network.head
+    unfused = states.pop("take_cls_token")
+    logit = head["logit"](head["drop_1"](head["mlp_1"](head["flatten_cls"](unfused))))
+    return keras.Model(watched.input, {**states, "logit": logit}, name="published_wrapper")
 
 
 def wrapper_logits(model: Rebuilt, wrapper: keras.Model, pairs: pd.DataFrame) -> np.ndarray:
     """Logits of the study's wrapper, (n,)."""
-    batches = Batches(model.features, Rows.of(model.features, pairs), np.arange(len(pairs)), BATCH, blank=False)
+    batches = Batches(model.features, Rows.of(model.features, pairs), np.arange(len(pairs)), PREDICT_BATCH, blank=False)
     parts = [wrapper.predict_on_batch(batches[i][0])["logit"][:, 0] for i in range(len(batches))]
     return np.concatenate(parts).astype(np.float64)
 
 
 def attention_effect(stage: Stage, model: Rebuilt, table: pd.DataFrame, pairs: pd.DataFrame) -> Effect:
-    """macro-F1 of the kept model and of the answers that the study's wrapper would print beside its maps.
+    """Macro-F1 of the kept model and of the answers that the study's wrapper would print beside its maps.
 
     Numbers `defect.attention.logit_change` and `.model_logit_change` (largest absolute change of a logit when each
     pair is shown another pair's image) and `.agreement` (share of pairs on which wrapper and model agree).
