@@ -12,6 +12,7 @@ GPUS = int(config.get("gpus", 0))
 PARAMS = load_params(PROFILE)
 SPECS = stages.specs_for(PARAMS)
 RUN = f"{sys.executable} -m verdict.run"
+ON_GPU = (*stages.WITHOUT_NOTEBOOK, "02_warmup", "05_test", "06_interpretation", "13_reproducibility")
 
 
 def record(name, trial=None, seed=None):
@@ -87,7 +88,7 @@ for spec in SPECS:
         output:
             record(spec.name),
         resources:
-            gpu=min(1, GPUS) if spec.name in (*stages.WITHOUT_NOTEBOOK, "02_warmup", "05_test", "06_interpretation") else 0,
+            gpu=min(1, GPUS) if spec.name in ON_GPU else 0,
             mem_mb=2000,
             runtime=240,
         shell:

@@ -67,6 +67,9 @@ ORDER = (
     "attention",
     "representation",
     "interpret",
+    "reproducibility",
+    "defects",
+    "defects_model",
     "calibrate",
     "raw_temperature",
     "calibration_study",
@@ -95,18 +98,9 @@ ORDER = (
 FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 # The modules that compute with a framework; no other imports one, not even through these, when it is imported.
 NUMERICAL = {
-    "backend",
-    "model",
-    "features",
-    "optimise",
-    "train",
-    "training",
-    "interpret",
-    "pretrain",
-    "bench",
-    "export",
+    *("backend", "model", "features", "optimise", "train", "training", "interpret", "defects_model"),
+    *("probe", "integrated_gradients", "pretrain", "bench", "export"),
 }
-NUMERICAL |= {"probe", "integrated_gradients"}
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 
 

@@ -123,6 +123,16 @@ def test_decisions_fill_the_bar_or_are_refused(axes):
         plots.plot_decisions(shares * 2, ax=axes)
 
 
+def test_lines_beside_each_other_have_bands_where_there_are_intervals(axes):
+    table = pd.DataFrame({"t": [0.1, 0.5], "a": [0.2, 0.3], "a_low": [0.1, 0.2], "a_high": [0.3, 0.4], "b": [0.5, 0.1]})
+    plots.plot_beside(table, {"b": "wrong", "a": "right $5"}, ax=axes, x="t", xlabel="threshold", ylabel="score")
+    np.testing.assert_allclose([line.get_ydata() for line in axes.lines], [table["b"], table["a"]])
+    assert len(axes.collections) == 1
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["wrong", r"right \$5"]
+    with pytest.raises(ValueError, match=r"\['c'\] are missing"):
+        plots.plot_beside(table, {"c": "absent"}, ax=axes, x="t", xlabel="", ylabel="")
+
+
 def test_missing_columns_are_named(axes):
     with pytest.raises(ValueError, match=r"\['accuracy'\] are missing"):
         plots.plot_reliability(bins().drop(columns="accuracy"), ax=axes)

@@ -14,7 +14,7 @@ from verdict.numbers import Number
 from verdict.params import load_params, read_yaml, validate
 from verdict.stage import FEATURES, SPECS, TRIAL_STAGE, WARMUP_STAGE, resolved, spec
 
-SECTIONS = {"data", "model", "training", "statistics", "calibrate", "policy", "report", "interpret"}
+SECTIONS = {"data", "model", "training", "statistics", "calibrate", "policy", "report", "interpret", "defects"}
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def test_a_stage_is_finished_once_its_record_is_there(root):
 
 
 # Stages that read the list of trials.
-LISTING = {"04_model_selection", "05_test", "06_interpretation"}
+LISTING = {"04_model_selection", "05_test", "06_interpretation", "13_reproducibility"}
 
 
 @pytest.fixture

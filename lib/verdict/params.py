@@ -421,6 +421,12 @@ class InterpretParams(Model):
     seed: Seed
 
 
+class DefectsParams(Model):
+    """How much the page on reproducibility computes anew: groups of images of train, val and test, each."""
+
+    n_images: Annotated[int, Field(ge=2)]
+
+
 class ExecutionParams(Model):
     """Where and with how much a stage runs; never changes a result's meaning."""
 
@@ -442,6 +448,7 @@ class Params(Model):
     policy: PolicyParams
     report: ReportParams
     interpret: InterpretParams
+    defects: DefectsParams
     execution: ExecutionParams
 
     @model_validator(mode="after")

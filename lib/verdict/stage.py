@@ -120,6 +120,23 @@ SPECS = (
         ("01_data", TRIAL_STAGE, "04_model_selection", "07_calibration", SIGNALS, "08_policy"),
         ("calibrate", "policy", "statistics"),
     ),
+    Spec(
+        "13_reproducibility",
+        "Could someone else get these numbers? What did the originals get wrong?",
+        (
+            "01_data",
+            FEATURES,
+            "02_warmup",
+            TRIAL_STAGE,
+            "04_model_selection",
+            "05_test",
+            "06_interpretation",
+            "07_calibration",
+            "08_policy",
+            "09_independent_set",
+        ),
+        ("data", "model", "training", "defects", "statistics"),
+    ),
 )
 RECORDED = "01_recorded"
 RECORDED_RUN = ("recorded", 0)

@@ -11,6 +11,7 @@ from verdict.plots.areas import (
     plot_surface,
 )
 from verdict.plots.curves import (
+    plot_beside,
     plot_history,
     plot_lines,
     plot_nll_curve,
@@ -34,6 +35,7 @@ __all__ = [
     "draw_attention",
     "draw_attributions",
     "draw_gallery",
+    "plot_beside",
     "plot_confusion",
     "plot_correlations",
     "plot_decisions",

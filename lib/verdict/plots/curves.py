@@ -236,6 +236,33 @@ def plot_lines(curves: Mapping[str, pd.DataFrame], *, ax: Axes, x: str, y: str, 
     ax.legend()
 
 
+def plot_beside(table: pd.DataFrame, names: Mapping[str, str], *, ax: Axes, x: str, xlabel: str, ylabel: str) -> None:
+    """Several columns against one, with bands where there are intervals.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The column `x`, the columns of `names`, and `<column>_low`, `<column>_high` for a band.
+    names : mapping from column to words
+        For the legend; the order decides colour and dash.
+    ax : Axes
+        Drawn on.
+    x : str
+        Column of the horizontal axis.
+    xlabel, ylabel : str
+        Quantities and units.
+    """
+    check_columns(table, (x, *names), "lines beside each other")
+    for place, (column, words) in enumerate(names.items()):
+        color, dash = SERIES[place % len(SERIES)], ("-", "--", "-.", ":")[place % 4]
+        ax.plot(table[x], table[column], color=color, linestyle=dash, marker="o", markersize=3.5, label=plain(words))
+        if {f"{column}_low", f"{column}_high"} <= set(table.columns):
+            bounds = table[f"{column}_low"], table[f"{column}_high"]
+            ax.fill_between(table[x], *bounds, color=color, alpha=0.16, linewidth=0)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend()
+
+
 def plot_nll_curve(
     log_temperature: ArrayLike,
     nll: ArrayLike,

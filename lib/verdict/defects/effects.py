@@ -1,0 +1,90 @@
+"""What a defect does to a score: the value without it, the value with it, and their paired difference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from verdict.metrics import macro_f1
+from verdict.numbers import Number
+from verdict.stage import Stage
+from verdict.uncertainty import Interval, Statistic, Weights, bootstrap, compare
+
+STREAM = 91
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A score as it is, the same score with a defect switched on, and the difference, defect minus ours.
+
+    The intervals resample the same groups of images, which makes the difference a paired one.
+    """
+
+    ours: Interval
+    defect: Interval
+    difference: Interval
+    n: int
+    split: str
+
+    def row(self, **words: object) -> dict[str, object]:
+        """One row of a table: the words, n, and the three intervals as columns `x`, `x_low`, `x_high`."""
+        row: dict[str, object] = {**words, "n": self.n}
+        for name in ("ours", "defect", "difference"):
+            found = getattr(self, name)
+            row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+        return row
+
+    def store(self, stage: Stage, prefix: str, seeds: tuple[int, ...] = ()) -> None:
+        """Store `<prefix>.ours`, `<prefix>.defect` and `<prefix>.difference` among the stage's numbers."""
+        for name in ("ours", "defect", "difference"):
+            stage.numbers[f"{prefix}.{name}"] = getattr(self, name).number(n=self.n, split=self.split, seeds=seeds)
+
+
+def measure(stage: Stage, table: pd.DataFrame, ours: Statistic, defect: Statistic) -> Effect:
+    """Compare two statistics of the same rows.
+
+    Parameters
+    ----------
+    table : DataFrame, n rows of one split
+        Columns group_id and split.
+    ours, defect : functions of row weights
+        As in `uncertainty.bootstrap`.
+    """
+    settings, groups = stage.params.statistics, table["group_id"].to_numpy()
+    resampled: dict[str, Any] = {"n_resamples": settings.n_resamples, "level": settings.level}
+    single = [bootstrap(statistic, groups, rng=stage.rng(STREAM), **resampled) for statistic in (ours, defect)]
+    paired = compare([ours], [defect], groups, rng=stage.rng(STREAM), **resampled).difference
+    return Effect(single[0], single[1], paired, len(table), str(table["split"].iloc[0]))
+
+
+def f1_of(y_true: np.ndarray, answer: np.ndarray) -> Statistic:
+    """Macro-F1 of answers as a function of row weights."""
+    return partial(_macro_f1, y_true, answer)
+
+
+def _macro_f1(y_true: np.ndarray, answer: np.ndarray, weights: Weights) -> ArrayLike:
+    return macro_f1(y_true, answer, weights=weights)
+
+
+def not_measured(stage: Stage, *names: str) -> None:
+    """Store numbers that this profile cannot give, so that prose which names them says "not defined"."""
+    for name in names:
+        stage.numbers[name] = Number(float("nan"))
+
+
+def effect_table(effects: Mapping[str, Effect]) -> pd.DataFrame:
+    """Effects beside each other: defect (its words), n, and ours, defect's and difference with their intervals."""
+    rows = [effect.row(switched_on=words) for words, effect in effects.items()]
+    return pd.DataFrame(rows).rename(columns=lambda name: name.replace("defect", "with_defect"))
+
+
+def as_forest(table: pd.DataFrame) -> pd.DataFrame:
+    """An effect table as `plots.plot_forest` takes it: the differences."""
+    names = {"switched_on": "label", "difference": "value", "difference_low": "low", "difference_high": "high"}
+    return table.rename(columns=names)[list(names.values())]

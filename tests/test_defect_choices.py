@@ -1,0 +1,213 @@
+"""Orders within noise, epochs kept by another measure, and ablations that change several settings."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from simulated_stage import SimulatedStage, simulated_table
+from verdict.defects import choices
+from verdict.defects.ledger import published_ablation
+from verdict.params import load_params
+from verdict.report.say import sentence
+
+
+@dataclass
+class ByTrial(SimulatedStage):
+    """Predictions by trial and seed, histories by the same."""
+
+    def predictions(self, *splits, trial, seed):
+        return self.tables[trial, seed]
+
+    def upstream(self, name, file, trial=None, seed=None):
+        return self.folder / f"{trial}-{seed}.parquet"
+
+
+def stage_of(folder, tables, **trials):
+    params = load_params("smoke")
+    if trials.get("only"):
+        kept = tuple(trial for trial in params.training.trials if trial.name == trials["only"])
+        params = params.model_copy(update={"training": params.training.model_copy(update={"trials": kept})})
+    return ByTrial("13_reproducibility", "smoke", None, None, folder, params, tables=tables)
+
+
+def runs_of(noise, gap=0.0):
+    """Two candidates with two seeds each; text1's logits carry the signal, frozen's a share of it less."""
+    base, rng, tables = simulated_table("val", n=599, seed=4), np.random.default_rng(5), {}
+    junk = rng.normal(0, 2.5, len(base))
+    for trial, signal in (("text1", 1.0), ("frozen", 1.0 - gap)):
+        for seed in (11, 23):
+            logit = signal * base["logit_1"] + (1 - signal) * junk + rng.normal(0, noise, len(base))
+            tables[trial, seed] = base.assign(logit_1=logit)
+    return tables
+
+
+def test_a_clear_lead_is_never_reversed(tmp_path):
+    stage = stage_of(tmp_path, runs_of(0.01, gap=1.0))
+    found = choices.reversals(stage).iloc[0]
+    assert (found["better"], found["worse"], found["n_seed_pairs"]) == ("text1", "frozen", 4)
+    assert (found["reversed"], found["reversed_high"]) == (0, 0)
+    assert found["if_normal"] < 1e-6
+
+
+def test_equal_candidates_are_often_reversed(tmp_path):
+    stage = stage_of(tmp_path, runs_of(2.0))
+    found = choices.reversals(stage)
+    choices.store_reversals(stage, found)
+    assert 0 < found["reversed"].iloc[0] <= 0.75
+    assert found["reversed_low"].iloc[0] < found["reversed_high"].iloc[0]
+    assert stage.numbers["defect.ranking.reversed"].value == found["reversed"].iloc[0]
+    assert 0.2 < stage.numbers["defect.ranking.if_normal"].value <= 0.5
+
+
+def test_seeds_are_counted_pair_by_pair(tmp_path):
+    """text1 answers all and half rightly, frozen three quarters: of four pairs of seeds the two with half reverse."""
+    base = simulated_table("val", n=400, seed=4)
+    right = np.where(base["y_true"] == 1, 3.0, -3.0)
+    part = np.arange(400)
+    logit = {share: np.where(part < share * 400, right, -right) for share in (0.5, 0.7, 0.95)}
+    tables = {
+        ("text1", 11): logit[0.95],
+        ("text1", 23): logit[0.5],
+        ("frozen", 11): logit[0.7],
+        ("frozen", 23): logit[0.7],
+    }
+    stage = stage_of(tmp_path, {key: base.assign(logit_1=value) for key, value in tables.items()})
+    found = choices.reversals(stage).iloc[0]
+    assert (found["better"], found["reversed"]) == ("text1", 0.5)
+
+
+def test_a_single_candidate_has_no_order(tmp_path):
+    stage = stage_of(tmp_path, runs_of(0.5), only="frozen")
+    found = choices.reversals(stage)
+    choices.store_reversals(stage, found)
+    assert found.empty
+    for name in ("lead", "reversed", "if_normal"):
+        assert stage.numbers[f"defect.ranking.{name}"].text == "not defined"
+
+
+def test_the_chance_of_a_reversal():
+    assert choices.chance_reversed(0.0, 0.01, 0.01) == 0.5
+    assert choices.chance_reversed(0.03, 0.03, 0.04) == pytest.approx(stats.norm.sf(0.6))
+    assert choices.chance_reversed(0.1, 0.0, 0.0) == 0
+    assert np.isnan(choices.chance_reversed(0.1, np.nan, 0.1))
+
+
+def test_the_studys_leaders_are_a_toss_up(tmp_path):
+    """A lead of 0.0014 under a spread of 0.0062, that of its own configuration run twice."""
+    stage = stage_of(tmp_path, runs_of(0.5))
+    choices.store_reversals(stage, choices.reversals(stage))
+    spread = np.sqrt(2) * (0.7956 - 0.7868) / np.sqrt(2)
+    assert stage.numbers["defect.ranking.published"].value == pytest.approx(stats.norm.sf(0.0014 / spread))
+    assert 0.4 < stage.numbers["defect.ranking.published"].value < 0.5
+
+
+def history(trial, seed, losses, scores):
+    n = len(losses)
+    return pd.DataFrame(
+        {"trial": trial, "seed": seed, "epoch": np.arange(1, n + 1), "val_nll": losses, "val_macro_f1": scores}
+    )
+
+
+RISING = history("a", 1, [0.5, 0.4, 0.6], [0.70, 0.72, 0.80])
+AGREED = history("b", 1, [0.5, 0.4, 0.6], [0.70, 0.76, 0.75])
+
+
+def test_the_epoch_of_the_lowest_loss_can_cost_macro_f1():
+    found = choices.epochs_kept(pd.concat([RISING, AGREED])).set_index("trial")
+    assert found.loc["a", ["epoch_by_loss", "epoch_by_f1"]].tolist() == [2, 3]
+    assert found.loc["a", "cost"] == pytest.approx(0.72 - 0.80)
+    assert found.loc["b", ["epoch_by_loss", "epoch_by_f1", "cost"]].tolist() == [2, 2, 0]
+
+
+def test_equal_epochs_give_the_earlier():
+    found = choices.epochs_kept(history("a", 1, [0.4, 0.4], [0.8, 0.8])).iloc[0]
+    assert (found["epoch_by_loss"], found["epoch_by_f1"]) == (1, 1)
+
+
+def test_ranks_change_with_the_measure(tmp_path):
+    kept = choices.epochs_kept(pd.concat([RISING, AGREED]))
+    ranked = choices.ranks_by_criterion(kept).set_index("trial")
+    assert ranked.loc["a", ["rank_by_loss", "rank_by_f1"]].tolist() == [2, 1]
+    stage = stage_of(tmp_path, {})
+    choices.store_epochs(stage, kept, ranked)
+    assert stage.numbers["defect.criterion.n_other_epoch"].value == 1
+    assert stage.numbers["defect.criterion.n_ranks_changed"].value == 2
+    assert stage.numbers["defect.criterion.cost"].value == pytest.approx(-0.04)
+    assert stage.numbers["defect.criterion.cost"].low is None
+
+
+def test_measures_that_agree_cost_nothing(tmp_path):
+    kept = choices.epochs_kept(pd.concat([AGREED, AGREED.assign(seed=2)]))
+    ranked = choices.ranks_by_criterion(kept)
+    assert (kept["cost"] == 0).all() and (ranked["rank_by_loss"] == ranked["rank_by_f1"]).all()
+    assert (ranked[["cost", "cost_low", "cost_high"]] == 0).all(axis=None)
+
+
+def test_histories_are_those_of_the_candidates(tmp_path):
+    stage = stage_of(tmp_path, {})
+    for trial in ("frozen", "text1"):
+        for seed in (11, 23):
+            RISING.drop(columns=["trial", "seed"]).assign(other=1).to_parquet(tmp_path / f"{trial}-{seed}.parquet")
+    found = choices.histories(stage)
+    assert found.groupby(["trial", "seed"]).size().to_dict() == {
+        (trial, seed): 3 for trial in ("frozen", "text1") for seed in (11, 23)
+    }
+
+
+def test_the_interval_over_seeds_is_students():
+    values = [0.1, 0.3, 0.2]
+    found = choices.interval_over_seeds(values, 0.9)
+    expected = stats.t.interval(0.9, 2, loc=0.2, scale=stats.sem(values))
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, *expected))
+
+
+def test_settings_that_differ_are_named():
+    found = choices.changed_keys({"name": "a", "rate": 1, "flip": None}, {"name": "b", "rate": 1, "flip": True, "n": 3})
+    assert found.to_numpy().tolist() == [["flip", "None", "True"], ["n", "None", "3"]]
+    assert choices.changed_keys({"rate": 1}, {"rate": 1}).empty
+
+
+def test_the_published_ablation_changes_more_than_one_setting():
+    found = published_ablation()
+    assert {"oversampling", "horizontal flip", "hue", "noise", "epochs", "early stopping"} <= set(found["setting"])
+    assert not {"learning rate", "weight decay", "dropout", "text blocks", "batch size"} & set(found["setting"])
+
+
+@dataclass(frozen=True)
+class Trial:
+    """As much of a trial as is compared."""
+
+    name: str
+    settings: dict
+
+    def model_dump(self, mode):
+        return {"name": self.name, **self.settings}
+
+
+PLAIN = Trial("plain", {"rate": 1, "epochs": 2})
+CLEAN = Trial("more", {"rate": 1, "epochs": 2, "oversample": {"count": 1.3}})
+CONFOUNDED = Trial("other", {"rate": 1, "epochs": 3, "oversample": {"count": 1.3}})
+FAR = Trial("far", {"rate": 7, "epochs": 9, "oversample": {}})
+
+
+def test_an_ablation_is_compared_with_its_nearest_twin():
+    found = choices.nearest_twins([FAR, PLAIN, CLEAN, CONFOUNDED], "oversample")
+    assert [(name, twin, differences["setting"].tolist()) for name, twin, differences in found] == [
+        ("more", "plain", ["oversample"]),
+        ("other", "plain", ["epochs", "oversample"]),
+    ]
+
+
+def test_what_is_said_of_ablations(tmp_path):
+    for trials, words in (([PLAIN, FAR], "no trial that oversamples"), ([PLAIN, CLEAN], "differs from its twin in 1")):
+        stage = stage_of(tmp_path, {})
+        template = choices.store_ablation(stage, published_ablation(), choices.nearest_twins(trials, "oversample"))
+        assert words in stage.numbers.format(template)
+        assert sentence(template, stage.numbers)
+
+
+def test_this_projects_trials_can_be_compared():
+    assert choices.nearest_twins(load_params("base").training.trials, "no_such_setting") == []
