@@ -104,7 +104,8 @@ def test_an_unknown_stage_is_refused():
 
 def test_runs_and_plans_of_a_profile():
     params = load_params("smoke")
-    assert stages.runs(params) == [(trial.name, seed) for trial in params.training.trials for seed in (11, 23)]
+    seeds = {"candidate": (11, 23), "control": (11,)}
+    assert stages.runs(params) == [(one.name, seed) for one in params.training.trials for seed in seeds[one.role]]
     assert stages.plans(params) == [(0, 0), (0, 1), (1, 1)]
     assert stages.views(params) == [(0, 2)]
 
@@ -289,7 +290,8 @@ def test_ranges_that_nobody_uses_re_run_nothing(base):
 @pytest.mark.parametrize("option", [{"oversample": {"counting": 1.5}}, {"text": "blank", "role": "control"}])
 def test_an_option_re_runs_its_trial_and_what_lists_the_trials(base, option):
     base["training"]["trials"].append({**base["training"]["trials"][1], "name": "extra"})
-    runs = {("extra", seed) for seed in base["training"]["seeds"]}
+    n_seeds = base["training"]["n_control_seeds"] if option.get("role") == "control" else None
+    runs = {("extra", seed) for seed in base["training"]["seeds"][:n_seeds]}
     found = affected(base, lambda content: set_trial(content, -1, **option))
     assert found == {*runs, *LISTING}
 

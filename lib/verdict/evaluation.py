@@ -414,7 +414,8 @@ def _references(kept: Selection, stage: Stage) -> pd.DataFrame:
     rows = [_reference(stage, "always the more frequent label of train", majority, "test.majority")]
     for trial in stage.params.training.trials:
         if trial.role == "control":
-            blind = stage.predictions(Split.TEST, trial=trial.name, seed=kept.seed)
+            own = [seed for name, seed in runs(stage.all_params) if name == trial.name]
+            blind = stage.predictions(Split.TEST, trial=trial.name, seed=kept.seed if kept.seed in own else own[0])
             rows.append(_reference(stage, f"{trial.name}: the network {_missing(trial)}", blind, f"test.{trial.name}"))
     if BLIND not in stage.numbers:
         stage.numbers[BLIND] = Number(float("nan"), float("nan"), float("nan"), split=Split.TEST)

@@ -298,9 +298,10 @@ class SearchParams(ViewsParams):
 
 
 class TrainingParams(Model):
-    """Stages of training and what decides between them."""
+    """Stages of training and what decides between them; controls, which nobody ranks, run with the first seeds only."""
 
     seeds: tuple[Seed, ...]
+    n_control_seeds: Count
     batch_size: Count
     criterion: Literal["macro_f1", "nll"]
     global_clipnorm: Positive
@@ -314,7 +315,7 @@ class TrainingParams(Model):
     def _tree(self) -> TrainingParams:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must be distinct and at least one, got {list(self.seeds)}")
-        known = {"warmup": (0, 0)}
+        known, controls = {"warmup": (0, 0)}, set()
         for trial in self.trials:
             if trial.name in known:
                 raise ValueError(f"two trials are called {trial.name!r}")
@@ -328,6 +329,11 @@ class TrainingParams(Model):
                     f"trial {trial.name!r} freezes blocks that its parent {trial.parent!r} trained "
                     f"({vision} of vision, {text} of text): frozen prefixes are computed once, from the presets"
                 )
+            if trial.role == "candidate" and trial.parent in controls:
+                raise ValueError(
+                    f"candidate {trial.name!r} starts from the control {trial.parent!r}, which has fewer seeds"
+                )
+            controls |= {trial.name} if trial.role == "control" else set()
             known[trial.name] = (trial.vision_blocks, trial.text_blocks)
         if not self.search and not any(trial.role == "candidate" for trial in self.trials):
             raise ValueError("at least one trial must be a candidate")

@@ -7,40 +7,25 @@ have no interval; ours are means over seeds, with intervals over images and trai
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 
 from verdict import paths
-from verdict.evaluation import Answers, collect, mean_score, n_trainable, per_class
+from verdict.evaluation import collect, mean_score, n_trainable, per_class
 from verdict.labels import Split
-from verdict.metrics import accuracy
 from verdict.params import ReportParams
 from verdict.stage import Stage
-from verdict.uncertainty import Statistic, Weights
 
 COLUMNS = ["run", "trial", "quantity", "published", "ours", "ours_low", "ours_high", "verdict", "note"]
 N_TRAINABLE = "n_trainable"
 NOT_REPEATED, INSIDE = "not repeated here", "inside our interval"
 
 
-class _Accuracies(Answers):
-    """The same answers, scored by accuracy."""
-
-    def statistics(self) -> list[Statistic]:
-        return [partial(_accuracy, self.y_true, answer) for answer in self.answers]
-
-
-def _accuracy(y_true: np.ndarray, answer: np.ndarray, weights: Weights) -> np.ndarray:
-    return accuracy(y_true, answer, weights)
-
-
 _SCORES = {
-    "val_macro_f1": (Split.VAL, Answers),
-    "val_accuracy": (Split.VAL, _Accuracies),
-    "test_macro_f1": (Split.TEST, Answers),
-    "test_accuracy": (Split.TEST, _Accuracies),
+    "val_macro_f1": (Split.VAL, "macro_f1"),
+    "val_accuracy": (Split.VAL, "accuracy"),
+    "test_macro_f1": (Split.TEST, "macro_f1"),
+    "test_accuracy": (Split.TEST, "accuracy"),
 }
 
 
@@ -96,9 +81,8 @@ def _ours(stage: Stage, trial: str, quantity: str) -> tuple[float, float, float]
     """Value and interval of one quantity of a trial; a count has no interval."""
     if quantity == N_TRAINABLE:
         return float(n_trainable(stage, trial)), np.nan, np.nan
-    split, kind = _SCORES[quantity]
-    answers = collect(stage, trial, split)
-    found = mean_score(stage, kind(answers.y_true, answers.groups, answers.answers, answers.seeds))
+    split, metric = _SCORES[quantity]
+    found = mean_score(stage, collect(stage, trial, split), metric=metric)
     return found.value, found.low, found.high
 
 

@@ -215,13 +215,15 @@ def folder(profile: str, name: str, trial: str | None = None, seed: int | None =
 
 
 def runs(params: Params) -> list[tuple[str, int]]:
-    """(trial, seed) of every training run; a control runs with as many seeds as a candidate.
+    """(trial, seed) of every training run; a control, which nobody ranks, runs with the first `n_control_seeds` only.
 
     Saved logits count as one run.
     """
     if params.data.source == "recorded":
         return [RECORDED_RUN]
-    return [(trial.name, seed) for trial in params.training.trials for seed in params.training.seeds]
+    training = params.training
+    n_seeds = {"control": training.n_control_seeds, "candidate": len(training.seeds)}
+    return [(trial.name, seed) for trial in training.trials for seed in training.seeds[: n_seeds[trial.role]]]
 
 
 def plans(params: Params) -> list[tuple[int, int]]:
@@ -280,7 +282,7 @@ def _views(params: Params, content: dict[str, Any]) -> dict[str, Any]:
 
 def _without_effect(params: Params, name: str, trial: str | None) -> set[str]:
     """Entries of the training section that a stage's result does not depend on."""
-    apart = {"trials", "seeds"} if name in (WARMUP_STAGE, TRIAL_STAGE) else set()
+    apart = {"trials", "seeds", "n_control_seeds"} if name in (WARMUP_STAGE, TRIAL_STAGE) else set()
     shown = (params.trial(trial),) if trial else () if name == WARMUP_STAGE else params.training.trials
     return apart if any(one.views for one in shown) else apart | {"photometric"}
 
