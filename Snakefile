@@ -11,6 +11,8 @@ PROFILE = config.get("profile", "digits")
 GPUS = int(config.get("gpus", 0))
 PARAMS = load_params(PROFILE)
 SPECS = stages.specs_for(PARAMS)
+# These compute with the framework.
+ON_GPU = ("02_warmup", "05_test", "06_interpretation", "08_policy")
 RUN = f"{sys.executable} -m verdict.run"
 
 
@@ -87,7 +89,7 @@ for spec in SPECS:
         output:
             record(spec.name),
         resources:
-            gpu=min(1, GPUS) if spec.name in (*stages.WITHOUT_NOTEBOOK, "02_warmup", "05_test", "06_interpretation") else 0,
+            gpu=min(1, GPUS) if spec.name in (*stages.WITHOUT_NOTEBOOK, *ON_GPU) else 0,
             mem_mb=2000,
             runtime=240,
         shell:

@@ -20,7 +20,7 @@ from verdict.backend import keras
 from verdict.data.images import ImageStore
 from verdict.evaluation import Selection
 from verdict.labels import Label
-from verdict.model import Network, apply_head
+from verdict.model import Network, head_states
 from verdict.probe import KeptModel, load_kept_model
 from verdict.stage import Stage
 
@@ -184,7 +184,8 @@ def _logit(network: Network, pixels: Any, embedded: Any, padding_mask: np.ndarra
     for block in network.text_layers:
         hidden = block(hidden, padding_mask=_tensor(padding_mask), training=False)
     image_tokens = network.vision(pixels, training=False)
-    return apply_head(network.head, network.head["take_cls_token"](hidden), image_tokens)[:, 0]
+    states = head_states(network.head, network.head["take_cls_token"](hidden), image_tokens)
+    return states["logit"][:, 0]
 
 
 def _tensor(array: np.ndarray) -> Any:
