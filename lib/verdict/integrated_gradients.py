@@ -184,7 +184,8 @@ def _logit(network: Network, pixels: Any, embedded: Any, padding_mask: np.ndarra
     for block in network.text_layers:
         hidden = block(hidden, padding_mask=_tensor(padding_mask), training=False)
     image_tokens = network.vision(pixels, training=False)
-    return head_states(network.head, network.head["take_cls_token"](hidden), image_tokens)["logit"][:, 0]
+    states = head_states(network.head, network.head["take_cls_token"](hidden), image_tokens)
+    return states["logit"][:, 0]
 
 
 def _tensor(array: np.ndarray) -> Any:

@@ -78,8 +78,8 @@ def _suffix(unit: str) -> str:
 
 
 def _digits(width: float) -> int:
-    """Decimals that keep two significant digits of an interval's width (0 to 6)."""
-    if width <= 0:
+    """Decimals that keep two significant digits of an interval's width (0 to 6); a width of rounding noise is none."""
+    if width < 1e-12:
         return 3
     return min(6, max(0, 1 - math.floor(math.log10(width))))
 
