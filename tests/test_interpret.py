@@ -11,7 +11,7 @@ from simulated_stage import make_stage
 from tiny_network import scatter, whole
 from tiny_presets import SIZE, save_presets
 from verdict import interpret
-from verdict.attention import ATTENDED, CONTRAST, LEAST, RANDOM, first_of, mask_patches, split_tokens
+from verdict.attention import ATTENDED, CONTRAST, LEAST, RANDOM, example_pairs, first_of, mask_patches, split_tokens
 from verdict.backend import keras, keras_hub, set_threads
 from verdict.data.images import ImageStore, write_array_store
 from verdict.data.pairs import make_pair_id
@@ -227,17 +227,16 @@ def test_examples_carry_what_was_attended(frozen, pairs):
     logit = states["logit"] - np.median(states["logit"])
     table = prediction_table(pairs, logit, stage="s", trial="t", seed=1)
     found = interpret.draw_examples(frozen, table, pairs, states["attention"])
-    assert len(found["titles"]) == 4
-    for image, heads, share, title in zip(*(found[key] for key in ("images", "maps", "shares", "titles")), strict=True):
-        assert image.shape == (*SIZE, 3)
-        assert heads.shape == (3, *GRID)
-        assert heads.sum(axis=(1, 2)) + share == pytest.approx(1, abs=1e-5)
-        text = title.split(" (")[0]
-        row = int(np.flatnonzero(np.isclose(states["attention"][:, :, 1], heads[:, 0, 0]).all(axis=1))[0])
-        assert pairs["hypothesis"][row] == text
-        assert ("contradiction" in title) == (pairs["label"][row] == "contradiction")
-        assert ("rightly" in title) == ((logit[row] >= 0) == (pairs["label"][row] == "contradiction"))
-        assert (image == frozen.pixels([pairs["image_id"][row]])[0]).all()
+    rows = example_pairs(table)["row"]
+    assert {key: len(part) for key, part in found.items()} == dict.fromkeys(("images", "maps", "shares", "titles"), 4)
+    for place, row in enumerate(rows):
+        pair, title = pairs.iloc[row], found["titles"][place]
+        is_right = (logit[row] >= 0) == (pair["label"] == "contradiction")
+        assert title == f"{pair['hypothesis']} ({pair['label']}; answered {'rightly' if is_right else 'wrongly'})"
+        assert (found["images"][place] == frozen.pixels([pair["image_id"]])[0]).all()
+        assert found["shares"][place].tolist() == states["attention"][row, :, 0].tolist()
+        assert (found["maps"][place].reshape(3, -1) == states["attention"][row, :, 1:]).all()
+        assert found["maps"][place].shape == (3, *GRID)
 
 
 @dataclasses.dataclass

@@ -59,43 +59,66 @@ def distances(x):
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_silhouettes_are_those_of_scikit_learn(n_classes):
+def test_silhouettes_of_independent_rows_are_those_of_scikit_learn(n_classes):
     rng = np.random.default_rng(3)
     y, x = rng.integers(0, n_classes, 83), rng.normal(size=(83, 5))
     x[:, 1] += y
-    assert float(silhouette(distances(x), y)) == pytest.approx(silhouette_score(x, y))
+    assert float(silhouette(distances(x), y, np.arange(83))) == pytest.approx(silhouette_score(x, y))
+
+
+LINE, CLASSES = distances(np.array([[0.0], [1.0], [5.0]])), np.array([0, 0, 1])
+BY_HAND = (4 / 5 + 3 / 4 + 0) / 3
 
 
 def test_silhouette_by_hand():
     """Points 0 and 1 of one class, 5 alone in the other: (5 - 1) / 5, (4 - 1) / 4, and 0 for the one alone."""
-    found = silhouette(distances(np.array([[0.0], [1.0], [5.0]])), np.array([0, 0, 1]))
-    assert float(found) == pytest.approx((4 / 5 + 3 / 4 + 0) / 3)
+    assert float(silhouette(LINE, CLASSES, np.arange(3))) == pytest.approx(BY_HAND)
 
 
-def test_weights_count_rows_without_making_them_their_own_neighbours():
+def test_rows_of_ones_own_group_are_no_neighbours():
+    """A copy of every row within its group changes nothing, though it lies at distance zero."""
+    twice = np.repeat(np.arange(3), 2)
+    found = silhouette(LINE[np.ix_(twice, twice)], CLASSES[twice], twice)
+    assert float(found) == pytest.approx(BY_HAND)
+
+
+def test_weights_count_whole_groups():
     rng = np.random.default_rng(4)
-    y, x = rng.integers(0, 2, 41), rng.normal(size=(41, 3))
+    y, x, groups = rng.integers(0, 2, 83), rng.normal(size=(83, 3)), np.arange(83) // 3
     distance = distances(x)
-    ones = silhouette(distance, y, np.ones((2, 41)))
-    assert ones == pytest.approx([float(silhouette(distance, y))] * 2)
-    kept = rng.random(41) < 0.6
-    part = silhouette(distance[np.ix_(kept, kept)], y[kept])
-    assert float(silhouette(distance, y, kept.astype(float))) == pytest.approx(float(part))
-    twice = float(silhouette(distance, y, np.full(41, 2.0)))
-    assert twice == pytest.approx(float(silhouette(distance, y)), abs=1e-12)
+    drawn = rng.integers(0, 3, 28)[groups]
+    rows = np.repeat(np.arange(83), drawn)
+    by_repeating = silhouette(distance[np.ix_(rows, rows)], y[rows], groups[rows])
+    found = silhouette(distance, y, groups, np.stack([drawn, np.ones(83)]))
+    assert found == pytest.approx([float(by_repeating), float(silhouette(distance, y, groups))])
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_interval_of_no_separation_holds_zero(seed, tmp_path):
+    """Rows of one image are alike whatever their label: copies in a resample must not pull the interval down."""
+    rng = np.random.default_rng(seed)
+    groups = np.arange(202) // 2
+    x = (rng.normal(size=(101, 7))[groups] + 0.1 * rng.normal(size=(202, 7))).astype(np.float32)
+    y = np.tile([0, 1], 101)
+    part = Labelled(x, y, groups)
+    stage = make_stage("06_interpretation", tmp_path)
+    layer_scores(stage, {"a": (part, part, part)}, sample=np.arange(202), first="a", last="a")
+    found = stage.numbers["representation.a.silhouette"]
+    assert found.low < 0 < found.high
+    assert abs(found.value - (found.low + found.high) / 2) < (found.high - found.low) / 3
 
 
 def test_a_resample_without_a_class_is_not_defined():
     y = np.array([0, 0, 1, 1])
     distance = distances(np.array([[0.0], [1.0], [5.0], [7.0]]))
-    found = silhouette(distance, y, np.array([[1, 1, 0, 0], [0, 0, 2, 1], [1, 1, 1, 0]]))
+    found = silhouette(distance, y, np.arange(4), np.array([[1, 1, 0, 0], [0, 0, 2, 1], [1, 1, 1, 0]]))
     assert np.isnan(found[:2]).all()
-    assert found[2] == pytest.approx((4 / 5 + 3 / 4 + 0) / 3)
-    assert np.isnan(silhouette(distance, np.zeros(4, dtype=int)))
+    assert found[2] == pytest.approx(BY_HAND)
+    assert np.isnan(silhouette(distance, np.zeros(4, dtype=int), np.arange(4)))
 
 
 def test_coinciding_points_have_no_silhouette():
-    assert float(silhouette(np.zeros((4, 4)), np.array([0, 0, 1, 1]))) == 0
+    assert float(silhouette(np.zeros((4, 4)), np.array([0, 0, 1, 1]), np.arange(4))) == 0
 
 
 @pytest.fixture(scope="module")

@@ -57,40 +57,46 @@ def probe_answers(train: Labelled, tune: Labelled, test: Labelled) -> np.ndarray
     return both.predict(test.x)
 
 
-def silhouette(distance: np.ndarray, y: np.ndarray, weights: Weights = None) -> ArrayLike:
+def silhouette(distance: np.ndarray, y: np.ndarray, groups: np.ndarray, weights: Weights = None) -> ArrayLike:
     """Mean silhouette of classes: 1 far apart, 0 no separation, negative mixed; the shape of weights less their last.
 
-    A row's silhouette is (b - a) / max(a, b) with a its mean distance to the other rows of its class, and b the least
-    mean distance to another class. Rows that a resample repeats count as often in every mean, but never as their own
-    neighbours. A row alone in its class has 0; a resample that leaves a class out, or a single class, gives NaN.
+    A row's silhouette is (b - a) / max(a, b) with a its mean distance to rows of its class, and b the least mean
+    distance to another class, over rows of other groups only: a resample repeats whole groups, and their own copies
+    would look like near neighbours. Where a row finds nobody of its class, it has 0; where it finds nobody of another,
+    the result is NaN.
 
     Parameters
     ----------
     distance : (n, n) float
-        Zero on the diagonal.
     y : (n,) int
+    groups : (n,)
+        The independent unit of each row.
     weights : (n,) or (n_resamples, n), optional
         See `verdict.weighted`.
 
     References
     ----------
-    Rousseeuw (1987), Silhouettes, eq. 2 and 3.
+    Rousseeuw (1987), Silhouettes, eq. 2 and 3, for groups of one row.
     """
     weights = row_weights(weights, len(y))
-    own, alone = np.zeros(weights.shape), np.zeros(weights.shape, dtype=bool)
-    other = np.full(weights.shape, np.inf)
+    apart = (np.asarray(groups)[:, None] != np.asarray(groups)).astype(np.float64)
+    own, other = np.zeros(weights.shape), np.full(weights.shape, np.inf)
     for name in np.unique(y):
         inside = y == name
         mass = weights * inside
-        total, n = mass @ distance, mass.sum(axis=-1, keepdims=True)
-        alone |= inside & (n - weights <= 0)
-        own = np.where(inside, ratio(total, n - weights), own)
-        other = np.where(inside, other, np.minimum(other, ratio(total, n, empty=np.nan)))
+        mean = ratio(mass @ (distance * apart), mass @ apart, empty=np.nan)
+        own = np.where(inside, mean, own)
+        other = np.where(inside, other, np.minimum(other, mean))
     other = np.where(np.isinf(other), np.nan, other)
-    largest = np.maximum(own, other)
+    largest = np.fmax(own, other)
     values = np.divide(other - own, largest, out=np.zeros(weights.shape), where=largest != 0)
-    values = np.where(alone & np.isfinite(other), 0.0, values)
-    return ratio((weights * np.where(weights > 0, values, 0.0)).sum(axis=-1), weights.sum(axis=-1), empty=np.nan)
+    values = np.where(np.isnan(own) & np.isfinite(other), 0.0, values)
+    return _total(weights, values) / weights.sum(axis=-1)
+
+
+def _total(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sum of values over rows that count; rows that do not count may be NaN."""
+    return (weights * np.where(weights > 0, values, 0.0)).sum(axis=-1)
 
 
 def layer_scores(
@@ -111,7 +117,7 @@ def layer_scores(
     layers : mapping of name to (train, tune, test), in the network's order
         Rows of each split are the same pairs in every layer.
     sample : (n_sample,) int
-        Rows of test whose silhouette is taken; distances are Euclidean, in the layer's own units.
+        Rows of test whose silhouette is taken; distances are Euclidean, in the layer's own units, and between groups.
     first, last : str
         Names of layers.
 
@@ -145,9 +151,7 @@ def _silhouette(
     from sklearn.metrics import pairwise_distances
 
     x = test.x[sample].astype(np.float64)
-    distance = pairwise_distances(x)
-    np.fill_diagonal(distance, 0.0)
-    statistic = partial(silhouette, distance, test.y[sample])
+    statistic = partial(silhouette, pairwise_distances(x), test.y[sample], test.groups[sample])
     return bootstrap(statistic, test.groups[sample], n_resamples=n_resamples, rng=rng, level=level)
 
 

@@ -61,9 +61,10 @@ def draw_attention(
 
 
 def _layout(n_heads: int, aspect: float) -> tuple[int, int]:
-    """Rows and columns of the maps of heads: wide images stand in fewer columns."""
-    wanted = max(1, math.ceil(math.sqrt(n_heads * 2 * min(aspect, 1.0))))
-    n_columns = min(n_heads, wanted)
+    """Rows and columns of the maps of heads: wide images stand in fewer columns, and few places stay empty."""
+    wanted = math.ceil(math.sqrt(n_heads * 2 * min(aspect, 1.0)))
+    near = range(max(1, wanted - 1), min(n_heads, wanted + 2) + 1)
+    n_columns = min(near, key=lambda columns: (-n_heads % columns, abs(columns - wanted)))
     return math.ceil(n_heads / n_columns), n_columns
 
 
@@ -119,7 +120,7 @@ def plot_deletion(curves: pd.DataFrame, *, ax: Axes, value: str, ylabel: str) ->
         )
         style = ("-", "--", "-.", ":")[place % 4]
         ax.plot(part["share_masked"], part[value], color=color, linestyle=style, marker="o", ms=3.5, label=plain(order))
-    ax.set(xlabel="Share of patches masked", ylabel=ylabel, xlim=(0, None))
+    ax.set(xlabel="Share of patches masked", ylabel=ylabel, xlim=(0, None), ylim=(0, None))
     ax.legend()
 
 
