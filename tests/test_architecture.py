@@ -87,7 +87,18 @@ ORDER = (
 )
 FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 # The modules that compute with a framework; no other imports one, not even through these, when it is imported.
-NUMERICAL = {"backend", "model", "features", "optimise", "train", "training", "interpret", "pretrain", "bench", "export"}
+NUMERICAL = {
+    "backend",
+    "model",
+    "features",
+    "optimise",
+    "train",
+    "training",
+    "interpret",
+    "pretrain",
+    "bench",
+    "export",
+}
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 
 
