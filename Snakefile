@@ -11,10 +11,9 @@ PROFILE = config.get("profile", "digits")
 GPUS = int(config.get("gpus", 0))
 PARAMS = load_params(PROFILE)
 SPECS = stages.specs_for(PARAMS)
-# These compute with the framework.
-ON_GPU = ("02_warmup", "05_test", "06_interpretation", "08_policy")
 RUN = f"{sys.executable} -m verdict.run"
-ON_GPU = (*stages.WITHOUT_NOTEBOOK, "02_warmup", "05_test", "06_interpretation", "13_reproducibility")
+# These compute with the framework.
+ON_GPU = (*stages.WITHOUT_NOTEBOOK, "02_warmup", "05_test", "06_interpretation", "08_policy", "13_reproducibility")
 
 
 def record(name, trial=None, seed=None):
