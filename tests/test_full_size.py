@@ -1,7 +1,9 @@
 """The published architecture at its full width and depth, from the study's formats to predictions; random weights."""
 
 import gc
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,9 +39,16 @@ def save_presets(vision, text):
 
 
 @pytest.fixture(scope="module")
-def params(tmp_path_factory):
+def folder():
+    """A folder of this file's own: pytest keeps its temporary ones, and these weights take a gigabyte."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def params(folder):
     set_threads(1)
-    vision, text = tmp_path_factory.mktemp("vision"), tmp_path_factory.mktemp("text")
+    vision, text = folder / "vision", folder / "text"
     save_presets(vision, text)
     gc.collect()
     paper = load_params("paper")
@@ -52,9 +61,9 @@ def params(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def built(params, tmp_path_factory):
+def built(params, folder):
     """The miniature in the study's formats, through the profile's own source."""
-    root = tmp_path_factory.mktemp("data")
+    root = folder / "data"
     ids = write_a2(root, n_images=9)
     write_snli_ve(root, [*ids[:6], *image_ids(2, start=20)], image_ids(2, start=30), n=6)
     with pytest.MonkeyPatch.context() as patch:
@@ -64,10 +73,9 @@ def built(params, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cache(params, built, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cache")
-    counts = encode(params.model, *built, [FreezePlan(), DEEP], folder, batch=8)
-    return folder, counts
+def cache(params, built, folder):
+    counts = encode(params.model, *built, [FreezePlan(), DEEP], folder / "cache", batch=8)
+    return folder / "cache", counts
 
 
 def test_encoders_take_images_and_words_as_the_presets_say(params, built):
@@ -84,9 +92,9 @@ def test_encoders_take_images_and_words_as_the_presets_say(params, built):
 
 def test_what_is_cached_has_the_published_shapes(built, cache):
     pairs, _ = built
-    folder, counts = cache
+    stored, counts = cache
     assert counts["n_images"] == pairs["image_id"].nunique()
-    shallow, deep = Features.open(folder, FreezePlan()), Features.open(folder, DEEP)
+    shallow, deep = Features.open(stored, FreezePlan()), Features.open(stored, DEEP)
     assert shallow.image_tokens.shape == deep.image_tokens.shape == (counts["n_images"], 197, 768)
     assert (shallow.hidden.shape[1:], deep.hidden.shape[1:]) == ((1, 768), (24, 768))
 
@@ -118,20 +126,21 @@ def two_steps(params, built, cache, plan, fit_params, splits, folder, *, parent=
     return network, features, outcome
 
 
-def test_warmup_then_the_deepest_trial_then_predictions(params, built, cache, tmp_path):
+def test_warmup_then_the_deepest_trial_then_predictions(params, built, cache, folder):
     pairs, store = built
-    (tmp_path / "warmup").mkdir()
+    own = folder / "trial"
+    (own / "warmup").mkdir(parents=True)
     steps = partial(two_steps, params, built, cache)
-    _, _, warmup = steps(FreezePlan(), params.training.warmup, ("warmup_train", "warmup_val"), tmp_path / "warmup")
+    _, _, warmup = steps(FreezePlan(), params.training.warmup, ("warmup_train", "warmup_val"), own / "warmup")
     assert warmup.n_trainable == 2_758_145
     gc.collect()
     trial = params.trial("vision1_text3")
     assert (trial.vision_blocks, trial.text_blocks) == (DEEP.vision_blocks, DEEP.text_blocks)
-    parent = tmp_path / "warmup" / "weights.npz"
-    network, features, outcome = steps(DEEP, trial, ("train", "val"), tmp_path, parent=parent)
+    parent = own / "warmup" / "weights.npz"
+    network, features, outcome = steps(DEEP, trial, ("train", "val"), own, parent=parent)
     assert outcome.n_trainable == 31_109_633
     assert np.isfinite(outcome.history["train_loss"]).all()
-    stored, before = read_weights(tmp_path / "weights.npz"), read_weights(parent)
+    stored, before = read_weights(own / "weights.npz"), read_weights(parent)
     assert all(not np.array_equal(stored[name], value) for name, value in before.items() if "kernel" in name)
     test = pairs[pairs["split"] == "test"].reset_index(drop=True)
     logit = predict_logits(build_suffix(network, DEEP), features, Rows.of(features, test))
