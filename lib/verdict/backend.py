@@ -18,7 +18,7 @@ if os.environ["KERAS_BACKEND"] == "torch":
 import keras
 import keras_hub
 
-__all__ = ["keras", "keras_hub", "set_threads"]
+__all__ = ["has_gpu", "keras", "keras_hub", "set_threads"]
 
 
 def set_threads(n: int) -> None:
@@ -31,3 +31,14 @@ def set_threads(n: int) -> None:
         import torch
 
         torch.set_num_threads(n)
+
+
+def has_gpu() -> bool:
+    """Whether the backend computes on a CUDA device."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.cuda.is_available()
+    import tensorflow
+
+    return bool(tensorflow.config.list_physical_devices("GPU"))

@@ -6,7 +6,9 @@ training images are stored beside the plain images, once, so that an epoch choos
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +20,7 @@ import pandas as pd
 
 from verdict import augment, paths
 from verdict.artifacts import sha256_tree, write_npy, write_npy_rows, write_parquet
-from verdict.backend import keras, keras_hub
+from verdict.backend import has_gpu, keras, keras_hub
 from verdict.data.images import ImageStore
 from verdict.labels import Split
 from verdict.model import FreezePlan, Network, build_network, build_prefix
@@ -26,6 +28,8 @@ from verdict.params import ModelParams, PhotometricParams
 
 # What a pair of which one side is blank has for a hypothesis.
 EMPTY_TEXT = ""
+# Batches that are decoded while a GPU computes; a CPU is busy with its own batch.
+DECODED_AHEAD = 2
 
 
 def resolve_preset(preset: str) -> str:
@@ -74,7 +78,8 @@ class Encoders:
         """Values in [0, 255] by the preset's own conversion."""
         scale = np.asarray(1.0 if self.converter.scale is None else self.converter.scale, dtype=np.float32)
         offset = np.asarray(0.0 if self.converter.offset is None else self.converter.offset, dtype=np.float32)
-        return values * scale + offset
+        np.multiply(values, scale, out=values)
+        return np.add(values, offset, out=values)
 
     def tokens(self, hypotheses: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Hypotheses → token ids and padding mask, both int32 (n, sequence_length)."""
@@ -83,13 +88,13 @@ class Encoders:
         return ids, keras.ops.convert_to_numpy(packed["padding_mask"]).astype(np.int32)
 
 
-def load_encoders(params: ModelParams) -> Encoders:
-    """Load both presets with their preprocessing, by name or folder."""
+def load_encoders(params: ModelParams, *, dtype: str = "float32") -> Encoders:
+    """Load both presets with their preprocessing, by name or folder; `dtype` is a Keras dtype policy."""
     vision, text = resolve_preset(params.vision_preset), resolve_preset(params.text_preset)
     return Encoders(
-        vision=keras_hub.models.ViTBackbone.from_preset(vision),
+        vision=keras_hub.models.ViTBackbone.from_preset(vision, dtype=dtype),
         converter=keras_hub.layers.ImageConverter.from_preset(vision),
-        text=keras_hub.models.DistilBertBackbone.from_preset(text),
+        text=keras_hub.models.DistilBertBackbone.from_preset(text, dtype=dtype),
         preprocessor=keras_hub.models.DistilBertTextClassifierPreprocessor.from_preset(
             text, sequence_length=params.sequence_length
         ),
@@ -124,6 +129,8 @@ def encode(
     batch: int,
     views: Mapping[int, int] = MappingProxyType({}),
     photometric: PhotometricParams | None = None,
+    precision: str = "float32",
+    encoders: Encoders | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, float]:
     """Run every image and every distinct hypothesis through the frozen prefixes of all plans, and store the results.
@@ -136,15 +143,20 @@ def encode(
         Depths at which augmented views of the training images are stored, and how many of each image.
     photometric : PhotometricParams, optional
         How views are made; needed where there are any.
+    precision : {"float32", "bfloat16"}
+        In what the prefixes compute on a GPU; weights stay float32, and a CPU computes in float32.
+    encoders : Encoders, optional
+        Instead of the parameters' presets.
 
     Returns
     -------
     dict
         `n_images`, `n_hypotheses`, `n_truncated` (hypotheses longer than the sequence), `max_tokens`.
     """
-    encoders, depths = load_encoders(params), set(plans)
+    policy = "mixed_bfloat16" if precision == "bfloat16" and has_gpu() else "float32"
+    encoders, depths = encoders or load_encoders(params, dtype=policy), set(plans)
     network = load_network(params, dropout=0.0, seed=0, encoders=encoders)
-    run = _Encoding(network, encoders, out, batch, progress)
+    run = _Encoding(network, encoders, out, batch, params.feature_dtype, progress)
     run.images(images, list(pd.unique(pairs["image_id"])), {plan.vision_blocks for plan in depths})
     if views and photometric is not None:
         run.views(images, list(pd.unique(pairs.loc[pairs["split"] == Split.TRAIN, "image_id"])), views, photometric)
@@ -167,6 +179,7 @@ class _Encoding:
     encoders: Encoders
     out: Path
     batch: int
+    dtype: str
     progress: Callable[[str], None]
 
     def images(self, store: ImageStore, image_ids: list[str], depths: set[int]) -> None:
@@ -175,11 +188,10 @@ class _Encoding:
         for blocks in sorted(depths):
             prefix, _ = build_prefix(self.network, FreezePlan(blocks, 0))
 
-            def compute(part: slice, prefix: keras.Model = prefix) -> np.ndarray:
-                shown = store.load(image_ids[part], size=self.encoders.image_size)
-                return prefix.predict_on_batch(self.encoders.pixels(shown))
+            def load(part: slice) -> np.ndarray:
+                return self.encoders.pixels(store.load(image_ids[part], size=self.encoders.image_size))
 
-            self._write(f"image_tokens_{blocks}.npy", "images", len(image_ids), [compute])
+            self._write(f"image_tokens_{blocks}.npy", "images", len(image_ids), prefix, [load])
 
     def views(
         self, store: ImageStore, image_ids: list[str], views: Mapping[int, int], photometric: PhotometricParams
@@ -189,13 +201,13 @@ class _Encoding:
         for blocks, n_views in sorted(views.items()):
             prefix, _ = build_prefix(self.network, FreezePlan(blocks, 0))
 
-            def compute(part: slice, view: int, prefix: keras.Model = prefix) -> np.ndarray:
+            def load(part: slice, view: int) -> np.ndarray:
                 plain = store.load(image_ids[part], size=self.encoders.image_size).astype(np.float32) / 255
                 shown = augment.photometric(plain, image_ids[part], photometric, view=view)
-                return prefix.predict_on_batch(self.encoders.unit_pixels(shown))
+                return self.encoders.unit_pixels(shown)
 
-            passes = [partial(compute, view=view) for view in range(1, n_views + 1)]
-            self._write(f"image_views_{blocks}.npy", "views", len(image_ids), passes)
+            passes = [partial(load, view=view) for view in range(1, n_views + 1)]
+            self._write(f"image_views_{blocks}.npy", "views", len(image_ids), prefix, passes)
 
     def words(self, texts: list[str], depths: set[int]) -> None:
         """Hypotheses: one row each, in the order of `hypotheses.parquet`."""
@@ -205,22 +217,43 @@ class _Encoding:
         for blocks in sorted(depths):
             _, prefix = build_prefix(self.network, FreezePlan(0, blocks))
 
-            def compute(part: slice, prefix: keras.Model = prefix) -> np.ndarray:
-                return prefix.predict_on_batch({"token_ids": token_ids[part], "padding_mask": padding_mask[part]})
+            def load(part: slice) -> dict[str, np.ndarray]:
+                return {"token_ids": token_ids[part], "padding_mask": padding_mask[part]}
 
-            self._write(f"hidden_{blocks}.npy", "hypotheses", len(texts), [compute])
+            self._write(f"hidden_{blocks}.npy", "hypotheses", len(texts), prefix, [load])
 
-    def _write(self, file: str, kind: str, n: int, passes: list[Callable[[slice], np.ndarray]]) -> None:
-        """Write what each pass over n inputs gives, one pass after the other, batch by batch."""
+    def _write(self, file: str, kind: str, n: int, prefix: keras.Model, passes: list[Callable[[slice], Any]]) -> None:
+        """Write what the prefix gives for n inputs, one pass over them after the other, batch by batch."""
         parts = [slice(start, min(start + self.batch, n)) for start in range(0, n, self.batch)]
+        done = [number * n + part.stop for number in range(len(passes)) for part in parts]
+        # The output takes the stored type where it is computed, so that less is copied from a GPU.
+        stored = keras.Model(prefix.input, keras.layers.Identity(dtype=self.dtype)(prefix.output))
 
         def blocks() -> Iterator[np.ndarray]:
-            for number, compute in enumerate(passes):
-                for part in parts:
-                    yield np.asarray(compute(part), dtype=np.float32)
-                    self.progress(f"{kind} {number * n + part.stop}/{len(passes) * n}")
+            inputs = ahead([partial(load, part) for load in passes for part in parts], DECODED_AHEAD * has_gpu())
+            for count, loaded in zip(done, inputs, strict=True):
+                block = stored.predict_on_batch(loaded)
+                if self.dtype != "float32" and not np.isfinite(block).all():
+                    raise ValueError(f"{file}: values beyond {self.dtype}; set model.feature_dtype to float32")
+                yield block
+                self.progress(f"{kind} {count}/{len(passes) * n}")
 
         write_npy_rows(self.out / file, len(passes) * n, blocks())
+
+
+def ahead(jobs: list[Callable[[], Any]], n: int) -> Iterator[Any]:
+    """Results of jobs in their order, up to n of the following ones computed in threads meanwhile."""
+    if n == 0:
+        yield from (job() for job in jobs)
+        return
+    with ThreadPoolExecutor(n) as pool:
+        waiting: deque[Future[Any]] = deque()
+        for job in jobs:
+            waiting.append(pool.submit(job))
+            if len(waiting) > n:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def token_lengths(encoders: Encoders, hypotheses: list[str]) -> np.ndarray:

@@ -137,6 +137,7 @@ def build_network(
     key_dim: int,
     mlp_dim: int,
     dropout: float,
+    attention: type[keras.layers.MultiHeadAttention] = SingleQueryAttention,
 ) -> Network:
     """Put two encoders and a fusion head together.
 
@@ -152,6 +153,8 @@ def build_network(
         Width of the hidden layer.
     dropout : float in [0, 1)
         Of the attention weights and of the hidden layer.
+    attention : type of layer
+        Keras' own `MultiHeadAttention` is the same function of the same weights, computed the long way.
 
     Raises
     ------
@@ -164,7 +167,7 @@ def build_network(
     width = text.hidden_dim
     head: dict[str, keras.layers.Layer] = {
         "take_cls_token": TakeFirstToken(name="take_cls_token"),
-        "xattn": SingleQueryAttention(heads, key_dim, dropout=dropout, name="xattn"),
+        "xattn": attention(heads, key_dim, dropout=dropout, name="xattn"),
         "xattn_residual": keras.layers.Add(name="xattn_residual"),
         "xattn_norm": keras.layers.LayerNormalization(epsilon=1e-6, name="xattn_norm"),
         "flatten_cls": keras.layers.Flatten(name="flatten_cls"),

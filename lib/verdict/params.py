@@ -179,6 +179,7 @@ class ModelParams(Model):
     heads: Count
     key_dim: Count
     mlp_dim: Count
+    feature_dtype: Literal["float32", "float16"] = "float32"
 
 
 class FitParams(Model):
@@ -439,6 +440,8 @@ class ExecutionParams(Model):
     device: Literal["auto", "cpu", "cuda"]
     threads: Count
     feature_batch: Count
+    precision: Literal["float32", "bfloat16"]
+    decode_threads: Count | Literal["auto"]
 
 
 class Params(Model):

@@ -215,7 +215,9 @@ def _run_features(params: Params, profile: str, home: Path) -> None:
     set_threads(params.execution.threads)
     stage = stages.open_stage(stages.FEATURES, profile)
     pairs = pd.read_parquet(stage.upstream("01_data", "pairs.parquet"))
-    images = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent)
+    wanted = params.execution.decode_threads
+    workers = len(os.sched_getaffinity(0)) if wanted == "auto" else wanted
+    images = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent, workers=workers)
     plans = [FreezePlan(*plan) for plan in stages.plans(params)]
     counts = encode(
         params.model,
@@ -224,6 +226,7 @@ def _run_features(params: Params, profile: str, home: Path) -> None:
         plans,
         home,
         batch=params.execution.feature_batch,
+        precision=params.execution.precision,
         views=dict(stages.views(params)),
         photometric=params.training.photometric,
         progress=stages.progress,

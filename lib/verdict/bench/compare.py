@@ -1,0 +1,142 @@
+"""Both loops on one subject: ratios with intervals, scores, and how far each is from the machine's limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from verdict.bench.limits import Load, Machine, Pass, Shape, filling, our_epoch, published_epoch
+from verdict.bench.loops import Course, mean_interval, ratio_interval, side_by_side
+from verdict.bench.subjects import Subject
+from verdict.model import FreezePlan
+from verdict.train import PREDICT_BATCH, SHARED_HYPOTHESIS, epoch_order
+
+
+def compare(
+    subject: Subject,
+    plan: FreezePlan,
+    machine: Machine,
+    folder: Path,
+    *,
+    epochs: int,
+    rounds: int,
+    first: int = 1,
+    progress: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Run both loops in several rounds, each with a seed of its own, and sum up.
+
+    Returns
+    -------
+    dict
+        `whole`: ratio of the times for the same epochs, our filling of the cache included (only with first = 1);
+        `later`: ratio of the times of each epoch after the first; both as `ratio`, `low`, `high` (95 %) and the ratio
+        of processor times; `macro_f1`; `limits` of a later epoch and of filling the cache.
+    """
+    courses: list[tuple[Course, Course]] = []
+    for number in range(rounds):
+        home = folder / f"round-{number}"
+        courses.append(side_by_side(subject, plan, home, seed=number, epochs=epochs, first=first))
+        theirs, ours = courses[-1]
+        progress(
+            f"{subject.name}, {plan}, round {number + 1}/{rounds}: an epoch takes {theirs.wall_s[-1]:.2f} s published, "
+            f"{ours.wall_s[-1]:.2f} s ours; cache {ours.wall_s[0]:.2f} s"
+        )
+    later = _later(courses, first)
+    return {
+        "subject": subject.name,
+        "vision_blocks": plan.vision_blocks,
+        "text_blocks": plan.text_blocks,
+        "pairs": {"train": len(subject.train), "val": len(subject.val), "images": len(subject.files)},
+        "batch": subject.batch,
+        "epochs": epochs,
+        "rounds": rounds,
+        "whole": _ratio([(t.wall_s.sum(), o.wall_s.sum(), t.cpu_s.sum(), o.cpu_s.sum()) for t, o in courses])
+        if first == 1
+        else None,
+        "later": _ratio(later),
+        "filling_s": float(np.mean([ours.wall_s[0] for _, ours in courses])),
+        "macro_f1": _scores(courses) if first == 1 else None,
+        "limits": _limits(subject, plan, machine, courses, later),
+        "laps": [{"published": _laps(theirs), "ours": _laps(ours)} for theirs, ours in courses],
+    }
+
+
+def _later(courses: list[tuple[Course, Course]], first: int) -> list[tuple[float, float, float, float]]:
+    """Each epoch after our first one: published and our wall seconds, published and our processor seconds."""
+    found = []
+    for theirs, ours in courses:
+        skipped = max(1, 3 - first)
+        columns = (theirs.wall_s[skipped:], ours.wall_s[2:], theirs.cpu_s[skipped:], ours.cpu_s[2:])
+        found += list(zip(*columns, strict=True))
+    return found
+
+
+def _ratio(times: list[tuple[float, float, float, float]]) -> dict[str, float]:
+    table = np.asarray(times)
+    value, low, high = ratio_interval(table[:, 0] / table[:, 1])
+    return {
+        "published_s": float(table[:, 0].mean()),
+        "ours_s": float(table[:, 1].mean()),
+        "ratio": value,
+        "low": low,
+        "high": high,
+        "n": len(table),
+        "ratio_of_processor_time": ratio_interval(table[:, 2] / table[:, 3])[0],
+    }
+
+
+def _scores(courses: list[tuple[Course, Course]]) -> dict[str, float]:
+    """Macro-F1 after the last epoch, and the paired difference over rounds with its 95 % interval."""
+    last = np.asarray([(theirs.macro_f1[-1], ours.macro_f1[-1]) for theirs, ours in courses])
+    difference, low, high = mean_interval(last[:, 1] - last[:, 0])
+    return {
+        "published": float(last[:, 0].mean()),
+        "ours": float(last[:, 1].mean()),
+        "difference": difference,
+        "low": low,
+        "high": high,
+    }
+
+
+def _limits(
+    subject: Subject,
+    plan: FreezePlan,
+    machine: Machine,
+    courses: list[tuple[Course, Course]],
+    later: list[tuple[float, float, float, float]],
+) -> dict[str, Any]:
+    shape, val = Shape.of(subject.network(0)), subject.val
+    image, text = (pd.factorize(subject.train[name])[0] for name in ("image_id", "hypothesis"))
+    shared = SHARED_HYPOTHESIS if plan.text_blocks else 1
+    order = epoch_order(text, np.random.default_rng(0), shared=shared)
+    judged = Pass.of(*(pd.factorize(val[name])[0] for name in ("image_id", "hypothesis")), PREDICT_BATCH)
+    published_passes = (Pass.undivided(len(part), subject.batch) for part in (subject.train, val))
+    both = pd.concat([subject.train, val])
+    loads = {
+        "published_epoch": published_epoch(shape, plan, *published_passes),
+        "our_epoch": our_epoch(shape, plan, Pass.of(image[order], text[order], subject.batch), judged),
+        "filling": filling(shape, plan, n_images=both["image_id"].nunique(), n_texts=both["hypothesis"].nunique()),
+    }
+    measured = dict(zip(("published_epoch", "our_epoch"), np.mean(later, axis=0), strict=False))
+    measured["filling"] = float(np.mean([ours.wall_s[0] for _, ours in courses]))
+    return {name: _against(load, machine, float(measured[name])) for name, load in loads.items()}
+
+
+def _against(load: Load, machine: Machine, measured_s: float) -> dict[str, float]:
+    """A load beside the time it took: the least time, and the shares of that limit and of peak arithmetic reached."""
+    return {
+        "gflop": load.flops / 1e9,
+        "mbyte": load.bytes / 1e6,
+        "limit_s": load.seconds(machine),
+        "measured_s": measured_s,
+        "share_of_limit": load.seconds(machine) / measured_s,
+        "share_of_peak": load.flops / measured_s / machine.flops_per_s,
+    }
+
+
+def _laps(course: Course) -> dict[str, list[float]]:
+    return {"wall_s": course.wall_s.tolist(), "cpu_s": course.cpu_s.tolist(), "macro_f1": course.macro_f1.tolist()}

@@ -1,0 +1,183 @@
+"""Results of the benches as JSON, and one page over all of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from verdict import artifacts, paths
+from verdict.backend import keras
+
+FOLDER = paths.REPORTS / "benchmarks"
+NAMES = ("tiny", "full_size", "memory", "gpu")
+
+
+def provenance(command: str, threads: int, elapsed_s: float) -> dict[str, Any]:
+    """What was run, when, where and with what."""
+    revision, dirty = artifacts.commit()
+    return {
+        "command": command,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "commit": revision,
+        "dirty": dirty,
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "threads": threads,
+        "elapsed_s": round(elapsed_s, 1),
+        "backend": keras.backend.backend(),
+        "versions": artifacts.package_versions(),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = info.read_text().splitlines() if info.is_file() else []
+    named = [line.split(":", 1)[1].strip() for line in names if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def save(name: str, record: dict[str, Any], folder: Path = FOLDER) -> None:
+    """Write one bench's record, and the page over all that are there."""
+    artifacts.write_json(folder / f"{name}.json", record)
+    write_page(folder)
+
+
+def write_page(folder: Path = FOLDER) -> None:
+    """Write `README.md` from the records of a folder."""
+    records = {name: artifacts.read_json(folder / f"{name}.json") for name in NAMES if (folder / f"{name}.json").is_file()}
+    parts = ["# Benchmarks", "", "Made by `python -m verdict.bench`; not edited by hand. Intervals are 95 %.", ""]
+    for name, record in records.items():
+        parts += [*_PAGES[name](record), "", _footer(record), ""]
+    artifacts.write_text(folder / "README.md", "\n".join(parts))
+
+
+def _footer(record: dict[str, Any]) -> str:
+    made = record["provenance"]
+    versions = ", ".join(f"{package} {made['versions'][package]}" for package in ("python", "keras", "torch", "numpy"))
+    changed = " (with uncommitted changes)" if made["dirty"] else ""
+    return (
+        f"`{made['command']}`, {made['date']}, commit {made['commit'][:12]}{changed}, {made['machine']}, "
+        f"{made['threads']} thread(s), {made['backend']} backend, {versions}; took {made['elapsed_s']:.0f} s."
+    )
+
+
+def _table(header: list[str], rows: list[list[str]]) -> list[str]:
+    return [f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows)]
+
+
+def _plan(row: dict[str, Any]) -> str:
+    if not row["vision_blocks"] and not row["text_blocks"]:
+        return "encoders frozen"
+    counts = ((row["vision_blocks"], "image"), (row["text_blocks"], "text"))
+    return " and ".join(f"{n} {kind} block{'s' if n > 1 else ''}" for n, kind in counts if n) + " trained"
+
+
+def _interval(value: float, low: float, high: float, form: str) -> str:
+    return f"{value:{form}}" if low != low else f"{value:{form}} [{low:{form}}, {high:{form}}]"  # noqa: PLR0124
+
+
+def _ratio(ratio: dict[str, Any] | None) -> str:
+    return "not run" if ratio is None else _interval(ratio["ratio"], ratio["low"], ratio["high"], ".1f")
+
+
+def comparison_page(record: dict[str, Any]) -> list[str]:
+    """The two loops of one subject as text and tables."""
+    rows, machine = record["results"], record["machine"]
+    pairs, first = rows[0]["pairs"], rows[0]
+    lines = [
+        f"## Published loop against ours: {first['subject']}",
+        "",
+        f"{pairs['train']} training and {pairs['val']} validation pairs on {pairs['images']} JPEG files, batches of "
+        f"{first['batch']}. Ratios are published time over ours.",
+        "",
+    ]
+    speed = [
+        [
+            _plan(row),
+            f"{row['epochs']} x {row['rounds']}",
+            _ratio(row["whole"]),
+            f"{row['later']['published_s']:.3g} s",
+            f"{row['later']['ours_s']:.3g} s",
+            _ratio(row["later"]),
+            f"{row['later']['ratio_of_processor_time']:.1f}",
+            f"{row['filling_s']:.3g} s",
+        ]
+        for row in rows
+    ]
+    header = ["what trains", "epochs x rounds", "ratio, all epochs and cache", "published epoch", "our later epoch"]
+    lines += _table([*header, "ratio, later epochs", "of processor time", "filling the cache"], speed)
+    if any(row["macro_f1"] for row in rows):
+        lines += ["", "Macro-F1 on the validation pairs after the last epoch:", ""]
+        scores = [[_plan(row), *_scores(row["macro_f1"])] for row in rows if row["macro_f1"]]
+        lines += _table(["what trains", "published", "ours", "difference"], scores)
+    peak, copied = machine["flops_per_s"] / 1e9, machine["bytes_per_s"] / 1e9
+    lines += [
+        "",
+        f"The physical limit, from the work counted and this machine's measured best ({peak:.0f} GFLOP/s in matrix "
+        f"products, {copied:.1f} GB/s across memory):",
+        "",
+    ]
+    limits = [
+        [_plan(row), name.replace("_", " "), f"{at['gflop']:.3g}", f"{at['mbyte']:.3g}", f"{at['limit_s']:.2g} s"]
+        + [f"{at['measured_s']:.2g} s", f"{at['share_of_limit']:.0%}"]
+        for row in rows
+        for name, at in row["limits"].items()
+    ]
+    return lines + _table(["what trains", "part", "GFLOP", "MB", "least time", "measured", "share reached"], limits)
+
+
+def _scores(scores: dict[str, float]) -> list[str]:
+    difference = _interval(scores["difference"], scores["low"], scores["high"], "+.3f")
+    return [f"{scores['published']:.3f}", f"{scores['ours']:.3f}", difference]
+
+
+def memory_page(record: dict[str, Any]) -> list[str]:
+    """Growth of memory as text and a table."""
+    found = record["results"]
+    rows = [
+        [f"{n:,}", f"{before:.0f} MiB", f"{peak:.0f} MiB"]
+        for n, before, peak in zip(found["n_pairs"], found["before_mib"], found["peak_mib"], strict=True)
+    ]
+    return [
+        "## Memory against the number of pairs",
+        "",
+        "The same images and hypotheses, crossed into more pairs: peak resident memory of encoding, one epoch and "
+        "prediction, each in a process of its own.",
+        "",
+        *_table(["pairs", "before the features", "peak"], rows),
+        "",
+        f"Ten times more pairs: {found['growth']:+.1%}, {found['bytes_per_pair']:.0f} bytes a pair.",
+    ]
+
+
+def gpu_page(record: dict[str, Any]) -> list[str]:
+    """The full-size network on one GPU as text and tables."""
+    found = record["results"]
+    prefix = found["prefix"]
+    runs = [
+        [run["name"], _plan(run), f"{run['n_train']:,}", str(run["epochs"]), f"{run['elapsed_s']:.1f} s"]
+        + [f"{run['pairs_per_s']:,.0f}"]
+        for run in found["runs"]
+    ]
+    whole = found["schedule"]
+    published = whole["published_s"]
+    missing = "" if whole["is_whole"] else " (runs are missing: start it again, and it goes on)"
+    return [
+        f"## The published schedule on {found['device']}",
+        "",
+        f"{prefix['n_images']:,} synthetic JPEG files of {prefix['mean_bytes'] / 1000:.0f} kB, {prefix['precision']}: "
+        f"{prefix['images_per_s']:,.0f} images/s from file to stored features, {prefix['share_of_peak']:.1%} of the "
+        f"measured peak ({prefix['peak_tflops']:.0f} TFLOP/s); decoding alone {prefix['decoded_per_s']:,.0f} images/s, "
+        f"the network alone {prefix['network_per_s']:,.0f} images/s ({prefix['network_share_of_peak']:.1%} of peak).",
+        "",
+        *_table(["run", "what trains", "training pairs", "epochs", "time", "pairs/s"], runs),
+        "",
+        f"Whole schedule, {whole['epochs']} epochs in {whole['n_runs']} runs, features included{missing}: "
+        f"{whole['elapsed_s']:.0f} s; published: about {published / 3600:.0f} h on a T4, "
+        f"{published / whole['elapsed_s']:.0f} times as long.",
+    ]
+
+
+_PAGES = {"tiny": comparison_page, "full_size": comparison_page, "memory": memory_page, "gpu": gpu_page}
