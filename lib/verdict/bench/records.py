@@ -46,7 +46,9 @@ def save(name: str, record: dict[str, Any], folder: Path = FOLDER) -> None:
 
 def write_page(folder: Path = FOLDER) -> None:
     """Write `README.md` from the records of a folder."""
-    records = {name: artifacts.read_json(folder / f"{name}.json") for name in NAMES if (folder / f"{name}.json").is_file()}
+    records = {
+        name: artifacts.read_json(folder / f"{name}.json") for name in NAMES if (folder / f"{name}.json").is_file()
+    }
     parts = ["# Benchmarks", "", "Made by `python -m verdict.bench`; not edited by hand. Intervals are 95 %.", ""]
     for name, record in records.items():
         parts += [*_PAGES[name](record), "", _footer(record), ""]
@@ -120,8 +122,15 @@ def comparison_page(record: dict[str, Any]) -> list[str]:
         "",
     ]
     limits = [
-        [_plan(row), name.replace("_", " "), f"{at['gflop']:.3g}", f"{at['mbyte']:.3g}", f"{at['limit_s']:.2g} s"]
-        + [f"{at['measured_s']:.2g} s", f"{at['share_of_limit']:.0%}"]
+        [
+            _plan(row),
+            name.replace("_", " "),
+            f"{at['gflop']:.3g}",
+            f"{at['mbyte']:.3g}",
+            f"{at['limit_s']:.2g} s",
+            f"{at['measured_s']:.2g} s",
+            f"{at['share_of_limit']:.0%}",
+        ]
         for row in rows
         for name, at in row["limits"].items()
     ]
@@ -157,8 +166,14 @@ def gpu_page(record: dict[str, Any]) -> list[str]:
     found = record["results"]
     prefix = found["prefix"]
     runs = [
-        [run["name"], _plan(run), f"{run['n_train']:,}", str(run["epochs"]), f"{run['elapsed_s']:.1f} s"]
-        + [f"{run['pairs_per_s']:,.0f}"]
+        [
+            run["name"],
+            _plan(run),
+            f"{run['n_train']:,}",
+            str(run["epochs"]),
+            f"{run['elapsed_s']:.1f} s",
+            f"{run['pairs_per_s']:,.0f}",
+        ]
         for run in found["runs"]
     ]
     whole = found["schedule"]
