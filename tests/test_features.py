@@ -22,7 +22,6 @@ from verdict.features import (
     load_network,
     preset_hash,
     resolve_preset,
-    token_lengths,
 )
 from verdict.model import FreezePlan, build_suffix
 from verdict.params import load_params
@@ -142,8 +141,16 @@ def test_words_become_numbers_between_cls_and_sep(encoders):
     assert ids.dtype == mask.dtype == np.int32
 
 
-def test_lengths_are_counted_before_truncation(encoders):
-    assert token_lengths(encoders, HYPOTHESES).tolist() == [len(text.split()) + 2 for text in HYPOTHESES]
+def test_tokens_are_those_of_the_preset_itself(encoders):
+    texts = [*HYPOTHESES, "", "[PAD] red", "RED, seven!", " ".join(WORDS * 3), "réd seven", "unheard of"]
+    packed = encoders.preprocessor(texts)
+    ids, mask = encoders.tokens(texts)
+    assert ids.tolist() == np.asarray(packed["token_ids"]).tolist()
+    assert mask.tolist() == np.asarray(packed["padding_mask"]).astype(int).tolist()
+
+
+def test_pieces_are_not_truncated(encoders):
+    assert [len(found) for found in encoders.pieces(HYPOTHESES)] == [len(text.split()) for text in HYPOTHESES]
 
 
 def test_truncation_is_counted(cache):

@@ -81,11 +81,23 @@ class Encoders:
         np.multiply(values, scale, out=values)
         return np.add(values, offset, out=values)
 
+    def pieces(self, hypotheses: list[str]) -> list[list[int]]:
+        """Word pieces of each hypothesis, neither truncated nor with [CLS] and [SEP]."""
+        # Called as a layer, the tokenizer takes most of its time to look through nested lists for tensors.
+        return [list(map(int, found)) for found in self.preprocessor.tokenizer.tokenize(hypotheses)]
+
+    def packed(self, pieces: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+        """Word pieces → token ids and padding mask as the preprocessor gives them, int32 (n, sequence_length)."""
+        tokenizer, length = self.preprocessor.tokenizer, self.preprocessor.sequence_length
+        ids = np.full((len(pieces), length), tokenizer.pad_token_id, dtype=np.int32)
+        for row, found in zip(ids, pieces, strict=True):
+            whole = [tokenizer.start_token_id, *found[: length - 2], tokenizer.end_token_id]
+            row[: len(whole)] = whole
+        return ids, (ids != tokenizer.pad_token_id).astype(np.int32)
+
     def tokens(self, hypotheses: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Hypotheses → token ids and padding mask, both int32 (n, sequence_length)."""
-        packed = self.preprocessor(hypotheses)
-        ids = keras.ops.convert_to_numpy(packed["token_ids"]).astype(np.int32)
-        return ids, keras.ops.convert_to_numpy(packed["padding_mask"]).astype(np.int32)
+        return self.packed(self.pieces(hypotheses))
 
 
 def load_encoders(params: ModelParams, *, dtype: str = "float32") -> Encoders:
@@ -161,8 +173,9 @@ def encode(
     if views and photometric is not None:
         run.views(images, list(pd.unique(pairs.loc[pairs["split"] == Split.TRAIN, "image_id"])), views, photometric)
     hypotheses = [str(text) for text in pd.unique(pairs["hypothesis"])]
-    run.words(list(dict.fromkeys([*hypotheses, EMPTY_TEXT])), {plan.text_blocks for plan in depths})
-    lengths = token_lengths(encoders, hypotheses)
+    pieces = encoders.pieces([*hypotheses, EMPTY_TEXT])
+    run.words(dict(zip([*hypotheses, EMPTY_TEXT], pieces, strict=True)), {plan.text_blocks for plan in depths})
+    lengths = np.asarray([len(found) + 2 for found in pieces[: len(hypotheses)]])
     return {
         "n_images": pairs["image_id"].nunique(),
         "n_hypotheses": len(hypotheses),
@@ -209,10 +222,10 @@ class _Encoding:
             passes = [partial(load, view=view) for view in range(1, n_views + 1)]
             self._write(f"image_views_{blocks}.npy", "views", len(image_ids), prefix, passes)
 
-    def words(self, texts: list[str], depths: set[int]) -> None:
-        """Hypotheses: one row each, in the order of `hypotheses.parquet`."""
-        write_parquet(self.out / "hypotheses.parquet", pd.DataFrame({"hypothesis": texts}))
-        token_ids, padding_mask = self.encoders.tokens(texts)
+    def words(self, texts: dict[str, list[int]], depths: set[int]) -> None:
+        """Hypotheses with their word pieces: one row each, in the order of `hypotheses.parquet`."""
+        write_parquet(self.out / "hypotheses.parquet", pd.DataFrame({"hypothesis": list(texts)}))
+        token_ids, padding_mask = self.encoders.packed(list(texts.values()))
         write_npy(self.out / "padding_mask.npy", padding_mask)
         for blocks in sorted(depths):
             _, prefix = build_prefix(self.network, FreezePlan(0, blocks))
@@ -254,12 +267,6 @@ def ahead(jobs: list[Callable[[], Any]], n: int) -> Iterator[Any]:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def token_lengths(encoders: Encoders, hypotheses: list[str]) -> np.ndarray:
-    """Tokens of each hypothesis before truncation, [CLS] and [SEP] included."""
-    tokenised = encoders.preprocessor.tokenizer(hypotheses)
-    return np.asarray([len(tokens) + 2 for tokens in tokenised])
 
 
 def _read(path: Path) -> Any:

@@ -60,7 +60,7 @@ def crossed_pairs(n_pairs: int, *, seed: int) -> pd.DataFrame:
             "image_id": images,
             "group_id": images,
             "hypothesis": texts,
-            "label": rng.choice([label.name.lower() for label in Label], size=n_pairs),
+            "label": rng.choice([label.text for label in Label], size=n_pairs),
             "split": "train",
         }
     )

@@ -121,25 +121,18 @@ def comparison_page(record: dict[str, Any]) -> list[str]:
         f"products, {copied:.1f} GB/s across memory):",
         "",
     ]
-    limits = [
-        [
-            _plan(row),
-            name.replace("_", " "),
-            f"{at['gflop']:.3g}",
-            f"{at['mbyte']:.3g}",
-            f"{at['limit_s']:.2g} s",
-            f"{at['measured_s']:.2g} s",
-            f"{at['share_of_limit']:.0%}",
-        ]
-        for row in rows
-        for name, at in row["limits"].items()
-    ]
+    limits = [[_plan(row), *_limit(name, at)] for row in rows for name, at in row["limits"].items()]
     return lines + _table(["what trains", "part", "GFLOP", "MB", "least time", "measured", "share reached"], limits)
 
 
 def _scores(scores: dict[str, float]) -> list[str]:
     difference = _interval(scores["difference"], scores["low"], scores["high"], "+.3f")
     return [f"{scores['published']:.3f}", f"{scores['ours']:.3f}", difference]
+
+
+def _limit(name: str, at: dict[str, float]) -> list[str]:
+    work = [f"{at['gflop']:.3g}", f"{at['mbyte']:.3g}", f"{at['limit_s']:.2g} s"]
+    return [name.replace("_", " "), *work, f"{at['measured_s']:.2g} s", f"{at['share_of_limit']:.0%}"]
 
 
 def memory_page(record: dict[str, Any]) -> list[str]:
@@ -166,14 +159,7 @@ def gpu_page(record: dict[str, Any]) -> list[str]:
     found = record["results"]
     prefix = found["prefix"]
     runs = [
-        [
-            run["name"],
-            _plan(run),
-            f"{run['n_train']:,}",
-            str(run["epochs"]),
-            f"{run['elapsed_s']:.1f} s",
-            f"{run['pairs_per_s']:,.0f}",
-        ]
+        [run["name"], _plan(run), *(f"{run[key]:,.0f}" for key in ("n_train", "epochs", "elapsed_s", "pairs_per_s"))]
         for run in found["runs"]
     ]
     whole = found["schedule"]
@@ -187,7 +173,7 @@ def gpu_page(record: dict[str, Any]) -> list[str]:
         f"measured peak ({prefix['peak_tflops']:.0f} TFLOP/s); decoding alone {prefix['decoded_per_s']:,.0f} images/s, "
         f"the network alone {prefix['network_per_s']:,.0f} images/s ({prefix['network_share_of_peak']:.1%} of peak).",
         "",
-        *_table(["run", "what trains", "training pairs", "epochs", "time", "pairs/s"], runs),
+        *_table(["run", "what trains", "training pairs", "epochs", "seconds", "pairs/s"], runs),
         "",
         f"Whole schedule, {whole['epochs']} epochs in {whole['n_runs']} runs, features included{missing}: "
         f"{whole['elapsed_s']:.0f} s; published: about {published / 3600:.0f} h on a T4, "

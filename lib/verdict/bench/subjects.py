@@ -122,13 +122,13 @@ def random_pairs(image_ids: list[str], n: int, *, rng: np.random.Generator) -> p
     """Pairs without meaning: images in turn, a distinct hypothesis of 6 to 12 words each, labels by chance."""
     lengths = rng.integers(6, 13, size=n)
     texts = [" ".join([f"{k}", *rng.choice(WORDS, size=length - 1)]) for k, length in enumerate(lengths)]
-    labels = rng.choice([label.name.lower() for label in Label], size=n)
+    labels = rng.choice([label.text for label in Label], size=n)
     return pd.DataFrame(
         {"image_id": [image_ids[k % len(image_ids)] for k in range(n)], "hypothesis": texts, "label": labels}
     )
 
 
-def full_size_encoders(*, vision_dtype: str = "float32") -> Encoders:
+def full_size_encoders(*, dtype: str = "float32") -> Encoders:
     """ViT-B/16 and DistilBERT base with random weights, the same at each call; nothing is downloaded."""
     keras.utils.set_random_seed(0)
     vision = keras_hub.models.ViTBackbone(
@@ -138,15 +138,16 @@ def full_size_encoders(*, vision_dtype: str = "float32") -> Encoders:
         num_heads=12,
         hidden_dim=768,
         mlp_dim=3072,
-        dtype=vision_dtype,
+        dtype=dtype,
     )
     text = keras_hub.models.DistilBertBackbone(
-        vocabulary_size=30522, num_layers=6, num_heads=12, hidden_dim=768, intermediate_dim=3072
+        vocabulary_size=30522, num_layers=6, num_heads=12, hidden_dim=768, intermediate_dim=3072, dtype=dtype
     )
-    return _with_preprocessing(vision, text, PUBLISHED.sequence_length)
+    return with_preprocessing(vision, text, PUBLISHED.sequence_length)
 
 
-def _with_preprocessing(vision: keras.Model, text: keras.Model, sequence_length: int) -> Encoders:
+def with_preprocessing(vision: keras.Model, text: keras.Model, sequence_length: int) -> Encoders:
+    """Two backbones with a preprocessing of their sizes and the few words of `random_pairs`."""
     height, width, _ = vision.image_shape
     tokenizer = keras_hub.models.DistilBertTokenizer(vocabulary=[*SPECIAL, *WORDS], lowercase=True)
     return Encoders(
