@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from tiny_presets import SIZE, WORDS, save_presets
+from verdict import features as features_module
 from verdict import paths
 from verdict.augment import photometric, view_of_epoch
 from verdict.backend import set_threads
@@ -17,6 +20,7 @@ from verdict.features import (
     EMPTY_TEXT,
     Features,
     Views,
+    ahead,
     encode,
     load_encoders,
     load_network,
@@ -346,3 +350,80 @@ def test_the_files_of_a_plan_are_what_opening_it_reads(cache, tmp_path):
             with pytest.raises(FileNotFoundError):
                 kind.open(folder, plan, *([2] if kind is Views else []))
             (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_jobs_done_ahead_keep_their_order(n):
+    """Whatever they take: the first is the slowest."""
+    started = []
+
+    def job(k):
+        started.append(k)
+        time.sleep(0.02 if k == 0 else 0.0)
+        return k
+
+    found = ahead([partial(job, k) for k in range(7)], n)
+    assert next(found) == 0
+    assert len(started) <= 1 + n
+    assert list(found) == [1, 2, 3, 4, 5, 6]
+    assert sorted(started) == list(range(7))
+
+
+@pytest.mark.parametrize("n", [0, 2])
+def test_a_job_that_fails_ahead_is_told_in_its_turn(n):
+    def job(k):
+        if k == 2:
+            raise FileNotFoundError("image file c is missing")
+        return k
+
+    found = ahead([partial(job, k) for k in range(5)], n)
+    assert [next(found), next(found)] == [0, 1]
+    with pytest.raises(FileNotFoundError, match="image file c is missing"):
+        next(found)
+
+
+def test_features_in_sixteen_bits_are_the_rounded_ones(params, pairs, store, cache, tmp_path):
+    half = params.model_copy(update={"feature_dtype": "float16"})
+    encode(half, pairs, store, PLANS, tmp_path, batch=2)
+    for name in ("image_tokens_0.npy", "image_tokens_1.npy", "hidden_0.npy", "hidden_1.npy"):
+        found, whole = np.load(tmp_path / name), np.load(cache[0] / name)
+        assert found.dtype == np.float16
+        assert found == pytest.approx(whole, rel=2**-10, abs=1e-6)
+    network = load_network(params, dropout=0.0, seed=3)
+    features = [Features.open(folder, PLANS[2]) for folder in (tmp_path, cache[0])]
+    logits = [predict_logits(build_suffix(network, PLANS[2]), one, Rows.of(one, pairs)) for one in features]
+    assert logits[0] == pytest.approx(logits[1], abs=5e-3)
+
+
+def test_values_beyond_sixteen_bits_are_refused(params, pairs, store, tmp_path):
+    half, encoders = params.model_copy(update={"feature_dtype": "float16"}), load_encoders(params)
+    scale = encoders.vision.get_layer("vit_encoder").layer_norm.gamma
+    scale.assign(1e6 * scale)
+    with pytest.raises(ValueError, match=r"image_tokens_0\.npy: values beyond float16; set model\.feature_dtype"):
+        encode(half, pairs, store, PLANS[:1], tmp_path, batch=2, encoders=encoders)
+
+
+def test_half_precision_is_for_a_gpu_alone(params, pairs, store, cache, tmp_path, monkeypatch):
+    """A CPU that passes for a GPU stands in for one: the policy is the same."""
+    encode(params, pairs, store, PLANS[:1], tmp_path / "cpu", batch=2, precision="bfloat16")
+    monkeypatch.setattr(features_module, "has_gpu", lambda: True)
+    encode(params, pairs, store, PLANS[:1], tmp_path / "half", batch=2, precision="bfloat16")
+    encode(params, pairs, store, PLANS[:1], tmp_path / "whole", batch=2, precision="float32")
+    whole = np.load(cache[0] / "image_tokens_0.npy")
+    for name, tolerance in (("cpu", 1e-6), ("whole", 1e-6), ("half", 0.1)):
+        assert np.load(tmp_path / name / "image_tokens_0.npy") == pytest.approx(whole, abs=tolerance)
+    half = np.load(tmp_path / "half" / "image_tokens_0.npy")
+    assert half.dtype == np.float32
+    assert np.abs(half - whole).max() > 1e-4
+    assert np.corrcoef(half.ravel(), whole.ravel())[0, 1] > 0.999
+
+
+def test_encoders_at_hand_are_used_as_they_are(params, pairs, store, cache, tmp_path):
+    encoders = load_encoders(params)
+    encode(params, pairs, store, PLANS[:1], tmp_path, batch=2, encoders=encoders)
+    assert np.array_equal(np.load(tmp_path / "image_tokens_0.npy"), np.load(cache[0] / "image_tokens_0.npy"))
+    bias = encoders.vision.get_layer("vit_encoder").layer_norm.beta
+    bias.assign(bias + 1)
+    encode(params, pairs, store, PLANS[:1], tmp_path, batch=2, encoders=encoders)
+    found, expected = np.load(tmp_path / "image_tokens_0.npy"), np.load(cache[0] / "image_tokens_0.npy")
+    assert found == pytest.approx(expected + 1, abs=1e-5)

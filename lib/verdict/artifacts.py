@@ -110,7 +110,7 @@ def write_npy_rows(path: Path, n_rows: int, blocks: Iterable[np.ndarray]) -> Non
                 np.lib.format.write_array_header_1_0(file, {**header, "shape": (n_rows, *block.shape[1:])})
             if (block.dtype, block.shape[1:]) != kind:
                 raise ValueError(f"{path}: blocks differ, {kind} and then {(block.dtype, block.shape[1:])}")
-            file.write(block.tobytes())
+            file.write(block.data)
             done += len(block)
         if done != n_rows or kind is None:
             raise ValueError(f"{path}: expected {n_rows} rows, got {done}")

@@ -69,11 +69,12 @@ class Optimiser:
 
     def run(self, batches: Iterable[tuple[dict[str, np.ndarray], np.ndarray]]) -> float:
         """One pass over batches of inputs and targets (n, 1) in {0, 1}; the mean cross-entropy over rows."""
-        total, n_rows = 0.0, 0
+        losses, sizes = [], []
         for inputs, y_true in batches:
-            total += float(self.step(inputs, y_true)) * len(y_true)
-            n_rows += len(y_true)
-        return total / n_rows
+            losses.append(self.step(inputs, y_true))
+            sizes.append(len(y_true))
+        # Read once: a GPU would otherwise wait for the CPU after each step.
+        return float(np.average(torch.stack(losses).cpu().numpy().astype(np.float64), weights=sizes))
 
     def step(self, inputs: dict[str, np.ndarray], y_true: np.ndarray) -> torch.Tensor:
         """One step down the gradient of the mean cross-entropy; the loss before it."""
@@ -108,7 +109,7 @@ class Optimiser:
             raise ValueError(f"{len(moments)} stored moments do not fit {len(self.weights)} weights")
         for k, weight in enumerate(self.weights):
             self.adamw.state[weight] = {
-                "step": torch.tensor(float(self.step_number)),
+                "step": torch.tensor(float(self.step_number), device=weight.device),
                 "exp_avg": torch.as_tensor(moments[k]).to(weight),
                 "exp_avg_sq": torch.as_tensor(moments[k + len(self.weights)]).to(weight),
             }
