@@ -60,6 +60,9 @@ def test_equal_candidates_are_often_reversed(tmp_path):
     assert found["reversed_low"].iloc[0] < found["reversed_high"].iloc[0]
     assert stage.numbers["defect.ranking.reversed"].value == found["reversed"].iloc[0]
     assert 0.2 < stage.numbers["defect.ranking.if_normal"].value <= 0.5
+    assert f"{stage.numbers['defect.ranking.reversed'].text} of the pairs" in stage.numbers.format(
+        choices.race_template(found)
+    )
 
 
 def test_seeds_are_counted_pair_by_pair(tmp_path):
@@ -86,6 +89,8 @@ def test_a_single_candidate_has_no_order(tmp_path):
     assert found.empty
     for name in ("lead", "reversed", "if_normal"):
         assert stage.numbers[f"defect.ranking.{name}"].text == "not defined"
+    said = stage.numbers.format(choices.race_template(found))
+    assert "single candidate" in said and "not defined" not in said
 
 
 def test_the_chance_of_a_reversal():

@@ -47,6 +47,8 @@ def test_the_table_shows_numbers_and_refuses_a_missing_one():
     found = ledger_table(numbers).set_index("id")
     assert found.loc["D01", "here"] == numbers["defect.names.difference"]
     assert found.loc["D50", "here"] is None
+    undefined = ledger_table({**numbers, "defect.ranking.reversed": Number(float("nan"))}).set_index("id")
+    assert undefined.loc["D05", "here"] is None
     with pytest.raises(KeyError, match=r"defect\.names\.difference"):
         ledger_table({name: value for name, value in numbers.items() if name != "defect.names.difference"})
 

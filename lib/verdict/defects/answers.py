@@ -72,7 +72,7 @@ def class_report(counts: ArrayLike) -> pd.DataFrame:
     """
     counts = np.asarray(counts)
     names = {"class": list(NAMES.values()), "printed_as": [EXCHANGED[label] for label in Label]}
-    return pd.DataFrame({**names, **class_scores(counts), "support": counts.sum(axis=1)})
+    return pd.DataFrame({**names, **class_scores(counts), "support": counts.sum(axis=1).astype(int)})
 
 
 def store_guards(stage: Stage, train: pd.DataFrame) -> None:

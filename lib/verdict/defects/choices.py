@@ -97,6 +97,20 @@ def store_reversals(stage: Stage, found: pd.DataFrame) -> None:
     stage.number("defect.ranking.published", chance_reversed(best - second, sd, sd), unit="%", split=str(Split.VAL))
 
 
+def race_template(found: pd.DataFrame) -> str:
+    """What `reversals` shows, as a template around the numbers of `store_reversals`."""
+    ours = (
+        "In the closest race the better mean leads by {defect.ranking.lead} macro-F1; {defect.ranking.reversed} of the "
+        "pairs of single runs rank the two otherwise."
+        if len(found)
+        else "This profile has a single candidate, so that there is no order to reverse."
+    )
+    return (
+        f"{ours} The study ranked by one run each (D05): under the spread of the one configuration that it ran twice, "
+        "and normal noise, its two best would change places in {defect.ranking.published} of repetitions."
+    )
+
+
 def histories(stage: Stage) -> pd.DataFrame:
     """Training histories of all candidates: trial, seed, epoch, val_macro_f1, val_nll."""
     names, parts = {trial.name for trial in candidates(stage)}, []

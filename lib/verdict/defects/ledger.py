@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
@@ -35,7 +36,7 @@ def ledger_table(numbers: Mapping[str, Number]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        id, severity, defect, check, quantity, here (a `Number`, None where nothing is demonstrated).
+        id, severity, defect, check, quantity, here (a `Number`; None where nothing is measured, or it is not defined).
 
     Raises
     ------
@@ -44,6 +45,7 @@ def ledger_table(numbers: Mapping[str, Number]) -> pd.DataFrame:
     """
     ledger = read_ledger()
     here = [numbers[name] if name else None for name in ledger["number"]]
+    here = [number if number is not None and math.isfinite(number.value) else None for number in here]
     return ledger.drop(columns="number").assign(here=pd.Series(here, dtype=object))
 
 
