@@ -27,9 +27,9 @@ class ByTrial(SimulatedStage):
 
 def stage_of(folder, tables, **trials):
     params = load_params("smoke")
-    if trials.get("only"):
-        kept = tuple(trial for trial in params.training.trials if trial.name == trials["only"])
-        params = params.model_copy(update={"training": params.training.model_copy(update={"trials": kept})})
+    named = [trials["only"]] if trials.get("only") else ["frozen", "text1", "hypothesis_only"]
+    kept = tuple(trial for trial in params.training.trials if trial.name in named)
+    params = params.model_copy(update={"training": params.training.model_copy(update={"trials": kept})})
     return ByTrial("13_reproducibility", "smoke", None, None, folder, params, tables=tables)
 
 

@@ -48,7 +48,11 @@ def test_splits_have_the_sizes_asked_for(dataset):
     for name, n in SIZES.items():
         assert dataset.facts[f"{name}.n_pairs"] == n
         assert dataset.facts[f"{name}.n_images"] == _split(dataset, name)["image_id"].nunique()
-        assert dataset.facts[f"{name}.n_images"] == max(digits.MIN_SCENES, -(-n // 5))
+        n_scenes = max(digits.MIN_SCENES, -(-n // 5))
+        # Of the loose splits a scene may be left without a sentence.
+        assert dataset.facts[f"{name}.n_images"] == n_scenes or (
+            name not in COUPLED and 0.9 * n_scenes < dataset.facts[f"{name}.n_images"] < n_scenes
+        )
     assert "CC BY 4.0" in dataset.attribution
 
 
@@ -80,7 +84,7 @@ def test_sentences_alone_are_at_chance(dataset, name):
 
 def test_the_warmup_is_easier_and_looser(dataset):
     warmup = _split(dataset, "warmup_train")
-    assert set(warmup["family"]) == {"existence", "exact_count", "colour", "position"}
+    assert set(warmup["family"]) == {"existence", "exact_count", "colour", "position", "relation"}
     assert (warmup["label"] == "entailment").mean() == pytest.approx(0.55, abs=0.01)
     assert hypothesis_only_accuracy(warmup, warmup) > 0.6
     counts = warmup.groupby("hypothesis")["label"].value_counts().unstack(fill_value=0)

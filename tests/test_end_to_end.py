@@ -58,10 +58,11 @@ def report(root: Path, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def stored_numbers(root: Path) -> dict[str, dict]:
-    """Every stored number of the profile, by file."""
+    """Every stored number of the profile, by file; how long the run took is none of its results."""
     folder = root / "work" / PROFILE
     found = sorted(path for path in folder.rglob("numbers.json") if "scratch" not in path.parts)
-    return {str(path.relative_to(folder)): json.loads(path.read_text(encoding="utf-8")) for path in found}
+    stored = {str(path.relative_to(folder)): json.loads(path.read_text(encoding="utf-8")) for path in found}
+    return {file: {k: v for k, v in numbers.items() if k != "repro.total_min"} for file, numbers in stored.items()}
 
 
 def records(root: Path) -> dict[str, float]:

@@ -53,6 +53,8 @@ class WithRecords(SimulatedStage):
 def stage_of(folder, changes=None, **data):
     params = load_params("smoke")
     params = params.model_copy(update={"data": params.data.model_copy(update=data)}) if data else params
+    few = tuple(trial for trial in params.training.trials if trial.name in ("frozen", "text1", "hypothesis_only"))
+    params = params.model_copy(update={"training": params.training.model_copy(update={"trials": few})})
     return WithRecords(NAME, "smoke", None, None, folder, params, changes=changes or {})
 
 
@@ -66,7 +68,7 @@ def test_every_execution_of_every_needed_stage_is_read(tmp_path):
         name for name in spec(NAME).needs if name != TRIAL_STAGE
     ]
     trained = {(record.trial, record.seed) for record in records if record.stage == TRIAL_STAGE}
-    assert trained == {(trial, seed) for trial in ("frozen", "text1", "hypothesis_only") for seed in (11, 23)}
+    assert trained == {("frozen", 11), ("frozen", 23), ("text1", 11), ("text1", 23), ("hypothesis_only", 11)}
 
 
 def test_wall_time_adds_up(tmp_path):
@@ -74,12 +76,12 @@ def test_wall_time_adds_up(tmp_path):
     table = repro.record_table(repro.read_records(stage))
     found = repro.resources(table).set_index("stage")
     assert found.loc["02_warmup", ["executions", "total_s", "longest_s"]].tolist() == [1, 70, 70]
-    assert found.loc[TRIAL_STAGE, ["executions", "total_s", "longest_s"]].tolist() == [6, 60, 10]
+    assert found.loc[TRIAL_STAGE, ["executions", "total_s", "longest_s"]].tolist() == [5, 50, 10]
     assert found.loc["all", "total_s"] == 70 + 10 * (len(table) - 1)
     assert found["share"].drop("all").sum() == pytest.approx(1)
     repro.store(stage, table)
     assert stage.numbers["repro.total_min"].value == found.loc["all", "total_s"] / 60
-    assert stage.numbers["repro.n_executions"].value == len(table) == len(spec(NAME).needs) - 1 + 6
+    assert stage.numbers["repro.n_executions"].value == len(table) == len(spec(NAME).needs) - 1 + 5
     assert stage.numbers["repro.n_outputs"].value == 2 * len(table)
 
 
