@@ -43,8 +43,8 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 presets: $(READY)  ## train the tiny presets that the package ships, again (minutes)
 	@$(PY) -m verdict.pretrain
 
-bench: $(READY)  ## measure what caching the frozen computation saves
-	@$(PY) -m verdict.bench
+bench: $(READY)  ## measure speed and memory; BENCH=gpu: the published schedule on a GPU
+	@$(PY) -m verdict.bench $(BENCH)
 
 clean:  ## remove results and work in progress of PROFILE (the environment stays)
 	@rm -rf work/$(PROFILE) reports/$(PROFILE)

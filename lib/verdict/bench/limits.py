@@ -76,8 +76,7 @@ def block_flops(n: int, d: int, mlp: int) -> int:
 
 def vision_flops(shape: Shape, blocks: int) -> int:
     """One image through the patch embedding and the first blocks."""
-    patches = 2 * (shape.tokens - 1) * shape.patch_values * shape.d_vision
-    return patches + blocks * block_flops(shape.tokens, shape.d_vision, shape.mlp_vision)
+    return 2 * (shape.tokens - 1) * shape.patch_values * shape.d_vision + _vision_blocks(shape, blocks)
 
 
 def text_flops(shape: Shape, blocks: int) -> int:
@@ -112,9 +111,14 @@ def head_flops(shape: Shape, *, is_single_query: bool, words_train: bool = False
     return {"forward": forward + projections + attention, "train": train}
 
 
-def _trained_blocks(n: int, d: int, mlp: int, blocks: int) -> int:
-    """Forward and backward of the last blocks; the first one's input needs no gradient."""
-    return 3 * blocks * block_flops(n, d, mlp) - (2 * n * 3 * d * d if blocks else 0)
+def _trained_text(shape: Shape, blocks: int) -> int:
+    """Forward and backward of the last text blocks; what projects the first one's input passes no gradient on."""
+    return 3 * text_flops(shape, blocks) - (2 * shape.words * 3 * shape.d_text**2 if blocks else 0)
+
+
+def _vision_blocks(shape: Shape, blocks: int) -> int:
+    """Forward of some vision blocks. Each begins with a norm that trains: backward costs twice as much, in full."""
+    return blocks * block_flops(shape.tokens, shape.d_vision, shape.mlp_vision)
 
 
 @dataclass(frozen=True)
@@ -155,11 +159,9 @@ def _trained_part(shape: Shape, plan: FreezePlan, train: Pass, val: Pass, *, is_
     """Flops of trained blocks and head: forward and backward on `train`, forward on `val`."""
     words_train, tokens_train = plan.text_blocks > 0, plan.vision_blocks > 0
     head = head_flops(shape, is_single_query=is_single_query, words_train=words_train, tokens_train=tokens_train)
-    text = _trained_blocks(shape.words, shape.d_text, shape.mlp_text, plan.text_blocks)
-    vision = _trained_blocks(shape.tokens, shape.d_vision, shape.mlp_vision, plan.vision_blocks)
-    forward_vision = plan.vision_blocks * block_flops(shape.tokens, shape.d_vision, shape.mlp_vision)
-    trained = train.pairs * head["train"] + train.texts * text + train.images * vision
-    judged = val.texts * text_flops(shape, plan.text_blocks) + val.images * forward_vision
+    text, vision = _trained_text(shape, plan.text_blocks), _vision_blocks(shape, plan.vision_blocks)
+    trained = train.pairs * head["train"] + train.texts * text + train.images * 3 * vision
+    judged = val.texts * text_flops(shape, plan.text_blocks) + val.images * vision
     return trained + val.pairs * head["forward"] + judged
 
 
