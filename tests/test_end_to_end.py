@@ -220,6 +220,8 @@ training:
     - {{name: frozen, parent: warmup, vision_blocks: 0, text_blocks: 0, learning_rate: 1.0e-3, weight_decay: 1.0e-2,
        dropout: 0.1, epochs: 1, patience: 1, schedule: constant}}
 statistics: {{n_resamples: 200}}
+interpret: {{n_pairs: 40, mask_shares: [0.5], n_points: 60}}
+policy: {{n_explained: 1, n_attribution_steps: 16}}
 """
 
 
@@ -261,6 +263,8 @@ training:
     - {name: text2, parent: frozen, vision_blocks: 0, text_blocks: 2, learning_rate: 1.0e-3, weight_decay: 1.0e-2,
        dropout: 0.1, epochs: 1, patience: 1, schedule: constant}
 statistics: {n_resamples: 200}
+interpret: {n_pairs: 40, mask_shares: [0.5], n_points: 60}
+policy: {n_explained: 1, n_attribution_steps: 16}
 report: {published: a2}
 """
 

@@ -107,7 +107,7 @@ def test_runs_and_plans_of_a_profile():
     seeds = {"candidate": (11, 23), "control": (11,)}
     assert stages.runs(params) == [(one.name, seed) for one in params.training.trials for seed in seeds[one.role]]
     assert stages.plans(params) == [(0, 0), (0, 1), (1, 1)]
-    assert stages.views(params) == [(0, 2)]
+    assert stages.views(params) == [(1, 2)]
 
 
 def test_folders_of_stages_and_trials():
