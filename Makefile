@@ -30,7 +30,7 @@ report: $(READY)  ## make the whole report: PROFILE=digits (default), smoke, nlv
 	@$(PY) -m verdict.pipeline --profile $(PROFILE) --cores $(CORES)
 
 test: $(READY)  ## run all tests, a whole smoke report included
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(CORES) --dist loadfile
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## check code style and notebooks
 	@$(PY) -m ruff check lib tests notebooks

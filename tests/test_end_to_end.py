@@ -2,20 +2,16 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from mini_corpora import image_ids, write_a2, write_independent, write_snli_ve
-from verdict import paths
+from report_runs import LIMIT_S, PROFILE, References, command, copy_project, environment, report
 from verdict import stage as stages
 from verdict.data.images import ImageStore
 from verdict.export.table import score
@@ -23,38 +19,6 @@ from verdict.numbers import Numbers
 from verdict.params import load_params
 
 pytestmark = pytest.mark.slow
-PROFILE = "smoke"
-LIMIT_S = 600
-
-
-def copy_project(target: Path) -> Path:
-    """The files that git tracks or would track, and nothing that a run has left."""
-    listed = subprocess.run(
-        ["git", "-C", str(paths.ROOT), "ls-files", "--cached", "--others", "--exclude-standard"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in listed.stdout.splitlines():
-        source = paths.ROOT / name
-        if source.is_file() and not name.startswith("tests/"):
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target / name)
-    return target
-
-
-def environment(root: Path) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("VERDICT", "JUPYTER", "PYTEST"))}
-    return {**kept, "VERDICT_ROOT": str(root), "PYTHONPATH": str(root / "lib")}
-
-
-def command() -> list[str]:
-    return [sys.executable, "-m", "verdict.pipeline", "--profile", PROFILE, "--cores", "2"]
-
-
-def report(root: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    given = {**environment(root), **variables}
-    return subprocess.run(command(), cwd=root, env=given, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
 
 def stored_numbers(root: Path) -> dict[str, dict]:
@@ -171,27 +135,11 @@ def test_a_killed_run_goes_on_to_the_same_numbers(finished, tmp_path):
     assert stored_numbers(root) == stored_numbers(finished)
 
 
-class _References(HTMLParser):
-    """What a page would load, and pictures without a description."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loads: list[str] = []
-        self.silent: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        attributes = dict(attrs)
-        if tag in ("script", "img", "iframe", "link", "source", "object", "embed"):
-            self.loads += [attributes[key] for key in ("src", "href", "data") if attributes.get(key)]
-        if tag == "img" and not attributes.get("alt"):
-            self.silent.append(str(attributes)[:100])
-
-
 def test_no_page_asks_the_network_and_every_figure_has_words(finished):
     pages = sorted((finished / "reports" / PROFILE).glob("*.html"))
     assert len(pages) > 10
     for page in pages:
-        seen = _References()
+        seen = References()
         seen.feed(page.read_text(encoding="utf-8"))
         assert not [url for url in seen.loads if url.startswith(("http:", "https:", "//"))], page.name
         assert not seen.silent, page.name
@@ -204,156 +152,4 @@ def test_a_wrong_parameter_stops_before_anything_runs(finished, tmp_path):
     done = report(root)
     assert done.returncode == 2
     assert "calibrat" in done.stderr and "did you mean 'calibrate'" in done.stderr
-    assert not (root / "work").exists()
-
-
-OWN_PROFILE = """
-title: My pairs
-data:
-  source: csv
-  csv: {{table: "{table}", images: "{images}"}}
-training:
-  seeds: [11]
-  batch_size: 64
-  warmup: {{epochs: 1}}
-  trials:
-    - {{name: frozen, parent: warmup, vision_blocks: 0, text_blocks: 0, learning_rate: 1.0e-3, weight_decay: 1.0e-2,
-       dropout: 0.1, epochs: 1, patience: 1, schedule: constant}}
-statistics: {{n_resamples: 200}}
-interpret: {{n_pairs: 40, mask_shares: [0.5], n_points: 60}}
-policy: {{n_explained: 1, n_attribution_steps: 16}}
-"""
-
-
-def test_pairs_of_ones_own_become_a_report(finished, tmp_path):
-    pairs = pd.read_parquet(finished / "work" / PROFILE / "01_data" / "pairs.parquet")
-    store = ImageStore.open(finished / "work" / PROFILE / "01_data" / "images")
-    chosen = pairs[pairs["split"].isin(["train", "test"])]
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for image_id in chosen["image_id"].unique():
-        store.thumbnail(image_id).save(folder / f"{image_id}.png")
-    renamed = chosen.rename(columns={"image_id": "image"})[["image", "hypothesis", "label"]]
-    renamed.to_csv(tmp_path / "pairs.csv", index=False, encoding="utf-16")
-    root = copy_project(tmp_path / "own")
-    own = OWN_PROFILE.format(table=tmp_path / "pairs.csv", images=folder)
-    (root / "params" / f"{PROFILE}.yaml").write_text(own, encoding="utf-8")
-    done = report(root)
-    assert done.returncode == 0, done.stderr[-4000:]
-    split = pd.read_parquet(root / "work" / PROFILE / "01_data" / "pairs.parquet")
-    assert len(split) == len(chosen)
-    assert split.groupby("image_id")["split"].nunique().max() == 1
-    numbers = Numbers.load(root / "work" / PROFILE / "05_test" / "numbers.json")
-    assert numbers["test.n_pairs"].value == (split["split"] == "test").sum()
-
-
-STUDY_PROFILE = """
-title: The study in miniature
-data:
-  source: a2
-  a2: {independent: ind}
-  snli_ve: {n_train: 120, n_val: 24}
-training:
-  seeds: [11, 23]
-  batch_size: 32
-  warmup: {epochs: 1}
-  trials:
-    - {name: frozen, parent: warmup, vision_blocks: 0, text_blocks: 0, learning_rate: 1.0e-3, weight_decay: 1.0e-2,
-       dropout: 0.1, epochs: 1, patience: 1, schedule: constant}
-    - {name: text2, parent: frozen, vision_blocks: 0, text_blocks: 2, learning_rate: 1.0e-3, weight_decay: 1.0e-2,
-       dropout: 0.1, epochs: 1, patience: 1, schedule: constant}
-statistics: {n_resamples: 200}
-interpret: {n_pairs: 40, mask_shares: [0.5], n_points: 60}
-policy: {n_explained: 1, n_attribution_steps: 16}
-report: {published: a2}
-"""
-
-
-def test_the_studys_own_formats_become_a_report(tmp_path):
-    """A miniature of A2 and SNLI-VE that share every image: the warm-up shows none that is evaluated."""
-    ids = write_a2(tmp_path, n_images=150)
-    write_independent(tmp_path)
-    write_snli_ve(tmp_path, ids, image_ids(12, start=150))
-    root = copy_project(tmp_path / "study")
-    (root / "params" / f"{PROFILE}.yaml").write_text(STUDY_PROFILE, encoding="utf-8")
-    done = report(root, VERDICT_DATA=str(tmp_path))
-    assert done.returncode == 0, done.stderr[-4000:]
-    pairs = pd.read_parquet(root / "work" / PROFILE / "01_data" / "pairs.parquet")
-    assert set(pairs["split"]) == {"warmup_train", "warmup_val", "train", "val", "calib", "test", "independent_hand"}
-    numbers = Numbers.load(root / "work" / PROFILE / "01_data" / "numbers.json")
-    for split in ("val", "calib", "test"):
-        n_images = pairs.loc[pairs["split"] == split, "image_id"].nunique()
-        assert numbers[f"data.excluded.{split}.n_images"].value == n_images
-    assert numbers["data.n_shared_images"].value == 0
-    page = (root / "reports" / PROFILE / "05_test.html").read_text(encoding="utf-8")
-    assert "0.815" in page
-    assert "printed as" in page.lower()
-
-
-RECORDED_PROFILE = """
-title: My logits
-data:
-  source: recorded
-  recorded:
-    val: "{folder}/val.npz"
-    test: "{folder}/test.csv"
-    independent: "{folder}/independent.npz"
-    human_counts: "{folder}/people.npz"
-    class_names: [cat, dog, emu]
-    group: site
-policy:
-  human: {{kind: votes}}
-statistics: {{n_resamples: 200}}
-"""
-
-
-def saved_logits(seed: int, *, n: int = 900, gain: float = 2.0) -> dict[str, np.ndarray]:
-    """Logits that are twice too sure, their true classes, and sites of three rows."""
-    rng = np.random.default_rng(seed)
-    logits = 2 * rng.normal(size=(n, 3))
-    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    labels = (rng.random((n, 1)) > probs.cumsum(axis=1)[:, :2]).sum(axis=1)
-    return {"logits": gain * logits, "labels": labels, "site": 10_000 * seed + np.arange(n) // 3}
-
-
-def test_saved_logits_become_a_report(tmp_path):
-    parts = {name: saved_logits(seed) for seed, name in enumerate(("val", "test", "independent"))}
-    for name in ("val", "independent"):
-        np.savez(tmp_path / f"{name}.npz", **parts[name])
-    test = parts["test"]
-    table = pd.DataFrame(test["logits"], columns=["logit_cat", "logit_dog", "logit_emu"])
-    table.assign(label=np.array(["cat", "dog", "emu"])[test["labels"]], site=test["site"]).to_csv(
-        tmp_path / "test.csv", index=False
-    )
-    counts = np.where(np.arange(3) == test["labels"][:, None], 9, np.random.default_rng(3).integers(0, 3, (900, 3)))
-    np.savez(tmp_path / "people.npz", counts=counts)
-    root = copy_project(tmp_path / "recorded")
-    (root / "params" / f"{PROFILE}.yaml").write_text(RECORDED_PROFILE.format(folder=tmp_path), encoding="utf-8")
-    done = report(root)
-    assert done.returncode == 0, done.stderr[-4000:]
-    pages = {path.stem for path in (root / "reports" / PROFILE).glob("*.html")}
-    assert pages == {"index", "01_recorded", "07_calibration", "08_policy", "09_independent_set"}
-    index = (root / "reports" / PROFILE / "index.html").read_text(encoding="utf-8")
-    assert "Not everything has run" not in index and "05_test" not in index and "Targets of" not in index
-    for path in (root / "reports" / PROFILE).glob("*.html"):
-        seen = _References()
-        seen.feed(path.read_text(encoding="utf-8"))
-        assert not seen.silent, path.name
-    numbers = Numbers.load(root / "work" / PROFILE / "07_calibration" / "numbers.json")
-    low, high = numbers["calibration.temperature_all"].low, numbers["calibration.temperature_all"].high
-    assert low < 2.0 < high
-    log = (root / "work" / PROFILE / "08_policy" / "audit.jsonl").read_text(encoding="utf-8")
-    items = [json.loads(line) for line in log.rstrip("\n").split("\n")]
-    pairs = pd.read_parquet(root / "work" / PROFILE / "01_recorded" / "pairs.parquet")
-    judged = pairs[(pairs["split"] == "test") & ~pairs["is_tuning"]]
-    assert [item["pair_id"] for item in items] == judged["pair_id"].tolist()
-    assert {name for item in items for name in item["classes"]} == {"cat", "dog", "emu"}
-
-
-def test_missing_logits_stop_before_anything_runs(tmp_path):
-    root = copy_project(tmp_path / "missing")
-    (root / "params" / f"{PROFILE}.yaml").write_text(RECORDED_PROFILE.format(folder=tmp_path), encoding="utf-8")
-    done = report(root)
-    assert done.returncode == 2
-    assert "nothing was run: data.recorded.val" in done.stderr and "give an .npz with `logits`" in done.stderr
     assert not (root / "work").exists()

@@ -1,0 +1,59 @@
+"""Whole reports in copies of the project, as a person would make them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+from verdict import paths
+
+PROFILE = "smoke"
+LIMIT_S = 600
+
+
+def copy_project(target: Path) -> Path:
+    """The files that git tracks or would track, and nothing that a run has left."""
+    listed = subprocess.run(
+        ["git", "-C", str(paths.ROOT), "ls-files", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.splitlines():
+        source = paths.ROOT / name
+        if source.is_file() and not name.startswith("tests/"):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+    return target
+
+
+def environment(root: Path) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("VERDICT", "JUPYTER", "PYTEST"))}
+    return {**kept, "VERDICT_ROOT": str(root), "PYTHONPATH": str(root / "lib")}
+
+
+def command() -> list[str]:
+    return [sys.executable, "-m", "verdict.pipeline", "--profile", PROFILE, "--cores", "2"]
+
+
+def report(root: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    given = {**environment(root), **variables}
+    return subprocess.run(command(), cwd=root, env=given, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+
+
+class References(HTMLParser):
+    """What a page would load, and pictures without a description."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.silent: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        if tag in ("script", "img", "iframe", "link", "source", "object", "embed"):
+            self.loads += [attributes[key] for key in ("src", "href", "data") if attributes.get(key)]
+        if tag == "img" and not attributes.get("alt"):
+            self.silent.append(str(attributes)[:100])
