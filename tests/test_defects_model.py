@@ -114,7 +114,8 @@ def test_from_pixels_on_the_logits_are_those_of_the_stored_features(stage, model
 
 
 def test_other_weights_are_seen(stage, model, table, judged):
-    rebuilt.again(stage, model, table.assign(logit_1=-table["logit_1"] - 1e-3), judged)
+    turned = -table["logit_1"] - np.copysign(1e-3, table["logit_1"])
+    rebuilt.again(stage, model, table.assign(logit_1=turned), judged)
     assert stage.numbers["repro.logit_difference"].value > 1e-3
     assert stage.numbers["repro.n_changed_answers"].value == len(judged)
 
