@@ -11,7 +11,7 @@ PROFILE = config.get("profile", "digits")
 GPUS = int(config.get("gpus", 0))
 PARAMS = load_params(PROFILE)
 SPECS = stages.specs_for(PARAMS)
-RUN = f"{sys.executable} -m verdict.run"
+RUN = f"{sys.executable} -m verdict.warm verdict.run"
 # These compute with the framework.
 ON_GPU = (*stages.WITHOUT_NOTEBOOK, "02_warmup", "05_test", "06_interpretation", "08_policy", "13_reproducibility")
 

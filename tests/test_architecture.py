@@ -90,6 +90,7 @@ ORDER = (
     "plots",
     "report",
     "pretrain",
+    "warm",
     "run",
     "pipeline",
     "bench",

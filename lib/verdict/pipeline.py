@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from verdict import artifacts, paths
+from verdict import artifacts, paths, warm
 from verdict import stage as stages
 from verdict.data.recorded import locate
 from verdict.params import ParamsError, load_params
@@ -73,9 +73,12 @@ def report(profile: str, cores: int) -> int:
         "PYTHONPATH": str(paths.LIBRARY.parent),
         "PYTHONUNBUFFERED": "1",
         "KERAS_BACKEND": "torch",
+        "OMP_NUM_THREADS": str(load_params(profile).execution.threads),
     }
-    with one_at_a_time(profile):
-        status = _follow(snakemake_command(profile, cores, []), environment, paths.work_dir(profile) / "snakemake.log")
+    # A process that has asked for its GPUs cannot be forked.
+    forks = contextlib.nullcontext(environment) if gpu_count() else warm.server(environment)
+    with one_at_a_time(profile), forks as served:
+        status = _follow(snakemake_command(profile, cores, []), served, paths.work_dir(profile) / "snakemake.log")
         index = paths.report_dir(profile) / "index.html"
         if status == 0:
             say(f"report of profile {profile!r} is up to date after {time.monotonic() - started:.0f} s")

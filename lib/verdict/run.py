@@ -24,6 +24,11 @@ from verdict import artifacts, paths
 from verdict import stage as stages
 from verdict.params import Params, load_params, non_default
 
+KERNEL = {
+    "argv": [sys.executable, "-m", "verdict.warm", "ipykernel_launcher", "-f", "{connection_file}"],
+    "display_name": "Python 3",
+    "language": "python",
+}
 DERIVED = ("run.json", "executed.ipynb", "inputs.json")
 
 
@@ -121,6 +126,8 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
     )
     with tempfile.TemporaryDirectory(prefix="verdict-") as runtime:
         os.environ["JUPYTER_RUNTIME_DIR"] = runtime
+        os.environ["JUPYTER_PATH"] = runtime
+        artifacts.write_json(Path(runtime) / "kernels" / "python3" / "kernel.json", KERNEL)
         os.environ["IPYTHONDIR"] = str(Path(runtime) / "ipython")
         papermill.execute_notebook(
             str(notebook),
