@@ -96,7 +96,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         threads = 2 if name == "full_size" else 1
         bench.add_argument("--threads", type=int, default=threads, help="of the backend (default: %(default)s)")
         if name in ("tiny", "memory"):
-            n = 3000 if name == "tiny" else 4000
+            n = 6000 if name == "tiny" else 4000
             bench.add_argument("--pairs", type=int, default=n, help="training pairs (default: %(default)s)")
         if name == "full_size":
             bench.add_argument("--images", type=int, default=64, help="two pairs each (default: %(default)s)")
