@@ -108,6 +108,34 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def press(self, key: str, *, ctrl: bool = False) -> None:
+        """A key, as from the keyboard."""
+        codes = {"Tab": 9, "Enter": 13, "Escape": 27}
+        keys = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key], "modifiers": 2 if ctrl else 0}
+        text = {"text": "\r"} if key == "Enter" and not ctrl else {}
+        self.send("Input.dispatchKeyEvent", type="keyDown", **keys, **text)
+        self.send("Input.dispatchKeyEvent", type="keyUp", **keys)
+
+    def choose(self, selector: str, file: Path) -> None:
+        """Choose a file in a field for files."""
+        found = self.send("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})")
+        self.send("DOM.setFileInputFiles", files=[str(file)], objectId=found["result"]["objectId"])
+
+    def download(self, action: str, folder: Path) -> Path:
+        """The file that an action of the page saves."""
+        before = set(folder.iterdir())
+        self.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        self.send("Runtime.evaluate", expression=action, userGesture=True)
+        end = time.monotonic() + LIMIT_S
+        while not (new := [path for path in set(folder.iterdir()) - before if path.suffix == ".json"]):
+            assert time.monotonic() < end, "nothing was saved"
+            time.sleep(0.05)
+        return new[0]
+
+    def pdf(self) -> bytes:
+        """The page as it prints."""
+        return base64.b64decode(self.send("Page.printToPDF", printBackground=True)["data"])
+
     def requests(self) -> list[str]:
         """Addresses that the page asked for since it was opened, other than the page's own and data in it."""
         sent = [e["params"]["request"]["url"] for e in self._events if e["method"] == "Network.requestWillBeSent"]

@@ -164,7 +164,7 @@ def _shows(evidence: PageEvidence | None) -> str:
 def _share_that_holds(execution: Execution) -> str:
     """How many of a page's claims hold."""
     n = len(execution.claims)
-    return f"{sum(claim.holds for claim in execution.claims)} of {n} claim{'' if n == 1 else 's'}" if n else ""
+    return f"claims that hold: {sum(claim.holds for claim in execution.claims)} of {n}" if n else ""
 
 
 def pipeline_nodes(executions: Sequence[Execution]) -> list[Node]:
