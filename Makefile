@@ -5,6 +5,8 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+# Outputs are stripped from notebooks as they are staged (.gitattributes names this filter).
+STRIP = git config filter.verdict-strip.clean 'PYTHONPATH=lib $(PY) -m verdict.report.strip' 2>/dev/null || true
 export PYTHONPATH := $(CURDIR)/lib
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export JUPYTER_PLATFORM_DIRS ?= 1
@@ -12,7 +14,7 @@ export JUPYTER_PLATFORM_DIRS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env report test lint lab presets bench clean
+.PHONY: help env report test lint lab watch check notebook diff publish presets bench clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +24,7 @@ $(READY): requirements.txt
 	@echo "making the environment in $(VENV) (a few minutes, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(STRIP)
 	@touch $@
 
 env: $(READY)  ## make the environment in .venv
@@ -38,7 +41,23 @@ lint: $(READY)  ## check code style and notebooks
 	@$(PY) -m verdict.report.lint notebooks/*.ipynb
 
 lab: $(READY)  ## open JupyterLab on the notebooks
+	@$(STRIP)
 	@cd notebooks && ../$(VENV)/bin/jupyter lab
+
+watch: $(READY)  ## render pages of PROFILE again whenever a notebook is saved
+	@$(PY) -m verdict.report --profile $(PROFILE) --watch
+
+check: $(READY)  ## tell what is wrong with notebooks, without running them: NB=05_test, or all
+	@$(PY) -m verdict.report.check --profile $(PROFILE) $(NB)
+
+notebook: $(READY)  ## start a notebook from a template: NAME=14_ablation, QUESTION='...?'
+	@$(PY) -m verdict.report.template $(NAME) $(if $(QUESTION),--question '$(QUESTION)')
+
+diff: $(READY)  ## write a page of what changed between two runs: A=digits B=mine (profiles, or folders)
+	@$(PY) -m verdict.report.compare $(A) $(B)
+
+publish: $(READY)  ## put a copy of PROFILE's report under reports/ into git, for readers without Python
+	@$(PY) -m verdict.report.publish --profile $(PROFILE)
 
 presets: $(READY)  ## train the tiny presets that the package ships, again (minutes)
 	@$(PY) -m verdict.pretrain

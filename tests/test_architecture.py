@@ -30,6 +30,7 @@ TOP_LEVEL = {
 }
 GENERATED = {"work", "CHANGELOG.md", "LICENSE"}
 TARGETS = {"help", "env", "report", "test", "lint", "lab", "presets", "bench", "clean"}
+TARGETS |= {"watch", "check", "notebook", "diff", "publish"}
 
 # Lowest first: a module imports only from above it in this list. A package stands for all that it holds.
 ORDER = (

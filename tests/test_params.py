@@ -24,7 +24,7 @@ WHOLE |= {"data.source": "data", "data.recorded.class_names": "data.recorded"}
 WHOLE |= {"policy.human.kind": "policy.human", "policy.human.confusion": "policy.human"}
 WHOLE |= {"training.photometric.contrast": "training.photometric"}
 WHOLE |= {"data.nlvr.fractions": "data.nlvr", "data.csv.fractions": "data.csv"}
-PROFILES = sorted(path.stem for path in paths.PARAMS.glob("*.yaml"))
+PROFILES = sorted(path.stem for path in paths.PARAMS.glob("*.yaml") if path.stem != "rubric")
 SHIPPED = sorted({"base", "digits", "smoke", "nlvr", "paper", "recorded"} & set(PROFILES))
 
 

@@ -186,9 +186,13 @@ def _git(*arguments: str) -> str:
 
 
 def commit() -> tuple[str, bool]:
-    """The commit of the project and whether the working tree differs from it; ("unknown", True) outside git."""
+    """The commit of the project and whether the working tree differs from it; ("unknown", True) outside git.
+
+    Generated pages do not count: a report writes over the copy of itself that is kept in git.
+    """
     revision = _git("rev-parse", "HEAD")
-    return (revision or "unknown", not revision or bool(_git("status", "--porcelain", "--untracked-files=no")))
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", f":(exclude){paths.REPORTS.name}")
+    return (revision or "unknown", not revision or bool(changed))
 
 
 def package_versions() -> dict[str, str]:

@@ -18,6 +18,7 @@ from verdict.artifacts import content_hash
 from verdict.labels import class_names
 from verdict.search import SPACES, as_trials, configurations
 
+NO_PROFILES = frozenset({"base", "rubric"})
 MAX_FILE_BYTES = 1_000_000
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -528,7 +529,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         If it is too large, not UTF-8, not YAML, holds tags, aliases or repeated keys, or is not a mapping.
     """
     if not path.is_file():
-        known = sorted(p.stem for p in path.parent.glob("*.yaml") if p.stem != "base")
+        known = sorted(p.stem for p in path.parent.glob("*.yaml") if p.stem not in NO_PROFILES)
         raise FileNotFoundError(f"{path} does not exist{_nearest(path.stem, known)}; profiles are {known}")
     if path.stat().st_size > MAX_FILE_BYTES:
         raise ParamsError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes; that is not a parameter file")

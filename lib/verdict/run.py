@@ -29,6 +29,7 @@ KERNEL = {
     "display_name": "Python 3",
     "language": "python",
 }
+MAX_PAUSE_S = 60.0
 DERIVED = ("run.json", "executed.ipynb", "inputs.json")
 
 
@@ -96,10 +97,11 @@ class _Follow:
         self._thread.join()
 
     def _loop(self) -> None:
-        """Show the newest report every two seconds, so that fast stages do not flood the terminal."""
-        position = 0
+        """Show the newest report, first after two seconds and then ever more rarely, so that none floods the log."""
+        position, pause_s = 0, 2.0
         while True:
-            last_round = self._done.wait(2.0)
+            last_round = self._done.wait(pause_s)
+            pause_s = min(1.5 * pause_s, MAX_PAUSE_S)
             if self.source.is_file():
                 with self.source.open(encoding="utf-8") as file:
                     file.seek(position)
@@ -137,6 +139,8 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
             cwd=str(paths.ROOT),
             progress_bar=False,
             log_output=False,
+            # Everything is saved by then; kernels that are asked to end first print that they were interrupted.
+            shutdown_kernel="immediate",
             config=Config({"KernelManager": {"transport": "ipc", "connection_file": f"{runtime}/kernel.json"}}),
         )
 

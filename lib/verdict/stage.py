@@ -334,8 +334,9 @@ def code_digest(name: str) -> str:
 
 
 def page_files() -> list[Path]:
-    """What a page is made with besides code: templates, style and script, sorted."""
-    return sorted(path for path in (paths.LIBRARY / "report").iterdir() if path.suffix in (".html", ".css", ".js"))
+    """What a page is made with besides code: templates, style, scripts and the reviewers' rubric, sorted."""
+    made = [path for path in (paths.LIBRARY / "report").iterdir() if path.suffix in (".html", ".css", ".js")]
+    return sorted([*made, *paths.PARAMS.glob("rubric.yaml")])
 
 
 class _Sections:

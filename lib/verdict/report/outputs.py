@@ -185,7 +185,7 @@ def table_html(payload: Mapping[str, Any], caption: str) -> str:
     rows = "".join(_row(row, payload["columns"]) for row in payload["rows"])
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(payload["caption"])}">'
-        f'<table class="sortable"><caption>{caption}</caption>'
+        f'<table class="sortable"><caption><span>{caption}</span></caption>'
         f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
