@@ -42,7 +42,7 @@ ORDER = (
     "stage",
     "execution",
     "place",
-    "publish",
+    "result_folder",
     "weighted",
     "uncertainty",
     "scores",

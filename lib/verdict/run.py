@@ -23,7 +23,7 @@ from typing import Any
 from verdict import artifacts, paths, place
 from verdict import stage as stages
 from verdict.params import Params, load_params, non_default
-from verdict.publish import private_folder, publish, retire, stands
+from verdict.result_folder import private_folder, publish, retire, stands
 
 DERIVED = ("run.json", "executed.ipynb", "inputs.json")
 

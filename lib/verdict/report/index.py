@@ -9,6 +9,7 @@ from typing import Any
 from verdict import stage as stages
 from verdict.numbers import Numbers
 from verdict.report.executions import Execution, merged_numbers
+from verdict.report.jobs import where_it_ran
 from verdict.report.markdown import Markdown, MarkdownError
 from verdict.report.notebook import RenderError
 from verdict.report.pipeline import Node, draw_pipeline
@@ -58,6 +59,7 @@ def render_index(
             targets=_targets(executions, numbers),
             claims=[row for execution in ran for row in _claims(execution, executions)],
             pipeline=draw_pipeline(nodes),
+            jobs=where_it_ran(executions),
             groups=_groups(site, executions),
             total=duration(sum(execution.elapsed_s for execution in ran)),
             n_runs=len(ran),

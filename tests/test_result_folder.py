@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from verdict import paths, publish
+from verdict import paths, result_folder
 from verdict.artifacts import verify_outputs, write_json, write_run, write_text
 
 ASKED = {"stage": "01_data", "trial": None, "seed": None, "params": {"n": 3}, "code": "c0de", "versions": {}}
@@ -35,9 +35,9 @@ def fill(folder, home, by, *, n_files=5, asked=ASKED, pause=0.0):
 
 
 def execute(home, by, **options):
-    with publish.private_folder(home) as folder:
+    with result_folder.private_folder(home) as folder:
         fill(folder, home, by, **options)
-        return publish.publish(folder, home)
+        return result_folder.publish(folder, home)
 
 
 def makers(home):
@@ -70,7 +70,7 @@ def test_a_record_that_was_taken_away_is_put_back(root):
     execute(home, "a")
     record = (home / "run.json").read_bytes()
     (home / "run.json").unlink()
-    assert publish.stands(home, ASKED)
+    assert result_folder.stands(home, ASKED)
     assert (home / "run.json").read_bytes() == record
 
 
@@ -89,7 +89,7 @@ def test_a_result_that_is_damaged_or_of_another_question_does_not_stand(root, ch
         write_json(home / ".run.json", {**record, "inputs": {}})
     else:
         asked[change] = {"n": 4}
-    assert not publish.stands(home, asked)
+    assert not result_folder.stands(home, asked)
 
 
 def test_a_damaged_result_is_replaced_by_a_new_one_of_the_same_question(root):
@@ -103,7 +103,7 @@ def test_a_damaged_result_is_replaced_by_a_new_one_of_the_same_question(root):
 def test_an_execution_that_fails_leaves_what_was_there_and_nothing_else(root):
     home = root / "work" / "stage"
     execute(home, "a")
-    with pytest.raises(ZeroDivisionError), publish.private_folder(home) as folder:
+    with pytest.raises(ZeroDivisionError), result_folder.private_folder(home) as folder:
         write_text(folder / "half.txt", "half")
         _ = 1 / 0
     assert makers(home) == {"a"} and hidden(home) == []
@@ -111,15 +111,15 @@ def test_an_execution_that_fails_leaves_what_was_there_and_nothing_else(root):
 
 def test_folders_of_dead_executions_are_swept_and_those_of_living_ones_are_not(root, monkeypatch):
     home = root / "work" / "stage"
-    with publish.private_folder(home) as alive:
+    with result_folder.private_folder(home) as alive:
         dead = alive.with_name(alive.name.replace(".running", "x.running"))
         foreign = alive.with_name(f".{home.name}.elsewhere.y.running")
         for folder in (dead, foreign):
-            write_text(folder / publish.HELD, "")
-        with publish.private_folder(home):
+            write_text(folder / result_folder.HELD, "")
+        with result_folder.private_folder(home):
             assert alive.is_dir() and foreign.is_dir() and not dead.exists()
-        monkeypatch.setattr(publish, "ABANDONED_S", -1)
-        with publish.private_folder(home):
+        monkeypatch.setattr(result_folder, "ABANDONED_S", -1)
+        with result_folder.private_folder(home):
             assert not foreign.exists()
 
 
@@ -133,7 +133,7 @@ def _race(work, by, gate):
         execute(home, by, pause=0.002)
         # A workflow that runs a job again takes its declared output away first.
         (home / "run.json").unlink(missing_ok=True)
-        if not publish.stands(home, ASKED):
+        if not result_folder.stands(home, ASKED):
             execute(home, by)
 
 
@@ -186,17 +186,17 @@ def test_a_result_that_is_put_in_place_at_the_same_moment_is_seen(root, monkeypa
             execute(home, "a")
         return renamed(source, target)
 
-    with publish.private_folder(home) as folder:
+    with result_folder.private_folder(home) as folder:
         fill(folder, home, "b")
         monkeypatch.setattr(os, "rename", rename)
-        assert publish.publish(folder, home) is False
+        assert result_folder.publish(folder, home) is False
     assert makers(home) == {"a"} and hidden(home) == []
 
 
 def test_the_lock_of_a_running_execution_is_held(root):
     with (
-        publish.private_folder(root / "work" / "stage") as folder,
-        (folder / publish.HELD).open("r+") as other,
+        result_folder.private_folder(root / "work" / "stage") as folder,
+        (folder / result_folder.HELD).open("r+") as other,
         pytest.raises(BlockingIOError),
     ):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
