@@ -1,6 +1,7 @@
 # Thin front: the graph is in Snakefile, the work in lib/verdict. `make help` lists everything.
 PROFILE ?= digits
 PYTHON ?= python3.11
+WHERE ?= local
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -29,8 +30,8 @@ $(READY): requirements.txt
 
 env: $(READY)  ## make the environment in .venv
 
-report: $(READY)  ## make the whole report: PROFILE=digits (default), smoke, nlvr, ...; CORES=n
-	@$(PY) -m verdict.pipeline --profile $(PROFILE) --cores $(CORES)
+report: $(READY)  ## make the whole report: PROFILE=digits (default), smoke, nlvr, ...; CORES=n; WHERE=local or slurm
+	@$(PY) -m verdict.pipeline --profile $(PROFILE) --cores $(CORES) --where $(WHERE)
 
 test: $(READY)  ## run all tests, a whole smoke report included
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder

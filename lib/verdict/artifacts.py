@@ -216,7 +216,9 @@ def _resolve(name: str) -> Path:
     return paths.ROOT / name
 
 
-def write_run(folder: Path, *, outputs: list[Path], inputs: list[Path], **fields: Any) -> Path:
+def write_run(
+    folder: Path, *, outputs: list[Path], inputs: list[Path], home: Path | None = None, **fields: Any
+) -> Path:
     """Write a stage's `run.json`: what went in, what came out (by SHA-256), and how.
 
     Parameters
@@ -225,6 +227,8 @@ def write_run(folder: Path, *, outputs: list[Path], inputs: list[Path], **fields
         The stage's folder; the record is written last, so that its presence says that the stage is whole.
     outputs, inputs : list of Path
         Files to hash. Inputs that are `run.json` files stand for all that they record.
+    home : Path, optional
+        Where the folder is going to be put: outputs are recorded as lying there.
     **fields
         Further JSON-like entries: params, seed, device, elapsed_s …
     """
@@ -235,7 +239,7 @@ def write_run(folder: Path, *, outputs: list[Path], inputs: list[Path], **fields
         "dirty": dirty,
         "versions": package_versions(),
         "inputs": {relative(path): sha256_file(path) for path in inputs},
-        "outputs": {relative(path): sha256_file(path) for path in outputs},
+        "outputs": {relative((home or folder) / path.relative_to(folder)): sha256_file(path) for path in outputs},
         **fields,
     }
     path = folder / "run.json"
@@ -262,15 +266,15 @@ def read_run(folder: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def verify_outputs(folder: Path) -> dict[str, Any]:
-    """Read a stage's record and compare every output with the hash that it holds.
+def verify_outputs(folder: Path, record: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Read a stage's record, unless it is given, and compare every output with the hash that it holds.
 
     Raises
     ------
     StaleResultError
         If an output is missing or differs; the message names it and the way out.
     """
-    record = read_run(folder)
+    record = read_run(folder) if record is None else record
     for name, expected in record["outputs"].items():
         path = _resolve(name)
         actual = sha256_file(path) if path.is_file() else "missing"

@@ -443,6 +443,7 @@ class ExecutionParams(Model):
     feature_batch: Count
     precision: Literal["float32", "bfloat16"]
     decode_threads: Count | Literal["auto"]
+    feature_shards: Annotated[int, Field(ge=1, le=1000)]
 
 
 class Params(Model):

@@ -214,6 +214,11 @@ def folder(profile: str, name: str, trial: str | None = None, seed: int | None =
     return paths.stage_dir(profile, name, *parts)
 
 
+def shard_folder(k: int | str, n: int) -> str:
+    """Where shard k of n (counted from 0) of the features is, within the profile's folder."""
+    return f"feature_shards/{k}-of-{n}"
+
+
 def runs(params: Params) -> list[tuple[str, int]]:
     """(trial, seed) of every training run; a control, which nobody ranks, runs with the first `n_control_seeds` only.
 
@@ -430,6 +435,14 @@ class Stage:
         """Folder of an upstream stage, all of its outputs verified."""
         self.upstream(name, "numbers.json", trial, seed)
         return folder(self.profile, name, trial, seed)
+
+    def shards(self, n: int) -> list[Path]:
+        """Folders of the n shards of the features in their order, all of their outputs verified; none for n = 1."""
+        folders = [paths.stage_dir(self.profile, shard_folder(k, n)) for k in range(n)] if n > 1 else []
+        for source in folders:
+            self._verified[source] = verify_outputs(source)
+            self._inputs.add(source / "run.json")
+        return folders
 
     @property
     def is_recorded(self) -> bool:

@@ -276,7 +276,7 @@ class _State:
                     return []
                 groups = {kind: list(_group(stored, kind)) for kind in ("weight", "best", "optimiser")}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            self.path.unlink()
+            self.path.unlink(missing_ok=True)
             return []
         for variable, value in zip(self.suffix.trainable_variables, groups["weight"], strict=True):
             variable.assign(value)

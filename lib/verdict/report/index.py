@@ -10,6 +10,7 @@ from verdict import stage as stages
 from verdict.numbers import Numbers
 from verdict.report.evidence import Evidence, PageEvidence, find_evidence
 from verdict.report.executions import Execution, merged_numbers
+from verdict.report.jobs import where_it_ran
 from verdict.report.markdown import Markdown, MarkdownError, numbers_from_json
 from verdict.report.notebook import RenderError, read_notebook
 from verdict.report.pipeline import Node, draw_pipeline
@@ -60,6 +61,7 @@ def render_index(
             targets=_targets(executions, numbers),
             claims=[row for execution in ran for row in _claims(execution, executions, evidence[execution.name])],
             pipeline=draw_pipeline(nodes),
+            jobs=where_it_ran(executions),
             groups=_groups(site, executions, evidence),
             total=duration(sum(execution.elapsed_s for execution in ran)),
             n_runs=len(ran),
