@@ -35,6 +35,7 @@ TARGETS = {"help", "env", "report", "test", "lint", "lab", "presets", "bench", "
 ORDER = (
     "paths",
     "labels",
+    "spreadsheet",
     "artifacts",
     "search",
     "params",

@@ -44,7 +44,7 @@ def _write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise _disk_full(error, path, Path(scratch)) from error
+            raise disk_full(error, path, Path(scratch).stat().st_size) from error
         os.chmod(scratch, 0o644)
         os.replace(scratch, path)
     except BaseException:
@@ -52,10 +52,10 @@ def _write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
         raise
 
 
-def _disk_full(error: OSError, path: Path, scratch: Path) -> OSError:
+def disk_full(error: OSError, path: Path, written: int) -> OSError:
+    """An error that says what a full disk stopped: the file, the bytes that were written, the bytes that are free."""
     usage = os.statvfs(path.parent)
     free = usage.f_bavail * usage.f_frsize
-    written = scratch.stat().st_size
     message = f"no space left while writing {path}: {written:,} bytes were written, {free:,} bytes are free"
     return OSError(error.errno, message)
 
@@ -142,7 +142,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not readable as JSON: {error}") from error
 
 

@@ -187,7 +187,10 @@ def _clear(home: Path) -> None:
 
 
 def _run_notebook(name: str, home: Path, values: dict[str, Any], label: str) -> None:
+    from verdict.report.notebook import check_kernel
+
     scratch = home / ".executing.ipynb"
+    check_kernel(paths.NOTEBOOKS / f"{name}.ipynb")
     try:
         _execute(paths.NOTEBOOKS / f"{name}.ipynb", scratch, values)
     except BaseException:

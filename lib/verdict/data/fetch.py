@@ -20,10 +20,11 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from verdict.artifacts import sha256_file
+from verdict.artifacts import disk_full, sha256_file
 
 MAX_BYTES = 4_000_000_000
 MAX_FILES = 500_000
+MAX_NAME_BYTES = 255
 TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
 _SCHEMES = ("https", "http", "file")
@@ -139,7 +140,7 @@ def _write(file: BinaryIO, chunk: bytes, path: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise OSError(error.errno, f"no space left while writing {path}") from error
+        raise disk_full(error, path, file.tell()) from error
 
 
 def extract_tar(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Path:
@@ -210,6 +211,8 @@ class _Guard:
         has_drive = bool(parts) and parts[0].endswith(":")
         if not name or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or has_drive:
             raise ValueError(f"{self.archive}: {name!r} leads out of the folder")
+        if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
+            raise ValueError(f"{self.archive}: the name {name[:40]!r}… is longer than {MAX_NAME_BYTES} bytes")
         key = "/".join(parts)
         if key in self.names and not is_folder:
             raise ValueError(f"{self.archive}: {name!r} occurs twice")
@@ -246,6 +249,9 @@ def _extract(archive: Path, folder: Path, fill: Callable[[Path], None]) -> Path:
         os.replace(scratch, folder)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise ValueError(f"{archive} is damaged or not an archive: {error}") from error
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        name = Path(str(error.filename)).relative_to(scratch)
+        raise ValueError(f"{archive}: {str(name)!r} is a file and a folder, or occurs twice") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder

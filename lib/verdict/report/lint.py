@@ -13,7 +13,7 @@ from pathlib import Path
 
 from verdict import paths
 from verdict.artifacts import read_json
-from verdict.report.notebook import INJECTED, Cell, RenderError, code_cells, read_notebook
+from verdict.report.notebook import INJECTED, Cell, RenderError, check_kernel, code_cells, read_notebook
 
 MAX_LINES = 15
 KNOWN_TAGS = frozenset({"parameters", "setup", "hide-input", "check", "save", "answer", "remove-cell"})
@@ -43,6 +43,7 @@ def lint_notebook(path: Path) -> list[Finding]:
     """Every finding in one notebook; cells are counted from 1, 0 stands for the notebook."""
     try:
         cells = read_notebook(path)
+        check_kernel(path)
     except (RenderError, ValueError) as error:
         return [Finding(path.name, 0, str(error))]
     found = [(0, text) for text in _whole(path, cells)]

@@ -9,6 +9,7 @@ from typing import Any
 from verdict.artifacts import content_hash, read_json
 
 INJECTED = "injected-parameters"
+KERNEL, LANGUAGE = "python3", "python"
 
 
 class RenderError(ValueError):
@@ -49,14 +50,43 @@ def read_notebook(path: Path) -> list[Cell]:
     content = read_json(path)
     if not isinstance(content, dict) or content.get("nbformat") != 4 or not isinstance(content.get("cells"), list):
         raise RenderError(f"{path} is not a notebook of format 4")
-    return [_cell(index, cell) for index, cell in enumerate(content["cells"])]
+    return [_cell(index, cell, path) for index, cell in enumerate(content["cells"])]
 
 
-def _cell(index: int, cell: dict[str, Any]) -> Cell:
-    source = cell.get("source", "")
-    tags = tuple(cell.get("metadata", {}).get("tags", ()))
-    text = "".join(source) if isinstance(source, list) else source
-    return Cell(index, cell.get("cell_type", "raw"), text, tags, tuple(cell.get("outputs", ())))
+def _cell(index: int, cell: Any, path: Path) -> Cell:
+    try:
+        source, outputs, tags = (
+            cell.get("source", ""),
+            cell.get("outputs", []),
+            cell.get("metadata", {}).get("tags", []),
+        )
+        text = source if isinstance(source, str) else "".join(source)
+        is_whole = isinstance(outputs, list) and all(isinstance(output, dict) for output in outputs)
+        if not is_whole or not isinstance(tags, list):
+            raise TypeError("outputs and tags are lists")
+    except (AttributeError, TypeError) as error:
+        raise RenderError(f"{path}, cell {index + 1} is not a cell of a notebook: {error}") from None
+    return Cell(index, str(cell.get("cell_type", "raw")), text, tuple(map(str, tags)), tuple(outputs))
+
+
+def check_kernel(path: Path) -> None:
+    """Refuse a notebook that says it is made for another kernel than the project's.
+
+    Raises
+    ------
+    RenderError
+        Naming the notebook and its kernel.
+    """
+    metadata = read_json(path).get("metadata") or {}
+    kernel, language = (metadata.get(name) or {} for name in ("kernelspec", "language_info"))
+    if not isinstance(kernel, dict) or not isinstance(language, dict):
+        raise RenderError(f"{path} is made for a kernel that cannot be read: {str(metadata)[:80]!r}")
+    name = kernel.get("name", KERNEL)
+    spoken = {kernel.get("language", LANGUAGE), language.get("name", LANGUAGE)}
+    if name != KERNEL or spoken != {LANGUAGE}:
+        raise RenderError(
+            f"{path} is made for the kernel {name!r} ({', '.join(sorted(map(str, spoken)))}); notebooks run on {KERNEL}"
+        )
 
 
 def code_cells(cells: list[Cell]) -> list[Cell]:
