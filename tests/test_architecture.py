@@ -29,7 +29,7 @@ TOP_LEVEL = {
     "tests",
 }
 GENERATED = {"work", "CHANGELOG.md", "LICENSE"}
-TARGETS = {"help", "env", "report", "test", "lint", "lab", "presets", "bench", "clean"}
+TARGETS = {"help", "env", "report", "test", "lint", "lab", "presets", "bench", "chaos", "clean"}
 
 # Lowest first: a module imports only from above it in this list. A package stands for all that it holds.
 ORDER = (
@@ -37,10 +37,12 @@ ORDER = (
     "labels",
     "spreadsheet",
     "artifacts",
+    "kernel",
     "search",
     "params",
     "numbers",
     "stage",
+    "integrity",
     "weighted",
     "uncertainty",
     "scores",
@@ -94,13 +96,14 @@ ORDER = (
     "run",
     "pipeline",
     "bench",
+    "chaos",
     "export",
 )
 FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 # The modules that compute with a framework; no other imports one, not even through these, when it is imported.
 NUMERICAL = {
     *("backend", "model", "features", "optimise", "train", "training", "interpret", "defects_model"),
-    *("probe", "integrated_gradients", "pretrain", "bench", "export"),
+    *("probe", "integrated_gradients", "pretrain", "bench", "chaos", "export"),
 }
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+SELF = "sha256_of_this"
 RECORDED_PACKAGES = ("torch", "keras", "keras-hub", "tensorflow", "transformers", "numpy", "scikit-learn", "papermill")
 
 
@@ -235,8 +236,14 @@ def write_run(folder: Path, *, outputs: list[Path], inputs: list[Path], **fields
         **fields,
     }
     path = folder / "run.json"
-    write_json(path, record)
+    write_json(path, record | {SELF: _own_hash(record)})
     return path
+
+
+def _own_hash(record: Mapping[str, Any]) -> str:
+    """Hash of what a record says, its own hash apart."""
+    said = {name: value for name, value in record.items() if name != SELF}
+    return sha256_bytes(canonical_json(said).encode("utf-8"))
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -247,7 +254,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     FileNotFoundError
         If the stage has not been run.
     ValueError
-        If the record is damaged or of another schema.
+        If the record is damaged or of another schema. A record without a hash of itself is read as it stands.
     """
     path = Path(folder) / "run.json"
     if not path.is_file():
@@ -255,6 +262,8 @@ def read_run(folder: Path) -> dict[str, Any]:
     record = read_json(path)
     if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
         raise ValueError(f"{relative(path)} is not a record of schema {SCHEMA}")
+    if record.get(SELF, own := _own_hash(record)) != own:
+        raise ValueError(f"{relative(path)} is damaged: it does not say what was written into it")
     return dict(record)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from verdict import artifacts, paths
 from verdict import stage as stages
 from verdict.data.recorded import locate
+from verdict.integrity import forget_damaged
 from verdict.params import ParamsError, load_params
 from verdict.run import gpu_count, say
 
@@ -75,6 +76,8 @@ def report(profile: str, cores: int) -> int:
         "KERAS_BACKEND": "torch",
     }
     with one_at_a_time(profile):
+        for line in forget_damaged(load_params(profile), profile):
+            say(line)
         status = _follow(snakemake_command(profile, cores, []), environment, paths.work_dir(profile) / "snakemake.log")
         index = paths.report_dir(profile) / "index.html"
         if status == 0:
@@ -101,9 +104,11 @@ def _follow(command: list[str], environment: dict[str, str], log: Path) -> int:
         text=True,
         errors="replace",
     )
-    with process, log.open("w", encoding="utf-8") as file:
+    with process, log.open("wb", buffering=0) as file:
         for line in process.stderr or ():
-            file.write(line)
+            # The run goes on where the log's disk is full: what stopped a stage is said on the terminal too.
+            with contextlib.suppress(OSError):
+                file.write(line.encode("utf-8"))
             if not NOISE.match(line):
                 say(line.rstrip())
     return process.returncode

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import platform
 import shutil
@@ -22,8 +23,11 @@ from typing import Any
 
 from verdict import artifacts, paths
 from verdict import stage as stages
+from verdict.kernel import check_kernel
 from verdict.params import Params, load_params, non_default
 
+EXECUTING = ".executing.ipynb"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 DERIVED = ("run.json", "executed.ipynb", "inputs.json")
 
 
@@ -160,11 +164,12 @@ def run_stage(name: str, profile: str, trial: str | None = None, seed: int | Non
     home.mkdir(parents=True, exist_ok=True)
     label = f"{name} {stages.instance(trial, seed)}".strip()
     _clear(home)
+    asked = stages.resolved(params, name, trial, seed)
     started, clock = time.time(), time.perf_counter()
     progress_file = home / ".progress"
     os.environ["OMP_NUM_THREADS"] = str(params.execution.threads)
     os.environ.update(VERDICT_STAGE_DIR=str(home), VERDICT_PROGRESS=str(progress_file), OMP_WAIT_POLICY="PASSIVE")
-    with device_lease(params.execution.device) as device, _Follow(progress_file, label):
+    with _full_disk(home), device_lease(params.execution.device) as device, _Follow(progress_file, label):
         if name == stages.FEATURES:
             _run_features(params, profile, home)
         elif name == stages.SIGNALS:
@@ -172,9 +177,22 @@ def run_stage(name: str, profile: str, trial: str | None = None, seed: int | Non
         else:
             _run_notebook(name, home, values, label)
     progress_file.unlink(missing_ok=True)
-    _record(name, params, home, values, device, started, time.perf_counter() - clock)
+    with _full_disk(home):
+        _record(name, params, home, values, asked, device, started, time.perf_counter() - clock)
     say(f"{label}  done in {time.perf_counter() - clock:.0f} s")
     return home
+
+
+@contextlib.contextmanager
+def _full_disk(home: Path) -> Iterator[None]:
+    """Say which file, and how many bytes, where somebody else's write meets a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL or "bytes are free" in str(error):
+            raise
+        written = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
+        raise artifacts.disk_full(error, Path(error.filename or home / EXECUTING), written) from error
 
 
 def _clear(home: Path) -> None:
@@ -187,9 +205,7 @@ def _clear(home: Path) -> None:
 
 
 def _run_notebook(name: str, home: Path, values: dict[str, Any], label: str) -> None:
-    from verdict.report.notebook import check_kernel
-
-    scratch = home / ".executing.ipynb"
+    scratch = home / EXECUTING
     check_kernel(paths.NOTEBOOKS / f"{name}.ipynb")
     try:
         _execute(paths.NOTEBOOKS / f"{name}.ipynb", scratch, values)
@@ -252,7 +268,14 @@ def _run_signals(profile: str) -> None:
 
 
 def _record(
-    name: str, params: Params, home: Path, values: dict[str, Any], device: str, started: float, elapsed_s: float
+    name: str,
+    params: Params,
+    home: Path,
+    values: dict[str, Any],
+    asked: dict[str, Any],
+    device: str,
+    started: float,
+    elapsed_s: float,
 ) -> None:
     inputs = [paths.ROOT / item for item in artifacts.read_json(home / "inputs.json")]
     outputs = [path for path in sorted(home.rglob("*")) if path.is_file() and path.name not in DERIVED]
@@ -269,7 +292,7 @@ def _record(
         notebook=name,
         trial=trial,
         seed=seed,
-        params=stages.resolved(params, name, trial, seed),
+        params=asked,
         params_hash=params.hash,
         code=stages.code_digest(name),
         non_default=non_default(params),

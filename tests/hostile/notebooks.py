@@ -16,8 +16,8 @@ from report_tools import (
     sample_numbers,
     write_notebook,
 )
+from verdict.kernel import check_kernel
 from verdict.report.lint import lint_notebook
-from verdict.report.notebook import check_kernel
 from verdict.report.outputs import MIME
 from verdict.report.render import Site, render_page
 

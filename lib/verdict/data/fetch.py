@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gzip
 import http.client
@@ -16,7 +17,7 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -121,26 +122,28 @@ def _open(request: urllib.request.Request, timeout_s: float) -> http.client.HTTP
 
 def _append(response: BinaryIO, part: Path, n_there: int, max_bytes: int, url: str) -> int:
     n_got = n_there
-    with part.open("ab" if n_there else "wb") as file:
+    with _full_disk(part), part.open("ab" if n_there else "wb") as file:
         while chunk := response.read(CHUNK_BYTES):
             n_got += len(chunk)
             if n_got > max_bytes:
                 file.close()
                 part.unlink()
                 raise ValueError(f"{url}: more than the {max_bytes:,} bytes that are downloaded at most")
-            _write(file, chunk, part)
+            file.write(chunk)
         file.flush()
         os.fsync(file.fileno())
     return n_got
 
 
-def _write(file: BinaryIO, chunk: bytes, path: Path) -> None:
+@contextlib.contextmanager
+def _full_disk(path: Path) -> Iterator[None]:
+    """Name the file that met a full disk."""
     try:
-        file.write(chunk)
+        yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise disk_full(error, path, file.tell()) from error
+        raise disk_full(error, path, path.stat().st_size if path.is_file() else 0) from error
 
 
 def extract_tar(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Path:
@@ -232,9 +235,9 @@ def _put(source: BinaryIO | None, target: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as file:
+    with _full_disk(target), target.open("xb") as file:
         while chunk := source.read(CHUNK_BYTES):
-            _write(file, chunk, target)
+            file.write(chunk)
 
 
 def _extract(archive: Path, folder: Path, fill: Callable[[Path], None]) -> Path:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from verdict import paths
 from verdict.artifacts import read_json
-from verdict.report.notebook import INJECTED, Cell, RenderError, check_kernel, code_cells, read_notebook
+from verdict.kernel import check_kernel
+from verdict.report.notebook import INJECTED, Cell, RenderError, code_cells, read_notebook
 
 MAX_LINES = 15
 KNOWN_TAGS = frozenset({"parameters", "setup", "hide-input", "check", "save", "answer", "remove-cell"})

@@ -9,7 +9,6 @@ from typing import Any
 from verdict.artifacts import content_hash, read_json
 
 INJECTED = "injected-parameters"
-KERNEL, LANGUAGE = "python3", "python"
 
 
 class RenderError(ValueError):
@@ -67,26 +66,6 @@ def _cell(index: int, cell: Any, path: Path) -> Cell:
     except (AttributeError, TypeError) as error:
         raise RenderError(f"{path}, cell {index + 1} is not a cell of a notebook: {error}") from None
     return Cell(index, str(cell.get("cell_type", "raw")), text, tuple(map(str, tags)), tuple(outputs))
-
-
-def check_kernel(path: Path) -> None:
-    """Refuse a notebook that says it is made for another kernel than the project's.
-
-    Raises
-    ------
-    RenderError
-        Naming the notebook and its kernel.
-    """
-    metadata = read_json(path).get("metadata") or {}
-    kernel, language = (metadata.get(name) or {} for name in ("kernelspec", "language_info"))
-    if not isinstance(kernel, dict) or not isinstance(language, dict):
-        raise RenderError(f"{path} is made for a kernel that cannot be read: {str(metadata)[:80]!r}")
-    name = kernel.get("name", KERNEL)
-    spoken = {kernel.get("language", LANGUAGE), language.get("name", LANGUAGE)}
-    if name != KERNEL or spoken != {LANGUAGE}:
-        raise RenderError(
-            f"{path} is made for the kernel {name!r} ({', '.join(sorted(map(str, spoken)))}); notebooks run on {KERNEL}"
-        )
 
 
 def code_cells(cells: list[Cell]) -> list[Cell]:
