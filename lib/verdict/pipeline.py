@@ -115,7 +115,7 @@ def _follow(command: list[str], environment: dict[str, str], log: Path) -> int:
 
 
 def unfinished(profile: str) -> list[str]:
-    """One line for each stage without a result: where its failed notebook is kept, or that it was not reached."""
+    """One line for each stage without a result: where its failed notebook is, that it was killed, or not reached."""
     params = load_params(profile)
     lines = []
     for spec in stages.specs_for(params):
@@ -125,9 +125,12 @@ def unfinished(profile: str) -> list[str]:
                 continue
             label = f"{spec.name} {stages.instance(trial, seed)}".strip()
             kept = paths.work_dir(profile) / "failed" / f"{label.replace(' ', '-')}.ipynb"
-            lines.append(
-                f"{label}: failed, see {artifacts.relative(kept)}" if kept.is_file() else f"{label}: not reached"
-            )
+            if kept.is_file():
+                lines.append(f"{label}: failed, see {artifacts.relative(kept)}")
+            elif (stages.folder(profile, spec.name, trial, seed) / stages.PROGRESS).is_file():
+                lines.append(f"{label}: was killed while it ran, by hand or for want of memory")
+            else:
+                lines.append(f"{label}: not reached")
     return lines
 
 

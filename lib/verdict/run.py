@@ -166,17 +166,21 @@ def run_stage(name: str, profile: str, trial: str | None = None, seed: int | Non
     _clear(home)
     asked = stages.resolved(params, name, trial, seed)
     started, clock = time.time(), time.perf_counter()
-    progress_file = home / ".progress"
+    progress_file = home / stages.PROGRESS
     os.environ["OMP_NUM_THREADS"] = str(params.execution.threads)
     os.environ.update(VERDICT_STAGE_DIR=str(home), VERDICT_PROGRESS=str(progress_file), OMP_WAIT_POLICY="PASSIVE")
-    with _full_disk(home), device_lease(params.execution.device) as device, _Follow(progress_file, label):
-        if name == stages.FEATURES:
-            _run_features(params, profile, home)
-        elif name == stages.SIGNALS:
-            _run_signals(profile)
-        else:
-            _run_notebook(name, home, values, label)
-    progress_file.unlink(missing_ok=True)
+    try:
+        with _full_disk(home), device_lease(params.execution.device) as device, _Follow(progress_file, label):
+            # The file stays where this process is killed: that is how it shows.
+            progress_file.touch()
+            if name == stages.FEATURES:
+                _run_features(params, profile, home)
+            elif name == stages.SIGNALS:
+                _run_signals(profile)
+            else:
+                _run_notebook(name, home, values, label)
+    finally:
+        progress_file.unlink(missing_ok=True)
     with _full_disk(home):
         _record(name, params, home, values, asked, device, started, time.perf_counter() - clock)
     say(f"{label}  done in {time.perf_counter() - clock:.0f} s")

@@ -62,6 +62,7 @@ TRIAL_STAGE = "03_staged_unfreezing"
 FEATURES = "features"
 SIGNALS = "signals"
 WITHOUT_NOTEBOOK = frozenset({FEATURES, SIGNALS})
+PROGRESS = ".progress"
 VIEWS, QUESTIONS = "views", "questions"
 
 SPECS = (

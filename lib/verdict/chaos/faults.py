@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -99,13 +100,12 @@ def kill_kernel(subject: Subject, rng: np.random.Generator) -> Told:
 
 def kill_worker(subject: Subject, rng: np.random.Generator) -> Told:
     """Kill the process that drives one stage; its kernel is left alone."""
-    return _kill_one(subject, rng, "verdict.run", r"is NOT complete.*\n.*\w+: (failed|not reached)")
+    return _kill_one(subject, rng, "verdict.run", r"was killed while it ran|: not reached")
 
 
 def fill_disk(subject: Subject, rng: np.random.Generator) -> Told:
     """Run on a disk that is too small, then give it space."""
-    size = sum(path.stat().st_size for path in subject.work.rglob("*") if path.is_file())
-    room = int(size * rng.uniform(0.05, 0.9))
+    room = int(subject.n_bytes * rng.uniform(0.05, 0.9))
     subject.empty()
     place = subject.root / "work"
     place.mkdir()
@@ -115,8 +115,8 @@ def fill_disk(subject: Subject, rng: np.random.Generator) -> Told:
     if mounted.returncode:
         raise Skipped(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
     outcome = subject.run()
-    subprocess.run(["mount", "-o", f"remount,size={20 * size}", str(place)], check=True)
-    return Told(f"a disk of {room:,} bytes for {size:,}", (outcome,), FULL)
+    subprocess.run(["mount", "-o", f"remount,size={20 * subject.n_bytes}", str(place)], check=True)
+    return Told(f"a disk of {room:,} bytes for {subject.n_bytes:,}", (outcome,), FULL)
 
 
 def leave_disk(subject: Subject) -> None:
@@ -221,7 +221,7 @@ def take_data(subject: Subject, rng: np.random.Generator) -> Told:
     chosen.rename(away)
     outcome = subject.wait(process, started)
     away.rename(chosen)
-    return Told(f"{chosen.name} away from {time.monotonic() - started:.0f} s before the end", (outcome,), chosen.stem)
+    return Told(f"{chosen.name} away until the run had ended", (outcome,), re.escape(chosen.name))
 
 
 class _Stopping(http.server.BaseHTTPRequestHandler):

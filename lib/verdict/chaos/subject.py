@@ -81,6 +81,7 @@ class Subject:
     cores: int
     limit_s: float
     n_records: int = 0
+    n_bytes: int = 0
     elapsed_s: float = 0.0
 
     @property
@@ -108,6 +109,7 @@ class Subject:
         if outcome.status != 0:
             raise RuntimeError(f"the undisturbed run of {self.profile} failed:\n{outcome.said[-3000:]}")
         self.elapsed_s, self.n_records = outcome.elapsed_s, len(self.records())
+        self.n_bytes = sum(path.stat().st_size for path in self.work.rglob("*") if path.is_file())
         for folder in self._kept:
             shutil.copytree(folder, self._whole / folder.name, symlinks=True)
         say(f"{self.profile}: {self.n_records} stages, undisturbed in {outcome.elapsed_s:.0f} s")
@@ -182,7 +184,7 @@ class Subject:
         found = []
         for entry in Path("/proc").iterdir():
             try:
-                is_ours = entry.name.isdigit() and mark in (entry / "environ").read_bytes() + b"\0"
+                is_ours = entry.name.isdigit() and mark in (entry / "environ").read_bytes()
                 if is_ours and part in (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"):
                     found.append(int(entry.name))
             except OSError:
@@ -190,9 +192,11 @@ class Subject:
         return sorted(set(found) - {os.getpid()})
 
     def end_all(self) -> None:
-        """Kill everything that was started in this copy."""
-        for pid in self.processes():
-            kill(pid)
+        """Kill everything that was started in this copy, and what it starts meanwhile."""
+        while found := self.processes():
+            for pid in found:
+                kill(pid)
+            time.sleep(0.05)
 
 
 def kill(pid: int) -> bool:
