@@ -15,7 +15,7 @@ export JUPYTER_PLATFORM_DIRS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env report test lint lab watch check notebook diff publish presets bench clean
+.PHONY: help env report test lint lab watch check notebook diff publish presets bench chaos clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ presets: $(READY)  ## train the tiny presets that the package ships, again (minu
 
 bench: $(READY)  ## measure speed and memory; BENCH=gpu: the published schedule on a GPU
 	@$(PY) -m verdict.bench $(BENCH)
+
+chaos: $(READY)  ## disturb small reports N times (100) from SEED (1), and compare what they store
+	@$(PY) -m verdict.chaos --n $(or $(N),100) --seed $(or $(SEED),1) --cores $(CORES)
 
 clean:  ## remove results and work in progress of PROFILE (the environment stays)
 	@rm -rf work/$(PROFILE) reports/$(PROFILE)

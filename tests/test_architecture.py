@@ -30,13 +30,15 @@ TOP_LEVEL = {
 }
 GENERATED = {"work", "CHANGELOG.md", "LICENSE"}
 TARGETS = {"help", "env", "report", "test", "lint", "lab", "presets", "bench", "clean"}
-TARGETS |= {"watch", "check", "notebook", "diff", "publish"}
+TARGETS |= {"watch", "check", "notebook", "diff", "publish", "chaos"}
 
 # Lowest first: a module imports only from above it in this list. A package stands for all that it holds.
 ORDER = (
     "paths",
     "labels",
+    "spreadsheet",
     "artifacts",
+    "kernel",
     "search",
     "params",
     "numbers",
@@ -44,6 +46,7 @@ ORDER = (
     "execution",
     "place",
     "result_folder",
+    "integrity",
     "weighted",
     "uncertainty",
     "scores",
@@ -99,13 +102,14 @@ ORDER = (
     "slurm",
     "pipeline",
     "bench",
+    "chaos",
     "export",
 )
 FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 # The modules that compute with a framework; no other imports one, not even through these, when it is imported.
 NUMERICAL = {
     *("backend", "model", "features", "optimise", "train", "training", "interpret", "defects_model"),
-    *("probe", "integrated_gradients", "pretrain", "bench", "export"),
+    *("probe", "integrated_gradients", "pretrain", "bench", "chaos", "export"),
 }
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+SELF = "sha256_of_this"
 RECORDED_PACKAGES = ("torch", "keras", "keras-hub", "tensorflow", "transformers", "numpy", "scikit-learn", "papermill")
 
 
@@ -44,7 +45,7 @@ def _write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise _disk_full(error, path, Path(scratch)) from error
+            raise disk_full(error, path, Path(scratch).stat().st_size) from error
         os.chmod(scratch, 0o644)
         os.replace(scratch, path)
     except BaseException:
@@ -52,10 +53,10 @@ def _write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
         raise
 
 
-def _disk_full(error: OSError, path: Path, scratch: Path) -> OSError:
+def disk_full(error: OSError, path: Path, written: int) -> OSError:
+    """An error that says what a full disk stopped: the file, the bytes that were written, the bytes that are free."""
     usage = os.statvfs(path.parent)
     free = usage.f_bavail * usage.f_frsize
-    written = scratch.stat().st_size
     message = f"no space left while writing {path}: {written:,} bytes were written, {free:,} bytes are free"
     return OSError(error.errno, message)
 
@@ -142,7 +143,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not readable as JSON: {error}") from error
 
 
@@ -243,8 +244,14 @@ def write_run(
         **fields,
     }
     path = folder / "run.json"
-    write_json(path, record)
+    write_json(path, record | {SELF: _own_hash(record)})
     return path
+
+
+def _own_hash(record: Mapping[str, Any]) -> str:
+    """Hash of what a record says, its own hash apart."""
+    said = {name: value for name, value in record.items() if name != SELF}
+    return sha256_bytes(canonical_json(said).encode("utf-8"))
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -255,7 +262,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     FileNotFoundError
         If the stage has not been run.
     ValueError
-        If the record is damaged or of another schema.
+        If the record is damaged or of another schema. A record without a hash of itself is read as it stands.
     """
     path = Path(folder) / "run.json"
     if not path.is_file():
@@ -263,6 +270,8 @@ def read_run(folder: Path) -> dict[str, Any]:
     record = read_json(path)
     if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
         raise ValueError(f"{relative(path)} is not a record of schema {SCHEMA}")
+    if record.get(SELF, own := _own_hash(record)) != own:
+        raise ValueError(f"{relative(path)} is damaged: it does not say what was written into it")
     return dict(record)
 
 

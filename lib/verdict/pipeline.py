@@ -21,7 +21,9 @@ from verdict import artifacts, paths, slurm, warm
 from verdict import stage as stages
 from verdict.data.recorded import locate
 from verdict.execution import WHERES, Execution, load_execution
+from verdict.integrity import forget_damaged
 from verdict.params import ParamsError, load_params
+from verdict.result_folder import was_killed
 from verdict.run import gpu_count, say
 
 RERUN_TRIGGERS = ("mtime", "input", "params")
@@ -111,6 +113,8 @@ def report(profile: str, cores: int, where: str = "local") -> int:
     forks = warm.server(environment) if where == "local" and not gpu_count() else contextlib.nullcontext(environment)
     command = snakemake_command(profile, cores, [], where=where)
     with one_at_a_time(profile), forks as served, _watch(where, profile, load_execution(where, profile)):
+        for line in forget_damaged(load_params(profile), profile):
+            say(line)
         status = _follow(command, served, paths.work_dir(profile) / "snakemake.log")
         index = paths.report_dir(profile) / "index.html"
         if status == 0:
@@ -137,16 +141,18 @@ def _follow(command: list[str], environment: dict[str, str], log: Path) -> int:
         text=True,
         errors="replace",
     )
-    with process, log.open("w", encoding="utf-8") as file:
+    with process, log.open("wb", buffering=0) as file:
         for line in process.stderr or ():
-            file.write(line)
+            # The run goes on where the log's disk is full: what stopped a stage is said on the terminal too.
+            with contextlib.suppress(OSError):
+                file.write(line.encode("utf-8"))
             if not NOISE.match(line):
                 say(line.rstrip())
     return process.returncode
 
 
 def unfinished(profile: str) -> list[str]:
-    """One line for each stage without a result: where its failed notebook is kept, or that it was not reached."""
+    """One line for each stage without a result: where its failed notebook is, that it was killed, or not reached."""
     params = load_params(profile)
     lines = []
     for spec in stages.specs_for(params):
@@ -158,6 +164,8 @@ def unfinished(profile: str) -> list[str]:
             kept = paths.work_dir(profile) / "failed" / f"{label.replace(' ', '-')}.ipynb"
             if kept.is_file():
                 lines += [f"{label}: failed, see {artifacts.relative(kept)}", *error_tail(kept)]
+            elif was_killed(stages.folder(profile, spec.name, trial, seed)):
+                lines.append(f"{label}: was killed while it ran, by hand or for want of memory")
             else:
                 lines.append(f"{label}: not reached")
     return lines

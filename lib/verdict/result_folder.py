@@ -54,6 +54,11 @@ def private_folder(home: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def was_killed(home: Path) -> bool:
+    """Whether an execution of a stage has left its private folder: it was ended before it could fail."""
+    return any(home.parent.glob(f".{home.name}.*.running"))
+
+
 def _is_abandoned(folder: Path) -> bool:
     """Whether nobody writes there any more: its lock is free on this machine, or it was left alone for a day."""
     import fcntl

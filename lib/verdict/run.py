@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from typing import Any
 
 from verdict import artifacts, paths, place
 from verdict import stage as stages
+from verdict.kernel import check_kernel
 from verdict.params import Params, load_params, non_default
 from verdict.result_folder import private_folder, publish, retire, stands
 
@@ -31,6 +33,8 @@ KERNEL = {
     "language": "python",
 }
 MAX_PAUSE_S = 60.0
+EXECUTING = ".executing.ipynb"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 DERIVED = ("run.json", "executed.ipynb", "inputs.json")
 
 
@@ -187,10 +191,10 @@ def run_stage(
     retire(home)
     started, clock = time.time(), time.perf_counter()
     with private_folder(home) as folder:
-        progress_file = folder / ".progress"
+        progress_file = folder / stages.PROGRESS
         os.environ["OMP_NUM_THREADS"] = str(params.execution.threads)
         os.environ.update(VERDICT_STAGE_DIR=str(folder), VERDICT_PROGRESS=str(progress_file), OMP_WAIT_POLICY="PASSIVE")
-        with device_lease(params.execution.device) as device, _Follow(progress_file, label):
+        with _full_disk(folder), device_lease(params.execution.device) as device, _Follow(progress_file, label):
             if name == stages.FEATURES:
                 _run_features(params, profile, folder, shard)
             elif name == stages.SIGNALS:
@@ -199,11 +203,24 @@ def run_stage(
                 _run_notebook(name, folder, values, label)
         progress_file.unlink(missing_ok=True)
         times = {"started": _moment(started), "elapsed_s": round(time.perf_counter() - clock, 3)}
-        _record(asked, params, folder, home, profile=profile, device=device, **times)
-        is_first = publish(folder, home)
+        with _full_disk(folder):
+            _record(asked, params, folder, home, profile=profile, device=device, **times)
+            is_first = publish(folder, home)
     after = "" if is_first else "; another run of it was done first, and its result stands"
     say(f"{label}  done in {time.perf_counter() - clock:.0f} s{after}")
     return home
+
+
+@contextlib.contextmanager
+def _full_disk(home: Path) -> Iterator[None]:
+    """Say which file, and how many bytes, where somebody else's write meets a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL or "bytes are free" in str(error):
+            raise
+        written = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
+        raise artifacts.disk_full(error, Path(error.filename or home / EXECUTING), written) from error
 
 
 def _question(name: str, params: Params, trial: str | None, seed: int | None) -> dict[str, Any]:
@@ -218,7 +235,8 @@ def _moment(seconds: float) -> str:
 
 
 def _run_notebook(name: str, home: Path, values: dict[str, Any], label: str) -> None:
-    scratch = home / ".executing.ipynb"
+    scratch = home / EXECUTING
+    check_kernel(paths.NOTEBOOKS / f"{name}.ipynb")
     try:
         _execute(paths.NOTEBOOKS / f"{name}.ipynb", scratch, values)
     except BaseException:

@@ -7,6 +7,7 @@ and the report all read it.
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -61,6 +62,7 @@ TRIAL_STAGE = "03_staged_unfreezing"
 FEATURES = "features"
 SIGNALS = "signals"
 WITHOUT_NOTEBOOK = frozenset({FEATURES, SIGNALS})
+PROGRESS = ".progress"
 VIEWS, QUESTIONS = "views", "questions"
 
 SPECS = (
@@ -539,7 +541,8 @@ def progress(text: str) -> None:
     """Tell the driver, and through it the person who waits, how far a stage has come."""
     target = os.environ.get("VERDICT_PROGRESS")
     if target:
-        with Path(target).open("a", encoding="utf-8") as file:
+        # On a full disk the stage goes on to its own writes, whose error says what is needed.
+        with contextlib.suppress(OSError), Path(target).open("a", encoding="utf-8") as file:
             file.write(text.replace("\n", " ") + "\n")
 
 

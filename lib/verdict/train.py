@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -275,7 +276,7 @@ class _State:
                 if header["identity"] != self.identity:
                     return []
                 groups = {kind: list(_group(stored, kind)) for kind in ("weight", "best", "optimiser")}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, LookupError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, struct.error):
             self.path.unlink(missing_ok=True)
             return []
         for variable, value in zip(self.suffix.trainable_variables, groups["weight"], strict=True):

@@ -12,7 +12,7 @@ from verdict import artifacts, paths
 from verdict.backend import keras
 
 FOLDER = paths.REPORTS / "benchmarks"
-NAMES = ("tiny", "full_size", "memory", "audit", "gpu")
+NAMES = ("tiny", "full_size", "memory", "audit", "gpu", "chaos")
 
 
 def provenance(command: str, threads: int, elapsed_s: float) -> dict[str, Any]:
@@ -202,10 +202,27 @@ def gpu_page(record: dict[str, Any]) -> list[str]:
     ]
 
 
+def chaos_page(record: dict[str, Any]) -> list[str]:
+    """Disturbed reports as text and a table."""
+    counts = record["summary"]
+    verdicts = list(counts["all"])
+    rows = [[kind, *(str(found[verdict]) for verdict in verdicts)] for kind, found in counts.items()]
+    return [
+        "## Disturbed reports",
+        "",
+        f"{len(record['rows'])} of {record['wanted']} disturbances from seed {record['seed']}: after each, the next "
+        "run either completed with every stored number, claim and prediction as the undisturbed run has them, or it "
+        "did not (lost, different, hung); silent: a run failed without naming the cause.",
+        "",
+        *_table(["disturbance", *verdicts], rows),
+    ]
+
+
 _PAGES = {
     "tiny": comparison_page,
     "full_size": comparison_page,
     "memory": memory_page,
     "audit": audit_page,
     "gpu": gpu_page,
+    "chaos": chaos_page,
 }

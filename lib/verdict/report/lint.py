@@ -13,6 +13,7 @@ from pathlib import Path
 
 from verdict import paths
 from verdict.artifacts import read_json
+from verdict.kernel import check_kernel
 from verdict.report.notebook import INJECTED, Cell, RenderError, code_cells, read_notebook
 
 MAX_LINES = 15
@@ -50,6 +51,7 @@ def lint_notebook(path: Path, *, is_committed: bool = True) -> list[Finding]:
     """
     try:
         cells = read_notebook(path)
+        check_kernel(path)
     except (RenderError, ValueError) as error:
         return [Finding(path.name, 0, str(error))]
     found = [(0, text) for text in _whole(path, cells)]

@@ -25,6 +25,7 @@ _INLINE_MATH = r"\$(?!\s|\$)(?P<inline_tex>(?:\\.|[^$\\])+?)(?<!\s)\$(?!\d)"
 _DISPLAY_MATH = r"\$\$(?P<display_tex>[\s\S]+?)\$\$"
 _BLOCK_MATH = r"^ {0,3}\$\$[ \t]*\n(?P<block_tex>[\s\S]+?)\n {0,3}\$\$[ \t]*$"
 _NOTEBOOK_LINK = re.compile(r"^(?P<stem>[\w./-]+)\.ipynb(?P<anchor>#.*)?$")
+HARMFUL = "#harmful-link"  # what mistune makes of an address that would run something
 _SCHEME = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
 
 
@@ -235,7 +236,9 @@ class _Renderer(mistune.HTMLRenderer):
             if not name:
                 return text
             url = f"{name}.html{to_notebook['anchor'] or ''}"
-        target = html.escape(self.safe_url(url))
+        if self.safe_url(url) == HARMFUL:
+            return text
+        target = html.escape(url)
         extra = f' title="{html.escape(title)}"' if title else ""
         away = ' rel="noopener noreferrer"' if _SCHEME.match(url) else ""
         return f'<a href="{target}"{extra}{away}>{text}</a>'
