@@ -84,7 +84,7 @@ def stage(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(stage):
-    return rebuilt.rebuild(stage, Selection("text1", 11, "frozen"))
+    return rebuilt.rebuild(stage, Selection("text1", 11, "frozen", "text1"))
 
 
 @pytest.fixture(scope="module")
