@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from verdict import paths
 from verdict import stage as stages
-from verdict.artifacts import SELF, StaleResultError, relative, sha256_file, verify_outputs
+from verdict.artifacts import SELF, StaleResultError, recorded_hash, relative, verify_outputs
 from verdict.params import Params
 
 
@@ -34,9 +33,8 @@ def fault(folder: Path) -> str:
     if SELF not in record:
         return f"{relative(folder / 'run.json')} holds no hash of itself"
     for name, expected in record["inputs"].items():
-        path = paths.ROOT / name
         # Where an input is not there, its stage runs, and with it all that follows.
-        if path.is_file() and sha256_file(path) != expected:
+        if recorded_hash(name, record) not in (expected, "missing"):
             return f"{relative(folder)} was made from another {name} than there is now"
     return ""
 

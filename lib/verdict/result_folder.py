@@ -18,8 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from verdict import paths
-from verdict.artifacts import StaleResultError, read_json, sha256_file, verify_outputs, write_bytes
+from verdict.artifacts import StaleResultError, read_json, recorded_hash, verify_outputs, write_bytes
 
 RECORD = "run.json"
 # The record once more: a workflow takes a job's declared output away before it runs it a second time.
@@ -92,8 +91,7 @@ def stands(home: Path, question: Mapping[str, Any]) -> bool:
     record = _whole(home)
     if record is None or not record["inputs"] or not _agree(record, question):
         return False
-    inputs = {name: paths.ROOT / name for name in record["inputs"]}
-    if any(not path.is_file() or sha256_file(path) != record["inputs"][name] for name, path in inputs.items()):
+    if any(recorded_hash(name, record) != expected for name, expected in record["inputs"].items()):
         return False
     _put_record_back(home)
     return True
