@@ -138,6 +138,8 @@ def page_evidence(execution: Execution, notebooks: Path) -> PageEvidence | None:
 def _claims(
     site: Site, execution: Execution, executions: list[Execution], evidence: PageEvidence | None
 ) -> list[dict[str, Any]]:
+    if not execution.claims:
+        return []
     numbers = merged_numbers(executions, execution)
     page = f"{execution.name}.html" if site.has(execution.name) else ""
     rows = []
