@@ -36,6 +36,12 @@ def test_changed_files_are_told_apart_from_changed_data():
     assert [(row["page"], row["after"]) for row in found["files"]] == [("05_test", "cd" * 8)]
 
 
+def test_a_page_of_one_run_alone_is_one_row():
+    found = compare_runs([execution(0.1, 0.5)], [execution(0.1, 0.5), execution(0.1, 0.5, name="10_clip")])
+    assert found.pop("pages") == [{"name": "10_clip", "page": "10_clip", "before": "–", "after": "executed"}]
+    assert not any(found.values())
+
+
 def test_equal_runs_do_not_differ():
     assert not any(compare_runs([execution(0.1, 0.5)], [execution(0.1, 0.5)]).values())
 

@@ -15,6 +15,7 @@ from verdict.params import flatten
 from verdict.report.executions import Execution, find_executions
 from verdict.report.render import Site, environment
 
+KINDS = ("parameters", "data", "claims", "numbers", "pages", "files")
 DATA_STAGES = ("01_",)
 TOLD_ELSEWHERE = (".ipynb", "/numbers.json", "/claims.json")
 
@@ -30,15 +31,18 @@ def compare_runs(before: Sequence[Execution], after: Sequence[Execution]) -> dic
     Returns
     -------
     dict of str to list of dict
-        "parameters", "data", "claims", "numbers" and "files"; rows hold `name`, `page`, `before`, `after`, "–" where a
-        side lacks it. Data are the files of the first stage. Rows of numbers also hold `apart`, whether the two
-        intervals do not overlap; those come first.
+        The `KINDS`; rows hold `name`, `page`, `before`, `after`, "–" where a side lacks it. Data are the files of the
+        first stage; pages are those that one side alone has, of which nothing else is listed. Rows of numbers also
+        hold `apart`, whether the two intervals do not overlap; those come first.
     """
-    pages = sorted({e.name for e in before} | {e.name for e in after})
-    one, two = {e.name: e for e in before}, {e.name: e for e in after}
-    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in ("parameters", "data", "claims", "numbers", "files")}
-    for page in pages:
-        left, right = one.get(page, Execution(page, page, "missing")), two.get(page, Execution(page, page, "missing"))
+    one, two = ({e.name: e for e in side if e.run} for side in (before, after))
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    for page in sorted(one.keys() | two.keys()):
+        if page not in one or page not in two:
+            sides = {key: "executed" if page in side else "–" for key, side in (("before", one), ("after", two))}
+            found["pages"].append({"name": page, "page": page, **sides})
+            continue
+        left, right = one[page], two[page]
         found["parameters"] += _rows(page, flatten(left.run.get("params", {})), flatten(right.run.get("params", {})))
         found["data" if page.startswith(DATA_STAGES) else "files"] += _rows(page, _outputs(left), _outputs(right))
         found["numbers"] += [_with_overlap(row, left, right) for row in _rows(page, left.numbers, right.numbers)]
@@ -53,7 +57,7 @@ def _rows(page: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> list[
     return [
         {"name": name, "page": page, "before": _text(left.get(name)), "after": _text(right.get(name))}
         for name in names
-        if (name in left) != (name in right) or left[name] != right[name]
+        if repr(left.get(name)) != repr(right.get(name))
     ]
 
 
