@@ -32,7 +32,7 @@ from verdict.report.executions import Execution, find_executions, merged_numbers
 from verdict.report.index import combined_status, render_index
 from verdict.report.notebook import RenderError
 from verdict.report.pipeline import Node, direct_needs, draw_pipeline, layers
-from verdict.report.provenance import duration, parameters
+from verdict.report.provenance import duration, parameters, seeds
 from verdict.report.render import Site
 from verdict.report.site import build_site
 from verdict.report.watch import changes
@@ -194,6 +194,12 @@ def test_parameters_put_the_changed_ones_first():
         ("b.y", "[1, 2]", True),
         ("a.x", "1", False),
     ]
+
+
+def test_every_seed_is_told_with_its_parameter():
+    params = {"training": {"seeds": [11, 23], "warmup_seed": 1}, "trial": {"seed": 11}, "data": {"n": 3}}
+    assert seeds({"params": params, "seed": 11}) == "11; 11, 23 (training.seeds); 1 (training.warmup_seed)"
+    assert seeds({"params": {"data": {"n": 3}}}) == "none"
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,7 @@ def index_banners(site: Site, executions: Sequence[Execution], refused: Sequence
         )
     if site.is_copy:
         detail = "Executed notebooks, large tables and most pages of single trials are left out; make report makes all."
-        found.append({"kind": "note", "headline": "This is a small copy.", "detail": detail})
+        found.append({"kind": "copy", "headline": "This is a small copy.", "detail": detail})
     if site.is_smoke:
         headline = "Smoke run: made to test the machinery."
         found.append(
