@@ -17,7 +17,7 @@ import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
-LIMIT_S = 60
+LIMIT_S = 180
 
 
 def chromium() -> str:
@@ -175,13 +175,17 @@ class Browser:
 
 def main() -> None:
     """Pictures of a report's index, for a screen and a phone, light and dark."""
+    from PIL import Image
+
     report, target = map(Path, sys.argv[1:])
     with tempfile.TemporaryDirectory() as profile, Browser(Path(profile)) as browser:
         for name, width, height in (("index", 1280, 1500), ("index-phone", 390, 844)):
             for suffix, dark in (("", False), ("-dark", True)):
                 browser.open(report / "index.html", width=width, height=height, dark=dark)
-                browser.picture(target / f"{name}{suffix}.png")
-                print(target / f"{name}{suffix}.png")
+                path = target / f"{name}{suffix}.png"
+                browser.picture(path)
+                Image.open(path).convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(path, optimize=True)
+                print(path)
 
 
 if __name__ == "__main__":
