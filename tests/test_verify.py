@@ -118,7 +118,7 @@ def test_the_clone_s_environment_is_fresh(monkeypatch, tmp_path):
         monkeypatch.setenv(name, "of the shell")
     found = verify.environment(tmp_path)
     assert "of the shell" not in found.values()
-    assert found["VERDICT_ROOT"] == str(tmp_path)
+    assert found["PYTHONPATH"] == str(tmp_path / "lib")
 
 
 def test_the_committed_table_is_about_the_stages_that_there_are():

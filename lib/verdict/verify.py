@@ -124,10 +124,10 @@ def clone(target: Path) -> str:
 
 
 def environment(root: Path) -> dict[str, str]:
-    """A fresh environment for a clone: nothing that the shell sets for Python, Jupyter or this project."""
+    """A fresh environment for a clone: its own library, nothing that the shell sets for Python, Jupyter or the project."""
     theirs = ("VERDICT", "JUPYTER", "PYTHON", "IPYTHON", "KERAS", "CUDA_VISIBLE")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(theirs)}
-    return {**kept, "VERDICT_ROOT": str(root), "PYTHONPATH": str(root / "lib"), "JUPYTER_PLATFORM_DIRS": "1"}
+    return {**kept, "PYTHONPATH": str(root / "lib"), "JUPYTER_PLATFORM_DIRS": "1"}
 
 
 def run(root: Path, cores: int) -> float:
