@@ -293,7 +293,7 @@ stage.save()
 """
 
 
-def test_two_executions_of_one_stage_at_once_leave_one_whole_result(root):
+def test_two_executions_of_one_stage_at_once_leave_one_whole_result(root, monkeypatch):
     """A scheduler may run a job again while it is submitted anew; each waits until the other runs."""
     name = "03_staged_unfreezing"
     notebook(root, name, TWICE.strip(), trial=True)
@@ -302,6 +302,7 @@ def test_two_executions_of_one_stage_at_once_leave_one_whole_result(root):
     assert [code for code, _ in told] == [0, 0], told
     assert sorted("another run of it was done first" in err for _, err in told) == [False, True]
     home = root / "work" / "smoke" / name / "text1-s11"
+    monkeypatch.setattr(paths, "ROOT", root)
     assert len(verify_outputs(home)["outputs"]) == 23
     assert len({path.read_text() for path in home.glob("part*.txt")}) == 1
     assert not [path for path in home.parent.iterdir() if path.name.startswith(".")]

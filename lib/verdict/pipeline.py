@@ -32,7 +32,8 @@ NOISE = re.compile(
     r"|Finished job|host: |Complete log|Shutting down|Nothing to be done|Config file|Job stats|job +count|-{5}"
     r"|(stage_\w+|site|trial|feature_shard|total) +\d"
     r"|SLURM run ID|Job \d+ has been submitted|Cleaning up SLURM|Guessed SLURM|Unable to guess|No (SLURM|partition)"
-    r"|Trying without|Using shared|Warning: the following output files|\S+/run\.json$|\s*sbatch call|\s*sbatch --"
+    r"|MinJobAge \d|No account was given|Trying without|Using shared|Warning: the following output files"
+    r"|\S+/run\.json$|\s*sbatch call|\s*sbatch --"
 )
 ERROR_TAIL = 12
 

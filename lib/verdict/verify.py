@@ -124,7 +124,7 @@ def clone(target: Path) -> str:
 
 
 def environment(root: Path) -> dict[str, str]:
-    """A fresh environment for a clone: its own library, nothing that the shell sets for Python, Jupyter or the project."""
+    """A fresh environment for a clone: its own library, and nothing of Python, Jupyter or the project that is set."""
     theirs = ("VERDICT", "JUPYTER", "PYTHON", "IPYTHON", "KERAS", "CUDA_VISIBLE")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(theirs)}
     return {**kept, "PYTHONPATH": str(root / "lib"), "JUPYTER_PLATFORM_DIRS": "1"}
