@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -180,10 +181,12 @@ def test_a_node_that_dies_as_a_job_is_submitted_leaves_one_whole_result(finished
         (work / "checkpoints" / f"text1-s{seed}.npz").unlink()
     first = highest_job()
     node, process = sorted(node_processes().items())[-1]
-    os.kill(process, signal.SIGKILL)
+    killer = threading.Thread(target=kill_when_submitting, args=(work / "snakemake.log", process))
+    killer.start()
     try:
         done = make(finished, "--where", "slurm")
     finally:
+        killer.join()
         start_node(node)
     submitted = {str(number) for number in range(first + 1, highest_job() + 1)}
     told = history(submitted)
@@ -204,6 +207,17 @@ def test_a_node_that_dies_as_a_job_is_submitted_leaves_one_whole_result(finished
         f"{'reported' if waited else 'never without a place'}; numbers that differ afterwards: {len(different)}",
     )
     assert different == []
+
+
+def kill_when_submitting(log: Path, process: int) -> None:
+    """Kill a node's daemon as jobs are about to be submitted: before Slurm has missed it."""
+    log.unlink(missing_ok=True)
+    deadline = time.monotonic() + LIMIT_S
+    while time.monotonic() < deadline:
+        if log.is_file() and "Select jobs" in log.read_text(encoding="utf-8", errors="replace"):
+            os.kill(process, signal.SIGKILL)
+            return
+        time.sleep(0.05)
 
 
 def overlaps(told: list[str]) -> int:
