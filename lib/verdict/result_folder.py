@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from verdict.artifacts import StaleResultError, read_json, recorded_hash, verify_outputs, write_bytes
+from verdict.artifacts import StaleResultError, check_record, read_json, recorded_hash, verify_outputs, write_bytes
 
 RECORD = "run.json"
 # The record once more: a workflow takes a job's declared output away before it runs it a second time.
@@ -142,7 +142,7 @@ def retire(home: Path) -> None:
 def _whole(home: Path) -> dict[str, Any] | None:
     """The record of what is in place, if everything is there that it lists."""
     try:
-        record = read_json(home / TWIN)
+        record = check_record(read_json(home / TWIN), home / TWIN)
         verify_outputs(home, record)
     except (OSError, ValueError, KeyError, TypeError, StaleResultError):
         return None
