@@ -25,7 +25,7 @@ def expected(params: Params, profile: str) -> list[Path]:
 
 
 def missing(params: Params, profile: str) -> list[str]:
-    """Records that are not there, by their names in the workflow, which makes no missing file that it is not asked for."""
+    """Records that are not there, as the workflow names them; it makes no missing file that nobody asks it for."""
     return [relative(path) for folder in expected(params, profile) if not (path := folder / "run.json").is_file()]
 
 
