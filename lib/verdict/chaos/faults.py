@@ -67,7 +67,7 @@ def _moment(subject: Subject, process: subprocess.Popen[bytes], rng: np.random.G
     """Wait for a random moment: so many more records, and then a part of a stage's mean time."""
     before = len(subject.records())
     wanted = int(rng.integers(0, max(1, subject.n_records - before + 1)))
-    part = rng.uniform(0, 1.2) * subject.elapsed_s / max(1, subject.n_records)
+    part = rng.uniform(0, 0.8) * subject.elapsed_s / max(1, subject.n_records)
     while process.poll() is None and len(subject.records()) < before + wanted:
         time.sleep(0.05)
     until = time.monotonic() + part
