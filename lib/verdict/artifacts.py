@@ -290,7 +290,11 @@ def read_run(folder: Path) -> dict[str, Any]:
     path = Path(folder) / "run.json"
     if not path.is_file():
         raise FileNotFoundError(f"{relative(path)} is missing: this stage has not been run to its end")
-    record = read_json(path)
+    return check_record(read_json(path), path)
+
+
+def check_record(record: Any, path: Path) -> dict[str, Any]:
+    """A record as it was read from `path`, refused as `read_run` does."""
     if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
         raise ValueError(f"{relative(path)} is not a record of schema {SCHEMA}")
     if record.get(SELF, own := _own_hash(record)) != own:

@@ -21,7 +21,7 @@ from verdict import artifacts, paths, slurm, warm
 from verdict import stage as stages
 from verdict.data.recorded import locate
 from verdict.execution import WHERES, Execution, load_execution
-from verdict.integrity import forget_damaged
+from verdict.integrity import forget_damaged, missing
 from verdict.params import ParamsError, load_params
 from verdict.result_folder import was_killed
 from verdict.run import gpu_count, say
@@ -112,12 +112,13 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
     }
     # A process that has asked for its GPUs cannot be forked, and a cluster's jobs are not to leave their nodes.
     forks = warm.server(environment) if where == "local" and not gpu_count() else contextlib.nullcontext(environment)
-    command = snakemake_command(profile, cores, list(targets), where=where)
+    params, index = load_params(profile), paths.report_dir(profile) / "index.html"
     with one_at_a_time(profile), forks as served, _watch(where, profile, load_execution(where, profile)):
-        for line in forget_damaged(load_params(profile), profile):
+        for line in forget_damaged(params, profile):
             say(line)
+        wanted = list(targets) or [artifacts.relative(index), *missing(params, profile)]
+        command = snakemake_command(profile, cores, wanted, where=where)
         status = _follow(command, served, paths.work_dir(profile) / "snakemake.log")
-        index = paths.report_dir(profile) / "index.html"
         if status == 0 and targets:
             say(f"{len(targets)} record(s) are up to date after {time.monotonic() - started:.0f} s")
             return 0
