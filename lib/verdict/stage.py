@@ -161,6 +161,12 @@ RECORDED_SPECS = (
 CLIP_SPECS = (
     Spec(CLIP_MODEL, "A tiny dual encoder, taught on the profile's own pictures", (), ("clip",)),
     Spec(CLIP_EMBEDDINGS, "Pictures of the dual encoder's pages and their embeddings", (CLIP_MODEL,), ("clip",)),
+    Spec(
+        "10_clip_probes",
+        "What do CLIP's embeddings and similarities encode?",
+        (CLIP_EMBEDDINGS,),
+        ("clip", "statistics"),
+    ),
 )
 ALL_NAMES = tuple(dict.fromkeys(spec.name for spec in (*SPECS, *RECORDED_SPECS, *CLIP_SPECS)))
 
@@ -186,8 +192,9 @@ def _clip_specs(params: Params) -> tuple[Spec, ...]:
 
 
 def index_text(params: Params) -> str:
-    """File of the index's opening text beside the notebooks; saved logits have one of their own."""
-    return "index_recorded.md" if params.data.source == "recorded" else "index.md"
+    """File of the index's opening text beside the notebooks; saved logits and the dual encoder have their own."""
+    own = {"recorded": "index_recorded.md", "clip": "index_clip.md"}
+    return own.get(params.data.source, "index.md")
 
 
 class StageParameters(BaseModel):
