@@ -18,9 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+from transformers.utils import logging
 
 from verdict import paths
 from verdict.artifacts import content_hash, sha256_tree
+
+# Bars of a second's work would stand in every page.
+logging.disable_progress_bar()
 
 SHIPPED = "digits_clip"
 HUB = "https://huggingface.co"

@@ -298,7 +298,7 @@ class Page:
         for name, part in features.items():
             cluster = clusters.assign(part, k, seed=own.seed)
             rng = self.study.stage.rng(STREAM, 7)
-            found = clusters.scores(y, cluster, groups, n_resamples=min(200, own.n_resamples), n_chance=20, rng=rng)
+            found = clusters.scores(y, cluster, groups, n_chance=20, rng=rng)
             self.keep(f"clusters.{name}_purity", Interval(found["purity"], found["purity_low"], found["purity_high"]))
             rows.append({"features": name, **found})
         return pd.DataFrame(rows)
