@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import importlib
 import json
 import os
 import shutil
@@ -199,6 +200,9 @@ def run_stage(
                 _run_features(params, profile, folder, shard)
             elif name == stages.SIGNALS:
                 _run_signals(profile)
+            elif name in stages.RUNNERS:
+                module, function = stages.RUNNERS[name]
+                getattr(importlib.import_module(module), function)(stages.open_stage(name, profile))
             else:
                 _run_notebook(name, folder, values, label)
         progress_file.unlink(missing_ok=True)
