@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from verdict.clip.retrieval import equivalent_pairs, first_ranks, own_pairs, recall_at, retrieval_table
+from verdict.clip.retrieval import equivalent_pairs, first_ranks, own_pairs, recall_at, recall_curve, retrieval_table
 
 CAPTIONS = ["a red one", "a blue one", "a red one", "a green two"]
 # Image 0 owns texts 0 and 1, image 1 owns text 2, image 2 owns text 3.
@@ -38,8 +38,9 @@ def test_ranks_are_those_of_a_stable_sort():
 
 
 def test_a_table_states_gallery_and_chance():
+    pairs = {"own": OWN, "equal": equivalent_pairs(OWN, CAPTIONS)}
     table = retrieval_table(
-        SIMILARITY, OWN, CAPTIONS, [0, 0, 1, 2], [0, 1, 2], n_resamples=200, rng=np.random.default_rng(0)
+        SIMILARITY, pairs, [0, 0, 1, 2], [0, 1, 2], n_resamples=200, rng=np.random.default_rng(0)
     ).set_index(["query", "counted"])
     assert table.loc[("image", "own"), "r1"] == pytest.approx(1 / 3)
     assert table.loc[("image", "equal"), "r1"] == pytest.approx(2 / 3)
@@ -47,6 +48,12 @@ def test_a_table_states_gallery_and_chance():
     assert table.loc[("text", "own"), "median_rank"] == 1.5
     assert table.loc[("image", "own"), ["n_queries", "n_gallery", "chance_r1"]].tolist() == [3, 4, 4 / 12]
     assert table.loc[("image", "own"), "r1_low"] <= 1 / 3 <= table.loc[("image", "own"), "r1_high"]
+
+
+def test_a_curve_of_recalls_by_hand():
+    curve = recall_curve([1, 2, 4], range(3), n_points=4, n_resamples=200, rng=np.random.default_rng(0))
+    assert curve["recall"].tolist() == pytest.approx([1 / 3, 2 / 3, 2 / 3, 1])
+    assert ((curve["low"] <= curve["recall"]) & (curve["recall"] <= curve["high"])).all()
 
 
 def test_random_similarities_are_at_chance():

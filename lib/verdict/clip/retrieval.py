@@ -6,7 +6,7 @@ similarities are ordered by place in the gallery, as a stable sort orders them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -79,8 +79,7 @@ def recall_at(ranks: ArrayLike, k: int, weights: ArrayLike | None = None) -> np.
 
 def retrieval_table(
     similarity: ArrayLike,
-    relevant: ArrayLike,
-    captions: Sequence[str],
+    pairs: Mapping[str, ArrayLike],
     caption_groups: ArrayLike,
     image_groups: ArrayLike,
     *,
@@ -88,12 +87,13 @@ def retrieval_table(
     rng: np.random.Generator,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Both directions, with own pairs alone and with equal captions counted as well.
+    """Both directions, under every way to count what is right.
 
     Parameters
     ----------
-    similarity, relevant : arrays (n_images, n_texts)
-    captions : sequence of n_texts str
+    similarity : array (n_images, n_texts)
+    pairs : mapping from a way to count to a bool array (n_images, n_texts)
+        Such as own captions alone, and with equal ones.
     caption_groups, image_groups : arrays (n_texts,) and (n_images,)
         The independent unit of each query. Intervals resample queries; the gallery stays.
     n_resamples : int
@@ -103,22 +103,42 @@ def retrieval_table(
     Returns
     -------
     DataFrame
-        Rows: query, counted (own, equal), r1, r5, r10, mrr, each with `_low`, `_high`, median_rank, chance_r1,
-        n_queries, n_gallery.
+        Rows: query, counted, r1, r5, r10, mrr, each with `_low`, `_high`, median_rank, chance_r1, n_queries, n_gallery.
     """
-    similarity, relevant = np.asarray(similarity), np.asarray(relevant, dtype=bool)
+    similarity = np.asarray(similarity)
+    queries = (("image", similarity, image_groups), ("text", similarity.T, caption_groups))
+    drawn = {query: group_weights(groups, n_resamples, rng) for query, _, groups in queries}
     rows = []
-    for counted, pairs in (("own", relevant), ("equal", equivalent_pairs(relevant, captions))):
-        for query, found, truth, groups in (
-            ("image", similarity, pairs, image_groups),
-            ("text", similarity.T, pairs.T, caption_groups),
-        ):
-            ranks, weights = first_ranks(found, truth), group_weights(groups, n_resamples, rng)
-            row: dict[str, object] = {"query": query, "counted": counted}
-            measured = {f"r{k}": (ranks <= k).astype(float) for k in CUTS} | {"mrr": 1 / ranks}
-            for name, values in measured.items():
-                one = percentile_interval(float(values.mean()), weighted_mean(values, weights), level=level)
-                row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
-            row |= {"median_rank": float(np.median(ranks)), "chance_r1": float(truth.mean())}
-            rows.append(row | {"n_queries": len(ranks), "n_gallery": found.shape[1]})
+    for counted, relevant in pairs.items():
+        for query, found, _ in queries:
+            truth = np.asarray(relevant, dtype=bool) if query == "image" else np.asarray(relevant, dtype=bool).T
+            row = {"query": query, "counted": counted, **_measured(first_ranks(found, truth), drawn[query], level)}
+            rows.append(row | {"chance_r1": float(truth.mean()), "n_queries": len(found), "n_gallery": found.shape[1]})
     return pd.DataFrame(rows)
+
+
+def recall_curve(
+    ranks: ArrayLike,
+    groups: ArrayLike,
+    *,
+    n_points: int,
+    n_resamples: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """R@k for k = 1 … n_points with intervals over groups: columns k, recall, low, high."""
+    is_found = np.asarray(ranks)[:, None] <= np.arange(1, n_points + 1)
+    weights = group_weights(groups, n_resamples, rng).astype(np.float64)
+    drawn = weights @ is_found / weights.sum(axis=1, keepdims=True)
+    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    recall = is_found.mean(axis=0)
+    return pd.DataFrame({"k": np.arange(1, n_points + 1), "recall": recall, "low": low, "high": high})
+
+
+def _measured(ranks: np.ndarray, weights: np.ndarray, level: float) -> dict[str, float]:
+    measured = {f"r{k}": (ranks <= k).astype(float) for k in CUTS} | {"mrr": 1 / ranks}
+    row: dict[str, float] = {}
+    for name, values in measured.items():
+        one = percentile_interval(float(values.mean()), weighted_mean(values, weights), level=level)
+        row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+    return row | {"median_rank": float(np.median(ranks))}
