@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from verdict.clip.effective import effective_robustness, huber_line, logit_share
+from verdict.clip.effective import effective_robustness, huber_line, line_of, logit_share
 
 N = 1000
 
@@ -64,6 +64,8 @@ def test_effective_robustness_by_hand():
     assert found.slope.value == pytest.approx(1, abs=1e-3) and found.intercept.value == pytest.approx(
         -np.log(4), abs=1e-3
     )
+    line = line_of(found).set_index("before")["expected"]
+    assert np.interp(0.8, line.index, line) == pytest.approx(0.5, abs=1e-3)
     assert found.population.shape == (8, 2) and found.before.value == 0.8
 
 

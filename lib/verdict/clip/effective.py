@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
@@ -177,3 +178,10 @@ def _place(before: np.ndarray, after: np.ndarray, picks: np.ndarray, n: int) -> 
         "before": before[..., 0],
         "after": after[..., 0],
     }
+
+
+def line_of(one: Effective, n_points: int = 99) -> pd.DataFrame:
+    """The population's line on accuracy axes: columns before and expected, from 0.01 to 0.99."""
+    before = np.linspace(0.01, 0.99, n_points)
+    logit = np.log(before / (1 - before))
+    return pd.DataFrame({"before": before, "expected": expit(one.intercept.value + one.slope.value * logit)})
