@@ -140,7 +140,12 @@ def _recipes(descriptions: Mapping[str, np.ndarray], seed: int) -> list[tuple[st
         ("trees on grey blocks", "grey blocks", trees(), 1.0),
         ("Bayes on edges", "edges", GaussianNB(), 1.0),
         ("discriminant of edges", "edges", LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.2), 1.0),
-        ("components of edges", "edges", make_pipeline(PCA(few, random_state=seed), LogisticRegression()), 1.0),
+        (
+            "components of edges",
+            "edges",
+            make_pipeline(PCA(few, random_state=seed), LogisticRegression(max_iter=2000)),
+            1.0,
+        ),
         ("ridge on edges, a quarter", "edges", linear(), 0.25),
         ("neighbours by edges, a quarter", "edges", KNeighborsClassifier(5), 0.25),
     ]
