@@ -1,12 +1,12 @@
 """Both parts of the page on robustness, run whole on a stand-in encoder that compares ink with class means."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from verdict.clip import robustness_study, scenes, shift_study
+from verdict.clip import changed, robustness_study, scenes, shift_study
 from verdict.clip.corruptions import CORRUPTIONS
 from verdict.clip.pictures import of_scenes
 from verdict.params import load_params, merge, validate
@@ -223,3 +223,19 @@ def test_questions_are_written_and_an_answer_file_is_scored(opened, monkeypatch)
     assert given.numbers.format(shift_study.assistant_sentence(given)).startswith("On 20 questions")
     with pytest.raises(FileNotFoundError, match=r"there is no file 'nowhere\.csv'"):
         shift_study.assistants(stage_with(stage.folder, assistant_answers="nowhere.csv"), asked)
+
+
+def test_pictures_that_cannot_be_rendered_go_the_same_way(opened):
+    stage, bench, _ = opened
+    pictures = replace(bench.study.pictures, masks=None)
+    subject = changed.of_pictures(pictures, "test", 30)
+    plain = replace(bench, subject=subject, reference=bench.answers(subject.images))
+    table = robustness_study.factors(stage, plain, robustness_study.intervene(stage, plain))
+    assert {"turn", "size", "position", "light", "colour", "cover"} == set(table["factor"]) and (table["n"] == 30).all()
+    similarity, counted, groups = shift_study.captioned(stage, plain)
+    assert similarity.shape == (24, 24) and len(groups) == 24
+    same = subject.y_true[:24, None] == subject.y_true[None, :24]
+    assert np.array_equal(counted["true"], same) and (counted["true"] >= counted["equal"]).all()
+    points = shift_study.correspondence(stage, plain)
+    assert (points["n_points"] >= 20).all()
+    assert len(robustness_study.depth_curves(stage, plain, robustness_study.depth_logits(stage, plain))) == 6
