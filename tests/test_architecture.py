@@ -112,7 +112,7 @@ FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 # The modules that compute with a framework; no other imports one, not even through these, when it is imported.
 NUMERICAL = {
     *("backend", "model", "features", "optimise", "train", "training", "interpret", "defects_model"),
-    *("probe", "integrated_gradients", "pretrain", "bench", "chaos", "export", "clip.encode"),
+    *("probe", "integrated_gradients", "pretrain", "bench", "chaos", "export", "clip.encode", "clip.ask"),
 }
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 

@@ -170,6 +170,12 @@ CLIP_SPECS = (
         (CLIP_EMBEDDINGS,),
         ("clip", "statistics"),
     ),
+    Spec(
+        "11_clip_robustness",
+        "Which visual factors, shifts and tasks break it?",
+        (CLIP_EMBEDDINGS,),
+        ("clip", "clip_robustness", "calibrate", "statistics"),
+    ),
 )
 ALL_NAMES = tuple(dict.fromkeys(spec.name for spec in (*SPECS, *RECORDED_SPECS, *CLIP_SPECS)))
 
