@@ -87,6 +87,7 @@ ORDER = (
     "policy_study",
     "handover_study",
     "shift",
+    "clip",
     "plots",
     "report",
     "pretrain",
