@@ -148,7 +148,7 @@ class RecordedParams(Model):
 class DataParams(Model):
     """Which pairs, and how they are divided."""
 
-    source: Literal["digits", "nlvr", "csv", "a2", "recorded"]
+    source: Literal["digits", "nlvr", "csv", "a2", "recorded", "clip"]
     seed: Seed
     digits: DigitsParams
     nlvr: NlvrParams
@@ -434,6 +434,63 @@ class DefectsParams(Model):
     n_images: Annotated[int, Field(ge=2)]
 
 
+class ClipFolderParams(Model):
+    """Somebody's own pictures: a folder for each class, or a CSV with image and label, and the folder it speaks of."""
+
+    images: str
+    table: str
+    fractions: dict[Literal["train", "val", "calib", "test"], Fraction]
+    image_px: Annotated[int, Field(ge=8, le=1024)]
+
+    @model_validator(mode="after")
+    def _whole(self) -> ClipFolderParams:
+        if len(self.fractions) != 4 or abs(sum(self.fractions.values()) - 1) > 1e-9:
+            raise ValueError(f"fractions of train, val, calib and test must sum to 1, got {self.fractions}")
+        return self
+
+
+class ClipCifarParams(Model):
+    """Where CIFAR-10 comes from when there is no local copy."""
+
+    url: str
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+
+
+class ClipTrainingParams(Model):
+    """How a dual encoder of its own is taught, where `preset` is `trained`."""
+
+    epochs: Count
+    batch: Count
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    seed: Seed
+
+
+class ClipParams(Model):
+    """The dual encoder, and the labelled pictures that it is asked about; without a source there are no such pages.
+
+    `preset` is a name that the package ships, a folder, a hub id with its `revision`, or `trained`: a tiny one of its
+    own, taught on the train split. `n` bounds the pictures of each split, `n_probe` those that probes learn from.
+    """
+
+    source: Literal["digits", "cifar10", "folder", "csv"] | None
+    preset: Annotated[str, Field(min_length=1)]
+    revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")]
+    seed: Seed
+    n: dict[Literal["train", "val", "calib", "test"], Annotated[int, Field(ge=20)]]
+    n_probe: Annotated[int, Field(ge=20)]
+    folder: ClipFolderParams
+    cifar10: ClipCifarParams
+    training: ClipTrainingParams
+    batch: Count
+    threads: Count
+
+    @model_validator(mode="after")
+    def _every_split(self) -> ClipParams:
+        if missing := {"train", "val", "calib", "test"} - set(self.n):
+            raise ValueError(f"n lacks {sorted(missing)}")
+        return self
+
+
 class ExecutionParams(Model):
     """Where and with how much a stage runs; never changes a result's meaning."""
 
@@ -458,6 +515,7 @@ class Params(Model):
     report: ReportParams
     interpret: InterpretParams
     defects: DefectsParams
+    clip: ClipParams
     execution: ExecutionParams
 
     @model_validator(mode="after")

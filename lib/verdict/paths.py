@@ -56,3 +56,8 @@ def data_file(name: str) -> Path | None:
 def download_cache() -> Path:
     """Where downloaded public data is kept between profiles."""
     return Path(os.environ.get("VERDICT_CACHE", ROOT / "work" / "downloads")).expanduser()
+
+
+def embedding_cache() -> Path:
+    """Where embeddings of a dual encoder are kept; their names say what they are of, so that profiles share them."""
+    return WORK / "embeddings"

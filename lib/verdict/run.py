@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import platform
 import shutil
@@ -169,6 +170,9 @@ def run_stage(name: str, profile: str, trial: str | None = None, seed: int | Non
             _run_features(params, profile, home)
         elif name == stages.SIGNALS:
             _run_signals(profile)
+        elif name in stages.RUNNERS:
+            module, function = stages.RUNNERS[name]
+            getattr(importlib.import_module(module), function)(stages.open_stage(name, profile))
         else:
             _run_notebook(name, home, values, label)
     progress_file.unlink(missing_ok=True)

@@ -60,7 +60,10 @@ WARMUP_STAGE = "02_warmup"
 TRIAL_STAGE = "03_staged_unfreezing"
 FEATURES = "features"
 SIGNALS = "signals"
-WITHOUT_NOTEBOOK = frozenset({FEATURES, SIGNALS})
+CLIP_MODEL, CLIP_EMBEDDINGS = "clip_model", "clip_embeddings"
+WITHOUT_NOTEBOOK = frozenset({FEATURES, SIGNALS, CLIP_MODEL, CLIP_EMBEDDINGS})
+# What runs a stage without a notebook, where it is not `verdict.run` itself: a function of the stage.
+RUNNERS = {CLIP_MODEL: ("verdict.pretrain.own_clip", "teach"), CLIP_EMBEDDINGS: ("verdict.clip.study", "embed")}
 VIEWS, QUESTIONS = "views", "questions"
 
 SPECS = (
@@ -154,15 +157,32 @@ RECORDED_SPECS = (
     Spec(RECORDED, "What was recorded, and can it be used?", (), ("data", "statistics")),
     *(_on_logits(spec) for spec in SPECS if spec.name in _ON_LOGITS),
 )
-ALL_NAMES = tuple(dict.fromkeys(spec.name for spec in (*SPECS, *RECORDED_SPECS)))
+# Pages on a dual encoder: beside the others where `clip.source` is given, alone where `data.source` is clip.
+CLIP_SPECS = (
+    Spec(CLIP_MODEL, "A tiny dual encoder, taught on the profile's own pictures", (), ("clip",)),
+    Spec(CLIP_EMBEDDINGS, "Pictures of the dual encoder's pages and their embeddings", (CLIP_MODEL,), ("clip",)),
+)
+ALL_NAMES = tuple(dict.fromkeys(spec.name for spec in (*SPECS, *RECORDED_SPECS, *CLIP_SPECS)))
 
 
 def specs_for(params: Params) -> tuple[Spec, ...]:
     """The stages of a profile in reading order; its source decides which there are."""
+    if params.data.source == "clip":
+        return _clip_specs(params)
     if params.data.source != "recorded":
-        return SPECS
+        return (*SPECS[:-1], *_clip_specs(params), SPECS[-1])
     has_independent = bool(params.data.recorded.independent)
     return tuple(spec for spec in RECORDED_SPECS if has_independent or spec.name != "09_independent_set")
+
+
+def _clip_specs(params: Params) -> tuple[Spec, ...]:
+    """Stages of the dual encoder: none without a source; one is taught only where the parameters say so."""
+    if params.clip.source is None:
+        return ()
+    if params.clip.preset == "trained":
+        return CLIP_SPECS
+    apart = [replace(spec, needs=tuple(need for need in spec.needs if need != CLIP_MODEL)) for spec in CLIP_SPECS]
+    return tuple(spec for spec in apart if spec.name != CLIP_MODEL)
 
 
 def index_text(params: Params) -> str:
@@ -197,7 +217,7 @@ def spec(name: str, params: Params | None = None) -> Spec:
     KeyError
         If there is no such stage.
     """
-    known = {spec.name: spec for spec in (SPECS if params is None else specs_for(params))}
+    known = {spec.name: spec for spec in ((*SPECS, *CLIP_SPECS) if params is None else specs_for(params))}
     if name not in known:
         raise KeyError(f"no stage is called {name!r}; there are {list(known)}")
     return known[name]
@@ -255,6 +275,8 @@ def resolved(params: Params, name: str, trial: str | None = None, seed: int | No
             chosen["trial"] = {**params.trial(str(trial)).model_dump(mode="json"), "seed": seed}
         else:
             chosen[section] = content[section]
+    if "clip" in chosen:
+        chosen["clip"] = _clip(params, content)
     if name == RECORDED:
         chosen["files"] = _recorded_files(params)
     if "training" in chosen:
@@ -272,6 +294,13 @@ def _recorded_files(params: Params) -> dict[str, str]:
     own = params.data.recorded
     found = {name: paths.data_file(name) for name in (own.val, own.test, own.independent, own.human_counts) if name}
     return {name: "" if path is None else sha256_file(path) for name, path in found.items()}
+
+
+def _clip(params: Params, content: dict[str, Any]) -> dict[str, Any]:
+    """What the dual encoder's results depend on: a preset in a folder with its hash, without batch and threads."""
+    folder = paths.preset_folder(params.clip.preset)
+    own = {key: value for key, value in content["clip"].items() if key not in ("batch", "threads")}
+    return own | ({"weights": sha256_tree(folder)} if folder is not None else {})
 
 
 def _views(params: Params, content: dict[str, Any]) -> dict[str, Any]:
@@ -325,7 +354,8 @@ def code_cells(notebook: Path) -> list[str]:
 def code_digest(name: str) -> str:
     """Hash of the code behind a stage: its notebook's code cells, the package's files they import, tables beside."""
     notebook = paths.NOTEBOOKS / f"{name}.ipynb"
-    without = {SIGNALS: ["import verdict.probe, verdict.run"]}.get(name, ["import verdict.features, verdict.run"])
+    own = {SIGNALS: "verdict.probe", **{stage: module for stage, (module, _) in RUNNERS.items()}}
+    without = [f"import {own.get(name, 'verdict.features')}, verdict.run"]
     sources = code_cells(notebook) if notebook.is_file() else without
     code = library_files(sources)
     tables = sorted(table for folder in {file.parent for file in code} for table in folder.glob("*.csv"))

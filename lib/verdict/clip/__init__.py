@@ -1,1 +1,1 @@
-"""Dual encoders: images and texts in one space."""
+"""Dual encoders: images and words in one space, what they hold, how they break, what they share."""

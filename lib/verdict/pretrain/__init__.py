@@ -2,5 +2,6 @@
 
 They have the format, the loading code and the role of the published encoders, at a size that a laptop can afford:
 vision transformers that were taught what each patch of a scene holds, and DistilBERTs that were taught masked words.
-None has seen a pair of image and sentence, nor an image or a handwriting sample that any split uses.
+None of these has seen a pair of image and sentence. A CLIP was taught captions of pictures of one digit. None has seen
+an image or a handwriting sample that any split uses.
 """

@@ -8,10 +8,13 @@ from itertools import combinations
 
 import numpy as np
 
+from verdict.clip import scenes
+from verdict.clip.words import ENSEMBLE
 from verdict.data import boxes, digits
 from verdict.data.grammar import statements
 from verdict.data.scenes import GRID
 from verdict.data.truths import CELL_COLUMN, CELL_ROW
+from verdict.pretrain.clip import ClipRecipe
 from verdict.pretrain.text import TextRecipe
 from verdict.pretrain.vision import PATCH_PX, Start, VisionRecipe
 from verdict.pretrain.wording import paraphrases, vocabulary
@@ -150,3 +153,25 @@ TEXT = {
         bag_weight=40.0,
     ),
 }
+
+
+CLIP_PX = 48
+
+
+def captioned_scenes(
+    n: int, rng: np.random.Generator, *, pool: str = "pretrain"
+) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Pictures of one digit with captions, without the held-out couples of digit and colour."""
+    drawn = scenes.draw(n, digits.handwriting_pools()[pool], rng=rng, held_out=False)
+    named = scenes.spoken(n, rng=rng)
+    images, _ = scenes.render(drawn, rng=rng, px=CLIP_PX)
+    return images, scenes.captions(drawn, named, rng=rng), scenes.is_true(drawn, named)
+
+
+def caption_words() -> list[str]:
+    """Every word that a caption or a usual template may hold."""
+    words = [word for values in scenes.FACTORS.values() for word in values]
+    return [*words, *scenes.PLACES, *scenes.CAPTION_TEMPLATES, *ENSEMBLE, "digit on a background"]
+
+
+CLIP = {"digits_clip": ClipRecipe(captioned_scenes, caption_words, image_px=CLIP_PX)}

@@ -137,7 +137,7 @@ def _claims(execution: Execution, executions: list[Execution]) -> list[dict[str,
 def pipeline_nodes(executions: Sequence[Execution]) -> list[Node]:
     """One node a declared or executed stage."""
     declared: dict[str, tuple[str, ...]] = {}
-    for entry in (*stages.SPECS, *stages.RECORDED_SPECS):
+    for entry in (*stages.SPECS, *stages.RECORDED_SPECS, *stages.CLIP_SPECS):
         declared[entry.name] = (*declared.get(entry.name, ()), *entry.needs)
     names = list(dict.fromkeys([*declared, *(execution.notebook for execution in executions)]))
     nodes = []

@@ -1,0 +1,143 @@
+"""What every page on the dual encoder opens: pictures, their embeddings, the encoder, and texts encoded once.
+
+The stage without a notebook builds the pictures and encodes them; pages read them, and encode what is new (texts,
+changed pictures) through a cache that all stages and profiles share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from verdict import paths
+from verdict.artifacts import read_json, write_json, write_npy
+from verdict.clip.cache import EmbeddingCache
+from verdict.clip.pictures import SPLITS, Pictures, build
+from verdict.clip.words import class_vectors, prompts
+from verdict.params import ClipParams
+from verdict.stage import CLIP_EMBEDDINGS, CLIP_MODEL, Stage
+
+if TYPE_CHECKING:
+    from verdict.clip.encode import DualEncoder
+
+TRAINED = "trained"
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Pictures with embeddings, and the encoder that made them.
+
+    Attributes
+    ----------
+    pictures : Pictures
+        Its images and masks are memory-mapped.
+    embeddings : float32 (n, d)
+        Unit length, a row for each picture.
+    facts : dict
+        About the encoder: name, asked, revision, identity, logit_scale, n_params, dim, grid, image_px, preset.
+    """
+
+    pictures: Pictures
+    embeddings: np.ndarray
+    facts: dict[str, Any]
+    stage: Stage
+
+    @property
+    def logit_scale(self) -> float:
+        """What cosines are multiplied with to be logits."""
+        return float(self.facts["logit_scale"])
+
+    @property
+    def model_line(self) -> str:
+        """One line that says which model a page shows."""
+        own = self.facts
+        instead = f" instead of {own['asked']}, which is out of reach" if own["name"] != own["asked"] else ""
+        commit = f" at {own['revision'][:12]}" if own["revision"] else ""
+        return f"{own['name']}{commit}{instead}: {own['n_params']:,} weights, logit scale {own['logit_scale']:.3g}"
+
+    @cached_property
+    def encoder(self) -> DualEncoder:
+        """The encoder, loaded when it is first needed.
+
+        Raises
+        ------
+        ValueError
+            If it is no longer the one that made the embeddings.
+        """
+        loaded = load_encoder(self.stage.params.clip, self.facts["preset"])
+        if loaded.identity != self.facts["identity"]:
+            raise ValueError(f"{loaded.name} is not the encoder that made the embeddings; run {CLIP_EMBEDDINGS} again")
+        return loaded
+
+    @cached_property
+    def cache(self) -> EmbeddingCache:
+        """Where this encoder's embeddings are kept."""
+        return EmbeddingCache(paths.embedding_cache(), self.encoder, self.stage.progress)
+
+    def rows(self, split: str) -> np.ndarray:
+        """Row numbers of a split."""
+        return self.pictures.rows(split)
+
+    def of(self, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Embeddings (n, d), class ids (n,) and groups (n,) of a split."""
+        rows = self.rows(split)
+        table = self.pictures.table.iloc[rows]
+        return np.asarray(self.embeddings[rows]), table["y"].to_numpy(), table["group_id"].to_numpy()
+
+    def classes(
+        self, templates: Sequence[str] | None = None, *, names: Sequence[str] | None = None, is_clean: bool = True
+    ) -> np.ndarray:
+        """Text vectors of classes, float32 (n_classes, d), unit length; by default of all templates and classes."""
+        shown = list(self.pictures.templates if templates is None else templates)
+        texts = prompts(self.pictures.class_names if names is None else names, shown, is_clean=is_clean)
+        return class_vectors(np.asarray(self.cache.texts(texts)), len(shown))
+
+
+def load_encoder(params: ClipParams, preset: str) -> DualEncoder:
+    """The encoder of a preset, with the batch and threads of the parameters."""
+    from verdict.clip.encode import DualEncoder
+
+    return DualEncoder.from_preset(preset, params.revision, batch=params.batch, threads=params.threads)
+
+
+def embed(stage: Stage) -> None:
+    """The stage without a notebook: build the pictures, encode them once, say with what."""
+    params: ClipParams = stage.params.clip
+    is_own = params.preset == TRAINED
+    preset = str((stage.upstream_folder(CLIP_MODEL) / "model").relative_to(paths.ROOT)) if is_own else params.preset
+    pictures = build(params)
+    encoder = load_encoder(params, str(paths.ROOT / preset) if is_own else preset)
+    cache = EmbeddingCache(paths.embedding_cache(), encoder, stage.progress)
+    write_npy(stage.path("images.npy"), pictures.images)
+    write_npy(stage.path("embeddings.npy"), np.asarray(cache.images(pictures.images)))
+    if pictures.masks is not None:
+        write_npy(stage.path("masks.npy"), pictures.masks)
+    names = ("name", "asked", "revision", "identity", "logit_scale", "n_params", "dim", "grid", "image_px")
+    facts = {name: getattr(encoder, name) for name in names} | {"preset": preset}
+    if is_own:
+        facts |= {"name": TRAINED, "asked": TRAINED}
+    words = {"class_names": pictures.class_names, "templates": pictures.templates, "attribution": pictures.attribution}
+    write_json(stage.path("encoder.json"), facts)
+    write_json(stage.path("words.json"), words)
+    for split in SPLITS:
+        stage.number(f"clip.n_{split}", len(pictures.rows(split)), unit="count", split=split)
+    stage.save(pictures=pictures.table)
+
+
+def open_study(stage: Stage) -> Study:
+    """Open what `embed` stored; its files are verified against its record."""
+    home = stage.upstream_folder(CLIP_EMBEDDINGS)
+    words, facts = read_json(home / "words.json"), read_json(home / "encoder.json")
+    if stage.params.clip.preset == TRAINED:
+        facts["preset"] = str(paths.ROOT / facts["preset"])
+    arrays = {name: np.load(home / f"{name}.npy", mmap_mode="r") for name in ("images", "embeddings")}
+    masks = np.load(home / "masks.npy", mmap_mode="r") if (home / "masks.npy").is_file() else None
+    names = (tuple(words["class_names"]), tuple(words["templates"]))
+    table = pd.read_parquet(home / "pictures.parquet")
+    pictures = Pictures(arrays["images"], table, *names, masks, words["attribution"])
+    return Study(pictures, arrays["embeddings"], facts, stage)
