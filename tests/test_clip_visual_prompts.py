@@ -45,6 +45,10 @@ def test_three_prompts_point_at_the_same_place():
     assert np.array_equal(outline[outside], image[outside])
     assert (grey[outside] == GREY_LEVEL).all()
     assert soft[outside].std() < 0.6 * image[outside].std()
+    bare = prompt_images(image, ellipse, outline=False)
+    within = ellipse.radius(29, 31) <= 1
+    assert len(bare) == 2 and not (bare == np.array(RED)).all(axis=3).any()
+    assert all(np.array_equal(prompt[within], image[within]) for prompt in bare)
 
 
 def test_prompts_of_all_parts_and_of_none():

@@ -154,9 +154,7 @@ def run_stage(name: str, profile: str, trial: str | None = None, seed: int | Non
     stages.spec(name, params)
     if trial is not None:
         params.trial(trial)
-    values = stages.parameter_model(name)(
-        **{"profile": profile, **({"trial": trial, "seed": seed} if trial is not None else {})}
-    ).model_dump()
+    values = _values(name, profile, trial, seed)
     home = stages.folder(profile, name, trial, seed)
     home.mkdir(parents=True, exist_ok=True)
     label = f"{name} {stages.instance(trial, seed)}".strip()
@@ -181,6 +179,15 @@ def run_stage(name: str, profile: str, trial: str | None = None, seed: int | Non
     return home
 
 
+def _values(name: str, profile: str, trial: str | None, seed: int | None) -> dict[str, Any]:
+    """What the `parameters` cell of the stage's notebook is given."""
+    notebook, source = stages.notebook_of(name), stages.source_of(name)
+    given: dict[str, Any] = {"profile": profile}
+    given |= {"trial": trial, "seed": seed} if trial is not None else {}
+    given |= {"source": source} if notebook in stages.JUDGING else {}
+    return stages.parameter_model(notebook)(**given).model_dump()
+
+
 def _clear(home: Path) -> None:
     """Remove what an earlier execution left, record first, so that nothing of it can pass for this one's output."""
     for stale in sorted(home.iterdir(), key=lambda path: path.name != "run.json"):
@@ -193,7 +200,7 @@ def _clear(home: Path) -> None:
 def _run_notebook(name: str, home: Path, values: dict[str, Any], label: str) -> None:
     scratch = home / ".executing.ipynb"
     try:
-        _execute(paths.NOTEBOOKS / f"{name}.ipynb", scratch, values)
+        _execute(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb", scratch, values)
     except BaseException:
         kept = paths.work_dir(values["profile"]) / "failed" / f"{label.replace(' ', '-')}.ipynb"
         if scratch.is_file():
@@ -267,7 +274,7 @@ def _record(
         inputs=inputs,
         profile=values["profile"],
         stage=name,
-        notebook=name,
+        notebook=stages.notebook_of(name),
         trial=trial,
         seed=seed,
         params=stages.resolved(params, name, trial, seed),

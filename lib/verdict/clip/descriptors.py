@@ -83,7 +83,8 @@ def describe_parts(
     per_part : int
     regulariser : float > 0
     by_transport : bool
-        Without it each part has its nearest candidates, whatever the other parts have.
+        Without it each part has its nearest candidates, whatever the other parts have; so has the only part of an
+        image, for which transport would find all descriptors equally good.
     """
     cosine = np.asarray(cosine, dtype=np.float64)
     if not len(cosine):
@@ -94,7 +95,8 @@ def describe_parts(
     common = np.flatnonzero(near.all(axis=0))
     is_fallback = len(common) < per_part
     kept = np.flatnonzero(near.any(axis=0)) if is_fallback else common
-    weights = sinkhorn(SHARPNESS * cosine[:, kept], regulariser=regulariser) if by_transport else cosine[:, kept]
+    is_shared_out = by_transport and len(cosine) > 1
+    weights = sinkhorn(SHARPNESS * cosine[:, kept], regulariser=regulariser) if is_shared_out else cosine[:, kept]
     best = np.argsort(-weights, axis=1, kind="stable")[:, :per_part]
     return PartDescriptors(tuple(kept[row] for row in best), bool(is_fallback))
 

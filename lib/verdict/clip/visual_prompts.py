@@ -11,7 +11,6 @@ from verdict.clip.parts import to_pixels
 
 RED = (255, 0, 0)
 GREY_LEVEL = 128.0
-N_PROMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -49,35 +48,38 @@ def fit_ellipse(mask: np.ndarray) -> Ellipse | None:
     return Ellipse((centre[0], centre[1]), (long, short), (vectors[0, 1], vectors[1, 1]))
 
 
-def prompt_images(image: np.ndarray, ellipse: Ellipse, *, blur: float = 2.0) -> np.ndarray:
-    """Three pictures that point at an ellipse: outlined in red, and outlined with the outside grey or blurred.
+def prompt_images(image: np.ndarray, ellipse: Ellipse, *, outline: bool = True, blur: float = 2.0) -> np.ndarray:
+    """Pictures that point at an ellipse: outlined in red, and outlined with the outside grey or blurred.
 
     Parameters
     ----------
     image : uint8, (height, width, 3)
     ellipse : Ellipse
+    outline : bool
+        Without it there is no red line, and two pictures: with the outside grey, and blurred. Red paint can make an
+        encoder see red.
     blur : float
         Standard deviation of the blur in pixels.
 
     Returns
     -------
-    ndarray of uint8, (3, height, width, 3)
+    ndarray of uint8, (3 or 2, height, width, 3)
     """
     height, width = image.shape[:2]
     radius = ellipse.radius(height, width)
     inside = radius <= 1
-    outline = inside & ~ndimage.binary_erosion(inside, border_value=0)
-    if not outline.any():
-        outline = radius == radius.min()
     grey = np.where(inside[..., None], image, GREY_LEVEL)
     soft = ndimage.gaussian_filter(image.astype(np.float32), (blur, blur, 0))
     soft = np.where(inside[..., None], image, np.rint(soft))
+    if not outline:
+        return np.stack([grey, soft]).astype(np.uint8)
+    line = inside & ~ndimage.binary_erosion(inside, border_value=0)
     prompts = np.stack([image.astype(np.float32), grey, soft])
-    prompts[:, outline] = RED
+    prompts[:, line if line.any() else radius == radius.min()] = RED
     return prompts.astype(np.uint8)
 
 
-def part_prompts(images: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def part_prompts(images: np.ndarray, parts: np.ndarray, *, outline: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Prompts of every part of every image.
 
     Parameters
@@ -85,10 +87,12 @@ def part_prompts(images: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, np.
     images : uint8, (n, height, width, 3)
     parts : int, (n, rows, columns)
         Part of each patch, -1 for none.
+    outline : bool
+        See `prompt_images`.
 
     Returns
     -------
-    pictures : uint8, (m, 3, height, width, 3)
+    pictures : uint8, (m, 3 or 2, height, width, 3)
     owner : int, (m, 2)
         Image and part of each; parts that an image lacks are left out.
     """
@@ -97,8 +101,8 @@ def part_prompts(images: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, np.
     pictures, owner = [], []
     for place, (image, own) in enumerate(zip(images, pixels, strict=True)):
         for part in np.unique(own[own >= 0]):
-            pictures.append(prompt_images(image, fit_ellipse(own == part)))
+            pictures.append(prompt_images(image, fit_ellipse(own == part), outline=outline))
             owner.append((place, part))
     if not pictures:
-        return np.empty((0, N_PROMPTS, height, width, 3), dtype=np.uint8), np.empty((0, 2), dtype=int)
+        return np.empty((0, 3 if outline else 2, height, width, 3), dtype=np.uint8), np.empty((0, 2), dtype=int)
     return np.stack(pictures), np.array(owner)
