@@ -44,7 +44,7 @@ def finished(tmp_path_factory) -> Path:
 
 def test_every_stage_leaves_a_record_and_a_page(finished):
     params = load_params(PROFILE)
-    for spec in stages.SPECS:
+    for spec in stages.specs_for(params):
         for trial, seed in stages.runs(params) if spec.name == stages.TRIAL_STAGE else [(None, None)]:
             folder = "/".join(filter(None, [spec.name, stages.instance(trial, seed)]))
             assert (finished / "work" / PROFILE / folder / "run.json").is_file(), folder

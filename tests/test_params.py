@@ -25,7 +25,7 @@ WHOLE |= {"policy.human.kind": "policy.human", "policy.human.confusion": "policy
 WHOLE |= {"training.photometric.contrast": "training.photometric"}
 WHOLE |= {"data.nlvr.fractions": "data.nlvr", "data.csv.fractions": "data.csv"}
 PROFILES = sorted(path.stem for path in paths.PARAMS.glob("*.yaml"))
-SHIPPED = sorted({"base", "digits", "smoke", "nlvr", "paper", "recorded"} & set(PROFILES))
+SHIPPED = sorted({"base", "digits", "smoke", "nlvr", "paper", "recorded", "cifar10"} & set(PROFILES))
 
 
 @pytest.fixture(scope="module")

@@ -198,6 +198,12 @@ CLIP_SPECS = (
         ("calibrate", "policy", "statistics"),
     ),
     Spec(
+        "10_clip_probes",
+        "What do CLIP's embeddings and similarities encode?",
+        (CLIP_EMBEDDINGS,),
+        ("clip", "statistics"),
+    ),
+    Spec(
         "12_clip_concepts",
         "Which concepts do CLIP's two encoders share?",
         (CLIP_EMBEDDINGS,),
@@ -234,8 +240,9 @@ def _clip_specs(params: Params) -> tuple[Spec, ...]:
 
 
 def index_text(params: Params) -> str:
-    """File of the index's opening text beside the notebooks; saved logits have one of their own."""
-    return "index_recorded.md" if params.data.source == "recorded" else "index.md"
+    """File of the index's opening text beside the notebooks; saved logits and the dual encoder have their own."""
+    own = {"recorded": "index_recorded.md", "clip": "index_clip.md"}
+    return own.get(params.data.source, "index.md")
 
 
 class StageParameters(BaseModel):

@@ -31,8 +31,8 @@ PALETTE = np.array(
     [[225, 40, 35], [35, 170, 60], [45, 90, 235], [235, 205, 20], [165, 60, 200], [30, 190, 205]], dtype=np.float32
 )
 # Height of the digit and shift of its middle, as shares of the picture.
-HEIGHTS = np.array([0.46, 0.68])
-SHIFTS = np.array([[0.0, 0.0], [-0.16, 0.0], [0.16, 0.0], [0.0, -0.16], [0.0, 0.16]])
+HEIGHTS = np.array([0.48, 0.68])
+SHIFTS = np.array([[0.0, 0.0], [-0.14, 0.0], [0.14, 0.0], [0.0, -0.14], [0.0, 0.14]])
 PAPERS = np.array([12.0, 105.0, 240.0, 150.0], dtype=np.float32)
 CHECKS, CHECK_DEPTH = 4, 45.0
 INK_CUT = 0.35
@@ -132,7 +132,7 @@ def draw(
         order = rng.random((n, n_colours)) + ~grid[factors["digit"]]
         factors["colour"] = order.argmin(axis=1)
     stray = rng.uniform(-jitter, jitter, size=(n, 4))
-    return Scenes(factors, sample, stray, rng.uniform(-10 * jitter, 10 * jitter, size=n), np.ones(n))
+    return Scenes(factors, sample, stray, rng.uniform(-6 * jitter, 6 * jitter, size=n), np.ones(n))
 
 
 def render(scenes: Scenes, *, rng: np.random.Generator, px: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -177,8 +177,8 @@ def _places(px: int) -> tuple[np.ndarray, np.ndarray]:
 def _ink(scenes: Scenes, px: int) -> np.ndarray:
     """How much ink lies on each pixel, float32 (n, px, px) in 0..1: the sample, placed, scaled and turned."""
     across, down = _places(px)
-    middle = 0.5 + SHIFTS[scenes.factors["position"]] + 0.03 * scenes.jitter[:, :2]
-    height = HEIGHTS[scenes.factors["size"]] * (1 + 0.08 * scenes.jitter[:, 2])
+    middle = 0.5 + SHIFTS[scenes.factors["position"]] + 0.02 * scenes.jitter[:, :2]
+    height = HEIGHTS[scenes.factors["size"]] * (1 + 0.06 * scenes.jitter[:, 2])
     x = (across[None] - middle[:, 0, None, None]) / height[:, None, None]
     y = (down[None] - middle[:, 1, None, None]) / height[:, None, None]
     angle = np.deg2rad(scenes.rotation)[:, None, None]
@@ -215,7 +215,7 @@ def _colour(scenes: Scenes, px: int) -> np.ndarray:
     across, down = _places(px)
     stripes = np.sin(2 * np.pi * 8 * (across + down)) > 0
     dots = np.hypot((across * 8) % 1 - 0.5, (down * 8) % 1 - 0.5) < 0.32
-    shade = np.stack([np.ones_like(across), np.where(stripes, 1.0, 0.35), np.where(dots, 0.25, 1.0)])
+    shade = np.stack([np.ones_like(across), np.where(stripes, 1.0, 0.5), np.where(dots, 0.4, 1.0)])
     shown = PALETTE[scenes.factors["colour"]][:, None, None, :]
     return (shown * shade[scenes.factors["texture"]][..., None]).astype(np.float32)
 
@@ -250,7 +250,7 @@ def caption(words: Mapping[str, str], named: Sequence[str]) -> str:
     return " ".join(parts)
 
 
-def spoken(n: int, *, rng: np.random.Generator, share: float = 0.35, digit_share: float = 0.8) -> np.ndarray:
+def spoken(n: int, *, rng: np.random.Generator, share: float = 0.25, digit_share: float = 0.85) -> np.ndarray:
     """Which factors each of n captions names, at random: bool (n, n_factors), in the order of `FACTORS`."""
     chance = np.array([digit_share if name == "digit" else share for name in FACTORS])
     return rng.random((n, len(FACTORS))) < chance

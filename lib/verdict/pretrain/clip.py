@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,27 @@ from verdict.pretrain.optimiser import one_cycle, step_down, tell
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 MAX_SCALE = 100.0
-REPORT_EVERY = 100
+REPORT_EVERY = 50
 
-Drawn = tuple[np.ndarray, list[str], np.ndarray]
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A batch of n pictures.
+
+    Attributes
+    ----------
+    images : uint8 (n, px, px, 3)
+    texts : list of n captions
+    is_true : bool (n, n)
+        Whether caption j is true of picture i.
+    factors : mapping of name to int (n,)
+        What each picture holds, for linear heads that help the vision tower to its features.
+    """
+
+    images: np.ndarray
+    texts: list[str]
+    is_true: np.ndarray
+    factors: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -27,7 +45,9 @@ class ClipRecipe:
 
     Attributes
     ----------
-    draw : (n, rng) → uint8 images (n, px, px, 3), one caption each, and which captions are true of which images
+    draw : (n, rng) → Drawn
+    n_values : mapping of name to int
+        Of each factor that `draw` tells.
     corpus : () → texts
         What the tokenizer's merges are learnt from.
     image_px, patch_px : int
@@ -41,6 +61,7 @@ class ClipRecipe:
 
     draw: Callable[[int, np.random.Generator], Drawn]
     corpus: Callable[[], Sequence[str]]
+    n_values: Mapping[str, int]
     image_px: int = 48
     patch_px: int = 8
     width: int = 96
@@ -48,9 +69,9 @@ class ClipRecipe:
     text_width: int = 64
     text_layers: int = 2
     dim: int = 64
-    steps: int = 1800
+    steps: int = 1300
     batch: int = 128
-    learning_rate: float = 2.0e-3
+    learning_rate: float = 1.5e-3
 
 
 def new_tokenizer(corpus: Sequence[str], *, n_tokens: int = 1200, longest: int = 32) -> CLIPTokenizer:
@@ -138,35 +159,51 @@ def contrastive_loss(image: torch.Tensor, text: torch.Tensor, scale: torch.Tenso
     return (losses[0] + losses[1]) / 2
 
 
+def naming_loss(
+    image: torch.Tensor, heads: Mapping[str, torch.nn.Module], factors: Mapping[str, np.ndarray]
+) -> torch.Tensor:
+    """Sum over factors of the cross-entropy of a linear head on image features (n, d); 0 without factors."""
+    losses = [
+        torch.nn.functional.cross_entropy(heads[name](image), torch.from_numpy(np.asarray(values, dtype=np.int64)))
+        for name, values in factors.items()
+    ]
+    return sum(losses, torch.zeros(()))
+
+
 def train_clip(
     name: str, recipe: ClipRecipe, *, seed: int, progress: Callable[[str], None] = tell
 ) -> tuple[CLIPModel, CLIPImageProcessorPil, CLIPTokenizer, list[float]]:
-    """Teach a tiny CLIP.
+    """Teach a tiny CLIP: contrast of pictures and captions, beside linear heads that are thrown away afterwards.
+
+    Contrast alone learns shapes last; the heads bring them into the joint space within minutes on one core.
 
     Returns
     -------
     model, processor, tokenizer
         As `from_pretrained` would give them.
     losses : list of float
-        Of every step.
+        The contrastive one, of every step.
     """
     torch.manual_seed(seed)
     tokenizer, processor = new_tokenizer(recipe.corpus()), new_processor(recipe.image_px)
     model = new_model(recipe, tokenizer).train()
+    heads = torch.nn.ModuleDict({name: torch.nn.Linear(recipe.dim, n) for name, n in recipe.n_values.items()})
     rng = np.random.default_rng([seed, 1])
-    parameters = list(model.parameters())
+    parameters = [*model.parameters(), *heads.parameters()]
     optimizer, schedule = one_cycle(parameters, recipe.learning_rate, recipe.steps)
     losses, started = [], time.perf_counter()
     for step in range(recipe.steps):
-        images, texts, is_true = recipe.draw(recipe.batch, rng)
-        image = model.get_image_features(as_pixels(images, processor))
-        text = model.get_text_features(**tokenizer(texts, padding=True, truncation=True, return_tensors="pt"))
-        unit = [torch.nn.functional.normalize(feature(part), dim=-1) for part in (image, text)]
-        loss = contrastive_loss(*unit, model.logit_scale.exp(), is_true)
+        drawn = recipe.draw(recipe.batch, rng)
+        image = feature(model.get_image_features(as_pixels(drawn.images, processor)))
+        tokens = tokenizer(drawn.texts, padding=True, truncation=True, return_tensors="pt")
+        text = feature(model.get_text_features(**tokens))
+        unit = [torch.nn.functional.normalize(part, dim=-1) for part in (image, text)]
+        contrast = contrastive_loss(*unit, model.logit_scale.exp(), drawn.is_true)
+        loss = contrast + naming_loss(image, heads, drawn.factors)
         step_down(loss, parameters, optimizer, schedule)
         with torch.no_grad():
             model.logit_scale.clamp_(max=float(np.log(MAX_SCALE)))
-        losses.append(loss.item())
+        losses.append(contrast.item())
         if (step + 1) % REPORT_EVERY == 0:
             mean, elapsed_s = np.mean(losses[-REPORT_EVERY:]), time.perf_counter() - started
             progress(f"{name}  step {step + 1}/{recipe.steps}  loss {mean:.3f}  {elapsed_s:.0f} s")

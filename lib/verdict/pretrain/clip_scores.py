@@ -27,20 +27,27 @@ def factor_prompts(factor: str) -> list[str]:
 
 
 def by_factor(
-    model: CLIPModel, processor: CLIPImageProcessorPil, tokenizer: CLIPTokenizer, *, px: int, seed: int
+    model: CLIPModel,
+    processor: CLIPImageProcessorPil,
+    tokenizer: CLIPTokenizer,
+    *,
+    px: int,
+    seed: int,
+    n: int = N_SCENES,
 ) -> dict[str, float]:
-    """Accuracy by factor, and of the digit and the couple of colour and digit where that couple was held out."""
+    """Accuracy by factor on n scenes, and of digit and colour on n scenes of held-out couples."""
+    drawn = {"px": px, "seed": seed, "n": n}
     with torch.inference_mode():
         encoder = DualEncoder("new", "new", "", "", model.eval(), processor, tokenizer)
-        found = {name: _accuracy(encoder, name, held_out=False, px=px, seed=seed) for name in scenes.FACTORS}
-        found["digit, held-out couple"] = _accuracy(encoder, "digit", held_out=True, px=px, seed=seed)
-        found["colour, held-out couple"] = _accuracy(encoder, "colour", held_out=True, px=px, seed=seed)
+        found = {name: _accuracy(encoder, name, held_out=False, **drawn) for name in scenes.FACTORS}
+        found["digit, held-out couple"] = _accuracy(encoder, "digit", held_out=True, **drawn)
+        found["colour, held-out couple"] = _accuracy(encoder, "colour", held_out=True, **drawn)
     return found
 
 
-def _accuracy(encoder: DualEncoder, factor: str, *, held_out: bool, px: int, seed: int) -> float:
+def _accuracy(encoder: DualEncoder, factor: str, *, held_out: bool, px: int, seed: int, n: int) -> float:
     rng = np.random.default_rng([seed, 3, held_out])
-    drawn = scenes.draw(N_SCENES, handwriting_pools()[POOL], rng=rng, held_out=held_out)
+    drawn = scenes.draw(n, handwriting_pools()[POOL], rng=rng, held_out=held_out)
     images, _ = scenes.render(drawn, rng=rng, px=px)
     cosines = encoder.images(images) @ encoder.texts(factor_prompts(factor)).T
     return float((cosines.argmax(axis=1) == drawn.factors[factor]).mean())

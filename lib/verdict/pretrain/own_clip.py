@@ -35,11 +35,13 @@ def recipe_of(pictures: Pictures, params: ClipTrainingParams, *, may_flip: bool 
         chosen = next(turns)[:n]
         picks = rng.integers(len(pictures.templates), size=len(chosen))
         texts = [prompt(pictures.templates[k], names[y[row]]) for k, row in zip(picks, chosen, strict=True)]
-        return moved(images[chosen], rng, may_flip=may_flip), texts, y[chosen][:, None] == y[chosen][None, :]
+        is_true = y[chosen][:, None] == y[chosen][None, :]
+        return Drawn(moved(images[chosen], rng, may_flip=may_flip), texts, is_true, {})
 
     return ClipRecipe(
         draw,
         lambda: [prompt(template, name) for template in pictures.templates for name in names],
+        {},
         image_px=PX,
         patch_px=PATCH_PX,
         width=128,

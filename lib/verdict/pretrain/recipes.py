@@ -14,7 +14,7 @@ from verdict.data import boxes, digits
 from verdict.data.grammar import statements
 from verdict.data.scenes import GRID
 from verdict.data.truths import CELL_COLUMN, CELL_ROW
-from verdict.pretrain.clip import ClipRecipe
+from verdict.pretrain.clip import ClipRecipe, Drawn
 from verdict.pretrain.text import TextRecipe
 from verdict.pretrain.vision import PATCH_PX, Start, VisionRecipe
 from verdict.pretrain.wording import paraphrases, vocabulary
@@ -158,14 +158,12 @@ TEXT = {
 CLIP_PX = 48
 
 
-def captioned_scenes(
-    n: int, rng: np.random.Generator, *, pool: str = "pretrain"
-) -> tuple[np.ndarray, list[str], np.ndarray]:
+def captioned_scenes(n: int, rng: np.random.Generator, *, pool: str = "pretrain") -> Drawn:
     """Pictures of one digit with captions, without the held-out couples of digit and colour."""
     drawn = scenes.draw(n, digits.handwriting_pools()[pool], rng=rng, held_out=False)
     named = scenes.spoken(n, rng=rng)
     images, _ = scenes.render(drawn, rng=rng, px=CLIP_PX)
-    return images, scenes.captions(drawn, named, rng=rng), scenes.is_true(drawn, named)
+    return Drawn(images, scenes.captions(drawn, named, rng=rng), scenes.is_true(drawn, named), drawn.factors)
 
 
 def caption_words() -> list[str]:
@@ -174,4 +172,11 @@ def caption_words() -> list[str]:
     return [*words, *scenes.PLACES, *scenes.CAPTION_TEMPLATES, *ENSEMBLE, "digit on a background"]
 
 
-CLIP = {"digits_clip": ClipRecipe(captioned_scenes, caption_words, image_px=CLIP_PX)}
+CLIP = {
+    "digits_clip": ClipRecipe(
+        captioned_scenes,
+        caption_words,
+        {name: len(values) for name, values in scenes.FACTORS.items()},
+        image_px=CLIP_PX,
+    )
+}

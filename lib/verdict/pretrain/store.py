@@ -117,8 +117,9 @@ def clip_card(name: str, folder: Path, scores: dict[str, float], seed: int, elap
     return (
         f"# {name}\n\nCLIPModel in the format of `from_pretrained`, with its own byte-pair tokenizer and its "
         f"preprocessing; weights in 16 bits, sha256 `{sha256_file(weights)}`.\n\n"
-        "Taught with the symmetric contrastive loss, every caption that is true of a picture a positive, on generated "
-        "pictures of one handwritten digit with captions of a small grammar. It has seen no handwriting sample of any "
+        "Taught with the symmetric contrastive loss, every caption that is true of a picture a positive, beside linear "
+        "heads that name each factor and are thrown away, on generated pictures of one handwritten digit with captions "
+        "of a small grammar. It has seen no handwriting sample of any "
         "split, and no picture or caption of the twelve held-out couples of digit and colour.\n\n"
         f"Made by `make presets` (seed {seed}, {elapsed_s:.0f} s on one CPU thread).\n\n"
         f"| answered from prompts, unseen handwriting | accuracy |\n|---|---|\n{rows}\n\n"

@@ -1,0 +1,327 @@
+"""The tables of the page on probes: what prompts alone answer, what probes read, and what the controls say about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from verdict import paths
+from verdict.clip import clusters, packs, probes, scenes
+from verdict.clip.study import Study
+from verdict.clip.words import PLAIN, clean, prompts
+from verdict.clip.zero_shot import Estimate, accuracy_row, cosines, entropy_deficit, estimator, scale_effect
+from verdict.numbers import Number
+from verdict.uncertainty import Interval
+from verdict.weighted import weighted_mean
+
+STREAM = 10
+N_PROMPTS = 32
+TAUS = (1.0, 0.5, 0.25, 0.125, 0.0625)
+COSTS = tuple(4.0**k for k in range(-2, 5))
+PUBLISHED_TAUS = (1.0, 0.5, 0.07, 0.03, 0.02)
+SHOTS = (1, 2, 4, 8, 16)
+SHRUNK_TO = (8, 12, 16, 24, 32, 48, 64, 96, 128, 224)
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """A study with the parts that probes use; numbers are recorded in its stage.
+
+    Attributes
+    ----------
+    study : Study
+    """
+
+    study: Study
+
+    @cached_property
+    def estimate(self) -> Estimate:
+        """Intervals over groups of test pictures; every one draws the same groups."""
+        own = self.study.stage.params.statistics
+        return estimator(n_resamples=own.n_resamples, seed=[own.seed, STREAM], level=own.level)
+
+    @cached_property
+    def train(self) -> probes.Part:
+        """Embeddings and classes that probes learn from, at most `n_probe`."""
+        z, y, _ = self.study.of("train")
+        keep = self.study.stage.rng(STREAM, 1).permutation(len(y))[: self.study.stage.params.clip.n_probe]
+        return z[keep], y[keep]
+
+    @cached_property
+    def val(self) -> probes.Part:
+        """Embeddings and classes that choose."""
+        return self.study.of("val")[:2]
+
+    @cached_property
+    def test(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Embeddings, classes and groups of test."""
+        return self.study.of("test")
+
+    @property
+    def is_scenes(self) -> bool:
+        """Whether pictures are scenes of digits, of which every factor is known."""
+        return "digit" in self.study.pictures.table
+
+    def keep(self, name: str, found: Interval, *, split: str = "test") -> None:
+        """Record an estimate under a name."""
+        self.study.stage.numbers[name] = found.number(n=len(self.test[1]), split=split, unit="%")
+
+    def row(self, label: str, answer: np.ndarray, name: str = "") -> dict:
+        """A row for a table of accuracies on test; recorded where it has a name."""
+        _, y, groups = self.test
+        row = accuracy_row(label, y, answer, groups, self.estimate)
+        if name:
+            self.keep(name, Interval(row["value"], row["low"], row["high"]))
+        return row
+
+    # What prompts alone answer.
+
+    def zero_shot(self) -> pd.DataFrame:
+        """Accuracy on test with one template, with all, and with class names as the source writes them."""
+        study, z = self.study, self.test[0]
+        templates = study.pictures.templates
+        rows = []
+        for label, name, shown, is_clean in (
+            ("one template", "zero_shot.one_template", templates[:1], True),
+            (f"{len(templates)} templates", "zero_shot.templates", templates, True),
+            ("one template, names as written", "zero_shot.as_written", templates[:1], False),
+        ):
+            answer = cosines(z, study.classes(shown, is_clean=is_clean)).argmax(axis=1)
+            rows.append(self.row(label, answer, name))
+        n_changed = sum(clean(name) != name for name in study.pictures.class_names)
+        study.stage.number("zero_shot.n_names_cleaned", n_changed, unit="count")
+        study.stage.number("zero_shot.chance", 1 / len(study.pictures.class_names), unit="%")
+        return pd.DataFrame(rows)
+
+    def couples(self) -> pd.DataFrame:
+        """Scenes by couple of colour and digit: those that were taught, and those that were never shown or named.
+
+        Returns
+        -------
+        DataFrame
+            task, couples, n, value with interval; no row where pictures are no scenes.
+        """
+        if not self.is_scenes:
+            return pd.DataFrame(columns=["label", "n", "value", "low", "high"])
+        z, _, groups = self.test
+        table = self.study.pictures.table.iloc[self.study.rows("test")]
+        held, written = table["held_out"].to_numpy(), (table["colour"] + "_" + table["digit"]).to_numpy()
+        names = [f"{colour}_{digit}" for colour in scenes.FACTORS["colour"] for digit in scenes.DIGITS]
+        y = np.array([names.index(name) for name in written])
+        rows = []
+        for how, is_clean in (("names as words", True), ("names with underscores", False)):
+            answer = cosines(z, self.study.classes(PLAIN, names=names, is_clean=is_clean)).argmax(axis=1)
+            for couples, part in (("taught", ~held), ("held out", held)):
+                key = f"couples.{couples.replace(' ', '_')}_{'clean' if is_clean else 'written'}"
+                row = accuracy_row(f"{couples}, {how}", y[part], answer[part], groups[part], self.estimate)
+                self.keep(key, Interval(row["value"], row["low"], row["high"]))
+                rows.append(row)
+        return pd.DataFrame(rows)
+
+    def scale(self) -> pd.DataFrame:
+        """NLL and ECE of softmax over cosines, with the logit scale, and at a fitted temperature."""
+        study, classes = self.study, self.study.classes()
+        calib, test = ((cosines(z, classes), y, g) for z, y, g in (study.of("calib"), self.test))
+        own = study.stage.params.statistics
+        table, fitted = scale_effect(
+            calib,
+            test,
+            logit_scale=study.logit_scale,
+            estimate=self.estimate,
+            n_resamples=own.n_resamples,
+            rng=study.stage.rng(STREAM, 2),
+        )
+        study.stage.numbers["scale.fitted"] = fitted.number(n=len(calib[1]), split="calib")
+        study.stage.number("scale.logit_scale", study.logit_scale)
+        for row in table.to_dict("records"):
+            key = f"scale.ece_{str(row['logits']).split()[0]}"
+            study.stage.numbers[key] = Number(row["ece"], row["ece_low"], row["ece_high"], len(test[1]), "test")
+        return table
+
+    # What probes read from embeddings.
+
+    @cached_property
+    def chosen(self) -> dict[str, probes.Chosen]:
+        """Every kind of probe on embeddings, its strength chosen on val."""
+        return {kind: probes.choose(kind, self.train, self.val, self.test[0]) for kind in probes.GRIDS}
+
+    def probe_table(self) -> pd.DataFrame:
+        """Accuracy on test of every kind of probe, with the strength that val chose."""
+        rows = []
+        for kind, probe in self.chosen.items():
+            name = f"probe.{kind.lower().replace(' ', '_')}"
+            rows.append({**self.row(kind, probe.answer, name), "strength": probe.strength})
+        return pd.DataFrame(rows)
+
+    # Prompts that name no class.
+
+    @cached_property
+    def prompt_sets(self) -> dict[str, list[str]]:
+        """Sets of prompts without a class: of two natural kinds, and for scenes of the captions' own grammar."""
+        sets = {"qualities": list(packs.QUALITIES), "kinds": list(packs.KINDS)}
+        if self.is_scenes:
+            sets["grammar"] = packs.of_scenes(4 * N_PROMPTS, rng=self.study.stage.rng(STREAM, 3))
+        return sets
+
+    @cached_property
+    def words(self) -> np.ndarray:
+        """Text vectors of every prompt without a class, (n_words, d): the grammar's first."""
+        ordered = sorted(self.prompt_sets, key=lambda name: name != "grammar")
+        return np.asarray(self.study.cache.texts([text for name in ordered for text in self.prompt_sets[name]]))
+
+    def along(self, rows: np.ndarray) -> tuple[probes.Part, probes.Part, np.ndarray]:
+        """Cosines with some directions as features: of train, val and test."""
+        (x, y), (x_val, y_val), (x_test, *_) = self.train, self.val, self.test
+        return (x @ rows.T, y), (x_val @ rows.T, y_val), x_test @ rows.T
+
+    def agnostic(self) -> pd.DataFrame:
+        """Probes on cosines with prompts that name no class: as published, and standardised with C chosen on val."""
+        out = []
+        for name, texts in self.prompt_sets.items():
+            rows = np.asarray(self.study.cache.texts(texts))[:N_PROMPTS]
+            train, val, test = self.along(rows)
+            plain = probes.machine(*train, 1.0).predict(test)
+            tuned = probes.choose("logistic", train, val, test).answer
+            out.append(
+                {**self.row(f"{name}, as they are, C = 1", plain, f"agnostic.{name}_plain"), "prompts": len(rows)}
+            )
+            out.append({**self.row(f"{name}, standardised, C tuned", tuned, f"agnostic.{name}"), "prompts": len(rows)})
+        return pd.DataFrame(out)
+
+    def ranks(self, sizes: Sequence[int] = (4, 8, 16, 32, 64, 128)) -> pd.DataFrame:
+        """Accuracy on test of tuned logistic probes along M directions: prompts, and five controls."""
+        classes = self.study.classes()
+        out = []
+        for kind in probes.CONTROLS:
+            for n in sizes:
+                if kind == "prompts" and n > len(self.words):
+                    continue
+                shared = {"words": self.words, "classes": classes, "train": self.train[0]}
+                rows = probes.directions(kind, n, rng=self.study.stage.rng(STREAM, 4, n), **shared)
+                answer = probes.choose("logistic", *self.along(rows), grid=(0.1, 10.0)).answer
+                out.append({**self.row(kind, answer), "directions": n, "rank": probes.rank(rows)})
+        table = pd.DataFrame(out)
+        for kind in ("prompts", "random"):
+            last = table[table["label"] == kind].iloc[-1]
+            self.keep(f"ranks.{kind}", Interval(last["value"], last["low"], last["high"]))
+        return table
+
+    def entropies(self) -> pd.DataFrame:
+        """How far the mean entropy over prompts lies below its bound, without and with the logit scale, in nats."""
+        rows = []
+        for name, texts in self.prompt_sets.items():
+            cos = cosines(self.test[0], np.asarray(self.study.cache.texts(texts))[:N_PROMPTS])
+            for label, factor in (("cosines", 1.0), ("scaled", self.study.logit_scale)):
+                deficit, bound = entropy_deficit(factor * cos), float(np.log(cos.shape[1]))
+                rows.append({"prompts": name, "logits": label, "bound": bound, "deficit": deficit})
+        return pd.DataFrame(rows).assign(mean_entropy=lambda found: found["bound"] - found["deficit"])
+
+    # Temperature is C.
+
+    @cached_property
+    def small(self) -> tuple[probes.Part, np.ndarray]:
+        """Cosines with one set of prompts for linear machines: at most 1,000 pictures of train, and test."""
+        (x, y), _, test = self.along(self.words[:N_PROMPTS])
+        return (x[:1000], y[:1000]), test
+
+    def temperatures(self) -> pd.DataFrame:
+        """The published table: features / tau, C = 1, beside C / tau² on plain features, and tuned C."""
+        (x, y), test = self.small
+        table = probes.agreement((x, y), test, taus=PUBLISHED_TAUS)
+        rows = []
+        for tau, cost in zip(table["tau"], table["equal_cost"], strict=True):
+            name = f"agnostic.kinds_tau_{f'{tau:g}'.replace('.', '_')}"
+            row = self.row(f"tau {tau:g}", probes.machine(x / tau, y, 1.0).predict(test / tau), name)
+            rows.append({"tau": tau, "equal_cost": cost, **{key: row[key] for key in ("value", "low", "high")}})
+        found = pd.DataFrame(rows).assign(equal_answers=table["equal_answers"])
+        self.study.stage.number("tau.equal_answers", float(found["equal_answers"].min()), unit="%")
+        return found.rename(columns={"value": "accuracy", "low": "accuracy_low", "high": "accuracy_high"})
+
+    def tau_map(self) -> tuple[np.ndarray, np.ndarray]:
+        """Accuracy over tau and C, of divided features and of plain ones with C / tau²."""
+        train, test = self.small
+        divided, plain = probes.tau_map(train, (test, self.test[1]), taus=TAUS, costs=COSTS)
+        self.study.stage.number("tau.map_difference", float(np.abs(divided - plain).max()))
+        return divided, plain
+
+    # Few pictures, few pixels, no labels.
+
+    def few_shot(self, n_repeats: int = 5) -> pd.DataFrame:
+        """Accuracy on test of probes on a few pictures of each class: mean over draws, interval over test groups."""
+        z, y, groups = self.test
+        strength = self.chosen["logistic"].strength
+        drawn = probes.few_shot(
+            self.study.of("train")[:2],
+            (z, y),
+            shots=SHOTS,
+            n_repeats=n_repeats,
+            strength=max(strength, 1.0),
+            rng=self.study.stage.rng(STREAM, 5),
+        )
+        rows = []
+        for shots, part in drawn.groupby("shots"):
+            right = np.stack(list(part["right"])).astype(float)
+            found = self.estimate(partial(weighted_mean, right.mean(axis=0)), groups)
+            spread = float(right.mean(axis=1).std(ddof=1))
+            rows.append({"shots": shots, "accuracy": found.value, "low": found.low, "high": found.high, "sd": spread})
+        return pd.DataFrame(rows)
+
+    def resolutions(self, n: int = 1000) -> pd.DataFrame:
+        """The same test pictures shrunk and brought back to their size: from prompts, and by the chosen probe."""
+        z, y, groups = (part[:n] for part in self.test)
+        images = np.asarray(self.study.pictures.images[self.study.rows("test")[:n]])
+        side, rows = images.shape[1], []
+        classes = self.study.classes()
+        probe = probes.new_probe("logistic", self.chosen["logistic"].strength).fit(*self.train)
+        for px in [*(px for px in SHRUNK_TO if px < side), side]:
+            seen = z if px == side else np.asarray(self.study.cache.images(shrunk(images, px)))
+            for label, answer in (("prompts", cosines(seen, classes).argmax(axis=1)), ("probe", probe.predict(seen))):
+                rows.append({**accuracy_row(label, y, answer, groups, self.estimate), "px": px})
+        return pd.DataFrame(rows)
+
+    def clustering(self) -> pd.DataFrame:
+        """K-means with as many clusters as classes: on embeddings, and on cosines with prompts or random directions."""
+        z, y, groups = self.test
+        k, own = len(self.study.pictures.class_names), self.study.stage.params.statistics
+        noise = probes.directions(
+            "random", N_PROMPTS, words=self.words, classes=z, train=z, rng=self.study.stage.rng(STREAM, 6)
+        )
+        features = {"embedding": z, "prompts": z @ self.words[:N_PROMPTS].T, "random": z @ noise.T}
+        rows = []
+        for name, part in features.items():
+            cluster = clusters.assign(part, k, seed=own.seed)
+            rng = self.study.stage.rng(STREAM, 7)
+            found = clusters.scores(y, cluster, groups, n_resamples=min(200, own.n_resamples), n_chance=20, rng=rng)
+            self.keep(f"clusters.{name}_purity", Interval(found["purity"], found["purity_low"], found["purity_high"]))
+            rows.append({"features": name, **found})
+        return pd.DataFrame(rows)
+
+    def published(self) -> pd.DataFrame:
+        """Published values in per cent beside this report's, where it repeats the experiment."""
+        table = pd.read_csv(paths.LIBRARY / "clip" / "published.csv", comment="#")
+        numbers = self.study.stage.numbers
+        here = [numbers.get(key) for key in table["key"].fillna("")]
+        return table.drop(columns="key").assign(here=here)
+
+    def prompt_similarity(self) -> pd.DataFrame:
+        """Mean cosine between the texts of two classes, and between templates of one class: how spread texts are."""
+        study = self.study
+        texts = np.asarray(study.cache.texts(prompts(study.pictures.class_names, study.pictures.templates)))
+        cos = study.classes() @ study.classes().T
+        between = float(cos[~np.eye(len(cos), dtype=bool)].mean())
+        split = texts.reshape(len(study.pictures.class_names), -1, texts.shape[1])
+        n = split.shape[1]
+        within = float(np.mean([((t @ t.T).sum() - n) / max(1, n * (n - 1)) for t in split])) if n > 1 else float("nan")
+        return pd.DataFrame([{"between_classes": between, "between_templates_of_a_class": within}])
+
+
+def shrunk(images: np.ndarray, px: int) -> np.ndarray:
+    """Square pictures shrunk to a side of `px` and brought back to their own: uint8 of the same shape."""
+    side = images.shape[1]
+    small = [Image.fromarray(image).resize((px, px), Image.Resampling.BICUBIC) for image in images]
+    return np.stack([np.asarray(image.resize((side, side), Image.Resampling.BICUBIC)) for image in small])

@@ -1,0 +1,128 @@
+"""Probes: tau is C, validation chooses, directions and their ranks, few shots, clusters."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from verdict.clip import clusters, packs, probes
+
+
+@pytest.fixture(scope="module")
+def features():
+    """Cosine-like features of real handwriting: unit embeddings along random directions."""
+    data = load_digits()
+    rng = np.random.default_rng(4)
+    z = data.data - data.data.mean(axis=0)
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    rows = rng.standard_normal((16, 64))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    order = rng.permutation(len(z))
+    f, y = (z @ rows.T)[order], data.target[order]
+    return (f[:300], y[:300]), (f[300:500], y[300:500]), (f[500:900], y[500:900])
+
+
+def test_a_temperature_on_a_linear_machine_is_its_cost(features):
+    """SVC(f / tau, C) and SVC(f, C / tau²) give identical answers."""
+    train, _, test = features
+    table = probes.agreement(train, test[0], taus=(1.0, 0.5, 0.25, 0.1))
+    assert list(table["equal_cost"]) == pytest.approx([1.0, 4.0, 16.0, 100.0])
+    assert (table["equal_answers"] == 1.0).all()
+    # And it does change the answers: a path of regularisation.
+    one, other = (probes.machine(train[0] / tau, train[1], 1.0).predict(test[0] / tau) for tau in (1.0, 0.1))
+    assert (one != other).mean() > 0.1
+
+
+def test_the_map_has_equal_diagonals(features):
+    train, _, test = features
+    divided, plain = probes.tau_map(train, test, taus=(1.0, 0.5), costs=(1.0, 4.0, 16.0))
+    assert np.array_equal(divided, plain)
+    assert divided[1, 0] == divided[0, 1] and divided[1, 1] == divided[0, 2]
+    assert divided[0, 0] < divided[0, 2]
+
+
+def test_repeated_columns_are_a_larger_cost_too(features):
+    train, _, test = features
+    thrice = probes.machine(np.tile(train[0], 3), train[1], 1.0).predict(np.tile(test[0], 3))
+    assert np.array_equal(thrice, probes.machine(*train, 3.0).predict(test[0]))
+
+
+def test_validation_chooses_and_test_is_seen_once(features):
+    train, val, test = features
+    chosen = probes.choose("logistic", train, val, test[0], grid=(1e-4, 1.0, 100.0))
+    best = chosen.path["val_accuracy"].idxmax()
+    assert chosen.strength == chosen.path["strength"][best] != 1e-4
+    assert chosen.answer.shape == test[1].shape and (chosen.answer == test[1]).mean() > 0.6
+    alone = probes.choose("logistic", train, val, test[0][:7], grid=(1e-4, 1.0, 100.0))
+    assert np.array_equal(alone.answer, chosen.answer[:7])
+
+
+@pytest.mark.parametrize("kind", list(probes.GRIDS))
+def test_every_probe_learns(features, kind):
+    train, val, test = features
+    found = probes.choose(kind, train, val, test[0], grid=probes.GRIDS[kind][-1:])
+    assert (found.answer == test[1]).mean() > 0.5
+
+
+def test_an_unknown_probe_or_set_of_directions_is_refused():
+    with pytest.raises(ValueError, match="no probe is called 'oracle'"):
+        probes.new_probe("oracle", 1.0)
+    parts = {"words": np.eye(5), "classes": np.eye(5), "train": np.eye(5)}
+    with pytest.raises(ValueError, match="no set of directions"):
+        probes.directions("magic", 3, rng=np.random.default_rng(1), **parts)
+
+
+def test_directions_have_unit_length_and_their_rank():
+    rng = np.random.default_rng(6)
+    words, train = rng.standard_normal((11, 5)), rng.standard_normal((31, 5))
+    words /= np.linalg.norm(words, axis=1, keepdims=True)
+    shared = {"words": words, "classes": words[:3], "train": train}
+    ranks = {}
+    for kind in probes.CONTROLS:
+        rows = probes.directions(kind, 8, rng=np.random.default_rng(1), **shared)
+        assert rows.shape == (8, 5) and np.linalg.norm(rows, axis=1) == pytest.approx(1)
+        ranks[kind] = probes.rank(rows)
+    assert ranks["prompts"] == ranks["random"] == ranks["PCA"] == 5
+    assert ranks["classes"] == 3 and ranks["duplicates"] == 2
+
+
+def test_few_shots_take_so_many_of_each_class(features, monkeypatch):
+    train, _, test = features
+    seen = []
+    made = probes.new_probe
+
+    def recorded(*args, **kwargs):
+        probe = made(*args, **kwargs)
+        fit = probe.fit
+        probe.fit = lambda x, y: (seen.append(np.bincount(y)), fit(x, y))[1]
+        return probe
+
+    monkeypatch.setattr(probes, "new_probe", recorded)
+    table = probes.few_shot(train, test, shots=(1, 8), n_repeats=2, strength=10.0, rng=np.random.default_rng(1))
+    assert [set(counts) for counts in seen] == [{1}, {8}, {1}, {8}]
+    right = table.assign(share=[part.mean() for part in table["right"]]).groupby("shots")["share"].mean()
+    assert right[8] > right[1] > 0.1
+
+
+def test_prompts_without_classes_name_none():
+    phrases = packs.of_scenes(40, rng=np.random.default_rng(2))
+    assert len(set(phrases)) == 40 and not any("seven" in phrase or "zero" in phrase for phrase in phrases)
+    assert phrases == packs.of_scenes(40, rng=np.random.default_rng(2))
+    assert len(set(packs.QUALITIES)) == len(set(packs.KINDS)) == 32
+    classes = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}
+    assert not classes & {word for phrase in (*packs.QUALITIES, *packs.KINDS) for word in phrase.split()}
+
+
+def test_purity_by_hand_and_scores_beside_chance():
+    y, cluster = np.array([0, 0, 1, 1, 1, 2]), np.array([0, 0, 0, 1, 1, 1])
+    assert clusters.purity(y, cluster) == pytest.approx((2 + 2) / 6)
+    rng = np.random.default_rng(3)
+    truth = np.repeat([0, 1, 2], 40)
+    options = {"n_resamples": 30, "n_chance": 10, "rng": rng}
+    perfect = clusters.scores(truth, (truth + 1) % 3, np.arange(120), **options)
+    assert all(perfect[name] == pytest.approx(1) for name in clusters.SCORES)
+    assert perfect["purity_chance"] < 0.5 and abs(perfect["ari_chance"]) < 0.05
+    # One cluster a row is pure, and says nothing.
+    alone = clusters.scores(truth, np.arange(120), np.arange(120), **options)
+    assert alone["purity"] == 1 and alone["ami"] < 0.01
+    points = rng.standard_normal((120, 4)) + 10 * np.eye(4)[truth]
+    assert clusters.purity(truth, clusters.assign(points, 3, seed=1)) == 1
