@@ -1,10 +1,13 @@
 # Thin front: the graph is in Snakefile, the work in lib/verdict. `make help` lists everything.
 PROFILE ?= digits
 PYTHON ?= python3.11
+WHERE ?= local
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+# Outputs are stripped from notebooks as they are staged (.gitattributes names this filter).
+STRIP = git config filter.verdict-strip.clean 'PYTHONPATH=lib $(PY) -m verdict.report.strip' 2>/dev/null || true
 export PYTHONPATH := $(CURDIR)/lib
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export JUPYTER_PLATFORM_DIRS ?= 1
@@ -12,7 +15,7 @@ export JUPYTER_PLATFORM_DIRS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env report test lint lab presets bench clean
+.PHONY: help env report test lint lab watch check notebook diff publish presets bench chaos clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,12 +25,13 @@ $(READY): requirements.txt
 	@echo "making the environment in $(VENV) (a few minutes, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(STRIP)
 	@touch $@
 
 env: $(READY)  ## make the environment in .venv
 
-report: $(READY)  ## make the whole report: PROFILE=digits (default), smoke, nlvr, ...; CORES=n
-	@$(PY) -m verdict.pipeline --profile $(PROFILE) --cores $(CORES)
+report: $(READY)  ## make the whole report: PROFILE=digits (default), smoke, nlvr, ...; CORES=n; WHERE=local or slurm
+	@$(PY) -m verdict.pipeline --profile $(PROFILE) --cores $(CORES) --where $(WHERE)
 
 test: $(READY)  ## run all tests, a whole smoke report included
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
@@ -38,13 +42,32 @@ lint: $(READY)  ## check code style and notebooks
 	@$(PY) -m verdict.report.lint notebooks/*.ipynb
 
 lab: $(READY)  ## open JupyterLab on the notebooks
+	@$(STRIP)
 	@cd notebooks && ../$(VENV)/bin/jupyter lab
+
+watch: $(READY)  ## render pages of PROFILE again whenever a notebook is saved
+	@$(PY) -m verdict.report --profile $(PROFILE) --watch
+
+check: $(READY)  ## tell what is wrong with notebooks, without running them: NB=05_test, or all
+	@$(PY) -m verdict.report.check --profile $(PROFILE) $(NB)
+
+notebook: $(READY)  ## start a notebook from a template: NAME=14_ablation, QUESTION='...?'
+	@$(PY) -m verdict.report.template $(NAME) $(if $(QUESTION),--question '$(QUESTION)')
+
+diff: $(READY)  ## write a page of what changed between two runs: A=digits B=mine (profiles, or folders)
+	@$(PY) -m verdict.report.compare $(A) $(B)
+
+publish: $(READY)  ## put a copy of PROFILE's report under reports/ into git, for readers without Python
+	@$(PY) -m verdict.report.publish --profile $(PROFILE)
 
 presets: $(READY)  ## train the tiny presets that the package ships, again (minutes)
 	@$(PY) -m verdict.pretrain
 
 bench: $(READY)  ## measure speed and memory; BENCH=gpu: the published schedule on a GPU
 	@$(PY) -m verdict.bench $(BENCH)
+
+chaos: $(READY)  ## disturb small reports N times (100) from SEED (1), and compare what they store
+	@$(PY) -m verdict.chaos --n $(or $(N),100) --seed $(or $(SEED),1) --cores $(CORES)
 
 clean:  ## remove results and work in progress of PROFILE (the environment stays)
 	@rm -rf work/$(PROFILE) reports/$(PROFILE)

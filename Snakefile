@@ -5,15 +5,17 @@ sys.path.insert(0, str(workflow.current_basedir) + "/lib")
 
 from verdict import stage as stages
 from verdict.artifacts import canonical_json
+from verdict.execution import load_execution
 from verdict.params import load_params
 
 PROFILE = config.get("profile", "digits")
+WHERE = config.get("where", "local")
 GPUS = int(config.get("gpus", 0))
 PARAMS = load_params(PROFILE)
+EXECUTION = load_execution(WHERE, PROFILE)
 SPECS = stages.specs_for(PARAMS)
-RUN = f"{sys.executable} -m verdict.run"
-# These compute with the framework.
-ON_GPU = (*stages.WITHOUT_NOTEBOOK, "02_warmup", "05_test", "06_interpretation", "08_policy", "13_reproducibility")
+RUN = f"{sys.executable} -m verdict.warm verdict.run"
+SHARDS = PARAMS.execution.feature_shards
 
 
 def record(name, trial=None, seed=None):
@@ -27,7 +29,9 @@ def records(name):
 
 
 def upstream(name):
-    return [path for need in stages.spec(name, PARAMS).needs for path in records(need)]
+    shards = [f"work/{PROFILE}/{stages.shard_folder(k, SHARDS)}/run.json" for k in range(SHARDS)]
+    own = shards if name == stages.FEATURES and SHARDS > 1 else []
+    return [path for need in stages.spec(name, PARAMS).needs for path in records(need)] + own
 
 
 def trial_upstream(w):
@@ -38,6 +42,24 @@ def trial_upstream(w):
 
 def asked(name, trial=None, seed=None):
     return canonical_json(stages.resolved(PARAMS, name, trial, seed))
+
+
+def asks(name):
+    """Resources of a stage: a local run has as many GPUs as there are, a cluster as many as it is asked for."""
+    ask = EXECUTION.ask(name)
+    gpu = ask.gpu if WHERE != "local" else min(ask.gpu, GPUS)
+    partition = EXECUTION.slurm.gpu_partition if WHERE == "slurm" and gpu else ""
+    return {
+        "mem_mb": lambda w, attempt: ask.mem_mb * attempt,
+        "runtime": ask.minutes,
+        "gpu": gpu,
+        "cpus_per_task": max(ask.cpus, PARAMS.execution.threads),
+        **({"slurm_partition": partition} if partition else {}),
+    }
+
+
+localrules:
+    site,
 
 
 rule site:
@@ -66,11 +88,27 @@ rule trial:
         trial="[a-z][a-z0-9_]*",
         seed="[0-9]+",
     resources:
-        gpu=min(1, GPUS),
-        mem_mb=2000,
-        runtime=240,
+        **asks(stages.TRIAL_STAGE),
     shell:
         f"{RUN} {stages.TRIAL_STAGE} --profile {PROFILE} --trial {{wildcards.trial}} --seed {{wildcards.seed}}"
+
+
+if SHARDS > 1 and stages.FEATURES in {spec.name for spec in SPECS}:
+
+    rule feature_shard:
+        input:
+            records("01_data"),
+        params:
+            code=stages.code_digest(stages.FEATURES),
+            asked=asked(stages.FEATURES),
+        output:
+            f"work/{PROFILE}/{stages.shard_folder('{k}', SHARDS)}/run.json",
+        wildcard_constraints:
+            k="[0-9]+",
+        resources:
+            **asks(stages.FEATURES),
+        shell:
+            f"{RUN} {stages.FEATURES} --profile {PROFILE} --shard {{wildcards.k}}"
 
 
 for spec in SPECS:
@@ -89,8 +127,6 @@ for spec in SPECS:
         output:
             record(spec.name),
         resources:
-            gpu=min(1, GPUS) if spec.name in ON_GPU else 0,
-            mem_mb=2000,
-            runtime=240,
+            **asks(spec.name),
         shell:
             f"{RUN} {{params.name}} --profile {PROFILE}"

@@ -11,7 +11,7 @@ from verdict.labels import class_names
 from verdict.params import load_params
 from verdict.stage import Stage
 
-KEPT = Selection("text1", 11, "frozen")
+KEPT = Selection("text1", 11, "frozen", "text1")
 
 
 def simulated_table(split, *, n, seed, temperature=1.0, offset=0.0, model_seed=11, n_rows_of_group=3):

@@ -30,16 +30,23 @@ TOP_LEVEL = {
 }
 GENERATED = {"work", "CHANGELOG.md", "LICENSE"}
 TARGETS = {"help", "env", "report", "test", "lint", "lab", "presets", "bench", "clean"}
+TARGETS |= {"watch", "check", "notebook", "diff", "publish", "chaos"}
 
 # Lowest first: a module imports only from above it in this list. A package stands for all that it holds.
 ORDER = (
     "paths",
     "labels",
+    "spreadsheet",
     "artifacts",
+    "kernel",
     "search",
     "params",
     "numbers",
     "stage",
+    "execution",
+    "place",
+    "result_folder",
+    "integrity",
     "weighted",
     "uncertainty",
     "scores",
@@ -91,16 +98,20 @@ ORDER = (
     "plots",
     "report",
     "pretrain",
+    "warm",
     "run",
+    "slurm",
     "pipeline",
     "bench",
+    "chaos",
     "export",
 )
 FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 # The modules that compute with a framework; no other imports one, not even through these, when it is imported.
 NUMERICAL = {
     *("backend", "model", "features", "optimise", "train", "training", "interpret", "defects_model"),
-    *("probe", "integrated_gradients", "pretrain", "bench", "export", "clip.encode", "clip.keys", "clip.variants"),
+    *("probe", "integrated_gradients", "pretrain", "bench", "chaos", "export"),
+    *("clip.encode", "clip.keys", "clip.variants"),
 }
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 

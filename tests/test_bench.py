@@ -241,6 +241,8 @@ GPU = {
     "schedule": {"elapsed_s": 360.0, "epochs": 37, "n_runs": 13, "is_whole": False, "published_s": 36000.0},
 }
 MEMORY = {"n_pairs": [10, 100], "before_mib": [1.0, 1.0], "peak_mib": [2.0, 2.1], "growth": 0.05, "bytes_per_pair": 9.0}
+AUDIT = {"n_items": 1000, "write_items_s": 5432.1, "replay_items_s": 8765.4, "peak_mb": 123.4, "log_mb": 9.87}
+AUDIT["n_differences"] = 0
 
 
 def test_the_page_is_written_from_the_records(tmp_path):
@@ -248,6 +250,7 @@ def test_the_page_is_written_from_the_records(tmp_path):
     machine = {"flops_per_s": 1e11, "bytes_per_s": 2e10}
     records.save("tiny", {"provenance": made, "machine": machine, "results": [COMPARED]}, tmp_path)
     records.save("memory", {"provenance": made, "results": MEMORY}, tmp_path)
+    records.save("audit", {"provenance": made, "results": AUDIT}, tmp_path)
     records.save("gpu", {"provenance": made, "results": GPU}, tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert "| 2 text blocks trained | 5 x 3 | not run | 8 s | 0.5 s | 16.0 [14.0, 18.0] | 15.0 | 1.25 s |" in text
@@ -257,7 +260,8 @@ def test_the_page_is_written_from_the_records(tmp_path):
     assert "2,000 images/s" in text
     assert "360 s; published: about 10 h on a T4, 100 times as long" in text
     assert "runs are missing" in text
-    assert text.count("python -m verdict.bench x") == 3
+    assert "| 1,000 | 5,432 | 8,765 | 123 MB | 10 MB | 0 |" in text
+    assert text.count("python -m verdict.bench x") == 4
     assert json.loads((tmp_path / "tiny.json").read_text())["provenance"]["threads"] == 2
 
 
@@ -292,14 +296,22 @@ def test_the_command_writes_record_and_page(monkeypatch, tmp_path, capsys):
     assert "Memory against the number of pairs" in (tmp_path / "README.md").read_text()
 
 
-def test_without_a_name_the_three_of_the_cpu_run(monkeypatch):
+def test_the_audit_is_measured_at_the_size_asked_for(tmp_path):
+    assert command.main(["audit", "--items", "300", "--out", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "audit.json").read_text())["results"]
+    assert found["n_items"] == 300
+    assert found["n_differences"] == 0
+    assert found["peak_mb"] < 500
+
+
+def test_without_a_name_those_of_the_cpu_run(monkeypatch):
     called = []
     monkeypatch.setattr(command, "BENCHES", {name: command.BENCHES[name] for name in command.BENCHES})
     for name in command.BENCHES:
         monkeypatch.setitem(command.BENCHES, name, lambda chosen: called.append(chosen.bench) or {})
     monkeypatch.setattr(command, "save", lambda *args: None)
     assert command.main([]) == 0
-    assert called == ["tiny", "full_size", "memory"]
+    assert called == ["tiny", "full_size", "memory", "audit"]
 
 
 def test_the_published_schedule_is_the_studys():

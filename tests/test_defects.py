@@ -378,7 +378,7 @@ def controls_stand_beside_the_model(references, folder):
     stage = WithShuffled(
         "05_test", "smoke", None, None, folder, params, tables=tables, shuffled=folder / "shuffled.parquet"
     )
-    rows = references(evaluation.Selection("text1", 11, "frozen"), stage).set_index("answers")
+    rows = references(evaluation.Selection("text1", 11, "frozen", "text1"), stage).set_index("answers")
     for words in ("without the image", "without the hypothesis", "another pair's", "always the more frequent label"):
         found = rows[rows.index.str.contains(words)]
         assert len(found) == 1

@@ -61,7 +61,7 @@ def pairs_and_images(rng):
 
 def warmed(params, **changes):
     """Parameters with another warm-up, which short fits follow."""
-    warmup = params.training.warmup.model_copy(update={"learning_rate": 0.02, "dropout": 0.0, **changes})
+    warmup = params.training.warmup.model_copy(update={"learning_rate": 0.02, "dropout": 0.0} | changes)
     training = params.training.model_copy(update={"warmup": warmup, "batch_size": 16})
     return params.model_copy(update={"training": training})
 
@@ -84,7 +84,7 @@ def stage(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(stage):
-    return rebuilt.rebuild(stage, Selection("text1", 11, "frozen"))
+    return rebuilt.rebuild(stage, Selection("text1", 11, "frozen", "text1"))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,8 @@ def test_from_pixels_on_the_logits_are_those_of_the_stored_features(stage, model
 
 
 def test_other_weights_are_seen(stage, model, table, judged):
-    rebuilt.again(stage, model, table.assign(logit_1=-table["logit_1"] - 1e-3), judged)
+    turned = -table["logit_1"] - np.copysign(1e-3, table["logit_1"])
+    rebuilt.again(stage, model, table.assign(logit_1=turned), judged)
     assert stage.numbers["repro.logit_difference"].value > 1e-3
     assert stage.numbers["repro.n_changed_answers"].value == len(judged)
 
@@ -232,7 +233,9 @@ def test_attention_is_compared_on_the_kept_model(stage, model, table, judged):
 @pytest.fixture(scope="module")
 def leaking(stage, judged):
     """Fits that learn by heart: many epochs, the last one kept."""
-    long = replace(stage, _params=warmed(stage.all_params, schedule="constant", epochs=40, patience=40))
+    long = replace(
+        stage, _params=warmed(stage.all_params, schedule="constant", learning_rate=0.006, epochs=60, patience=60)
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "_best", lambda history, criterion: len(history) - 1)
         return fits.short_fits(long, judged, n_images=10, share=0.5)
@@ -246,12 +249,16 @@ def test_without_a_leak_the_fits_agree_to_the_bit(stage, judged):
 
 
 def test_what_was_seen_is_known_by_heart(stage, leaking, table):
-    """Labels are drawn at random: only a pair that was seen with its label can be answered better than by guessing."""
+    """Labels are drawn at random: only a pair that was seen with its label can be answered better than by guessing.
+
+    What the clean fit guesses of so few pairs is chance, and so is the difference.
+    """
     found = fits.leak_effects(stage, leaking, table).set_index("seen_in_training")
     assert {"all", PAIR, IMAGE} <= set(found.index) <= {"all", PAIR, IMAGE, NOT}
     assert found.loc[PAIR, "n"] == 28
     assert found.loc[PAIR, "defect"] > 0.65
-    assert found.loc[PAIR, "difference_low"] > 0
+    assert found.loc[PAIR, "defect"] > found.loc["all", "defect"] + 0.1
+    assert found.loc[PAIR, "difference"] == pytest.approx(found.loc[PAIR, "defect"] - found.loc[PAIR, "ours"])
     assert stage.numbers["defect.leak_pair.difference"].value == found.loc[PAIR, "difference"]
     assert stage.numbers["defect.leak.difference"].value == fits.leak_effect(stage, leaking, table).difference.value
 

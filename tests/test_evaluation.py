@@ -181,6 +181,16 @@ def test_the_gain_of_a_trial_over_itself_is_nothing():
     assert (number.value, number.low, number.high) == (0.0, 0.0, 0.0)
 
 
+def test_where_the_cheapest_is_kept_the_best_of_the_others_is_compared_with_it():
+    stage = simulated({"cheap": 0.8, "dear": 0.8, "worse": 0.6}, {"cheap": 10, "dear": 99, "worse": 50})
+    kept = evaluation.choose(stage, evaluation.rank_trials(stage))
+    assert (kept.trial, kept.cheapest, kept.unfrozen) == ("cheap", "cheap", "dear")
+    number = kept.numbers["selection.gain_over_frozen"]
+    assert number.low < 0 < number.high
+    assert kept.numbers["selection.n_trainable_unfrozen"].value == 99
+    assert kept.table["unfrozen"].tolist() == ["dear"]
+
+
 def test_runs_that_answer_other_pairs_are_refused():
     stage = simulated({"only": 0.7}, {"only": 10})
     stage.tables["only", 2] = stage.tables["only", 2].iloc[::-1].reset_index(drop=True)

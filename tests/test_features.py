@@ -427,3 +427,22 @@ def test_encoders_at_hand_are_used_as_they_are(params, pairs, store, cache, tmp_
     encode(params, pairs, store, PLANS[:1], tmp_path, batch=2, encoders=encoders)
     found, expected = np.load(tmp_path / "image_tokens_0.npy"), np.load(cache[0] / "image_tokens_0.npy")
     assert found == pytest.approx(expected + 1, abs=1e-5)
+
+
+def test_shards_put_together_are_what_one_run_stores(params, pairs, store, cache, tmp_path):
+    """Bit for bit, and also where there are more shards than batches."""
+    for n in (2, 7):
+        told = {"batch": 2, "views": {0: 3, 1: 2}, "photometric": RANGES}
+        folders = [tmp_path / f"{k}-of-{n}" for k in range(n)]
+        for k, folder in enumerate(folders):
+            encode(params, pairs, store, PLANS, folder, shard=(k, n), **told)
+        counts = encode(params, pairs, store, PLANS, tmp_path / f"whole{n}", shards=folders, **told)
+        assert counts == cache[1]
+        for path in cache[0].iterdir():
+            assert (tmp_path / f"whole{n}" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_shard_that_is_missing_is_noticed(params, pairs, store, tmp_path):
+    encode(params, pairs, store, PLANS[:1], tmp_path / "0", batch=2, shard=(0, 2))
+    with pytest.raises(ValueError, match=r"image_tokens_0\.npy: expected 5 rows"):
+        encode(params, pairs, store, PLANS[:1], tmp_path / "out", batch=2, shards=[tmp_path / "0", tmp_path / "1"])

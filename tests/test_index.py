@@ -69,7 +69,7 @@ def project(tmp_path):
 def test_a_report_is_whole(project):
     built = build_site("demo", **project)
     names = sorted(path.name for path in built.pages)
-    assert names == ["03_steps-text1-s11.html", "03_steps-text1-s23.html", "05_test.html", "index.html"]
+    assert names == ["03_steps-text1-s11.html", "03_steps-text1-s23.html", "05_test.html", "index.html", "review.html"]
     assert built.errors == ()
     assert_links(project["target"])
     for path in built.pages:
@@ -171,7 +171,7 @@ def test_one_page_alone(project):
     build_site("demo", **project)
     before = (project["target"] / "03_steps-text1-s11.html").stat().st_mtime_ns
     built = build_site("demo", only="05_test", **project)
-    assert [path.name for path in built.pages] == ["05_test.html", "index.html"]
+    assert [path.name for path in built.pages] == ["05_test.html", "review.html", "index.html"]
     assert (project["target"] / "03_steps-text1-s11.html").stat().st_mtime_ns == before
     with pytest.raises(FileNotFoundError, match="no page is called 'x'"):
         build_site("demo", only="x", **project)

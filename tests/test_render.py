@@ -174,8 +174,8 @@ def test_links_between_notebooks_lead_to_pages():
         "[a](07_c.ipynb#figure-x) [b](https://e.org/x.ipynb) [c](javascript:alert(1)) `{{ x.y }}`"
     )
     hrefs = [attributes["href"] for attributes in Reader(text).all("a")]
-    assert hrefs[:2] == ["07_c.html#figure-x", "https://e.org/x.ipynb"]
-    assert not hrefs[2].startswith("javascript")
+    assert hrefs == ["07_c.html#figure-x", "https://e.org/x.ipynb"]
+    assert " c " in text and "javascript" not in text
     assert "{{ x.y }}" in text
 
 

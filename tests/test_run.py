@@ -198,8 +198,9 @@ def test_an_execution_leaves_its_record_and_tells_how_far_it_is(root):
     assert set(record["params"]) == {"data", "statistics"}
     assert "training.batch_size" in record["non_default"]
     assert {path.name for path in home.iterdir()} == {
-        *("run.json", "executed.ipynb", "numbers.json", "claims.json", "inputs.json")
+        *("run.json", ".run.json", "executed.ipynb", "numbers.json", "claims.json", "inputs.json")
     }
+    assert [path.name for path in home.parent.iterdir() if path.name.startswith(".")] == []
     assert list((root / "work" / "smoke" / "failed").iterdir()) == []
 
 
@@ -230,17 +231,18 @@ def test_a_killed_kernel_is_a_failure(root):
 def test_a_killed_driver_leaves_no_record(root):
     notebook(root, "01_data", GOOD, "import time\ntime.sleep(60)")
     process = start(root, "01_data")
-    numbers = root / "work" / "smoke" / "01_data" / "numbers.json"
+    work = root / "work" / "smoke"
     deadline = time.monotonic() + 60
-    while not numbers.is_file() and time.monotonic() < deadline:
+    while not list(work.glob(".01_data.*/numbers.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert numbers.is_file()
+    assert len(list(work.glob(".01_data.*/numbers.json"))) == 1
     process.send_signal(signal.SIGKILL)
     finish(process)
-    assert not (numbers.parent / "run.json").exists()
+    assert not (work / "01_data").exists()
     notebook(root, "01_data", GOOD)
     code, err = finish(start(root, "01_data"))
     assert code == 0, err
+    assert [path.name for path in work.iterdir() if path.name != "failed"] == ["01_data"]
 
 
 MEET = """

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+SELF = "sha256_of_this"
 RECORDED_PACKAGES = ("torch", "keras", "keras-hub", "tensorflow", "transformers", "numpy", "scikit-learn", "papermill")
 
 
@@ -44,7 +45,7 @@ def _write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise _disk_full(error, path, Path(scratch)) from error
+            raise disk_full(error, path, Path(scratch).stat().st_size) from error
         os.chmod(scratch, 0o644)
         os.replace(scratch, path)
     except BaseException:
@@ -52,10 +53,10 @@ def _write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
         raise
 
 
-def _disk_full(error: OSError, path: Path, scratch: Path) -> OSError:
+def disk_full(error: OSError, path: Path, written: int) -> OSError:
+    """An error that says what a full disk stopped: the file, the bytes that were written, the bytes that are free."""
     usage = os.statvfs(path.parent)
     free = usage.f_bavail * usage.f_frsize
-    written = scratch.stat().st_size
     message = f"no space left while writing {path}: {written:,} bytes were written, {free:,} bytes are free"
     return OSError(error.errno, message)
 
@@ -142,7 +143,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not readable as JSON: {error}") from error
 
 
@@ -186,9 +187,13 @@ def _git(*arguments: str) -> str:
 
 
 def commit() -> tuple[str, bool]:
-    """The commit of the project and whether the working tree differs from it; ("unknown", True) outside git."""
+    """The commit of the project and whether the working tree differs from it; ("unknown", True) outside git.
+
+    Generated pages do not count: a report writes over the copy of itself that is kept in git.
+    """
     revision = _git("rev-parse", "HEAD")
-    return (revision or "unknown", not revision or bool(_git("status", "--porcelain", "--untracked-files=no")))
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", f":(exclude){paths.REPORTS.name}")
+    return (revision or "unknown", not revision or bool(changed))
 
 
 def package_versions() -> dict[str, str]:
@@ -212,7 +217,9 @@ def _resolve(name: str) -> Path:
     return paths.ROOT / name
 
 
-def write_run(folder: Path, *, outputs: list[Path], inputs: list[Path], **fields: Any) -> Path:
+def write_run(
+    folder: Path, *, outputs: list[Path], inputs: list[Path], home: Path | None = None, **fields: Any
+) -> Path:
     """Write a stage's `run.json`: what went in, what came out (by SHA-256), and how.
 
     Parameters
@@ -221,6 +228,8 @@ def write_run(folder: Path, *, outputs: list[Path], inputs: list[Path], **fields
         The stage's folder; the record is written last, so that its presence says that the stage is whole.
     outputs, inputs : list of Path
         Files to hash. Inputs that are `run.json` files stand for all that they record.
+    home : Path, optional
+        Where the folder is going to be put: outputs are recorded as lying there.
     **fields
         Further JSON-like entries: params, seed, device, elapsed_s …
     """
@@ -231,12 +240,18 @@ def write_run(folder: Path, *, outputs: list[Path], inputs: list[Path], **fields
         "dirty": dirty,
         "versions": package_versions(),
         "inputs": {relative(path): sha256_file(path) for path in inputs},
-        "outputs": {relative(path): sha256_file(path) for path in outputs},
+        "outputs": {relative((home or folder) / path.relative_to(folder)): sha256_file(path) for path in outputs},
         **fields,
     }
     path = folder / "run.json"
-    write_json(path, record)
+    write_json(path, record | {SELF: _own_hash(record)})
     return path
+
+
+def _own_hash(record: Mapping[str, Any]) -> str:
+    """Hash of what a record says, its own hash apart."""
+    said = {name: value for name, value in record.items() if name != SELF}
+    return sha256_bytes(canonical_json(said).encode("utf-8"))
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -247,7 +262,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     FileNotFoundError
         If the stage has not been run.
     ValueError
-        If the record is damaged or of another schema.
+        If the record is damaged or of another schema. A record without a hash of itself is read as it stands.
     """
     path = Path(folder) / "run.json"
     if not path.is_file():
@@ -255,18 +270,20 @@ def read_run(folder: Path) -> dict[str, Any]:
     record = read_json(path)
     if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
         raise ValueError(f"{relative(path)} is not a record of schema {SCHEMA}")
+    if record.get(SELF, own := _own_hash(record)) != own:
+        raise ValueError(f"{relative(path)} is damaged: it does not say what was written into it")
     return dict(record)
 
 
-def verify_outputs(folder: Path) -> dict[str, Any]:
-    """Read a stage's record and compare every output with the hash that it holds.
+def verify_outputs(folder: Path, record: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Read a stage's record, unless it is given, and compare every output with the hash that it holds.
 
     Raises
     ------
     StaleResultError
         If an output is missing or differs; the message names it and the way out.
     """
-    record = read_run(folder)
+    record = read_run(folder) if record is None else record
     for name, expected in record["outputs"].items():
         path = _resolve(name)
         actual = sha256_file(path) if path.is_file() else "missing"

@@ -325,17 +325,30 @@ def discordance(first: Answers, second: Answers) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Selection:
-    """The kept configuration and the seed whose weights go on."""
+    """The kept configuration and the seed whose weights go on.
+
+    Attributes
+    ----------
+    trial : str
+    seed : int
+    cheapest : str
+        The candidate with fewest trained parameters.
+    unfrozen : str
+        What is compared with it: the kept trial, or the best of the others where the cheapest itself is kept.
+    numbers : Numbers
+    """
 
     trial: str
     seed: int
     cheapest: str
+    unfrozen: str
     numbers: Numbers = field(default_factory=Numbers)
 
     @property
     def table(self) -> pd.DataFrame:
         """The choice as a table of one row."""
-        return pd.DataFrame({"trial": [self.trial], "seed": [self.seed], "cheapest": [self.cheapest]})
+        values = {"trial": self.trial, "seed": self.seed, "cheapest": self.cheapest, "unfrozen": self.unfrozen}
+        return pd.DataFrame([values])
 
     def references(self, stage: Stage) -> pd.DataFrame:
         """Scores on test of the kept model and of what it must beat; also stored as numbers."""
@@ -355,9 +368,11 @@ def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
     seed = answers.seeds[int(np.argmax(by_seed))]
     kept = stage.predictions(Split.VAL, trial=trial, seed=seed)
     numbers = estimate(kept, prefix="selection", stage=stage, names=("macro_f1",))
-    for name, which in (("n_trainable", trial), ("n_trainable_frozen", cheapest)):
+    others = [name for name in ranking["trial"] if name != cheapest]
+    unfrozen = others[0] if trial == cheapest and others else trial
+    for name, which in (("n_trainable_unfrozen", unfrozen), ("n_trainable_frozen", cheapest)):
         numbers[f"selection.{name}"] = Number(n_trainable(stage, which), unit="count")
-    selection = Selection(trial, seed, cheapest, numbers)
+    selection = Selection(trial, seed, cheapest, unfrozen, numbers)
     numbers.merge(gain(stage, selection, split=Split.VAL, prefix="selection"))
     return selection
 
@@ -365,17 +380,17 @@ def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
 def load_selection(stage: Stage) -> Selection:
     """What model selection kept; saved logits are the one model that there is."""
     if stage.is_recorded:
-        return Selection(*RECORDED_RUN, RECORDED_RUN[0])
+        return Selection(*RECORDED_RUN, RECORDED_RUN[0], RECORDED_RUN[0])
     row = pd.read_parquet(stage.upstream("04_model_selection", "selection.parquet")).iloc[0]
-    return Selection(str(row["trial"]), int(row["seed"]), str(row["cheapest"]))
+    return Selection(str(row["trial"]), int(row["seed"]), str(row["cheapest"]), str(row["unfrozen"]))
 
 
 def gain(stage: Stage, kept: Selection, *, split: str, prefix: str | None = None) -> Numbers:
-    """Macro-F1 of the kept trial minus that of the one with fewest trained parameters.
+    """Macro-F1 of the selection's unfrozen trial minus that of the one with fewest trained parameters.
 
     Averaged over seeds: `<prefix>.gain_over_frozen`.
     """
-    found = mean_score(stage, collect(stage, kept.trial, split), collect(stage, kept.cheapest, split))
+    found = mean_score(stage, collect(stage, kept.unfrozen, split), collect(stage, kept.cheapest, split))
     seeds = tuple(stage.params.training.seeds)
     return Numbers({f"{prefix or split}.gain_over_frozen": found.number(split=str(split), seeds=seeds)})
 

@@ -7,7 +7,7 @@ training images are stored beside the plain images, once, so that an epoch choos
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,6 +30,8 @@ from verdict.params import ModelParams, PhotometricParams
 EMPTY_TEXT = ""
 # Batches that are decoded while a GPU computes; a CPU is busy with its own batch.
 DECODED_AHEAD = 2
+# What is copied at a time when shards are put together.
+JOINED_BYTES = 64_000_000
 
 
 def resolve_preset(preset: str) -> str:
@@ -142,6 +144,8 @@ def encode(
     views: Mapping[int, int] = MappingProxyType({}),
     photometric: PhotometricParams | None = None,
     precision: str = "float32",
+    shard: tuple[int, int] = (0, 1),
+    shards: Sequence[Path] = (),
     encoders: Encoders | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, float]:
@@ -157,6 +161,11 @@ def encode(
         How views are made; needed where there are any.
     precision : {"float32", "bfloat16"}
         In what the prefixes compute on a GPU; weights stay float32, and a CPU computes in float32.
+    shard : (int, int)
+        Which part of how many to encode, counted from 0. Parts are whole batches, and each batch is the same however
+        many parts there are, so that parts put together are, bit for bit, what one run stores.
+    shards : sequence of Path
+        Folders of all parts in their order: they are put together, and nothing is encoded.
     encoders : Encoders, optional
         Instead of the parameters' presets.
 
@@ -168,7 +177,7 @@ def encode(
     policy = "mixed_bfloat16" if precision == "bfloat16" and has_gpu() else "float32"
     encoders, depths = encoders or load_encoders(params, dtype=policy), set(plans)
     network = load_network(params, dropout=0.0, seed=0, encoders=encoders)
-    run = _Encoding(network, encoders, out, batch, params.feature_dtype, progress)
+    run = _Encoding(network, encoders, out, batch, params.feature_dtype, progress, shard, tuple(shards))
     run.images(images, list(pd.unique(pairs["image_id"])), {plan.vision_blocks for plan in depths})
     if views and photometric is not None:
         run.views(images, list(pd.unique(pairs.loc[pairs["split"] == Split.TRAIN, "image_id"])), views, photometric)
@@ -194,6 +203,8 @@ class _Encoding:
     batch: int
     dtype: str
     progress: Callable[[str], None]
+    shard: tuple[int, int] = (0, 1)
+    shards: tuple[Path, ...] = ()
 
     def images(self, store: ImageStore, image_ids: list[str], depths: set[int]) -> None:
         """Plain images: one row each, in the order of `images.parquet`."""
@@ -237,21 +248,38 @@ class _Encoding:
 
     def _write(self, file: str, kind: str, n: int, prefix: keras.Model, passes: list[Callable[[slice], Any]]) -> None:
         """Write what the prefix gives for n inputs, one pass over them after the other, batch by batch."""
+        if self.shards:
+            write_npy_rows(self.out / file, len(passes) * n, _joined([folder / file for folder in self.shards]))
+            return
         parts = [slice(start, min(start + self.batch, n)) for start in range(0, n, self.batch)]
-        done = [number * n + part.stop for number in range(len(passes)) for part in parts]
+        jobs = [(load, part) for load in passes for part in parts]
+        number, count = self.shard
+        own = jobs[len(jobs) * number // count : len(jobs) * (number + 1) // count]
+        n_rows = sum(part.stop - part.start for _, part in own)
+        done = np.cumsum([part.stop - part.start for _, part in own])
         # The output takes the stored type where it is computed, so that less is copied from a GPU.
         stored = keras.Model(prefix.input, keras.layers.Identity(dtype=self.dtype)(prefix.output))
 
         def blocks() -> Iterator[np.ndarray]:
-            inputs = ahead([partial(load, part) for load in passes for part in parts], DECODED_AHEAD * has_gpu())
-            for count, loaded in zip(done, inputs, strict=True):
+            inputs = ahead([partial(load, part) for load, part in own], DECODED_AHEAD * has_gpu())
+            for so_far, loaded in zip(done, inputs, strict=True):
                 block = stored.predict_on_batch(loaded)
                 if self.dtype != "float32" and not np.isfinite(block).all():
                     raise ValueError(f"{file}: values beyond {self.dtype}; set model.feature_dtype to float32")
                 yield block
-                self.progress(f"{kind} {count}/{len(passes) * n}")
+                self.progress(f"{kind} {so_far}/{n_rows}")
 
-        write_npy_rows(self.out / file, len(passes) * n, blocks())
+        if own:
+            write_npy_rows(self.out / file, n_rows, blocks())
+
+
+def _joined(files: Sequence[Path]) -> Iterator[np.ndarray]:
+    """Rows of one array after those of another, a bounded number at a time; a part with no batch has no file."""
+    for file in files:
+        if file.is_file():
+            rows = _read(file)
+            step = max(1, JOINED_BYTES // max(1, rows[:1].nbytes))
+            yield from (rows[start : start + step] for start in range(0, len(rows), step))
 
 
 def ahead(jobs: list[Callable[[], Any]], n: int) -> Iterator[Any]:

@@ -66,7 +66,7 @@ class Number:
             return f"{_plain(value, self.unit)}{suffix}"
         low, high = self.low * scale, self.high * scale
         digits = _digits(high - low)
-        return f"{value:.{digits}f}{suffix} [{low:.{digits}f}, {high:.{digits}f}]"
+        return f"{value:z.{digits}f}{suffix} [{low:z.{digits}f}, {high:z.{digits}f}]"
 
     def excludes(self, point: float) -> bool:
         """Whether the interval lies wholly on one side of a point; one that is not defined does not."""

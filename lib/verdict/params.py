@@ -6,7 +6,10 @@ A profile (`params/<name>.yaml`) overrides `params/base.yaml`; the result is val
 from __future__ import annotations
 
 import difflib
+import functools
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +21,9 @@ from verdict.artifacts import content_hash
 from verdict.labels import class_names
 from verdict.search import SPACES, as_trials, configurations
 
+NO_PROFILES = frozenset({"base", "rubric"})
 MAX_FILE_BYTES = 1_000_000
+MAX_LISTED = 20
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -26,6 +31,11 @@ NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+# YAML 1.1 reads 1:30 as 90 and 010 as 8: nobody who writes them means that.
+_SURPRISING = re.compile(r"^[-+]?(?:0[0-9_]+|[0-9][0-9_]*(?::[0-9_]+)+)")
 
 
 class ParamsError(ValueError):
@@ -559,6 +569,7 @@ class ExecutionParams(Model):
     feature_batch: Count
     precision: Literal["float32", "bfloat16"]
     decode_threads: Count | Literal["auto"]
+    feature_shards: Annotated[int, Field(ge=1, le=1000)]
 
 
 class Params(Model):
@@ -641,6 +652,20 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        is_number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+        line = node.start_mark.line + 1
+        if is_number and _SURPRISING.match(node.value):
+            raise ParamsError(
+                f"line {line}: {node.value!r} would be read as a number in base 8 or 60; write it plainly"
+            )
+        try:
+            return super().construct_object(node, deep)
+        except ParamsError:
+            raise
+        except ValueError as error:
+            raise ParamsError(f"line {line}: {str(node.value)[:40]!r} cannot be read: {error}") from None
+
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a parameter file as plain values.
@@ -653,7 +678,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         If it is too large, not UTF-8, not YAML, holds tags, aliases or repeated keys, or is not a mapping.
     """
     if not path.is_file():
-        known = sorted(p.stem for p in path.parent.glob("*.yaml") if p.stem != "base")
+        known = sorted(p.stem for p in path.parent.glob("*.yaml") if p.stem not in NO_PROFILES)
         raise FileNotFoundError(f"{path} does not exist{_nearest(path.stem, known)}; profiles are {known}")
     if path.stat().st_size > MAX_FILE_BYTES:
         raise ParamsError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes; that is not a parameter file")
@@ -689,11 +714,14 @@ def validate(content: dict[str, Any], *, source: str) -> Params:
         text = json.dumps(content, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ParamsError(f"{source}: only plain numbers, text, lists and mappings are accepted: {error}") from None
+    if unreadable := next(_unreadable(content), ""):
+        raise ParamsError(f"{source}: {unreadable}")
     try:
         params = Params.model_validate_json(text)
     except ValidationError as error:
-        faults = "\n".join(f"  {_describe(fault, content)}" for fault in error.errors())
-        raise ParamsError(f"{source}: {error.error_count()} fault(s)\n{faults}") from None
+        faults = "\n".join(f"  {_describe(fault)}" for fault in error.errors()[:MAX_LISTED])
+        more = f"\n  and {error.error_count() - MAX_LISTED:,} more" if error.error_count() > MAX_LISTED else ""
+        raise ParamsError(f"{source}: {error.error_count()} fault(s)\n{faults}{more}") from None
     return validate(_expanded(params), source=source) if params.training.search else params
 
 
@@ -710,7 +738,20 @@ def _nearest(word: str, known: list[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _describe(fault: Any, content: dict[str, Any]) -> str:
+def _unreadable(content: Any, place: str = "") -> Iterator[str]:
+    """Where keys or texts hold control characters, which no page and no terminal shows as they are."""
+    if isinstance(content, str) and (found := _CONTROL.search(content)):
+        yield f"{place}: the text holds the control character U+{ord(found[0]):04X}"
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield from _unreadable(str(key), f"{place or 'a key'}")
+            yield from _unreadable(value, f"{place}.{key}".strip("."))
+    elif isinstance(content, list):
+        for number, value in enumerate(content):
+            yield from _unreadable(value, f"{place}.{number}")
+
+
+def _describe(fault: Any) -> str:
     place = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"{place}: unknown key{_nearest(str(fault['loc'][-1]), _valid_keys(fault['loc'][:-1]))}"
@@ -721,9 +762,14 @@ def _describe(fault: Any, content: dict[str, Any]) -> str:
     return f"{place}: {fault['msg']}{got}"
 
 
+@functools.cache
+def _schema() -> dict[str, Any]:
+    return Params.model_json_schema()
+
+
 def _valid_keys(location: tuple[Any, ...]) -> list[str]:
     """Keys that the model at a place accepts, found by walking the JSON schema."""
-    schema = Params.model_json_schema()
+    schema = _schema()
     node: dict[str, Any] = schema
     for part in location:
         node = _dereference(node, schema)

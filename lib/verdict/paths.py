@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-ROOT = Path(os.environ.get("VERDICT_ROOT", Path(__file__).resolve().parents[2])).resolve()
+ROOT_VARIABLE = "VERDICT_ROOT"
+ROOT = Path(os.environ.get(ROOT_VARIABLE, Path(__file__).resolve().parents[2])).resolve()
 
 NOTEBOOKS = ROOT / "notebooks"
 PARAMS = ROOT / "params"

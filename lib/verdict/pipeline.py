@@ -15,19 +15,26 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from verdict import artifacts, paths
+from verdict import artifacts, paths, slurm, warm
 from verdict import stage as stages
 from verdict.data.recorded import locate
+from verdict.execution import WHERES, Execution, load_execution
+from verdict.integrity import forget_damaged
 from verdict.params import ParamsError, load_params
+from verdict.result_folder import was_killed
 from verdict.run import gpu_count, say
 
 RERUN_TRIGGERS = ("mtime", "input", "params")
 NOISE = re.compile(
     r"\s*$|\[[A-Z]\w\w [A-Z]|Assuming |Building DAG|Using shell|Provided |Rules claiming|Select jobs|Execute \d"
     r"|Finished job|host: |Complete log|Shutting down|Nothing to be done|Config file|Job stats|job +count|-{5}"
-    r"|(stage_\w+|site|trial|total) +\d"
+    r"|(stage_\w+|site|trial|feature_shard|total) +\d"
+    r"|SLURM run ID|Job \d+ has been submitted|Cleaning up SLURM|Guessed SLURM|Unable to guess|No (SLURM|partition)"
+    r"|Trying without|Using shared|Warning: the following output files|\S+/run\.json$|\s*sbatch call|\s*sbatch --"
 )
+ERROR_TAIL = 12
 
 
 @contextlib.contextmanager
@@ -46,20 +53,47 @@ def one_at_a_time(profile: str) -> Iterator[None]:
         yield
 
 
-def snakemake_command(profile: str, cores: int, targets: list[str]) -> list[str]:
+def snakemake_command(profile: str, cores: int, targets: list[str], *, where: str = "local") -> list[str]:
     """The call of Snakemake: content and parameters decide what runs again; other jobs go on past a failed one."""
-    gpus = gpu_count()
+    gpus, execution = gpu_count(), load_execution(where, profile)
+    if where == "slurm":
+        placed = slurm.options(execution, job_prefix(profile), paths.work_dir(profile) / "slurm")
+    else:
+        limits = [f"{name}={value}" for name, value in (("gpu", gpus), ("mem_mb", _memory_mb())) if value]
+        placed = [*(("--resources", *limits) if limits else ()), "--retries", str(execution.retries)]
     return [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile")),
         *("--directory", str(paths.ROOT), "--cores", str(cores), "--nolock", "--rerun-incomplete", "--keep-going"),
         *("--rerun-triggers", *RERUN_TRIGGERS, "--quiet", "rules", "host", "reason"),
-        *("--config", f"profile={profile}", f"gpus={gpus}"),
-        *(("--resources", f"gpu={gpus}") if gpus else ()),
-        *targets,
+        *("--config", f"profile={profile}", f"gpus={gpus}", f"where={where}"),
+        *placed,
+        # What follows an option that takes several values would be taken for one more of them.
+        *(("--", *targets) if targets else ()),
     ]
 
 
-def report(profile: str, cores: int) -> int:
+def job_prefix(profile: str) -> str:
+    """How the jobs of this process begin their names on a cluster."""
+    return f"verdict-{profile[:20]}-{os.getpid()}"
+
+
+def _memory_mb() -> int:
+    """Memory of this machine; 0 where it is not known."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
+    except (ValueError, OSError, AttributeError):
+        return 0
+
+
+def _watch(where: str, profile: str, execution: Execution) -> contextlib.AbstractContextManager[Any]:
+    """The watch over jobs that wait on a cluster; nothing on one machine."""
+    if where != "slurm":
+        return contextlib.nullcontext()
+    own = execution.slurm
+    return slurm.Watch(job_prefix(profile), own.report_waiting_s, 60 * own.give_up_minutes, say)
+
+
+def report(profile: str, cores: int, where: str = "local") -> int:
     """Run what is missing or out of date, and render the pages.
 
     Returns
@@ -73,9 +107,15 @@ def report(profile: str, cores: int) -> int:
         "PYTHONPATH": str(paths.LIBRARY.parent),
         "PYTHONUNBUFFERED": "1",
         "KERAS_BACKEND": "torch",
+        "OMP_NUM_THREADS": str(load_params(profile).execution.threads),
     }
-    with one_at_a_time(profile):
-        status = _follow(snakemake_command(profile, cores, []), environment, paths.work_dir(profile) / "snakemake.log")
+    # A process that has asked for its GPUs cannot be forked, and a cluster's jobs are not to leave their nodes.
+    forks = warm.server(environment) if where == "local" and not gpu_count() else contextlib.nullcontext(environment)
+    command = snakemake_command(profile, cores, [], where=where)
+    with one_at_a_time(profile), forks as served, _watch(where, profile, load_execution(where, profile)):
+        for line in forget_damaged(load_params(profile), profile):
+            say(line)
+        status = _follow(command, served, paths.work_dir(profile) / "snakemake.log")
         index = paths.report_dir(profile) / "index.html"
         if status == 0:
             say(f"report of profile {profile!r} is up to date after {time.monotonic() - started:.0f} s")
@@ -101,16 +141,18 @@ def _follow(command: list[str], environment: dict[str, str], log: Path) -> int:
         text=True,
         errors="replace",
     )
-    with process, log.open("w", encoding="utf-8") as file:
+    with process, log.open("wb", buffering=0) as file:
         for line in process.stderr or ():
-            file.write(line)
+            # The run goes on where the log's disk is full: what stopped a stage is said on the terminal too.
+            with contextlib.suppress(OSError):
+                file.write(line.encode("utf-8"))
             if not NOISE.match(line):
                 say(line.rstrip())
     return process.returncode
 
 
 def unfinished(profile: str) -> list[str]:
-    """One line for each stage without a result: where its failed notebook is kept, or that it was not reached."""
+    """One line for each stage without a result: where its failed notebook is, that it was killed, or not reached."""
     params = load_params(profile)
     lines = []
     for spec in stages.specs_for(params):
@@ -120,10 +162,25 @@ def unfinished(profile: str) -> list[str]:
                 continue
             label = f"{spec.name} {stages.instance(trial, seed)}".strip()
             kept = paths.work_dir(profile) / "failed" / f"{label.replace(' ', '-')}.ipynb"
-            lines.append(
-                f"{label}: failed, see {artifacts.relative(kept)}" if kept.is_file() else f"{label}: not reached"
-            )
+            if kept.is_file():
+                lines += [f"{label}: failed, see {artifacts.relative(kept)}", *error_tail(kept)]
+            elif was_killed(stages.folder(profile, spec.name, trial, seed)):
+                lines.append(f"{label}: was killed while it ran, by hand or for want of memory")
+            else:
+                lines.append(f"{label}: not reached")
     return lines
+
+
+def error_tail(notebook: Path) -> list[str]:
+    """The last lines of the error that ended a notebook, indented; none where it holds no error (it was killed)."""
+    try:
+        cells = artifacts.read_json(notebook)["cells"]
+        errors = [o for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "error"]
+    except (ValueError, KeyError, TypeError, OSError):
+        return []
+    text = "\n".join(errors[-1]["traceback"]) if errors else ""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+    return [f"    {line}" for line in lines if line.strip()][-ERROR_TAIL:]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -131,15 +188,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m verdict.pipeline", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="digits", help="profile in params/ (default: %(default)s)")
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="jobs at a time (default: %(default)s)")
+    parser.add_argument("--where", choices=WHERES, default="local", help="where stages run (default: %(default)s)")
     chosen = parser.parse_args(arguments)
+    if chosen.where == "slurm" and (reason := slurm.why_not()):
+        say(f"nothing was run: {reason}")
+        return 2
     try:
         params = load_params(chosen.profile)
+        load_execution(chosen.where, chosen.profile)
         if params.data.source == "recorded":
             locate(params.data.recorded)
     except (ParamsError, FileNotFoundError) as error:
         say(f"nothing was run: {error}")
         return 2
-    return report(chosen.profile, chosen.cores)
+    return report(chosen.profile, chosen.cores, chosen.where)
 
 
 if __name__ == "__main__":

@@ -167,7 +167,8 @@ def _source(stage: Stage, records: list[Record]) -> Answer:
 
 
 def _hardware(stage: Stage, records: list[Record]) -> Answer:
-    hosts = {tuple(sorted(record.content["host"].items())) for record in records}
+    kept = ("cores", "machine", "node", "system")
+    hosts = {tuple((key, record.content["host"].get(key, "unknown")) for key in kept) for record in records}
     devices = ", ".join(sorted({record.content["device"] for record in records}))
     listed = "; ".join(", ".join(f"{key} {value}" for key, value in host) for host in sorted(hosts, key=str))
     return PARTLY, f"{listed}; device {devices}; the processor's model and the memory are not recorded"

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
+import json
 import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -21,10 +22,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from verdict import artifacts, paths
+from verdict import artifacts, paths, place
 from verdict import stage as stages
+from verdict.kernel import check_kernel
 from verdict.params import Params, load_params, non_default
+from verdict.result_folder import private_folder, publish, retire, stands
 
+KERNEL = {
+    "argv": [sys.executable, "-m", "verdict.warm", "ipykernel_launcher", "-f", "{connection_file}"],
+    "display_name": "Python 3",
+    "language": "python",
+}
+MAX_PAUSE_S = 60.0
+EXECUTING = ".executing.ipynb"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 DERIVED = ("run.json", "executed.ipynb", "inputs.json")
 
 
@@ -92,10 +103,11 @@ class _Follow:
         self._thread.join()
 
     def _loop(self) -> None:
-        """Show the newest report every two seconds, so that fast stages do not flood the terminal."""
-        position = 0
+        """Show the newest report, first after two seconds and then ever more rarely, so that none floods the log."""
+        position, pause_s = 0, 2.0
         while True:
-            last_round = self._done.wait(2.0)
+            last_round = self._done.wait(pause_s)
+            pause_s = min(1.5 * pause_s, MAX_PAUSE_S)
             if self.source.is_file():
                 with self.source.open(encoding="utf-8") as file:
                     file.seek(position)
@@ -122,6 +134,8 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
     )
     with tempfile.TemporaryDirectory(prefix="verdict-") as runtime:
         os.environ["JUPYTER_RUNTIME_DIR"] = runtime
+        os.environ["JUPYTER_PATH"] = runtime
+        artifacts.write_json(Path(runtime) / "kernels" / "python3" / "kernel.json", KERNEL)
         os.environ["IPYTHONDIR"] = str(Path(runtime) / "ipython")
         papermill.execute_notebook(
             str(notebook),
@@ -131,12 +145,18 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
             cwd=str(paths.ROOT),
             progress_bar=False,
             log_output=False,
+            # Everything is saved by then; kernels that are asked to end first print that they were interrupted.
+            shutdown_kernel="immediate",
             config=Config({"KernelManager": {"transport": "ipc", "connection_file": f"{runtime}/kernel.json"}}),
         )
 
 
-def run_stage(name: str, profile: str, trial: str | None = None, seed: int | None = None) -> Path:
-    """Run one stage to its end and write its record.
+def run_stage(
+    name: str, profile: str, trial: str | None = None, seed: int | None = None, shard: int | None = None
+) -> Path:
+    """Run one stage to its end, in a folder of its own, and put it in place with its record.
+
+    `shard` runs one of `execution.feature_shards` parts of the features, counted from 0.
 
     Returns
     -------
@@ -155,27 +175,41 @@ def run_stage(name: str, profile: str, trial: str | None = None, seed: int | Non
     if trial is not None:
         params.trial(trial)
     values = _values(name, profile, trial, seed)
+    n_shards = params.execution.feature_shards
+    if shard is not None and not (name == stages.FEATURES and 0 <= shard < n_shards):
+        raise ValueError(f"{name} has no shard {shard}; execution.feature_shards is {n_shards}, for features alone")
     home = stages.folder(profile, name, trial, seed)
-    home.mkdir(parents=True, exist_ok=True)
     label = f"{name} {stages.instance(trial, seed)}".strip()
-    _clear(home)
+    if shard is not None:
+        home = paths.stage_dir(profile, stages.shard_folder(shard, n_shards))
+        label = f"{name} {shard + 1} of {n_shards}"
+    asked = _question(name, params, trial, seed)
+    if stands(home, asked):
+        say(f"{label}  stands: this question was answered from these inputs before")
+        return home
+    retire(home)
     started, clock = time.time(), time.perf_counter()
-    progress_file = home / ".progress"
-    os.environ["OMP_NUM_THREADS"] = str(params.execution.threads)
-    os.environ.update(VERDICT_STAGE_DIR=str(home), VERDICT_PROGRESS=str(progress_file), OMP_WAIT_POLICY="PASSIVE")
-    with device_lease(params.execution.device) as device, _Follow(progress_file, label):
-        if name == stages.FEATURES:
-            _run_features(params, profile, home)
-        elif name == stages.SIGNALS:
-            _run_signals(profile)
-        elif name in stages.RUNNERS:
-            module, function = stages.RUNNERS[name]
-            getattr(importlib.import_module(module), function)(stages.open_stage(name, profile))
-        else:
-            _run_notebook(name, home, values, label)
-    progress_file.unlink(missing_ok=True)
-    _record(name, params, home, values, device, started, time.perf_counter() - clock)
-    say(f"{label}  done in {time.perf_counter() - clock:.0f} s")
+    with private_folder(home) as folder:
+        progress_file = folder / stages.PROGRESS
+        os.environ["OMP_NUM_THREADS"] = str(params.execution.threads)
+        os.environ.update(VERDICT_STAGE_DIR=str(folder), VERDICT_PROGRESS=str(progress_file), OMP_WAIT_POLICY="PASSIVE")
+        with _full_disk(folder), device_lease(params.execution.device) as device, _Follow(progress_file, label):
+            if name == stages.FEATURES:
+                _run_features(params, profile, folder, shard)
+            elif name == stages.SIGNALS:
+                _run_signals(profile)
+            elif name in stages.RUNNERS:
+                module, function = stages.RUNNERS[name]
+                getattr(importlib.import_module(module), function)(stages.open_stage(name, profile))
+            else:
+                _run_notebook(name, folder, values, label)
+        progress_file.unlink(missing_ok=True)
+        times = {"started": _moment(started), "elapsed_s": round(time.perf_counter() - clock, 3)}
+        with _full_disk(folder):
+            _record(asked, params, folder, home, profile=profile, device=device, **times)
+            is_first = publish(folder, home)
+    after = "" if is_first else "; another run of it was done first, and its result stands"
+    say(f"{label}  done in {time.perf_counter() - clock:.0f} s{after}")
     return home
 
 
@@ -188,17 +222,32 @@ def _values(name: str, profile: str, trial: str | None, seed: int | None) -> dic
     return stages.parameter_model(notebook)(**given).model_dump()
 
 
-def _clear(home: Path) -> None:
-    """Remove what an earlier execution left, record first, so that nothing of it can pass for this one's output."""
-    for stale in sorted(home.iterdir(), key=lambda path: path.name != "run.json"):
-        if stale.is_dir():
-            shutil.rmtree(stale)
-        else:
-            stale.unlink(missing_ok=True)
+@contextlib.contextmanager
+def _full_disk(home: Path) -> Iterator[None]:
+    """Say which file, and how many bytes, where somebody else's write meets a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL or "bytes are free" in str(error):
+            raise
+        written = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
+        raise artifacts.disk_full(error, Path(error.filename or home / EXECUTING), written) from error
+
+
+def _question(name: str, params: Params, trial: str | None, seed: int | None) -> dict[str, Any]:
+    """What an execution answers, as its record will say it."""
+    asked = {"params": stages.resolved(params, name, trial, seed), "code": stages.code_digest(name)}
+    asked |= {"stage": name, "trial": trial, "seed": seed, "versions": artifacts.package_versions()}
+    return json.loads(artifacts.canonical_json(asked))
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _run_notebook(name: str, home: Path, values: dict[str, Any], label: str) -> None:
-    scratch = home / ".executing.ipynb"
+    scratch = home / EXECUTING
+    check_kernel(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb")
     try:
         _execute(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb", scratch, values)
     except BaseException:
@@ -213,8 +262,8 @@ def _run_notebook(name: str, home: Path, values: dict[str, Any], label: str) -> 
     os.replace(scratch, home / "executed.ipynb")
 
 
-def _run_features(params: Params, profile: str, home: Path) -> None:
-    """The stage without a notebook: encode every image and hypothesis of the pair table."""
+def _run_features(params: Params, profile: str, home: Path, shard: int | None) -> None:
+    """The stage without a notebook: encode every image and hypothesis of the pair table, or put its shards together."""
     import pandas as pd
 
     from verdict.backend import set_threads
@@ -230,6 +279,7 @@ def _run_features(params: Params, profile: str, home: Path) -> None:
     workers = len(os.sched_getaffinity(0)) if wanted == "auto" else wanted
     images = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent, workers=workers)
     plans = [FreezePlan(*plan) for plan in stages.plans(params)]
+    n_shards = params.execution.feature_shards
     counts = encode(
         params.model,
         pairs,
@@ -238,6 +288,8 @@ def _run_features(params: Params, profile: str, home: Path) -> None:
         home,
         batch=params.execution.feature_batch,
         precision=params.execution.precision,
+        shard=(0, 1) if shard is None else (shard, n_shards),
+        shards=stage.shards(n_shards) if shard is None else (),
         views=dict(stages.views(params)),
         photometric=params.training.photometric,
         progress=stages.progress,
@@ -259,34 +311,27 @@ def _run_signals(profile: str) -> None:
     stage.save(**probe(stage))
 
 
-def _record(
-    name: str, params: Params, home: Path, values: dict[str, Any], device: str, started: float, elapsed_s: float
-) -> None:
-    inputs = [paths.ROOT / item for item in artifacts.read_json(home / "inputs.json")]
-    outputs = [path for path in sorted(home.rglob("*")) if path.is_file() and path.name not in DERIVED]
-    outputs = [path for path in outputs if not any(part.startswith(".") for part in path.relative_to(home).parts)]
+def _record(asked: dict[str, Any], params: Params, folder: Path, home: Path, *, profile: str, **run: Any) -> None:
+    name = asked["stage"]
+    inputs = [paths.ROOT / item for item in artifacts.read_json(folder / "inputs.json")]
+    outputs = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in DERIVED]
+    outputs = [path for path in outputs if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     if name not in stages.WITHOUT_NOTEBOOK:
-        outputs.append(home / "executed.ipynb")
-    trial, seed = values.get("trial"), values.get("seed")
+        outputs.append(folder / "executed.ipynb")
     artifacts.write_run(
-        home,
+        folder,
+        home=home,
         outputs=outputs,
         inputs=inputs,
-        profile=values["profile"],
-        stage=name,
+        profile=profile,
         notebook=stages.notebook_of(name),
-        trial=trial,
-        seed=seed,
-        params=stages.resolved(params, name, trial, seed),
         params_hash=params.hash,
-        code=stages.code_digest(name),
         non_default=non_default(params),
-        device=device,
-        host={"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()},
-        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-        elapsed_s=round(elapsed_s, 3),
-        command=f"make report PROFILE={values['profile']}",
+        host=place.here(),
+        command=f"make report PROFILE={profile}",
         is_smoke=params.is_smoke,
+        **{key: value for key, value in asked.items() if key != "versions"},
+        **run,
     )
 
 
@@ -297,11 +342,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", default="digits", help="profile in params/ (default: %(default)s)")
     parser.add_argument("--trial", help="trial to run (03_staged_unfreezing only)")
     parser.add_argument("--seed", type=int, help="seed to run it with")
+    parser.add_argument("--shard", type=int, help="part of the features to encode, from 0 (default: all of them)")
     chosen = parser.parse_args(arguments)
     if (chosen.name == stages.TRIAL_STAGE) != (chosen.trial is not None and chosen.seed is not None):
         parser.error(f"--trial and --seed belong to {stages.TRIAL_STAGE}, which needs both")
     try:
-        run_stage(chosen.name, chosen.profile, chosen.trial, chosen.seed)
+        run_stage(chosen.name, chosen.profile, chosen.trial, chosen.seed, chosen.shard)
     except Exception as error:
         text = str(error).strip()
         say(f"{chosen.name}: {type(error).__name__}: {text[-4000:]}")

@@ -7,6 +7,7 @@ and the report all read it.
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -71,6 +72,7 @@ RUNNERS = {
     CLIP_EMBEDDINGS: ("verdict.clip.study", "embed"),
     CLIP_ANSWERS: ("verdict.clip.answers", "answer"),
 }
+PROGRESS = ".progress"
 VIEWS, QUESTIONS = "views", "questions"
 
 
@@ -297,6 +299,11 @@ def folder(profile: str, name: str, trial: str | None = None, seed: int | None =
     return paths.stage_dir(profile, name, *parts)
 
 
+def shard_folder(k: int | str, n: int) -> str:
+    """Where shard k of n (counted from 0) of the features is, within the profile's folder."""
+    return f"feature_shards/{k}-of-{n}"
+
+
 def runs(params: Params) -> list[tuple[str, int]]:
     """(trial, seed) of every training run; a control, which nobody ranks, runs with the first `n_control_seeds` only.
 
@@ -428,8 +435,9 @@ def code_digest(name: str) -> str:
 
 
 def page_files() -> list[Path]:
-    """What a page is made with besides code: templates, style and script, sorted."""
-    return sorted(path for path in (paths.LIBRARY / "report").iterdir() if path.suffix in (".html", ".css", ".js"))
+    """What a page is made with besides code: templates, style, scripts and the reviewers' rubric, sorted."""
+    made = [path for path in (paths.LIBRARY / "report").iterdir() if path.suffix in (".html", ".css", ".js")]
+    return sorted([*made, *paths.PARAMS.glob("rubric.yaml")])
 
 
 class _Sections:
@@ -525,6 +533,14 @@ class Stage:
         """Folder of an upstream stage, all of its outputs verified."""
         self.upstream(name, "numbers.json", trial, seed)
         return folder(self.profile, name, trial, seed)
+
+    def shards(self, n: int) -> list[Path]:
+        """Folders of the n shards of the features in their order, all of their outputs verified; none for n = 1."""
+        folders = [paths.stage_dir(self.profile, shard_folder(k, n)) for k in range(n)] if n > 1 else []
+        for source in folders:
+            self._verified[source] = verify_outputs(source)
+            self._inputs.add(source / "run.json")
+        return folders
 
     @property
     def source(self) -> str:
@@ -639,7 +655,8 @@ def progress(text: str) -> None:
     """Tell the driver, and through it the person who waits, how far a stage has come."""
     target = os.environ.get("VERDICT_PROGRESS")
     if target:
-        with Path(target).open("a", encoding="utf-8") as file:
+        # On a full disk the stage goes on to its own writes, whose error says what is needed.
+        with contextlib.suppress(OSError), Path(target).open("a", encoding="utf-8") as file:
             file.write(text.replace("\n", " ") + "\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -106,11 +107,15 @@ def epoch_order(
 
 
 def predict_logits(suffix: keras.Model, features: Features, rows: Rows, *, blank: bool = False) -> np.ndarray:
-    """Logits of CONTRADICTION, float64 (n_pairs,), in inference mode and in the order of `rows`."""
-    order = np.arange(len(rows))
+    """Logits of CONTRADICTION, float64 (n_pairs,), in inference mode and in the order of `rows`.
+
+    Pairs with one hypothesis go together, so that a batch encodes it once.
+    """
+    order = np.argsort(rows.text, kind="stable")
     batches = Batches(features, rows, order, PREDICT_BATCH, blank=blank)
-    parts = [suffix.predict_on_batch(batches[i][0])[:, 0] for i in range(len(batches))]
-    return np.concatenate(parts).astype(np.float64)
+    logit = np.empty(len(rows))
+    logit[order] = np.concatenate([suffix.predict_on_batch(batches[i][0])[:, 0] for i in range(len(batches))])
+    return logit
 
 
 def two_class(logit: np.ndarray) -> np.ndarray:
@@ -271,8 +276,8 @@ class _State:
                 if header["identity"] != self.identity:
                     return []
                 groups = {kind: list(_group(stored, kind)) for kind in ("weight", "best", "optimiser")}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            self.path.unlink()
+        except (OSError, ValueError, LookupError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, struct.error):
+            self.path.unlink(missing_ok=True)
             return []
         for variable, value in zip(self.suffix.trainable_variables, groups["weight"], strict=True):
             variable.assign(value)

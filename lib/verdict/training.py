@@ -123,6 +123,9 @@ def exposure(pairs: pd.DataFrame, trial: TrialParams, seed: int) -> pd.DataFrame
         One row a bucket: bucket, weight, n_pairs, share (of the training pairs), share_of_epoch (expected; an epoch
         shows as many pairs as there are, drawn from these and the extra ones).
     """
+    columns = ["bucket", "weight", "n_pairs", "share", "share_of_epoch"]
+    if not trial.oversample:
+        return pd.DataFrame(columns=columns)
     before, after = bucket_flags(pairs), bucket_flags(oversampled(pairs, trial, seed))
     rows = [
         {
@@ -134,7 +137,7 @@ def exposure(pairs: pd.DataFrame, trial: TrialParams, seed: int) -> pd.DataFrame
         }
         for bucket, weight in trial.oversample.items()
     ]
-    return pd.DataFrame(rows, columns=["bucket", "weight", "n_pairs", "share", "share_of_epoch"])
+    return pd.DataFrame(rows, columns=columns)
 
 
 def view_examples(stage: Stage, n_images: int) -> tuple[list[np.ndarray], list[str]]:

@@ -7,10 +7,12 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from verdict import artifacts
+from verdict.audit import bench as audit_bench
 from verdict.backend import has_gpu, set_threads
 from verdict.bench import gpu, memory
 from verdict.bench.compare import compare
@@ -64,6 +66,12 @@ def grown(chosen: argparse.Namespace) -> dict[str, Any]:
     return {"results": memory.growth(chosen.pairs)}
 
 
+def audited(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Items a second of the audit log, written and replayed, and its peak memory."""
+    say(f"audit: {chosen.items:,} simulated decisions are written and replayed in a process of its own")
+    return {"results": asdict(audit_bench.bench(chosen.items))}
+
+
 def on_gpu(chosen: argparse.Namespace) -> dict[str, Any]:
     """The whole published schedule at full size."""
     if not has_gpu():
@@ -72,13 +80,14 @@ def on_gpu(chosen: argparse.Namespace) -> dict[str, Any]:
     return {"results": gpu.measure(gpu.default_setting(), limit_s=chosen.limit, progress=say)}
 
 
-BENCHES = {"tiny": tiny, "full_size": full_size, "memory": grown, "gpu": on_gpu}
+BENCHES = {"tiny": tiny, "full_size": full_size, "memory": grown, "audit": audited, "gpu": on_gpu}
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Command-line arguments."""
     parser = argparse.ArgumentParser(
-        prog="python -m verdict.bench", description="Measure speed and memory; without a name, all three on the CPU."
+        prog="python -m verdict.bench",
+        description="Measure speed and memory; without a name, all that the CPU can run.",
     )
     benches = parser.add_subparsers(dest="bench", metavar="NAME")
     for name, work in BENCHES.items():
@@ -87,7 +96,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         threads = 2 if name == "full_size" else 1
         bench.add_argument("--threads", type=int, default=threads, help="of the backend (default: %(default)s)")
         if name in ("tiny", "memory"):
-            n = 3000 if name == "tiny" else 4000
+            n = 6000 if name == "tiny" else 4000
             bench.add_argument("--pairs", type=int, default=n, help="training pairs (default: %(default)s)")
         if name == "full_size":
             bench.add_argument("--images", type=int, default=64, help="two pairs each (default: %(default)s)")
@@ -97,6 +106,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             bench.add_argument("--epochs", type=int, help="of each plan (default: 5 and 6, as published)")
         if name == "memory":
             bench.add_argument("--one", type=int, metavar="PAIRS", help="run once in this process and print JSON")
+        if name == "audit":
+            n = audit_bench.N_ITEMS
+            bench.add_argument("--items", type=int, default=n, help="decisions (default: %(default)s)")
         if name == "gpu":
             bench.add_argument(
                 "--limit", type=float, default=float("inf"), help="begin no run after so many seconds; start again"
@@ -105,11 +117,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one bench, or the three of the CPU."""
+    """Run one bench, or all of the CPU."""
     arguments = sys.argv[1:] if arguments is None else arguments
     chosen = parse(arguments)
     if chosen.bench is None:
-        return max(main([name]) for name in ("tiny", "full_size", "memory"))
+        return max(main([name]) for name in BENCHES if name != "gpu")
     if chosen.bench == "memory" and chosen.one:
         print(json.dumps(memory.train_and_predict(chosen.one)))
         return 0

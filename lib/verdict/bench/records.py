@@ -12,7 +12,7 @@ from verdict import artifacts, paths
 from verdict.backend import keras
 
 FOLDER = paths.REPORTS / "benchmarks"
-NAMES = ("tiny", "full_size", "memory", "gpu")
+NAMES = ("tiny", "full_size", "memory", "audit", "gpu", "chaos")
 
 
 def provenance(command: str, threads: int, elapsed_s: float) -> dict[str, Any]:
@@ -154,6 +154,27 @@ def memory_page(record: dict[str, Any]) -> list[str]:
     ]
 
 
+def audit_page(record: dict[str, Any]) -> list[str]:
+    """Speed and memory of the audit log as text and a table."""
+    found = record["results"]
+    row = [
+        f"{found['n_items']:,}",
+        f"{found['write_items_s']:,.0f}",
+        f"{found['replay_items_s']:,.0f}",
+        f"{found['peak_mb']:.0f} MB",
+        f"{found['log_mb']:,.0f} MB",
+        f"{found['n_differences']:,}",
+    ]
+    header = ["items", "decided and written a second", "replayed a second", "peak memory", "log", "replay differs in"]
+    return [
+        "## The audit log",
+        "",
+        "Simulated decisions, streamed: decided and written, then read again, checked and decided again.",
+        "",
+        *_table(header, [row]),
+    ]
+
+
 def gpu_page(record: dict[str, Any]) -> list[str]:
     """The full-size network on one GPU as text and tables."""
     found = record["results"]
@@ -181,4 +202,27 @@ def gpu_page(record: dict[str, Any]) -> list[str]:
     ]
 
 
-_PAGES = {"tiny": comparison_page, "full_size": comparison_page, "memory": memory_page, "gpu": gpu_page}
+def chaos_page(record: dict[str, Any]) -> list[str]:
+    """Disturbed reports as text and a table."""
+    counts = record["summary"]
+    verdicts = list(counts["all"])
+    rows = [[kind, *(str(found[verdict]) for verdict in verdicts)] for kind, found in counts.items()]
+    return [
+        "## Disturbed reports",
+        "",
+        f"{len(record['rows'])} of {record['wanted']} disturbances from seed {record['seed']}: after each, the next "
+        "run either completed with every stored number, claim and prediction as the undisturbed run has them, or it "
+        "did not (lost, different, hung); silent: a run failed without naming the cause.",
+        "",
+        *_table(["disturbance", *verdicts], rows),
+    ]
+
+
+_PAGES = {
+    "tiny": comparison_page,
+    "full_size": comparison_page,
+    "memory": memory_page,
+    "audit": audit_page,
+    "gpu": gpu_page,
+    "chaos": chaos_page,
+}

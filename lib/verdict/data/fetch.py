@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gzip
 import http.client
@@ -16,14 +17,15 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from verdict.artifacts import sha256_file
+from verdict.artifacts import disk_full, sha256_file
 
 MAX_BYTES = 4_000_000_000
 MAX_FILES = 500_000
+MAX_NAME_BYTES = 255
 TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
 _SCHEMES = ("https", "http", "file")
@@ -120,26 +122,28 @@ def _open(request: urllib.request.Request, timeout_s: float) -> http.client.HTTP
 
 def _append(response: BinaryIO, part: Path, n_there: int, max_bytes: int, url: str) -> int:
     n_got = n_there
-    with part.open("ab" if n_there else "wb") as file:
+    with _full_disk(part), part.open("ab" if n_there else "wb") as file:
         while chunk := response.read(CHUNK_BYTES):
             n_got += len(chunk)
             if n_got > max_bytes:
                 file.close()
                 part.unlink()
                 raise ValueError(f"{url}: more than the {max_bytes:,} bytes that are downloaded at most")
-            _write(file, chunk, part)
+            file.write(chunk)
         file.flush()
         os.fsync(file.fileno())
     return n_got
 
 
-def _write(file: BinaryIO, chunk: bytes, path: Path) -> None:
+@contextlib.contextmanager
+def _full_disk(path: Path) -> Iterator[None]:
+    """Name the file that met a full disk."""
     try:
-        file.write(chunk)
+        yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise OSError(error.errno, f"no space left while writing {path}") from error
+        raise disk_full(error, path, path.stat().st_size if path.is_file() else 0) from error
 
 
 def extract_tar(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Path:
@@ -210,6 +214,8 @@ class _Guard:
         has_drive = bool(parts) and parts[0].endswith(":")
         if not name or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or has_drive:
             raise ValueError(f"{self.archive}: {name!r} leads out of the folder")
+        if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
+            raise ValueError(f"{self.archive}: the name {name[:40]!r}… is longer than {MAX_NAME_BYTES} bytes")
         key = "/".join(parts)
         if key in self.names and not is_folder:
             raise ValueError(f"{self.archive}: {name!r} occurs twice")
@@ -229,9 +235,9 @@ def _put(source: BinaryIO | None, target: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as file:
+    with _full_disk(target), target.open("xb") as file:
         while chunk := source.read(CHUNK_BYTES):
-            _write(file, chunk, target)
+            file.write(chunk)
 
 
 def _extract(archive: Path, folder: Path, fill: Callable[[Path], None]) -> Path:
@@ -246,6 +252,9 @@ def _extract(archive: Path, folder: Path, fill: Callable[[Path], None]) -> Path:
         os.replace(scratch, folder)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise ValueError(f"{archive} is damaged or not an archive: {error}") from error
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        name = Path(str(error.filename)).relative_to(scratch)
+        raise ValueError(f"{archive}: {str(name)!r} is a file and a folder, or occurs twice") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder

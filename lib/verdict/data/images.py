@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import struct
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,15 +57,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+class _RefusedError(ValueError):
+    """What this module refuses itself; the message names the file already."""
+
+
 def _decode(content: bytes, path: Path | str, max_pixels: int) -> Image.Image:
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         n_pixels = image.width * image.height
         if n_pixels > max_pixels:
             size = f"{image.width} x {image.height}"
-            raise ValueError(f"{path} has {size} = {n_pixels:,} pixels; at most {max_pixels:,} are read")
+            raise _RefusedError(f"{path} has {size} = {n_pixels:,} pixels; at most {max_pixels:,} are read")
         # Phones store a preview as a second picture in a JPEG (MPO): its first picture is the photograph.
         if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-            raise ValueError(f"{path} is animated ({image.n_frames} frames); give one picture per file")
+            raise _RefusedError(f"{path} is animated ({image.n_frames} frames); give one picture per file")
         image.load()
         return _to_rgb(ImageOps.exif_transpose(image))
 
@@ -105,11 +111,13 @@ def decode_image(content: bytes, path: Path | str, *, max_pixels: int = MAX_PIXE
         raise ValueError(f"{path} was changed after the image store was written; build the data again")
     try:
         return _decode(content, path, max_pixels)
+    except _RefusedError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{path} has too many pixels; at most {max_pixels:,} are read") from error
     except Image.UnidentifiedImageError as error:
         raise ValueError(f"{path} is not an image of a known format ({', '.join(FORMATS)})") from error
-    except (OSError, SyntaxError, EOFError, KeyError, IndexError, TypeError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error, zlib.error) as error:
         raise ValueError(f"{path} cannot be decoded; is it truncated? ({error})") from error
 
 

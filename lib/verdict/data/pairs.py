@@ -119,7 +119,7 @@ def _text_problems(pairs: pd.DataFrame) -> Iterator[Problem]:
         for row, value in enumerate(pairs[column].tolist()):
             if not isinstance(value, str):
                 yield row, f"{column} is {value!r}, expected text"
-            elif not value.strip():
+            elif not any(char.isprintable() and not char.isspace() for char in value) and not _CONTROL.search(value):
                 yield row, f"{column} is empty"
             elif found := _CONTROL.search(value):
                 yield row, f"{column} holds the control character U+{ord(found[0]):04X}"

@@ -195,6 +195,8 @@ def check_counts(counts: np.ndarray, y_true: np.ndarray, n_classes: int) -> np.n
     counts = np.asarray(counts)
     if counts.shape != (len(y_true), n_classes):
         raise ValueError(f"people's answers must have shape {(len(y_true), n_classes)}, got {counts.shape}")
+    if counts.dtype.kind not in "fiub":
+        raise ValueError(f"people's answers must be counts: whole numbers, got {counts.dtype}")
     counts = counts.astype(np.float64)
     if not np.isfinite(counts).all() or (counts < 0).any() or (counts != np.floor(counts)).any():
         raise ValueError("people's answers must be counts: whole numbers, none below 0")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as stored:
             for name in stored.files:
                 arrays[name] = stored[name]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         cause = "an array holds Python objects, which are pickles" if "pickle" in str(error) else str(error)
         raise ValueError(f"{path} cannot be read as arrays: {cause}") from None
     return arrays
@@ -83,7 +84,11 @@ def _csv_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     text, _ = decode_text(path.read_bytes(), str(path))
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
-    lines = list(csv.reader(text.splitlines(), delimiter=delimiter, strict=True))
+    reader = csv.reader(text.splitlines(), delimiter=delimiter, strict=True)
+    try:
+        lines = list(reader)
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
     header = [name.strip() for name in lines[0]] if lines else []
     rows = [row for row in lines[1:] if row]
     if not rows:
@@ -134,6 +139,7 @@ def _parse_labels(path: Path, cells: list[str], class_names: Sequence[str]) -> n
 
 def _number(cell: str, path: Path, line: int) -> float:
     try:
-        return float(cell)
+        # Python reads 1_5 as 15, and digits of any script: no table means that.
+        return float(cell) if cell.isascii() and "_" not in cell else float("")
     except ValueError:
         raise ValueError(f"{path}, line {line}: {cell!r} is not a number") from None

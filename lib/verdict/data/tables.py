@@ -18,6 +18,7 @@ from verdict.labels import Label, Split
 
 MAX_FILE_BYTES = 500_000_000
 MAX_FIELD_CHARACTERS = 10_000
+MAX_NAMED = 30
 JSON_LINES = (".jsonl", ".ndjson")
 ALIASES = {
     "image_id": ("image", "image_id", "imageid", "image_file", "image_name", "img", "file", "file_name", "filename"),
@@ -31,6 +32,7 @@ ALIASES = {
 PARTS = {"image_id": "image", "hypothesis": "hyp", "label": "label"}
 _COLUMN_OF = {alias: column for column, aliases in ALIASES.items() for alias in aliases}
 _UTF8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,8 @@ def _columns(names: list[str], path: Path, *, labelled: bool, by_part: bool) -> 
         columns |= _columns_by_part(names, [column for column in needed if column not in columns.values()], path)
     if missing := [column for column in needed if column not in columns.values()]:
         accepted = {column: list(ALIASES[column]) for column in missing}
-        raise ValueError(f"{path}: no column for {missing}; found {names}, accepted names are {accepted}")
+        found = names if len(names) <= MAX_NAMED else [*names[:MAX_NAMED], f"… {len(names):,} in all"]
+        raise ValueError(f"{path}: no column for {missing}; found {found}, accepted names are {accepted}")
     return columns
 
 
@@ -240,6 +243,8 @@ def _csv_rows(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _check_fields(fields: list[str], path: Path, line: int) -> None:
+    if any(map(_SURROGATE.search, fields)):
+        raise ValueError(f"{path}, line {line}: half a surrogate pair, which is no character; export the table again")
     longest = max((len(field) for field in fields), default=0)
     if longest > MAX_FIELD_CHARACTERS:
         raise ValueError(

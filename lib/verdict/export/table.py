@@ -1,8 +1,4 @@
-"""The exported file: its columns, how text survives spreadsheets, and reading it back against labels.
-
-A cell of text that a spreadsheet would take for a formula gets an apostrophe in front, and so does one that begins
-with an apostrophe: reading takes one leading apostrophe away, and every text comes back as it was.
-"""
+"""The exported file: its columns, and reading it back against labels; text survives spreadsheets (`spreadsheet`)."""
 
 from __future__ import annotations
 
@@ -22,24 +18,13 @@ from verdict.data.tables import decode_text, read_pair_file
 from verdict.labels import Label, prob_columns
 from verdict.metrics import accuracy, macro_f1
 from verdict.predict import DecisionRule
+from verdict.spreadsheet import neutralise, restore
 from verdict.uncertainty import Interval, bootstrap
 
 COLUMNS = ("Image_ID", "Hypothesis", "Label", *prob_columns())
-FORMULA_STARTS = tuple("=+-@＝＋－＠")
-GUARD = "'"
 SCHEMA = 1
 # Probabilities are written to the last bit, but their logarithms, from which the answer is checked, are rounded.
 _ROUNDING = 1e-9
-
-
-def neutralise(text: str) -> str:
-    """Text that no spreadsheet takes for a formula; `restore` undoes it."""
-    return GUARD + text if text.startswith((GUARD, *FORMULA_STARTS)) else text
-
-
-def restore(text: str) -> str:
-    """What `neutralise` was given."""
-    return text.removeprefix(GUARD)
 
 
 def rule_path(path: Path) -> Path:
@@ -129,7 +114,10 @@ def read(path: Path) -> pd.DataFrame:
     header = next(reader, [])
     if tuple(header) != COLUMNS:
         raise ValueError(f"{path}: expected the columns {list(COLUMNS)}, got {header}; is it an exported file?")
-    rows = [_row(cells, f"{path}, line {reader.line_num}") for cells in reader]
+    try:
+        rows = [_row(cells, f"{path}, line {reader.line_num}") for cells in reader]
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -102,7 +102,10 @@ def _natural(execution: Execution) -> tuple[str, str, int]:
 
 def _folders(work: Path) -> list[Path]:
     candidates = [*work.glob("*"), *work.glob("*/*")] if work.is_dir() else []
-    usable = [folder for folder in candidates if not {"scratch", "failed"} & set(folder.relative_to(work).parts)]
+    parts = {folder: folder.relative_to(work).parts for folder in candidates}
+    # Names with a dot are executions under way.
+    usable = [folder for folder in candidates if not any(part.startswith(".") for part in parts[folder])]
+    usable = [folder for folder in usable if not {"scratch", "failed", "feature_shards"} & set(parts[folder])]
     return sorted(folder for folder in usable if (folder / "run.json").is_file())
 
 

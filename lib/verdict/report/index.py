@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from verdict import stage as stages
 from verdict.numbers import Numbers
+from verdict.report.evidence import Evidence, PageEvidence, find_evidence
 from verdict.report.executions import Execution, merged_numbers
-from verdict.report.markdown import Markdown, MarkdownError
-from verdict.report.notebook import RenderError
+from verdict.report.jobs import where_it_ran
+from verdict.report.markdown import Markdown, MarkdownError, numbers_from_json
+from verdict.report.notebook import RenderError, read_notebook
 from verdict.report.pipeline import Node, draw_pipeline
 from verdict.report.provenance import duration, provenance
-from verdict.report.render import Site, environment, needed
+from verdict.report.render import Site, claim_row, environment, executed_cells
 
 TARGET_STAGE = "05_test"
 TARGETS = (("test.accuracy", "Accuracy on the test split", 0.80), ("test.macro_f1", "Macro-F1 on the test split", 0.80))
@@ -44,6 +46,7 @@ def render_index(
     """
     executions = list(executions)
     numbers = merged_numbers(executions)
+    evidence = {execution.name: page_evidence(execution, text.parent) for execution in executions}
     nodes = pipeline_nodes(executions)
     ran = [execution for execution in executions if execution.status != "missing"]
     return (
@@ -54,14 +57,15 @@ def render_index(
             name="index",
             title=site.title,
             banners=index_banners(site, executions, refused),
-            lead=_lead(text, numbers, is_whole=all(execution.status in ("done", "stale") for execution in executions)),
+            lead=_lead(site, text, numbers, is_whole=all(e.status in ("done", "stale") for e in executions)),
             targets=_targets(executions, numbers),
-            claims=[row for execution in ran for row in _claims(execution, executions)],
+            claims=[row for execution in ran for row in _claims(execution, executions, evidence[execution.name])],
             pipeline=draw_pipeline(nodes),
-            groups=_groups(site, executions),
+            jobs=where_it_ran(executions),
+            groups=_groups(site, executions, evidence),
             total=duration(sum(execution.elapsed_s for execution in ran)),
             n_runs=len(ran),
-            provenance=provenance(_latest(ran)) if ran else None,
+            provenance=provenance(_latest(ran), executions) if ran else None,
             commits=sorted({str(e.run["commit"])[:12] for e in ran if e.run.get("commit")}),
             attribution=attribution,
         )
@@ -72,11 +76,11 @@ def _latest(executions: list[Execution]) -> Execution:
     return max(executions, key=lambda execution: str(execution.run.get("started", "")))
 
 
-def _lead(text: Path, numbers: Numbers, *, is_whole: bool) -> str:
+def _lead(site: Site, text: Path, numbers: Numbers, *, is_whole: bool) -> str:
     """The opening paragraphs; a paragraph whose number does not exist yet is replaced while stages are missing."""
     if not text.is_file():
         return ""
-    page = Markdown(numbers, folder=text.parent)
+    page = Markdown(numbers, folder=text.parent, pages=tuple(link.name for link in site.links) or None)
     parts = []
     for paragraph in text.read_text(encoding="utf-8").split("\n\n"):
         try:
@@ -119,19 +123,50 @@ def _target(name: str, label: str, bound: float, numbers: Numbers) -> dict[str, 
     }
 
 
-def _claims(execution: Execution, executions: list[Execution]) -> list[dict[str, Any]]:
+def page_evidence(execution: Execution, notebooks: Path) -> PageEvidence | None:
+    """What stands behind the numbers of a page; None where the page is refused."""
+    live = notebooks / f"{execution.notebook}.ipynb"
+    if execution.executed is None or not live.is_file():
+        return None
+    cells = read_notebook(live)
+    try:
+        return find_evidence(cells, executed_cells(cells, execution.status, execution.executed, live.name))
+    except RenderError:
+        return None
+
+
+def _claims(execution: Execution, executions: list[Execution], evidence: PageEvidence | None) -> list[dict[str, Any]]:
     numbers = merged_numbers(executions, execution)
-    return [
-        {
-            "statement": f"{claim.statement}{f' ({execution.variant})' if execution.variant else ''}",
-            "measured": numbers[claim.number].text if claim.number in numbers else "not measured",
-            "needed": needed(claim),
-            "holds": claim.holds,
-            "short": execution.notebook.partition("_")[0],
-            "href": f"{execution.name}.html#claim-{claim.id}",
-        }
-        for claim in execution.claims
-    ]
+    page = f"{execution.name}.html"
+    rows = []
+    for claim in execution.claims:
+        row = claim_row(claim, numbers) | {"key": f"{execution.name}#claim-{claim.id}", "page": page}
+        row |= {"short": execution.notebook.partition("_")[0], "href": f"{page}#claim-{claim.id}" if evidence else page}
+        row["evidence"] = evidence.of(claim) if evidence else Evidence()
+        row["statement"] += f" ({execution.variant})" if execution.variant else ""
+        rows.append(row)
+    return rows
+
+
+def _answer(evidence: PageEvidence | None) -> str:
+    """The answer of a page as HTML, without the anchors that belong to the page itself."""
+    parts = []
+    for payload in evidence.answer if evidence else ():
+        numbers = numbers_from_json(payload["numbers"])
+        parts.append(Markdown(numbers, mentioned=set(numbers)).render(payload["template"], short=True))
+    return "".join(parts)
+
+
+def _shows(evidence: PageEvidence | None) -> str:
+    """How much there is to see on a page."""
+    counts = {"figure": evidence.n_figures, "table": evidence.n_tables} if evidence else {}
+    return ", ".join(f"{n} {kind}{'' if n == 1 else 's'}" for kind, n in counts.items() if n)
+
+
+def _share_that_holds(execution: Execution) -> str:
+    """How many of a page's claims hold."""
+    n = len(execution.claims)
+    return f"claims that hold: {sum(claim.holds for claim in execution.claims)} of {n}" if n else ""
 
 
 def pipeline_nodes(executions: Sequence[Execution]) -> list[Node]:
@@ -171,7 +206,7 @@ def index_banners(site: Site, executions: Sequence[Execution], refused: Sequence
     }
     found = []
     if by_status["failed"]:
-        detail = ", ".join(by_status["failed"])
+        detail = _few(by_status["failed"])
         found.append(
             {
                 "kind": "failed",
@@ -187,7 +222,7 @@ def index_banners(site: Site, executions: Sequence[Execution], refused: Sequence
         )
         headline = f"Stale: {len(by_status['stale'])} page(s) no longer match the project."
         found.append(
-            {"kind": "stale", "headline": headline, "detail": "; ".join([", ".join(by_status["stale"]), *reasons[:3]])}
+            {"kind": "stale", "headline": headline, "detail": "; ".join([_few(by_status["stale"]), *reasons[:3]])}
         )
     if by_status["missing"]:
         found.append(
@@ -201,7 +236,15 @@ def index_banners(site: Site, executions: Sequence[Execution], refused: Sequence
     return found
 
 
-def _groups(site: Site, executions: list[Execution]) -> list[dict[str, Any]]:
+def _few(names: Sequence[str], most: int = 6) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _groups(
+    site: Site, executions: list[Execution], evidence: Mapping[str, PageEvidence | None]
+) -> list[dict[str, Any]]:
     """Pages by notebook, in reading order, several executions of one notebook under one entry."""
     links = {link.name: link for link in site.links}
     groups: dict[str, dict[str, Any]] = {}
@@ -214,6 +257,9 @@ def _groups(site: Site, executions: list[Execution]) -> list[dict[str, Any]]:
             "title": title,
             "question": link.question,
             "href": link.href,
+            "answer": "" if execution.variant else _answer(evidence[execution.name]),
+            "holds": _share_that_holds(execution),
+            "shows": _shows(evidence[execution.name]),
             "elapsed_s": 0.0,
             "runs": [],
             "marks": set(),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from verdict import paths
 from verdict.artifacts import read_json
+from verdict.kernel import check_kernel
 from verdict.report.notebook import INJECTED, Cell, RenderError, code_cells, read_notebook
 
 MAX_LINES = 15
@@ -25,6 +26,10 @@ _RESULT = re.compile(
 _ABSOLUTE = re.compile(r"^(?:/(?:home|root|tmp|work|mnt|data|Users|content|var|opt)\b|[A-Za-z]:\\|~/)")
 _PROSE_NOISE = re.compile(r"```[\s\S]*?```|`[^`]*`|\$\$[\s\S]+?\$\$|\$[^$\n]+\$|\{\{[^}]*\}\}|\]\([^)]*\)|https?://\S+")
 _NO_RESULTS = re.compile(r"\b95\s?(?:%|per\s?cent)|\b80\s?(?:%|per\s?cent)", re.IGNORECASE)
+
+_OUTPUTS = "outputs are stripped before a commit"
+_COUNTS = "execution counts are stripped before a commit"
+_ON_COMMIT = frozenset({_OUTPUTS, _COUNTS})
 
 
 @dataclass(frozen=True)
@@ -39,17 +44,21 @@ class Finding:
         return f"{self.notebook}, cell {self.cell}: {self.message}"
 
 
-def lint_notebook(path: Path) -> list[Finding]:
-    """Every finding in one notebook; cells are counted from 1, 0 stands for the notebook."""
+def lint_notebook(path: Path, *, is_committed: bool = True) -> list[Finding]:
+    """Every finding in one notebook; cells are counted from 1, 0 stands for the notebook.
+
+    A notebook that somebody works on (`is_committed` false) may hold outputs and execution counts.
+    """
     try:
         cells = read_notebook(path)
+        check_kernel(path)
     except (RenderError, ValueError) as error:
         return [Finding(path.name, 0, str(error))]
     found = [(0, text) for text in _whole(path, cells)]
     for cell in cells:
         checks = _markdown(cell) if cell.kind == "markdown" else _code(cell) if cell.kind == "code" else ()
         found += [(cell.index + 1, text) for text in (*_tags(cell), *checks)]
-    return [Finding(path.name, place, text) for place, text in found]
+    return [Finding(path.name, place, text) for place, text in found if is_committed or text not in _ON_COMMIT]
 
 
 def _whole(path: Path, cells: list[Cell]) -> Iterator[str]:
@@ -71,7 +80,7 @@ def _whole(path: Path, cells: list[Cell]) -> Iterator[str]:
     if n_computing > 2 * n_text:
         yield f"{n_computing} computing cells beside {n_text} cells of text: say what they are for"
     if any(cell.get("execution_count") for cell in read_json(path)["cells"]):
-        yield "execution counts are stripped before a commit"
+        yield _COUNTS
 
 
 def _tags(cell: Cell) -> Iterator[str]:
@@ -91,7 +100,7 @@ def _markdown(cell: Cell) -> Iterator[str]:
 
 def _code(cell: Cell) -> Iterator[str]:
     if cell.outputs:
-        yield "outputs are stripped before a commit"
+        yield _OUTPUTS
     n_lines = len(cell.source.strip().splitlines())
     if n_lines > MAX_LINES:
         yield f"{n_lines} lines; a code cell has at most {MAX_LINES}: move work to the library"

@@ -7,7 +7,7 @@ import html
 import mimetypes
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ _INLINE_MATH = r"\$(?!\s|\$)(?P<inline_tex>(?:\\.|[^$\\])+?)(?<!\s)\$(?!\d)"
 _DISPLAY_MATH = r"\$\$(?P<display_tex>[\s\S]+?)\$\$"
 _BLOCK_MATH = r"^ {0,3}\$\$[ \t]*\n(?P<block_tex>[\s\S]+?)\n {0,3}\$\$[ \t]*$"
 _NOTEBOOK_LINK = re.compile(r"^(?P<stem>[\w./-]+)\.ipynb(?P<anchor>#.*)?$")
+HARMFUL = "#harmful-link"  # what mistune makes of an address that would run something
 _SCHEME = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
 
 
@@ -45,6 +46,13 @@ def slugify(text: str) -> str:
     """A stable anchor: letters and digits of any script, lower case, joined by hyphens."""
     folded = unicodedata.normalize("NFKC", text).lower()
     return re.sub(r"[\W_]+", "-", folded).strip("-")[:80] or "section"
+
+
+def page_of(notebook: str, pages: Sequence[str] | None) -> str:
+    """The page of a notebook, the first of several; "" where the report has none, its own name where all is allowed."""
+    if pages is None or notebook in pages:
+        return notebook
+    return next((name for name in pages if name.startswith(f"{notebook}-")), "")
 
 
 def plain_text(fragment: str) -> str:
@@ -79,13 +87,14 @@ class Markdown:
         What `{{ name }}` may refer to.
     folder : Path, optional
         Where relative image files are looked for; they are embedded.
-    pages : set of str, optional
-        Pages that the report has: a link to another notebook's page is then its text alone.
+    pages : tuple of str, optional
+        Pages that the report has, in reading order: a link to another notebook is then its text alone, and one to a
+        notebook that was executed several times leads to its first page.
     """
 
     numbers: Numbers
     folder: Path | None = None
-    pages: frozenset[str] | None = None
+    pages: tuple[str, ...] | None = None
     headings: list[Heading] = field(default_factory=list)
     mentioned: set[str] = field(default_factory=set)
     _anchors: dict[str, int] = field(default_factory=dict)
@@ -222,11 +231,14 @@ class _Renderer(mistune.HTMLRenderer):
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         to_notebook = None if _SCHEME.match(url) else _NOTEBOOK_LINK.match(url)
-        if to_notebook and self._page.pages is not None and to_notebook["stem"] not in self._page.pages:
-            return text
         if to_notebook:
-            url = f"{to_notebook['stem']}.html{to_notebook['anchor'] or ''}"
-        target = html.escape(self.safe_url(url))
+            name = page_of(to_notebook["stem"], self._page.pages)
+            if not name:
+                return text
+            url = f"{name}.html{to_notebook['anchor'] or ''}"
+        if self.safe_url(url) == HARMFUL:
+            return text
+        target = html.escape(url)
         extra = f' title="{html.escape(title)}"' if title else ""
         away = ' rel="noopener noreferrer"' if _SCHEME.match(url) else ""
         return f'<a href="{target}"{extra}{away}>{text}</a>'

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verdict.artifacts import content_hash, read_json
+from verdict.artifacts import content_hash, read_json, sha256_file
 
 INJECTED = "injected-parameters"
 
@@ -46,17 +47,32 @@ def read_notebook(path: Path) -> list[Cell]:
     RenderError
         If the file is not a notebook of format 4.
     """
+    return list(_read(Path(path), sha256_file(path)))
+
+
+@functools.lru_cache(maxsize=256)
+def _read(path: Path, _digest: str) -> tuple[Cell, ...]:
+    """A report reads each notebook several times; one that has changed is read again."""
     content = read_json(path)
     if not isinstance(content, dict) or content.get("nbformat") != 4 or not isinstance(content.get("cells"), list):
         raise RenderError(f"{path} is not a notebook of format 4")
-    return [_cell(index, cell) for index, cell in enumerate(content["cells"])]
+    return tuple(_cell(index, cell, path) for index, cell in enumerate(content["cells"]))
 
 
-def _cell(index: int, cell: dict[str, Any]) -> Cell:
-    source = cell.get("source", "")
-    tags = tuple(cell.get("metadata", {}).get("tags", ()))
-    text = "".join(source) if isinstance(source, list) else source
-    return Cell(index, cell.get("cell_type", "raw"), text, tags, tuple(cell.get("outputs", ())))
+def _cell(index: int, cell: Any, path: Path) -> Cell:
+    try:
+        source, outputs, tags = (
+            cell.get("source", ""),
+            cell.get("outputs", []),
+            cell.get("metadata", {}).get("tags", []),
+        )
+        text = source if isinstance(source, str) else "".join(source)
+        is_whole = isinstance(outputs, list) and all(isinstance(output, dict) for output in outputs)
+        if not is_whole or not isinstance(tags, list):
+            raise TypeError("outputs and tags are lists")
+    except (AttributeError, TypeError) as error:
+        raise RenderError(f"{path}, cell {index + 1} is not a cell of a notebook: {error}") from None
+    return Cell(index, str(cell.get("cell_type", "raw")), text, tuple(map(str, tags)), tuple(outputs))
 
 
 def code_cells(cells: list[Cell]) -> list[Cell]:

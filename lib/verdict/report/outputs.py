@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from verdict.report.markdown import Markdown, numbers_from_json, slugify
+from verdict.report.markdown import Markdown, MarkdownError, numbers_from_json, slugify
 from verdict.report.sanitize import clean_html, clean_svg
 
 MIME = "application/vnd.verdict+json"
+KINDS = ("say", "table", "figure", "gallery")
 SKIP_EMPTY_FIGURE = re.compile(r"^<Figure size [^>]*>$")
 MAX_TEXT = 20_000
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]")
@@ -76,7 +77,7 @@ class OutputRenderer:
 
     def _display(self, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
         if MIME in data:
-            return self._own(data[MIME], data)
+            return self._checked(data[MIME], data)
         for mime in ("image/svg+xml", "image/png", "image/jpeg"):
             if mime in data:
                 alt = str(metadata.get(mime, {}).get("alt", "") or "Picture without a description")
@@ -90,7 +91,20 @@ class OutputRenderer:
         if "application/json" in data:
             return text_block(json.dumps(data["application/json"], indent=1, ensure_ascii=False))
         text = joined(data.get("text/plain", ""))
+        if data and "text/plain" not in data:
+            text = f"(an output of type {', '.join(sorted(data))}, which pages do not show)"
         return "" if SKIP_EMPTY_FIGURE.match(text) else text_block(text)
+
+    def _checked(self, payload: Any, data: Mapping[str, Any]) -> str:
+        """One of our own outputs; one that the project cannot have written is refused."""
+        try:
+            if payload["kind"] not in KINDS:
+                raise KeyError(payload["kind"])
+            return self._own(payload, data)
+        except MarkdownError:
+            raise
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise ValueError(f"an output is damaged, or was not written by this project ({error!r})") from None
 
     def _own(self, payload: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         if payload["kind"] == "say":
@@ -185,7 +199,7 @@ def table_html(payload: Mapping[str, Any], caption: str) -> str:
     rows = "".join(_row(row, payload["columns"]) for row in payload["rows"])
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(payload["caption"])}">'
-        f'<table class="sortable"><caption>{caption}</caption>'
+        f'<table class="sortable"><caption><span>{caption}</span></caption>'
         f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 

@@ -1,6 +1,7 @@
 (() => {
   "use strict";
   const root = document.documentElement;
+  root.classList.add("js");
   const read = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
   const keep = (key, value) => { try { localStorage.setItem(key, value); } catch { /* private window */ } };
 
@@ -23,7 +24,7 @@
   const setCode = (isOpen) => {
     document.querySelectorAll("details.code").forEach((block) => { block.open = isOpen; });
     codeButton.setAttribute("aria-pressed", String(isOpen));
-    codeButton.textContent = isOpen ? "Hide all code" : "Show all code";
+    codeButton.textContent = isOpen ? "Hide code" : "Show code";
   };
   if (codeButton) {
     if (read("verdict-code") === "open") setCode(true);
@@ -75,6 +76,9 @@
       table.tBodies[0].append(...rows);
     }));
   }
+
+  // A picture wider than a phone opens at its middle, where the pipeline is.
+  for (const box of document.querySelectorAll(".scroll > .pipeline")) box.parentElement.scrollLeft = (box.parentElement.scrollWidth - box.parentElement.clientWidth) / 2;
 
   let closed = [];
   addEventListener("beforeprint", () => {

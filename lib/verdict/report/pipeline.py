@@ -147,8 +147,9 @@ def _parents_x(node: Node, place: Mapping[str, tuple[float, float]]) -> float:
 def _arrow(source: tuple[float, float], target: tuple[float, float]) -> str:
     x0, y0 = source[0] + BOX_W / 2, source[1] + BOX_H
     x1, y1 = target[0] + BOX_W / 2, target[1]
-    bend = min(GAP_Y, (y1 - y0) / 2)
-    line = f"M{x0:.0f} {y0:.0f} C{x0:.0f} {y0 + bend:.0f} {x1:.0f} {y1 - bend:.0f} {x1:.0f} {y1 - 6:.0f}"
+    turn = max(y0, y1 - GAP_Y)  # past other rows it goes straight down, so that it does not hide behind their boxes
+    bend = (y1 - turn) / 2
+    line = f"M{x0:.0f} {y0:.0f} V{turn:.0f} C{x0:.0f} {turn + bend:.0f} {x1:.0f} {y1 - bend:.0f} {x1:.0f} {y1 - 6:.0f}"
     return f'<path d="{line}"/><path class="head" d="M{x1 - 4:.0f} {y1 - 7:.0f} l4 7 l4 -7 z"/>'
 
 

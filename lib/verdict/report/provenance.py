@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from verdict.artifacts import content_hash, relative
 from verdict.report.executions import Execution
+
+WEIGHTS = "/weights.npz"
+_TOLD = frozenset({"executed.ipynb", "numbers.json", "claims.json"})
 
 
 def duration(seconds: float) -> str:
@@ -52,12 +57,42 @@ def seeds(run: dict[str, Any]) -> str:
     return ", ".join(map(str, found)) or "none"
 
 
-def provenance(execution: Execution) -> dict[str, Any]:
-    """Everything that the provenance box of a page shows."""
+def behind(execution: Execution, executions: Sequence[Execution]) -> list[Execution]:
+    """The execution and all whose records it read, directly or through others."""
+    by_record = {relative(e.folder / "run.json"): e for e in executions if e.folder is not None}
+    found, waiting = {execution.name: execution}, [execution]
+    while waiting:
+        needs = [by_record[name] for name in waiting.pop().run.get("inputs", {}) if name in by_record]
+        fresh = {need.name: need for need in needs if need.name not in found}
+        found |= fresh
+        waiting += fresh.values()
+    return list(found.values())
+
+
+def hashes(execution: Execution, executions: Sequence[Execution]) -> dict[str, str]:
+    """One hash each of the data and the trained weights that a page stands on, and of the environment it ran in.
+
+    Two pages with the same three come from the same data, networks and versions; the files behind are listed one by
+    one with the pages that wrote them.
+    """
+    files = {
+        "/" + "/".join(name.split("/")[2:]): sha
+        for e in behind(execution, executions)
+        for name, sha in e.run.get("outputs", {}).items()
+    }
+    data = {name: sha for name, sha in files.items() if "/01_" in name and name.rpartition("/")[2] not in _TOLD}
+    weights = {name: sha for name, sha in files.items() if name.endswith(WEIGHTS)}
+    found = {"data": data, "weights": weights, "environment": dict(execution.run.get("versions", {}))}
+    return {what: content_hash(content) for what, content in found.items() if content}
+
+
+def provenance(execution: Execution, executions: Sequence[Execution] = ()) -> dict[str, Any]:
+    """Everything that the provenance box of a page shows; `executions` are those of the whole report."""
     run = execution.run
     rebuild = f"make report PROFILE={run.get('profile', '')}".strip()
     return {
         "commit": str(run.get("commit", "unknown")),
+        "run": "-".join(filter(None, [str(run.get("commit", ""))[:12], str(run.get("params_hash", ""))[:8]])),
         "dirty": bool(run.get("dirty", False)),
         "profile": run.get("profile", ""),
         "variant": execution.variant,
@@ -67,6 +102,7 @@ def provenance(execution: Execution) -> dict[str, Any]:
         "device": run.get("device", "unknown"),
         "started": run.get("started", ""),
         "elapsed": duration(execution.elapsed_s),
+        "hashes": hashes(execution, executions),
         "command": run.get("command") or rebuild,
         "rebuild": rebuild,
         "versions": dict(run.get("versions", {})),

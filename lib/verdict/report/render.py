@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from verdict.numbers import Claim, Numbers
+from verdict.report.evidence import find_evidence
 from verdict.report.executions import Execution
 from verdict.report.markdown import Heading, Markdown, MarkdownError, number_anchor, plain_text
 from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
@@ -23,8 +25,11 @@ from verdict.report.outputs import OutputRenderer
 from verdict.report.provenance import provenance
 
 HERE = Path(__file__).resolve().parent
+SCRIPTS = ("page.js", "review.js")
 MAX_DATA_URI = 30_000
 HIDDEN_TAGS = frozenset({"remove-cell"})
+START_TAGS = frozenset({"parameters", "setup"})
+SPEAKING_TAGS = frozenset({"hide-input", "answer"})
 _FORMATTER = HtmlFormatter(nowrap=True, classprefix="k-")
 _LEXER = PythonLexer()
 
@@ -54,6 +59,10 @@ class Site:
         Pages in reading order.
     is_smoke : bool
         Whether the profile exists for testing only.
+    executions : sequence of Execution
+        All of the report.
+    with_notebooks : bool
+        Whether executed notebooks are among the downloads.
     files : dict
         Downloads collected while rendering: path below the report → content.
     """
@@ -62,6 +71,8 @@ class Site:
     title: str = "Verdict"
     links: list[Link] = field(default_factory=list)
     is_smoke: bool = False
+    executions: Sequence[Execution] = ()
+    with_notebooks: bool = True
     files: dict[str, bytes] = field(default_factory=dict)
 
     def neighbours(self, name: str) -> tuple[Link | None, Link | None]:
@@ -81,7 +92,7 @@ def environment() -> jinja2.Environment:
     found = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    script = (HERE / "page.js").read_text(encoding="utf-8")
+    script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     found.globals |= {
         "style": (HERE / "page.css").read_text(encoding="utf-8"),
@@ -124,12 +135,13 @@ def render_page(
     """
     execution = execution or Execution(Path(live_notebook).stem, Path(live_notebook).stem, "done", run=run)
     live = read_notebook(live_notebook)
-    done = {} if execution.status == "failed" else match_code(live, read_notebook(executed), Path(live_notebook).name)
-    if execution.status == "failed":
-        done = _by_source(live, read_notebook(executed))
+    done = executed_cells(live, execution.status, executed, Path(live_notebook).name)
     page = _PageBuilder(Path(live_notebook), execution, numbers, site)
     body = page.body(live, done)
-    site.files[f"files/{execution.name}.ipynb"] = Path(executed).read_bytes()
+    evidence = find_evidence(live, done)
+    notebook = f"files/{execution.name}.ipynb" if site.with_notebooks else ""
+    if notebook:
+        site.files[notebook] = Path(executed).read_bytes()
     before, after = site.neighbours(execution.name)
     return (
         environment()
@@ -143,13 +155,33 @@ def render_page(
             headings=page.contents,
             before=before,
             after=after,
-            claims=[_claim_row(claim, numbers, page.markdown.mentioned) for claim in execution.claims],
+            claims=[
+                claim_row(claim, numbers)
+                | {
+                    "id": claim.id,
+                    "evidence": evidence.of(claim),
+                    "anchor": number_anchor(claim.number) if claim.number in page.markdown.mentioned else "",
+                }
+                for claim in execution.claims
+            ],
             banners=banners(execution, site, page.outputs.errors),
-            provenance=provenance(execution),
-            notebook=f"files/{execution.name}.ipynb",
+            provenance=provenance(execution, site.executions),
+            notebook=notebook,
             variant=execution.variant,
         )
     )
+
+
+def executed_cells(live: list[Cell], status: str, executed: Path, name: str) -> dict[int, Cell]:
+    """Executed cell of every live code cell; of a failed execution those whose code is still the same.
+
+    Raises
+    ------
+    RenderError
+        If another code was executed.
+    """
+    found = read_notebook(executed)
+    return _by_source(live, found) if status == "failed" else match_code(live, found, name)
 
 
 def _by_source(live: list[Cell], executed: list[Cell]) -> dict[int, Cell]:
@@ -160,14 +192,13 @@ def _by_source(live: list[Cell], executed: list[Cell]) -> dict[int, Cell]:
     }
 
 
-def _claim_row(claim: Claim, numbers: Numbers, mentioned: set[str]) -> dict[str, Any]:
+def claim_row(claim: Claim, numbers: Numbers) -> dict[str, Any]:
+    """What both the page and the index say of a claim."""
     return {
-        "id": claim.id,
         "statement": claim.statement,
         "measured": numbers[claim.number].text if claim.number in numbers else "not measured",
         "needed": needed(claim),
         "holds": claim.holds,
-        "anchor": number_anchor(claim.number) if claim.number in mentioned else "",
     }
 
 
@@ -199,45 +230,48 @@ class _PageBuilder:
 
     def __init__(self, path: Path, execution: Execution, numbers: Numbers, site: Site):
         self.path, self.name, self.site = path, execution.name, site
-        pages = frozenset(link.name for link in site.links) or None
+        pages = tuple(link.name for link in site.links) or None
         self.markdown = Markdown(numbers, folder=path.parent, pages=pages)
         self.outputs = OutputRenderer(self.markdown, self._download, has_claims=bool(execution.claims))
         self.answer = ""
 
     def body(self, live: list[Cell], done: dict[int, Cell]) -> str:
-        """All cells; those tagged `answer` are kept apart for the top of the page."""
-        parts = []
-        for cell in live:
-            fragment = self._cell(cell, done)
-            if "answer" in cell.tags:
-                self.answer += fragment
-            else:
-                parts.append(fragment)
-        return "".join(parts)
+        """All cells; what those tagged `answer` say is kept apart for the top of the page."""
+        return "".join(self._cell(cell, done) for cell in live)
 
     def _cell(self, cell: Cell, done: dict[int, Cell]) -> str:
         if cell.kind == "raw" or HIDDEN_TAGS & set(cell.tags):
             return ""
         try:
-            if cell.kind == "markdown":
-                return f'<section class="prose">{self.markdown.render(cell.source)}</section>\n'
-            return self._code(cell, done.get(cell.index))
+            if cell.kind == "code":
+                return self._code(cell, done.get(cell.index))
+            text = self.markdown.render(cell.source)
+            return self._kept(cell, f'<section class="prose">{text}</section>\n')
         except (MarkdownError, ValueError) as error:
             raise RenderError(f"{self.path.name}, cell {cell.index + 1}: {error}") from error
 
     def _code(self, cell: Cell, executed: Cell | None) -> str:
         outputs = self.outputs.render(list(executed.outputs)) if executed else ""
         missing = "" if executed else '<p class="not-run">This cell was not run.</p>'
-        return f'<section class="cell">{outputs}{missing}{self._source(cell)}</section>\n'
+        kind = "cell start" if START_TAGS & set(cell.tags) else "cell"
+        return f'<section class="{kind}">{self._kept(cell, outputs)}{missing}{self._source(cell)}</section>\n'
+
+    def _kept(self, cell: Cell, fragment: str) -> str:
+        """The fragment, or nothing where it belongs to the answer."""
+        if "answer" not in cell.tags:
+            return fragment
+        self.answer += fragment
+        return ""
 
     def _source(self, cell: Cell) -> str:
         source = cell.source.strip()
-        if not source or "answer" in cell.tags:
+        if not source:
             return ""
         n_lines = source.count("\n") + 1
         anchor = self.markdown.claim_anchor(f"cell-{cell.index + 1}")
+        kind = "code quiet" if SPEAKING_TAGS & set(cell.tags) else "code"
         return (
-            f'<details class="code" id="{anchor}"><summary><span class="what">Code</span> '
+            f'<details class="{kind}" id="{anchor}"><summary><span class="what">Code</span> '
             f"<code>{html.escape(source.splitlines()[0][:70])}</code>"
             f'<span class="more">{n_lines} line{"" if n_lines == 1 else "s"}</span></summary>'
             f'<pre tabindex="0"><code>{highlighted(cell.source)}</code></pre></details>'

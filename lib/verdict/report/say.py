@@ -20,6 +20,7 @@ from verdict.artifacts import write_text
 from verdict.numbers import Number, Numbers
 from verdict.report.markdown import Markdown
 from verdict.report.outputs import MIME, table_html
+from verdict.spreadsheet import neutralise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -256,7 +257,7 @@ def _sort_value(value: Any) -> Any:
 
 
 def _as_csv(table: pd.DataFrame, file: str | Path | None) -> str:
-    """Full precision; `Number` cells become value, low and high."""
+    """Full precision; `Number` cells become value, low and high; no text is a formula to a spreadsheet."""
     flat: dict[str, Any] = {}
     for name in table.columns:
         column = list(table[name])
@@ -264,7 +265,8 @@ def _as_csv(table: pd.DataFrame, file: str | Path | None) -> str:
             for part in ("value", "low", "high"):
                 flat[name if part == "value" else f"{name}_{part}"] = [getattr(cell, part, None) for cell in column]
         else:
-            flat[name] = column
+            flat[name] = [neutralise(cell) if isinstance(cell, str) else cell for cell in column]
+    flat = {neutralise(name) if isinstance(name, str) else name: column for name, column in flat.items()}
     text = type(table)(flat).to_csv(index=False)
     if file is not None and Path(file).parent != Path():
         write_text(Path(file), text)

@@ -12,10 +12,14 @@ from verdict import stage as stages
 from verdict.artifacts import write_bytes, write_text
 from verdict.params import load_params
 from verdict.report.executions import Execution, cells_of, find_executions, merged_numbers
+from verdict.report.markdown import page_of
 from verdict.report.notebook import RenderError
+from verdict.report.provenance import provenance
 from verdict.report.render import Link, Site, banners, environment, render_page, title_and_question
+from verdict.report.rubric import load_rubric
 
 ATTRIBUTION = "attribution.txt"
+PUBLISHED = "published.json"
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ def build_site(
     work: Path | None = None,
     notebooks: Path | None = None,
     target: Path | None = None,
+    with_notebooks: bool = True,
 ) -> Built:
     """Render the pages of a profile and its index.
 
@@ -44,6 +49,8 @@ def build_site(
         Render pages of this notebook alone (and the index).
     work, notebooks, target : Path, optional
         Other folders than the project's.
+    with_notebooks : bool
+        Whether the executed notebooks can be downloaded.
 
     Raises
     ------
@@ -60,7 +67,8 @@ def build_site(
     chosen = [e for e in present if only is None or only in (e.name, e.notebook)]
     if not chosen:
         raise FileNotFoundError(f"no page is called {only!r}; pages are {[e.name for e in present]}")
-    site = _site(profile, present, notebooks)
+    site = replace(_site(profile, present, executions, notebooks), with_notebooks=with_notebooks)
+    (target / PUBLISHED).unlink(missing_ok=True)
     pages, errors = [], []
     for execution in chosen:
         text, error = _page(execution, executions, site, notebooks)
@@ -71,21 +79,41 @@ def build_site(
         site, executions, notebooks / _index_text(profile), refused=errors, attribution=_attribution(executions)
     )
     write_text(target / "index.html", text)
+    text, error = _review(site)
+    errors += [error] if error else []
+    write_text(target / "review.html", text)
     for name, content in site.files.items():
         write_bytes(target / name, content)
     if only is None:
-        _remove_others(target, {link.name for link in site.links} | {"index"}, set(site.files))
-    return Built((*pages, target / "index.html"), tuple(errors))
+        _remove_others(target, {link.name for link in site.links} | {"index", "review"}, set(site.files))
+    return Built((*pages, target / "review.html", target / "index.html"), tuple(errors))
 
 
-def _site(profile: str, executions: list[Execution], notebooks: Path) -> Site:
+def _site(profile: str, present: list[Execution], executions: list[Execution], notebooks: Path) -> Site:
     links = []
-    for execution in executions:
+    for execution in present:
         title, question = title_and_question(cells_of(notebooks / f"{execution.notebook}.ipynb"))
         suffix = f" ({execution.variant})" if execution.variant else ""
         links.append(Link(execution.name, f"{title or execution.notebook}{suffix}", question))
     is_smoke = any(execution.run.get("is_smoke", False) for execution in executions) or profile == "smoke"
-    return Site(profile, _title(profile), links, is_smoke)
+    return Site(profile, _title(profile), links, is_smoke, executions)
+
+
+def _review(site: Site) -> tuple[str, str]:
+    """The page of all notes and the rubric; a rubric that cannot be read is left out, with the reason."""
+    try:
+        rubric, error = load_rubric(), ""
+    except ValueError as fault:
+        rubric, error = None, str(fault)
+    links = {link.name: link for link in (Link("index", "Index"), *site.links)}
+    pages = {
+        criterion.id: [links[name] for stem in criterion.look if (name := page_of(stem, tuple(links)))]
+        for criterion in (rubric.criteria if rubric else ())
+    }
+    latest = max((e for e in site.executions if e.run), key=lambda e: str(e.run.get("started", "")), default=None)
+    run = provenance(latest)["run"] if latest else ""
+    template = environment().get_template("review.html")
+    return template.render(site=site, name="review", rubric=rubric, pages=pages, run=run), error
 
 
 def _attribution(executions: list[Execution]) -> str:

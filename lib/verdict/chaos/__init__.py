@@ -1,0 +1,1 @@
+"""Faults on purpose: small reports are disturbed at random moments, and what they store afterwards is compared."""

@@ -1,0 +1,133 @@
+"""Disturb small reports and compare what they store: `python -m verdict.chaos --n 100 --seed 1`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verdict import artifacts
+from verdict.bench.records import FOLDER, provenance, save
+from verdict.chaos.faults import FAULTS, Skipped, leave_disk
+from verdict.chaos.subject import Subject, on_logits, trained
+
+VERDICTS = ("as undisturbed", "silent", "lost", "different", "hung", "skipped")
+
+
+def say(text: str) -> None:
+    """Print a line for the person who waits."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def draw(n: int, seed: int, wanted: list[str]) -> list[tuple[str, str, int]]:
+    """Kind, subject and seed of every disturbance: each kind as often as any other, in a random order."""
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for number in range(n):
+        if number % len(wanted) == 0:
+            order = rng.permutation(len(wanted))
+        kind = wanted[order[number % len(wanted)]]
+        subjects = FAULTS[kind][1]
+        weights = np.array([3.0, 1.0][: len(subjects)])
+        drawn.append((kind, str(rng.choice(subjects, p=weights / weights.sum())), int(rng.integers(2**31))))
+    return drawn
+
+
+def disturb(kind: str, subject: Subject, seed: int, expected: Mapping[str, Any]) -> dict[str, Any]:
+    """Make one fault, let the next run complete, and judge what it stores."""
+    started = time.monotonic()
+    row: dict[str, Any] = {"kind": kind, "seed": seed, "said": "", "what": ""}
+    try:
+        told = FAULTS[kind][0](subject, np.random.default_rng(seed))
+        row["what"] = told.what
+        after = subject.run()
+        failed = [outcome for outcome in told.disturbed if outcome.status]
+        causes = [re.search(told.cause, outcome.said) for outcome in failed]
+        row["said"] = "; ".join(found[0].replace("\n", " ") for found in causes if found)[:200]
+        is_hung = after.status is None or any(outcome.status is None for outcome in told.disturbed)
+        row["verdict"] = _judge(subject, expected, after.status, is_hung=is_hung, is_silent=None in causes)
+        if row["verdict"] in ("lost", "silent", "hung"):
+            row["tail"] = (after.said if row["verdict"] != "silent" else failed[causes.index(None)].said)[-2000:]
+    except Skipped as error:
+        row |= {"verdict": "skipped", "what": str(error)}
+    finally:
+        leave_disk(subject)
+        subject.end_all()
+    return row | {"elapsed_s": round(time.monotonic() - started, 1)}
+
+
+def _judge(subject: Subject, expected: Mapping[str, Any], status: int | None, *, is_hung: bool, is_silent: bool) -> str:
+    if is_hung:
+        return "hung"
+    if status != 0 or len(subject.records()) != subject.n_records:
+        return "lost"
+    if subject.numbers() != expected:
+        return "different"
+    return "silent" if is_silent else "as undisturbed"
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Counts of verdicts by kind, and of all together."""
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    counts = {kind: {v: sum(r["kind"] == kind and r["verdict"] == v for r in rows) for v in VERDICTS} for kind in kinds}
+    return counts | {"all": {v: sum(row["verdict"] == v for row in rows) for v in VERDICTS}}
+
+
+def run(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """All disturbances, one after the other, until the time is up."""
+    plan = draw(chosen.n, chosen.seed, chosen.kinds or list(FAULTS))
+    limits = {"cores": chosen.cores, "limit_s": chosen.hung_after}
+    needed = {name for _, name, _ in plan}
+    subjects = {}
+    if "on_logits" in needed:
+        subjects["on_logits"] = on_logits(folder, seed=chosen.seed, **limits)
+    if "trained" in needed:
+        subjects["trained"] = trained(folder, **limits)
+    expected = {name: subject.make_whole(say) for name, subject in subjects.items()}
+    rows, started = [], time.monotonic()
+    for number, (kind, name, seed) in enumerate(plan, start=1):
+        if time.monotonic() - started > chosen.time:
+            say(f"the time is up after {number - 1} of {len(plan)} disturbances")
+            break
+        row = {"number": number, "subject": name, **disturb(kind, subjects[name], seed, expected[name])}
+        rows.append(row)
+        said = f" ({row['said']})" if row["said"] else ""
+        say(f"{number:3d} {kind}, {name}: {row['verdict']}  {row['what']}{said}  {row['elapsed_s']:.0f} s")
+        if row.get("tail"):
+            say(row["tail"])
+    return {"wanted": chosen.n, "seed": chosen.seed, "rows": rows, "summary": summary(rows)}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; 1 where a disturbance did not end as it should."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog="python -m verdict.chaos", description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=100, help="disturbances (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of what is disturbed and when (default: %(default)s)")
+    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="jobs at a time (default: %(default)s)")
+    parser.add_argument("--kinds", nargs="+", choices=list(FAULTS), metavar="KIND", help=f"only: {', '.join(FAULTS)}")
+    parser.add_argument("--time", type=float, default=float("inf"), help="begin no disturbance after so many seconds")
+    parser.add_argument("--hung-after", type=float, default=1800, help="seconds (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of results (default: reports/benchmarks)")
+    chosen = parser.parse_args(arguments)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="verdict-chaos-") as name:
+        record = run(chosen, Path(name).resolve())
+    made = provenance(" ".join(["python -m verdict.chaos", *arguments]), 1, time.perf_counter() - started)
+    save("chaos", {"provenance": made, **record}, chosen.out)
+    found = record["summary"]["all"]
+    say(f"{len(record['rows'])} disturbances: {', '.join(f'{n} {name}' for name, n in found.items())}")
+    say(artifacts.relative(chosen.out / "README.md"))
+    return 0 if len(record["rows"]) == found["as undisturbed"] + found["skipped"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

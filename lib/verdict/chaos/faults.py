@@ -1,0 +1,288 @@
+"""The faults: each disturbs one subject at a seeded moment and says what it did and what the run must have said.
+
+A fault returns when the disturbed run has ended and whatever it took away is back; what comes next is the driver's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from verdict import paths
+from verdict.chaos.subject import Outcome, Subject, kill
+
+DAY_S = 86_400
+FULL = r"no space left while writing \S+: [\d,]+ bytes were written, [\d,]+ bytes are free"
+
+
+class Skipped(RuntimeError):  # noqa: N818
+    """A fault that cannot be made on this machine; the message says why."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a fault did.
+
+    Attributes
+    ----------
+    what : str
+    disturbed : tuple of Outcome
+        The runs that were disturbed, where there were any that could say something.
+    cause : str
+        Pattern that a disturbed run which failed must have said; "" where it was killed and can say nothing.
+    """
+
+    what: str
+    disturbed: tuple[Outcome, ...] = ()
+    cause: str = ""
+
+
+Fault = Callable[[Subject, np.random.Generator], Told]
+
+
+def _begin_late(subject: Subject, rng: np.random.Generator) -> str:
+    """Put the whole result back and make one stage, and what follows from it, run again."""
+    subject.put_back()
+    chosen = rng.choice(subject.records())
+    chosen.unlink()
+    return f"again from {chosen.parent.relative_to(subject.work)}"
+
+
+def _moment(subject: Subject, process: subprocess.Popen[bytes], rng: np.random.Generator) -> str:
+    """Wait for a random moment: so many more records, and then a part of a stage's mean time."""
+    before = len(subject.records())
+    wanted = int(rng.integers(0, max(1, subject.n_records - before + 1)))
+    part = rng.uniform(0, 1.2) * subject.elapsed_s / max(1, subject.n_records)
+    while process.poll() is None and len(subject.records()) < before + wanted:
+        time.sleep(0.05)
+    until = time.monotonic() + part
+    while process.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    return f"after {wanted} records and {part:.1f} s"
+
+
+def kill_run(subject: Subject, rng: np.random.Generator) -> Told:
+    """Kill the whole run, everything that it started included, as a power cut does."""
+    what, process = _begin_late(subject, rng), subject.start()
+    when = _moment(subject, process, rng)
+    subject.end_all()
+    process.wait()
+    return Told(f"{what}, killed {when}")
+
+
+def _kill_one(subject: Subject, rng: np.random.Generator, part: str, cause: str) -> Told:
+    what, started, process = _begin_late(subject, rng), time.monotonic(), subject.start()
+    when, hit = _moment(subject, process, rng), False
+    while process.poll() is None and not hit:
+        found = subject.processes(part)
+        hit = bool(found) and kill(int(rng.choice(found)))
+        time.sleep(0.05)
+    return Told(
+        f"{what}, {'killed' if hit else 'nothing left to kill'} {when}", (subject.wait(process, started),), cause
+    )
+
+
+def kill_kernel(subject: Subject, rng: np.random.Generator) -> Told:
+    """Kill the process that executes a notebook."""
+    return _kill_one(subject, rng, "ipykernel_launcher", r"[Kk]ernel died|DeadKernel|NOT complete")
+
+
+def kill_worker(subject: Subject, rng: np.random.Generator) -> Told:
+    """Kill the process that drives one stage; its kernel is left alone."""
+    return _kill_one(subject, rng, "verdict.run", r"was killed while it ran|: not reached")
+
+
+def fill_disk(subject: Subject, rng: np.random.Generator) -> Told:
+    """Run on a disk that is too small, then give it space."""
+    room = int(subject.n_bytes * rng.uniform(0.05, 0.9))
+    subject.empty()
+    place = subject.root / "work"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", str(place)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        raise Skipped(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
+    outcome = subject.run()
+    subprocess.run(["mount", "-o", f"remount,size={20 * subject.n_bytes}", str(place)], check=True)
+    return Told(f"a disk of {room:,} bytes for {subject.n_bytes:,}", (outcome,), FULL)
+
+
+def leave_disk(subject: Subject) -> None:
+    """Take the small disk away again, where there is one."""
+    while os.path.ismount(subject.root / "work"):
+        subject.end_all()
+        subprocess.run(["umount", "-l", str(subject.root / "work")], check=True)
+
+
+def harm(path: Path, rng: np.random.Generator) -> str:
+    """Cut a file short, or flip some of its bits, in place and without a word to anybody."""
+    content = bytearray(path.read_bytes())
+    if rng.random() < 0.3 or not content:
+        length = int(rng.integers(0, max(1, len(content))))
+        os.truncate(path, length)
+        return f"{path.name} cut to {length:,} of {len(content):,} bytes"
+    places = rng.integers(0, len(content), int(rng.integers(1, 5)))
+    for place in places:
+        content[place] ^= 1 << int(rng.integers(0, 8))
+    with path.open("r+b") as file:
+        file.write(content)
+    return f"{path.name}: bits flipped in {len(places)} bytes"
+
+
+def _harm_one(subject: Subject, rng: np.random.Generator, found: list[Path]) -> Told:
+    chosen = found[int(rng.integers(0, len(found)))]
+    return Told(f"{chosen.parent.relative_to(subject.work)}: {harm(chosen, rng)}")
+
+
+def harm_features(subject: Subject, rng: np.random.Generator) -> Told:
+    """Damage a file of stored features."""
+    subject.put_back()
+    return _harm_one(subject, rng, sorted(p for p in (subject.work / "features").iterdir() if p.name != "run.json"))
+
+
+def harm_checkpoint(subject: Subject, rng: np.random.Generator) -> Told:
+    """Damage a checkpoint whose training is to go on."""
+    subject.put_back()
+    chosen = sorted((subject.work / "checkpoints").glob("*.npz"))
+    told = _harm_one(subject, rng, chosen)
+    for folder in ("02_warmup", *(f"03_staged_unfreezing/{path.stem}" for path in chosen)):
+        if (subject.work / folder).name in told.what:
+            (subject.work / folder / "run.json").unlink(missing_ok=True)
+    return told
+
+
+def harm_record(subject: Subject, rng: np.random.Generator) -> Told:
+    """Damage a stage's `run.json`."""
+    subject.put_back()
+    return _harm_one(subject, rng, subject.records())
+
+
+def harm_notebook(subject: Subject, rng: np.random.Generator) -> Told:
+    """Damage an executed notebook."""
+    subject.put_back()
+    return _harm_one(subject, rng, sorted(subject.work.rglob("executed.ipynb")))
+
+
+def harm_result(subject: Subject, rng: np.random.Generator) -> Told:
+    """Damage stored numbers, claims or tables."""
+    subject.put_back()
+    stages = [record.parent for record in subject.records()]
+    found = [p for folder in stages for p in sorted(folder.iterdir()) if p.suffix in (".parquet", ".npz")]
+    return _harm_one(subject, rng, found + [folder / "numbers.json" for folder in stages])
+
+
+def two_at_once(subject: Subject, rng: np.random.Generator) -> Told:
+    """Start two reports of one profile within a moment of each other."""
+    what, started = _begin_late(subject, rng), time.monotonic()
+    first = subject.start("run")
+    time.sleep(rng.uniform(0, 3))
+    second = subject.start("second")
+    outcomes = (subject.wait(first, started), subject.wait(second, started, "second"))
+    waited = sum("waiting for it to end" in outcome.said for outcome in outcomes)
+    return Told(f"{what}, {waited} of 2 waited", outcomes, "no run of two may fail")
+
+
+def jump_clock(subject: Subject, rng: np.random.Generator) -> Told:
+    """Set the clock forth or back in mid-run, as file times see it, and kill the run at another moment."""
+    what, process = _begin_late(subject, rng), subject.start()
+    when = _moment(subject, process, rng)
+    shift_s = float(rng.choice([-1, 1]) * rng.uniform(0.01, 400) * DAY_S)
+    for path in sorted(subject.work.rglob("*")):
+        try:
+            now = path.stat().st_mtime
+            os.utime(path, (now - shift_s, now - shift_s))
+        except FileNotFoundError:
+            continue
+    later = _moment(subject, process, rng)
+    subject.end_all()
+    process.wait()
+    return Told(f"{what}, the clock {shift_s / DAY_S:+.1f} days {when}, killed {later}")
+
+
+def take_data(subject: Subject, rng: np.random.Generator) -> Told:
+    """Take a data file away in mid-run, and bring it back when the run has ended."""
+    subject.empty()
+    chosen = rng.choice(sorted((subject.root / "data").glob("*.npz")))
+    started, process = time.monotonic(), subject.start()
+    time.sleep(rng.uniform(0, 1.5) * subject.elapsed_s / subject.n_records)
+    away = chosen.with_suffix(".away")
+    chosen.rename(away)
+    outcome = subject.wait(process, started)
+    away.rename(chosen)
+    return Told(f"{chosen.name} away until the run had ended", (outcome,), re.escape(chosen.name))
+
+
+class _Stopping(http.server.BaseHTTPRequestHandler):
+    """Serves bytes, and the first time stops half way."""
+
+    def do_GET(self) -> None:
+        content, self.server.cut, cut = self.server.content, None, self.server.cut
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start : cut if cut is not None else len(content)])
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def stop_download(subject: Subject, rng: np.random.Generator) -> Told:
+    """Let a server stop half way through a file; the next download goes on and has the right content."""
+    content = rng.bytes(int(rng.integers(1000, 3_000_000)))
+    cut, target = int(rng.integers(0, len(content))), subject.root / f"fetched-{rng.integers(10**9)}"
+    code = "import sys; from pathlib import Path; from verdict.data.fetch import download; "
+    code += "download(sys.argv[1], sha256=sys.argv[2], path=Path(sys.argv[3]))"
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Stopping) as server:
+        server.content, server.cut = content, cut
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        call = [f"http://127.0.0.1:{server.server_port}/x", hashlib.sha256(content).hexdigest(), str(target)]
+        environment = {**os.environ, "PYTHONPATH": str(paths.LIBRARY.parent), "no_proxy": "127.0.0.1"}
+        started, outcomes = time.monotonic(), []
+        for _ in range(2):
+            done = subprocess.run(
+                [sys.executable, "-c", code, *call],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=subject.limit_s,
+            )
+            outcomes.append(Outcome(done.returncode, done.stderr, time.monotonic() - started))
+        server.shutdown()
+    if outcomes[1].status != 0 or target.read_bytes() != content:
+        raise RuntimeError(f"the download did not go on: {outcomes[1].said[-500:]}")
+    subject.put_back()
+    return Told(
+        f"stopped at {cut:,} of {len(content):,} bytes", (outcomes[0],), r"the connection ended after [\d,]+ of"
+    )
+
+
+# Each with the subjects that it can disturb; the quick one is drawn three times as often where both can be.
+FAULTS: dict[str, tuple[Fault, tuple[str, ...]]] = {
+    "run killed": (kill_run, ("on_logits", "trained")),
+    "kernel killed": (kill_kernel, ("on_logits", "trained")),
+    "worker killed": (kill_worker, ("on_logits", "trained")),
+    "disk full": (fill_disk, ("on_logits", "trained")),
+    "features damaged": (harm_features, ("trained",)),
+    "checkpoint damaged": (harm_checkpoint, ("trained",)),
+    "run.json damaged": (harm_record, ("on_logits", "trained")),
+    "executed notebook damaged": (harm_notebook, ("on_logits", "trained")),
+    "stored result damaged": (harm_result, ("on_logits", "trained")),
+    "two reports at once": (two_at_once, ("on_logits", "trained")),
+    "clock jumped": (jump_clock, ("on_logits", "trained")),
+    "data file taken away": (take_data, ("on_logits",)),
+    "download stopped": (stop_download, ("on_logits",)),
+}

@@ -1,0 +1,57 @@
+"""Results that were damaged, or made from something else, are found by their hashes before a run and made again.
+
+Snakemake looks at times and parameters. A flipped byte, a truncated file, or a clock that was set back is seen by
+neither; a stage whose record does not hold is therefore made to look as if it had not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from verdict import paths
+from verdict import stage as stages
+from verdict.artifacts import SELF, StaleResultError, relative, sha256_file, verify_outputs
+from verdict.params import Params
+
+
+def records(params: Params, profile: str) -> list[Path]:
+    """Folders of the stages of a profile that have a record, in the order of their stages."""
+    wanted = []
+    for spec in stages.specs_for(params):
+        instances = stages.runs(params) if spec.name == stages.TRIAL_STAGE else [(None, None)]
+        wanted += [stages.folder(profile, spec.name, trial, seed) for trial, seed in instances]
+    return [folder for folder in wanted if (folder / "run.json").is_file()]
+
+
+def fault(folder: Path) -> str:
+    """What is wrong with a stage's result: a damaged record, a changed output, another input; "" where nothing is."""
+    try:
+        record = verify_outputs(folder)
+    except (StaleResultError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return str(error)
+    if SELF not in record:
+        return f"{relative(folder / 'run.json')} holds no hash of itself"
+    for name, expected in record["inputs"].items():
+        path = paths.ROOT / name
+        # Where an input is not there, its stage runs, and with it all that follows.
+        if path.is_file() and sha256_file(path) != expected:
+            return f"{relative(folder)} was made from another {name} than there is now"
+    return ""
+
+
+def faults(params: Params, profile: str) -> Iterator[tuple[Path, str]]:
+    """Folder and fault of every stage whose result does not hold; files are hashed side by side."""
+    folders = records(params, profile)
+    with ThreadPoolExecutor() as pool:
+        yield from ((folder, found) for folder, found in zip(folders, pool.map(fault, folders), strict=True) if found)
+
+
+def forget_damaged(params: Params, profile: str) -> list[str]:
+    """Take away the records of damaged results, so that their stages run again; one line for each, with the cause."""
+    lines = []
+    for folder, found in list(faults(params, profile)):
+        (folder / "run.json").unlink()
+        lines.append(f"{relative(folder)} is made again: {found}")
+    return lines

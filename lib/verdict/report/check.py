@@ -1,0 +1,184 @@
+"""What is wrong with a notebook, in seconds and without running it: `python -m verdict.report.check 05_test`.
+
+The rules of the lint, and what rendering would refuse: names of numbers that do not exist, formulas that cannot be
+converted, pictures without alt text, links that lead nowhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from verdict import paths
+from verdict.numbers import Number, Numbers
+from verdict.report.executions import Execution, find_executions, merged_numbers
+from verdict.report.lint import Finding, lint_notebook
+from verdict.report.markdown import Markdown, MarkdownError, look_up, page_of
+from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
+
+_LINK = re.compile(r'<a href="([^"]*)"')
+_ID = re.compile(r'\bid="([^"]+)"')
+_SAID = re.compile(r"\{\{?\s*([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+)\s*(?:\|\s*\w+\s*)?\}")
+_FROM_RENDERING = ("main", "claims", "provenance", "review")
+
+
+def check_notebook(path: Path, executions: Sequence[Execution], report: Path) -> list[Finding]:
+    """Everything that is wrong with one notebook.
+
+    Parameters
+    ----------
+    path : Path
+        Its outputs do not matter: they are stripped when it is committed.
+    executions : sequence of Execution
+        As `find_executions` gives them; without any, names of numbers are not checked.
+    report : Path
+        Folder of the rendered pages, whose anchors links may name.
+    """
+    found = lint_notebook(path, is_committed=False)
+    try:
+        cells = read_notebook(path)
+    except (RenderError, ValueError):
+        return found
+    own = next((execution for execution in executions if execution.notebook == path.stem), None)
+    numbers = _known(executions, own, cells)
+    page = Markdown(Numbers() if numbers is None else numbers, folder=path.parent)
+    for cell in cells:
+        if cell.kind == "markdown":
+            faults = _prose(cell, page, numbers, path.parent, report)
+        else:
+            faults = _said(cell, numbers) if numbers is not None and _is_as_executed(cells, own) else ()
+        found += [Finding(path.name, cell.index + 1, text) for text in faults]
+    return sorted(found, key=lambda finding: finding.cell)
+
+
+def _known(executions: Sequence[Execution], own: Execution | None, cells: Sequence[Cell]) -> Numbers | None:
+    """Numbers that prose may name: the report's, and those that the code names; None without a report."""
+    if not any(execution.run for execution in executions):
+        return None
+    numbers = merged_numbers(list(executions), own)
+    code = "\n".join(cell.source for cell in cells if cell.kind == "code")
+    for name in re.findall(r"""["']([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+)["']""", code):
+        if name not in numbers:
+            numbers[name] = Number(0.0)
+    return numbers
+
+
+def _is_as_executed(cells: list[Cell], own: Execution | None) -> bool:
+    """Whether the code is what was executed; changed code may store names that nobody knows yet."""
+    if own is None or own.executed is None:
+        return False
+    try:
+        match_code(cells, read_notebook(own.executed), own.notebook)
+    except RenderError:
+        return False
+    return True
+
+
+def _prose(cell: Cell, page: Markdown, numbers: Numbers | None, folder: Path, report: Path) -> Iterator[str]:
+    source = cell.source if numbers is not None else re.sub(r"\{\{[^}]*\}\}", "0", cell.source)
+    try:
+        text = page.render(source)
+    except MarkdownError as error:
+        yield str(error)
+        return
+    for target in _LINK.findall(text):
+        fault = _link(target, folder, report)
+        if fault:
+            yield fault
+
+
+def _link(target: str, folder: Path, report: Path) -> str:
+    """Why a link of a page leads nowhere, "" where it does not; addresses outside the report are not looked up."""
+    stem, _, anchor = target.partition("#")
+    if not stem or re.match(r"^(https?|mailto):", stem):
+        return ""
+    notebook = folder / f"{stem.removesuffix('.html')}.ipynb"
+    if not stem.endswith(".html") or not (notebook.is_file() or (report / stem).is_file()):
+        return f"the link to {target!r} leads nowhere: link to a notebook beside this one, such as (05_test.ipynb)"
+    if anchor and anchor not in _anchors(notebook, report):
+        return f"the link to {target!r} leads nowhere: that page has no anchor {anchor!r}"
+    return ""
+
+
+def _anchors(notebook: Path, report: Path) -> set[str]:
+    """Anchors of a page: those of its headings now, and of the page as it was rendered last."""
+    found = set(_FROM_RENDERING)
+    pages = sorted(path.stem for path in report.glob("*.html"))
+    rendered = report / f"{page_of(notebook.stem, pages)}.html"
+    if rendered.is_file():
+        found |= set(_ID.findall(rendered.read_text(encoding="utf-8")))
+    if notebook.is_file():
+        page = Markdown(Numbers())
+        for cell in read_notebook(notebook):
+            headings = [line for line in cell.source.splitlines() if re.match(r"#{1,3} ", line)]
+            page.render(re.sub(r"[{$]", "", "\n\n".join(headings if cell.kind == "markdown" else ())))
+        found |= {heading.anchor for heading in page.headings}
+    return found
+
+
+def _said(cell: Cell, numbers: Numbers) -> Iterator[str]:
+    """Names in the sentences of a code cell that no number has."""
+    try:
+        tree = ast.parse(cell.source)
+    except SyntaxError:
+        return
+    for node in ast.walk(tree):
+        is_say = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say"
+        first = node.args[0] if is_say and node.args else None
+        template = first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else ""
+        for name in _SAID.findall(template):
+            try:
+                look_up(name, numbers)
+            except MarkdownError as error:
+                yield str(error)
+
+
+def chosen_notebooks(names: Sequence[str], folder: Path) -> list[Path]:
+    """Files of the named notebooks, all where none is named.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such notebook; the message lists those that there are.
+    """
+    known = sorted(folder.glob("*.ipynb"))
+    if not names:
+        return known
+    wanted = [Path(name).name.removesuffix(".ipynb") for name in names]
+    missing = [name for name in wanted if name not in {path.stem for path in known}]
+    if missing:
+        raise FileNotFoundError(f"no notebook is called {missing[0]!r}; there are {[path.stem for path in known]}")
+    return [folder / f"{name}.ipynb" for name in wanted]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print findings; 1 where there are any."""
+    parser = argparse.ArgumentParser(prog="python -m verdict.report.check", description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="*", help="such as 05_test; all by default")
+    parser.add_argument("--profile", default="digits", help="whose numbers prose may name (default: %(default)s)")
+    chosen = parser.parse_args(arguments)
+    started = time.perf_counter()
+    try:
+        wanted = chosen_notebooks(chosen.notebooks, paths.NOTEBOOKS)
+    except FileNotFoundError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    executions = find_executions(chosen.profile)
+    if not any(execution.run for execution in executions):
+        print(f"nothing was executed for profile {chosen.profile}: names of numbers are not checked", file=sys.stderr)
+    report = paths.report_dir(chosen.profile)
+    findings = [finding for path in wanted for finding in check_notebook(path, executions, report)]
+    for finding in findings:
+        print(finding)
+    took = f"{len(wanted)} notebook(s) in {time.perf_counter() - started:.1f} s"
+    print(f"{len(findings)} finding(s), {took}", file=sys.stderr)
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,119 @@
+"""The copy of a report that is kept in git, for readers without Python: `python -m verdict.report.publish`.
+
+Rendered anew without the executed notebooks, which make up most of a report's size, and handed to `git add`; the commit
+is left to whoever publishes. `published.json` beside the pages says what they were made from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from verdict import paths
+from verdict.artifacts import read_json, sha256_file, write_json
+from verdict.params import load_params
+from verdict.report.executions import Execution, find_executions
+from verdict.report.site import PUBLISHED, build_site
+
+PROFILE = "digits"
+MAX_BYTES = 5_000_000
+
+
+class PublishError(ValueError):
+    """A report that must not be published as it is."""
+
+
+def origin(executions: Sequence[Execution]) -> dict[str, Any]:
+    """Commit, parameters and time of a report.
+
+    Raises
+    ------
+    PublishError
+        If anything in it failed, is stale or missing, is a smoke run, or stems from several commits or parameter sets.
+    """
+    unfit = [f"{e.name} is {e.status}" for e in executions if e.status != "done"]
+    if unfit:
+        raise PublishError(f"only a whole report is published; {'; '.join(unfit[:5])}")
+    runs = [execution.run for execution in executions]
+    if not runs or any(run.get("is_smoke") for run in runs):
+        raise PublishError("only a report with results is published, not an empty or a smoke run")
+    for key in ("commit", "params_hash"):
+        if len(found := sorted({str(run[key]) for run in runs})) > 1:
+            raise PublishError(f"the report stems from {len(found)} values of {key}: {', '.join(found)[:200]}")
+    started = max(str(run["started"]) for run in runs)
+    is_dirty = any(run["dirty"] for run in runs)
+    return {"commit": runs[0]["commit"], "dirty": is_dirty, "params_hash": runs[0]["params_hash"], "started": started}
+
+
+def publish(
+    profile: str = PROFILE, *, work: Path | None = None, notebooks: Path | None = None, target: Path | None = None
+) -> Path:
+    """Render the copy and write its `published.json`.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    PublishError
+        If the report is not fit to be published, a page is refused, or the copy is larger than 5 MB.
+    """
+    target = target or paths.report_dir(profile)
+    made_from = origin(find_executions(profile, work=work, notebooks=notebooks))
+    built = build_site(profile, work=work, notebooks=notebooks, target=target, with_notebooks=False)
+    if built.errors:
+        raise PublishError(f"pages were refused: {'; '.join(built.errors)}")
+    files = {path.relative_to(target).as_posix(): path for path in sorted(target.rglob("*")) if path.is_file()}
+    total = sum(path.stat().st_size for path in files.values())
+    if total > MAX_BYTES:
+        largest = sorted(files, key=lambda name: -files[name].stat().st_size)[:5]
+        raise PublishError(f"the copy has {total:,} bytes, more than {MAX_BYTES:,}; the largest are {largest}")
+    hashes = {name: sha256_file(path) for name, path in files.items()}
+    write_json(target / PUBLISHED, {"profile": profile, **made_from, "files": hashes})
+    return target
+
+
+def read_published(folder: Path) -> dict[str, Any] | None:
+    """What a published copy was made from; None where the folder holds none, or a report made since."""
+    file = folder / PUBLISHED
+    return read_json(file) if file.is_file() else None
+
+
+def outdated(published: dict[str, Any]) -> str:
+    """Why a published copy no longer shows its profile, "" while it does."""
+    now = load_params(published["profile"]).hash
+    if published["params_hash"] == now:
+        return ""
+    return (
+        f"the copy of {published['profile']} was made with parameters {published['params_hash']}, which are now {now}: "
+        f"run `make report PROFILE={published['profile']}` and `make publish`"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m verdict.report.publish", description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default=PROFILE, help="whose report to publish (default: %(default)s)")
+    chosen = parser.parse_args(arguments)
+    try:
+        folder = publish(chosen.profile)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    subprocess.run(["git", "-C", str(paths.ROOT), "add", "--all", "--force", str(folder)], check=True)
+    published = read_published(folder)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    changes = ", with uncommitted changes" if published["dirty"] else ""
+    print(f"{folder}: {len(published['files'])} files, {size / 1e6:.1f} MB, from {published['commit'][:12]}{changes}")
+    print("staged; `git commit` publishes it")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,117 @@
+"""A new notebook that keeps the rules: `python -m verdict.report.template 14_ablation --question "…?"`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from verdict import paths
+from verdict.artifacts import write_text
+from verdict.report.strip import strip
+
+_NAME = re.compile(r"\d{2}_[a-z][a-z0-9_]*")
+
+SETUP = """from verdict.numbers import Number
+from verdict.plots import use_style
+from verdict.report.say import say, show_claims, show_table
+from verdict.stage import open_stage
+
+use_style()
+stage = open_stage("{name}", profile)
+print(stage.provenance())"""
+
+SECTION = """## What is there?
+
+**Method.** What is measured, on which split, against which baseline; the source, if it is somebody's method."""
+
+COMPUTE = """table = stage.pairs("test")
+counts = table.groupby("label", as_index=False).size()
+stage.numbers["{short}.n_pairs"] = Number(len(table), n=len(table), split="test", unit="count")
+show_table(counts, caption="Pairs of test by label", file="{number}_labels.csv")"""
+
+TAKEAWAY = 'say("Test has {{{short}.n_pairs}} pairs: what is seen, how sure, what it does not show.", stage.numbers)'
+
+CLAIM = """stage.claim("some", "Test has pairs", "{short}.n_pairs", ">", 0)
+show_claims(stage.claims, stage.numbers)
+stage.save(counts=counts)"""
+
+LIMITS = "## Limits\n\nWhat this page cannot tell, and where the reader goes next."
+
+DECLARE = """made {path}
+Declare it in SPECS of lib/verdict/stage.py, in reading order:
+    Spec("{name}", "{question}", ("01_data",), ("data",)),
+Then `make check` tells what is wrong with it, and `make report` runs it."""
+
+
+def new_notebook(name: str, title: str, question: str) -> str:
+    """Text of a notebook with one section, which passes the lint.
+
+    Parameters
+    ----------
+    name : str
+        Two digits and words, such as "14_ablation": its place in reading order, its stage and its page.
+    title, question : str
+        The question ends with a question mark.
+
+    Raises
+    ------
+    ValueError
+        If the name or the question has another form.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"a notebook's name is two digits, an underscore and lower-case words, got {name!r}")
+    if not question.strip().endswith("?"):
+        raise ValueError(f"the question ends with a question mark, got {question!r}")
+    number, _, short = name.partition("_")
+    words = {"name": name, "number": number, "short": short}
+    cells = [
+        _text(f"# {title}\n\n{question}\n\nWhat the answer decides."),
+        _code('profile = "digits"', "parameters"),
+        _code(SETUP.format(**words), "setup"),
+        _text(SECTION),
+        _code(COMPUTE.format(**words)),
+        _code(TAKEAWAY.format(**words), "hide-input", "answer"),
+        _code('assert table["pair_id"].is_unique', "check"),
+        _code(CLAIM.format(**words), "save"),
+        _text(LIMITS),
+    ]
+    named = [{**cell, "id": f"{short[:20]}-{place}"} for place, cell in enumerate(cells, start=1)]
+    return strip(json.dumps({"cells": named, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+
+
+def _text(source: str) -> dict[str, Any]:
+    return {"cell_type": "markdown", "metadata": {}, "source": source}
+
+
+def _code(source: str, *tags: str) -> dict[str, Any]:
+    return {"cell_type": "code", "metadata": {"tags": list(tags)}, "source": source}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; a notebook that exists is not touched."""
+    parser = argparse.ArgumentParser(prog="python -m verdict.report.template", description=__doc__)
+    parser.add_argument("name", help="such as 14_ablation")
+    parser.add_argument("--title", help="heading of the page; by default the name's words")
+    parser.add_argument("--question", default="What is the question?", help="what the page answers")
+    parser.add_argument("--folder", type=Path, default=paths.NOTEBOOKS, help=argparse.SUPPRESS)
+    chosen = parser.parse_args(arguments)
+    path = chosen.folder / f"{chosen.name}.ipynb"
+    title = chosen.title or chosen.name.partition("_")[2].replace("_", " ").capitalize()
+    if path.exists():
+        print(f"error: {path} exists already", file=sys.stderr)
+        return 2
+    try:
+        write_text(path, new_notebook(chosen.name, title, chosen.question))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(DECLARE.format(path=path, name=chosen.name, question=chosen.question))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,162 @@
+"""A stage's folder, put in place whole: an execution writes to a folder of its own and renames it when it is done.
+
+Two executions of one stage may run at once: a scheduler starts a lost job again while the workflow submits it anew. The
+first whole result stands, and a later one of the same question gives way to it, so that whoever has read the first
+still finds what it read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from verdict import paths
+from verdict.artifacts import StaleResultError, read_json, sha256_file, verify_outputs, write_bytes
+
+RECORD = "run.json"
+# The record once more: a workflow takes a job's declared output away before it runs it a second time.
+TWIN = ".run.json"
+HELD = ".held"
+ABANDONED_S = 24 * 3600
+# What makes two results answers to one question; inputs are compared besides.
+QUESTION = ("stage", "trial", "seed", "params", "code", "versions")
+
+
+@contextlib.contextmanager
+def private_folder(home: Path) -> Iterator[Path]:
+    """A new folder beside a stage's own, for one execution; removed afterwards unless it was published.
+
+    Folders that dead executions of the same stage have left are removed first.
+    """
+    import fcntl
+
+    home.parent.mkdir(parents=True, exist_ok=True)
+    for folder in home.parent.glob(f".{home.name}.*.running*"):
+        if _is_abandoned(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+    name = tempfile.mkdtemp(prefix=f".{home.name}.{platform.node()}.", suffix=".running", dir=home.parent)
+    folder = Path(name)
+    folder.chmod(0o755)
+    with (folder / HELD).open("w") as lock:
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def was_killed(home: Path) -> bool:
+    """Whether an execution of a stage has left its private folder: it was ended before it could fail."""
+    return any(home.parent.glob(f".{home.name}.*.running"))
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether nobody writes there any more: its lock is free on this machine, or it was left alone for a day."""
+    import fcntl
+
+    try:
+        newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+        if time.time() - newest > ABANDONED_S:
+            return True
+        if f".{platform.node()}." not in folder.name:
+            return False
+        with (folder / HELD).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return not folder.name.endswith(".running")
+    except OSError:
+        return False
+    return True
+
+
+def stands(home: Path, question: Mapping[str, Any]) -> bool:
+    """Whether a whole result that answers this question, from the inputs as they are now, is in place.
+
+    Its record is put back where it was taken away. A result that was made of no recorded input is not taken for
+    current: nothing says that what it read outside the project is as it was.
+
+    Parameters
+    ----------
+    question : mapping
+        Values of `QUESTION`.
+    """
+    record = _whole(home)
+    if record is None or not record["inputs"] or not _agree(record, question):
+        return False
+    inputs = {name: paths.ROOT / name for name in record["inputs"]}
+    if any(not path.is_file() or sha256_file(path) != record["inputs"][name] for name, path in inputs.items()):
+        return False
+    _put_record_back(home)
+    return True
+
+
+def publish(folder: Path, home: Path) -> bool:
+    """Put an execution's folder, its record included, in the place of whatever the stage has.
+
+    Returns
+    -------
+    bool
+        False where another execution's whole result answers the same question from the same inputs: it is kept.
+    """
+    shutil.copyfile(folder / RECORD, folder / TWIN)
+    (folder / HELD).unlink(missing_ok=True)
+    own = read_json(folder / TWIN)
+    while True:
+        other = _whole(home)
+        if other is not None and other["inputs"] == own["inputs"] and _agree(other, own):
+            _put_record_back(home)
+            return False
+        retire(home)
+        try:
+            os.rename(folder, home)
+        except OSError as error:
+            # Another execution has published since.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            continue
+        return True
+
+
+def retire(home: Path) -> None:
+    """Take a stage's folder away, in one step for whoever reads it."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(
+            prefix=f".{home.name}.{platform.node()}.",
+            suffix=".running-old",
+            dir=home.parent,
+            ignore_cleanup_errors=True,
+        ) as place,
+        contextlib.suppress(FileNotFoundError),
+    ):
+        os.rename(home, Path(place) / "old")
+
+
+def _whole(home: Path) -> dict[str, Any] | None:
+    """The record of what is in place, if everything is there that it lists."""
+    try:
+        record = read_json(home / TWIN)
+        verify_outputs(home, record)
+    except (OSError, ValueError, KeyError, TypeError, StaleResultError):
+        return None
+    return record
+
+
+def _agree(record: Mapping[str, Any], question: Mapping[str, Any]) -> bool:
+    return all(record.get(name) == question.get(name) for name in QUESTION)
+
+
+def _put_record_back(home: Path) -> None:
+    content = (home / TWIN).read_bytes()
+    path = home / RECORD
+    if not path.is_file() or path.read_bytes() != content:
+        write_bytes(path, content)

@@ -1,0 +1,161 @@
+"""Slurm: how Snakemake submits there, and a watch over jobs that wait for something that will not come."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from verdict.execution import Execution
+
+# Reasons of a waiting job that more patience does not change: nothing that is up can take it, or somebody holds it.
+UNPLACEABLE = (
+    *("ReqNodeNotAvail", "Nodes required for job are DOWN", "BadConstraints", "PartitionNodeLimit", "NodeDown"),
+    *("PartitionTimeLimit", "PartitionDown", "PartitionInactive", "PartitionConfig", "AccountNotAllowed"),
+    *("InvalidAccount", "InvalidQOS", "JobHeld", "launch failed requeued held"),
+)
+EVERY_S = 5.0
+SAY_AGAIN_S = 300.0
+
+
+class SlurmError(RuntimeError):
+    """Slurm is not there, or does not answer."""
+
+
+def _ask(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    except FileNotFoundError:
+        raise SlurmError(f"{command[0]} was not found: Slurm's commands are not on this machine") from None
+    except subprocess.CalledProcessError as error:
+        raise SlurmError(f"{' '.join(command)}: {error.stderr.strip() or error.returncode}") from None
+    except subprocess.TimeoutExpired:
+        raise SlurmError(f"{' '.join(command)} gave no answer in a minute") from None
+
+
+def why_not() -> str:
+    """Why jobs cannot be submitted from here; "" where they can."""
+    if shutil.which("sbatch") is None:
+        return "sbatch is not on this machine"
+    try:
+        nodes = _ask("sinfo", "--noheader", "--Node", "--format=%N")
+    except SlurmError as error:
+        return str(error)
+    return "" if nodes.strip() else "sinfo lists no node"
+
+
+def nodes_up() -> list[str]:
+    """Names of the nodes that can take jobs."""
+    listed = _ask("sinfo", "--noheader", "--Node", "--states=idle,mixed,allocated", "--format=%N")
+    return sorted(set(listed.split()))
+
+
+def options(execution: Execution, prefix: str, log: Path) -> list[str]:
+    """What Snakemake is told so that it submits to Slurm; jobs are named after the prefix.
+
+    States come from accounting where there is one: without it, the accounting command answers nothing, and a run would
+    wait for ever.
+    """
+    own = execution.slurm
+    asked = {"slurm_account": own.account, "slurm_partition": own.partition}
+    has_accounting = "accounting_storage/none" not in _ask("scontrol", "show", "config")
+    named = [f"{key}={value}" for key, value in asked.items() if value]
+    return [
+        *("--executor", "slurm", "--jobs", str(execution.jobs), "--retries", str(execution.retries)),
+        *("--latency-wait", str(execution.latency_s), "--slurm-no-requeue", "--slurm-jobname-prefix", prefix),
+        *("--slurm-init-seconds-before-status-checks", str(own.first_check_s), "--slurm-logdir", str(log)),
+        *("--slurm-status-command", "sacct" if has_accounting else "squeue"),
+        *(("--default-resources", *named) if named else ()),
+    ]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A job that has not started: its number, what it is for, and why Slurm lets it wait."""
+
+    job: str
+    what: str
+    reason: str
+
+    @property
+    def is_unplaceable(self) -> bool:
+        """Whether waiting alone will not help it."""
+        return self.reason.startswith(UNPLACEABLE)
+
+
+def parse_waiting(text: str, prefix: str) -> list[Waiting]:
+    """Waiting jobs of one run, from lines `job|name|comment|reason` of squeue."""
+    rows = [line.strip().split("|", 3) for line in text.splitlines() if line.count("|") >= 3]
+    return [
+        Waiting(job, _what(comment), reason.strip("()")) for job, name, comment, reason in rows if _of(name, prefix)
+    ]
+
+
+def _of(name: str, prefix: str) -> bool:
+    return name.startswith(f"{prefix}_")
+
+
+def _what(comment: str) -> str:
+    """The rule and its wildcards, from the comment that the executor gives a job."""
+    rule, _, wildcards = comment.removeprefix("rule_").partition("_wildcards_")
+    return " ".join(filter(None, [rule.removeprefix("stage_"), wildcards.replace("_", " ")]))
+
+
+@dataclass
+class Watch:
+    """Report jobs that nothing can take, and cancel them when they have waited long enough.
+
+    A context manager: it looks every few seconds, in a thread, while the run goes on.
+    """
+
+    prefix: str
+    report_after_s: float
+    give_up_after_s: float
+    say: Callable[[str], None]
+    _since: dict[str, float] = field(default_factory=dict)
+    _said: dict[str, float] = field(default_factory=dict)
+    _done: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Watch:
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join(timeout=90)
+
+    def _loop(self) -> None:
+        while not self._done.wait(EVERY_S):
+            try:
+                listed = _ask("squeue", "--noheader", "--states=PENDING", "--format=%i|%j|%k|%r")
+                for job in self.look(parse_waiting(listed, self.prefix), now=time.monotonic()):
+                    _ask("scancel", job)
+            except SlurmError as error:
+                self._done.wait(30)
+                self.say(f"the watch over waiting jobs: {error}")
+
+    def look(self, waiting: Iterable[Waiting], *, now: float) -> list[str]:
+        """Say what is stuck; return the jobs to cancel.
+
+        Parameters
+        ----------
+        now : float, seconds
+            Of a clock that only goes forward.
+        """
+        stuck = {item.job: item for item in waiting if item.is_unplaceable}
+        self._since = {job: self._since.get(job, now) for job in stuck}
+        given_up = []
+        for job, item in stuck.items():
+            waited = now - self._since[job]
+            if waited >= self.give_up_after_s:
+                self.say(f"{item.what} (job {job}) is given up after {waited:.0f} s: {item.reason}")
+                given_up.append(job)
+            elif waited >= self.report_after_s and now - self._said.get(job, -SAY_AGAIN_S) >= SAY_AGAIN_S:
+                self._said[job] = now
+                self.say(f"{item.what} (job {job}) cannot be placed, for {waited:.0f} s now: {item.reason}")
+        return given_up

@@ -1,0 +1,261 @@
+"""Processes that start with the heavy imports done: `python -m verdict.warm MODULE ARGUMENT...`.
+
+A report runs dozens of short stages, each in a process of its own with a kernel of its own, and each would import the
+same libraries for some seconds. A server imports them once, when the first process is asked for, and forks; the caller
+stands in for the fork: it passes on its arguments, environment, folder and standard streams, ends with its status, and
+takes it along when it is killed. Without a server, or once the library's files have changed under it, the module is
+started the ordinary way, with the same result.
+"""
+
+from __future__ import annotations
+
+import array
+import atexit
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from verdict import paths
+
+ADDRESS = "VERDICT_WARM"
+# What stages and their kernels import; progress bars first, which look for widgets where they find a kernel.
+MODULES = (
+    "tqdm.auto",
+    "papermill",
+    "ipykernel.kernelapp",
+    "matplotlib.pyplot",
+    "verdict.evaluation",
+    "verdict.training",
+)
+# What a kernel would find when it imports these: the inline backend, and a parent that need not be watched, since a
+# fork's caller does that.
+FOUND = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "JPY_PARENT_PID": "1"}
+POLL_S = 0.02
+PARENT_S = 0.5
+REFUSED = -1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a caller asks for: a module with its arguments, in the caller's surroundings."""
+
+    module: str
+    arguments: list[str]
+    environment: dict[str, str]
+    folder: str
+    streams: tuple[int, ...] = ()
+
+
+@contextlib.contextmanager
+def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The environment in which callers find a server of forks, for as long as this context lasts.
+
+    Parameters
+    ----------
+    environment : dict
+        Of the server; it must hold what is read when libraries are imported, such as the number of threads.
+    """
+    with tempfile.TemporaryDirectory(prefix="verdict-") as folder:
+        address = str(Path(folder) / "warm")
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(address)
+        listening.listen(64)
+        command = [sys.executable, "-m", "verdict.warm", "--serve", str(listening.fileno())]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            pass_fds=(listening.fileno(),),
+            env=environment | FOUND,
+            cwd=paths.ROOT,
+        )
+        listening.close()
+        try:
+            yield {**environment, ADDRESS: address}
+        finally:
+            # The end of its input is what a server waits for, also when this process is killed.
+            process.stdin.close()  # type: ignore[union-attr]
+            process.wait()
+
+
+def call(asked: Asked, address: str) -> int | None:
+    """Have a module run in a fork, and wait for it.
+
+    Returns
+    -------
+    int or None
+        Its exit status; None if there is no server, or none that knows the library as it is now.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(address)
+            content = json.dumps([asked.module, asked.arguments, asked.environment, asked.folder]).encode()
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", asked.streams))
+            connection.sendmsg([len(content).to_bytes(8, "big")], [rights])
+            connection.sendall(content)
+        except OSError:
+            return None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: connection.send(bytes([number])))
+        parent = os.getppid()
+        while not select.select([connection], [], [], PARENT_S)[0]:
+            if os.getppid() != parent:
+                return 1
+        answer = connection.recv(64)
+        status = int(answer) if answer else 1
+        return None if status == REFUSED else status
+
+
+def serve(listening: socket.socket) -> Asked | None:
+    """Answer callers until standard input ends.
+
+    Returns
+    -------
+    Asked or None
+        In each fork, what it has to run; in the server, None at the end.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    known = None
+    while True:
+        ready, _, _ = select.select([listening, sys.stdin], [], [])
+        if sys.stdin in ready:
+            return None
+        connection, _ = listening.accept()
+        if known is None:
+            known = library_state()
+            for name in MODULES:
+                importlib.import_module(name)
+            gc.freeze()
+        if os.fork() == 0:
+            listening.close()
+            return _attend(connection, known)
+        connection.close()
+
+
+def _attend(connection: socket.socket, known: dict[str, tuple[int, int]]) -> Asked:
+    """Fork once more; return in the fork, and in between stay with it until it or its caller ends."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        asked = _receive(connection)
+    except (OSError, ValueError):
+        os._exit(1)
+    if library_state() != known:
+        _say(connection, REFUSED)
+        os._exit(0)
+    worker = os.fork()
+    if worker == 0:
+        connection.close()
+        return asked
+    for stream in asked.streams:
+        os.close(stream)
+    while True:
+        ended, status = os.waitpid(worker, os.WNOHANG)
+        if ended:
+            _say(connection, os.waitstatus_to_exitcode(status) % 256)
+            os._exit(0)
+        if select.select([connection], [], [], POLL_S)[0]:
+            sent = _received(connection)
+            os.kill(worker, sent[0] if sent else signal.SIGKILL)
+            if not sent:
+                os.waitpid(worker, 0)
+                os._exit(1)
+
+
+def _received(connection: socket.socket) -> bytes:
+    """What a caller sent; nothing if it is gone."""
+    try:
+        return connection.recv(1)
+    except OSError:
+        return b""
+
+
+def _say(connection: socket.socket, status: int) -> None:
+    with contextlib.suppress(OSError):
+        connection.sendall(str(status).encode())
+
+
+def _receive(connection: socket.socket) -> Asked:
+    size, rights, _, _ = connection.recvmsg(8, socket.CMSG_SPACE(3 * array.array("i").itemsize))
+    streams = array.array("i")
+    for _, _, content in rights:
+        streams.frombytes(content)
+    content, wanted = b"", int.from_bytes(size, "big")
+    while len(content) < wanted:
+        part = connection.recv(wanted - len(content))
+        if not part:
+            raise OSError("the caller is gone")
+        content += part
+    return Asked(*json.loads(content), streams=tuple(streams))
+
+
+def library_state() -> dict[str, tuple[int, int]]:
+    """Time of change (ns) and size of each of the package's modules, by path."""
+    found = ((str(path), path.stat()) for path in sorted(paths.LIBRARY.rglob("*.py")))
+    return {name: (stat.st_mtime_ns, stat.st_size) for name, stat in found}
+
+
+def run(asked: Asked) -> NoReturn:
+    """Run a module as `python -m` would, in the caller's surroundings, and end this process."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(asked.environment)
+    time.tzset()
+    os.chdir(asked.folder)
+    for place, stream in enumerate(asked.streams):
+        os.dup2(stream, place)
+        os.close(stream)
+    sys.argv = [asked.module, *asked.arguments]
+    status = 1
+    try:
+        runpy.run_module(asked.module, run_name="__main__", alter_sys=True)
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if status and not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    # As multiprocessing ends its forks: to take the interpreter down would copy every page of what was imported.
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def main(arguments: list[str]) -> int:
+    """Command line."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__.splitlines()[0])
+        return 0 if arguments else 2
+    if arguments[0] == "--serve":
+        asked = serve(socket.socket(fileno=int(arguments[1])))
+        if asked is not None:
+            run(asked)
+        return 0
+    address = os.environ.get(ADDRESS)
+    asked = Asked(arguments[0], arguments[1:], dict(os.environ), os.getcwd(), (0, 1, 2))
+    status = call(asked, address) if address else None
+    if status is None:
+        os.execv(sys.executable, [sys.executable, "-m", *arguments])
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,152 @@
+"""Archives and addresses: paths that lead out, links, devices, bombs, names that lie."""
+
+import hashlib
+import io
+import tarfile
+import zipfile
+from functools import partial
+
+from corpus import Case
+
+from verdict.data.fetch import download, extract_tar, extract_zip
+
+HASH = hashlib.sha256(b"").hexdigest()
+LINKS = {
+    "symbolic-link": tarfile.SYMTYPE,
+    "hard-link": tarfile.LNKTYPE,
+    "character-device": tarfile.CHRTYPE,
+    "block-device": tarfile.BLKTYPE,
+    "pipe": tarfile.FIFOTYPE,
+}
+
+
+def tar_of(members, **options):
+    """A tar: names with bytes, None for a folder, or (kind, target) of a link or device."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", **options) as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            if content is None:
+                info.type = tarfile.DIRTYPE
+            elif isinstance(content, tuple):
+                info.type, info.linkname = content
+            else:
+                info.size = len(content)
+            tar.addfile(info, io.BytesIO(content) if isinstance(content, bytes) else None)
+    return buffer.getvalue()
+
+
+def zip_of(members, method=zipfile.ZIP_DEFLATED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as pack:
+        for name, content in members:
+            info = zipfile.ZipInfo("x")
+            info.filename = name
+            info.compress_type = method
+            info.external_attr = 0o120777 << 16 if isinstance(content, tuple) else 0
+            pack.writestr(info, b"target" if isinstance(content, tuple) else content or b"")
+    return buffer.getvalue()
+
+
+def unpacked(folder, content, extract):
+    """What lies in the folder after unpacking; where it was refused, the folder is not there at all."""
+    (folder / "pack").write_bytes(content)
+    try:
+        extract(folder / "pack", folder / "out", max_bytes=1_000_000, max_files=50)
+    finally:
+        left = sorted(path.name for path in folder.iterdir())
+        assert left in (["pack"], ["out", "pack"])
+    found = (folder / "out").rglob("*")
+    return {path.relative_to(folder / "out").as_posix(): path.read_bytes() for path in found if path.is_file()}
+
+
+def both(name, members, gives=None, refused=""):
+    """The same members as a tar and as a zip."""
+    for kind, make, extract in (("tar", tar_of, extract_tar), ("zip", zip_of, extract_zip)):
+        use = partial(unpacked, content=make(members), extract=extract)
+        yield Case(f"{kind}-{name}", use, gives=gives, refused=rf"pack.*{refused}" if refused else "")
+
+
+def one(name, content, extract, refused):
+    return Case(name, partial(unpacked, content=content, extract=extract), refused=f"pack.*{refused}")
+
+
+def lying_zip():
+    """A zip whose directory says 10 bytes of a member that unpacks to a million."""
+    content = bytearray(zip_of([("big", bytes(900_000))]))
+    for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        place = content.index(signature) + offset
+        content[place : place + 4] = (10).to_bytes(4, "little")
+    return bytes(content)
+
+
+def encrypted_zip():
+    content = bytearray(zip_of([("a", b"x")]))
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + offset] |= 1
+    return bytes(content)
+
+
+def fetched(folder, url, sha256=HASH):
+    return download(url, sha256=sha256, path=folder / "file")
+
+
+LEADS_OUT = {
+    "path-above": "../evil",
+    "path-above-behind-a-folder": "a/../../evil",
+    "absolute-path": "/tmp/evil",
+    "absolute-path-with-two-slashes": "//evil",
+    "path-of-a-drive": "C:/evil",
+    "path-with-backslashes": "a\\..\\evil",
+    "path-that-comes-back": "a/../b",
+}
+GOOD = [("top/", None), ("top/x.txt", b"one"), ("top/deep/y.txt", b"two"), ("e", b"")]
+TAR, ZIP = tar_of(GOOD), zip_of(GOOD)
+CASES = [
+    *both("as-it-should-be", GOOD, gives={"top/x.txt": b"one", "top/deep/y.txt": b"two", "e": b""}),
+    *both("with-nothing-in-it", [], gives={}),
+    *both("in-other-scripts", [("größe/数.txt", b"x")], gives={"größe/数.txt": b"x"}),
+    *both("with-a-program", [("run.sh", b"#!/bin/sh\ntouch sprung")], gives={"run.sh": b"#!/bin/sh\ntouch sprung"}),
+    *(
+        case
+        for name, path in LEADS_OUT.items()
+        for case in both(name, [("good", b""), (path, b"x")], refused="leads out of the folder")
+    ),
+    *both("name-twice", [("a", b"1"), ("./a", b"2")], refused="occurs twice"),
+    *both("file-that-is-also-a-folder", [("a", b"1"), ("a/b", b"2")], refused="is a file and a folder"),
+    *both("name-of-three-hundred-characters", [("n" * 300, b"x")], refused="name"),
+    *both("more-members-than-allowed", [(f"f{k}", b"") for k in range(51)], refused="more than 50 members"),
+    *both("more-bytes-than-allowed", [("a", bytes(600_000)), ("b", bytes(600_000))], refused="unpacks to more than"),
+    *(
+        one(f"tar-{name}", tar_of([("good", b""), ("x", (kind, "/etc/passwd"))]), extract_tar, "link or a device")
+        for name, kind in LINKS.items()
+    ),
+    one(
+        "tar-link-and-a-file-through-it",
+        tar_of([("x", (tarfile.SYMTYPE, "..")), ("x/evil", b"x")]),
+        extract_tar,
+        "link",
+    ),
+    one("zip-symbolic-link", zip_of([("x", ("link", "/etc"))]), extract_zip, "link or a device"),
+    one("zip-that-lies-about-a-size", lying_zip(), extract_zip, "damaged"),
+    one("zip-with-a-password", encrypted_zip(), extract_zip, "is encrypted"),
+    one("tar-cut-in-half", TAR[: len(TAR) // 2], extract_tar, "is damaged or not an archive"),
+    one("zip-cut-in-half", ZIP[: len(ZIP) // 2], extract_zip, "is damaged or not an archive"),
+    one("tar-of-noise", bytes(range(256)) * 9, extract_tar, "is damaged or not an archive"),
+    one("zip-of-noise", bytes(range(256)) * 9, extract_zip, "is damaged or not an archive"),
+    one("tar-with-a-broken-middle", TAR[:60] + b"\0\0\0\0" + TAR[64:], extract_tar, "is damaged or not an archive"),
+    one("zip-by-the-name-of-tar", ZIP, extract_tar, "is damaged or not an archive"),
+    *(
+        Case(f"address-of-kind-{scheme}", partial(fetched, url=f"{scheme}:x"), refused=f"{scheme}:x: scheme")
+        for scheme in ("ftp", "data", "javascript", "gopher", "jar")
+    ),
+    Case("address-without-a-kind", partial(fetched, url="/etc/passwd"), refused="/etc/passwd: scheme ''"),
+    *(
+        Case(
+            f"download-with-{name}",
+            partial(fetched, url="https://example.org/x", sha256=sha256),
+            refused="needs its sha256",
+        )
+        for name, sha256 in (("no-hash", ""), ("a-short-hash", "abc"), ("a-hash-of-letters", "g" * 64))
+    ),
+]

@@ -1,0 +1,338 @@
+"""Image files: truncated, vast, bombs, of another kind than their name says, turned, linked from elsewhere."""
+
+import io
+import os
+import struct
+import zlib
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from corpus import Case
+from PIL import Image, PngImagePlugin
+
+from verdict.data.csv_folder import build
+from verdict.data.embedded import read_embedded
+from verdict.data.images import ImageStore, write_array_store
+
+COLOURS = {
+    "red": (255, 0, 0),
+    "green": (0, 255, 0),
+    "blue": (0, 0, 255),
+    "white": (255, 255, 255),
+    "black": (0, 0, 0),
+    "grey": (128, 128, 128),
+}
+PLAIN = "red green blue white"
+# Corners (upper left, upper right, lower left, lower right) of the picture as it must be seen, by EXIF orientation.
+TURNED = {
+    1: PLAIN,
+    2: "green red white blue",
+    3: "white blue green red",
+    4: "blue white red green",
+    5: "red blue green white",
+    6: "blue red white green",
+    7: "white green blue red",
+    8: "green white red blue",
+}
+
+
+def corners(pixels):
+    """Nearest colour names of the four corners of a picture (height, width, 3)."""
+    names, values = list(COLOURS), np.array(list(COLOURS.values()))
+    found = [pixels[row, column].astype(int) for row in (2, -3) for column in (2, -3)]
+    return " ".join(names[int(np.abs(values - one).sum(axis=1).argmin())] for one in found)
+
+
+def quarters(mode="RGB", size=(32, 24)):
+    """A picture whose quarters are red, green, blue and white."""
+    pixels = np.zeros((2, 2, 3), dtype=np.uint8)
+    pixels[0, 0], pixels[0, 1], pixels[1, 0], pixels[1, 1] = (COLOURS[name] for name in PLAIN.split())
+    return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST).convert(mode)
+
+
+def encoded(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def seen(folder, content, file="a.png"):
+    """Corner colours of an image as the project reads it: named in a table, found in its folder, put in a store."""
+    images = folder / "images"
+    images.mkdir()
+    (images / file).write_bytes(content)
+    return found_in(folder, images)
+
+
+def found_in(folder, images, image_id="a"):
+    (folder / "pairs.csv").write_text(f"image,hypothesis\n{image_id},A.\n")
+    out = folder / "store"
+    build(table=folder / "pairs.csv", images=images, fractions=None, seed=0, out=out, labelled=False)
+    return corners(ImageStore.open(out).load([image_id], size=(24, 32))[0])
+
+
+def accepted(name, content, gives=PLAIN, file="a.png"):
+    return Case(name, partial(seen, content=content, file=file), gives=gives)
+
+
+def refused(name, content, message, file="a.png"):
+    return Case(name, partial(seen, content=content, file=file), refused=rf"{file.replace('.', '[.]')}.*{message}")
+
+
+def chunk(kind, content):
+    body = kind + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def png_header(width, height, rest=b""):
+    """A PNG that claims a size, whatever it holds."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + rest + chunk(b"IEND", b"")
+
+
+def bmp_header(width, height):
+    head = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54)
+    return head + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(60)
+
+
+def gif_header(width, height):
+    return (
+        b"GIF89a"
+        + struct.pack("<HHBBB", width, height, 0x80, 0, 0)
+        + bytes(6)
+        + b","
+        + struct.pack("<HHHHB", 0, 0, width, height, 0)
+        + b"\x02\x02\x44\x01\x00;"
+    )
+
+
+def jpeg_header(width, height):
+    """The quarters as JPEG, with another size written into the frame header."""
+    content = bytearray(encoded(quarters(), "JPEG"))
+    place = content.index(b"\xff\xc0") + 5
+    content[place : place + 4] = struct.pack(">HH", height, width)
+    return bytes(content)
+
+
+def moving(kind):
+    frames = [Image.new("RGB", (32, 24), colour) for colour in ("red", "blue", "green")]
+    return encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=50)
+
+
+def exif(orientation):
+    found = Image.Exif()
+    found[0x0112] = orientation
+    return found
+
+
+def text_bomb():
+    """A PNG whose compressed comment unpacks to a hundred megabytes."""
+    comment = b"Comment\0\0" + zlib.compress(bytes(100_000_000), 9)
+    content = encoded(quarters(), "PNG")
+    return content[:33] + chunk(b"zTXt", comment) + content[33:]
+
+
+def profile_bomb():
+    """A PNG whose colour profile unpacks to a hundred megabytes."""
+    content = encoded(quarters(), "PNG")
+    return content[:33] + chunk(b"iCCP", b"icc\0\0" + zlib.compress(bytes(100_000_000), 9)) + content[33:]
+
+
+def pixel_bomb():
+    """A small picture whose pixel stream unpacks to a hundred megabytes."""
+    return png_header(2, 2, chunk(b"IDAT", zlib.compress(bytes(100_000_000), 9)))
+
+
+def with_comment():
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Comment", "<script>alert(1)</script>{{ 7*7 }}")
+    return encoded(quarters(), "PNG", pnginfo=info)
+
+
+def cmyk():
+    return encoded(quarters("CMYK"), "JPEG", quality=95)
+
+
+def transparent():
+    layer = quarters("RGBA")
+    layer.putalpha(0)
+    return encoded(layer, "PNG")
+
+
+def linked(folder, target, is_folder=False):
+    """An image, or the whole folder of images, that is a link."""
+    images = folder / "images"
+    (folder / "real").mkdir()
+    (folder / "real" / "a.png").write_bytes(encoded(quarters(), "PNG"))
+    if is_folder:
+        images.symlink_to(folder / "real")
+    else:
+        images.mkdir()
+        (images / "a.png").symlink_to(target)
+    return found_in(folder, images)
+
+
+def link_within(folder):
+    images = folder / "images"
+    images.mkdir()
+    (images / "real.png").write_bytes(encoded(quarters(), "PNG"))
+    (images / "a.png").symlink_to("real.png")
+    return found_in(folder, images)
+
+
+def special(folder, make):
+    images = folder / "images"
+    images.mkdir()
+    make(images / "a.png")
+    return found_in(folder, images)
+
+
+def changed_later(folder):
+    seen(folder, encoded(quarters(), "PNG"))
+    (folder / "images" / "a.png").write_bytes(encoded(Image.new("RGB", (32, 24), "red"), "PNG"))
+    return ImageStore.open(folder / "store").load(["a"], size=(24, 32))
+
+
+def two_fit(folder):
+    images = folder / "images"
+    images.mkdir()
+    (images / "a.png").write_bytes(encoded(quarters(), "PNG"))
+    (images / "a.jpg").write_bytes(encoded(quarters(), "JPEG"))
+    return found_in(folder, images)
+
+
+def array_store(folder, content, entry="own.npy"):
+    """Read from a store whose array file holds some bytes, or whose index leads to another file."""
+    write_array_store(folder, {"own": (["a"], np.zeros((1, 4, 4, 3), dtype=np.uint8))})
+    if content is not None:
+        (folder / "own.npy").write_bytes(content)
+    index = ImageStore.open(folder)
+    index._entries = {"a": (entry, 0, "")}
+    return index.load(["a"], size=(4, 4))
+
+
+def npy(header):
+    body = header.encode("latin-1") + b"\n"
+    return b"\x93NUMPY\x01\0" + struct.pack("<H", len(body)) + body + bytes(64)
+
+
+def shard(folder, images):
+    """Encoded bytes of the first row of a parquet shard."""
+    table = pa.table({"image": images})
+    pq.write_table(table, folder / "shard.parquet")
+    return [content for _, content in read_embedded(folder / "shard.parquet", [0])]
+
+
+FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "bmp": "BMP", "gif": "GIF"}
+WHOLE = {ending: encoded(quarters(), kind) for ending, kind in FORMATS.items()}
+NO_IMAGES = {
+    "web-page": b"<html>not found</html>",
+    "drawing": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
+    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(sprung) (w) file\n",
+    "document": b"%PDF-1.7\n1 0 obj <</Type/Catalog>>",
+    "script": b"#!/bin/sh\ntouch sprung\n",
+    "tiff": encoded(quarters(), "TIFF"),
+    "icon": encoded(quarters(), "ICO"),
+    "portable-map": encoded(quarters(), "PPM"),
+    "archive": b"PK\x03\x04" + bytes(100),
+    "nothing": b"",
+    "one-byte": b"\x89",
+    "signature-alone": b"\x89PNG\r\n\x1a\n",
+}
+VAST = {
+    "png-of-a-hundred-thousand-pixels-a-side": png_header(100_000, 100_000),
+    "png-of-four-thousand-million-a-side": png_header(2**31 - 1, 2**31 - 1),
+    "bmp-of-a-hundred-thousand-pixels-a-side": bmp_header(100_000, 100_000),
+    "gif-of-its-largest-size": gif_header(65_535, 65_535),
+    "jpeg-of-its-largest-size": jpeg_header(65_500, 65_500),
+}
+REFUSED = {
+    "png-without-pixels": (png_header(4, 4), "cannot be decoded|not an image"),
+    "png-of-no-size": (png_header(0, 0), "cannot be decoded|not an image"),
+    "comment-that-unpacks-to-a-hundred-megabytes": (text_bomb(), "cannot be decoded"),
+    "profile-that-unpacks-to-a-hundred-megabytes": (profile_bomb(), "cannot be decoded"),
+    "moving-gif": (moving("GIF"), r"is animated \(3 frames\)"),
+    "moving-png": (moving("PNG"), r"is animated \(3 frames\)"),
+    "moving-webp": (moving("WEBP"), r"is animated \(3 frames\)"),
+    "png-with-a-broken-checksum": (WHOLE["png"][:60] + b"\0\0\0\0" + WHOLE["png"][64:], "cannot be decoded"),
+}
+LINKS = {
+    "link-out-of-the-folder": "../real/a.png",
+    "link-to-a-file-beside": "../../outside/secret.txt",
+    "link-by-absolute-path": "/etc/passwd",
+    "link-to-the-root": "/etc/hostname",
+}
+EVIL = "{'descr': __import__('os').system('touch sprung'), 'fortran_order': False, 'shape': (1, 4, 4, 3), }"
+OBJECTS = "{'descr': '|O', 'fortran_order': False, 'shape': (1, 4, 4, 3), }"
+ENDLESS = "{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 4, 4, 3), }"
+STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+CASES = [
+    *(accepted(f"whole-{ending}", content, file=f"a.{ending}") for ending, content in WHOLE.items()),
+    *(
+        refused(f"half-a-{ending}", content[: len(content) // 2], "cannot be decoded|not an image", file=f"a.{ending}")
+        for ending, content in WHOLE.items()
+    ),
+    *(refused(f"{name}-by-the-name-of-an-image", content, "not an image") for name, content in NO_IMAGES.items()),
+    *(refused(name, content, "too many pixels|at most 50,000,000") for name, content in VAST.items()),
+    *(refused(name, *given) for name, given in REFUSED.items()),
+    *(
+        accepted(f"turned-by-exif-{k}", encoded(quarters(), "JPEG", exif=exif(k), quality=95), gives, "a.jpg")
+        for k, gives in TURNED.items()
+    ),
+    accepted("exif-orientation-that-does-not-exist", encoded(quarters(), "JPEG", exif=exif(99)), file="a.jpg"),
+    accepted("jpeg-by-the-name-of-png", WHOLE["jpg"]),
+    accepted("png-by-the-name-of-jpeg", WHOLE["png"], file="a.jpg"),
+    accepted("ending-in-capitals", WHOLE["png"], file="a.PNG"),
+    accepted("jpeg-in-cmyk", cmyk(), file="a.jpg"),
+    accepted("jpeg-with-an-archive-behind-it", WHOLE["jpg"] + b"PK\x03\x04" + bytes(500), file="a.jpg"),
+    accepted("png-with-a-script-in-its-comment", with_comment()),
+    accepted("png-that-is-transparent", transparent(), "white white white white"),
+    accepted("png-with-a-palette", encoded(quarters("P"), "PNG")),
+    accepted("png-in-grey", encoded(Image.new("L", (32, 24), 128), "PNG"), "grey grey grey grey"),
+    accepted("png-in-black-and-white", encoded(Image.new("1", (32, 24), 1), "PNG"), "white white white white"),
+    accepted("png-in-sixteen-bits", encoded(Image.new("I;16", (32, 24), 128 << 8), "PNG"), "grey grey grey grey"),
+    accepted(
+        "png-a-hundred-thousand-pixels-wide", encoded(Image.new("L", (100_000, 3), 128), "PNG"), "grey grey grey grey"
+    ),
+    accepted("bmp-upside-down", encoded(quarters(), "BMP"), file="a.bmp"),
+    accepted("pixels-that-unpack-to-a-hundred-megabytes", pixel_bomb(), "black black black black"),
+    *(
+        Case(name, partial(linked, target=target), refused="is a link that leads out of its folder|are not in")
+        for name, target in LINKS.items()
+    ),
+    Case("link-to-itself", partial(linked, target="a.png"), refused="1 images are not in"),
+    Case("link-to-nothing", partial(linked, target="gone.png"), refused="1 images are not in"),
+    Case("link-within-the-folder", link_within, gives=PLAIN),
+    Case("folder-that-is-a-link", partial(linked, target="", is_folder=True), gives=PLAIN),
+    Case("folder-by-the-name-of-an-image", partial(special, make=os.mkdir), refused="1 images are not in"),
+    Case("pipe-by-the-name-of-an-image", partial(special, make=os.mkfifo), refused="1 images are not in"),
+    Case("image-that-was-exchanged", changed_later, refused=r"a\.png was changed after"),
+    Case("two-files-of-one-name", two_fit, refused="fits 2 files"),
+    Case("array-of-objects", partial(array_store, content=npy(OBJECTS)), refused=r"own\.npy is not a readable array"),
+    Case(
+        "array-with-code-in-its-header", partial(array_store, content=npy(EVIL)), refused=r"own\.npy is not a readable"
+    ),
+    Case(
+        "array-without-an-end", partial(array_store, content=npy(ENDLESS)), refused=r"own\.npy is not a readable array"
+    ),
+    Case("array-that-is-a-pickle", partial(array_store, content=b"\x80\x04N."), refused=r"own\.npy is not a readable"),
+    Case(
+        "store-that-leads-out",
+        partial(array_store, content=None, entry="../../outside/secret.txt"),
+        refused="leads out",
+    ),
+    Case("store-with-an-absolute-path", partial(array_store, content=None, entry="/etc/x.npy"), refused="leads out"),
+    Case(
+        "shard-without-bytes",
+        partial(shard, images=pa.array([{"bytes": None, "path": "/etc/passwd"}], STRUCT)),
+        refused=r"shard\.parquet, row 0: the image is not embedded",
+    ),
+    Case(
+        "shard-with-a-path-that-leads-out",
+        partial(shard, images=pa.array([{"bytes": b"x", "path": "../../outside/secret.txt"}], STRUCT)),
+        gives=[b"x"],
+    ),
+    Case("shard-of-text", partial(shard, images=pa.array(["/etc/passwd"])), refused=r"shard\.parquet: the column"),
+]

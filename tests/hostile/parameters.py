@@ -1,0 +1,162 @@
+"""Parameter files: tags, anchors, merge bombs, unknown keys, wrong types, encodings, names of profiles."""
+
+from functools import partial
+
+from corpus import Case
+
+from verdict import paths
+from verdict.params import load_params
+
+BASE = (paths.PARAMS / "base.yaml").read_bytes()
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+DEEP_MAP = "".join("  " * depth + f"k{depth}:\n" for depth in range(700)) + "  " * 700 + "end: 1\n"
+
+
+def load(folder, content, read):
+    """What the loaded parameters hold, after writing a profile `own` with the content over the base."""
+    (folder / "base.yaml").write_bytes(BASE)
+    (folder / "own.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read(load_params("own", folder))
+
+
+def title(params):
+    return params.title
+
+
+def named(folder, profile):
+    (folder / "base.yaml").write_bytes(BASE)
+    return load_params(profile, folder).title
+
+
+def accepted(name, content, gives, read=title):
+    return Case(name, partial(load, content=content, read=read), gives=gives)
+
+
+def refused(name, content, message):
+    return Case(name, partial(load, content=content, read=title), refused=message)
+
+
+def refused_in_file(name, content, message):
+    return refused(name, content, rf"own\.yaml.*{message}")
+
+
+TAGS = {
+    "tag-that-calls-system": "title: !!python/object/apply:os.system ['touch sprung']",
+    "tag-that-calls-eval": "title: !!python/object/apply:eval ['1']",
+    "tag-that-makes-an-object": "title: !!python/object/new:os.path.join ['a']",
+    "tag-of-a-name": "title: !!python/name:os.system",
+    "tag-of-a-module": "title: !!python/module:antigravity",
+    "tag-of-a-tuple": "title: !!python/tuple [a, b]",
+    "tag-of-binary": "title: !!binary aGk=",
+    "tag-of-a-set": "title: !!set {a, b}",
+    "tag-of-an-ordered-map": "data: !!omap [a: 1]",
+    "tag-of-text": "title: !!str 5",
+    "tag-of-ones-own": "title: !mine 5",
+    "tag-without-a-name": "title: ! 5",
+    "tag-in-full": "title: !<tag:yaml.org,2002:python/object/apply:os.getcwd> []",
+    "tag-behind-a-directive": "%TAG !e! tag:yaml.org,2002:python/\n---\ntitle: !e!name:os.system x",
+    "tag-on-a-key": "!!str title: x",
+    "tag-deep-inside": "data: {seed: [1, {a: !!python/name:os.system x}]}",
+}
+ALIASES = {
+    "alias-of-a-value": "title: &x hello\ndata: *x",
+    "alias-of-a-mapping": "data: &x {seed: 1}\nmodel: *x",
+    "alias-of-itself": "title: &x [*x]",
+    "alias-before-its-anchor": "title: *x\ndata: &x 1",
+    "merge-of-an-alias": "data: &x {seed: 1}\nmodel:\n  <<: *x",
+    "bomb-of-aliases": BOMB,
+}
+NOT_PLAIN = {
+    "merge-of-a-mapping": ("data:\n  <<: {seed: 1}", "not readable as YAML: .*merge"),
+    "key-twice": ("title: a\ntitle: b", "line 2: the key 'title' stands twice"),
+    "key-twice-deep-inside": ("data:\n  csv: {table: a, table: b}", "line 2: the key 'table' stands twice"),
+    "key-twice-in-two-spellings": ('title: a\n"ti\\x74le": b', "line 2: the key 'title' stands twice"),
+    "key-that-is-true": ("on: 1", "line 1: keys are text, got True"),
+    "key-that-is-a-number": ("1: 2", "line 1: keys are text, got 1"),
+    "key-that-is-nothing": ("null: 2", "line 1: keys are text, got None"),
+    "key-that-is-a-date": ("2024-01-01: 2", "line 1: keys are text"),
+    "key-that-is-a-list": ("? [a, b]\n: 1", "line 1"),
+    "key-that-is-a-mapping": ("? {a: 1}\n: 1", "line 1"),
+    "list-in-place-of-a-mapping": ("- a\n- b", "must hold a mapping, got list"),
+    "text-in-place-of-a-mapping": ("hello", "must hold a mapping, got str"),
+    "nothing-at-all": ("", "must hold a mapping, got NoneType"),
+    "comment-alone": ("# nothing", "must hold a mapping, got NoneType"),
+    "two-documents": ("title: a\n---\ntitle: b", "not readable as YAML"),
+    "unclosed-list": ("title: [1, 2", "not readable as YAML"),
+    "unclosed-quote": ('title: "a', "not readable as YAML"),
+    "tab-for-indentation": ("data:\n\tseed: 1", "not readable as YAML"),
+    "latin-1": ("title: caf\xe9".encode("latin-1"), "not readable as YAML"),
+    "utf-16": ("title: a".encode("utf-16"), "not readable as YAML"),
+    "nul-byte": ("title: a\0b", "not readable as YAML"),
+    "surrogate-bytes": (b"title: \xed\xa0\x80", "not readable as YAML"),
+    "lists-five-thousand-deep": ("[" * 5000, "not readable as YAML"),
+    "mappings-seven-hundred-deep": (DEEP_MAP, "not readable as YAML"),
+    "file-over-a-megabyte": ("#" * 1_000_001, "larger than 1,000,000 bytes"),
+    "date-that-does-not-exist": ("title: 2024-13-45", "line 1"),
+    "number-of-five-thousand-digits": (f"data: {{seed: {'9' * 5000}}}", "line 1"),
+    "binary-number-without-digits": ("data: {seed: 0b_}", "line 1"),
+    "time-read-as-sixties": ("training: {batch_size: 1:30}", "line 1.*'1:30'"),
+    "leading-zero-read-as-octal": ("training: {batch_size: 010}", "line 1.*'010'"),
+}
+WRONG = {
+    "unknown-section": ("traning: {}", "traning: unknown key; did you mean 'training'"),
+    "unknown-key-deep-inside": ("policy: {costs: {humans: 1}}", "policy.costs.humans: unknown key"),
+    "key-with-a-cyrillic-letter": ("d\u0430ta: {seed: 1}", "d\u0430ta: unknown key; did you mean 'data'"),
+    "key-with-a-blank": ("'title ': x", "title : unknown key"),
+    "key-of-python": ("__class__: x", "__class__: unknown key"),
+    "key-of-pydantic": ("model_config: {extra: allow}", "model_config: unknown key"),
+    "number-as-text": ("data: {seed: '1'}", r"data\.seed: expected a number"),
+    "exponent-as-text": ("training: {global_clipnorm: 1e-3}", "write 1.0e-3"),
+    "whole-number-with-a-point": ("training: {batch_size: 16.0}", r"training\.batch_size"),
+    "truth-as-number": ("training: {batch_size: yes}", r"training\.batch_size"),
+    "number-as-truth": ("is_smoke: 1", "is_smoke"),
+    "text-as-number": ("title: 5", "title"),
+    "list-as-text": ("title: [a]", "title"),
+    "mapping-as-list": ("training: {seeds: {a: 1}}", r"training\.seeds"),
+    "section-as-text": ("data: hello", "data"),
+    "section-as-nothing": ("model:", "model"),
+    "infinity": ("training: {global_clipnorm: .inf}", "only plain numbers"),
+    "not-a-number": ("training: {global_clipnorm: .nan}", "only plain numbers"),
+    "too-large-to-be-finite": ("training: {global_clipnorm: 1.0e+999}", "only plain numbers"),
+    "date": ("title: 2024-01-01", "only plain numbers"),
+    "seed-below-zero": ("data: {seed: -1}", r"data\.seed"),
+    "seed-of-a-hundred-digits": (f"data: {{seed: {'9' * 100}}}", r"data\.seed"),
+    "control-character-in-text": ('title: "a\\0b"', "title.*U[+]0000"),
+    "escape-sequence-in-text": ('title: "\\e[31mred"', "title.*U[+]001B"),
+    "surrogate-in-text": ('title: "\\ud800"', "title.*U[+]D800"),
+    "control-character-in-a-key": ('policy: {questions: {"a\\ab?": []}}', r"U[+]0007"),
+    "trial-that-is-a-path": ("training: {trials: [{name: ../x, parent: warmup}]}", r"training\.trials\.0\.name"),
+    "published-table-that-is-a-path": ("report: {published: ../../secret}", r"report\.published"),
+    "hash-that-is-none": ("data: {nlvr: {sha256: zz}}", r"data\.nlvr\.sha256"),
+    "question-about-a-class-that-is-none": ("policy: {questions: {'a?': [cat]}}", "names .'cat'."),
+    "five-thousand-unknown-keys": ("".join(f"key_{k}: 1\n" for k in range(5000)), "5000 fault.*and 4,980 more"),
+}
+NAMES = {
+    "profile-above": "../base",
+    "profile-in-a-folder": "a/b",
+    "profile-by-absolute-path": "/etc/passwd",
+    "profile-without-a-name": "",
+    "profile-with-a-blank": "a b",
+    "profile-with-a-nul": "base\0",
+    "profile-with-a-backslash": "..\\base",
+    "profile-with-a-semicolon": "a;touch sprung",
+    "profile-with-a-newline": "a\nb",
+    "profile-with-a-substitution": "$(touch sprung)",
+}
+CASES = [
+    *(refused_in_file(name, text, "line [0-9]+: YAML tags") for name, text in TAGS.items()),
+    *(refused_in_file(name, text, "line [0-9]+: YAML aliases") for name, text in ALIASES.items()),
+    *(refused_in_file(name, *given) for name, given in NOT_PLAIN.items()),
+    *(refused(name, text, rf"(?s)profile 'own'.*{message}") for name, (text, message) in WRONG.items()),
+    *(Case(name, partial(named, profile=given), refused="a profile is a plain name") for name, given in NAMES.items()),
+    accepted("anchor-without-an-alias", "title: &x hello", "hello"),
+    accepted("byte-order-mark", "\ufefftitle: hello", "hello"),
+    accepted("windows-line-ends", "title: hello\r\ndata:\r\n  seed: 5\r\n", 5, lambda params: params.data.seed),
+    accepted("right-to-left-title", "title: \u0634\u0644\u0648\u0645", "\u0634\u0644\u0648\u0645"),
+    accepted("braces-in-a-title", "title: '{{ 7*7 }} ${HOME}'", "{{ 7*7 }} ${HOME}"),
+    accepted("markup-in-a-title", "title: <script>x</script>", "<script>x</script>"),
+    accepted("underscores-in-a-number", "data: {seed: 1_000}", 1000, lambda params: params.data.seed),
+    accepted("hexadecimal-number", "data: {seed: 0x1F}", 31, lambda params: params.data.seed),
+]

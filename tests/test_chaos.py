@@ -1,0 +1,96 @@
+"""Faults on purpose: what is drawn, what a damaged file is, and when a disturbance counts as lost or different."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from verdict.chaos.__main__ import VERDICTS, disturb, draw, summary
+from verdict.chaos.faults import FAULTS, Skipped, Told, harm
+from verdict.chaos.subject import Outcome, Subject
+
+
+def test_every_kind_is_drawn_equally_often_and_the_seed_decides():
+    kinds = list(FAULTS)
+    drawn = draw(3 * len(kinds), 7, kinds)
+    assert {kind: sum(one[0] == kind for one in drawn) for kind in kinds} == dict.fromkeys(kinds, 3)
+    assert drawn == draw(3 * len(kinds), 7, kinds)
+    assert drawn != draw(3 * len(kinds), 8, kinds)
+    assert all(subject in FAULTS[kind][1] for kind, subject, _ in drawn)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_harmed_file_differs_and_the_seed_decides_how(tmp_path, seed):
+    content = bytes(range(256)) * 5
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(content)
+        harm(tmp_path / name, np.random.default_rng(seed))
+    assert (tmp_path / "a").read_bytes() != content
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+class Run(Subject):
+    """A subject whose next run is what the test says."""
+
+    def __init__(self, tmp_path, status=0, records=("a",), numbers=None):
+        super().__init__("p", tmp_path, 1, 10.0, n_records=1)
+        self.next = SimpleNamespace(status=status, records=list(records), numbers=numbers or {"x": 1})
+
+    def run(self):
+        return Outcome(self.next.status, "the end", 0.1)
+
+    def records(self):
+        return self.next.records
+
+    def numbers(self):
+        return self.next.numbers
+
+
+def judged(monkeypatch, subject, *, disturbed=(), cause="the cause"):
+    monkeypatch.setitem(FAULTS, "test", (lambda subject, rng: Told("what", tuple(disturbed), cause), ("trained",)))
+    return disturb("test", subject, 1, {"x": 1})["verdict"]
+
+
+def test_each_way_to_end_has_its_verdict(tmp_path, monkeypatch):
+    said, silent = Outcome(1, "it was the cause", 0.1), Outcome(1, "something", 0.1)
+    assert judged(monkeypatch, Run(tmp_path)) == "as undisturbed"
+    assert judged(monkeypatch, Run(tmp_path), disturbed=[said]) == "as undisturbed"
+    assert judged(monkeypatch, Run(tmp_path), disturbed=[Outcome(0, "", 0.1)]) == "as undisturbed"
+    assert judged(monkeypatch, Run(tmp_path), disturbed=[silent]) == "silent"
+    assert judged(monkeypatch, Run(tmp_path, status=1)) == "lost"
+    assert judged(monkeypatch, Run(tmp_path, records=())) == "lost"
+    assert judged(monkeypatch, Run(tmp_path, numbers={"x": 2})) == "different"
+    assert judged(monkeypatch, Run(tmp_path, status=None)) == "hung"
+    assert judged(monkeypatch, Run(tmp_path), disturbed=[Outcome(None, "", 0.1)]) == "hung"
+
+
+def test_what_this_machine_cannot_do_is_skipped_with_the_reason(tmp_path, monkeypatch):
+    def cannot(subject, rng):
+        raise Skipped("no disk can be mounted")
+
+    monkeypatch.setitem(FAULTS, "test", (cannot, ("trained",)))
+    row = disturb("test", Run(tmp_path), 1, {})
+    assert (row["verdict"], row["what"]) == ("skipped", "no disk can be mounted")
+
+
+def test_the_table_counts_by_kind_and_in_all():
+    rows = [{"kind": "a", "verdict": "lost"}, {"kind": "b", "verdict": "hung"}, {"kind": "a", "verdict": "lost"}]
+    counts = summary(rows)
+    assert counts["a"] == dict.fromkeys(VERDICTS, 0) | {"lost": 2}
+    assert counts["all"] == dict.fromkeys(VERDICTS, 0) | {"lost": 2, "hung": 1}
+
+
+def test_processes_of_a_copy_are_found_by_their_environment(tmp_path):
+    import subprocess
+    import sys
+
+    subject = Subject("p", tmp_path, 1, 10.0)
+    code = "import time; print(1, flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env={"VERDICT_ROOT": str(tmp_path)}, stdout=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        assert subject.processes("sleep") == [process.pid]
+        assert subject.processes("nothing like it") == []
+        subject.end_all()
+        assert process.wait() == -9

@@ -1,0 +1,79 @@
+"""An author is told what is wrong before anything runs."""
+
+import pytest
+
+from report_tools import code, displayed, markdown, record, sample_numbers, write_notebook
+from verdict import paths
+from verdict.report.check import check_notebook, chosen_notebooks, main
+from verdict.report.executions import Execution
+
+TITLE = markdown("# Test\n\nHow good is it?")
+PARAMETERS = code('profile = "digits"', "parameters")
+SAY = code('say("F1 is {test.macro_f1} [{test.nothing|value}].", stage.numbers)', "hide-input")
+
+
+@pytest.fixture
+def found(tmp_path):
+    """Messages about a notebook with these cells, beside an executed one and a rendered page of another."""
+    report = tmp_path / "report"
+    report.mkdir()
+    (report / "07_later-a-s1.html").write_text('<p id="figure-x">')
+    write_notebook(tmp_path / "07_later.ipynb", [markdown("# Later\n\nWhat?\n\n## A *part* of $x$")])
+
+    def check(*cells, executed=(TITLE, PARAMETERS, SAY)):
+        path = write_notebook(tmp_path / "05_test.ipynb", [TITLE, PARAMETERS, *cells])
+        done = write_notebook(tmp_path / "executed.ipynb", list(executed))
+        run = Execution("05_test", "05_test", "done", run=record(), executed=done, numbers=sample_numbers())
+        return [str(finding) for finding in check_notebook(path, [run] if executed else [], report)]
+
+    return check
+
+
+def test_a_good_notebook_with_outputs_has_no_findings(found):
+    text = markdown("It is {{ test.macro_f1 }}: see [later](07_later.ipynb), [its figure](07_later.ipynb#figure-x).")
+    part = markdown("[Part](07_later.ipynb#a-part-of-x), [away](https://e.org/x), $p_i$.")
+    assert found(text, part, {**code("x", outputs=[displayed({})]), "execution_count": 2}) == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (
+            markdown("{{ test.makro_f1 }}"),
+            "cell 3: no number is called 'test.makro_f1'; the nearest is 'test.macro_f1'",
+        ),
+        (markdown("$\\nosuch{x}$"), "cell 3: the formula"),
+        (markdown("![](a.png)"), "cell 3: the image 'a.png' has no alt text"),
+        (markdown("[a](06_gone.ipynb)"), "the link to '06_gone.html' leads nowhere"),
+        (markdown("[a](notes.txt)"), "the link to 'notes.txt' leads nowhere"),
+        (markdown("[a](07_later.ipynb#gone)"), "that page has no anchor 'gone'"),
+        (code("def f():\n    pass"), "cell 3: 'f' is defined here"),
+        (code("x = 1", "parametres"), "cell 3: unknown tag 'parametres'"),
+        (markdown("F1 was 0.83."), "cell 3: the typed number '0.83'"),
+    ],
+)
+def test_each_fault_is_named_with_its_cell(found, cell, message):
+    messages = found(cell)
+    assert len(messages) == 1 and message in messages[0]
+
+
+def test_names_in_sentences_are_checked_while_the_code_is_what_ran(found):
+    assert found(SAY) == ["05_test.ipynb, cell 3: no number is called 'test.nothing'; the nearest is 'test.macro_f1'"]
+    assert found(SAY, code("y = 2")) == []
+
+
+def test_names_that_the_code_stores_are_known_and_without_a_report_all_are(found):
+    stored = code('stage.number("test.new", 1)')
+    assert found(stored, markdown("{{ test.new }}")) == []
+    assert found(markdown("{{ whatever.name }}"), executed=()) == []
+
+
+def test_the_command_line_names_notebooks(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    write_notebook(tmp_path / "05_test.ipynb", [TITLE, PARAMETERS, markdown("F1 was 0.83.")])
+    assert main(["05_test"]) == 1
+    told = capsys.readouterr()
+    assert "cell 3: the typed number" in told.out and "names of numbers are not checked" in told.err
+    assert main(["06_test"]) == 2 and "no notebook is called '06_test'" in capsys.readouterr().err
+    assert chosen_notebooks(["notebooks/05_test.ipynb"], tmp_path) == [tmp_path / "05_test.ipynb"]

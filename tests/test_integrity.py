@@ -1,0 +1,77 @@
+"""Damage that times do not show is found by hashes, and only what is damaged is made again."""
+
+import json
+
+import pytest
+
+from verdict import paths
+from verdict import stage as stages
+from verdict.artifacts import read_run, write_json, write_run, write_text
+from verdict.integrity import faults, forget_damaged
+from verdict.params import load_params
+
+CHAIN = ("01_data", stages.FEATURES, stages.WARMUP_STAGE)
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """Three stages that have run, each from the one before; the folders by name."""
+    for name in ("WORK", "ROOT"):
+        monkeypatch.setattr(paths, name, tmp_path / "work" if name == "WORK" else tmp_path)
+    folders, inputs = {}, []
+    for name in CHAIN:
+        folder = folders[name] = stages.folder("smoke", name)
+        write_text(folder / "numbers.json", f'{{"{name}": 1.25}}')
+        inputs = [write_run(folder, outputs=[folder / "numbers.json"], inputs=inputs, elapsed_s=3.5)]
+    return folders
+
+
+def found(profile="smoke"):
+    return {folder.name: text for folder, text in faults(load_params(profile), profile)}
+
+
+def test_whole_results_have_no_fault_and_stay(finished):
+    assert found() == {}
+    assert forget_damaged(load_params("smoke"), "smoke") == []
+    assert all((folder / "run.json").is_file() for folder in finished.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: write_text(folder / "numbers.json", "{}"), "numbers.json does not match"),
+        (lambda folder: (folder / "numbers.json").unlink(), "got missing"),
+        (lambda folder: write_text(folder / "run.json", "{"), "is not readable as JSON"),
+        (lambda folder: write_text(folder / "run.json", "[]"), "is not a record"),
+        (lambda folder: edit(folder, elapsed_s=3.6), "does not say what was written into it"),
+        (lambda folder: edit(folder, sha256_of_this=None), "does not say what was written"),
+        (lambda folder: write_json(folder / "run.json", without_hash(folder)), "holds no hash of itself"),
+    ],
+)
+def test_every_damage_is_named(finished, change, message):
+    change(finished[CHAIN[2]])
+    assert list(found()) == [CHAIN[2]]
+    assert message in found()[CHAIN[2]]
+
+
+def edit(folder, **fields):
+    content = json.loads((folder / "run.json").read_text())
+    write_json(folder / "run.json", content | fields)
+
+
+def without_hash(folder):
+    return {name: value for name, value in read_run(folder).items() if name != "sha256_of_this"}
+
+
+def test_a_damaged_stage_loses_its_record_and_nothing_else(finished):
+    write_text(finished[CHAIN[1]] / "numbers.json", "{}")
+    (line,) = forget_damaged(load_params("smoke"), "smoke")
+    assert line.startswith("work/smoke/features is made again: work/smoke/features/numbers.json does not match")
+    assert [name for name, folder in finished.items() if (folder / "run.json").is_file()] == [CHAIN[0], CHAIN[2]]
+    assert (finished[CHAIN[1]] / "numbers.json").is_file()
+
+
+def test_what_was_made_from_an_earlier_result_is_found_whatever_the_times_say(finished):
+    write_run(finished[CHAIN[0]], outputs=[finished[CHAIN[0]] / "numbers.json"], inputs=[], elapsed_s=4.5)
+    assert list(found()) == [CHAIN[1]]
+    assert "was made from another work/smoke/01_data/run.json" in found()[CHAIN[1]]

@@ -1,0 +1,72 @@
+"""The call of Snakemake, and what is said of a run that failed."""
+
+import json
+
+import pytest
+
+from verdict import paths, pipeline, slurm
+from verdict.artifacts import write_text
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    monkeypatch.setattr(pipeline, "gpu_count", lambda: 0)
+    monkeypatch.setattr(slurm, "_ask", lambda *command: "AccountingStorageType = accounting_storage/slurmdbd")
+
+
+@pytest.mark.usefixtures("alone")
+def test_one_machine_has_its_memory_for_a_limit():
+    call = pipeline.snakemake_command("smoke", 3, ["a/run.json"])
+    assert "--executor" not in call and call[-2:] == ["--", "a/run.json"]
+    limits = call[call.index("--resources") + 1]
+    assert limits.startswith("mem_mb=") and int(limits.removeprefix("mem_mb=")) > 500
+    assert call[call.index("--retries") + 1] == "0"
+    assert "where=local" in call
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_cluster_is_told_the_account_and_targets_stand_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "PARAMS", tmp_path)
+    (tmp_path / "execution").symlink_to(paths.ROOT / "params" / "execution")
+    call = pipeline.snakemake_command("smoke", 3, ["a/run.json"], where="slurm")
+    assert call[call.index("--executor") + 1] == "slurm" and call[-2:] == ["--", "a/run.json"]
+    assert call[call.index("--slurm-jobname-prefix") + 1] == pipeline.job_prefix("smoke")
+    assert "where=slurm" in call and "--resources" not in call
+
+
+def test_without_slurm_nothing_is_run(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
+    assert pipeline.main(["--profile", "smoke", "--where", "slurm"]) == 2
+    assert "nothing was run: sbatch is not on this machine" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
+
+
+def failed(path, *outputs):
+    write_text(path, json.dumps({"cells": [{"outputs": list(outputs)}, {"cell_type": "markdown"}]}))
+    return path
+
+
+def test_the_error_of_a_failed_notebook_is_told(tmp_path):
+    traceback = ["\x1b[31mValueError\x1b[0m", *(f"line {k}" for k in range(30)), "ValueError: row 7 has no label"]
+    path = failed(tmp_path / "a.ipynb", {"output_type": "error", "traceback": traceback})
+    tail = pipeline.error_tail(path)
+    assert tail[-1] == "    ValueError: row 7 has no label"
+    assert len(tail) == pipeline.ERROR_TAIL and not any("\x1b" in line for line in tail)
+
+
+def test_a_notebook_that_was_killed_or_damaged_has_no_error_to_tell(tmp_path):
+    assert pipeline.error_tail(failed(tmp_path / "a.ipynb", {"output_type": "stream", "text": "x"})) == []
+    write_text(tmp_path / "b.ipynb", "{")
+    assert pipeline.error_tail(tmp_path / "b.ipynb") == []
+
+
+def test_the_noise_of_snakemake_is_left_out_and_stages_are_not():
+    said = ["01_data  done in 3 s", "03_staged_unfreezing text1-s11  FAILED; the notebook", "Error in rule trial:"]
+    noise = [
+        "SLURM run ID: verdict-smoke-7_ab",
+        "Job 5 has been submitted with SLURM jobid 41 (log: x).",
+        "  ",
+        "site 1",
+    ]
+    assert [line for line in (*said, *noise) if not pipeline.NOISE.match(line)] == said

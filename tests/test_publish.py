@@ -1,0 +1,88 @@
+"""The copy of a report in git: whole, small, and honest about what it was made from."""
+
+import json
+
+import pytest
+
+from report_tools import assert_links, code, markdown, record, sample_numbers, write_notebook, write_stage
+from verdict import paths
+from verdict.artifacts import sha256_file
+from verdict.params import load_params
+from verdict.report import executions
+from verdict.report import publish as module
+from verdict.report.executions import Execution
+from verdict.report.publish import MAX_BYTES, PublishError, origin, outdated, publish, read_published
+from verdict.report.site import build_site
+
+SETUP = code('profile = "demo"', "parameters")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.setattr(executions, "_changed_params", lambda *_: [])
+    notebooks, work = tmp_path / "notebooks", tmp_path / "work" / "demo"
+    cells = [markdown("# Test\n\nHow good?"), SETUP]
+    write_notebook(notebooks / "05_test.ipynb", cells)
+    (notebooks / "index.md").write_text("# When?\n", encoding="utf-8")
+    write_stage(work / "05_test", cells, record(dirty=False), sample_numbers())
+    return {"work": work, "notebooks": notebooks, "target": tmp_path / "report"}
+
+
+def test_a_copy_is_whole_without_notebooks_and_names_its_commit(project):
+    folder = publish("demo", **project)
+    found = read_published(folder)
+    assert (found["commit"], found["params_hash"], found["dirty"]) == ("c0ffee" * 6, "0123456789abcdef", False)
+    assert set(found["files"]) == {"05_test.html", "index.html", "review.html"}
+    assert all(sha256_file(folder / name) == digest for name, digest in found["files"].items())
+    assert_links(folder)
+    build_site("demo", **project)
+    assert read_published(folder) is None and (folder / "files" / "05_test.ipynb").is_file()
+    assert set(read_published(publish("demo", **project))["files"]) == set(found["files"])
+
+
+def test_a_copy_that_is_too_large_is_refused(project, monkeypatch):
+    monkeypatch.setattr(module, "MAX_BYTES", 1000)
+    with pytest.raises(PublishError, match=r"more than 1,000; the largest are \['"):
+        publish("demo", **project)
+
+
+def test_a_page_that_is_refused_stops_the_copy(project):
+    write_notebook(project["notebooks"] / "05_test.ipynb", [markdown("# Test\n\nHow? {{ no.such }}"), SETUP])
+    with pytest.raises(PublishError, match=r"pages were refused: .*no\.such"):
+        publish("demo", **project)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"status": "stale"}, "05_test is stale"),
+        ({"status": "missing"}, "05_test is missing"),
+        ({"run": {"is_smoke": True}}, "not an empty or a smoke run"),
+        ({"run": {"commit": "b" * 40}}, "2 values of commit"),
+        ({"run": {"params_hash": "other"}}, "2 values of params_hash"),
+    ],
+)
+def test_only_a_whole_report_of_one_commit_is_published(fields, message):
+    good = Execution("01_data", "01_data", "done", run=record("01_data"))
+    other = Execution("05_test", "05_test", fields.get("status", "done"), run={**record(), **fields.get("run", {})})
+    with pytest.raises(PublishError, match=message):
+        origin([good, other])
+    with pytest.raises(PublishError, match="not an empty"):
+        origin([])
+
+
+def test_other_parameters_make_a_copy_outdated():
+    assert outdated({"profile": "smoke", "params_hash": load_params("smoke").hash}) == ""
+    assert "run `make report PROFILE=smoke` and `make publish`" in outdated({"profile": "smoke", "params_hash": "x"})
+
+
+def test_the_published_copy_shows_the_default_parameters():
+    folder = paths.report_dir(module.PROFILE)
+    published = read_published(folder)
+    if published is None:
+        pytest.skip("no published copy here, or a report was rendered over it since: `make publish` makes one")
+    assert outdated(published) == ""
+    assert {name: sha256_file(folder / name) for name in published["files"]} == published["files"]
+    assert sum((folder / name).stat().st_size for name in published["files"]) <= MAX_BYTES
+    assert published["commit"][:12] in (folder / "index.html").read_text(encoding="utf-8")
+    assert json.loads((folder / "published.json").read_text(encoding="utf-8"))["profile"] == module.PROFILE

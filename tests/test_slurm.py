@@ -1,0 +1,83 @@
+"""What is told to Slurm and understood of it; nothing here needs one."""
+
+import itertools
+import subprocess
+
+import pytest
+
+from verdict import slurm
+from verdict.execution import load_execution
+
+LISTED = """41|verdict-smoke-7_ab|rule_trial_wildcards_text1_11|ReqNodeNotAvail, UnavailableNodes:n2
+42|verdict-smoke-7_ab|rule_stage_05_test|Priority
+43|verdict-smoke-70_ab|rule_stage_05_test|JobHeldUser
+44|somebody's|training|JobHeldAdmin
+45|verdict-smoke-7_ab|rule_feature_shard_wildcards_3|(Resources)
+no line of ours
+"""
+
+
+def answers(monkeypatch, **known):
+    """Slurm's commands, each with what it prints; any other is not there."""
+
+    def run(command, **options):
+        if command[0] not in known:
+            raise FileNotFoundError(command[0])
+        return subprocess.CompletedProcess(command, 0, stdout=known[command[0]], stderr="")
+
+    monkeypatch.setattr(slurm.subprocess, "run", run)
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: name if name in known else None)
+
+
+def test_waiting_jobs_of_this_run_are_told_from_others():
+    waiting = slurm.parse_waiting(LISTED, "verdict-smoke-7")
+    assert [(item.job, item.what, item.is_unplaceable) for item in waiting] == [
+        ("41", "trial text1 11", True),
+        ("42", "05_test", False),
+        ("45", "feature_shard 3", False),
+    ]
+
+
+def test_a_job_that_cannot_be_placed_is_reported_and_then_given_up():
+    said = []
+    watch = slurm.Watch("verdict-smoke-7", report_after_s=30, give_up_after_s=1000, say=said.append)
+    waiting = slurm.parse_waiting(LISTED, "verdict-smoke-7")
+    assert watch.look(waiting, now=100) == [] and said == []
+    assert watch.look(waiting, now=131) == []
+    assert len(said) == 1 and "trial text1 11 (job 41) cannot be placed, for 31 s now: ReqNodeNotAvail" in said[0]
+    watch.look(waiting, now=140)
+    assert len(said) == 1
+    watch.look(waiting, now=131 + slurm.SAY_AGAIN_S)
+    assert len(said) == 2
+    assert watch.look(waiting, now=1100) == ["41"]
+    assert "is given up after 1000 s" in said[-1]
+
+
+def test_a_job_that_can_be_placed_again_starts_its_waiting_anew():
+    watch = slurm.Watch("verdict-smoke-7", report_after_s=30, give_up_after_s=1000, say=lambda text: None)
+    waiting = slurm.parse_waiting(LISTED, "verdict-smoke-7")
+    watch.look(waiting, now=0)
+    watch.look([], now=900)
+    watch.look(waiting, now=950)
+    assert watch.look(waiting, now=1500) == []
+    assert watch.look(waiting, now=1950) == ["41"]
+
+
+@pytest.mark.parametrize(("kind", "command"), [("slurmdbd", "sacct"), ("none", "squeue")])
+def test_states_are_asked_where_they_are_known(monkeypatch, tmp_path, kind, command):
+    answers(monkeypatch, scontrol=f"AccountingStorageType   = accounting_storage/{kind}\n")
+    told = slurm.options(load_execution("slurm", "smoke"), "verdict-smoke-7", tmp_path)
+    pairs = dict(itertools.pairwise(told))
+    assert pairs["--slurm-status-command"] == command
+    assert pairs["--retries"] == str(load_execution("slurm", "smoke").retries)
+    assert "--slurm-no-requeue" in told and "--default-resources" not in told
+
+
+def test_why_nothing_can_be_submitted(monkeypatch):
+    answers(monkeypatch)
+    assert "sbatch is not on this machine" in slurm.why_not()
+    answers(monkeypatch, sbatch="", sinfo="")
+    assert "no node" in slurm.why_not()
+    answers(monkeypatch, sbatch="", sinfo="n1\nn2\nn1\n")
+    assert slurm.why_not() == ""
+    assert slurm.nodes_up() == ["n1", "n2"]

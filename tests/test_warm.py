@@ -1,0 +1,147 @@
+"""Processes that start with the imports done: they run as `python -m` would, and end when their caller ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from verdict import paths, warm
+
+TOLD = """
+import json, os, signal, sys, time
+sys.stderr.write("heard\\n")
+typed = "" if "wait" in sys.argv else sys.stdin.read()
+state = {"arguments": sys.argv[1:], "folder": os.getcwd(), "own": os.environ.get("OWN"), "input": typed}
+print(json.dumps({**state, "pid": os.getpid(), "name": __name__}), flush=True)
+if "wait" in sys.argv:
+    with open("started", "w") as file:
+        file.write(str(os.getpid()))
+    time.sleep(60)
+if "fail" in sys.argv:
+    raise ValueError("as asked")
+sys.exit(len(sys.argv) - 1)
+"""
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """Surroundings without a server, in which a module can be found that says what it was given.
+
+    The project's files are copies, so that they can be changed.
+    """
+    root = tmp_path_factory.mktemp("root")
+    library = root / "lib" / "verdict"
+    library.mkdir(parents=True)
+    (root / "told.py").write_text(TOLD)
+    (library / "some.py").write_text("")
+    path = os.pathsep.join([str(paths.LIBRARY.parent), str(root)])
+    environment = {**os.environ, "PYTHONPATH": path, "VERDICT_ROOT": str(root), "OWN": "theirs"}
+    environment.pop(warm.ADDRESS, None)
+    return environment
+
+
+@pytest.fixture(scope="module")
+def served(plain):
+    """The same, with a server."""
+    with warm.server(plain) as environment:
+        yield environment
+
+
+def start(environment, *arguments, folder, **changes):
+    command = [sys.executable, "-m", "verdict.warm", "told", *arguments]
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(command, env=environment | changes, cwd=folder, text=True, **streams)
+
+
+def gone(pid, within_s=10.0):
+    """Whether a process ends in time."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        status = Path(f"/proc/{pid}/status")
+        if not status.is_file() or "State:\tZ" in status.read_text():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def started(folder):
+    """The number of the process that waits."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if (folder / "started").is_file() and (folder / "started").read_text():
+            return int((folder / "started").read_text())
+        time.sleep(0.02)
+    raise AssertionError("the process did not start")
+
+
+@pytest.mark.parametrize("kind", ["plain", "served"])
+def test_a_module_runs_in_its_callers_surroundings_with_or_without_a_server(request, tmp_path, kind):
+    process = start(request.getfixturevalue(kind), "a", "b c", folder=tmp_path, OWN="mine")
+    out, err = process.communicate("typed")
+    told = json.loads(out)
+    assert process.returncode == 2
+    assert told["arguments"] == ["a", "b c"]
+    assert told["folder"] == str(tmp_path)
+    assert (told["own"], told["input"], told["name"]) == ("mine", "typed", "__main__")
+    assert "heard" in err
+    assert (told["pid"] == process.pid) == (kind == "plain")
+
+
+def test_many_are_served_at_once_and_a_failure_is_told(served, tmp_path):
+    processes = [start(served, folder=tmp_path) for _ in range(3)]
+    failing = start(served, "fail", folder=tmp_path)
+    pids = {json.loads(process.communicate("")[0])["pid"] for process in processes}
+    _, err = failing.communicate("")
+    assert len(pids) == 3
+    assert pids.isdisjoint(process.pid for process in processes)
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert failing.returncode == 1
+    assert "ValueError: as asked" in err
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's /proc to look at processes")
+def test_a_fork_ends_with_its_caller_and_the_server_lives_on(served, tmp_path):
+    process = start(served, "wait", folder=tmp_path)
+    pid = started(tmp_path)
+    process.kill()
+    process.communicate()
+    assert gone(pid)
+    after = start(served, folder=tmp_path)
+    assert json.loads(after.communicate("")[0])["pid"] != after.pid
+
+
+def test_a_callers_signal_reaches_the_fork(served, tmp_path):
+    process = start(served, "wait", folder=tmp_path)
+    started(tmp_path)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode != 0
+    assert "KeyboardInterrupt" in err
+
+
+def test_where_nobody_listens_the_module_starts_by_itself(plain, tmp_path):
+    process = start({**plain, warm.ADDRESS: str(tmp_path / "nobody")}, "x", folder=tmp_path)
+    out, _ = process.communicate("")
+    assert process.returncode == 1
+    assert json.loads(out)["pid"] == process.pid
+
+
+def test_a_library_that_has_changed_is_imported_anew(served, tmp_path):
+    """The last test of this server: it serves nobody any more."""
+    (Path(served["VERDICT_ROOT"]) / "lib" / "verdict" / "some.py").write_text("changed = True\n")
+    process = start(served, folder=tmp_path)
+    out, _ = process.communicate("")
+    assert process.returncode == 0
+    assert json.loads(out)["pid"] == process.pid
+
+
+def test_the_server_ends_with_its_context(plain):
+    with warm.server(plain) as environment:
+        address = Path(environment[warm.ADDRESS])
+        assert address.exists()
+    assert not address.exists()
