@@ -15,7 +15,9 @@ WORDS = ["a red one", "two blue dogs", "a photo of a green cat"]
 
 @pytest.fixture(scope="module")
 def encoder():
-    recipe = ClipRecipe(None, None, image_px=24, patch_px=8, width=16, layers=3, text_width=16, text_layers=1, dim=8)
+    recipe = ClipRecipe(
+        None, None, {}, image_px=24, patch_px=8, width=16, layers=3, text_width=16, text_layers=1, dim=8
+    )
     tokenizer = new_tokenizer(WORDS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
