@@ -457,3 +457,11 @@ def test_clip_is_judged_with_its_own_questions_and_simulated_people(base):
     base["clip_policy"]["n_questions"] = 2
     with pytest.raises(ParamsError, match="n_questions is 2"):
         validate(base, source="test")
+
+
+def test_concepts_need_descriptors(base):
+    base["clip"]["source"] = "folder"
+    names = [declared.name for declared in stages.specs_for(validate(base, source="test"))]
+    assert "12_clip_concepts" not in names and "10_clip_probes" in names
+    base["concepts"]["bank"] = ["fur", "wings"]
+    assert "12_clip_concepts" in [declared.name for declared in stages.specs_for(validate(base, source="test"))]

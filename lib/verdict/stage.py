@@ -178,6 +178,7 @@ RECORDED_SPECS = (
     *(_on_logits(spec) for spec in SPECS if spec.name in _ON_LOGITS),
 )
 # Pages on a dual encoder: beside the others where `clip.source` is given, alone where `data.source` is clip.
+CONCEPTS = "12_clip_concepts"
 CLIP_SPECS = (
     Spec(CLIP_MODEL, "A tiny dual encoder, taught on the profile's own pictures", (), ("clip",)),
     Spec(CLIP_EMBEDDINGS, "Pictures of the dual encoder's pages and their embeddings", (CLIP_MODEL,), ("clip",)),
@@ -206,7 +207,7 @@ CLIP_SPECS = (
         ("clip", "statistics"),
     ),
     Spec(
-        "12_clip_concepts",
+        CONCEPTS,
         "Which concepts do CLIP's two encoders share?",
         (CLIP_EMBEDDINGS,),
         ("clip", "concepts", "statistics"),
@@ -232,13 +233,14 @@ def specs_for(params: Params) -> tuple[Spec, ...]:
 
 
 def _clip_specs(params: Params) -> tuple[Spec, ...]:
-    """Stages of the dual encoder: none without a source; one is taught only where the parameters say so."""
+    """Stages of the dual encoder: none without a source; one is taught, and concepts shown, where parameters say so."""
     if params.clip.source is None:
         return ()
-    if params.clip.preset == "trained":
-        return CLIP_SPECS
-    apart = [replace(spec, needs=tuple(need for need in spec.needs if need != CLIP_MODEL)) for spec in CLIP_SPECS]
-    return tuple(spec for spec in apart if spec.name != CLIP_MODEL)
+    apart = set() if params.clip.preset == "trained" else {CLIP_MODEL}
+    if params.clip.source != "digits" and not params.concepts.bank:
+        apart.add(CONCEPTS)
+    rest = [replace(spec, needs=tuple(need for need in spec.needs if need not in apart)) for spec in CLIP_SPECS]
+    return tuple(spec for spec in rest if spec.name not in apart)
 
 
 def index_text(params: Params) -> str:

@@ -90,10 +90,13 @@ def class_table(pictures: Pictures, settings: ConceptsParams) -> pd.DataFrame:
     """The classes of the page: name, and for scenes its colour and digit, and whether it was held out.
 
     Scenes are classified by couples of colour and digit, so that descriptors can be shared; half of the couples are
-    held out, and those with most pictures in train and test are taken. Elsewhere they are the source's classes.
+    held out, and those with most pictures in train and test are taken. Elsewhere they are the source's classes that
+    have pictures in both.
     """
     if not _are_scenes(pictures):
-        return pd.DataFrame({"name": list(pictures.class_names)[: settings.n_classes]})
+        shown = [set(pictures.table["y"][pictures.table["split"] == split]) for split in ("train", "test")]
+        names = [name for k, name in enumerate(pictures.class_names) if k in shown[0] & shown[1]]
+        return pd.DataFrame({"name": names[: settings.n_classes]})
     couple = ["held_out", "colour", "digit"]
     shown = pictures.table[pictures.table["split"].isin(["train", "test"])]
     counts = shown.groupby([*couple, "split"]).size().unstack(fill_value=0).min(axis=1).rename("n").reset_index()

@@ -92,9 +92,13 @@ class Setup:
         vectors = class_vectors(np.asarray(reader.texts(named)), len(self.templates))
         return Words(vectors, np.asarray(reader.texts(self.texts)))
 
-    def look(self, name: str, *, seed: int | None = None, pictures: Material | None = None) -> Seen:
-        """What one encoder finds in the shown pictures, or in others."""
+    def look(
+        self, name: str, *, seed: int | None = None, pictures: Material | None = None, outline: bool | None = None
+    ) -> Seen:
+        """What one encoder finds in the shown pictures, or in others; with another seed, or without red outlines."""
         settings, chosen = self.stage.params.concepts, pictures or self.shown
+        if outline is not None:
+            settings = settings.model_copy(update={"outline": outline})
         self.stage.progress(f"{name}: parts and descriptors of {len(chosen)} pictures")
         reader = self.readers[name]
         seed = settings.seed if seed is None else seed
@@ -244,31 +248,45 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        descriptors, n_each (mean number), is_true (with interval). Numbers `concepts.true_parts`, `.true_nearest`,
-        `.true_class`, `.true_bank` and `.true_gain` (parts minus the nearest to the whole picture, paired).
+        descriptors, n_each (mean number), is_true (with interval), false_red (share of the descriptors of pictures
+        without red that name it). Numbers `concepts.true_parts`, `.true_bare` (parts without a red outline),
+        `.true_nearest`, `.true_class`, `.true_bank`, `.true_gain` (parts minus nearest to the whole picture) and
+        `.red_gain` (false red with outlines minus without, paired).
     """
     shown = setup.shown
     if shown.truth is None:
-        return pd.DataFrame(columns=["descriptors", "n_each", "is_true"])
+        return pd.DataFrame(columns=["descriptors", "n_each", "is_true", "false_red"])
     reader = setup.readers[WHOLE]
     cosine = np.asarray(reader.images(shown.images)) @ setup.words(reader).bank.T
     n_bank, order = len(setup.bank), nearest(cosine, len(setup.bank))
     ranked = [order[row, : len(ids)] for row, ids in enumerate(seen.visual)]
     chosen = {
         "parts": ("of the picture's parts", seen.is_visual(n_bank)),
+        "bare": ("of its parts, pointed at without red", setup.look(WHOLE, outline=False).is_visual(n_bank)),
         "nearest": ("as many, nearest to the whole picture", concepts.memberships(ranked, n_bank)),
         "class": ("of the class that it is given", seen.is_textual(n_bank)[seen.answer]),
         "bank": ("all of the bank", np.ones_like(shown.truth)),
     }
-    rows, shares = [], {}
+    rows, shares, reds = [], {}, {}
     for name, (words, has) in chosen.items():
         sizes = has.sum(axis=1)
         shares[name] = np.divide((has & shown.truth).sum(axis=1), sizes, out=np.full(len(has), np.nan), where=sizes > 0)
+        reds[name] = _false_red(setup, has)
         found = mean_of(setup, shares[name])
         store(setup, f"true_{name}", found, unit="%")
-        rows.append({"descriptors": words, "n_each": float(sizes.mean()), **spread("is_true", found)})
+        red = spread("false_red", mean_of(setup, reds[name]))
+        rows.append({"descriptors": words, "n_each": float(sizes.mean()), **spread("is_true", found), **red})
     store(setup, "true_gain", mean_of(setup, shares["parts"] - shares["nearest"]), unit="%")
+    store(setup, "red_gain", mean_of(setup, reds["parts"] - reds["bare"]), unit="%")
     return pd.DataFrame(rows)
+
+
+def _false_red(setup: Setup, has: np.ndarray) -> np.ndarray:
+    """Share of each picture's descriptors that name red, (n,); NaN for a picture with red in it or no descriptor."""
+    is_red = np.array([("colour", "red") in one.words for one in setup.bank])
+    shows_red = setup.shown.truth[:, is_red].any(axis=1)
+    sizes = np.where(shows_red, 0, has.sum(axis=1))
+    return np.divide(has[:, is_red].sum(axis=1), sizes, out=np.full(len(has), np.nan), where=sizes > 0)
 
 
 def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:

@@ -79,7 +79,8 @@ def truth_template(truth: pd.DataFrame) -> str:
     return (
         "{concepts.true_parts} of a picture's descriptors are true of it, where {concepts.true_bank} of the bank are; "
         "as many that are nearest to the whole picture reach {concepts.true_nearest}, a paired difference of "
-        "{concepts.true_gain}. Below zero, pointing at parts costs truth."
+        "{concepts.true_gain}. Below zero, pointing at parts costs truth. In pictures without red, the red outline "
+        "adds {concepts.red_gain} to the share of descriptors that name red."
     )
 
 
