@@ -65,7 +65,7 @@ localrules:
 rule site:
     input:
         [path for spec in SPECS for path in records(spec.name)],
-        [f"notebooks/{spec.name}.ipynb" for spec in SPECS if spec.name not in stages.WITHOUT_NOTEBOOK],
+        sorted({f"notebooks/{stages.notebook_of(spec.name)}.ipynb" for spec in SPECS if spec.name not in stages.WITHOUT_NOTEBOOK}),
         f"notebooks/{stages.index_text(PARAMS)}",
         [str(path) for path in (*stages.library_files(["import verdict.report.site"]), *stages.page_files())],
     params:
@@ -117,7 +117,7 @@ for spec in SPECS:
 
     rule:
         name:
-            f"stage_{spec.name}"
+            f"stage_{spec.name.replace('-', '_')}"
         input:
             upstream(spec.name),
         params:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,16 @@ def test_names_that_differ_between_trials_belong_to_their_pages():
     three = Execution("b", "b", "done", numbers=Numbers({"b.x": Number(5)}))
     assert set(merged_numbers([one, two, three])) == {"b.x"}
     assert merged_numbers([one, two, three], two)["t.f1"].value == 2
+
+
+def test_numbers_of_another_source_have_its_name_elsewhere():
+    own = Execution("07_calibration", "07_calibration", "done", numbers=Numbers({"calibration.t": Number(1.5)}))
+    clip = replace(own, name="07_calibration-clip", run={"stage": "07_calibration-clip"})
+    clip = replace(clip, numbers=Numbers({"calibration.t": Number(0.9)}))
+    merged = merged_numbers([own, clip])
+    assert (merged["calibration.t"].value, merged["clip.calibration.t"].value) == (1.5, 0.9)
+    assert merged_numbers([own, clip], clip)["calibration.t"].value == 0.9
+    assert (own.variant, clip.variant, clip.source) == ("", "CLIP", "clip")
 
 
 def test_pages_of_an_earlier_build_go_and_other_files_stay(project):

@@ -30,6 +30,16 @@ def bins(n=7):
     )
 
 
+def test_models_have_a_point_and_two_intervals_each(axes):
+    ends = {f"{name}{end}": [0.1, 0.4] for name in ("accuracy", "auc") for end in ("", "_low", "_high")}
+    words = {"xlabel": "Accuracy", "ylabel": "AUC"}
+    plots.plot_models(pd.DataFrame({"model": ["a", "b"], **ends}), ax=axes, x="accuracy", y="auc", **words)
+    assert len(axes.lines) == 6
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+    with pytest.raises(ValueError, match="auc_low"):
+        plots.plot_models(pd.DataFrame({"model": ["a"]}), ax=axes, x="accuracy", y="auc", **words)
+
+
 def test_colours_are_constant_and_cover_the_classes():
     assert set(plots.CLASS_COLORS) == set(class_names())
     assert len({*plots.CLASS_COLORS.values(), *plots.DECISION_COLORS.values()}) == 2 + 3

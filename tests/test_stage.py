@@ -11,7 +11,7 @@ from verdict import paths
 from verdict import stage as stages
 from verdict.artifacts import StaleResultError, write_run, write_text
 from verdict.numbers import Number
-from verdict.params import load_params, read_yaml, validate
+from verdict.params import ParamsError, load_params, read_yaml, validate
 from verdict.stage import FEATURES, SPECS, TRIAL_STAGE, WARMUP_STAGE, resolved, spec
 
 SECTIONS = {"data", "model", "training", "statistics", "calibrate", "policy", "report", "interpret", "defects", "clip"}
@@ -423,3 +423,45 @@ def test_pages_are_made_with_templates_styles_and_scripts():
 def test_provenance_names_stage_run_profile_and_parameters(root):
     line = open_at(TRIAL_STAGE, root, trial="text1", seed=11).provenance()
     assert all(part in line for part in (TRIAL_STAGE, "text1-s11", "smoke", load_params("smoke").hash))
+
+
+def test_a_page_of_another_source_is_a_stage_of_its_own(base):
+    base["clip"]["source"] = "digits"
+    params = validate(base, source="test")
+    names = [declared.name for declared in stages.specs_for(params)]
+    assert {"07_calibration", "07_calibration-clip", "08_policy-clip"} <= set(names)
+    assert (stages.notebook_of("07_calibration-clip"), stages.source_of("07_calibration-clip")) == (
+        "07_calibration",
+        "clip",
+    )
+    assert (stages.notebook_of("01_data"), stages.source_of("01_data")) == ("01_data", stages.MODEL)
+    assert stages.code_digest("07_calibration-clip") == stages.code_digest("07_calibration")
+    own = stages.parameter_model("07_calibration")(profile="smoke", source="clip")
+    assert own.model_dump() == {"profile": "smoke", "source": "clip"}
+    with pytest.raises(ValueError, match="source"):
+        stages.parameter_model("07_calibration")(source="nobody")
+
+
+def test_clip_is_judged_with_its_own_questions_and_simulated_people(base):
+    base["clip"]["source"] = "digits"
+    base["policy"]["human"]["kind"] = "votes"
+    base["policy"]["costs"]["error_of"] = {"entailment": 3.0}
+    base["clip_policy"]["questions"] = {"is it even?": ["zero", "two"]}
+    params = validate(base, source="test")
+    seen = resolved(params, "08_policy-clip")["policy"]
+    assert seen["questions"] == {"is it even?": ["zero", "two"]}
+    assert (seen["human"]["kind"], seen["costs"]["error_of"]) == ("parametric", {})
+    own = resolved(params, "08_policy")["policy"]
+    assert (own["questions"], own["human"]["kind"]) == ({}, "votes")
+    assert seen["costs"]["human"] == own["costs"]["human"]
+    base["clip_policy"]["n_questions"] = 2
+    with pytest.raises(ParamsError, match="n_questions is 2"):
+        validate(base, source="test")
+
+
+def test_concepts_need_descriptors(base):
+    base["clip"]["source"] = "folder"
+    names = [declared.name for declared in stages.specs_for(validate(base, source="test"))]
+    assert "12_clip_concepts" not in names and "10_clip_probes" in names
+    base["concepts"]["bank"] = ["fur", "wings"]
+    assert "12_clip_concepts" in [declared.name for declared in stages.specs_for(validate(base, source="test"))]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from verdict.views import VIEW_OF, brightness, contrast
+from verdict.views import PICTURE_VIEWS, VIEW_OF, brightness, centre, contrast, mirror
 
 
 @pytest.fixture
@@ -43,3 +43,27 @@ def test_a_flat_image_has_no_contrast_to_change():
 def test_what_is_no_image_is_refused(bad):
     with pytest.raises(ValueError, match="expected uint8 images"):
         brightness(bad, factor=1.0)
+
+
+def test_the_middle_grows_to_the_whole():
+    images = np.zeros((2, 12, 16, 3), dtype=np.uint8)
+    images[:, 2:10, 3:13] = 200
+    grown = centre(images, share=0.5)
+    assert grown.shape == images.shape and (grown == 200).all()
+    assert np.array_equal(centre(images, share=1.0), images)
+    with pytest.raises(ValueError, match="share"):
+        centre(images, share=0.0)
+
+
+def test_a_mirror_image_of_a_mirror_image_is_the_image():
+    images = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), dtype=np.uint8)
+    assert np.array_equal(mirror(images)[:, :, 0], images[:, :, -1])
+    assert np.array_equal(mirror(mirror(images)), images)
+
+
+def test_views_of_pictures_keep_shape_and_type():
+    images = np.random.default_rng(0).integers(0, 256, (3, 11, 13, 3), dtype=np.uint8)
+    for name, change in PICTURE_VIEWS.items():
+        shown = change(images)
+        assert shown.shape == images.shape and shown.dtype == np.uint8, name
+        assert not np.array_equal(shown, images), name

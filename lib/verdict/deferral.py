@@ -38,7 +38,7 @@ from verdict.signals import (
     entropy_confidence,
     max_probability,
 )
-from verdict.stage import QUESTIONS, RECORDED, TRIAL_STAGE, VIEWS, resolved
+from verdict.stage import QUESTIONS, TRIAL_STAGE, VIEWS, resolved
 
 if TYPE_CHECKING:
     from verdict.stage import Stage
@@ -267,16 +267,18 @@ def _consistency(stage: Stage, split: str, table: pd.DataFrame, temperature: flo
     if asked is None or not len(asked):
         return None
     calib = stage.predictions(Split.CALIB, trial=str(table["trial"].iloc[0]), seed=int(table["seed"].iloc[0]))
-    usual = np.nanmean(_known_consistency(stage.answers(QUESTIONS, Split.CALIB), calib, temperature))
-    found = _known_consistency(asked, table, temperature)
+    usual = np.nanmean(_known_consistency(stage.answers(QUESTIONS, Split.CALIB), calib, temperature, stage.classes))
+    found = _known_consistency(asked, table, temperature, stage.classes)
     return np.where(np.isnan(found), usual, found)
 
 
-def _known_consistency(asked: pd.DataFrame, table: pd.DataFrame, temperature: float) -> np.ndarray:
+def _known_consistency(
+    asked: pd.DataFrame, table: pd.DataFrame, temperature: float, classes: Sequence[str]
+) -> np.ndarray:
     place = pd.Index(table["pair_id"]).get_indexer(asked["pair_id"])
     return consistency_by_pair(
         softmax(logits_of(asked) / temperature)[:, Label.ENTAILMENT],
-        asked[expected_columns()].to_numpy(dtype=float),
+        asked[expected_columns(classes)].to_numpy(dtype=float),
         place,
         logits_of(table).argmax(axis=1),
     )
@@ -391,7 +393,7 @@ def decide_batch(
 
 def _model_hash(stage: Stage, kept: Selection) -> str:
     if stage.is_recorded:
-        outputs, file = stage.record(RECORDED)["outputs"], "predictions.parquet"
+        outputs, file = stage.record(stage.given)["outputs"], "predictions.parquet"
     else:
         outputs, file = stage.record(TRIAL_STAGE, kept.trial, kept.seed)["outputs"], "weights.npz"
     return content_hash({name: value for name, value in outputs.items() if name.endswith(file)})

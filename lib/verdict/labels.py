@@ -63,9 +63,9 @@ def prob_columns() -> tuple[str, ...]:
     return tuple(f"prob_{name}" for name in class_names())
 
 
-def expected_columns() -> list[str]:
-    """Names of the columns that hold what each class should answer to a question."""
-    return [f"expected_if_{name}" for name in class_names()]
+def expected_columns(names: Sequence[str] | None = None) -> list[str]:
+    """Names of the columns that hold what each class should answer to a question; by default those of entailment."""
+    return [f"expected_if_{name}" for name in names or class_names()]
 
 
 def logit_columns(n_classes: int) -> list[str]:

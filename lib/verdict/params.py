@@ -525,6 +525,66 @@ class ClipRobustnessParams(Model):
     seed: Seed
 
 
+class ConceptsParams(Model):
+    """Which concepts a dual encoder's two towers share: how many images, parts and descriptors are looked at.
+
+    `bank` lists descriptors; empty for the embedded scenes, whose grammar gives them. `n_candidates` descriptors of
+    each part are intersected, `per_part` kept, `n_textual` read in each class. `outline` draws a red line round parts.
+    """
+
+    bank: tuple[Annotated[str, Field(min_length=1)], ...]
+    n_classes: Annotated[int, Field(ge=2)]
+    n_images: Annotated[int, Field(ge=2)]
+    parts: Literal["clusters", "components"]
+    n_parts: Count
+    outline: bool
+    n_candidates: Count
+    per_part: Count
+    regulariser: Positive
+    n_textual: Count
+    n_added: Count
+    n_seeds: Annotated[int, Field(ge=2)]
+    n_draws: Annotated[int, Field(ge=10)]
+    seed: Seed
+
+
+class ClipPolicyParams(Model):
+    """What is asked of CLIP besides the class, and what people are asked about its pictures.
+
+    `questions` maps a yes/no question to the classes whose answer is yes; `question_prompts` gives a question two
+    sentences of its own, for yes and for no; the others are asked in `question_templates`.
+    """
+
+    questions: dict[str, tuple[str, ...]]
+    question_prompts: dict[str, tuple[str, str]]
+    question_templates: Annotated[tuple[str, ...], Field(min_length=1)]
+    n_questions: Annotated[int, Field(ge=1, le=4)]
+    views: Annotated[
+        tuple[
+            Literal["darker", "brighter", "less contrast", "more contrast", "nearer", "mirrored"],
+            ...,
+        ],
+        Field(min_length=1),
+    ]
+
+    @model_validator(mode="after")
+    def _known(self) -> ClipPolicyParams:
+        if unknown := sorted(set(self.question_prompts) - set(self.questions)):
+            raise ValueError(f"question_prompts of {unknown}, which are no questions: {list(self.questions)}")
+        if self.questions and self.n_questions > len(self.questions):
+            raise ValueError(f"n_questions is {self.n_questions}, but there are {len(self.questions)} questions")
+        return self
+
+    def policy(self, own: PolicyParams) -> PolicyParams:
+        """A policy for CLIP's classes: the same prices and floors, its own questions, simulated people."""
+        human = own.human
+        if human.kind != "parametric":
+            human = human.model_copy(update={"kind": "parametric", "confusion": None})
+        costs = own.costs.model_copy(update={"error_of": {}})
+        changed = {"questions": self.questions, "n_questions": self.n_questions, "human": human, "costs": costs}
+        return own.model_copy(update=changed)
+
+
 class ExecutionParams(Model):
     """Where and with how much a stage runs; never changes a result's meaning."""
 
@@ -552,6 +612,8 @@ class Params(Model):
     defects: DefectsParams
     clip: ClipParams
     clip_robustness: ClipRobustnessParams
+    concepts: ConceptsParams
+    clip_policy: ClipPolicyParams
     execution: ExecutionParams
 
     @model_validator(mode="after")
@@ -571,6 +633,11 @@ class Params(Model):
             if trial.name == name:
                 return trial
         raise KeyError(f"no trial is called {name!r}{_nearest(name, [t.name for t in self.training.trials])}")
+
+    def about_clip(self) -> Params:
+        """The same parameters for a page that judges CLIP's predictions: its questions, simulated people."""
+        data = self.data.model_copy(update={"source": "clip"})
+        return self.model_copy(update={"data": data, "policy": self.clip_policy.policy(self.policy)})
 
     def as_dict(self) -> dict[str, Any]:
         """The parameters as JSON-like values."""

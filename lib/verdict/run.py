@@ -174,9 +174,7 @@ def run_stage(
     stages.spec(name, params)
     if trial is not None:
         params.trial(trial)
-    values = stages.parameter_model(name)(
-        **{"profile": profile, **({"trial": trial, "seed": seed} if trial is not None else {})}
-    ).model_dump()
+    values = _values(name, profile, trial, seed)
     n_shards = params.execution.feature_shards
     if shard is not None and not (name == stages.FEATURES and 0 <= shard < n_shards):
         raise ValueError(f"{name} has no shard {shard}; execution.feature_shards is {n_shards}, for features alone")
@@ -215,6 +213,15 @@ def run_stage(
     return home
 
 
+def _values(name: str, profile: str, trial: str | None, seed: int | None) -> dict[str, Any]:
+    """What the `parameters` cell of the stage's notebook is given."""
+    notebook, source = stages.notebook_of(name), stages.source_of(name)
+    given: dict[str, Any] = {"profile": profile}
+    given |= {"trial": trial, "seed": seed} if trial is not None else {}
+    given |= {"source": source} if notebook in stages.JUDGING else {}
+    return stages.parameter_model(notebook)(**given).model_dump()
+
+
 @contextlib.contextmanager
 def _full_disk(home: Path) -> Iterator[None]:
     """Say which file, and how many bytes, where somebody else's write meets a full disk."""
@@ -240,9 +247,9 @@ def _moment(seconds: float) -> str:
 
 def _run_notebook(name: str, home: Path, values: dict[str, Any], label: str) -> None:
     scratch = home / EXECUTING
-    check_kernel(paths.NOTEBOOKS / f"{name}.ipynb")
+    check_kernel(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb")
     try:
-        _execute(paths.NOTEBOOKS / f"{name}.ipynb", scratch, values)
+        _execute(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb", scratch, values)
     except BaseException:
         kept = paths.work_dir(values["profile"]) / "failed" / f"{label.replace(' ', '-')}.ipynb"
         if scratch.is_file():
@@ -317,7 +324,7 @@ def _record(asked: dict[str, Any], params: Params, folder: Path, home: Path, *, 
         outputs=outputs,
         inputs=inputs,
         profile=profile,
-        notebook=name,
+        notebook=stages.notebook_of(name),
         params_hash=params.hash,
         non_default=non_default(params),
         host=place.here(),

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -43,7 +43,8 @@ class Spec:
     Attributes
     ----------
     name : str
-        The notebook's stem, or the name of a stage without a notebook.
+        The notebook's stem, `<stem>-<source>` where it is executed once more on another source's predictions, or the
+        name of a stage without a notebook.
     question : str
         What it answers.
     needs : tuple of str
@@ -62,12 +63,29 @@ WARMUP_STAGE = "02_warmup"
 TRIAL_STAGE = "03_staged_unfreezing"
 FEATURES = "features"
 SIGNALS = "signals"
-CLIP_MODEL, CLIP_EMBEDDINGS = "clip_model", "clip_embeddings"
-WITHOUT_NOTEBOOK = frozenset({FEATURES, SIGNALS, CLIP_MODEL, CLIP_EMBEDDINGS})
+# Predictions that the pages on calibration and policy judge: the profile's own ("model"), or CLIP's.
+MODEL, CLIP = "model", "clip"
+CLIP_MODEL, CLIP_EMBEDDINGS, CLIP_ANSWERS = "clip_model", "clip_embeddings", "clip_answers"
+WITHOUT_NOTEBOOK = frozenset({FEATURES, SIGNALS, CLIP_MODEL, CLIP_EMBEDDINGS, CLIP_ANSWERS})
 # What runs a stage without a notebook, where it is not `verdict.run` itself: a function of the stage.
-RUNNERS = {CLIP_MODEL: ("verdict.pretrain.own_clip", "teach"), CLIP_EMBEDDINGS: ("verdict.clip.study", "embed")}
+RUNNERS = {
+    CLIP_MODEL: ("verdict.pretrain.own_clip", "teach"),
+    CLIP_EMBEDDINGS: ("verdict.clip.study", "embed"),
+    CLIP_ANSWERS: ("verdict.clip.answers", "answer"),
+}
 PROGRESS = ".progress"
 VIEWS, QUESTIONS = "views", "questions"
+
+
+def notebook_of(name: str) -> str:
+    """Stem of the notebook that a stage executes."""
+    return name.partition("-")[0]
+
+
+def source_of(name: str) -> str:
+    """Whose predictions a stage judges: `MODEL`, or the source that its name ends with."""
+    return name.partition("-")[2] or MODEL
+
 
 SPECS = (
     Spec("01_data", "What is in the data, and can it leak?", (), ("data", "statistics")),
@@ -161,9 +179,28 @@ RECORDED_SPECS = (
     *(_on_logits(spec) for spec in SPECS if spec.name in _ON_LOGITS),
 )
 # Pages on a dual encoder: beside the others where `clip.source` is given, alone where `data.source` is clip.
+CONCEPTS = "12_clip_concepts"
 CLIP_SPECS = (
     Spec(CLIP_MODEL, "A tiny dual encoder, taught on the profile's own pictures", (), ("clip",)),
     Spec(CLIP_EMBEDDINGS, "Pictures of the dual encoder's pages and their embeddings", (CLIP_MODEL,), ("clip",)),
+    Spec(
+        CLIP_ANSWERS,
+        "CLIP's zero-shot answers to pictures, their changed views and questions",
+        (CLIP_EMBEDDINGS,),
+        ("clip", "clip_policy"),
+    ),
+    Spec(
+        "07_calibration-clip",
+        "Can CLIP's probabilities be believed?",
+        (CLIP_ANSWERS,),
+        ("calibrate", "policy", "statistics"),
+    ),
+    Spec(
+        "08_policy-clip",
+        "When may CLIP act alone?",
+        (CLIP_ANSWERS, "07_calibration-clip"),
+        ("calibrate", "policy", "statistics"),
+    ),
     Spec(
         "10_clip_probes",
         "What do CLIP's embeddings and similarities encode?",
@@ -176,8 +213,20 @@ CLIP_SPECS = (
         (CLIP_EMBEDDINGS,),
         ("clip", "clip_robustness", "calibrate", "statistics"),
     ),
+    Spec(
+        CONCEPTS,
+        "Which concepts do CLIP's two encoders share?",
+        (CLIP_EMBEDDINGS,),
+        ("clip", "concepts", "statistics"),
+    ),
 )
+JUDGING = frozenset(notebook_of(spec.name) for spec in CLIP_SPECS if source_of(spec.name) != MODEL)
 ALL_NAMES = tuple(dict.fromkeys(spec.name for spec in (*SPECS, *RECORDED_SPECS, *CLIP_SPECS)))
+
+
+def judged(params: Params, name: str) -> Params:
+    """The parameters as a stage sees them: those about another source's classes take the place of the profile's own."""
+    return params.about_clip() if source_of(name) == CLIP else params
 
 
 def specs_for(params: Params) -> tuple[Spec, ...]:
@@ -191,13 +240,14 @@ def specs_for(params: Params) -> tuple[Spec, ...]:
 
 
 def _clip_specs(params: Params) -> tuple[Spec, ...]:
-    """Stages of the dual encoder: none without a source; one is taught only where the parameters say so."""
+    """Stages of the dual encoder: none without a source; one is taught, and concepts shown, where parameters say so."""
     if params.clip.source is None:
         return ()
-    if params.clip.preset == "trained":
-        return CLIP_SPECS
-    apart = [replace(spec, needs=tuple(need for need in spec.needs if need != CLIP_MODEL)) for spec in CLIP_SPECS]
-    return tuple(spec for spec in apart if spec.name != CLIP_MODEL)
+    apart = set() if params.clip.preset == "trained" else {CLIP_MODEL}
+    if params.clip.source != "digits" and not params.concepts.bank:
+        apart.add(CONCEPTS)
+    rest = [replace(spec, needs=tuple(need for need in spec.needs if need not in apart)) for spec in CLIP_SPECS]
+    return tuple(spec for spec in rest if spec.name not in apart)
 
 
 def index_text(params: Params) -> str:
@@ -213,6 +263,12 @@ class StageParameters(BaseModel):
     profile: str = "digits"
 
 
+class JudgingStageParameters(StageParameters):
+    """The `parameters` cell of a notebook that can judge the predictions of several sources."""
+
+    source: Literal["model", "clip"] = "model"
+
+
 class TrialStageParameters(StageParameters):
     """The `parameters` cell of the notebook that runs once per trial and seed."""
 
@@ -222,7 +278,9 @@ class TrialStageParameters(StageParameters):
 
 def parameter_model(notebook: str) -> type[StageParameters]:
     """The model that a notebook's `parameters` cell must agree with."""
-    return TrialStageParameters if notebook == TRIAL_STAGE else StageParameters
+    if notebook == TRIAL_STAGE:
+        return TrialStageParameters
+    return JudgingStageParameters if notebook in JUDGING else StageParameters
 
 
 def spec(name: str, params: Params | None = None) -> Spec:
@@ -258,9 +316,9 @@ def shard_folder(k: int | str, n: int) -> str:
 def runs(params: Params) -> list[tuple[str, int]]:
     """(trial, seed) of every training run; a control, which nobody ranks, runs with the first `n_control_seeds` only.
 
-    Saved logits count as one run.
+    Saved logits, and CLIP's, count as one run.
     """
-    if params.data.source == "recorded":
+    if params.data.source in ("recorded", CLIP):
         return [RECORDED_RUN]
     training = params.training
     n_seeds = {"control": training.n_control_seeds, "candidate": len(training.seeds)}
@@ -285,6 +343,7 @@ def resolved(params: Params, name: str, trial: str | None = None, seed: int | No
     Presets in a folder stand with the hash of their files, so that a rebuilt one re-runs what it fed. The warm-up and a
     trial do not depend on the list of trials.
     """
+    params = judged(params, name)
     content = params.as_dict()
     chosen: dict[str, Any] = {}
     for section in spec(name, params).sections:
@@ -375,7 +434,7 @@ def code_cells(notebook: Path) -> list[str]:
 
 def code_digest(name: str) -> str:
     """Hash of the code behind a stage: its notebook's code cells, the package's files they import, tables beside."""
-    notebook = paths.NOTEBOOKS / f"{name}.ipynb"
+    notebook = paths.NOTEBOOKS / f"{notebook_of(name)}.ipynb"
     own = {SIGNALS: "verdict.probe", **{stage: module for stage, (module, _) in RUNNERS.items()}}
     without = [f"import {own.get(name, 'verdict.features')}, verdict.run"]
     sources = code_cells(notebook) if notebook.is_file() else without
@@ -459,6 +518,8 @@ class Stage:
         FileNotFoundError, StaleResultError
             If the other has not run, or its files were changed afterwards.
         """
+        if self.source != MODEL and f"{name}-{self.source}" in spec(self.name, self._params).needs:
+            name = f"{name}-{self.source}"
         is_parent_trial = name == self.name == TRIAL_STAGE and trial == self.trial.parent
         if name not in spec(self.name, self._params).needs and not is_parent_trial:
             raise KeyError(f"{self.name} does not declare that it needs {name}")
@@ -492,27 +553,37 @@ class Stage:
         return folders
 
     @property
+    def source(self) -> str:
+        """Whose predictions this stage judges: `MODEL` for the profile's own, `CLIP`."""
+        return source_of(self.name)
+
+    @property
+    def given(self) -> str:
+        """The stage that holds predictions which no trial made: saved logits, or CLIP's; "" where trials made them."""
+        if self.source == CLIP:
+            return CLIP_ANSWERS
+        return RECORDED if self._params.data.source == "recorded" else ""
+
+    @property
     def is_recorded(self) -> bool:
-        """Whether predictions are somebody's saved logits, without images, features or a model."""
-        return self._params.data.source == "recorded"
+        """Whether predictions are given: saved logits or CLIP's, without trials, features or weights of this report."""
+        return bool(self.given)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes in the order of their ids."""
+        if self.given == CLIP_ANSWERS:
+            return tuple(pd.read_parquet(self.upstream(CLIP_ANSWERS, "classes.parquet"))["name"])
         return self._params.data.classes
 
     def pairs(self, *splits: str) -> pd.DataFrame:
         """The pair table, of some splits or of all, with a fresh index."""
-        table = pd.read_parquet(self.upstream(RECORDED if self.is_recorded else "01_data", "pairs.parquet"))
-        chosen = table[table["split"].isin(splits)] if splits else table
-        return chosen.reset_index(drop=True)
+        return _of_splits(pd.read_parquet(self.upstream(self.given or "01_data", "pairs.parquet")), splits)
 
     def predictions(self, *splits: str, trial: str, seed: int) -> pd.DataFrame:
         """A training run's prediction table, of some splits or of all."""
-        source = (RECORDED, None, None) if self.is_recorded else (TRIAL_STAGE, trial, seed)
-        table = pd.read_parquet(self.upstream(source[0], "predictions.parquet", *source[1:]))
-        chosen = table[table["split"].isin(splits)] if splits else table
-        return chosen.reset_index(drop=True)
+        source = (self.given, None, None) if self.given else (TRIAL_STAGE, trial, seed)
+        return _of_splits(pd.read_parquet(self.upstream(source[0], "predictions.parquet", *source[1:])), splits)
 
     def answers(self, kind: str, *splits: str) -> pd.DataFrame | None:
         """What else was asked of the kept model: `VIEWS` of each image, `QUESTIONS` about each pair.
@@ -523,11 +594,10 @@ class Stage:
             pair_id, split, logits, and the view, or the question with what each class should answer; None where the
             profile's source has nothing to ask.
         """
-        if SIGNALS not in spec(self.name, self._params).needs:
+        asked = CLIP_ANSWERS if self.given == CLIP_ANSWERS else SIGNALS
+        if asked not in spec(self.name, self._params).needs:
             return None
-        table = pd.read_parquet(self.upstream(SIGNALS, f"{kind}.parquet"))
-        chosen = table[table["split"].isin(splits)] if splits else table
-        return chosen.reset_index(drop=True)
+        return _of_splits(pd.read_parquet(self.upstream(asked, f"{kind}.parquet")), splits)
 
     def upstream_numbers(self, name: str) -> Numbers:
         """Numbers of an upstream stage that runs once."""
@@ -568,8 +638,15 @@ class Stage:
         write_json(self.path("inputs.json"), sorted(relative(path) for path in self._inputs))
 
 
-def open_stage(name: str, profile: str, *, trial: str | None = None, seed: int | None = None) -> Stage:
-    """Open a stage in its notebook.
+def _of_splits(table: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:
+    chosen = table[table["split"].isin(splits)] if splits else table
+    return chosen.reset_index(drop=True)
+
+
+def open_stage(
+    name: str, profile: str, *, trial: str | None = None, seed: int | None = None, source: str = MODEL
+) -> Stage:
+    """Open a stage in its notebook; `source` says whose predictions it judges.
 
     Run by the driver it writes where the driver says; run by hand it writes to `work/<profile>/scratch/`, so that
     trying something out cannot pass for a result.
@@ -577,6 +654,8 @@ def open_stage(name: str, profile: str, *, trial: str | None = None, seed: int |
     params = load_params(profile)
     if trial is not None:
         params.trial(trial)
+    name = name if source == MODEL else f"{name}-{source}"
+    params = judged(params, name)
     home = os.environ.get("VERDICT_STAGE_DIR")
     scratch = paths.stage_dir(profile, "scratch", name, *([instance(trial, seed)] if trial else []))
     return Stage(spec(name, params).name, profile, trial, seed, Path(home) if home else scratch, params)

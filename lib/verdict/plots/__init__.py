@@ -8,6 +8,7 @@ from verdict.plots.areas import (
     plot_decisions,
     plot_forest,
     plot_histogram,
+    plot_models,
     plot_surface,
 )
 from verdict.plots.curves import (
@@ -47,6 +48,7 @@ __all__ = [
     "plot_histogram",
     "plot_history",
     "plot_lines",
+    "plot_models",
     "plot_nll_curve",
     "plot_pole",
     "plot_reliability",

@@ -54,6 +54,31 @@ def plot_forest(
     ax.grid(False, axis="y")
 
 
+def plot_models(table: pd.DataFrame, *, ax: Axes, x: str, y: str, xlabel: str, ylabel: str) -> None:
+    """Models by two measures, a point with two intervals each.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `model`, `x`, `y`, and `<x>_low`, `<x>_high`, `<y>_low`, `<y>_high`; rows keep their order and colours.
+    ax : Axes
+        Drawn on.
+    x, y : str
+        Columns of the two axes.
+    xlabel, ylabel : str
+        Quantities and units.
+    """
+    check_columns(table, ("model", *(f"{name}{end}" for name in (x, y) for end in ("", "_low", "_high"))), "models")
+    names = [str(name) for name in table["model"]]
+    for row in table.to_dict("records"):
+        color = color_of(str(row["model"]), names)
+        ax.plot([row[f"{x}_low"], row[f"{x}_high"]], [row[y], row[y]], color=color, linewidth=1.2)
+        ax.plot([row[x], row[x]], [row[f"{y}_low"], row[f"{y}_high"]], color=color, linewidth=1.2)
+        ax.plot(row[x], row[y], marker="o", linestyle="none", color=color, markersize=7, label=plain(row["model"]))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+
+
 def plot_confusion(counts: ArrayLike, names: Sequence[str], *, ax: Axes) -> None:
     """Counts of true against predicted classes, shaded by the share of the row.
 

@@ -16,6 +16,7 @@ from verdict.params import Params, flatten, load_params
 from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
 
 MAX_HASHED_BYTES = 5_000_000
+SOURCE_NAMES = {stages.CLIP: "CLIP"}
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,21 @@ class Execution:
         return float(self.run.get("elapsed_s") or 0.0)
 
     @property
+    def stage(self) -> str:
+        """Name of the stage; that of the notebook where there is no record."""
+        return str(self.run.get("stage") or self.notebook)
+
+    @property
+    def source(self) -> str:
+        """Whose predictions it judges, see `stage.source_of`."""
+        return stages.source_of(self.stage)
+
+    @property
     def variant(self) -> str:
-        """What tells apart executions of one notebook, such as "text2, seed 11"."""
+        """What tells apart executions of one notebook, such as "CLIP" or "text2, seed 11"."""
         trial, seed = self.run.get("trial"), self.run.get("seed")
-        parts = [str(trial) if trial else "", f"seed {seed}" if seed is not None and trial else ""]
+        parts = [SOURCE_NAMES.get(self.source, ""), str(trial) if trial else ""]
+        parts += [f"seed {seed}" if seed is not None and trial else ""]
         return ", ".join(part for part in parts if part)
 
 
@@ -83,9 +95,9 @@ def _of_other_sources(profile: str) -> set[str]:
         return set()
 
 
-def _natural(execution: Execution) -> tuple[str, int]:
+def _natural(execution: Execution) -> tuple[str, str, int]:
     seed = execution.run.get("seed")
-    return str(execution.run.get("trial") or ""), int(seed) if seed is not None else -1
+    return execution.stage, str(execution.run.get("trial") or ""), int(seed) if seed is not None else -1
 
 
 def _folders(work: Path) -> list[Path]:
@@ -102,7 +114,7 @@ def _load(folder: Path, notebooks: Path, profile: str) -> Execution:
     stem = str(run["notebook"])
     executed = folder / "executed.ipynb" if (folder / "executed.ipynb").is_file() else None
     reasons = tuple(staleness(run, live=notebooks / f"{stem}.ipynb", executed=executed, profile=profile))
-    variant = f"-{run['trial']}-s{run['seed']}" if run.get("trial") else ""
+    page = f"{stem}-{run['trial']}-s{run['seed']}" if run.get("trial") else str(run["stage"])
     numbers = Numbers.load(folder / "numbers.json") if (folder / "numbers.json").is_file() else Numbers()
     claims = (
         tuple(Claim(**entry) for entry in read_json(folder / "claims.json"))
@@ -110,14 +122,15 @@ def _load(folder: Path, notebooks: Path, profile: str) -> Execution:
         else ()
     )
     status = "stale" if reasons else "done"
-    return Execution(f"{stem}{variant}", stem, status, reasons, run, folder, executed, numbers, claims)
+    return Execution(page, stem, status, reasons, run, folder, executed, numbers, claims)
 
 
 def _failed(path: Path, notebooks: Path, profile: str) -> Execution:
     stems = [p.stem for p in notebooks.glob("*.ipynb") if path.stem == p.stem or path.stem.startswith(f"{p.stem}-")]
     stem = max(stems, key=len, default=path.stem)
     trial, _, seed = path.stem.removeprefix(stem).strip("-").rpartition("-s")
-    run = {"notebook": stem, "stage": stem, "profile": profile, "trial": trial or None}
+    stage = path.stem if path.stem in stages.ALL_NAMES else stem
+    run = {"notebook": stem, "stage": stage, "profile": profile, "trial": trial or None}
     run["seed"] = int(seed) if trial and seed.isdigit() else None
     return Execution(path.stem, stem, "failed", ("it did not run to its end",), run, path.parent, path)
 
@@ -189,15 +202,16 @@ def _changed_inputs(run: dict[str, Any]) -> list[str]:
 def merged_numbers(executions: list[Execution], own: Execution | None = None) -> Numbers:
     """What a page's prose may refer to: its own numbers, and those that only one value exists for elsewhere.
 
-    A name that several executions store with different values (trials, seeds) belongs to their own pages alone.
+    A name that several executions store with different values (trials, seeds) belongs to their own pages alone. What
+    was measured of another source's predictions is called `<source>.<name>` elsewhere.
     """
     entries = dict(own.numbers) if own else {}
     seen: dict[str, Any] = {}
     clashing: set[str] = set()
     for execution in executions:
-        for name, number in execution.numbers.items():
-            known = seen.setdefault(name, number)
-            if known is not number and known != number and repr(known) != repr(number):  # undefined values are equal
+        prefix = "" if execution.source == stages.MODEL else f"{execution.source}."
+        for name, number in ((f"{prefix}{name}", number) for name, number in execution.numbers.items()):
+            if repr(seen.setdefault(name, number)) != repr(number):
                 clashing.add(name)
     entries = {name: number for name, number in seen.items() if name not in clashing} | entries
     return Numbers(entries)

@@ -178,10 +178,10 @@ def pipeline_nodes(executions: Sequence[Execution]) -> list[Node]:
     declared: dict[str, tuple[str, ...]] = {}
     for entry in (*stages.SPECS, *stages.RECORDED_SPECS, *stages.CLIP_SPECS):
         declared[entry.name] = (*declared.get(entry.name, ()), *entry.needs)
-    names = list(dict.fromkeys([*declared, *(execution.notebook for execution in executions)]))
+    names = list(dict.fromkeys([*declared, *(execution.stage for execution in executions)]))
     nodes = []
     for name in names:
-        own = [execution for execution in executions if execution.notebook == name]
+        own = [execution for execution in executions if execution.stage == name]
         ran = [execution for execution in own if execution.status != "missing"]
         if not own:
             continue

@@ -41,8 +41,10 @@ class Node:
     @property
     def label(self) -> str:
         """Name for readers: without number and underscores."""
-        head, _, rest = self.name.partition("_")
-        return (rest if head.isdigit() and rest else self.name).replace("_", " ")
+        name, _, source = self.name.partition("-")
+        head, _, rest = name.partition("_")
+        words = (rest if head.isdigit() and rest else name).replace("_", " ")
+        return f"{words}, {source.upper()}" if source else words
 
     @property
     def detail(self) -> str:

@@ -1,0 +1,180 @@
+"""What an image and a class name share: two lists of descriptors, and several numbers for how alike they are.
+
+The study that this follows (Sammani and Deligiannis 2024, arXiv:2410.13016) calls one of these numbers mutual
+information. It is a monotone function of the size of the overlap, and not mutual information; both are here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import hypergeom
+
+
+def mi_as_published(N: int, M: int, I: ArrayLike) -> np.ndarray:  # noqa: N803, E741
+    """The published number: ln N + ln M + ln I, and 0 where nothing is shared.
+
+    Parameters
+    ----------
+    N : int, >= 1
+        Descriptors of the image (the study's symbol, as the two others are).
+    M : int, >= 1
+        Descriptors of the class.
+    I : array of int, >= 0
+        How many occur in both.
+
+    Notes
+    -----
+    The sign of the joint entropy is not the one of the formula H(V) + H(Y) - H(V, Y), hence `mi_eq1`. One shared
+    descriptor gives ln(N M), none gives 0: the cliff between them is the larger part of every curve.
+    """
+    shared = _counts(N, M, I)
+    return np.where(shared > 0, np.log(N * M * np.maximum(shared, 1)), 0.0)[()]
+
+
+def mi_eq1(N: int, M: int, I: ArrayLike) -> np.ndarray:  # noqa: N803, E741
+    """The printed formula, H(V) + H(Y) - H(V, Y) with uniform V and Y: ln(N M / I); NaN where nothing is shared.
+
+    It falls when more is shared, because the uniform marginals are not those of the joint table.
+    """
+    shared = _counts(N, M, I)
+    return np.where(shared > 0, np.log(N * M / np.maximum(shared, 1)), np.nan)[()]
+
+
+def mi_table(I: ArrayLike) -> np.ndarray:  # noqa: N803, E741
+    """Mutual information of the joint table with its own marginals: ln I, since it is a one-to-one map; 0 for none."""
+    return np.log(np.maximum(np.asarray(I), 1)).astype(float)[()]
+
+
+def mutual_information(joint: ArrayLike) -> float:
+    """Mutual information of a table of counts or probabilities, in nats, >= 0; an empty table gives 0.
+
+    Parameters
+    ----------
+    joint : array (N, M), not negative
+        How often row and column occur together.
+    """
+    joint = np.asarray(joint, dtype=np.float64)
+    if joint.ndim != 2 or (joint.size and joint.min() < 0):
+        raise ValueError(f"joint must be a table of counts, none below 0, got shape {joint.shape}")
+    total = joint.sum()
+    if total == 0:
+        return 0.0
+    share = joint / total
+    independent = share.sum(axis=1, keepdims=True) * share.sum(axis=0, keepdims=True)
+    cells = share > 0
+    return float((share[cells] * np.log(share[cells] / independent[cells])).sum())
+
+
+def match_table(visual: ArrayLike, textual: ArrayLike) -> np.ndarray:
+    """Table (N, M) with 1 where the two lists hold the same descriptor."""
+    return (np.asarray(visual)[:, None] == np.asarray(textual)[None, :]).astype(float)
+
+
+def n_shared(visual: ArrayLike, textual: ArrayLike) -> int:
+    """Number of descriptors of the image that are also of the class."""
+    return int(np.isin(np.unique(visual), textual).sum())
+
+
+def jaccard(first: ArrayLike, second: ArrayLike) -> float:
+    """Shared descriptors over all that occur in either list; NaN where both are empty."""
+    union = np.union1d(first, second).size
+    return n_shared(first, second) / union if union else float("nan")
+
+
+def expected_shared(n_visual: ArrayLike, n_textual: int, n_bank: int) -> np.ndarray:
+    """How many two lists drawn at random share on average, N M / |D|."""
+    return np.asarray(n_visual) * n_textual / n_bank
+
+
+def lift(shared: ArrayLike, n_visual: ArrayLike, n_textual: int, n_bank: int) -> np.ndarray:
+    """Shared descriptors over those that chance would share; 1 is chance."""
+    return np.asarray(shared) / expected_shared(n_visual, n_textual, n_bank)
+
+
+def overlap_p_value(shared: ArrayLike, n_visual: ArrayLike, n_textual: int, n_bank: int) -> np.ndarray:
+    """Probability that lists drawn at random share at least as many (hypergeometric)."""
+    return hypergeom.sf(np.asarray(shared) - 1, n_bank, n_textual, np.asarray(n_visual))
+
+
+def rank_biased_overlap(first: ArrayLike, second: ArrayLike, *, persistence: float = 0.9) -> float:
+    """Agreement of two rankings in which the top weighs most, in [0, 1], 1 for equal lists.
+
+    Parameters
+    ----------
+    first, second : arrays of distinct ids, best first
+    persistence : float in (0, 1)
+        The reader goes on to the next rank with this probability.
+
+    Returns
+    -------
+    float
+        The weights of the ranks that both lists have are scaled to sum to 1; an empty list gives NaN.
+
+    References
+    ----------
+    Webber, Moffat and Zobel (2010), A similarity measure for indefinite rankings, eq. 4, cut at the shorter list.
+    """
+    first, second = np.asarray(first), np.asarray(second)
+    depth = min(len(first), len(second))
+    if not depth:
+        return float("nan")
+    agreement = [np.isin(first[:d], second[:d]).sum() / d for d in range(1, depth + 1)]
+    weights = persistence ** np.arange(depth)
+    return float(np.dot(agreement, weights) / weights.sum())
+
+
+def deletion_counts(visual: ArrayLike, textual: ArrayLike) -> np.ndarray:
+    """Shared descriptors that are left when the image's are removed one at a time, the most important first.
+
+    Returns
+    -------
+    ndarray of int, (N + 1,)
+        From the whole overlap down to 0.
+    """
+    hits = np.isin(np.asarray(visual), textual)
+    return hits.sum() - np.concatenate([[0], np.cumsum(hits)])
+
+
+def area_under(curve: ArrayLike) -> float:
+    """Mean of a deletion curve over its N + 1 points, the study's AUC."""
+    return float(np.mean(curve))
+
+
+def published_area(visual: ArrayLike, textual: ArrayLike) -> float:
+    """AUC of the published number under deletion; N and M stay those of the whole lists."""
+    counts = deletion_counts(visual, textual)
+    return area_under(mi_as_published(max(len(counts) - 1, 1), max(np.size(textual), 1), counts))
+
+
+def relative_area(visual: ArrayLike, textual: ArrayLike) -> float:
+    """Mean share of the overlap that is left under deletion, in [0, 1]; NaN where nothing is shared.
+
+    Unlike `published_area` it does not depend on how much is shared, only on where: shared descriptors that are
+    important go first and leave a small area.
+    """
+    counts = deletion_counts(visual, textual)
+    return area_under(counts / counts[0]) if counts[0] else float("nan")
+
+
+def mean_curve(curves: list[np.ndarray]) -> np.ndarray:
+    """Mean of curves of different lengths, the short ones continued by 0 as in the study."""
+    longest = max(len(curve) for curve in curves)
+    return np.mean([np.pad(np.asarray(curve, dtype=float), (0, longest - len(curve))) for curve in curves], axis=0)
+
+
+def random_overlaps(
+    n_visual: int, n_textual: int, n_bank: int, *, n_draws: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Overlaps of random lists with a list of the class, by drawing lists: the permutation null, (n_draws,)."""
+    order = rng.random((n_draws, n_bank)).argsort(axis=1)[:, :n_visual]
+    return (order < n_textual).sum(axis=1)
+
+
+def _counts(n_visual: int, n_textual: int, shared: ArrayLike) -> np.ndarray:
+    shared = np.asarray(shared)
+    if n_visual < 1 or n_textual < 1 or (shared.size and (shared.min() < 0 or shared.max() > min(n_visual, n_textual))):
+        raise ValueError(
+            f"expected lists of at least one and 0 <= I <= min(N, M), got N={n_visual}, M={n_textual}, I={shared}"
+        )
+    return shared

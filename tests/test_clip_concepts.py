@@ -1,0 +1,123 @@
+"""Knowledge of a made-up encoder whose every answer is known: it sees colours and reads their names."""
+
+import numpy as np
+import pytest
+
+from verdict.clip import concepts
+from verdict.clip.concepts import Words, look
+from verdict.params import load_params
+
+# Far from the red of the ellipses, which would be seen otherwise.
+COLOURS = {"pale": (255, 255, 200), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (128, 128, 128)}
+NAMES = list(COLOURS)
+BANK = ["pale", "green", "blue", "grey", "pale and green", "pale and blue", "green and blue"]
+
+
+class ColourReader:
+    """An embedding is the share of each colour, or of each colour's name."""
+
+    grid = 6
+
+    def _shares(self, pixels):
+        palette = np.array(list(COLOURS.values()), dtype=float)
+        return (np.linalg.norm(pixels[..., None, :].astype(float) - palette, axis=-1) < 60).astype(float)
+
+    def images(self, images):
+        shares = self._shares(images).mean(axis=(1, 2)) + 1e-3
+        shares[:, -1] *= 0.02
+        return shares / np.linalg.norm(shares, axis=1, keepdims=True)
+
+    def texts(self, texts):
+        counts = np.array([[float(name in text.split()) for name in NAMES] for text in texts]) + 1e-3
+        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+    def patches(self, images):
+        n, size = len(images), images.shape[1] // self.grid
+        shares = self._shares(images).reshape(n, self.grid, size, self.grid, size, -1).mean(axis=(2, 4)) + 1e-3
+        shares = shares / np.linalg.norm(shares, axis=-1, keepdims=True)
+        return shares.reshape(n, self.grid**2, -1)
+
+
+def picture(upper, lower):
+    image = np.full((24, 24, 3), 128, dtype=np.uint8)
+    image[8:12, 8:16], image[12:16, 8:16] = COLOURS[upper], COLOURS[lower]
+    return image
+
+
+def settings(**changes):
+    fixed = {"n_parts": 2, "n_candidates": 7, "per_part": 1, "n_textual": 2, "parts": "clusters"}
+    return load_params("smoke").concepts.model_copy(update=fixed | changes)
+
+
+@pytest.fixture(scope="module")
+def seen():
+    images = np.stack(
+        [picture("pale", "pale"), picture("pale", "green"), picture("blue", "blue"), picture("blue", "blue")]
+    )
+    reader, y_true = ColourReader(), np.array([0, 0, 1, 1])
+    words = Words(reader.texts(["pale", "blue"]), reader.texts(BANK))
+    return look(reader, images, y_true, words, settings(), seed=1)
+
+
+def test_the_object_its_parts_and_their_names_are_found(seen):
+    inside = np.zeros((6, 6), dtype=bool)
+    inside[2:4, 2:4] = True
+    assert all(np.array_equal(mask, inside) for mask in seen.masks)
+    # The second picture's halves are two parts: pale stands above green.
+    assert seen.parts[1, 2, 2] != seen.parts[1, 3, 2]
+    told = [{BANK[k] for k in ids} for ids in seen.visual]
+    assert "blue" in told[2] and "pale" in told[0]
+    assert {"pale", "green"} <= {word for name in told[1] for word in name.split()}
+    assert seen.answer.tolist() == [0, 0, 1, 1]
+    assert BANK[seen.textual[0, 0]] == "pale" and BANK[seen.textual[1, 0]] == "blue"
+
+
+def test_scores_follow_from_the_lists(seen):
+    scores = concepts.score_images(seen, np.array([0, 0, 1, 0]), len(BANK))
+    assert scores["is_right"].tolist() == [True, True, True, False]
+    for row, (visual, answer) in enumerate(zip(seen.visual, seen.answer, strict=True)):
+        shared = len(set(visual) & set(seen.textual[answer]))
+        assert scores["shared"][row] == shared
+        assert scores["lift"][row] == pytest.approx(shared / (len(visual) * 2 / len(BANK)))
+        assert scores["mi_table"][row] == pytest.approx(np.log(max(shared, 1)))
+    assert (scores["shared"] >= 1).all()
+
+
+def test_more_is_shared_than_by_either_null(seen):
+    visual, textual = seen.is_visual(len(BANK)), seen.is_textual(len(BANK))
+    observed = (visual & textual[seen.answer]).sum(axis=1).mean()
+    draws = {"n_draws": 400}
+    exchanged = concepts.permuted_overlaps(visual, textual, seen.answer, rng=np.random.default_rng(0), **draws)
+    expected = (visual.sum(axis=1) * 2 / len(BANK)).mean()
+    assert exchanged.mean() == pytest.approx(expected, abs=4 * exchanged.std() / 20)
+    another = concepts.wrong_class_overlaps(visual, textual, seen.answer, rng=np.random.default_rng(0), **draws)
+    assert observed > exchanged.mean() and observed > another.mean()
+    # Two classes: the other one is never the answer, so nothing is drawn.
+    by_hand = (visual & textual[1 - seen.answer]).sum(axis=1).mean()
+    assert another == pytest.approx(by_hand)
+
+
+def test_a_p_value_counts_what_was_observed():
+    assert concepts.permutation_p_value(3, np.array([1, 2, 3, 4])) == pytest.approx(3 / 5)
+    assert concepts.permutation_p_value(9, np.zeros(99)) == pytest.approx(1 / 100)
+
+
+def test_pictures_of_a_class_are_alike(seen):
+    within, between = concepts.likeness(seen.is_visual(len(BANK)), np.array([0, 0, 1, 1]))
+    assert within[2] == within[3] == 1
+    assert between.max() < 1
+    alone, _ = concepts.likeness(seen.is_visual(len(BANK)), np.array([0, 1, 2, 2]))
+    assert np.isnan(alone[:2]).all() and np.isfinite(alone[2:]).all()
+    assert concepts.seed_likeness(seen, seen).tolist() == [1, 1, 1, 1]
+
+
+def test_frequent_descriptors_tell_classes_apart():
+    has = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 1, 1]], dtype=bool)
+    assert concepts.frequent_descriptors(has, np.array([0, 0, 1, 1]), 2, 1).tolist() == [[1], [2]]
+
+
+def test_an_image_without_parts_shares_nothing():
+    reader = ColourReader()
+    images = np.full((2, 24, 24, 3), 128, dtype=np.uint8)
+    vectors, owner = concepts.part_embeddings(reader, images, np.full((2, 6, 6), -1))
+    assert len(vectors) == len(owner) == 0

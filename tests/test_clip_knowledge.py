@@ -1,0 +1,89 @@
+"""Numbers for what two lists share: hand values, identities, and what chance gives."""
+
+import numpy as np
+import pytest
+
+from verdict.clip import knowledge
+
+BANK, M, N = 43, 11, 7
+
+
+@pytest.mark.parametrize(("shared", "expected"), [(1, 7.313), (2, 8.006), (5, 8.923), (15, 10.021), (0, 0.0)])
+def test_the_published_number_is_reproduced(shared, expected):
+    assert knowledge.mi_as_published(N=15, M=100, I=shared) == pytest.approx(expected, abs=5e-4)
+
+
+def test_the_printed_formula_falls_when_more_is_shared():
+    found = knowledge.mi_eq1(15, 100, np.array([1, 2, 5, 15]))
+    assert found == pytest.approx([7.313, 6.620, 5.704, 4.605], abs=5e-4)
+    assert np.isnan(knowledge.mi_eq1(15, 100, 0))
+
+
+@pytest.mark.parametrize("shared", [0, 1, 2, 5, 7])
+def test_mutual_information_of_the_joint_table_is_the_logarithm_of_the_overlap(shared):
+    visual = np.arange(N)
+    textual = np.concatenate([np.arange(shared), 20 + np.arange(M - shared)])
+    joint = knowledge.match_table(visual, textual)
+    assert knowledge.mi_table(shared) == pytest.approx(np.log(max(shared, 1)))
+    assert knowledge.mutual_information(joint) == pytest.approx(knowledge.mi_table(shared), abs=1e-12)
+    assert joint.sum() == knowledge.n_shared(visual, textual) == shared
+
+
+def test_mutual_information_by_hand_and_of_independent_tables():
+    # p = 0.4, 0.1, 0.1, 0.4 with even marginals.
+    expected = 2 * 0.4 * np.log(0.4 / 0.25) + 2 * 0.1 * np.log(0.1 / 0.25)
+    assert knowledge.mutual_information([[4, 1], [1, 4]]) == pytest.approx(expected)
+    assert knowledge.mutual_information(np.outer([1, 2, 3], [5, 1])) == pytest.approx(0, abs=1e-12)
+    assert knowledge.mutual_information(np.zeros((2, 3))) == 0
+    with pytest.raises(ValueError, match="table of counts"):
+        knowledge.mutual_information([[1, -1]])
+
+
+def test_impossible_overlaps_are_refused():
+    with pytest.raises(ValueError, match="I <= min"):
+        knowledge.mi_as_published(3, 100, 4)
+
+
+def test_the_curve_of_the_example():
+    """Matches at ranks 1, 4 and 8 of 15: values and area are worked out by hand."""
+    visual, textual = np.arange(15), np.array([0, 3, 7, *range(100, 197)])
+    counts = knowledge.deletion_counts(visual, textual)
+    assert counts.tolist() == [3, 2, 2, 2, 1, 1, 1, 1, *[0] * 8]
+    ln = np.log
+    by_hand = (ln(1500 * 3) + 3 * ln(1500 * 2) + 4 * ln(1500)) / 16
+    assert knowledge.published_area(visual, textual) == pytest.approx(by_hand)
+    assert by_hand == pytest.approx(3.86, abs=5e-3)
+    assert knowledge.relative_area(visual, textual) == pytest.approx((3 + 3 * 2 + 4 * 1) / 3 / 16)
+
+
+def test_unimportant_matches_last_longer():
+    textual = np.array([0, 1])
+    early, late = np.array([0, 1, 2, 3, 4]), np.array([4, 3, 2, 1, 0])
+    assert knowledge.relative_area(early, textual) < knowledge.relative_area(late, textual)
+    assert np.isnan(knowledge.relative_area(early, np.array([9])))
+    assert knowledge.published_area(early, np.array([9])) == 0
+
+
+def test_the_null_agrees_with_the_hypergeometric_law():
+    drawn = knowledge.random_overlaps(N, M, BANK, n_draws=4001, rng=np.random.default_rng(0))
+    expected = knowledge.expected_shared(N, M, BANK)
+    assert drawn.mean() == pytest.approx(expected, abs=4 * drawn.std() / np.sqrt(len(drawn)))
+    for shared in (1, 3):
+        p = knowledge.overlap_p_value(shared, N, M, BANK)
+        assert (drawn >= shared).mean() == pytest.approx(p, abs=4 * np.sqrt(p * (1 - p) / len(drawn)))
+    assert knowledge.overlap_p_value(0, N, M, BANK) == pytest.approx(1)
+    assert knowledge.lift(expected, N, M, BANK) == pytest.approx(1)
+
+
+def test_jaccard_and_ranked_overlap():
+    assert knowledge.jaccard([1, 2, 3], [2, 3, 4, 5]) == pytest.approx(2 / 5)
+    assert np.isnan(knowledge.jaccard([], []))
+    assert knowledge.rank_biased_overlap([1, 2, 3], [1, 2, 3]) == pytest.approx(1)
+    assert knowledge.rank_biased_overlap([1, 2, 3], [4, 5, 6]) == 0
+    # Agreement 0, 1/2 + 1/2 and 1 at depths 1 to 3, weights 1, 0.9, 0.81.
+    assert knowledge.rank_biased_overlap([1, 2, 3], [2, 1, 3]) == pytest.approx((0 + 0.9 + 0.81) / 2.71)
+    assert np.isnan(knowledge.rank_biased_overlap([], [1]))
+
+
+def test_short_curves_are_continued_by_zero():
+    assert knowledge.mean_curve([np.array([2, 0]), np.array([4, 2, 2])]).tolist() == [3, 1, 1]

@@ -1,0 +1,105 @@
+"""Objects and parts are found where features differ, and masks are compared by hand-made cases."""
+
+import numpy as np
+import pytest
+
+from verdict.clip import parts
+
+GRID = (7, 5)
+
+
+def scene(rng, *, noise=0.05):
+    """Patch features of an object with an upper and a lower part on a plain background, and its mask."""
+    mask = np.zeros(GRID, dtype=bool)
+    mask[2:5, 1:4] = True
+    upper = mask.copy()
+    upper[3:] = False
+    directions = np.eye(11)[:3]
+    which = np.where(mask, np.where(upper, 1, 2), 0)
+    # The object's two parts have more in common with each other than with the background.
+    directions[2] = 0.9 * directions[1] + 0.44 * directions[2]
+    return directions[which].reshape(-1, 11) + rng.normal(0, noise, (mask.size, 11)), mask, upper
+
+
+@pytest.mark.parametrize("find", [parts.foreground_spectral, parts.foreground_principal])
+def test_an_object_is_found(find):
+    rng = np.random.default_rng(3)
+    scenes = [scene(rng) for _ in range(3)]
+    found = find(np.stack([features for features, _, _ in scenes]), GRID)
+    assert found.shape == (3, *GRID)
+    assert parts.intersection_over_union(found, np.stack([mask for _, mask, _ in scenes])).min() > 0.9
+
+
+def test_scaling_a_patch_changes_nothing():
+    rng = np.random.default_rng(5)
+    features = scene(rng)[0][None]
+    scaled = features * rng.uniform(0.5, 3, (1, features.shape[1], 1))
+    assert np.array_equal(parts.foreground_spectral(features, GRID), parts.foreground_spectral(scaled, GRID))
+
+
+def test_features_of_another_grid_are_refused():
+    with pytest.raises(ValueError, match="patch features"):
+        parts.foreground_spectral(np.zeros((2, 36, 3)), GRID)
+
+
+def test_small_pieces_are_removed_and_a_large_second_one_is_kept():
+    mask = np.zeros(GRID, dtype=bool)
+    mask[:2, :3], mask[4:7, 3:5], mask[4, 0] = True, True, True
+    kept = parts.keep_components(mask)
+    assert kept.sum() == 12 and not kept[4, 0]
+    assert parts.keep_components(mask, second_min=7).sum() == 6
+    assert not parts.keep_components(np.zeros(GRID, dtype=bool)).any()
+
+
+def test_what_fills_the_border_is_background():
+    mask = np.ones((1, *GRID), dtype=bool)
+    mask[0, 3, 2] = False
+    assert parts.border_share(mask) == 1
+    assert np.argwhere(parts.clean_masks(mask)[0]).tolist() == [[3, 2]]
+
+
+@pytest.mark.parametrize("split", ["clusters", "components"])
+def test_parts_are_told_apart(split):
+    features, mask, upper = scene(np.random.default_rng(7))
+    stacked, masks = np.stack([features, features]), np.stack([mask, mask])
+    if split == "clusters":
+        found = parts.parts_by_clusters(stacked, masks, 2, seed=1)
+    else:
+        found = parts.parts_by_components(stacked, masks, 1)
+        assert set(np.unique(found)) == {-1, 0}
+        found = parts.parts_by_components(stacked, masks, 2)
+    assert np.array_equal(found >= 0, masks)
+    if split == "clusters":
+        assert len({*found[0][upper]}) == len({*found[0][mask & ~upper]}) == 1
+        assert found[0][upper][0] != found[0][mask & ~upper][0]
+
+
+def test_no_foreground_has_no_parts_and_few_patches_few():
+    features = np.random.default_rng(0).normal(size=(2, 35, 3))
+    assert (parts.parts_by_clusters(features, np.zeros((2, *GRID), dtype=bool), 5, seed=0) == -1).all()
+    assert (parts.parts_by_components(features, np.zeros((2, *GRID), dtype=bool), 5) == -1).all()
+    one = np.zeros((2, *GRID), dtype=bool)
+    one[:, 3, 3] = True
+    assert set(np.unique(parts.parts_by_clusters(features, one, 5, seed=0))) <= {-1, 0, 1}
+
+
+def test_agreement_of_masks():
+    first, second = np.zeros((3, 2, 2), dtype=bool), np.zeros((3, 2, 2), dtype=bool)
+    first[0, 0], second[0, :, 0] = True, True
+    first[1, 0, 0] = True
+    assert parts.intersection_over_union(first, second).tolist() == [1 / 3, 0, 1]
+    with pytest.raises(ValueError, match="shapes"):
+        parts.intersection_over_union(first, second[:2])
+
+
+def test_patches_become_blocks_of_pixels():
+    grown = parts.to_pixels(np.array([[[1, 2], [3, 4]]]), 4, 6)
+    assert grown.shape == (1, 4, 6)
+    assert grown[0].tolist() == [[1] * 3 + [2] * 3] * 2 + [[3] * 3 + [4] * 3] * 2
+
+
+def test_shuffling_keeps_the_size():
+    masks = np.random.default_rng(1).random((13, *GRID)) < 0.3
+    moved = parts.shuffled_masks(masks, np.random.default_rng(2))
+    assert np.array_equal(moved.sum(axis=(1, 2)), masks.sum(axis=(1, 2)))
+    assert not np.array_equal(moved, masks)
