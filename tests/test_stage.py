@@ -98,6 +98,13 @@ def test_every_other_source_has_every_stage():
     assert set(stages.ALL_NAMES) == {declared.name for declared in every}
 
 
+def test_a_stage_without_a_notebook_names_a_function_that_exists():
+    for module, function in stages.RUNNERS.values():
+        path = paths.LIBRARY.parent.joinpath(*module.split(".")).with_suffix(".py")
+        assert f"\ndef {function}(stage: Stage)" in path.read_text(encoding="utf-8")
+    assert set(stages.RUNNERS) <= stages.WITHOUT_NOTEBOOK
+
+
 def test_an_unknown_stage_is_refused():
     with pytest.raises(KeyError, match="no stage is called '99_none'"):
         spec("99_none")

@@ -237,7 +237,7 @@ class Page:
         table = probes.agreement((x, y), test, taus=PUBLISHED_TAUS)
         rows = []
         for tau, cost in zip(table["tau"], table["equal_cost"], strict=True):
-            name = f"agnostic.kinds_tau_{f'{tau:g}'.replace('.', '_')}"
+            name = f"agnostic.tau_{f'{tau:g}'.replace('.', '_')}"
             row = self.row(f"tau {tau:g}", probes.machine(x / tau, y, 1.0).predict(test / tau), name)
             rows.append({"tau": tau, "equal_cost": cost, **{key: row[key] for key in ("value", "low", "high")}})
         found = pd.DataFrame(rows).assign(equal_answers=table["equal_answers"])

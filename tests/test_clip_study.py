@@ -1,0 +1,137 @@
+"""The stage of embeddings and the page on probes, on a few pictures and the shipped encoder."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from verdict import paths
+from verdict import stage as stages
+from verdict.artifacts import write_run
+from verdict.clip import probe_study
+from verdict.clip.encode import SHIPPED
+from verdict.clip.study import embed, open_study
+from verdict.params import merge, read_yaml, validate
+
+CLIP = {"source": "digits", "n": {"train": 60, "val": 30, "calib": 40, "test": 50}, "n_probe": 50}
+
+
+def params(**changes):
+    base = read_yaml(paths.PARAMS / "base.yaml")
+    return validate(merge(base, {"clip": {**CLIP, **changes}, "statistics": {"n_resamples": 100}}), source="test")
+
+
+def opened(name, root, own):
+    return stages.Stage(name, "smoke", None, None, root / "work" / "smoke" / name, own)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    root = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "ROOT", root)
+        patch.setattr(paths, "WORK", root / "work")
+        first = opened(stages.CLIP_EMBEDDINGS, root, params())
+        embed(first)
+        files = [path for path in sorted(first.folder.iterdir()) if path.is_file()]
+        write_run(first.folder, outputs=files, inputs=[])
+        yield open_study(opened("10_clip_probes", root, params()))
+
+
+def test_pages_read_what_the_stage_stored(study):
+    z, y, groups = study.of("test")
+    assert z.shape == (50, study.facts["dim"]) and len(y) == len(groups) == 50
+    assert isinstance(study.pictures.images, np.memmap) and isinstance(study.embeddings, np.memmap)
+    assert study.facts["name"] == SHIPPED and SHIPPED in study.model_line
+    assert study.logit_scale == pytest.approx(study.encoder.logit_scale)
+    assert np.allclose(study.encoder.images(np.asarray(study.pictures.images[:3])), study.embeddings[:3], atol=1e-5)
+
+
+def test_pictures_are_encoded_once(study):
+    before = {path.name for path in paths.embedding_cache().iterdir()}
+    study.cache.images(np.asarray(study.pictures.images))
+    study.classes(), study.classes()
+    after = {path.name for path in paths.embedding_cache().iterdir()}
+    assert len([name for name in after if name.startswith("images")]) == 1
+    assert len(after - before) <= 1
+
+
+def test_another_encoder_than_the_stored_one_is_refused(study):
+    other = copy.copy(study)
+    object.__setattr__(other, "facts", {**study.facts, "identity": "0" * 16})
+    other.__dict__.pop("encoder", None)
+    with pytest.raises(ValueError, match="is not the encoder that made the embeddings"):
+        _ = other.encoder
+
+
+def test_a_fallback_is_named(study):
+    other = copy.copy(study)
+    object.__setattr__(other, "facts", {**study.facts, "asked": "openai/clip"})
+    assert "instead of openai/clip, which is out of reach" in other.model_line
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    return probe_study.Page(study)
+
+
+def test_prompts_are_scored_and_recorded(page):
+    table = page.zero_shot()
+    numbers = page.study.stage.numbers
+    assert list(table["n"]) == [50] * 3
+    assert numbers["zero_shot.templates"].value == table["value"][1]
+    # Digits are named without underscores: cleaning changes nothing.
+    assert table["value"][0] == table["value"][2] and numbers["zero_shot.n_names_cleaned"].value == 0
+
+
+def test_couples_are_divided_by_what_was_taught(page):
+    table = page.couples()
+    held = page.study.pictures.table.query("split == 'test'")["held_out"]
+    assert set(table["n"]) == {int(held.sum()), int((~held).sum())}
+    assert len(table) == 4
+
+
+def test_every_table_of_the_page_has_its_rows(page):
+    page.chosen["logistic"]
+    assert len(page.scale()) == 3
+    assert len(page.agnostic()) == 6
+    assert set(page.entropies()["logits"]) == {"cosines", "scaled"}
+    ranks = page.ranks(sizes=(4, 8))
+    assert (ranks["rank"] <= ranks["directions"]).all() and len(ranks) == 12
+    few = page.few_shot(n_repeats=2)
+    assert list(few["shots"]) == list(probe_study.SHOTS) and (few["low"] <= few["accuracy"]).all()
+    assert len(page.clustering()) == 3
+    published = page.published()
+    assert published["here"].map(lambda value: value is not None).any()
+
+
+def test_resolution_changes_the_pictures_alone(page):
+    table = page.resolutions(n=20)
+    assert sorted(set(table["px"])) == [8, 12, 16, 24, 32, 48]
+    whole = table[table["px"] == 48].set_index("label")["value"]
+    z, y, _ = page.test
+    answer = (z[:20] @ page.study.classes().T).argmax(axis=1)
+    assert whole["prompts"] == (answer == y[:20]).mean()
+    images = np.random.default_rng(1).integers(256, size=(3, 16, 16, 3), dtype=np.uint8)
+    assert np.array_equal(probe_study.shrunk(images, 16), images)
+    assert np.abs(np.diff(probe_study.shrunk(images, 2).astype(int), axis=1)).mean() < 30
+
+
+def test_a_source_decides_which_stages_there_are():
+    with_clip = [spec.name for spec in stages.specs_for(params())]
+    assert with_clip[-1] == "13_reproducibility"
+    assert "10_clip_probes" in with_clip and stages.CLIP_MODEL not in with_clip
+    without = [spec.name for spec in stages.specs_for(params(source=None))]
+    assert not [name for name in without if "clip" in name]
+    own = stages.specs_for(params(preset="trained"))
+    assert stages.CLIP_MODEL in [spec.name for spec in own]
+    alone = validate(merge(params().as_dict(), {"data": {"source": "clip"}}), source="test")
+    names = [spec.name for spec in stages.specs_for(alone)]
+    assert names[0] == stages.CLIP_EMBEDDINGS and "01_data" not in names
+
+
+def test_batch_and_threads_change_no_result():
+    one, other = (stages.resolved(params(**own), "10_clip_probes") for own in ({}, {"batch": 7, "threads": 2}))
+    assert one == other
+    assert one != stages.resolved(params(seed=1), "10_clip_probes")
+    assert one["clip"]["weights"], "a rebuilt preset re-runs what it fed"
