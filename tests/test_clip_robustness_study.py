@@ -77,7 +77,7 @@ class Study:
 
 
 def stage_with(folder, **clip_robustness):
-    changes = {"clip": {"source": "digits"}, "clip_robustness": {"n_images": 40, "n_conflict": 150, **clip_robustness}}
+    changes = {"clip": {"source": "digits"}, "clip_robustness": {"n_conflict": 150, **clip_robustness}}
     params = validate(merge(load_params("smoke").as_dict(), changes), source="test")
     return Stage("11_clip_robustness", "smoke", None, None, folder, params)
 
