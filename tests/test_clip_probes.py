@@ -117,12 +117,19 @@ def test_purity_by_hand_and_scores_beside_chance():
     assert clusters.purity(y, cluster) == pytest.approx((2 + 2) / 6)
     rng = np.random.default_rng(3)
     truth = np.repeat([0, 1, 2], 40)
-    options = {"n_resamples": 30, "n_chance": 10, "rng": rng}
+    options = {"n_chance": 10, "rng": rng}
     perfect = clusters.scores(truth, (truth + 1) % 3, np.arange(120), **options)
     assert all(perfect[name] == pytest.approx(1) for name in clusters.SCORES)
     assert perfect["purity_chance"] < 0.5 and abs(perfect["ari_chance"]) < 0.05
     # One cluster a row is pure, and says nothing.
     alone = clusters.scores(truth, np.arange(120), np.arange(120), **options)
     assert alone["purity"] == 1 and alone["ami"] < 0.01
+    mixed = np.where(rng.random(120) < 0.8, truth, 2)
+    found = clusters.scores(truth, mixed, np.arange(120), **options)
+    right = (mixed == truth).mean()
+    # Purity is an accuracy here, whose standard error is known.
+    assert found["purity"] == right
+    half = 1.96 * (right * (1 - right) / 120) ** 0.5
+    assert found["purity_high"] - right == pytest.approx(half, rel=0.4)
     points = rng.standard_normal((120, 4)) + 10 * np.eye(4)[truth]
     assert clusters.purity(truth, clusters.assign(points, 3, seed=1)) == 1

@@ -18,9 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+from transformers.utils import logging
 
 from verdict import paths
 from verdict.artifacts import content_hash, sha256_tree
+
+# Bars of a second's work would stand in every page.
+logging.disable_progress_bar()
 
 SHIPPED = "digits_clip"
 HUB = "https://huggingface.co"
@@ -80,7 +84,7 @@ class DualEncoder:
         ValueError
             For a hub id without a revision, and for a model that reads every text alike.
         OSError
-            For a folder that holds no CLIP.
+            For a folder that holds no CLIP, and for a hub id or revision that the hub does not know.
         """
         torch.set_num_threads(threads)
         folder = paths.preset_folder(preset)
@@ -90,14 +94,13 @@ class DualEncoder:
             raise ValueError(
                 f"{preset!r} is neither shipped nor a folder; a hub id needs its revision, the commit that is meant"
             )
-        for offline in (True, False):
-            if not offline and not is_reachable():
-                break
-            try:
-                stands_for = f"{preset}@{revision}"
-                return cls._load(preset, preset, preset, revision, batch, stands_for, offline=offline)
-            except OSError:
-                continue
+        stands_for = f"{preset}@{revision}"
+        try:
+            return cls._load(preset, preset, preset, revision, batch, stands_for)
+        except OSError:
+            # Not stored on this machine. Where the hub answers, what it says is final: a wrong name is an error.
+            if is_reachable():
+                return cls._load(preset, preset, preset, revision, batch, stands_for, offline=False)
         folder = paths.PRESETS / SHIPPED
         return cls._load(str(folder), SHIPPED, preset, "", batch, sha256_tree(folder))
 
@@ -106,8 +109,8 @@ class DualEncoder:
         cls, source: str, name: str, asked: str, revision: str, batch: int, weights: str, *, offline: bool = True
     ) -> DualEncoder:
         more: dict[str, Any] = {"local_files_only": offline, **({"revision": revision} if revision else {})}
-        # Weights that would run code when they are read are not read.
-        model = CLIPModel.from_pretrained(source, attn_implementation="eager", use_safetensors=True, **more)
+        # Weights are safetensors, or read by torch as weights alone: neither runs code.
+        model = CLIPModel.from_pretrained(source, attn_implementation="eager", **more)
         model = model.float().eval()
         processor = CLIPImageProcessorPil.from_pretrained(source, **more)
         tokenizer = CLIPTokenizer.from_pretrained(source, **more)

@@ -21,8 +21,9 @@ from verdict.weighted import weighted_mean
 
 STREAM = 10
 N_PROMPTS = 32
-TAUS = (1.0, 0.5, 0.25, 0.125, 0.0625)
-COSTS = tuple(4.0**k for k in range(-2, 5))
+N_SMALL = 1000
+TAUS = (1.0, 0.5, 0.25, 0.125)
+COSTS = tuple(4.0**k for k in range(-2, 3))
 PUBLISHED_TAUS = (1.0, 0.5, 0.07, 0.03, 0.02)
 SHOTS = (1, 2, 4, 8, 16)
 SHRUNK_TO = (8, 12, 16, 24, 32, 48, 64, 96, 128, 224)
@@ -186,25 +187,26 @@ class Page:
             rows = np.asarray(self.study.cache.texts(texts))[:N_PROMPTS]
             train, val, test = self.along(rows)
             plain = probes.machine(*train, 1.0).predict(test)
-            tuned = probes.choose("logistic", train, val, test).answer
+            tuned = probes.choose("logistic", train, val, test, grid=probes.C_GRID[1:6]).answer
             out.append(
                 {**self.row(f"{name}, as they are, C = 1", plain, f"agnostic.{name}_plain"), "prompts": len(rows)}
             )
             out.append({**self.row(f"{name}, standardised, C tuned", tuned, f"agnostic.{name}"), "prompts": len(rows)})
         return pd.DataFrame(out)
 
-    def ranks(self, sizes: Sequence[int] = (4, 8, 16, 32, 64, 128)) -> pd.DataFrame:
-        """Accuracy on test of tuned logistic probes along M directions: prompts, and five controls."""
+    def ranks(self, sizes: Sequence[int] = (4, 8, 16, 32, 64, 128), n: int = 1500) -> pd.DataFrame:
+        """Accuracy on test of tuned logistic probes along M directions: prompts, and five controls; n learn."""
         classes = self.study.classes()
         out = []
         for kind in probes.CONTROLS:
-            for n in sizes:
-                if kind == "prompts" and n > len(self.words):
+            for m in sizes:
+                if kind == "prompts" and m > len(self.words):
                     continue
                 shared = {"words": self.words, "classes": classes, "train": self.train[0]}
-                rows = probes.directions(kind, n, rng=self.study.stage.rng(STREAM, 4, n), **shared)
-                answer = probes.choose("logistic", *self.along(rows), grid=(0.1, 10.0)).answer
-                out.append({**self.row(kind, answer), "directions": n, "rank": probes.rank(rows)})
+                rows = probes.directions(kind, m, rng=self.study.stage.rng(STREAM, 4, m), **shared)
+                (x, y), val, test = self.along(rows)
+                answer = probes.choose("logistic", (x[:n], y[:n]), val, test, grid=(0.1, 10.0)).answer
+                out.append({**self.row(kind, answer), "directions": m, "rank": probes.rank(rows)})
         table = pd.DataFrame(out)
         for kind in ("prompts", "random"):
             last = table[table["label"] == kind].iloc[-1]
@@ -225,9 +227,9 @@ class Page:
 
     @cached_property
     def small(self) -> tuple[probes.Part, np.ndarray]:
-        """Cosines with one set of prompts for linear machines: at most 1,000 pictures of train, and test."""
+        """Cosines with one set of prompts for linear machines: few pictures of train, and test."""
         (x, y), _, test = self.along(self.words[:N_PROMPTS])
-        return (x[:1000], y[:1000]), test
+        return (x[:N_SMALL], y[:N_SMALL]), test
 
     def temperatures(self) -> pd.DataFrame:
         """The published table: features / tau, C = 1, beside C / tau² on plain features, and tuned C."""
@@ -296,7 +298,7 @@ class Page:
         for name, part in features.items():
             cluster = clusters.assign(part, k, seed=own.seed)
             rng = self.study.stage.rng(STREAM, 7)
-            found = clusters.scores(y, cluster, groups, n_resamples=min(200, own.n_resamples), n_chance=20, rng=rng)
+            found = clusters.scores(y, cluster, groups, n_chance=20, rng=rng)
             self.keep(f"clusters.{name}_purity", Interval(found["purity"], found["purity_low"], found["purity_high"]))
             rows.append({"features": name, **found})
         return pd.DataFrame(rows)

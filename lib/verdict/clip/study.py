@@ -6,6 +6,7 @@ changed pictures) through a cache that all stages and profiles share.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,7 +101,10 @@ class Study:
 
 def load_encoder(params: ClipParams, preset: str) -> DualEncoder:
     """The encoder of a preset, with the batch and threads of the parameters."""
-    from verdict.clip.encode import DualEncoder
+    with warnings.catch_warnings():
+        # A kernel has no widgets for progress bars, and none are shown.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from verdict.clip.encode import DualEncoder
 
     return DualEncoder.from_preset(preset, params.revision, batch=params.batch, threads=params.threads)
 
