@@ -15,10 +15,10 @@ export JUPYTER_PLATFORM_DIRS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env report test lint lab watch check notebook diff publish presets bench chaos clean
+.PHONY: help env report test test-slurm verify lint lab watch check notebook diff publish presets bench bench-scale chaos clean
 
 help:  ## list the commands
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): requirements.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found; install Python 3.11, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -35,6 +35,12 @@ report: $(READY)  ## make the whole report: PROFILE=digits (default), smoke, nlv
 
 test: $(READY)  ## run all tests, a whole smoke report included
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
+
+test-slurm: $(READY)  ## run the smoke report on the Slurm at hand and compare it with a local one (skipped where there is none)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m cluster -rs tests/test_slurm_cluster.py
+
+verify: $(READY)  ## check this installation: the smoke report in a fresh clone, its numbers against the committed ones
+	@$(PY) -m verdict.verify --cores $(CORES)
 
 lint: $(READY)  ## check code style and notebooks
 	@$(PY) -m ruff check lib tests notebooks
@@ -68,6 +74,9 @@ bench: $(READY)  ## measure speed and memory; BENCH=gpu: the published schedule 
 
 chaos: $(READY)  ## disturb small reports N times (100) from SEED (1), and compare what they store
 	@$(PY) -m verdict.chaos --n $(or $(N),100) --seed $(or $(SEED),1) --cores $(CORES)
+
+bench-scale: $(READY)  ## measure scaling: workers, a Slurm's nodes, and cost by pairs, trials and seeds
+	@$(PY) -m verdict.bench scale
 
 clean:  ## remove results and work in progress of PROFILE (the environment stays)
 	@rm -rf work/$(PROFILE) reports/$(PROFILE)

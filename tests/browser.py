@@ -1,10 +1,15 @@
-"""Headless Chromium for tests, spoken to over its own debugging protocol; what needs it skips where it is absent."""
+"""Headless Chromium for tests, spoken to over its own debugging protocol; what needs it skips where it is absent.
+
+`python tests/browser.py reports/digits reports/docs` takes the pictures of the index that the README shows.
+"""
 
 import base64
 import json
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,7 +17,7 @@ import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
-LIMIT_S = 60
+LIMIT_S = 180
 
 
 def chromium() -> str:
@@ -166,3 +171,22 @@ class Browser:
             size = self.send("Page.getLayoutMetrics")["cssContentSize"]
             options["clip"] = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
         target.write_bytes(base64.b64decode(self.send("Page.captureScreenshot", format="png", **options)["data"]))
+
+
+def main() -> None:
+    """Pictures of a report's index, for a screen and a phone, light and dark."""
+    from PIL import Image
+
+    report, target = map(Path, sys.argv[1:])
+    with tempfile.TemporaryDirectory() as profile, Browser(Path(profile)) as browser:
+        for name, width, height in (("index", 1280, 1500), ("index-phone", 390, 844)):
+            for suffix, dark in (("", False), ("-dark", True)):
+                browser.open(report / "index.html", width=width, height=height, dark=dark)
+                path = target / f"{name}{suffix}.png"
+                browser.picture(path)
+                Image.open(path).convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(path, optimize=True)
+                print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -255,6 +255,26 @@ def test_an_output_that_changed_is_refused(stage, harm, message):
         verify_outputs(stage)
 
 
+def test_a_change_is_seen_where_the_time_of_writing_was_put_back(stage):
+    file = stage / "b.npy"
+    before = file.stat()
+    file.write_bytes(file.read_bytes().replace(b"\4", b"\5"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.stat().st_mtime_ns == before.st_mtime_ns
+    with pytest.raises(StaleResultError, match=r"b\.npy does not match"):
+        verify_outputs(stage)
+
+
+def test_files_are_read_again_only_where_they_were_touched(stage, monkeypatch):
+    read = []
+    monkeypatch.setattr(artifacts, "sha256_file", lambda path: read.append(path.name) or sha256_file(path))
+    verify_outputs(stage)
+    assert read == []
+    (stage / "a.txt").touch()
+    verify_outputs(stage)
+    assert read == ["a.txt"]
+
+
 def test_a_stage_without_a_record_has_not_been_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="has not been run to its end"):
         read_run(tmp_path)

@@ -115,9 +115,9 @@ def test_the_keyboard_is_enough(report, browser):
     browser.open(report / "05_test.html")
     browser.press("Tab")
     assert browser.evaluate("document.activeElement.className") == "skip"
-    column = "[...document.querySelectorAll('.sortable tbody td:last-child')].map((cell) => cell.textContent)"
+    column = "[...document.querySelectorAll('.table tbody td:last-child')].map((cell) => cell.textContent)"
     assert browser.evaluate(column) == ["2", "11", "7"]
-    browser.evaluate("document.querySelectorAll('.sortable th button')[1].focus()")
+    browser.evaluate("document.querySelectorAll('.table th button')[1].focus()")
     browser.press("Enter")
     assert browser.evaluate(column) == ["2", "7", "11"]
     browser.evaluate("document.getElementById('show-code').focus()")

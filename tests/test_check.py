@@ -68,6 +68,15 @@ def test_names_that_the_code_stores_are_known_and_without_a_report_all_are(found
     assert found(markdown("{{ whatever.name }}"), executed=()) == []
 
 
+def test_the_text_of_the_index_is_checked_and_other_profiles_notebooks_are_not_asked_for_names(found, tmp_path):
+    run = Execution("05_test", "05_test", "done", run=record(), numbers=sample_numbers())
+    (tmp_path / "index.md").write_text("# When?\n\n{{ test.makro_f1 }}", encoding="utf-8")
+    messages = [str(finding) for finding in check_notebook(tmp_path / "index.md", [run], tmp_path)]
+    assert messages == ["index.md, cell 1: no number is called 'test.makro_f1'; the nearest is 'test.macro_f1'"]
+    other = write_notebook(tmp_path / "01_recorded.ipynb", [TITLE, PARAMETERS, markdown("{{ recorded.n }}")])
+    assert check_notebook(other, [run], tmp_path) == []
+
+
 def test_the_command_line_names_notebooks(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
     monkeypatch.setattr(paths, "WORK", tmp_path / "work")
@@ -75,5 +84,7 @@ def test_the_command_line_names_notebooks(tmp_path, monkeypatch, capsys):
     assert main(["05_test"]) == 1
     told = capsys.readouterr()
     assert "cell 3: the typed number" in told.out and "names of numbers are not checked" in told.err
+    (tmp_path / "index.md").write_text("[a](06_gone.ipynb)", encoding="utf-8")
+    assert main([]) == 1 and "index.md, cell 1: the link to '06_gone.html'" in capsys.readouterr().out
     assert main(["06_test"]) == 2 and "no notebook is called '06_test'" in capsys.readouterr().err
     assert chosen_notebooks(["notebooks/05_test.ipynb"], tmp_path) == [tmp_path / "05_test.ipynb"]

@@ -24,7 +24,22 @@ def test_one_changed_parameter_is_named_once_with_the_numbers_that_moved():
         ("07_c", "test.f1", False),
     ]
     assert [(row["before"], row["after"]) for row in found["claims"]] == [("holds", "does not hold")]
-    assert found["outputs"] == []
+    assert found["data"] == found["files"] == []
+
+
+def test_changed_files_are_told_apart_from_changed_data():
+    before, after = ([execution(0.1, 0.5), execution(0.1, 0.5, name="01_data")] for _ in range(2))
+    for run in after:
+        run.run["outputs"] = {"work/b/05_test/x.npz": "cd" * 32, "work/b/05_test/numbers.json": "ef" * 32}
+    found = compare_runs(before, after)
+    assert [(row["page"], row["name"]) for row in found["data"]] == [("01_data", "05_test/x.npz")]
+    assert [(row["page"], row["after"]) for row in found["files"]] == [("05_test", "cd" * 8)]
+
+
+def test_a_page_of_one_run_alone_is_one_row():
+    found = compare_runs([execution(0.1, 0.5)], [execution(0.1, 0.5), execution(0.1, 0.5, name="10_clip")])
+    assert found.pop("pages") == [{"name": "10_clip", "page": "10_clip", "before": "–", "after": "executed"}]
+    assert not any(found.values())
 
 
 def test_equal_runs_do_not_differ():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from browser import Browser
 from report_runs import LIMIT_S, PROFILE, References, command, copy_project, environment, report
+from report_tools import assert_links
 from verdict import stage as stages
 from verdict.data.images import ImageStore
 from verdict.export.table import score
@@ -143,6 +146,24 @@ def test_no_page_asks_the_network_and_every_figure_has_words(finished):
         seen.feed(page.read_text(encoding="utf-8"))
         assert not [url for url in seen.loads if url.startswith(("http:", "https:", "//"))], page.name
         assert not seen.silent, page.name
+
+
+def test_every_page_opens_in_a_browser_without_a_network(finished, tmp_path):
+    folder = finished / "reports" / PROFILE
+    with Browser(tmp_path / "chromium") as browser:
+        for page in sorted(folder.glob("*.html")):
+            browser.open(page, width=390)
+            assert (browser.requests(), browser.problems()) == ([], []), page.name
+            assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.name
+
+
+def test_pages_are_light_and_every_link_leads_somewhere(finished):
+    folder = finished / "reports" / PROFILE
+    assert_links(folder)
+    assert (folder / "index.html").stat().st_size <= 150_000
+    for page in folder.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert len(re.sub(r'src="data:image/[^"]*"', "", text).encode()) <= 1_000_000, page.name
 
 
 def test_a_wrong_parameter_stops_before_anything_runs(finished, tmp_path):

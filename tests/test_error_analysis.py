@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 
 from simulated_stage import make_stage, pairs_of, simulated_table
-from verdict.error_analysis import THRESHOLDS, accuracy_by_words, best_threshold, sweep, threshold_effect
+from verdict.error_analysis import (
+    THRESHOLDS,
+    accuracy_by_words,
+    best_threshold,
+    confusion_table,
+    sweep,
+    threshold_effect,
+)
 from verdict.metrics import macro_f1
 
 
@@ -35,6 +42,13 @@ def test_a_threshold_is_a_probability_of_contradiction():
     """A row of probability 0.6: an answer of contradiction up to 0.6, and of entailment above."""
     table = pd.DataFrame({"y_true": [1], "logit_0": [0.0], "logit_1": [np.log(0.6 / 0.4)]})
     assert sweep(table, [0.55, 0.65])["accuracy"].tolist() == [1.0, 0.0]
+
+
+def test_a_confusion_table_has_true_classes_as_rows():
+    table = pd.DataFrame({"y_true": [0, 0, 0, 1, 1]})
+    found = confusion_table(table, np.array([0, 1, 1, 1, 0]))
+    assert found.loc["entailment"].to_dict() == {"entailment": 1, "contradiction": 2}
+    assert found.loc["contradiction"].to_dict() == {"entailment": 1, "contradiction": 1}
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]])

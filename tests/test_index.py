@@ -27,12 +27,13 @@ from verdict import stage as stages
 from verdict.numbers import Number, Numbers
 from verdict.params import load_params
 from verdict.report import executions as found
+from verdict.report import watch as watching
 from verdict.report.__main__ import main
 from verdict.report.executions import Execution, find_executions, merged_numbers
 from verdict.report.index import combined_status, render_index
 from verdict.report.notebook import RenderError
 from verdict.report.pipeline import Node, direct_needs, draw_pipeline, layers
-from verdict.report.provenance import duration, parameters
+from verdict.report.provenance import duration, parameters, seeds
 from verdict.report.render import Site
 from verdict.report.site import build_site
 from verdict.report.watch import changes
@@ -91,7 +92,7 @@ def test_the_index_says_what_holds_and_what_is_missing(project):
     assert "0.812 [0.797, 0.826] met, interval spans the target" in page.words
     assert "Not everything has run. 07_later" in page.words
     assert "Data by <b>somebody</b>." in page.words
-    assert "2 executions" in page.words and "text1, seed 23" in page.words
+    assert "2 executions" in page.words and "text1, seeds 11 , 23" in page.words
     hrefs = [attributes["href"] for attributes in page.all("a")]
     assert "05_test.html#claim-no" in hrefs
 
@@ -206,6 +207,12 @@ def test_parameters_put_the_changed_ones_first():
     ]
 
 
+def test_every_seed_is_told_with_its_parameter():
+    params = {"training": {"seeds": [11, 23], "warmup_seed": 1}, "trial": {"seed": 11}, "data": {"n": 3}}
+    assert seeds({"params": params, "seed": 11}) == "11; 11, 23 (training.seeds); 1 (training.warmup_seed)"
+    assert seeds({"params": {"data": {"n": 3}}}) == "none"
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
@@ -243,6 +250,27 @@ def test_watching_names_what_was_saved(project):
         next(steps)()
 
     assert [path.name for path in next(changes(project["notebooks"], sleep=sleep))] == ["index.md"]
+
+
+def test_watching_renders_what_was_saved_and_outlives_a_mistake(project, monkeypatch):
+    monkeypatch.setattr(paths, "WORK", project["work"].parent)
+    monkeypatch.setattr(paths, "REPORTS", project["target"])
+    notebook, said = project["notebooks"] / "05_test.ipynb", []
+
+    def saved(_):
+        text = notebook.read_text(encoding="utf-8")
+        for prose in ("A heron passed.", "{{ test.heron }}"):
+            edited = text.replace("See [steps]", f"{prose} See [steps]")
+            notebook.write_text(edited, encoding="utf-8")
+            yield [notebook]
+        yield [project["notebooks"] / "index.md"]
+
+    monkeypatch.setattr(watching, "changes", saved)
+    watching.watch("demo", notebooks=project["notebooks"], say=said.append)
+    assert "3 page(s)" in said[1] and "2 page(s)" in said[-1]
+    assert any("refused: " in line and "'test.heron'" in line for line in said)
+    page = (project["target"] / "demo" / "05_test.html").read_text(encoding="utf-8")
+    assert "A heron passed." not in page and "This page was not rendered" in page
 
 
 def test_a_changed_parameter_is_named():

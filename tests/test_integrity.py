@@ -7,7 +7,7 @@ import pytest
 from verdict import paths
 from verdict import stage as stages
 from verdict.artifacts import read_run, write_json, write_run, write_text
-from verdict.integrity import faults, forget_damaged
+from verdict.integrity import expected, faults, forget_damaged, missing
 from verdict.params import load_params
 
 CHAIN = ("01_data", stages.FEATURES, stages.WARMUP_STAGE)
@@ -61,6 +61,14 @@ def edit(folder, **fields):
 
 def without_hash(folder):
     return {name: value for name, value in read_run(folder).items() if name != "sha256_of_this"}
+
+
+def test_what_is_missing_is_asked_for(finished):
+    params = load_params("smoke")
+    wanted = missing(params, "smoke")
+    assert len(wanted) == len(expected(params, "smoke")) - len(CHAIN)
+    (finished[CHAIN[1]] / "run.json").unlink()
+    assert set(missing(params, "smoke")) - set(wanted) == {"work/smoke/features/run.json"}
 
 
 def test_a_damaged_stage_loses_its_record_and_nothing_else(finished):

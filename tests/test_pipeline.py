@@ -1,5 +1,6 @@
 """The call of Snakemake, and what is said of a run that failed."""
 
+import contextlib
 import json
 
 import pytest
@@ -32,6 +33,20 @@ def test_a_cluster_is_told_the_account_and_targets_stand_apart(tmp_path, monkeyp
     assert call[call.index("--executor") + 1] == "slurm" and call[-2:] == ["--", "a/run.json"]
     assert call[call.index("--slurm-jobname-prefix") + 1] == pipeline.job_prefix("smoke")
     assert "where=slurm" in call and "--resources" not in call
+
+
+@pytest.mark.usefixtures("alone")
+def test_what_is_damaged_is_told_and_what_is_missing_is_asked_for(tmp_path, monkeypatch, capsys):
+    """Snakemake itself takes a page for finished whose results are gone."""
+    calls = []
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    monkeypatch.setattr(pipeline.warm, "server", contextlib.nullcontext)
+    monkeypatch.setattr(pipeline, "forget_damaged", lambda *_: ["work/smoke/x is made again: it was cut"])
+    monkeypatch.setattr(pipeline, "missing", lambda *_: ["work/smoke/x/run.json"])
+    monkeypatch.setattr(pipeline, "_follow", lambda command, *_: calls.append(command) or 0)
+    assert pipeline.report("smoke", 1) == 0
+    assert calls[0][-3:] == ["--", "reports/smoke/index.html", "work/smoke/x/run.json"]
+    assert "work/smoke/x is made again: it was cut" in capsys.readouterr().err
 
 
 def test_without_slurm_nothing_is_run(monkeypatch, capsys, tmp_path):

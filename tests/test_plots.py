@@ -262,3 +262,15 @@ def test_attributions_are_drawn_row_by_row():
     assert figure.axes[1].images[1].get_clim() == (-3.0, 3.0)
     assert figure.axes[2].get_xlim() == (-3.0, 3.0)
     plt.close(figure)
+
+
+def test_a_population_is_drawn_on_logit_axes_with_its_line_and_the_models_beside_it(axes):
+    line = pd.DataFrame({"before": [0.1, 0.9], "expected": [0.05, 0.8]})
+    one = pd.Series({"before": 0.9, "after": 0.7, "after_low": 0.6, "after_high": 0.75})
+    plots.plot_effective([[0.3, 0.2], [0.999, 0.5]], line, {"encoder": one}, ax=axes, title="turn")
+    assert axes.get_xscale() == axes.get_yscale() == "logit"
+    assert axes.collections[0].get_offsets().tolist() == [[0.3, 0.2], [pytest.approx(0.98), 0.5]]
+    shown = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert shown["encoder"] == [[0.9, 0.7]]
+    with pytest.raises(ValueError, match="expected"):
+        plots.plot_effective([[0.3, 0.2]], line[["before"]], {}, ax=axes)

@@ -47,6 +47,8 @@ def test_the_tuned_policy_is_the_cheapest_on_calib_and_beats_both_extremes(stage
     study, calib, _, _ = studied(stage)
     tuned = mean_cost(calib.score, study.calib.outcomes, study.policy, forced=calib.forced)
     assert tuned <= np.nanmin(surface_of(study.calib, study.policy).cost) + 1e-12
+    drawn = surface_of(study.calib, study.policy).as_table()
+    assert (drawn["t_clarify"] <= drawn["t_auto"]).all() and tuned <= drawn["cost"].min() + 1e-12
     for name in ("auto", "human"):
         assert stage.numbers[f"policy.test.gain_over_{name}"].low > 0
     shares = [stage.numbers[f"policy.test.{branch}_share"].value for branch in ("auto", "clarify", "human")]

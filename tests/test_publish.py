@@ -4,17 +4,30 @@ import json
 
 import pytest
 
-from report_tools import assert_links, code, markdown, record, sample_numbers, write_notebook, write_stage
+from report_tools import (
+    Reader,
+    assert_links,
+    code,
+    displayed,
+    markdown,
+    record,
+    sample_claim,
+    sample_numbers,
+    write_notebook,
+    write_stage,
+)
 from verdict import paths
 from verdict.artifacts import sha256_file
+from verdict.numbers import Number, Numbers
 from verdict.params import load_params
 from verdict.report import executions
 from verdict.report import publish as module
 from verdict.report.executions import Execution
+from verdict.report.outputs import MIME
 from verdict.report.publish import MAX_BYTES, PublishError, origin, outdated, publish, read_published
 from verdict.report.site import build_site
 
-SETUP = code('profile = "demo"', "parameters")
+SETUP, SHOW = code('profile = "demo"', "parameters"), code("show()")
 
 
 @pytest.fixture
@@ -24,7 +37,15 @@ def project(tmp_path, monkeypatch):
     cells = [markdown("# Test\n\nHow good?"), SETUP]
     write_notebook(notebooks / "05_test.ipynb", cells)
     (notebooks / "index.md").write_text("# When?\n", encoding="utf-8")
-    write_stage(work / "05_test", cells, record(dirty=False), sample_numbers())
+    claim = sample_claim(number="trial.f1")
+    for seed in (11, 23):
+        run, numbers = record("03_steps", trial="a", seed=seed, dirty=False), Numbers({"trial.f1": Number(seed)})
+        write_stage(work / "03_steps" / f"a-s{seed}", cells, run, numbers, [claim])
+    write_notebook(notebooks / "03_steps.ipynb", cells)
+    table = {"kind": "table", "caption": "T", "columns": [], "rows": [], "csv": "x" * 50_000, "file": "05_t.csv"}
+    ran = [*cells, code("show()", outputs=[displayed({MIME: table})])]
+    write_notebook(notebooks / "05_test.ipynb", [*cells, SHOW])
+    write_stage(work / "05_test", ran, record(dirty=False), sample_numbers())
     return {"work": work, "notebooks": notebooks, "target": tmp_path / "report"}
 
 
@@ -32,11 +53,14 @@ def test_a_copy_is_whole_without_notebooks_and_names_its_commit(project):
     folder = publish("demo", **project)
     found = read_published(folder)
     assert (found["commit"], found["params_hash"], found["dirty"]) == ("c0ffee" * 6, "0123456789abcdef", False)
-    assert set(found["files"]) == {"05_test.html", "index.html", "review.html"}
+    assert set(found["files"]) == {"03_steps-a-s11.html", "05_test.html", "index.html", "review.html"}
     assert all(sha256_file(folder / name) == digest for name, digest in found["files"].items())
     assert_links(folder)
+    index = Reader((folder / "index.html").read_text(encoding="utf-8")).words
+    assert "This is a small copy." in index and "1 execution, 1 more left out" in index
     build_site("demo", **project)
     assert read_published(folder) is None and (folder / "files" / "05_test.ipynb").is_file()
+    assert (folder / "files" / "05_test" / "05-t.csv").is_file()
     assert set(read_published(publish("demo", **project))["files"]) == set(found["files"])
 
 
@@ -47,7 +71,7 @@ def test_a_copy_that_is_too_large_is_refused(project, monkeypatch):
 
 
 def test_a_page_that_is_refused_stops_the_copy(project):
-    write_notebook(project["notebooks"] / "05_test.ipynb", [markdown("# Test\n\nHow? {{ no.such }}"), SETUP])
+    write_notebook(project["notebooks"] / "05_test.ipynb", [markdown("# Test\n\nHow? {{ no.such }}"), SETUP, SHOW])
     with pytest.raises(PublishError, match=r"pages were refused: .*no\.such"):
         publish("demo", **project)
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from verdict import paths, run
-from verdict.artifacts import read_run, write_text
+from verdict.artifacts import read_run, verify_outputs, write_text
 
 PROJECT = paths.ROOT
 
@@ -274,3 +274,41 @@ def test_two_executions_side_by_side_do_not_meet(root):
         assert read_run(home)["seed"] == seed
         assert read_run(home)["params"]["trial"]["seed"] == seed
     assert [path.name for path in root.iterdir() if "kernel" in path.name] == []
+
+
+TWICE = """
+import os, time
+from pathlib import Path
+here = Path(stage.folder).parent
+(here / f"here-{os.getpid()}").touch()
+deadline = time.monotonic() + 60
+while len(list(here.glob("here-*"))) < 2 and time.monotonic() < deadline:
+    time.sleep(0.1)
+assert len(list(here.glob("here-*"))) == 2
+stage.number("made.value", seed)
+for part in range(20):
+    (Path(stage.folder) / f"part{part}.txt").write_text(str(os.getpid()))
+    time.sleep(0.01)
+stage.save()
+"""
+
+
+def test_two_executions_of_one_stage_at_once_leave_one_whole_result(root, monkeypatch):
+    """A scheduler may run a job again while it is submitted anew; each waits until the other runs."""
+    name = "03_staged_unfreezing"
+    notebook(root, name, TWICE.strip(), trial=True)
+    processes = [start(root, name, "--trial", "text1", "--seed", "11") for _ in range(2)]
+    told = [finish(process) for process in processes]
+    assert [code for code, _ in told] == [0, 0], told
+    assert sorted("another run of it was done first" in err for _, err in told) == [False, True]
+    home = root / "work" / "smoke" / name / "text1-s11"
+    monkeypatch.setattr(paths, "ROOT", root)
+    assert len(verify_outputs(home)["outputs"]) == 23
+    assert len({path.read_text() for path in home.glob("part*.txt")}) == 1
+    assert not [path for path in home.parent.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(("name", "shard"), [("features", "1"), ("features", "-1"), ("01_data", "0")])
+def test_a_shard_that_there_is_not_is_refused(name, shard, capsys):
+    assert run.main([name, "--profile", "smoke", "--shard", shard]) == 1
+    assert f"{name} has no shard {shard}; execution.feature_shards is 1" in capsys.readouterr().err

@@ -1,11 +1,13 @@
 """What is told to Slurm and understood of it; nothing here needs one."""
 
 import itertools
+import os
 import subprocess
 
 import pytest
 
 from verdict import slurm
+from verdict.artifacts import write_text
 from verdict.execution import load_execution
 
 LISTED = """41|verdict-smoke-7_ab|rule_trial_wildcards_text1_11|ReqNodeNotAvail, UnavailableNodes:n2
@@ -81,3 +83,14 @@ def test_why_nothing_can_be_submitted(monkeypatch):
     answers(monkeypatch, sbatch="", sinfo="n1\nn2\nn1\n")
     assert slurm.why_not() == ""
     assert slurm.nodes_up() == ["n1", "n2"]
+
+
+def test_the_newest_log_of_a_stage_is_found_and_its_end_told(tmp_path):
+    for name, text, moment in (("41.log", "old", 100), ("43.log", "a\n\nslurmstepd: error: oom-kill\n", 200)):
+        path = tmp_path / "rule_trial" / "text1_11" / name
+        write_text(path, text)
+        os.utime(path, (moment, moment))
+    found = slurm.newest_log(tmp_path, "03_staged_unfreezing", "text1", 11)
+    assert found.name == "43.log"
+    assert slurm.log_tail(found) == ["    a", "    slurmstepd: error: oom-kill"]
+    assert slurm.newest_log(tmp_path, "05_test", None, None) is None

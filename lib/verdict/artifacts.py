@@ -234,18 +234,41 @@ def write_run(
         Further JSON-like entries: params, seed, device, elapsed_s …
     """
     revision, dirty = commit()
+    read = {relative(path): path for path in inputs}
+    made = {relative((home or folder) / path.relative_to(folder)): path for path in outputs}
     record = {
         "schema": SCHEMA,
         "commit": revision,
         "dirty": dirty,
         "versions": package_versions(),
-        "inputs": {relative(path): sha256_file(path) for path in inputs},
-        "outputs": {relative((home or folder) / path.relative_to(folder)): sha256_file(path) for path in outputs},
+        "stamps": {name: _stamp(path) for name, path in (read | made).items()},
+        "inputs": {name: sha256_file(path) for name, path in read.items()},
+        "outputs": {name: sha256_file(path) for name, path in made.items()},
         **fields,
     }
     path = folder / "run.json"
     write_json(path, record | {SELF: _own_hash(record)})
     return path
+
+
+def _stamp(path: Path) -> list[int]:
+    """Size, time of writing and time of change (ns) of a file: nobody writes to a file without changing the last."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+
+
+def recorded_hash(name: str, record: Mapping[str, Any]) -> str:
+    """SHA-256 of a file that a record names, or "missing".
+
+    A file that has not been touched since it was recorded is not read again: gigabytes of features would be, in every
+    stage.
+    """
+    path = _resolve(name)
+    if not path.is_file():
+        return "missing"
+    if record.get("stamps", {}).get(name) == _stamp(path):
+        return {**record["inputs"], **record["outputs"]}[name]
+    return sha256_file(path)
 
 
 def _own_hash(record: Mapping[str, Any]) -> str:
@@ -267,7 +290,11 @@ def read_run(folder: Path) -> dict[str, Any]:
     path = Path(folder) / "run.json"
     if not path.is_file():
         raise FileNotFoundError(f"{relative(path)} is missing: this stage has not been run to its end")
-    record = read_json(path)
+    return check_record(read_json(path), path)
+
+
+def check_record(record: Any, path: Path) -> dict[str, Any]:
+    """A record as it was read from `path`, refused as `read_run` does."""
     if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
         raise ValueError(f"{relative(path)} is not a record of schema {SCHEMA}")
     if record.get(SELF, own := _own_hash(record)) != own:
@@ -285,8 +312,7 @@ def verify_outputs(folder: Path, record: dict[str, Any] | None = None) -> dict[s
     """
     record = read_run(folder) if record is None else record
     for name, expected in record["outputs"].items():
-        path = _resolve(name)
-        actual = sha256_file(path) if path.is_file() else "missing"
+        actual = recorded_hash(name, record)
         if actual != expected:
             raise StaleResultError(
                 f"{name} does not match {relative(Path(folder) / 'run.json')} "

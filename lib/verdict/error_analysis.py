@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from verdict.evaluation import RAW, mean_interval
-from verdict.metrics import accuracy, macro_f1, weighted_mean
+from verdict.labels import class_names
+from verdict.metrics import accuracy, confusion_counts, macro_f1, weighted_mean
 from verdict.numbers import Numbers
 from verdict.predict import DecisionRule, logits_of
 from verdict.stage import Stage
@@ -20,6 +21,12 @@ from verdict.uncertainty import Weights, bootstrap, compare
 # The study's grid: 0.05 to 0.95 in steps of 0.05, as probabilities of contradiction.
 THRESHOLDS = np.arange(1, 20) / 20
 STREAM = {"threshold": 51, "bucket": 52, "rest": 53}
+
+
+def confusion_table(table: pd.DataFrame, decision: ArrayLike) -> pd.DataFrame:
+    """Pairs by true class (rows, in the column `truth`) and answer (one column a class)."""
+    counts = confusion_counts(table["y_true"], decision).astype(int)
+    return pd.DataFrame(counts, columns=class_names(), index=pd.Index(class_names(), name="truth"))
 
 
 def sweep(table: pd.DataFrame, thresholds: ArrayLike = THRESHOLDS) -> pd.DataFrame:

@@ -10,19 +10,23 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from verdict import paths
 from verdict import stage as stages
-from verdict.artifacts import SELF, StaleResultError, relative, sha256_file, verify_outputs
+from verdict.artifacts import SELF, StaleResultError, recorded_hash, relative, verify_outputs
 from verdict.params import Params
 
 
-def records(params: Params, profile: str) -> list[Path]:
-    """Folders of the stages of a profile that have a record, in the order of their stages."""
+def expected(params: Params, profile: str) -> list[Path]:
+    """Folders of every stage of a profile, in the order of the stages."""
     wanted = []
     for spec in stages.specs_for(params):
         instances = stages.runs(params) if spec.name == stages.TRIAL_STAGE else [(None, None)]
         wanted += [stages.folder(profile, spec.name, trial, seed) for trial, seed in instances]
-    return [folder for folder in wanted if (folder / "run.json").is_file()]
+    return wanted
+
+
+def missing(params: Params, profile: str) -> list[str]:
+    """Records that are not there, as the workflow names them; it makes no missing file that nobody asks it for."""
+    return [relative(path) for folder in expected(params, profile) if not (path := folder / "run.json").is_file()]
 
 
 def fault(folder: Path) -> str:
@@ -34,16 +38,15 @@ def fault(folder: Path) -> str:
     if SELF not in record:
         return f"{relative(folder / 'run.json')} holds no hash of itself"
     for name, expected in record["inputs"].items():
-        path = paths.ROOT / name
         # Where an input is not there, its stage runs, and with it all that follows.
-        if path.is_file() and sha256_file(path) != expected:
+        if recorded_hash(name, record) not in (expected, "missing"):
             return f"{relative(folder)} was made from another {name} than there is now"
     return ""
 
 
 def faults(params: Params, profile: str) -> Iterator[tuple[Path, str]]:
     """Folder and fault of every stage whose result does not hold; files are hashed side by side."""
-    folders = records(params, profile)
+    folders = [folder for folder in expected(params, profile) if (folder / "run.json").is_file()]
     with ThreadPoolExecutor() as pool:
         yield from ((folder, found) for folder, found in zip(folders, pool.map(fault, folders), strict=True) if found)
 

@@ -501,6 +501,30 @@ class ClipParams(Model):
         return self
 
 
+class ClipRobustnessParams(Model):
+    """How much the page on robustness looks at; pictures of the test split unless said otherwise.
+
+    `n_population` train pictures teach the small models that stand beside the encoder. The first `known_share` of the
+    classes are named by prompts where unknown ones are to be told apart; `temperatures` divide the cosines there.
+    `found_within` are distances, as shares of the picture's side, within which a point counts as found.
+    `assistant_answers` names an answer file, "" where there is none.
+    """
+
+    n_images: Annotated[int, Field(ge=20)]
+    n_population: Annotated[int, Field(ge=40)]
+    n_conflict: Annotated[int, Field(ge=40)]
+    n_unknown: Annotated[int, Field(ge=20)]
+    known_share: Fraction
+    temperatures: Annotated[tuple[Positive, ...], Field(min_length=2)]
+    n_gallery: Annotated[int, Field(ge=20)]
+    n_views: Annotated[int, Field(ge=10)]
+    found_within: Annotated[tuple[Fraction, ...], Field(min_length=1)]
+    n_questions: Annotated[int, Field(ge=20)]
+    n_choices: Annotated[int, Field(ge=2, le=26)]
+    assistant_answers: str
+    seed: Seed
+
+
 class ConceptsParams(Model):
     """Which concepts a dual encoder's two towers share: how many images, parts and descriptors are looked at.
 
@@ -587,6 +611,7 @@ class Params(Model):
     interpret: InterpretParams
     defects: DefectsParams
     clip: ClipParams
+    clip_robustness: ClipRobustnessParams
     concepts: ConceptsParams
     clip_policy: ClipPolicyParams
     execution: ExecutionParams

@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from verdict import artifacts, paths, slurm, warm
 from verdict import stage as stages
 from verdict.data.recorded import locate
 from verdict.execution import WHERES, Execution, load_execution
-from verdict.integrity import forget_damaged
+from verdict.integrity import forget_damaged, missing
 from verdict.params import ParamsError, load_params
 from verdict.result_folder import was_killed
 from verdict.run import gpu_count, say
@@ -32,7 +32,8 @@ NOISE = re.compile(
     r"|Finished job|host: |Complete log|Shutting down|Nothing to be done|Config file|Job stats|job +count|-{5}"
     r"|(stage_\w+|site|trial|feature_shard|total) +\d"
     r"|SLURM run ID|Job \d+ has been submitted|Cleaning up SLURM|Guessed SLURM|Unable to guess|No (SLURM|partition)"
-    r"|Trying without|Using shared|Warning: the following output files|\S+/run\.json$|\s*sbatch call|\s*sbatch --"
+    r"|MinJobAge \d|No account was given|Trying without|Using shared|Warning: the following output files"
+    r"|\S+/run\.json$|\s*sbatch call|\s*sbatch --"
 )
 ERROR_TAIL = 12
 
@@ -93,8 +94,8 @@ def _watch(where: str, profile: str, execution: Execution) -> contextlib.Abstrac
     return slurm.Watch(job_prefix(profile), own.report_waiting_s, 60 * own.give_up_minutes, say)
 
 
-def report(profile: str, cores: int, where: str = "local") -> int:
-    """Run what is missing or out of date, and render the pages.
+def report(profile: str, cores: int, where: str = "local", targets: Sequence[str] = ()) -> int:
+    """Run what is missing or out of date, and render the pages; with targets, make these records and no page.
 
     Returns
     -------
@@ -111,12 +112,16 @@ def report(profile: str, cores: int, where: str = "local") -> int:
     }
     # A process that has asked for its GPUs cannot be forked, and a cluster's jobs are not to leave their nodes.
     forks = warm.server(environment) if where == "local" and not gpu_count() else contextlib.nullcontext(environment)
-    command = snakemake_command(profile, cores, [], where=where)
+    params, index = load_params(profile), paths.report_dir(profile) / "index.html"
     with one_at_a_time(profile), forks as served, _watch(where, profile, load_execution(where, profile)):
-        for line in forget_damaged(load_params(profile), profile):
+        for line in forget_damaged(params, profile):
             say(line)
+        wanted = list(targets) or [artifacts.relative(index), *missing(params, profile)]
+        command = snakemake_command(profile, cores, wanted, where=where)
         status = _follow(command, served, paths.work_dir(profile) / "snakemake.log")
-        index = paths.report_dir(profile) / "index.html"
+        if status == 0 and targets:
+            say(f"{len(targets)} record(s) are up to date after {time.monotonic() - started:.0f} s")
+            return 0
         if status == 0:
             say(f"report of profile {profile!r} is up to date after {time.monotonic() - started:.0f} s")
             print(index, flush=True)
@@ -152,7 +157,11 @@ def _follow(command: list[str], environment: dict[str, str], log: Path) -> int:
 
 
 def unfinished(profile: str) -> list[str]:
-    """One line for each stage without a result: where its failed notebook is, that it was killed, or not reached."""
+    """For each stage without a result: where its failed notebook is kept and how it ended, or that it was not reached.
+
+    A stage that was killed, for want of memory or time or with its node, leaves no failed notebook; what the cluster
+    logged of it is told then.
+    """
     params = load_params(profile)
     lines = []
     for spec in stages.specs_for(params):
@@ -164,6 +173,10 @@ def unfinished(profile: str) -> list[str]:
             kept = paths.work_dir(profile) / "failed" / f"{label.replace(' ', '-')}.ipynb"
             if kept.is_file():
                 lines += [f"{label}: failed, see {artifacts.relative(kept)}", *error_tail(kept)]
+                continue
+            log = slurm.newest_log(paths.work_dir(profile) / "slurm", spec.name, trial, seed)
+            if log is not None:
+                lines += [f"{label}: killed or never started, see {artifacts.relative(log)}", *slurm.log_tail(log)]
             elif was_killed(stages.folder(profile, spec.name, trial, seed)):
                 lines.append(f"{label}: was killed while it ran, by hand or for want of memory")
             else:
@@ -188,6 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m verdict.pipeline", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="digits", help="profile in params/ (default: %(default)s)")
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="jobs at a time (default: %(default)s)")
+    parser.add_argument("targets", nargs="*", help="records to make, such as work/digits/05_test/run.json")
     parser.add_argument("--where", choices=WHERES, default="local", help="where stages run (default: %(default)s)")
     chosen = parser.parse_args(arguments)
     if chosen.where == "slurm" and (reason := slurm.why_not()):
@@ -201,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ParamsError, FileNotFoundError) as error:
         say(f"nothing was run: {error}")
         return 2
-    return report(chosen.profile, chosen.cores, chosen.where)
+    return report(chosen.profile, chosen.cores, chosen.where, chosen.targets)
 
 
 if __name__ == "__main__":

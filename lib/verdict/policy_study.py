@@ -250,6 +250,12 @@ class Surface:
     cost: np.ndarray
     best: tuple[int, int]
 
+    def as_table(self) -> pd.DataFrame:
+        """One row for each pair of thresholds that makes sense: t_clarify, t_auto, cost."""
+        rows, columns = np.nonzero(np.isfinite(self.cost))
+        cost = self.cost[rows, columns]
+        return pd.DataFrame({"t_clarify": self.grid[rows], "t_auto": self.grid[columns], "cost": cost})
+
     def draw_arguments(self) -> dict[str, Any]:
         """What `plot_surface` needs besides axes and labels."""
         ticks = [float(value) for value in self.grid]
@@ -268,6 +274,11 @@ def surface_of(case: Case, policy: Policy, *, n_points: int = 41) -> Surface:
 def attainable(evidence: Evidence) -> float:
     """Score of a pair that had the best value of every signal at once."""
     return attainable_maximum(evidence.signals, evidence.consistency)
+
+
+def score_table(evidence: Evidence) -> pd.DataFrame:
+    """Composite score of each pair, and whether the model is wrong about it."""
+    return pd.DataFrame({"score": evidence.score, "is_wrong": evidence.is_wrong})
 
 
 def signal_table(evidence: Evidence) -> pd.DataFrame:

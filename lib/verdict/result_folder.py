@@ -18,8 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from verdict import paths
-from verdict.artifacts import StaleResultError, read_json, sha256_file, verify_outputs, write_bytes
+from verdict.artifacts import StaleResultError, check_record, read_json, recorded_hash, verify_outputs, write_bytes
 
 RECORD = "run.json"
 # The record once more: a workflow takes a job's declared output away before it runs it a second time.
@@ -92,11 +91,9 @@ def stands(home: Path, question: Mapping[str, Any]) -> bool:
     record = _whole(home)
     if record is None or not record["inputs"] or not _agree(record, question):
         return False
-    inputs = {name: paths.ROOT / name for name in record["inputs"]}
-    if any(not path.is_file() or sha256_file(path) != record["inputs"][name] for name, path in inputs.items()):
+    if any(recorded_hash(name, record) != expected for name, expected in record["inputs"].items()):
         return False
-    _put_record_back(home)
-    return True
+    return _put_record_back(home)
 
 
 def publish(folder: Path, home: Path) -> bool:
@@ -113,8 +110,9 @@ def publish(folder: Path, home: Path) -> bool:
     while True:
         other = _whole(home)
         if other is not None and other["inputs"] == own["inputs"] and _agree(other, own):
-            _put_record_back(home)
-            return False
+            if _put_record_back(home):
+                return False
+            continue
         retire(home)
         try:
             os.rename(folder, home)
@@ -144,7 +142,7 @@ def retire(home: Path) -> None:
 def _whole(home: Path) -> dict[str, Any] | None:
     """The record of what is in place, if everything is there that it lists."""
     try:
-        record = read_json(home / TWIN)
+        record = check_record(read_json(home / TWIN), home / TWIN)
         verify_outputs(home, record)
     except (OSError, ValueError, KeyError, TypeError, StaleResultError):
         return None
@@ -155,8 +153,13 @@ def _agree(record: Mapping[str, Any], question: Mapping[str, Any]) -> bool:
     return all(record.get(name) == question.get(name) for name in QUESTION)
 
 
-def _put_record_back(home: Path) -> None:
-    content = (home / TWIN).read_bytes()
+def _put_record_back(home: Path) -> bool:
+    """Write the record from its twin where it is gone; False where another execution has taken the folder away."""
     path = home / RECORD
-    if not path.is_file() or path.read_bytes() != content:
-        write_bytes(path, content)
+    try:
+        content = (home / TWIN).read_bytes()
+        if not path.is_file() or path.read_bytes() != content:
+            write_bytes(path, content)
+    except FileNotFoundError:
+        return False
+    return (home / TWIN).is_file()

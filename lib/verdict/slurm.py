@@ -73,6 +73,19 @@ def options(execution: Execution, prefix: str, log: Path) -> list[str]:
     ]
 
 
+def newest_log(folder: Path, stage: str, trial: str | None, seed: int | None) -> Path | None:
+    """What Slurm logged of a stage's last attempt that did not succeed; None where there is nothing."""
+    own = folder / f"rule_stage_{stage}" if trial is None else folder / "rule_trial" / f"{trial}_{seed}"
+    found = own.glob("*.log") if own.is_dir() else ()
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def log_tail(log: Path, n: int = 6) -> list[str]:
+    """The last lines of a log, indented."""
+    lines = [line.rstrip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return [f"    {line[:200]}" for line in lines if line][-n:]
+
+
 @dataclass(frozen=True)
 class Waiting:
     """A job that has not started: its number, what it is for, and why Slurm lets it wait."""

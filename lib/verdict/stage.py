@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import json
 import os
 from collections.abc import Iterable
@@ -207,6 +208,12 @@ CLIP_SPECS = (
         ("clip", "statistics"),
     ),
     Spec(
+        "11_clip_robustness",
+        "Which visual factors, shifts and tasks break it?",
+        (CLIP_EMBEDDINGS,),
+        ("clip", "clip_robustness", "calibrate", "statistics"),
+    ),
+    Spec(
         CONCEPTS,
         "Which concepts do CLIP's two encoders share?",
         (CLIP_EMBEDDINGS,),
@@ -394,27 +401,28 @@ def _module_file(module: str) -> Path | None:
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
-def _imported(tree: ast.AST) -> set[str]:
+@functools.lru_cache(maxsize=2048)
+def _imported(source: str) -> frozenset[str]:
     """Modules of the package that a source imports, the packages that hold them included."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     own = [name.split(".") for name in found if name.split(".")[0] == "verdict"]
-    return {".".join(parts[:depth]) for parts in own for depth in range(1, len(parts) + 1)}
+    return frozenset(".".join(parts[:depth]) for parts in own for depth in range(1, len(parts) + 1))
 
 
 def library_files(sources: Iterable[str]) -> list[Path]:
     """The package's files that some Python sources import, directly or through each other, sorted."""
     files: set[Path] = set()
-    todo = set().union(*(_imported(ast.parse(source)) for source in sources)) if sources else set()
+    todo = set().union(*map(_imported, sources))
     while todo:
         file = _module_file(todo.pop())
         if file is not None and file not in files:
             files.add(file)
-            todo |= _imported(ast.parse(file.read_text(encoding="utf-8")))
+            todo |= _imported(file.read_text(encoding="utf-8"))
     return sorted(files)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from verdict import artifacts
 from verdict.audit import bench as audit_bench
 from verdict.backend import has_gpu, set_threads
-from verdict.bench import gpu, memory
+from verdict.bench import gpu, memory, scale
 from verdict.bench.compare import compare
 from verdict.bench.limits import measure_machine
 from verdict.bench.records import FOLDER, provenance, save
@@ -80,14 +80,19 @@ def on_gpu(chosen: argparse.Namespace) -> dict[str, Any]:
     return {"results": gpu.measure(gpu.default_setting(), limit_s=chosen.limit, progress=say)}
 
 
-BENCHES = {"tiny": tiny, "full_size": full_size, "memory": grown, "audit": audited, "gpu": on_gpu}
+def scaled(chosen: argparse.Namespace) -> dict[str, Any]:
+    """The same trials on 1, 2 and 4 workers and on a cluster's nodes; what work costs by pairs, trials and seeds."""
+    return scale.bench(chosen.pairs, chosen.trials, chosen.sizes, say)
+
+
+BENCHES = {"scale": scaled, "tiny": tiny, "full_size": full_size, "memory": grown, "audit": audited, "gpu": on_gpu}
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Command-line arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m verdict.bench",
-        description="Measure speed and memory; without a name, all that the CPU can run.",
+        description="Measure speed and memory; without a name, all that one machine can run.",
     )
     benches = parser.add_subparsers(dest="bench", metavar="NAME")
     for name, work in BENCHES.items():
@@ -109,6 +114,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         if name == "audit":
             n = audit_bench.N_ITEMS
             bench.add_argument("--items", type=int, default=n, help="decisions (default: %(default)s)")
+        if name == "scale":
+            bench.add_argument("--pairs", type=int, default=1024, help="training pairs (default: %(default)s)")
+            bench.add_argument(
+                "--trials", type=int, default=scale.N_TRIALS, help="of three seeds (default: %(default)s)"
+            )
+            bench.add_argument(
+                "--sizes", type=int, nargs=3, default=list(scale.SIZES), help="training pairs of the model"
+            )
         if name == "gpu":
             bench.add_argument(
                 "--limit", type=float, default=float("inf"), help="begin no run after so many seconds; start again"
@@ -121,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     chosen = parse(arguments)
     if chosen.bench is None:
-        return max(main([name]) for name in BENCHES if name != "gpu")
+        return max(main([name]) for name in BENCHES if name not in ("gpu", "scale"))
     if chosen.bench == "memory" and chosen.one:
         print(json.dumps(memory.train_and_predict(chosen.one)))
         return 0

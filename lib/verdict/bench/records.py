@@ -12,7 +12,7 @@ from verdict import artifacts, paths
 from verdict.backend import keras
 
 FOLDER = paths.REPORTS / "benchmarks"
-NAMES = ("tiny", "full_size", "memory", "audit", "gpu", "chaos")
+NAMES = ("tiny", "full_size", "memory", "audit", "scale", "cluster", "gpu", "chaos")
 
 
 def provenance(command: str, threads: int, elapsed_s: float) -> dict[str, Any]:
@@ -218,11 +218,84 @@ def chaos_page(record: dict[str, Any]) -> list[str]:
     ]
 
 
+def scale_page(record: dict[str, Any]) -> list[str]:
+    """Workers, and the model of cost, as text and tables."""
+    workers, sizes = record["workers"], record["sizes"]
+    n_jobs = workers["n_trials"] * workers["n_seeds"]
+    rows = [
+        [str(row["workers"]), f"{row['wall_s']:.0f} s", f"{row['speed_up']:.2f}", f"{row['overhead_s']:.1f} s"]
+        for row in workers["local"]
+    ]
+    lines = [
+        "## Scaling",
+        "",
+        f"{workers['n_trials']} trials of {workers['n_seeds']} seeds ({n_jobs} jobs), {workers['n_pairs']:,} training "
+        "pairs, features at hand. Overhead is a worker's time besides the jobs' own work, for each job; workers beyond "
+        "the machine's cores share them.",
+        "",
+        *_table(["workers", "wall", "speed-up", "overhead per job"], rows),
+        "",
+        _on_slurm(workers),
+        "",
+        "Processor seconds by size, and what a model says that is linear in pairs, fitted on the first two sizes:",
+        "",
+    ]
+    header = ["part", *(f"{n:,} pairs, measured (model)" for n in sizes["n_pairs"])]
+    parts = [
+        [part, *(f"{m:.1f} ({p:.1f})" for m, p in zip(seconds, sizes["predicted_cpu_s"][part], strict=True))]
+        for part, seconds in sizes["measured_cpu_s"].items()
+    ]
+    lines += [*_table(header, parts), "", "Whole searches, from data to the last fit:", ""]
+    searches = [[*(f"{s[key]:,}" for key in ("n_pairs", "n_trials", "n_seeds")), *_both(s)] for s in sizes["searches"]]
+    header = ["pairs", "trials", "seeds", "measured", "model", "model over measured"]
+    asked = sizes["asked"]
+    return [
+        *lines,
+        *_table(header, searches),
+        "",
+        f"On paper, for {asked['n_pairs']:,} pairs and {asked['n_trials']:,} trials of one epoch with this network: "
+        f"{asked['once_core_h']:.1f} core hours once for data, features and warm-up, {asked['one_fit_core_h']:.2f} for "
+        f"a fit, {asked['search_core_h']:,.0f} for one seed of every trial and "
+        f"{asked['search_of_three_seeds_core_h']:,.0f} for three; as many jobs run at once as there are cores. "
+        "This is far outside the sizes that were measured.",
+    ]
+
+
+def _both(search: dict[str, Any]) -> list[str]:
+    measured, predicted = search["measured_cpu_s"], search["predicted_cpu_s"]
+    return [f"{measured:.0f} s", f"{predicted:.0f} s", f"{predicted / measured:.2f}"]
+
+
+def _on_slurm(workers: dict[str, Any]) -> str:
+    found = workers["slurm"]
+    if found is None:
+        return f"Slurm was not measured: {workers['why_no_slurm']}."
+    by_node = ", ".join(f"{node}: {n}" for node, n in found["jobs_by_node"].items())
+    told = (
+        f"On Slurm ({by_node} jobs): {found['wall_s']:.0f} s, speed-up {found['speed_up']:.2f} against one local "
+        f"worker; {found['wall_per_job_s']:.1f} s of wall time a job."
+    )
+    if found["starting_s"] is None:
+        return told
+    return (
+        f"{told} Scheduling overhead of a job, median: {found['waiting_s']:.0f} s from submission to start, and "
+        f"{found['starting_s']:.1f} s within its allocation besides the stage's own work."
+    )
+
+
+def cluster_page(record: dict[str, Any]) -> list[str]:
+    """What was checked on a real Slurm, as a table."""
+    rows = [[row["check"], row["command"], row["figure"]] for row in record["results"]]
+    return ["## On a real Slurm", "", record["about"], "", *_table(["check", "command", "figure"], rows)]
+
+
 _PAGES = {
     "tiny": comparison_page,
     "full_size": comparison_page,
     "memory": memory_page,
     "audit": audit_page,
+    "scale": scale_page,
+    "cluster": cluster_page,
     "gpu": gpu_page,
     "chaos": chaos_page,
 }

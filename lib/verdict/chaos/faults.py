@@ -9,6 +9,7 @@ import hashlib
 import http.server
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,9 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from verdict import paths
+from verdict import stage as stages
 from verdict.chaos.subject import Outcome, Subject, kill
+from verdict.result_folder import TWIN
 
 DAY_S = 86_400
+DEAD = r"[Kk]ernel died|DeadKernel|was killed while it ran"
 FULL = r"no space left while writing \S+: [\d,]+ bytes were written, [\d,]+ bytes are free"
 
 
@@ -54,16 +58,16 @@ Fault = Callable[[Subject, np.random.Generator], Told]
 def _begin_late(subject: Subject, rng: np.random.Generator) -> str:
     """Put the whole result back and make one stage, and what follows from it, run again."""
     subject.put_back()
-    chosen = rng.choice(subject.records())
-    chosen.unlink()
-    return f"again from {chosen.parent.relative_to(subject.work)}"
+    chosen = subject.records()[int(rng.integers(0, subject.n_records))].parent
+    shutil.rmtree(chosen)
+    return f"again from {chosen.relative_to(subject.work)}"
 
 
 def _moment(subject: Subject, process: subprocess.Popen[bytes], rng: np.random.Generator) -> str:
     """Wait for a random moment: so many more records, and then a part of a stage's mean time."""
     before = len(subject.records())
     wanted = int(rng.integers(0, max(1, subject.n_records - before + 1)))
-    part = rng.uniform(0, 1.2) * subject.elapsed_s / max(1, subject.n_records)
+    part = rng.uniform(0, 0.8) * subject.elapsed_s / max(1, subject.n_records)
     while process.poll() is None and len(subject.records()) < before + wanted:
         time.sleep(0.05)
     until = time.monotonic() + part
@@ -81,26 +85,25 @@ def kill_run(subject: Subject, rng: np.random.Generator) -> Told:
     return Told(f"{what}, killed {when}")
 
 
-def _kill_one(subject: Subject, rng: np.random.Generator, part: str, cause: str) -> Told:
+def _kill_one(subject: Subject, rng: np.random.Generator, parts: tuple[str, ...]) -> Told:
     what, started, process = _begin_late(subject, rng), time.monotonic(), subject.start()
     when, hit = _moment(subject, process, rng), False
     while process.poll() is None and not hit:
-        found = subject.processes(part)
+        found = subject.processes(*parts)
         hit = bool(found) and kill(int(rng.choice(found)))
         time.sleep(0.05)
-    return Told(
-        f"{what}, {'killed' if hit else 'nothing left to kill'} {when}", (subject.wait(process, started),), cause
-    )
+    done = "killed" if hit else "nothing left to kill"
+    return Told(f"{what}, {done} {when}", (subject.wait(process, started),), DEAD)
 
 
 def kill_kernel(subject: Subject, rng: np.random.Generator) -> Told:
     """Kill the process that executes a notebook."""
-    return _kill_one(subject, rng, "ipykernel_launcher", r"[Kk]ernel died|DeadKernel|NOT complete")
+    return _kill_one(subject, rng, ("ipykernel_launcher",))
 
 
 def kill_worker(subject: Subject, rng: np.random.Generator) -> Told:
-    """Kill the process that drives one stage; its kernel is left alone."""
-    return _kill_one(subject, rng, "verdict.run", r"was killed while it ran|: not reached")
+    """Kill a process that drives a stage, the server that these are forked from, or one of its forks."""
+    return _kill_one(subject, rng, ("verdict.run", "--serve"))
 
 
 def fill_disk(subject: Subject, rng: np.random.Generator) -> Told:
@@ -149,30 +152,29 @@ def _harm_one(subject: Subject, rng: np.random.Generator, found: list[Path]) -> 
 def harm_features(subject: Subject, rng: np.random.Generator) -> Told:
     """Damage a file of stored features."""
     subject.put_back()
-    return _harm_one(subject, rng, sorted(p for p in (subject.work / "features").iterdir() if p.name != "run.json"))
+    return _harm_one(subject, rng, subject.results("features/*.np*"))
 
 
 def harm_checkpoint(subject: Subject, rng: np.random.Generator) -> Told:
     """Damage a checkpoint whose training is to go on."""
     subject.put_back()
-    chosen = sorted((subject.work / "checkpoints").glob("*.npz"))
-    told = _harm_one(subject, rng, chosen)
-    for folder in ("02_warmup", *(f"03_staged_unfreezing/{path.stem}" for path in chosen)):
-        if (subject.work / folder).name in told.what:
-            (subject.work / folder / "run.json").unlink(missing_ok=True)
-    return told
+    found = subject.results("checkpoints/*.npz")
+    chosen = found[int(rng.integers(0, len(found)))]
+    stage = stages.WARMUP_STAGE if chosen.stem == "warmup" else f"{stages.TRIAL_STAGE}/{chosen.stem}"
+    shutil.rmtree(subject.work / stage)
+    return _harm_one(subject, rng, [chosen])
 
 
 def harm_record(subject: Subject, rng: np.random.Generator) -> Told:
-    """Damage a stage's `run.json`."""
+    """Damage a stage's `run.json`, or the copy of it that stands beside."""
     subject.put_back()
-    return _harm_one(subject, rng, subject.records())
+    return _harm_one(subject, rng, [*subject.records(), *subject.results(TWIN)])
 
 
 def harm_notebook(subject: Subject, rng: np.random.Generator) -> Told:
     """Damage an executed notebook."""
     subject.put_back()
-    return _harm_one(subject, rng, sorted(subject.work.rglob("executed.ipynb")))
+    return _harm_one(subject, rng, subject.results("executed.ipynb"))
 
 
 def harm_result(subject: Subject, rng: np.random.Generator) -> Told:

@@ -127,14 +127,19 @@ class Subject:
             shutil.rmtree(folder, ignore_errors=True)
 
     def records(self) -> list[Path]:
-        """Records of the stages that have run, oldest first."""
-        found = self.work.rglob("run.json") if self.work.is_dir() else iter(())
-        return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path))
+        """Records of the stages that have run."""
+        return self.results("run.json")
+
+    def results(self, pattern: str) -> list[Path]:
+        """Files of stages that have run, by a pattern of their names; what runs now is left out."""
+        found = self.work.rglob(pattern) if self.work.is_dir() else iter(())
+        parts = ((path, path.relative_to(self.work).parts[:-1]) for path in found)
+        return sorted(path for path, above in parts if not any(part.startswith(".") for part in above))
 
     def numbers(self) -> dict[str, Any]:
         """Every stored number, claim and prediction, by file."""
         found = {}
-        for path in sorted(self.work.rglob("*.json")) + sorted(self.work.rglob("predictions.parquet")):
+        for path in (*self.results("*.json"), *self.results("predictions.parquet")):
             if path.name == "numbers.json":
                 found[path.relative_to(self.work).as_posix()] = {
                     name: number for name, number in read_json(path).items() if name not in NOT_COMPARED
@@ -178,14 +183,15 @@ class Subject:
         started = time.monotonic()
         return self.wait(self.start(), started)
 
-    def processes(self, part: str = "") -> list[int]:
-        """Processes of this copy, by what the kernel says of their environment; `part` is in their command."""
+    def processes(self, *parts: str) -> list[int]:
+        """Processes of this copy, by their environment; where parts are given, one of them is in their command."""
         mark = f"{paths.ROOT_VARIABLE}={self.root}\0".encode()
         found = []
         for entry in Path("/proc").iterdir():
             try:
                 is_ours = entry.name.isdigit() and mark in (entry / "environ").read_bytes()
-                if is_ours and part in (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"):
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if is_ours and (not parts or any(part in command for part in parts)):
                     found.append(int(entry.name))
             except OSError:
                 continue

@@ -22,6 +22,7 @@ from verdict.plots.curves import (
     plot_sweep,
 )
 from verdict.plots.inside import draw_attention, plot_deletion, plot_embedding
+from verdict.plots.population import plot_effective
 from verdict.plots.style import CLASS_COLORS, DECISION_COLORS, GRID, INK, MUTED, SERIES, WIDTH, color_of, use_style
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "plot_correlations",
     "plot_decisions",
     "plot_deletion",
+    "plot_effective",
     "plot_embedding",
     "plot_forest",
     "plot_histogram",

@@ -15,7 +15,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from verdict import paths
+from verdict import stage as stages
 from verdict.numbers import Number, Numbers
+from verdict.params import load_params
 from verdict.report.executions import Execution, find_executions, merged_numbers
 from verdict.report.lint import Finding, lint_notebook
 from verdict.report.markdown import Markdown, MarkdownError, look_up, page_of
@@ -28,24 +30,26 @@ _FROM_RENDERING = ("main", "claims", "provenance", "review")
 
 
 def check_notebook(path: Path, executions: Sequence[Execution], report: Path) -> list[Finding]:
-    """Everything that is wrong with one notebook.
+    """Everything that is wrong with one notebook, or with the text of the index.
 
     Parameters
     ----------
     path : Path
         Its outputs do not matter: they are stripped when it is committed.
     executions : sequence of Execution
-        As `find_executions` gives them; without any, names of numbers are not checked.
+        As `find_executions` gives them; without any, and in notebooks that the profile does not have, names of numbers
+        are not checked.
     report : Path
         Folder of the rendered pages, whose anchors links may name.
     """
-    found = lint_notebook(path, is_committed=False)
+    is_text = path.suffix == ".md"
+    found = [] if is_text else lint_notebook(path, is_committed=False)
     try:
-        cells = read_notebook(path)
+        cells = [Cell(0, "markdown", path.read_text("utf-8"), (), ())] if is_text else read_notebook(path)
     except (RenderError, ValueError):
         return found
     own = next((execution for execution in executions if execution.notebook == path.stem), None)
-    numbers = _known(executions, own, cells)
+    numbers = _known(executions, own, cells) if own or is_text else None
     page = Markdown(Numbers() if numbers is None else numbers, folder=path.parent)
     for cell in cells:
         if cell.kind == "markdown":
@@ -164,14 +168,17 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     started = time.perf_counter()
     try:
+        params = load_params(chosen.profile)
         wanted = chosen_notebooks(chosen.notebooks, paths.NOTEBOOKS)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     executions = find_executions(chosen.profile)
     if not any(execution.run for execution in executions):
         print(f"nothing was executed for profile {chosen.profile}: names of numbers are not checked", file=sys.stderr)
     report = paths.report_dir(chosen.profile)
+    index = paths.NOTEBOOKS / stages.index_text(params)
+    wanted += [index] if index.is_file() and not chosen.notebooks else []
     findings = [finding for path in wanted for finding in check_notebook(path, executions, report)]
     for finding in findings:
         print(finding)

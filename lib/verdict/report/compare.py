@@ -1,4 +1,4 @@
-"""What differs between two reports: `python -m verdict.report.compare digits nlvr`."""
+"""What differs between two reports: `make diff A=digits B=nlvr`, or `python -m verdict.report.compare digits nlvr`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from verdict.params import flatten
 from verdict.report.executions import Execution, find_executions
 from verdict.report.render import Site, environment
 
+KINDS = ("parameters", "data", "claims", "numbers", "pages", "files")
+DATA_STAGES = ("01_",)
+TOLD_ELSEWHERE = (".ipynb", "/numbers.json", "/claims.json")
+
 
 def compare_runs(before: Sequence[Execution], after: Sequence[Execution]) -> dict[str, list[dict[str, Any]]]:
     """Parameters, data, numbers and claims that differ, each with both sides.
@@ -27,19 +31,24 @@ def compare_runs(before: Sequence[Execution], after: Sequence[Execution]) -> dic
     Returns
     -------
     dict of str to list of dict
-        "parameters", "outputs", "numbers" and "claims"; rows hold `name`, `page`, `before`, `after`, "–" where a side
-        lacks it. Rows of numbers also hold `apart`: whether the two intervals do not overlap.
+        The `KINDS`; rows hold `name`, `page`, `before`, `after`, "–" where a side lacks it. Data are the files of the
+        first stage; pages are those that one side alone has, of which nothing else is listed. Rows of numbers also
+        hold `apart`, whether the two intervals do not overlap; those come first.
     """
-    pages = sorted({e.name for e in before} | {e.name for e in after})
-    one, two = {e.name: e for e in before}, {e.name: e for e in after}
-    found: dict[str, list[dict[str, Any]]] = {"parameters": [], "outputs": [], "numbers": [], "claims": []}
-    for page in pages:
-        left, right = one.get(page, Execution(page, page, "missing")), two.get(page, Execution(page, page, "missing"))
+    one, two = ({e.name: e for e in side if e.run} for side in (before, after))
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    for page in sorted(one.keys() | two.keys()):
+        if page not in one or page not in two:
+            sides = {key: "executed" if page in side else "–" for key, side in (("before", one), ("after", two))}
+            found["pages"].append({"name": page, "page": page, **sides})
+            continue
+        left, right = one[page], two[page]
         found["parameters"] += _rows(page, flatten(left.run.get("params", {})), flatten(right.run.get("params", {})))
-        found["outputs"] += _rows(page, _outputs(left), _outputs(right))
+        found["data" if page.startswith(DATA_STAGES) else "files"] += _rows(page, _outputs(left), _outputs(right))
         found["numbers"] += [_with_overlap(row, left, right) for row in _rows(page, left.numbers, right.numbers)]
         found["claims"] += _rows(page, _verdicts(left), _verdicts(right))
     found["parameters"] = _once(found["parameters"])
+    found["numbers"].sort(key=lambda row: not row["apart"])
     return found
 
 
@@ -48,7 +57,7 @@ def _rows(page: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> list[
     return [
         {"name": name, "page": page, "before": _text(left.get(name)), "after": _text(right.get(name))}
         for name in names
-        if (name in left) != (name in right) or left[name] != right[name]
+        if repr(left.get(name)) != repr(right.get(name))
     ]
 
 
@@ -59,8 +68,12 @@ def _text(value: Any) -> str:
 
 
 def _outputs(execution: Execution) -> dict[str, str]:
-    """Hashes by file name below the stage's folder, so that two profiles can be compared; images and logs left out."""
-    kept = {name: digest for name, digest in execution.run.get("outputs", {}).items() if not name.endswith(".ipynb")}
+    """Hashes by file name below the profile's folder, so that two profiles can be compared.
+
+    Notebooks are left out, and so are numbers and claims, which have sections of their own.
+    """
+    outputs = execution.run.get("outputs", {})
+    kept = {name: digest for name, digest in outputs.items() if not name.endswith(TOLD_ELSEWHERE)}
     return {"/".join(name.split("/")[2:]) or name: digest[:16] for name, digest in kept.items()}
 
 
@@ -107,11 +120,9 @@ def compare_reports(before: str, after: str, *, target: Path | None = None) -> P
         sides.append(executions)
     names = [Path(name).name for name in (before, after)]
     target = target or paths.REPORTS / f"compare-{names[0]}-{names[1]}.html"
-    text = (
-        environment()
-        .get_template("compare.html")
-        .render(site=Site(f"{names[0]} → {names[1]}", "Verdict"), name="index", names=names, found=compare_runs(*sides))
-    )
+    beside = {name: {page.stem for page in (target.parent / name).glob("*.html")} for name in names}
+    template = environment().get_template("compare.html")
+    text = template.render(site=Site("", "Verdict"), names=names, found=compare_runs(*sides), beside=beside)
     write_text(target, text)
     return target
 
@@ -119,10 +130,12 @@ def compare_reports(before: str, after: str, *, target: Path | None = None) -> P
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m verdict.report.compare", description=__doc__)
-    parser.add_argument("before", help="profile, or folder of its stages")
-    parser.add_argument("after", help="profile, or folder of its stages")
+    parser.add_argument("before", nargs="?", default="", help="profile, or folder of its stages")
+    parser.add_argument("after", nargs="?", default="", help="profile, or folder of its stages")
     parser.add_argument("--out", type=Path, help="where to write the page")
     chosen = parser.parse_args(arguments)
+    if not (chosen.before and chosen.after):
+        parser.error("two runs are compared: make diff A=digits B=mine")
     try:
         print(compare_reports(chosen.before, chosen.after, target=chosen.out))
     except FileNotFoundError as error:

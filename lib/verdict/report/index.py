@@ -46,7 +46,7 @@ def render_index(
     """
     executions = list(executions)
     numbers = merged_numbers(executions)
-    evidence = {execution.name: page_evidence(execution, text.parent) for execution in executions}
+    evidence = {e.name: page_evidence(e, text.parent) if site.has(e.name) else None for e in executions}
     nodes = pipeline_nodes(executions)
     ran = [execution for execution in executions if execution.status != "missing"]
     return (
@@ -59,7 +59,7 @@ def render_index(
             banners=index_banners(site, executions, refused),
             lead=_lead(site, text, numbers, is_whole=all(e.status in ("done", "stale") for e in executions)),
             targets=_targets(executions, numbers),
-            claims=[row for execution in ran for row in _claims(execution, executions, evidence[execution.name])],
+            claims=[row for execution in ran for row in _claims(site, execution, executions, evidence[execution.name])],
             pipeline=draw_pipeline(nodes),
             jobs=where_it_ran(executions),
             groups=_groups(site, executions, evidence),
@@ -135,9 +135,13 @@ def page_evidence(execution: Execution, notebooks: Path) -> PageEvidence | None:
         return None
 
 
-def _claims(execution: Execution, executions: list[Execution], evidence: PageEvidence | None) -> list[dict[str, Any]]:
+def _claims(
+    site: Site, execution: Execution, executions: list[Execution], evidence: PageEvidence | None
+) -> list[dict[str, Any]]:
+    if not execution.claims:
+        return []
     numbers = merged_numbers(executions, execution)
-    page = f"{execution.name}.html"
+    page = f"{execution.name}.html" if site.has(execution.name) else ""
     rows = []
     for claim in execution.claims:
         row = claim_row(claim, numbers) | {"key": f"{execution.name}#claim-{claim.id}", "page": page}
@@ -228,6 +232,9 @@ def index_banners(site: Site, executions: Sequence[Execution], refused: Sequence
         found.append(
             {"kind": "stale", "headline": "Not everything has run.", "detail": ", ".join(by_status["missing"])}
         )
+    if site.is_copy:
+        detail = "Executed notebooks, large tables and most pages of single trials are left out; make report makes all."
+        found.append({"kind": "copy", "headline": "This is a small copy.", "detail": detail})
     if site.is_smoke:
         headline = "Smoke run: made to test the machinery."
         found.append(
@@ -250,6 +257,9 @@ def _groups(
     groups: dict[str, dict[str, Any]] = {}
     for execution in executions:
         if execution.name not in links:
+            for group in filter(None, [groups.get(execution.notebook)]):
+                group["elapsed_s"] += execution.elapsed_s
+                group["n_left_out"] += execution.status == "done"
             continue
         link = links[execution.name]
         title = link.title.removesuffix(f" ({execution.variant})") if execution.variant else link.title
@@ -262,13 +272,15 @@ def _groups(
             "shows": _shows(evidence[execution.name]),
             "elapsed_s": 0.0,
             "runs": [],
+            "n_left_out": 0,
             "marks": set(),
         }
         group = groups.setdefault(execution.notebook, fresh)
         group["elapsed_s"] += execution.elapsed_s
         group["marks"] |= {execution.status} - {"done"}
         if execution.variant:
-            group["runs"].append({"href": link.href, "label": execution.variant, "status": execution.status})
+            run = {"trial": execution.run["trial"], "seed": execution.run.get("seed")}
+            group["runs"].append(run | {"href": link.href, "status": execution.status})
     return [
         {**group, "elapsed": duration(group["elapsed_s"]), "marks": sorted(group["marks"])} for group in groups.values()
     ]

@@ -42,7 +42,7 @@ class OutputRenderer:
     markdown : Markdown
         The page's engine; keeps anchors unique.
     download : callable
-        (file name, content) → address of a download.
+        (file name, content) → address of a download, "" where there is to be none.
     has_claims : bool
         Whether the page has a section of claims, which makes a table of them superfluous.
     """
@@ -144,6 +144,8 @@ class OutputRenderer:
             return ""
         name = f"{stem_slug(payload)}.csv"
         address = self.download(name, payload["csv"].encode("utf-8"))
+        if not address:
+            return ""
         return (
             f'<a class="download" href="{html.escape(address)}" download="{html.escape(name)}" '
             f'aria-label="{html.escape(label)}">CSV</a>'

@@ -50,11 +50,13 @@ def parameters(run: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def seeds(run: dict[str, Any]) -> str:
-    """Seeds that the execution used."""
-    if run.get("seed") is not None:
-        return str(run["seed"])
-    found = run.get("params", {}).get("training", {}).get("seeds", [])
-    return ", ".join(map(str, found)) or "none"
+    """Seeds that the execution used, each with the parameter that sets it."""
+    found = [str(run["seed"])] if run.get("seed") is not None else []
+    for name, value in flatten(run.get("params", {})).items():
+        if name.rpartition(".")[2].rpartition("_")[2] in ("seed", "seeds") and name != "trial.seed":
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            found.append(f"{shown} ({name})")
+    return "; ".join(found) or "none"
 
 
 def behind(execution: Execution, executions: Sequence[Execution]) -> list[Execution]:

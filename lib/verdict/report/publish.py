@@ -1,7 +1,8 @@
 """The copy of a report that is kept in git, for readers without Python: `python -m verdict.report.publish`.
 
-Rendered anew without the executed notebooks, which make up most of a report's size, and handed to `git add`; the commit
-is left to whoever publishes. `published.json` beside the pages says what they were made from.
+Rendered anew without what makes up most of a report's size (executed notebooks, large tables, the pages of single
+trials but the first) and handed to `git add`; the commit is left to whoever publishes. `published.json` beside the
+pages says what they were made from.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def publish(
     """
     target = target or paths.report_dir(profile)
     made_from = origin(find_executions(profile, work=work, notebooks=notebooks))
-    built = build_site(profile, work=work, notebooks=notebooks, target=target, with_notebooks=False)
+    built = build_site(profile, work=work, notebooks=notebooks, target=target, is_copy=True)
     if built.errors:
         raise PublishError(f"pages were refused: {'; '.join(built.errors)}")
     files = {path.relative_to(target).as_posix(): path for path in sorted(target.rglob("*")) if path.is_file()}

@@ -61,8 +61,8 @@ class Site:
         Whether the profile exists for testing only.
     executions : sequence of Execution
         All of the report.
-    with_notebooks : bool
-        Whether executed notebooks are among the downloads.
+    is_copy : bool
+        Whether this is the small copy that is kept in git.
     files : dict
         Downloads collected while rendering: path below the report → content.
     """
@@ -72,8 +72,12 @@ class Site:
     links: list[Link] = field(default_factory=list)
     is_smoke: bool = False
     executions: Sequence[Execution] = ()
-    with_notebooks: bool = True
+    is_copy: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
+
+    def has(self, name: str) -> bool:
+        """Whether the report has a page of this name."""
+        return any(link.name == name for link in self.links)
 
     def neighbours(self, name: str) -> tuple[Link | None, Link | None]:
         """The pages before and after one."""
@@ -139,7 +143,7 @@ def render_page(
     page = _PageBuilder(Path(live_notebook), execution, numbers, site)
     body = page.body(live, done)
     evidence = find_evidence(live, done)
-    notebook = f"files/{execution.name}.ipynb" if site.with_notebooks else ""
+    notebook = "" if site.is_copy else f"files/{execution.name}.ipynb"
     if notebook:
         site.files[notebook] = Path(executed).read_bytes()
     before, after = site.neighbours(execution.name)
@@ -280,6 +284,8 @@ class _PageBuilder:
     def _download(self, name: str, content: bytes) -> str:
         if len(content) <= MAX_DATA_URI:
             return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(content).decode('ascii')}"
+        if self.site.is_copy:
+            return ""
         place = f"files/{self.name}/{self.markdown.claim_anchor(name)}"
         self.site.files[place] = content
         return place

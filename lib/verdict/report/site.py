@@ -20,6 +20,7 @@ from verdict.report.rubric import load_rubric
 
 ATTRIBUTION = "attribution.txt"
 PUBLISHED = "published.json"
+INDEX = "index"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def build_site(
     work: Path | None = None,
     notebooks: Path | None = None,
     target: Path | None = None,
-    with_notebooks: bool = True,
+    is_copy: bool = False,
 ) -> Built:
     """Render the pages of a profile and its index.
 
@@ -46,11 +47,12 @@ def build_site(
     profile : str
         Whose `work/<profile>/` is read.
     only : str, optional
-        Render pages of this notebook alone (and the index).
+        Render pages of this notebook alone (and the index), or "index" for no other page.
     work, notebooks, target : Path, optional
         Other folders than the project's.
-    with_notebooks : bool
-        Whether the executed notebooks can be downloaded.
+    is_copy : bool
+        Make the small copy that is kept in git: without executed notebooks and large tables, and with the first page
+        alone of a notebook that was executed several times.
 
     Raises
     ------
@@ -65,9 +67,11 @@ def build_site(
     if not present:
         raise FileNotFoundError(f"nothing was executed for profile {profile!r}: run `make report PROFILE={profile}`")
     chosen = [e for e in present if only is None or only in (e.name, e.notebook)]
-    if not chosen:
+    if not chosen and only != INDEX:
         raise FileNotFoundError(f"no page is called {only!r}; pages are {[e.name for e in present]}")
-    site = replace(_site(profile, present, executions, notebooks), with_notebooks=with_notebooks)
+    if is_copy:
+        chosen = present = _without_repeats(present)
+    site = replace(_site(profile, present, executions, notebooks), is_copy=is_copy)
     (target / PUBLISHED).unlink(missing_ok=True)
     pages, errors = [], []
     for execution in chosen:
@@ -87,6 +91,16 @@ def build_site(
     if only is None:
         _remove_others(target, {link.name for link in site.links} | {"index", "review"}, set(site.files))
     return Built((*pages, target / "review.html", target / "index.html"), tuple(errors))
+
+
+def _without_repeats(executions: list[Execution]) -> list[Execution]:
+    """Executions in their order, of those with trial and seed the first of each notebook alone."""
+    repeats, seen = [], set()
+    for execution in executions:
+        if execution.run.get("trial") and execution.run.get("seed") is not None:
+            repeats += [execution.name] if execution.notebook in seen else []
+            seen.add(execution.notebook)
+    return [execution for execution in executions if execution.name not in repeats]
 
 
 def _site(profile: str, present: list[Execution], executions: list[Execution], notebooks: Path) -> Site:

@@ -1,4 +1,4 @@
-"""Re-render while an author writes: `python -m verdict.report --profile digits --watch`."""
+"""Re-render while an author writes: `make watch`, or `python -m verdict.report --profile digits --watch`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from verdict import paths
 from verdict.report.executions import forget
-from verdict.report.site import build_site
+from verdict.report.site import INDEX, build_site
 
 
 def snapshot(folder: Path) -> dict[Path, int]:
@@ -38,7 +38,7 @@ def watch(profile: str, *, notebooks: Path | None = None, say: Callable[[str], N
         for path in changed:
             started = time.perf_counter()
             try:
-                built = build_site(profile, only=None if path.suffix == ".md" else path.stem, notebooks=notebooks)
+                built = build_site(profile, only=INDEX if path.suffix == ".md" else path.stem, notebooks=notebooks)
             except (OSError, ValueError) as error:
                 say(f"{path.name}: {error}")
                 continue

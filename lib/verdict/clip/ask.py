@@ -1,0 +1,104 @@
+"""Ask a vision-language assistant multiple-choice questions about pictures, and write its answers to a file.
+
+`python -m verdict.clip.ask QUESTIONS MODEL ANSWERS` reads `questions.jsonl` in a folder and the pictures that it
+names, as the page on robustness writes them. Needs weights on this machine, or a hub that can be reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from verdict.artifacts import write_text
+
+_BARE = "USER: <image>\n{}\nASSISTANT:"
+
+
+def prompt_of(processor: Any, text: str) -> str:
+    """A question about one image as the model's processor wants it; the form of LLaVA 1.5 where it has no template."""
+    if getattr(processor, "chat_template", None):
+        content = [{"type": "image"}, {"type": "text", "text": text}]
+        talk = [{"role": "user", "content": content}]
+        return processor.apply_chat_template(talk, add_generation_prompt=True, tokenize=False)
+    return _BARE.format(text)
+
+
+def answers(
+    model: Any, processor: Any, images: Sequence[np.ndarray], questions: Sequence[str], *, max_new_tokens: int = 16
+) -> Iterator[str]:
+    """What the model says to each question, one after the other, by its most likely words.
+
+    Parameters
+    ----------
+    model, processor
+        As transformers loads an image-text-to-text model.
+    images : sequence of uint8 arrays (h, w, 3)
+    questions : sequence of str
+        One an image.
+    max_new_tokens : int
+        Longest answer.
+    """
+    for image, text in zip(images, questions, strict=True):
+        given = processor(images=Image.fromarray(image), text=prompt_of(processor, text), return_tensors="pt")
+        given = given.to(model.device, model.dtype)
+        with torch.inference_mode():
+            said = model.generate(**given, max_new_tokens=max_new_tokens, do_sample=False)
+        n_given = given["input_ids"].shape[1]
+        yield processor.tokenizer.decode(said[0, n_given:], skip_special_tokens=True).strip()
+
+
+def write_answers(path: Path, question_ids: Sequence[str], said: Sequence[str]) -> None:
+    """Write an answer file of JSON lines, as `assistant.read_answers` reads it."""
+    rows = (
+        json.dumps({"question_id": name, "answer": answer}, ensure_ascii=False)
+        for name, answer in zip(question_ids, said, strict=True)
+    )
+    write_text(path, "".join(f"{row}\n" for row in rows))
+
+
+def ask(folder: Path, preset: str, path: Path, *, max_new_tokens: int = 16, revision: str | None = None) -> int:
+    """Ask a model every question of a folder; returns how many.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds `questions.jsonl`: objects of `question_id`, `image` (a file beside it) and `question`.
+    preset : str
+        Folder or hub id of the model.
+    path : Path
+        The answer file to write.
+    """
+    rows = [json.loads(line) for line in (folder / "questions.jsonl").read_text(encoding="utf-8").splitlines()]
+    images = [np.asarray(Image.open(folder / Path(row["image"]).name).convert("RGB")) for row in rows]
+    model = AutoModelForImageTextToText.from_pretrained(preset, revision=revision).eval()
+    processor = AutoProcessor.from_pretrained(preset, revision=revision)
+    questions = [row["question"] for row in rows]
+    said = list(answers(model, processor, images, questions, max_new_tokens=max_new_tokens))
+    write_answers(path, [row["question_id"] for row in rows], said)
+    return len(rows)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Ask, and say how many answers were written."""
+    parser = argparse.ArgumentParser(prog="python -m verdict.clip.ask", description=__doc__)
+    parser.add_argument("questions", type=Path, help="folder with questions.jsonl and pictures")
+    parser.add_argument("model", help="folder or hub id of an image-text-to-text model")
+    parser.add_argument("answers", type=Path, help="file to write")
+    parser.add_argument("--revision", help="commit of a hub id")
+    parser.add_argument("--max-new-tokens", type=int, default=16)
+    given = parser.parse_args(arguments)
+    n = ask(given.questions, given.model, given.answers, max_new_tokens=given.max_new_tokens, revision=given.revision)
+    print(f"{n} answers in {given.answers}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

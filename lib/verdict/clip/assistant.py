@@ -1,0 +1,247 @@
+"""Scoring what a vision-language assistant answered to multiple-choice questions, elsewhere, in a file.
+
+Nothing is simulated here: without a file there is no result. `verdict.clip.ask` writes such a file with any model that
+transformers calls image-text-to-text; so may anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from verdict.uncertainty import Interval, bootstrap
+from verdict.weighted import ratio, row_weights, weighted_mean
+
+UNREADABLE = -1
+MAX_FILE_BYTES = 100_000_000
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# A letter alone: in "A dog" the first word is an article, in "A. dog" and "A" it is a choice.
+_LEADING = re.compile(r"^[\s\"'(\[]*([A-Z])(?=[.,:;)\]\"']|\s*$)")
+_STATED = re.compile(r"\b(?:answer|option|choice)\s*(?:is|:)?\s*[\"'(\[]*([A-Z])(?=[\s.,:;)\]\"']|$)", re.IGNORECASE)
+
+
+def question(choices: Sequence[str], subject: str = "What does the picture show?") -> str:
+    """A multiple-choice question as text, with lettered choices and the way in which to answer.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two choices or more than there are letters.
+    """
+    if not 2 <= len(choices) <= len(LETTERS):
+        raise ValueError(f"a question has 2 to {len(LETTERS)} choices, got {len(choices)}")
+    lettered = "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
+    return f"{subject}\n{lettered}\nAnswer with the letter of the right choice only."
+
+
+def chosen(answer: str, choices: Sequence[str]) -> int:
+    """Index of the choice that an answer names, or `UNREADABLE`.
+
+    An answer names a choice by a letter alone or with a stop at its start, by "the answer is" and a letter, or by the
+    words of exactly one choice; in this order.
+    """
+    for pattern in (_LEADING, _STATED):
+        found = pattern.search(answer)
+        if found and (place := LETTERS.index(found.group(1).upper())) < len(choices):
+            return place
+    said = [k for k, choice in enumerate(choices) if re.search(rf"\b{re.escape(choice)}\b", answer, re.IGNORECASE)]
+    return said[0] if len(said) == 1 else UNREADABLE
+
+
+def read_answers(path: Path, questions: pd.DataFrame) -> pd.Series:
+    """Read an answer file: CSV with a header, or JSON lines (`.jsonl`), of `question_id` and `answer`.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    questions : DataFrame
+        Column `question_id` (text): what was asked.
+
+    Returns
+    -------
+    Series of str
+        One answer a question, in the order of the questions.
+
+    Raises
+    ------
+    ValueError
+        If a field is missing, an answer is no text, a question is answered twice, not at all, or was never asked. The
+        message names file and row.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no answer file {path}")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes; that is not an answer file")
+    rows = _json_lines(path) if path.suffix == ".jsonl" else _comma_separated(path)
+    asked = list(questions["question_id"].astype(str))
+    known, found = set(asked), {}
+    for place, (name, answer) in rows:
+        if name not in known:
+            raise ValueError(f"{path}, {place}: {name!r} was never asked; questions are such as {asked[0]!r}")
+        if name in found:
+            raise ValueError(f"{path}, {place}: {name!r} is answered twice")
+        found[name] = answer
+    if missing := [name for name in asked if name not in found]:
+        raise ValueError(
+            f"{path}: {len(missing)} of {len(asked)} questions have no answer, the first is {missing[0]!r}"
+        )
+    return pd.Series([found[name] for name in asked], name="answer")
+
+
+def _json_lines(path: Path) -> list[tuple[str, tuple[str, str]]]:
+    rows = []
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            content = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"{path}, line {number}: not JSON: {error}") from None
+        values = [content.get(name) for name in ("question_id", "answer")] if isinstance(content, dict) else [None]
+        if not all(isinstance(value, str) for value in values):
+            raise ValueError(f"{path}, line {number}: expected text in question_id and answer, got {line[:80]!r}")
+        rows.append((f"line {number}", (values[0], values[1])))
+    return rows
+
+
+def _comma_separated(path: Path) -> list[tuple[str, tuple[str, str]]]:
+    import csv
+    import io
+
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+    if missing := {"question_id", "answer"} - set(reader.fieldnames or ()):
+        raise ValueError(f"{path}: the header lacks {sorted(missing)}; it is {reader.fieldnames}")
+    rows = []
+    try:
+        for number, row in enumerate(reader, start=1):
+            if row["question_id"] is None or row["answer"] is None:
+                raise ValueError(f"{path}, row {number}: fewer fields than the header")
+            rows.append((f"row {number}", (row["question_id"], row["answer"])))
+    except csv.Error as error:
+        raise ValueError(f"{path}: not readable as CSV: {error}") from None
+    return rows
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8: {error}") from None
+
+
+@dataclass(frozen=True)
+class Score:
+    """What an assistant's answers are worth beside the dual encoder's.
+
+    Attributes
+    ----------
+    accuracy : Interval
+        Right answers; an answer that names no choice is wrong.
+    unreadable : Interval
+        Share of answers that name no choice.
+    encoder_accuracy, difference : Interval
+        Accuracy of the dual encoder on the same questions, and the assistant's minus it (paired).
+    agreement : Interval
+        Share of questions on which both choose the same.
+    gain : Interval
+        The assistant's accuracy where the encoder is wrong: what it would repair.
+    loss : Interval
+        The assistant's error rate where the encoder is right: what it would spoil.
+    chance : float
+        Accuracy of a choice at random.
+    chance_of_gain : float
+        Accuracy, where the encoder is wrong, of a choice at random among the others.
+    n, n_encoder_wrong : int
+    """
+
+    accuracy: Interval
+    unreadable: Interval
+    encoder_accuracy: Interval
+    difference: Interval
+    agreement: Interval
+    gain: Interval
+    loss: Interval
+    chance: float
+    chance_of_gain: float
+    n: int
+    n_encoder_wrong: int
+
+    def table(self) -> pd.DataFrame:
+        """One row an interval: measure, value, value_low, value_high, and what chance would give."""
+        by_chance = {"accuracy": self.chance, "gain": self.chance_of_gain}
+        rows = [
+            {
+                "measure": name.replace("_", " "),
+                "value": (one := getattr(self, name)).value,
+                "value_low": one.low,
+                "value_high": one.high,
+                "by_chance": by_chance.get(name, np.nan),
+            }
+            for name in ("accuracy", "unreadable", "encoder_accuracy", "difference", "agreement", "gain", "loss")
+        ]
+        return pd.DataFrame(rows)
+
+
+def score(
+    choices: ArrayLike,
+    encoder_choices: ArrayLike,
+    truth: ArrayLike,
+    n_choices: ArrayLike,
+    groups: ArrayLike,
+    *,
+    n_resamples: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
+) -> Score:
+    """Score an assistant's choices, with intervals over images.
+
+    Parameters
+    ----------
+    choices, encoder_choices, truth : arrays of int, (n,)
+        Index of the choice of the assistant (or `UNREADABLE`), of the dual encoder, and of the right one.
+    n_choices : array of int, (n,)
+        Choices of each question.
+    groups : array (n,)
+        The independent unit of each question, its image.
+    n_resamples : int
+    rng : numpy.random.Generator
+    level : float in (0, 1)
+    """
+    choices, encoder, truth = (np.asarray(one) for one in (choices, encoder_choices, truth))
+    n_choices = np.asarray(n_choices)
+    if not choices.shape == encoder.shape == truth.shape == n_choices.shape or choices.ndim != 1 or not len(choices):
+        raise ValueError(f"expected one choice a question, got {choices.shape}, {encoder.shape}, {truth.shape}")
+    right, encoder_right = choices == truth, encoder == truth
+    generators = iter(rng.spawn(7))
+
+    def mean(values: np.ndarray, among: np.ndarray | None = None) -> Interval:
+        def statistic(weights: np.ndarray | None) -> np.ndarray:
+            if among is None:
+                return weighted_mean(values, weights)
+            weights = row_weights(weights, len(values)) * among
+            return ratio(weights @ values.astype(float), weights.sum(axis=-1), empty=np.nan)
+
+        return bootstrap(statistic, groups, n_resamples=n_resamples, rng=next(generators), level=level)
+
+    others = 1 / (n_choices[~encoder_right] - 1)
+    return Score(
+        accuracy=mean(right),
+        unreadable=mean(choices == UNREADABLE),
+        encoder_accuracy=mean(encoder_right),
+        difference=mean(right.astype(float) - encoder_right),
+        agreement=mean(choices == encoder),
+        gain=mean(right, ~encoder_right),
+        loss=mean(~right, encoder_right),
+        chance=float((1 / n_choices).mean()),
+        chance_of_gain=float(others.mean()) if len(others) else float("nan"),
+        n=len(right),
+        n_encoder_wrong=int((~encoder_right).sum()),
+    )

@@ -1,0 +1,191 @@
+"""Telling unknown classes from known ones by a score of the similarities.
+
+In-distribution images are the positives: every score is higher the more an image looks like one of the known classes.
+Cosines are as they come from unit embeddings; logits are cosines times the model's logit scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.special import logsumexp
+
+from verdict.metrics import auroc
+from verdict.scores import log_softmax, softmax
+from verdict.uncertainty import group_weights, percentile_interval
+from verdict.weighted import ratio, totals
+
+KEPT = 0.95
+METRICS = ("auroc", "fpr95", "aupr_known", "aupr_unknown")
+
+
+def mcm(cosines: ArrayLike, temperature: float = 1.0) -> np.ndarray:
+    """Maximum concept matching: largest softmax of cosines (n, n_classes) over a temperature, (n,) in (0, 1].
+
+    References
+    ----------
+    Ming et al. (2022), Delving into out-of-distribution detection with vision-language representations, eq. 2.
+    """
+    return softmax(np.asarray(cosines, dtype=np.float64) / _positive(temperature)).max(axis=1)
+
+
+def max_cosine(cosines: ArrayLike) -> np.ndarray:
+    """Largest cosine, (n,): what `mcm` tends to order by as its temperature grows, but for the other classes' mean."""
+    return np.asarray(cosines, dtype=np.float64).max(axis=1)
+
+
+def msp(logits: ArrayLike) -> np.ndarray:
+    """Largest probability of the softmax of logits (n, n_classes), (n,).
+
+    References
+    ----------
+    Hendrycks and Gimpel (2017), A baseline for detecting misclassified and out-of-distribution examples.
+    """
+    return softmax(logits).max(axis=1)
+
+
+def energy(logits: ArrayLike, temperature: float = 1.0) -> np.ndarray:
+    """Negative free energy, T · log Σ exp(logit / T), (n,).
+
+    References
+    ----------
+    Liu et al. (2020), Energy-based out-of-distribution detection, eq. 4.
+    """
+    return _positive(temperature) * logsumexp(np.asarray(logits, dtype=np.float64) / temperature, axis=1)
+
+
+def negative_entropy(logits: ArrayLike) -> np.ndarray:
+    """Σ p log p of the softmax of logits, in nats, (n,) in [-log n_classes, 0]."""
+    log_probs = log_softmax(logits)
+    return (np.exp(log_probs) * log_probs).sum(axis=1)
+
+
+def scores(cosines: ArrayLike, logit_scale: float) -> dict[str, np.ndarray]:
+    """Every score of one batch of images, from cosines (n, n_classes) and the model's logit scale."""
+    logits = np.asarray(cosines, dtype=np.float64) * _positive(logit_scale)
+    return {
+        "MCM": mcm(cosines),
+        "largest cosine": max_cosine(cosines),
+        "MSP": msp(logits),
+        "energy": energy(logits),
+        "negative entropy": negative_entropy(logits),
+    }
+
+
+def false_positive_rate(
+    score: ArrayLike, is_known: ArrayLike, weights: ArrayLike | None = None, *, kept: float = KEPT
+) -> np.ndarray:
+    """Share of unknown images that pass the highest threshold which at least 95 % of the known ones pass.
+
+    A score equal to the threshold passes. NaN if a side is empty.
+
+    Parameters
+    ----------
+    score : array (n,)
+        Higher means more known.
+    is_known : array of bool, (n,)
+        The positives.
+    weights : array, (n,) or (n_resamples, n), optional
+        How often each row counts.
+    kept : float in (0, 1]
+        Share of known images that must pass.
+    """
+    known, unknown = _passing(score, is_known, weights)
+    is_enough = known >= kept * known[..., -1:] - 1e-9
+    place = is_enough.argmax(axis=-1)[..., None]
+    passed = np.take_along_axis(unknown, place, axis=-1)[..., 0]
+    found = ratio(passed, unknown[..., -1], empty=np.nan)
+    return np.where(known[..., -1] > 0, found, np.nan)[()]
+
+
+def average_precision(score: ArrayLike, is_positive: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
+    """Area below precision over recall, by steps; rows of equal score come together. NaN without positives.
+
+    Parameters
+    ----------
+    score : array (n,)
+        Higher means more positive.
+    is_positive : array of bool, (n,)
+    weights : array, (n,) or (n_resamples, n), optional
+        How often each row counts.
+    """
+    positive, negative = _passing(score, is_positive, weights)
+    gained = np.diff(positive, axis=-1, prepend=0)
+    precision = ratio(positive, positive + negative)
+    return ratio((gained * precision).sum(axis=-1), positive[..., -1], empty=np.nan)
+
+
+def detection(score: ArrayLike, is_known: ArrayLike, weights: ArrayLike | None = None) -> dict[str, np.ndarray]:
+    """AUROC, FPR at 95 % kept, and AUPR with the known and with the unknown images as positives."""
+    score, is_known = np.asarray(score, dtype=np.float64), np.asarray(is_known, dtype=bool)
+    return {
+        "auroc": auroc(score, is_known, weights),
+        "fpr95": false_positive_rate(score, is_known, weights),
+        "aupr_known": average_precision(score, is_known, weights),
+        "aupr_unknown": average_precision(-score, ~is_known, weights),
+    }
+
+
+def detection_table(
+    known: Mapping[str, ArrayLike],
+    unknown: Mapping[str, ArrayLike],
+    known_groups: ArrayLike,
+    unknown_groups: ArrayLike,
+    *,
+    n_resamples: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """How well each score tells known from unknown images, with intervals over images of both sides.
+
+    Parameters
+    ----------
+    known, unknown : mappings from score to array
+        Values on known images (n_known,) and on unknown ones (n_unknown,); see `scores`.
+    known_groups, unknown_groups : arrays
+        The independent unit of each image; each side is resampled by itself, so that their sizes stay.
+    n_resamples : int
+        The same resamples serve every score.
+    rng : numpy.random.Generator
+        Source of randomness.
+    level : float in (0, 1)
+        Of the intervals.
+
+    Returns
+    -------
+    DataFrame
+        One row a score: score, the four of `METRICS`, each with `_low` and `_high`; n_known, n_unknown.
+    """
+    n_known, n_unknown = len(np.asarray(known_groups)), len(np.asarray(unknown_groups))
+    weights = np.hstack([group_weights(side, n_resamples, rng) for side in (known_groups, unknown_groups)])
+    is_known = np.arange(n_known + n_unknown) < n_known
+    rows = []
+    for name in known:
+        score = np.concatenate([np.asarray(known[name]), np.asarray(unknown[name])])
+        value, drawn = detection(score, is_known), detection(score, is_known, weights)
+        row: dict[str, object] = {"score": name}
+        for metric in METRICS:
+            found = percentile_interval(float(value[metric]), drawn[metric], level=level)
+            row |= {metric: found.value, f"{metric}_low": found.low, f"{metric}_high": found.high}
+        rows.append(row)
+    return pd.DataFrame(rows).assign(n_known=n_known, n_unknown=n_unknown)
+
+
+def _passing(score: ArrayLike, is_positive: ArrayLike, weights: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+    """Positive and negative rows at or above each distinct score, from the highest on, each (..., n_distinct)."""
+    score, is_positive = np.asarray(score, dtype=np.float64), np.asarray(is_positive, dtype=bool)
+    if score.shape != is_positive.shape or score.ndim != 1 or np.isnan(score).any():
+        raise ValueError(f"expected one score and one truth a row, none NaN, got {score.shape} and {is_positive.shape}")
+    values, cells = np.unique(-score, return_inverse=True)
+    counts = (totals(weights, cells, len(values), side) for side in (is_positive, ~is_positive))
+    positive, negative = (np.cumsum(count, axis=-1) for count in counts)
+    return positive, negative
+
+
+def _positive(temperature: float) -> float:
+    if not temperature > 0:
+        raise ValueError(f"a temperature or scale must be above zero, got {temperature}")
+    return float(temperature)

@@ -1,0 +1,193 @@
+"""Answers of assistants: read, understood, scored by hand; a file that a real (tiny, random) LLaVA generated."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from verdict.clip import assistant
+
+CHOICES = ["cat", "dog", "a red car"]
+QUESTIONS = pd.DataFrame({"question_id": ["q1", "q2", "q3"]})
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("B", 1),
+        ("(B) dog", 1),
+        ("C. a red car", 2),
+        ("A: cat", 0),
+        ("The answer is B.", 1),
+        ("I think the answer is (c)", 2),
+        ("It shows a dog.", 1),
+        ("A red car", 2),
+        ("A dog", 1),
+        ("A ", 0),
+        ("a cat and a dog", assistant.UNREADABLE),
+        ("D", assistant.UNREADABLE),
+        ("Because it is", assistant.UNREADABLE),
+        ("dogma", assistant.UNREADABLE),
+        ("", assistant.UNREADABLE),
+    ],
+)
+def test_what_an_answer_names(answer, expected):
+    assert assistant.chosen(answer, CHOICES) == expected
+
+
+def test_a_question_lists_its_choices():
+    assert assistant.question(["cat", "dog"]).splitlines()[1:3] == ["A. cat", "B. dog"]
+    with pytest.raises(ValueError, match="2 to 26 choices, got 1"):
+        assistant.question(["cat"])
+
+
+def test_both_kinds_of_file_are_read_in_the_order_of_the_questions(tmp_path):
+    table = tmp_path / "answers.csv"
+    table.write_text('question_id,answer\nq3,"B, surely"\nq1,A\nq2,dog\n')
+    lines = tmp_path / "answers.jsonl"
+    rows = [{"question_id": name, "answer": said} for name, said in (("q2", "dog"), ("q3", "B, surely"), ("q1", "A"))]
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for path in (table, lines):
+        assert assistant.read_answers(path, QUESTIONS).tolist() == ["A", "dog", "B, surely"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "question_id,reply\nq1,A\n", r"the header lacks \['answer'\]"),
+        ("a.csv", "question_id,answer\nq1,A\nq9,B\n", "row 2: 'q9' was never asked"),
+        ("a.csv", "question_id,answer\nq1,A\nq1,B\n", "row 2: 'q1' is answered twice"),
+        ("a.csv", "question_id,answer\nq1,A\nq2\n", "row 2: fewer fields"),
+        ("a.csv", "question_id,answer\nq1,A\n", "2 of 3 questions have no answer, the first is 'q2'"),
+        ("a.jsonl", '{"question_id": "q1", "answer": "A"}\n{"question_id"\n', "line 2: not JSON"),
+        ("a.jsonl", '{"question_id": "q1", "answer": 3}\n', "line 1: expected text"),
+        ("a.jsonl", "[1]\n", "line 1: expected text"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_by_name_row_and_cause(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(ValueError, match=f"{name}.*{message}"):
+        assistant.read_answers(path, QUESTIONS)
+
+
+def test_other_refusals(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no answer file"):
+        assistant.read_answers(tmp_path / "none.csv", QUESTIONS)
+    (tmp_path / "latin.csv").write_bytes(b"question_id,answer\nq1,\xe9\n")
+    with pytest.raises(ValueError, match="not UTF-8"):
+        assistant.read_answers(tmp_path / "latin.csv", QUESTIONS)
+    with pytest.raises(ValueError, match="one choice a question"):
+        assistant.score([0], [0, 1], [0], [2], [0], n_resamples=100, rng=np.random.default_rng(0))
+
+
+def test_scores_by_hand():
+    # The encoder is right on questions 0-2 and wrong on 3-5; the assistant repairs 3, spoils 2, cannot be read on 5.
+    truth, encoder, said = [0, 1, 2, 0, 1, 2], [0, 1, 2, 1, 0, 0], [0, 1, 1, 0, 0, -1]
+    found = assistant.score(said, encoder, truth, [3] * 6, range(6), n_resamples=300, rng=np.random.default_rng(0))
+    assert found.accuracy.value == 3 / 6 and found.encoder_accuracy.value == 3 / 6 and found.difference.value == 0
+    assert found.agreement.value == 3 / 6 and found.unreadable.value == pytest.approx(1 / 6)
+    assert found.gain.value == pytest.approx(1 / 3) and found.loss.value == pytest.approx(1 / 3)
+    assert (found.n, found.n_encoder_wrong) == (6, 3)
+    assert found.chance == pytest.approx(1 / 3) and found.chance_of_gain == 1 / 2
+    assert found.accuracy.low < 1 / 2 < found.accuracy.high
+    table = found.table().set_index("measure")
+    assert table.loc["gain", ["value", "by_chance"]].tolist() == pytest.approx([1 / 3, 1 / 2])
+
+
+def test_the_interval_of_the_gain_covers_the_truth():
+    rng = np.random.default_rng(3)
+    hits = 0
+    for _ in range(100):
+        truth = rng.integers(0, 4, 200)
+        encoder = np.where(rng.random(200) < 0.6, truth, (truth + 1) % 4)
+        said = np.where(rng.random(200) < 0.7, truth, (truth + 2) % 4)
+        one = assistant.score(said, encoder, truth, [4] * 200, range(200), n_resamples=150, rng=rng).gain
+        hits += one.low <= 0.7 <= one.high
+    assert hits >= 87
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory):
+    """A LLaVA with random weights and some thousand parameters, saved with its processor as any other is."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+        PreTrainedTokenizerFast,
+    )
+
+    words = [
+        "<pad>",
+        "<s>",
+        "</s>",
+        "<unk>",
+        "<image>",
+        "A",
+        "B",
+        "C",
+        "What",
+        "picture",
+        "USER",
+        "ASSISTANT",
+        ":",
+        ".",
+    ]
+    splitter = Tokenizer(models.WordLevel({word: k for k, word in enumerate(words)}, unk_token="<unk>"))
+    splitter.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=splitter, **special, additional_special_tokens=["<image>"])
+    vision = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16
+    )
+    text = LlamaConfig(
+        vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=128, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    import torch
+
+    torch.manual_seed(0)
+    model = LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text, image_token_index=4))
+    size = {"height": 32, "width": 32}
+    processor = LlavaProcessor(
+        image_processor=CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=size),
+        tokenizer=tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    )
+    folder = tmp_path_factory.mktemp("llava")
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def test_a_tiny_llava_generates_an_answer_file_that_is_scored(llava, tmp_path, capsys):
+    from PIL import Image
+
+    from verdict.clip import ask
+
+    rng = np.random.default_rng(0)
+    names = [f"q{k}" for k in range(7)]
+    rows = []
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
+        rows.append({"question_id": name, "image": f"{name}.png", "question": assistant.question(CHOICES)})
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = tmp_path / "answers.jsonl"
+    assert ask.main([str(tmp_path), str(llava), str(path), "--max-new-tokens", "3"]) == 0
+    assert "7 answers" in capsys.readouterr().out
+    said = assistant.read_answers(path, pd.DataFrame(rows))
+    assert len(said) == 7 and (said != "").any()
+    chosen = [assistant.chosen(answer, CHOICES) for answer in said]
+    truth, encoder = rng.integers(0, 3, 7), rng.integers(0, 3, 7)
+    found = assistant.score(chosen, encoder, truth, [3] * 7, names, n_resamples=200, rng=rng)
+    assert found.accuracy.value == pytest.approx(np.mean(np.array(chosen) == truth))
+    assert 0 <= found.accuracy.low <= found.accuracy.high <= 1
+    ask.write_answers(tmp_path / "again.jsonl", names, said)
+    assert (tmp_path / "again.jsonl").read_bytes() == path.read_bytes()

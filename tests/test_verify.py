@@ -1,0 +1,130 @@
+"""An installation is compared with a committed table: what counts as equal, and what is said."""
+
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from verdict import paths, verify
+from verdict import stage as stages
+from verdict.artifacts import write_text
+from verdict.numbers import Number, Numbers
+from verdict.params import load_params
+
+
+def stored(work, stage, **numbers):
+    Numbers({name.replace("__", "."): number for name, number in numbers.items()}).save(work / stage / "numbers.json")
+
+
+@pytest.fixture
+def work(tmp_path):
+    stored(tmp_path, "05_test", a__ratio=Number(0.61, 0.5, 0.7, n=256), a__cost=Number(1.5, unit="min"))
+    stored(tmp_path, "13_reproducibility", repro__total_min=Number(4.0, unit="min"), repro__it=Number(3.0, unit="s"))
+    stored(tmp_path, "03_staged_unfreezing/text1-s11", b__nan=Number(float("nan")), b__big=Number(117.0, unit="count"))
+    stored(tmp_path, "01_data", c__n=Number(512.0, unit="count"))
+    for left_out in ("scratch/05_test", "feature_shards/0-of-2", ".05_test.x.running"):
+        stored(tmp_path, left_out, z__z=Number(1.0))
+    return tmp_path
+
+
+def test_results_are_collected_and_times_and_work_in_progress_are_not(work):
+    found = verify.collect(work)
+    assert list(zip(found["stage"], found["number"], strict=True)) == [
+        ("01_data", "c.n"),
+        ("03_staged_unfreezing/text1-s11", "b.big"),
+        ("03_staged_unfreezing/text1-s11", "b.nan"),
+        ("05_test", "a.cost"),
+        ("05_test", "a.ratio"),
+    ]
+
+
+def test_a_table_that_is_written_and_read_agrees_with_itself(work, tmp_path):
+    found = verify.collect(work)
+    verify.write_table(found, tmp_path / "t.csv")
+    assert verify.compare(pd.read_csv(tmp_path / "t.csv"), found) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "field", "value", "expected"),
+    [
+        ("a.ratio", "value", 0.61 + 0.019, 0),
+        ("a.ratio", "value", 0.61 + 0.035, 1),
+        ("a.ratio", "low", 0.47, 1),
+        ("a.ratio", "n", 255, 1),
+        ("b.big", "value", 122.0, 0),
+        ("b.big", "value", 124.0, 1),
+        ("c.n", "value", 512.02, 1),
+        ("a.ratio", "value", np.nan, 1),
+        ("b.nan", "value", 0.0, 1),
+        ("a.ratio", "high", np.inf, 1),
+    ],
+)
+def test_what_lies_beyond_the_tolerance_is_found(work, number, field, value, expected):
+    table = verify.collect(work)
+    other = table.astype({field: float})
+    other.loc[other["number"] == number, field] = value
+    found = verify.compare(table, other)
+    assert [(one.place.split()[1], one.field) for one in found] == [(number, field)] * expected
+
+
+def test_numbers_that_one_side_lacks_are_found(work):
+    table = verify.collect(work)
+    assert "05_test a.ratio (value): expected 0.61, got absent" in map(str, verify.compare(table, table.iloc[:-1]))
+    assert "05_test a.ratio (value): expected absent, got 0.61" in map(str, verify.compare(table.iloc[:-1], table))
+
+
+def test_the_answer_comes_first():
+    one = verify.Difference("05_test a.ratio", "value", 0.5, 0.75)
+    assert verify.verdict([], 40, 71.2)[0].startswith("verified: 40 numbers are as committed")
+    told = verify.verdict([one] * 23, 40, 71.2)
+    assert told[0].startswith("NOT verified: 23 values of 40") and told[-1] == "  and 3 more"
+    assert len(told) == 2 + verify.SHOWN
+
+
+def test_a_clone_holds_what_is_committed_and_nothing_else(tmp_path, monkeypatch, capsys):
+    root = tmp_path / "project"
+    write_text(root / "a.txt", "committed")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        names = ["-c", "user.name=n", "-c", "user.email=e"]
+        subprocess.run(["git", *names, *command], cwd=root, check=True)
+    write_text(root / "a.txt", "edited")
+    write_text(root / "b.txt", "new")
+    monkeypatch.setattr(paths, "ROOT", root)
+    verify.clone(tmp_path / "clone")
+    assert (tmp_path / "clone" / "a.txt").read_text() == "committed" and not (tmp_path / "clone" / "b.txt").exists()
+    assert "without the changes that are not committed" in capsys.readouterr().err
+
+
+def test_what_is_no_repository_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(verify, "TABLE", write_table(tmp_path / "t.csv"))
+    assert verify.main([]) == 2
+    assert "is not a git repository" in capsys.readouterr().err
+
+
+def write_table(path):
+    write_text(path, "stage,number,value,low,high,n\n")
+    return path
+
+
+def test_a_report_that_fails_is_not_verified(tmp_path):
+    with pytest.raises(RuntimeError, match="did not run to its end"):
+        verify.run(tmp_path, 1)
+
+
+def test_the_clone_s_environment_is_fresh(monkeypatch, tmp_path):
+    for name in ("VERDICT_DATA", "JUPYTER_PATH", "PYTHONSTARTUP", "KERAS_BACKEND"):
+        monkeypatch.setenv(name, "of the shell")
+    found = verify.environment(tmp_path)
+    assert "of the shell" not in found.values()
+    assert found["PYTHONPATH"] == str(tmp_path / "lib")
+
+
+def test_the_committed_table_is_about_the_stages_that_there_are():
+    table = pd.read_csv(verify.TABLE)
+    params = load_params(verify.PROFILE)
+    trials = {f"{stages.TRIAL_STAGE}/{stages.instance(*one)}" for one in stages.runs(params)}
+    expected = {spec.name for spec in stages.specs_for(params)} - {stages.TRIAL_STAGE} | trials
+    assert set(table["stage"]) <= expected
+    assert len(table) > 300 and not table.duplicated(["stage", "number"]).any()
