@@ -113,7 +113,7 @@ FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 NUMERICAL = {
     *("backend", "model", "features", "optimise", "train", "training", "interpret", "defects_model"),
     *("probe", "integrated_gradients", "pretrain", "bench", "chaos", "export"),
-    *("clip.encode", "clip.keys", "clip.variants", "clip.ask"),
+    *("clip.ask", "clip.encode", "clip.keys", "clip.variants"),
 }
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 

@@ -56,6 +56,19 @@ def page_of(tmp_path, live, outputs=(), *, numbers=None, site=None, execution=No
     return render_page(path, done, record(), chosen, site or Site("demo"), execution=execution)
 
 
+def test_a_page_of_another_source_leads_to_its_own_pages(tmp_path):
+    names = ("05_test", "07_calibration-clip", "08_policy", "08_policy-clip")
+    site = Site("demo", links=[Link(name, name, "Why?") for name in names])
+    prose = markdown("See [policy](08_policy.ipynb) and [test](05_test.ipynb).")
+    run = record(stage="07_calibration-clip", notebook="07_calibration")
+    for execution, wanted in (
+        (None, "08_policy"),
+        (Execution("07_calibration-clip", "07_calibration", "done", run=run), "08_policy-clip"),
+    ):
+        text = page_of(tmp_path, [TITLE, prose], site=site, execution=execution)
+        assert f'href="{wanted}.html"' in text and 'href="05_test.html"' in text
+
+
 def test_a_page_is_whole_offline_and_described(tmp_path):
     links = [Link("04_a", "Before"), Link("05_test", "Here"), Link("06_b", "After")]
     text = page_of(

@@ -210,8 +210,10 @@ def merged_numbers(executions: list[Execution], own: Execution | None = None) ->
     clashing: set[str] = set()
     for execution in executions:
         prefix = "" if execution.source == stages.MODEL else f"{execution.source}."
-        for name, number in ((f"{prefix}{name}", number) for name, number in execution.numbers.items()):
-            if repr(seen.setdefault(name, number)) != repr(number):
+        for own_name, number in execution.numbers.items():
+            name = f"{prefix}{own_name}"
+            known = seen.setdefault(name, number)
+            if known is not number and known != number and repr(known) != repr(number):  # undefined values are equal
                 clashing.add(name)
     entries = {name: number for name, number in seen.items() if name not in clashing} | entries
     return Numbers(entries)

@@ -234,7 +234,9 @@ class _PageBuilder:
 
     def __init__(self, path: Path, execution: Execution, numbers: Numbers, site: Site):
         self.path, self.name, self.site = path, execution.name, site
-        pages = tuple(link.name for link in site.links) or None
+        names = [link.name for link in site.links]
+        # A page on another source's predictions leads to that source's pages where there are any.
+        pages = tuple(name for name in names if f"{name}-{execution.source}" not in names) or None
         self.markdown = Markdown(numbers, folder=path.parent, pages=pages)
         self.outputs = OutputRenderer(self.markdown, self._download, has_claims=bool(execution.claims))
         self.answer = ""
