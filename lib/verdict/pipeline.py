@@ -217,7 +217,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (ParamsError, FileNotFoundError) as error:
         say(f"nothing was run: {error}")
         return 2
-    return report(chosen.profile, chosen.cores, chosen.where, chosen.targets)
+    try:
+        return report(chosen.profile, chosen.cores, chosen.where, chosen.targets)
+    except KeyboardInterrupt:
+        say("stopped; what is done is kept, and the next run goes on from there")
+        return 130
 
 
 if __name__ == "__main__":
