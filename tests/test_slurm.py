@@ -94,3 +94,21 @@ def test_the_newest_log_of_a_stage_is_found_and_its_end_told(tmp_path):
     assert found.name == "43.log"
     assert slurm.log_tail(found) == ["    a", "    slurmstepd: error: oom-kill"]
     assert slurm.newest_log(tmp_path, "05_test", None, None) is None
+
+
+def test_accounting_names_states_without_who_caused_them(tmp_path, monkeypatch):
+    real = tmp_path / "real" / "sacct"
+    write_text(real, "#!/bin/sh\ncase $1 in bad) exit 3;; esac\nprintf '41|CANCELLED by 0\\n42|FAILED %s\\n' \"$2\"\n")
+    real.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{real.parent}:/usr/bin:/bin")
+    found = slurm.plain_states(tmp_path / "own")
+    for _ in range(2):
+        environment = {**os.environ, **found}
+        done = subprocess.run(["sacct", "-X", "a b"], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout == "41|CANCELLED\n42|FAILED a b\n"
+        # A run within a run finds the script, and leaves it as it is.
+        monkeypatch.setenv("PATH", found["PATH"])
+        found = slurm.plain_states(tmp_path / "own")
+    assert subprocess.run(["sacct", "bad"], env=environment, check=False).returncode == 3
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert slurm.plain_states(tmp_path / "own") == {}

@@ -181,13 +181,10 @@ def test_a_node_that_dies_as_a_job_is_submitted_leaves_one_whole_result(finished
         (work / "checkpoints" / f"text1-s{seed}.npz").unlink()
     first = highest_job()
     node, process = sorted(node_processes().items())[-1]
-    killer = threading.Thread(target=kill_when_submitting, args=(work / "snakemake.log", process))
-    killer.start()
-    try:
-        done = make(finished, "--where", "slurm")
-    finally:
-        killer.join()
-        start_node(node)
+    trouble = threading.Thread(target=kill_and_revive, args=(work / "snakemake.log", node, process))
+    trouble.start()
+    done = make(finished, "--where", "slurm")
+    trouble.join()
     submitted = {str(number) for number in range(first + 1, highest_job() + 1)}
     told = history(submitted)
     print("\n".join([*told, done.stderr[-3000:]]))
@@ -209,15 +206,25 @@ def test_a_node_that_dies_as_a_job_is_submitted_leaves_one_whole_result(finished
     assert different == []
 
 
-def kill_when_submitting(log: Path, process: int) -> None:
-    """Kill a node's daemon as jobs are about to be submitted: before Slurm has missed it."""
+def kill_and_revive(log: Path, node: str, process: int) -> None:
+    """Kill a node's daemon as jobs are about to be submitted, before Slurm has missed it.
+
+    Slurm then starts the lost job again elsewhere; once the job that was submitted anew waits for the node, the node
+    comes back, so that both run at once.
+    """
     log.unlink(missing_ok=True)
-    deadline = time.monotonic() + LIMIT_S
-    while time.monotonic() < deadline:
-        if log.is_file() and "Select jobs" in log.read_text(encoding="utf-8", errors="replace"):
-            os.kill(process, signal.SIGKILL)
-            return
-        time.sleep(0.05)
+    wait_for(lambda: log.is_file() and "Select jobs" in log.read_text(encoding="utf-8", errors="replace"), LIMIT_S)
+    os.kill(process, signal.SIGKILL)
+    waiting = ["squeue", "--noheader", "--states=PENDING", "--format=%r"]
+    wait_for(lambda: "ReqNode" in subprocess.run(waiting, capture_output=True, text=True, check=False).stdout, 90)
+    start_node(node)
+
+
+def wait_for(condition, seconds: float) -> None:
+    """Return when something holds, or when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def overlaps(told: list[str]) -> int:
@@ -236,9 +243,7 @@ def highest_job() -> int:
 def start_node(name: str) -> None:
     """Start a node's daemon again, in a host name of its own, and wait until it takes jobs."""
     subprocess.run(["unshare", "-u", "sh", "-c", f"hostname {name}; exec slurmd -N {name}"], check=True)
-    deadline = time.monotonic() + 120
-    while name not in slurm.nodes_up() and time.monotonic() < deadline:
-        time.sleep(0.5)
+    wait_for(lambda: name in slurm.nodes_up(), 120)
     assert name in slurm.nodes_up()
 
 

@@ -110,6 +110,8 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
         "KERAS_BACKEND": "torch",
         "OMP_NUM_THREADS": str(load_params(profile).execution.threads),
     }
+    if where == "slurm":
+        environment |= slurm.plain_states(paths.work_dir(profile) / "slurm")
     # A process that has asked for its GPUs cannot be forked, and a cluster's jobs are not to leave their nodes.
     forks = warm.server(environment) if where == "local" and not gpu_count() else contextlib.nullcontext(environment)
     params, index = load_params(profile), paths.report_dir(profile) / "index.html"
@@ -215,7 +217,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (ParamsError, FileNotFoundError) as error:
         say(f"nothing was run: {error}")
         return 2
-    return report(chosen.profile, chosen.cores, chosen.where, chosen.targets)
+    try:
+        return report(chosen.profile, chosen.cores, chosen.where, chosen.targets)
+    except KeyboardInterrupt:
+        say("stopped; what is done is kept, and the next run goes on from there")
+        return 130
 
 
 if __name__ == "__main__":
