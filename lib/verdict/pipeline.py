@@ -115,7 +115,7 @@ def report(profile: str, cores: int, where: str = "local") -> int:
     with one_at_a_time(profile), forks as served, _watch(where, profile, load_execution(where, profile)):
         for line in forget_damaged(params, profile):
             say(line)
-        targets = [artifacts.relative(index), *missing(params, profile)]
+        targets = [index.relative_to(paths.ROOT).as_posix(), *missing(params, profile)]
         command = snakemake_command(profile, cores, targets, where=where)
         status = _follow(command, served, paths.work_dir(profile) / "snakemake.log")
         if status == 0:
