@@ -140,7 +140,7 @@ def test_saved_logits_become_a_report(tmp_path):
     done = report(root)
     assert done.returncode == 0, done.stderr[-4000:]
     pages = {path.stem for path in (root / "reports" / PROFILE).glob("*.html")}
-    assert pages == {"index", "01_recorded", "07_calibration", "08_policy", "09_independent_set"}
+    assert pages == {"index", "review", "01_recorded", "07_calibration", "08_policy", "09_independent_set"}
     index = (root / "reports" / PROFILE / "index.html").read_text(encoding="utf-8")
     assert "Not everything has run" not in index and "05_test" not in index and "Targets of" not in index
     for path in (root / "reports" / PROFILE).glob("*.html"):
