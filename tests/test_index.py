@@ -15,6 +15,7 @@ from report_tools import (
     assert_offline,
     assert_sound,
     code,
+    displayed,
     markdown,
     record,
     sample_claim,
@@ -32,6 +33,7 @@ from verdict.report.__main__ import main
 from verdict.report.executions import Execution, find_executions, merged_numbers
 from verdict.report.index import combined_status, render_index
 from verdict.report.notebook import RenderError
+from verdict.report.outputs import MIME
 from verdict.report.pipeline import Node, direct_needs, draw_pipeline, layers
 from verdict.report.provenance import duration, parameters, seeds
 from verdict.report.render import Site
@@ -95,6 +97,21 @@ def test_the_index_says_what_holds_and_what_is_missing(project):
     assert "2 executions" in page.words and "text1, seeds 11 , 23" in page.words
     hrefs = [attributes["href"] for attributes in page.all("a")]
     assert "05_test.html#claim-no" in hrefs
+
+
+def test_the_same_notebook_on_another_model_is_a_page_of_its_own(project):
+    notebooks, work = project["notebooks"], project["work"]
+    for stage in ("07_calibration", "07_calibration-clip"):
+        said = {"kind": "say", "template": f"About {stage}.", "numbers": {}}
+        cells = [markdown("# Calibration\n\nBelieved?"), SETUP, code("say()", "answer")]
+        write_notebook(notebooks / "07_calibration.ipynb", cells)
+        run = {**record("07_calibration"), "stage": stage}
+        write_stage(work / stage, [SETUP, code("say()", outputs=[displayed({MIME: said})])], run)
+    build_site("demo", **project)
+    page = Reader((project["target"] / "index.html").read_text(encoding="utf-8"))
+    assert "About 07_calibration." in page.words and "About 07_calibration-clip." in page.words
+    assert "Calibration (CLIP)" in page.words and "None" not in page.words
+    assert_links(project["target"])
 
 
 def test_a_missing_number_in_a_whole_report_is_an_error(project):

@@ -63,6 +63,11 @@ class Execution:
         return stages.source_of(self.stage)
 
     @property
+    def is_trial(self) -> bool:
+        """Whether it is one trial with one seed: one of many executions of its notebook."""
+        return bool(self.run.get("trial")) and self.run.get("seed") is not None
+
+    @property
     def variant(self) -> str:
         """What tells apart executions of one notebook, such as "CLIP" or "text2, seed 11"."""
         trial, seed = self.run.get("trial"), self.run.get("seed")

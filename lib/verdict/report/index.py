@@ -252,7 +252,7 @@ def _few(names: Sequence[str], most: int = 6) -> str:
 def _groups(
     site: Site, executions: list[Execution], evidence: Mapping[str, PageEvidence | None]
 ) -> list[dict[str, Any]]:
-    """Pages by notebook, in reading order, several executions of one notebook under one entry."""
+    """Pages in reading order, the trials of one notebook under one entry."""
     links = {link.name: link for link in site.links}
     groups: dict[str, dict[str, Any]] = {}
     for execution in executions:
@@ -262,12 +262,12 @@ def _groups(
                 group["n_left_out"] += execution.status == "done"
             continue
         link = links[execution.name]
-        title = link.title.removesuffix(f" ({execution.variant})") if execution.variant else link.title
+        title = link.title.removesuffix(f" ({execution.variant})") if execution.is_trial else link.title
         fresh = {
             "title": title,
             "question": link.question,
             "href": link.href,
-            "answer": "" if execution.variant else _answer(evidence[execution.name]),
+            "answer": "" if execution.is_trial else _answer(evidence[execution.name]),
             "holds": _share_that_holds(execution),
             "shows": _shows(evidence[execution.name]),
             "elapsed_s": 0.0,
@@ -275,11 +275,11 @@ def _groups(
             "n_left_out": 0,
             "marks": set(),
         }
-        group = groups.setdefault(execution.notebook, fresh)
+        group = groups.setdefault(execution.notebook if execution.is_trial else execution.name, fresh)
         group["elapsed_s"] += execution.elapsed_s
         group["marks"] |= {execution.status} - {"done"}
-        if execution.variant:
-            run = {"trial": execution.run["trial"], "seed": execution.run.get("seed")}
+        if execution.is_trial:
+            run = {"trial": execution.run["trial"], "seed": execution.run["seed"]}
             group["runs"].append(run | {"href": link.href, "status": execution.status})
     return [
         {**group, "elapsed": duration(group["elapsed_s"]), "marks": sorted(group["marks"])} for group in groups.values()

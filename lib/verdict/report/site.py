@@ -94,10 +94,10 @@ def build_site(
 
 
 def _without_repeats(executions: list[Execution]) -> list[Execution]:
-    """Executions in their order, of those with trial and seed the first of each notebook alone."""
+    """Executions in their order, of trials the first of each notebook alone."""
     repeats, seen = [], set()
     for execution in executions:
-        if execution.run.get("trial") and execution.run.get("seed") is not None:
+        if execution.is_trial:
             repeats += [execution.name] if execution.notebook in seen else []
             seen.add(execution.notebook)
     return [execution for execution in executions if execution.name not in repeats]
