@@ -34,6 +34,18 @@ def test_every_profile_runs_everywhere(where, profile):
         assert ask.mem_mb >= 1000 and ask.minutes >= 30 and ask.cpus >= 1
 
 
+@pytest.mark.parametrize("where", ["local", "slurm"])
+def test_stages_that_compute_with_a_framework_may_have_a_gpu_and_no_others(where):
+    execution = load_execution(where, "paper")
+    for name in stages.ALL_NAMES:
+        notebook = paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb"
+        if notebook.is_file():
+            code = {file.name for file in stages.library_files(stages.code_cells(notebook))}
+            assert execution.ask(name).gpu == int("backend.py" in code), name
+        else:
+            assert execution.ask(name).gpu == 1, name
+
+
 def test_full_size_training_asks_for_a_gpu_and_more_memory_than_the_default():
     paper, digits = (load_execution("slurm", profile).ask(stages.TRIAL_STAGE) for profile in ("paper", "digits"))
     assert (paper.gpu, digits.gpu) == (1, 0)

@@ -141,5 +141,5 @@ def where_it_ran(executions: Sequence[Execution]) -> str:
 
 def _cells(job: Job) -> tuple[str, ...]:
     started = datetime.fromtimestamp(job.started_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    memory = f"{job.mem_mb:,} MB" if job.mem_mb else "no limit"
+    memory = f"{job.mem_mb:,} MB" if job.mem_mb else "not recorded" if job.number else "no limit"
     return (job.name, job.node, job.number or "none", memory, job.device, started, duration(job.elapsed_s))
