@@ -109,6 +109,9 @@ def test_factors_are_paired_with_the_pictures_as_drawn(opened):
     assert row["change"] == pytest.approx(turned.mean() - right.mean())
     assert row["change_low"] <= row["change"] <= row["change_high"]
     assert stage.numbers["robustness.worst_change"].value == table["change"].min()
+    held = answers["digit and colour", "held out"].by_prompts == bench.subject.y_true
+    assert stage.numbers["robustness.held_out"].value == held.mean()
+    assert "never saw" in robustness_study.couple_sentence(table) and robustness_study.couple_sentence(table[:3]) == ""
     assert len(table) == len(answers) == stage.numbers["robustness.n_interventions"].value
 
 

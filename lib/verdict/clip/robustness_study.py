@@ -141,11 +141,24 @@ def store_factors(stage: Stage, bench: Bench, table: pd.DataFrame) -> None:
     worst = table.loc[table["change"].idxmin()]
     stage.numbers["robustness.worst_change"] = cell(worst, "change", worst["n"])
     stage.numbers["robustness.worst_error_ratio"] = cell(worst, "error_ratio", worst["n"])
+    for name, kind in (("seen", changed.SEEN), ("held_out", changed.HELD_OUT)):
+        for _, row in table[table["value"] == kind].iterrows():
+            stage.numbers[f"robustness.{name}"] = cell(row, "accuracy", row["n"])
     lost = int((table["change_high"] < 0).sum())
     stage.number("robustness.n_interventions", len(table), unit="count", split="test")
     stage.number("robustness.n_interventions_lost", lost, unit="count", split="test")
     stage.number("robustness.n_models", len(bench.names), unit="count")
     stage.number("robustness.n_images", len(bench.subject), unit="count", split="test")
+
+
+def couple_sentence(table: pd.DataFrame) -> str:
+    """What held-out couples cost, for sources that have them; otherwise nothing."""
+    if not (table["value"] == changed.HELD_OUT).any():
+        return ""
+    return (
+        " With a colour that the shipped encoder never saw on its digit, {robustness.held_out} are right, with one "
+        "that it saw {robustness.seen}."
+    )
 
 
 def shifts(
