@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from verdict import paths
 from verdict import stage as stages
 from verdict.artifacts import SELF, StaleResultError, recorded_hash, relative, verify_outputs
 from verdict.params import Params
@@ -26,7 +27,9 @@ def expected(params: Params, profile: str) -> list[Path]:
 
 def missing(params: Params, profile: str) -> list[str]:
     """Records that are not there, as the workflow names them; it makes no missing file that nobody asks it for."""
-    return [relative(path) for folder in expected(params, profile) if not (path := folder / "run.json").is_file()]
+    gone = [path for folder in expected(params, profile) if not (path := folder / "run.json").is_file()]
+    # Not resolved: where `work` is a link to another disk, the workflow still calls it work.
+    return [path.relative_to(paths.ROOT).as_posix() for path in gone]
 
 
 def fault(folder: Path) -> str:

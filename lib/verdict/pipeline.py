@@ -118,7 +118,7 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
     with one_at_a_time(profile), forks as served, _watch(where, profile, load_execution(where, profile)):
         for line in forget_damaged(params, profile):
             say(line)
-        wanted = list(targets) or [artifacts.relative(index), *missing(params, profile)]
+        wanted = list(targets) or [index.relative_to(paths.ROOT).as_posix(), *missing(params, profile)]
         command = snakemake_command(profile, cores, wanted, where=where)
         status = _follow(command, served, paths.work_dir(profile) / "snakemake.log")
         if status == 0 and targets:
