@@ -1,13 +1,15 @@
 """Damage that times do not show is found by hashes, and only what is damaged is made again."""
 
 import json
+import os
+import time
 
 import pytest
 
 from verdict import paths
 from verdict import stage as stages
 from verdict.artifacts import read_run, write_json, write_run, write_text
-from verdict.integrity import expected, faults, forget_damaged, missing
+from verdict.integrity import expected, faults, forget_damaged, missing, settle_times
 from verdict.params import load_params
 
 CHAIN = ("01_data", stages.FEATURES, stages.WARMUP_STAGE)
@@ -61,6 +63,18 @@ def edit(folder, **fields):
 
 def without_hash(folder):
     return {name: value for name, value in read_run(folder).items() if name != "sha256_of_this"}
+
+
+def test_records_of_the_future_count_as_written_now(finished):
+    params, (ahead, behind, last) = load_params("smoke"), (folder / "run.json" for folder in finished.values())
+    os.utime(ahead, (time.time() + 86_400,) * 2)
+    os.utime(behind, (time.time() - 86_400,) * 2)
+    before = behind.stat().st_mtime, last.stat().st_mtime
+    (line,) = settle_times(params, "smoke")
+    assert line.startswith("the clock was set back: 1 records")
+    assert ahead.stat().st_mtime <= time.time() + 1
+    assert (behind.stat().st_mtime, last.stat().st_mtime) == before
+    assert settle_times(params, "smoke") == [] and found() == {}
 
 
 def test_what_is_missing_is_asked_for(finished):

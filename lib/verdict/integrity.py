@@ -6,6 +6,8 @@ neither; a stage whose record does not hold is therefore made to look as if it h
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +32,23 @@ def missing(params: Params, profile: str) -> list[str]:
     gone = [path for folder in expected(params, profile) if not (path := folder / "run.json").is_file()]
     # Not resolved: where `work` is a link to another disk, the workflow still calls it work.
     return [path.relative_to(paths.ROOT).as_posix() for path in gone]
+
+
+def settle_times(params: Params, profile: str) -> list[str]:
+    """Give records of the future the present time: a workflow refuses to make anything from what is not written yet.
+
+    Returns
+    -------
+    list of str
+        A line that says so, where the clock was set back since; what was made from these records is looked at again.
+    """
+    records = [folder / "run.json" for folder in expected(params, profile)]
+    ahead = [path for path in records if path.is_file() and path.stat().st_mtime > time.time()]
+    for path in ahead:
+        os.utime(path)
+    return (
+        [f"the clock was set back: {len(ahead)} records are of the future, and count as written now"] if ahead else []
+    )
 
 
 def fault(folder: Path) -> str:

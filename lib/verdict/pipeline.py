@@ -21,7 +21,7 @@ from verdict import artifacts, paths, slurm, warm
 from verdict import stage as stages
 from verdict.data.recorded import locate
 from verdict.execution import WHERES, Execution, load_execution
-from verdict.integrity import forget_damaged, missing
+from verdict.integrity import forget_damaged, missing, settle_times
 from verdict.params import ParamsError, load_params
 from verdict.result_folder import was_killed
 from verdict.run import gpu_count, say
@@ -116,7 +116,7 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
     forks = warm.server(environment) if where == "local" and not gpu_count() else contextlib.nullcontext(environment)
     params, index = load_params(profile), paths.report_dir(profile) / "index.html"
     with one_at_a_time(profile), forks as served, _watch(where, profile, load_execution(where, profile)):
-        for line in forget_damaged(params, profile):
+        for line in (*forget_damaged(params, profile), *settle_times(params, profile)):
             say(line)
         wanted = list(targets) or [index.relative_to(paths.ROOT).as_posix(), *missing(params, profile)]
         command = snakemake_command(profile, cores, wanted, where=where)

@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,8 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
     return counts | {"all": {v: sum(row["verdict"] == v for row in rows) for v in VERDICTS}}
 
 
-def run(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """All disturbances, one after the other, until the time is up."""
+def run(chosen: argparse.Namespace, folder: Path, keep: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
+    """All disturbances, one after the other, until the time is up; `keep` gets the record after each."""
     plan = draw(chosen.n, chosen.seed, chosen.kinds or list(FAULTS))
     limits = {"cores": chosen.cores, "limit_s": chosen.hung_after}
     needed = {name for _, name, _ in plan}
@@ -103,7 +103,8 @@ def run(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
         say(f"{number:3d} {kind}, {name}: {row['verdict']}  {row['what']}{said}  {row['elapsed_s']:.0f} s")
         if row.get("tail"):
             say(row["tail"])
-    return {"wanted": chosen.n, "seed": chosen.seed, "rows": rows, "summary": summary(rows)}
+        keep({"wanted": chosen.n, "seed": chosen.seed, "rows": rows, "summary": summary(rows)})
+    return rows
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -119,14 +120,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of results (default: reports/benchmarks)")
     chosen = parser.parse_args(arguments)
     started = time.perf_counter()
+    command = " ".join(["python -m verdict.chaos", *arguments])
+
+    def keep(record: dict[str, Any]) -> None:
+        save("chaos", {"provenance": provenance(command, 1, time.perf_counter() - started), **record}, chosen.out)
+
     with tempfile.TemporaryDirectory(prefix="verdict-chaos-") as name:
-        record = run(chosen, Path(name).resolve())
-    made = provenance(" ".join(["python -m verdict.chaos", *arguments]), 1, time.perf_counter() - started)
-    save("chaos", {"provenance": made, **record}, chosen.out)
-    found = record["summary"]["all"]
-    say(f"{len(record['rows'])} disturbances: {', '.join(f'{n} {name}' for name, n in found.items())}")
+        rows = run(chosen, Path(name).resolve(), keep)
+    for kind, counts in summary(rows).items():
+        say(f"{kind:26s} " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n))
     say(artifacts.relative(chosen.out / "README.md"))
-    return 0 if len(record["rows"]) == found["as undisturbed"] + found["skipped"] else 1
+    return 0 if all(row["verdict"] in ("as undisturbed", "skipped") for row in rows) else 1
 
 
 if __name__ == "__main__":
