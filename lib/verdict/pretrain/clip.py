@@ -175,7 +175,8 @@ def train_clip(
 ) -> tuple[CLIPModel, CLIPImageProcessorPil, CLIPTokenizer, list[float]]:
     """Teach a tiny CLIP: contrast of pictures and captions, beside linear heads that are thrown away afterwards.
 
-    Contrast alone learns shapes last; the heads bring them into the joint space within minutes on one core.
+    Each head names one factor of the scenes from the joint space, so that linear probes of it are helped by them. What
+    the heads add to contrast alone was not measured.
 
     Returns
     -------
