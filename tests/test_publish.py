@@ -1,8 +1,13 @@
 """The copy of a report in git: whole, small, and honest about what it was made from."""
 
+import base64
+import io
 import json
+import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from report_tools import (
     Reader,
@@ -47,6 +52,22 @@ def project(tmp_path, monkeypatch):
     write_notebook(notebooks / "05_test.ipynb", [*cells, SHOW])
     write_stage(work / "05_test", ran, record(dirty=False), sample_numbers())
     return {"work": work, "notebooks": notebooks, "target": tmp_path / "report"}
+
+
+def test_pictures_and_drawings_of_a_copy_are_smaller_and_still_shown():
+    picture = io.BytesIO()
+    pixels = np.add.outer(np.arange(64), np.arange(64)) + np.random.default_rng(1).integers(0, 40, (64, 64))
+    Image.fromarray(pixels.astype(np.uint8)).save(picture, "PNG")
+    coded = base64.b64encode(picture.getvalue()).decode()
+    page = f'<img src="data:image/png;base64,{coded}" alt="x=0.123456"><path d="M 1.23456 2.5 L 1.234567e-05 3"/>'
+    light = module.lightened(page)
+    found = re.search(r'src="data:image/webp;base64,([^"]+)"', light)
+    shown = Image.open(io.BytesIO(base64.b64decode(found[1])))
+    assert shown.format == "WEBP" and shown.size == (64, 64)
+    assert np.abs(np.asarray(shown.convert("L"), dtype=float) - pixels).mean() < 8
+    assert len(light) < len(page)
+    assert 'alt="x=0.123456"' in light and 'd="M 1.23 2.5 L 1.234567e-05 3"' in light
+    assert module.lightened('<img src="x.png"> y="1.5"') == '<img src="x.png"> y="1.5"'
 
 
 def test_a_copy_is_whole_without_notebooks_and_names_its_commit(project):

@@ -1,27 +1,35 @@
 """The copy of a report that is kept in git, for readers without Python: `python -m verdict.report.publish`.
 
 Rendered anew without what makes up most of a report's size (executed notebooks, large tables, the pages of single
-trials but the first) and handed to `git add`; the commit is left to whoever publishes. `published.json` beside the
-pages says what they were made from.
+trials but the first), with pictures as WebP, and handed to `git add`; the commit is left to whoever publishes.
+`published.json` beside the pages says what they were made from.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import io
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from verdict import paths
-from verdict.artifacts import read_json, sha256_file, write_json
+from verdict.artifacts import read_json, sha256_file, write_json, write_text
 from verdict.params import load_params
 from verdict.report.executions import Execution, find_executions
 from verdict.report.site import PUBLISHED, build_site
 
 PROFILE = "digits"
 MAX_BYTES = 5_000_000
+_PICTURE = re.compile(r'src="data:image/png;base64,([A-Za-z0-9+/=]+)"')
+_COORDINATES = re.compile(r'(?<=\s)(d|points|x|y)="([^"]*)"')
+_FURTHER_DIGITS = re.compile(r"(?<=\.\d\d)\d+(?!\d*e)")
 
 
 class PublishError(ValueError):
@@ -70,6 +78,8 @@ def publish(
     built = build_site(profile, work=work, notebooks=notebooks, target=target, is_copy=True)
     if built.errors:
         raise PublishError(f"pages were refused: {'; '.join(built.errors)}")
+    for page in target.glob("*.html"):
+        write_text(page, lightened(page.read_text(encoding="utf-8")))
     files = {path.relative_to(target).as_posix(): path for path in sorted(target.rglob("*")) if path.is_file()}
     total = sum(path.stat().st_size for path in files.values())
     if total > MAX_BYTES:
@@ -78,6 +88,20 @@ def publish(
     hashes = {name: sha256_file(path) for name, path in files.items()}
     write_json(target / PUBLISHED, {"profile": profile, **made_from, "files": hashes})
     return target
+
+
+def lightened(page: str) -> str:
+    """A page with its pictures as WebP, where that is smaller, and with drawings to a hundredth of a point."""
+    page = _PICTURE.sub(_as_webp, page)
+    return _COORDINATES.sub(lambda found: f'{found[1]}="{_FURTHER_DIGITS.sub("", found[2])}"', page)
+
+
+def _as_webp(found: re.Match[str]) -> str:
+    picture = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(found[1]))) as image:
+        image.save(picture, "WEBP", quality=80, method=6)
+    content = base64.b64encode(picture.getvalue()).decode("ascii")
+    return f'src="data:image/webp;base64,{content}"' if len(content) < len(found[1]) else found[0]
 
 
 def read_published(folder: Path) -> dict[str, Any] | None:
