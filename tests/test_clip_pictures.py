@@ -68,6 +68,8 @@ def test_a_local_copy_as_folders_is_read_class_by_class(jpeg_copy):
     assert found.table["image_id"].is_unique
     counts = found.table.groupby("split")["y"].value_counts().unstack()
     assert (counts.max(axis=1) - counts.min(axis=1) <= 1).all(), "classes are balanced"
+    y = found.table["y"].to_numpy()
+    assert all(sorted(y[found.rows(split)[:10]]) == list(range(10)) for split in pictures.SPLITS), "from the first on"
 
 
 def test_the_original_archive_is_read_without_running_its_code(tmp_path, monkeypatch):

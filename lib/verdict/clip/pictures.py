@@ -114,14 +114,17 @@ def of_cifar(params: ClipParams) -> Pictures:
 
 
 def _balanced(y: np.ndarray, wanted: Mapping[str, int], *, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Disjoint rows for several splits, classes in turn, each in the order of the source: int arrays."""
+    """Disjoint rows for several splits, drawn at random with classes in turn: int arrays.
+
+    So the first rows of a split are a sample of all of its classes, also where the source goes class by class.
+    """
     order = rng.permutation(len(y))
     place = np.empty(len(y), dtype=np.int64)
     for value in np.unique(y):
         place[order[y[order] == value]] = np.arange((y == value).sum())
     by_turn = order[np.argsort(place[order], kind="stable")]
     cuts = np.cumsum(list(wanted.values()))
-    return {name: np.sort(part) for name, part in zip(wanted, np.split(by_turn, cuts), strict=False)}
+    return dict(zip(wanted, np.split(by_turn, cuts), strict=False))
 
 
 def of_folder(params: ClipFolderParams, *, n: Mapping[str, int], seed: int, is_table: bool) -> Pictures:
@@ -152,7 +155,9 @@ def of_folder(params: ClipFolderParams, *, n: Mapping[str, int], seed: int, is_t
             "y": [known.index(label) for _, label, _, _ in rows],
         }
     )
-    keep = np.sort(np.concatenate([np.flatnonzero(table["split"] == split)[: n[split]] for split in SPLITS]))
+    rng, y = np.random.default_rng([seed, *b"folder"]), table["y"].to_numpy()
+    own = {split: np.flatnonzero(table["split"] == split) for split in SPLITS}
+    keep = np.concatenate([one[_balanced(y[one], {split: n[split]}, rng=rng)[split]] for split, one in own.items()])
     images = np.stack([square(read_image(files[k]), params.image_px) for k in keep])
     return Pictures(
         images, table.iloc[keep].reset_index(drop=True), names, _templates(home), attribution=str(home.name)
