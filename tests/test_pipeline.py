@@ -15,6 +15,21 @@ def alone(monkeypatch):
     monkeypatch.setattr(slurm, "_ask", lambda *command: "AccountingStorageType = accounting_storage/slurmdbd")
 
 
+@pytest.mark.parametrize(
+    ("system", "where", "n_gpus", "expected"),
+    [
+        ("linux", "local", 0, True),
+        ("linux", "local", 1, False),
+        ("linux", "slurm", 0, False),
+        ("darwin", "local", 0, False),
+    ],
+)
+def test_stages_are_forked_only_where_that_is_safe(monkeypatch, system, where, n_gpus, expected):
+    monkeypatch.setattr(pipeline.sys, "platform", system)
+    monkeypatch.setattr(pipeline, "gpu_count", lambda: n_gpus)
+    assert pipeline._may_fork(where) is expected
+
+
 @pytest.mark.usefixtures("alone")
 def test_one_machine_has_its_memory_for_a_limit():
     call = pipeline.snakemake_command("smoke", 3, ["a/run.json"])

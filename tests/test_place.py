@@ -19,3 +19,11 @@ def test_without_a_scheduler_it_is_this_machine(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_PARTITION", "left over")
     assert place.here()["node"] == platform.node()
     assert place.here()["scheduler"] == "local" and "partition" not in place.here()
+
+
+def test_processors_are_those_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(place.os, "sched_getaffinity", lambda process: {0, 3}, raising=False)
+    assert place.n_processors() == 2
+    monkeypatch.delattr(place.os, "sched_getaffinity")
+    monkeypatch.setattr(place.os, "cpu_count", lambda: 5)
+    assert place.n_processors() == 5

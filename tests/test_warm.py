@@ -12,6 +12,8 @@ import pytest
 
 from verdict import paths, warm
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reports fork on Linux alone")
+
 TOLD = """
 import json, os, signal, sys, time
 sys.stderr.write("heard\\n")

@@ -94,6 +94,15 @@ def _watch(where: str, profile: str, execution: Execution) -> contextlib.Abstrac
     return slurm.Watch(job_prefix(profile), own.report_waiting_s, 60 * own.give_up_minutes, say)
 
 
+def _may_fork(where: str) -> bool:
+    """Whether stages may start as forks of a process that has imported the libraries.
+
+    Not where it has asked for its GPUs, nor on macOS, whose numerical libraries do not survive a fork; and a cluster's
+    jobs are not to leave their nodes.
+    """
+    return sys.platform == "linux" and where == "local" and not gpu_count()
+
+
 def report(profile: str, cores: int, where: str = "local", targets: Sequence[str] = ()) -> int:
     """Run what is missing or out of date, and render the pages; with targets, make these records and no page.
 
@@ -112,8 +121,7 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
     }
     if where == "slurm":
         environment |= slurm.plain_states(paths.work_dir(profile) / "slurm")
-    # A process that has asked for its GPUs cannot be forked, and a cluster's jobs are not to leave their nodes.
-    forks = warm.server(environment) if where == "local" and not gpu_count() else contextlib.nullcontext(environment)
+    forks = warm.server(environment) if _may_fork(where) else contextlib.nullcontext(environment)
     params, index = load_params(profile), paths.report_dir(profile) / "index.html"
     with one_at_a_time(profile), forks as served, _watch(where, profile, load_execution(where, profile)):
         for line in (*forget_damaged(params, profile), *settle_times(params, profile)):

@@ -7,6 +7,12 @@ import platform
 from typing import Any
 
 
+def n_processors() -> int:
+    """Processors that this process may use; all of the machine where the system does not tell (macOS)."""
+    own = getattr(os, "sched_getaffinity", None)
+    return len(own(0)) if own else os.cpu_count() or 1
+
+
 def here() -> dict[str, Any]:
     """Node, hardware, and for a job of a cluster its number, partition and memory.
 

@@ -276,7 +276,7 @@ def _run_features(params: Params, profile: str, home: Path, shard: int | None) -
     stage = stages.open_stage(stages.FEATURES, profile)
     pairs = pd.read_parquet(stage.upstream("01_data", "pairs.parquet"))
     wanted = params.execution.decode_threads
-    workers = len(os.sched_getaffinity(0)) if wanted == "auto" else wanted
+    workers = place.n_processors() if wanted == "auto" else wanted
     images = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent, workers=workers)
     plans = [FreezePlan(*plan) for plan in stages.plans(params)]
     n_shards = params.execution.feature_shards
