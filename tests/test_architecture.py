@@ -41,6 +41,7 @@ ORDER = (
     "artifacts",
     "kernel",
     "search",
+    "parameter_files",
     "params",
     "numbers",
     "stage",

@@ -10,7 +10,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from verdict import paths
 from verdict import stage as stages
-from verdict.params import Count, Model, ParamsError, merge, read_yaml
+from verdict.parameter_files import ParamsError, merge, read_yaml
+from verdict.params import Count, Model
 
 WHERES = ("local", "slurm")
 DEFAULT = "default"

@@ -5,24 +5,19 @@ A profile (`params/<name>.yaml`) overrides `params/base.yaml`; the result is val
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from verdict import paths
 from verdict.artifacts import content_hash
 from verdict.labels import class_names
+from verdict.parameter_files import ParamsError, merge, nearest, read_yaml, unreadable
 from verdict.search import SPACES, as_trials, configurations
 
-NO_PROFILES = frozenset({"base", "rubric"})
-MAX_FILE_BYTES = 1_000_000
 MAX_LISTED = 20
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -31,15 +26,6 @@ NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-# YAML 1.1 reads 1:30 as 90 and 010 as 8: nobody who writes them means that.
-_SURPRISING = re.compile(r"^[-+]?(?:0[0-9_]+|[0-9][0-9_]*(?::[0-9_]+)+)")
-
-
-class ParamsError(ValueError):
-    """Parameters that cannot be used; the message lists every fault with its place."""
 
 
 class Model(BaseModel):
@@ -632,7 +618,7 @@ class Params(Model):
         for trial in self.training.trials:
             if trial.name == name:
                 return trial
-        raise KeyError(f"no trial is called {name!r}{_nearest(name, [t.name for t in self.training.trials])}")
+        raise KeyError(f"no trial is called {name!r}{nearest(name, [t.name for t in self.training.trials])}")
 
     def about_clip(self) -> Params:
         """The same parameters for a page that judges CLIP's predictions: its questions, simulated people."""
@@ -651,82 +637,6 @@ class Params(Model):
         return content_hash(content)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without aliases, merges or repeated keys: what a parameter file says is what it holds."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.get_event()
-            raise ParamsError(f"line {event.start_mark.line + 1}: YAML aliases are not accepted in parameters")
-        if (tag := self.peek_event().tag) is not None:
-            line = self.peek_event().start_mark.line + 1
-            raise ParamsError(f"line {line}: YAML tags are not accepted in parameters, got {tag!r}")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            line = key_node.start_mark.line + 1
-            if not isinstance(key, str):
-                raise ParamsError(
-                    f"line {line}: keys are text, got {key!r} (YAML reads on, off, yes and no as true or false)"
-                )
-            if key in seen:
-                raise ParamsError(f"line {line}: the key {key!r} stands twice")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-    def construct_object(self, node: Any, deep: bool = False) -> Any:
-        is_number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-        line = node.start_mark.line + 1
-        if is_number and _SURPRISING.match(node.value):
-            raise ParamsError(
-                f"line {line}: {node.value!r} would be read as a number in base 8 or 60; write it plainly"
-            )
-        try:
-            return super().construct_object(node, deep)
-        except ParamsError:
-            raise
-        except ValueError as error:
-            raise ParamsError(f"line {line}: {str(node.value)[:40]!r} cannot be read: {error}") from None
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a parameter file as plain values.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file; the message names the profiles that there are.
-    ParamsError
-        If it is too large, not UTF-8, not YAML, holds tags, aliases or repeated keys, or is not a mapping.
-    """
-    if not path.is_file():
-        known = sorted(p.stem for p in path.parent.glob("*.yaml") if p.stem not in NO_PROFILES)
-        raise FileNotFoundError(f"{path} does not exist{_nearest(path.stem, known)}; profiles are {known}")
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise ParamsError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes; that is not a parameter file")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except ParamsError as error:
-        raise ParamsError(f"{path}, {error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ParamsError(f"{path} is not readable as YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ParamsError(f"{path} must hold a mapping, got {type(content).__name__}")
-    return content
-
-
-def merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
-    """Lay one mapping over another: mappings are merged key by key, everything else is replaced."""
-    merged = dict(base)
-    for key, value in override.items():
-        both_mappings = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merge(merged[key], value) if both_mappings else value
-    return merged
-
-
 def validate(content: dict[str, Any], *, source: str) -> Params:
     """Turn plain values into parameters; drawn configurations become trials after the listed ones.
 
@@ -739,8 +649,8 @@ def validate(content: dict[str, Any], *, source: str) -> Params:
         text = json.dumps(content, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ParamsError(f"{source}: only plain numbers, text, lists and mappings are accepted: {error}") from None
-    if unreadable := next(_unreadable(content), ""):
-        raise ParamsError(f"{source}: {unreadable}")
+    if fault := next(unreadable(content), ""):
+        raise ParamsError(f"{source}: {fault}")
     try:
         params = Params.model_validate_json(text)
     except ValidationError as error:
@@ -758,28 +668,10 @@ def _expanded(params: Params) -> dict[str, Any]:
     return content
 
 
-def _nearest(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _unreadable(content: Any, place: str = "") -> Iterator[str]:
-    """Where keys or texts hold control characters, which no page and no terminal shows as they are."""
-    if isinstance(content, str) and (found := _CONTROL.search(content)):
-        yield f"{place}: the text holds the control character U+{ord(found[0]):04X}"
-    elif isinstance(content, dict):
-        for key, value in content.items():
-            yield from _unreadable(str(key), f"{place or 'a key'}")
-            yield from _unreadable(value, f"{place}.{key}".strip("."))
-    elif isinstance(content, list):
-        for number, value in enumerate(content):
-            yield from _unreadable(value, f"{place}.{number}")
-
-
 def _describe(fault: Any) -> str:
     place = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"{place}: unknown key{_nearest(str(fault['loc'][-1]), _valid_keys(fault['loc'][:-1]))}"
+        return f"{place}: unknown key{nearest(str(fault['loc'][-1]), _valid_keys(fault['loc'][:-1]))}"
     value = fault.get("input")
     if fault["type"] in ("float_type", "int_type") and isinstance(value, str):
         return f"{place}: expected a number, got the text {value!r}; YAML reads 1e-3 as text: write 1.0e-3"
