@@ -93,10 +93,16 @@ def test_a_notebook_that_was_killed_or_damaged_has_no_error_to_tell(tmp_path):
 
 def test_the_noise_of_snakemake_is_left_out_and_stages_are_not():
     said = ["01_data  done in 3 s", "03_staged_unfreezing text1-s11  FAILED; the notebook", "Error in rule trial:"]
+    said += ["    message: SLURM-job '7' failed, SLURM status is: 'FAILED'. Reason: Unknown."]
     noise = [
         "SLURM run ID: verdict-smoke-7_ab",
         "Job 5 has been submitted with SLURM jobid 41 (log: x).",
         "  ",
         "site 1",
+        "rule stage_01_data:",
+        "    resources: tmpdir=<TBD>, runtime=20",
+        "    shell:",
+        "        /x/bin/python -m verdict.warm verdict.run 01_data --profile smoke",
+        "        (command exited with non-zero exit code)",
     ]
     assert [line for line in (*said, *noise) if not pipeline.NOISE.match(line)] == said

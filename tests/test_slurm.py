@@ -96,6 +96,15 @@ def test_the_newest_log_of_a_stage_is_found_and_its_end_told(tmp_path):
     assert slurm.newest_log(tmp_path, "05_test", None, None) is None
 
 
+def test_why_slurm_refused_jobs_is_told_once_a_cause(tmp_path):
+    log = tmp_path / "snakemake.log"
+    assert slurm.refusals(log) == []
+    cause = "sbatch: error: Batch job submission failed: Requested time limit is invalid (missing or exceeds 'it')"
+    line = f"    message: SLURM sbatch failed. The error message was '{cause}'.\n    sbatch call:\n"
+    write_text(log, f"Select jobs to execute...\n{line}Trying to restart job 0.\n{line}")
+    assert slurm.refusals(log) == [f"Slurm refused jobs: {cause}; params/execution/slurm/ says what they ask for"]
+
+
 def test_accounting_names_states_without_who_caused_them(tmp_path, monkeypatch):
     real = tmp_path / "real" / "sacct"
     write_text(real, "#!/bin/sh\ncase $1 in bad) exit 3;; esac\nprintf '41|CANCELLED by 0\\n42|FAILED %s\\n' \"$2\"\n")

@@ -33,7 +33,9 @@ NOISE = re.compile(
     r"|(stage_\w+|site|trial|feature_shard|total) +\d"
     r"|SLURM run ID|Job \d+ has been submitted|Cleaning up SLURM|Guessed SLURM|Unable to guess|No (SLURM|partition)"
     r"|MinJobAge \d|No account was given|Trying without|Using shared|Warning: the following output files"
-    r"|\S+/run\.json$|\s*sbatch call|\s*sbatch --"
+    r"|\S+/run\.json$|\s*sbatch call|\s*sbatch --|(local)?rule \w+:$|For further error details"
+    r"| {4}(input|output|log|jobid|reason|wildcards|priority|threads|resources|shell|external_jobid): ?"
+    r"| {8}\S+ -m verdict\.| {8}\(command exited"
 )
 ERROR_TAIL = 12
 
@@ -65,7 +67,8 @@ def snakemake_command(profile: str, cores: int, targets: list[str], *, where: st
     return [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile")),
         *("--directory", str(paths.ROOT), "--cores", str(cores), "--nolock", "--rerun-incomplete", "--keep-going"),
-        *("--rerun-triggers", *RERUN_TRIGGERS, "--quiet", "rules", "host", "reason"),
+        # Only there do errors of a job that never started, for want of a place, not speak for themselves.
+        *("--rerun-triggers", *RERUN_TRIGGERS, "--quiet", *(() if where == "slurm" else ("rules",)), "host", "reason"),
         *("--config", f"profile={profile}", f"gpus={gpus}", f"where={where}"),
         *placed,
         # What follows an option that takes several values would be taken for one more of them.
@@ -137,7 +140,7 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
             print(index, flush=True)
             return 0
         say(f"\nthe report of profile {profile!r} is NOT complete (after {time.monotonic() - started:.0f} s):")
-        for line in unfinished(profile):
+        for line in (*slurm.refusals(paths.work_dir(profile) / "snakemake.log"), *unfinished(profile)):
             say(f"  {line}")
         subprocess.run(
             [sys.executable, "-m", "verdict.report", "--profile", profile], env=environment, cwd=paths.ROOT, check=False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -105,6 +106,13 @@ def log_tail(log: Path, n: int = 6) -> list[str]:
     """The last lines of a log, indented."""
     lines = [line.rstrip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     return [f"    {line[:200]}" for line in lines if line][-n:]
+
+
+def refusals(log: Path) -> list[str]:
+    """Why Slurm took none of the jobs that it refused, each cause once; nothing where it took all, or there is no log."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    causes = dict.fromkeys(re.findall(r"sbatch failed\. The error message was '(.*?)'\.?$", text, re.MULTILINE))
+    return [f"Slurm refused jobs: {cause[:300]}; params/execution/slurm/ says what they ask for" for cause in causes]
 
 
 @dataclass(frozen=True)
