@@ -109,7 +109,7 @@ def log_tail(log: Path, n: int = 6) -> list[str]:
 
 
 def refusals(log: Path) -> list[str]:
-    """Why Slurm took none of the jobs that it refused, each cause once; nothing where it took all, or there is no log."""
+    """Why Slurm refused jobs, by the log of a run, each cause once; nothing where it took all."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     causes = dict.fromkeys(re.findall(r"sbatch failed\. The error message was '(.*?)'\.?$", text, re.MULTILINE))
     return [f"Slurm refused jobs: {cause[:300]}; params/execution/slurm/ says what they ask for" for cause in causes]
