@@ -1,18 +1,17 @@
-"""Labelled pictures: scenes, CIFAR-10 in both its local forms, folders and tables of somebody's own."""
+"""Labelled pictures: scenes, the halves of a public corpus, folders and tables of somebody's own."""
 
 import io
 import json
-import pickle
-import tarfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from verdict import paths
-from verdict.clip import cifar, pictures
+from verdict.clip import pictures
+from verdict.clip.corpora import Corpus, Half
 from verdict.data.scenes import handwriting_pools
-from verdict.params import load_params, merge, read_yaml, validate
+from verdict.params import merge, read_yaml, validate
 
 N = {"train": 40, "val": 23, "calib": 21, "test": 29}
 
@@ -42,65 +41,26 @@ def picture(colour, side=(9, 7)):
     return buffer.getvalue()
 
 
-def add(tar, name, content):
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
+def half(n, *, first):
+    """Pictures of three classes, class by class, each of the colour that its number is."""
+    images = np.full((n, 5, 5, 3), np.arange(first, first + n)[:, None, None, None], dtype=np.uint8)
+    return Half([f"p-{k}" for k in range(first, first + n)], np.arange(n) * 3 // n, lambda rows: images[rows])
 
 
-@pytest.fixture
-def jpeg_copy(tmp_path, monkeypatch):
-    home = tmp_path / "data" / "cifar10"
-    home.mkdir(parents=True)
-    for part, n in (("train", 12), ("test", 3)):
-        with tarfile.open(home / f"{part}.tar", "w") as tar:
-            for label, name in enumerate(cifar.CLASSES):
-                for k in range(n):
-                    add(tar, f"{part}/{name}/{k:04d}.png", picture((label * 20, k, 0), (32, 32)))
-    monkeypatch.setenv("VERDICT_DATA", str(tmp_path / "data"))
-    return home
-
-
-def test_a_local_copy_as_folders_is_read_class_by_class(jpeg_copy):
-    found = pictures.build(clip_params(source="cifar10", n={"train": 60, "val": 20, "calib": 20, "test": 20}))
-    assert [len(found.rows(split)) for split in pictures.SPLITS] == [60, 20, 20, 20]
-    assert (found.images[:, 0, 0, 0] // 20 == found.table["y"]).all()
-    assert found.table["image_id"].is_unique
-    counts = found.table.groupby("split")["y"].value_counts().unstack()
-    assert (counts.max(axis=1) - counts.min(axis=1) <= 1).all(), "classes are balanced"
-    y = found.table["y"].to_numpy()
-    assert all(sorted(y[found.rows(split)[:10]]) == list(range(10)) for split in pictures.SPLITS), "from the first on"
-
-
-def test_the_original_archive_is_read_without_running_its_code(tmp_path, monkeypatch):
-    home = tmp_path / "cifar10"
-    home.mkdir()
-    rng = np.random.default_rng(1)
-    images = rng.integers(256, size=(4, 32, 32, 3), dtype=np.uint8)
-    batch = {b"labels": [3, 1, 4, 1], b"data": images.transpose(0, 3, 1, 2).reshape(4, -1)}
-    content = pickle.dumps(batch, protocol=2).replace(b"numpy._core", b"numpy.core")
-    with tarfile.open(home / cifar.ARCHIVE, "w:gz") as tar:
-        for name in [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]:
-            add(tar, f"cifar-10-batches-py/{name}", content)
-    monkeypatch.setenv("VERDICT_DATA", str(tmp_path))
-    source = cifar.locate("", "")
-    test, train = cifar.read(source, "test"), cifar.read(source, "train")
-    assert np.array_equal(test.load(np.array([2, 0])), images[[2, 0]])
-    assert list(test.y) == [3, 1, 4, 1] and len(train.y) == 20
-
-
-def test_a_batch_that_names_code_is_refused(tmp_path):
-    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
-        add(tar, "cifar-10-batches-py/test_batch", b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(pickle.UnpicklingError, match=r"arrays, not os\.system"):
-        cifar.read(tmp_path / "a.tar.gz", "test")
-
-
-def test_without_a_copy_and_a_hash_nothing_is_downloaded(tmp_path, monkeypatch):
-    monkeypatch.setenv("VERDICT_DATA", str(tmp_path))
-    with pytest.raises(ValueError, match="needs its sha256"):
-        cifar.locate("https://example.org/x", "")
-    assert len(load_params("base").clip.cifar10.sha256) == 64
+def test_the_halves_of_a_corpus_never_meet():
+    corpus = Corpus(half(120, first=0), half(60, first=120), ("a", "b", "c"), "nobody's")
+    wanted = {"train": 45, "val": 21, "calib": 24, "test": 30}
+    found = pictures.of_corpus(corpus, clip_params(source="cifar100", n=wanted))
+    assert {split: len(found.rows(split)) for split in wanted} == wanted
+    shown, y = found.images[:, 0, 0, 0], found.table["y"].to_numpy()
+    assert len(set(shown)) == 120, "no picture stands twice, and none in two splits"
+    assert (shown[found.rows("test")] >= 120).all() and (shown[: -wanted["test"]] < 120).all()
+    assert list(found.table["image_id"]) == [f"p-{k}" for k in shown]
+    assert (y == np.where(shown < 120, shown // 40, (shown.astype(int) - 120) // 20)).all()
+    assert all(sorted(y[found.rows(split)[:3]]) == [0, 1, 2] for split in wanted), "classes in turn, from the first on"
+    again = pictures.of_corpus(corpus, clip_params(source="cifar100", n=wanted))
+    other = pictures.of_corpus(corpus, clip_params(source="cifar100", n=wanted, seed=1))
+    assert again.table.equals(found.table) and not other.table.equals(found.table)
 
 
 @pytest.fixture

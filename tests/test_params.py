@@ -26,6 +26,7 @@ WHOLE |= {"training.photometric.contrast": "training.photometric"}
 WHOLE |= {"data.nlvr.fractions": "data.nlvr", "data.csv.fractions": "data.csv"}
 PROFILES = sorted(path.stem for path in paths.PARAMS.glob("*.yaml") if path.stem != "rubric")
 SHIPPED = sorted({"base", "digits", "smoke", "nlvr", "paper", "recorded", "cifar10"} & set(PROFILES))
+SHIPPED += ["paper_cifar100", "paper_imagenette"]
 
 
 @pytest.fixture(scope="module")

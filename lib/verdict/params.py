@@ -445,8 +445,8 @@ class ClipFolderParams(Model):
         return self
 
 
-class ClipCifarParams(Model):
-    """Where CIFAR-10 comes from when there is no local copy."""
+class ClipArchiveParams(Model):
+    """Where a public corpus comes from when there is no local copy; without a sha256 nothing is downloaded."""
 
     url: str
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
@@ -468,14 +468,16 @@ class ClipParams(Model):
     own, taught on the train split. `n` bounds the pictures of each split, `n_probe` those that probes learn from.
     """
 
-    source: Literal["digits", "cifar10", "folder", "csv"] | None
+    source: Literal["digits", "cifar10", "cifar100", "imagenette", "folder", "csv"] | None
     preset: Annotated[str, Field(min_length=1)]
     revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")]
     seed: Seed
     n: dict[Literal["train", "val", "calib", "test"], Annotated[int, Field(ge=20)]]
     n_probe: Annotated[int, Field(ge=20)]
     folder: ClipFolderParams
-    cifar10: ClipCifarParams
+    cifar10: ClipArchiveParams
+    cifar100: ClipArchiveParams
+    imagenette: ClipArchiveParams
     training: ClipTrainingParams
     batch: Count
     threads: Count

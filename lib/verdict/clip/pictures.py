@@ -1,4 +1,4 @@
-"""Labelled pictures for a dual encoder: embedded scenes, CIFAR-10, or somebody's own folder or table.
+"""Labelled pictures for a dual encoder: embedded scenes, a public corpus, or somebody's own folder or table.
 
 Whatever the source, the result is the same: pictures of one size, a table with a row for each, names of the classes.
 """
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from verdict import paths
-from verdict.clip import cifar, scenes
+from verdict.clip import cifar, imagenette, scenes
+from verdict.clip.corpora import SUFFIXES, Corpus, square
 from verdict.clip.words import ENSEMBLE
 from verdict.data.digits import ATTRIBUTION
 from verdict.data.images import read_image
@@ -28,7 +28,6 @@ from verdict.params import ClipFolderParams, ClipParams
 
 SPLITS = ("train", "val", "calib", "test")
 SCENE_PX = 48
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +67,9 @@ def build(params: ClipParams) -> Pictures:
     """The pictures that parameters ask for; the same parameters give the same pictures."""
     if params.source == "digits":
         return of_scenes(params.n, seed=params.seed)
-    if params.source == "cifar10":
-        return of_cifar(params)
-    return of_folder(params.folder, n=params.n, seed=params.seed, is_table=params.source == "csv")
+    if params.source in ("folder", "csv"):
+        return of_folder(params.folder, n=params.n, seed=params.seed, is_table=params.source == "csv")
+    return of_corpus(_corpus(params), params)
 
 
 def of_scenes(n: Mapping[str, int], *, seed: int) -> Pictures:
@@ -94,23 +93,29 @@ def of_scenes(n: Mapping[str, int], *, seed: int) -> Pictures:
     return Pictures(np.concatenate(images), table, scenes.DIGITS, ENSEMBLE, np.concatenate(masks), ATTRIBUTION)
 
 
-def of_cifar(params: ClipParams) -> Pictures:
-    """CIFAR-10: train, val and calib from its training pictures, test from its test pictures, at most `n` of each."""
-    archive = cifar.locate(params.cifar10.url, params.cifar10.sha256)
-    train, test = cifar.read(archive, "train"), cifar.read(archive, "test")
-    rng = np.random.default_rng([params.seed, *b"cifar10"])
+def _corpus(params: ClipParams) -> Corpus:
+    name = str(params.source)
+    places = {"cifar10": params.cifar10, "cifar100": params.cifar100, "imagenette": params.imagenette}
+    place = places[name].model_dump()
+    if name == "imagenette":
+        return imagenette.read(imagenette.locate(**place))
+    return cifar.read(name, cifar.locate(name, **place))
+
+
+def of_corpus(corpus: Corpus, params: ClipParams) -> Pictures:
+    """Train, val and calib from a corpus' first half, test from its other half, at most `n` of each."""
+    rng = np.random.default_rng([params.seed, *str(params.source).encode()])
     wanted = {split: params.n[split] for split in ("val", "calib", "train")}
-    parts = _balanced(train.y, wanted, rng=rng)
-    parts["test"] = _balanced(test.y, {"test": params.n["test"]}, rng=rng)["test"]
+    parts = _balanced(corpus.train.y, wanted, rng=rng)
+    parts["test"] = _balanced(corpus.test.y, {"test": params.n["test"]}, rng=rng)["test"]
     images, tables = [], []
     for split in SPLITS:
-        source, rows = (test if split == "test" else train), parts[split]
+        source, rows = (corpus.test if split == "test" else corpus.train), parts[split]
         images.append(source.load(rows))
         ids = [source.names[k] for k in rows]
         tables.append(pd.DataFrame({"image_id": ids, "group_id": ids, "split": split, "y": source.y[rows]}))
-    return Pictures(
-        np.concatenate(images), pd.concat(tables, ignore_index=True), cifar.CLASSES, attribution=cifar.ATTRIBUTION
-    )
+    table = pd.concat(tables, ignore_index=True)
+    return Pictures(np.concatenate(images), table, corpus.class_names, attribution=corpus.attribution)
 
 
 def _balanced(y: np.ndarray, wanted: Mapping[str, int], *, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -162,15 +167,6 @@ def of_folder(params: ClipFolderParams, *, n: Mapping[str, int], seed: int, is_t
     return Pictures(
         images, table.iloc[keep].reset_index(drop=True), names, _templates(home), attribution=str(home.name)
     )
-
-
-def square(image: Image.Image, px: int) -> np.ndarray:
-    """The middle square of a picture at a side of `px`, as CLIP's own preprocessing cuts it: uint8 (px, px, 3)."""
-    scale = px / min(image.size)
-    width, height = (max(px, round(side * scale)) for side in image.size)
-    left, top = (width - px) // 2, (height - px) // 2
-    resized = image.resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(resized.crop((left, top, left + px, top + px)), dtype=np.uint8)
 
 
 def _folder(name: str) -> Path:

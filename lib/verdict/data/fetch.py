@@ -29,6 +29,7 @@ MAX_NAME_BYTES = 255
 TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
 _SCHEMES = ("https", "http", "file")
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 _HINT = "without a network, set VERDICT_DATA to a folder that holds a local copy"
 
 
@@ -150,16 +151,39 @@ def extract_tar(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_
     """Unpack a tar archive (plain, gz, bz2 or xz) into a new folder; see `extract_zip` for what is refused."""
 
     def fill(scratch: Path) -> None:
-        with tarfile.open(archive) as tar:
-            guard = _Guard(archive, max_bytes, max_files)
-            for member in tar:
-                if not (member.isfile() or member.isdir()):
-                    raise ValueError(f"{archive}: {member.name!r} is a link or a device")
-                target = guard.admit(member.name, member.size, is_folder=member.isdir())
+        with open_tar(archive) as tar:
+            for name, member in admitted(tar, archive, max_bytes=max_bytes, max_files=max_files):
                 source = tar.extractfile(member) if member.isfile() else None
-                _put(source, scratch / target)
+                _put(source, scratch / name)
 
     return _extract(Path(archive), Path(folder), fill)
+
+
+@contextlib.contextmanager
+def open_tar(archive: Path) -> Iterator[tarfile.TarFile]:
+    """A tar archive (plain, gz, bz2 or xz) to read from.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged or no archive, as far as it is read.
+    """
+    try:
+        with tarfile.open(archive) as tar:
+            yield tar
+    except _DAMAGE as error:
+        raise ValueError(f"{archive} is damaged or not an archive: {error}") from error
+
+
+def admitted(
+    tar: tarfile.TarFile, archive: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES
+) -> Iterator[tuple[str, tarfile.TarInfo]]:
+    """Files and folders of an open tar, each with its path inside; see `extract_zip` for what is refused."""
+    guard = _Guard(archive, max_bytes, max_files)
+    for member in tar:
+        if not (member.isfile() or member.isdir()):
+            raise ValueError(f"{archive}: {member.name!r} is a link or a device")
+        yield guard.admit(member.name, member.size, is_folder=member.isdir()), member
 
 
 def extract_zip(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Path:
@@ -250,7 +274,7 @@ def _extract(archive: Path, folder: Path, fill: Callable[[Path], None]) -> Path:
         fill(scratch)
         os.chmod(scratch, 0o755)
         os.replace(scratch, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+    except _DAMAGE as error:
         raise ValueError(f"{archive} is damaged or not an archive: {error}") from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         name = Path(str(error.filename)).relative_to(scratch)
