@@ -93,6 +93,14 @@ def test_confusion_writes_counts_and_shares(axes):
         plots.plot_confusion(np.eye(3), class_names(), ax=axes)
 
 
+def test_a_confusion_of_many_classes_is_shaded_alone(axes):
+    names = [f"kind_{k}" for k in range(31)]
+    plots.plot_confusion(np.eye(31, dtype=int), names, ax=axes)
+    assert not axes.texts and np.array_equal(axes.images[0].get_array(), np.eye(31))
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == names
+    assert {tick.get_fontsize() for tick in axes.get_xticklabels()} == {5}
+
+
 def test_nll_names_the_temperature(axes):
     plots.plot_nll_curve([-1, 0, 1], [0.7, 0.5, 0.6], ax=axes, best=0.0, low=-0.1, high=0.1)
     assert "fitted, T = 1" in [text.get_text() for text in axes.get_legend().get_texts()]

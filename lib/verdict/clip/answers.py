@@ -151,8 +151,10 @@ def _question_table(
     expected = expected_answers(settings.questions, class_names)
     answers = question_logits(vectors, texts, class_names, settings, logit_scale)
     parts = [
-        _with_logits(pairs[["pair_id", "split"]].assign(question=question), logits).assign(
-            **dict(zip(expected_columns(class_names), wanted, strict=True))
+        _beside(
+            _with_logits(pairs[["pair_id", "split"]].assign(question=question), logits),
+            expected_columns(class_names),
+            np.tile(wanted, (len(pairs), 1)),
         )
         for (question, logits), wanted in zip(answers.items(), expected.T, strict=True)
     ]
@@ -165,4 +167,9 @@ def _class_vectors(texts: Encode, class_names: Sequence[str], templates: Sequenc
 
 
 def _with_logits(table: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
-    return table.assign(**dict(zip(logit_columns(logits.shape[1]), logits.T, strict=True)))
+    return _beside(table, logit_columns(logits.shape[1]), logits)
+
+
+def _beside(table: pd.DataFrame, names: Sequence[str], values: np.ndarray) -> pd.DataFrame:
+    """A table with further columns, all put beside it at once: there may be hundreds."""
+    return pd.concat([table, pd.DataFrame(values, columns=list(names), index=table.index)], axis=1)

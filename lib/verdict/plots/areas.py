@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Numbers are written into a confusion matrix of so many classes; more could not be read.
+MAX_WRITTEN = 20
+
 
 def plot_forest(
     table: pd.DataFrame, *, ax: Axes, xlabel: str, reference: float | None = None, color: str = SERIES[0]
@@ -80,7 +83,7 @@ def plot_models(table: pd.DataFrame, *, ax: Axes, x: str, y: str, xlabel: str, y
 
 
 def plot_confusion(counts: ArrayLike, names: Sequence[str], *, ax: Axes) -> None:
-    """Counts of true against predicted classes, shaded by the share of the row.
+    """Counts of true against predicted classes, shaded by the share of the row; many classes are shaded alone.
 
     Parameters
     ----------
@@ -97,12 +100,16 @@ def plot_confusion(counts: ArrayLike, names: Sequence[str], *, ax: Axes) -> None
     totals = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for (row, column), value in np.ndenumerate(counts):
+    is_written = len(names) <= MAX_WRITTEN
+    for (row, column), value in np.ndenumerate(counts) if is_written else ():
         tint = "#ffffff" if share[row, column] > 0.55 else "#1b2127"
         ax.text(column, row, f"{value:,}\n{share[row, column]:.1%}", ha="center", va="center", color=tint)
     words = [plain(name) for name in names]
     ax.set_xticks(range(len(names)), words)
     ax.set_yticks(range(len(names)), words)
+    if not is_written:
+        ax.tick_params(labelsize=5)
+        ax.tick_params(axis="x", labelrotation=90)
     ax.set(xlabel="Predicted", ylabel="True")
     ax.grid(False)
 
