@@ -1,10 +1,12 @@
 """The stage of embeddings and the page on probes, on a few pictures and the shipped encoder."""
 
+import contextlib
 import copy
 
 import numpy as np
 import pytest
 
+import mini_pictures as mini
 from verdict import paths
 from verdict import stage as stages
 from verdict.artifacts import write_run
@@ -25,17 +27,37 @@ def opened(name, root, own):
     return stages.Stage(name, "smoke", None, None, root / "work" / "smoke" / name, own)
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    root = tmp_path_factory.mktemp("project")
+@contextlib.contextmanager
+def embedded(root, own):
+    """The study that a page opens after the stage of embeddings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "ROOT", root)
         patch.setattr(paths, "WORK", root / "work")
-        first = opened(stages.CLIP_EMBEDDINGS, root, params())
+        first = opened(stages.CLIP_EMBEDDINGS, root, own)
         embed(first)
         files = [path for path in sorted(first.folder.iterdir()) if path.is_file()]
         write_run(first.folder, outputs=files, inputs=[])
-        yield open_study(opened("10_clip_probes", root, params()))
+        yield open_study(opened("10_clip_probes", root, own))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    with embedded(tmp_path_factory.mktemp("project"), params()) as found:
+        yield found
+
+
+def test_a_public_corpus_is_opened_with_names_that_prompts_say(tmp_path, monkeypatch):
+    monkeypatch.setenv("VERDICT_DATA", str(tmp_path))
+    mini.write_cifar(tmp_path, "cifar100", n_train=3, n_test=1)
+    own = params(source="cifar100", n={"train": 150, "val": 40, "calib": 50, "test": 60})
+    with embedded(tmp_path / "project", own) as found:
+        page = probe_study.Page(found)
+        answers, read = page.zero_shot(), page.published()
+        assert found.classes().shape == (100, found.facts["dim"]) and list(answers["n"]) == [60] * 3
+        assert found.pictures.class_names == tuple(mini.CIFAR100) and "CIFAR-100" in found.pictures.attribution
+        assert page.study.stage.numbers["zero_shot.n_names_cleaned"].value == 9
+        assert page.study.stage.numbers["zero_shot.chance"].value == pytest.approx(1 / 100)
+        assert read.loc[read["cifar100"] == 61.71, "here"].item().value == answers["value"][0]
 
 
 def test_pages_read_what_the_stage_stored(study):
