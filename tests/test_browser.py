@@ -19,6 +19,7 @@ SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36">'
     f"<text>{HOSTILE.replace('&', '&amp;').replace('<', '&lt;')}</text></svg>"
 )
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 CSV = pd.DataFrame({HOSTILE: [HOSTILE] * 700}).to_csv(index=False)
 SETUP = code('profile = "demo"', "parameters")
 PROSE = HOSTILE.replace("{{ test.nothing }}", "")
@@ -43,15 +44,26 @@ def report(tmp_path_factory):
     cells += [markdown("Formula $p_i \\le 1$, see [later](07_later.ipynb#part) and [part](#part).")]
     write_notebook(notebooks / "05_test.ipynb", cells)
     write_notebook(
-        notebooks / "07_later.ipynb", [markdown("# Later\n\nWhat then?"), SETUP, markdown("## Part\n\nEnd.")]
+        notebooks / "07_later.ipynb",
+        [markdown("# Later\n\nWhat then?"), SETUP, markdown("## Part\n\nEnd."), code("y = 1")],
     )
     (notebooks / "index.md").write_text("# When?\n\nAbout {{ test.macro_f1 }}.\n", encoding="utf-8")
     claims = [sample_claim(), sample_claim(id="no", holds=False, bound=0.9, statement=HOSTILE)]
     executed = [cells[0], SETUP, code("x = 1", outputs=outputs)]
     write_executed(work / "05_test", executed, record(device=HOSTILE), sample_numbers(), claims)
-    write_executed(work / "07_later", [SETUP], record("07_later"), Numbers({"later.x": Number(1.5)}))
+    gallery = {
+        "kind": "gallery",
+        "caption": HOSTILE,
+        "alt": HOSTILE,
+        "csv": None,
+        "file": "",
+        "width": 90,
+        "height": 90,
+    }
+    shown = code("y = 1", outputs=[displayed({MIME: gallery, "image/png": PIXEL})])
+    write_executed(work / "07_later", [SETUP, shown], record("07_later"), Numbers({"later.x": Number(1.5)}))
     clip = record("07_later", stage="07_later-clip")
-    write_executed(work / "07_later-clip", [SETUP], clip, sample_numbers(), claims[:1])
+    write_executed(work / "07_later-clip", [SETUP, code("y = 1")], clip, sample_numbers(), claims[:1])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(found, "_changed_params", lambda *_: [])
         built = build_site("demo", work=work, notebooks=notebooks, target=folder / "report")
@@ -199,3 +211,9 @@ def test_a_print_is_white_and_shows_what_is_folded(report, browser, tmp_path):
     seen = "getComputedStyle(document.body).backgroundColor + getComputedStyle(document.querySelector('.bar')).display"
     assert browser.evaluate(seen) == "rgb(255, 255, 255)none"
     browser.send("Emulation.setEmulatedMedia", media="")
+
+
+def test_no_picture_waits_to_be_scrolled_to(report, browser):
+    """A print to a file would go without it."""
+    browser.open(report / "07_later.html")
+    assert browser.evaluate("[...document.images].map((image) => image.loading)") == ["auto"]
