@@ -69,6 +69,7 @@ class Browser:
             self.send(f"{domain}.enable")
         offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
         self.send("Network.emulateNetworkConditions", **offline)
+        self.send("Emulation.setFocusEmulationEnabled", enabled=True)  # also while another window has the focus
 
     def __enter__(self) -> "Browser":
         return self
@@ -89,12 +90,22 @@ class Browser:
         assert "error" not in answer, (method, answer["error"])
         return answer["result"]
 
-    def open(self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False, anchor: str = "") -> None:
-        """Load a file and wait until it has loaded."""
+    def open(
+        self,
+        path: Path,
+        *,
+        width: int = 1280,
+        height: int = 900,
+        dark: bool = False,
+        still: bool = False,
+        anchor: str = "",
+    ) -> None:
+        """Load a file and wait until it has loaded; `still` asks for reduced motion."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.send("Emulation.setDeviceMetricsOverride", **metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.send("Emulation.setEmulatedMedia", features=[scheme])
+        motion = {"name": "prefers-reduced-motion", "value": "reduce" if still else "no-preference"}
+        self.send("Emulation.setEmulatedMedia", features=[scheme, motion])
         self._events.clear()
         self.send("Page.navigate", url="about:blank")
         self.send("Page.navigate", url=path.resolve().as_uri() + anchor)
@@ -150,6 +161,8 @@ class Browser:
     def problems(self) -> list[str]:
         """Errors of scripts, and what the page's policy refused."""
         thrown = [str(e["params"]) for e in self._events if e["method"] == "Runtime.exceptionThrown"]
+        called = [e["params"] for e in self._events if e["method"] == "Runtime.consoleAPICalled"]
+        thrown += [str(call["args"]) for call in called if call["type"] in ("error", "assert")]
         logged = [e["params"]["entry"] for e in self._events if e["method"] == "Log.entryAdded"]
         return thrown + [entry["text"] for entry in logged if entry["level"] == "error"]
 

@@ -2,9 +2,11 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from browser import Browser, axe_source
+from page_checks import check_report
 from report_tools import HOSTILE, code, displayed, markdown, record, sample_claim, sample_numbers, write_notebook
 from report_tools import write_stage as write_executed
 from verdict.numbers import Number, Numbers
@@ -17,19 +19,21 @@ SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36">'
     f"<text>{HOSTILE.replace('&', '&amp;').replace('<', '&lt;')}</text></svg>"
 )
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+CSV = pd.DataFrame({HOSTILE: [HOSTILE] * 700}).to_csv(index=False)
 SETUP = code('profile = "demo"', "parameters")
 PROSE = HOSTILE.replace("{{ test.nothing }}", "")
 SAID = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 11, "split": "test", "unit": "", "seeds": [3]}
 
 
 def own(kind, **fields):
-    content = {"kind": kind, "caption": HOSTILE, "alt": HOSTILE, "csv": f"x\n{HOSTILE}\n" * 700, "file": "05_a.svg"}
+    content = {"kind": kind, "caption": HOSTILE, "alt": HOSTILE, "csv": CSV, "file": "05_a.svg"}
     return displayed({MIME: {**content, **fields}, "image/svg+xml": SVG, "text/plain": "x"})
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """A report of two pages that hold what strangers may write, and a comparison with another run."""
+    """A report of three pages, one on CLIP's answers, that hold what strangers write, and a comparison of two runs."""
     folder = tmp_path_factory.mktemp("browser")
     notebooks, work = folder / "notebooks", folder / "work" / "demo"
     columns = [{"name": HOSTILE, "numeric": False}, {"name": "n", "numeric": True}]
@@ -40,13 +44,26 @@ def report(tmp_path_factory):
     cells += [markdown("Formula $p_i \\le 1$, see [later](07_later.ipynb#part) and [part](#part).")]
     write_notebook(notebooks / "05_test.ipynb", cells)
     write_notebook(
-        notebooks / "07_later.ipynb", [markdown("# Later\n\nWhat then?"), SETUP, markdown("## Part\n\nEnd.")]
+        notebooks / "07_later.ipynb",
+        [markdown("# Later\n\nWhat then?"), SETUP, markdown("## Part\n\nEnd."), code("y = 1")],
     )
     (notebooks / "index.md").write_text("# When?\n\nAbout {{ test.macro_f1 }}.\n", encoding="utf-8")
     claims = [sample_claim(), sample_claim(id="no", holds=False, bound=0.9, statement=HOSTILE)]
     executed = [cells[0], SETUP, code("x = 1", outputs=outputs)]
     write_executed(work / "05_test", executed, record(device=HOSTILE), sample_numbers(), claims)
-    write_executed(work / "07_later", [SETUP], record("07_later"), Numbers({"later.x": Number(1.5)}))
+    gallery = {
+        "kind": "gallery",
+        "caption": HOSTILE,
+        "alt": HOSTILE,
+        "csv": None,
+        "file": "",
+        "width": 90,
+        "height": 90,
+    }
+    shown = code("y = 1", outputs=[displayed({MIME: gallery, "image/png": PIXEL})])
+    write_executed(work / "07_later", [SETUP, shown], record("07_later"), Numbers({"later.x": Number(1.5)}))
+    clip = record("07_later", stage="07_later-clip")
+    write_executed(work / "07_later-clip", [SETUP, code("y = 1")], clip, sample_numbers(), claims[:1])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(found, "_changed_params", lambda *_: [])
         built = build_site("demo", work=work, notebooks=notebooks, target=folder / "report")
@@ -66,7 +83,7 @@ def pages(report):
 
 
 def test_pages_ask_for_nothing_and_break_nothing(report, browser):
-    assert len(pages(report)) == 5
+    assert len(pages(report)) == 6
     for page in pages(report):
         for width in (1280, 390):
             browser.open(page, width=width)
@@ -84,21 +101,7 @@ def test_what_strangers_wrote_is_text(report, browser):
 
 
 def test_links_anchors_downloads_and_images_resolve(report, browser):
-    ids = {}
-    for page in pages(report):
-        browser.open(page)
-        ids[page.name] = set(browser.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)"))
-        broken = "[...document.images].filter((i) => { i.loading = 'eager'; return i.complete && !i.naturalWidth; })"
-        assert browser.evaluate(f"{broken}.length") == 0
-    for page in pages(report):
-        browser.open(page)
-        for href in browser.evaluate("[...document.querySelectorAll('a[href]')].map((a) => a.getAttribute('href'))"):
-            name, _, anchor = href.partition("#")
-            if name.startswith("data:"):
-                assert browser.evaluate(f"fetch === undefined || atob({json.dumps(name.partition(',')[2])}).length > 0")
-                continue
-            assert (report / (name or page.name)).is_file(), (page.name, href)
-            assert not anchor or anchor in ids[name or page.name], (page.name, href)
+    assert list(check_report(browser, report, views=())) == []
 
 
 def test_no_serious_fault_for_those_who_do_not_see(report, browser):
@@ -128,6 +131,7 @@ def test_the_keyboard_is_enough(report, browser):
     assert browser.evaluate("document.getElementById('cell-4').open")
 
 
+NOTES = "[...document.querySelectorAll('.note-text')].map((p) => p.textContent)"
 STORED = "JSON.parse(localStorage.getItem('verdict-review:demo'))"
 
 
@@ -145,22 +149,26 @@ def test_notes_and_rubric_are_kept_exported_and_imported(report, browser, tmp_pa
     write_note(browser, "second\nline", "figure .note-button")
     browser.open(report / "index.html")
     write_note(browser, "on a claim", "[data-note='05_test#claim-beats'] .note-button")
-    assert browser.evaluate("document.querySelector('.bar .review-count').textContent") == " (3)"
+    write_note(browser, "on CLIP's", "[data-note='07_later-clip#claim-beats'] .note-button")
+    browser.open(report / "07_later-clip.html")
+    write_note(browser, HOSTILE, "#part .note-button")
+    assert browser.evaluate("document.querySelector('.bar .review-count').textContent") == " (5)"
+    browser.open(report / "07_later-clip.html")
+    assert browser.evaluate(NOTES) == [HOSTILE, "on CLIP's"]
+    browser.open(report / "07_later.html")
+    assert browser.evaluate(NOTES) == []
     browser.open(report / "05_test.html")
-    assert browser.evaluate("[...document.querySelectorAll('.note-text')].map((p) => p.textContent)") == [
-        HOSTILE,
-        "second\nline",
-        "on a claim",
-    ]
+    assert browser.evaluate(NOTES) == [HOSTILE, "second\nline", "on a claim"]
     browser.open(report / "review.html")
     browser.evaluate("document.querySelector('[data-criterion=evidence] select').value = '3'; 0")
     event = "dispatchEvent(new Event('{}', {{bubbles: true}}))"
     browser.evaluate(f"document.querySelector('[data-criterion=evidence] select').{event.format('change')}")
-    browser.evaluate("document.querySelector('[data-criterion=evidence] textarea').value = 'intervals'; 0")
+    reason = "document.querySelector('[data-criterion=evidence] textarea').value"
+    browser.evaluate(f"{reason} = {json.dumps(HOSTILE)}; 0")
     browser.evaluate(f"document.querySelector('[data-criterion=evidence] textarea').{event.format('input')}")
     assert browser.evaluate("document.getElementById('rubric-total').textContent").startswith("3.00 of 4")
     kept = browser.evaluate(STORED)
-    assert kept["rubric"] == {"evidence": {"score": 3, "comment": "intervals"}} and len(kept["notes"]) == 3
+    assert kept["rubric"] == {"evidence": {"score": 3, "comment": HOSTILE}} and len(kept["notes"]) == 5
     exported = browser.download("document.querySelector('.review-export').click()", tmp_path)
     assert json.loads(exported.read_text(encoding="utf-8")) == kept
 
@@ -168,10 +176,16 @@ def test_notes_and_rubric_are_kept_exported_and_imported(report, browser, tmp_pa
     browser.open(report / "review.html")
     assert browser.evaluate("document.querySelectorAll('.note').length") == 0
     browser.choose(".review-import", exported)
-    browser.wait("document.querySelectorAll('.note').length === 3")
+    browser.wait("document.querySelectorAll('.note').length === 5")
     assert browser.evaluate(STORED) == kept
+    browser.open(report / "review.html")
+    assert browser.evaluate(STORED) == kept and browser.evaluate(reason) == HOSTILE
+    assert sorted(browser.evaluate(NOTES)) == sorted(note["text"] for note in kept["notes"])
     links = browser.evaluate("[...document.querySelectorAll('.note-list a')].map((a) => a.getAttribute('href'))")
-    assert set(links) == {"05_test.html#part", "05_test.html#figure-05-a", "05_test.html#claim-beats"}
+    assert set(links) == {
+        *("05_test.html#part", "05_test.html#figure-05-a", "05_test.html#claim-beats"),
+        *("07_later-clip.html#part", "07_later-clip.html#claim-beats"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -197,3 +211,9 @@ def test_a_print_is_white_and_shows_what_is_folded(report, browser, tmp_path):
     seen = "getComputedStyle(document.body).backgroundColor + getComputedStyle(document.querySelector('.bar')).display"
     assert browser.evaluate(seen) == "rgb(255, 255, 255)none"
     browser.send("Emulation.setEmulatedMedia", media="")
+
+
+def test_no_picture_waits_to_be_scrolled_to(report, browser):
+    """A print to a file would go without it."""
+    browser.open(report / "07_later.html")
+    assert browser.evaluate("[...document.images].map((image) => image.loading)") == ["auto"]

@@ -34,7 +34,7 @@ from verdict.report.executions import Execution, find_executions, merged_numbers
 from verdict.report.index import combined_status, render_index
 from verdict.report.notebook import RenderError
 from verdict.report.outputs import MIME
-from verdict.report.pipeline import Node, direct_needs, draw_pipeline, layers
+from verdict.report.pipeline import PAGE_W, Node, direct_needs, draw_pipeline, layers, placed
 from verdict.report.provenance import duration, parameters, seeds
 from verdict.report.render import Site
 from verdict.report.site import build_site
@@ -212,6 +212,10 @@ def test_the_picture_follows_the_needs():
     picture = Reader(draw_pipeline(nodes))
     assert picture.unbalanced == [] and len(picture.all("rect")) == 4 and len(picture.all("path")) == 2 * 4
     assert "d 61 s" in picture.words
+    wide = [node("00_p"), *(node(f"0{k}_x", "00_p") for k in range(1, 5)), node("05_q")]
+    place, width, _ = placed(wide)
+    assert width <= PAGE_W and place["05_q"][1] > place["04_x"][1] > place["00_p"][1]
+    assert placed([wide[0], wide[-1]])[0]["05_q"][1] == place["00_p"][1]
     with pytest.raises(ValueError, match="in a circle: a → b → a"):
         layers([node("a", "b"), node("b", "a")])
 

@@ -24,7 +24,7 @@ from verdict.report.executions import Execution
 from verdict.report.markdown import Markdown, MarkdownError, slugify
 from verdict.report.notebook import RenderError
 from verdict.report.outputs import MIME, strip_terminal
-from verdict.report.render import Link, Site, render_page, title_and_question
+from verdict.report.render import Link, Site, claim_row, render_page, title_and_question
 from verdict.report.sanitize import clean_html, clean_svg
 
 TITLE = markdown("# How good is it?\n\n**Question.** How good? Then decide.")
@@ -259,3 +259,17 @@ def test_claims_stand_once_with_a_link_to_where_their_number_is_said(tmp_path):
     assert "Claims of this page." not in page.words and "It beats guessing." in page.words
     assert "claim-beats" in page.ids and {"href": "#n-test-macro_f1"} in page.all("a")
     assert "Claims of this page." in Reader(page_of(tmp_path, [TITLE], outputs)).words
+
+
+@pytest.mark.parametrize(
+    ("number", "bound", "comparison", "shown"),
+    [
+        ("test.accuracy", 0.8, ">", ("75.0 % [74.0, 76.0]", "> 80 %")),
+        ("test.accuracy", 0.0, ">=", ("75.0 % [74.0, 76.0]", "≥ 0")),
+        ("test.macro_f1", 0.8, "contains", ("0.812 [0.797, 0.826]", "interval contains 0.8")),
+        ("test.none", 0.8, "<=", ("not measured", "≤ 0.8")),
+    ],
+)
+def test_a_claim_is_told_in_one_unit(number, bound, comparison, shown):
+    row = claim_row(sample_claim(number=number, bound=bound, comparison=comparison), sample_numbers())
+    assert (row["measured"], row["needed"]) == shown

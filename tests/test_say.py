@@ -1,5 +1,7 @@
 """What notebooks call to speak, alone and through a real execution."""
 
+import base64
+import io
 import json
 
 import matplotlib.pyplot as plt
@@ -7,6 +9,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from report_tools import HOSTILE, Reader, assert_offline, code, record, sample_numbers, write_notebook
 from verdict.numbers import Number, Numbers
@@ -112,6 +115,19 @@ def test_a_crowded_figure_is_png(shown):
     speaking.show_figure(figure, caption="c", alt="a cloud")
     assert "image/png" in shown[0][0] and "image/svg+xml" not in shown[0][0]
     assert 0 < shown[0][0][MIME]["width"] < 1000
+
+
+def test_only_a_heavy_drawing_loses_colours(shown):
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6, 3))
+    for ax in (left, right):
+        ax.imshow(np.random.default_rng(5).random((97, 89, 3)), interpolation="bicubic")
+    speaking.show_figure(figure, caption="c", alt="noise")
+    figure, ax = plt.subplots()
+    ax.plot(*np.random.default_rng(3).random((2, 5003)), "o")
+    speaking.show_figure(figure, caption="c", alt="a cloud")
+    contents = [base64.b64decode(bundle["image/png"]) for bundle, _ in shown]
+    assert [Image.open(io.BytesIO(content)).mode for content in contents] == ["P", "RGBA"]
+    assert max(map(len, contents)) < speaking.MAX_PNG_BYTES
 
 
 def test_equal_figures_give_equal_bytes(shown):

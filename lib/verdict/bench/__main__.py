@@ -14,7 +14,7 @@ from typing import Any
 from verdict import artifacts
 from verdict.audit import bench as audit_bench
 from verdict.backend import has_gpu, set_threads
-from verdict.bench import gpu, memory, scale
+from verdict.bench import gpu, memory, scale, watch
 from verdict.bench.compare import compare
 from verdict.bench.limits import measure_machine
 from verdict.bench.records import FOLDER, provenance, save
@@ -85,7 +85,21 @@ def scaled(chosen: argparse.Namespace) -> dict[str, Any]:
     return scale.bench(chosen.pairs, chosen.trials, chosen.sizes, say)
 
 
-BENCHES = {"scale": scaled, "tiny": tiny, "full_size": full_size, "memory": grown, "audit": audited, "gpu": on_gpu}
+def watched(chosen: argparse.Namespace) -> dict[str, Any]:
+    """From the saving of prose to its new page, with the process of `make watch`; needs the profile's report."""
+    say(f"watch: {chosen.rounds} edits of {', '.join(chosen.notebooks)}, in a copy")
+    return {"profile": chosen.profile, "results": watch.measure(chosen.profile, chosen.notebooks, chosen.rounds)}
+
+
+BENCHES = {
+    "scale": scaled,
+    "tiny": tiny,
+    "full_size": full_size,
+    "memory": grown,
+    "audit": audited,
+    "watch": watched,
+    "gpu": on_gpu,
+}
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -114,6 +128,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         if name == "audit":
             n = audit_bench.N_ITEMS
             bench.add_argument("--items", type=int, default=n, help="decisions (default: %(default)s)")
+        if name == "watch":
+            bench.add_argument("--profile", default="digits", help="whose report (default: %(default)s)")
+            bench.add_argument("--notebooks", nargs="+", default=list(watch.NOTEBOOKS), help="stems (default: three)")
+            bench.add_argument("--rounds", type=int, default=5, help="edits of each (default: %(default)s)")
         if name == "scale":
             bench.add_argument("--pairs", type=int, default=1024, help="training pairs (default: %(default)s)")
             bench.add_argument(
@@ -134,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     chosen = parse(arguments)
     if chosen.bench is None:
-        return max(main([name]) for name in BENCHES if name not in ("gpu", "scale"))
+        return max(main([name]) for name in BENCHES if name not in ("gpu", "scale", "watch"))
     if chosen.bench == "memory" and chosen.one:
         print(json.dumps(memory.train_and_predict(chosen.one)))
         return 0

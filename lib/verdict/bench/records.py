@@ -12,7 +12,7 @@ from verdict import artifacts, paths
 from verdict.backend import keras
 
 FOLDER = paths.REPORTS / "benchmarks"
-NAMES = ("tiny", "full_size", "memory", "audit", "scale", "cluster", "gpu", "chaos")
+NAMES = ("tiny", "full_size", "memory", "audit", "watch", "scale", "cluster", "gpu", "chaos")
 
 
 def provenance(command: str, threads: int, elapsed_s: float) -> dict[str, Any]:
@@ -175,6 +175,18 @@ def audit_page(record: dict[str, Any]) -> list[str]:
     ]
 
 
+def watch_page(record: dict[str, Any]) -> list[str]:
+    """How soon an edit of prose is a page, as a table."""
+    rows = [
+        [row["notebook"], str(row["n_pages"]), f"{row['kilobytes']:,} kB"]
+        + [f"{row[key]:.2f} s" for key in ("median_s", "max_s")]
+        for row in record["results"]
+    ]
+    header = ["notebook", "pages", "of together", "median", "slowest"]
+    about = f"From saving a text cell to its new pages in the report of {record['profile']}, with `make watch`."
+    return ["## From prose to page", "", about, "", *_table(header, rows)]
+
+
 def gpu_page(record: dict[str, Any]) -> list[str]:
     """The full-size network on one GPU as text and tables."""
     found = record["results"]
@@ -294,6 +306,7 @@ _PAGES = {
     "full_size": comparison_page,
     "memory": memory_page,
     "audit": audit_page,
+    "watch": watch_page,
     "scale": scale_page,
     "cluster": cluster_page,
     "gpu": gpu_page,

@@ -248,7 +248,7 @@ class _Renderer(mistune.HTMLRenderer):
         if not alt:
             raise MarkdownError(f"the image {url!r} has no alt text: write ![what it shows]({url})")
         source = embed_image(url, self._page.folder)
-        return f'<img src="{source}" alt="{html.escape(alt)}" loading="lazy">'
+        return f'<img src="{source}" alt="{html.escape(alt)}">'
 
 
 def embed_image(url: str, folder: Path | None) -> str:

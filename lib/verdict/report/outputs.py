@@ -189,7 +189,7 @@ def picture_html(payload: Mapping[str, Any], data: Mapping[str, Any], *, prefix:
     mime = "image/png" if "image/png" in data else "image/jpeg"
     width = f' width="{int(payload["width"])}"' if payload.get("width") else ""
     height = f' height="{int(payload["height"])}"' if payload.get("height") else ""
-    return f'<img src="{image_uri(mime, data[mime])}" alt="{alt}"{width}{height} loading="lazy">'
+    return f'<img src="{image_uri(mime, data[mime])}" alt="{alt}"{width}{height}>'
 
 
 def table_html(payload: Mapping[str, Any], caption: str) -> str:

@@ -78,7 +78,7 @@
   }
 
   // A picture wider than a phone opens at its middle, where the pipeline is.
-  for (const box of document.querySelectorAll(".scroll > .pipeline")) box.parentElement.scrollLeft = (box.parentElement.scrollWidth - box.parentElement.clientWidth) / 2;
+  for (const box of document.querySelectorAll(".scroll > .pipeline:not(.jobs)")) box.parentElement.scrollLeft = (box.parentElement.scrollWidth - box.parentElement.clientWidth) / 2;
 
   let closed = [];
   addEventListener("beforeprint", () => {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from verdict.report.provenance import duration
 
 BOX_W, BOX_H, GAP_X, GAP_Y, MARGIN = 204, 54, 18, 30, 6
+PAGE_W = 896  # of the column that holds the picture
 
 
 @dataclass(frozen=True)
@@ -116,19 +117,11 @@ def components(nodes: Sequence[Node]) -> list[list[Node]]:
 
 
 def draw_pipeline(nodes: Sequence[Node]) -> str:
-    """An SVG picture from top to bottom: one box a stage with status and wall time, an arrow for each direct need."""
-    place: dict[str, tuple[float, float]] = {}
-    left, height = float(MARGIN), 0.0
-    for group in components(nodes):
-        levels = layers(group)
-        width = max(len(level) for level in levels) * (BOX_W + GAP_X)
-        for depth, level in enumerate(levels):
-            start = left + (width - len(level) * (BOX_W + GAP_X)) / 2
-            for k, node in enumerate(sorted(level, key=lambda node: _parents_x(node, place))):
-                place[node.name] = (start + k * (BOX_W + GAP_X), MARGIN + depth * (BOX_H + GAP_Y))
-        left += width
-        height = max(height, len(levels) * (BOX_H + GAP_Y) - GAP_Y + 2 * MARGIN)
-    width = max(left - GAP_X + MARGIN, 2 * MARGIN)
+    """An SVG picture from top to bottom: one box a stage with status and wall time, an arrow for each direct need.
+
+    Stages that share nothing stand beside each other where the page has room, else below.
+    """
+    place, width, height = placed(nodes)
     arrows = "".join(_arrow(place[need], place[name]) for name, needs in direct_needs(nodes).items() for need in needs)
     boxes = "".join(_box(node, *place[node.name]) for node in nodes)
     words = "; ".join(f"{node.label}: {node.status}, {node.detail}" for node in nodes)
@@ -136,6 +129,25 @@ def draw_pipeline(nodes: Sequence[Node]) -> str:
         f'<svg class="pipeline" role="group" aria-label="{html.escape(f"Stages of the pipeline. {words}")}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}">{arrows}{boxes}</svg>'
     )
+
+
+def placed(nodes: Sequence[Node]) -> tuple[dict[str, tuple[float, float]], float, float]:
+    """Left upper corner of every stage's box, and width and height of the whole, all in pixels."""
+    place: dict[str, tuple[float, float]] = {}
+    left, top, widest, bottom = float(MARGIN), float(MARGIN), float(MARGIN), 0.0
+    for group in components(nodes):
+        levels = layers(group)
+        width = max(len(level) for level in levels) * (BOX_W + GAP_X)
+        if left > MARGIN and left + width - GAP_X + MARGIN > PAGE_W:
+            left, top = float(MARGIN), bottom + GAP_Y
+        for depth, level in enumerate(levels):
+            start = left + (width - len(level) * (BOX_W + GAP_X)) / 2
+            for k, node in enumerate(sorted(level, key=lambda node: _parents_x(node, place))):
+                place[node.name] = (start + k * (BOX_W + GAP_X), top + depth * (BOX_H + GAP_Y))
+        left += width
+        widest = max(widest, left - GAP_X)
+        bottom = max(bottom, top + len(levels) * (BOX_H + GAP_Y) - GAP_Y)
+    return place, widest + MARGIN, bottom + MARGIN
 
 
 def _parents_x(node: Node, place: Mapping[str, tuple[float, float]]) -> float:

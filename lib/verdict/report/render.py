@@ -198,18 +198,20 @@ def _by_source(live: list[Cell], executed: list[Cell]) -> dict[int, Cell]:
 
 def claim_row(claim: Claim, numbers: Numbers) -> dict[str, Any]:
     """What both the page and the index say of a claim."""
+    number = numbers.get(claim.number)
     return {
         "statement": claim.statement,
-        "measured": numbers[claim.number].text if claim.number in numbers else "not measured",
-        "needed": needed(claim),
+        "measured": number.text if number else "not measured",
+        "needed": needed(claim, number.unit if number else ""),
         "holds": claim.holds,
     }
 
 
-def needed(claim: Claim) -> str:
-    """What a claim's number is compared with, as a reader writes it."""
+def needed(claim: Claim, unit: str = "") -> str:
+    """What a claim's number is compared with, as a reader writes it: in the unit of what was measured."""
     sign = {">=": "≥", "<=": "≤", "contains": "interval contains", "excludes": "interval excludes"}
-    return f"{sign.get(claim.comparison, claim.comparison)} {claim.bound:g}"
+    bound = f"{100 * claim.bound:g} %" if unit == "%" and claim.bound else f"{claim.bound:g}"
+    return f"{sign.get(claim.comparison, claim.comparison)} {bound}"
 
 
 def banners(execution: Execution, site: Site, errors: list[str]) -> list[dict[str, str]]:

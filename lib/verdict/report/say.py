@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MAX_SVG_BYTES = 150_000
 MAX_ROWS = 300
 PNG_DPI = 160
+MAX_PNG_BYTES = 200_000  # of a drawing; beyond it, 256 colours have to do
 CSS_DPI = 96
 
 
@@ -133,7 +134,7 @@ def show_figure(
     Parameters
     ----------
     figure : Figure
-        Shown as SVG up to 150 KB, else as PNG.
+        Shown as SVG up to 150 KB, else as PNG, beyond 200 KB in 256 colours.
     caption : str
         Split, n, kind of interval, seeds.
     alt : str
@@ -335,7 +336,9 @@ def significant(value: float, digits: int) -> str:
 
 def _draw(figure: Figure) -> dict[str, Any]:
     svg = _as_svg(figure)
-    return {"image/svg+xml": svg} if len(svg.encode("utf-8")) <= MAX_SVG_BYTES else _as_png(figure)
+    if len(svg.encode("utf-8")) <= MAX_SVG_BYTES:
+        return {"image/svg+xml": svg}
+    return _as_png(figure, max_bytes=MAX_PNG_BYTES)
 
 
 def _as_svg(figure: Figure) -> str:
@@ -359,7 +362,8 @@ def _any_glyph() -> Iterator[None]:
         yield
 
 
-def _as_png(figure: Figure) -> dict[str, Any]:
+def _as_png(figure: Figure, max_bytes: int | None = None) -> dict[str, Any]:
+    """A PNG and its size; one beyond `max_bytes` keeps 256 colours."""
     import base64
 
     import matplotlib.pyplot as plt
@@ -370,9 +374,19 @@ def _as_png(figure: Figure) -> dict[str, Any]:
         figure.savefig(buffer, dpi=PNG_DPI, metadata={"Software": None}, **options)
     plt.close(figure)
     content = buffer.getvalue()
+    if max_bytes is not None and len(content) > max_bytes:
+        content = _in_256_colours(content)
     width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))
     size = {"width": round(width * CSS_DPI / PNG_DPI), "height": round(height * CSS_DPI / PNG_DPI)}
     return {"image/png": base64.b64encode(content).decode("ascii"), "size": size}
+
+
+def _in_256_colours(content: bytes) -> bytes:
+    import PIL.Image
+
+    buffer = io.BytesIO()
+    PIL.Image.open(io.BytesIO(content)).convert("RGB").quantize(256).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def show_claims(claims: Sequence[Any], numbers: Numbers) -> None:
