@@ -3,10 +3,12 @@ import sys
 
 sys.path.insert(0, str(workflow.current_basedir) + "/lib")
 
-from verdict import stage as stages
+from verdict import stages
 from verdict.artifacts import canonical_json
+from verdict.code_digest import code_digest, library_files, page_files
 from verdict.execution import load_execution
 from verdict.params import load_params
+from verdict.stage_parameters import resolved
 
 PROFILE = config.get("profile", "digits")
 WHERE = config.get("where", "local")
@@ -41,7 +43,7 @@ def trial_upstream(w):
 
 
 def asked(name, trial=None, seed=None):
-    return canonical_json(stages.resolved(PARAMS, name, trial, seed))
+    return canonical_json(resolved(PARAMS, name, trial, seed))
 
 
 def asks(name):
@@ -67,7 +69,7 @@ rule site:
         [path for spec in SPECS for path in records(spec.name)],
         sorted({f"notebooks/{stages.notebook_of(spec.name)}.ipynb" for spec in SPECS if spec.name not in stages.WITHOUT_NOTEBOOK}),
         f"notebooks/{stages.index_text(PARAMS)}",
-        [str(path) for path in (*stages.library_files(["import verdict.report.site"]), *stages.page_files())],
+        [str(path) for path in (*library_files(["import verdict.report.site"]), *page_files())],
     params:
         profile=PARAMS.hash,
     output:
@@ -80,7 +82,7 @@ rule trial:
     input:
         trial_upstream,
     params:
-        code=lambda w: stages.code_digest(stages.TRIAL_STAGE),
+        code=lambda w: code_digest(stages.TRIAL_STAGE),
         asked=lambda w: asked(stages.TRIAL_STAGE, w.trial, int(w.seed)),
     output:
         f"work/{PROFILE}/{stages.TRIAL_STAGE}/{{trial}}-s{{seed}}/run.json",
@@ -99,7 +101,7 @@ if SHARDS > 1 and stages.FEATURES in {spec.name for spec in SPECS}:
         input:
             records("01_data"),
         params:
-            code=stages.code_digest(stages.FEATURES),
+            code=code_digest(stages.FEATURES),
             asked=asked(stages.FEATURES),
         output:
             f"work/{PROFILE}/{stages.shard_folder('{k}', SHARDS)}/run.json",
@@ -122,7 +124,7 @@ for spec in SPECS:
             upstream(spec.name),
         params:
             name=spec.name,
-            code=stages.code_digest(spec.name),
+            code=code_digest(spec.name),
             asked=asked(spec.name),
         output:
             record(spec.name),

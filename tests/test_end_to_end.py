@@ -15,7 +15,7 @@ import pytest
 from browser import Browser
 from report_runs import LIMIT_S, PROFILE, References, command, copy_project, environment, report
 from report_tools import assert_links
-from verdict import stage as stages
+from verdict import stages
 from verdict.data.images import ImageStore
 from verdict.export.table import score
 from verdict.numbers import Numbers

@@ -33,7 +33,8 @@ from verdict.metrics import (
 from verdict.numbers import Numbers
 from verdict.predict import logits_of
 from verdict.scores import softmax
-from verdict.stage import Stage, runs
+from verdict.stage import Stage
+from verdict.stages import runs
 from verdict.uncertainty import Interval, Statistic, percentile_interval, replicates, wilson
 
 FOR_TEMPERATURE, FOR_SETS = "temperature", "sets"

@@ -19,7 +19,8 @@ from verdict.metrics import accuracy, brier, class_scores, confusion_counts, ece
 from verdict.numbers import Number, Numbers
 from verdict.params import TrialParams
 from verdict.predict import DecisionRule, logits_of
-from verdict.stage import RECORDED_RUN, TRIAL_STAGE, Stage, runs
+from verdict.stage import Stage
+from verdict.stages import RECORDED_RUN, TRIAL_STAGE, runs
 from verdict.uncertainty import (
     Interval,
     Statistic,

@@ -17,8 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from verdict import artifacts, paths, slurm, warm
-from verdict import stage as stages
+from verdict import artifacts, paths, slurm, stages, warm
 from verdict.data.recorded import locate
 from verdict.execution import WHERES, Execution, load_execution
 from verdict.integrity import forget_damaged, missing, settle_times

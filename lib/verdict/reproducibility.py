@@ -12,7 +12,8 @@ import pandas as pd
 from verdict.artifacts import read_json, relative
 from verdict.labels import Split
 from verdict.numbers import Number, Numbers
-from verdict.stage import FEATURES, TRIAL_STAGE, Stage, folder, runs, spec
+from verdict.stage import Stage
+from verdict.stages import FEATURES, TRIAL_STAGE, folder, runs, spec
 
 YES, PARTLY, NO = "yes", "partly", "no"
 # Whether somebody else can have a source's data.

@@ -17,7 +17,8 @@ from verdict.labels import Split
 from verdict.numbers import Number
 from verdict.params import TrialParams
 from verdict.published import read_published
-from verdict.stage import TRIAL_STAGE, Stage, runs
+from verdict.stage import Stage
+from verdict.stages import TRIAL_STAGE, runs
 from verdict.uncertainty import Interval, Weights, bootstrap
 
 STREAM = 92
