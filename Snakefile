@@ -25,9 +25,7 @@ def record(name, trial=None, seed=None):
 
 
 def records(name):
-    if name != stages.TRIAL_STAGE:
-        return [record(name)]
-    return [record(name, trial, seed) for trial, seed in stages.runs(PARAMS)]
+    return [record(name, *one) for one in stages.instances(PARAMS, name)]
 
 
 def upstream(name):
@@ -66,7 +64,7 @@ localrules:
 
 rule site:
     input:
-        [path for spec in SPECS for path in records(spec.name)],
+        [record(*execution) for execution in stages.executions(PARAMS)],
         sorted({f"notebooks/{stages.notebook_of(spec.name)}.ipynb" for spec in SPECS if spec.name not in stages.WITHOUT_NOTEBOOK}),
         f"notebooks/{stages.index_text(PARAMS)}",
         [str(path) for path in (*library_files(["import verdict.report.site"]), *page_files())],

@@ -105,6 +105,15 @@ def test_runs_and_plans_of_a_profile():
     assert stages.views(params) == [(1, 2)]
 
 
+def test_the_trial_stage_alone_runs_more_than_once():
+    params = load_params("smoke")
+    assert stages.instances(params, "01_data") == [(None, None)]
+    assert stages.instances(params, TRIAL_STAGE) == stages.runs(params)
+    everything = stages.executions(params)
+    assert len(set(everything)) == len(everything) == len(stages.specs_for(params)) - 1 + len(stages.runs(params))
+    assert list(dict.fromkeys(name for name, _, _ in everything)) == [s.name for s in stages.specs_for(params)]
+
+
 def test_folders_of_stages_and_trials():
     assert stages.folder("smoke", "01_data") == paths.WORK / "smoke" / "01_data"
     assert stages.folder("smoke", TRIAL_STAGE, "text1", 0).name == "text1-s0"

@@ -19,11 +19,7 @@ from verdict.params import Params
 
 def expected(params: Params, profile: str) -> list[Path]:
     """Folders of every stage of a profile, in the order of the stages."""
-    wanted = []
-    for spec in stages.specs_for(params):
-        instances = stages.runs(params) if spec.name == stages.TRIAL_STAGE else [(None, None)]
-        wanted += [stages.folder(profile, spec.name, trial, seed) for trial, seed in instances]
-    return wanted
+    return [stages.folder(profile, *execution) for execution in stages.executions(params)]
 
 
 def missing(params: Params, profile: str) -> list[str]:

@@ -13,7 +13,7 @@ from verdict.artifacts import read_json, relative
 from verdict.labels import Split
 from verdict.numbers import Number, Numbers
 from verdict.stage import Stage
-from verdict.stages import FEATURES, TRIAL_STAGE, folder, runs, spec
+from verdict.stages import FEATURES, TRIAL_STAGE, folder, instances, runs, spec
 
 YES, PARTLY, NO = "yes", "partly", "no"
 # Whether somebody else can have a source's data.
@@ -50,8 +50,7 @@ def read_records(stage: Stage) -> list[Record]:
 
 def _executions(stage: Stage) -> Iterator[tuple[str, str | None, int | None]]:
     for name in spec(stage.name).needs:
-        for trial, seed in runs(stage.all_params) if name == TRIAL_STAGE else [(None, None)]:
-            yield name, trial, seed
+        yield from ((name, *one) for one in instances(stage.all_params, name))
 
 
 def record_table(records: list[Record]) -> pd.DataFrame:

@@ -271,6 +271,16 @@ def runs(params: Params) -> list[tuple[str, int]]:
     return [(trial.name, seed) for trial in training.trials for seed in training.seeds[: n_seeds[trial.role]]]
 
 
+def instances(params: Params, name: str) -> list[tuple[str, int]] | list[tuple[None, None]]:
+    """(trial, seed) of every execution of a stage, in order; (None, None) alone for a stage that runs once."""
+    return runs(params) if name == TRIAL_STAGE else [(None, None)]
+
+
+def executions(params: Params) -> list[tuple[str, str | None, int | None]]:
+    """(stage, trial, seed) of everything that a report executes, in reading order."""
+    return [(spec.name, *one) for spec in specs_for(params) for one in instances(params, spec.name)]
+
+
 def plans(params: Params) -> list[tuple[int, int]]:
     """Distinct (vision_blocks, text_blocks) that features are needed for, the warm-up's (0, 0) included."""
     return sorted({(0, 0), *((trial.vision_blocks, trial.text_blocks) for trial in params.training.trials)})
