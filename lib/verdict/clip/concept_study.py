@@ -6,7 +6,7 @@ Intervals resample groups of pictures. An encoder's relatives are looked at with
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from verdict.clip.descriptors import nearest
 from verdict.clip.keys import last_keys
 from verdict.clip.variants import UNTRAINED, WHOLE, variants
 from verdict.clip.words import class_vectors, prompts
-from verdict.uncertainty import Interval, bootstrap
+from verdict.uncertainty import Interval, bootstrap, with_bounds
 from verdict.weighted import weighted_mean
 
 if TYPE_CHECKING:
@@ -151,11 +151,6 @@ def mean_of(setup: Setup, values: np.ndarray, groups: np.ndarray | None = None, 
     )
 
 
-def spread(name: str, found: Interval) -> dict[str, float]:
-    """An interval as three columns."""
-    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
-
-
 def store(setup: Setup, name: str, found: Interval, *, unit: str = "", n: int | None = None) -> None:
     """Store an interval as the number `concepts.<name>`."""
     n = len(setup.shown) if n is None else n
@@ -206,7 +201,7 @@ def foreground_table(setup: Setup) -> pd.DataFrame:
         store(setup, number, rows[name])
     gain = overlap["spectral cut, last tokens"] - overlap["as many patches at random"]
     store(setup, "iou_gain", mean_of(setup, gain))
-    return pd.DataFrame([{"label": name, "value": r.value, "low": r.low, "high": r.high} for name, r in rows.items()])
+    return pd.DataFrame([{"label": name, **asdict(r)} for name, r in rows.items()])
 
 
 _IOU_NUMBERS = {
@@ -274,8 +269,8 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
         reds[name] = _false_red(setup, has)
         found = mean_of(setup, shares[name])
         store(setup, f"true_{name}", found, unit="%")
-        red = spread("false_red", mean_of(setup, reds[name]))
-        rows.append({"descriptors": words, "n_each": float(sizes.mean()), **spread("is_true", found), **red})
+        red = with_bounds("false_red", mean_of(setup, reds[name]))
+        rows.append({"descriptors": words, "n_each": float(sizes.mean()), **with_bounds("is_true", found), **red})
     store(setup, "true_gain", mean_of(setup, shares["parts"] - shares["nearest"]), unit="%")
     store(setup, "red_gain", mean_of(setup, reds["parts"] - reds["bare"]), unit="%")
     return pd.DataFrame(rows)
@@ -304,13 +299,14 @@ def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFram
     for name, one in seen.items():
         scores = concepts.score_images(one, setup.shown.y_true, len(setup.bank))
         by_image[name] = scores
-        row: dict[str, object] = {"model": name, **spread("accuracy", mean_of(setup, scores["is_right"].to_numpy()))}
+        row: dict[str, object] = {"model": name}
+        row |= with_bounds("accuracy", mean_of(setup, scores["is_right"].to_numpy()))
         for column in _KNOWLEDGE:
-            row |= spread(column, mean_of(setup, scores[column].to_numpy()))
+            row |= with_bounds(column, mean_of(setup, scores[column].to_numpy()))
         rows.append(row | {"share_fallback": float(scores["is_fallback"].mean())})
     for column in ("accuracy", "shared", "lift", "auc_published", "auc_relative"):
         first = rows[0]
-        found = Interval(*(float(first[f"{column}{end}"]) for end in ("", "_low", "_high")))
+        found = Interval.from_columns(first, column)
         store(setup, column, found, unit="%" if column == "accuracy" else "")
     return pd.DataFrame(rows), by_image
 
@@ -390,7 +386,7 @@ def right_and_wrong(setup: Setup, by_image: Mapping[str, pd.DataFrame]) -> pd.Da
             continue
         found = _interval(setup, partial(_gap, values, right), "scores")
         means = {"right": values[right].mean(), "wrong": values[~right].mean()}
-        rows.append({"model": name, "n_wrong": int((~right).sum()), **means, **spread("difference", found)})
+        rows.append({"model": name, "n_wrong": int((~right).sum()), **means, **with_bounds("difference", found)})
         if name == WHOLE:
             store(setup, "right_gain", found)
     return pd.DataFrame(rows)
@@ -421,7 +417,8 @@ def relation(setup: Setup, by_image: Mapping[str, pd.DataFrame]) -> pd.DataFrame
         for column in ("auc_published", "shared", "lift"):
             values = np.nan_to_num(np.stack([by_image[name][column].to_numpy(dtype=float) for name in names]))
             found = _interval(setup, partial(_correlation, values, right), "relation")
-            rows.append({"measure": column, "among": among, "n_models": len(names), **spread("correlation", found)})
+            row = {"measure": column, "among": among, "n_models": len(names)}
+            rows.append(row | with_bounds("correlation", found))
             if column == "auc_published" and among == "all":
                 store(setup, "relation", found)
     return pd.DataFrame(rows)
@@ -462,7 +459,7 @@ def stability_table(setup: Setup, seen: Seen) -> pd.DataFrame:
     for name, value in values.items():
         found = mean_of(setup, value)
         store(setup, name, found)
-        rows.append({"compared": _COMPARED[name], **spread("jaccard", found)})
+        rows.append({"compared": _COMPARED[name], **with_bounds("jaccard", found)})
     store(setup, "class_gain", mean_of(setup, within - between))
     return pd.DataFrame(rows)
 
@@ -499,15 +496,16 @@ def added_descriptors(setup: Setup) -> pd.DataFrame:
     }
     vectors = np.asarray(reader.images(judged.images))
     plain = _right(vectors, setup.words(reader).classes, judged.y_true)
-    rows = [{"prompts": "the class's name alone", **spread("accuracy", mean_of(setup, plain, judged.groups, "added"))}]
+    alone = mean_of(setup, plain, judged.groups, "added")
+    rows = [{"prompts": "the class's name alone", **with_bounds("accuracy", alone)}]
     for name, chosen in ways.items():
         right = _right(vectors, described_classes(setup, reader, chosen), judged.y_true)
         gain = mean_of(setup, right - plain, judged.groups, "added")
         row = {
             "prompts": f"with descriptors {name}",
-            **spread("accuracy", mean_of(setup, right, judged.groups, "added")),
+            **with_bounds("accuracy", mean_of(setup, right, judged.groups, "added")),
         }
-        rows.append(row | spread("difference", gain))
+        rows.append(row | with_bounds("difference", gain))
         if name in _GAINS:
             store(setup, _GAINS[name], gain, unit="%", n=len(judged))
     return pd.DataFrame(rows)
