@@ -3,10 +3,12 @@ import sys
 
 sys.path.insert(0, str(workflow.current_basedir) + "/lib")
 
-from verdict import stage as stages
+from verdict import stages
 from verdict.artifacts import canonical_json
+from verdict.code_digest import code_digest, library_files, page_files
 from verdict.execution import load_execution
 from verdict.params import load_params
+from verdict.stage_parameters import resolved
 
 PROFILE = config.get("profile", "digits")
 WHERE = config.get("where", "local")
@@ -23,9 +25,7 @@ def record(name, trial=None, seed=None):
 
 
 def records(name):
-    if name != stages.TRIAL_STAGE:
-        return [record(name)]
-    return [record(name, trial, seed) for trial, seed in stages.runs(PARAMS)]
+    return [record(name, *one) for one in stages.instances(PARAMS, name)]
 
 
 def upstream(name):
@@ -41,7 +41,7 @@ def trial_upstream(w):
 
 
 def asked(name, trial=None, seed=None):
-    return canonical_json(stages.resolved(PARAMS, name, trial, seed))
+    return canonical_json(resolved(PARAMS, name, trial, seed))
 
 
 def asks(name):
@@ -64,10 +64,10 @@ localrules:
 
 rule site:
     input:
-        [path for spec in SPECS for path in records(spec.name)],
+        [record(*execution) for execution in stages.executions(PARAMS)],
         sorted({f"notebooks/{stages.notebook_of(spec.name)}.ipynb" for spec in SPECS if spec.name not in stages.WITHOUT_NOTEBOOK}),
         f"notebooks/{stages.index_text(PARAMS)}",
-        [str(path) for path in (*stages.library_files(["import verdict.report.site"]), *stages.page_files())],
+        [str(path) for path in (*library_files(["import verdict.report.site"]), *page_files())],
     params:
         profile=PARAMS.hash,
     output:
@@ -80,7 +80,7 @@ rule trial:
     input:
         trial_upstream,
     params:
-        code=lambda w: stages.code_digest(stages.TRIAL_STAGE),
+        code=lambda w: code_digest(stages.TRIAL_STAGE),
         asked=lambda w: asked(stages.TRIAL_STAGE, w.trial, int(w.seed)),
     output:
         f"work/{PROFILE}/{stages.TRIAL_STAGE}/{{trial}}-s{{seed}}/run.json",
@@ -99,7 +99,7 @@ if SHARDS > 1 and stages.FEATURES in {spec.name for spec in SPECS}:
         input:
             records("01_data"),
         params:
-            code=stages.code_digest(stages.FEATURES),
+            code=code_digest(stages.FEATURES),
             asked=asked(stages.FEATURES),
         output:
             f"work/{PROFILE}/{stages.shard_folder('{k}', SHARDS)}/run.json",
@@ -122,7 +122,7 @@ for spec in SPECS:
             upstream(spec.name),
         params:
             name=spec.name,
-            code=stages.code_digest(spec.name),
+            code=code_digest(spec.name),
             asked=asked(spec.name),
         output:
             record(spec.name),

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from verdict import paths
-from verdict import stage as stages
+from verdict import paths, stages
+from verdict.code_digest import code_cells
 from verdict.report.lint import lint_notebook
+from verdict.stage_parameters import parameter_model
 
 TOP_LEVEL = {
     "README.md",
@@ -44,6 +45,9 @@ ORDER = (
     "parameter_files",
     "params",
     "numbers",
+    "stages",
+    "stage_parameters",
+    "code_digest",
     "stage",
     "execution",
     "place",
@@ -266,13 +270,13 @@ def parameters_cell(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_parameters_of_a_notebook_are_those_of_its_model(path):
-    assert parameters_cell(path) == stages.parameter_model(path.stem)().model_dump()
+    assert parameters_cell(path) == parameter_model(path.stem)().model_dump()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_opens_its_own_stage(path):
     """A copied notebook that kept another's name would write over that one's result."""
-    text = "\n".join(stages.code_cells(path))
+    text = "\n".join(code_cells(path))
     opened = re.findall(r"""open_stage\(\s*["']([^"']+)["']""", text)
     assert opened == [path.stem]
 

@@ -9,7 +9,7 @@ from verdict.labels import expected_columns, logit_columns
 from verdict.params import load_params
 from verdict.predict import logits_of
 from verdict.scores import softmax
-from verdict.stage import QUESTIONS, VIEWS
+from verdict.stages import QUESTIONS, VIEWS
 
 NAMES = ("cat", "dog", "ship")
 QUESTION = {"is it an animal?": ("cat", "dog")}

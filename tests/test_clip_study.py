@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 import mini_pictures as mini
-from verdict import paths
-from verdict import stage as stages
+from verdict import paths, stages
 from verdict.artifacts import write_run
 from verdict.clip import probe_study
 from verdict.clip.encode import SHIPPED
 from verdict.clip.study import embed, open_study
 from verdict.params import merge, read_yaml, validate
+from verdict.stage import Stage
+from verdict.stage_parameters import resolved
 
 CLIP = {"source": "digits", "n": {"train": 60, "val": 30, "calib": 40, "test": 50}, "n_probe": 50}
 
@@ -24,7 +25,7 @@ def params(**changes):
 
 
 def opened(name, root, own):
-    return stages.Stage(name, "smoke", None, None, root / "work" / "smoke" / name, own)
+    return Stage(name, "smoke", None, None, root / "work" / "smoke" / name, own)
 
 
 @contextlib.contextmanager
@@ -153,7 +154,7 @@ def test_a_source_decides_which_stages_there_are():
 
 
 def test_batch_and_threads_change_no_result():
-    one, other = (stages.resolved(params(**own), "10_clip_probes") for own in ({}, {"batch": 7, "threads": 2}))
+    one, other = (resolved(params(**own), "10_clip_probes") for own in ({}, {"batch": 7, "threads": 2}))
     assert one == other
-    assert one != stages.resolved(params(seed=1), "10_clip_probes")
+    assert one != resolved(params(seed=1), "10_clip_probes")
     assert one["clip"]["weights"], "a rebuilt preset re-runs what it fed"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from verdict.clip.concept_study import known_words
+from verdict.clip.concept_setup import known_words
 from verdict.clip.encode import DualEncoder
 from verdict.clip.keys import last_keys
 from verdict.clip.variants import UNTRAINED, WHOLE, mixed, variants, with_layers

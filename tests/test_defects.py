@@ -24,6 +24,7 @@ from tiny_presets import SIZE, save_presets
 from verdict import augment, evaluation, paths
 from verdict.ablation import changed_parameters, find_ablations
 from verdict.backend import keras
+from verdict.code_digest import code_cells
 from verdict.data import a2, csv_folder, digits, snli_ve
 from verdict.data.images import ImageStore
 from verdict.data.splits import published_split
@@ -35,7 +36,6 @@ from verdict.metrics import accuracy, macro_f1
 from verdict.model import FreezePlan, apply_plan, build_prefix, build_suffix
 from verdict.params import TrialParams, load_params, trial_difference
 from verdict.predict import DecisionRule, logits_of
-from verdict.stage import code_cells
 from verdict.statements import negation_guard
 from verdict.train import Batches, Rows, _best, epoch_order, predict_logits, score
 from verdict.training import oversampled, shuffle_images

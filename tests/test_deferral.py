@@ -24,7 +24,7 @@ from verdict.deferral import (
 from verdict.labels import class_names, expected_columns
 from verdict.policy import Decision, Forced, Policy
 from verdict.signals import CONFORMAL_CONFIDENCE, ENSEMBLE_STABILITY, MAX_PROBABILITY, VIEW_STABILITY
-from verdict.stage import QUESTIONS, VIEWS
+from verdict.stages import QUESTIONS, VIEWS
 
 CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.9, 0.1)
 

@@ -15,7 +15,7 @@ import pytest
 from browser import Browser
 from report_runs import LIMIT_S, PROFILE, References, command, copy_project, environment, report
 from report_tools import assert_links
-from verdict import stage as stages
+from verdict import stages
 from verdict.data.images import ImageStore
 from verdict.export.table import score
 from verdict.numbers import Numbers
@@ -47,13 +47,12 @@ def finished(tmp_path_factory) -> Path:
 
 def test_every_stage_leaves_a_record_and_a_page(finished):
     params = load_params(PROFILE)
-    for spec in stages.specs_for(params):
-        for trial, seed in stages.runs(params) if spec.name == stages.TRIAL_STAGE else [(None, None)]:
-            folder = "/".join(filter(None, [spec.name, stages.instance(trial, seed)]))
-            assert (finished / "work" / PROFILE / folder / "run.json").is_file(), folder
-            if spec.name not in stages.WITHOUT_NOTEBOOK:
-                page = "-".join(filter(None, [spec.name, stages.instance(trial, seed)]))
-                assert (finished / "reports" / PROFILE / f"{page}.html").is_file(), page
+    for name, trial, seed in stages.executions(params):
+        folder = "/".join(filter(None, [name, stages.instance(trial, seed)]))
+        assert (finished / "work" / PROFILE / folder / "run.json").is_file(), folder
+        if name not in stages.WITHOUT_NOTEBOOK:
+            page = "-".join(filter(None, [name, stages.instance(trial, seed)]))
+            assert (finished / "reports" / PROFILE / f"{page}.html").is_file(), page
 
 
 def test_every_number_with_an_interval_lies_in_it(finished):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from verdict import paths
-from verdict import stage as stages
+from verdict import paths, stages
 from verdict.artifacts import write_text
+from verdict.code_digest import code_cells, library_files
 from verdict.execution import WHERES, load_execution
 from verdict.params import ParamsError
 
@@ -40,7 +40,7 @@ def test_stages_that_compute_with_a_framework_may_have_a_gpu_and_no_others(where
     for name in stages.ALL_NAMES:
         notebook = paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb"
         if notebook.is_file():
-            code = {file.name for file in stages.library_files(stages.code_cells(notebook))}
+            code = {file.name for file in library_files(code_cells(notebook))}
             assert execution.ask(name).gpu == int("backend.py" in code), name
         else:
             assert execution.ask(name).gpu == 1, name

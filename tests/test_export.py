@@ -12,8 +12,7 @@ from PIL import Image
 
 from tiny_network import random_inputs
 from tiny_presets import SIZE, save_presets
-from verdict import paths
-from verdict import stage as stages
+from verdict import paths, stages
 from verdict.artifacts import SELF, sha256_tree, write_json, write_parquet, write_run
 from verdict.backend import set_threads
 from verdict.export import table

@@ -24,7 +24,6 @@ from report_tools import (
     write_stage,
 )
 from verdict import paths
-from verdict import stage as stages
 from verdict.numbers import Number, Numbers
 from verdict.params import load_params
 from verdict.report import executions as found
@@ -39,6 +38,7 @@ from verdict.report.provenance import duration, parameters, seeds
 from verdict.report.render import Site
 from verdict.report.site import build_site
 from verdict.report.watch import changes
+from verdict.stage_parameters import resolved
 
 CHANGED_PARAMS = found._changed_params
 SETUP = code('profile = "demo"', "parameters")
@@ -296,7 +296,7 @@ def test_watching_renders_what_was_saved_and_outlives_a_mistake(project, monkeyp
 
 def test_a_changed_parameter_is_named():
     params = load_params("smoke")
-    run = {"stage": "07_calibration", "params": json.loads(json.dumps(stages.resolved(params, "07_calibration")))}
+    run = {"stage": "07_calibration", "params": json.loads(json.dumps(resolved(params, "07_calibration")))}
     assert CHANGED_PARAMS(run, "smoke") == []
     run["params"]["calibrate"]["ece_bins"] += 1
     assert CHANGED_PARAMS(run, "smoke") == ["parameters changed since: calibrate.ece_bins"]
@@ -304,7 +304,7 @@ def test_a_changed_parameter_is_named():
 
 
 def test_changed_library_code_makes_a_page_stale(monkeypatch):
-    monkeypatch.setattr(stages, "code_digest", lambda name: f"digest of {name}")
+    monkeypatch.setattr(found, "code_digest", lambda name: f"digest of {name}")
     found.forget()
     assert found._changed_library({"stage": "05_test", "code": "digest of 05_test"}) == []
     assert found._changed_library({"stage": "05_test", "code": "another"}) == [

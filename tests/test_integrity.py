@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from verdict import paths
-from verdict import stage as stages
+from verdict import paths, stages
 from verdict.artifacts import read_run, write_json, write_run, write_text
 from verdict.integrity import expected, faults, forget_damaged, missing, settle_times
 from verdict.params import load_params

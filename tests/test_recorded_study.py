@@ -15,7 +15,8 @@ from verdict.params import load_params
 from verdict.predict import logits_of
 from verdict.report.say import sentence
 from verdict.scores import softmax
-from verdict.stage import RECORDED, Stage
+from verdict.stage import Stage
+from verdict.stages import RECORDED
 
 
 class RecordedStage(Stage):

@@ -10,7 +10,7 @@ from simulated_stage import SimulatedStage
 from verdict import reproducibility as repro
 from verdict.numbers import Number, Numbers
 from verdict.params import load_params
-from verdict.stage import TRIAL_STAGE, spec
+from verdict.stages import TRIAL_STAGE, spec
 
 NAME = "13_reproducibility"
 CONTENT = {

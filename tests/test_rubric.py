@@ -2,7 +2,7 @@
 
 import pytest
 
-from verdict import stage as stages
+from verdict import stages
 from verdict.params import ParamsError
 from verdict.report.rubric import load_rubric
 

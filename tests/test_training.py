@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from tiny_presets import SIZE, save_presets
-from verdict import paths
-from verdict import stage as stages
+from verdict import paths, stages
 from verdict.artifacts import write_json, write_run
 from verdict.data.images import ImageStore, write_array_store
 from verdict.features import encode, load_encoders, load_network

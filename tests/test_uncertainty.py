@@ -4,10 +4,12 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from verdict.metrics import accuracy, aurc, auroc, ece, macro_f1, nll
+from verdict.numbers import Number
 from verdict.uncertainty import (
     Interval,
     bootstrap,
@@ -22,6 +24,7 @@ from verdict.uncertainty import (
     replicates,
     sign_flip_test,
     wilson,
+    with_bounds,
 )
 
 
@@ -300,3 +303,14 @@ def test_seeds_are_averaged_and_their_spread_widens_the_interval():
     assert found.is_tie
     with pytest.raises(ValueError, match="as many seeds"):
         compare([_hits(base)], [], np.arange(2003), n_resamples=5, rng=rng)
+
+
+def test_an_interval_becomes_columns_and_is_read_back():
+    found = Interval(0.5, 0.4, 0.7)
+    row = {"split": "test", **with_bounds("accuracy", found), **with_bounds("loss", Number(2.0))}
+    assert row["accuracy_low"] == 0.4 and row["accuracy_high"] == 0.7
+    assert (row["loss"], row["loss_low"], row["loss_high"]) == (2.0, None, None)
+    assert Interval.from_columns(row, "accuracy") == found
+    assert Interval.from_columns(pd.Series(row), "accuracy") == found
+    with pytest.raises(KeyError, match="chance_low"):
+        Interval.from_columns({"chance": 0.1}, "chance")

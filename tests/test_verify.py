@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from verdict import paths, verify
-from verdict import stage as stages
+from verdict import paths, stages, verify
 from verdict.artifacts import write_text
 from verdict.numbers import Number, Numbers
 from verdict.params import load_params

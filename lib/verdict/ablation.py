@@ -17,6 +17,7 @@ from verdict.labels import Split
 from verdict.oversample import bucket_flags
 from verdict.params import TrialParams, trial_difference
 from verdict.stage import Stage
+from verdict.uncertainty import with_bounds
 
 # Changes that are looked for, as the parameters of the twin that lacks them.
 FACTORS: dict[str, dict[str, Any]] = {
@@ -92,7 +93,7 @@ def _rows(stage: Stage, one: Ablation, flags: pd.DataFrame, split: str) -> list[
         for metric in METRICS:
             gap = mean_score(stage, trial.part(chosen), twin.part(chosen), metric=metric)
             stage.numbers[one.number(place, metric)] = gap.number(n=row["n"], split=str(split), seeds=trial.seeds)
-            row |= {metric: gap.value, f"{metric}_low": gap.low, f"{metric}_high": gap.high}
+            row |= with_bounds(metric, gap)
         rows.append(row)
     return rows
 

@@ -18,7 +18,7 @@ from verdict.metrics import weighted_mean
 from verdict.numbers import Numbers
 from verdict.predict import logits_of
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, bootstrap
+from verdict.uncertainty import Interval, bootstrap, with_bounds
 
 ATTENDED, RANDOM, CONTRAST, LEAST = "most attended", "random", "most contrast", "least attended"
 STREAM = {"heads": 61, "curve": 62, "difference": 63, "effect": 64}
@@ -86,7 +86,7 @@ def head_statistics(attention: np.ndarray, n_patches: int, groups: np.ndarray, *
     for name, shares, entropies in heads:
         row: dict[str, object] = {"head": name}
         for column, values in (("class_token", shares), ("entropy", entropies)):
-            row |= _columns(column, _mean(values, groups, stage, "heads"))
+            row |= with_bounds(column, _mean(values, groups, stage, "heads"))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -95,7 +95,7 @@ def store_heads(stage: Stage, table: pd.DataFrame, *, n: int) -> None:
     """Store the averages over heads: `attention.class_token` and `attention.entropy`."""
     row = table.set_index("head").loc["all heads"]
     for name in ("class_token", "entropy"):
-        found = Interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
+        found = Interval.from_columns(row, name)
         stage.numbers[f"attention.{name}"] = found.number(n=n, split="test", unit="%" if name == "class_token" else "")
 
 
@@ -274,7 +274,7 @@ def deletion_curves(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
             row: dict[str, object] = {"order": order, "n_masked": count, "share_masked": count / deletion.n_patches}
             for name, unmasked in start.items():
                 values = unmasked if count == 0 else found[name][place - 1]
-                row |= _columns(name, _mean(values, deletion.groups, stage, "curve"))
+                row |= with_bounds(name, _mean(values, deletion.groups, stage, "curve"))
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -298,7 +298,7 @@ def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
             row: dict[str, object] = {"minus": order, "n_masked": str(count)}
             for name, gap in gaps.items():
                 values = gap.mean(axis=0) if count == "all" else gap[place - 1]
-                row |= _columns(name, _mean(values, deletion.groups, stage, "difference"))
+                row |= with_bounds(name, _mean(values, deletion.groups, stage, "difference"))
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -309,7 +309,7 @@ def store_differences(stage: Stage, table: pd.DataFrame, *, n: int) -> None:
     for row in table[table["n_masked"] == "all"].to_dict("records"):
         order = str(row["minus"]).replace(" ", "_")
         for name in ("fall", "flipped"):
-            gap = Interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
+            gap = Interval.from_columns(row, name)
             found[f"masking.{order}.{name}"] = gap.number(n=n, split="test", unit="%" if name == "flipped" else "")
     stage.numbers.merge(found)
 
@@ -337,7 +337,3 @@ def _mean(values: np.ndarray, groups: np.ndarray, stage: Stage, stream: str) -> 
         rng=stage.rng(STREAM[stream]),
         level=settings.level,
     )
-
-
-def _columns(name: str, found: Interval) -> dict[str, float]:
-    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}

@@ -7,7 +7,7 @@ the rows that set the threshold played no part in the scores (Angelopoulos and B
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
@@ -33,8 +33,9 @@ from verdict.metrics import (
 from verdict.numbers import Numbers
 from verdict.predict import logits_of
 from verdict.scores import softmax
-from verdict.stage import Stage, runs
-from verdict.uncertainty import Interval, Statistic, percentile_interval, replicates, wilson
+from verdict.stage import Stage
+from verdict.stages import runs
+from verdict.uncertainty import Interval, Statistic, percentile_interval, replicates, wilson, with_bounds
 
 FOR_TEMPERATURE, FOR_SETS = "temperature", "sets"
 STREAM = {"halves": 31, "temperature": 32, "scores": 33, "families": 34, "chance": 35, "reliability": 36, "sets": 37}
@@ -183,7 +184,7 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
                 is_binned=name in BINNED,
                 floor=-np.inf if column == "difference" else 0.0,
             )
-            row |= spread(column, interval)
+            row |= with_bounds(column, interval)
             found[f"{prefix}.{name}" + ("" if column == "after" else f"_{column}")] = interval.number(**shared)
         rows.append(row)
     stage.numbers.merge(found)
@@ -208,16 +209,16 @@ def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame
     y_true, groups, rows = table["y_true"].to_numpy(), table["group_id"], []
     measures, names = scores(y_true, stage.params.calibrate.ece_bins), ("the half that is used", "the whole split")
     for name, n, found in zip(names, (len(study.rows), len(calib)), (study.interval, whole), strict=True):
-        row: dict[str, object] = {"fitted_on": name, "n": n} | spread("temperature", found)
+        row: dict[str, object] = {"fitted_on": name, "n": n} | with_bounds("temperature", found)
         for score in ("nll", "ece"):
             statistic = partial(measures[score], softmax(logits_of(table) / found.value))
             is_binned = score in BINNED
-            row |= spread(score, interval_of(stage, statistic, groups, "scores", is_binned=is_binned, floor=0.0))
+            row |= with_bounds(score, interval_of(stage, statistic, groups, "scores", is_binned=is_binned, floor=0.0))
         rows.append(row)
     wrong, shared = logits_of(table).argmax(axis=1) != y_true, {"n": len(table), "split": str(table["split"].iloc[0])}
     error = mean_interval(stage, wrong.astype(float), groups.to_numpy(), "scores")
     stage.numbers[f"{prefix}.error"] = error.number(unit="%", **shared)
-    ece_all = Interval(*(rows[-1][name] for name in ("ece", "ece_low", "ece_high")))
+    ece_all = Interval.from_columns(rows[-1], "ece")
     stage.numbers[f"{prefix}.ece_all"] = ece_all.number(**shared)
     return pd.DataFrame(rows)
 
@@ -278,7 +279,7 @@ def references(stage: Stage, study: Study, table: pd.DataFrame) -> pd.DataFrame:
         for score in ("nll", "ece"):
             statistic = partial(scores(y_true, stage.params.calibrate.ece_bins)[score], probs)
             found = interval_of(stage, statistic, table["group_id"], "scores", is_binned=score in BINNED, floor=0.0)
-            row |= spread(score, found)
+            row |= with_bounds(score, found)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -306,7 +307,7 @@ def gaps_by(
         gap = (probs.max(axis=1) - hit)[chosen]
         found = interval_of(stage, partial(weighted_mean, gap), table["group_id"].to_numpy()[chosen], "families")
         means = {"confidence": float(probs.max(axis=1)[chosen].mean()), "accuracy": float(hit[chosen].mean())}
-        rows.append({"label": str(label), "n": int(chosen.sum()), **means, **spread("value", found, is_plain=True)})
+        rows.append({"label": str(label), "n": int(chosen.sum()), **means, **asdict(found)})
     return pd.DataFrame(rows).sort_values("value", ascending=False, ignore_index=True)
 
 
@@ -335,10 +336,11 @@ def transfer(stage: Stage, tables: Sequence[pd.DataFrame], temperature: float) -
         places = {"_at_1": 1.0, "": temperature, "_at_oracle": oracle}
         row |= {f"nll{suffix}": float(losses[t](None)) for suffix, t in places.items()}
         excess = partial(weighted_mean, _row_nll(logits / temperature, y_true) - _row_nll(logits / oracle, y_true))
-        row |= spread("excess_nll", interval_of(stage, excess, groups, "scores"))
+        row |= with_bounds("excess_nll", interval_of(stage, excess, groups, "scores"))
         for suffix, t in places.items():
             statistic = partial(scores(y_true, n_bins)["ece"], softmax(logits / t))
-            row |= spread(f"ece{suffix}", interval_of(stage, statistic, groups, "scores", is_binned=True, floor=0.0))
+            error = interval_of(stage, statistic, groups, "scores", is_binned=True, floor=0.0)
+            row |= with_bounds(f"ece{suffix}", error)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -378,12 +380,6 @@ def mean_interval(stage: Stage, values: np.ndarray, groups: np.ndarray, stream: 
     if np.ptp(values) < 1e-12:
         return Interval(*[float(values[0])] * 3)
     return interval_of(stage, partial(weighted_mean, values), groups, stream)
-
-
-def spread(name: str, interval: Interval, *, is_plain: bool = False) -> dict[str, float]:
-    """An interval as three columns: `name`, `name_low`, `name_high`, or `name`, `low`, `high` for figures."""
-    low, high = ("low", "high") if is_plain else (f"{name}_low", f"{name}_high")
-    return {name: float(interval.value), low: float(interval.low), high: float(interval.high)}
 
 
 def _row_nll(logits: np.ndarray, y_true: np.ndarray) -> np.ndarray:

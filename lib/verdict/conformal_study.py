@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.calibrate import Temperature
-from verdict.calibration_study import FOR_SETS, STREAM, rows_of, spread
+from verdict.calibration_study import FOR_SETS, STREAM, rows_of
 from verdict.conformal import (
     Aps,
     Lac,
@@ -25,7 +25,7 @@ from verdict.numbers import Number
 from verdict.predict import logits_of
 from verdict.scores import softmax
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, group_weights, percentile_interval
+from verdict.uncertainty import Interval, group_weights, percentile_interval, with_bounds
 
 KINDS = ("marginal", "class-wise")
 APS, RAPS = "adaptive", "adaptive, short"
@@ -144,7 +144,7 @@ def coverage_table(stage: Stage, sets: Sets, tables: Sequence[pd.DataFrame], tem
             _, low, high = expected_coverage(n_fit, alpha, n_test=len(table)) if n_fit else (0.0, np.nan, np.nan)
             rows.append(
                 {"split": str(table["split"].iloc[0]), "level": 1 - alpha, "kind": kind, "qhat": first}
-                | spread("coverage", interval)
+                | with_bounds("coverage", interval)
                 | {"chance_low": low, "chance_high": high}
                 | {name: shares[name] for name in ("mean_size", "share_empty", "share_single", "share_several")}
             )

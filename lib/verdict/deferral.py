@@ -38,7 +38,8 @@ from verdict.signals import (
     entropy_confidence,
     max_probability,
 )
-from verdict.stage import QUESTIONS, TRIAL_STAGE, VIEWS, resolved
+from verdict.stage_parameters import resolved
+from verdict.stages import QUESTIONS, TRIAL_STAGE, VIEWS
 
 if TYPE_CHECKING:
     from verdict.stage import Stage

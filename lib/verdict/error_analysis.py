@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -16,7 +17,7 @@ from verdict.numbers import Numbers
 from verdict.predict import DecisionRule, logits_of
 from verdict.stage import Stage
 from verdict.statements import SEMANTIC_WORDS, keyword_flags
-from verdict.uncertainty import Weights, bootstrap, compare
+from verdict.uncertainty import Weights, bootstrap, compare, with_bounds
 
 # The study's grid: 0.05 to 0.95 in steps of 0.05, as probabilities of contradiction.
 THRESHOLDS = np.arange(1, 20) / 20
@@ -127,11 +128,11 @@ def _bucket(name: str, inside: np.ndarray, hit: np.ndarray, clusters: np.ndarray
     shared = {"n_resamples": settings.n_resamples, "level": settings.level}
     own = mean_interval(hit[inside], clusters[inside], rng=stage.rng(STREAM["bucket"]), **shared)
     row = {"label": name, "n": int(inside.sum()), "n_wrong": int((1 - hit[inside]).sum())}
-    row |= {"value": own.value, "low": own.low, "high": own.high}
+    row |= asdict(own)
     if inside.all():
         return row
     gap = bootstrap(partial(_inside_minus_outside, hit, inside), clusters, rng=stage.rng(STREAM["rest"]), **shared)
-    return row | {"difference": gap.value, "difference_low": gap.low, "difference_high": gap.high}
+    return row | with_bounds("difference", gap)
 
 
 def _inside_minus_outside(hit: np.ndarray, inside: np.ndarray, weights: Weights) -> ArrayLike:

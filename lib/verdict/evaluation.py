@@ -19,7 +19,8 @@ from verdict.metrics import accuracy, brier, class_scores, confusion_counts, ece
 from verdict.numbers import Number, Numbers
 from verdict.params import TrialParams
 from verdict.predict import DecisionRule, logits_of
-from verdict.stage import RECORDED_RUN, TRIAL_STAGE, Stage, runs
+from verdict.stage import Stage
+from verdict.stages import RECORDED_RUN, TRIAL_STAGE, runs
 from verdict.uncertainty import (
     Interval,
     Statistic,
@@ -31,6 +32,7 @@ from verdict.uncertainty import (
     holm,
     mcnemar,
     wilson,
+    with_bounds,
 )
 
 RAW = DecisionRule()
@@ -145,9 +147,8 @@ def confident_mistakes(table: pd.DataFrame, pairs: pd.DataFrame, *, above: float
     rows = []
     for name, chosen in (("right", right), ("wrong", ~right), ("all", np.ones(len(table), dtype=bool))):
         n, k = int(chosen.sum()), int((confident & chosen).sum())
-        low, high = wilson(k, n) if n else (np.nan, np.nan)
-        share = {"share_confident": k / max(n, 1), "share_confident_low": low, "share_confident_high": high}
-        rows.append({"answers": name, "n": n, "n_confident": k, **share})
+        share = Interval(k / max(n, 1), *wilson(k, n))
+        rows.append({"answers": name, "n": n, "n_confident": k, **with_bounds("share_confident", share)})
     merged = table[["pair_id"]].assign(prob=prob).merge(pairs, on="pair_id", validate="one_to_one")
     mistakes = merged[~right].sort_values("prob", ascending=False, ignore_index=True)
     return mistakes, pd.DataFrame(rows)
@@ -225,8 +226,7 @@ def seed_scores(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
         table = stage.predictions(split, trial=trial, seed=seed)
         found = estimate(table, prefix="run", stage=stage, names=("macro_f1",))["run.macro_f1"]
         role = stage.all_params.trial(trial).role
-        row = {"trial": trial, "seed": seed, "role": role, "macro_f1": found.value}
-        rows.append({**row, "macro_f1_low": found.low, "macro_f1_high": found.high})
+        rows.append({"trial": trial, "seed": seed, "role": role, **with_bounds("macro_f1", found)})
     return pd.DataFrame(rows)
 
 
@@ -268,13 +268,9 @@ def rank_trials(stage: Stage, split: str = Split.VAL, *, pairwise: pd.DataFrame 
             {
                 "trial": trial,
                 "n_trainable": n_trainable(stage, trial),
-                "macro_f1": mean.value,
-                "macro_f1_low": mean.low,
-                "macro_f1_high": mean.high,
+                **with_bounds("macro_f1", mean),
                 "seed_sd": float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else np.nan,
-                "difference": gap.value,
-                "difference_low": gap.low,
-                "difference_high": gap.high,
+                **with_bounds("difference", gap),
                 "is_tied": frozenset((trial, best)) not in unlike,
             }
         )
@@ -301,7 +297,7 @@ def differences(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
         row: dict[str, object] = {"trial": second, "minus": first}
         for metric in ("macro_f1", "accuracy"):
             gap = mean_score(stage, answers[second], answers[first], metric=metric)
-            row |= {metric: gap.value, f"{metric}_low": gap.low, f"{metric}_high": gap.high}
+            row |= with_bounds(metric, gap)
         rows.append(row | discordance(answers[first], answers[second]))
     columns = ["trial", "minus", *(f"{m}{end}" for m in ("macro_f1", "accuracy") for end in ("", "_low", "_high"))]
     table = pd.DataFrame(rows, columns=[*columns, "n01", "n10", "p_mcnemar", "p_clustered"])
@@ -456,8 +452,6 @@ def _reference(stage: Stage, name: str, table: pd.DataFrame, number: str) -> dic
         )
     row: dict[str, object] = {
         "answers": name,
-        "accuracy": right.value,
-        "accuracy_low": right.low,
-        "accuracy_high": right.high,
+        **with_bounds("accuracy", right),
     }
-    return {**row, "macro_f1": score.value, "macro_f1_low": score.low, "macro_f1_high": score.high}
+    return {**row, **with_bounds("macro_f1", score)}

@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from verdict import paths
-from verdict import stage as stages
+from verdict import paths, stages
 from verdict.parameter_files import ParamsError, merge, read_yaml
 from verdict.params import Count, Model
 

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from verdict.calibration_study import interval_of, mean_interval, spread
+from verdict.calibration_study import interval_of, mean_interval
 from verdict.deferral import Evidence, case_of, clarified, outcomes_of, people_of
 from verdict.humans import ConfusionHuman, ParametricHuman, VoteHuman
 from verdict.people import People
@@ -20,7 +20,7 @@ from verdict.policy_study import PolicyStudy
 from verdict.raw_temperature import intervention_scores, published_policy
 from verdict.signals import entropy_confidence
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, group_weights
+from verdict.uncertainty import Interval, group_weights, with_bounds
 from verdict.weighted import weighted_mean
 
 STREAM = 22
@@ -61,9 +61,9 @@ def handover_table(stage: Stage, study: PolicyStudy, test: Evidence, people: Peo
     for name, chosen in parts.items():
         row: dict[str, object] = {"pairs": name, "n": int(chosen.sum())}
         for column, values in right.items():
-            row |= spread(column, mean_interval(stage, values[chosen], test.groups[chosen], "scores"))
+            row |= with_bounds(column, mean_interval(stage, values[chosen], test.groups[chosen], "scores"))
         rows.append(row)
-    first = Interval(*(rows[0][name] for name in ("gain", "gain_low", "gain_high")))
+    first = Interval.from_columns(rows[0], "gain")
     number = first.number(n=int(to_human.sum()), split=test.split, unit="%")
     stage.numbers["policy.test.handover_gain"] = number
     return pd.DataFrame(rows)
@@ -104,7 +104,7 @@ def clarification_table(stage: Stage, study: PolicyStudy, test: Evidence, people
         means = {"information": asked.information[:, 0], "entropy_before": entropies[0], "entropy_after": entropies[1]}
         row |= {key: float(values[chosen].mean()) if chosen.any() else np.nan for key, values in means.items()}
         for key, values in {"accuracy_before": before, "accuracy_after": after, "gain": after - before}.items():
-            row |= spread(key, mean_interval(stage, values[chosen], test.groups[chosen], "scores"))
+            row |= with_bounds(key, mean_interval(stage, values[chosen], test.groups[chosen], "scores"))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -145,7 +145,7 @@ def asking_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
         shares = found.branches.set_index("branch")["share"]
         row: dict[str, object] = {"glance_accuracy": glance, "price": costs.clarify}
         row |= {"is_in_use": glance == own and factor == 1.0, **{b.text: float(shares[b.text]) for b in Decision}}
-        rows.append(row | spread("accuracy", found.accuracy) | spread("cost", found.cost))
+        rows.append(row | with_bounds("accuracy", found.accuracy) | with_bounds("cost", found.cost))
     return pd.DataFrame(rows)
 
 
@@ -187,7 +187,7 @@ def belief_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
         thresholds = {"threshold to act alone": found.believed.t_auto, "threshold to ask": found.believed.t_clarify}
         row: dict[str, object] = {"a person is believed": name, **thresholds}
         for column in ("promised", "delivered", "regret"):
-            row |= spread(column, getattr(found, column))
+            row |= with_bounds(column, getattr(found, column))
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -12,19 +12,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from verdict import paths
-from verdict import stage as stages
+from verdict import paths, stages
 from verdict.artifacts import SELF, StaleResultError, recorded_hash, relative, verify_outputs
 from verdict.params import Params
 
 
 def expected(params: Params, profile: str) -> list[Path]:
     """Folders of every stage of a profile, in the order of the stages."""
-    wanted = []
-    for spec in stages.specs_for(params):
-        instances = stages.runs(params) if spec.name == stages.TRIAL_STAGE else [(None, None)]
-        wanted += [stages.folder(profile, spec.name, trial, seed) for trial, seed in instances]
-    return wanted
+    return [stages.folder(profile, *execution) for execution in stages.executions(params)]
 
 
 def missing(params: Params, profile: str) -> list[str]:

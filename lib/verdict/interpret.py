@@ -25,7 +25,8 @@ from verdict.features import Encoders, Features, load_encoders, load_network
 from verdict.labels import Label, Split
 from verdict.model import STATES, FreezePlan, Network, build_prefix, build_suffix
 from verdict.representation import Labelled
-from verdict.stage import FEATURES, TRIAL_STAGE, Stage
+from verdict.stage import Stage
+from verdict.stages import FEATURES, TRIAL_STAGE
 from verdict.train import PREDICT_BATCH, Batches, Rows, load_weights, read_weights
 from verdict.training import shuffle_images
 

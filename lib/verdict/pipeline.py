@@ -17,8 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from verdict import artifacts, paths, slurm, warm
-from verdict import stage as stages
+from verdict import artifacts, paths, slurm, stages, warm
 from verdict.data.recorded import locate
 from verdict.execution import WHERES, Execution, load_execution
 from verdict.integrity import forget_damaged, missing, settle_times
@@ -175,26 +174,22 @@ def unfinished(profile: str) -> list[str]:
     A stage that was killed, for want of memory or time or with its node, leaves no failed notebook; what the cluster
     logged of it is told then.
     """
-    params = load_params(profile)
-    lines = []
-    for spec in stages.specs_for(params):
-        instances = stages.runs(params) if spec.name == stages.TRIAL_STAGE else [(None, None)]
-        for trial, seed in instances:
-            if stages.finished(profile, spec.name, trial, seed):
-                continue
-            label = f"{spec.name} {stages.instance(trial, seed)}".strip()
-            kept = paths.work_dir(profile) / "failed" / f"{label.replace(' ', '-')}.ipynb"
-            if kept.is_file():
-                lines += [f"{label}: failed, see {artifacts.relative(kept)}", *error_tail(kept)]
-                continue
-            log = slurm.newest_log(paths.work_dir(profile) / "slurm", spec.name, trial, seed)
-            if log is not None:
-                lines += [f"{label}: killed or never started, see {artifacts.relative(log)}", *slurm.log_tail(log)]
-            elif was_killed(stages.folder(profile, spec.name, trial, seed)):
-                lines.append(f"{label}: was killed while it ran, by hand or for want of memory")
-            else:
-                lines.append(f"{label}: not reached")
-    return lines
+    executions = stages.executions(load_params(profile))
+    return [line for one in executions if not stages.finished(profile, *one) for line in _how_it_ended(profile, *one)]
+
+
+def _how_it_ended(profile: str, name: str, trial: str | None, seed: int | None) -> list[str]:
+    """Why one stage has no result, with what it left to read."""
+    label = f"{name} {stages.instance(trial, seed)}".strip()
+    kept = paths.work_dir(profile) / "failed" / f"{label.replace(' ', '-')}.ipynb"
+    if kept.is_file():
+        return [f"{label}: failed, see {artifacts.relative(kept)}", *error_tail(kept)]
+    log = slurm.newest_log(paths.work_dir(profile) / "slurm", name, trial, seed)
+    if log is not None:
+        return [f"{label}: killed or never started, see {artifacts.relative(log)}", *slurm.log_tail(log)]
+    if was_killed(stages.folder(profile, name, trial, seed)):
+        return [f"{label}: was killed while it ran, by hand or for want of memory"]
+    return [f"{label}: not reached"]
 
 
 def error_tail(notebook: Path) -> list[str]:

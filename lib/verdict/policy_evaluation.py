@@ -10,6 +10,7 @@ import pandas as pd
 
 from verdict.metrics import Interval, percentile_interval
 from verdict.policy import Decision, Forced, Outcomes, Policy, decide, realised, tune_policy
+from verdict.uncertainty import with_bounds
 
 
 @dataclass(frozen=True)
@@ -215,9 +216,7 @@ def _comparison_row(
         "cost": cost.value,
         "low": cost.low,
         "high": cost.high,
-        "difference": difference.value,
-        "difference_low": difference.low,
-        "difference_high": difference.high,
+        **with_bounds("difference", difference),
         "accuracy": float(accuracy),
         **{branch.text: float(shares[branch]) for branch in Decision},
     }

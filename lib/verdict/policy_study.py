@@ -139,7 +139,7 @@ def _store_test(stage: Stage, study: PolicyStudy, test: Evidence) -> None:
         "max_probability": "maximum probability",
     }.items():
         row = rows.loc[rival]
-        gain = Interval(row["difference"], row["difference_low"], row["difference_high"])
+        gain = Interval.from_columns(row, "difference")
         found[f"gain_over_{name}"] = gain.number(unit="min", **shared)
     belief = study.belief
     for name, interval in {

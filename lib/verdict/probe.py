@@ -18,7 +18,8 @@ from verdict.evaluation import Selection, load_selection
 from verdict.features import Encoders, Features, load_encoders, load_network
 from verdict.labels import EVALUATION_SPLITS, Split, expected_columns, logit_columns
 from verdict.model import FreezePlan, Network, build_prefix, build_suffix
-from verdict.stage import FEATURES, QUESTIONS, TRIAL_STAGE, VIEWS, Stage
+from verdict.stage import Stage
+from verdict.stages import FEATURES, QUESTIONS, TRIAL_STAGE, VIEWS
 from verdict.train import Rows, load_weights, predict_logits, read_weights, two_class
 from verdict.views import VIEW_OF
 

@@ -15,6 +15,7 @@ from verdict.evaluation import collect, mean_score, n_trainable, per_class
 from verdict.labels import Split
 from verdict.params import ReportParams
 from verdict.stage import Stage
+from verdict.uncertainty import Interval, with_bounds
 
 COLUMNS = ["run", "trial", "quantity", "published", "ours", "ours_low", "ours_high", "verdict", "note"]
 N_TRAINABLE = "n_trainable"
@@ -66,7 +67,7 @@ def beside(stage: Stage) -> pd.DataFrame:
             if not np.isnan(run[quantity]):
                 ours = _ours(stage, run["trial"], quantity) if run["trial"] in ran else (np.nan, np.nan, np.nan)
                 named = {"run": run["run"], "trial": run["trial"], "quantity": quantity, "published": run[quantity]}
-                found = dict(zip(("ours", "ours_low", "ours_high"), ours, strict=True))
+                found = with_bounds("ours", Interval(*ours))
                 rows.append(
                     {**named, **found, "verdict": _verdict(quantity, run[quantity], *ours), "note": run["note"]}
                 )

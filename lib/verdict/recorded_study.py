@@ -12,7 +12,7 @@ from verdict.metrics import confusion_counts
 from verdict.predict import logits_of
 from verdict.scores import softmax
 from verdict.stage import Stage
-from verdict.uncertainty import Interval
+from verdict.uncertainty import Interval, with_bounds
 
 STREAM = 3
 CLEAR = 0.8
@@ -40,7 +40,7 @@ def splits_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
         row["tune_the_policy"] = int(pairs["is_tuning"].sum())
         for name in ("accuracy", "nll"):
             number = scores[f"data.{split}.{name}"]
-            row |= {name: number.value, f"{name}_low": number.low, f"{name}_high": number.high}
+            row |= with_bounds(name, number)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -104,7 +104,7 @@ def _part(
     row: dict[str, object] = {"rows": name, "n": int(chosen.sum())}
     for column, values in {"person": person, "model": model, "difference": person - model}.items():
         found = _mean(stage, values[chosen], groups.to_numpy()[chosen])
-        row |= {column: found.value, f"{column}_low": found.low, f"{column}_high": found.high}
+        row |= with_bounds(column, found)
     return row
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from verdict.metrics import weighted_mean
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, Weights, bootstrap, compare
+from verdict.uncertainty import Interval, Weights, bootstrap, compare, with_bounds
 from verdict.weighted import ratio, row_weights
 
 # Inverse strengths of the probe's penalty, strongest first.
@@ -136,8 +136,8 @@ def layer_scores(
         stage.numbers[f"representation.{name}.accuracy"] = right.number(n=len(test.y), split="test", unit="%")
         stage.numbers[f"representation.{name}.silhouette"] = apart.number(n=len(sample), split="test")
         row: dict[str, object] = {"layer": name, "width": test.x.shape[1]}
-        row |= {"accuracy": right.value, "accuracy_low": right.low, "accuracy_high": right.high}
-        rows.append(row | {"silhouette": apart.value, "silhouette_low": apart.low, "silhouette_high": apart.high})
+        row |= with_bounds("accuracy", right)
+        rows.append(row | with_bounds("silhouette", apart))
     test = layers[last][2]
     statistics = [[partial(weighted_mean, hits[name])] for name in (first, last)]
     gain = compare(*statistics, test.groups, rng=stage.rng(STREAM["gain"]), **shared).difference

@@ -12,7 +12,8 @@ import pandas as pd
 from verdict.artifacts import read_json, relative
 from verdict.labels import Split
 from verdict.numbers import Number, Numbers
-from verdict.stage import FEATURES, TRIAL_STAGE, Stage, folder, runs, spec
+from verdict.stage import Stage
+from verdict.stages import FEATURES, TRIAL_STAGE, folder, instances, runs, spec
 
 YES, PARTLY, NO = "yes", "partly", "no"
 # Whether somebody else can have a source's data.
@@ -49,8 +50,7 @@ def read_records(stage: Stage) -> list[Record]:
 
 def _executions(stage: Stage) -> Iterator[tuple[str, str | None, int | None]]:
     for name in spec(stage.name).needs:
-        for trial, seed in runs(stage.all_params) if name == TRIAL_STAGE else [(None, None)]:
-            yield name, trial, seed
+        yield from ((name, *one) for one in instances(stage.all_params, name))
 
 
 def record_table(records: list[Record]) -> pd.DataFrame:

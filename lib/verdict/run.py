@@ -22,12 +22,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from verdict import artifacts, paths, place
-from verdict import stage as stages
+from verdict import artifacts, paths, place, stages
+from verdict.code_digest import code_digest
 from verdict.kernel import check_kernel
 from verdict.params import Params, load_params, non_default
 from verdict.result_folder import private_folder, publish, retire, stands
+from verdict.stage import open_stage, progress
+from verdict.stage_parameters import parameter_model, resolved
 
+PROGRESS = ".progress"
 KERNEL = {
     "argv": [sys.executable, "-m", "verdict.warm", "ipykernel_launcher", "-f", "{connection_file}"],
     "display_name": "Python 3",
@@ -190,7 +193,7 @@ def run_stage(
     retire(home)
     started, clock = time.time(), time.perf_counter()
     with private_folder(home) as folder:
-        progress_file = folder / stages.PROGRESS
+        progress_file = folder / PROGRESS
         os.environ["OMP_NUM_THREADS"] = str(params.execution.threads)
         os.environ.update(VERDICT_STAGE_DIR=str(folder), VERDICT_PROGRESS=str(progress_file), OMP_WAIT_POLICY="PASSIVE")
         with _full_disk(folder), device_lease(params.execution.device) as device, _Follow(progress_file, label):
@@ -200,7 +203,7 @@ def run_stage(
                 _run_signals(profile)
             elif name in stages.RUNNERS:
                 module, function = stages.RUNNERS[name]
-                getattr(importlib.import_module(module), function)(stages.open_stage(name, profile))
+                getattr(importlib.import_module(module), function)(open_stage(name, profile))
             else:
                 _run_notebook(name, folder, values, label)
         progress_file.unlink(missing_ok=True)
@@ -219,7 +222,7 @@ def _values(name: str, profile: str, trial: str | None, seed: int | None) -> dic
     given: dict[str, Any] = {"profile": profile}
     given |= {"trial": trial, "seed": seed} if trial is not None else {}
     given |= {"source": source} if notebook in stages.JUDGING else {}
-    return stages.parameter_model(notebook)(**given).model_dump()
+    return parameter_model(notebook)(**given).model_dump()
 
 
 @contextlib.contextmanager
@@ -236,7 +239,7 @@ def _full_disk(home: Path) -> Iterator[None]:
 
 def _question(name: str, params: Params, trial: str | None, seed: int | None) -> dict[str, Any]:
     """What an execution answers, as its record will say it."""
-    asked = {"params": stages.resolved(params, name, trial, seed), "code": stages.code_digest(name)}
+    asked = {"params": resolved(params, name, trial, seed), "code": code_digest(name)}
     asked |= {"stage": name, "trial": trial, "seed": seed, "versions": artifacts.package_versions()}
     return json.loads(artifacts.canonical_json(asked))
 
@@ -273,7 +276,7 @@ def _run_features(params: Params, profile: str, home: Path, shard: int | None) -
     from verdict.numbers import Number
 
     set_threads(params.execution.threads)
-    stage = stages.open_stage(stages.FEATURES, profile)
+    stage = open_stage(stages.FEATURES, profile)
     pairs = pd.read_parquet(stage.upstream("01_data", "pairs.parquet"))
     wanted = params.execution.decode_threads
     workers = place.n_processors() if wanted == "auto" else wanted
@@ -292,7 +295,7 @@ def _run_features(params: Params, profile: str, home: Path, shard: int | None) -
         shards=stage.shards(n_shards) if shard is None else (),
         views=dict(stages.views(params)),
         photometric=params.training.photometric,
-        progress=stages.progress,
+        progress=progress,
     )
     for key, value in counts.items():
         stage.numbers[f"features.{key}"] = Number(value, unit="count")
@@ -307,7 +310,7 @@ def _run_signals(profile: str) -> None:
     """The other stage without a notebook: ask the kept model about changed views and about questions."""
     from verdict.probe import probe
 
-    stage = stages.open_stage(stages.SIGNALS, profile)
+    stage = open_stage(stages.SIGNALS, profile)
     stage.save(**probe(stage))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict.calibration_study import mean_interval, spread
+from verdict.calibration_study import mean_interval
 from verdict.data.images import ImageStore
 from verdict.deferral import Calibrated, Evidence, case_of, gather, gather_both
 from verdict.evaluation import Selection, accuracy_by, estimate
@@ -25,7 +25,7 @@ from verdict.policy import Costs, Decision, Policy, realised
 from verdict.predict import DecisionRule, logits_of
 from verdict.scores import softmax
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, Statistic, percentile_interval, replicates
+from verdict.uncertainty import Interval, Statistic, percentile_interval, replicates, with_bounds
 
 INDEPENDENT_SPLITS = (Split.INDEPENDENT, Split.INDEPENDENT_HAND)
 NAMES = {Split.INDEPENDENT: "the generated independent set", Split.INDEPENDENT_HAND: "the hand-written independent set"}
@@ -66,7 +66,7 @@ def scores_by_split(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.Data
         row: dict[str, object] = {"split": split, "n_pairs": len(table)}
         for name in scores:
             number = found[f"{split}.{name}"]
-            row |= {name: number.value, f"{name}_low": number.low, f"{name}_high": number.high}
+            row |= with_bounds(name, number)
         for name, score in scores.items():
             if split == Split.TEST:
                 continue
@@ -76,7 +76,7 @@ def scores_by_split(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.Data
             unit = "%" if name == "accuracy" else ""
             found[f"{split}.{name}_change"] = change.number(n=len(table), split=split, unit=unit)
             if name == "macro_f1":
-                row |= spread("macro_f1_change", change)
+                row |= with_bounds("macro_f1_change", change)
         if split != Split.TEST:
             stage.numbers.merge(found)
         rows.append(row)
@@ -188,7 +188,7 @@ def decisions_by_split(
         shares = {branch.text: float((decision == branch).mean()) for branch in Decision}
         errors = mean_interval(stage, found.is_wrong[alone].astype(float), found.groups[alone], "scores")
         shown = ("error", "cost", "always_auto", "always_human")
-        columns = [spread("auto_error", errors), *(spread(name, estimates[name]) for name in shown)]
+        columns = [with_bounds("auto_error", errors), *(with_bounds(name, estimates[name]) for name in shown)]
         rows.append(
             {"split": split, "n": len(found), **shares, **{k: v for column in columns for k, v in column.items()}}
         )
@@ -210,7 +210,7 @@ def store_transfer(stage: Stage, found: pd.DataFrame, tables: Mapping[str, pd.Da
         for name in ("nll", "oracle_temperature"):
             stage.number(f"{row['split']}.{name}", row[name], **shared)
         for name in ("excess_nll", "ece", "ece_at_oracle"):
-            interval = Interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
+            interval = Interval.from_columns(row, name)
             stage.numbers[f"{row['split']}.{name}"] = interval.number(**shared)
     _fill(stage, tables, ("nll", "excess_nll", "ece", "ece_at_oracle", "oracle_temperature", "coverage"))
 

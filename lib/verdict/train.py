@@ -7,7 +7,7 @@ import struct
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,46 +183,77 @@ def fit(
     ValueError
         If an epoch is to show more rows than there are.
     """
-    trainable = apply_plan(network, plan)
-    suffix = build_suffix(network, plan)
     n_shown = len(train) if n_shown is None else n_shown
     if not 0 < n_shown <= len(train):
         raise ValueError(f"an epoch shows 1 to {len(train)} of the training rows, got n_shown={n_shown}")
-    steps = -(-n_shown // batch_size)
-    optimiser = Optimiser(suffix, params, n_steps=steps * params.epochs, global_clipnorm=global_clipnorm)
+    shared = SHARED_HYPOTHESIS if plan.text_blocks else 1
+    epochs = _Epochs(features, train, views, n_shown, seed=seed, shared=shared, batch_size=batch_size, blank=blank)
+    trainable = apply_plan(network, plan)
+    suffix = build_suffix(network, plan)
+    optimiser = Optimiser(suffix, params, n_steps=epochs.n_steps * params.epochs, global_clipnorm=global_clipnorm)
     trains = {"vision_blocks": plan.vision_blocks, "text_blocks": plan.text_blocks, "blank": blank}
-    shows = {"train": train.digest(), "val": val.digest(), "n_shown": n_shown, "n_views": views.n_views if views else 0}
+    shows = {**epochs.shows(), "val": val.digest()}
     identity = {**identity, "seed": seed, "fit": params.model_dump(), "trains": trains, "shows": shows}
     state = _State(suffix, optimiser, checkpoint, content_hash(identity))
     history = state.restore()
     while not _finished(history, params, criterion):
-        epoch, started = len(history), time.perf_counter()
-        rng = np.random.default_rng([seed, epoch])
-        shared = SHARED_HYPOTHESIS if plan.text_blocks else 1
-        order = epoch_order(train.text, rng, shared=shared, n_shown=n_shown)
-        shown = (features, train) if views is None else _augmented(views, train, seed, epoch)
-        batches = Batches(*shown, order, batch_size, blank=blank)
+        started, rng = time.perf_counter(), np.random.default_rng([seed, len(history)])
+        batches = epochs.batches(len(history), rng)
         _seed_dropout(network, rng)
         loss = optimiser.run(batches[i] for i in range(len(batches)))
         scores = score(predict_logits(suffix, features, val, blank=blank), val.y_true)
-        entry = {
-            "epoch": epoch + 1,
-            "train_loss": loss,
-            **{f"val_{k}": v for k, v in scores.items()},
-        }
-        history.append({**entry, "elapsed_s": time.perf_counter() - started})
-        state.save(history, is_best=_best(history, criterion) == epoch)
-        progress(
-            f"epoch {epoch + 1}/{params.epochs}  val macro-F1 {scores['macro_f1']:.3f}  val NLL {scores['nll']:.3f}"
-        )
+        history.append(_entry(len(history) + 1, loss, scores, elapsed_s=time.perf_counter() - started))
+        state.save(history, is_best=_best(history, criterion) == len(history) - 1)
+        progress(_told(history[-1], params.epochs))
     state.load_best()
     count = sum(int(np.prod(weight.shape)) for weight in suffix.trainable_variables)
     return Fit(pd.DataFrame(history), _best(history, criterion) + 1, trainable, count)
 
 
-def _augmented(views: Views, train: Rows, seed: int, epoch: int) -> tuple[Features, Rows]:
-    """The views that an epoch shows, and the training pairs as rows into them."""
-    return views.features, Rows(views.rows(train.image, seed=seed, epoch=epoch), train.text, train.y_true)
+@dataclass(frozen=True)
+class _Epochs:
+    """What each epoch shows: some of the training pairs or all, in an order of its own, as images or their views."""
+
+    features: Features
+    train: Rows
+    views: Views | None
+    n_shown: int
+    _: KW_ONLY
+    seed: int
+    shared: int
+    batch_size: int
+    blank: bool
+
+    @property
+    def n_steps(self) -> int:
+        """Batches of an epoch."""
+        return -(-self.n_shown // self.batch_size)
+
+    def shows(self) -> dict[str, Any]:
+        """What tells these epochs from others, besides the seed."""
+        n_views = self.views.n_views if self.views else 0
+        return {"train": self.train.digest(), "n_shown": self.n_shown, "n_views": n_views}
+
+    def batches(self, epoch: int, rng: np.random.Generator) -> Batches:
+        """Batches of one epoch, counted from 0, in an order drawn from `rng`."""
+        order = epoch_order(self.train.text, rng, shared=self.shared, n_shown=self.n_shown)
+        features, rows = self.features, self.train
+        if self.views is not None:
+            features = self.views.features
+            rows = replace(rows, image=self.views.rows(rows.image, seed=self.seed, epoch=epoch))
+        return Batches(features, rows, order, self.batch_size, blank=self.blank)
+
+
+def _entry(epoch: int, loss: float, scores: dict[str, float], *, elapsed_s: float) -> dict[str, float]:
+    """One epoch in the history; the first is number 1."""
+    on_val = {f"val_{name}": value for name, value in scores.items()}
+    return {"epoch": epoch, "train_loss": loss, **on_val, "elapsed_s": elapsed_s}
+
+
+def _told(entry: dict[str, float], n_epochs: int) -> str:
+    """An epoch's line for the person who waits."""
+    scores = f"val macro-F1 {entry['val_macro_f1']:.3f}  val NLL {entry['val_nll']:.3f}"
+    return f"epoch {entry['epoch']}/{n_epochs}  {scores}"
 
 
 def _best(history: list[dict[str, float]], criterion: str) -> int:

@@ -12,6 +12,7 @@ import pandas as pd
 from verdict import augment, paths
 from verdict.artifacts import content_hash, sha256_bytes
 from verdict.backend import set_threads
+from verdict.code_digest import library_files
 from verdict.data.images import ImageStore
 from verdict.features import EMPTY_TEXT, Features, Views, load_network
 from verdict.labels import EVALUATION_SPLITS, Split
@@ -19,7 +20,8 @@ from verdict.model import FreezePlan, Network, build_suffix
 from verdict.oversample import bucket_flags, oversample
 from verdict.params import FitParams, TrialParams
 from verdict.predict import prediction_table
-from verdict.stage import FEATURES, TRIAL_STAGE, Stage, library_files
+from verdict.stage import Stage
+from verdict.stages import FEATURES, TRIAL_STAGE
 from verdict.train import Fit, Rows, fit, load_weights, predict_logits, read_weights, save_weights
 
 SHUFFLED = "shuffled"

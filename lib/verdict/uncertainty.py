@@ -7,10 +7,11 @@ counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
@@ -29,6 +30,11 @@ class Interval:
     low: float
     high: float
 
+    @classmethod
+    def from_columns(cls, row: Mapping[str, float] | pd.Series, name: str) -> Interval:
+        """Read a row's columns back that `with_bounds` made."""
+        return cls(*(float(row[f"{name}{end}"]) for end in ("", "_low", "_high")))
+
     def excludes(self, point: float) -> bool:
         """Whether the interval is defined and lies wholly on one side of a point."""
         return bool(self.low > point or self.high < point)
@@ -37,6 +43,11 @@ class Interval:
         """The same as a number to store; bounds that are not defined are left out."""
         bounds = (self.low, self.high) if np.isfinite([self.low, self.high]).all() else (None, None)
         return Number(self.value, *bounds, n=n, split=split, unit=unit, seeds=seeds)
+
+
+def with_bounds(name: str, found: Interval | Number) -> dict[str, float | None]:
+    """A value with its bounds as columns of a table's row: `name`, `name_low`, `name_high`."""
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def group_weights(groups: ArrayLike, n_resamples: int, rng: np.random.Generator) -> np.ndarray:

@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from verdict import artifacts, paths, slurm, verify
-from verdict import stage as stages
+from verdict import artifacts, paths, slurm, stages, verify
 from verdict.params import Params, load_params
 
 PROFILE = "scale"

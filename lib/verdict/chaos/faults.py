@@ -20,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verdict import paths
-from verdict import stage as stages
+from verdict import paths, stages
 from verdict.chaos.subject import Outcome, Subject, kill
 from verdict.result_folder import TWIN
 

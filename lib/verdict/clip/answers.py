@@ -18,7 +18,7 @@ from verdict.clip.study import open_study
 from verdict.clip.words import class_vectors, prompts
 from verdict.labels import Split, expected_columns, logit_columns
 from verdict.params import ClipPolicyParams
-from verdict.stage import CLIP_ANSWERS, QUESTIONS, RECORDED_RUN, VIEWS
+from verdict.stages import CLIP_ANSWERS, QUESTIONS, RECORDED_RUN, VIEWS
 from verdict.views import PICTURE_VIEWS
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from verdict.uncertainty import Interval, bootstrap
+from verdict.uncertainty import Interval, bootstrap, with_bounds
 from verdict.weighted import ratio, row_weights, weighted_mean
 
 UNREADABLE = -1
@@ -180,9 +180,7 @@ class Score:
         rows = [
             {
                 "measure": name.replace("_", " "),
-                "value": (one := getattr(self, name)).value,
-                "value_low": one.low,
-                "value_high": one.high,
+                **with_bounds("value", getattr(self, name)),
                 "by_chance": by_chance.get(name, np.nan),
             }
             for name in ("accuracy", "unreadable", "encoder_accuracy", "difference", "agreement", "gain", "loss")

@@ -7,6 +7,8 @@ from scipy import stats
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, normalized_mutual_info_score
 
+from verdict.uncertainty import Interval, with_bounds
+
 MAX_BLOCKS = 60
 
 
@@ -57,5 +59,5 @@ def scores(
         without = np.array([score(y_true[block != k], cluster[block != k]) for k in range(n_blocks)])
         half = stats.norm.ppf(0.975) * np.sqrt((n_blocks - 1) * without.var())
         chance = float(np.mean([score(y_true, other) for other in dealt]))
-        found |= {name: value, f"{name}_low": value - half, f"{name}_high": value + half, f"{name}_chance": chance}
+        found |= with_bounds(name, Interval(value, value - half, value + half)) | {f"{name}_chance": chance}
     return found

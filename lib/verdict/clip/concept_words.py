@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_rgb
 
-from verdict.clip.concept_study import Setup
+from verdict.clip.concept_setup import Setup
 from verdict.clip.concepts import Seen
 from verdict.clip.parts import to_pixels
 

@@ -15,7 +15,7 @@ from scipy.special import logsumexp
 
 from verdict.metrics import auroc
 from verdict.scores import log_softmax, softmax
-from verdict.uncertainty import group_weights, percentile_interval
+from verdict.uncertainty import group_weights, percentile_interval, with_bounds
 from verdict.weighted import ratio, totals
 
 KEPT = 0.95
@@ -169,7 +169,7 @@ def detection_table(
         row: dict[str, object] = {"score": name}
         for metric in METRICS:
             found = percentile_interval(float(value[metric]), drawn[metric], level=level)
-            row |= {metric: found.value, f"{metric}_low": found.low, f"{metric}_high": found.high}
+            row |= with_bounds(metric, found)
         rows.append(row)
     return pd.DataFrame(rows).assign(n_known=n_known, n_unknown=n_unknown)
 

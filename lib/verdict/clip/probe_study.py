@@ -15,7 +15,6 @@ from verdict.clip import clusters, packs, probes, scenes
 from verdict.clip.study import Study
 from verdict.clip.words import PLAIN, clean, prompts
 from verdict.clip.zero_shot import Estimate, accuracy_row, cosines, entropy_deficit, estimator, scale_effect
-from verdict.numbers import Number
 from verdict.uncertainty import Interval
 from verdict.weighted import weighted_mean
 
@@ -141,7 +140,7 @@ class Page:
         study.stage.number("scale.logit_scale", study.logit_scale)
         for row in table.to_dict("records"):
             key = f"scale.ece_{str(row['logits']).split()[0]}"
-            study.stage.numbers[key] = Number(row["ece"], row["ece_low"], row["ece_high"], len(test[1]), "test")
+            study.stage.numbers[key] = Interval.from_columns(row, "ece").number(n=len(test[1]), split="test")
         return table
 
     # What probes read from embeddings.
@@ -299,7 +298,7 @@ class Page:
             cluster = clusters.assign(part, k, seed=own.seed)
             rng = self.study.stage.rng(STREAM, 7)
             found = clusters.scores(y, cluster, groups, n_chance=20, rng=rng)
-            self.keep(f"clusters.{name}_purity", Interval(found["purity"], found["purity_low"], found["purity_high"]))
+            self.keep(f"clusters.{name}_purity", Interval.from_columns(found, "purity"))
             rows.append({"features": name, **found})
         return pd.DataFrame(rows)
 

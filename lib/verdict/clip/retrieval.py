@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from verdict.uncertainty import group_weights, percentile_interval
+from verdict.uncertainty import group_weights, percentile_interval, with_bounds
 from verdict.weighted import weighted_mean
 
 CUTS = (1, 5, 10)
@@ -140,5 +140,5 @@ def _measured(ranks: np.ndarray, weights: np.ndarray, level: float) -> dict[str,
     row: dict[str, float] = {}
     for name, values in measured.items():
         one = percentile_interval(float(values.mean()), weighted_mean(values, weights), level=level)
-        row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+        row |= with_bounds(name, one)
     return row | {"median_rank": float(np.median(ranks))}

@@ -7,13 +7,13 @@ under every condition, so that every difference is a paired one. Weights as in `
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from verdict.uncertainty import Interval, group_weights, percentile_interval
+from verdict.uncertainty import Interval, group_weights, percentile_interval, with_bounds
 from verdict.weighted import ratio, row_weights, totals
 
 
@@ -73,10 +73,11 @@ def factor_table(
         "change": (value[1:] - value[0], drawn[:, 1:] - drawn[:, :1]),
         "error_ratio": (error_ratio(value[1:], value[0]), error_ratio(drawn[:, 1:], drawn[:, :1])),
     }
-    found = {"condition": list(right)}
+    found = [pd.DataFrame({"condition": list(right)})]
     for name, (values, replicates) in columns.items():
-        found |= _bounded(name, values, replicates, level)
-    return pd.DataFrame(found).assign(n=table.shape[1])
+        intervals = _intervals(values, replicates, level)
+        found.append(pd.DataFrame([with_bounds(name, one) for one in intervals]))
+    return pd.concat(found, axis=1).assign(n=table.shape[1])
 
 
 def corruption_errors(
@@ -171,9 +172,9 @@ def cue_conflict(
     n_shape, n_texture = (totals(None, cells, len(classes), hit) for hit in (shape, texture))
     value = ratio(n_shape, n_shape + n_texture, empty=np.nan)
     drawn = [totals(weights, cells, len(classes), hit) for hit in (shape, shape | texture)]
-    bounds = _bounded("value", value, ratio(*drawn, empty=np.nan), level)
+    bounds = _intervals(value, ratio(*drawn, empty=np.nan), level)
     table = pd.DataFrame({"label": list(classes), "n_shape": n_shape.astype(int), "n_texture": n_texture.astype(int)})
-    table = table.assign(value=bounds["value"], low=bounds["value_low"], high=bounds["value_high"])
+    table = table.join(pd.DataFrame([asdict(one) for one in bounds]))
     mean = float(np.nanmean(value)) if np.isfinite(value).any() else float("nan")
     return CueConflict(bias, hits, table, mean)
 
@@ -187,11 +188,6 @@ def _hits(answers: ArrayLike, shapes: ArrayLike, textures: ArrayLike) -> tuple[n
     return answers == shapes, answers == textures
 
 
-def _bounded(name: str, values: np.ndarray, replicates: np.ndarray, level: float) -> dict[str, np.ndarray]:
-    """A column with its bounds; replicates (n_resamples, n_values)."""
-    found = [percentile_interval(float(v), column, level=level) for v, column in zip(values, replicates.T, strict=True)]
-    return {
-        name: np.array([one.value for one in found]),
-        f"{name}_low": np.array([one.low for one in found]),
-        f"{name}_high": np.array([one.high for one in found]),
-    }
+def _intervals(values: np.ndarray, replicates: np.ndarray, level: float) -> list[Interval]:
+    """One interval a value; replicates (n_resamples, n_values)."""
+    return [percentile_interval(float(v), column, level=level) for v, column in zip(values, replicates.T, strict=True)]

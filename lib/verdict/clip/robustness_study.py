@@ -22,7 +22,7 @@ from verdict.clip.study import Study
 from verdict.data.scenes import handwriting_pools
 from verdict.numbers import Number
 from verdict.stage import Stage
-from verdict.uncertainty import group_weights, percentile_interval
+from verdict.uncertainty import Interval, group_weights, percentile_interval, with_bounds
 
 ENCODER, PROBE = "encoder, by prompts", "encoder, by a probe"
 _EMBEDDING = "embedding"
@@ -205,7 +205,7 @@ def effective_table(found: Mapping[tuple[str, str], Effective]) -> pd.DataFrame:
         row: dict[str, object] = {"shift": shift, "model": model}
         for name in ("before", "after", "expected", "rho", "slope"):
             interval = getattr(one, name)
-            row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+            row |= with_bounds(name, interval)
         rows.append(row | {"residual_scale": one.scale})
     return pd.DataFrame(rows)
 
@@ -281,7 +281,7 @@ def _conflict(
     found: dict[str, float] = {}
     for name in ("shape_bias", "hit_rate"):
         interval = getattr(one, name)
-        found |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        found |= with_bounds(name, interval)
     return found | {"class_mean": one.class_mean}
 
 
@@ -331,7 +331,7 @@ def corruption_table(
         row: dict[str, object] = {"corruption": name.replace("_", " "), "family": one.family}
         for label, value, drawn in zip(_AT, shares(values), shares(values, weights).T, strict=True):
             found = percentile_interval(float(value), drawn, level=statistics.level)
-            row |= {label: found.value, f"{label}_low": found.low, f"{label}_high": found.high}
+            row |= with_bounds(label, found)
         reference = middle[name, MIDDLE].members[best] == y_true
         error, added = corruption_errors(right[MIDDLE - 1], clean, reference, before[best])
         row |= {"error_ratio": error, "added_error_ratio": added}
@@ -390,7 +390,7 @@ def curve_table(curves: Mapping[str, pd.DataFrame], label: str) -> pd.DataFrame:
         row: dict[str, object] = {label: name}
         for _, point in curve.iterrows():
             at = f"severity_{int(point['severity'])}"
-            row |= {at: point["accuracy"], f"{at}_low": point["low"], f"{at}_high": point["high"]}
+            row |= with_bounds(at, Interval(point["accuracy"], point["low"], point["high"]))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -411,9 +411,7 @@ def _curve(values: np.ndarray, weights: np.ndarray, level: float) -> pd.DataFram
 
 def cell(row: pd.Series, name: str, n: int) -> Number:
     """A cell of a table of test pictures with its bounds `_low` and `_high`, as a number; bounds may be undefined."""
-    low, high = float(row[f"{name}_low"]), float(row[f"{name}_high"])
-    bounds = (low, high) if np.isfinite([low, high]).all() else (None, None)
-    return Number(float(row[name]), *bounds, n=int(n), split="test")
+    return Interval.from_columns(row, name).number(n=int(n), split="test")
 
 
 def _share(stage: Stage, right: np.ndarray, groups: np.ndarray, key: int) -> Number:

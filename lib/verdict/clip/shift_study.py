@@ -19,7 +19,7 @@ from verdict.clip.pixels import as_unit
 from verdict.clip.robustness_study import MIDDLE, Answers, Bench, cell
 from verdict.clip.words import clean, prompt
 from verdict.stage import Stage
-from verdict.uncertainty import group_weights, percentile_interval
+from verdict.uncertainty import group_weights, percentile_interval, with_bounds
 from verdict.weighted import weighted_mean
 
 NEAR, FAR, NOISE = "classes left out", "photographs", "noise"
@@ -253,7 +253,7 @@ def _within(stage: Stage, groups: np.ndarray, found: depth.Correspondence, key: 
         at, name = found.within(share), f"within_{share:g}"
         drawn = weighted_mean(at["found"], weights)
         one = percentile_interval(float(at["found"].mean()), drawn, level=statistics.level)
-        row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+        row |= with_bounds(name, one)
         row |= {f"{name}_at_best": float(at["best"].mean()), f"{name}_by_chance": float(at["chance"].mean())}
     return row | {"n_points": len(groups)}
 

@@ -21,7 +21,8 @@ from verdict.clip.cache import EmbeddingCache
 from verdict.clip.pictures import SPLITS, Pictures, build
 from verdict.clip.words import class_vectors, prompts
 from verdict.params import ClipParams
-from verdict.stage import CLIP_EMBEDDINGS, CLIP_MODEL, Stage
+from verdict.stage import Stage
+from verdict.stages import CLIP_EMBEDDINGS, CLIP_MODEL
 
 if TYPE_CHECKING:
     from verdict.clip.encode import DualEncoder

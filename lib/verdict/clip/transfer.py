@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from verdict.calibrate import Temperature
 from verdict.metrics import brier, ece
 from verdict.scores import log_softmax, softmax
-from verdict.uncertainty import group_weights, percentile_interval
+from verdict.uncertainty import group_weights, percentile_interval, with_bounds
 from verdict.weighted import weighted_mean
 
 _REACH, _POINTS = 2.5, 161
@@ -96,7 +96,7 @@ def transfer_table(
         row: dict[str, object] = {"condition": name}
         for metric, number in value.items():
             found = percentile_interval(float(number), drawn[metric], level=level)
-            row |= {metric: found.value, f"{metric}_low": found.low, f"{metric}_high": found.high}
+            row |= with_bounds(metric, found)
         rows.append(row | {"n": len(one.y_true)})
     return pd.DataFrame(rows)
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from verdict.clip.encode import DualEncoder
 
 MIXED = (0.85, 0.7, 0.55)
-WHOLE, UNTRAINED = "whole", "untrained"
+WHOLE = "whole"
+UNTRAINED = "untrained"
 
 
 def variants(encoder: DualEncoder, *, seed: int) -> dict[str, DualEncoder]:

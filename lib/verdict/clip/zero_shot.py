@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from verdict.calibrate import Temperature
 from verdict.metrics import accuracy, class_scores, confusion_counts, ece, nll
 from verdict.scores import softmax
-from verdict.uncertainty import Interval, Weights, bootstrap
+from verdict.uncertainty import Interval, Weights, bootstrap, with_bounds
 
 Estimate = Callable[[Callable[[Weights], ArrayLike], np.ndarray], Interval]
 
@@ -92,7 +92,7 @@ def scale_effect(
         row: dict[str, object] = {"logits": name, "temperature_on_cosines": divisor}
         for score, function in (("nll", nll), ("ece", ece)):
             got = estimate(lambda weights, f=function, p=probs: f(p, test[1], weights), test[2])
-            row |= {score: got.value, f"{score}_low": got.low, f"{score}_high": got.high}
+            row |= with_bounds(score, got)
         rows.append(row)
     bounds = [logit_scale * bound for bound in (spread.value, spread.low, spread.high)]
     return pd.DataFrame(rows), Interval(*bounds)
@@ -135,5 +135,5 @@ def class_report(
         )
         n = {"n": int((y_true == k).sum()), "n_answered": int((answer == k).sum())}
         scores = {key: float(plain[key][k]) for key in ("precision", "recall")}
-        rows.append({"class": name, **n, **scores, "f1": found.value, "f1_low": found.low, "f1_high": found.high})
+        rows.append({"class": name, **n, **scores, **with_bounds("f1", found)})
     return pd.DataFrame(rows)

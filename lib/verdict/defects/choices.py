@@ -17,8 +17,9 @@ from verdict.labels import Split
 from verdict.numbers import Number
 from verdict.params import TrialParams
 from verdict.published import read_published
-from verdict.stage import TRIAL_STAGE, Stage, runs
-from verdict.uncertainty import Interval, Weights, bootstrap
+from verdict.stage import Stage
+from verdict.stages import TRIAL_STAGE, runs
+from verdict.uncertainty import Interval, Weights, bootstrap, with_bounds
 
 STREAM = 92
 NAMES_ONLY = ("name", "role")
@@ -55,10 +56,9 @@ def reversals(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
             level=settings.level,
         )
         lead, pairs = scores[better].mean() - scores[worse].mean(), len(scores[better]) * len(scores[worse])
-        row = {"better": better, "worse": worse, "lead": lead, "n_seed_pairs": pairs, "reversed": share.value}
-        bounds = {"reversed_low": share.low, "reversed_high": share.high}
-        spread = [scores[name].std(ddof=1) if len(scores[name]) > 1 else np.nan for name in (better, worse)]
-        rows.append({**row, **bounds, "if_normal": chance_reversed(lead, *spread)})
+        row = {"better": better, "worse": worse, "lead": lead, "n_seed_pairs": pairs}
+        deviations = [scores[name].std(ddof=1) if len(scores[name]) > 1 else np.nan for name in (better, worse)]
+        rows.append({**row, **with_bounds("reversed", share), "if_normal": chance_reversed(lead, *deviations)})
     columns = ["better", "worse", "lead", "n_seed_pairs", "reversed", "reversed_low", "reversed_high", "if_normal"]
     return pd.DataFrame(rows, columns=columns).sort_values("lead", kind="stable", ignore_index=True)
 
@@ -88,7 +88,7 @@ def store_reversals(stage: Stage, found: pd.DataFrame) -> None:
     shared: dict[str, Any] = {"split": str(Split.VAL), "seeds": tuple(stage.params.training.seeds)}
     closest = found.iloc[0] if len(found) else pd.Series(np.nan, index=found.columns)
     stage.number("defect.ranking.lead", closest["lead"], **shared)
-    share = Interval(*(float(closest[name]) for name in ("reversed", "reversed_low", "reversed_high")))
+    share = Interval.from_columns(closest, "reversed")
     stage.numbers["defect.ranking.reversed"] = share.number(unit="%", **shared)
     stage.number("defect.ranking.if_normal", closest["if_normal"], unit="%", **shared)
     study = read_published("a2").set_index("run")["val_macro_f1"]
@@ -151,7 +151,7 @@ def ranks_by_criterion(kept: pd.DataFrame) -> pd.DataFrame:
     for trial, part in kept.groupby("trial", sort=False):
         cost = interval_over_seeds(part["cost"].to_numpy())
         means = {name: float(part[name].mean()) for name in ("f1_by_loss", "f1_by_f1")}
-        rows.append({"trial": trial, **means, "cost": cost.value, "cost_low": cost.low, "cost_high": cost.high})
+        rows.append({"trial": trial, **means, **with_bounds("cost", cost)})
     found = pd.DataFrame(rows)
     for name in ("loss", "f1"):
         found[f"rank_by_{name}"] = found[f"f1_by_{name}"].rank(ascending=False, method="min").astype(int)

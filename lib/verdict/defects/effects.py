@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from verdict.metrics import macro_f1
 from verdict.numbers import Number
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, Statistic, Weights, bootstrap, compare
+from verdict.uncertainty import Interval, Statistic, Weights, bootstrap, compare, with_bounds
 
 STREAM = 91
 
@@ -37,7 +37,7 @@ class Effect:
         row: dict[str, object] = {**words, "n": self.n}
         for name in ("ours", "defect", "difference"):
             found = getattr(self, name)
-            row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+            row |= with_bounds(name, found)
         return row
 
     def store(self, stage: Stage, prefix: str, seeds: tuple[int, ...] = ()) -> None:

@@ -27,7 +27,8 @@ from verdict.defects_model.rebuilt import Rebuilt, compared, rebuild_warmup, row
 from verdict.features import Features
 from verdict.labels import Split
 from verdict.model import FreezePlan, build_suffix
-from verdict.stage import WARMUP_STAGE, Stage
+from verdict.stage import Stage
+from verdict.stages import WARMUP_STAGE
 from verdict.train import Rows, fit, load_weights, predict_logits, read_weights
 from verdict.training import warmup_splits
 

@@ -17,7 +17,8 @@ from verdict.features import Encoders, Features, load_encoders, load_network
 from verdict.labels import Split
 from verdict.model import FreezePlan, Network, build_prefix, build_suffix
 from verdict.predict import logits_of
-from verdict.stage import FEATURES, TRIAL_STAGE, WARMUP_STAGE, Stage
+from verdict.stage import Stage
+from verdict.stages import FEATURES, TRIAL_STAGE, WARMUP_STAGE
 from verdict.train import Rows, load_weights, predict_logits, read_weights, two_class
 
 ToPixels = Callable[[np.ndarray], np.ndarray]

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict import paths
-from verdict import stage as stages
+from verdict import paths, stages
 from verdict.artifacts import StaleResultError, relative, sha256_file, sha256_tree, verify_outputs
 from verdict.data.images import ImageStore
 from verdict.data.pairs import N_LISTED

@@ -14,8 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from verdict import paths
-from verdict import stage as stages
+from verdict import paths, stages
 from verdict.numbers import Number, Numbers
 from verdict.params import load_params
 from verdict.report.executions import Execution, find_executions, merged_numbers

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from verdict import paths
-from verdict import stage as stages
+from verdict import paths, stages
 from verdict.artifacts import read_json, read_run, sha256_file
+from verdict.code_digest import code_digest
 from verdict.numbers import Claim, Numbers
 from verdict.params import Params, flatten, load_params
 from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
+from verdict.stage_parameters import resolved
 
 MAX_HASHED_BYTES = 5_000_000
 SOURCE_NAMES = {stages.CLIP: "CLIP"}
@@ -171,13 +172,13 @@ def forget() -> None:
 
 @functools.cache
 def _code_now(name: str) -> str:
-    return stages.code_digest(name)
+    return code_digest(name)
 
 
 def _changed_params(run: dict[str, Any], profile: str) -> list[str]:
     try:
         params = _params_now(profile)
-        now = stages.resolved(params, run["stage"], run.get("trial"), run.get("seed"))
+        now = resolved(params, run["stage"], run.get("trial"), run.get("seed"))
     except FileNotFoundError:
         return [f"the profile {profile} no longer exists"]
     except (KeyError, ValueError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from verdict import stage as stages
+from verdict import stages
 from verdict.numbers import Numbers
 from verdict.report.evidence import Evidence, PageEvidence, find_evidence
 from verdict.report.executions import Execution, merged_numbers

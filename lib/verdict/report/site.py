@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from verdict import paths
-from verdict import stage as stages
+from verdict import paths, stages
 from verdict.artifacts import write_bytes, write_text
 from verdict.params import load_params
 from verdict.report.executions import Execution, cells_of, find_executions, merged_numbers

@@ -42,7 +42,7 @@ stage.save(counts=counts)"""
 LIMITS = "## Limits\n\nWhat this page cannot tell, and where the reader goes next."
 
 DECLARE = """made {path}
-Declare it in SPECS of lib/verdict/stage.py, in reading order:
+Declare it in SPECS of lib/verdict/stages.py, in reading order:
     Spec("{name}", "{question}", ("01_data",), ("data",)),
 Then `make check` tells what is wrong with it, and `make report` runs it."""
 

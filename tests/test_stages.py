@@ -1,0 +1,129 @@
+"""Which stages there are: the graph, the lists of each source, how often a stage runs and where."""
+
+import pytest
+
+from empty_project import make_project
+from verdict import paths, stages
+from verdict.artifacts import write_run, write_text
+from verdict.params import load_params, read_yaml, validate
+from verdict.stages import SPECS, TRIAL_STAGE, spec
+
+SECTIONS = {"data", "model", "training", "statistics", "calibrate", "policy", "report", "interpret", "defects", "clip"}
+
+
+@pytest.fixture
+def base():
+    return read_yaml(paths.PARAMS / "base.yaml")
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    return make_project(tmp_path, monkeypatch)
+
+
+def test_the_graph_has_no_cycle_and_follows_the_reading_order():
+    names = [spec.name for spec in SPECS]
+    assert len(set(names)) == len(names)
+    for position, declared in enumerate(SPECS):
+        assert set(declared.needs) <= set(names[:position]), f"{declared.name} needs a stage below it"
+    numbered = [name for name in names if name not in stages.WITHOUT_NOTEBOOK]
+    assert numbered == sorted(numbered)
+
+
+def test_every_declared_section_is_one():
+    for declared in SPECS:
+        assert set(declared.sections) <= SECTIONS | {"plans", "views", "trial"}, declared.name
+    assert [declared.name for declared in SPECS if "trial" in declared.sections] == [TRIAL_STAGE]
+
+
+def test_every_stage_leads_back_to_the_data():
+    for declared in SPECS[1:]:
+        assert "01_data" in declared.needs, declared.name
+
+
+def test_saved_logits_need_fewer_stages(base):
+    base["data"]["source"] = "recorded"
+    base["data"]["recorded"] |= {"val": "v.npz", "test": "t.npz", "class_names": ["a", "b"]}
+    params = validate(base, source="test")
+    names = [declared.name for declared in stages.specs_for(params)]
+    assert names == [stages.RECORDED, "07_calibration", "08_policy"]
+    assert stages.runs(params) == [stages.RECORDED_RUN]
+    assert stages.index_text(params) == "index_recorded.md"
+    known = set()
+    for declared in stages.specs_for(params):
+        assert set(declared.needs) <= known, "a stage needs only what this source has, above it"
+        known.add(declared.name)
+    base["data"]["recorded"]["independent"] = "i.npz"
+    assert "09_independent_set" in {s.name for s in stages.specs_for(validate(base, source="test"))}
+    with pytest.raises(KeyError, match=r"no stage is called '05_test'; there are .*01_recorded"):
+        spec("05_test", params)
+
+
+def test_every_other_source_has_every_stage():
+    assert tuple(spec for spec in stages.specs_for(load_params("smoke")) if spec in SPECS) == SPECS
+    every = (*SPECS, *stages.RECORDED_SPECS, *stages.CLIP_SPECS)
+    assert set(stages.ALL_NAMES) == {declared.name for declared in every}
+
+
+def test_a_page_of_another_source_is_a_stage_of_its_own(base):
+    base["clip"]["source"] = "digits"
+    params = validate(base, source="test")
+    names = [declared.name for declared in stages.specs_for(params)]
+    assert {"07_calibration", "07_calibration-clip", "08_policy-clip"} <= set(names)
+    assert (stages.notebook_of("07_calibration-clip"), stages.source_of("07_calibration-clip")) == (
+        "07_calibration",
+        "clip",
+    )
+    assert (stages.notebook_of("01_data"), stages.source_of("01_data")) == ("01_data", stages.MODEL)
+
+
+def test_concepts_need_descriptors(base):
+    base["clip"]["source"] = "folder"
+    names = [declared.name for declared in stages.specs_for(validate(base, source="test"))]
+    assert "12_clip_concepts" not in names and "10_clip_probes" in names
+    base["concepts"]["bank"] = ["fur", "wings"]
+    assert "12_clip_concepts" in [declared.name for declared in stages.specs_for(validate(base, source="test"))]
+
+
+def test_a_stage_without_a_notebook_names_a_function_that_exists():
+    for module, function in stages.RUNNERS.values():
+        path = paths.LIBRARY.parent.joinpath(*module.split(".")).with_suffix(".py")
+        assert f"\ndef {function}(stage: Stage)" in path.read_text(encoding="utf-8")
+    assert set(stages.RUNNERS) <= stages.WITHOUT_NOTEBOOK
+
+
+def test_an_unknown_stage_is_refused():
+    with pytest.raises(KeyError, match="no stage is called '99_none'"):
+        spec("99_none")
+
+
+def test_runs_and_plans_of_a_profile():
+    params = load_params("smoke")
+    seeds = {"candidate": (11, 23), "control": (11,)}
+    assert stages.runs(params) == [(one.name, seed) for one in params.training.trials for seed in seeds[one.role]]
+    assert stages.plans(params) == [(0, 0), (0, 1), (1, 1)]
+    assert stages.views(params) == [(1, 2)]
+
+
+def test_the_trial_stage_alone_runs_more_than_once():
+    params = load_params("smoke")
+    assert stages.instances(params, "01_data") == [(None, None)]
+    assert stages.instances(params, TRIAL_STAGE) == stages.runs(params)
+    everything = stages.executions(params)
+    assert len(set(everything)) == len(everything) == len(stages.specs_for(params)) - 1 + len(stages.runs(params))
+    assert list(dict.fromkeys(name for name, _, _ in everything)) == [s.name for s in stages.specs_for(params)]
+
+
+def test_folders_of_stages_and_trials():
+    assert stages.folder("smoke", "01_data") == paths.WORK / "smoke" / "01_data"
+    assert stages.folder("smoke", TRIAL_STAGE, "text1", 0).name == "text1-s0"
+
+
+def test_a_stage_is_finished_once_its_record_is_there(root):
+    folder = stages.folder("smoke", "01_data")
+    assert not stages.finished("smoke", "01_data")
+    write_text(folder / "numbers.json", "{}")
+    write_run(folder, outputs=[folder / "numbers.json"], inputs=[])
+    assert stages.finished("smoke", "01_data")
+    (folder / "run.json").write_text("{")
+    assert not stages.finished("smoke", "01_data")
