@@ -14,7 +14,10 @@ from verdict import paths, warm
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reports fork on Linux alone")
 
-TOLD = """
+BURNT_S = 0.5
+TOLD = (
+    f"BURNT_S = {BURNT_S}"
+    + """
 import json, os, signal, sys, time
 sys.stderr.write("heard\\n")
 typed = "" if "wait" in sys.argv else sys.stdin.read()
@@ -24,10 +27,13 @@ if "wait" in sys.argv:
     with open("started", "w") as file:
         file.write(str(os.getpid()))
     time.sleep(60)
+while "burn" in sys.argv and time.process_time() < BURNT_S:
+    pass
 if "fail" in sys.argv:
     raise ValueError("as asked")
 sys.exit(len(sys.argv) - 1)
 """
+)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +121,27 @@ def test_a_fork_ends_with_its_caller_and_the_server_lives_on(served, tmp_path):
     assert gone(pid)
     after = start(served, folder=tmp_path)
     assert json.loads(after.communicate("")[0])["pid"] != after.pid
+
+
+def test_what_forks_use_counts_as_the_servers(served, tmp_path):
+    """A bench adds up the processor seconds of a whole run."""
+    server = server_of(os.getpid())
+    before = seconds_of_children(server)
+    for argument in ("burn", "next"):
+        start(served, argument, folder=tmp_path).communicate("")
+    assert seconds_of_children(server) - before >= BURNT_S
+
+
+def server_of(pid):
+    listed = subprocess.run(
+        ["pgrep", "-f", "-P", str(pid), "--", "--serve"], capture_output=True, text=True, check=True
+    )
+    return int(listed.stdout.split()[0])
+
+
+def seconds_of_children(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_callers_signal_reaches_the_fork(served, tmp_path):

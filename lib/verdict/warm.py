@@ -48,6 +48,7 @@ MODULES = (
 FOUND = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "JPY_PARENT_PID": "1"}
 POLL_S = 0.02
 PARENT_S = 0.5
+GOODBYE_S = 1.0
 REFUSED = -1
 
 
@@ -130,10 +131,10 @@ def serve(listening: socket.socket) -> Asked | None:
         In each fork, what it has to run; in the server, None at the end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     known = None
     while True:
         ready, _, _ = select.select([listening, sys.stdin], [], [])
+        _bury(GOODBYE_S if sys.stdin in ready else 0)
         if sys.stdin in ready:
             return None
         connection, _ = listening.accept()
@@ -148,9 +149,16 @@ def serve(listening: socket.socket) -> Asked | None:
         connection.close()
 
 
+def _bury(patience_s: float) -> None:
+    """Wait for forks that have ended, so that what they used counts; for the others, no longer than told."""
+    until = time.monotonic() + patience_s
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0] or time.monotonic() < until:
+            time.sleep(POLL_S if patience_s else 0)
+
+
 def _attend(connection: socket.socket, known: dict[str, tuple[int, int]]) -> Asked:
     """Fork once more; return in the fork, and in between stay with it until it or its caller ends."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         asked = _receive(connection)
     except (OSError, ValueError):
