@@ -72,8 +72,8 @@ presets: $(READY)  ## train the tiny presets that the package ships, again (minu
 bench: $(READY)  ## measure speed and memory; BENCH=gpu: the published schedule on a GPU
 	@$(PY) -m verdict.bench $(BENCH)
 
-chaos: $(READY)  ## disturb small reports N times (100) from SEED (1), and compare what they store
-	@$(PY) -m verdict.chaos --n $(or $(N),100) --seed $(or $(SEED),1) --cores $(CORES)
+chaos: $(READY)  ## disturb small reports N times (100) from SEED (1), LANES (1) at a time, and compare what they store
+	@$(PY) -m verdict.chaos --n $(or $(N),100) --seed $(or $(SEED),1) --cores $(CORES) --lanes $(or $(LANES),1)
 
 bench-scale: $(READY)  ## measure scaling: workers, a Slurm's nodes, and cost by pairs, trials and seeds
 	@$(PY) -m verdict.bench scale

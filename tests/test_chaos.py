@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from verdict.chaos import __main__ as chaos
 from verdict.chaos.__main__ import VERDICTS, disturb, draw, summary
 from verdict.chaos.faults import FAULTS, Skipped, Told, harm
 from verdict.chaos.subject import Outcome, Subject
@@ -78,6 +79,19 @@ def test_the_table_counts_by_kind_and_in_all():
     counts = summary(rows)
     assert counts["a"] == dict.fromkeys(VERDICTS, 0) | {"lost": 2}
     assert counts["all"] == dict.fromkeys(VERDICTS, 0) | {"lost": 2, "hung": 1}
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_lanes_share_the_disturbances_and_every_one_is_kept_in_order(tmp_path, monkeypatch, lanes):
+    monkeypatch.setitem(FAULTS, "test", (lambda subject, rng: Told("what"), ("trained",)))
+    monkeypatch.setattr(chaos, "_subjects", lambda chosen, folder, needed: {name: Run(folder) for name in needed})
+    monkeypatch.setattr(Run, "make_whole", lambda subject, tell: {"x": 1})
+    told = {"seed": 4, "kinds": ["test"], "time": 60.0, "cores": 1, "hung_after": 10.0}
+    kept = []
+    rows = chaos.run(SimpleNamespace(n=7, lanes=lanes, **told), tmp_path, kept.append)
+    assert [row["number"] for row in rows] == list(range(1, 8)) and len(kept) == 7
+    assert [row["seed"] for row in rows] == [seed for _, _, seed in draw(7, 4, ["test"])]
+    assert kept[-1]["summary"]["all"]["as undisturbed"] == 7
 
 
 def test_processes_of_a_copy_are_found_by_their_environment(tmp_path):

@@ -7,8 +7,11 @@ import os
 import re
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -82,29 +85,48 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
 
 
 def run(chosen: argparse.Namespace, folder: Path, keep: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
-    """All disturbances, one after the other, until the time is up; `keep` gets the record after each."""
-    plan = draw(chosen.n, chosen.seed, chosen.kinds or list(FAULTS))
+    """All disturbances, in lanes beside each other, until the time is up; `keep` gets the record after each."""
+    plan = list(enumerate(draw(chosen.n, chosen.seed, chosen.kinds or list(FAULTS)), start=1))
+    rows: list[dict[str, Any]] = []
+    started, lock = time.monotonic(), threading.Lock()
+
+    def work(lane: int) -> None:
+        own = plan[lane :: chosen.lanes]
+        subjects = _subjects(chosen, folder / f"lane{lane}", {name for _, (_, name, _) in own})
+        expected = {name: subject.make_whole(say) for name, subject in subjects.items()}
+        for number, (kind, name, seed) in own:
+            if time.monotonic() - started > chosen.time:
+                say(f"the time is up before disturbance {number} of {len(plan)}")
+                return
+            row = {"number": number, "subject": name, **disturb(kind, subjects[name], seed, expected[name])}
+            with lock:
+                rows.append(row)
+                rows.sort(key=itemgetter("number"))
+                tell(row)
+                keep({"wanted": chosen.n, "seed": chosen.seed, "rows": rows, "summary": summary(rows)})
+
+    with ThreadPoolExecutor(chosen.lanes) as pool:
+        list(pool.map(work, range(chosen.lanes)))
+    return rows
+
+
+def _subjects(chosen: argparse.Namespace, folder: Path, needed: set[str]) -> dict[str, Subject]:
     limits = {"cores": chosen.cores, "limit_s": chosen.hung_after}
-    needed = {name for _, name, _ in plan}
     subjects = {}
     if "on_logits" in needed:
         subjects["on_logits"] = on_logits(folder, seed=chosen.seed, **limits)
     if "trained" in needed:
         subjects["trained"] = trained(folder, **limits)
-    expected = {name: subject.make_whole(say) for name, subject in subjects.items()}
-    rows, started = [], time.monotonic()
-    for number, (kind, name, seed) in enumerate(plan, start=1):
-        if time.monotonic() - started > chosen.time:
-            say(f"the time is up after {number - 1} of {len(plan)} disturbances")
-            break
-        row = {"number": number, "subject": name, **disturb(kind, subjects[name], seed, expected[name])}
-        rows.append(row)
-        said = f" ({row['said']})" if row["said"] else ""
-        say(f"{number:3d} {kind}, {name}: {row['verdict']}  {row['what']}{said}  {row['elapsed_s']:.0f} s")
-        if row.get("tail"):
-            say(row["tail"])
-        keep({"wanted": chosen.n, "seed": chosen.seed, "rows": rows, "summary": summary(rows)})
-    return rows
+    return subjects
+
+
+def tell(row: Mapping[str, Any]) -> None:
+    """A line for a disturbance, and the end of what its run said where it did not end well."""
+    said = f" ({row['said']})" if row["said"] else ""
+    line = f"{row['number']:3d} {row['kind']}, {row['subject']}: {row['verdict']}  {row['what']}{said}"
+    say(f"{line}  {row['elapsed_s']:.0f} s")
+    if row.get("tail"):
+        say(row["tail"])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -114,6 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=100, help="disturbances (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of what is disturbed and when (default: %(default)s)")
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="jobs at a time (default: %(default)s)")
+    parser.add_argument("--lanes", type=int, default=1, help="disturbances at a time (default: %(default)s)")
     parser.add_argument("--kinds", nargs="+", choices=list(FAULTS), metavar="KIND", help=f"only: {', '.join(FAULTS)}")
     parser.add_argument("--time", type=float, default=float("inf"), help="begin no disturbance after so many seconds")
     parser.add_argument("--hung-after", type=float, default=1800, help="seconds (default: %(default)s)")
