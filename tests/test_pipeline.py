@@ -7,6 +7,7 @@ import pytest
 
 from verdict import paths, pipeline, slurm
 from verdict.artifacts import write_text
+from verdict.result_folder import TWIN
 
 
 @pytest.fixture
@@ -89,6 +90,22 @@ def test_a_notebook_that_was_killed_or_damaged_has_no_error_to_tell(tmp_path):
     assert pipeline.error_tail(failed(tmp_path / "a.ipynb", {"output_type": "stream", "text": "x"})) == []
     write_text(tmp_path / "b.ipynb", "{")
     assert pipeline.error_tail(tmp_path / "b.ipynb") == []
+
+
+def test_how_a_stage_ended_is_told_from_what_it_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+
+    def told():
+        return next(line for line in pipeline.unfinished("smoke") if line.startswith("05_test: "))
+
+    home = tmp_path / "work" / "smoke" / "05_test"
+    assert told() == "05_test: not reached"
+    write_text(home / TWIN, "{}")
+    assert told().startswith("05_test: was killed as it ended; another run takes over what stands in ")
+    (home.parent / ".05_test.node.x.running").mkdir()
+    assert told().startswith("05_test: was killed while it ran")
+    failed(tmp_path / "work" / "smoke" / "failed" / "05_test.ipynb", {"output_type": "stream", "text": "x"})
+    assert told().startswith("05_test: failed, see ")
 
 
 def test_the_noise_of_snakemake_is_left_out_and_stages_are_not():

@@ -22,7 +22,7 @@ from verdict.data.recorded import locate
 from verdict.execution import WHERES, Execution, load_execution
 from verdict.integrity import forget_damaged, missing, settle_times
 from verdict.params import ParamsError, load_params
-from verdict.result_folder import was_killed
+from verdict.result_folder import TWIN, was_killed
 from verdict.run import gpu_count, say
 
 RERUN_TRIGGERS = ("mtime", "input", "params")
@@ -187,8 +187,11 @@ def _how_it_ended(profile: str, name: str, trial: str | None, seed: int | None) 
     log = slurm.newest_log(paths.work_dir(profile) / "slurm", name, trial, seed)
     if log is not None:
         return [f"{label}: killed or never started, see {artifacts.relative(log)}", *slurm.log_tail(log)]
-    if was_killed(stages.folder(profile, name, trial, seed)):
+    home = stages.folder(profile, name, trial, seed)
+    if was_killed(home):
         return [f"{label}: was killed while it ran, by hand or for want of memory"]
+    if (home / TWIN).is_file():
+        return [f"{label}: was killed as it ended; another run takes over what stands in {artifacts.relative(home)}"]
     return [f"{label}: not reached"]
 
 

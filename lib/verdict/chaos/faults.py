@@ -25,7 +25,7 @@ from verdict.chaos.subject import Outcome, Subject, kill
 from verdict.result_folder import TWIN
 
 DAY_S = 86_400
-DEAD = r"[Kk]ernel died|DeadKernel|was killed while it ran"
+DEAD = r"[Kk]ernel died|DeadKernel|was killed (while it ran|as it ended)"
 FULL = r"no space left while writing \S+: [\d,]+ bytes were written, [\d,]+ bytes are free"
 
 
