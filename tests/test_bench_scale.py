@@ -1,6 +1,7 @@
 """Scaling: speed-up, overhead, and the model of cost."""
 
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,9 +28,29 @@ def test_a_line_goes_through_two_measurements_and_is_never_negative():
 
 def test_a_search_pays_once_for_data_and_for_each_fit():
     lines = {part: scale.Line(k, 1.0) for k, part in enumerate(scale.PARTS)}
-    assert scale.Cost(lines).search(2000, 5, 7) == pytest.approx((0 + 2) + (1 + 2) + (2 + 2) + 5 * 7 * (3 + 2))
-    asked = scale.asked(scale.Cost(lines))
+    cost = scale.Cost(lines, 4.0)
+    assert cost.search(2000, 5, 7) == pytest.approx(4 + (0 + 2) + (1 + 2) + (2 + 2) + 5 * 7 * (3 + 2))
+    assert cost.alone("trial", 2000) == pytest.approx(4 + 3 + 2)
+    asked = scale.asked(cost)
     assert asked["search_of_three_seeds_core_h"] - asked["search_core_h"] == pytest.approx(2000 * (3 + 565) / 3600)
+
+
+def test_what_starting_takes_is_no_part_of_a_job():
+    cost = scale.Cost.through([1000, 3000], {"trial": [10.0, 14.0], "features": [3.0, 9.0]}, 4.0)
+    assert cost.lines["trial"] == scale.Line(pytest.approx(4.0), pytest.approx(2.0))
+    assert cost.alone("trial", 3000) == pytest.approx(14.0)
+    assert cost.lines["features"].fixed_s == 0
+
+
+def test_starting_is_what_one_fit_takes_beyond_each_further_one(monkeypatch):
+    bench, taken = scale.Bench.__new__(scale.Bench), {1: 15.0, 3: 25.0}
+    asked = []
+    monkeypatch.setattr(scale.Bench, "set", lambda *_: SimpleNamespace())
+    monkeypatch.setattr(scale, "_trials", lambda *_: ["a", "b", "c"])
+    monkeypatch.setattr(scale.Bench, "forget", lambda self, name: asked.append(name))
+    monkeypatch.setattr(scale.Bench, "measure", lambda self, targets, workers: scale.Lap(0.0, taken[len(targets)], ()))
+    assert scale.start_s(bench, 1024) == pytest.approx(15 - 5)
+    assert asked == [scale.stages.TRIAL_STAGE] * 2
 
 
 def test_the_profile_of_a_search_is_a_valid_one(tmp_path):
@@ -58,10 +79,11 @@ def record(slurm):
     lines = {part: scale.Line(1.0, 2.0) for part in scale.PARTS}
     sizes = {
         "n_pairs": [1, 2, 3],
+        "start_cpu_s": 11.24,
         "measured_cpu_s": {"01_data": [1.0, 2.0, 3.5]},
         "predicted_cpu_s": {"01_data": [1.0, 2.0, 3.0]},
         "searches": [{"n_pairs": 1, "n_trials": 2, "n_seeds": 3, "measured_cpu_s": 50.0, "predicted_cpu_s": 40.0}],
-        "asked": scale.asked(scale.Cost(lines)),
+        "asked": scale.asked(scale.Cost(lines, 5.0)),
     }
     return {"workers": workers, "sizes": sizes}
 
@@ -70,6 +92,7 @@ def test_the_page_tells_what_was_measured():
     page = "\n".join(scale_page(record(None)))
     assert "| 2 | 36 s | 1.50 | 2.5 s |" in page and "Slurm was not measured: no sbatch." in page
     assert "| 01_data | 1.0 (1.0) | 2.0 (2.0) | 3.5 (3.0) |" in page
+    assert "A run takes 11.2 processor seconds to start" in page
     assert "| 1 | 2 | 3 | 50 s | 40 s | 0.80 |" in page
     slurm = {"wall_s": 90.0, "speed_up": 0.67, "wall_per_job_s": 5.0, "jobs_by_node": {"n1": 9, "n2": 9}}
     page = "\n".join(scale_page(record({**slurm, "starting_s": 6.25, "waiting_s": 1.0})))

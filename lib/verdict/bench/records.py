@@ -249,7 +249,8 @@ def scale_page(record: dict[str, Any]) -> list[str]:
         "",
         _on_slurm(workers),
         "",
-        "Processor seconds by size, and what a model says that is linear in pairs, fitted on the first two sizes:",
+        f"A run takes {sizes['start_cpu_s']:.1f} processor seconds to start, which its jobs share. Processor seconds "
+        "of parts in runs of their own, and what a model says that is linear in pairs, fitted on the first two sizes:",
         "",
     ]
     header = ["part", *(f"{n:,} pairs, measured (model)" for n in sizes["n_pairs"])]

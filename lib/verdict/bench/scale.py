@@ -1,8 +1,8 @@
 """Scaling: the same trials on one, two and four workers and on a cluster's nodes, and what work costs by its size.
 
 Everything runs in a clone of the project, as `make report` would run it. A run's processor seconds are those of all its
-processes. The model of cost is linear in each stage's pairs; it is fitted on two sizes and compared with a third, and
-with a run of several trials and seeds.
+processes. The model of cost is what a run takes to start, and for each stage a line over pairs; it is fitted on two
+sizes and compared with a third, and with runs of several trials and seeds.
 """
 
 from __future__ import annotations
@@ -67,14 +67,33 @@ class Line:
 
 @dataclass(frozen=True)
 class Cost:
-    """Processor seconds of a search by its pairs, trials and seeds."""
+    """Processor seconds of a search by its pairs, trials and seeds.
+
+    Attributes
+    ----------
+    lines : dict of Line
+        Of each part, without what starting a run takes.
+    start_s : float
+        What a run takes whatever it does: the workflow, and libraries that its jobs share.
+    """
 
     lines: dict[str, Line]
+    start_s: float
+
+    @classmethod
+    def through(cls, n_pairs: Sequence[float], seconds: dict[str, list[float]], start_s: float) -> Cost:
+        """The model of parts that were each measured in a run of their own, starting included."""
+        own = {part: np.maximum(np.asarray(measured) - start_s, 0) for part, measured in seconds.items()}
+        return cls({part: Line.through(n_pairs, measured) for part, measured in own.items()}, start_s)
+
+    def alone(self, part: str, n_pairs: float) -> float:
+        """A part in a run of its own."""
+        return self.start_s + self.lines[part].at(n_pairs)
 
     def search(self, n_pairs: float, n_trials: int, n_seeds: int) -> float:
-        """Data, features and warm-up once, a fit for each trial and seed."""
+        """One run: data, features and warm-up once, a fit for each trial and seed."""
         once = sum(self.lines[part].at(n_pairs) for part in PARTS[:-1])
-        return once + n_trials * n_seeds * self.lines["trial"].at(n_pairs)
+        return self.start_s + once + n_trials * n_seeds * self.lines["trial"].at(n_pairs)
 
 
 def speed_up(laps: dict[int, Lap], workers: int) -> float:
@@ -220,6 +239,17 @@ def accounting(jobs: Sequence[str]) -> dict[str, tuple[float, float]]:
     return found
 
 
+def start_s(bench: Bench, n_pairs: int) -> float:
+    """Processor seconds of a run before its first job: one fit's, less what each of two more adds."""
+    params = bench.set(profile(n_pairs, 1, SEEDS))
+    bench.measure([bench.record(stages.WARMUP_STAGE)], workers=1)
+    targets, laps = _trials(bench, params), []
+    for count in (1, len(targets)):
+        bench.forget(stages.TRIAL_STAGE)
+        laps.append(bench.measure(targets[:count], workers=1).cpu_s)
+    return max(0.0, laps[0] - (laps[1] - laps[0]) / (len(targets) - 1))
+
+
 def sizes(bench: Bench, n_pairs: Sequence[int]) -> dict[str, Any]:
     """Processor seconds of each part at three sizes, the model fitted on the first two, and both beside each other."""
     measured: dict[str, list[float]] = {part: [] for part in PARTS}
@@ -230,13 +260,15 @@ def sizes(bench: Bench, n_pairs: Sequence[int]) -> dict[str, Any]:
         for part, target in zip(PARTS, records, strict=True):
             measured[part].append(bench.measure([target], workers=1).cpu_s)
         bench.say(f"{count:,} pairs: " + ", ".join(f"{part} {seconds[-1]:.0f} s" for part, seconds in measured.items()))
-    cost = Cost({part: Line.through(n_pairs[:2], seconds[:2]) for part, seconds in measured.items()})
-    whole = Cost({part: Line.through(n_pairs, seconds) for part, seconds in measured.items()})
+    start = start_s(bench, n_pairs[-1])
+    first_two = {part: seconds[:2] for part, seconds in measured.items()}
+    cost, whole = Cost.through(n_pairs[:2], first_two, start), Cost.through(n_pairs, measured, start)
     searches = [_search(bench, cost, n_pairs[0], n_trials, n_seeds) for n_trials, n_seeds in ((2, 1), (2, 3))]
     return {
         "n_pairs": list(n_pairs),
+        "start_cpu_s": start,
         "measured_cpu_s": measured,
-        "predicted_cpu_s": {part: [line.at(count) for count in n_pairs] for part, line in cost.lines.items()},
+        "predicted_cpu_s": {part: [cost.alone(part, count) for count in n_pairs] for part in PARTS},
         "lines": {part: asdict(line) for part, line in whole.lines.items()},
         "searches": searches,
         "asked": asked(whole),
