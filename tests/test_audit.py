@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import tracemalloc
 
 import numpy as np
@@ -275,6 +276,23 @@ def test_a_failing_source_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="the source broke"):
         write_log(tmp_path / "log.jsonl", broken())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
+def test_a_full_disk_names_the_log_and_leaves_the_old_one(log, monkeypatch):
+    before = log.read_bytes()
+
+    def full(prefix, suffix, dir):
+        (scratch := log.parent / f"{prefix}0{suffix}").touch()
+        return os.open("/dev/full", os.O_WRONLY), str(scratch)
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    with pytest.raises(
+        OSError, match=rf"no space left while writing \S*{log.name}: 0 bytes were written, [\d,]+ bytes"
+    ):
+        write_log(log, iter_items(batch_of(3)))
+    assert log.read_bytes() == before
+    assert [path.name for path in log.parent.iterdir()] == [log.name]
 
 
 def stream_of(n):

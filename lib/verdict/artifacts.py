@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from verdict import paths
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+T = TypeVar("T")
 SCHEMA = 1
 SELF = "sha256_of_this"
 RECORDED_PACKAGES = ("torch", "keras", "keras-hub", "tensorflow", "transformers", "numpy", "scikit-learn", "papermill")
@@ -31,15 +32,26 @@ class StaleResultError(RuntimeError):
     """A stored result no longer matches what its record says."""
 
 
-def _write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
-    """Fill a temporary file beside `path`, flush it to disk and rename it; on failure nothing is left behind."""
+def write_whole(path: Path, fill: Callable[[BinaryIO], T], *, buffering: int = -1) -> T:
+    """Fill a temporary file beside `path`, flush it to disk and rename it; on failure nothing is left behind.
+
+    Returns
+    -------
+    What `fill` returned.
+
+    Raises
+    ------
+    OSError
+        Of a full disk: with the file, the bytes that were written and those that are free.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         try:
             # Leaving the block writes what is still buffered, so that a full disk can show itself there as well.
-            with os.fdopen(handle, "wb") as file:
-                fill(file)
+            with os.fdopen(handle, "wb", buffering=buffering) as file:
+                result = fill(file)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -51,6 +63,7 @@ def _write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
         raise
+    return result
 
 
 def disk_full(error: OSError, path: Path, written: int) -> OSError:
@@ -63,7 +76,7 @@ def disk_full(error: OSError, path: Path, written: int) -> OSError:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write bytes so that a reader sees the old file or the whole new one."""
-    _write(Path(path), lambda file: file.write(content))
+    write_whole(path, lambda file: file.write(content))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -81,7 +94,7 @@ def write_npy(path: Path, array: np.ndarray) -> None:
     import numpy as np
 
     # Given a real file, numpy writes past Python's buffer and reports a full disk without saying that it is full.
-    _write(Path(path), lambda file: np.save(SimpleNamespace(write=file.write), array, allow_pickle=False))
+    write_whole(path, lambda file: np.save(SimpleNamespace(write=file.write), array, allow_pickle=False))
 
 
 def write_npy_rows(path: Path, n_rows: int, blocks: Iterable[np.ndarray]) -> None:
@@ -116,14 +129,14 @@ def write_npy_rows(path: Path, n_rows: int, blocks: Iterable[np.ndarray]) -> Non
         if done != n_rows or kind is None:
             raise ValueError(f"{path}: expected {n_rows} rows, got {done}")
 
-    _write(Path(path), fill)
+    write_whole(path, fill)
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
     """Write named arrays atomically."""
     import numpy as np
 
-    _write(Path(path), lambda file: np.savez(file, allow_pickle=False, **arrays))
+    write_whole(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:

@@ -104,7 +104,7 @@ def publish(folder: Path, home: Path) -> bool:
     bool
         False where another execution's whole result answers the same question from the same inputs: it is kept.
     """
-    shutil.copyfile(folder / RECORD, folder / TWIN)
+    write_bytes(folder / TWIN, (folder / RECORD).read_bytes())
     (folder / HELD).unlink(missing_ok=True)
     own = read_json(folder / TWIN)
     while True:

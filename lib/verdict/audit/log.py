@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from verdict.artifacts import content_hash
+from verdict.artifacts import content_hash, write_whole
 
 _CHAIN_MARK = b',"chain":"'
 _CHAIN_DIGITS = 16
@@ -109,21 +107,10 @@ def write_log(path: Path, items: Iterable[Mapping[str, Any]]) -> LogSummary:
     ------
     ValueError
         If an item breaks the schema, or a pair comes twice. An older log of this name is then left as it was.
+    OSError
+        Of a full disk: with the file, the bytes that were written and those that are free.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb", buffering=_WRITE_BUFFER) as file:
-            summary = _write_lines(file.write, items)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
-    return summary
+    return write_whole(path, lambda file: _write_lines(file.write, items), buffering=_WRITE_BUFFER)
 
 
 def _write_lines(write: Any, items: Iterable[Mapping[str, Any]]) -> LogSummary:
