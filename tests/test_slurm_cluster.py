@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from report_runs import PROFILE, copy_project, environment
-from verdict import slurm, verify
+from verdict import paths, slurm, verify
 from verdict.artifacts import verify_outputs
 from verdict.report.executions import find_executions
 from verdict.report.jobs import jobs_of
@@ -47,6 +47,13 @@ def project(folder: Path, *, retries: int = 1) -> Path:
         f"{settings}stages:\n  default: {{mem_mb: 2000, minutes: 30}}\n", encoding="utf-8"
     )
     return root
+
+
+def whole(root: Path, folder: Path) -> dict:
+    """A stage's record in that copy, its outputs compared with what it says of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "ROOT", root)
+        return verify_outputs(folder)
 
 
 def numbers(root: Path):
@@ -129,7 +136,7 @@ def test_a_job_that_fails_by_design_is_reported_and_the_rest_finish(finished, fi
     work = finished / "work" / PROFILE
     assert done.returncode != 0
     for seed in (11, 23):
-        assert verify_outputs(work / TRIAL / f"sound-s{seed}")["trial"] == "sound"
+        assert whole(finished, work / TRIAL / f"sound-s{seed}")["trial"] == "sound"
         assert not (work / TRIAL / f"broken-s{seed}" / "run.json").exists()
         assert f"{TRIAL} broken-s{seed}: failed, see work/{PROFILE}/failed/{TRIAL}-broken-s{seed}.ipynb" in done.stderr
     told = done.stderr.split("is NOT complete")[1]
@@ -191,7 +198,7 @@ def test_a_node_that_dies_as_a_job_is_submitted_leaves_one_whole_result(finished
     states = [line.split("|")[1].split()[0] for line in told]
     assert states.count("COMPLETED") >= 2 and len(states) > 2, told
     for record in sorted(work.rglob("run.json")):
-        verify_outputs(record.parent)
+        whole(finished, record.parent)
     # What could not be placed any more was told, not waited for in silence.
     waited = "cannot be placed" in done.stderr
     assert done.returncode == 0 or waited or "NODE_FAIL" in done.stderr, done.stderr[-3000:]
