@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -151,6 +152,25 @@ def test_a_callers_signal_reaches_the_fork(served, tmp_path):
     _, err = process.communicate()
     assert process.returncode != 0
     assert "KeyboardInterrupt" in err
+
+
+@pytest.mark.parametrize("is_read", [True, False], ids=["request read", "request unread"])
+def test_a_server_that_is_gone_is_told(plain, tmp_path, is_read):
+    """What it has not read when it dies resets the connection; what it has read ends it."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "server"))
+        listening.listen()
+        process = start({**plain, warm.ADDRESS: str(tmp_path / "server")}, "x", folder=tmp_path)
+        connection, _ = listening.accept()
+        if is_read:
+            for stream in warm._receive(connection).streams:
+                os.close(stream)
+        else:
+            time.sleep(1.0)
+        connection.close()
+        _, err = process.communicate("")
+    assert process.returncode == 1
+    assert err == "told x: was killed while it ran, or before\n"
 
 
 def test_where_nobody_listens_the_module_starts_by_itself(plain, tmp_path):

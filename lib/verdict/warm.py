@@ -117,8 +117,15 @@ def call(asked: Asked, address: str) -> int | None:
         while not select.select([connection], [], [], PARENT_S)[0]:
             if os.getppid() != parent:
                 return 1
-        answer = connection.recv(64)
-        status = int(answer) if answer else 1
+        # Nothing, or less than nothing, comes from a server that is gone.
+        try:
+            answer = connection.recv(64)
+        except ConnectionResetError:
+            answer = b""
+        if not answer:
+            print(f"{' '.join([asked.module, *asked.arguments])}: was killed while it ran, or before", file=sys.stderr)
+            return 1
+        status = int(answer)
         return None if status == REFUSED else status
 
 
