@@ -7,6 +7,7 @@ import pytest
 
 from verdict import paths, pipeline, slurm
 from verdict.artifacts import write_text
+from verdict.report import PUBLISHED
 from verdict.result_folder import TWIN
 
 
@@ -63,6 +64,24 @@ def test_what_is_damaged_is_told_and_what_is_missing_is_asked_for(tmp_path, monk
     assert pipeline.report("smoke", 1) == 0
     assert calls[0][-3:] == ["--", "reports/smoke/index.html", "work/smoke/x/run.json"]
     assert "work/smoke/x is made again: it was cut" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("is_copy", [True, False])
+def test_the_small_copy_in_git_is_no_report_that_is_up_to_date(tmp_path, monkeypatch, is_copy):
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "REPORTS", tmp_path / "reports")
+    monkeypatch.setattr(pipeline.warm, "server", contextlib.nullcontext)
+    for name in ("forget_damaged", "missing"):
+        monkeypatch.setattr(pipeline, name, lambda *_: [])
+    monkeypatch.setattr(pipeline, "_follow", lambda *_: 0)
+    index = tmp_path / "reports" / "smoke" / "index.html"
+    write_text(index, "a page")
+    if is_copy:
+        write_text(index.with_name(PUBLISHED), "{}")
+    assert pipeline.report("smoke", 1) == 0
+    assert index.exists() is not is_copy
 
 
 def test_without_slurm_nothing_is_run(monkeypatch, capsys, tmp_path):

@@ -22,6 +22,7 @@ from verdict.data.recorded import locate
 from verdict.execution import WHERES, Execution, load_execution
 from verdict.integrity import forget_damaged, missing, settle_times
 from verdict.params import ParamsError, load_params
+from verdict.report import PUBLISHED
 from verdict.result_folder import TWIN, was_killed
 from verdict.run import gpu_count, say
 
@@ -128,6 +129,9 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
     with one_at_a_time(profile), forks as served, _watch(where, profile, load_execution(where, profile)):
         for line in (*forget_damaged(params, profile), *settle_times(params, profile)):
             say(line)
+        if (index.parent / PUBLISHED).is_file():
+            # Git's small copy, which may be newer than every stage, is not the report that was asked for.
+            index.unlink(missing_ok=True)
         wanted = list(targets) or [index.relative_to(paths.ROOT).as_posix(), *missing(params, profile)]
         command = snakemake_command(profile, cores, wanted, where=where)
         status = _follow(command, served, paths.work_dir(profile) / "snakemake.log")

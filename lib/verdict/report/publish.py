@@ -22,8 +22,9 @@ from PIL import Image
 from verdict import paths
 from verdict.artifacts import read_json, sha256_file, write_json, write_text
 from verdict.params import load_params
+from verdict.report import PUBLISHED
 from verdict.report.executions import Execution, find_executions
-from verdict.report.site import PUBLISHED, build_site
+from verdict.report.site import build_site
 
 PROFILE = "digits"
 MAX_BYTES = 5_000_000

@@ -10,6 +10,7 @@ from typing import Any
 from verdict import paths, stages
 from verdict.artifacts import write_bytes, write_text
 from verdict.params import load_params
+from verdict.report import PUBLISHED
 from verdict.report.executions import Execution, cells_of, find_executions, merged_numbers
 from verdict.report.markdown import page_of
 from verdict.report.notebook import RenderError
@@ -18,7 +19,6 @@ from verdict.report.render import Link, Site, banners, environment, render_page,
 from verdict.report.rubric import load_rubric
 
 ATTRIBUTION = "attribution.txt"
-PUBLISHED = "published.json"
 INDEX = "index"
 
 
