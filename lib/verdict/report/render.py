@@ -210,8 +210,12 @@ def claim_row(claim: Claim, numbers: Numbers) -> dict[str, Any]:
 def needed(claim: Claim, unit: str = "") -> str:
     """What a claim's number is compared with, as a reader writes it: in the unit of what was measured."""
     sign = {">=": "≥", "<=": "≤", "contains": "interval contains", "excludes": "interval excludes"}
-    bound = f"{100 * claim.bound:g} %" if unit == "%" and claim.bound else f"{claim.bound:g}"
-    return f"{sign.get(claim.comparison, claim.comparison)} {bound}"
+    return f"{sign.get(claim.comparison, claim.comparison)} {in_unit(claim.bound, unit)}"
+
+
+def in_unit(bound: float, unit: str) -> str:
+    """A bound in the unit of the number that is compared with it."""
+    return f"{100 * bound:g} %" if unit == "%" and bound else f"{bound:g}"
 
 
 def banners(execution: Execution, site: Site, errors: list[str]) -> list[dict[str, str]]:
