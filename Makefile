@@ -6,6 +6,7 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+INSTALLING := $(VENV)/.installing
 # Outputs are stripped from notebooks as they are staged (.gitattributes names this filter).
 STRIP = git config filter.verdict-strip.clean 'PYTHONPATH=lib $(PY) -m verdict.report.strip' 2>/dev/null || true
 export PYTHONPATH := $(CURDIR)/lib
@@ -23,9 +24,13 @@ help:  ## list the commands
 $(READY): requirements.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found; install Python 3.11, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "making the environment in $(VENV) (a few minutes, once)"
+	@# What an installation that was stopped has left looks installed to pip, and is not.
+	@if [ -e $(INSTALLING) ]; then echo "the last installation did not end; it is removed"; rm -rf $(VENV); fi
 	@$(PYTHON) -m venv $(VENV)
+	@touch $(INSTALLING)
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@$(STRIP)
+	@rm $(INSTALLING)
 	@touch $@
 
 env: $(READY)  ## make the environment in .venv

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -240,6 +241,39 @@ def test_every_command_of_the_makefile_is_a_module():
     for name in re.findall(r"-m (verdict[\w.]*)", (paths.ROOT / "Makefile").read_text()):
         base = paths.LIBRARY.parent.joinpath(*name.split("."))
         assert base.with_suffix(".py").is_file() or (base / "__main__.py").is_file(), f"{name} does not exist"
+
+
+STAND_IN = """#!/bin/sh
+# Python as far as `make env` calls it: it installs a file, or half of one and stops.
+case "$*" in
+"-m venv "*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
+"-m pip "*) if [ -e stop ]; then touch .venv/half; exit 1; fi; touch .venv/whole ;;
+esac
+"""
+
+
+def test_an_installation_that_was_stopped_is_made_anew(tmp_path):
+    """Pip takes what it has left for installed; one that ended is kept when a pin is added."""
+    for name in ("Makefile", "requirements.txt"):
+        (tmp_path / name).write_text((paths.ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
+    python, venv = tmp_path / "stand-in", tmp_path / ".venv"
+    python.write_text(STAND_IN)
+    python.chmod(0o755)
+
+    def make_env():
+        command = ["make", "env", f"PYTHON={python}"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    (tmp_path / "stop").touch()
+    assert make_env().returncode != 0 and (venv / "half").exists() and not (venv / ".ready").exists()
+    (tmp_path / "stop").unlink()
+    again = make_env()
+    assert again.returncode == 0 and "did not end" in again.stdout
+    assert (venv / "whole").exists() and (venv / ".ready").exists() and not (venv / "half").exists()
+    (venv / "own").touch()
+    os.utime(venv / ".ready", (0, 0))
+    assert "did not end" not in make_env().stdout
+    assert (venv / "own").exists()
 
 
 def test_the_environment_has_one_list_of_exact_pins():
