@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from verdict.numbers import Number, Numbers, evaluate_claim
+from verdict.numbers import ESTIMATE, Number, Numbers, evaluate_claim
 
 NAN, INF = float("nan"), float("inf")
 
@@ -146,18 +146,16 @@ def test_numbers_come_back_from_their_file(numbers, tmp_path):
         ("test.macro_f1", "<", 0.85, True),
         ("test.macro_f1", "<", 0.83, False),
         ("test.macro_f1", "<=", 0.84, True),
-        ("test.macro_f1", "contains", 0.80, True),
-        ("test.macro_f1", "contains", 0.5, False),
         ("test.macro_f1", "excludes", 0.5, True),
         ("test.macro_f1", "excludes", 0.81, False),
         ("gain.text", ">", 0.0, False),
-        ("gain.text", "contains", 0.0, True),
+        ("gain.text", "excludes", 0.0, False),
         ("test.n_pairs", ">=", 4000, True),
         ("test.n_pairs", "<", 4000, False),
-        ("empty.rate", ">", 0.0, False),
-        ("empty.rate", "<", 0.0, False),
-        ("empty.rate", "contains", 0.0, False),
-        ("empty.rate", "excludes", 0.0, False),
+        # Nothing can be said of what is not defined.
+        ("empty.rate", ">", 0.0, None),
+        ("empty.rate", "<", 0.0, None),
+        ("empty.rate", "excludes", 0.0, None),
     ],
 )
 def test_a_claim_is_judged_by_the_interval(numbers, name, comparison, bound, holds):
@@ -166,10 +164,56 @@ def test_a_claim_is_judged_by_the_interval(numbers, name, comparison, bound, hol
     assert (claim.number, claim.comparison, claim.bound) == (name, comparison, bound)
 
 
+@pytest.mark.parametrize(
+    ("number", "bound", "margin", "verdict"),
+    [
+        (Number(0.50, 0.49, 0.51), 0.5, 0.02, "holds"),
+        # An interval that contains the bound says nothing where it is wide: a small sample is no evidence.
+        (Number(0.50, 0.30, 0.70), 0.5, 0.02, "does not hold"),
+        (Number(0.53, 0.521, 0.54), 0.5, 0.02, "does not hold"),
+        (Number(0.51, 0.505, 0.515), 0.5, 0.02, "holds"),
+        (Number(0.5, kind=ESTIMATE), 0.5, 0.02, "not applicable"),
+        (Number(float("nan"), kind=ESTIMATE), 0.5, 0.02, "not applicable"),
+    ],
+)
+def test_equal_within_a_margin_needs_the_whole_interval(number, bound, margin, verdict):
+    told = {"id": "c", "statement": "s", "number": "a.b", "comparison": "within", "bound": bound}
+    assert evaluate_claim(Numbers({"a.b": number}), **told, margin=margin).verdict == verdict
+
+
+def test_a_direction_is_not_borne_out_by_the_other_side():
+    numbers = Numbers({"test.gain": Number(-0.039, -0.087, -0.009)})
+    told = {"id": "c", "statement": "better", "number": "test.gain", "bound": 0.0}
+    assert evaluate_claim(numbers, **told, comparison=">").holds is False
+    assert evaluate_claim(numbers, **told, comparison="excludes").holds is True
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (Number(0.5, 0.4, 0.6), "estimate"),
+        (Number(3.0, unit="count"), "count"),
+        (Number(3.0, kind="exact"), "exact"),
+        (Number(3.0), ""),
+    ],
+)
+def test_a_number_says_what_it_is(number, kind):
+    assert number.kind == kind
+
+
+def test_resamples_without_a_value_are_counted_and_shown():
+    assert Number(0.5, 0.4, 0.6, n_undefined=12).text == "0.50 [0.40, 0.60] (12 resamples undefined)"
+
+
 def test_a_claim_that_cannot_be_judged_is_refused(numbers):
     claim = {"id": "c", "statement": "s"}
-    with pytest.raises(ValueError, match=r"'test\.n_pairs' has no interval to contains 3"):
-        evaluate_claim(numbers, **claim, number="test.n_pairs", comparison="contains", bound=3)
+    with pytest.raises(ValueError, match=r"'test\.n_pairs' has no interval to exclude 3"):
+        evaluate_claim(numbers, **claim, number="test.n_pairs", comparison="excludes", bound=3)
+    for comparison, margin in (("within", None), ("within", 0.0), (">", 0.1)):
+        with pytest.raises(ValueError, match="`within` needs a positive one, no other does"):
+            evaluate_claim(numbers, **claim, number="test.macro_f1", comparison=comparison, bound=3, margin=margin)
+    with pytest.raises(ValueError, match="unknown comparison 'contains'"):
+        evaluate_claim(numbers, **claim, number="test.macro_f1", comparison="contains", bound=3)
     with pytest.raises(ValueError, match="unknown comparison '=='"):
         evaluate_claim(numbers, **claim, number="test.n_pairs", comparison="==", bound=3)
     with pytest.raises(KeyError, match="no number is called"):

@@ -9,6 +9,7 @@ import pytest
 from verdict import paths
 from verdict.labels import Label
 from verdict.predict import KEYS, DecisionRule, logits_of, prediction_table
+from verdict.scores import softmax, top_class
 
 
 def pairs(n=5):
@@ -66,12 +67,20 @@ def test_probabilities_by_hand():
     assert probs.sum(axis=1) == pytest.approx(1)
 
 
-def test_the_threshold_belongs_to_its_label_and_is_included():
+def test_the_threshold_belongs_to_its_label():
     logits = np.log([[0.25, 0.75], [0.3, 0.7], [0.6, 0.4], [0.5, 0.5]])
-    assert DecisionRule().decide(logits).tolist() == [1, 1, 0, 1]
+    assert DecisionRule().decide(logits).tolist() == [1, 1, 0, 0]
     assert DecisionRule(label=Label.ENTAILMENT).decide(logits).tolist() == [1, 1, 0, 0]
     assert DecisionRule(threshold=0.72).decide(logits).tolist() == [1, 0, 0, 0]
     assert DecisionRule(threshold=0.28, label=Label.ENTAILMENT).decide(logits).tolist() == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("tied", [[0.0, 0.0], [-3.5, -3.5], [1e300, 1e300], [0.0, -0.0], [2.0, 2.0, 1.0]])
+def test_a_tie_is_answered_by_one_rule_whatever_the_temperature(tied):
+    logits = np.array([tied])
+    assert top_class(logits).tolist() == top_class(softmax(logits)).tolist() == [0]
+    for temperature in (0.3, 1.0, 7.0):
+        assert DecisionRule(temperature).decide(logits).tolist() == [0]
 
 
 def test_without_a_threshold_the_decision_is_the_larger_logit():

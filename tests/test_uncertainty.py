@@ -12,6 +12,7 @@ from verdict.metrics import accuracy, aurc, auroc, ece, macro_f1, nll
 from verdict.numbers import Number
 from verdict.uncertainty import (
     Interval,
+    Resampler,
     bootstrap,
     clustered_mcnemar,
     compare,
@@ -23,9 +24,11 @@ from verdict.uncertainty import (
     percentile_interval,
     replicates,
     sign_flip_test,
+    stream,
     wilson,
     with_bounds,
 )
+from verdict.weighted import weighted_mean
 
 
 def clustered(rng, n_groups=83, size=5):
@@ -119,7 +122,7 @@ def test_a_statistic_of_one_vector_is_refused_with_advice():
 
 def test_replicates_that_are_not_finite_are_left_out():
     found = percentile_interval(2, [1, 2, 3, math.nan, math.inf], level=0.5)
-    assert found == Interval(2.0, 1.5, 2.5)
+    assert found == Interval(2.0, 1.5, 2.5, n_undefined=2)
     assert found.excludes(1.4)
     assert found.excludes(2.6)
     assert not found.excludes(1.5)
@@ -314,3 +317,59 @@ def test_an_interval_becomes_columns_and_is_read_back():
     assert Interval.from_columns(pd.Series(row), "accuracy") == found
     with pytest.raises(KeyError, match="chance_low"):
         Interval.from_columns({"chance": 0.1}, "chance")
+
+
+def resampler(groups, **changed):
+    return Resampler(np.asarray(groups), **{"n_resamples": 300, "level": 0.95, "seed": 7, **changed})
+
+
+def test_one_quantity_has_one_interval_whatever_the_order_of_its_rows():
+    rng = np.random.default_rng(3)
+    groups, hit = np.repeat([f"g{i}" for i in range(53)], 3), rng.integers(0, 2, 159).astype(float)
+    order = rng.permutation(len(hit))
+    first, second = resampler(groups).mean(hit), resampler(groups[order]).mean(hit[order])
+    assert (first.low, first.high) == (second.low, second.high)
+    assert first == resampler(groups).interval(lambda w: weighted_mean(hit, w))
+    assert first != resampler(groups, seed=8).mean(hit)
+    assert first != resampler(np.char.add("other ", groups)).mean(hit)
+
+
+def test_a_resampler_knows_its_level():
+    groups, values = np.arange(101), np.arange(101.0)
+    wide, narrow = resampler(groups).mean(values), resampler(groups, level=0.5).mean(values)
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+@pytest.mark.parametrize(
+    ("value", "span", "low", "high"),
+    [
+        (1.0, (0, 1), 1 - wilson(0, 4)[1], 1.0),
+        (0.0, (0, 1), 0.0, wilson(0, 4)[1]),
+        (0.0, (-1, 1), -wilson(0, 4)[1], wilson(0, 4)[1]),
+        (-1.0, (-1, 1), -1.0, -1 + 2 * wilson(0, 4)[1]),
+    ],
+)
+def test_values_without_spread_are_judged_by_groups_and_their_span(value, span, low, high):
+    found = resampler(np.repeat(np.arange(4), 25)).mean(np.full(100, value), span=span)
+    assert (found.value, found.low, found.high) == (value, pytest.approx(low), pytest.approx(high))
+
+
+def test_values_without_spread_and_span_have_no_interval():
+    assert np.isnan(resampler(np.arange(20)).mean(np.full(20, -0.3)).low)
+    assert np.isnan(resampler(np.zeros(20)).mean(np.ones(20), span=(0, 1)).low)
+
+
+def test_resamples_without_a_value_are_counted():
+    is_there = np.array([1.0] + [0.0] * 9)
+    found = resampler(np.arange(10)).interval(
+        lambda w: 1.0 if w is None else np.where(np.asarray(w) @ is_there > 0, 1.0, np.nan)
+    )
+    assert 50 < found.n_undefined < 170  # (1 - 1/10)^10 = 0.35 of 300
+    assert found.number().n_undefined == found.n_undefined
+
+
+def test_streams_of_different_names_keys_and_seeds_differ():
+    asked = [(7, "a"), (7, "b"), (8, "a"), (7, "a", 0), (7, "a", 1), (7, "a", 0, 0), (7, "a", "0")]
+    drawn = [stream(*one).integers(2**62) for one in asked]
+    assert len(set(drawn)) == len(asked)
+    assert stream(7, "a", 1).integers(2**62) == drawn[4]

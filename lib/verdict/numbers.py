@@ -17,6 +17,11 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+")
 _PLACEHOLDER = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}|\{([a-z][a-z0-9_.]*(?:\|[a-z]+)?)\}")
 
 
+# An estimate speaks about more than the rows at hand and carries an interval, unless none is defined; a count and an
+# exact value are wholly about these rows, or arithmetic; a setting was chosen, or describes the run.
+ESTIMATE, COUNT, EXACT, SETTING = KINDS = ("estimate", "count", "exact", "setting")
+
+
 @dataclass(frozen=True)
 class Number:
     """One measured quantity.
@@ -34,11 +39,15 @@ class Number:
         "" for a plain ratio, "%" for a ratio shown as per cent, "count", "s" …
     seeds : tuple of int
         Seeds of the runs behind the value.
+    kind : str
+        What the value is, one of `KINDS`; found from bounds and unit where it is not given, "" where neither tells.
+    n_undefined : int
+        Resamples in which the statistic was not defined; the interval is over the others.
 
     Raises
     ------
     ValueError
-        If only one bound is given, or the bounds are out of order.
+        If only one bound is given, the bounds are out of order, or the kind is unknown.
     """
 
     value: float
@@ -48,8 +57,15 @@ class Number:
     split: str = ""
     unit: str = ""
     seeds: tuple[int, ...] = ()
+    kind: str = ""
+    n_undefined: int = 0
 
     def __post_init__(self) -> None:
+        if self.kind not in ("", *KINDS):
+            raise ValueError(f"a number is one of {', '.join(KINDS)}, got {self.kind!r}")
+        if not self.kind:
+            found = ESTIMATE if self.low is not None else COUNT if self.unit == "count" else ""
+            object.__setattr__(self, "kind", found)
         if (self.low is None) != (self.high is None):
             raise ValueError(f"an interval needs both bounds, got low={self.low}, high={self.high}")
         if self.low is not None and self.low > self.high:
@@ -66,7 +82,8 @@ class Number:
             return f"{_plain(value, self.unit)}{suffix}"
         low, high = self.low * scale, self.high * scale
         digits = _digits(high - low)
-        return f"{value:z.{digits}f}{suffix} [{low:z.{digits}f}, {high:z.{digits}f}]"
+        undefined = f" ({self.n_undefined:,} resamples undefined)" if self.n_undefined else ""
+        return f"{value:z.{digits}f}{suffix} [{low:z.{digits}f}, {high:z.{digits}f}]{undefined}"
 
     def excludes(self, point: float) -> bool:
         """Whether the interval lies wholly on one side of a point; one that is not defined does not."""
@@ -155,14 +172,29 @@ class Numbers(Mapping[str, Number]):
 
 
 _COMPARISONS = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le}
+WITHIN, EXCLUDES = "within", "excludes"
 
 
 @dataclass(frozen=True)
 class Claim:
     """A sentence about one number, and whether the number bears it out.
 
-    An ordering holds only if the whole interval satisfies it: `>` compares the lower bound, `<` the upper one.
-    `contains` and `excludes` ask whether the bound lies inside or outside the interval.
+    Attributes
+    ----------
+    comparison : str
+        A direction, `>`, `<`, `>=` or `<=`, holds only if the whole interval satisfies it. `within` is for "equal", "at
+        chance" and "no worse than by": the whole interval lies within `margin` of the bound (two one-sided tests).
+        `excludes` is for "differs", in either direction.
+    margin : float or None
+        Of `within`, in the number's unit.
+    exhibit : str
+        File name of the figure or table that shows the number.
+    holds : bool or None
+        None where the claim is not applicable: its number is not defined, or is an estimate without an interval.
+
+    References
+    ----------
+    Schuirmann (1987), A comparison of the two one-sided tests procedure and the power approach, J. Pharmacokin. 15.
     """
 
     id: str
@@ -170,10 +202,27 @@ class Claim:
     number: str
     comparison: str
     bound: float
-    holds: bool
+    holds: bool | None
+    margin: float | None = None
+    exhibit: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """What the report says of it."""
+        return {True: "holds", False: "does not hold", None: "not applicable"}[self.holds]
 
 
-def evaluate_claim(numbers: Numbers, *, id: str, statement: str, number: str, comparison: str, bound: float) -> Claim:
+def evaluate_claim(
+    numbers: Numbers,
+    *,
+    id: str,
+    statement: str,
+    number: str,
+    comparison: str,
+    bound: float,
+    margin: float | None = None,
+    exhibit: str = "",
+) -> Claim:
     """Compare a stored number, by its interval where it has one, with a bound.
 
     Raises
@@ -181,18 +230,30 @@ def evaluate_claim(numbers: Numbers, *, id: str, statement: str, number: str, co
     KeyError
         If the number is not stored.
     ValueError
-        If the comparison is not one of `>`, `<`, `>=`, `<=`, `contains`, `excludes`, or an interval is needed and
-        absent.
+        If the comparison is unknown, a margin is missing, not positive or given to another comparison than `within`, or
+        `excludes` is asked of a number that is no estimate.
     """
-    measured = numbers[number]
-    if comparison in ("contains", "excludes"):
-        if measured.low is None:
-            raise ValueError(f"claim {id!r}: {number!r} has no interval to {comparison} {bound}")
-        contains = measured.low <= bound <= measured.high
-        holds = contains if comparison == "contains" else measured.excludes(bound)
-    elif comparison in _COMPARISONS:
-        cautious = measured.low if comparison.startswith(">") else measured.high
-        holds = _COMPARISONS[comparison](measured.value if cautious is None else cautious, bound)
-    else:
+    if comparison not in (*_COMPARISONS, WITHIN, EXCLUDES):
         raise ValueError(f"claim {id!r}: unknown comparison {comparison!r}")
-    return Claim(id, statement, number, comparison, bound, bool(holds))
+    if (comparison == WITHIN) != (margin is not None) or (margin is not None and not margin > 0):
+        raise ValueError(
+            f"claim {id!r}: {comparison!r} with the margin {margin}; `within` needs a positive one, no other does"
+        )
+    measured = numbers[number]
+    if comparison == EXCLUDES and measured.kind != ESTIMATE:
+        raise ValueError(f"claim {id!r}: {number!r} has no interval to exclude {bound}")
+    return Claim(
+        id, statement, number, comparison, bound, _judged(measured, comparison, bound, margin), margin, exhibit
+    )
+
+
+def _judged(measured: Number, comparison: str, bound: float, margin: float | None) -> bool | None:
+    """Whether the whole interval, or the value of what has none by its kind, satisfies the comparison."""
+    low, high = (measured.value,) * 2 if measured.low is None else (measured.low, measured.high)
+    if not math.isfinite(measured.value) or (measured.low is None and measured.kind == ESTIMATE):
+        return None
+    if comparison == WITHIN:
+        return bound - margin <= low and high <= bound + margin
+    if comparison == EXCLUDES:
+        return measured.excludes(bound)
+    return bool(_COMPARISONS[comparison](low if comparison.startswith(">") else high, bound))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.labels import Label, logit_columns
-from verdict.metrics import softmax
+from verdict.scores import softmax, top_class
 
 KEYS = ("pair_id", "image_id", "group_id", "split", "stage", "trial", "seed", "y_true")
 
@@ -56,7 +56,8 @@ class DecisionRule:
     temperature : float > 0
         Divides the logits.
     threshold : float in (0, 1)
-        On the calibrated probability of `label`; at or above it the answer is `label`. For two classes.
+        On the calibrated probability of `label`; above it the answer is `label`. For two classes. At one half it is
+        `scores.top_class`, ties included.
     label : Label
         The class that the threshold is about.
     """
@@ -77,9 +78,9 @@ class DecisionRule:
 
     def decide(self, logits: np.ndarray) -> np.ndarray:
         """Answers as class ids, (n,); with three classes or more the most probable one, whatever the threshold."""
-        probs = self.probabilities(logits)
-        if probs.shape[1] > len(Label):
-            return probs.argmax(axis=1)
-        chosen = probs[:, self.label] >= self.threshold
+        logits = np.asarray(logits, dtype=np.float64)
+        if logits.shape[1] > len(Label) or self.threshold == 0.5:
+            return top_class(logits)
         other = next(label for label in Label if label != self.label)
+        chosen = self.probabilities(logits)[:, self.label] > self.threshold
         return np.where(chosen, int(self.label), int(other))

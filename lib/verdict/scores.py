@@ -12,6 +12,14 @@ from numpy.typing import ArrayLike
 _SUM_TOLERANCE = 1e-5
 
 
+def top_class(scores: ArrayLike) -> np.ndarray:
+    """The class with the largest logit or probability, ids (..., ); the first of several equal ones.
+
+    The one rule for ties: validation, pages, log and export answer by it.
+    """
+    return np.asarray(scores).argmax(axis=-1)
+
+
 def check_logits(logits: ArrayLike, *, allow_small: bool = False) -> np.ndarray:
     """Read logits, and refuse what has clearly another scale.
 

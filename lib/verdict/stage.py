@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from verdict import paths
 from verdict.artifacts import relative, verify_outputs, write_json, write_parquet
@@ -30,6 +31,7 @@ from verdict.stages import (
     source_of,
     spec,
 )
+from verdict.uncertainty import Resampler, stream
 
 
 class _Sections:
@@ -77,9 +79,14 @@ class Stage:
         """The trial that this execution runs."""
         return self._params.trial(str(self.trial_name))
 
-    def rng(self, *key: int) -> np.random.Generator:
-        """A generator for resampling, seeded by the parameters and a key."""
-        return np.random.default_rng([self._params.statistics.seed, *key])
+    def rng(self, name: str | int, *key: int | str) -> np.random.Generator:
+        """A random stream by name, such as `rng("robustness.corrupt", k)`; see `uncertainty.stream`."""
+        return stream(self._params.statistics.seed, str(name), *key)
+
+    def resampler(self, groups: ArrayLike) -> Resampler:
+        """Intervals of statistics over rows of these groups, (n,): the only source of intervals of a stage."""
+        settings = self._params.statistics
+        return Resampler(np.asarray(groups), settings.n_resamples, settings.level, settings.seed)
 
     def provenance(self) -> str:
         """One line that says what this is."""
@@ -185,16 +192,14 @@ class Stage:
         """Numbers of an upstream stage that runs once."""
         return Numbers.load(self.upstream(name, "numbers.json"))
 
-    def claim(self, id: str, statement: str, number: str, comparison: str, bound: float) -> Claim:
-        """Record a claim about one of this stage's numbers."""
-        claim = evaluate_claim(
-            self.numbers, id=id, statement=statement, number=number, comparison=comparison, bound=bound
-        )
-        self.claims.append(claim)
-        return claim
+    def claim(self, id: str, statement: str, number: str, comparison: str, bound: float, **options: Any) -> Claim:
+        """Record a claim about one of this stage's numbers; options are `margin` and `exhibit` of `evaluate_claim`."""
+        told = {"id": id, "statement": statement, "number": number, "comparison": comparison, "bound": bound}
+        self.claims.append(evaluate_claim(self.numbers, **told, **options))
+        return self.claims[-1]
 
     def number(self, name: str, value: float, **fields: Any) -> Number:
-        """Record a number that has no interval (a count, a setting, a time)."""
+        """Record a number that has no interval by its kind: a count (by its unit), an exact value or a setting."""
         self.numbers[name] = Number(float(value), **fields)
         return self.numbers[name]
 

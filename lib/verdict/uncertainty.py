@@ -7,28 +7,52 @@ counts.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from verdict.numbers import Number
+from verdict.numbers import ESTIMATE, Number
+from verdict.weighted import weighted_mean
 
 Weights = np.ndarray | None
 Statistic = Callable[[Weights], ArrayLike]
 _CHUNK_CELLS = 2_000_000
 
 
+def stream(seed: int, name: str, *key: int | str) -> np.random.Generator:
+    """A random stream of its own for each seed, name and key: hashed together, so that no two coincide.
+
+    Parameters
+    ----------
+    seed : int
+        Of the run.
+    name : str
+        What is drawn, by its place: "robustness.corrupt".
+    *key : int or str
+        Which of several draws of that name.
+    """
+    digest = hashlib.sha256(json.dumps([seed, name, *key]).encode("utf-8")).digest()
+    return np.random.default_rng(int.from_bytes(digest, "big"))
+
+
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with the bounds of its interval; bounds that are not defined are NaN."""
+    """An estimate with the bounds of its interval; bounds that are not defined are NaN.
+
+    `n_undefined` counts resamples in which the statistic had no value; the bounds are over the others.
+    """
 
     value: float
     low: float
     high: float
+    n_undefined: int = 0
 
     @classmethod
     def from_columns(cls, row: Mapping[str, float] | pd.Series, name: str) -> Interval:
@@ -41,8 +65,9 @@ class Interval:
 
     def number(self, *, n: int | None = None, split: str = "", unit: str = "", seeds: tuple[int, ...] = ()) -> Number:
         """The same as a number to store; bounds that are not defined are left out."""
-        bounds = (self.low, self.high) if np.isfinite([self.low, self.high]).all() else (None, None)
-        return Number(self.value, *bounds, n=n, split=split, unit=unit, seeds=seeds)
+        low, high = (self.low, self.high) if np.isfinite([self.low, self.high]).all() else (None, None)
+        told = {"n": n, "split": split, "unit": unit, "seeds": seeds, "n_undefined": self.n_undefined}
+        return Number(self.value, low, high, kind=ESTIMATE, **told)
 
 
 def with_bounds(name: str, found: Interval | Number) -> dict[str, float | None]:
@@ -77,7 +102,7 @@ def percentile_interval(value: float, replicates: ArrayLike, *, level: float = 0
     if not len(finite):
         return Interval(float(value), float("nan"), float("nan"))
     low, high = np.quantile(finite, [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(float(value), float(low), float(high))
+    return Interval(float(value), float(low), float(high), np.size(replicates) - len(finite))
 
 
 def bootstrap(
@@ -129,6 +154,126 @@ def replicates(statistic: Statistic, groups: ArrayLike, *, n_resamples: int, rng
     step = max(1, _CHUNK_CELLS // len(codes))
     found = [_evaluated(statistic, drawn[i : i + step, codes]) for i in range(0, n_resamples, step)]
     return np.concatenate(found)
+
+
+@dataclass(frozen=True)
+class Resampler:
+    """The one way from a statistic to its interval: it knows level, groups and stream (cluster bootstrap, percentiles).
+
+    The draws are a function of the seed and of the groups alone. So one quantity has one interval, whichever page asks
+    and in whatever order its rows stand, and every comparison on the same rows is paired. Groups of different names are
+    drawn independently.
+
+    Parameters
+    ----------
+    groups : array (n,)
+        The independent unit of each row, usually its image.
+    n_resamples : int
+    level : float in (0, 1)
+    seed : int
+        `statistics.seed` of the parameters.
+
+    References
+    ----------
+    Davison and Hinkley (1997), Bootstrap methods and their application, section 3.8.
+    """
+
+    groups: np.ndarray
+    n_resamples: int
+    level: float
+    seed: int
+
+    @cached_property
+    def _names(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.unique(np.asarray(self.groups).astype(str), return_inverse=True)
+
+    @property
+    def n_groups(self) -> int:
+        """Distinct groups; with fewer than two no interval is defined."""
+        return len(self._names[0])
+
+    def rng(self, name: str = "groups") -> np.random.Generator:
+        """The stream of these groups; another name gives another stream of the same groups."""
+        digest = hashlib.sha256("\0".join(self._names[0]).encode("utf-8")).hexdigest()
+        return stream(self.seed, f"resample.{name}", digest)
+
+    @cached_property
+    def _drawn(self) -> np.ndarray:
+        return _drawn(self.n_groups, self.n_resamples, self.rng())
+
+    def weights(self) -> np.ndarray:
+        """How often each row counts in each resample, int16 (n_resamples, n)."""
+        return self._drawn[:, self._names[1]]
+
+    def replicates(self, statistic: Statistic) -> np.ndarray:
+        """The statistic on each resample, (n_resamples,); NaN with fewer than two groups. See `bootstrap`."""
+        if self.n_groups < 2:
+            return np.full(self.n_resamples, np.nan)
+        codes = self._names[1]
+        step = max(1, _CHUNK_CELLS // len(codes))
+        parts = [_evaluated(statistic, self._drawn[i : i + step, codes]) for i in range(0, self.n_resamples, step)]
+        return np.concatenate(parts)
+
+    def interval(self, statistic: Statistic) -> Interval:
+        """The statistic with its percentile interval."""
+        return self.around(float(statistic(None)), self.replicates(statistic))
+
+    def around(self, value: float, replicates: ArrayLike) -> Interval:
+        """Percentile interval of replicates that were made elsewhere, at this level."""
+        return percentile_interval(value, replicates, level=self.level)
+
+    def mean(self, values: ArrayLike, *, span: tuple[float, float] | None = None) -> Interval:
+        """Mean of values (n,) with its interval.
+
+        Parameters
+        ----------
+        span : (float, float), optional
+            Smallest and largest value that a row can have: (0, 1) for a share, (-1, 1) for a difference of two. Where
+            all rows have one value there is no spread to resample; the interval then holds the means that are
+            compatible with a share of other groups of up to Wilson's upper bound for none among so many groups.
+            Without a span it is not defined there.
+        """
+        values = np.asarray(values, dtype=np.float64)
+        if len(values) and np.all(values == values[0]):
+            first, width = float(values[0]), wilson(0, self.n_groups, level=self.level)[1]
+            if span is None or self.n_groups < 2:
+                return Interval(first, float("nan"), float("nan"))
+            return Interval(first, first - width * (first - span[0]), first + width * (span[1] - first))
+        return self.interval(partial(weighted_mean, values))
+
+    def compare(self, first: Sequence[Statistic], second: Sequence[Statistic]) -> Comparison:
+        """Second minus first, over one seed or several; see `Comparison`.
+
+        Both see the same resampled groups. The error of a mean over few seeds is drawn from Student's t with n_seeds -
+        1 degrees of freedom: resampling three seeds would understate their spread.
+
+        Parameters
+        ----------
+        first, second : sequences of statistics
+            The same metric of each seed's model, in the same order of seeds.
+
+        Raises
+        ------
+        ValueError
+            If there is no seed, or the two have different numbers of seeds.
+        """
+        if not first or len(first) != len(second):
+            raise ValueError(f"expected as many seeds of both models, at least one, got {len(first)} and {len(second)}")
+
+        def by_seed(weights: Weights) -> np.ndarray:
+            return np.array(
+                [np.asarray(b(weights)) - np.asarray(a(weights)) for a, b in zip(first, second, strict=True)]
+            )
+
+        observed = by_seed(None)
+        drawn = self.replicates(lambda weights: by_seed(weights).mean(axis=0))
+        mean = float(observed.mean())
+        difference = self.around(mean, drawn)
+        if len(first) == 1:
+            return Comparison(difference, None, (mean,), float("nan"))
+        seed_sd = float(observed.std(ddof=1))
+        error = self.rng("seeds").standard_t(len(first) - 1, size=self.n_resamples) * seed_sd / np.sqrt(len(first))
+        return Comparison(difference, self.around(mean, drawn + error), tuple(map(float, observed)), seed_sd)
 
 
 def one_by_one(statistic: Callable[[np.ndarray | None], float]) -> Statistic:
