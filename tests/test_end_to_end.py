@@ -14,12 +14,13 @@ import pytest
 
 from browser import Browser
 from report_runs import LIMIT_S, PROFILE, References, command, copy_project, environment, report
-from report_tools import assert_links
+from report_tools import Reader, assert_links, exhibits_of, shows_number
 from verdict import stages
 from verdict.data.images import ImageStore
 from verdict.export.table import score
-from verdict.numbers import Numbers
+from verdict.numbers import ESTIMATE, KINDS, Numbers
 from verdict.params import load_params
+from verdict.report.executions import find_executions
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +64,29 @@ def test_every_number_with_an_interval_lies_in_it(finished):
                 assert number.low <= number.high
                 checked += 1
     assert checked > 20
+
+
+def test_every_number_says_what_it_is(finished):
+    for name in stored_numbers(finished):
+        for number in Numbers.load(finished / "work" / PROFILE / name).values():
+            assert number.kind in KINDS
+            assert (number.low is None) or number.kind == ESTIMATE
+
+
+def test_every_claim_leads_to_an_exhibit_that_shows_its_number(finished):
+    """The links of the index are followed: each opens a figure or table whose data hold value and interval."""
+    index = Reader((finished / "reports" / PROFILE / "index.html").read_text(encoding="utf-8"))
+    linked = {address["href"] for address in index.all("a")}
+    n_claims = 0
+    for execution in find_executions(PROFILE, work=finished / "work" / PROFILE, notebooks=finished / "notebooks"):
+        exhibits = exhibits_of(execution.executed) if execution.executed else {}
+        for claim in execution.claims:
+            assert claim.exhibit in exhibits, (execution.name, claim.id, claim.exhibit)
+            anchor, data = exhibits[claim.exhibit]
+            assert f"{execution.name}.html#{anchor}" in linked, (execution.name, claim.id)
+            assert shows_number(data, execution.numbers[claim.number]), (execution.name, claim.id, claim.number)
+            n_claims += 1
+    assert n_claims > 40
 
 
 def test_exported_predictions_give_the_reports_accuracy(finished, tmp_path):

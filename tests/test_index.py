@@ -89,7 +89,7 @@ def test_the_index_says_what_holds_and_what_is_missing(project):
     page = Reader((project["target"] / "index.html").read_text(encoding="utf-8"))
     assert "About 0.812 [0.797, 0.826] ." in page.words
     assert "This paragraph waits for stages that have not run." in page.words
-    assert "1 of 2 hold." in page.words and "does not hold" in page.words
+    assert "2 claims; holds: 1, does not hold: 1." in page.words and "does not hold" in page.words
     assert "75.0 % [74.0, 76.0] not met target 80 %, n = 4,003" in page.words
     assert "0.812 [0.797, 0.826] met, interval spans the target target 0.8" in page.words
     assert "Not everything has run. 07_later" in page.words

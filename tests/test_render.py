@@ -266,7 +266,7 @@ def test_claims_stand_once_with_a_link_to_where_their_number_is_said(tmp_path):
     [
         ("test.accuracy", 0.8, ">", ("75.0 % [74.0, 76.0]", "> 80 %")),
         ("test.accuracy", 0.0, ">=", ("75.0 % [74.0, 76.0]", "≥ 0")),
-        ("test.macro_f1", 0.8, "contains", ("0.812 [0.797, 0.826]", "interval contains 0.8")),
+        ("test.macro_f1", 0.8, "excludes", ("0.812 [0.797, 0.826]", "interval excludes 0.8")),
         ("test.none", 0.8, "<=", ("not measured", "≤ 0.8")),
     ],
 )

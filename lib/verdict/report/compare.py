@@ -78,7 +78,7 @@ def _outputs(execution: Execution) -> dict[str, str]:
 
 
 def _verdicts(execution: Execution) -> dict[str, str]:
-    return {claim.statement: "holds" if claim.holds else "does not hold" for claim in execution.claims}
+    return {claim.statement: claim.verdict for claim in execution.claims}
 
 
 def _with_overlap(row: dict[str, Any], left: Execution, right: Execution) -> dict[str, Any]:

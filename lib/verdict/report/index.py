@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from verdict import stages
-from verdict.numbers import Numbers
+from verdict.numbers import Claim, Numbers
 from verdict.report.evidence import Evidence, PageEvidence, find_evidence
 from verdict.report.executions import Execution, merged_numbers
 from verdict.report.jobs import where_it_ran
@@ -60,6 +61,7 @@ def render_index(
             lead=_lead(site, text, numbers, is_whole=all(e.status in ("done", "stale") for e in executions)),
             targets=_targets(executions, numbers),
             claims=[row for execution in ran for row in _claims(site, execution, executions, evidence[execution.name])],
+            counted=_counted([claim for execution in ran for claim in execution.claims]),
             pipeline=draw_pipeline(nodes),
             jobs=where_it_ran(executions),
             groups=_groups(site, executions, evidence),
@@ -160,10 +162,13 @@ def _shows(evidence: PageEvidence | None) -> str:
     return ", ".join(f"{n} {kind}{'' if n == 1 else 's'}" for kind, n in counts.items() if n)
 
 
-def _share_that_holds(execution: Execution) -> str:
-    """How many of a page's claims hold."""
-    n = len(execution.claims)
-    return f"claims that hold: {sum(claim.holds for claim in execution.claims)} of {n}" if n else ""
+def _counted(claims: Sequence[Claim]) -> str:
+    """How many claims hold, do not, and are not applicable, as a sentence; "" where there are none."""
+    found = Counter(claim.verdict for claim in claims)
+    parts = [
+        f"{verdict}: {found[verdict]}" for verdict in ("holds", "does not hold", "not applicable") if found[verdict]
+    ]
+    return f"{len(claims)} claim{'' if len(claims) == 1 else 's'}; {', '.join(parts)}." if claims else ""
 
 
 def pipeline_nodes(executions: Sequence[Execution]) -> list[Node]:
@@ -261,7 +266,7 @@ def _groups(
             "question": link.question,
             "href": link.href,
             "answer": "" if execution.is_trial else _answer(evidence[execution.name]),
-            "holds": _share_that_holds(execution),
+            "holds": _counted(execution.claims),
             "shows": _shows(evidence[execution.name]),
             "elapsed_s": 0.0,
             "runs": [],

@@ -61,12 +61,37 @@ def lint_notebook(path: Path, *, is_committed: bool = True) -> list[Finding]:
     return [Finding(path.name, place, text) for place, text in found if is_committed or text not in _ON_COMMIT]
 
 
+def _exhibits(cells: list[Cell]) -> Iterator[str]:
+    """Claims that name no exhibit, or one that the notebook does not show."""
+    files, named = set(), []
+    for cell in code_cells(cells):
+        for call in (node for node in ast.walk(_parsed(cell)) if isinstance(node, ast.Call)):
+            told = {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
+            files.add(told.get("file"))
+            if isinstance(call.func, ast.Attribute) and call.func.attr == "claim":
+                named.append((ast.unparse(call.args[0]) if call.args else "", told.get("exhibit")))
+    for claim, exhibit in named:
+        if exhibit is None:
+            yield f"the claim {claim} names no exhibit: the file of the table or figure that shows its number"
+        elif exhibit not in files:
+            yield f"the claim {claim} names the exhibit {exhibit!r}, which no cell shows"
+
+
+def _parsed(cell: Cell) -> ast.Module:
+    """A cell's code; an empty one where it cannot be read, which another rule tells."""
+    try:
+        return ast.parse(cell.source)
+    except SyntaxError:
+        return ast.Module([], [])
+
+
 def _whole(path: Path, cells: list[Cell]) -> Iterator[str]:
     first = cells[0] if cells else None
     if first is None or first.kind != "markdown" or not first.source.lstrip().startswith("# "):
         yield "the first cell is a text cell with a title (`# …`)"
     elif "?" not in first.source:
         yield "the first cell asks the notebook's question"
+    yield from _exhibits(cells)
     tagged = [cell for cell in cells if "parameters" in cell.tags]
     code = code_cells(cells)
     if len(tagged) != 1:

@@ -16,7 +16,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from verdict.numbers import Claim, Numbers
+from verdict.numbers import EXCLUDES, WITHIN, Claim, Numbers
 from verdict.report.evidence import find_evidence
 from verdict.report.executions import Execution
 from verdict.report.markdown import Heading, Markdown, MarkdownError, number_anchor, plain_text
@@ -203,14 +203,16 @@ def claim_row(claim: Claim, numbers: Numbers) -> dict[str, Any]:
         "statement": claim.statement,
         "measured": number.text if number else "not measured",
         "needed": needed(claim, number.unit if number else ""),
-        "holds": claim.holds,
+        "verdict": claim.verdict,
+        "mark": {True: "holds", False: "fails", None: "open"}[claim.holds],
     }
 
 
 def needed(claim: Claim, unit: str = "") -> str:
     """What a claim's number is compared with, as a reader writes it: in the unit of what was measured."""
-    sign = {">=": "≥", "<=": "≤", "contains": "interval contains", "excludes": "interval excludes"}
-    return f"{sign.get(claim.comparison, claim.comparison)} {in_unit(claim.bound, unit)}"
+    sign = {">=": "≥", "<=": "≤", EXCLUDES: "interval excludes", WITHIN: "interval within"}
+    margin = "" if claim.margin is None else f" ± {in_unit(claim.margin, unit)}"
+    return f"{sign.get(claim.comparison, claim.comparison)} {in_unit(claim.bound, unit)}{margin}"
 
 
 def in_unit(bound: float, unit: str) -> str:

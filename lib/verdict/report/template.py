@@ -31,11 +31,12 @@ SECTION = """## What is there?
 COMPUTE = """table = stage.pairs("test")
 counts = table.groupby("label", as_index=False).size()
 stage.numbers["{short}.n_pairs"] = Number(len(table), n=len(table), split="test", unit="count")
+counts.loc[len(counts)] = ["all", len(table)]
 show_table(counts, caption="Pairs of test by label", file="{number}_labels.csv")"""
 
 TAKEAWAY = 'say("Test has {{{short}.n_pairs}} pairs: what is seen, how sure, what it does not show.", stage.numbers)'
 
-CLAIM = """stage.claim("some", "Test has pairs", "{short}.n_pairs", ">", 0)
+CLAIM = """stage.claim("some", "Test has pairs", "{short}.n_pairs", ">", 0, exhibit="{number}_labels.csv")
 show_claims(stage.claims, stage.numbers)
 stage.save(counts=counts)"""
 
