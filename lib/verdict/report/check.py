@@ -17,6 +17,7 @@ from pathlib import Path
 from verdict import paths, stages
 from verdict.numbers import Number, Numbers
 from verdict.params import load_params
+from verdict.report.conditions import chosen_text
 from verdict.report.executions import Execution, find_executions, merged_numbers
 from verdict.report.lint import Finding, lint_notebook
 from verdict.report.markdown import Markdown, MarkdownError, look_up, page_of
@@ -83,8 +84,11 @@ def _is_as_executed(cells: list[Cell], own: Execution | None) -> bool:
 
 
 def _prose(cell: Cell, page: Markdown, numbers: Numbers | None, folder: Path, report: Path) -> Iterator[str]:
-    source = cell.source if numbers is not None else re.sub(r"\{\{[^}]*\}\}", "0", cell.source)
     try:
+        if numbers is None:
+            source = re.sub(r"\{%[^%]*%\}", "", re.sub(r"\{\{[^}]*\}\}", "0", cell.source))
+        else:
+            source = chosen_text(cell.source, numbers)
         text = page.render(source)
     except MarkdownError as error:
         yield str(error)

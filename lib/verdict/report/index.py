@@ -9,6 +9,7 @@ from typing import Any
 
 from verdict import stages
 from verdict.numbers import Claim, Numbers
+from verdict.report.conditions import chosen_text
 from verdict.report.evidence import Evidence, PageEvidence, find_evidence
 from verdict.report.executions import Execution, merged_numbers
 from verdict.report.jobs import where_it_ran
@@ -86,7 +87,7 @@ def _lead(site: Site, text: Path, numbers: Numbers, *, is_whole: bool) -> str:
     parts = []
     for paragraph in text.read_text(encoding="utf-8").split("\n\n"):
         try:
-            parts.append(page.render(paragraph))
+            parts.append(page.render(chosen_text(paragraph, numbers)))
         except MarkdownError as error:
             if is_whole:
                 raise RenderError(f"{text.name}: {error}") from error

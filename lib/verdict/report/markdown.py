@@ -61,14 +61,13 @@ def plain_text(fragment: str) -> str:
 
 
 def describe(name: str, number: Number) -> str:
-    """What stands behind a number, for its tooltip: split, rows, seeds, name."""
+    """What stands behind a number, for its tooltip: split, rows, seeds, kind, name."""
     parts = [f"{number.split} split" if number.split else "", f"n = {number.n:,}" if number.n is not None else ""]
     if number.seeds:
         parts.append(
             f"seeds {', '.join(map(str, number.seeds))}" if len(number.seeds) > 1 else f"seed {number.seeds[0]}"
         )
-    if number.low is not None:
-        parts.append("95 % interval")
+    parts.append(number.kind if number.low is None else f"{number.kind} with interval")
     return " · ".join(part for part in [*parts, name] if part)
 
 

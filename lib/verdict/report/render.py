@@ -17,6 +17,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from verdict.numbers import EXCLUDES, WITHIN, Claim, Numbers
+from verdict.report.conditions import chosen_text
 from verdict.report.evidence import find_evidence
 from verdict.report.executions import Execution
 from verdict.report.markdown import Heading, Markdown, MarkdownError, number_anchor, plain_text
@@ -61,6 +62,8 @@ class Site:
         Whether the profile exists for testing only.
     executions : sequence of Execution
         All of the report.
+    level : float in (0, 1), optional
+        Of the intervals.
     is_copy : bool
         Whether this is the small copy that is kept in git.
     files : dict
@@ -72,6 +75,7 @@ class Site:
     links: list[Link] = field(default_factory=list)
     is_smoke: bool = False
     executions: Sequence[Execution] = ()
+    level: float | None = None
     is_copy: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
 
@@ -259,7 +263,9 @@ class _PageBuilder:
         try:
             if cell.kind == "code":
                 return self._code(cell, done.get(cell.index))
-            text = self.markdown.render(cell.source)
+            text = self.markdown.render(chosen_text(cell.source, self.markdown.numbers))
+            if not text.strip():
+                return ""
             return self._kept(cell, f'<section class="prose">{text}</section>\n')
         except (MarkdownError, ValueError) as error:
             raise RenderError(f"{self.path.name}, cell {cell.index + 1}: {error}") from error

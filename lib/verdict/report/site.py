@@ -9,7 +9,7 @@ from typing import Any
 
 from verdict import paths, stages
 from verdict.artifacts import write_bytes, write_text
-from verdict.params import load_params
+from verdict.params import Params, load_params
 from verdict.report import PUBLISHED
 from verdict.report.executions import Execution, cells_of, find_executions, merged_numbers
 from verdict.report.markdown import page_of
@@ -79,7 +79,11 @@ def build_site(
         write_text(target / f"{execution.name}.html", text)
         pages.append(target / f"{execution.name}.html")
     text = render_index(
-        site, executions, notebooks / _index_text(profile), refused=errors, attribution=_attribution(executions)
+        site,
+        executions,
+        notebooks / (stages.index_text(params) if (params := _params(profile)) else "index.md"),
+        refused=errors,
+        attribution=_attribution(executions),
     )
     write_text(target / "index.html", text)
     text, error = _review(site)
@@ -109,7 +113,9 @@ def _site(profile: str, present: list[Execution], executions: list[Execution], n
         suffix = f" ({execution.variant})" if execution.variant else ""
         links.append(Link(execution.name, f"{title or execution.notebook}{suffix}", question))
     is_smoke = any(execution.run.get("is_smoke", False) for execution in executions) or profile == "smoke"
-    return Site(profile, _title(profile), links, is_smoke, executions)
+    params = _params(profile)
+    title, level = (params.title, params.statistics.level) if params else ("Verdict", None)
+    return Site(profile, title, links, is_smoke, executions, level)
 
 
 def _review(site: Site) -> tuple[str, str]:
@@ -135,20 +141,12 @@ def _attribution(executions: list[Execution]) -> str:
     return "\n".join(file.read_text(encoding="utf-8").strip() for file in files if file.is_file())
 
 
-def _title(profile: str) -> str:
-    """The report's title, also where the profile's parameters no longer load."""
+def _params(profile: str) -> Params | None:
+    """The profile's parameters; None where they no longer load."""
     try:
-        return load_params(profile).title
+        return load_params(profile)
     except (FileNotFoundError, ValueError):
-        return "Verdict"
-
-
-def _index_text(profile: str) -> str:
-    """File of the index's opening text, also where the profile's parameters no longer load."""
-    try:
-        return stages.index_text(load_params(profile))
-    except (FileNotFoundError, ValueError):
-        return "index.md"
+        return None
 
 
 def _page(execution: Execution, executions: list[Execution], site: Site, notebooks: Path) -> tuple[str, str]:
