@@ -25,12 +25,13 @@ from report_tools import (
 )
 from verdict import paths
 from verdict.numbers import Number, Numbers
-from verdict.params import load_params
+from verdict.parameter_files import merge, read_yaml
+from verdict.params import load_params, validate
 from verdict.report import executions as found
 from verdict.report import watch as watching
 from verdict.report.__main__ import main
 from verdict.report.executions import Execution, find_executions, merged_numbers
-from verdict.report.index import combined_status, render_index
+from verdict.report.index import _targets, combined_status, index_banners, render_index
 from verdict.report.notebook import RenderError
 from verdict.report.outputs import MIME
 from verdict.report.pipeline import PAGE_W, Node, direct_needs, draw_pipeline, layers, placed
@@ -112,6 +113,23 @@ def test_the_same_notebook_on_another_model_is_a_page_of_its_own(project):
     assert "About 07_calibration." in page.words and "About 07_calibration-clip." in page.words
     assert "Calibration (CLIP)" in page.words and "None" not in page.words
     assert_links(project["target"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "warned", "n_targets"),
+    [
+        ({}, [], 2),
+        ({"data": {"source": "csv", "csv": {"table": "a.csv", "images": "b"}}}, ["digits_distilbert, digits_vit"], 0),
+        ({"data": {"source": "nlvr"}, "model": {"text_preset": "nlvr_distilbert"}}, ["digits_vit"], 2),
+        ({"clip": {"source": "folder", "folder": {"images": "b"}}}, ["digits_clip"], 2),
+    ],
+)
+def test_own_data_are_not_judged_by_what_the_study_and_the_shipped_encoders_know(changed, warned, n_targets):
+    params = validate(merge(read_yaml(paths.PARAMS / "base.yaml"), changed), source="test")
+    site, run = Site("demo", params=params), [Execution("05_test", "05_test", "done", numbers=sample_numbers())]
+    told = [banner["headline"] for banner in index_banners(site, run, ())]
+    assert [text.partition(": ")[2] for text in told] == [f"{names}." for names in warned]
+    assert len(_targets(site, run, sample_numbers())) == n_targets
 
 
 def test_a_missing_number_in_a_whole_report_is_an_error(project):

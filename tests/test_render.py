@@ -90,7 +90,7 @@ def test_a_number_is_substituted_with_its_interval_and_source(tmp_path):
     page = Reader(page_of(tmp_path, [TITLE, markdown("It is {{ test.macro_f1 }}, again {{test.macro_f1|value}}.")]))
     assert "It is 0.812 [0.797, 0.826] , again 0.812 ." in page.words
     spans = [attributes for attributes in page.all("span") if attributes.get("class") == "number"]
-    assert spans[0]["title"] == "test split · n = 4,003 · seeds 11, 23 · 95 % interval · test.macro_f1"
+    assert spans[0]["title"] == "test split · n = 4,003 · seeds 11, 23 · estimate with interval · test.macro_f1"
     assert spans[0]["id"] == "n-test-macro_f1" and "id" not in spans[1]
 
 

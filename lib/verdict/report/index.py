@@ -19,6 +19,8 @@ from verdict.report.pipeline import Node, draw_pipeline
 from verdict.report.provenance import duration, provenance
 from verdict.report.render import Site, claim_row, environment, executed_cells, in_unit
 
+# What the shipped presets were taught on, by the start of their names and the source that they fit.
+SHIPPED = {"digits": "scenes of handwritten digits", "nlvr": "scenes of coloured shapes"}
 TARGET_STAGE = "05_test"
 TARGETS = (("test.accuracy", "Accuracy on the test split", 0.80), ("test.macro_f1", "Macro-F1 on the test split", 0.80))
 
@@ -60,7 +62,7 @@ def render_index(
             title=site.title,
             banners=index_banners(site, executions, refused),
             lead=_lead(site, text, numbers, is_whole=all(e.status in ("done", "stale") for e in executions)),
-            targets=_targets(executions, numbers),
+            targets=_targets(site, executions, numbers),
             claims=[row for execution in ran for row in _claims(site, execution, executions, evidence[execution.name])],
             counted=_counted([claim for execution in ran for claim in execution.claims]),
             pipeline=draw_pipeline(nodes),
@@ -95,9 +97,10 @@ def _lead(site: Site, text: Path, numbers: Numbers, *, is_whole: bool) -> str:
     return "".join(parts)
 
 
-def _targets(executions: list[Execution], numbers: Numbers) -> list[dict[str, Any]]:
-    """The targets of the study; a source whose stages do not measure them has none."""
-    if all(execution.notebook != TARGET_STAGE for execution in executions):
+def _targets(site: Site, executions: list[Execution], numbers: Numbers) -> list[dict[str, Any]]:
+    """The targets of the study; own pairs, and sources whose stages do not measure them, have none."""
+    is_own = site.params is not None and site.params.data.source == "csv"
+    if is_own or all(execution.notebook != TARGET_STAGE for execution in executions):
         return []
     return [_target(name, label, bound, numbers) for name, label, bound in TARGETS]
 
@@ -231,6 +234,7 @@ def index_banners(site: Site, executions: Sequence[Execution], refused: Sequence
         found.append(
             {"kind": "stale", "headline": "Not everything has run.", "detail": ", ".join(by_status["missing"])}
         )
+    found += _of_encoders(site)
     if site.is_copy:
         detail = "Executed notebooks, large tables and most pages of single trials are left out; make report makes all."
         found.append({"kind": "copy", "headline": "This is a small copy.", "detail": detail})
@@ -239,6 +243,23 @@ def index_banners(site: Site, executions: Sequence[Execution], refused: Sequence
         found.append(
             {"kind": "smoke", "headline": headline, "detail": "Too little data; no number here means anything."}
         )
+    return found
+
+
+def _of_encoders(site: Site) -> list[dict[str, str]]:
+    """A warning for each kind of shipped encoder that is shown what it was not taught on."""
+    if site.params is None:
+        return []
+    data, model, clip = site.params.data, site.params.model, site.params.clip
+    shown = [(clip.source, clip.preset)] if clip.source else []
+    if data.source not in ("recorded", "clip"):
+        shown += [(data.source, model.vision_preset), (data.source, model.text_preset)]
+    found = []
+    for kind, world in SHIPPED.items():
+        foreign = sorted({preset for source, preset in shown if preset.startswith(f"{kind}_") and source != kind})
+        headline = f"Shipped encoders that know nothing but {world}: {', '.join(foreign)}."
+        detail = "What they say of other pictures and sentences is no measure of what published encoders would."
+        found += [{"kind": "stale", "headline": headline, "detail": detail}] if foreign else []
     return found
 
 

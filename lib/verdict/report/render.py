@@ -17,6 +17,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from verdict.numbers import EXCLUDES, WITHIN, Claim, Numbers
+from verdict.params import Params
 from verdict.report.conditions import chosen_text
 from verdict.report.evidence import find_evidence
 from verdict.report.executions import Execution
@@ -62,8 +63,8 @@ class Site:
         Whether the profile exists for testing only.
     executions : sequence of Execution
         All of the report.
-    level : float in (0, 1), optional
-        Of the intervals.
+    params : Params, optional
+        The profile's; None where they no longer load.
     is_copy : bool
         Whether this is the small copy that is kept in git.
     files : dict
@@ -75,9 +76,14 @@ class Site:
     links: list[Link] = field(default_factory=list)
     is_smoke: bool = False
     executions: Sequence[Execution] = ()
-    level: float | None = None
+    params: Params | None = None
     is_copy: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def level(self) -> float | None:
+        """Level of the intervals."""
+        return self.params.statistics.level if self.params else None
 
     def has(self, name: str) -> bool:
         """Whether the report has a page of this name."""

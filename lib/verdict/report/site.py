@@ -114,8 +114,7 @@ def _site(profile: str, present: list[Execution], executions: list[Execution], n
         links.append(Link(execution.name, f"{title or execution.notebook}{suffix}", question))
     is_smoke = any(execution.run.get("is_smoke", False) for execution in executions) or profile == "smoke"
     params = _params(profile)
-    title, level = (params.title, params.statistics.level) if params else ("Verdict", None)
-    return Site(profile, title, links, is_smoke, executions, level)
+    return Site(profile, params.title if params else "Verdict", links, is_smoke, executions, params)
 
 
 def _review(site: Site) -> tuple[str, str]:
