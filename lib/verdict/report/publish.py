@@ -55,7 +55,8 @@ def origin(executions: Sequence[Execution]) -> dict[str, Any]:
         if len(found := sorted({str(run[key]) for run in runs})) > 1:
             raise PublishError(f"the report stems from {len(found)} values of {key}: {', '.join(found)[:200]}")
     started = max(str(run["started"]) for run in runs)
-    is_dirty = any(run["dirty"] for run in runs)
+    states = [run["dirty"] for run in runs]
+    is_dirty = True if True in states else None if None in states else False
     return {"commit": runs[0]["commit"], "dirty": is_dirty, "params_hash": runs[0]["params_hash"], "started": started}
 
 
