@@ -79,8 +79,9 @@ NO_PROFILES += (
     "--help",
     "-rf",
     "mine\nsmoke",
+    "none",
 )
-NO_PROFILES += ("none", "--help", "mine'", '"mine"', "$(rm -rf work)", "$$PROFILE", "mine; rm -rf work", "`rm -rf work`")
+NO_PROFILES += ("--help", "mine'", '"mine"', "$(rm -rf work)", "$$PROFILE", "mine; rm -rf work", "`rm -rf work`")
 
 
 @pytest.mark.parametrize("profile", NO_PROFILES)
