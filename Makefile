@@ -7,8 +7,16 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 INSTALLING := $(VENV)/.installing
-# Outputs are stripped from notebooks as they are staged (.gitattributes names this filter).
-STRIP = git config filter.verdict-strip.clean 'PYTHONPATH=lib $(PY) -m verdict.report.strip' 2>/dev/null || true
+# Outputs are stripped from notebooks as they are staged (.gitattributes names this filter), in the project's own
+# repository and in no other that it lies in, or that a variable leads to.
+STRIP = [ "$$(git rev-parse --show-prefix 2>/dev/null || echo none)" ] || git config filter.verdict-strip.clean 'PYTHONPATH=lib $(PY) -m verdict.report.strip'
+unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_PREFIX
+# What a person gives, as the shell takes it for one word, whatever characters it holds.
+define newline
+
+
+endef
+quoted = '$(subst $(newline), ,$(subst ','\'',$(value $(1))))'
 export PYTHONPATH := $(CURDIR)/lib
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export JUPYTER_PLATFORM_DIRS ?= 1
@@ -36,7 +44,7 @@ $(READY): requirements.txt
 env: $(READY)  ## make the environment in .venv
 
 report: $(READY)  ## make the whole report: PROFILE=digits (default), smoke, nlvr, ...; CORES=n; WHERE=local or slurm
-	@$(PY) -m verdict.pipeline --profile $(PROFILE) --cores $(CORES) --where $(WHERE)
+	@$(PY) -m verdict.pipeline --profile=$(call quoted,PROFILE) --cores $(CORES) --where $(WHERE)
 
 test: $(READY)  ## run all tests, a whole smoke report included
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
@@ -57,19 +65,19 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 	@cd notebooks && ../$(VENV)/bin/jupyter lab
 
 watch: $(READY)  ## render pages of PROFILE again whenever a notebook is saved
-	@$(PY) -m verdict.report --profile $(PROFILE) --watch
+	@$(PY) -m verdict.report --profile=$(call quoted,PROFILE) --watch
 
 check: $(READY)  ## tell what is wrong with notebooks, without running them: NB=05_test, or all
-	@$(PY) -m verdict.report.check --profile $(PROFILE) $(NB)
+	@$(PY) -m verdict.report.check --profile=$(call quoted,PROFILE) $(if $(value NB),-- $(call quoted,NB))
 
 notebook: $(READY)  ## start a notebook from a template: NAME=14_ablation, QUESTION='...?'
-	@$(PY) -m verdict.report.template $(NAME) $(if $(QUESTION),--question '$(QUESTION)')
+	@$(PY) -m verdict.report.template $(if $(value QUESTION),--question=$(call quoted,QUESTION)) $(if $(value NAME),-- $(call quoted,NAME))
 
 diff: $(READY)  ## write a page of what changed between two runs: A=digits B=mine (profiles, or folders)
-	@$(PY) -m verdict.report.compare $(A) $(B)
+	@$(PY) -m verdict.report.compare -- $(if $(value A),$(call quoted,A)) $(if $(value B),$(call quoted,B))
 
-publish: $(READY)  ## put a copy of PROFILE's report under reports/ into git, for readers without Python
-	@$(PY) -m verdict.report.publish --profile $(PROFILE)
+publish: $(READY)  ## put a small copy of PROFILE's report under reports/published/ into git, for readers without Python
+	@$(PY) -m verdict.report.publish --profile=$(call quoted,PROFILE)
 
 presets: $(READY)  ## train the tiny presets that the package ships, again (minutes)
 	@$(PY) -m verdict.pretrain
@@ -83,5 +91,5 @@ chaos: $(READY)  ## disturb small reports N times (100) from SEED (1), LANES (1)
 bench-scale: $(READY)  ## measure scaling: workers, a Slurm's nodes, and cost by pairs, trials and seeds
 	@$(PY) -m verdict.bench scale
 
-clean:  ## remove results and work in progress of PROFILE (the environment stays)
-	@rm -rf work/$(PROFILE) reports/$(PROFILE)
+clean:  ## remove what runs of PROFILE made, and say what (downloads and the environment stay)
+	@$(or $(wildcard $(PY)),$(PYTHON)) -m verdict.clean --profile=$(call quoted,PROFILE)

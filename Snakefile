@@ -71,7 +71,7 @@ rule site:
     params:
         profile=PARAMS.hash,
     output:
-        f"reports/{PROFILE}/index.html",
+        f"work/{PROFILE}/rendered.json",
     shell:
         f"{sys.executable} -m verdict.report --profile {PROFILE}"
 

@@ -41,6 +41,7 @@ ORDER = (
     "labels",
     "spreadsheet",
     "artifacts",
+    "clean",
     "kernel",
     "search",
     "parameter_files",
@@ -166,6 +167,16 @@ def test_the_top_level_is_as_documented():
 def test_generated_folders_are_not_committed():
     ignored = (paths.ROOT / ".gitignore").read_text().split()
     assert {"work/", "reports/*", ".venv/", "!reports/README.md"} <= set(ignored)
+
+
+def test_no_profile_writes_where_git_tracks_something():
+    shown = {
+        line.removeprefix("!reports/").strip("/")
+        for line in (paths.ROOT / ".gitignore").read_text().split()
+        if "!" in line
+    }
+    assert shown - {"README.md"} <= paths.TAKEN
+    assert not paths.TAKEN & set(paths.profiles())
 
 
 def test_every_module_has_its_place_in_the_order():

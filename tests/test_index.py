@@ -85,6 +85,75 @@ def test_a_report_is_whole(project):
     assert (project["target"] / "index.html").stat().st_size < 150_000
 
 
+@pytest.fixture
+def whole(project):
+    """The project with every notebook executed."""
+    write_notebook(project["notebooks"] / "07_later.ipynb", [markdown("# Later\n\nWhat then?"), SETUP])
+    write_stage(project["work"] / "07_later", [SETUP], record("07_later"), Numbers({"later.x": Number(1.0)}))
+    return project
+
+
+def is_recorded_as_whole(project):
+    return (project["work"] / paths.rendered("demo").name).is_file()
+
+
+def test_a_whole_report_is_recorded_with_its_files(whole):
+    built = build_site("demo", **whole)
+    assert (built.errors, built.unfinished) == ((), ())
+    recorded = json.loads((whole["work"] / paths.rendered("demo").name).read_text(encoding="utf-8"))
+    written = {path.relative_to(whole["target"]).as_posix() for path in whole["target"].rglob("*") if path.is_file()}
+    assert set(recorded) == written and "files/05_test.ipynb" in recorded
+
+
+def misspelt(project):
+    write_notebook(project["notebooks"] / "07_later.ipynb", [markdown("# Later\n\nWhat? {{ later.y }}"), SETUP])
+
+
+def misspelt_in_the_index(project):
+    (project["notebooks"] / "index.md").write_text("# When?\n\n{{ later.y }}\n")
+
+
+def never_run(project):
+    write_notebook(project["notebooks"] / "08_new.ipynb", [markdown("# New\n\nWhat?"), SETUP])
+
+
+def failed(project):
+    write_notebook(project["work"] / "failed" / "07_later.ipynb", [SETUP])
+
+
+def stale(project):
+    write_notebook(project["notebooks"] / "07_later.ipynb", [markdown("# Later\n\nWhat?"), SETUP, code("x = 1")])
+
+
+def made_of_what_is_gone(project):
+    inputs = {"work/demo/no_such/run.json": "0" * 64}
+    write_stage(
+        project["work"] / "07_later", [SETUP], record("07_later", inputs=inputs), Numbers({"later.x": Number(1)})
+    )
+
+
+@pytest.mark.parametrize("harm", [misspelt, misspelt_in_the_index, never_run, failed, stale, made_of_what_is_gone])
+def test_a_report_with_a_missing_stale_or_refused_page_is_never_whole(whole, harm, monkeypatch, capsys):
+    """However often it is rendered, and also where a whole one was there before."""
+    build_site("demo", **whole)
+    assert is_recorded_as_whole(whole)
+    harm(whole)
+    monkeypatch.setattr(paths, "WORK", whole["work"].parent)
+    monkeypatch.setattr(paths, "NOTEBOOKS", whole["notebooks"])
+    monkeypatch.setattr(paths, "REPORTS", whole["target"])
+    for _ in range(2):
+        assert main(["--profile", "demo"]) != 0
+        assert not is_recorded_as_whole(whole)
+        told = capsys.readouterr().err
+        assert any(word in told for word in ("refused: ", "not up to date: ", "error: "))
+
+
+def test_one_page_rendered_anew_is_no_whole_report(whole):
+    build_site("demo", **whole)
+    build_site("demo", only="05_test", **whole)
+    assert not is_recorded_as_whole(whole)
+
+
 def test_the_index_says_what_holds_and_what_is_missing(project):
     build_site("demo", **project)
     page = Reader((project["target"] / "index.html").read_text(encoding="utf-8"))

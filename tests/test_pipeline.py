@@ -7,7 +7,6 @@ import pytest
 
 from verdict import paths, pipeline, slurm
 from verdict.artifacts import write_text
-from verdict.report import PUBLISHED
 from verdict.result_folder import TWIN
 
 
@@ -56,35 +55,15 @@ def test_a_cluster_is_told_the_account_and_targets_stand_apart(tmp_path, monkeyp
 def test_what_is_damaged_is_told_and_what_is_missing_is_asked_for(tmp_path, monkeypatch, capsys):
     """Snakemake itself takes a page for finished whose results are gone."""
     calls = []
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "WORK", tmp_path / "work")
     monkeypatch.setattr(pipeline.warm, "server", contextlib.nullcontext)
     monkeypatch.setattr(pipeline, "forget_damaged", lambda *_: ["work/smoke/x is made again: it was cut"])
     monkeypatch.setattr(pipeline, "missing", lambda *_: ["work/smoke/x/run.json"])
     monkeypatch.setattr(pipeline, "_follow", lambda command, *_: calls.append(command) or 0)
     assert pipeline.report("smoke", 1) == 0
-    assert calls[0][-3:] == ["--", "reports/smoke/index.html", "work/smoke/x/run.json"]
+    assert calls[0][-3:] == ["--", "work/smoke/rendered.json", "work/smoke/x/run.json"]
     assert "work/smoke/x is made again: it was cut" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("alone")
-@pytest.mark.parametrize(
-    ("is_copy", "targets", "is_kept"), [(True, (), False), (False, (), True), (True, ("a/run.json",), True)]
-)
-def test_the_small_copy_in_git_is_no_report_that_is_up_to_date(tmp_path, monkeypatch, is_copy, targets, is_kept):
-    """Where no page is asked for, none is taken away."""
-    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    monkeypatch.setattr(paths, "REPORTS", tmp_path / "reports")
-    monkeypatch.setattr(pipeline.warm, "server", contextlib.nullcontext)
-    for name in ("forget_damaged", "missing"):
-        monkeypatch.setattr(pipeline, name, lambda *_: [])
-    monkeypatch.setattr(pipeline, "_follow", lambda *_: 0)
-    index = tmp_path / "reports" / "smoke" / "index.html"
-    write_text(index, "a page")
-    if is_copy:
-        write_text(index.with_name(PUBLISHED), "{}")
-    assert pipeline.report("smoke", 1, targets=targets) == 0
-    assert index.exists() is is_kept
 
 
 def test_without_slurm_nothing_is_run(monkeypatch, capsys, tmp_path):

@@ -24,6 +24,7 @@ from verdict.report.executions import Execution
 from verdict.report.markdown import Markdown, MarkdownError, slugify
 from verdict.report.notebook import RenderError
 from verdict.report.outputs import MIME, strip_terminal
+from verdict.report.provenance import changes
 from verdict.report.render import Link, Site, claim_row, render_page, title_and_question
 from verdict.report.sanitize import clean_html, clean_svg
 
@@ -84,6 +85,20 @@ def test_a_page_is_whole_offline_and_described(tmp_path):
     assert "with uncommitted changes" in page.words and "not the default" in page.words
     assert {"main", "nav", "header"} <= {tag for tag, _ in page.elements}
     assert page.all("html") == [{"lang": "en"}]
+
+
+@pytest.mark.parametrize(
+    ("commit", "dirty", "told"),
+    [
+        ("c0ffee", True, "with uncommitted changes"),
+        ("c0ffee", None, "whether it was changed is not known"),
+        ("c0ffee", False, ""),
+        ("unknown", None, ""),
+        ("unknown", True, ""),
+    ],
+)
+def test_a_page_says_of_its_commit_what_is_known(commit, dirty, told):
+    assert changes(record(commit=commit, dirty=dirty)) == told
 
 
 def test_a_number_is_substituted_with_its_interval_and_source(tmp_path):

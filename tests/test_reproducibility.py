@@ -118,6 +118,7 @@ def test_answers_come_from_the_records(tmp_path):
     ("variable", "change"),
     [
         ("method source code", {"dirty": True}),
+        ("method source code", {"dirty": None}),
         ("method source code", {"commit": "b" * 40}),
         ("software dependencies", {"versions": {"python": "3.12.0"}}),
         ("experiment set-up", {"params_hash": "0000"}),
@@ -128,9 +129,13 @@ def test_a_record_that_differs_makes_the_answer_partial(tmp_path, variable, chan
     assert answers(stage_of(tmp_path, {"05_test": change})).loc[variable, "given"] == "partly"
 
 
-def test_work_outside_git_is_partial(tmp_path):
-    unknown = {name: {"commit": "unknown", "dirty": True} for name in spec(NAME).needs}
-    assert answers(stage_of(tmp_path, unknown)).loc["method source code", "given"] == "partly"
+def test_work_outside_git_is_partial_and_nothing_is_said_of_changes(tmp_path):
+    unknown = {name: {"commit": "unknown", "dirty": None} for name in spec(NAME).needs}
+    stage = stage_of(tmp_path, unknown)
+    found = answers(stage).loc["method source code"]
+    assert (found["given"], found["answer"]) == ("partly", "commit unknown")
+    repro.store(stage, repro.record_table(repro.read_records(stage)))
+    assert np.isnan(stage.numbers["repro.n_dirty"].value) and np.isnan(stage.numbers["repro.n_commits"].value)
 
 
 def test_ones_own_table_is_data_that_others_lack(tmp_path):
@@ -146,6 +151,8 @@ def test_ones_own_table_is_data_that_others_lack(tmp_path):
 def test_commits_and_changes_are_counted(tmp_path):
     stage = stage_of(tmp_path, {"05_test": {"commit": "b" * 40}, "02_warmup": {"dirty": True}})
     repro.store(stage, repro.record_table(repro.read_records(stage)))
+    unknown = answers(stage_of(tmp_path, {"05_test": {"dirty": None}})).loc["method source code", "answer"]
+    assert unknown.endswith("not committed, of 1 it is not known")
     assert stage.numbers["repro.n_commits"].value == 2
     assert stage.numbers["repro.n_dirty"].value == 1
     assert stage.numbers["repro.n_parameter_sets"].value == 1

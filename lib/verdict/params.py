@@ -719,6 +719,8 @@ def load_params(profile: str, folder: Path | None = None) -> Params:
     folder = folder or paths.PARAMS
     if not profile.replace("_", "").replace("-", "").isalnum():
         raise ParamsError(f"a profile is a plain name, got {profile!r}")
+    if profile.lower() in paths.TAKEN:
+        raise ParamsError(f"no profile may be called {profile!r}: reports/ or work/ holds something else there")
     content = merge(read_yaml(folder / "base.yaml"), read_yaml(folder / f"{profile}.yaml"))
     return validate(content, source=f"profile {profile!r}")
 

@@ -14,6 +14,14 @@ REPORTS = ROOT / "reports"
 WORK = ROOT / "work"
 LIBRARY = ROOT / "lib" / "verdict"
 PRESETS = LIBRARY / "presets"
+# Files of `params/` that are no profile, and names under which `reports/` and `work/` hold something else.
+NO_PROFILES = frozenset({"base", "rubric"})
+TAKEN = frozenset({"bench", "bench-scale", "benchmarks", "docs", "downloads", "published", "verified"})
+
+
+def profiles(folder: Path | None = None) -> list[str]:
+    """Names of the profiles that there are in `params/`, or in another folder, sorted."""
+    return sorted({path.stem for path in (folder or PARAMS).glob("*.yaml")} - NO_PROFILES - TAKEN)
 
 
 def work_dir(profile: str) -> Path:
@@ -29,6 +37,16 @@ def stage_dir(profile: str, stage: str, *parts: str) -> Path:
 def report_dir(profile: str) -> Path:
     """Folder of one profile's rendered pages."""
     return REPORTS / profile
+
+
+def published_dir(profile: str) -> Path:
+    """Folder of the copy of a profile's report that is kept in git; no run writes there."""
+    return REPORTS / "published" / profile
+
+
+def rendered(profile: str) -> Path:
+    """Record of a report that is whole: its files and their hashes. There is none while a page lacks or is refused."""
+    return work_dir(profile) / "rendered.json"
 
 
 def preset_folder(preset: str) -> Path | None:

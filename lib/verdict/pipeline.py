@@ -20,9 +20,8 @@ from typing import Any
 from verdict import artifacts, paths, slurm, stages, warm
 from verdict.data.recorded import locate
 from verdict.execution import WHERES, Execution, load_execution
-from verdict.integrity import forget_damaged, missing, settle_times
+from verdict.integrity import forget_damaged, forget_pages, missing, settle_times
 from verdict.params import ParamsError, load_params
-from verdict.report import PUBLISHED
 from verdict.result_folder import TWIN, was_killed
 from verdict.run import gpu_count, say
 
@@ -127,12 +126,10 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
     forks = warm.server(environment) if _may_fork(where) else contextlib.nullcontext(environment)
     params, index = load_params(profile), paths.report_dir(profile) / "index.html"
     with one_at_a_time(profile), forks as served, _watch(where, profile, load_execution(where, profile)):
-        for line in (*forget_damaged(params, profile), *settle_times(params, profile)):
+        for line in (*forget_damaged(params, profile), *settle_times(params, profile), *forget_pages(profile)):
             say(line)
-        if not targets and (index.parent / PUBLISHED).is_file():
-            # Git's small copy, which may be newer than every stage, is not the report that was asked for.
-            index.unlink(missing_ok=True)
-        wanted = list(targets) or [index.relative_to(paths.ROOT).as_posix(), *missing(params, profile)]
+        whole = paths.rendered(profile).relative_to(paths.ROOT).as_posix()
+        wanted = list(targets) or [whole, *missing(params, profile)]
         command = snakemake_command(profile, cores, wanted, where=where)
         status = _follow(command, served, paths.work_dir(profile) / "snakemake.log")
         if status == 0 and targets:
@@ -143,8 +140,12 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
             print(index, flush=True)
             return 0
         say(f"\nthe report of profile {profile!r} is NOT complete (after {time.monotonic() - started:.0f} s):")
-        for line in (*slurm.refusals(paths.work_dir(profile) / "snakemake.log"), *unfinished(profile)):
+        without_result = unfinished(profile)
+        for line in (*slurm.refusals(paths.work_dir(profile) / "snakemake.log"), *without_result):
             say(f"  {line}")
+        if not without_result:
+            # The pages were rendered, and what is wrong with them was said then.
+            return status
         subprocess.run(
             [sys.executable, "-m", "verdict.report", "--profile", profile], env=environment, cwd=paths.ROOT, check=False
         )

@@ -59,10 +59,15 @@ def record_table(records: list[Record]) -> pd.DataFrame:
     for record in records:
         content = record.content
         row = {"stage": record.stage, "trial": record.trial, "seed": record.seed, "elapsed_s": content["elapsed_s"]}
-        row |= {"device": content["device"], "commit": content["commit"][:12], "is_dirty": bool(content["dirty"])}
+        row |= {"device": content["device"], "commit": content["commit"][:12], "is_dirty": _as_number(content["dirty"])}
         row |= {"parameters": content["params_hash"], "n_outputs": len(content["outputs"])}
         rows.append({**row, "started": content["started"]})
     return pd.DataFrame(rows)
+
+
+def _as_number(is_so: bool | None) -> float:
+    """1 or 0; not a number where it is not known, so that no count of it is known either."""
+    return np.nan if is_so is None else float(is_so)
 
 
 def resources(table: pd.DataFrame) -> pd.DataFrame:
@@ -80,8 +85,8 @@ def store(stage: Stage, table: pd.DataFrame) -> None:
     counts = {
         "n_executions": len(table),
         "n_outputs": table["n_outputs"].sum(),
-        "n_commits": table["commit"].nunique(),
-        "n_dirty": table["is_dirty"].sum(),
+        "n_commits": np.nan if "unknown" in set(table["commit"]) else table["commit"].nunique(),
+        "n_dirty": table["is_dirty"].sum(skipna=False),
         "n_parameter_sets": table["parameters"].nunique(),
     }
     for name, value in counts.items():
@@ -159,11 +164,13 @@ def _prediction(stage: Stage, records: list[Record]) -> Answer:
 
 def _source(stage: Stage, records: list[Record]) -> Answer:
     commits = sorted({record.content["commit"] for record in records})
-    dirty = sum(bool(record.content["dirty"]) for record in records)
-    whole = len(commits) == 1 and commits[0] != "unknown" and not dirty
-    named = ", ".join(commit[:12] for commit in commits)
-    changed = f"{dirty} of {len(records)} executions with changes that were not committed"
-    return (YES if whole else PARTLY), f"commit {named}; {changed}"
+    if "unknown" in commits:
+        return PARTLY, f"commit {', '.join(commit[:12] for commit in commits)}"
+    states = [record.content["dirty"] for record in records]
+    whole = len(commits) == 1 and not any(state is not False for state in states)
+    unknown = f", of {states.count(None)} it is not known" if None in states else ""
+    changed = f"{states.count(True)} of {len(records)} executions with changes that were not committed{unknown}"
+    return (YES if whole else PARTLY), f"commit {', '.join(commit[:12] for commit in commits)}; {changed}"
 
 
 def _hardware(stage: Stage, records: list[Record]) -> Answer:

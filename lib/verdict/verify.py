@@ -113,12 +113,13 @@ def clone(target: Path) -> str:
     Raises
     ------
     RuntimeError
-        If this is no git repository: there is nothing to be compared with.
+        If this is no git repository of the project's own: there is nothing to be compared with.
     """
     revision, is_dirty = artifacts.commit()
     if revision == "unknown":
-        raise RuntimeError(f"{paths.ROOT} is not a git repository; make verify checks a commit")
-    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(paths.ROOT), str(target)], check=True)
+        raise RuntimeError(f"{paths.ROOT} is not a git repository of its own; make verify checks a commit")
+    command = ["git", "clone", "--quiet", "--no-hardlinks", str(paths.ROOT), str(target)]
+    subprocess.run(command, env=artifacts.plain_environment(), check=True)
     say(f"verifying commit {revision[:12]}" + (", without the changes that are not committed" if is_dirty else ""))
     return revision
 

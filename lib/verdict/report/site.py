@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from verdict import paths, stages
-from verdict.artifacts import write_bytes, write_text
+from verdict.artifacts import sha256_file, write_bytes, write_json, write_text
 from verdict.params import Params, load_params
-from verdict.report import PUBLISHED
 from verdict.report.executions import Execution, cells_of, find_executions, merged_numbers
 from verdict.report.markdown import page_of
 from verdict.report.notebook import RenderError
@@ -24,10 +23,11 @@ INDEX = "index"
 
 @dataclass(frozen=True)
 class Built:
-    """What a build wrote and what it had to refuse."""
+    """What a build wrote, what it had to refuse, and executions that are missing, stale or failed."""
 
     pages: tuple[Path, ...]
     errors: tuple[str, ...]
+    unfinished: tuple[str, ...] = ()
 
 
 def build_site(
@@ -71,7 +71,9 @@ def build_site(
     if is_copy:
         chosen = present = _without_repeats(present)
     site = replace(_site(profile, present, executions, notebooks), is_copy=is_copy)
-    (target / PUBLISHED).unlink(missing_ok=True)
+    record = paths.rendered(profile) if work is None else work / paths.rendered(profile).name
+    if not is_copy:
+        record.unlink(missing_ok=True)
     pages, errors = [], []
     for execution in chosen:
         text, error = _page(execution, executions, site, notebooks)
@@ -93,7 +95,12 @@ def build_site(
         write_bytes(target / name, content)
     if only is None:
         _remove_others(target, {link.name for link in site.links} | {"index", "review"}, set(site.files))
-    return Built((*pages, target / "review.html", target / "index.html"), tuple(errors))
+    unfinished = tuple("; ".join([f"{e.name} is {e.status}", *e.reasons]) for e in executions if e.status != "done")
+    built = Built((*pages, target / "review.html", target / "index.html"), tuple(errors), unfinished)
+    if only is None and not (is_copy or errors or unfinished):
+        files = [*(path.name for path in built.pages), *site.files]
+        write_json(record, {name: sha256_file(target / name) for name in files})
+    return built
 
 
 def _without_repeats(executions: list[Execution]) -> list[Execution]:
