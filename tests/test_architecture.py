@@ -38,6 +38,8 @@ TARGETS |= {"test-slurm", "verify", "bench-scale"}
 # Lowest first: a module imports only from above it in this list. A package stands for all that it holds.
 ORDER = (
     "paths",
+    "start",
+    "place",
     "labels",
     "spreadsheet",
     "artifacts",
@@ -51,7 +53,6 @@ ORDER = (
     "code_digest",
     "stage",
     "execution",
-    "place",
     "result_folder",
     "integrity",
     "weighted",
