@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from verdict import paths, start
+from verdict import paths, pipeline, start
 from verdict.chaos.faults import ended_by
 from verdict.chaos.subject import on_logits
 
@@ -75,6 +75,34 @@ def test_without_a_home_caches_go_below_work(tmp_path, home):
     found = start.environment(tmp_path, {"PATH": "/bin"} | ({} if home is None else {"HOME": home}))
     below = [found["HOME"], found["HF_HOME"], *(found[name] for name in start.FOLDERS)]
     assert all(Path(folder).is_relative_to(tmp_path / "work") for folder in below)
+
+
+@pytest.mark.parametrize(
+    ("name", "system", "said"),
+    [
+        ("a:b", "linux", "holds a colon or a line break"),
+        ("a\nb", "darwin", "holds a colon or a line break"),
+        ("a\udcff", "linux", "is not UTF-8"),
+        ("plain", "win32", "on Windows, inside WSL; this is win32"),
+        ("plain", "cygwin", "inside WSL"),
+    ],
+)
+def test_what_cannot_stand_is_refused_in_a_sentence_before_anything_is_made(
+    tmp_path, monkeypatch, capsys, name, system, said
+):
+    monkeypatch.setattr(paths, "ROOT", tmp_path / name)
+    monkeypatch.setattr(paths, "WORK", tmp_path / name / "work")
+    monkeypatch.setattr(start.sys, "platform", system)
+    assert pipeline.main(["--profile", "smoke"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("nothing was run: ") and said in told and len(told.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", 'a"$b', "{a}", "caf\u00e9", "cafe\u0301", "x" * 200])
+def test_any_other_path_will_do(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(paths, "ROOT", tmp_path / name)
+    assert start.why_not() == ""
 
 
 def test_sockets_go_where_the_path_is_short(tmp_path, monkeypatch):

@@ -227,7 +227,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("targets", nargs="*", help="records to make, such as work/digits/05_test/run.json")
     parser.add_argument("--where", choices=WHERES, default="local", help="where stages run (default: %(default)s)")
     chosen = parser.parse_args(arguments)
-    if chosen.where == "slurm" and (reason := slurm.why_not()):
+    if reason := start.why_not() or (slurm.why_not() if chosen.where == "slurm" else ""):
         say(f"nothing was run: {reason}")
         return 2
     try:

@@ -96,6 +96,21 @@ def environment(root: Path = paths.ROOT, given: Mapping[str, str] = os.environ) 
     }
 
 
+def why_not() -> str:
+    """Why nothing can run on this system, or below this path; "" where it can."""
+    if sys.platform not in ("linux", "darwin"):
+        return f"Verdict runs on Linux, on macOS and, on Windows, inside WSL; this is {sys.platform}"
+    try:
+        root = str(paths.ROOT).encode().decode()
+    except UnicodeEncodeError:
+        return f"the path {str(paths.ROOT)!a} of the project is not UTF-8; move the folder"
+    if os.pathsep in root or "\n" in root:
+        return (
+            f"the path {root!r} holds a colon or a line break, which no environment of Python stands; move the folder"
+        )
+    return ""
+
+
 def settle() -> None:
     """Give this process the variables of a run; what it was told of its own run stays."""
     told = {name: os.environ[name] for name in (RUN, WARM) if name in os.environ}
