@@ -5,14 +5,14 @@ import json
 
 import pytest
 
-from verdict import paths, pipeline, slurm
+from verdict import paths, pipeline, place, slurm
 from verdict.artifacts import write_text
 from verdict.result_folder import TWIN
 
 
 @pytest.fixture
 def alone(monkeypatch):
-    monkeypatch.setattr(pipeline, "gpu_count", lambda: 0)
+    monkeypatch.setattr(place, "visible_gpus", lambda: ())
     monkeypatch.setattr(slurm, "_ask", lambda *command: "AccountingStorageType = accounting_storage/slurmdbd")
 
 
@@ -27,7 +27,7 @@ def alone(monkeypatch):
 )
 def test_stages_are_forked_only_where_that_is_safe(monkeypatch, system, where, n_gpus, expected):
     monkeypatch.setattr(pipeline.sys, "platform", system)
-    monkeypatch.setattr(pipeline, "gpu_count", lambda: n_gpus)
+    monkeypatch.setattr(place, "visible_gpus", lambda: ("0",) * n_gpus)
     assert pipeline._may_fork(where) is expected
 
 
@@ -120,7 +120,7 @@ def test_the_noise_of_snakemake_is_left_out_and_stages_are_not():
         "rule stage_01_data:",
         "    resources: tmpdir=<TBD>, runtime=20",
         "    shell:",
-        "        /x/bin/python -m verdict.warm verdict.run 01_data --profile smoke",
+        "        exec '/a b/bin/python' -m verdict.warm verdict.run 01_data --profile smoke",
         "        (command exited with non-zero exit code)",
     ]
     assert [line for line in (*said, *noise) if not pipeline.NOISE.match(line)] == said

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,39 +22,37 @@ def no_choice(monkeypatch, tmp_path):
     """A machine whose scheduler has chosen no device, and whose locks are in a folder of the test."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "set, so that it is put back afterwards")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("KERAS_TORCH_DEVICE", "so too")
     monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
 
 
-@pytest.mark.usefixtures("no_choice")
-def test_gpus_are_counted_without_a_framework(monkeypatch, tmp_path):
-    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
-        (tmp_path / name).touch()
-    monkeypatch.setattr(run, "Path", lambda name: tmp_path if name == "/dev" else None)
-    assert run.gpu_count() == 2
-    for visible, count in {"": 0, "3": 1, "0,5,7": 3}.items():
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert run.gpu_count() == count
+def has_gpus(monkeypatch, n):
+    monkeypatch.setattr(run.place, "DEVICES", Path(run.tempfile.gettempdir()) / f"{n}-devices")
+    run.place.DEVICES.mkdir(exist_ok=True)
+    for k in range(n):
+        (run.place.DEVICES / f"nvidia{k}").touch()
 
 
 @pytest.mark.usefixtures("no_choice")
 @pytest.mark.parametrize(("wanted", "count"), [("cpu", 2), ("cpu", 0), ("auto", 0)])
 def test_without_a_gpu_or_a_wish_for_one_it_is_the_cpu(monkeypatch, wanted, count):
-    monkeypatch.setattr(run, "gpu_count", lambda: count)
+    has_gpus(monkeypatch, count)
     with run.device_lease(wanted) as device:
         assert device == "cpu"
         assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+        assert os.environ["KERAS_TORCH_DEVICE"] == "cpu"
 
 
 @pytest.mark.usefixtures("no_choice")
 def test_a_gpu_that_is_demanded_and_absent_is_an_error(monkeypatch):
-    monkeypatch.setattr(run, "gpu_count", lambda: 0)
+    has_gpus(monkeypatch, 0)
     with pytest.raises(RuntimeError, match="no CUDA device is visible"), run.device_lease("cuda"):
         pass
 
 
 @pytest.mark.usefixtures("no_choice")
 def test_each_gpu_is_lent_once_at_a_time(monkeypatch):
-    monkeypatch.setattr(run, "gpu_count", lambda: 2)
+    has_gpus(monkeypatch, 2)
 
     def lease():
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -71,7 +70,7 @@ def test_each_gpu_is_lent_once_at_a_time(monkeypatch):
 
 @pytest.mark.usefixtures("no_choice")
 def test_a_third_execution_waits_for_a_gpu(monkeypatch):
-    monkeypatch.setattr(run, "gpu_count", lambda: 1)
+    has_gpus(monkeypatch, 1)
 
     class WaitedError(Exception):
         pass
@@ -88,7 +87,7 @@ def test_a_third_execution_waits_for_a_gpu(monkeypatch):
 
 @pytest.mark.usefixtures("no_choice")
 def test_a_fault_inside_a_lease_comes_through_and_frees_the_device(monkeypatch):
-    monkeypatch.setattr(run, "gpu_count", lambda: 1)
+    has_gpus(monkeypatch, 1)
     with pytest.raises(BlockingIOError, match="of the body"), run.device_lease("auto"):
         raise BlockingIOError("of the body")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
@@ -96,11 +95,28 @@ def test_a_fault_inside_a_lease_comes_through_and_frees_the_device(monkeypatch):
         assert device == "cuda:0"
 
 
+@pytest.mark.usefixtures("no_choice")
 def test_the_schedulers_choice_stands(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    """One is taken as it is, also by two at a time; of several, each is lent once."""
+    has_gpus(monkeypatch, 8)
+
+    def lease(chosen):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+        return run.device_lease("auto")
+
+    with lease("5") as first, lease("5") as second:
+        assert (first, second, os.environ["CUDA_VISIBLE_DEVICES"]) == ("cuda:5", "cuda:5", "5")
+    with lease("6,2") as first, lease("6,2") as second:
+        assert (first, second, os.environ["CUDA_VISIBLE_DEVICES"]) == ("cuda:6", "cuda:2", "2")
+
+
+@pytest.mark.usefixtures("no_choice")
+@pytest.mark.parametrize("chosen", ["-1", "none", "NoDevFiles", "9"])
+def test_a_choice_that_is_no_device_is_the_cpu(monkeypatch, chosen):
+    has_gpus(monkeypatch, 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
     with run.device_lease("auto") as device:
-        assert device == "cuda:5"
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
+        assert (device, os.environ["CUDA_VISIBLE_DEVICES"]) == ("cpu", "")
 
 
 @pytest.mark.parametrize(

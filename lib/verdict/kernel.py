@@ -1,4 +1,7 @@
-"""The kernel that notebooks run on; a notebook that is made for another one is refused before anything is executed."""
+"""The kernel that notebooks run on: `python -m verdict.kernel -f CONNECTION_FILE`.
+
+A notebook that is made for another one is refused before anything is executed.
+"""
 
 from __future__ import annotations
 
@@ -28,3 +31,21 @@ def check_kernel(notebook: Path) -> None:
         raise ValueError(
             f"{notebook} is made for the kernel {name!r} ({', '.join(sorted(spoken))}); notebooks run on {KERNEL}"
         )
+
+
+def main() -> None:
+    """Run a kernel that reads no configuration and no start-up file, wherever the machine keeps them."""
+    from ipykernel.kernelapp import IPKernelApp
+
+    class PlainKernelApp(IPKernelApp):
+        def load_config_file(self, *_: object, **__: object) -> None:
+            pass
+
+        def _run_startup_files(self) -> None:
+            pass
+
+    PlainKernelApp.launch_instance()
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from verdict import paths
+from verdict import paths, place
 from verdict.artifacts import relative, verify_outputs, write_json, write_parquet
 from verdict.numbers import KINDS, Claim, Number, Numbers, evaluate_claim
 from verdict.params import Params, TrialParams, load_params
@@ -233,6 +233,8 @@ class Stage:
         self.numbers.save(self.path("numbers.json"))
         write_json(self.path("claims.json"), [asdict(claim) for claim in self.claims])
         write_json(self.path("inputs.json"), sorted(relative(path) for path in self._inputs))
+        if place.has_computed_on_gpu():
+            self.path(place.COMPUTED_ON_GPU).touch()
 
 
 def _of_splits(table: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from verdict import artifacts, paths
+from verdict import artifacts, paths, place
 from verdict.numbers import Numbers
 
 PROFILE = "smoke"
@@ -184,7 +184,7 @@ def verify(cores: int, *, write: bool) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m verdict.verify", description=__doc__.splitlines()[0])
-    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="jobs at a time (default: %(default)s)")
+    parser.add_argument("--cores", type=int, default=place.n_processors(), help="jobs at a time (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help="write the table of the committed state instead")
     chosen = parser.parse_args(arguments)
     if not chosen.write and not TABLE.is_file():
