@@ -55,14 +55,15 @@ def test_both_kinds_of_file_are_read_in_the_order_of_the_questions(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "question_id,reply\nq1,A\n", r"the header lacks \['answer'\]"),
-        ("a.csv", "question_id,answer\nq1,A\nq9,B\n", "row 2: 'q9' was never asked"),
-        ("a.csv", "question_id,answer\nq1,A\nq1,B\n", "row 2: 'q1' is answered twice"),
-        ("a.csv", "question_id,answer\nq1,A\nq2\n", "row 2: fewer fields"),
+        ("a.csv", "question_id,reply\nq1,A\n", r"no column for \['answer'\]"),
+        ("a.csv", "question_id,answer\nq1,A\nq9,B\n", "line 3: 'q9' was never asked"),
+        ("a.csv", "question_id,answer\nq1,A\nq1,B\n", "line 3: 'q1' is answered twice"),
+        ("a.csv", "question_id,answer\nq1,A\nq2\n", "line 3: 1 cells where"),
         ("a.csv", "question_id,answer\nq1,A\n", "2 of 3 questions have no answer, the first is 'q2'"),
-        ("a.jsonl", '{"question_id": "q1", "answer": "A"}\n{"question_id"\n', "line 2: not JSON"),
-        ("a.jsonl", '{"question_id": "q1", "answer": 3}\n', "line 1: expected text"),
-        ("a.jsonl", "[1]\n", "line 1: expected text"),
+        ("a.jsonl", '{"question_id": "q1", "answer": "A"}\n{"question_id"\n', "line 2: "),
+        ("a.jsonl", '{"question_id": "q1", "answer": ["A"]}\n', "line 1: 'answer' is .*expected text"),
+        ("a.jsonl", "[1]\n", "one JSON array"),
+        ("a.csv", "question_id,answer\n\nq1,A\n\nq9,B\n", "line 5: 'q9' was never asked"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_by_name_row_and_cause(tmp_path, name, content, message):
@@ -73,10 +74,10 @@ def test_a_file_that_cannot_be_used_is_refused_by_name_row_and_cause(tmp_path, n
 
 
 def test_other_refusals(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no answer file"):
+    with pytest.raises(FileNotFoundError, match=r"none\.csv is missing"):
         assistant.read_answers(tmp_path / "none.csv", QUESTIONS)
-    (tmp_path / "latin.csv").write_bytes(b"question_id,answer\nq1,\xe9\n")
-    with pytest.raises(ValueError, match="not UTF-8"):
+    (tmp_path / "latin.csv").write_bytes(b"question_id,answer\nq1,\x81\n")
+    with pytest.raises(ValueError, match="is not cp1252; save the table again as UTF-8"):
         assistant.read_answers(tmp_path / "latin.csv", QUESTIONS)
     with pytest.raises(ValueError, match="one choice a question"):
         assistant.score([0], [0, 1], [0], [2], [0], n_resamples=100, rng=np.random.default_rng(0))

@@ -87,12 +87,6 @@ def test_another_encoder_than_the_stored_one_is_refused(study):
         _ = other.encoder
 
 
-def test_a_fallback_is_named(study):
-    other = copy.copy(study)
-    object.__setattr__(other, "facts", {**study.facts, "asked": "openai/clip"})
-    assert "instead of openai/clip, which is out of reach" in other.model_line
-
-
 @pytest.fixture(scope="module")
 def page(study):
     return probe_study.Page(study)

@@ -3,8 +3,9 @@
 import pytest
 from PIL import Image
 
-from verdict.data.csv_folder import build, resolve_images
+from verdict.data.csv_folder import build
 from verdict.data.images import ImageStore
+from verdict.data.picture_files import resolve_images
 from verdict.labels import Split
 
 FRACTIONS = {"train": 0.4, "val": 0.2, "calib": 0.2, "test": 0.2}
@@ -118,9 +119,9 @@ def test_unlabelled_pairs_need_no_split(tmp_path, folder):
 def test_no_way_to_split_and_faulty_rows(tmp_path, folder):
     with pytest.raises(ValueError, match="there is no split column, and no fractions"):
         run(tmp_path, folder, two_rows_each(), fractions=None)
-    with pytest.raises(ValueError, match=r"row 3: repeats row 2 with another label"):
+    with pytest.raises(ValueError, match=r"line 3: repeats line 2 with another label"):
         run(tmp_path, folder, ["i0,red,entailment", "i0,red,contradiction", *two_rows_each()[2:]])
-    with pytest.raises(ValueError, match="row 2: hypothesis is empty"):
+    with pytest.raises(ValueError, match="line 2: hypothesis is empty"):
         run(tmp_path, folder, ["i0,  ,entailment", *two_rows_each()[2:]])
 
 

@@ -218,7 +218,7 @@ def test_images_that_cannot_be_read_are_counted_and_named(finished, pairs, asked
 
 def test_faulty_rows_are_named_and_nothing_is_written(finished, asked):
     asked[0].write_text('{"image": "photo0", "hypothesis": "two"}\n{"image": "photo1", "hypothesis": " "}\n')
-    with pytest.raises(ValueError, match="row 2: hypothesis is empty"):
+    with pytest.raises(ValueError, match="line 2: hypothesis is empty"):
         export("tiny", *asked)
     assert not asked[2].exists()
 

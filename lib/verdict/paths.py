@@ -51,25 +51,43 @@ def rendered(profile: str) -> Path:
 
 def preset_folder(preset: str) -> Path | None:
     """Folder of a preset that the package ships or the user has; None for a published preset's name."""
-    return next((folder for folder in (PRESETS / preset, Path(preset)) if folder.is_dir()), None)
-
-
-def local_data(name: str) -> Path | None:
-    """The user's own copy of a public data set, `$VERDICT_DATA/<name>`, or None where there is none."""
-    base = os.environ.get("VERDICT_DATA")
-    folder = Path(base).expanduser().resolve() / name if base else None
-    return folder if folder is not None and folder.is_dir() else None
+    shipped = PRESETS / preset
+    return shipped if shipped.is_dir() else data_folder(preset)
 
 
 def data_folders() -> list[Path]:
-    """Where a relative data path is looked up, in this order: `$VERDICT_DATA`, then the project."""
+    """Where a relative path of the user's data is looked up, in this order: `$VERDICT_DATA`, then the project."""
     base = os.environ.get("VERDICT_DATA")
     return [*([Path(base).expanduser().resolve()] if base else []), ROOT]
 
 
 def data_file(name: str) -> Path | None:
-    """A data file that parameters name, absolute or below one of `data_folders`; None where there is none."""
-    return next((path for folder in data_folders() if (path := folder / Path(name).expanduser()).is_file()), None)
+    """A file that parameters name: absolute, from `~` on, or below one of `data_folders`; None where there is none."""
+    return next(filter(Path.is_file, _candidates(name)), None)
+
+
+def data_folder(name: str) -> Path | None:
+    """A folder that parameters name, by the rule of `data_file`."""
+    return next(filter(Path.is_dir, _candidates(name)), None)
+
+
+def local_data(name: str) -> Path | None:
+    """The user's own copy of a public data set, `$VERDICT_DATA/<name>`, or None where there is none."""
+    return data_folder(name) if os.environ.get("VERDICT_DATA") else None
+
+
+def looked_up(name: str) -> str:
+    """The places in which a file or folder was looked for, as messages name them."""
+    return " and ".join(map(str, _candidates(name)))
+
+
+def _candidates(name: str) -> list[Path]:
+    """Where a name may be; nowhere for an empty one, which would be the folder itself."""
+    try:
+        given = Path(name).expanduser()
+    except RuntimeError:  # ~someone, who has no home here
+        given = Path(name)
+    return list(dict.fromkeys(folder / given for folder in data_folders())) if name.strip() else []
 
 
 def download_cache() -> Path:

@@ -6,7 +6,6 @@ transformers calls image-text-to-text; so may anything else.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from verdict.data.tables import find_columns, read_table, shown
 from verdict.uncertainty import Interval, bootstrap, with_bounds
 from verdict.weighted import ratio, row_weights, weighted_mean
 
+COLUMNS = ("question_id", "answer")
 UNREADABLE = -1
 MAX_FILE_BYTES = 100_000_000
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -56,7 +57,7 @@ def chosen(answer: str, choices: Sequence[str]) -> int:
 
 
 def read_answers(path: Path, questions: pd.DataFrame) -> pd.Series:
-    """Read an answer file: CSV with a header, or JSON lines (`.jsonl`), of `question_id` and `answer`.
+    """Read an answer file, a table (see `verdict.data.tables`) of `question_id` and `answer`.
 
     Parameters
     ----------
@@ -74,67 +75,23 @@ def read_answers(path: Path, questions: pd.DataFrame) -> pd.Series:
     ------
     ValueError
         If a field is missing, an answer is no text, a question is answered twice, not at all, or was never asked. The
-        message names file and row.
+        message names file and line.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no answer file {path}")
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise ValueError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes; that is not an answer file")
-    rows = _json_lines(path) if path.suffix == ".jsonl" else _comma_separated(path)
+    table = read_table(path, max_bytes=MAX_FILE_BYTES)
+    columns = find_columns(table, {name: (name,) for name in COLUMNS}, COLUMNS)
     asked = list(questions["question_id"].astype(str))
     known, found = set(asked), {}
-    for place, (name, answer) in rows:
+    for line, name, answer in zip(table.lines, *(table.column(columns[name]) for name in COLUMNS), strict=True):
         if name not in known:
-            raise ValueError(f"{path}, {place}: {name!r} was never asked; questions are such as {asked[0]!r}")
+            raise ValueError(f"{path}, line {line}: {shown(name)} was never asked; questions are such as {asked[0]!r}")
         if name in found:
-            raise ValueError(f"{path}, {place}: {name!r} is answered twice")
+            raise ValueError(f"{path}, line {line}: {name!r} is answered twice")
         found[name] = answer
     if missing := [name for name in asked if name not in found]:
         raise ValueError(
             f"{path}: {len(missing)} of {len(asked)} questions have no answer, the first is {missing[0]!r}"
         )
     return pd.Series([found[name] for name in asked], name="answer")
-
-
-def _json_lines(path: Path) -> list[tuple[str, tuple[str, str]]]:
-    rows = []
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            content = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"{path}, line {number}: not JSON: {error}") from None
-        values = [content.get(name) for name in ("question_id", "answer")] if isinstance(content, dict) else [None]
-        if not all(isinstance(value, str) for value in values):
-            raise ValueError(f"{path}, line {number}: expected text in question_id and answer, got {line[:80]!r}")
-        rows.append((f"line {number}", (values[0], values[1])))
-    return rows
-
-
-def _comma_separated(path: Path) -> list[tuple[str, tuple[str, str]]]:
-    import csv
-    import io
-
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
-    if missing := {"question_id", "answer"} - set(reader.fieldnames or ()):
-        raise ValueError(f"{path}: the header lacks {sorted(missing)}; it is {reader.fieldnames}")
-    rows = []
-    try:
-        for number, row in enumerate(reader, start=1):
-            if row["question_id"] is None or row["answer"] is None:
-                raise ValueError(f"{path}, row {number}: fewer fields than the header")
-            rows.append((f"row {number}", (row["question_id"], row["answer"])))
-    except csv.Error as error:
-        raise ValueError(f"{path}: not readable as CSV: {error}") from None
-    return rows
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8: {error}") from None
 
 
 @dataclass(frozen=True)

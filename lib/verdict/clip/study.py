@@ -41,7 +41,7 @@ class Study:
     embeddings : float32 (n, d)
         Unit length, a row for each picture.
     facts : dict
-        About the encoder: name, asked, revision, identity, logit_scale, n_params, dim, grid, image_px, preset.
+        About the encoder: name, revision, identity, logit_scale, n_params, dim, grid, image_px, preset.
     """
 
     pictures: Pictures
@@ -58,9 +58,8 @@ class Study:
     def model_line(self) -> str:
         """One line that says which model a page shows."""
         own = self.facts
-        instead = f" instead of {own['asked']}, which is out of reach" if own["name"] != own["asked"] else ""
         commit = f" at {own['revision'][:12]}" if own["revision"] else ""
-        return f"{own['name']}{commit}{instead}: {own['n_params']:,} weights, logit scale {own['logit_scale']:.3g}"
+        return f"{own['name']}{commit}: {own['n_params']:,} weights, logit scale {own['logit_scale']:.3g}"
 
     @cached_property
     def encoder(self) -> DualEncoder:
@@ -122,10 +121,10 @@ def embed(stage: Stage) -> None:
     write_npy(stage.path("embeddings.npy"), np.asarray(cache.images(pictures.images)))
     if pictures.masks is not None:
         write_npy(stage.path("masks.npy"), pictures.masks)
-    names = ("name", "asked", "revision", "identity", "logit_scale", "n_params", "dim", "grid", "image_px")
+    names = ("name", "revision", "identity", "logit_scale", "n_params", "dim", "grid", "image_px")
     facts = {name: getattr(encoder, name) for name in names} | {"preset": preset}
     if is_own:
-        facts |= {"name": TRAINED, "asked": TRAINED}
+        facts |= {"name": TRAINED}
     words = {"class_names": pictures.class_names, "templates": pictures.templates, "attribution": pictures.attribution}
     write_json(stage.path("encoder.json"), facts)
     write_json(stage.path("words.json"), words)

@@ -14,19 +14,18 @@ import pandas as pd
 
 from verdict import paths
 from verdict.artifacts import sha256_file
-from verdict.data.csv_folder import EXTENSIONS, resolve_images
-from verdict.data.images import read_image, write_folder_store
+from verdict.data.images import write_folder_store
+from verdict.data.pair_file import read_pair_file
 from verdict.data.pairs import N_LISTED, Dataset, check_pairs, make_pair_id
+from verdict.data.picture_files import EXTENSIONS, find_damaged, resolve_images, why_missing
 from verdict.data.snli_ve import ATTRIBUTION, Facts, Target, Warmup
 from verdict.data.splits import carve_split, merge_groups, published_split
-from verdict.data.tables import read_pair_file
 from verdict.labels import EVALUATION_SPLITS, Split
 
 FOLDER = "a2"
 INDEPENDENT_TABLE = "hyp.csv"
 # The premise, a caption of the photograph, is left where it is: an answer must come from the image.
 COLUMNS = ["pair_id", "image_id", "group_id", "hypothesis", "label", "split"]
-EVERY = 500
 # Of copies of one image the one in the later split stays, so that val and test keep what the recipe gave them.
 RANK = {str(s): k for k, s in enumerate((Split.TRAIN, Split.CALIB, Split.VAL, Split.TEST, Split.INDEPENDENT_HAND))}
 
@@ -160,13 +159,15 @@ def _usable(
     facts: Facts = {"rows_read": len(rows)}
     ids = [make_pair_id(i, h) for i, h in zip(rows["image_id"], rows["hypothesis"], strict=True)]
     rows = rows.assign(pair_id=pd.Series(ids, index=rows.index, dtype="str"), group_id=rows["image_id"])
-    check_pairs(rows, source=str(table), first_row=int(rows["line"].iloc[0]), allow_repeats=allowed.repeats)
+    check_pairs(rows, source=str(table), lines=rows["line"], allow_repeats=allowed.repeats)
     rows, facts["rows_left_out_repeated"] = _without_repeats(rows) if allowed.repeats else (rows, 0)
-    found, missing = resolve_images([names[i] for i in rows["image_id"].unique()], images)
+    first = rows.drop_duplicates("image_id")
+    places = {names[i]: f"{table}, line {line}" for i, line in zip(first["image_id"], first["line"], strict=True)}
+    found, missing = resolve_images(places, images, places=places)
     if missing and not allowed.missing_images:
         raise FileNotFoundError(
-            f"{table}: {len(missing)} images are not in {images}, the first: {missing[:N_LISTED]}; "
-            "set allow_missing_images to leave their rows out"
+            f"{places[missing[0]]}: {len(missing)} images are not in {images}, the first: {missing[:N_LISTED]}"
+            f"{why_missing(missing, images)}; set allow_missing_images to leave their rows out"
         )
     files = {image_id: found[name] for image_id, name in names.items() if name in found}
     damaged = find_damaged(files, progress=progress)
@@ -188,19 +189,6 @@ def _without_repeats(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     has_two = rows.groupby("pair_id")["label"].transform("nunique") > 1
     kept = rows[~has_two].drop_duplicates("pair_id")
     return kept, len(rows) - len(kept)
-
-
-def find_damaged(files: dict[str, Path], *, progress: Callable[[str], None] = lambda text: None) -> dict[str, str]:
-    """Decode every image once, and return what is wrong with those that cannot be decoded, by image id."""
-    damaged = {}
-    for k, (image_id, path) in enumerate(files.items(), start=1):
-        try:
-            read_image(path)
-        except ValueError as error:
-            damaged[image_id] = str(error)
-        if k % EVERY == 0:
-            progress(f"checked {k}/{len(files)} images")
-    return damaged
 
 
 def _join(sets: list[_Set]) -> tuple[pd.DataFrame, Target, Facts]:

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from verdict.artifacts import commit, sha256_file
-from verdict.data.csv_folder import resolve_images
+from verdict.data.pair_file import read_pair_file
 from verdict.data.pairs import N_LISTED, check_pairs, make_pair_id
-from verdict.data.tables import JSON_LINES, read_pair_file
+from verdict.data.picture_files import resolve_images
 from verdict.export import table
 from verdict.params import load_params
 from verdict.run import device_lease, say
@@ -90,13 +90,14 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
 
 def _read(pairs: Path, images: Path, *, skip: bool) -> tuple[pd.DataFrame, dict[str, Path]]:
     """The pairs as they stand in their file, and the files of their images."""
-    rows = read_pair_file(pairs, labelled=False).rows[["image_id", "hypothesis"]]
+    file = read_pair_file(pairs, labelled=False)
+    rows = file.rows[["image_id", "hypothesis"]]
     ids = [make_pair_id(i, h) for i, h in zip(rows["image_id"], rows["hypothesis"], strict=True)]
     check_pairs(
         rows.assign(pair_id=ids, group_id=rows["image_id"]),
         source=str(pairs),
         labelled=False,
-        first_row=1 if pairs.suffix.lower() in JSON_LINES else 2,
+        lines=file.rows["line"],
         allow_repeats=True,
     )
     files, missing = resolve_images(rows["image_id"].unique().tolist(), images)

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from verdict.artifacts import read_json, sha256_bytes, write_bytes, write_json
+from verdict.data.pair_file import read_pair_file
 from verdict.data.pairs import N_LISTED
-from verdict.data.tables import decode_text, read_pair_file
+from verdict.data.tables import decode_text
 from verdict.labels import Label, prob_columns
 from verdict.metrics import accuracy, macro_f1
 from verdict.predict import DecisionRule
