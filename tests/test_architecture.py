@@ -45,6 +45,7 @@ ORDER = (
     "search",
     "parameter_files",
     "params",
+    "lineage",
     "numbers",
     "stages",
     "stage_parameters",
