@@ -39,15 +39,15 @@ def test_a_chain_goes_from_the_warm_up_to_the_trial():
 def test_depth_alone_is_no_difference_in_training():
     trials = (FROZEN, DEEP, TWIN)
     assert differences_in_training(trials, "deep", "twin") == {}
-    assert training_text(trials, "deep", "twin") == "trained alike: 3 + 4 epochs"
+    assert training_text(trials, "deep", "twin") == "alike: 3 + 4 epochs"
 
 
 def test_differences_are_named_with_both_values():
     trials = (FROZEN, DEEP, AT_ONCE, BLIND)
     found = differences_in_training(trials, "frozen", "deep")
-    assert found == {"learning_rate": ("0.001", "0.001, 0.0005"), "epochs": ("3", "3 + 4")}
+    assert found == {"epochs": ("3", "3 + 4"), "learning_rate": ("0.001", "0.001, 0.0005")}
     said = training_text(trials, "frozen", "deep")
-    assert said == "not trained alike: learning rate 0.001 against 0.001, 0.0005; epochs 3 against 3 + 4"
+    assert said == "differs: epochs 3 against 3 + 4; learning rate 0.001 against 0.001, 0.0005"
     # As many epochs in all, in one stage: that is named too. What a control is not shown is a difference.
     assert set(differences_in_training(trials, "at_once", "deep")) == {"learning_rate", "epochs"}
     assert set(differences_in_training(trials, "blind", "at_once")) == {"image"}

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from verdict.params import FitParams, TrialParams
 
 DEPTH = ("vision_blocks", "text_blocks")
-_TRAINING = (*FitParams.model_fields, "image", "text", "augment", "views", "oversample")
+_SHOWN = ("image", "text", "augment", "views", "oversample")
+_TRAINING = ("epochs", *(name for name in FitParams.model_fields if name != "epochs"), *_SHOWN)
 
 
 def lineage(trials: Sequence[TrialParams], name: str) -> tuple[TrialParams, ...]:
@@ -62,12 +63,12 @@ def _shown(trial: TrialParams, setting: str) -> str:
 
 
 def training_text(trials: Sequence[TrialParams], first: str, second: str) -> str:
-    """How far two trials were trained alike, as words that follow both names."""
+    """How far two trials were trained alike, as words that follow "training": "alike: …" or "differs: …"."""
     found = differences_in_training(trials, first, second)
     if not found:
-        return f"trained alike: {epochs_text(trials, first)} epochs"
+        return f"alike: {epochs_text(trials, first)} epochs"
     listed = [f"{name.replace('_', ' ')} {one} against {other}" for name, (one, other) in found.items()]
-    return f"not trained alike: {'; '.join(listed)}"
+    return f"differs: {'; '.join(listed)}"
 
 
 def frozen_trials(trials: Sequence[TrialParams]) -> list[TrialParams]:
