@@ -49,6 +49,7 @@ ORDER = (
     "search",
     "parameter_files",
     "params",
+    "lineage",
     "numbers",
     "stages",
     "stage_parameters",

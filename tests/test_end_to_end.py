@@ -108,7 +108,7 @@ def test_exported_predictions_give_the_reports_accuracy(finished, tmp_path):
             command, cwd=finished, env=environment(finished), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr[-2000:]
-    found = score(out, tmp_path / "truth.jsonl")
+    found = score(out, tmp_path / "truth.jsonl", load_params(PROFILE).statistics)
     numbers = Numbers.load(finished / "work" / PROFILE / "05_test" / "numbers.json")
     assert found.accuracy.value == numbers["test.accuracy"].value
     assert found.macro_f1.value == pytest.approx(numbers["test.macro_f1"].value, abs=1e-12)

@@ -20,11 +20,13 @@ from verdict.export.__main__ import export, main
 from verdict.features import load_encoders, load_network
 from verdict.model import FreezePlan, apply_plan
 from verdict.numbers import Number, Numbers
+from verdict.params import StatisticsParams
 from verdict.predict import DecisionRule
 from verdict.train import save_weights
 
 HYPOTHESES = ["there is a red seven", "two blue ones", "-seven above", "'tis a seven", "=two"]
 N_IMAGES, N_PAIRS, TEMPERATURE = 7, 29, 1.7
+STATISTICS = StatisticsParams(n_resamples=1000, level=0.95, seed=7)
 
 
 def save_stage(name, content, *, upstream=(), trial=None, seed=None, **fields):
@@ -39,7 +41,7 @@ def save_stage(name, content, *, upstream=(), trial=None, seed=None, **fields):
 
 
 def save_selection(trained):
-    row = pd.DataFrame({"trial": ["text1"], "seed": [11], "cheapest": ["frozen"]})
+    row = pd.DataFrame({"trial": ["text1"], "seed": [11], "frozen": ["frozen"]})
     chosen = lambda home: write_parquet(home / "selection.parquet", row)  # noqa: E731
     return save_stage("04_model_selection", chosen, upstream=[trained])
 
@@ -164,11 +166,15 @@ def test_reading_again_gives_the_metric(finished, asked, tmp_path, capsys):
     flipped = truth["Label"].map({"entailment": "contradiction", "contradiction": "entailment"})
     truth.loc[truth.index[:n_wrong], "Label"] = flipped
     truth.to_json(tmp_path / "truth.jsonl", orient="records", lines=True)
-    score = table.score(asked[2], tmp_path / "truth.jsonl")
+    score = table.score(asked[2], tmp_path / "truth.jsonl", STATISTICS)
     assert (score.n, score.n_without_label, score.is_unchanged) == (len(truth), 0, True)
     assert score.accuracy.value == pytest.approx(1 - n_wrong / len(truth))
-    assert main(["--check", str(asked[2]), "--labels", str(tmp_path / "truth.jsonl")]) == 0
+    (finished[0] / "params" / "wide.yaml").write_text("statistics: {level: 0.8}\n")
+    assert main(["--profile", "wide", "--check", str(asked[2]), "--labels", str(tmp_path / "truth.jsonl")]) == 0
     told = capsys.readouterr().out
+    narrow = table.score(asked[2], tmp_path / "truth.jsonl", STATISTICS.model_copy(update={"level": 0.8})).accuracy
+    assert f"[{narrow.low:.4f}, {narrow.high:.4f}]" in told and "(80% interval over images)" in told
+    assert score.accuracy.low < narrow.low < narrow.high < score.accuracy.high
     assert f"accuracy {1 - n_wrong / len(truth):.4f}" in told and "as it was written" in told
 
 
@@ -278,6 +284,16 @@ def test_a_damaged_file_is_refused(tmp_path, change, message):
         table.read(path)
 
 
+def test_a_tie_is_answered_by_the_rule_that_stands_beside_the_file(tmp_path):
+    pairs = pd.DataFrame({"image_id": ["a", "b", "c"], "hypothesis": ["x", "y", "z"]})
+    told = table.answers(pairs, np.array([[0.0, 0.0], [0.0, 1e-9], [0.0, -1e-9]]), DecisionRule())
+    table.write(tmp_path / "p.csv", told, DecisionRule(), {})
+    assert told["Label"].tolist() == ["entailment", "contradiction", "entailment"]
+    rule = json.loads(table.rule_path(tmp_path / "p.csv").read_text())
+    assert rule["meaning"].endswith("where prob_contradiction is above the threshold")
+    assert (told["Label"] == "contradiction").tolist() == (told["prob_contradiction"] > rule["threshold"]).tolist()
+
+
 def write_truth(path, rows):
     path.write_text(
         "".join(json.dumps(dict(zip(("image", "hypothesis", "label"), row, strict=True))) + "\n" for row in rows)
@@ -289,20 +305,20 @@ def test_exchanged_labels_and_foreign_pairs_are_refused(tmp_path):
     path = tmp_path / "p.csv"
     truth = write_truth(tmp_path / "t.jsonl", [("=a", "it, \"so\" 'said'", "entailment"), ("b", "-é", "entailment")])
     table.write(path, small(), DecisionRule(), {})
-    assert table.score(path, truth).accuracy.value == 1 / 2
+    assert table.score(path, truth, STATISTICS).accuracy.value == 1 / 2
     path.write_text(path.read_text() + "c,x,entailment,0.9,0.1\n")
-    found = table.score(path, truth)
+    found = table.score(path, truth, STATISTICS)
     assert (found.is_unchanged, found.n, found.n_without_label) == (False, 2, 1)
     path.write_text(path.read_text() + "c,x,contradiction,0.1,0.9\n")
     with pytest.raises(ValueError, match=r"the pair \('c', 'x'\) has two answers"):
-        table.score(path, truth)
+        table.score(path, truth, STATISTICS)
     table.write(path, small(labels=("contradiction", "entailment")), DecisionRule(), {})
     with pytest.raises(ValueError, match=r"2 labels are not what p_rule\.json makes of their probabilities"):
-        table.score(path, truth)
+        table.score(path, truth, STATISTICS)
     table.rule_path(path).unlink()
-    assert table.score(path, truth).is_unchanged is None
+    assert table.score(path, truth, STATISTICS).is_unchanged is None
     with pytest.raises(ValueError, match=r"1 labelled pairs of .* have no prediction"):
-        table.score(path, write_truth(tmp_path / "u.jsonl", [("z", "y", "entailment")]))
+        table.score(path, write_truth(tmp_path / "u.jsonl", [("z", "y", "entailment")]), STATISTICS)
 
 
 @pytest.mark.parametrize(

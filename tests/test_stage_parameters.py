@@ -80,6 +80,10 @@ def test_views_are_encoded_once_and_re_run_what_shows_them(base):
     assert affected(base, lambda content: content["training"]["trials"].append(fewer)) == LISTING
 
 
+def test_the_margin_of_the_choice_trains_nothing_again(base):
+    assert affected(base, lambda content: content["training"].update(margin=0.02)) == LISTING
+
+
 def test_ranges_that_nobody_uses_re_run_nothing(base):
     assert affected(base, lambda content: content["training"]["photometric"].update(hue=0.01)) == set()
 

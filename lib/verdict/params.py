@@ -295,10 +295,15 @@ class SearchParams(ViewsParams):
 
 
 class TrainingParams(Model):
-    """Stages of training and what decides between them; controls, which nobody ranks, run with the first seeds only."""
+    """Stages of training and what decides between them; controls, which nobody ranks, run with the first seeds only.
+
+    `margin` is the macro-F1 on val that fewer trained parameters are worth: of the trials that are shown to lie within
+    it of the best, the smallest is kept.
+    """
 
     seeds: tuple[Seed, ...]
     n_control_seeds: Count
+    margin: Fraction
     batch_size: Count
     criterion: Literal["macro_f1", "nll"]
     global_clipnorm: Positive

@@ -98,6 +98,6 @@ def _views(params: Params, content: dict[str, Any]) -> dict[str, Any]:
 
 def _without_effect(params: Params, name: str, trial: str | None) -> set[str]:
     """Entries of the training section that a stage's result does not depend on."""
-    apart = {"trials", "seeds", "n_control_seeds"} if name in (WARMUP_STAGE, TRIAL_STAGE) else set()
+    apart = {"trials", "seeds", "n_control_seeds", "margin"} if name in (WARMUP_STAGE, TRIAL_STAGE) else set()
     shown = (params.trial(trial),) if trial else () if name == WARMUP_STAGE else params.training.trials
     return apart if any(one.views for one in shown) else apart | {"photometric"}

@@ -19,7 +19,7 @@ from verdict.data.pair_file import read_pair_file
 from verdict.data.pairs import N_LISTED, check_pairs, make_pair_id
 from verdict.data.picture_files import resolve_images
 from verdict.export import table
-from verdict.params import load_params
+from verdict.params import StatisticsParams, load_params
 from verdict.run import device_lease, say
 
 
@@ -118,13 +118,14 @@ def _tell(found: pd.DataFrame, out: Path) -> None:
         print(f"LEFT OUT: {rule['n_rows_left_out']:,} rows of {len(images)} images, the first: {images[:N_LISTED]}")
 
 
-def _check(predictions: Path, labels: Path) -> None:
-    found = table.score(predictions, labels)
+def _check(predictions: Path, labels: Path, statistics: StatisticsParams) -> None:
+    found = table.score(predictions, labels, statistics)
     states = {True: "as it was written", False: "CHANGED since it was written", None: "without its rule's file"}
     print(f"{predictions}: {states[found.is_unchanged]}; {found.n_without_label:,} predicted pairs have no label")
+    kind = f"{statistics.level:.0%} interval"
     for name, interval in (("accuracy", found.accuracy), ("macro-F1", found.macro_f1)):
         bounds = f"[{interval.low:.4f}, {interval.high:.4f}]"
-        print(f"{name} {interval.value:.4f} {bounds} on {found.n:,} labelled pairs (95 % interval over images)")
+        print(f"{name} {interval.value:.4f} {bounds} on {found.n:,} labelled pairs ({kind} over images)")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -136,7 +137,11 @@ def parser() -> argparse.ArgumentParser:
         epilog="\n".join(lines[2:]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("--profile", default="digits", help="whose report's kept model predicts (default: %(default)s)")
+    made.add_argument(
+        "--profile",
+        default="digits",
+        help="whose report's kept model predicts, and whose level --check uses (default: %(default)s)",
+    )
     made.add_argument("--pairs", type=Path, help="CSV or JSON lines with the columns image and hypothesis")
     made.add_argument("--images", type=Path, help="folder of the images")
     made.add_argument("--out", type=Path, help="CSV file to write; its decision rule goes beside it")
@@ -160,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
         made.error("--pairs, --images and --out are needed (or --check with --labels)")
     try:
         if chosen.check is not None:
-            _check(chosen.check, chosen.labels)
+            _check(chosen.check, chosen.labels, load_params(chosen.profile).statistics)
             return 0
         with device_lease(load_params(chosen.profile).execution.device):
             found = export(chosen.profile, chosen.pairs, chosen.images, chosen.out, skip=chosen.skip_unusable_images)
