@@ -13,7 +13,7 @@ from verdict.data.grammar_questions import question_table
 from verdict.data.pairs import Dataset
 from verdict.data.snli_ve_corpus import Shard
 from verdict.labels import Split
-from verdict.numbers import Number, Numbers
+from verdict.numbers import EXACT, Number, Numbers
 from verdict.params import DataParams
 
 
@@ -132,7 +132,7 @@ def composition(pairs: pd.DataFrame, numbers: Numbers) -> pd.DataFrame:
             }
         )
         numbers[f"data.{split}.n_pairs"] = Number(len(part), unit="count", split=split)
-        numbers[f"data.{split}.entailment_share"] = Number(share, n=len(part), unit="%", split=split)
+        numbers[f"data.{split}.entailment_share"] = Number(share, n=len(part), unit="%", split=split, kind=EXACT)
     numbers["data.n_pairs"] = Number(len(pairs), unit="count")
     numbers["data.n_images"] = Number(pairs["image_id"].nunique(), unit="count")
     return pd.DataFrame(rows)
