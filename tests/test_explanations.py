@@ -24,7 +24,7 @@ def test_some_of_each_branch_are_drawn_by_a_hash_of_their_ids():
     assert chosen["decision"].tolist() == ["auto"] * 3 + ["clarify"] * 3 + ["human"] * 3
     place = {pair_id: row for row, pair_id in enumerate(batch.pair_id)}
     for row in chosen.itertuples():
-        assert row.answer == batch.probs[place[row.pair_id]].argmax()
+        assert row.answer == batch.logits[place[row.pair_id]].argmax()
         assert row.true_name == batch.classes[batch.y_true[place[row.pair_id]]]
     assert sample_decisions(batch, per_branch=3, seed=5).equals(chosen)
     assert sample_decisions(batch, per_branch=3, seed=6)["pair_id"].tolist() != chosen["pair_id"].tolist()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from verdict.humans import Human, check_confusion, draw, keyed_uniform
+from verdict.scores import top_class
 from verdict.signals import check_expected
 
 NO, YES = 0, 1
@@ -42,8 +43,8 @@ class Clarification:
 
     @property
     def answer(self) -> np.ndarray:
-        """The most probable class after the responses, (n,); the lowest one among equals."""
-        return self.posterior.argmax(axis=1)
+        """The most probable class after the responses, (n,)."""
+        return top_class(self.posterior)
 
 
 def yes_no_likelihood(expected: np.ndarray, *, flip: float) -> np.ndarray:
@@ -137,7 +138,7 @@ def expected_clarification(
                 longer.append((update(belief, likelihood[question, :, response]), chance, left))
         paths = longer
     for belief, weight, _ in paths:
-        final[rows, belief.argmax(axis=1)] += weight
+        final[rows, top_class(belief)] += weight
     return final
 
 

@@ -15,6 +15,7 @@ from verdict.audit import DecidedBatch
 from verdict.evaluation import Selection
 from verdict.humans import keyed_uniform
 from verdict.policy import Decision
+from verdict.scores import top_class
 
 if TYPE_CHECKING:
     from verdict.integrated_gradients import Attribution
@@ -32,7 +33,7 @@ def sample_decisions(batch: DecidedBatch, *, per_branch: int, seed: int) -> pd.D
     """
     order = np.argsort(keyed_uniform(batch.pair_id, seed=seed, stream="explained"), kind="stable")
     ids = [row for code in Decision for row in order[np.asarray(batch.decision)[order] == code][:per_branch]]
-    answer, names = np.asarray(batch.probs).argmax(axis=1), np.array(batch.classes, dtype=object)
+    answer, names = top_class(batch.logits), np.array(batch.classes, dtype=object)
     return pd.DataFrame(
         {
             "decision": [Decision(int(batch.decision[row])).text for row in ids],
