@@ -23,6 +23,7 @@ from verdict.deferral import (
 )
 from verdict.labels import class_names, expected_columns
 from verdict.policy import Decision, Forced, Policy
+from verdict.predict import DecisionRule, logits_of
 from verdict.signals import CONFORMAL_CONFIDENCE, ENSEMBLE_STABILITY, MAX_PROBABILITY, VIEW_STABILITY
 from verdict.stages import QUESTIONS, VIEWS
 
@@ -52,6 +53,14 @@ def test_signals_by_hand():
     assert found.score[0] == pytest.approx(signals.prod() ** (1 / 4))
     assert found.answer.tolist() == [1]
     assert not found.is_wrong[0]
+
+
+def test_a_tie_of_probabilities_is_no_tie_of_logits():
+    """Both have probability 1/2 to the last bit; validation, test and export answer by the logits."""
+    table = table_of(1e-17, 0.0)
+    found = read_evidence({11: table}, Calibrated({11: 2.0}, 11, 0.9, 0.1), critical_floor=0.05)
+    assert found.probs.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    assert found.answer.tolist() == DecisionRule().decide(logits_of(table)).tolist() == [1, 0]
 
 
 def test_each_seed_is_scaled_by_its_own_temperature():

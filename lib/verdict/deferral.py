@@ -23,7 +23,7 @@ from verdict.people import People, choose_people
 from verdict.policy import Costs, Outcomes, Policy, decide, force, price_outcomes
 from verdict.policy_evaluation import Case
 from verdict.predict import logits_of
-from verdict.scores import softmax
+from verdict.scores import softmax, top_class
 from verdict.signals import (
     CONFORMAL_CONFIDENCE,
     ENSEMBLE_STABILITY,
@@ -121,7 +121,7 @@ class Evidence:
     @property
     def answer(self) -> np.ndarray:
         """The model's answers, (n,)."""
-        return self.probs.argmax(axis=1)
+        return top_class(logits_of(self.table))
 
     @property
     def is_wrong(self) -> np.ndarray:
@@ -199,14 +199,14 @@ def read_evidence(
         raise ValueError("the models of several seeds do not answer the same pairs in the same order")
     by_seed = {seed: softmax(logits_of(other) / calibrated.temperatures[seed]) for seed, other in tables.items()}
     probs = by_seed[calibrated.seed]
-    sets = 1 - probs <= calibrated.qhat
+    answer, sets = top_class(logits_of(table)), 1 - probs <= calibrated.qhat
     conformal, is_empty = conformal_confidence(sets)
     signals = {MAX_PROBABILITY: max_probability(probs), ENTROPY_CONFIDENCE: entropy_confidence(probs)}
     if len(by_seed) > 1:
-        signals[ENSEMBLE_STABILITY] = ensemble_stability(np.stack(list(by_seed.values())), probs.argmax(axis=1))
+        signals[ENSEMBLE_STABILITY] = ensemble_stability(np.stack(list(by_seed.values())), answer)
     if view_logits is not None:
         views = np.concatenate([probs[None], softmax(view_logits / calibrated.temperature)])
-        signals[VIEW_STABILITY] = ensemble_stability(views, probs.argmax(axis=1))
+        signals[VIEW_STABILITY] = ensemble_stability(views, answer)
     signals[CONFORMAL_CONFIDENCE] = conformal
     forced = force(signals, is_empty, tau_critical=critical_floor)
     return Evidence(table, probs, sets, signals, composite(signals, consistency), forced, consistency)
@@ -281,7 +281,7 @@ def _known_consistency(
         softmax(logits_of(asked) / temperature)[:, Label.ENTAILMENT],
         asked[expected_columns(classes)].to_numpy(dtype=float),
         place,
-        logits_of(table).argmax(axis=1),
+        top_class(logits_of(table)),
     )
 
 

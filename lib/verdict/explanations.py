@@ -15,6 +15,7 @@ from verdict.audit import DecidedBatch
 from verdict.evaluation import Selection
 from verdict.humans import keyed_uniform
 from verdict.policy import Decision
+from verdict.scores import top_class
 
 if TYPE_CHECKING:
     from verdict.integrated_gradients import Attribution
@@ -30,9 +31,9 @@ def sample_decisions(batch: DecidedBatch, *, per_branch: int, seed: int) -> pd.D
         decision, pair_id, image_id, hypothesis, answer (class id of the model), answer_name, true_name; branches in the
         order of `Decision`.
     """
-    order = np.argsort(keyed_uniform(batch.pair_id, seed=seed), kind="stable")
+    order = np.argsort(keyed_uniform(batch.pair_id, seed=seed, stream="explained"), kind="stable")
     ids = [row for code in Decision for row in order[np.asarray(batch.decision)[order] == code][:per_branch]]
-    answer, names = np.asarray(batch.probs).argmax(axis=1), np.array(batch.classes, dtype=object)
+    answer, names = top_class(batch.logits), np.array(batch.classes, dtype=object)
     return pd.DataFrame(
         {
             "decision": [Decision(int(batch.decision[row])).text for row in ids],

@@ -16,7 +16,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from verdict.numbers import EXCLUDES, WITHIN, Claim, Numbers
+from verdict.numbers import EXCLUDES, HUNDREDTHS, WITHIN, Claim, Numbers
 from verdict.params import Params
 from verdict.report.conditions import chosen_text
 from verdict.report.evidence import find_evidence
@@ -227,7 +227,7 @@ def needed(claim: Claim, unit: str = "") -> str:
 
 def in_unit(bound: float, unit: str) -> str:
     """A bound in the unit of the number that is compared with it."""
-    return f"{100 * bound:g} %" if unit == "%" and bound else f"{bound:g}"
+    return f"{100 * bound:g} {unit}" if unit in HUNDREDTHS and bound else f"{bound:g}"
 
 
 def banners(execution: Execution, site: Site, errors: list[str]) -> list[dict[str, str]]:
