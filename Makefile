@@ -62,7 +62,7 @@ lint: $(READY)  ## check code style and notebooks
 
 lab: $(READY)  ## open JupyterLab on the notebooks
 	@$(STRIP)
-	@cd notebooks && ../$(VENV)/bin/jupyter lab
+	@cd notebooks && ../$(PY) -m jupyterlab
 
 watch: $(READY)  ## render pages of PROFILE again whenever a notebook is saved
 	@$(PY) -m verdict.report --profile=$(call quoted,PROFILE) --watch

@@ -248,6 +248,12 @@ def test_prose_names_targets_that_exist(name):
     assert named <= TARGETS
 
 
+def test_a_moved_folder_has_the_same_commands():
+    """Scripts of an environment hold the path that it was made in; its Python does not."""
+    called = re.findall(r"\$\(VENV\)/bin/(\S+)", (paths.ROOT / "Makefile").read_text())
+    assert set(called) == {"python"}
+
+
 def test_every_command_of_the_makefile_is_a_module():
     for name in re.findall(r"-m (verdict[\w.]*)", (paths.ROOT / "Makefile").read_text()):
         base = paths.LIBRARY.parent.joinpath(*name.split("."))

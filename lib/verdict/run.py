@@ -22,9 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from verdict import artifacts, paths, place, stages
+from verdict import artifacts, kernel, paths, place, stages
 from verdict.code_digest import code_digest
-from verdict.kernel import check_kernel
 from verdict.params import Params, load_params, non_default
 from verdict.result_folder import private_folder, publish, retire, stands
 from verdict.stage import open_stage, progress
@@ -144,7 +143,8 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
             str(notebook),
             str(target),
             parameters=values,
-            kernel_name="python3",
+            kernel_name=kernel.KERNEL,
+            language=kernel.LANGUAGE,
             cwd=str(paths.ROOT),
             progress_bar=False,
             log_output=False,
@@ -250,7 +250,7 @@ def _moment(seconds: float) -> str:
 
 def _run_notebook(name: str, home: Path, values: dict[str, Any], label: str) -> None:
     scratch = home / EXECUTING
-    check_kernel(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb")
+    kernel.check_kernel(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb")
     try:
         _execute(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb", scratch, values)
     except BaseException:
