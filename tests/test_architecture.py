@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from verdict.stage_parameters import parameter_model
 
 TOP_LEVEL = {
     "README.md",
+    "LICENSE",
+    "CITATION.cff",
     "DECISIONS.md",
     "Makefile",
     "Snakefile",
@@ -30,7 +33,7 @@ TOP_LEVEL = {
     "reports",
     "tests",
 }
-GENERATED = {"work", "CHANGELOG.md", "LICENSE"}
+GENERATED = {"work", "CHANGELOG.md"}
 TARGETS = {"help", "env", "report", "test", "lint", "lab", "presets", "bench", "clean"}
 TARGETS |= {"watch", "check", "notebook", "diff", "publish", "chaos"}
 TARGETS |= {"test-slurm", "verify", "bench-scale"}
@@ -162,6 +165,17 @@ def test_the_top_level_is_as_documented():
     found = {path.name for path in paths.ROOT.iterdir() if not path.name.startswith(".")}
     assert TOP_LEVEL - found == set()
     assert found - TOP_LEVEL - GENERATED == set()
+
+
+def test_who_may_use_this_and_how_to_cite_it_is_said():
+    cited = yaml.safe_load((paths.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert cited["license"] == project["license"] == "MIT" and cited["version"] == project["version"]
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys()
+    assert (paths.ROOT / "LICENSE").read_text(encoding="utf-8").startswith("MIT License\n\nCopyright (c) 2026 ")
+    table = (paths.ROOT / "README.md").read_text(encoding="utf-8").partition("## Licences")[2]
+    corpora = ("handwritten digits", "DejaVu", "NLVR", "SNLI-VE", "A2", "CIFAR-10,", "CIFAR-10H", "Imagenette")
+    assert [name for name in corpora if name not in table] == []
 
 
 def test_generated_folders_are_not_committed():
