@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from verdict.stage_parameters import parameter_model
 
 TOP_LEVEL = {
     "README.md",
+    "LICENSE",
+    "CITATION.cff",
     "DECISIONS.md",
     "Makefile",
     "Snakefile",
@@ -31,7 +34,7 @@ TOP_LEVEL = {
     "reports",
     "tests",
 }
-GENERATED = {"work", "CHANGELOG.md", "LICENSE"}
+GENERATED = {"work", "CHANGELOG.md"}
 TARGETS = {"help", "env", "report", "test", "lint", "lab", "presets", "bench", "clean"}
 TARGETS |= {"watch", "check", "notebook", "diff", "publish", "chaos"}
 TARGETS |= {"test-slurm", "verify", "bench-scale"}
@@ -167,6 +170,17 @@ def test_the_top_level_is_as_documented():
     assert found - TOP_LEVEL - GENERATED == set()
 
 
+def test_who_may_use_this_and_how_to_cite_it_is_said():
+    cited = yaml.safe_load((paths.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert cited["license"] == project["license"] == "MIT" and cited["version"] == project["version"]
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys()
+    assert (paths.ROOT / "LICENSE").read_text(encoding="utf-8").startswith("MIT License\n\nCopyright (c) 2026 ")
+    table = (paths.ROOT / "README.md").read_text(encoding="utf-8").partition("## Licences")[2]
+    corpora = ("handwritten digits", "DejaVu", "NLVR", "SNLI-VE", "A2", "CIFAR-10,", "CIFAR-10H", "Imagenette")
+    assert [name for name in corpora if name not in table] == []
+
+
 def test_generated_folders_are_not_committed():
     ignored = (paths.ROOT / ".gitignore").read_text().split()
     assert {"work/", "reports/*", ".venv/", "!reports/README.md"} <= set(ignored)
@@ -249,6 +263,12 @@ def test_prose_names_targets_that_exist(name):
     text = (paths.ROOT / name).read_text(encoding="utf-8")
     named = set(re.findall(r"(?:`|^\s*\$? ?)make ([a-z-]+)", text, re.MULTILINE))
     assert named <= TARGETS
+
+
+def test_a_moved_folder_has_the_same_commands():
+    """Scripts of an environment hold the path that it was made in; its Python does not."""
+    called = re.findall(r"\$\(VENV\)/bin/(\S+)", (paths.ROOT / "Makefile").read_text())
+    assert set(called) == {"python"}
 
 
 def test_every_command_of_the_makefile_is_a_module():

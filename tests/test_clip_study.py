@@ -71,10 +71,10 @@ def test_pages_read_what_the_stage_stored(study):
 
 
 def test_pictures_are_encoded_once(study):
-    before = {path.name for path in paths.embedding_cache().iterdir()}
+    before = {path.name for path in paths.embedding_cache("smoke").iterdir()}
     study.cache.images(np.asarray(study.pictures.images))
     study.classes(), study.classes()
-    after = {path.name for path in paths.embedding_cache().iterdir()}
+    after = {path.name for path in paths.embedding_cache("smoke").iterdir()}
     assert len([name for name in after if name.startswith("images")]) == 1
     assert len(after - before) <= 1
 

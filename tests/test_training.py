@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from simulated_stage import make_stage
 from tiny_presets import SIZE, save_presets
 from verdict import paths, stages, train, training
 from verdict.artifacts import write_json, write_run
@@ -51,6 +52,15 @@ def test_shuffling_depends_on_the_seed_alone():
     one, same, other = (shuffle_images(pairs, np.random.default_rng(seed))["image_id"].tolist() for seed in (1, 1, 2))
     assert one == same
     assert one != other
+
+
+def test_a_state_of_other_libraries_is_another_identity(monkeypatch, tmp_path):
+    stage = make_stage("02_warmup", tmp_path)
+    monkeypatch.setattr(type(stage), "record", lambda *_: {"outputs": {"work/smoke/features/presets.json": "a"}})
+    before = training._identity(stage, None, ())
+    assert training._identity(stage, None, ()) == before
+    monkeypatch.setattr(training, "package_versions", lambda: {"torch": "0"})
+    assert training._identity(stage, None, ()) != before
 
 
 SPLIT = {"warmup_train": 24, "warmup_val": 12, "train": 48, "val": 24, "calib": 6, "test": 24}

@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SCHEMA = 1
 SELF = "sha256_of_this"
-RECORDED_PACKAGES = ("torch", "keras", "keras-hub", "tensorflow", "transformers", "numpy", "scikit-learn", "papermill")
+RECORDED_PACKAGES = (
+    "torch",
+    "keras",
+    "keras-hub",
+    "tensorflow",
+    "transformers",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+    "papermill",
+)
 
 
 class StaleResultError(RuntimeError):

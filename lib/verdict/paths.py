@@ -95,6 +95,6 @@ def download_cache() -> Path:
     return Path(os.environ.get("VERDICT_CACHE", ROOT / "work" / "downloads")).expanduser()
 
 
-def embedding_cache() -> Path:
-    """Where embeddings of a dual encoder are kept; their names say what they are of, so that profiles share them."""
-    return WORK / "embeddings"
+def embedding_cache(profile: str) -> Path:
+    """Where embeddings of a dual encoder are kept between the stages of a profile."""
+    return work_dir(profile) / "embeddings"

@@ -131,6 +131,7 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
             str(target),
             parameters=values,
             kernel_name=kernel.KERNEL,
+            language=kernel.LANGUAGE,
             cwd=str(paths.ROOT),
             progress_bar=False,
             log_output=False,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from verdict import augment, paths
-from verdict.artifacts import content_hash, sha256_bytes
+from verdict.artifacts import content_hash, package_versions, sha256_bytes
 from verdict.backend import set_threads
 from verdict.code_digest import library_files
 from verdict.data.images import ImageStore
@@ -241,7 +241,7 @@ def _checkpoint(stage: Stage) -> Path:
 
 
 def _identity(stage: Stage, parent: dict[str, np.ndarray] | None, files: tuple[str, ...]) -> dict[str, Any]:
-    """Everything that the weights depend on besides what `fit` is passed: features, start, model, code.
+    """Everything that the weights depend on besides what `fit` is passed: features, start, model, code, libraries.
 
     The pairs are passed to `fit` as rows of features; of these, only the files that the plan reads count, so that one
     more depth or one more augmented trial leaves the other runs' states valid.
@@ -256,6 +256,7 @@ def _identity(stage: Stage, parent: dict[str, np.ndarray] | None, files: tuple[s
         "model": stage.params.model.model_dump(mode="json"),
         "training": training,
         "code": code,
+        "versions": package_versions(),
     }
 
 

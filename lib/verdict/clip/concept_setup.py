@@ -116,7 +116,7 @@ def open_setup(stage: Stage, study: Study) -> Setup:
     settings = stage.params.concepts
     bank, classes = bank_of(study.pictures, settings), class_table(study.pictures, settings)
     relatives = variants(study.encoder, seed=settings.seed)
-    folder = paths.embedding_cache()
+    folder = paths.embedding_cache(stage.profile)
     readers = {name: CachedReader(EmbeddingCache(folder, one, stage.progress)) for name, one in relatives.items()}
     shown = material(study.pictures, classes, bank, "test", n_images=settings.n_images)
     for name, value in {"n_images": len(shown), "n_classes": len(classes), "n_bank": len(bank)}.items():

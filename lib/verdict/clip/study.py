@@ -78,7 +78,7 @@ class Study:
     @cached_property
     def cache(self) -> EmbeddingCache:
         """Where this encoder's embeddings are kept."""
-        return EmbeddingCache(paths.embedding_cache(), self.encoder, self.stage.progress)
+        return EmbeddingCache(paths.embedding_cache(self.stage.profile), self.encoder, self.stage.progress)
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split."""
@@ -116,7 +116,7 @@ def embed(stage: Stage) -> None:
     preset = str((stage.upstream_folder(CLIP_MODEL) / "model").relative_to(paths.ROOT)) if is_own else params.preset
     pictures = build(params)
     encoder = load_encoder(params, str(paths.ROOT / preset) if is_own else preset)
-    cache = EmbeddingCache(paths.embedding_cache(), encoder, stage.progress)
+    cache = EmbeddingCache(paths.embedding_cache(stage.profile), encoder, stage.progress)
     write_npy(stage.path("images.npy"), pictures.images)
     write_npy(stage.path("embeddings.npy"), np.asarray(cache.images(pictures.images)))
     if pictures.masks is not None:
