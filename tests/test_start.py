@@ -9,39 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from report_runs import HOSTILE
 from verdict import paths, pipeline, start
 from verdict.chaos.faults import ended_by
 from verdict.chaos.subject import on_logits
 
 PROC = Path("/proc/self/environ")
-HOSTILE = {
-    "PYTHONWARNINGS": "error",
-    "PYTHONHASHSEED": "7",
-    "PYTHONSTARTUP": "/tmp/own.py",
-    "KERAS_HOME": "/tmp/keras",
-    "KERAS_BACKEND": "jax",
-    "MPLBACKEND": "tkagg",
-    "MPLCONFIGDIR": "/tmp/mpl",
-    "MATPLOTLIBRC": "/tmp/rc",
-    "JUPYTER_CONFIG_DIR": "/tmp/jupyter",
-    "IPYTHONDIR": "/tmp/ipython",
-    "JPY_PARENT_PID": "1",
-    "SNAKEMAKE_PROFILE": "/tmp/profile",
-    "TF_ENABLE_ONEDNN_OPTS": "0",
-    "NVIDIA_TF32_OVERRIDE": "1",
-    "MKL_NUM_THREADS": "3",
-    "OPENBLAS_CORETYPE": "Prescott",
-    "LC_ALL": "tr_TR.ISO-8859-9",
-    "LANG": "de_DE",
-    "LC_NUMERIC": "de_DE.UTF-8",
-    "TZ": "Asia/Kathmandu",
-    "COLUMNS": "20",
-    "GIT_DIR": "/tmp/other.git",
-    "BASH_ENV": "/tmp/bashenv",
-    "XDG_CONFIG_HOME": "/tmp/config",
-    "PANDAS_COPY_ON_WRITE": "0",
-    "SKLEARN_ASSUME_FINITE": "1",
-}
 
 
 def test_what_configures_tools_for_a_user_is_not_seen(tmp_path):
