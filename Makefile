@@ -23,7 +23,7 @@ define line_break
 
 endef
 ifneq ($(findstring :,$(CURDIR))$(findstring $(line_break),$(CURDIR)),)
-$(error the path of this folder holds a colon or a line break, which no Python environment stands: move the folder)
+$(error the path of this folder holds a colon or a line break, which no environment of Python stands: move the folder)
 endif
 
 .DEFAULT_GOAL := help

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from browser import Browser
-from report_runs import HOSTILE, LIMIT_S, PROFILE, References, command, copy_project, environment, report
+from report_runs import LIMIT_S, PROFILE, References, command, copy_project, environment, report
 from report_tools import assert_links
 from verdict import stages
 from verdict.data.images import ImageStore
@@ -173,19 +173,3 @@ def test_a_wrong_parameter_stops_before_anything_runs(finished, tmp_path):
     assert done.returncode == 2
     assert "calibrat" in done.stderr and "did you mean 'calibrate'" in done.stderr
     assert not (root / "work").exists()
-
-
-def test_a_run_needs_no_plain_path_no_home_and_no_short_temporary_folder(tmp_path):
-    """The environment's Python lies below the same path; what Snakemake would read of the user asks for no run."""
-    root = copy_project(tmp_path / "a b'c\"d$HOME{e}%f#\u00e9 cafe\u0301 `x` [y] & \\n;" / ("z" * 120))
-    (root / ".venv").symlink_to(sys.prefix)
-    for folder in ("profiles/default", "own"):
-        (root / folder).mkdir(parents=True)
-        (root / folder / "config.yaml").write_text("dry-run: true\n")
-    variables = {**environment(root), **HOSTILE, "HOME": "/nonexistent/home", "TMPDIR": str(root / "own")}
-    variables |= {"SNAKEMAKE_PROFILE": str(root / "own"), "PYTHONWARNINGS": "ignore"}
-    command = [str(root / ".venv" / "bin" / "python"), "-m", "verdict.pipeline", "--profile", PROFILE, "--cores", "1"]
-    target = f"work/{PROFILE}/01_data/run.json"
-    done = subprocess.run([*command, target], cwd=root, env=variables, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads((root / target).read_text())["stage"] == "01_data"
