@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -389,6 +390,14 @@ def test_the_environment_has_one_list_of_exact_pins():
     environment = yaml.safe_load((paths.ROOT / "environment.yml").read_text())
     pip = next(item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
     assert pip == ["-r requirements.txt"]
+
+
+def test_all_places_name_the_same_pythons():
+    asked = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
+    assert f"python{asked}" in (paths.ROOT / "environment.yml").read_text(encoding="utf-8")
+    assert asked == ">=3.11,<3.14"
+    assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in (paths.ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "Python 3.11, 3.12 or 3.13" in (paths.ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_stages_and_notebooks_are_the_same():
