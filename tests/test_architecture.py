@@ -423,6 +423,14 @@ def test_the_environment_has_one_list_of_exact_pins():
     assert pip == ["-r requirements.txt"]
 
 
+def test_all_places_name_the_same_pythons():
+    asked = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
+    assert f"python{asked}" in (paths.ROOT / "environment.yml").read_text(encoding="utf-8")
+    assert asked == ">=3.11,<3.14"
+    assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in (paths.ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "Python 3.11, 3.12 or 3.13" in (paths.ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_stages_and_notebooks_are_the_same():
     named = {stages.notebook_of(name) for name in stages.ALL_NAMES}
     assert {path.stem for path in NOTEBOOKS} == named - stages.WITHOUT_NOTEBOOK

@@ -1,8 +1,13 @@
 """Notebooks for the project's kernel pass, all others are named."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
+from jupyter_client import BlockingKernelClient
+from jupyter_client.connect import write_connection_file
 
 from report_tools import code, write_notebook
 from verdict import paths
@@ -61,3 +66,35 @@ def test_a_notebook_runs_on_the_projects_kernel_whatever_its_own_is_called(tmp_p
     path.write_text(json.dumps(json.loads(path.read_text()) | {"metadata": EDITORS[editor]}))
     _execute(path, tmp_path / "done.ipynb", {"profile": "smoke"})
     assert "was given smoke" in (tmp_path / "done.ipynb").read_text()
+
+
+STARTED = """
+import sys
+import IPython.core.application as application
+application.SYSTEM_CONFIG_DIRS.insert(0, sys.argv.pop(1))
+from verdict.kernel import main
+main()
+"""
+
+
+def test_what_a_machine_configures_for_all_kernels_is_not_read(tmp_path):
+    """As in /etc/ipython; the folder of a user is another one for each run."""
+    (tmp_path / "startup").mkdir()
+    (tmp_path / "startup" / "own.py").write_text("own_name = 1\n")
+    (tmp_path / "ipython_kernel_config.py").write_text("c.InteractiveShellApp.exec_lines = ['own_line = 1']\n")
+    file, _ = write_connection_file(str(tmp_path / "kernel.json"), ip=str(tmp_path / "s"), transport="ipc")
+    variables = {**os.environ, "PYTHONPATH": str(paths.LIBRARY.parent), "IPYTHONDIR": str(tmp_path / "ipython")}
+    command = [sys.executable, "-c", STARTED, str(tmp_path), "-f", file]
+    with subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL) as process:
+        client = BlockingKernelClient(connection_file=file)
+        client.load_connection_file()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=60)
+            said = []
+            names = "print([name for name in globals() if name.startswith('own')])"
+            client.execute_interactive(names, output_hook=lambda message: said.append(message["content"].get("text")))
+        finally:
+            client.stop_channels()
+            process.kill()
+    assert "[]\n" in said

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from report_runs import HOSTILE
 from verdict import paths, run
 from verdict.artifacts import read_run, verify_outputs, write_text
 
@@ -182,8 +183,9 @@ def root(tmp_path):
     return tmp_path
 
 
-def start(root, *arguments):
-    environment = {**os.environ, "VERDICT_ROOT": str(root), "PYTHONPATH": str(PROJECT / "lib"), "OMP_NUM_THREADS": "1"}
+def start(root, *arguments, **variables):
+    environment = {**os.environ, **variables, "VERDICT_ROOT": str(root), "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = str(PROJECT / "lib")
     command = [sys.executable, "-W", "ignore", "-m", "verdict.run", *arguments, "--profile", "smoke"]
     return subprocess.Popen(
         command, env=environment, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -259,6 +261,55 @@ def test_a_killed_driver_leaves_no_record(root):
     code, err = finish(start(root, "01_data"))
     assert code == 0, err
     assert [path.name for path in work.iterdir() if path.name != "failed"] == ["01_data"]
+
+
+STATE = """
+import json, locale, os, sys, time
+import matplotlib, pandas
+from verdict.backend import keras
+from verdict.plots import use_style
+use_style()
+config = keras.config
+state = {
+    "keras": [config.backend(), config.floatx(), config.image_data_format(), config.epsilon()],
+    "plots": [matplotlib.get_backend(), {k: str(v) for k, v in matplotlib.rcParams.items()}],
+    "pandas": pandas.get_option("display.max_rows"),
+    "place": [time.tzname, locale.setlocale(locale.LC_ALL, ""), locale.getpreferredencoding(), sys.flags.utf8_mode],
+    "names": sorted(name for name in globals() if name.startswith("own")),
+    "variables": {k: v for k, v in os.environ.items() if not k.startswith(("JPY", "JUPYTER", "IPYTHON", "VERDICT"))},
+}
+(stage.folder / "state.json").write_text(json.dumps(state))
+stage.number("made.value", 1, unit="count")
+stage.save()
+"""
+OWN = {
+    ".keras/keras.json": json.dumps({"floatx": "float16", "backend": "jax", "image_data_format": "channels_first"}),
+    ".config/matplotlib/matplotlibrc": "font.size: 30\nbackend: pdf\n",
+    ".ipython/profile_default/startup/own.py": "own_name = 1\n__import__('pandas').set_option('display.max_rows', 3)\n",
+    ".ipython/profile_default/ipython_kernel_config.py": "c.InteractiveShellApp.exec_lines = ['own_line = 1']\n",
+    ".local/share/jupyter/kernels/python3/kernel.json": json.dumps({"argv": ["false"], "display_name": "own"}),
+    ".jupyter/jupyter_config.py": "raise SystemExit('of the user')\n",
+    ".config/pip/x": "",
+}
+
+
+def test_what_a_machine_holds_for_its_user_reaches_no_notebook(root, tmp_path):
+    """Files in the home folder, one of the plots' beside the project, and variables of the shell."""
+    notebook(root, "01_data", STATE.strip())
+    found = []
+    for own, variables in (({}, {}), (OWN, {**HOSTILE, "PYTHONWARNINGS": "ignore"})):
+        home = tmp_path / f"home{len(own)}"
+        home.mkdir()
+        for name, text in own.items():
+            write_text(home / name, text)
+            write_text(root / "matplotlibrc", "lines.linewidth: 9\n")
+        code, err = finish(start(root, "01_data", HOME=str(home), **variables))
+        assert code == 0, err
+        state = (root / "work" / "smoke" / "01_data" / "state.json").read_text()
+        found.append(json.loads(state.replace(str(home), "HOME")))
+    assert found[0] == found[1]
+    assert found[0]["keras"][:3] == ["torch", "float32", "channels_last"]
+    assert found[0]["names"] == [] and found[0]["place"][0] == ["UTC", "UTC"]
 
 
 MEET = """

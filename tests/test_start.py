@@ -1,5 +1,6 @@
 """How processes of a run start and end: the same variables on every machine, and no process without its parent."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,39 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from report_runs import HOSTILE, PROFILE, copy_project, environment
 from verdict import paths, pipeline, start
 from verdict.chaos.faults import ended_by
 from verdict.chaos.subject import on_logits
 
 PROC = Path("/proc/self/environ")
-HOSTILE = {
-    "PYTHONWARNINGS": "error",
-    "PYTHONHASHSEED": "7",
-    "PYTHONSTARTUP": "/tmp/own.py",
-    "KERAS_HOME": "/tmp/keras",
-    "KERAS_BACKEND": "jax",
-    "MPLBACKEND": "tkagg",
-    "MPLCONFIGDIR": "/tmp/mpl",
-    "MATPLOTLIBRC": "/tmp/rc",
-    "JUPYTER_CONFIG_DIR": "/tmp/jupyter",
-    "IPYTHONDIR": "/tmp/ipython",
-    "JPY_PARENT_PID": "1",
-    "SNAKEMAKE_PROFILE": "/tmp/profile",
-    "TF_ENABLE_ONEDNN_OPTS": "0",
-    "NVIDIA_TF32_OVERRIDE": "1",
-    "MKL_NUM_THREADS": "3",
-    "OPENBLAS_CORETYPE": "Prescott",
-    "LC_ALL": "tr_TR.ISO-8859-9",
-    "LANG": "de_DE",
-    "LC_NUMERIC": "de_DE.UTF-8",
-    "TZ": "Asia/Kathmandu",
-    "COLUMNS": "20",
-    "GIT_DIR": "/tmp/other.git",
-    "BASH_ENV": "/tmp/bashenv",
-    "XDG_CONFIG_HOME": "/tmp/config",
-    "PANDAS_COPY_ON_WRITE": "0",
-    "SKLEARN_ASSUME_FINITE": "1",
-}
 
 
 def test_what_configures_tools_for_a_user_is_not_seen(tmp_path):
@@ -186,3 +160,20 @@ def test_whatever_ends_a_run_ends_its_stages_and_kernels(tmp_path, way):
         return ""
 
     assert ended_by(subject, way, kernel_at_work)[1] == ()
+
+
+@pytest.mark.slow
+def test_a_run_needs_no_plain_path_no_home_and_no_short_temporary_folder(tmp_path):
+    """The environment's Python lies below the same path; what Snakemake would read of the user asks for no run."""
+    root = copy_project(tmp_path / "a b'c\"d$HOME{e}%f#\u00e9 cafe\u0301 `x` [y] & \\n;" / ("z" * 120))
+    (root / ".venv").symlink_to(sys.prefix)
+    for folder in ("profiles/default", "own"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "config.yaml").write_text("dry-run: true\n")
+    variables = {**environment(root), **HOSTILE, "HOME": "/nonexistent/home", "TMPDIR": str(root / "own")}
+    variables |= {"SNAKEMAKE_PROFILE": str(root / "own"), "PYTHONWARNINGS": "ignore"}
+    command = [str(root / ".venv" / "bin" / "python"), "-m", "verdict.pipeline", "--profile", PROFILE, "--cores", "1"]
+    target = f"work/{PROFILE}/01_data/run.json"
+    done = subprocess.run([*command, target], cwd=root, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((root / target).read_text())["stage"] == "01_data"

@@ -127,8 +127,8 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
         os.environ.update(dict.fromkeys(names, str(runtime)))
         artifacts.write_json(runtime / "kernels" / kernel.KERNEL / "kernel.json", KERNEL)
         papermill.execute_notebook(
-            str(notebook),
-            str(target),
+            # Papermill takes a path for a pattern that parameters fill in.
+            *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, target)),
             parameters=values,
             kernel_name=kernel.KERNEL,
             language=kernel.LANGUAGE,

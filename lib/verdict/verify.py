@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from verdict import artifacts, paths, place
+from verdict import artifacts, paths, place, start
 from verdict.numbers import Numbers
 
 PROFILE = "smoke"
@@ -148,10 +148,9 @@ def clone(target: Path) -> str:
 
 
 def environment(root: Path) -> dict[str, str]:
-    """A fresh environment for a clone: its own library, and nothing of Python, Jupyter or the project that is set."""
-    theirs = ("VERDICT", "JUPYTER", "PYTHON", "IPYTHON", "KERAS", "CUDA_VISIBLE")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(theirs)}
-    return {**kept, "PYTHONPATH": str(root / "lib"), "JUPYTER_PLATFORM_DIRS": "1"}
+    """A fresh environment for a clone: its own library, and nothing of the project or its devices that is set."""
+    theirs = ("VERDICT", "CUDA_VISIBLE")
+    return start.environment(root, {key: value for key, value in os.environ.items() if not key.startswith(theirs)})
 
 
 def run(root: Path, cores: int) -> float:
@@ -163,7 +162,7 @@ def run(root: Path, cores: int) -> float:
         If the report is not complete.
     """
     started = time.monotonic()
-    command = [sys.executable, "-m", "verdict.pipeline", "--profile", PROFILE, "--cores", str(cores)]
+    command = [sys.executable, "-m", "verdict.start", "verdict.pipeline", "--profile", PROFILE, "--cores", str(cores)]
     variables = {**environment(root), "CUDA_VISIBLE_DEVICES": ""}
     if subprocess.run(command, cwd=root, env=variables, stdout=subprocess.DEVNULL, check=False).returncode:
         raise RuntimeError("the smoke report did not run to its end; what failed is told above")

@@ -155,7 +155,8 @@ class Subject:
         `terminal` is a descriptor of the terminal that the run belongs to; it has none of its own otherwise.
         """
         given = {key: value for key, value in os.environ.items() if not key.startswith("VERDICT_")}
-        command = [sys.executable, "-m", "verdict.pipeline", "--profile", self.profile, "--cores", str(self.cores)]
+        command = [sys.executable, "-m", "verdict.start", "verdict.pipeline"]
+        command += ["--profile", self.profile, "--cores", str(self.cores)]
         with self._said(name).open("wb") as said:
             return subprocess.Popen(
                 command if terminal is None else ["setsid", "--ctty", *command],
