@@ -12,6 +12,7 @@ from verdict.ablation import (
     ablation_table,
     changed_parameters,
     find_ablations,
+    gain_statement,
     gain_template,
     gains,
 )
@@ -201,11 +202,15 @@ def test_training_that_differs_is_named_in_the_sentence():
     stage, table, said = told({"frozen": 0.5, "deep": 0.8}, trials, kept)
     assert table["change"].tolist() == ["unfreezing"]
     assert "training differs: epochs 2 + 5 against 2; learning rate 0.001, 0.002 against 0.001" in said
+    assert gain_statement("val", table).endswith(
+        "on val (training differs: epochs 2 + 5 against 2; learning rate 0.001, 0.002 against 0.001)"
+    )
     assert stage.numbers["val.gain_of_longer_training"].low is None
 
 
 def test_without_a_frozen_trial_no_gain_is_told():
     stage, table, said = told({"deep": 0.8}, (trial("deep"),), Selection("deep", 0, "", "deep"))
+    assert gain_statement("val", table) == "Unfreezing beats frozen encoders on val"
     assert table.empty and said == "No two candidates of this profile show what unfreezing adds."
     claim = {"id": "gain", "statement": "it adds", "number": "val.gain_over_frozen", "comparison": ">", "bound": 0.0}
     assert evaluate_claim(stage.numbers, **claim).holds is None

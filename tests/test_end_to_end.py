@@ -18,6 +18,7 @@ from report_tools import Reader, assert_links, exhibits_of, shows_number
 from verdict import stages
 from verdict.data.images import ImageStore
 from verdict.export.table import score
+from verdict.lineage import least_trained
 from verdict.numbers import ESTIMATE, KINDS, Numbers
 from verdict.params import load_params
 from verdict.report.executions import find_executions
@@ -113,6 +114,19 @@ def test_exported_predictions_give_the_reports_accuracy(finished, tmp_path):
     assert found.accuracy.value == numbers["test.accuracy"].value
     assert found.macro_f1.value == pytest.approx(numbers["test.macro_f1"].value, abs=1e-12)
     assert f"accuracy {found.accuracy.value:.4f}" in done.stdout
+
+
+def test_page_05_reads_the_answers_that_it_needs_alone(finished):
+    """Every run stores its answers to test; those of trials that were not kept are scored on no page."""
+    work = finished / "work" / PROFILE
+    kept = pd.read_parquet(work / "04_model_selection" / "selection.parquet").iloc[0]
+    params = load_params(PROFILE)
+    least = least_trained(params.training.trials).name
+    controls = {trial.name for trial in params.training.trials if trial.role == "control"}
+    needed = {kept["trial"], kept["frozen"], kept["unfrozen"], least, *controls}
+    record = json.loads((work / "05_test" / "run.json").read_text(encoding="utf-8"))
+    read = {Path(name).parts[-2].rsplit("-s", 1)[0] for name in record["inputs"] if stages.TRIAL_STAGE in name}
+    assert kept["trial"] in read and read <= needed < {trial.name for trial in params.training.trials}
 
 
 def test_a_second_report_executes_nothing(finished):

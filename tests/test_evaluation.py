@@ -1,12 +1,14 @@
-"""Evaluation on a simulated stage: hand values, ties, the choice."""
+"""Evaluation on a simulated stage: hand values, ties, the choice; and how the pages on training judge their claims."""
 
+import ast
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from verdict import evaluation
+from verdict import evaluation, paths
+from verdict.code_digest import code_cells
 from verdict.numbers import Number, Numbers
 from verdict.params import TrialParams
 from verdict.predict import prediction_table
@@ -241,7 +243,6 @@ def test_where_the_frozen_one_is_kept_the_best_of_the_others_is_compared_with_it
     stage = simulated({"cheap": 0.9, "dear": 0.8, "worse": 0.6}, {"cheap": 10, "dear": 99, "worse": 50})
     kept = evaluation.choose(stage, evaluation.rank_trials(stage))
     assert (kept.trial, kept.frozen, kept.unfrozen) == ("cheap", "cheap", "dear")
-    assert kept.numbers["selection.n_trainable_unfrozen"].value == 99
     assert kept.table["unfrozen"].tolist() == ["dear"]
 
 
@@ -335,3 +336,24 @@ def test_noise_of_the_best_counts_trials_that_are_equal():
     assert found["SD of one run (pooled over seeds)"] == pytest.approx(pooled)
     assert found["lead of the best expected from noise"] == pytest.approx(0.8463 * pooled / np.sqrt(3), rel=1e-3)
     assert found["lead of the best observed"] == pytest.approx(0.02)
+
+
+def claims_of(page):
+    """Source of statement, comparison and keywords of each claim of a notebook, by id."""
+    for cell in code_cells(paths.NOTEBOOKS / f"{page}.ipynb"):
+        for node in ast.walk(ast.parse(cell)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "stage.claim":
+                options = {keyword.arg for keyword in node.keywords}
+                yield node.args[0].value, ast.unparse(node.args[1]), node.args[3].value, options
+
+
+@pytest.mark.parametrize("page", ["02_warmup", "04_model_selection", "05_test"])
+def test_claims_are_judged_as_they_are_worded(page):
+    """What beats, or lies above, has a direction; what is at chance lies within a margin."""
+    found = list(claims_of(page))
+    assert found
+    for name, statement, comparison, options in found:
+        is_equivalence = "at chance" in statement
+        assert is_equivalence or "beats" in statement or "above" in statement or "gain_statement" in statement, name
+        assert comparison == ("within" if is_equivalence else ">"), name
+        assert ("margin" in options) == is_equivalence, name

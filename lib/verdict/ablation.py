@@ -161,6 +161,12 @@ def gain_template(stage: Stage, prefix: str, table: pd.DataFrame) -> str:
     return " ".join(parts) or "No two candidates of this profile show what unfreezing adds."
 
 
+def gain_statement(split: str, table: pd.DataFrame) -> str:
+    """The claim that unfreezing adds something, with how the two that `gains` compares were trained."""
+    training = table.loc[table["change"] == "unfreezing", "training"].tolist()
+    return f"Unfreezing beats frozen encoders on {split}{f' (training {training[0]})' if training else ''}"
+
+
 def _verb(difference: Number) -> str:
     """What a difference of macro-F1 shows, as words before its value."""
     if not difference.excludes(0.0):

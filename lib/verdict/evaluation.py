@@ -363,13 +363,10 @@ def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
     deep = {one.name for one in trials if any(getattr(one, name) for name in DEPTH)}
     unfrozen = next((name for name in (trial, *ranking["trial"]) if name in deep), "")
     twin = frozen_twin(trials, unfrozen) if unfrozen else None
-    selection = Selection(trial, seed, twin.name if twin else "", unfrozen, _reason(ranking, trial, best, stage))
     kept = stage.predictions(Split.VAL, trial=trial, seed=seed)
-    selection.numbers.merge(estimate(kept, prefix="selection", stage=stage, names=("macro_f1",)))
-    for name, which in (("n_trainable_unfrozen", unfrozen), ("n_trainable_frozen", selection.frozen)):
-        count = n_trainable(stage, which) if which else np.nan
-        selection.numbers[f"selection.{name}"] = Number(count, unit="count")
-    return selection
+    numbers = estimate(kept, prefix="selection", stage=stage, names=("macro_f1",))
+    reason = _reason(ranking, trial, best, stage)
+    return Selection(trial, seed, twin.name if twin else "", unfrozen, reason, numbers)
 
 
 def _reason(ranking: pd.DataFrame, trial: str, best: str, stage: Stage) -> str:
