@@ -60,9 +60,20 @@ def test_saved_logits_need_fewer_stages(base):
 
 
 def test_every_other_source_has_every_stage():
-    assert tuple(spec for spec in stages.specs_for(load_params("smoke")) if spec in SPECS) == SPECS
+    found = stages.specs_for(load_params("smoke"))
+    assert tuple(spec for spec in found if spec in SPECS) == SPECS[:-1]
+    assert (found[-1].name, found[-1].question) == (SPECS[-1].name, SPECS[-1].question)
     every = (*SPECS, *stages.RECORDED_SPECS, *stages.CLIP_SPECS)
     assert set(stages.ALL_NAMES) == {declared.name for declared in every}
+
+
+@pytest.mark.parametrize("source", [None, "digits"])
+def test_the_page_on_reproducibility_reads_every_other_stage(base, source):
+    """What it counts, executions and claims, is what the index counts."""
+    base["clip"]["source"] = source
+    found = stages.specs_for(validate(base, source="test"))
+    assert found[-1].name == "13_reproducibility"
+    assert found[-1].needs == tuple(spec.name for spec in found[:-1])
 
 
 def test_a_page_of_another_source_is_a_stage_of_its_own(base):

@@ -133,6 +133,7 @@ SPECS = (
             "04_model_selection",
             "05_test",
             "06_interpretation",
+            SIGNALS,
             "07_calibration",
             "08_policy",
             "09_independent_set",
@@ -207,7 +208,9 @@ def specs_for(params: Params) -> tuple[Spec, ...]:
     if params.data.source == "clip":
         return _clip_specs(params)
     if params.data.source != "recorded":
-        return (*SPECS[:-1], *_clip_specs(params), SPECS[-1])
+        # The last page speaks of the report: it counts what the index counts, and reads every other stage.
+        others = (*SPECS[:-1], *_clip_specs(params))
+        return (*others, replace(SPECS[-1], needs=tuple(spec.name for spec in others)))
     has_independent = bool(params.data.recorded.independent)
     return tuple(spec for spec in RECORDED_SPECS if has_independent or spec.name != "09_independent_set")
 
