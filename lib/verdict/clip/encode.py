@@ -22,11 +22,11 @@ from transformers.utils import logging
 
 from verdict import paths
 from verdict.artifacts import content_hash, sha256_tree
+from verdict.clip import SHIPPED
 
 # Bars of a second's work would stand in every page.
 logging.disable_progress_bar()
 
-SHIPPED = "digits_clip"
 HUB = "https://huggingface.co"
 REACH_S = 2.0
 Progress = Callable[[str], None]
