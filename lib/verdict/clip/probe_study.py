@@ -220,7 +220,7 @@ class Page:
             self.keep(f"ranks.{kind}", self.resampler.mean(right[kind, most], span=(0, 1)))
         gain = self.resampler.mean(right["prompts", most] - right["random", most], span=(-1, 1))
         self.keep("ranks.gain", gain, unit="")
-        self.study.stage.number("ranks.directions", most, unit="count")
+        self.study.stage.number("ranks.directions", most, unit="count", kind=SETTING)
         return pd.DataFrame(out)
 
     def rank_sentence(self) -> str:
