@@ -184,7 +184,7 @@ CLIP_SPECS = (
         "10_clip_probes",
         "What do CLIP's embeddings and similarities encode?",
         (CLIP_EMBEDDINGS,),
-        ("clip", "statistics"),
+        ("clip", "calibrate", "statistics"),
     ),
     Spec(
         "11_clip_robustness",

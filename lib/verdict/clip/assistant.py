@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from verdict.clip.several import among
 from verdict.data.tables import find_columns, read_table, shown
-from verdict.uncertainty import Interval, bootstrap, with_bounds
-from verdict.weighted import ratio, row_weights, weighted_mean
+from verdict.uncertainty import Interval, Resampler, with_bounds
 
 COLUMNS = ("question_id", "answer")
 UNREADABLE = -1
@@ -146,15 +146,7 @@ class Score:
 
 
 def score(
-    choices: ArrayLike,
-    encoder_choices: ArrayLike,
-    truth: ArrayLike,
-    n_choices: ArrayLike,
-    groups: ArrayLike,
-    *,
-    n_resamples: int,
-    rng: np.random.Generator,
-    level: float = 0.95,
+    choices: ArrayLike, encoder_choices: ArrayLike, truth: ArrayLike, n_choices: ArrayLike, resampler: Resampler
 ) -> Score:
     """Score an assistant's choices, with intervals over images.
 
@@ -164,35 +156,25 @@ def score(
         Index of the choice of the assistant (or `UNREADABLE`), of the dual encoder, and of the right one.
     n_choices : array of int, (n,)
         Choices of each question.
-    groups : array (n,)
-        The independent unit of each question, its image.
-    n_resamples : int
-    rng : numpy.random.Generator
-    level : float in (0, 1)
+    resampler : Resampler
+        Of the questions, by image.
     """
     choices, encoder, truth = (np.asarray(one) for one in (choices, encoder_choices, truth))
     n_choices = np.asarray(n_choices)
     if not choices.shape == encoder.shape == truth.shape == n_choices.shape or choices.ndim != 1 or not len(choices):
         raise ValueError(f"expected one choice a question, got {choices.shape}, {encoder.shape}, {truth.shape}")
     right, encoder_right = choices == truth, encoder == truth
-    generators = iter(rng.spawn(7))
 
-    def mean(values: np.ndarray, among: np.ndarray | None = None) -> Interval:
-        def statistic(weights: np.ndarray | None) -> np.ndarray:
-            if among is None:
-                return weighted_mean(values, weights)
-            weights = row_weights(weights, len(values)) * among
-            return ratio(weights @ values.astype(float), weights.sum(axis=-1), empty=np.nan)
+    def mean(values: np.ndarray, chosen: np.ndarray) -> Interval:
+        return among(resampler, chosen).mean(values[chosen], span=(0, 1))
 
-        return bootstrap(statistic, groups, n_resamples=n_resamples, rng=next(generators), level=level)
-
-    others = 1 / (n_choices[~encoder_right] - 1)
+    everyone, others = np.ones(len(right), dtype=bool), 1 / (n_choices[~encoder_right] - 1)
     return Score(
-        accuracy=mean(right),
-        unreadable=mean(choices == UNREADABLE),
-        encoder_accuracy=mean(encoder_right),
-        difference=mean(right.astype(float) - encoder_right),
-        agreement=mean(choices == encoder),
+        accuracy=mean(right, everyone),
+        unreadable=mean(choices == UNREADABLE, everyone),
+        encoder_accuracy=mean(encoder_right, everyone),
+        difference=resampler.mean(right.astype(float) - encoder_right, span=(-1, 1)),
+        agreement=mean(choices == encoder, everyone),
         gain=mean(right, ~encoder_right),
         loss=mean(~right, encoder_right),
         chance=float((1 / n_choices).mean()),

@@ -24,7 +24,6 @@ from verdict.clip.hub import check_hub
 # Bars of a second's work would stand in every page.
 logging.disable_progress_bar()
 
-SHIPPED = "digits_clip"
 Progress = Callable[[str], None]
 
 
