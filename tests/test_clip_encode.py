@@ -11,8 +11,8 @@ import torch
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
 from verdict import paths
-from verdict.clip import hub
-from verdict.clip.encode import SHIPPED, DualEncoder, feature, saved
+from verdict.clip import SHIPPED, hub
+from verdict.clip.encode import DualEncoder, feature, saved
 from verdict.clip.hub import is_reachable
 
 RNG = np.random.default_rng(7)

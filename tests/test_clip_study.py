@@ -9,8 +9,7 @@ import pytest
 import mini_pictures as mini
 from verdict import paths, stages
 from verdict.artifacts import write_run
-from verdict.clip import probe_study
-from verdict.clip.encode import SHIPPED
+from verdict.clip import SHIPPED, probe_study
 from verdict.clip.study import TRAINED, embed, encoder_number, open_study
 from verdict.numbers import COUNT, ESTIMATE, EXACT, SETTING
 from verdict.params import merge, read_yaml, validate
