@@ -51,6 +51,9 @@ def test_differences_are_named_with_both_values():
     # As many epochs in all, in one stage: that is named too. What a control is not shown is a difference.
     assert set(differences_in_training(trials, "at_once", "deep")) == {"learning_rate", "epochs"}
     assert set(differences_in_training(trials, "blind", "at_once")) == {"image"}
+    seen = trial("seen", "frozen", augment="photometric", views=2)
+    found = differences_in_training((FROZEN, seen, trial("plain", "frozen")), "seen", "plain")
+    assert found == {"augment": ("none, photometric", "none")}
 
 
 def test_a_patience_that_cannot_stop_is_none():

@@ -379,7 +379,8 @@ def _reason(ranking: pd.DataFrame, trial: str, best: str, stage: Stage) -> str:
         return f"it trains the fewest parameters {shown}"
     if of[best] == of.min():
         return "it scores best on val, and none trains fewer parameters"
-    return f"it scores best on val, and none that trains fewer parameters is shown to lie within {margin} {unadjusted}"
+    fewer = f"none that trains fewer parameters is shown to lie within {margin} of it {unadjusted}"
+    return f"it scores best on val, and {fewer}"
 
 
 def standing(stage: Stage, kept: Selection, pairwise: pd.DataFrame) -> str:
@@ -398,8 +399,8 @@ def standing(stage: Stage, kept: Selection, pairwise: pd.DataFrame) -> str:
     if pairwise.empty:
         return ""
     return (
-        "Of {selection.n_others} other candidates it is shown to be better than {selection.n_better} and worse than "
-        "{selection.n_worse}, adjusted for all {selection.n_compared} comparisons."
+        "It is shown to be better than {selection.n_better} and worse than {selection.n_worse} of {selection.n_others} "
+        "other candidates (adjusted for all {selection.n_compared} comparisons)."
     )
 
 
@@ -434,7 +435,7 @@ def noise_of_best(stage: Stage, scores: pd.DataFrame, kept: Selection) -> pd.Dat
         "lead of the best expected from noise": expected_best_of(len(means), sd=of_means),
         "lead of the best observed": float(means.max() - means.mean()),
     }
-    return pd.DataFrame({"quantity": list(rows), "value": list(rows.values())})
+    return pd.DataFrame({"quantity": list(rows), "value": pd.Series(rows.values(), dtype=object)})
 
 
 def _references(kept: Selection, stage: Stage) -> pd.DataFrame:
@@ -477,6 +478,6 @@ def _reference(stage: Stage, name: str, table: pd.DataFrame, number: str, trial:
     found = estimate(table, prefix="reference", stage=stage, names=("accuracy", "macro_f1"))
     stage.numbers[number] = found["reference.accuracy"]
     epochs = epochs_text(stage.params.training.trials, trial) if trial else ""
-    trained = {"epochs": epochs, "seed": int(table["seed"].iloc[0]) if trial else None}
+    trained = {"epochs": epochs, "seed": str(table["seed"].iloc[0]) if trial else ""}
     row = {"answers": name, **trained, "accuracy": found["reference.accuracy"]}
     return row | with_bounds("macro_f1", found["reference.macro_f1"])

@@ -45,6 +45,9 @@ def differences_in_training(trials: Sequence[TrialParams], first: str, second: s
         values = tuple(_values(chain, setting) for chain in chains)
         if values[0] != values[1]:
             found[setting] = values
+    if "augment" in found:
+        # Their number goes with them.
+        found.pop("views", None)
     return found
 
 
