@@ -16,6 +16,7 @@ from verdict.deferral import (
     gather,
     gather_both,
     log_decisions,
+    log_table,
     outcomes_of,
     people_of,
     read_evidence,
@@ -201,6 +202,15 @@ def test_the_log_replays_and_explains_each_branch(stage, tmp_path):
     assert "at a glance" in words["why"].iloc[1]
     assert np.array_equal(np.unique(batch.decision), [int(branch) for branch in Decision])
     assert batch.cost.min() >= 0
+    table = log_table(stage, path, batch, stage.resampler(batch.group_id)).set_index("quantity")["value"]
+    assert [number.value for number in table] == [701, 0, pytest.approx(batch.cost.mean())]
+    assert stage.numbers["policy.test.cost_logged"].low < batch.cost.mean()
+    claim = stage.claim("replay", "The log replays", "policy.test.n_replay_differences", "<=", 0)
+    assert claim.holds
+    path.write_bytes(path.read_bytes().replace(b'"decision":"auto"', b'"decision":"human"', 1))
+    other = make_stage("08_policy", tmp_path)
+    log_table(other, path, batch, stage.resampler(batch.group_id))
+    assert other.claim("replay", "The log replays", "policy.test.n_replay_differences", "<=", 0).holds is False
 
 
 def test_an_infinite_threshold_of_the_sets_is_logged_as_none(stage, tmp_path):

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from verdict.artifacts import content_hash
-from verdict.audit import DecidedBatch, LogSummary, explain_item, find_item, iter_items, run_id, write_log
+from verdict.audit import DecidedBatch, LogSummary, explain_item, find_item, iter_items, replay_log, run_id, write_log
 from verdict.evaluation import Selection
 from verdict.labels import Label, Split, expected_columns
+from verdict.numbers import Number
 from verdict.params import PolicyParams
 from verdict.people import People, choose_people
 from verdict.policy import Costs, Outcomes, Policy, decide, force, price_outcomes
@@ -43,8 +44,12 @@ from verdict.stages import QUESTIONS, TRIAL_STAGE, VIEWS
 
 if TYPE_CHECKING:
     from verdict.stage import Stage
+    from verdict.uncertainty import Resampler
 
 TUNING = "tuning"
+# What a single answer of a single model gives; the other signals need more models, or more answers.
+OF_ONE_ANSWER = (MAX_PROBABILITY, ENTROPY_CONFIDENCE, CONFORMAL_CONFIDENCE)
+MAXIMUM, ENTROPY, ONE_MODEL = "maximum probability", "entropy", "composite of one answer"
 
 
 @dataclass(frozen=True)
@@ -158,8 +163,13 @@ class Evidence:
 
     @property
     def rivals(self) -> dict[str, np.ndarray]:
-        """Scores that do without a composite."""
-        return {"maximum probability": self.signals[MAX_PROBABILITY], "entropy": self.signals[ENTROPY_CONFIDENCE]}
+        """Scores that do with less: with one number, or with the same composite of one answer of one model.
+
+        The last is left out where the composite itself knows no more.
+        """
+        own = {name: signal for name, signal in self.signals.items() if name in OF_ONE_ANSWER}
+        one = {} if len(own) == len(self.shown_signals) else {ONE_MODEL: composite(own)}
+        return {MAXIMUM: self.signals[MAX_PROBABILITY], ENTROPY: self.signals[ENTROPY_CONFIDENCE], **one}
 
 
 def read_evidence(
@@ -325,7 +335,8 @@ def outcomes_of(evidence: Evidence, people: People, costs: Costs, *, human: np.n
 
 def case_of(evidence: Evidence, people: People, costs: Costs) -> Case:
     """Everything that tuning and evaluation of a policy need."""
-    return Case(evidence.score, outcomes_of(evidence, people, costs), evidence.groups, evidence.forced)
+    outcomes = outcomes_of(evidence, people, costs)
+    return Case(evidence.score, outcomes, evidence.groups, evidence.forced, people.is_simulated)
 
 
 def costs_of(settings: PolicyParams, classes: Sequence[str]) -> Costs:
@@ -403,6 +414,29 @@ def _model_hash(stage: Stage, kept: Selection) -> str:
 def log_decisions(path: Path, batch: DecidedBatch) -> LogSummary:
     """Write the log of a batch; what it says of costs is of the answers that were drawn, not expected ones."""
     return write_log(path, iter_items(batch))
+
+
+def log_table(stage: Stage, path: Path, batch: DecidedBatch, draws: Resampler) -> pd.DataFrame:
+    """What the log of a batch holds, and whether it gives the same decisions again.
+
+    Returns
+    -------
+    DataFrame
+        quantity, value with its interval where it is an estimate. Also numbers `policy.test.n_logged`,
+        `.n_replay_differences` and `.cost_logged` (mean cost, in minutes, of the answers that were drawn).
+    """
+    replay, shared = replay_log(path), {"n": len(batch), "split": str(batch.split[0])}
+    cost = draws.mean(batch.cost)
+    told = {
+        "n_logged": ("decisions in the log", Number(float(replay.n_items), unit="count", **shared)),
+        "n_replay_differences": (
+            "differences when all are decided again from the log",
+            Number(float(replay.n_differences), unit="count", **shared),
+        ),
+        "cost_logged": ("mean cost of the answers that were drawn", cost.number(unit="min", **shared)),
+    }
+    stage.numbers.merge({f"policy.test.{name}": number for name, (_, number) in told.items()})
+    return pd.DataFrame([{"quantity": words, "value": number} for words, number in told.values()])
 
 
 def explained(path: Path, batch: DecidedBatch) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import pandas as pd
 from verdict.audit import DecidedBatch
 from verdict.evaluation import Selection
 from verdict.humans import keyed_uniform
+from verdict.numbers import EXACT
 from verdict.policy import Decision
 from verdict.scores import top_class
 
@@ -50,7 +51,7 @@ def sample_decisions(batch: DecidedBatch, *, per_branch: int, seed: int) -> pd.D
 def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list[Attribution]:
     """Integrated gradients of some decisions; none where predictions are saved logits, which no input can be traced to.
 
-    Stores the number `policy.test.attribution_gap`, the largest completeness gap.
+    Stores the number `policy.test.attribution_gap`, the largest completeness gap, which is not defined without any.
     """
     found: list[Attribution] = []
     if not stage.is_recorded and len(chosen):
@@ -58,7 +59,7 @@ def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list[Attribu
 
         found = attribute_pairs(stage, kept, chosen, n_steps=stage.params.policy.n_attribution_steps)
     worst = max((attribution.gap for attribution in found), default=float("nan"))
-    stage.number("policy.test.attribution_gap", worst, n=len(found), split="test", unit="%")
+    stage.number("policy.test.attribution_gap", worst, n=len(found), split="test", unit="%", kind=EXACT)
     return found
 
 
@@ -88,13 +89,3 @@ def drawings(found: Sequence[Attribution], chosen: pd.DataFrame) -> dict[str, An
         "words": [list(zip(a.tokens, a.words, strict=True)) for a in found],
         "titles": [f"{row.decision}: {row.answer_name}" for row in chosen.itertuples()],
     }
-
-
-def explanation_template(found: Sequence[Attribution]) -> str:
-    """What can be said of the attributions, as a template for `say`."""
-    if not found:
-        return "Saved logits cannot be traced to what was seen: there is nothing to attribute here."
-    return (
-        "The largest completeness gap is {policy.test.attribution_gap}. Attributions say what moved an answer away "
-        "from that of an empty pair, not what a person would have looked at."
-    )

@@ -239,6 +239,10 @@ class VoteHuman(Human):
         """The pairs that somebody judged, in the order of `shares`."""
         return self._rows.ids
 
+    def is_judged(self, pair_ids: Sequence[str]) -> np.ndarray:
+        """Whether somebody judged each pair, (n,) bool."""
+        return self._rows.look_up(pair_ids) >= 0
+
     def distribution(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None) -> np.ndarray:
         """Share of each answer among the annotators, (n, K)."""
         if self.typical is None:
