@@ -108,6 +108,7 @@ ORDER = (
     "warm",
     "run",
     "slurm",
+    "preflight",
     "pipeline",
     "verify",
     "bench",
