@@ -115,6 +115,7 @@ ORDER = (
     "warm",
     "run",
     "slurm",
+    "preflight",
     "pipeline",
     "verify",
     "bench",

@@ -109,7 +109,7 @@ def test_a_hub_id_out_of_reach_is_refused_and_nothing_takes_its_place(monkeypatc
     with pytest.raises(ValueError, match="needs its revision"):
         DualEncoder.from_preset("openai/clip-vit-base-patch32")
     for path in ("./nowhere", "~/no/such/model", "/no/such"):
-        with pytest.raises(ValueError, match="is neither shipped nor a folder; looked at"):
+        with pytest.raises(ValueError, match="is neither shipped nor a folder, and no hub id"):
             DualEncoder.from_preset(path)
 
 

@@ -197,10 +197,10 @@ def test_a_missing_image_is_refused_or_left_out(finished, pairs, asked, tmp_path
         export("tiny", *asked)
     assert not asked[2].exists()
     command = ["--profile", "tiny", "--pairs", str(asked[0]), "--images", str(asked[1]), "--out", str(asked[2])]
-    assert main(command) == 1
+    assert main(command) == 2
     assert main([*command, "--skip-unusable-images"]) == 0
     told = capsys.readouterr()
-    assert "export: FileNotFoundError" in told.err
+    assert "1 images are not in" in told.err
     assert f"{N_PAIRS} rows" in told.out and "LEFT OUT: 1 rows of 1 images, the first: ['nowhere']" in told.out
 
 
@@ -231,7 +231,7 @@ def test_faulty_rows_are_named_and_nothing_is_written(finished, asked):
 
 def test_a_report_that_is_not_there_or_stale_is_refused(finished, asked):
     (finished[0] / "params" / "none.yaml").write_text("title: none\n")
-    with pytest.raises(FileNotFoundError, match="make the report first: make report PROFILE=none"):
+    with pytest.raises(FileNotFoundError, match=r"no model is kept .*: make report PROFILE=none"):
         export("none", *asked)
     weights = stages.folder("tiny", stages.TRIAL_STAGE, "text1", 11) / "weights.npz"
     content = weights.read_bytes()
@@ -333,6 +333,29 @@ def test_an_incomplete_command_is_refused(given, message, capsys):
     with pytest.raises(SystemExit):
         main(given)
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["model", "pairs", "images"])
+def test_what_is_missing_is_told_without_a_framework(tmp_path, missing):
+    """Status 2, one sentence, nothing written."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "p.csv").write_text("image,hypothesis\na,b\n")
+    finished = f"stages.finished = lambda *_: {missing != 'model'}"
+    names = {
+        name: tmp_path / ("no" if name == missing else file)
+        for name, file in (("pairs", "p.csv"), ("images", "images"))
+    }
+    command = ["--profile", "smoke", "--out", str(tmp_path / "out.csv")]
+    command += [part for name, path in names.items() for part in (f"--{name}", str(path))]
+    code = (
+        f"import sys; from verdict import stages; {finished}; from verdict.export.__main__ import main; "
+        f"assert main({command!r}) == 2; assert not {{'keras', 'torch', 'tensorflow'}} & sys.modules.keys()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(paths.LIBRARY.parent)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    wanted = {"model": "no model is kept of profile 'smoke'", "pairs": "is missing", "images": "is missing"}[missing]
+    assert wanted in done.stderr and done.stderr.count("\n") == 1 and not (tmp_path / "out.csv").exists()
 
 
 def test_a_check_needs_no_framework(tmp_path):

@@ -102,7 +102,7 @@ def test_an_unknown_key_names_the_nearest(base, dotted, near):
 
 def test_every_fault_is_listed(base):
     content = changed(changed(base, "training.batch_size", 0), "statistics.level", 1.5)
-    with pytest.raises(ParamsError, match=r"2 fault\(s\)") as caught:
+    with pytest.raises(ParamsError, match=r"2 faults") as caught:
         validate(content, source="profile 'x'")
     assert "training.batch_size" in str(caught.value)
     assert "statistics.level" in str(caught.value)

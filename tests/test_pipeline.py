@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from verdict import paths, pipeline, place, slurm
+from verdict import paths, pipeline, place, run, slurm
 from verdict.artifacts import write_text
 from verdict.result_folder import TWIN
 
@@ -107,6 +107,22 @@ def test_how_a_stage_ended_is_told_from_what_it_left(tmp_path, monkeypatch):
     assert told().startswith("05_test: was killed while it ran")
     failed(tmp_path / "work" / "smoke" / "failed" / "05_test.ipynb", {"output_type": "stream", "text": "x"})
     assert told().startswith("05_test: failed, see ")
+
+
+@pytest.mark.parametrize(("name", "error"), [("features", MemoryError), ("signals", OSError), ("01_data", ValueError)])
+def test_a_stage_that_failed_without_a_notebook_is_not_called_not_reached(tmp_path, monkeypatch, name, error):
+    """Neither a stage that has none, nor one that failed before its notebook was begun."""
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+
+    def fail(*_):
+        raise error("there is no room\nfor it")
+
+    monkeypatch.setattr(run, "run_stage", fail)
+    assert run.main([name, "--profile", "smoke"]) == 1
+    lines = pipeline.unfinished("smoke")
+    place = lines.index(f"{name}: failed")
+    assert lines[place + 1 : place + 3] == [f"    {error.__name__}: there is no room", "    for it"]
+    assert "05_test: not reached" in lines
 
 
 def test_the_noise_of_snakemake_is_left_out_and_stages_are_not():

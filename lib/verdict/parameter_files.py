@@ -42,7 +42,8 @@ class _Loader(yaml.SafeLoader):
             line = key_node.start_mark.line + 1
             if not isinstance(key, str):
                 raise ParamsError(
-                    f"line {line}: keys are text, got {key!r} (YAML reads on, off, yes and no as true or false)"
+                    f"line {line}: keys are text, got {key!r} (YAML reads on, off, yes and no as true or false); write "
+                    "it in quotes"
                 )
             if key in seen:
                 raise ParamsError(f"line {line}: the key {key!r} stands twice")

@@ -61,14 +61,33 @@ def data_folders() -> list[Path]:
     return [*([Path(base).expanduser().resolve()] if base else []), ROOT]
 
 
-def data_file(name: str) -> Path | None:
-    """A file that parameters name: absolute, from `~` on, or below one of `data_folders`; None where there is none."""
-    return next(filter(Path.is_file, _candidates(name)), None)
+def data_file(name: str, *, within: str = "") -> Path | None:
+    """A file that parameters name: absolute, from `~` on, or below one of `data_folders`; None where there is none.
+
+    `within` names a folder there in which it is looked for first.
+    """
+    return next(filter(Path.is_file, _candidates(name, within)), None)
 
 
-def data_folder(name: str) -> Path | None:
+def data_folder(name: str, *, within: str = "") -> Path | None:
     """A folder that parameters name, by the rule of `data_file`."""
-    return next(filter(Path.is_dir, _candidates(name)), None)
+    return next(filter(Path.is_dir, _candidates(name, within)), None)
+
+
+def needed(name: str, parameter: str, *, is_folder: bool = False, within: str = "", hint: str = "") -> Path:
+    """The file or folder that a parameter names, by the rule of `data_file`.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is none: with the parameter, the places that were looked at and a hint.
+    """
+    found = (data_folder if is_folder else data_file)(name, within=within)
+    if found is None:
+        what = "folder" if is_folder else "file"
+        where = " and ".join(map(str, _candidates(name, within))) or "no place, for the parameter is empty"
+        raise FileNotFoundError(f"{parameter}: there is no {what} {name!r}; looked at {where}{hint}")
+    return found
 
 
 def local_data(name: str) -> Path | None:
@@ -76,18 +95,14 @@ def local_data(name: str) -> Path | None:
     return data_folder(name) if os.environ.get("VERDICT_DATA") else None
 
 
-def looked_up(name: str) -> str:
-    """The places in which a file or folder was looked for, as messages name them."""
-    return " and ".join(map(str, _candidates(name)))
-
-
-def _candidates(name: str) -> list[Path]:
+def _candidates(name: str, within: str = "") -> list[Path]:
     """Where a name may be; nowhere for an empty one, which would be the folder itself."""
     try:
         given = Path(name).expanduser()
     except RuntimeError:  # ~someone, who has no home here
         given = Path(name)
-    return list(dict.fromkeys(folder / given for folder in data_folders())) if name.strip() else []
+    homes = [folder / part for part in dict.fromkeys((within, "")) for folder in data_folders()]
+    return list(dict.fromkeys(home / given for home in homes)) if name.strip() else []
 
 
 def download_cache() -> Path:

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from verdict import artifacts, paths, place, slurm, stages, start, warm
-from verdict.data.recorded import locate
 from verdict.execution import WHERES, Execution, load_execution
 from verdict.integrity import forget_damaged, forget_pages, missing, settle_times
-from verdict.params import ParamsError, load_params
+from verdict.params import load_params
+from verdict.preflight import check_inputs
 from verdict.result_folder import TWIN, was_killed
-from verdict.run import say
+from verdict.run import failure, say
 
 RERUN_TRIGGERS = ("mtime", "input", "params")
 NOISE = re.compile(
@@ -194,7 +194,7 @@ def unfinished(profile: str) -> list[str]:
 def _how_it_ended(profile: str, name: str, trial: str | None, seed: int | None) -> list[str]:
     """Why one stage has no result, with what it left to read."""
     label = f"{name} {stages.instance(trial, seed)}".strip()
-    kept = paths.work_dir(profile) / "failed" / f"{label.replace(' ', '-')}.ipynb"
+    kept = failure(profile, label)
     if kept.is_file():
         return [f"{label}: failed, see {artifacts.relative(kept)}", *error_tail(kept)]
     log = slurm.newest_log(paths.work_dir(profile) / "slurm", name, trial, seed)
@@ -205,6 +205,10 @@ def _how_it_ended(profile: str, name: str, trial: str | None, seed: int | None) 
         return [f"{label}: was killed while it ran, by hand or for want of memory"]
     if (home / TWIN).is_file():
         return [f"{label}: was killed as it ended; another run takes over what stands in {artifacts.relative(home)}"]
+    told = failure(profile, label, "txt")
+    if told.is_file():
+        lines = told.read_text(encoding="utf-8").splitlines()[-ERROR_TAIL:]
+        return [f"{label}: failed", *(f"    {line}" for line in lines)]
     return [f"{label}: not reached"]
 
 
@@ -232,11 +236,9 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"nothing was run: {reason}")
         return 2
     try:
-        params = load_params(chosen.profile)
         load_execution(chosen.where, chosen.profile)
-        if params.data.source == "recorded":
-            locate(params.data.recorded)
-    except (ParamsError, FileNotFoundError) as error:
+        check_inputs(load_params(chosen.profile))
+    except (ValueError, OSError) as error:
         say(f"nothing was run: {error}")
         return 2
     try:

@@ -200,9 +200,15 @@ def run_stage(
         with _full_disk(folder):
             _record(asked, params, folder, home, profile=profile, device=device, **times)
             is_first = publish(folder, home)
+    failure(profile, label, "txt").unlink(missing_ok=True)
     after = "" if is_first else "; another run of it was done first, and its result stands"
     say(f"{label}  done in {time.perf_counter() - clock:.0f} s{after}")
     return home
+
+
+def failure(profile: str, label: str, ending: str = "ipynb") -> Path:
+    """Where a failed stage leaves its notebook as far as it ran, or (`txt`) what stopped it."""
+    return paths.work_dir(profile) / "failed" / f"{label.replace(' ', '-')}.{ending}"
 
 
 def _values(name: str, profile: str, trial: str | None, seed: int | None) -> dict[str, Any]:
@@ -243,14 +249,13 @@ def _run_notebook(name: str, home: Path, values: dict[str, Any], label: str) -> 
     try:
         _execute(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb", scratch, values)
     except BaseException:
-        kept = paths.work_dir(values["profile"]) / "failed" / f"{label.replace(' ', '-')}.ipynb"
+        kept = failure(values["profile"], label)
         if scratch.is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(scratch, kept)
             say(f"{label}  FAILED; the notebook as far as it ran is {artifacts.relative(kept)}")
         raise
-    for leftover in (paths.work_dir(values["profile"]) / "failed").glob(f"{label.replace(' ', '-')}.ipynb"):
-        leftover.unlink()
+    failure(values["profile"], label).unlink(missing_ok=True)
     os.replace(scratch, home / "executed.ipynb")
 
 
@@ -341,8 +346,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run_stage(chosen.name, chosen.profile, chosen.trial, chosen.seed, chosen.shard)
     except Exception as error:
-        text = str(error).strip()
-        say(f"{chosen.name}: {type(error).__name__}: {text[-4000:]}")
+        text = f"{type(error).__name__}: {str(error).strip()[-4000:]}"
+        say(f"{chosen.name}: {text}")
+        label = f"{chosen.name} {stages.instance(chosen.trial, chosen.seed)}".strip()
+        with contextlib.suppress(OSError):
+            artifacts.write_text(failure(chosen.profile, label, "txt"), text + "\n")
         return 1
     return 0
 

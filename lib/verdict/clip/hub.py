@@ -31,10 +31,8 @@ def check_hub(preset: str, revision: str) -> None:
     ConnectionError
         Where the hub does not answer; the message says what to do.
     """
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", preset):
-        raise ValueError(
-            f"clip.preset: {preset!r} is neither shipped nor a folder; looked at {paths.looked_up(preset)}"
-        )
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", preset):
+        raise ValueError(f"clip.preset: {preset!r} is neither shipped nor a folder, and no hub id has such a name")
     if not revision:
         raise ValueError(
             f"clip.preset: {preset!r} is neither shipped nor a folder; a hub id needs its revision in "

@@ -71,13 +71,9 @@ def read(params: ClipFolderParams, *, seed: int, is_table: bool) -> OwnPictures:
         Naming the file, the line and what is wrong with it: two labels that are one word, a split for some pictures
         alone, a picture, a copy of it or a group in two splits, a split without pictures.
     """
-    home = paths.data_folder(params.images)
-    if home is None:
-        where = paths.looked_up(params.images) or "no place, since the parameter is empty"
-        raise FileNotFoundError(f"clip.folder.images: there is no folder {params.images!r}; looked at {where}")
-    rows, source = (_table_rows(params.table, home) if is_table else _folder_rows(home)), str(home)
-    if is_table:
-        source = str(paths.data_file(params.table))
+    home = paths.needed(params.images, "clip.folder.images", is_folder=True)
+    place = paths.needed(params.table, "clip.folder.table") if is_table else home
+    rows, source = (_table_rows(place, home) if is_table else _folder_rows(home)), str(place)
     _refuse_one_word_twice(rows, source)
     labels = sorted(set(rows["label"]))
     if len(labels) < 2:
@@ -150,11 +146,7 @@ def _as_split(name: str) -> str:
     return split if split in SPLITS else ""
 
 
-def _table_rows(name: str, home: Path) -> pd.DataFrame:
-    path = paths.data_file(name)
-    if path is None:
-        where = paths.looked_up(name) or "no place, since the parameter is empty"
-        raise FileNotFoundError(f"clip.folder.table: there is no file {name!r}; looked at {where}")
+def _table_rows(path: Path, home: Path) -> pd.DataFrame:
     table = read_table(path)
     columns = find_columns(table, ALIASES, ("image_id", "label"))
     cells = pd.DataFrame({ours: table.column(theirs) for ours, theirs in columns.items()}, dtype="str")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -331,7 +330,7 @@ def assistants(stage: Stage, asked: pd.DataFrame) -> pd.DataFrame:
     own = assistant.score(asked["encoder"], *fixed)
     table = own.table().query("measure == 'accuracy'").assign(who="encoder")
     if given:
-        said = assistant.read_answers(_answer_file(given), asked)
+        said = assistant.read_answers(paths.needed(given, "clip_robustness.assistant_answers"), asked)
         chosen = [assistant.chosen(text, choices) for text, choices in zip(said, asked["choices"], strict=True)]
         found = assistant.score(chosen, *fixed).table()
         table = pd.concat([table, found[found["measure"] != "encoder accuracy"].assign(who="assistant")])
@@ -359,10 +358,3 @@ def assistant_sentence(stage: Stage) -> str:
         "{questions.assistant_agreement}, repairs {questions.assistant_gain} of the encoder's errors and spoils "
         "{questions.assistant_loss} of what it had right."
     )
-
-
-def _answer_file(given: str) -> Path:
-    found = paths.data_file(given)
-    if found is None:
-        raise FileNotFoundError(f"clip_robustness.assistant_answers: there is no file {given!r}")
-    return found

@@ -66,7 +66,7 @@ def build(
     ----------
     table, images : str
         JSON lines (Image_ID, Hypothesis, Label, perhaps Premise) and the folder of `<Image_ID>.jpg` or `.png`; names
-        inside `$VERDICT_DATA/a2`, or whole paths.
+        inside `$VERDICT_DATA/a2`, or paths by the rule of `paths.data_file`.
     independent : str or None
         Folder of `hyp.csv` and its images, which become the split independent_hand.
     calib_fraction : float in (0, 1)
@@ -88,11 +88,10 @@ def build(
         If a row, a label or (unless allowed) an image cannot be used; file, row and cause are named.
     """
     allowed = allowed or Allowed()
-    root = _root(table, images)
-    main = _read_main(root / table, root / images, calib_fraction, seed, allowed, progress)
-    sets = [main]
-    if independent is not None:
-        sets.append(_read_independent(root / independent, allowed, progress))
+    own, folder, other = locate(table, images, independent)
+    sets = [_read_main(own, folder, calib_fraction, seed, allowed, progress)]
+    if other is not None:
+        sets.append(_read_independent(other, allowed, progress))
     pairs, target, facts = _join(sets)
     if warmup is None:
         check_pairs(pairs, source=table)
@@ -106,15 +105,22 @@ def build(
     return Dataset(pairs, ATTRIBUTION, facts | proxy.facts | _sizes(pairs), proxy.excluded)
 
 
-def _root(*names: str) -> Path:
-    """Folder in which names are looked up; whole paths need none."""
-    root = paths.local_data(FOLDER)
-    if root is None and not all(Path(name).is_absolute() for name in names):
-        raise FileNotFoundError(
-            f"the A2 set is not here: set VERDICT_DATA to a folder that holds it as {FOLDER}/, or write whole paths in "
-            "data.a2.table and data.a2.images"
-        )
-    return root or Path()
+def locate(table: str, images: str, independent: str | None) -> tuple[Path, Path, Path | None]:
+    """The table, the folder of its images, and that of the independent set where one is named.
+
+    Raises
+    ------
+    FileNotFoundError
+        Naming the parameter and the places that were looked at.
+    """
+    hint = f"; set VERDICT_DATA to a folder that holds the set as {FOLDER}/, or write whole paths"
+    return (
+        paths.needed(table, "data.a2.table", within=FOLDER, hint=hint),
+        paths.needed(images, "data.a2.images", is_folder=True, within=FOLDER, hint=hint),
+        None
+        if independent is None
+        else paths.needed(independent, "data.a2.independent", is_folder=True, within=FOLDER, hint=hint),
+    )
 
 
 def _read_main(

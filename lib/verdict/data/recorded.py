@@ -24,10 +24,7 @@ from verdict.params import RecordedParams
 from verdict.scores import check_labels, check_logits, looks_small
 
 TRIAL, SEED = "recorded", 0
-HOW = (
-    "give an .npz with `logits` (n, K) and `labels` (n,), or a CSV with the columns label, logit_<class> …; "
-    "a relative path is looked up below $VERDICT_DATA, then below the project"
-)
+HOW = "; give an .npz with `logits` (n, K) and `labels` (n,), or a CSV with the columns label, logit_<class> …"
 JUDGED = ("val", "test")
 MIN_ROWS = 20
 MAX_LOGIT = 1e4
@@ -87,10 +84,7 @@ def locate(params: RecordedParams) -> dict[str, Path]:
     found = {}
     for name in (*SPLIT_OF, HUMAN):
         if wanted := getattr(params, name):
-            path = paths.data_file(wanted)
-            if path is None:
-                raise FileNotFoundError(f"data.recorded.{name}: there is no file {paths.looked_up(wanted)}; {HOW}")
-            found[name] = path
+            found[name] = paths.needed(wanted, f"data.recorded.{name}", hint=HOW)
     return found
 
 

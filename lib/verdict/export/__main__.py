@@ -14,13 +14,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from verdict import stages
 from verdict.artifacts import commit, sha256_file
 from verdict.data.pair_file import read_pair_file
 from verdict.data.pairs import N_LISTED, check_pairs, make_pair_id
-from verdict.data.picture_files import resolve_images
+from verdict.data.picture_files import resolve_images, why_missing
 from verdict.export import table
 from verdict.params import StatisticsParams, load_params
 from verdict.run import device_lease, say
+
+SELECTION = "04_model_selection"
 
 
 def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = False) -> pd.DataFrame:
@@ -49,14 +52,17 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
     FileNotFoundError, ValueError
         If a file cannot be used; nothing is written then.
     """
-    from verdict.backend import set_threads
-    from verdict.export.model import load_kept, predict
-
     params = load_params(profile)
-    kept = load_kept(profile)
+    if not stages.finished(profile, SELECTION):
+        raise FileNotFoundError(f"no model is kept of profile {profile!r}; make the report first: {_command(profile)}")
     if out.is_dir():
         raise ValueError(f"--out is a file, and {out} is a folder")
     asked, files = _read(pairs, images, skip=skip)
+    # Imported when the input is known to be sound: the framework takes seconds.
+    from verdict.backend import set_threads
+    from verdict.export.model import load_kept, predict
+
+    kept = load_kept(profile)
     set_threads(params.execution.threads)
     started = time.monotonic()
     chosen = asked[asked["image_id"].isin(files)].reset_index(drop=True)
@@ -88,6 +94,10 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
     return found
 
 
+def _command(profile: str) -> str:
+    return f"make report PROFILE={profile}"
+
+
 def _read(pairs: Path, images: Path, *, skip: bool) -> tuple[pd.DataFrame, dict[str, Path]]:
     """The pairs as they stand in their file, and the files of their images."""
     file = read_pair_file(pairs, labelled=False)
@@ -100,9 +110,14 @@ def _read(pairs: Path, images: Path, *, skip: bool) -> tuple[pd.DataFrame, dict[
         lines=file.rows["line"],
         allow_repeats=True,
     )
-    files, missing = resolve_images(rows["image_id"].unique().tolist(), images)
+    first = file.rows.drop_duplicates("image_id")
+    places = {i: f"{pairs}, line {line}" for i, line in zip(first["image_id"], first["line"], strict=True)}
+    files, missing = resolve_images(places, images, places=places)
     if missing and not skip:
-        raise FileNotFoundError(f"{pairs}: {len(missing)} images are not in {images}, the first: {missing[:N_LISTED]}")
+        raise FileNotFoundError(
+            f"{places[missing[0]]}: {len(missing)} images are not in {images}, the first: {missing[:N_LISTED]}"
+            f"{why_missing(missing, images)}"
+        )
     return rows, files
 
 
@@ -156,7 +171,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; 1 where something could not be used, with the cause."""
+    """Command line; 2 where something could not be used, with the cause, and nothing was written."""
     made = parser()
     chosen = made.parse_args(arguments)
     if (chosen.check is None) != (chosen.labels is None):
@@ -172,8 +187,8 @@ def main(arguments: list[str] | None = None) -> int:
         _tell(found, chosen.out)
     except (ValueError, KeyError, RuntimeError, OSError) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        say(f"export: {type(error).__name__}: {text}")
-        return 1
+        say(f"export: {text}")
+        return 2
     return 0
 
 

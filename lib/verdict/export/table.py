@@ -209,6 +209,6 @@ def _follows_rule(path: Path, table: pd.DataFrame) -> bool | None:
     if (broken := np.flatnonzero(is_broken)).size:
         raise ValueError(
             f"{path}: {broken.size} labels are not what {rule_path(path).name} makes of their probabilities, the first "
-            f"in row {int(broken[0]) + 1}: were labels or columns exchanged?"
+            f"in line {int(broken[0]) + 2}: were labels or columns exchanged?"
         )
     return sha256_bytes(path.read_bytes()) == stored["sha256"]
