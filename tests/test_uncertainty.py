@@ -13,6 +13,7 @@ from verdict.numbers import Number
 from verdict.uncertainty import (
     Interval,
     Resampler,
+    absolute_sum,
     bootstrap,
     clustered_mcnemar,
     compare,
@@ -366,6 +367,31 @@ def test_resamples_without_a_value_are_counted():
     )
     assert 50 < found.n_undefined < 170  # (1 - 1/10)^10 = 0.35 of 300
     assert found.number().n_undefined == found.n_undefined
+
+
+def test_shares_of_cells_are_those_of_the_resampled_rows():
+    rng = np.random.default_rng(5)
+    values, cells, of = rng.normal(size=97), rng.integers(0, 3, 97), resampler(rng.integers(0, 13, 97), n_resamples=7)
+    observed, drawn = of.shares(values, cells, 4)
+    assert observed == pytest.approx(np.bincount(cells, values, 4) / 97)
+    for weights, found in zip(of.weights(), drawn, strict=True):
+        assert found == pytest.approx(np.bincount(cells, values * weights, 4) / weights.sum())
+    assert np.isnan(resampler(np.zeros(97)).shares(values, cells, 4)[1]).all()
+
+
+def test_a_sum_of_absolute_values_that_chance_explains_may_be_zero():
+    even, noise = np.full(8, 1 / 8), 0.01 * np.random.default_rng(6).normal(size=(1000, 8))
+    usual = 0.008 * np.array([1, -1, 1, 1, -1, -1, 1, -1])
+    chance = absolute_sum(usual, usual + noise, even, level=0.95)
+    assert (chance.low, chance.value) == (0, pytest.approx(0.064)) and chance.value <= chance.high < 0.11
+    # One cell far from zero: its own error, less what the seven others add by chance.
+    far = np.array([0.2, *usual[1:]])
+    found = absolute_sum(far, far + noise, even, level=0.95)
+    assert 0.15 < found.low < found.value - 0.01
+    assert found.value <= found.high < 0.32
+    wider = absolute_sum(far, far + noise, even, level=0.99)
+    assert wider.low < found.low and wider.high >= found.high
+    assert absolute_sum(far, far + 0 * noise, even, level=0.95) == Interval(*[np.abs(far).sum()] * 3)
 
 
 def test_streams_of_different_names_keys_and_seeds_differ():

@@ -21,10 +21,7 @@ from verdict.metrics import (
     aurc,
     brier,
     ece,
-    ece_classwise,
-    ece_equal_mass,
     ece_if_calibrated,
-    mce,
     nll,
     nll_of_logits,
     reliability_curve,
@@ -39,7 +36,7 @@ from verdict.uncertainty import Interval, Statistic, percentile_interval, replic
 
 FOR_TEMPERATURE, FOR_SETS = "temperature", "sets"
 STREAM = {"halves": 31, "temperature": 32, "scores": 33, "families": 34, "chance": 35, "reliability": 36, "sets": 37}
-BINNED = frozenset({"ece", "ece_equal_mass", "ece_classwise", "mce"})
+BINNED = frozenset({"ece"})
 CURVE_LOG_T = np.linspace(-2.5, 4.0, 131)
 
 
@@ -148,9 +145,6 @@ def scores(y_true: np.ndarray, n_bins: int) -> dict[str, Callable[..., np.ndarra
         "nll": of(nll),
         "brier": of(brier),
         "ece": of(ece, n_bins=n_bins),
-        "ece_equal_mass": of(ece_equal_mass, n_bins=n_bins),
-        "ece_classwise": of(ece_classwise, n_bins=n_bins),
-        "mce": of(mce, n_bins=n_bins),
         "aurc": lambda probs, weights: aurc(probs.max(axis=1), probs.argmax(axis=1) != y_true, weights),
     }
 
@@ -224,22 +218,11 @@ def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame
 
 
 def chance_ece(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, prefix: str) -> None:
-    """Number `<prefix>.ece_if_calibrated`: the ECE that a perfectly calibrated model with these confidences shows.
-
-    The value is the mean over draws, the bounds are their central range.
-    """
-    settings = stage.params.statistics
-    drawn = ece_if_calibrated(
-        fitted.transform(logits_of(table)),
-        n_draws=settings.n_resamples,
-        rng=stage.rng(STREAM["chance"]),
-        n_bins=stage.params.calibrate.ece_bins,
-    )
-    low, high = np.quantile(drawn, [0.5 - settings.level / 2, 0.5 + settings.level / 2])
-    split = str(table["split"].iloc[0])
-    stage.numbers[f"{prefix}.ece_if_calibrated"] = Interval(float(drawn.mean()), low, high).number(
-        n=len(table), split=split
-    )
+    """Number `<prefix>.ece_if_calibrated`; see `metrics.ece_if_calibrated`."""
+    resampler, n_bins = stage.resampler(table["group_id"]), stage.params.calibrate.ece_bins
+    found = ece_if_calibrated(fitted.transform(logits_of(table)), table["y_true"], resampler, n_bins=n_bins)
+    shared = {"n": len(table), "split": str(table["split"].iloc[0])}
+    stage.numbers[f"{prefix}.ece_if_calibrated"] = found.number(**shared)
 
 
 def reliability(stage: Stage, table: pd.DataFrame, fitted: Temperature) -> dict[str, pd.DataFrame]:

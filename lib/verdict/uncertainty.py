@@ -16,7 +16,7 @@ from functools import cached_property, partial
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import optimize, stats
 
 from verdict.numbers import ESTIMATE, Number
 from verdict.weighted import weighted_mean
@@ -132,8 +132,7 @@ def bootstrap(
 
     Notes
     -----
-    An expected calibration error grows when rows repeat, so its percentile interval lies too high where the error is
-    near zero; compare it with `metrics.ece_if_calibrated` before calling it an error.
+    Percentiles do not serve an expected calibration error, which grows when rows repeat: see `metrics.ece_interval`.
 
     References
     ----------
@@ -214,6 +213,30 @@ class Resampler:
         parts = [_evaluated(statistic, self._drawn[i : i + step, codes]) for i in range(0, self.n_resamples, step)]
         return np.concatenate(parts)
 
+    def shares(self, values: ArrayLike, cells: np.ndarray, n_cells: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of a value over the rows of each cell, divided by the number of all rows.
+
+        Parameters
+        ----------
+        values : array (n,)
+        cells : ndarray of int in 0 … n_cells - 1, (n,)
+        n_cells : int
+
+        Returns
+        -------
+        observed : ndarray (n_cells,)
+        drawn : ndarray (n_resamples, n_cells)
+            Of each resample; NaN with fewer than two groups.
+        """
+        codes, n_sums = self._names[1], n_cells + 1
+        sums = np.bincount(codes * n_sums + cells, values, self.n_groups * n_sums).reshape(-1, n_sums)
+        sums[:, -1] = np.bincount(codes, minlength=self.n_groups)
+        drawn = np.full((self.n_resamples, n_sums), np.nan)
+        step = max(1, _CHUNK_CELLS // max(1, self.n_groups))
+        for start in range(0, self.n_resamples if self.n_groups > 1 else 0, step):
+            drawn[start : start + step] = self._drawn[start : start + step] @ sums
+        return sums[:, :-1].sum(axis=0) / len(codes), drawn[:, :-1] / drawn[:, -1:]
+
     def interval(self, statistic: Statistic) -> Interval:
         """The statistic with its percentile interval."""
         return self.around(float(statistic(None)), self.replicates(statistic))
@@ -274,6 +297,63 @@ class Resampler:
         seed_sd = float(observed.std(ddof=1))
         error = self.rng("seeds").standard_t(len(first) - 1, size=self.n_resamples) * seed_sd / np.sqrt(len(first))
         return Comparison(difference, self.around(mean, drawn + error), tuple(map(float, observed)), seed_sd)
+
+
+def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *, level: float) -> Interval:
+    """Sum of absolute values with its interval: for a quantity that chance alone makes larger, as an ECE.
+
+    Percentiles of resamples do not serve: each resample adds its noise to that of the rows at hand, so that they lie
+    too high, and moving them by the excess centres them on a value that lies too high itself. Instead every true sum is
+    kept that would show a value like the observed one, with the noise that the resamples show. Which cells a true sum
+    sits in is not known; each bound takes what leaves most room:
+
+    - low: in few cells. The observed sums are drawn towards zero by soft thresholding, which is their likeliest value
+      for each smaller sum; noise in the cells that reach zero adds most. Chance shows at least the observed value
+      with (1 - level) / 2.
+    - high: in all cells alike, in one direction, by their shares; noise adds least, and sways all cells together.
+      Chance shows at most the observed value with (1 - level) / 2. At least the observed value.
+
+    Parameters
+    ----------
+    observed : ndarray (n_cells,)
+    drawn : ndarray (n_resamples, n_cells)
+        Of resamples; NaN throughout gives NaN bounds.
+    shares : ndarray (n_cells,)
+        Sum to 1.
+    level : float in (0, 1)
+
+    References
+    ----------
+    Berger and Boos (1994), P values maximized over a confidence set for the nuisance parameter, JASA 89, for the idea;
+    that these two are the cells that matter is ours, and simulated: see `metrics.ece_interval`.
+    """
+    value, noise, tail = float(np.abs(observed).sum()), drawn - observed, (1 - level) / 2
+    if not np.isfinite(noise).all():
+        return Interval(value, float("nan"), float("nan"))
+    spread = noise.var(axis=0)
+    moves = spread > 0
+    if not moves.any():
+        return Interval(value, value, value)
+
+    def shrunk(pull: float) -> np.ndarray:
+        return np.sign(observed) * np.maximum(np.abs(observed) - pull * spread, 0.0)
+
+    def above(pull: float) -> float:
+        return float((np.abs(shrunk(pull) + noise).sum(axis=1) >= value).mean()) - tail
+
+    def below(total: float) -> float:
+        lowest = [np.abs(side * total * shares + noise).sum(axis=1) for side in (1, -1)]
+        return float(max((sums <= value).mean() for sums in lowest)) - tail
+
+    strongest = float((np.abs(observed)[moves] / spread[moves]).max())
+    low = float(np.abs(observed[~moves]).sum())
+    if above(strongest) < 0 < above(0.0):
+        low = float(np.abs(shrunk(optimize.bisect(above, 0.0, strongest, xtol=1e-9 * strongest))).sum())
+    ceiling = max(1.0, 2 * value)
+    high = value if below(value) < 0 else ceiling
+    if high > value and below(ceiling) < 0:
+        high = optimize.bisect(below, value, ceiling, xtol=1e-6)
+    return Interval(value, min(value, low), float(high))
 
 
 def one_by_one(statistic: Callable[[np.ndarray | None], float]) -> Statistic:
@@ -509,10 +589,13 @@ def expected_best_of(n: int, mean: float = 0.0, sd: float = 1.0) -> float:
 
 
 def _drawn(n_groups: int, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each group is drawn, (n_resamples, n_groups)."""
-    picks = rng.integers(n_groups, size=(n_resamples, n_groups)) + np.arange(n_resamples)[:, None] * n_groups
-    counts = np.bincount(picks.ravel(), minlength=n_resamples * n_groups)
-    return counts.reshape(n_resamples, n_groups).astype(np.int16)
+    """How often each group is drawn, int16 (n_resamples, n_groups)."""
+    counts, step = np.empty((n_resamples, n_groups), dtype=np.int16), max(1, _CHUNK_CELLS // n_groups)
+    for start in range(0, n_resamples, step):
+        rows = counts[start : start + step]
+        picks = rng.integers(n_groups, size=rows.shape) + np.arange(len(rows))[:, None] * n_groups
+        rows[:] = np.bincount(picks.ravel(), minlength=rows.size).reshape(rows.shape)
+    return counts
 
 
 def _evaluated(statistic: Statistic, weights: np.ndarray) -> np.ndarray:
