@@ -19,12 +19,12 @@ from verdict.clip.zero_shot import (
     accuracy_row,
     change_of_ece,
     cosines,
-    ece_change,
     entropy,
     fit_temperature,
     scale_effect,
     scaled_logits,
 )
+from verdict.metrics import ece_change
 from verdict.numbers import EXACT, SETTING
 from verdict.scores import softmax, top_class
 from verdict.uncertainty import Interval, Resampler, with_bounds

@@ -16,8 +16,7 @@ from numpy.typing import ArrayLike
 
 from verdict.calibrate import Temperature
 from verdict.clip.several import intervals, p_value
-from verdict.clip.zero_shot import ece_change, ece_interval
-from verdict.metrics import brier, nll_of_logits
+from verdict.metrics import brier, ece_change, ece_interval, nll_of_logits
 from verdict.scores import log_softmax, softmax, top_class
 from verdict.uncertainty import Resampler, Weights, with_bounds
 from verdict.weighted import weighted_mean

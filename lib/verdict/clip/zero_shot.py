@@ -14,7 +14,7 @@ import pandas as pd
 from verdict.calibrate import Temperature, temperature_replicates
 from verdict.clip.several import among
 from verdict.clip.words import by_sign
-from verdict.metrics import confusion_counts, ece, nll_of_logits
+from verdict.metrics import confusion_counts, ece_interval, nll_of_logits
 from verdict.numbers import Number
 from verdict.scores import softmax
 from verdict.uncertainty import Interval, Resampler, with_bounds
@@ -95,20 +95,6 @@ def scale_effect(
         columns = with_bounds("temperature", divisor) | with_bounds("nll", loss) | with_bounds("ece", error)
         rows.append({"logits": name, **columns})
     return pd.DataFrame(rows)
-
-
-def ece_interval(probs: np.ndarray, y_true: np.ndarray, resampler: Resampler, *, n_bins: int) -> Interval:
-    """ECE with its interval: the one call site of CLIP's pages."""
-    return resampler.interval(lambda weights: ece(probs, y_true, weights, n_bins=n_bins))
-
-
-def ece_change(
-    before: np.ndarray, after: np.ndarray, y_true: np.ndarray, resampler: Resampler, *, n_bins: int
-) -> Interval:
-    """ECE of other probabilities of the same rows minus that of the first, paired."""
-    return resampler.interval(
-        lambda weights: ece(after, y_true, weights, n_bins=n_bins) - ece(before, y_true, weights, n_bins=n_bins)
-    )
 
 
 def change_of_ece(change: Number) -> str:
