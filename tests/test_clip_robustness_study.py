@@ -9,7 +9,7 @@ import pytest
 from verdict.clip import changed, robustness_study, scenes, shift_study
 from verdict.clip.corruptions import CORRUPTIONS
 from verdict.clip.pictures import of_scenes
-from verdict.clip.zero_shot import scaled_logits
+from verdict.clip.zero_shot import fit_temperature, scaled_logits
 from verdict.numbers import COUNT, ESTIMATE, EXACT
 from verdict.params import load_params, merge, validate
 from verdict.stage import Stage
@@ -208,11 +208,12 @@ def test_one_temperature_is_carried_to_every_shift(opened, spoilt):
     own, worst = table.loc[table["regret"][2:-1].idxmax()], stage.numbers["transfer.worst_regret"]
     assert worst.value == own["regret"] == table["regret"].iloc[-1] and worst.high > own["regret_high"]
     assert [worst.low, worst.high] == table[["regret_low", "regret_high"]].iloc[-1].tolist()
-    assert "adjusted by Holm" in stage.numbers.format(shift_study.calibration_sentence(stage))
+    said = stage.numbers.format(shift_study.calibration_sentence(stage))
+    assert "adjusted by Holm" in said and "NLL is better with it" in said
     # The same rows give the page on probes and this one the same temperature, with the same interval.
     z, y, groups = bench.study.of("calib")
     logits = scaled_logits(z, bench.classes, bench.study.logit_scale)
-    again = shift_study.fit_temperature(logits, y, stage.resampler(groups))[1]
+    again = fit_temperature(logits, y, stage.resampler(groups))[1]
     stored = stage.numbers["transfer.temperature"]
     assert (stored.value, stored.low, stored.high) == (again.value, again.low, again.high)
     # Cosines times ten are far from calibrated for this stand-in; its own temperature must help where it was fitted.

@@ -60,9 +60,10 @@ def test_a_table_tells_a_shift_that_keeps_the_temperature_from_one_that_does_not
 
 
 def test_every_value_lies_in_its_own_interval():
-    """A regret of next to nothing grows in nearly every resample, and so must not be left below its own bounds."""
+    """ECE and a regret of next to nothing grow in nearly every resample, and must not be left below their bounds."""
     rng = np.random.default_rng(8)
     conditions = {str(k): Condition(*drawn(rng, 60, 1.0), Resampler(np.arange(60), 200, 0.95, k)) for k in range(12)}
     table = transfer_table(Temperature.fit(*drawn(rng, 60, 1.0)), conditions, n_bins=15)[0]
-    for name in ("accuracy", "nll_before", "nll", "nll_change", "brier_before", "brier", "regret"):
+    names = ("accuracy", "ece_before", "ece", "ece_change", "nll_before", "nll", "nll_change", "brier", "regret")
+    for name in names:
         assert (table[f"{name}_low"] <= table[name]).all() and (table[name] <= table[f"{name}_high"]).all(), name

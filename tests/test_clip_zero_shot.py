@@ -5,6 +5,7 @@ import pytest
 
 from verdict.clip import zero_shot
 from verdict.clip.transfer import Condition, transfer_table
+from verdict.numbers import Number
 from verdict.scores import softmax
 from verdict.uncertainty import Resampler
 
@@ -128,3 +129,12 @@ def test_intervals_resample_groups_and_repeat():
     alike = np.repeat(rng.random(12) < 0.7, 50)
     wide = zero_shot.accuracy_row("x", y, np.where(alike, 0, 1), over(clumped))
     assert wide["high"] - wide["low"] > 3 * (row["high"] - row["low"])
+
+
+@pytest.mark.parametrize(
+    ("bounds", "told"),
+    [((0.01, 0.02, 0.03), "worse"), ((-0.03, -0.02, -0.01), "better"), ((-0.1, 0.0, 0.1), "no diff")],
+)
+def test_a_temperature_that_costs_calibration_is_told_so(bounds, told):
+    low, value, high = bounds
+    assert told in zero_shot.change_of_ece(Number(value, low, high))

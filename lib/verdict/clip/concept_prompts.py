@@ -22,7 +22,7 @@ def added_descriptors(setup: Setup) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        prompts, accuracy, difference to the plain prompts (paired), with intervals. Numbers `concepts.added_gain`,
+        prompts, n, accuracy, difference to the plain prompts (paired), with intervals. Numbers `concepts.added_gain`,
         `.random_gain`.
     """
     settings, study, reader = setup.stage.params.concepts, setup.study, setup.readers[WHOLE]
@@ -40,12 +40,13 @@ def added_descriptors(setup: Setup) -> pd.DataFrame:
     vectors = np.asarray(reader.images(judged.images))
     plain = _right(vectors, setup.words(reader).classes, judged.y_true)
     alone = mean_of(setup, plain, judged.groups, span=(0, 1))
-    rows = [{"prompts": "the class's name alone", **with_bounds("accuracy", alone)}]
+    rows = [{"prompts": "the class's name alone", "n": len(judged), **with_bounds("accuracy", alone)}]
     for name, chosen in ways.items():
         right = _right(vectors, described_classes(setup, reader, chosen), judged.y_true)
         gain = mean_of(setup, right - plain, judged.groups, span=(-1, 1))
         accuracy = with_bounds("accuracy", mean_of(setup, right, judged.groups, span=(0, 1)))
-        rows.append({"prompts": f"with descriptors {name}", **accuracy, **with_bounds("difference", gain)})
+        row = {"prompts": f"with descriptors {name}", "n": len(judged), **accuracy}
+        rows.append(row | with_bounds("difference", gain))
         if name in _GAINS:
             store(setup, _GAINS[name], gain, n=len(judged))
     return pd.DataFrame(rows)

@@ -15,7 +15,16 @@ from verdict.clip import clusters, packs, probes, scenes
 from verdict.clip.several import among
 from verdict.clip.study import Study
 from verdict.clip.words import PLAIN, by_sign, clean, prompts
-from verdict.clip.zero_shot import accuracy_row, cosines, entropy, fit_temperature, scale_effect, scaled_logits
+from verdict.clip.zero_shot import (
+    accuracy_row,
+    change_of_ece,
+    cosines,
+    entropy,
+    fit_temperature,
+    scale_effect,
+    scaled_logits,
+)
+from verdict.metrics import ece_change
 from verdict.numbers import EXACT, SETTING
 from verdict.scores import softmax, top_class
 from verdict.uncertainty import Interval, Resampler, with_bounds
@@ -133,20 +142,26 @@ class Page:
         study, stage, classes = self.study, self.study.stage, self.study.classes()
         (z, y, groups), (z_test, y_test, _) = study.of("calib"), self.test
         fitted = fit_temperature(scaled_logits(z, classes, study.logit_scale), y, stage.resampler(groups))[1]
-        table = scale_effect(
-            scaled_logits(z_test, classes, study.logit_scale),
-            y_test,
-            self.resampler,
-            logit_scale=study.logit_scale,
-            fitted=fitted,
-            n_bins=stage.params.calibrate.ece_bins,
-        )
+        logits, n_bins = scaled_logits(z_test, classes, study.logit_scale), stage.params.calibrate.ece_bins
+        options = {"logit_scale": study.logit_scale, "fitted": fitted, "n_bins": n_bins}
+        table = scale_effect(logits, y_test, self.resampler, **options)
         stage.numbers["scale.fitted"] = fitted.number(n=len(y), split="calib")
         stage.number("scale.logit_scale", study.logit_scale, kind=SETTING)
         for row in table.to_dict("records"):
             key = f"scale.ece_{str(row['logits']).split()[0]}"
             stage.numbers[key] = Interval.from_columns(row, "ece").number(n=len(y_test), split="test")
+        both = (softmax(logits), softmax(logits / fitted.value))
+        self.keep("scale.ece_change", ece_change(*both, y_test, self.resampler, n_bins=n_bins), unit="")
         return table
+
+    def scale_sentence(self) -> str:
+        """What the logit scale does to ECE, and what a fitted temperature adds."""
+        return (
+            "Softmax of cosines has an ECE of {scale.ece_cosines}, of scaled cosines {scale.ece_scaled}, at the fitted "
+            "temperature {scale.ece_fitted}, a paired change of {scale.ece_change}: "
+            f"{change_of_ece(self.study.stage.numbers['scale.ece_change'])}. That temperature of scaled cosines is "
+            "{scale.fitted}; the logit scale is {scale.logit_scale}."
+        )
 
     # What probes read from embeddings.
 

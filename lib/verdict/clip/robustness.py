@@ -50,7 +50,7 @@ def factor_table(right: Mapping[str, ArrayLike], reference: ArrayLike, resampler
     -------
     DataFrame
         One row a condition, in the order of the mapping: condition, accuracy, change, error_ratio, each with `_low` and
-        `_high`; p_holm, of the exact sign test by groups that nothing changed, adjusted for all conditions; n.
+        `_high`; p_holm, of the exact sign-flip test by groups that nothing changed, adjusted for all conditions; n.
     """
     before, rows = np.asarray(reference, dtype=float), []
     for name, answers in right.items():

@@ -178,9 +178,9 @@ def factor_sentence(bench: Bench, table: pd.DataFrame) -> str:
     which = "pictures of test" if bench.subject.scenes is None else "scenes, drawn anew from the handwriting of test,"
     text = (
         f"As drawn, {{robustness.accuracy}} of {{robustness.n_images}} {which} are classified right. Of "
-        "{robustness.n_interventions} settings {robustness.n_interventions_lost} cost accuracy (exact sign test by "
-        "independent unit, adjusted by Holm for all settings); the worst changes it by {robustness.worst_change}, with "
-        "bounds that hold for all settings at once."
+        "{robustness.n_interventions} settings {robustness.n_interventions_lost} cost accuracy (exact sign-flip test "
+        "by independent unit, adjusted by Holm for all settings); the worst changes it by {robustness.worst_change}, "
+        "with bounds that hold for all settings at once."
     )
     if not (table["value"] == changed.HELD_OUT).any():
         return text

@@ -12,14 +12,12 @@ from PIL import Image
 from verdict import paths
 from verdict.artifacts import write_text
 from verdict.calibrate import Temperature
-from verdict.clip import assistant, changed, depth, ood, retrieval, scenes, transfer
+from verdict.clip import assistant, changed, depth, ood, retrieval, scenes, transfer, zero_shot
 from verdict.clip.corruptions import CORRUPTIONS
 from verdict.clip.pixels import as_unit
 from verdict.clip.robustness_study import AS_DRAWN, MIDDLE, Answers, Bench, cell
 from verdict.clip.several import largest
 from verdict.clip.words import by_sign, clean, prompt
-from verdict.clip.zero_shot import cosines as cosines_of
-from verdict.clip.zero_shot import fit_temperature, scaled_logits
 from verdict.numbers import EXACT
 from verdict.scores import top_class
 from verdict.stage import Stage
@@ -55,8 +53,8 @@ def unknowns(stage: Stage, bench: Bench) -> tuple[dict[str, np.ndarray], dict[st
         FAR: changed.photographs(params.n_unknown // 2, px, rng=stage.rng("shift.photographs")),
         NOISE: changed.pure_noise(params.n_unknown // 2, px, rng=stage.rng("shift.noise")),
     }
-    cosines = {name: cosines_of(embedded[at], known) for name, at in rows.items()}
-    cosines |= {name: cosines_of(np.asarray(study.cache.images(images)), known) for name, images in new.items()}
+    cosines = {name: zero_shot.cosines(embedded[at], known) for name, at in rows.items()}
+    cosines |= {name: zero_shot.cosines(np.asarray(study.cache.images(images)), known) for name, images in new.items()}
     units = {name: groups[at] for name, at in rows.items()}
     return cosines, units | {name: [f"{name} {k}" for k in range(len(images))] for name, images in new.items()}
 
@@ -126,11 +124,11 @@ def calibration(
     """
     study, subject = bench.study, bench.subject
     embedded, y_calib, units = study.of("calib")
-    logits = scaled_logits(embedded, bench.classes, study.logit_scale)
-    fitted, spread = fit_temperature(logits, y_calib, stage.resampler(units))
+    logits = zero_shot.scaled_logits(embedded, bench.classes, study.logit_scale)
+    fitted, spread = zero_shot.fit_temperature(logits, y_calib, stage.resampler(units))
     stage.numbers["transfer.temperature"] = spread.number(n=fitted.n, split="calib")
     kept, y_test, units = study.of("test")
-    own = scaled_logits(kept, bench.classes, study.logit_scale)
+    own = zero_shot.scaled_logits(kept, bench.classes, study.logit_scale)
     conditions = {TEST_SPLIT: transfer.Condition(own, y_test, stage.resampler(units))}
     shown = {AS_DRAWN: bench.reference.logits}
     for (factor, value), one in answers.items():
@@ -153,7 +151,7 @@ TEST_SPLIT = "the test split"
 def store_calibration(stage: Stage, table: pd.DataFrame) -> None:
     """Numbers of the section: ECE and NLL on the test split, and how often the temperature serves under a change."""
     test, shifted, worst = table.iloc[0], table.iloc[2:-1], table.iloc[-1]
-    for name in ("accuracy", "ece_before", "ece", "nll_before", "nll", "nll_change"):
+    for name in ("accuracy", "ece_before", "ece", "ece_change", "nll_before", "nll", "nll_change"):
         stage.numbers[f"transfer.{name}"] = cell(test, name, test["n"])
     stage.number("transfer.n", test["n"], unit="count", split="test")
     stage.number("transfer.n_shifts", len(shifted), unit="count")
@@ -165,18 +163,20 @@ def store_calibration(stage: Stage, table: pd.DataFrame) -> None:
 
 def calibration_sentence(stage: Stage) -> str:
     """What the temperature does on the test split and under changes."""
-    told = by_sign(
+    of_nll = by_sign(
         stage.numbers["transfer.nll_change"],
-        above="it makes NLL worse",
-        below="it makes NLL better",
+        above="NLL is worse with it",
+        below="NLL is better with it",
         neither="no difference of NLL is shown",
     )
+    of_ece = zero_shot.change_of_ece(stage.numbers["transfer.ece_change"])
     return (
         "T is {transfer.temperature}, fitted on all of calib. On the {transfer.n} pictures of the test split, of which "
-        "{transfer.accuracy} are answered right, ECE goes from {transfer.ece_before} to {transfer.ece} and NLL changes "
-        f"by {{transfer.nll_change}}: {told}. Of {{transfer.n_shifts}} changes of the drawn pictures, NLL is better "
-        "with it under {transfer.n_better_nll} and worse under {transfer.n_worse_nll} (adjusted by Holm for all of "
-        "them). The largest regret is {transfer.worst_regret} nats, with bounds that hold for all at once. "
+        "{transfer.accuracy} are answered right, NLL changes by {transfer.nll_change}, ECE by {transfer.ece_change}, "
+        f"from {{transfer.ece_before}} to {{transfer.ece}}: {of_nll}; {of_ece}. Of {{transfer.n_shifts}} changes of "
+        "the drawn pictures, NLL is better with it under {transfer.n_better_nll} and worse under "
+        "{transfer.n_worse_nll} (adjusted by Holm for all of them). The largest regret is {transfer.worst_regret} "
+        "nats, with bounds that hold for all at once. "
     )
 
 

@@ -16,8 +16,7 @@ from numpy.typing import ArrayLike
 
 from verdict.calibrate import Temperature
 from verdict.clip.several import intervals, p_value
-from verdict.clip.zero_shot import ece_interval
-from verdict.metrics import brier, nll_of_logits
+from verdict.metrics import brier, ece_change, ece_interval, nll_of_logits
 from verdict.scores import log_softmax, softmax, top_class
 from verdict.uncertainty import Resampler, Weights, with_bounds
 from verdict.weighted import weighted_mean
@@ -79,8 +78,9 @@ def transfer_table(
     Returns
     -------
     table : DataFrame
-        One row a condition: accuracy; ece_before, ece; nll_before, nll, nll_change; brier_before, brier; oracle
-        (temperature); regret; each with `_low`, `_high`; p_nll_change (of no change, not adjusted); n. Before is T = 1.
+        One row a condition: accuracy; ece_before, ece, ece_change; nll_before, nll, nll_change; brier_before, brier;
+        oracle (temperature); regret; each with `_low`, `_high`; p_nll_change (of no change, not adjusted); n. Before
+        is T = 1.
     regrets : mapping from condition to array (n_resamples,)
     """
     rows, regrets = [], {}
@@ -90,9 +90,10 @@ def transfer_table(
         low = min(found["regret"].low, found["regret"].value)
         found["regret"] = replace(found["regret"], low=low)
         row: dict[str, object] = {"condition": name, **with_bounds("accuracy", found.pop("accuracy"))}
-        for suffix, divisor in (("_before", 1.0), ("", fitted.temperature)):
-            error = ece_interval(softmax(one.logits / divisor), one.y_true, one.resampler, n_bins=n_bins)
-            row |= with_bounds(f"ece{suffix}", error)
+        probs = {"_before": softmax(one.logits), "": softmax(one.logits / fitted.temperature)}
+        for suffix, shown in probs.items():
+            row |= with_bounds(f"ece{suffix}", ece_interval(shown, one.y_true, one.resampler, n_bins=n_bins))
+        row |= with_bounds("ece_change", ece_change(*probs.values(), one.y_true, one.resampler, n_bins=n_bins))
         for metric, interval in found.items():
             row |= with_bounds(metric, interval)
         p_change = p_value(found["nll_change"].value, drawn["nll_change"])

@@ -13,7 +13,9 @@ import pandas as pd
 
 from verdict.calibrate import Temperature, temperature_replicates
 from verdict.clip.several import among
-from verdict.metrics import confusion_counts, ece, nll_of_logits
+from verdict.clip.words import by_sign
+from verdict.metrics import confusion_counts, ece_interval, nll_of_logits
+from verdict.numbers import Number
 from verdict.scores import softmax
 from verdict.uncertainty import Interval, Resampler, with_bounds
 from verdict.weighted import ratio, weighted_mean
@@ -95,9 +97,14 @@ def scale_effect(
     return pd.DataFrame(rows)
 
 
-def ece_interval(probs: np.ndarray, y_true: np.ndarray, resampler: Resampler, *, n_bins: int) -> Interval:
-    """ECE with its interval: the one call site of CLIP's pages."""
-    return resampler.interval(lambda weights: ece(probs, y_true, weights, n_bins=n_bins))
+def change_of_ece(change: Number) -> str:
+    """What a change of ECE by a fitted temperature says."""
+    return by_sign(
+        change,
+        above="the temperature of the best likelihood makes ECE worse",
+        below="the temperature of the best likelihood makes ECE better",
+        neither="no difference of ECE is shown",
+    )
 
 
 def entropy(probs: np.ndarray) -> np.ndarray:
