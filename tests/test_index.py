@@ -169,6 +169,15 @@ def test_the_index_says_what_holds_and_what_is_missing(project):
     assert "05_test.html#claim-no" in hrefs
 
 
+def test_comments_in_the_text_of_the_index_are_left_out(project):
+    text = "# When?\n\nAbout <!-- hid --> this.\n\n<!-- hid\n\nhid {{ no.such }}\n\n-->\n\nAnd <!-- hid\nhid --> that."
+    (project["notebooks"] / "index.md").write_text(text)
+    build_site("demo", **project)
+    page = Reader((project["target"] / "index.html").read_text(encoding="utf-8"))
+    assert "About this." in page.words and "And that." in page.words and "hid " not in page.words
+    assert "waits for stages" not in page.words
+
+
 def test_the_same_notebook_on_another_model_is_a_page_of_its_own(project):
     notebooks, work = project["notebooks"], project["work"]
     for stage in ("07_calibration", "07_calibration-clip"):

@@ -22,7 +22,7 @@ from report_tools import (
 from verdict.numbers import POINTS, Number, Numbers
 from verdict.report.executions import Execution
 from verdict.report.markdown import Markdown, MarkdownError, slugify
-from verdict.report.notebook import RenderError
+from verdict.report.notebook import Cell, RenderError
 from verdict.report.outputs import MIME, strip_terminal
 from verdict.report.provenance import changes
 from verdict.report.render import Link, Site, claim_row, render_page, title_and_question
@@ -112,6 +112,46 @@ def test_a_number_is_substituted_with_its_interval_and_source(tmp_path):
 def test_an_unknown_number_is_refused_by_notebook_and_cell(tmp_path):
     with pytest.raises(RenderError, match=r"05_test.ipynb, cell 2: .*'test.makro_f1'; the nearest is 'test.macro_f1'"):
         page_of(tmp_path, [TITLE, markdown("{{ test.makro_f1 }}")])
+
+
+COMMENTS = (
+    "a <!-- hid --> b",
+    "<!-- hid\n\nhid -->\n\nb",
+    "<!-- hid --> b",
+    "- a <!-- hid -->\n- <!--\n  hid --> b",
+    "> <!-- hid\n>\n> hid -->\n> b",
+    "| a <!-- hid --> | b |\n|---|---|\n| 1 | <!-- hid --> |",
+    "## b <!-- hid -->",
+    "*b <!-- hid * --> c* [d <!-- hid -->](05_test.ipynb)",
+    "<!-- hid {{ no.such }} $\\nosuch{ ![](hid.png) -->b",
+    "<!--\n# hid\n```\n- hid\n-->\n\nb",
+)
+
+
+@pytest.mark.parametrize("text", COMMENTS)
+def test_what_authors_write_for_each_other_is_not_published(tmp_path, text):
+    page = page_of(tmp_path, [TITLE, markdown(text)])
+    assert "hid" not in page.replace("hidden", "").replace("hide", "") and "<!--" not in page
+    assert "b" in Reader(page).words.split()
+    assert_sound(Reader(page))
+
+
+@pytest.mark.parametrize("text", ["`<!-- b -->`", "```\n<!-- b -->\n```", "    <!-- b -->", "\\<!-- b -->", "a --> b"])
+def test_a_comment_in_code_is_code(text):
+    assert "--&gt;" in Markdown(Numbers()).render(text)
+
+
+@pytest.mark.parametrize("text", ["a <!-- hid", "<!-- hid", "a <!-- hid\n\nhid --> b", "- a\n- <!-- hid"])
+def test_a_comment_that_would_be_read_is_refused(tmp_path, text):
+    with pytest.raises(RenderError, match=r"05_test\.ipynb, cell 2: the comment '<!-- hid' is not closed"):
+        page_of(tmp_path, [TITLE, markdown(text)])
+
+
+def test_a_title_and_its_question_have_no_comments():
+    cells = [
+        Cell(0, "markdown", "<!-- draft? -->\n# A *title* <!-- hid -->\n\nHow<!-- hid --> good? <!-- Why? -->", (), ())
+    ]
+    assert title_and_question(cells) == ("A *title*", "How good?")
 
 
 def test_a_prose_edit_shows_and_a_code_edit_is_refused(tmp_path):

@@ -13,7 +13,7 @@ from verdict.report.conditions import chosen_text
 from verdict.report.evidence import Evidence, PageEvidence, find_evidence
 from verdict.report.executions import Execution, merged_numbers
 from verdict.report.jobs import where_it_ran
-from verdict.report.markdown import Markdown, MarkdownError, numbers_from_json
+from verdict.report.markdown import Markdown, MarkdownError, numbers_from_json, paragraphs
 from verdict.report.notebook import RenderError, read_notebook
 from verdict.report.pipeline import Node, draw_pipeline
 from verdict.report.provenance import duration, provenance
@@ -87,7 +87,7 @@ def _lead(site: Site, text: Path, numbers: Numbers, *, is_whole: bool) -> str:
         return ""
     page = Markdown(numbers, folder=text.parent, pages=tuple(link.name for link in site.links) or None)
     parts = []
-    for paragraph in text.read_text(encoding="utf-8").split("\n\n"):
+    for paragraph in paragraphs(text.read_text(encoding="utf-8")):
         try:
             parts.append(page.render(chosen_text(paragraph, numbers)))
         except MarkdownError as error:

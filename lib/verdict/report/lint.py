@@ -14,7 +14,7 @@ from pathlib import Path
 from verdict import paths
 from verdict.artifacts import read_json
 from verdict.kernel import check_kernel
-from verdict.report.notebook import INJECTED, Cell, RenderError, code_cells, read_notebook
+from verdict.report.notebook import INJECTED, Cell, RenderError, code_cells, read_notebook, without_comments
 
 MAX_LINES = 15
 KNOWN_TAGS = frozenset({"parameters", "setup", "hide-input", "check", "save", "answer", "remove-cell"})
@@ -26,6 +26,7 @@ _RESULT = re.compile(
 _ABSOLUTE = re.compile(r"^(?:/(?:home|root|tmp|work|mnt|data|Users|content|var|opt)\b|[A-Za-z]:\\|~/)")
 _PROSE_NOISE = re.compile(
     r"\{%[^%]*%\}|```[\s\S]*?```|`[^`]*`|\$\$[\s\S]+?\$\$|\$[^$\n]+\$|\{\{[^}]*\}\}|\]\([^)]*\)|https?://\S+"
+    r"|<!--[\s\S]*?-->"
 )
 _NO_RESULTS = re.compile(r"\b95\s?(?:%|per\s?cent)|\b80\s?(?:%|per\s?cent)", re.IGNORECASE)
 
@@ -90,10 +91,10 @@ def _parsed(cell: Cell) -> ast.Module:
 
 
 def _whole(path: Path, cells: list[Cell]) -> Iterator[str]:
-    first = cells[0] if cells else None
-    if first is None or first.kind != "markdown" or not first.source.lstrip().startswith("# "):
+    first = without_comments(cells[0].source) if cells and cells[0].kind == "markdown" else ""
+    if not first.lstrip().startswith("# "):
         yield "the first cell is a text cell with a title (`# …`)"
-    elif "?" not in first.source:
+    elif "?" not in first:
         yield "the first cell asks the notebook's question"
     yield from _exhibits(cells)
     tagged = [cell for cell in cells if "parameters" in cell.tags]

@@ -22,7 +22,7 @@ from verdict.report.conditions import chosen_text
 from verdict.report.evidence import find_evidence
 from verdict.report.executions import Execution
 from verdict.report.markdown import Heading, Markdown, MarkdownError, number_anchor, plain_text
-from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
+from verdict.report.notebook import Cell, RenderError, match_code, read_notebook, without_comments
 from verdict.report.outputs import OutputRenderer
 from verdict.report.provenance import provenance
 
@@ -331,7 +331,7 @@ def highlighted(source: str) -> str:
 def title_and_question(cells: list[Cell]) -> tuple[str, str]:
     """Title of a notebook and the first sentence of it that asks something, from its first text cell."""
     first = next((cell.source for cell in cells if cell.kind == "markdown"), "")
-    lines = [line.strip() for line in first.splitlines() if line.strip()]
+    lines = [line.strip() for line in without_comments(first).splitlines() if line.strip()]
     title = next((line.lstrip("#").strip() for line in lines if line.startswith("# ")), "")
     body = " ".join(line for line in lines if not line.startswith("#"))
     question = next((part for part in _sentences(body) if part.endswith("?")), "")
