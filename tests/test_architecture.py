@@ -50,6 +50,7 @@ ORDER = (
     "parameter_files",
     "params",
     "numbers",
+    "declarations",
     "stages",
     "stage_parameters",
     "code_digest",

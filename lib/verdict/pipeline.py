@@ -128,6 +128,9 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
     with one_at_a_time(profile), forks as served, _watch(where, profile, load_execution(where, profile)):
         for line in (*forget_damaged(params, profile), *settle_times(params, profile), *forget_pages(profile)):
             say(line)
+        if stages.undeclared():
+            # Whoever renders says that they are left out.
+            paths.rendered(profile).unlink(missing_ok=True)
         whole = paths.rendered(profile).relative_to(paths.ROOT).as_posix()
         wanted = list(targets) or [whole, *missing(params, profile)]
         command = snakemake_command(profile, cores, wanted, where=where)
@@ -186,7 +189,7 @@ def unfinished(profile: str) -> list[str]:
 def _how_it_ended(profile: str, name: str, trial: str | None, seed: int | None) -> list[str]:
     """Why one stage has no result, with what it left to read."""
     label = f"{name} {stages.instance(trial, seed)}".strip()
-    kept = paths.work_dir(profile) / "failed" / f"{label.replace(' ', '-')}.ipynb"
+    kept = paths.work_dir(profile) / "failed" / f"{stages.page(name, trial, seed)}.ipynb"
     if kept.is_file():
         return [f"{label}: failed, see {artifacts.relative(kept)}", *error_tail(kept)]
     log = slurm.newest_log(paths.work_dir(profile) / "slurm", name, trial, seed)
@@ -226,6 +229,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         params = load_params(chosen.profile)
         load_execution(chosen.where, chosen.profile)
+        if faults := stages.faults(params):
+            raise ParamsError("; ".join(faults))
         if params.data.source == "recorded":
             locate(params.data.recorded)
     except (ParamsError, FileNotFoundError) as error:

@@ -250,18 +250,18 @@ def _moment(seconds: float) -> str:
 
 def _run_notebook(name: str, home: Path, values: dict[str, Any], label: str) -> None:
     scratch = home / EXECUTING
+    page = stages.page(name, values.get("trial"), values.get("seed"))
+    kept = paths.work_dir(values["profile"]) / "failed" / f"{page}.ipynb"
     kernel.check_kernel(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb")
     try:
         _execute(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb", scratch, values)
     except BaseException:
-        kept = paths.work_dir(values["profile"]) / "failed" / f"{label.replace(' ', '-')}.ipynb"
         if scratch.is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(scratch, kept)
             say(f"{label}  FAILED; the notebook as far as it ran is {artifacts.relative(kept)}")
         raise
-    for leftover in (paths.work_dir(values["profile"]) / "failed").glob(f"{label.replace(' ', '-')}.ipynb"):
-        leftover.unlink()
+    kept.unlink(missing_ok=True)
     os.replace(scratch, home / "executed.ipynb")
 
 
