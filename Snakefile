@@ -120,7 +120,7 @@ for spec in SPECS:
 
     rule:
         name:
-            f"stage_{spec.name.replace('-', '_')}"
+            stages.rule_name(spec.name)
         input:
             upstream(spec.name),
         params:
@@ -132,4 +132,4 @@ for spec in SPECS:
         resources:
             **asks(spec.name),
         shell:
-            f"{RUN} {{params.name}} --profile {PROFILE}"
+            f"{RUN} {{params.name:q}} --profile {PROFILE}"

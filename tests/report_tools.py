@@ -8,6 +8,7 @@ import re
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -195,6 +196,7 @@ def assert_links(folder: Path):
             target, _, anchor = attributes["href"].partition("#")
             if not target or target.startswith(("http:", "https:", "data:")):
                 continue
+            target = unquote(target)
             assert (folder / target).is_file(), (name, target)
             if anchor:
                 assert anchor in readers[target].ids, (name, target, anchor)

@@ -56,6 +56,7 @@ ORDER = (
     "numbers",
     "weighted",
     "uncertainty",
+    "declarations",
     "stages",
     "stage_parameters",
     "code_digest",

@@ -107,6 +107,11 @@ def test_the_command_line_names_notebooks(tmp_path, monkeypatch, capsys):
     told = capsys.readouterr()
     assert "cell 3: the typed number" in told.out and "names of numbers are not checked" in told.err
     (tmp_path / "index.md").write_text("[a](06_gone.ipynb)", encoding="utf-8")
-    assert main([]) == 1 and "index.md, cell 1: the link to '06_gone.html'" in capsys.readouterr().out
+    write_notebook(tmp_path / "14_it's new.ipynb", [TITLE, PARAMETERS])
+    assert main([]) == 1
+    told = capsys.readouterr().out
+    assert "index.md, cell 1: the link to '06_gone.html'" in told
+    assert "14_it's new.ipynb, cell 0: no stage of lib/verdict/declarations.py executes it" in told
+    assert "01_data is declared, and " in told and "05_test is declared, and " not in told
     assert main(["06_test"]) == 2 and "no notebook is called '06_test'" in capsys.readouterr().err
     assert chosen_notebooks(["notebooks/05_test.ipynb"], tmp_path) == [tmp_path / "05_test.ipynb"]

@@ -281,6 +281,48 @@ def test_pages_of_an_earlier_build_go_and_other_files_stay(project):
     assert (target / "README.md").read_text() == "mine" and (target / "files" / "05_test.ipynb").is_file()
 
 
+FORMER = (
+    ("14_removed", {}),
+    ("03_staged_unfreezing/renamed-s11", {"trial": "renamed", "seed": 11}),
+    ("03_staged_unfreezing/text1-s12", {"trial": "text1", "seed": 12}),
+    ("01_recorded", {}),
+)
+
+
+@pytest.mark.parametrize(("folder", "run"), FORMER)
+def test_what_is_declared_no_more_leaves_no_page(project, folder, run):
+    """A notebook, a trial, a seed, and a stage of another source; of a profile whose parameters load."""
+    notebook = folder.partition("/")[0]
+    here = {"03_staged_unfreezing/text1-s11": {"trial": "text1", "seed": 11}, "05_test": {}, folder: run}
+    for name, fields in here.items():
+        cells = [markdown("# T\n\nWhat?"), SETUP]
+        write_notebook(project["notebooks"] / f"{name.partition('/')[0]}.ipynb", cells)
+        write_stage(project["work"] / name, cells, record(name.partition("/")[0], **fields), sample_numbers())
+    if notebook == "14_removed":
+        (project["notebooks"] / "14_removed.ipynb").unlink()
+    (project["notebooks"] / "index.md").write_text("# When?\n")
+    page = "-".join(folder.split("/"))
+    (project["target"]).mkdir()
+    (project["target"] / f"{page}.html").write_text("of an earlier build")
+    build_site("smoke", **project)
+    assert (project["target"] / "05_test.html").is_file()
+    assert (project["target"] / "03_staged_unfreezing-text1-s11.html").is_file()
+    assert not (project["target"] / f"{page}.html").exists()
+    assert page not in (project["target"] / "index.html").read_text(encoding="utf-8")
+    former = find_executions("smoke", work=project["work"], notebooks=project["notebooks"], with_former=True)
+    assert page in {execution.name for execution in former}
+
+
+def test_a_notebook_that_nobody_declared_is_told(project, monkeypatch, capsys):
+    write_notebook(project["notebooks"] / "14_it's new.ipynb", [markdown("# T\n\nWhat?"), SETUP])
+    monkeypatch.setattr(paths, "WORK", project["work"].parent)
+    monkeypatch.setattr(paths, "NOTEBOOKS", project["notebooks"])
+    monkeypatch.setattr(paths, "REPORTS", project["target"])
+    assert main(["--profile", "demo"]) == 1
+    told = capsys.readouterr().err
+    assert "not up to date: 14_it's new is missing; no stage of lib/verdict/declarations.py executes it" in told
+
+
 def test_one_page_alone(project):
     build_site("demo", **project)
     before = (project["target"] / "03_steps-text1-s11.html").stat().st_mtime_ns

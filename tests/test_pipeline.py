@@ -66,6 +66,32 @@ def test_what_is_damaged_is_told_and_what_is_missing_is_asked_for(tmp_path, monk
     assert "work/smoke/x is made again: it was cut" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("alone")
+def test_a_notebook_that_nobody_declared_is_told_by_every_report(tmp_path, monkeypatch):
+    """The workflow alone does not see it."""
+    for name, folder in (("ROOT", ""), ("WORK", "work"), ("NOTEBOOKS", "notebooks")):
+        monkeypatch.setattr(paths, name, tmp_path / folder)
+    monkeypatch.setattr(pipeline.warm, "server", contextlib.nullcontext)
+    for name in ("forget_damaged", "missing", "forget_pages"):
+        monkeypatch.setattr(pipeline, name, lambda *_: [])
+    monkeypatch.setattr(pipeline, "_follow", lambda *_: 0)
+    write_text(paths.rendered("smoke"), "{}")
+    pipeline.report("smoke", 1)
+    assert paths.rendered("smoke").exists()
+    write_text(tmp_path / "notebooks" / "14_it's new.ipynb", "{}")
+    pipeline.report("smoke", 1)
+    assert not paths.rendered("smoke").exists()
+
+
+def test_a_declared_notebook_that_is_gone_stops_a_report_before_it_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
+    assert pipeline.main(["--profile", "smoke"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("nothing was run: lib/verdict/declarations.py: 01_data is declared, and ")
+    assert not (tmp_path / "work").exists()
+
+
 def test_without_slurm_nothing_is_run(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(paths, "WORK", tmp_path / "work")
     monkeypatch.setattr(slurm.shutil, "which", lambda name: None)

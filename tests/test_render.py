@@ -2,6 +2,7 @@
 
 import base64
 import json
+from urllib.parse import unquote
 
 import pytest
 
@@ -101,6 +102,25 @@ def test_a_page_says_of_its_commit_what_is_known(commit, dirty, told):
     assert changes(record(commit=commit, dirty=dirty)) == told
 
 
+ODD = "14_What's new? (50 % & more) #1 größe"
+
+
+def test_pages_of_any_name_are_linked(tmp_path):
+    site = Site("demo", links=[Link("05_test", "Here"), Link(ODD, "There")])
+    text = "[one](<14_What's new? (50 % & more) #1 größe.ipynb>)".replace("#", "%23").replace("? ", "%3F ")
+    table = table_output("x", csv="x\n" * 40_000, file="05_t.csv")
+    page = Reader(page_of(tmp_path, [TITLE, markdown(text.replace("50 %", "50 %25"))], [table], site=site))
+    hrefs = [unquote(attributes["href"]) for attributes in page.all("a")]
+    assert hrefs.count(f"{ODD}.html") == 2
+    written = [attributes["href"] for attributes in page.all("a") if attributes["href"].startswith("14_")]
+    assert len(written) == 2 and not set("?' #") & set("".join(written))
+    live = write_notebook(tmp_path / f"{ODD}.ipynb", [TITLE, code("x = 1")])
+    done = write_notebook(tmp_path / "run" / "executed.ipynb", [code("x = 1", outputs=[table])])
+    found = Reader(render_page(live, done, record(), sample_numbers(), site))
+    downloads = {unquote(attributes["href"]) for attributes in found.all("a") if "download" in attributes}
+    assert downloads <= set(site.files) and len(downloads) == 2
+
+
 def test_a_number_is_substituted_with_its_interval_and_source(tmp_path):
     page = Reader(page_of(tmp_path, [TITLE, markdown("It is {{ test.macro_f1 }}, again {{test.macro_f1|value}}.")]))
     assert "It is 0.812 [0.797, 0.826] , again 0.812 ." in page.words
@@ -151,7 +171,7 @@ def test_a_title_and_its_question_have_no_comments():
     cells = [
         Cell(0, "markdown", "<!-- draft? -->\n# A *title* <!-- hid -->\n\nHow<!-- hid --> good? <!-- Why? -->", (), ())
     ]
-    assert title_and_question(cells) == ("A *title*", "How good?")
+    assert title_and_question(cells) == ("A title", "How good?")
 
 
 def test_a_prose_edit_shows_and_a_code_edit_is_refused(tmp_path):

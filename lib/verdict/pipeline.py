@@ -21,7 +21,7 @@ from typing import Any
 from verdict import artifacts, paths, place, slurm, stages, start, warm
 from verdict.execution import WHERES, Execution, load_execution
 from verdict.integrity import forget_damaged, forget_pages, missing, settle_times
-from verdict.params import load_params
+from verdict.params import ParamsError, load_params
 from verdict.preflight import check_inputs
 from verdict.result_folder import TWIN, was_killed
 from verdict.run import failure, say
@@ -120,6 +120,9 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
         stack.enter_context(_watch(where, profile, load_execution(where, profile)))
         for line in (*forget_damaged(params, profile), *settle_times(params, profile), *forget_pages(profile)):
             say(line)
+        if stages.undeclared():
+            # Whoever renders says that they are left out.
+            paths.rendered(profile).unlink(missing_ok=True)
         whole = paths.rendered(profile).relative_to(paths.ROOT).as_posix()
         wanted = list(targets) or [whole, *missing(params, profile)]
         command = snakemake_command(profile, cores, wanted, where=where)
@@ -194,7 +197,8 @@ def unfinished(profile: str) -> list[str]:
 def _how_it_ended(profile: str, name: str, trial: str | None, seed: int | None) -> list[str]:
     """Why one stage has no result, with what it left to read."""
     label = f"{name} {stages.instance(trial, seed)}".strip()
-    kept = failure(profile, label)
+    page = stages.page(name, trial, seed)
+    kept = failure(profile, page)
     if kept.is_file():
         return [f"{label}: failed, see {artifacts.relative(kept)}", *error_tail(kept)]
     log = slurm.newest_log(paths.work_dir(profile) / "slurm", name, trial, seed)
@@ -205,7 +209,7 @@ def _how_it_ended(profile: str, name: str, trial: str | None, seed: int | None) 
         return [f"{label}: was killed while it ran, by hand or for want of memory"]
     if (home / TWIN).is_file():
         return [f"{label}: was killed as it ended; another run takes over what stands in {artifacts.relative(home)}"]
-    told = failure(profile, label, "txt")
+    told = failure(profile, page, "txt")
     if told.is_file():
         lines = told.read_text(encoding="utf-8").splitlines()[-ERROR_TAIL:]
         return [f"{label}: failed", *(f"    {line}" for line in lines)]
@@ -237,7 +241,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         load_execution(chosen.where, chosen.profile)
-        check_inputs(load_params(chosen.profile))
+        params = load_params(chosen.profile)
+        if faults := stages.faults(params):
+            raise ParamsError("; ".join(faults))
+        check_inputs(params)
     except (ValueError, OSError) as error:
         say(f"nothing was run: {error}")
         return 2

@@ -200,15 +200,15 @@ def run_stage(
         with _full_disk(folder):
             _record(asked, params, folder, home, profile=profile, device=device, **times)
             is_first = publish(folder, home)
-    failure(profile, label, "txt").unlink(missing_ok=True)
+    failure(profile, stages.page(name, trial, seed), "txt").unlink(missing_ok=True)
     after = "" if is_first else "; another run of it was done first, and its result stands"
     say(f"{label}  done in {time.perf_counter() - clock:.0f} s{after}")
     return home
 
 
-def failure(profile: str, label: str, ending: str = "ipynb") -> Path:
-    """Where a failed stage leaves its notebook as far as it ran, or (`txt`) what stopped it."""
-    return paths.work_dir(profile) / "failed" / f"{label.replace(' ', '-')}.{ending}"
+def failure(profile: str, page: str, ending: str = "ipynb") -> Path:
+    """Where a failed stage leaves its notebook as far as it ran, or (`txt`) what stopped it; by the page's stem."""
+    return paths.work_dir(profile) / "failed" / f"{page}.{ending}"
 
 
 def _values(name: str, profile: str, trial: str | None, seed: int | None) -> dict[str, Any]:
@@ -245,17 +245,18 @@ def _moment(seconds: float) -> str:
 
 def _run_notebook(name: str, home: Path, values: dict[str, Any], label: str) -> None:
     scratch = home / EXECUTING
+    page = stages.page(name, values.get("trial"), values.get("seed"))
+    kept = failure(values["profile"], page)
     kernel.check_kernel(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb")
     try:
         _execute(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb", scratch, values)
     except BaseException:
-        kept = failure(values["profile"], label)
         if scratch.is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(scratch, kept)
             say(f"{label}  FAILED; the notebook as far as it ran is {artifacts.relative(kept)}")
         raise
-    failure(values["profile"], label).unlink(missing_ok=True)
+    kept.unlink(missing_ok=True)
     os.replace(scratch, home / "executed.ipynb")
 
 
@@ -348,9 +349,9 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         text = f"{type(error).__name__}: {str(error).strip()[-4000:]}"
         say(f"{chosen.name}: {text}")
-        label = f"{chosen.name} {stages.instance(chosen.trial, chosen.seed)}".strip()
+        page = stages.page(chosen.name, chosen.trial, chosen.seed)
         with contextlib.suppress(OSError):
-            artifacts.write_text(failure(chosen.profile, label, "txt"), text + "\n")
+            artifacts.write_text(failure(chosen.profile, page, "txt"), text + "\n")
         return 1
     return 0
 

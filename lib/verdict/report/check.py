@@ -21,7 +21,7 @@ from verdict import paths, stages
 from verdict.numbers import Number, Numbers
 from verdict.params import load_params
 from verdict.report.conditions import chosen_text
-from verdict.report.executions import Execution, find_executions, merged_numbers
+from verdict.report.executions import UNDECLARED, Execution, find_executions, merged_numbers
 from verdict.report.lint import Finding, lint_notebook
 from verdict.report.markdown import Markdown, MarkdownError, look_up, page_of
 from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
@@ -94,14 +94,14 @@ def _prose(cell: Cell, page: Markdown, numbers: Numbers | None, path: Path, repo
         yield str(error)
         return
     for target in _LINK.findall(text):
-        fault = _link(unquote(html.unescape(target)), path, report, numbers)
+        fault = _link(html.unescape(target), path, report, numbers)
         if fault:
             yield fault
 
 
 def _link(target: str, path: Path, report: Path, numbers: Numbers | None) -> str:
     """Why a link of a page leads nowhere, "" where it does not; addresses outside the report are not looked up."""
-    stem, _, anchor = target.partition("#")
+    stem, _, anchor = map(unquote, target.partition("#"))
     if re.match(r"^(https?|mailto):", stem):
         return ""
     source = path.with_name(f"{stem.removesuffix('.html')}.ipynb") if stem else path
@@ -193,7 +193,9 @@ def main(arguments: list[str] | None = None) -> int:
     report = paths.report_dir(chosen.profile)
     index = paths.NOTEBOOKS / stages.index_text(params)
     wanted += [index] if index.is_file() and not chosen.notebooks else []
-    findings = [finding for path in wanted for finding in check_notebook(path, executions, report)]
+    findings: list[Finding | str] = [f for path in wanted for f in check_notebook(path, executions, report)]
+    findings += [Finding(path.name, 0, UNDECLARED) for path in wanted if path.stem in stages.undeclared()]
+    findings += [] if chosen.notebooks else stages.faults(params)
     for finding in findings:
         print(finding)
     took = f"{len(wanted)} notebook(s) in {time.perf_counter() - started:.1f} s"

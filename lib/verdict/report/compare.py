@@ -114,7 +114,7 @@ def compare_reports(before: str, after: str, *, target: Path | None = None) -> P
     sides = []
     for name in (before, after):
         folder = Path(name) if Path(name).is_dir() else None
-        executions = find_executions(Path(name).name, work=folder)
+        executions = find_executions(Path(name).name, work=folder, with_former=True)
         if not any(execution.run for execution in executions):
             raise FileNotFoundError(f"nothing was executed for {name!r}")
         sides.append(executions)

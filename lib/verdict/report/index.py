@@ -13,7 +13,7 @@ from verdict.report.conditions import chosen_text
 from verdict.report.evidence import Evidence, PageEvidence, find_evidence
 from verdict.report.executions import Execution, merged_numbers
 from verdict.report.jobs import where_it_ran
-from verdict.report.markdown import Markdown, MarkdownError, numbers_from_json, paragraphs
+from verdict.report.markdown import Markdown, MarkdownError, address, numbers_from_json, paragraphs
 from verdict.report.notebook import RenderError, read_notebook
 from verdict.report.pipeline import Node, draw_pipeline
 from verdict.report.provenance import duration, provenance
@@ -140,7 +140,7 @@ def _claims(
     if not execution.claims:
         return []
     numbers = merged_numbers(executions, execution)
-    page = f"{execution.name}.html" if site.has(execution.name) else ""
+    page = address(execution.name) if site.has(execution.name) else ""
     rows = []
     for claim in execution.claims:
         row = claim_row(claim, numbers) | {"key": f"{execution.name}#claim-{claim.id}", "page": page}
@@ -189,7 +189,7 @@ def pipeline_nodes(executions: Sequence[Execution]) -> list[Node]:
             continue
         page = next((execution.name for execution in ran if execution.executed is not None), "")
         elapsed = sum(execution.elapsed_s for execution in ran)
-        href = f"{page}.html" if page else ""
+        href = address(page) if page else ""
         nodes.append(Node(name, combined_status(own), len(ran), elapsed, href, declared.get(name, ())))
     return nodes
 

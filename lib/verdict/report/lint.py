@@ -14,7 +14,15 @@ from pathlib import Path
 from verdict import paths
 from verdict.artifacts import read_json
 from verdict.kernel import check_kernel
-from verdict.report.notebook import INJECTED, Cell, RenderError, code_cells, read_notebook, without_comments
+from verdict.report.notebook import (
+    INJECTED,
+    QUESTION_MARKS,
+    Cell,
+    RenderError,
+    code_cells,
+    read_notebook,
+    without_comments,
+)
 
 MAX_LINES = 15
 KNOWN_TAGS = frozenset({"parameters", "setup", "hide-input", "check", "save", "answer", "remove-cell"})
@@ -94,7 +102,7 @@ def _whole(path: Path, cells: list[Cell]) -> Iterator[str]:
     first = without_comments(cells[0].source) if cells and cells[0].kind == "markdown" else ""
     if not first.lstrip().startswith("# "):
         yield "the first cell is a text cell with a title (`# …`)"
-    elif "?" not in first:
+    elif not any(mark in first for mark in QUESTION_MARKS):
         yield "the first cell asks the notebook's question"
     yield from _exhibits(cells)
     tagged = [cell for cell in cells if "parameters" in cell.tags]

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import mistune
 from math_core import LatexError, LatexToMathML
@@ -30,7 +31,7 @@ _BLOCK_MATH = r"^ {0,3}\$\$[ \t]*\n(?P<block_tex>[\s\S]+?)\n {0,3}\$\$[ \t]*$"
 _BLOCK_COMMENT = r"^ {0,3}<!--[\s\S]*?-->[ \t]*\n?"
 _COMMENT = r"<!--[\s\S]*?(?P<comment_end>-->|\Z)"
 _PARAGRAPH_END = re.compile(r"\n\n(?!(?:(?!<!--)[\s\S])*-->)")
-_NOTEBOOK_LINK = re.compile(r"^(?P<stem>[\w./-]+)\.ipynb(?P<anchor>#.*)?$")
+_NOTEBOOK_LINK = re.compile(r"^(?P<stem>[^#]+)\.ipynb(?P<anchor>#.*)?$")
 HARMFUL = "#harmful-link"  # what mistune makes of an address that would run something
 _SCHEME = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
 
@@ -57,6 +58,11 @@ def slugify(text: str) -> str:
 def paragraphs(text: str) -> list[str]:
     """Parts of a text between blank lines; a comment is not divided."""
     return _PARAGRAPH_END.split(text)
+
+
+def address(page: str) -> str:
+    """Address of a page beside this one, whatever characters its name holds."""
+    return f"{quote(page, safe='')}.html"
 
 
 def page_of(notebook: str, pages: Sequence[str] | None) -> str:
@@ -254,10 +260,10 @@ class _Renderer(mistune.HTMLRenderer):
     def link(self, text: str, url: str, title: str | None = None) -> str:
         to_notebook = None if _SCHEME.match(url) else _NOTEBOOK_LINK.match(url)
         if to_notebook:
-            name = page_of(to_notebook["stem"], self._page.pages)
+            name = page_of(unquote(to_notebook["stem"]), self._page.pages)
             if not name:
                 return text
-            url = f"{name}.html{to_notebook['anchor'] or ''}"
+            url = f"{address(name)}{to_notebook['anchor'] or ''}"
         if self.safe_url(url) == HARMFUL:
             return text
         target = html.escape(url)

@@ -11,6 +11,8 @@ from typing import Any
 from verdict.artifacts import content_hash, read_json, sha256_file
 
 INJECTED = "injected-parameters"
+# Of the scripts that have one of their own; the first asks only before a blank.
+QUESTION_MARKS = ("?", "？", "؟")
 _COMMENT = re.compile(r"<!--[\s\S]*?-->")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from pygments import highlight
@@ -21,8 +22,8 @@ from verdict.params import Params
 from verdict.report.conditions import chosen_text
 from verdict.report.evidence import find_evidence
 from verdict.report.executions import Execution
-from verdict.report.markdown import Heading, Markdown, MarkdownError, number_anchor, plain_text
-from verdict.report.notebook import Cell, RenderError, match_code, read_notebook, without_comments
+from verdict.report.markdown import Heading, Markdown, MarkdownError, address, number_anchor, plain_text
+from verdict.report.notebook import QUESTION_MARKS, Cell, RenderError, match_code, read_notebook, without_comments
 from verdict.report.outputs import OutputRenderer
 from verdict.report.provenance import provenance
 
@@ -47,7 +48,7 @@ class Link:
     @property
     def href(self) -> str:
         """File name of the page."""
-        return f"{self.name}.html"
+        return address(self.name)
 
 
 @dataclass
@@ -180,7 +181,7 @@ def render_page(
             ],
             banners=banners(execution, site, page.outputs.errors),
             provenance=provenance(execution, site.executions),
-            notebook=notebook,
+            notebook=quote(notebook),
             variant=execution.variant,
         )
     )
@@ -310,7 +311,7 @@ class _PageBuilder:
             return ""
         place = f"files/{self.name}/{self.markdown.claim_anchor(name)}"
         self.site.files[place] = content
-        return place
+        return quote(place)
 
     @property
     def title(self) -> str:
@@ -334,20 +335,24 @@ def title_and_question(cells: list[Cell]) -> tuple[str, str]:
     lines = [line.strip() for line in without_comments(first).splitlines() if line.strip()]
     title = next((line.lstrip("#").strip() for line in lines if line.startswith("# ")), "")
     body = " ".join(line for line in lines if not line.startswith("#"))
-    question = next((part for part in _sentences(body) if part.endswith("?")), "")
-    if not question and title.endswith("?"):
+    question = next((part for part in _sentences(body) if part.endswith(QUESTION_MARKS)), "")
+    if not question and title.endswith(QUESTION_MARKS):
         question = title
-    return title, plain_text(_unmarked(question))
+    return _as_read(title), _as_read(question.replace("**", "").strip("*_ "))
 
 
 def _sentences(text: str) -> list[str]:
     out, start = [], 0
     for place, char in enumerate(text):
-        if char in ".?!" and (place + 1 == len(text) or text[place + 1] in " *_"):
+        if char in QUESTION_MARKS[1:] or (char in ".?!" and (place + 1 == len(text) or text[place + 1] in " *_")):
             out.append(text[start : place + 1].strip())
             start = place + 1
     return out
 
 
-def _unmarked(text: str) -> str:
-    return text.replace("**", "").replace("`", "").strip("*_ ")
+def _as_read(text: str) -> str:
+    """A line of prose as its page shows it; as it is written where it names a number."""
+    try:
+        return plain_text(Markdown(Numbers()).render(f"# {text}")) if text else ""
+    except MarkdownError:
+        return text
