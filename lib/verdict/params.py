@@ -439,7 +439,7 @@ class InterpretParams(Model):
 
 
 class DefectsParams(Model):
-    """How much the page on reproducibility computes anew: groups of images of train, val and test, each."""
+    """On how much the page on reproducibility switches defects on: groups of images of train, val and test, each."""
 
     n_images: Annotated[int, Field(ge=2)]
 
