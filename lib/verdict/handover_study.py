@@ -12,10 +12,10 @@ import pandas as pd
 
 from verdict.deferral import Evidence, case_of, clarified, outcomes_of, people_of
 from verdict.humans import ConfusionHuman, ParametricHuman, VoteHuman
-from verdict.numbers import COUNT, POINTS
+from verdict.numbers import POINTS
 from verdict.people import People
 from verdict.policy import Decision, Forced
-from verdict.policy_evaluation import complement, cost_of_belief, lift
+from verdict.policy_evaluation import complement, cost_of_belief, lift, unless_given
 from verdict.policy_study import PolicyStudy
 from verdict.raw_temperature import published_policy
 from verdict.signals import entropy_confidence
@@ -269,7 +269,7 @@ def readings_table(
     """
     params, published = stage.all_params, published_policy(accuracies)
     is_own = (params.clip.source if stage.source == CLIP else params.data.source) in OWN_SOURCES
-    stage.number("policy.n_published", 0 if is_own else len(published), unit=COUNT)
+    stage.number("policy.n_published", 0 if is_own else len(published), unit="count")
     if is_own:
         return published.head(0)
     decision = study.test.decide(study.policy)
@@ -281,7 +281,7 @@ def readings_table(
     for name, chosen in (("all interventions", decision != Decision.AUTO), ("human branch", to_human)):
         row: dict[str, object] = {"policy": f"this policy, {name}"}
         for column, statistic in _readings(chosen.astype(float), wrong).items():
-            row |= with_bounds(column, study.draws.interval(statistic))
+            row |= with_bounds(column, unless_given(study.draws.interval(statistic)))
         for column, values in after.items():
             row |= with_bounds(column, study.draws.mean(values))
         rows.append(row)
