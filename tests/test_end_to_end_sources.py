@@ -204,4 +204,4 @@ def test_missing_logits_stop_before_anything_runs(tmp_path):
     done = report(root)
     assert done.returncode == 2
     assert "nothing was run: data.recorded.val" in done.stderr and "give an .npz with `logits`" in done.stderr
-    assert not (root / "work").exists()
+    assert not (root / "work" / PROFILE).exists()
