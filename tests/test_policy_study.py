@@ -1,5 +1,7 @@
 """The policy page: thresholds from calib, prices on test, sentences that follow the numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -158,6 +160,8 @@ def test_tables_of_the_page(stage):
     assert pairs.shape == (4, 4)
     assert pairs.loc["max probability", "entropy confidence"] == pytest.approx(1.0), "for two classes they rank alike"
     assert "no changed views" in absent_signals(test) and "several seeds" not in absent_signals(test)
+    own = {name: test.signals[name] for name in (MAX_PROBABILITY, ENTROPY_CONFIDENCE, CONFORMAL_CONFIDENCE)}
+    assert "one answer of one model" in absent_signals(replace(test, signals=own))
     alone = signal_table(test, study.draws).set_index("signal")
     assert set(alone.index) == set(pairs.columns)
     assert (alone["smallest"] <= alone["mean"]).all() and (alone["mean"] <= alone["largest"]).all()

@@ -25,7 +25,7 @@ from verdict.deferral import (
 )
 from verdict.evaluation import Selection
 from verdict.labels import Split
-from verdict.numbers import COUNT, EXACT, SETTING, Number
+from verdict.numbers import EXACT, SETTING, Number
 from verdict.people import People
 from verdict.policy import Costs, Decision, Forced, Policy, cost_surface
 from verdict.policy_evaluation import (
@@ -36,6 +36,7 @@ from verdict.policy_evaluation import (
     compare_policies,
     cost_of_belief,
     evaluate_policy,
+    unless_given,
 )
 from verdict.ranking import aurc, risk_at, risk_coverage
 from verdict.signals import (
@@ -138,7 +139,7 @@ def count_sources(stage: Stage, calibrated: Calibrated, tuning: Evidence, test: 
         "test.n_pairs": len(test),
     }
     for name, count in counts.items():
-        stage.number(f"policy.{name}", count, unit=COUNT)
+        stage.number(f"policy.{name}", count, unit="count")
 
 
 def _store_settings(stage: Stage, study: PolicyStudy, people: People, calib: Evidence, test: Evidence) -> None:
@@ -150,7 +151,7 @@ def _store_settings(stage: Stage, study: PolicyStudy, people: People, calib: Evi
         stage.number(f"policy.price_{name}", price, unit="min", kind=SETTING)
     ids, rows = test.table["pair_id"], np.arange(len(test))
     shared = {"n": len(test), "split": test.split}
-    stage.number("policy.n_people_recorded", people.n_recorded(ids), unit=COUNT, **shared)
+    stage.number("policy.n_people_recorded", people.n_recorded(ids), unit="count", **shared)
     for name, person in (("human", people.careful), ("glance", people.hasty)):
         right = person.distribution(ids, test.y_true)[rows, test.y_true]
         found = study.draws.mean(right, span=None if people.is_simulated else (0, 1)).number(unit="%", **shared)
@@ -180,7 +181,7 @@ def _store_test(stage: Stage, study: PolicyStudy) -> None:
     for name in ("accuracy", "accuracy_model"):
         found[name] = getattr(study.evaluation, name).number(unit="%", **shared)
     smaller = min(branches.loc[Decision.AUTO.text, "n"], branches.loc[NOT_AUTO, "n"])
-    found["n_smaller_side"] = Number(float(smaller), unit=COUNT, **shared)
+    found["n_smaller_side"] = Number(float(smaller), unit="count", **shared)
     stage.numbers.merge({f"policy.test.{name}": number for name, number in found.items()})
 
 
@@ -267,7 +268,8 @@ def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.Data
     Returns
     -------
     DataFrame
-        score, aurc, difference (to the composite, paired; above zero: it ranks worse), with intervals. Also the numbers
+        score, aurc and difference (to the composite, paired; above zero: it ranks worse) with intervals, but for scores
+        that rank all rows like the composite. Also the numbers
         `policy.test.aurc_<score>` and `.aurc_gain_over_<score>` of the composite and its rivals.
     """
     removed = without_each(evidence.signals, evidence.consistency)
@@ -277,8 +279,8 @@ def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.Data
     for name, score in scores.items():
         statistic = partial(aurc, score, evidence.is_wrong)
         found = float(statistic(None)), draws.replicates(statistic)
-        gap = Interval(0.0, np.nan, np.nan) if own is None else draws.around(found[0] - own[0], found[1] - own[1])
         own = own or found
+        gap = unless_given(draws.around(found[0] - own[0], found[1] - own[1]))
         row: dict[str, object] = {"score": name} | with_bounds("aurc", draws.around(*found))
         rows.append(row | with_bounds("difference", gap))
     table = pd.DataFrame(rows)
@@ -360,6 +362,8 @@ def signal_table(evidence: Evidence, draws: Resampler) -> pd.DataFrame:
 def absent_signals(evidence: Evidence) -> str:
     """A sentence that names the signals which this source cannot give."""
     missing = [text for name, text in _OPTIONAL.items() if name not in evidence.shown_signals]
+    if len(missing) == len(_OPTIONAL):
+        return "These are the signals that one answer of one model gives."
     return f"This data has {_listed(missing)}." if missing else "All signals are there."
 
 
