@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from verdict.numbers import ESTIMATE, Number, Numbers, evaluate_claim
+from verdict.numbers import ESTIMATE, POINTS, Number, Numbers, evaluate_claim
 
 NAN, INF = float("nan"), float("inf")
 
@@ -26,6 +26,8 @@ NAN, INF = float("nan"), float("inf")
         (Number(2.345, 2.0, 3.0, unit="minutes"), "2.3 minutes [2.0, 3.0]"),
         (Number(0.81234), "0.812"),
         (Number(0.81234, unit="%"), "81.2 %"),
+        (Number(-0.05, -0.07, 0.02, unit=POINTS), "-5.0 percentage points [-7.0, 2.0]"),
+        (Number(0.5, unit=POINTS), "50 percentage points"),
         (Number(0.000123456), "0.000123"),
         (Number(12345.6), "12,346"),
         (Number(1234567, unit="count"), "1,234,567"),

@@ -19,7 +19,7 @@ from report_tools import (
     sample_numbers,
     write_notebook,
 )
-from verdict.numbers import Numbers
+from verdict.numbers import POINTS, Number, Numbers
 from verdict.report.executions import Execution
 from verdict.report.markdown import Markdown, MarkdownError, slugify
 from verdict.report.notebook import RenderError
@@ -268,8 +268,12 @@ def test_claims_stand_once_with_a_link_to_where_their_number_is_said(tmp_path):
         ("test.accuracy", 0.0, ">=", ("75.0 % [74.0, 76.0]", "≥ 0")),
         ("test.macro_f1", 0.8, "contains", ("0.812 [0.797, 0.826]", "interval contains 0.8")),
         ("test.none", 0.8, "<=", ("not measured", "≤ 0.8")),
+        ("test.gain", 0.1, ">", ("25.0 percentage points [24.0, 26.0]", "> 10 percentage points")),
     ],
 )
 def test_a_claim_is_told_in_one_unit(number, bound, comparison, shown):
-    row = claim_row(sample_claim(number=number, bound=bound, comparison=comparison), sample_numbers())
+    gain = {"test.gain": Number(0.25, 0.24, 0.26, unit=POINTS)}
+    row = claim_row(
+        sample_claim(number=number, bound=bound, comparison=comparison), Numbers({**sample_numbers(), **gain})
+    )
     assert (row["measured"], row["needed"]) == shown

@@ -20,6 +20,9 @@ _PLACEHOLDER = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}|\{([a-z][a-z0-9_.]*(?:\|[a-z
 # An estimate speaks about more than the rows at hand and carries an interval, unless none is defined; a count and an
 # exact value are wholly about these rows, or arithmetic; a setting was chosen, or describes the run.
 ESTIMATE, COUNT, EXACT, SETTING = KINDS = ("estimate", "count", "exact", "setting")
+# Units of ratios that are shown times a hundred. A difference of two shares is so many points, not so many per cent.
+POINTS = "percentage points"
+HUNDREDTHS = ("%", POINTS)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Number:
     split : str
         The split that it was measured on.
     unit : str
-        "" for a plain ratio, "%" for a ratio shown as per cent, "count", "s" …
+        "" for a plain ratio, "%" for a ratio shown as per cent, `POINTS` for a difference of such, "count", "s" …
     seeds : tuple of int
         Seeds of the runs behind the value.
     kind : str
@@ -74,7 +77,7 @@ class Number:
     @property
     def text(self) -> str:
         """The value and its interval, rounded so that the interval keeps two significant digits."""
-        scale, suffix = (100.0, " %") if self.unit == "%" else (1.0, _suffix(self.unit))
+        scale, suffix = 100.0 if self.unit in HUNDREDTHS else 1.0, _suffix(self.unit)
         value = self.value * scale
         if not math.isfinite(value):
             return "not defined"

@@ -16,7 +16,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from verdict.numbers import Claim, Numbers
+from verdict.numbers import HUNDREDTHS, Claim, Numbers
 from verdict.report.evidence import find_evidence
 from verdict.report.executions import Execution
 from verdict.report.markdown import Heading, Markdown, MarkdownError, number_anchor, plain_text
@@ -215,7 +215,7 @@ def needed(claim: Claim, unit: str = "") -> str:
 
 def in_unit(bound: float, unit: str) -> str:
     """A bound in the unit of the number that is compared with it."""
-    return f"{100 * bound:g} %" if unit == "%" and bound else f"{bound:g}"
+    return f"{100 * bound:g} {unit}" if unit in HUNDREDTHS and bound else f"{bound:g}"
 
 
 def banners(execution: Execution, site: Site, errors: list[str]) -> list[dict[str, str]]:
