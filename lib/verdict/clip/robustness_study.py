@@ -19,14 +19,14 @@ from verdict.clip.effective import Effective, effective_robustness
 from verdict.clip.pixels import psnr
 from verdict.clip.population import Member, described, fit_population, predict_population
 from verdict.clip.robustness import corruption_errors, cue_conflict, factor_table
-from verdict.clip.several import intervals, largest
+from verdict.clip.several import intervals
 from verdict.clip.study import Study
 from verdict.clip.zero_shot import scaled_logits
 from verdict.data.scenes import handwriting_pools
 from verdict.numbers import Number
 from verdict.scores import top_class
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, Resampler, holm, with_bounds
+from verdict.uncertainty import Interval, Resampler, holm, largest, with_bounds
 from verdict.weighted import weighted_mean
 
 ENCODER, PROBE = "encoder, by prompts", "encoder, by a probe"

@@ -16,12 +16,11 @@ from verdict.clip import assistant, changed, depth, ood, retrieval, scenes, tran
 from verdict.clip.corruptions import CORRUPTIONS
 from verdict.clip.pixels import as_unit
 from verdict.clip.robustness_study import AS_DRAWN, MIDDLE, Answers, Bench, cell
-from verdict.clip.several import largest
 from verdict.clip.words import by_sign, clean, prompt
 from verdict.numbers import EXACT
 from verdict.scores import top_class
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, holm, with_bounds
+from verdict.uncertainty import Interval, holm, largest, with_bounds
 
 NEAR, FAR, NOISE = "classes left out", "photographs", "noise"
 VIEWS: Mapping[str, dict[str, float | tuple[float, float]]] = {
