@@ -68,6 +68,7 @@ RECORDED_SPECS = (
     *(_on_logits(spec) for spec in SPECS if spec.name in _ON_LOGITS),
 )
 CONCEPTS = "12_clip_concepts"
+REPRODUCIBILITY = "13_reproducibility"
 JUDGING = frozenset(notebook_of(spec.name) for spec in CLIP_SPECS if source_of(spec.name) != MODEL)
 ALL_NAMES = tuple(dict.fromkeys(spec.name for spec in (*SPECS, *RECORDED_SPECS, *CLIP_SPECS)))
 
@@ -77,7 +78,8 @@ def specs_for(params: Params) -> tuple[Spec, ...]:
     if params.data.source == "clip":
         return _clip_specs(params)
     if params.data.source != "recorded":
-        return (*SPECS[:-1], *_clip_specs(params), SPECS[-1])
+        last = next(spec for spec in SPECS if spec.name == REPRODUCIBILITY)
+        return (*(spec for spec in SPECS if spec is not last), *_clip_specs(params), last)
     has_independent = bool(params.data.recorded.independent)
     return tuple(spec for spec in RECORDED_SPECS if has_independent or spec.name != "09_independent_set")
 
