@@ -323,6 +323,24 @@ def test_a_notebook_that_nobody_declared_is_told(project, monkeypatch, capsys):
     assert "not up to date: 14_it's new is missing; no stage of lib/verdict/declarations.py executes it" in told
 
 
+@pytest.mark.parametrize(
+    ("left", "page", "notebook", "variant"),
+    [
+        ("14_What's new?-x", "14_What's new?-x", "14_What's new?-x", ""),
+        ("14_What's new?", "14_What's new?", "14_What's new?", ""),
+        ("03_steps-text1-s11", "03_steps-text1-s11", "03_steps", "text1, seed 11"),
+        ("07_calibration-clip", "07_calibration-clip", "07_calibration", "CLIP"),
+    ],
+)
+def test_what_failed_is_known_by_what_it_left(project, left, page, notebook, variant):
+    for name in ("14_What's new?", "14_What's new?-x", "07_calibration"):
+        write_notebook(project["notebooks"] / f"{name}.ipynb", [markdown("# T\n\nWhat?"), SETUP])
+    write_notebook(project["work"] / "failed" / f"{left}.ipynb", [SETUP])
+    executions = find_executions("demo", work=project["work"], notebooks=project["notebooks"])
+    failed = [execution for execution in executions if execution.status == "failed"]
+    assert [(e.name, e.notebook, e.variant) for e in failed] == [(page, notebook, variant)]
+
+
 def test_one_page_alone(project):
     build_site("demo", **project)
     before = (project["target"] / "03_steps-text1-s11.html").stat().st_mtime_ns

@@ -67,7 +67,8 @@ RECORDED_SPECS = (
     RECORDED_SPEC,
     *(_on_logits(spec) for spec in SPECS if spec.name in _ON_LOGITS),
 )
-CONCEPTS, ABOUT_THE_REPORT = "12_clip_concepts", "13_reproducibility"
+CONCEPTS = "12_clip_concepts"
+REPRODUCIBILITY = "13_reproducibility"
 JUDGING = frozenset(notebook_of(spec.name) for spec in CLIP_SPECS if source_of(spec.name) != MODEL)
 ALL_NAMES = tuple(dict.fromkeys(spec.name for spec in (*SPECS, *RECORDED_SPECS, *CLIP_SPECS)))
 
@@ -78,7 +79,7 @@ def specs_for(params: Params) -> tuple[Spec, ...]:
         return _clip_specs(params)
     if params.data.source != "recorded":
         # One page speaks of the report: it counts what the index counts, and reads every stage before it.
-        place = next((k for k, spec in enumerate(SPECS) if spec.name == ABOUT_THE_REPORT), len(SPECS))
+        place = next((k for k, spec in enumerate(SPECS) if spec.name == REPRODUCIBILITY), len(SPECS))
         before = (*SPECS[:place], *_clip_specs(params))
         about = [replace(spec, needs=tuple(one.name for one in before)) for spec in SPECS[place : place + 1]]
         return (*before, *about, *SPECS[place + 1 :])
