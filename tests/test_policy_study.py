@@ -134,6 +134,9 @@ def test_a_model_that_guesses_is_degenerate_and_said_so_in_bold(stage):
     assert "**DEGENERATE POLICY: everybody was intervened on" in answer_template(stage, study, people)
     assert "of them wrong" not in answer_template(stage, study, people)
     assert stage.numbers["policy.test.n_smaller_side"].value == 0
+    for name, value in (("accuracy", 0.95), ("cost", 1.5), ("cost_promised", 1.0), ("lift", 1.0)):
+        number = stage.numbers[f"policy.test.{name}"]
+        assert (number.value, number.low, number.kind) == (pytest.approx(value), None, EXACT), name
     assert np.isnan(stage.numbers["policy.test.auto_error"].value)
     if study.policy.t_auto > 1:
         assert thresholds_template(study, people).startswith("No pair goes out alone")

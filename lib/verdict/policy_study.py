@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -163,23 +163,24 @@ def _store_settings(stage: Stage, study: PolicyStudy, people: People, calib: Evi
 def _store_test(stage: Stage, study: PolicyStudy) -> None:
     shared: dict[str, Any] = {"n": len(study.test.score), "split": Split.TEST}
     branches, rows = study.evaluation.branches.set_index("branch"), study.comparison.set_index("policy")
+    draws = study.draws
     found: dict[str, Number] = {"auto_error": auto_error(stage, study.test, study.policy)}
     for branch in Decision:
         share = Interval.from_columns(branches.loc[branch.text], "share")
         found[f"{branch.text}_share"] = share.number(unit="%", **shared)
-    found["lift"] = Interval.from_columns(branches.loc[NOT_AUTO], "lift").number(**shared)
+    found["lift"] = _stored(Interval.from_columns(branches.loc[NOT_AUTO], "lift"), draws, **shared)
     for name, policy in _PRICED.items():
         if policy in rows.index:
-            found[f"cost{name}"] = _price(rows.loc[policy], study.test, **shared)
+            found[f"cost{name}"] = _stored(Interval.from_columns(rows.loc[policy], "cost"), draws, unit="min", **shared)
     for name, rival in _RIVALS.items():
         if rival in rows.index:
             gain = Interval.from_columns(rows.loc[rival], "difference")
-            found[f"gain_over_{name}"] = gain.number(unit="min", **shared)
+            found[f"gain_over_{name}"] = _stored(gain, draws, unit="min", **shared)
     for name in ("promised", "delivered", "informed"):
-        found[f"cost_{name}"] = getattr(study.belief, name).number(unit="min", **shared)
-    found["regret"] = study.belief.regret.number(unit="min", **shared)
+        found[f"cost_{name}"] = _stored(getattr(study.belief, name), draws, unit="min", **shared)
+    found["regret"] = _stored(study.belief.regret, draws, unit="min", **shared)
     for name in ("accuracy", "accuracy_model"):
-        found[name] = getattr(study.evaluation, name).number(unit="%", **shared)
+        found[name] = _stored(getattr(study.evaluation, name), draws, unit="%", **shared)
     smaller = min(branches.loc[Decision.AUTO.text, "n"], branches.loc[NOT_AUTO, "n"])
     found["n_smaller_side"] = Number(float(smaller), unit="count", **shared)
     stage.numbers.merge({f"policy.test.{name}": number for name, number in found.items()})
@@ -205,11 +206,11 @@ _RIVALS = {
 }
 
 
-def _price(row: pd.Series, test: Case, **shared: Any) -> Number:
-    """A policy's cost; exact where parameters give it, because a simulated person answers everything."""
-    number = Interval.from_columns(row, "cost").number(unit="min", **shared)
-    is_given = test.is_simulated and number.low is None and row[Decision.HUMAN.text] == 1
-    return Number(number.value, unit="min", kind=EXACT, **shared) if is_given else number
+def _stored(found: Interval, draws: Resampler, **fields: Any) -> Number:
+    """A number to store; exact where no resample could give another value: by identity, or by the parameters."""
+    number = found.number(**fields)
+    is_exact = number.low is None and np.isfinite(number.value) and draws.n_groups > 1
+    return replace(number, kind=EXACT) if is_exact else number
 
 
 def auto_error(stage: Stage, case: Case, policy: Policy, split: str = Split.TEST) -> Number:
@@ -284,11 +285,11 @@ def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.Data
         row: dict[str, object] = {"score": name} | with_bounds("aurc", draws.around(*found))
         rows.append(row | with_bounds("difference", gap))
     table = pd.DataFrame(rows)
-    _store_ranking(stage, table.set_index("score"), evidence)
+    _store_ranking(stage, table.set_index("score"), evidence, draws)
     return table
 
 
-def _store_ranking(stage: Stage, rows: pd.DataFrame, evidence: Evidence) -> None:
+def _store_ranking(stage: Stage, rows: pd.DataFrame, evidence: Evidence, draws: Resampler) -> None:
     shared = {"n": len(evidence), "split": evidence.split}
     for name, score in {"composite": "composite", **_RIVALS}.items():
         if score in rows.index:
@@ -296,7 +297,7 @@ def _store_ranking(stage: Stage, rows: pd.DataFrame, evidence: Evidence) -> None
             stage.numbers[f"policy.test.aurc_{name}"] = found.number(**shared)
         if score in evidence.rivals:
             gain = Interval.from_columns(rows.loc[score], "difference")
-            stage.numbers[f"policy.test.aurc_gain_over_{name}"] = gain.number(**shared)
+            stage.numbers[f"policy.test.aurc_gain_over_{name}"] = _stored(gain, draws, **shared)
 
 
 @dataclass(frozen=True)
