@@ -18,7 +18,7 @@ from verdict.raw_temperature import (
     published_failure,
     raw_temperature_path,
 )
-from verdict.uncertainty import group_weights
+from verdict.uncertainty import Resampler
 
 
 class SavedScores(ClassifierMixin, BaseEstimator):
@@ -73,9 +73,8 @@ def test_the_true_temperature_is_found_and_its_interval_covers_it():
     covered = 0
     for seed in range(100):
         logits, y_true = over_confident(401, 3, seed)
-        groups = np.arange(401)
         fitted = Temperature.fit(logits, y_true)
-        interval = fitted.interval(logits, y_true, groups, n_resamples=200, rng=np.random.default_rng(seed))
+        interval = fitted.interval(logits, y_true, Resampler(np.arange(401), 200, 0.95, seed))
         covered += interval.low <= 2.5 <= interval.high
     # 0.95 of 100 has a standard error of 0.022.
     assert 88 <= covered <= 100
@@ -83,10 +82,9 @@ def test_the_true_temperature_is_found_and_its_interval_covers_it():
 
 def test_resamples_are_fitted_as_rows_would_be():
     logits, y_true = over_confident(503, 3, 1)
-    groups = np.arange(503) // 5
-    weights = group_weights(groups, 7, np.random.default_rng(2))
-    drawn = temperature_replicates(logits, y_true, groups, n_resamples=7, rng=np.random.default_rng(2))
-    for row, value in zip(weights, drawn, strict=True):
+    resampler = Resampler(np.arange(503) // 5, 7, 0.95, 2)
+    drawn = temperature_replicates(logits, y_true, resampler)
+    for row, value in zip(resampler.weights(), drawn, strict=True):
         index = np.repeat(np.arange(503), row)
         assert value == pytest.approx(Temperature.fit(logits[index], y_true[index]).temperature, rel=1e-4)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simulated_stage import KEPT, make_stage, simulated_table
+from simulated_stage import KEPT, make_stage, pairs_of, simulated_table
 from verdict.calibrate import Temperature
 from verdict.calibration_study import (
     FOR_SETS,
@@ -14,7 +14,6 @@ from verdict.calibration_study import (
     fit_temperatures,
     gaps_by,
     halve,
-    interval_of,
     on_all_rows,
     references,
     reliability,
@@ -67,21 +66,49 @@ def test_a_known_temperature_is_found_on_one_half(stage):
     assert found.low < 2.0 < found.high
     assert found.n == len(study.rows) < 599
     assert study.by_seed["seed"].tolist() == [11, 23]
+    kept = study.by_seed.iloc[0]
+    assert (kept["temperature"], kept["temperature_low"], kept["temperature_high"]) == (
+        found.value,
+        found.low,
+        found.high,
+    )
+    assert study.reading == "Above one, the model was too sure of itself."
     assert study.by_seed["is_kept"].tolist() == [True, False]
     curve = study.curve()
     assert np.exp(curve.loc[curve["nll"].idxmin(), "log_t"]) == pytest.approx(study.fitted.temperature, rel=0.06)
 
 
+@pytest.mark.parametrize(("temperature", "reading"), [(0.5, "Below one"), (1.0, "That it differs"), (2.0, "Above one")])
+def test_what_a_temperature_says_depends_on_its_interval(tmp_path, temperature, reading):
+    stage = make_stage("07_calibration", tmp_path, temperature=temperature)
+    assert fit_temperatures(stage, KEPT, halves_of(stage)).reading.startswith(reading)
+
+
 def test_a_temperature_that_cannot_be_trusted_is_said_in_bold(stage):
     for key, table in stage.tables.items():
         stage.tables[key] = table.assign(logit_1=np.where(table["y_true"] == 1, 3.0, -3.0))
-    assert fit_temperatures(stage, KEPT, halves_of(stage)).warning.startswith("**Warning: T = ")
+    study = fit_temperatures(stage, KEPT, halves_of(stage))
+    assert study.warning.startswith("**Warning: T = ")
+    assert not study.reading
+
+
+def test_resamples_at_the_bound_of_the_search_are_told(stage):
+    """One wrong row among ninety: resamples without it know no end of sharpness."""
+    for key, table in stage.tables.items():
+        part = table[table["y_true"] == 1].iloc[:90].assign(logit_1=[-1.0, *[3.0] * 89])
+        stage.tables[key] = part.assign(group_id=[f"g{i}" for i in range(90)])
+    calib = stage.predictions("calib", trial="text1", seed=11)
+    halves = halve(calib, share_for_sets=0.1, rng=np.random.default_rng(3))
+    halves.loc[halves.index[0], "half"] = FOR_TEMPERATURE
+    study = fit_temperatures(stage, KEPT, halves)
+    assert not study.fitted.at_bound
+    assert "in some resamples" in study.warning or "few" in study.warning
 
 
 def test_scaling_an_overconfident_model_is_shown_to_help(stage):
     test = stage.predictions("test", trial="text1", seed=11)
     table = before_after(stage, test, Temperature(2.0, 1.0, 1.0, 9, True, False), prefix="calibration.test")
-    assert table["score"].tolist() == ["nll", "brier", "ece", "aurc"]
+    assert table["score"].tolist() == ["nll", "brier", "aurc", "ece", "ece equal mass"]
     after, before = (stage.numbers[f"calibration.test.nll{suffix}"] for suffix in ("", "_before"))
     gap = stage.numbers["calibration.test.nll_difference"]
     assert gap.value == pytest.approx(after.value - before.value)
@@ -89,19 +116,6 @@ def test_scaling_an_overconfident_model_is_shown_to_help(stage):
     assert (table["before_low"] >= 0).all()
     for name in ("before", "after"):
         assert ((table[f"{name}_low"] <= table[name]) & (table[name] <= table[f"{name}_high"])).all()
-
-
-def test_the_interval_of_a_binned_error_is_moved_by_its_bias_and_floored(stage):
-    groups = np.arange(7)
-
-    def inflated(weights):
-        return 0.1 if weights is None else 0.1 + 0.05 + 0.001 * np.asarray(weights)[:, 0]
-
-    plain = interval_of(stage, inflated, groups, "scores")
-    moved = interval_of(stage, inflated, groups, "scores", is_binned=True)
-    assert plain.low > plain.value
-    assert moved.low <= moved.value <= moved.high
-    assert interval_of(stage, inflated, groups, "scores", is_binned=True, floor=0.2).low == 0.2
 
 
 def test_chance_says_what_a_calibrated_model_would_show(stage):
@@ -132,9 +146,25 @@ def test_gaps_by_family_are_confidence_minus_accuracy(stage):
     assert sorted(gaps["label"]) == ["colour", "count"]
     assert gaps["value"].tolist() == pytest.approx((gaps["confidence"] - gaps["accuracy"]).tolist())
     assert (gaps["low"] > 0).all(), "an overconfident model is too sure in every family"
+    assert (gaps["p_holm"] < 0.05).all()
     whole = gaps_by(stage, test, stage.pairs("test").drop(columns="family"), unit)
     assert set(whole["label"]) == {"answered entailment", "answered contradiction"}
     assert whole["n"].sum() == len(test)
+
+
+def test_parts_that_are_not_off_are_called_so_once_in_twenty_samples(stage):
+    """Twelve families of a calibrated model: unadjusted, some row excludes zero in nearly half of the samples."""
+    n_samples, adjusted, alone = 150, 0, 0
+    for seed in range(n_samples):
+        rng = np.random.default_rng([41, seed])
+        test = simulated_table("test", n=1200, seed=seed + 100)
+        pairs = pairs_of(test).assign(family=rng.integers(0, 12, 400).repeat(3).astype(str))
+        gaps = gaps_by(stage, test, pairs, Temperature(1.0, 1.0, 1.0, 9, True, False))
+        adjusted += (gaps["p_holm"] < 0.05).any()
+        alone += ((gaps["low"] > 0) | (gaps["high"] < 0)).any()
+    # 0.05 of 150 has a standard error of 0.018.
+    assert adjusted / n_samples <= 0.11
+    assert alone / n_samples > 0.25
 
 
 def test_no_temperature_beats_the_oracle_of_a_split(stage):
@@ -143,6 +173,8 @@ def test_no_temperature_beats_the_oracle_of_a_split(stage):
     assert (found["nll_at_oracle"] <= found["nll"]).all()
     assert (found["excess_nll_low"] > 0).all(), "5 is far from the right temperature"
     assert found["excess_nll"].tolist() == pytest.approx((found["nll"] - found["nll_at_oracle"]).tolist())
+    assert (found["ece_low"] <= found["ece"]).all() and (found["ece"] <= found["ece_high"]).all()
+    assert found["oracle_temperature"].between(found["oracle_temperature_low"], found["oracle_temperature_high"]).all()
     assert found["oracle_temperature"].tolist() == pytest.approx([2.0, 2.0], rel=0.25)
 
 

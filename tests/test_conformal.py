@@ -15,12 +15,14 @@ from verdict.conformal import (
     coverage,
     coverage_by_class,
     coverage_by_size,
-    expected_coverage,
-    mean_size,
-    share_of_size,
-    summary,
 )
 from verdict.metrics import softmax
+from verdict.uncertainty import Resampler, wilson
+
+
+def resampler(n, n_resamples=50):
+    """Of rows that are groups of their own."""
+    return Resampler(np.arange(n), n_resamples, 0.95, 7)
 
 
 def simulated(n, n_classes, rng):
@@ -56,9 +58,7 @@ def test_lac_by_hand():
     assert fitted.qhat == pytest.approx([1 - 0.7, 1 - 0.7])
     sets = fitted.predict([[0.75, 0.25], [0.5, 0.5], [0.2, 0.8]])
     assert sets.tolist() == [[True, False], [False, False], [False, True]]
-    assert summary(sets, [0, 0, 0]) == pytest.approx(
-        {"coverage": 1 / 3, "mean_size": 2 / 3, "share_empty": 1 / 3, "share_single": 2 / 3, "share_several": 0}
-    )
+    assert coverage(sets, [0, 0, 0]) == pytest.approx(1 / 3)
 
 
 def test_aps_and_raps_by_hand():
@@ -115,8 +115,8 @@ def test_mean_coverage_over_splits_is_the_promised_one(make, n_classes):
     exact = math.ceil((n + 1) * 0.9) / (n + 1)
     # One split varies by 0.016, the mean of 300 by 0.001.
     assert np.mean(found) == pytest.approx(exact, abs=0.003)
-    mean, low, high = expected_coverage(n, 0.1, n_test=1009)
-    assert mean == exact
+    # Vovk (2012), proposition 2a: given the calibration rows, coverage is Beta(k, n + 1 - k).
+    low, high = stats.betabinom.ppf([0.025, 0.975], 1009, exact * (n + 1), (1 - exact) * (n + 1)) / 1009
     assert np.mean([low <= value <= high for value in found]) == pytest.approx(0.95, abs=0.04)
 
 
@@ -137,7 +137,11 @@ def test_quantiles_by_class_keep_the_promise_for_each_class():
         probs = softmax(np.log(probs) + np.array([0, 0, 2]))
         for by_class, kept in ((False, marginal), (True, conditional)):
             fitted = Lac.fit(probs[:1009], y_true[:1009], alpha=0.1, by_class=by_class)
-            kept.append(coverage_by_class(fitted.predict(probs[1009:]), y_true[1009:])["coverage"].to_numpy())
+            kept.append(
+                coverage_by_class(fitted.predict(probs[1009:]), y_true[1009:], resampler(1009, 2))[
+                    "coverage"
+                ].to_numpy()
+            )
     assert np.mean(marginal, axis=0).min() < 0.85
     assert np.mean(conditional, axis=0) == pytest.approx(np.full(3, 0.9), abs=0.01)
 
@@ -148,39 +152,36 @@ def test_sets_are_empty_where_accuracy_exceeds_the_level():
     probs = softmax(np.column_stack([0 * z, z]))
     y_true = (rng.random(4003) < probs[:, 1]).astype(int)
     sets = Lac.fit(probs[:2003], y_true[:2003], alpha=0.2).predict(probs[2003:])
-    found = summary(sets, y_true[2003:])
-    assert found["share_empty"] > 0.05
-    assert found["share_several"] == 0
-    by_size = coverage_by_size(sets, y_true[2003:]).set_index("size")
+    by_size = coverage_by_size(sets, y_true[2003:], resampler(2000)).set_index("size")
+    assert (sets.sum(axis=1) == 0).sum() == by_size.loc[0, "n"] > 100
     assert by_size.loc[0, "coverage"] == 0
+    assert math.isnan(by_size.loc[0, "coverage_low"])
     assert math.isnan(by_size.loc[2, "coverage"])
     assert by_size["n"].sum() == 2000
-    assert share_of_size(sets, 0) == found["share_empty"]
-    assert (sets.sum(axis=1) == 0).sum() == by_size.loc[0, "n"]
 
 
 def test_classes_without_rows_have_no_coverage():
-    table = coverage_by_class(np.array([[True, False, True], [False, True, False]]), [0, 0]).set_index("class")
+    sets = np.array([[True, False, True], [False, True, False]])
+    table = coverage_by_class(sets, [0, 0], resampler(2)).set_index("class")
     assert table.loc[0, "coverage"] == 1 / 2
     assert table.loc[0, "mean_size"] == 3 / 2
     assert table.loc[[1, 2], "coverage"].isna().all()
 
 
-def test_expected_coverage_is_a_beta_distribution():
-    mean, low, high = expected_coverage(999, 0.1)
-    assert mean == 900 / 1000
-    assert (low, high) == pytest.approx(stats.beta(900, 100).interval(0.95))
-    assert expected_coverage(5, 0.1) == (1, 1, 1)
-    _, low_few, high_few = expected_coverage(999, 0.1, n_test=53)
-    assert low_few < low
-    assert high_few > high
-
-
-def test_sums_over_resamples():
-    sets, y_true = np.array([[True, False], [True, True], [False, False]]), [0, 1, 0]
-    weights = [[1, 1, 1], [0, 2, 1]]
-    assert coverage(sets, y_true, weights) == pytest.approx([2 / 3, 2 / 3])
-    assert mean_size(sets, weights) == pytest.approx([3 / 3, 4 / 3])
+def test_intervals_of_classes_and_sizes_resample_groups():
+    """Forty copies of ten rows say no more than ten rows; where all are covered, groups count, not rows."""
+    rng = np.random.default_rng(61)
+    probs, y_true = simulated(10, 3, rng)
+    sets, copies = probs > 0.2, np.repeat(np.arange(10), 40)
+    groups = Resampler(copies, 300, 0.95, 7)
+    by_class = coverage_by_class(sets[copies], y_true[copies], groups).dropna(subset="coverage_low")
+    by_size = coverage_by_size(sets[copies], y_true[copies], groups).dropna(subset="coverage_low")
+    assert len(by_class) and len(by_size)
+    for name, table, of_row in (("class", by_class, y_true), ("size", by_size, sets.sum(axis=1))):
+        for _, row in table.iterrows():
+            n_groups = (of_row == row[name]).sum()
+            width = wilson(0, n_groups)[1]
+            assert row["coverage_high"] - row["coverage_low"] >= min(width, 0.3)
 
 
 def test_permuting_rows_and_renaming_classes_changes_nothing():

@@ -242,7 +242,7 @@ def test_mapie_agrees_on_ece_with_one_bin_less(rows):
 
 def test_reliability_bins_add_up_to_the_error(rows):
     probs, y_true = softmax(rows[0]), rows[1]
-    table = reliability_curve(probs, y_true)
+    table = reliability_curve(probs, y_true, resampler(np.arange(len(y_true))))
     full = table[table["count"] > 0]
     share = full["count"] / full["count"].sum()
     assert full["count"].sum() == len(y_true)
@@ -254,19 +254,20 @@ def test_reliability_bins_add_up_to_the_error(rows):
 
 def test_bands_widen_when_rows_of_a_group_are_copies(rows):
     probs, y_true = softmax(rows[0] / 2), rows[1]
-    copies, groups = np.repeat(np.arange(len(y_true)), 7), np.repeat(np.arange(len(y_true)), 7)
-    wilson_table = reliability_curve(probs[copies], y_true[copies])
-    table = reliability_curve(
-        probs[copies], y_true[copies], groups=groups, n_resamples=200, rng=np.random.default_rng(6)
-    )
+    copies = np.repeat(np.arange(len(y_true)), 7)
+    alone = reliability_curve(probs[copies], y_true[copies], resampler(np.arange(len(copies))))
+    table = reliability_curve(probs[copies], y_true[copies], resampler(copies))
     busy = (table["count"] > 300) & (table["accuracy"].between(0.05, 0.95))
-    ratio = (table["high"] - table["low"])[busy] / (wilson_table["high"] - wilson_table["low"])[busy]
+    ratio = (table["high"] - table["low"])[busy] / (alone["high"] - alone["low"])[busy]
     assert busy.sum() >= 4
     assert ratio.mean() == pytest.approx(math.sqrt(7), rel=0.2)
-    wrong = (probs.argmax(axis=1) != y_true)[copies]
-    settings = {"groups": groups, "n_resamples": 199, "rng": np.random.default_rng(7)}
-    band = risk_coverage(probs.max(axis=1)[copies], wrong, n_points=20, **settings)
-    assert ((band["low"] <= band["risk"]) & (band["risk"] <= band["high"])).all()
+
+
+def test_a_bin_whose_answers_are_alike_counts_its_groups():
+    probs = np.tile([0.9, 0.1], (60, 1))
+    table = reliability_curve(probs, np.zeros(60, dtype=int), resampler(np.repeat(np.arange(3), 20)))
+    full = table[table["count"] > 0].iloc[0]
+    assert (full["low"], full["high"]) == (pytest.approx(wilson(3, 3)[0]), 1)
 
 
 def resampler(groups, **changed):
@@ -412,5 +413,3 @@ def test_other_refusals():
         aurc([0.1, math.nan], [True, False])
     with pytest.raises(ValueError, match="coverage must lie in"):
         risk_at([0.0], [0.5], [True])
-    with pytest.raises(ValueError, match="needs rng"):
-        risk_coverage([0.5, 0.6], [True, False], groups=["a", "b"])

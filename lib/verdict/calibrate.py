@@ -16,7 +16,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from verdict.metrics import nll_of_logits
 from verdict.scores import check_labels, check_logits, log_softmax, softmax
-from verdict.uncertainty import Interval, percentile_interval, replicates
+from verdict.uncertainty import Interval, Resampler
 
 LOG_T_BOUND = 7.0
 FEW_ROWS = 100
@@ -86,33 +86,12 @@ class Temperature:
         """Calibrated probabilities (n, n_classes); the ranking of classes in a row stays as it is."""
         return softmax(np.asarray(logits, dtype=np.float64) / self.temperature)
 
-    def interval(
-        self,
-        logits: ArrayLike,
-        y_true: ArrayLike,
-        groups: ArrayLike,
-        *,
-        n_resamples: int,
-        rng: np.random.Generator,
-        level: float = 0.95,
-    ) -> Interval:
-        """Percentile interval of T: fitted again on resampled groups of the calibration rows.
+    def interval(self, logits: ArrayLike, y_true: ArrayLike, resampler: Resampler) -> Interval:
+        """Percentile interval of T: fitted again on resampled groups of the rows that `fit` saw.
 
-        Parameters
-        ----------
-        logits, y_true : arrays
-            The rows that `fit` saw.
-        groups : array (n,)
-            The independent unit of each row.
-        n_resamples : int
-            Number of resamples.
-        rng : numpy.random.Generator
-            Source of randomness.
-        level : float in (0, 1)
-            Of the interval.
+        Resamples in which the best T lies beyond the range that is searched count as its end.
         """
-        drawn = temperature_replicates(logits, y_true, groups, n_resamples=n_resamples, rng=rng)
-        return percentile_interval(self.temperature, drawn, level=level)
+        return resampler.around(self.temperature, temperature_replicates(logits, y_true, resampler))
 
 
 def nll_curve(logits: ArrayLike, y_true: ArrayLike, log_t: ArrayLike) -> np.ndarray:
@@ -121,9 +100,7 @@ def nll_curve(logits: ArrayLike, y_true: ArrayLike, log_t: ArrayLike) -> np.ndar
     return np.array([nll_of_logits(logits / math.exp(point), y_true) for point in np.atleast_1d(log_t)])
 
 
-def temperature_replicates(
-    logits: ArrayLike, y_true: ArrayLike, groups: ArrayLike, *, n_resamples: int, rng: np.random.Generator
-) -> np.ndarray:
+def temperature_replicates(logits: ArrayLike, y_true: ArrayLike, resampler: Resampler) -> np.ndarray:
     """T fitted on resampled groups, (n_resamples,).
 
     The slope of a resample's NLL is a weighted sum of the rows' slopes. These are computed once on a grid of log T,
@@ -132,16 +109,12 @@ def temperature_replicates(
     """
     logits = np.asarray(logits, dtype=np.float64)
     y_true = check_labels(y_true, *logits.shape)
-    coarse = _row_slopes(logits, y_true, _GRID)
-
-    def fitted(weights: np.ndarray) -> np.ndarray:
-        first = _sign_change(weights @ coarse.T, _GRID)
-        cell = _GRID[1] - _GRID[0]
-        low, high = max(first.min() - cell, _GRID[0]), min(first.max() + cell, _GRID[-1])
-        fine = np.linspace(low, high, _FINE)
-        return np.exp(_sign_change(weights @ _row_slopes(logits, y_true, fine).T, fine))
-
-    return replicates(fitted, groups, n_resamples=n_resamples, rng=rng)
+    if resampler.n_groups < 2:
+        return np.full(resampler.n_resamples, np.nan)
+    first = _sign_change(resampler.sums(_row_slopes(logits, y_true, _GRID).T), _GRID)
+    cell = _GRID[1] - _GRID[0]
+    fine = np.linspace(max(first.min() - cell, _GRID[0]), min(first.max() + cell, _GRID[-1]), _FINE)
+    return np.exp(_sign_change(resampler.sums(_row_slopes(logits, y_true, fine).T), fine))
 
 
 @dataclass(frozen=True)

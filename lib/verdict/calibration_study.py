@@ -7,21 +7,23 @@ the rows that set the threshold played no part in the scores (Angelopoulos and B
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from verdict.calibrate import Isotonic, Platt, Temperature, VectorScaling, nll_curve
+from verdict.calibrate import LOG_T_BOUND, Isotonic, Platt, Temperature, VectorScaling, nll_curve
 from verdict.evaluation import Selection
 from verdict.labels import Split
 from verdict.metrics import (
-    accuracy,
     aurc,
     brier,
-    ece,
+    confidence_and_correct,
+    ece_change,
     ece_if_calibrated,
+    ece_interval,
     nll,
     nll_of_logits,
     reliability_curve,
@@ -29,14 +31,12 @@ from verdict.metrics import (
 )
 from verdict.numbers import Numbers
 from verdict.predict import logits_of
-from verdict.scores import softmax
+from verdict.scores import log_softmax, softmax, top_class
 from verdict.stage import Stage
 from verdict.stages import runs
-from verdict.uncertainty import Interval, Statistic, percentile_interval, replicates, wilson, with_bounds
+from verdict.uncertainty import Interval, Resampler, Statistic, holm, with_bounds
 
 FOR_TEMPERATURE, FOR_SETS = "temperature", "sets"
-STREAM = {"halves": 31, "temperature": 32, "scores": 33, "families": 34, "chance": 35, "reliability": 36, "sets": 37}
-BINNED = frozenset({"ece"})
 CURVE_LOG_T = np.linspace(-2.5, 4.0, 131)
 
 
@@ -85,7 +85,8 @@ class Study:
     interval : Interval
         Of T, over groups of the rows that fitted it.
     by_seed : DataFrame
-        seed, is_kept, temperature, nll_before, nll_after, n, converged, at_bound: the kept trial's models.
+        seed, is_kept, temperature (with bounds where it is kept), nll_before, nll_after, n, converged, at_bound: the
+        kept trial's models; of given predictions one row, without seed and is_kept.
     rows : prediction table
         The rows that fitted it.
     """
@@ -105,7 +106,25 @@ class Study:
         """What must be known before T is used, in bold; or that there is nothing."""
         if self.fitted.warning:
             return f"**Warning: {self.fitted.warning}.**"
+        if ends_at_bound(self.interval):
+            return "**Warning: in some resamples the best T lies at the end of the range that was searched.**"
         return "The slope of the curve changes sign at the optimum, inside the range that was searched."
+
+    @property
+    def reading(self) -> str:
+        """What T says of the model's confidence; nothing where T is not to be trusted."""
+        if self.fitted.at_bound:
+            return ""
+        if self.interval.low > 1:
+            return "Above one, the model was too sure of itself."
+        if self.interval.high < 1:
+            return "Below one, the model was not sure enough of itself."
+        return "That it differs from one is not shown."
+
+
+def ends_at_bound(temperature: Interval) -> bool:
+    """Whether an end of T's interval is the end of the range that was searched."""
+    return bool(np.abs(np.log([temperature.low, temperature.high])).max() > LOG_T_BOUND - 1e-9)
 
 
 def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Study:
@@ -117,36 +136,18 @@ def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Stu
     for seed in [seed for trial, seed in runs(stage.all_params) if trial == kept.trial]:
         rows[seed] = rows_of(stage.predictions(Split.CALIB, trial=kept.trial, seed=seed), halves, FOR_TEMPERATURE)
         fits[seed] = Temperature.fit(logits_of(rows[seed]), rows[seed]["y_true"])
-    own, settings = rows[kept.seed], stage.params.statistics
-    interval = fits[kept.seed].interval(
-        logits_of(own),
-        own["y_true"],
-        own["group_id"],
-        n_resamples=settings.n_resamples,
-        rng=stage.rng(STREAM["temperature"]),
-        level=settings.level,
-    )
+    own, fitted = rows[kept.seed], fits[kept.seed]
+    interval = fitted.interval(logits_of(own), own["y_true"], stage.resampler(own["group_id"]))
     stage.numbers["calibration.temperature"] = interval.number(n=len(own), split=Split.CALIB, seeds=(kept.seed,))
-    columns = ("temperature", "nll_before", "nll_after", "n", "converged", "at_bound")
+    columns = ("nll_before", "nll_after", "n", "converged", "at_bound")
     table = [
-        {"seed": seed, "is_kept": seed == kept.seed} | {name: getattr(fit, name) for name in columns}
+        {"seed": seed, "is_kept": seed == kept.seed}
+        | with_bounds("temperature", interval if seed == kept.seed else Interval(fit.temperature, np.nan, np.nan))
+        | {name: getattr(fit, name) for name in columns}
         for seed, fit in fits.items()
     ]
-    return Study(fits[kept.seed], interval, pd.DataFrame(table), own)
-
-
-def scores(y_true: np.ndarray, n_bins: int) -> dict[str, Callable[..., np.ndarray]]:
-    """The scores of probabilities that the page reports, each a function of (probs, weights)."""
-
-    def of(metric: Callable[..., np.ndarray], **settings: int) -> Callable[..., np.ndarray]:
-        return lambda probs, weights: metric(probs, y_true, weights, **settings)
-
-    return {
-        "nll": of(nll),
-        "brier": of(brier),
-        "ece": of(ece, n_bins=n_bins),
-        "aurc": lambda probs, weights: aurc(probs.max(axis=1), probs.argmax(axis=1) != y_true, weights),
-    }
+    shown = pd.DataFrame(table).drop(columns=["seed", "is_kept"] if stage.is_recorded else [])
+    return Study(fitted, interval, shown, own)
 
 
 def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, prefix: str) -> pd.DataFrame:
@@ -159,29 +160,30 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
         `<prefix>.<score>_before`, `<prefix>.<score>` and `<prefix>.<score>_difference`.
     """
     logits, y_true = logits_of(table), table["y_true"].to_numpy()
-    raw, scaled = softmax(logits), fitted.transform(logits)
+    resampler, n_bins = stage.resampler(table["group_id"]), stage.params.calibrate.ece_bins
+    places = {"before": logits, "after": logits / fitted.temperature}
+    probs = {place: softmax(at) for place, at in places.items()}
+    found: dict[str, list[Interval]] = {}
+    for name, score in _scores(y_true).items():
+        values = [float(score(at, None)) for at in places.values()]
+        drawn = [resampler.replicates(partial(score, at)) for at in places.values()]
+        found[name] = [
+            *(resampler.around(*one) for one in zip(values, drawn, strict=True)),
+            resampler.around(values[1] - values[0], drawn[1] - drawn[0]),
+        ]
+    for name, options in {"ece": {}, "ece_equal_mass": {"equal_mass": True}}.items():
+        options |= {"n_bins": n_bins}
+        ends = [ece_interval(at, y_true, resampler, **options) for at in probs.values()]
+        found[name] = [*ends, ece_change(probs["before"], probs["after"], y_true, resampler, **options)]
     shared = {"n": len(table), "split": str(table["split"].iloc[0]), "seeds": (int(table["seed"].iloc[0]),)}
-    found, rows = Numbers(), []
-    for name, score in scores(y_true, stage.params.calibrate.ece_bins).items():
-        statistics = {
-            "before": partial(score, raw),
-            "after": partial(score, scaled),
-            "difference": lambda weights, score=score: score(scaled, weights) - score(raw, weights),
-        }
+    numbers, rows = Numbers(), []
+    for name, three in found.items():
         row: dict[str, object] = {"score": name.replace("_", " ")}
-        for column, statistic in statistics.items():
-            interval = interval_of(
-                stage,
-                statistic,
-                table["group_id"],
-                "scores",
-                is_binned=name in BINNED,
-                floor=-np.inf if column == "difference" else 0.0,
-            )
+        for column, interval in zip(("before", "after", "difference"), three, strict=True):
             row |= with_bounds(column, interval)
-            found[f"{prefix}.{name}" + ("" if column == "after" else f"_{column}")] = interval.number(**shared)
+            numbers[f"{prefix}.{name}" + ("" if column == "after" else f"_{column}")] = interval.number(**shared)
         rows.append(row)
-    stage.numbers.merge(found)
+    stage.numbers.merge(numbers)
     return pd.DataFrame(rows)
 
 
@@ -191,29 +193,28 @@ def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame
     Returns
     -------
     DataFrame
-        fitted_on, n, temperature, nll, ece, with intervals. Also the numbers `calibration.temperature_all`,
+        fitted_on, n, temperature, at_bound, nll, ece, with intervals. Also the numbers `calibration.temperature_all`,
         `<prefix>.ece_all` and `<prefix>.error` (share of wrong answers, which no temperature changes).
     """
     calib = stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
-    logits, y_fit, settings = logits_of(calib), calib["y_true"], stage.params.statistics
-    drawn = {"n_resamples": settings.n_resamples, "level": settings.level}
-    rng = stage.rng(STREAM["temperature"], 1)
-    whole = Temperature.fit(logits, y_fit).interval(logits, y_fit, calib["group_id"], rng=rng, **drawn)
+    fitted = Temperature.fit(logits_of(calib), calib["y_true"])
+    whole = fitted.interval(logits_of(calib), calib["y_true"], stage.resampler(calib["group_id"]))
     stage.numbers["calibration.temperature_all"] = whole.number(n=len(calib), split=Split.CALIB, seeds=(kept.seed,))
-    y_true, groups, rows = table["y_true"].to_numpy(), table["group_id"], []
-    measures, names = scores(y_true, stage.params.calibrate.ece_bins), ("the half that is used", "the whole split")
-    for name, n, found in zip(names, (len(study.rows), len(calib)), (study.interval, whole), strict=True):
-        row: dict[str, object] = {"fitted_on": name, "n": n} | with_bounds("temperature", found)
-        for score in ("nll", "ece"):
-            statistic = partial(measures[score], softmax(logits_of(table) / found.value))
-            is_binned = score in BINNED
-            row |= with_bounds(score, interval_of(stage, statistic, groups, "scores", is_binned=is_binned, floor=0.0))
-        rows.append(row)
-    wrong, shared = logits_of(table).argmax(axis=1) != y_true, {"n": len(table), "split": str(table["split"].iloc[0])}
-    error = mean_interval(stage, wrong.astype(float), groups.to_numpy(), "scores")
-    stage.numbers[f"{prefix}.error"] = error.number(unit="%", **shared)
-    ece_all = Interval.from_columns(rows[-1], "ece")
-    stage.numbers[f"{prefix}.ece_all"] = ece_all.number(**shared)
+    logits, y_true, resampler = logits_of(table), table["y_true"].to_numpy(), stage.resampler(table["group_id"])
+    score, n_bins, rows = _scores(y_true)["nll"], stage.params.calibrate.ece_bins, []
+    for name, rows_fitted, found in (
+        ("the half that is used", study.rows, study.interval),
+        ("the whole split", calib, whole),
+    ):
+        row: dict[str, object] = {"fitted_on": name, "n": len(rows_fitted)} | with_bounds("temperature", found)
+        row["at_bound"] = ends_at_bound(found)
+        row |= with_bounds("nll", resampler.interval(partial(score, logits / found.value)))
+        error = ece_interval(softmax(logits / found.value), y_true, resampler, n_bins=n_bins)
+        rows.append(row | with_bounds("ece", error))
+    shared = {"n": len(table), "split": str(table["split"].iloc[0])}
+    wrong = resampler.mean(top_class(logits) != y_true, span=(0, 1))
+    stage.numbers[f"{prefix}.error"] = wrong.number(unit="%", **shared)
+    stage.numbers[f"{prefix}.ece_all"] = error.number(**shared)
     return pd.DataFrame(rows)
 
 
@@ -226,20 +227,10 @@ def chance_ece(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, prefix
 
 
 def reliability(stage: Stage, table: pd.DataFrame, fitted: Temperature) -> dict[str, pd.DataFrame]:
-    """Reliability diagrams before and after scaling, with bands over groups."""
-    logits, settings = logits_of(table), stage.params.statistics
-    return {
-        name: reliability_curve(
-            probs,
-            table["y_true"],
-            n_bins=stage.params.calibrate.ece_bins,
-            level=settings.level,
-            groups=table["group_id"],
-            n_resamples=settings.n_resamples,
-            rng=stage.rng(STREAM["reliability"]),
-        )
-        for name, probs in {"before": softmax(logits), "after": fitted.transform(logits)}.items()
-    }
+    """Reliability diagrams before and after scaling, with intervals over groups."""
+    resampler, n_bins = stage.resampler(table["group_id"]), stage.params.calibrate.ece_bins
+    probs = {"before": softmax(logits_of(table)), "after": fitted.transform(logits_of(table))}
+    return {name: reliability_curve(one, table["y_true"], resampler, n_bins=n_bins) for name, one in probs.items()}
 
 
 def references(stage: Stage, study: Study, table: pd.DataFrame) -> pd.DataFrame:
@@ -254,16 +245,16 @@ def references(stage: Stage, study: Study, table: pd.DataFrame) -> pd.DataFrame:
         "Platt": (2 * n_classes, Platt.fit(logits, y_fit).transform),
         "isotonic": (sum(len(fit.X_thresholds_) for fit in isotonic.by_class), isotonic.transform),
     }
-    y_true, rows = table["y_true"].to_numpy(), []
+    y_true, resampler = table["y_true"].to_numpy(), stage.resampler(table["group_id"])
+    n_bins, rows = stage.params.calibrate.ece_bins, []
     for name, (n_parameters, transform) in methods.items():
         probs = transform(logits_of(table))
-        row: dict[str, object] = {"method": name, "n_parameters": n_parameters}
-        row["accuracy"] = float(accuracy(y_true, probs.argmax(axis=1)))
-        for score in ("nll", "ece"):
-            statistic = partial(scores(y_true, stage.params.calibrate.ece_bins)[score], probs)
-            found = interval_of(stage, statistic, table["group_id"], "scores", is_binned=score in BINNED, floor=0.0)
-            row |= with_bounds(score, found)
-        rows.append(row)
+        rows.append(
+            {"method": name, "n_parameters": n_parameters}
+            | with_bounds("accuracy", resampler.mean(top_class(probs) == y_true, span=(0, 1)))
+            | with_bounds("nll", resampler.interval(partial(nll, probs, y_true)))
+            | with_bounds("ece", ece_interval(probs, y_true, resampler, n_bins=n_bins))
+        )
     return pd.DataFrame(rows)
 
 
@@ -275,23 +266,43 @@ def gaps_by(
     Returns
     -------
     DataFrame
-        label, n, confidence, accuracy, value (the gap; above zero: too sure), low, high; largest gap first. Pairs
-        without the column are told apart by the model's answer. Rows of one image only have no interval.
+        label, n, confidence, accuracy, value (the gap; above zero: too sure), low, high, p_holm; largest gap first.
+        Pairs without the column are told apart by the model's answer. Rows of one group only have no interval. p_holm
+        is the p-value of a gap of zero, by Student's t with the spread of the resampled groups, adjusted for all rows.
     """
     probs = fitted.transform(logits_of(table))
-    hit = (probs.argmax(axis=1) == table["y_true"].to_numpy()).astype(float)
+    confidence, hit = confidence_and_correct(probs, table["y_true"])
     if column in pairs:
         of_row = pairs.set_index("pair_id")[column].reindex(table["pair_id"]).fillna("other").to_numpy()
     else:
-        of_row = np.array([f"answered {name}" for name in stage.classes], dtype=object)[probs.argmax(axis=1)]
-    rows = []
+        of_row = np.array([f"answered {name}" for name in stage.classes], dtype=object)[top_class(probs)]
+    resampler, rows = stage.resampler(table["group_id"]), []
     for label in sorted(set(of_row)):
         chosen = of_row == label
-        gap = (probs.max(axis=1) - hit)[chosen]
-        found = interval_of(stage, partial(weighted_mean, gap), table["group_id"].to_numpy()[chosen], "families")
-        means = {"confidence": float(probs.max(axis=1)[chosen].mean()), "accuracy": float(hit[chosen].mean())}
-        rows.append({"label": str(label), "n": int(chosen.sum()), **means, **asdict(found)})
-    return pd.DataFrame(rows).sort_values("value", ascending=False, ignore_index=True)
+        own, gap = resampler.of(chosen), (confidence - hit)[chosen]
+        means = {"confidence": float(confidence[chosen].mean()), "accuracy": float(hit[chosen].mean())}
+        found = own.mean(gap, span=(-1, 1))
+        row = {"label": str(label), "n": int(chosen.sum()), **means, "value": found.value}
+        rows.append(row | {"low": found.low, "high": found.high, "p_holm": _p_of_zero(gap, own)})
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=holm(table["p_holm"])).sort_values("value", ascending=False, ignore_index=True)
+
+
+def _p_of_zero(values: np.ndarray, resampler: Resampler) -> float:
+    """Two-sided p-value of a mean of zero; 1 where it is not defined."""
+    spread = float(np.std(resampler.replicates(partial(weighted_mean, values)), ddof=1))
+    if not spread > 0:
+        return 1.0
+    return float(2 * stats.t.sf(abs(float(np.mean(values))) / spread, resampler.n_groups - 1))
+
+
+def _scores(y_true: np.ndarray) -> dict[str, Callable[..., np.ndarray]]:
+    """Scores without bins, each a function of (logits, weights)."""
+    return {
+        "nll": lambda logits, weights: nll_of_logits(logits, y_true, weights),
+        "brier": lambda logits, weights: brier(softmax(logits), y_true, weights),
+        "aurc": lambda logits, weights: aurc(softmax(logits).max(axis=1), top_class(logits) != y_true, weights),
+    }
 
 
 def transfer(stage: Stage, tables: Sequence[pd.DataFrame], temperature: float) -> pd.DataFrame:
@@ -301,70 +312,35 @@ def transfer(stage: Stage, tables: Sequence[pd.DataFrame], temperature: float) -
     -------
     DataFrame
         One row a split: split, n, oracle_temperature, at_bound, nll_at_1, nll, nll_at_oracle, excess_nll (at T minus at
-        the oracle, with interval), ece_at_1, ece, ece_at_oracle (with intervals). The oracle is fitted on the rows that
-        it is judged on; its NLL is a bound that no temperature beats, not a result.
+        the oracle), ece_at_1, ece, ece_at_oracle, with intervals. The oracle is fitted on the rows that it is judged
+        on; its NLL is a bound that no temperature beats, not a result.
     """
     rows, n_bins = [], stage.params.calibrate.ece_bins
     for table in tables:
-        logits, y_true, groups = logits_of(table), table["y_true"].to_numpy(), table["group_id"]
+        logits, y_true, resampler = logits_of(table), table["y_true"].to_numpy(), stage.resampler(table["group_id"])
         best = Temperature.fit(logits, y_true)
-        oracle = best.temperature
-        losses = {t: partial(nll_of_logits, logits / t, y_true) for t in (1.0, temperature, oracle)}
-        row: dict[str, object] = {
-            "split": str(table["split"].iloc[0]),
-            "n": len(table),
-            "oracle_temperature": oracle,
-            "at_bound": best.at_bound,
-        }
-        places = {"_at_1": 1.0, "": temperature, "_at_oracle": oracle}
-        row |= {f"nll{suffix}": float(losses[t](None)) for suffix, t in places.items()}
-        excess = partial(weighted_mean, _row_nll(logits / temperature, y_true) - _row_nll(logits / oracle, y_true))
-        row |= with_bounds("excess_nll", interval_of(stage, excess, groups, "scores"))
-        for suffix, t in places.items():
-            statistic = partial(scores(y_true, n_bins)["ece"], softmax(logits / t))
-            error = interval_of(stage, statistic, groups, "scores", is_binned=True, floor=0.0)
-            row |= with_bounds(f"ece{suffix}", error)
+        oracle = best.interval(logits, y_true, resampler)
+        row: dict[str, object] = {"split": str(table["split"].iloc[0]), "n": len(table)}
+        row |= with_bounds("oracle_temperature", oracle) | {"at_bound": best.at_bound}
+        places = {"_at_1": 1.0, "": temperature, "_at_oracle": oracle.value}
+        losses = {end: -log_softmax(logits / t)[np.arange(len(y_true)), y_true] for end, t in places.items()}
+        losses["excess"] = losses[""] - losses["_at_oracle"]
+        for end, loss in losses.items():
+            name = "excess_nll" if end == "excess" else f"nll{end}"
+            row |= with_bounds(name, resampler.interval(partial(weighted_mean, loss)))
+        for end, t in places.items():
+            row |= with_bounds(f"ece{end}", ece_interval(softmax(logits / t), y_true, resampler, n_bins=n_bins))
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def interval_of(
-    stage: Stage,
-    statistic: Statistic,
-    groups: pd.Series | np.ndarray,
-    stream: str,
-    *,
-    is_binned: bool = False,
-    floor: float = -np.inf,
-) -> Interval:
-    """Bootstrap interval with the stage's settings; the same stream draws the same groups.
-
-    Repeated rows inflate an error that is made of bins. With `is_binned` the replicates are therefore moved by the
-    bias that they show, their mean minus the estimate (Efron and Tibshirani 1993, section 10.2). No replicate lies
-    below `floor`.
-    """
-    settings = stage.params.statistics
-    drawn = replicates(statistic, groups, n_resamples=settings.n_resamples, rng=stage.rng(STREAM[stream]))
-    value = float(statistic(None))
-    if is_binned:
-        drawn = drawn - (np.nanmean(drawn) - value) if np.isfinite(drawn).any() else drawn
-    return percentile_interval(value, np.maximum(drawn, floor), level=settings.level)
+def interval_of(stage: Stage, statistic: Statistic, groups: pd.Series | np.ndarray, stream: str = "") -> Interval:
+    """Interval of a statistic over groups."""
+    return stage.resampler(groups).interval(statistic)
 
 
-def mean_interval(stage: Stage, values: np.ndarray, groups: np.ndarray, stream: str) -> Interval:
-    """Mean of one value a row over resampled groups; no rows: NaN. A share of 0 or 1 has Wilson's interval.
-
-    Values that are all equal, and not such a share, have no spread.
-    """
+def mean_interval(stage: Stage, values: np.ndarray, groups: np.ndarray, stream: str = "") -> Interval:
+    """Mean of one value a row over groups; no rows: NaN."""
     if not len(values):
-        return Interval(float("nan"), float("nan"), float("nan"))
-    if values.min() == values.max() and values[0] in (0.0, 1.0):
-        return Interval(float(values[0]), *wilson(values.sum(), len(values), level=stage.params.statistics.level))
-    if np.ptp(values) < 1e-12:
-        return Interval(*[float(values[0])] * 3)
-    return interval_of(stage, partial(weighted_mean, values), groups, stream)
-
-
-def _row_nll(logits: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-    top = logits.max(axis=1)
-    return top + np.log(np.exp(logits - top[:, None]).sum(axis=1)) - logits[np.arange(len(y_true)), y_true]
+        return Interval(*[float("nan")] * 3)
+    return stage.resampler(groups).mean(values, span=(0, 1) if np.isin(values, (0, 1)).all() else None)

@@ -13,11 +13,9 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from verdict.scores import check_labels, check_probs
-from verdict.uncertainty import wilson
-from verdict.weighted import weighted_mean
+from verdict.uncertainty import Interval, Resampler, with_bounds
 
 
 def conformal_rank(n: int, alpha: float) -> int:
@@ -177,106 +175,53 @@ class Aps:
         return _adaptive_scores(check_probs(probs), self.penalty, self.free_rank, rng)
 
 
-def coverage(sets: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
-    """Share of rows whose set holds the true class; weights as in `verdict.weighted`."""
+def coverage(sets: ArrayLike, y_true: ArrayLike) -> float:
+    """Share of rows whose set holds the true class."""
     sets, y_true = _checked(sets, y_true)
-    return weighted_mean(sets[np.arange(len(sets)), y_true], weights)
+    return float(sets[np.arange(len(sets)), y_true].mean())
 
 
-def mean_size(sets: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
-    """Mean number of classes in a set; weights as in `verdict.weighted`."""
-    return weighted_mean(np.asarray(sets).sum(axis=1), weights)
-
-
-def share_of_size(sets: ArrayLike, size: int, weights: ArrayLike | None = None) -> np.ndarray:
-    """Share of sets with exactly so many classes; weights as in `verdict.weighted`."""
-    return weighted_mean(np.asarray(sets).sum(axis=1) == size, weights)
-
-
-def expected_coverage(
-    n_calibration: int, alpha: float, *, n_test: int | None = None, level: float = 0.95
-) -> tuple[float, float, float]:
-    """Mean and interval of the coverage that the promise allows, from chance alone.
-
-    Parameters
-    ----------
-    n_calibration : int
-        Rows behind the quantile.
-    alpha : float in (0, 1)
-        Allowed share of misses.
-    n_test : int, optional
-        Rows on which coverage is measured: the interval of the measured share. By default that of infinitely many rows.
-    level : float in (0, 1)
-        Of the interval.
-
-    Returns
-    -------
-    mean, low, high : float
-        Mean k / (n + 1), k of `conformal_rank`, exact for scores without ties; ties only raise coverage.
-
-    References
-    ----------
-    Vovk (2012), proposition 2a: given the calibration rows, coverage is Beta(k, n + 1 - k).
-    """
-    rank = conformal_rank(n_calibration, alpha)
-    if rank > n_calibration:
-        return 1.0, 1.0, 1.0
-    tails = np.array([0.5 - level / 2, 0.5 + level / 2])
-    shape = (rank, n_calibration + 1 - rank)
-    if n_test is None:
-        low, high = stats.beta.ppf(tails, *shape)
-    else:
-        low, high = stats.betabinom.ppf(tails, n_test, *shape) / n_test
-    return rank / (n_calibration + 1), float(low), float(high)
-
-
-def coverage_by_class(sets: ArrayLike, y_true: ArrayLike) -> pd.DataFrame:
-    """Coverage of each true class.
+def coverage_by_class(sets: ArrayLike, y_true: ArrayLike, resampler: Resampler) -> pd.DataFrame:
+    """Coverage of each true class, and its sets' mean size, with intervals over the groups of its rows.
 
     Returns
     -------
     DataFrame
-        Columns class (id), n, coverage, low, high (Wilson), mean_size; NaN for a class without rows.
+        Columns class (id), n, coverage, mean_size, and their bounds; NaN for a class without rows.
     """
     sets, y_true = _checked(sets, y_true)
-    return _by("class", range(sets.shape[1]), y_true, sets, y_true)
-
-
-def coverage_by_size(sets: ArrayLike, y_true: ArrayLike) -> pd.DataFrame:
-    """Coverage of the sets of each size, empty sets included: their coverage is 0.
-
-    Returns
-    -------
-    DataFrame
-        Columns size (0 … n_classes), n, coverage, low, high (Wilson), mean_size; NaN for a size that does not occur.
-    """
-    sets, y_true = _checked(sets, y_true)
-    return _by("size", range(sets.shape[1] + 1), sets.sum(axis=1), sets, y_true)
-
-
-def summary(sets: ArrayLike, y_true: ArrayLike) -> dict[str, float]:
-    """Coverage, mean_size, and the shares share_empty, share_single, share_several."""
-    sets, y_true = _checked(sets, y_true)
-    size = sets.sum(axis=1)
-    return {
-        "coverage": float(coverage(sets, y_true)),
-        "mean_size": float(size.mean()),
-        "share_empty": float((size == 0).mean()),
-        "share_single": float((size == 1).mean()),
-        "share_several": float((size > 1).mean()),
-    }
-
-
-def _by(name: str, values: range, of_row: np.ndarray, sets: np.ndarray, y_true: np.ndarray) -> pd.DataFrame:
-    is_covered, size = sets[np.arange(len(sets)), y_true], sets.sum(axis=1)
-    rows = []
-    for value in values:
-        chosen = of_row == value
-        n, hit = int(chosen.sum()), int(is_covered[chosen].sum())
-        low, high = wilson(hit, n)
-        share, mean = (hit / n, float(size[chosen].mean())) if n else (math.nan, math.nan)
-        rows.append({name: value, "n": n, "coverage": share, "low": low, "high": high, "mean_size": mean})
+    is_covered, size, rows = sets[np.arange(len(sets)), y_true], sets.sum(axis=1), []
+    for k in range(sets.shape[1]):
+        own = np.flatnonzero(y_true == k)
+        row = {"class": k, "n": len(own)} | with_bounds("coverage", _mean(is_covered, own, resampler, 1))
+        rows.append(row | with_bounds("mean_size", _mean(size, own, resampler, sets.shape[1])))
     return pd.DataFrame(rows)
+
+
+def coverage_by_size(sets: ArrayLike, y_true: ArrayLike, resampler: Resampler) -> pd.DataFrame:
+    """Coverage of the sets of each size, with intervals over the groups of their rows.
+
+    Returns
+    -------
+    DataFrame
+        Columns size (0 … n_classes), n, coverage and its bounds; NaN for a size that does not occur. A set of no class
+        covers nothing and one of all classes everything: these have no bounds.
+    """
+    sets, y_true = _checked(sets, y_true)
+    is_covered, size, rows = sets[np.arange(len(sets)), y_true], sets.sum(axis=1), []
+    for value in range(sets.shape[1] + 1):
+        own = np.flatnonzero(size == value)
+        found = _mean(is_covered, own, resampler, 1)
+        if value in (0, sets.shape[1]):
+            found = Interval(found.value, math.nan, math.nan)
+        rows.append({"size": value, "n": len(own)} | with_bounds("coverage", found))
+    return pd.DataFrame(rows)
+
+
+def _mean(values: np.ndarray, own: np.ndarray, resampler: Resampler, most: int) -> Interval:
+    if not len(own):
+        return Interval(math.nan, math.nan, math.nan)
+    return resampler.of(own).mean(values[own], span=(0, most))
 
 
 def _adaptive_scores(probs: np.ndarray, penalty: float, free_rank: int, rng: np.random.Generator | None) -> np.ndarray:

@@ -9,28 +9,22 @@ import numpy as np
 import pandas as pd
 
 from verdict.calibrate import Temperature
-from verdict.calibration_study import FOR_SETS, STREAM, rows_of
-from verdict.conformal import (
-    Aps,
-    Lac,
-    conformal_rank,
-    coverage_by_class,
-    coverage_by_size,
-    expected_coverage,
-    summary,
-)
+from verdict.calibration_study import FOR_SETS, rows_of
+from verdict.conformal import Aps, Lac, conformal_rank, coverage_by_class, coverage_by_size
 from verdict.evaluation import Selection
 from verdict.labels import Split
-from verdict.numbers import Number
+from verdict.numbers import POINTS, SETTING
 from verdict.predict import logits_of
 from verdict.scores import softmax
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, group_weights, percentile_interval, with_bounds
+from verdict.uncertainty import Interval, Resampler, largest, simultaneous_reach, with_bounds
 
 KINDS = ("marginal", "class-wise")
 APS, RAPS = "adaptive", "adaptive, short"
 SCORE_OF = {KINDS[0]: "score", KINDS[1]: "score", APS: "score_aps", RAPS: "score_raps"}
-FIT_KEY, PREDICT_KEY = (STREAM["sets"], 10), (STREAM["sets"], 11)
+LARGEST = "marginal, largest shortfall"
+# Names of the random numbers of adaptive sets: of the rows that fit them, and of new rows.
+FIT, PREDICT = "conformal.fit", "conformal.predict"
 
 
 @dataclass(frozen=True)
@@ -101,8 +95,8 @@ def fit_sets(stage: Stage, kept: Selection, halves: pd.DataFrame, fitted: Temper
     raps = {"penalty": stage.params.calibrate.raps_penalty, "free_rank": stage.params.calibrate.raps_free_rank}
     for kind, settings in ((APS, {}), (RAPS, raps)):
         for alpha in alphas:
-            fits[alpha, kind] = Aps.fit(probs, y_true, alpha=alpha, rng=stage.rng(*FIT_KEY), **settings)
-        scores[SCORE_OF[kind]] = fits[alphas[0], kind].scores(probs, rng=stage.rng(*FIT_KEY))[true]
+            fits[alpha, kind] = Aps.fit(probs, y_true, alpha=alpha, rng=stage.rng(FIT), **settings)
+        scores[SCORE_OF[kind]] = fits[alphas[0], kind].scores(probs, rng=stage.rng(FIT))[true]
     return Sets(fits, chosen, scores)
 
 
@@ -110,7 +104,7 @@ def sets_of(stage: Stage, fit: Lac | Aps, probs: np.ndarray) -> tuple[np.ndarray
     """Sets, booleans (n, n_classes), and the scores that they follow from, (n, n_classes)."""
     if isinstance(fit, Lac):
         return fit.predict(probs), 1 - probs
-    scores = fit.scores(probs, rng=stage.rng(*PREDICT_KEY))
+    scores = fit.scores(probs, rng=stage.rng(PREDICT))
     return scores <= fit.qhat, scores
 
 
@@ -128,38 +122,53 @@ def coverage_table(stage: Stage, sets: Sets, tables: Sequence[pd.DataFrame], tem
     Returns
     -------
     DataFrame
-        split, level (1 - alpha), kind, qhat (of the first class where there is one a class), coverage with its interval
-        (see `coverage_interval`), chance_low and chance_high (the central 95 % of the coverage that sets which keep
-        their promise show on exchangeable rows), mean_size, share_empty, share_single, share_several.
+        split, level (1 - alpha), kind, qhat (of the first class where there is one a class), and with bounds: coverage
+        (see `covered`), shortfall (level minus coverage; bounds that hold for all levels of a kind at once), mean_size,
+        share_empty and share_single (over groups of the split, the thresholds as they are). The last row of a split
+        holds the largest shortfall of the marginal sets, with bounds that pay for its having been picked.
     """
     rows = []
     for table in tables:
-        probs, y_true = softmax(logits_of(table) / temperature), table["y_true"].to_numpy()
-        for (alpha, kind), fit in sorted(sets.fits.items(), key=_level_then_kind):
-            found, scores = sets_of(stage, fit, probs)
-            shares, true = summary(found, y_true), scores[np.arange(len(table)), y_true]
-            own = sets.scores.assign(score=sets.scores[SCORE_OF[kind]])
-            interval = coverage_interval(stage, own, fit, table, true, by_class=kind == KINDS[1])
-            n_fit, first = int(np.min(fit.n)), float(np.atleast_1d(fit.qhat)[0])
-            _, low, high = expected_coverage(n_fit, alpha, n_test=len(table)) if n_fit else (0.0, np.nan, np.nan)
-            rows.append(
-                {"split": str(table["split"].iloc[0]), "level": 1 - alpha, "kind": kind, "qhat": first}
-                | with_bounds("coverage", interval)
-                | {"chance_low": low, "chance_high": high}
-                | {name: shares[name] for name in ("mean_size", "share_empty", "share_single", "share_several")}
-            )
+        found = [row for kind in SCORE_OF for row in _coverage_rows(stage, sets, kind, table, temperature)]
+        # Level by level, the kinds in their order; what belongs to no level stands last.
+        rows += sorted(found, key=lambda row: (np.isnan(row["level"]), -row["level"]))
     return pd.DataFrame(rows)
 
 
-def _level_then_kind(entry: tuple[tuple[float, str], Lac | Aps]) -> tuple[float, int]:
-    alpha, kind = entry[0]
-    return alpha, list(SCORE_OF).index(kind)
+def _coverage_rows(stage: Stage, sets: Sets, kind: str, table: pd.DataFrame, temperature: float) -> list[dict]:
+    """Rows of `coverage_table` for one kind of sets on one split."""
+    probs, y_true = softmax(logits_of(table) / temperature), table["y_true"].to_numpy()
+    own = sets.scores.assign(score=sets.scores[SCORE_OF[kind]])
+    resampler, place, rows, drawn = stage.resampler(table["group_id"]), {"split": table["split"].iloc[0]}, [], []
+    for alpha in sorted(alpha for alpha, known in sets.fits if known == kind):
+        fit = sets.fits[alpha, kind]
+        found, scores = sets_of(stage, fit, probs)
+        true, size = scores[np.arange(len(table)), y_true], found.sum(axis=1)
+        interval, replicates = covered(stage, own, fit, table, true, by_class=kind == KINDS[1])
+        rows.append(
+            place
+            | {"level": 1 - alpha, "kind": kind, "qhat": float(np.atleast_1d(fit.qhat)[0])}
+            | with_bounds("coverage", interval)
+            | with_bounds("shortfall", Interval(1 - alpha - interval.value, np.nan, np.nan))
+            | with_bounds("mean_size", resampler.mean(size, span=(0, probs.shape[1])))
+            | with_bounds("share_empty", resampler.mean(size == 0, span=(0, 1)))
+            | with_bounds("share_single", resampler.mean(size == 1, span=(0, 1)))
+        )
+        drawn.append(1 - alpha - replicates)
+    missing, level = [row["shortfall"] for row in rows], stage.params.statistics.level
+    reach, _ = simultaneous_reach(missing, np.stack(drawn, axis=1), level=level)
+    for row, value, far in zip(rows, missing, reach, strict=True):
+        row.update(with_bounds("shortfall", Interval(value, value - far, value + far)))
+    if kind == KINDS[0]:
+        most = largest(missing, np.stack(drawn, axis=1), level=level)
+        rows.append(place | {"level": np.nan, "kind": LARGEST} | with_bounds("shortfall", most))
+    return rows
 
 
-def coverage_interval(
+def covered(
     stage: Stage, scores: pd.DataFrame, fit: Lac | Aps, table: pd.DataFrame, new_scores: np.ndarray, *, by_class: bool
-) -> Interval:
-    """Coverage with an interval that resamples the image groups of both sides: of the threshold and of the split.
+) -> tuple[Interval, np.ndarray]:
+    """Coverage with an interval that resamples the groups of both sides, of the threshold and of the split.
 
     The promise is an average over calibration samples; with the threshold held fixed, an interval over test groups
     alone would call an unlucky threshold a broken promise.
@@ -175,30 +184,56 @@ def coverage_interval(
         Of the true class, of the same kind.
     by_class : bool
         Whether each class has a threshold of its own.
+
+    Returns
+    -------
+    Interval
+    ndarray (n_resamples,)
+        Its replicates; NaN where one of the sides has a single group.
     """
-    settings, y_true = stage.params.statistics, table["y_true"].to_numpy()
+    y_true, fitting, judging = (
+        table["y_true"].to_numpy(),
+        *map(stage.resampler, (scores["group_id"], table["group_id"])),
+    )
     qhat_of = np.broadcast_to(fit.qhat, np.size(fit.qhat) if np.ndim(fit.qhat) else y_true.max() + 1)
     is_covered = new_scores <= qhat_of[y_true]
-    value = float(is_covered.mean())
-    if min(scores["group_id"].nunique(), table["group_id"].nunique()) < 2:
-        return Interval(value, float("nan"), float("nan"))
-    fitted = group_weights(scores["group_id"], settings.n_resamples, stage.rng(STREAM["sets"], 0))
-    judged = group_weights(table["group_id"], settings.n_resamples, stage.rng(STREAM["sets"], 1))
-    hits = np.zeros(settings.n_resamples)
-    for k in range(len(qhat_of)):
-        own = scores["y_true"].to_numpy() == k if by_class else np.ones(len(scores), dtype=bool)
-        order = np.argsort(scores["score"].to_numpy()[own], kind="stable")
-        qhat = _quantiles(scores["score"].to_numpy()[own][order], fitted[:, own][:, order], fit.alpha)
-        rows = y_true == k
+    if min(fitting.n_groups, judging.n_groups) < 2:
+        nothing = np.full(fitting.n_resamples, np.nan)
+        return fitting.around(float(is_covered.mean()), nothing), nothing
+    drawn = _hits(scores, fit.alpha, y_true, new_scores, fitting, judging, by_class=by_class)
+    if is_covered.all() or not is_covered.any():
+        return judging.mean(is_covered, span=(0, 1)), drawn
+    return judging.around(float(is_covered.mean()), drawn), drawn
+
+
+def _hits(
+    scores: pd.DataFrame,
+    alpha: float,
+    y_true: np.ndarray,
+    new_scores: np.ndarray,
+    fitting: Resampler,
+    judging: Resampler,
+    *,
+    by_class: bool,
+) -> np.ndarray:
+    """Coverage in each resample of both sides, (n_resamples,)."""
+    fitted, judged, hits = fitting.weights(), judging.weights(), np.zeros(judging.n_resamples)
+    # With one threshold all rows count as one class.
+    fit_class, new_class = (scores["y_true"].to_numpy(), y_true) if by_class else (np.zeros(len(scores)), 0 * y_true)
+    for k in np.unique(new_class):
+        own, rows = np.flatnonzero(fit_class == k), np.flatnonzero(new_class == k)
+        order = own[np.argsort(scores["score"].to_numpy()[own], kind="stable")]
+        qhat = _quantiles(scores["score"].to_numpy()[order], fitted[:, order], alpha)
         hits += ((new_scores[rows] <= qhat[:, None]) * judged[:, rows]).sum(axis=1)
-    return percentile_interval(value, hits / judged.sum(axis=1), level=settings.level)
+    return hits / judged.sum(axis=1)
 
 
 def _quantiles(ordered: np.ndarray, weights: np.ndarray, alpha: float) -> np.ndarray:
     """The conformal quantile of ordered scores for each row of weights, (n_resamples,)."""
     counts = np.cumsum(weights, axis=1, dtype=np.int64)
     total = counts[:, -1] if counts.shape[1] else np.zeros(len(weights), dtype=np.int64)
-    ranks = np.array([conformal_rank(int(n), alpha) for n in total])
+    sizes, place = np.unique(total, return_inverse=True)
+    ranks = np.array([conformal_rank(int(n), alpha) for n in sizes])[place]
     place = (counts < ranks[:, None]).sum(axis=1)
     return np.append(ordered, np.inf)[np.where(ranks > total, len(ordered), place)]
 
@@ -210,53 +245,46 @@ def brief_coverage(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def class_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float) -> pd.DataFrame:
-    """Coverage of each true class at the policy's level: level, kind, class, n, coverage (Wilson), mean_size."""
+    """Coverage of each true class at the policy's level: level, kind, class, n, coverage, mean_size, with bounds."""
     found = _at_policy_level(stage, sets, table, temperature, coverage_by_class)
     found["class"] = [stage.classes[k] for k in found["class"]]
-    found = found.rename(columns={"low": "coverage_low", "high": "coverage_high"})
-    return found[["level", "kind", "class", "n", "coverage", "coverage_low", "coverage_high", "mean_size"]]
+    return found
 
 
 def size_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float) -> pd.DataFrame:
-    """Sets by size at the policy's level: level, kind, size, n, coverage (Wilson); only sizes that occur.
-
-    An empty set covers nothing.
-    """
+    """Sets by size at the policy's level: level, kind, size, n, coverage with bounds; only sizes that occur."""
     found = _at_policy_level(stage, sets, table, temperature, coverage_by_size)
-    found = found[found["n"] > 0].rename(columns={"low": "coverage_low", "high": "coverage_high"})
-    return found[["level", "kind", "size", "n", "coverage", "coverage_low", "coverage_high"]].reset_index(drop=True)
+    return found[found["n"] > 0].reset_index(drop=True)
 
 
 def _at_policy_level(
     stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float, measure: Callable[..., pd.DataFrame]
 ) -> pd.DataFrame:
     probs, y_true = softmax(logits_of(table) / temperature), table["y_true"].to_numpy()
-    parts = [
-        measure(sets_of(stage, fit, probs)[0], y_true).assign(level=1 - alpha, kind=kind)
-        for (alpha, kind), fit in sets.fits.items()
-        if alpha == sets.policy_alpha
-    ]
+    resampler, parts = stage.resampler(table["group_id"]), []
+    for (alpha, kind), fit in sets.fits.items():
+        if alpha == sets.policy_alpha:
+            part = measure(sets_of(stage, fit, probs)[0], y_true, resampler)
+            part.insert(0, "level", 1 - alpha)
+            part.insert(1, "kind", kind)
+            parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
 
 def store_coverage(stage: Stage, found: pd.DataFrame, sets: Sets, *, split: str, n: int, prefix: str) -> None:
-    """Numbers of the policy's level, and by how much the worst level is shown to be missed.
+    """Numbers of the policy's level, and the largest shortfall over all levels of the sets with one threshold.
 
-    `<prefix>.level`, `.coverage`, `.set_size`, `.share_empty`, `.share_single`; `.coverage_shortfall` is the level
-    minus the upper bound of coverage, the largest over all levels of sets with one threshold, 0 if none is positive.
+    `<prefix>.level`, `.coverage`, `.set_size`, `.share_empty`, `.share_single`, `.coverage_shortfall`.
     """
-    own = found[found["split"] == split]
+    own, shared = found[found["split"] == split], {"n": n, "split": split}
     used = own[np.isclose(own["level"], 1 - sets.policy_alpha) & (own["kind"] == KINDS[0])].iloc[0]
-    bounds = (used["coverage_low"], used["coverage_high"])
-    shared = {"n": n, "split": split}
-    stage.numbers[f"{prefix}.level"] = Number(float(used["level"]), unit="%")
-    if np.isfinite(bounds).all():
-        stage.numbers[f"{prefix}.coverage"] = Number(used["coverage"], *bounds, unit="%", **shared)
-    else:
-        stage.numbers[f"{prefix}.coverage"] = Number(used["coverage"], unit="%", **shared)
-    stage.numbers[f"{prefix}.set_size"] = Number(used["mean_size"], **shared)
-    for name in ("share_empty", "share_single"):
-        stage.numbers[f"{prefix}.{name}"] = Number(used[name], unit="%", **shared)
-    plain = own[own["kind"] == KINDS[0]]
-    shortfall = float(np.nan_to_num(plain["level"] - plain["coverage_high"]).max())
-    stage.numbers[f"{prefix}.coverage_shortfall"] = Number(max(0.0, shortfall), unit="%", **shared)
+    stage.number(f"{prefix}.level", used["level"], unit="%", kind=SETTING)
+    for name, column, unit in (
+        ("coverage", "coverage", "%"),
+        ("set_size", "mean_size", ""),
+        ("share_empty", "share_empty", "%"),
+        ("share_single", "share_single", "%"),
+    ):
+        stage.numbers[f"{prefix}.{name}"] = Interval.from_columns(used, column).number(unit=unit, **shared)
+    most = Interval.from_columns(own[own["kind"] == LARGEST].iloc[0], "shortfall")
+    stage.numbers[f"{prefix}.coverage_shortfall"] = most.number(unit=POINTS, **shared)

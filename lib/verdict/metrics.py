@@ -10,6 +10,7 @@ weights without their last axis, so that one call evaluates all resamples of a b
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -297,14 +298,7 @@ def cumulative_error(probs: ArrayLike, y_true: ArrayLike, weights: ArrayLike | N
 
 
 def reliability_curve(
-    probs: ArrayLike,
-    y_true: ArrayLike,
-    *,
-    n_bins: int = N_BINS,
-    level: float = 0.95,
-    groups: ArrayLike | None = None,
-    n_resamples: int = 1000,
-    rng: np.random.Generator | None = None,
+    probs: ArrayLike, y_true: ArrayLike, resampler: Resampler, *, n_bins: int = N_BINS
 ) -> pd.DataFrame:
     """Bins of a reliability diagram.
 
@@ -314,39 +308,27 @@ def reliability_curve(
         Probabilities.
     y_true : array of int, (n,)
         Class ids.
+    resampler : Resampler
+        Of the groups of these rows.
     n_bins : int
         Equal-width bins (lo, hi], as in `ece`.
-    level : float in (0, 1)
-        Of the interval of accuracy.
-    groups : array (n,), optional
-        With `rng`: intervals by the cluster bootstrap instead of Wilson's, which takes rows for independent.
-    n_resamples : int
-        Resamples of the bootstrap.
-    rng : numpy.random.Generator, optional
-        Source of its randomness.
 
     Returns
     -------
     DataFrame
-        One row a bin: low_edge, high_edge, count, confidence, accuracy, low, high; NaN where the bin is empty.
+        One row a bin: low_edge, high_edge, count, confidence, accuracy, low, high (of accuracy, over the groups in the
+        bin); NaN where the bin is empty, and bounds also where it has one group.
     """
     confidence, correct = confidence_and_correct(probs, y_true)
-    cells = bin_index(confidence, n_bins)
-    count, right = totals(None, cells, n_bins), totals(None, cells, n_bins, correct)
-    bounds = np.array([wilson(k, n, level=level) for k, n in zip(right, count, strict=True)])
-    if groups is not None:
-        if rng is None:
-            raise ValueError("intervals by resampling groups need rng")
-        weights = group_weights(groups, n_resamples, rng)
-        drawn = ratio(totals(weights, cells, n_bins, correct), totals(weights, cells, n_bins), empty=np.nan)
-        # A bin whose answers are all alike has no spread to resample; it keeps Wilson's interval.
-        for b in np.flatnonzero((right > 0) & (right < count)):
-            bounds[b] = np.nanquantile(drawn[:, b], [0.5 - level / 2, 0.5 + level / 2])
-    edges = np.linspace(0, 1, n_bins + 1)
-    table = pd.DataFrame({"low_edge": edges[:-1], "high_edge": edges[1:], "count": count.astype(np.int64)})
-    mean = ratio(totals(None, cells, n_bins, confidence), count, empty=np.nan)
-    shares = {"confidence": mean, "accuracy": ratio(right, count, empty=np.nan)}
-    return table.assign(**shares, low=bounds[:, 0], high=bounds[:, 1])
+    cells, edges, rows = bin_index(confidence, n_bins), np.linspace(0, 1, n_bins + 1), []
+    for cell, (low_edge, high_edge) in enumerate(pairwise(edges)):
+        own = np.flatnonzero(cells == cell)
+        nothing = Interval(*[float("nan")] * 3)
+        right = resampler.of(own).mean(correct[own], span=(0, 1)) if len(own) else nothing
+        mean = float(confidence[own].mean()) if len(own) else float("nan")
+        row = {"low_edge": low_edge, "high_edge": high_edge, "count": len(own), "confidence": mean}
+        rows.append(row | {"accuracy": right.value, "low": right.low, "high": right.high})
+    return pd.DataFrame(rows)
 
 
 def confidence_and_correct(probs: ArrayLike, y_true: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import digamma
 
-from verdict.uncertainty import group_weights
 from verdict.weighted import ratio, totals
 
 
@@ -77,16 +76,7 @@ def risk_at(
     return np.reshape(found, (*mass.shape[:-1], len(coverage)))
 
 
-def risk_coverage(
-    confidence: ArrayLike,
-    wrong: ArrayLike,
-    *,
-    n_points: int | None = None,
-    groups: ArrayLike | None = None,
-    n_resamples: int = 1000,
-    rng: np.random.Generator | None = None,
-    level: float = 0.95,
-) -> pd.DataFrame:
+def risk_coverage(confidence: ArrayLike, wrong: ArrayLike, *, n_points: int | None = None) -> pd.DataFrame:
     """Error rate against the share of rows that is answered, the most confident first; ties as in `aurc`.
 
     Parameters
@@ -97,30 +87,15 @@ def risk_coverage(
         Whether the answer is wrong.
     n_points : int, optional
         Evenly spaced coverages up to 1; by default k / n for every k.
-    groups : array (n,), optional
-        With `rng`: adds a pointwise band by the cluster bootstrap.
-    n_resamples : int
-        Resamples of the band.
-    rng : numpy.random.Generator, optional
-        Source of randomness of the band.
-    level : float in (0, 1)
-        Of the band.
 
     Returns
     -------
     DataFrame
-        Columns coverage, risk; with `groups` also low, high.
+        Columns coverage, risk.
     """
     n_points = n_points or len(np.asarray(confidence))
     coverage = np.arange(1, n_points + 1) / n_points
-    table = pd.DataFrame({"coverage": coverage, "risk": risk_at(coverage, confidence, wrong)})
-    if groups is None:
-        return table
-    if rng is None:
-        raise ValueError("a band by resampling groups needs rng")
-    drawn = risk_at(coverage, confidence, wrong, group_weights(groups, n_resamples, rng))
-    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-    return table.assign(low=low, high=high)
+    return pd.DataFrame({"coverage": coverage, "risk": risk_at(coverage, confidence, wrong)})
 
 
 def _tied_blocks(

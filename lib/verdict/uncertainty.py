@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -191,6 +191,10 @@ class Resampler:
         """Distinct groups; with fewer than two no interval is defined."""
         return len(self._names[0])
 
+    def of(self, rows: np.ndarray) -> Resampler:
+        """The same for some rows alone: booleans (n,) or indices."""
+        return replace(self, groups=np.asarray(self.groups)[rows])
+
     def rng(self, name: str = "groups") -> np.random.Generator:
         """The stream of these groups; another name gives another stream of the same groups."""
         digest = hashlib.sha256("\0".join(self._names[0]).encode("utf-8")).hexdigest()
@@ -231,11 +235,19 @@ class Resampler:
         codes, n_sums = self._names[1], n_cells + 1
         sums = np.bincount(codes * n_sums + cells, values, self.n_groups * n_sums).reshape(-1, n_sums)
         sums[:, -1] = np.bincount(codes, minlength=self.n_groups)
-        drawn = np.full((self.n_resamples, n_sums), np.nan)
-        step = max(1, _CHUNK_CELLS // max(1, self.n_groups))
+        drawn = self._resampled(sums)
+        return sums[:, :-1].sum(axis=0) / len(codes), drawn[:, :-1] / drawn[:, -1:]
+
+    def sums(self, columns: np.ndarray) -> np.ndarray:
+        """Sums of the rows of each resample, (n_resamples, c), of finite columns (n, c)."""
+        return self._resampled(np.stack([np.bincount(self._names[1], one, self.n_groups) for one in columns.T], axis=1))
+
+    def _resampled(self, sums: np.ndarray) -> np.ndarray:
+        """Sums by group (n_groups, c) of each resample, (n_resamples, c); NaN with fewer than two groups."""
+        drawn, step = np.full((self.n_resamples, sums.shape[1]), np.nan), max(1, _CHUNK_CELLS // max(1, self.n_groups))
         for start in range(0, self.n_resamples if self.n_groups > 1 else 0, step):
             drawn[start : start + step] = self._drawn[start : start + step] @ sums
-        return sums[:, :-1].sum(axis=0) / len(codes), drawn[:, :-1] / drawn[:, -1:]
+        return drawn
 
     def interval(self, statistic: Statistic) -> Interval:
         """The statistic with its percentile interval."""
@@ -297,6 +309,45 @@ class Resampler:
         seed_sd = float(observed.std(ddof=1))
         error = self.rng("seeds").standard_t(len(first) - 1, size=self.n_resamples) * seed_sd / np.sqrt(len(first))
         return Comparison(difference, self.around(mean, drawn + error), tuple(map(float, observed)), seed_sd)
+
+
+def largest(values: ArrayLike, replicates: ArrayLike, *, level: float) -> Interval:
+    """The largest of several estimates, with bounds that pay for its having been picked.
+
+    Each estimate gets bounds so wide that all of them hold at once at the level; the largest true value then lies
+    between the largest lower bound and the largest upper one. Of the smallest: turn the signs of both.
+
+    Parameters
+    ----------
+    values : array (m,)
+    replicates : array (n_resamples, m)
+        On the same resamples.
+    level : float in (0, 1)
+
+    Returns
+    -------
+    Interval
+        NaN bounds where no resample is finite.
+
+    References
+    ----------
+    Montiel Olea and Plagborg-Møller (2019), Simultaneous confidence bands, Journal of Applied Econometrics 34,
+    algorithm 1 (sup-t, by resampling).
+    """
+    reach, n_lost = simultaneous_reach(values, replicates, level=level)
+    values = np.asarray(values, dtype=np.float64)
+    return Interval(float(values.max()), float((values - reach).max()), float((values + reach).max()), n_lost)
+
+
+def simultaneous_reach(values: ArrayLike, replicates: ArrayLike, *, level: float) -> tuple[np.ndarray, int]:
+    """How far either side of each of several estimates (m,) reaches so that all hold at once; resamples left out."""
+    values, drawn = np.asarray(values, dtype=np.float64), np.asarray(replicates, dtype=np.float64)
+    finite = drawn[np.isfinite(drawn).all(axis=1)]
+    if not len(finite):
+        return np.full(len(values), np.nan), len(drawn)
+    spread = finite.std(axis=0)
+    away = np.divide(np.abs(finite - values), spread, out=np.zeros_like(finite), where=spread > 0)
+    return np.quantile(away.max(axis=1), level) * spread, len(drawn) - len(finite)
 
 
 def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *, level: float) -> Interval:
