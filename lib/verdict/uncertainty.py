@@ -350,6 +350,16 @@ def simultaneous_reach(values: ArrayLike, replicates: ArrayLike, *, level: float
     return np.quantile(away.max(axis=1), level) * spread
 
 
+def largest(values: ArrayLike, replicates: ArrayLike, *, level: float) -> Interval:
+    """The largest of several estimates, with bounds that pay for its having been picked.
+
+    All estimates hold at once between theirs, so that the largest true value lies between the largest lower bound and
+    the largest upper one. Of the smallest: turn the signs of both. Arguments are those of `simultaneous_reach`.
+    """
+    values, reach = np.asarray(values, dtype=np.float64), simultaneous_reach(values, replicates, level=level)
+    return Interval(float(values.max()), float((values - reach).max()), float((values + reach).max()))
+
+
 def p_value(value: float, replicates: ArrayLike, point: float = 0.0, *, n_groups: float = np.inf) -> float:
     """Two-sided p-value of "the estimate is `point`", from the spread of its resamples; 1 where they have none.
 
