@@ -117,12 +117,12 @@ RECORDED = {
 }
 # What saved logits are not, and what they do not have.
 FOREIGN = re.compile(
-    r"\b(images?|pictures?|sentences?|hypothes[ie]s|entail\w*|generated|hand-written|scenes?|skills?|famil(y|ies)|"
+    r"\b(images?|pictures?|sentences?|hypothes[ie]s|entail\w*|generated|hand-written|scenes?|skills?|"
     r"kept (trial|model)|seeds?|trials?|CLIP|published)\b",
     re.IGNORECASE,
 )
 
-SPEAKS_OF_ITS_DATA = ("index", "01_recorded", "08_policy", "09_independent_set")
+SPEAKS_OF_ITS_DATA = ("index", "01_recorded", "07_calibration", "08_policy", "09_independent_set")
 
 
 def saved_logits(seed: int, *, n_classes: int, n: int = 900, gain: float = 2.0) -> dict[str, np.ndarray]:
