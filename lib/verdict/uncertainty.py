@@ -389,7 +389,8 @@ def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *,
       for each smaller sum; noise in the cells that reach zero adds most. Chance shows at least the observed value
       with (1 - level) / 2.
     - high: in all cells alike, in one direction, by their shares; noise adds least, and sways all cells together.
-      Chance shows at most the observed value with (1 - level) / 2. At least the observed value.
+      Chance shows at most the observed value with (1 - level) / 2. At least the observed value, and at least what noise
+      alone shows in half of the resamples: a value that is smaller by luck says nothing of errors that noise hides.
 
     Parameters
     ----------
@@ -434,7 +435,7 @@ def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *,
     high = value if below(value) < 0 else ceiling
     if high > value and below(ceiling) < 0:
         high = optimize.bisect(below, value, ceiling, xtol=1e-6)
-    return Interval(value, min(value, low), float(high))
+    return Interval(value, min(value, low), max(float(high), float(np.median(np.abs(noise).sum(axis=1)))))
 
 
 def one_by_one(statistic: Callable[[np.ndarray | None], float]) -> Statistic:
