@@ -1,10 +1,11 @@
 # Which stage needs which; nothing is computed here. Run through `make report` (python -m verdict.pipeline).
+import shlex
 import sys
 
 sys.path.insert(0, str(workflow.current_basedir) + "/lib")
 
 from verdict import stages
-from verdict.artifacts import canonical_json
+from verdict.artifacts import canonical_json, relative
 from verdict.code_digest import code_digest, library_files, page_files
 from verdict.execution import load_execution
 from verdict.params import load_params
@@ -16,7 +17,9 @@ GPUS = int(config.get("gpus", 0))
 PARAMS = load_params(PROFILE)
 EXECUTION = load_execution(WHERE, PROFILE)
 SPECS = stages.specs_for(PARAMS)
-RUN = f"{sys.executable} -m verdict.warm verdict.run"
+# The process is Snakemake's own child, without a shell in between, so that it ends when Snakemake does.
+PYTHON = "exec " + shlex.quote(sys.executable).replace("{", "{{").replace("}", "}}")
+RUN = f"{PYTHON} -m verdict.warm verdict.run"
 SHARDS = PARAMS.execution.feature_shards
 
 
@@ -67,13 +70,13 @@ rule site:
         [record(*execution) for execution in stages.executions(PARAMS)],
         sorted({f"notebooks/{stages.notebook_of(spec.name)}.ipynb" for spec in SPECS if spec.name not in stages.WITHOUT_NOTEBOOK}),
         f"notebooks/{stages.index_text(PARAMS)}",
-        [str(path) for path in (*library_files(["import verdict.report.site"]), *page_files())],
+        [relative(path) for path in (*library_files(["import verdict.report.site"]), *page_files())],
     params:
         profile=PARAMS.hash,
     output:
-        f"reports/{PROFILE}/index.html",
+        f"work/{PROFILE}/rendered.json",
     shell:
-        f"{sys.executable} -m verdict.report --profile {PROFILE}"
+        f"{PYTHON} -m verdict.start verdict.report --profile {PROFILE}"
 
 
 rule trial:
@@ -117,7 +120,7 @@ for spec in SPECS:
 
     rule:
         name:
-            f"stage_{spec.name.replace('-', '_')}"
+            stages.rule_name(spec.name)
         input:
             upstream(spec.name),
         params:
@@ -129,4 +132,4 @@ for spec in SPECS:
         resources:
             **asks(spec.name),
         shell:
-            f"{RUN} {{params.name}} --profile {PROFILE}"
+            f"{RUN} {{params.name:q}} --profile {PROFILE}"

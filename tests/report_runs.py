@@ -7,10 +7,39 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
-from verdict import paths
+from verdict import paths, start
 
 PROFILE = "smoke"
 LIMIT_S = 600
+# What the shell of a person may hold.
+HOSTILE = {
+    "PYTHONWARNINGS": "error",
+    "PYTHONHASHSEED": "7",
+    "PYTHONSTARTUP": "/tmp/own.py",
+    "KERAS_HOME": "/tmp/keras",
+    "KERAS_BACKEND": "jax",
+    "MPLBACKEND": "tkagg",
+    "MPLCONFIGDIR": "/tmp/mpl",
+    "MATPLOTLIBRC": "/tmp/rc",
+    "JUPYTER_CONFIG_DIR": "/tmp/jupyter",
+    "IPYTHONDIR": "/tmp/ipython",
+    "JPY_PARENT_PID": "1",
+    "SNAKEMAKE_PROFILE": "/tmp/profile",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "NVIDIA_TF32_OVERRIDE": "1",
+    "MKL_NUM_THREADS": "3",
+    "OPENBLAS_CORETYPE": "Prescott",
+    "LC_ALL": "tr_TR.ISO-8859-9",
+    "LANG": "de_DE",
+    "LC_NUMERIC": "de_DE.UTF-8",
+    "TZ": "Asia/Kathmandu",
+    "COLUMNS": "20",
+    "GIT_DIR": "/tmp/other.git",
+    "BASH_ENV": "/tmp/bashenv",
+    "XDG_CONFIG_HOME": "/tmp/config",
+    "PANDAS_COPY_ON_WRITE": "0",
+    "SKLEARN_ASSUME_FINITE": "1",
+}
 
 
 def copy_project(target: Path) -> Path:
@@ -30,8 +59,7 @@ def copy_project(target: Path) -> Path:
 
 
 def environment(root: Path) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("VERDICT", "JUPYTER", "PYTEST"))}
-    return {**kept, "VERDICT_ROOT": str(root), "PYTHONPATH": str(root / "lib")}
+    return start.environment(root, {key: value for key, value in os.environ.items() if not key.startswith("VERDICT")})
 
 
 def command() -> list[str]:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pandas as pd
 
 from verdict.numbers import Claim, Number, Numbers
+from verdict.report.evidence import find_evidence
+from verdict.report.notebook import read_notebook
+from verdict.report.outputs import MIME
 
 HOSTILE = (
     '<script>alert("x")</script></details>{{ test.nothing }} \'"& שלום \u202eevil 🙂 $a_b$ **b** <img src=x onerror=y>'
@@ -80,6 +88,23 @@ def write_stage(folder: Path, executed_cells, run, numbers=None, claims=()):
     (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
     (numbers or Numbers()).save(folder / "numbers.json")
     (folder / "claims.json").write_text(json.dumps([asdict(claim) for claim in claims]), encoding="utf-8")
+
+
+def exhibits_of(executed: Path) -> dict[str, tuple[str, pd.DataFrame]]:
+    """Anchor and data of every figure and table of an executed notebook, by file name."""
+    cells = read_notebook(executed)
+    found = find_evidence(cells, {cell.index: cell for cell in cells}).by_file
+    payloads = [output["data"].get(MIME, {}) for cell in cells for output in cell.outputs if "data" in output]
+    data = {payload["file"]: payload["csv"] for payload in payloads if payload.get("file") and payload.get("csv")}
+    return {file: (found[file].anchor, pd.read_csv(io.StringIO(data[file]))) for file in found.keys() & data.keys()}
+
+
+def shows_number(data: pd.DataFrame, number: Number) -> bool:
+    """Whether one row of an exhibit's data holds a number's value with its bounds."""
+    wanted = [value for value in (number.value, number.low, number.high) if value is not None]
+    rows = data.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    has = [np.isclose(rows, value, rtol=1e-6, atol=1e-12, equal_nan=True).any(axis=1) for value in wanted]
+    return bool(np.logical_and.reduce(has).any())
 
 
 def sample_claim(**fields):
@@ -171,6 +196,7 @@ def assert_links(folder: Path):
             target, _, anchor = attributes["href"].partition("#")
             if not target or target.startswith(("http:", "https:", "data:")):
                 continue
+            target = unquote(target)
             assert (folder / target).is_file(), (name, target)
             if anchor:
                 assert anchor in readers[target].ids, (name, target, anchor)

@@ -98,9 +98,9 @@ def test_an_id_that_fits_two_files_is_refused(root):
     ("change", "message"),
     [
         ({"Label": "neutral"}, r"A2_train_v3\.jsonl: line 4: unknown label 'neutral'"),
-        ({"Hypothesis": "  "}, r"A2_train_v3\.jsonl: 1 fault: row 4: hypothesis is empty"),
-        ({"Image_ID": "a/b"}, r"image id 'a/b' is not a plain name"),
-        ({"Image_ID": True}, r"A2_train_v3\.jsonl, line 4: 'Image_ID' is True, expected text"),
+        ({"Hypothesis": "  "}, r"A2_train_v3\.jsonl: 1 fault: line 4: hypothesis is empty"),
+        ({"Image_ID": "../b"}, r"A2_train_v3\.jsonl, line 4: image id '../b' is not a plain name"),
+        ({"Image_ID": ["b"]}, r"A2_train_v3\.jsonl, line 4: 'Image_ID' is \['b'\], expected text"),
     ],
 )
 def test_a_faulty_row_is_named(root, change, message):
@@ -116,7 +116,9 @@ def test_repeats_are_refused_or_left_out_and_counted(root):
     rows = a2_rows(image_ids(N_IMAGES))
     other = {"entailment": "contradiction", "contradiction": "entailment"}[rows[7]["Label"]]
     write_a2(root, rows=[*rows, rows[0], rows[7] | {"Label": other}])
-    with pytest.raises(ValueError, match=r"2 faults: row 61: repeats row 1 .*row 62: repeats row 8 with another label"):
+    with pytest.raises(
+        ValueError, match=r"2 faults: line 61: repeats line 1 .*line 62: repeats line 8 with another label"
+    ):
         build(root)
     dataset = build(root, allowed=a2.Allowed(repeats=True))
     assert dataset.facts["rows_left_out_repeated"] == 1 + 2
@@ -169,7 +171,7 @@ def test_a_copy_stays_in_the_later_split_only(root):
 
 def test_without_a_folder_the_error_says_what_to_set(tmp_path, monkeypatch):
     monkeypatch.delenv("VERDICT_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match="set VERDICT_DATA to a folder that holds it as a2/"):
+    with pytest.raises(FileNotFoundError, match="set VERDICT_DATA to a folder that holds the set as a2/"):
         build(tmp_path)
     write_a2(tmp_path)
     whole = {
@@ -208,9 +210,9 @@ def test_the_hand_made_set_is_read_in_full_or_refused(root):
         build(root, independent="ind")
     (folder / "hyp.csv").write_text(text)
     (folder / "test3.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"hyp\.csv: 1 images are not in .*'test3'"):
+    with pytest.raises(FileNotFoundError, match=r"hyp\.csv, line 12: 1 images are not in .*'test3'"):
         build(root, independent="ind")
-    with pytest.raises(FileNotFoundError, match=r"elsewhere/hyp\.csv is missing"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder 'elsewhere'"):
         build(root, independent="elsewhere")
 
 

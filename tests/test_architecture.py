@@ -4,8 +4,10 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ from verdict.stage_parameters import parameter_model
 
 TOP_LEVEL = {
     "README.md",
+    "LICENSE",
+    "CITATION.cff",
     "DECISIONS.md",
     "Makefile",
     "Snakefile",
@@ -30,7 +34,7 @@ TOP_LEVEL = {
     "reports",
     "tests",
 }
-GENERATED = {"work", "CHANGELOG.md", "LICENSE"}
+GENERATED = {"work", "CHANGELOG.md"}
 TARGETS = {"help", "env", "report", "test", "lint", "lab", "presets", "bench", "clean"}
 TARGETS |= {"watch", "check", "notebook", "diff", "publish", "chaos"}
 TARGETS |= {"test-slurm", "verify", "bench-scale"}
@@ -38,24 +42,28 @@ TARGETS |= {"test-slurm", "verify", "bench-scale"}
 # Lowest first: a module imports only from above it in this list. A package stands for all that it holds.
 ORDER = (
     "paths",
+    "start",
+    "place",
     "labels",
     "spreadsheet",
     "artifacts",
+    "clean",
     "kernel",
     "search",
     "parameter_files",
     "params",
+    "lineage",
     "numbers",
+    "weighted",
+    "uncertainty",
+    "declarations",
     "stages",
     "stage_parameters",
     "code_digest",
     "stage",
     "execution",
-    "place",
     "result_folder",
     "integrity",
-    "weighted",
-    "uncertainty",
     "scores",
     "ranking",
     "metrics",
@@ -108,6 +116,7 @@ ORDER = (
     "warm",
     "run",
     "slurm",
+    "preflight",
     "pipeline",
     "verify",
     "bench",
@@ -163,9 +172,30 @@ def test_the_top_level_is_as_documented():
     assert found - TOP_LEVEL - GENERATED == set()
 
 
+def test_who_may_use_this_and_how_to_cite_it_is_said():
+    cited = yaml.safe_load((paths.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert cited["license"] == project["license"] == "MIT" and cited["version"] == project["version"]
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys()
+    assert (paths.ROOT / "LICENSE").read_text(encoding="utf-8").startswith("MIT License\n\nCopyright (c) 2026 ")
+    table = (paths.ROOT / "README.md").read_text(encoding="utf-8").partition("## Licences")[2]
+    corpora = ("handwritten digits", "DejaVu", "NLVR", "SNLI-VE", "A2", "CIFAR-10,", "CIFAR-10H", "Imagenette")
+    assert [name for name in corpora if name not in table] == []
+
+
 def test_generated_folders_are_not_committed():
     ignored = (paths.ROOT / ".gitignore").read_text().split()
     assert {"work/", "reports/*", ".venv/", "!reports/README.md"} <= set(ignored)
+
+
+def test_no_profile_writes_where_git_tracks_something():
+    shown = {
+        line.removeprefix("!reports/").strip("/")
+        for line in (paths.ROOT / ".gitignore").read_text().split()
+        if "!" in line
+    }
+    assert shown - {"README.md"} <= paths.TAKEN
+    assert not paths.TAKEN & set(paths.profiles())
 
 
 def test_every_module_has_its_place_in_the_order():
@@ -237,6 +267,12 @@ def test_prose_names_targets_that_exist(name):
     assert named <= TARGETS
 
 
+def test_a_moved_folder_has_the_same_commands():
+    """Scripts of an environment hold the path that it was made in; its Python does not."""
+    called = re.findall(r"\$\(VENV\)/bin/(\S+)", (paths.ROOT / "Makefile").read_text())
+    assert set(called) == {"python"}
+
+
 def test_every_command_of_the_makefile_is_a_module():
     for name in re.findall(r"-m (verdict[\w.]*)", (paths.ROOT / "Makefile").read_text()):
         base = paths.LIBRARY.parent.joinpath(*name.split("."))
@@ -244,36 +280,139 @@ def test_every_command_of_the_makefile_is_a_module():
 
 
 STAND_IN = """#!/bin/sh
-# Python as far as `make env` calls it: it installs a file, or half of one and stops.
+# Python as far as `make env` calls it: it has a version, and installs a file, or half of one and stops.
 case "$*" in
+"-c "*) [ %d -ge 11 ] && [ %d -le 13 ] ;;
 "-m venv "*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
 "-m pip "*) if [ -e stop ]; then touch .venv/half; exit 1; fi; touch .venv/whole ;;
 esac
 """
+UV = """#!/bin/sh
+case "$1" in
+venv) mkdir -p .venv/bin; touch .venv/bin/python ;;
+pip) [ ! -e stop-uv ] && touch .venv/by-uv ;;
+esac
+"""
+TOOLS = ("sh", "make", "uname", "mkdir", "cp", "rm", "touch", "env")
 
 
-def test_an_installation_that_was_stopped_is_made_anew(tmp_path):
-    """Pip takes what it has left for installed; one that ended is kept when a pin is added."""
+@pytest.fixture
+def bare(tmp_path):
+    """A project's folder, and a machine that has nothing but the tools that every one has, and what a test adds."""
+    root, tools = tmp_path / "project", tmp_path / "bin"
+    root.mkdir()
+    tools.mkdir()
     for name in ("Makefile", "requirements.txt"):
-        (tmp_path / name).write_text((paths.ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
-    python, venv = tmp_path / "stand-in", tmp_path / ".venv"
-    python.write_text(STAND_IN)
-    python.chmod(0o755)
+        shutil.copy2(paths.ROOT / name, root / name)
+    for name in TOOLS:
+        (tools / name).symlink_to(shutil.which(name))
+    return root
 
-    def make_env():
-        command = ["make", "env", f"PYTHON={python}"]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
-    (tmp_path / "stop").touch()
-    assert make_env().returncode != 0 and (venv / "half").exists() and not (venv / ".ready").exists()
-    (tmp_path / "stop").unlink()
-    again = make_env()
+def program(root, name, text):
+    path = root.parent / "bin" / name
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def python(root, name, minor):
+    program(root, name, STAND_IN % (minor, minor))
+
+
+def make_env(root, *options, **variables):
+    environment = {"PATH": str(root.parent / "bin"), **variables}
+    return subprocess.run(
+        ["make", "env", *options], cwd=root, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_an_installation_that_was_stopped_is_made_anew(bare):
+    """Pip takes what it has left for installed; one that ended is kept when a pin is added."""
+    python(bare, "python3.12", 12)
+    venv = bare / ".venv"
+    (bare / "stop").touch()
+    assert make_env(bare).returncode != 0 and (venv / "half").exists() and not (venv / ".ready").exists()
+    (bare / "stop").unlink()
+    again = make_env(bare)
     assert again.returncode == 0 and "did not end" in again.stdout
     assert (venv / "whole").exists() and (venv / ".ready").exists() and not (venv / "half").exists()
     (venv / "own").touch()
     os.utime(venv / ".ready", (0, 0))
-    assert "did not end" not in make_env().stdout
+    assert "did not end" not in make_env(bare).stdout
     assert (venv / "own").exists()
+
+
+@pytest.mark.parametrize(
+    ("versions", "expected"),
+    [
+        ({"python3.11": 11, "python3.13": 13}, "python3.11"),
+        ({"python3.12": 12, "python3": 10}, "python3.12"),
+        ({"python3.13": 13}, "python3.13"),
+        ({"python3.11": 10, "python3": 12}, "python3"),
+    ],
+)
+def test_the_first_python_at_hand_that_fits_is_taken(bare, versions, expected):
+    for name, minor in versions.items():
+        python(bare, name, minor)
+    done = make_env(bare)
+    assert done.returncode == 0, done.stderr
+    assert f"making the environment in .venv with {expected} " in done.stdout
+    assert (bare / ".venv" / ".ready").exists()
+
+
+@pytest.mark.parametrize("minor", [9, 10, 14])
+def test_another_python_is_refused_in_a_sentence_before_anything_is_made(bare, minor):
+    python(bare, f"python3.{minor}", minor)
+    for options, said in (
+        ((), "no Python 3.11, 3.12 or 3.13 was found"),
+        ((f"PYTHON=python3.{minor}",), f"python3.{minor} is not there, or not Python 3.11, 3.12 or 3.13"),
+        (("PYTHON=/a b/python",), "/a b/python is not there, or not Python"),
+    ):
+        done = make_env(bare, *options)
+        assert done.returncode == 2 and not (bare / ".venv").exists()
+        assert said in done.stdout and "Traceback" not in done.stderr
+
+
+def test_uv_is_used_where_it_is_there_and_pip_where_it_fails(bare):
+    program(bare, "uv", UV)
+    assert make_env(bare).returncode == 0 and (bare / ".venv" / "by-uv").exists()
+    shutil.rmtree(bare / ".venv")
+    python(bare, "python3.12", 12)
+    assert make_env(bare).returncode == 0
+    assert (bare / ".venv" / "by-uv").exists() and not (bare / ".venv" / "whole").exists()
+    shutil.rmtree(bare / ".venv")
+    (bare / "stop-uv").touch()
+    assert make_env(bare).returncode == 0 and (bare / ".venv" / "whole").exists()
+
+
+@pytest.mark.parametrize("system", ["MINGW64_NT-10.0-19045 x86_64", "Darwin x86_64", "FreeBSD amd64"])
+def test_elsewhere_a_sentence_says_where_it_runs(bare, system):
+    (bare.parent / "bin" / "uname").unlink()
+    program(bare, "uname", f"#!/bin/sh\necho {system}\n")
+    python(bare, "python3.12", 12)
+    done = make_env(bare)
+    assert done.returncode == 2 and not (bare / ".venv").exists()
+    assert "Linux, on macOS" in done.stdout and "inside WSL" in done.stdout and system in done.stdout
+
+
+@pytest.mark.parametrize("name", ["a:b", "line\nbreak", "tr:ailing\n"])
+def test_a_path_that_no_environment_stands_is_refused(bare, name):
+    python(bare, "python3.12", 12)
+    root = bare.rename(bare.parent / name)
+    done = make_env(root)
+    assert done.returncode == 2 and not (root / ".venv").exists()
+    assert "holds a colon or a line break" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", 'a"b', "a$b$$c", "{a}", "caf\u00e9", "cafe\u0301", "a#b%c", "x" * 200])
+def test_an_environment_is_made_below_any_other_path(bare, name):
+    python(bare, "python3.12", 12)
+    program(bare, "git", '#!/bin/sh\necho "$PYTHONPATH" >told; env >all\n')
+    root = bare.rename(bare.parent / name)
+    done = make_env(root, PYTHONWARNINGS="error", PYTHONHOME="/nowhere")
+    assert done.returncode == 0 and (root / ".venv" / ".ready").exists(), done.stderr
+    assert (root / "told").read_text() == f"{root}/lib\n"
+    assert not {"PYTHONWARNINGS=error", "PYTHONHOME=/nowhere"} & set((root / "all").read_text().splitlines())
 
 
 def test_the_environment_has_one_list_of_exact_pins():
@@ -284,6 +423,14 @@ def test_the_environment_has_one_list_of_exact_pins():
     environment = yaml.safe_load((paths.ROOT / "environment.yml").read_text())
     pip = next(item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
     assert pip == ["-r requirements.txt"]
+
+
+def test_all_places_name_the_same_pythons():
+    asked = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
+    assert f"python{asked}" in (paths.ROOT / "environment.yml").read_text(encoding="utf-8")
+    assert asked == ">=3.11,<3.14"
+    assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in (paths.ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "Python 3.11, 3.12 or 3.13" in (paths.ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_stages_and_notebooks_are_the_same():

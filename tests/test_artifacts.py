@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import os
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -237,7 +238,7 @@ def test_a_record_says_what_went_in_and_what_came_out(stage):
     assert record["inputs"] == {relative(stage.parent / "input.txt"): sha256_bytes(b"in")}
     assert record["seed"] == 11
     assert record["versions"]["numpy"] == np.__version__
-    assert isinstance(record["dirty"], bool)
+    assert record["dirty"] in (True, False, None)
 
 
 @pytest.mark.parametrize(
@@ -301,6 +302,93 @@ def test_paths_in_records_are_relative_to_the_project(tmp_path):
     assert relative(tmp_path / "x") == str((tmp_path / "x").resolve())
 
 
-def test_outside_git_the_commit_is_unknown(tmp_path, monkeypatch):
-    monkeypatch.setattr(artifacts.paths, "ROOT", tmp_path)
-    assert artifacts.commit() == ("unknown", True)
+def repository(folder: Path, *names: str) -> str:
+    """A git repository of one commit with these files; returns the commit."""
+    for name in names:
+        write_text(folder / name, "committed")
+    whose = ["-c", "user.name=n", "-c", "user.email=e"]
+    for command in (["init", "-q"], ["add", "."], [*whose, "commit", "-qm", "first"], ["rev-parse", "HEAD"]):
+        done = subprocess.run(["git", "-C", folder, *command], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """Where the project is unpacked, and no repository yet."""
+    folder = tmp_path / "outer" / "a project"
+    write_text(folder / "a.py", "code")
+    monkeypatch.setattr(artifacts.paths, "ROOT", folder)
+    return folder
+
+
+def test_a_commit_is_clean_or_changed(root):
+    revision = repository(root, "a.py", "reports/verified/t.csv")
+    assert artifacts.commit() == (revision, False)
+    write_text(root / "reports" / "verified" / "t.csv", "made anew")
+    assert artifacts.commit() == (revision, False)
+    write_text(root / "a.py", "edited")
+    assert artifacts.commit() == (revision, True)
+
+
+def inside_another_repository(root, monkeypatch):
+    repository(root.parent, "theirs.py")
+
+
+def committed_in_another_repository(root, monkeypatch):
+    repository(root.parent, "a project/a.py")
+
+
+def led_to_another_repository(root, monkeypatch):
+    repository(root.parent / "elsewhere", "theirs.py")
+    monkeypatch.setenv("GIT_DIR", str(root.parent / "elsewhere" / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(root))
+
+
+def without_a_commit(root, monkeypatch):
+    subprocess.run(["git", "init", "-q", root], check=True)
+
+
+def with_half_a_repository(root, monkeypatch):
+    """Git passes over what is no repository, to the one outside."""
+    repository(root.parent, "theirs.py")
+    (root / ".git").mkdir()
+
+
+def without_git(root, monkeypatch):
+    repository(root, "a.py")
+    monkeypatch.setenv("PATH", str(root))
+
+
+def of_somebody_else(root, monkeypatch):
+    if os.getuid() != 0:
+        pytest.skip("only root can give a folder away")
+    repository(root, "a.py")
+    monkeypatch.setenv("HOME", str(root.parent))
+    for path in (root, root / ".git"):
+        os.chown(path, 65534, 65534)
+
+
+PLACES = (inside_another_repository, committed_in_another_repository, led_to_another_repository, without_a_commit)
+PLACES += (with_half_a_repository, without_git, of_somebody_else, lambda root, monkeypatch: None)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_is_not_known_of_a_commit_is_unknown(root, monkeypatch, place):
+    place(root, monkeypatch)
+    assert artifacts.commit() == ("unknown", None)
+
+
+def test_the_environment_leads_to_no_other_repository(root, monkeypatch):
+    led_to_another_repository(root, monkeypatch)
+    for name in ("GIT_DIR", "GIT_WORK_TREE"):
+        monkeypatch.delenv(name)
+    revision = repository(root, "a.py")
+    monkeypatch.setenv("GIT_DIR", str(root.parent / "elsewhere" / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(root / "no such index"))
+    assert artifacts.commit() == (revision, False)
+
+
+def test_a_commit_whose_state_git_does_not_tell_is_known_and_its_state_is_not(root):
+    revision = repository(root, "a.py")
+    (root / ".git" / "index").write_text("damaged")
+    assert artifacts.commit() == (revision, None)

@@ -1,5 +1,7 @@
 """Attention as arrays: shares, entropies, masks and what masking does, by hand and on simulated answers."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -40,7 +42,7 @@ def test_heads_are_averaged_after_their_own_statistic(stage):
     table = attention.head_statistics(np.tile(heads, (31, 1, 1)), 6, np.arange(31) // 2, stage=stage).set_index("head")
     assert table["class_token"].to_dict() == pytest.approx({"all heads": 0.4, "head 1": 0.8, "head 2": 0.0})
     assert table["entropy"].to_dict() == pytest.approx({"all heads": 0.5, "head 1": 0.0, "head 2": 1.0}, abs=1e-12)
-    assert table["entropy_low"].tolist() == pytest.approx(table["entropy_high"].tolist())
+    assert (table["entropy_low"] < table["entropy_high"]).all(), "16 equal groups do not say that all others are equal"
 
 
 def test_intervals_of_heads_resample_groups(stage):
@@ -60,17 +62,20 @@ def test_the_gap_of_logits_is_relative_above_one():
     assert attention.logit_gap(table, table["logit_1"].to_numpy()) == 0
 
 
-@pytest.mark.parametrize(("moved", "effect", "flips"), [(0.0, 0.0, 0.0), (5.0, 5.0, None)])
-def test_an_extractor_that_ignores_the_image_shows_no_effect(tmp_path, moved, effect, flips):
+@pytest.mark.parametrize(("moved", "holds"), [(0.0, False), (0.5, False), (5.0, True)])
+def test_a_model_that_hardly_minds_the_image_does_not_hold_the_claim(tmp_path, moved, holds):
+    """Any change of a logit, however small, has a mean above zero; the share of answers that change can fall short."""
     stage = make_stage("06_interpretation", tmp_path)
     table = stage.tables["test", 11]
     logit = table["logit_1"].to_numpy()
-    attention.store_image_effect(stage, table, logit, logit + moved)
-    claim = stage.claim("a", "It moves", "attention.image_effect", ">", 0.0)
-    assert stage.numbers["attention.image_effect"].value == pytest.approx(effect)
-    expected = np.mean((logit < 0) & (logit + moved >= 0)) if flips is None else flips
-    assert stage.numbers["attention.image_flips"].value == pytest.approx(expected)
-    assert claim.holds == (moved > 0)
+    shown = attention.drawn_checks(stage, table, logit, logit + moved)
+    claim = stage.claim("a", "It sees the image", "attention.image_flips", ">", 0.1)
+    assert stage.numbers["attention.image_effect"].value == pytest.approx(moved)
+    assert stage.numbers["attention.image_flips"].value == pytest.approx(np.mean((logit <= 0) & (logit + moved > 0)))
+    assert claim.holds == holds
+    assert stage.numbers["attention.logit_gap"].kind == "exact" and stage.numbers["attention.logit_gap"].value == 0
+    flips = stage.numbers["attention.image_flips"]
+    assert shown.iloc[-1, 1:].tolist() == [flips.value, flips.low, flips.high]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -172,10 +177,10 @@ def deletion(harm, *, n=301, noise=0.0):
 def test_outcomes_by_hand():
     one = Deletion([1], 6, np.array([0.0, 2.0, -2.0]), {ATTENDED: np.array([[-1.0, 1.0, 2.0]])}, np.arange(3))
     found = one.outcomes(ATTENDED)
-    p = 1 / (1 + np.exp(-np.array([-1.0, 1.0, -2.0])))
+    p = 1 / (1 + np.exp(-np.array([1.0, 1.0, -2.0])))
     assert found["prob"][0] == pytest.approx(p)
     assert found["logit_change"].tolist() == [[1.0, 1.0, 4.0]]
-    assert found["flipped"].tolist() == [[1.0, 0.0, 1.0]]
+    assert found["flipped"].tolist() == [[0.0, 0.0, 1.0]], "a logit of zero is answered with entailment"
 
 
 def test_curves_start_at_the_whole_image(stage):
@@ -210,7 +215,45 @@ def test_differences_are_paired(stage):
     """The same harm in both orders leaves no difference at all, however different the pairs are."""
     case = deletion({ATTENDED: 0.7, RANDOM: 0.7})
     gaps = attention.deletion_differences(case, stage=stage)
-    assert gaps[["fall", "fall_low", "fall_high"]].to_numpy() == pytest.approx(0, abs=1e-12)
+    assert gaps["fall"].tolist() == [0.0] * 3
+    # No difference among 101 groups: the interval is that of none, and holds zero.
+    assert (gaps["fall_high"] == -gaps["fall_low"]).all() and (gaps["fall_high"] < 0.04).all()
+
+
+NOTHING = "That the answer hangs on what is attended is not shown"
+THINGS = "a map alone explains no answer"
+
+
+@pytest.mark.parametrize(
+    ("random", "contrast", "moral", "words", "absent"),
+    [
+        (0.2, 0.1, "beyond where something is", "more than masking as many patches of most", "explains no"),
+        (0.2, 1.5, THINGS, "less than masking as many patches of most contrast", "beyond"),
+        (0.2, 0.8, THINGS, "not shown to lower", "beyond"),
+        (0.8, 0.8, NOTHING, "not shown to lower", "points at"),
+        (1.5, 0.1, NOTHING, "less than masking as many random", "points at"),
+    ],
+)
+def test_what_masking_shows_is_said_as_far_as_the_intervals_bear_it(tmp_path, random, contrast, moral, words, absent):
+    stage = make_stage("06_interpretation", tmp_path)
+    case = deletion({ATTENDED: 0.8, RANDOM: random, CONTRAST: contrast}, noise=0.3)
+    attention.store_differences(stage, attention.deletion_differences(case, stage=stage), n=301)
+    stage.number("masking.n_pairs", 301, unit="count")
+    said = stage.numbers.format(attention.masking_template(stage.numbers))
+    assert moral in said and words in said and absent not in said
+
+
+def test_intervals_have_the_level_that_the_parameters_ask_for(tmp_path):
+    case, widths = deletion({ATTENDED: 0.8, RANDOM: 0.2}, noise=0.3), {}
+    for level in (0.5, 0.99):
+        stage = make_stage("06_interpretation", tmp_path)
+        settings = stage.params.statistics.model_copy(update={"level": level})
+        stage = dataclasses.replace(stage, _params=stage.all_params.model_copy(update={"statistics": settings}))
+        gaps, curves = attention.deletion_differences(case, stage=stage), attention.deletion_curves(case, stage=stage)
+        widths[level] = [
+            (table[f"{name}_high"] - table[f"{name}_low"]).max() for table, name in ((gaps, "fall"), (curves, "prob"))
+        ]
+    assert all(wide > 2 * narrow for wide, narrow in zip(widths[0.99], widths[0.5], strict=True))
 
 
 def test_chance_alone_seldom_holds_the_claim(tmp_path):

@@ -354,6 +354,12 @@ def test_explanations_do_not_round_doubt_away(log):
     assert "entailment 0.9999999, contradiction 0.0000001" in text
 
 
+def test_saved_logits_that_stand_for_no_image_are_not_said_to(log):
+    item = first_of(log, decision="auto").item
+    alone = item.model_copy(update={"image_id": item.pair_id, "group_id": item.pair_id})
+    assert explain_item(alone).startswith(f"Pair {item.pair_id} (split test)")
+
+
 def test_clarify_needs_a_clarification():
     with pytest.raises(ValueError, match="no clarification was given"):
         batch_of(101, clarification=None)

@@ -180,6 +180,21 @@ def test_what_a_reader_must_know_is_said():
         Temperature.fit(*clip_like_cosines(101, 10, rng=np.random.default_rng(0)))
 
 
+@pytest.mark.parametrize("scale", [1e4, 1e5, 1e300])
+def test_logits_of_another_scale_are_not_called_equal(scale):
+    logits, y_true = over_confident(211, 3, 0)
+    said = Temperature.fit(logits * scale, y_true).warning
+    assert "the logits of a row differ by up to" in said and "are equal" not in said
+
+
+def test_labels_of_one_class_and_answers_that_are_all_right_are_told():
+    logits, y_true = over_confident(211, 3, 0)
+    assert "every label of these rows is class 2" in Temperature.fit(logits, np.full(211, 2)).warning
+    assert "every answer is right, and T is not to be trusted" in Temperature.fit(logits, logits.argmax(axis=1)).warning
+    cosines = logits / 1e4 + 0.3
+    assert "the logits lack their scale" in Temperature.fit(cosines, y_true, allow_small=True).warning
+
+
 def test_scikit_learn_finds_the_same_temperature():
     logits, y_true = over_confident(1009, 5, 6)
     assert Temperature.fit(logits, y_true).temperature == pytest.approx(

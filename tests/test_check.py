@@ -18,6 +18,7 @@ def found(tmp_path):
     report = tmp_path / "report"
     report.mkdir()
     (report / "07_later-a-s1.html").write_text('<p id="figure-x">')
+    (report / "05_test.html").write_text('<h2 id="renamed-since">A</h2>')
     write_notebook(tmp_path / "07_later.ipynb", [markdown("# Later\n\nWhat?\n\n## A *part* of $x$")])
 
     def check(*cells, executed=(TITLE, PARAMETERS, SAY)):
@@ -32,7 +33,13 @@ def found(tmp_path):
 def test_a_good_notebook_with_outputs_has_no_findings(found):
     text = markdown("It is {{ test.macro_f1 }}: see [later](07_later.ipynb), [its figure](07_later.ipynb#figure-x).")
     part = markdown("[Part](07_later.ipynb#a-part-of-x), [away](https://e.org/x), $p_i$.")
-    assert found(text, part, {**code("x", outputs=[displayed({})]), "execution_count": 2}) == []
+    here = markdown(
+        "## Größe: {{ test.macro_f1|value }}\n\n[up](#), [top](#top), [claims](#claims), [it](#größe-0-812)."
+    )
+    hidden = markdown(
+        "<!-- F1 was 0.83, {{ no.such }}, see [nothing](#nowhere). -->\n\nText <!-- not 83 % --> goes on."
+    )
+    assert found(text, part, here, hidden, {**code("x", outputs=[displayed({})]), "execution_count": 2}) == []
 
 
 @pytest.mark.parametrize(
@@ -47,6 +54,17 @@ def test_a_good_notebook_with_outputs_has_no_findings(found):
         (markdown("[a](06_gone.ipynb)"), "the link to '06_gone.html' leads nowhere"),
         (markdown("[a](notes.txt)"), "the link to 'notes.txt' leads nowhere"),
         (markdown("[a](07_later.ipynb#gone)"), "that page has no anchor 'gone'"),
+        (markdown("[a](#gone)"), "the link to '#gone' leads nowhere: this page has no anchor 'gone'"),
+        (markdown("## Part\n\n[a](#Part)"), "this page has no anchor 'Part'"),
+        (markdown("[a][b]\n\n[b]: #%C3%BCber"), "this page has no anchor 'über'"),
+        (markdown("```\n# part\n```\n\n[a](#part)"), "this page has no anchor 'part'"),
+        (markdown("[a](#renamed-since)"), "this page has no anchor 'renamed-since'"),
+        (markdown("[a](05_test.ipynb#gone)"), "that page has no anchor 'gone'"),
+        (
+            markdown("Text <!-- a note\n\nand more -->"),
+            "the comment '<!-- a note' is not closed by -->",
+        ),
+        (markdown("- item <!-- todo"), "is not closed"),
         (code("def f():\n    pass"), "cell 3: 'f' is defined here"),
         (code("x = 1", "parametres"), "cell 3: unknown tag 'parametres'"),
         (markdown("F1 was 0.83."), "cell 3: the typed number '0.83'"),
@@ -73,6 +91,10 @@ def test_the_text_of_the_index_is_checked_and_other_profiles_notebooks_are_not_a
     (tmp_path / "index.md").write_text("# When?\n\n{{ test.makro_f1 }}", encoding="utf-8")
     messages = [str(finding) for finding in check_notebook(tmp_path / "index.md", [run], tmp_path)]
     assert messages == ["index.md, cell 1: no number is called 'test.makro_f1'; the nearest is 'test.macro_f1'"]
+    (tmp_path / "index.html").write_text('<p id="claim-x">')
+    (tmp_path / "index.md").write_text("# When?\n\n[a](#claim-x) [b](#when) [c](#gone)", encoding="utf-8")
+    messages = [str(finding) for finding in check_notebook(tmp_path / "index.md", [run], tmp_path)]
+    assert messages == ["index.md, cell 1: the link to '#gone' leads nowhere: this page has no anchor 'gone'"]
     other = write_notebook(tmp_path / "01_recorded.ipynb", [TITLE, PARAMETERS, markdown("{{ recorded.n }}")])
     assert check_notebook(other, [run], tmp_path) == []
 
@@ -85,6 +107,11 @@ def test_the_command_line_names_notebooks(tmp_path, monkeypatch, capsys):
     told = capsys.readouterr()
     assert "cell 3: the typed number" in told.out and "names of numbers are not checked" in told.err
     (tmp_path / "index.md").write_text("[a](06_gone.ipynb)", encoding="utf-8")
-    assert main([]) == 1 and "index.md, cell 1: the link to '06_gone.html'" in capsys.readouterr().out
+    write_notebook(tmp_path / "14_it's new.ipynb", [TITLE, PARAMETERS])
+    assert main([]) == 1
+    told = capsys.readouterr().out
+    assert "index.md, cell 1: the link to '06_gone.html'" in told
+    assert "14_it's new.ipynb, cell 0: no stage of lib/verdict/declarations.py executes it" in told
+    assert "01_data is declared, and " in told and "05_test is declared, and " not in told
     assert main(["06_test"]) == 2 and "no notebook is called '06_test'" in capsys.readouterr().err
     assert chosen_notebooks(["notebooks/05_test.ipynb"], tmp_path) == [tmp_path / "05_test.ipynb"]

@@ -33,13 +33,6 @@ def settings(**changes):
     return load_params("smoke").clip_policy.model_copy(update={"questions": QUESTION, "question_prompts": {}} | changes)
 
 
-def test_logits_are_cosines_times_the_scale():
-    vectors, classes = texts(["a", "b"]), texts(NAMES)
-    assert answers.scaled_logits(vectors, classes, 20.0) == pytest.approx(20.0 * vectors @ classes.T)
-    with pytest.raises(ValueError, match="logarithm"):
-        answers.scaled_logits(vectors, classes, -1.0)
-
-
 def test_yes_is_the_share_of_the_classes_that_mean_it():
     logits = np.random.default_rng(0).normal(0, 3, (5, 3))
     found = softmax(answers.yes_no_logits(logits, np.array([True, True, False])))
@@ -70,7 +63,9 @@ def test_a_question_is_asked_in_other_words_or_in_its_own():
 def found():
     pictures = of_scenes({"train": 20, "val": 20, "calib": 23, "test": 29}, seed=5)
     even = {"is it even?": pictures.class_names[::2], "is it a zero?": ("zero",)}
-    return pictures, answers.tables(pictures, images, texts, settings(questions=even, views=("darker", "nearer")), 12.0)
+    return pictures, answers.tables(
+        pictures, images(pictures.images), images, texts, settings(questions=even, views=("darker", "nearer")), 12.0
+    )
 
 
 def test_every_pair_is_answered_viewed_and_asked(found):
@@ -99,5 +94,5 @@ def test_views_change_logits_and_expected_answers_are_those_of_the_classes(found
 
 def test_no_questions_give_an_empty_table():
     pictures = of_scenes({"train": 20, "val": 20, "calib": 20, "test": 20}, seed=5)
-    tables = answers.tables(pictures, images, texts, settings(questions={}), 12.0)
+    tables = answers.tables(pictures, images(pictures.images), images, texts, settings(questions={}), 12.0)
     assert len(tables[QUESTIONS]) == 0 and "question" in tables[QUESTIONS]

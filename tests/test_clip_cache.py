@@ -1,10 +1,13 @@
 """The embedding cache: nothing is encoded twice, and what an embedding depends on is in its key."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from verdict import paths
+from verdict.clip import cache as module
 from verdict.clip.cache import EmbeddingCache, array_hash
 
 
@@ -51,6 +54,39 @@ def test_the_key_holds_encoder_kind_and_data(tmp_path):
     other = Counting("two")
     EmbeddingCache(tmp_path, other).images(IMAGES)
     assert other.n_calls == 1
+
+
+def other_versions(monkeypatch, root):
+    monkeypatch.setattr(module, "package_versions", lambda: {"transformers": "0"})
+
+
+def other_code(monkeypatch, root):
+    """Of the encoder itself, of what it imports, of its relatives."""
+    shutil.copytree(paths.LIBRARY, root / "lib" / "verdict", ignore=shutil.ignore_patterns("presets", "__pycache__"))
+    monkeypatch.setattr(paths, "LIBRARY", root / "lib" / "verdict")
+    with (paths.LIBRARY / "clip" / "encode.py").open("a") as file:
+        file.write("\n# changed\n")
+
+
+def other_code_of_a_relative(monkeypatch, root):
+    other_code(monkeypatch, root)
+    shutil.copy2(paths.ROOT / "lib" / "verdict" / "clip" / "encode.py", paths.LIBRARY / "clip" / "encode.py")
+    (paths.LIBRARY / "clip" / "variants.py").write_text("import verdict.paths")
+
+
+@pytest.mark.parametrize("change", [other_versions, other_code, other_code_of_a_relative])
+def test_other_code_or_libraries_make_other_embeddings(tmp_path, monkeypatch, change):
+    encoder = Counting()
+    EmbeddingCache(tmp_path / "cache", encoder).images(IMAGES)
+    change(monkeypatch, tmp_path)
+    module.made_with.cache_clear()
+    EmbeddingCache(tmp_path / "cache", encoder).images(IMAGES)
+    module.made_with.cache_clear()
+    assert encoder.n_calls == 2
+
+
+def test_the_cache_is_a_part_of_what_a_profile_made():
+    assert paths.embedding_cache("smoke").is_relative_to(paths.work_dir("smoke"))
 
 
 def test_hashes_see_type_and_shape():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from verdict.clip.concept_setup import known_words, mean_of, store
-from verdict.numbers import Numbers
 from verdict.params import load_params
+from verdict.stage import Stage
 
-N = 37
+N, PARAMS = 37, load_params("smoke")
 
 
 class Vocabulary:
@@ -20,13 +20,9 @@ class Vocabulary:
 
 
 @pytest.fixture
-def setup():
-    def rng(stream):
-        return np.random.default_rng([3, len(stream)])
-
+def setup(tmp_path):
     shown = SimpleNamespace(groups=np.arange(N) // 2)
-    stage = SimpleNamespace(params=load_params("smoke"), numbers=Numbers())
-    return SimpleNamespace(stage=stage, shown=shown, rng=rng)
+    return SimpleNamespace(stage=Stage("12_clip_concepts", "smoke", None, None, tmp_path, PARAMS), shown=shown)
 
 
 def test_words_that_are_spelt_are_not_known():
@@ -42,6 +38,10 @@ def test_pictures_without_a_value_are_left_out(setup):
     assert found == mean_of(setup, values[known], setup.shown.groups[known])
     assert found.low < found.value < found.high
     assert np.isnan(mean_of(setup, np.full(N, np.nan)).value)
+    # The same rows have the same interval on any page: it is the stage's.
+    assert found == setup.stage.resampler(setup.shown.groups[known]).mean(values[known])
+    flat = mean_of(setup, np.ones(N), span=(0, 1))
+    assert flat.low < flat.value == flat.high == 1, "nineteen groups do not say that all others are alike"
 
 
 def test_an_interval_is_stored_as_a_number_of_test(setup):

@@ -90,16 +90,30 @@ def test_more_is_shared_than_by_either_null(seen):
     exchanged = concepts.permuted_overlaps(visual, textual, seen.answer, rng=np.random.default_rng(0), **draws)
     expected = (visual.sum(axis=1) * 2 / len(BANK)).mean()
     assert exchanged.mean() == pytest.approx(expected, abs=4 * exchanged.std() / 20)
-    another = concepts.wrong_class_overlaps(visual, textual, seen.answer, rng=np.random.default_rng(0), **draws)
-    assert observed > exchanged.mean() and observed > another.mean()
-    # Two classes: the other one is never the answer, so nothing is drawn.
-    by_hand = (visual & textual[1 - seen.answer]).sum(axis=1).mean()
-    assert another == pytest.approx(by_hand)
+    assert observed > exchanged.mean()
 
 
-def test_a_p_value_counts_what_was_observed():
-    assert concepts.permutation_p_value(3, np.array([1, 2, 3, 4])) == pytest.approx(3 / 5)
-    assert concepts.permutation_p_value(9, np.zeros(99)) == pytest.approx(1 / 100)
+def test_the_gain_of_the_own_class_can_be_missed(seen):
+    """By hand, and none on average where pictures and classes have nothing to do with each other."""
+    visual, textual = seen.is_visual(len(BANK)), seen.is_textual(len(BANK))
+    y_true = np.array([0, 0, 1, 0])
+    by_hand = [(visual[k] & textual[y]).sum() - (visual[k] & textual[1 - y]).sum() for k, y in enumerate(y_true)]
+    assert concepts.own_class_gain(visual, textual, y_true).tolist() == by_hand and by_hand[3] < 0 < by_hand[2]
+    rng = np.random.default_rng(0)
+    visual, textual, y_true = rng.random((4000, 31)) < 0.3, rng.random((5, 31)) < 0.4, rng.integers(0, 5, 4000)
+    found = concepts.own_class_gain(visual, textual, y_true)
+    assert found.mean() == pytest.approx(0, abs=4 * found.std() / np.sqrt(4000))
+    # The class nearest to a picture gains without any knowledge, which is why it is not asked.
+    nearest = (visual @ textual.T.astype(float)).argmax(axis=1)
+    assert concepts.own_class_gain(visual, textual, nearest).mean() > 1
+
+
+def test_a_p_value_counts_what_was_observed_and_says_how_sure_draws_are():
+    assert concepts.permutation_p_value(3, np.array([1, 2, 3, 4]), level=0.95).value == pytest.approx(3 / 5)
+    few, many = (concepts.permutation_p_value(9, np.zeros(n), level=0.95) for n in (19, 999))
+    assert (few.value, many.value) == pytest.approx((1 / 20, 1 / 1000)) and few.low == many.low == 0
+    # Nineteen draws of which none reaches do not show a p-value below 0.05, though 1 / 20 is one of its values.
+    assert few.high > 0.05 > many.high
 
 
 def test_pictures_of_a_class_are_alike(seen):

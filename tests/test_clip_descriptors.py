@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from verdict.clip.descriptors import PartDescriptors, by_importance, describe_parts, diversity, nearest, sinkhorn
+from verdict.clip.descriptors import by_importance, describe_parts, nearest, sinkhorn
 
 
 @pytest.mark.parametrize("regulariser", [0.05, 1.0])
@@ -31,7 +31,6 @@ def test_parts_get_what_is_nearer_to_them_than_to_others():
     plain = describe_parts(cosine, n_candidates=3, per_part=1, by_transport=False)
     assert [ids.tolist() for ids in plain.of_part] == [[0], [0]]
     assert found.ids.tolist() == [1, 2] and not found.is_fallback
-    assert diversity([found]) == pytest.approx(np.log(2)) and diversity([plain]) == 0
 
 
 def test_candidates_are_common_to_all_parts_or_else_those_of_any():
@@ -49,9 +48,3 @@ def test_order_and_nearest():
     cosine = np.array([0.1, 0.9, 0.5, 0.9])
     assert by_importance(np.array([3, 0, 1, 3]), cosine).tolist() == [1, 3, 0]
     assert nearest(np.stack([cosine, -cosine]), 2).tolist() == [[1, 3], [0, 2]]
-
-
-def test_diversity_leaves_out_images_without_parts():
-    assert diversity([PartDescriptors((), False), PartDescriptors((np.array([1, 2]),), False)]) == pytest.approx(
-        np.log(2)
-    )

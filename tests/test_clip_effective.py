@@ -5,8 +5,13 @@ import pytest
 from scipy.special import expit
 
 from verdict.clip.effective import effective_robustness, huber_line, line_of, logit_share
+from verdict.uncertainty import Resampler
 
 N = 1000
+
+
+def over(groups, n_resamples=100, seed=0):
+    return Resampler(np.asarray(groups), n_resamples, 0.95, seed)
 
 
 def answers(share, n=N):
@@ -54,9 +59,7 @@ def test_effective_robustness_by_hand():
         answers(0.6, n),
         np.stack([answers(share, n) for share in before]),
         np.stack([answers(share, n) for share in after]),
-        np.arange(n) // 500,
-        n_resamples=100,
-        rng=np.random.default_rng(0),
+        over(np.arange(n) // 500),
     )
     # Odds of 4 become 1, so that a model with 0.8 is expected at 0.5.
     assert found.expected.value == pytest.approx(0.5, abs=1e-4)
@@ -81,24 +84,24 @@ def simulated(rng, n, spread, n_models=12, rho=0.0):
 def test_the_interval_covers_no_advantage_and_finds_a_large_one():
     rng = np.random.default_rng(5)
     covered = found = 0
-    for _ in range(30):
+    sure = shy = 0
+    for k in range(30):
         for rho in (0.0, 0.3):
             before, after = simulated(rng, 400, 0.1, rho=rho)
-            one = effective_robustness(
-                before[0], after[0], before[1:], after[1:], range(400), n_resamples=100, rng=rng
-            ).rho
-            covered += rho == 0 and not one.excludes(0)
-            found += rho > 0 and one.low > 0
+            one = effective_robustness(before[0], after[0], before[1:], after[1:], over(range(400), seed=k))
+            covered += rho == 0 and not one.rho.excludes(0)
+            found += rho > 0 and one.rho.low > 0
+            shy += rho == 0 and one.p_rho > 0.05
+            sure += rho > 0 and one.p_rho < 0.05 / 14
     assert covered >= 25 and found >= 27
+    assert shy >= 25 and sure >= 25, "a p-value that holds among fourteen shifts"
 
 
 def test_models_that_scatter_widen_the_interval():
     widths = []
     for spread in (0.0, 0.8):
         before, after = simulated(np.random.default_rng(6), 3000, spread)
-        one = effective_robustness(
-            before[0], after[0], before[1:], after[1:], range(3000), n_resamples=200, rng=np.random.default_rng(1)
-        ).rho
+        one = effective_robustness(before[0], after[0], before[1:], after[1:], over(range(3000), 200)).rho
         widths.append(one.high - one.low)
     assert widths[1] > 1.5 * widths[0]
 
@@ -106,6 +109,6 @@ def test_models_that_scatter_widen_the_interval():
 def test_refusals():
     few = np.ones((7, 5))
     with pytest.raises(ValueError, match="at least 8 models, got 7"):
-        effective_robustness(few[0], few[0], few, few, range(5), n_resamples=100, rng=np.random.default_rng(0))
+        effective_robustness(few[0], few[0], few, few, over(range(5)))
     with pytest.raises(ValueError, match="same models and images"):
-        effective_robustness(few[0], few[0], few, few[:6], range(5), n_resamples=100, rng=np.random.default_rng(0))
+        effective_robustness(few[0], few[0], few, few[:6], over(range(5)))

@@ -11,8 +11,9 @@ import torch
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
 from verdict import paths
-from verdict.clip import encode
-from verdict.clip.encode import SHIPPED, DualEncoder, feature, is_reachable, saved
+from verdict.clip import SHIPPED, hub
+from verdict.clip.encode import DualEncoder, feature, saved
+from verdict.clip.hub import is_reachable
 
 RNG = np.random.default_rng(7)
 IMAGES = RNG.integers(256, size=(5, 48, 48, 3), dtype=np.uint8)
@@ -101,15 +102,15 @@ def test_an_identity_changes_with_weights_and_preprocessing(shipped, tmp_path):
     assert DualEncoder.from_preset(str(folder)).identity != shipped.identity
 
 
-def test_a_hub_id_out_of_reach_gives_the_shipped_one_at_once(monkeypatch):
-    monkeypatch.setattr(encode, "is_reachable", lambda: False)
-    started = time.perf_counter()
-    found = DualEncoder.from_preset("openai/clip-vit-base-patch32", "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268")
-    assert found.is_fallback and found.name == SHIPPED and found.asked == "openai/clip-vit-base-patch32"
-    assert found.revision == ""
-    assert time.perf_counter() - started < 15
+def test_a_hub_id_out_of_reach_is_refused_and_nothing_takes_its_place(monkeypatch):
+    monkeypatch.setattr(hub, "is_reachable", lambda: False)
+    with pytest.raises(ConnectionError, match="is not stored on this machine, and its hub does not answer"):
+        DualEncoder.from_preset("openai/clip-vit-base-patch32", "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268")
     with pytest.raises(ValueError, match="needs its revision"):
         DualEncoder.from_preset("openai/clip-vit-base-patch32")
+    for path in ("./nowhere", "~/no/such/model", "/no/such"):
+        with pytest.raises(ValueError, match="is neither shipped nor a folder, and no hub id"):
+            DualEncoder.from_preset(path)
 
 
 def test_whether_the_hub_answers_is_known_within_seconds(monkeypatch):

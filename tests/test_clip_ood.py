@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from verdict.clip import ood
+from verdict.uncertainty import Resampler
 
 
 def test_mcm_auroc_by_hand():
@@ -57,11 +58,15 @@ def test_agreement_with_scikit_learn_and_with_repeated_rows():
         assert {name: value[k] for name, value in weighted.items()} == pytest.approx(repeated)
 
 
+SIDES = {"known": 101, "unknown": 67}
+
+
 def test_a_table_has_intervals_that_hold_the_value():
     rng = np.random.default_rng(1)
-    table = ood.detection_table(
-        {"a": rng.normal(1, 1, 101)}, {"a": rng.normal(0, 1, 67)}, range(101), range(67), n_resamples=300, rng=rng
-    ).iloc[0]
+    known, unknown = (Resampler(np.array([f"{side} {k}" for k in range(n)]), 300, 0.95, 1) for side, n in SIDES.items())
+    found, aurocs = ood.detection_table({"a": rng.normal(1, 1, 101)}, {"a": rng.normal(0, 1, 67)}, known, unknown)
+    table = found.iloc[0]
+    assert aurocs.shape == (300, 1) and np.quantile(aurocs, 0.025) == pytest.approx(table["auroc_low"])
     for metric in ood.METRICS:
         assert table[f"{metric}_low"] < table[metric] < table[f"{metric}_high"]
     # Of two normals one standard deviation apart.

@@ -1,10 +1,13 @@
 """Probes: tau is C, validation chooses, directions and their ranks, few shots, clusters."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from verdict.clip import clusters, packs, probes
+from verdict.uncertainty import Resampler
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,8 @@ def test_a_temperature_on_a_linear_machine_is_its_cost(features):
     train, _, test = features
     table = probes.agreement(train, test[0], taus=(1.0, 0.5, 0.25, 0.1))
     assert list(table["equal_cost"]) == pytest.approx([1.0, 4.0, 16.0, 100.0])
-    assert (table["equal_answers"] == 1.0).all()
+    assert all(equal.all() for equal in table["is_equal"])
+    assert np.array_equal(table["answer"][1], probes.machine(train[0] / 0.5, train[1], 1.0).predict(test[0] / 0.5))
     # And it does change the answers: a path of regularisation.
     one, other = (probes.machine(train[0] / tau, train[1], 1.0).predict(test[0] / tau) for tau in (1.0, 0.1))
     assert (one != other).mean() > 0.1
@@ -117,19 +121,21 @@ def test_purity_by_hand_and_scores_beside_chance():
     assert clusters.purity(y, cluster) == pytest.approx((2 + 2) / 6)
     rng = np.random.default_rng(3)
     truth = np.repeat([0, 1, 2], 40)
-    options = {"n_chance": 10, "rng": rng}
-    perfect = clusters.scores(truth, (truth + 1) % 3, np.arange(120), **options)
+    rows = Resampler(np.arange(120), 100, 0.95, 3)
+    perfect = clusters.scores(truth, (truth + 1) % 3, rows, n_chance=10)
     assert all(perfect[name] == pytest.approx(1) for name in clusters.SCORES)
     assert perfect["purity_chance"] < 0.5 and abs(perfect["ari_chance"]) < 0.05
     # One cluster a row is pure, and says nothing.
-    alone = clusters.scores(truth, np.arange(120), np.arange(120), **options)
+    alone = clusters.scores(truth, np.arange(120), rows, n_chance=10)
     assert alone["purity"] == 1 and alone["ami"] < 0.01
     mixed = np.where(rng.random(120) < 0.8, truth, 2)
-    found = clusters.scores(truth, mixed, np.arange(120), **options)
+    found = clusters.scores(truth, mixed, rows, n_chance=10)
     right = (mixed == truth).mean()
     # Purity is an accuracy here, whose standard error is known.
     assert found["purity"] == right
     half = 1.96 * (right * (1 - right) / 120) ** 0.5
     assert found["purity_high"] - right == pytest.approx(half, rel=0.4)
+    narrow = clusters.scores(truth, mixed, replace(rows, level=0.5), n_chance=10)
+    assert narrow["purity_high"] - right == pytest.approx((found["purity_high"] - right) * 0.6745 / 1.96, rel=1e-3)
     points = rng.standard_normal((120, 4)) + 10 * np.eye(4)[truth]
     assert clusters.purity(truth, clusters.assign(points, 3, seed=1)) == 1

@@ -9,9 +9,9 @@ import pytest
 import mini_pictures as mini
 from verdict import paths, stages
 from verdict.artifacts import write_run
-from verdict.clip import probe_study
-from verdict.clip.encode import SHIPPED
-from verdict.clip.study import embed, open_study
+from verdict.clip import SHIPPED, probe_study
+from verdict.clip.study import TRAINED, embed, encoder_number, open_study
+from verdict.numbers import COUNT, ESTIMATE, EXACT, SETTING
 from verdict.params import merge, read_yaml, validate
 from verdict.stage import Stage
 from verdict.stage_parameters import resolved
@@ -71,10 +71,10 @@ def test_pages_read_what_the_stage_stored(study):
 
 
 def test_pictures_are_encoded_once(study):
-    before = {path.name for path in paths.embedding_cache().iterdir()}
+    before = {path.name for path in paths.embedding_cache("smoke").iterdir()}
     study.cache.images(np.asarray(study.pictures.images))
     study.classes(), study.classes()
-    after = {path.name for path in paths.embedding_cache().iterdir()}
+    after = {path.name for path in paths.embedding_cache("smoke").iterdir()}
     assert len([name for name in after if name.startswith("images")]) == 1
     assert len(after - before) <= 1
 
@@ -87,10 +87,19 @@ def test_another_encoder_than_the_stored_one_is_refused(study):
         _ = other.encoder
 
 
-def test_a_fallback_is_named(study):
-    other = copy.copy(study)
-    object.__setattr__(other, "facts", {**study.facts, "asked": "openai/clip"})
-    assert "instead of openai/clip, which is out of reach" in other.model_line
+def test_every_page_can_say_how_large_the_encoder_is_and_what_it_was_taught_on(study):
+    """The number prints it wherever it is named, and every stage that opens the study stores it."""
+    number = study.stage.numbers["clip.encoder"]
+    n_params = sum(weight.numel() for weight in study.encoder.model.parameters())
+    assert number.value == n_params and number.kind == SETTING and number.text in study.model_line
+    assert number.text.startswith(f"{n_params:,} weights (digits_clip; taught on captions of generated pictures")
+    assert "like those shown here" in number.text
+    elsewhere = encoder_number(study.facts, "cifar10").text
+    assert "like those" not in elsewhere, "pictures of another source are not what it was taught on"
+    hub = encoder_number({**study.facts, "name": "openai/clip", "revision": "3d74acf9a28c67741b2f"}, "folder").text
+    assert hub.endswith("weights (openai/clip at 3d74acf9a28c; taught elsewhere)")
+    own = encoder_number({**study.facts, "name": TRAINED, "revision": ""}, "folder").text
+    assert own.endswith("(trained; taught on the train split itself)")
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +125,29 @@ def test_couples_are_divided_by_what_was_taught(page):
 
 def test_every_table_of_the_page_has_its_rows(page):
     page.chosen["logistic"]
-    assert len(page.scale()) == 3
+    numbers, scaled = page.study.stage.numbers, page.scale()
+    assert len(scaled) == 3
+    # The table shows the very number that the claim is about.
+    fitted = numbers["scale.fitted"]
+    shown = scaled[["temperature", "temperature_low", "temperature_high"]].iloc[-1].tolist()
+    assert shown == [fitted.value, fitted.low, fitted.high]
     assert len(page.agnostic()) == 6
     assert set(page.entropies()["logits"]) == {"cosines", "scaled"}
     ranks = page.ranks(sizes=(4, 8))
     assert (ranks["rank"] <= ranks["directions"]).all() and len(ranks) == 12
+    gain = numbers["ranks.gain"]
+    assert gain.value == pytest.approx(numbers["ranks.prompts"].value - numbers["ranks.random"].value)
+    assert numbers["ranks.directions"].value == 8 and "a paired difference of" in numbers.format(page.rank_sentence())
     few = page.few_shot(n_repeats=2)
     assert list(few["shots"]) == list(probe_study.SHOTS) and (few["low"] <= few["accuracy"]).all()
     assert len(page.clustering()) == 3
+    equal = page.temperatures()
+    alike, everywhere = equal["equal_answers"], numbers["tau.equal_answers"]
+    assert (
+        everywhere.value == alike.iloc[-1] <= alike[:-1].min() and everywhere.low == equal["equal_answers_low"].iloc[-1]
+    )
+    kinds = {name: number.kind for name, number in numbers.items()}
+    assert set(kinds.values()) == {ESTIMATE, COUNT, EXACT, SETTING} and kinds["zero_shot.chance"] == EXACT
     published = page.published()
     assert published["here"].map(lambda value: value is not None).any()
 

@@ -5,6 +5,7 @@ import pytest
 
 from verdict.calibrate import Temperature, nll_curve
 from verdict.clip.transfer import Condition, regret, transfer_table
+from verdict.uncertainty import Resampler
 
 
 def drawn(rng, n, temperature):
@@ -41,15 +42,28 @@ def test_regret_is_never_below_zero_and_zero_at_the_optimum():
 def test_a_table_tells_a_shift_that_keeps_the_temperature_from_one_that_does_not():
     rng = np.random.default_rng(1)
     fitted = Temperature.fit(*drawn(rng, 4000, 2.0))
-    conditions = {
-        name: Condition(*drawn(rng, 900, scale), np.arange(900)) for name, scale in (("same", 2), ("other", 6))
-    }
-    table = transfer_table(fitted, conditions, n_bins=15, n_resamples=200, rng=rng).set_index("condition")
+    resampler = Resampler(np.arange(900), 200, 0.95, 1)
+    conditions = {name: Condition(*drawn(rng, 900, scale), resampler) for name, scale in (("same", 2), ("other", 6))}
+    table, regrets = transfer_table(fitted, conditions, n_bins=15)
+    table = table.set_index("condition")
     assert fitted.temperature == pytest.approx(2, rel=0.1)
     assert table.loc["same", "oracle_low"] < 2 < table.loc["same", "oracle_high"]
     assert table.loc["other", "oracle_low"] < 6 < table.loc["other", "oracle_high"]
     assert table.loc["same", "regret"] < 0.005 and table.loc["other", "regret_low"] > 0.1
     assert table.loc["same", "nll_high"] < table.loc["same", "nll_before_low"]
     assert table.loc["same", "ece"] < table.loc["same", "ece_before"]
+    assert (table["nll_change_high"] < 0).all() and (table["p_nll_change"] < 1e-4).all()
+    assert table["nll_change"].tolist() == pytest.approx((table["nll"] - table["nll_before"]).tolist())
+    assert {name: one.shape for name, one in regrets.items()} == {"same": (200,), "other": (200,)}
     # A temperature changes no answer, so that accuracy has one value.
     assert table["n"].tolist() == [900, 900] and table["accuracy"].between(0.4, 1).all()
+
+
+def test_every_value_lies_in_its_own_interval():
+    """ECE and a regret of next to nothing grow in nearly every resample, and must not be left below their bounds."""
+    rng = np.random.default_rng(8)
+    conditions = {str(k): Condition(*drawn(rng, 60, 1.0), Resampler(np.arange(60), 200, 0.95, k)) for k in range(12)}
+    table = transfer_table(Temperature.fit(*drawn(rng, 60, 1.0)), conditions, n_bins=15)[0]
+    names = ("accuracy", "ece_before", "ece", "ece_change", "nll_before", "nll", "nll_change", "brier", "regret")
+    for name in names:
+        assert (table[f"{name}_low"] <= table[name]).all() and (table[name] <= table[f"{name}_high"]).all(), name

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 
 from verdict.clip import zero_shot
+from verdict.clip.transfer import Condition, transfer_table
+from verdict.numbers import Number
 from verdict.scores import softmax
+from verdict.uncertainty import Resampler
 
 GROUPS = np.arange(600)
 
 
-def estimate(seed=3):
-    return zero_shot.estimator(n_resamples=300, seed=seed)
+def over(groups, n_resamples=300, level=0.95):
+    return Resampler(np.asarray(groups), n_resamples, level, 3)
 
 
 def units(rng, n, d):
@@ -27,27 +30,51 @@ def test_cosines_are_those_of_unit_vectors():
         zero_shot.cosines(one, np.eye(3))
 
 
+def test_logits_are_cosines_times_the_scale():
+    rng = np.random.default_rng(0)
+    vectors, classes = units(rng, 5, 7), units(rng, 3, 7)
+    assert zero_shot.scaled_logits(vectors, classes, 20.0) == pytest.approx(20.0 * vectors @ classes.T, abs=1e-5)
+    with pytest.raises(ValueError, match="logarithm"):
+        zero_shot.scaled_logits(vectors, classes, -1.0)
+
+
 def scaled_world(rng, n, alpha, k=7):
     """Cosines, and classes drawn from softmax(alpha * cosines): alpha is the right scale by construction."""
     cos = zero_shot.cosines(units(rng, n, 5), units(rng, k, 5))
-    y = np.array([rng.choice(k, p=row) for row in softmax(alpha * cos)])
-    return cos, y, np.arange(n)
+    return cos, np.array([rng.choice(k, p=row) for row in softmax(alpha * cos)])
 
 
 def test_the_fitted_temperature_of_cosines_is_one_over_the_scale():
     rng = np.random.default_rng(11)
-    calib, test = scaled_world(rng, 1500, 12.0), scaled_world(rng, 1500, 12.0)
-    options = {"estimate": estimate(), "n_resamples": 200, "rng": rng}
-    table, fitted = zero_shot.scale_effect(calib, test, logit_scale=12.0, **options)
-    assert fitted.low < 1.0 < fitted.high and fitted.high - fitted.low < 0.4
+    calib, test, resampler = scaled_world(rng, 1500, 12.0), scaled_world(rng, 1500, 12.0), over(range(1500), 200)
+    fitted, spread = zero_shot.fit_temperature(12.0 * calib[0], calib[1], resampler)
+    assert fitted.temperature == spread.value and spread.low < 1.0 < spread.high and spread.high - spread.low < 0.4
+    options = {"logit_scale": 12.0, "fitted": spread, "n_bins": 15}
+    table = zero_shot.scale_effect(12.0 * test[0], test[1], resampler, **options)
+    assert table["temperature"].tolist() == [12.0, 1.0, spread.value], "the table shows what the claim is about"
+    assert table["temperature_low"].iloc[-1] == spread.low
     ece = table.set_index("logits")["ece"]
     assert ece["cosines"] > 10 * ece["scaled"], "raw cosines are far too flat"
     assert ece["scaled"] < 0.05
     nll = table.set_index("logits")["nll"]
     assert nll["cosines"] > nll["scaled"]
     # A model whose scale is twice too large is found out.
-    _, twice = zero_shot.scale_effect(calib, test, logit_scale=24.0, **options)
-    assert twice.low > 1.5
+    assert zero_shot.fit_temperature(24.0 * calib[0], calib[1], resampler)[1].low > 1.5
+
+
+def test_one_quantity_has_one_interval_whatever_the_order_of_its_rows():
+    """NLL and ECE at T = 1 of equal logits: as the page on probes has them, and the page on robustness."""
+    cos, y = scaled_world(np.random.default_rng(2), 90, 9.0)
+    groups = np.arange(90) // 3
+    fitted, spread = zero_shot.fit_temperature(9.0 * cos, y, over(groups))
+    options = {"logit_scale": 9.0, "fitted": spread, "n_bins": 15}
+    row = zero_shot.scale_effect(9.0 * cos, y, over(groups), **options).set_index("logits").loc["scaled"]
+    order = np.random.default_rng(5).permutation(90)
+    condition = Condition(9.0 * cos[order], y[order], over(groups[order]))
+    other = transfer_table(fitted, {"test": condition}, n_bins=15)[0].iloc[0]
+    for name in ("nll", "ece"):
+        found = [[row[f"{name}{end}"], other[f"{name}_before{end}"]] for end in ("", "_low", "_high")]
+        assert [pair[0] for pair in found] == pytest.approx([pair[1] for pair in found])
 
 
 def test_entropy_is_bounded_and_known_by_hand():
@@ -55,11 +82,9 @@ def test_entropy_is_bounded_and_known_by_hand():
     assert zero_shot.entropy(np.stack([flat, sure, half])) == pytest.approx([np.log(4), 0, np.log(2)])
     rng = np.random.default_rng(2)
     cos = zero_shot.cosines(units(rng, 50, 8), units(rng, 32, 8))
-    deficit = zero_shot.entropy_deficit(cos)
+    deficit = np.log(32) - zero_shot.entropy(softmax(cos)).mean()
     # For a small spread the deficit is half the variance over the prompts.
     assert deficit == pytest.approx(cos.var(axis=1).mean() / 2, rel=0.1)
-    assert zero_shot.entropy_deficit(100 * cos) > 1.0
-    assert zero_shot.entropy_deficit(np.zeros((3, 205))) == pytest.approx(0)
 
 
 Y = np.array([0, 0, 0, 0, 1, 1, 2, 2])
@@ -74,22 +99,42 @@ def test_the_most_frequent_mistakes_come_first():
 
 
 def test_a_class_report_by_hand():
-    found = zero_shot.class_report(Y, TOLD, np.arange(8), ["a", "b", "c"], estimate()).set_index("class")
+    found = zero_shot.class_report(Y, TOLD, ["a", "b", "c", "d"], over(range(8))).set_index("class")
     assert found.loc["a", "precision"] == pytest.approx(1 / 2) and found.loc["a", "recall"] == pytest.approx(1 / 4)
     assert found.loc["b", "precision"] == pytest.approx(2 / 4) and found.loc["b", "recall"] == pytest.approx(1.0)
     assert found.loc["b", "f1"] == pytest.approx(2 * 2 / (2 + 4))
     assert (found["f1_low"] <= found["f1"]).all() and (found["f1"] <= found["f1_high"]).all()
-    assert list(found["n_answered"]) == [2, 4, 2]
+    assert list(found["n_answered"]) == [2, 4, 2, 0] and list(found["n"]) == [4, 2, 2, 0]
+    # All of b are found: nothing varies, and three groups still do not say that all others would be.
+    assert 0 < found.loc["b", "recall_low"] < 1 == found.loc["b", "recall_high"]
+    # A class that is neither there nor answered has no precision and no recall.
+    assert found.loc["d", ["precision", "recall"]].isna().all() and found.loc["d", "f1"] == 0
+
+
+def test_f1_counts_repeated_rows():
+    weights = np.random.default_rng(1).integers(0, 3, (4, 8))
+    again = [zero_shot.f1(*(np.repeat(one == 1, row) for one in (Y, TOLD))) for row in weights]
+    assert zero_shot.f1(Y == 1, TOLD == 1, weights) == pytest.approx(again)
 
 
 def test_intervals_resample_groups_and_repeat():
     rng = np.random.default_rng(5)
     right = rng.random(600) < 0.7
     y = np.zeros(600, dtype=int)
-    row = zero_shot.accuracy_row("x", y, np.where(right, 0, 1), GROUPS, estimate())
-    again = zero_shot.accuracy_row("x", y, np.where(right, 0, 1), GROUPS, estimate())
+    row, again = (zero_shot.accuracy_row("x", y, np.where(right, 0, 1), over(GROUPS)) for _ in range(2))
     assert row == again and row["low"] < row["value"] < row["high"]
+    narrow = zero_shot.accuracy_row("x", y, np.where(right, 0, 1), over(GROUPS, level=0.5))
+    assert narrow["high"] - narrow["low"] < 0.5 * (row["high"] - row["low"])
     clumped = np.repeat(np.arange(12), 50)
     alike = np.repeat(rng.random(12) < 0.7, 50)
-    wide = zero_shot.accuracy_row("x", y, np.where(alike, 0, 1), clumped, estimate())
+    wide = zero_shot.accuracy_row("x", y, np.where(alike, 0, 1), over(clumped))
     assert wide["high"] - wide["low"] > 3 * (row["high"] - row["low"])
+
+
+@pytest.mark.parametrize(
+    ("bounds", "told"),
+    [((0.01, 0.02, 0.03), "worse"), ((-0.03, -0.02, -0.01), "better"), ((-0.1, 0.0, 0.1), "no diff")],
+)
+def test_a_temperature_that_costs_calibration_is_told_so(bounds, told):
+    low, value, high = bounds
+    assert told in zero_shot.change_of_ece(Number(value, low, high))

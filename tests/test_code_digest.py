@@ -1,6 +1,7 @@
 """Which code a stage or a page is made with."""
 
 import json
+import shutil
 
 import pytest
 
@@ -8,7 +9,7 @@ from empty_project import make_project
 from verdict import paths
 from verdict.artifacts import write_text
 from verdict.code_digest import code_digest, library_files, page_files
-from verdict.stages import FEATURES
+from verdict.stages import ALL_NAMES, FEATURES
 
 
 @pytest.fixture
@@ -100,6 +101,33 @@ def test_a_stage_without_a_notebook_has_a_digest_of_its_code(root):
     before = code_digest(FEATURES)
     write_text(root / "lib" / "verdict" / "features.py", "X = 2")
     assert code_digest(FEATURES) != before
+
+
+ADDED = """Spec("14_it's {new} größe", "Why is 'x' < 50 %?", ("01_data", "05_test"), ("data",)),"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("SPECS = (\n", f"SPECS = (\n    {ADDED}\n"),
+        ("How good is it on unseen images", "How good is it on other images"),
+        ('"05_test",\n', '"05_test",\n            "signals",\n'),
+    ],
+    ids=["another stage", "another question", "another need"],
+)
+def test_a_declaration_is_no_other_stages_code(tmp_path, monkeypatch, old, new):
+    before = {name: code_digest(name) for name in ALL_NAMES}
+    ignored = shutil.ignore_patterns("presets", "__pycache__")
+    shutil.copytree(paths.LIBRARY, tmp_path / "lib" / "verdict", ignore=ignored)
+    monkeypatch.setattr(paths, "LIBRARY", tmp_path / "lib" / "verdict")
+    declarations = paths.LIBRARY / "declarations.py"
+    text = declarations.read_text(encoding="utf-8")
+    assert old in text
+    declarations.write_text(text.replace(old, new, 1), encoding="utf-8")
+    compile(declarations.read_text(encoding="utf-8"), "declarations.py", "exec")
+    assert {name: code_digest(name) for name in ALL_NAMES} == before
+    (paths.LIBRARY / "stage.py").write_text("")
+    assert code_digest("05_test") != before["05_test"]
 
 
 def test_a_page_of_another_source_has_the_code_of_its_notebook():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from verdict.data.couples import coupled_pairs, hypothesis_only_accuracy, loose_pairs
+from verdict.data.couples import coupled_pairs, hypothesis_only_hits, loose_pairs
 from verdict.data.grammar import statement, statements
 from verdict.data.independent_digits import read_scene
 from verdict.data.scenes import draw_scenes
@@ -75,9 +75,16 @@ def test_a_sentence_only_learner_is_at_chance_on_couples_and_not_elsewhere(coupl
     rng = np.random.default_rng(5)
     shares = {"existence/there_is": 0.9, "negation/there_is_no": 0.2}
     loose = loose_pairs(statements(), grid, n_pairs=499, entailed_share=shares, tilt=0.0, rng=rng)
-    assert hypothesis_only_accuracy(couples, couples) == 0.5
-    assert hypothesis_only_accuracy(loose, couples) == 0.5
-    assert hypothesis_only_accuracy(loose, loose) > 0.8
+    assert hypothesis_only_hits(couples, couples).mean().tolist() == [0.5, 0.5]
+    assert hypothesis_only_hits(loose, couples)["words"].mean() == 0.5
+    assert hypothesis_only_hits(loose, loose)["words"].mean() > 0.8
+
+
+def test_the_larger_class_is_that_of_train():
+    train = pd.DataFrame({"hypothesis": ["a", "b", "c"], "label": ["entailment", "entailment", "contradiction"]})
+    found = hypothesis_only_hits(train, train.assign(label=["contradiction", "entailment", "contradiction"]))
+    assert found["larger_class"].tolist() == [False, True, False]
+    assert found["words"].dtype == bool
 
 
 def test_loose_pairs_have_the_shares_that_were_asked_for(grid):

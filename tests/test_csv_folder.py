@@ -1,10 +1,12 @@
 """Bring your own pairs: finding images, splitting, groups."""
 
+import pandas as pd
 import pytest
 from PIL import Image
 
-from verdict.data.csv_folder import build, resolve_images
+from verdict.data.csv_folder import build, check_splits
 from verdict.data.images import ImageStore
+from verdict.data.picture_files import resolve_images
 from verdict.labels import Split
 
 FRACTIONS = {"train": 0.4, "val": 0.2, "calib": 0.2, "test": 0.2}
@@ -118,9 +120,9 @@ def test_unlabelled_pairs_need_no_split(tmp_path, folder):
 def test_no_way_to_split_and_faulty_rows(tmp_path, folder):
     with pytest.raises(ValueError, match="there is no split column, and no fractions"):
         run(tmp_path, folder, two_rows_each(), fractions=None)
-    with pytest.raises(ValueError, match=r"row 3: repeats row 2 with another label"):
+    with pytest.raises(ValueError, match=r"line 3: repeats line 2 with another label"):
         run(tmp_path, folder, ["i0,red,entailment", "i0,red,contradiction", *two_rows_each()[2:]])
-    with pytest.raises(ValueError, match="row 2: hypothesis is empty"):
+    with pytest.raises(ValueError, match="line 2: hypothesis is empty"):
         run(tmp_path, folder, ["i0,  ,entailment", *two_rows_each()[2:]])
 
 
@@ -162,3 +164,118 @@ def test_links_and_paths_that_lead_out_are_refused(tmp_path, folder):
         resolve_images(["../outside"], folder)
     with pytest.raises(FileNotFoundError, match=r"image folder .* is missing"):
         resolve_images(["a"], tmp_path / "nowhere")
+
+
+def test_pictures_in_subfolders_are_found_by_path_or_by_a_name_that_fits_one(folder):
+    for place in ("cats", "dogs", "dogs/old"):
+        (folder / place).mkdir()
+    picture(folder / "cats" / "1.png", 1)
+    picture(folder / "dogs" / "1.png", 2)
+    picture(folder / "dogs" / "old" / "2.JPG", 3)
+    found, missing = resolve_images(["cats/1", "dogs/1.png", "2", "old/2"], folder)
+    assert [str(path.relative_to(folder)) for path in found.values()] == ["cats/1.png", "dogs/1.png", "dogs/old/2.JPG"]
+    assert missing == ["old/2"]
+    with pytest.raises(ValueError, match=r"'1' fits 2 files in .*\['cats/1.png', 'dogs/1.png'\]; write the whole name"):
+        resolve_images(["1"], folder)
+    picture(folder / "1.png", 4)
+    assert resolve_images(["1"], folder)[0]["1"] == folder / "1.png"
+
+
+@pytest.mark.parametrize("written", ["7", "7.0", "7.jpg", "07"])
+def test_ids_that_lost_their_zeros_are_found_and_counted(tmp_path, folder, written):
+    picture(folder / "007.jpg", 7)
+    assert resolve_images([written], folder)[0][written].name == "007.jpg"
+    dataset = run(tmp_path, folder, [*two_rows_each(), f"{written},red,entailment"])
+    assert dataset.facts["ids_that_lost_their_zeros"] == 1
+    assert "ids_that_lost_their_zeros" not in run(tmp_path, folder, [*two_rows_each(), "007,red,entailment"]).facts
+    picture(folder / "0007.jpg", 8)
+    with pytest.raises(ValueError, match=rf"'{written}' fits 2 files"):
+        resolve_images([written], folder)
+
+
+def test_one_accent_in_two_forms_is_one_name(folder):
+    picture(folder / "cafe\u0301.png", 1)
+    assert list(resolve_images(["caf\u00e9", "i0"], folder)[0]) == ["caf\u00e9", "i0"]
+
+
+def test_links_lead_to_other_data_of_the_user(tmp_path, folder, monkeypatch):
+    (tmp_path / "large").mkdir()
+    picture(tmp_path / "large" / "x.png", 1)
+    (folder / "link.png").symlink_to(tmp_path / "large" / "x.png")
+    (folder / "more").symlink_to(tmp_path / "large")
+    (folder / "round").symlink_to(folder)
+    with pytest.raises(ValueError, match="set VERDICT_DATA to what holds both"):
+        resolve_images(["link"], folder)
+    monkeypatch.setenv("VERDICT_DATA", str(tmp_path))
+    found = resolve_images(["link", "i0"], folder)[0]
+    assert found["link"] == tmp_path / "large" / "x.png"
+    assert resolve_images(["more/x"], folder)[0]["more/x"] == tmp_path / "large" / "x.png"
+
+
+@pytest.mark.parametrize("n_cut", [1, 3])
+def test_pictures_that_cannot_be_read_are_named_all_at_once(tmp_path, folder, n_cut):
+    for k in range(n_cut):
+        path = folder / f"i{4 * k + 2}.png"
+        path.write_bytes(path.read_bytes()[: 50 + k])
+    names = ".*".join(rf"i{4 * k + 2}\.png" for k in range(n_cut))
+    with pytest.raises(ValueError, match=rf"pairs\.csv: {n_cut} images? cannot be read; mend .*{names}"):
+        run(tmp_path, folder, two_rows_each())
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["gone.png"], r"line 24: 1 images are not in .*\['gone.png'\]; set allow"),
+        (["IMG.heic"], r"\['IMG.heic'\]; \['IMG.heic'\] is there, but only JPEG, PNG"),
+        (["scan"], r"\['scan'\]; \['scan.TIFF'\] is there, but only JPEG, PNG"),
+    ],
+)
+def test_why_a_picture_is_missing_is_told(tmp_path, folder, names, message):
+    (folder / "IMG.heic").write_bytes(b"x")
+    (folder / "scan.TIFF").write_bytes(b"x")
+    with pytest.raises(FileNotFoundError, match=message):
+        run(tmp_path, folder, [*two_rows_each(), *(f"{name},red,entailment" for name in names)])
+
+
+@pytest.mark.parametrize("name", ["", ".hidden/", "__MACOSX/", ".ipynb_checkpoints/"])
+def test_a_folder_without_pictures_says_so(tmp_path, name):
+    (tmp_path / "empty" / name).mkdir(parents=True)
+    picture(tmp_path / "empty" / name / (".a.png" if not name else "a.png"), 1)
+    with pytest.raises(FileNotFoundError, match="the folder holds no picture"):
+        run(tmp_path, tmp_path / "empty", ["a,red,entailment"])
+
+
+def test_lines_are_those_of_the_file_whatever_was_passed_over_or_left_out(tmp_path, folder):
+    rows = ["gone,red,entailment", "", ",,", "i0,red,entailment", "", "i0,red,contradiction", *two_rows_each()[2:]]
+    with pytest.raises(ValueError, match="line 7: repeats line 5 with another label"):
+        run(tmp_path, folder, rows, allow_missing_images=True)
+    with pytest.raises(FileNotFoundError, match=r"pairs\.csv, line 2: 1 images are not in"):
+        run(tmp_path, folder, rows)
+
+
+def pairs_of(**changes):
+    """Splits of eight images each, as `check_splits` takes them."""
+    rows = [
+        {"group_id": f"{split}{k}", "split": split, "label": label}
+        for split in ("train", "val", "calib", "test")
+        for k in range(8)
+        for label in ("entailment", "contradiction")
+    ]
+    return pd.DataFrame(rows).assign(**changes)
+
+
+@pytest.mark.parametrize("split", ["train", "val", "calib", "test"])
+def test_a_split_that_lacks_something_is_refused_by_name(split):
+    pairs = pairs_of()
+    own = pairs["split"] == split
+    check_splits(pairs, "p.csv")
+    for bad, message in (
+        (pairs[~own], f"p.csv: no row has the split {split}; a report needs train, val, calib, test"),
+        (pairs[~own | (pairs["label"] == "entailment")], f"no row of the split {split} has the label contradiction"),
+        (
+            pairs[~own | pairs["group_id"].isin([f"{split}{k}" for k in range(3)])],
+            f"the split {split} has 3 image groups",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_splits(bad, "p.csv")

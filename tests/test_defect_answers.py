@@ -48,11 +48,17 @@ def test_recall_is_that_of_the_row_with_the_name(stage):
     assert (effect.ours.value, effect.defect.value) == (3 / 4, 1 / 2)
 
 
-def test_a_class_report_shows_both_names():
-    found = answers.class_report([[6, 2], [1, 3]]).set_index("class")
+def test_a_class_report_shows_both_names_and_intervals(stage):
+    """Six of eight entailments are found, three of four contradictions."""
+    table = table_of([-1] * 6 + [1] * 2 + [-1] + [1] * 3, [E] * 8 + [C] * 4)
+    found = answers.class_report(stage, table).set_index("class")
     assert found.loc["entailment", ["printed_as", "support"]].tolist() == ["contradiction", 8]
     assert found.loc["contradiction", "recall"] == 3 / 4
     assert found.loc["contradiction", "precision"] == 3 / 5
+    assert found.loc["contradiction", "recall_low"] < 3 / 4 < found.loc["contradiction", "recall_high"]
+    ours = answers.recall_effect(stage, table).ours
+    shown = found.loc["contradiction", ["recall", "recall_low", "recall_high"]].tolist()
+    assert shown == [ours.value, ours.low, ours.high], "one quantity has one interval"
 
 
 def test_the_study_scored_more_rows_than_it_had():
@@ -77,11 +83,11 @@ def test_without_negations_the_guards_are_not_defined(stage):
 
 
 def test_a_threshold_on_logits_turns_the_answers_between_the_two_scales():
-    """A probability of 0.5 is a logit of 0; compared with logits, those from 0 to 0.5 change sides."""
+    """A probability of 0.5 is a logit of 0; compared with logits, those between 0 and 0.5 change sides."""
     table = table_of([-0.1, 0.0, 0.3, 0.49, 0.5, 2.0], [E, C, C, C, C, C])
     logits = table[["logit_0", "logit_1"]].to_numpy()
     assert answers.decide_on_logits(logits, 0.5).tolist() == [E, E, E, E, C, C]
-    assert answers.n_turned(table, 0.5) == 3
+    assert answers.n_turned(table, 0.5) == 2, "a logit of zero is a tie, which both answer with entailment"
 
 
 def test_the_effect_of_the_threshold_is_that_of_the_turned_answers(stage):
@@ -94,7 +100,9 @@ def test_clear_answers_do_not_feel_the_scale(stage):
     table = table_of([-4, 5, -6, 7, 4, -5, 6], [E, C, C, C, E, E, C])
     curve = answers.threshold_curve(stage, table, [0.1, 0.5, 0.9])
     assert curve["n_turned"].tolist() == [0, 0, 0]
-    assert (curve[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
+    assert (curve["difference"] == 0).all()
+    # Seven groups without a difference do not say that there is none in others.
+    assert (curve["difference_low"] == -curve["difference_high"]).all() and (curve["difference_high"] > 0.3).all()
 
 
 def test_the_curve_of_the_right_scale_is_the_sweep(stage):
@@ -125,7 +133,7 @@ def test_whole_batches_change_nothing(stage):
     table = simulated_table("test", n=210, seed=6)
     effect = answers.padding_effect(stage, table, 7)
     assert effect.ours == effect.defect
-    assert (effect.difference.low, effect.difference.high) == (0, 0)
+    assert effect.difference.value == 0
     assert answers.drift(stage, table, 7, 4)["macro_f1"].nunique() == 1
     assert stage.numbers["defect.drift.range"].value == 0
 
@@ -134,6 +142,13 @@ def test_the_same_answers_drift_between_epochs(stage):
     found = answers.drift(stage, simulated_table("val", n=211, seed=6), 32, 4)
     assert found["first_row"].tolist() == [0, 13, 26, 39]
     assert stage.numbers["defect.drift.range"].value == found["macro_f1"].max() - found["macro_f1"].min() > 0
+    assert stage.numbers["defect.drift.n_epochs"].value == 4
+
+
+def test_nothing_drifts_within_one_epoch(stage):
+    """A range over one epoch is zero whatever was wrong: it is refused, not printed."""
+    with pytest.raises(ValueError, match="a drift is between epochs, got 1"):
+        answers.drift(stage, simulated_table("val", n=211, seed=6), 32, 1)
 
 
 def test_repeated_rows_are_counted():

@@ -16,6 +16,7 @@ from verdict.deferral import (
     gather,
     gather_both,
     log_decisions,
+    log_table,
     outcomes_of,
     people_of,
     read_evidence,
@@ -23,6 +24,7 @@ from verdict.deferral import (
 )
 from verdict.labels import class_names, expected_columns
 from verdict.policy import Decision, Forced, Policy
+from verdict.predict import DecisionRule, logits_of
 from verdict.signals import CONFORMAL_CONFIDENCE, ENSEMBLE_STABILITY, MAX_PROBABILITY, VIEW_STABILITY
 from verdict.stages import QUESTIONS, VIEWS
 
@@ -52,6 +54,14 @@ def test_signals_by_hand():
     assert found.score[0] == pytest.approx(signals.prod() ** (1 / 4))
     assert found.answer.tolist() == [1]
     assert not found.is_wrong[0]
+
+
+def test_a_tie_of_probabilities_is_no_tie_of_logits():
+    """Both have probability 1/2 to the last bit; validation, test and export answer by the logits."""
+    table = table_of(1e-17, 0.0)
+    found = read_evidence({11: table}, Calibrated({11: 2.0}, 11, 0.9, 0.1), critical_floor=0.05)
+    assert found.probs.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    assert found.answer.tolist() == DecisionRule().decide(logits_of(table)).tolist() == [1, 0]
 
 
 def test_each_seed_is_scaled_by_its_own_temperature():
@@ -192,6 +202,15 @@ def test_the_log_replays_and_explains_each_branch(stage, tmp_path):
     assert "at a glance" in words["why"].iloc[1]
     assert np.array_equal(np.unique(batch.decision), [int(branch) for branch in Decision])
     assert batch.cost.min() >= 0
+    table = log_table(stage, path, batch, stage.resampler(batch.group_id)).set_index("quantity")["value"]
+    assert [number.value for number in table] == [701, 0, pytest.approx(batch.cost.mean())]
+    assert stage.numbers["policy.test.cost_logged"].low < batch.cost.mean()
+    claim = stage.claim("replay", "The log replays", "policy.test.n_replay_differences", "<=", 0)
+    assert claim.holds
+    path.write_bytes(path.read_bytes().replace(b'"decision":"auto"', b'"decision":"human"', 1))
+    other = make_stage("08_policy", tmp_path)
+    log_table(other, path, batch, stage.resampler(batch.group_id))
+    assert other.claim("replay", "The log replays", "policy.test.n_replay_differences", "<=", 0).holds is False
 
 
 def test_an_infinite_threshold_of_the_sets_is_logged_as_none(stage, tmp_path):

@@ -14,12 +14,14 @@ import pytest
 
 from browser import Browser
 from report_runs import LIMIT_S, PROFILE, References, command, copy_project, environment, report
-from report_tools import assert_links
+from report_tools import Reader, assert_links, exhibits_of, shows_number
 from verdict import stages
 from verdict.data.images import ImageStore
 from verdict.export.table import score
-from verdict.numbers import Numbers
+from verdict.lineage import least_trained
+from verdict.numbers import ESTIMATE, KINDS, Numbers
 from verdict.params import load_params
+from verdict.report.executions import find_executions
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +67,29 @@ def test_every_number_with_an_interval_lies_in_it(finished):
     assert checked > 20
 
 
+def test_every_number_says_what_it_is(finished):
+    for name in stored_numbers(finished):
+        for number in Numbers.load(finished / "work" / PROFILE / name).values():
+            assert number.kind in KINDS
+            assert (number.low is None) or number.kind == ESTIMATE
+
+
+def test_every_claim_leads_to_an_exhibit_that_shows_its_number(finished):
+    """The links of the index are followed: each opens a figure or table whose data hold value and interval."""
+    index = Reader((finished / "reports" / PROFILE / "index.html").read_text(encoding="utf-8"))
+    linked = {address["href"] for address in index.all("a")}
+    n_claims = 0
+    for execution in find_executions(PROFILE, work=finished / "work" / PROFILE, notebooks=finished / "notebooks"):
+        exhibits = exhibits_of(execution.executed) if execution.executed else {}
+        for claim in execution.claims:
+            assert claim.exhibit in exhibits, (execution.name, claim.id, claim.exhibit)
+            anchor, data = exhibits[claim.exhibit]
+            assert f"{execution.name}.html#{anchor}" in linked, (execution.name, claim.id)
+            assert shows_number(data, execution.numbers[claim.number]), (execution.name, claim.id, claim.number)
+            n_claims += 1
+    assert n_claims > 40
+
+
 def test_exported_predictions_give_the_reports_accuracy(finished, tmp_path):
     """The test split, as if nobody had labelled it: exported, read again, compared with its labels."""
     pairs = pd.read_parquet(finished / "work" / PROFILE / "01_data" / "pairs.parquet")
@@ -84,11 +109,24 @@ def test_exported_predictions_give_the_reports_accuracy(finished, tmp_path):
             command, cwd=finished, env=environment(finished), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr[-2000:]
-    found = score(out, tmp_path / "truth.jsonl")
+    found = score(out, tmp_path / "truth.jsonl", load_params(PROFILE).statistics)
     numbers = Numbers.load(finished / "work" / PROFILE / "05_test" / "numbers.json")
     assert found.accuracy.value == numbers["test.accuracy"].value
     assert found.macro_f1.value == pytest.approx(numbers["test.macro_f1"].value, abs=1e-12)
     assert f"accuracy {found.accuracy.value:.4f}" in done.stdout
+
+
+def test_page_05_reads_the_answers_that_it_needs_alone(finished):
+    """Every run stores its answers to test; those of trials that were not kept are scored on no page."""
+    work = finished / "work" / PROFILE
+    kept = pd.read_parquet(work / "04_model_selection" / "selection.parquet").iloc[0]
+    params = load_params(PROFILE)
+    least = least_trained(params.training.trials).name
+    controls = {trial.name for trial in params.training.trials if trial.role == "control"}
+    needed = {kept["trial"], kept["frozen"], kept["unfrozen"], least, *controls}
+    record = json.loads((work / "05_test" / "run.json").read_text(encoding="utf-8"))
+    read = {Path(name).parts[-2].rsplit("-s", 1)[0] for name in record["inputs"] if stages.TRIAL_STAGE in name}
+    assert kept["trial"] in read and read <= needed < {trial.name for trial in params.training.trials}
 
 
 def test_a_second_report_executes_nothing(finished):

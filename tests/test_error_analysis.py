@@ -66,10 +66,15 @@ def test_the_best_threshold_finds_a_shifted_model():
 
 def test_the_effect_of_a_threshold_is_paired_and_zero_at_one_half(stage):
     table = stage.tables["test", 11]
-    nothing = threshold_effect(table, 0.5, stage=stage)["test.threshold_gain"]
-    assert (nothing.value, nothing.low, nothing.high, nothing.n) == (0.0, 0.0, 0.0, len(table))
+    same = threshold_effect(table, 0.5, stage=stage)
+    nothing = same["test.threshold_gain"]
+    assert (nothing.value, nothing.n, same["test.n_turned"].value) == (0.0, len(table), 0)
+    # No answer changes here; on other images some may.
+    assert nothing.low < 0 < nothing.high < 0.02
     logit, y_true = table["logit_1"].to_numpy(), table["y_true"].to_numpy()
-    moved = threshold_effect(table, 0.7, stage=stage)["test.threshold_gain"]
+    effect = threshold_effect(table, 0.7, stage=stage)
+    moved = effect["test.threshold_gain"]
+    assert effect["test.n_turned"].value == ((logit > 0) & (logit <= np.log(0.7 / 0.3))).sum() > 0
     expected = macro_f1(y_true, (logit >= np.log(0.7 / 0.3)).astype(int)) - macro_f1(y_true, (logit >= 0).astype(int))
     assert moved.value == pytest.approx(float(expected))
     assert moved.low < moved.value < moved.high
@@ -100,6 +105,15 @@ def test_accuracy_by_words_by_hand(stage, worded):
     assert found.loc["tenth", "difference"] == pytest.approx(1 - 280 / 630)
     low, high = found.loc["tenth", ["difference_low", "difference_high"]]
     assert 0.4 < low < 1 - 280 / 630 < high < 0.7
+    assert (found["n_undefined"] == 0).all()
+
+
+def test_resamples_that_leave_a_group_of_words_empty_are_counted(stage, worded):
+    """One image of 234 says it: about a third of the resamples leave it out."""
+    table, pairs = worded
+    rare = pairs.assign(hypothesis=["giraffe" if group == "test-g0" else "other" for group in pairs["group_id"]])
+    row = accuracy_by_words(table, rare, {"rare": ["giraffe"]}, stage=stage).iloc[0]
+    assert 0.3 < row["n_undefined"] / stage.params.statistics.n_resamples < 0.44
 
 
 def test_a_group_of_all_rows_has_no_difference(stage, worded):

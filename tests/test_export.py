@@ -20,11 +20,13 @@ from verdict.export.__main__ import export, main
 from verdict.features import load_encoders, load_network
 from verdict.model import FreezePlan, apply_plan
 from verdict.numbers import Number, Numbers
+from verdict.params import StatisticsParams
 from verdict.predict import DecisionRule
 from verdict.train import save_weights
 
 HYPOTHESES = ["there is a red seven", "two blue ones", "-seven above", "'tis a seven", "=two"]
 N_IMAGES, N_PAIRS, TEMPERATURE = 7, 29, 1.7
+STATISTICS = StatisticsParams(n_resamples=1000, level=0.95, seed=7)
 
 
 def save_stage(name, content, *, upstream=(), trial=None, seed=None, **fields):
@@ -39,7 +41,7 @@ def save_stage(name, content, *, upstream=(), trial=None, seed=None, **fields):
 
 
 def save_selection(trained):
-    row = pd.DataFrame({"trial": ["text1"], "seed": [11], "cheapest": ["frozen"]})
+    row = pd.DataFrame({"trial": ["text1"], "seed": [11], "frozen": ["frozen"]})
     chosen = lambda home: write_parquet(home / "selection.parquet", row)  # noqa: E731
     return save_stage("04_model_selection", chosen, upstream=[trained])
 
@@ -164,11 +166,15 @@ def test_reading_again_gives_the_metric(finished, asked, tmp_path, capsys):
     flipped = truth["Label"].map({"entailment": "contradiction", "contradiction": "entailment"})
     truth.loc[truth.index[:n_wrong], "Label"] = flipped
     truth.to_json(tmp_path / "truth.jsonl", orient="records", lines=True)
-    score = table.score(asked[2], tmp_path / "truth.jsonl")
+    score = table.score(asked[2], tmp_path / "truth.jsonl", STATISTICS)
     assert (score.n, score.n_without_label, score.is_unchanged) == (len(truth), 0, True)
     assert score.accuracy.value == pytest.approx(1 - n_wrong / len(truth))
-    assert main(["--check", str(asked[2]), "--labels", str(tmp_path / "truth.jsonl")]) == 0
+    (finished[0] / "params" / "wide.yaml").write_text("statistics: {level: 0.8}\n")
+    assert main(["--profile", "wide", "--check", str(asked[2]), "--labels", str(tmp_path / "truth.jsonl")]) == 0
     told = capsys.readouterr().out
+    narrow = table.score(asked[2], tmp_path / "truth.jsonl", STATISTICS.model_copy(update={"level": 0.8})).accuracy
+    assert f"[{narrow.low:.4f}, {narrow.high:.4f}]" in told and "(80% interval over images)" in told
+    assert score.accuracy.low < narrow.low < narrow.high < score.accuracy.high
     assert f"accuracy {1 - n_wrong / len(truth):.4f}" in told and "as it was written" in told
 
 
@@ -191,10 +197,10 @@ def test_a_missing_image_is_refused_or_left_out(finished, pairs, asked, tmp_path
         export("tiny", *asked)
     assert not asked[2].exists()
     command = ["--profile", "tiny", "--pairs", str(asked[0]), "--images", str(asked[1]), "--out", str(asked[2])]
-    assert main(command) == 1
+    assert main(command) == 2
     assert main([*command, "--skip-unusable-images"]) == 0
     told = capsys.readouterr()
-    assert "export: FileNotFoundError" in told.err
+    assert "1 images are not in" in told.err
     assert f"{N_PAIRS} rows" in told.out and "LEFT OUT: 1 rows of 1 images, the first: ['nowhere']" in told.out
 
 
@@ -218,14 +224,14 @@ def test_images_that_cannot_be_read_are_counted_and_named(finished, pairs, asked
 
 def test_faulty_rows_are_named_and_nothing_is_written(finished, asked):
     asked[0].write_text('{"image": "photo0", "hypothesis": "two"}\n{"image": "photo1", "hypothesis": " "}\n')
-    with pytest.raises(ValueError, match="row 2: hypothesis is empty"):
+    with pytest.raises(ValueError, match="line 2: hypothesis is empty"):
         export("tiny", *asked)
     assert not asked[2].exists()
 
 
 def test_a_report_that_is_not_there_or_stale_is_refused(finished, asked):
     (finished[0] / "params" / "none.yaml").write_text("title: none\n")
-    with pytest.raises(FileNotFoundError, match="make the report first: make report PROFILE=none"):
+    with pytest.raises(FileNotFoundError, match=r"no model is kept .*: make report PROFILE=none"):
         export("none", *asked)
     weights = stages.folder("tiny", stages.TRIAL_STAGE, "text1", 11) / "weights.npz"
     content = weights.read_bytes()
@@ -278,6 +284,16 @@ def test_a_damaged_file_is_refused(tmp_path, change, message):
         table.read(path)
 
 
+def test_a_tie_is_answered_by_the_rule_that_stands_beside_the_file(tmp_path):
+    pairs = pd.DataFrame({"image_id": ["a", "b", "c"], "hypothesis": ["x", "y", "z"]})
+    told = table.answers(pairs, np.array([[0.0, 0.0], [0.0, 1e-9], [0.0, -1e-9]]), DecisionRule())
+    table.write(tmp_path / "p.csv", told, DecisionRule(), {})
+    assert told["Label"].tolist() == ["entailment", "contradiction", "entailment"]
+    rule = json.loads(table.rule_path(tmp_path / "p.csv").read_text())
+    assert rule["meaning"].endswith("where prob_contradiction is above the threshold")
+    assert (told["Label"] == "contradiction").tolist() == (told["prob_contradiction"] > rule["threshold"]).tolist()
+
+
 def write_truth(path, rows):
     path.write_text(
         "".join(json.dumps(dict(zip(("image", "hypothesis", "label"), row, strict=True))) + "\n" for row in rows)
@@ -289,20 +305,20 @@ def test_exchanged_labels_and_foreign_pairs_are_refused(tmp_path):
     path = tmp_path / "p.csv"
     truth = write_truth(tmp_path / "t.jsonl", [("=a", "it, \"so\" 'said'", "entailment"), ("b", "-é", "entailment")])
     table.write(path, small(), DecisionRule(), {})
-    assert table.score(path, truth).accuracy.value == 1 / 2
+    assert table.score(path, truth, STATISTICS).accuracy.value == 1 / 2
     path.write_text(path.read_text() + "c,x,entailment,0.9,0.1\n")
-    found = table.score(path, truth)
+    found = table.score(path, truth, STATISTICS)
     assert (found.is_unchanged, found.n, found.n_without_label) == (False, 2, 1)
     path.write_text(path.read_text() + "c,x,contradiction,0.1,0.9\n")
     with pytest.raises(ValueError, match=r"the pair \('c', 'x'\) has two answers"):
-        table.score(path, truth)
+        table.score(path, truth, STATISTICS)
     table.write(path, small(labels=("contradiction", "entailment")), DecisionRule(), {})
     with pytest.raises(ValueError, match=r"2 labels are not what p_rule\.json makes of their probabilities"):
-        table.score(path, truth)
+        table.score(path, truth, STATISTICS)
     table.rule_path(path).unlink()
-    assert table.score(path, truth).is_unchanged is None
+    assert table.score(path, truth, STATISTICS).is_unchanged is None
     with pytest.raises(ValueError, match=r"1 labelled pairs of .* have no prediction"):
-        table.score(path, write_truth(tmp_path / "u.jsonl", [("z", "y", "entailment")]))
+        table.score(path, write_truth(tmp_path / "u.jsonl", [("z", "y", "entailment")]), STATISTICS)
 
 
 @pytest.mark.parametrize(
@@ -317,6 +333,29 @@ def test_an_incomplete_command_is_refused(given, message, capsys):
     with pytest.raises(SystemExit):
         main(given)
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["model", "pairs", "images"])
+def test_what_is_missing_is_told_without_a_framework(tmp_path, missing):
+    """Status 2, one sentence, nothing written."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "p.csv").write_text("image,hypothesis\na,b\n")
+    finished = f"stages.finished = lambda *_: {missing != 'model'}"
+    names = {
+        name: tmp_path / ("no" if name == missing else file)
+        for name, file in (("pairs", "p.csv"), ("images", "images"))
+    }
+    command = ["--profile", "smoke", "--out", str(tmp_path / "out.csv")]
+    command += [part for name, path in names.items() for part in (f"--{name}", str(path))]
+    code = (
+        f"import sys; from verdict import stages; {finished}; from verdict.export.__main__ import main; "
+        f"assert main({command!r}) == 2; assert not {{'keras', 'torch', 'tensorflow'}} & sys.modules.keys()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(paths.LIBRARY.parent)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    wanted = {"model": "no model is kept of profile 'smoke'", "pairs": "is missing", "images": "is missing"}[missing]
+    assert wanted in done.stderr and done.stderr.count("\n") == 1 and not (tmp_path / "out.csv").exists()
 
 
 def test_a_check_needs_no_framework(tmp_path):

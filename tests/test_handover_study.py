@@ -9,6 +9,7 @@ from verdict import handover_study
 from verdict.deferral import gather, people_of
 from verdict.handover_study import ALIKE, PERFECT, REAL
 from verdict.humans import VoteHuman
+from verdict.numbers import POINTS
 from verdict.policy import Decision
 from verdict.report.say import sentence
 
@@ -46,11 +47,13 @@ def test_who_is_right_where(stage):
         "out alone": int((decision == Decision.AUTO).sum()),
         "all": len(test),
     }
-    assert table.loc["all", "person"] == pytest.approx(0.95)
+    assert table.loc["all", "person"] == 0.95 and np.isnan(table.loc["all", "person_low"]), "an assumption"
     assert table.loc["all", "model"] == pytest.approx(1 - test.is_wrong.mean())
     handed = table.loc["handed over"]
     assert handed["gain"] == pytest.approx(handed["person"] - handed["model"])
     assert stage.numbers["policy.test.handover_gain"].value == pytest.approx(handed["gain"])
+    gain = stage.numbers["policy.test.handover_gain"]
+    assert (gain.unit, gain.low) == (POINTS, handed["gain_low"]) and "percentage points" in gain.text
     assert handover_study.handover_template(stage).startswith("Handing over gains accuracy")
     sentence(handover_study.handover_template(stage), stage.numbers)
 
@@ -73,6 +76,29 @@ def test_nobody_handed_over_is_said(stage):
     assert table["n"].iloc[0] == 0
     assert np.isnan(stage.numbers["policy.test.handover_gain"].value)
     assert handover_study.handover_template(stage).startswith("No pair is handed over")
+    claim = stage.claim("people_help", "A person is better there", "policy.test.handover_gain", ">", 0.0)
+    assert claim.holds is None and claim.verdict == "not applicable"
+
+
+def test_people_who_were_recorded_may_be_worse_and_the_claim_fails(stage):
+    study, _, test, people = with_votes(stage, easy=0.6, hard=0.4)
+    assert not people.is_simulated and people.n_recorded(test.table["pair_id"]) == len(test)
+    object.__setattr__(study, "policy", study.policy.__class__(1.0, 1.0, study.policy.tau_critical))
+    table = handover_study.handover_table(stage, study, test, people).set_index("pairs")
+    assert table.loc["handed over", "person_low"] < table.loc["handed over", "person"]
+    claim = stage.claim("people_help", "A person is better there", "policy.test.handover_gain", ">", 0.0)
+    assert claim.holds is False
+
+
+def test_where_the_model_is_never_wrong_the_gain_is_bounded_by_what_a_person_can_be(stage):
+    study, _, test, people = studied(stage)
+    ids = (~test.is_wrong).nonzero()[0]
+    right = test.take(np.isin(np.arange(len(test)), ids))
+    own = study.__class__(*[getattr(study, name) for name in study.__dataclass_fields__])
+    object.__setattr__(own, "test", study.test.take(ids))
+    row = handover_study.handover_table(stage, own, right, people).set_index("pairs").loc["all"]
+    assert row["gain"] == pytest.approx(-0.05) and row["gain_low"] == pytest.approx(-0.05)
+    assert -0.05 < row["gain_high"] < 0.0
 
 
 def test_questions_lower_doubt_and_raise_accuracy(stage):
@@ -83,7 +109,7 @@ def test_questions_lower_doubt_and_raise_accuracy(stage):
     assert 0 < everything["information"] < np.log(2)
     assert everything["gain_low"] > 0
     assert everything["gain"] == pytest.approx(everything["accuracy_after"] - everything["accuracy_before"])
-    counts = handover_study.question_counts(test, people)
+    counts = handover_study.question_counts(stage, test, people)
     assert counts["asked"].tolist() == [1.0], "there is one question, and it is put to every pair"
 
 
@@ -92,7 +118,7 @@ def test_beliefs_about_people_who_were_recorded(stage):
     assert isinstance(people.careful, VoteHuman)
     table = handover_study.belief_table(stage, study, tuning, test, people).set_index("a person is believed")
     assert list(table.index) == [PERFECT, ALIKE, handover_study.BY_CLASS, REAL]
-    assert table.loc[REAL, "regret"] == 0
+    assert table.loc[REAL, "regret"] == 0 and np.isnan(table.loc[REAL, "regret_low"])
     assert table.loc[REAL, "promised"] == pytest.approx(table.loc[REAL, "delivered"])
     assert table.loc[PERFECT, "promised"] < table.loc[PERFECT, "delivered"]
     assert table.loc[PERFECT, "delivered"] == pytest.approx(stage.numbers["policy.test.cost_delivered"].value)
@@ -107,7 +133,7 @@ def test_a_simulated_person_is_as_believed_but_for_perfection(stage):
 
 def test_deferral_by_hand(stage):
     _, tuning, test, people = with_votes(stage)
-    curves = handover_study.deferral_curves(stage, tuning, test, people)
+    curves = handover_study.deferral_curves(tuning, test, people, stage.resampler(test.groups))
     assert set(curves) == {PERFECT, ALIKE, handover_study.BY_CLASS, REAL}
     right = handover_study.person_right(test, people)
     for name, last in {PERFECT: 1.0, REAL: right.mean()}.items():
@@ -127,19 +153,20 @@ def test_deferral_by_hand(stage):
 def test_rows_in_another_order_are_deferred_alike(stage):
     _, tuning, test, people = studied(stage)
     rng = np.random.default_rng(0)
-    curves = handover_study.deferral_curves(stage, tuning, test, people)
+    curves = handover_study.deferral_curves(tuning, test, people, stage.resampler(test.groups))
     order = rng.permutation(len(test))
     for key, table in list(stage.tables.items()):
         if key[0] == "test":
             stage.tables[key] = table.iloc[order].reset_index(drop=True)
     again = gather(stage, "test", CALIBRATED, KEPT)
-    other = handover_study.deferral_curves(stage, tuning, again, people_of(stage, tuning.table))
-    assert other[REAL]["accuracy"].tolist() == pytest.approx(curves[REAL]["accuracy"].tolist())
+    other = handover_study.deferral_curves(tuning, again, people_of(stage, tuning.table), stage.resampler(again.groups))
+    for column in ("accuracy", "low", "high"):
+        assert other[REAL][column].tolist() == pytest.approx(curves[REAL][column].tolist(), nan_ok=True)
 
 
 def test_published_policies_and_this_one_are_read_alike(stage):
     study, _, test, _ = studied(stage)
-    table = handover_study.readings_table(study, test).set_index("policy")
+    table = handover_study.readings_table(stage, study, test).set_index("policy")
     clamped = table.loc["published, T clamped, all interventions"]
     # Precision is the base error rate and recall one, by identity.
     assert (clamped["precision"], clamped["recall"], clamped["lift"]) == (0.1383, 1.0, 1.0)
@@ -150,21 +177,38 @@ def test_published_policies_and_this_one_are_read_alike(stage):
     assert after == pytest.approx([0.9782, 0.96354, 0.94888])
     assert table.loc["published, T free, all interventions", "accuracy, people 100% right"] == 1.0
     own = table.loc["this policy, all interventions"]
-    assert own["precision"] == pytest.approx(study.evaluation.precision)
-    assert own["recall"] == pytest.approx(study.evaluation.recall)
-    handover_study.store_lift(stage, study, test)
-    assert stage.numbers["policy.test.lift"].value == pytest.approx(own["lift"])
-    assert stage.numbers["policy.test.lift"].low > 1
+    intervened, wrong = study.test.decide(study.policy) != Decision.AUTO, test.is_wrong
+    assert own["precision"] == pytest.approx(wrong[intervened].mean())
+    assert own["recall"] == pytest.approx(intervened[wrong].mean())
+    lift = stage.numbers["policy.test.lift"]
+    assert (lift.value, lift.low) == pytest.approx((own["lift"], own["lift_low"]))
+    assert lift.low > 1
+    assert own["precision_low"] < own["precision"] < own["precision_high"] and np.isnan(clamped["precision_low"])
+    assert stage.numbers["policy.n_published"].value == 4
+
+
+@pytest.mark.parametrize("source", ["csv", "recorded"])
+def test_own_data_get_no_history_of_published_runs(stage, source):
+    study, _, test, _ = studied(stage)
+    data = stage.all_params.data.model_copy(update={"source": source})
+    stage._params = stage.all_params.model_copy(update={"data": data})
+    assert not len(handover_study.readings_table(stage, study, test))
+    assert stage.numbers["policy.n_published"].value == 0
 
 
 def test_better_answers_at_a_glance_are_asked_for_more(stage):
-    study, tuning, test, _ = studied(stage)
+    study, tuning, test, people = studied(stage)
     table = handover_study.asking_table(stage, study, tuning, test)
-    assert table[["auto", "clarify", "human"]].sum(axis=1).tolist() == pytest.approx([1] * len(table))
     in_use = table[table["is_in_use"]]
     assert len(in_use) == 1
-    assert in_use["cost"].iloc[0] == pytest.approx(stage.numbers["policy.test.cost"].value)
-    assert in_use["clarify"].iloc[0] == stage.numbers["policy.test.clarify_share"].value
+    cost, real = stage.numbers["policy.test.cost"], handover_study.belief_table(stage, study, tuning, test, people)
+    # One cost, three tables: the policy, the glance in use, people as they are.
+    bounds = [cost.value, cost.low, cost.high]
+    assert in_use[["cost", "cost_low", "cost_high"]].iloc[0].tolist() == bounds
+    assert real[["delivered", "delivered_low", "delivered_high"]].iloc[-1].tolist() == bounds
+    assert in_use["asked_about"].iloc[0] == stage.numbers["policy.test.clarify_share"].value
     best, worst = table.iloc[-2], table.iloc[1]
     assert (best["glance_accuracy"], worst["glance_accuracy"]) == (0.95, 0.8)
-    assert best["price"] < worst["price"] and best["clarify"] > worst["clarify"] and best["cost"] < worst["cost"]
+    assert (
+        best["price"] < worst["price"] and best["asked_about"] > worst["asked_about"] and best["cost"] < worst["cost"]
+    )

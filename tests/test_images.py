@@ -1,6 +1,7 @@
 """Images by id: formats, modes, bounds, stores."""
 
 import io
+import struct
 import warnings
 import zlib
 
@@ -69,6 +70,74 @@ def test_sixteen_bits_keep_their_upper_eight_and_one_bit_is_black_and_white(tmp_
     assert (np.asarray(read_image(save(tmp_path / "b.png", flat))) == 255).all()
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_grey_of_any_depth_is_scaled_by_its_own_range(tmp_path, bits):
+    """Cameras write 12 bits into 16; read as 16 the picture is nearly black."""
+    top = 2**bits - 1
+    values = np.linspace(0, top, WIDTH * HEIGHT).astype(np.uint16).reshape(HEIGHT, WIDTH)
+    found = np.asarray(read_image(save(tmp_path / "a.png", Image.fromarray(values))))
+    assert found.max() == 255 and found.min() == 0
+    assert abs(found[..., 0].astype(float) - values / top * 255).max() <= 1
+
+
+def test_a_dark_picture_that_was_widened_from_eight_bits_stays_dark(tmp_path):
+    values = np.full((HEIGHT, WIDTH), 9 * 257, dtype=np.uint16)
+    assert (np.asarray(read_image(save(tmp_path / "a.png", Image.fromarray(values)))) == 9).all()
+
+
+@pytest.mark.parametrize(("kind", "n"), [(2, 3), (6, 4), (4, 2)])
+@pytest.mark.parametrize("top", [1023, 4095, 16383, 65535])
+def test_colours_of_twelve_bits_in_sixteen_are_refused(tmp_path, kind, n, top):
+    """Pillow gives their upper eight bits alone."""
+    path = tmp_path / "deep.png"
+    path.write_bytes(deep_png(kind, n, top))
+    if top == 65535:
+        assert np.asarray(read_image(path)).max() == 255
+    else:
+        with pytest.raises(ValueError, match=rf"deep\.png holds colours of {top.bit_length()} bits in 16"):
+            read_image(path)
+
+
+def deep_png(kind, n, top):
+    """A PNG of 16 bits a channel, n channels: values up to `top`, and alpha, where it has any, full."""
+    pixel = [top] * (n - 1) + [65535] if kind != 2 else [top] * n
+    row = b"\0" + struct.pack(f">{4 * n}H", *(pixel * 4))
+    header = struct.pack(">IIBBBBB", 4, 4, 16, kind, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(row * 4)), (b"IEND", b"")]
+    written = [struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(written)
+
+
+def test_a_jpeg_of_twelve_bits_is_told_what_it_is(tmp_path):
+    content = bytearray(io_bytes(Image.new("RGB", (16, 16), "red"), "JPEG"))
+    frame = content.index(b"\xff\xc0")
+    content[frame + 4] = 12
+    (tmp_path / "a.jpg").write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"a\.jpg is a JPEG of 12 bits a channel, not an image of a known format"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\0\0\0\x18ftypheic", "a HEIC picture"),
+        (b"\0\0\0\x1cftypmif1", "a HEIC picture"),
+        (b"\0\0\0\x1cftypavif", "an AVIF picture"),
+        (b"II*\0" + bytes(20), "a TIFF picture"),
+        (b"MM\0*" + bytes(20), "a TIFF picture"),
+        (b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 picture"),
+        (bytes(128) + b"DICM", "a DICOM picture"),
+        (b"8BPS\0\1", "a Photoshop picture"),
+        (b"<svg xmlns='x'/>", "an SVG drawing"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+    ],
+)
+def test_a_picture_of_another_format_is_named(tmp_path, content, kind):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.jpg is {kind}.*not an image of a known format"):
+        read_image(tmp_path / "a.jpg")
+
+
 def test_exif_orientation_is_applied(tmp_path):
     image = Image.new("RGB", (WIDTH, HEIGHT))
     exif = image.getexif()
@@ -109,10 +178,12 @@ def test_truncated_file_is_named(tmp_path, kind):
 
 def test_other_content_and_other_formats_are_refused(tmp_path):
     (tmp_path / "a.jpg").write_text("<html>not found</html>")
-    with pytest.raises(ValueError, match=r"a\.jpg is not an image of a known format"):
+    with pytest.raises(ValueError, match=r"a\.jpg is a web page .*, not an image of a known format"):
         read_image(tmp_path / "a.jpg")
     save(tmp_path / "b.tif", Image.new("RGB", (WIDTH, HEIGHT)))
-    with pytest.raises(ValueError, match=r"b\.tif is not an image of a known format"):
+    with pytest.raises(
+        ValueError, match=r"b\.tif is a TIFF picture \(save it as PNG or JPEG\), not an image of a known format"
+    ):
         read_image(tmp_path / "b.tif")
     with pytest.raises(FileNotFoundError, match=r"c\.png is missing"):
         read_image(tmp_path / "c.png")
@@ -125,7 +196,9 @@ def test_animation_is_refused(tmp_path):
         read_image(path)
 
 
-@pytest.mark.parametrize("image_id", ["", ".", "..", "../a", "a/b", "/etc/x", "a\\b", "a\x00", " a", "x" * 256])
+@pytest.mark.parametrize(
+    "image_id", ["", ".", "..", "../a", "a/../b", "a//b", "a/", "/etc/x", "a\\b", "a\x00", " a", "x" * 256]
+)
 def test_ids_that_are_no_plain_names(image_id):
     with pytest.raises(ValueError, match="not a plain name"):
         check_image_id(image_id)

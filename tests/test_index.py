@@ -25,12 +25,13 @@ from report_tools import (
 )
 from verdict import paths
 from verdict.numbers import Number, Numbers
-from verdict.params import load_params
+from verdict.parameter_files import merge, read_yaml
+from verdict.params import load_params, validate
 from verdict.report import executions as found
 from verdict.report import watch as watching
 from verdict.report.__main__ import main
 from verdict.report.executions import Execution, find_executions, merged_numbers
-from verdict.report.index import combined_status, render_index
+from verdict.report.index import _targets, combined_status, index_banners, render_index
 from verdict.report.notebook import RenderError
 from verdict.report.outputs import MIME
 from verdict.report.pipeline import PAGE_W, Node, direct_needs, draw_pipeline, layers, placed
@@ -84,12 +85,81 @@ def test_a_report_is_whole(project):
     assert (project["target"] / "index.html").stat().st_size < 150_000
 
 
+@pytest.fixture
+def whole(project):
+    """The project with every notebook executed."""
+    write_notebook(project["notebooks"] / "07_later.ipynb", [markdown("# Later\n\nWhat then?"), SETUP])
+    write_stage(project["work"] / "07_later", [SETUP], record("07_later"), Numbers({"later.x": Number(1.0)}))
+    return project
+
+
+def is_recorded_as_whole(project):
+    return (project["work"] / paths.rendered("demo").name).is_file()
+
+
+def test_a_whole_report_is_recorded_with_its_files(whole):
+    built = build_site("demo", **whole)
+    assert (built.errors, built.unfinished) == ((), ())
+    recorded = json.loads((whole["work"] / paths.rendered("demo").name).read_text(encoding="utf-8"))
+    written = {path.relative_to(whole["target"]).as_posix() for path in whole["target"].rglob("*") if path.is_file()}
+    assert set(recorded) == written and "files/05_test.ipynb" in recorded
+
+
+def misspelt(project):
+    write_notebook(project["notebooks"] / "07_later.ipynb", [markdown("# Later\n\nWhat? {{ later.y }}"), SETUP])
+
+
+def misspelt_in_the_index(project):
+    (project["notebooks"] / "index.md").write_text("# When?\n\n{{ later.y }}\n")
+
+
+def never_run(project):
+    write_notebook(project["notebooks"] / "08_new.ipynb", [markdown("# New\n\nWhat?"), SETUP])
+
+
+def failed(project):
+    write_notebook(project["work"] / "failed" / "07_later.ipynb", [SETUP])
+
+
+def stale(project):
+    write_notebook(project["notebooks"] / "07_later.ipynb", [markdown("# Later\n\nWhat?"), SETUP, code("x = 1")])
+
+
+def made_of_what_is_gone(project):
+    inputs = {"work/demo/no_such/run.json": "0" * 64}
+    write_stage(
+        project["work"] / "07_later", [SETUP], record("07_later", inputs=inputs), Numbers({"later.x": Number(1)})
+    )
+
+
+@pytest.mark.parametrize("harm", [misspelt, misspelt_in_the_index, never_run, failed, stale, made_of_what_is_gone])
+def test_a_report_with_a_missing_stale_or_refused_page_is_never_whole(whole, harm, monkeypatch, capsys):
+    """However often it is rendered, and also where a whole one was there before."""
+    build_site("demo", **whole)
+    assert is_recorded_as_whole(whole)
+    harm(whole)
+    monkeypatch.setattr(paths, "WORK", whole["work"].parent)
+    monkeypatch.setattr(paths, "NOTEBOOKS", whole["notebooks"])
+    monkeypatch.setattr(paths, "REPORTS", whole["target"])
+    for _ in range(2):
+        assert main(["--profile", "demo"]) != 0
+        assert not is_recorded_as_whole(whole)
+        told = capsys.readouterr().err
+        assert any(word in told for word in ("refused: ", "not up to date: ", "error: "))
+
+
+def test_one_page_rendered_anew_is_no_whole_report(whole):
+    build_site("demo", **whole)
+    build_site("demo", only="05_test", **whole)
+    assert not is_recorded_as_whole(whole)
+
+
 def test_the_index_says_what_holds_and_what_is_missing(project):
     build_site("demo", **project)
     page = Reader((project["target"] / "index.html").read_text(encoding="utf-8"))
     assert "About 0.812 [0.797, 0.826] ." in page.words
     assert "This paragraph waits for stages that have not run." in page.words
-    assert "1 of 2 hold." in page.words and "does not hold" in page.words
+    assert "2 claims; holds: 1, does not hold: 1." in page.words and "does not hold" in page.words
     assert "75.0 % [74.0, 76.0] not met target 80 %, n = 4,003" in page.words
     assert "0.812 [0.797, 0.826] met, interval spans the target target 0.8" in page.words
     assert "Not everything has run. 07_later" in page.words
@@ -97,6 +167,15 @@ def test_the_index_says_what_holds_and_what_is_missing(project):
     assert "2 executions" in page.words and "text1, seeds 11 , 23" in page.words
     hrefs = [attributes["href"] for attributes in page.all("a")]
     assert "05_test.html#claim-no" in hrefs
+
+
+def test_comments_in_the_text_of_the_index_are_left_out(project):
+    text = "# When?\n\nAbout <!-- hid --> this.\n\n<!-- hid\n\nhid {{ no.such }}\n\n-->\n\nAnd <!-- hid\nhid --> that."
+    (project["notebooks"] / "index.md").write_text(text)
+    build_site("demo", **project)
+    page = Reader((project["target"] / "index.html").read_text(encoding="utf-8"))
+    assert "About this." in page.words and "And that." in page.words and "hid " not in page.words
+    assert "waits for stages" not in page.words
 
 
 def test_the_same_notebook_on_another_model_is_a_page_of_its_own(project):
@@ -112,6 +191,23 @@ def test_the_same_notebook_on_another_model_is_a_page_of_its_own(project):
     assert "About 07_calibration." in page.words and "About 07_calibration-clip." in page.words
     assert "Calibration (CLIP)" in page.words and "None" not in page.words
     assert_links(project["target"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "warned", "n_targets"),
+    [
+        ({}, [], 2),
+        ({"data": {"source": "csv", "csv": {"table": "a.csv", "images": "b"}}}, ["digits_distilbert, digits_vit"], 0),
+        ({"data": {"source": "nlvr"}, "model": {"text_preset": "nlvr_distilbert"}}, ["digits_vit"], 2),
+        ({"clip": {"source": "folder", "folder": {"images": "b"}}}, ["digits_clip"], 2),
+    ],
+)
+def test_own_data_are_not_judged_by_what_the_study_and_the_shipped_encoders_know(changed, warned, n_targets):
+    params = validate(merge(read_yaml(paths.PARAMS / "base.yaml"), changed), source="test")
+    site, run = Site("demo", params=params), [Execution("05_test", "05_test", "done", numbers=sample_numbers())]
+    told = [banner["headline"] for banner in index_banners(site, run, ())]
+    assert [text.partition(": ")[2] for text in told] == [f"{names}." for names in warned]
+    assert len(_targets(site, run, sample_numbers())) == n_targets
 
 
 def test_a_missing_number_in_a_whole_report_is_an_error(project):
@@ -183,6 +279,48 @@ def test_pages_of_an_earlier_build_go_and_other_files_stay(project):
     build_site("demo", **project)
     assert not (target / "09_old.html").exists() and not (target / "files" / "old").exists()
     assert (target / "README.md").read_text() == "mine" and (target / "files" / "05_test.ipynb").is_file()
+
+
+FORMER = (
+    ("14_removed", {}),
+    ("03_staged_unfreezing/renamed-s11", {"trial": "renamed", "seed": 11}),
+    ("03_staged_unfreezing/text1-s12", {"trial": "text1", "seed": 12}),
+    ("01_recorded", {}),
+)
+
+
+@pytest.mark.parametrize(("folder", "run"), FORMER)
+def test_what_is_declared_no_more_leaves_no_page(project, folder, run):
+    """A notebook, a trial, a seed, and a stage of another source; of a profile whose parameters load."""
+    notebook = folder.partition("/")[0]
+    here = {"03_staged_unfreezing/text1-s11": {"trial": "text1", "seed": 11}, "05_test": {}, folder: run}
+    for name, fields in here.items():
+        cells = [markdown("# T\n\nWhat?"), SETUP]
+        write_notebook(project["notebooks"] / f"{name.partition('/')[0]}.ipynb", cells)
+        write_stage(project["work"] / name, cells, record(name.partition("/")[0], **fields), sample_numbers())
+    if notebook == "14_removed":
+        (project["notebooks"] / "14_removed.ipynb").unlink()
+    (project["notebooks"] / "index.md").write_text("# When?\n")
+    page = "-".join(folder.split("/"))
+    (project["target"]).mkdir()
+    (project["target"] / f"{page}.html").write_text("of an earlier build")
+    build_site("smoke", **project)
+    assert (project["target"] / "05_test.html").is_file()
+    assert (project["target"] / "03_staged_unfreezing-text1-s11.html").is_file()
+    assert not (project["target"] / f"{page}.html").exists()
+    assert page not in (project["target"] / "index.html").read_text(encoding="utf-8")
+    former = find_executions("smoke", work=project["work"], notebooks=project["notebooks"], with_former=True)
+    assert page in {execution.name for execution in former}
+
+
+def test_a_notebook_that_nobody_declared_is_told(project, monkeypatch, capsys):
+    write_notebook(project["notebooks"] / "14_it's new.ipynb", [markdown("# T\n\nWhat?"), SETUP])
+    monkeypatch.setattr(paths, "WORK", project["work"].parent)
+    monkeypatch.setattr(paths, "NOTEBOOKS", project["notebooks"])
+    monkeypatch.setattr(paths, "REPORTS", project["target"])
+    assert main(["--profile", "demo"]) == 1
+    told = capsys.readouterr().err
+    assert "not up to date: 14_it's new is missing; no stage of lib/verdict/declarations.py executes it" in told
 
 
 def test_one_page_alone(project):

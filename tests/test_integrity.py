@@ -2,13 +2,14 @@
 
 import json
 import os
+import shutil
 import time
 
 import pytest
 
 from verdict import paths, stages
-from verdict.artifacts import read_run, write_json, write_run, write_text
-from verdict.integrity import expected, faults, forget_damaged, missing, settle_times
+from verdict.artifacts import read_run, sha256_bytes, write_json, write_run, write_text
+from verdict.integrity import expected, faults, forget_damaged, forget_pages, missing, settle_times
 from verdict.params import load_params
 
 CHAIN = ("01_data", stages.FEATURES, stages.WARMUP_STAGE)
@@ -96,3 +97,38 @@ def test_what_was_made_from_an_earlier_result_is_found_whatever_the_times_say(fi
     write_run(finished[CHAIN[0]], outputs=[finished[CHAIN[0]] / "numbers.json"], inputs=[], elapsed_s=4.5)
     assert list(found()) == [CHAIN[1]]
     assert "was made from another work/smoke/01_data/run.json" in found()[CHAIN[1]]
+
+
+@pytest.fixture
+def rendered(tmp_path, monkeypatch):
+    """The folder of a report with two files, and the record of what was rendered."""
+    for name in ("ROOT", "WORK", "REPORTS"):
+        monkeypatch.setattr(paths, name, tmp_path / {"ROOT": "", "WORK": "work", "REPORTS": "reports"}[name])
+    files = {"05_test.html": "a page", "files/05_test/t.csv": "a,b"}
+    for name, text in files.items():
+        write_text(paths.report_dir("smoke") / name, text)
+    write_json(paths.rendered("smoke"), {name: sha256_bytes(text.encode()) for name, text in files.items()})
+    return paths.report_dir("smoke")
+
+
+def test_pages_that_are_as_they_were_written_are_not_rendered_again(rendered):
+    assert forget_pages("smoke") == [] and paths.rendered("smoke").is_file()
+    assert forget_pages("digits") == []
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda folder: (folder / "05_test.html").unlink(),
+        lambda folder: (folder / "files" / "05_test" / "t.csv").unlink(),
+        lambda folder: (folder / "05_test.html").write_text("This page was not rendered"),
+        shutil.rmtree,
+        lambda folder: paths.rendered("smoke").write_text("{"),
+        lambda folder: paths.rendered("smoke").write_text("[]"),
+    ],
+)
+def test_a_page_that_is_gone_or_another_is_rendered_again(rendered, harm):
+    harm(rendered)
+    told = forget_pages("smoke")
+    assert len(told) == 1 and told[0].startswith("the pages are rendered again: ")
+    assert not paths.rendered("smoke").exists()

@@ -87,6 +87,21 @@ def test_outputs_counts_tags_and_titles(tmp_path):
     assert "5 computing cells beside 2 cells of text" in messages(tmp_path, *GOOD, *[code("x")] * 5)[0]
 
 
+@pytest.mark.parametrize(
+    ("claim", "told"),
+    [
+        ("stage.claim('a', 'A', 'x.y', '>', 0)", "the claim 'a' names no exhibit"),
+        ("stage.claim('a', 'A', 'x.y', '>', 0, exhibit='05_b.csv')", "'05_b.csv', which no cell shows"),
+        ("stage.claim(name, 'A', 'x.y', 'within', 0, margin=1, exhibit='')", "the claim name names the exhibit ''"),
+        ("stage.claim('a', 'A', 'x.y', '>', 0, exhibit='05_a.csv')", None),
+    ],
+)
+def test_a_claim_names_the_exhibit_that_shows_its_number(tmp_path, claim, told):
+    shown = code("show_table(table, caption='C', file='05_a.csv')")
+    found = messages(tmp_path, *GOOD, shown, PROSE, code(claim, "save"))
+    assert (found == []) if told is None else (len(found) == 1 and told in found[0])
+
+
 def test_a_file_that_is_no_notebook_is_one_finding(tmp_path, capsys):
     (tmp_path / "x.ipynb").write_text("{")
     assert main([str(tmp_path / "x.ipynb")]) == 1

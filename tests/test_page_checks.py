@@ -14,7 +14,7 @@ from page_checks import View, check_content, check_report, check_table, check_vi
 from verdict import paths
 from verdict.report.site import PUBLISHED
 
-COPY = paths.ROOT / "reports" / "digits"
+COPY = paths.published_dir("digits")
 REPORT = Path(os.environ.get("VERDICT_TEST_REPORT", COPY))
 LOOKED_AT = ("index", "review", "07_calibration-clip")
 SOUND = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Sound</title>
@@ -54,7 +54,7 @@ def browser(tmp_path_factory):
 
 def test_the_report_in_git_is_whole_and_usable(browser):
     if REPORT == COPY and not (COPY / PUBLISHED).is_file():
-        pytest.skip("reports/digits holds no published copy")
+        pytest.skip("there is no published copy")
     assert list(check_report(browser, REPORT, views=())) == []
     found = {
         f"{stem}, {view}": check_view(browser, REPORT / f"{stem}.html", view)

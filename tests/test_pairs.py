@@ -64,8 +64,8 @@ def test_faulty_rows_are_named(changes, message):
 
 def test_repeats_name_both_rows_and_say_when_the_labels_differ():
     twice = table(hypothesis=["one dog", "one dog", "x", "y", "z"])
-    with pytest.raises(ValueError, match="row 3: repeats row 2 with another label"):
-        check_pairs(twice, first_row=2)
+    with pytest.raises(ValueError, match="line 7: repeats line 2 with another label"):
+        check_pairs(twice, lines=[2, 7, 8, 9, 10])
     same = table(hypothesis=["one dog", "one dog", "x", "y", "z"], label=["entailment"] * 5)
     with pytest.raises(ValueError, match=r"row 2: repeats row 1 \(image 'a'"):
         check_pairs(same)

@@ -102,7 +102,7 @@ def test_an_unknown_key_names_the_nearest(base, dotted, near):
 
 def test_every_fault_is_listed(base):
     content = changed(changed(base, "training.batch_size", 0), "statistics.level", 1.5)
-    with pytest.raises(ParamsError, match=r"2 fault\(s\)") as caught:
+    with pytest.raises(ParamsError, match=r"2 faults") as caught:
         validate(content, source="profile 'x'")
     assert "training.batch_size" in str(caught.value)
     assert "statistics.level" in str(caught.value)
@@ -123,6 +123,8 @@ def test_an_exponent_without_a_point_is_explained(tmp_path):
         ("training.batch_size", 16.5),
         ("training.batch_size", True),
         ("training.global_clipnorm", 0.0),
+        ("training.margin", 0.0),
+        ("training.margin", 1.0),
         ("training.warmup.dropout", 1.0),
         ("training.warmup.learning_rate", -1.0e-3),
         ("training.warmup.schedule", "linear"),
@@ -321,5 +323,5 @@ def test_only_values_that_really_differ_are_named(tmp_path):
     options = ("image", "text", "augment", "views", "role")
     extra = [f"training.trials.extra.{field}" for field in (*trial("extra", "warmup"), *options)]
     assert named == sorted(
-        ["title", "policy.costs.human", "training.trials.text2.epochs", "training.trials.hypothesis_only", *extra]
+        ["title", "policy.costs.human", "training.trials.text2.epochs", "training.trials.frozen_longer", *extra]
     )

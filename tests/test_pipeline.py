@@ -5,15 +5,14 @@ import json
 
 import pytest
 
-from verdict import paths, pipeline, slurm
+from verdict import paths, pipeline, place, run, slurm
 from verdict.artifacts import write_text
-from verdict.report import PUBLISHED
 from verdict.result_folder import TWIN
 
 
 @pytest.fixture
 def alone(monkeypatch):
-    monkeypatch.setattr(pipeline, "gpu_count", lambda: 0)
+    monkeypatch.setattr(place, "visible_gpus", lambda: ())
     monkeypatch.setattr(slurm, "_ask", lambda *command: "AccountingStorageType = accounting_storage/slurmdbd")
 
 
@@ -28,7 +27,7 @@ def alone(monkeypatch):
 )
 def test_stages_are_forked_only_where_that_is_safe(monkeypatch, system, where, n_gpus, expected):
     monkeypatch.setattr(pipeline.sys, "platform", system)
-    monkeypatch.setattr(pipeline, "gpu_count", lambda: n_gpus)
+    monkeypatch.setattr(place, "visible_gpus", lambda: ("0",) * n_gpus)
     assert pipeline._may_fork(where) is expected
 
 
@@ -56,35 +55,41 @@ def test_a_cluster_is_told_the_account_and_targets_stand_apart(tmp_path, monkeyp
 def test_what_is_damaged_is_told_and_what_is_missing_is_asked_for(tmp_path, monkeypatch, capsys):
     """Snakemake itself takes a page for finished whose results are gone."""
     calls = []
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "WORK", tmp_path / "work")
     monkeypatch.setattr(pipeline.warm, "server", contextlib.nullcontext)
     monkeypatch.setattr(pipeline, "forget_damaged", lambda *_: ["work/smoke/x is made again: it was cut"])
     monkeypatch.setattr(pipeline, "missing", lambda *_: ["work/smoke/x/run.json"])
     monkeypatch.setattr(pipeline, "_follow", lambda command, *_: calls.append(command) or 0)
     assert pipeline.report("smoke", 1) == 0
-    assert calls[0][-3:] == ["--", "reports/smoke/index.html", "work/smoke/x/run.json"]
+    assert calls[0][-3:] == ["--", "work/smoke/rendered.json", "work/smoke/x/run.json"]
     assert "work/smoke/x is made again: it was cut" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("alone")
-@pytest.mark.parametrize(
-    ("is_copy", "targets", "is_kept"), [(True, (), False), (False, (), True), (True, ("a/run.json",), True)]
-)
-def test_the_small_copy_in_git_is_no_report_that_is_up_to_date(tmp_path, monkeypatch, is_copy, targets, is_kept):
-    """Where no page is asked for, none is taken away."""
-    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    monkeypatch.setattr(paths, "REPORTS", tmp_path / "reports")
+def test_a_notebook_that_nobody_declared_is_told_by_every_report(tmp_path, monkeypatch):
+    """The workflow alone does not see it."""
+    for name, folder in (("ROOT", ""), ("WORK", "work"), ("NOTEBOOKS", "notebooks")):
+        monkeypatch.setattr(paths, name, tmp_path / folder)
     monkeypatch.setattr(pipeline.warm, "server", contextlib.nullcontext)
-    for name in ("forget_damaged", "missing"):
+    for name in ("forget_damaged", "missing", "forget_pages"):
         monkeypatch.setattr(pipeline, name, lambda *_: [])
     monkeypatch.setattr(pipeline, "_follow", lambda *_: 0)
-    index = tmp_path / "reports" / "smoke" / "index.html"
-    write_text(index, "a page")
-    if is_copy:
-        write_text(index.with_name(PUBLISHED), "{}")
-    assert pipeline.report("smoke", 1, targets=targets) == 0
-    assert index.exists() is is_kept
+    write_text(paths.rendered("smoke"), "{}")
+    pipeline.report("smoke", 1)
+    assert paths.rendered("smoke").exists()
+    write_text(tmp_path / "notebooks" / "14_it's new.ipynb", "{}")
+    pipeline.report("smoke", 1)
+    assert not paths.rendered("smoke").exists()
+
+
+def test_a_declared_notebook_that_is_gone_stops_a_report_before_it_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
+    assert pipeline.main(["--profile", "smoke"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("nothing was run: lib/verdict/declarations.py: 01_data is declared, and ")
+    assert not (tmp_path / "work").exists()
 
 
 def test_without_slurm_nothing_is_run(monkeypatch, capsys, tmp_path):
@@ -130,6 +135,22 @@ def test_how_a_stage_ended_is_told_from_what_it_left(tmp_path, monkeypatch):
     assert told().startswith("05_test: failed, see ")
 
 
+@pytest.mark.parametrize(("name", "error"), [("features", MemoryError), ("signals", OSError), ("01_data", ValueError)])
+def test_a_stage_that_failed_without_a_notebook_is_not_called_not_reached(tmp_path, monkeypatch, name, error):
+    """Neither a stage that has none, nor one that failed before its notebook was begun."""
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+
+    def fail(*_):
+        raise error("there is no room\nfor it")
+
+    monkeypatch.setattr(run, "run_stage", fail)
+    assert run.main([name, "--profile", "smoke"]) == 1
+    lines = pipeline.unfinished("smoke")
+    place = lines.index(f"{name}: failed")
+    assert lines[place + 1 : place + 3] == [f"    {error.__name__}: there is no room", "    for it"]
+    assert "05_test: not reached" in lines
+
+
 def test_the_noise_of_snakemake_is_left_out_and_stages_are_not():
     said = ["01_data  done in 3 s", "03_staged_unfreezing text1-s11  FAILED; the notebook", "Error in rule trial:"]
     said += ["    message: SLURM-job '7' failed, SLURM status is: 'FAILED'. Reason: Unknown."]
@@ -141,7 +162,7 @@ def test_the_noise_of_snakemake_is_left_out_and_stages_are_not():
         "rule stage_01_data:",
         "    resources: tmpdir=<TBD>, runtime=20",
         "    shell:",
-        "        /x/bin/python -m verdict.warm verdict.run 01_data --profile smoke",
+        "        exec '/a b/bin/python' -m verdict.warm verdict.run 01_data --profile smoke",
         "        (command exited with non-zero exit code)",
     ]
     assert [line for line in (*said, *noise) if not pipeline.NOISE.match(line)] == said

@@ -4,26 +4,28 @@ import numpy as np
 import pytest
 
 from simulated_stage import KEPT, make_stage
-from verdict.deferral import Calibrated, gather, people_of
+from verdict.deferral import ONE_MODEL, Calibrated, gather, people_of
+from verdict.numbers import EXACT, SETTING, Number
 from verdict.policy import mean_cost
 from verdict.policy_study import (
-    ablation,
     absent_signals,
     answer_template,
     attainable,
-    aurc_gain,
     correlations,
-    cost_table,
+    count_sources,
     curve_table,
     gate_counts,
+    ranking_table,
     risk_curves,
     run_study,
     signal_table,
     surface_of,
     thresholds_template,
+    versus,
     warning_of,
 )
 from verdict.report.say import sentence
+from verdict.signals import CONFORMAL_CONFIDENCE, ENTROPY_CONFIDENCE, MAX_PROBABILITY, composite
 
 CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
 
@@ -40,7 +42,8 @@ def studied(stage, **human):
     stage._params = stage.all_params.model_copy(update={"policy": changed})
     calib, test = (gather(stage, split, CALIBRATED, KEPT) for split in ("calib", "test"))
     someone = people_of(stage, calib.table)
-    return run_study(stage, calib, test, someone), calib, test, someone
+    count_sources(stage, CALIBRATED, calib, test)
+    return run_study(stage, calib, test, someone, stage.resampler(test.groups)), calib, test, someone
 
 
 def test_the_tuned_policy_is_the_cheapest_on_calib_and_beats_both_extremes(stage):
@@ -54,8 +57,16 @@ def test_the_tuned_policy_is_the_cheapest_on_calib_and_beats_both_extremes(stage
     shares = [stage.numbers[f"policy.test.{branch}_share"].value for branch in ("auto", "clarify", "human")]
     assert sum(shares) == pytest.approx(1)
     assert stage.numbers["policy.test.cost_oracle"].value < stage.numbers["policy.test.cost"].value
-    assert stage.numbers["policy.test.is_degenerate"].value == 0
-    assert stage.numbers["policy.human_accuracy"].value == pytest.approx(0.95)
+    assert stage.numbers["policy.test.n_smaller_side"].value > 0
+    human = stage.numbers["policy.human_accuracy"]
+    assert (human.value, human.low, human.kind) == (0.95, None, SETTING), "an assumption is no estimate"
+    assert stage.numbers["policy.n_people_recorded"].value == 0
+    prices = [stage.numbers[f"policy.price_{name}"] for name in ("human", "clarify", "error")]
+    assert [(price.text, price.kind) for price in prices] == [
+        ("1 min", SETTING),
+        ("0.25 min", SETTING),
+        ("10 min", SETTING),
+    ]
 
 
 def test_gains_are_differences_of_the_stored_costs(stage):
@@ -63,14 +74,54 @@ def test_gains_are_differences_of_the_stored_costs(stage):
     costs = {name: stage.numbers[f"policy.test.cost{name}"].value for name in ("", "_always_auto", "_always_human")}
     assert stage.numbers["policy.test.gain_over_auto"].value == pytest.approx(costs["_always_auto"] - costs[""])
     assert stage.numbers["policy.test.gain_over_human"].value == pytest.approx(costs["_always_human"] - costs[""])
+    assert all(number.kind for number in stage.numbers.values())
+    always = stage.numbers["policy.test.cost_always_human"]
+    assert (always.value, always.low, always.kind) == (pytest.approx(1.5), None, EXACT)
+
+
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [
+        (Number(0.3, 0.2, 0.4), "It saves {policy.test.gain} against others."),
+        (Number(-0.3, -0.4, -0.2), "**It is dearer than others (saved: {policy.test.gain}).**"),
+        (Number(-0.1, -0.4, 0.2), "No difference is shown against others ({policy.test.gain})."),
+        (Number(0.0, kind="estimate"), "No difference is shown against others ({policy.test.gain})."),
+        (None, ""),
+    ],
+)
+def test_what_a_policy_saves_is_said_by_the_interval(stage, gain, said):
+    if gain is not None:
+        stage.numbers["policy.test.gain"] = gain
+    assert versus(stage, {"others": "policy.test.gain"}) == said
+
+
+def test_a_simpler_rule_that_is_cheaper_is_named_in_the_answer(stage):
+    """The composite is spoilt by an ensemble that contradicts the model where it is right."""
+    for split in ("calib", "test"):
+        own = stage.tables[split, 11]
+        right = (own["logit_1"] > 0) == (own["y_true"] == 1)
+        stage.tables[split, 23] = own.assign(logit_1=own["logit_1"] * np.where(right, -1, 1))
+    study, *_, people = studied(stage)
+    assert stage.numbers["policy.test.gain_over_entropy"].high < 0
+    assert "**It is dearer than thresholds on maximum probability alone" in answer_template(stage, study, people)
+
+
+def test_the_same_composite_of_one_answer_stands_beside_that_of_several_models(stage):
+    study, _, test, _ = studied(stage)
+    own = {name: test.signals[name] for name in (MAX_PROBABILITY, ENTROPY_CONFIDENCE, CONFORMAL_CONFIDENCE)}
+    assert test.rivals[ONE_MODEL].tolist() == composite(own).tolist()
+    assert ONE_MODEL in set(study.comparison["policy"]) and "policy.test.gain_over_one_model" in stage.numbers
+    alone = test.__class__(test.table, test.probs, test.sets, own, composite(own), test.forced)
+    assert ONE_MODEL not in alone.rivals, "there the composite is that of one answer"
 
 
 def test_every_sentence_can_be_said(stage):
     study, *_, people = studied(stage)
-    for template in (answer_template(study), thresholds_template(study, people), warning_of(study.evaluation)):
+    answer = answer_template(stage, study, people)
+    for template in (answer, thresholds_template(study, people), warning_of(study.evaluation)):
         sentence(template, stage.numbers)
-    assert "of them wrong" in answer_template(study)
-    assert "DEGENERATE" not in answer_template(study)
+    assert "of them wrong" in answer and "people are simulated, right on {policy.human_accuracy}" in answer
+    assert "DEGENERATE" not in answer
 
 
 def test_a_model_that_guesses_is_degenerate_and_said_so_in_bold(stage):
@@ -78,9 +129,9 @@ def test_a_model_that_guesses_is_degenerate_and_said_so_in_bold(stage):
     for key, table in stage.tables.items():
         stage.tables[key] = table.assign(logit_1=rng.normal(0, 1e-3, len(table)))
     study, *_, people = studied(stage)
-    assert "**DEGENERATE POLICY: everybody was intervened on" in answer_template(study)
-    assert "of them wrong" not in answer_template(study)
-    assert stage.numbers["policy.test.is_degenerate"].value == 1
+    assert "**DEGENERATE POLICY: everybody was intervened on" in answer_template(stage, study, people)
+    assert "of them wrong" not in answer_template(stage, study, people)
+    assert stage.numbers["policy.test.n_smaller_side"].value == 0
     assert np.isnan(stage.numbers["policy.test.auto_error"].value)
     if study.policy.t_auto > 1:
         assert thresholds_template(study, people).startswith("No pair goes out alone")
@@ -95,34 +146,47 @@ def test_believing_in_perfect_people_costs_something_when_they_are_poor(stage):
 
 def test_tables_of_the_page(stage):
     study, calib, test, _ = studied(stage)
-    assert gate_counts({"calib": calib, "test": test}).groupby("split")["n"].sum().to_dict() == {
+    gate = gate_counts(stage, {"calib": calib, "test": test})
+    assert gate.groupby("split")["n"].sum().to_dict() == {
         "calib": 599,
         "test": 701,
     }
-    assert {"cost", "cost_low", "cost_high", "difference", "difference_low"} <= set(cost_table(study).columns)
+    assert {"cost", "cost_low", "cost_high", "difference", "difference_low"} <= set(study.cost_table.columns)
     assert study.shares.sum(axis=1).tolist() == pytest.approx([1] * len(study.shares))
     assert "random" not in study.shares.index
     pairs = correlations(test)
     assert pairs.shape == (4, 4)
     assert pairs.loc["max probability", "entropy confidence"] == pytest.approx(1.0), "for two classes they rank alike"
     assert "no changed views" in absent_signals(test) and "several seeds" not in absent_signals(test)
-    alone = signal_table(test).set_index("signal")
+    alone = signal_table(test, study.draws).set_index("signal")
     assert set(alone.index) == set(pairs.columns)
     assert (alone["smallest"] <= alone["mean"]).all() and (alone["mean"] <= alone["largest"]).all()
-    assert alone.loc["max probability", "aurc_alone"] == pytest.approx(aurc_gain(stage, test)["max_probability"].value)
     assert attainable(test) >= test.score.max()
-    assert ablation(test)["removed"].tolist()[:2] == ["none", "max probability"]
 
 
 def test_a_random_order_is_flat_and_scores_rank_better(stage):
-    _, _, test, _ = studied(stage)
-    curves = risk_curves(stage, test)
-    assert list(curves) == ["composite", "maximum probability", "entropy", "random order"]
+    study, _, test, _ = studied(stage)
+    curves = risk_curves(test, study.draws)
+    assert list(curves) == ["composite", *test.rivals, "random order"]
     assert np.ptp(curves["random order"]["risk"]) < 1e-9
     assert curves["composite"]["risk"].mean() < curves["random order"]["risk"].mean()
-    assert len(curve_table(curves)) == 400
-    gains = aurc_gain(stage, test)
-    assert gains["difference"].value == pytest.approx(gains["composite"].value - gains["max_probability"].value)
+    assert len(curve_table(curves)) == 500
+    own = curves["composite"]
+    assert (own["low"] <= own["risk"]).all() and (own["risk"] <= own["high"]).all()
+
+
+def test_rankings_are_compared_with_the_composite_on_the_same_resamples(stage):
+    study, _, test, _ = studied(stage)
+    rows = ranking_table(stage, test, study.draws).set_index("score")
+    removed = [f"composite without {name}" for name in ("max probability", "entropy confidence", "ensemble stability")]
+    assert list(rows.index)[:7] == ["composite", *test.rivals, *removed]
+    gap = rows["aurc"] - rows.loc["composite", "aurc"]
+    assert rows["difference"].tolist() == pytest.approx(gap.tolist())
+    own = rows.loc["maximum probability"]
+    assert stage.numbers["policy.test.aurc_max_probability"].value == own["aurc"]
+    gain = stage.numbers["policy.test.aurc_gain_over_max_probability"]
+    assert (gain.value, gain.low, gain.high) == (own["difference"], own["difference_low"], own["difference_high"])
+    assert own["difference_high"] - own["difference_low"] < own["aurc_high"] - own["aurc_low"], "paired"
 
 
 def test_equal_seeds_give_equal_numbers(stage, tmp_path):

@@ -8,7 +8,8 @@ import torch
 
 from verdict import paths
 from verdict.artifacts import sha256_file
-from verdict.clip.encode import SHIPPED, DualEncoder, saved
+from verdict.clip import SHIPPED
+from verdict.clip.encode import DualEncoder, saved
 from verdict.clip.pictures import Pictures
 from verdict.params import load_params
 from verdict.pretrain import own_clip

@@ -22,7 +22,7 @@ from report_tools import (
     write_stage,
 )
 from verdict import paths
-from verdict.artifacts import sha256_file
+from verdict.artifacts import sha256_file, write_text
 from verdict.numbers import Number, Numbers
 from verdict.params import load_params
 from verdict.report import executions
@@ -79,22 +79,36 @@ def test_a_copy_is_whole_without_notebooks_and_names_its_commit(project):
     assert_links(folder)
     index = Reader((folder / "index.html").read_text(encoding="utf-8")).words
     assert "This is a small copy." in index and "1 execution, 1 more left out" in index
-    build_site("demo", **project)
-    assert read_published(folder) is None and (folder / "files" / "05_test.ipynb").is_file()
-    assert (folder / "files" / "05_test" / "05-t.csv").is_file()
+    write_text(folder / "files" / "old.csv", "of an earlier copy")
     assert set(read_published(publish("demo", **project))["files"]) == set(found["files"])
+    assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_copy_that_is_too_large_is_refused(project, monkeypatch):
+def test_a_report_and_its_copy_are_two_folders(project, monkeypatch):
+    monkeypatch.setattr(paths, "REPORTS", project["target"])
+    folders = {name: project[name] for name in ("work", "notebooks")}
+    copy = publish("demo", **folders)
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    build_site("demo", **folders)
+    report = paths.report_dir("demo")
+    assert (report / "files" / "05_test.ipynb").is_file() and (report / "files" / "05_test" / "05-t.csv").is_file()
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+    made = paths.rendered("demo").name
+    written = (project["work"] / made).read_bytes()
+    publish("demo", **folders)
+    assert (project["work"] / made).read_bytes() == written, "the report stays as whole as it was"
+
+
+def test_a_copy_that_is_too_large_or_lacks_a_page_leaves_the_last_one(project, monkeypatch):
+    folder = publish("demo", **project)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
     monkeypatch.setattr(module, "MAX_BYTES", 1000)
     with pytest.raises(PublishError, match=r"more than 1,000; the largest are \['"):
         publish("demo", **project)
-
-
-def test_a_page_that_is_refused_stops_the_copy(project):
     write_notebook(project["notebooks"] / "05_test.ipynb", [markdown("# Test\n\nHow? {{ no.such }}"), SETUP, SHOW])
     with pytest.raises(PublishError, match=r"pages were refused: .*no\.such"):
         publish("demo", **project)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.mark.parametrize(
@@ -122,10 +136,10 @@ def test_other_parameters_make_a_copy_outdated():
 
 
 def test_the_published_copy_shows_the_default_parameters():
-    folder = paths.report_dir(module.PROFILE)
+    folder = paths.published_dir(module.PROFILE)
     published = read_published(folder)
     if published is None:
-        pytest.skip("no published copy here, or a report was rendered over it since: `make publish` makes one")
+        pytest.skip("no published copy here: `make publish` makes one")
     assert outdated(published) == ""
     assert {name: sha256_file(folder / name) for name in published["files"]} == published["files"]
     assert sum((folder / name).stat().st_size for name in published["files"]) <= MAX_BYTES

@@ -1,5 +1,7 @@
 """Saved logits: what is read, and everything that is refused by name."""
 
+import zipfile
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,7 +85,12 @@ HOLED = np.where(np.arange(N)[:, None] == 7, np.nan, LOGITS)
         ({"logits": softmax(LOGITS).round(2), "labels": Y_TRUE}, "shares or rounded probabilities"),
         ({"logits": 100 * softmax(LOGITS), "labels": Y_TRUE}, "shares or rounded probabilities"),
         ({"logits": LOGITS / 40, "labels": Y_TRUE}, "look like cosines"),
-        ({"logits": LOGITS[:, :2] / 40, "labels": Y_TRUE % 2}, "look like cosines"),
+        (
+            {"logits": 0.5 + LOGITS / 40, "labels": Y_TRUE},
+            "look like sigmoid scores .* save what went into the sigmoid",
+        ),
+        ({"logits": LOGITS * 1e4, "labels": Y_TRUE}, "values up to .* divide all of them"),
+        ({"logits": LOGITS * 1e307, "labels": Y_TRUE}, "values up to .*e[+]307: beyond"),
         ({"logits": HOLED, "labels": Y_TRUE}, "must be finite; 1 of 41 rows are not, the first is row 7"),
         ({"logits": np.where(np.isnan(HOLED), np.inf, HOLED), "labels": Y_TRUE}, "must be finite"),
         ({"logits": LOGITS.astype(complex), "labels": Y_TRUE}, "must be numbers, got complex"),
@@ -91,8 +98,9 @@ HOLED = np.where(np.arange(N)[:, None] == 7, np.nan, LOGITS)
         ({"logits": LOGITS[:, :2], "labels": Y_TRUE % 2}, "2 columns for 3 class names"),
         ({"logits": LOGITS[None], "labels": Y_TRUE}, r"must have shape \(n, n_classes\)"),
         ({"logits": LOGITS, "labels": Y_TRUE[:-1]}, "expected 41 labels"),
-        ({"logits": LOGITS, "labels": Y_TRUE + 1}, "must lie in 0 … 2"),
-        ({"logits": LOGITS, "labels": Y_TRUE.astype(float)}, "must be integer class ids"),
+        ({"logits": LOGITS, "labels": Y_TRUE + 1}, "labels run from 1 to 3, .* subtract 1"),
+        ({"logits": LOGITS, "labels": Y_TRUE + 2}, r"must lie in 0 … 2, .* the first outside is in row \d+ \(counted"),
+        ({"logits": LOGITS, "labels": Y_TRUE + 0.5}, "must be integer class ids"),
         ({"logits": LOGITS, "labels": np.eye(3)[Y_TRUE]}, "one-hot"),
         ({"logits": LOGITS, "label": Y_TRUE}, "there is no 'labels' .*did you mean 'label'"),
         ({"logit": LOGITS, "labels": Y_TRUE}, "there is no 'logits' .*did you mean 'logit'"),
@@ -137,10 +145,10 @@ def test_answers_of_people_are_read_from_both_formats(tmp_path):
     one = save(tmp_path / "c.npz", counts=counts)
     pd.DataFrame(counts, columns=list(NAMES)).to_csv(tmp_path / "c.csv", index=False)
     for path in (one, tmp_path / "c.csv"):
-        assert np.array_equal(read_counts(path, Y_TRUE, 3), counts)
+        assert np.array_equal(read_counts(path, Y_TRUE, NAMES), counts)
     two = save(tmp_path / "two.npz", a=counts, b=counts)
     with pytest.raises(ValueError, match=r"two.npz: expected one array"):
-        read_counts(two, Y_TRUE, 3)
+        read_counts(two, Y_TRUE, NAMES)
 
 
 @pytest.fixture
@@ -200,7 +208,9 @@ def test_rows_that_occur_in_two_splits_are_counted(files, tmp_path):
 
 def test_a_missing_file_says_what_to_give(files, tmp_path):
     (tmp_path / "test.npz").unlink()
-    with pytest.raises(FileNotFoundError, match=r"data.recorded.test: test.npz is not in .*give an .npz with `logits`"):
+    with pytest.raises(
+        FileNotFoundError, match=r"data.recorded.test: there is no file .*test.npz and .*give an .npz with `logits`"
+    ):
         locate(params_of(**files))
     assert set(locate(params_of(**files | {"test": str(tmp_path / "val.npz")}))) == {*recorded.SPLIT_OF, "human_counts"}
 
@@ -210,3 +220,154 @@ def test_the_shipped_profile_asks_about_its_own_classes():
     assert params.data.classes == params.data.recorded.class_names
     asked = {name for names in params.policy.questions.values() for name in names}
     assert asked <= set(params.data.classes)
+
+
+def refusal(path, names=NAMES, **options):
+    with pytest.raises(ValueError) as caught:
+        read_file(path, names, **options)
+    return str(caught.value)
+
+
+def test_labels_are_names_or_whole_numbers_in_both_formats(tmp_path):
+    words = np.array(["Cat", " dog", "EMU"])[Y_TRUE]
+    for k, labels in enumerate((words, words.astype("S"), Y_TRUE.astype(np.float32), Y_TRUE.astype(str))):
+        assert read_file(save(tmp_path / f"{k}.npz", logits=LOGITS, labels=labels), NAMES).y_true.tolist() == list(
+            Y_TRUE
+        )
+    near = np.where(Y_TRUE == 1, "cow", words)
+    assert "row 1 (counted from 0): label 'cow' is no class id" in refusal(
+        save(tmp_path / "cow.npz", logits=LOGITS[np.argsort(Y_TRUE)], labels=np.array(["cat", "cow"] * 20 + ["emu"]))
+    )
+    assert "is no class id and not one of ['cat', 'dog', 'emu']" in refusal(
+        save(tmp_path / "near.npz", logits=LOGITS, labels=near)
+    )
+    upper = ("cat", "Cat", "emu")
+    assert "label 'CAT'" in refusal(save(tmp_path / "two.npz", logits=LOGITS, labels=np.full(N, "CAT")), upper)
+
+
+def test_one_column_of_binary_logits_is_told_what_it_is(tmp_path):
+    labels, names = Y_TRUE % 2, ("no", "yes")
+    for k, logits in enumerate((LOGITS[:, 0], LOGITS[:, :1])):
+        said = refusal(save(tmp_path / f"{k}.npz", logits=logits, labels=labels), names)
+        assert "one column of logits is a binary model's" in said and "that of 'yes'" in said
+    for column in ("logit", "logit_yes", "score"):
+        pd.DataFrame({column: LOGITS[:, 0], "label": labels}).to_csv(tmp_path / "one.csv", index=False)
+        said = refusal(tmp_path / "one.csv", names)
+        assert "one column of logits is a binary model's: write two, logit_no with 0 and logit_yes" in said, column
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("probs", lambda counts: counts / counts.sum(axis=1, keepdims=True), "got shares that sum to 1 .*counts.npy"),
+        ("short", lambda counts: counts[:-1], "must have shape"),
+        ("negative", lambda counts: -counts, "none below 0"),
+    ],
+)
+def test_counts_are_read_from_a_bare_array_and_shares_are_told_apart(tmp_path, name, values, message):
+    """CIFAR-10H is published as two arrays without an archive round them."""
+    counts = counts_for(Y_TRUE)
+    np.save(tmp_path / "counts.npy", counts)
+    assert np.array_equal(read_counts(tmp_path / "counts.npy", Y_TRUE, NAMES), counts)
+    np.save(tmp_path / f"{name}.npy", values(counts.astype(float)))
+    with pytest.raises(ValueError, match=rf"{name}.npy: .*{message}"):
+        read_counts(tmp_path / f"{name}.npy", Y_TRUE, NAMES)
+    np.save(tmp_path / "logits.npy", LOGITS)
+    assert "one bare array, and logits are read with their labels; save them as numpy.savez(path, logits=" in refusal(
+        tmp_path / "logits.npy"
+    )
+
+
+def test_counts_of_a_table_are_found_by_the_names_of_the_classes(tmp_path):
+    counts = counts_for(Y_TRUE)
+    table = pd.DataFrame(counts[:, ::-1], columns=["human_emu", "human_dog", "human_cat"])
+    table.to_csv(tmp_path / "c.csv")
+    assert np.array_equal(read_counts(tmp_path / "c.csv", Y_TRUE, NAMES), counts)
+    table.loc[3] = 0
+    table.to_csv(tmp_path / "c.csv", sep=";")
+    with pytest.raises(ValueError, match="1 rows have no answer of anybody, the first is line 5"):
+        read_counts(tmp_path / "c.csv", Y_TRUE, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PAR1" + bytes(40), "is a Parquet file, where a table is read; save it as CSV"),
+        (b"\x1f\x8b\x08\0" + bytes(40), "is compressed by gzip"),
+        (b"\x89HDF\r\n" + bytes(40), "is an HDF5 file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
+        (b"<!DOCTYPE html><html>", "is a web page"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(tmp_path, content, message):
+    (tmp_path / "own.csv").write_bytes(content)
+    assert message in refusal(tmp_path / "own.csv")
+
+
+def test_weights_of_torch_and_a_workbook_are_named(tmp_path):
+    for file, member, message in (
+        ("a.pt", "archive/data.pkl", "weights saved by torch"),
+        ("a.csv", "xl/workbook.xml", "an Excel workbook (.xlsx), where a table is read; save it as CSV"),
+        ("b.csv", "content.xml", "an OpenDocument table"),
+    ):
+        with zipfile.ZipFile(tmp_path / file, "w") as archive:
+            archive.writestr(member, "x")
+        assert message in refusal(tmp_path / file)
+
+
+def csv_of(path, *, rows=6, header="label,logit_cat,logit_dog,logit_emu", lines=None):
+    body = [f"{NAMES[k % 3]},{k},{2.5 - k},1.25" for k in range(rows)]
+    path.write_text("\n".join([header, *body, *(lines or [])]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("header", ["Label,logit_cat,logit_dog,logit_emu", "y_true,LOGIT_CAT,Logit_Dog,logit_emu"])
+def test_columns_are_found_in_any_case(tmp_path, header):
+    assert read_file(csv_of(tmp_path / "a.csv", header=header), NAMES).y_true.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_what_a_spreadsheet_writes_is_read(tmp_path):
+    """A mark, `sep=`, decimal commas, blank rows and columns, and a name with blanks."""
+    names = ("cat", "dog", "big emu")
+    rows = "label;logit_cat;logit_dog;logit_big emu;;\ncat;1,5;-2,25;3;;\n;;;;;\nBig Emu;0,5;1;12,0;;\n"
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + ("sep=;\r\n" + rows.replace("\n", "\r\n")).encode())
+    found = read_file(tmp_path / "a.csv", names)
+    assert found.logits.tolist() == [[1.5, -2.25, 3.0], [0.5, 1.0, 12.0]] and found.y_true.tolist() == [0, 2]
+    (tmp_path / "a.csv").write_text(rows.replace("0,5", "0.5"))
+    assert "some numbers have a decimal comma and some a point" in refusal(tmp_path / "a.csv", names)
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "message"),
+    [
+        (["", "", "cat,nan,1,2"], {}, "the first is line 10"),
+        (["", "cat,x,1,2"], {}, "line 9, column 'logit_cat': 'x' is not a number"),
+        (["cat,1,2,3", "cow,1,2,3"], {}, "line 9: label 'cow'"),
+        (['"cat",1,2,"', '3"', "cat,1,,3"], {}, "line 10, column 'logit_dog': is empty"),
+    ],
+)
+def test_a_line_is_the_one_that_an_editor_shows(tmp_path, lines, options, message):
+    assert message in refusal(csv_of(tmp_path / "a.csv", lines=lines), **options)
+
+
+def test_a_separator_that_only_python_takes_for_a_line_end_is_none(tmp_path):
+    header = "label,logit_cat,logit_dog,logit_emu,note"
+    path = csv_of(
+        tmp_path / "a.csv", rows=0, header=header, lines=["cat,1,2,3,a\u2028b", "dog,1,2,3,c\x85d", "dog,1,x,3,e"]
+    )
+    assert "line 4, column 'logit_dog'" in refusal(path)
+
+
+def test_rows_that_nothing_can_be_fitted_on_are_refused(files, tmp_path):
+    logits, _ = logits_and_labels(0)
+    for n, labels, message in (
+        (N, np.ones(N, dtype=int), "every label is 'dog'; rows of one class alone"),
+        (7, np.arange(7) % 3, "has 7 rows; at least 20 are needed"),
+    ):
+        for name in ("val", "test"):
+            path = tmp_path / f"{name}.npz"
+            before = path.read_bytes()
+            save(path, logits=logits[:n], labels=labels)
+            with pytest.raises(ValueError, match=message):
+                build(params_of(**files | {"human_counts": ""}), seed=1)
+            path.write_bytes(before)

@@ -10,6 +10,7 @@ from recorded import recorded_logits
 from test_recorded import NAMES, N, counts_for, logits_and_labels, params_of, save
 from verdict import recorded_study
 from verdict.calibrate import Temperature
+from verdict.data.recorded import RecordedSet
 from verdict.metrics import ece
 from verdict.params import load_params
 from verdict.predict import logits_of
@@ -45,12 +46,17 @@ def test_splits_and_classes_are_counted(stage):
     assert splits.loc["test", "accuracy"] == (logits.argmax(axis=1) == y_true).mean()
     assert splits["n"].to_dict() == {"calib": N, "test": N}
     assert splits.loc["test", "tune_the_policy"] == found.pairs["is_tuning"].sum() > 0
+    assert "groups" not in splits, "the data name none"
     assert stage.numbers["data.test.accuracy"].value == splits.loc["test", "accuracy"]
     counts = recorded_study.class_table(stage, found).set_index("class")
     assert list(counts.index) == list(NAMES)
     assert counts["test"].tolist() == np.bincount(y_true, minlength=3).tolist()
-    sentence(recorded_study.answer_template(stage, found), stage.numbers)
-    assert "{data.n_tuning}" in recorded_study.answer_template(stage, found)
+    assert recorded_study.overlap_table(stage, found)["shared_rows"].tolist() == [0, 0]
+    answer = recorded_study.answer_template(stage, recorded_study.people_table(stage, found))
+    sentence(answer, stage.numbers)
+    assert "{data.n_tuning}" in answer and "Nobody's" not in answer and "No row of one split" in answer
+    assert all(number.kind for number in stage.numbers.values())
+    assert all(not number.seeds for number in stage.numbers.values()), "saved logits have no seed"
 
 
 def test_mistakes_are_listed_by_couple(stage):
@@ -78,14 +84,87 @@ def test_people_by_hand(stage):
     assert table.loc["all", "difference"] == pytest.approx(share.mean() - (~wrong).mean())
     assert stage.numbers["data.people.majority"].value == (counts.argmax(axis=1) == y_true).mean()
     assert stage.numbers["data.people.n_votes"].value == counts.sum()
-    sentence(recorded_study.people_template(pd.DataFrame([1])), stage.numbers)
 
 
 def test_nobody_is_asked_where_no_answers_were_recorded(stage):
     found = recorded_study.read(stage)
     silent = SimpleNamespace(pairs=found.pairs.drop(columns=[f"votes_{name}" for name in NAMES]), predictions=None)
-    assert not len(recorded_study.people_table(stage, silent))
-    assert recorded_study.people_template(pd.DataFrame()).startswith("Nobody's answers")
+    nobody = recorded_study.people_table(stage, silent)
+    assert not len(nobody) and "data.people.accuracy" not in stage.numbers
+    recorded_study.splits_table(stage, found)
+    recorded_study.overlap_table(stage, found)
+    assert "Nobody's answers" in recorded_study.answer_template(stage, nobody)
+
+
+def with_votes_on_calib(found, right):
+    """People also answered calib, where they are right as often as wanted."""
+    pairs, is_calib = found.pairs.copy(), (found.pairs["split"] == "calib").to_numpy()
+    for name in NAMES:
+        hit = (pairs["label"] == name).to_numpy()
+        pairs.loc[is_calib, f"votes_{name}"] = np.where(hit, 10 * right, 5 * (1 - right))[is_calib]
+    return RecordedSet(pairs, found.predictions, found.files)
+
+
+def test_peoples_accuracy_on_test_is_that_of_test(stage):
+    """What people answered about calib, however poor, changes nothing that is said of test."""
+    found = recorded_study.read(stage)
+    table = recorded_study.people_table(stage, found)
+    assert table["n"].iloc[0] == N
+    again = RecordedStage(RECORDED, "recorded", None, None, stage.folder, stage.all_params)
+    poor = recorded_study.people_table(again, with_votes_on_calib(found, 0.2))
+    pd.testing.assert_frame_equal(poor, table)
+    assert dict(again.numbers) == {name: n for name, n in stage.numbers.items() if name.startswith("data.people")}
+
+
+def test_people_who_are_always_or_never_right_have_an_interval_of_shares(stage):
+    """All differences equal and negative, all zero, all one: each within what it can be, none a crash."""
+    found = recorded_study.read(stage)
+    _, y_true = logits_and_labels(1)
+    pairs, is_test = found.pairs.copy(), (found.pairs["split"] == "test").to_numpy()
+    for k, name in enumerate(NAMES):
+        pairs.loc[is_test, f"votes_{name}"] = np.where(y_true == k, 0.0, 5.0)
+    never = RecordedSet(pairs, found.predictions, found.files)
+    table = recorded_study.people_table(stage, never).set_index("rows")
+    row = table.loc["the model is right"]
+    assert (row["person"], row["model"], row["difference"]) == (0.0, 1.0, -1.0)
+    assert row["difference_low"] == -1.0 < row["difference_high"] < 0
+    assert row["person_low"] == 0.0 < row["person_high"] < 0.2
+    row = table.loc["the model is wrong"]
+    assert row["difference"] == 0 and row["difference_low"] == -row["difference_high"] < 0
+
+
+def test_rows_that_any_two_splits_share_are_counted(stage, tmp_path):
+    """A row of test that is also in the independent set, and one of calib in test."""
+    found = recorded_study.read(stage)
+    columns = [name for name in found.predictions if name.startswith("logit_")]
+    predictions = found.predictions.copy()
+    first = {split: predictions.index[predictions["split"] == split] for split in ("calib", "test")}
+    predictions.loc[first["test"][0], columns] = predictions.loc[first["calib"][5], columns].to_numpy()
+    other = predictions.loc[first["test"][:7]].assign(split="independent")
+    other[columns] = other[columns] + np.arange(7)[:, None] % 2
+    shared = RecordedSet(found.pairs, pd.concat([predictions, other], ignore_index=True), found.files)
+    table = recorded_study.overlap_table(stage, shared).set_index(["left", "right"])["shared_rows"]
+    assert table.to_dict() == {
+        ("calib", "test"): 1,
+        ("calib", "independent"): 1,
+        ("test", "independent"): 4,
+        ("all", "two by two"): 6,
+    }
+    assert stage.numbers["data.n_shared_rows"].value == 6
+    assert stage.claim("alone", "No row occurs again", "data.n_shared_rows", "<=", 0).holds is False
+
+
+def test_groups_are_counted_where_the_data_name_them(stage):
+    named = stage.params.data.recorded.model_copy(update={"group": "site"})
+    found = recorded_study.read(stage)
+    data = stage.params.data.model_copy(update={"recorded": named})
+    stage._params = stage.all_params.model_copy(update={"data": data})
+    predictions = found.predictions.assign(group_id=np.arange(len(found.predictions)) // 3)
+    grouped = RecordedSet(found.pairs, predictions, found.files)
+    groups = [set(part["group_id"]) for _, part in predictions.groupby("split", sort=False)]
+    assert recorded_study.splits_table(stage, grouped)["groups"].tolist() == [len(part) for part in groups]
+    shared = recorded_study.overlap_table(stage, grouped)
+    assert shared["shared_groups"].tolist() == [len(groups[0] & groups[1])] * 2 == [1, 1]
 
 
 def test_the_recorded_network_has_the_published_figures_and_people(tmp_path):
@@ -106,4 +185,5 @@ def test_the_recorded_network_has_the_published_figures_and_people(tmp_path):
     assert people.loc["all", "person"] == pytest.approx(0.952, abs=5e-4)
     assert stage.numbers["data.people.majority"].value == pytest.approx(0.9921)
     assert stage.numbers["data.people.n_votes"].value == 511_000
+    recorded_study.overlap_table(stage, found)
     assert stage.numbers["data.n_shared_rows"].value == 0

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from urllib.parse import unquote
 
 import pytest
 
@@ -22,8 +23,9 @@ from report_tools import (
 from verdict.numbers import POINTS, Number, Numbers
 from verdict.report.executions import Execution
 from verdict.report.markdown import Markdown, MarkdownError, slugify
-from verdict.report.notebook import RenderError
+from verdict.report.notebook import Cell, RenderError
 from verdict.report.outputs import MIME, strip_terminal
+from verdict.report.provenance import changes
 from verdict.report.render import Link, Site, claim_row, render_page, title_and_question
 from verdict.report.sanitize import clean_html, clean_svg
 
@@ -86,17 +88,90 @@ def test_a_page_is_whole_offline_and_described(tmp_path):
     assert page.all("html") == [{"lang": "en"}]
 
 
+@pytest.mark.parametrize(
+    ("commit", "dirty", "told"),
+    [
+        ("c0ffee", True, "with uncommitted changes"),
+        ("c0ffee", None, "whether it was changed is not known"),
+        ("c0ffee", False, ""),
+        ("unknown", None, ""),
+        ("unknown", True, ""),
+    ],
+)
+def test_a_page_says_of_its_commit_what_is_known(commit, dirty, told):
+    assert changes(record(commit=commit, dirty=dirty)) == told
+
+
+ODD = "14_What's new? (50 % & more) #1 größe"
+
+
+def test_pages_of_any_name_are_linked(tmp_path):
+    site = Site("demo", links=[Link("05_test", "Here"), Link(ODD, "There")])
+    text = "[one](<14_What's new? (50 % & more) #1 größe.ipynb>)".replace("#", "%23").replace("? ", "%3F ")
+    table = table_output("x", csv="x\n" * 40_000, file="05_t.csv")
+    page = Reader(page_of(tmp_path, [TITLE, markdown(text.replace("50 %", "50 %25"))], [table], site=site))
+    hrefs = [unquote(attributes["href"]) for attributes in page.all("a")]
+    assert hrefs.count(f"{ODD}.html") == 2
+    written = [attributes["href"] for attributes in page.all("a") if attributes["href"].startswith("14_")]
+    assert len(written) == 2 and not set("?' #") & set("".join(written))
+    live = write_notebook(tmp_path / f"{ODD}.ipynb", [TITLE, code("x = 1")])
+    done = write_notebook(tmp_path / "run" / "executed.ipynb", [code("x = 1", outputs=[table])])
+    found = Reader(render_page(live, done, record(), sample_numbers(), site))
+    downloads = {unquote(attributes["href"]) for attributes in found.all("a") if "download" in attributes}
+    assert downloads <= set(site.files) and len(downloads) == 2
+
+
 def test_a_number_is_substituted_with_its_interval_and_source(tmp_path):
     page = Reader(page_of(tmp_path, [TITLE, markdown("It is {{ test.macro_f1 }}, again {{test.macro_f1|value}}.")]))
     assert "It is 0.812 [0.797, 0.826] , again 0.812 ." in page.words
     spans = [attributes for attributes in page.all("span") if attributes.get("class") == "number"]
-    assert spans[0]["title"] == "test split · n = 4,003 · seeds 11, 23 · 95 % interval · test.macro_f1"
+    assert spans[0]["title"] == "test split · n = 4,003 · seeds 11, 23 · estimate with interval · test.macro_f1"
     assert spans[0]["id"] == "n-test-macro_f1" and "id" not in spans[1]
 
 
 def test_an_unknown_number_is_refused_by_notebook_and_cell(tmp_path):
     with pytest.raises(RenderError, match=r"05_test.ipynb, cell 2: .*'test.makro_f1'; the nearest is 'test.macro_f1'"):
         page_of(tmp_path, [TITLE, markdown("{{ test.makro_f1 }}")])
+
+
+COMMENTS = (
+    "a <!-- hid --> b",
+    "<!-- hid\n\nhid -->\n\nb",
+    "<!-- hid --> b",
+    "- a <!-- hid -->\n- <!--\n  hid --> b",
+    "> <!-- hid\n>\n> hid -->\n> b",
+    "| a <!-- hid --> | b |\n|---|---|\n| 1 | <!-- hid --> |",
+    "## b <!-- hid -->",
+    "*b <!-- hid * --> c* [d <!-- hid -->](05_test.ipynb)",
+    "<!-- hid {{ no.such }} $\\nosuch{ ![](hid.png) -->b",
+    "<!--\n# hid\n```\n- hid\n-->\n\nb",
+)
+
+
+@pytest.mark.parametrize("text", COMMENTS)
+def test_what_authors_write_for_each_other_is_not_published(tmp_path, text):
+    page = page_of(tmp_path, [TITLE, markdown(text)])
+    assert "hid" not in page.replace("hidden", "").replace("hide", "") and "<!--" not in page
+    assert "b" in Reader(page).words.split()
+    assert_sound(Reader(page))
+
+
+@pytest.mark.parametrize("text", ["`<!-- b -->`", "```\n<!-- b -->\n```", "    <!-- b -->", "\\<!-- b -->", "a --> b"])
+def test_a_comment_in_code_is_code(text):
+    assert "--&gt;" in Markdown(Numbers()).render(text)
+
+
+@pytest.mark.parametrize("text", ["a <!-- hid", "<!-- hid", "a <!-- hid\n\nhid --> b", "- a\n- <!-- hid"])
+def test_a_comment_that_would_be_read_is_refused(tmp_path, text):
+    with pytest.raises(RenderError, match=r"05_test\.ipynb, cell 2: the comment '<!-- hid' is not closed"):
+        page_of(tmp_path, [TITLE, markdown(text)])
+
+
+def test_a_title_and_its_question_have_no_comments():
+    cells = [
+        Cell(0, "markdown", "<!-- draft? -->\n# A *title* <!-- hid -->\n\nHow<!-- hid --> good? <!-- Why? -->", (), ())
+    ]
+    assert title_and_question(cells) == ("A title", "How good?")
 
 
 def test_a_prose_edit_shows_and_a_code_edit_is_refused(tmp_path):
@@ -266,7 +341,7 @@ def test_claims_stand_once_with_a_link_to_where_their_number_is_said(tmp_path):
     [
         ("test.accuracy", 0.8, ">", ("75.0 % [74.0, 76.0]", "> 80 %")),
         ("test.accuracy", 0.0, ">=", ("75.0 % [74.0, 76.0]", "≥ 0")),
-        ("test.macro_f1", 0.8, "contains", ("0.812 [0.797, 0.826]", "interval contains 0.8")),
+        ("test.macro_f1", 0.8, "excludes", ("0.812 [0.797, 0.826]", "interval excludes 0.8")),
         ("test.none", 0.8, "<=", ("not measured", "≤ 0.8")),
         ("test.gain", 0.1, ">", ("25.0 percentage points [24.0, 26.0]", "> 10 percentage points")),
     ],

@@ -148,6 +148,10 @@ def test_the_gain_is_the_difference_of_two_probes(scored):
     gain = stage.numbers["representation.gain"]
     assert gain.value == pytest.approx(table["accuracy"][1] - table["accuracy"][0])
     assert gain.low > 0.3
+    assert (gain.value, gain.low, gain.high) == tuple(
+        table.iloc[1][["beyond_first", "beyond_first_low", "beyond_first_high"]]
+    )
+    assert table.iloc[0][["beyond_first", "beyond_first_low"]].isna().all(), "a layer is not compared with itself"
 
 
 def test_a_seed_gives_one_picture_and_small_samples_are_drawn():

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from report_runs import HOSTILE
 from verdict import paths, run
 from verdict.artifacts import read_run, verify_outputs, write_text
 
@@ -21,39 +23,37 @@ def no_choice(monkeypatch, tmp_path):
     """A machine whose scheduler has chosen no device, and whose locks are in a folder of the test."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "set, so that it is put back afterwards")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("KERAS_TORCH_DEVICE", "so too")
     monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
 
 
-@pytest.mark.usefixtures("no_choice")
-def test_gpus_are_counted_without_a_framework(monkeypatch, tmp_path):
-    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
-        (tmp_path / name).touch()
-    monkeypatch.setattr(run, "Path", lambda name: tmp_path if name == "/dev" else None)
-    assert run.gpu_count() == 2
-    for visible, count in {"": 0, "3": 1, "0,5,7": 3}.items():
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert run.gpu_count() == count
+def has_gpus(monkeypatch, n):
+    monkeypatch.setattr(run.place, "DEVICES", Path(run.tempfile.gettempdir()) / f"{n}-devices")
+    run.place.DEVICES.mkdir(exist_ok=True)
+    for k in range(n):
+        (run.place.DEVICES / f"nvidia{k}").touch()
 
 
 @pytest.mark.usefixtures("no_choice")
 @pytest.mark.parametrize(("wanted", "count"), [("cpu", 2), ("cpu", 0), ("auto", 0)])
 def test_without_a_gpu_or_a_wish_for_one_it_is_the_cpu(monkeypatch, wanted, count):
-    monkeypatch.setattr(run, "gpu_count", lambda: count)
+    has_gpus(monkeypatch, count)
     with run.device_lease(wanted) as device:
         assert device == "cpu"
         assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+        assert os.environ["KERAS_TORCH_DEVICE"] == "cpu"
 
 
 @pytest.mark.usefixtures("no_choice")
 def test_a_gpu_that_is_demanded_and_absent_is_an_error(monkeypatch):
-    monkeypatch.setattr(run, "gpu_count", lambda: 0)
+    has_gpus(monkeypatch, 0)
     with pytest.raises(RuntimeError, match="no CUDA device is visible"), run.device_lease("cuda"):
         pass
 
 
 @pytest.mark.usefixtures("no_choice")
 def test_each_gpu_is_lent_once_at_a_time(monkeypatch):
-    monkeypatch.setattr(run, "gpu_count", lambda: 2)
+    has_gpus(monkeypatch, 2)
 
     def lease():
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -71,7 +71,7 @@ def test_each_gpu_is_lent_once_at_a_time(monkeypatch):
 
 @pytest.mark.usefixtures("no_choice")
 def test_a_third_execution_waits_for_a_gpu(monkeypatch):
-    monkeypatch.setattr(run, "gpu_count", lambda: 1)
+    has_gpus(monkeypatch, 1)
 
     class WaitedError(Exception):
         pass
@@ -88,7 +88,7 @@ def test_a_third_execution_waits_for_a_gpu(monkeypatch):
 
 @pytest.mark.usefixtures("no_choice")
 def test_a_fault_inside_a_lease_comes_through_and_frees_the_device(monkeypatch):
-    monkeypatch.setattr(run, "gpu_count", lambda: 1)
+    has_gpus(monkeypatch, 1)
     with pytest.raises(BlockingIOError, match="of the body"), run.device_lease("auto"):
         raise BlockingIOError("of the body")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
@@ -96,11 +96,28 @@ def test_a_fault_inside_a_lease_comes_through_and_frees_the_device(monkeypatch):
         assert device == "cuda:0"
 
 
+@pytest.mark.usefixtures("no_choice")
 def test_the_schedulers_choice_stands(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    """One is taken as it is, also by two at a time; of several, each is lent once."""
+    has_gpus(monkeypatch, 8)
+
+    def lease(chosen):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+        return run.device_lease("auto")
+
+    with lease("5") as first, lease("5") as second:
+        assert (first, second, os.environ["CUDA_VISIBLE_DEVICES"]) == ("cuda:5", "cuda:5", "5")
+    with lease("6,2") as first, lease("6,2") as second:
+        assert (first, second, os.environ["CUDA_VISIBLE_DEVICES"]) == ("cuda:6", "cuda:2", "2")
+
+
+@pytest.mark.usefixtures("no_choice")
+@pytest.mark.parametrize("chosen", ["-1", "none", "NoDevFiles", "9"])
+def test_a_choice_that_is_no_device_is_the_cpu(monkeypatch, chosen):
+    has_gpus(monkeypatch, 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
     with run.device_lease("auto") as device:
-        assert device == "cuda:5"
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
+        assert (device, os.environ["CUDA_VISIBLE_DEVICES"]) == ("cpu", "")
 
 
 @pytest.mark.parametrize(
@@ -166,8 +183,9 @@ def root(tmp_path):
     return tmp_path
 
 
-def start(root, *arguments):
-    environment = {**os.environ, "VERDICT_ROOT": str(root), "PYTHONPATH": str(PROJECT / "lib"), "OMP_NUM_THREADS": "1"}
+def start(root, *arguments, **variables):
+    environment = {**os.environ, **variables, "VERDICT_ROOT": str(root), "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = str(PROJECT / "lib")
     command = [sys.executable, "-W", "ignore", "-m", "verdict.run", *arguments, "--profile", "smoke"]
     return subprocess.Popen(
         command, env=environment, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -243,6 +261,55 @@ def test_a_killed_driver_leaves_no_record(root):
     code, err = finish(start(root, "01_data"))
     assert code == 0, err
     assert [path.name for path in work.iterdir() if path.name != "failed"] == ["01_data"]
+
+
+STATE = """
+import json, locale, os, sys, time
+import matplotlib, pandas
+from verdict.backend import keras
+from verdict.plots import use_style
+use_style()
+config = keras.config
+state = {
+    "keras": [config.backend(), config.floatx(), config.image_data_format(), config.epsilon()],
+    "plots": [matplotlib.get_backend(), {k: str(v) for k, v in matplotlib.rcParams.items()}],
+    "pandas": pandas.get_option("display.max_rows"),
+    "place": [time.tzname, locale.setlocale(locale.LC_ALL, ""), locale.getpreferredencoding(), sys.flags.utf8_mode],
+    "names": sorted(name for name in globals() if name.startswith("own")),
+    "variables": {k: v for k, v in os.environ.items() if not k.startswith(("JPY", "JUPYTER", "IPYTHON", "VERDICT"))},
+}
+(stage.folder / "state.json").write_text(json.dumps(state))
+stage.number("made.value", 1, unit="count")
+stage.save()
+"""
+OWN = {
+    ".keras/keras.json": json.dumps({"floatx": "float16", "backend": "jax", "image_data_format": "channels_first"}),
+    ".config/matplotlib/matplotlibrc": "font.size: 30\nbackend: pdf\n",
+    ".ipython/profile_default/startup/own.py": "own_name = 1\n__import__('pandas').set_option('display.max_rows', 3)\n",
+    ".ipython/profile_default/ipython_kernel_config.py": "c.InteractiveShellApp.exec_lines = ['own_line = 1']\n",
+    ".local/share/jupyter/kernels/python3/kernel.json": json.dumps({"argv": ["false"], "display_name": "own"}),
+    ".jupyter/jupyter_config.py": "raise SystemExit('of the user')\n",
+    ".config/pip/x": "",
+}
+
+
+def test_what_a_machine_holds_for_its_user_reaches_no_notebook(root, tmp_path):
+    """Files in the home folder, one of the plots' beside the project, and variables of the shell."""
+    notebook(root, "01_data", STATE.strip())
+    found = []
+    for own, variables in (({}, {}), (OWN, {**HOSTILE, "PYTHONWARNINGS": "ignore"})):
+        home = tmp_path / f"home{len(own)}"
+        home.mkdir()
+        for name, text in own.items():
+            write_text(home / name, text)
+            write_text(root / "matplotlibrc", "lines.linewidth: 9\n")
+        code, err = finish(start(root, "01_data", HOME=str(home), **variables))
+        assert code == 0, err
+        state = (root / "work" / "smoke" / "01_data" / "state.json").read_text()
+        found.append(json.loads(state.replace(str(home), "HOME")))
+    assert found[0] == found[1]
+    assert found[0]["keras"][:3] == ["torch", "float32", "channels_last"]
+    assert found[0]["names"] == [] and found[0]["place"][0] == ["UTC", "UTC"]
 
 
 MEET = """

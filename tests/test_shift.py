@@ -8,6 +8,7 @@ from verdict import shift
 from verdict.calibration_study import transfer
 from verdict.deferral import Calibrated, costs_of, people_of, tuning_table
 from verdict.labels import Split, class_names
+from verdict.numbers import POINTS
 from verdict.policy import Policy
 from verdict.report.say import sentence
 
@@ -48,24 +49,57 @@ def test_a_collapse_is_a_change_whose_interval_excludes_zero(stage):
 def test_an_absent_set_is_said_and_its_numbers_are_not_defined(without):
     tables = shift.read_tables(without, KEPT)
     assert list(tables) == ["test"]
-    assert "no independent set" in shift.absent(tables)
+    assert "no independent set" in shift.absent(without, tables)
     assert len(shift.scores_by_split(without, tables)) == 1
     decisions = decided(without, tables, Policy(0.5, 0.5, 0.05))
     shift.store_transfer(without, transfer(without, list(tables.values()), 2.0), tables)
-    for name in ("accuracy", "macro_f1", "macro_f1_change", "ece", "policy_gain", "coverage", "n_pairs"):
+    for name in ("accuracy", "gain_over_guessing", "macro_f1", "macro_f1_change", "ece", "policy_gain", "coverage"):
         assert without.numbers[f"independent.{name}"].text == "not defined"
-    assert "no independent set" in shift.answer_template(tables, decisions)
+    assert without.numbers["independent.n_pairs"].text == "0"
+    assert all(number.kind for number in without.numbers.values())
+    assert "no independent set" in shift.answer_template(without, tables, decisions)
     sentences = shift.hand_written(without, tables, 2.0)
     assert sentences.empty
     assert list(sentences.columns)[:2] == ["image", "image_id"]
-    assert shift.mismatch_template(sentences) == "This data has no hand-written set."
 
 
 def test_one_absent_set_is_named(stage):
     tables = shift.read_tables(stage, KEPT)
-    assert shift.absent(tables).startswith("Both")
+    assert shift.absent(stage, tables) == ""
     del tables["independent_hand"]
-    assert "the hand-written independent set" in shift.absent(tables)
+    assert "the hand-written independent set" in shift.absent(stage, tables)
+
+
+def test_saved_logits_are_not_said_to_be_generated_or_written_by_hand(stage, monkeypatch):
+    monkeypatch.setattr(type(stage), "is_recorded", True)
+    tables = shift.read_tables(stage, KEPT)
+    del tables["independent_hand"]
+    assert shift.absent(stage, tables) == ""
+    found = decided(stage, tables, Policy(0.6, 0.3, 0.05))
+    shift.scores_by_split(stage, tables)
+    text = shift.answer_template(stage, tables, found)
+    assert text.startswith("On the independent set ({independent.n_pairs} rows) the model")
+    del tables["independent"]
+    assert "no independent set" in shift.absent(stage, tables)
+
+
+def test_guessing_is_the_most_frequent_of_all_classes(stage):
+    """Three classes, one third each: an accuracy below one half beats guessing."""
+    rng, table = np.random.default_rng(0), stage.tables["independent", 11]
+    y_true = np.arange(len(table)) % 3
+    answer = np.where(rng.random(len(table)) < 0.2, y_true, rng.integers(0, 3, len(table)))
+    logits = {f"logit_{k}": 2.0 * (answer == k) for k in range(3)}
+    tables = {"test": stage.tables["test", 11], "independent": table.assign(y_true=y_true, **logits)}
+    shift.scores_by_split(stage, tables)
+    assert stage.numbers["independent.guessing"].value == pytest.approx(1 / 3, abs=5e-3)
+    assert stage.numbers["independent.accuracy"].value < 0.5
+    gain = stage.numbers["independent.gain_over_guessing"]
+    assert gain.value == pytest.approx((answer == y_true).mean() - (y_true == 0).mean())
+    assert gain.low > 0 and gain.unit == POINTS
+    changed = tables["independent"].assign(y_true=(y_true + 1) % 3)
+    other = make_stage("09_independent_set", stage.folder, sizes=SIZES)
+    shift.scores_by_split(other, tables | {"independent": changed})
+    assert other.claim("beats", "It beats guessing", "independent.gain_over_guessing", ">", 0.0).holds is False
 
 
 def test_skills_stand_by_family_in_the_order_of_splits(stage):
@@ -89,6 +123,9 @@ def test_decisions_add_up_and_the_answer_can_be_said(stage):
     tables = shift.read_tables(stage, KEPT)
     found = decided(stage, tables, Policy(0.6, 0.3, 0.05))
     assert found[["auto", "clarify", "human"]].sum(axis=1).tolist() == pytest.approx([1, 1, 1])
+    share, row = stage.numbers["independent.auto_share"], found.set_index("split").loc["independent"]
+    assert (share.value, share.low, share.high) == (row["auto"], row["auto_low"], row["auto_high"])
+    assert row["always_human"] == pytest.approx(1.5) and np.isnan(row["always_human_low"]), "by the parameters"
     always_human = found.set_index("split").loc["independent", "always_human"]
     gain = stage.numbers["independent.policy_gain"].value
     assert gain == pytest.approx(always_human - stage.numbers["independent.policy_cost"].value)
@@ -97,7 +134,7 @@ def test_decisions_add_up_and_the_answer_can_be_said(stage):
     for split in (Split.INDEPENDENT, Split.INDEPENDENT_HAND):
         stage.number(f"{split}.level", 0.9)
         stage.number(f"{split}.coverage", 0.8)
-    text = shift.answer_template(tables, found)
+    text = shift.answer_template(stage, tables, found)
     sentence(text, stage.numbers)
     assert text.count("of them wrong") == 2
 
@@ -107,4 +144,5 @@ def test_a_policy_that_lets_nothing_out_has_no_error_rate(stage):
     found = decided(stage, tables, Policy(1.0, 1.0, 0.05))
     assert (found["auto"] == 0).all()
     assert np.isnan(stage.numbers["independent.auto_error"].value)
-    assert "of them wrong" not in shift.answer_template(tables, found)
+    shift.scores_by_split(stage, tables)
+    assert "of them wrong" not in shift.answer_template(stage, tables, found)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from verdict.ranking import aurc
 from verdict.signals import (
-    ablation_table,
     attainable_maximum,
     composite,
     conformal_confidence,
@@ -17,6 +17,7 @@ from verdict.signals import (
     max_probability,
     neighbour_distance,
     question_consistency,
+    without_each,
     yes_rate_limit,
 )
 
@@ -89,18 +90,17 @@ def test_correlation_is_by_rank_and_silent_about_constants():
     assert np.isnan(table.loc["a", "d"])
 
 
-def test_ablation_finds_the_signal_that_ranks_errors():
+def test_without_the_signal_that_ranks_errors_the_composite_ranks_worse():
     rng = np.random.default_rng(3)
-    good = rng.uniform(size=1009)
+    good, noise = rng.uniform(size=1009), rng.uniform(size=1009)
     is_error = rng.uniform(size=1009) > good
-    noise = rng.uniform(size=1009)
-    table = ablation_table({"good": good, "noise": noise}, is_error).set_index("removed")
-    assert table.loc["none", "increase"] == 0
-    assert table.loc["good", "increase"] > 0.05
-    assert table.loc["noise", "increase"] < 0
-    with_questions = ablation_table({"good": good, "noise": noise}, is_error, consistency=good)
-    assert with_questions["removed"].tolist() == ["none", "good", "noise", "consistency"]
-    assert with_questions["increase"].iloc[-1] > 0
+    signals = {"good": good, "noise": noise}
+    found = {name: aurc(score, is_error) for name, score in without_each(signals).items()}
+    whole = aurc(composite(signals), is_error)
+    assert found["good"] > whole + 0.05 and found["noise"] < whole
+    assert list(without_each(signals, good)) == ["good", "noise", "question_consistency"]
+    assert without_each(signals, good)["question_consistency"].tolist() == composite(signals).tolist()
+    assert without_each(signals, good)["noise"].tolist() == composite({"good": good}, good).tolist()
 
 
 def test_mahalanobis_by_hand_and_under_rescaling():
@@ -147,7 +147,7 @@ def test_distance_confidence_is_a_conformal_p_value():
         (lambda: composite({"a": np.array([1.1])}), r"signal a must lie in \[0, 1\]"),
         (lambda: composite({"a": np.array([np.nan])}), r"signal a must lie in \[0, 1\]"),
         (lambda: composite({"a": np.ones(2), "b": np.ones(3)}), "one length"),
-        (lambda: ablation_table({"a": np.ones(2)}, np.zeros(2, bool)), "two signals"),
+        (lambda: without_each({"a": np.ones(2)}), "two signals"),
         (
             lambda: question_consistency(np.ones((1, 1)), np.array([[1.0], [np.nan]]), np.array([0])),
             r"classes \[1\] have no expected answer",

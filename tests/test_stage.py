@@ -94,6 +94,14 @@ def test_a_stage_records_its_numbers_claims_and_inputs(root):
     assert open_at("08_policy", root).upstream_numbers("04_model_selection")["data.n_pairs"].value == 7
 
 
+def test_a_number_that_does_not_say_what_it_is_is_not_stored(root):
+    stage = open_at("04_model_selection", root)
+    stage.number("gain.text", 0.1)
+    with pytest.raises(ValueError, match=r"with an interval for an estimate: \['gain\.text'\]"):
+        stage.save(table=pd.DataFrame({"a": [1]}))
+    assert not stage.path("table.parquet").exists()
+
+
 def test_a_notebook_run_by_hand_writes_to_a_folder_that_nothing_reads(root, monkeypatch):
     assert open_stage("01_data", "smoke").folder == root / "work" / "smoke" / "scratch" / "01_data"
     trial = open_stage(TRIAL_STAGE, "smoke", trial="text1", seed=3)

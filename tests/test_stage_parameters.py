@@ -80,6 +80,10 @@ def test_views_are_encoded_once_and_re_run_what_shows_them(base):
     assert affected(base, lambda content: content["training"]["trials"].append(fewer)) == LISTING
 
 
+def test_the_margin_of_the_choice_trains_nothing_again(base):
+    assert affected(base, lambda content: content["training"].update(margin=0.02)) == LISTING
+
+
 def test_ranges_that_nobody_uses_re_run_nothing(base):
     assert affected(base, lambda content: content["training"]["photometric"].update(hue=0.01)) == set()
 
@@ -161,3 +165,24 @@ def test_a_page_that_judges_several_sources_is_told_which():
     assert own.model_dump() == {"profile": "smoke", "source": "clip"}
     with pytest.raises(ValueError, match="source"):
         parameter_model("07_calibration")(source="nobody")
+
+
+@pytest.mark.parametrize("changed", ["pairs.csv", "images/a.png", "images/b/c.png"])
+def test_a_changed_table_or_picture_re_runs_what_reads_it(base, tmp_path, changed):
+    """Not only a changed path: what stood in the table before would be reported for what stands there now."""
+    write_text(tmp_path / "pairs.csv", "image,label\n")
+    write_text(tmp_path / "images" / "a.png", "a")
+    base["data"] |= {"source": "csv"}
+    base["data"]["csv"] |= {"table": str(tmp_path / "pairs.csv"), "images": str(tmp_path / "images")}
+    base["clip"]["source"] = "csv"
+    base["clip"]["folder"] |= {"table": str(tmp_path / "pairs.csv"), "images": str(tmp_path / "images")}
+    reads = (stages.CLIP_EMBEDDINGS, stages.CLIP_ANSWERS)
+
+    def asked():
+        params = validate(base, source="test")
+        return {name: resolved(params, name) for name in ("01_data", FEATURES, *reads)}
+
+    before = asked()
+    assert asked() == before
+    write_text(tmp_path / changed, "something else")
+    assert {name for name, value in asked().items() if value != before[name]} == {"01_data", *reads}

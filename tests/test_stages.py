@@ -1,5 +1,7 @@
 """Which stages there are: the graph, the lists of each source, how often a stage runs and where."""
 
+import re
+
 import pytest
 
 from empty_project import make_project
@@ -60,9 +62,20 @@ def test_saved_logits_need_fewer_stages(base):
 
 
 def test_every_other_source_has_every_stage():
-    assert tuple(spec for spec in stages.specs_for(load_params("smoke")) if spec in SPECS) == SPECS
+    found = stages.specs_for(load_params("smoke"))
+    assert tuple(spec for spec in found if spec in SPECS) == SPECS[:-1]
+    assert (found[-1].name, found[-1].question) == (SPECS[-1].name, SPECS[-1].question)
     every = (*SPECS, *stages.RECORDED_SPECS, *stages.CLIP_SPECS)
     assert set(stages.ALL_NAMES) == {declared.name for declared in every}
+
+
+@pytest.mark.parametrize("source", [None, "digits"])
+def test_the_page_on_reproducibility_reads_every_other_stage(base, source):
+    """What it counts, executions and claims, is what the index counts."""
+    base["clip"]["source"] = source
+    found = stages.specs_for(validate(base, source="test"))
+    assert found[-1].name == "13_reproducibility"
+    assert found[-1].needs == tuple(spec.name for spec in found[:-1])
 
 
 def test_a_page_of_another_source_is_a_stage_of_its_own(base):
@@ -75,6 +88,57 @@ def test_a_page_of_another_source_is_a_stage_of_its_own(base):
         "clip",
     )
     assert (stages.notebook_of("01_data"), stages.source_of("01_data")) == ("01_data", stages.MODEL)
+
+
+@pytest.mark.parametrize(
+    "name", ["14_a-b", "14_What's new?", "14_größe", "14_a-clipped", "14_-", "14_a-model", "14_x - clip"]
+)
+def test_a_name_may_hold_any_character(name):
+    assert (stages.notebook_of(name), stages.source_of(name)) == (name, stages.MODEL)
+    assert re.fullmatch(r"stage_\w+", stages.rule_name(name), re.ASCII)
+
+
+def test_no_two_stages_are_one_rule():
+    names = [*stages.ALL_NAMES, "14_a b", "14_a-b", "14_a_b", "14_a.b", "14_größe", "14_gro_e"]
+    assert len({stages.rule_name(name) for name in names}) == len(names)
+    assert stages.rule_name("07_calibration-clip") == "stage_07_calibration_clip"
+
+
+def declare(monkeypatch, *added):
+    monkeypatch.setattr(stages, "SPECS", (*SPECS[:-1], SPECS[-1], *added))
+
+
+def test_faults_of_declarations_are_told_in_sentences(root, monkeypatch):
+    params = load_params("smoke")
+    for name in {stages.notebook_of(name) for name in stages.ALL_NAMES}:
+        write_text(root / "notebooks" / f"{name}.ipynb", "{}")
+    assert stages.faults(params) == []
+    declare(
+        monkeypatch,
+        stages.Spec("14_x", "Why?", ("01_data", "05_tset"), ("data", "statistic")),
+        stages.Spec("01_data", "Why?", ("unheard_of",), ()),
+    )
+    told = stages.faults(params)
+    assert all(fault.startswith("lib/verdict/declarations.py: ") for fault in told)
+    assert [fault.partition(": ")[2] for fault in told] == [
+        "14_x is declared, and notebooks/14_x.ipynb does not exist",
+        "14_x names '05_tset', which is no stage above it; did you mean '05_test'?",
+        "14_x names 'statistic', which is no section of parameters; did you mean 'statistics'?",
+        "01_data is declared twice",
+        "01_data names 'unheard_of', which is no stage above it",
+    ]
+
+
+def test_the_projects_own_declarations_have_no_fault():
+    for profile in paths.profiles():
+        assert stages.faults(load_params(profile)) == []
+    assert stages.undeclared() == []
+
+
+def test_notebooks_that_nobody_declared_are_found(root):
+    for name in ("01_data", "14_new", "05_test-Copy1", "Untitled", "notes 2"):
+        write_text(root / "notebooks" / f"{name}.ipynb", "{}")
+    assert stages.undeclared() == ["05_test-Copy1", "14_new"]
 
 
 def test_concepts_need_descriptors(base):

@@ -2,11 +2,13 @@
 
 import math
 import re
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from simulated_stage import make_stage
 from verdict.statements import (
     SEMANTIC_WORDS,
     SPATIAL_WORDS,
@@ -18,8 +20,10 @@ from verdict.statements import (
     length_quantiles,
     negation_guard,
     repeated_hypotheses,
+    store_sentence_alone,
     words_of,
 )
+from verdict.uncertainty import Resampler
 
 E, C = "entailment", "contradiction"
 
@@ -139,6 +143,28 @@ def test_rare_words_are_not_listed_and_parameters_are_checked():
         label_artefacts(pairs, smoothing=-1)
 
 
+def resampler(level):
+    return partial(Resampler, n_resamples=500, level=level, seed=1)
+
+
+@pytest.mark.parametrize(("words", "larger", "holds"), [(0.8, 0.5, False), (0.5, 0.5, True), (0.53, 0.5, True)])
+def test_what_the_words_give_away_is_told_with_its_interval(tmp_path, words, larger, holds):
+    """The gain over the larger class is paired, resamples groups, and bears the claim only with its whole interval."""
+    stage, n = make_stage("01_data", tmp_path), 3001
+    hits = pd.DataFrame(
+        {name: np.arange(n) < share * n for name, share in (("words", words), ("larger_class", larger))}
+    )
+    pairs = pd.DataFrame({"group_id": np.arange(n) % 1000, "split": "test"})
+    shown = store_sentence_alone(stage, hits, pairs)
+    found = stage.numbers["data.hypothesis_only"]
+    assert found.low < found.value < found.high and (found.n, found.split) == (n, "test")
+    assert found.low == pytest.approx(stage.resampler(pairs["group_id"].to_numpy()).mean(hits["words"]).low)
+    gain = stage.numbers["data.hypothesis_only_gain"]
+    assert gain.value == pytest.approx(words - larger, abs=1e-3) and gain.low < gain.high
+    assert stage.claim("a", "Nothing is given away", "data.hypothesis_only_gain", "<=", 0.05).holds == holds
+    assert shown["share_right_low"].tolist() == [number.low for number in stage.numbers.values()]
+
+
 def negated(share, n=211):
     """Pairs of which a share of the negated are contradictions, two to a group; others are all entailed."""
     labels = np.where(np.arange(n) < share * n, C, E)
@@ -155,7 +181,7 @@ def negated(share, n=211):
     ],
 )
 def test_negation_tells_swapped_labels(share, words):
-    found, n = negation_guard(negated(share), n_resamples=500, rng=np.random.default_rng(1))
+    found, n = negation_guard(negated(share), resampler(0.95))
     assert n == 211
     assert found.value == pytest.approx(np.ceil(share * 211) / 211)
     assert found.low < found.value < found.high
@@ -166,6 +192,17 @@ def test_negation_tells_swapped_labels(share, words):
 
 def test_without_negations_the_guard_says_so():
     pairs = table(("A dog", E)).assign(group_id="g")
-    found, n = negation_guard(pairs, n_resamples=100, rng=np.random.default_rng(1))
+    found, n = negation_guard(pairs, resampler(0.95))
     assert n == 0 and np.isnan(found.value)
     assert guard_template(found, "data.negation").startswith("No training hypothesis holds a negation word")
+
+
+def test_the_guards_interval_has_the_level_that_was_asked_for():
+    narrow, wide = (negation_guard(negated(0.6), resampler(level))[0] for level in (0.5, 0.99))
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_where_all_negations_are_of_one_label_the_guard_is_not_certain():
+    """106 groups without an exception do not say that there is none."""
+    found, _ = negation_guard(negated(1.0), resampler(0.95))
+    assert found.high == 1 and 0.95 < found.low < 1

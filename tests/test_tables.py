@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from verdict.data.tables import decode_text, read_pair_file
+from verdict.data.pair_file import read_pair_file
+from verdict.data.tables import decode_text
 
 HEADER = "image,hypothesis,label\n"
 ROWS = "test1.jpg,A dog runs.,entailment\ntest2.jpg,Kein Bär “läuft”,Contradiction\n"
@@ -22,7 +23,7 @@ def write(path, content):
 )
 def test_encodings_give_the_same_table(tmp_path, encoding, named):
     read = read_pair_file(write(tmp_path / "a.csv", (HEADER + ROWS).encode(encoding)))
-    assert read.encoding == named
+    assert read.facts["encoding"] == named
     assert read.rows["hypothesis"].tolist() == ["A dog runs.", "Kein Bär “läuft”"]
     assert read.rows["label"].tolist() == ["entailment", "contradiction"]
     assert read.rows["line"].tolist() == [2, 3]
@@ -105,17 +106,17 @@ def test_unlabelled_table(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "no column for"),
-        (HEADER, "the table has no rows"),
-        ("image,hypothesis,label,file\n", r"the columns \['image', 'file'\] would both be image_id"),
+        ("", "holds nothing"),
+        (HEADER, "the table has no rows below its header"),
+        ("image,hypothesis,label,file\na,b,entailment,c\n", r"the columns \['image', 'file'\] would both be image_id"),
         ("image,image,hypothesis\n", "the header names a column twice"),
-        (HEADER + "a,b,entailment\na,b\n", "line 3: 2 fields where the header has 3"),
-        (HEADER + "a,b,c,entailment\n", "line 2: 4 fields where the header has 3"),
+        (HEADER + "a,b,entailment\na,b\n", "line 3: 2 cells where the header has 3"),
+        (HEADER + "a,b,c,entailment\n", "line 2: 4 cells where the header has 3; put texts"),
         (HEADER + "a,b,neutral\na,c,maybe\n", "line 2: unknown label 'neutral'.*; line 3: unknown label 'maybe'"),
         (HEADER + 'a,"b,entailment\n', "line 2: unexpected end of data"),
         (HEADER + 'a,"b"c,entailment\n', "line 2: ',' expected after '\"'"),
         (HEADER + f"a,{'b' * 10_001},entailment\n", "line 2: a field of 10,001 characters"),
-        ("image,hypothesis,label,split\na,b,entailment,dev\n", "line 2: unknown split 'dev'"),
+        ("image,hypothesis,label,split\na,b,entailment,eval\n", "line 2: unknown split 'eval'"),
         (HEADER + "a,b\0c,entailment\n", "NUL byte at offset 26"),
     ],
 )
@@ -158,14 +159,15 @@ GOOD = {"image": "a", "hypothesis": "b", "label": "entailment"}
         (lines(GOOD) + "{oops\n", "line 2: Expecting property name"),
         (lines(GOOD) + "[1]\n", "line 2: expected an object, got list"),
         (lines(GOOD, {"image": "a"}), r"line 2: keys \['image'\] where the first line has"),
-        (lines(GOOD | {"hypothesis": None}), "line 1: 'hypothesis' is None, expected text"),
-        (lines(GOOD | {"image": 1.5}), r"line 1: 'image' is 1\.5, expected text"),
-        (lines(GOOD | {"label": True}), "line 1: 'label' is True, expected text"),
+        (lines(GOOD | {"hypothesis": ["b"]}), r"line 1: 'hypothesis' is \['b'\], expected text or a number"),
+        (lines(GOOD | {"image": {"path": "a"}}), "line 1: 'image' is {'path': 'a'}, expected text"),
+        (lines(GOOD | {"label": None}), "line 1: unknown label ''"),
         ('{"image": "a", "image": "b"}\n', "line 1: a key occurs twice"),
         (lines(GOOD | {"Image_ID": "a"}), "would both be image_id"),
         (lines(GOOD | {"hypothesis": "b" * 10_001}), "line 1: a field of 10,001"),
-        ("[" * 100_000 + "\n", "line 1: "),
-        ("\n\n", "no column for"),
+        ("{" + '"a":[' * 100_000 + "\n", "line 1: "),
+        (json.dumps([GOOD]), "is one JSON array; write one object a line"),
+        ("\n\n", "holds nothing"),
     ],
 )
 def test_faulty_json_lines(tmp_path, content, message):
@@ -176,3 +178,88 @@ def test_faulty_json_lines(tmp_path, content, message):
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"table .*a\.csv is missing"):
         read_pair_file(tmp_path / "a.csv")
+
+
+SHEET = "image,hypothesis,label,split\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("validation", "val"), ("Dev", "val"), ("training", "train"), ("testing", "test"), ("CALIBRATION", "calib")],
+)
+def test_splits_are_read_as_people_call_them(tmp_path, written, read):
+    found = read_pair_file(write(tmp_path / "a.csv", SHEET + f"a,b,entailment,{written}\n"))
+    assert found.rows["split"].tolist() == [read]
+    assert found.facts.get("splits_read_as", f"{written} = {read}") == f"{written} = {read}"
+
+
+@pytest.mark.parametrize("words", [("yes", "no"), ("True", "FALSE"), ("Entailed", "contradicted")])
+def test_labels_of_one_meaning_are_recognised_and_said(tmp_path, words):
+    found = read_pair_file(write(tmp_path / "a.csv", HEADER + f"a,b,{words[0]}\na,c,{words[1]}\n"))
+    assert found.rows["label"].tolist() == ["entailment", "contradiction"]
+    assert found.facts["labels_read_as"] == f"{words[0].lower()} = entailment, {words[1].lower()} = contradiction"
+
+
+def test_truth_values_of_json_are_labels(tmp_path):
+    content = lines(GOOD | {"label": True}, GOOD | {"hypothesis": "c", "label": False})
+    assert read_pair_file(write(tmp_path / "a.jsonl", content)).rows["label"].tolist() == [
+        "entailment",
+        "contradiction",
+    ]
+
+
+@pytest.mark.parametrize("words", [("0", "1"), ("1", "1"), ("0.0", "1.0")])
+def test_labels_that_have_two_meanings_are_asked_for(tmp_path, words):
+    path = write(tmp_path / "a.csv", HEADER + "".join(f"a,b{k},{word}\n" for k, word in enumerate(words)))
+    with pytest.raises(ValueError, match=r"a\.csv: the labels are .*; say which is which in data\.csv\.labels"):
+        read_pair_file(path)
+    stated = {words[1]: "entailment", "-1": "contradiction", words[0]: "contradiction"}
+    found = read_pair_file(path, labels=stated)
+    assert found.rows["label"].tolist()[0] == stated[words[0]]
+    assert f"{words[0]} = " in found.facts["labels_read_as"]
+
+
+def test_what_a_spreadsheet_leaves_blank_is_passed_over_and_counted(tmp_path):
+    content = ",,,,\nimage,hypothesis,label,,\na,b,entailment,,\n,,,,\n\nc,d,entailment\ne,f,entailment,,,\n"
+    found = read_pair_file(write(tmp_path / "a.csv", content.replace("c,d,entailment\n", "c,d,entailment,,\n")))
+    assert found.rows["line"].tolist() == [3, 6, 7] and found.ignored == ()
+    assert found.facts["blank_rows_passed_over"] == 2 and found.facts["blank_columns_passed_over"] == 2
+    numbered = read_pair_file(write(tmp_path / "b.csv", ",image,hypothesis,label\n0,a,b,entailment\n"))
+    assert numbered.ignored == ("column 1",)
+    with pytest.raises(ValueError, match="line 6: 3 cells where the header has 5"):
+        read_pair_file(write(tmp_path / "c.csv", content))
+
+
+def test_the_delimiter_is_what_the_header_holds_most_of(tmp_path):
+    for header in ('image;"hypothesis, in words";label', "sep=;\nimage;hypothesis;label", "image;hypothesis;label;a,b"):
+        content = header + "\na;b, c;entailment" + ";x" * ("a,b" in header) + "\n"
+        found = read_pair_file(write(tmp_path / "a.csv", content), by_part=True)
+        assert found.rows["hypothesis"].tolist() == ["b, c"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (HEADER + "\n\na,b,maybe\n", "line 4: unknown label"),
+        (HEADER + 'a,"b\nc",entailment\na,"d\ne",maybe\n', "line 4: unknown label"),
+        (HEADER + "a,b\u2028c,entailment\na,d,maybe\n", "line 3: unknown label"),
+        (HEADER.replace("\n", "\r") + "a,b,entailment\ra,c,maybe\r", "line 3: unknown label"),
+        ("sep=,\n" + HEADER + "a,b,maybe\n", "line 3: unknown label"),
+    ],
+)
+def test_a_line_is_the_one_that_an_editor_shows(tmp_path, content, message):
+    with pytest.raises(ValueError, match=r"a\.csv: " + message):
+        read_pair_file(write(tmp_path / "a.csv", content))
+
+
+def test_no_message_holds_the_whole_file(tmp_path):
+    long = "x" * 9_000
+    for file, content in (
+        ("a.json", json.dumps([GOOD] * 10_000)),
+        ("a.jsonl", lines({long: "b"})),
+        ("a.csv", f"{long},{long}y\n1,2\n"),
+        ("b.csv", HEADER + f"a,b,{long}\n"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            read_pair_file(write(tmp_path / file, content))
+        assert len(str(caught.value)) < 1_000 + len(str(tmp_path)), file

@@ -11,9 +11,10 @@ import tiny_network as tiny
 from verdict import train as training
 from verdict.backend import set_threads
 from verdict.features import Features, Views
-from verdict.metrics import softmax
+from verdict.metrics import macro_f1, softmax
 from verdict.model import FreezePlan, build_prefix, build_suffix
 from verdict.params import FitParams
+from verdict.predict import DecisionRule
 from verdict.train import (
     Batches,
     Rows,
@@ -212,6 +213,12 @@ def test_the_score_by_hand():
     terms = [np.log1p(np.exp(-2.0)), np.log1p(np.exp(-1.0)), np.log1p(np.exp(0.5)), np.log1p(np.exp(3.0))]
     assert found["nll"] == pytest.approx(sum(terms) / 4)
     assert softmax(two_class(logit))[:, 1] == pytest.approx(1 / (1 + np.exp(-logit)))
+
+
+def test_a_tie_in_validation_is_answered_as_everywhere():
+    logit, y_true = np.zeros(5), np.array([0, 1, 1, 0, 0])
+    expected = macro_f1(y_true, DecisionRule().decide(two_class(logit)))
+    assert score(logit, y_true)["macro_f1"] == pytest.approx(float(expected)) == pytest.approx(2 * 3 / (3 + 5) / 2)
 
 
 def test_a_run_reports_every_epoch(undisturbed):

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from simulated_stage import make_stage
 from tiny_presets import SIZE, save_presets
-from verdict import paths, stages
+from verdict import paths, stages, train, training
 from verdict.artifacts import write_json, write_run
 from verdict.data.images import ImageStore, write_array_store
 from verdict.features import encode, load_encoders, load_network
@@ -51,6 +52,15 @@ def test_shuffling_depends_on_the_seed_alone():
     one, same, other = (shuffle_images(pairs, np.random.default_rng(seed))["image_id"].tolist() for seed in (1, 1, 2))
     assert one == same
     assert one != other
+
+
+def test_a_state_of_other_libraries_is_another_identity(monkeypatch, tmp_path):
+    stage = make_stage("02_warmup", tmp_path)
+    monkeypatch.setattr(type(stage), "record", lambda *_: {"outputs": {"work/smoke/features/presets.json": "a"}})
+    before = training._identity(stage, None, ())
+    assert training._identity(stage, None, ()) == before
+    monkeypatch.setattr(training, "package_versions", lambda: {"torch": "0"})
+    assert training._identity(stage, None, ()) != before
 
 
 SPLIT = {"warmup_train": 24, "warmup_val": 12, "train": 48, "val": 24, "calib": 6, "test": 24}
@@ -217,6 +227,25 @@ def test_oversampling_shows_its_bucket_more_often_in_as_many_steps(project, outc
     assert drawn["pair_id"].tolist()[:48] == pairs["pair_id"].tolist()
     assert drawn["pair_id"].tolist() != oversampled(pairs, stage.trial, 8)["pair_id"].tolist()
     assert exposure(pairs, outcomes["text1"][0].trial, 7).empty
+
+
+def test_no_two_draws_of_a_run_share_a_stream(project, monkeypatch):
+    """The order of each epoch, the oversampled rows and the control's images: six draws, six states of a generator."""
+    states = []
+
+    def recorded(function):
+        def wrapper(*args, **options):
+            rng = next(one for one in (*args, *options.values()) if isinstance(one, np.random.Generator))
+            states.append(rng.bit_generator.state["state"]["state"])
+            return function(*args, **options)
+
+        return wrapper
+
+    for module, name in ((train, "epoch_order"), (training, "oversample"), (training, "shuffle_images")):
+        monkeypatch.setattr(module, name, recorded(getattr(module, name)))
+    options = {"text_blocks": 1, "oversample": {"count": 2.0}, "epochs": 4, "patience": 4}
+    trained(profile(project[0].model, streams=options), "streams")
+    assert len(states) == len(set(states)) == 6
 
 
 def test_a_bucket_that_is_not_there_is_named_before_training(project):

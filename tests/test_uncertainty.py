@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -353,6 +354,18 @@ def test_a_resampler_knows_its_level():
 def test_values_without_spread_are_judged_by_groups_and_their_span(value, span, low, high):
     found = resampler(np.repeat(np.arange(4), 25)).mean(np.full(100, value), span=span)
     assert (found.value, found.low, found.high) == (value, pytest.approx(low), pytest.approx(high))
+
+
+def test_means_of_several_columns_are_the_intervals_of_each():
+    rng = np.random.default_rng(4)
+    groups, columns = rng.integers(0, 31, 203), rng.normal(size=(203, 3))
+    columns[:, 1], columns[7, 2] = 0.25, np.inf
+    found = resampler(groups).means(columns, [None, (0, 1), None])
+    alone = resampler(groups).interval(partial(weighted_mean, columns[:, 0]))
+    assert (found[0].value, found[0].low, found[0].high) == pytest.approx((alone.value, alone.low, alone.high))
+    assert found[1] == resampler(groups).mean(columns[:, 1], span=(0, 1))
+    assert found[2].value == np.inf
+    assert np.isnan(resampler(groups[:0]).mean(columns[:0, 0]).value)
 
 
 def test_values_without_spread_and_span_have_no_interval():

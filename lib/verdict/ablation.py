@@ -1,6 +1,7 @@
-"""What one change to a trial does: the trial minus its twin, which differs from it in that change alone.
+"""What one change does: a trial minus its twin, which differs from it in that change alone.
 
-A comparison of trials that differ in more than one thing says nothing about any of them.
+Unfreezing is such a change, and so is longer training. A comparison of trials that differ in more than one thing says
+nothing about any of them; what else differs is found from the trials' settings and named.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict.evaluation import collect, mean_score
+from verdict.evaluation import Selection, collect, mean_score
 from verdict.labels import Split
+from verdict.lineage import least_trained, training_text
+from verdict.numbers import Number
 from verdict.oversample import bucket_flags
 from verdict.params import TrialParams, trial_difference
 from verdict.stage import Stage
-from verdict.uncertainty import with_bounds
+from verdict.uncertainty import Interval, with_bounds
 
 # Changes that are looked for, as the parameters of the twin that lacks them.
 FACTORS: dict[str, dict[str, Any]] = {
@@ -98,17 +101,74 @@ def _rows(stage: Stage, one: Ablation, flags: pd.DataFrame, split: str) -> list[
     return rows
 
 
-def ablation_answer(ablations: Sequence[Ablation], table: pd.DataFrame) -> str:
-    """One sentence an ablation around its stored differences, for `say`."""
+def ablation_answer(stage: Stage, ablations: Sequence[Ablation], table: pd.DataFrame) -> str:
+    """One sentence an ablation around its stored differences, for `say`; each says whether a difference is shown."""
     if not ablations:
         return "No trial of this profile differs from another in its oversampling or its augmentation alone."
     sentences = []
     for one in ablations:
         shown = table[(table["trial"] == one.trial.name) & (table["minus"] == one.twin.name)]["on"].tolist()
         places = [OVERALL, *one.trial.oversample] if one.factor == "oversampling" else [OVERALL]
-        parts = [f"{{{one.number(k, 'accuracy')}}} on {place}" for k, place in enumerate(places) if place in shown]
-        sentences.append(
-            f"{one.factor.capitalize()} alone (**{one.trial.name}** minus **{one.twin.name}**) changes accuracy by "
-            f"{', '.join(parts)}."
-        )
-    return " ".join([*sentences, "Where an interval contains zero, no difference is shown."])
+        parts = [
+            f"{{{name}}} on {place}{'' if stage.numbers[name].excludes(0.0) else ' (no difference shown)'}"
+            for place, name in ((place, one.number(k, "accuracy")) for k, place in enumerate(places) if place in shown)
+        ]
+        compared = f"**{one.trial.name}** minus **{one.twin.name}**"
+        sentences.append(f"{one.factor.capitalize()} alone ({compared}), change of accuracy: {', '.join(parts)}.")
+    return " ".join([*sentences, f"These {len(table)} intervals are not adjusted for their number."])
+
+
+def gains(stage: Stage, kept: Selection, split: str, *, prefix: str | None = None) -> pd.DataFrame:
+    """What unfreezing adds to frozen encoders whose training is nearest, and what training them longer adds alone.
+
+    Differences of macro-F1, averaged over seeds, on the same pairs; also stored as `<prefix>.gain_over_frozen`,
+    `.gain_of_longer_training` and `.gain_in_all` (not defined where there is nothing to compare). By default the prefix
+    is the split.
+
+    Returns
+    -------
+    DataFrame
+        change, trial, minus, training (alike, or in what the two differ), macro_f1 (difference, with interval).
+    """
+    trials, least = stage.params.training.trials, least_trained(stage.params.training.trials)
+    start = least.name if least else ""
+    compared = {
+        "gain_over_frozen": ("unfreezing", kept.unfrozen, kept.frozen),
+        "gain_of_longer_training": ("longer training alone", kept.frozen, start),
+        "gain_in_all": ("both", kept.unfrozen, start),
+    }
+    rows, seeds = [], tuple(stage.params.training.seeds)
+    for name, (change, trial, minus) in compared.items():
+        found = Interval(np.nan, np.nan, np.nan)
+        is_told = trial and minus and trial != minus and (name == "gain_over_frozen" or kept.frozen != start)
+        if is_told:
+            found = mean_score(stage, collect(stage, trial, split), collect(stage, minus, split))
+            row = {"change": change, "trial": trial, "minus": minus, "training": training_text(trials, trial, minus)}
+            rows.append({**row, **with_bounds("macro_f1", found)})
+        stage.numbers[f"{prefix or split}.{name}"] = found.number(split=str(split), seeds=seeds)
+    ends = ("", "_low", "_high")
+    return pd.DataFrame(rows, columns=["change", "trial", "minus", "training", *(f"macro_f1{end}" for end in ends)])
+
+
+def gain_template(stage: Stage, prefix: str, table: pd.DataFrame) -> str:
+    """What `gains` shows, as a template around its numbers: each change with what was compared."""
+    names = {"unfreezing": "gain_over_frozen", "longer training alone": "gain_of_longer_training"}
+    parts = []
+    for row in table[table["change"].isin(names)].to_dict("records"):
+        name = f"{prefix}.{names[row['change']]}"
+        compared = f"**{row['trial']}** minus **{row['minus']}**; training {row['training']}"
+        parts.append(f"{row['change'].capitalize()} ({compared}) {_verb(stage.numbers[name])} {{{name}}}.")
+    return " ".join(parts) or "No two candidates of this profile show what unfreezing adds."
+
+
+def gain_statement(split: str, table: pd.DataFrame) -> str:
+    """The claim that unfreezing adds something, with how the two that `gains` compares were trained."""
+    training = table.loc[table["change"] == "unfreezing", "training"].tolist()
+    return f"Unfreezing beats frozen encoders on {split}{f' (training {training[0]})' if training else ''}"
+
+
+def _verb(difference: Number) -> str:
+    """What a difference of macro-F1 shows, as words before its value."""
+    if not difference.excludes(0.0):
+        return "shows no change of macro-F1:"
+    return "adds macro-F1:" if difference.value > 0 else "costs macro-F1:"

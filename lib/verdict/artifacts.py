@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SCHEMA = 1
 SELF = "sha256_of_this"
-RECORDED_PACKAGES = ("torch", "keras", "keras-hub", "tensorflow", "transformers", "numpy", "scikit-learn", "papermill")
+RECORDED_PACKAGES = (
+    "torch",
+    "keras",
+    "keras-hub",
+    "tensorflow",
+    "transformers",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+    "papermill",
+)
 
 
 class StaleResultError(RuntimeError):
@@ -189,24 +199,39 @@ def content_hash(content: Any) -> str:
     return sha256_bytes(canonical_json(content).encode("utf-8"))[:16]
 
 
-def _git(*arguments: str) -> str:
+def plain_environment() -> dict[str, str]:
+    """The environment without the variables that lead git to another repository than the folder's own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+
+def _ask_git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(paths.ROOT), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(paths.ROOT), *arguments], capture_output=True, text=True, timeout=20, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, env=plain_environment())
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
     return done.stdout.strip()
 
 
-def commit() -> tuple[str, bool]:
-    """The commit of the project and whether the working tree differs from it; ("unknown", True) outside git.
+def git(*arguments: str) -> str | None:
+    """What git says of the project's own repository; None where it fails, or there is none.
 
-    Generated pages do not count: a report writes over the copy of itself that is kept in git.
+    A repository in which the project's folder is a part of something else is not the project's.
     """
-    revision = _git("rev-parse", "HEAD")
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", f":(exclude){paths.REPORTS.name}")
-    return (revision or "unknown", not revision or bool(changed))
+    return _ask_git(*arguments) if _ask_git("rev-parse", "--show-prefix") == "" else None
+
+
+def commit() -> tuple[str, bool | None]:
+    """The commit of the project and whether the working tree differs from it, None where that is not known.
+
+    ("unknown", None) without a repository of the project's own, or where git does not answer. Measurements and copies
+    under `reports/` do not count: nothing is computed from them, and they are made one after the other.
+    """
+    revision = git("rev-parse", "--verify", "HEAD")
+    if not revision:
+        return "unknown", None
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", f":(exclude){paths.REPORTS.name}")
+    return revision, None if changed is None else bool(changed)
 
 
 def package_versions() -> dict[str, str]:

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from verdict.evaluation import RAW
 from verdict.labels import Label
-from verdict.metrics import weighted_mean
-from verdict.numbers import Numbers
+from verdict.numbers import EXACT, POINTS, Number, Numbers
 from verdict.predict import logits_of
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, bootstrap, with_bounds
+from verdict.uncertainty import Interval, with_bounds
 
 ATTENDED, RANDOM, CONTRAST, LEAST = "most attended", "random", "most contrast", "least attended"
-STREAM = {"heads": 61, "curve": 62, "difference": 63, "effect": 64}
+# Smallest and largest value of what masking does to a pair; a logit has none.
+SPANS = {"prob": (0, 1), "flipped": (0, 1), "logit_change": None}
 
 
 def split_tokens(attention: np.ndarray, n_patches: int) -> tuple[np.ndarray, np.ndarray]:
@@ -82,11 +81,11 @@ def head_statistics(attention: np.ndarray, n_patches: int, groups: np.ndarray, *
     spread = relative_entropy(patches)
     heads = [("all heads", share.mean(axis=1), spread.mean(axis=1))]
     heads += [(f"head {k + 1}", share[:, k], spread[:, k]) for k in range(attention.shape[1])]
-    rows = []
+    resampler, rows = stage.resampler(groups), []
     for name, shares, entropies in heads:
         row: dict[str, object] = {"head": name}
         for column, values in (("class_token", shares), ("entropy", entropies)):
-            row |= with_bounds(column, _mean(values, groups, stage, "heads"))
+            row |= with_bounds(column, resampler.mean(values, span=(0, 1)))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -105,16 +104,30 @@ def logit_gap(table: pd.DataFrame, logit: np.ndarray) -> float:
     return float(np.max(np.abs(logit - stored) / np.maximum(1.0, np.abs(stored))))
 
 
-def store_image_effect(stage: Stage, table: pd.DataFrame, logit: np.ndarray, exchanged: np.ndarray) -> None:
-    """Store how far logits move when the image is exchanged, and how often the answer changes.
+def drawn_checks(stage: Stage, table: pd.DataFrame, logit: np.ndarray, exchanged: np.ndarray) -> pd.DataFrame:
+    """Whether the logit beside the attention is the stored one, and hangs on the image.
 
-    Numbers `attention.image_effect` (mean |Δ logit|) and `attention.image_flips`.
+    Numbers `attention.n_pairs`, `.logit_gap` (see `logit_gap`), and with the image exchanged `.image_effect` (mean |Δ
+    logit|) and `.image_flips` (share of answers that change).
+
+    Returns
+    -------
+    DataFrame
+        quantity and measured, with its interval where it has one.
     """
-    groups, n = table["group_id"].to_numpy(), len(table)
-    moved = _mean(np.abs(exchanged - logit), groups, stage, "effect")
-    flipped = _mean((_answers(exchanged) != _answers(logit)).astype(float), groups, stage, "effect")
-    stage.numbers["attention.image_effect"] = moved.number(n=n, split="test")
-    stage.numbers["attention.image_flips"] = flipped.number(n=n, split="test", unit="%")
+    resampler, shared = stage.resampler(table["group_id"].to_numpy()), {"n": len(table), "split": "test"}
+    moved = resampler.mean(np.abs(exchanged - logit))
+    flipped = resampler.mean(_answers(exchanged) != _answers(logit), span=(0, 1))
+    stage.number("attention.n_pairs", len(table), split="test", unit="count")
+    gap = stage.number("attention.logit_gap", logit_gap(table, logit), kind=EXACT, **shared)
+    stage.numbers["attention.image_effect"] = moved.number(**shared)
+    stage.numbers["attention.image_flips"] = flipped.number(unit="%", **shared)
+    rows = [
+        {"quantity": "largest gap to a stored logit", **with_bounds("measured", gap)},
+        {"quantity": "mean change of the logit with another image", **with_bounds("measured", moved)},
+        {"quantity": "share of answers that change with another image", **with_bounds("measured", flipped)},
+    ]
+    return pd.DataFrame(rows)
 
 
 def right_answers(table: pd.DataFrame) -> np.ndarray:
@@ -265,16 +278,16 @@ def deletion_curves(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
     DataFrame
         order, n_masked, share_masked, prob, logit_change, flipped, the last three with intervals.
     """
-    whole = _prob(deletion.logit, _answers(deletion.logit))
-    start = {"prob": whole, "logit_change": np.zeros(len(whole)), "flipped": np.zeros(len(whole))}
-    rows = []
+    resampler, rows = stage.resampler(deletion.groups), []
+    # Nothing masked changes nothing, by definition and not by measurement.
+    start = {name: Interval(0.0, 0.0, 0.0) for name in SPANS}
+    start["prob"] = resampler.mean(_prob(deletion.logit, _answers(deletion.logit)), span=SPANS["prob"])
     for order in deletion.masked:
         found = deletion.outcomes(order)
         for place, count in enumerate([0, *deletion.counts]):
             row: dict[str, object] = {"order": order, "n_masked": count, "share_masked": count / deletion.n_patches}
-            for name, unmasked in start.items():
-                values = unmasked if count == 0 else found[name][place - 1]
-                row |= with_bounds(name, _mean(values, deletion.groups, stage, "curve"))
+            for name, span in SPANS.items():
+                row |= with_bounds(name, resampler.mean(found[name][place - 1], span=span) if count else start[name])
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -288,8 +301,7 @@ def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
         One row an order and number of patches, and one for the mean over numbers ("all"): minus, n_masked, and with
         intervals: fall (of the probability of the answer), logit_change, flipped. Positive: attention does more.
     """
-    attended = deletion.outcomes(ATTENDED)
-    rows = []
+    attended, resampler, rows = deletion.outcomes(ATTENDED), stage.resampler(deletion.groups), []
     for order in (name for name in deletion.masked if name != ATTENDED):
         other = deletion.outcomes(order)
         gaps = {name: attended[name] - other[name] for name in attended}
@@ -298,7 +310,7 @@ def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
             row: dict[str, object] = {"minus": order, "n_masked": str(count)}
             for name, gap in gaps.items():
                 values = gap.mean(axis=0) if count == "all" else gap[place - 1]
-                row |= with_bounds(name, _mean(values, deletion.groups, stage, "difference"))
+                row |= with_bounds(name, resampler.mean(values, span=None if name == "logit_change" else (-1, 1)))
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -310,8 +322,38 @@ def store_differences(stage: Stage, table: pd.DataFrame, *, n: int) -> None:
         order = str(row["minus"]).replace(" ", "_")
         for name in ("fall", "flipped"):
             gap = Interval.from_columns(row, name)
-            found[f"masking.{order}.{name}"] = gap.number(n=n, split="test", unit="%" if name == "flipped" else "")
+            found[f"masking.{order}.{name}"] = gap.number(n=n, split="test", unit=POINTS)
     stage.numbers.merge(found)
+
+
+def masking_template(numbers: Numbers) -> str:
+    """What masking the most attended patches shows, as a template around the numbers of `store_differences`.
+
+    A direction is said only where the interval bears it out, and then the moral that both directions allow.
+    """
+    beside = {"random": "random patches", "most_contrast": "patches of most contrast"}
+    falls = {order: numbers[f"masking.{order}.fall"] for order in beside}
+    parts = [
+        f"Masking what is attended {_way(falls[order])} masking as many {words}: the fall differs by "
+        f"{{masking.{order}.fall}}, the share of answers that change by {{masking.{order}.flipped}}"
+        for order, words in beside.items()
+    ]
+    beats = {order: fall.excludes(0) and fall.value > 0 for order, fall in falls.items()}
+    moral = "That the answer hangs on what is attended is not shown, and a map explains no answer"
+    if beats["random"]:
+        moral = (
+            "Attention points at what the answer hangs on, beyond where something is to be seen"
+            if beats["most_contrast"]
+            else "Attention points at things; that it points at what the sentence asks is not shown, and a map alone "
+            "explains no answer"
+        )
+    return f"{'. '.join([*parts, moral])} ({{masking.n_pairs}} test pairs, mean over numbers of patches)."
+
+
+def _way(fall: Number) -> str:
+    if not fall.excludes(0):
+        return "is not shown to lower the probability of the answer more or less than"
+    return f"lowers the probability of the answer {'more' if fall.value > 0 else 'less'} than"
 
 
 def _rows(logit: np.ndarray) -> np.ndarray:
@@ -326,14 +368,3 @@ def _answers(logit: np.ndarray) -> np.ndarray:
 def _prob(logit: np.ndarray, answer: np.ndarray) -> np.ndarray:
     """Probability of an answer, (n,)."""
     return RAW.probabilities(_rows(logit))[np.arange(len(logit)), answer]
-
-
-def _mean(values: np.ndarray, groups: np.ndarray, stage: Stage, stream: str) -> Interval:
-    settings = stage.params.statistics
-    return bootstrap(
-        partial(weighted_mean, values),
-        groups,
-        n_resamples=settings.n_resamples,
-        rng=stage.rng(STREAM[stream]),
-        level=settings.level,
-    )

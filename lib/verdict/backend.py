@@ -9,7 +9,11 @@ from __future__ import annotations
 import os
 import sys
 
+from verdict import start
+
 os.environ.setdefault("KERAS_BACKEND", "torch")
+# What a user has configured for Keras, such as half precision or channels first, is not for this package.
+os.environ["KERAS_HOME"] = start.environment()["KERAS_HOME"]
 
 if os.environ["KERAS_BACKEND"] == "torch":
     for _name in ("tensorflow", "tensorflow_text"):

@@ -20,6 +20,7 @@ from verdict.uncertainty import Interval, Resampler
 
 LOG_T_BOUND = 7.0
 FEW_ROWS = 100
+MAX_SPREAD = 1e4
 _GRID = np.linspace(-LOG_T_BOUND, LOG_T_BOUND, 57)
 _FINE = 129
 
@@ -79,7 +80,7 @@ class Temperature:
         after = float(nll_of_logits(logits / math.exp(log_t), y_true))
         if after > before:
             log_t, after = 0.0, before
-        warning = _warning(log_t, at_bound, is_flat, len(logits))
+        warning = _warning(logits, y_true, log_t, at_bound=at_bound, is_flat=is_flat)
         return cls(math.exp(log_t), before, after, len(logits), not (at_bound or is_flat), at_bound, warning)
 
     def transform(self, logits: ArrayLike) -> np.ndarray:
@@ -274,22 +275,33 @@ def _sign_change(slopes: np.ndarray, log_t: np.ndarray) -> np.ndarray:
     return log_t[left] + share * (log_t[right] - log_t[left])
 
 
-def _warning(log_t: float, at_bound: bool, is_flat: bool, n: int) -> str:
+def _warning(logits: np.ndarray, y_true: np.ndarray, log_t: float, *, at_bound: bool, is_flat: bool) -> str:
+    """What a reader must know before using T: what is peculiar about these rows, and where T ended."""
+    with np.errstate(over="ignore"):
+        spread, is_right = float(np.ptp(logits, axis=1).max()), logits.argmax(axis=1) == y_true
     notes = []
-    if is_flat:
-        notes.append("every T gives the same NLL (the logits of a row are equal), so T stays 1")
-    elif at_bound and log_t < 0:
+    if spread > MAX_SPREAD:
         notes.append(
-            f"T = {math.exp(log_t):.3g} is the lower bound of the search: the sharper the better on these rows. "
-            "Either every answer is right, and T is not to be trusted, or the logits lack their scale"
+            f"the logits of a row differ by up to {spread:.3g}, which a softmax cannot tell from certainty: they "
+            "are of another scale than logits, and T only undoes it"
+        )
+    elif is_flat:
+        notes.append("every T gives the same NLL (the logits of a row are equal), so T stays 1")
+    if len(np.unique(y_true)) == 1:
+        notes.append(f"every label of these rows is class {y_true[0]}, and T says nothing about the others")
+    if at_bound and log_t < 0:
+        cause = "every answer is right" if is_right.all() else "the logits lack their scale"
+        notes.append(
+            f"T = {math.exp(log_t):.3g} is the lower bound of the search, the sharper the better on these rows: "
+            f"{cause}, and T is not to be trusted"
         )
     elif at_bound:
         notes.append(
             f"T = {math.exp(log_t):.4g} is the upper bound of the search: on these rows the logits are no better than "
             "guessing, and calibrated probabilities are uniform"
         )
-    if n < FEW_ROWS:
-        notes.append(f"{n} calibration rows are few; look at the interval of T")
+    if len(logits) < FEW_ROWS:
+        notes.append(f"{len(logits)} calibration rows are few; look at the interval of T")
     return "; ".join(notes)
 
 

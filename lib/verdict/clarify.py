@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from verdict.humans import Human, check_confusion, draw, keyed_uniform
+from verdict.scores import top_class
 from verdict.signals import check_expected
 
 NO, YES = 0, 1
@@ -42,8 +43,8 @@ class Clarification:
 
     @property
     def answer(self) -> np.ndarray:
-        """The most probable class after the responses, (n,); the lowest one among equals."""
-        return self.posterior.argmax(axis=1)
+        """The most probable class after the responses, (n,)."""
+        return top_class(self.posterior)
 
 
 def yes_no_likelihood(expected: np.ndarray, *, flip: float) -> np.ndarray:
@@ -137,7 +138,7 @@ def expected_clarification(
                 longer.append((update(belief, likelihood[question, :, response]), chance, left))
         paths = longer
     for belief, weight, _ in paths:
-        final[rows, belief.argmax(axis=1)] += weight
+        final[rows, top_class(belief)] += weight
     return final
 
 
@@ -152,7 +153,7 @@ def question_responder(
 
     def respond(rows: np.ndarray, asked: np.ndarray) -> np.ndarray:
         chances = questions.meaning[asked, judge(rows, asked)]
-        return draw(chances, _uniform_by_stream(pair_ids[rows], asked, human.seed + 1))
+        return draw(chances, _uniform_by_question(pair_ids[rows], asked, human.seed))
 
     return respond
 
@@ -281,7 +282,7 @@ def table_responder(
 
     def respond(rows: np.ndarray, questions: np.ndarray) -> np.ndarray:
         says_yes = likelihood[questions, y_true[rows], YES]
-        return np.where(_uniform_by_stream(pair_ids[rows], questions, seed) < says_yes, YES, NO)
+        return np.where(_uniform_by_question(pair_ids[rows], questions, seed) < says_yes, YES, NO)
 
     return respond
 
@@ -289,7 +290,7 @@ def table_responder(
 def vote_responder(human: Human, pair_ids: Sequence[str], y_true: np.ndarray | None = None) -> Responder:
     """A person, or several, who are asked for the class; question j is put to the j-th person.
 
-    The votes are the answers of streams 1, 2, …: not the one that `human.answers` gives when the pair is handed over.
+    Each vote has a stream of its own: none is the answer that `human.answers` gives when the pair is handed over.
     """
     pair_ids = np.asarray(pair_ids, dtype=object)
     truth = None if y_true is None else np.asarray(y_true, dtype=np.int64)
@@ -299,17 +300,17 @@ def vote_responder(human: Human, pair_ids: Sequence[str], y_true: np.ndarray | N
         for question in np.unique(questions):
             chosen = questions == question
             known = None if truth is None else truth[rows[chosen]]
-            votes[chosen] = human.answers(pair_ids[rows[chosen]], known, stream=int(question) + 1)
+            votes[chosen] = human.answers(pair_ids[rows[chosen]], known, stream=f"judgement {question}")
         return votes
 
     return respond
 
 
-def _uniform_by_stream(pair_ids: np.ndarray, questions: np.ndarray, seed: int) -> np.ndarray:
+def _uniform_by_question(pair_ids: np.ndarray, questions: np.ndarray, seed: int) -> np.ndarray:
     uniform = np.empty(len(questions))
     for question in np.unique(questions):
         chosen = questions == question
-        uniform[chosen] = keyed_uniform(pair_ids[chosen], seed=seed, stream=int(question) + 1)
+        uniform[chosen] = keyed_uniform(pair_ids[chosen], seed=seed, stream=f"response {question}")
     return uniform
 
 

@@ -50,12 +50,15 @@ def code_cells(notebook: Path) -> list[str]:
 
 
 def code_digest(name: str) -> str:
-    """Hash of the code behind a stage: its notebook's code cells, the package's files they import, tables beside."""
+    """Hash of the code behind a stage: its notebook's code cells, the package's files they import, tables beside.
+
+    Declarations are left out: what a stage may read shows in its parameters and inputs, and others are not its own.
+    """
     notebook = paths.NOTEBOOKS / f"{notebook_of(name)}.ipynb"
     own = {SIGNALS: "verdict.probe", **{stage: module for stage, (module, _) in RUNNERS.items()}}
     without = [f"import {own.get(name, 'verdict.features')}, verdict.run"]
     sources = code_cells(notebook) if notebook.is_file() else without
-    code = library_files(sources)
+    code = [file for file in library_files(sources) if file != paths.LIBRARY / "declarations.py"]
     tables = sorted(table for folder in {file.parent for file in code} for table in folder.glob("*.csv"))
     hashes = {file.relative_to(paths.LIBRARY).as_posix(): sha256_bytes(file.read_bytes()) for file in (*code, *tables)}
     return content_hash([sources, hashes])

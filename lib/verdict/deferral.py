@@ -15,15 +15,16 @@ import numpy as np
 import pandas as pd
 
 from verdict.artifacts import content_hash
-from verdict.audit import DecidedBatch, LogSummary, explain_item, find_item, iter_items, run_id, write_log
+from verdict.audit import DecidedBatch, LogSummary, explain_item, find_item, iter_items, replay_log, run_id, write_log
 from verdict.evaluation import Selection
 from verdict.labels import Label, Split, expected_columns
+from verdict.numbers import Number
 from verdict.params import PolicyParams
 from verdict.people import People, choose_people
 from verdict.policy import Costs, Outcomes, Policy, decide, force, price_outcomes
 from verdict.policy_evaluation import Case
 from verdict.predict import logits_of
-from verdict.scores import softmax
+from verdict.scores import softmax, top_class
 from verdict.signals import (
     CONFORMAL_CONFIDENCE,
     ENSEMBLE_STABILITY,
@@ -43,8 +44,12 @@ from verdict.stages import QUESTIONS, TRIAL_STAGE, VIEWS
 
 if TYPE_CHECKING:
     from verdict.stage import Stage
+    from verdict.uncertainty import Resampler
 
 TUNING = "tuning"
+# What a single answer of a single model gives; the other signals need more models, or more answers.
+OF_ONE_ANSWER = (MAX_PROBABILITY, ENTROPY_CONFIDENCE, CONFORMAL_CONFIDENCE)
+MAXIMUM, ENTROPY, ONE_MODEL = "maximum probability", "entropy", "composite of one answer"
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ class Evidence:
     @property
     def answer(self) -> np.ndarray:
         """The model's answers, (n,)."""
-        return self.probs.argmax(axis=1)
+        return top_class(logits_of(self.table))
 
     @property
     def is_wrong(self) -> np.ndarray:
@@ -158,8 +163,13 @@ class Evidence:
 
     @property
     def rivals(self) -> dict[str, np.ndarray]:
-        """Scores that do without a composite."""
-        return {"maximum probability": self.signals[MAX_PROBABILITY], "entropy": self.signals[ENTROPY_CONFIDENCE]}
+        """Scores that do with less: with one number, or with the same composite of one answer of one model.
+
+        The last is left out where the composite itself knows no more.
+        """
+        own = {name: signal for name, signal in self.signals.items() if name in OF_ONE_ANSWER}
+        one = {} if len(own) == len(self.shown_signals) else {ONE_MODEL: composite(own)}
+        return {MAXIMUM: self.signals[MAX_PROBABILITY], ENTROPY: self.signals[ENTROPY_CONFIDENCE], **one}
 
 
 def read_evidence(
@@ -199,14 +209,14 @@ def read_evidence(
         raise ValueError("the models of several seeds do not answer the same pairs in the same order")
     by_seed = {seed: softmax(logits_of(other) / calibrated.temperatures[seed]) for seed, other in tables.items()}
     probs = by_seed[calibrated.seed]
-    sets = 1 - probs <= calibrated.qhat
+    answer, sets = top_class(logits_of(table)), 1 - probs <= calibrated.qhat
     conformal, is_empty = conformal_confidence(sets)
     signals = {MAX_PROBABILITY: max_probability(probs), ENTROPY_CONFIDENCE: entropy_confidence(probs)}
     if len(by_seed) > 1:
-        signals[ENSEMBLE_STABILITY] = ensemble_stability(np.stack(list(by_seed.values())), probs.argmax(axis=1))
+        signals[ENSEMBLE_STABILITY] = ensemble_stability(np.stack(list(by_seed.values())), answer)
     if view_logits is not None:
         views = np.concatenate([probs[None], softmax(view_logits / calibrated.temperature)])
-        signals[VIEW_STABILITY] = ensemble_stability(views, probs.argmax(axis=1))
+        signals[VIEW_STABILITY] = ensemble_stability(views, answer)
     signals[CONFORMAL_CONFIDENCE] = conformal
     forced = force(signals, is_empty, tau_critical=critical_floor)
     return Evidence(table, probs, sets, signals, composite(signals, consistency), forced, consistency)
@@ -281,7 +291,7 @@ def _known_consistency(
         softmax(logits_of(asked) / temperature)[:, Label.ENTAILMENT],
         asked[expected_columns(classes)].to_numpy(dtype=float),
         place,
-        logits_of(table).argmax(axis=1),
+        top_class(logits_of(table)),
     )
 
 
@@ -325,7 +335,8 @@ def outcomes_of(evidence: Evidence, people: People, costs: Costs, *, human: np.n
 
 def case_of(evidence: Evidence, people: People, costs: Costs) -> Case:
     """Everything that tuning and evaluation of a policy need."""
-    return Case(evidence.score, outcomes_of(evidence, people, costs), evidence.groups, evidence.forced)
+    outcomes = outcomes_of(evidence, people, costs)
+    return Case(evidence.score, outcomes, evidence.groups, evidence.forced, people.is_simulated)
 
 
 def costs_of(settings: PolicyParams, classes: Sequence[str]) -> Costs:
@@ -403,6 +414,29 @@ def _model_hash(stage: Stage, kept: Selection) -> str:
 def log_decisions(path: Path, batch: DecidedBatch) -> LogSummary:
     """Write the log of a batch; what it says of costs is of the answers that were drawn, not expected ones."""
     return write_log(path, iter_items(batch))
+
+
+def log_table(stage: Stage, path: Path, batch: DecidedBatch, draws: Resampler) -> pd.DataFrame:
+    """What the log of a batch holds, and whether it gives the same decisions again.
+
+    Returns
+    -------
+    DataFrame
+        quantity, value with its interval where it is an estimate. Also numbers `policy.test.n_logged`,
+        `.n_replay_differences` and `.cost_logged` (mean cost, in minutes, of the answers that were drawn).
+    """
+    replay, shared = replay_log(path), {"n": len(batch), "split": str(batch.split[0])}
+    cost = draws.mean(batch.cost)
+    told = {
+        "n_logged": ("decisions in the log", Number(float(replay.n_items), unit="count", **shared)),
+        "n_replay_differences": (
+            "differences when all are decided again from the log",
+            Number(float(replay.n_differences), unit="count", **shared),
+        ),
+        "cost_logged": ("mean cost of the answers that were drawn", cost.number(unit="min", **shared)),
+    }
+    stage.numbers.merge({f"policy.test.{name}": number for name, (_, number) in told.items()})
+    return pd.DataFrame([{"quantity": words, "value": number} for words, number in told.values()])
 
 
 def explained(path: Path, batch: DecidedBatch) -> pd.DataFrame:

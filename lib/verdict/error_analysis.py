@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from verdict.evaluation import RAW, mean_interval
+from verdict.evaluation import RAW, SHARE, Answers, mean_score
 from verdict.labels import class_names
 from verdict.metrics import accuracy, confusion_counts, macro_f1, weighted_mean
-from verdict.numbers import Numbers
+from verdict.numbers import Number, Numbers
 from verdict.predict import DecisionRule, logits_of
 from verdict.stage import Stage
 from verdict.statements import SEMANTIC_WORDS, keyword_flags
-from verdict.uncertainty import Weights, bootstrap, compare, with_bounds
+from verdict.uncertainty import Weights, with_bounds
 
 # The study's grid: 0.05 to 0.95 in steps of 0.05, as probabilities of contradiction.
 THRESHOLDS = np.arange(1, 20) / 20
-STREAM = {"threshold": 51, "bucket": 52, "rest": 53}
 
 
 def confusion_table(table: pd.DataFrame, decision: ArrayLike) -> pd.DataFrame:
@@ -61,25 +59,20 @@ def best_threshold(curve: pd.DataFrame) -> float:
 
 
 def threshold_effect(table: pd.DataFrame, threshold: float, *, stage: Stage) -> Numbers:
-    """What a threshold changes against one half on the same rows, paired: `<split>.threshold_gain`, in macro-F1."""
-    y_true, logits = table["y_true"].to_numpy(), logits_of(table)
-    answers = [rule.decide(logits) for rule in (RAW, DecisionRule(threshold=threshold))]
-    half, moved = (partial(_macro_f1, y_true, answer) for answer in answers)
-    settings = stage.params.statistics
-    found = compare(
-        [half],
-        [moved],
-        table["group_id"].to_numpy(),
-        n_resamples=settings.n_resamples,
-        rng=stage.rng(STREAM["threshold"]),
-        level=settings.level,
-    ).difference
+    """What a threshold changes against one half on the same rows, paired.
+
+    `<split>.threshold_gain`, in macro-F1, and `<split>.n_turned`, the answers that change.
+    """
+    y_true, groups, logits = table["y_true"].to_numpy(), table["group_id"].to_numpy(), logits_of(table)
     split, seeds = str(table["split"].iloc[0]), tuple(sorted({int(seed) for seed in table["seed"]}))
-    return Numbers({f"{split}.threshold_gain": found.number(n=len(table), split=split, seeds=seeds)})
-
-
-def _macro_f1(y_true: np.ndarray, answer: np.ndarray, weights: Weights) -> ArrayLike:
-    return macro_f1(y_true, answer, weights=weights)
+    half, moved = (
+        Answers(y_true, groups, rule.decide(logits)[None], seeds, logits.shape[1])
+        for rule in (RAW, DecisionRule(threshold=threshold))
+    )
+    n_turned = int((half.answers != moved.answers).sum())
+    found = mean_score(stage, moved, half).number(n=len(table), split=split, seeds=seeds)
+    turned = Number(n_turned, n=len(table), split=split, unit="count", seeds=seeds)
+    return Numbers({f"{split}.threshold_gain": found, f"{split}.n_turned": turned})
 
 
 def accuracy_by_words(
@@ -105,7 +98,8 @@ def accuracy_by_words(
     -------
     DataFrame
         One row a group that occurs, worst first: label, n, n_wrong, value (accuracy), low, high, difference (accuracy
-        inside minus outside), difference_low, difference_high. The difference is NaN where a group holds all rows.
+        inside minus outside), difference_low, difference_high, n_undefined (resamples that leave one of the two empty).
+        The difference is NaN where a group holds all rows.
 
     Raises
     ------
@@ -119,20 +113,19 @@ def accuracy_by_words(
     hit = (rule.decide(logits_of(table)) == table["y_true"].to_numpy()).astype(np.float64)
     clusters = table["group_id"].to_numpy()
     rows = [_bucket(name, flags[name].to_numpy(), hit, clusters, stage) for name in flags.columns if flags[name].any()]
-    columns = ["label", "n", "n_wrong", "value", "low", "high", "difference", "difference_low", "difference_high"]
+    columns = ["label", "n", "n_wrong", "value", "low", "high"]
+    columns += ["difference", "difference_low", "difference_high", "n_undefined"]
     return pd.DataFrame(rows, columns=columns).sort_values("value", kind="stable", ignore_index=True)
 
 
 def _bucket(name: str, inside: np.ndarray, hit: np.ndarray, clusters: np.ndarray, stage: Stage) -> dict[str, object]:
-    settings = stage.params.statistics
-    shared = {"n_resamples": settings.n_resamples, "level": settings.level}
-    own = mean_interval(hit[inside], clusters[inside], rng=stage.rng(STREAM["bucket"]), **shared)
+    own = stage.resampler(clusters[inside]).mean(hit[inside], span=SHARE)
     row = {"label": name, "n": int(inside.sum()), "n_wrong": int((1 - hit[inside]).sum())}
-    row |= asdict(own)
+    row |= {"value": own.value, "low": own.low, "high": own.high, "n_undefined": 0}
     if inside.all():
         return row
-    gap = bootstrap(partial(_inside_minus_outside, hit, inside), clusters, rng=stage.rng(STREAM["rest"]), **shared)
-    return row | with_bounds("difference", gap)
+    gap = stage.resampler(clusters).interval(partial(_inside_minus_outside, hit, inside))
+    return row | with_bounds("difference", gap) | {"n_undefined": gap.n_undefined}
 
 
 def _inside_minus_outside(hit: np.ndarray, inside: np.ndarray, weights: Weights) -> ArrayLike:

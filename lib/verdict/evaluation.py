@@ -1,11 +1,12 @@
 """From prediction tables to numbers with intervals: one model, one group, a comparison, a choice.
 
-Intervals are percentile intervals over resampled groups of images; over several seeds, groups and seeds are resampled
-together.
+Intervals are those of the stage's resampler, over groups of images; over several seeds they cover training again. An
+interval without width is none: it says that nothing varied in the resamples, not that nothing could.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
@@ -14,9 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from verdict.labels import Split, class_names
+from verdict.labels import Label, Split, class_names
+from verdict.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_epochs
 from verdict.metrics import accuracy, brier, class_scores, confusion_counts, ece, macro_f1, nll, weighted_mean
-from verdict.numbers import Number, Numbers
+from verdict.numbers import ESTIMATE, Number, Numbers
 from verdict.params import TrialParams
 from verdict.predict import DecisionRule, logits_of
 from verdict.stage import Stage
@@ -27,10 +29,8 @@ from verdict.uncertainty import (
     Weights,
     bootstrap,
     clustered_mcnemar,
-    compare,
     expected_best_of,
     holm,
-    mcnemar,
     wilson,
     with_bounds,
 )
@@ -38,7 +38,7 @@ from verdict.uncertainty import (
 RAW = DecisionRule()
 BLIND = "test.hypothesis_only"
 DIFFERENT = "different"
-STREAM = {"estimate": 1, "by": 2, "compare": 3}
+SHARE = (0.0, 1.0)
 
 
 def estimate(
@@ -58,28 +58,29 @@ def estimate(
     """
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
     probs, answer = rule.probabilities(logits), rule.decide(logits)
-    scores = {
-        "accuracy": lambda w: accuracy(y_true, answer, w),
-        "macro_f1": lambda w: macro_f1(y_true, answer, probs.shape[1], w),
-        "nll": lambda w: nll(probs, y_true, w),
-        "brier": lambda w: brier(probs, y_true, w),
-        "ece": lambda w: ece(probs, y_true, w),
+    resampler = stage.resampler(table["group_id"])
+    scores: dict[str, Statistic] = {
+        "macro_f1": partial(_macro_f1, y_true, answer, probs.shape[1]),
+        "nll": partial(nll, probs, y_true),
+        "brier": partial(brier, probs, y_true),
+        "ece": partial(ece, probs, y_true),
     }
-    settings = stage.params.statistics
     split, seeds = str(table["split"].iloc[0]), tuple(sorted({int(seed) for seed in table["seed"]}))
     shared = {"n": len(table), "split": split, "seeds": seeds}
     numbers = Numbers({f"{prefix}.n_pairs": Number(len(table), unit="count", split=split)})
     numbers[f"{prefix}.n_images"] = Number(table["image_id"].nunique(), unit="count", split=split)
-    for name in names or scores:
-        found = bootstrap(
-            scores[name],
-            table["group_id"].to_numpy(),
-            n_resamples=settings.n_resamples,
-            rng=stage.rng(STREAM["estimate"]),
-            level=settings.level,
-        )
+    for name in names or ("accuracy", *scores):
+        if name == "accuracy":
+            found = resampler.mean(answer == y_true, span=SHARE)
+        else:
+            found = _with_width(resampler.interval(scores[name]))
         numbers[f"{prefix}.{name}"] = found.number(unit="%" if name == "accuracy" else "", **shared)
     return numbers
+
+
+def _with_width(found: Interval) -> Interval:
+    """The interval, or the value without one where no resample differed from another."""
+    return Interval(found.value, np.nan, np.nan, found.n_undefined) if found.low == found.high else found
 
 
 def accuracy_by(
@@ -95,16 +96,12 @@ def accuracy_by(
     labels = pairs.set_index("pair_id")[column] if column in pairs else pd.Series("all", index=pairs["pair_id"])
     of_row = labels.reindex(table["pair_id"]).fillna("other").to_numpy()
     hit = rule.decide(logits_of(table)) == table["y_true"].to_numpy()
-    settings, rows = stage.params.statistics, []
+    groups, rows = table["group_id"].to_numpy(), []
     for label in sorted(set(of_row)):
         chosen = of_row == label
-        part = hit[chosen].astype(float)
-        groups = table["group_id"].to_numpy()[chosen]
-        rng = stage.rng(STREAM["by"])
-        found = mean_interval(part, groups, n_resamples=settings.n_resamples, rng=rng, level=settings.level)
-        rows.append(
-            {"label": str(label), "n": int(chosen.sum()), "value": found.value, "low": found.low, "high": found.high}
-        )
+        found = stage.resampler(groups[chosen]).mean(hit[chosen], span=SHARE)
+        bounds = {"value": found.value, "low": found.low, "high": found.high}
+        rows.append({"label": str(label), "n": int(chosen.sum()), **bounds})
     return pd.DataFrame(rows).sort_values("value", ascending=False, ignore_index=True)
 
 
@@ -130,7 +127,9 @@ def per_class(table: pd.DataFrame, decision: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"class": class_names(), **class_scores(counts), "support": counts.sum(axis=1)})
 
 
-def confident_mistakes(table: pd.DataFrame, pairs: pd.DataFrame, *, above: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+def confident_mistakes(
+    table: pd.DataFrame, pairs: pd.DataFrame, *, above: float, stage: Stage
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Wrong answers, most confident first, and how common answers at a probability above a bound are.
 
     Returns
@@ -138,17 +137,19 @@ def confident_mistakes(table: pd.DataFrame, pairs: pd.DataFrame, *, above: float
     mistakes : DataFrame
         The pairs, with `prob` of the given answer.
     base : DataFrame
-        Rows right, wrong, all: n, n_confident, share_confident with its Wilson interval.
+        Rows right, wrong, all: n, n_confident, share_confident with its interval (NaN for no row).
     """
     logits = logits_of(table)
     answer, probs = RAW.decide(logits), RAW.probabilities(logits)
     prob = probs[np.arange(len(table)), answer]
     right, confident = answer == table["y_true"].to_numpy(), prob > above
-    rows = []
+    groups, rows = table["group_id"].to_numpy(), []
     for name, chosen in (("right", right), ("wrong", ~right), ("all", np.ones(len(table), dtype=bool))):
-        n, k = int(chosen.sum()), int((confident & chosen).sum())
-        share = Interval(k / max(n, 1), *wilson(k, n))
-        rows.append({"answers": name, "n": n, "n_confident": k, **with_bounds("share_confident", share)})
+        share = Interval(np.nan, np.nan, np.nan)
+        if chosen.any():
+            share = stage.resampler(groups[chosen]).mean(confident[chosen], span=SHARE)
+        counts = {"n": int(chosen.sum()), "n_confident": int((confident & chosen).sum())}
+        rows.append({"answers": name, **counts, **with_bounds("share_confident", share)})
     merged = table[["pair_id"]].assign(prob=prob).merge(pairs, on="pair_id", validate="one_to_one")
     mistakes = merged[~right].sort_values("prob", ascending=False, ignore_index=True)
     return mistakes, pd.DataFrame(rows)
@@ -162,23 +163,21 @@ class Answers:
     groups: np.ndarray
     answers: np.ndarray
     seeds: tuple[int, ...]
+    n_classes: int = len(Label)
 
     def statistics(self, metric: str = "macro_f1") -> list[Statistic]:
-        """Macro-F1, or accuracy, of each seed's model as a function of row weights."""
-        score = {"macro_f1": _macro_f1, "accuracy": _accuracy}[metric]
-        return [partial(score, self.y_true, answer) for answer in self.answers]
+        """Macro-F1 over all declared classes, or accuracy, of each seed's model as a function of row weights."""
+        if metric == "accuracy":
+            return [partial(accuracy, self.y_true, answer) for answer in self.answers]
+        return [partial(_macro_f1, self.y_true, answer, self.n_classes) for answer in self.answers]
 
     def part(self, chosen: np.ndarray) -> Answers:
         """The same models on some of the pairs, (n_pairs,) bool."""
-        return Answers(self.y_true[chosen], self.groups[chosen], self.answers[:, chosen], self.seeds)
+        return Answers(self.y_true[chosen], self.groups[chosen], self.answers[:, chosen], self.seeds, self.n_classes)
 
 
-def _macro_f1(y_true: np.ndarray, answer: np.ndarray, weights: Weights) -> ArrayLike:
-    return macro_f1(y_true, answer, weights=weights)
-
-
-def _accuracy(y_true: np.ndarray, answer: np.ndarray, weights: Weights) -> ArrayLike:
-    return accuracy(y_true, answer, weights)
+def _macro_f1(y_true: np.ndarray, answer: np.ndarray, n_classes: int, weights: Weights) -> ArrayLike:
+    return macro_f1(y_true, answer, n_classes, weights)
 
 
 def _nothing(weights: Weights) -> ArrayLike:
@@ -198,40 +197,39 @@ def collect(stage: Stage, trial: str, split: str) -> Answers:
     first = tables[0]
     if any(not table["pair_id"].equals(first["pair_id"]) for table in tables):
         raise ValueError(f"the runs of trial {trial!r} do not answer the same pairs in the same order")
-    answers = np.stack([RAW.decide(logits_of(table)) for table in tables])
-    return Answers(first["y_true"].to_numpy(), first["group_id"].to_numpy(), answers, tuple(seeds))
+    logits = [logits_of(table) for table in tables]
+    answers, n_classes = np.stack([RAW.decide(one) for one in logits]), logits[0].shape[1]
+    return Answers(first["y_true"].to_numpy(), first["group_id"].to_numpy(), answers, tuple(seeds), n_classes)
 
 
 def mean_score(stage: Stage, second: Answers, first: Answers | None = None, *, metric: str = "macro_f1") -> Interval:
     """A metric averaged over seeds, or its difference to another trial on the same pairs and seeds.
 
-    The interval covers the choice of images and, with several seeds, training again (see `uncertainty.compare`).
+    The interval covers the choice of images and, with several seeds, training again (see `Resampler.compare`). Of two
+    trials that answer every pair alike it holds what is compatible with no group in which they differ.
     """
-    settings = stage.params.statistics
-    found = compare(
-        first.statistics(metric) if first else [_nothing] * len(second.seeds),
-        second.statistics(metric),
-        second.groups,
-        n_resamples=settings.n_resamples,
-        rng=stage.rng(STREAM["compare"]),
-        level=settings.level,
-    )
-    return found.difference_with_seeds or found.difference
+    resampler = stage.resampler(second.groups)
+    if first is not None and np.array_equal(first.answers, second.answers):
+        return resampler.mean(np.zeros(len(second.y_true)), span=(-1.0, 1.0))
+    before = first.statistics(metric) if first else [_nothing] * len(second.seeds)
+    found = resampler.compare(before, second.statistics(metric))
+    return _with_width(found.difference_with_seeds or found.difference)
 
 
-def seed_scores(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
-    """Macro-F1 of every run on one split, with intervals over images."""
+def seed_scores(stage: Stage, split: str = Split.VAL, *, trials: Sequence[str] | None = None) -> pd.DataFrame:
+    """Macro-F1 of every run, or of those of some trials, on one split: trial, seed, role, macro_f1 with interval."""
     rows = []
     for trial, seed in runs(stage.all_params):
-        table = stage.predictions(split, trial=trial, seed=seed)
-        found = estimate(table, prefix="run", stage=stage, names=("macro_f1",))["run.macro_f1"]
-        role = stage.all_params.trial(trial).role
-        rows.append({"trial": trial, "seed": seed, "role": role, **with_bounds("macro_f1", found)})
+        if trials is None or trial in trials:
+            table = stage.predictions(split, trial=trial, seed=seed)
+            found = estimate(table, prefix="run", stage=stage, names=("macro_f1",))["run.macro_f1"]
+            role = stage.all_params.trial(trial).role
+            rows.append({"trial": trial, "seed": seed, "role": role, **with_bounds("macro_f1", found)})
     return pd.DataFrame(rows)
 
 
-def _candidates(stage: Stage) -> list[str]:
-    return [trial.name for trial in stage.params.training.trials if trial.role == "candidate"]
+def _candidates(stage: Stage) -> list[TrialParams]:
+    return [trial for trial in stage.params.training.trials if trial.role == "candidate"]
 
 
 def n_trainable(stage: Stage, trial: str) -> int:
@@ -241,57 +239,53 @@ def n_trainable(stage: Stage, trial: str) -> int:
     return int(numbers[f"{trial}_s{seed}.n_trainable"].value)
 
 
-def rank_trials(stage: Stage, split: str = Split.VAL, *, pairwise: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Candidates by mean macro-F1 over seeds, with the spread of seeds and the paired difference to the best.
-
-    Parameters
-    ----------
-    pairwise : DataFrame, optional
-        What `differences` gave for the split, so that it is not computed again.
+def rank_trials(stage: Stage) -> pd.DataFrame:
+    """Candidates by mean macro-F1 on val over seeds, and how far each is shown to lie from the best.
 
     Returns
     -------
     DataFrame
-        trial, n_trainable, mean macro_f1 with interval, seed_sd, difference with interval, is_tied (not shown to differ
-        from the best, see `differences`), best first.
+        trial, n_trainable, epochs (of each stage of its chain), mean macro_f1 with interval, seed_sd, difference to
+        the best with interval, within_margin (the whole interval of the difference lies above minus the margin;
+        unadjusted for the number of candidates), best first.
     """
-    pairwise = differences(stage, split) if pairwise is None else pairwise
-    unlike = {frozenset(row) for row in pairwise.loc[pairwise["verdict"] == DIFFERENT, ["trial", "minus"]].to_numpy()}
-    answers = {trial: collect(stage, trial, split) for trial in _candidates(stage)}
+    trials, margin = stage.params.training.trials, stage.params.training.margin
+    answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in _candidates(stage)}
     means = {trial: mean_score(stage, answer) for trial, answer in answers.items()}
     best = max(means, key=lambda trial: means[trial].value)
     rows = []
     for trial, mean in sorted(means.items(), key=lambda item: -item[1].value):
         by_seed = [float(statistic(None)) for statistic in answers[trial].statistics()]
-        gap = mean_score(stage, answers[trial], answers[best])
+        gap = mean_score(stage, answers[trial], answers[best]) if trial != best else Interval(0.0, np.nan, np.nan)
         rows.append(
             {
                 "trial": trial,
                 "n_trainable": n_trainable(stage, trial),
+                "epochs": epochs_text(trials, trial),
                 **with_bounds("macro_f1", mean),
                 "seed_sd": float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else np.nan,
                 **with_bounds("difference", gap),
-                "is_tied": frozenset((trial, best)) not in unlike,
+                "within_margin": trial == best or bool(gap.low > -margin),
             }
         )
     return pd.DataFrame(rows)
 
 
-def differences(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
-    """Every two candidates on the same pairs and seeds: differences with intervals, and tests of equal accuracy.
+def differences(stage: Stage) -> pd.DataFrame:
+    """Every two candidates on the same pairs of val and seeds: differences with intervals, tests of equal accuracy.
 
-    Intervals cover images and, with several seeds, training again; the tests take the trained models as they are, all
-    seeds together. The plain one counts every answer as independent, which answers about one image are not.
+    Intervals cover images and, with several seeds, training again; the test takes the trained models as they are, all
+    seeds together, with images as the unit.
 
     Returns
     -------
     DataFrame
         One row a pair of trials: trial, minus; macro_f1 and accuracy (differences, with low and high); n01 (answers
-        that `minus` got wrong and `trial` right) and n10 (the other way round), p_mcnemar (exact, plain), p_clustered
-        (images as the unit), p_holm (p_clustered adjusted for the number of rows), verdict. Two trials are called
-        different where the interval of macro-F1 excludes zero and p_holm lies below one minus the level.
+        that `minus` got wrong and `trial` right) and n10 (the other way round), p_clustered (images as the unit),
+        p_holm (p_clustered adjusted for the number of rows), verdict. Two trials are called different where the
+        interval of macro-F1 excludes zero and p_holm lies below one minus the level.
     """
-    answers = {trial: collect(stage, trial, split) for trial in _candidates(stage)}
+    answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in _candidates(stage)}
     rows = []
     for first, second in combinations(answers, 2):
         row: dict[str, object] = {"trial": second, "minus": first}
@@ -300,7 +294,7 @@ def differences(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
             row |= with_bounds(metric, gap)
         rows.append(row | discordance(answers[first], answers[second]))
     columns = ["trial", "minus", *(f"{m}{end}" for m in ("macro_f1", "accuracy") for end in ("", "_low", "_high"))]
-    table = pd.DataFrame(rows, columns=[*columns, "n01", "n10", "p_mcnemar", "p_clustered"])
+    table = pd.DataFrame(rows, columns=[*columns, "n01", "n10", "p_clustered"])
     table["p_holm"] = holm(table["p_clustered"].to_numpy(dtype=np.float64))
     is_apart = (table["macro_f1_low"] > 0) | (table["macro_f1_high"] < 0)
     is_shown = is_apart & (table["p_holm"] < 1 - stage.params.statistics.level)
@@ -308,13 +302,12 @@ def differences(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
 
 
 def discordance(first: Answers, second: Answers) -> dict[str, object]:
-    """Answers of all seeds that are right in one trial alone, and p-values of "both are right equally often"."""
+    """Answers of all seeds that are right in one trial alone, and the p-value of "both are right equally often"."""
     right = [(trial.answers == trial.y_true).ravel() for trial in (first, second)]
     groups = np.tile(first.groups, len(first.seeds))
     return {
         "n01": int((right[1] & ~right[0]).sum()),
         "n10": int((right[0] & ~right[1]).sum()),
-        "p_mcnemar": mcnemar(*right),
         "p_clustered": clustered_mcnemar(*right, groups),
     }
 
@@ -327,23 +320,28 @@ class Selection:
     ----------
     trial : str
     seed : int
-    cheapest : str
-        The candidate with fewest trained parameters.
+    frozen : str
+        The candidate that unfreezes nothing and whose training is nearest to that of `unfrozen`; "" where there is
+        none.
     unfrozen : str
-        What is compared with it: the kept trial, or the best of the others where the cheapest itself is kept.
+        What is compared with it: the kept trial, or the best of those that unfreeze something where it unfreezes
+        nothing; "" where none does.
+    reason : str
+        Why the trial is kept, as words that follow its name.
     numbers : Numbers
     """
 
     trial: str
     seed: int
-    cheapest: str
+    frozen: str
     unfrozen: str
+    reason: str = ""
     numbers: Numbers = field(default_factory=Numbers)
 
     @property
     def table(self) -> pd.DataFrame:
         """The choice as a table of one row."""
-        values = {"trial": self.trial, "seed": self.seed, "cheapest": self.cheapest, "unfrozen": self.unfrozen}
+        values = {"trial": self.trial, "seed": self.seed, "frozen": self.frozen, "unfrozen": self.unfrozen}
         return pd.DataFrame([values])
 
     def references(self, stage: Stage) -> pd.DataFrame:
@@ -352,25 +350,58 @@ class Selection:
 
 
 def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
-    """Keep, of the candidates tied with the best.
+    """Keep, of the candidates shown to lie within the margin of the best, the one with fewest trained parameters.
 
-    The one with fewest trained parameters; of its seeds, the best on val.
+    Where none but the best itself is shown to, the best is kept. Of its seeds the best on val goes on.
     """
-    tied = ranking[ranking["is_tied"]].sort_values("n_trainable", kind="stable")
-    trial = str(tied["trial"].iloc[0])
-    cheapest = str(ranking.sort_values("n_trainable", kind="stable")["trial"].iloc[0])
+    close = ranking[ranking["within_margin"]].sort_values("n_trainable", kind="stable")
+    trial, best = str(close["trial"].iloc[0]), str(ranking["trial"].iloc[0])
     answers = collect(stage, trial, Split.VAL)
     by_seed = [float(statistic(None)) for statistic in answers.statistics()]
     seed = answers.seeds[int(np.argmax(by_seed))]
+    trials = stage.params.training.trials
+    deep = {one.name for one in trials if any(getattr(one, name) for name in DEPTH)}
+    unfrozen = next((name for name in (trial, *ranking["trial"]) if name in deep), "")
+    twin = frozen_twin(trials, unfrozen) if unfrozen else None
     kept = stage.predictions(Split.VAL, trial=trial, seed=seed)
     numbers = estimate(kept, prefix="selection", stage=stage, names=("macro_f1",))
-    others = [name for name in ranking["trial"] if name != cheapest]
-    unfrozen = others[0] if trial == cheapest and others else trial
-    for name, which in (("n_trainable_unfrozen", unfrozen), ("n_trainable_frozen", cheapest)):
-        numbers[f"selection.{name}"] = Number(n_trainable(stage, which), unit="count")
-    selection = Selection(trial, seed, cheapest, unfrozen, numbers)
-    numbers.merge(gain(stage, selection, split=Split.VAL, prefix="selection"))
-    return selection
+    reason = _reason(ranking, trial, best, stage)
+    return Selection(trial, seed, twin.name if twin else "", unfrozen, reason, numbers)
+
+
+def _reason(ranking: pd.DataFrame, trial: str, best: str, stage: Stage) -> str:
+    margin, of = f"{stage.params.training.margin:g} macro-F1", ranking.set_index("trial")["n_trainable"]
+    if len(ranking) == 1:
+        return "it is the only candidate"
+    unadjusted = f"(by {len(ranking) - 1} intervals of the difference to the best, unadjusted for their number)"
+    if trial != best:
+        shown = f"of those shown to lie within {margin} of the best, **{best}** {unadjusted}"
+        return f"it trains the fewest parameters {shown}"
+    if of[best] == of.min():
+        return "it scores best on val, and none trains fewer parameters"
+    fewer = f"none that trains fewer parameters is shown to lie within {margin} of it {unadjusted}"
+    return f"it scores best on val, and {fewer}"
+
+
+def standing(stage: Stage, kept: Selection, pairwise: pd.DataFrame) -> str:
+    """From how many other candidates the kept trial is shown to differ on val, as a template; counts are stored.
+
+    Parameters
+    ----------
+    pairwise : DataFrame
+        As `differences` gives it.
+    """
+    sign = np.where(pairwise["trial"] == kept.trial, 1.0, np.where(pairwise["minus"] == kept.trial, -1.0, 0.0))
+    gap = sign * pairwise["macro_f1"].to_numpy(dtype=np.float64) * (pairwise["verdict"] == DIFFERENT)
+    counts = {"n_others": (sign != 0).sum(), "n_better": (gap > 0).sum(), "n_worse": (gap < 0).sum()}
+    for name, count in {**counts, "n_compared": len(pairwise)}.items():
+        stage.number(f"selection.{name}", count, unit="count", split=str(Split.VAL))
+    if pairwise.empty:
+        return ""
+    return (
+        "It is shown to be better than {selection.n_better} and worse than {selection.n_worse} of {selection.n_others} "
+        "other candidates (adjusted for all {selection.n_compared} comparisons)."
+    )
 
 
 def load_selection(stage: Stage) -> Selection:
@@ -378,44 +409,39 @@ def load_selection(stage: Stage) -> Selection:
     if stage.is_recorded:
         return Selection(*RECORDED_RUN, RECORDED_RUN[0], RECORDED_RUN[0])
     row = pd.read_parquet(stage.upstream("04_model_selection", "selection.parquet")).iloc[0]
-    return Selection(str(row["trial"]), int(row["seed"]), str(row["cheapest"]), str(row["unfrozen"]))
+    return Selection(str(row["trial"]), int(row["seed"]), str(row["frozen"]), str(row["unfrozen"]))
 
 
-def gain(stage: Stage, kept: Selection, *, split: str, prefix: str | None = None) -> Numbers:
-    """Macro-F1 of the selection's unfrozen trial minus that of the one with fewest trained parameters.
-
-    Averaged over seeds: `<prefix>.gain_over_frozen`.
-    """
-    found = mean_score(stage, collect(stage, kept.unfrozen, split), collect(stage, kept.cheapest, split))
-    seeds = tuple(stage.params.training.seeds)
-    return Numbers({f"{prefix or split}.gain_over_frozen": found.number(split=str(split), seeds=seeds)})
-
-
-def noise_of_best(stage: Stage, scores: pd.DataFrame) -> pd.DataFrame:
+def noise_of_best(stage: Stage, scores: pd.DataFrame, kept: Selection) -> pd.DataFrame:
     """How far the best of n equal runs stands above their mean through seed noise alone, beside the observed lead.
 
+    Equal are the candidates with as many epochs in all as the kept one that unfreeze something, as it does, or nothing.
     The expected maximum of n independent normal draws is mean + c_n · SD; SD is pooled over the candidates' seeds.
     """
-    candidates = scores[scores["role"] == "candidate"]
-    means = candidates.groupby("trial")["macro_f1"].mean()
-    pooled = float(np.sqrt(candidates.groupby("trial")["macro_f1"].var(ddof=1).mean()))
-    n_seeds = int(candidates.groupby("trial").size().iloc[0])
-    of_means = pooled / np.sqrt(n_seeds)
-    expected = expected_best_of(len(means), sd=of_means)
+    trials = {trial.name: trial for trial in _candidates(stage)}
+
+    def kind(name: str) -> tuple[int, bool]:
+        return n_epochs(stage.params.training.trials, name), any(getattr(trials[name], part) for part in DEPTH)
+
+    equal = [name for name in trials if kind(name) == kind(kept.trial)]
+    by_trial = scores[scores["trial"].isin(equal)].groupby("trial")["macro_f1"]
+    means = by_trial.mean()
+    pooled = float(np.sqrt(by_trial.var(ddof=1).mean()))
+    of_means = pooled / np.sqrt(len(stage.params.training.seeds))
     rows = {
-        "candidates compared": len(means),
+        "equal candidates": len(means),
         "SD of one run (pooled over seeds)": pooled,
         "SD of a trial's mean": of_means,
-        "lead of the best expected from noise": expected,
+        "lead of the best expected from noise": expected_best_of(len(means), sd=of_means),
         "lead of the best observed": float(means.max() - means.mean()),
     }
-    return pd.DataFrame({"quantity": list(rows), "value": list(rows.values())})
+    return pd.DataFrame({"quantity": list(rows), "value": pd.Series(rows.values(), dtype=object)})
 
 
 def _references(kept: Selection, stage: Stage) -> pd.DataFrame:
     """Majority label, controls, wrong image, frozen encoders, kept model: accuracy and macro-F1 on test.
 
-    A profile without the control leaves its number undefined, and a claim about it does not hold.
+    A profile without the control leaves its number undefined, and a claim about it does not apply.
     """
     train = stage.pairs(Split.TRAIN)["label"]
     frequent = class_names().index(str(train.value_counts().idxmax()))
@@ -427,13 +453,17 @@ def _references(kept: Selection, stage: Stage) -> pd.DataFrame:
         if trial.role == "control":
             own = [seed for name, seed in runs(stage.all_params) if name == trial.name]
             blind = stage.predictions(Split.TEST, trial=trial.name, seed=kept.seed if kept.seed in own else own[0])
-            rows.append(_reference(stage, f"{trial.name}: the network {_missing(trial)}", blind, f"test.{trial.name}"))
+            told = f"{trial.name}: a network trained {_missing(trial)}"
+            rows.append(_reference(stage, told, blind, f"test.{trial.name}", trial.name))
     if BLIND not in stage.numbers:
-        stage.numbers[BLIND] = Number(float("nan"), float("nan"), float("nan"), split=Split.TEST)
-    rows.append(_reference(stage, "the kept model shown another pair's image", shuffled, "test.shuffled"))
-    frozen = stage.predictions(Split.TEST, trial=kept.cheapest, seed=kept.seed)
-    rows.append(_reference(stage, f"{kept.cheapest}: fewest trained parameters", frozen, "test.cheapest"))
-    rows.append(_reference(stage, f"{kept.trial}: the kept model", table, "test.kept"))
+        stage.numbers[BLIND] = Number(float("nan"), split=Split.TEST, kind=ESTIMATE)
+    rows.append(_reference(stage, "the kept model shown another pair's image", shuffled, "test.shuffled", kept.trial))
+    least = least_trained(stage.params.training.trials)
+    for number, name in (("test.least_trained", least.name if least else ""), ("test.frozen", kept.frozen)):
+        if name not in ("", kept.trial) and (number == "test.frozen" or name != kept.frozen):
+            frozen = stage.predictions(Split.TEST, trial=name, seed=kept.seed)
+            rows.append(_reference(stage, f"{name}: nothing unfrozen", frozen, number, name))
+    rows.append(_reference(stage, f"{kept.trial}: the kept model", table, "test.kept", kept.trial))
     return pd.DataFrame(rows)
 
 
@@ -443,11 +473,11 @@ def _missing(trial: TrialParams) -> str:
     return f"without the {' and the '.join(blank)}" if blank else "as a control"
 
 
-def _reference(stage: Stage, name: str, table: pd.DataFrame, number: str) -> dict[str, object]:
+def _reference(stage: Stage, name: str, table: pd.DataFrame, number: str, trial: str = "") -> dict[str, object]:
+    """A row of references, its accuracy a `Number`; the accuracy is stored under `number`."""
     found = estimate(table, prefix="reference", stage=stage, names=("accuracy", "macro_f1"))
-    score, right = found["reference.macro_f1"], found["reference.accuracy"]
-    if number not in stage.numbers:
-        stage.numbers[number] = Number(
-            right.value, right.low, right.high, n=right.n, split=right.split, seeds=right.seeds
-        )
-    return {"answers": name, **with_bounds("accuracy", right), **with_bounds("macro_f1", score)}
+    stage.numbers[number] = found["reference.accuracy"]
+    epochs = epochs_text(stage.params.training.trials, trial) if trial else ""
+    trained = {"epochs": epochs, "seed": str(table["seed"].iloc[0]) if trial else ""}
+    row = {"answers": name, **trained, "accuracy": found["reference.accuracy"]}
+    return row | with_bounds("macro_f1", found["reference.macro_f1"])

@@ -89,4 +89,4 @@ def load_execution(where: Literal["local", "slurm"] | str, profile: str, folder:
         return Execution.model_validate_json(json.dumps(content))
     except ValidationError as error:
         faults = "\n".join(f"  {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise ParamsError(f"{folder}, profile {profile!r}: {error.error_count()} fault(s)\n{faults}") from None
+        raise ParamsError(f"{folder}, profile {profile!r}: {error.error_count()} faults\n{faults}") from None

@@ -14,7 +14,9 @@ import pandas as pd
 from verdict.audit import DecidedBatch
 from verdict.evaluation import Selection
 from verdict.humans import keyed_uniform
+from verdict.numbers import EXACT
 from verdict.policy import Decision
+from verdict.scores import top_class
 
 if TYPE_CHECKING:
     from verdict.integrated_gradients import Attribution
@@ -30,9 +32,9 @@ def sample_decisions(batch: DecidedBatch, *, per_branch: int, seed: int) -> pd.D
         decision, pair_id, image_id, hypothesis, answer (class id of the model), answer_name, true_name; branches in the
         order of `Decision`.
     """
-    order = np.argsort(keyed_uniform(batch.pair_id, seed=seed), kind="stable")
+    order = np.argsort(keyed_uniform(batch.pair_id, seed=seed, stream="explained"), kind="stable")
     ids = [row for code in Decision for row in order[np.asarray(batch.decision)[order] == code][:per_branch]]
-    answer, names = np.asarray(batch.probs).argmax(axis=1), np.array(batch.classes, dtype=object)
+    answer, names = top_class(batch.logits), np.array(batch.classes, dtype=object)
     return pd.DataFrame(
         {
             "decision": [Decision(int(batch.decision[row])).text for row in ids],
@@ -49,7 +51,7 @@ def sample_decisions(batch: DecidedBatch, *, per_branch: int, seed: int) -> pd.D
 def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list[Attribution]:
     """Integrated gradients of some decisions; none where predictions are saved logits, which no input can be traced to.
 
-    Stores the number `policy.test.attribution_gap`, the largest completeness gap.
+    Stores the number `policy.test.attribution_gap`, the largest completeness gap, which is not defined without any.
     """
     found: list[Attribution] = []
     if not stage.is_recorded and len(chosen):
@@ -57,7 +59,7 @@ def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list[Attribu
 
         found = attribute_pairs(stage, kept, chosen, n_steps=stage.params.policy.n_attribution_steps)
     worst = max((attribution.gap for attribution in found), default=float("nan"))
-    stage.number("policy.test.attribution_gap", worst, n=len(found), split="test", unit="%")
+    stage.number("policy.test.attribution_gap", worst, n=len(found), split="test", unit="%", kind=EXACT)
     return found
 
 
@@ -87,13 +89,3 @@ def drawings(found: Sequence[Attribution], chosen: pd.DataFrame) -> dict[str, An
         "words": [list(zip(a.tokens, a.words, strict=True)) for a in found],
         "titles": [f"{row.decision}: {row.answer_name}" for row in chosen.itertuples()],
     }
-
-
-def explanation_template(found: Sequence[Attribution]) -> str:
-    """What can be said of the attributions, as a template for `say`."""
-    if not found:
-        return "Saved logits cannot be traced to what was seen: there is nothing to attribute here."
-    return (
-        "The largest completeness gap is {policy.test.attribution_gap}. Attributions say what moved an answer away "
-        "from that of an empty pair, not what a person would have looked at."
-    )

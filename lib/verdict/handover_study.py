@@ -10,24 +10,26 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from verdict.calibration_study import interval_of, mean_interval
 from verdict.deferral import Evidence, case_of, clarified, outcomes_of, people_of
 from verdict.humans import ConfusionHuman, ParametricHuman, VoteHuman
+from verdict.numbers import COUNT, POINTS
 from verdict.people import People
 from verdict.policy import Decision, Forced
-from verdict.policy_evaluation import cost_of_perfect_belief, evaluate_policy
+from verdict.policy_evaluation import complement, cost_of_belief, lift
 from verdict.policy_study import PolicyStudy
-from verdict.raw_temperature import intervention_scores, published_policy
+from verdict.raw_temperature import published_policy
 from verdict.signals import entropy_confidence
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, group_weights, with_bounds
-from verdict.weighted import weighted_mean
+from verdict.stages import CLIP
+from verdict.uncertainty import Interval, Resampler, Statistic, Weights, with_bounds
+from verdict.weighted import ratio, weighted_mean
 
-STREAM = 22
 GLANCES, PRICE_FACTORS = (0.8, 0.85, 0.9, 0.95), (0.4, 1.0)
 SHARES = np.linspace(0.0, 1.0, 21)
 NAMED_SHARES = (0.2, 0.5)
 PERFECT, ALIKE, BY_CLASS, REAL = "never errs", "errs on all pairs alike", "errs by class", "as people really are"
+# Sources whose data are the user's own: no study of their authors is told there.
+OWN_SOURCES = ("csv", "recorded", "folder")
 
 
 def person_right(evidence: Evidence, people: People) -> np.ndarray:
@@ -42,8 +44,9 @@ def handover_table(stage: Stage, study: PolicyStudy, test: Evidence, people: Peo
     Returns
     -------
     DataFrame
-        pairs, n, model, person (accuracies), gain (person minus model, paired), with intervals. The number
-        `policy.test.handover_gain` is the gain on what is handed over; not defined if nothing is.
+        pairs, n, model, person (accuracies), gain (person minus model, paired), with intervals; a simulated person who
+        is as good on every pair has none. The number `policy.test.handover_gain` is the gain on what is handed over, in
+        percentage points; not defined if nothing is.
     """
     decision, forced = study.test.decide(study.policy), test.forced != Forced.NONE
     to_human = decision == Decision.HUMAN
@@ -55,18 +58,32 @@ def handover_table(stage: Stage, study: PolicyStudy, test: Evidence, people: Peo
         "out alone": decision == Decision.AUTO,
         "all": np.ones(len(test), dtype=bool),
     }
-    right = {"model": (~test.is_wrong).astype(float), "person": person_right(test, people)}
-    right["gain"] = right["person"] - right["model"]
-    rows = []
-    for name, chosen in parts.items():
-        row: dict[str, object] = {"pairs": name, "n": int(chosen.sum())}
-        for column, values in right.items():
-            row |= with_bounds(column, mean_interval(stage, values[chosen], test.groups[chosen], "scores"))
-        rows.append(row)
-    first = Interval.from_columns(rows[0], "gain")
-    number = first.number(n=int(to_human.sum()), split=test.split, unit="%")
-    stage.numbers["policy.test.handover_gain"] = number
+    model, person = (~test.is_wrong).astype(float), person_right(test, people)
+    reach = (person.min(), person.max()) if people.is_simulated else (0.0, 1.0)
+    columns = {
+        "model": (model, (0.0, 1.0)),
+        "person": (person, None if people.is_simulated else (0.0, 1.0)),
+        "gain": (person - model, (reach[0] - 1, reach[1])),
+    }
+    rows = [{"pairs": name, **part_means(stage, test.groups, chosen, columns)} for name, chosen in parts.items()]
+    gain = Interval.from_columns(rows[0], "gain")
+    stage.numbers["policy.test.handover_gain"] = gain.number(n=rows[0]["n"], split=test.split, unit=POINTS)
     return pd.DataFrame(rows)
+
+
+def part_means(
+    stage: Stage,
+    groups: np.ndarray,
+    chosen: np.ndarray,
+    columns: Mapping[str, tuple[np.ndarray, tuple[float, float] | None]],
+) -> dict[str, object]:
+    """Count of the chosen rows (n,) bool, and the mean of each column (values, span) over them, with intervals."""
+    values = np.column_stack([column for column, _ in columns.values()])[chosen]
+    found = stage.resampler(groups[chosen]).means(values, [span for _, span in columns.values()])
+    row: dict[str, object] = {"n": int(chosen.sum())}
+    for name, interval in zip(columns, found, strict=True):
+        row |= with_bounds(name, interval)
+    return row
 
 
 def handover_template(stage: Stage) -> str:
@@ -98,30 +115,38 @@ def clarification_table(stage: Stage, study: PolicyStudy, test: Evidence, people
     before = (~test.is_wrong).astype(float)
     top = np.log(test.probs.shape[1])
     entropies = [top * (1 - entropy_confidence(probs)) for probs in (test.probs, asked.posterior)]
-    is_asked, rows = study.test.decide(study.policy) == Decision.CLARIFY, []
-    for name, chosen in {"asked about": is_asked, "all": np.ones(len(test), dtype=bool)}.items():
-        row: dict[str, object] = {"pairs": name, "n": int(chosen.sum())}
-        means = {"information": asked.information[:, 0], "entropy_before": entropies[0], "entropy_after": entropies[1]}
-        row |= {key: float(values[chosen].mean()) if chosen.any() else np.nan for key, values in means.items()}
-        for key, values in {"accuracy_before": before, "accuracy_after": after, "gain": after - before}.items():
-            row |= with_bounds(key, mean_interval(stage, values[chosen], test.groups[chosen], "scores"))
-        rows.append(row)
-    return pd.DataFrame(rows)
+    columns = {
+        "information": (asked.information[:, 0], (0.0, top)),
+        "entropy_before": (entropies[0], (0.0, top)),
+        "entropy_after": (entropies[1], (0.0, top)),
+        "accuracy_before": (before, (0.0, 1.0)),
+        "accuracy_after": (after, (0.0, 1.0)),
+        "gain": (after - before, (-1.0, 1.0)),
+    }
+    is_asked = study.test.decide(study.policy) == Decision.CLARIFY
+    parts = {"asked about": is_asked, "all": np.ones(len(test), dtype=bool)}
+    return pd.DataFrame(
+        [{"pairs": name, **part_means(stage, test.groups, chosen, columns)} for name, chosen in parts.items()]
+    )
 
 
-def question_counts(test: Evidence, people: People) -> pd.DataFrame:
+def question_counts(stage: Stage, test: Evidence, people: People) -> pd.DataFrame:
     """Which questions are worth asking: question, first (share of pairs that it is put to first), asked, information.
 
     Questions that are never chosen are left out. Information is the mean over the pairs that it is put to, in nats.
+    Intervals over groups.
     """
     asked = people.ask(test.table["pair_id"], test.y_true, test.probs)
-    rows = []
+    draws, top, rows = stage.resampler(test.groups), np.log(test.probs.shape[1]), []
     for number, text in enumerate(people.questions.texts):
         here = asked.asked == number
-        if here.any():
-            first, ever = float(here[:, 0].mean()), float(here.any(axis=1).mean())
-            information = float(asked.information[here].mean())
-            rows.append({"question": text, "asked_first": first, "asked": ever, "information": information})
+        if not here.any():
+            continue
+        put, told = here.any(axis=1), (asked.information * here).sum(axis=1)
+        first, ever = draws.means(np.column_stack([here[:, 0], put]), [(0, 1), (0, 1)])
+        row: dict[str, object] = {"question": text, **with_bounds("asked_first", first), **with_bounds("asked", ever)}
+        mean = stage.resampler(test.groups[put]).mean(told[put], span=(0, top))
+        rows.append(row | with_bounds("information", mean))
     return pd.DataFrame(rows).sort_values("asked_first", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -131,21 +156,22 @@ def asking_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
     Returns
     -------
     DataFrame
-        glance_accuracy, price (minutes a pair), is_in_use (those of the parameters), shares auto, clarify, human,
-        accuracy and cost with intervals.
+        glance_accuracy, price (minutes a pair), is_in_use (those of the parameters); share asked about, accuracy and
+        cost with intervals.
     """
     own, rows = stage.params.policy.human.clarify_accuracy, []
-    n_resamples, tau = stage.params.statistics.n_resamples, stage.params.policy.critical_floor
+    tau = stage.params.policy.critical_floor
     for glance, factor in product(sorted({*GLANCES, own}), PRICE_FACTORS):
         people = people_of(stage, tuning.table, clarify_accuracy=glance)
         costs = replace(study.costs, clarify=factor * study.costs.clarify)
         policy = case_of(tuning, people, costs).tune(tau)
-        rng = stage.rng(STREAM, 2)
-        found = evaluate_policy(case_of(test, people, costs), policy, rng=rng, n_resamples=n_resamples)
-        shares = found.branches.set_index("branch")["share"]
+        case = case_of(test, people, costs)
+        decision = case.decide(policy)
+        cost, error = case.means(decision, study.draws)
         row: dict[str, object] = {"glance_accuracy": glance, "price": costs.clarify}
-        row |= {"is_in_use": glance == own and factor == 1.0, **{b.text: float(shares[b.text]) for b in Decision}}
-        rows.append(row | with_bounds("accuracy", found.accuracy) | with_bounds("cost", found.cost))
+        row |= {"is_in_use": glance == own and factor == 1.0}
+        row |= with_bounds("asked_about", study.draws.mean(decision == Decision.CLARIFY, span=(0, 1)))
+        rows.append(row | with_bounds("accuracy", complement(error)) | with_bounds("cost", cost))
     return pd.DataFrame(rows)
 
 
@@ -172,7 +198,7 @@ def belief_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
         believed, threshold to act alone, threshold to ask, promised (cost on test if the belief were true), delivered
         (with real people), regret (delivered minus the cost of having known, paired), with intervals.
     """
-    tau, n_resamples = stage.params.policy.critical_floor, stage.params.statistics.n_resamples
+    tau = stage.params.policy.critical_floor
     expected = [_believed(evidence, tuning, people) for evidence in (tuning, test)]
     rows = []
     for name in (*expected[0], REAL):
@@ -180,9 +206,10 @@ def belief_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
             outcomes_of(evidence, people, study.costs, human=answers.get(name))
             for evidence, answers in zip((tuning, test), expected, strict=True)
         )
-        rng = stage.rng(STREAM, 0)
-        found = cost_of_perfect_belief(
-            study.calib, study.test, perfect=outcomes, tau_critical=tau, rng=rng, n_resamples=n_resamples
+        # Recorded people stay what they are; all beliefs about them are assumptions, as simulated people are.
+        is_assumed = name != REAL or people.is_simulated
+        found = cost_of_belief(
+            study.calib, study.test, believed=outcomes, is_assumed=is_assumed, tau_critical=tau, draws=study.draws
         )
         thresholds = {"threshold to act alone": found.believed.t_auto, "threshold to ask": found.believed.t_clarify}
         row: dict[str, object] = {"a person is believed": name, **thresholds}
@@ -192,13 +219,14 @@ def belief_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
     return pd.DataFrame(rows)
 
 
-def deferral_curves(stage: Stage, tuning: Evidence, test: Evidence, people: People) -> dict[str, pd.DataFrame]:
+def deferral_curves(tuning: Evidence, test: Evidence, people: People, draws: Resampler) -> dict[str, pd.DataFrame]:
     """Accuracy of all answers if the least trusted share of the pairs is handed over, by what people are like.
 
     Returns
     -------
     mapping of belief to DataFrame
-        share, accuracy, and for real people low and high over image groups. Pairs of equal score go by their ids.
+        share, accuracy, low and high over groups. Pairs of equal score go by their ids. Where every pair is handed to
+        people who are alike, no interval is defined.
     """
     n, rows = len(test), np.arange(len(test))
     rank = np.empty(n, dtype=np.int64)
@@ -211,65 +239,65 @@ def deferral_curves(stage: Stage, tuning: Evidence, test: Evidence, people: Peop
             right = person_right(test, people)
         else:
             right = (answers == test.y_true).astype(float) if answers.ndim == 1 else answers[rows, test.y_true]
-        values = np.where(is_handed, right[:, None], alone)
-        curves[name] = pd.DataFrame({"share": SHARES, "accuracy": values.mean(axis=0)})
-        if answers is None:
-            low, high = _band(stage, values, test.groups)
-            curves[name] = curves[name].assign(low=low, high=high)
+        found = draws.means(np.where(is_handed, right[:, None], alone), [None] * len(SHARES))
+        curves[name] = pd.DataFrame(
+            [{"share": share, "accuracy": i.value} for share, i in zip(SHARES, found, strict=True)]
+        )
+        curves[name] = curves[name].assign(low=[i.low for i in found], high=[i.high for i in found])
     return curves
 
 
-def _band(stage: Stage, values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Bounds of the mean of each column over resampled groups, (2, n_columns)."""
-    settings = stage.params.statistics
-    weights = group_weights(groups, settings.n_resamples, stage.rng(STREAM, 1))
-    drawn = weights @ values / weights.sum(axis=1, keepdims=True)
-    # Rounded, so that people who are all alike have no spread of rounding noise.
-    return np.quantile(drawn, [0.5 - settings.level / 2, 0.5 + settings.level / 2], axis=0).round(12)
-
-
 def deferral_table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The curves at a fifth and at half of the pairs: share handed over, and a column of accuracies for each belief."""
+    """The curves at a fifth and at half of the pairs: share handed over, and accuracies with intervals by belief."""
     rows = []
     for share in (0.0, *NAMED_SHARES, 1.0):
-        at = {name: curve.iloc[int(np.abs(curve["share"] - share).argmin())] for name, curve in curves.items()}
-        row: dict[str, object] = {"share_handed_over": share} | {
-            name: float(found["accuracy"]) for name, found in at.items()
-        }
-        real = at[REAL]
-        rows.append(row | {f"{REAL}_low": float(real["low"]), f"{REAL}_high": float(real["high"])})
+        row: dict[str, object] = {"share_handed_over": share}
+        for name, curve in curves.items():
+            at = curve.iloc[int(np.abs(curve["share"] - share).argmin())]
+            row |= with_bounds(name, Interval(float(at["accuracy"]), float(at["low"]), float(at["high"])))
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
 def readings_table(
-    study: PolicyStudy, test: Evidence, accuracies: tuple[float, ...] = (1.0, 0.95, 0.9)
+    stage: Stage, study: PolicyStudy, test: Evidence, accuracies: tuple[float, ...] = (1.0, 0.95, 0.9)
 ) -> pd.DataFrame:
-    """The published degenerate policies and this one, read in the same ways; see `published_policy` for the columns."""
+    """The published degenerate policies and this one, read in the same ways; see `published_policy` for the columns.
+
+    What is published are counts; this policy's values have intervals. On data of the user's own no published run is
+    told of, and there are no rows. Number `policy.n_published`: rows of published runs.
+    """
+    params, published = stage.all_params, published_policy(accuracies)
+    is_own = (params.clip.source if stage.source == CLIP else params.data.source) in OWN_SOURCES
+    stage.number("policy.n_published", 0 if is_own else len(published), unit=COUNT)
+    if is_own:
+        return published.head(0)
     decision = study.test.decide(study.policy)
-    error = study.test.outcomes.error
+    wrong, error = test.is_wrong.astype(float), study.test.outcomes.error
     to_human = decision == Decision.HUMAN
-    others = (1 - error[np.arange(len(decision)), decision])[~to_human].sum()
-    after = {f"accuracy, people {h:.0%} right": float((others + h * to_human.sum()) / len(test)) for h in accuracies}
-    rows = [
-        {"policy": f"this policy, {name}", **intervention_scores(test.is_wrong, chosen), **after}
-        for name, chosen in (("all interventions", decision != Decision.AUTO), ("human branch", to_human))
-    ]
-    return pd.concat([published_policy(accuracies), pd.DataFrame(rows)], ignore_index=True)
+    right = 1 - error[np.arange(len(decision)), decision]
+    after = {f"accuracy, people {h:.0%} right": np.where(to_human, h, right) for h in accuracies}
+    rows = []
+    for name, chosen in (("all interventions", decision != Decision.AUTO), ("human branch", to_human)):
+        row: dict[str, object] = {"policy": f"this policy, {name}"}
+        for column, statistic in _readings(chosen.astype(float), wrong).items():
+            row |= with_bounds(column, study.draws.interval(statistic))
+        for column, values in after.items():
+            row |= with_bounds(column, study.draws.mean(values))
+        rows.append(row)
+    return pd.concat([published, pd.DataFrame(rows)], ignore_index=True)[list(rows[0])]
 
 
-def store_lift(stage: Stage, study: PolicyStudy, test: Evidence) -> None:
-    """Number `policy.test.lift`: the model's error rate on what does not go out alone, over that of all pairs."""
-    intervened = (study.test.decide(study.policy) != Decision.AUTO).astype(float)
-    wrong = test.is_wrong.astype(float)
-    if not (intervened.any() and wrong.any()):
-        stage.number("policy.test.lift", float("nan"), split=test.split)
-        return
-    statistic = partial(_lift, intervened, wrong)
-    stage.numbers["policy.test.lift"] = interval_of(stage, statistic, test.groups, "scores").number(
-        n=len(test), split=test.split
-    )
+def _readings(chosen: np.ndarray, wrong: np.ndarray) -> dict[str, Statistic]:
+    """The columns of `intervention_scores` as functions of row weights."""
 
+    def over(first: np.ndarray, second: np.ndarray, weights: Weights = None) -> np.ndarray:
+        return ratio(weighted_mean(first, weights), weighted_mean(second, weights), empty=np.nan)
 
-def _lift(intervened: np.ndarray, wrong: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    shared = weighted_mean(intervened * wrong, weights)
-    return shared / np.maximum(weighted_mean(intervened, weights) * weighted_mean(wrong, weights), 1e-300)
+    return {
+        "share": partial(weighted_mean, chosen),
+        "base_error": partial(weighted_mean, wrong),
+        "precision": partial(over, chosen * wrong, chosen),
+        "recall": partial(over, chosen * wrong, wrong),
+        "lift": partial(lift, chosen, wrong),
+    }

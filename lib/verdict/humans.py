@@ -16,6 +16,8 @@ import pandas as pd
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _WORD = 8
+# Stream of the answer that a person gives who takes a pair over.
+OWN = "answer"
 
 
 def _mix(words: np.ndarray) -> np.ndarray:
@@ -47,14 +49,15 @@ def hash_ids(ids: Sequence[str]) -> np.ndarray:
     return state
 
 
-def keyed_uniform(ids: Sequence[str], *, seed: int, stream: int = 0) -> np.ndarray:
+def keyed_uniform(ids: Sequence[str], *, seed: int, stream: str) -> np.ndarray:
     """Uniform number for each id, a pure function of (id, seed, stream).
 
     Parameters
     ----------
     ids : sequence of str, (n,)
-    seed, stream : int
-        Different streams of one seed are unrelated: one for each question that is put to the same person.
+    seed : int
+    stream : str
+        What is drawn. Streams of one seed are unrelated: one for each question that is put to the same person.
 
     Returns
     -------
@@ -64,7 +67,7 @@ def keyed_uniform(ids: Sequence[str], *, seed: int, stream: int = 0) -> np.ndarr
     ----------
     Steele, Lea, Flood (2014), Fast Splittable Pseudorandom Number Generators (the splitmix64 finaliser).
     """
-    key = np.array([seed & _MASK, stream & _MASK], dtype=np.uint64)
+    key = np.array([seed & _MASK, hash_ids([stream])[0]], dtype=np.uint64)
     first, second = _mix(key + np.array([_GOLDEN, 1], dtype=np.uint64))
     return (_mix(_mix(hash_ids(ids) ^ first) + second) >> np.uint64(11)) * 2.0**-53
 
@@ -113,7 +116,7 @@ class Human(ABC):
     def distribution(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None) -> np.ndarray:
         """Probability of each answer, (n, K), given the pairs and their true classes (n,)."""
 
-    def answers(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None, *, stream: int = 0) -> np.ndarray:
+    def answers(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None, *, stream: str = OWN) -> np.ndarray:
         """One answer for each pair.
 
         Parameters
@@ -121,7 +124,7 @@ class Human(ABC):
         pair_ids : sequence of str, (n,)
         y_true : ndarray of int, (n,), optional
             True classes; only recorded votes do without.
-        stream : int
+        stream : str
             Another stream is an independent answer to the same pair.
 
         Returns
@@ -235,6 +238,10 @@ class VoteHuman(Human):
     def pair_ids(self) -> np.ndarray:
         """The pairs that somebody judged, in the order of `shares`."""
         return self._rows.ids
+
+    def is_judged(self, pair_ids: Sequence[str]) -> np.ndarray:
+        """Whether somebody judged each pair, (n,) bool."""
+        return self._rows.look_up(pair_ids) >= 0
 
     def distribution(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None) -> np.ndarray:
         """Share of each answer among the annotators, (n, K)."""

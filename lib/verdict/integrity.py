@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from verdict import paths, stages
-from verdict.artifacts import SELF, StaleResultError, recorded_hash, relative, verify_outputs
+from verdict.artifacts import SELF, StaleResultError, read_json, recorded_hash, relative, sha256_file, verify_outputs
 from verdict.params import Params
 
 
@@ -66,6 +66,23 @@ def faults(params: Params, profile: str) -> Iterator[tuple[Path, str]]:
     folders = [folder for folder in expected(params, profile) if (folder / "run.json").is_file()]
     with ThreadPoolExecutor() as pool:
         yield from ((folder, found) for folder, found in zip(folders, pool.map(fault, folders), strict=True) if found)
+
+
+def forget_pages(profile: str) -> list[str]:
+    """Take the record of a rendered report away where a file of it is gone or another; a line that says so."""
+    record = paths.rendered(profile)
+    try:
+        files = {paths.report_dir(profile) / name: digest for name, digest in read_json(record).items()}
+    except FileNotFoundError:
+        return []
+    except (ValueError, AttributeError):
+        files = {record: ""}
+    changed = [path for path, digest in files.items() if not path.is_file() or sha256_file(path) != digest]
+    if not changed:
+        return []
+    record.unlink()
+    more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+    return [f"the pages are rendered again: {relative(changed[0])}{more} is gone, or not as it was written"]
 
 
 def forget_damaged(params: Params, profile: str) -> list[str]:

@@ -48,7 +48,27 @@ class Split(StrEnum):
     INDEPENDENT = "independent"
     INDEPENDENT_HAND = "independent_hand"
 
+    @classmethod
+    def parse(cls, text: str) -> Split:
+        """Read a split as tables and folders name it, in any case: `dev` and `validation` are val.
 
+        Raises
+        ------
+        ValueError
+            If the text names no split.
+        """
+        name = text.strip().casefold()
+        try:
+            return cls(OTHER_NAMES.get(name, name))
+        except ValueError:
+            known = "train, val (or validation, dev), calib, test"
+            raise ValueError(f"unknown split {text!r}; expected one of {known}") from None
+
+
+OTHER_NAMES = {
+    **{"training": Split.TRAIN, "validation": Split.VAL, "valid": Split.VAL, "dev": Split.VAL},
+    **{"development": Split.VAL, "calibration": Split.CALIB, "testing": Split.TEST},
+}
 WARMUP_SPLITS = (Split.WARMUP_TRAIN, Split.WARMUP_VAL)
 EVALUATION_SPLITS = (Split.VAL, Split.CALIB, Split.TEST, Split.INDEPENDENT, Split.INDEPENDENT_HAND)
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-NO_PROFILES = frozenset({"base", "rubric"})
+from verdict import paths
+
 MAX_FILE_BYTES = 1_000_000
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -41,7 +42,8 @@ class _Loader(yaml.SafeLoader):
             line = key_node.start_mark.line + 1
             if not isinstance(key, str):
                 raise ParamsError(
-                    f"line {line}: keys are text, got {key!r} (YAML reads on, off, yes and no as true or false)"
+                    f"line {line}: keys are text, got {key!r} (YAML reads on, off, yes and no as true or false); write "
+                    "it in quotes"
                 )
             if key in seen:
                 raise ParamsError(f"line {line}: the key {key!r} stands twice")
@@ -74,7 +76,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         If it is too large, not UTF-8, not YAML, holds tags, aliases or repeated keys, or is not a mapping.
     """
     if not path.is_file():
-        known = sorted(p.stem for p in path.parent.glob("*.yaml") if p.stem not in NO_PROFILES)
+        known = paths.profiles(path.parent)
         raise FileNotFoundError(f"{path} does not exist{nearest(path.stem, known)}; profiles are {known}")
     if path.stat().st_size > MAX_FILE_BYTES:
         raise ParamsError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes; that is not a parameter file")

@@ -71,10 +71,15 @@ class NlvrParams(Model):
 
 
 class CsvParams(Model):
-    """The user's own pairs: a CSV or JSONL table and a folder of images."""
+    """The user's own pairs: a CSV or JSONL table and a folder of images.
+
+    `labels` says what the table's words for the labels mean, where they are others than the names, yes and no, or true
+    and false.
+    """
 
     table: str
     images: str
+    labels: dict[str, Literal["entailment", "contradiction"]]
     fractions: dict[Literal["train", "val", "calib", "test"], Fraction] | None
     allow_missing_images: bool
 
@@ -82,6 +87,8 @@ class CsvParams(Model):
     def _whole(self) -> CsvParams:
         if self.fractions is not None and abs(sum(self.fractions.values()) - 1) > 1e-9:
             raise ValueError(f"fractions must sum to 1, got {self.fractions}")
+        if self.labels and set(self.labels.values()) != set(class_names()):
+            raise ValueError(f"labels must name a word for each of {list(class_names())}, got {self.labels}")
         return self
 
 
@@ -120,7 +127,7 @@ class SnliVeParams(Model):
 class RecordedParams(Model):
     """Saved logits of anybody's classifier: files (npz or CSV), not folders.
 
-    A relative path is looked up below $VERDICT_DATA, then below the project. `val` calibrates, `test` judges,
+    Paths are absolute, from `~` on, or below $VERDICT_DATA or the project. `val` calibrates, `test` judges,
     `independent` is another distribution; "" where there is none. `human_counts` holds people's answers to the rows of
     `test`; `group` names the array or column of the independent unit, "" where each row is one.
     """
@@ -158,6 +165,8 @@ class DataParams(Model):
         own = self.recorded
         if self.source == "recorded" and not (own.val and own.test and own.class_names):
             raise ValueError("source recorded needs recorded.val, recorded.test and recorded.class_names")
+        if self.source == "csv" and not (self.csv.table and self.csv.images):
+            raise ValueError("source csv needs csv.table, a file of pairs, and csv.images, the folder of their images")
         return self
 
     @property
@@ -295,10 +304,15 @@ class SearchParams(ViewsParams):
 
 
 class TrainingParams(Model):
-    """Stages of training and what decides between them; controls, which nobody ranks, run with the first seeds only."""
+    """Stages of training and what decides between them; controls, which nobody ranks, run with the first seeds only.
+
+    `margin` is the macro-F1 on val that fewer trained parameters are worth: of the trials that are shown to lie within
+    it of the best, the smallest is kept.
+    """
 
     seeds: tuple[Seed, ...]
     n_control_seeds: Count
+    margin: Fraction
     batch_size: Count
     criterion: Literal["macro_f1", "nll"]
     global_clipnorm: Positive
@@ -486,6 +500,10 @@ class ClipParams(Model):
     def _every_split(self) -> ClipParams:
         if missing := {"train", "val", "calib", "test"} - set(self.n):
             raise ValueError(f"n lacks {sorted(missing)}")
+        if self.source in ("folder", "csv") and not self.folder.images:
+            raise ValueError(f"source {self.source} needs folder.images, the folder of the pictures")
+        if self.source == "csv" and not self.folder.table:
+            raise ValueError("source csv needs folder.table, a file with the columns image and label")
         return self
 
 
@@ -650,15 +668,19 @@ def validate(content: dict[str, Any], *, source: str) -> Params:
     try:
         text = json.dumps(content, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise ParamsError(f"{source}: only plain numbers, text, lists and mappings are accepted: {error}") from None
+        raise ParamsError(
+            f"{source}: only plain numbers, text, lists and mappings are accepted: {error}; write a date in quotes"
+        ) from None
     if fault := next(unreadable(content), ""):
         raise ParamsError(f"{source}: {fault}")
     try:
         params = Params.model_validate_json(text)
     except ValidationError as error:
+        if error.error_count() == 1:
+            raise ParamsError(f"{source}: {_describe(error.errors()[0])}") from None
         faults = "\n".join(f"  {_describe(fault)}" for fault in error.errors()[:MAX_LISTED])
         more = f"\n  and {error.error_count() - MAX_LISTED:,} more" if error.error_count() > MAX_LISTED else ""
-        raise ParamsError(f"{source}: {error.error_count()} fault(s)\n{faults}{more}") from None
+        raise ParamsError(f"{source}: {error.error_count()} faults\n{faults}{more}") from None
     return validate(_expanded(params), source=source) if params.training.search else params
 
 
@@ -677,6 +699,10 @@ def _describe(fault: Any) -> str:
     value = fault.get("input")
     if fault["type"] in ("float_type", "int_type") and isinstance(value, str):
         return f"{place}: expected a number, got the text {value!r}; YAML reads 1e-3 as text: write 1.0e-3"
+    if fault["type"] == "string_type" and (value is None or isinstance(value, bool | int | float)):
+        read = {None: "nothing", True: "the truth value true", False: "the truth value false"}
+        what = read[value] if value is None or isinstance(value, bool) else f"the number {value}"
+        return f"{place}: expected text, got {what}; YAML reads no, yes, off, on, ~ and digits so: write it in quotes"
     got = "" if fault["type"] == "missing" else f", got {str(value)[:80]!r}"
     return f"{place}: {fault['msg']}{got}"
 
@@ -719,6 +745,8 @@ def load_params(profile: str, folder: Path | None = None) -> Params:
     folder = folder or paths.PARAMS
     if not profile.replace("_", "").replace("-", "").isalnum():
         raise ParamsError(f"a profile is a plain name, got {profile!r}")
+    if profile.lower() in paths.TAKEN:
+        raise ParamsError(f"no profile may be called {profile!r}: reports/ or work/ holds something else there")
     content = merge(read_yaml(folder / "base.yaml"), read_yaml(folder / f"{profile}.yaml"))
     return validate(content, source=f"profile {profile!r}")
 

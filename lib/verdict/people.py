@@ -48,6 +48,15 @@ class People:
     n_questions: int
     kind: str
 
+    @property
+    def is_simulated(self) -> bool:
+        """Whether parameters, and not recorded answers, say how often the person who takes over is right."""
+        return not isinstance(self.careful, VoteHuman)
+
+    def n_recorded(self, pair_ids: Sequence[str]) -> int:
+        """Of how many of these pairs somebody's answer is recorded."""
+        return int(self.careful.is_judged(pair_ids).sum()) if isinstance(self.careful, VoteHuman) else 0
+
     def clarified(self, pair_ids: Sequence[str], y_true: np.ndarray, probs: np.ndarray) -> np.ndarray:
         """Distribution of the answer after the questions, over the responses that may come, (n, K)."""
         chances = self.questions.chances(self.hasty.distribution(pair_ids, y_true))

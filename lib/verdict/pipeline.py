@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -17,14 +18,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from verdict import artifacts, paths, slurm, stages, warm
-from verdict.data.recorded import locate
+from verdict import artifacts, paths, place, slurm, stages, start, warm
 from verdict.execution import WHERES, Execution, load_execution
-from verdict.integrity import forget_damaged, missing, settle_times
+from verdict.integrity import forget_damaged, forget_pages, missing, settle_times
 from verdict.params import ParamsError, load_params
-from verdict.report import PUBLISHED
+from verdict.preflight import check_inputs
 from verdict.result_folder import TWIN, was_killed
-from verdict.run import gpu_count, say
+from verdict.run import failure, say
 
 RERUN_TRIGGERS = ("mtime", "input", "params")
 NOISE = re.compile(
@@ -35,14 +35,14 @@ NOISE = re.compile(
     r"|MinJobAge \d|No account was given|Trying without|Using shared|Warning: the following output files"
     r"|\S+/run\.json$|\s*sbatch call|\s*sbatch --|(local)?rule \w+:$|For further error details"
     r"| {4}(input|output|log|jobid|reason|wildcards|priority|threads|resources|shell|external_jobid): ?"
-    r"| {8}\S+ -m verdict\.| {8}\(command exited"
+    r"| {8}exec .+ -m verdict\.| {8}\(command exited"
 )
 ERROR_TAIL = 12
 
 
 @contextlib.contextmanager
-def one_at_a_time(profile: str) -> Iterator[None]:
-    """Hold the profile's lock; a second report of the same profile waits, and says so."""
+def one_at_a_time(profile: str) -> Iterator[Path]:
+    """Hold the profile's lock, a file; a second report of the same profile waits, and says so."""
     import fcntl
 
     home = paths.work_dir(profile)
@@ -53,20 +53,21 @@ def one_at_a_time(profile: str) -> Iterator[None]:
         except BlockingIOError:
             say(f"another report of profile {profile!r} is being made; waiting for it to end")
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield home / ".lock"
 
 
 def snakemake_command(profile: str, cores: int, targets: list[str], *, where: str = "local") -> list[str]:
     """The call of Snakemake: content and parameters decide what runs again; other jobs go on past a failed one."""
-    gpus, execution = gpu_count(), load_execution(where, profile)
+    gpus, execution = len(place.visible_gpus()), load_execution(where, profile)
     if where == "slurm":
         placed = slurm.options(execution, job_prefix(profile), paths.work_dir(profile) / "slurm")
     else:
-        limits = [f"{name}={value}" for name, value in (("gpu", gpus), ("mem_mb", _memory_mb())) if value]
+        limits = [f"{name}={value}" for name, value in (("gpu", gpus), ("mem_mb", place.memory_mb())) if value]
         placed = [*(("--resources", *limits) if limits else ()), "--retries", str(execution.retries)]
     return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile")),
-        *("--directory", str(paths.ROOT), "--cores", str(cores), "--nolock", "--rerun-incomplete", "--keep-going"),
+        # It runs in the project's folder: a path in braces would be taken for a pattern.
+        *(sys.executable, "-m", "verdict.start", "snakemake", "--snakefile", "Snakefile", "--workflow-profile", "none"),
+        *("--cores", str(cores), "--nolock", "--rerun-incomplete", "--keep-going"),
         # Only there do errors of a job that never started, for want of a place, not speak for themselves.
         *("--rerun-triggers", *RERUN_TRIGGERS, "--quiet", *(() if where == "slurm" else ("rules",)), "host", "reason"),
         *("--config", f"profile={profile}", f"gpus={gpus}", f"where={where}"),
@@ -79,14 +80,6 @@ def snakemake_command(profile: str, cores: int, targets: list[str], *, where: st
 def job_prefix(profile: str) -> str:
     """How the jobs of this process begin their names on a cluster."""
     return f"verdict-{profile[:20]}-{os.getpid()}"
-
-
-def _memory_mb() -> int:
-    """Memory of this machine; 0 where it is not known."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
-    except (ValueError, OSError, AttributeError):
-        return 0
 
 
 def _watch(where: str, profile: str, execution: Execution) -> contextlib.AbstractContextManager[Any]:
@@ -103,7 +96,7 @@ def _may_fork(where: str) -> bool:
     Not where it has asked for its GPUs, nor on macOS, whose numerical libraries do not survive a fork; and a cluster's
     jobs are not to leave their nodes.
     """
-    return sys.platform == "linux" and where == "local" and not gpu_count()
+    return sys.platform == "linux" and where == "local" and not place.visible_gpus()
 
 
 def report(profile: str, cores: int, where: str = "local", targets: Sequence[str] = ()) -> int:
@@ -115,24 +108,23 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
         0 when every stage ran; else Snakemake's exit status, with a report of the stages that did run.
     """
     started = time.monotonic()
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(paths.LIBRARY.parent),
-        "PYTHONUNBUFFERED": "1",
-        "KERAS_BACKEND": "torch",
-        "OMP_NUM_THREADS": str(load_params(profile).execution.threads),
-    }
+    params, index = load_params(profile), paths.report_dir(profile) / "index.html"
+    environment = start.environment() | {"OMP_NUM_THREADS": str(params.execution.threads)}
     if where == "slurm":
         environment |= slurm.plain_states(paths.work_dir(profile) / "slurm")
-    forks = warm.server(environment) if _may_fork(where) else contextlib.nullcontext(environment)
-    params, index = load_params(profile), paths.report_dir(profile) / "index.html"
-    with one_at_a_time(profile), forks as served, _watch(where, profile, load_execution(where, profile)):
-        for line in (*forget_damaged(params, profile), *settle_times(params, profile)):
+    with contextlib.ExitStack() as stack:
+        lock = stack.enter_context(one_at_a_time(profile))
+        if where == "local":
+            environment |= stack.enter_context(start.run_folder(lock))
+        served = stack.enter_context(warm.server(environment)) if _may_fork(where) else environment
+        stack.enter_context(_watch(where, profile, load_execution(where, profile)))
+        for line in (*forget_damaged(params, profile), *settle_times(params, profile), *forget_pages(profile)):
             say(line)
-        if not targets and (index.parent / PUBLISHED).is_file():
-            # Git's small copy, which may be newer than every stage, is not the report that was asked for.
-            index.unlink(missing_ok=True)
-        wanted = list(targets) or [index.relative_to(paths.ROOT).as_posix(), *missing(params, profile)]
+        if stages.undeclared():
+            # Whoever renders says that they are left out.
+            paths.rendered(profile).unlink(missing_ok=True)
+        whole = paths.rendered(profile).relative_to(paths.ROOT).as_posix()
+        wanted = list(targets) or [whole, *missing(params, profile)]
         command = snakemake_command(profile, cores, wanted, where=where)
         status = _follow(command, served, paths.work_dir(profile) / "snakemake.log")
         if status == 0 and targets:
@@ -143,10 +135,17 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
             print(index, flush=True)
             return 0
         say(f"\nthe report of profile {profile!r} is NOT complete (after {time.monotonic() - started:.0f} s):")
-        for line in (*slurm.refusals(paths.work_dir(profile) / "snakemake.log"), *unfinished(profile)):
+        without_result = unfinished(profile)
+        for line in (*slurm.refusals(paths.work_dir(profile) / "snakemake.log"), *without_result):
             say(f"  {line}")
+        if not without_result:
+            # The pages were rendered, and what is wrong with them was said then.
+            return status
         subprocess.run(
-            [sys.executable, "-m", "verdict.report", "--profile", profile], env=environment, cwd=paths.ROOT, check=False
+            [sys.executable, "-m", "verdict.start", "verdict.report", "--profile", profile],
+            env=environment,
+            cwd=paths.ROOT,
+            check=False,
         )
         return status
 
@@ -163,13 +162,26 @@ def _follow(command: list[str], environment: dict[str, str], log: Path) -> int:
         errors="replace",
     )
     with process, log.open("wb", buffering=0) as file:
-        for line in process.stderr or ():
-            # The run goes on where the log's disk is full: what stopped a stage is said on the terminal too.
-            with contextlib.suppress(OSError):
-                file.write(line.encode("utf-8"))
-            if not NOISE.match(line):
-                say(line.rstrip())
+        try:
+            for line in process.stderr or ():
+                # The run goes on where the log's disk is full: what stopped a stage is said on the terminal too.
+                with contextlib.suppress(OSError):
+                    file.write(line.encode("utf-8"))
+                if not NOISE.match(line):
+                    say(line.rstrip())
+        except BaseException:
+            _end(process)
+            raise
     return process.returncode
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End Snakemake: it may take back what it has submitted, and is killed where that takes long."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=start.PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def unfinished(profile: str) -> list[str]:
@@ -185,7 +197,8 @@ def unfinished(profile: str) -> list[str]:
 def _how_it_ended(profile: str, name: str, trial: str | None, seed: int | None) -> list[str]:
     """Why one stage has no result, with what it left to read."""
     label = f"{name} {stages.instance(trial, seed)}".strip()
-    kept = paths.work_dir(profile) / "failed" / f"{label.replace(' ', '-')}.ipynb"
+    page = stages.page(name, trial, seed)
+    kept = failure(profile, page)
     if kept.is_file():
         return [f"{label}: failed, see {artifacts.relative(kept)}", *error_tail(kept)]
     log = slurm.newest_log(paths.work_dir(profile) / "slurm", name, trial, seed)
@@ -196,6 +209,10 @@ def _how_it_ended(profile: str, name: str, trial: str | None, seed: int | None) 
         return [f"{label}: was killed while it ran, by hand or for want of memory"]
     if (home / TWIN).is_file():
         return [f"{label}: was killed as it ended; another run takes over what stands in {artifacts.relative(home)}"]
+    told = failure(profile, page, "txt")
+    if told.is_file():
+        lines = told.read_text(encoding="utf-8").splitlines()[-ERROR_TAIL:]
+        return [f"{label}: failed", *(f"    {line}" for line in lines)]
     return [f"{label}: not reached"]
 
 
@@ -215,19 +232,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m verdict.pipeline", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="digits", help="profile in params/ (default: %(default)s)")
-    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="jobs at a time (default: %(default)s)")
+    parser.add_argument("--cores", type=int, default=place.n_processors(), help="jobs at a time (default: %(default)s)")
     parser.add_argument("targets", nargs="*", help="records to make, such as work/digits/05_test/run.json")
     parser.add_argument("--where", choices=WHERES, default="local", help="where stages run (default: %(default)s)")
     chosen = parser.parse_args(arguments)
-    if chosen.where == "slurm" and (reason := slurm.why_not()):
+    if reason := start.why_not() or (slurm.why_not() if chosen.where == "slurm" else ""):
         say(f"nothing was run: {reason}")
         return 2
     try:
-        params = load_params(chosen.profile)
         load_execution(chosen.where, chosen.profile)
-        if params.data.source == "recorded":
-            locate(params.data.recorded)
-    except (ParamsError, FileNotFoundError) as error:
+        params = load_params(chosen.profile)
+        if faults := stages.faults(params):
+            raise ParamsError("; ".join(faults))
+        check_inputs(params)
+    except (ValueError, OSError) as error:
         say(f"nothing was run: {error}")
         return 2
     try:

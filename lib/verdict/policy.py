@@ -173,11 +173,14 @@ class Outcomes:
         Whether the final answer is wrong; a probability where a person is known by a distribution.
     has_clarify : bool
         False: the middle branch does not exist and its column is NaN.
+    dearest : float
+        The largest cost that a pair can have by these prices.
     """
 
     cost: np.ndarray
     error: np.ndarray
     has_clarify: bool
+    dearest: float = math.inf
 
     def __len__(self) -> int:
         return len(self.cost)
@@ -219,7 +222,9 @@ def price_outcomes(
             chance = _answer_distribution(branch.text, answers, y_true, n_classes)
             cost[:, branch] = fee + (chance * matrix[y_true]).sum(axis=1)
             error[:, branch] = np.clip(1 - chance[np.arange(len(y_true)), y_true], 0.0, 1.0)
-    return Outcomes(cost, error, has_clarify=clarified is not None)
+    dearest = float(matrix.max()) + max(costs.human, 0.0 if clarified is None else costs.clarify)
+    # Rounded, so that people who are all alike have no spread of rounding noise.
+    return Outcomes(cost.round(12), error.round(12), clarified is not None, dearest)
 
 
 def realised(values: np.ndarray, decision: np.ndarray) -> np.ndarray:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from verdict.metrics import Interval, percentile_interval
 from verdict.policy import Decision, Forced, Outcomes, Policy, decide, realised, tune_policy
-from verdict.uncertainty import with_bounds
+from verdict.uncertainty import Interval, Resampler, Weights, with_bounds
+from verdict.weighted import ratio, weighted_mean
+
+NOT_AUTO = "not auto"
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,16 @@ class Case:
         Independent unit, resampled by intervals.
     forced : ndarray of int, (n,), optional
         From `force`; None: no gate.
+    is_simulated : bool
+        Whether the person who takes over is simulated: what is then the same for every pair is given by the parameters,
+        and has no interval.
     """
 
     score: np.ndarray
     outcomes: Outcomes
     group_id: np.ndarray
     forced: np.ndarray | None = None
+    is_simulated: bool = False
 
     def __post_init__(self) -> None:
         if not len(self.score) == len(self.outcomes) == len(self.group_id):
@@ -49,9 +56,31 @@ class Case:
         """Decisions, (n,)."""
         return decide(self.score, policy, forced=self.forced)
 
-    def with_people(self, outcomes: Outcomes) -> Case:
+    def with_people(self, outcomes: Outcomes, *, is_simulated: bool) -> Case:
         """The same pairs with other people."""
-        return replace(self, outcomes=outcomes)
+        return replace(self, outcomes=outcomes, is_simulated=is_simulated)
+
+    def take(self, rows: np.ndarray) -> Case:
+        """Some of the pairs, at least one."""
+        forced = None if self.forced is None else self.forced[rows]
+        return Case(self.score[rows], self.outcomes.take(rows), self.group_id[rows], forced, self.is_simulated)
+
+    def means(self, decision: np.ndarray, draws: Resampler) -> tuple[Interval, Interval]:
+        """Mean realised cost and error rate of the final answers, over the same resamples.
+
+        Parameters
+        ----------
+        decision : ndarray of int, (n,)
+        draws : Resampler
+            Over the groups of these pairs.
+        """
+        taken = [realised(table, decision) for table in (self.outcomes.cost, self.outcomes.error)]
+        spans = [(0.0, self.outcomes.dearest), (0.0, 1.0)]
+        if self.is_simulated and (decision == Decision.HUMAN).all():
+            # Not estimated: nothing is left of the model, and the parameters say what people do.
+            spans = [None, None]
+        cost, error = draws.means(np.column_stack(taken), spans)
+        return cost, error
 
 
 @dataclass(frozen=True)
@@ -61,29 +90,21 @@ class Evaluation:
     Parameters
     ----------
     branches : DataFrame
-        One row per branch: branch, n, share, n_forced, model_error (error rate of the model there), final_error (of
-        the answers that go out), lift (model_error over that of all pairs: 1 for a random choice of pairs; NaN where
-        the model makes no error), cost (mean).
+        One row per branch, and one for those that are not auto: branch, n, n_forced, and with intervals share,
+        model_error (error rate of the model there), final_error (of the answers that go out), lift (model_error over
+        that of all pairs: 1 for a random choice of pairs; NaN where the model makes no error), cost (mean).
     cost : Interval
         Mean realised cost.
     accuracy_model, accuracy : Interval
         Of the model alone, and of the answers that go out.
-    accuracy_random, cost_random : float
-        Expected values if as many pairs as here were sent to each branch at random.
-    precision, recall : float
-        Of "not auto" as a detector of the model's errors; NaN where undefined.
     degenerate : str
-        Empty, or why precision and recall say nothing about this policy.
+        Empty, or why precision and recall of "not auto" as a detector of errors say nothing about this policy.
     """
 
     branches: pd.DataFrame
     cost: Interval
     accuracy_model: Interval
     accuracy: Interval
-    accuracy_random: float
-    cost_random: float
-    precision: float
-    recall: float
     degenerate: str
 
     @property
@@ -92,63 +113,52 @@ class Evaluation:
         return bool(self.degenerate)
 
 
-def evaluate_policy(case: Case, policy: Policy, *, rng: np.random.Generator, n_resamples: int = 1000) -> Evaluation:
+def evaluate_policy(case: Case, policy: Policy, draws: Resampler) -> Evaluation:
     """Evaluate a policy on pairs that it was not tuned on.
 
     Parameters
     ----------
     case : Case
     policy : Policy
-    rng : numpy.random.Generator
-    n_resamples : int
-        Of the groups, for 95 % intervals.
-
-    Returns
-    -------
-    Evaluation
+    draws : Resampler
+        Over the groups of the case.
     """
-    decision = case.decide(policy)
-    cost, error = case.outcomes.cost, case.outcomes.error
-    paid, wrong, model_wrong = realised(cost, decision), realised(error, decision), error[:, Decision.AUTO]
-    value, accuracy, accuracy_model = _intervals(
-        np.column_stack([paid, 1 - wrong, 1 - model_wrong]), case.group_id, rng=rng, n_resamples=n_resamples
-    )
-    intervened = decision != Decision.AUTO
-    return Evaluation(
-        branches=branch_table(case, decision),
-        cost=value,
-        accuracy_model=accuracy_model,
-        accuracy=accuracy,
-        accuracy_random=1 - _random_mean(error, decision),
-        cost_random=_random_mean(cost, decision),
-        precision=float(model_wrong[intervened].mean()) if intervened.any() else float("nan"),
-        recall=float(model_wrong[intervened].sum() / model_wrong.sum()) if model_wrong.any() else float("nan"),
-        degenerate=_degenerate(intervened, model_wrong),
-    )
+    decision, model_wrong = case.decide(policy), case.outcomes.error[:, Decision.AUTO]
+    cost, error = case.means(decision, draws)
+    model_error = draws.mean(model_wrong, span=(0, 1))
+    degenerate = _degenerate(decision != Decision.AUTO, model_wrong)
+    table = branch_table(case, decision, draws)
+    return Evaluation(table, cost, complement(model_error), complement(error), degenerate)
 
 
-def branch_table(case: Case, decision: np.ndarray) -> pd.DataFrame:
+def complement(share: Interval) -> Interval:
+    """One minus a share, with its interval."""
+    return replace(share, value=1 - share.value, low=1 - share.high, high=1 - share.low)
+
+
+def branch_table(case: Case, decision: np.ndarray, draws: Resampler) -> pd.DataFrame:
     """One row per branch; the columns are those of `Evaluation.branches`."""
-    cost, error = case.outcomes.cost, case.outcomes.error
-    base = error[:, Decision.AUTO].mean()
     forced = np.zeros(len(decision), bool) if case.forced is None else np.asarray(case.forced) != Forced.NONE
-    rows = []
-    for branch in Decision:
-        taken = decision == branch
-        model_error = _mean(error[taken, Decision.AUTO])
-        rows.append(
-            {
-                "branch": branch.text,
-                "n": int(taken.sum()),
-                "share": float(taken.mean()),
-                "n_forced": int((taken & forced).sum()),
-                "model_error": model_error,
-                "final_error": _mean(error[taken, branch]),
-                "lift": model_error / base if base > 0 else float("nan"),
-                "cost": _mean(cost[taken, branch]),
-            }
-        )
+    parts = {branch.text: decision == branch for branch in Decision} | {NOT_AUTO: decision != Decision.AUTO}
+    model_wrong, nothing, rows = case.outcomes.error[:, Decision.AUTO], Interval(*[float("nan")] * 3), []
+    for name, taken in parts.items():
+        found = dict.fromkeys(("model_error", "final_error", "lift", "cost"), nothing)
+        if taken.any():
+            own = replace(draws, groups=case.group_id[taken])
+            found["model_error"] = own.mean(model_wrong[taken], span=(0, 1))
+            found["cost"], found["final_error"] = case.take(taken).means(decision[taken], own)
+            found["lift"] = draws.interval(partial(lift, taken, model_wrong))
+        row: dict[str, object] = {"branch": name, "n": int(taken.sum()), "n_forced": int((taken & forced).sum())}
+        for column, interval in {"share": draws.mean(taken, span=(0, 1)), **found}.items():
+            row |= with_bounds(column, interval)
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def lift(chosen: np.ndarray, wrong: np.ndarray, weights: Weights = None) -> np.ndarray:
+    """Error rate of the chosen rows over that of all; NaN where nothing is chosen or nothing is wrong."""
+    both = weighted_mean(chosen * wrong, weights)
+    return ratio(both, weighted_mean(chosen, weights) * weighted_mean(wrong, weights), empty=np.nan)
 
 
 def compare_policies(
@@ -157,8 +167,7 @@ def compare_policies(
     *,
     rivals: Mapping[str, tuple[np.ndarray, np.ndarray]],
     tau_critical: float | None,
-    rng: np.random.Generator,
-    n_resamples: int = 1000,
+    draws: Resampler,
 ) -> pd.DataFrame:
     """Costs on test of the policy, of baselines and of the oracle; everything that is tuned is tuned on calib.
 
@@ -169,16 +178,15 @@ def compare_policies(
         Other scores, each tuned by the same exact scan without the gate: maximum probability, entropy …
     tau_critical : float, optional
         Of the gate behind `forced`.
-    rng : numpy.random.Generator
-    n_resamples : int
+    draws : Resampler
+        Over the groups of test.
 
     Returns
     -------
     DataFrame
-        Columns policy, cost, low, high (95 % interval), difference, difference_low, difference_high (paired, from the
-        policy: positive is dearer), accuracy, auto, clarify, human (shares). Rows: policy, without gate, each rival,
-        always auto, always human, random at equal coverage (in expectation), oracle (per pair the cheapest branch,
-        knowing all answers), sorted as listed.
+        Columns policy; cost, difference (paired, from the policy: positive is dearer) and accuracy, with intervals;
+        auto, clarify, human (shares). Rows: policy, without gate, each rival, always auto, always human, random at
+        equal coverage (in expectation), oracle (per pair the cheapest branch, knowing all answers).
     """
     policy = calib.tune(tau_critical)
     decisions = {"policy": test.decide(policy)}
@@ -190,48 +198,53 @@ def compare_policies(
         decisions[name] = decide(test_score, rival)
     decisions["always auto"] = np.full(len(test.score), Decision.AUTO)
     decisions["always human"] = np.full(len(test.score), Decision.HUMAN)
-    decisions["oracle"] = np.nanargmin(test.outcomes.cost, axis=1)
-    paid = {name: realised(test.outcomes.cost, decision) for name, decision in decisions.items()}
-    right = {name: 1 - realised(test.outcomes.error, decision) for name, decision in decisions.items()}
-    random_share = _shares(decisions["policy"])
-    paid["random"] = np.nan_to_num(test.outcomes.cost) @ random_share
-    right["random"] = 1 - np.nan_to_num(test.outcomes.error) @ random_share
-    shares = {name: _shares(decision) for name, decision in decisions.items()} | {"random": random_share}
-    names = [*(name for name in decisions if name != "oracle"), "random", "oracle"]
-    columns = [paid[name] for name in names] + [paid[name] - paid["policy"] for name in names]
-    intervals = _intervals(np.column_stack(columns), test.group_id, rng=rng, n_resamples=n_resamples)
-    return pd.DataFrame(
-        [
-            _comparison_row(name, intervals[row], intervals[len(names) + row], right[name].mean(), shares[name])
-            for row, name in enumerate(names)
-        ]
-    )
+    rows = [_compared(name, test, taken, decisions["policy"], draws) for name, taken in decisions.items()]
+    rows.append(_random(test, decisions["policy"], draws))
+    rows.append(_compared("oracle", test, np.nanargmin(test.outcomes.cost, axis=1), decisions["policy"], draws))
+    return pd.DataFrame(rows)
 
 
-def _comparison_row(
-    name: str, cost: Interval, difference: Interval, accuracy: float, shares: np.ndarray
-) -> dict[str, str | float]:
-    return {
-        "policy": name,
-        "cost": cost.value,
-        "low": cost.low,
-        "high": cost.high,
-        **with_bounds("difference", difference),
-        "accuracy": float(accuracy),
-        **{branch.text: float(shares[branch]) for branch in Decision},
-    }
+def _compared(
+    name: str, test: Case, decision: np.ndarray, of_policy: np.ndarray, draws: Resampler
+) -> dict[str, object]:
+    cost, error = test.means(decision, draws)
+    gap = realised(test.outcomes.cost, decision) - realised(test.outcomes.cost, of_policy)
+    difference = draws.mean(gap, span=(-test.outcomes.dearest, test.outcomes.dearest))
+    if name == "policy":
+        difference = Interval(0.0, float("nan"), float("nan"))
+    return _row(name, cost, difference, complement(error), _shares(decision))
+
+
+def _random(test: Case, of_policy: np.ndarray, draws: Resampler) -> dict[str, object]:
+    """The policy's shares dealt at random, in expectation over the deals."""
+    shares, outcomes = _shares(of_policy), test.outcomes
+    if shares.max() == 1:
+        return _compared("random", test, of_policy, of_policy, draws)
+    paid, wrong = (np.nan_to_num(table) @ shares for table in (outcomes.cost, outcomes.error))
+    gap = paid - realised(outcomes.cost, of_policy)
+    spans = [(0.0, outcomes.dearest), (-outcomes.dearest, outcomes.dearest), (0.0, 1.0)]
+    cost, difference, error = draws.means(np.column_stack([paid, gap, wrong]), spans)
+    return _row("random", cost, difference, complement(error), shares)
+
+
+def _row(name: str, cost: Interval, difference: Interval, accuracy: Interval, shares: np.ndarray) -> dict[str, object]:
+    found = {"cost": cost, "difference": difference, "accuracy": accuracy}
+    row: dict[str, object] = {"policy": name}
+    for column, interval in found.items():
+        row |= with_bounds(column, interval)
+    return row | {branch.text: float(shares[branch]) for branch in Decision}
 
 
 @dataclass(frozen=True)
 class BeliefCost:
-    """What it costs to tune thresholds for perfect people when real ones answer.
+    """What it costs to tune thresholds for people who are believed to be otherwise than they are.
 
     Parameters
     ----------
     believed, real : Policy
-        Tuned with perfect and with real people.
+        Tuned for people as they are believed to be, and as they are.
     promised : Interval
-        Cost of `believed` on test if people were perfect.
+        Cost of `believed` on test if the belief were true.
     delivered : Interval
         Cost of `believed` on test with real people.
     informed : Interval
@@ -248,75 +261,47 @@ class BeliefCost:
     regret: Interval
 
 
-def cost_of_perfect_belief(
+def cost_of_belief(
     calib: Case,
     test: Case,
     *,
-    perfect: tuple[Outcomes, Outcomes],
+    believed: tuple[Outcomes, Outcomes],
+    is_assumed: bool = True,
     tau_critical: float | None = None,
-    rng: np.random.Generator,
-    n_resamples: int = 1000,
+    draws: Resampler,
 ) -> BeliefCost:
-    """Tune for perfect people, let real ones answer, and compare with having known.
+    """Tune for people as they are believed to be, let real ones answer, and compare with having known.
 
     Parameters
     ----------
     calib, test : Case
         With the outcomes of real people.
-    perfect : (Outcomes, Outcomes)
-        Of the same pairs with people who make no error, on calib and on test.
+    believed : (Outcomes, Outcomes)
+        Of the same pairs with such people, on calib and on test: those who make no error, or other ones.
+    is_assumed : bool
+        Whether parameters, and no recorded answers, say how these people err.
     tau_critical : float, optional
-    rng : numpy.random.Generator
-    n_resamples : int
+    draws : Resampler
+        Over the groups of test.
     """
-    believed, real = calib.with_people(perfect[0]).tune(tau_critical), calib.tune(tau_critical)
-    by_belief, by_knowledge = test.decide(believed), test.decide(real)
-    promised = realised(perfect[1].cost, by_belief)
-    delivered, informed = (realised(test.outcomes.cost, decision) for decision in (by_belief, by_knowledge))
-    columns = np.column_stack([promised, delivered, informed, delivered - informed])
-    return BeliefCost(believed, real, *_intervals(columns, test.group_id, rng=rng, n_resamples=n_resamples))
-
-
-def hands_over(case: Case, policy: Policy) -> bool:
-    """Whether a policy asks a person about any pair of its own accord, beyond what the gate forces.
-
-    A policy tuned where people err more than the model, or cost more than errors do, does not.
-    """
-    decision = case.decide(policy)
-    free = np.ones(len(decision), bool) if case.forced is None else np.asarray(case.forced) == Forced.NONE
-    return bool((decision[free] != Decision.AUTO).any())
-
-
-def _intervals(
-    columns: np.ndarray, group_id: np.ndarray, *, rng: np.random.Generator, n_resamples: int
-) -> list[Interval]:
-    """Mean of each column (n, c) with its interval; all columns see the same resamples, so differences are paired.
-
-    Means need only the sums of each group, so that a million rows cost no more memory than their groups.
-    """
-    _, codes = np.unique(np.asarray(group_id), return_inverse=True)
-    sums = np.zeros((codes.max() + 1, columns.shape[1] + 1))
-    np.add.at(sums, codes, np.column_stack([columns, np.ones(len(columns))]))
-    totals = np.empty((n_resamples, sums.shape[1]))
-    for resample in range(n_resamples):
-        drawn = rng.integers(len(sums), size=len(sums))
-        totals[resample] = np.bincount(drawn, minlength=len(sums)) @ sums
-    replicates = totals[:, :-1] / totals[:, -1:]
-    return [percentile_interval(mean, column) for mean, column in zip(columns.mean(axis=0), replicates.T, strict=True)]
+    expected = [
+        case.with_people(people, is_simulated=is_assumed) for case, people in zip((calib, test), believed, strict=True)
+    ]
+    trusting, real = expected[0].tune(tau_critical), calib.tune(tau_critical)
+    by_belief, by_knowledge = test.decide(trusting), test.decide(real)
+    promised, _ = expected[1].means(by_belief, draws)
+    delivered, informed = (test.means(decision, draws)[0] for decision in (by_belief, by_knowledge))
+    gap = realised(test.outcomes.cost, by_belief) - realised(test.outcomes.cost, by_knowledge)
+    regret = draws.mean(gap, span=(-test.outcomes.dearest, test.outcomes.dearest))
+    if trusting == real:
+        # One policy: that it costs what it costs is no estimate.
+        regret = Interval(0.0, float("nan"), float("nan"))
+    return BeliefCost(trusting, real, promised, delivered, informed, regret)
 
 
 def _shares(decision: np.ndarray) -> np.ndarray:
     """Share of each branch, (3,)."""
     return np.bincount(decision, minlength=len(Decision)) / len(decision)
-
-
-def _random_mean(values: np.ndarray, decision: np.ndarray) -> float:
-    """Expected mean if the branches were dealt at random in the same shares; an absent branch has share 0."""
-    return float(np.nan_to_num(values.mean(axis=0)) @ _shares(decision))
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else float("nan")
 
 
 def _degenerate(intervened: np.ndarray, model_wrong: np.ndarray) -> str:

@@ -10,36 +10,48 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict.calibration_study import mean_interval
-from verdict.deferral import Evidence, case_of, costs_of, outcomes_of, people_of, tuning_table
+from verdict.deferral import (
+    ENTROPY,
+    MAXIMUM,
+    ONE_MODEL,
+    TUNING,
+    Calibrated,
+    Evidence,
+    case_of,
+    costs_of,
+    outcomes_of,
+    people_of,
+    tuning_table,
+)
 from verdict.evaluation import Selection
 from verdict.labels import Split
-from verdict.numbers import Number
+from verdict.numbers import COUNT, EXACT, SETTING, Number
 from verdict.people import People
 from verdict.policy import Costs, Decision, Forced, Policy, cost_surface
 from verdict.policy_evaluation import (
+    NOT_AUTO,
     BeliefCost,
     Case,
     Evaluation,
     compare_policies,
-    cost_of_perfect_belief,
+    cost_of_belief,
     evaluate_policy,
 )
-from verdict.ranking import aurc, risk_coverage
+from verdict.ranking import aurc, risk_at, risk_coverage
 from verdict.signals import (
     ENSEMBLE_STABILITY,
-    MAX_PROBABILITY,
     QUESTION_CONSISTENCY,
     VIEW_STABILITY,
-    ablation_table,
     attainable_maximum,
     correlation_table,
+    without_each,
 )
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, bootstrap
+from verdict.stages import QUESTIONS, VIEWS
+from verdict.uncertainty import Interval, Resampler, with_bounds
 
-POLICY_STREAM = 21
 N_CURVE_POINTS = 100
+_CHUNK_CELLS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,8 @@ class PolicyStudy:
         Of the pairs that tune the policy, and of those that judge it.
     policy : Policy
     costs : Costs
+    draws : Resampler
+        Over the groups of test: everything on the page that is estimated there is drawn alike.
     evaluation : Evaluation
         On test.
     comparison : DataFrame
@@ -63,6 +77,7 @@ class PolicyStudy:
     test: Case
     policy: Policy
     costs: Costs
+    draws: Resampler
     evaluation: Evaluation
     comparison: pd.DataFrame
     belief: BeliefCost
@@ -80,98 +95,128 @@ class PolicyStudy:
         tau = np.nan if policy.tau_critical is None else policy.tau_critical
         return pd.DataFrame({"t_auto": [policy.t_auto], "t_clarify": [policy.t_clarify], "tau_critical": [tau]})
 
+    @property
+    def cost_table(self) -> pd.DataFrame:
+        """The comparison for display: cost, difference and accuracy with intervals; the shares have a figure."""
+        return self.comparison.drop(columns=[branch.text for branch in Decision])
 
-def run_study(stage: Stage, calib: Evidence, test: Evidence, people: People) -> PolicyStudy:
+
+def run_study(stage: Stage, calib: Evidence, test: Evidence, people: People, draws: Resampler) -> PolicyStudy:
     """Tune on the first pairs, evaluate on the second, and store the numbers `policy.*` and `policy.test.*`."""
-    settings, tau = stage.params.statistics, stage.params.policy.critical_floor
-    costs = costs_of(stage.params.policy, stage.classes)
+    tau, costs = stage.params.policy.critical_floor, costs_of(stage.params.policy, stage.classes)
     cases = case_of(calib, people, costs), case_of(test, people, costs)
     policy = cases[0].tune(tau)
-    shared = {"n_resamples": settings.n_resamples}
+    rivals = {name: (score, test.rivals[name]) for name, score in calib.rivals.items()}
+    perfect = tuple(outcomes_of(found, people, costs, human=found.y_true) for found in (calib, test))
     study = PolicyStudy(
         *cases,
         policy,
         costs,
-        evaluate_policy(cases[1], policy, rng=stage.rng(POLICY_STREAM, 2), **shared),
-        compare_policies(
-            *cases,
-            rivals={name: (calib.rivals[name], test.rivals[name]) for name in calib.rivals},
-            tau_critical=tau,
-            rng=stage.rng(POLICY_STREAM, 2),
-            **shared,
-        ),
-        cost_of_perfect_belief(
-            *cases,
-            perfect=tuple(outcomes_of(found, people, costs, human=found.y_true) for found in (calib, test)),
-            tau_critical=tau,
-            rng=stage.rng(POLICY_STREAM, 2),
-            **shared,
-        ),
+        draws,
+        evaluate_policy(cases[1], policy, draws),
+        compare_policies(*cases, rivals=rivals, tau_critical=tau, draws=draws),
+        cost_of_belief(*cases, believed=perfect, tau_critical=tau, draws=draws),
     )
-    _store_thresholds(stage, study, people, calib, test)
-    _store_test(stage, study, test)
+    _store_settings(stage, study, people, calib, test)
+    _store_test(stage, study)
     return study
 
 
-def _store_thresholds(stage: Stage, study: PolicyStudy, people: People, calib: Evidence, test: Evidence) -> None:
+def count_sources(stage: Stage, calibrated: Calibrated, tuning: Evidence, test: Evidence) -> None:
+    """Count what the signals and the tuning could draw on.
+
+    Numbers `policy.n_models` (of several seeds), `.n_views` (of each input), `.n_questioned` (pairs of test that
+    questions were put about), `.n_tuning`, `.test.n_pairs`, and `.n_left_out` (rows of test that tune the policy).
+    """
+    views, questions = (stage.answers(kind, Split.TEST) for kind in (VIEWS, QUESTIONS))
+    counts = {
+        "n_models": len(calibrated.temperatures),
+        "n_views": 0 if views is None else views["view"].nunique(),
+        "n_questioned": 0 if questions is None else questions["pair_id"].nunique(),
+        "n_tuning": len(tuning),
+        "n_left_out": len(tuning) if tuning.split == TUNING else 0,
+        "test.n_pairs": len(test),
+    }
+    for name, count in counts.items():
+        stage.number(f"policy.{name}", count, unit=COUNT)
+
+
+def _store_settings(stage: Stage, study: PolicyStudy, people: People, calib: Evidence, test: Evidence) -> None:
     for name in ("t_auto", "t_clarify"):
-        stage.number(f"policy.{name}", getattr(study.policy, name), n=len(calib), split=calib.split)
-    stage.number("policy.n_tuning", len(calib), unit="count", split=calib.split)
+        value = getattr(study.policy, name)
+        stage.number(f"policy.{name}", value, n=len(calib), split=calib.split, kind=SETTING)
+    for name in ("human", "clarify", "error"):
+        price = getattr(stage.params.policy.costs, name)
+        stage.number(f"policy.price_{name}", price, unit="min", kind=SETTING)
     ids, rows = test.table["pair_id"], np.arange(len(test))
+    shared = {"n": len(test), "split": test.split}
+    stage.number("policy.n_people_recorded", people.n_recorded(ids), unit=COUNT, **shared)
     for name, person in (("human", people.careful), ("glance", people.hasty)):
-        right = person.distribution(ids, test.y_true)[rows, test.y_true].mean()
-        stage.number(f"policy.{name}_accuracy", right, n=len(test), split=Split.TEST, unit="%")
+        right = person.distribution(ids, test.y_true)[rows, test.y_true]
+        found = study.draws.mean(right, span=None if people.is_simulated else (0, 1)).number(unit="%", **shared)
+        is_given = people.is_simulated and found.low is None
+        number = Number(found.value, unit="%", kind=SETTING, **shared) if is_given else found
+        stage.numbers[f"policy.{name}_accuracy"] = number
 
 
-def _store_test(stage: Stage, study: PolicyStudy, test: Evidence) -> None:
-    shared: dict[str, Any] = {"n": len(test), "split": Split.TEST}
+def _store_test(stage: Stage, study: PolicyStudy) -> None:
+    shared: dict[str, Any] = {"n": len(study.test.score), "split": Split.TEST}
     branches, rows = study.evaluation.branches.set_index("branch"), study.comparison.set_index("policy")
+    found: dict[str, Number] = {"auto_error": auto_error(stage, study.test, study.policy)}
     for branch in Decision:
-        stage.number(f"policy.test.{branch.text}_share", branches.loc[branch.text, "share"], unit="%", **shared)
-    found: dict[str, Number] = {"auto_error": _auto_error(stage, study, test)}
+        share = Interval.from_columns(branches.loc[branch.text], "share")
+        found[f"{branch.text}_share"] = share.number(unit="%", **shared)
+    found["lift"] = Interval.from_columns(branches.loc[NOT_AUTO], "lift").number(**shared)
     for name, policy in _PRICED.items():
         if policy in rows.index:
-            row = rows.loc[policy]
-            found[f"cost{name}"] = Interval(row["cost"], row["low"], row["high"]).number(unit="min", **shared)
-    for name, rival in {
-        "auto": "always auto",
-        "human": "always human",
-        "max_probability": "maximum probability",
-    }.items():
-        row = rows.loc[rival]
-        gain = Interval.from_columns(row, "difference")
-        found[f"gain_over_{name}"] = gain.number(unit="min", **shared)
-    belief = study.belief
-    for name, interval in {
-        "promised": belief.promised,
-        "delivered": belief.delivered,
-        "informed": belief.informed,
-    }.items():
-        found[f"cost_{name}"] = interval.number(unit="min", **shared)
-    found["regret"] = belief.regret.number(unit="min", **shared)
+            found[f"cost{name}"] = _price(rows.loc[policy], study.test, **shared)
+    for name, rival in _RIVALS.items():
+        if rival in rows.index:
+            gain = Interval.from_columns(rows.loc[rival], "difference")
+            found[f"gain_over_{name}"] = gain.number(unit="min", **shared)
+    for name in ("promised", "delivered", "informed"):
+        found[f"cost_{name}"] = getattr(study.belief, name).number(unit="min", **shared)
+    found["regret"] = study.belief.regret.number(unit="min", **shared)
     for name in ("accuracy", "accuracy_model"):
         found[name] = getattr(study.evaluation, name).number(unit="%", **shared)
-    for name in ("precision", "recall"):
-        found[name] = Number(getattr(study.evaluation, name), unit="%", **shared)
-    found["is_degenerate"] = Number(float(study.evaluation.is_degenerate), unit="count", **shared)
+    smaller = min(branches.loc[Decision.AUTO.text, "n"], branches.loc[NOT_AUTO, "n"])
+    found["n_smaller_side"] = Number(float(smaller), unit=COUNT, **shared)
     stage.numbers.merge({f"policy.test.{name}": number for name, number in found.items()})
 
 
 _PRICED = {
     "": "policy",
     "_without_gate": "without gate",
+    "_max_probability": MAXIMUM,
+    "_entropy": ENTROPY,
+    "_one_model": ONE_MODEL,
     "_always_auto": "always auto",
     "_always_human": "always human",
     "_random": "random",
     "_oracle": "oracle",
 }
+_RIVALS = {
+    "auto": "always auto",
+    "human": "always human",
+    "max_probability": MAXIMUM,
+    "entropy": ENTROPY,
+    "one_model": ONE_MODEL,
+}
 
 
-def _auto_error(stage: Stage, study: PolicyStudy, test: Evidence) -> Number:
-    """Error rate of what goes out alone; NaN if nothing does."""
-    alone = study.test.decide(study.policy) == Decision.AUTO
-    found = mean_interval(stage, test.is_wrong[alone].astype(float), test.groups[alone], "scores")
-    return found.number(n=int(alone.sum()), split=Split.TEST, unit="%")
+def _price(row: pd.Series, test: Case, **shared: Any) -> Number:
+    """A policy's cost; exact where parameters give it, because a simulated person answers everything."""
+    number = Interval.from_columns(row, "cost").number(unit="min", **shared)
+    is_given = test.is_simulated and number.low is None and row[Decision.HUMAN.text] == 1
+    return Number(number.value, unit="min", kind=EXACT, **shared) if is_given else number
+
+
+def auto_error(stage: Stage, case: Case, policy: Policy, split: str = Split.TEST) -> Number:
+    """Error rate of what goes out alone; not defined if nothing does."""
+    alone = case.decide(policy) == Decision.AUTO
+    wrong = case.outcomes.error[alone, Decision.AUTO]
+    found = stage.resampler(case.group_id[alone]).mean(wrong, span=(0, 1))
+    return found.number(n=int(alone.sum()), split=split, unit="%")
 
 
 def load_policy(stage: Stage, kept: Selection, *splits: str) -> tuple[Policy, Costs, People]:
@@ -183,32 +228,31 @@ def load_policy(stage: Stage, kept: Selection, *splits: str) -> tuple[Policy, Co
     return policy, costs_of(stage.params.policy, stage.classes), people
 
 
-def gate_counts(splits: Mapping[str, Evidence]) -> pd.DataFrame:
-    """What the gate forces on each split: split, reason, n, share, model_error, n_empty_sets."""
+def gate_counts(stage: Stage, splits: Mapping[str, Evidence]) -> pd.DataFrame:
+    """What the gate forces on each split: split, gate (the reason), n; share and model_error with intervals."""
     rows = []
     for split, evidence in splits.items():
+        draws = stage.resampler(evidence.groups)
         for reason in Forced:
             chosen = evidence.forced == reason
-            error = float(evidence.is_wrong[chosen].mean()) if chosen.any() else float("nan")
+            wrong = stage.resampler(evidence.groups[chosen]).mean(evidence.is_wrong[chosen], span=(0, 1))
             name = (reason.text or "passes the gate").replace("_", " ")
-            rows.append(
-                {"split": split, "gate": name, "n": int(chosen.sum()), "share": chosen.mean(), "model_error": error}
-            )
+            row: dict[str, object] = {"split": split, "gate": name, "n": int(chosen.sum())}
+            row |= with_bounds("share", draws.mean(chosen, span=(0, 1)))
+            rows.append(row | with_bounds("model_error", wrong))
     return pd.DataFrame(rows)
 
 
-def risk_curves(stage: Stage, evidence: Evidence) -> dict[str, pd.DataFrame]:
-    """Risk-coverage of the composite (with a band), of its rivals, and of a random order."""
-    settings = stage.params.statistics
-    band = {"groups": evidence.groups, "n_resamples": settings.n_resamples, "level": settings.level}
+def risk_curves(evidence: Evidence, draws: Resampler) -> dict[str, pd.DataFrame]:
+    """Risk-coverage of the composite (with a band over groups), of its rivals, and of a random order."""
+    scores = {"composite": evidence.score} | evidence.rivals | {"random order": np.zeros(len(evidence))}
     wrong = evidence.is_wrong
-    curves = {
-        "composite": risk_coverage(
-            evidence.score, wrong, n_points=N_CURVE_POINTS, rng=stage.rng(POLICY_STREAM, 0), **band
-        )
-    }
-    for name, score in (evidence.rivals | {"random order": np.zeros(len(evidence))}).items():
-        curves[name] = risk_coverage(score, wrong, n_points=N_CURVE_POINTS)
+    curves = {name: risk_coverage(score, wrong, n_points=N_CURVE_POINTS) for name, score in scores.items()}
+    own, weights, step = curves["composite"], draws.weights(), max(1, _CHUNK_CELLS // len(evidence))
+    parts = [weights[start : start + step] for start in range(0, len(weights), step)]
+    drawn = np.concatenate([risk_at(own["coverage"], evidence.score, wrong, part) for part in parts])
+    band = [draws.around(value, column) for value, column in zip(own["risk"], drawn.T, strict=True)]
+    curves["composite"] = own.assign(low=[found.low for found in band], high=[found.high for found in band])
     return curves
 
 
@@ -217,19 +261,40 @@ def curve_table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([curve.assign(score=name) for name, curve in curves.items()], ignore_index=True)
 
 
-def aurc_gain(stage: Stage, evidence: Evidence) -> dict[str, Interval]:
-    """AURC of the composite and of maximum probability, and the first minus the second, paired."""
-    wrong, settings = evidence.is_wrong, stage.params.statistics
-    statistics = {
-        "composite": partial(aurc, evidence.score, wrong),
-        "max_probability": partial(aurc, evidence.signals[MAX_PROBABILITY], wrong),
-    }
-    statistics["difference"] = lambda weights: statistics["composite"](weights) - statistics["max_probability"](weights)
-    shared = {"n_resamples": settings.n_resamples, "level": settings.level}
-    return {
-        name: bootstrap(statistic, evidence.groups, rng=stage.rng(POLICY_STREAM, 1), **shared)
-        for name, statistic in statistics.items()
-    }
+def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.DataFrame:
+    """How well scores rank the model's errors: the composite, what does with less, and the composite without a signal.
+
+    Returns
+    -------
+    DataFrame
+        score, aurc, difference (to the composite, paired; above zero: it ranks worse), with intervals. Also the numbers
+        `policy.test.aurc_<score>` and `.aurc_gain_over_<score>` of the composite and its rivals.
+    """
+    removed = without_each(evidence.signals, evidence.consistency)
+    scores = {"composite": evidence.score, **evidence.rivals}
+    scores |= {f"composite without {_words(name)}": score for name, score in removed.items()}
+    rows, own = [], None
+    for name, score in scores.items():
+        statistic = partial(aurc, score, evidence.is_wrong)
+        found = float(statistic(None)), draws.replicates(statistic)
+        gap = Interval(0.0, np.nan, np.nan) if own is None else draws.around(found[0] - own[0], found[1] - own[1])
+        own = own or found
+        row: dict[str, object] = {"score": name} | with_bounds("aurc", draws.around(*found))
+        rows.append(row | with_bounds("difference", gap))
+    table = pd.DataFrame(rows)
+    _store_ranking(stage, table.set_index("score"), evidence)
+    return table
+
+
+def _store_ranking(stage: Stage, rows: pd.DataFrame, evidence: Evidence) -> None:
+    shared = {"n": len(evidence), "split": evidence.split}
+    for name, score in {"composite": "composite", **_RIVALS}.items():
+        if score in rows.index:
+            found = Interval.from_columns(rows.loc[score], "aurc")
+            stage.numbers[f"policy.test.aurc_{name}"] = found.number(**shared)
+        if score in evidence.rivals:
+            gain = Interval.from_columns(rows.loc[score], "difference")
+            stage.numbers[f"policy.test.aurc_gain_over_{name}"] = gain.number(**shared)
 
 
 @dataclass(frozen=True)
@@ -281,17 +346,13 @@ def score_table(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame({"score": evidence.score, "is_wrong": evidence.is_wrong})
 
 
-def signal_table(evidence: Evidence) -> pd.DataFrame:
-    """Which signals there are: signal, mean, smallest, largest, and the AURC of each one alone."""
+def signal_table(evidence: Evidence, draws: Resampler) -> pd.DataFrame:
+    """Which signals there are: signal, mean (with its interval), smallest and largest value."""
+    shown = evidence.shown_signals
+    means = draws.means(np.column_stack(list(shown.values())), [(0, 1)] * len(shown))
     rows = [
-        {
-            "signal": _words(name),
-            "mean": float(values.mean()),
-            "smallest": float(values.min()),
-            "largest": float(values.max()),
-            "aurc_alone": float(aurc(values, evidence.is_wrong)),
-        }
-        for name, values in evidence.shown_signals.items()
+        {"signal": _words(name), **with_bounds("mean", mean), "smallest": values.min(), "largest": values.max()}
+        for (name, values), mean in zip(shown.items(), means, strict=True)
     ]
     return pd.DataFrame(rows)
 
@@ -299,13 +360,17 @@ def signal_table(evidence: Evidence) -> pd.DataFrame:
 def absent_signals(evidence: Evidence) -> str:
     """A sentence that names the signals which this source cannot give."""
     missing = [text for name, text in _OPTIONAL.items() if name not in evidence.shown_signals]
-    return f"This data has no {' and no '.join(missing)}." if missing else "All signals are there."
+    return f"This data has {_listed(missing)}." if missing else "All signals are there."
+
+
+def _listed(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 _OPTIONAL = {
-    ENSEMBLE_STABILITY: "models of several seeds",
-    VIEW_STABILITY: "changed views of its inputs",
-    QUESTION_CONSISTENCY: "questions whose right answer follows from a label",
+    ENSEMBLE_STABILITY: "no models of several seeds",
+    VIEW_STABILITY: "no changed views of its inputs",
+    QUESTION_CONSISTENCY: "no questions whose right answer follows from a label",
 }
 
 
@@ -315,27 +380,15 @@ def correlations(evidence: Evidence) -> pd.DataFrame:
     return table.rename(index=_words, columns=_words)
 
 
-def ablation(evidence: Evidence) -> pd.DataFrame:
-    """AURC of the composite without each signal, see `ablation_table`."""
-    table = ablation_table(evidence.signals, evidence.is_wrong, evidence.consistency)
-    return table.assign(removed=[_words(name) for name in table["removed"]])
-
-
 def _words(name: str) -> str:
     return name.replace("_", " ")
-
-
-def cost_table(study: PolicyStudy) -> pd.DataFrame:
-    """The comparison of policies for display: cost and difference with intervals, accuracy, shares."""
-    return study.comparison.rename(columns={"low": "cost_low", "high": "cost_high"})
 
 
 def thresholds_template(study: PolicyStudy, people: People) -> str:
     """What the thresholds mean, as a template for `say`."""
     policy = study.policy
-    alone = (
-        "No pair goes out alone" if policy.t_auto > 1 else "A pair goes out alone from a score of {policy.t_auto} on"
-    )
+    passed = "A pair that passes the gate goes out alone from a score of {policy.t_auto} on"
+    alone = "No pair goes out alone" if policy.t_auto > 1 else passed
     asked = "none is asked about" if policy.t_clarify >= policy.t_auto else "is asked about from {policy.t_clarify} on"
     if policy.t_auto > 1 and policy.t_clarify < policy.t_auto:
         asked = "pairs are asked about from {policy.t_clarify} on"
@@ -344,18 +397,59 @@ def thresholds_template(study: PolicyStudy, people: People) -> str:
     return f"{alone}; {asked}; {rest}. {right}{{policy.glance_accuracy}}."
 
 
-def answer_template(study: PolicyStudy) -> str:
+def answer_template(stage: Stage, study: PolicyStudy, people: People) -> str:
     """The answer of the page as a template for `say`; a degenerate policy is said so in bold."""
-    alone = "On test the policy lets {policy.test.auto_share} of the pairs go out alone"
+    alone = "On {policy.test.n_pairs} test pairs the policy lets {policy.test.auto_share} go out alone"
     if study.shares.loc["policy", Decision.AUTO.text] > 0:
         alone += ", {policy.test.auto_error} of them wrong"
+    told = {
+        "always acting alone": "auto",
+        f"always asking {'a simulated' if people.is_simulated else 'a'} person": "human",
+        "thresholds on maximum probability alone": "max_probability",
+        "thresholds on entropy alone": "entropy",
+        "the same composite of one answer of one model": "one_model",
+    }
+    gains = {rival: f"policy.test.gain_over_{name}" for rival, name in told.items()}
+    whose = (
+        "people are simulated, right on {policy.human_accuracy} by the parameters"
+        if people.is_simulated
+        else "people are those whose answers were recorded, one of whom is right on {policy.human_accuracy}"
+    )
     return (
         f"{alone}; it asks about {{policy.test.clarify_share}} and hands over {{policy.test.human_share}}. It costs "
-        "{policy.test.cost} a pair and saves {policy.test.gain_over_auto} against always acting alone, "
-        "{policy.test.gain_over_human} against always asking a person, and {policy.test.gain_over_max_probability} "
-        "against thresholds on maximum probability alone (below zero: it loses). An oracle that knew the truth would "
-        f"cost {{policy.test.cost_oracle}}. {warning_of(study.evaluation)}"
+        f"{{policy.test.cost}} a pair. {versus(stage, gains)} An oracle that knew the truth would cost "
+        "{policy.test.cost_oracle}. The prices are assumed: {policy.price_human} for a person, {policy.price_clarify} "
+        f"for quick questions, {{policy.price_error}} for an error{_own_prices(stage)}; {whose}. "
+        f"{warning_of(study.evaluation)}"
     )
+
+
+def _own_prices(stage: Stage) -> str:
+    return " (some classes have a price of their own)" if stage.params.policy.costs.error_of else ""
+
+
+def versus(stage: Stage, gains: Mapping[str, str]) -> str:
+    """Sentences on what a policy saves against others, by the intervals of the savings, as a template for `say`.
+
+    Parameters
+    ----------
+    gains : mapping of what it is compared with to the name of a number
+        What the policy saves; above zero it is cheaper. A number that is not stored is left out.
+    """
+    known = {rival: (name, stage.numbers[name]) for rival, name in gains.items() if name in stage.numbers}
+    saved, lost, others = [], [], []
+    for rival, (name, number) in known.items():
+        text = f"{{{name}}}"
+        if not number.excludes(0.0):
+            others.append(f"{rival} ({text})")
+        elif number.value > 0:
+            saved.append(f"{text} against {rival}")
+        else:
+            lost.append(f"{rival} (saved: {text})")
+    parts = [f"It saves {_listed(saved)}."] if saved else []
+    parts += [f"**It is dearer than {_listed(lost)}.**"] if lost else []
+    parts += [f"No difference is shown against {_listed(others)}."] if others else []
+    return " ".join(parts)
 
 
 def warning_of(evaluation: Evaluation) -> str:

@@ -120,6 +120,7 @@ def template(compared: pd.DataFrame) -> str:
         return "This profile repeats no published study."
     return (
         "Of {published.n_repeated} published scores that a trial repeats, {published.n_inside} lie inside our "
-        "intervals. The study trained once, on one seed, and very likely warmed up on images of its own val and test, "
-        "so that a difference has more than one possible cause."
+        "intervals: there no difference is shown, which is not to say that there is none. The study trained once, on "
+        "one seed, and very likely warmed up on images of its own val and test, so that a difference has more than one "
+        "possible cause."
     )

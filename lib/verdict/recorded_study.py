@@ -2,45 +2,60 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import partial
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 
-from verdict.data.recorded import RecordedSet, build, shared_rows
-from verdict.evaluation import estimate, mean_interval
+from verdict.data.recorded import RecordedSet, build
 from verdict.labels import Split, vote_columns
-from verdict.metrics import confusion_counts
-from verdict.predict import logits_of
-from verdict.scores import softmax
+from verdict.metrics import confusion_counts, nll_of_logits
+from verdict.numbers import COUNT
+from verdict.predict import DecisionRule, logits_of
+from verdict.scores import softmax, top_class
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, with_bounds
+from verdict.uncertainty import with_bounds
 
-STREAM = 3
 CLEAR = 0.8
 SHOWN_COUPLES = 10
 
 
 def read(stage: Stage) -> RecordedSet:
-    """Read the files that the parameters name; numbers `data.n_pairs` and `data.n_shared_rows`."""
+    """Read the files that the parameters name; numbers `data.n_pairs`, `.n_classes` and `.n_tuning`."""
     stage.progress("reading saved logits")
     found = build(stage.params.data.recorded, seed=stage.params.data.seed)
-    stage.number("data.n_pairs", len(found.pairs), unit="count")
-    stage.number("data.n_classes", len(stage.classes), unit="count")
-    stage.number("data.n_shared_rows", shared_rows(found.predictions), unit="count")
+    stage.number("data.n_pairs", len(found.pairs), unit=COUNT)
+    stage.number("data.n_classes", len(stage.classes), unit=COUNT)
+    stage.number("data.n_tuning", found.pairs["is_tuning"].sum(), unit=COUNT, split=str(Split.TEST))
     return found
 
 
 def splits_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
-    """Each split: rows, groups, tuning rows, accuracy and NLL with intervals; also numbers `data.<split>.…`."""
+    """Each split: rows, groups and tuning rows where there are any, accuracy and NLL with intervals.
+
+    Also numbers `data.<split>.n_pairs`, `.accuracy` and `.nll`.
+    """
     rows = []
     for split, table in found.predictions.groupby("split", sort=False):
-        scores = estimate(table, prefix=f"data.{split}", stage=stage, names=("accuracy", "nll"))
-        stage.numbers.merge(scores)
-        pairs = found.pairs[found.pairs["split"] == split]
-        row: dict[str, object] = {"split": split, "n": len(table), "groups": table["group_id"].nunique()}
-        row["tune_the_policy"] = int(pairs["is_tuning"].sum())
-        for name in ("accuracy", "nll"):
-            number = scores[f"data.{split}.{name}"]
-            row |= with_bounds(name, number)
+        logits, y_true = logits_of(table), table["y_true"].to_numpy()
+        hit = (DecisionRule().decide(logits) == y_true).astype(float)
+        draws, shared = stage.resampler(table["group_id"]), {"n": len(table), "split": str(split)}
+        scores = {
+            "accuracy": draws.mean(hit, span=(0, 1)),
+            "nll": draws.interval(partial(nll_of_logits, logits, y_true)),
+        }
+        row: dict[str, object] = {"split": split, "n": len(table)}
+        if stage.params.data.recorded.group:
+            row["groups"] = draws.n_groups
+        if found.pairs["is_tuning"].any():
+            row["tune_the_policy"] = int(found.pairs.loc[found.pairs["split"] == split, "is_tuning"].sum())
+        stage.number(f"data.{split}.n_pairs", len(table), unit=COUNT, split=str(split))
+        for name, interval in scores.items():
+            row |= with_bounds(name, interval)
+            unit = "%" if name == "accuracy" else ""
+            stage.numbers[f"data.{split}.{name}"] = interval.number(unit=unit, **shared)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -52,10 +67,37 @@ def class_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     return counts.rename_axis(index="class", columns=None).reset_index()
 
 
+def overlap_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
+    """Rows that every two splits share.
+
+    Returns
+    -------
+    DataFrame
+        left, right, n_left, n_right, shared_rows (rows of the right one whose logits also stand, to the last bit, in
+        the left one) and shared_groups, where the data name groups; the last row holds the sums. The first sum is the
+        number `data.n_shared_rows`.
+    """
+    parts = {str(split): table for split, table in found.predictions.groupby("split", sort=False)}
+    counted = {split: Counter(row.tobytes() for row in logits_of(table)) for split, table in parts.items()}
+    rows = []
+    for left, right in combinations(parts, 2):
+        n_shared = sum(n for row, n in counted[right].items() if row in counted[left])
+        row: dict[str, object] = {"left": left, "right": right}
+        row |= {"n_left": len(parts[left]), "n_right": len(parts[right]), "shared_rows": n_shared}
+        if stage.params.data.recorded.group:
+            groups = [set(parts[split]["group_id"]) for split in (left, right)]
+            row["shared_groups"] = len(groups[0] & groups[1])
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    total = table[[name for name in table if name.startswith("shared_")]].sum()
+    stage.number("data.n_shared_rows", total["shared_rows"], unit=COUNT)
+    return pd.concat([table, pd.DataFrame([{"left": "all", "right": "two by two", **total}])], ignore_index=True)
+
+
 def confused_couples(stage: Stage, found: RecordedSet) -> pd.DataFrame:
-    """The most frequent mistakes on test: true class, answer, n, share of the true class; at most ten."""
+    """The most frequent mistakes on test: true class, answer, n, share of the true class's rows; at most ten."""
     table = found.predictions[found.predictions["split"] == Split.TEST]
-    counts = confusion_counts(table["y_true"], logits_of(table).argmax(axis=1), len(stage.classes))
+    counts = confusion_counts(table["y_true"], DecisionRule().decide(logits_of(table)), len(stage.classes))
     totals = counts.sum(axis=1)
     rows = [
         {"true_class": stage.classes[k], "answer": stage.classes[told], "n": int(n), "share": float(n / totals[k])}
@@ -67,90 +109,73 @@ def confused_couples(stage: Stage, found: RecordedSet) -> pd.DataFrame:
 
 
 def people_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
-    """How often one person is right, and the model, on all rows with answers and on parts of them.
+    """How often one person is right, and the model, on all test rows with answers and on parts of them.
 
     Returns
     -------
     DataFrame
         rows, n, person, model, difference (person minus model, paired), with intervals; no rows where nobody's answers
-        are known. Numbers `data.people.accuracy`, `.majority`, `.n_votes`, `.unclear` (share of rows on which fewer
-        than four fifths of the people are right) and `.on_errors` (where the model is wrong).
+        to test are known. Numbers `data.people.accuracy`, `.majority`, `.n_votes`, `.unclear` (share of rows on which
+        fewer than four fifths of the people are right) and `.on_errors` (where the model is wrong).
     """
     columns = vote_columns(stage.classes)
     if not set(columns) <= set(found.pairs):
         return pd.DataFrame()
-    votes = found.pairs[columns].to_numpy(dtype=float)
-    known = np.nan_to_num(votes).sum(axis=1) > 0
+    votes = np.nan_to_num(found.pairs[columns].to_numpy(dtype=float))
+    known = (votes.sum(axis=1) > 0) & (found.pairs["split"] == Split.TEST).to_numpy()
+    if not known.any():
+        return pd.DataFrame()
     table, votes = found.predictions[known].reset_index(drop=True), votes[known]
-    y_true, probs = table["y_true"].to_numpy(), softmax(logits_of(table))
+    y_true, top = table["y_true"].to_numpy(), softmax(logits_of(table)).max(axis=1)
     person = votes[np.arange(len(table)), y_true] / votes.sum(axis=1)
-    model = (probs.argmax(axis=1) == y_true).astype(float)
-    unsure = probs.max(axis=1) <= np.quantile(probs.max(axis=1), 0.1)
+    model = (DecisionRule().decide(logits_of(table)) == y_true).astype(float)
     parts = {
         "all": np.ones(len(table), dtype=bool),
         "the model is right": model == 1,
         "the model is wrong": model == 0,
-        "its least confident tenth": unsure,
+        "its least confident tenth": top <= np.quantile(top, 0.1),
     }
+    spans = {"person": (0.0, 1.0), "model": (0.0, 1.0), "difference": (-1.0, 1.0)}
+    values, groups, rows = np.column_stack([person, model, person - model]), table["group_id"].to_numpy(), []
+    for name, chosen in parts.items():
+        row: dict[str, object] = {"rows": name, "n": int(chosen.sum())}
+        means = stage.resampler(groups[chosen]).means(values[chosen], list(spans.values()))
+        for column, interval in zip(spans, means, strict=True):
+            row |= with_bounds(column, interval)
+        rows.append(row)
     _store_people(stage, table, votes, person, model)
-    return pd.DataFrame(
-        [_part(stage, name, table["group_id"], chosen, person, model) for name, chosen in parts.items()]
-    )
-
-
-def _part(
-    stage: Stage, name: str, groups: pd.Series, chosen: np.ndarray, person: np.ndarray, model: np.ndarray
-) -> dict[str, object]:
-    row: dict[str, object] = {"rows": name, "n": int(chosen.sum())}
-    for column, values in {"person": person, "model": model, "difference": person - model}.items():
-        found = _mean(stage, values[chosen], groups.to_numpy()[chosen])
-        row |= with_bounds(column, found)
-    return row
-
-
-def _mean(stage: Stage, values: np.ndarray, groups: np.ndarray) -> Interval:
-    if not len(values):
-        return Interval(float("nan"), float("nan"), float("nan"))
-    settings = stage.params.statistics
-    return mean_interval(values, groups, n_resamples=settings.n_resamples, rng=stage.rng(STREAM), level=settings.level)
+    return pd.DataFrame(rows)
 
 
 def _store_people(stage: Stage, table: pd.DataFrame, votes: np.ndarray, person: np.ndarray, model: np.ndarray) -> None:
     y_true, groups = table["y_true"].to_numpy(), table["group_id"].to_numpy()
-    stage.number("data.people.n_votes", votes.sum(), unit="count")
+    stage.number("data.people.n_votes", votes.sum(), unit=COUNT)
+    everywhere = np.ones(len(table), dtype=bool)
     shares = {
-        "accuracy": (person, np.ones(len(table), dtype=bool)),
-        "majority": ((votes.argmax(axis=1) == y_true).astype(float), np.ones(len(table), dtype=bool)),
-        "unclear": ((person < CLEAR).astype(float), np.ones(len(table), dtype=bool)),
+        "accuracy": (person, everywhere),
+        "majority": (top_class(votes) == y_true, everywhere),
+        "unclear": (person < CLEAR, everywhere),
         "on_errors": (person, model == 0),
     }
     for name, (values, chosen) in shares.items():
-        found = _mean(stage, values[chosen], groups[chosen])
+        found = stage.resampler(groups[chosen]).mean(values[chosen], span=(0, 1))
         stage.numbers[f"data.people.{name}"] = found.number(n=int(chosen.sum()), split=str(Split.TEST), unit="%")
 
 
-def people_template(people: pd.DataFrame) -> str:
-    """What people's answers show, as a template for `say`; or that there are none."""
-    if not len(people):
-        return "Nobody's answers were recorded with these logits: people on the policy page are simulated."
-    return (
-        "{data.people.n_votes} answers of people were recorded. One person is right on {data.people.accuracy} of the "
-        "rows, the majority on {data.people.majority}; where the model is wrong, one person is right on "
-        "{data.people.on_errors}. On {data.people.unclear} of the rows fewer than four in five people are right."
-    )
-
-
-def answer_template(stage: Stage, found: RecordedSet) -> str:
+def answer_template(stage: Stage, people: pd.DataFrame) -> str:
     """The answer of the page as a template for `say`."""
-    tuning = int(found.pairs["is_tuning"].sum())
-    parts = (
-        "{data.n_pairs} rows of saved logits over {data.n_classes} classes were read, and nothing in them was refused. "
-        "On test the model is right on {data.test.accuracy}. {data.n_shared_rows} rows of calib occur again elsewhere."
-    )
-    if tuning:
-        stage.number("data.n_tuning", tuning, unit="count", split=str(Split.TEST))
-        parts += (
-            " People's answers are known for test alone: {data.n_tuning} of its rows, drawn at random, tune the "
-            "policy, and the others judge it."
+    parts = [
+        "{data.n_pairs} rows of saved logits over {data.n_classes} classes were read. On the {data.test.n_pairs} rows "
+        "of test the model is right on {data.test.accuracy}.",
+        "No row of one split occurs again in another.",
+    ]
+    if stage.numbers["data.n_shared_rows"].value:
+        parts[-1] = "**{data.n_shared_rows} rows of one split occur again in another.**"
+    if not len(people):
+        parts.append("Nobody's answers to its rows were recorded.")
+    if stage.numbers["data.n_tuning"].value:
+        parts.append(
+            "People's answers are known for test alone: {data.n_tuning} of its rows, drawn at random, tune the policy, "
+            "and the others judge it."
         )
-    return parts
+    return " ".join(parts)

@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from verdict.metrics import weighted_mean
+from verdict.numbers import POINTS
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, Weights, bootstrap, compare, with_bounds
+from verdict.uncertainty import Interval, Weights, with_bounds
 from verdict.weighted import ratio, row_weights
 
 # Inverse strengths of the probe's penalty, strongest first.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
-STREAM = {"probe": 71, "silhouette": 72, "gain": 73}
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def layer_scores(
     """What a linear probe reads from each layer, and how far apart its classes lie; also stored as numbers.
 
     Numbers `representation.<layer>.accuracy` and `.silhouette`, and `representation.gain`: accuracy of the probe on the
-    layer `last` minus that on `first`, on the same pairs.
+    layer `last` minus that on the layer `first`, on the same pairs.
 
     Parameters
     ----------
@@ -124,35 +123,30 @@ def layer_scores(
     Returns
     -------
     DataFrame
-        layer, width, accuracy of the probe on test, silhouette, both with intervals over groups.
+        layer, width, and with intervals over groups: accuracy of the probe on test, beyond_first (that accuracy minus
+        the one of `first`, whose own row has none), silhouette.
     """
-    settings = stage.params.statistics
-    shared = {"n_resamples": settings.n_resamples, "level": settings.level}
-    rows, hits = [], {}
-    for name, (train, tune, test) in layers.items():
-        hits[name] = (probe_answers(train, tune, test) == test.y).astype(np.float64)
-        right = bootstrap(partial(weighted_mean, hits[name]), test.groups, rng=stage.rng(STREAM["probe"]), **shared)
-        apart = _silhouette(test, sample, rng=stage.rng(STREAM["silhouette"]), **shared)
+    hits = {name: (probe_answers(*parts) == parts[2].y).astype(np.float64) for name, parts in layers.items()}
+    resampler, rows = stage.resampler(layers[first][2].groups), []
+    for name, (_, _, test) in layers.items():
+        right, apart = resampler.mean(hits[name], span=(0, 1)), _silhouette(stage, test, sample)
         stage.numbers[f"representation.{name}.accuracy"] = right.number(n=len(test.y), split="test", unit="%")
         stage.numbers[f"representation.{name}.silhouette"] = apart.number(n=len(sample), split="test")
-        row: dict[str, object] = {"layer": name, "width": test.x.shape[1]}
-        row |= with_bounds("accuracy", right)
-        rows.append(row | with_bounds("silhouette", apart))
-    test = layers[last][2]
-    statistics = [[partial(weighted_mean, hits[name])] for name in (first, last)]
-    gain = compare(*statistics, test.groups, rng=stage.rng(STREAM["gain"]), **shared).difference
-    stage.numbers["representation.gain"] = gain.number(n=len(test.y), split="test", unit="%")
-    return pd.DataFrame(rows)
+        none = Interval(np.nan, np.nan, np.nan)
+        beyond = none if name == first else resampler.mean(hits[name] - hits[first], span=(-1, 1))
+        row = {"layer": name, "width": test.x.shape[1], **with_bounds("accuracy", right)}
+        rows.append(row | with_bounds("beyond_first", beyond) | with_bounds("silhouette", apart))
+    found = pd.DataFrame(rows)
+    gain = Interval.from_columns(found.set_index("layer").loc[last], "beyond_first")
+    stage.numbers["representation.gain"] = gain.number(n=len(test.y), split="test", unit=POINTS)
+    return found
 
 
-def _silhouette(
-    test: Labelled, sample: np.ndarray, *, n_resamples: int, rng: np.random.Generator, level: float
-) -> Interval:
+def _silhouette(stage: Stage, test: Labelled, sample: np.ndarray) -> Interval:
     from sklearn.metrics import pairwise_distances
 
-    x = test.x[sample].astype(np.float64)
-    statistic = partial(silhouette, pairwise_distances(x), test.y[sample], test.groups[sample])
-    return bootstrap(statistic, test.groups[sample], n_resamples=n_resamples, rng=rng, level=level)
+    groups, distance = test.groups[sample], pairwise_distances(test.x[sample].astype(np.float64))
+    return stage.resampler(groups).interval(partial(silhouette, distance, test.y[sample], groups))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import platform
 import shutil
@@ -38,7 +39,7 @@ def private_folder(home: Path) -> Iterator[Path]:
     import fcntl
 
     home.parent.mkdir(parents=True, exist_ok=True)
-    for folder in home.parent.glob(f".{home.name}.*.running*"):
+    for folder in home.parent.glob(f".{glob.escape(home.name)}.*.running*"):
         if _is_abandoned(folder):
             shutil.rmtree(folder, ignore_errors=True)
     name = tempfile.mkdtemp(prefix=f".{home.name}.{platform.node()}.", suffix=".running", dir=home.parent)
@@ -55,7 +56,7 @@ def private_folder(home: Path) -> Iterator[Path]:
 
 def was_killed(home: Path) -> bool:
     """Whether an execution of a stage has left its private folder: it was ended before it could fail."""
-    return any(home.parent.glob(f".{home.name}.*.running"))
+    return any(home.parent.glob(f".{glob.escape(home.name)}.*.running"))
 
 
 def _is_abandoned(folder: Path) -> bool:

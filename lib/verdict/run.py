@@ -18,13 +18,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from verdict import artifacts, paths, place, stages
+from verdict import artifacts, kernel, paths, place, stages, start
 from verdict.code_digest import code_digest
-from verdict.kernel import check_kernel
 from verdict.params import Params, load_params, non_default
 from verdict.result_folder import private_folder, publish, retire, stands
 from verdict.stage import open_stage, progress
@@ -32,7 +31,7 @@ from verdict.stage_parameters import parameter_model, resolved
 
 PROGRESS = ".progress"
 KERNEL = {
-    "argv": [sys.executable, "-m", "verdict.warm", "ipykernel_launcher", "-f", "{connection_file}"],
+    "argv": [sys.executable, "-m", "verdict.warm", start.KERNEL, "-f", "{connection_file}"],
     "display_name": "Python 3",
     "language": "python",
 }
@@ -44,47 +43,38 @@ DERIVED = ("run.json", "executed.ipynb", "inputs.json")
 
 @contextlib.contextmanager
 def device_lease(wanted: str) -> Iterator[str]:
-    """Hold a device while a stage runs: "cpu", or a free GPU's index by a file lock.
+    """Hold a device while a stage runs: "cpu", or a free one of the GPUs that CUDA shows, by a file lock.
 
-    Where the scheduler has set CUDA_VISIBLE_DEVICES, its choice stands. A machine without a GPU gives "cpu" for "auto".
+    A single GPU that the scheduler has chosen is taken as it is. A machine without a GPU gives "cpu" for "auto".
     """
-    count = gpu_count() if wanted != "cpu" else 0
-    if wanted == "cuda" and count == 0:
+    gpus = place.visible_gpus() if wanted != "cpu" else ()
+    if wanted == "cuda" and not gpus:
         raise RuntimeError("execution.device is cuda, but no CUDA device is visible here; set it to auto or cpu")
-    if count == 0:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if not gpus:
+        # Keras would take what else a machine has (a Mac's GPU), whose numbers nobody has compared.
+        os.environ.update(CUDA_VISIBLE_DEVICES="", KERAS_TORCH_DEVICE="cpu")
         yield "cpu"
         return
-    if os.environ.get("CUDA_VISIBLE_DEVICES"):
-        yield f"cuda:{os.environ['CUDA_VISIBLE_DEVICES']}"
-        return
-    with _locked_gpu(count) as index:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(index)
-        yield f"cuda:{index}"
-
-
-def gpu_count() -> int:
-    """GPUs that this process may use, found without importing a framework."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible == "":
-        return 0
-    devices = list(Path("/dev").glob("nvidia[0-9]*"))
-    return len(visible.split(",")) if visible else len(devices)
+    is_chosen = len(gpus) == 1 and "CUDA_VISIBLE_DEVICES" in os.environ
+    with contextlib.nullcontext(gpus[0]) if is_chosen else _locked_gpu(gpus) as gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+        yield f"cuda:{gpu}"
 
 
 @contextlib.contextmanager
-def _locked_gpu(count: int) -> Iterator[int]:
+def _locked_gpu(gpus: Sequence[str]) -> Iterator[str]:
     import fcntl
 
-    locks = Path(tempfile.gettempdir())
+    # A job of a cluster counts its own GPUs from 0.
+    locks, job = Path(tempfile.gettempdir()), os.environ.get("SLURM_JOB_ID", "")
     while True:
-        for index in range(count):
-            with (locks / f"verdict-gpu-{os.getuid()}-{index}.lock").open("w") as file:
+        for gpu in gpus:
+            with (locks / f"verdict-gpu-{os.getuid()}-{job}-{gpu.replace('/', '-')}.lock").open("w") as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     continue
-                yield index
+                yield gpu
                 return
         time.sleep(1.0)
 
@@ -132,19 +122,16 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
     import papermill
     from traitlets.config import Config
 
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        [str(paths.LIBRARY.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
-    with tempfile.TemporaryDirectory(prefix="verdict-") as runtime:
-        os.environ["JUPYTER_RUNTIME_DIR"] = runtime
-        os.environ["JUPYTER_PATH"] = runtime
-        artifacts.write_json(Path(runtime) / "kernels" / "python3" / "kernel.json", KERNEL)
-        os.environ["IPYTHONDIR"] = str(Path(runtime) / "ipython")
+    with start.scratch() as runtime:
+        names = ("JUPYTER_RUNTIME_DIR", "JUPYTER_PATH", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")
+        os.environ.update(dict.fromkeys(names, str(runtime)))
+        artifacts.write_json(runtime / "kernels" / kernel.KERNEL / "kernel.json", KERNEL)
         papermill.execute_notebook(
-            str(notebook),
-            str(target),
+            # Papermill takes a path for a pattern that parameters fill in.
+            *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, target)),
             parameters=values,
-            kernel_name="python3",
+            kernel_name=kernel.KERNEL,
+            language=kernel.LANGUAGE,
             cwd=str(paths.ROOT),
             progress_bar=False,
             log_output=False,
@@ -195,7 +182,7 @@ def run_stage(
     with private_folder(home) as folder:
         progress_file = folder / PROGRESS
         os.environ["OMP_NUM_THREADS"] = str(params.execution.threads)
-        os.environ.update(VERDICT_STAGE_DIR=str(folder), VERDICT_PROGRESS=str(progress_file), OMP_WAIT_POLICY="PASSIVE")
+        os.environ.update(VERDICT_STAGE_DIR=str(folder), VERDICT_PROGRESS=str(progress_file))
         with _full_disk(folder), device_lease(params.execution.device) as device, _Follow(progress_file, label):
             if name == stages.FEATURES:
                 _run_features(params, profile, folder, shard)
@@ -207,13 +194,21 @@ def run_stage(
             else:
                 _run_notebook(name, folder, values, label)
         progress_file.unlink(missing_ok=True)
+        device = device if (folder / place.COMPUTED_ON_GPU).exists() else "cpu"
+        (folder / place.COMPUTED_ON_GPU).unlink(missing_ok=True)
         times = {"started": _moment(started), "elapsed_s": round(time.perf_counter() - clock, 3)}
         with _full_disk(folder):
             _record(asked, params, folder, home, profile=profile, device=device, **times)
             is_first = publish(folder, home)
+    failure(profile, stages.page(name, trial, seed), "txt").unlink(missing_ok=True)
     after = "" if is_first else "; another run of it was done first, and its result stands"
     say(f"{label}  done in {time.perf_counter() - clock:.0f} s{after}")
     return home
+
+
+def failure(profile: str, page: str, ending: str = "ipynb") -> Path:
+    """Where a failed stage leaves its notebook as far as it ran, or (`txt`) what stopped it; by the page's stem."""
+    return paths.work_dir(profile) / "failed" / f"{page}.{ending}"
 
 
 def _values(name: str, profile: str, trial: str | None, seed: int | None) -> dict[str, Any]:
@@ -250,18 +245,18 @@ def _moment(seconds: float) -> str:
 
 def _run_notebook(name: str, home: Path, values: dict[str, Any], label: str) -> None:
     scratch = home / EXECUTING
-    check_kernel(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb")
+    page = stages.page(name, values.get("trial"), values.get("seed"))
+    kept = failure(values["profile"], page)
+    kernel.check_kernel(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb")
     try:
         _execute(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb", scratch, values)
     except BaseException:
-        kept = paths.work_dir(values["profile"]) / "failed" / f"{label.replace(' ', '-')}.ipynb"
         if scratch.is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(scratch, kept)
             say(f"{label}  FAILED; the notebook as far as it ran is {artifacts.relative(kept)}")
         raise
-    for leftover in (paths.work_dir(values["profile"]) / "failed").glob(f"{label.replace(' ', '-')}.ipynb"):
-        leftover.unlink()
+    kept.unlink(missing_ok=True)
     os.replace(scratch, home / "executed.ipynb")
 
 
@@ -352,11 +347,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run_stage(chosen.name, chosen.profile, chosen.trial, chosen.seed, chosen.shard)
     except Exception as error:
-        text = str(error).strip()
-        say(f"{chosen.name}: {type(error).__name__}: {text[-4000:]}")
+        text = f"{type(error).__name__}: {str(error).strip()[-4000:]}"
+        say(f"{chosen.name}: {text}")
+        page = stages.page(chosen.name, chosen.trial, chosen.seed)
+        with contextlib.suppress(OSError):
+            artifacts.write_text(failure(chosen.profile, page, "txt"), text + "\n")
         return 1
     return 0
 
 
 if __name__ == "__main__":
+    start.settle()
     sys.exit(main())

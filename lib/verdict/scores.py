@@ -51,11 +51,20 @@ def check_logits(logits: ArrayLike, *, allow_small: bool = False) -> np.ndarray:
             "expected logits, got probabilities (all in [0, 1], rows sum to 1); pass logits, not their softmax"
         )
     if not allow_small and array.shape[1] >= 3 and np.abs(array).max() <= 1:
-        raise ValueError(
-            f"expected logits, got values in [{array.min():.3g}, {array.max():.3g}]: these look like cosines; "
-            "multiply them by the model's logit scale, or pass allow_small=True if they are logits"
-        )
+        raise ValueError(f"expected logits, {looks_small(array)}; pass allow_small=True if they are logits")
     return array
+
+
+def looks_small(array: np.ndarray) -> str:
+    """What values within [-1, 1] look like, and what to do, as a part of a sentence."""
+    found = f"got values in [{array.min():.3g}, {array.max():.3g}]"
+    # The cosines of images and texts are seldom below 0, and far from 1.
+    if array.min() >= 0 and array.max() > 0.5:
+        return (
+            f"{found}: these look like sigmoid scores or probabilities of each class by itself; save what went into "
+            "the sigmoid"
+        )
+    return f"{found}: these look like cosines; multiply them by the model's logit scale"
 
 
 def check_probs(probs: ArrayLike) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What the page on independent sets measures: scores, calibration and decisions on splits of another distribution.
 
-A source may lack one or both independent splits. Tables then lack their rows, their numbers are NaN (shown as "not
-defined"), and a sentence says what is absent.
+A source may lack one or both independent splits. Tables then lack their rows, their numbers are not defined, and a
+sentence says what is absent.
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict.calibration_study import mean_interval
 from verdict.data.images import ImageStore
 from verdict.deferral import Calibrated, Evidence, case_of, gather, gather_both
-from verdict.evaluation import Selection, accuracy_by, estimate
+from verdict.evaluation import Selection, accuracy_by
 from verdict.labels import Split, class_names
-from verdict.metrics import accuracy, macro_f1
-from verdict.numbers import Number
+from verdict.metrics import macro_f1
+from verdict.numbers import COUNT, ESTIMATE, POINTS, Number
 from verdict.people import People
 from verdict.policy import Costs, Decision, Policy, realised
+from verdict.policy_study import auto_error, versus
 from verdict.predict import DecisionRule, logits_of
 from verdict.scores import softmax
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, Statistic, percentile_interval, replicates, with_bounds
+from verdict.uncertainty import Interval, Statistic, with_bounds
+from verdict.weighted import weighted_mean
 
 INDEPENDENT_SPLITS = (Split.INDEPENDENT, Split.INDEPENDENT_HAND)
 NAMES = {Split.INDEPENDENT: "the generated independent set", Split.INDEPENDENT_HAND: "the hand-written independent set"}
-STREAM = 41
+# Saved logits have at most one, and nobody knows where it comes from.
+RECORDED_NAMES = {Split.INDEPENDENT: "the independent set"}
 
 
 def read_tables(stage: Stage, kept: Selection) -> dict[str, pd.DataFrame]:
@@ -40,56 +42,94 @@ def read_tables(stage: Stage, kept: Selection) -> dict[str, pd.DataFrame]:
     return {str(split): table for split, table in found.items() if len(table)}
 
 
-def absent(tables: Mapping[str, pd.DataFrame]) -> str:
-    """A sentence that names the independent sets which this data does not have."""
-    missing = [name for split, name in NAMES.items() if str(split) not in tables]
+def names_of(stage: Stage) -> dict[Split, str]:
+    """What the independent sets of a source are called."""
+    return RECORDED_NAMES if stage.is_recorded else NAMES
+
+
+def absent(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> str:
+    """A sentence that names the independent sets which this data does not have; "" where none is missing."""
+    names = names_of(stage)
+    missing = [name for split, name in names.items() if str(split) not in tables]
     if not missing:
-        return "Both independent sets are there: the generated one and the hand-written one."
-    if len(missing) == len(NAMES):
+        return ""
+    if len(missing) == len(names):
         return "**This data has no independent set:** the question stays open, and the tables hold test alone."
     return f"This data does not have {missing[0]}; its rows are missing below."
 
 
 def scores_by_split(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Accuracy and macro-F1 of each split, and their differences to test.
+    """Accuracy and macro-F1 of each split, beside guessing and beside test.
 
     Returns
     -------
     DataFrame
-        split, n_pairs, accuracy, macro_f1, macro_f1_change, with intervals; a change is the split minus test, its
-        interval resamples the two splits independently. Numbers `<split>.accuracy`, `.macro_f1`, `.accuracy_change`,
-        `.macro_f1_change`, `.n_pairs`, `.n_images` of every independent split, NaN where it is absent.
+        split, n_pairs; with intervals accuracy, guessing (accuracy of always giving the split's most frequent class),
+        gain_over_guessing (the first minus the second, paired), macro_f1, accuracy_change and macro_f1_change (the
+        split minus test, which are resampled independently). The same stand as numbers `<split>.<name>` of every
+        independent split, with `.n_pairs` and `.n_images`; they are not defined where it is absent.
     """
-    rows, scores = [], {"accuracy": accuracy, "macro_f1": _macro_f1}
+    rows, of_test = [], {}
     for split, table in tables.items():
-        found = estimate(table, prefix=split, stage=stage, names=tuple(scores))
+        draws, (hit, common, macro) = stage.resampler(table["group_id"]), _answers(table)
+        means = draws.means(np.column_stack([hit, common, hit - common]), [(0.0, 1.0), (0.0, 1.0), (-1.0, 1.0)])
+        found = dict(zip(("accuracy", "guessing", "gain_over_guessing"), means, strict=True))
+        found["macro_f1"] = draws.interval(macro)
+        drawn = {"accuracy": draws.replicates(partial(weighted_mean, hit)), "macro_f1": draws.replicates(macro)}
+        of_test = of_test or {name: (found[name].value, drawn[name]) for name in drawn}
+        for name, (value, replicates) in of_test.items():
+            change = draws.around(found[name].value - value, drawn[name] - replicates)
+            found[f"{name}_change"] = Interval(*[np.nan] * 3) if split == Split.TEST else change
         row: dict[str, object] = {"split": split, "n_pairs": len(table)}
-        for name in scores:
-            number = found[f"{split}.{name}"]
-            row |= with_bounds(name, number)
-        for name, score in scores.items():
-            if split == Split.TEST:
-                continue
-            change = _unpaired(
-                stage, _scored(score, table), table, _scored(score, tables[Split.TEST]), tables[Split.TEST]
-            )
-            unit = "%" if name == "accuracy" else ""
-            found[f"{split}.{name}_change"] = change.number(n=len(table), split=split, unit=unit)
-            if name == "macro_f1":
-                row |= with_bounds("macro_f1_change", change)
-        if split != Split.TEST:
-            stage.numbers.merge(found)
+        for name, interval in found.items():
+            row |= with_bounds(name, interval)
         rows.append(row)
-    _fill(stage, tables, ("accuracy", "macro_f1", "accuracy_change", "macro_f1_change", "n_pairs", "n_images"))
+        if split != Split.TEST:
+            _store_scores(stage, split, table, found)
+    _fill(stage, tables, (*_UNITS, "n_pairs", "n_images"))
     return pd.DataFrame(rows)
+
+
+_UNITS = {
+    "accuracy": "%",
+    "guessing": "%",
+    "gain_over_guessing": POINTS,
+    "macro_f1": "",
+    "accuracy_change": POINTS,
+    "macro_f1_change": "",
+}
+
+
+def _answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, Statistic]:
+    """Whether each answer is right, whether the split's most frequent class is, each (n,), and macro-F1."""
+    y_true, logits = table["y_true"].to_numpy(), logits_of(table)
+    answer, n_classes = DecisionRule().decide(logits), logits.shape[1]
+    common = int(np.bincount(y_true, minlength=n_classes).argmax())
+
+    def macro(weights: np.ndarray | None) -> np.ndarray:
+        return macro_f1(y_true, answer, n_classes, weights)
+
+    return (answer == y_true).astype(float), (y_true == common).astype(float), macro
+
+
+def _store_scores(stage: Stage, split: str, table: pd.DataFrame, found: Mapping[str, Interval]) -> None:
+    for name, unit in _UNITS.items():
+        stage.numbers[f"{split}.{name}"] = found[name].number(n=len(table), split=split, unit=unit)
+    stage.number(f"{split}.n_pairs", len(table), split=split, unit=COUNT)
+    if not stage.is_recorded:
+        stage.number(f"{split}.n_images", table["image_id"].nunique(), split=split, unit=COUNT)
 
 
 def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Accuracy by family of statements and split: family, n, value, low, high, split, label, group; by family.
 
-    Data without families has one row a split, "all".
+    Data without families has none; their number is `independent.n_families`.
     """
     pairs = stage.pairs(*tables)
+    n_families = pairs["family"].nunique() if "family" in pairs else 0
+    stage.number("independent.n_families", n_families, unit=COUNT)
+    if not n_families:
+        return pd.DataFrame(columns=["family", "n", "value", "low", "high", "split", "label", "group"])
     parts = [
         accuracy_by(table, pairs, "family", stage=stage).rename(columns={"label": "family"}).assign(split=split)
         for split, table in tables.items()
@@ -126,16 +166,6 @@ def hand_written(stage: Stage, tables: Mapping[str, pd.DataFrame], temperature: 
     return found[columns].sort_values("image", kind="stable", ignore_index=True)
 
 
-def mismatch_template(sentences: pd.DataFrame) -> str:
-    """What the hand-written set shows, as a template for `say`; or that there is none."""
-    if not len(sentences):
-        return "This data has no hand-written set."
-    return (
-        "{independent_hand.n_wrong} of {independent_hand.n_sentences} hand-written sentences were answered wrongly; "
-        "accuracy there is {independent_hand.accuracy}."
-    )
-
-
 def gallery_of(stage: Stage, sentences: pd.DataFrame) -> dict[str, Any]:
     """Images and titles of the hand-written set, in the order of their numbers, for `show_gallery`."""
     store = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent)
@@ -166,71 +196,85 @@ def decisions_by_split(
     Returns
     -------
     DataFrame
-        split, n, auto, clarify, human (shares), auto_error (error rate of what went out alone; NaN if nothing did),
-        error (of all final answers, expected over people), cost, always_auto, always_human (means), with intervals.
-        Numbers `<split>.auto_share`, `.auto_error`, `.policy_cost`, `.policy_gain` (cost of always asking a person
-        minus the policy's, paired).
+        split, n; auto, clarify, human (shares); auto_error (error rate of what went out alone; NaN if nothing did),
+        error (of all final answers, expected over people), cost, always_auto, always_human (means) and gain (cost of
+        always asking a person minus the policy's, paired), with intervals. Numbers `<split>.auto_share`,
+        `.auto_error`, `.policy_cost` and `.policy_gain` of every independent split.
     """
     rows = []
     for split, found in evidence.items():
-        case = case_of(found, people, costs)
-        decision, cost = case.decide(policy), case.outcomes.cost
-        alone = decision == Decision.AUTO
-        paid = realised(cost, decision)
-        means = {
-            "error": realised(case.outcomes.error, decision),
-            "cost": paid,
-            "always_auto": cost[:, Decision.AUTO],
-            "always_human": cost[:, Decision.HUMAN],
-            "gain": cost[:, Decision.HUMAN] - paid,
-        }
-        estimates = {name: mean_interval(stage, values, found.groups, "scores") for name, values in means.items()}
-        shares = {branch.text: float((decision == branch).mean()) for branch in Decision}
-        errors = mean_interval(stage, found.is_wrong[alone].astype(float), found.groups[alone], "scores")
-        shown = ("error", "cost", "always_auto", "always_human")
-        columns = [with_bounds("auto_error", errors), *(with_bounds(name, estimates[name]) for name in shown)]
-        rows.append(
-            {"split": split, "n": len(found), **shares, **{k: v for column in columns for k, v in column.items()}}
-        )
-        shared = {"n": len(found), "split": split}
-        stage.number(f"{split}.auto_share", shares["auto"], unit="%", **shared)
-        stage.numbers[f"{split}.auto_error"] = errors.number(n=int(alone.sum()), split=split, unit="%")
-        stage.numbers[f"{split}.policy_cost"] = estimates["cost"].number(unit="min", **shared)
-        stage.numbers[f"{split}.policy_gain"] = estimates["gain"].number(unit="min", **shared)
+        case, draws = case_of(found, people, costs), stage.resampler(found.groups)
+        decision = case.decide(policy)
+        row: dict[str, object] = {"split": split, "n": len(found)}
+        for branch in Decision:
+            row |= with_bounds(branch.text, draws.mean(decision == branch, span=(0, 1)))
+        alone = auto_error(stage, case, policy, split)
+        row |= with_bounds("auto_error", alone)
+        everyone = {branch: np.full(len(found), branch) for branch in (Decision.AUTO, Decision.HUMAN)}
+        cost, error = case.means(decision, draws)
+        row |= with_bounds("error", error) | with_bounds("cost", cost)
+        for branch, name in ((Decision.AUTO, "always_auto"), (Decision.HUMAN, "always_human")):
+            row |= with_bounds(name, case.means(everyone[branch], draws)[0])
+        saved = case.outcomes.cost[:, Decision.HUMAN] - realised(case.outcomes.cost, decision)
+        row |= with_bounds("gain", draws.mean(saved, span=(-case.outcomes.dearest, case.outcomes.dearest)))
+        rows.append(row)
+        if split != Split.TEST:
+            _store_decisions(stage, row, alone)
     _fill(stage, evidence, ("auto_share", "auto_error", "policy_cost", "policy_gain"))
     return pd.DataFrame(rows)
 
 
+def _store_decisions(stage: Stage, row: Mapping[str, Any], error: Number) -> None:
+    split, shared = row["split"], {"n": row["n"], "split": row["split"]}
+    stage.numbers[f"{split}.auto_error"] = error
+    for name, column, unit in (
+        ("auto_share", "auto", "%"),
+        ("policy_cost", "cost", "min"),
+        ("policy_gain", "gain", "min"),
+    ):
+        stage.numbers[f"{split}.{name}"] = Interval.from_columns(row, column).number(unit=unit, **shared)
+
+
 def store_transfer(stage: Stage, found: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Numbers of the independent splits from `transfer`: `<split>.nll`, `.excess_nll`, `.ece`, `.ece_at_oracle` …"""
+    """Numbers of the independent splits from `transfer`: `<split>.excess_nll`, `.ece` and `.ece_at_oracle`."""
+    names = ("excess_nll", "ece", "ece_at_oracle")
     for row in found.to_dict("records"):
         if row["split"] == Split.TEST:
             continue
-        shared = {"n": row["n"], "split": row["split"]}
-        for name in ("nll", "oracle_temperature"):
-            stage.number(f"{row['split']}.{name}", row[name], **shared)
-        for name in ("excess_nll", "ece", "ece_at_oracle"):
+        for name in names:
             interval = Interval.from_columns(row, name)
-            stage.numbers[f"{row['split']}.{name}"] = interval.number(**shared)
-    _fill(stage, tables, ("nll", "excess_nll", "ece", "ece_at_oracle", "oracle_temperature", "coverage"))
+            stage.numbers[f"{row['split']}.{name}"] = interval.number(n=row["n"], split=row["split"])
+    _fill(stage, tables, (*names, "coverage"))
 
 
-def answer_template(tables: Mapping[str, pd.DataFrame], decisions: pd.DataFrame) -> str:
+def answer_template(stage: Stage, tables: Mapping[str, pd.DataFrame], decisions: pd.DataFrame) -> str:
     """The answer of the page as a template for `say`, over the sets that there are."""
     alone, parts = decisions.set_index("split")["auto"], []
-    for split, name in NAMES.items():
+    for split, name in names_of(stage).items():
         if str(split) not in tables:
             continue
+        size = "{%.n_pairs} rows" if stage.is_recorded else "{%.n_pairs} pairs, {%.n_images} images"
         wrong = ", {%.auto_error} of them wrong" if alone[str(split)] > 0 else ""
+        saved = versus(stage, {"always asking a person": f"{split}.policy_gain"})
         text = (
-            f"On {name} ({{%.n_pairs}} pairs, {{%.n_images}} images) the kept model answers {{%.accuracy}} rightly; "
-            "macro-F1 is {%.macro_f1}, a change of {%.macro_f1_change} from test. At the transferred temperature ECE "
-            "is {%.ece}, and sets that promise {%.level} cover {%.coverage}. The policy lets {%.auto_share} of the "
-            f"pairs go out alone{wrong}, and saves {{%.policy_gain}} a pair against always asking a person "
-            "(below zero: it loses)."
+            f"On {name} ({size}) the model is right on {{%.accuracy}}, {_beside_guessing(stage, split)}; macro-F1 is "
+            "{%.macro_f1}, a change of {%.macro_f1_change} from test. At the transferred temperature ECE is {%.ece}, "
+            "and sets that promise {%.level} cover {%.coverage}. The policy lets {%.auto_share} go out alone"
+            f"{wrong}, at a cost of {{%.policy_cost}}. {saved}"
         )
         parts.append(text.replace("{%", "{" + str(split)))
     return "\n\n".join(parts) or "This data has no independent set, so nothing is known about another distribution."
+
+
+def _beside_guessing(stage: Stage, split: str) -> str:
+    """What accuracy is beside always giving the most frequent class, by the interval of the difference."""
+    gain = stage.numbers[f"{split}.gain_over_guessing"]
+    rule = "always giving its most frequent class, {%.guessing}"
+    if not gain.excludes(0.0):
+        return f"**no better than guessing is shown**: that minus {rule}, is {{%.gain_over_guessing}}"
+    if gain.value > 0:
+        return f"{{%.gain_over_guessing}} more than {rule}"
+    return f"**worse than guessing**: that minus {rule}, is {{%.gain_over_guessing}}"
 
 
 def _fill(stage: Stage, present: Mapping[str, object], names: tuple[str, ...]) -> None:
@@ -238,25 +282,6 @@ def _fill(stage: Stage, present: Mapping[str, object], names: tuple[str, ...]) -
     for split in INDEPENDENT_SPLITS:
         if str(split) not in present:
             for name in names:
-                stage.numbers[f"{split}.{name}"] = Number(float("nan"), split=str(split))
-
-
-def _macro_f1(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    return macro_f1(y_true, y_pred, int(max(y_true.max(), y_pred.max())) + 1, weights)
-
-
-def _scored(score: Any, table: pd.DataFrame) -> Statistic:
-    return partial(score, table["y_true"].to_numpy(), DecisionRule().decide(logits_of(table)))
-
-
-def _unpaired(
-    stage: Stage, first: Statistic, first_rows: pd.DataFrame, second: Statistic, second_rows: pd.DataFrame
-) -> Interval:
-    """First minus second, for two samples that share nothing."""
-    settings = stage.params.statistics
-    drawn = [
-        replicates(statistic, rows["group_id"], n_resamples=settings.n_resamples, rng=stage.rng(STREAM, place))
-        for place, (statistic, rows) in enumerate(((first, first_rows), (second, second_rows)))
-    ]
-    value = float(first(None)) - float(second(None))
-    return percentile_interval(value, drawn[0] - drawn[1], level=settings.level)
+                is_count = name.startswith("n_")
+                value, kind = (0.0, COUNT) if is_count else (float("nan"), ESTIMATE)
+                stage.numbers[f"{split}.{name}"] = Number(value, split=str(split), kind=kind)

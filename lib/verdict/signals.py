@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict.metrics import aurc
-
 FLOOR = 1e-6
 MAX_PROBABILITY = "max_probability"
 ENTROPY_CONFIDENCE = "entropy_confidence"
@@ -192,35 +190,21 @@ def correlation_table(signals: Mapping[str, np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(_stack(signals).T, columns=list(signals)).corr(method="spearman")
 
 
-def ablation_table(
-    signals: Mapping[str, np.ndarray], is_error: np.ndarray, consistency: np.ndarray | None = None
-) -> pd.DataFrame:
-    """What each signal adds: AURC of the composite without it.
+def without_each(signals: Mapping[str, np.ndarray], consistency: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """The composite without each signal, by the signal's name, "question_consistency" last where it is given.
 
     Parameters
     ----------
     signals : mapping of name to ndarray in [0, 1], (n,)
         Two or more.
-    is_error : ndarray of bool, (n,)
-        Whether the model's answer is wrong.
     consistency : ndarray in [0, 1], (n,), optional
-
-    Returns
-    -------
-    DataFrame
-        Columns removed ("none" first; "consistency" last where given), aurc, increase (over "none"; a positive one says
-        that the signal helps to rank errors).
     """
     if len(signals) < 2:
         raise ValueError(f"an ablation needs two signals or more, got {list(signals)}")
-    is_error = np.asarray(is_error, dtype=bool)
-    scores = {"none": composite(signals, consistency)}
-    for name in signals:
-        scores[name] = composite({other: signals[other] for other in signals if other != name}, consistency)
-    if consistency is not None:
-        scores["consistency"] = composite(signals)
-    table = pd.DataFrame({"removed": list(scores), "aurc": [aurc(score, is_error) for score in scores.values()]})
-    return table.assign(increase=table["aurc"] - table["aurc"].iloc[0])
+    scores = {
+        name: composite({other: signals[other] for other in signals if other != name}, consistency) for name in signals
+    }
+    return scores if consistency is None else scores | {QUESTION_CONSISTENCY: composite(signals)}
 
 
 def mahalanobis_distance(

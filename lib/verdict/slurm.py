@@ -15,6 +15,7 @@ from pathlib import Path
 
 from verdict.artifacts import write_text
 from verdict.execution import Execution
+from verdict.stages import rule_name
 
 # Reasons of a waiting job that more patience does not change: nothing that is up can take it, or somebody holds it.
 UNPLACEABLE = (
@@ -97,7 +98,7 @@ def plain_states(folder: Path) -> dict[str, str]:
 
 def newest_log(folder: Path, stage: str, trial: str | None, seed: int | None) -> Path | None:
     """What Slurm logged of a stage's last attempt that did not succeed; None where there is nothing."""
-    own = folder / f"rule_stage_{stage}" if trial is None else folder / "rule_trial" / f"{trial}_{seed}"
+    own = folder / f"rule_{rule_name(stage)}" if trial is None else folder / "rule_trial" / f"{trial}_{seed}"
     found = own.glob("*.log") if own.is_dir() else ()
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from verdict import paths
+from verdict import paths, place
 from verdict.artifacts import relative, verify_outputs, write_json, write_parquet
-from verdict.numbers import Claim, Number, Numbers, evaluate_claim
+from verdict.numbers import KINDS, Claim, Number, Numbers, evaluate_claim
 from verdict.params import Params, TrialParams, load_params
 from verdict.stage_parameters import judged
 from verdict.stages import (
@@ -217,12 +217,24 @@ class Stage:
         write_parquet(self.path(f"{name}.parquet"), table)
 
     def save(self, **tables: pd.DataFrame) -> None:
-        """Write numbers, claims, the list of inputs, and tables as `<name>.parquet`: a notebook's only write."""
+        """Write numbers, claims, the list of inputs, and tables as `<name>.parquet`: a notebook's only write.
+
+        Raises
+        ------
+        ValueError
+            If a number does not say whether it is an estimate, a count, exact or a setting; nothing is written.
+        """
+        if unsaid := sorted(name for name, number in self.numbers.items() if not number.kind):
+            raise ValueError(
+                f"say what these numbers are ({', '.join(KINDS)}), with an interval for an estimate: {unsaid}"
+            )
         for name, table in tables.items():
             self.save_table(name, table)
         self.numbers.save(self.path("numbers.json"))
         write_json(self.path("claims.json"), [asdict(claim) for claim in self.claims])
         write_json(self.path("inputs.json"), sorted(relative(path) for path in self._inputs))
+        if place.has_computed_on_gpu():
+            self.path(place.COMPUTED_ON_GPU).touch()
 
 
 def _of_splits(table: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from verdict import paths
-from verdict.artifacts import sha256_file, sha256_tree
+from verdict.artifacts import content_hash, sha256_file, sha256_tree
 from verdict.params import Params
 from verdict.stages import CLIP, JUDGING, RECORDED, TRIAL_STAGE, WARMUP_STAGE, plans, source_of, spec, views
 
@@ -66,6 +66,9 @@ def resolved(params: Params, name: str, trial: str | None = None, seed: int | No
         chosen["clip"] = _clip(params, content)
     if name == RECORDED:
         chosen["files"] = _recorded_files(params)
+    if name == "01_data" and params.data.source == "csv":
+        own = params.data.csv
+        chosen["files"] = {own.table: _hash(own.table), own.images: _listing(own.images)}
     if "training" in chosen:
         apart = _without_effect(params, name, trial)
         chosen["training"] = {key: value for key, value in chosen["training"].items() if key not in apart}
@@ -79,14 +82,28 @@ def resolved(params: Params, name: str, trial: str | None = None, seed: int | No
 def _recorded_files(params: Params) -> dict[str, str]:
     """Hashes of the files of saved logits, so that a changed file re-runs what it feeds; "" where one is missing."""
     own = params.data.recorded
-    found = {name: paths.data_file(name) for name in (own.val, own.test, own.independent, own.human_counts) if name}
-    return {name: "" if path is None else sha256_file(path) for name, path in found.items()}
+    return {name: _hash(name) for name in (own.val, own.test, own.independent, own.human_counts) if name}
+
+
+def _hash(name: str) -> str:
+    """Hash of the user's own file; "" where it is missing."""
+    path = paths.data_file(name)
+    return sha256_file(path) if path is not None else ""
+
+
+def _listing(name: str) -> str:
+    """Hash of the names, sizes and times of the files in the user's own folder; "" where it is missing."""
+    home = paths.data_folder(name)
+    files = [] if home is None else sorted(path for path in home.rglob("*") if path.is_file())
+    return content_hash([(str(p.relative_to(home)), p.stat().st_size, p.stat().st_mtime_ns) for p in files])
 
 
 def _clip(params: Params, content: dict[str, Any]) -> dict[str, Any]:
     """What the dual encoder's results depend on: a preset in a folder with its hash, without batch and threads."""
     folder = paths.preset_folder(params.clip.preset)
     own = {key: value for key, value in content["clip"].items() if key not in ("batch", "threads")}
+    if params.clip.source in ("folder", "csv"):
+        own["files"] = [_hash(params.clip.folder.table), _listing(params.clip.folder.images)]
     return own | ({"weights": sha256_tree(folder)} if folder is not None else {})
 
 
@@ -98,6 +115,6 @@ def _views(params: Params, content: dict[str, Any]) -> dict[str, Any]:
 
 def _without_effect(params: Params, name: str, trial: str | None) -> set[str]:
     """Entries of the training section that a stage's result does not depend on."""
-    apart = {"trials", "seeds", "n_control_seeds"} if name in (WARMUP_STAGE, TRIAL_STAGE) else set()
+    apart = {"trials", "seeds", "n_control_seeds", "margin"} if name in (WARMUP_STAGE, TRIAL_STAGE) else set()
     shown = (params.trial(trial),) if trial else () if name == WARMUP_STAGE else params.training.trials
     return apart if any(one.views for one in shown) else apart | {"photometric"}

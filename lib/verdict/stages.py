@@ -1,41 +1,20 @@
 """Which stages a report has, in reading order: what each may read, how often it runs, and where its results are.
 
-A stage is one notebook, executed once or once a run, or a function without a notebook. It is declared here, once; the
-Snakefile, the driver and the report all read it.
+A stage is one notebook, executed once or once a run, or a function without a notebook, as `declarations` says; the
+Snakefile, the driver and the report all read it here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import replace
 from pathlib import Path
 
 from verdict import paths
-from verdict.artifacts import read_run
+from verdict.artifacts import content_hash, read_run, relative
+from verdict.declarations import CLIP_SPECS, RECORDED_SPEC, SPECS, Spec
+from verdict.parameter_files import nearest
 from verdict.params import Params
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a stage is and what it may read.
-
-    Attributes
-    ----------
-    name : str
-        The notebook's stem, `<stem>-<source>` where it is executed once more on another source's predictions, or the
-        name of a stage without a notebook.
-    question : str
-        What it answers.
-    needs : tuple of str
-        Stages whose results it reads.
-    sections : tuple of str
-        Parameter sections that it reads; a stage sees no other.
-    """
-
-    name: str
-    question: str
-    needs: tuple[str, ...]
-    sections: tuple[str, ...]
-
 
 WARMUP_STAGE = "02_warmup"
 TRIAL_STAGE = "03_staged_unfreezing"
@@ -57,90 +36,22 @@ VIEWS, QUESTIONS = "views", "questions"
 
 def notebook_of(name: str) -> str:
     """Stem of the notebook that a stage executes."""
-    return name.partition("-")[0]
+    return name.removesuffix(f"-{CLIP}")
 
 
 def source_of(name: str) -> str:
     """Whose predictions a stage judges: `MODEL`, or the source that its name ends with."""
-    return name.partition("-")[2] or MODEL
+    return CLIP if name.endswith(f"-{CLIP}") else MODEL
 
 
-SPECS = (
-    Spec("01_data", "What is in the data, and can it leak?", (), ("data", "statistics")),
-    Spec(FEATURES, "Frozen prefixes of every image and hypothesis", ("01_data",), ("model", "plans", "views")),
-    Spec(
-        "02_warmup",
-        "What does a proxy task teach the fusion head while both encoders stay frozen?",
-        ("01_data", FEATURES),
-        ("model", "training", "statistics"),
-    ),
-    Spec(
-        TRIAL_STAGE,
-        "How much does each unfreezing step add?",
-        ("01_data", FEATURES, "02_warmup"),
-        ("model", "training", "trial", "statistics"),
-    ),
-    Spec(
-        "04_model_selection",
-        "Which configuration do we keep, and is it really better?",
-        ("01_data", "02_warmup", TRIAL_STAGE),
-        ("training", "statistics"),
-    ),
-    Spec(
-        "05_test",
-        "How good is it on unseen images, and where does it fail?",
-        ("01_data", FEATURES, TRIAL_STAGE, "04_model_selection"),
-        ("data", "model", "training", "statistics", "report"),
-    ),
-    Spec(
-        "06_interpretation",
-        "What does it look at?",
-        ("01_data", FEATURES, TRIAL_STAGE, "04_model_selection"),
-        ("model", "training", "interpret", "statistics"),
-    ),
-    Spec(
-        SIGNALS,
-        "The kept model's answers to changed views and to questions about each pair",
-        ("01_data", FEATURES, TRIAL_STAGE, "04_model_selection"),
-        ("data", "model"),
-    ),
-    Spec(
-        "07_calibration",
-        "Can its probabilities be believed?",
-        ("01_data", TRIAL_STAGE, "04_model_selection"),
-        ("calibrate", "policy", "statistics"),
-    ),
-    Spec(
-        "08_policy",
-        "When may it act alone?",
-        ("01_data", TRIAL_STAGE, "04_model_selection", "07_calibration", SIGNALS),
-        ("model", "calibrate", "policy", "statistics"),
-    ),
-    Spec(
-        "09_independent_set",
-        "Does any of this survive another distribution?",
-        ("01_data", TRIAL_STAGE, "04_model_selection", "07_calibration", SIGNALS, "08_policy"),
-        ("calibrate", "policy", "statistics"),
-    ),
-    Spec(
-        "13_reproducibility",
-        "Could someone else get these numbers? What did the originals get wrong?",
-        (
-            "01_data",
-            FEATURES,
-            "02_warmup",
-            TRIAL_STAGE,
-            "04_model_selection",
-            "05_test",
-            "06_interpretation",
-            "07_calibration",
-            "08_policy",
-            "09_independent_set",
-        ),
-        ("data", "model", "training", "defects", "statistics"),
-    ),
-)
-RECORDED = "01_recorded"
+def rule_name(name: str) -> str:
+    """How the workflow calls a stage: letters, digits and underscores, whatever the stage's name holds."""
+    word = re.sub(r"\W", "_", name, flags=re.ASCII)
+    is_plain = word in (name, f"{notebook_of(name)}_{source_of(name)}")
+    return f"stage_{word}" if is_plain else f"stage_{word}_{content_hash(name)[:6]}"
+
+
+RECORDED = RECORDED_SPEC.name
 RECORDED_RUN = ("recorded", 0)
 _ON_LOGITS = ("07_calibration", "08_policy", "09_independent_set")
 
@@ -153,51 +64,10 @@ def _on_logits(spec: Spec) -> Spec:
 
 # Saved logits have no images, features or training: a shorter list of stages, with the same notebooks.
 RECORDED_SPECS = (
-    Spec(RECORDED, "What was recorded, and can it be used?", (), ("data", "statistics")),
+    RECORDED_SPEC,
     *(_on_logits(spec) for spec in SPECS if spec.name in _ON_LOGITS),
 )
-# Pages on a dual encoder: beside the others where `clip.source` is given, alone where `data.source` is clip.
 CONCEPTS = "12_clip_concepts"
-CLIP_SPECS = (
-    Spec(CLIP_MODEL, "A tiny dual encoder, taught on the profile's own pictures", (), ("clip",)),
-    Spec(CLIP_EMBEDDINGS, "Pictures of the dual encoder's pages and their embeddings", (CLIP_MODEL,), ("clip",)),
-    Spec(
-        CLIP_ANSWERS,
-        "CLIP's zero-shot answers to pictures, their changed views and questions",
-        (CLIP_EMBEDDINGS,),
-        ("clip", "clip_policy"),
-    ),
-    Spec(
-        "07_calibration-clip",
-        "Can CLIP's probabilities be believed?",
-        (CLIP_ANSWERS,),
-        ("calibrate", "policy", "statistics"),
-    ),
-    Spec(
-        "08_policy-clip",
-        "When may CLIP act alone?",
-        (CLIP_ANSWERS, "07_calibration-clip"),
-        ("calibrate", "policy", "statistics"),
-    ),
-    Spec(
-        "10_clip_probes",
-        "What do CLIP's embeddings and similarities encode?",
-        (CLIP_EMBEDDINGS,),
-        ("clip", "statistics"),
-    ),
-    Spec(
-        "11_clip_robustness",
-        "Which visual factors, shifts and tasks break it?",
-        (CLIP_EMBEDDINGS,),
-        ("clip", "clip_robustness", "calibrate", "statistics"),
-    ),
-    Spec(
-        CONCEPTS,
-        "Which concepts do CLIP's two encoders share?",
-        (CLIP_EMBEDDINGS,),
-        ("clip", "concepts", "statistics"),
-    ),
-)
 JUDGING = frozenset(notebook_of(spec.name) for spec in CLIP_SPECS if source_of(spec.name) != MODEL)
 ALL_NAMES = tuple(dict.fromkeys(spec.name for spec in (*SPECS, *RECORDED_SPECS, *CLIP_SPECS)))
 
@@ -207,7 +77,9 @@ def specs_for(params: Params) -> tuple[Spec, ...]:
     if params.data.source == "clip":
         return _clip_specs(params)
     if params.data.source != "recorded":
-        return (*SPECS[:-1], *_clip_specs(params), SPECS[-1])
+        # The last page speaks of the report: it counts what the index counts, and reads every other stage.
+        others = (*SPECS[:-1], *_clip_specs(params))
+        return (*others, replace(SPECS[-1], needs=tuple(spec.name for spec in others)))
     has_independent = bool(params.data.recorded.independent)
     return tuple(spec for spec in RECORDED_SPECS if has_independent or spec.name != "09_independent_set")
 
@@ -221,6 +93,29 @@ def _clip_specs(params: Params) -> tuple[Spec, ...]:
         apart.add(CONCEPTS)
     rest = [replace(spec, needs=tuple(need for need in spec.needs if need not in apart)) for spec in CLIP_SPECS]
     return tuple(spec for spec in rest if spec.name not in apart)
+
+
+def undeclared() -> list[str]:
+    """Stems of the numbered notebooks that no declaration names: no report executes them."""
+    numbered = {path.stem for path in paths.NOTEBOOKS.glob("*.ipynb") if path.stem[:1].isdigit()}
+    return sorted(numbered - {notebook_of(name) for name in ALL_NAMES})
+
+
+def faults(params: Params) -> list[str]:
+    """What is wrong with the declarations of a profile's stages, a sentence each; nothing can run before that."""
+    sections, found, known = [*Params.model_fields, "plans", "views", "trial"], [], []
+    for declared in specs_for(params):
+        name, notebook = declared.name, paths.NOTEBOOKS / f"{notebook_of(declared.name)}.ipynb"
+        if name in known:
+            found.append(f"{name} is declared twice")
+        if name not in WITHOUT_NOTEBOOK and not notebook.is_file():
+            found.append(f"{name} is declared, and {relative(notebook)} does not exist")
+        needs, read = (declared.needs, known, "stage above it"), (declared.sections, sections, "section of parameters")
+        for words, allowed, what in (needs, read):
+            unknown = [word for word in words if word not in allowed]
+            found += [f"{name} names {word!r}, which is no {what}{nearest(word, allowed)}" for word in unknown]
+        known.append(name)
+    return [f"lib/verdict/declarations.py: {text}" for text in found]
 
 
 def index_text(params: Params) -> str:
@@ -246,6 +141,11 @@ def spec(name: str, params: Params | None = None) -> Spec:
 def instance(trial: str | None, seed: int | None) -> str:
     """Folder name of one trial's run with one seed, "" for a stage that runs once."""
     return "" if trial is None else f"{trial}-s{seed}"
+
+
+def page(name: str, trial: str | None = None, seed: int | None = None) -> str:
+    """Stem of the page of one execution of a stage."""
+    return "-".join(filter(None, [name, instance(trial, seed)]))
 
 
 def folder(profile: str, name: str, trial: str | None = None, seed: int | None = None) -> Path:

@@ -7,16 +7,16 @@ buckets on the same data may differ from the published ones by the words that co
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from verdict.labels import Label, Split, class_names
-from verdict.uncertainty import Interval, bootstrap
-from verdict.weighted import weighted_mean
+from verdict.numbers import POINTS
+from verdict.stage import Stage
+from verdict.uncertainty import Interval, Resampler, with_bounds
 
 SPATIAL_WORDS: Mapping[str, tuple[str, ...]] = {
     "inside": ("inside", "within", "in"),
@@ -172,9 +172,7 @@ def balance_grade(share: float) -> str:
     return "poor"
 
 
-def negation_guard(
-    pairs: pd.DataFrame, *, n_resamples: int, rng: np.random.Generator, level: float = 0.95
-) -> tuple[Interval, int]:
+def negation_guard(pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resampler]) -> tuple[Interval, int]:
     """Share of contradiction among hypotheses with a negation word: a check of which label is which.
 
     People who write false sentences negate more often than those who write true ones, so that in their sentences the
@@ -184,8 +182,8 @@ def negation_guard(
     ----------
     pairs : DataFrame
         Columns hypothesis, label and group_id.
-    n_resamples, rng, level
-        Of the interval, over resampled groups.
+    resampler : function of groups
+        `stage.resampler`.
 
     Returns
     -------
@@ -200,10 +198,8 @@ def negation_guard(
     chosen = pairs[negated.to_numpy()]
     if chosen.empty:
         return Interval(float("nan"), float("nan"), float("nan")), 0
-    contradicts = (chosen["label"] == Label.CONTRADICTION.text).to_numpy(dtype=np.float64)
-    share = partial(weighted_mean, contradicts)
-    groups = chosen["group_id"].to_numpy()
-    return bootstrap(share, groups, n_resamples=n_resamples, rng=rng, level=level), len(chosen)
+    contradicts = (chosen["label"] == Label.CONTRADICTION.text).to_numpy()
+    return resampler(chosen["group_id"].to_numpy()).mean(contradicts, span=(0, 1)), len(chosen)
 
 
 def guard_template(share: Interval, number: str) -> str:
@@ -219,6 +215,36 @@ def guard_template(share: Interval, number: str) -> str:
     if share.low > 0.5:
         return f"{found}more than half, as in sentences that people write; swapped labels would show the opposite."
     return f"{found}no difference from one half is shown, so that swapped labels would not show this way."
+
+
+def store_sentence_alone(stage: Stage, hits: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """How far the words alone go: numbers `data.hypothesis_only`, `data.larger_class` and `data.hypothesis_only_gain`.
+
+    Parameters
+    ----------
+    hits : DataFrame of bool, one row a pair
+        As from `data.couples.hypothesis_only_hits`.
+    pairs : DataFrame
+        The same pairs, of one split.
+
+    Returns
+    -------
+    DataFrame
+        answers (what gives them), share_right with its interval; the last row is the difference of the two before it.
+    """
+    resampler, right = stage.resampler(pairs["group_id"].to_numpy()), hits.astype(np.float64)
+    found = {
+        "hypothesis_only": ("the hypothesis alone", resampler.mean(right["words"], span=(0, 1)), "%"),
+        "larger_class": ("the larger class of train", resampler.mean(right["larger_class"], span=(0, 1)), "%"),
+        "hypothesis_only_gain": (
+            "the first minus the second",
+            resampler.mean(right["words"] - right["larger_class"], span=(-1, 1)),
+            POINTS,
+        ),
+    }
+    for name, (_, share, unit) in found.items():
+        stage.numbers[f"data.{name}"] = share.number(n=len(pairs), split=str(pairs["split"].iloc[0]), unit=unit)
+    return pd.DataFrame([{"answers": words, **with_bounds("share_right", share)} for words, share, _ in found.values()])
 
 
 def repeated_hypotheses(pairs: pd.DataFrame) -> pd.DataFrame:

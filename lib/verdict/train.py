@@ -23,6 +23,8 @@ from verdict.metrics import macro_f1, nll, softmax
 from verdict.model import FreezePlan, Network, apply_plan, build_suffix
 from verdict.optimise import Optimiser
 from verdict.params import FitParams
+from verdict.scores import top_class
+from verdict.uncertainty import stream
 
 PREDICT_BATCH = 1024
 SHARED_HYPOTHESIS = 16
@@ -124,9 +126,9 @@ def two_class(logit: np.ndarray) -> np.ndarray:
 
 
 def score(logit: np.ndarray, y_true: np.ndarray) -> dict[str, float]:
-    """Macro-F1 at probability 0.5, and mean negative log-likelihood."""
+    """Macro-F1 of the answers by `scores.top_class`, and mean negative log-likelihood."""
     logits = two_class(logit)
-    return {"macro_f1": float(macro_f1(y_true, logits.argmax(axis=1))), "nll": float(nll(softmax(logits), y_true))}
+    return {"macro_f1": float(macro_f1(y_true, top_class(logits))), "nll": float(nll(softmax(logits), y_true))}
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def fit(
     state = _State(suffix, optimiser, checkpoint, content_hash(identity))
     history = state.restore()
     while not _finished(history, params, criterion):
-        started, rng = time.perf_counter(), np.random.default_rng([seed, len(history)])
+        started, rng = time.perf_counter(), stream(seed, "training.epoch", len(history))
         batches = epochs.batches(len(history), rng)
         _seed_dropout(network, rng)
         loss = optimiser.run(batches[i] for i in range(len(batches)))

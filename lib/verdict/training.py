@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from verdict import augment, paths
-from verdict.artifacts import content_hash, sha256_bytes
+from verdict.artifacts import content_hash, package_versions, sha256_bytes
 from verdict.backend import set_threads
 from verdict.code_digest import library_files
 from verdict.data.images import ImageStore
@@ -23,9 +23,9 @@ from verdict.predict import prediction_table
 from verdict.stage import Stage
 from verdict.stages import FEATURES, TRIAL_STAGE
 from verdict.train import Fit, Rows, fit, load_weights, predict_logits, read_weights, save_weights
+from verdict.uncertainty import stream
 
 SHUFFLED = "shuffled"
-STREAM = {"shuffle": 1, "oversample": 2}
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def train_trial(stage: Stage) -> TrainingRun:
     drawn = oversampled(train, trial, seed)
     run = _fit(stage, network, plan, features, trial, pairs=(drawn, val), parent=parent, **named, **shown)
     table = _predict(network, plan, features, evaluation, stage, trial=trial.name, **named)
-    shuffled = shuffle_images(test, np.random.default_rng([seed, STREAM["shuffle"]]))
+    shuffled = shuffle_images(test, stream(seed, "training.shuffled_images"))
     control = _predict(network, plan, features, shuffled, stage, trial=trial.name, **named).assign(stage=SHUFFLED)
     stage.save_table("shuffled", control)
     return TrainingRun(run, table, _layers(run))
@@ -107,7 +107,7 @@ def oversampled(pairs: pd.DataFrame, trial: TrialParams, seed: int) -> pd.DataFr
     """The pairs that a trial's epochs draw from: all of them once, and the extra ones of its buckets."""
     if not trial.oversample:
         return pairs
-    rng = np.random.default_rng([seed, STREAM["oversample"]])
+    rng = stream(seed, "training.oversample")
     return pairs.iloc[oversample(bucket_flags(pairs), trial.oversample, rng=rng)].reset_index(drop=True)
 
 
@@ -241,7 +241,7 @@ def _checkpoint(stage: Stage) -> Path:
 
 
 def _identity(stage: Stage, parent: dict[str, np.ndarray] | None, files: tuple[str, ...]) -> dict[str, Any]:
-    """Everything that the weights depend on besides what `fit` is passed: features, start, model, code.
+    """Everything that the weights depend on besides what `fit` is passed: features, start, model, code, libraries.
 
     The pairs are passed to `fit` as rows of features; of these, only the files that the plan reads count, so that one
     more depth or one more augmented trial leaves the other runs' states valid.
@@ -256,6 +256,7 @@ def _identity(stage: Stage, parent: dict[str, np.ndarray] | None, files: tuple[s
         "model": stage.params.model.model_dump(mode="json"),
         "training": training,
         "code": code,
+        "versions": package_versions(),
     }
 
 

@@ -13,13 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from verdict import artifacts, paths
+from verdict import artifacts, paths, place, start
 from verdict.numbers import Numbers
 
 PROFILE = "smoke"
@@ -29,24 +30,30 @@ MEASURES_OF_RUNNING = frozenset({"s", "ms", "h", "MB", "MiB", "GB"})
 TIMES = frozenset({"repro.total_min"})
 # Nothing is trained before these, so that nothing is rounded differently on another processor.
 EXACT = ("01_data", "features")
-# Elsewhere a value, and a bound of its interval, may lie so far from the table's: absolutely, or relative to it.
-# Another processor rounds differently, training carries that on, and a pair at a threshold may be decided differently.
-ABSOLUTE, RELATIVE = 0.02, 0.05
+# Another processor, or another number of threads, rounds differently; training carries that on, and a row at a
+# threshold may be decided differently: so many of n rows may be, and an estimate may move by so much of its interval's
+# width. What has no interval may move relative to its value, and what should be nothing is rounding below the last.
+CASES, SHARE, RELATIVE, NOTHING = 2, 0.25, 0.05, 1e-6
+# The table holds seven digits.
+DIGITS = 1e-6
+COLUMNS = ("stage", "number", "value", "low", "high", "n", "unit", "kind", "tolerance")
 SHOWN = 20
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One stored value that is not as the table says; None where one side lacks it."""
+    """One stored value that is not as the table says, by more than is allowed; None where one side lacks it."""
 
     place: str
     field: str
     expected: float | None
     got: float | None
+    allowed: float = 0.0
 
     def __str__(self) -> str:
         expected, got = ("absent" if v is None else f"{v:.6g}" for v in (self.expected, self.got))
-        return f"{self.place} ({self.field}): expected {expected}, got {got}"
+        allowed = f" ± {self.allowed:.2g}" if self.allowed else ""
+        return f"{self.place} ({self.field}): expected {expected}{allowed}, got {got}"
 
 
 def collect(work: Path) -> pd.DataFrame:
@@ -55,7 +62,8 @@ def collect(work: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        stage (with trial and seed), number, value, low, high, n; sorted by stage and number.
+        The columns are `COLUMNS`: stage (with trial and seed), and by how much value and bounds may differ elsewhere;
+        sorted by stage and number.
     """
     rows = []
     for path in sorted(work.rglob("numbers.json")):
@@ -64,9 +72,29 @@ def collect(work: Path) -> pd.DataFrame:
             continue
         for name, number in Numbers.load(path).items():
             if number.unit not in MEASURES_OF_RUNNING and name not in TIMES:
-                rows.append(("/".join(parts), name, number.value, number.low, number.high, number.n))
-    table = pd.DataFrame(rows, columns=["stage", "number", "value", "low", "high", "n"])
+                rows.append({"stage": "/".join(parts), "number": name, **asdict(number)})
+    table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    table["tolerance"] = [tolerance(row) for row in table.to_dict("records")]
     return table.sort_values(["stage", "number"], ignore_index=True)
+
+
+def tolerance(row: Mapping[str, Any]) -> float:
+    """By how much a number's value and bounds may differ on a sound installation, in the number's own scale.
+
+    Counts, and what is measured before training: not at all. Else by the largest that applies: `SHARE` of the
+    interval's width, or for what has no interval `RELATIVE` of the value; `CASES` of the n rows behind a proportion, or
+    another mean between -1 and 1.
+
+    Parameters
+    ----------
+    row : mapping
+        stage, value, low, high, n, unit; bounds and n are None or NaN where there are none.
+    """
+    if row["stage"].partition("/")[0] in EXACT or row["unit"] == "count" or not math.isfinite(row["value"]):
+        return 0.0
+    value, width = abs(row["value"]), row["high"] - row["low"] if pd.notna(row["low"]) else math.nan
+    by_cases = CASES / row["n"] if pd.notna(row["n"]) and row["n"] > 0 and value <= 1 else 0.0
+    return max(NOTHING, by_cases, SHARE * width if math.isfinite(width) else RELATIVE * value)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -77,7 +105,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def compare(expected: pd.DataFrame, got: pd.DataFrame) -> list[Difference]:
-    """Values beyond tolerance, and numbers that one side lacks, in the order of the table."""
+    """Values beyond the tolerance that the first table states, and numbers that one of both lacks, in its order."""
     key = ["stage", "number"]
     both = expected.merge(got, on=key, how="outer", suffixes=("", "_got"), indicator=True)
     found = []
@@ -89,22 +117,17 @@ def compare(expected: pd.DataFrame, got: pd.DataFrame) -> list[Difference]:
             found.append(Difference(place, "value", value if is_missing else None, None if is_missing else value))
             continue
         for field in ("value", "low", "high", "n"):
-            if not _agrees(row[field], row[f"{field}_got"], is_exact=_is_exact(row["stage"], field)):
-                found.append(Difference(place, field, row[field], row[f"{field}_got"]))
+            allowed = 0.0 if field == "n" else row["tolerance"]
+            if not _agrees(row[field], row[f"{field}_got"], allowed):
+                found.append(Difference(place, field, row[field], row[f"{field}_got"], allowed))
     return found
 
 
-def _is_exact(stage: str, field: str) -> bool:
-    return field == "n" or stage.partition("/")[0] in EXACT
-
-
-def _agrees(expected: float, got: float, *, is_exact: bool) -> bool:
+def _agrees(expected: float, got: float, allowed: float) -> bool:
     """Whether two values agree; nothing, and what is not defined, agrees with itself alone."""
     if pd.isna(expected) or pd.isna(got) or math.isinf(expected):
         return bool(pd.isna(expected) and pd.isna(got)) or expected == got
-    if is_exact:
-        return math.isclose(expected, got, rel_tol=1e-5, abs_tol=1e-7)
-    return math.isclose(expected, got, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    return abs(expected - got) <= allowed + DIGITS * max(abs(expected), allowed)
 
 
 def clone(target: Path) -> str:
@@ -113,21 +136,21 @@ def clone(target: Path) -> str:
     Raises
     ------
     RuntimeError
-        If this is no git repository: there is nothing to be compared with.
+        If this is no git repository of the project's own: there is nothing to be compared with.
     """
     revision, is_dirty = artifacts.commit()
     if revision == "unknown":
-        raise RuntimeError(f"{paths.ROOT} is not a git repository; make verify checks a commit")
-    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(paths.ROOT), str(target)], check=True)
+        raise RuntimeError(f"{paths.ROOT} is not a git repository of its own; make verify checks a commit")
+    command = ["git", "clone", "--quiet", "--no-hardlinks", str(paths.ROOT), str(target)]
+    subprocess.run(command, env=artifacts.plain_environment(), check=True)
     say(f"verifying commit {revision[:12]}" + (", without the changes that are not committed" if is_dirty else ""))
     return revision
 
 
 def environment(root: Path) -> dict[str, str]:
-    """A fresh environment for a clone: its own library, and nothing of Python, Jupyter or the project that is set."""
-    theirs = ("VERDICT", "JUPYTER", "PYTHON", "IPYTHON", "KERAS", "CUDA_VISIBLE")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(theirs)}
-    return {**kept, "PYTHONPATH": str(root / "lib"), "JUPYTER_PLATFORM_DIRS": "1"}
+    """A fresh environment for a clone: its own library, and nothing of the project or its devices that is set."""
+    theirs = ("VERDICT", "CUDA_VISIBLE")
+    return start.environment(root, {key: value for key, value in os.environ.items() if not key.startswith(theirs)})
 
 
 def run(root: Path, cores: int) -> float:
@@ -139,7 +162,7 @@ def run(root: Path, cores: int) -> float:
         If the report is not complete.
     """
     started = time.monotonic()
-    command = [sys.executable, "-m", "verdict.pipeline", "--profile", PROFILE, "--cores", str(cores)]
+    command = [sys.executable, "-m", "verdict.start", "verdict.pipeline", "--profile", PROFILE, "--cores", str(cores)]
     variables = {**environment(root), "CUDA_VISIBLE_DEVICES": ""}
     if subprocess.run(command, cwd=root, env=variables, stdout=subprocess.DEVNULL, check=False).returncode:
         raise RuntimeError("the smoke report did not run to its end; what failed is told above")
@@ -153,12 +176,12 @@ def say(text: str) -> None:
 
 def verdict(differences: Sequence[Difference], n: int, elapsed_s: float) -> list[str]:
     """What is found, line by line; the first line is the answer."""
-    tolerance = f"tolerance {ABSOLUTE:g} or {RELATIVE:.0%}; exact before training"
+    told = f"within the tolerances of {artifacts.relative(TABLE)}"
     if not differences:
-        return [f"verified: {n} numbers are as committed ({tolerance}); the report took {elapsed_s:.0f} s"]
+        return [f"verified: {n} numbers are as committed, {told}; the report took {elapsed_s:.0f} s"]
     rest = len(differences) - SHOWN
     more = [f"  and {rest} more"] if rest > 0 else []
-    head = f"NOT verified: {len(differences)} values of {n} numbers differ ({tolerance})"
+    head = f"NOT verified: {len(differences)} values of {n} numbers are not {told}"
     return [head, *(f"  {difference}" for difference in differences[:SHOWN]), *more]
 
 
@@ -183,7 +206,7 @@ def verify(cores: int, *, write: bool) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m verdict.verify", description=__doc__.splitlines()[0])
-    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="jobs at a time (default: %(default)s)")
+    parser.add_argument("--cores", type=int, default=place.n_processors(), help="jobs at a time (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help="write the table of the committed state instead")
     chosen = parser.parse_args(arguments)
     if not chosen.write and not TABLE.is_file():

@@ -3,37 +3,31 @@
 A report runs dozens of short stages, each in a process of its own with a kernel of its own, and each would import the
 same libraries for some seconds. A server imports them once, when the first process is asked for, and forks; the caller
 stands in for the fork: it passes on its arguments, environment, folder and standard streams, ends with its status, and
-takes it along when it is killed. Without a server, or once the library's files have changed under it, the module is
-started the ordinary way, with the same result.
+takes it along when it is killed. Without a server, or once the library's files have changed under it, the module runs
+in the caller itself, with the same result.
 """
 
 from __future__ import annotations
 
 import array
-import atexit
 import contextlib
 import gc
 import importlib
 import json
 import os
-import runpy
 import select
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
-from verdict import paths
+from verdict import paths, start
 
-ADDRESS = "VERDICT_WARM"
+ADDRESS = start.WARM
 # What stages and their kernels import; progress bars first, which look for widgets where they find a kernel.
 MODULES = (
     "tqdm.auto",
@@ -47,7 +41,6 @@ MODULES = (
 # fork's caller does that.
 FOUND = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "JPY_PARENT_PID": "1"}
 POLL_S = 0.02
-PARENT_S = 0.5
 GOODBYE_S = 1.0
 REFUSED = -1
 
@@ -72,8 +65,8 @@ def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
     environment : dict
         Of the server; it must hold what is read when libraries are imported, such as the number of threads.
     """
-    with tempfile.TemporaryDirectory(prefix="verdict-") as folder:
-        address = str(Path(folder) / "warm")
+    with start.scratch(environment) as folder:
+        address = str(folder / "warm")
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(address)
         listening.listen(64)
@@ -94,8 +87,8 @@ def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
             process.wait()
 
 
-def call(asked: Asked, address: str) -> int | None:
-    """Have a module run in a fork, and wait for it.
+def call(asked: Asked, address: str, tie: start.Tie) -> int | None:
+    """Have a module run in a fork, and wait for it, or for the end of what this process lives by.
 
     Returns
     -------
@@ -113,9 +106,8 @@ def call(asked: Asked, address: str) -> int | None:
             return None
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: connection.send(bytes([number])))
-        parent = os.getppid()
-        while not select.select([connection], [], [], PARENT_S)[0]:
-            if os.getppid() != parent:
+        while not select.select([connection], [], [], start.LOOK_S)[0]:
+            if tie.is_cut():
                 return 1
         # A server that dies ends the connection, and resets it if it had not read all that was sent.
         try:
@@ -126,7 +118,11 @@ def call(asked: Asked, address: str) -> int | None:
             print(f"{' '.join([asked.module, *asked.arguments])}: was killed while it ran, or before", file=sys.stderr)
             return 1
         status = int(answer)
-        return None if status == REFUSED else status
+        if status != REFUSED:
+            return status
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        return None
 
 
 def serve(listening: socket.socket) -> Asked | None:
@@ -226,7 +222,7 @@ def library_state() -> dict[str, tuple[int, int]]:
 
 
 def run(asked: Asked) -> NoReturn:
-    """Run a module as `python -m` would, in the caller's surroundings, and end this process."""
+    """Run a module in the caller's surroundings, and end this process."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(asked.environment)
@@ -235,23 +231,8 @@ def run(asked: Asked) -> NoReturn:
     for place, stream in enumerate(asked.streams):
         os.dup2(stream, place)
         os.close(stream)
-    sys.argv = [asked.module, *asked.arguments]
-    status = 1
-    try:
-        runpy.run_module(asked.module, run_name="__main__", alter_sys=True)
-        status = 0
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if status and not isinstance(end.code, int):
-            print(end.code, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-    # As multiprocessing ends its forks: to take the interpreter down would copy every page of what was imported.
-    threading._shutdown()
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    start.Tie(os.getppid()).watch()
+    start.run_module(asked.module, asked.arguments)
 
 
 def main(arguments: list[str]) -> int:
@@ -264,11 +245,15 @@ def main(arguments: list[str]) -> int:
         if asked is not None:
             run(asked)
         return 0
+    # Who starts a kernel says so, by which a parent is known that has ended meanwhile.
+    says_so = arguments[0] == start.KERNEL and "JPY_PARENT_PID" in os.environ
+    tie = start.Tie(int(os.environ["JPY_PARENT_PID"]) if says_so else os.getppid())
     address = os.environ.get(ADDRESS)
     asked = Asked(arguments[0], arguments[1:], dict(os.environ), os.getcwd(), (0, 1, 2))
-    status = call(asked, address) if address else None
+    status = call(asked, address, tie) if address else None
     if status is None:
-        os.execv(sys.executable, [sys.executable, "-m", *arguments])
+        tie.watch()
+        start.run_module(arguments[0], arguments[1:])
     return status
 
 

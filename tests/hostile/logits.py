@@ -59,7 +59,7 @@ def what_is_read(folder, content, file="own.npz", group="", allow_small=False):
 
 def counts(folder, content, file="people.npz"):
     (folder / file).write_bytes(content)
-    return read_counts(folder / file, LABELS, 3)
+    return read_counts(folder / file, LABELS, NAMES)
 
 
 def refused(name, content, message, **options):
@@ -141,11 +141,11 @@ VALUES = {
     "no-logits": ({"logit": LOGITS, "logits": None}, "did you mean 'logit'"),
     "no-labels": ({"label": LABELS, "labels": None}, "did you mean 'label'"),
     "labels-one-too-few": ({"labels": LABELS[:-1]}, "expected 12 labels"),
-    "labels-from-one": ({"labels": LABELS + 1}, "must lie in 0 … 2"),
+    "labels-from-one": ({"labels": LABELS + 1}, "labels run from 1 to 3"),
     "labels-below-zero": ({"labels": LABELS - 1}, "must lie in 0 … 2"),
     "labels-beyond-64-bits": ({"labels": LABELS.astype(np.uint64) + np.uint64(2**63)}, "must lie in 0 … 2"),
-    "labels-as-fractions": ({"labels": LABELS.astype(float)}, "must be integer class ids"),
-    "labels-as-text": ({"labels": LABELS.astype(str)}, "must be integer class ids"),
+    "labels-as-fractions": ({"labels": LABELS + 0.25}, "must be integer class ids"),
+    "labels-as-text": ({"labels": np.full(N, "cow")}, "label 'cow' is no class id"),
     "labels-one-hot": ({"labels": np.eye(3)[LABELS]}, "one-hot"),
     "answers-of-another-shape": ({"human_counts": np.ones((N, 2))}, "must have shape"),
     "answers-below-zero": ({"human_counts": np.full((N, 3), -1)}, "counts"),
@@ -155,7 +155,7 @@ VALUES = {
 CELLS = {
     "formula": ("=1+1", "'=1.1' is not a number"),
     "word": ("many", "'many' is not a number"),
-    "empty-cell": ("", "'' is not a number"),
+    "empty-cell": ("", "line 3, column 'logit_cat': is empty"),
     "decimal-comma": ('"1,5"', "'1,5' is not a number"),
     "not-a-number": ("nan", "must be finite"),
     "infinity": ("1e999", "must be finite"),
@@ -164,17 +164,17 @@ CELLS = {
     "hexadecimal": ("0x1F", "'0x1F' is not a number"),
 }
 TABLES = {
-    "ragged": (table() + "cat,1\n", "line 14: 2 cells for 4 columns"),
-    "column-twice": (table(head="label,logit_cat,logit_cat,logit_emu"), "stands twice"),
+    "ragged": (table() + "cat,1\n", "line 14: 2 cells where the header has 4"),
+    "column-twice": (table(head="label,logit_cat,logit_cat,logit_emu"), "names a column twice"),
     "class-that-is-none": (table(head="label,logit_cat,logit_dog,logit_cow"), "are not logit_<class>"),
     "label-that-is-none": (table().replace("\nemu,", "\ncow,"), "label 'cow' is no class id"),
     "no-rows": (table(0), "no rows"),
-    "nothing": ("", "no rows"),
+    "nothing": ("", "holds nothing"),
     "ten-megabyte-cell": (table() + "cat," + "1" * 10_000_000 + ",2,3\n", "field larger than|line 14"),
     "quote-never-closed": (table() + 'cat,"1,2,3\n', "line 14|end of data"),
     "nul": (table() + "cat,1\0,2,3\n", "NUL"),
     "pickle": (pickle.dumps(Trap(), protocol=4), "is a pickle"),
-    "parquet": (b"PAR1" + bytes(40), "NUL"),
+    "parquet": (b"PAR1" + bytes(40), "is a Parquet file"),
 }
 WHOLE = {"logits": LOGITS, "labels": LABELS}
 

@@ -36,6 +36,7 @@ from verdict.signals import (
     entropy_confidence,
     max_probability,
 )
+from verdict.uncertainty import stream
 
 N_ITEMS = 1_000_000
 BATCH = 4096
@@ -119,7 +120,7 @@ def _peak_mb() -> float:
 
 
 def _simulated(start: int, n: int) -> DecidedBatch:
-    rng = np.random.default_rng([7, start])
+    rng = stream(7, "audit.bench", start)
     ids = [f"{number:016x}" for number in range(start, start + n)]
     logits = np.column_stack([np.zeros(n), rng.normal(0, 3, n)])
     probs = softmax(logits / TEMPERATURE)

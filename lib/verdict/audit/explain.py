@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from verdict.audit.log import Asked, Item
+from verdict.scores import top_class
 
 
 def explain_item(item: Item) -> str:
@@ -24,7 +25,9 @@ def explain_item(item: Item) -> str:
 
 def _subject(item: Item) -> str:
     said = "" if item.hypothesis is None else f': "{item.hypothesis}"'
-    return f"Pair {item.pair_id} (image {item.image_id}, group {item.group_id}, split {item.split}){said}"
+    parts = {"image": item.image_id, "group": item.group_id}
+    named = [f"{part} {name}" for part, name in parts.items() if name != item.pair_id]
+    return f"Pair {item.pair_id} ({', '.join([*named, f'split {item.split}'])}){said}"
 
 
 def _belief(item: Item) -> str:
@@ -70,7 +73,7 @@ def _why(item: Item) -> str:
 def _clarification(asked: Asked, classes: list[str]) -> str:
     pairs = zip(asked.questions, asked.responses, strict=True)
     talk = "; ".join(f"{question} -> {response}" for question, response in pairs)
-    best = max(range(len(classes)), key=asked.posterior.__getitem__)
+    best = int(top_class(asked.posterior))
     return f"Asked: {talk}. With the responses, {classes[best]} has probability {_shown(asked.posterior[best])}."
 
 

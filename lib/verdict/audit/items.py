@@ -10,6 +10,7 @@ import numpy as np
 
 from verdict.clarify import Clarification
 from verdict.policy import Decision, Forced, Policy
+from verdict.scores import top_class
 
 _CHUNK_ROWS = 4096
 
@@ -119,7 +120,7 @@ def _chunk_items(batch: DecidedBatch, rows: slice, shared: dict[str, Any]) -> It
     columns = {name: _listed(getattr(batch, name), rows) for name in _PLAIN}
     signals = {name: _listed(signal, rows) for name, signal in batch.signals.items()}
     codes = {name: np.asarray(getattr(batch, name))[rows].tolist() for name in ("decision", "forced", "human")}
-    model = np.asarray(batch.probs)[rows].argmax(axis=1).tolist()
+    model = top_class(np.asarray(batch.logits)[rows]).tolist()
     sets = np.asarray(batch.sets)[rows].tolist()
     truth = _listed(batch.y_true, rows)
     for row, code in enumerate(codes["decision"]):
@@ -161,4 +162,4 @@ def _asked(batch: DecidedBatch, row: int) -> tuple[dict[str, Any], int]:
         "responses": [batch.response_names[response] for response in clarification.responses[row]],
         "posterior": clarification.posterior[row].tolist(),
     }
-    return record, int(clarification.posterior[row].argmax())
+    return record, int(top_class(clarification.posterior[row]))

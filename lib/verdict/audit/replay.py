@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from verdict.audit.log import Item, Line, read_log
-from verdict.metrics import softmax
 from verdict.policy import Decision, Forced, Policy, decide, force
+from verdict.scores import softmax, top_class
 from verdict.signals import (
     CONFORMAL_CONFIDENCE,
     ENTROPY_CONFIDENCE,
@@ -166,7 +166,7 @@ def _incoherent(line: Line) -> Difference:
 
 def _recomputed(items: list[Item], policy: Policy) -> Iterator[tuple[str, list[Any], list[Any]]]:
     """Field, logged values and recomputed values. Each is derived from logged ones, so that one edit is named once."""
-    probs = np.array([item.probs for item in items])
+    probs, logits = (np.array([getattr(item, name) for item in items]) for name in ("probs", "logits"))
     signals = {name: np.array([item.signals[name] for item in items]) for name in items[0].signals}
     score = np.array([item.score for item in items])
     sizes = [len(item.conformal_set) for item in items]
@@ -177,7 +177,7 @@ def _recomputed(items: list[Item], policy: Policy) -> Iterator[tuple[str, list[A
     forced = force(signals, is_empty, tau_critical=policy.tau_critical)
     decision = decide(score, policy, forced=forced)
 
-    yield "probs", probs, softmax(np.array([item.logits for item in items]) / items[0].temperature)
+    yield "probs", probs, softmax(logits / items[0].temperature)
     for name, recompute in _SIGNALS_OF_PROBS.items():
         if name in signals:
             yield f"signals.{name}", signals[name], recompute(_normalised(probs))
@@ -189,7 +189,11 @@ def _recomputed(items: list[Item], policy: Policy) -> Iterator[tuple[str, list[A
     yield "conformal_set", [item.conformal_set for item in items], [_set(item) for item in items]
     yield "forced_by", [item.forced_by for item in items], [Forced(code).text for code in forced]
     yield "decision", [item.decision for item in items], [Decision(code).text for code in decision]
-    yield "model_answer", [item.model_answer for item in items], [_top(item.classes, item.probs) for item in items]
+    yield (
+        "model_answer",
+        [item.model_answer for item in items],
+        [items[0].classes[k] for k in top_class(logits)],
+    )
     yield "final_answer", [item.final_answer for item in items], [_final_answer(item) for item in items]
     yield (
         "clarification, human_answer",
@@ -225,17 +229,13 @@ def _set(item: Item) -> list[str]:
     return members
 
 
-def _top(classes: list[str], probs: list[float]) -> str:
-    """The most probable class, the first among equals."""
-    return classes[max(range(len(probs)), key=probs.__getitem__)]
-
-
 def _final_answer(item: Item) -> str | None:
     if item.decision == Decision.HUMAN.text:
         return item.human_answer
     if item.decision == Decision.CLARIFY.text:
         asked = item.clarification
-        return _top(item.classes, asked.posterior) if asked and len(asked.posterior) == len(item.classes) else None
+        is_whole = asked is not None and len(asked.posterior) == len(item.classes)
+        return item.classes[top_class(asked.posterior)] if is_whole else None
     return item.model_answer
 
 

@@ -224,7 +224,8 @@ def chaos_page(record: dict[str, Any]) -> list[str]:
         "",
         f"{len(record['rows'])} of {record['wanted']} disturbances from seed {record['seed']}: after each, the next "
         "run either completed with every stored number, claim and prediction as the undisturbed run has them, or it "
-        "did not (lost, different, hung); silent: a run failed without naming the cause.",
+        "did not (lost, different, hung); silent: a run failed without naming the cause; left running: something went "
+        "on five seconds after the run's first process had ended.",
         "",
         *_table(["disturbance", *verdicts], rows),
     ]

@@ -132,7 +132,7 @@ class Bench:
     def __init__(self, root: Path, say: Callable[[str], None]):
         self.root, self.say = root, say
         verify.clone(root)
-        self.python = [sys.executable, "-m", "verdict.pipeline", "--profile", PROFILE]
+        self.python = [sys.executable, "-m", "verdict.start", "verdict.pipeline", "--profile", PROFILE]
 
     def set(self, content: dict[str, Any]) -> Params:
         """Make these the parameters of the runs that follow."""

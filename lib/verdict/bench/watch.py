@@ -62,7 +62,7 @@ def watching(root: Path, profile: str) -> Iterator[None]:
     (root / "notebooks").mkdir()
     for path in (*paths.NOTEBOOKS.glob("*.ipynb"), *paths.NOTEBOOKS.glob("*.md")):
         (root / "notebooks" / path.name).write_bytes(path.read_bytes())
-    command = [sys.executable, "-u", "-m", "verdict.report", "--profile", profile, "--watch"]
+    command = [sys.executable, "-u", "-m", "verdict.start", "verdict.report", "--profile", profile, "--watch"]
     environment = {**os.environ, paths.ROOT_VARIABLE: str(root), "PYTHONPATH": str(paths.LIBRARY.parent)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
         try:

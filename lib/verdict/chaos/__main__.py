@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 import tempfile
@@ -17,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from verdict import artifacts
+from verdict import artifacts, place
 from verdict.bench.records import FOLDER, provenance, save
 from verdict.chaos.faults import FAULTS, Skipped, leave_disk
 from verdict.chaos.subject import Subject, on_logits, trained
 
-VERDICTS = ("as undisturbed", "silent", "lost", "different", "hung", "skipped")
+VERDICTS = ("as undisturbed", "silent", "lost", "different", "hung", "left running", "skipped")
 
 
 def say(text: str) -> None:
@@ -57,6 +56,8 @@ def disturb(kind: str, subject: Subject, seed: int, expected: Mapping[str, Any])
         row["said"] = _plain("; ".join(found[0].replace("\n", " ") for found in causes if found), subject)[:200]
         is_hung = after.status is None or any(outcome.status is None for outcome in told.disturbed)
         row["verdict"] = _judge(subject, expected, after.status, is_hung=is_hung, is_silent=None in causes)
+        if told.left:
+            row |= {"verdict": "left running", "tail": _plain("\n".join(told.left), subject)[-2000:]}
         if row["verdict"] in ("lost", "silent", "hung"):
             said = after.said if row["verdict"] != "silent" else failed[causes.index(None)].said
             row["tail"] = _plain(said, subject)[-2000:]
@@ -141,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m verdict.chaos", description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=100, help="disturbances (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of what is disturbed and when (default: %(default)s)")
-    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="jobs at a time (default: %(default)s)")
+    parser.add_argument("--cores", type=int, default=place.n_processors(), help="jobs at a time (default: %(default)s)")
     parser.add_argument("--lanes", type=int, default=1, help="disturbances at a time (default: %(default)s)")
     parser.add_argument("--kinds", nargs="+", choices=list(FAULTS), metavar="KIND", help=f"only: {', '.join(FAULTS)}")
     parser.add_argument("--time", type=float, default=float("inf"), help="begin no disturbance after so many seconds")

@@ -5,11 +5,13 @@ A fault returns when the disturbed run has ended and whatever it took away is ba
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +25,7 @@ import numpy as np
 from verdict import paths, stages
 from verdict.chaos.subject import Outcome, Subject, kill
 from verdict.result_folder import TWIN
+from verdict.start import KERNEL
 
 DAY_S = 86_400
 DEAD = r"[Kk]ernel died|DeadKernel|was killed (while it ran|as it ended)"
@@ -44,11 +47,14 @@ class Told:
         The runs that were disturbed, where there were any that could say something.
     cause : str
         Pattern that a disturbed run which failed must have said; "" where it was killed and can say nothing.
+    left : tuple of str
+        Processes that went on when the run had ended.
     """
 
     what: str
     disturbed: tuple[Outcome, ...] = ()
     cause: str = ""
+    left: tuple[str, ...] = ()
 
 
 Fault = Callable[[Subject, np.random.Generator], Told]
@@ -84,6 +90,50 @@ def kill_run(subject: Subject, rng: np.random.Generator) -> Told:
     return Told(f"{what}, killed {when}")
 
 
+# How a run's first process, whose terminal is given, comes to its end while all that it has started is still at work.
+ENDS: dict[str, Callable[[int, int], None]] = {
+    "asked to end": lambda pid, terminal: os.kill(pid, signal.SIGTERM),
+    "killed": lambda pid, terminal: os.kill(pid, signal.SIGKILL),
+    "asked to end with its group": lambda pid, terminal: os.killpg(pid, signal.SIGTERM),
+    "killed with its group": lambda pid, terminal: os.killpg(pid, signal.SIGKILL),
+    "interrupted": lambda pid, terminal: os.kill(pid, signal.SIGINT),
+    "left by its terminal": lambda pid, terminal: os.close(terminal),
+}
+LEFT_AFTER_S = 5.0
+
+
+def end_parent(subject: Subject, rng: np.random.Generator) -> Told:
+    """End the first process of a run in one of the ways in which people do, and see what goes on without it."""
+    way = str(rng.choice(list(ENDS)))
+    what = _begin_late(subject, rng)
+    when, left = ended_by(subject, way, lambda process: _moment(subject, process, rng))
+    return Told(f"{what}, {way} {when}", left=left)
+
+
+def ended_by(subject: Subject, way: str, wait: Callable[[subprocess.Popen[bytes]], str]) -> tuple[str, tuple[str, ...]]:
+    """Start a run on a terminal, wait as told, and end it in one of the `ENDS`.
+
+    Returns
+    -------
+    What `wait` says, and the commands of processes that are there five seconds later.
+    """
+    outer, inner = os.openpty()
+    process = subject.start(terminal=inner)
+    os.close(inner)
+    when = wait(process)
+    if process.poll() is None:
+        ENDS[way](process.pid, outer)
+    until = time.monotonic() + LEFT_AFTER_S
+    while (left := subject.commands()) and time.monotonic() < until:
+        process.poll()
+        time.sleep(0.05)
+    subject.end_all()
+    process.wait()
+    with contextlib.suppress(OSError):
+        os.close(outer)
+    return when, tuple(left.values())
+
+
 def _kill_one(subject: Subject, rng: np.random.Generator, parts: tuple[str, ...]) -> Told:
     what, started, process = _begin_late(subject, rng), time.monotonic(), subject.start()
     when, hit = _moment(subject, process, rng), False
@@ -97,7 +147,7 @@ def _kill_one(subject: Subject, rng: np.random.Generator, parts: tuple[str, ...]
 
 def kill_kernel(subject: Subject, rng: np.random.Generator) -> Told:
     """Kill the process that executes a notebook."""
-    return _kill_one(subject, rng, ("ipykernel_launcher",))
+    return _kill_one(subject, rng, (KERNEL,))
 
 
 def kill_worker(subject: Subject, rng: np.random.Generator) -> Told:
@@ -274,6 +324,7 @@ def stop_download(subject: Subject, rng: np.random.Generator) -> Told:
 # Each with the subjects that it can disturb; the quick one is drawn three times as often where both can be.
 FAULTS: dict[str, tuple[Fault, tuple[str, ...]]] = {
     "run killed": (kill_run, ("on_logits", "trained")),
+    "parent ended": (end_parent, ("on_logits", "trained")),
     "kernel killed": (kill_kernel, ("on_logits", "trained")),
     "worker killed": (kill_worker, ("on_logits", "trained")),
     "disk full": (fill_disk, ("on_logits", "trained")),

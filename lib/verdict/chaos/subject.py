@@ -17,6 +17,7 @@ import numpy as np
 
 from verdict import paths
 from verdict.artifacts import read_json, sha256_file, write_npz, write_text
+from verdict.start import environment
 
 COPIED = ("lib", "notebooks", "params", "Snakefile")
 # Times are no results.
@@ -148,20 +149,23 @@ class Subject:
                 found[path.relative_to(self.work).as_posix()] = sha256_file(path)
         return found
 
-    def start(self, name: str = "run") -> subprocess.Popen[bytes]:
-        """Start a report as `make report` does; what it says goes to a file."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("VERDICT_", "JUPYTER"))}
-        environment = {**kept, paths.ROOT_VARIABLE: str(self.root), "PYTHONPATH": str(self.root / "lib")}
-        command = ["-m", "verdict.pipeline", "--profile", self.profile, "--cores", str(self.cores)]
+    def start(self, name: str = "run", *, terminal: int | None = None) -> subprocess.Popen[bytes]:
+        """Start a report as `make report` does; what it says goes to a file.
+
+        `terminal` is a descriptor of the terminal that the run belongs to; it has none of its own otherwise.
+        """
+        given = {key: value for key, value in os.environ.items() if not key.startswith("VERDICT_")}
+        command = [sys.executable, "-m", "verdict.start", "verdict.pipeline"]
+        command += ["--profile", self.profile, "--cores", str(self.cores)]
         with self._said(name).open("wb") as said:
             return subprocess.Popen(
-                [sys.executable, *command],
+                command if terminal is None else ["setsid", "--ctty", *command],
                 cwd=self.root,
-                env=environment,
-                stdin=subprocess.DEVNULL,
+                env=environment(self.root, given),
+                stdin=subprocess.DEVNULL if terminal is None else terminal,
                 stdout=said,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                start_new_session=terminal is None,
             )
 
     def _said(self, name: str) -> Path:
@@ -185,17 +189,20 @@ class Subject:
 
     def processes(self, *parts: str) -> list[int]:
         """Processes of this copy, by their environment; where parts are given, one of them is in their command."""
+        return sorted(pid for pid, said in self.commands().items() if not parts or any(part in said for part in parts))
+
+    def commands(self) -> dict[int, str]:
+        """What each process of this copy was started as."""
         mark = f"{paths.ROOT_VARIABLE}={self.root}\0".encode()
-        found = []
+        found = {}
         for entry in Path("/proc").iterdir():
             try:
-                is_ours = entry.name.isdigit() and mark in (entry / "environ").read_bytes()
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if is_ours and (not parts or any(part in command for part in parts)):
-                    found.append(int(entry.name))
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes():
+                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    found[int(entry.name)] = command.strip()
             except OSError:
                 continue
-        return sorted(set(found) - {os.getpid()})
+        return {pid: command for pid, command in found.items() if pid != os.getpid()}
 
     def end_all(self) -> None:
         """Kill everything that was started in this copy, and what it starts meanwhile."""

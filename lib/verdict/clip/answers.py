@@ -16,7 +16,9 @@ from scipy.special import logsumexp
 from verdict.clip.pictures import Pictures
 from verdict.clip.study import open_study
 from verdict.clip.words import class_vectors, prompts
+from verdict.clip.zero_shot import scaled_logits
 from verdict.labels import Split, expected_columns, logit_columns
+from verdict.numbers import SETTING
 from verdict.params import ClipPolicyParams
 from verdict.stages import CLIP_ANSWERS, QUESTIONS, RECORDED_RUN, VIEWS
 from verdict.views import PICTURE_VIEWS
@@ -26,13 +28,6 @@ if TYPE_CHECKING:
 
 ASKED_SPLITS = (Split.CALIB, Split.TEST)
 Encode = Callable[[Any], np.ndarray]
-
-
-def scaled_logits(images: np.ndarray, classes: np.ndarray, logit_scale: float) -> np.ndarray:
-    """Logits (n, K) of unit image vectors (n, d) for unit class vectors (K, d): cosines times the scale."""
-    if not logit_scale > 0:
-        raise ValueError(f"logit_scale is a factor above 0, got {logit_scale}; did you pass its logarithm?")
-    return logit_scale * (np.asarray(images, dtype=np.float64) @ np.asarray(classes, dtype=np.float64).T)
 
 
 def expected_answers(questions: Mapping[str, Sequence[str]], class_names: Sequence[str]) -> np.ndarray:
@@ -100,17 +95,32 @@ def answer(stage: Stage) -> None:
     """
     study = open_study(stage)
     settings = stage.params.clip_policy
-    found = tables(study.pictures, study.cache.images, study.cache.texts, settings, study.logit_scale)
-    stage.number("clip.logit_scale", study.logit_scale)
+    towers = (study.embeddings, study.cache.images, study.cache.texts)
+    found = tables(study.pictures, *towers, settings, study.logit_scale)
+    stage.number("clip.logit_scale", study.logit_scale, kind=SETTING)
     stage.number("clip.n_views", len(settings.views), unit="count")
     stage.number("clip.n_questions", len(settings.questions), unit="count")
     stage.save(**found)
 
 
 def tables(
-    pictures: Pictures, images: Encode, texts: Encode, settings: ClipPolicyParams, logit_scale: float
+    pictures: Pictures,
+    embeddings: np.ndarray,
+    images: Encode,
+    texts: Encode,
+    settings: ClipPolicyParams,
+    logit_scale: float,
 ) -> dict[str, pd.DataFrame]:
     """Everything that is asked of an encoder about the pictures of calib and test.
+
+    Parameters
+    ----------
+    pictures : Pictures
+    embeddings : (n, d)
+        Unit vectors of all pictures; `images` encodes their changed views.
+    images, texts : functions to unit vectors (m, d)
+    settings : ClipPolicyParams
+    logit_scale : float
 
     Returns
     -------
@@ -122,13 +132,15 @@ def tables(
     rows = np.concatenate([pictures.rows(split) for split in ASKED_SPLITS])
     own, shown = pictures.table.iloc[rows].reset_index(drop=True), pictures.images[rows]
     classes = _class_vectors(texts, pictures.class_names, pictures.templates)
-    vectors = np.asarray(images(shown))
+    vectors = np.asarray(embeddings[rows])
     pairs = pd.DataFrame(
         {"pair_id": own["image_id"], **{name: own[name] for name in ("image_id", "group_id", "split")}}
     )
     predictions = pairs.assign(stage=CLIP_ANSWERS, trial=RECORDED_RUN[0], seed=RECORDED_RUN[1], y_true=own["y"])
     views = [
-        _with_logits(pairs[["pair_id", "split"]].assign(view=name), scaled_logits(images(view), classes, logit_scale))
+        _with_logits(
+            pairs[["pair_id", "split"]].assign(view=name), scaled_logits(np.asarray(images(view)), classes, logit_scale)
+        )
         for name, view in ((name, PICTURE_VIEWS[name](shown)) for name in settings.views)
     ]
     return {

@@ -6,7 +6,6 @@ transformers calls image-text-to-text; so may anything else.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from verdict.uncertainty import Interval, bootstrap, with_bounds
-from verdict.weighted import ratio, row_weights, weighted_mean
+from verdict.clip.several import among
+from verdict.data.tables import find_columns, read_table, shown
+from verdict.uncertainty import Interval, Resampler, with_bounds
 
+COLUMNS = ("question_id", "answer")
 UNREADABLE = -1
 MAX_FILE_BYTES = 100_000_000
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -56,7 +57,7 @@ def chosen(answer: str, choices: Sequence[str]) -> int:
 
 
 def read_answers(path: Path, questions: pd.DataFrame) -> pd.Series:
-    """Read an answer file: CSV with a header, or JSON lines (`.jsonl`), of `question_id` and `answer`.
+    """Read an answer file, a table (see `verdict.data.tables`) of `question_id` and `answer`.
 
     Parameters
     ----------
@@ -74,67 +75,23 @@ def read_answers(path: Path, questions: pd.DataFrame) -> pd.Series:
     ------
     ValueError
         If a field is missing, an answer is no text, a question is answered twice, not at all, or was never asked. The
-        message names file and row.
+        message names file and line.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no answer file {path}")
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise ValueError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes; that is not an answer file")
-    rows = _json_lines(path) if path.suffix == ".jsonl" else _comma_separated(path)
+    table = read_table(path, max_bytes=MAX_FILE_BYTES)
+    columns = find_columns(table, {name: (name,) for name in COLUMNS}, COLUMNS)
     asked = list(questions["question_id"].astype(str))
     known, found = set(asked), {}
-    for place, (name, answer) in rows:
+    for line, name, answer in zip(table.lines, *(table.column(columns[name]) for name in COLUMNS), strict=True):
         if name not in known:
-            raise ValueError(f"{path}, {place}: {name!r} was never asked; questions are such as {asked[0]!r}")
+            raise ValueError(f"{path}, line {line}: {shown(name)} was never asked; questions are such as {asked[0]!r}")
         if name in found:
-            raise ValueError(f"{path}, {place}: {name!r} is answered twice")
+            raise ValueError(f"{path}, line {line}: {name!r} is answered twice")
         found[name] = answer
     if missing := [name for name in asked if name not in found]:
         raise ValueError(
             f"{path}: {len(missing)} of {len(asked)} questions have no answer, the first is {missing[0]!r}"
         )
     return pd.Series([found[name] for name in asked], name="answer")
-
-
-def _json_lines(path: Path) -> list[tuple[str, tuple[str, str]]]:
-    rows = []
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            content = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"{path}, line {number}: not JSON: {error}") from None
-        values = [content.get(name) for name in ("question_id", "answer")] if isinstance(content, dict) else [None]
-        if not all(isinstance(value, str) for value in values):
-            raise ValueError(f"{path}, line {number}: expected text in question_id and answer, got {line[:80]!r}")
-        rows.append((f"line {number}", (values[0], values[1])))
-    return rows
-
-
-def _comma_separated(path: Path) -> list[tuple[str, tuple[str, str]]]:
-    import csv
-    import io
-
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
-    if missing := {"question_id", "answer"} - set(reader.fieldnames or ()):
-        raise ValueError(f"{path}: the header lacks {sorted(missing)}; it is {reader.fieldnames}")
-    rows = []
-    try:
-        for number, row in enumerate(reader, start=1):
-            if row["question_id"] is None or row["answer"] is None:
-                raise ValueError(f"{path}, row {number}: fewer fields than the header")
-            rows.append((f"row {number}", (row["question_id"], row["answer"])))
-    except csv.Error as error:
-        raise ValueError(f"{path}: not readable as CSV: {error}") from None
-    return rows
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -189,15 +146,7 @@ class Score:
 
 
 def score(
-    choices: ArrayLike,
-    encoder_choices: ArrayLike,
-    truth: ArrayLike,
-    n_choices: ArrayLike,
-    groups: ArrayLike,
-    *,
-    n_resamples: int,
-    rng: np.random.Generator,
-    level: float = 0.95,
+    choices: ArrayLike, encoder_choices: ArrayLike, truth: ArrayLike, n_choices: ArrayLike, resampler: Resampler
 ) -> Score:
     """Score an assistant's choices, with intervals over images.
 
@@ -207,35 +156,25 @@ def score(
         Index of the choice of the assistant (or `UNREADABLE`), of the dual encoder, and of the right one.
     n_choices : array of int, (n,)
         Choices of each question.
-    groups : array (n,)
-        The independent unit of each question, its image.
-    n_resamples : int
-    rng : numpy.random.Generator
-    level : float in (0, 1)
+    resampler : Resampler
+        Of the questions, by image.
     """
     choices, encoder, truth = (np.asarray(one) for one in (choices, encoder_choices, truth))
     n_choices = np.asarray(n_choices)
     if not choices.shape == encoder.shape == truth.shape == n_choices.shape or choices.ndim != 1 or not len(choices):
         raise ValueError(f"expected one choice a question, got {choices.shape}, {encoder.shape}, {truth.shape}")
     right, encoder_right = choices == truth, encoder == truth
-    generators = iter(rng.spawn(7))
 
-    def mean(values: np.ndarray, among: np.ndarray | None = None) -> Interval:
-        def statistic(weights: np.ndarray | None) -> np.ndarray:
-            if among is None:
-                return weighted_mean(values, weights)
-            weights = row_weights(weights, len(values)) * among
-            return ratio(weights @ values.astype(float), weights.sum(axis=-1), empty=np.nan)
+    def mean(values: np.ndarray, chosen: np.ndarray) -> Interval:
+        return among(resampler, chosen).mean(values[chosen], span=(0, 1))
 
-        return bootstrap(statistic, groups, n_resamples=n_resamples, rng=next(generators), level=level)
-
-    others = 1 / (n_choices[~encoder_right] - 1)
+    everyone, others = np.ones(len(right), dtype=bool), 1 / (n_choices[~encoder_right] - 1)
     return Score(
-        accuracy=mean(right),
-        unreadable=mean(choices == UNREADABLE),
-        encoder_accuracy=mean(encoder_right),
-        difference=mean(right.astype(float) - encoder_right),
-        agreement=mean(choices == encoder),
+        accuracy=mean(right, everyone),
+        unreadable=mean(choices == UNREADABLE, everyone),
+        encoder_accuracy=mean(encoder_right, everyone),
+        difference=resampler.mean(right.astype(float) - encoder_right, span=(-1, 1)),
+        agreement=mean(choices == encoder, everyone),
         gain=mean(right, ~encoder_right),
         loss=mean(~right, encoder_right),
         chance=float((1 / n_choices).mean()),

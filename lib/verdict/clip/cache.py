@@ -1,7 +1,8 @@
-"""Embeddings, computed once: keyed by the encoder and by the input's content, written atomically, memory-mapped."""
+"""Embeddings, computed once: keyed by encoder, input, code and versions, written atomically, memory-mapped."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from verdict.artifacts import content_hash, write_npy
+from verdict.artifacts import content_hash, package_versions, sha256_bytes, write_npy
+from verdict.code_digest import library_files
 
 
 class Encoder(Protocol):
@@ -31,9 +33,16 @@ def array_hash(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
+@functools.cache
+def made_with() -> str:
+    """Hash of what makes an embedding of an input, besides the encoder: the code that encodes, and the libraries."""
+    files = library_files(["import verdict.clip.encode, verdict.clip.variants"])
+    return content_hash([package_versions(), [sha256_bytes(file.read_bytes()) for file in files]])
+
+
 @dataclass(frozen=True)
 class EmbeddingCache:
-    """A folder of embeddings of one encoder, shared by stages and profiles.
+    """A folder of embeddings of one encoder, shared by the stages of a profile.
 
     Attributes
     ----------
@@ -62,7 +71,7 @@ class EmbeddingCache:
         return self._get("texts", content_hash(texts), len(texts), lambda: self.encoder.texts, texts)
 
     def _get(self, kind: str, data: str, n: int, method: Callable, inputs: np.ndarray | list[str]) -> np.ndarray:
-        path = self.folder / f"{kind}-{content_hash([self.encoder.identity, kind, data])}.npy"
+        path = self.folder / f"{kind}-{content_hash([self.encoder.identity, kind, data, made_with()])}.npy"
         if not path.is_file():
             write_npy(path, method()(inputs, progress=self.progress))
         try:

@@ -7,7 +7,7 @@ from scipy import stats
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, normalized_mutual_info_score
 
-from verdict.uncertainty import Interval, with_bounds
+from verdict.uncertainty import Interval, Resampler, with_bounds
 
 MAX_BLOCKS = 60
 
@@ -32,13 +32,12 @@ SCORES = {
 }
 
 
-def scores(
-    y_true: np.ndarray, cluster: np.ndarray, groups: np.ndarray, *, n_chance: int, rng: np.random.Generator
-) -> dict[str, float]:
-    """Every score, its 95 % interval, and its mean where clusters are dealt at random.
+def scores(y_true: np.ndarray, cluster: np.ndarray, resampler: Resampler, *, n_chance: int) -> dict[str, float]:
+    """Every score with its interval, and its mean where clusters are dealt at random.
 
     Repeated rows make clusters look purer than they are, so that resampling would put the score outside its own
-    interval: blocks of groups are left out instead, one at a time (jackknife), while clusters stay as they are.
+    interval: blocks of groups are left out instead, one at a time (jackknife), while clusters stay as they are. A score
+    that no block moves has no interval.
 
     Returns
     -------
@@ -49,15 +48,17 @@ def scores(
     ----------
     Efron and Tibshirani (1993), An introduction to the bootstrap, sections 11.1 and 11.5.
     """
-    names, code = np.unique(groups, return_inverse=True)
+    names, code = np.unique(resampler.groups, return_inverse=True)
     n_blocks = min(len(names), MAX_BLOCKS)
-    block = (rng.permutation(len(names)) % n_blocks)[code]
+    block = (resampler.rng("blocks").permutation(len(names)) % n_blocks)[code]
+    rng = resampler.rng("dealt")
     dealt = [rng.permutation(cluster) for _ in range(n_chance)]
     found: dict[str, float] = {}
     for name, score in SCORES.items():
         value = float(score(y_true, cluster))
         without = np.array([score(y_true[block != k], cluster[block != k]) for k in range(n_blocks)])
-        half = stats.norm.ppf(0.975) * np.sqrt((n_blocks - 1) * without.var())
+        half = stats.norm.ppf(0.5 + resampler.level / 2) * np.sqrt((n_blocks - 1) * without.var())
+        half = half if half > 0 else float("nan")
         chance = float(np.mean([score(y_true, other) for other in dealt]))
         found |= with_bounds(name, Interval(value, value - half, value + half)) | {f"{name}_chance": chance}
     return found

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from verdict.clip import concepts, knowledge
-from verdict.clip.concept_setup import Setup, interval_of, mean_of, store
+from verdict.clip.concept_setup import Setup, mean_of, store
 from verdict.clip.concepts import Seen
 from verdict.clip.variants import UNTRAINED, WHOLE
+from verdict.numbers import EXACT, SETTING
 from verdict.uncertainty import Interval, with_bounds
+
+if TYPE_CHECKING:
+    from verdict.stage import Stage
 
 PUBLISHED_N, PUBLISHED_M = 15, 100
 
 
-def arithmetic_table() -> pd.DataFrame:
-    """The estimators for 15 descriptors of an image and 100 of a class, by how many they share."""
+def arithmetic_table(stage: Stage) -> pd.DataFrame:
+    """The estimators for 15 descriptors of an image and 100 of a class, by how many they share.
+
+    Numbers `concepts.published_one` and `.published_two`: the published one for one and for two.
+    """
     rows = [
         {
             "shared": shared,
@@ -28,6 +36,8 @@ def arithmetic_table() -> pd.DataFrame:
         }
         for shared in (0, 1, 2, 5, 15)
     ]
+    for name, row in zip(("one", "two"), rows[1:3], strict=True):
+        stage.number(f"concepts.published_{name}", row["as_published"], kind=EXACT)
     return pd.DataFrame(rows)
 
 
@@ -38,7 +48,7 @@ def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFram
     -------
     table : DataFrame
         One row an encoder: model, accuracy, n_visual, shared, lift, jaccard, ranked, mi_published, mi_table,
-        auc_published, auc_relative (with intervals), share_fallback.
+        auc_published, auc_relative, share_fallback, with intervals.
     by_image : mapping of model to DataFrame
         See `concepts.score_images`.
     """
@@ -47,89 +57,97 @@ def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFram
         scores = concepts.score_images(one, setup.shown.y_true, len(setup.bank))
         by_image[name] = scores
         row: dict[str, object] = {"model": name}
-        row |= with_bounds("accuracy", mean_of(setup, scores["is_right"].to_numpy()))
-        for column in _KNOWLEDGE:
-            row |= with_bounds(column, mean_of(setup, scores[column].to_numpy()))
-        rows.append(row | {"share_fallback": float(scores["is_fallback"].mean())})
+        for column, (values, span) in _KNOWLEDGE.items():
+            row |= with_bounds(column, mean_of(setup, scores[values].to_numpy(), span=span))
+        rows.append(row)
     for column in ("accuracy", "shared", "lift", "auc_published", "auc_relative"):
-        first = rows[0]
-        found = Interval.from_columns(first, column)
+        found = Interval.from_columns(rows[0], column)
         store(setup, column, found, unit="%" if column == "accuracy" else "")
     return pd.DataFrame(rows), by_image
 
 
-_KNOWLEDGE = (
-    *("n_visual", "shared", "lift", "jaccard", "ranked", "mi_published", "mi_table", "auc_published", "auc_relative"),
-)
+_KNOWLEDGE = {
+    "accuracy": ("is_right", (0, 1)),
+    **{name: (name, None) for name in ("n_visual", "shared", "lift")},
+    **{name: (name, (0, 1)) for name in ("jaccard", "ranked")},
+    **{name: (name, None) for name in ("mi_published", "mi_table", "auc_published")},
+    "auc_relative": ("auc_relative", (0, 1)),
+    "share_fallback": ("is_fallback", (0, 1)),
+}
 
 
-def null_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Overlap against two nulls: other descriptors for the pictures, and another class for each picture.
+def null_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Overlap against chance, and whether a picture shares more with its own class than with others.
 
     Returns
     -------
     table : DataFrame
-        model, shared, expected (N M / |D|), exchanged and another_class (means over draws), p_exchanged,
-        p_another_class.
-    drawn : mapping
-        Mean overlaps of the whole encoder under each null, (n_draws,).
+        model, shared, by_chance (N M / |D|), own_class_gain (overlap with the picture's true class minus the mean of
+        those with the others), with intervals over pictures; p_exchanged, whose interval is over draws.
+    drawn : ndarray (n_draws,)
+        Mean overlaps of the whole encoder with exchanged descriptors.
     """
     n_bank, n_draws, rows, drawn = len(setup.bank), setup.stage.params.concepts.n_draws, [], {}
     for name, one in seen.items():
         visual, textual = one.is_visual(n_bank), one.is_textual(n_bank)
-        observed = float((visual & textual[one.answer]).sum(axis=1).mean())
-        shared = {"n_draws": n_draws}
-        exchanged = concepts.permuted_overlaps(visual, textual, one.answer, rng=setup.rng("null"), **shared)
-        another = concepts.wrong_class_overlaps(visual, textual, one.answer, rng=setup.rng("wrong"), **shared)
-        p_values = [concepts.permutation_p_value(observed, null) for null in (exchanged, another)]
-        expected = knowledge.expected_shared(visual.sum(axis=1), one.textual.shape[1], n_bank).mean()
-        row = {"model": name, "shared": observed, "expected": float(expected)}
-        row |= {"exchanged": float(exchanged.mean()), "another_class": float(another.mean())}
-        rows.append(row | {"p_exchanged": p_values[0], "p_another_class": p_values[1]})
-        if name == WHOLE:
-            drawn = {"other descriptors": exchanged, "another class": another}
-            setup.stage.number("concepts.p_exchanged", p_values[0], n=len(setup.shown), split="test")
-            setup.stage.number("concepts.p_another_class", p_values[1], n=len(setup.shown), split="test")
-            setup.stage.number("concepts.shared_by_chance", float(exchanged.mean()), n=len(setup.shown), split="test")
-    return pd.DataFrame(rows), drawn
+        shared = (visual & textual[one.answer]).sum(axis=1)
+        rng = setup.stage.rng("concepts.exchanged")
+        drawn[name] = concepts.permuted_overlaps(visual, textual, one.answer, n_draws=n_draws, rng=rng)
+        found = {
+            "shared": mean_of(setup, shared),
+            "by_chance": mean_of(setup, knowledge.expected_shared(visual.sum(axis=1), one.textual.shape[1], n_bank)),
+            "own_class_gain": mean_of(setup, concepts.own_class_gain(visual, textual, setup.shown.y_true)),
+            "p_exchanged": concepts.permutation_p_value(
+                float(shared.mean()), drawn[name], level=setup.stage.params.statistics.level
+            ),
+        }
+        row: dict[str, object] = {"model": name}
+        for column, interval in found.items():
+            row |= with_bounds(column, interval)
+            if name == WHOLE and column != "shared":
+                store(setup, {"by_chance": "shared_by_chance"}.get(column, column), interval)
+        rows.append(row)
+    setup.stage.number("concepts.n_draws", n_draws, unit="count", kind=SETTING)
+    return pd.DataFrame(rows), drawn[WHOLE]
 
 
-def deletion_curves(seen: Mapping[str, Seen]) -> dict[str, pd.DataFrame]:
+def deletion_curves(setup: Setup, seen: Mapping[str, Seen]) -> dict[str, pd.DataFrame]:
     """The published number while a picture's descriptors are removed, the most important first; mean over pictures.
 
     Returns
     -------
     mapping of model to DataFrame
-        removed, published, shared.
+        removed, published, low, high.
     """
     curves = {}
     for name, one in seen.items():
-        pairs = [(visual, one.textual[answer]) for visual, answer in zip(one.visual, one.answer, strict=True)]
-        counts = [knowledge.deletion_counts(*pair) for pair in pairs]
         published = [
-            knowledge.mi_as_published(max(len(visual), 1), len(textual), count)
-            for (visual, textual), count in zip(pairs, counts, strict=True)
+            knowledge.mi_as_published(
+                max(len(visual), 1), one.textual.shape[1], knowledge.deletion_counts(visual, one.textual[answer])
+            )
+            for visual, answer in zip(one.visual, one.answer, strict=True)
         ]
-        mean = knowledge.mean_curve(published)
-        curves[name] = pd.DataFrame(
-            {"removed": np.arange(len(mean)), "published": mean, "shared": knowledge.mean_curve(counts)}
-        )
+        found = [mean_of(setup, column) for column in knowledge.continued_by_zero(published).T]
+        columns = [{"published": one.value, "low": one.low, "high": one.high} for one in found]
+        curves[name] = pd.DataFrame(columns).assign(removed=np.arange(len(columns)))
     return curves
 
 
 def right_and_wrong(setup: Setup, by_image: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Knowledge of pictures that are answered rightly and wrongly: model, n_wrong, right, wrong, difference.
 
-    One row an encoder. The difference has an interval; the whole encoder's is the number `concepts.right_gain`.
+    One row an encoder, with intervals; the whole encoder's difference is the number `concepts.right_gain`.
     """
     rows = []
     for name, scores in by_image.items():
         right, values = scores["is_right"].to_numpy(), scores["auc_published"].to_numpy()
         if right.all() or not right.any():
             continue
-        found = interval_of(setup, partial(_gap, values, right), "scores")
-        means = {"right": values[right].mean(), "wrong": values[~right].mean()}
-        rows.append({"model": name, "n_wrong": int((~right).sum()), **means, **with_bounds("difference", found)})
+        row: dict[str, object] = {"model": name, "n_wrong": int((~right).sum())}
+        for column, chosen in (("right", right), ("wrong", ~right)):
+            row |= with_bounds(column, mean_of(setup, np.where(chosen, values, np.nan)))
+        found = setup.stage.resampler(setup.shown.groups).interval(partial(_gap, values, right))
+        rows.append(row | with_bounds("difference", found))
         if name == WHOLE:
             store(setup, "right_gain", found)
     return pd.DataFrame(rows)
@@ -159,7 +177,7 @@ def relation(setup: Setup, by_image: Mapping[str, pd.DataFrame]) -> pd.DataFrame
         right = np.stack([by_image[name]["is_right"].to_numpy(dtype=float) for name in names])
         for column in ("auc_published", "shared", "lift"):
             values = np.nan_to_num(np.stack([by_image[name][column].to_numpy(dtype=float) for name in names]))
-            found = interval_of(setup, partial(_correlation, values, right), "relation")
+            found = setup.stage.resampler(setup.shown.groups).interval(partial(_correlation, values, right))
             row = {"measure": column, "among": among, "n_models": len(names)}
             rows.append(row | with_bounds("correlation", found))
             if column == "auc_published" and among == "all":
@@ -184,20 +202,19 @@ def stability_table(setup: Setup, seen: Seen) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        compared, jaccard (with interval). Numbers `concepts.same_class`, `.other_class`, `.class_gain` and
-        `.same_picture`.
+        compared, jaccard (with interval). Numbers `concepts.same_class`, `.other_class`, `.class_gain` (the paired
+        difference of these two) and `.same_picture`.
     """
     settings, has = setup.stage.params.concepts, seen.is_visual(len(setup.bank))
     within, between = concepts.likeness(has, setup.shown.y_true)
     again = [setup.look(WHOLE, seed=settings.seed + k) for k in range(1, settings.n_seeds)]
     repeated = np.nanmean([concepts.seed_likeness(seen, other) for other in again], axis=0)
-    values = {"same_picture": repeated, "same_class": within, "other_class": between}
+    values = {"same_picture": repeated, "same_class": within, "other_class": between, "class_gain": within - between}
     rows = []
     for name, value in values.items():
-        found = mean_of(setup, value)
+        found = mean_of(setup, value, span=(-1, 1) if name == "class_gain" else (0, 1))
         store(setup, name, found)
         rows.append({"compared": _COMPARED[name], **with_bounds("jaccard", found)})
-    store(setup, "class_gain", mean_of(setup, within - between))
     return pd.DataFrame(rows)
 
 
@@ -205,4 +222,5 @@ _COMPARED = {
     "same_picture": "the same picture, another seed of k-means",
     "same_class": "another picture of its class",
     "other_class": "a picture of another class",
+    "class_gain": "its class minus another class, paired",
 }

@@ -10,6 +10,7 @@ from verdict.clip.bank import material
 from verdict.clip.concept_setup import CachedReader, Setup, mean_of, store
 from verdict.clip.variants import WHOLE
 from verdict.clip.words import class_vectors, prompts
+from verdict.scores import top_class
 from verdict.uncertainty import with_bounds
 
 
@@ -21,7 +22,7 @@ def added_descriptors(setup: Setup) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        prompts, accuracy, difference to the plain prompts (paired), with intervals. Numbers `concepts.added_gain`,
+        prompts, n, accuracy, difference to the plain prompts (paired), with intervals. Numbers `concepts.added_gain`,
         `.random_gain`.
     """
     settings, study, reader = setup.stage.params.concepts, setup.study, setup.readers[WHOLE]
@@ -30,7 +31,7 @@ def added_descriptors(setup: Setup) -> pd.DataFrame:
     found = setup.look(WHOLE, pictures=source)
     n_classes, n_bank = len(setup.classes), len(setup.bank)
     frequent = concepts.frequent_descriptors(found.is_visual(n_bank), source.y_true, n_classes, settings.n_added)
-    drawn = setup.rng("added").integers(n_bank, size=(n_classes, settings.n_added))
+    drawn = setup.stage.rng("concepts.added").integers(n_bank, size=(n_classes, settings.n_added))
     ways = {
         "found in pictures": frequent,
         "nearest to the class's name": found.textual[:, : settings.n_added],
@@ -38,18 +39,16 @@ def added_descriptors(setup: Setup) -> pd.DataFrame:
     }
     vectors = np.asarray(reader.images(judged.images))
     plain = _right(vectors, setup.words(reader).classes, judged.y_true)
-    alone = mean_of(setup, plain, judged.groups, "added")
-    rows = [{"prompts": "the class's name alone", **with_bounds("accuracy", alone)}]
+    alone = mean_of(setup, plain, judged.groups, span=(0, 1))
+    rows = [{"prompts": "the class's name alone", "n": len(judged), **with_bounds("accuracy", alone)}]
     for name, chosen in ways.items():
         right = _right(vectors, described_classes(setup, reader, chosen), judged.y_true)
-        gain = mean_of(setup, right - plain, judged.groups, "added")
-        row = {
-            "prompts": f"with descriptors {name}",
-            **with_bounds("accuracy", mean_of(setup, right, judged.groups, "added")),
-        }
+        gain = mean_of(setup, right - plain, judged.groups, span=(-1, 1))
+        accuracy = with_bounds("accuracy", mean_of(setup, right, judged.groups, span=(0, 1)))
+        row = {"prompts": f"with descriptors {name}", "n": len(judged), **accuracy}
         rows.append(row | with_bounds("difference", gain))
         if name in _GAINS:
-            store(setup, _GAINS[name], gain, unit="%", n=len(judged))
+            store(setup, _GAINS[name], gain, n=len(judged))
     return pd.DataFrame(rows)
 
 
@@ -75,4 +74,4 @@ def described_classes(setup: Setup, reader: CachedReader, chosen: np.ndarray) ->
 
 
 def _right(vectors: np.ndarray, classes: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-    return ((vectors @ classes.T).argmax(axis=1) == y_true).astype(float)
+    return (top_class(vectors @ classes.T) == y_true).astype(float)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,14 +18,12 @@ from verdict.clip.cache import EmbeddingCache
 from verdict.clip.concepts import Seen, Words, look
 from verdict.clip.variants import variants
 from verdict.clip.words import class_vectors, prompts
-from verdict.uncertainty import Interval, Statistic, bootstrap
-from verdict.weighted import weighted_mean
+from verdict.numbers import EXACT
+from verdict.uncertainty import Interval
 
 if TYPE_CHECKING:
     from verdict.clip.study import Study
     from verdict.stage import Stage
-
-STREAM = {"scores": 61, "null": 62, "wrong": 63, "masks": 64, "relation": 65, "added": 66}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +85,6 @@ class Setup:
         vectors = class_vectors(np.asarray(reader.texts(named)), len(self.templates))
         return Words(vectors, np.asarray(reader.texts(self.texts)))
 
-    def rng(self, stream: str) -> np.random.Generator:
-        """The generator of one kind of draw, the same at every call."""
-        return self.stage.rng(STREAM[stream])
-
     def look(
         self, name: str, *, seed: int | None = None, pictures: Material | None = None, outline: bool | None = None
     ) -> Seen:
@@ -116,13 +109,14 @@ def open_setup(stage: Stage, study: Study) -> Setup:
     settings = stage.params.concepts
     bank, classes = bank_of(study.pictures, settings), class_table(study.pictures, settings)
     relatives = variants(study.encoder, seed=settings.seed)
-    folder = paths.embedding_cache()
+    folder = paths.embedding_cache(stage.profile)
     readers = {name: CachedReader(EmbeddingCache(folder, one, stage.progress)) for name, one in relatives.items()}
     shown = material(study.pictures, classes, bank, "test", n_images=settings.n_images)
     for name, value in {"n_images": len(shown), "n_classes": len(classes), "n_bank": len(bank)}.items():
         stage.number(f"concepts.{name}", value, unit="count", split="test")
     stage.number("concepts.n_models", len(readers), unit="count")
-    stage.number("concepts.known_words", known_words(study.encoder.tokenizer, [one.text for one in bank]), unit="%")
+    words = known_words(study.encoder.tokenizer, [one.text for one in bank])
+    stage.number("concepts.known_words", words, unit="%", kind=EXACT)
     return Setup(stage, study, readers, classes, bank, shown, tuple(study.pictures.templates))
 
 
@@ -135,25 +129,23 @@ def known_words(tokenizer: Any, texts: Sequence[str]) -> float:
     return sum(len(tokenizer.tokenize(word)) == 1 for word in words) / len(words)
 
 
-def interval_of(setup: Setup, statistic: Statistic, stream: str, groups: np.ndarray | None = None) -> Interval:
-    """A statistic of the shown pictures, or of others whose groups are given, over resampled groups."""
-    settings = setup.stage.params.statistics
-    return bootstrap(
-        statistic,
-        setup.shown.groups if groups is None else groups,
-        n_resamples=settings.n_resamples,
-        rng=setup.rng(stream),
-        level=settings.level,
-    )
+def mean_of(
+    setup: Setup, values: np.ndarray, groups: np.ndarray | None = None, *, span: tuple[float, float] | None = None
+) -> Interval:
+    """Mean of one value a picture over resampled groups; pictures without a value (NaN) are left out.
 
-
-def mean_of(setup: Setup, values: np.ndarray, groups: np.ndarray | None = None, stream: str = "scores") -> Interval:
-    """Mean of one value a picture over resampled groups; pictures without a value (NaN) are left out."""
+    Parameters
+    ----------
+    setup : Setup
+    values : (n,)
+    groups : (n,), optional
+        Of other pictures than the shown ones.
+    span : (float, float), optional
+        Smallest and largest value that a picture can have.
+    """
     groups, values = setup.shown.groups if groups is None else groups, np.asarray(values, dtype=float)
     known = np.isfinite(values)
-    if not known.any():
-        return Interval(float("nan"), float("nan"), float("nan"))
-    return interval_of(setup, partial(weighted_mean, values[known]), stream, groups[known])
+    return setup.stage.resampler(groups[known]).mean(values[known], span=span)
 
 
 def store(setup: Setup, name: str, found: Interval, *, unit: str = "", n: int | None = None) -> None:

@@ -23,7 +23,7 @@ def foreground_table(setup: Setup) -> pd.DataFrame:
     -------
     DataFrame
         label, value, low, high: mean intersection over union of pixels. Numbers `concepts.iou`, `.iou_keys`,
-        `.iou_random` and `.iou_limit` (the best choice of whole patches).
+        `.iou_random`, `.iou_limit` (the best choice of whole patches) and `.iou_gain`, the last row.
     """
     shown = setup.shown
     if shown.masks is None:
@@ -36,16 +36,17 @@ def foreground_table(setup: Setup) -> pd.DataFrame:
         found[f"spectral cut, {name}"] = _by_class(parts.foreground_spectral, values, shown.y_true, grid)
         found[f"first component, {name}"] = _by_class(parts.foreground_principal, values, shown.y_true, grid)
     used = found["spectral cut, last tokens"]
-    found["as many patches at random"] = parts.shuffled_masks(used, setup.rng("masks"))
+    found["as many patches at random"] = parts.shuffled_masks(used, setup.stage.rng("concepts.masks"))
     found["every patch"] = np.ones_like(used)
     found["the best choice of patches"] = best_patches(shown.masks, grid)
     pixels = {name: parts.to_pixels(masks, *shown.masks.shape[1:]) for name, masks in found.items()}
     overlap = {name: parts.intersection_over_union(masks, shown.masks) for name, masks in pixels.items()}
-    rows = {name: mean_of(setup, values) for name, values in overlap.items()}
+    rows = {name: mean_of(setup, values, span=(0, 1)) for name, values in overlap.items()}
     for number, name in _IOU_NUMBERS.items():
         store(setup, number, rows[name])
     gain = overlap["spectral cut, last tokens"] - overlap["as many patches at random"]
-    store(setup, "iou_gain", mean_of(setup, gain))
+    rows["the cut minus random patches, paired"] = mean_of(setup, gain, span=(-1, 1))
+    store(setup, "iou_gain", rows["the cut minus random patches, paired"])
     return pd.DataFrame([{"label": name, **asdict(r)} for name, r in rows.items()])
 
 
@@ -88,8 +89,8 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        descriptors, n_each (mean number), is_true (with interval), false_red (share of the descriptors of pictures
-        without red that name it). Numbers `concepts.true_parts`, `.true_bare` (parts without a red outline),
+        descriptors, n_each (mean number), is_true, false_red (share of the descriptors of pictures without red that
+        name it), with intervals. Numbers `concepts.true_parts`, `.true_bare` (parts without a red outline),
         `.true_nearest`, `.true_class`, `.true_bank`, `.true_gain` (parts minus nearest to the whole picture) and
         `.red_gain` (false red with outlines minus without, paired).
     """
@@ -112,12 +113,13 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
         sizes = has.sum(axis=1)
         shares[name] = np.divide((has & shown.truth).sum(axis=1), sizes, out=np.full(len(has), np.nan), where=sizes > 0)
         reds[name] = _false_red(setup, has)
-        found = mean_of(setup, shares[name])
+        found = mean_of(setup, shares[name], span=(0, 1) if name != "bank" else None)
         store(setup, f"true_{name}", found, unit="%")
-        red = with_bounds("false_red", mean_of(setup, reds[name]))
-        rows.append({"descriptors": words, "n_each": float(sizes.mean()), **with_bounds("is_true", found), **red})
-    store(setup, "true_gain", mean_of(setup, shares["parts"] - shares["nearest"]), unit="%")
-    store(setup, "red_gain", mean_of(setup, reds["parts"] - reds["bare"]), unit="%")
+        red = with_bounds("false_red", mean_of(setup, reds[name], span=(0, 1) if name != "bank" else None))
+        each = with_bounds("n_each", mean_of(setup, sizes))
+        rows.append({"descriptors": words, **each, **with_bounds("is_true", found), **red})
+    store(setup, "true_gain", mean_of(setup, shares["parts"] - shares["nearest"], span=(-1, 1)))
+    store(setup, "red_gain", mean_of(setup, reds["parts"] - reds["bare"], span=(-1, 1)))
     return pd.DataFrame(rows)
 
 

@@ -13,18 +13,13 @@ from matplotlib.colors import to_rgb
 from verdict.clip.concept_setup import Setup
 from verdict.clip.concepts import Seen
 from verdict.clip.parts import to_pixels
+from verdict.clip.words import by_sign
 
 if TYPE_CHECKING:
     from verdict.stage import Stage
 
 N_WORDS = 3
 TINT = 0.55
-SHOWN_COLUMNS = [
-    *("model", "accuracy", "accuracy_low", "accuracy_high", "n_visual"),
-    *(f"{name}{end}" for name in ("shared", "lift", "jaccard", "ranked") for end in ("", "_low", "_high")),
-    *(f"{name}{end}" for name in ("mi_published", "mi_table", "auc_published") for end in ("", "_low", "_high")),
-    *("auc_relative", "auc_relative_low", "auc_relative_high", "share_fallback"),
-]
 
 
 @dataclass(frozen=True)
@@ -72,24 +67,56 @@ def foreground_template(foreground: pd.DataFrame) -> str:
     )
 
 
-def truth_template(truth: pd.DataFrame) -> str:
+def truth_template(stage: Stage, truth: pd.DataFrame) -> str:
     """Whether descriptors are true of their pictures; or that nobody knows."""
     if not len(truth):
         return "Nothing here says which descriptors are true of a picture."
+    parts = by_sign(
+        stage.numbers["concepts.true_gain"],
+        above="pointing at parts finds more that is true",
+        below="pointing at parts costs truth",
+        neither="no difference is shown",
+    )
+    red = by_sign(
+        stage.numbers["concepts.red_gain"],
+        above="the red outline makes the encoder see red",
+        below="the red outline makes it name red less often",
+        neither="no difference is shown",
+    )
     return (
         "{concepts.true_parts} of a picture's descriptors are true of it, where {concepts.true_bank} of the bank are; "
         "as many that are nearest to the whole picture reach {concepts.true_nearest}, a paired difference of "
-        "{concepts.true_gain}. Below zero, pointing at parts costs truth. In pictures without red, the red outline "
-        "adds {concepts.red_gain} to the share of descriptors that name red."
+        f"{{concepts.true_gain}}: {parts}. In pictures without red, the share of descriptors that name red differs by "
+        f"{{concepts.red_gain}} with the red outline from without: {red}."
     )
 
 
-def relation_template(stage: Stage, related: pd.DataFrame, within: pd.DataFrame) -> str:
+def relation_template(stage: Stage) -> str:
     """How knowledge and accuracy go together, between encoders and within the whole one."""
     text = "Over the {concepts.n_models} encoders, AUC and accuracy correlate at {concepts.relation}. "
-    if "concepts.right_gain" in stage.numbers:
-        return text + (
-            "Within the whole encoder, pictures that are answered rightly have an AUC that is {concepts.right_gain} "
-            "larger than the others."
-        )
-    return text + "The whole encoder answers all pictures alike, so nothing can be compared within it."
+    if "concepts.right_gain" not in stage.numbers:
+        return text + "The whole encoder answers all pictures alike, so nothing can be compared within it."
+    told = by_sign(
+        stage.numbers["concepts.right_gain"],
+        above="pictures that are answered rightly share more",
+        below="pictures that are answered rightly share less",
+        neither="no difference is shown",
+    )
+    return text + (
+        "Within the whole encoder, the AUC of pictures that are answered rightly differs from that of the others by "
+        f"{{concepts.right_gain}}: {told}."
+    )
+
+
+def prompts_template(stage: Stage) -> str:
+    """What descriptors in the prompts do to accuracy, and random ones."""
+    told = by_sign(
+        stage.numbers["concepts.added_gain"],
+        above="they help",
+        below="they cost accuracy",
+        neither="no difference is shown",
+    )
+    return (
+        f"Descriptors found in pictures change accuracy by {{concepts.added_gain}}: {told}. Random ones change it by "
+        "{concepts.random_gain}."
+    )

@@ -18,6 +18,8 @@ from verdict.clip.descriptors import PartDescriptors, by_importance, describe_pa
 from verdict.clip.parts import foreground_spectral, parts_by_clusters, parts_by_components, unit_rows
 from verdict.clip.visual_prompts import part_prompts
 from verdict.params import ConceptsParams
+from verdict.scores import top_class
+from verdict.uncertainty import Interval, wilson
 
 
 class Reader(Protocol):
@@ -118,7 +120,7 @@ def look(
     found = _describe(reader, images, parts, words.bank, settings)
     near = np.asarray(whole) @ words.bank.T
     visual = [by_importance(one.ids, row) for one, row in zip(found, near, strict=True)]
-    answer = (np.asarray(whole) @ words.classes.T).argmax(axis=1)
+    answer = top_class(np.asarray(whole) @ words.classes.T)
     return Seen(masks, parts, found, visual, answer, nearest(words.classes @ words.bank.T, settings.n_textual))
 
 
@@ -152,9 +154,8 @@ def score_images(seen: Seen, y_true: np.ndarray, n_bank: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row an image: n_visual, shared, lift, jaccard, ranked (rank-biased overlap), mi_published, mi_formula,
-        mi_table, auc_published, auc_relative, p_value, is_right, is_fallback. An image without descriptors shares
-        nothing.
+        One row an image: n_visual, shared, lift, jaccard, ranked (rank-biased overlap), mi_published, mi_table,
+        auc_published, auc_relative, is_right, is_fallback. An image without descriptors shares nothing.
     """
     rows = []
     for visual, answer, found in zip(seen.visual, seen.answer, seen.found, strict=True):
@@ -164,11 +165,9 @@ def score_images(seen: Seen, y_true: np.ndarray, n_bank: int) -> pd.DataFrame:
         row["lift"] = float(knowledge.lift(shared, n_visual, n_textual, n_bank)) if n_visual else float("nan")
         row |= {"jaccard": knowledge.jaccard(visual, textual), "ranked": knowledge.rank_biased_overlap(visual, textual)}
         row["mi_published"] = float(knowledge.mi_as_published(max(n_visual, 1), n_textual, shared))
-        row["mi_formula"] = float(knowledge.mi_eq1(max(n_visual, 1), n_textual, shared))
         row["mi_table"] = float(knowledge.mi_table(shared))
         row["auc_published"] = knowledge.published_area(visual, textual)
         row["auc_relative"] = knowledge.relative_area(visual, textual)
-        row["p_value"] = float(knowledge.overlap_p_value(shared, n_visual, n_textual, n_bank))
         rows.append(row)
     return pd.DataFrame(rows).assign(is_right=seen.answer == np.asarray(y_true))
 
@@ -192,19 +191,32 @@ def permuted_overlaps(
     return np.array(draws) / len(answer)
 
 
-def wrong_class_overlaps(
-    is_visual: np.ndarray, is_textual: np.ndarray, answer: np.ndarray, *, n_draws: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Mean overlap with another class than the one that the encoder gives, drawn for each image, (n_draws,)."""
+def own_class_gain(is_visual: np.ndarray, is_textual: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+    """Overlap of each picture with its true class minus the mean of its overlaps with the other classes, (n,).
+
+    The class that the encoder gives would favour itself: it is the one nearest to the picture, and so are its words.
+
+    Parameters
+    ----------
+    is_visual : bool, (n, D)
+    is_textual : bool, (K, D)
+    y_true : int, (n,)
+    """
     overlap = is_visual.astype(float) @ is_textual.T.astype(float)
-    n, n_classes = overlap.shape
-    other = (answer + rng.integers(1, n_classes, size=(n_draws, n))) % n_classes
-    return overlap[np.arange(n), other].mean(axis=1)
+    own = overlap[np.arange(len(y_true)), y_true]
+    return own - (overlap.sum(axis=1) - own) / (overlap.shape[1] - 1)
 
 
-def permutation_p_value(observed: float, null: np.ndarray) -> float:
-    """Share of draws at least as large as what was observed, which counts as a draw itself."""
-    return float((1 + (np.asarray(null) >= observed).sum()) / (1 + len(null)))
+def permutation_p_value(observed: float, null: np.ndarray, *, level: float) -> Interval:
+    """P-value by draws, (1 + reached) / (1 + drawn), with Wilson's interval of the share that reaches: draws are
+    independent, and more of them would move the value within it.
+
+    References
+    ----------
+    Davison and Hinkley (1997), Bootstrap methods and their application, eq. 4.11.
+    """
+    reached = int((np.asarray(null) >= observed).sum())
+    return Interval((1 + reached) / (1 + len(null)), *wilson(reached, len(null), level=level))
 
 
 def likeness(is_visual: np.ndarray, y_true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

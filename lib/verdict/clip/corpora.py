@@ -16,8 +16,8 @@ from PIL import Image
 from verdict import paths
 from verdict.data.fetch import admitted, download, open_tar
 from verdict.data.images import decode_image
+from verdict.data.picture_files import EXTENSIONS, is_leftover
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 Cut = Callable[[Image.Image], np.ndarray]
 
 
@@ -127,7 +127,7 @@ def list_folder(home: Path, part: str) -> Listing:
 def _is_wanted(place: PurePosixPath, part: str) -> bool:
     folders = place.parts[:-1]
     is_there = len(folders) >= 1 and (not part or folders[-2:-1] == (part,))
-    return is_there and place.suffix.lower() in SUFFIXES and not place.name.startswith(".")
+    return is_there and place.suffix.lower() in EXTENSIONS and not any(map(is_leftover, place.parts))
 
 
 def as_half(listing: Listing, part: str, classes: Sequence[str], *, px: int, cut: Cut = np.asarray) -> Half:

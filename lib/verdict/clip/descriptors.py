@@ -101,11 +101,6 @@ def describe_parts(
     return PartDescriptors(tuple(kept[row] for row in best), bool(is_fallback))
 
 
-def diversity(chosen: list[PartDescriptors]) -> float:
-    """Mean entropy, in nats, of an image's descriptors over its slots: high where parts have their own."""
-    return float(np.mean([_entropy(np.concatenate(found.of_part)) for found in chosen if found.of_part]))
-
-
 def by_importance(ids: np.ndarray, cosine: np.ndarray) -> np.ndarray:
     """Ids in falling order of their cosine (n_bank,) with the whole image; equal ones by id."""
     ids = np.unique(ids)
@@ -115,8 +110,3 @@ def by_importance(ids: np.ndarray, cosine: np.ndarray) -> np.ndarray:
 def nearest(cosine: np.ndarray, n: int) -> np.ndarray:
     """Ids of the n nearest descriptors, (..., n), of cosines (..., n_bank), the nearest first."""
     return np.argsort(-np.asarray(cosine), axis=-1, kind="stable")[..., :n]
-
-
-def _entropy(ids: np.ndarray) -> float:
-    counts = np.unique(ids, return_counts=True)[1] / len(ids)
-    return float(-(counts * np.log(counts)).sum())

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from verdict.clip.robustness import shares
-from verdict.uncertainty import Interval, group_weights, percentile_interval
+from verdict.clip.several import intervals, p_value
+from verdict.uncertainty import Interval, Resampler, Weights
 
 MIN_MODELS = 8
 _TUNING = 1.345
@@ -32,9 +33,11 @@ class Effective:
         Accuracy under the shift minus the line's expectation at the model's accuracy before it; in [-1, 1].
     expected : Interval
         That expectation.
+    p_rho : float
+        Two-sided p-value of "rho is zero"; see `several.p_value`.
     slope, intercept : Interval
         Of the line on logit axes.
-    scale : float
+    scale : Interval
         Median absolute residual of the population on the logit axis, divided by that of a standard normal.
     before, after : Interval
         The model's accuracies.
@@ -43,10 +46,11 @@ class Effective:
     """
 
     rho: Interval
+    p_rho: float
     expected: Interval
     slope: Interval
     intercept: Interval
-    scale: float
+    scale: Interval
     before: Interval
     after: Interval
     population: np.ndarray
@@ -110,11 +114,7 @@ def effective_robustness(
     after: ArrayLike,
     population_before: ArrayLike,
     population_after: ArrayLike,
-    groups: ArrayLike,
-    *,
-    n_resamples: int,
-    rng: np.random.Generator,
-    level: float = 0.95,
+    resampler: Resampler,
 ) -> Effective:
     """Effective robustness of one model, with intervals over the models of the population and over images.
 
@@ -124,14 +124,8 @@ def effective_robustness(
         Right answers of the model on the same images before and under the shift.
     population_before, population_after : arrays (n_models, n)
         Those of the population, without the model.
-    groups : array (n,)
-        The independent unit of each image; each resample draws groups, and models of the population, with replacement.
-    n_resamples : int
-        Number of resamples.
-    rng : numpy.random.Generator
-        Source of randomness.
-    level : float in (0, 1)
-        Of the intervals.
+    resampler : Resampler
+        Of the images; each resample draws groups, and models of the population, with replacement.
 
     Raises
     ------
@@ -153,15 +147,16 @@ def effective_robustness(
     if n_models < MIN_MODELS:
         raise ValueError(f"a line needs a population of at least {MIN_MODELS} models, got {n_models}")
     n = first.shape[1]
-    weights = group_weights(groups, n_resamples, rng)
-    picks = rng.integers(1, n_models + 1, size=(n_resamples, n_models))
-    found = _place(shares(first), shares(second), np.arange(1, n_models + 1), n)
-    drawn = _place(shares(first, weights), shares(second, weights), picks, n)
-    keep = {
-        name: percentile_interval(float(found[name]), drawn[name], level=level) for name in found if name != "scale"
-    }
+    drawn_models = resampler.rng("models").integers(1, n_models + 1, size=(resampler.n_resamples, n_models))
+
+    def places(weights: Weights) -> dict[str, np.ndarray]:
+        picks = np.arange(1, n_models + 1) if weights is None else drawn_models
+        return _place(shares(first, weights), shares(second, weights), picks, n)
+
+    keep, drawn = intervals(places, resampler)
     population = np.stack([shares(first)[1:], shares(second)[1:]], axis=1)
-    return Effective(scale=float(found["scale"]), population=population, **keep)
+    p_rho = p_value(keep["rho"].value, drawn["rho"])
+    return Effective(population=population, p_rho=p_rho, **keep)
 
 
 def _place(before: np.ndarray, after: np.ndarray, picks: np.ndarray, n: int) -> dict[str, np.ndarray]:

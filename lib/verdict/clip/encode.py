@@ -7,9 +7,6 @@ whose `eos_token_id` is not its tokenizer's gives one vector for every text, and
 
 from __future__ import annotations
 
-import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +19,11 @@ from transformers.utils import logging
 
 from verdict import paths
 from verdict.artifacts import content_hash, sha256_tree
+from verdict.clip.hub import check_hub
 
 # Bars of a second's work would stand in every page.
 logging.disable_progress_bar()
 
-SHIPPED = "digits_clip"
-HUB = "https://huggingface.co"
-REACH_S = 2.0
 Progress = Callable[[str], None]
 
 
@@ -44,8 +39,6 @@ class DualEncoder:
     ----------
     name : str
         Of the preset that is in use.
-    asked : str
-        Of the preset that was asked for; another one where that was out of reach.
     revision : str
         Commit of a hub id, "" otherwise.
     identity : str
@@ -55,7 +48,6 @@ class DualEncoder:
     """
 
     name: str
-    asked: str
     revision: str
     identity: str
     model: CLIPModel
@@ -66,9 +58,6 @@ class DualEncoder:
     @classmethod
     def from_preset(cls, preset: str, revision: str = "", *, batch: int = 128, threads: int = 1) -> DualEncoder:
         """Load a folder, a preset that the package ships, or a hub id.
-
-        A hub id that is neither stored on this machine nor reachable gives the shipped preset, at once; `asked` then
-        differs from `name`.
 
         Parameters
         ----------
@@ -83,30 +72,26 @@ class DualEncoder:
         ------
         ValueError
             For a hub id without a revision, and for a model that reads every text alike.
+        ConnectionError
+            For a hub id that is neither stored on this machine nor reachable.
         OSError
             For a folder that holds no CLIP, and for a hub id or revision that the hub does not know.
         """
         torch.set_num_threads(threads)
         folder = paths.preset_folder(preset)
         if folder is not None:
-            return cls._load(str(folder), preset, preset, "", batch, sha256_tree(folder))
-        if not revision:
-            raise ValueError(
-                f"{preset!r} is neither shipped nor a folder; a hub id needs its revision, the commit that is meant"
-            )
-        stands_for = f"{preset}@{revision}"
+            return cls._load(str(folder), preset, "", batch, sha256_tree(folder))
+        check_hub(preset, revision)
+        own = (preset, preset, revision, batch, f"{preset}@{revision}")
         try:
-            return cls._load(preset, preset, preset, revision, batch, stands_for)
+            return cls._load(*own)
         except OSError:
-            # Not stored on this machine. Where the hub answers, what it says is final: a wrong name is an error.
-            if is_reachable():
-                return cls._load(preset, preset, preset, revision, batch, stands_for, offline=False)
-        folder = paths.PRESETS / SHIPPED
-        return cls._load(str(folder), SHIPPED, preset, "", batch, sha256_tree(folder))
+            # Not stored on this machine, or in part. What the hub says is final: a wrong name is an error.
+            return cls._load(*own, offline=False)
 
     @classmethod
     def _load(
-        cls, source: str, name: str, asked: str, revision: str, batch: int, weights: str, *, offline: bool = True
+        cls, source: str, name: str, revision: str, batch: int, weights: str, *, offline: bool = True
     ) -> DualEncoder:
         more: dict[str, Any] = {"local_files_only": offline, **({"revision": revision} if revision else {})}
         # Weights are safetensors, or read by torch as weights alone: neither runs code.
@@ -115,14 +100,9 @@ class DualEncoder:
         processor = CLIPImageProcessorPil.from_pretrained(source, **more)
         tokenizer = CLIPTokenizer.from_pretrained(source, **more)
         identity = content_hash([weights, processor.to_dict()])
-        loaded = cls(name, asked, revision, identity, model, processor, tokenizer, batch)
+        loaded = cls(name, revision, identity, model, processor, tokenizer, batch)
         loaded.check_texts()
         return loaded
-
-    @property
-    def is_fallback(self) -> bool:
-        """Whether the preset that was asked for was out of reach."""
-        return self.name != self.asked
 
     @property
     def logit_scale(self) -> float:
@@ -239,20 +219,6 @@ class DualEncoder:
 def feature(output: Any) -> torch.Tensor:
     """The projected feature: since transformers 5 an output object holds it, before that it was the output."""
     return output if isinstance(output, torch.Tensor) else output.pooler_output
-
-
-def is_reachable(url: str = "", *, timeout_s: float = REACH_S) -> bool:
-    """Whether a hub answers within seconds; False where the environment says that there is no network."""
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        return False
-    request = urllib.request.Request(url or os.environ.get("HF_ENDPOINT", HUB), method="HEAD")
-    try:
-        with urllib.request.urlopen(request, timeout=timeout_s):
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except (OSError, ValueError):
-        return False
 
 
 def saved(model: CLIPModel, processor: CLIPImageProcessorPil, tokenizer: CLIPTokenizer, folder: Path) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import hypergeom
 
 
 def mi_as_published(N: int, M: int, I: ArrayLike) -> np.ndarray:  # noqa: N803, E741
@@ -92,11 +91,6 @@ def lift(shared: ArrayLike, n_visual: ArrayLike, n_textual: int, n_bank: int) ->
     return np.asarray(shared) / expected_shared(n_visual, n_textual, n_bank)
 
 
-def overlap_p_value(shared: ArrayLike, n_visual: ArrayLike, n_textual: int, n_bank: int) -> np.ndarray:
-    """Probability that lists drawn at random share at least as many (hypergeometric)."""
-    return hypergeom.sf(np.asarray(shared) - 1, n_bank, n_textual, np.asarray(n_visual))
-
-
 def rank_biased_overlap(first: ArrayLike, second: ArrayLike, *, persistence: float = 0.9) -> float:
     """Agreement of two rankings in which the top weighs most, in [0, 1], 1 for equal lists.
 
@@ -157,18 +151,10 @@ def relative_area(visual: ArrayLike, textual: ArrayLike) -> float:
     return area_under(counts / counts[0]) if counts[0] else float("nan")
 
 
-def mean_curve(curves: list[np.ndarray]) -> np.ndarray:
-    """Mean of curves of different lengths, the short ones continued by 0 as in the study."""
+def continued_by_zero(curves: list[np.ndarray]) -> np.ndarray:
+    """Curves of different lengths as rows of one table, the short ones continued by 0 as in the study."""
     longest = max(len(curve) for curve in curves)
-    return np.mean([np.pad(np.asarray(curve, dtype=float), (0, longest - len(curve))) for curve in curves], axis=0)
-
-
-def random_overlaps(
-    n_visual: int, n_textual: int, n_bank: int, *, n_draws: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Overlaps of random lists with a list of the class, by drawing lists: the permutation null, (n_draws,)."""
-    order = rng.random((n_draws, n_bank)).argsort(axis=1)[:, :n_visual]
-    return (order < n_textual).sum(axis=1)
+    return np.stack([np.pad(np.asarray(curve, dtype=float), (0, longest - len(curve))) for curve in curves])
 
 
 def _counts(n_visual: int, n_textual: int, shared: ArrayLike) -> np.ndarray:

@@ -7,15 +7,17 @@ Cosines are as they come from unit embeddings; logits are cosines times the mode
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
+from verdict.clip.several import intervals
 from verdict.metrics import auroc
 from verdict.scores import log_softmax, softmax
-from verdict.uncertainty import group_weights, percentile_interval, with_bounds
+from verdict.uncertainty import Resampler, with_bounds
 from verdict.weighted import ratio, totals
 
 KEPT = 0.95
@@ -132,46 +134,38 @@ def detection(score: ArrayLike, is_known: ArrayLike, weights: ArrayLike | None =
 def detection_table(
     known: Mapping[str, ArrayLike],
     unknown: Mapping[str, ArrayLike],
-    known_groups: ArrayLike,
-    unknown_groups: ArrayLike,
-    *,
-    n_resamples: int,
-    rng: np.random.Generator,
-    level: float = 0.95,
-) -> pd.DataFrame:
+    known_resampler: Resampler,
+    unknown_resampler: Resampler,
+) -> tuple[pd.DataFrame, np.ndarray]:
     """How well each score tells known from unknown images, with intervals over images of both sides.
 
     Parameters
     ----------
     known, unknown : mappings from score to array
         Values on known images (n_known,) and on unknown ones (n_unknown,); see `scores`.
-    known_groups, unknown_groups : arrays
-        The independent unit of each image; each side is resampled by itself, so that their sizes stay.
-    n_resamples : int
-        The same resamples serve every score.
-    rng : numpy.random.Generator
-        Source of randomness.
-    level : float in (0, 1)
-        Of the intervals.
+    known_resampler, unknown_resampler : Resampler
+        Each side is resampled by itself, so that their sizes stay; the same resamples serve every score.
 
     Returns
     -------
-    DataFrame
+    table : DataFrame
         One row a score: score, the four of `METRICS`, each with `_low` and `_high`; n_known, n_unknown.
+    auroc : array (n_resamples, n_scores)
+        Resamples of the first.
     """
-    n_known, n_unknown = len(np.asarray(known_groups)), len(np.asarray(unknown_groups))
-    weights = np.hstack([group_weights(side, n_resamples, rng) for side in (known_groups, unknown_groups)])
+    n_known, n_unknown = len(known_resampler.groups), len(unknown_resampler.groups)
+    weights = np.hstack([side.weights() for side in (known_resampler, unknown_resampler)])
     is_known = np.arange(n_known + n_unknown) < n_known
-    rows = []
+    rows, aurocs = [], []
     for name in known:
         score = np.concatenate([np.asarray(known[name]), np.asarray(unknown[name])])
-        value, drawn = detection(score, is_known), detection(score, is_known, weights)
+        found, drawn = intervals(partial(detection, score, is_known), known_resampler, weights)
         row: dict[str, object] = {"score": name}
         for metric in METRICS:
-            found = percentile_interval(float(value[metric]), drawn[metric], level=level)
-            row |= with_bounds(metric, found)
+            row |= with_bounds(metric, found[metric])
         rows.append(row)
-    return pd.DataFrame(rows).assign(n_known=n_known, n_unknown=n_unknown)
+        aurocs.append(drawn["auroc"])
+    return pd.DataFrame(rows).assign(n_known=n_known, n_unknown=n_unknown), np.stack(aurocs, axis=1)
 
 
 def _passing(score: ArrayLike, is_positive: ArrayLike, weights: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:

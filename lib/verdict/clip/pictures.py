@@ -5,28 +5,22 @@ Whatever the source, the result is the same: pictures of one size, a table with 
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from verdict import paths
-from verdict.clip import cifar, imagenette, scenes
-from verdict.clip.corpora import SUFFIXES, Corpus, square
+from verdict.clip import cifar, imagenette, own_pictures, scenes
+from verdict.clip.corpora import Corpus, square
+from verdict.clip.own_pictures import SPLITS
 from verdict.clip.words import ENSEMBLE
 from verdict.data.digits import ATTRIBUTION
 from verdict.data.images import read_image
+from verdict.data.picture_files import find_damaged, refuse_damaged
 from verdict.data.scenes import handwriting_pools
-from verdict.data.splits import split_groups
-from verdict.data.tables import decode_text
 from verdict.params import ClipFolderParams, ClipParams
 
-SPLITS = ("train", "val", "calib", "test")
 SCENE_PX = 48
 
 
@@ -133,120 +127,23 @@ def _balanced(y: np.ndarray, wanted: Mapping[str, int], *, rng: np.random.Genera
 
 
 def of_folder(params: ClipFolderParams, *, n: Mapping[str, int], seed: int, is_table: bool) -> Pictures:
-    """Somebody's own pictures: a folder for each class, or a CSV with the columns image and label.
-
-    `classes.json` (a list of names in their order, or a mapping from folder or label to name) and `templates.json` (a
-    list) may lie beside them. A CSV may have the columns split and group; without split, groups are divided at random.
+    """Somebody's own pictures, at most `n` of each split.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        Naming the file, the row and what is wrong with it.
+        See `own_pictures.read`; and for pictures that cannot be read, all of them named.
     """
-    home = _folder(params.images)
-    rows = _table_rows(Path(params.table), home) if is_table else _folder_rows(home)
-    labels = sorted({label for _, label, _, _ in rows})
-    known, names = _classes(home, labels)
-    files = [path for path, *_ in rows]
-    groups = [group or path.name for path, _, _, group in rows]
-    splits = pd.Series([split for _, _, split, _ in rows], dtype="str")
-    if not splits.ne("").all():
-        splits = split_groups(pd.Series(groups), dict(params.fractions), seed)
-    table = pd.DataFrame(
-        {
-            "image_id": [path.relative_to(home).as_posix() for path in files],
-            "group_id": groups,
-            "split": splits.to_numpy(dtype=object),
-            "y": [known.index(label) for _, label, _, _ in rows],
-        }
+    own = own_pictures.read(params, seed=seed, is_table=is_table)
+    y = own.rows["label"].map({label: k for k, label in enumerate(own.labels)}).to_numpy()
+    table = own.rows[["image_id", "group_id", "split"]].assign(y=y)
+    rng = np.random.default_rng([seed, *b"folder"])
+    of_split = {split: np.flatnonzero(table["split"] == split) for split in SPLITS}
+    keep = np.concatenate(
+        [rows[_balanced(y[rows], {split: n[split]}, rng=rng)[split]] for split, rows in of_split.items()]
     )
-    rng, y = np.random.default_rng([seed, *b"folder"]), table["y"].to_numpy()
-    own = {split: np.flatnonzero(table["split"] == split) for split in SPLITS}
-    keep = np.concatenate([one[_balanced(y[one], {split: n[split]}, rng=rng)[split]] for split, one in own.items()])
-    images = np.stack([square(read_image(files[k]), params.image_px) for k in keep])
-    return Pictures(
-        images, table.iloc[keep].reset_index(drop=True), names, _templates(home), attribution=str(home.name)
-    )
-
-
-def _folder(name: str) -> Path:
-    candidates = [base / Path(name).expanduser() for base in paths.data_folders()]
-    found = next((path for path in candidates if path.is_dir()), None)
-    if not name or found is None:
-        raise FileNotFoundError(f"clip.folder.images: there is no folder {name!r}; looked at {candidates}")
-    return found.resolve()
-
-
-def _folder_rows(home: Path) -> list[tuple[Path, str, str, str]]:
-    """File, label, split, group of a folder that holds one folder a class, or one a split with those inside."""
-    tops = sorted(path for path in home.iterdir() if path.is_dir() and not path.name.startswith("."))
-    by_split = bool(tops) and {path.name for path in tops} <= set(SPLITS)
-    places = (
-        [(inner, top.name) for top in tops for inner in sorted(top.iterdir()) if inner.is_dir()] if by_split else []
-    )
-    places = places or [(top, "") for top in tops]
-    rows = [
-        (path, place.name, split, path.relative_to(home).as_posix())
-        for place, split in places
-        for path in sorted(place.iterdir())
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    ]
-    if len({label for _, label, _, _ in rows}) < 2:
-        raise ValueError(f"{home} needs at least two folders with pictures, one a class; found {len(rows)} pictures")
-    return rows
-
-
-def _table_rows(table: Path, home: Path) -> list[tuple[Path, str, str, str]]:
-    found = paths.data_file(str(table))
-    if found is None:
-        raise FileNotFoundError(f"clip.folder.table: there is no file {str(table)!r}")
-    text, _ = decode_text(found.read_bytes(), str(found))
-    reader = csv.DictReader(io.StringIO(text))
-    if missing := {"image", "label"} - set(reader.fieldnames or ()):
-        raise ValueError(f"{found} lacks the columns {sorted(missing)}; it has {reader.fieldnames}")
-    rows = []
-    for line, row in enumerate(reader, start=2):
-        path = (home / str(row["image"]).strip()).resolve()
-        if not path.is_relative_to(home) or not path.is_file():
-            raise FileNotFoundError(f"{found}, line {line}: there is no picture {row['image']!r} in {home}")
-        split = str(row.get("split") or "").strip()
-        if split not in (*SPLITS, ""):
-            raise ValueError(f"{found}, line {line}: split {split!r} is none of {list(SPLITS)}")
-        if not str(row["label"] or "").strip():
-            raise ValueError(f"{found}, line {line}: no label")
-        rows.append((path, str(row["label"]).strip(), split, str(row.get("group") or "").strip()))
-    if len({label for _, label, _, _ in rows}) < 2:
-        raise ValueError(f"{found} needs at least two labels")
-    return rows
-
-
-def _json(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} is not readable as JSON: {error}") from error
-
-
-def _classes(home: Path, labels: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Labels in the order of their ids, and the names that stand for them."""
-    path = home / "classes.json"
-    if not path.is_file():
-        return list(labels), tuple(labels)
-    content = _json(path)
-    named = dict(zip(content, content, strict=True)) if isinstance(content, list) else content
-    if not isinstance(named, dict) or not all(isinstance(name, str) and name.strip() for name in named.values()):
-        raise ValueError(f"{path} holds a list of names, or a mapping from label to name")
-    if missing := sorted(set(labels) - set(named)):
-        raise ValueError(f"{path} lacks {missing[:5]}; it has {sorted(named)[:5]}")
-    order = [label for label in named if label in set(labels)]
-    return order, tuple(named[label] for label in order)
-
-
-def _templates(home: Path) -> tuple[str, ...]:
-    path = home / "templates.json"
-    if not path.is_file():
-        return ENSEMBLE
-    content = _json(path)
-    if not isinstance(content, list) or not content or not all(isinstance(t, str) and "{}" in t for t in content):
-        raise ValueError(f"{path} holds a list of sentences, each with {{}} for the name of the class")
-    return tuple(content)
+    files = [own.rows["file"].iloc[k] for k in keep]
+    refuse_damaged(own.home, find_damaged({str(path): path for path in files}))
+    images = np.stack([square(read_image(path), params.image_px) for path in files])
+    kept = table.iloc[keep].reset_index(drop=True)
+    return Pictures(images, kept, own.class_names, own.templates, attribution=str(own.home.name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,23 @@ from PIL import Image
 
 from verdict import paths
 from verdict.clip import clusters, packs, probes, scenes
+from verdict.clip.several import among
 from verdict.clip.study import Study
-from verdict.clip.words import PLAIN, clean, prompts
-from verdict.clip.zero_shot import Estimate, accuracy_row, cosines, entropy_deficit, estimator, scale_effect
-from verdict.uncertainty import Interval
-from verdict.weighted import weighted_mean
+from verdict.clip.words import PLAIN, by_sign, clean, prompts
+from verdict.clip.zero_shot import (
+    accuracy_row,
+    change_of_ece,
+    cosines,
+    entropy,
+    fit_temperature,
+    scale_effect,
+    scaled_logits,
+)
+from verdict.metrics import ece_change
+from verdict.numbers import EXACT, SETTING
+from verdict.scores import softmax, top_class
+from verdict.uncertainty import Interval, Resampler, with_bounds
 
-STREAM = 10
 N_PROMPTS = 32
 N_SMALL = 1000
 TAUS = (1.0, 0.5, 0.25, 0.125)
@@ -40,16 +50,15 @@ class Page:
     study: Study
 
     @cached_property
-    def estimate(self) -> Estimate:
-        """Intervals over groups of test pictures; every one draws the same groups."""
-        own = self.study.stage.params.statistics
-        return estimator(n_resamples=own.n_resamples, seed=[own.seed, STREAM], level=own.level)
+    def resampler(self) -> Resampler:
+        """Intervals over groups of test pictures."""
+        return self.study.stage.resampler(self.test[2])
 
     @cached_property
     def train(self) -> probes.Part:
         """Embeddings and classes that probes learn from, at most `n_probe`."""
         z, y, _ = self.study.of("train")
-        keep = self.study.stage.rng(STREAM, 1).permutation(len(y))[: self.study.stage.params.clip.n_probe]
+        keep = self.study.stage.rng("probes.train").permutation(len(y))[: self.study.stage.params.clip.n_probe]
         return z[keep], y[keep]
 
     @cached_property
@@ -67,19 +76,23 @@ class Page:
         """Whether pictures are scenes of digits, of which every factor is known."""
         return "digit" in self.study.pictures.table
 
-    def keep(self, name: str, found: Interval, *, split: str = "test") -> None:
-        """Record an estimate under a name."""
-        self.study.stage.numbers[name] = found.number(n=len(self.test[1]), split=split, unit="%")
+    def keep(self, name: str, found: Interval, *, unit: str = "%") -> None:
+        """Record an estimate on test under a name."""
+        self.study.stage.numbers[name] = found.number(n=len(self.test[1]), split="test", unit=unit)
 
     def row(self, label: str, answer: np.ndarray, name: str = "") -> dict:
         """A row for a table of accuracies on test; recorded where it has a name."""
-        _, y, groups = self.test
-        row = accuracy_row(label, y, answer, groups, self.estimate)
+        row = accuracy_row(label, self.test[1], answer, self.resampler)
         if name:
             self.keep(name, Interval(row["value"], row["low"], row["high"]))
         return row
 
     # What prompts alone answer.
+
+    @cached_property
+    def answer(self) -> np.ndarray:
+        """Classes that prompts with all templates give to the test pictures, int (n,)."""
+        return top_class(cosines(self.test[0], self.study.classes()))
 
     def zero_shot(self) -> pd.DataFrame:
         """Accuracy on test with one template, with all, and with class names as the source writes them."""
@@ -91,11 +104,12 @@ class Page:
             (f"{len(templates)} templates", "zero_shot.templates", templates, True),
             ("one template, names as written", "zero_shot.as_written", templates[:1], False),
         ):
-            answer = cosines(z, study.classes(shown, is_clean=is_clean)).argmax(axis=1)
+            answer = top_class(cosines(z, study.classes(shown, is_clean=is_clean)))
             rows.append(self.row(label, answer, name))
         n_changed = sum(clean(name) != name for name in study.pictures.class_names)
         study.stage.number("zero_shot.n_names_cleaned", n_changed, unit="count")
-        study.stage.number("zero_shot.chance", 1 / len(study.pictures.class_names), unit="%")
+        study.stage.number("zero_shot.n", len(z), unit="count", split="test")
+        study.stage.number("zero_shot.chance", 1 / len(study.pictures.class_names), unit="%", kind=EXACT)
         return pd.DataFrame(rows)
 
     def couples(self) -> pd.DataFrame:
@@ -108,40 +122,46 @@ class Page:
         """
         if not self.is_scenes:
             return pd.DataFrame(columns=["label", "n", "value", "low", "high"])
-        z, _, groups = self.test
+        z = self.test[0]
         table = self.study.pictures.table.iloc[self.study.rows("test")]
         held, written = table["held_out"].to_numpy(), (table["colour"] + "_" + table["digit"]).to_numpy()
         names = [f"{colour}_{digit}" for colour in scenes.FACTORS["colour"] for digit in scenes.DIGITS]
         y = np.array([names.index(name) for name in written])
         rows = []
         for how, is_clean in (("names as words", True), ("names with underscores", False)):
-            answer = cosines(z, self.study.classes(PLAIN, names=names, is_clean=is_clean)).argmax(axis=1)
+            answer = top_class(cosines(z, self.study.classes(PLAIN, names=names, is_clean=is_clean)))
             for couples, part in (("taught", ~held), ("held out", held)):
                 key = f"couples.{couples.replace(' ', '_')}_{'clean' if is_clean else 'written'}"
-                row = accuracy_row(f"{couples}, {how}", y[part], answer[part], groups[part], self.estimate)
+                row = accuracy_row(f"{couples}, {how}", y[part], answer[part], among(self.resampler, part))
                 self.keep(key, Interval(row["value"], row["low"], row["high"]))
                 rows.append(row)
         return pd.DataFrame(rows)
 
     def scale(self) -> pd.DataFrame:
-        """NLL and ECE of softmax over cosines, with the logit scale, and at a fitted temperature."""
-        study, classes = self.study, self.study.classes()
-        calib, test = ((cosines(z, classes), y, g) for z, y, g in (study.of("calib"), self.test))
-        own = study.stage.params.statistics
-        table, fitted = scale_effect(
-            calib,
-            test,
-            logit_scale=study.logit_scale,
-            estimate=self.estimate,
-            n_resamples=own.n_resamples,
-            rng=study.stage.rng(STREAM, 2),
-        )
-        study.stage.numbers["scale.fitted"] = fitted.number(n=len(calib[1]), split="calib")
-        study.stage.number("scale.logit_scale", study.logit_scale)
+        """NLL and ECE of softmax over cosines, with the logit scale, and at the temperature that all of calib fits."""
+        study, stage, classes = self.study, self.study.stage, self.study.classes()
+        (z, y, groups), (z_test, y_test, _) = study.of("calib"), self.test
+        fitted = fit_temperature(scaled_logits(z, classes, study.logit_scale), y, stage.resampler(groups))[1]
+        logits, n_bins = scaled_logits(z_test, classes, study.logit_scale), stage.params.calibrate.ece_bins
+        options = {"logit_scale": study.logit_scale, "fitted": fitted, "n_bins": n_bins}
+        table = scale_effect(logits, y_test, self.resampler, **options)
+        stage.numbers["scale.fitted"] = fitted.number(n=len(y), split="calib")
+        stage.number("scale.logit_scale", study.logit_scale, kind=SETTING)
         for row in table.to_dict("records"):
             key = f"scale.ece_{str(row['logits']).split()[0]}"
-            study.stage.numbers[key] = Interval.from_columns(row, "ece").number(n=len(test[1]), split="test")
+            stage.numbers[key] = Interval.from_columns(row, "ece").number(n=len(y_test), split="test")
+        both = (softmax(logits), softmax(logits / fitted.value))
+        self.keep("scale.ece_change", ece_change(*both, y_test, self.resampler, n_bins=n_bins), unit="")
         return table
+
+    def scale_sentence(self) -> str:
+        """What the logit scale does to ECE, and what a fitted temperature adds."""
+        return (
+            "Softmax of cosines has an ECE of {scale.ece_cosines}, of scaled cosines {scale.ece_scaled}, at the fitted "
+            "temperature {scale.ece_fitted}, a paired change of {scale.ece_change}: "
+            f"{change_of_ece(self.study.stage.numbers['scale.ece_change'])}. That temperature of scaled cosines is "
+            "{scale.fitted}; the logit scale is {scale.logit_scale}."
+        )
 
     # What probes read from embeddings.
 
@@ -165,7 +185,7 @@ class Page:
         """Sets of prompts without a class: of two natural kinds, and for scenes of the captions' own grammar."""
         sets = {"qualities": list(packs.QUALITIES), "kinds": list(packs.KINDS)}
         if self.is_scenes:
-            sets["grammar"] = packs.of_scenes(4 * N_PROMPTS, rng=self.study.stage.rng(STREAM, 3))
+            sets["grammar"] = packs.of_scenes(4 * N_PROMPTS, rng=self.study.stage.rng("probes.grammar"))
         return sets
 
     @cached_property
@@ -194,23 +214,42 @@ class Page:
         return pd.DataFrame(out)
 
     def ranks(self, sizes: Sequence[int] = (4, 8, 16, 32, 64, 128), n: int = 1500) -> pd.DataFrame:
-        """Accuracy on test of tuned logistic probes along M directions: prompts, and five controls; n learn."""
-        classes = self.study.classes()
-        out = []
+        """Accuracy on test of tuned logistic probes along M directions: prompts, and five controls; n learn.
+
+        Numbers `ranks.prompts`, `ranks.random` and `ranks.gain`, their paired difference, along the most prompts.
+        """
+        classes, y_test = self.study.classes(), self.test[1]
+        out, right = [], {}
         for kind in probes.CONTROLS:
             for m in sizes:
                 if kind == "prompts" and m > len(self.words):
                     continue
                 shared = {"words": self.words, "classes": classes, "train": self.train[0]}
-                rows = probes.directions(kind, m, rng=self.study.stage.rng(STREAM, 4, m), **shared)
+                rows = probes.directions(kind, m, rng=self.study.stage.rng("probes.directions", m), **shared)
                 (x, y), val, test = self.along(rows)
                 answer = probes.choose("logistic", (x[:n], y[:n]), val, test, grid=(0.1, 10.0)).answer
+                right[kind, m] = (answer == y_test).astype(float)
                 out.append({**self.row(kind, answer), "directions": m, "rank": probes.rank(rows)})
-        table = pd.DataFrame(out)
+        most = max(m for kind, m in right if kind == "prompts")
         for kind in ("prompts", "random"):
-            last = table[table["label"] == kind].iloc[-1]
-            self.keep(f"ranks.{kind}", Interval(last["value"], last["low"], last["high"]))
-        return table
+            self.keep(f"ranks.{kind}", self.resampler.mean(right[kind, most], span=(0, 1)))
+        gain = self.resampler.mean(right["prompts", most] - right["random", most], span=(-1, 1))
+        self.keep("ranks.gain", gain, unit="")
+        self.study.stage.number("ranks.directions", most, unit="count", kind=SETTING)
+        return pd.DataFrame(out)
+
+    def rank_sentence(self) -> str:
+        """What prompts are worth as directions beside random ones, as many."""
+        told = by_sign(
+            self.study.stage.numbers["ranks.gain"],
+            above="more is read along prompts",
+            below="less is read along prompts",
+            neither="no worth of what prompts mean is shown",
+        )
+        return (
+            "Along {ranks.directions} prompts a probe reaches {ranks.prompts}, along as many random directions "
+            f"{{ranks.random}}, a paired difference of {{ranks.gain}}: {told}."
+        )
 
     def entropies(self) -> pd.DataFrame:
         """How far the mean entropy over prompts lies below its bound, without and with the logit scale, in nats."""
@@ -218,9 +257,12 @@ class Page:
         for name, texts in self.prompt_sets.items():
             cos = cosines(self.test[0], np.asarray(self.study.cache.texts(texts))[:N_PROMPTS])
             for label, factor in (("cosines", 1.0), ("scaled", self.study.logit_scale)):
-                deficit, bound = entropy_deficit(factor * cos), float(np.log(cos.shape[1]))
-                rows.append({"prompts": name, "logits": label, "bound": bound, "deficit": deficit})
-        return pd.DataFrame(rows).assign(mean_entropy=lambda found: found["bound"] - found["deficit"])
+                found = self.resampler.mean(entropy(softmax(factor * cos)))
+                bound = float(np.log(cos.shape[1]))
+                row = {"prompts": name, "logits": label, "bound": bound, **with_bounds("mean_entropy", found)}
+                deficit = Interval(bound - found.value, bound - found.high, bound - found.low)
+                rows.append(row | with_bounds("deficit", deficit))
+        return pd.DataFrame(rows)
 
     # Temperature is C.
 
@@ -231,30 +273,38 @@ class Page:
         return (x[:N_SMALL], y[:N_SMALL]), test
 
     def temperatures(self) -> pd.DataFrame:
-        """The published table: features / tau, C = 1, beside C / tau² on plain features, and tuned C."""
-        (x, y), test = self.small
-        table = probes.agreement((x, y), test, taus=PUBLISHED_TAUS)
+        """The published table: features / tau, C = 1, beside C / tau² on plain features.
+
+        Returns
+        -------
+        DataFrame
+            tau, equal_cost, accuracy, equal_answers (share of pictures that both machines answer alike), with
+            intervals; the last row is the share that they answer alike at every tau, the number `tau.equal_answers`.
+        """
+        train, test = self.small
+        found = probes.agreement(train, test, taus=PUBLISHED_TAUS)
         rows = []
-        for tau, cost in zip(table["tau"], table["equal_cost"], strict=True):
-            name = f"agnostic.tau_{f'{tau:g}'.replace('.', '_')}"
-            row = self.row(f"tau {tau:g}", probes.machine(x / tau, y, 1.0).predict(test / tau), name)
-            rows.append({"tau": tau, "equal_cost": cost, **{key: row[key] for key in ("value", "low", "high")}})
-        found = pd.DataFrame(rows).assign(equal_answers=table["equal_answers"])
-        self.study.stage.number("tau.equal_answers", float(found["equal_answers"].min()), unit="%")
-        return found.rename(columns={"value": "accuracy", "low": "accuracy_low", "high": "accuracy_high"})
+        for tau, cost, answer, is_equal in found.itertuples(index=False):
+            row = self.row(f"{tau:g}", answer, f"agnostic.tau_{f'{tau:g}'.replace('.', '_')}")
+            accuracy = with_bounds("accuracy", Interval(row["value"], row["low"], row["high"]))
+            alike = with_bounds("equal_answers", self.resampler.mean(is_equal, span=(0, 1)))
+            rows.append({"tau": row["label"], "equal_cost": cost, **accuracy, **alike})
+        everywhere = self.resampler.mean(np.all(list(found["is_equal"]), axis=0), span=(0, 1))
+        self.keep("tau.equal_answers", everywhere)
+        return pd.DataFrame([*rows, {"tau": "every one of these", **with_bounds("equal_answers", everywhere)}])
 
     def tau_map(self) -> tuple[np.ndarray, np.ndarray]:
         """Accuracy over tau and C, of divided features and of plain ones with C / tau²."""
         train, test = self.small
         divided, plain = probes.tau_map(train, (test, self.test[1]), taus=TAUS, costs=COSTS)
-        self.study.stage.number("tau.map_difference", float(np.abs(divided - plain).max()))
+        self.study.stage.number("tau.map_difference", float(np.abs(divided - plain).max()), kind=EXACT)
         return divided, plain
 
     # Few pictures, few pixels, no labels.
 
     def few_shot(self, n_repeats: int = 5) -> pd.DataFrame:
         """Accuracy on test of probes on a few pictures of each class: mean over draws, interval over test groups."""
-        z, y, groups = self.test
+        z, y, _ = self.test
         strength = self.chosen["logistic"].strength
         drawn = probes.few_shot(
             self.study.of("train")[:2],
@@ -262,12 +312,12 @@ class Page:
             shots=SHOTS,
             n_repeats=n_repeats,
             strength=max(strength, 1.0),
-            rng=self.study.stage.rng(STREAM, 5),
+            rng=self.study.stage.rng("probes.few_shot"),
         )
         rows = []
         for shots, part in drawn.groupby("shots"):
             right = np.stack(list(part["right"])).astype(float)
-            found = self.estimate(partial(weighted_mean, right.mean(axis=0)), groups)
+            found = self.resampler.mean(right.mean(axis=0), span=(0, 1))
             spread = float(right.mean(axis=1).std(ddof=1))
             rows.append({"shots": shots, "accuracy": found.value, "low": found.low, "high": found.high, "sd": spread})
         return pd.DataFrame(rows)
@@ -276,28 +326,27 @@ class Page:
         """The same test pictures shrunk and brought back to their size: from prompts, and by the chosen probe."""
         z, y, groups = (part[:n] for part in self.test)
         images = np.asarray(self.study.pictures.images[self.study.rows("test")[:n]])
-        side, rows = images.shape[1], []
+        side, rows, resampler = images.shape[1], [], self.study.stage.resampler(groups)
         classes = self.study.classes()
         probe = probes.new_probe("logistic", self.chosen["logistic"].strength).fit(*self.train)
         for px in [*(px for px in SHRUNK_TO if px < side), side]:
             seen = z if px == side else np.asarray(self.study.cache.images(shrunk(images, px)))
-            for label, answer in (("prompts", cosines(seen, classes).argmax(axis=1)), ("probe", probe.predict(seen))):
-                rows.append({**accuracy_row(label, y, answer, groups, self.estimate), "px": px})
+            for label, answer in (("prompts", top_class(cosines(seen, classes))), ("probe", probe.predict(seen))):
+                rows.append({**accuracy_row(label, y, answer, resampler), "px": px})
         return pd.DataFrame(rows)
 
     def clustering(self) -> pd.DataFrame:
         """K-means with as many clusters as classes: on embeddings, and on cosines with prompts or random directions."""
-        z, y, groups = self.test
+        z, y, _ = self.test
         k, own = len(self.study.pictures.class_names), self.study.stage.params.statistics
         noise = probes.directions(
-            "random", N_PROMPTS, words=self.words, classes=z, train=z, rng=self.study.stage.rng(STREAM, 6)
+            "random", N_PROMPTS, words=self.words, classes=z, train=z, rng=self.study.stage.rng("probes.noise")
         )
         features = {"embedding": z, "prompts": z @ self.words[:N_PROMPTS].T, "random": z @ noise.T}
         rows = []
         for name, part in features.items():
             cluster = clusters.assign(part, k, seed=own.seed)
-            rng = self.study.stage.rng(STREAM, 7)
-            found = clusters.scores(y, cluster, groups, n_chance=20, rng=rng)
+            found = clusters.scores(y, cluster, self.resampler, n_chance=20)
             self.keep(f"clusters.{name}_purity", Interval.from_columns(found, "purity"))
             rows.append({"features": name, **found})
         return pd.DataFrame(rows)

@@ -141,13 +141,19 @@ def tau_map(train: Part, test: Part, *, taus: Sequence[float], costs: Sequence[f
 
 
 def agreement(train: Part, test: np.ndarray, *, taus: Sequence[float], cost: float = 1.0) -> pd.DataFrame:
-    """Share of equal answers of the two machines for each tau: f / tau with C, and f with C / tau²."""
+    """Answers of two machines for each tau: of f / tau with C, and of f with C / tau².
+
+    Returns
+    -------
+    DataFrame
+        tau, equal_cost (C / tau²), answer (of the first, int (n_test,)), is_equal (whether both agree, bool (n_test,)).
+    """
     x, y = train
     rows = []
     for tau in taus:
         one = machine(x / tau, y, cost).predict(test / tau)
         other = machine(x, y, cost / tau**2).predict(test)
-        rows.append({"tau": tau, "equal_cost": cost / tau**2, "equal_answers": float((one == other).mean())})
+        rows.append({"tau": tau, "equal_cost": cost / tau**2, "answer": one, "is_equal": one == other})
     return pd.DataFrame(rows)
 
 

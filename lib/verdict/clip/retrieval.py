@@ -12,18 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from verdict.uncertainty import group_weights, percentile_interval, with_bounds
-from verdict.weighted import weighted_mean
+from verdict.uncertainty import Resampler, with_bounds
 
 CUTS = (1, 5, 10)
-
-
-def own_pairs(caption_images: ArrayLike, n_images: int) -> np.ndarray:
-    """Which text was written for which image, bool (n_images, n_texts), from the image index of every text."""
-    owners = np.asarray(caption_images)
-    if owners.size and not (owners.min() >= 0 and owners.max() < n_images):
-        raise ValueError(f"captions belong to images 0 … {n_images - 1}, got {owners.min()} … {owners.max()}")
-    return np.arange(n_images)[:, None] == owners[None, :]
 
 
 def equivalent_pairs(relevant: ArrayLike, captions: Sequence[str]) -> np.ndarray:
@@ -72,20 +63,8 @@ def first_ranks(similarity: ArrayLike, relevant: ArrayLike) -> np.ndarray:
     return 1 + (similarity > value).sum(axis=1) + is_before.sum(axis=1)
 
 
-def recall_at(ranks: ArrayLike, k: int, weights: ArrayLike | None = None) -> np.ndarray:
-    """R@k: share of queries with something relevant among the first k of the gallery."""
-    return weighted_mean(np.asarray(ranks) <= k, weights)
-
-
 def retrieval_table(
-    similarity: ArrayLike,
-    pairs: Mapping[str, ArrayLike],
-    caption_groups: ArrayLike,
-    image_groups: ArrayLike,
-    *,
-    n_resamples: int,
-    rng: np.random.Generator,
-    level: float = 0.95,
+    similarity: ArrayLike, pairs: Mapping[str, ArrayLike], images: Resampler, captions: Resampler
 ) -> pd.DataFrame:
     """Both directions, under every way to count what is right.
 
@@ -94,51 +73,35 @@ def retrieval_table(
     similarity : array (n_images, n_texts)
     pairs : mapping from a way to count to a bool array (n_images, n_texts)
         Such as own captions alone, and with equal ones.
-    caption_groups, image_groups : arrays (n_texts,) and (n_images,)
-        The independent unit of each query. Intervals resample queries; the gallery stays.
-    n_resamples : int
-    rng : numpy.random.Generator
-    level : float in (0, 1)
+    images, captions : Resampler
+        Of the queries of either kind; the gallery stays.
 
     Returns
     -------
     DataFrame
-        Rows: query, counted, r1, r5, r10, mrr, each with `_low`, `_high`, median_rank, chance_r1, n_queries, n_gallery.
+        Rows: query, counted, r1, r5, r10, mrr, each with `_low`, `_high`, chance_r1, n_queries, n_gallery.
     """
-    similarity = np.asarray(similarity)
-    queries = (("image", similarity, image_groups), ("text", similarity.T, caption_groups))
-    drawn = {query: group_weights(groups, n_resamples, rng) for query, _, groups in queries}
-    rows = []
+    similarity, rows = np.asarray(similarity), []
     for counted, relevant in pairs.items():
-        for query, found, _ in queries:
-            truth = np.asarray(relevant, dtype=bool) if query == "image" else np.asarray(relevant, dtype=bool).T
-            row = {"query": query, "counted": counted, **_measured(first_ranks(found, truth), drawn[query], level)}
+        truth = np.asarray(relevant, dtype=bool)
+        for query, found, right, resampler in (
+            ("image", similarity, truth, images),
+            ("text", similarity.T, truth.T, captions),
+        ):
+            row = {"query": query, "counted": counted, **_measured(first_ranks(found, right), resampler)}
             rows.append(row | {"chance_r1": float(truth.mean()), "n_queries": len(found), "n_gallery": found.shape[1]})
     return pd.DataFrame(rows)
 
 
-def recall_curve(
-    ranks: ArrayLike,
-    groups: ArrayLike,
-    *,
-    n_points: int,
-    n_resamples: int,
-    rng: np.random.Generator,
-    level: float = 0.95,
-) -> pd.DataFrame:
-    """R@k for k = 1 … n_points with intervals over groups: columns k, recall, low, high."""
-    is_found = np.asarray(ranks)[:, None] <= np.arange(1, n_points + 1)
-    weights = group_weights(groups, n_resamples, rng).astype(np.float64)
-    drawn = weights @ is_found / weights.sum(axis=1, keepdims=True)
-    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-    recall = is_found.mean(axis=0)
-    return pd.DataFrame({"k": np.arange(1, n_points + 1), "recall": recall, "low": low, "high": high})
+def recall_curve(ranks: ArrayLike, resampler: Resampler, *, n_points: int) -> pd.DataFrame:
+    """R@k for k = 1 … n_points with intervals over queries: columns k, recall, low, high."""
+    found = [resampler.mean(np.asarray(ranks) <= k, span=(0, 1)) for k in range(1, n_points + 1)]
+    table = pd.DataFrame([with_bounds("recall", one) for one in found]).assign(k=np.arange(1, n_points + 1))
+    return table.rename(columns={"recall_low": "low", "recall_high": "high"})[["k", "recall", "low", "high"]]
 
 
-def _measured(ranks: np.ndarray, weights: np.ndarray, level: float) -> dict[str, float]:
-    measured = {f"r{k}": (ranks <= k).astype(float) for k in CUTS} | {"mrr": 1 / ranks}
-    row: dict[str, float] = {}
-    for name, values in measured.items():
-        one = percentile_interval(float(values.mean()), weighted_mean(values, weights), level=level)
-        row |= with_bounds(name, one)
-    return row | {"median_rank": float(np.median(ranks))}
+def _measured(ranks: np.ndarray, resampler: Resampler) -> dict[str, float | None]:
+    row: dict[str, float | None] = {}
+    for name, values in {**{f"r{k}": ranks <= k for k in CUTS}, "mrr": 1 / ranks}.items():
+        row |= with_bounds(name, resampler.mean(values, span=(0, 1)))
+    return row

@@ -5,8 +5,9 @@ Functions take the open study and the pictures, and return tables; numbers go in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -17,15 +18,20 @@ from verdict.clip.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from verdict.clip.effective import Effective, effective_robustness
 from verdict.clip.pixels import psnr
 from verdict.clip.population import Member, described, fit_population, predict_population
-from verdict.clip.robustness import corruption_errors, cue_conflict, factor_table, shares
+from verdict.clip.robustness import corruption_errors, cue_conflict, factor_table
+from verdict.clip.several import intervals, largest
 from verdict.clip.study import Study
+from verdict.clip.zero_shot import scaled_logits
 from verdict.data.scenes import handwriting_pools
 from verdict.numbers import Number
+from verdict.scores import top_class
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, group_weights, percentile_interval, with_bounds
+from verdict.uncertainty import Interval, Resampler, holm, with_bounds
+from verdict.weighted import weighted_mean
 
 ENCODER, PROBE = "encoder, by prompts", "encoder, by a probe"
 _EMBEDDING = "embedding"
+AS_DRAWN = "as drawn"
 MIDDLE = 3
 
 
@@ -47,7 +53,7 @@ class Answers:
     @property
     def by_prompts(self) -> np.ndarray:
         """Zero-shot answers, int (n,)."""
-        return self.logits.argmax(axis=1)
+        return top_class(self.logits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +78,26 @@ class Bench:
     classes: np.ndarray
     reference: Answers
 
+    @cached_property
+    def resampler(self) -> Resampler:
+        """Intervals over groups of the subject's pictures."""
+        return self.study.stage.resampler(self.subject.groups)
+
+    @property
+    def is_right(self) -> np.ndarray:
+        """Whether the encoder answers each picture rightly as it is, bool (n,)."""
+        return self.reference.by_prompts == self.subject.y_true
+
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Zero-shot logits of pictures, float (n, n_classes)."""
-        return self.study.logit_scale * (np.asarray(self.study.cache.images(images)) @ self.classes.T)
+        return scaled_logits(np.asarray(self.study.cache.images(images)), self.classes, self.study.logit_scale)
 
     def answers(self, images: np.ndarray) -> Answers:
         """Everybody's answers to pictures."""
         embedded = np.asarray(self.study.cache.images(images))
         found = described(images) | {_EMBEDDING: embedded}
-        return Answers(self.study.logit_scale * (embedded @ self.classes.T), predict_population(self.members, found))
+        logits = scaled_logits(embedded, self.classes, self.study.logit_scale)
+        return Answers(logits, predict_population(self.members, found))
 
     @property
     def names(self) -> list[str]:
@@ -98,7 +115,9 @@ def open_bench(stage: Stage, study: Study) -> Bench:
     params = stage.params.clip_robustness
     px = study.pictures.images.shape[1]
     if stage.params.clip.source == "digits":
-        subject = changed.of_scenes(params.n_images, handwriting_pools()["test"], px=px, rng=stage.rng(111))
+        subject = changed.of_scenes(
+            params.n_images, handwriting_pools()["test"], px=px, rng=stage.rng("robustness.scenes")
+        )
     else:
         subject = changed.of_pictures(study.pictures, "test", params.n_images)
     rows = study.rows("train")[: params.n_population]
@@ -112,50 +131,60 @@ def open_bench(stage: Stage, study: Study) -> Bench:
 def intervene(stage: Stage, bench: Bench) -> dict[tuple[str, str], Answers]:
     """Everybody's answers when one factor is set, by factor and value."""
     found = {}
-    for factor, value, images in changed.interventions(bench.subject, rng=stage.rng(112)):
+    for factor, value, images in changed.interventions(bench.subject, rng=stage.rng("robustness.factors")):
         found[factor, value] = bench.answers(images)
         stage.progress(f"{factor}: {value}")
     return found
 
 
-def factors(stage: Stage, bench: Bench, answers: Mapping[tuple[str, str], Answers]) -> pd.DataFrame:
-    """Accuracy, paired change and error ratio of every intervention: `factor_table` with factor and value."""
-    y_true, statistics = bench.subject.y_true, stage.params.statistics
-    right = {" = ".join(key): one.by_prompts == y_true for key, one in answers.items()}
-    table = factor_table(
-        right,
-        bench.reference.by_prompts == y_true,
-        bench.subject.groups,
-        n_resamples=statistics.n_resamples,
-        rng=stage.rng(113),
-        level=statistics.level,
-    )
+def factors(bench: Bench, answers: Mapping[tuple[str, str], Answers]) -> pd.DataFrame:
+    """Accuracy, paired change and error ratio of every intervention: `factor_table` with factor and value.
+
+    The last row is the pictures as they were drawn.
+    """
+    right = {" = ".join(key): one.by_prompts == bench.subject.y_true for key, one in answers.items()}
+    table = factor_table(right, bench.is_right, bench.resampler)
     keys = pd.DataFrame(list(answers), columns=["factor", "value"])
-    return pd.concat([keys, table.drop(columns="condition")], axis=1)
+    table = pd.concat([keys, table.drop(columns="condition")], axis=1)
+    as_drawn = {"factor": AS_DRAWN, **with_bounds("accuracy", bench.resampler.mean(bench.is_right, span=(0, 1)))}
+    return pd.concat([table, pd.DataFrame([as_drawn | {"n": len(bench.subject)}])], ignore_index=True)
 
 
-def store_factors(stage: Stage, bench: Bench, table: pd.DataFrame) -> None:
+def store_factors(stage: Stage, bench: Bench, table: pd.DataFrame, answers: Mapping[tuple[str, str], Answers]) -> None:
     """Numbers of the section: accuracy as drawn, the worst value, and the cost of couples that were held out."""
-    right = (bench.reference.by_prompts == bench.subject.y_true)[None]
-    stage.numbers["robustness.accuracy"] = _share(stage, right[0], bench.subject.groups, 114)
-    worst = table.loc[table["change"].idxmin()]
-    stage.numbers["robustness.worst_change"] = cell(worst, "change", worst["n"])
-    stage.numbers["robustness.worst_error_ratio"] = cell(worst, "error_ratio", worst["n"])
+    n = len(bench.subject)
+    stage.numbers["robustness.accuracy"] = cell(table.iloc[-1], "accuracy", n)
+    changes = [(one.by_prompts == bench.subject.y_true) - bench.is_right.astype(float) for one in answers.values()]
+    stage.numbers["robustness.worst_change"] = smallest(bench.resampler, changes).number(n=n, split="test")
     for name, kind in (("seen", changed.SEEN), ("held_out", changed.HELD_OUT)):
         for _, row in table[table["value"] == kind].iterrows():
-            stage.numbers[f"robustness.{name}"] = cell(row, "accuracy", row["n"])
-    lost = int((table["change_high"] < 0).sum())
-    stage.number("robustness.n_interventions", len(table), unit="count", split="test")
+            stage.numbers[f"robustness.{name}"] = cell(row, "accuracy", n)
+    lost = int(((table["p_holm"] < 1 - stage.params.statistics.level) & (table["change"] < 0)).sum())
+    stage.number("robustness.n_interventions", len(answers), unit="count", split="test")
     stage.number("robustness.n_interventions_lost", lost, unit="count", split="test")
     stage.number("robustness.n_models", len(bench.names), unit="count")
-    stage.number("robustness.n_images", len(bench.subject), unit="count", split="test")
+    stage.number("robustness.n_images", n, unit="count", split="test")
 
 
-def couple_sentence(table: pd.DataFrame) -> str:
-    """What held-out couples cost, for sources that have them; otherwise nothing."""
+def smallest(resampler: Resampler, values: Sequence[np.ndarray]) -> Interval:
+    """The smallest of several means over the same pictures, with bounds that pay for its having been picked."""
+    drawn = np.stack([resampler.replicates(partial(weighted_mean, one)) for one in values], axis=1)
+    found = largest([-one.mean() for one in values], -drawn, level=resampler.level)
+    return replace(found, value=-found.value, low=-found.high, high=-found.low)
+
+
+def factor_sentence(bench: Bench, table: pd.DataFrame) -> str:
+    """Which pictures these are, what settings cost, and held-out couples where the source has them."""
+    which = "pictures of test" if bench.subject.scenes is None else "scenes, drawn anew from the handwriting of test,"
+    text = (
+        f"As drawn, {{robustness.accuracy}} of {{robustness.n_images}} {which} are classified right. Of "
+        "{robustness.n_interventions} settings {robustness.n_interventions_lost} cost accuracy (exact sign-flip test "
+        "by independent unit, adjusted by Holm for all settings); the worst changes it by {robustness.worst_change}, "
+        "with bounds that hold for all settings at once."
+    )
     if not (table["value"] == changed.HELD_OUT).any():
-        return ""
-    return (
+        return text
+    return text + (
         " With a colour that the shipped encoder never saw on its digit, {robustness.held_out} are right, with one "
         "that it saw {robustness.seen}."
     )
@@ -174,48 +203,44 @@ def shifts(
     return found
 
 
-def effective(stage: Stage, bench: Bench, listed: Mapping[str, list[Answers]]) -> dict[tuple[str, str], Effective]:
+def effective(bench: Bench, listed: Mapping[str, list[Answers]]) -> dict[tuple[str, str], Effective]:
     """Effective robustness of the encoder, by prompts and by its probe, under every shift."""
-    y_true, statistics = bench.subject.y_true, stage.params.statistics
+    y_true, stage = bench.subject.y_true, bench.study.stage
     before = bench.reference.members == y_true
-    own = {ENCODER: bench.reference.by_prompts == y_true, PROBE: before[-1]}
+    own = {ENCODER: bench.is_right, PROBE: before[-1]}
     found = {}
-    for k, (name, batches) in enumerate(listed.items()):
+    for name, batches in listed.items():
         after = np.mean([one.members == y_true for one in batches], axis=0)
         shifted = {ENCODER: np.mean([one.by_prompts == y_true for one in batches], axis=0), PROBE: after[-1]}
         for model, right in own.items():
-            found[name, model] = effective_robustness(
-                right,
-                shifted[model],
-                before[:-1],
-                after[:-1],
-                bench.subject.groups,
-                n_resamples=statistics.n_resamples,
-                rng=stage.rng(115, k),
-                level=statistics.level,
-            )
+            found[name, model] = effective_robustness(right, shifted[model], before[:-1], after[:-1], bench.resampler)
         stage.progress(f"effective robustness: {name}")
     return found
 
 
 def effective_table(found: Mapping[tuple[str, str], Effective]) -> pd.DataFrame:
-    """One row a shift and a way to answer: before, after, expected, rho and slope with bounds; scale of residuals."""
+    """One row a shift and a way to answer: before, after, expected, rho, slope and residual scale, with bounds.
+
+    `p_holm` is that of "rho is zero", adjusted for the shifts of each way to answer.
+    """
     rows = []
     for (shift, model), one in found.items():
         row: dict[str, object] = {"shift": shift, "model": model}
-        for name in ("before", "after", "expected", "rho", "slope"):
-            interval = getattr(one, name)
-            row |= with_bounds(name, interval)
-        rows.append(row | {"residual_scale": one.scale})
-    return pd.DataFrame(rows)
+        for name in ("before", "after", "expected", "rho"):
+            row |= with_bounds(name, getattr(one, name))
+        row |= {"p_holm": one.p_rho, **with_bounds("slope", one.slope), **with_bounds("residual_scale", one.scale)}
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=table.groupby("model")["p_holm"].transform(holm))
 
 
 def store_effective(stage: Stage, table: pd.DataFrame) -> None:
-    """Numbers of the section: how many shifts leave the encoder above or below the line, and the mean of rho."""
+    """Numbers of the section: how many shifts leave the encoder above or below the line, adjusted for their number."""
     own = table[table["model"] == ENCODER]
+    is_apart = own["p_holm"] < 1 - stage.params.statistics.level
     stage.number("robustness.n_shifts", len(own), unit="count")
-    stage.number("robustness.n_shifts_above", int((own["rho_low"] > 0).sum()), unit="count")
-    stage.number("robustness.n_shifts_below", int((own["rho_high"] < 0).sum()), unit="count")
+    stage.number("robustness.n_shifts_above", int((is_apart & (own["rho"] > 0)).sum()), unit="count")
+    stage.number("robustness.n_shifts_below", int((is_apart & (own["rho"] < 0)).sum()), unit="count")
 
 
 def conflicts(stage: Stage, bench: Bench) -> pd.DataFrame:
@@ -227,23 +252,23 @@ def conflicts(stage: Stage, bench: Bench) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Rows: cue, model; shape_bias and hit_rate with bounds, class_mean (of the shape bias), agreed_accuracy (on
-        unseen pictures in which both agree: whether anything was learnt), n.
+        Rows: cue, model; shape_bias, hit_rate and agreed_accuracy (on unseen pictures in which both agree: whether
+        anything was learnt), each with bounds; n.
     """
     rows = []
-    for k, cue in enumerate(("texture", "colour")):
-        parts = {
-            name: _cue_pictures(stage, bench, cue, split, n, agree, 116 + 10 * k + j)
-            for j, (name, split, n, agree) in enumerate(_parts(stage))
-        }
+    for cue in ("texture", "colour"):
+        parts = {name: _cue_pictures(stage, bench, cue, name, *how) for name, *how in _parts(stage)}
         train, agreed, opposed = (parts[name] for name in ("train", "agree", "oppose"))
         members = fit_population(train[0], train[1], seed=stage.params.clip_robustness.seed)
-        right = shares(predict_population(members, agreed[0]) == agreed[1])
+        right = predict_population(members, agreed[0]) == agreed[1]
         answers = predict_population(members, opposed[0])
+        learning, judging = stage.resampler(agreed[-1]), stage.resampler(opposed[-1])
         for member, learnt, said in zip(members, right, answers, strict=True):
-            found = _conflict(stage, cue, said, *opposed[1:], 140 + k)
-            name = PROBE if member is members[-1] else member.name
-            rows.append({"cue": cue, "model": name, **found, "agreed_accuracy": float(learnt), "n": len(said)})
+            row: dict[str, object] = {"cue": cue, "model": PROBE if member is members[-1] else member.name}
+            found = cue_conflict(said, *opposed[1:3], judging)
+            for name, one in {**found, "agreed_accuracy": learning.mean(learnt, span=(0, 1))}.items():
+                row |= with_bounds(name, one)
+            rows.append(row | {"n": len(said)})
     return pd.DataFrame(rows)
 
 
@@ -253,88 +278,61 @@ def _parts(stage: Stage) -> tuple[tuple[str, str, int, bool], ...]:
 
 
 def _cue_pictures(
-    stage: Stage, bench: Bench, cue: str, split: str, n: int, agree: bool, key: int
+    stage: Stage, bench: Bench, cue: str, name: str, split: str, n: int, agree: bool
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
     """Descriptions, digit, value and handwriting of pictures in which both agree or not."""
-    rng = stage.rng(key)
+    rng = stage.rng("robustness.cues", cue, name)
     drawn, digit, value = changed.cue_scenes(n, handwriting_pools()[split], cue, agree=agree, rng=rng)
     images, _ = scenes.render(drawn, rng=rng, px=bench.subject.images.shape[1])
     found = described(images) | {_EMBEDDING: np.asarray(bench.study.cache.images(images))}
     return found, digit, value, drawn.table()["writing"].to_numpy()
 
 
-def _conflict(
-    stage: Stage, cue: str, said: np.ndarray, digit: np.ndarray, value: np.ndarray, groups: np.ndarray, key: int
-) -> dict[str, float]:
-    statistics = stage.params.statistics
-    n_classes = len(scenes.FACTORS[cue])
-    one = cue_conflict(
-        said,
-        digit,
-        value,
-        groups,
-        classes=scenes.DIGITS[:n_classes],
-        n_resamples=statistics.n_resamples,
-        rng=stage.rng(key),
-        level=statistics.level,
-    )
-    found: dict[str, float] = {}
-    for name in ("shape_bias", "hit_rate"):
-        interval = getattr(one, name)
-        found |= with_bounds(name, interval)
-    return found | {"class_mean": one.class_mean}
+def spoilt(bench: Bench, name: str, severity: int) -> np.ndarray:
+    """The subject's pictures under a corruption; its draws are the same at every severity."""
+    return corrupt(bench.subject.images, name, severity, rng=bench.study.stage.rng("robustness.corrupt", name))
 
 
-def corrupted_logits(
-    stage: Stage, bench: Bench
-) -> tuple[dict[tuple[str, int], np.ndarray], dict[tuple[str, int], float]]:
+def corrupted_logits(bench: Bench) -> tuple[dict[tuple[str, int], np.ndarray], dict[tuple[str, int], float]]:
     """The encoder's zero-shot logits on every corruption and severity, and the mean PSNR of each, in decibels."""
     logits, quality = {}, {}
-    for k, name in enumerate(CORRUPTIONS):
+    for name in CORRUPTIONS:
         for severity in SEVERITIES:
-            images = corrupt(bench.subject.images, name, severity, rng=stage.rng(150, k))
+            images = spoilt(bench, name, severity)
             logits[name, severity] = bench.logits(images)
             found = psnr(bench.subject.images, images)
             quality[name, severity] = float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else np.inf
-        stage.progress(f"corruption: {name}")
+        bench.study.stage.progress(f"corruption: {name}")
     return logits, quality
 
 
-def corrupted_answers(stage: Stage, bench: Bench) -> dict[tuple[str, int], Answers]:
+def corrupted_answers(bench: Bench) -> dict[tuple[str, int], Answers]:
     """Everybody's answers to every corruption at severity 3."""
-    return {
-        (name, MIDDLE): bench.answers(corrupt(bench.subject.images, name, MIDDLE, rng=stage.rng(150, k)))
-        for k, name in enumerate(CORRUPTIONS)
-    }
+    return {(name, MIDDLE): bench.answers(spoilt(bench, name, MIDDLE)) for name in CORRUPTIONS}
 
 
 def corruption_table(
-    stage: Stage,
     bench: Bench,
     logits: Mapping[tuple[str, int], np.ndarray],
     quality: Mapping[tuple[str, int], float],
     middle: Mapping[tuple[str, int], Answers],
 ) -> pd.DataFrame:
-    """One row a corruption: accuracy at severities 1, 3, 5 and over all, with bounds; PSNR; errors against a reference.
+    """One row a corruption: accuracy at severities 1, 3, 5 and over all; errors against a reference, with bounds; PSNR.
 
     The reference is the member of the population that is best on unchanged pictures; it is asked at severity 3 only.
     """
-    y_true, statistics = bench.subject.y_true, stage.params.statistics
+    y_true, rows = bench.subject.y_true, []
     before = bench.reference.members[:-1] == y_true
     best = int(before.mean(axis=1).argmax())
-    clean = bench.reference.by_prompts == y_true
-    weights = group_weights(bench.subject.groups, statistics.n_resamples, stage.rng(151))
-    rows = []
     for name, one in CORRUPTIONS.items():
-        right = np.stack([logits[name, severity].argmax(axis=1) == y_true for severity in SEVERITIES])
-        values = np.vstack([right[[0, 2, 4]], right.mean(axis=0)])
+        right = right_by_severity(logits, name, y_true)
         row: dict[str, object] = {"corruption": name.replace("_", " "), "family": one.family}
-        for label, value, drawn in zip(_AT, shares(values), shares(values, weights).T, strict=True):
-            found = percentile_interval(float(value), drawn, level=statistics.level)
-            row |= with_bounds(label, found)
+        for label, values in zip(_AT, (*right[[0, 2, 4]], right.mean(axis=0)), strict=True):
+            row |= with_bounds(label, bench.resampler.mean(values, span=(0, 1)))
         reference = middle[name, MIDDLE].members[best] == y_true
-        error, added = corruption_errors(right[MIDDLE - 1], clean, reference, before[best])
-        row |= {"error_ratio": error, "added_error_ratio": added}
+        errors = partial(corruption_errors, right[MIDDLE - 1], bench.is_right, reference, before[best])
+        for label, found in intervals(errors, bench.resampler)[0].items():
+            row |= with_bounds(label, found)
         rows.append(row | {"psnr_1": quality[name, 1], "psnr_5": quality[name, 5], "n": len(y_true)})
     return pd.DataFrame(rows)
 
@@ -342,45 +340,36 @@ def corruption_table(
 _AT = ("at_1", "at_3", "at_5", "mean")
 
 
-def corruption_curves(
-    stage: Stage, bench: Bench, logits: Mapping[tuple[str, int], np.ndarray]
-) -> dict[str, pd.DataFrame]:
+def right_by_severity(logits: Mapping[tuple[str, int], np.ndarray], name: str, y_true: np.ndarray) -> np.ndarray:
+    """Whether each picture is answered rightly under a change, float (5, n)."""
+    return np.stack([top_class(logits[name, severity]) == y_true for severity in SEVERITIES]).astype(float)
+
+
+def corruption_curves(bench: Bench, logits: Mapping[tuple[str, int], np.ndarray]) -> dict[str, pd.DataFrame]:
     """Accuracy of every family of corruptions over severities (0: unchanged), with bounds."""
-    y_true, statistics = bench.subject.y_true, stage.params.statistics
-    weights = group_weights(bench.subject.groups, statistics.n_resamples, stage.rng(151))
-    clean = (bench.reference.by_prompts == y_true).astype(float)
     curves = {}
     for family in dict.fromkeys(one.family for one in CORRUPTIONS.values()):
         names = [name for name, one in CORRUPTIONS.items() if one.family == family]
-        means = [np.mean([logits[name, s].argmax(axis=1) == y_true for name in names], axis=0) for s in SEVERITIES]
-        curves[family] = _curve(np.stack([clean, *means]), weights, statistics.level)
+        right = np.mean([right_by_severity(logits, name, bench.subject.y_true) for name in names], axis=0)
+        curves[family] = _curve(bench, right)
     return curves
 
 
-def depth_logits(stage: Stage, bench: Bench) -> dict[tuple[str, int], np.ndarray]:
+def depth_logits(bench: Bench) -> dict[tuple[str, int], np.ndarray]:
     """The encoder's zero-shot logits on every change that knows depth, at every severity."""
     depths = depth.standing_depth(bench.subject.masks)
     found = {}
     for name in depth.CHANGES:
         for severity in SEVERITIES:
             found[name, severity] = bench.logits(depth.change(bench.subject.images, depths, name, severity))
-        stage.progress(f"with depth: {name}")
+        bench.study.stage.progress(f"with depth: {name}")
     return found
 
 
-def depth_curves(stage: Stage, bench: Bench, logits: Mapping[tuple[str, int], np.ndarray]) -> dict[str, pd.DataFrame]:
+def depth_curves(bench: Bench, logits: Mapping[tuple[str, int], np.ndarray]) -> dict[str, pd.DataFrame]:
     """Accuracy of every change that knows depth over severities (0: unchanged), with bounds."""
-    y_true, statistics = bench.subject.y_true, stage.params.statistics
-    weights = group_weights(bench.subject.groups, statistics.n_resamples, stage.rng(152))
-    clean = bench.reference.by_prompts == y_true
-    return {
-        name: _curve(
-            np.stack([clean, *(logits[name, s].argmax(axis=1) == y_true for s in SEVERITIES)]),
-            weights,
-            statistics.level,
-        )
-        for name in depth.CHANGES
-    }
+    y_true = bench.subject.y_true
+    return {name: _curve(bench, right_by_severity(logits, name, y_true)) for name in depth.CHANGES}
 
 
 def curve_table(curves: Mapping[str, pd.DataFrame], label: str) -> pd.DataFrame:
@@ -395,30 +384,24 @@ def curve_table(curves: Mapping[str, pd.DataFrame], label: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def store_corruptions(stage: Stage, table: pd.DataFrame) -> None:
-    """Numbers of the section: the hardest corruption, and whether pictures get worse with severity."""
-    hardest = table.loc[table["mean"].idxmin()]
-    stage.number("robustness.n_corruptions", len(table), unit="count")
-    stage.numbers["robustness.hardest"] = cell(hardest, "mean", hardest["n"])
-    is_falling = (table["psnr_1"] > table["psnr_5"]).mean()
-    stage.number("robustness.share_falling_psnr", float(is_falling), unit="%")
+def store_corruptions(stage: Stage, bench: Bench, logits: Mapping[tuple[str, int], np.ndarray]) -> None:
+    """Numbers of the section: how many corruptions there are, and the hardest."""
+    means = [right_by_severity(logits, name, bench.subject.y_true).mean(axis=0) for name in CORRUPTIONS]
+    stage.number("robustness.n_corruptions", len(means), unit="count")
+    hardest = smallest(bench.resampler, means)
+    stage.numbers["robustness.hardest"] = hardest.number(n=len(bench.subject), split="test")
 
 
-def _curve(values: np.ndarray, weights: np.ndarray, level: float) -> pd.DataFrame:
-    low, high = np.quantile(shares(values, weights), [0.5 - level / 2, 0.5 + level / 2], axis=0)
-    return pd.DataFrame({"severity": np.arange(len(values)), "accuracy": shares(values), "low": low, "high": high})
+def _curve(bench: Bench, right: np.ndarray) -> pd.DataFrame:
+    """Accuracy over severities, 0 being the unchanged pictures: severity, accuracy, low, high."""
+    found = [bench.resampler.mean(values, span=(0, 1)) for values in (bench.is_right, *right)]
+    rows = [{"severity": k, "accuracy": one.value, "low": one.low, "high": one.high} for k, one in enumerate(found)]
+    return pd.DataFrame(rows)
 
 
 def cell(row: pd.Series, name: str, n: int) -> Number:
     """A cell of a table of test pictures with its bounds `_low` and `_high`, as a number; bounds may be undefined."""
     return Interval.from_columns(row, name).number(n=int(n), split="test")
-
-
-def _share(stage: Stage, right: np.ndarray, groups: np.ndarray, key: int) -> Number:
-    statistics = stage.params.statistics
-    weights = group_weights(groups, statistics.n_resamples, stage.rng(key))
-    found = percentile_interval(float(right.mean()), shares(right[None], weights)[:, 0], level=statistics.level)
-    return found.number(n=len(right), split="test")
 
 
 def for_forest(table: pd.DataFrame, label: str, value: str, group: str | None = None) -> pd.DataFrame:
@@ -434,8 +417,7 @@ def widest(table: pd.DataFrame, n: int) -> list[str]:
     return list(own.loc[own["rho"].abs().sort_values(ascending=False, kind="stable").index, "shift"][:n])
 
 
-def corruption_gallery(stage: Stage, bench: Bench) -> tuple[list[np.ndarray], list[str]]:
+def corruption_gallery(bench: Bench) -> tuple[list[np.ndarray], list[str]]:
     """The first picture as it is and under every corruption at severity 3, with titles."""
-    one = bench.subject.images[:1]
-    spoilt = [corrupt(one, name, MIDDLE, rng=stage.rng(150, k))[0] for k, name in enumerate(CORRUPTIONS)]
-    return [one[0], *spoilt], ["unchanged", *(name.replace("_", " ") for name in CORRUPTIONS)]
+    shown = [spoilt(bench, name, MIDDLE)[0] for name in CORRUPTIONS]
+    return [bench.subject.images[0], *shown], ["unchanged", *(name.replace("_", " ") for name in CORRUPTIONS)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,14 +12,16 @@ from PIL import Image
 from verdict import paths
 from verdict.artifacts import write_text
 from verdict.calibrate import Temperature
-from verdict.clip import assistant, changed, depth, ood, retrieval, scenes, transfer
+from verdict.clip import assistant, changed, depth, ood, retrieval, scenes, transfer, zero_shot
 from verdict.clip.corruptions import CORRUPTIONS
 from verdict.clip.pixels import as_unit
-from verdict.clip.robustness_study import MIDDLE, Answers, Bench, cell
-from verdict.clip.words import clean, prompt
+from verdict.clip.robustness_study import AS_DRAWN, MIDDLE, Answers, Bench, cell
+from verdict.clip.several import largest
+from verdict.clip.words import by_sign, clean, prompt
+from verdict.numbers import EXACT
+from verdict.scores import top_class
 from verdict.stage import Stage
-from verdict.uncertainty import group_weights, percentile_interval, with_bounds
-from verdict.weighted import weighted_mean
+from verdict.uncertainty import Interval, holm, with_bounds
 
 NEAR, FAR, NOISE = "classes left out", "photographs", "noise"
 VIEWS: Mapping[str, dict[str, float | tuple[float, float]]] = {
@@ -49,61 +50,47 @@ def unknowns(stage: Stage, bench: Bench) -> tuple[dict[str, np.ndarray], dict[st
     rows = {name: found[: params.n_unknown] for name, found in rows.items()}
     px = bench.subject.images.shape[1]
     new = {
-        FAR: changed.photographs(params.n_unknown // 2, px, rng=stage.rng(161)),
-        NOISE: changed.pure_noise(params.n_unknown // 2, px, rng=stage.rng(162)),
+        FAR: changed.photographs(params.n_unknown // 2, px, rng=stage.rng("shift.photographs")),
+        NOISE: changed.pure_noise(params.n_unknown // 2, px, rng=stage.rng("shift.noise")),
     }
-    cosines = {name: embedded[at] @ known.T for name, at in rows.items()}
-    cosines |= {name: np.asarray(study.cache.images(images)) @ known.T for name, images in new.items()}
+    cosines = {name: zero_shot.cosines(embedded[at], known) for name, at in rows.items()}
+    cosines |= {name: zero_shot.cosines(np.asarray(study.cache.images(images)), known) for name, images in new.items()}
     units = {name: groups[at] for name, at in rows.items()}
-    return cosines, units | {name: np.arange(len(images)) for name, images in new.items()}
+    return cosines, units | {name: [f"{name} {k}" for k in range(len(images))] for name, images in new.items()}
 
 
 def detection(
     stage: Stage, bench: Bench, cosines: Mapping[str, np.ndarray], groups: Mapping[str, np.ndarray]
 ) -> pd.DataFrame:
-    """Every score against every kind of unknown pictures: `ood.detection_table` with a column unknown."""
-    known = ood.scores(cosines["known"], bench.study.logit_scale)
-    tables = []
-    for k, name in enumerate((NEAR, FAR, NOISE)):
+    """Every score against every kind of unknown pictures: `ood.detection_table` with a column unknown.
+
+    The last row is the largest AUROC on the classes left out, with bounds that pay for its having been picked.
+    """
+    known, tables = ood.scores(cosines["known"], bench.study.logit_scale), []
+    best: dict[str, object] = {"unknown": NEAR, "score": f"the best of {len(known)}"}
+    for name in (NEAR, FAR, NOISE):
         unknown = ood.scores(cosines[name], bench.study.logit_scale)
-        found = _detected(stage, known, unknown, groups["known"], groups[name], 163 + k)
+        found, drawn = ood.detection_table(known, unknown, *(stage.resampler(groups[side]) for side in ("known", name)))
         tables.append(found.assign(unknown=name))
-    table = pd.concat(tables, ignore_index=True)
+        if name == NEAR:
+            best |= with_bounds("auroc", largest(found["auroc"], drawn, level=stage.params.statistics.level))
+            best |= {side: found[side].iloc[0] for side in ("n_known", "n_unknown")}
+    table = pd.concat([*tables, pd.DataFrame([best])], ignore_index=True)
     return table[["unknown", *[name for name in table.columns if name != "unknown"]]]
 
 
 def temperatures(
-    stage: Stage, bench: Bench, cosines: Mapping[str, np.ndarray], groups: Mapping[str, np.ndarray]
+    stage: Stage, cosines: Mapping[str, np.ndarray], groups: Mapping[str, np.ndarray]
 ) -> dict[str, pd.DataFrame]:
     """AUROC of MCM over temperatures of the cosines, by kind of unknown pictures, with bounds."""
     grid = stage.params.clip_robustness.temperatures
     curves = {}
-    for k, name in enumerate((NEAR, FAR)):
+    for name in (NEAR, FAR):
         known, unknown = ({f"{t:g}": ood.mcm(cosines[side], t) for t in grid} for side in ("known", name))
-        found = _detected(stage, known, unknown, groups["known"], groups[name], 163 + k)
+        found, _ = ood.detection_table(known, unknown, *(stage.resampler(groups[side]) for side in ("known", name)))
         bounds = {"low": found["auroc_low"], "high": found["auroc_high"]}
         curves[name] = found.assign(log_temperature=np.log10(grid), **bounds)
     return curves
-
-
-def _detected(
-    stage: Stage,
-    known: Mapping[str, np.ndarray],
-    unknown: Mapping[str, np.ndarray],
-    known_groups: np.ndarray,
-    unknown_groups: np.ndarray,
-    key: int,
-) -> pd.DataFrame:
-    statistics = stage.params.statistics
-    return ood.detection_table(
-        known,
-        unknown,
-        known_groups,
-        unknown_groups,
-        n_resamples=statistics.n_resamples,
-        rng=stage.rng(key),
-        level=statistics.level,
-    )
 
 
 def store_detection(stage: Stage, table: pd.DataFrame) -> None:
@@ -114,8 +101,7 @@ def store_detection(stage: Stage, table: pd.DataFrame) -> None:
             stage.numbers[f"ood.{name}_{metric}"] = cell(
                 row := by_key.loc[(kind, "MCM")], metric, row["n_known"] + row["n_unknown"]
             )
-    near = table[table["unknown"] == NEAR]
-    best = near.loc[near["auroc"].idxmax()]
+    best = table.iloc[-1]
     stage.numbers["ood.best_near_auroc"] = cell(best, "auroc", best["n_known"] + best["n_unknown"])
 
 
@@ -125,48 +111,73 @@ def calibration(
     answers: Mapping[tuple[str, str], Answers],
     corrupted: Mapping[tuple[str, int], np.ndarray],
 ) -> tuple[Temperature, pd.DataFrame]:
-    """Fit T on the calib split's zero-shot logits, and carry it to the test split and to changed pictures.
+    """Fit T on all of the calib split's zero-shot logits, and carry it to the test split and to changed pictures.
 
     Returns
     -------
     Temperature
+        Its interval is the number `transfer.temperature`.
     DataFrame
-        See `transfer.transfer_table`.
+        See `transfer.transfer_table`; the first two rows are the test split and the pictures that are changed, as
+        drawn. The last one is the largest regret of the others, with bounds that pay for its having been picked.
+        `p_nll_change` is adjusted for the changes.
     """
-    study, subject, statistics = bench.study, bench.subject, stage.params.statistics
-    embedded, y_calib, _ = study.of("calib")
-    fitted = Temperature.fit(study.logit_scale * (embedded @ bench.classes.T), y_calib, allow_small=True)
+    study, subject = bench.study, bench.subject
+    embedded, y_calib, units = study.of("calib")
+    logits = zero_shot.scaled_logits(embedded, bench.classes, study.logit_scale)
+    fitted, spread = zero_shot.fit_temperature(logits, y_calib, stage.resampler(units))
+    stage.numbers["transfer.temperature"] = spread.number(n=fitted.n, split="calib")
     kept, y_test, units = study.of("test")
-    conditions = {"unchanged": transfer.Condition(study.logit_scale * (kept @ bench.classes.T), y_test, units)}
+    own = zero_shot.scaled_logits(kept, bench.classes, study.logit_scale)
+    conditions = {TEST_SPLIT: transfer.Condition(own, y_test, stage.resampler(units))}
+    shown = {AS_DRAWN: bench.reference.logits}
     for (factor, value), one in answers.items():
         if factor in ("turn", "light", "size", "digit and colour", "cover"):
-            conditions[f"{factor} = {value}"] = transfer.Condition(one.logits, subject.y_true, subject.groups)
-    for name in CORRUPTIONS:
-        found = transfer.Condition(corrupted[name, MIDDLE], subject.y_true, subject.groups)
-        conditions[f"{name.replace('_', ' ')}, severity {MIDDLE}"] = found
-    table = transfer.transfer_table(
-        fitted,
-        conditions,
-        n_bins=stage.params.calibrate.ece_bins,
-        n_resamples=statistics.n_resamples,
-        rng=stage.rng(170),
-        level=statistics.level,
-    )
-    return fitted, table
+            shown[f"{factor} = {value}"] = one.logits
+    shown |= {f"{name.replace('_', ' ')}, severity {MIDDLE}": corrupted[name, MIDDLE] for name in CORRUPTIONS}
+    conditions |= {name: transfer.Condition(found, subject.y_true, bench.resampler) for name, found in shown.items()}
+    table, regrets = transfer.transfer_table(fitted, conditions, n_bins=stage.params.calibrate.ece_bins)
+    table.loc[2:, "p_nll_change"] = holm(table["p_nll_change"][2:])
+    drawn = np.stack([regrets[name] for name in table["condition"][2:]], axis=1)
+    worst = largest(table["regret"][2:], drawn, level=stage.params.statistics.level)
+    worst = Interval(worst.value, max(worst.low, 0.0), worst.high, worst.n_undefined)
+    last = {"condition": f"the largest of {len(table) - 2}", **with_bounds("regret", worst), "n": len(subject)}
+    return fitted, pd.concat([table, pd.DataFrame([last])], ignore_index=True)
 
 
-def store_calibration(stage: Stage, fitted: Temperature, table: pd.DataFrame) -> None:
-    """Numbers of the section: T, ECE and NLL unchanged, and how often the temperature serves under a shift."""
-    stage.number("transfer.temperature", fitted.temperature, n=fitted.n, split="calib")
-    for name in ("ece_before", "ece", "nll_before", "nll"):
-        stage.numbers[f"transfer.{name}"] = cell(table.iloc[0], name, table["n"].iloc[0])
-    shifted = table.iloc[1:]
+TEST_SPLIT = "the test split"
+
+
+def store_calibration(stage: Stage, table: pd.DataFrame) -> None:
+    """Numbers of the section: ECE and NLL on the test split, and how often the temperature serves under a change."""
+    test, shifted, worst = table.iloc[0], table.iloc[2:-1], table.iloc[-1]
+    for name in ("accuracy", "ece_before", "ece", "ece_change", "nll_before", "nll", "nll_change"):
+        stage.numbers[f"transfer.{name}"] = cell(test, name, test["n"])
+    stage.number("transfer.n", test["n"], unit="count", split="test")
     stage.number("transfer.n_shifts", len(shifted), unit="count")
-    stage.number("transfer.n_better_nll", int((shifted["nll"] < shifted["nll_before"]).sum()), unit="count")
-    stage.number("transfer.n_better_ece", int((shifted["ece"] < shifted["ece_before"]).sum()), unit="count")
-    stage.number("transfer.median_ece", float(shifted["ece"].median()))
-    worst = shifted.loc[shifted["regret"].idxmax()]
+    is_moved = shifted["p_nll_change"] < 1 - stage.params.statistics.level
+    for name, is_so in (("better", shifted["nll_change"] < 0), ("worse", shifted["nll_change"] > 0)):
+        stage.number(f"transfer.n_{name}_nll", int((is_moved & is_so).sum()), unit="count")
     stage.numbers["transfer.worst_regret"] = cell(worst, "regret", worst["n"])
+
+
+def calibration_sentence(stage: Stage) -> str:
+    """What the temperature does on the test split and under changes."""
+    of_nll = by_sign(
+        stage.numbers["transfer.nll_change"],
+        above="NLL is worse with it",
+        below="NLL is better with it",
+        neither="no difference of NLL is shown",
+    )
+    of_ece = zero_shot.change_of_ece(stage.numbers["transfer.ece_change"])
+    return (
+        "T is {transfer.temperature}, fitted on all of calib. On the {transfer.n} pictures of the test split, of which "
+        "{transfer.accuracy} are answered right, NLL changes by {transfer.nll_change}, ECE by {transfer.ece_change}, "
+        f"from {{transfer.ece_before}} to {{transfer.ece}}: {of_nll}; {of_ece}. Of {{transfer.n_shifts}} changes of "
+        "the drawn pictures, NLL is better with it under {transfer.n_better_nll} and worse under "
+        "{transfer.n_worse_nll} (adjusted by Holm for all of them). The largest regret is {transfer.worst_regret} "
+        "nats, with bounds that hold for all at once. "
+    )
 
 
 def captioned(stage: Stage, bench: Bench) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
@@ -177,7 +188,7 @@ def captioned(stage: Stage, bench: Bench) -> tuple[np.ndarray, dict[str, np.ndar
     that is true of the picture.
     """
     study, n = bench.study, stage.params.clip_robustness.n_gallery
-    subject, rng = bench.subject, stage.rng(180)
+    subject, rng = bench.subject, stage.rng("shift.captions")
     rows = np.arange(min(n, len(subject)))
     own = np.eye(len(rows), dtype=bool)
     if subject.scenes is not None:
@@ -200,15 +211,12 @@ def captioned(stage: Stage, bench: Bench) -> tuple[np.ndarray, dict[str, np.ndar
 def found_captions(
     stage: Stage, similarity: np.ndarray, counted: Mapping[str, np.ndarray], groups: np.ndarray
 ) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """R@k, mean reciprocal and median rank in both directions, and the curves of image to caption over k."""
-    statistics = stage.params.statistics
-    options = {"n_resamples": statistics.n_resamples, "level": statistics.level}
-    table = retrieval.retrieval_table(similarity, counted, groups, groups, rng=stage.rng(181), **options)
+    """R@k and mean reciprocal rank in both directions, and the curves of image to caption over k."""
+    resampler = stage.resampler(groups)
+    table = retrieval.retrieval_table(similarity, counted, resampler, resampler)
     n_points = min(50, len(groups))
     curves = {
-        name: retrieval.recall_curve(
-            retrieval.first_ranks(similarity, pairs), groups, n_points=n_points, rng=stage.rng(182), **options
-        )
+        name: retrieval.recall_curve(retrieval.first_ranks(similarity, pairs), resampler, n_points=n_points)
         for name, pairs in counted.items()
     }
     by_key = table.set_index(["query", "counted"])
@@ -225,8 +233,8 @@ def correspondence(stage: Stage, bench: Bench) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Rows: view, features, found within each share of the side, with bounds; at best (patches are coarse) and by
-        chance; n_points.
+        Rows: view, features; found within each share of the side, at best (patches are coarse) and by chance, with
+        bounds; n_points.
     """
     study, subject = bench.study, bench.subject
     n = min(stage.params.clip_robustness.n_views, len(subject))
@@ -235,26 +243,23 @@ def correspondence(stage: Stage, bench: Bench) -> pd.DataFrame:
     is_keypoint = is_keypoint if is_keypoint.any() else np.ones_like(is_keypoint)
     first = {"encoder": np.asarray(study.cache.patches(images)), "pixels": _pixel_patches(images, grid)}
     rows = []
-    for k, (name, view) in enumerate(VIEWS.items()):
+    for name, view in VIEWS.items():
         matrix = depth.homography(px, **view)
         seen = depth.second_view(images, matrix)
         second = {"encoder": np.asarray(study.cache.patches(seen)), "pixels": _pixel_patches(seen, grid)}
         for features, seen_first in first.items():
             found = depth.correspondences(seen_first, second[features], matrix, px, is_keypoint)
-            rows.append({"view": name, "features": features, **_within(stage, subject.groups[found.image], found, k)})
+            rows.append({"view": name, "features": features, **_within(stage, subject.groups[found.image], found)})
     return pd.DataFrame(rows)
 
 
-def _within(stage: Stage, groups: np.ndarray, found: depth.Correspondence, key: int) -> dict[str, float]:
-    statistics = stage.params.statistics
-    weights = group_weights(groups, statistics.n_resamples, stage.rng(190, key))
-    row: dict[str, float] = {}
+def _within(stage: Stage, groups: np.ndarray, found: depth.Correspondence) -> dict[str, object]:
+    resampler, row = stage.resampler(groups), {}
+    ends = {"found": ("", (0, 1)), "best": ("_at_best", (0, 1)), "chance": ("_by_chance", None)}
     for share in stage.params.clip_robustness.found_within:
-        at, name = found.within(share), f"within_{share:g}"
-        drawn = weighted_mean(at["found"], weights)
-        one = percentile_interval(float(at["found"].mean()), drawn, level=statistics.level)
-        row |= with_bounds(name, one)
-        row |= {f"{name}_at_best": float(at["best"].mean()), f"{name}_by_chance": float(at["chance"].mean())}
+        for name, values in found.within(share).items():
+            end, span = ends[name]
+            row |= with_bounds(f"within_{share:g}{end}", resampler.mean(values, span=span))
     return row | {"n_points": len(groups)}
 
 
@@ -277,7 +282,7 @@ def store_correspondence(stage: Stage, table: pd.DataFrame) -> None:
         for features in ("encoder", "pixels"):
             row = by_key.loc[(view, features)]
             stage.numbers[f"points.{short}_{features}"] = cell(row, name, row["n_points"])
-        stage.number(f"points.{short}_chance", float(row[f"{name}_by_chance"]))
+        stage.numbers[f"points.{short}_chance"] = cell(row, f"{name}_by_chance", row["n_points"])
 
 
 def questions(stage: Stage, bench: Bench) -> pd.DataFrame:
@@ -289,11 +294,11 @@ def questions(stage: Stage, bench: Bench) -> pd.DataFrame:
     logits = bench.reference.logits[: params.n_questions]
     names = np.array([clean(name) for name in bench.study.pictures.class_names], dtype=object)
     n_choices = min(params.n_choices, len(names))
-    rng, rows = stage.rng(200), []
+    rng, rows = stage.rng("shift.questions"), []
     for k, (row, truth) in enumerate(zip(logits, subject.y_true, strict=False)):
         others = [c for c in np.argsort(-row, kind="stable") if c != truth][: n_choices - 1]
         classes = rng.permutation([truth, *others])
-        best = int(classes[row[classes].argmax()])
+        best = int(np.sort(classes)[top_class(row[np.sort(classes)])])
         choices = [str(names[c]) for c in classes]
         asked = {"question_id": f"q{k:04d}", "group_id": subject.groups[k], "choices": choices}
         places = {"truth": int(np.flatnonzero(classes == truth)[0]), "encoder": int(np.flatnonzero(classes == best)[0])}
@@ -320,20 +325,19 @@ def assistants(stage: Stage, asked: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         who, measure, value with bounds, by_chance.
     """
-    statistics, given = stage.params.statistics, stage.params.clip_robustness.assistant_answers
-    options = {"n_resamples": statistics.n_resamples, "level": statistics.level}
-    fixed = (asked["encoder"], asked["truth"], asked["choices"].map(len), asked["group_id"])
-    own = assistant.score(asked["encoder"], *fixed, rng=stage.rng(201), **options)
+    given, resampler = stage.params.clip_robustness.assistant_answers, stage.resampler(asked["group_id"])
+    fixed = (asked["encoder"], asked["truth"], asked["choices"].map(len), resampler)
+    own = assistant.score(asked["encoder"], *fixed)
     table = own.table().query("measure == 'accuracy'").assign(who="encoder")
     if given:
-        said = assistant.read_answers(_answer_file(given), asked)
+        said = assistant.read_answers(paths.needed(given, "clip_robustness.assistant_answers"), asked)
         chosen = [assistant.chosen(text, choices) for text, choices in zip(said, asked["choices"], strict=True)]
-        found = assistant.score(chosen, *fixed, rng=stage.rng(202), **options).table()
+        found = assistant.score(chosen, *fixed).table()
         table = pd.concat([table, found[found["measure"] != "encoder accuracy"].assign(who="assistant")])
     for _, row in table.iterrows():
         name = f"questions.{row['who']}_{row['measure'].replace(' ', '_')}"
         stage.numbers[name] = cell(row, "value", len(asked))
-    stage.number("questions.chance", own.chance)
+    stage.number("questions.chance", own.chance, kind=EXACT)
     stage.number("questions.n", len(asked), unit="count", split="test")
     return table[["who", "measure", "value", "value_low", "value_high", "by_chance"]].reset_index(drop=True)
 
@@ -354,10 +358,3 @@ def assistant_sentence(stage: Stage) -> str:
         "{questions.assistant_agreement}, repairs {questions.assistant_gain} of the encoder's errors and spoils "
         "{questions.assistant_loss} of what it had right."
     )
-
-
-def _answer_file(given: str) -> Path:
-    found = paths.data_file(given)
-    if found is None:
-        raise FileNotFoundError(f"clip_robustness.assistant_answers: there is no file {given!r}")
-    return found

@@ -7,7 +7,7 @@ changed pictures) through a cache that all stages and profiles share.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,11 @@ import pandas as pd
 
 from verdict import paths
 from verdict.artifacts import read_json, write_json, write_npy
+from verdict.clip import SHIPPED
 from verdict.clip.cache import EmbeddingCache
 from verdict.clip.pictures import SPLITS, Pictures, build
 from verdict.clip.words import class_vectors, prompts
+from verdict.numbers import SETTING, Number
 from verdict.params import ClipParams
 from verdict.stage import Stage
 from verdict.stages import CLIP_EMBEDDINGS, CLIP_MODEL
@@ -41,7 +43,7 @@ class Study:
     embeddings : float32 (n, d)
         Unit length, a row for each picture.
     facts : dict
-        About the encoder: name, asked, revision, identity, logit_scale, n_params, dim, grid, image_px, preset.
+        About the encoder: name, revision, identity, logit_scale, n_params, dim, grid, image_px, preset.
     """
 
     pictures: Pictures
@@ -57,10 +59,7 @@ class Study:
     @property
     def model_line(self) -> str:
         """One line that says which model a page shows."""
-        own = self.facts
-        instead = f" instead of {own['asked']}, which is out of reach" if own["name"] != own["asked"] else ""
-        commit = f" at {own['revision'][:12]}" if own["revision"] else ""
-        return f"{own['name']}{commit}{instead}: {own['n_params']:,} weights, logit scale {own['logit_scale']:.3g}"
+        return f"{encoder_number(self.facts, self.stage.params.clip.source).text}, logit scale {self.logit_scale:.3g}"
 
     @cached_property
     def encoder(self) -> DualEncoder:
@@ -79,7 +78,7 @@ class Study:
     @cached_property
     def cache(self) -> EmbeddingCache:
         """Where this encoder's embeddings are kept."""
-        return EmbeddingCache(paths.embedding_cache(), self.encoder, self.stage.progress)
+        return EmbeddingCache(paths.embedding_cache(self.stage.profile), self.encoder, self.stage.progress)
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split."""
@@ -100,6 +99,18 @@ class Study:
         return class_vectors(np.asarray(self.cache.texts(texts)), len(shown))
 
 
+def encoder_number(facts: Mapping[str, Any], source: str | None) -> Number:
+    """How many weights the encoder has; its unit says which one it is and what it was taught on.
+
+    So every sentence that holds `clip.encoder` says it, the index included.
+    """
+    who = f"{facts['name']} at {facts['revision'][:12]}" if facts["revision"] else facts["name"]
+    here = " like those shown here" if source == "digits" else ""
+    known = {SHIPPED: f"captions of generated pictures of handwritten digits{here}", TRAINED: "the train split itself"}
+    taught = f"taught on {known[facts['name']]}" if facts["name"] in known else "taught elsewhere"
+    return Number(float(facts["n_params"]), unit=f"weights ({who}; {taught})", kind=SETTING)
+
+
 def load_encoder(params: ClipParams, preset: str) -> DualEncoder:
     """The encoder of a preset, with the batch and threads of the parameters."""
     with warnings.catch_warnings():
@@ -117,16 +128,17 @@ def embed(stage: Stage) -> None:
     preset = str((stage.upstream_folder(CLIP_MODEL) / "model").relative_to(paths.ROOT)) if is_own else params.preset
     pictures = build(params)
     encoder = load_encoder(params, str(paths.ROOT / preset) if is_own else preset)
-    cache = EmbeddingCache(paths.embedding_cache(), encoder, stage.progress)
+    cache = EmbeddingCache(paths.embedding_cache(stage.profile), encoder, stage.progress)
     write_npy(stage.path("images.npy"), pictures.images)
     write_npy(stage.path("embeddings.npy"), np.asarray(cache.images(pictures.images)))
     if pictures.masks is not None:
         write_npy(stage.path("masks.npy"), pictures.masks)
-    names = ("name", "asked", "revision", "identity", "logit_scale", "n_params", "dim", "grid", "image_px")
+    names = ("name", "revision", "identity", "logit_scale", "n_params", "dim", "grid", "image_px")
     facts = {name: getattr(encoder, name) for name in names} | {"preset": preset}
     if is_own:
-        facts |= {"name": TRAINED, "asked": TRAINED}
+        facts |= {"name": TRAINED}
     words = {"class_names": pictures.class_names, "templates": pictures.templates, "attribution": pictures.attribution}
+    stage.numbers["clip.encoder"] = encoder_number(facts, params.source)
     write_json(stage.path("encoder.json"), facts)
     write_json(stage.path("words.json"), words)
     for split in SPLITS:
@@ -135,11 +147,12 @@ def embed(stage: Stage) -> None:
 
 
 def open_study(stage: Stage) -> Study:
-    """Open what `embed` stored; its files are verified against its record."""
+    """Open what `embed` stored, verified against its record; the stage gets the number `clip.encoder`."""
     home = stage.upstream_folder(CLIP_EMBEDDINGS)
     words, facts = read_json(home / "words.json"), read_json(home / "encoder.json")
     if stage.params.clip.preset == TRAINED:
         facts["preset"] = str(paths.ROOT / facts["preset"])
+    stage.numbers["clip.encoder"] = encoder_number(facts, stage.params.clip.source)
     arrays = {name: np.load(home / f"{name}.npy", mmap_mode="r") for name in ("images", "embeddings")}
     masks = np.load(home / "masks.npy", mmap_mode="r") if (home / "masks.npy").is_file() else None
     names = (tuple(words["class_names"]), tuple(words["templates"]))

@@ -7,16 +7,18 @@ what the transferred one costs against it, in nats of NLL.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from verdict.calibrate import Temperature
-from verdict.metrics import brier, ece
-from verdict.scores import log_softmax, softmax
-from verdict.uncertainty import group_weights, percentile_interval, with_bounds
+from verdict.clip.several import intervals, p_value
+from verdict.metrics import brier, ece_change, ece_interval, nll_of_logits
+from verdict.scores import log_softmax, softmax, top_class
+from verdict.uncertainty import Resampler, Weights, with_bounds
 from verdict.weighted import weighted_mean
 
 _REACH, _POINTS = 2.5, 161
@@ -24,11 +26,11 @@ _REACH, _POINTS = 2.5, 161
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """Logits (n, n_classes), true classes (n,) and independent units (n,) of the images of one condition."""
+    """Logits (n, n_classes), true classes (n,) and the resampler of the images of one condition."""
 
     logits: np.ndarray
     y_true: np.ndarray
-    groups: np.ndarray
+    resampler: Resampler
 
 
 def regret(
@@ -61,14 +63,8 @@ def regret(
 
 
 def transfer_table(
-    fitted: Temperature,
-    conditions: Mapping[str, Condition],
-    *,
-    n_bins: int,
-    n_resamples: int,
-    rng: np.random.Generator,
-    level: float = 0.95,
-) -> pd.DataFrame:
+    fitted: Temperature, conditions: Mapping[str, Condition], *, n_bins: int
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """What one temperature does under every condition.
 
     Parameters
@@ -78,38 +74,39 @@ def transfer_table(
     conditions : mapping from name to Condition
     n_bins : int
         Of the ECE.
-    n_resamples : int
-    rng : numpy.random.Generator
-    level : float in (0, 1)
 
     Returns
     -------
-    DataFrame
-        One row a condition: accuracy; ece_before, ece; nll_before, nll; brier_before, brier; oracle (temperature);
-        regret; each with `_low`, `_high`; n. Before is T = 1.
+    table : DataFrame
+        One row a condition: accuracy; ece_before, ece, ece_change; nll_before, nll, nll_change; brier_before, brier;
+        oracle (temperature); regret; each with `_low`, `_high`; p_nll_change (of no change, not adjusted); n. Before
+        is T = 1.
+    regrets : mapping from condition to array (n_resamples,)
     """
-    rows = []
+    rows, regrets = [], {}
     for name, one in conditions.items():
-        weights = group_weights(one.groups, n_resamples, rng)
-        value = _measured(one, fitted.temperature, None, n_bins)
-        drawn = _measured(one, fitted.temperature, weights, n_bins)
-        row: dict[str, object] = {"condition": name}
-        for metric, number in value.items():
-            found = percentile_interval(float(number), drawn[metric], level=level)
-            row |= with_bounds(metric, found)
-        rows.append(row | {"n": len(one.y_true)})
-    return pd.DataFrame(rows)
+        found, drawn = intervals(partial(_measured, one, fitted.temperature), one.resampler)
+        # A regret is at least zero, and resampling adds to it: its interval reaches down to the value.
+        low = min(found["regret"].low, found["regret"].value)
+        found["regret"] = replace(found["regret"], low=low)
+        row: dict[str, object] = {"condition": name, **with_bounds("accuracy", found.pop("accuracy"))}
+        probs = {"_before": softmax(one.logits), "": softmax(one.logits / fitted.temperature)}
+        for suffix, shown in probs.items():
+            row |= with_bounds(f"ece{suffix}", ece_interval(shown, one.y_true, one.resampler, n_bins=n_bins))
+        row |= with_bounds("ece_change", ece_change(*probs.values(), one.y_true, one.resampler, n_bins=n_bins))
+        for metric, interval in found.items():
+            row |= with_bounds(metric, interval)
+        p_change = p_value(found["nll_change"].value, drawn["nll_change"])
+        rows.append(row | {"p_nll_change": p_change, "n": len(one.y_true)})
+        regrets[name] = drawn["regret"]
+    return pd.DataFrame(rows), regrets
 
 
-def _measured(one: Condition, temperature: float, weights: ArrayLike | None, n_bins: int) -> dict[str, np.ndarray]:
-    found = {"accuracy": weighted_mean(one.logits.argmax(axis=1) == one.y_true, weights)}
-    for suffix, scale in (("_before", 1.0), ("", temperature)):
-        probs = softmax(one.logits / scale)
-        loss = -log_softmax(one.logits / scale)[np.arange(len(one.y_true)), one.y_true]
-        found |= {
-            f"ece{suffix}": ece(probs, one.y_true, weights, n_bins=n_bins),
-            f"nll{suffix}": weighted_mean(loss, weights),
-            f"brier{suffix}": brier(probs, one.y_true, weights),
-        }
+def _measured(one: Condition, temperature: float, weights: Weights) -> dict[str, np.ndarray]:
+    found = {"accuracy": weighted_mean(top_class(one.logits) == one.y_true, weights)}
+    for suffix, divisor in (("_before", 1.0), ("", temperature)):
+        found[f"nll{suffix}"] = nll_of_logits(one.logits / divisor, one.y_true, weights)
+        found[f"brier{suffix}"] = brier(softmax(one.logits / divisor), one.y_true, weights)
+    found["nll_change"] = found["nll"] - found["nll_before"]
     found["regret"], found["oracle"] = regret(one.logits, one.y_true, temperature, weights)
     return found

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from verdict.numbers import Number
+
 PLAIN = ("a photo of a {}",)
 # Of the kind that is usual for small pictures; our own wording.
 ENSEMBLE = (
@@ -63,3 +65,10 @@ def class_vectors(texts: np.ndarray, n_templates: int) -> np.ndarray:
         raise ValueError(f"{len(texts)} text vectors are not {n_templates} for each class")
     mean = np.asarray(texts).reshape(-1, n_templates, texts.shape[1]).mean(axis=1)
     return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+
+def by_sign(difference: Number, *, above: str, below: str, neither: str) -> str:
+    """The sentence that a difference bears out: its interval lies above zero, below zero, or neither."""
+    if difference.excludes(0.0):
+        return above if difference.value > 0 else below
+    return neither

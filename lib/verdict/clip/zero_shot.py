@@ -5,30 +5,20 @@ A cosine is between a unit image vector and a unit class vector. CLIP's logits a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
-from verdict.calibrate import Temperature
-from verdict.metrics import accuracy, class_scores, confusion_counts, ece, nll
+from verdict.calibrate import Temperature, temperature_replicates
+from verdict.clip.several import among
+from verdict.clip.words import by_sign
+from verdict.metrics import confusion_counts, ece_interval, nll_of_logits
+from verdict.numbers import Number
 from verdict.scores import softmax
-from verdict.uncertainty import Interval, Weights, bootstrap, with_bounds
-
-Estimate = Callable[[Callable[[Weights], ArrayLike], np.ndarray], Interval]
-
-
-def estimator(*, n_resamples: int, seed: ArrayLike, level: float = 0.95) -> Estimate:
-    """A function of a statistic and groups that gives its interval; every call draws the same groups, so that
-    statistics of the same rows can be compared.
-    """
-
-    def estimate(statistic: Callable[[Weights], ArrayLike], groups: np.ndarray) -> Interval:
-        rng = np.random.default_rng(seed)
-        return bootstrap(statistic, groups, n_resamples=n_resamples, rng=rng, level=level)
-
-    return estimate
+from verdict.uncertainty import Interval, Resampler, with_bounds
+from verdict.weighted import ratio, weighted_mean
 
 
 def cosines(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -48,54 +38,73 @@ def cosines(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return np.asarray(images, dtype=np.float64) @ np.asarray(classes, dtype=np.float64).T
 
 
-def accuracy_row(label: str, y_true: np.ndarray, answer: np.ndarray, groups: np.ndarray, estimate: Estimate) -> dict:
+def scaled_logits(images: np.ndarray, classes: np.ndarray, logit_scale: float) -> np.ndarray:
+    """CLIP's logits (n, n_classes): cosines of unit image vectors and class vectors, times the scale.
+
+    Every page, and the stage that answers, takes them from here.
+    """
+    if not logit_scale > 0:
+        raise ValueError(f"logit_scale is a factor above 0, got {logit_scale}; did you pass its logarithm?")
+    return logit_scale * cosines(images, classes)
+
+
+def accuracy_row(label: str, y_true: np.ndarray, answer: np.ndarray, resampler: Resampler) -> dict:
     """A row of a table or of a forest plot: label, n, value, low, high."""
-    found = estimate(lambda weights: accuracy(y_true, answer, weights), groups)
+    found = resampler.mean(np.asarray(answer) == y_true, span=(0, 1))
     return {"label": label, "n": len(y_true), "value": found.value, "low": found.low, "high": found.high}
 
 
+def fit_temperature(logits: np.ndarray, y_true: np.ndarray, resampler: Resampler) -> tuple[Temperature, Interval]:
+    """T of scaled logits, and its interval: fitted again on the resampled groups of the rows."""
+    fitted = Temperature.fit(logits, y_true, allow_small=True)
+    drawn = temperature_replicates(
+        logits, y_true, resampler.groups, n_resamples=resampler.n_resamples, rng=resampler.rng()
+    )
+    return fitted, resampler.around(fitted.temperature, drawn)
+
+
 def scale_effect(
-    calib: tuple[np.ndarray, np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray, np.ndarray],
-    *,
-    logit_scale: float,
-    estimate: Estimate,
-    n_resamples: int,
-    rng: np.random.Generator,
-) -> tuple[pd.DataFrame, Interval]:
+    logits: np.ndarray, y_true: np.ndarray, resampler: Resampler, *, logit_scale: float, fitted: Interval, n_bins: int
+) -> pd.DataFrame:
     """What probabilities are worth without the logit scale, with it, and at a fitted temperature.
 
     Parameters
     ----------
-    calib, test : (cosines (n, n_classes), y_true (n,), groups (n,))
-        T is fitted on the first, the second judges.
+    logits : (n, n_classes)
+        Cosines times the scale.
+    y_true : (n,)
     logit_scale : float
         The model's own.
+    fitted : Interval
+        T of scaled logits from other pictures: 1 if the model's own scale is the right one for this task.
+    n_bins : int
+        Of the ECE.
 
     Returns
     -------
-    table : DataFrame
-        logits, T (on cosines), nll, ece and their intervals on test.
-    fitted : Interval
-        T of cosines times the logit scale: 1 if the model's own scale is the right one for this task.
+    DataFrame
+        logits, temperature (of scaled logits, so that raw cosines have the scale itself), nll, ece, with intervals.
     """
-    cos, y_true, groups = calib
-    found = Temperature.fit(cos, y_true, allow_small=True)
-    spread = found.interval(cos, y_true, groups, n_resamples=n_resamples, rng=rng)
+    exact = {"cosines": logit_scale, "scaled": 1.0}
+    divisors = {name: Interval(value, float("nan"), float("nan")) for name, value in exact.items()}
     rows = []
-    for name, divisor in (
-        ("cosines", 1.0),
-        ("scaled", 1 / logit_scale),
-        ("fitted on calib", found.temperature),
-    ):
-        probs = softmax(test[0] / divisor)
-        row: dict[str, object] = {"logits": name, "temperature_on_cosines": divisor}
-        for score, function in (("nll", nll), ("ece", ece)):
-            got = estimate(lambda weights, f=function, p=probs: f(p, test[1], weights), test[2])
-            row |= with_bounds(score, got)
-        rows.append(row)
-    bounds = [logit_scale * bound for bound in (spread.value, spread.low, spread.high)]
-    return pd.DataFrame(rows), Interval(*bounds)
+    for name, divisor in {**divisors, "fitted on calib": fitted}.items():
+        shown = logits / divisor.value
+        loss = resampler.interval(partial(nll_of_logits, shown, y_true))
+        error = ece_interval(softmax(shown), y_true, resampler, n_bins=n_bins)
+        columns = with_bounds("temperature", divisor) | with_bounds("nll", loss) | with_bounds("ece", error)
+        rows.append({"logits": name, **columns})
+    return pd.DataFrame(rows)
+
+
+def change_of_ece(change: Number) -> str:
+    """What a change of ECE by a fitted temperature says."""
+    return by_sign(
+        change,
+        above="the temperature of the best likelihood makes ECE worse",
+        below="the temperature of the best likelihood makes ECE better",
+        neither="no difference of ECE is shown",
+    )
 
 
 def entropy(probs: np.ndarray) -> np.ndarray:
@@ -103,11 +112,6 @@ def entropy(probs: np.ndarray) -> np.ndarray:
     probs = np.asarray(probs, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         return -np.where(probs > 0, probs * np.log(probs), 0.0).sum(axis=1)
-
-
-def entropy_deficit(logits: np.ndarray) -> float:
-    """How far the mean entropy of softmax(logits) lies below its bound, in nats: 0 says that rows are flat."""
-    return float(np.log(logits.shape[1]) - entropy(softmax(logits)).mean())
 
 
 def confused_pairs(y_true: np.ndarray, answer: np.ndarray, names: Sequence[str], *, n_pairs: int = 10) -> pd.DataFrame:
@@ -121,19 +125,22 @@ def confused_pairs(y_true: np.ndarray, answer: np.ndarray, names: Sequence[str],
     return pd.DataFrame({**columns, "count": off[true, told], "share_of_true": share})
 
 
-def class_report(
-    y_true: np.ndarray, answer: np.ndarray, groups: np.ndarray, names: Sequence[str], estimate: Estimate
-) -> pd.DataFrame:
-    """Precision, recall and F1 by class, F1 with its interval; and how often the class was answered."""
-    n_classes = len(names)
-    plain = class_scores(confusion_counts(y_true, answer, n_classes))
+def class_report(y_true: np.ndarray, answer: np.ndarray, names: Sequence[str], resampler: Resampler) -> pd.DataFrame:
+    """Precision, recall and F1 by class with intervals; and how often the class was there and was answered.
+
+    Precision and recall are not defined for a class that is never answered, or never there.
+    """
     rows = []
     for k, name in enumerate(names):
-        found = estimate(
-            lambda weights, k=k: class_scores(confusion_counts(y_true, answer, n_classes, weights))["f1"][..., k],
-            groups,
-        )
-        n = {"n": int((y_true == k).sum()), "n_answered": int((answer == k).sum())}
-        scores = {key: float(plain[key][k]) for key in ("precision", "recall")}
-        rows.append({"class": name, **n, **scores, **with_bounds("f1", found)})
+        is_true, is_told = y_true == k, answer == k
+        row: dict[str, object] = {"class": name, "n": int(is_true.sum()), "n_answered": int(is_told.sum())}
+        for score, rows_of, right in (("precision", is_told, is_true), ("recall", is_true, is_told)):
+            row |= with_bounds(score, among(resampler, rows_of).mean(right[rows_of], span=(0, 1)))
+        rows.append(row | with_bounds("f1", resampler.interval(partial(f1, is_true, is_told))))
     return pd.DataFrame(rows)
+
+
+def f1(is_true: np.ndarray, is_told: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """F1 of one class from whether each row is of it, and whether it was answered; 0 where neither ever is."""
+    both, either = (weighted_mean(values, weights) for values in (is_true & is_told, is_true * 1.0 + is_told))
+    return ratio(2 * both, either)

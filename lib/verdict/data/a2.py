@@ -14,19 +14,18 @@ import pandas as pd
 
 from verdict import paths
 from verdict.artifacts import sha256_file
-from verdict.data.csv_folder import EXTENSIONS, resolve_images
-from verdict.data.images import read_image, write_folder_store
+from verdict.data.images import write_folder_store
+from verdict.data.pair_file import read_pair_file
 from verdict.data.pairs import N_LISTED, Dataset, check_pairs, make_pair_id
+from verdict.data.picture_files import EXTENSIONS, find_damaged, resolve_images, why_missing
 from verdict.data.snli_ve import ATTRIBUTION, Facts, Target, Warmup
 from verdict.data.splits import carve_split, merge_groups, published_split
-from verdict.data.tables import read_pair_file
 from verdict.labels import EVALUATION_SPLITS, Split
 
 FOLDER = "a2"
 INDEPENDENT_TABLE = "hyp.csv"
 # The premise, a caption of the photograph, is left where it is: an answer must come from the image.
 COLUMNS = ["pair_id", "image_id", "group_id", "hypothesis", "label", "split"]
-EVERY = 500
 # Of copies of one image the one in the later split stays, so that val and test keep what the recipe gave them.
 RANK = {str(s): k for k, s in enumerate((Split.TRAIN, Split.CALIB, Split.VAL, Split.TEST, Split.INDEPENDENT_HAND))}
 
@@ -67,7 +66,7 @@ def build(
     ----------
     table, images : str
         JSON lines (Image_ID, Hypothesis, Label, perhaps Premise) and the folder of `<Image_ID>.jpg` or `.png`; names
-        inside `$VERDICT_DATA/a2`, or whole paths.
+        inside `$VERDICT_DATA/a2`, or paths by the rule of `paths.data_file`.
     independent : str or None
         Folder of `hyp.csv` and its images, which become the split independent_hand.
     calib_fraction : float in (0, 1)
@@ -89,11 +88,10 @@ def build(
         If a row, a label or (unless allowed) an image cannot be used; file, row and cause are named.
     """
     allowed = allowed or Allowed()
-    root = _root(table, images)
-    main = _read_main(root / table, root / images, calib_fraction, seed, allowed, progress)
-    sets = [main]
-    if independent is not None:
-        sets.append(_read_independent(root / independent, allowed, progress))
+    own, folder, other = locate(table, images, independent)
+    sets = [_read_main(own, folder, calib_fraction, seed, allowed, progress)]
+    if other is not None:
+        sets.append(_read_independent(other, allowed, progress))
     pairs, target, facts = _join(sets)
     if warmup is None:
         check_pairs(pairs, source=table)
@@ -107,15 +105,22 @@ def build(
     return Dataset(pairs, ATTRIBUTION, facts | proxy.facts | _sizes(pairs), proxy.excluded)
 
 
-def _root(*names: str) -> Path:
-    """Folder in which names are looked up; whole paths need none."""
-    root = paths.local_data(FOLDER)
-    if root is None and not all(Path(name).is_absolute() for name in names):
-        raise FileNotFoundError(
-            f"the A2 set is not here: set VERDICT_DATA to a folder that holds it as {FOLDER}/, or write whole paths in "
-            "data.a2.table and data.a2.images"
-        )
-    return root or Path()
+def locate(table: str, images: str, independent: str | None) -> tuple[Path, Path, Path | None]:
+    """The table, the folder of its images, and that of the independent set where one is named.
+
+    Raises
+    ------
+    FileNotFoundError
+        Naming the parameter and the places that were looked at.
+    """
+    hint = f"; set VERDICT_DATA to a folder that holds the set as {FOLDER}/, or write whole paths"
+    return (
+        paths.needed(table, "data.a2.table", within=FOLDER, hint=hint),
+        paths.needed(images, "data.a2.images", is_folder=True, within=FOLDER, hint=hint),
+        None
+        if independent is None
+        else paths.needed(independent, "data.a2.independent", is_folder=True, within=FOLDER, hint=hint),
+    )
 
 
 def _read_main(
@@ -160,13 +165,15 @@ def _usable(
     facts: Facts = {"rows_read": len(rows)}
     ids = [make_pair_id(i, h) for i, h in zip(rows["image_id"], rows["hypothesis"], strict=True)]
     rows = rows.assign(pair_id=pd.Series(ids, index=rows.index, dtype="str"), group_id=rows["image_id"])
-    check_pairs(rows, source=str(table), first_row=int(rows["line"].iloc[0]), allow_repeats=allowed.repeats)
+    check_pairs(rows, source=str(table), lines=rows["line"], allow_repeats=allowed.repeats)
     rows, facts["rows_left_out_repeated"] = _without_repeats(rows) if allowed.repeats else (rows, 0)
-    found, missing = resolve_images([names[i] for i in rows["image_id"].unique()], images)
+    first = rows.drop_duplicates("image_id")
+    places = {names[i]: f"{table}, line {line}" for i, line in zip(first["image_id"], first["line"], strict=True)}
+    found, missing = resolve_images(places, images, places=places)
     if missing and not allowed.missing_images:
         raise FileNotFoundError(
-            f"{table}: {len(missing)} images are not in {images}, the first: {missing[:N_LISTED]}; "
-            "set allow_missing_images to leave their rows out"
+            f"{places[missing[0]]}: {len(missing)} images are not in {images}, the first: {missing[:N_LISTED]}"
+            f"{why_missing(missing, images)}; set allow_missing_images to leave their rows out"
         )
     files = {image_id: found[name] for image_id, name in names.items() if name in found}
     damaged = find_damaged(files, progress=progress)
@@ -188,19 +195,6 @@ def _without_repeats(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     has_two = rows.groupby("pair_id")["label"].transform("nunique") > 1
     kept = rows[~has_two].drop_duplicates("pair_id")
     return kept, len(rows) - len(kept)
-
-
-def find_damaged(files: dict[str, Path], *, progress: Callable[[str], None] = lambda text: None) -> dict[str, str]:
-    """Decode every image once, and return what is wrong with those that cannot be decoded, by image id."""
-    damaged = {}
-    for k, (image_id, path) in enumerate(files.items(), start=1):
-        try:
-            read_image(path)
-        except ValueError as error:
-            damaged[image_id] = str(error)
-        if k % EVERY == 0:
-            progress(f"checked {k}/{len(files)} images")
-    return damaged
 
 
 def _join(sets: list[_Set]) -> tuple[pd.DataFrame, Target, Facts]:

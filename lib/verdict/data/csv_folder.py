@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from verdict.artifacts import sha256_file
-from verdict.data.images import check_image_id, write_folder_store
+from verdict.data.images import write_folder_store
+from verdict.data.pair_file import PairFile, read_pair_file
 from verdict.data.pairs import N_LISTED, Dataset, check_pairs, make_pair_id
+from verdict.data.picture_files import find_damaged, n_without_zeros, refuse_damaged, resolve_images, why_missing
 from verdict.data.splits import merge_groups, split_groups
-from verdict.data.tables import PairFile, read_pair_file
+from verdict.labels import Label, Split
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 ORDER = ("pair_id", "image_id", "group_id", "hypothesis", "label", "split", "family", "premise")
+# What every page needs: weights are fitted on train and chosen by val, half of calib fits T and half the sets.
+NEEDED = (Split.TRAIN, Split.VAL, Split.CALIB, Split.TEST)
+MIN_GROUPS = 4
+
+
+@dataclass(frozen=True)
+class OwnPairs:
+    """A table of pairs with its images, checked; see `read`."""
+
+    pairs: pd.DataFrame
+    files: dict[str, Path]
+    facts: dict[str, int | float | str]
+    hashes: dict[str, str]
 
 
 def build(
@@ -26,25 +42,59 @@ def build(
     out: Path,
     allow_missing_images: bool = False,
     labelled: bool = True,
+    labels: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Read a table of pairs, find its images, split it and write the image store.
 
     Parameters
     ----------
+    out : Path
+        Folder of the image store.
+
+    Others as those of `read`.
+    """
+    own = read(
+        table=table,
+        images=images,
+        fractions=fractions,
+        seed=seed,
+        allow_missing_images=allow_missing_images,
+        labelled=labelled,
+        labels=labels,
+    )
+    refuse_damaged(table, find_damaged(own.files))
+    write_folder_store(out, own.files, hashes=own.hashes)
+    return Dataset(own.pairs, "", own.facts)
+
+
+def read(
+    *,
+    table: Path,
+    images: Path,
+    fractions: Mapping[str, float] | None,
+    seed: int,
+    allow_missing_images: bool = False,
+    labelled: bool = True,
+    labels: Mapping[str, str] | None = None,
+) -> OwnPairs:
+    """Read a table of pairs, find its images and split it.
+
+    Parameters
+    ----------
     table : Path
-        CSV or JSON lines; see `verdict.data.tables`.
+        CSV or JSON lines; see `verdict.data.pair_file`.
     images : Path
-        Folder of the images. An id is a file name with or without its extension.
+        Folder of the images; see `resolve_images` for what an id may be.
     fractions : mapping of split to share, or None
         Shares of the groups where the table has no split column; a split column always decides.
     seed : int
         Of the split.
-    out : Path
-        Folder of the image store.
     allow_missing_images : bool
         If True, rows whose image is not there are left out and counted in the facts.
     labelled : bool
         If False, the table needs no labels and is not split.
+    labels : mapping of a word to entailment or contradiction, optional
+        See `read_pair_file`.
 
     Raises
     ------
@@ -53,16 +103,19 @@ def build(
     ValueError
         If the table, an id, or the division into splits cannot be used.
     """
-    file = read_pair_file(table, labelled=labelled)
-    found, missing = resolve_images(file.rows["image_id"].unique().tolist(), images)
+    file = read_pair_file(table, labelled=labelled, labels=labels)
+    first = file.rows.drop_duplicates("image_id")
+    places = {i: f"{table}, line {line}" for i, line in zip(first["image_id"], first["line"], strict=True)}
+    found, missing = resolve_images(places, images, places=places)
     if missing and not allow_missing_images:
         raise FileNotFoundError(
-            f"{table}: {len(missing)} images are not in {images}, the first: {missing[:N_LISTED]}; "
-            f"set allow_missing_images to leave their rows out"
+            f"{places[missing[0]]}: {len(missing)} images are not in {images}, the first: {missing[:N_LISTED]}"
+            f"{why_missing(missing, images)}; set allow_missing_images to leave their rows out"
         )
     pairs = file.rows[file.rows["image_id"].isin(found)].reset_index(drop=True)
     if pairs.empty:
         raise ValueError(f"{table}: no row has an image in {images}")
+    lines = pairs["line"].tolist()
     hashes = {image_id: sha256_file(path) for image_id, path in found.items()}
     pairs = _with_groups(pairs, hashes)
     if labelled and "split" not in pairs.columns:
@@ -70,9 +123,34 @@ def build(
             raise ValueError(f"{table}: there is no split column, and no fractions are given to split by")
         pairs["split"] = split_groups(pairs["group_id"], fractions, seed)
     pairs = pairs[[name for name in ORDER if name in pairs.columns]]
-    check_pairs(pairs, source=str(table), labelled=labelled, first_row=2)
-    write_folder_store(out, found)
-    return Dataset(pairs, "", _facts(file, pairs, missing, hashes))
+    check_pairs(pairs, source=str(table), labelled=labelled, lines=lines)
+    return OwnPairs(pairs, found, _facts(file, pairs, missing, found, hashes), hashes)
+
+
+def check_splits(pairs: pd.DataFrame, source: str) -> None:
+    """Refuse pairs from which no report can be made: a split or a label that is not there, too few images.
+
+    Raises
+    ------
+    ValueError
+        With the source, the split and what it lacks.
+    """
+    for split in map(str, NEEDED):
+        own = pairs[pairs["split"] == split]
+        if own.empty:
+            raise ValueError(
+                f"{source}: no row has the split {split}; a report needs {', '.join(NEEDED)} (calib "
+                "sets the temperature and the thresholds): give it images of train, or leave the column out"
+            )
+        if absent := [label.text for label in Label if label.text not in set(own["label"])]:
+            raise ValueError(
+                f"{source}: no row of the split {split} has the label {absent[0]}; both are needed in each"
+            )
+        if (n := own["group_id"].nunique()) < MIN_GROUPS:
+            raise ValueError(
+                f"{source}: the split {split} has {n} image groups, and at least {MIN_GROUPS} are needed; "
+                f"{pairs['group_id'].nunique()} in all are too few for these shares"
+            )
 
 
 def _with_groups(pairs: pd.DataFrame, hashes: Mapping[str, str]) -> pd.DataFrame:
@@ -89,67 +167,8 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
-def resolve_images(image_ids: list[str], folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Find the file of each id.
-
-    Parameters
-    ----------
-    image_ids : list of str
-        Names with or without an extension; the case of an extension does not matter.
-    folder : Path
-        Its own files only, no subfolders.
-
-    Returns
-    -------
-    (files, missing)
-        Files by id in the order given, and the ids without one.
-
-    Raises
-    ------
-    ValueError
-        If an id is no plain name, fits two files, or shares its file with another id; or if a file is a link that
-        leads out of the folder.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"image folder {folder} is missing")
-    by_name: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in EXTENSIONS and path.is_file():
-            by_name.setdefault(path.stem + path.suffix.lower(), []).append(path)
-            by_name.setdefault(path.stem, []).append(path)
-    found: dict[str, Path] = {}
-    owner: dict[Path, str] = {}
-    missing = []
-    for image_id in image_ids:
-        path = _resolve_one(check_image_id(image_id), folder, by_name)
-        if path is None:
-            missing.append(image_id)
-        elif owner.setdefault(path, image_id) != image_id:
-            raise ValueError(f"image ids {owner[path]!r} and {image_id!r} are the same file {path}; write one of them")
-        else:
-            found[image_id] = path
-    return found, missing
-
-
-def _resolve_one(image_id: str, folder: Path, by_name: Mapping[str, list[Path]]) -> Path | None:
-    written = Path(image_id)
-    candidates = by_name.get(image_id) or by_name.get(written.stem + written.suffix.lower()) or []
-    exact = [path for path in candidates if path.name == image_id]
-    candidates = exact or candidates
-    if len(candidates) > 1:
-        names = [path.name for path in candidates]
-        raise ValueError(f"image id {image_id!r} fits {len(names)} files in {folder}: {names}; write the whole name")
-    if not candidates:
-        return None
-    path = candidates[0].resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise ValueError(f"image {candidates[0]} is a link that leads out of its folder, to {path}")
-    return path
-
-
 def _facts(
-    file: PairFile, pairs: pd.DataFrame, missing: list[str], hashes: Mapping[str, str]
+    file: PairFile, pairs: pd.DataFrame, missing: list[str], files: Mapping[str, Path], hashes: Mapping[str, str]
 ) -> dict[str, int | float | str]:
     facts: dict[str, int | float | str] = {
         "rows_read": len(file.rows),
@@ -158,10 +177,12 @@ def _facts(
         "images": len(hashes),
         "images_with_a_copy": len(hashes) - len(set(hashes.values())),
         "groups": int(pairs["group_id"].nunique()),
-        "encoding": file.encoding,
+        **file.facts,
         "columns_ignored": ", ".join(file.ignored),
         "split_by": "column" if "split" in file.rows.columns else "fractions",
     }
+    if n_numbers := n_without_zeros(files):
+        facts["ids_that_lost_their_zeros"] = n_numbers
     if "split" in pairs.columns:
-        facts |= {f"rows_{split}": int(n) for split, n in pairs["split"].value_counts().sort_index().items()}
+        facts |= {f"rows_{split}": n for split, n in sorted(Counter(pairs["split"]).items())}
     return facts

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.data import grammar, independent_digits
-from verdict.data.couples import coupled_pairs, hypothesis_only_accuracy, loose_pairs
+from verdict.data.couples import coupled_pairs, loose_pairs
 from verdict.data.grammar import TRAINING_WORDS
 from verdict.data.images import write_array_store
 from verdict.data.pairs import Dataset, check_pairs, make_pair_id
@@ -32,7 +32,6 @@ __all__ = [
     "build",
     "draw_scenes",
     "handwriting_pools",
-    "hypothesis_only_accuracy",
     "render_scene",
     "render_scenes",
 ]

@@ -22,34 +22,59 @@ from PIL import Image, ImageOps
 
 from verdict.artifacts import sha256_file, write_npy, write_parquet
 from verdict.data.embedded import is_embedded, read_embedded
+from verdict.data.kinds import kind_of
 
 INDEX = "images.parquet"
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 MAX_PIXELS = 50_000_000
 MAX_FILE_BYTES = 200_000_000
 MAX_SIDE = 4096
-_FORBIDDEN_IN_ID = re.compile(r"[/\\\x00-\x1f\x7f]")
+MAX_ID_CHARACTERS = 255
+DEPTHS = (8, 10, 12, 14, 16)
+_FORBIDDEN_IN_ID = re.compile(r"[\\\x00-\x1f\x7f]")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_JPEG_FRAME = re.compile(rb"\xff[\xc0-\xc3]..(.)", re.DOTALL)
 
 
 def check_image_id(image_id: str) -> str:
-    """Return the id if it is a plain name.
+    """Return the id if it is a plain name, or plain names that lead from folder to folder.
 
     Raises
     ------
     ValueError
-        If it is empty, longer than 255 characters, "." or "..", or holds a path separator or a control character.
+        If it is longer than 255 characters, absolute, an address, or one of its names is empty, "." or "..", has outer
+        blanks, or holds a backslash or a control character.
     """
-    is_plain = 0 < len(image_id) <= 255 and image_id not in (".", "..") and image_id == image_id.strip()
+    if _ADDRESS.match(image_id):
+        raise ValueError(
+            f"image id {image_id!r} is not a plain name but an address: fetch the pictures, and name files"
+        )
+    names = image_id.split("/")
+    is_plain = len(image_id) <= MAX_ID_CHARACTERS and all(_is_plain(name) for name in names)
     if not is_plain or _FORBIDDEN_IN_ID.search(image_id):
-        raise ValueError(f"image id {image_id!r} is not a plain name (no folders, no '..', no control characters)")
+        raise ValueError(
+            f"image id {image_id!r} is not a plain name, nor such names from folder to folder (no '..', no control "
+            "characters)"
+        )
     return image_id
 
 
+def _is_plain(name: str) -> bool:
+    return name not in ("", ".", "..") and name == name.strip()
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any decoded mode to RGB; transparency is laid on white, 16 bits keep their upper eight."""
+    """Convert any decoded mode to RGB; transparency is laid on white.
+
+    Grey values of more than eight bits keep the upper eight of the smallest depth, of `DEPTHS`, that holds the largest
+    of them: cameras write 12 bits into 16.
+    """
     if image.mode.startswith("I"):
         deep = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return Image.fromarray((deep >> 8).astype(np.uint8)).convert("RGB")
+        depth = next(bits for bits in DEPTHS if deep.max(initial=0) < 2**bits)
+        # Eight bits that were widened by repeating them fill all sixteen, however dark the picture is.
+        depth = 16 if depth > 8 and not (deep % 257).any() else depth
+        return Image.fromarray((deep >> (depth - 8)).astype(np.uint8)).convert("RGB")
     if "A" in image.getbands() or "transparency" in image.info:
         layer = image.convert("RGBA")
         page = Image.new("RGBA", layer.size, (255, 255, 255, 255))
@@ -71,7 +96,20 @@ def _decode(content: bytes, path: Path | str, max_pixels: int) -> Image.Image:
         if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
             raise _RefusedError(f"{path} is animated ({image.n_frames} frames); give one picture per file")
         image.load()
+        _refuse_shallow(image, content, path)
         return _to_rgb(ImageOps.exif_transpose(image))
+
+
+def _refuse_shallow(image: Image.Image, content: bytes, path: Path | str) -> None:
+    """Refuse colours in 16 bits of which 14 or fewer are used: only their upper eight bits can be had."""
+    if image.format != "PNG" or content[24:25] != b"\x10" or image.mode.startswith("I"):
+        return
+    top = max(int(image.getchannel(band).getextrema()[1]) for band in image.getbands() if band != "A")
+    if 0 < top < 64:
+        bits = 8 + top.bit_length()
+        raise _RefusedError(
+            f"{path} holds colours of {bits} bits in 16, which would be read as nearly black; save it with 8 bits"
+        )
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -116,9 +154,23 @@ def decode_image(content: bytes, path: Path | str, *, max_pixels: int = MAX_PIXE
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{path} has too many pixels; at most {max_pixels:,} are read") from error
     except Image.UnidentifiedImageError as error:
-        raise ValueError(f"{path} is not an image of a known format ({', '.join(FORMATS)})") from error
+        raise ValueError(
+            f"{path} {_what_else(content)}not an image of a known format ({', '.join(FORMATS)})"
+        ) from error
     except (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error, zlib.error) as error:
         raise ValueError(f"{path} cannot be decoded; is it truncated? ({error})") from error
+
+
+def _what_else(content: bytes) -> str:
+    """What a file is that is no image of a known format, as the start of a sentence."""
+    if not content:
+        return "is empty, "
+    frame = _JPEG_FRAME.search(content) if content.startswith(b"\xff\xd8") else None
+    if frame and frame[1] != b"\x08":
+        return f"is a JPEG of {frame[1][0]} bits a channel, "
+    kind, remedy = kind_of(content)
+    known = kind and not content.startswith((b"\xff\xd8", b"\x89PNG"))
+    return f"is {kind} ({remedy}), " if known else "is "
 
 
 def _check_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -329,7 +381,9 @@ def write_array_store(folder: Path, arrays: Mapping[str, tuple[Sequence[str], np
     folder = Path(folder)
     frames = []
     for name, (ids, array) in arrays.items():
-        _check_array(array, f"images {check_image_id(name)!r}")
+        if "/" in check_image_id(name):
+            raise ValueError(f"images {name!r}: the name of a file, without folders, is expected")
+        _check_array(array, f"images {name!r}")
         if len(ids) != len(array):
             raise ValueError(f"images {name!r}: {len(ids)} ids for {len(array)} images")
         frames.append(_index(list(ids), [f"{name}.npy"] * len(ids), np.arange(len(ids)), [""] * len(ids)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -63,7 +63,7 @@ def check_pairs(
     *,
     source: str = "pairs",
     labelled: bool = True,
-    first_row: int = 1,
+    lines: Sequence[int] | None = None,
     allow_repeats: bool = False,
 ) -> pd.DataFrame:
     """Return the table unchanged if every row can be used.
@@ -76,8 +76,8 @@ def check_pairs(
         File or generator, as messages name it.
     labelled : bool
         If False, label and split may be absent; where they are present they are checked.
-    first_row : int
-        Number of the first data row in messages: 2 for a file with a header.
+    lines : sequence of int, optional
+        The line of each row in its file, as messages name it; without it rows are counted from 1.
     allow_repeats : bool
         Whether a pair may occur twice.
 
@@ -91,21 +91,22 @@ def check_pairs(
         raise ValueError(f"{source}: columns {missing} are missing; found {list(pairs.columns)}")
     if pairs.empty:
         raise ValueError(f"{source}: the table has no rows")
+    places = [f"row {row}" for row in range(1, len(pairs) + 1)] if lines is None else [f"line {n}" for n in lines]
     problems = list(_text_problems(pairs))
     if not problems:
-        problems = [*_value_problems(pairs), *([] if allow_repeats else _repeat_problems(pairs, first_row))]
+        problems = [*_value_problems(pairs), *([] if allow_repeats else _repeat_problems(pairs, places))]
     if problems:
-        raise ValueError(describe(source, problems, first_row=first_row))
+        raise ValueError(describe(source, problems, places))
     if "split" in pairs.columns:
         for column in ("image_id", "group_id"):
-            _refuse_shared(pairs, column, source)
+            refuse_shared(pairs, column, source, places)
     return pairs
 
 
-def describe(source: str, problems: Iterable[Problem], *, first_row: int) -> str:
-    """One message for many faults: (0-based row, cause), the first few of them and how many there are."""
+def describe(source: str, problems: Iterable[Problem], places: Sequence[str]) -> str:
+    """One message for many faults: (0-based row, cause), the first few of them at their places, and how many."""
     ordered = sorted(problems)
-    listed = "; ".join(f"row {row + first_row}: {cause}" for row, cause in ordered[:N_LISTED])
+    listed = "; ".join(f"{places[row]}: {cause}" for row, cause in ordered[:N_LISTED])
     more = f"; and {len(ordered) - N_LISTED} more" if len(ordered) > N_LISTED else ""
     noun = "fault" if len(ordered) == 1 else "faults"
     return f"{source}: {len(ordered)} {noun}: {listed}{more}"
@@ -145,7 +146,7 @@ def _value_problems(pairs: pd.DataFrame) -> Iterator[Problem]:
                 yield int(row), f"{column} is {pairs[column].iloc[row]}, expected a count of 0 or more"
 
 
-def _repeat_problems(pairs: pd.DataFrame, first_row: int) -> Iterator[Problem]:
+def _repeat_problems(pairs: pd.DataFrame, places: Sequence[str]) -> Iterator[Problem]:
     """Pairs that occur twice; two labels for one pair are said to be that."""
     first_seen: dict[tuple[str, str], int] = {}
     labels = pairs["label"].tolist() if "label" in pairs.columns else None
@@ -153,18 +154,20 @@ def _repeat_problems(pairs: pd.DataFrame, first_row: int) -> Iterator[Problem]:
         earlier = first_seen.setdefault(key, row)
         if earlier != row:
             other = " with another label" if labels and labels[row] != labels[earlier] else ""
-            yield row, f"repeats row {earlier + first_row}{other} (image {key[0]!r}, hypothesis {key[1]!r})"
+            yield row, f"repeats {places[earlier]}{other} (image {key[0]!r}, hypothesis {key[1]!r})"
 
 
-def _refuse_shared(pairs: pd.DataFrame, column: str, source: str) -> None:
-    """Raise if one image or group lies in two splits that may not share it."""
-    seen = pairs[[column, "split"]].drop_duplicates()
+def refuse_shared(
+    pairs: pd.DataFrame, column: str, source: str, places: Sequence[str], *, noun: str | None = None
+) -> None:
+    """Raise if one value of a column, an image or a group, lies in two splits that may not share it."""
+    seen = pairs[[column, "split"]].assign(place=places).drop_duplicates([column, "split"])
     several = seen[seen[column].duplicated(keep=False)]
     faults = []
-    for name, splits in several.groupby(column, sort=True)["split"]:
-        together = sorted(splits)
-        if not all(may_share_images(a, b) for a, b in combinations(together, 2)):
-            faults.append(f"{column} {name!r} is in the splits {together}")
+    for name, rows in several.sort_values("split").groupby(column, sort=True):
+        if not all(may_share_images(a, b) for a, b in combinations(rows["split"], 2)):
+            where = f"{noun or column} {name!r} is in the splits {rows['split'].tolist()}"
+            faults.append(f"{where} ({' and '.join(rows['place'])})")
     if faults:
         more = f"; and {len(faults) - N_LISTED} more" if len(faults) > N_LISTED else ""
         raise ValueError(f"{source}: {'; '.join(faults[:N_LISTED])}{more}; one image may serve one split only")

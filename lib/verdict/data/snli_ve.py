@@ -15,10 +15,10 @@ import pandas as pd
 from PIL import Image
 
 from verdict.artifacts import sha256_file
-from verdict.data.csv_folder import resolve_images
 from verdict.data.embedded import hash_embedded, read_embedded
 from verdict.data.images import decode_image, read_image
 from verdict.data.pairs import EXCLUDED_COLUMNS, N_LISTED, make_pair_id
+from verdict.data.picture_files import resolve_images
 from verdict.data.snli_ve_corpus import IMAGES, TRAIN, VALIDATION, Corpus, Shard, locate, read_split
 from verdict.labels import EVALUATION_SPLITS, Label, Split
 

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from verdict import paths
-from verdict.data.csv_folder import EXTENSIONS
 from verdict.data.embedded import IMAGE_COLUMN
 from verdict.data.fetch import download
+from verdict.data.picture_files import EXTENSIONS
 from verdict.labels import Label
 
 FOLDER = "snli_ve"

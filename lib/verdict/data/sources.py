@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from verdict import paths
 from verdict.data import a2, csv_folder, digits, nlvr, snli_ve
 from verdict.data.grammar_questions import question_table
 from verdict.data.pairs import Dataset
 from verdict.data.snli_ve_corpus import Shard
 from verdict.labels import Split
-from verdict.numbers import Number, Numbers
+from verdict.numbers import EXACT, Number, Numbers
 from verdict.params import DataParams
 
 
@@ -52,15 +54,26 @@ def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str],
         )
     if params.source == "a2":
         return _build_a2(params, images, progress)
+    return csv_folder.build(**own_pairs(params), out=images)
+
+
+def own_pairs(params: DataParams) -> dict[str, Any]:
+    """What `csv_folder.read` is asked for the user's own pairs.
+
+    Raises
+    ------
+    FileNotFoundError
+        Naming the parameter and where its file or folder was looked for.
+    """
     own = params.csv
-    return csv_folder.build(
-        table=Path(own.table),
-        images=Path(own.images),
-        fractions=own.fractions,
-        seed=params.seed,
-        out=images,
-        allow_missing_images=own.allow_missing_images,
-    )
+    return {
+        "table": paths.needed(own.table, "data.csv.table"),
+        "images": paths.needed(own.images, "data.csv.images", is_folder=True),
+        "fractions": own.fractions,
+        "seed": params.seed,
+        "allow_missing_images": own.allow_missing_images,
+        "labels": own.labels,
+    }
 
 
 def _build_a2(params: DataParams, images: Path, progress: Callable[[str], None]) -> Dataset:
@@ -132,7 +145,7 @@ def composition(pairs: pd.DataFrame, numbers: Numbers) -> pd.DataFrame:
             }
         )
         numbers[f"data.{split}.n_pairs"] = Number(len(part), unit="count", split=split)
-        numbers[f"data.{split}.entailment_share"] = Number(share, n=len(part), unit="%", split=split)
+        numbers[f"data.{split}.entailment_share"] = Number(share, n=len(part), unit="%", split=split, kind=EXACT)
     numbers["data.n_pairs"] = Number(len(pairs), unit="count")
     numbers["data.n_images"] = Number(pairs["image_id"].nunique(), unit="count")
     return pd.DataFrame(rows)

@@ -7,7 +7,6 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import GroupShuffleSplit
 
 from verdict.data.pairs import may_share_images
 from verdict.labels import EVALUATION_SPLITS, WARMUP_SPLITS, Split
@@ -79,6 +78,9 @@ def published_split(groups: Sequence[str] | pd.Series, seed: int = 42) -> pd.Ser
     Series of str, length n_rows
         "train", "val" or "test"; there is no calibration split.
     """
+    # Imported here: it takes longer than all else that a look at the input needs.
+    from sklearn.model_selection import GroupShuffleSplit
+
     rows = pd.Series(groups, dtype="str")
     names = np.full(len(rows), str(Split.TRAIN), dtype=object)
     keys = rows.to_numpy(dtype=object)

@@ -1,4 +1,8 @@
-"""Tables of pairs that people write: CSV or JSON lines in their own encoding, read in full or refused."""
+"""Tables that people write: CSV or JSON lines in their own encoding, read in full or refused.
+
+One reader for pairs, for tables of pictures and for saved logits. What a spreadsheet adds is passed over and counted:
+its mark of the encoding, a line `sep=;`, rows and columns without content, blank cells behind the last column.
+"""
 
 from __future__ import annotations
 
@@ -6,53 +10,80 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from verdict.data.pairs import N_LISTED
-from verdict.labels import Label, Split
+from verdict.data.kinds import kind_of
 
 MAX_FILE_BYTES = 500_000_000
 MAX_FIELD_CHARACTERS = 10_000
 MAX_NAMED = 30
+MAX_SHOWN = 80
 JSON_LINES = (".jsonl", ".ndjson")
-ALIASES = {
-    "image_id": ("image", "image_id", "imageid", "image_file", "image_name", "img", "file", "file_name", "filename"),
-    "hypothesis": ("hypothesis", "hyp", "sentence", "statement"),
-    "label": ("label", "gold_label", "label_name"),
-    "split": ("split", "set", "fold"),
-    "group_id": ("group", "group_id"),
-    "premise": ("premise", "caption"),
-    "family": ("family", "skill"),
-}
-PARTS = {"image_id": "image", "hypothesis": "hyp", "label": "label"}
-_COLUMN_OF = {alias: column for column, aliases in ALIASES.items() for alias in aliases}
+DELIMITERS = ",;\t"
+_SEP = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
 _UTF8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
-class PairFile:
-    """A table as it was read.
+class Table:
+    """A table as it was read: text, without blanks around it.
 
     Attributes
     ----------
-    rows : DataFrame
-        Text columns under their own names (image_id, hypothesis, and those of label, split, group_id, premise and
-        family that the file has) and `line`, the line on which each row ends in the file.
+    path : Path
+    names : list of str
+        Of the columns as the file writes them; a column with content and without a name is called `column <n>`.
+    rows : list of lists of str
+        A cell a name.
+    lines : list of int
+        The line on which each row begins, counted as an editor does.
     encoding : str
         How the bytes were read.
-    ignored : tuple of str
-        Columns that were not used.
+    delimiter : str
+        Between cells; "" for JSON lines.
+    n_blank_rows, n_blank_columns : int
+        What was passed over for want of content, besides lines without any character.
     """
 
-    rows: pd.DataFrame
+    path: Path
+    names: list[str]
+    rows: list[list[str]]
+    lines: list[int]
     encoding: str
-    ignored: tuple[str, ...]
+    delimiter: str
+    n_blank_rows: int = 0
+    n_blank_columns: int = 0
+
+    def column(self, name: str) -> list[str]:
+        """The cells of a column."""
+        place = self.names.index(name)
+        return [row[place] for row in self.rows]
+
+    def facts(self) -> dict[str, int | str]:
+        """How the file was read, as a report states it."""
+        blank = {"blank_rows_passed_over": self.n_blank_rows, "blank_columns_passed_over": self.n_blank_columns}
+        return {"encoding": self.encoding, **{name: n for name, n in blank.items() if n}}
+
+
+def shown(value: object) -> str:
+    """A value as messages quote it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def listed(values: Collection[object]) -> str:
+    """Values as messages list them: the first `MAX_NAMED`, each cut where it is long."""
+    more = [f"… {len(values):,} in all"] if len(values) > MAX_NAMED else []
+    return f"[{', '.join([*map(shown, list(values)[:MAX_NAMED]), *more])}]"
+
+
+def column_key(name: str) -> str:
+    """A column's name as it is compared: without case, blanks and hyphens as underscores."""
+    return re.sub(r"[\s-]+", "_", name.strip().casefold())
 
 
 def decode_text(content: bytes, source: str) -> tuple[str, str]:
@@ -67,8 +98,11 @@ def decode_text(content: bytes, source: str) -> tuple[str, str]:
     Raises
     ------
     ValueError
-        Naming the source and the offset of the first byte that fits no encoding, or of a NUL byte.
+        Naming the source and what the file is, or the offset of the first byte that fits no encoding, or of a NUL byte.
     """
+    kind, remedy = kind_of(content)
+    if kind:
+        raise ValueError(f"{source} is {kind}, where a table is read; {remedy}")
     for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if content.startswith(mark):
             return _strict(content, encoding, source), encoding
@@ -98,18 +132,21 @@ def _undecodable(source: str, content: bytes, offset: int, encoding: str) -> Val
     return ValueError(f"{source}: {byte} at byte offset {offset} is not {encoding}; save the table again as UTF-8")
 
 
-def read_pair_file(path: Path, *, labelled: bool = True, by_part: bool = False) -> PairFile:
-    """Read a CSV (comma, semicolon or tab) or, by its suffix .jsonl or .ndjson, a JSON lines table.
+def read_table(
+    path: Path, *, max_bytes: int = MAX_FILE_BYTES, is_used: Callable[[str], bool] = lambda key: True
+) -> Table:
+    """Read a CSV, or JSON lines by the suffix .jsonl or .ndjson or by a first character that is a brace.
+
+    A CSV is divided by the one of comma, semicolon and tab that its header holds most of. Its first row names the
+    columns.
 
     Parameters
     ----------
     path : Path
-        The file; its first CSV row names the columns, in any case (see `ALIASES`).
-    labelled : bool
-        Whether a label column is required. Labels and splits are parsed where present.
-    by_part : bool
-        Whether a needed column of a CSV that no accepted name fits may be found by a part of its name (image, hyp,
-        label).
+    max_bytes : int
+        Larger files are refused.
+    is_used : function of a column's key
+        Whether JSON values under that key must be text or numbers; others may be anything, and are not read.
 
     Raises
     ------
@@ -120,131 +157,81 @@ def read_pair_file(path: Path, *, labelled: bool = True, by_part: bool = False) 
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"table {path} is missing")
-    if (n_bytes := path.stat().st_size) > MAX_FILE_BYTES:
-        raise ValueError(f"{path} has {n_bytes:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+        what = "is a folder, where a file is read" if path.is_dir() else "is missing"
+        raise FileNotFoundError(f"table {path} {what}")
+    if (n_bytes := path.stat().st_size) > max_bytes:
+        raise ValueError(f"{path} has {n_bytes:,} bytes; at most {max_bytes:,} are read")
     text, encoding = decode_text(path.read_bytes(), str(path))
     if "\ufffd" in text:
-        line = text.count("\n", 0, text.index("\ufffd")) + 1
+        line = len(re.findall(r"\r\n|\r|\n", text[: text.index("\ufffd")])) + 1
         raise ValueError(f"{path}, line {line}: a character was already lost (U+FFFD); export the table again")
-    is_json = path.suffix.lower() in JSON_LINES
-    records, names = _read_json_lines(text, path) if is_json else _read_csv(text, path)
-    columns = _columns(names, path, labelled=labelled, by_part=by_part and not is_json)
+    start = text.lstrip()[:1]
+    if start == "[":
+        raise ValueError(f"{path} is one JSON array; write one object a line (JSON lines), or a CSV")
+    is_json = path.suffix.lower() in JSON_LINES or start == "{"
+    delimiter = "" if is_json else _delimiter(text)
+    read = _json_records(text, path, is_used) if is_json else _csv_records(text, path, delimiter)
+    records, n_blank = [], 0
+    for line, cells in read:
+        if any(cells):
+            records.append((line, cells))
+        else:
+            n_blank += 1
     if not records:
-        raise ValueError(f"{path}: the table has no rows")
-    rows = pd.DataFrame({column: [record[name] for _, record in records] for name, column in columns.items()})
-    rows = rows.astype("str")
-    rows["line"] = [line for line, _ in records]
-    _parse_values(rows, path)
-    return PairFile(rows, encoding, tuple(name for name in names if name not in columns))
+        raise ValueError(f"{path} holds nothing")
+    names = records.pop(0)[1]
+    columns, n_blank_columns = _columns_with_content(names, records, path)
+    if not records:
+        raise ValueError(f"{path}: the table has no rows below its header")
+    rows = [[cells[place] for place in columns] for _, cells in records]
+    return Table(
+        path, list(columns.values()), rows, [line for line, _ in records], encoding, delimiter, n_blank, n_blank_columns
+    )
 
 
-def _columns(names: list[str], path: Path, *, labelled: bool, by_part: bool) -> dict[str, str]:
-    """Which column of the file is which of ours."""
-    columns: dict[str, str] = {}
-    for name in names:
-        column = _COLUMN_OF.get(re.sub(r"[\s-]+", "_", name.strip().casefold()))
-        if column is None:
-            continue
-        if column in columns.values():
-            both = [other for other, ours in columns.items() if ours == column] + [name]
-            raise ValueError(f"{path}: the columns {both} would both be {column}; keep one")
-        columns[name] = column
-    needed = ["image_id", "hypothesis"] + (["label"] if labelled else [])
-    if by_part:
-        columns |= _columns_by_part(names, [column for column in needed if column not in columns.values()], path)
-    if missing := [column for column in needed if column not in columns.values()]:
-        accepted = {column: list(ALIASES[column]) for column in missing}
-        found = names if len(names) <= MAX_NAMED else [*names[:MAX_NAMED], f"… {len(names):,} in all"]
-        raise ValueError(f"{path}: no column for {missing}; found {found}, accepted names are {accepted}")
-    return columns
+def _columns_with_content(names: list[str], records: list[tuple[int, list[str]]], path: Path) -> dict[int, str]:
+    """Names by place, of the columns that have one or any content; and how many have neither."""
+    for line, cells in records:
+        # A spreadsheet writes blank cells behind the last column of a row.
+        if any(cells[len(names) :]) or len(cells) < len(names):
+            hint = "; put texts that hold the delimiter in quotes" if len(cells) > len(names) else ""
+            raise ValueError(f"{path}, line {line}: {len(cells)} cells where the header has {len(names)}{hint}")
+    kept = {place: name for place, name in enumerate(names) if name or any(cells[place] for _, cells in records)}
+    named = [name for name in kept.values() if name]
+    if twice := sorted({name for name in named if named.count(name) > 1}):
+        raise ValueError(f"{path}: the header names a column twice: {listed(twice)}")
+    return {place: name or f"column {place + 1}" for place, name in kept.items()}, len(names) - len(kept)
 
 
-def _columns_by_part(names: list[str], wanted: list[str], path: Path) -> dict[str, str]:
-    """Columns found by a part of their names; a part that fits two names, or a name that two parts fit, is refused."""
-    found: dict[str, str] = {}
-    for column in wanted:
-        hits = [name for name in names if PARTS[column] in name.casefold()]
-        if len(hits) > 1:
-            raise ValueError(f"{path}: the columns {hits} would all be {column}; rename all but one")
-        if hits and hits[0] in found:
-            raise ValueError(f"{path}: the column {hits[0]!r} would be both {found[hits[0]]} and {column}; rename it")
-        found |= {hits[0]: column} if hits else {}
-    return found
+def _delimiter(text: str) -> str:
+    """The mark that a line `sep=;` names, or that the header holds most of outside of quotes; a comma where none is."""
+    if stated := _SEP.match(text):
+        return stated[1]
+    header = re.sub(r'"[^"]*"', "", re.split(r"\r|\n", text.lstrip("\r\n"), maxsplit=1)[0])
+    return max(DELIMITERS, key=header.count)
 
 
-def _parse_values(rows: pd.DataFrame, path: Path) -> None:
-    """Strip all texts and read labels and splits, in place; the first few faults are listed with their lines."""
-    faults = []
-    for column in rows.columns.drop("line"):
-        rows[column] = rows[column].str.strip()
-    for column, parse in (("label", _parse_label), ("split", _parse_split)):
-        if column not in rows.columns:
-            continue
-        parsed = []
-        for line, value in zip(rows["line"], rows[column], strict=True):
-            try:
-                parsed.append(parse(value))
-            except ValueError as error:
-                parsed.append("")
-                faults.append(f"line {line}: {error}")
-        rows[column] = pd.Series(parsed, index=rows.index, dtype="str")
-    if faults:
-        more = f"; and {len(faults) - N_LISTED} more" if len(faults) > N_LISTED else ""
-        raise ValueError(f"{path}: {'; '.join(faults[:N_LISTED])}{more}")
-
-
-def _parse_label(text: str) -> str:
-    return Label.parse(text).text
-
-
-def _parse_split(text: str) -> str:
-    if text.lower() not in list(Split):
-        raise ValueError(f"unknown split {text!r}; expected one of {[str(s) for s in Split]}")
-    return text.lower()
-
-
-def _delimiter(header: str) -> str:
-    """A comma, unless the header has none and holds the separator that some spreadsheets write."""
-    if "," in header:
-        return ","
-    return next((mark for mark in (";", "\t") if mark in header), ",")
-
-
-def _read_csv(text: str, path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
-    delimiter = _delimiter(text.split("\n", 1)[0])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    names: list[str] = []
-    records = []
-    for line, row in _csv_rows(reader, path):
-        if not names:
-            names = [name.strip() for name in row]
-            if len(set(names)) != len(names):
-                raise ValueError(f"{path}: the header names a column twice: {names}")
-            continue
-        if len(row) != len(names):
-            raise ValueError(f"{path}, line {line}: {len(row)} fields where the header has {len(names)}")
-        records.append((line, dict(zip(names, row, strict=True))))
-    return records, names
-
-
-def _csv_rows(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the number of their last line; blank lines hold nothing and are passed over."""
+def _csv_records(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows, the header first, each with the number of the line on which it begins; blank lines are passed over."""
+    skipped = _SEP.match(text)
+    reader = csv.reader(
+        io.StringIO(text[skipped.end() :] if skipped else text, newline=""), delimiter=delimiter, strict=True
+    )
+    before = 1 if skipped else 0
     while True:
+        line = reader.line_num + before + 1
         try:
             row = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
-        _check_fields(row, path, reader.line_num)
+            raise ValueError(f"{path}, line {line}: {error}") from error
+        _check_fields(row, path, line)
         if row:
-            yield reader.line_num, row
+            yield line, [cell.strip() for cell in row]
 
 
-def _check_fields(fields: list[str], path: Path, line: int) -> None:
-    if any(map(_SURROGATE.search, fields)):
-        raise ValueError(f"{path}, line {line}: half a surrogate pair, which is no character; export the table again")
+def _check_fields(fields: Sequence[str], path: Path, line: int) -> None:
     longest = max((len(field) for field in fields), default=0)
     if longest > MAX_FIELD_CHARACTERS:
         raise ValueError(
@@ -255,7 +242,7 @@ def _check_fields(fields: list[str], path: Path, line: int) -> None:
 
 def _unique_keys(items: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in items}) != len(items):
-        raise ValueError(f"a key occurs twice in {[key for key, _ in items]}")
+        raise ValueError(f"a key occurs twice in {listed([key for key, _ in items])}")
     return dict(items)
 
 
@@ -267,28 +254,80 @@ def _json_record(text: str) -> dict[str, Any]:
 
 
 def _json_text(value: Any, name: str) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise ValueError(f"{name!r} is {value!r}, expected text")
-    return value
+    """A value as a CSV would write it; nothing for null."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"{shown(name)} is {shown(value)}, expected text or a number")
+    return value.strip() if isinstance(value, str) else repr(value)
 
 
-def _read_json_lines(text: str, path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
+def _json_records(text: str, path: Path, is_used: Callable[[str], bool]) -> Iterator[tuple[int, list[str]]]:
+    """The keys of the first object, then the values of each."""
     names: list[str] = []
-    records = []
-    for line, content in enumerate(text.split("\n"), start=1):
+    for line, content in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         if not content.strip():
             continue
         try:
             record = _json_record(content)
-            names = names or list(record)
+            if not names:
+                names = list(record)
+                yield line, names
             if set(record) != set(names):
-                raise ValueError(f"keys {sorted(record)} where the first line has {sorted(names)}")
-            used = [name for name in names if re.sub(r"[\s-]+", "_", name.casefold()) in _COLUMN_OF]
-            fields = {name: _json_text(record[name], name) for name in used}
+                raise ValueError(f"keys {listed(sorted(record))} where the first line has {listed(sorted(names))}")
+            cells = [_json_text(record[name], name) if is_used(column_key(name)) else "" for name in names]
+            if any(map(_SURROGATE.search, cells)):
+                raise ValueError("half a surrogate pair, which is no character; export the table again")
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, line {line}: {error}") from error
-        _check_fields(list(fields.values()), path, line)
-        records.append((line, fields))
-    return records, names
+        _check_fields(cells, path, line)
+        yield line, cells
+
+
+def find_columns(
+    table: Table, aliases: Mapping[str, Sequence[str]], needed: Sequence[str], *, parts: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Which column of a file is which of ours: names of the file by ours.
+
+    Parameters
+    ----------
+    aliases : mapping of our name to the names that are accepted for it
+        Compared by `column_key`.
+    needed : sequence of our names
+    parts : mapping of our name to a part of a name, optional
+        By which a needed column may be found where no accepted name fits.
+
+    Raises
+    ------
+    ValueError
+        If two columns would be one of ours, or a needed one is not there; the message names the file.
+    """
+    found: dict[str, str] = {}
+    for name in table.names:
+        ours = next((ours for ours, names in aliases.items() if column_key(name) in names), None)
+        if ours in found:
+            raise ValueError(f"{table.path}: the columns {[found[ours], name]} would both be {ours}; keep one")
+        if ours is not None:
+            found[ours] = name
+    for ours in needed:
+        if parts and ours not in found:
+            found |= _by_part(table, ours, parts[ours], found)
+    if missing := [ours for ours in needed if ours not in found]:
+        accepted = {ours: list(aliases[ours]) for ours in missing}
+        raise ValueError(
+            f"{table.path}: no column for {missing}; found {listed(table.names)}, accepted names are {accepted}"
+        )
+    return found
+
+
+def _by_part(table: Table, ours: str, part: str, found: Mapping[str, str]) -> dict[str, str]:
+    """A column found by a part of its name; a part that fits two names, or a name that two parts fit, is refused."""
+    hits = [name for name in table.names if part in name.casefold()]
+    if len(hits) > 1:
+        raise ValueError(f"{table.path}: the columns {hits} would all be {ours}; rename all but one")
+    for other, name in found.items():
+        if hits == [name]:
+            raise ValueError(f"{table.path}: the column {name!r} would be both {other} and {ours}; rename it")
+    return {ours: hits[0]} if hits else {}

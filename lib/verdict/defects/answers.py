@@ -18,10 +18,11 @@ from verdict.error_analysis import THRESHOLDS
 from verdict.evaluation import RAW
 from verdict.labels import Label, Split
 from verdict.metrics import class_scores, confusion_counts, macro_f1
+from verdict.numbers import EXACT
 from verdict.predict import DecisionRule, logits_of
 from verdict.stage import Stage
 from verdict.statements import negation_guard
-from verdict.uncertainty import Weights
+from verdict.uncertainty import Weights, with_bounds
 
 NAMES: Mapping[Label, str] = {label: label.text for label in Label}
 EXCHANGED: Mapping[Label, str] = {
@@ -54,25 +55,29 @@ def recall_effect(stage: Stage, table: pd.DataFrame) -> Effect:
     """D01: recall in the row of a class report that is called contradiction, under right and exchanged names."""
     y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
     rows = [next(label for label in Label if names[label] == Label.CONTRADICTION.text) for names in (NAMES, EXCHANGED)]
-    return measure(stage, table, *(partial(_recall, y_true, answer, row) for row in rows))
+    return measure(stage, table, *(partial(_class_score, y_true, answer, row, "recall") for row in rows))
 
 
-def _recall(y_true: np.ndarray, answer: np.ndarray, label: Label, weights: Weights) -> ArrayLike:
-    counts = confusion_counts(y_true, answer, weights=weights)
-    return class_scores(counts)["recall"][..., int(label)]
+def _class_score(y_true: np.ndarray, answer: np.ndarray, label: Label, score: str, weights: Weights) -> ArrayLike:
+    return class_scores(confusion_counts(y_true, answer, weights=weights))[score][..., int(label)]
 
 
-def class_report(counts: ArrayLike) -> pd.DataFrame:
+def class_report(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
     """A class report with both names: the class that a row is about, and what the study's report called it.
 
-    Parameters
-    ----------
-    counts : array (2, 2) of int
-        Rows are true classes, columns answers, in the order of the ids.
+    Returns
+    -------
+    DataFrame
+        class, printed_as, precision, recall and f1 with intervals over groups, support.
     """
-    counts = np.asarray(counts)
-    names = {"class": list(NAMES.values()), "printed_as": [EXCHANGED[label] for label in Label]}
-    return pd.DataFrame({**names, **class_scores(counts), "support": counts.sum(axis=1).astype(int)})
+    y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
+    resampler, rows = stage.resampler(table["group_id"].to_numpy()), []
+    for label in Label:
+        row: dict[str, object] = {"class": NAMES[label], "printed_as": EXCHANGED[label]}
+        for score in ("precision", "recall", "f1"):
+            row |= with_bounds(score, resampler.interval(partial(_class_score, y_true, answer, label, score)))
+        rows.append({**row, "support": int((y_true == label).sum())})
+    return pd.DataFrame(rows)
 
 
 def store_guards(stage: Stage, train: pd.DataFrame) -> None:
@@ -81,10 +86,9 @@ def store_guards(stage: Stage, train: pd.DataFrame) -> None:
     Numbers `defect.guard.ours` and `defect.guard.defect`: shares of contradiction among negated hypotheses, NaN where
     there is none.
     """
-    settings = stage.params.statistics
     exchanged = {NAMES[label]: EXCHANGED[label] for label in Label}
     for name, pairs in (("ours", train), ("defect", train.assign(label=train["label"].map(exchanged)))):
-        share, n = negation_guard(pairs, n_resamples=settings.n_resamples, rng=stage.rng(1), level=settings.level)
+        share, n = negation_guard(pairs, stage.resampler)
         stage.numbers[f"defect.guard.{name}"] = share.number(n=n, split=str(Split.TRAIN), unit="%")
 
 
@@ -150,11 +154,20 @@ def padding_table(sizes: Mapping[str, int], batch: int) -> pd.DataFrame:
 def drift(stage: Stage, table: pd.DataFrame, batch: int, epochs: int) -> pd.DataFrame:
     """D13: macro-F1 that one and the same answers would show in successive epochs: epoch, first_row, macro_f1.
 
-    Number `defect.drift.range`: the largest minus the smallest.
+    Numbers `defect.drift.n_epochs`, and `defect.drift.range`: the largest minus the smallest, exact for these answers.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two epochs, between which alone something can drift.
     """
+    if epochs < 2:
+        raise ValueError(f"a drift is between epochs, got {epochs} of them")
     y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
     windows = [padded_rows(len(table), batch, epoch) for epoch in range(epochs)]
     scores = [float(macro_f1(y_true[rows], answer[rows])) for rows in windows]
-    stage.number("defect.drift.range", max(scores) - min(scores), n=len(table), split=str(table["split"].iloc[0]))
+    split = str(table["split"].iloc[0])
+    stage.number("defect.drift.n_epochs", epochs, unit="count", split=split)
+    stage.number("defect.drift.range", max(scores) - min(scores), n=len(table), split=split, kind=EXACT)
     first = [int(rows[0]) for rows in windows]
     return pd.DataFrame({"epoch": np.arange(1, epochs + 1), "first_row": first, "macro_f1": scores})

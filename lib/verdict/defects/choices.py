@@ -14,14 +14,13 @@ from scipy import stats
 
 from verdict.evaluation import Answers, collect
 from verdict.labels import Split
-from verdict.numbers import Number
+from verdict.numbers import Number, Numbers
 from verdict.params import TrialParams
 from verdict.published import read_published
 from verdict.stage import Stage
 from verdict.stages import TRIAL_STAGE, runs
-from verdict.uncertainty import Interval, Weights, bootstrap, with_bounds
+from verdict.uncertainty import Interval, Weights, with_bounds
 
-STREAM = 92
 NAMES_ONLY = ("name", "role")
 # One configuration that the study ran twice from the same weights, as stage and as start of its search.
 PUBLISHED_TWICE = ("two text blocks", "search: baseline")
@@ -40,38 +39,56 @@ def reversals(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per two candidates, smallest lead first: better, worse, lead (difference of means over seeds),
-        n_seed_pairs, reversed with reversed_low and reversed_high (resampling images), and if_normal: the same chance
-        for normal noise with the standard deviations over seeds (NaN for one seed). Empty for a single candidate.
+        One row per two candidates, smallest lead first: better, worse, lead (difference of means over seeds, with the
+        interval of the page on selection), n_seed_pairs, reversed with an interval (resampling images; it is for these
+        runs and does not cover further seeds). Empty for a single candidate.
     """
     answers = {trial.name: collect(stage, trial.name, split) for trial in candidates(stage)}
-    scores = {name: np.array([float(one(None)) for one in found.statistics()]) for name, found in answers.items()}
-    settings, rows = stage.params.statistics, []
-    for better, worse in combinations(sorted(scores, key=lambda name: -scores[name].mean()), 2):
-        share = bootstrap(
-            partial(_share_reversed, answers[better], answers[worse]),
-            answers[better].groups,
-            n_resamples=settings.n_resamples,
-            rng=stage.rng(STREAM),
-            level=settings.level,
-        )
-        lead, pairs = scores[better].mean() - scores[worse].mean(), len(scores[better]) * len(scores[worse])
-        row = {"better": better, "worse": worse, "lead": lead, "n_seed_pairs": pairs}
-        deviations = [scores[name].std(ddof=1) if len(scores[name]) > 1 else np.nan for name in (better, worse)]
-        rows.append({**row, **with_bounds("reversed", share), "if_normal": chance_reversed(lead, *deviations)})
-    columns = ["better", "worse", "lead", "n_seed_pairs", "reversed", "reversed_low", "reversed_high", "if_normal"]
+    scores = {name: np.mean([float(one(None)) for one in found.statistics()]) for name, found in answers.items()}
+    leads = pd.read_parquet(stage.upstream("04_model_selection", "differences.parquet")).set_index(["trial", "minus"])
+    rows = []
+    for better, worse in combinations(sorted(scores, key=lambda name: -scores[name]), 2):
+        resampler = stage.resampler(answers[better].groups)
+        share = resampler.interval(partial(_share_reversed, answers[better], answers[worse]))
+        row = {"better": better, "worse": worse, **with_bounds("lead", _lead(leads, better, worse))}
+        row["n_seed_pairs"] = len(answers[better].seeds) * len(answers[worse].seeds)
+        rows.append({**row, **with_bounds("reversed", share)})
+    bounds = [f"{name}{end}" for name in ("lead", "reversed") for end in ("", "_low", "_high")]
+    columns = ["better", "worse", *bounds[:3], "n_seed_pairs", *bounds[3:]]
     return pd.DataFrame(rows, columns=columns).sort_values("lead", kind="stable", ignore_index=True)
 
 
-def chance_reversed(lead: float, sd_first: float, sd_second: float) -> float:
+def _lead(leads: pd.DataFrame, better: str, worse: str) -> Interval:
+    """The lead of one trial over another from the table of the page on selection, which holds each pair once."""
+    if (better, worse) in leads.index:
+        return Interval.from_columns(leads.loc[(better, worse)], "macro_f1")
+    found = Interval.from_columns(leads.loc[(worse, better)], "macro_f1")
+    return Interval(-found.value, -found.high, -found.low)
+
+
+def chance_reversed(lead: float, sd: float) -> float:
     """D05: chance that single runs of two configurations rank against the lead of their means, if noise is normal.
 
-    NaN where a standard deviation is; without noise 0, or one half for no lead.
+    Parameters
+    ----------
+    lead : float
+    sd : float, >= 0
+        Of single runs of either; without noise the chance is 0, or one half for no lead.
     """
-    noise = float(np.hypot(sd_first, sd_second))
-    if noise == 0:
-        return 0.5 * float(lead == 0)
-    return float(stats.norm.sf(lead / noise))
+    return float(stats.norm.sf(lead / (np.sqrt(2) * sd))) if sd else 0.5 * float(lead == 0)
+
+
+def published_race(level: float) -> Interval:
+    """D05: `chance_reversed` of the study's two best, by the spread of the one configuration that it ran twice.
+
+    Two runs say little of a spread: the bounds are those of the chi-squared interval of its variance.
+    """
+    study = read_published("a2").set_index("run")["val_macro_f1"]
+    best, second = study[study.index.str.startswith("search: ")].nlargest(2)
+    twice = study[list(PUBLISHED_TWICE)]
+    degrees, sd = len(twice) - 1, float(twice.std(ddof=1))
+    ends = sd * np.sqrt(degrees / stats.chi2.ppf([0.5 + level / 2, 0.5 - level / 2], degrees))
+    return Interval(*(chance_reversed(best - second, spread) for spread in (sd, *ends)))
 
 
 def _share_reversed(better: Answers, worse: Answers, weights: Weights) -> ArrayLike:
@@ -81,33 +98,32 @@ def _share_reversed(better: Answers, worse: Answers, weights: Weights) -> ArrayL
 
 
 def store_reversals(stage: Stage, found: pd.DataFrame) -> None:
-    """Numbers of the closest race, `defect.ranking.lead`, `.reversed`, `.if_normal`, and of the study's, `.published`.
+    """Numbers of the closest race, `defect.ranking.lead` and `.reversed`, of how many it is, `.n_races`, and of the
+    study's, `.published`.
 
-    NaN where there is a single candidate.
+    The closest race is not defined where there is a single candidate.
     """
     shared: dict[str, Any] = {"split": str(Split.VAL), "seeds": tuple(stage.params.training.seeds)}
     closest = found.iloc[0] if len(found) else pd.Series(np.nan, index=found.columns)
-    stage.number("defect.ranking.lead", closest["lead"], **shared)
-    share = Interval.from_columns(closest, "reversed")
-    stage.numbers["defect.ranking.reversed"] = share.number(unit="%", **shared)
-    stage.number("defect.ranking.if_normal", closest["if_normal"], unit="%", **shared)
-    study = read_published("a2").set_index("run")["val_macro_f1"]
-    best, second = study[study.index.str.startswith("search: ")].nlargest(2)
-    sd = float(study[list(PUBLISHED_TWICE)].std(ddof=1))
-    stage.number("defect.ranking.published", chance_reversed(best - second, sd, sd), unit="%", split=str(Split.VAL))
+    for name, unit in (("lead", ""), ("reversed", "%")):
+        stage.numbers[f"defect.ranking.{name}"] = Interval.from_columns(closest, name).number(unit=unit, **shared)
+    stage.number("defect.ranking.n_races", len(found), unit="count", split=str(Split.VAL))
+    race = published_race(stage.params.statistics.level)
+    stage.numbers["defect.ranking.published"] = race.number(n=len(PUBLISHED_TWICE), unit="%", split=str(Split.VAL))
 
 
 def race_template(found: pd.DataFrame) -> str:
     """What `reversals` shows, as a template around the numbers of `store_reversals`."""
     ours = (
-        "In the closest race the better mean leads by {defect.ranking.lead} macro-F1; {defect.ranking.reversed} of the "
-        "pairs of single runs rank the two otherwise."
+        "In the closest of {defect.ranking.n_races} races the better mean leads by {defect.ranking.lead} macro-F1; "
+        "{defect.ranking.reversed} of the pairs of single runs rank the two otherwise."
         if len(found)
         else "This profile has a single candidate, so that there is no order to reverse."
     )
     return (
         f"{ours} The study ranked by one run each (D05): under the spread of the one configuration that it ran twice, "
-        "and normal noise, its two best would change places in {defect.ranking.published} of repetitions."
+        "which two runs leave very uncertain, and normal noise, its two best would change places in "
+        "{defect.ranking.published} of repetitions."
     )
 
 
@@ -127,8 +143,8 @@ def epochs_kept(history: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        trial, seed, epoch_by_loss, epoch_by_f1, f1_by_loss, f1_by_f1, cost (macro-F1 at the lowest loss minus the
-        highest; never above zero). Of equal epochs the earlier.
+        trial, seed, n_epochs, epoch_by_loss, epoch_by_f1, f1_by_loss, f1_by_f1, cost (macro-F1 at the lowest loss
+        minus the highest; never above zero). Of equal epochs the earlier.
     """
     rows = []
     for (trial, seed), run in history.groupby(["trial", "seed"], sort=False):
@@ -137,45 +153,59 @@ def epochs_kept(history: pd.DataFrame) -> pd.DataFrame:
         scores = {"f1_by_loss": by_loss["val_macro_f1"], "f1_by_f1": by_f1["val_macro_f1"]}
         epochs = {"epoch_by_loss": int(by_loss["epoch"]), "epoch_by_f1": int(by_f1["epoch"])}
         cost = scores["f1_by_loss"] - scores["f1_by_f1"]
-        rows.append({"trial": trial, "seed": seed, **epochs, **scores, "cost": cost})
+        rows.append({"trial": trial, "seed": seed, "n_epochs": len(run), **epochs, **scores, "cost": cost})
     return pd.DataFrame(rows)
 
 
-def ranks_by_criterion(kept: pd.DataFrame) -> pd.DataFrame:
-    """D07: mean macro-F1 over seeds of each trial when epochs are kept by loss and by macro-F1, with the ranks.
+def ranks_by_criterion(kept: pd.DataFrame, *, level: float) -> pd.DataFrame:
+    """D07: what keeping epochs by loss costs each trial in macro-F1, and its ranks under both ways: trial, cost, ranks.
 
-    `cost` is the mean difference with a t interval over seeds: predictions of epochs that were not kept are not
-    stored, so that images cannot be resampled. With one seed the interval is not defined.
+    `cost` is the mean difference over seeds with `interval_over_seeds` at a level: predictions of epochs that were not
+    kept are not stored, so that images cannot be resampled. Ranks are of means over seeds.
     """
     rows = []
     for trial, part in kept.groupby("trial", sort=False):
-        cost = interval_over_seeds(part["cost"].to_numpy())
-        means = {name: float(part[name].mean()) for name in ("f1_by_loss", "f1_by_f1")}
-        rows.append({"trial": trial, **means, **with_bounds("cost", cost)})
+        means = {name: float(part[f"f1_by_{name}"].mean()) for name in ("loss", "f1")}
+        rows.append({"trial": trial, **means, **with_bounds("cost", interval_over_seeds(part["cost"], level=level))})
     found = pd.DataFrame(rows)
     for name in ("loss", "f1"):
-        found[f"rank_by_{name}"] = found[f"f1_by_{name}"].rank(ascending=False, method="min").astype(int)
+        found[f"rank_by_{name}"] = found.pop(name).rank(ascending=False, method="min").astype(int)
     return found.sort_values("rank_by_f1", kind="stable", ignore_index=True)
 
 
 def store_epochs(stage: Stage, kept: pd.DataFrame, ranked: pd.DataFrame) -> None:
-    """Numbers `defect.criterion.n_runs`, `.n_other_epoch`, `.cost` and `.n_ranks_changed`."""
-    seeds = tuple(stage.params.training.seeds)
-    by_seed = kept.groupby("seed")["cost"].mean().to_numpy()
-    stage.number("defect.criterion.n_runs", len(kept), unit="count", seeds=seeds)
-    moved = int((kept["epoch_by_loss"] != kept["epoch_by_f1"]).sum())
-    stage.number("defect.criterion.n_other_epoch", moved, unit="count", seeds=seeds)
-    cost = interval_over_seeds(by_seed)
-    stage.numbers["defect.criterion.cost"] = cost.number(n=len(kept), split=str(Split.VAL), seeds=seeds)
+    """Numbers `defect.criterion.n_runs` (with more than one epoch), `.n_other_epoch`, `.cost` and `.n_ranks_changed`.
+
+    The cost is the mean over those runs, and not defined where there is none.
+    """
+    seeds, with_choice = tuple(stage.params.training.seeds), kept[kept["n_epochs"] > 1]
     changed = int((ranked["rank_by_loss"] != ranked["rank_by_f1"]).sum())
-    stage.number("defect.criterion.n_ranks_changed", changed, unit="count", seeds=seeds)
+    moved = int((with_choice["epoch_by_loss"] != with_choice["epoch_by_f1"]).sum())
+    for name, value in (("n_runs", len(with_choice)), ("n_other_epoch", moved), ("n_ranks_changed", changed)):
+        stage.number(f"defect.criterion.{name}", value, unit="count", seeds=seeds)
+    by_seed = with_choice.groupby("seed")["cost"].mean()
+    cost = interval_over_seeds(by_seed, level=stage.params.statistics.level)
+    stage.numbers["defect.criterion.cost"] = cost.number(n=len(with_choice), split=str(Split.VAL), seeds=seeds)
 
 
-def interval_over_seeds(values: ArrayLike, level: float = 0.95) -> Interval:
-    """Mean over seeds with Student's t interval; NaN bounds for one seed."""
+def epochs_template(numbers: Numbers) -> str:
+    """What the epochs show, as a template around the numbers of `store_epochs`; a cost only where one was paid."""
+    if not numbers["defect.criterion.n_runs"].value:
+        return "No run of this profile has more than one epoch, so that there is none to choose."
+    if not numbers["defect.criterion.n_other_epoch"].value:
+        return "None of the {defect.criterion.n_runs} runs with more than one epoch would keep another one by loss."
+    return (
+        "{defect.criterion.n_other_epoch} of {defect.criterion.n_runs} runs with more than one epoch would keep "
+        "another one by loss; over all of these runs that changes macro-F1 on val by {defect.criterion.cost}, and the "
+        "rank of {defect.criterion.n_ranks_changed} candidates."
+    )
+
+
+def interval_over_seeds(values: ArrayLike, *, level: float) -> Interval:
+    """Mean over seeds with Student's t interval; NaN bounds for one seed, and where all are equal."""
     values = np.asarray(values, dtype=np.float64)
-    if len(values) < 2:
-        return Interval(float(values.mean()), np.nan, np.nan)
+    if len(values) < 2 or np.ptp(values) == 0:
+        return Interval(float(values.mean()) if len(values) else np.nan, np.nan, np.nan)
     half = stats.t.ppf(0.5 + level / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
 

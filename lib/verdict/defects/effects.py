@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from verdict.metrics import macro_f1
-from verdict.numbers import Number
+from verdict.numbers import ESTIMATE, Number
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, Statistic, Weights, bootstrap, compare, with_bounds
-
-STREAM = 91
+from verdict.uncertainty import Interval, Statistic, Weights, with_bounds
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,8 @@ class Effect:
 def measure(stage: Stage, table: pd.DataFrame, ours: Statistic, defect: Statistic) -> Effect:
     """Compare two statistics of the same rows.
 
+    Where no resample shows a difference, its interval is that of a mean without spread (see `Resampler.mean`).
+
     Parameters
     ----------
     table : DataFrame, n rows of one split
@@ -56,11 +55,14 @@ def measure(stage: Stage, table: pd.DataFrame, ours: Statistic, defect: Statisti
     ours, defect : functions of row weights
         As in `uncertainty.bootstrap`.
     """
-    settings, groups = stage.params.statistics, table["group_id"].to_numpy()
-    resampled: dict[str, Any] = {"n_resamples": settings.n_resamples, "level": settings.level}
-    single = [bootstrap(statistic, groups, rng=stage.rng(STREAM), **resampled) for statistic in (ours, defect)]
-    paired = compare([ours], [defect], groups, rng=stage.rng(STREAM), **resampled).difference
-    return Effect(single[0], single[1], paired, len(table), str(table["split"].iloc[0]))
+    resampler = stage.resampler(table["group_id"].to_numpy())
+    drawn = [resampler.replicates(statistic) for statistic in (ours, defect)]
+    values = [float(statistic(None)) for statistic in (ours, defect)]
+    found = [resampler.around(value, part) for value, part in zip(values, drawn, strict=True)]
+    paired = resampler.around(values[1] - values[0], drawn[1] - drawn[0])
+    if not np.any(drawn[1] - drawn[0]):
+        paired = resampler.mean(np.zeros(len(table)), span=(-1, 1))
+    return Effect(*found, paired, len(table), str(table["split"].iloc[0]))
 
 
 def f1_of(y_true: np.ndarray, answer: np.ndarray) -> Statistic:
@@ -75,7 +77,7 @@ def _macro_f1(y_true: np.ndarray, answer: np.ndarray, weights: Weights) -> Array
 def not_measured(stage: Stage, *names: str) -> None:
     """Store numbers that this profile cannot give, so that prose which names them says "not defined"."""
     for name in names:
-        stage.numbers[name] = Number(float("nan"))
+        stage.numbers[name] = Number(float("nan"), kind=ESTIMATE)
 
 
 def effect_table(effects: Mapping[str, Effect]) -> pd.DataFrame:

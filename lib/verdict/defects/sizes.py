@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from verdict.numbers import EXACT
 from verdict.stage import Stage
 
 
@@ -93,4 +94,4 @@ def store_sizes(stage: Stage, own: Shape, vision_blocks: int, text_blocks: int) 
         planned, freed = shape.planned(*plan), shape.freed_by_parent(*plan)
         stage.number(f"defect.parent.{prefix}planned", planned, unit="count")
         stage.number(f"defect.parent.{prefix}freed", freed, unit="count")
-        stage.number(f"defect.parent.{prefix}ratio", freed / planned)
+        stage.number(f"defect.parent.{prefix}ratio", freed / planned, kind=EXACT)

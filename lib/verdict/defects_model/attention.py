@@ -13,15 +13,14 @@ import pandas as pd
 from verdict.backend import keras
 from verdict.defects.effects import Effect
 from verdict.defects_model.rebuilt import Rebuilt, compared, rows_of
-from verdict.evaluation import RAW, mean_interval
+from verdict.evaluation import RAW
 from verdict.labels import Split
 from verdict.model import FreezePlan, Network, build_suffix
+from verdict.numbers import EXACT
 from verdict.predict import logits_of
 from verdict.stage import Stage
 from verdict.train import PREDICT_BATCH, Batches, Rows, two_class
 from verdict.training import shuffle_images
-
-STREAM = {"shuffle": 95, "share": 96}
 
 
 def build_published_wrapper(network: Network, plan: FreezePlan) -> keras.Model:
@@ -51,16 +50,14 @@ def attention_effect(stage: Stage, model: Rebuilt, table: pd.DataFrame, pairs: p
     pair is shown another pair's image) and `.agreement` (share of pairs on which wrapper and model agree).
     """
     wrapper = build_published_wrapper(model.network, model.plan)
-    other = shuffle_images(pairs, stage.rng(STREAM["shuffle"]))
-    rows, n, split = rows_of(table, pairs), len(pairs), str(Split.TEST)
+    other = shuffle_images(pairs, stage.rng("defects.shuffle"))
+    rows, shared = rows_of(table, pairs), {"n": len(pairs), "split": str(Split.TEST)}
     shown, model_shown = wrapper_logits(model, wrapper, pairs), logits_of(rows)[:, 1]
     moved = np.abs(shown - wrapper_logits(model, wrapper, other)).max()
-    stage.number("defect.attention.logit_change", moved, n=n, split=split)
+    stage.number("defect.attention.logit_change", moved, kind=EXACT, **shared)
     moved = np.abs(model_shown - model.logits(other)).max()
-    stage.number("defect.attention.model_logit_change", moved, n=n, split=split)
+    stage.number("defect.attention.model_logit_change", moved, kind=EXACT, **shared)
     agree = RAW.decide(two_class(shown)) == RAW.decide(two_class(model_shown))
-    settings, groups = stage.params.statistics, rows["group_id"].to_numpy()
-    rng = stage.rng(STREAM["share"])
-    share = mean_interval(agree.astype(float), groups, n_resamples=settings.n_resamples, rng=rng, level=settings.level)
-    stage.numbers["defect.attention.agreement"] = share.number(n=n, split=split, unit="%")
+    share = stage.resampler(rows["group_id"].to_numpy()).mean(agree, span=(0, 1))
+    stage.numbers["defect.attention.agreement"] = share.number(unit="%", **shared)
     return compared(stage, rows, model_shown, shown)

@@ -32,7 +32,6 @@ from verdict.stages import WARMUP_STAGE
 from verdict.train import Rows, fit, load_weights, predict_logits, read_weights
 from verdict.training import warmup_splits
 
-STREAM = 94
 NUMBERED = {"all": "defect.leak", PAIR: "defect.leak_pair"}
 
 
@@ -66,7 +65,7 @@ def short_fits(stage: Stage, judged: pd.DataFrame, *, n_images: int, share: floa
     share : float
         Of the judged pairs that leak into a fit.
     """
-    rng = stage.rng(STREAM)
+    rng = stage.rng("defects.fits")
     fits = make_fits(stage.pairs(Split.TRAIN), judged, n_images, share=share, rng=rng)
     val = draw_groups(stage.pairs(Split.VAL), n_images, rng)
     model = rebuild_warmup(stage)

@@ -16,6 +16,7 @@ from verdict.evaluation import RAW, Selection
 from verdict.features import Encoders, Features, load_encoders, load_network
 from verdict.labels import Split
 from verdict.model import FreezePlan, Network, build_prefix, build_suffix
+from verdict.numbers import EXACT
 from verdict.predict import logits_of
 from verdict.stage import Stage
 from verdict.stages import FEATURES, TRIAL_STAGE, WARMUP_STAGE
@@ -74,8 +75,8 @@ def _rebuilt(stage: Stage, plan: FreezePlan, weights: Path) -> Rebuilt:
     return Rebuilt(network, plan, encoders, features, images, stage.all_params.execution.feature_batch)
 
 
-def again(stage: Stage, model: Rebuilt, table: pd.DataFrame, pairs: pd.DataFrame) -> np.ndarray:
-    """Logits of pairs from their pixels on, and how far they are from the stored ones.
+def again(stage: Stage, model: Rebuilt, table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Answer pairs from their pixels on, and compare with what is stored: what is compared, and found.
 
     Numbers `repro.logit_difference` (largest, absolute), `repro.n_answers` and `repro.n_changed_answers`.
     """
@@ -83,10 +84,13 @@ def again(stage: Stage, model: Rebuilt, table: pd.DataFrame, pairs: pd.DataFrame
     stored = logits_of(rows_of(table, pairs))
     changed = RAW.decide(two_class(logit)) != RAW.decide(stored)
     shared = {"n": len(pairs), "split": str(Split.TEST)}
-    stage.number("repro.logit_difference", np.abs(two_class(logit) - stored).max(), **shared)
-    stage.number("repro.n_answers", len(pairs), unit="count", split=str(Split.TEST))
-    stage.number("repro.n_changed_answers", changed.sum(), unit="count", **shared)
-    return logit
+    largest = np.abs(two_class(logit) - stored).max()
+    found = {
+        "pairs answered again": stage.number("repro.n_answers", len(pairs), unit="count", split=str(Split.TEST)),
+        "answers that change": stage.number("repro.n_changed_answers", changed.sum(), unit="count", **shared),
+        "largest change of a logit": stage.number("repro.logit_difference", largest, kind=EXACT, **shared),
+    }
+    return pd.DataFrame({"compared": list(found), "found": list(found.values())})
 
 
 def rows_of(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:

@@ -14,13 +14,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from verdict import stages
 from verdict.artifacts import commit, sha256_file
-from verdict.data.csv_folder import resolve_images
+from verdict.data.pair_file import read_pair_file
 from verdict.data.pairs import N_LISTED, check_pairs, make_pair_id
-from verdict.data.tables import JSON_LINES, read_pair_file
+from verdict.data.picture_files import resolve_images, why_missing
 from verdict.export import table
-from verdict.params import load_params
+from verdict.params import StatisticsParams, load_params
 from verdict.run import device_lease, say
+
+SELECTION = "04_model_selection"
 
 
 def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = False) -> pd.DataFrame:
@@ -49,14 +52,17 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
     FileNotFoundError, ValueError
         If a file cannot be used; nothing is written then.
     """
-    from verdict.backend import set_threads
-    from verdict.export.model import load_kept, predict
-
     params = load_params(profile)
-    kept = load_kept(profile)
+    if not stages.finished(profile, SELECTION):
+        raise FileNotFoundError(f"no model is kept of profile {profile!r}; make the report first: {_command(profile)}")
     if out.is_dir():
         raise ValueError(f"--out is a file, and {out} is a folder")
     asked, files = _read(pairs, images, skip=skip)
+    # Imported when the input is known to be sound: the framework takes seconds.
+    from verdict.backend import set_threads
+    from verdict.export.model import load_kept, predict
+
+    kept = load_kept(profile)
     set_threads(params.execution.threads)
     started = time.monotonic()
     chosen = asked[asked["image_id"].isin(files)].reset_index(drop=True)
@@ -88,20 +94,30 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
     return found
 
 
+def _command(profile: str) -> str:
+    return f"make report PROFILE={profile}"
+
+
 def _read(pairs: Path, images: Path, *, skip: bool) -> tuple[pd.DataFrame, dict[str, Path]]:
     """The pairs as they stand in their file, and the files of their images."""
-    rows = read_pair_file(pairs, labelled=False).rows[["image_id", "hypothesis"]]
+    file = read_pair_file(pairs, labelled=False)
+    rows = file.rows[["image_id", "hypothesis"]]
     ids = [make_pair_id(i, h) for i, h in zip(rows["image_id"], rows["hypothesis"], strict=True)]
     check_pairs(
         rows.assign(pair_id=ids, group_id=rows["image_id"]),
         source=str(pairs),
         labelled=False,
-        first_row=1 if pairs.suffix.lower() in JSON_LINES else 2,
+        lines=file.rows["line"],
         allow_repeats=True,
     )
-    files, missing = resolve_images(rows["image_id"].unique().tolist(), images)
+    first = file.rows.drop_duplicates("image_id")
+    places = {i: f"{pairs}, line {line}" for i, line in zip(first["image_id"], first["line"], strict=True)}
+    files, missing = resolve_images(places, images, places=places)
     if missing and not skip:
-        raise FileNotFoundError(f"{pairs}: {len(missing)} images are not in {images}, the first: {missing[:N_LISTED]}")
+        raise FileNotFoundError(
+            f"{places[missing[0]]}: {len(missing)} images are not in {images}, the first: {missing[:N_LISTED]}"
+            f"{why_missing(missing, images)}"
+        )
     return rows, files
 
 
@@ -117,13 +133,14 @@ def _tell(found: pd.DataFrame, out: Path) -> None:
         print(f"LEFT OUT: {rule['n_rows_left_out']:,} rows of {len(images)} images, the first: {images[:N_LISTED]}")
 
 
-def _check(predictions: Path, labels: Path) -> None:
-    found = table.score(predictions, labels)
+def _check(predictions: Path, labels: Path, statistics: StatisticsParams) -> None:
+    found = table.score(predictions, labels, statistics)
     states = {True: "as it was written", False: "CHANGED since it was written", None: "without its rule's file"}
     print(f"{predictions}: {states[found.is_unchanged]}; {found.n_without_label:,} predicted pairs have no label")
+    kind = f"{statistics.level:.0%} interval"
     for name, interval in (("accuracy", found.accuracy), ("macro-F1", found.macro_f1)):
         bounds = f"[{interval.low:.4f}, {interval.high:.4f}]"
-        print(f"{name} {interval.value:.4f} {bounds} on {found.n:,} labelled pairs (95 % interval over images)")
+        print(f"{name} {interval.value:.4f} {bounds} on {found.n:,} labelled pairs ({kind} over images)")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -135,7 +152,11 @@ def parser() -> argparse.ArgumentParser:
         epilog="\n".join(lines[2:]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("--profile", default="digits", help="whose report's kept model predicts (default: %(default)s)")
+    made.add_argument(
+        "--profile",
+        default="digits",
+        help="whose report's kept model predicts, and whose level --check uses (default: %(default)s)",
+    )
     made.add_argument("--pairs", type=Path, help="CSV or JSON lines with the columns image and hypothesis")
     made.add_argument("--images", type=Path, help="folder of the images")
     made.add_argument("--out", type=Path, help="CSV file to write; its decision rule goes beside it")
@@ -150,7 +171,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; 1 where something could not be used, with the cause."""
+    """Command line; 2 where something could not be used, with the cause, and nothing was written."""
     made = parser()
     chosen = made.parse_args(arguments)
     if (chosen.check is None) != (chosen.labels is None):
@@ -159,15 +180,15 @@ def main(arguments: list[str] | None = None) -> int:
         made.error("--pairs, --images and --out are needed (or --check with --labels)")
     try:
         if chosen.check is not None:
-            _check(chosen.check, chosen.labels)
+            _check(chosen.check, chosen.labels, load_params(chosen.profile).statistics)
             return 0
         with device_lease(load_params(chosen.profile).execution.device):
             found = export(chosen.profile, chosen.pairs, chosen.images, chosen.out, skip=chosen.skip_unusable_images)
         _tell(found, chosen.out)
     except (ValueError, KeyError, RuntimeError, OSError) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        say(f"export: {type(error).__name__}: {text}")
-        return 1
+        say(f"export: {text}")
+        return 2
     return 0
 
 

@@ -13,13 +13,15 @@ import numpy as np
 import pandas as pd
 
 from verdict.artifacts import read_json, sha256_bytes, write_bytes, write_json
+from verdict.data.pair_file import read_pair_file
 from verdict.data.pairs import N_LISTED
-from verdict.data.tables import decode_text, read_pair_file
+from verdict.data.tables import decode_text
 from verdict.labels import Label, prob_columns
-from verdict.metrics import accuracy, macro_f1
+from verdict.metrics import macro_f1
+from verdict.params import StatisticsParams
 from verdict.predict import DecisionRule
 from verdict.spreadsheet import neutralise, restore
-from verdict.uncertainty import Interval, bootstrap
+from verdict.uncertainty import Interval, Resampler
 
 COLUMNS = ("Image_ID", "Hypothesis", "Label", *prob_columns())
 SCHEMA = 1
@@ -76,7 +78,7 @@ def write(path: Path, table: pd.DataFrame, rule: DecisionRule, details: dict[str
         "threshold": rule.threshold,
         "label": rule.label.text,
         "scale": "probability",
-        "meaning": f"Label is {rule.label.text} where prob_{rule.label.text} is at or above the threshold",
+        "meaning": f"Label is {rule.label.text} where prob_{rule.label.text} is above the threshold",
         "text": "one leading apostrophe is not part of Image_ID or Hypothesis",
         "n_rows": len(table),
         "n_by_label": {label.text: int((table["Label"] == label.text).sum()) for label in Label},
@@ -144,7 +146,7 @@ class Score:
     is_unchanged: bool | None
 
 
-def score(path: Path, labels: Path, *, n_resamples: int = 1000) -> Score:
+def score(path: Path, labels: Path, statistics: StatisticsParams) -> Score:
     """Read exported predictions again and compare them with labels.
 
     Parameters
@@ -153,8 +155,8 @@ def score(path: Path, labels: Path, *, n_resamples: int = 1000) -> Score:
         The exported file. If its rule stands beside it, every label must be what the rule makes of its probabilities.
     labels : Path
         CSV or JSON lines with image, hypothesis and label.
-    n_resamples : int
-        Of the 95 % intervals, over images.
+    statistics : StatisticsParams
+        Of the intervals, over images.
 
     Returns
     -------
@@ -174,15 +176,13 @@ def score(path: Path, labels: Path, *, n_resamples: int = 1000) -> Score:
         raise ValueError(f"{path}: {len(missing)} labelled pairs of {labels} have no prediction: {missing[:N_LISTED]}")
     y_true = np.array([Label.parse(label) for label in truth["label"]], dtype=np.int64)
     y_pred = np.array([Label.parse(told[key]) for key in keys], dtype=np.int64)
-    found = [
-        bootstrap(partial(metric, y_true, y_pred), truth["image_id"].to_numpy(), n_resamples=n_resamples, rng=rng)
-        for metric, rng in ((accuracy, np.random.default_rng(0)), (_macro_f1, np.random.default_rng(0)))
-    ]
+    images = Resampler(truth["image_id"].to_numpy(), statistics.n_resamples, statistics.level, statistics.seed)
+    found = images.mean(y_pred == y_true, span=(0.0, 1.0)), images.interval(partial(_macro_f1, y_true, y_pred))
     return Score(*found, n=len(keys), n_without_label=len(told.keys() - set(keys)), is_unchanged=is_unchanged)
 
 
 def _macro_f1(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    return macro_f1(y_true, y_pred, weights=weights)
+    return macro_f1(y_true, y_pred, len(Label), weights)
 
 
 def _by_pair(image_ids: pd.Series, hypotheses: pd.Series, labels: pd.Series, source: str) -> dict[tuple[str, str], str]:
@@ -209,6 +209,6 @@ def _follows_rule(path: Path, table: pd.DataFrame) -> bool | None:
     if (broken := np.flatnonzero(is_broken)).size:
         raise ValueError(
             f"{path}: {broken.size} labels are not what {rule_path(path).name} makes of their probabilities, the first "
-            f"in row {int(broken[0]) + 1}: were labels or columns exchanged?"
+            f"in line {int(broken[0]) + 2}: were labels or columns exchanged?"
         )
     return sha256_bytes(path.read_bytes()) == stored["sha256"]

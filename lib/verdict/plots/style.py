@@ -56,7 +56,8 @@ _STYLE: dict[str, Any] = {
 
 
 def use_style() -> None:
-    """Set the one style of the report; drawings become equal bytes for equal data."""
+    """Set the one style of the report, whatever was set before; drawings become equal bytes for equal data."""
+    matplotlib.rcdefaults()
     matplotlib.rcParams.update(_STYLE)
 
 

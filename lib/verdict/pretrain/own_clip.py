@@ -15,6 +15,7 @@ from verdict.artifacts import write_json
 from verdict.clip.encode import saved
 from verdict.clip.pictures import Pictures, build
 from verdict.clip.words import clean, prompt
+from verdict.numbers import SETTING
 from verdict.params import ClipParams, ClipTrainingParams
 from verdict.pretrain.clip import ClipRecipe, Drawn, train_clip
 from verdict.stage import Stage
@@ -88,7 +89,7 @@ def teach(stage: Stage) -> None:
     saved(model, processor, tokenizer, stage.path("model"))
     write_json(stage.path("losses.json"), losses)
     stage.number("clip.n_steps", len(losses), unit="count")
-    stage.number("clip.last_loss", _mean_end(losses))
+    stage.number("clip.last_loss", _mean_end(losses), kind=SETTING)
     stage.save()
 
 

@@ -12,7 +12,7 @@ from verdict.report.watch import watch
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Render; 1 where a page had to be refused."""
+    """Render; 1 where a page had to be refused, or the whole report was asked for and is not whole."""
     parser = argparse.ArgumentParser(prog="python -m verdict.report", description=__doc__)
     parser.add_argument("--profile", required=True, help="whose executed notebooks to render (work/<profile>/)")
     parser.add_argument("--page", help="render the pages of this notebook only (and the index), such as 05_test")
@@ -31,10 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{len(built.pages)} pages in {time.perf_counter() - started:.1f} s: {built.pages[-1]}")
     for error in built.errors:
         print(f"refused: {error}", file=sys.stderr)
+    unfinished = () if chosen.page else built.unfinished
+    for line in unfinished:
+        print(f"not up to date: {line}", file=sys.stderr)
     if chosen.watch:
         with contextlib.suppress(KeyboardInterrupt):
             watch(chosen.profile)
-    return 1 if built.errors else 0
+    return 1 if built.errors or unfinished else 0
 
 
 if __name__ == "__main__":

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
+import html
 import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from verdict import paths, stages
 from verdict.numbers import Number, Numbers
 from verdict.params import load_params
-from verdict.report.executions import Execution, find_executions, merged_numbers
+from verdict.report.conditions import chosen_text
+from verdict.report.executions import UNDECLARED, Execution, find_executions, merged_numbers
 from verdict.report.lint import Finding, lint_notebook
 from verdict.report.markdown import Markdown, MarkdownError, look_up, page_of
 from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
 
 _LINK = re.compile(r'<a href="([^"]*)"')
-_ID = re.compile(r'\bid="([^"]+)"')
+# Headings are as they are now, not as they were rendered last.
+_ID = re.compile(r'<(?!h[1-6]\b)[a-z][^>]*\bid="([^"]+)"')
 _SAID = re.compile(r"\{\{?\s*([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+)\s*(?:\|\s*\w+\s*)?\}")
 _FROM_RENDERING = ("main", "claims", "provenance", "review")
 
@@ -44,7 +49,7 @@ def check_notebook(path: Path, executions: Sequence[Execution], report: Path) ->
     is_text = path.suffix == ".md"
     found = [] if is_text else lint_notebook(path, is_committed=False)
     try:
-        cells = [Cell(0, "markdown", path.read_text("utf-8"), (), ())] if is_text else read_notebook(path)
+        cells = _cells(path)
     except (RenderError, ValueError):
         return found
     own = next((execution for execution in executions if execution.notebook == path.stem), None)
@@ -52,7 +57,7 @@ def check_notebook(path: Path, executions: Sequence[Execution], report: Path) ->
     page = Markdown(Numbers() if numbers is None else numbers, folder=path.parent)
     for cell in cells:
         if cell.kind == "markdown":
-            faults = _prose(cell, page, numbers, path.parent, report)
+            faults = _prose(cell, page, numbers, path, report)
         else:
             faults = _said(cell, numbers) if numbers is not None and _is_as_executed(cells, own) else ()
         found += [Finding(path.name, cell.index + 1, text) for text in faults]
@@ -82,46 +87,56 @@ def _is_as_executed(cells: list[Cell], own: Execution | None) -> bool:
     return True
 
 
-def _prose(cell: Cell, page: Markdown, numbers: Numbers | None, folder: Path, report: Path) -> Iterator[str]:
-    source = cell.source if numbers is not None else re.sub(r"\{\{[^}]*\}\}", "0", cell.source)
+def _prose(cell: Cell, page: Markdown, numbers: Numbers | None, path: Path, report: Path) -> Iterator[str]:
     try:
-        text = page.render(source)
+        text = page.render(_readable(cell.source, numbers))
     except MarkdownError as error:
         yield str(error)
         return
     for target in _LINK.findall(text):
-        fault = _link(target, folder, report)
+        fault = _link(html.unescape(target), path, report, numbers)
         if fault:
             yield fault
 
 
-def _link(target: str, folder: Path, report: Path) -> str:
+def _link(target: str, path: Path, report: Path, numbers: Numbers | None) -> str:
     """Why a link of a page leads nowhere, "" where it does not; addresses outside the report are not looked up."""
-    stem, _, anchor = target.partition("#")
-    if not stem or re.match(r"^(https?|mailto):", stem):
+    stem, _, anchor = map(unquote, target.partition("#"))
+    if re.match(r"^(https?|mailto):", stem):
         return ""
-    notebook = folder / f"{stem.removesuffix('.html')}.ipynb"
-    if not stem.endswith(".html") or not (notebook.is_file() or (report / stem).is_file()):
+    source = path.with_name(f"{stem.removesuffix('.html')}.ipynb") if stem else path
+    if stem and (not stem.endswith(".html") or not (source.is_file() or (report / stem).is_file())):
         return f"the link to {target!r} leads nowhere: link to a notebook beside this one, such as (05_test.ipynb)"
-    if anchor and anchor not in _anchors(notebook, report):
-        return f"the link to {target!r} leads nowhere: that page has no anchor {anchor!r}"
+    if anchor and anchor != "top" and anchor not in _anchors(source, report, numbers):
+        return f"the link to {target!r} leads nowhere: {'that' if stem else 'this'} page has no anchor {anchor!r}"
     return ""
 
 
-def _anchors(notebook: Path, report: Path) -> set[str]:
-    """Anchors of a page: those of its headings now, and of the page as it was rendered last."""
+def _anchors(source: Path, report: Path, numbers: Numbers | None) -> set[str]:
+    """Anchors of a page: those of its headings now, and of all else as the page was rendered last."""
     found = set(_FROM_RENDERING)
     pages = sorted(path.stem for path in report.glob("*.html"))
-    rendered = report / f"{page_of(notebook.stem, pages)}.html"
+    rendered = report / f"{'index' if source.suffix == '.md' else page_of(source.stem, pages)}.html"
     if rendered.is_file():
         found |= set(_ID.findall(rendered.read_text(encoding="utf-8")))
-    if notebook.is_file():
-        page = Markdown(Numbers())
-        for cell in read_notebook(notebook):
-            headings = [line for line in cell.source.splitlines() if re.match(r"#{1,3} ", line)]
-            page.render(re.sub(r"[{$]", "", "\n\n".join(headings if cell.kind == "markdown" else ())))
-        found |= {heading.anchor for heading in page.headings}
-    return found
+    page = Markdown(Numbers() if numbers is None else numbers, folder=source.parent)
+    for cell in _cells(source) if source.is_file() else ():
+        # What cannot be rendered is told where it stands.
+        with contextlib.suppress(MarkdownError):
+            page.render(_readable(cell.source, numbers) if cell.kind == "markdown" else "")
+    return found | {heading.anchor for heading in page.headings}
+
+
+def _readable(source: str, numbers: Numbers | None) -> str:
+    """Prose as it can be rendered: without a report, a digit stands for every number and no part is left out."""
+    if numbers is not None:
+        return chosen_text(source, numbers)
+    return re.sub(r"\{%[^%]*%\}", "", re.sub(r"\{\{[^}]*\}\}", "0", source))
+
+
+def _cells(path: Path) -> list[Cell]:
+    """Cells of a notebook; of the text of the index, one."""
+    return [Cell(0, "markdown", path.read_text("utf-8"), (), ())] if path.suffix == ".md" else read_notebook(path)
 
 
 def _said(cell: Cell, numbers: Numbers) -> Iterator[str]:
@@ -178,7 +193,9 @@ def main(arguments: list[str] | None = None) -> int:
     report = paths.report_dir(chosen.profile)
     index = paths.NOTEBOOKS / stages.index_text(params)
     wanted += [index] if index.is_file() and not chosen.notebooks else []
-    findings = [finding for path in wanted for finding in check_notebook(path, executions, report)]
+    findings: list[Finding | str] = [f for path in wanted for f in check_notebook(path, executions, report)]
+    findings += [Finding(path.name, 0, UNDECLARED) for path in wanted if path.stem in stages.undeclared()]
+    findings += [] if chosen.notebooks else stages.faults(params)
     for finding in findings:
         print(finding)
     took = f"{len(wanted)} notebook(s) in {time.perf_counter() - started:.1f} s"

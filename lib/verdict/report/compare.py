@@ -78,7 +78,7 @@ def _outputs(execution: Execution) -> dict[str, str]:
 
 
 def _verdicts(execution: Execution) -> dict[str, str]:
-    return {claim.statement: "holds" if claim.holds else "does not hold" for claim in execution.claims}
+    return {claim.statement: claim.verdict for claim in execution.claims}
 
 
 def _with_overlap(row: dict[str, Any], left: Execution, right: Execution) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def compare_reports(before: str, after: str, *, target: Path | None = None) -> P
     sides = []
     for name in (before, after):
         folder = Path(name) if Path(name).is_dir() else None
-        executions = find_executions(Path(name).name, work=folder)
+        executions = find_executions(Path(name).name, work=folder, with_former=True)
         if not any(execution.run for execution in executions):
             raise FileNotFoundError(f"nothing was executed for {name!r}")
         sides.append(executions)

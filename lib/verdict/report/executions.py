@@ -17,6 +17,7 @@ from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
 from verdict.stage_parameters import resolved
 
 MAX_HASHED_BYTES = 5_000_000
+UNDECLARED = "no stage of lib/verdict/declarations.py executes it"
 SOURCE_NAMES = {stages.CLIP: "CLIP"}
 
 
@@ -77,20 +78,35 @@ class Execution:
         return ", ".join(part for part in parts if part)
 
 
-def find_executions(profile: str, *, work: Path | None = None, notebooks: Path | None = None) -> list[Execution]:
-    """Every execution of a profile in reading order; declared stages that were not executed are listed as missing.
+def find_executions(
+    profile: str, *, work: Path | None = None, notebooks: Path | None = None, with_former: bool = False
+) -> list[Execution]:
+    """Every execution of a profile in reading order; notebooks that were not executed are listed as missing.
 
-    A failed execution is a notebook `failed/<page>.ipynb`; it takes the place of an older success.
+    A failed execution is a notebook `failed/<page>.ipynb`; it takes the place of an older success. What a stage, a
+    trial or a seed has left that is declared no more is no part of the report, and found with `with_former` alone.
     """
     work, notebooks = work or paths.work_dir(profile), notebooks or paths.NOTEBOOKS
     found = {e.name: e for e in (_load(folder, notebooks, profile) for folder in _folders(work))}
     for path in sorted((work / "failed").glob("*.ipynb")):
         failed = _failed(path, notebooks, profile)
         found[failed.name] = failed
+    declared = None if with_former else _declared(profile)
+    found = {name: e for name, e in found.items() if declared is None or name in declared}
     executed = {execution.notebook for execution in found.values()}
     live = {path.stem for path in notebooks.glob("*.ipynb") if path.stem[:1].isdigit()} - _of_other_sources(profile)
-    everything = [*found.values(), *(Execution(stem, stem, "missing") for stem in sorted(live - executed))]
+    known = {stages.notebook_of(name) for name in stages.ALL_NAMES}
+    why = {stem: () if stem in known else (UNDECLARED,) for stem in sorted(live - executed)}
+    everything = [*found.values(), *(Execution(stem, stem, "missing", reasons) for stem, reasons in why.items())]
     return sorted(everything, key=lambda execution: (execution.notebook, _natural(execution)))
+
+
+def _declared(profile: str) -> set[str] | None:
+    """Pages of what the profile executes; None where its parameters no longer load."""
+    try:
+        return {stages.page(*execution) for execution in stages.executions(_params_now(profile))}
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _of_other_sources(profile: str) -> set[str]:
@@ -120,7 +136,7 @@ def _load(folder: Path, notebooks: Path, profile: str) -> Execution:
     stem = str(run["notebook"])
     executed = folder / "executed.ipynb" if (folder / "executed.ipynb").is_file() else None
     reasons = tuple(staleness(run, live=notebooks / f"{stem}.ipynb", executed=executed, profile=profile))
-    page = f"{stem}-{run['trial']}-s{run['seed']}" if run.get("trial") else str(run["stage"])
+    page = stages.page(str(run["stage"]), run.get("trial"), run.get("seed"))
     numbers = Numbers.load(folder / "numbers.json") if (folder / "numbers.json").is_file() else Numbers()
     claims = (
         tuple(Claim(**entry) for entry in read_json(folder / "claims.json"))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from verdict import stages
-from verdict.numbers import Numbers
+from verdict.numbers import Claim, Numbers
+from verdict.report.conditions import chosen_text
 from verdict.report.evidence import Evidence, PageEvidence, find_evidence
 from verdict.report.executions import Execution, merged_numbers
 from verdict.report.jobs import where_it_ran
-from verdict.report.markdown import Markdown, MarkdownError, numbers_from_json
+from verdict.report.markdown import Markdown, MarkdownError, address, numbers_from_json, paragraphs
 from verdict.report.notebook import RenderError, read_notebook
 from verdict.report.pipeline import Node, draw_pipeline
 from verdict.report.provenance import duration, provenance
 from verdict.report.render import Site, claim_row, environment, executed_cells, in_unit
 
+# What the shipped presets were taught on, by the start of their names and the source that they fit.
+SHIPPED = {"digits": "scenes of handwritten digits", "nlvr": "scenes of coloured shapes"}
 TARGET_STAGE = "05_test"
 TARGETS = (("test.accuracy", "Accuracy on the test split", 0.80), ("test.macro_f1", "Macro-F1 on the test split", 0.80))
 
@@ -58,8 +62,9 @@ def render_index(
             title=site.title,
             banners=index_banners(site, executions, refused),
             lead=_lead(site, text, numbers, is_whole=all(e.status in ("done", "stale") for e in executions)),
-            targets=_targets(executions, numbers),
+            targets=_targets(site, executions, numbers),
             claims=[row for execution in ran for row in _claims(site, execution, executions, evidence[execution.name])],
+            counted=_counted([claim for execution in ran for claim in execution.claims]),
             pipeline=draw_pipeline(nodes),
             jobs=where_it_ran(executions),
             groups=_groups(site, executions, evidence),
@@ -82,9 +87,9 @@ def _lead(site: Site, text: Path, numbers: Numbers, *, is_whole: bool) -> str:
         return ""
     page = Markdown(numbers, folder=text.parent, pages=tuple(link.name for link in site.links) or None)
     parts = []
-    for paragraph in text.read_text(encoding="utf-8").split("\n\n"):
+    for paragraph in paragraphs(text.read_text(encoding="utf-8")):
         try:
-            parts.append(page.render(paragraph))
+            parts.append(page.render(chosen_text(paragraph, numbers)))
         except MarkdownError as error:
             if is_whole:
                 raise RenderError(f"{text.name}: {error}") from error
@@ -92,9 +97,10 @@ def _lead(site: Site, text: Path, numbers: Numbers, *, is_whole: bool) -> str:
     return "".join(parts)
 
 
-def _targets(executions: list[Execution], numbers: Numbers) -> list[dict[str, Any]]:
-    """The targets of the study; a source whose stages do not measure them has none."""
-    if all(execution.notebook != TARGET_STAGE for execution in executions):
+def _targets(site: Site, executions: list[Execution], numbers: Numbers) -> list[dict[str, Any]]:
+    """The targets of the study; own pairs, and sources whose stages do not measure them, have none."""
+    is_own = site.params is not None and site.params.data.source == "csv"
+    if is_own or all(execution.notebook != TARGET_STAGE for execution in executions):
         return []
     return [_target(name, label, bound, numbers) for name, label, bound in TARGETS]
 
@@ -134,7 +140,7 @@ def _claims(
     if not execution.claims:
         return []
     numbers = merged_numbers(executions, execution)
-    page = f"{execution.name}.html" if site.has(execution.name) else ""
+    page = address(execution.name) if site.has(execution.name) else ""
     rows = []
     for claim in execution.claims:
         row = claim_row(claim, numbers) | {"key": f"{execution.name}#claim-{claim.id}", "page": page}
@@ -160,10 +166,13 @@ def _shows(evidence: PageEvidence | None) -> str:
     return ", ".join(f"{n} {kind}{'' if n == 1 else 's'}" for kind, n in counts.items() if n)
 
 
-def _share_that_holds(execution: Execution) -> str:
-    """How many of a page's claims hold."""
-    n = len(execution.claims)
-    return f"claims that hold: {sum(claim.holds for claim in execution.claims)} of {n}" if n else ""
+def _counted(claims: Sequence[Claim]) -> str:
+    """How many claims hold, do not, and are not applicable, as a sentence; "" where there are none."""
+    found = Counter(claim.verdict for claim in claims)
+    parts = [
+        f"{verdict}: {found[verdict]}" for verdict in ("holds", "does not hold", "not applicable") if found[verdict]
+    ]
+    return f"{len(claims)} claim{'' if len(claims) == 1 else 's'}; {', '.join(parts)}." if claims else ""
 
 
 def pipeline_nodes(executions: Sequence[Execution]) -> list[Node]:
@@ -180,7 +189,7 @@ def pipeline_nodes(executions: Sequence[Execution]) -> list[Node]:
             continue
         page = next((execution.name for execution in ran if execution.executed is not None), "")
         elapsed = sum(execution.elapsed_s for execution in ran)
-        href = f"{page}.html" if page else ""
+        href = address(page) if page else ""
         nodes.append(Node(name, combined_status(own), len(ran), elapsed, href, declared.get(name, ())))
     return nodes
 
@@ -225,6 +234,7 @@ def index_banners(site: Site, executions: Sequence[Execution], refused: Sequence
         found.append(
             {"kind": "stale", "headline": "Not everything has run.", "detail": ", ".join(by_status["missing"])}
         )
+    found += _of_encoders(site)
     if site.is_copy:
         detail = "Executed notebooks, large tables and most pages of single trials are left out; make report makes all."
         found.append({"kind": "copy", "headline": "This is a small copy.", "detail": detail})
@@ -233,6 +243,23 @@ def index_banners(site: Site, executions: Sequence[Execution], refused: Sequence
         found.append(
             {"kind": "smoke", "headline": headline, "detail": "Too little data; no number here means anything."}
         )
+    return found
+
+
+def _of_encoders(site: Site) -> list[dict[str, str]]:
+    """A warning for each kind of shipped encoder that is shown what it was not taught on."""
+    if site.params is None:
+        return []
+    data, model, clip = site.params.data, site.params.model, site.params.clip
+    shown = [(clip.source, clip.preset)] if clip.source else []
+    if data.source not in ("recorded", "clip"):
+        shown += [(data.source, model.vision_preset), (data.source, model.text_preset)]
+    found = []
+    for kind, world in SHIPPED.items():
+        foreign = sorted({preset for source, preset in shown if preset.startswith(f"{kind}_") and source != kind})
+        headline = f"Shipped encoders that know nothing but {world}: {', '.join(foreign)}."
+        detail = "What they say of other pictures and sentences is no measure of what published encoders would."
+        found += [{"kind": "stale", "headline": headline, "detail": detail}] if foreign else []
     return found
 
 
@@ -261,7 +288,7 @@ def _groups(
             "question": link.question,
             "href": link.href,
             "answer": "" if execution.is_trial else _answer(evidence[execution.name]),
-            "holds": _share_that_holds(execution),
+            "holds": _counted(execution.claims),
             "shows": _shows(evidence[execution.name]),
             "elapsed_s": 0.0,
             "runs": [],

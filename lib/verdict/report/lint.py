@@ -14,7 +14,15 @@ from pathlib import Path
 from verdict import paths
 from verdict.artifacts import read_json
 from verdict.kernel import check_kernel
-from verdict.report.notebook import INJECTED, Cell, RenderError, code_cells, read_notebook
+from verdict.report.notebook import (
+    INJECTED,
+    QUESTION_MARKS,
+    Cell,
+    RenderError,
+    code_cells,
+    read_notebook,
+    without_comments,
+)
 
 MAX_LINES = 15
 KNOWN_TAGS = frozenset({"parameters", "setup", "hide-input", "check", "save", "answer", "remove-cell"})
@@ -24,7 +32,10 @@ _RESULT = re.compile(
     re.IGNORECASE,
 )
 _ABSOLUTE = re.compile(r"^(?:/(?:home|root|tmp|work|mnt|data|Users|content|var|opt)\b|[A-Za-z]:\\|~/)")
-_PROSE_NOISE = re.compile(r"```[\s\S]*?```|`[^`]*`|\$\$[\s\S]+?\$\$|\$[^$\n]+\$|\{\{[^}]*\}\}|\]\([^)]*\)|https?://\S+")
+_PROSE_NOISE = re.compile(
+    r"\{%[^%]*%\}|```[\s\S]*?```|`[^`]*`|\$\$[\s\S]+?\$\$|\$[^$\n]+\$|\{\{[^}]*\}\}|\]\([^)]*\)|https?://\S+"
+    r"|<!--[\s\S]*?-->"
+)
 _NO_RESULTS = re.compile(r"\b95\s?(?:%|per\s?cent)|\b80\s?(?:%|per\s?cent)", re.IGNORECASE)
 
 _OUTPUTS = "outputs are stripped before a commit"
@@ -61,12 +72,39 @@ def lint_notebook(path: Path, *, is_committed: bool = True) -> list[Finding]:
     return [Finding(path.name, place, text) for place, text in found if is_committed or text not in _ON_COMMIT]
 
 
+def _exhibits(cells: list[Cell]) -> Iterator[str]:
+    """Claims that name no exhibit, or one that the notebook does not show."""
+    files, named = set(), []
+    for cell in code_cells(cells):
+        for call in (node for node in ast.walk(_parsed(cell)) if isinstance(node, ast.Call)):
+            told = {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
+            files.add(told.get("file"))
+            # What a variable holds is not known here; pages are tested once they are rendered.
+            is_open = any(word.arg in (None, "exhibit") and word.arg not in told for word in call.keywords)
+            if isinstance(call.func, ast.Attribute) and call.func.attr == "claim" and not is_open:
+                named.append((ast.unparse(call.args[0]) if call.args else "", told.get("exhibit")))
+    for claim, exhibit in named:
+        if exhibit is None:
+            yield f"the claim {claim} names no exhibit: the file of the table or figure that shows its number"
+        elif exhibit not in files:
+            yield f"the claim {claim} names the exhibit {exhibit!r}, which no cell shows"
+
+
+def _parsed(cell: Cell) -> ast.Module:
+    """A cell's code; an empty one where it cannot be read, which another rule tells."""
+    try:
+        return ast.parse(cell.source)
+    except SyntaxError:
+        return ast.Module([], [])
+
+
 def _whole(path: Path, cells: list[Cell]) -> Iterator[str]:
-    first = cells[0] if cells else None
-    if first is None or first.kind != "markdown" or not first.source.lstrip().startswith("# "):
+    first = without_comments(cells[0].source) if cells and cells[0].kind == "markdown" else ""
+    if not first.lstrip().startswith("# "):
         yield "the first cell is a text cell with a title (`# …`)"
-    elif "?" not in first.source:
+    elif not any(mark in first for mark in QUESTION_MARKS):
         yield "the first cell asks the notebook's question"
+    yield from _exhibits(cells)
     tagged = [cell for cell in cells if "parameters" in cell.tags]
     code = code_cells(cells)
     if len(tagged) != 1:

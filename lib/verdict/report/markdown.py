@@ -1,4 +1,7 @@
-"""Markdown of notebook cells to HTML: numbers by name, TeX to MathML, headings with anchors; raw HTML is escaped."""
+"""Markdown of notebook cells to HTML: numbers by name, TeX to MathML, headings with anchors.
+
+Raw HTML is escaped; comments, which authors write for each other, are left out.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import mistune
 from math_core import LatexError, LatexToMathML
@@ -24,7 +28,10 @@ _NUMBER_IN_TEX = re.compile(rf"\{{\{{\s*({_DOTTED}(?:\s*\|\s*\w+)?)\s*\}}\}}")
 _INLINE_MATH = r"\$(?!\s|\$)(?P<inline_tex>(?:\\.|[^$\\])+?)(?<!\s)\$(?!\d)"
 _DISPLAY_MATH = r"\$\$(?P<display_tex>[\s\S]+?)\$\$"
 _BLOCK_MATH = r"^ {0,3}\$\$[ \t]*\n(?P<block_tex>[\s\S]+?)\n {0,3}\$\$[ \t]*$"
-_NOTEBOOK_LINK = re.compile(r"^(?P<stem>[\w./-]+)\.ipynb(?P<anchor>#.*)?$")
+_BLOCK_COMMENT = r"^ {0,3}<!--[\s\S]*?-->[ \t]*\n?"
+_COMMENT = r"<!--[\s\S]*?(?P<comment_end>-->|\Z)"
+_PARAGRAPH_END = re.compile(r"\n\n(?!(?:(?!<!--)[\s\S])*-->)")
+_NOTEBOOK_LINK = re.compile(r"^(?P<stem>[^#]+)\.ipynb(?P<anchor>#.*)?$")
 HARMFUL = "#harmful-link"  # what mistune makes of an address that would run something
 _SCHEME = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
 
@@ -48,6 +55,16 @@ def slugify(text: str) -> str:
     return re.sub(r"[\W_]+", "-", folded).strip("-")[:80] or "section"
 
 
+def paragraphs(text: str) -> list[str]:
+    """Parts of a text between blank lines; a comment is not divided."""
+    return _PARAGRAPH_END.split(text)
+
+
+def address(page: str) -> str:
+    """Address of a page beside this one, whatever characters its name holds."""
+    return f"{quote(page, safe='')}.html"
+
+
 def page_of(notebook: str, pages: Sequence[str] | None) -> str:
     """The page of a notebook, the first of several; "" where the report has none, its own name where all is allowed."""
     if pages is None or notebook in pages:
@@ -61,14 +78,13 @@ def plain_text(fragment: str) -> str:
 
 
 def describe(name: str, number: Number) -> str:
-    """What stands behind a number, for its tooltip: split, rows, seeds, name."""
+    """What stands behind a number, for its tooltip: split, rows, seeds, kind, name."""
     parts = [f"{number.split} split" if number.split else "", f"n = {number.n:,}" if number.n is not None else ""]
     if number.seeds:
         parts.append(
             f"seeds {', '.join(map(str, number.seeds))}" if len(number.seeds) > 1 else f"seed {number.seeds[0]}"
         )
-    if number.low is not None:
-        parts.append("95 % interval")
+    parts.append(number.kind if number.low is None else f"{number.kind} with interval")
     return " · ".join(part for part in [*parts, name] if part)
 
 
@@ -117,7 +133,8 @@ class Markdown:
         Raises
         ------
         MarkdownError
-            For an unknown number, TeX that cannot be converted, or an image that is not a local file with alt text.
+            For an unknown number, TeX that cannot be converted, an image that is not a local file with alt text, or a
+            comment that is not closed.
         """
         renderer = _Renderer(self, self.numbers if numbers is None else numbers)
         return mistune.create_markdown(renderer=renderer, plugins=["table", "strikethrough", _plugin(short)])(text)
@@ -165,8 +182,12 @@ def _plugin(short: bool) -> Any:
         for name in ("rules", "list_rules", "block_quote_rules"):
             setattr(block, name, [rule for rule in getattr(block, name) if rule not in ("block_html", "raw_html")])
         engine.inline.rules = [rule for rule in engine.inline.rules if rule != "inline_html"]
-        engine.block.register("block_maths", _BLOCK_MATH, _parse_block, before="list")
+        block.register("comment", _BLOCK_COMMENT, lambda _block, match, _state: match.end(), before="list")
+        for rules in (block.list_rules, block.block_quote_rules):
+            block.insert_rule(rules, "comment", before="list")
+        block.register("block_maths", _BLOCK_MATH, _parse_block, before="list")
         inline = engine.inline
+        inline.register("comment", _COMMENT, _parse_comment, before="link")
         inline.register("display_maths", _DISPLAY_MATH, _parse("display_maths", "display_tex"), before="link")
         inline.register("inline_maths", _INLINE_MATH, _parse("inline_maths", "inline_tex"), before="link")
         inline.register("number", _NUMBER, _parse("number", "number_name"), before="link")
@@ -179,6 +200,13 @@ def _plugin(short: bool) -> Any:
 def _parse_block(_block: Any, match: re.Match[str], state: Any) -> int:
     state.append_token({"type": "block_maths", "raw": match.group("block_tex")})
     return match.end() + 1
+
+
+def _parse_comment(_inline: Any, match: re.Match[str], _state: Any) -> int:
+    """Skip a comment; one that its paragraph does not close would be read by everybody, or hide the rest."""
+    if not match["comment_end"]:
+        raise MarkdownError(f"the comment {match.group()[:40]!r} is not closed by --> in its paragraph")
+    return match.end()
 
 
 def _parse(kind: str, group: str) -> Any:
@@ -232,10 +260,10 @@ class _Renderer(mistune.HTMLRenderer):
     def link(self, text: str, url: str, title: str | None = None) -> str:
         to_notebook = None if _SCHEME.match(url) else _NOTEBOOK_LINK.match(url)
         if to_notebook:
-            name = page_of(to_notebook["stem"], self._page.pages)
+            name = page_of(unquote(to_notebook["stem"]), self._page.pages)
             if not name:
                 return text
-            url = f"{name}.html{to_notebook['anchor'] or ''}"
+            url = f"{address(name)}{to_notebook['anchor'] or ''}"
         if self.safe_url(url) == HARMFUL:
             return text
         target = html.escape(url)

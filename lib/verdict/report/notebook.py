@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 from verdict.artifacts import content_hash, read_json, sha256_file
 
 INJECTED = "injected-parameters"
+# Of the scripts that have one of their own; the first asks only before a blank.
+QUESTION_MARKS = ("?", "？", "؟")
+_COMMENT = re.compile(r"<!--[\s\S]*?-->")
 
 
 class RenderError(ValueError):
@@ -73,6 +77,11 @@ def _cell(index: int, cell: Any, path: Path) -> Cell:
     except (AttributeError, TypeError) as error:
         raise RenderError(f"{path}, cell {index + 1} is not a cell of a notebook: {error}") from None
     return Cell(index, str(cell.get("cell_type", "raw")), text, tuple(map(str, tags)), tuple(outputs))
+
+
+def without_comments(text: str) -> str:
+    """Prose without the comments that authors write for each other."""
+    return _COMMENT.sub("", text)
 
 
 def code_cells(cells: list[Cell]) -> list[Cell]:

@@ -6,6 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from verdict import stages
 from verdict.report.provenance import duration
 
 BOX_W, BOX_H, GAP_X, GAP_Y, MARGIN = 204, 54, 18, 30, 6
@@ -42,10 +43,10 @@ class Node:
     @property
     def label(self) -> str:
         """Name for readers: without number and underscores."""
-        name, _, source = self.name.partition("-")
+        name, source = stages.notebook_of(self.name), stages.source_of(self.name)
         head, _, rest = name.partition("_")
         words = (rest if head.isdigit() and rest else name).replace("_", " ")
-        return f"{words}, {source.upper()}" if source else words
+        return words if source == stages.MODEL else f"{words}, {source.upper()}"
 
     @property
     def detail(self) -> str:

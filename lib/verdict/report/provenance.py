@@ -59,6 +59,13 @@ def seeds(run: dict[str, Any]) -> str:
     return "; ".join(found) or "none"
 
 
+def changes(run: dict[str, Any]) -> str:
+    """What is known of the working tree beside the commit; nothing where it was clean, or there is no commit."""
+    if run.get("commit", "unknown") == "unknown" or run.get("dirty") is False:
+        return ""
+    return "with uncommitted changes" if run.get("dirty") else "whether it was changed is not known"
+
+
 def behind(execution: Execution, executions: Sequence[Execution]) -> list[Execution]:
     """The execution and all whose records it read, directly or through others."""
     by_record = {relative(e.folder / "run.json"): e for e in executions if e.folder is not None}
@@ -95,7 +102,7 @@ def provenance(execution: Execution, executions: Sequence[Execution] = ()) -> di
     return {
         "commit": str(run.get("commit", "unknown")),
         "run": "-".join(filter(None, [str(run.get("commit", ""))[:12], str(run.get("params_hash", ""))[:8]])),
-        "dirty": bool(run.get("dirty", False)),
+        "changes": changes(run),
         "profile": run.get("profile", ""),
         "variant": execution.variant,
         "params_hash": run.get("params_hash", ""),

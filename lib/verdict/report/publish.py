@@ -11,8 +11,9 @@ import argparse
 import base64
 import io
 import re
-import subprocess
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,15 @@ from typing import Any
 from PIL import Image
 
 from verdict import paths
-from verdict.artifacts import read_json, sha256_file, write_json, write_text
+from verdict.artifacts import git, read_json, sha256_file, write_json, write_text
 from verdict.params import load_params
-from verdict.report import PUBLISHED
 from verdict.report.executions import Execution, find_executions
+from verdict.report.provenance import changes
 from verdict.report.site import build_site
 
 PROFILE = "digits"
+# Beside the pages: what they were made from.
+PUBLISHED = "published.json"
 MAX_BYTES = 5_000_000
 _PICTURE = re.compile(r'src="data:image/png;base64,([A-Za-z0-9+/=]+)"')
 _COORDINATES = re.compile(r'(?<=\s)(d|points|x|y)="([^"]*)"')
@@ -55,14 +58,15 @@ def origin(executions: Sequence[Execution]) -> dict[str, Any]:
         if len(found := sorted({str(run[key]) for run in runs})) > 1:
             raise PublishError(f"the report stems from {len(found)} values of {key}: {', '.join(found)[:200]}")
     started = max(str(run["started"]) for run in runs)
-    is_dirty = any(run["dirty"] for run in runs)
+    states = [run["dirty"] for run in runs]
+    is_dirty = True if True in states else None if None in states else False
     return {"commit": runs[0]["commit"], "dirty": is_dirty, "params_hash": runs[0]["params_hash"], "started": started}
 
 
 def publish(
     profile: str = PROFILE, *, work: Path | None = None, notebooks: Path | None = None, target: Path | None = None
 ) -> Path:
-    """Render the copy and write its `published.json`.
+    """Render the copy, write its `published.json`, and put it in the place of the last one.
 
     Returns
     -------
@@ -74,20 +78,25 @@ def publish(
     PublishError
         If the report is not fit to be published, a page is refused, or the copy is larger than 5 MB.
     """
-    target = target or paths.report_dir(profile)
+    target = target or paths.published_dir(profile)
     made_from = origin(find_executions(profile, work=work, notebooks=notebooks))
-    built = build_site(profile, work=work, notebooks=notebooks, target=target, is_copy=True)
-    if built.errors:
-        raise PublishError(f"pages were refused: {'; '.join(built.errors)}")
-    for page in target.glob("*.html"):
-        write_text(page, lightened(page.read_text(encoding="utf-8")))
-    files = {path.relative_to(target).as_posix(): path for path in sorted(target.rglob("*")) if path.is_file()}
-    total = sum(path.stat().st_size for path in files.values())
-    if total > MAX_BYTES:
-        largest = sorted(files, key=lambda name: -files[name].stat().st_size)[:5]
-        raise PublishError(f"the copy has {total:,} bytes, more than {MAX_BYTES:,}; the largest are {largest}")
-    hashes = {name: sha256_file(path) for name, path in files.items()}
-    write_json(target / PUBLISHED, {"profile": profile, **made_from, "files": hashes})
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".part", dir=target.parent) as name:
+        made = Path(name) / target.name
+        built = build_site(profile, work=work, notebooks=notebooks, target=made, is_copy=True)
+        if built.errors:
+            raise PublishError(f"pages were refused: {'; '.join(built.errors)}")
+        for page in made.glob("*.html"):
+            write_text(page, lightened(page.read_text(encoding="utf-8")))
+        files = {path.relative_to(made).as_posix(): path for path in sorted(made.rglob("*")) if path.is_file()}
+        total = sum(path.stat().st_size for path in files.values())
+        if total > MAX_BYTES:
+            largest = sorted(files, key=lambda name: -files[name].stat().st_size)[:5]
+            raise PublishError(f"the copy has {total:,} bytes, more than {MAX_BYTES:,}; the largest are {largest}")
+        hashes = {name: sha256_file(path) for name, path in files.items()}
+        write_json(made / PUBLISHED, {"profile": profile, **made_from, "files": hashes})
+        shutil.rmtree(target, ignore_errors=True)
+        made.rename(target)
     return target
 
 
@@ -106,7 +115,7 @@ def _as_webp(found: re.Match[str]) -> str:
 
 
 def read_published(folder: Path) -> dict[str, Any] | None:
-    """What a published copy was made from; None where the folder holds none, or a report made since."""
+    """What a published copy was made from; None where the folder holds none."""
     file = folder / PUBLISHED
     return read_json(file) if file.is_file() else None
 
@@ -132,12 +141,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    subprocess.run(["git", "-C", str(paths.ROOT), "add", "--all", "--force", str(folder)], check=True)
+    is_staged = git("add", "--all", "--", str(folder)) is not None
     published = read_published(folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    changes = ", with uncommitted changes" if published["dirty"] else ""
-    print(f"{folder}: {len(published['files'])} files, {size / 1e6:.1f} MB, from {published['commit'][:12]}{changes}")
-    print("staged; `git commit` publishes it")
+    told = f" {found}" if (found := changes(published)) else ""
+    print(f"{folder}: {len(published['files'])} files, {size / 1e6:.1f} MB, from {published['commit'][:12]}{told}")
+    print("staged; `git commit` publishes it" if is_staged else "not staged: this project is no git repository")
     return 0
 
 

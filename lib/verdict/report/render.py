@@ -10,17 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from verdict.numbers import HUNDREDTHS, Claim, Numbers
+from verdict.numbers import EXCLUDES, HUNDREDTHS, WITHIN, Claim, Numbers
+from verdict.params import Params
+from verdict.report.conditions import chosen_text
 from verdict.report.evidence import find_evidence
 from verdict.report.executions import Execution
-from verdict.report.markdown import Heading, Markdown, MarkdownError, number_anchor, plain_text
-from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
+from verdict.report.markdown import Heading, Markdown, MarkdownError, address, number_anchor, plain_text
+from verdict.report.notebook import QUESTION_MARKS, Cell, RenderError, match_code, read_notebook, without_comments
 from verdict.report.outputs import OutputRenderer
 from verdict.report.provenance import provenance
 
@@ -45,7 +48,7 @@ class Link:
     @property
     def href(self) -> str:
         """File name of the page."""
-        return f"{self.name}.html"
+        return address(self.name)
 
 
 @dataclass
@@ -61,6 +64,8 @@ class Site:
         Whether the profile exists for testing only.
     executions : sequence of Execution
         All of the report.
+    params : Params, optional
+        The profile's; None where they no longer load.
     is_copy : bool
         Whether this is the small copy that is kept in git.
     files : dict
@@ -72,8 +77,14 @@ class Site:
     links: list[Link] = field(default_factory=list)
     is_smoke: bool = False
     executions: Sequence[Execution] = ()
+    params: Params | None = None
     is_copy: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def level(self) -> float | None:
+        """Level of the intervals."""
+        return self.params.statistics.level if self.params else None
 
     def has(self, name: str) -> bool:
         """Whether the report has a page of this name."""
@@ -170,7 +181,7 @@ def render_page(
             ],
             banners=banners(execution, site, page.outputs.errors),
             provenance=provenance(execution, site.executions),
-            notebook=notebook,
+            notebook=quote(notebook),
             variant=execution.variant,
         )
     )
@@ -203,14 +214,16 @@ def claim_row(claim: Claim, numbers: Numbers) -> dict[str, Any]:
         "statement": claim.statement,
         "measured": number.text if number else "not measured",
         "needed": needed(claim, number.unit if number else ""),
-        "holds": claim.holds,
+        "verdict": claim.verdict,
+        "mark": {True: "holds", False: "fails", None: "open"}[claim.holds],
     }
 
 
 def needed(claim: Claim, unit: str = "") -> str:
     """What a claim's number is compared with, as a reader writes it: in the unit of what was measured."""
-    sign = {">=": "≥", "<=": "≤", "contains": "interval contains", "excludes": "interval excludes"}
-    return f"{sign.get(claim.comparison, claim.comparison)} {in_unit(claim.bound, unit)}"
+    sign = {">=": "≥", "<=": "≤", EXCLUDES: "interval excludes", WITHIN: "interval within"}
+    margin = "" if claim.margin is None else f" ± {in_unit(claim.margin, unit)}"
+    return f"{sign.get(claim.comparison, claim.comparison)} {in_unit(claim.bound, unit)}{margin}"
 
 
 def in_unit(bound: float, unit: str) -> str:
@@ -257,7 +270,9 @@ class _PageBuilder:
         try:
             if cell.kind == "code":
                 return self._code(cell, done.get(cell.index))
-            text = self.markdown.render(cell.source)
+            text = self.markdown.render(chosen_text(cell.source, self.markdown.numbers))
+            if not text.strip():
+                return ""
             return self._kept(cell, f'<section class="prose">{text}</section>\n')
         except (MarkdownError, ValueError) as error:
             raise RenderError(f"{self.path.name}, cell {cell.index + 1}: {error}") from error
@@ -296,7 +311,7 @@ class _PageBuilder:
             return ""
         place = f"files/{self.name}/{self.markdown.claim_anchor(name)}"
         self.site.files[place] = content
-        return place
+        return quote(place)
 
     @property
     def title(self) -> str:
@@ -317,23 +332,27 @@ def highlighted(source: str) -> str:
 def title_and_question(cells: list[Cell]) -> tuple[str, str]:
     """Title of a notebook and the first sentence of it that asks something, from its first text cell."""
     first = next((cell.source for cell in cells if cell.kind == "markdown"), "")
-    lines = [line.strip() for line in first.splitlines() if line.strip()]
+    lines = [line.strip() for line in without_comments(first).splitlines() if line.strip()]
     title = next((line.lstrip("#").strip() for line in lines if line.startswith("# ")), "")
     body = " ".join(line for line in lines if not line.startswith("#"))
-    question = next((part for part in _sentences(body) if part.endswith("?")), "")
-    if not question and title.endswith("?"):
+    question = next((part for part in _sentences(body) if part.endswith(QUESTION_MARKS)), "")
+    if not question and title.endswith(QUESTION_MARKS):
         question = title
-    return title, plain_text(_unmarked(question))
+    return _as_read(title), _as_read(question.replace("**", "").strip("*_ "))
 
 
 def _sentences(text: str) -> list[str]:
     out, start = [], 0
     for place, char in enumerate(text):
-        if char in ".?!" and (place + 1 == len(text) or text[place + 1] in " *_"):
+        if char in QUESTION_MARKS[1:] or (char in ".?!" and (place + 1 == len(text) or text[place + 1] in " *_")):
             out.append(text[start : place + 1].strip())
             start = place + 1
     return out
 
 
-def _unmarked(text: str) -> str:
-    return text.replace("**", "").replace("`", "").strip("*_ ")
+def _as_read(text: str) -> str:
+    """A line of prose as its page shows it; as it is written where it names a number."""
+    try:
+        return plain_text(Markdown(Numbers()).render(f"# {text}")) if text else ""
+    except MarkdownError:
+        return text

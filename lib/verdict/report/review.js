@@ -95,7 +95,7 @@
     place.replaceChildren(...pages.flatMap((name) => [
       make("h3", { text: name }),
       make("ul", { class: "note-list" }, ...review.notes.filter((note) => note.page === name).map((note) => make("li", {},
-        make("a", { href: `${name}.html#${encodeURIComponent(note.anchor)}`, dir: "auto", text: note.label || note.anchor }), card(note, button("Delete", () => remove(note), `Delete the note on ${note.label}`))))),
+        make("a", { href: `${encodeURIComponent(name)}.html#${encodeURIComponent(note.anchor)}`, dir: "auto", text: note.label || note.anchor }), card(note, button("Delete", () => remove(note), `Delete the note on ${note.label}`))))),
     ]));
     if (!review.notes.length) place.append(make("p", { text: "No notes yet. Beside each section, figure, table and claim of the pages stands a pen (✎) to write one." }));
   };

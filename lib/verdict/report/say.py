@@ -405,8 +405,8 @@ def show_claims(claims: Sequence[Any], numbers: Numbers) -> None:
         {
             "claim": claim.statement,
             "measured": numbers[claim.number].text,
-            "needed": f"{claim.comparison} {claim.bound:g}",
-            "verdict": "holds" if claim.holds else "does not hold",
+            "needed": f"{claim.comparison} {claim.bound:g}" + ("" if claim.margin is None else f" ± {claim.margin:g}"),
+            "verdict": claim.verdict,
         }
         for claim in claims
     ]

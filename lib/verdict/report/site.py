@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from verdict import paths, stages
-from verdict.artifacts import write_bytes, write_text
-from verdict.params import load_params
-from verdict.report import PUBLISHED
+from verdict.artifacts import sha256_file, write_bytes, write_json, write_text
+from verdict.params import Params, load_params
 from verdict.report.executions import Execution, cells_of, find_executions, merged_numbers
 from verdict.report.markdown import page_of
 from verdict.report.notebook import RenderError
@@ -24,10 +23,11 @@ INDEX = "index"
 
 @dataclass(frozen=True)
 class Built:
-    """What a build wrote and what it had to refuse."""
+    """What a build wrote, what it had to refuse, and executions that are missing, stale or failed."""
 
     pages: tuple[Path, ...]
     errors: tuple[str, ...]
+    unfinished: tuple[str, ...] = ()
 
 
 def build_site(
@@ -71,7 +71,9 @@ def build_site(
     if is_copy:
         chosen = present = _without_repeats(present)
     site = replace(_site(profile, present, executions, notebooks), is_copy=is_copy)
-    (target / PUBLISHED).unlink(missing_ok=True)
+    record = paths.rendered(profile) if work is None else work / paths.rendered(profile).name
+    if not is_copy:
+        record.unlink(missing_ok=True)
     pages, errors = [], []
     for execution in chosen:
         text, error = _page(execution, executions, site, notebooks)
@@ -79,7 +81,11 @@ def build_site(
         write_text(target / f"{execution.name}.html", text)
         pages.append(target / f"{execution.name}.html")
     text = render_index(
-        site, executions, notebooks / _index_text(profile), refused=errors, attribution=_attribution(executions)
+        site,
+        executions,
+        notebooks / (stages.index_text(params) if (params := _params(profile)) else "index.md"),
+        refused=errors,
+        attribution=_attribution(executions),
     )
     write_text(target / "index.html", text)
     text, error = _review(site)
@@ -89,7 +95,12 @@ def build_site(
         write_bytes(target / name, content)
     if only is None:
         _remove_others(target, {link.name for link in site.links} | {"index", "review"}, set(site.files))
-    return Built((*pages, target / "review.html", target / "index.html"), tuple(errors))
+    unfinished = tuple("; ".join([f"{e.name} is {e.status}", *e.reasons]) for e in executions if e.status != "done")
+    built = Built((*pages, target / "review.html", target / "index.html"), tuple(errors), unfinished)
+    if only is None and not (is_copy or errors or unfinished):
+        files = [*(path.name for path in built.pages), *site.files]
+        write_json(record, {name: sha256_file(target / name) for name in files})
+    return built
 
 
 def _without_repeats(executions: list[Execution]) -> list[Execution]:
@@ -109,7 +120,8 @@ def _site(profile: str, present: list[Execution], executions: list[Execution], n
         suffix = f" ({execution.variant})" if execution.variant else ""
         links.append(Link(execution.name, f"{title or execution.notebook}{suffix}", question))
     is_smoke = any(execution.run.get("is_smoke", False) for execution in executions) or profile == "smoke"
-    return Site(profile, _title(profile), links, is_smoke, executions)
+    params = _params(profile)
+    return Site(profile, params.title if params else "Verdict", links, is_smoke, executions, params)
 
 
 def _review(site: Site) -> tuple[str, str]:
@@ -135,20 +147,12 @@ def _attribution(executions: list[Execution]) -> str:
     return "\n".join(file.read_text(encoding="utf-8").strip() for file in files if file.is_file())
 
 
-def _title(profile: str) -> str:
-    """The report's title, also where the profile's parameters no longer load."""
+def _params(profile: str) -> Params | None:
+    """The profile's parameters; None where they no longer load."""
     try:
-        return load_params(profile).title
+        return load_params(profile)
     except (FileNotFoundError, ValueError):
-        return "Verdict"
-
-
-def _index_text(profile: str) -> str:
-    """File of the index's opening text, also where the profile's parameters no longer load."""
-    try:
-        return stages.index_text(load_params(profile))
-    except (FileNotFoundError, ValueError):
-        return "index.md"
+        return None
 
 
 def _page(execution: Execution, executions: list[Execution], site: Site, notebooks: Path) -> tuple[str, str]:

@@ -6,14 +6,20 @@ import argparse
 import json
 import re
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 from verdict import paths
 from verdict.artifacts import write_text
+from verdict.report.notebook import QUESTION_MARKS
 from verdict.report.strip import strip
+from verdict.stages import CLIP, notebook_of
 
-_NAME = re.compile(r"\d{2}_[a-z][a-z0-9_]*")
+# What a folder's name cannot hold, and what the workflow takes for a pattern.
+_NAME = re.compile(r"\d{2}_(?!\s)[^/{}\x00-\x1f\x7f]{1,60}(?<!\s)")
+_MARKUP = re.compile(r"[\\`*_{}\[\]<>$&|~#%]")
+_ITEM = re.compile(r"^(\d*)([-+.)])")
 
 SETUP = """from verdict.numbers import Number
 from verdict.plots import use_style
@@ -21,7 +27,7 @@ from verdict.report.say import say, show_claims, show_table
 from verdict.stage import open_stage
 
 use_style()
-stage = open_stage("{name}", profile)
+stage = open_stage({name}, profile)
 print(stage.provenance())"""
 
 SECTION = """## What is there?
@@ -31,19 +37,20 @@ SECTION = """## What is there?
 COMPUTE = """table = stage.pairs("test")
 counts = table.groupby("label", as_index=False).size()
 stage.numbers["{short}.n_pairs"] = Number(len(table), n=len(table), split="test", unit="count")
+counts.loc[len(counts)] = ["all", len(table)]
 show_table(counts, caption="Pairs of test by label", file="{number}_labels.csv")"""
 
 TAKEAWAY = 'say("Test has {{{short}.n_pairs}} pairs: what is seen, how sure, what it does not show.", stage.numbers)'
 
-CLAIM = """stage.claim("some", "Test has pairs", "{short}.n_pairs", ">", 0)
+CLAIM = """stage.claim("some", "Test has pairs", "{short}.n_pairs", ">", 0, exhibit="{number}_labels.csv")
 show_claims(stage.claims, stage.numbers)
 stage.save(counts=counts)"""
 
 LIMITS = "## Limits\n\nWhat this page cannot tell, and where the reader goes next."
 
 DECLARE = """made {path}
-Declare it in SPECS of lib/verdict/stages.py, in reading order:
-    Spec("{name}", "{question}", ("01_data",), ("data",)),
+Declare it in SPECS of lib/verdict/declarations.py, in reading order:
+    Spec({name}, {question}, ("01_data",), ("data",)),
 Then `make check` tells what is wrong with it, and `make report` runs it."""
 
 
@@ -53,23 +60,28 @@ def new_notebook(name: str, title: str, question: str) -> str:
     Parameters
     ----------
     name : str
-        Two digits and words, such as "14_ablation": its place in reading order, its stage and its page.
+        Two digits, an underscore and any words, such as "14_ablation": its place in reading order, its stage and page.
     title, question : str
-        The question ends with a question mark.
+        As they are to be read, whatever characters they hold; the question ends with a question mark.
 
     Raises
     ------
     ValueError
         If the name or the question has another form.
     """
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"a notebook's name is two digits, an underscore and lower-case words, got {name!r}")
-    if not question.strip().endswith("?"):
+    if not _NAME.fullmatch(name) or notebook_of(name) != name:
+        raise ValueError(
+            f"a notebook's name is two digits, an underscore and up to 60 characters without / {{ }}, and does not end "
+            f"with -{CLIP}; got {name!r}"
+        )
+    title, question = (" ".join(text.split()) for text in (title, question))
+    if not question.endswith(QUESTION_MARKS):
         raise ValueError(f"the question ends with a question mark, got {question!r}")
-    number, _, short = name.partition("_")
-    words = {"name": name, "number": number, "short": short}
+    number, _, words = name.partition("_")
+    short = _word(words)
+    words = {"name": quoted(name), "number": number, "short": short}
     cells = [
-        _text(f"# {title}\n\n{question}\n\nWhat the answer decides."),
+        _text(f"# {_as_written(title)}\n\n{_as_written(question)}\n\nWhat the answer decides."),
         _code('profile = "digits"', "parameters"),
         _code(SETUP.format(**words), "setup"),
         _text(SECTION),
@@ -81,6 +93,23 @@ def new_notebook(name: str, title: str, question: str) -> str:
     ]
     named = [{**cell, "id": f"{short[:20]}-{place}"} for place, cell in enumerate(cells, start=1)]
     return strip(json.dumps({"cells": named, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+
+
+def quoted(text: str) -> str:
+    """Text as a literal of Python."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _word(text: str) -> str:
+    """What numbers are called: letters and digits, the first one a letter."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii").lower()
+    word = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    return word if word[:1].isalpha() else f"page_{word}".rstrip("_")
+
+
+def _as_written(text: str) -> str:
+    """Text as Markdown that reads like it."""
+    return _ITEM.sub(r"\1\\\2", _MARKUP.sub(r"\\\g<0>", text))
 
 
 def _text(source: str) -> dict[str, Any]:
@@ -109,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(DECLARE.format(path=path, name=chosen.name, question=chosen.question))
+    print(DECLARE.format(path=path, name=quoted(chosen.name), question=quoted(chosen.question)))
     return 0
 
 

@@ -1,0 +1,154 @@
+"""The declarations of the stages, in reading order: what each asks, which results it may read, which parameters.
+
+A stage is one notebook, or a function without a notebook. To add one, declare it here and put its notebook beside the
+others. Nothing is computed from this file: what a stage reads shows in its parameters and inputs, so that a declaration
+concerns its own stage and makes no other one run again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a stage is and what it may read.
+
+    Attributes
+    ----------
+    name : str
+        The notebook's stem, `<stem>-<source>` where it is executed once more on another source's predictions, or the
+        name of a stage without a notebook.
+    question : str
+        What it answers.
+    needs : tuple of str
+        Stages whose results it reads.
+    sections : tuple of str
+        Parameter sections that it reads; a stage sees no other.
+    """
+
+    name: str
+    question: str
+    needs: tuple[str, ...]
+    sections: tuple[str, ...]
+
+
+SPECS = (
+    Spec("01_data", "What is in the data, and can it leak?", (), ("data", "statistics")),
+    Spec("features", "Frozen prefixes of every image and hypothesis", ("01_data",), ("model", "plans", "views")),
+    Spec(
+        "02_warmup",
+        "What does a proxy task teach the fusion head while both encoders stay frozen?",
+        ("01_data", "features"),
+        ("model", "training", "statistics"),
+    ),
+    Spec(
+        "03_staged_unfreezing",
+        "How much does each unfreezing step add?",
+        ("01_data", "features", "02_warmup"),
+        ("model", "training", "trial", "statistics"),
+    ),
+    Spec(
+        "04_model_selection",
+        "Which configuration do we keep, and is it really better?",
+        ("01_data", "02_warmup", "03_staged_unfreezing"),
+        ("training", "statistics"),
+    ),
+    Spec(
+        "05_test",
+        "How good is it on unseen images, and where does it fail?",
+        ("01_data", "features", "03_staged_unfreezing", "04_model_selection"),
+        ("data", "model", "training", "statistics", "report"),
+    ),
+    Spec(
+        "06_interpretation",
+        "What does it look at?",
+        ("01_data", "features", "03_staged_unfreezing", "04_model_selection"),
+        ("model", "training", "interpret", "statistics"),
+    ),
+    Spec(
+        "signals",
+        "The kept model's answers to changed views and to questions about each pair",
+        ("01_data", "features", "03_staged_unfreezing", "04_model_selection"),
+        ("data", "model"),
+    ),
+    Spec(
+        "07_calibration",
+        "Can its probabilities be believed?",
+        ("01_data", "03_staged_unfreezing", "04_model_selection"),
+        ("calibrate", "policy", "statistics"),
+    ),
+    Spec(
+        "08_policy",
+        "When may it act alone?",
+        ("01_data", "03_staged_unfreezing", "04_model_selection", "07_calibration", "signals"),
+        ("model", "calibrate", "policy", "statistics"),
+    ),
+    Spec(
+        "09_independent_set",
+        "Does any of this survive another distribution?",
+        ("01_data", "03_staged_unfreezing", "04_model_selection", "07_calibration", "signals", "08_policy"),
+        ("calibrate", "policy", "statistics"),
+    ),
+    Spec(
+        "13_reproducibility",
+        "Could someone else get these numbers? What did the originals get wrong?",
+        (
+            "01_data",
+            "features",
+            "02_warmup",
+            "03_staged_unfreezing",
+            "04_model_selection",
+            "05_test",
+            "06_interpretation",
+            "signals",
+            "07_calibration",
+            "08_policy",
+            "09_independent_set",
+        ),
+        ("data", "model", "training", "defects", "statistics"),
+    ),
+)
+# Saved logits have no images: this page takes the place of all before those that judge predictions.
+RECORDED_SPEC = Spec("01_recorded", "What was recorded, and can it be used?", (), ("data", "statistics"))
+# Pages on a dual encoder: beside the others where `clip.source` is given, alone where `data.source` is clip.
+CLIP_SPECS = (
+    Spec("clip_model", "A tiny dual encoder, taught on the profile's own pictures", (), ("clip",)),
+    Spec("clip_embeddings", "Pictures of the dual encoder's pages and their embeddings", ("clip_model",), ("clip",)),
+    Spec(
+        "clip_answers",
+        "CLIP's zero-shot answers to pictures, their changed views and questions",
+        ("clip_embeddings",),
+        ("clip", "clip_policy"),
+    ),
+    Spec(
+        "07_calibration-clip",
+        "Can CLIP's probabilities be believed?",
+        ("clip_answers",),
+        ("calibrate", "policy", "statistics"),
+    ),
+    Spec(
+        "08_policy-clip",
+        "When may CLIP act alone?",
+        ("clip_answers", "07_calibration-clip"),
+        ("calibrate", "policy", "statistics"),
+    ),
+    Spec(
+        "10_clip_probes",
+        "What do CLIP's embeddings and similarities encode?",
+        ("clip_embeddings",),
+        ("clip", "calibrate", "statistics"),
+    ),
+    Spec(
+        "11_clip_robustness",
+        "Which visual factors, shifts and tasks break it?",
+        ("clip_embeddings",),
+        ("clip", "clip_robustness", "calibrate", "statistics"),
+    ),
+    Spec(
+        "12_clip_concepts",
+        "Which concepts do CLIP's two encoders share?",
+        ("clip_embeddings",),
+        ("clip", "concepts", "statistics"),
+    ),
+)
