@@ -21,8 +21,10 @@ from verdict.uncertainty import (
     expected_best_of,
     group_weights,
     holm,
+    largest,
     mcnemar,
     one_by_one,
+    p_value,
     percentile_interval,
     replicates,
     sign_flip_test,
@@ -405,6 +407,40 @@ def test_a_sum_of_absolute_values_that_chance_explains_may_be_zero():
     wider = absolute_sum(far, far + noise, even, level=0.99)
     assert wider.low < found.low and wider.high >= found.high
     assert absolute_sum(far, far + 0 * noise, even, level=0.95) == Interval(*[np.abs(far).sum()] * 3)
+
+
+def test_the_largest_of_several_pays_for_having_been_picked():
+    rng, n_sets, truth = np.random.default_rng(8), 400, np.array([0.0, 0.0, -0.2, 0.1])
+    covered, above, naive = 0, 0, 0
+    for _ in range(n_sets):
+        values = truth + 0.1 * rng.normal(size=4)
+        drawn = values + 0.1 * rng.normal(size=(300, 4))
+        found = largest(values, drawn, level=0.95)
+        assert found.low <= found.value <= found.high and found.value == values.max()
+        covered += found.low <= 0.1 <= found.high
+        above += found.low > 0.1
+        naive += percentile_interval(values.max(), drawn[:, values.argmax()]).low > 0.1
+    assert covered / n_sets > 0.94
+    assert above < naive
+    assert np.isnan(largest([1.0, 2.0], np.full((5, 2), np.nan), level=0.95).low)
+
+
+def test_p_values_are_uniform_where_nothing_differs():
+    rng = np.random.default_rng(9)
+    means, drawn = rng.normal(size=500) / 3, rng.normal(size=(500, 400)) / 3
+    found = np.array([p_value(mean, mean + one) for mean, one in zip(means, drawn, strict=True)])
+    assert (found < 0.05).mean() == pytest.approx(0.05, abs=0.025)
+    assert p_value(0.5, 0.5 + drawn[0], 0.5) == 1
+    assert p_value(1.0, np.ones(7)) == 1
+    # Two standard errors: 0.046 by the normal law, more where few groups tell the spread.
+    assert p_value(2.0, [1.0, 3.0]) == pytest.approx(2 * stats.norm.sf(2))
+    assert p_value(2.0, [1.0, 3.0], n_groups=5) == pytest.approx(2 * stats.t.sf(2, 4))
+
+
+def test_a_resampler_of_some_rows_knows_their_groups():
+    groups = np.array(list("aabbcc"))
+    assert resampler(groups).of(groups != "b").n_groups == 2
+    assert resampler(groups).of(np.array([0, 2])).mean([1.0, 0.0]) == resampler(["a", "b"]).mean([1.0, 0.0])
 
 
 def test_streams_of_different_names_keys_and_seeds_differ():

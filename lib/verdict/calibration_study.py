@@ -12,7 +12,6 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from verdict.calibrate import LOG_T_BOUND, Isotonic, Platt, Temperature, VectorScaling, nll_curve
 from verdict.evaluation import Selection
@@ -34,7 +33,7 @@ from verdict.predict import logits_of
 from verdict.scores import log_softmax, softmax, top_class
 from verdict.stage import Stage
 from verdict.stages import runs
-from verdict.uncertainty import Interval, Resampler, Statistic, holm, with_bounds
+from verdict.uncertainty import Interval, holm, p_value, with_bounds
 
 FOR_TEMPERATURE, FOR_SETS = "temperature", "sets"
 CURVE_LOG_T = np.linspace(-2.5, 4.0, 131)
@@ -282,18 +281,11 @@ def gaps_by(
         own, gap = resampler.of(chosen), (confidence - hit)[chosen]
         means = {"confidence": float(confidence[chosen].mean()), "accuracy": float(hit[chosen].mean())}
         found = own.mean(gap, span=(-1, 1))
+        p = p_value(found.value, own.replicates(partial(weighted_mean, gap)), n_groups=own.n_groups)
         row = {"label": str(label), "n": int(chosen.sum()), **means, "value": found.value}
-        rows.append(row | {"low": found.low, "high": found.high, "p_holm": _p_of_zero(gap, own)})
+        rows.append(row | {"low": found.low, "high": found.high, "p_holm": p})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table["p_holm"])).sort_values("value", ascending=False, ignore_index=True)
-
-
-def _p_of_zero(values: np.ndarray, resampler: Resampler) -> float:
-    """Two-sided p-value of a mean of zero; 1 where it is not defined."""
-    spread = float(np.std(resampler.replicates(partial(weighted_mean, values)), ddof=1))
-    if not spread > 0:
-        return 1.0
-    return float(2 * stats.t.sf(abs(float(np.mean(values))) / spread, resampler.n_groups - 1))
 
 
 def _scores(y_true: np.ndarray) -> dict[str, Callable[..., np.ndarray]]:
@@ -332,15 +324,3 @@ def transfer(stage: Stage, tables: Sequence[pd.DataFrame], temperature: float) -
             row |= with_bounds(f"ece{end}", ece_interval(softmax(logits / t), y_true, resampler, n_bins=n_bins))
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def interval_of(stage: Stage, statistic: Statistic, groups: pd.Series | np.ndarray, stream: str = "") -> Interval:
-    """Interval of a statistic over groups."""
-    return stage.resampler(groups).interval(statistic)
-
-
-def mean_interval(stage: Stage, values: np.ndarray, groups: np.ndarray, stream: str = "") -> Interval:
-    """Mean of one value a row over groups; no rows: NaN."""
-    if not len(values):
-        return Interval(*[float("nan")] * 3)
-    return stage.resampler(groups).mean(values, span=(0, 1) if np.isin(values, (0, 1)).all() else None)

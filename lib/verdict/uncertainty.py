@@ -365,6 +365,23 @@ def simultaneous_reach(values: ArrayLike, replicates: ArrayLike, *, level: float
     return np.quantile(away.max(axis=1), level) * spread, len(drawn) - len(finite)
 
 
+def p_value(value: float, replicates: ArrayLike, point: float = 0.0, *, n_groups: float = np.inf) -> float:
+    """Two-sided p-value of "the estimate is `point`", from the spread of its resamples; 1 where they have none.
+
+    Student's law is taken for the estimate, with one degree of freedom less than there are groups; a normal law by
+    default. Counting resamples beyond the point cannot give a p-value small enough to be adjusted for dozens of others.
+
+    References
+    ----------
+    Efron and Tibshirani (1993), An introduction to the bootstrap, section 12.2.
+    """
+    drawn = np.asarray(replicates, dtype=np.float64)
+    spread = drawn[np.isfinite(drawn)].std() if np.isfinite(drawn).any() else 0.0
+    if not (spread > 0 and np.isfinite(value)):
+        return 1.0
+    return float(2 * stats.t.sf(abs(value - point) / spread, n_groups - 1))
+
+
 def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *, level: float) -> Interval:
     """Sum of absolute values with its interval: for a quantity that chance alone makes larger, as an ECE.
 
