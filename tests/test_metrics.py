@@ -342,6 +342,10 @@ def test_a_change_of_ece_is_paired_and_holds_its_value():
     alone = ece_interval(sharp, y_true, of)
     assert change.high - change.low < 0.5 * (alone.high - alone.low)
     assert ece_change(sharp, probs, y_true, of).high < 0
+    # Errors far from zero, where chance adds nothing: the interval is that of a mean.
+    sure, surer = (np.tile([one, 1 - one], (len(y_true), 1)) for one in (0.9, 0.95))
+    far = ece_change(sure, surer, np.zeros(len(y_true), dtype=int) + (np.arange(len(y_true)) % 3 == 0), of)
+    assert (far.low, far.value, far.high) == pytest.approx((0.05, 0.05, 0.05), abs=2e-3)
     back = ece_change(probs, sharp, y_true, of)
     assert back.low == pytest.approx(-ece_change(sharp, probs, y_true, of).high)
     same = ece_change(sharp, sharp, y_true, of)

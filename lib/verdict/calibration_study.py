@@ -28,7 +28,7 @@ from verdict.metrics import (
     reliability_curve,
     weighted_mean,
 )
-from verdict.numbers import Numbers
+from verdict.numbers import Number, Numbers
 from verdict.predict import logits_of
 from verdict.scores import log_softmax, softmax, top_class
 from verdict.stage import Stage
@@ -85,7 +85,7 @@ class Study:
         Of T, over groups of the rows that fitted it.
     by_seed : DataFrame
         seed, is_kept, temperature (with bounds where it is kept), nll_before, nll_after, n, converged, at_bound: the
-        kept trial's models; of given predictions one row, without seed and is_kept.
+        kept trial's models.
     rows : prediction table
         The rows that fitted it.
     """
@@ -129,7 +129,7 @@ def ends_at_bound(temperature: Interval) -> bool:
 def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Study:
     """Fit T of each seed of the kept trial on the first half of the calibration split.
 
-    Stores the number `calibration.temperature`.
+    Stores the numbers `calibration.temperature` and `.n_fit`, the rows behind it.
     """
     rows, fits = {}, {}
     for seed in [seed for trial, seed in runs(stage.all_params) if trial == kept.trial]:
@@ -138,6 +138,7 @@ def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Stu
     own, fitted = rows[kept.seed], fits[kept.seed]
     interval = fitted.interval(logits_of(own), own["y_true"], stage.resampler(own["group_id"]))
     stage.numbers["calibration.temperature"] = interval.number(n=len(own), split=Split.CALIB, seeds=(kept.seed,))
+    stage.number("calibration.n_fit", len(own), unit="count", split=Split.CALIB)
     columns = ("nll_before", "nll_after", "n", "converged", "at_bound")
     table = [
         {"seed": seed, "is_kept": seed == kept.seed}
@@ -145,8 +146,7 @@ def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Stu
         | {name: getattr(fit, name) for name in columns}
         for seed, fit in fits.items()
     ]
-    shown = pd.DataFrame(table).drop(columns=["seed", "is_kept"] if stage.is_recorded else [])
-    return Study(fitted, interval, shown, own)
+    return Study(fitted, interval, pd.DataFrame(table), own)
 
 
 def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, prefix: str) -> pd.DataFrame:
@@ -186,6 +186,15 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
     return pd.DataFrame(rows)
 
 
+def said_of(difference: Number) -> str:
+    """What scaling does to a score of which less is better, in words that its interval bears out."""
+    if difference.high is not None and difference.high < 0:
+        return "scaling lowers it"
+    if difference.low is not None and difference.low > 0:
+        return "**scaling makes it worse**"
+    return "no difference is shown"
+
+
 def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame, *, prefix: str) -> pd.DataFrame:
     """The temperature of half the calibration split beside that of the whole split, and what each does on test.
 
@@ -193,12 +202,14 @@ def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame
     -------
     DataFrame
         fitted_on, n, temperature, at_bound, nll, ece, with intervals. Also the numbers `calibration.temperature_all`,
-        `<prefix>.ece_all` and `<prefix>.error` (share of wrong answers, which no temperature changes).
+        `calibration.n_calib`, `<prefix>.ece_all` and `<prefix>.error` (share of wrong answers, which no temperature
+        changes).
     """
     calib = stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
     fitted = Temperature.fit(logits_of(calib), calib["y_true"])
     whole = fitted.interval(logits_of(calib), calib["y_true"], stage.resampler(calib["group_id"]))
     stage.numbers["calibration.temperature_all"] = whole.number(n=len(calib), split=Split.CALIB, seeds=(kept.seed,))
+    stage.number("calibration.n_calib", len(calib), unit="count", split=Split.CALIB)
     logits, y_true, resampler = logits_of(table), table["y_true"].to_numpy(), stage.resampler(table["group_id"])
     score, n_bins, rows = _scores(y_true)["nll"], stage.params.calibrate.ece_bins, []
     for name, rows_fitted, found in (

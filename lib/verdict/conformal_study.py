@@ -17,7 +17,7 @@ from verdict.numbers import POINTS, SETTING
 from verdict.predict import logits_of
 from verdict.scores import softmax
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, Resampler, largest, simultaneous_reach, with_bounds
+from verdict.uncertainty import Interval, Resampler, simultaneous_reach, with_bounds
 
 KINDS = ("marginal", "class-wise")
 APS, RAPS = "adaptive", "adaptive, short"
@@ -125,7 +125,7 @@ def coverage_table(stage: Stage, sets: Sets, tables: Sequence[pd.DataFrame], tem
         split, level (1 - alpha), kind, qhat (of the first class where there is one a class), and with bounds: coverage
         (see `covered`), shortfall (level minus coverage; bounds that hold for all levels of a kind at once), mean_size,
         share_empty and share_single (over groups of the split, the thresholds as they are). The last row of a split
-        holds the largest shortfall of the marginal sets, with bounds that pay for its having been picked.
+        holds the largest shortfall of the marginal sets; its lower bound pays for its having been picked.
     """
     rows = []
     for table in tables:
@@ -149,18 +149,24 @@ def _coverage_rows(stage: Stage, sets: Sets, kind: str, table: pd.DataFrame, tem
             place
             | {"level": 1 - alpha, "kind": kind, "qhat": float(np.atleast_1d(fit.qhat)[0])}
             | with_bounds("coverage", interval)
-            | with_bounds("shortfall", Interval(1 - alpha - interval.value, np.nan, np.nan))
+            | with_bounds("shortfall", Interval(np.nan, np.nan, np.nan))
             | with_bounds("mean_size", resampler.mean(size, span=(0, probs.shape[1])))
             | with_bounds("share_empty", resampler.mean(size == 0, span=(0, 1)))
             | with_bounds("share_single", resampler.mean(size == 1, span=(0, 1)))
         )
-        drawn.append(1 - alpha - replicates)
-    missing, level = [row["shortfall"] for row in rows], stage.params.statistics.level
-    reach, _ = simultaneous_reach(missing, np.stack(drawn, axis=1), level=level)
-    for row, value, far in zip(rows, missing, reach, strict=True):
-        row.update(with_bounds("shortfall", Interval(value, value - far, value + far)))
+        drawn.append(replicates)
+    found = np.array([row["coverage"] for row in rows])
+    reach = simultaneous_reach(found, np.stack(drawn, axis=1), level=stage.params.statistics.level)
+    for row, far in zip(rows, reach, strict=True):
+        # Never within the row's own bounds, which alone count groups where all rows are covered.
+        low, high = min(row["coverage_low"], row["coverage"] - far), max(row["coverage_high"], row["coverage"] + far)
+        row.update(
+            with_bounds("shortfall", Interval(row["level"] - row["coverage"], row["level"] - high, row["level"] - low))
+        )
     if kind == KINDS[0]:
-        most = largest(missing, np.stack(drawn, axis=1), level=level)
+        # The upper bound fails only if that of the level with the truly largest shortfall does: each is its own.
+        high = max(row["level"] - row["coverage_low"] for row in rows)
+        most = Interval(max(row["shortfall"] for row in rows), max(row["shortfall_low"] for row in rows), high)
         rows.append(place | {"level": np.nan, "kind": LARGEST} | with_bounds("shortfall", most))
     return rows
 

@@ -16,19 +16,28 @@ from numpy.typing import ArrayLike
 
 from verdict.calibrate import Temperature
 from verdict.metrics import accuracy, ece, nll_of_logits
-from verdict.numbers import Number, Numbers
-from verdict.scores import check_labels, softmax
+from verdict.numbers import EXACT, Number, Numbers
+from verdict.scores import check_labels, softmax, top_class
+from verdict.stage import Stage
+from verdict.stages import CLIP
 
 CLAMP = (0.01, 100.0)
 GATE = 0.6
 CLIP_SCALE = 100.0
 N_CLASSES = 10
+OWN_SOURCES = ("csv", "recorded", "folder")
 # Counts of the published runs on 10,000 images: errors of the model (first run: after T), images handed to a person and
 # the model's errors among them. The published figures below are derived from these alone.
 N_IMAGES = 10_000
 N_ERRORS = {"published, T free": 9_997, "published, T clamped": 1_383}
 N_HUMAN = {"published, T free": 10_000, "published, T clamped": 2_932}
 N_CAUGHT = {"published, T free": 9_997, "published, T clamped": 1_165}
+
+
+def is_told(stage: Stage) -> bool:
+    """Whether a stage tells of published runs: not where it judges predictions on data of the user's own."""
+    params = stage.all_params
+    return (params.clip.source if stage.source == CLIP else params.data.source) not in OWN_SOURCES
 
 
 def clip_like_cosines(
@@ -156,7 +165,7 @@ def store_failure(numbers: Numbers, failure: pd.DataFrame) -> None:
         "log_temperature": ("log T", "temperature"),
         "log_nll": ("log T", "nll"),
     }.items():
-        numbers[f"failure.{name}"] = Number(float(rows.loc[rule, column]))
+        numbers[f"failure.{name}"] = Number(float(rows.loc[rule, column]), kind=EXACT)
 
 
 def published_calibration() -> pd.DataFrame:
@@ -255,7 +264,7 @@ def _scored(scores: np.ndarray, y_true: ArrayLike, temperature: float) -> dict[s
     return {
         "temperature": temperature,
         "nll": float(nll_of_logits(scores / temperature, y_true)),
-        "accuracy": float(accuracy(y_true, probs.argmax(axis=1))),
+        "accuracy": float(accuracy(y_true, top_class(probs))),
         "mean_confidence": float(confidence.mean()),
         "ece": float(ece(probs, y_true)),
         "share_to_human": float((confidence < GATE).mean()),

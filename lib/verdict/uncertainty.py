@@ -326,43 +326,28 @@ class Resampler:
         return Comparison(difference, self.around(mean, drawn + error), tuple(map(float, observed)), seed_sd)
 
 
-def largest(values: ArrayLike, replicates: ArrayLike, *, level: float) -> Interval:
-    """The largest of several estimates, with bounds that pay for its having been picked.
-
-    Each estimate gets bounds so wide that all of them hold at once at the level; the largest true value then lies
-    between the largest lower bound and the largest upper one. Of the smallest: turn the signs of both.
+def simultaneous_reach(values: ArrayLike, replicates: ArrayLike, *, level: float) -> np.ndarray:
+    """How far either side of each of several estimates reaches so that all of them hold at once at the level, (m,).
 
     Parameters
     ----------
     values : array (m,)
     replicates : array (n_resamples, m)
-        On the same resamples.
+        On the same resamples; without any that is finite the reach is NaN.
     level : float in (0, 1)
-
-    Returns
-    -------
-    Interval
-        NaN bounds where no resample is finite.
 
     References
     ----------
     Montiel Olea and Plagborg-Møller (2019), Simultaneous confidence bands, Journal of Applied Econometrics 34,
     algorithm 1 (sup-t, by resampling).
     """
-    reach, n_lost = simultaneous_reach(values, replicates, level=level)
-    values = np.asarray(values, dtype=np.float64)
-    return Interval(float(values.max()), float((values - reach).max()), float((values + reach).max()), n_lost)
-
-
-def simultaneous_reach(values: ArrayLike, replicates: ArrayLike, *, level: float) -> tuple[np.ndarray, int]:
-    """How far either side of each of several estimates (m,) reaches so that all hold at once; resamples left out."""
     values, drawn = np.asarray(values, dtype=np.float64), np.asarray(replicates, dtype=np.float64)
-    finite = drawn[np.isfinite(drawn).all(axis=1)]
-    if not len(finite):
-        return np.full(len(values), np.nan), len(drawn)
-    spread = finite.std(axis=0)
-    away = np.divide(np.abs(finite - values), spread, out=np.zeros_like(finite), where=spread > 0)
-    return np.quantile(away.max(axis=1), level) * spread, len(drawn) - len(finite)
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    if not len(drawn):
+        return np.full(len(values), np.nan)
+    spread = drawn.std(axis=0)
+    away = np.divide(np.abs(drawn - values), spread, out=np.zeros_like(drawn), where=spread > 0)
+    return np.quantile(away.max(axis=1), level) * spread
 
 
 def p_value(value: float, replicates: ArrayLike, point: float = 0.0, *, n_groups: float = np.inf) -> float:
@@ -429,8 +414,11 @@ def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *,
         return float(max((sums <= value).mean() for sums in lowest)) - tail
 
     strongest = float((np.abs(observed)[moves] / spread[moves]).max())
-    low = float(np.abs(observed[~moves]).sum())
-    if above(strongest) < 0 < above(0.0):
+    if above(strongest) >= 0:
+        low = float(np.abs(observed[~moves]).sum())
+    elif above(0.0) <= 0:
+        low = value
+    else:
         low = float(np.abs(shrunk(optimize.bisect(above, 0.0, strongest, xtol=1e-9 * strongest))).sum())
     ceiling = max(1.0, 2 * value)
     high = value if below(value) < 0 else ceiling
