@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -197,12 +197,15 @@ class Resampler:
 
     def rng(self, name: str = "groups") -> np.random.Generator:
         """The stream of these groups; another name gives another stream of the same groups."""
-        digest = hashlib.sha256("\0".join(self._names[0]).encode("utf-8")).hexdigest()
-        return stream(self.seed, f"resample.{name}", digest)
+        return stream(self.seed, f"resample.{name}", self._digest)
 
     @cached_property
+    def _digest(self) -> str:
+        return hashlib.sha256("\0".join(self._names[0]).encode("utf-8")).hexdigest()
+
+    @property
     def _drawn(self) -> np.ndarray:
-        return _drawn(self.n_groups, self.n_resamples, self.rng())
+        return _draws_of(self._digest, self.n_groups, self.n_resamples, self.seed)
 
     def weights(self) -> np.ndarray:
         """How often each row counts in each resample, int16 (n_resamples, n)."""
@@ -657,6 +660,14 @@ def expected_best_of(n: int, mean: float = 0.0, sd: float = 1.0) -> float:
     # The integrand vanishes with all its derivatives at both ends, so the trapezoid rule is exact to rounding.
     x = np.linspace(-12, 12, 4801)
     return float(mean + sd * np.trapezoid(x * n * stats.norm.pdf(x) * stats.norm.cdf(x) ** (n - 1), x))
+
+
+@lru_cache(maxsize=4)
+def _draws_of(digest: str, n_groups: int, n_resamples: int, seed: int) -> np.ndarray:
+    """Draws of groups of a digest; kept, since a page asks for many quantities of the same rows."""
+    drawn = _drawn(n_groups, n_resamples, stream(seed, "resample.groups", digest))
+    drawn.setflags(write=False)
+    return drawn
 
 
 def _drawn(n_groups: int, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
