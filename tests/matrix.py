@@ -23,7 +23,8 @@ from pathlib import Path
 from verdict import paths, start
 
 PROFILE = "smoke"
-TIMES = ("repro.total_min",)
+# How long a run took, and what git says of the project, are no results.
+NOT_COMPARED = ("repro.total_min", "repro.n_commits", "repro.n_dirty", "repro.n_given", "repro.n_partly")
 PATHS = {
     "blank": "a folder of mine",
     "quote": 'it\'s "mine"',
@@ -103,10 +104,10 @@ def combinations() -> list[tuple[str, str, str]]:
 
 
 def numbers(root: Path) -> dict[str, dict]:
-    """Every stored number, by file; how long a run took is none of its results."""
+    """Every stored number that is a result, by file."""
     work = root / "work" / PROFILE
     stored = {path.relative_to(work).as_posix(): json.loads(path.read_text()) for path in work.rglob("numbers.json")}
-    return {file: {key: v for key, v in found.items() if key not in TIMES} for file, found in stored.items()}
+    return {file: {key: v for key, v in found.items() if key not in NOT_COMPARED} for file, found in stored.items()}
 
 
 def report(root: Path, machine: str, scratch: Path, cores: int) -> tuple[str, dict[str, dict]]:

@@ -7,7 +7,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
-from verdict import paths, start
+from verdict import artifacts, paths, start
 
 PROFILE = "smoke"
 LIMIT_S = 600
@@ -42,15 +42,20 @@ HOSTILE = {
 }
 
 
+def _without_git() -> list[str]:
+    """Names of files of a project that was unpacked, but what runs have left beside them."""
+    names = [path.relative_to(paths.ROOT) for path in paths.ROOT.rglob("*") if path.is_file()]
+    kept = paths.TAKEN | {"README.md"}
+    apart = {"__pycache__", ".ipynb_checkpoints"}
+    names = [name for name in names if name.parts[0] not in (".git", ".venv", ".snakemake", ".ruff_cache", "work")]
+    names = [name for name in names if name.parts[0] != "reports" or name.parts[1] in kept]
+    return [name.as_posix() for name in names if not apart & set(name.parts)]
+
+
 def copy_project(target: Path) -> Path:
     """The files that git tracks or would track, and nothing that a run has left."""
-    listed = subprocess.run(
-        ["git", "-C", str(paths.ROOT), "ls-files", "--cached", "--others", "--exclude-standard"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in listed.stdout.splitlines():
+    listed = artifacts.git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for name in _without_git() if listed is None else listed.split("\0"):
         source = paths.ROOT / name
         if source.is_file() and not name.startswith("tests/"):
             (target / name).parent.mkdir(parents=True, exist_ok=True)

@@ -469,3 +469,22 @@ def test_a_notebook_keeps_the_rules(path):
 
 def test_there_are_notebooks():
     assert len(NOTEBOOKS) >= 8
+
+
+NAMED_STREAMS = [
+    *(paths.NOTEBOOKS / f"{name}.ipynb" for name in ("01_data", "06_interpretation", "13_reproducibility")),
+    *(paths.LIBRARY / f"{name}.py" for name in ("attention", "interpret", "representation", "reproducibility")),
+    *sorted((paths.LIBRARY / "defects").glob("*.py")),
+    *sorted((paths.LIBRARY / "defects_model").glob("*.py")),
+]
+
+
+@pytest.mark.parametrize("path", NAMED_STREAMS, ids=lambda path: path.stem)
+def test_random_streams_have_names(path):
+    """`rng(64)` and `default_rng([seed, 3])` may be another's stream; a name says whose it is."""
+    text = "\n".join(code_cells(path)) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
+    for call in (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)):
+        function = ast.unparse(call.func).rpartition(".")[2]
+        assert function != "default_rng", ast.unparse(call)
+        if function == "rng":
+            assert isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str), ast.unparse(call)

@@ -81,3 +81,11 @@ def test_refusals_and_empty_sides():
         ood.false_positive_rate([np.nan, 1], [True, False])
     assert np.isnan(ood.false_positive_rate([1.0, 2.0], [False, False]))
     assert np.isnan(ood.average_precision([1.0, 2.0], [False, False]))
+
+
+def test_unknown_pictures_that_all_pass_do_not_say_that_all_others_would():
+    known, unknown = (Resampler(np.array([f"{side} {k}" for k in range(30)]), 100, 0.95, 1) for side in SIDES)
+    score = np.linspace(0, 1, 30)
+    row = ood.detection_table({"a": score}, {"a": score + 2}, known, unknown)[0].iloc[0]
+    assert row["fpr95"] == 1 and row["auroc"] == 0
+    assert 0.8 < row["fpr95_low"] < row["fpr95_high"] == 1 and row["auroc_low"] == 0 < row["auroc_high"] < 0.2

@@ -79,9 +79,9 @@ def own(tmp_path, monkeypatch):
     return home
 
 
-def of_folder(own, *, table="", source="folder", images="mine"):
+def of_folder(own, *, table="", source="folder", images="mine", image_px=None):
     base = {"images": images, "table": table, "fractions": {"train": 0.4, "val": 0.2, "calib": 0.2, "test": 0.2}}
-    return pictures.build(clip_params(source=source, folder={**base, "image_px": 8}))
+    return pictures.build(clip_params(source=source, folder={**base, "image_px": image_px}), px=8)
 
 
 def test_a_folder_a_class_in_a_folder_a_split(own):
@@ -89,6 +89,7 @@ def test_a_folder_a_class_in_a_folder_a_split(own):
     assert found.class_names == ("cat_big", "dog")
     assert found.images.shape == (32, 8, 8, 3)
     assert found.table["split"].value_counts().to_dict() == dict.fromkeys(SPLITS, 8)
+    assert of_folder(own, image_px=9).images.shape == (32, 9, 9, 3)
     number = found.table["split"].map({split: k for k, split in enumerate(SPLITS)})
     assert (found.images[:, 0, 0, 0] == 40 * number + 20 - 10 * found.table["y"]).all()
 
@@ -289,7 +290,7 @@ def test_pictures_astray_and_empty_folders_are_told(own):
 def test_a_missing_folder_and_a_single_class_are_refused(own):
     with pytest.raises(ValueError, match="lie in no folder of a class"):
         of_folder(own, images="mine/train/dog")
-    for name in ("nowhere", "~/nowhere-at-all", ""):
+    for name in ("nowhere", "~/nowhere-at-all", "~nobody/here"):
         with pytest.raises(FileNotFoundError, match=f"there is no folder '{name}'; looked at"):
             of_folder(own, images=name)
 

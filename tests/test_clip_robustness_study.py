@@ -129,6 +129,14 @@ def test_factors_are_paired_with_the_pictures_as_drawn(opened):
     assert [shown["accuracy"], shown["accuracy_low"], shown["accuracy_high"]] == [number.value, number.low, number.high]
 
 
+def test_no_bound_of_the_smallest_lies_beyond_what_a_picture_can_have(opened):
+    _, bench, _ = opened
+    n = len(bench.subject)
+    values = [(np.random.default_rng(k).random(n) < 0.02).astype(float) for k in range(12)]
+    found = robustness_study.smallest(bench.resampler, values, span=(0, 1))
+    assert 0 <= found.low <= found.value == min(one.mean() for one in values) <= found.high
+
+
 def test_effective_robustness_of_every_shift(opened, spoilt):
     stage, bench, answers = opened
     listed = robustness_study.shifts(bench, answers, spoilt[2])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from verdict.clip.several import among, intervals, largest, p_value
-from verdict.uncertainty import Resampler
+from verdict.clip.several import intervals, p_value
+from verdict.uncertainty import Resampler, largest
 from verdict.weighted import weighted_mean
 
 
@@ -23,12 +23,6 @@ def test_one_pass_gives_the_intervals_of_many():
     assert drawn["a"].shape == (300,)
     alone, _ = intervals(lambda w: {"a": weighted_mean(values[0], w)}, over(np.zeros(53)))
     assert np.isnan([alone["a"].low, alone["a"].high]).all(), "one group says nothing about others"
-
-
-def test_rows_that_are_chosen_keep_their_groups():
-    chosen = np.arange(12) % 3 > 0
-    some = among(over(np.arange(12) // 4), chosen)
-    assert some.groups.tolist() == (np.arange(12) // 4)[chosen].tolist() and some.n_groups == 3
 
 
 def picked(rng, m, n, truth):

@@ -1,5 +1,6 @@
 """The stage of embeddings and the page on probes, on a few pictures and the shipped encoder."""
 
+import ast
 import contextlib
 import copy
 
@@ -182,3 +183,14 @@ def test_batch_and_threads_change_no_result():
     assert one == other
     assert one != resolved(params(seed=1), "10_clip_probes")
     assert one["clip"]["weights"], "a rebuilt preset re-runs what it fed"
+
+
+def test_every_random_stream_of_the_pages_has_a_name():
+    """A number as a key says nothing, and two draws with one number are one draw."""
+    for path in sorted((paths.LIBRARY / "clip").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("stage.rng"):
+                name = node.args[0]
+                assert isinstance(name, ast.Constant) and isinstance(name.value, str), (
+                    f"{path.name}: {ast.unparse(node)}"
+                )

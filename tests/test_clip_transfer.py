@@ -67,3 +67,13 @@ def test_every_value_lies_in_its_own_interval():
     names = ("accuracy", "ece_before", "ece", "ece_change", "nll_before", "nll", "nll_change", "brier", "regret")
     for name in names:
         assert (table[f"{name}_low"] <= table[name]).all() and (table[name] <= table[f"{name}_high"]).all(), name
+
+
+def test_logits_that_say_nothing_have_no_best_temperature():
+    """A finding at the end of a search is none: any larger T would be as good."""
+    rng = np.random.default_rng(3)
+    logits = rng.normal(0, 3, (80, 4))
+    against = Condition(logits, logits.argmin(axis=1), Resampler(np.arange(80), 100, 0.95, 1))
+    row = transfer_table(Temperature.fit(*drawn(rng, 200, 1.0)), {"against": against}, n_bins=15)[0].iloc[0]
+    assert np.isnan([row["oracle"], row["oracle_low"], row["oracle_high"]]).all() and row["regret_low"] > 0.5
+    assert regret(logits, logits.argmin(axis=1), 1.0)[1] <= np.exp(7.0) * 1.0001

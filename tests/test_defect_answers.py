@@ -1,5 +1,7 @@
 """Exchanged names, a threshold on the wrong scale, rows counted twice: each by hand, and nothing where it is off."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -170,6 +172,16 @@ def test_effects_stand_beside_each_other_and_are_stored(stage):
     forest = as_forest(found)
     assert forest["label"].tolist() == ["names", "threshold"]
     assert forest.loc[0, "value"] == effects["names"].difference.value
+
+
+def test_intervals_have_the_level_that_the_parameters_ask_for(stage):
+    table, widths = simulated_table("test", n=211, seed=7), []
+    for level in (0.5, 0.99):
+        settings = stage.params.statistics.model_copy(update={"level": level})
+        asked = replace(stage, _params=stage.all_params.model_copy(update={"statistics": settings}))
+        found = answers.names_effect(asked, table)
+        widths.append([one.high - one.low for one in (found.ours, found.defect, found.difference)])
+    assert all(wide > 2 * narrow for narrow, wide in zip(*widths, strict=True))
 
 
 def test_the_difference_is_paired(stage):

@@ -22,6 +22,7 @@ from verdict.lineage import least_trained
 from verdict.numbers import ESTIMATE, KINDS, Numbers
 from verdict.params import load_params
 from verdict.report.executions import find_executions
+from verdict.report.template import main as new_notebook
 
 pytestmark = pytest.mark.slow
 
@@ -38,9 +39,25 @@ def records(root: Path) -> dict[str, float]:
     return {str(path): path.stat().st_mtime for path in (root / "work" / PROFILE).rglob("run.json")}
 
 
+# The page that counts what the report holds.
+LAST = {stages.REPRODUCIBILITY}
+
+
+def executed_since(before: dict[str, float], after: dict[str, float]) -> set[str]:
+    """Stages that had a record before, and have another one now."""
+    return {Path(path).parent.name for path in before.keys() & after.keys() if before[path] != after[path]}
+
+
+def git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", root, "-c", "user.name=n", "-c", "user.email=e", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     root = copy_project(tmp_path_factory.mktemp("finished") / "project")
+    for arguments in (["init", "-q"], ["add", "--all"], ["commit", "-qm", "as it is unpacked"]):
+        git(root, *arguments)
     done = report(root)
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.strip().endswith(f"reports/{PROFILE}/index.html")
@@ -55,6 +72,13 @@ def test_every_stage_leaves_a_record_and_a_page(finished):
         if name not in stages.WITHOUT_NOTEBOOK:
             page = "-".join(filter(None, [name, stages.instance(trial, seed)]))
             assert (finished / "reports" / PROFILE / f"{page}.html").is_file(), page
+
+
+def test_a_run_changes_no_file_that_git_tracks_and_leaves_none_that_it_would(finished):
+    assert git(finished, "status", "--porcelain") == ""
+    for path in (finished / "work" / PROFILE).rglob("run.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        assert (record["commit"], record["dirty"]) == (git(finished, "rev-parse", "HEAD").strip(), False)
 
 
 def test_every_number_with_an_interval_lies_in_it(finished):
@@ -134,6 +158,55 @@ def test_a_second_report_executes_nothing(finished):
     done = report(finished)
     assert done.returncode == 0, done.stderr[-2000:]
     assert records(finished) == before
+
+
+def test_a_refused_page_is_never_up_to_date_and_a_lost_one_is_rendered_again(finished):
+    notebook, before = finished / "notebooks" / "08_policy.ipynb", records(finished)
+    text = notebook.read_text(encoding="utf-8")
+    content = json.loads(text)
+    content["cells"][0]["source"].append("\n\n{{ policy.no_such }}")
+    notebook.write_text(json.dumps(content), encoding="utf-8")
+    for _ in range(2):
+        done = report(finished)
+        assert done.returncode != 0 and "up to date after" not in done.stderr
+        assert "refused: 08_policy.ipynb, cell 1" in done.stderr and "is NOT complete" in done.stderr
+    notebook.write_text(text, encoding="utf-8")
+    assert report(finished).returncode == 0
+    pages = finished / "reports" / PROFILE
+    lost = (pages / "08_policy.html", pages / "files" / "05_test.ipynb", pages / "index.html")
+    for path in lost:
+        assert path.is_file()
+        path.unlink()
+        done = report(finished)
+        assert done.returncode == 0 and "the pages are rendered again: " in done.stderr and path.is_file()
+    assert records(finished) == before
+
+
+def test_a_notebook_comes_and_goes_and_no_other_runs(finished):
+    """Under a name and a question of any characters: made, declared, taken away, and left there undeclared."""
+    name, before = "14_What's new? (50 % & more) größe", records(finished)
+    declarations, notebook = finished / "lib" / "verdict" / "declarations.py", finished / "notebooks" / f"{name}.ipynb"
+    text, page = declarations.read_text(encoding="utf-8"), finished / "reports" / PROFILE / f"{name}.html"
+    question = 'Is "it" < 5 $ & {{ new }} isn\'t `it`?'
+    assert new_notebook(["--question", question, "--folder", str(notebook.parent), name]) == 0
+    line = f'    Spec({name!r}, {question!r}, ("01_data",), ("data",)),\n'
+    declarations.write_text(text.replace("\n)\n# Saved logits", f"\n{line})\n# Saved logits", 1), encoding="utf-8")
+    done = report(finished)
+    assert done.returncode == 0, done.stderr[-3000:]
+    after = records(finished)
+    assert len(after) == len(before) + 1 and page.is_file() and executed_since(before, after) <= LAST
+    assert_links(page.parent)
+    assert question in Reader((page.parent / "index.html").read_text(encoding="utf-8")).words
+    declarations.write_text(text, encoding="utf-8")
+    for _ in range(2):
+        done = report(finished)
+        assert done.returncode != 0 and not page.exists()
+        assert f"not up to date: {name} is missing; no stage of lib/verdict/declarations.py executes it" in done.stderr
+    notebook.unlink()
+    done = report(finished)
+    assert done.returncode == 0 and name not in (page.parent / "index.html").read_text(encoding="utf-8")
+    assert executed_since(after, records(finished)) <= LAST
+    assert git(finished, "status", "--porcelain") == ""
 
 
 def test_a_prose_edit_renders_and_executes_nothing(finished):

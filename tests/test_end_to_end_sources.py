@@ -1,6 +1,7 @@
 """Whole reports on other sources: pairs of one's own, the study's formats in miniature, saved logits."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 
 from mini_corpora import image_ids, write_a2, write_independent, write_snli_ve
 from report_runs import PROFILE, References, copy_project, report
+from report_tools import Reader, assert_links
 from verdict.data import digits
 from verdict.data.images import ImageStore
 from verdict.numbers import Numbers
@@ -102,66 +104,104 @@ RECORDED_PROFILE = """
 title: My logits
 data:
   source: recorded
-  recorded:
-    val: "{folder}/val.npz"
-    test: "{folder}/test.csv"
-    independent: "{folder}/independent.npz"
-    human_counts: "{folder}/people.npz"
-    class_names: [cat, dog, emu]
-    group: site
+  recorded: {recorded}
 policy:
-  human: {{kind: votes}}
+  human: {{kind: {people}}}
 statistics: {{n_resamples: 200}}
 """
+# Ten classes with people's answers to test, three with groups, two with rows of another distribution.
+RECORDED = {
+    "people": {"n_classes": 10, "human_counts": "people.npz"},
+    "groups": {"n_classes": 3, "group": "site"},
+    "independent": {"n_classes": 2, "independent": "independent.npz"},
+}
+# What saved logits are not, and what they do not have.
+FOREIGN = re.compile(
+    r"\b(images?|pictures?|sentences?|hypothes[ie]s|entail\w*|generated|hand-written|scenes?|skills?|"
+    r"kept (trial|model)|seeds?|trials?|CLIP|published)\b",
+    re.IGNORECASE,
+)
+
+SPEAKS_OF_ITS_DATA = ("index", "01_recorded", "07_calibration", "08_policy", "09_independent_set")
 
 
-def saved_logits(seed: int, *, n: int = 900, gain: float = 2.0) -> dict[str, np.ndarray]:
+def saved_logits(seed: int, *, n_classes: int, n: int = 900, gain: float = 2.0) -> dict[str, np.ndarray]:
     """Logits that are twice too sure, their true classes, and sites of three rows."""
     rng = np.random.default_rng(seed)
-    logits = 2 * rng.normal(size=(n, 3))
+    logits = 2 * rng.normal(size=(n, n_classes))
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    labels = (rng.random((n, 1)) > probs.cumsum(axis=1)[:, :2]).sum(axis=1)
+    labels = (rng.random((n, 1)) > probs.cumsum(axis=1)[:, :-1]).sum(axis=1)
     return {"logits": gain * logits, "labels": labels, "site": 10_000 * seed + np.arange(n) // 3}
 
 
-def test_saved_logits_become_a_report(tmp_path):
-    parts = {name: saved_logits(seed) for seed, name in enumerate(("val", "test", "independent"))}
+def class_names(n_classes: int) -> list[str]:
+    return ["cat", "dog", "emu", *(f"animal {k}" for k in range(3, n_classes))][:n_classes]
+
+
+def write_recorded(folder, kind: str) -> str:
+    """The files of one of `RECORDED`, and the profile that names them."""
+    wanted = dict(RECORDED[kind])
+    names = class_names(wanted.pop("n_classes"))
+    parts = {name: saved_logits(seed, n_classes=len(names)) for seed, name in enumerate(("val", "test", "independent"))}
     for name in ("val", "independent"):
-        np.savez(tmp_path / f"{name}.npz", **parts[name])
+        np.savez(folder / f"{name}.npz", **parts[name])
     test = parts["test"]
-    table = pd.DataFrame(test["logits"], columns=["logit_cat", "logit_dog", "logit_emu"])
-    table.assign(label=np.array(["cat", "dog", "emu"])[test["labels"]], site=test["site"]).to_csv(
-        tmp_path / "test.csv", index=False
-    )
-    counts = np.where(np.arange(3) == test["labels"][:, None], 9, np.random.default_rng(3).integers(0, 3, (900, 3)))
-    np.savez(tmp_path / "people.npz", counts=counts)
+    table = pd.DataFrame(test["logits"], columns=[f"logit_{name}" for name in names])
+    table = table.assign(label=np.array(names)[test["labels"]], site=test["site"])
+    table.to_csv(folder / "test.csv", index=False)
+    others = np.random.default_rng(3).integers(0, 3, (900, len(names)))
+    np.savez(folder / "people.npz", counts=np.where(np.arange(len(names)) == test["labels"][:, None], 9, others))
+    recorded = {"val": "val.npz", "test": "test.csv", **wanted}
+    recorded = {key: value if key == "group" else str(folder / value) for key, value in recorded.items()}
+    people = "votes" if "human_counts" in wanted else "parametric"
+    return RECORDED_PROFILE.format(recorded=json.dumps(recorded | {"class_names": names}), people=people)
+
+
+def visible(page: str) -> str:
+    """What a page says of its data: prose, tables, captions, labels and descriptions of figures; no code, no record."""
+    apart = r"(?s)<details class=\"code.*?</details>|<section class=\"(provenance|review)\".*?</section>|<nav.*?</nav>"
+    seen = Reader(re.sub(apart, " ", page))
+    return " ".join([seen.words, *(entry.get("alt", "") for entry in seen.all("img"))])
+
+
+@pytest.mark.parametrize("kind", list(RECORDED))
+def test_saved_logits_become_a_report_that_speaks_of_them_alone(tmp_path, kind):
     root = copy_project(tmp_path / "recorded")
-    (root / "params" / f"{PROFILE}.yaml").write_text(RECORDED_PROFILE.format(folder=tmp_path), encoding="utf-8")
+    (root / "params" / f"{PROFILE}.yaml").write_text(write_recorded(tmp_path, kind), encoding="utf-8")
     done = report(root)
     assert done.returncode == 0, done.stderr[-4000:]
-    pages = {path.stem for path in (root / "reports" / PROFILE).glob("*.html")}
-    assert pages == {"index", "review", "01_recorded", "07_calibration", "08_policy", "09_independent_set"}
-    index = (root / "reports" / PROFILE / "index.html").read_text(encoding="utf-8")
-    assert "Not everything has run" not in index and "05_test" not in index and "Targets of" not in index
-    for path in (root / "reports" / PROFILE).glob("*.html"):
+    target, work = root / "reports" / PROFILE, root / "work" / PROFILE
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in target.glob("*.html")}
+    wanted = {"index", "review", "01_recorded", "07_calibration", "08_policy"}
+    assert set(pages) == wanted | ({"09_independent_set"} if kind == "independent" else set())
+    assert "Not everything has run" not in pages["index"] and "05_test" not in pages["index"]
+    assert "Targets of" not in pages["index"]
+    for name, text in pages.items():
         seen = References()
-        seen.feed(path.read_text(encoding="utf-8"))
-        assert not seen.silent, path.name
-    numbers = Numbers.load(root / "work" / PROFILE / "07_calibration" / "numbers.json")
+        seen.feed(text)
+        assert not seen.silent, name
+        if name in SPEAKS_OF_ITS_DATA:
+            assert not (found := FOREIGN.findall(visible(text))), (name, found[:5])
+    assert_links(target)
+    if kind != "people":
+        assert not re.search(r"votes|annotator|were recorded, one of whom", visible(pages["08_policy"]))
+    numbers = Numbers.load(work / "07_calibration" / "numbers.json")
     low, high = numbers["calibration.temperature_all"].low, numbers["calibration.temperature_all"].high
     assert low < 2.0 < high
-    log = (root / "work" / PROFILE / "08_policy" / "audit.jsonl").read_text(encoding="utf-8")
+    log = (work / "08_policy" / "audit.jsonl").read_text(encoding="utf-8")
     items = [json.loads(line) for line in log.rstrip("\n").split("\n")]
-    pairs = pd.read_parquet(root / "work" / PROFILE / "01_recorded" / "pairs.parquet")
+    pairs = pd.read_parquet(work / "01_recorded" / "pairs.parquet")
     judged = pairs[(pairs["split"] == "test") & ~pairs["is_tuning"]]
     assert [item["pair_id"] for item in items] == judged["pair_id"].tolist()
-    assert {name for item in items for name in item["classes"]} == {"cat", "dog", "emu"}
+    assert {name for item in items for name in item["classes"]} == set(class_names(RECORDED[kind]["n_classes"]))
 
 
 def test_missing_logits_stop_before_anything_runs(tmp_path):
     root = copy_project(tmp_path / "missing")
-    (root / "params" / f"{PROFILE}.yaml").write_text(RECORDED_PROFILE.format(folder=tmp_path), encoding="utf-8")
+    profile = write_recorded(tmp_path, "people")
+    (tmp_path / "val.npz").unlink()
+    (root / "params" / f"{PROFILE}.yaml").write_text(profile, encoding="utf-8")
     done = report(root)
     assert done.returncode == 2
     assert "nothing was run: data.recorded.val" in done.stderr and "give an .npz with `logits`" in done.stderr
-    assert not (root / "work").exists()
+    assert not (root / "work" / PROFILE).exists()

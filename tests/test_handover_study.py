@@ -96,6 +96,7 @@ def test_where_the_model_is_never_wrong_the_gain_is_bounded_by_what_a_person_can
     right = test.take(np.isin(np.arange(len(test)), ids))
     own = study.__class__(*[getattr(study, name) for name in study.__dataclass_fields__])
     object.__setattr__(own, "test", study.test.take(ids))
+    object.__setattr__(own, "draws", stage.resampler(right.groups))
     row = handover_study.handover_table(stage, own, right, people).set_index("pairs").loc["all"]
     assert row["gain"] == pytest.approx(-0.05) and row["gain_low"] == pytest.approx(-0.05)
     assert -0.05 < row["gain_high"] < 0.0
@@ -103,13 +104,13 @@ def test_where_the_model_is_never_wrong_the_gain_is_bounded_by_what_a_person_can
 
 def test_questions_lower_doubt_and_raise_accuracy(stage):
     study, _, test, people = studied(stage)
-    table = handover_study.clarification_table(stage, study, test, people).set_index("pairs")
+    table = handover_study.clarification_table(study, test, people).set_index("pairs")
     everything = table.loc["all"]
     assert everything["entropy_after"] < everything["entropy_before"]
     assert 0 < everything["information"] < np.log(2)
     assert everything["gain_low"] > 0
     assert everything["gain"] == pytest.approx(everything["accuracy_after"] - everything["accuracy_before"])
-    counts = handover_study.question_counts(stage, test, people)
+    counts = handover_study.question_counts(test, people, study.draws)
     assert counts["asked"].tolist() == [1.0], "there is one question, and it is put to every pair"
 
 

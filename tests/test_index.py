@@ -210,6 +210,24 @@ def test_own_data_are_not_judged_by_what_the_study_and_the_shipped_encoders_know
     assert len(_targets(site, run, sample_numbers())) == n_targets
 
 
+@pytest.mark.parametrize(
+    ("bounds", "is_warned"),
+    [
+        ((1.2, 1.1, 1.4), False),
+        ((1096.633158, 1.0, 1096.633158), True),
+        ((1.2, 0.9, 1096.633158), True),
+        ((0.01, 0.000911882, 0.2), True),
+        ((1.5, None, None), False),
+    ],
+)
+def test_a_temperature_at_the_end_of_its_search_is_a_warning_and_no_finding(bounds, is_warned):
+    stored = Numbers({"calibration.temperature": Number(*bounds, kind="estimate")})
+    name = "07_calibration-clip"
+    execution = Execution(name, "07_calibration", "done", run={"stage": name}, numbers=stored)
+    told = [banner["headline"] for banner in index_banners(Site("demo"), [execution], ())]
+    assert [text.startswith("The temperature (CLIP) lies at the end") for text in told] == [True] * is_warned
+
+
 def test_a_missing_number_in_a_whole_report_is_an_error(project):
     whole = [Execution("05_test", "05_test", "done", numbers=sample_numbers(), run=record())]
     with pytest.raises(RenderError, match=r"index.md: .*'later.x'"):
@@ -321,6 +339,24 @@ def test_a_notebook_that_nobody_declared_is_told(project, monkeypatch, capsys):
     assert main(["--profile", "demo"]) == 1
     told = capsys.readouterr().err
     assert "not up to date: 14_it's new is missing; no stage of lib/verdict/declarations.py executes it" in told
+
+
+@pytest.mark.parametrize(
+    ("left", "page", "notebook", "variant"),
+    [
+        ("14_What's new?-x", "14_What's new?-x", "14_What's new?-x", ""),
+        ("14_What's new?", "14_What's new?", "14_What's new?", ""),
+        ("03_steps-text1-s11", "03_steps-text1-s11", "03_steps", "text1, seed 11"),
+        ("07_calibration-clip", "07_calibration-clip", "07_calibration", "CLIP"),
+    ],
+)
+def test_what_failed_is_known_by_what_it_left(project, left, page, notebook, variant):
+    for name in ("14_What's new?", "14_What's new?-x", "07_calibration"):
+        write_notebook(project["notebooks"] / f"{name}.ipynb", [markdown("# T\n\nWhat?"), SETUP])
+    write_notebook(project["work"] / "failed" / f"{left}.ipynb", [SETUP])
+    executions = find_executions("demo", work=project["work"], notebooks=project["notebooks"])
+    failed = [execution for execution in executions if execution.status == "failed"]
+    assert [(e.name, e.notebook, e.variant) for e in failed] == [(page, notebook, variant)]
 
 
 def test_one_page_alone(project):

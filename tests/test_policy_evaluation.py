@@ -50,6 +50,7 @@ def published():
 def test_published_degenerate_policy_by_arithmetic():
     found = evaluated(published(), Policy(0.9, 0.6), n_resamples=20)
     assert found.is_degenerate
+    assert np.isnan(found.branches.set_index("branch").loc["not auto", "lift_low"]), "1 by identity"
     assert "everybody was intervened on: precision 0.1383 is the base error rate" in found.degenerate
     branches = found.branches.set_index("branch")
     assert branches["n"].to_dict() == {"auto": 0, "clarify": 7068, "human": 2932, "not auto": 10_000}

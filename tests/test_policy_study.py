@@ -1,5 +1,7 @@
 """The policy page: thresholds from calib, prices on test, sentences that follow the numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -132,6 +134,9 @@ def test_a_model_that_guesses_is_degenerate_and_said_so_in_bold(stage):
     assert "**DEGENERATE POLICY: everybody was intervened on" in answer_template(stage, study, people)
     assert "of them wrong" not in answer_template(stage, study, people)
     assert stage.numbers["policy.test.n_smaller_side"].value == 0
+    for name, value in (("accuracy", 0.95), ("cost", 1.5), ("cost_promised", 1.0), ("lift", 1.0)):
+        number = stage.numbers[f"policy.test.{name}"]
+        assert (number.value, number.low, number.kind) == (pytest.approx(value), None, EXACT), name
     assert np.isnan(stage.numbers["policy.test.auto_error"].value)
     if study.policy.t_auto > 1:
         assert thresholds_template(study, people).startswith("No pair goes out alone")
@@ -158,6 +163,8 @@ def test_tables_of_the_page(stage):
     assert pairs.shape == (4, 4)
     assert pairs.loc["max probability", "entropy confidence"] == pytest.approx(1.0), "for two classes they rank alike"
     assert "no changed views" in absent_signals(test) and "several seeds" not in absent_signals(test)
+    own = {name: test.signals[name] for name in (MAX_PROBABILITY, ENTROPY_CONFIDENCE, CONFORMAL_CONFIDENCE)}
+    assert "one answer of one model" in absent_signals(replace(test, signals=own))
     alone = signal_table(test, study.draws).set_index("signal")
     assert set(alone.index) == set(pairs.columns)
     assert (alone["smallest"] <= alone["mean"]).all() and (alone["mean"] <= alone["largest"]).all()

@@ -147,7 +147,7 @@ def test_a_trial_must_be_one(tmp_path, monkeypatch):
 
 
 SETUP = "from verdict.stage import open_stage, progress\nstage = open_stage({name!r}, profile{more})"
-GOOD = "progress('half way')\nstage.number('made.value', 6 * 7)\nstage.save()"
+GOOD = "progress('half way')\nstage.number('made.value', 6 * 7, kind='exact')\nstage.save()"
 
 
 def notebook(root, name, *cells, trial=False):
@@ -321,7 +321,7 @@ deadline = time.monotonic() + 60
 while len(list(here.parent.glob("here-*"))) < 2 and time.monotonic() < deadline:
     time.sleep(0.1)
 assert len(list(here.parent.glob("here-*"))) == 2
-stage.number("made.seed", seed)
+stage.number("made.seed", seed, kind="setting")
 progress(f"seed {seed}")
 stage.save()
 """
@@ -352,7 +352,7 @@ deadline = time.monotonic() + 60
 while len(list(here.glob("here-*"))) < 2 and time.monotonic() < deadline:
     time.sleep(0.1)
 assert len(list(here.glob("here-*"))) == 2
-stage.number("made.value", seed)
+stage.number("made.value", seed, kind="setting")
 for part in range(20):
     (Path(stage.folder) / f"part{part}.txt").write_text(str(os.getpid()))
     time.sleep(0.01)

@@ -142,7 +142,7 @@ def test_notebooks_that_nobody_declared_are_found(root):
 
 
 def test_concepts_need_descriptors(base):
-    base["clip"]["source"] = "folder"
+    base["clip"] |= {"source": "folder", "folder": base["clip"]["folder"] | {"images": "mine"}}
     names = [declared.name for declared in stages.specs_for(validate(base, source="test"))]
     assert "12_clip_concepts" not in names and "10_clip_probes" in names
     base["concepts"]["bank"] = ["fur", "wings"]

@@ -12,10 +12,10 @@ import pandas as pd
 
 from verdict.deferral import Evidence, case_of, clarified, outcomes_of, people_of
 from verdict.humans import ConfusionHuman, ParametricHuman, VoteHuman
-from verdict.numbers import COUNT, POINTS
+from verdict.numbers import POINTS
 from verdict.people import People
 from verdict.policy import Decision, Forced
-from verdict.policy_evaluation import complement, cost_of_belief, lift
+from verdict.policy_evaluation import complement, cost_of_belief, lift, unless_given
 from verdict.policy_study import PolicyStudy
 from verdict.raw_temperature import published_policy
 from verdict.signals import entropy_confidence
@@ -65,21 +65,19 @@ def handover_table(stage: Stage, study: PolicyStudy, test: Evidence, people: Peo
         "person": (person, None if people.is_simulated else (0.0, 1.0)),
         "gain": (person - model, (reach[0] - 1, reach[1])),
     }
-    rows = [{"pairs": name, **part_means(stage, test.groups, chosen, columns)} for name, chosen in parts.items()]
+    rows = [{"pairs": name, **part_means(study.draws, chosen, columns)} for name, chosen in parts.items()]
     gain = Interval.from_columns(rows[0], "gain")
     stage.numbers["policy.test.handover_gain"] = gain.number(n=rows[0]["n"], split=test.split, unit=POINTS)
     return pd.DataFrame(rows)
 
 
 def part_means(
-    stage: Stage,
-    groups: np.ndarray,
-    chosen: np.ndarray,
-    columns: Mapping[str, tuple[np.ndarray, tuple[float, float] | None]],
+    draws: Resampler, chosen: np.ndarray, columns: Mapping[str, tuple[np.ndarray, tuple[float, float] | None]]
 ) -> dict[str, object]:
     """Count of the chosen rows (n,) bool, and the mean of each column (values, span) over them, with intervals."""
     values = np.column_stack([column for column, _ in columns.values()])[chosen]
-    found = stage.resampler(groups[chosen]).means(values, [span for _, span in columns.values()])
+    own = draws if chosen.all() else replace(draws, groups=draws.groups[chosen])
+    found = own.means(values, [span for _, span in columns.values()])
     row: dict[str, object] = {"n": int(chosen.sum())}
     for name, interval in zip(columns, found, strict=True):
         row |= with_bounds(name, interval)
@@ -101,7 +99,7 @@ def handover_template(stage: Stage) -> str:
     return f"Whether handing over gains accuracy is not shown: {measured}."
 
 
-def clarification_table(stage: Stage, study: PolicyStudy, test: Evidence, people: People) -> pd.DataFrame:
+def clarification_table(study: PolicyStudy, test: Evidence, people: People) -> pd.DataFrame:
     """What the questions change on the pairs that are asked about, and would change on all of them.
 
     Returns
@@ -125,28 +123,28 @@ def clarification_table(stage: Stage, study: PolicyStudy, test: Evidence, people
     }
     is_asked = study.test.decide(study.policy) == Decision.CLARIFY
     parts = {"asked about": is_asked, "all": np.ones(len(test), dtype=bool)}
-    return pd.DataFrame(
-        [{"pairs": name, **part_means(stage, test.groups, chosen, columns)} for name, chosen in parts.items()]
-    )
+    return pd.DataFrame([{"pairs": name, **part_means(study.draws, chosen, columns)} for name, chosen in parts.items()])
 
 
-def question_counts(stage: Stage, test: Evidence, people: People) -> pd.DataFrame:
+def question_counts(test: Evidence, people: People, draws: Resampler) -> pd.DataFrame:
     """Which questions are worth asking: question, first (share of pairs that it is put to first), asked, information.
 
     Questions that are never chosen are left out. Information is the mean over the pairs that it is put to, in nats.
     Intervals over groups.
     """
     asked = people.ask(test.table["pair_id"], test.y_true, test.probs)
-    draws, top, rows = stage.resampler(test.groups), np.log(test.probs.shape[1]), []
+    top, rows = np.log(test.probs.shape[1]), []
     for number, text in enumerate(people.questions.texts):
         here = asked.asked == number
         if not here.any():
             continue
         put, told = here.any(axis=1), (asked.information * here).sum(axis=1)
-        first, ever = draws.means(np.column_stack([here[:, 0], put]), [(0, 1), (0, 1)])
-        row: dict[str, object] = {"question": text, **with_bounds("asked_first", first), **with_bounds("asked", ever)}
-        mean = stage.resampler(test.groups[put]).mean(told[put], span=(0, top))
-        rows.append(row | with_bounds("information", mean))
+        shares = draws.means(np.column_stack([here[:, 0], put]), [(0, 1), (0, 1)])
+        row: dict[str, object] = {"question": text}
+        for column, share in zip(("asked_first", "asked"), shares, strict=True):
+            row |= with_bounds(column, share)
+        told_here = part_means(draws, put, {"information": (told, (0.0, top))})
+        rows.append(row | {name: value for name, value in told_here.items() if name != "n"})
     return pd.DataFrame(rows).sort_values("asked_first", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -269,7 +267,7 @@ def readings_table(
     """
     params, published = stage.all_params, published_policy(accuracies)
     is_own = (params.clip.source if stage.source == CLIP else params.data.source) in OWN_SOURCES
-    stage.number("policy.n_published", 0 if is_own else len(published), unit=COUNT)
+    stage.number("policy.n_published", 0 if is_own else len(published), unit="count")
     if is_own:
         return published.head(0)
     decision = study.test.decide(study.policy)
@@ -281,7 +279,7 @@ def readings_table(
     for name, chosen in (("all interventions", decision != Decision.AUTO), ("human branch", to_human)):
         row: dict[str, object] = {"policy": f"this policy, {name}"}
         for column, statistic in _readings(chosen.astype(float), wrong).items():
-            row |= with_bounds(column, study.draws.interval(statistic))
+            row |= with_bounds(column, unless_given(study.draws.interval(statistic)))
         for column, values in after.items():
             row |= with_bounds(column, study.draws.mean(values))
         rows.append(row)

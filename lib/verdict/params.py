@@ -439,18 +439,21 @@ class InterpretParams(Model):
 
 
 class DefectsParams(Model):
-    """How much the page on reproducibility computes anew: groups of images of train, val and test, each."""
+    """On how much the page on reproducibility switches defects on: groups of images of train, val and test, each."""
 
     n_images: Annotated[int, Field(ge=2)]
 
 
 class ClipFolderParams(Model):
-    """Somebody's own pictures: a folder for each class, or a CSV with image and label, and the folder it speaks of."""
+    """Somebody's own pictures: a folder for each class, or a CSV with image and label, and the folder it speaks of.
+
+    They are cut to squares of `image_px` a side; null is the side that the encoder sees.
+    """
 
     images: str
     table: str
     fractions: dict[Literal["train", "val", "calib", "test"], Fraction]
-    image_px: Annotated[int, Field(ge=8, le=1024)]
+    image_px: Annotated[int, Field(ge=8, le=1024)] | None
 
     @model_validator(mode="after")
     def _whole(self) -> ClipFolderParams:
@@ -703,6 +706,8 @@ def _describe(fault: Any) -> str:
         read = {None: "nothing", True: "the truth value true", False: "the truth value false"}
         what = read[value] if value is None or isinstance(value, bool) else f"the number {value}"
         return f"{place}: expected text, got {what}; YAML reads no, yes, off, on, ~ and digits so: write it in quotes"
+    if fault["type"] == "value_error":
+        return f"{place}: {fault['ctx']['error']}".removeprefix(": ")
     got = "" if fault["type"] == "missing" else f", got {str(value)[:80]!r}"
     return f"{place}: {fault['msg']}{got}"
 

@@ -136,6 +136,11 @@ def complement(share: Interval) -> Interval:
     return replace(share, value=1 - share.value, low=1 - share.high, high=1 - share.low)
 
 
+def unless_given(found: Interval) -> Interval:
+    """An interval without bounds where no resample gives another value: that is an identity, not an estimate."""
+    return found if found.low < found.high else Interval(found.value, float("nan"), float("nan"))
+
+
 def branch_table(case: Case, decision: np.ndarray, draws: Resampler) -> pd.DataFrame:
     """One row per branch; the columns are those of `Evaluation.branches`."""
     forced = np.zeros(len(decision), bool) if case.forced is None else np.asarray(case.forced) != Forced.NONE
@@ -147,7 +152,7 @@ def branch_table(case: Case, decision: np.ndarray, draws: Resampler) -> pd.DataF
             own = replace(draws, groups=case.group_id[taken])
             found["model_error"] = own.mean(model_wrong[taken], span=(0, 1))
             found["cost"], found["final_error"] = case.take(taken).means(decision[taken], own)
-            found["lift"] = draws.interval(partial(lift, taken, model_wrong))
+            found["lift"] = unless_given(draws.interval(partial(lift, taken, model_wrong)))
         row: dict[str, object] = {"branch": name, "n": int(taken.sum()), "n_forced": int((taken & forced).sum())}
         for column, interval in {"share": draws.mean(taken, span=(0, 1)), **found}.items():
             row |= with_bounds(column, interval)

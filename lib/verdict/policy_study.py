@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from verdict.deferral import (
 )
 from verdict.evaluation import Selection
 from verdict.labels import Split
-from verdict.numbers import COUNT, EXACT, SETTING, Number
+from verdict.numbers import EXACT, SETTING, Number
 from verdict.people import People
 from verdict.policy import Costs, Decision, Forced, Policy, cost_surface
 from verdict.policy_evaluation import (
@@ -36,6 +36,7 @@ from verdict.policy_evaluation import (
     compare_policies,
     cost_of_belief,
     evaluate_policy,
+    unless_given,
 )
 from verdict.ranking import aurc, risk_at, risk_coverage
 from verdict.signals import (
@@ -138,7 +139,7 @@ def count_sources(stage: Stage, calibrated: Calibrated, tuning: Evidence, test: 
         "test.n_pairs": len(test),
     }
     for name, count in counts.items():
-        stage.number(f"policy.{name}", count, unit=COUNT)
+        stage.number(f"policy.{name}", count, unit="count")
 
 
 def _store_settings(stage: Stage, study: PolicyStudy, people: People, calib: Evidence, test: Evidence) -> None:
@@ -150,7 +151,7 @@ def _store_settings(stage: Stage, study: PolicyStudy, people: People, calib: Evi
         stage.number(f"policy.price_{name}", price, unit="min", kind=SETTING)
     ids, rows = test.table["pair_id"], np.arange(len(test))
     shared = {"n": len(test), "split": test.split}
-    stage.number("policy.n_people_recorded", people.n_recorded(ids), unit=COUNT, **shared)
+    stage.number("policy.n_people_recorded", people.n_recorded(ids), unit="count", **shared)
     for name, person in (("human", people.careful), ("glance", people.hasty)):
         right = person.distribution(ids, test.y_true)[rows, test.y_true]
         found = study.draws.mean(right, span=None if people.is_simulated else (0, 1)).number(unit="%", **shared)
@@ -162,25 +163,26 @@ def _store_settings(stage: Stage, study: PolicyStudy, people: People, calib: Evi
 def _store_test(stage: Stage, study: PolicyStudy) -> None:
     shared: dict[str, Any] = {"n": len(study.test.score), "split": Split.TEST}
     branches, rows = study.evaluation.branches.set_index("branch"), study.comparison.set_index("policy")
+    draws = study.draws
     found: dict[str, Number] = {"auto_error": auto_error(stage, study.test, study.policy)}
     for branch in Decision:
         share = Interval.from_columns(branches.loc[branch.text], "share")
         found[f"{branch.text}_share"] = share.number(unit="%", **shared)
-    found["lift"] = Interval.from_columns(branches.loc[NOT_AUTO], "lift").number(**shared)
+    found["lift"] = _stored(Interval.from_columns(branches.loc[NOT_AUTO], "lift"), draws, **shared)
     for name, policy in _PRICED.items():
         if policy in rows.index:
-            found[f"cost{name}"] = _price(rows.loc[policy], study.test, **shared)
+            found[f"cost{name}"] = _stored(Interval.from_columns(rows.loc[policy], "cost"), draws, unit="min", **shared)
     for name, rival in _RIVALS.items():
         if rival in rows.index:
             gain = Interval.from_columns(rows.loc[rival], "difference")
-            found[f"gain_over_{name}"] = gain.number(unit="min", **shared)
+            found[f"gain_over_{name}"] = _stored(gain, draws, unit="min", **shared)
     for name in ("promised", "delivered", "informed"):
-        found[f"cost_{name}"] = getattr(study.belief, name).number(unit="min", **shared)
-    found["regret"] = study.belief.regret.number(unit="min", **shared)
+        found[f"cost_{name}"] = _stored(getattr(study.belief, name), draws, unit="min", **shared)
+    found["regret"] = _stored(study.belief.regret, draws, unit="min", **shared)
     for name in ("accuracy", "accuracy_model"):
-        found[name] = getattr(study.evaluation, name).number(unit="%", **shared)
+        found[name] = _stored(getattr(study.evaluation, name), draws, unit="%", **shared)
     smaller = min(branches.loc[Decision.AUTO.text, "n"], branches.loc[NOT_AUTO, "n"])
-    found["n_smaller_side"] = Number(float(smaller), unit=COUNT, **shared)
+    found["n_smaller_side"] = Number(float(smaller), unit="count", **shared)
     stage.numbers.merge({f"policy.test.{name}": number for name, number in found.items()})
 
 
@@ -204,11 +206,11 @@ _RIVALS = {
 }
 
 
-def _price(row: pd.Series, test: Case, **shared: Any) -> Number:
-    """A policy's cost; exact where parameters give it, because a simulated person answers everything."""
-    number = Interval.from_columns(row, "cost").number(unit="min", **shared)
-    is_given = test.is_simulated and number.low is None and row[Decision.HUMAN.text] == 1
-    return Number(number.value, unit="min", kind=EXACT, **shared) if is_given else number
+def _stored(found: Interval, draws: Resampler, **fields: Any) -> Number:
+    """A number to store; exact where no resample could give another value: by identity, or by the parameters."""
+    number = found.number(**fields)
+    is_exact = number.low is None and np.isfinite(number.value) and draws.n_groups > 1
+    return replace(number, kind=EXACT) if is_exact else number
 
 
 def auto_error(stage: Stage, case: Case, policy: Policy, split: str = Split.TEST) -> Number:
@@ -267,7 +269,8 @@ def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.Data
     Returns
     -------
     DataFrame
-        score, aurc, difference (to the composite, paired; above zero: it ranks worse), with intervals. Also the numbers
+        score, aurc and difference (to the composite, paired; above zero: it ranks worse) with intervals, but for scores
+        that rank all rows like the composite. Also the numbers
         `policy.test.aurc_<score>` and `.aurc_gain_over_<score>` of the composite and its rivals.
     """
     removed = without_each(evidence.signals, evidence.consistency)
@@ -277,16 +280,16 @@ def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.Data
     for name, score in scores.items():
         statistic = partial(aurc, score, evidence.is_wrong)
         found = float(statistic(None)), draws.replicates(statistic)
-        gap = Interval(0.0, np.nan, np.nan) if own is None else draws.around(found[0] - own[0], found[1] - own[1])
         own = own or found
+        gap = unless_given(draws.around(found[0] - own[0], found[1] - own[1]))
         row: dict[str, object] = {"score": name} | with_bounds("aurc", draws.around(*found))
         rows.append(row | with_bounds("difference", gap))
     table = pd.DataFrame(rows)
-    _store_ranking(stage, table.set_index("score"), evidence)
+    _store_ranking(stage, table.set_index("score"), evidence, draws)
     return table
 
 
-def _store_ranking(stage: Stage, rows: pd.DataFrame, evidence: Evidence) -> None:
+def _store_ranking(stage: Stage, rows: pd.DataFrame, evidence: Evidence, draws: Resampler) -> None:
     shared = {"n": len(evidence), "split": evidence.split}
     for name, score in {"composite": "composite", **_RIVALS}.items():
         if score in rows.index:
@@ -294,7 +297,7 @@ def _store_ranking(stage: Stage, rows: pd.DataFrame, evidence: Evidence) -> None
             stage.numbers[f"policy.test.aurc_{name}"] = found.number(**shared)
         if score in evidence.rivals:
             gain = Interval.from_columns(rows.loc[score], "difference")
-            stage.numbers[f"policy.test.aurc_gain_over_{name}"] = gain.number(**shared)
+            stage.numbers[f"policy.test.aurc_gain_over_{name}"] = _stored(gain, draws, **shared)
 
 
 @dataclass(frozen=True)
@@ -360,6 +363,8 @@ def signal_table(evidence: Evidence, draws: Resampler) -> pd.DataFrame:
 def absent_signals(evidence: Evidence) -> str:
     """A sentence that names the signals which this source cannot give."""
     missing = [text for name, text in _OPTIONAL.items() if name not in evidence.shown_signals]
+    if len(missing) == len(_OPTIONAL):
+        return "These are the signals that one answer of one model gives."
     return f"This data has {_listed(missing)}." if missing else "All signals are there."
 
 

@@ -12,7 +12,6 @@ import pandas as pd
 from verdict.data.recorded import RecordedSet, build
 from verdict.labels import Split, vote_columns
 from verdict.metrics import confusion_counts, nll_of_logits
-from verdict.numbers import COUNT
 from verdict.predict import DecisionRule, logits_of
 from verdict.scores import softmax, top_class
 from verdict.stage import Stage
@@ -26,9 +25,9 @@ def read(stage: Stage) -> RecordedSet:
     """Read the files that the parameters name; numbers `data.n_pairs`, `.n_classes` and `.n_tuning`."""
     stage.progress("reading saved logits")
     found = build(stage.params.data.recorded, seed=stage.params.data.seed)
-    stage.number("data.n_pairs", len(found.pairs), unit=COUNT)
-    stage.number("data.n_classes", len(stage.classes), unit=COUNT)
-    stage.number("data.n_tuning", found.pairs["is_tuning"].sum(), unit=COUNT, split=str(Split.TEST))
+    stage.number("data.n_pairs", len(found.pairs), unit="count")
+    stage.number("data.n_classes", len(stage.classes), unit="count")
+    stage.number("data.n_tuning", found.pairs["is_tuning"].sum(), unit="count", split=str(Split.TEST))
     return found
 
 
@@ -51,7 +50,7 @@ def splits_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
             row["groups"] = draws.n_groups
         if found.pairs["is_tuning"].any():
             row["tune_the_policy"] = int(found.pairs.loc[found.pairs["split"] == split, "is_tuning"].sum())
-        stage.number(f"data.{split}.n_pairs", len(table), unit=COUNT, split=str(split))
+        stage.number(f"data.{split}.n_pairs", len(table), unit="count", split=str(split))
         for name, interval in scores.items():
             row |= with_bounds(name, interval)
             unit = "%" if name == "accuracy" else ""
@@ -90,7 +89,7 @@ def overlap_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
         rows.append(row)
     table = pd.DataFrame(rows)
     total = table[[name for name in table if name.startswith("shared_")]].sum()
-    stage.number("data.n_shared_rows", total["shared_rows"], unit=COUNT)
+    stage.number("data.n_shared_rows", total["shared_rows"], unit="count")
     return pd.concat([table, pd.DataFrame([{"left": "all", "right": "two by two", **total}])], ignore_index=True)
 
 
@@ -149,7 +148,7 @@ def people_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
 
 def _store_people(stage: Stage, table: pd.DataFrame, votes: np.ndarray, person: np.ndarray, model: np.ndarray) -> None:
     y_true, groups = table["y_true"].to_numpy(), table["group_id"].to_numpy()
-    stage.number("data.people.n_votes", votes.sum(), unit=COUNT)
+    stage.number("data.people.n_votes", votes.sum(), unit="count")
     everywhere = np.ones(len(table), dtype=bool)
     shares = {
         "accuracy": (person, everywhere),

@@ -115,9 +115,9 @@ def _answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, Statistic]:
 def _store_scores(stage: Stage, split: str, table: pd.DataFrame, found: Mapping[str, Interval]) -> None:
     for name, unit in _UNITS.items():
         stage.numbers[f"{split}.{name}"] = found[name].number(n=len(table), split=split, unit=unit)
-    stage.number(f"{split}.n_pairs", len(table), split=split, unit=COUNT)
+    stage.number(f"{split}.n_pairs", len(table), split=split, unit="count")
     if not stage.is_recorded:
-        stage.number(f"{split}.n_images", table["image_id"].nunique(), split=split, unit=COUNT)
+        stage.number(f"{split}.n_images", table["image_id"].nunique(), split=split, unit="count")
 
 
 def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -127,7 +127,7 @@ def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """
     pairs = stage.pairs(*tables)
     n_families = pairs["family"].nunique() if "family" in pairs else 0
-    stage.number("independent.n_families", n_families, unit=COUNT)
+    stage.number("independent.n_families", n_families, unit="count")
     if not n_families:
         return pd.DataFrame(columns=["family", "n", "value", "low", "high", "split", "label", "group"])
     parts = [

@@ -68,6 +68,7 @@ RECORDED_SPECS = (
     *(_on_logits(spec) for spec in SPECS if spec.name in _ON_LOGITS),
 )
 CONCEPTS = "12_clip_concepts"
+REPRODUCIBILITY = "13_reproducibility"
 JUDGING = frozenset(notebook_of(spec.name) for spec in CLIP_SPECS if source_of(spec.name) != MODEL)
 ALL_NAMES = tuple(dict.fromkeys(spec.name for spec in (*SPECS, *RECORDED_SPECS, *CLIP_SPECS)))
 
@@ -77,9 +78,11 @@ def specs_for(params: Params) -> tuple[Spec, ...]:
     if params.data.source == "clip":
         return _clip_specs(params)
     if params.data.source != "recorded":
-        # The last page speaks of the report: it counts what the index counts, and reads every other stage.
-        others = (*SPECS[:-1], *_clip_specs(params))
-        return (*others, replace(SPECS[-1], needs=tuple(spec.name for spec in others)))
+        # One page speaks of the report: it counts what the index counts, and reads every stage before it.
+        place = next((k for k, spec in enumerate(SPECS) if spec.name == REPRODUCIBILITY), len(SPECS))
+        before = (*SPECS[:place], *_clip_specs(params))
+        about = [replace(spec, needs=tuple(one.name for one in before)) for spec in SPECS[place : place + 1]]
+        return (*before, *about, *SPECS[place + 1 :])
     has_independent = bool(params.data.recorded.independent)
     return tuple(spec for spec in RECORDED_SPECS if has_independent or spec.name != "09_independent_set")
 

@@ -353,6 +353,16 @@ def simultaneous_reach(values: ArrayLike, replicates: ArrayLike, *, level: float
     return np.quantile(away.max(axis=1), level) * spread
 
 
+def largest(values: ArrayLike, replicates: ArrayLike, *, level: float) -> Interval:
+    """The largest of several estimates, with bounds that pay for its having been picked.
+
+    All estimates hold at once between theirs, so that the largest true value lies between the largest lower bound and
+    the largest upper one. Of the smallest: turn the signs of both. Arguments are those of `simultaneous_reach`.
+    """
+    values, reach = np.asarray(values, dtype=np.float64), simultaneous_reach(values, replicates, level=level)
+    return Interval(float(values.max()), float((values - reach).max()), float((values + reach).max()))
+
+
 def p_value(value: float, replicates: ArrayLike, point: float = 0.0, *, n_groups: float = np.inf) -> float:
     """Two-sided p-value of "the estimate is `point`", from the spread of its resamples; 1 where they have none.
 
@@ -382,7 +392,8 @@ def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *,
       for each smaller sum; noise in the cells that reach zero adds most. Chance shows at least the observed value
       with (1 - level) / 2.
     - high: in all cells alike, in one direction, by their shares; noise adds least, and sways all cells together.
-      Chance shows at most the observed value with (1 - level) / 2. At least the observed value.
+      Chance shows at most the observed value with (1 - level) / 2. At least the observed value, and at least what noise
+      alone shows in half of the resamples: a value that is smaller by luck says nothing of errors that noise hides.
 
     Parameters
     ----------
@@ -427,7 +438,7 @@ def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *,
     high = value if below(value) < 0 else ceiling
     if high > value and below(ceiling) < 0:
         high = optimize.bisect(below, value, ceiling, xtol=1e-6)
-    return Interval(value, min(value, low), float(high))
+    return Interval(value, min(value, low), max(float(high), float(np.median(np.abs(noise).sum(axis=1)))))
 
 
 def one_by_one(statistic: Callable[[np.ndarray | None], float]) -> Statistic:

@@ -8,7 +8,6 @@ cut off goes on with the runs that are missing.
 from __future__ import annotations
 
 import gc
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict import paths
+from verdict import paths, place
 from verdict.artifacts import content_hash, read_json, write_bytes, write_json
 from verdict.backend import has_gpu, keras
 from verdict.bench.limits import Shape, measure_machine, vision_flops
@@ -97,7 +96,7 @@ FIT = FitParams(learning_rate=5e-5, weight_decay=1e-5, dropout=0.15, epochs=1, p
 
 def default_setting() -> Setting:
     """The published size, with every core decoding; float32 where there is no GPU."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = place.n_processors()
     return Setting(precision="bfloat16" if has_gpu() else "float32", decode_threads=threads)
 
 

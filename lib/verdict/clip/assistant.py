@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from verdict.clip.several import among
 from verdict.data.tables import find_columns, read_table, shown
 from verdict.uncertainty import Interval, Resampler, with_bounds
 
@@ -166,7 +165,7 @@ def score(
     right, encoder_right = choices == truth, encoder == truth
 
     def mean(values: np.ndarray, chosen: np.ndarray) -> Interval:
-        return among(resampler, chosen).mean(values[chosen], span=(0, 1))
+        return resampler.of(chosen).mean(values[chosen], span=(0, 1))
 
     everyone, others = np.ones(len(right), dtype=bool), 1 / (n_choices[~encoder_right] - 1)
     return Score(

@@ -10,6 +10,7 @@ from verdict.clip.bank import material
 from verdict.clip.concept_setup import CachedReader, Setup, mean_of, store
 from verdict.clip.variants import WHOLE
 from verdict.clip.words import class_vectors, prompts
+from verdict.numbers import POINTS
 from verdict.scores import top_class
 from verdict.uncertainty import with_bounds
 
@@ -48,7 +49,7 @@ def added_descriptors(setup: Setup) -> pd.DataFrame:
         row = {"prompts": f"with descriptors {name}", "n": len(judged), **accuracy}
         rows.append(row | with_bounds("difference", gain))
         if name in _GAINS:
-            store(setup, _GAINS[name], gain, n=len(judged))
+            store(setup, _GAINS[name], gain, unit=POINTS, n=len(judged))
     return pd.DataFrame(rows)
 
 

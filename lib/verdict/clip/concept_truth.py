@@ -13,6 +13,7 @@ from verdict.clip.concepts import Seen
 from verdict.clip.descriptors import nearest
 from verdict.clip.keys import last_keys
 from verdict.clip.variants import WHOLE
+from verdict.numbers import POINTS
 from verdict.uncertainty import with_bounds
 
 
@@ -118,8 +119,8 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
         red = with_bounds("false_red", mean_of(setup, reds[name], span=(0, 1) if name != "bank" else None))
         each = with_bounds("n_each", mean_of(setup, sizes))
         rows.append({"descriptors": words, **each, **with_bounds("is_true", found), **red})
-    store(setup, "true_gain", mean_of(setup, shares["parts"] - shares["nearest"], span=(-1, 1)))
-    store(setup, "red_gain", mean_of(setup, reds["parts"] - reds["bare"], span=(-1, 1)))
+    store(setup, "true_gain", mean_of(setup, shares["parts"] - shares["nearest"], span=(-1, 1)), unit=POINTS)
+    store(setup, "red_gain", mean_of(setup, reds["parts"] - reds["bare"], span=(-1, 1)), unit=POINTS)
     return pd.DataFrame(rows)
 
 

@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 from verdict.clip.several import intervals
 from verdict.metrics import auroc
 from verdict.scores import log_softmax, softmax
-from verdict.uncertainty import Resampler, with_bounds
+from verdict.uncertainty import Interval, Resampler, with_bounds
 from verdict.weighted import ratio, totals
 
 KEPT = 0.95
@@ -156,16 +156,22 @@ def detection_table(
     n_known, n_unknown = len(known_resampler.groups), len(unknown_resampler.groups)
     weights = np.hstack([side.weights() for side in (known_resampler, unknown_resampler)])
     is_known = np.arange(n_known + n_unknown) < n_known
+    smaller = min(known_resampler, unknown_resampler, key=lambda side: side.n_groups)
     rows, aurocs = [], []
     for name in known:
         score = np.concatenate([np.asarray(known[name]), np.asarray(unknown[name])])
         found, drawn = intervals(partial(detection, score, is_known), known_resampler, weights)
         row: dict[str, object] = {"score": name}
         for metric in METRICS:
-            row |= with_bounds(metric, found[metric])
+            row |= with_bounds(metric, _with_spread(found[metric], smaller))
         rows.append(row)
         aurocs.append(drawn["auroc"])
     return pd.DataFrame(rows).assign(n_known=n_known, n_unknown=n_unknown), np.stack(aurocs, axis=1)
+
+
+def _with_spread(found: Interval, side: Resampler) -> Interval:
+    """Bounds for a metric that no resample moves: as of a share of the groups of one side."""
+    return side.mean(np.full(len(side.groups), found.value), span=(0, 1)) if found.low == found.high else found
 
 
 def _passing(score: ArrayLike, is_positive: ArrayLike, weights: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:

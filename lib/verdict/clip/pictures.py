@@ -22,6 +22,7 @@ from verdict.data.scenes import handwriting_pools
 from verdict.params import ClipFolderParams, ClipParams
 
 SCENE_PX = 48
+CLIP_PX = 224  # of the published encoders
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +58,15 @@ class Pictures:
         return np.flatnonzero((self.table["split"] == split).to_numpy())
 
 
-def build(params: ClipParams) -> Pictures:
-    """The pictures that parameters ask for; the same parameters give the same pictures."""
+def build(params: ClipParams, *, px: int = CLIP_PX) -> Pictures:
+    """The pictures that parameters ask for; the same parameters give the same pictures.
+
+    `px` is the side of somebody's own pictures where the parameters state none: that of the encoder.
+    """
     if params.source == "digits":
         return of_scenes(params.n, seed=params.seed)
     if params.source in ("folder", "csv"):
-        return of_folder(params.folder, n=params.n, seed=params.seed, is_table=params.source == "csv")
+        return of_folder(params.folder, n=params.n, seed=params.seed, is_table=params.source == "csv", px=px)
     return of_corpus(_corpus(params), params)
 
 
@@ -126,8 +130,8 @@ def _balanced(y: np.ndarray, wanted: Mapping[str, int], *, rng: np.random.Genera
     return dict(zip(wanted, np.split(by_turn, cuts), strict=False))
 
 
-def of_folder(params: ClipFolderParams, *, n: Mapping[str, int], seed: int, is_table: bool) -> Pictures:
-    """Somebody's own pictures, at most `n` of each split.
+def of_folder(params: ClipFolderParams, *, n: Mapping[str, int], seed: int, is_table: bool, px: int) -> Pictures:
+    """Somebody's own pictures, at most `n` of each split, `px` pixels a side where the parameters state no side.
 
     Raises
     ------
@@ -144,6 +148,6 @@ def of_folder(params: ClipFolderParams, *, n: Mapping[str, int], seed: int, is_t
     )
     files = [own.rows["file"].iloc[k] for k in keep]
     refuse_damaged(own.home, find_damaged({str(path): path for path in files}))
-    images = np.stack([square(read_image(path), params.image_px) for path in files])
+    images = np.stack([square(read_image(path), params.image_px or px) for path in files])
     kept = table.iloc[keep].reset_index(drop=True)
     return Pictures(images, kept, own.class_names, own.templates, attribution=str(own.home.name))

@@ -52,15 +52,21 @@ def bilinear(unit: np.ndarray, rows: ArrayLike, columns: ArrayLike) -> np.ndarra
     rows, columns : float arrays (height, width) or (n, height, width)
         Where each pixel of the result is read, in pixels of the input.
     """
-    n, height, width, _ = unit.shape
-    rows = np.broadcast_to(np.clip(rows, 0, height - 1), (n, *np.shape(rows)[-2:])).astype(np.float32)
-    columns = np.broadcast_to(np.clip(columns, 0, width - 1), rows.shape).astype(np.float32)
-    top, left = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
+    n, height, width, channels = unit.shape
+    rows = np.clip(rows, 0, height - 1).astype(np.float32)
+    columns = np.clip(columns, 0, width - 1).astype(np.float32)
+    top, left = np.floor(rows).astype(np.int32), np.floor(columns).astype(np.int32)
     bottom, right = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
     down, across = (rows - top)[..., None], (columns - left)[..., None]
-    which = np.arange(n)[:, None, None]
-    upper = unit[which, top, left] * (1 - across) + unit[which, top, right] * across
-    lower = unit[which, bottom, left] * (1 - across) + unit[which, bottom, right] * across
+    # One index into a list of pixels is several times as fast as three.
+    pixels = np.ascontiguousarray(unit).reshape(-1, channels)
+    first = (np.arange(n) * (height * width))[:, None, None]
+
+    def at(row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        return pixels.take(first + row * width + column, axis=0, mode="clip")
+
+    upper = at(top, left) * (1 - across) + at(top, right) * across
+    lower = at(bottom, left) * (1 - across) + at(bottom, right) * across
     return upper * (1 - down) + lower * down
 
 

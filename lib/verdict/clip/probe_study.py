@@ -12,7 +12,6 @@ from PIL import Image
 
 from verdict import paths
 from verdict.clip import clusters, packs, probes, scenes
-from verdict.clip.several import among
 from verdict.clip.study import Study
 from verdict.clip.words import PLAIN, by_sign, clean, prompts
 from verdict.clip.zero_shot import (
@@ -25,7 +24,7 @@ from verdict.clip.zero_shot import (
     scaled_logits,
 )
 from verdict.metrics import ece_change
-from verdict.numbers import EXACT, SETTING
+from verdict.numbers import EXACT, POINTS, SETTING
 from verdict.scores import softmax, top_class
 from verdict.uncertainty import Interval, Resampler, with_bounds
 
@@ -132,7 +131,7 @@ class Page:
             answer = top_class(cosines(z, self.study.classes(PLAIN, names=names, is_clean=is_clean)))
             for couples, part in (("taught", ~held), ("held out", held)):
                 key = f"couples.{couples.replace(' ', '_')}_{'clean' if is_clean else 'written'}"
-                row = accuracy_row(f"{couples}, {how}", y[part], answer[part], among(self.resampler, part))
+                row = accuracy_row(f"{couples}, {how}", y[part], answer[part], self.resampler.of(part))
                 self.keep(key, Interval(row["value"], row["low"], row["high"]))
                 rows.append(row)
         return pd.DataFrame(rows)
@@ -234,7 +233,7 @@ class Page:
         for kind in ("prompts", "random"):
             self.keep(f"ranks.{kind}", self.resampler.mean(right[kind, most], span=(0, 1)))
         gain = self.resampler.mean(right["prompts", most] - right["random", most], span=(-1, 1))
-        self.keep("ranks.gain", gain, unit="")
+        self.keep("ranks.gain", gain, unit=POINTS)
         self.study.stage.number("ranks.directions", most, unit="count", kind=SETTING)
         return pd.DataFrame(out)
 

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from verdict.clip.several import among
 from verdict.uncertainty import Interval, Resampler, Weights, holm, sign_flip_test, with_bounds
 from verdict.weighted import ratio, row_weights, weighted_mean
 
@@ -129,7 +128,7 @@ def cue_conflict(
     shape, texture = _hits(answers, shapes, textures)
     either = shape | texture
     return {
-        "shape_bias": among(resampler, either).mean(shape[either], span=(0, 1)),
+        "shape_bias": resampler.of(either).mean(shape[either], span=(0, 1)),
         "hit_rate": resampler.mean(either, span=(0, 1)),
     }
 

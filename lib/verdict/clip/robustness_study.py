@@ -19,14 +19,14 @@ from verdict.clip.effective import Effective, effective_robustness
 from verdict.clip.pixels import psnr
 from verdict.clip.population import Member, described, fit_population, predict_population
 from verdict.clip.robustness import corruption_errors, cue_conflict, factor_table
-from verdict.clip.several import intervals, largest
+from verdict.clip.several import intervals
 from verdict.clip.study import Study
 from verdict.clip.zero_shot import scaled_logits
 from verdict.data.scenes import handwriting_pools
 from verdict.numbers import Number
 from verdict.scores import top_class
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, Resampler, holm, with_bounds
+from verdict.uncertainty import Interval, Resampler, holm, largest, with_bounds
 from verdict.weighted import weighted_mean
 
 ENCODER, PROBE = "encoder, by prompts", "encoder, by a probe"
@@ -155,7 +155,8 @@ def store_factors(stage: Stage, bench: Bench, table: pd.DataFrame, answers: Mapp
     n = len(bench.subject)
     stage.numbers["robustness.accuracy"] = cell(table.iloc[-1], "accuracy", n)
     changes = [(one.by_prompts == bench.subject.y_true) - bench.is_right.astype(float) for one in answers.values()]
-    stage.numbers["robustness.worst_change"] = smallest(bench.resampler, changes).number(n=n, split="test")
+    worst = smallest(bench.resampler, changes, span=(-1, 1))
+    stage.numbers["robustness.worst_change"] = worst.number(n=n, split="test")
     for name, kind in (("seen", changed.SEEN), ("held_out", changed.HELD_OUT)):
         for _, row in table[table["value"] == kind].iterrows():
             stage.numbers[f"robustness.{name}"] = cell(row, "accuracy", n)
@@ -166,11 +167,15 @@ def store_factors(stage: Stage, bench: Bench, table: pd.DataFrame, answers: Mapp
     stage.number("robustness.n_images", n, unit="count", split="test")
 
 
-def smallest(resampler: Resampler, values: Sequence[np.ndarray]) -> Interval:
-    """The smallest of several means over the same pictures, with bounds that pay for its having been picked."""
+def smallest(resampler: Resampler, values: Sequence[np.ndarray], *, span: tuple[float, float]) -> Interval:
+    """The smallest of several means over the same pictures, with bounds that pay for its having been picked.
+
+    No bound lies beyond what a picture can have.
+    """
     drawn = np.stack([resampler.replicates(partial(weighted_mean, one)) for one in values], axis=1)
     found = largest([-one.mean() for one in values], -drawn, level=resampler.level)
-    return replace(found, value=-found.value, low=-found.high, high=-found.low)
+    low, high = np.clip([-found.high, -found.low], *span)
+    return replace(found, value=-found.value, low=float(low), high=float(high))
 
 
 def factor_sentence(bench: Bench, table: pd.DataFrame) -> str:
@@ -388,7 +393,7 @@ def store_corruptions(stage: Stage, bench: Bench, logits: Mapping[tuple[str, int
     """Numbers of the section: how many corruptions there are, and the hardest."""
     means = [right_by_severity(logits, name, bench.subject.y_true).mean(axis=0) for name in CORRUPTIONS]
     stage.number("robustness.n_corruptions", len(means), unit="count")
-    hardest = smallest(bench.resampler, means)
+    hardest = smallest(bench.resampler, means, span=(0, 1))
     stage.numbers["robustness.hardest"] = hardest.number(n=len(bench.subject), split="test")
 
 

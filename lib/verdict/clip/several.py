@@ -1,20 +1,14 @@
-"""Several estimates on the same rows: all their intervals from one pass, the largest of them, and p-values."""
+"""Several estimates on the same rows: all their intervals from one pass, and p-values that can be adjusted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
 from verdict.uncertainty import Interval, Resampler, Weights
-
-
-def among(resampler: Resampler, chosen: ArrayLike) -> Resampler:
-    """The same for the rows that are chosen, bool (n,): for means over rows that have a value."""
-    return replace(resampler, groups=np.asarray(resampler.groups)[np.asarray(chosen, dtype=bool)])
 
 
 def intervals(
@@ -39,40 +33,6 @@ def intervals(
     if resampler.n_groups < 2:
         drawn = {name: np.full(np.shape(one), np.nan) for name, one in drawn.items()}
     return {name: resampler.around(float(value[name]), drawn[name]) for name in value}, dict(drawn)
-
-
-def largest(values: ArrayLike, replicates: ArrayLike, *, level: float) -> Interval:
-    """The largest of several estimates, with bounds that pay for its having been picked.
-
-    Each estimate gets bounds so wide that all of them hold at once at the level; the largest true value then lies
-    between the largest lower bound and the largest upper one. Of the smallest: turn the signs of both.
-
-    Parameters
-    ----------
-    values : array (m,)
-    replicates : array (n_resamples, m)
-        On the same resamples.
-    level : float in (0, 1)
-
-    Returns
-    -------
-    Interval
-        NaN bounds where no resample is finite.
-
-    References
-    ----------
-    Montiel Olea and Plagborg-Møller (2019), Simultaneous confidence bands, Journal of Applied Econometrics 34,
-    algorithm 1 (sup-t, by resampling).
-    """
-    values, drawn = np.asarray(values, dtype=np.float64), np.asarray(replicates, dtype=np.float64)
-    drawn = drawn[np.isfinite(drawn).all(axis=1)]
-    n_lost = len(np.asarray(replicates)) - len(drawn)
-    if not len(drawn):
-        return Interval(float(values.max()), float("nan"), float("nan"))
-    spread = drawn.std(axis=0)
-    away = np.divide(np.abs(drawn - values), spread, out=np.zeros_like(drawn), where=spread > 0)
-    reach = np.quantile(away.max(axis=1), level) * spread
-    return Interval(float(values.max()), float((values - reach).max()), float((values + reach).max()), n_lost)
 
 
 def p_value(value: float, replicates: ArrayLike, point: float = 0.0) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,11 @@ from verdict.clip import assistant, changed, depth, ood, retrieval, scenes, tran
 from verdict.clip.corruptions import CORRUPTIONS
 from verdict.clip.pixels import as_unit
 from verdict.clip.robustness_study import AS_DRAWN, MIDDLE, Answers, Bench, cell
-from verdict.clip.several import largest
 from verdict.clip.words import by_sign, clean, prompt
 from verdict.numbers import EXACT
 from verdict.scores import top_class
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, holm, with_bounds
+from verdict.uncertainty import holm, largest, with_bounds
 
 NEAR, FAR, NOISE = "classes left out", "photographs", "noise"
 VIEWS: Mapping[str, dict[str, float | tuple[float, float]]] = {
@@ -73,7 +73,8 @@ def detection(
         found, drawn = ood.detection_table(known, unknown, *(stage.resampler(groups[side]) for side in ("known", name)))
         tables.append(found.assign(unknown=name))
         if name == NEAR:
-            best |= with_bounds("auroc", largest(found["auroc"], drawn, level=stage.params.statistics.level))
+            top = largest(found["auroc"], drawn, level=stage.params.statistics.level)
+            best |= with_bounds("auroc", replace(top, high=min(top.high, 1.0)))
             best |= {side: found[side].iloc[0] for side in ("n_known", "n_unknown")}
     table = pd.concat([*tables, pd.DataFrame([best])], ignore_index=True)
     return table[["unknown", *[name for name in table.columns if name != "unknown"]]]
@@ -140,8 +141,8 @@ def calibration(
     table.loc[2:, "p_nll_change"] = holm(table["p_nll_change"][2:])
     drawn = np.stack([regrets[name] for name in table["condition"][2:]], axis=1)
     worst = largest(table["regret"][2:], drawn, level=stage.params.statistics.level)
-    worst = Interval(worst.value, max(worst.low, 0.0), worst.high, worst.n_undefined)
-    last = {"condition": f"the largest of {len(table) - 2}", **with_bounds("regret", worst), "n": len(subject)}
+    bounds = with_bounds("regret", replace(worst, low=max(worst.low, 0.0)))
+    last = {"condition": f"the largest of {len(table) - 2}", **bounds, "n": len(subject)}
     return fitted, pd.concat([table, pd.DataFrame([last])], ignore_index=True)
 
 
@@ -173,8 +174,8 @@ def calibration_sentence(stage: Stage) -> str:
     return (
         "T is {transfer.temperature}, fitted on all of calib. On the {transfer.n} pictures of the test split, of which "
         "{transfer.accuracy} are answered right, NLL changes by {transfer.nll_change}, ECE by {transfer.ece_change}, "
-        f"from {{transfer.ece_before}} to {{transfer.ece}}: {of_nll}; {of_ece}. Of {{transfer.n_shifts}} changes of "
-        "the drawn pictures, NLL is better with it under {transfer.n_better_nll} and worse under "
+        f"from {{transfer.ece_before}} to {{transfer.ece}}: {of_nll}; {of_ece}. Of {{transfer.n_shifts}} ways to "
+        "change pictures, NLL is better with it under {transfer.n_better_nll} and worse under "
         "{transfer.n_worse_nll} (adjusted by Holm for all of them). The largest regret is {transfer.worst_regret} "
         "nats, with bounds that hold for all at once. "
     )

@@ -126,8 +126,8 @@ def embed(stage: Stage) -> None:
     params: ClipParams = stage.params.clip
     is_own = params.preset == TRAINED
     preset = str((stage.upstream_folder(CLIP_MODEL) / "model").relative_to(paths.ROOT)) if is_own else params.preset
-    pictures = build(params)
     encoder = load_encoder(params, str(paths.ROOT / preset) if is_own else preset)
+    pictures = build(params, px=encoder.image_px)
     cache = EmbeddingCache(paths.embedding_cache(stage.profile), encoder, stage.progress)
     write_npy(stage.path("images.npy"), pictures.images)
     write_npy(stage.path("embeddings.npy"), np.asarray(cache.images(pictures.images)))

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from verdict.calibrate import Temperature
+from verdict.calibrate import LOG_T_BOUND, Temperature
 from verdict.clip.several import intervals, p_value
 from verdict.metrics import brier, ece_change, ece_interval, nll_of_logits
 from verdict.scores import log_softmax, softmax, top_class
-from verdict.uncertainty import Resampler, Weights, with_bounds
+from verdict.uncertainty import Interval, Resampler, Weights, with_bounds
 from verdict.weighted import weighted_mean
 
 _REACH, _POINTS = 2.5, 161
@@ -50,11 +50,12 @@ def regret(
     -------
     regret : (...), >= 0, in nats
     oracle : (...), > 0
-        The best of a grid around the optimum of all rows, 3 % apart, with `temperature` on it.
+        The best of a grid around the optimum of all rows, 3 % apart, with `temperature` on it, within the range that
+        `Temperature.fit` searches.
     """
-    best = Temperature.fit(logits, y_true, allow_small=True).temperature
-    grid = np.exp(np.linspace(-_REACH, _REACH, _POINTS))
-    grid = np.append(best * grid, temperature)
+    best = np.log(Temperature.fit(logits, y_true, allow_small=True).temperature)
+    grid = np.clip(best + np.linspace(-_REACH, _REACH, _POINTS), -LOG_T_BOUND, LOG_T_BOUND)
+    grid = np.append(np.exp(grid), temperature)
     rows = np.arange(len(np.asarray(y_true)))
     logits = np.asarray(logits, dtype=np.float64)
     losses = np.stack([-log_softmax(logits / one)[rows, y_true] for one in grid])
@@ -79,8 +80,8 @@ def transfer_table(
     -------
     table : DataFrame
         One row a condition: accuracy; ece_before, ece, ece_change; nll_before, nll, nll_change; brier_before, brier;
-        oracle (temperature); regret; each with `_low`, `_high`; p_nll_change (of no change, not adjusted); n. Before
-        is T = 1.
+        oracle (temperature, not defined where it lies at the end of what is searched); regret; each with `_low`,
+        `_high`; p_nll_change (of no change, not adjusted); n. Before is T = 1.
     regrets : mapping from condition to array (n_resamples,)
     """
     rows, regrets = [], {}
@@ -89,6 +90,8 @@ def transfer_table(
         # A regret is at least zero, and resampling adds to it: its interval reaches down to the value.
         low = min(found["regret"].low, found["regret"].value)
         found["regret"] = replace(found["regret"], low=low)
+        if abs(np.log(found["oracle"].value)) >= LOG_T_BOUND - 1e-9:
+            found["oracle"] = Interval(float("nan"), float("nan"), float("nan"))
         row: dict[str, object] = {"condition": name, **with_bounds("accuracy", found.pop("accuracy"))}
         probs = {"_before": softmax(one.logits), "": softmax(one.logits / fitted.temperature)}
         for suffix, shown in probs.items():

@@ -11,8 +11,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from verdict.calibrate import Temperature, temperature_replicates
-from verdict.clip.several import among
+from verdict.calibrate import Temperature
 from verdict.clip.words import by_sign
 from verdict.metrics import confusion_counts, ece_interval, nll_of_logits
 from verdict.numbers import Number
@@ -57,10 +56,7 @@ def accuracy_row(label: str, y_true: np.ndarray, answer: np.ndarray, resampler: 
 def fit_temperature(logits: np.ndarray, y_true: np.ndarray, resampler: Resampler) -> tuple[Temperature, Interval]:
     """T of scaled logits, and its interval: fitted again on the resampled groups of the rows."""
     fitted = Temperature.fit(logits, y_true, allow_small=True)
-    drawn = temperature_replicates(
-        logits, y_true, resampler.groups, n_resamples=resampler.n_resamples, rng=resampler.rng()
-    )
-    return fitted, resampler.around(fitted.temperature, drawn)
+    return fitted, fitted.interval(logits, y_true, resampler)
 
 
 def scale_effect(
@@ -135,7 +131,7 @@ def class_report(y_true: np.ndarray, answer: np.ndarray, names: Sequence[str], r
         is_true, is_told = y_true == k, answer == k
         row: dict[str, object] = {"class": name, "n": int(is_true.sum()), "n_answered": int(is_told.sum())}
         for score, rows_of, right in (("precision", is_told, is_true), ("recall", is_true, is_told)):
-            row |= with_bounds(score, among(resampler, rows_of).mean(right[rows_of], span=(0, 1)))
+            row |= with_bounds(score, resampler.of(rows_of).mean(right[rows_of], span=(0, 1)))
         rows.append(row | with_bounds("f1", resampler.interval(partial(f1, is_true, is_told))))
     return pd.DataFrame(rows)
 

@@ -18,6 +18,7 @@ from verdict.labels import Split
 from verdict.model import FreezePlan, Network, build_prefix, build_suffix
 from verdict.numbers import EXACT
 from verdict.predict import logits_of
+from verdict.probe import IMAGES_AT_A_TIME
 from verdict.stage import Stage
 from verdict.stages import FEATURES, TRIAL_STAGE, WARMUP_STAGE
 from verdict.train import Rows, load_weights, predict_logits, read_weights, two_class
@@ -78,9 +79,15 @@ def _rebuilt(stage: Stage, plan: FreezePlan, weights: Path) -> Rebuilt:
 def again(stage: Stage, model: Rebuilt, table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Answer pairs from their pixels on, and compare with what is stored: what is compared, and found.
 
-    Numbers `repro.logit_difference` (largest, absolute), `repro.n_answers` and `repro.n_changed_answers`.
+    Numbers `repro.logit_difference` (largest, absolute), `repro.n_answers` and `repro.n_changed_answers`. A few hundred
+    images are in memory at a time.
     """
-    logit = model.logits(pairs, model.features_of(pairs["image_id"].to_numpy(), model.encoders.pixels))
+    names, logit = pd.unique(pairs["image_id"]), np.empty(len(pairs))
+    for start in range(0, len(names), IMAGES_AT_A_TIME):
+        shown = names[start : start + IMAGES_AT_A_TIME]
+        rows = np.flatnonzero(pairs["image_id"].isin(set(shown)))
+        logit[rows] = model.logits(pairs.iloc[rows], model.features_of(shown, model.encoders.pixels))
+        stage.progress(f"answered again {start + len(shown):,}/{len(names):,} images")
     stored = logits_of(rows_of(table, pairs))
     changed = RAW.decide(two_class(logit)) != RAW.decide(stored)
     shared = {"n": len(pairs), "split": str(Split.TEST)}

@@ -84,7 +84,7 @@ def teach(stage: Stage) -> None:
     """The stage without a notebook: teach, and keep the encoder in the format of `from_pretrained`."""
     params: ClipParams = stage.params.clip
     torch.set_num_threads(params.threads)
-    recipe = recipe_of(build(params), params.training, may_flip=params.source != "digits")
+    recipe = recipe_of(build(params, px=PX), params.training, may_flip=params.source != "digits")
     model, processor, tokenizer, losses = train_clip("clip", recipe, seed=params.training.seed, progress=stage.progress)
     saved(model, processor, tokenizer, stage.path("model"))
     write_json(stage.path("losses.json"), losses)

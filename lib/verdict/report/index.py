@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -234,7 +235,7 @@ def index_banners(site: Site, executions: Sequence[Execution], refused: Sequence
         found.append(
             {"kind": "stale", "headline": "Not everything has run.", "detail": ", ".join(by_status["missing"])}
         )
-    found += _of_encoders(site)
+    found += [*_of_encoders(site), *_of_temperatures(executions)]
     if site.is_copy:
         detail = "Executed notebooks, large tables and most pages of single trials are left out; make report makes all."
         found.append({"kind": "copy", "headline": "This is a small copy.", "detail": detail})
@@ -260,6 +261,26 @@ def _of_encoders(site: Site) -> list[dict[str, str]]:
         headline = f"Shipped encoders that know nothing but {world}: {', '.join(foreign)}."
         detail = "What they say of other pictures and sentences is no measure of what published encoders would."
         found += [{"kind": "stale", "headline": headline, "detail": detail}] if foreign else []
+    return found
+
+
+def _of_temperatures(executions: Sequence[Execution]) -> list[dict[str, str]]:
+    """A warning for each calibration whose temperature, or an end of its interval, is an end of what was searched."""
+    found = []
+    for execution in executions:
+        number = execution.numbers.get("calibration.temperature")
+        if number is None:
+            continue
+        from verdict.calibrate import LOG_T_BOUND
+
+        ends = [end for end in (number.value, number.low, number.high) if end is not None and end > 0]
+        if any(abs(math.log(end)) > LOG_T_BOUND - 1e-6 for end in ends):
+            whose = f" ({execution.variant})" if execution.variant else ""
+            headline = f"The temperature{whose} lies at the end of the range that was searched: {number.text}."
+            detail = (
+                "It is no finding, and neither is what rests on it: too few rows, or logits that say next to nothing."
+            )
+            found.append({"kind": "stale", "headline": headline, "detail": detail})
     return found
 
 
