@@ -230,7 +230,8 @@ def _hits(
         own, rows = np.flatnonzero(fit_class == k), np.flatnonzero(new_class == k)
         order = own[np.argsort(scores["score"].to_numpy()[own], kind="stable")]
         qhat = _quantiles(scores["score"].to_numpy()[order], fitted[:, order], alpha)
-        hits += ((new_scores[rows] <= qhat[:, None]) * judged[:, rows]).sum(axis=1)
+        for r, threshold in enumerate(qhat):
+            hits[r] += judged[r, rows][new_scores[rows] <= threshold].sum()
     return hits / judged.sum(axis=1)
 
 

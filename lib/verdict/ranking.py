@@ -8,9 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import digamma
 
-from verdict.weighted import ratio, totals
+from verdict.weighted import ratio, row_weights, totals
 
 
 def auroc(score: ArrayLike, is_positive: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
@@ -46,7 +45,9 @@ def aurc(confidence: ArrayLike, wrong: ArrayLike, weights: ArrayLike | None = No
     """
     mass, errors = _tied_blocks(confidence, wrong, weights)
     n_before, errors_before = np.cumsum(mass, axis=-1) - mass, np.cumsum(errors, axis=-1) - errors
-    harmonic = digamma(n_before + mass + 1) - digamma(n_before + 1)
+    totals_to = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, int(mass.sum(axis=-1).max(initial=0)) + 1))])
+    after = (n_before + mass).astype(np.int64)
+    harmonic = totals_to[after] - totals_to[n_before.astype(np.int64)]
     area = errors + (errors_before - n_before * ratio(errors, mass)) * harmonic
     return ratio(area.sum(axis=-1), mass.sum(axis=-1), empty=np.nan)
 
@@ -104,6 +105,11 @@ def _tied_blocks(
     """Rows and errors at each distinct confidence, from the highest on, each (..., n_distinct)."""
     confidence, wrong = _scored(confidence, wrong)
     values, cells = np.unique(-confidence, return_inverse=True)
+    if len(values) == len(cells):
+        # Without ties a block is a row, and sorting does what sums would.
+        order = np.argsort(cells)
+        mass = row_weights(weights, len(cells))[..., order]
+        return mass, mass * wrong[order]
     return totals(weights, cells, len(values)), totals(weights, cells, len(values), wrong)
 
 
