@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from verdict.labels import Label, Split, class_names
 from verdict.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_epochs
-from verdict.metrics import accuracy, brier, class_scores, confusion_counts, ece, macro_f1, nll
+from verdict.metrics import accuracy, brier, class_scores, confusion_counts, ece_interval, macro_f1, nll
 from verdict.numbers import ESTIMATE, Number, Numbers
 from verdict.params import TrialParams
 from verdict.predict import DecisionRule, logits_of
@@ -61,15 +61,16 @@ def estimate(
         "macro_f1": partial(_macro_f1, y_true, answer, probs.shape[1]),
         "nll": partial(nll, probs, y_true),
         "brier": partial(brier, probs, y_true),
-        "ece": partial(ece, probs, y_true),
     }
     split, seeds = str(table["split"].iloc[0]), tuple(sorted({int(seed) for seed in table["seed"]}))
     shared = {"n": len(table), "split": split, "seeds": seeds}
     numbers = Numbers({f"{prefix}.n_pairs": Number(len(table), unit="count", split=split)})
     numbers[f"{prefix}.n_images"] = Number(table["image_id"].nunique(), unit="count", split=split)
-    for name in names or ("accuracy", *scores):
+    for name in names or ("accuracy", *scores, "ece"):
         if name == "accuracy":
             found = resampler.mean(answer == y_true, span=SHARE)
+        elif name == "ece":
+            found = ece_interval(probs, y_true, resampler)
         else:
             found = _with_width(resampler.interval(scores[name]))
         numbers[f"{prefix}.{name}"] = found.number(unit="%" if name == "accuracy" else "", **shared)
