@@ -19,7 +19,9 @@ def test_one_pass_gives_the_intervals_of_many():
     rng = np.random.default_rng(0)
     values, resampler = rng.normal(size=(2, 53)), over(np.arange(53) // 3, level=0.8)
     found, drawn = intervals(lambda w: {"a": weighted_mean(values[0], w), "b": weighted_mean(values[1], w)}, resampler)
-    assert found == {name: resampler.mean(values[k]) for k, name in enumerate("ab")}
+    for k, name in enumerate("ab"):
+        one = resampler.mean(values[k])
+        assert (found[name].low, found[name].high) == pytest.approx((one.low, one.high), rel=1e-12)
     assert drawn["a"].shape == (300,)
     alone, _ = intervals(lambda w: {"a": weighted_mean(values[0], w)}, over(np.zeros(53)))
     assert np.isnan([alone["a"].low, alone["a"].high]).all(), "one group says nothing about others"

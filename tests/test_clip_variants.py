@@ -23,7 +23,7 @@ def encoder():
         torch.manual_seed(1)
         model = new_model(recipe, tokenizer).eval()
     model.set_attn_implementation("eager")
-    return DualEncoder("tiny", "tiny", "", "abc", model, new_processor(24), tokenizer)
+    return DualEncoder("tiny", "", "abc", model, new_processor(24), tokenizer)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,11 +54,16 @@ def git(root: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    root = copy_project(tmp_path_factory.mktemp("finished") / "project")
+def in_git(root: Path) -> Path:
+    """A project under version control, as it is unpacked."""
     for arguments in (["init", "-q"], ["add", "--all"], ["commit", "-qm", "as it is unpacked"]):
         git(root, *arguments)
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    root = in_git(copy_project(tmp_path_factory.mktemp("finished") / "project"))
     done = report(root)
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.strip().endswith(f"reports/{PROFILE}/index.html")
@@ -207,6 +213,7 @@ def test_a_notebook_comes_and_goes_and_no_other_runs(finished):
     assert done.returncode == 0 and name not in (page.parent / "index.html").read_text(encoding="utf-8")
     assert executed_since(after, records(finished)) <= LAST
     assert git(finished, "status", "--porcelain") == ""
+    shutil.rmtree(finished / "work" / PROFILE / name)
 
 
 def test_a_prose_edit_renders_and_executes_nothing(finished):
@@ -225,7 +232,7 @@ def test_a_prose_edit_renders_and_executes_nothing(finished):
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers(finished, tmp_path):
-    root = copy_project(tmp_path / "killed")
+    root = in_git(copy_project(tmp_path / "killed"))
     process = subprocess.Popen(
         command(),
         cwd=root,
@@ -283,4 +290,4 @@ def test_a_wrong_parameter_stops_before_anything_runs(finished, tmp_path):
     done = report(root)
     assert done.returncode == 2
     assert "calibrat" in done.stderr and "did you mean 'calibrate'" in done.stderr
-    assert not (root / "work").exists()
+    assert {path.name for path in (root / "work").glob("*")} <= {".caches"}

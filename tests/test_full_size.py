@@ -150,4 +150,5 @@ def test_warmup_then_the_deepest_trial_then_predictions(params, built, cache, fo
     ids, mask = encoders.tokens(test["hypothesis"].tolist()[:1])
     pixels = encoders.pixels(store.load(test["image_id"].tolist()[:1], size=encoders.image_size))
     whole = network.model.predict_on_batch({"pixels": pixels, "token_ids": ids, "padding_mask": mask})
-    assert logit[0] == pytest.approx(float(whole[0, 0]), abs=1e-4)
+    # Other batches, other roundings of single precision, through twelve and six blocks.
+    assert logit[0] == pytest.approx(float(whole[0, 0]), abs=5e-4)

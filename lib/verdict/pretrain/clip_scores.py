@@ -38,7 +38,7 @@ def by_factor(
     """Accuracy by factor on n scenes, and of digit and colour on n scenes of held-out couples."""
     drawn = {"px": px, "seed": seed, "n": n}
     with torch.inference_mode():
-        encoder = DualEncoder("new", "new", "", "", model.eval(), processor, tokenizer)
+        encoder = DualEncoder("new", "", "", model.eval(), processor, tokenizer)
         found = {name: _accuracy(encoder, name, held_out=False, **drawn) for name in scenes.FACTORS}
         found["digit, held-out couple"] = _accuracy(encoder, "digit", held_out=True, **drawn)
         found["colour, held-out couple"] = _accuracy(encoder, "colour", held_out=True, **drawn)
