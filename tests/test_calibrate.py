@@ -4,12 +4,21 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 
 from recorded import recorded_logits
-from verdict.calibrate import Isotonic, Platt, Temperature, VectorScaling, nll_curve, temperature_replicates
+from verdict.calibrate import (
+    Isotonic,
+    Platt,
+    Temperature,
+    VectorScaling,
+    _log_odds,
+    nll_curve,
+    temperature_replicates,
+)
 from verdict.metrics import accuracy, aurc, ece, nll, nll_of_logits, softmax
 from verdict.raw_temperature import (
     clip_like_cosines,
@@ -193,6 +202,16 @@ def test_labels_of_one_class_and_answers_that_are_all_right_are_told():
     assert "every answer is right, and T is not to be trusted" in Temperature.fit(logits, logits.argmax(axis=1)).warning
     cosines = logits / 1e4 + 0.3
     assert "the logits lack their scale" in Temperature.fit(cosines, y_true, allow_small=True).warning
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 60])
+@pytest.mark.parametrize("scale", [1.0, 30.0, 3000.0])
+def test_log_odds_are_those_of_each_class_against_the_rest(n_classes, scale):
+    logits = np.random.default_rng(1).normal(0, scale, (53, n_classes))
+    by_hand = np.column_stack(
+        [logits[:, k] - logsumexp(np.delete(logits, k, axis=1), axis=1) for k in range(n_classes)]
+    )
+    np.testing.assert_allclose(_log_odds(logits), by_hand, rtol=1e-12, atol=1e-12)
 
 
 def test_scikit_learn_finds_the_same_temperature():

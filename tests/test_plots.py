@@ -282,3 +282,16 @@ def test_a_population_is_drawn_on_logit_axes_with_its_line_and_the_models_beside
     assert shown["encoder"] == [[0.9, 0.7]]
     with pytest.raises(ValueError, match="expected"):
         plots.plot_effective([[0.3, 0.2]], line[["before"]], {}, ax=axes)
+
+
+def test_a_forest_of_a_thousand_lines_shows_both_ends(axes):
+    table = pd.DataFrame({"label": [f"c{k}" for k in range(1000)], "value": np.arange(1000.0)})
+    table = table.assign(low=table["value"] - 1, high=table["value"] + 1)
+    axes.figure.set_size_inches(6.8, 341)
+    plots.plot_forest(table, ax=axes, xlabel="x")
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels[:2] == ["c0", "c1"] and labels[-1] == "c999" and len(labels) == 41
+    assert labels[20] == "… 960 more …" and axes.figure.get_figheight() < 16
+    before = axes.figure.get_figheight()
+    plots.plot_forest(table.head(40), ax=axes, xlabel="x")
+    assert len(axes.get_yticklabels()) == 40 and axes.figure.get_figheight() == before

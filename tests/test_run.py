@@ -379,3 +379,36 @@ def test_two_executions_of_one_stage_at_once_leave_one_whole_result(root, monkey
 def test_a_shard_that_there_is_not_is_refused(name, shard, capsys):
     assert run.main([name, "--profile", "smoke", "--shard", shard]) == 1
     assert f"{name} has no shard {shard}; execution.feature_shards is 1" in capsys.readouterr().err
+
+
+def executing(path, running):
+    """A notebook of two sections as papermill keeps it while it runs."""
+    cells = [{"cell_type": "markdown", "source": ["# Page\n", "\n", "Why?"], "metadata": {}}]
+    for section in ("Before and after", "Sets"):
+        cells.append({"cell_type": "markdown", "source": f"## {section}\n\n**Method.**", "metadata": {}})
+        cells += [{"cell_type": "code", "source": "x", "metadata": {"papermill": {"status": "pending"}}} for _ in "ab"]
+    for k, cell in enumerate(cells):
+        if cell["cell_type"] == "code" and k <= running:
+            cell["metadata"]["papermill"]["status"] = "running" if k == running else "completed"
+    write_text(path, json.dumps({"cells": cells}))
+
+
+@pytest.mark.parametrize(
+    ("running", "told"),
+    [(2, "Before and after (cell 3 of 7)"), (5, "Sets (cell 6 of 7)"), (6, "Sets (cell 7 of 7)"), (9, "")],
+)
+def test_a_page_that_reports_nothing_is_told_by_its_section(tmp_path, running, told):
+    executing(tmp_path / "a.ipynb", running)
+    assert run.section(tmp_path / "a.ipynb") == told
+    (tmp_path / "a.ipynb").write_text((tmp_path / "a.ipynb").read_text()[:-9])
+    assert run.section(tmp_path / "a.ipynb") == run.section(tmp_path / "none.ipynb") == ""
+
+
+def test_progress_is_shown_whether_or_not_a_stage_reports_any(tmp_path, capsys):
+    executing(tmp_path / run.EXECUTING, 5)
+    with run._Follow(tmp_path / run.PROGRESS, "07_calibration"):
+        time.sleep(2.2)
+    assert "07_calibration  Sets (cell 6 of 7)  (2 s)" in capsys.readouterr().err
+    with run._Follow(tmp_path / run.PROGRESS, "07_calibration"):
+        (tmp_path / run.PROGRESS).write_text("encoded 1/9\nencoded 2/9\n")
+    assert "07_calibration  encoded 2/9" in capsys.readouterr().err

@@ -306,14 +306,14 @@ def _warning(logits: np.ndarray, y_true: np.ndarray, log_t: float, *, at_bound: 
 
 
 def _log_odds(logits: np.ndarray) -> np.ndarray:
-    """Logarithm of p / (1 - p) of each class against the rest, (n, n_classes); finite for finite logits."""
-    n_classes = logits.shape[1]
-    odds = np.empty(logits.shape)
-    for k in range(n_classes):
-        rest = np.delete(logits, k, axis=1)
-        top = rest.max(axis=1)
-        odds[:, k] = logits[:, k] - top - np.log(np.exp(rest - top[:, None]).sum(axis=1))
-    return odds
+    """Logarithm of p / (1 - p) of each class against the rest, (n, n_classes); finite for finite logits.
+
+    The rest of a class is what lies before and what lies behind it: nothing is taken from a sum, so nothing cancels.
+    """
+    before, behind = np.full(logits.shape, -np.inf), np.full(logits.shape, -np.inf)
+    before[:, 1:] = np.logaddexp.accumulate(logits[:, :-1], axis=1)
+    behind[:, :-1] = np.logaddexp.accumulate(logits[:, :0:-1], axis=1)[:, ::-1]
+    return logits - np.logaddexp(before, behind)
 
 
 def _fit_sigmoid(score: np.ndarray, is_positive: np.ndarray) -> tuple[float, float]:

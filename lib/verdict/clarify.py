@@ -98,11 +98,11 @@ class Questions:
 
     def likelihood(self, confusion: Any) -> np.ndarray:
         """P(response | true class), (Q, K, R), of a person who errs by a confusion matrix (K, K)."""
-        return np.einsum("kv,qvr->qkr", check_confusion(confusion), self.meaning)
+        return np.einsum("kv,qvr->qkr", check_confusion(confusion), self.meaning, optimize=True)
 
     def chances(self, judgements: np.ndarray) -> np.ndarray:
         """P(response) for each pair and question, (n, Q, R), from P(judgement) of the person, (n, K)."""
-        return np.einsum("nv,qvr->nqr", judgements, self.meaning)
+        return np.einsum("nv,qvr->nqr", judgements, self.meaning, optimize=True)
 
 
 def expected_clarification(
@@ -245,7 +245,8 @@ def clarify(probs: np.ndarray, likelihood: np.ndarray, respond: Responder, *, n_
         If the shapes disagree, likelihoods are no distributions, or there are fewer questions than are to be asked.
     """
     probs, likelihood = _check_question_shapes(probs, likelihood, n_questions)
-    step = max(1, _CHUNK_CELLS // likelihood.size)
+    # Of each pair the chance of every response to every question is held at once.
+    step = max(1, _CHUNK_CELLS // (likelihood.shape[0] * likelihood.shape[2]))
     chunks = [
         _clarify_chunk(probs[start : start + step], start, likelihood, respond, n_questions)
         for start in range(0, max(len(probs), 1), step)

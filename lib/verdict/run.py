@@ -80,7 +80,7 @@ def _locked_gpu(gpus: Sequence[str]) -> Iterator[str]:
 
 
 class _Follow:
-    """Print what a stage reports of its progress while it runs."""
+    """Print what a stage reports of its progress while it runs, or else which section of its notebook it is at."""
 
     def __init__(self, source: Path, label: str):
         self.source, self.label, self.started = source, label, time.monotonic()
@@ -97,19 +97,41 @@ class _Follow:
 
     def _loop(self) -> None:
         """Show the newest report, first after two seconds and then ever more rarely, so that none floods the log."""
-        position, pause_s = 0, 2.0
+        position, pause_s, before = 0, 2.0, ""
         while True:
             last_round = self._done.wait(pause_s)
             pause_s = min(1.5 * pause_s, MAX_PAUSE_S)
+            news = []
             if self.source.is_file():
                 with self.source.open(encoding="utf-8") as file:
                     file.seek(position)
                     news = file.readlines()
                     position = file.tell()
-                if news:
-                    say(f"{self.label}  {news[-1].rstrip()}  ({time.monotonic() - self.started:.0f} s)")
+            told = news[-1].rstrip() if news else section(self.source.with_name(EXECUTING))
+            if told and told != before:
+                say(f"{self.label}  {told}  ({time.monotonic() - self.started:.0f} s)")
+                before = told
             if last_round:
                 return
+
+
+def section(notebook: Path) -> str:
+    """Where the execution of a notebook is: the heading above its running cell, and which cell of how many it is.
+
+    "" where none is running, or the file is not whole at this moment.
+    """
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError):
+        return ""
+    heading = ""
+    for number, cell in enumerate(cells, start=1):
+        first = "".join(cell["source"]).partition("\n")[0]
+        if cell["cell_type"] == "markdown" and first.startswith("#"):
+            heading = first.lstrip("# ")
+        if cell["metadata"].get("papermill", {}).get("status") == "running":
+            return f"{heading} (cell {number} of {len(cells)})"
+    return ""
 
 
 def say(text: str) -> None:

@@ -17,6 +17,7 @@ from verdict.clip.words import ENSEMBLE
 from verdict.data.pair_file import ALIASES as PAIR_ALIASES
 from verdict.data.pairs import N_LISTED, refuse_shared
 from verdict.data.picture_files import (
+    EXTENSIONS,
     NOT_READ,
     files_below,
     is_leftover,
@@ -134,7 +135,8 @@ def _folders(home: Path) -> list[Path]:
 
 def _own_pictures(folder: Path) -> list[str]:
     """Pictures in a folder itself."""
-    return [path.name for path in files_below(folder) if path.parent == folder]
+    files = (path for path in sorted(folder.iterdir()) if path.is_file() and not is_leftover(path.name))
+    return [path.name for path in files if path.suffix.lower() in EXTENSIONS]
 
 
 def _as_split(name: str) -> str:

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 GRID = 4
 CELL_PX = 16
@@ -73,6 +73,13 @@ class Style:
     noise: float
 
 
+def _samples() -> Any:
+    # Imported here: it takes longer than all else that a look at other people's data needs.
+    from sklearn.datasets import load_digits
+
+    return load_digits()
+
+
 @cache
 def handwriting_digits() -> np.ndarray:
     """Digit written in each of the 1,797 handwriting samples, int (1797,), read-only.
@@ -80,7 +87,7 @@ def handwriting_digits() -> np.ndarray:
     Source: Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, 1998), the part that scikit-learn
     bundles.
     """
-    digits = load_digits().target.astype(np.int64)
+    digits = _samples().target.astype(np.int64)
     digits.setflags(write=False)
     return digits
 
@@ -88,7 +95,7 @@ def handwriting_digits() -> np.ndarray:
 @cache
 def handwriting_style() -> Style:
     """Handwriting in bright colours on a dark ground."""
-    images = load_digits().images.astype(np.float32) / 16.0
+    images = _samples().images.astype(np.float32) / 16.0
     weights = _interpolation(images.shape[1], SPRITE_PX)
     smooth = weights @ images @ weights.T
     palette = np.array([[255, 48, 40], [40, 215, 70], [50, 110, 255], [250, 225, 40], [205, 70, 235]], dtype=np.float32)

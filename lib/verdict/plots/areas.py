@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Lines of a forest plot; of more the first and the last are drawn.
+MAX_LINES = 40
 # Numbers are written into a confusion matrix of so many classes; more could not be read.
 MAX_WRITTEN = 20
 
@@ -25,6 +27,9 @@ def plot_forest(
     table: pd.DataFrame, *, ax: Axes, xlabel: str, reference: float | None = None, color: str = SERIES[0]
 ) -> None:
     """Estimates with their intervals, one a line, the first row on top.
+
+    Of more than `MAX_LINES` rows those at both ends are drawn, a line between them says how many are not, and the
+    figure is cut to its lines.
 
     Parameters
     ----------
@@ -40,6 +45,9 @@ def plot_forest(
         Of rows without groups.
     """
     check_columns(table, ("label", "value", "low", "high"), "a forest plot")
+    if len(table) > MAX_LINES:
+        table = _ends(table)
+        ax.figure.set_size_inches(ax.figure.get_figwidth(), 0.34 * len(table) + 1.0)
     places = np.arange(len(table))[::-1]
     groups = list(dict.fromkeys(table["group"])) if "group" in table else []
     colors = [color_of(str(g), groups) for g in table["group"]] if groups else [color] * len(table)
@@ -55,6 +63,14 @@ def plot_forest(
     ax.set_yticks(places, [plain(label) for label in table["label"]])
     ax.set(xlabel=xlabel, ylim=(-0.6, len(table) - 0.4))
     ax.grid(False, axis="y")
+
+
+def _ends(table: pd.DataFrame) -> pd.DataFrame:
+    """The first and the last rows, and between them one without a value that counts the others."""
+    half = MAX_LINES // 2
+    first, last = table.head(half), table.tail(half)
+    between = first.tail(1).assign(label=f"… {len(table) - 2 * half:,} more …", value=np.nan, low=np.nan, high=np.nan)
+    return pd.concat([first, between, last], ignore_index=True)
 
 
 def plot_models(table: pd.DataFrame, *, ax: Axes, x: str, y: str, xlabel: str, ylabel: str) -> None:
