@@ -1,6 +1,8 @@
 """Faults on purpose: what is drawn, what a damaged file is, and when a disturbance counts as lost or different."""
 
+import shutil
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -119,3 +121,29 @@ def test_processes_of_a_copy_are_found_by_their_environment(tmp_path):
         assert subject.processes("nothing like it") == []
         subject.end_all()
         assert process.wait() == -9
+
+
+def test_results_are_listed_while_folders_come_and_go(tmp_path):
+    """A run takes away folders of its own, whose names begin with a dot, at any moment."""
+    subject = Subject("p", tmp_path, 1, 10.0)
+    for name in ("a/run.json", "a/features/x.npy", "a/.run.json", ".a.node.running-old/run.json"):
+        path = subject.work / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert subject.records() == [subject.work / "a" / "run.json"]
+    assert subject.results("features/*.np*") == [subject.work / "a" / "features" / "x.npy"]
+    over = threading.Event()
+
+    def come_and_go():
+        while not over.is_set():
+            (subject.work / ".b" / "c").mkdir(parents=True)
+            shutil.rmtree(subject.work / ".b")
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(300):
+            assert len(subject.records()) == 1
+    finally:
+        over.set()
+        thread.join()

@@ -194,3 +194,24 @@ def test_the_server_ends_with_its_context(plain):
         address = Path(environment[warm.ADDRESS])
         assert address.exists()
     assert not address.exists()
+
+
+CALLED = """
+import os, subprocess, sys
+from verdict import warm
+with warm.server(dict(os.environ)) as given:
+    subprocess.run([sys.executable, "-m", "verdict.warm", "told"], env=given)
+"""
+LASTING = "import os, time\nwith open('started', 'w') as file:\n    file.write(str(os.getpid()))\ntime.sleep(60)\n"
+
+
+def test_the_server_ends_with_its_parent_while_it_imports(plain, tmp_path):
+    """A module of the test stands for the first library, which takes long."""
+    (tmp_path / "tqdm").mkdir()
+    (tmp_path / "tqdm" / "__init__.py").touch()
+    (tmp_path / "tqdm" / "auto.py").write_text(LASTING)
+    variables = {**plain, "PYTHONPATH": os.pathsep.join([str(tmp_path), plain["PYTHONPATH"]])}
+    with subprocess.Popen([sys.executable, "-c", CALLED], env=variables, cwd=tmp_path) as process:
+        pid = started(Path(plain["VERDICT_ROOT"]))
+        process.kill()
+    assert gone(pid, within_s=5)

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -197,13 +197,28 @@ class Tie:
             return False
         return True
 
-    def watch(self, patience_s: float = 0.0) -> None:
-        """End this process soon after one of them: at once, or so long after an interrupt that it may answer."""
-        threading.Thread(target=self._loop, args=(patience_s,), daemon=True).start()
+    def watch(self, patience_s: float = 0.0) -> Callable[[], None]:
+        """End this process soon after one of them: at once, or so long after an interrupt that it may answer.
 
-    def _loop(self, patience_s: float) -> None:
+        Returns
+        -------
+        callable
+            Ends the watch.
+        """
+        over = threading.Event()
+        thread = threading.Thread(target=self._loop, args=(patience_s, over), daemon=True)
+        thread.start()
+
+        def end() -> None:
+            over.set()
+            thread.join()
+
+        return end
+
+    def _loop(self, patience_s: float, over: threading.Event) -> None:
         while not self.is_cut():
-            time.sleep(LOOK_S)
+            if over.wait(LOOK_S):
+                return
         if patience_s:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(patience_s)

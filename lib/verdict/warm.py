@@ -143,8 +143,11 @@ def serve(listening: socket.socket) -> Asked | None:
         connection, _ = listening.accept()
         if known is None:
             known = library_state()
+            # This takes seconds, in which standard input is not looked at; a fork is to find one thread.
+            end_watch = start.Tie(os.getppid()).watch()
             for name in MODULES:
                 importlib.import_module(name)
+            end_watch()
             gc.freeze()
         if os.fork() == 0:
             listening.close()

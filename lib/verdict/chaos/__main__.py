@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
 import sys
 import tempfile
 import threading
@@ -150,6 +151,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of results (default: reports/benchmarks)")
     chosen = parser.parse_args(arguments)
     started = time.perf_counter()
+    # Behind a shell's `&` an interrupt is ignored, and so it would be by everything that is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     command = " ".join(["python -m verdict.chaos", *arguments])
 
     def keep(record: dict[str, Any]) -> None:

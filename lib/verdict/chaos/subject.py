@@ -133,9 +133,12 @@ class Subject:
 
     def results(self, pattern: str) -> list[Path]:
         """Files of stages that have run, by a pattern of their names; what runs now is left out."""
-        found = self.work.rglob(pattern) if self.work.is_dir() else iter(())
-        parts = ((path, path.relative_to(self.work).parts[:-1]) for path in found)
-        return sorted(path for path, above in parts if not any(part.startswith(".") for part in above))
+        found = []
+        # Unlike `rglob`, it goes on where a folder is taken away meanwhile.
+        for folder, inner, files in os.walk(self.work):
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            found += [path for path in map(Path(folder).joinpath, files) if path.match(pattern)]
+        return sorted(found)
 
     def numbers(self) -> dict[str, Any]:
         """Every stored number, claim and prediction, by file."""
