@@ -10,7 +10,8 @@ from sklearn.frozen import FrozenEstimator
 
 from recorded import recorded_logits
 from verdict.calibrate import Isotonic, Platt, Temperature, VectorScaling, nll_curve, temperature_replicates
-from verdict.metrics import accuracy, aurc, ece, nll, nll_of_logits, softmax
+from verdict.metrics import accuracy, ece, nll, nll_of_logits
+from verdict.ranking import aurc
 from verdict.raw_temperature import (
     clip_like_cosines,
     intervention_scores,
@@ -18,6 +19,7 @@ from verdict.raw_temperature import (
     published_failure,
     raw_temperature_path,
 )
+from verdict.scores import softmax
 from verdict.uncertainty import Resampler
 
 

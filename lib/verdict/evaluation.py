@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from verdict.labels import Label, Split, class_names
 from verdict.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_epochs
-from verdict.metrics import accuracy, brier, class_scores, confusion_counts, ece, macro_f1, nll, weighted_mean
+from verdict.metrics import accuracy, brier, class_scores, confusion_counts, ece_interval, macro_f1, nll
 from verdict.numbers import ESTIMATE, Number, Numbers
 from verdict.params import TrialParams
 from verdict.predict import DecisionRule, logits_of
@@ -27,11 +27,9 @@ from verdict.uncertainty import (
     Interval,
     Statistic,
     Weights,
-    bootstrap,
     clustered_mcnemar,
     expected_best_of,
     holm,
-    wilson,
     with_bounds,
 )
 
@@ -63,15 +61,16 @@ def estimate(
         "macro_f1": partial(_macro_f1, y_true, answer, probs.shape[1]),
         "nll": partial(nll, probs, y_true),
         "brier": partial(brier, probs, y_true),
-        "ece": partial(ece, probs, y_true),
     }
     split, seeds = str(table["split"].iloc[0]), tuple(sorted({int(seed) for seed in table["seed"]}))
     shared = {"n": len(table), "split": split, "seeds": seeds}
     numbers = Numbers({f"{prefix}.n_pairs": Number(len(table), unit="count", split=split)})
     numbers[f"{prefix}.n_images"] = Number(table["image_id"].nunique(), unit="count", split=split)
-    for name in names or ("accuracy", *scores):
+    for name in names or ("accuracy", *scores, "ece"):
         if name == "accuracy":
             found = resampler.mean(answer == y_true, span=SHARE)
+        elif name == "ece":
+            found = ece_interval(probs, y_true, resampler)
         else:
             found = _with_width(resampler.interval(scores[name]))
         numbers[f"{prefix}.{name}"] = found.number(unit="%" if name == "accuracy" else "", **shared)
@@ -103,22 +102,6 @@ def accuracy_by(
         bounds = {"value": found.value, "low": found.low, "high": found.high}
         rows.append({"label": str(label), "n": int(chosen.sum()), **bounds})
     return pd.DataFrame(rows).sort_values("value", ascending=False, ignore_index=True)
-
-
-def mean_interval(
-    values: np.ndarray, groups: np.ndarray, *, n_resamples: int, rng: np.random.Generator, level: float = 0.95
-) -> Interval:
-    """Interval of a share over resampled groups; where all values are equal, Wilson's, which does not vanish.
-
-    Parameters
-    ----------
-    values : array of 0 and 1, (n,)
-    groups : array (n,)
-        The independent unit of each row.
-    """
-    if values.min() == values.max():
-        return Interval(float(values.mean()), *wilson(values.sum(), len(values), level=level))
-    return bootstrap(partial(weighted_mean, values), groups, n_resamples=n_resamples, rng=rng, level=level)
 
 
 def per_class(table: pd.DataFrame, decision: np.ndarray) -> pd.DataFrame:

@@ -75,26 +75,6 @@ def with_bounds(name: str, found: Interval | Number) -> dict[str, float | None]:
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
-def group_weights(groups: ArrayLike, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Row weights of resamples that draw whole groups with replacement, as many as there are.
-
-    Parameters
-    ----------
-    groups : array (n,)
-        The independent unit of each row.
-    n_resamples : int
-        Number of resamples.
-    rng : numpy.random.Generator
-        Advanced by `n_resamples` draws for each group; row order plays no part.
-
-    Returns
-    -------
-    ndarray of int16, (n_resamples, n)
-    """
-    names, codes = np.unique(np.asarray(groups), return_inverse=True)
-    return _drawn(len(names), n_resamples, rng)[:, codes]
-
-
 def percentile_interval(value: float, replicates: ArrayLike, *, level: float = 0.95) -> Interval:
     """Percentile interval of replicates; those that are not finite are left out, and none at all gives NaN bounds."""
     finite = np.asarray(replicates, dtype=np.float64)
@@ -105,63 +85,13 @@ def percentile_interval(value: float, replicates: ArrayLike, *, level: float = 0
     return Interval(float(value), float(low), float(high), np.size(replicates) - len(finite))
 
 
-def bootstrap(
-    statistic: Statistic, groups: ArrayLike, *, n_resamples: int, rng: np.random.Generator, level: float = 0.95
-) -> Interval:
-    """Percentile interval of a statistic over resampled groups (cluster bootstrap).
-
-    Parameters
-    ----------
-    statistic : function of row weights
-        `statistic(None)` is the estimate; `statistic(weights)` with weights (m, n) gives m replicates at once, which
-        every metric of `verdict.metrics` does. Wrap a function of one weight vector in `one_by_one`.
-    groups : array (n,)
-        The independent unit of each row, usually its image. Fewer than two distinct ones give NaN bounds: a single
-        group says nothing about others.
-    n_resamples : int
-        Number of resamples.
-    rng : numpy.random.Generator
-        Source of randomness.
-    level : float in (0, 1)
-        Of the interval.
-
-    Raises
-    ------
-    ValueError
-        If the statistic does not return one value a resample.
-
-    Notes
-    -----
-    Percentiles do not serve an expected calibration error, which grows when rows repeat: see `metrics.ece_interval`.
-
-    References
-    ----------
-    Efron and Tibshirani (1993), An introduction to the bootstrap, section 13.3; Davison and Hinkley (1997), section
-    3.8.
-    """
-    return percentile_interval(
-        float(statistic(None)), replicates(statistic, groups, n_resamples=n_resamples, rng=rng), level=level
-    )
-
-
-def replicates(statistic: Statistic, groups: ArrayLike, *, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Values of a statistic on resampled groups, (n_resamples,); NaN if there are fewer than two groups."""
-    names, codes = np.unique(np.asarray(groups), return_inverse=True)
-    if len(names) < 2:
-        return np.full(n_resamples, np.nan)
-    drawn = _drawn(len(names), n_resamples, rng)
-    step = max(1, _CHUNK_CELLS // len(codes))
-    found = [_evaluated(statistic, drawn[i : i + step, codes]) for i in range(0, n_resamples, step)]
-    return np.concatenate(found)
-
-
 @dataclass(frozen=True)
 class Resampler:
     """The one way from a statistic to its interval: it knows level, groups and stream (cluster bootstrap, percentiles).
 
     The draws are a function of the seed and of the groups alone. So one quantity has one interval, whichever page asks
     and in whatever order its rows stand, and every comparison on the same rows is paired. Groups of different names are
-    drawn independently.
+    drawn independently. A single group says nothing about others: bounds are then NaN.
 
     Parameters
     ----------
@@ -172,9 +102,22 @@ class Resampler:
     seed : int
         `statistics.seed` of the parameters.
 
+    Notes
+    -----
+    Coverage at a level of 0.95 in 600 simulated samples as in `metrics.ece_interval`, true ECE 0.05:
+
+    ======  ========  ========  =====  =====  =====
+    groups  accuracy  macro-F1  NLL    Brier  AURC
+    ======  ========  ========  =====  =====  =====
+    COVER
+    ======  ========  ========  =====  =====  =====
+
+    Percentiles do not serve a quantity that chance alone makes larger, as an ECE: see `absolute_sum`.
+
     References
     ----------
-    Davison and Hinkley (1997), Bootstrap methods and their application, section 3.8.
+    Efron and Tibshirani (1993), An introduction to the bootstrap, section 13.3; Davison and Hinkley (1997), Bootstrap
+    methods and their application, section 3.8.
     """
 
     groups: np.ndarray
@@ -212,7 +155,19 @@ class Resampler:
         return self._drawn[:, self._names[1]]
 
     def replicates(self, statistic: Statistic) -> np.ndarray:
-        """The statistic on each resample, (n_resamples,); NaN with fewer than two groups. See `bootstrap`."""
+        """The statistic on each resample, (n_resamples,); NaN with fewer than two groups.
+
+        Parameters
+        ----------
+        statistic : function of row weights
+            `statistic(None)` is the estimate; `statistic(weights)` with weights (m, n) gives m values at once, which
+            every metric of `verdict.metrics` does.
+
+        Raises
+        ------
+        ValueError
+            If the statistic does not return one value a resample.
+        """
         if self.n_groups < 2:
             return np.full(self.n_resamples, np.nan)
         codes = self._names[1]
@@ -441,17 +396,6 @@ def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *,
     return Interval(value, min(value, low), max(float(high), float(np.median(np.abs(noise).sum(axis=1)))))
 
 
-def one_by_one(statistic: Callable[[np.ndarray | None], float]) -> Statistic:
-    """Make a statistic of one weight vector (n,) into one that accepts many, (m, n)."""
-
-    def over_rows(weights: Weights) -> ArrayLike:
-        if weights is None or np.ndim(weights) == 1:
-            return statistic(weights)
-        return np.array([statistic(row) for row in weights])
-
-    return over_rows
-
-
 def wilson(successes: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
     """Score interval of a proportion of independent trials; (NaN, NaN) for n = 0.
 
@@ -499,56 +443,6 @@ class Comparison:
         return not (self.difference_with_seeds or self.difference).excludes(0.0)
 
 
-def compare(
-    first: Sequence[Statistic],
-    second: Sequence[Statistic],
-    groups: ArrayLike,
-    *,
-    n_resamples: int,
-    rng: np.random.Generator,
-    level: float = 0.95,
-) -> Comparison:
-    """Compare two models on the same rows, over one seed or several.
-
-    Both see the same resampled groups, which makes the difference a paired one. The error of a mean over few seeds is
-    drawn from Student's t with n_seeds - 1 degrees of freedom: resampling three seeds would understate their spread.
-
-    Parameters
-    ----------
-    first, second : sequences of statistics
-        The same metric of each seed's model, in the same order of seeds; see `bootstrap`.
-    groups : array (n,)
-        The independent unit of each row.
-    n_resamples : int
-        Number of resamples.
-    rng : numpy.random.Generator
-        Source of randomness.
-    level : float in (0, 1)
-        Of the intervals.
-
-    Raises
-    ------
-    ValueError
-        If there is no seed, or the two have different numbers of seeds.
-    """
-    if not first or len(first) != len(second):
-        raise ValueError(f"expected as many seeds of both models, at least one, got {len(first)} and {len(second)}")
-
-    def by_seed(weights: Weights) -> np.ndarray:
-        return np.array([np.asarray(b(weights)) - np.asarray(a(weights)) for a, b in zip(first, second, strict=True)])
-
-    observed = by_seed(None)
-    drawn = replicates(lambda weights: by_seed(weights).mean(axis=0), groups, n_resamples=n_resamples, rng=rng)
-    mean = float(observed.mean())
-    difference = percentile_interval(mean, drawn, level=level)
-    if len(first) == 1:
-        return Comparison(difference, None, (mean,), float("nan"))
-    seed_sd = float(observed.std(ddof=1))
-    noise = rng.standard_t(len(first) - 1, size=n_resamples) * seed_sd / np.sqrt(len(first))
-    widened = percentile_interval(mean, drawn + noise, level=level)
-    return Comparison(difference, widened, tuple(map(float, observed)), seed_sd)
-
-
 def sign_flip_test(first_right: ArrayLike, second_right: ArrayLike, groups: ArrayLike | None = None) -> float:
     """Exact two-sided p-value of "the two models are right equally often", for rows in groups.
 
@@ -585,13 +479,6 @@ def sign_flip_test(first_right: ArrayLike, second_right: ArrayLike, groups: Arra
         chance = np.convolve(chance, kept)
     is_as_large = np.abs(2 * np.arange(len(chance)) - total) >= abs(int(change.sum()))
     return float(min(1.0, chance[is_as_large].sum()))
-
-
-def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> float:
-    """McNemar's exact two-sided p-value for independent rows; for rows in groups use `sign_flip_test`."""
-    first, second = np.asarray(first_right, dtype=bool), np.asarray(second_right, dtype=bool)
-    gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
-    return float(min(1.0, 2 * stats.binom.cdf(min(gained, lost), gained + lost, 0.5)))
 
 
 def clustered_mcnemar(first_right: ArrayLike, second_right: ArrayLike, groups: ArrayLike) -> float:
@@ -694,8 +581,5 @@ def _drawn(n_groups: int, n_resamples: int, rng: np.random.Generator) -> np.ndar
 def _evaluated(statistic: Statistic, weights: np.ndarray) -> np.ndarray:
     values = np.asarray(statistic(weights), dtype=np.float64)
     if values.shape != (len(weights),):
-        raise ValueError(
-            f"the statistic must return one value a resample, shape ({len(weights)},), got {values.shape}; "
-            "wrap a function of one weight vector in one_by_one"
-        )
+        raise ValueError(f"the statistic must return one value a resample, shape ({len(weights)},), got {values.shape}")
     return values
