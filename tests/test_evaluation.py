@@ -9,6 +9,7 @@ import pytest
 
 from verdict import evaluation, paths
 from verdict.code_digest import code_cells
+from verdict.metrics import ece_interval
 from verdict.numbers import Number, Numbers
 from verdict.params import TrialParams
 from verdict.predict import prediction_table
@@ -302,6 +303,17 @@ def test_one_quantity_has_one_interval():
     parts = evaluation.accuracy_by(table, pd.DataFrame({"pair_id": table["pair_id"]}), "family", stage=stage).iloc[0]
     shuffled = evaluation.estimate(table.sample(frac=1, random_state=1), prefix="x", stage=stage)["x.accuracy"]
     assert (found.low, found.high) == (parts["low"], parts["high"]) == (shuffled.low, shuffled.high)
+
+
+def test_the_ece_of_a_table_is_that_of_the_page_on_calibration():
+    """Its value lies in its own interval, also where chance explains all of it."""
+    stage = simulated({"a": 0.8}, {"a": 1})
+    table = stage.tables["a", 1]
+    found = evaluation.estimate(table, prefix="x", stage=stage, names=("ece",))["x.ece"]
+    probs = evaluation.RAW.probabilities(evaluation.logits_of(table))
+    expected = ece_interval(probs, table["y_true"], stage.resampler(table["group_id"]))
+    assert (found.value, found.low, found.high) == (expected.value, expected.low, expected.high)
+    assert found.low <= found.value <= found.high
 
 
 def test_a_score_without_spread_has_no_interval():

@@ -12,7 +12,7 @@ import pytest
 from browser import Browser
 from page_checks import View, check_content, check_report, check_table, check_view
 from verdict import paths
-from verdict.report.site import PUBLISHED
+from verdict.report.publish import PUBLISHED
 
 COPY = paths.published_dir("digits")
 REPORT = Path(os.environ.get("VERDICT_TEST_REPORT", COPY))

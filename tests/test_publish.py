@@ -117,17 +117,24 @@ def test_a_copy_that_is_too_large_or_lacks_a_page_leaves_the_last_one(project, m
         ({"status": "stale"}, "05_test is stale"),
         ({"status": "missing"}, "05_test is missing"),
         ({"run": {"is_smoke": True}}, "not an empty or a smoke run"),
-        ({"run": {"commit": "b" * 40}}, "2 values of commit"),
         ({"run": {"params_hash": "other"}}, "2 values of params_hash"),
     ],
 )
-def test_only_a_whole_report_of_one_commit_is_published(fields, message):
+def test_only_a_whole_report_of_one_set_of_parameters_is_published(fields, message):
     good = Execution("01_data", "01_data", "done", run=record("01_data"))
     other = Execution("05_test", "05_test", fields.get("status", "done"), run={**record(), **fields.get("run", {})})
     with pytest.raises(PublishError, match=message):
         origin([good, other])
     with pytest.raises(PublishError, match="not an empty"):
         origin([])
+
+
+def test_pages_of_several_commits_whose_code_still_stands_are_published_with_all_of_them():
+    early = record("01_data", commit="b" * 40, started="2026-01-02T03:00:00Z")
+    both = [Execution("01_data", "01_data", "done", run=early), Execution("05_test", "05_test", "done", run=record())]
+    found = origin(both)
+    assert found["commits"] == ["c0ffee" * 6, "b" * 40] and found["commit"] == "c0ffee" * 6
+    assert found["started"] == record()["started"]
 
 
 def test_other_parameters_make_a_copy_outdated():

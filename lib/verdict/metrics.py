@@ -183,8 +183,9 @@ def ece_change(
 
     Notes
     -----
-    Coverage at a level of 0.95 in simulations as in `ece_interval`: 0.88 to 0.93 where one of the two errors is zero or
-    their directions are opposite, 0.98 and more where both go in one direction.
+    Coverage at a level of 0.95 in 200 to 300 simulated samples of each of some thirty cases as in `ece_interval`: 0.98
+    and more where both errors have one direction, 0.87 to 0.97 where one of them is zero or their directions are
+    opposite. Where one is zero, misses understate the change.
 
     References
     ----------

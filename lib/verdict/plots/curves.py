@@ -287,7 +287,7 @@ def plot_nll_curve(
     """
     ax.plot(np.asarray(log_temperature), np.asarray(nll), color=SERIES[0])
     if low is not None and high is not None:
-        ax.axvspan(low, high, color=SERIES[1], alpha=0.16, linewidth=0, label="95 % interval")
+        ax.axvspan(low, high, color=SERIES[1], alpha=0.16, linewidth=0, label="interval")
     if best is not None:
         ax.axvline(best, color=SERIES[1], label=f"fitted, T = {math.exp(best):.3g}")
     ax.axvline(0, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="T = 1")

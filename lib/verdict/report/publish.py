@@ -41,12 +41,15 @@ class PublishError(ValueError):
 
 
 def origin(executions: Sequence[Execution]) -> dict[str, Any]:
-    """Commit, parameters and time of a report.
+    """Commits, parameters and time of a report; the commit of its newest page comes first.
+
+    Pages of several commits are published where nothing is stale: their code is then the project's as it stands, by its
+    hash, whatever was committed besides while they were made.
 
     Raises
     ------
     PublishError
-        If anything in it failed, is stale or missing, is a smoke run, or stems from several commits or parameter sets.
+        If anything in it failed, is stale or missing, is a smoke run, or stems from several parameter sets.
     """
     unfit = [f"{e.name} is {e.status}" for e in executions if e.status != "done"]
     if unfit:
@@ -54,13 +57,14 @@ def origin(executions: Sequence[Execution]) -> dict[str, Any]:
     runs = [execution.run for execution in executions]
     if not runs or any(run.get("is_smoke") for run in runs):
         raise PublishError("only a report with results is published, not an empty or a smoke run")
-    for key in ("commit", "params_hash"):
-        if len(found := sorted({str(run[key]) for run in runs})) > 1:
-            raise PublishError(f"the report stems from {len(found)} values of {key}: {', '.join(found)[:200]}")
-    started = max(str(run["started"]) for run in runs)
+    if len(found := sorted({str(run["params_hash"]) for run in runs})) > 1:
+        raise PublishError(f"the report stems from {len(found)} values of params_hash: {', '.join(found)[:200]}")
+    runs.sort(key=lambda run: str(run["started"]), reverse=True)
+    commits = list(dict.fromkeys(str(run["commit"]) for run in runs))
     states = [run["dirty"] for run in runs]
     is_dirty = True if True in states else None if None in states else False
-    return {"commit": runs[0]["commit"], "dirty": is_dirty, "params_hash": runs[0]["params_hash"], "started": started}
+    made_from = {"commit": commits[0], "commits": commits, "dirty": is_dirty}
+    return made_from | {"params_hash": runs[0]["params_hash"], "started": runs[0]["started"]}
 
 
 def publish(
@@ -109,7 +113,7 @@ def lightened(page: str) -> str:
 def _as_webp(found: re.Match[str]) -> str:
     picture = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(found[1]))) as image:
-        image.save(picture, "WEBP", quality=80, method=6)
+        image.save(picture, "WEBP", quality=60, method=6)
     content = base64.b64encode(picture.getvalue()).decode("ascii")
     return f'src="data:image/webp;base64,{content}"' if len(content) < len(found[1]) else found[0]
 
