@@ -27,8 +27,8 @@ from verdict.audit.__main__ import main
 from verdict.audit.bench import bench, simulated_items
 from verdict.clarify import clarify, vote_likelihood, vote_responder
 from verdict.humans import ParametricHuman
-from verdict.metrics import softmax
 from verdict.policy import Decision, Policy, decide, force
+from verdict.scores import softmax
 from verdict.signals import (
     CONFORMAL_CONFIDENCE,
     ENTROPY_CONFIDENCE,

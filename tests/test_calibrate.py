@@ -19,7 +19,8 @@ from verdict.calibrate import (
     nll_curve,
     temperature_replicates,
 )
-from verdict.metrics import accuracy, aurc, ece, nll, nll_of_logits, softmax
+from verdict.metrics import accuracy, ece, nll, nll_of_logits, softmax
+from verdict.ranking import aurc
 from verdict.raw_temperature import (
     clip_like_cosines,
     intervention_scores,
@@ -27,6 +28,7 @@ from verdict.raw_temperature import (
     published_failure,
     raw_temperature_path,
 )
+from verdict.scores import softmax
 from verdict.uncertainty import Resampler
 
 

@@ -18,8 +18,11 @@ from verdict.calibration_study import (
     references,
     reliability,
     rows_of,
+    said_of,
     transfer,
 )
+from verdict.evaluation import estimate
+from verdict.numbers import Number
 from verdict.predict import logits_of
 
 
@@ -116,6 +119,28 @@ def test_scaling_an_overconfident_model_is_shown_to_help(stage):
     assert (table["before_low"] >= 0).all()
     for name in ("before", "after"):
         assert ((table[f"{name}_low"] <= table[name]) & (table[name] <= table[f"{name}_high"])).all()
+
+
+def test_one_quantity_has_one_interval_on_the_pages_on_test_and_on_calibration(stage):
+    test = stage.predictions("test", trial="text1", seed=11)
+    before_after(stage, test, Temperature(2.0, 1.0, 1.0, 9, True, False), prefix="calibration.test")
+    scores = estimate(test, prefix="test", stage=stage)
+    for name in ("nll", "brier", "ece"):
+        one, other = scores[f"test.{name}"], stage.numbers[f"calibration.test.{name}_before"]
+        assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-0.2, -0.1, "lowers it"),
+        (0.1, 0.2, "makes it worse"),
+        (-0.1, 0.2, "no difference"),
+        (None, None, "no difference"),
+    ],
+)
+def test_what_scaling_does_is_said_by_its_interval(low, high, words):
+    assert words in said_of(Number(0.0 if low is None else (low + high) / 2, low, high))
 
 
 def test_chance_says_what_a_calibrated_model_would_show(stage):

@@ -16,7 +16,7 @@ from verdict.conformal import (
     coverage_by_class,
     coverage_by_size,
 )
-from verdict.metrics import softmax
+from verdict.scores import softmax
 from verdict.uncertainty import Resampler, wilson
 
 

@@ -10,29 +10,22 @@ from scipy import optimize, stats
 from verdict.metrics import (
     accuracy,
     accuracy_of,
-    aurc,
-    auroc,
     bin_index,
     brier,
-    check_logits,
-    check_probs,
     class_scores,
     confusion_counts,
-    cumulative_error,
     ece,
     ece_change,
     ece_if_calibrated,
     ece_interval,
-    log_softmax,
     macro_f1,
     macro_f1_of,
     nll,
     nll_of_logits,
     reliability_curve,
-    risk_at,
-    risk_coverage,
-    softmax,
 )
+from verdict.ranking import aurc, auroc, risk_at, risk_coverage
+from verdict.scores import check_logits, check_probs, log_softmax, softmax
 from verdict.uncertainty import Resampler, wilson
 
 PROBS = np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]])
@@ -49,7 +42,7 @@ def rows():
     return logits, y_true
 
 
-PROB_METRICS = (nll, brier, ece, cumulative_error)
+PROB_METRICS = (nll, brier, ece)
 
 
 def test_hand_values_of_three_pairs():
@@ -59,8 +52,6 @@ def test_hand_values_of_three_pairs():
     assert ece(PROBS, Y_TRUE) == pytest.approx((abs(1 - 0.9) + abs(1 - 0.7) + abs(0 - 0.6)) / 3)
     assert ece(PROBS, Y_TRUE, n_bins=2) == pytest.approx(abs((1 + 1 + 0) - (0.9 + 0.7 + 0.6)) / 3)
     assert equal_mass(PROBS, Y_TRUE, n_bins=3) == pytest.approx((0.1 + 0.3 + 0.6) / 3)
-    # Sorted by confidence the gaps are -0.6, +0.3, +0.1; the sums are -0.6, -0.3, -0.2.
-    assert cumulative_error(PROBS, Y_TRUE) == pytest.approx(0.6 / 3)
 
 
 def test_macro_f1_counts_an_absent_class_as_zero():

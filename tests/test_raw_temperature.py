@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from verdict.numbers import Numbers
+from simulated_stage import make_stage
+from verdict import raw_temperature
+from verdict.numbers import EXACT, Numbers
+from verdict.params import load_params
 from verdict.raw_temperature import (
     clip_like_cosines,
     published_calibration,
@@ -12,6 +15,13 @@ from verdict.raw_temperature import (
     raw_nll_curve,
     store_failure,
 )
+
+
+@pytest.mark.parametrize(("profile", "is_told"), [("smoke", True), ("nlvr", True), ("recorded", False)])
+def test_data_of_the_users_own_get_no_history_of_published_runs(tmp_path, profile, is_told):
+    stage = make_stage("07_calibration", tmp_path, sizes={"test": 3})
+    stage._params = load_params(profile)
+    assert raw_temperature.is_told(stage) == is_told
 
 
 def test_every_published_figure_of_the_calibration_is_derived():
@@ -53,5 +63,6 @@ def test_numbers_of_a_failure():
     cosines, y_true = clip_like_cosines(503, 10, rng=np.random.default_rng(0))
     failure, numbers = published_failure(cosines, y_true), Numbers()
     store_failure(numbers, failure)
+    assert {number.kind for number in numbers.values()} == {EXACT}
     assert numbers["failure.raw_temperature"].value < 0 < numbers["failure.log_temperature"].value
     assert numbers["failure.raw_nll"].value > numbers["failure.nll_at_1"].value > numbers["failure.log_nll"].value

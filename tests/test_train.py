@@ -11,10 +11,11 @@ import tiny_network as tiny
 from verdict import train as training
 from verdict.backend import set_threads
 from verdict.features import Features, Views
-from verdict.metrics import macro_f1, softmax
+from verdict.metrics import macro_f1
 from verdict.model import FreezePlan, build_prefix, build_suffix
 from verdict.params import FitParams
 from verdict.predict import DecisionRule
+from verdict.scores import softmax
 from verdict.train import (
     Batches,
     Rows,

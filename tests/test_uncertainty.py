@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from verdict.metrics import accuracy, aurc, auroc, ece, macro_f1, nll
+from verdict.metrics import accuracy, ece, macro_f1, nll
 from verdict.numbers import Number
+from verdict.ranking import aurc, auroc
 from verdict.uncertainty import (
     Interval,
     Resampler,

@@ -17,7 +17,6 @@ from verdict.calibrate import LOG_T_BOUND, Isotonic, Platt, Temperature, VectorS
 from verdict.evaluation import Selection
 from verdict.labels import Split
 from verdict.metrics import (
-    aurc,
     brier,
     confidence_and_correct,
     ece_change,
@@ -26,14 +25,15 @@ from verdict.metrics import (
     nll,
     nll_of_logits,
     reliability_curve,
-    weighted_mean,
 )
 from verdict.numbers import Number, Numbers
 from verdict.predict import logits_of
+from verdict.ranking import aurc
 from verdict.scores import log_softmax, softmax, top_class
 from verdict.stage import Stage
 from verdict.stages import runs
 from verdict.uncertainty import Interval, holm, p_value, with_bounds
+from verdict.weighted import weighted_mean
 
 FOR_TEMPERATURE, FOR_SETS = "temperature", "sets"
 CURVE_LOG_T = np.linspace(-2.5, 4.0, 131)

@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike
 
 from verdict.evaluation import RAW, SHARE, Answers, mean_score
 from verdict.labels import class_names
-from verdict.metrics import accuracy, confusion_counts, macro_f1, weighted_mean
+from verdict.metrics import accuracy, confusion_counts, macro_f1
 from verdict.numbers import Number, Numbers
 from verdict.predict import DecisionRule, logits_of
 from verdict.stage import Stage
 from verdict.statements import SEMANTIC_WORDS, keyword_flags
 from verdict.uncertainty import Weights, with_bounds
+from verdict.weighted import weighted_mean
 
 # The study's grid: 0.05 to 0.95 in steps of 0.05, as probabilities of contradiction.
 THRESHOLDS = np.arange(1, 20) / 20

@@ -16,49 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from verdict.ranking import aurc, auroc, risk_at, risk_coverage
-from verdict.scores import check_labels, check_logits, check_probs, log_softmax, softmax, top_class
-from verdict.uncertainty import (
-    Interval,
-    Resampler,
-    absolute_sum,
-    percentile_interval,
-    wilson,
-)
+from verdict.scores import check_labels, check_probs, log_softmax, top_class
+from verdict.uncertainty import Interval, Resampler, absolute_sum, wilson
 from verdict.weighted import ratio, row_weights, totals, weighted_mean
-
-__all__ = [
-    "Interval",
-    "accuracy",
-    "accuracy_of",
-    "aurc",
-    "auroc",
-    "bin_index",
-    "brier",
-    "check_logits",
-    "check_probs",
-    "class_scores",
-    "confidence_and_correct",
-    "confusion_counts",
-    "cumulative_error",
-    "ece",
-    "ece_change",
-    "ece_if_calibrated",
-    "ece_interval",
-    "log_softmax",
-    "macro_f1",
-    "macro_f1_of",
-    "nll",
-    "nll_of_logits",
-    "percentile_interval",
-    "reliability_curve",
-    "risk_at",
-    "risk_coverage",
-    "softmax",
-    "totals",
-    "weighted_mean",
-    "wilson",
-]
 
 N_BINS = 15
 
@@ -223,8 +183,9 @@ def ece_change(
 
     Notes
     -----
-    Coverage at a level of 0.95 in simulations as in `ece_interval`: 0.88 to 0.93 where one of the two errors is zero or
-    their directions are opposite, 0.98 and more where both go in one direction.
+    Coverage at a level of 0.95 in 200 to 300 simulated samples of each of some thirty cases as in `ece_interval`: 0.98
+    and more where both errors have one direction, 0.87 to 0.97 where one of them is zero or their directions are
+    opposite. Where one is zero, misses understate the change.
 
     References
     ----------
@@ -276,21 +237,6 @@ def _gaps(
         cells = np.minimum((middle * n_bins).astype(np.int64), n_bins - 1)[places]
     observed, drawn = resampler.shares(correct - confidence, cells, n_bins)
     return observed, drawn, np.bincount(cells, minlength=n_bins) / len(cells)
-
-
-def cumulative_error(probs: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
-    """Calibration without bins: largest distance of accumulated confidence and accumulated accuracy, in [0, 1].
-
-    Rows are accumulated from the least confident on; rows of equal confidence together.
-
-    References
-    ----------
-    Gupta et al. (2021), Calibration of neural networks using splines, section 3 (the KS error).
-    """
-    confidence, correct = confidence_and_correct(probs, y_true)
-    values, cells = np.unique(confidence, return_inverse=True)
-    gap = np.cumsum(totals(weights, cells, len(values), correct - confidence), axis=-1)
-    return ratio(np.abs(gap).max(axis=-1), row_weights(weights, len(correct)).sum(axis=-1), empty=np.nan)
 
 
 def reliability_curve(

@@ -19,11 +19,11 @@ from verdict.artifacts import content_hash, sha256_bytes, write_npz
 from verdict.backend import keras
 from verdict.features import Features, Views
 from verdict.labels import Label
-from verdict.metrics import macro_f1, nll, softmax
+from verdict.metrics import macro_f1, nll
 from verdict.model import FreezePlan, Network, apply_plan, build_suffix
 from verdict.optimise import Optimiser
 from verdict.params import FitParams
-from verdict.scores import top_class
+from verdict.scores import softmax, top_class
 from verdict.uncertainty import stream
 
 PREDICT_BATCH = 1024

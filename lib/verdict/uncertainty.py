@@ -102,6 +102,20 @@ class Resampler:
     seed : int
         `statistics.seed` of the parameters.
 
+    Notes
+    -----
+    Coverage at a level of 0.95 in 600 simulated samples as in `metrics.ece_interval`, true ECE 0.05, with a standard
+    error of 0.009:
+
+    ======  ========  ========  =====  =====  =====
+    groups  accuracy  macro-F1  NLL    Brier  AURC
+    ======  ========  ========  =====  =====  =====
+    200     .962      .963      .945   .952   .943
+    750     .937      .937      .937   .943   .923
+    ======  ========  ========  =====  =====  =====
+
+    Percentiles do not serve a quantity that chance alone makes larger, as an ECE: see `absolute_sum`.
+
     References
     ----------
     Davison and Hinkley (1997), Bootstrap methods and their application, section 3.8.

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from verdict.clip.several import intervals
-from verdict.metrics import auroc
+from verdict.ranking import auroc
 from verdict.scores import log_softmax, softmax
 from verdict.uncertainty import Interval, Resampler, with_bounds
 from verdict.weighted import ratio, totals

@@ -53,7 +53,7 @@ def measure(stage: Stage, table: pd.DataFrame, ours: Statistic, defect: Statisti
     table : DataFrame, n rows of one split
         Columns group_id and split.
     ours, defect : functions of row weights
-        As in `uncertainty.bootstrap`.
+        As in `Resampler.replicates`.
     """
     resampler = stage.resampler(table["group_id"].to_numpy())
     drawn = [resampler.replicates(statistic) for statistic in (ours, defect)]
