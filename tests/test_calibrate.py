@@ -19,7 +19,7 @@ from verdict.calibrate import (
     nll_curve,
     temperature_replicates,
 )
-from verdict.metrics import accuracy, ece, nll, nll_of_logits, softmax
+from verdict.metrics import accuracy, ece, nll, nll_of_logits
 from verdict.ranking import aurc
 from verdict.raw_temperature import (
     clip_like_cosines,
