@@ -35,7 +35,7 @@ def finish(stage, files=()):
 
 def test_a_stage_reads_declared_sections_only(root):
     stage = open_at("07_calibration", root)
-    assert stage.params.calibrate.ece_bins == load_params("smoke").calibrate.ece_bins
+    assert stage.params.calibrate.alphas == load_params("smoke").calibrate.alphas
     with pytest.raises(AttributeError, match="07_calibration does not declare the parameter section 'training'"):
         _ = stage.params.training.epochs
     with pytest.raises(AttributeError, match="section 'execution'"):

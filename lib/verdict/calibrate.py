@@ -15,7 +15,7 @@ from scipy import optimize
 from sklearn.isotonic import IsotonicRegression
 
 from verdict.metrics import nll_of_logits
-from verdict.scores import check_labels, check_logits, log_softmax, softmax
+from verdict.scores import check_labels, check_logits, log_softmax, softmax, top_class
 from verdict.uncertainty import Interval, Resampler
 
 LOG_T_BOUND = 7.0
@@ -278,7 +278,7 @@ def _sign_change(slopes: np.ndarray, log_t: np.ndarray) -> np.ndarray:
 def _warning(logits: np.ndarray, y_true: np.ndarray, log_t: float, *, at_bound: bool, is_flat: bool) -> str:
     """What a reader must know before using T: what is peculiar about these rows, and where T ended."""
     with np.errstate(over="ignore"):
-        spread, is_right = float(np.ptp(logits, axis=1).max()), logits.argmax(axis=1) == y_true
+        spread, is_right = float(np.ptp(logits, axis=1).max()), top_class(logits) == y_true
     notes = []
     if spread > MAX_SPREAD:
         notes.append(

@@ -17,10 +17,9 @@ from verdict.people import People
 from verdict.policy import Decision, Forced
 from verdict.policy_evaluation import complement, cost_of_belief, lift, unless_given
 from verdict.policy_study import PolicyStudy
-from verdict.raw_temperature import published_policy
+from verdict.raw_temperature import is_told, published_policy
 from verdict.signals import entropy_confidence
 from verdict.stage import Stage
-from verdict.stages import CLIP
 from verdict.uncertainty import Interval, Resampler, Statistic, Weights, with_bounds
 from verdict.weighted import ratio, weighted_mean
 
@@ -28,8 +27,6 @@ GLANCES, PRICE_FACTORS = (0.8, 0.85, 0.9, 0.95), (0.4, 1.0)
 SHARES = np.linspace(0.0, 1.0, 21)
 NAMED_SHARES = (0.2, 0.5)
 PERFECT, ALIKE, BY_CLASS, REAL = "never errs", "errs on all pairs alike", "errs by class", "as people really are"
-# Sources whose data are the user's own: no study of their authors is told there.
-OWN_SOURCES = ("csv", "recorded", "folder")
 
 
 def person_right(evidence: Evidence, people: People) -> np.ndarray:
@@ -265,10 +262,9 @@ def readings_table(
     What is published are counts; this policy's values have intervals. On data of the user's own no published run is
     told of, and there are no rows. Number `policy.n_published`: rows of published runs.
     """
-    params, published = stage.all_params, published_policy(accuracies)
-    is_own = (params.clip.source if stage.source == CLIP else params.data.source) in OWN_SOURCES
-    stage.number("policy.n_published", 0 if is_own else len(published), unit="count")
-    if is_own:
+    published = published_policy(accuracies)
+    stage.number("policy.n_published", len(published) if is_told(stage) else 0, unit="count")
+    if not is_told(stage):
         return published.head(0)
     decision = study.test.decide(study.policy)
     wrong, error = test.is_wrong.astype(float), study.test.outcomes.error
