@@ -1,8 +1,11 @@
 """Bad input is told before anything runs: one sentence, exit status 2, nothing written."""
 
 import io
+import os
 import re
 import struct
+import subprocess
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -468,3 +471,17 @@ def test_paths_follow_one_rule_whatever_the_source(kind, place, root, monkeypatc
     prefix = {"absolute": f"{root}/", "from ~ on": "~/"}.get(place, "")
     write_profile(yaml.safe_load(content.replace(f"{root}/", prefix)), root)
     check_inputs(load_params("mine"))
+
+
+def test_a_refusal_by_a_fresh_process_writes_nothing(root):
+    """Not even the folders that tools make for themselves as they are imported."""
+    home = paths.ROOT
+    for name, place in (("lib", paths.LIBRARY.parent), ("notebooks", paths.NOTEBOOKS)):
+        (home / name).symlink_to(place)
+    write_profile(prepared("pairs", root, *PAIRS["table-missing"][:2]), root)
+    before = tree(home)
+    command = [sys.executable, "-m", "verdict.start", "verdict.pipeline", "--profile", "mine"]
+    variables = {**os.environ, paths.ROOT_VARIABLE: str(home)}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "there is no file" in done.stderr
+    assert tree(home) == before

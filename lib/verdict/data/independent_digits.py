@@ -11,10 +11,10 @@ import csv
 from collections.abc import Iterator
 from functools import cache, partial
 from importlib import resources
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
@@ -108,7 +108,8 @@ def printed_style() -> Style:
 
     Sample 10 f + d is the digit d in font f of `FONTS`, all from the fonts that Matplotlib bundles.
     """
-    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    # Found, not imported: Matplotlib makes folders as it starts, and a report that is refused writes nothing.
+    folder = Path(find_spec("matplotlib").origin).parent / "mpl-data" / "fonts" / "ttf"
     glyphs = [_glyph(folder / font, digit) for font, digit in product(FONTS, range(10))]
     palette = [[214, 62, 24], [0, 128, 88], [24, 44, 140], [214, 164, 0], [122, 30, 140]]
     return Style(
