@@ -1,10 +1,13 @@
 """Conformal sets of the pages: thresholds from one half, intervals that know both sides, numbers that can fail."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from simulated_stage import KEPT, make_stage, simulated_table
+from verdict import uncertainty
 from verdict.calibrate import Temperature
 from verdict.calibration_study import halve
 from verdict.conformal import Lac, conformal_quantile
@@ -59,9 +62,9 @@ def test_quantiles_of_resamples_are_those_of_the_repeated_scores():
     rng = np.random.default_rng(5)
     ordered, weights = np.sort(rng.uniform(size=11)), rng.integers(0, 4, size=(13, 11))
     weights[0] = 0
-    wanted = [conformal_quantile(np.repeat(ordered, row), 0.2) for row in weights]
-    assert _quantiles(ordered, weights, 0.2).tolist() == wanted
-    assert wanted[0] == np.inf
+    wanted = [[conformal_quantile(np.repeat(ordered, row), alpha) for row in weights] for alpha in (0.2, 0.4)]
+    assert _quantiles(ordered, weights, (0.2, 0.4)).tolist() == wanted
+    assert wanted[0][0] == np.inf
 
 
 def test_coverage_contains_its_level_on_exchangeable_pairs(stage, sets):
@@ -73,6 +76,22 @@ def test_coverage_contains_its_level_on_exchangeable_pairs(stage, sets):
     assert ((found["coverage_low"] <= found["coverage"]) & (found["coverage"] <= found["coverage_high"])).all()
     for name in ("shortfall", "mean_size", "share_empty", "share_single"):
         assert ((found[f"{name}_low"] <= found[name]) & (found[name] <= found[f"{name}_high"])).all()
+
+
+def test_resamples_of_many_rows_are_never_in_memory_all_at_once(tmp_path, monkeypatch):
+    """Of 200,000 rows the weights of a thousand resamples, held several times over, took more than 4 GB."""
+    monkeypatch.setattr(uncertainty, "_CHUNK_CELLS", 50_000)
+    stage = make_stage("07_calibration", tmp_path, sizes={"calib": 20011, "test": 10007}, n_rows_of_group=97)
+    calib, test = (stage.predictions(split, trial="text1", seed=11) for split in ("calib", "test"))
+    halves = halve(calib, share_for_sets=0.5, rng=np.random.default_rng(0))
+    sets = fit_sets(stage, KEPT, halves, Temperature(T, 1.0, 1.0, 9, True, False))
+    tracemalloc.start()
+    try:
+        coverage_table(stage, sets, [test], T)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * stage.params.statistics.n_resamples * len(test)
 
 
 def test_adaptive_sets_are_those_of_the_library_with_the_same_draws(stage, sets):

@@ -100,12 +100,9 @@ def fit_sets(stage: Stage, kept: Selection, halves: pd.DataFrame, fitted: Temper
     return Sets(fits, chosen, scores)
 
 
-def sets_of(stage: Stage, fit: Lac | Aps, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sets, booleans (n, n_classes), and the scores that they follow from, (n, n_classes)."""
-    if isinstance(fit, Lac):
-        return fit.predict(probs), 1 - probs
-    scores = fit.scores(probs, rng=stage.rng(PREDICT))
-    return scores <= fit.qhat, scores
+def scores_of(stage: Stage, fit: Lac | Aps, probs: np.ndarray) -> np.ndarray:
+    """Scores of new rows, (n, n_classes), the same at every level; a class with at most qhat is in its set."""
+    return 1 - probs if isinstance(fit, Lac) else fit.scores(probs, rng=stage.rng(PREDICT))
 
 
 def load_sets(stage: Stage) -> Sets:
@@ -139,24 +136,24 @@ def _coverage_rows(stage: Stage, sets: Sets, kind: str, table: pd.DataFrame, tem
     """Rows of `coverage_table` for one kind of sets on one split."""
     probs, y_true = softmax(logits_of(table) / temperature), table["y_true"].to_numpy()
     own = sets.scores.assign(score=sets.scores[SCORE_OF[kind]])
-    resampler, place, rows, drawn = stage.resampler(table["group_id"]), {"split": table["split"].iloc[0]}, [], []
-    for alpha in sorted(alpha for alpha, known in sets.fits if known == kind):
-        fit = sets.fits[alpha, kind]
-        found, scores = sets_of(stage, fit, probs)
-        true, size = scores[np.arange(len(table)), y_true], found.sum(axis=1)
-        interval, replicates = covered(stage, own, fit, table, true, by_class=kind == KINDS[1])
+    resampler, place, rows = stage.resampler(table["group_id"]), {"split": table["split"].iloc[0]}, []
+    fits = [sets.fits[alpha, kind] for alpha in sorted(alpha for alpha, known in sets.fits if known == kind)]
+    scores = scores_of(stage, fits[0], probs)
+    true = scores[np.arange(len(table)), y_true]
+    coverages, drawn = covered(stage, own, fits, table, true, by_class=kind == KINDS[1])
+    for fit, interval in zip(fits, coverages, strict=True):
+        size = (scores <= fit.qhat).sum(axis=1)
         rows.append(
             place
-            | {"level": 1 - alpha, "kind": kind, "qhat": float(np.atleast_1d(fit.qhat)[0])}
+            | {"level": 1 - fit.alpha, "kind": kind, "qhat": float(np.atleast_1d(fit.qhat)[0])}
             | with_bounds("coverage", interval)
             | with_bounds("shortfall", Interval(np.nan, np.nan, np.nan))
             | with_bounds("mean_size", resampler.mean(size, span=(0, probs.shape[1])))
             | with_bounds("share_empty", resampler.mean(size == 0, span=(0, 1)))
             | with_bounds("share_single", resampler.mean(size == 1, span=(0, 1)))
         )
-        drawn.append(replicates)
     found = np.array([row["coverage"] for row in rows])
-    reach = simultaneous_reach(found, np.stack(drawn, axis=1), level=stage.params.statistics.level)
+    reach = simultaneous_reach(found, drawn.T, level=stage.params.statistics.level)
     for row, far in zip(rows, reach, strict=True):
         # Never within the row's own bounds, which alone count groups where all rows are covered.
         low, high = min(row["coverage_low"], row["coverage"] - far), max(row["coverage_high"], row["coverage"] + far)
@@ -172,9 +169,15 @@ def _coverage_rows(stage: Stage, sets: Sets, kind: str, table: pd.DataFrame, tem
 
 
 def covered(
-    stage: Stage, scores: pd.DataFrame, fit: Lac | Aps, table: pd.DataFrame, new_scores: np.ndarray, *, by_class: bool
-) -> tuple[Interval, np.ndarray]:
-    """Coverage with an interval that resamples the groups of both sides, of the threshold and of the split.
+    stage: Stage,
+    scores: pd.DataFrame,
+    fits: Sequence[Lac | Aps],
+    table: pd.DataFrame,
+    new_scores: np.ndarray,
+    *,
+    by_class: bool,
+) -> tuple[list[Interval], np.ndarray]:
+    """Coverage at some levels, with intervals that resample the groups of both sides: of the threshold, of the split.
 
     The promise is an average over calibration samples; with the threshold held fixed, an interval over test groups
     alone would call an unlucky threshold a broken promise.
@@ -184,7 +187,8 @@ def covered(
     stage : Stage
     scores : DataFrame
         group_id, y_true, score of the rows that set the threshold.
-    fit : Lac or Aps
+    fits : sequence of Lac or Aps
+        One a level.
     table : prediction table, n rows
     new_scores : (n,) float
         Of the true class, of the same kind.
@@ -193,28 +197,32 @@ def covered(
 
     Returns
     -------
-    Interval
-    ndarray (n_resamples,)
-        Its replicates; NaN where one of the sides has a single group.
+    list of Interval
+        One a level.
+    ndarray (n_levels, n_resamples)
+        Their replicates; NaN where one of the sides has a single group.
     """
     y_true, fitting, judging = (
         table["y_true"].to_numpy(),
         *map(stage.resampler, (scores["group_id"], table["group_id"])),
     )
-    qhat_of = np.broadcast_to(fit.qhat, np.size(fit.qhat) if np.ndim(fit.qhat) else y_true.max() + 1)
-    is_covered = new_scores <= qhat_of[y_true]
-    if min(fitting.n_groups, judging.n_groups) < 2:
-        nothing = np.full(fitting.n_resamples, np.nan)
-        return fitting.around(float(is_covered.mean()), nothing), nothing
-    drawn = _hits(scores, fit.alpha, y_true, new_scores, fitting, judging, by_class=by_class)
-    if is_covered.all() or not is_covered.any():
-        return judging.mean(is_covered, span=(0, 1)), drawn
-    return judging.around(float(is_covered.mean()), drawn), drawn
+    drawn = np.full((len(fits), judging.n_resamples), np.nan)
+    if min(fitting.n_groups, judging.n_groups) >= 2:
+        alphas = [fit.alpha for fit in fits]
+        drawn = _hits(scores, alphas, y_true, new_scores, fitting, judging, by_class=by_class)
+    found = []
+    for fit, replicates in zip(fits, drawn, strict=True):
+        qhat_of = np.broadcast_to(fit.qhat, np.size(fit.qhat) if np.ndim(fit.qhat) else y_true.max() + 1)
+        is_covered = new_scores <= qhat_of[y_true]
+        one_sided = np.isfinite(replicates).all() and (is_covered.all() or not is_covered.any())
+        around = judging.around(float(is_covered.mean()), replicates)
+        found.append(judging.mean(is_covered, span=(0, 1)) if one_sided else around)
+    return found, drawn
 
 
 def _hits(
     scores: pd.DataFrame,
-    alpha: float,
+    alphas: Sequence[float],
     y_true: np.ndarray,
     new_scores: np.ndarray,
     fitting: Resampler,
@@ -222,27 +230,36 @@ def _hits(
     *,
     by_class: bool,
 ) -> np.ndarray:
-    """Coverage in each resample of both sides, (n_resamples,)."""
-    fitted, judged, hits = fitting.weights(), judging.weights(), np.zeros(judging.n_resamples)
+    """Coverage at each level in each resample of both sides, (n_levels, n_resamples)."""
+    fit_scores, hits = scores["score"].to_numpy(), np.zeros((len(alphas), judging.n_resamples))
     # With one threshold all rows count as one class.
     fit_class, new_class = (scores["y_true"].to_numpy(), y_true) if by_class else (np.zeros(len(scores)), 0 * y_true)
+    classes = []
     for k in np.unique(new_class):
         own, rows = np.flatnonzero(fit_class == k), np.flatnonzero(new_class == k)
-        order = own[np.argsort(scores["score"].to_numpy()[own], kind="stable")]
-        qhat = _quantiles(scores["score"].to_numpy()[order], fitted[:, order], alpha)
-        for r, threshold in enumerate(qhat):
-            hits[r] += judged[r, rows][new_scores[rows] <= threshold].sum()
-    return hits / judged.sum(axis=1)
+        classes.append((own[np.argsort(fit_scores[own])], rows[np.argsort(new_scores[rows])]))
+    parts = zip(fitting.parts(len(y_true)), judging.parts(len(scores)), strict=True)
+    for (which, fitted), (_, judged) in parts:
+        n_drawn, resamples = judged.sum(axis=1), np.arange(len(judged))
+        for own, rows in classes:
+            thresholds = _quantiles(fit_scores[own], fitted[:, own], alphas)
+            n_below = np.cumsum(judged[:, rows], axis=1, dtype=np.int32)
+            for level, threshold in enumerate(thresholds):
+                last = np.searchsorted(new_scores[rows], threshold, side="right") - 1
+                hits[level, which] += np.where(last < 0, 0, n_below[resamples, last]) / n_drawn
+    return hits
 
 
-def _quantiles(ordered: np.ndarray, weights: np.ndarray, alpha: float) -> np.ndarray:
-    """The conformal quantile of ordered scores for each row of weights, (n_resamples,)."""
-    counts = np.cumsum(weights, axis=1, dtype=np.int64)
-    total = counts[:, -1] if counts.shape[1] else np.zeros(len(weights), dtype=np.int64)
-    sizes, place = np.unique(total, return_inverse=True)
-    ranks = np.array([conformal_rank(int(n), alpha) for n in sizes])[place]
-    place = (counts < ranks[:, None]).sum(axis=1)
-    return np.append(ordered, np.inf)[np.where(ranks > total, len(ordered), place)]
+def _quantiles(ordered: np.ndarray, weights: np.ndarray, alphas: Sequence[float]) -> np.ndarray:
+    """The conformal quantiles of ordered scores for each row of weights, (n_levels, n_resamples)."""
+    counts = np.cumsum(weights, axis=1, dtype=np.int32)
+    total = counts[:, -1] if counts.shape[1] else np.zeros(len(weights), dtype=np.int32)
+    (sizes, place), found = np.unique(total, return_inverse=True), []
+    for alpha in alphas:
+        ranks = np.array([conformal_rank(int(n), alpha) for n in sizes])[place]
+        first = (counts < ranks[:, None]).sum(axis=1)
+        found.append(np.append(ordered, np.inf)[np.where(ranks > total, len(ordered), first)])
+    return np.array(found)
 
 
 def brief_coverage(found: pd.DataFrame) -> pd.DataFrame:
@@ -271,7 +288,7 @@ def _at_policy_level(
     resampler, parts = stage.resampler(table["group_id"]), []
     for (alpha, kind), fit in sets.fits.items():
         if alpha == sets.policy_alpha:
-            part = measure(sets_of(stage, fit, probs)[0], y_true, resampler)
+            part = measure(scores_of(stage, fit, probs) <= fit.qhat, y_true, resampler)
             part.insert(0, "level", 1 - alpha)
             part.insert(1, "kind", kind)
             parts.append(part)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 
@@ -24,6 +24,8 @@ from verdict.weighted import weighted_mean
 Weights = np.ndarray | None
 Statistic = Callable[[Weights], ArrayLike]
 _CHUNK_CELLS = 2_000_000
+# Where sums alone are made of them: so few that they stay in a processor's cache.
+_CACHED_CELLS = 250_000
 
 
 def stream(seed: int, name: str, *key: int | str) -> np.random.Generator:
@@ -155,6 +157,20 @@ class Resampler:
         """How often each row counts in each resample, int16 (n_resamples, n)."""
         return self._drawn[:, self._names[1]]
 
+    def parts(self, n_other: int = 0) -> Iterator[tuple[slice, np.ndarray]]:
+        """`weights` a few resamples at a time, (which, their weights), so that they never lie in memory all at once.
+
+        Parameters
+        ----------
+        n_other : int
+            Rows of something else that goes along with these, and may be more.
+        """
+        codes = self._names[1]
+        step = max(1, _CHUNK_CELLS // max(1, len(codes), n_other))
+        for start in range(0, self.n_resamples, step):
+            which = slice(start, start + step)
+            yield which, np.take(self._drawn[which], codes, axis=1)
+
     def replicates(self, statistic: Statistic) -> np.ndarray:
         """The statistic on each resample, (n_resamples,); NaN with fewer than two groups.
 
@@ -171,10 +187,7 @@ class Resampler:
         """
         if self.n_groups < 2:
             return np.full(self.n_resamples, np.nan)
-        codes = self._names[1]
-        step = max(1, _CHUNK_CELLS // len(codes))
-        parts = [_evaluated(statistic, self._drawn[i : i + step, codes]) for i in range(0, self.n_resamples, step)]
-        return np.concatenate(parts)
+        return np.concatenate([_evaluated(statistic, weights) for _, weights in self.parts()])
 
     def shares(self, values: ArrayLike, cells: np.ndarray, n_cells: int) -> tuple[np.ndarray, np.ndarray]:
         """Sums of a value over the rows of each cell, divided by the number of all rows.
@@ -203,9 +216,11 @@ class Resampler:
 
     def _resampled(self, sums: np.ndarray) -> np.ndarray:
         """Sums by group (n_groups, c) of each resample, (n_resamples, c); NaN with fewer than two groups."""
-        drawn, step = np.full((self.n_resamples, sums.shape[1]), np.nan), max(1, _CHUNK_CELLS // max(1, self.n_groups))
-        for start in range(0, self.n_resamples if self.n_groups > 1 else 0, step):
-            drawn[start : start + step] = self._drawn[start : start + step] @ sums
+        if self.n_groups < 2:
+            return np.full((self.n_resamples, sums.shape[1]), np.nan)
+        drawn, step = np.zeros((self.n_resamples, sums.shape[1])), max(1, _CACHED_CELLS // self.n_resamples)
+        for start in range(0, self.n_groups, step):
+            drawn += self._drawn[:, start : start + step] @ sums[start : start + step]
         return drawn
 
     def interval(self, statistic: Statistic) -> Interval:
@@ -231,12 +246,7 @@ class Resampler:
 
     def means(self, columns: np.ndarray, spans: Sequence[tuple[float, float] | None]) -> list[Interval]:
         """`mean` of each column (n, c) in one pass, from the sums of the groups; the draws are the same."""
-        codes, finite = self._names[1], np.where(np.isfinite(columns), columns, 0.0)
-        sums = np.stack([np.bincount(codes, c, self.n_groups) for c in (*finite.T, np.ones(len(columns)))], axis=1)
-        drawn = np.full((self.n_resamples, sums.shape[1]), np.nan)
-        step = max(1, _CHUNK_CELLS // max(1, self.n_groups))
-        for start in range(0, self.n_resamples if self.n_groups > 1 else 0, step):
-            drawn[start : start + step] = self._drawn[start : start + step] @ sums
+        drawn = self.sums(np.column_stack([np.where(np.isfinite(columns), columns, 0.0), np.ones(len(columns))]))
         means = drawn[:, :-1] / drawn[:, -1:]
         return [self._mean(*found) for found in zip(columns.T, means.T, spans, strict=True)]
 
@@ -571,7 +581,7 @@ def _draws_of(digest: str, n_groups: int, n_resamples: int, seed: int) -> np.nda
 
 def _drawn(n_groups: int, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
     """How often each group is drawn, int16 (n_resamples, n_groups)."""
-    counts, step = np.empty((n_resamples, n_groups), dtype=np.int16), max(1, _CHUNK_CELLS // n_groups)
+    counts, step = np.empty((n_resamples, n_groups), dtype=np.int16), max(1, _CACHED_CELLS // n_groups)
     for start in range(0, n_resamples, step):
         rows = counts[start : start + step]
         picks = rng.integers(n_groups, size=rows.shape) + np.arange(len(rows))[:, None] * n_groups
