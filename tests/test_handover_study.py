@@ -10,6 +10,7 @@ from verdict.deferral import gather, people_of
 from verdict.handover_study import ALIKE, PERFECT, REAL
 from verdict.humans import VoteHuman
 from verdict.numbers import POINTS
+from verdict.people import People
 from verdict.policy import Decision
 from verdict.report.say import sentence
 
@@ -56,6 +57,17 @@ def test_who_is_right_where(stage):
     assert (gain.unit, gain.low) == (POINTS, handed["gain_low"]) and "percentage points" in gain.text
     assert handover_study.handover_template(stage).startswith("Handing over gains accuracy")
     sentence(handover_study.handover_template(stage), stage.numbers)
+
+
+def test_answers_to_questions_are_worked_out_once_for_all_prices(stage, monkeypatch):
+    """With a thousand classes each time takes seconds: once for each glance and side, and once for all beliefs."""
+    study, tuning, test, people = studied(stage)
+    whole, asked = People.clarified, []
+    monkeypatch.setattr(People, "clarified", lambda *given: asked.append(0) or whole(*given))
+    n = 2 * len(handover_study.asking_table(stage, study, tuning, test)["glance_accuracy"].unique())
+    assert len(asked) == n
+    handover_study.belief_table(stage, study, tuning, test, people)
+    assert len(asked) == n + 2
 
 
 def test_handing_over_can_lose_and_is_said_so_in_bold(stage):

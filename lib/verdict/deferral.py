@@ -314,11 +314,20 @@ def clarified(evidence: Evidence, people: People) -> np.ndarray:
     return people.clarified(evidence.table["pair_id"], evidence.y_true, evidence.probs)
 
 
-def outcomes_of(evidence: Evidence, people: People, costs: Costs, *, human: np.ndarray | None = None) -> Outcomes:
+def outcomes_of(
+    evidence: Evidence,
+    people: People,
+    costs: Costs,
+    *,
+    human: np.ndarray | None = None,
+    after: np.ndarray | None = None,
+) -> Outcomes:
     """Expected cost and error of the three branches.
 
     Parameters
     ----------
+    after : (n, K) float, optional
+        `clarified` of these pairs and people, where it is known: with many classes it takes longest.
     human : (n,) int or (n, K) float, optional
         Other answers, or distributions of them, of the person who takes over: with the truth one who never errs.
     """
@@ -328,14 +337,14 @@ def outcomes_of(evidence: Evidence, people: People, costs: Costs, *, human: np.n
         evidence.y_true,
         model=evidence.answer,
         human=takes_over,
-        clarified=clarified(evidence, people),
+        clarified=clarified(evidence, people) if after is None else after,
         n_classes=evidence.probs.shape[1],
     )
 
 
-def case_of(evidence: Evidence, people: People, costs: Costs) -> Case:
-    """Everything that tuning and evaluation of a policy need."""
-    outcomes = outcomes_of(evidence, people, costs)
+def case_of(evidence: Evidence, people: People, costs: Costs, *, after: np.ndarray | None = None) -> Case:
+    """Everything that tuning and evaluation of a policy need; `after` as in `outcomes_of`."""
+    outcomes = outcomes_of(evidence, people, costs, after=after)
     return Case(evidence.score, outcomes, evidence.groups, evidence.forced, people.is_simulated)
 
 

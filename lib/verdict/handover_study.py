@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -156,17 +155,19 @@ def asking_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
     """
     own, rows = stage.params.policy.human.clarify_accuracy, []
     tau = stage.params.policy.critical_floor
-    for glance, factor in product(sorted({*GLANCES, own}), PRICE_FACTORS):
+    for glance in sorted({*GLANCES, own}):
         people = people_of(stage, tuning.table, clarify_accuracy=glance)
-        costs = replace(study.costs, clarify=factor * study.costs.clarify)
-        policy = case_of(tuning, people, costs).tune(tau)
-        case = case_of(test, people, costs)
-        decision = case.decide(policy)
-        cost, error = case.means(decision, study.draws)
-        row: dict[str, object] = {"glance_accuracy": glance, "price": costs.clarify}
-        row |= {"is_in_use": glance == own and factor == 1.0}
-        row |= with_bounds("asked_about", study.draws.mean(decision == Decision.CLARIFY, span=(0, 1)))
-        rows.append(row | with_bounds("accuracy", complement(error)) | with_bounds("cost", cost))
+        # What is answered has no price.
+        answered = [(evidence, clarified(evidence, people)) for evidence in (tuning, test)]
+        for factor in PRICE_FACTORS:
+            costs = replace(study.costs, clarify=factor * study.costs.clarify)
+            calib, case = (case_of(evidence, people, costs, after=after) for evidence, after in answered)
+            decision = case.decide(calib.tune(tau))
+            cost, error = case.means(decision, study.draws)
+            row: dict[str, object] = {"glance_accuracy": glance, "price": costs.clarify}
+            row |= {"is_in_use": glance == own and factor == 1.0}
+            row |= with_bounds("asked_about", study.draws.mean(decision == Decision.CLARIFY, span=(0, 1)))
+            rows.append(row | with_bounds("accuracy", complement(error)) | with_bounds("cost", cost))
     return pd.DataFrame(rows)
 
 
@@ -195,11 +196,11 @@ def belief_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
     """
     tau = stage.params.policy.critical_floor
     expected = [_believed(evidence, tuning, people) for evidence in (tuning, test)]
-    rows = []
+    answered, rows = [clarified(evidence, people) for evidence in (tuning, test)], []
     for name in (*expected[0], REAL):
         outcomes = tuple(
-            outcomes_of(evidence, people, study.costs, human=answers.get(name))
-            for evidence, answers in zip((tuning, test), expected, strict=True)
+            outcomes_of(evidence, people, study.costs, human=answers.get(name), after=after)
+            for evidence, answers, after in zip((tuning, test), expected, answered, strict=True)
         )
         # Recorded people stay what they are; all beliefs about them are assumptions, as simulated people are.
         is_assumed = name != REAL or people.is_simulated

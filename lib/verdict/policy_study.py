@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from verdict.deferral import (
     Calibrated,
     Evidence,
     case_of,
+    clarified,
     costs_of,
     outcomes_of,
     people_of,
@@ -38,7 +38,7 @@ from verdict.policy_evaluation import (
     evaluate_policy,
     unless_given,
 )
-from verdict.ranking import aurc, risk_at, risk_coverage
+from verdict.ranking import Ranked, risk_coverage
 from verdict.signals import (
     ENSEMBLE_STABILITY,
     QUESTION_CONSISTENCY,
@@ -52,7 +52,6 @@ from verdict.stages import QUESTIONS, VIEWS
 from verdict.uncertainty import Interval, Resampler, with_bounds
 
 N_CURVE_POINTS = 100
-_CHUNK_CELLS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -105,10 +104,11 @@ class PolicyStudy:
 def run_study(stage: Stage, calib: Evidence, test: Evidence, people: People, draws: Resampler) -> PolicyStudy:
     """Tune on the first pairs, evaluate on the second, and store the numbers `policy.*` and `policy.test.*`."""
     tau, costs = stage.params.policy.critical_floor, costs_of(stage.params.policy, stage.classes)
-    cases = case_of(calib, people, costs), case_of(test, people, costs)
+    answered = [(found, clarified(found, people)) for found in (calib, test)]
+    cases = tuple(case_of(found, people, costs, after=after) for found, after in answered)
     policy = cases[0].tune(tau)
     rivals = {name: (score, test.rivals[name]) for name, score in calib.rivals.items()}
-    perfect = tuple(outcomes_of(found, people, costs, human=found.y_true) for found in (calib, test))
+    perfect = tuple(outcomes_of(found, people, costs, human=found.y_true, after=after) for found, after in answered)
     study = PolicyStudy(
         *cases,
         policy,
@@ -250,9 +250,8 @@ def risk_curves(evidence: Evidence, draws: Resampler) -> dict[str, pd.DataFrame]
     scores = {"composite": evidence.score} | evidence.rivals | {"random order": np.zeros(len(evidence))}
     wrong = evidence.is_wrong
     curves = {name: risk_coverage(score, wrong, n_points=N_CURVE_POINTS) for name, score in scores.items()}
-    own, weights, step = curves["composite"], draws.weights(), max(1, _CHUNK_CELLS // len(evidence))
-    parts = [weights[start : start + step] for start in range(0, len(weights), step)]
-    drawn = np.concatenate([risk_at(own["coverage"], evidence.score, wrong, part) for part in parts])
+    own, ranked = curves["composite"], Ranked(evidence.score, wrong)
+    drawn = np.concatenate([ranked.risk_at(own["coverage"].to_numpy(), part) for _, part in draws.parts()])
     band = [draws.around(value, column) for value, column in zip(own["risk"], drawn.T, strict=True)]
     curves["composite"] = own.assign(low=[found.low for found in band], high=[found.high for found in band])
     return curves
@@ -278,7 +277,7 @@ def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.Data
     scores |= {f"composite without {_words(name)}": score for name, score in removed.items()}
     rows, own = [], None
     for name, score in scores.items():
-        statistic = partial(aurc, score, evidence.is_wrong)
+        statistic = Ranked(score, evidence.is_wrong).aurc
         found = float(statistic(None)), draws.replicates(statistic)
         own = own or found
         gap = unless_given(draws.around(found[0] - own[0], found[1] - own[1]))

@@ -36,20 +36,13 @@ def aurc(confidence: ArrayLike, wrong: ArrayLike, weights: ArrayLike | None = No
     """Mean over k = 1 … n of the error rate among the k most confident rows, in [0, 1]; lower is better.
 
     Rows of equal confidence: the expected value under a random order of them, so that the order of rows plays no
-    part. In a tied block of m rows and e errors, after s rows with E errors, the sum over j = 1 … m of (E + j e / m)
-    / (s + j) is e + (E - s e / m)(H(s + m) - H(s)), H being the harmonic numbers.
+    part. To ask for many weights, see `Ranked`.
 
     References
     ----------
     Geifman, Uziel and El-Yaniv (2019), Bias-reduced uncertainty estimation, eq. 3; the tie rule is ours.
     """
-    mass, errors = _tied_blocks(confidence, wrong, weights)
-    n_before, errors_before = np.cumsum(mass, axis=-1) - mass, np.cumsum(errors, axis=-1) - errors
-    totals_to = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, int(mass.sum(axis=-1).max(initial=0)) + 1))])
-    after = (n_before + mass).astype(np.int64)
-    harmonic = totals_to[after] - totals_to[n_before.astype(np.int64)]
-    area = errors + (errors_before - n_before * ratio(errors, mass)) * harmonic
-    return ratio(area.sum(axis=-1), mass.sum(axis=-1), empty=np.nan)
+    return Ranked(confidence, wrong).aurc(weights)
 
 
 def risk_at(
@@ -71,10 +64,7 @@ def risk_at(
     coverage = np.asarray(coverage, dtype=np.float64)
     if not ((coverage > 0) & (coverage <= 1)).all():
         raise ValueError(f"coverage must lie in (0, 1], got [{coverage.min()}, {coverage.max()}]")
-    mass, errors = _tied_blocks(confidence, wrong, weights)
-    blocks = zip(mass.reshape(-1, mass.shape[-1]), errors.reshape(-1, mass.shape[-1]), strict=True)
-    found = [_risk_of_blocks(coverage, n_rows, n_errors) for n_rows, n_errors in blocks]
-    return np.reshape(found, (*mass.shape[:-1], len(coverage)))
+    return Ranked(confidence, wrong).risk_at(coverage, weights)
 
 
 def risk_coverage(confidence: ArrayLike, wrong: ArrayLike, *, n_points: int | None = None) -> pd.DataFrame:
@@ -99,22 +89,69 @@ def risk_coverage(confidence: ArrayLike, wrong: ArrayLike, *, n_points: int | No
     return pd.DataFrame({"coverage": coverage, "risk": risk_at(coverage, confidence, wrong)})
 
 
-def _tied_blocks(
-    confidence: ArrayLike, wrong: ArrayLike, weights: ArrayLike | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and errors at each distinct confidence, from the highest on, each (..., n_distinct)."""
-    confidence, wrong = _scored(confidence, wrong)
-    values, cells = np.unique(-confidence, return_inverse=True)
-    if len(values) == len(cells):
-        # Without ties a block is a row, and sorting does what sums would.
-        order = np.argsort(cells)
-        mass = row_weights(weights, len(cells))[..., order]
-        return mass, mass * wrong[order]
-    return totals(weights, cells, len(values)), totals(weights, cells, len(values), wrong)
+class Ranked:
+    """Rows put in order once, however many weights are asked for; see `aurc` and `risk_at`.
+
+    Parameters
+    ----------
+    confidence : array of float, (n,)
+        Any monotone scale.
+    wrong : array of bool, (n,)
+        Whether the answer is wrong.
+    """
+
+    def __init__(self, confidence: ArrayLike, wrong: ArrayLike):
+        confidence, wrong = _scored(confidence, wrong)
+        # Wrong rows come first among equals, so that every count that is needed is a difference of running ones.
+        self._order = np.lexsort((~wrong, -confidence))
+        self._wrong, ordered = wrong[self._order], confidence[self._order]
+        start = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]][: len(ordered)])
+        self._end = np.append(start[1:], len(ordered))[: len(start)]
+        n_wrong = np.append(0, np.cumsum(self._wrong))
+        errors = n_wrong[self._end] - n_wrong[start]
+        own = errors > 0
+        self._erring = start[own], start[own] + errors[own], self._end[own]
+
+    def aurc(self, weights: ArrayLike | None = None) -> np.ndarray:
+        """Mean of the error rates, in the shape of the weights without their last axis.
+
+        An error in place j of n counts in all places from there on: H(n) - H(j - 1), H being the harmonic numbers. The
+        e errors of m tied rows behind s others are as likely in each place, which is e H(n) - e / m (G(s + m) - G(s)),
+        G(k) being H(0) + … + H(k - 1). Rows that are right and tie with no error add nothing.
+        """
+        rows = _running(self._counts(weights))
+        before, to_errors, after = (np.take(rows, ends, axis=-1) for ends in self._erring)
+        errors, n = to_errors - before, rows[..., -1]
+        harmonic = np.append(0.0, np.cumsum(1 / np.arange(1, n.max(initial=0) + 1)))
+        sums = np.append(0.0, np.cumsum(harmonic))
+        spent = ratio(errors, after - before) * (sums[after] - sums[before])
+        return ratio(errors.sum(axis=-1) * harmonic[n] - spent.sum(axis=-1), n, empty=np.nan)
+
+    def risk_at(self, coverage: np.ndarray, weights: ArrayLike | None = None) -> np.ndarray:
+        """Error rates among the most confident shares of rows, (..., n_coverages)."""
+        counts = self._counts(weights)
+        rows, errors = (np.take(_running(of), self._end, axis=-1) for of in (counts, counts * self._wrong))
+        blocks = zip(rows.reshape(-1, len(self._end)), errors.reshape(-1, len(self._end)), strict=True)
+        found = [_risk_of_blocks(coverage, n_rows, n_errors) for n_rows, n_errors in blocks]
+        return np.reshape(found, (*counts.shape[:-1], len(coverage)))
+
+    def _counts(self, weights: ArrayLike | None) -> np.ndarray:
+        """How often each row counts, from the most confident on, (..., n)."""
+        weights = np.asarray(row_weights(weights, len(self._order)) if weights is None else weights)
+        # Small whole numbers, as they are drawn, take a quarter of the time.
+        if weights.dtype.kind not in "iu" or weights.shape[-1:] != self._order.shape:
+            weights = row_weights(weights, len(self._order))
+        return np.take(weights, self._order, axis=-1)
 
 
-def _risk_of_blocks(coverage: np.ndarray, n_rows: np.ndarray, n_errors: np.ndarray) -> np.ndarray:
-    rows, errors = np.cumsum(n_rows), np.cumsum(n_errors)
+def _running(counts: np.ndarray) -> np.ndarray:
+    """Sums of the first 0 … n counts, whole numbers (..., n + 1)."""
+    sums = np.zeros((*counts.shape[:-1], counts.shape[-1] + 1), dtype=np.int64)
+    np.cumsum(counts, axis=-1, out=sums[..., 1:], dtype=np.int64)
+    return sums
+
+
+def _risk_of_blocks(coverage: np.ndarray, rows: np.ndarray, errors: np.ndarray) -> np.ndarray:
     wanted = coverage * rows[-1]
     return ratio(np.interp(wanted, np.r_[0, rows], np.r_[0, errors]), wanted, empty=np.nan)
 
