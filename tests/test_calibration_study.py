@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from simulated_stage import KEPT, make_stage, pairs_of, simulated_table
+from verdict import metrics, ranking, uncertainty
 from verdict.calibrate import Temperature
 from verdict.calibration_study import (
     FOR_SETS,
@@ -106,6 +107,22 @@ def test_resamples_at_the_bound_of_the_search_are_told(stage):
     study = fit_temperatures(stage, KEPT, halves)
     assert not study.fitted.at_bound
     assert "in some resamples" in study.warning or "few" in study.warning
+
+
+def test_rows_are_scored_and_ordered_once_however_many_resamples_there_are(stage, monkeypatch):
+    """With 200,000 rows the resamples come ten at a time, and a softmax for each ten took a minute."""
+    monkeypatch.setattr(uncertainty, "_CHUNK_CELLS", 1)
+    calls = []
+    for module, name in ((metrics, "check_probs"), (metrics, "log_softmax"), (ranking, "_scored")):
+        whole = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, whole=whole: calls.append(0) or whole(*given))
+    test = stage.predictions("test", trial="text1", seed=11)
+    study = fit_temperatures(stage, KEPT, halves_of(stage))
+    calls.clear()
+    before_after(stage, test, study.fitted, prefix="calibration.test")
+    on_all_rows(stage, KEPT, study, test, prefix="calibration.test")
+    references(stage, study, test)
+    assert len(calls) < 2 * stage.params.statistics.n_resamples
 
 
 def test_scaling_an_overconfident_model_is_shown_to_help(stage):

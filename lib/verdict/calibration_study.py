@@ -6,7 +6,7 @@ the rows that set the threshold played no part in the scores (Angelopoulos and B
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,22 +17,21 @@ from verdict.calibrate import LOG_T_BOUND, Isotonic, Platt, Temperature, VectorS
 from verdict.evaluation import Selection
 from verdict.labels import Split
 from verdict.metrics import (
-    brier,
+    brier_of_rows,
     confidence_and_correct,
     ece_change,
     ece_if_calibrated,
     ece_interval,
-    nll,
-    nll_of_logits,
+    nll_of_rows,
     reliability_curve,
 )
 from verdict.numbers import Number, Numbers
 from verdict.predict import logits_of
-from verdict.ranking import aurc
+from verdict.ranking import Ranked
 from verdict.scores import log_softmax, softmax, top_class
 from verdict.stage import Stage
 from verdict.stages import runs
-from verdict.uncertainty import Interval, holm, p_value, with_bounds
+from verdict.uncertainty import Interval, Statistic, holm, p_value, with_bounds
 from verdict.weighted import weighted_mean
 
 FOR_TEMPERATURE, FOR_SETS = "temperature", "sets"
@@ -163,9 +162,10 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
     places = {"before": logits, "after": logits / fitted.temperature}
     probs = {place: softmax(at) for place, at in places.items()}
     found: dict[str, list[Interval]] = {}
-    for name, score in _scores(y_true).items():
-        values = [float(score(at, None)) for at in places.values()]
-        drawn = [resampler.replicates(partial(score, at)) for at in places.values()]
+    scores = [_scores(at, y_true) for at in places.values()]
+    for name in scores[0]:
+        values = [float(score[name](None)) for score in scores]
+        drawn = [resampler.replicates(score[name]) for score in scores]
         found[name] = [
             *(resampler.around(*one) for one in zip(values, drawn, strict=True)),
             resampler.around(values[1] - values[0], drawn[1] - drawn[0]),
@@ -211,14 +211,14 @@ def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame
     stage.numbers["calibration.temperature_all"] = whole.number(n=len(calib), split=Split.CALIB, seeds=(kept.seed,))
     stage.number("calibration.n_calib", len(calib), unit="count", split=Split.CALIB)
     logits, y_true, resampler = logits_of(table), table["y_true"].to_numpy(), stage.resampler(table["group_id"])
-    score, n_bins, rows = _scores(y_true)["nll"], stage.params.statistics.ece_bins, []
+    n_bins, rows = stage.params.statistics.ece_bins, []
     for name, rows_fitted, found in (
         ("the half that is used", study.rows, study.interval),
         ("the whole split", calib, whole),
     ):
         row: dict[str, object] = {"fitted_on": name, "n": len(rows_fitted)} | with_bounds("temperature", found)
         row["at_bound"] = ends_at_bound(found)
-        row |= with_bounds("nll", resampler.interval(partial(score, logits / found.value)))
+        row |= with_bounds("nll", resampler.interval(_scores(logits / found.value, y_true)["nll"]))
         error = ece_interval(softmax(logits / found.value), y_true, resampler, n_bins=n_bins)
         rows.append(row | with_bounds("ece", error))
     shared = {"n": len(table), "split": str(table["split"].iloc[0])}
@@ -262,7 +262,7 @@ def references(stage: Stage, study: Study, table: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {"method": name, "n_parameters": n_parameters}
             | with_bounds("accuracy", resampler.mean(top_class(probs) == y_true, span=(0, 1)))
-            | with_bounds("nll", resampler.interval(partial(nll, probs, y_true)))
+            | with_bounds("nll", resampler.interval(partial(weighted_mean, nll_of_rows(probs, y_true))))
             | with_bounds("ece", ece_interval(probs, y_true, resampler, n_bins=n_bins))
         )
     return pd.DataFrame(rows)
@@ -299,12 +299,13 @@ def gaps_by(
     return table.assign(p_holm=holm(table["p_holm"])).sort_values("value", ascending=False, ignore_index=True)
 
 
-def _scores(y_true: np.ndarray) -> dict[str, Callable[..., np.ndarray]]:
-    """Scores without bins, each a function of (logits, weights)."""
+def _scores(logits: np.ndarray, y_true: np.ndarray) -> dict[str, Statistic]:
+    """Scores without bins; what they need of each row is computed here, once for all resamples."""
+    probs, true = softmax(logits), (np.arange(len(y_true)), y_true)
     return {
-        "nll": lambda logits, weights: nll_of_logits(logits, y_true, weights),
-        "brier": lambda logits, weights: brier(softmax(logits), y_true, weights),
-        "aurc": lambda logits, weights: aurc(softmax(logits).max(axis=1), top_class(logits) != y_true, weights),
+        "nll": partial(weighted_mean, -log_softmax(logits)[true]),
+        "brier": partial(weighted_mean, brier_of_rows(probs, y_true)),
+        "aurc": Ranked(probs.max(axis=1), top_class(logits) != y_true).aurc,
     }
 
 

@@ -77,9 +77,14 @@ def macro_f1(y_true: ArrayLike, y_pred: ArrayLike, n_classes: int = 2, weights: 
 
 def nll(probs: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
     """Mean negative natural logarithm of the true class's probability, in nats; a probability of 0 gives infinity."""
+    return weighted_mean(nll_of_rows(probs, y_true), weights)
+
+
+def nll_of_rows(probs: ArrayLike, y_true: ArrayLike) -> np.ndarray:
+    """What each row adds to `nll`, (n,): compute it once where many weights are asked for."""
     probs, y_true = _checked(probs, y_true)
     with np.errstate(divide="ignore"):
-        return weighted_mean(-np.log(probs[np.arange(len(y_true)), y_true]), weights)
+        return -np.log(probs[np.arange(len(y_true)), y_true])
 
 
 def nll_of_logits(logits: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
@@ -96,8 +101,13 @@ def brier(probs: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None)
     ----------
     Brier (1950), Verification of forecasts expressed in terms of probability, eq. 2.
     """
+    return weighted_mean(brier_of_rows(probs, y_true), weights)
+
+
+def brier_of_rows(probs: ArrayLike, y_true: ArrayLike) -> np.ndarray:
+    """What each row adds to `brier`, (n,): compute it once where many weights are asked for."""
     probs, y_true = _checked(probs, y_true)
-    return weighted_mean(((probs - np.eye(probs.shape[1])[y_true]) ** 2).sum(axis=1), weights)
+    return ((probs - np.eye(probs.shape[1])[y_true]) ** 2).sum(axis=1)
 
 
 def bin_index(confidence: ArrayLike, n_bins: int = N_BINS) -> np.ndarray:
