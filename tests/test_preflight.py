@@ -481,7 +481,7 @@ def test_a_refusal_by_a_fresh_process_writes_nothing(root):
     write_profile(prepared("pairs", root, *PAIRS["table-missing"][:2]), root)
     before = tree(home)
     command = [sys.executable, "-m", "verdict.start", "verdict.pipeline", "--profile", "mine"]
-    variables = {**os.environ, paths.ROOT_VARIABLE: str(home)}
+    variables = {**os.environ, paths.ROOT_VARIABLE: str(home), "PYTHONPATH": str(paths.LIBRARY.parent)}
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "there is no file" in done.stderr
     assert tree(home) == before
