@@ -205,13 +205,19 @@ with warm.server(dict(os.environ)) as given:
 LASTING = "import os, time\nwith open('started', 'w') as file:\n    file.write(str(os.getpid()))\ntime.sleep(60)\n"
 
 
-def test_the_server_ends_with_its_parent_while_it_imports(plain, tmp_path):
-    """A module of the test stands for the first library, which takes long."""
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_the_server_ends_with_its_parent_while_it_imports(plain, tmp_path, end):
+    """A module of the test stands for the first library, which takes long; an interrupted parent waits for it."""
+    Path(plain["VERDICT_ROOT"], "started").unlink(missing_ok=True)
     (tmp_path / "tqdm").mkdir()
     (tmp_path / "tqdm" / "__init__.py").touch()
     (tmp_path / "tqdm" / "auto.py").write_text(LASTING)
     variables = {**plain, "PYTHONPATH": os.pathsep.join([str(tmp_path), plain["PYTHONPATH"]])}
     with subprocess.Popen([sys.executable, "-c", CALLED], env=variables, cwd=tmp_path) as process:
         pid = started(Path(plain["VERDICT_ROOT"]))
-        process.kill()
-    assert gone(pid, within_s=5)
+        process.send_signal(end)
+        try:
+            assert gone(pid, within_s=5)
+            process.wait(timeout=5)
+        finally:
+            process.kill()

@@ -84,7 +84,12 @@ def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
         finally:
             # The end of its input is what a server waits for, also when this process is killed.
             process.stdin.close()  # type: ignore[union-attr]
-            process.wait()
+            try:
+                process.wait(timeout=start.PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                # It still imports libraries, and does not look at its input meanwhile.
+                process.kill()
+                process.wait()
 
 
 def call(asked: Asked, address: str, tie: start.Tie) -> int | None:
