@@ -1,8 +1,13 @@
 """Faults on purpose: what is drawn, what a damaged file is, and when a disturbance counts as lost or different."""
 
+import os
+import re
 import shutil
+import signal
 import sys
 import threading
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -121,6 +126,26 @@ def test_processes_of_a_copy_are_found_by_their_environment(tmp_path):
         assert subject.processes("nothing like it") == []
         subject.end_all()
         assert process.wait() == -9
+
+
+def test_a_run_on_a_terminal_hears_that_it_closes_even_under_nohup(tmp_path):
+    outer, inner = os.openpty()
+    ignoring = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Subject("p", tmp_path, 1, 10.0).start(terminal=inner) as process:
+            while (
+                b"verdict.pipeline" not in Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")[3:4]
+                and process.poll() is None
+            ):
+                time.sleep(0.001)
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            process.kill()
+    finally:
+        signal.signal(signal.SIGHUP, ignoring)
+        os.close(outer)
+        os.close(inner)
+    ignored = int(re.search(r"SigIgn:\s*(\w+)", status)[1], 16)
+    assert not ignored & 1 << signal.SIGHUP - 1
 
 
 def test_results_are_listed_while_folders_come_and_go(tmp_path):

@@ -19,6 +19,8 @@ from verdict import paths
 from verdict.artifacts import read_json, sha256_file, write_npz, write_text
 from verdict.start import environment
 
+# Under `nohup` a hangup is ignored, and so it would be by everything that is started here.
+ON_TERMINAL = ("setsid", "--ctty", "env", "--default-signal=HUP")
 COPIED = ("lib", "notebooks", "params", "Snakefile")
 # Times are no results.
 NOT_COMPARED = ("repro.total_min",)
@@ -162,7 +164,7 @@ class Subject:
         command += ["--profile", self.profile, "--cores", str(self.cores)]
         with self._said(name).open("wb") as said:
             return subprocess.Popen(
-                command if terminal is None else ["setsid", "--ctty", *command],
+                command if terminal is None else [*ON_TERMINAL, *command],
                 cwd=self.root,
                 env=environment(self.root, given),
                 stdin=subprocess.DEVNULL if terminal is None else terminal,
