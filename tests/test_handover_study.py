@@ -148,7 +148,7 @@ def test_deferral_by_hand(stage):
     _, tuning, test, people = with_votes(stage)
     curves = handover_study.deferral_curves(tuning, test, people, stage.resampler(test.groups))
     assert set(curves) == {PERFECT, ALIKE, handover_study.BY_CLASS, REAL}
-    right = handover_study.person_right(test, people)
+    right = handover_study.person_right(test, people.careful)
     for name, last in {PERFECT: 1.0, REAL: right.mean()}.items():
         assert curves[name]["accuracy"].iloc[0] == pytest.approx(1 - test.is_wrong.mean())
         assert curves[name]["accuracy"].iloc[-1] == pytest.approx(last)
@@ -214,6 +214,7 @@ def test_better_answers_at_a_glance_are_asked_for_more(stage):
     table = handover_study.asking_table(stage, study, tuning, test)
     in_use = table[table["is_in_use"]]
     assert len(in_use) == 1
+    assert not table.duplicated(["glance_accuracy", "price"]).any()
     cost, real = stage.numbers["policy.test.cost"], handover_study.belief_table(stage, study, tuning, test, people)
     # One cost, three tables: the policy, the glance in use, people as they are.
     bounds = [cost.value, cost.low, cost.high]
@@ -225,3 +226,19 @@ def test_better_answers_at_a_glance_are_asked_for_more(stage):
     assert (
         best["price"] < worst["price"] and best["asked_about"] > worst["asked_about"] and best["cost"] < worst["cost"]
     )
+
+
+def test_a_glance_that_nobody_has_is_not_listed(stage, monkeypatch):
+    """Recorded people are never made better than they are: wishes above that end at one accuracy, with one row."""
+    study, tuning, test, _ = studied(stage)
+    attainable = handover_study.people_of
+    monkeypatch.setattr(
+        handover_study,
+        "people_of",
+        lambda stage, table, *, clarify_accuracy: attainable(
+            stage, table, clarify_accuracy=min(clarify_accuracy, 0.85)
+        ),
+    )
+    table = handover_study.asking_table(stage, study, tuning, test)
+    assert table["glance_accuracy"].unique().tolist() == [0.8, 0.85]
+    assert table["is_in_use"].sum() == 1

@@ -37,7 +37,7 @@ NAN, INF = float("nan"), float("inf")
         (Number(NAN), "not defined"),
         (Number(NAN, NAN, NAN), "not defined"),
         (Number(NAN, unit="%"), "not defined"),
-        (Number(INF), "not defined"),
+        (Number(INF), "∞"),
         (Number(0.25, NAN, NAN), "0.25"),
     ],
 )

@@ -57,7 +57,7 @@ def test_an_absent_set_is_said_and_its_numbers_are_not_defined(without):
         assert without.numbers[f"independent.{name}"].text == "not defined"
     assert without.numbers["independent.n_pairs"].text == "0"
     assert all(number.kind for number in without.numbers.values())
-    assert "no independent set" in shift.answer_template(without, tables, decisions)
+    assert "no independent set" in shift.answer_template(without, tables, decisions, is_simulated=True)
     sentences = shift.hand_written(without, tables, 2.0)
     assert sentences.empty
     assert list(sentences.columns)[:2] == ["image", "image_id"]
@@ -77,7 +77,7 @@ def test_saved_logits_are_not_said_to_be_generated_or_written_by_hand(stage, mon
     assert shift.absent(stage, tables) == ""
     found = decided(stage, tables, Policy(0.6, 0.3, 0.05))
     shift.scores_by_split(stage, tables)
-    text = shift.answer_template(stage, tables, found)
+    text = shift.answer_template(stage, tables, found, is_simulated=True)
     assert text.startswith("On the independent set ({independent.n_pairs} rows) the model")
     del tables["independent"]
     assert "no independent set" in shift.absent(stage, tables)
@@ -134,7 +134,7 @@ def test_decisions_add_up_and_the_answer_can_be_said(stage):
     for split in (Split.INDEPENDENT, Split.INDEPENDENT_HAND):
         stage.number(f"{split}.level", 0.9)
         stage.number(f"{split}.coverage", 0.8)
-    text = shift.answer_template(stage, tables, found)
+    text = shift.answer_template(stage, tables, found, is_simulated=True)
     sentence(text, stage.numbers)
     assert text.count("of them wrong") == 2
 
@@ -145,4 +145,4 @@ def test_a_policy_that_lets_nothing_out_has_no_error_rate(stage):
     assert (found["auto"] == 0).all()
     assert np.isnan(stage.numbers["independent.auto_error"].value)
     shift.scores_by_split(stage, tables)
-    assert "of them wrong" not in shift.answer_template(stage, tables, found)
+    assert "of them wrong" not in shift.answer_template(stage, tables, found, is_simulated=True)

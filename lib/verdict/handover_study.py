@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.deferral import Evidence, case_of, clarified, outcomes_of, people_of
-from verdict.humans import ConfusionHuman, ParametricHuman, VoteHuman
+from verdict.humans import ConfusionHuman, Human, ParametricHuman, VoteHuman
 from verdict.numbers import POINTS
 from verdict.people import People
 from verdict.policy import Decision, Forced
@@ -28,9 +28,9 @@ NAMED_SHARES = (0.2, 0.5)
 PERFECT, ALIKE, BY_CLASS, REAL = "never errs", "errs on all pairs alike", "errs by class", "as people really are"
 
 
-def person_right(evidence: Evidence, people: People) -> np.ndarray:
-    """Probability that the person who takes over is right, (n,)."""
-    chance = people.careful.distribution(evidence.table["pair_id"], evidence.y_true)
+def person_right(evidence: Evidence, person: Human) -> np.ndarray:
+    """Probability that a person is right, (n,)."""
+    chance = person.distribution(evidence.table["pair_id"], evidence.y_true)
     return chance[np.arange(len(evidence)), evidence.y_true]
 
 
@@ -54,7 +54,7 @@ def handover_table(stage: Stage, study: PolicyStudy, test: Evidence, people: Peo
         "out alone": decision == Decision.AUTO,
         "all": np.ones(len(test), dtype=bool),
     }
-    model, person = (~test.is_wrong).astype(float), person_right(test, people)
+    model, person = (~test.is_wrong).astype(float), person_right(test, people.careful)
     reach = (person.min(), person.max()) if people.is_simulated else (0.0, 1.0)
     columns = {
         "model": (model, (0.0, 1.0)),
@@ -150,13 +150,15 @@ def asking_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
     Returns
     -------
     DataFrame
-        glance_accuracy, price (minutes a pair), is_in_use (those of the parameters); share asked about, accuracy and
-        cost with intervals.
+        glance_accuracy (on the tuning pairs; recorded people are never made better than they are, so that several
+        wishes may end at one accuracy, which has one row), price (minutes a pair), is_in_use (those of the
+        parameters); share asked about, accuracy and cost with intervals.
     """
     own, rows = stage.params.policy.human.clarify_accuracy, []
     tau = stage.params.policy.critical_floor
-    for glance in sorted({*GLANCES, own}):
-        people = people_of(stage, tuning.table, clarify_accuracy=glance)
+    wanted = [people_of(stage, tuning.table, clarify_accuracy=glance) for glance in (own, *GLANCES)]
+    reached = [round(float(person_right(tuning, people.hasty).mean()), 6) for people in wanted]
+    for glance, people in sorted(dict(zip(reversed(reached), reversed(wanted), strict=True)).items()):
         # What is answered has no price.
         answered = [(evidence, clarified(evidence, people)) for evidence in (tuning, test)]
         for factor in PRICE_FACTORS:
@@ -165,7 +167,7 @@ def asking_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
             decision = case.decide(calib.tune(tau))
             cost, error = case.means(decision, study.draws)
             row: dict[str, object] = {"glance_accuracy": glance, "price": costs.clarify}
-            row |= {"is_in_use": glance == own and factor == 1.0}
+            row |= {"is_in_use": glance == reached[0] and factor == 1.0}
             row |= with_bounds("asked_about", study.draws.mean(decision == Decision.CLARIFY, span=(0, 1)))
             rows.append(row | with_bounds("accuracy", complement(error)) | with_bounds("cost", cost))
     return pd.DataFrame(rows)
@@ -177,7 +179,7 @@ def _believed(evidence: Evidence, tuning: Evidence, people: People) -> dict[str,
     beliefs: dict[str, np.ndarray] = {PERFECT: truth}
     if isinstance(people.careful, ParametricHuman):
         return beliefs
-    accuracy = float(person_right(tuning, people).mean())
+    accuracy = float(person_right(tuning, people.careful).mean())
     beliefs[ALIKE] = ParametricHuman(accuracy, n_classes=n_classes, seed=0).distribution(ids, truth)
     if isinstance(people.careful, VoteHuman):
         matrix = people.careful.confusion(tuning.table["pair_id"], tuning.y_true)
@@ -232,7 +234,7 @@ def deferral_curves(tuning: Evidence, test: Evidence, people: People, draws: Res
     curves = {}
     for name, answers in (_believed(test, tuning, people) | {REAL: None}).items():
         if answers is None:
-            right = person_right(test, people)
+            right = person_right(test, people.careful)
         else:
             right = (answers == test.y_true).astype(float) if answers.ndim == 1 else answers[rows, test.y_true]
         found = draws.means(np.where(is_handed, right[:, None], alone), [None] * len(SHARES))

@@ -80,7 +80,7 @@ class Number:
         scale, suffix = 100.0 if self.unit in HUNDREDTHS else 1.0, _suffix(self.unit)
         value = self.value * scale
         if not math.isfinite(value):
-            return "not defined"
+            return "not defined" if math.isnan(value) else "∞" if value > 0 else "-∞"
         if self.low is None or not (math.isfinite(self.low) and math.isfinite(self.high)):
             return f"{_plain(value, self.unit)}{suffix}"
         low, high = self.low * scale, self.high * scale

@@ -396,7 +396,9 @@ def thresholds_template(study: PolicyStudy, people: People) -> str:
     asked = "none is asked about" if policy.t_clarify >= policy.t_auto else "is asked about from {policy.t_clarify} on"
     if policy.t_auto > 1 and policy.t_clarify < policy.t_auto:
         asked = "pairs are asked about from {policy.t_clarify} on"
-    rest = "no score is too low for that" if policy.t_clarify == 0 else f"the others go to {people.kind}"
+    rest = f"the others go to {people.kind}"
+    if min(policy.t_auto, policy.t_clarify) == 0:
+        rest = f"no score is too low: what the gate stops, and nothing else, goes to {people.kind}"
     right = "The person who takes over is right on {policy.human_accuracy} of the test pairs, the glance on "
     return f"{alone}; {asked}; {rest}. {right}{{policy.glance_accuracy}}."
 

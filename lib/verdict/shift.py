@@ -247,7 +247,9 @@ def store_transfer(stage: Stage, found: pd.DataFrame, tables: Mapping[str, pd.Da
     _fill(stage, tables, (*names, "coverage"))
 
 
-def answer_template(stage: Stage, tables: Mapping[str, pd.DataFrame], decisions: pd.DataFrame) -> str:
+def answer_template(
+    stage: Stage, tables: Mapping[str, pd.DataFrame], decisions: pd.DataFrame, *, is_simulated: bool
+) -> str:
     """The answer of the page as a template for `say`, over the sets that there are."""
     alone, parts = decisions.set_index("split")["auto"], []
     for split, name in names_of(stage).items():
@@ -255,7 +257,8 @@ def answer_template(stage: Stage, tables: Mapping[str, pd.DataFrame], decisions:
             continue
         size = "{%.n_pairs} rows" if stage.is_recorded else "{%.n_pairs} pairs, {%.n_images} images"
         wrong = ", {%.auto_error} of them wrong" if alone[str(split)] > 0 else ""
-        saved = versus(stage, {"always asking a person": f"{split}.policy_gain"})
+        person = f"{'a simulated' if is_simulated else 'a'} person"
+        saved = versus(stage, {f"always asking {person}": f"{split}.policy_gain"})
         text = (
             f"On {name} ({size}) the model is right on {{%.accuracy}}, {_beside_guessing(stage, split)}; macro-F1 is "
             "{%.macro_f1}, a change of {%.macro_f1_change} from test. At the transferred temperature ECE is {%.ece}, "
