@@ -183,6 +183,8 @@ def test_saved_logits_become_a_report_that_speaks_of_them_alone(tmp_path, kind):
         if name in SPEAKS_OF_ITS_DATA:
             assert not (found := FOREIGN.findall(visible(text))), (name, found[:5])
     assert_links(target)
+    assert "explanations" not in pages["review"] and "calibration and sets fitted" in pages["review"]
+    assert "seed 0" not in pages["index"] + pages["07_calibration"]
     if kind != "people":
         assert not re.search(r"votes|annotator|were recorded, one of whom", visible(pages["08_policy"]))
     numbers = Numbers.load(work / "07_calibration" / "numbers.json")

@@ -36,6 +36,8 @@ def table_of(logit: list[float], labels: list[str], groups: list[str] | None = N
 class SimulatedStage:
     """What evaluation asks of a stage, over prediction tables by trial and seed; the cheapest unfreezes nothing."""
 
+    given = ""
+
     def __init__(self, tables: dict[tuple[str, int], pd.DataFrame], n_trainable: dict[str, int], **options: dict):
         names = tuple(dict.fromkeys(name for name, _ in tables))
         places = {"parent": "warmup", "vision_blocks": 0}

@@ -135,8 +135,9 @@ def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Stu
         rows[seed] = rows_of(stage.predictions(Split.CALIB, trial=kept.trial, seed=seed), halves, FOR_TEMPERATURE)
         fits[seed] = Temperature.fit(logits_of(rows[seed]), rows[seed]["y_true"])
     own, fitted = rows[kept.seed], fits[kept.seed]
+    seeds = () if stage.given else (kept.seed,)
     interval = fitted.interval(logits_of(own), own["y_true"], stage.resampler(own["group_id"]))
-    stage.numbers["calibration.temperature"] = interval.number(n=len(own), split=Split.CALIB, seeds=(kept.seed,))
+    stage.numbers["calibration.temperature"] = interval.number(n=len(own), split=Split.CALIB, seeds=seeds)
     stage.number("calibration.n_fit", len(own), unit="count", split=Split.CALIB)
     columns = ("nll_before", "nll_after", "n", "converged", "at_bound")
     table = [
@@ -174,7 +175,11 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
         options |= {"n_bins": n_bins}
         ends = [ece_interval(at, y_true, resampler, **options) for at in probs.values()]
         found[name] = [*ends, ece_change(probs["before"], probs["after"], y_true, resampler, **options)]
-    shared = {"n": len(table), "split": str(table["split"].iloc[0]), "seeds": (int(table["seed"].iloc[0]),)}
+    shared = {
+        "n": len(table),
+        "split": str(table["split"].iloc[0]),
+        "seeds": () if stage.given else (int(table["seed"].iloc[0]),),
+    }
     numbers, rows = Numbers(), []
     for name, three in found.items():
         row: dict[str, object] = {"score": name.replace("_", " ")}
@@ -208,7 +213,8 @@ def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame
     calib = stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
     fitted = Temperature.fit(logits_of(calib), calib["y_true"])
     whole = fitted.interval(logits_of(calib), calib["y_true"], stage.resampler(calib["group_id"]))
-    stage.numbers["calibration.temperature_all"] = whole.number(n=len(calib), split=Split.CALIB, seeds=(kept.seed,))
+    seeds = () if stage.given else (kept.seed,)
+    stage.numbers["calibration.temperature_all"] = whole.number(n=len(calib), split=Split.CALIB, seeds=seeds)
     stage.number("calibration.n_calib", len(calib), unit="count", split=Split.CALIB)
     logits, y_true, resampler = logits_of(table), table["y_true"].to_numpy(), stage.resampler(table["group_id"])
     n_bins, rows = stage.params.statistics.ece_bins, []

@@ -65,7 +65,7 @@ def threshold_effect(table: pd.DataFrame, threshold: float, *, stage: Stage) -> 
     `<split>.threshold_gain`, in macro-F1, and `<split>.n_turned`, the answers that change.
     """
     y_true, groups, logits = table["y_true"].to_numpy(), table["group_id"].to_numpy(), logits_of(table)
-    split, seeds = str(table["split"].iloc[0]), tuple(sorted({int(seed) for seed in table["seed"]}))
+    split, seeds = str(table["split"].iloc[0]), () if stage.given else tuple(sorted(map(int, set(table["seed"]))))
     half, moved = (
         Answers(y_true, groups, rule.decide(logits)[None], seeds, logits.shape[1])
         for rule in (RAW, DecisionRule(threshold=threshold))

@@ -62,7 +62,7 @@ def estimate(
         "nll": partial(nll, probs, y_true),
         "brier": partial(brier, probs, y_true),
     }
-    split, seeds = str(table["split"].iloc[0]), tuple(sorted({int(seed) for seed in table["seed"]}))
+    split, seeds = str(table["split"].iloc[0]), () if stage.given else tuple(sorted(map(int, set(table["seed"]))))
     shared = {"n": len(table), "split": split, "seeds": seeds}
     numbers = Numbers({f"{prefix}.n_pairs": Number(len(table), unit="count", split=split)})
     numbers[f"{prefix}.n_images"] = Number(table["image_id"].nunique(), unit="count", split=split)

@@ -125,7 +125,10 @@ def _site(profile: str, present: list[Execution], executions: list[Execution], n
 
 
 def _review(site: Site) -> tuple[str, str]:
-    """The page of all notes and the rubric; a rubric that cannot be read is left out, with the reason."""
+    """The page of all notes and the rubric, of which only what this report has pages for is asked.
+
+    A rubric that cannot be read is left out, with the reason.
+    """
     try:
         rubric, error = load_rubric(), ""
     except ValueError as fault:
@@ -135,6 +138,9 @@ def _review(site: Site) -> tuple[str, str]:
         criterion.id: [links[name] for stem in criterion.look if (name := page_of(stem, tuple(links)))]
         for criterion in (rubric.criteria if rubric else ())
     }
+    if rubric:
+        asked = tuple(criterion for criterion in rubric.criteria if pages[criterion.id] or not criterion.look)
+        rubric = rubric.model_copy(update={"criteria": asked})
     latest = max((e for e in site.executions if e.run), key=lambda e: str(e.run.get("started", "")), default=None)
     run = provenance(latest)["run"] if latest else ""
     template = environment().get_template("review.html")
