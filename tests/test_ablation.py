@@ -23,7 +23,7 @@ from verdict.predict import prediction_table
 from verdict.report.say import sentence
 from verdict.uncertainty import Resampler
 
-SETTINGS = SimpleNamespace(n_resamples=200, level=0.95, seed=3)
+SETTINGS = SimpleNamespace(n_resamples=200, level=0.95, seed=3, ece_bins=15)
 FIT = {"learning_rate": 1e-3, "weight_decay": 0.0, "dropout": 0.1, "epochs": 2, "patience": 1, "schedule": "cosine"}
 COUNTED = {"count": 1.5, "colour": 2.0}
 

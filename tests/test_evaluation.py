@@ -9,13 +9,13 @@ import pytest
 
 from verdict import evaluation, paths
 from verdict.code_digest import code_cells
-from verdict.metrics import ece_interval
+from verdict.metrics import ece, ece_interval
 from verdict.numbers import Number, Numbers
 from verdict.params import TrialParams
 from verdict.predict import prediction_table
 from verdict.uncertainty import Resampler, clustered_mcnemar, wilson
 
-SETTINGS = SimpleNamespace(n_resamples=200, level=0.95, seed=3)
+SETTINGS = SimpleNamespace(n_resamples=200, level=0.95, seed=3, ece_bins=15)
 FIT = {"learning_rate": 1e-3, "weight_decay": 0.0, "dropout": 0.1, "epochs": 3, "patience": 3, "schedule": "cosine"}
 
 
@@ -316,6 +316,9 @@ def test_the_ece_of_a_table_is_that_of_the_page_on_calibration():
     expected = ece_interval(probs, table["y_true"], stage.resampler(table["group_id"]))
     assert (found.value, found.low, found.high) == (expected.value, expected.low, expected.high)
     assert found.low <= found.value <= found.high
+    stage.params.statistics = SimpleNamespace(**{**vars(SETTINGS), "ece_bins": 2})
+    coarse = evaluation.estimate(table, prefix="x", stage=stage, names=("ece",))["x.ece"]
+    assert coarse.value == pytest.approx(ece(probs, table["y_true"], n_bins=2))
 
 
 def test_a_score_without_spread_has_no_interval():

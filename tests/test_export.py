@@ -26,7 +26,7 @@ from verdict.train import save_weights
 
 HYPOTHESES = ["there is a red seven", "two blue ones", "-seven above", "'tis a seven", "=two"]
 N_IMAGES, N_PAIRS, TEMPERATURE = 7, 29, 1.7
-STATISTICS = StatisticsParams(n_resamples=1000, level=0.95, seed=7)
+STATISTICS = StatisticsParams(n_resamples=1000, level=0.95, seed=7, ece_bins=15)
 
 
 def save_stage(name, content, *, upstream=(), trial=None, seed=None, **fields):

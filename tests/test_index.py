@@ -472,8 +472,8 @@ def test_a_changed_parameter_is_named():
     params = load_params("smoke")
     run = {"stage": "07_calibration", "params": json.loads(json.dumps(resolved(params, "07_calibration")))}
     assert CHANGED_PARAMS(run, "smoke") == []
-    run["params"]["calibrate"]["ece_bins"] += 1
-    assert CHANGED_PARAMS(run, "smoke") == ["parameters changed since: calibrate.ece_bins"]
+    run["params"]["statistics"]["ece_bins"] += 1
+    assert CHANGED_PARAMS(run, "smoke") == ["parameters changed since: statistics.ece_bins"]
     assert CHANGED_PARAMS(run, "no_such_profile") == ["the profile no_such_profile no longer exists"]
 
 

@@ -211,8 +211,8 @@ def test_more_questions_than_there_are_cannot_be_asked(base):
 
 def test_a_missing_value_is_refused(base):
     content = copy.deepcopy(base)
-    del content["calibrate"]["ece_bins"]
-    with pytest.raises(ParamsError, match=r"calibrate\.ece_bins: Field required"):
+    del content["statistics"]["ece_bins"]
+    with pytest.raises(ParamsError, match=r"statistics\.ece_bins: Field required"):
         validate(content, source="test")
 
 

@@ -159,7 +159,7 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
         `<prefix>.<score>_before`, `<prefix>.<score>` and `<prefix>.<score>_difference`.
     """
     logits, y_true = logits_of(table), table["y_true"].to_numpy()
-    resampler, n_bins = stage.resampler(table["group_id"]), stage.params.calibrate.ece_bins
+    resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
     places = {"before": logits, "after": logits / fitted.temperature}
     probs = {place: softmax(at) for place, at in places.items()}
     found: dict[str, list[Interval]] = {}
@@ -217,7 +217,7 @@ def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame
     stage.numbers["calibration.temperature_all"] = whole.number(n=len(calib), split=Split.CALIB, seeds=seeds)
     stage.number("calibration.n_calib", len(calib), unit="count", split=Split.CALIB)
     logits, y_true, resampler = logits_of(table), table["y_true"].to_numpy(), stage.resampler(table["group_id"])
-    n_bins, rows = stage.params.calibrate.ece_bins, []
+    n_bins, rows = stage.params.statistics.ece_bins, []
     for name, rows_fitted, found in (
         ("the half that is used", study.rows, study.interval),
         ("the whole split", calib, whole),
@@ -236,7 +236,7 @@ def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame
 
 def chance_ece(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, prefix: str) -> None:
     """Number `<prefix>.ece_if_calibrated`; see `metrics.ece_if_calibrated`."""
-    resampler, n_bins = stage.resampler(table["group_id"]), stage.params.calibrate.ece_bins
+    resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
     found = ece_if_calibrated(fitted.transform(logits_of(table)), table["y_true"], resampler, n_bins=n_bins)
     shared = {"n": len(table), "split": str(table["split"].iloc[0])}
     stage.numbers[f"{prefix}.ece_if_calibrated"] = found.number(**shared)
@@ -244,7 +244,7 @@ def chance_ece(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, prefix
 
 def reliability(stage: Stage, table: pd.DataFrame, fitted: Temperature) -> dict[str, pd.DataFrame]:
     """Reliability diagrams before and after scaling, with intervals over groups."""
-    resampler, n_bins = stage.resampler(table["group_id"]), stage.params.calibrate.ece_bins
+    resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
     probs = {"before": softmax(logits_of(table)), "after": fitted.transform(logits_of(table))}
     return {name: reliability_curve(one, table["y_true"], resampler, n_bins=n_bins) for name, one in probs.items()}
 
@@ -262,7 +262,7 @@ def references(stage: Stage, study: Study, table: pd.DataFrame) -> pd.DataFrame:
         "isotonic": (sum(len(fit.X_thresholds_) for fit in isotonic.by_class), isotonic.transform),
     }
     y_true, resampler = table["y_true"].to_numpy(), stage.resampler(table["group_id"])
-    n_bins, rows = stage.params.calibrate.ece_bins, []
+    n_bins, rows = stage.params.statistics.ece_bins, []
     for name, (n_parameters, transform) in methods.items():
         probs = transform(logits_of(table))
         rows.append(
@@ -325,7 +325,7 @@ def transfer(stage: Stage, tables: Sequence[pd.DataFrame], temperature: float) -
         the oracle), ece_at_1, ece, ece_at_oracle, with intervals. The oracle is fitted on the rows that it is judged
         on; its NLL is a bound that no temperature beats, not a result.
     """
-    rows, n_bins = [], stage.params.calibrate.ece_bins
+    rows, n_bins = [], stage.params.statistics.ece_bins
     for table in tables:
         logits, y_true, resampler = logits_of(table), table["y_true"].to_numpy(), stage.resampler(table["group_id"])
         best = Temperature.fit(logits, y_true)

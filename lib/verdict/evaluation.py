@@ -70,7 +70,7 @@ def estimate(
         if name == "accuracy":
             found = resampler.mean(answer == y_true, span=SHARE)
         elif name == "ece":
-            found = ece_interval(probs, y_true, resampler)
+            found = ece_interval(probs, y_true, resampler, n_bins=stage.params.statistics.ece_bins)
         else:
             found = _with_width(resampler.interval(scores[name]))
         numbers[f"{prefix}.{name}"] = found.number(unit="%" if name == "accuracy" else "", **shared)

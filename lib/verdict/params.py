@@ -352,17 +352,17 @@ class TrainingParams(Model):
 
 
 class StatisticsParams(Model):
-    """Resampling behind every interval."""
+    """Resampling behind every interval, and the bins of every expected calibration error."""
 
     n_resamples: Annotated[int, Field(ge=100)]
     level: Fraction
     seed: Seed
+    ece_bins: Annotated[int, Field(ge=2, le=100)]
 
 
 class CalibrateParams(Model):
     """Calibration and conformal sets."""
 
-    ece_bins: Annotated[int, Field(ge=2, le=100)]
     alphas: tuple[Fraction, ...]
     raps_penalty: NonNegative
     raps_free_rank: Annotated[int, Field(ge=0)]

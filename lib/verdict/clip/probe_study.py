@@ -141,7 +141,7 @@ class Page:
         study, stage, classes = self.study, self.study.stage, self.study.classes()
         (z, y, groups), (z_test, y_test, _) = study.of("calib"), self.test
         fitted = fit_temperature(scaled_logits(z, classes, study.logit_scale), y, stage.resampler(groups))[1]
-        logits, n_bins = scaled_logits(z_test, classes, study.logit_scale), stage.params.calibrate.ece_bins
+        logits, n_bins = scaled_logits(z_test, classes, study.logit_scale), stage.params.statistics.ece_bins
         options = {"logit_scale": study.logit_scale, "fitted": fitted, "n_bins": n_bins}
         table = scale_effect(logits, y_test, self.resampler, **options)
         stage.numbers["scale.fitted"] = fitted.number(n=len(y), split="calib")

@@ -137,7 +137,7 @@ def calibration(
             shown[f"{factor} = {value}"] = one.logits
     shown |= {f"{name.replace('_', ' ')}, severity {MIDDLE}": corrupted[name, MIDDLE] for name in CORRUPTIONS}
     conditions |= {name: transfer.Condition(found, subject.y_true, bench.resampler) for name, found in shown.items()}
-    table, regrets = transfer.transfer_table(fitted, conditions, n_bins=stage.params.calibrate.ece_bins)
+    table, regrets = transfer.transfer_table(fitted, conditions, n_bins=stage.params.statistics.ece_bins)
     table.loc[2:, "p_nll_change"] = holm(table["p_nll_change"][2:])
     drawn = np.stack([regrets[name] for name in table["condition"][2:]], axis=1)
     worst = largest(table["regret"][2:], drawn, level=stage.params.statistics.level)
