@@ -9,8 +9,17 @@ import pytest
 
 from verdict import paths, stages
 from verdict.artifacts import read_run, sha256_bytes, write_json, write_run, write_text
-from verdict.integrity import expected, faults, forget_damaged, forget_pages, missing, settle_times
+from verdict.integrity import (
+    expected,
+    faults,
+    forget_damaged,
+    forget_outdated,
+    forget_pages,
+    missing,
+    settle_times,
+)
 from verdict.params import load_params
+from verdict.result_folder import question
 
 CHAIN = ("01_data", stages.FEATURES, stages.WARMUP_STAGE)
 
@@ -132,3 +141,25 @@ def test_a_page_that_is_gone_or_another_is_rendered_again(rendered, harm):
     told = forget_pages("smoke")
     assert len(told) == 1 and told[0].startswith("the pages are rendered again: ")
     assert not paths.rendered("smoke").exists()
+
+
+def answered(folders):
+    """The same results, with records of what they answer now."""
+    params = load_params("smoke")
+    for name, folder in folders.items():
+        edit(folder, **question(name, params))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [("params", {}, "parameters"), ("code", "0", "code"), ("versions", {"torch": "0"}, "package versions")],
+)
+def test_what_answers_another_question_is_found_without_the_workflows_own_folder(finished, key, value, said):
+    answered(finished)
+    params = load_params("smoke")
+    assert forget_outdated(params, "smoke") == []
+    edit(finished[CHAIN[1]], **{key: value})
+    (line,) = forget_outdated(params, "smoke")
+    assert line == f"work/smoke/{CHAIN[1]} is made again: other {said} since"
+    assert [path.parent.name for path in map(paths.ROOT.joinpath, missing(params, "smoke"))].count(CHAIN[1]) == 1
+    assert (finished[CHAIN[0]] / "run.json").is_file() and (finished[CHAIN[1]] / "numbers.json").is_file()

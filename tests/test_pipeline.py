@@ -72,7 +72,7 @@ def test_a_notebook_that_nobody_declared_is_told_by_every_report(tmp_path, monke
     for name, folder in (("ROOT", ""), ("WORK", "work"), ("NOTEBOOKS", "notebooks")):
         monkeypatch.setattr(paths, name, tmp_path / folder)
     monkeypatch.setattr(pipeline.warm, "server", contextlib.nullcontext)
-    for name in ("forget_damaged", "missing", "forget_pages"):
+    for name in ("forget_damaged", "forget_outdated", "missing", "forget_pages"):
         monkeypatch.setattr(pipeline, name, lambda *_: [])
     monkeypatch.setattr(pipeline, "_follow", lambda *_: 0)
     write_text(paths.rendered("smoke"), "{}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import io
 import json
@@ -32,6 +33,8 @@ RECORDED_PACKAGES = (
     "tensorflow",
     "transformers",
     "numpy",
+    "scipy",
+    "pandas",
     "pillow",
     "scikit-learn",
     "papermill",
@@ -234,6 +237,7 @@ def commit() -> tuple[str, bool | None]:
     return revision, None if changed is None else bool(changed)
 
 
+@functools.cache
 def package_versions() -> dict[str, str]:
     """Installed versions of the packages that numbers depend on."""
     versions = {"python": platform.python_version()}

@@ -1,20 +1,24 @@
 """Results that were damaged, or made from something else, are found by their hashes before a run and made again.
 
-Snakemake looks at times and parameters. A flipped byte, a truncated file, or a clock that was set back is seen by
-neither; a stage whose record does not hold is therefore made to look as if it had not run.
+Snakemake looks at times, and at parameters that it keeps in a folder of its own. A flipped byte, a truncated file, a
+clock that was set back, or results that came without that folder are seen by neither; a stage whose record does not
+hold, or answers another question than is asked now, is therefore made to look as if it had not run.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from verdict import paths, stages
 from verdict.artifacts import SELF, StaleResultError, read_json, recorded_hash, relative, sha256_file, verify_outputs
+from verdict.code_digest import code_digest
 from verdict.params import Params
+from verdict.result_folder import question
 
 
 def expected(params: Params, profile: str) -> list[Path]:
@@ -68,6 +72,21 @@ def faults(params: Params, profile: str) -> Iterator[tuple[Path, str]]:
         yield from ((folder, found) for folder, found in zip(folders, pool.map(fault, folders), strict=True) if found)
 
 
+def outdated(params: Params, profile: str) -> Iterator[tuple[Path, str]]:
+    """Folder of every stage whose record answers another question than is asked now, and what differs."""
+    said = {"params": "parameters", "code": "code", "versions": "package versions"}
+    code = functools.cache(code_digest)
+    for execution in stages.executions(params):
+        folder = stages.folder(profile, *execution)
+        try:
+            record = read_json(folder / "run.json")
+        except FileNotFoundError:
+            continue
+        now = question(execution[0], params, *execution[1:], code=code)
+        if changed := [words for key, words in said.items() if record.get(key, now[key]) != now[key]]:
+            yield folder, " and ".join(changed)
+
+
 def forget_pages(profile: str) -> list[str]:
     """Take the record of a rendered report away where a file of it is gone or another; a line that says so."""
     record = paths.rendered(profile)
@@ -87,8 +106,17 @@ def forget_pages(profile: str) -> list[str]:
 
 def forget_damaged(params: Params, profile: str) -> list[str]:
     """Take away the records of damaged results, so that their stages run again; one line for each, with the cause."""
+    return _forget(faults(params, profile))
+
+
+def forget_outdated(params: Params, profile: str) -> list[str]:
+    """The same of whole results that answer another question than is asked now."""
+    return _forget((folder, f"other {changed} since") for folder, changed in outdated(params, profile))
+
+
+def _forget(found: Iterable[tuple[Path, str]]) -> list[str]:
     lines = []
-    for folder, found in list(faults(params, profile)):
+    for folder, cause in list(found):
         (folder / "run.json").unlink()
-        lines.append(f"{relative(folder)} is made again: {found}")
+        lines.append(f"{relative(folder)} is made again: {cause}")
     return lines

@@ -20,7 +20,7 @@ from typing import Any
 
 from verdict import artifacts, paths, place, slurm, stages, start, warm
 from verdict.execution import WHERES, Execution, load_execution
-from verdict.integrity import forget_damaged, forget_pages, missing, settle_times
+from verdict.integrity import forget_damaged, forget_outdated, forget_pages, missing, settle_times
 from verdict.params import ParamsError, load_params
 from verdict.preflight import check_inputs
 from verdict.result_folder import TWIN, was_killed
@@ -118,7 +118,12 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
             environment |= stack.enter_context(start.run_folder(lock))
         served = stack.enter_context(warm.server(environment)) if _may_fork(where) else environment
         stack.enter_context(_watch(where, profile, load_execution(where, profile)))
-        for line in (*forget_damaged(params, profile), *settle_times(params, profile), *forget_pages(profile)):
+        for line in forget_damaged(params, profile):
+            say(line)
+        # Who asks for some records alone is not to lose what is out of date elsewhere.
+        for line in [] if targets else forget_outdated(params, profile):
+            say(line)
+        for line in (*settle_times(params, profile), *forget_pages(profile)):
             say(line)
         if stages.undeclared():
             # Whoever renders says that they are left out.

@@ -10,16 +10,29 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import json
 import os
 import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from verdict.artifacts import StaleResultError, check_record, read_json, recorded_hash, verify_outputs, write_bytes
+from verdict.artifacts import (
+    StaleResultError,
+    canonical_json,
+    check_record,
+    package_versions,
+    read_json,
+    recorded_hash,
+    verify_outputs,
+    write_bytes,
+)
+from verdict.code_digest import code_digest
+from verdict.params import Params
+from verdict.stage_parameters import resolved
 
 RECORD = "run.json"
 # The record once more: a workflow takes a job's declared output away before it runs it a second time.
@@ -28,6 +41,23 @@ HELD = ".held"
 ABANDONED_S = 24 * 3600
 # What makes two results answers to one question; inputs are compared besides.
 QUESTION = ("stage", "trial", "seed", "params", "code", "versions")
+
+
+def question(
+    name: str,
+    params: Params,
+    trial: str | None = None,
+    seed: int | None = None,
+    *,
+    code: Callable[[str], str] = code_digest,
+) -> dict[str, Any]:
+    """What an execution of a stage answers now, as its record says it: the values of `QUESTION`.
+
+    Who asks of many executions gives a `code_digest` that remembers.
+    """
+    asked = {"params": resolved(params, name, trial, seed), "code": code(name)}
+    asked |= {"stage": name, "trial": trial, "seed": seed, "versions": package_versions()}
+    return json.loads(canonical_json(asked))
 
 
 @contextlib.contextmanager
@@ -78,7 +108,7 @@ def _is_abandoned(folder: Path) -> bool:
     return True
 
 
-def stands(home: Path, question: Mapping[str, Any]) -> bool:
+def stands(home: Path, asked: Mapping[str, Any]) -> bool:
     """Whether a whole result that answers this question, from the inputs as they are now, is in place.
 
     Its record is put back where it was taken away. A result that was made of no recorded input is not taken for
@@ -86,11 +116,11 @@ def stands(home: Path, question: Mapping[str, Any]) -> bool:
 
     Parameters
     ----------
-    question : mapping
-        Values of `QUESTION`.
+    asked : mapping
+        As `question` gives it.
     """
     record = _whole(home)
-    if record is None or not record["inputs"] or not _agree(record, question):
+    if record is None or not record["inputs"] or not _agree(record, asked):
         return False
     if any(recorded_hash(name, record) != expected for name, expected in record["inputs"].items()):
         return False

@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from verdict import artifacts, kernel, paths, place, stages, start
-from verdict.code_digest import code_digest
 from verdict.params import Params, load_params, non_default
-from verdict.result_folder import private_folder, publish, retire, stands
+from verdict.result_folder import private_folder, publish, question, retire, stands
 from verdict.stage import open_stage, progress
-from verdict.stage_parameters import parameter_model, resolved
+from verdict.stage_parameters import parameter_model
 
 PROGRESS = ".progress"
 KERNEL = {
@@ -195,7 +194,7 @@ def run_stage(
     if shard is not None:
         home = paths.stage_dir(profile, stages.shard_folder(shard, n_shards))
         label = f"{name} {shard + 1} of {n_shards}"
-    asked = _question(name, params, trial, seed)
+    asked = question(name, params, trial, seed)
     if stands(home, asked):
         say(f"{label}  stands: this question was answered from these inputs before")
         return home
@@ -252,13 +251,6 @@ def _full_disk(home: Path) -> Iterator[None]:
             raise
         written = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
         raise artifacts.disk_full(error, Path(error.filename or home / EXECUTING), written) from error
-
-
-def _question(name: str, params: Params, trial: str | None, seed: int | None) -> dict[str, Any]:
-    """What an execution answers, as its record will say it."""
-    asked = {"params": resolved(params, name, trial, seed), "code": code_digest(name)}
-    asked |= {"stage": name, "trial": trial, "seed": seed, "versions": artifacts.package_versions()}
-    return json.loads(artifacts.canonical_json(asked))
 
 
 def _moment(seconds: float) -> str:
