@@ -331,7 +331,7 @@ def test_memory_does_not_grow_with_the_log(tmp_path):
     [
         ({"decision": "auto"}, "The score is at least 0.800, so the model's answer goes out alone."),
         ({"decision": "clarify"}, "Asked: which one? -> "),
-        ({"decision": "human", "forced_by": None}, "The score is below 0.500, so the pair goes to a person."),
+        ({"decision": "human", "forced_by": None}, "The score is below 0.500, so the case goes to a person."),
         ({"forced_by": "empty_set"}, "An empty conformal set always goes to a person, whatever the score."),
         ({"forced_by": "critical_signal"}, "not above the safety limit 0.100"),
     ],

@@ -117,7 +117,8 @@ RECORDED = {
 }
 # What saved logits are not, and what they do not have.
 FOREIGN = re.compile(
-    r"\b(images?|pictures?|sentences?|hypothes[ie]s|entail\w*|generated|hand-written|scenes?|skills?|"
+    r"\b(images?|pictures?|pairs?|famil(?:y|ies)|independent sets|sentences?|hypothes[ie]s|entail\w*|generated|"
+    r"hand-written|scenes?|skills?|"
     r"kept (trial|model)|seeds?|trials?|CLIP|published)\b",
     re.IGNORECASE,
 )

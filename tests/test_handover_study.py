@@ -38,7 +38,7 @@ def with_votes(stage, *, easy=0.99, hard=0.4):
 
 def test_who_is_right_where(stage):
     study, _, test, people = studied(stage)
-    table = handover_study.handover_table(stage, study, test, people).set_index("pairs")
+    table = handover_study.handover_table(stage, study, test, people).set_index("cases")
     decision = study.test.decide(study.policy)
     assert table["n"].to_dict() | {} == {
         "handed over": int((decision == Decision.HUMAN).sum()),
@@ -87,7 +87,7 @@ def test_nobody_handed_over_is_said(stage):
     table = handover_study.handover_table(stage, study, test, people)
     assert table["n"].iloc[0] == 0
     assert np.isnan(stage.numbers["policy.test.handover_gain"].value)
-    assert handover_study.handover_template(stage).startswith("No pair is handed over")
+    assert handover_study.handover_template(stage).startswith("No case is handed over")
     claim = stage.claim("people_help", "A person is better there", "policy.test.handover_gain", ">", 0.0)
     assert claim.holds is None and claim.verdict == "not applicable"
 
@@ -96,7 +96,7 @@ def test_people_who_were_recorded_may_be_worse_and_the_claim_fails(stage):
     study, _, test, people = with_votes(stage, easy=0.6, hard=0.4)
     assert not people.is_simulated and people.n_recorded(test.table["pair_id"]) == len(test)
     object.__setattr__(study, "policy", study.policy.__class__(1.0, 1.0, study.policy.tau_critical))
-    table = handover_study.handover_table(stage, study, test, people).set_index("pairs")
+    table = handover_study.handover_table(stage, study, test, people).set_index("cases")
     assert table.loc["handed over", "person_low"] < table.loc["handed over", "person"]
     claim = stage.claim("people_help", "A person is better there", "policy.test.handover_gain", ">", 0.0)
     assert claim.holds is False
@@ -109,14 +109,14 @@ def test_where_the_model_is_never_wrong_the_gain_is_bounded_by_what_a_person_can
     own = study.__class__(*[getattr(study, name) for name in study.__dataclass_fields__])
     object.__setattr__(own, "test", study.test.take(ids))
     object.__setattr__(own, "draws", stage.resampler(right.groups))
-    row = handover_study.handover_table(stage, own, right, people).set_index("pairs").loc["all"]
+    row = handover_study.handover_table(stage, own, right, people).set_index("cases").loc["all"]
     assert row["gain"] == pytest.approx(-0.05) and row["gain_low"] == pytest.approx(-0.05)
     assert -0.05 < row["gain_high"] < 0.0
 
 
 def test_questions_lower_doubt_and_raise_accuracy(stage):
     study, _, test, people = studied(stage)
-    table = handover_study.clarification_table(study, test, people).set_index("pairs")
+    table = handover_study.clarification_table(study, test, people).set_index("cases")
     everything = table.loc["all"]
     assert everything["entropy_after"] < everything["entropy_before"]
     assert 0 < everything["information"] < np.log(2)

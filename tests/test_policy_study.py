@@ -139,7 +139,7 @@ def test_a_model_that_guesses_is_degenerate_and_said_so_in_bold(stage):
         assert (number.value, number.low, number.kind) == (pytest.approx(value), None, EXACT), name
     assert np.isnan(stage.numbers["policy.test.auto_error"].value)
     if study.policy.t_auto > 1:
-        assert thresholds_template(study, people).startswith("No pair goes out alone")
+        assert thresholds_template(study, people).startswith("No case goes out alone")
 
 
 def test_believing_in_perfect_people_costs_something_when_they_are_poor(stage):

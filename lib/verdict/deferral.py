@@ -449,12 +449,12 @@ def log_table(stage: Stage, path: Path, batch: DecidedBatch, draws: Resampler) -
 
 
 def explained(path: Path, batch: DecidedBatch) -> pd.DataFrame:
-    """The first pair of each branch in plain words, read back from the log: columns decision, pair_id, why."""
+    """The first case of each branch in plain words, read back from the log: columns decision, case, why."""
     rows = []
     for code in np.unique(batch.decision):
         pair_id = str(batch.pair_id[int(np.flatnonzero(batch.decision == code)[0])])
         item = find_item(path, pair_id)
         rows.append(
-            {"decision": item.decision, "pair_id": pair_id, "why": " ".join(explain_item(item).splitlines()[1:])}
+            {"decision": item.decision, "case": pair_id, "why": " ".join(explain_item(item).splitlines()[1:])}
         )
     return pd.DataFrame(rows)

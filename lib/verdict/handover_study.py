@@ -25,7 +25,7 @@ from verdict.weighted import ratio, weighted_mean
 GLANCES, PRICE_FACTORS = (0.8, 0.85, 0.9, 0.95), (0.4, 1.0)
 SHARES = np.linspace(0.0, 1.0, 21)
 NAMED_SHARES = (0.2, 0.5)
-PERFECT, ALIKE, BY_CLASS, REAL = "never errs", "errs on all pairs alike", "errs by class", "as people really are"
+PERFECT, ALIKE, BY_CLASS, REAL = "never errs", "errs on all cases alike", "errs by class", "as people really are"
 
 
 def person_right(evidence: Evidence, person: Human) -> np.ndarray:
@@ -61,7 +61,7 @@ def handover_table(stage: Stage, study: PolicyStudy, test: Evidence, people: Peo
         "person": (person, None if people.is_simulated else (0.0, 1.0)),
         "gain": (person - model, (reach[0] - 1, reach[1])),
     }
-    rows = [{"pairs": name, **part_means(study.draws, chosen, columns)} for name, chosen in parts.items()]
+    rows = [{"cases": name, **part_means(study.draws, chosen, columns)} for name, chosen in parts.items()]
     gain = Interval.from_columns(rows[0], "gain")
     stage.numbers["policy.test.handover_gain"] = gain.number(n=rows[0]["n"], split=test.split, unit=POINTS)
     return pd.DataFrame(rows)
@@ -84,8 +84,8 @@ def handover_template(stage: Stage) -> str:
     """Whether handing over gains accuracy, as a template for `say`; a loss is said in bold."""
     gain = stage.numbers["policy.test.handover_gain"]
     if np.isnan(gain.value):
-        return "No pair is handed over, so nothing is gained or lost by it."
-    measured = "on the pairs that are handed over a person's accuracy minus the model's is {policy.test.handover_gain}"
+        return "No case is handed over, so nothing is gained or lost by it."
+    measured = "on the cases that are handed over a person's accuracy minus the model's is {policy.test.handover_gain}"
     if gain.excludes(0.0):
         return (
             f"Handing over gains accuracy: {measured}."
@@ -119,7 +119,7 @@ def clarification_table(study: PolicyStudy, test: Evidence, people: People) -> p
     }
     is_asked = study.test.decide(study.policy) == Decision.CLARIFY
     parts = {"asked about": is_asked, "all": np.ones(len(test), dtype=bool)}
-    return pd.DataFrame([{"pairs": name, **part_means(study.draws, chosen, columns)} for name, chosen in parts.items()])
+    return pd.DataFrame([{"cases": name, **part_means(study.draws, chosen, columns)} for name, chosen in parts.items()])
 
 
 def question_counts(test: Evidence, people: People, draws: Resampler) -> pd.DataFrame:

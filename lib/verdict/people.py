@@ -109,7 +109,7 @@ def _choose(
     if settings.kind == "parametric":
         careful = ParametricHuman(settings.accuracy, n_classes=n_classes, seed=seed)
         hasty = ParametricHuman(wanted, n_classes=n_classes, seed=seed)
-        return careful, hasty, "a simulated person whose errors fall on all pairs alike"
+        return careful, hasty, "a simulated person whose errors fall on all cases alike"
     if settings.kind == "confusion":
         matrix = np.array(settings.confusion)
         accuracy = float(np.diag(matrix)[truth].mean()) if len(truth) else float(np.diag(matrix).mean())
@@ -132,7 +132,7 @@ def _recorded(
     counts = pairs[columns].fillna(0.0).to_numpy(dtype=float)
     voted = counts.sum(axis=1) > 0
     judged = pairs.loc[voted, "pair_id"].to_numpy()
-    careful, kind = VoteHuman(judged, counts[voted], seed=seed), "one recorded annotator of each pair"
+    careful, kind = VoteHuman(judged, counts[voted], seed=seed), "one recorded annotator of each case"
     if is_silent := set(pairs["split"]) - set(pairs.loc[voted, "split"]):
         typical = careful.confusion(ids, truth)
         kind += f" (of {', '.join(sorted(is_silent))}, where nobody was asked, one who errs by class as they do)"

@@ -391,21 +391,21 @@ def _words(name: str) -> str:
 def thresholds_template(study: PolicyStudy, people: People) -> str:
     """What the thresholds mean, as a template for `say`."""
     policy = study.policy
-    passed = "A pair that passes the gate goes out alone from a score of {policy.t_auto} on"
-    alone = "No pair goes out alone" if policy.t_auto > 1 else passed
+    passed = "A case that passes the gate goes out alone from a score of {policy.t_auto} on"
+    alone = "No case goes out alone" if policy.t_auto > 1 else passed
     asked = "none is asked about" if policy.t_clarify >= policy.t_auto else "is asked about from {policy.t_clarify} on"
     if policy.t_auto > 1 and policy.t_clarify < policy.t_auto:
-        asked = "pairs are asked about from {policy.t_clarify} on"
+        asked = "cases are asked about from {policy.t_clarify} on"
     rest = f"the others go to {people.kind}"
     if min(policy.t_auto, policy.t_clarify) == 0:
         rest = f"no score is too low: what the gate stops, and nothing else, goes to {people.kind}"
-    right = "The person who takes over is right on {policy.human_accuracy} of the test pairs, the glance on "
+    right = "The person who takes over is right on {policy.human_accuracy} of the test cases, the glance on "
     return f"{alone}; {asked}; {rest}. {right}{{policy.glance_accuracy}}."
 
 
 def answer_template(stage: Stage, study: PolicyStudy, people: People) -> str:
     """The answer of the page as a template for `say`; a degenerate policy is said so in bold."""
-    alone = "On {policy.test.n_pairs} test pairs the policy lets {policy.test.auto_share} go out alone"
+    alone = "On {policy.test.n_pairs} test cases the policy lets {policy.test.auto_share} go out alone"
     if study.shares.loc["policy", Decision.AUTO.text] > 0:
         alone += ", {policy.test.auto_error} of them wrong"
     told = {
@@ -423,7 +423,7 @@ def answer_template(stage: Stage, study: PolicyStudy, people: People) -> str:
     )
     return (
         f"{alone}; it asks about {{policy.test.clarify_share}} and hands over {{policy.test.human_share}}. It costs "
-        f"{{policy.test.cost}} a pair. {versus(stage, gains)} An oracle that knew the truth would cost "
+        f"{{policy.test.cost}} a case. {versus(stage, gains)} An oracle that knew the truth would cost "
         "{policy.test.cost_oracle}. The prices are assumed: {policy.price_human} for a person, {policy.price_clarify} "
         f"for quick questions, {{policy.price_error}} for an error{_own_prices(stage)}; {whose}. "
         f"{warning_of(study.evaluation)}"
@@ -462,4 +462,4 @@ def warning_of(evaluation: Evaluation) -> str:
     """A sentence in bold where the policy is degenerate, and one that says it is not otherwise."""
     if evaluation.is_degenerate:
         return f"**DEGENERATE POLICY: {evaluation.degenerate}.**"
-    return "The policy is not degenerate: some pairs go out alone and some do not."
+    return "The policy is not degenerate: some cases go out alone and some do not."

@@ -15,7 +15,7 @@ from verdict.metrics import confusion_counts, nll_of_logits
 from verdict.predict import DecisionRule, logits_of
 from verdict.scores import softmax, top_class
 from verdict.stage import Stage
-from verdict.uncertainty import with_bounds
+from verdict.uncertainty import Interval, with_bounds
 
 CLEAR = 0.8
 SHOWN_COUPLES = 10
@@ -140,7 +140,9 @@ def people_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
         row: dict[str, object] = {"rows": name, "n": int(chosen.sum())}
         means = stage.resampler(groups[chosen]).means(values[chosen], list(spans.values()))
         for column, interval in zip(spans, means, strict=True):
-            row |= with_bounds(column, interval)
+            # Where the model is right it is right: that is no estimate.
+            is_given = column == "model" and name.startswith("the model is")
+            row |= with_bounds(column, Interval(interval.value, np.nan, np.nan) if is_given else interval)
         rows.append(row)
     _store_people(stage, table, votes, person, model)
     return pd.DataFrame(rows)

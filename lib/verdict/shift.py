@@ -64,7 +64,7 @@ def scores_by_split(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.Data
     Returns
     -------
     DataFrame
-        split, n_pairs; with intervals accuracy, guessing (accuracy of always giving the split's most frequent class),
+        split, n; with intervals accuracy, guessing (accuracy of always giving the split's most frequent class),
         gain_over_guessing (the first minus the second, paired), macro_f1, accuracy_change and macro_f1_change (the
         split minus test, which are resampled independently). The same stand as numbers `<split>.<name>` of every
         independent split, with `.n_pairs` and `.n_images`; they are not defined where it is absent.
@@ -80,7 +80,7 @@ def scores_by_split(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.Data
         for name, (value, replicates) in of_test.items():
             change = draws.around(found[name].value - value, drawn[name] - replicates)
             found[f"{name}_change"] = Interval(*[np.nan] * 3) if split == Split.TEST else change
-        row: dict[str, object] = {"split": split, "n_pairs": len(table)}
+        row: dict[str, object] = {"split": split, "n": len(table)}
         for name, interval in found.items():
             row |= with_bounds(name, interval)
         rows.append(row)

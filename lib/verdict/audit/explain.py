@@ -60,14 +60,14 @@ def _why(item: Item) -> str:
         weakest = min(item.signals, key=item.signals.__getitem__)
         return (
             f"{weakest} is {_shown(item.signals[weakest])}, not above the safety limit {_shown(limits.tau_critical)}: "
-            "the pair goes to a person whatever the score."
+            "the case goes to a person whatever the score."
         )
     if item.decision == "auto":
         return f"The score is at least {_shown(limits.t_auto)}, so the model's answer goes out alone."
     if item.decision == "clarify":
-        upper = "no pair goes out alone" if limits.t_auto > 1 else f"below {_shown(limits.t_auto)}"
+        upper = "no case goes out alone" if limits.t_auto > 1 else f"below {_shown(limits.t_auto)}"
         return f"The score is at least {_shown(limits.t_clarify)} ({upper}), so questions are asked first."
-    return f"The score is below {_shown(limits.t_clarify)}, so the pair goes to a person."
+    return f"The score is below {_shown(limits.t_clarify)}, so the case goes to a person."
 
 
 def _clarification(asked: Asked, classes: list[str]) -> str:

@@ -291,7 +291,7 @@ def plot_decisions(shares: pd.DataFrame, *, ax: Axes) -> None:
                 ax.text(start + size / 2, place, f"{size:.0%}", ha="center", va="center", color="#ffffff", fontsize=9)
         left = left + width
     ax.set_yticks(places, [plain(label) for label in shares.index])
-    ax.set(xlim=(0, 1), xlabel="Share of pairs")
+    ax.set(xlim=(0, 1), xlabel="Share of cases")
     ax.grid(False, axis="y")
     ax.legend(ncols=len(shares.columns), loc="lower left", bbox_to_anchor=(0, 1))
 
