@@ -25,12 +25,12 @@ from verdict.metrics import (
     nll_of_rows,
     reliability_curve,
 )
-from verdict.numbers import Number, Numbers
+from verdict.numbers import EXACT, SETTING, Numbers, named
 from verdict.predict import logits_of
 from verdict.ranking import Ranked
 from verdict.scores import log_softmax, softmax, top_class
 from verdict.stage import Stage
-from verdict.stages import runs
+from verdict.stages import CLIP, runs
 from verdict.uncertainty import Interval, Statistic, holm, p_value, with_bounds
 from verdict.weighted import weighted_mean
 
@@ -99,26 +99,6 @@ class Study:
         logits, y_true = logits_of(self.rows), self.rows["y_true"].to_numpy()
         return pd.DataFrame({"log_t": CURVE_LOG_T, "nll": nll_curve(logits, y_true, CURVE_LOG_T)})
 
-    @property
-    def warning(self) -> str:
-        """What must be known before T is used, in bold; or that there is nothing."""
-        if self.fitted.warning:
-            return f"**Warning: {self.fitted.warning}.**"
-        if ends_at_bound(self.interval):
-            return "**Warning: in some resamples the best T lies at the end of the range that was searched.**"
-        return "The slope of the curve changes sign at the optimum, inside the range that was searched."
-
-    @property
-    def reading(self) -> str:
-        """What T says of the model's confidence; nothing where T is not to be trusted."""
-        if self.fitted.at_bound:
-            return ""
-        if self.interval.low > 1:
-            return "Above one, the model was too sure of itself."
-        if self.interval.high < 1:
-            return "Below one, the model was not sure enough of itself."
-        return "That it differs from one is not shown."
-
 
 def ends_at_bound(temperature: Interval) -> bool:
     """Whether an end of T's interval is the end of the range that was searched."""
@@ -128,7 +108,9 @@ def ends_at_bound(temperature: Interval) -> bool:
 def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Study:
     """Fit T of each seed of the kept trial on the first half of the calibration split.
 
-    Stores the numbers `calibration.temperature` and `.n_fit`, the rows behind it.
+    Stores the numbers `calibration.temperature`, `.n_fit` (the rows behind it), `.warning` (of the fit, in words),
+    `.temperature_at_bound` (2 where T is an end of the range that was searched, 1 where an end of its interval is) and
+    `.is_of_clip` (whose predictions these are).
     """
     rows, fits = {}, {}
     for seed in [seed for trial, seed in runs(stage.all_params) if trial == kept.trial]:
@@ -139,6 +121,10 @@ def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Stu
     interval = fitted.interval(logits_of(own), own["y_true"], stage.resampler(own["group_id"]))
     stage.numbers["calibration.temperature"] = interval.number(n=len(own), split=Split.CALIB, seeds=seeds)
     stage.number("calibration.n_fit", len(own), unit="count", split=Split.CALIB)
+    stage.numbers["calibration.warning"] = named(fitted.warning)
+    bound = 2 if fitted.at_bound else int(ends_at_bound(interval))
+    stage.number("calibration.temperature_at_bound", bound, kind=EXACT)
+    stage.number("calibration.is_of_clip", stage.source == CLIP, kind=SETTING)
     columns = ("nll_before", "nll_after", "n", "converged", "at_bound")
     table = [
         {"seed": seed, "is_kept": seed == kept.seed}
@@ -189,15 +175,6 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
         rows.append(row)
     stage.numbers.merge(numbers)
     return pd.DataFrame(rows)
-
-
-def said_of(difference: Number) -> str:
-    """What scaling does to a score of which less is better, in words that its interval bears out."""
-    if difference.high is not None and difference.high < 0:
-        return "scaling lowers it"
-    if difference.low is not None and difference.low > 0:
-        return "**scaling makes it worse**"
-    return "no difference is shown"
 
 
 def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame, *, prefix: str) -> pd.DataFrame:

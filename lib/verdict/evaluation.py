@@ -16,9 +16,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from verdict.labels import Label, Split, class_names
-from verdict.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_epochs
+from verdict.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_epochs, training_text
 from verdict.metrics import accuracy, brier, class_scores, confusion_counts, ece_interval, macro_f1, nll
-from verdict.numbers import ESTIMATE, Number, Numbers
+from verdict.numbers import ESTIMATE, SETTING, Number, Numbers, named
 from verdict.params import TrialParams
 from verdict.predict import DecisionRule, logits_of
 from verdict.stage import Stage
@@ -335,7 +335,9 @@ class Selection:
 def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
     """Keep, of the candidates shown to lie within the margin of the best, the one with fewest trained parameters.
 
-    Where none but the best itself is shown to, the best is kept. Of its seeds the best on val goes on.
+    Where none but the best itself is shown to, the best is kept. Of its seeds the best on val goes on. Its numbers hold
+    how the choice came about: names of trials, in what two compared ones were trained alike, how many candidates score
+    higher (`selection.n_ahead`), and how many train fewer parameters (`.n_fewer`).
     """
     close = ranking[ranking["within_margin"]].sort_values("n_trainable", kind="stable")
     trial, best = str(close["trial"].iloc[0]), str(ranking["trial"].iloc[0])
@@ -348,43 +350,33 @@ def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
     twin = frozen_twin(trials, unfrozen) if unfrozen else None
     kept = stage.predictions(Split.VAL, trial=trial, seed=seed)
     numbers = estimate(kept, prefix="selection", stage=stage, names=("macro_f1",))
-    reason = _reason(ranking, trial, best, stage)
-    return Selection(trial, seed, twin.name if twin else "", unfrozen, reason, numbers)
+    frozen, least = twin.name if twin else "", least_trained(trials)
+    start = least.name if least else ""
+    names = {
+        **{"trial": trial, "seed": str(seed), "best": best, "unfrozen": unfrozen, "frozen": frozen},
+        "least_trained": start,
+        "training": training_text(trials, unfrozen, frozen) if frozen else "",
+        "training_of_frozen": training_text(trials, frozen, start) if frozen else "",
+    }
+    numbers.merge({f"selection.{name}": named(words) for name, words in names.items()})
+    order = ranking["trial"].tolist()
+    fewer = ranking["n_trainable"] < ranking["n_trainable"].iloc[order.index(trial)]
+    for name, count in {"n_ahead": order.index(trial), "n_fewer": fewer.sum()}.items():
+        numbers[f"selection.{name}"] = Number(float(count), unit="count", split=str(Split.VAL))
+    numbers["selection.margin"] = Number(stage.params.training.margin, kind=SETTING)
+    return Selection(trial, seed, frozen, unfrozen, numbers=numbers)
 
 
-def _reason(ranking: pd.DataFrame, trial: str, best: str, stage: Stage) -> str:
-    margin, of = f"{stage.params.training.margin:g} macro-F1", ranking.set_index("trial")["n_trainable"]
-    if len(ranking) == 1:
-        return "it is the only candidate"
-    unadjusted = f"(by {len(ranking) - 1} intervals of the difference to the best, unadjusted for their number)"
-    if trial != best:
-        shown = f"of those shown to lie within {margin} of the best, **{best}** {unadjusted}"
-        return f"it trains the fewest parameters {shown}"
-    if of[best] == of.min():
-        return "it scores best on val, and none trains fewer parameters"
-    fewer = f"none that trains fewer parameters is shown to lie within {margin} of it {unadjusted}"
-    return f"it scores best on val, and {fewer}"
+def store_standing(stage: Stage, kept: Selection, pairwise: pd.DataFrame) -> None:
+    """Numbers `selection.n_better`, `.n_worse` and `.n_others`: candidates that the kept trial is shown to differ from.
 
-
-def standing(stage: Stage, kept: Selection, pairwise: pd.DataFrame) -> str:
-    """From how many other candidates the kept trial is shown to differ on val, as a template; counts are stored.
-
-    Parameters
-    ----------
-    pairwise : DataFrame
-        As `differences` gives it.
+    `pairwise` is as `differences` gives it; `.n_compared` are its rows.
     """
     sign = np.where(pairwise["trial"] == kept.trial, 1.0, np.where(pairwise["minus"] == kept.trial, -1.0, 0.0))
     gap = sign * pairwise["macro_f1"].to_numpy(dtype=np.float64) * (pairwise["verdict"] == DIFFERENT)
     counts = {"n_others": (sign != 0).sum(), "n_better": (gap > 0).sum(), "n_worse": (gap < 0).sum()}
     for name, count in {**counts, "n_compared": len(pairwise)}.items():
         stage.number(f"selection.{name}", count, unit="count", split=str(Split.VAL))
-    if pairwise.empty:
-        return ""
-    return (
-        "It is shown to be better than {selection.n_better} and worse than {selection.n_worse} of {selection.n_others} "
-        "other candidates (adjusted for all {selection.n_compared} comparisons)."
-    )
 
 
 def load_selection(stage: Stage) -> Selection:

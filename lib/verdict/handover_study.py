@@ -80,21 +80,6 @@ def part_means(
     return row
 
 
-def handover_template(stage: Stage) -> str:
-    """Whether handing over gains accuracy, as a template for `say`; a loss is said in bold."""
-    gain = stage.numbers["policy.test.handover_gain"]
-    if np.isnan(gain.value):
-        return "No case is handed over, so nothing is gained or lost by it."
-    measured = "on the cases that are handed over a person's accuracy minus the model's is {policy.test.handover_gain}"
-    if gain.excludes(0.0):
-        return (
-            f"Handing over gains accuracy: {measured}."
-            if gain.value > 0
-            else f"**Handing over loses accuracy:** {measured}."
-        )
-    return f"Whether handing over gains accuracy is not shown: {measured}."
-
-
 def clarification_table(study: PolicyStudy, test: Evidence, people: People) -> pd.DataFrame:
     """What the questions change on the pairs that are asked about, and would change on all of them.
 

@@ -97,20 +97,16 @@ class Evaluation:
         Mean realised cost.
     accuracy_model, accuracy : Interval
         Of the model alone, and of the answers that go out.
-    degenerate : str
-        Empty, or why precision and recall of "not auto" as a detector of errors say nothing about this policy.
+    is_degenerate : bool
+        Whether nobody or everybody was intervened on: precision and recall of "not auto" as a detector of errors then
+        say nothing about this policy.
     """
 
     branches: pd.DataFrame
     cost: Interval
     accuracy_model: Interval
     accuracy: Interval
-    degenerate: str
-
-    @property
-    def is_degenerate(self) -> bool:
-        """Whether nobody or everybody was intervened on."""
-        return bool(self.degenerate)
+    is_degenerate: bool
 
 
 def evaluate_policy(case: Case, policy: Policy, draws: Resampler) -> Evaluation:
@@ -126,9 +122,9 @@ def evaluate_policy(case: Case, policy: Policy, draws: Resampler) -> Evaluation:
     decision, model_wrong = case.decide(policy), case.outcomes.error[:, Decision.AUTO]
     cost, error = case.means(decision, draws)
     model_error = draws.mean(model_wrong, span=(0, 1))
-    degenerate = _degenerate(decision != Decision.AUTO, model_wrong)
+    is_auto = decision == Decision.AUTO
     table = branch_table(case, decision, draws)
-    return Evaluation(table, cost, complement(model_error), complement(error), degenerate)
+    return Evaluation(table, cost, complement(model_error), complement(error), bool(is_auto.all() or not is_auto.any()))
 
 
 def complement(share: Interval) -> Interval:
@@ -307,14 +303,3 @@ def cost_of_belief(
 def _shares(decision: np.ndarray) -> np.ndarray:
     """Share of each branch, (3,)."""
     return np.bincount(decision, minlength=len(Decision)) / len(decision)
-
-
-def _degenerate(intervened: np.ndarray, model_wrong: np.ndarray) -> str:
-    if intervened.all():
-        return (
-            f"everybody was intervened on: precision {model_wrong.mean():.4f} is the base error rate and recall 1 by "
-            "identity; neither measures the policy"
-        )
-    if not intervened.any():
-        return "nobody was intervened on: precision is undefined and recall 0 by identity"
-    return ""

@@ -24,6 +24,7 @@ from verdict.deferral import (
     tuning_table,
 )
 from verdict.evaluation import Selection
+from verdict.humans import ConfusionHuman
 from verdict.labels import Split
 from verdict.numbers import EXACT, SETTING, Number
 from verdict.people import People
@@ -39,14 +40,7 @@ from verdict.policy_evaluation import (
     unless_given,
 )
 from verdict.ranking import Ranked, risk_coverage
-from verdict.signals import (
-    ENSEMBLE_STABILITY,
-    QUESTION_CONSISTENCY,
-    VIEW_STABILITY,
-    attainable_maximum,
-    correlation_table,
-    without_each,
-)
+from verdict.signals import attainable_maximum, correlation_table, without_each
 from verdict.stage import Stage
 from verdict.stages import QUESTIONS, VIEWS
 from verdict.uncertainty import Interval, Resampler, with_bounds
@@ -152,6 +146,10 @@ def _store_settings(stage: Stage, study: PolicyStudy, people: People, calib: Evi
     ids, rows = test.table["pair_id"], np.arange(len(test))
     shared = {"n": len(test), "split": test.split}
     stage.number("policy.n_people_recorded", people.n_recorded(ids), unit="count", **shared)
+    stage.number("policy.n_splits_not_asked", people.n_silent, unit="count")
+    stage.number("policy.n_own_prices", len(stage.params.policy.costs.error_of), unit="count")
+    stage.number("policy.is_simulated", people.is_simulated, kind=SETTING)
+    stage.number("policy.errs_by_class", isinstance(people.careful, ConfusionHuman), kind=SETTING)
     for name, person in (("human", people.careful), ("glance", people.hasty)):
         right = person.distribution(ids, test.y_true)[rows, test.y_true]
         found = study.draws.mean(right, span=None if people.is_simulated else (0, 1)).number(unit="%", **shared)
@@ -359,25 +357,6 @@ def signal_table(evidence: Evidence, draws: Resampler) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def absent_signals(evidence: Evidence) -> str:
-    """A sentence that names the signals which this source cannot give."""
-    missing = [text for name, text in _OPTIONAL.items() if name not in evidence.shown_signals]
-    if len(missing) == len(_OPTIONAL):
-        return "These are the signals that one answer of one model gives."
-    return f"This data has {_listed(missing)}." if missing else "All signals are there."
-
-
-def _listed(parts: list[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-
-
-_OPTIONAL = {
-    ENSEMBLE_STABILITY: "no models of several seeds",
-    VIEW_STABILITY: "no changed views of its inputs",
-    QUESTION_CONSISTENCY: "no questions whose right answer follows from a label",
-}
-
-
 def correlations(evidence: Evidence) -> pd.DataFrame:
     """Rank correlation of every two signals, square, with names in words; NaN where one is constant."""
     table = correlation_table(evidence.shown_signals)
@@ -386,80 +365,3 @@ def correlations(evidence: Evidence) -> pd.DataFrame:
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
-
-
-def thresholds_template(study: PolicyStudy, people: People) -> str:
-    """What the thresholds mean, as a template for `say`."""
-    policy = study.policy
-    passed = "A case that passes the gate goes out alone from a score of {policy.t_auto} on"
-    alone = "No case goes out alone" if policy.t_auto > 1 else passed
-    asked = "none is asked about" if policy.t_clarify >= policy.t_auto else "is asked about from {policy.t_clarify} on"
-    if policy.t_auto > 1 and policy.t_clarify < policy.t_auto:
-        asked = "cases are asked about from {policy.t_clarify} on"
-    rest = f"the others go to {people.kind}"
-    if min(policy.t_auto, policy.t_clarify) == 0:
-        rest = f"no score is too low: what the gate stops, and nothing else, goes to {people.kind}"
-    right = "The person who takes over is right on {policy.human_accuracy} of the test cases, the glance on "
-    return f"{alone}; {asked}; {rest}. {right}{{policy.glance_accuracy}}."
-
-
-def answer_template(stage: Stage, study: PolicyStudy, people: People) -> str:
-    """The answer of the page as a template for `say`; a degenerate policy is said so in bold."""
-    alone = "On {policy.test.n_pairs} test cases the policy lets {policy.test.auto_share} go out alone"
-    if study.shares.loc["policy", Decision.AUTO.text] > 0:
-        alone += ", {policy.test.auto_error} of them wrong"
-    told = {
-        "always acting alone": "auto",
-        f"always asking {'a simulated' if people.is_simulated else 'a'} person": "human",
-        "thresholds on maximum probability alone": "max_probability",
-        "thresholds on entropy alone": "entropy",
-        "the same composite of one answer of one model": "one_model",
-    }
-    gains = {rival: f"policy.test.gain_over_{name}" for rival, name in told.items()}
-    whose = (
-        "people are simulated, right on {policy.human_accuracy} by the parameters"
-        if people.is_simulated
-        else "people are those whose answers were recorded, one of whom is right on {policy.human_accuracy}"
-    )
-    return (
-        f"{alone}; it asks about {{policy.test.clarify_share}} and hands over {{policy.test.human_share}}. It costs "
-        f"{{policy.test.cost}} a case. {versus(stage, gains)} An oracle that knew the truth would cost "
-        "{policy.test.cost_oracle}. The prices are assumed: {policy.price_human} for a person, {policy.price_clarify} "
-        f"for quick questions, {{policy.price_error}} for an error{_own_prices(stage)}; {whose}. "
-        f"{warning_of(study.evaluation)}"
-    )
-
-
-def _own_prices(stage: Stage) -> str:
-    return " (some classes have a price of their own)" if stage.params.policy.costs.error_of else ""
-
-
-def versus(stage: Stage, gains: Mapping[str, str]) -> str:
-    """Sentences on what a policy saves against others, by the intervals of the savings, as a template for `say`.
-
-    Parameters
-    ----------
-    gains : mapping of what it is compared with to the name of a number
-        What the policy saves; above zero it is cheaper. A number that is not stored is left out.
-    """
-    known = {rival: (name, stage.numbers[name]) for rival, name in gains.items() if name in stage.numbers}
-    saved, lost, others = [], [], []
-    for rival, (name, number) in known.items():
-        text = f"{{{name}}}"
-        if not number.excludes(0.0):
-            others.append(f"{rival} ({text})")
-        elif number.value > 0:
-            saved.append(f"{text} against {rival}")
-        else:
-            lost.append(f"{rival} (saved: {text})")
-    parts = [f"It saves {_listed(saved)}."] if saved else []
-    parts += [f"**It is dearer than {_listed(lost)}.**"] if lost else []
-    parts += [f"No difference is shown against {_listed(others)}."] if others else []
-    return " ".join(parts)
-
-
-def warning_of(evaluation: Evaluation) -> str:
-    """A sentence in bold where the policy is degenerate, and one that says it is not otherwise."""
-    if evaluation.is_degenerate:
-        return f"**DEGENERATE POLICY: {evaluation.degenerate}.**"
-    return "The policy is not degenerate: some cases go out alone and some do not."

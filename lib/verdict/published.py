@@ -112,15 +112,3 @@ def classes_beside(stage: Stage, table: pd.DataFrame, decision: np.ndarray) -> p
     published = read_published(report.published, "_classes")
     ours = per_class(table, decision).add_prefix("our_").rename(columns={"our_class": "class"})
     return published.merge(ours, on="class", validate="one_to_one")
-
-
-def template(compared: pd.DataFrame) -> str:
-    """What the comparison shows, as a sentence around the numbers of `beside`."""
-    if compared.empty:
-        return "This profile repeats no published study."
-    return (
-        "Of {published.n_repeated} published scores that a trial repeats, {published.n_inside} lie inside our "
-        "intervals: there no difference is shown, which is not to say that there is none. The study trained once, on "
-        "one seed, and very likely warmed up on images of its own val and test, so that a difference has more than one "
-        "possible cause."
-    )

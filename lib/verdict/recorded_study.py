@@ -161,22 +161,3 @@ def _store_people(stage: Stage, table: pd.DataFrame, votes: np.ndarray, person: 
     for name, (values, chosen) in shares.items():
         found = stage.resampler(groups[chosen]).mean(values[chosen], span=(0, 1))
         stage.numbers[f"data.people.{name}"] = found.number(n=int(chosen.sum()), split=str(Split.TEST), unit="%")
-
-
-def answer_template(stage: Stage, people: pd.DataFrame) -> str:
-    """The answer of the page as a template for `say`."""
-    parts = [
-        "{data.n_pairs} rows of saved logits over {data.n_classes} classes were read. On the {data.test.n_pairs} rows "
-        "of test the model is right on {data.test.accuracy}.",
-        "No row of one split occurs again in another.",
-    ]
-    if stage.numbers["data.n_shared_rows"].value:
-        parts[-1] = "**{data.n_shared_rows} rows of one split occur again in another.**"
-    if not len(people):
-        parts.append("Nobody's answers to its rows were recorded.")
-    if stage.numbers["data.n_tuning"].value:
-        parts.append(
-            "People's answers are known for test alone: {data.n_tuning} of its rows, drawn at random, tune the policy, "
-            "and the others judge it."
-        )
-    return " ".join(parts)
