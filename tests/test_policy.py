@@ -15,12 +15,16 @@ from verdict.policy import (
     cost_surface,
     decide,
     force,
-    mean_cost,
     price_outcomes,
+    realised,
     tune_policy,
 )
 
 AUTO, CLARIFY, HUMAN = Decision
+
+
+def mean_cost(score, outcomes, policy, *, forced=None):
+    return realised(outcomes.cost, decide(score, policy, forced=forced)).mean()
 
 
 def random_case(seed, n=211, levels=None):

@@ -16,9 +16,7 @@ from verdict.signals import (
     mahalanobis_distance,
     max_probability,
     neighbour_distance,
-    question_consistency,
     without_each,
-    yes_rate_limit,
 )
 
 
@@ -47,21 +45,6 @@ def test_empty_set_is_flagged_and_never_confident():
     confidence, is_empty = conformal_confidence(np.array([[1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]], bool))
     assert confidence == pytest.approx([1, 1 / 2, 1 / 3, 0])
     assert is_empty.tolist() == [False, False, False, True]
-
-
-def test_question_consistency_by_hand():
-    expected = np.array([[1, 0, np.nan], [0, np.nan, np.nan]])
-    answers = np.array([[0.9, 0.2, 0.5], [0.9, 0.2, 0.5]])
-    found = question_consistency(answers, expected, np.array([0, 1]))
-    assert found == pytest.approx([(0.9 + (1 - 0.2)) / 2, 1 - 0.9])
-
-
-def test_consistency_reaches_one_where_raw_yes_rates_cannot():
-    # One class of five is right, so most questions are rightly answered no: the published score could not reach 0.9.
-    expected = np.eye(5)
-    perfect = question_consistency(expected, expected, np.arange(5))
-    assert perfect.tolist() == [1.0] * 5
-    assert yes_rate_limit(expected) == pytest.approx(1 / 5)
 
 
 def test_composite_is_a_clipped_geometric_mean():
@@ -149,8 +132,8 @@ def test_distance_confidence_is_a_conformal_p_value():
         (lambda: composite({"a": np.ones(2), "b": np.ones(3)}), "one length"),
         (lambda: without_each({"a": np.ones(2)}), "two signals"),
         (
-            lambda: question_consistency(np.ones((1, 1)), np.array([[1.0], [np.nan]]), np.array([0])),
-            r"classes \[1\] have no expected answer",
+            lambda: consistency_by_pair(np.ones(1), np.full((1, 2), 2.0), np.zeros(1, int), np.zeros(1, int)),
+            "1, 0 or NaN",
         ),
         (lambda: neighbour_distance(np.zeros((1, 2)), np.ones((3, 2)), k=1), "zero"),
         (lambda: neighbour_distance(np.ones((1, 2)), np.ones((3, 2)), k=4), r"1\.\.3"),
@@ -173,19 +156,6 @@ def test_consistency_of_questions_of_its_own_by_hand():
     assert np.isnan(found[1:]).all()
     # As class 1, pair 0 contradicts its first answer, and pair 1 is asked something.
     assert consistency_by_pair(prob_yes, expected, place, np.array([1, 1, 0])) == pytest.approx([0.1, 0.6, 0.7])
-
-
-def test_one_table_for_all_pairs_is_a_special_case():
-    rng = np.random.default_rng(0)
-    asked, expected, predicted = (
-        rng.uniform(size=(11, 3)),
-        np.array([[1.0, 0.0, 1.0], [0.0, np.nan, 1.0]]),
-        rng.integers(0, 2, 11),
-    )
-    place = np.repeat(np.arange(11), 3)
-    each = np.tile(expected.T, (11, 1))
-    found = consistency_by_pair(asked.ravel(), each, place, predicted)
-    assert found == pytest.approx(question_consistency(asked, expected, predicted))
 
 
 def test_questions_about_nobody_are_refused():

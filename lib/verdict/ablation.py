@@ -72,10 +72,8 @@ def ablation_table(stage: Stage, ablations: Sequence[Ablation], split: str = Spl
     `ablation.<factor>.accuracy`, `.trial` and `.twin`; `ablation.n_differences` are the rows, `.n_shown` those whose
     accuracy differs. Intervals cover images and, with several seeds, training again.
 
-    Returns
-    -------
-    DataFrame
-        trial, minus, on, n, accuracy and macro_f1 (differences, with low and high). A bucket without pairs is left out.
+    Returns trial, minus, on, n, accuracy and macro_f1 (differences, with low and high). A bucket without pairs is left
+    out.
     """
     pairs = stage.pairs(split)
     flags = bucket_flags(pairs).set_index(pairs["pair_id"]) if ablations else pd.DataFrame()
@@ -117,10 +115,7 @@ def gains(stage: Stage, kept: Selection, split: str, *, prefix: str | None = Non
     `.gain_of_longer_training` and `.gain_in_all` (not defined where there is nothing to compare). By default the prefix
     is the split.
 
-    Returns
-    -------
-    DataFrame
-        change, trial, minus, training (alike, or in what the two differ), macro_f1 (difference, with interval).
+    Returns change, trial, minus, training (alike, or in what the two differ), macro_f1 (difference, with interval).
     """
     trials, least = stage.params.training.trials, least_trained(stage.params.training.trials)
     start = least.name if least else ""

@@ -29,20 +29,11 @@ _FINE = 129
 class Temperature:
     """One number that divides all logits: p = softmax(logits / T).
 
-    Attributes
-    ----------
-    temperature : float > 0
-        Minimises the mean NLL of the calibration rows; above 1 the model was too sure of itself.
-    nll_before, nll_after : float
-        Mean NLL of those rows at T = 1 and at T; the second is never the larger one.
-    n : int
-        Calibration rows.
-    converged : bool
-        Whether the slope of the NLL changes its sign at T.
-    at_bound : bool
-        Whether T lies at the end of the range that was searched; the best T then lies outside, or there is none.
-    warning : str
-        What a reader must know before using T; empty if nothing.
+    `temperature` > 0: minimises the mean NLL of the calibration rows; above 1 the model was too sure of itself;
+    `nll_before`, `nll_after`: mean NLL of those rows at T = 1 and at T; the second is never the larger one; `n`:
+    calibration rows; `converged`: whether the slope of the NLL changes its sign at T; `at_bound`: whether T lies at the
+    end of the range that was searched; the best T then lies outside, or there is none; `warning`: what a reader must
+    know before using T; empty if nothing.
     """
 
     temperature: float
@@ -60,18 +51,9 @@ class Temperature:
         The NLL is convex in 1 / T, hence has one valley in log T: a grid finds the valley, a root of the slope the
         bottom.
 
-        Parameters
-        ----------
-        logits : array (n, n_classes)
-            Logits, never probabilities or cosines.
-        y_true : array of int, (n,)
-            Class ids.
-        allow_small : bool
-            Accept values that look like cosines; see `check_logits`.
-
-        References
-        ----------
-        Guo et al. (2017), On calibration of modern neural networks, section 4.2.
+        `logits` (n, n_classes): logits, never probabilities or cosines; `y_true` (n,): class ids; `allow_small`: accept
+        values that look like cosines; see `check_logits`. Guo et al. (2017), On calibration of modern neural networks,
+        section 4.2.
         """
         logits = check_logits(logits, allow_small=allow_small)
         y_true = check_labels(y_true, *logits.shape)
@@ -122,8 +104,6 @@ def temperature_replicates(logits: ArrayLike, y_true: ArrayLike, resampler: Resa
 class VectorScaling:
     """A scale and a shift for each class: p = softmax(scale * logits + shift).
 
-    References
-    ----------
     Guo et al. (2017), section 4.2.
     """
 
@@ -136,16 +116,8 @@ class VectorScaling:
     ) -> VectorScaling:
         """Minimise the NLL by L-BFGS from the fitted temperature on, which it therefore never does worse than.
 
-        Parameters
-        ----------
-        logits : array (n, n_classes)
-            Logits.
-        y_true : array of int, (n,)
-            Class ids.
-        ridge : float >= 0
-            Weight of the squared distance from the start; keeps parameters finite on separable rows.
-        allow_small : bool
-            See `check_logits`.
+        `logits` (n, n_classes): logits; `y_true` (n,): class ids; `ridge` >= 0: weight of the squared distance from the
+        start; keeps parameters finite on separable rows; `allow_small`: see `check_logits`.
         """
         logits = check_logits(logits, allow_small=allow_small)
         y_true = check_labels(y_true, *logits.shape)
@@ -181,8 +153,6 @@ class VectorScaling:
 class Platt:
     """A sigmoid of each class's log odds, one class against the rest, rows scaled to sum to 1.
 
-    References
-    ----------
     Platt (1999), Probabilistic outputs for support vector machines, section 2.1, with the targets of section 2.2.
     """
 
@@ -211,8 +181,6 @@ class Isotonic:
     A row that every class's function sends to 0 becomes uniform. Probabilities of exactly 0 occur, so that the NLL on
     other rows may be infinite.
 
-    References
-    ----------
     Zadrozny and Elkan (2002), Transforming classifier scores into accurate multiclass probability estimates.
     """
 

@@ -39,20 +39,11 @@ def conformal_quantile(scores: ArrayLike, alpha: float) -> float:
 class Lac:
     """Least ambiguous sets: every class whose probability is at least 1 - qhat.
 
-    Attributes
-    ----------
-    alpha : float in (0, 1)
-        Allowed share of misses.
-    qhat : ndarray, (n_classes,)
-        Largest score 1 - p that a class may have; infinity admits every row. The same for all classes, or, fitted by
-        class, the quantile of each class's own rows, which keeps the promise for each class.
-    n : ndarray of int, (n_classes,)
-        Scores behind each qhat.
-
-    References
-    ----------
-    Sadinle, Lei and Wasserman (2019), Least ambiguous set-valued classifiers with bounded error levels; Vovk (2012),
-    Conditional validity of inductive conformal predictors, for classes.
+    `alpha` in (0, 1): allowed share of misses. `qhat` (n_classes,): largest score 1 - p that a class may have; infinity
+    admits every row. The same for all classes, or, fitted by class, the quantile of each class's own rows, which keeps
+    the promise for each class. `n` (n_classes,): scores behind each qhat. Sadinle, Lei and Wasserman (2019), Least
+    ambiguous set-valued classifiers with bounded error levels; Vovk (2012), Conditional validity of inductive conformal
+    predictors, for classes.
     """
 
     alpha: float
@@ -63,16 +54,9 @@ class Lac:
     def fit(cls, probs: ArrayLike, y_true: ArrayLike, *, alpha: float, by_class: bool = False) -> Lac:
         """Find the quantile of 1 - p_true.
 
-        Parameters
-        ----------
-        probs : array (n, n_classes)
-            Probabilities of the calibration rows.
-        y_true : array of int, (n,)
-            Class ids.
-        alpha : float in (0, 1)
-            Allowed share of misses.
-        by_class : bool
-            One quantile a class. A class with too few rows, or none, gets infinity: it is in every set.
+        `probs` (n, n_classes): probabilities of the calibration rows. `y_true` (n,): class ids. `alpha` in (0, 1):
+        allowed share of misses. `by_class`: one quantile a class. A class with too few rows, or none, gets infinity: it
+        is in every set.
         """
         probs = check_probs(probs)
         y_true = check_labels(y_true, *probs.shape)
@@ -92,26 +76,13 @@ class Aps:
 
     The score of a class is the probability of all classes ranked before it plus a share u of its own, plus penalty ·
     max(0, rank - free_rank), ranks counted from 1. Classes of equal probability keep the order of their ids. With a
-    generator u is uniform, which makes the sets smallest and the promise sharp, and lets sets be empty; without one u
-    = 1 on calibration rows and new ones, which keeps the promise from above.
+    generator u is uniform, which makes the sets smallest and the promise sharp, and lets sets be empty; without one u =
+    1 on calibration rows and new ones, which keeps the promise from above.
 
-    Attributes
-    ----------
-    alpha : float in (0, 1)
-        Allowed share of misses.
-    qhat : float
-        Largest score in a set.
-    n : int
-        Calibration rows.
-    is_randomised : bool
-        Whether u is drawn.
-    penalty, free_rank : float, int
-        Of RAPS; a penalty of 0 is APS.
-
-    References
-    ----------
-    Romano, Sesia and Candès (2020), Classification with valid and adaptive coverage; Angelopoulos et al. (2021),
-    Uncertainty sets for image classifiers using conformal prediction, for the penalty.
+    `alpha` in (0, 1): allowed share of misses; `qhat`: largest score in a set; `n`: calibration rows; `is_randomised`:
+    whether u is drawn; `penalty`, `free_rank`: of RAPS; a penalty of 0 is APS. Romano, Sesia and Candès (2020),
+    Classification with valid and adaptive coverage; Angelopoulos et al. (2021), Uncertainty sets for image classifiers
+    using conformal prediction, for the penalty.
     """
 
     alpha: float
@@ -134,20 +105,9 @@ class Aps:
     ) -> Aps:
         """Find the quantile of the true classes' scores.
 
-        Parameters
-        ----------
-        probs : array (n, n_classes)
-            Probabilities of the calibration rows.
-        y_true : array of int, (n,)
-            Class ids.
-        alpha : float in (0, 1)
-            Allowed share of misses.
-        penalty : float >= 0
-            Added for every rank beyond `free_rank`.
-        free_rank : int >= 0
-            Ranks without penalty.
-        rng : numpy.random.Generator, optional
-            Randomises the scores.
+        `probs` (n, n_classes): probabilities of the calibration rows; `y_true` (n,): class ids; `alpha` in (0, 1):
+        allowed share of misses; `penalty` >= 0: added for every rank beyond `free_rank`; `free_rank` >= 0: ranks
+        without penalty; `rng`: randomises the scores.
         """
         if penalty < 0 or free_rank < 0:
             raise ValueError(f"expected penalty >= 0 and free_rank >= 0, got {penalty} and {free_rank}")
@@ -159,12 +119,7 @@ class Aps:
     def predict(self, probs: ArrayLike, *, rng: np.random.Generator | None = None) -> np.ndarray:
         """Sets of new rows, booleans (n, n_classes).
 
-        Parameters
-        ----------
-        probs : array (n, n_classes)
-            Probabilities.
-        rng : numpy.random.Generator, optional
-            Needed if and only if the fit was randomised.
+        `probs` (n, n_classes): probabilities; `rng`: needed if and only if the fit was randomised.
         """
         if (rng is not None) != self.is_randomised:
             raise ValueError("fit and predict must both be randomised, or neither: scores of two kinds do not compare")
@@ -184,10 +139,7 @@ def coverage(sets: ArrayLike, y_true: ArrayLike) -> float:
 def coverage_by_class(sets: ArrayLike, y_true: ArrayLike, resampler: Resampler) -> pd.DataFrame:
     """Coverage of each true class, and its sets' mean size, with intervals over the groups of its rows.
 
-    Returns
-    -------
-    DataFrame
-        Columns class (id), n, coverage, mean_size, and their bounds; NaN for a class without rows.
+    Returns columns class (id), n, coverage, mean_size, and their bounds; NaN for a class without rows.
     """
     sets, y_true = _checked(sets, y_true)
     is_covered, size, rows = sets[np.arange(len(sets)), y_true], sets.sum(axis=1), []
@@ -201,11 +153,8 @@ def coverage_by_class(sets: ArrayLike, y_true: ArrayLike, resampler: Resampler) 
 def coverage_by_size(sets: ArrayLike, y_true: ArrayLike, resampler: Resampler) -> pd.DataFrame:
     """Coverage of the sets of each size, with intervals over the groups of their rows.
 
-    Returns
-    -------
-    DataFrame
-        Columns size (0 … n_classes), n, coverage and its bounds; NaN for a size that does not occur. A set of no class
-        covers nothing and one of all classes everything: these have no bounds.
+    Returns columns size (0 … n_classes), n, coverage and its bounds; NaN for a size that does not occur. A set of no
+    class covers nothing and one of all classes everything: these have no bounds.
     """
     sets, y_true = _checked(sets, y_true)
     is_covered, size, rows = sets[np.arange(len(sets)), y_true], sets.sum(axis=1), []

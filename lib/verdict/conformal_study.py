@@ -31,15 +31,9 @@ FIT, PREDICT = "conformal.fit", "conformal.predict"
 class Sets:
     """Fitted conformal sets by level.
 
-    Attributes
-    ----------
-    fits : mapping of (alpha, kind) to Lac or Aps
-        Kind is "marginal" (one threshold), "class-wise" (one a class), "adaptive" (APS) or "adaptive, short" (RAPS).
-    policy_alpha : float
-        The level that the policy uses, with one threshold.
-    scores : DataFrame
-        group_id, y_true, and the true class's scores: score (1 - its probability), score_aps, score_raps, of the rows
-        that set the thresholds.
+    `fits`: kind is "marginal" (one threshold), "class-wise" (one a class), "adaptive" (APS) or "adaptive, short"
+    (RAPS); `policy_alpha`: the level that the policy uses, with one threshold; `scores`: group_id, y_true, and the true
+    class's scores: score (1 - its probability), score_aps, score_raps, of the rows that set the thresholds.
     """
 
     fits: dict[tuple[float, str], Lac | Aps]
@@ -116,13 +110,10 @@ def load_sets(stage: Stage) -> Sets:
 def coverage_table(stage: Stage, sets: Sets, tables: Sequence[pd.DataFrame], temperature: float) -> pd.DataFrame:
     """Coverage and size of the sets on some splits.
 
-    Returns
-    -------
-    DataFrame
-        split, level (1 - alpha), kind, qhat (of the first class where there is one a class), and with bounds: coverage
-        (see `covered`), shortfall (level minus coverage; bounds that hold for all levels of a kind at once), mean_size,
-        share_empty and share_single (over groups of the split, the thresholds as they are). The last row of a split
-        holds the largest shortfall of the marginal sets; its lower bound pays for its having been picked.
+    Returns split, level (1 - alpha), kind, qhat (of the first class where there is one a class), and with bounds:
+    coverage (see `covered`), shortfall (level minus coverage; bounds that hold for all levels of a kind at once),
+    mean_size, share_empty and share_single (over groups of the split, the thresholds as they are). The last row of a
+    split holds the largest shortfall of the marginal sets; its lower bound pays for its having been picked.
     """
     rows = []
     for table in tables:
@@ -182,25 +173,10 @@ def covered(
     The promise is an average over calibration samples; with the threshold held fixed, an interval over test groups
     alone would call an unlucky threshold a broken promise.
 
-    Parameters
-    ----------
-    stage : Stage
-    scores : DataFrame
-        group_id, y_true, score of the rows that set the threshold.
-    fits : sequence of Lac or Aps
-        One a level.
-    table : prediction table, n rows
-    new_scores : (n,) float
-        Of the true class, of the same kind.
-    by_class : bool
-        Whether each class has a threshold of its own.
-
-    Returns
-    -------
-    list of Interval
-        One a level.
-    ndarray (n_levels, n_resamples)
-        Their replicates; NaN where one of the sides has a single group.
+    `scores`: group_id, y_true, score of the rows that set the threshold; `fits`: one a level; `table` prediction table,
+    n rows; `new_scores` (n,) float: of the true class, of the same kind; `by_class`: whether each class has a threshold
+    of its own. Returns one a level; (n_levels, n_resamples): their replicates; NaN where one of the sides has a single
+    group.
     """
     y_true, fitting, judging = (
         table["y_true"].to_numpy(),

@@ -32,17 +32,9 @@ def confusion_table(table: pd.DataFrame, decision: ArrayLike) -> pd.DataFrame:
 def sweep(table: pd.DataFrame, thresholds: ArrayLike = THRESHOLDS) -> pd.DataFrame:
     """Scores of one prediction table at each threshold of the probability of contradiction.
 
-    Parameters
-    ----------
-    table : prediction table
-        Of val: a threshold chosen on the rows that it is judged on says nothing about others.
-    thresholds : array (n_thresholds,)
-        In (0, 1).
-
-    Returns
-    -------
-    DataFrame
-        One row a threshold, in the order given: threshold, macro_f1, accuracy.
+    `table` prediction table: of val: a threshold chosen on the rows that it is judged on says nothing about others;
+    `thresholds` (n_thresholds,): in (0, 1). Returns one row a threshold, in the order given: threshold, macro_f1,
+    accuracy.
     """
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
     rows = []
@@ -86,26 +78,11 @@ def accuracy_by_words(
 ) -> pd.DataFrame:
     """Accuracy on the hypotheses that use a group of words, and how it differs from all other hypotheses.
 
-    Parameters
-    ----------
-    table : prediction table of one split
-    pairs : pair table with the same pairs
-    groups : mapping of name to words
-        By default the ten semantic buckets; a hypothesis may lie in several groups.
-    rule : DecisionRule
-        Turns logits into answers.
-
-    Returns
-    -------
-    DataFrame
-        One row a group that occurs, worst first: label, n, n_wrong, value (accuracy), low, high, difference (accuracy
-        inside minus outside), difference_low, difference_high, n_undefined (resamples that leave one of the two empty).
-        The difference is NaN where a group holds all rows.
-
-    Raises
-    ------
-    ValueError
-        If a prediction has no pair.
+    `table` prediction table of one split; `pairs` pair table with the same pairs; `groups`: by default the ten semantic
+    buckets; a hypothesis may lie in several groups; `rule`: turns logits into answers. Returns one row a group that
+    occurs, worst first: label, n, n_wrong, value (accuracy), low, high, difference (accuracy inside minus outside),
+    difference_low, difference_high, n_undefined (resamples that leave one of the two empty). The difference is NaN
+    where a group holds all rows. ValueError if a prediction has no pair.
     """
     sentences = pairs.set_index("pair_id")["hypothesis"].reindex(table["pair_id"])
     if sentences.isna().any():

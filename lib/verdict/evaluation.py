@@ -46,13 +46,8 @@ def estimate(
 
     Named `<prefix>.accuracy`, `.macro_f1`, `.nll`, `.brier`, `.ece`, `.n_pairs` and `.n_images`.
 
-    Parameters
-    ----------
-    table : prediction table of one split
-    rule : DecisionRule
-        Turns logits into probabilities and answers.
-    names : tuple of str, optional
-        Only these scores.
+    `table` prediction table of one split; `rule`: turns logits into probabilities and answers; `names`: only these
+    scores.
     """
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
     probs, answer = rule.probabilities(logits), rule.decide(logits)
@@ -87,10 +82,8 @@ def accuracy_by(
 ) -> pd.DataFrame:
     """Accuracy by a column of the pair table, with intervals.
 
-    Returns
-    -------
-    DataFrame
-        Columns label, n, value, low, high; sorted by value, descending. Pairs without the column give one row "all".
+    Returns columns label, n, value, low, high; sorted by value, descending. Pairs without the column give one row
+    "all".
     """
     labels = pairs.set_index("pair_id")[column] if column in pairs else pd.Series("all", index=pairs["pair_id"])
     of_row = labels.reindex(table["pair_id"]).fillna("other").to_numpy()
@@ -115,12 +108,8 @@ def confident_mistakes(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Wrong answers, most confident first, and how common answers at a probability above a bound are.
 
-    Returns
-    -------
-    mistakes : DataFrame
-        The pairs, with `prob` of the given answer.
-    base : DataFrame
-        Rows right, wrong, all: n, n_confident, share_confident with its interval (NaN for no row).
+    Returns `mistakes`: the pairs, with `prob` of the given answer; `base`: rows right, wrong, all: n, n_confident,
+    share_confident with its interval (NaN for no row).
     """
     logits = logits_of(table)
     answer, probs = RAW.decide(logits), RAW.probabilities(logits)
@@ -170,10 +159,7 @@ def _nothing(weights: Weights) -> ArrayLike:
 def collect(stage: Stage, trial: str, split: str) -> Answers:
     """Answers of all seeds of a trial to one split.
 
-    Raises
-    ------
-    ValueError
-        If the runs do not answer the same pairs in the same order.
+    ValueError if the runs do not answer the same pairs in the same order.
     """
     seeds = stage.params.training.seeds
     tables = [stage.predictions(split, trial=trial, seed=seed) for seed in seeds]
@@ -225,12 +211,9 @@ def n_trainable(stage: Stage, trial: str) -> int:
 def rank_trials(stage: Stage) -> pd.DataFrame:
     """Candidates by mean macro-F1 on val over seeds, and how far each is shown to lie from the best.
 
-    Returns
-    -------
-    DataFrame
-        trial, n_trainable, epochs (of each stage of its chain), mean macro_f1 with interval, seed_sd, difference to
-        the best with interval, within_margin (the whole interval of the difference lies above minus the margin;
-        unadjusted for the number of candidates), best first.
+    Returns trial, n_trainable, epochs (of each stage of its chain), mean macro_f1 with interval, seed_sd, difference to
+    the best with interval, within_margin (the whole interval of the difference lies above minus the margin; unadjusted
+    for the number of candidates), best first.
     """
     trials, margin = stage.params.training.trials, stage.params.training.margin
     answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in _candidates(stage)}
@@ -260,13 +243,10 @@ def differences(stage: Stage) -> pd.DataFrame:
     Intervals cover images and, with several seeds, training again; the test takes the trained models as they are, all
     seeds together, with images as the unit.
 
-    Returns
-    -------
-    DataFrame
-        One row a pair of trials: trial, minus; macro_f1 and accuracy (differences, with low and high); n01 (answers
-        that `minus` got wrong and `trial` right) and n10 (the other way round), p_clustered (images as the unit),
-        p_holm (p_clustered adjusted for the number of rows), verdict. Two trials are called different where the
-        interval of macro-F1 excludes zero and p_holm lies below one minus the level.
+    Returns one row a pair of trials: trial, minus; macro_f1 and accuracy (differences, with low and high); n01 (answers
+    that `minus` got wrong and `trial` right) and n10 (the other way round), p_clustered (images as the unit), p_holm
+    (p_clustered adjusted for the number of rows), verdict. Two trials are called different where the interval of
+    macro-F1 excludes zero and p_holm lies below one minus the level.
     """
     answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in _candidates(stage)}
     rows = []

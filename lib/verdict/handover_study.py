@@ -37,12 +37,9 @@ def person_right(evidence: Evidence, person: Human) -> np.ndarray:
 def handover_table(stage: Stage, study: PolicyStudy, test: Evidence, people: People) -> pd.DataFrame:
     """Who is right where: the model, and the person who takes over, by branch of the policy.
 
-    Returns
-    -------
-    DataFrame
-        pairs, n, model, person (accuracies), gain (person minus model, paired), with intervals; a simulated person who
-        is as good on every pair has none. The number `policy.test.handover_gain` is the gain on what is handed over, in
-        percentage points; not defined if nothing is.
+    Returns pairs, n, model, person (accuracies), gain (person minus model, paired), with intervals; a simulated person
+    who is as good on every pair has none. The number `policy.test.handover_gain` is the gain on what is handed over, in
+    percentage points; not defined if nothing is.
     """
     decision, forced = study.test.decide(study.policy), test.forced != Forced.NONE
     to_human = decision == Decision.HUMAN
@@ -83,11 +80,8 @@ def part_means(
 def clarification_table(study: PolicyStudy, test: Evidence, people: People) -> pd.DataFrame:
     """What the questions change on the pairs that are asked about, and would change on all of them.
 
-    Returns
-    -------
-    DataFrame
-        pairs, n, information (expected, of the first question, nats), entropy before and after (nats), accuracy before
-        and after (expected over the people), gain (paired), with intervals.
+    Returns pairs, n, information (expected, of the first question, nats), entropy before and after (nats), accuracy
+    before and after (expected over the people), gain (paired), with intervals.
     """
     asked = people.ask(test.table["pair_id"], test.y_true, test.probs)
     after = clarified(test, people)[np.arange(len(test)), test.y_true]
@@ -132,12 +126,9 @@ def question_counts(test: Evidence, people: People, draws: Resampler) -> pd.Data
 def asking_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evidence) -> pd.DataFrame:
     """When asking pays: thresholds tuned anew for better and cheaper answers at a glance, judged on test.
 
-    Returns
-    -------
-    DataFrame
-        glance_accuracy (on the tuning pairs; recorded people are never made better than they are, so that several
-        wishes may end at one accuracy, which has one row), price (minutes a pair), is_in_use (those of the
-        parameters); share asked about, accuracy and cost with intervals.
+    Returns glance_accuracy (on the tuning pairs; recorded people are never made better than they are, so that several
+    wishes may end at one accuracy, which has one row), price (minutes a pair), is_in_use (those of the parameters);
+    share asked about, accuracy and cost with intervals.
     """
     own, rows = stage.params.policy.human.clarify_accuracy, []
     tau = stage.params.policy.critical_floor
@@ -175,11 +166,8 @@ def _believed(evidence: Evidence, tuning: Evidence, people: People) -> dict[str,
 def belief_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evidence, people: People) -> pd.DataFrame:
     """Thresholds tuned for people as they are believed to be, then answered by people as they are.
 
-    Returns
-    -------
-    DataFrame
-        believed, threshold to act alone, threshold to ask, promised (cost on test if the belief were true), delivered
-        (with real people), regret (delivered minus the cost of having known, paired), with intervals.
+    Returns believed, threshold to act alone, threshold to ask, promised (cost on test if the belief were true),
+    delivered (with real people), regret (delivered minus the cost of having known, paired), with intervals.
     """
     tau = stage.params.policy.critical_floor
     expected = [_believed(evidence, tuning, people) for evidence in (tuning, test)]
@@ -205,11 +193,8 @@ def belief_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
 def deferral_curves(tuning: Evidence, test: Evidence, people: People, draws: Resampler) -> dict[str, pd.DataFrame]:
     """Accuracy of all answers if the least trusted share of the pairs is handed over, by what people are like.
 
-    Returns
-    -------
-    mapping of belief to DataFrame
-        share, accuracy, low and high over groups. Pairs of equal score go by their ids. Where every pair is handed to
-        people who are alike, no interval is defined.
+    Returns share, accuracy, low and high over groups. Pairs of equal score go by their ids. Where every pair is handed
+    to people who are alike, no interval is defined.
     """
     n, rows = len(test), np.arange(len(test))
     rank = np.empty(n, dtype=np.int64)

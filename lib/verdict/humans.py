@@ -30,13 +30,7 @@ def _mix(words: np.ndarray) -> np.ndarray:
 def hash_ids(ids: Sequence[str]) -> np.ndarray:
     """64-bit hash of each text, the same on every machine and in every company.
 
-    Parameters
-    ----------
-    ids : sequence of str, (n,)
-
-    Returns
-    -------
-    ndarray of uint64, (n,)
+    `ids` (n,). Returns (n,).
     """
     encoded = [str(text).encode("utf-8") for text in ids]
     width = max((len(text) for text in encoded), default=1)
@@ -52,20 +46,9 @@ def hash_ids(ids: Sequence[str]) -> np.ndarray:
 def keyed_uniform(ids: Sequence[str], *, seed: int, stream: str) -> np.ndarray:
     """Uniform number for each id, a pure function of (id, seed, stream).
 
-    Parameters
-    ----------
-    ids : sequence of str, (n,)
-    seed : int
-    stream : str
-        What is drawn. Streams of one seed are unrelated: one for each question that is put to the same person.
-
-    Returns
-    -------
-    ndarray of float64 in [0, 1), (n,)
-
-    References
-    ----------
-    Steele, Lea, Flood (2014), Fast Splittable Pseudorandom Number Generators (the splitmix64 finaliser).
+    `ids` (n,). `stream`: what is drawn. Streams of one seed are unrelated: one for each question that is put to the
+    same person. Returns in [0, 1), (n,). Steele, Lea, Flood (2014), Fast Splittable Pseudorandom Number Generators (the
+    splitmix64 finaliser).
     """
     key = np.array([seed & _MASK, hash_ids([stream])[0]], dtype=np.uint64)
     first, second = _mix(key + np.array([_GOLDEN, 1], dtype=np.uint64))
@@ -75,19 +58,9 @@ def keyed_uniform(ids: Sequence[str], *, seed: int, stream: str) -> np.ndarray:
 def draw(distribution: np.ndarray, uniform: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
     """One class for each row by inversion of the cumulative distribution.
 
-    Parameters
-    ----------
-    distribution : ndarray, (n, K)
-        Rows sum to 1.
-    uniform : ndarray in [0, 1), (n,)
-    first : ndarray of int, (n,), optional
-        Class that takes the lowest uniform numbers, by default class 0. With the true class first, a person who gets
-        better never turns a right answer into a wrong one.
-
-    Returns
-    -------
-    ndarray of int64, (n,)
-        A class of probability 0 is never returned.
+    `distribution` (n, K): rows sum to 1. `uniform` in [0, 1), (n,). `first` (n,): class that takes the lowest uniform
+    numbers, by default class 0. With the true class first, a person who gets better never turns a right answer into a
+    wrong one. Returns (n,): a class of probability 0 is never returned.
     """
     n_rows, n_classes = distribution.shape
     start = np.zeros(n_rows, dtype=np.int64) if first is None else np.asarray(first, dtype=np.int64)
@@ -101,10 +74,7 @@ def draw(distribution: np.ndarray, uniform: np.ndarray, first: np.ndarray | None
 class Human(ABC):
     """A person who is asked for a pair's class.
 
-    Parameters
-    ----------
-    seed : int
-        Another seed is another person from the same population.
+    `seed`: another seed is another person from the same population.
     """
 
     _sees_truth = True
@@ -119,17 +89,8 @@ class Human(ABC):
     def answers(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None, *, stream: str = OWN) -> np.ndarray:
         """One answer for each pair.
 
-        Parameters
-        ----------
-        pair_ids : sequence of str, (n,)
-        y_true : ndarray of int, (n,), optional
-            True classes; only recorded votes do without.
-        stream : str
-            Another stream is an independent answer to the same pair.
-
-        Returns
-        -------
-        ndarray of int64, (n,)
+        `pair_ids` (n,); `y_true` (n,): True classes; only recorded votes do without; `stream`: another stream is an
+        independent answer to the same pair. Returns (n,).
         """
         distribution = self.distribution(pair_ids, y_true)
         first = np.asarray(y_true) if self._sees_truth else None
@@ -139,11 +100,7 @@ class Human(ABC):
 class ParametricHuman(Human):
     """Right with one probability, and otherwise any other class alike.
 
-    Parameters
-    ----------
-    accuracy : float in [0, 1]
-    n_classes : int, >= 2
-    seed : int
+    `accuracy` in [0, 1]; `n_classes` >= 2.
     """
 
     def __init__(self, accuracy: float, *, n_classes: int, seed: int):
@@ -160,13 +117,8 @@ class ParametricHuman(Human):
 class DifficultyHuman(Human):
     """Right with a probability of each pair's own, for data without votes; see `accuracy_by_difficulty`.
 
-    Parameters
-    ----------
-    pair_ids : sequence of str, (m,)
-        The pairs that the person can be asked about, each once.
-    accuracy : ndarray in [0, 1], (m,)
-    n_classes : int, >= 2
-    seed : int
+    `pair_ids` (m,): the pairs that the person can be asked about, each once; `accuracy` in [0, 1], (m,); `n_classes` >=
+    2.
     """
 
     def __init__(self, pair_ids: Sequence[str], accuracy: np.ndarray, *, n_classes: int, seed: int):
@@ -186,11 +138,7 @@ class DifficultyHuman(Human):
 class ConfusionHuman(Human):
     """Answers by a confusion matrix.
 
-    Parameters
-    ----------
-    matrix : ndarray, (K, K)
-        P(answer | true class): a row for each true class, summing to 1.
-    seed : int
+    `matrix` (K, K): P(answer | true class): a row for each true class, summing to 1.
     """
 
     def __init__(self, matrix: Any, *, seed: int):
@@ -207,14 +155,8 @@ class VoteHuman(Human):
 
     Errors thus fall on the pairs that people find hard. The true class is not used.
 
-    Parameters
-    ----------
-    pair_ids : sequence of str, (m,)
-    counts : ndarray of non-negative numbers, (m, K)
-        Votes for each class; every pair has at least one.
-    seed : int
-    typical : ndarray, (K, K), optional
-        P(answer | true class) for pairs that nobody judged; without it they are refused.
+    `pair_ids` (m,); `counts` (m, K): votes for each class; every pair has at least one; `typical` (K, K): P(answer |
+    true class) for pairs that nobody judged; without it they are refused.
     """
 
     _sees_truth = False
@@ -266,17 +208,8 @@ class VoteHuman(Human):
 def accuracy_by_difficulty(difficulty: np.ndarray, *, easy: float, hard: float) -> np.ndarray:
     """A person's accuracy on each pair, falling linearly with the rank of its difficulty.
 
-    Parameters
-    ----------
-    difficulty : ndarray, (n,)
-        Any score that grows with difficulty; ties share their mean rank.
-    easy, hard : float in [0, 1]
-        Accuracy on the easiest and on the hardest pair.
-
-    Returns
-    -------
-    ndarray, (n,)
-        Its mean is (easy + hard) / 2.
+    `difficulty` (n,): any score that grows with difficulty; ties share their mean rank; `easy`, `hard` in [0, 1]:
+    accuracy on the easiest and on the hardest pair. Returns (n,): its mean is (easy + hard) / 2.
     """
     _check_accuracy([easy, hard])
     ranks = pd.Series(np.asarray(difficulty, dtype=np.float64)).rank(method="average").to_numpy()

@@ -25,20 +25,10 @@ CLASS_QUESTION = "at a glance, which of the two is it?"
 class People:
     """Who is asked when the model does not answer alone.
 
-    Attributes
-    ----------
-    careful : Human
-        Takes a pair over.
-    hasty : Human
-        Answers a clarifying question at a glance.
-    questions : Questions
-        What may be asked.
-    likelihood : (Q, K, R) float
-        P(response | class) that the model assumes of the hasty one.
-    n_questions : int
-        Asked of each pair that is clarified.
-    n_silent : int
-        Splits in which nobody was asked, although people's answers were recorded elsewhere.
+    `careful`: takes a pair over; `hasty`: answers a clarifying question at a glance; `questions`: what may be asked;
+    `likelihood` (Q, K, R) float: P(response | class) that the model assumes of the hasty one; `n_questions`: asked of
+    each pair that is clarified; `n_silent`: splits in which nobody was asked, although people's answers were recorded
+    elsewhere.
     """
 
     careful: Human
@@ -73,22 +63,11 @@ def choose_people(
 ) -> People:
     """The people of the parameters.
 
-    Parameters
-    ----------
-    settings : PolicyParams
-        `human.kind` decides who takes over. The hasty one has the accuracy `clarify_accuracy`: of the same kind, but
-        guessing so often that the mean over `tuning` falls to it.
-    pairs : pair table
-        Every pair that may be asked about, with votes_<class> where people's answers were recorded.
-    tuning : prediction table
-        The rows that tune the policy: what the model may learn of people.
-    classes : sequence of str, optional
-        By default those of entailment.
-
-    Raises
-    ------
-    ValueError
-        If votes are asked for and the pairs have none.
+    `settings`: `human.kind` decides who takes over. The hasty one has the accuracy `clarify_accuracy`: of the same
+    kind, but guessing so often that the mean over `tuning` falls to it. `pairs` pair table: every pair that may be
+    asked about, with votes_<class> where people's answers were recorded. `tuning` prediction table: the rows that tune
+    the policy: what the model may learn of people. `classes`: by default those of entailment. ValueError if votes are
+    asked for and the pairs have none.
     """
     classes = class_names() if classes is None else tuple(classes)
     ids, truth = tuning["pair_id"].to_numpy(), tuning["y_true"].to_numpy()
@@ -151,13 +130,7 @@ def _questions(settings: PolicyParams, classes: Sequence[str]) -> Questions:
 def diluted(shares: np.ndarray, accuracy: float, wanted: float) -> np.ndarray:
     """Answers mixed with guesses, so that a mean accuracy falls to the wanted one; it is never raised.
 
-    Parameters
-    ----------
-    shares : (n, K)
-        Rows sum to 1.
-    accuracy : float
-        Mean accuracy of `shares`.
-    wanted : float
+    `shares` (n, K): rows sum to 1; `accuracy`: mean accuracy of `shares`.
     """
     chance = 1 / shares.shape[1]
     guessing = 0.0 if accuracy <= wanted else (accuracy - wanted) / (accuracy - chance)

@@ -48,14 +48,9 @@ class Forced(IntEnum):
 class Costs:
     """Prices, all in one unit.
 
-    Parameters
-    ----------
-    human : float, >= 0
-        One pair answered by a person.
-    clarify : float, >= 0
-        One pair clarified, however many questions that takes.
-    error : float, (K,) or (K, K), >= 0
-        A wrong answer: one price, one for each true class, or a matrix [true class, answer] with zero diagonal.
+    `human` >= 0: one pair answered by a person; `clarify` >= 0: one pair clarified, however many questions that takes;
+    `error` (K,) or (K, K), >= 0: a wrong answer: one price, one for each true class, or a matrix [true class, answer]
+    with zero diagonal.
     """
 
     human: float
@@ -87,12 +82,9 @@ class Costs:
 class Policy:
     """The thresholds of a decision.
 
-    Parameters
-    ----------
-    t_auto, t_clarify : float, 0 <= t_clarify <= t_auto <= ABOVE_ALL
-        Scores from `t_auto` go out alone, those in [t_clarify, t_auto) are clarified, those below go to a person.
-    tau_critical : float, optional
-        A pair whose smallest critical signal is at most this goes to a person whatever its score; None: no such rule.
+    `t_auto`, `t_clarify` 0 <= t_clarify <= t_auto <= ABOVE_ALL: scores from `t_auto` go out alone, those in [t_clarify,
+    t_auto) are clarified, those below go to a person; `tau_critical`: a pair whose smallest critical signal is at most
+    this goes to a person whatever its score; None: no such rule.
     """
 
     t_auto: float
@@ -111,19 +103,9 @@ class Policy:
 def force(critical: Mapping[str, np.ndarray], is_empty: np.ndarray, *, tau_critical: float | None) -> np.ndarray:
     """The hard gate: which pairs go to a person whatever their score.
 
-    Parameters
-    ----------
-    critical : mapping of name to ndarray in [0, 1], (n,)
-        Signals of which each alone may stop an automatic answer.
-    is_empty : ndarray of bool, (n,)
-        Whether the conformal set is empty: no class is plausible, so no answer of the model is.
-    tau_critical : float, optional
-        None: only empty sets are forced.
-
-    Returns
-    -------
-    ndarray of int8, (n,)
-        Values of `Forced`; an empty set is named first.
+    `critical` in [0, 1], (n,): signals of which each alone may stop an automatic answer; `is_empty` (n,): whether the
+    conformal set is empty: no class is plausible, so no answer of the model is; `tau_critical`: None: only empty sets
+    are forced. Returns (n,): values of `Forced`; an empty set is named first.
     """
     is_empty = np.asarray(is_empty)
     if is_empty.dtype != bool:
@@ -140,17 +122,8 @@ def force(critical: Mapping[str, np.ndarray], is_empty: np.ndarray, *, tau_criti
 def decide(score: np.ndarray, policy: Policy, *, forced: np.ndarray | None = None) -> np.ndarray:
     """The decision for each pair; tuning, evaluation, audit and replay all use this function.
 
-    Parameters
-    ----------
-    score : ndarray in [0, 1], (n,)
-    policy : Policy
-    forced : ndarray of int, (n,), optional
-        From `force`; where it is not `Forced.NONE` the decision is HUMAN.
-
-    Returns
-    -------
-    ndarray of int8, (n,)
-        Values of `Decision`.
+    `score` in [0, 1], (n,); `forced` (n,): from `force`; where it is not `Forced.NONE` the decision is HUMAN. Returns
+    (n,): values of `Decision`.
     """
     score = _check_unit("score", score)
     decision = np.full(len(score), Decision.HUMAN, dtype=np.int8)
@@ -165,16 +138,9 @@ def decide(score: np.ndarray, policy: Policy, *, forced: np.ndarray | None = Non
 class Outcomes:
     """What each branch would cost and how often it would be wrong, for each pair.
 
-    Parameters
-    ----------
-    cost : ndarray, (n, 3)
-        Realised cost by branch, columns in the order of `Decision`.
-    error : ndarray in [0, 1], (n, 3)
-        Whether the final answer is wrong; a probability where a person is known by a distribution.
-    has_clarify : bool
-        False: the middle branch does not exist and its column is NaN.
-    dearest : float
-        The largest cost that a pair can have by these prices.
+    `cost` (n, 3): realised cost by branch, columns in the order of `Decision`; `error` in [0, 1], (n, 3): whether the
+    final answer is wrong; a probability where a person is known by a distribution; `has_clarify`: False: the middle
+    branch does not exist and its column is NaN; `dearest`: the largest cost that a pair can have by these prices.
     """
 
     cost: np.ndarray
@@ -201,17 +167,8 @@ def price_outcomes(
 ) -> Outcomes:
     """Price the three branches from the answers that they would give.
 
-    Parameters
-    ----------
-    costs : Costs
-    y_true : ndarray of int, (n,)
-    model, human, clarified : ndarray of int (n,), or of float (n, K)
-        Answers, or their distributions: with `Human.distribution` the cost is exact in expectation over the people.
-    n_classes : int
-
-    Returns
-    -------
-    Outcomes
+    `y_true` (n,); `model`, `human`, `clarified` (n,), or of float (n, K): answers, or their distributions: with
+    `Human.distribution` the cost is exact in expectation over the people.
     """
     y_true = np.asarray(y_true, dtype=np.int64)
     matrix = costs.error_matrix(n_classes)
@@ -242,28 +199,13 @@ def tune_policy(
     """The two thresholds of least cost on these pairs, exactly.
 
     The cost of cuts i <= j through the sorted distinct scores is human[:i] + clarify[i:j] + auto[j:]. With prefix sums
-    it splits into a term of i and a term of j, so that a running minimum finds the best of all pairs of cuts in
-    O(n log n). Forced pairs cost the same under all thresholds and are left out.
+    it splits into a term of i and a term of j, so that a running minimum finds the best of all pairs of cuts in O(n log
+    n). Forced pairs cost the same under all thresholds and are left out.
 
-    Parameters
-    ----------
-    score : ndarray in [0, 1], (n,)
-    outcomes : Outcomes
-        Of the calibration split, with the people who will answer.
-    forced : ndarray of int, (n,), optional
-    tau_critical : float, optional
-        The gate that `forced` came from; stored in the policy.
-
-    Returns
-    -------
-    Policy
-        Thresholds halfway between neighbouring scores. Equal scores are never separated. Among equally cheap policies
-        the one with most automatic answers, then with fewest handed to a person.
-
-    Raises
-    ------
-    ValueError
-        If scores lie outside [0, 1] or shapes disagree.
+    `score` in [0, 1], (n,); `outcomes`: of the calibration split, with the people who will answer; `forced` (n,);
+    `tau_critical`: the gate that `forced` came from; stored in the policy. Returns thresholds halfway between
+    neighbouring scores. Equal scores are never separated. Among equally cheap policies the one with most automatic
+    answers, then with fewest handed to a person. ValueError if scores lie outside [0, 1] or shapes disagree.
     """
     values, sums = _prefix_sums(score, outcomes, forced)
     to_human = sums[:, Decision.HUMAN]
@@ -285,17 +227,8 @@ def cost_surface(
 ) -> np.ndarray:
     """Mean cost for each pair of thresholds on a grid, for drawing.
 
-    Parameters
-    ----------
-    score : ndarray in [0, 1], (n,)
-    outcomes : Outcomes
-    grid : ndarray, increasing, (g,)
-    forced : ndarray of int, (n,), optional
-
-    Returns
-    -------
-    ndarray, (g, g)
-        Row: t_clarify, column: t_auto; NaN where t_clarify > t_auto, and off the diagonal where clarify does not exist.
+    `score` in [0, 1], (n,); `grid` increasing, (g,); `forced` (n,). Returns (g, g): row: t_clarify, column: t_auto; NaN
+    where t_clarify > t_auto, and off the diagonal where clarify does not exist.
     """
     values, sums = _prefix_sums(score, outcomes, forced)
     cut = np.searchsorted(values, grid, side="left")
@@ -310,11 +243,6 @@ def cost_surface(
         surface = np.full((len(cut), len(cut)), np.nan)
         np.fill_diagonal(surface, human - auto)
     return (surface + constant) / len(outcomes)
-
-
-def mean_cost(score: np.ndarray, outcomes: Outcomes, policy: Policy, *, forced: np.ndarray | None = None) -> float:
-    """Mean realised cost of a policy."""
-    return float(realised(outcomes.cost, decide(score, policy, forced=forced)).mean())
 
 
 def _prefix_sums(score: np.ndarray, outcomes: Outcomes, forced: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

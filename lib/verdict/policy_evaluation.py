@@ -20,17 +20,9 @@ NOT_AUTO = "not auto"
 class Case:
     """Pairs of one split with everything that a decision and its price depend on.
 
-    Parameters
-    ----------
-    score : ndarray in [0, 1], (n,)
-    outcomes : Outcomes
-    group_id : ndarray, (n,)
-        Independent unit, resampled by intervals.
-    forced : ndarray of int, (n,), optional
-        From `force`; None: no gate.
-    is_simulated : bool
-        Whether the person who takes over is simulated: what is then the same for every pair is given by the parameters,
-        and has no interval.
+    `score` in [0, 1], (n,); `group_id` (n,): independent unit, resampled by intervals; `forced` (n,): from `force`;
+    None: no gate; `is_simulated`: whether the person who takes over is simulated: what is then the same for every pair
+    is given by the parameters, and has no interval.
     """
 
     score: np.ndarray
@@ -68,11 +60,7 @@ class Case:
     def means(self, decision: np.ndarray, draws: Resampler) -> tuple[Interval, Interval]:
         """Mean realised cost and error rate of the final answers, over the same resamples.
 
-        Parameters
-        ----------
-        decision : ndarray of int, (n,)
-        draws : Resampler
-            Over the groups of these pairs.
+        `decision` (n,); `draws`: over the groups of these pairs.
         """
         taken = [realised(table, decision) for table in (self.outcomes.cost, self.outcomes.error)]
         spans = [(0.0, self.outcomes.dearest), (0.0, 1.0)]
@@ -87,19 +75,12 @@ class Case:
 class Evaluation:
     """What a policy does on a split.
 
-    Parameters
-    ----------
-    branches : DataFrame
-        One row per branch, and one for those that are not auto: branch, n, n_forced, and with intervals share,
-        model_error (error rate of the model there), final_error (of the answers that go out), lift (model_error over
-        that of all pairs: 1 for a random choice of pairs; NaN where the model makes no error), cost (mean).
-    cost : Interval
-        Mean realised cost.
-    accuracy_model, accuracy : Interval
-        Of the model alone, and of the answers that go out.
-    is_degenerate : bool
-        Whether nobody or everybody was intervened on: precision and recall of "not auto" as a detector of errors then
-        say nothing about this policy.
+    `branches`: one row per branch, and one for those that are not auto: branch, n, n_forced, and with intervals share,
+    model_error (error rate of the model there), final_error (of the answers that go out), lift (model_error over that
+    of all pairs: 1 for a random choice of pairs; NaN where the model makes no error), cost (mean); `cost`: mean
+    realised cost; `accuracy_model`, `accuracy`: of the model alone, and of the answers that go out; `is_degenerate`:
+    whether nobody or everybody was intervened on: precision and recall of "not auto" as a detector of errors then say
+    nothing about this policy.
     """
 
     branches: pd.DataFrame
@@ -112,12 +93,7 @@ class Evaluation:
 def evaluate_policy(case: Case, policy: Policy, draws: Resampler) -> Evaluation:
     """Evaluate a policy on pairs that it was not tuned on.
 
-    Parameters
-    ----------
-    case : Case
-    policy : Policy
-    draws : Resampler
-        Over the groups of the case.
+    `draws`: over the groups of the case.
     """
     decision, model_wrong = case.decide(policy), case.outcomes.error[:, Decision.AUTO]
     cost, error = case.means(decision, draws)
@@ -172,22 +148,11 @@ def compare_policies(
 ) -> pd.DataFrame:
     """Costs on test of the policy, of baselines and of the oracle; everything that is tuned is tuned on calib.
 
-    Parameters
-    ----------
-    calib, test : Case
-    rivals : mapping of name to (score on calib, score on test)
-        Other scores, each tuned by the same exact scan without the gate: maximum probability, entropy …
-    tau_critical : float, optional
-        Of the gate behind `forced`.
-    draws : Resampler
-        Over the groups of test.
-
-    Returns
-    -------
-    DataFrame
-        Columns policy; cost, difference (paired, from the policy: positive is dearer) and accuracy, with intervals;
-        auto, clarify, human (shares). Rows: policy, without gate, each rival, always auto, always human, random at
-        equal coverage (in expectation), oracle (per pair the cheapest branch, knowing all answers).
+    `rivals`: other scores, each tuned by the same exact scan without the gate: maximum probability, entropy …;
+    `tau_critical`: of the gate behind `forced`; `draws`: over the groups of test. Returns columns policy; cost,
+    difference (paired, from the policy: positive is dearer) and accuracy, with intervals; auto, clarify, human
+    (shares). Rows: policy, without gate, each rival, always auto, always human, random at equal coverage (in
+    expectation), oracle (per pair the cheapest branch, knowing all answers).
     """
     policy = calib.tune(tau_critical)
     decisions = {"policy": test.decide(policy)}
@@ -240,18 +205,9 @@ def _row(name: str, cost: Interval, difference: Interval, accuracy: Interval, sh
 class BeliefCost:
     """What it costs to tune thresholds for people who are believed to be otherwise than they are.
 
-    Parameters
-    ----------
-    believed, real : Policy
-        Tuned for people as they are believed to be, and as they are.
-    promised : Interval
-        Cost of `believed` on test if the belief were true.
-    delivered : Interval
-        Cost of `believed` on test with real people.
-    informed : Interval
-        Cost of `real` on test with real people.
-    regret : Interval
-        delivered - informed, paired.
+    `believed`, `real`: tuned for people as they are believed to be, and as they are; `promised`: cost of `believed` on
+    test if the belief were true; `delivered`: cost of `believed` on test with real people; `informed`: cost of `real`
+    on test with real people; `regret`: delivered - informed, paired.
     """
 
     believed: Policy
@@ -273,17 +229,9 @@ def cost_of_belief(
 ) -> BeliefCost:
     """Tune for people as they are believed to be, let real ones answer, and compare with having known.
 
-    Parameters
-    ----------
-    calib, test : Case
-        With the outcomes of real people.
-    believed : (Outcomes, Outcomes)
-        Of the same pairs with such people, on calib and on test: those who make no error, or other ones.
-    is_assumed : bool
-        Whether parameters, and no recorded answers, say how these people err.
-    tau_critical : float, optional
-    draws : Resampler
-        Over the groups of test.
+    `calib`, `test`: with the outcomes of real people; `believed`: of the same pairs with such people, on calib and on
+    test: those who make no error, or other ones; `is_assumed`: whether parameters, and no recorded answers, say how
+    these people err; `draws`: over the groups of test.
     """
     expected = [
         case.with_people(people, is_simulated=is_assumed) for case, people in zip((calib, test), believed, strict=True)

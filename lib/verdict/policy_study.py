@@ -52,19 +52,9 @@ N_CURVE_POINTS = 100
 class PolicyStudy:
     """A tuned policy with what it does on test.
 
-    Attributes
-    ----------
-    calib, test : Case
-        Of the pairs that tune the policy, and of those that judge it.
-    policy : Policy
-    costs : Costs
-    draws : Resampler
-        Over the groups of test: everything on the page that is estimated there is drawn alike.
-    evaluation : Evaluation
-        On test.
-    comparison : DataFrame
-        Costs on test of the policy, baselines and the oracle, see `compare_policies`.
-    belief : BeliefCost
+    `calib`, `test`: of the pairs that tune the policy, and of those that judge it; `draws`: over the groups of test:
+    everything on the page that is estimated there is drawn alike; `evaluation`: on test; `comparison`: costs on test of
+    the policy, baselines and the oracle, see `compare_policies`.
     """
 
     calib: Case
@@ -263,12 +253,9 @@ def curve_table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.DataFrame:
     """How well scores rank the model's errors: the composite, what does with less, and the composite without a signal.
 
-    Returns
-    -------
-    DataFrame
-        score, aurc and difference (to the composite, paired; above zero: it ranks worse) with intervals, but for scores
-        that rank all rows like the composite. Also the numbers
-        `policy.test.aurc_<score>` and `.aurc_gain_over_<score>` of the composite and its rivals.
+    Returns score, aurc and difference (to the composite, paired; above zero: it ranks worse) with intervals, but for
+    scores that rank all rows like the composite. Also the numbers `policy.test.aurc_<score>` and
+    `.aurc_gain_over_<score>` of the composite and its rivals.
     """
     removed = without_each(evidence.signals, evidence.consistency)
     scores = {"composite": evidence.score, **evidence.rivals}
@@ -301,14 +288,8 @@ def _store_ranking(stage: Stage, rows: pd.DataFrame, evidence: Evidence, draws: 
 class Surface:
     """Mean cost over pairs of thresholds, for drawing.
 
-    Attributes
-    ----------
-    grid : (g,) float
-        Thresholds.
-    cost : (g, g) float
-        Row: t_clarify, column: t_auto.
-    best : (row, column)
-        The cell nearest to the tuned thresholds.
+    `grid` (g,) float: thresholds; `cost` (g, g) float: row: t_clarify, column: t_auto; `best`: the cell nearest to the
+    tuned thresholds.
     """
 
     grid: np.ndarray

@@ -33,10 +33,7 @@ _SCORES = {
 def read_published(name: str, kind: str = "") -> pd.DataFrame:
     """A table of published values.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such table; the message names those that there are.
+    FileNotFoundError if there is no such table; the message names those that there are.
     """
     folder = paths.LIBRARY / "data"
     path = folder / f"published_{name}{kind}.csv"
@@ -49,12 +46,9 @@ def read_published(name: str, kind: str = "") -> pd.DataFrame:
 def beside(stage: Stage) -> pd.DataFrame:
     """Published values and ours, one quantity of one run a row; no row where the profile names no table.
 
-    Returns
-    -------
-    DataFrame
-        run, trial, quantity, published, ours with interval, verdict (whether the published value lies in our interval;
-        for numbers of parameters whether they are equal), note. The scores that are repeated, and those of them whose
-        published value lies in our interval, are counted as numbers `published.n_repeated` and `published.n_inside`.
+    Returns run, trial, quantity, published, ours with interval, verdict (whether the published value lies in our
+    interval; for numbers of parameters whether they are equal), note. The scores that are repeated, and those of them
+    whose published value lies in our interval, are counted as numbers `published.n_repeated` and `published.n_inside`.
     """
     report: ReportParams = stage.params.report
     if report.published is None:
@@ -100,11 +94,7 @@ def _verdict(quantity: str, published: float, value: float, low: float, high: fl
 def classes_beside(stage: Stage, table: pd.DataFrame, decision: np.ndarray) -> pd.DataFrame:
     """Precision, recall and F1 by true class of the study's kept run, with the name it was printed under, and ours.
 
-    Parameters
-    ----------
-    table : prediction table of the test split
-    decision : (n,) int
-        Its answers.
+    `table` prediction table of the test split; `decision` (n,) int: its answers.
     """
     report: ReportParams = stage.params.report
     if report.published is None:

@@ -69,12 +69,9 @@ def class_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
 def overlap_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     """Rows that every two splits share.
 
-    Returns
-    -------
-    DataFrame
-        left, right, n_left, n_right, shared_rows (rows of the right one whose logits also stand, to the last bit, in
-        the left one) and shared_groups, where the data name groups; the last row holds the sums. The first sum is the
-        number `data.n_shared_rows`.
+    Returns left, right, n_left, n_right, shared_rows (rows of the right one whose logits also stand, to the last bit,
+    in the left one) and shared_groups, where the data name groups; the last row holds the sums. The first sum is the
+    number `data.n_shared_rows`.
     """
     parts = {str(split): table for split, table in found.predictions.groupby("split", sort=False)}
     counted = {split: Counter(row.tobytes() for row in logits_of(table)) for split, table in parts.items()}
@@ -110,12 +107,9 @@ def confused_couples(stage: Stage, found: RecordedSet) -> pd.DataFrame:
 def people_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     """How often one person is right, and the model, on all test rows with answers and on parts of them.
 
-    Returns
-    -------
-    DataFrame
-        rows, n, person, model, difference (person minus model, paired), with intervals; no rows where nobody's answers
-        to test are known. Numbers `data.people.accuracy`, `.majority`, `.n_votes`, `.unclear` (share of rows on which
-        fewer than four fifths of the people are right) and `.on_errors` (where the model is wrong).
+    Returns rows, n, person, model, difference (person minus model, paired), with intervals; no rows where nobody's
+    answers to test are known. Numbers `data.people.accuracy`, `.majority`, `.n_votes`, `.unclear` (share of rows on
+    which fewer than four fifths of the people are right) and `.on_errors` (where the model is wrong).
     """
     columns = vote_columns(stage.classes)
     if not set(columns) <= set(found.pairs):

@@ -42,13 +42,10 @@ def read_tables(stage: Stage, kept: Selection) -> dict[str, pd.DataFrame]:
 def scores_by_split(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Accuracy and macro-F1 of each split, beside guessing and beside test.
 
-    Returns
-    -------
-    DataFrame
-        split, n; with intervals accuracy, guessing (accuracy of always giving the split's most frequent class),
-        gain_over_guessing (the first minus the second, paired), macro_f1, accuracy_change and macro_f1_change (the
-        split minus test, which are resampled independently). The same stand as numbers `<split>.<name>` of every
-        independent split, with `.n_pairs` and `.n_images`; they are not defined where it is absent.
+    Returns split, n; with intervals accuracy, guessing (accuracy of always giving the split's most frequent class),
+    gain_over_guessing (the first minus the second, paired), macro_f1, accuracy_change and macro_f1_change (the split
+    minus test, which are resampled independently). The same stand as numbers `<split>.<name>` of every independent
+    split, with `.n_pairs` and `.n_images`; they are not defined where it is absent.
     """
     rows, of_test = [], {}
     for split, table in tables.items():
@@ -125,11 +122,8 @@ def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def hand_written(stage: Stage, tables: Mapping[str, pd.DataFrame], temperature: float) -> pd.DataFrame:
     """Every hand-written sentence with the model's answer.
 
-    Returns
-    -------
-    DataFrame
-        image (number from 1), image_id, hypothesis, label, answer, prob (calibrated, of the answer), is_right; no rows
-        if there is no hand-written set.
+    Returns image (number from 1), image_id, hypothesis, label, answer, prob (calibrated, of the answer), is_right; no
+    rows if there is no hand-written set.
     """
     columns = ["image", "image_id", "hypothesis", "label", "answer", "prob", "is_right"]
     if Split.INDEPENDENT_HAND not in tables:
@@ -174,13 +168,10 @@ def decisions_by_split(
 ) -> pd.DataFrame:
     """What the policy does on each split.
 
-    Returns
-    -------
-    DataFrame
-        split, n; auto, clarify, human (shares); auto_error (error rate of what went out alone; NaN if nothing did),
-        error (of all final answers, expected over people), cost, always_auto, always_human (means) and gain (cost of
-        always asking a person minus the policy's, paired), with intervals. Numbers `<split>.auto_share`,
-        `.auto_error`, `.policy_cost` and `.policy_gain` of every independent split.
+    Returns split, n; auto, clarify, human (shares); auto_error (error rate of what went out alone; NaN if nothing did),
+    error (of all final answers, expected over people), cost, always_auto, always_human (means) and gain (cost of always
+    asking a person minus the policy's, paired), with intervals. Numbers `<split>.auto_share`, `.auto_error`,
+    `.policy_cost` and `.policy_gain` of every independent split.
     """
     rows = []
     for split, found in evidence.items():

@@ -35,12 +35,9 @@ def reversals(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
 
     Every seed of one is set against every seed of the other; a tie counts half.
 
-    Returns
-    -------
-    DataFrame
-        One row per two candidates, smallest lead first: better, worse, lead (difference of means over seeds, with the
-        interval of the page on selection), n_seed_pairs, reversed with an interval (resampling images; it is for these
-        runs and does not cover further seeds). Empty for a single candidate.
+    Returns one row per two candidates, smallest lead first: better, worse, lead (difference of means over seeds, with
+    the interval of the page on selection), n_seed_pairs, reversed with an interval (resampling images; it is for these
+    runs and does not cover further seeds). Empty for a single candidate.
     """
     answers = {trial.name: collect(stage, trial.name, split) for trial in candidates(stage)}
     scores = {name: np.mean([float(one(None)) for one in found.statistics()]) for name, found in answers.items()}
@@ -68,11 +65,7 @@ def _lead(leads: pd.DataFrame, better: str, worse: str) -> Interval:
 def chance_reversed(lead: float, sd: float) -> float:
     """D05: chance that single runs of two configurations rank against the lead of their means, if noise is normal.
 
-    Parameters
-    ----------
-    lead : float
-    sd : float, >= 0
-        Of single runs of either; without noise the chance is 0, or one half for no lead.
+    `sd` >= 0: of single runs of either; without noise the chance is 0, or one half for no lead.
     """
     return float(stats.norm.sf(lead / (np.sqrt(2) * sd))) if sd else 0.5 * float(lead == 0)
 
@@ -124,11 +117,8 @@ def histories(stage: Stage) -> pd.DataFrame:
 def epochs_kept(history: pd.DataFrame) -> pd.DataFrame:
     """D07: the epoch with the lowest loss and the one with the highest macro-F1 of every run, and what that costs.
 
-    Returns
-    -------
-    DataFrame
-        trial, seed, n_epochs, epoch_by_loss, epoch_by_f1, f1_by_loss, f1_by_f1, cost (macro-F1 at the lowest loss
-        minus the highest; never above zero). Of equal epochs the earlier.
+    Returns trial, seed, n_epochs, epoch_by_loss, epoch_by_f1, f1_by_loss, f1_by_f1, cost (macro-F1 at the lowest loss
+    minus the highest; never above zero). Of equal epochs the earlier.
     """
     rows = []
     for (trial, seed), run in history.groupby(["trial", "seed"], sort=False):
@@ -192,16 +182,8 @@ def changed_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> pd.Data
 def nearest_twins(trials: Sequence[TrialParams], key: str) -> list[tuple[str, str, pd.DataFrame]]:
     """D08: for each trial in which a setting is on, the trial without it that differs in fewest settings.
 
-    Parameters
-    ----------
-    trials : sequence of TrialParams
-    key : str
-        A setting whose empty value means off, such as "oversample"; trials that do not know it have it off.
-
-    Returns
-    -------
-    list of (trial, twin, differences)
-        An ablation is clean where `key` is the only difference.
+    `key`: a setting whose empty value means off, such as "oversample"; trials that do not know it have it off. Returns
+    trial, twin, differences; an ablation is clean where `key` is the only difference.
     """
     content = {trial.name: trial.model_dump(mode="json") for trial in trials}
     off = [name for name, values in content.items() if not values.get(key)]

@@ -48,12 +48,7 @@ def measure(stage: Stage, table: pd.DataFrame, ours: Statistic, defect: Statisti
 
     Where no resample shows a difference, its interval is that of a mean without spread (see `Resampler.mean`).
 
-    Parameters
-    ----------
-    table : DataFrame, n rows of one split
-        Columns group_id and split.
-    ours, defect : functions of row weights
-        As in `Resampler.replicates`.
+    `table`: columns group_id and split; `ours`, `defect`: as in `Resampler.replicates`.
     """
     resampler = stage.resampler(table["group_id"].to_numpy())
     drawn = [resampler.replicates(statistic) for statistic in (ours, defect)]
