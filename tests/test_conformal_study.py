@@ -54,7 +54,6 @@ def test_every_level_has_both_kinds_and_survives_its_table(stage, sets):
     raps = again.fits[0.1, RAPS]
     settings = stage.params.calibrate
     assert (raps.penalty, raps.free_rank) == (settings.raps_penalty, settings.raps_free_rank)
-    assert raps.is_randomised
     assert sets.policy.alpha == stage.params.policy.conformal_alpha == 0.1
 
 
@@ -95,12 +94,12 @@ def test_resamples_of_many_rows_are_never_in_memory_all_at_once(tmp_path, monkey
 
 
 def test_adaptive_sets_are_those_of_the_library_with_the_same_draws(stage, sets):
-    """The page's coverage is that of `Aps.predict` on the same random numbers, and repeats itself."""
+    """The page's coverage is that of the sets on the same random numbers, and repeats itself."""
     test = stage.predictions("test", trial="text1", seed=11)
     probs, y_true = softmax(logits_of(test) / T), test["y_true"].to_numpy()
     found = coverage_table(stage, sets, [test], T)
     for alpha in (0.05, 0.1, 0.2):
-        own = sets.fits[alpha, APS].predict(probs, rng=stage.rng(PREDICT))
+        own = sets.fits[alpha, APS].scores(probs, rng=stage.rng(PREDICT)) <= sets.fits[alpha, APS].qhat
         row = found[(found["kind"] == APS) & np.isclose(found["level"], 1 - alpha)].iloc[0]
         assert row["coverage"] == own[np.arange(len(test)), y_true].mean()
         assert row["mean_size"] == own.sum(axis=1).mean()

@@ -9,7 +9,6 @@ from verdict.deferral import ONE_MODEL, Calibrated, gather, people_of
 from verdict.numbers import EXACT, SETTING
 from verdict.policy import realised
 from verdict.policy_study import (
-    attainable,
     correlations,
     count_sources,
     curve_table,
@@ -44,8 +43,8 @@ def studied(stage, **human):
 def test_the_tuned_policy_is_the_cheapest_on_calib_and_beats_both_extremes(stage):
     study, *_ = studied(stage)
     tuned = realised(study.calib.outcomes.cost, study.calib.decide(study.policy)).mean()
-    assert tuned <= np.nanmin(surface_of(study.calib, study.policy).cost) + 1e-12
-    drawn = surface_of(study.calib, study.policy).as_table()
+    assert tuned <= np.nanmin(surface_of(study.calib, study.policy)[0]["grid"]) + 1e-12
+    drawn = surface_of(study.calib, study.policy)[1]
     assert (drawn["t_clarify"] <= drawn["t_auto"]).all() and tuned <= drawn["cost"].min() + 1e-12
     for name in ("auto", "human"):
         assert stage.numbers[f"policy.test.gain_over_{name}"].low > 0
@@ -143,7 +142,6 @@ def test_tables_of_the_page(stage):
     alone = signal_table(test, study.draws).set_index("signal")
     assert set(alone.index) == set(pairs.columns)
     assert (alone["smallest"] <= alone["mean"]).all() and (alone["mean"] <= alone["largest"]).all()
-    assert attainable(test) >= test.score.max()
 
 
 def test_a_random_order_is_flat_and_scores_rank_better(stage):

@@ -9,7 +9,6 @@ from verdict.signals import (
     composite,
     conformal_confidence,
     consistency_by_pair,
-    correlation_table,
     distance_confidence,
     ensemble_stability,
     entropy_confidence,
@@ -63,14 +62,6 @@ def test_attainable_maximum_bounds_every_score():
     assert composite(signals, consistency).max() < limit
     product = np.prod([signal.max() for signal in signals.values()])
     assert limit == pytest.approx(product ** (1 / 3) * consistency.max())
-
-
-def test_correlation_is_by_rank_and_silent_about_constants():
-    rising = np.linspace(0, 1, 13)
-    table = correlation_table({"a": rising, "b": rising**5, "c": 1 - rising, "d": np.full(13, 0.5)})
-    assert table.loc["a", "b"] == pytest.approx(1)
-    assert table.loc["a", "c"] == pytest.approx(-1)
-    assert np.isnan(table.loc["a", "d"])
 
 
 def test_without_the_signal_that_ranks_errors_the_composite_ranks_worse():

@@ -21,6 +21,8 @@ from verdict.uncertainty import Interval, Resampler
 LOG_T_BOUND = 7.0
 FEW_ROWS = 100
 MAX_SPREAD = 1e4
+# Weight of the squared distance of vector scaling from its start; keeps it finite on separable rows.
+RIDGE = 1e-6
 _GRID = np.linspace(-LOG_T_BOUND, LOG_T_BOUND, 57)
 _FINE = 129
 
@@ -111,15 +113,9 @@ class VectorScaling:
     shift: np.ndarray
 
     @classmethod
-    def fit(
-        cls, logits: ArrayLike, y_true: ArrayLike, *, ridge: float = 1e-6, allow_small: bool = False
-    ) -> VectorScaling:
-        """Minimise the NLL by L-BFGS from the fitted temperature on, which it therefore never does worse than.
-
-        `logits` (n, n_classes): logits; `y_true` (n,): class ids; `ridge` >= 0: weight of the squared distance from the
-        start; keeps parameters finite on separable rows; `allow_small`: see `check_logits`.
-        """
-        logits = check_logits(logits, allow_small=allow_small)
+    def fit(cls, logits: ArrayLike, y_true: ArrayLike) -> VectorScaling:
+        """Minimise the NLL by L-BFGS from the fitted temperature on, which it therefore never does worse than."""
+        logits = check_logits(logits)
         y_true = check_labels(y_true, *logits.shape)
         unit = Temperature.fit(logits, y_true, allow_small=True).temperature
         scaled, n_classes = logits / unit, logits.shape[1]
@@ -137,8 +133,8 @@ class VectorScaling:
             error[true] -= 1 / len(error)
             gradient = np.concatenate([np.einsum("ij,ij->j", error, scaled), error.sum(axis=0)])
             moved = parameters - start
-            value = float((np.log(total) - true_logit).mean() + ridge * (moved**2).sum())
-            return value, gradient + 2 * ridge * moved
+            value = float((np.log(total) - true_logit).mean() + RIDGE * (moved**2).sum())
+            return value, gradient + 2 * RIDGE * moved
 
         found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
         best = found.x if found.fun <= loss(start)[0] else start
@@ -160,9 +156,9 @@ class Platt:
     shift: np.ndarray
 
     @classmethod
-    def fit(cls, logits: ArrayLike, y_true: ArrayLike, *, allow_small: bool = False) -> Platt:
+    def fit(cls, logits: ArrayLike, y_true: ArrayLike) -> Platt:
         """Fit one sigmoid a class by maximum likelihood with smoothed targets."""
-        logits = check_logits(logits, allow_small=allow_small)
+        logits = check_logits(logits)
         y_true = check_labels(y_true, *logits.shape)
         odds = _log_odds(logits)
         fits = [_fit_sigmoid(odds[:, k], y_true == k) for k in range(logits.shape[1])]
@@ -187,9 +183,9 @@ class Isotonic:
     by_class: tuple[IsotonicRegression, ...]
 
     @classmethod
-    def fit(cls, logits: ArrayLike, y_true: ArrayLike, *, allow_small: bool = False) -> Isotonic:
+    def fit(cls, logits: ArrayLike, y_true: ArrayLike) -> Isotonic:
         """Fit one monotone function a class by least squares."""
-        probs = softmax(check_logits(logits, allow_small=allow_small))
+        probs = softmax(check_logits(logits))
         y_true = check_labels(y_true, *probs.shape)
         fits = [
             IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(column, y_true == k)

@@ -65,9 +65,9 @@ class Lac:
         qhat = np.array([conformal_quantile(part, alpha) for part in parts])
         return cls(alpha, qhat, np.array([len(part) for part in parts]))
 
-    def predict(self, probs: ArrayLike) -> np.ndarray:
-        """Sets of new rows, booleans (n, n_classes)."""
-        return 1 - _same_classes(probs, len(self.qhat)) <= self.qhat
+    def scores(self, probs: ArrayLike, *, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Score of every class, (n, n_classes), which nothing random enters; at most qhat, it is in the set."""
+        return 1 - check_probs(probs)
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,15 @@ class Aps:
     generator u is uniform, which makes the sets smallest and the promise sharp, and lets sets be empty; without one u =
     1 on calibration rows and new ones, which keeps the promise from above.
 
-    `alpha` in (0, 1): allowed share of misses; `qhat`: largest score in a set; `n`: calibration rows; `is_randomised`:
-    whether u is drawn; `penalty`, `free_rank`: of RAPS; a penalty of 0 is APS. Romano, Sesia and Candès (2020),
-    Classification with valid and adaptive coverage; Angelopoulos et al. (2021), Uncertainty sets for image classifiers
-    using conformal prediction, for the penalty.
+    `alpha` in (0, 1): allowed share of misses; `qhat`: largest score in a set; `n`: calibration rows; `penalty`,
+    `free_rank`: of RAPS; a penalty of 0 is APS. Romano, Sesia and Candès (2020), Classification with valid and
+    adaptive coverage; Angelopoulos et al. (2021), Uncertainty sets for image classifiers using conformal
+    prediction, for the penalty.
     """
 
     alpha: float
     qhat: float
     n: int
-    is_randomised: bool
     penalty: float = 0.0
     free_rank: int = 1
 
@@ -114,56 +113,31 @@ class Aps:
         probs = check_probs(probs)
         y_true = check_labels(y_true, *probs.shape)
         scores = _adaptive_scores(probs, penalty, free_rank, rng)[np.arange(len(y_true)), y_true]
-        return cls(alpha, conformal_quantile(scores, alpha), len(scores), rng is not None, penalty, free_rank)
-
-    def predict(self, probs: ArrayLike, *, rng: np.random.Generator | None = None) -> np.ndarray:
-        """Sets of new rows, booleans (n, n_classes).
-
-        `probs` (n, n_classes): probabilities; `rng`: needed if and only if the fit was randomised.
-        """
-        if (rng is not None) != self.is_randomised:
-            raise ValueError("fit and predict must both be randomised, or neither: scores of two kinds do not compare")
-        return self.scores(probs, rng=rng) <= self.qhat
+        return cls(alpha, conformal_quantile(scores, alpha), len(scores), penalty, free_rank)
 
     def scores(self, probs: ArrayLike, *, rng: np.random.Generator | None = None) -> np.ndarray:
-        """Score of every class, (n, n_classes); a class is in the set if its score is at most qhat."""
+        """Score of every class, (n, n_classes), randomised where the fit was; at most qhat, it is in the set."""
         return _adaptive_scores(check_probs(probs), self.penalty, self.free_rank, rng)
 
 
-def coverage(sets: ArrayLike, y_true: ArrayLike) -> float:
-    """Share of rows whose set holds the true class."""
-    sets, y_true = _checked(sets, y_true)
-    return float(sets[np.arange(len(sets)), y_true].mean())
+def coverage_by(what: str, sets: ArrayLike, y_true: ArrayLike, resampler: Resampler) -> pd.DataFrame:
+    """Coverage of each true "class", with its sets' mean size, or of the sets of each "size", 0 … n_classes.
 
-
-def coverage_by_class(sets: ArrayLike, y_true: ArrayLike, resampler: Resampler) -> pd.DataFrame:
-    """Coverage of each true class, and its sets' mean size, with intervals over the groups of its rows.
-
-    Returns columns class (id), n, coverage, mean_size, and their bounds; NaN for a class without rows.
+    Returns class (id) or size, n, coverage, mean_size, with bounds over the groups of their rows; NaN for what does not
+    occur. A set of no class covers nothing and one of all classes everything: these have no bounds.
     """
     sets, y_true = _checked(sets, y_true)
-    is_covered, size, rows = sets[np.arange(len(sets)), y_true], sets.sum(axis=1), []
-    for k in range(sets.shape[1]):
-        own = np.flatnonzero(y_true == k)
-        row = {"class": k, "n": len(own)} | with_bounds("coverage", _mean(is_covered, own, resampler, 1))
-        rows.append(row | with_bounds("mean_size", _mean(size, own, resampler, sets.shape[1])))
-    return pd.DataFrame(rows)
-
-
-def coverage_by_size(sets: ArrayLike, y_true: ArrayLike, resampler: Resampler) -> pd.DataFrame:
-    """Coverage of the sets of each size, with intervals over the groups of their rows.
-
-    Returns columns size (0 … n_classes), n, coverage and its bounds; NaN for a size that does not occur. A set of no
-    class covers nothing and one of all classes everything: these have no bounds.
-    """
-    sets, y_true = _checked(sets, y_true)
-    is_covered, size, rows = sets[np.arange(len(sets)), y_true], sets.sum(axis=1), []
-    for value in range(sets.shape[1] + 1):
-        own = np.flatnonzero(size == value)
+    n_classes, is_covered, size = sets.shape[1], sets[np.arange(len(sets)), y_true], sets.sum(axis=1)
+    of_row, rows = y_true if what == "class" else size, []
+    for value in range(n_classes + (what == "size")):
+        own = np.flatnonzero(of_row == value)
         found = _mean(is_covered, own, resampler, 1)
-        if value in (0, sets.shape[1]):
+        if what == "size" and value in (0, n_classes):
             found = Interval(found.value, math.nan, math.nan)
-        rows.append({"size": value, "n": len(own)} | with_bounds("coverage", found))
+        row = {what: value, "n": len(own)} | with_bounds("coverage", found)
+        if what == "class":
+            row |= with_bounds("mean_size", _mean(size, own, resampler, n_classes))
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -184,13 +158,6 @@ def _adaptive_scores(probs: np.ndarray, penalty: float, free_rank: int, rng: np.
     scores = np.empty_like(probs)
     np.put_along_axis(scores, order, ranked_scores, axis=1)
     return scores
-
-
-def _same_classes(probs: ArrayLike, n_classes: int) -> np.ndarray:
-    probs = check_probs(probs)
-    if probs.shape[1] != n_classes:
-        raise ValueError(f"the sets were fitted on {n_classes} classes, got probabilities of {probs.shape[1]}")
-    return probs
 
 
 def _checked(sets: ArrayLike, y_true: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 
 from verdict.calibrate import Temperature
 from verdict.calibration_study import FOR_SETS, rows_of
-from verdict.conformal import Aps, Lac, conformal_rank, coverage_by_class, coverage_by_size
+from verdict.conformal import Aps, Lac, conformal_rank, coverage_by
 from verdict.evaluation import Selection
 from verdict.labels import Split
 from verdict.numbers import POINTS, SETTING
@@ -23,7 +23,7 @@ KINDS = ("marginal", "class-wise")
 APS, RAPS = "adaptive", "adaptive, short"
 SCORE_OF = {KINDS[0]: "score", KINDS[1]: "score", APS: "score_aps", RAPS: "score_raps"}
 LARGEST = "marginal, largest shortfall"
-# Names of the random numbers of adaptive sets: of the rows that fit them, and of new rows.
+# Names of the random numbers of adaptive sets, the same at every level: of the rows that fit them, and of new rows.
 FIT, PREDICT = "conformal.fit", "conformal.predict"
 
 
@@ -63,7 +63,7 @@ class Sets:
             ordered = part.sort_values("class_id")
             if kind in (APS, RAPS):
                 qhat, n, penalty, free_rank = ordered.iloc[0][["qhat", "n", "penalty", "free_rank"]]
-                fit = Aps(float(alpha), float(qhat), int(n), True, float(penalty), int(free_rank))
+                fit = Aps(float(alpha), float(qhat), int(n), float(penalty), int(free_rank))
             else:
                 fit = Lac(float(alpha), ordered["qhat"].to_numpy(), ordered["n"].to_numpy())
             fits[float(alpha), str(kind)] = fit
@@ -92,11 +92,6 @@ def fit_sets(stage: Stage, kept: Selection, halves: pd.DataFrame, fitted: Temper
             fits[alpha, kind] = Aps.fit(probs, y_true, alpha=alpha, rng=stage.rng(FIT), **settings)
         scores[SCORE_OF[kind]] = fits[alphas[0], kind].scores(probs, rng=stage.rng(FIT))[true]
     return Sets(fits, chosen, scores)
-
-
-def scores_of(stage: Stage, fit: Lac | Aps, probs: np.ndarray) -> np.ndarray:
-    """Scores of new rows, (n, n_classes), the same at every level; a class with at most qhat is in its set."""
-    return 1 - probs if isinstance(fit, Lac) else fit.scores(probs, rng=stage.rng(PREDICT))
 
 
 def load_sets(stage: Stage) -> Sets:
@@ -129,7 +124,7 @@ def _coverage_rows(stage: Stage, sets: Sets, kind: str, table: pd.DataFrame, tem
     own = sets.scores.assign(score=sets.scores[SCORE_OF[kind]])
     resampler, place, rows = stage.resampler(table["group_id"]), {"split": table["split"].iloc[0]}, []
     fits = [sets.fits[alpha, kind] for alpha in sorted(alpha for alpha, known in sets.fits if known == kind)]
-    scores = scores_of(stage, fits[0], probs)
+    scores = fits[0].scores(probs, rng=stage.rng(PREDICT))
     true = scores[np.arange(len(table)), y_true]
     coverages, drawn = covered(stage, own, fits, table, true, by_class=kind == KINDS[1])
     for fit, interval in zip(fits, coverages, strict=True):
@@ -246,25 +241,23 @@ def brief_coverage(found: pd.DataFrame) -> pd.DataFrame:
 
 def class_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float) -> pd.DataFrame:
     """Coverage of each true class at the policy's level: level, kind, class, n, coverage, mean_size, with bounds."""
-    found = _at_policy_level(stage, sets, table, temperature, coverage_by_class)
+    found = _at_policy_level(stage, sets, table, temperature, "class")
     found["class"] = [stage.classes[k] for k in found["class"]]
     return found
 
 
 def size_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float) -> pd.DataFrame:
     """Sets by size at the policy's level: level, kind, size, n, coverage with bounds; only sizes that occur."""
-    found = _at_policy_level(stage, sets, table, temperature, coverage_by_size)
+    found = _at_policy_level(stage, sets, table, temperature, "size")
     return found[found["n"] > 0].reset_index(drop=True)
 
 
-def _at_policy_level(
-    stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float, measure: Callable[..., pd.DataFrame]
-) -> pd.DataFrame:
+def _at_policy_level(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float, what: str) -> pd.DataFrame:
     probs, y_true = softmax(logits_of(table) / temperature), table["y_true"].to_numpy()
     resampler, parts = stage.resampler(table["group_id"]), []
     for (alpha, kind), fit in sets.fits.items():
         if alpha == sets.policy_alpha:
-            part = measure(scores_of(stage, fit, probs) <= fit.qhat, y_true, resampler)
+            part = coverage_by(what, fit.scores(probs, rng=stage.rng(PREDICT)) <= fit.qhat, y_true, resampler)
             part.insert(0, "level", 1 - alpha)
             part.insert(1, "kind", kind)
             parts.append(part)

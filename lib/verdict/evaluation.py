@@ -53,7 +53,7 @@ def estimate(
     probs, answer = rule.probabilities(logits), rule.decide(logits)
     resampler = stage.resampler(table["group_id"])
     scores: dict[str, Statistic] = {
-        "macro_f1": partial(_macro_f1, y_true, answer, probs.shape[1]),
+        "macro_f1": partial(macro_f1, y_true, answer, probs.shape[1]),
         "nll": partial(nll, probs, y_true),
         "brier": partial(brier, probs, y_true),
     }
@@ -141,15 +141,11 @@ class Answers:
         """Macro-F1 over all declared classes, or accuracy, of each seed's model as a function of row weights."""
         if metric == "accuracy":
             return [partial(accuracy, self.y_true, answer) for answer in self.answers]
-        return [partial(_macro_f1, self.y_true, answer, self.n_classes) for answer in self.answers]
+        return [partial(macro_f1, self.y_true, answer, self.n_classes) for answer in self.answers]
 
     def part(self, chosen: np.ndarray) -> Answers:
         """The same models on some of the pairs, (n_pairs,) bool."""
         return Answers(self.y_true[chosen], self.groups[chosen], self.answers[:, chosen], self.seeds, self.n_classes)
-
-
-def _macro_f1(y_true: np.ndarray, answer: np.ndarray, n_classes: int, weights: Weights) -> ArrayLike:
-    return macro_f1(y_true, answer, n_classes, weights)
 
 
 def _nothing(weights: Weights) -> ArrayLike:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,13 +13,12 @@ from verdict.humans import ConfusionHuman, Human, ParametricHuman, VoteHuman
 from verdict.numbers import POINTS
 from verdict.people import People
 from verdict.policy import Decision, Forced
-from verdict.policy_evaluation import complement, cost_of_belief, lift, unless_given
+from verdict.policy_evaluation import complement, cost_of_belief, readings, unless_given
 from verdict.policy_study import PolicyStudy
 from verdict.raw_temperature import is_told, published_policy
 from verdict.signals import entropy_confidence
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, Resampler, Statistic, Weights, with_bounds
-from verdict.weighted import ratio, weighted_mean
+from verdict.uncertainty import Interval, Resampler, with_bounds
 
 GLANCES, PRICE_FACTORS = (0.8, 0.85, 0.9, 0.95), (0.4, 1.0)
 SHARES = np.linspace(0.0, 1.0, 21)
@@ -247,24 +245,9 @@ def readings_table(
     rows = []
     for name, chosen in (("all interventions", decision != Decision.AUTO), ("human branch", to_human)):
         row: dict[str, object] = {"policy": f"this policy, {name}"}
-        for column, statistic in _readings(chosen.astype(float), wrong).items():
+        for column, statistic in readings(chosen.astype(float), wrong).items():
             row |= with_bounds(column, unless_given(study.draws.interval(statistic)))
         for column, values in after.items():
             row |= with_bounds(column, study.draws.mean(values))
         rows.append(row)
     return pd.concat([published, pd.DataFrame(rows)], ignore_index=True)[list(rows[0])]
-
-
-def _readings(chosen: np.ndarray, wrong: np.ndarray) -> dict[str, Statistic]:
-    """The columns of `intervention_scores` as functions of row weights."""
-
-    def over(first: np.ndarray, second: np.ndarray, weights: Weights = None) -> np.ndarray:
-        return ratio(weighted_mean(first, weights), weighted_mean(second, weights), empty=np.nan)
-
-    return {
-        "share": partial(weighted_mean, chosen),
-        "base_error": partial(weighted_mean, wrong),
-        "precision": partial(over, chosen * wrong, chosen),
-        "recall": partial(over, chosen * wrong, wrong),
-        "lift": partial(lift, chosen, wrong),
-    }

@@ -123,16 +123,16 @@ class DifficultyHuman(Human):
 
     def __init__(self, pair_ids: Sequence[str], accuracy: np.ndarray, *, n_classes: int, seed: int):
         super().__init__(seed=seed)
-        self._rows = _Rows(pair_ids)
+        self._ids = _unique(pair_ids)
         self.accuracy = _check_accuracy(accuracy)
         self.n_classes = n_classes
-        if self.accuracy.shape != (len(self._rows),):
-            raise ValueError(f"accuracy must have shape ({len(self._rows)},), one per pair, got {self.accuracy.shape}")
+        if self.accuracy.shape != (len(self._ids),):
+            raise ValueError(f"accuracy must have shape ({len(self._ids)},), one per pair, got {self.accuracy.shape}")
 
     def distribution(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None) -> np.ndarray:
         """Probability of each answer, (n, K)."""
         truth = _check_truth(pair_ids, y_true, self.n_classes)
-        return _one_right(self.accuracy[self._rows.find(pair_ids)], truth, self.n_classes)
+        return _one_right(self.accuracy[_find(self._ids, pair_ids)], truth, self.n_classes)
 
 
 class ConfusionHuman(Human):
@@ -164,10 +164,10 @@ class VoteHuman(Human):
     def __init__(self, pair_ids: Sequence[str], counts: Any, *, seed: int, typical: Any = None):
         super().__init__(seed=seed)
         self.typical = None if typical is None else check_confusion(typical)
-        self._rows = _Rows(pair_ids)
+        self._ids = _unique(pair_ids)
         counts = np.asarray(counts, dtype=np.float64)
-        if counts.ndim != 2 or len(counts) != len(self._rows):
-            raise ValueError(f"counts must have shape ({len(self._rows)}, K), got {counts.shape}")
+        if counts.ndim != 2 or len(counts) != len(self._ids):
+            raise ValueError(f"counts must have shape ({len(self._ids)}, K), got {counts.shape}")
         if not np.all(np.isfinite(counts)) or np.any(counts < 0):
             raise ValueError("votes must be finite and not negative")
         totals = counts.sum(axis=1, keepdims=True)
@@ -179,17 +179,17 @@ class VoteHuman(Human):
     @property
     def pair_ids(self) -> np.ndarray:
         """The pairs that somebody judged, in the order of `shares`."""
-        return self._rows.ids
+        return self._ids.to_numpy()
 
     def is_judged(self, pair_ids: Sequence[str]) -> np.ndarray:
         """Whether somebody judged each pair, (n,) bool."""
-        return self._rows.look_up(pair_ids) >= 0
+        return self._ids.get_indexer(pd.Index(pair_ids)) >= 0
 
     def distribution(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None) -> np.ndarray:
         """Share of each answer among the annotators, (n, K)."""
         if self.typical is None:
-            return self.shares[self._rows.find(pair_ids)]
-        rows, truth = self._rows.look_up(pair_ids), _check_truth(pair_ids, y_true, len(self.typical))
+            return self.shares[_find(self._ids, pair_ids)]
+        rows, truth = self._ids.get_indexer(pd.Index(pair_ids)), _check_truth(pair_ids, y_true, len(self.typical))
         return np.where((rows < 0)[:, None], self.typical[truth], self.shares[rows])
 
     def confusion(self, pair_ids: Sequence[str], y_true: np.ndarray) -> np.ndarray:
@@ -232,32 +232,21 @@ def check_confusion(matrix: Any) -> np.ndarray:
     return matrix
 
 
-class _Rows:
-    """Where each pair's row is."""
+def _unique(pair_ids: Sequence[str]) -> pd.Index:
+    found = pd.Index(pair_ids)
+    if not found.is_unique:
+        twice = found[found.duplicated()].unique()[:3].tolist()
+        raise ValueError(f"pair ids must be unique, these are repeated: {twice}")
+    return found
 
-    def __init__(self, pair_ids: Sequence[str]):
-        self._index = pd.Index(pair_ids)
-        if not self._index.is_unique:
-            twice = self._index[self._index.duplicated()].unique()[:3].tolist()
-            raise ValueError(f"pair ids must be unique, these are repeated: {twice}")
 
-    def __len__(self) -> int:
-        return len(self._index)
-
-    @property
-    def ids(self) -> np.ndarray:
-        return self._index.to_numpy()
-
-    def look_up(self, pair_ids: Sequence[str]) -> np.ndarray:
-        """Row of each pair, -1 for one that is not there."""
-        return self._index.get_indexer(pd.Index(pair_ids))
-
-    def find(self, pair_ids: Sequence[str]) -> np.ndarray:
-        rows = self.look_up(pair_ids)
-        if np.any(rows < 0):
-            unknown = pd.Index(pair_ids)[rows < 0][:3].tolist()
-            raise KeyError(f"nobody can answer for {int((rows < 0).sum())} pairs, first {unknown}")
-        return rows
+def _find(known: pd.Index, pair_ids: Sequence[str]) -> np.ndarray:
+    """Row of each pair among those known."""
+    rows = known.get_indexer(pd.Index(pair_ids))
+    if np.any(rows < 0):
+        unknown = pd.Index(pair_ids)[rows < 0][:3].tolist()
+        raise KeyError(f"nobody can answer for {int((rows < 0).sum())} pairs, first {unknown}")
+    return rows
 
 
 def _check_accuracy(accuracy: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.policy import Decision, Forced, Outcomes, Policy, decide, realised, tune_policy
-from verdict.uncertainty import Interval, Resampler, Weights, with_bounds
+from verdict.uncertainty import Interval, Resampler, Statistic, Weights, with_bounds
 from verdict.weighted import ratio, weighted_mean
 
 NOT_AUTO = "not auto"
@@ -136,6 +136,26 @@ def lift(chosen: np.ndarray, wrong: np.ndarray, weights: Weights = None) -> np.n
     """Error rate of the chosen rows over that of all; NaN where nothing is chosen or nothing is wrong."""
     both = weighted_mean(chosen * wrong, weights)
     return ratio(both, weighted_mean(chosen, weights) * weighted_mean(wrong, weights), empty=np.nan)
+
+
+def readings(chosen: np.ndarray, wrong: np.ndarray) -> dict[str, Statistic]:
+    """Interventions (n,) on the model's errors (n,), both 0 or 1, as functions of row weights; NaN if not defined.
+
+    Share of rows intervened on, base_error, precision (share of those that are wrong), recall (share of the wrong that
+    are intervened on), lift (precision / base_error). With share 1 precision is the base error, recall and lift are 1,
+    whatever the gate: they measure nothing.
+    """
+
+    def over(first: np.ndarray, second: np.ndarray, weights: Weights = None) -> np.ndarray:
+        return ratio(weighted_mean(first, weights), weighted_mean(second, weights), empty=np.nan)
+
+    return {
+        "share": partial(weighted_mean, chosen),
+        "base_error": partial(weighted_mean, wrong),
+        "precision": partial(over, chosen * wrong, chosen),
+        "recall": partial(over, chosen * wrong, wrong),
+        "lift": partial(lift, chosen, wrong),
+    }
 
 
 def compare_policies(

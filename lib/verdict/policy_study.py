@@ -40,7 +40,7 @@ from verdict.policy_evaluation import (
     unless_given,
 )
 from verdict.ranking import Ranked, risk_coverage
-from verdict.signals import attainable_maximum, correlation_table, without_each
+from verdict.signals import without_each
 from verdict.stage import Stage
 from verdict.stages import QUESTIONS, VIEWS
 from verdict.uncertainty import Interval, Resampler, with_bounds
@@ -284,42 +284,17 @@ def _store_ranking(stage: Stage, rows: pd.DataFrame, evidence: Evidence, draws: 
             stage.numbers[f"policy.test.aurc_gain_over_{name}"] = _stored(gain, draws, **shared)
 
 
-@dataclass(frozen=True)
-class Surface:
-    """Mean cost over pairs of thresholds, for drawing.
+def surface_of(case: Case, policy: Policy, *, n_points: int = 41) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The cost surface of a case on an even grid over the scores that occur, the cell nearest to a tuned policy marked.
 
-    `grid` (g,) float: thresholds; `cost` (g, g) float: row: t_clarify, column: t_auto; `best`: the cell nearest to the
-    tuned thresholds.
+    Returns what `plot_surface` draws, and a row for each pair of thresholds that makes sense: t_clarify, t_auto, cost.
     """
-
-    grid: np.ndarray
-    cost: np.ndarray
-    best: tuple[int, int]
-
-    def as_table(self) -> pd.DataFrame:
-        """One row for each pair of thresholds that makes sense: t_clarify, t_auto, cost."""
-        rows, columns = np.nonzero(np.isfinite(self.cost))
-        cost = self.cost[rows, columns]
-        return pd.DataFrame({"t_clarify": self.grid[rows], "t_auto": self.grid[columns], "cost": cost})
-
-    def draw_arguments(self) -> dict[str, Any]:
-        """What `plot_surface` needs besides axes and labels."""
-        ticks = [float(value) for value in self.grid]
-        return {"grid": self.cost, "x": ticks, "y": ticks, "best": self.best}
-
-
-def surface_of(case: Case, policy: Policy, *, n_points: int = 41) -> Surface:
-    """The cost surface of a case around a tuned policy; thresholds lie on an even grid over the scores that occur."""
-    top = min(1.0, float(case.score.max()) * 1.02)
-    grid = np.linspace(0.0, top, n_points)
+    grid = np.linspace(0.0, min(1.0, float(case.score.max()) * 1.02), n_points)
     cost = cost_surface(case.score, case.outcomes, grid, forced=case.forced)
-    nearest = [int(np.abs(grid - value).argmin()) for value in (policy.t_clarify, policy.t_auto)]
-    return Surface(grid, cost, (nearest[0], max(nearest)))
-
-
-def attainable(evidence: Evidence) -> float:
-    """Score of a pair that had the best value of every signal at once."""
-    return attainable_maximum(evidence.signals, evidence.consistency)
+    row, column = (int(np.abs(grid - value).argmin()) for value in (policy.t_clarify, policy.t_auto))
+    rows, columns = np.nonzero(np.isfinite(cost))
+    table = pd.DataFrame({"t_clarify": grid[rows], "t_auto": grid[columns], "cost": cost[rows, columns]})
+    return {"grid": cost, "x": grid.tolist(), "y": grid.tolist(), "best": (row, max(row, column))}, table
 
 
 def score_table(evidence: Evidence) -> pd.DataFrame:
@@ -340,7 +315,7 @@ def signal_table(evidence: Evidence, draws: Resampler) -> pd.DataFrame:
 
 def correlations(evidence: Evidence) -> pd.DataFrame:
     """Rank correlation of every two signals, square, with names in words; NaN where one is constant."""
-    table = correlation_table(evidence.shown_signals)
+    table = pd.DataFrame(evidence.shown_signals).corr(method="spearman")
     return table.rename(index=_words, columns=_words)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from verdict.calibrate import Temperature
 from verdict.metrics import accuracy, ece, nll_of_logits
 from verdict.numbers import EXACT, Number, Numbers
+from verdict.policy_evaluation import readings
 from verdict.scores import check_labels, softmax, top_class
 from verdict.stage import Stage
 from verdict.stages import CLIP
@@ -150,7 +151,7 @@ def published_policy(accuracies: Sequence[float] = (1.0, 0.95, 0.9)) -> pd.DataF
     """What the published policies would have shown, from their counts, with people of several accuracies.
 
     Returns one row a run and reading ("all interventions" or "human branch"): policy, share, base_error, precision,
-    recall, lift (see `intervention_scores`), and the accuracy of what goes out if people are right so often.
+    recall, lift (see `readings`), and the accuracy of what goes out if people are right so often.
     """
     rows = []
     for run, n_errors in N_ERRORS.items():
@@ -160,7 +161,10 @@ def published_policy(accuracies: Sequence[float] = (1.0, 0.95, 0.9)) -> pd.DataF
         others_right = N_IMAGES - n_human - (n_errors - n_caught)
         after = {f"accuracy, people {h:.0%} right": (others_right + h * n_human) / N_IMAGES for h in accuracies}
         for reading, chosen in (("all interventions", np.ones(N_IMAGES, dtype=bool)), ("human branch", to_human)):
-            rows.append({"policy": f"{run}, {reading}", **intervention_scores(wrong, chosen), **after})
+            scores = {
+                name: float(one(None)) for name, one in readings(chosen.astype(float), wrong.astype(float)).items()
+            }
+            rows.append({"policy": f"{run}, {reading}", **scores, **after})
     return pd.DataFrame(rows)
 
 
@@ -171,26 +175,6 @@ def plateau_ece(n_classes: int, right_share: float) -> float:
     similar class.
     """
     return abs(1 / n_classes - right_share)
-
-
-def intervention_scores(is_wrong: ArrayLike, is_intervened: ArrayLike) -> dict[str, float]:
-    """What handing over catches, and what handing over everything would have shown.
-
-    `is_wrong` (n,): whether the model's answer is wrong; `is_intervened` (n,): whether it is not let out alone. Returns
-    share (of rows intervened), base_error, precision (share of those that are wrong), recall (share of the wrong that
-    are intervened), lift (precision / base_error). With share 1 precision is the base error, recall 1 and lift 1,
-    whatever the gate: they measure nothing. What is not defined is NaN.
-    """
-    wrong, chosen = np.asarray(is_wrong, dtype=bool), np.asarray(is_intervened, dtype=bool)
-    if wrong.shape != chosen.shape or not len(wrong):
-        raise ValueError(f"expected two truths a row, at least one row, got shapes {wrong.shape} and {chosen.shape}")
-    caught = int((wrong & chosen).sum())
-    base = float(wrong.mean())
-    precision = caught / chosen.sum() if chosen.any() else float("nan")
-    recall = caught / wrong.sum() if wrong.any() else float("nan")
-    lift = precision / base if base else float("nan")
-    scores = {"share": chosen.mean(), "base_error": base, "precision": precision, "recall": recall, "lift": lift}
-    return {name: float(value) for name, value in scores.items()}
 
 
 def _loss_and_slope(scores: np.ndarray, y_true: np.ndarray, temperature: float) -> tuple[float, float]:

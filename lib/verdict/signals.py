@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy.special import entr
 
 FLOOR = 1e-6
@@ -109,11 +108,6 @@ def attainable_maximum(signals: Mapping[str, np.ndarray], consistency: np.ndarra
     """
     best = {name: np.atleast_1d(np.max(signal)) for name, signal in signals.items()}
     return float(composite(best, None if consistency is None else np.atleast_1d(np.max(consistency)))[0])
-
-
-def correlation_table(signals: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Rank correlation (Spearman) between signals; NaN for a signal that is constant."""
-    return pd.DataFrame(_stack(signals).T, columns=list(signals)).corr(method="spearman")
 
 
 def without_each(signals: Mapping[str, np.ndarray], consistency: np.ndarray | None = None) -> dict[str, np.ndarray]:
