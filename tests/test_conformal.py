@@ -9,11 +9,12 @@ from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from verdict.conformal import (
-    Aps,
-    Lac,
+    Threshold,
+    adaptive_scores,
     conformal_quantile,
     conformal_rank,
     coverage_by,
+    lac_scores,
 )
 from verdict.scores import softmax
 from verdict.uncertainty import Resampler, wilson
@@ -54,8 +55,32 @@ def test_the_quantile_is_the_score_of_that_rank():
 coverage_by_class, coverage_by_size = partial(coverage_by, "class"), partial(coverage_by, "size")
 
 
+class Lac:
+    """Sets by one minus the probability."""
+
+    @classmethod
+    def fit(cls, probs, y_true, *, alpha, by_class=False):
+        self, probs = cls(), np.asarray(probs)
+        each = {"y_true": y_true, "n_classes": probs.shape[1]} if by_class else {}
+        true = lac_scores(probs)[np.arange(len(probs)), y_true]
+        self.threshold, self.scores = Threshold.fit(true, alpha, **each), lambda probs, rng: lac_scores(probs)
+        return self
+
+
+class Aps:
+    """Adaptive sets, with a penalty or without."""
+
+    @classmethod
+    def fit(cls, probs, y_true, *, alpha, rng=None, **settings):
+        self = cls()
+        true = adaptive_scores(probs, rng=rng, **settings)[np.arange(len(probs)), y_true]
+        self.threshold = Threshold.fit(true, alpha)
+        self.scores = lambda probs, rng: adaptive_scores(probs, rng=rng, **settings)
+        return self
+
+
 def sets_of(fitted, probs, rng=None):
-    return fitted.scores(probs, rng=rng) <= fitted.qhat
+    return fitted.scores(probs, rng) <= fitted.threshold.qhat
 
 
 def coverage(sets, y_true):
@@ -65,7 +90,7 @@ def coverage(sets, y_true):
 def test_lac_by_hand():
     probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
     fitted = Lac.fit(probs, [0, 0, 1, 1], alpha=0.4)
-    assert fitted.qhat == pytest.approx([1 - 0.7, 1 - 0.7])
+    assert fitted.threshold.qhat == pytest.approx([1 - 0.7])
     sets = sets_of(fitted, [[0.75, 0.25], [0.5, 0.5], [0.2, 0.8]])
     assert sets.tolist() == [[True, False], [False, False], [False, True]]
     assert coverage(sets, [0, 0, 0]) == pytest.approx(1 / 3)
@@ -74,10 +99,10 @@ def test_lac_by_hand():
 def test_aps_and_raps_by_hand():
     probs = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.2, 0.7, 0.1]])
     fitted = Aps.fit(probs, [0, 1, 1], alpha=0.5)
-    assert fitted.qhat == pytest.approx(0.7)
+    assert fitted.threshold.qhat == pytest.approx(0.7)
     assert sets_of(fitted, [[0.1, 0.3, 0.6], [0.1, 0.8, 0.1]]).tolist() == [[False, False, True], [False, False, False]]
     penalised = Aps.fit(probs, [2, 1, 1], alpha=0.3, penalty=0.25, free_rank=1)
-    assert penalised.qhat == pytest.approx(0.5 + 0.3 + 0.2 + 2 * 0.25)
+    assert penalised.threshold.qhat == pytest.approx(0.5 + 0.3 + 0.2 + 2 * 0.25)
 
 
 @pytest.mark.parametrize("fit", [Lac.fit, Aps.fit])
@@ -90,8 +115,8 @@ def test_the_row_at_the_quantile_is_covered(fit):
 def test_too_few_rows_admit_every_class():
     assert sets_of(Lac.fit([[0.9, 0.1]], [0], alpha=0.1), [[1.0, 0.0]]).all()
     by_class = Lac.fit([[0.9, 0.1]] * 20, [0] * 20, alpha=0.1, by_class=True)
-    assert by_class.n.tolist() == [20, 0]
-    assert by_class.qhat[1] == math.inf
+    assert by_class.threshold.n.tolist() == [20, 0]
+    assert by_class.threshold.qhat[1] == math.inf
     assert sets_of(by_class, [[0.95, 0.05]]).tolist() == [[True, True]]
 
 

@@ -36,14 +36,12 @@ def conformal_quantile(scores: ArrayLike, alpha: float) -> float:
 
 
 @dataclass(frozen=True)
-class Lac:
-    """Least ambiguous sets: every class whose probability is at least 1 - qhat.
+class Threshold:
+    """What the score of a class may be at most for it to be in the set.
 
-    `alpha` in (0, 1): allowed share of misses. `qhat` (n_classes,): largest score 1 - p that a class may have; infinity
-    admits every row. The same for all classes, or, fitted by class, the quantile of each class's own rows, which keeps
-    the promise for each class. `n` (n_classes,): scores behind each qhat. Sadinle, Lei and Wasserman (2019), Least
-    ambiguous set-valued classifiers with bounded error levels; Vovk (2012), Conditional validity of inductive conformal
-    predictors, for classes.
+    `alpha` in (0, 1): allowed share of misses; `qhat` (1,): one for all classes, or (n_classes,): the quantile of each
+    class's own rows, which keeps the promise for each class (Vovk 2012, Conditional validity of inductive conformal
+    predictors); infinity admits every row; `n`: scores behind each.
     """
 
     alpha: float
@@ -51,73 +49,53 @@ class Lac:
     n: np.ndarray
 
     @classmethod
-    def fit(cls, probs: ArrayLike, y_true: ArrayLike, *, alpha: float, by_class: bool = False) -> Lac:
-        """Find the quantile of 1 - p_true.
+    def fit(cls, scores: ArrayLike, alpha: float, *, y_true: ArrayLike | None = None, n_classes: int = 1) -> Threshold:
+        """From the true classes' scores of the calibration rows, (n,).
 
-        `probs` (n, n_classes): probabilities of the calibration rows. `y_true` (n,): class ids. `alpha` in (0, 1):
-        allowed share of misses. `by_class`: one quantile a class. A class with too few rows, or none, gets infinity: it
-        is in every set.
+        With `y_true` one quantile a class: a class with too few rows, or none, gets infinity: it is in every set.
         """
-        probs = check_probs(probs)
-        y_true = check_labels(y_true, *probs.shape)
-        scores = 1 - probs[np.arange(len(y_true)), y_true]
-        parts = [scores[y_true == k] if by_class else scores for k in range(probs.shape[1])]
-        qhat = np.array([conformal_quantile(part, alpha) for part in parts])
-        return cls(alpha, qhat, np.array([len(part) for part in parts]))
-
-    def scores(self, probs: ArrayLike, *, rng: np.random.Generator | None = None) -> np.ndarray:
-        """Score of every class, (n, n_classes), which nothing random enters; at most qhat, it is in the set."""
-        return 1 - check_probs(probs)
+        scores = np.asarray(scores, dtype=np.float64)
+        classes = None if y_true is None else check_labels(y_true, len(scores), n_classes)
+        parts = [scores] if classes is None else [scores[classes == k] for k in range(n_classes)]
+        return cls(
+            alpha, np.array([conformal_quantile(part, alpha) for part in parts]), np.array(list(map(len, parts)))
+        )
 
 
-@dataclass(frozen=True)
-class Aps:
-    """Adaptive sets: the most probable classes until enough probability is gathered; RAPS with a penalty on long sets.
+def lac_scores(probs: ArrayLike) -> np.ndarray:
+    """Scores of least ambiguous sets, (n, n_classes): a class is in if its probability is at least 1 - qhat.
+
+    Sadinle, Lei and Wasserman (2019), Least ambiguous set-valued classifiers with bounded error levels.
+    """
+    return 1 - check_probs(probs)
+
+
+def adaptive_scores(
+    probs: ArrayLike, *, penalty: float = 0.0, free_rank: int = 1, rng: np.random.Generator | None = None
+) -> np.ndarray:
+    """Scores of adaptive sets, (n, n_classes): the most probable classes until enough probability is gathered.
 
     The score of a class is the probability of all classes ranked before it plus a share u of its own, plus penalty ·
-    max(0, rank - free_rank), ranks counted from 1. Classes of equal probability keep the order of their ids. With a
-    generator u is uniform, which makes the sets smallest and the promise sharp, and lets sets be empty; without one u =
-    1 on calibration rows and new ones, which keeps the promise from above.
+    max(0, rank - free_rank), ranks counted from 1: RAPS, and APS without a penalty. Classes of equal probability keep
+    the order of their ids. With a generator u is uniform, which makes the sets smallest and the promise sharp, and lets
+    sets be empty; without one u = 1, which keeps the promise from above. Rows that fit and new ones must be scored
+    alike.
 
-    `alpha` in (0, 1): allowed share of misses; `qhat`: largest score in a set; `n`: calibration rows; `penalty`,
-    `free_rank`: of RAPS; a penalty of 0 is APS. Romano, Sesia and Candès (2020), Classification with valid and
-    adaptive coverage; Angelopoulos et al. (2021), Uncertainty sets for image classifiers using conformal
-    prediction, for the penalty.
+    Romano, Sesia and Candès (2020), Classification with valid and adaptive coverage; Angelopoulos et al. (2021),
+    Uncertainty sets for image classifiers using conformal prediction, for the penalty.
     """
-
-    alpha: float
-    qhat: float
-    n: int
-    penalty: float = 0.0
-    free_rank: int = 1
-
-    @classmethod
-    def fit(
-        cls,
-        probs: ArrayLike,
-        y_true: ArrayLike,
-        *,
-        alpha: float,
-        penalty: float = 0.0,
-        free_rank: int = 1,
-        rng: np.random.Generator | None = None,
-    ) -> Aps:
-        """Find the quantile of the true classes' scores.
-
-        `probs` (n, n_classes): probabilities of the calibration rows; `y_true` (n,): class ids; `alpha` in (0, 1):
-        allowed share of misses; `penalty` >= 0: added for every rank beyond `free_rank`; `free_rank` >= 0: ranks
-        without penalty; `rng`: randomises the scores.
-        """
-        if penalty < 0 or free_rank < 0:
-            raise ValueError(f"expected penalty >= 0 and free_rank >= 0, got {penalty} and {free_rank}")
-        probs = check_probs(probs)
-        y_true = check_labels(y_true, *probs.shape)
-        scores = _adaptive_scores(probs, penalty, free_rank, rng)[np.arange(len(y_true)), y_true]
-        return cls(alpha, conformal_quantile(scores, alpha), len(scores), penalty, free_rank)
-
-    def scores(self, probs: ArrayLike, *, rng: np.random.Generator | None = None) -> np.ndarray:
-        """Score of every class, (n, n_classes), randomised where the fit was; at most qhat, it is in the set."""
-        return _adaptive_scores(check_probs(probs), self.penalty, self.free_rank, rng)
+    if penalty < 0 or free_rank < 0:
+        raise ValueError(f"expected penalty >= 0 and free_rank >= 0, got {penalty} and {free_rank}")
+    probs = check_probs(probs)
+    order = np.argsort(-probs, axis=1, kind="stable")
+    ranked = np.take_along_axis(probs, order, axis=1)
+    own_share = np.ones((len(probs), 1)) if rng is None else rng.random((len(probs), 1))
+    before = np.cumsum(ranked, axis=1) - ranked
+    ranks = np.arange(1, probs.shape[1] + 1)
+    ranked_scores = before + own_share * ranked + penalty * np.maximum(0, ranks - free_rank)
+    scores = np.empty_like(probs)
+    np.put_along_axis(scores, order, ranked_scores, axis=1)
+    return scores
 
 
 def coverage_by(what: str, sets: ArrayLike, y_true: ArrayLike, resampler: Resampler) -> pd.DataFrame:
@@ -145,19 +123,6 @@ def _mean(values: np.ndarray, own: np.ndarray, resampler: Resampler, most: int) 
     if not len(own):
         return Interval(math.nan, math.nan, math.nan)
     return resampler.of(own).mean(values[own], span=(0, most))
-
-
-def _adaptive_scores(probs: np.ndarray, penalty: float, free_rank: int, rng: np.random.Generator | None) -> np.ndarray:
-    """Score of every class, (n, n_classes)."""
-    order = np.argsort(-probs, axis=1, kind="stable")
-    ranked = np.take_along_axis(probs, order, axis=1)
-    own_share = np.ones((len(probs), 1)) if rng is None else rng.random((len(probs), 1))
-    before = np.cumsum(ranked, axis=1) - ranked
-    ranks = np.arange(1, probs.shape[1] + 1)
-    ranked_scores = before + own_share * ranked + penalty * np.maximum(0, ranks - free_rank)
-    scores = np.empty_like(probs)
-    np.put_along_axis(scores, order, ranked_scores, axis=1)
-    return scores
 
 
 def _checked(sets: ArrayLike, y_true: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
