@@ -186,7 +186,7 @@ def compare_policies(
     decisions["always human"] = np.full(len(test.score), Decision.HUMAN)
     rows = [_compared(name, test, taken, decisions["policy"], draws) for name, taken in decisions.items()]
     rows.append(_random(test, decisions["policy"], draws))
-    rows.append(_compared("oracle", test, np.nanargmin(test.outcomes.cost, axis=1), decisions["policy"], draws))
+    rows.append(_compared("oracle", test, test.outcomes.cost.argmin(axis=1), decisions["policy"], draws))
     return pd.DataFrame(rows)
 
 
@@ -206,7 +206,7 @@ def _random(test: Case, of_policy: np.ndarray, draws: Resampler) -> dict[str, ob
     shares, outcomes = _shares(of_policy), test.outcomes
     if shares.max() == 1:
         return _compared("random", test, of_policy, of_policy, draws)
-    paid, wrong = (np.nan_to_num(table) @ shares for table in (outcomes.cost, outcomes.error))
+    paid, wrong = (table @ shares for table in (outcomes.cost, outcomes.error))
     gap = paid - realised(outcomes.cost, of_policy)
     spans = [(0.0, outcomes.dearest), (-outcomes.dearest, outcomes.dearest), (0.0, 1.0)]
     cost, difference, error = draws.means(np.column_stack([paid, gap, wrong]), spans)
