@@ -74,12 +74,11 @@ def accuracy_by_words(
     groups: Mapping[str, Sequence[str]] = SEMANTIC_WORDS,
     *,
     stage: Stage,
-    rule: DecisionRule = RAW,
 ) -> pd.DataFrame:
     """Accuracy on the hypotheses that use a group of words, and how it differs from all other hypotheses.
 
     `table` prediction table of one split; `pairs` pair table with the same pairs; `groups`: by default the ten semantic
-    buckets; a hypothesis may lie in several groups; `rule`: turns logits into answers. Returns one row a group that
+    buckets; a hypothesis may lie in several groups. Returns one row a group that
     occurs, worst first: label, n, n_wrong, value (accuracy), low, high, difference (accuracy inside minus outside),
     difference_low, difference_high, n_undefined (resamples that leave one of the two empty). The difference is NaN
     where a group holds all rows. ValueError if a prediction has no pair.
@@ -88,7 +87,7 @@ def accuracy_by_words(
     if sentences.isna().any():
         raise ValueError(f"{int(sentences.isna().sum())} predictions have no pair, the first: {sentences.index[0]!r}")
     flags = keyword_flags(sentences.tolist(), groups)
-    hit = (rule.decide(logits_of(table)) == table["y_true"].to_numpy()).astype(np.float64)
+    hit = (RAW.decide(logits_of(table)) == table["y_true"].to_numpy()).astype(np.float64)
     clusters = table["group_id"].to_numpy()
     rows = [_bucket(name, flags[name].to_numpy(), hit, clusters, stage) for name in flags.columns if flags[name].any()]
     columns = ["label", "n", "n_wrong", "value", "low", "high"]

@@ -39,18 +39,15 @@ DIFFERENT = "different"
 SHARE = (0.0, 1.0)
 
 
-def estimate(
-    table: pd.DataFrame, *, prefix: str, stage: Stage, rule: DecisionRule = RAW, names: tuple[str, ...] | None = None
-) -> Numbers:
+def estimate(table: pd.DataFrame, *, prefix: str, stage: Stage, names: tuple[str, ...] | None = None) -> Numbers:
     """Scores of one prediction table.
 
     Named `<prefix>.accuracy`, `.macro_f1`, `.nll`, `.brier`, `.ece`, `.n_pairs` and `.n_images`.
 
-    `table` prediction table of one split; `rule`: turns logits into probabilities and answers; `names`: only these
-    scores.
+    `table` prediction table of one split; `names`: only these scores.
     """
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
-    probs, answer = rule.probabilities(logits), rule.decide(logits)
+    probs, answer = RAW.probabilities(logits), RAW.decide(logits)
     resampler = stage.resampler(table["group_id"])
     scores: dict[str, Statistic] = {
         "macro_f1": partial(macro_f1, y_true, answer, probs.shape[1]),
@@ -77,9 +74,7 @@ def _with_width(found: Interval) -> Interval:
     return Interval(found.value, np.nan, np.nan, found.n_undefined) if found.low == found.high else found
 
 
-def accuracy_by(
-    table: pd.DataFrame, pairs: pd.DataFrame, column: str, *, stage: Stage, rule: DecisionRule = RAW
-) -> pd.DataFrame:
+def accuracy_by(table: pd.DataFrame, pairs: pd.DataFrame, column: str, *, stage: Stage) -> pd.DataFrame:
     """Accuracy by a column of the pair table, with intervals.
 
     Returns columns label, n, value, low, high; sorted by value, descending. Pairs without the column give one row
@@ -87,7 +82,7 @@ def accuracy_by(
     """
     labels = pairs.set_index("pair_id")[column] if column in pairs else pd.Series("all", index=pairs["pair_id"])
     of_row = labels.reindex(table["pair_id"]).fillna("other").to_numpy()
-    hit = rule.decide(logits_of(table)) == table["y_true"].to_numpy()
+    hit = RAW.decide(logits_of(table)) == table["y_true"].to_numpy()
     groups, rows = table["group_id"].to_numpy(), []
     for label in sorted(set(of_row)):
         chosen = of_row == label

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,9 +75,7 @@ class PolicyStudy:
     @property
     def table(self) -> pd.DataFrame:
         """The thresholds as a table of one row."""
-        policy = self.policy
-        tau = np.nan if policy.tau_critical is None else policy.tau_critical
-        return pd.DataFrame({"t_auto": [policy.t_auto], "t_clarify": [policy.t_clarify], "tau_critical": [tau]})
+        return pd.DataFrame([asdict(self.policy)])
 
     @property
     def cost_table(self) -> pd.DataFrame:
@@ -212,8 +210,7 @@ def auto_error(stage: Stage, case: Case, policy: Policy, split: str = Split.TEST
 def load_policy(stage: Stage, kept: Selection, *splits: str) -> tuple[Policy, Costs, People]:
     """The tuned policy, the prices and the people, who may be asked about some splits."""
     row = pd.read_parquet(stage.upstream("08_policy", "policy.parquet")).iloc[0]
-    tau = None if np.isnan(row["tau_critical"]) else float(row["tau_critical"])
-    policy = Policy(float(row["t_auto"]), float(row["t_clarify"]), tau)
+    policy = Policy(**{name: float(value) for name, value in row.items()})
     people = people_of(stage, tuning_table(stage, kept), *splits)
     return policy, costs_of(stage.params.policy, stage.classes), people
 
