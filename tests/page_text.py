@@ -1,5 +1,7 @@
 """What a text cell of a notebook says of some numbers."""
 
+from collections.abc import Mapping
+
 from verdict import paths
 from verdict.numbers import Number, Numbers
 from verdict.report.conditions import chosen_text
@@ -13,10 +15,7 @@ def told(notebook: str, containing: str, numbers: Numbers) -> str:
     return " ".join(numbers.format(chosen_text(source, numbers)).split())
 
 
-def numbers_of(**values: Number | tuple | float) -> Numbers:
-    """Numbers by name, `__` for a dot: a value, or (value, low, high)."""
-    found = {}
-    for name, value in values.items():
-        given = value if isinstance(value, Number) else Number(*value) if isinstance(value, tuple) else Number(value)
-        found[name.replace("__", ".")] = given
-    return Numbers(found)
+def numbers_of(values: Mapping[str, Number | tuple | float]) -> Numbers:
+    """Numbers by name: a number, a value, or (value, low, high)."""
+    as_given = {name: value if isinstance(value, tuple | Number) else (value,) for name, value in values.items()}
+    return Numbers({name: n if isinstance(n, Number) else Number(*n) for name, n in as_given.items()})

@@ -39,7 +39,9 @@ DIFFERENT = "different"
 SHARE = (0.0, 1.0)
 
 
-def estimate(table: pd.DataFrame, *, prefix: str, stage: Stage, names: tuple[str, ...] | None = None) -> Numbers:
+def estimate(
+    table: pd.DataFrame, *, prefix: str, stage: Stage, rule: DecisionRule = RAW, names: tuple[str, ...] | None = None
+) -> Numbers:
     """Scores of one prediction table.
 
     Named `<prefix>.accuracy`, `.macro_f1`, `.nll`, `.brier`, `.ece`, `.n_pairs` and `.n_images`.
@@ -47,7 +49,7 @@ def estimate(table: pd.DataFrame, *, prefix: str, stage: Stage, names: tuple[str
     `table` prediction table of one split; `names`: only these scores.
     """
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
-    probs, answer = RAW.probabilities(logits), RAW.decide(logits)
+    probs, answer = rule.probabilities(logits), rule.decide(logits)
     resampler = stage.resampler(table["group_id"])
     scores: dict[str, Statistic] = {
         "macro_f1": partial(macro_f1, y_true, answer, probs.shape[1]),
