@@ -132,7 +132,7 @@ def _best_question(probs: np.ndarray, likelihood: np.ndarray, is_open: np.ndarra
 def expected_information(probs: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
     """Expected information about the class from each question.
 
-    `probs` (n, K); `likelihood` (Q, K, R): P(response | class); rows sum to 1. Returns in [0, ln K], (n, Q): mutual
+    `probs` (n, K); `likelihood` (Q, K, R): P(response | class); rows sum to 1. Returns (n, Q) in [0, ln K]: mutual
     information of class and response, H(response) - sum_k p_k H(response | k), in nats. Lindley (1956), On a Measure of
     the Information Provided by an Experiment.
     """

@@ -148,8 +148,8 @@ def covered(
 
     `scores`: group_id, y_true, score of the rows that set the threshold; `fits`: one a level; `table` prediction table,
     n rows; `new_scores` (n,) float: of the true class, of the same kind; `by_class`: whether each class has a threshold
-    of its own. Returns one a level; (n_levels, n_resamples): their replicates; NaN where one of the sides has a single
-    group.
+    of its own. Returns coverages, one a level, and their replicates (n_levels,
+    n_resamples); NaN where one of the sides has a single group.
     """
     y_true, fitting, judging = (
         table["y_true"].to_numpy(),

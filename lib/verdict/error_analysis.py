@@ -32,7 +32,7 @@ def confusion_table(table: pd.DataFrame, decision: ArrayLike) -> pd.DataFrame:
 def sweep(table: pd.DataFrame, thresholds: ArrayLike = THRESHOLDS) -> pd.DataFrame:
     """Scores of one prediction table at each threshold of the probability of contradiction.
 
-    `table` prediction table: of val: a threshold chosen on the rows that it is judged on says nothing about others;
+    `table`: of val: a threshold chosen on the rows that it is judged on says nothing about others;
     `thresholds` (n_thresholds,): in (0, 1). Returns one row a threshold, in the order given: threshold, macro_f1,
     accuracy.
     """

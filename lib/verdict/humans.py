@@ -30,7 +30,7 @@ def _mix(words: np.ndarray) -> np.ndarray:
 def hash_ids(ids: Sequence[str]) -> np.ndarray:
     """64-bit hash of each text, the same on every machine and in every company.
 
-    `ids` (n,). Returns (n,).
+    Returns (n,).
     """
     encoded = [str(text).encode("utf-8") for text in ids]
     width = max((len(text) for text in encoded), default=1)
@@ -47,7 +47,7 @@ def keyed_uniform(ids: Sequence[str], *, seed: int, stream: str) -> np.ndarray:
     """Uniform number for each id, a pure function of (id, seed, stream).
 
     `ids` (n,). `stream`: what is drawn. Streams of one seed are unrelated: one for each question that is put to the
-    same person. Returns in [0, 1), (n,). Steele, Lea, Flood (2014), Fast Splittable Pseudorandom Number Generators (the
+    same person. Returns (n,) in [0, 1). Steele, Lea, Flood (2014), Fast Splittable Pseudorandom Number Generators (the
     splitmix64 finaliser).
     """
     key = np.array([seed & _MASK, hash_ids([stream])[0]], dtype=np.uint64)
@@ -117,7 +117,7 @@ class ParametricHuman(Human):
 class DifficultyHuman(Human):
     """Right with a probability of each pair's own, for data without votes; see `accuracy_by_difficulty`.
 
-    `pair_ids` (m,): the pairs that the person can be asked about, each once; `accuracy` in [0, 1], (m,); `n_classes` >=
+    `pair_ids` (m,): the pairs that the person can be asked about, each once; `accuracy` (m,) in [0, 1]; `n_classes` >=
     2.
     """
 

@@ -85,7 +85,7 @@ class Policy:
 def force(critical: Mapping[str, np.ndarray], is_empty: np.ndarray, *, tau_critical: float | None) -> np.ndarray:
     """The hard gate: which pairs go to a person whatever their score.
 
-    `critical` in [0, 1], (n,): signals of which each alone may stop an automatic answer; `is_empty` (n,): whether the
+    `critical` (n,) in [0, 1]: signals of which each alone may stop an automatic answer; `is_empty` (n,): whether the
     conformal set is empty: no class is plausible, so no answer of the model is; `tau_critical`: None: only empty sets
     are forced. Returns (n,): values of `Forced`; an empty set is named first.
     """
@@ -104,7 +104,7 @@ def force(critical: Mapping[str, np.ndarray], is_empty: np.ndarray, *, tau_criti
 def decide(score: np.ndarray, policy: Policy, *, forced: np.ndarray | None = None) -> np.ndarray:
     """The decision for each pair; tuning, evaluation, audit and replay all use this function.
 
-    `score` in [0, 1], (n,); `forced` (n,): from `force`; where it is not `Forced.NONE` the decision is HUMAN. Returns
+    `score` (n,) in [0, 1]; `forced` (n,): from `force`; where it is not `Forced.NONE` the decision is HUMAN. Returns
     (n,): values of `Decision`.
     """
     score = _check_unit("score", score)
@@ -181,7 +181,7 @@ def tune_policy(
     it splits into a term of i and a term of j, so that a running minimum finds the best of all pairs of cuts in O(n log
     n). Forced pairs cost the same under all thresholds and are left out.
 
-    `score` in [0, 1], (n,); `outcomes`: of the calibration split, with the people who will answer; `forced` (n,);
+    `score` (n,) in [0, 1]; `outcomes`: of the calibration split, with the people who will answer; `forced` (n,);
     `tau_critical`: the gate that `forced` came from; stored in the policy. Returns thresholds halfway between
     neighbouring scores. Equal scores are never separated. Among equally cheap policies the one with most automatic
     answers, then with fewest handed to a person. ValueError if scores lie outside [0, 1] or shapes disagree.
@@ -201,7 +201,7 @@ def cost_surface(
 ) -> np.ndarray:
     """Mean cost for each pair of thresholds on a grid, for drawing.
 
-    `score` in [0, 1], (n,); `grid` increasing, (g,); `forced` (n,). Returns (g, g): row: t_clarify, column: t_auto;
+    `score` (n,) in [0, 1]; `grid` increasing, (g,); `forced` (n,). Returns (g, g): row: t_clarify, column: t_auto;
     NaN where t_clarify > t_auto.
     """
     values, sums = _prefix_sums(score, outcomes, forced)

@@ -20,7 +20,7 @@ NOT_AUTO = "not auto"
 class Case:
     """Pairs of one split with everything that a decision and its price depend on.
 
-    `score` in [0, 1], (n,); `group_id` (n,): independent unit, resampled by intervals; `forced` (n,): from `force`;
+    `score` (n,) in [0, 1]; `group_id` (n,): independent unit, resampled by intervals; `forced` (n,): from `force`;
     None: no gate; `is_simulated`: whether the person who takes over is simulated: what is then the same for every pair
     is given by the parameters, and has no interval.
     """

@@ -40,7 +40,7 @@ def ensemble_stability(view_probs: np.ndarray, predicted: np.ndarray) -> np.ndar
     """Agreement of augmented views on the predicted class, 1 - 2 std over views, (n,).
 
     `view_probs` (n_views, n, K): calibrated probabilities of each view of the image; `predicted` (n,): the class that
-    the untouched image is given. Returns in [0, 1], (n,): population standard deviation (ddof 0), which is at most 1/2
+    the untouched image is given. Returns (n,) in [0, 1]: population standard deviation (ddof 0), which is at most 1/2
     for numbers in [0, 1]; one view gives 1.
     """
     view_probs = np.asarray(view_probs, dtype=np.float64)
@@ -54,7 +54,7 @@ def ensemble_stability(view_probs: np.ndarray, predicted: np.ndarray) -> np.ndar
 def conformal_confidence(sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Confidence from the size of the conformal set, and where the set is empty.
 
-    `sets` (n, K). Returns `confidence` in [0, 1], (n,): 1 / size; 0 for an empty set. An empty set says that no class
+    `sets` (n, K). Returns `confidence` (n,) in [0, 1]: 1 / size; 0 for an empty set. An empty set says that no class
     is plausible: it is the opposite of certainty; `is_empty` (n,).
     """
     sets = np.asarray(sets)
@@ -71,9 +71,9 @@ def consistency_by_pair(
 
     The mean of a q + (1 - a)(1 - q) over the pair's questions whose expected answer a is known.
 
-    `prob_yes` in [0, 1], (m,): probability of yes for each question that was asked; `expected` (m, K): what each class
+    `prob_yes` (m,) in [0, 1]: probability of yes for each question that was asked; `expected` (m, K): what each class
     of the question's pair should answer: 1, 0 or NaN (either); `place` (m,): which pair each question is about;
-    `predicted` (n,): the class that each pair is given. Returns in [0, 1], (n,): NaN for a pair without a question
+    `predicted` (n,): the class that each pair is given. Returns (n,) in [0, 1]: NaN for a pair without a question
     whose answer its class determines.
     """
     expected, place = check_expected(expected), np.asarray(place)
@@ -91,8 +91,8 @@ def consistency_by_pair(
 def composite(signals: Mapping[str, np.ndarray], consistency: np.ndarray | None = None) -> np.ndarray:
     """Geometric mean of the critical signals, times the question consistency where there is one.
 
-    `signals` in [0, 1], (n,): critical signals; at least one. Each is clipped to [1e-6, 1], so that none makes the
-    logarithm infinite. `consistency` in [0, 1], (n,). Returns in [0, 1], (n,).
+    `signals` (n,) in [0, 1]: critical signals; at least one. Each is clipped to [1e-6, 1], so that none makes the
+    logarithm infinite. `consistency` (n,) in [0, 1]. Returns (n,) in [0, 1].
     """
     stacked = _stack(signals)
     score = np.exp(np.log(np.clip(stacked, FLOOR, 1.0)).mean(axis=0))
@@ -113,7 +113,7 @@ def attainable_maximum(signals: Mapping[str, np.ndarray], consistency: np.ndarra
 def without_each(signals: Mapping[str, np.ndarray], consistency: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """The composite without each signal, by the signal's name, "question_consistency" last where it is given.
 
-    `signals` in [0, 1], (n,): two or more; `consistency` in [0, 1], (n,).
+    `signals` (n,) in [0, 1]: two or more; `consistency` in [0, 1], (n,).
     """
     if len(signals) < 2:
         raise ValueError(f"an ablation needs two signals or more, got {list(signals)}")
