@@ -8,19 +8,16 @@ import pytest
 
 from verdict.ablation import (
     OVERALL,
-    ablation_answer,
     ablation_table,
     changed_parameters,
     find_ablations,
     gain_statement,
-    gain_template,
     gains,
 )
 from verdict.evaluation import Selection
 from verdict.numbers import Numbers, evaluate_claim
 from verdict.params import TrialParams
 from verdict.predict import prediction_table
-from verdict.report.say import sentence
 from verdict.uncertainty import Resampler
 
 SETTINGS = SimpleNamespace(n_resamples=200, level=0.95, seed=3, ece_bins=15)
@@ -121,13 +118,10 @@ def test_differences_by_hand_on_all_pairs_and_on_each_bucket():
     assert (table["accuracy_low"] <= table["accuracy"]).all() and (table["accuracy"] <= table["accuracy_high"]).all()
     number = stage.numbers["ablation.sampled.oversampling.bucket_1.accuracy"]
     assert (number.value, number.n, number.split, number.seeds) == (pytest.approx(0.25), 20, "val", (0, 1))
-    said = ablation_answer(stage, ablations, table)
-    assert "(**sampled** minus **plain**)" in said and "on all pairs" in said and "on count" in said
-    # Two seeds that disagree show nothing, and the sentence says so beside each number.
-    assert said.count("(no difference shown)") == 2 and "These 2 intervals are not adjusted" in said
-    # The bucket "colour" has no pair: it is neither in the table nor in the sentence.
-    assert "colour" not in said
-    sentence(said, stage.numbers)
+    assert [stage.numbers[f"ablation.oversampling.{name}"].text for name in ("trial", "twin")] == ["sampled", "plain"]
+    assert stage.numbers["ablation.oversampling.accuracy"].value == table["accuracy"].iloc[0]
+    # Two seeds that disagree show nothing; the bucket "colour" has no pair and does not count.
+    assert [stage.numbers[f"ablation.{name}"].value for name in ("n_differences", "n_shown")] == [2, 0]
 
 
 def test_augmentation_is_compared_on_all_pairs():
@@ -137,8 +131,7 @@ def test_augmentation_is_compared_on_all_pairs():
     table = ablation_table(stage, ablations)
     assert table["on"].tolist() == [OVERALL]
     assert table["accuracy"].tolist() == pytest.approx([3 / 60])
-    said = ablation_answer(stage, ablations, table)
-    assert "{ablation.seen.augmentation.accuracy} on all pairs." in said and "no difference" not in said
+    assert stage.numbers["ablation.augmentation.accuracy"].low > 0 and stage.numbers["ablation.n_shown"].value == 1
 
 
 def test_a_profile_without_ablations_has_an_empty_table():
@@ -146,7 +139,7 @@ def test_a_profile_without_ablations_has_an_empty_table():
     table = ablation_table(stage, [])
     assert table.empty and "accuracy_low" in table
     assert changed_parameters([]).empty
-    assert ablation_answer(stage, [], table).startswith("No trial of this profile differs")
+    assert stage.numbers["ablation.n_differences"].value == 0
 
 
 CHAIN = (
@@ -161,15 +154,13 @@ def right_of(share):
 
 
 def told(shares, trials=CHAIN, kept=None):
-    """Gains on one seed whose answers are right in nested parts of the pairs, and the sentence about them."""
+    """Gains on one seed whose answers are right in nested parts of the pairs."""
     stage = SimulatedStage({name: [right_of(share)] for name, share in shares.items()}, trials)
-    kept = kept or Selection("deep", 0, "frozen_longer", "deep")
-    table = gains(stage, kept, "val")
-    return stage, table, gain_template(stage, "val", table)
+    return stage, gains(stage, kept or Selection("deep", 0, "frozen_longer", "deep"), "val")
 
 
 def test_unfreezing_and_longer_training_are_told_apart():
-    stage, table, said = told({"frozen": 0.5, "frozen_longer": 0.7, "deep": 0.8})
+    stage, table = told({"frozen": 0.5, "frozen_longer": 0.7, "deep": 0.8})
     parts = table.set_index("change")["macro_f1"]
     assert parts["unfreezing"] + parts["longer training alone"] == pytest.approx(parts["both"])
     assert parts["longer training alone"] > parts["unfreezing"] > 0
@@ -180,18 +171,11 @@ def test_unfreezing_and_longer_training_are_told_apart():
         "longer training alone": "differs: epochs 2 + 3 against 2",
         "both": "differs: epochs 2 + 3 against 2",
     }
-    assert "Unfreezing (**deep** minus **frozen_longer**; training alike: 2 + 3 epochs) adds macro-F1: {val." in said
-    assert "Longer training alone (**frozen_longer** minus **frozen**" in said
-    sentence(said, stage.numbers)
 
 
-@pytest.mark.parametrize(
-    ("deep", "verb", "holds"),
-    [(0.8, "adds macro-F1:", True), (0.702, "shows no change of macro-F1:", False), (0.6, "costs macro-F1:", False)],
-)
-def test_the_direction_of_the_gain_decides_sentence_and_claim(deep, verb, holds):
-    stage, _, said = told({"frozen": 0.5, "frozen_longer": 0.7, "deep": deep})
-    assert f"epochs) {verb} {{val.gain_over_frozen}}." in said
+@pytest.mark.parametrize(("deep", "holds"), [(0.8, True), (0.702, False), (0.6, False)])
+def test_the_direction_of_the_gain_decides_the_claim(deep, holds):
+    stage, _ = told({"frozen": 0.5, "frozen_longer": 0.7, "deep": deep})
     claim = {"id": "gain", "statement": "it adds", "number": "val.gain_over_frozen", "comparison": ">", "bound": 0.0}
     assert evaluate_claim(stage.numbers, **claim).holds is holds
 
@@ -199,9 +183,8 @@ def test_the_direction_of_the_gain_decides_sentence_and_claim(deep, verb, holds)
 def test_training_that_differs_is_named_in_the_sentence():
     trials = (CHAIN[0], trial("deep", parent="frozen", epochs=5, learning_rate=2e-3))
     kept = Selection("deep", 0, "frozen", "deep")
-    stage, table, said = told({"frozen": 0.5, "deep": 0.8}, trials, kept)
+    stage, table = told({"frozen": 0.5, "deep": 0.8}, trials, kept)
     assert table["change"].tolist() == ["unfreezing"]
-    assert "training differs: epochs 2 + 5 against 2; learning rate 0.001, 0.002 against 0.001" in said
     assert gain_statement("val", table).endswith(
         "on val (training differs: epochs 2 + 5 against 2; learning rate 0.001, 0.002 against 0.001)"
     )
@@ -209,8 +192,8 @@ def test_training_that_differs_is_named_in_the_sentence():
 
 
 def test_without_a_frozen_trial_no_gain_is_told():
-    stage, table, said = told({"deep": 0.8}, (trial("deep"),), Selection("deep", 0, "", "deep"))
+    stage, table = told({"deep": 0.8}, (trial("deep"),), Selection("deep", 0, "", "deep"))
     assert gain_statement("val", table) == "Unfreezing beats frozen encoders on val"
-    assert table.empty and said == "No two candidates of this profile show what unfreezing adds."
+    assert table.empty
     claim = {"id": "gain", "statement": "it adds", "number": "val.gain_over_frozen", "comparison": ">", "bound": 0.0}
     assert evaluate_claim(stage.numbers, **claim).holds is None

@@ -20,10 +20,10 @@ from verdict.calibrate import (
     temperature_replicates,
 )
 from verdict.metrics import accuracy, ece, nll, nll_of_logits
+from verdict.policy_evaluation import readings
 from verdict.ranking import aurc
 from verdict.raw_temperature import (
     clip_like_cosines,
-    intervention_scores,
     plateau_ece,
     published_failure,
     raw_temperature_path,
@@ -303,21 +303,21 @@ def test_the_path_is_that_of_torch():
     assert path["temperature"].iloc[-1] == pytest.approx(temperature.item(), rel=1e-6)
 
 
+def read(chosen, wrong):
+    return {name: float(one(None)) for name, one in readings(chosen.astype(float), wrong.astype(float)).items()}
+
+
 def test_published_figures_are_arithmetic():
     # Run 1: T = -590, every probability 0.1, accuracy 0.0003 and an "error" of 0.0997.
     assert plateau_ece(10, 0.0003) == pytest.approx(0.0997)
     # Run 2: 10,000 images, 1,383 errors, every image intervened.
     wrong = np.arange(10_000) < 1383
-    everyone = intervention_scores(wrong, np.ones(10_000, dtype=bool))
+    everyone = read(np.ones(10_000), wrong)
     assert everyone == {"share": 1, "base_error": 0.1383, "precision": 0.1383, "recall": 1, "lift": 1}
     # Its 2,932 images for people hold 1,165 of the errors: that branch does measure the gate.
-    to_human = np.concatenate([np.arange(1383) < 1165, np.arange(10_000 - 1383) < 2932 - 1165])
-    found = intervention_scores(wrong, to_human)
+    found = read(np.concatenate([np.arange(1383) < 1165, np.arange(10_000 - 1383) < 2932 - 1165]), wrong)
     assert found["recall"] == pytest.approx(1165 / 1383)
     assert found["precision"] == pytest.approx(1165 / 2932)
     assert found["lift"] == pytest.approx((1165 / 2932) / 0.1383)
-    nobody = intervention_scores(wrong, np.zeros(10_000, dtype=bool))
-    assert math.isnan(nobody["precision"])
-    assert nobody["recall"] == 0
-    with pytest.raises(ValueError, match="at least one row"):
-        intervention_scores([], [])
+    nobody = read(np.zeros(10_000), wrong)
+    assert math.isnan(nobody["precision"]) and nobody["recall"] == 0

@@ -4,43 +4,54 @@ import numpy as np
 import pytest
 
 from verdict.clarify import (
-    NO,
-    YES,
     Questions,
     clarify,
     expected_clarification,
     expected_information,
     question_responder,
-    table_responder,
     update,
-    vote_likelihood,
-    vote_responder,
-    yes_no_likelihood,
 )
 from verdict.humans import ConfusionHuman, ParametricHuman
 
-TABLE = np.array([[1, 0, np.nan], [1, 1, 0], [0, 1, 0]])
+TABLE = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]])
+YES = 1
 
 
-def test_yes_no_likelihood_by_hand():
-    likelihood = yes_no_likelihood(TABLE, flip=0.1)
-    assert likelihood.shape == (3, 3, 2)
-    assert likelihood[0, :, YES].tolist() == [0.9, 0.9, 0.1]
-    assert likelihood[2, :, NO].tolist() == [0.5, 0.9, 0.9]
+def asked_about(table):
+    """Yes/no questions whose true answers, one column each, are those of a table of classes."""
+    yes = table.T.astype(float)
+    return Questions(tuple("abcd"[: len(yes)]), np.stack([1 - yes, yes], axis=2), ("no", "yes"))
+
+
+def noisy(table, flip):
+    """P(response | class) if every answer is wrong so often."""
+    return (1 - 2 * flip) * asked_about(table).meaning + flip
+
+
+def certain(table, truth, ids):
+    """A person who never errs."""
+    return question_responder(asked_about(table), ParametricHuman(1.0, n_classes=len(table), seed=1), ids, truth)
+
+
+def vote(confusion):
+    return np.array(confusion, dtype=float)[None]
+
+
+def voting(human, ids, truth, n_classes):
+    return question_responder(Questions.which("which?", "abc"[:n_classes]), human, ids, truth)
 
 
 def test_information_of_a_noiseless_question_is_the_entropy_of_its_answer():
     probs = np.array([[0.2, 0.3, 0.5]])
-    gain = expected_information(probs, yes_no_likelihood(TABLE[:, :2], flip=0.0))
+    gain = expected_information(probs, noisy(TABLE[:, :2], 0.0))
     halves = -(0.5 * np.log(0.5) * 2)
     unequal = -(0.2 * np.log(0.2) + 0.8 * np.log(0.8))
     assert gain == pytest.approx(np.array([[halves, unequal]]))
 
 
 def test_information_is_zero_without_doubt_or_without_signal():
-    assert expected_information(np.array([[1.0, 0.0]]), vote_likelihood(np.eye(2)))[0, 0] == 0
-    assert expected_information(np.array([[0.4, 0.6]]), vote_likelihood(np.full((2, 2), 0.5)))[0, 0] == 0
-    assert yes_no_likelihood(np.array([[1.0], [0.0]]), flip=0.5).tolist() == [[[0.5, 0.5], [0.5, 0.5]]]
+    assert expected_information(np.array([[1.0, 0.0]]), vote(np.eye(2)))[0, 0] == 0
+    assert expected_information(np.array([[0.4, 0.6]]), vote(np.full((2, 2), 0.5)))[0, 0] == 0
 
 
 def test_update_is_bayes():
@@ -56,7 +67,7 @@ def test_one_vote_in_the_binary_case():
     def respond(rows, questions):
         return np.array([0, 1, 1])[rows]
 
-    result = clarify(probs, vote_likelihood(confusion), respond)
+    result = clarify(probs, vote(confusion), respond)
     expected = [0.7 * 0.9 / (0.7 * 0.9 + 0.3 * 0.2), 0.7 * 0.1 / (0.7 * 0.1 + 0.3 * 0.8)]
     assert result.posterior[:2, 0] == pytest.approx(expected)
     assert result.answer.tolist() == [0, 1, 0]
@@ -65,8 +76,7 @@ def test_one_vote_in_the_binary_case():
 def test_most_informative_question_comes_first_and_none_twice():
     probs = np.array([[0.5, 0.1, 0.4], [0.05, 0.15, 0.8]])
     truth = np.array([2, 0])
-    responder = table_responder(TABLE, truth, ["a", "b"], flip=0.0, seed=1)
-    likelihood = yes_no_likelihood(TABLE, flip=0.05)
+    responder, likelihood = certain(TABLE, truth, ["a", "b"]), noisy(TABLE, 0.05)
     one = clarify(probs, likelihood, responder)
     assert one.asked[:, 0].tolist() == expected_information(probs, likelihood).argmax(axis=1).tolist()
     three = clarify(probs, likelihood, responder, n_questions=3)
@@ -82,29 +92,31 @@ def test_second_question_depends_on_the_first_response():
     # Class pairs {0, 1} and {2, 3}: question 0 separates the pairs, 1 splits the first and 2 the second.
     table = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]])
     probs = np.full((2, 4), 0.25)
-    responder = table_responder(table, np.array([0, 2]), ["a", "b"], flip=0.0, seed=0)
-    result = clarify(probs, yes_no_likelihood(table, flip=0.0), responder, n_questions=2)
+    result = clarify(probs, noisy(table, 0.0), certain(table, np.array([0, 2]), ["a", "b"]), n_questions=2)
     assert result.asked.tolist() == [[0, 1], [0, 2]]
     assert result.answer.tolist() == [0, 2]
 
 
-def test_responses_flip_as_often_as_stated_and_do_not_depend_on_company():
+def test_open_responses_are_drawn_and_do_not_depend_on_company():
     n = 10_007
     ids = [f"pair-{i}" for i in range(n)]
-    responder = table_responder(TABLE, np.zeros(n, int), ids, flip=0.2, seed=3)
+    human = ParametricHuman(1.0, n_classes=2, seed=3)
+    meaning = np.stack([np.array([[0.2, 0.8], [1, 0]]), np.full((2, 2), 0.5)])
+    respond = question_responder(Questions(("a", "b"), meaning, ("no", "yes")), human, ids, np.zeros(n, int))
     rows = np.arange(n)
-    said = responder(rows, np.zeros(n, int))
+    said = respond(rows, np.zeros(n, int))
     assert np.mean(said == YES) == pytest.approx(0.8, abs=4 * 0.4 / np.sqrt(n))
-    assert np.mean(responder(rows, np.full(n, 2)) == YES) == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(n))
+    assert np.mean(respond(rows, np.ones(n, int)) == YES) == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(n))
     some = rows[rows % 7 == 3]
-    assert np.array_equal(responder(some, np.zeros(len(some), int)), said[some])
+    assert np.array_equal(respond(some, np.zeros(len(some), int)), said[some])
 
 
 def test_votes_come_from_different_people_and_not_from_the_one_who_decides():
     n = 997
     ids, truth = [f"pair-{i}" for i in range(n)], np.arange(n) % 2
     human = ParametricHuman(0.6, n_classes=2, seed=1)
-    respond = vote_responder(human, ids, truth)
+    twice = Questions(("a", "b"), np.stack([np.eye(2)] * 2), ("x", "y"))
+    respond = question_responder(twice, human, ids, truth)
     first, second = respond(np.arange(n), np.zeros(n, int)), respond(np.arange(n), np.ones(n, int))
     decider = human.answers(ids, truth)
     for one, other in ((first, second), (first, decider)):
@@ -117,8 +129,8 @@ def test_clarification_helps_on_average_when_the_assumed_person_is_the_real_one(
     truth = (rng.random(n)[:, None] > probs.cumsum(axis=1)).sum(axis=1)
     confusion = 0.7 * np.eye(3) + 0.1
     human = ConfusionHuman(confusion, seed=1)
-    respond = vote_responder(human, [f"p{i}" for i in range(n)], truth)
-    result = clarify(probs, vote_likelihood(confusion), respond)
+    respond = voting(human, [f"p{i}" for i in range(n)], truth, 3)
+    result = clarify(probs, vote(confusion), respond)
     # In expectation the log probability of the truth grows by exactly the expected information.
     gained = np.log(result.posterior[np.arange(n), truth] / probs[np.arange(n), truth])
     spread = (gained - result.information[:, 0]).std() / np.sqrt(n)
@@ -129,8 +141,6 @@ def test_clarification_helps_on_average_when_the_assumed_person_is_the_real_one(
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: yes_no_likelihood(TABLE, flip=0.6), r"\[0, 0.5\]"),
-        (lambda: yes_no_likelihood(TABLE + 1, flip=0.1), "1, 0 or NaN"),
         (lambda: clarify(np.ones((1, 2)) / 2, np.ones((1, 3, 2)) / 2, None), "same K"),
         (lambda: clarify(np.ones((1, 2)) / 2, np.ones((1, 2, 2)), None), "distribution over the responses"),
         (lambda: clarify(np.ones((1, 2)) / 2, np.ones((1, 2, 2)) / 2, None, n_questions=2), r"1\.\.1"),
@@ -166,7 +176,7 @@ def test_questions_mean_what_they_say():
 def test_expected_clarification_of_one_vote_by_hand():
     # 0.6 against a vote of accuracy 0.8 is turned by it, 0.9 is not.
     probs = np.array([[0.6, 0.4], [0.9, 0.1]])
-    likelihood = vote_likelihood([[0.8, 0.2], [0.2, 0.8]])
+    likelihood = vote([[0.8, 0.2], [0.2, 0.8]])
     chances = np.array([[[0.3, 0.7]], [[0.3, 0.7]]])
     final = expected_clarification(probs, likelihood, chances)
     assert final.tolist() == [[0.3, 0.7], [1.0, 0.0]]

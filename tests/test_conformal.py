@@ -1,6 +1,7 @@
 """Conformal sets: hand values, the promise on simulated data, MAPIE 1.6.0."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,13 +9,12 @@ from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from verdict.conformal import (
-    Aps,
-    Lac,
+    Threshold,
+    adaptive_scores,
     conformal_quantile,
     conformal_rank,
-    coverage,
-    coverage_by_class,
-    coverage_by_size,
+    coverage_by,
+    lac_scores,
 )
 from verdict.scores import softmax
 from verdict.uncertainty import Resampler, wilson
@@ -52,11 +52,46 @@ def test_the_quantile_is_the_score_of_that_rank():
     assert conformal_quantile([], 0.1) == math.inf
 
 
+coverage_by_class, coverage_by_size = partial(coverage_by, "class"), partial(coverage_by, "size")
+
+
+class Lac:
+    """Sets by one minus the probability."""
+
+    @classmethod
+    def fit(cls, probs, y_true, *, alpha, by_class=False):
+        self, probs = cls(), np.asarray(probs)
+        each = {"y_true": y_true, "n_classes": probs.shape[1]} if by_class else {}
+        true = lac_scores(probs)[np.arange(len(probs)), y_true]
+        self.threshold, self.scores = Threshold.fit(true, alpha, **each), lambda probs, rng: lac_scores(probs)
+        return self
+
+
+class Aps:
+    """Adaptive sets, with a penalty or without."""
+
+    @classmethod
+    def fit(cls, probs, y_true, *, alpha, rng=None, **settings):
+        self = cls()
+        true = adaptive_scores(probs, rng=rng, **settings)[np.arange(len(probs)), y_true]
+        self.threshold = Threshold.fit(true, alpha)
+        self.scores = lambda probs, rng: adaptive_scores(probs, rng=rng, **settings)
+        return self
+
+
+def sets_of(fitted, probs, rng=None):
+    return fitted.scores(probs, rng) <= fitted.threshold.qhat
+
+
+def coverage(sets, y_true):
+    return sets[np.arange(len(sets)), y_true].mean()
+
+
 def test_lac_by_hand():
     probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
     fitted = Lac.fit(probs, [0, 0, 1, 1], alpha=0.4)
-    assert fitted.qhat == pytest.approx([1 - 0.7, 1 - 0.7])
-    sets = fitted.predict([[0.75, 0.25], [0.5, 0.5], [0.2, 0.8]])
+    assert fitted.threshold.qhat == pytest.approx([1 - 0.7])
+    sets = sets_of(fitted, [[0.75, 0.25], [0.5, 0.5], [0.2, 0.8]])
     assert sets.tolist() == [[True, False], [False, False], [False, True]]
     assert coverage(sets, [0, 0, 0]) == pytest.approx(1 / 3)
 
@@ -64,43 +99,43 @@ def test_lac_by_hand():
 def test_aps_and_raps_by_hand():
     probs = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.2, 0.7, 0.1]])
     fitted = Aps.fit(probs, [0, 1, 1], alpha=0.5)
-    assert fitted.qhat == pytest.approx(0.7)
-    assert fitted.predict([[0.1, 0.3, 0.6], [0.1, 0.8, 0.1]]).tolist() == [[False, False, True], [False, False, False]]
+    assert fitted.threshold.qhat == pytest.approx(0.7)
+    assert sets_of(fitted, [[0.1, 0.3, 0.6], [0.1, 0.8, 0.1]]).tolist() == [[False, False, True], [False, False, False]]
     penalised = Aps.fit(probs, [2, 1, 1], alpha=0.3, penalty=0.25, free_rank=1)
-    assert penalised.qhat == pytest.approx(0.5 + 0.3 + 0.2 + 2 * 0.25)
+    assert penalised.threshold.qhat == pytest.approx(0.5 + 0.3 + 0.2 + 2 * 0.25)
 
 
 @pytest.mark.parametrize("fit", [Lac.fit, Aps.fit])
 def test_the_row_at_the_quantile_is_covered(fit):
     probs, y_true = simulated(211, 5, np.random.default_rng(61))
-    found = coverage(fit(probs, y_true, alpha=0.1).predict(probs), y_true)
+    found = coverage(sets_of(fit(probs, y_true, alpha=0.1), probs), y_true)
     assert found == pytest.approx(conformal_rank(211, 0.1) / 211, rel=1e-12)
 
 
 def test_too_few_rows_admit_every_class():
-    assert Lac.fit([[0.9, 0.1]], [0], alpha=0.1).predict([[1.0, 0.0]]).all()
+    assert sets_of(Lac.fit([[0.9, 0.1]], [0], alpha=0.1), [[1.0, 0.0]]).all()
     by_class = Lac.fit([[0.9, 0.1]] * 20, [0] * 20, alpha=0.1, by_class=True)
-    assert by_class.n.tolist() == [20, 0]
-    assert by_class.qhat[1] == math.inf
-    assert by_class.predict([[0.95, 0.05]]).tolist() == [[True, True]]
+    assert by_class.threshold.n.tolist() == [20, 0]
+    assert by_class.threshold.qhat[1] == math.inf
+    assert sets_of(by_class, [[0.95, 0.05]]).tolist() == [[True, True]]
 
 
 def make_lac(probs, y_true, rng):
-    return Lac.fit(probs, y_true, alpha=0.1).predict
+    return partial(sets_of, Lac.fit(probs, y_true, alpha=0.1))
 
 
 def make_aps(probs, y_true, rng):
     fitted = Aps.fit(probs, y_true, alpha=0.1, rng=rng)
-    return lambda new: fitted.predict(new, rng=rng)
+    return lambda new: sets_of(fitted, new, rng=rng)
 
 
 def make_aps_fixed(probs, y_true, rng):
-    return Aps.fit(probs, y_true, alpha=0.1).predict
+    return partial(sets_of, Aps.fit(probs, y_true, alpha=0.1))
 
 
 def make_raps(probs, y_true, rng):
     fitted = Aps.fit(probs, y_true, alpha=0.1, penalty=0.01, free_rank=2, rng=rng)
-    return lambda new: fitted.predict(new, rng=rng)
+    return lambda new: sets_of(fitted, new, rng=rng)
 
 
 @pytest.mark.parametrize("make", [make_lac, make_aps, make_raps])
@@ -138,7 +173,7 @@ def test_quantiles_by_class_keep_the_promise_for_each_class():
         for by_class, kept in ((False, marginal), (True, conditional)):
             fitted = Lac.fit(probs[:1009], y_true[:1009], alpha=0.1, by_class=by_class)
             kept.append(
-                coverage_by_class(fitted.predict(probs[1009:]), y_true[1009:], resampler(1009, 2))[
+                coverage_by_class(sets_of(fitted, probs[1009:]), y_true[1009:], resampler(1009, 2))[
                     "coverage"
                 ].to_numpy()
             )
@@ -151,7 +186,7 @@ def test_sets_are_empty_where_accuracy_exceeds_the_level():
     z = 6 * rng.normal(size=4003)
     probs = softmax(np.column_stack([0 * z, z]))
     y_true = (rng.random(4003) < probs[:, 1]).astype(int)
-    sets = Lac.fit(probs[:2003], y_true[:2003], alpha=0.2).predict(probs[2003:])
+    sets = sets_of(Lac.fit(probs[:2003], y_true[:2003], alpha=0.2), probs[2003:])
     by_size = coverage_by_size(sets, y_true[2003:], resampler(2000)).set_index("size")
     assert (sets.sum(axis=1) == 0).sum() == by_size.loc[0, "n"] > 100
     assert by_size.loc[0, "coverage"] == 0
@@ -190,9 +225,9 @@ def test_permuting_rows_and_renaming_classes_changes_nothing():
     renamed = np.empty_like(probs)
     renamed[:, names] = probs
     for fit in (Lac.fit, Aps.fit):
-        sets = fit(probs, y_true, alpha=0.1).predict(probs)
-        assert (fit(probs[order], y_true[order], alpha=0.1).predict(probs) == sets).all()
-        assert (fit(renamed, names[y_true], alpha=0.1).predict(renamed)[:, names] == sets).all()
+        sets = sets_of(fit(probs, y_true, alpha=0.1), probs)
+        assert (sets_of(fit(probs[order], y_true[order], alpha=0.1), probs) == sets).all()
+        assert (sets_of(fit(renamed, names[y_true], alpha=0.1), renamed)[:, names] == sets).all()
 
 
 class SavedProbs(ClassifierMixin, BaseEstimator):
@@ -239,7 +274,7 @@ def test_mapie_makes_the_same_lac_sets(n_classes, alpha):
     rng = np.random.default_rng(43)
     (probs, y_true), (new_probs, _) = simulated(503, n_classes, rng), simulated(307, n_classes, rng)
     assert (
-        Lac.fit(probs, y_true, alpha=alpha).predict(new_probs) == mapie_sets("lac", probs, y_true, new_probs, alpha)
+        sets_of(Lac.fit(probs, y_true, alpha=alpha), new_probs) == mapie_sets("lac", probs, y_true, new_probs, alpha)
     ).all()
 
 
@@ -247,7 +282,7 @@ def test_mapie_makes_the_same_lac_sets(n_classes, alpha):
 def test_mapie_makes_the_same_randomised_aps_sets(alpha):
     rng = np.random.default_rng(47)
     (probs, y_true), (new_probs, _) = simulated(503, 5, rng), simulated(307, 5, rng)
-    ours = Aps.fit(probs, y_true, alpha=alpha, rng=MapieDraws(3)).predict(new_probs, rng=MapieDraws(3))
+    ours = sets_of(Aps.fit(probs, y_true, alpha=alpha, rng=MapieDraws(3)), new_probs, rng=MapieDraws(3))
     params = {"conformity_score_params": {"include_last_label": "randomized"}}
     assert (ours == mapie_sets("aps", probs, y_true, new_probs, alpha, **params)).all()
 
@@ -261,14 +296,9 @@ def test_mapie_cannot_make_adaptive_sets_of_two_classes():
 
 def test_refusals():
     probs, y_true = simulated(53, 3, np.random.default_rng(59))
-    randomised = Aps.fit(probs, y_true, alpha=0.1, rng=np.random.default_rng(0))
-    with pytest.raises(ValueError, match="both be randomised, or neither"):
-        randomised.predict(probs)
-    with pytest.raises(ValueError, match="fitted on 3 classes"):
-        Lac.fit(probs, y_true, alpha=0.1).predict([[0.5, 0.5]])
     with pytest.raises(ValueError, match="did you pass logits"):
         Lac.fit(10 * probs - 5, y_true, alpha=0.1)
     with pytest.raises(ValueError, match="penalty >= 0"):
         Aps.fit(probs, y_true, alpha=0.1, penalty=-1)
     with pytest.raises(ValueError, match="sets must be boolean"):
-        coverage(probs, y_true)
+        coverage_by_class(probs, y_true, resampler(53))

@@ -10,7 +10,7 @@ from simulated_stage import KEPT, make_stage, simulated_table
 from verdict import uncertainty
 from verdict.calibrate import Temperature
 from verdict.calibration_study import halve
-from verdict.conformal import Lac, conformal_quantile
+from verdict.conformal import Threshold, adaptive_scores, conformal_quantile
 from verdict.conformal_study import (
     APS,
     KINDS,
@@ -23,6 +23,8 @@ from verdict.conformal_study import (
     class_coverage,
     coverage_table,
     fit_sets,
+    load_sets,
+    scores_of,
     size_coverage,
     store_coverage,
 )
@@ -44,18 +46,22 @@ def sets(stage):
     return fit_sets(stage, KEPT, halves, Temperature(T, 1.0, 1.0, 9, True, False))
 
 
-def test_every_level_has_both_kinds_and_survives_its_table(stage, sets):
+def test_every_level_has_both_kinds_and_is_found_again_from_its_scores(stage, sets, tmp_path, monkeypatch):
     assert set(sets.fits) == {(alpha, kind) for alpha in (0.05, 0.1, 0.2) for kind in (*KINDS, APS, RAPS)}
-    again = Sets.from_tables(sets.table(), sets.scores, sets.policy_alpha)
+    sets.scores.to_parquet(tmp_path / "set_scores.parquet")
+    monkeypatch.setattr(type(stage), "upstream", lambda self, name, file: tmp_path / file)
+    again = load_sets(stage)
     assert again.fits.keys() == sets.fits.keys()
     for key, fit in sets.fits.items():
-        assert type(again.fits[key]) is type(fit)
         assert np.array_equal(again.fits[key].qhat, fit.qhat)
-    raps = again.fits[0.1, RAPS]
-    settings = stage.params.calibrate
-    assert (raps.penalty, raps.free_rank) == (settings.raps_penalty, settings.raps_free_rank)
-    assert raps.is_randomised
-    assert sets.policy.alpha == stage.params.policy.conformal_alpha == 0.1
+        assert len(fit.qhat) == (2 if key[1] == KINDS[1] else 1)
+    assert again.policy["alpha"].item() == stage.params.policy.conformal_alpha == 0.1
+    assert again.policy["qhat"].item() == sets.fits[0.1, KINDS[0]].qhat[0]
+    settings, probs = stage.params.calibrate, np.random.default_rng(0).dirichlet(np.ones(11), 7)
+    raps = {"penalty": settings.raps_penalty, "free_rank": settings.raps_free_rank}
+    short = adaptive_scores(probs, rng=stage.rng(PREDICT), **raps)
+    assert np.array_equal(scores_of(stage, RAPS, probs, PREDICT), short)
+    assert not np.array_equal(scores_of(stage, APS, probs, PREDICT), short)
 
 
 def test_quantiles_of_resamples_are_those_of_the_repeated_scores():
@@ -95,12 +101,12 @@ def test_resamples_of_many_rows_are_never_in_memory_all_at_once(tmp_path, monkey
 
 
 def test_adaptive_sets_are_those_of_the_library_with_the_same_draws(stage, sets):
-    """The page's coverage is that of `Aps.predict` on the same random numbers, and repeats itself."""
+    """The page's coverage is that of the sets on the same random numbers, and repeats itself."""
     test = stage.predictions("test", trial="text1", seed=11)
     probs, y_true = softmax(logits_of(test) / T), test["y_true"].to_numpy()
     found = coverage_table(stage, sets, [test], T)
     for alpha in (0.05, 0.1, 0.2):
-        own = sets.fits[alpha, APS].predict(probs, rng=stage.rng(PREDICT))
+        own = adaptive_scores(probs, rng=stage.rng(PREDICT)) <= sets.fits[alpha, APS].qhat
         row = found[(found["kind"] == APS) & np.isclose(found["level"], 1 - alpha)].iloc[0]
         assert row["coverage"] == own[np.arange(len(test)), y_true].mean()
         assert row["mean_size"] == own.sum(axis=1).mean()
@@ -131,8 +137,8 @@ def test_sound_sets_are_called_missed_as_seldom_as_is_said(stage):
             simulated_table(split, n=600, seed=seed + place) for place, split in ((0, "calib"), (500, "test"))
         )
         probs, y_true = softmax(logits_of(calib)), calib["y_true"].to_numpy()
-        fits = {(alpha, KINDS[0]): Lac.fit(probs, y_true, alpha=alpha) for alpha in (0.05, 0.1, 0.2)}
         scores = calib[["group_id", "y_true"]].assign(score=1 - probs[np.arange(600), y_true])
+        fits = {(alpha, KINDS[0]): Threshold.fit(scores["score"], alpha) for alpha in (0.05, 0.1, 0.2)}
         found = pd.DataFrame(_coverage_rows(stage, Sets(fits, 0.1, scores), KINDS[0], test, 1.0))
         picked += found["shortfall_low"].iloc[-1] > 0
         alone += (found["level"] > found["coverage_high"]).any()
@@ -166,9 +172,3 @@ def test_empty_sets_are_counted_and_cover_nothing(stage, sets):
     assert len(empty) and (empty["n"] > 0).all() and (empty["coverage"] == 0).all()
     whole = found[found["size"] == 2]
     assert (whole["coverage"] == 1).all()
-
-
-def test_thresholds_are_read_back_from_parquet(stage, sets, tmp_path):
-    path = tmp_path / "thresholds.parquet"
-    sets.table().to_parquet(path)
-    pd.testing.assert_frame_equal(pd.read_parquet(path), sets.table())

@@ -24,7 +24,6 @@ from tiny_presets import SIZE, save_presets
 from verdict import augment, evaluation, paths
 from verdict.ablation import changed_parameters, find_ablations
 from verdict.backend import keras
-from verdict.code_digest import code_cells
 from verdict.data import a2, csv_folder, digits, snli_ve
 from verdict.data.images import ImageStore
 from verdict.data.splits import published_split
@@ -36,6 +35,7 @@ from verdict.metrics import accuracy, macro_f1
 from verdict.model import FreezePlan, apply_plan, build_prefix, build_suffix
 from verdict.params import TrialParams, load_params, trial_difference
 from verdict.predict import DecisionRule, logits_of
+from verdict.report.notebook import read_notebook
 from verdict.statements import negation_guard
 from verdict.train import Batches, Rows, _best, epoch_order, predict_logits, score
 from verdict.training import oversampled, shuffle_images
@@ -605,17 +605,19 @@ def a_lead_within_noise_is_a_tie(keep, folder):
 ABOUT_CALIBRATION = re.compile("calibrat|too sure|over-?confident")
 
 
-def templates(cells):
-    """Text of every sentence that a notebook says, in order."""
-    for cell in cells:
-        for node in ast.walk(ast.parse(cell)):
+def templates(path):
+    """Text of every sentence that a notebook says, in code or in a text cell that names numbers."""
+    for cell in read_notebook(path):
+        if cell.kind == "markdown" and "{{" in cell.source and "**Method.**" not in cell.source:
+            yield re.sub(r"\{%[^%]*%\}|\]\([^)]*\)", "", re.sub(r"\{\{ (.*?) \}\}", r"{\1}", cell.source))
+        for node in ast.walk(ast.parse(cell.source if cell.kind == "code" else "")):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "say" and node.args:
                 parts = [part.value for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant)]
                 yield "".join(str(part) for part in parts)
 
 
 def our_sentences():
-    return [text for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")) for text in templates(code_cells(path))]
+    return [text for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")) for text in templates(path)]
 
 
 @case(

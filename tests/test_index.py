@@ -178,6 +178,18 @@ def test_comments_in_the_text_of_the_index_are_left_out(project):
     assert "waits for stages" not in page.words
 
 
+def test_the_answer_of_a_page_may_be_a_text_cell(project):
+    notebooks, work = project["notebooks"], project["work"]
+    text = "It is {{ calibration.t }}{% if calibration.t.value > 1 %}, too sure{% endif %}, see [it](05_test.ipynb)."
+    cells = [markdown("# Calibration\n\nBelieved?"), SETUP, markdown(text, "answer")]
+    write_notebook(notebooks / "07_calibration.ipynb", cells)
+    numbers = Numbers({"calibration.t": Number(2.0, 1.5, 2.5)})
+    write_stage(work / "07_calibration", [SETUP], record("07_calibration"), numbers)
+    build_site("demo", **project)
+    index = (project["target"] / "index.html").read_text(encoding="utf-8")
+    assert "[1.5, 2.5]</span>, too sure, see" in index and 'href="05_test.html"' in index
+
+
 def test_the_same_notebook_on_another_model_is_a_page_of_its_own(project):
     notebooks, work = project["notebooks"], project["work"]
     for stage in ("07_calibration", "07_calibration-clip"):

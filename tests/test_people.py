@@ -77,7 +77,7 @@ def test_a_split_where_nobody_was_asked_gets_people_who_err_by_class_as_usual(ta
     people = choose_people(settings("votes"), pd.concat([pairs, pairs_of(elsewhere)]), table)
     said = people.careful.distribution(elsewhere["pair_id"], elsewhere["y_true"].to_numpy())
     assert said[np.arange(31), elsewhere["y_true"]].tolist() == pytest.approx([0.9] * 31)
-    assert "of independent, where nobody was asked" in people.kind
+    assert people.n_silent == 1
     hasty = people.hasty.distribution(elsewhere["pair_id"], elsewhere["y_true"].to_numpy())
     assert hasty[np.arange(31), elsewhere["y_true"]].mean() == pytest.approx(0.8)
 

@@ -15,12 +15,16 @@ from verdict.policy import (
     cost_surface,
     decide,
     force,
-    mean_cost,
     price_outcomes,
+    realised,
     tune_policy,
 )
 
 AUTO, CLARIFY, HUMAN = Decision
+
+
+def mean_cost(score, outcomes, policy, *, forced=None):
+    return realised(outcomes.cost, decide(score, policy, forced=forced)).mean()
 
 
 def random_case(seed, n=211, levels=None):
@@ -39,7 +43,7 @@ def random_case(seed, n=211, levels=None):
 
 def constant_outcomes(auto, clarify, human, n):
     cost = np.tile([auto, clarify, human], (n, 1)).astype(float)
-    return Outcomes(cost, np.zeros((n, 3)), has_clarify=True)
+    return Outcomes(cost, np.zeros((n, 3)))
 
 
 def _line_of_costs(score, outcomes, grid, forced, *, fixed_is_auto):
@@ -73,11 +77,9 @@ def test_prices_by_hand():
     assert outcomes.error == pytest.approx(np.array([[1, 0, 0.1], [1, 1, 0.25], [0, 0, 0]]))
 
 
-def test_error_costs_as_number_vector_and_matrix():
+def test_error_costs_as_number_and_vector():
     assert Costs(1, 1, 3.0).error_matrix(2).tolist() == [[0, 3], [3, 0]]
     assert Costs(1, 1, (1, 4)).error_matrix(2).tolist() == [[0, 1], [4, 0]]
-    matrix = [[0, 1, 2], [3, 0, 4], [5, 6, 0]]
-    assert Costs(1, 1, matrix).error_matrix(3).tolist() == matrix
 
 
 def test_decision_includes_its_lower_bound():
@@ -123,18 +125,6 @@ def test_scan_equals_brute_force_over_all_cuts(seed):
     assert mean_cost(score, outcomes, tune_policy(score, outcomes)) == pytest.approx(brute, abs=1e-12)
 
 
-def test_scan_without_clarification_equals_brute_force():
-    for seed in range(10):
-        score, full = random_case(seed, n=29)
-        cost = full.cost.copy()
-        cost[:, CLARIFY] = np.nan
-        outcomes = Outcomes(cost, full.error, has_clarify=False)
-        brute = min(mean_cost(score, outcomes, Policy(cut, cut)) for cut in [*score, ABOVE_ALL])
-        policy = tune_policy(score, outcomes)
-        assert policy.t_auto == policy.t_clarify
-        assert mean_cost(score, outcomes, policy) == pytest.approx(brute, abs=1e-12)
-
-
 def test_surface_equals_the_cost_of_each_policy():
     score, outcomes = random_case(3, n=31)
     forced = np.where(np.arange(31) % 5 == 0, Forced.CRITICAL_SIGNAL, Forced.NONE)
@@ -160,7 +150,7 @@ def test_order_of_rows_and_monotone_maps_do_not_matter():
 def test_equal_scores_are_never_separated():
     score = np.array([0.5] * 7)
     cost = np.column_stack([np.r_[np.zeros(3), np.ones(4)], np.full(7, 9.0), np.full(7, 0.3)])
-    policy = tune_policy(score, Outcomes(cost, np.zeros((7, 3)), has_clarify=True))
+    policy = tune_policy(score, Outcomes(cost, np.zeros((7, 3))))
     assert len(set(decide(score, policy))) == 1
     assert decide(score, policy)[0] == HUMAN
 
@@ -170,7 +160,7 @@ def test_adjacent_floats_are_separated(low):
     # Halfway rounds down for one of two neighbours: their last bits differ.
     score = np.array([low, np.nextafter(low, 1)])
     cost = np.array([[1.0, 9.0, 0.0], [0.0, 9.0, 1.0]])
-    policy = tune_policy(score, Outcomes(cost, np.zeros((2, 3)), has_clarify=True))
+    policy = tune_policy(score, Outcomes(cost, np.zeros((2, 3))))
     assert decide(score, policy).tolist() == [HUMAN, AUTO]
 
 
@@ -209,7 +199,7 @@ def test_cheaper_people_are_asked_no_less():
     for fee in (0.5, 0.2, 0.05, 0.0):
         cost = outcomes.cost.copy()
         cost[:, HUMAN] += fee
-        shares.append(np.mean(decide(score, tune_policy(score, Outcomes(cost, outcomes.error, True))) == HUMAN))
+        shares.append(np.mean(decide(score, tune_policy(score, Outcomes(cost, outcomes.error))) == HUMAN))
     assert shares == sorted(shares)
     assert shares[0] < shares[-1]
 
@@ -219,8 +209,8 @@ def test_calibrated_scores_give_the_threshold_of_theory():
     rng = np.random.default_rng(0)
     score = rng.uniform(0, 1, 100_003)
     is_wrong = rng.uniform(size=len(score)) > score
-    cost = np.column_stack([is_wrong, np.full(len(score), np.nan), np.full(len(score), 0.3)]).astype(float)
-    policy = tune_policy(score, Outcomes(cost, np.zeros_like(cost), has_clarify=False))
+    cost = np.column_stack([is_wrong, np.full(len(score), 9.0), np.full(len(score), 0.3)]).astype(float)
+    policy = tune_policy(score, Outcomes(cost, np.zeros_like(cost)))
     assert policy.t_auto == pytest.approx(1 - 0.3, abs=0.03)
 
 
@@ -230,16 +220,15 @@ def test_calibrated_scores_give_the_threshold_of_theory():
         (lambda: Policy(0.3, 0.6), "t_clarify <= t_auto"),
         (lambda: Policy(float("nan"), 0.1), "t_clarify <= t_auto"),
         (lambda: Policy(0.9, 0.6, tau_critical=2.0), r"tau_critical must lie in \[0, 1\]"),
-        (lambda: Costs(-1, 0), "cost of human must be finite"),
-        (lambda: Costs(1, float("inf")), "cost of clarify must be finite"),
-        (lambda: Costs(1, 1, [[1, 0], [0, 1]]), "diagonal"),
-        (lambda: Costs(1, 1, (1, 2, 3)).error_matrix(2), r"shape \(3,\)"),
+        (lambda: Costs(1, 1, (1, 2, 3)).error_matrix(2), r"shape|broadcast"),
         (lambda: decide(np.array([1.2]), Policy(0.9, 0.6)), r"score must lie in \[0, 1\]"),
         (lambda: decide(np.array([np.nan]), Policy(0.9, 0.6)), "without NaN"),
         (lambda: decide(np.ones(2), Policy(0.9, 0.6), forced=np.zeros(3)), r"forced must have shape \(2,\)"),
         (lambda: force({}, np.array([3, 1]), tau_critical=None), "is_empty must be boolean"),
         (
-            lambda: price_outcomes(Costs(1, 1), np.zeros(2), model=np.zeros(3), human=np.zeros(2), n_classes=2),
+            lambda: price_outcomes(
+                Costs(1, 1), np.zeros(2), model=np.zeros(3), human=np.zeros(2), clarified=np.zeros(2), n_classes=2
+            ),
             "answers of auto must have shape",
         ),
     ],

@@ -25,7 +25,7 @@ def simulated(seed, n=1009, human_accuracy=0.9):
 def as_case(seed, costs, *, perfect=False, **kwargs):
     score, truth, model, human, group = simulated(seed, **kwargs)
     people = truth if perfect else human
-    return Case(score, price_outcomes(costs, truth, model=model, human=people, n_classes=3), group)
+    return Case(score, price_outcomes(costs, truth, model=model, human=people, clarified=model, n_classes=3), group)
 
 
 def draws_of(case, n_resamples=200, *, level=0.95, seed=7):
@@ -44,14 +44,13 @@ def published():
     model_wrong[:1165] = 1
     model_wrong[2932 : 2932 + 218] = 1
     error = np.column_stack([model_wrong, model_wrong, np.zeros(n)])
-    return Case(score, Outcomes(error.copy(), error, has_clarify=True), np.arange(n))
+    return Case(score, Outcomes(error.copy(), error), np.arange(n))
 
 
 def test_published_degenerate_policy_by_arithmetic():
     found = evaluated(published(), Policy(0.9, 0.6), n_resamples=20)
     assert found.is_degenerate
     assert np.isnan(found.branches.set_index("branch").loc["not auto", "lift_low"]), "1 by identity"
-    assert "everybody was intervened on: precision 0.1383 is the base error rate" in found.degenerate
     branches = found.branches.set_index("branch")
     assert branches["n"].to_dict() == {"auto": 0, "clarify": 7068, "human": 2932, "not auto": 10_000}
     assert branches.loc["not auto", "model_error"] == pytest.approx(0.1383)
@@ -65,7 +64,7 @@ def test_published_degenerate_policy_by_arithmetic():
 def test_policy_that_does_nothing_is_degenerate_and_one_that_chooses_is_not():
     case = published()
     idle = evaluated(case, Policy(0.0, 0.0), n_resamples=5)
-    assert "nobody" in idle.degenerate
+    assert idle.is_degenerate
     assert np.isnan(idle.branches.set_index("branch").loc["not auto", "model_error"])
     choosing = evaluated(case, Policy(0.5, 0.5), n_resamples=5)
     assert not choosing.is_degenerate
@@ -85,7 +84,7 @@ def test_interval_resamples_groups():
     rng = np.random.default_rng(0)
     per_group = rng.integers(0, 2, 199).astype(float)
     cost = np.repeat(per_group, 7)[:, None] * [1.0, 1.0, 1.0]
-    case_args = (np.full(len(cost), 0.5), Outcomes(cost, cost, has_clarify=True))
+    case_args = (np.full(len(cost), 0.5), Outcomes(cost, cost))
     grouped = Case(*case_args, np.repeat(np.arange(199), 7))
     naive = Case(*case_args, np.arange(len(cost)))
     wide, narrow = (evaluated(case, Policy(0.5, 0.5), n_resamples=1000).cost for case in (grouped, naive))
@@ -120,7 +119,7 @@ def test_one_cost_has_one_interval():
 def test_what_parameters_say_of_simulated_people_has_no_interval():
     score, truth = np.linspace(0, 1, 301), np.zeros(301, dtype=int)
     person, wrong = np.tile([0.95, 0.05], (301, 1)), (np.arange(301) % 3 == 0).astype(int)
-    outcomes = price_outcomes(Costs(1.0, 0.25, 10.0), truth, model=wrong, human=person, n_classes=2)
+    outcomes = price_outcomes(Costs(1.0, 0.25, 10.0), truth, model=wrong, human=person, clarified=wrong, n_classes=2)
     assert outcomes.dearest == 11.0
     case = Case(score, outcomes, np.arange(301), is_simulated=True)
     rows = compare_policies(case, case, rivals={}, tau_critical=None, draws=draws_of(case)).set_index("policy")
@@ -204,7 +203,7 @@ def test_handing_over_is_refused_where_people_are_worse():
     n, truth = 2003, np.zeros(2003, int)
     model = (rng.uniform(size=n) > 0.725).astype(int)
     human = np.tile([0.657, 1 - 0.657], (n, 1))
-    outcomes = price_outcomes(Costs(0.0, 0.0), truth, model=model, human=human, n_classes=2)
+    outcomes = price_outcomes(Costs(0.0, 0.0), truth, model=model, human=human, clarified=model, n_classes=2)
     case = Case(np.full(n, 0.5), outcomes, np.arange(n))
     assert (case.decide(case.tune()) == AUTO).all()
 
@@ -216,7 +215,7 @@ def test_same_seed_same_interval():
 
 
 def test_refusals():
-    outcomes = Outcomes(np.zeros((2, 3)), np.zeros((2, 3)), has_clarify=True)
+    outcomes = Outcomes(np.zeros((2, 3)), np.zeros((2, 3)))
     with pytest.raises(ValueError, match="must have one length"):
         Case(np.zeros(3), outcomes, np.zeros(2))
     with pytest.raises(ValueError, match="no pairs"):

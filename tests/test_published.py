@@ -228,7 +228,6 @@ def test_published_values_stand_beside_ours(tmp_path, monkeypatch):
     assert stage.numbers["published.n_repeated"].value == 2 + 4
     n_inside = (found["verdict"] == "inside our interval").sum()
     assert stage.numbers["published.n_inside"].value == n_inside
-    assert "{published.n_inside} lie inside" in beside_published.template(found)
 
 
 def test_classes_beside_the_published_ones(tmp_path, monkeypatch):
@@ -243,7 +242,6 @@ def test_a_profile_of_its_own_has_nothing_beside_it(tmp_path, monkeypatch):
     stage = repeated(tmp_path, None, monkeypatch)
     found = beside_published.beside(stage)
     assert found.empty and not stage.numbers
-    assert beside_published.template(found) == "This profile repeats no published study."
     rows = stage.predictions("test", trial="text3", seed=11)
     assert beside_published.classes_beside(stage, rows, np.zeros(len(rows), dtype=int)).empty
 

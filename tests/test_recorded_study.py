@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from page_text import told
 from recorded import recorded_logits
 from test_recorded import NAMES, N, counts_for, logits_and_labels, params_of, save
 from verdict import recorded_study
@@ -14,7 +15,6 @@ from verdict.data.recorded import RecordedSet
 from verdict.metrics import ece
 from verdict.params import load_params
 from verdict.predict import logits_of
-from verdict.report.say import sentence
 from verdict.scores import softmax
 from verdict.stage import Stage
 from verdict.stages import RECORDED
@@ -52,9 +52,9 @@ def test_splits_and_classes_are_counted(stage):
     assert list(counts.index) == list(NAMES)
     assert counts["test"].tolist() == np.bincount(y_true, minlength=3).tolist()
     assert recorded_study.overlap_table(stage, found)["shared_rows"].tolist() == [0, 0]
-    answer = recorded_study.answer_template(stage, recorded_study.people_table(stage, found))
-    sentence(answer, stage.numbers)
-    assert "{data.n_tuning}" in answer and "Nobody's" not in answer and "No row of one split" in answer
+    recorded_study.people_table(stage, found)
+    answer = told("01_recorded", "rows of saved logits", stage.numbers)
+    assert "tune the policy" in answer and "Nobody's" not in answer and "No row of one split" in answer
     assert all(number.kind for number in stage.numbers.values())
     assert all(not number.seeds for number in stage.numbers.values()), "saved logits have no seed"
 
@@ -93,7 +93,7 @@ def test_nobody_is_asked_where_no_answers_were_recorded(stage):
     assert not len(nobody) and "data.people.accuracy" not in stage.numbers
     recorded_study.splits_table(stage, found)
     recorded_study.overlap_table(stage, found)
-    assert "Nobody's answers" in recorded_study.answer_template(stage, nobody)
+    assert "Nobody's answers" in told("01_recorded", "rows of saved logits", stage.numbers)
 
 
 def with_votes_on_calib(found, right):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from page_text import told
 from simulated_stage import KEPT, make_stage
 from verdict import shift
 from verdict.calibration_study import transfer
@@ -10,7 +11,6 @@ from verdict.deferral import Calibrated, costs_of, people_of, tuning_table
 from verdict.labels import Split, class_names
 from verdict.numbers import POINTS
 from verdict.policy import Policy
-from verdict.report.say import sentence
 
 CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
 SIZES = {"calib": 599, "test": 701, "independent": 307, "independent_hand": 53}
@@ -49,38 +49,35 @@ def test_a_collapse_is_a_change_whose_interval_excludes_zero(stage):
 def test_an_absent_set_is_said_and_its_numbers_are_not_defined(without):
     tables = shift.read_tables(without, KEPT)
     assert list(tables) == ["test"]
-    assert "no independent set" in shift.absent(without, tables)
     assert len(shift.scores_by_split(without, tables)) == 1
-    decisions = decided(without, tables, Policy(0.5, 0.5, 0.05))
+    decided(without, tables, Policy(0.5, 0.5, 0.05))
     shift.store_transfer(without, transfer(without, list(tables.values()), 2.0), tables)
     for name in ("accuracy", "gain_over_guessing", "macro_f1", "macro_f1_change", "ece", "policy_gain", "coverage"):
         assert without.numbers[f"independent.{name}"].text == "not defined"
     assert without.numbers["independent.n_pairs"].text == "0"
     assert all(number.kind for number in without.numbers.values())
-    assert "no independent set" in shift.answer_template(without, tables, decisions, is_simulated=True)
+    assert all("no independent set" in text for text in said(without))
     sentences = shift.hand_written(without, tables, 2.0)
     assert sentences.empty
     assert list(sentences.columns)[:2] == ["image", "image_id"]
 
 
-def test_one_absent_set_is_named(stage):
-    tables = shift.read_tables(stage, KEPT)
-    assert shift.absent(stage, tables) == ""
-    del tables["independent_hand"]
-    assert "the hand-written independent set" in shift.absent(stage, tables)
+def said(stage):
+    stage.number("policy.is_simulated", True)
+    return [told("09_independent_set", words, stage.numbers) for words in ("stays open", "The policy lets")]
 
 
 def test_saved_logits_are_not_said_to_be_generated_or_written_by_hand(stage, monkeypatch):
     monkeypatch.setattr(type(stage), "is_recorded", True)
     tables = shift.read_tables(stage, KEPT)
     del tables["independent_hand"]
-    assert shift.absent(stage, tables) == ""
-    found = decided(stage, tables, Policy(0.6, 0.3, 0.05))
+    decided(stage, tables, Policy(0.6, 0.3, 0.05))
     shift.scores_by_split(stage, tables)
-    text = shift.answer_template(stage, tables, found, is_simulated=True)
-    assert text.startswith("On the independent set ({independent.n_pairs} rows) the model")
-    del tables["independent"]
-    assert "no independent set" in shift.absent(stage, tables)
+    shift.store_transfer(stage, transfer(stage, list(tables.values()), 2.0), tables)
+    for name in ("level", "coverage"):
+        stage.number(f"independent.{name}", 0.9)
+    missing, text = said(stage)
+    assert missing == "" and text.startswith("On the independent set (307 rows) the model")
 
 
 def test_guessing_is_the_most_frequent_of_all_classes(stage):
@@ -134,9 +131,7 @@ def test_decisions_add_up_and_the_answer_can_be_said(stage):
     for split in (Split.INDEPENDENT, Split.INDEPENDENT_HAND):
         stage.number(f"{split}.level", 0.9)
         stage.number(f"{split}.coverage", 0.8)
-    text = shift.answer_template(stage, tables, found, is_simulated=True)
-    sentence(text, stage.numbers)
-    assert text.count("of them wrong") == 2
+    assert said(stage)[1].count("of them wrong") == 2
 
 
 def test_a_policy_that_lets_nothing_out_has_no_error_rate(stage):
@@ -144,5 +139,3 @@ def test_a_policy_that_lets_nothing_out_has_no_error_rate(stage):
     found = decided(stage, tables, Policy(1.0, 1.0, 0.05))
     assert (found["auto"] == 0).all()
     assert np.isnan(stage.numbers["independent.auto_error"].value)
-    shift.scores_by_split(stage, tables)
-    assert "of them wrong" not in shift.answer_template(stage, tables, found, is_simulated=True)

@@ -9,16 +9,13 @@ from verdict.signals import (
     composite,
     conformal_confidence,
     consistency_by_pair,
-    correlation_table,
     distance_confidence,
     ensemble_stability,
     entropy_confidence,
     mahalanobis_distance,
     max_probability,
     neighbour_distance,
-    question_consistency,
     without_each,
-    yes_rate_limit,
 )
 
 
@@ -49,21 +46,6 @@ def test_empty_set_is_flagged_and_never_confident():
     assert is_empty.tolist() == [False, False, False, True]
 
 
-def test_question_consistency_by_hand():
-    expected = np.array([[1, 0, np.nan], [0, np.nan, np.nan]])
-    answers = np.array([[0.9, 0.2, 0.5], [0.9, 0.2, 0.5]])
-    found = question_consistency(answers, expected, np.array([0, 1]))
-    assert found == pytest.approx([(0.9 + (1 - 0.2)) / 2, 1 - 0.9])
-
-
-def test_consistency_reaches_one_where_raw_yes_rates_cannot():
-    # One class of five is right, so most questions are rightly answered no: the published score could not reach 0.9.
-    expected = np.eye(5)
-    perfect = question_consistency(expected, expected, np.arange(5))
-    assert perfect.tolist() == [1.0] * 5
-    assert yes_rate_limit(expected) == pytest.approx(1 / 5)
-
-
 def test_composite_is_a_clipped_geometric_mean():
     signals = {"a": np.array([0.5, 0.0, 1.0]), "b": np.array([0.8, 1.0, 1.0])}
     expected = [np.sqrt(0.5 * 0.8), np.sqrt(1e-6 * 1.0), 1.0]
@@ -80,14 +62,6 @@ def test_attainable_maximum_bounds_every_score():
     assert composite(signals, consistency).max() < limit
     product = np.prod([signal.max() for signal in signals.values()])
     assert limit == pytest.approx(product ** (1 / 3) * consistency.max())
-
-
-def test_correlation_is_by_rank_and_silent_about_constants():
-    rising = np.linspace(0, 1, 13)
-    table = correlation_table({"a": rising, "b": rising**5, "c": 1 - rising, "d": np.full(13, 0.5)})
-    assert table.loc["a", "b"] == pytest.approx(1)
-    assert table.loc["a", "c"] == pytest.approx(-1)
-    assert np.isnan(table.loc["a", "d"])
 
 
 def test_without_the_signal_that_ranks_errors_the_composite_ranks_worse():
@@ -149,8 +123,8 @@ def test_distance_confidence_is_a_conformal_p_value():
         (lambda: composite({"a": np.ones(2), "b": np.ones(3)}), "one length"),
         (lambda: without_each({"a": np.ones(2)}), "two signals"),
         (
-            lambda: question_consistency(np.ones((1, 1)), np.array([[1.0], [np.nan]]), np.array([0])),
-            r"classes \[1\] have no expected answer",
+            lambda: consistency_by_pair(np.ones(1), np.full((1, 2), 2.0), np.zeros(1, int), np.zeros(1, int)),
+            "1, 0 or NaN",
         ),
         (lambda: neighbour_distance(np.zeros((1, 2)), np.ones((3, 2)), k=1), "zero"),
         (lambda: neighbour_distance(np.ones((1, 2)), np.ones((3, 2)), k=4), r"1\.\.3"),
@@ -173,19 +147,6 @@ def test_consistency_of_questions_of_its_own_by_hand():
     assert np.isnan(found[1:]).all()
     # As class 1, pair 0 contradicts its first answer, and pair 1 is asked something.
     assert consistency_by_pair(prob_yes, expected, place, np.array([1, 1, 0])) == pytest.approx([0.1, 0.6, 0.7])
-
-
-def test_one_table_for_all_pairs_is_a_special_case():
-    rng = np.random.default_rng(0)
-    asked, expected, predicted = (
-        rng.uniform(size=(11, 3)),
-        np.array([[1.0, 0.0, 1.0], [0.0, np.nan, 1.0]]),
-        rng.integers(0, 2, 11),
-    )
-    place = np.repeat(np.arange(11), 3)
-    each = np.tile(expected.T, (11, 1))
-    found = consistency_by_pair(asked.ravel(), each, place, predicted)
-    assert found == pytest.approx(question_consistency(asked, expected, predicted))
 
 
 def test_questions_about_nobody_are_refused():

@@ -16,7 +16,7 @@ import pandas as pd
 from verdict.evaluation import Selection, collect, mean_score
 from verdict.labels import Split
 from verdict.lineage import least_trained, training_text
-from verdict.numbers import Number
+from verdict.numbers import Number, named
 from verdict.oversample import bucket_flags
 from verdict.params import TrialParams, trial_difference
 from verdict.stage import Stage
@@ -68,20 +68,27 @@ def changed_parameters(ablations: Sequence[Ablation]) -> pd.DataFrame:
 def ablation_table(stage: Stage, ablations: Sequence[Ablation], split: str = Split.VAL) -> pd.DataFrame:
     """Each trial minus its twin on the same pairs and seeds, on all pairs and on each bucket that it oversamples.
 
-    Differences are stored as numbers too, under `Ablation.number`. Their intervals cover images and, with several
-    seeds, training again.
+    Differences are stored as numbers too, under `Ablation.number`, and those of the first of each factor as
+    `ablation.<factor>.accuracy`, `.trial` and `.twin`; `ablation.n_differences` are the rows, `.n_shown` those whose
+    accuracy differs. Intervals cover images and, with several seeds, training again.
 
-    Returns
-    -------
-    DataFrame
-        trial, minus, on, n, accuracy and macro_f1 (differences, with low and high). A bucket without pairs is left out.
+    Returns trial, minus, on, n, accuracy and macro_f1 (differences, with low and high). A bucket without pairs is left
+    out.
     """
     pairs = stage.pairs(split)
     flags = bucket_flags(pairs).set_index(pairs["pair_id"]) if ablations else pd.DataFrame()
     rows = [row for one in ablations for row in _rows(stage, one, flags, split)]
     ends = ("", "_low", "_high")
     columns = ["trial", "minus", "on", "n", *(f"{metric}{end}" for metric in METRICS for end in ends)]
-    return pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
+    for factor, one in {one.factor: one for one in reversed(ablations)}.items():
+        told = {"trial": named(one.trial.name), "twin": named(one.twin.name)}
+        told["accuracy"] = stage.numbers[one.number(0, "accuracy")]
+        stage.numbers.merge({f"ablation.{factor}.{name}": number for name, number in told.items()})
+    is_shown = (table["accuracy_low"] > 0) | (table["accuracy_high"] < 0)
+    for name, count in {"n_differences": len(table), "n_shown": is_shown.sum()}.items():
+        stage.numbers[f"ablation.{name}"] = Number(float(count), unit="count", split=str(split))
+    return table
 
 
 def _rows(stage: Stage, one: Ablation, flags: pd.DataFrame, split: str) -> list[dict[str, Any]]:
@@ -101,23 +108,6 @@ def _rows(stage: Stage, one: Ablation, flags: pd.DataFrame, split: str) -> list[
     return rows
 
 
-def ablation_answer(stage: Stage, ablations: Sequence[Ablation], table: pd.DataFrame) -> str:
-    """One sentence an ablation around its stored differences, for `say`; each says whether a difference is shown."""
-    if not ablations:
-        return "No trial of this profile differs from another in its oversampling or its augmentation alone."
-    sentences = []
-    for one in ablations:
-        shown = table[(table["trial"] == one.trial.name) & (table["minus"] == one.twin.name)]["on"].tolist()
-        places = [OVERALL, *one.trial.oversample] if one.factor == "oversampling" else [OVERALL]
-        parts = [
-            f"{{{name}}} on {place}{'' if stage.numbers[name].excludes(0.0) else ' (no difference shown)'}"
-            for place, name in ((place, one.number(k, "accuracy")) for k, place in enumerate(places) if place in shown)
-        ]
-        compared = f"**{one.trial.name}** minus **{one.twin.name}**"
-        sentences.append(f"{one.factor.capitalize()} alone ({compared}), change of accuracy: {', '.join(parts)}.")
-    return " ".join([*sentences, f"These {len(table)} intervals are not adjusted for their number."])
-
-
 def gains(stage: Stage, kept: Selection, split: str, *, prefix: str | None = None) -> pd.DataFrame:
     """What unfreezing adds to frozen encoders whose training is nearest, and what training them longer adds alone.
 
@@ -125,10 +115,7 @@ def gains(stage: Stage, kept: Selection, split: str, *, prefix: str | None = Non
     `.gain_of_longer_training` and `.gain_in_all` (not defined where there is nothing to compare). By default the prefix
     is the split.
 
-    Returns
-    -------
-    DataFrame
-        change, trial, minus, training (alike, or in what the two differ), macro_f1 (difference, with interval).
+    Returns change, trial, minus, training (alike, or in what the two differ), macro_f1 (difference, with interval).
     """
     trials, least = stage.params.training.trials, least_trained(stage.params.training.trials)
     start = least.name if least else ""
@@ -150,25 +137,7 @@ def gains(stage: Stage, kept: Selection, split: str, *, prefix: str | None = Non
     return pd.DataFrame(rows, columns=["change", "trial", "minus", "training", *(f"macro_f1{end}" for end in ends)])
 
 
-def gain_template(stage: Stage, prefix: str, table: pd.DataFrame) -> str:
-    """What `gains` shows, as a template around its numbers: each change with what was compared."""
-    names = {"unfreezing": "gain_over_frozen", "longer training alone": "gain_of_longer_training"}
-    parts = []
-    for row in table[table["change"].isin(names)].to_dict("records"):
-        name = f"{prefix}.{names[row['change']]}"
-        compared = f"**{row['trial']}** minus **{row['minus']}**; training {row['training']}"
-        parts.append(f"{row['change'].capitalize()} ({compared}) {_verb(stage.numbers[name])} {{{name}}}.")
-    return " ".join(parts) or "No two candidates of this profile show what unfreezing adds."
-
-
 def gain_statement(split: str, table: pd.DataFrame) -> str:
     """The claim that unfreezing adds something, with how the two that `gains` compares were trained."""
     training = table.loc[table["change"] == "unfreezing", "training"].tolist()
     return f"Unfreezing beats frozen encoders on {split}{f' (training {training[0]})' if training else ''}"
-
-
-def _verb(difference: Number) -> str:
-    """What a difference of macro-F1 shows, as words before its value."""
-    if not difference.excludes(0.0):
-        return "shows no change of macro-F1:"
-    return "adds macro-F1:" if difference.value > 0 else "costs macro-F1:"

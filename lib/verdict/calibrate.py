@@ -21,6 +21,8 @@ from verdict.uncertainty import Interval, Resampler
 LOG_T_BOUND = 7.0
 FEW_ROWS = 100
 MAX_SPREAD = 1e4
+# Weight of the squared distance of vector scaling from its start; keeps it finite on separable rows.
+RIDGE = 1e-6
 _GRID = np.linspace(-LOG_T_BOUND, LOG_T_BOUND, 57)
 _FINE = 129
 
@@ -29,20 +31,11 @@ _FINE = 129
 class Temperature:
     """One number that divides all logits: p = softmax(logits / T).
 
-    Attributes
-    ----------
-    temperature : float > 0
-        Minimises the mean NLL of the calibration rows; above 1 the model was too sure of itself.
-    nll_before, nll_after : float
-        Mean NLL of those rows at T = 1 and at T; the second is never the larger one.
-    n : int
-        Calibration rows.
-    converged : bool
-        Whether the slope of the NLL changes its sign at T.
-    at_bound : bool
-        Whether T lies at the end of the range that was searched; the best T then lies outside, or there is none.
-    warning : str
-        What a reader must know before using T; empty if nothing.
+    `temperature` > 0: minimises the mean NLL of the calibration rows; above 1 the model was too sure of itself;
+    `nll_before`, `nll_after`: mean NLL of those rows at T = 1 and at T; the second is never the larger one; `n`:
+    calibration rows; `converged`: whether the slope of the NLL changes its sign at T; `at_bound`: whether T lies at the
+    end of the range that was searched; the best T then lies outside, or there is none; `warning`: what a reader must
+    know before using T; empty if nothing.
     """
 
     temperature: float
@@ -60,18 +53,9 @@ class Temperature:
         The NLL is convex in 1 / T, hence has one valley in log T: a grid finds the valley, a root of the slope the
         bottom.
 
-        Parameters
-        ----------
-        logits : array (n, n_classes)
-            Logits, never probabilities or cosines.
-        y_true : array of int, (n,)
-            Class ids.
-        allow_small : bool
-            Accept values that look like cosines; see `check_logits`.
-
-        References
-        ----------
-        Guo et al. (2017), On calibration of modern neural networks, section 4.2.
+        `logits` (n, n_classes): logits, never probabilities or cosines; `y_true` (n,): class ids; `allow_small`: accept
+        values that look like cosines; see `check_logits`. Guo et al. (2017), On calibration of modern neural networks,
+        section 4.2.
         """
         logits = check_logits(logits, allow_small=allow_small)
         y_true = check_labels(y_true, *logits.shape)
@@ -122,8 +106,6 @@ def temperature_replicates(logits: ArrayLike, y_true: ArrayLike, resampler: Resa
 class VectorScaling:
     """A scale and a shift for each class: p = softmax(scale * logits + shift).
 
-    References
-    ----------
     Guo et al. (2017), section 4.2.
     """
 
@@ -131,23 +113,9 @@ class VectorScaling:
     shift: np.ndarray
 
     @classmethod
-    def fit(
-        cls, logits: ArrayLike, y_true: ArrayLike, *, ridge: float = 1e-6, allow_small: bool = False
-    ) -> VectorScaling:
-        """Minimise the NLL by L-BFGS from the fitted temperature on, which it therefore never does worse than.
-
-        Parameters
-        ----------
-        logits : array (n, n_classes)
-            Logits.
-        y_true : array of int, (n,)
-            Class ids.
-        ridge : float >= 0
-            Weight of the squared distance from the start; keeps parameters finite on separable rows.
-        allow_small : bool
-            See `check_logits`.
-        """
-        logits = check_logits(logits, allow_small=allow_small)
+    def fit(cls, logits: ArrayLike, y_true: ArrayLike) -> VectorScaling:
+        """Minimise the NLL by L-BFGS from the fitted temperature on, which it therefore never does worse than."""
+        logits = check_logits(logits)
         y_true = check_labels(y_true, *logits.shape)
         unit = Temperature.fit(logits, y_true, allow_small=True).temperature
         scaled, n_classes = logits / unit, logits.shape[1]
@@ -165,8 +133,8 @@ class VectorScaling:
             error[true] -= 1 / len(error)
             gradient = np.concatenate([np.einsum("ij,ij->j", error, scaled), error.sum(axis=0)])
             moved = parameters - start
-            value = float((np.log(total) - true_logit).mean() + ridge * (moved**2).sum())
-            return value, gradient + 2 * ridge * moved
+            value = float((np.log(total) - true_logit).mean() + RIDGE * (moved**2).sum())
+            return value, gradient + 2 * RIDGE * moved
 
         found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
         best = found.x if found.fun <= loss(start)[0] else start
@@ -181,8 +149,6 @@ class VectorScaling:
 class Platt:
     """A sigmoid of each class's log odds, one class against the rest, rows scaled to sum to 1.
 
-    References
-    ----------
     Platt (1999), Probabilistic outputs for support vector machines, section 2.1, with the targets of section 2.2.
     """
 
@@ -190,9 +156,9 @@ class Platt:
     shift: np.ndarray
 
     @classmethod
-    def fit(cls, logits: ArrayLike, y_true: ArrayLike, *, allow_small: bool = False) -> Platt:
+    def fit(cls, logits: ArrayLike, y_true: ArrayLike) -> Platt:
         """Fit one sigmoid a class by maximum likelihood with smoothed targets."""
-        logits = check_logits(logits, allow_small=allow_small)
+        logits = check_logits(logits)
         y_true = check_labels(y_true, *logits.shape)
         odds = _log_odds(logits)
         fits = [_fit_sigmoid(odds[:, k], y_true == k) for k in range(logits.shape[1])]
@@ -211,17 +177,15 @@ class Isotonic:
     A row that every class's function sends to 0 becomes uniform. Probabilities of exactly 0 occur, so that the NLL on
     other rows may be infinite.
 
-    References
-    ----------
     Zadrozny and Elkan (2002), Transforming classifier scores into accurate multiclass probability estimates.
     """
 
     by_class: tuple[IsotonicRegression, ...]
 
     @classmethod
-    def fit(cls, logits: ArrayLike, y_true: ArrayLike, *, allow_small: bool = False) -> Isotonic:
+    def fit(cls, logits: ArrayLike, y_true: ArrayLike) -> Isotonic:
         """Fit one monotone function a class by least squares."""
-        probs = softmax(check_logits(logits, allow_small=allow_small))
+        probs = softmax(check_logits(logits))
         y_true = check_labels(y_true, *probs.shape)
         fits = [
             IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(column, y_true == k)

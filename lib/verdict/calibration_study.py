@@ -25,12 +25,12 @@ from verdict.metrics import (
     nll_of_rows,
     reliability_curve,
 )
-from verdict.numbers import Number, Numbers
+from verdict.numbers import EXACT, SETTING, Numbers, named
 from verdict.predict import logits_of
 from verdict.ranking import Ranked
 from verdict.scores import log_softmax, softmax, top_class
 from verdict.stage import Stage
-from verdict.stages import runs
+from verdict.stages import CLIP, runs
 from verdict.uncertainty import Interval, Statistic, holm, p_value, with_bounds
 from verdict.weighted import weighted_mean
 
@@ -41,22 +41,9 @@ CURVE_LOG_T = np.linspace(-2.5, 4.0, 131)
 def halve(table: pd.DataFrame, *, share_for_sets: float, rng: np.random.Generator) -> pd.DataFrame:
     """Divide the calibration split in two by group.
 
-    Parameters
-    ----------
-    table : DataFrame with pair_id and group_id
-    share_for_sets : float in (0, 1)
-        Share of the groups that set conformal thresholds; the others fit the temperature. Neither is empty.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    DataFrame
-        pair_id, group_id, half ("temperature" or "sets"), in the order of the table.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two groups.
+    `share_for_sets` in (0, 1): share of the groups that set conformal thresholds; the others fit the temperature.
+    Neither is empty. Returns pair_id, group_id, half ("temperature" or "sets"), in the order of the table. ValueError
+    if there are fewer than two groups.
     """
     groups = np.unique(table["group_id"].to_numpy(dtype=object))
     if len(groups) < 2:
@@ -77,16 +64,9 @@ def rows_of(table: pd.DataFrame, halves: pd.DataFrame, half: str) -> pd.DataFram
 class Study:
     """The kept model's temperature with everything that describes it.
 
-    Attributes
-    ----------
-    fitted : Temperature
-    interval : Interval
-        Of T, over groups of the rows that fitted it.
-    by_seed : DataFrame
-        seed, is_kept, temperature (with bounds where it is kept), nll_before, nll_after, n, converged, at_bound: the
-        kept trial's models.
-    rows : prediction table
-        The rows that fitted it.
+    `interval`: of T, over groups of the rows that fitted it; `by_seed`: seed, is_kept, temperature (with bounds where
+    it is kept), nll_before, nll_after, n, converged, at_bound: the kept trial's models; `rows` prediction table: the
+    rows that fitted it.
     """
 
     fitted: Temperature
@@ -99,26 +79,6 @@ class Study:
         logits, y_true = logits_of(self.rows), self.rows["y_true"].to_numpy()
         return pd.DataFrame({"log_t": CURVE_LOG_T, "nll": nll_curve(logits, y_true, CURVE_LOG_T)})
 
-    @property
-    def warning(self) -> str:
-        """What must be known before T is used, in bold; or that there is nothing."""
-        if self.fitted.warning:
-            return f"**Warning: {self.fitted.warning}.**"
-        if ends_at_bound(self.interval):
-            return "**Warning: in some resamples the best T lies at the end of the range that was searched.**"
-        return "The slope of the curve changes sign at the optimum, inside the range that was searched."
-
-    @property
-    def reading(self) -> str:
-        """What T says of the model's confidence; nothing where T is not to be trusted."""
-        if self.fitted.at_bound:
-            return ""
-        if self.interval.low > 1:
-            return "Above one, the model was too sure of itself."
-        if self.interval.high < 1:
-            return "Below one, the model was not sure enough of itself."
-        return "That it differs from one is not shown."
-
 
 def ends_at_bound(temperature: Interval) -> bool:
     """Whether an end of T's interval is the end of the range that was searched."""
@@ -128,7 +88,9 @@ def ends_at_bound(temperature: Interval) -> bool:
 def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Study:
     """Fit T of each seed of the kept trial on the first half of the calibration split.
 
-    Stores the numbers `calibration.temperature` and `.n_fit`, the rows behind it.
+    Stores the numbers `calibration.temperature`, `.n_fit` (the rows behind it), `.warning` (of the fit, in words),
+    `.temperature_at_bound` (2 where T is an end of the range that was searched, 1 where an end of its interval is) and
+    `.is_of_clip` (whose predictions these are).
     """
     rows, fits = {}, {}
     for seed in [seed for trial, seed in runs(stage.all_params) if trial == kept.trial]:
@@ -139,6 +101,10 @@ def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Stu
     interval = fitted.interval(logits_of(own), own["y_true"], stage.resampler(own["group_id"]))
     stage.numbers["calibration.temperature"] = interval.number(n=len(own), split=Split.CALIB, seeds=seeds)
     stage.number("calibration.n_fit", len(own), unit="count", split=Split.CALIB)
+    stage.numbers["calibration.warning"] = named(fitted.warning)
+    bound = 2 if fitted.at_bound else int(ends_at_bound(interval))
+    stage.number("calibration.temperature_at_bound", bound, kind=EXACT)
+    stage.number("calibration.is_of_clip", stage.source == CLIP, kind=SETTING)
     columns = ("nll_before", "nll_after", "n", "converged", "at_bound")
     table = [
         {"seed": seed, "is_kept": seed == kept.seed}
@@ -152,11 +118,8 @@ def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Stu
 def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, prefix: str) -> pd.DataFrame:
     """Scores of one split at T = 1 and at the fitted T, and their paired differences.
 
-    Returns
-    -------
-    DataFrame
-        score, before, after, difference (after - before), each with interval. The same stand as the numbers
-        `<prefix>.<score>_before`, `<prefix>.<score>` and `<prefix>.<score>_difference`.
+    Returns score, before, after, difference (after - before), each with interval. The same stand as the numbers
+    `<prefix>.<score>_before`, `<prefix>.<score>` and `<prefix>.<score>_difference`.
     """
     logits, y_true = logits_of(table), table["y_true"].to_numpy()
     resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
@@ -191,24 +154,12 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
     return pd.DataFrame(rows)
 
 
-def said_of(difference: Number) -> str:
-    """What scaling does to a score of which less is better, in words that its interval bears out."""
-    if difference.high is not None and difference.high < 0:
-        return "scaling lowers it"
-    if difference.low is not None and difference.low > 0:
-        return "**scaling makes it worse**"
-    return "no difference is shown"
-
-
 def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame, *, prefix: str) -> pd.DataFrame:
     """The temperature of half the calibration split beside that of the whole split, and what each does on test.
 
-    Returns
-    -------
-    DataFrame
-        fitted_on, n, temperature, at_bound, nll, ece, with intervals. Also the numbers `calibration.temperature_all`,
-        `calibration.n_calib`, `<prefix>.ece_all` and `<prefix>.error` (share of wrong answers, which no temperature
-        changes).
+    Returns fitted_on, n, temperature, at_bound, nll, ece, with intervals. Also the numbers
+    `calibration.temperature_all`, `calibration.n_calib`, `<prefix>.ece_all` and `<prefix>.error` (share of wrong
+    answers, which no temperature changes).
     """
     calib = stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
     fitted = Temperature.fit(logits_of(calib), calib["y_true"])
@@ -279,12 +230,9 @@ def gaps_by(
 ) -> pd.DataFrame:
     """Mean confidence minus accuracy by a column of the pair table, after scaling.
 
-    Returns
-    -------
-    DataFrame
-        label, n, confidence, accuracy, value (the gap; above zero: too sure), low, high, p_holm; largest gap first.
-        Pairs without the column are told apart by the model's answer. Rows of one group only have no interval. p_holm
-        is the p-value of a gap of zero, by Student's t with the spread of the resampled groups, adjusted for all rows.
+    Returns label, n, confidence, accuracy, value (the gap; above zero: too sure), low, high, p_holm; largest gap first.
+    Pairs without the column are told apart by the model's answer. Rows of one group only have no interval. p_holm is
+    the p-value of a gap of zero, by Student's t with the spread of the resampled groups, adjusted for all rows.
     """
     probs = fitted.transform(logits_of(table))
     confidence, hit = confidence_and_correct(probs, table["y_true"])
@@ -318,12 +266,9 @@ def _scores(logits: np.ndarray, y_true: np.ndarray) -> dict[str, Statistic]:
 def transfer(stage: Stage, tables: Sequence[pd.DataFrame], temperature: float) -> pd.DataFrame:
     """How the temperature serves other splits: against none, and against the one that each split would have chosen.
 
-    Returns
-    -------
-    DataFrame
-        One row a split: split, n, oracle_temperature, at_bound, nll_at_1, nll, nll_at_oracle, excess_nll (at T minus at
-        the oracle), ece_at_1, ece, ece_at_oracle, with intervals. The oracle is fitted on the rows that it is judged
-        on; its NLL is a bound that no temperature beats, not a result.
+    Returns one row a split: split, n, oracle_temperature, at_bound, nll_at_1, nll, nll_at_oracle, excess_nll (at T
+    minus at the oracle), ece_at_1, ece, ece_at_oracle, with intervals. The oracle is fitted on the rows that it is
+    judged on; its NLL is a bound that no temperature beats, not a result.
     """
     rows, n_bins = [], stage.params.statistics.ece_bins
     for table in tables:

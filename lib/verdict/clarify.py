@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import entr
 
 from verdict.humans import Human, check_confusion, draw, keyed_uniform
 from verdict.scores import top_class
-from verdict.signals import check_expected
 
-NO, YES = 0, 1
 Responder = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _CHUNK_CELLS = 4_000_000
 
@@ -25,15 +24,9 @@ _CHUNK_CELLS = 4_000_000
 class Clarification:
     """What was asked of each pair, what came back, and what follows.
 
-    Parameters
-    ----------
-    posterior : ndarray, (n, K)
-        Probabilities after all responses.
-    asked : ndarray of int, (n, m)
-        Questions in the order in which they were asked.
-    responses : ndarray of int, (n, m)
-    information : ndarray, (n, m)
-        Expected information gain of each question when it was chosen, in nats.
+    `posterior` (n, K): probabilities after all responses; `asked` (n, m): questions in the order in which they were
+    asked; `responses` (n, m); `information` (n, m): expected information gain of each question when it was chosen, in
+    nats.
     """
 
     posterior: np.ndarray
@@ -47,38 +40,11 @@ class Clarification:
         return top_class(self.posterior)
 
 
-def yes_no_likelihood(expected: np.ndarray, *, flip: float) -> np.ndarray:
-    """P(response | class) of yes/no questions from the expected-answer table.
-
-    Parameters
-    ----------
-    expected : ndarray, (K, Q)
-        1 where the true answer for the class is yes, 0 where it is no, NaN where either may be.
-    flip : float in [0, 0.5]
-        Probability that a person gives the wrong response.
-
-    Returns
-    -------
-    ndarray, (Q, K, 2)
-        Last axis: no, yes. Where the expected answer is NaN both have probability 1/2.
-    """
-    expected = check_expected(expected)
-    if not 0 <= flip <= 0.5:
-        raise ValueError(f"flip must lie in [0, 0.5], got {flip}; a larger one means that yes and no are exchanged")
-    yes = np.where(np.isnan(expected), 0.5, np.where(expected == 1, 1 - flip, flip)).T
-    return np.stack([1 - yes, yes], axis=2)
-
-
 @dataclass(frozen=True)
 class Questions:
     """Questions about a pair, and what a person who takes it for a class would respond.
 
-    Attributes
-    ----------
-    texts : tuple of str, (Q,)
-    meaning : ndarray, (Q, K, R)
-        P(response | the class that the person takes the pair for).
-    responses : tuple of str, (R,)
+    `texts` (Q,); `meaning` (Q, K, R): P(response | the class that the person takes the pair for); `responses` (R,).
     """
 
     texts: tuple[str, ...]
@@ -93,8 +59,8 @@ class Questions:
     @classmethod
     def yes_no(cls, yes: Mapping[str, Sequence[str]], class_names: Sequence[str]) -> Questions:
         """Yes/no questions, each with the classes whose answer is yes."""
-        expected = np.array([[float(name in names) for names in yes.values()] for name in class_names])
-        return cls(tuple(yes), yes_no_likelihood(expected, flip=0.0), ("no", "yes"))
+        says_yes = np.array([[float(name in names) for name in class_names] for names in yes.values()])
+        return cls(tuple(yes), np.stack([1 - says_yes, says_yes], axis=2), ("no", "yes"))
 
     def likelihood(self, confusion: Any) -> np.ndarray:
         """P(response | true class), (Q, K, R), of a person who errs by a confusion matrix (K, K)."""
@@ -110,19 +76,9 @@ def expected_clarification(
 ) -> np.ndarray:
     """Distribution of the answer after clarification, over all responses that may come.
 
-    Parameters
-    ----------
-    probs : ndarray, (n, K)
-    likelihood : ndarray, (Q, K, R)
-        What the model assumes, as in `clarify`.
-    chances : ndarray, (n, Q, R)
-        With which probability each response really comes; responses to different questions are independent.
-    n_questions : int in 1..Q
-
-    Returns
-    -------
-    ndarray, (n, K)
-        Rows sum to 1. Every path of R ** n_questions responses is followed: exact, hence for few questions.
+    `probs` (n, K); `likelihood` (Q, K, R): what the model assumes, as in `clarify`; `chances` (n, Q, R): with which
+    probability each response really comes; responses to different questions are independent. Returns (n, K): rows sum
+    to 1. Every path of R ** n_questions responses is followed: exact, hence for few questions.
     """
     probs, likelihood = _check_question_shapes(probs, likelihood, n_questions)
     rows, final = np.arange(len(probs)), np.zeros_like(probs)
@@ -147,13 +103,21 @@ def question_responder(
 ) -> Responder:
     """People who judge the pair, one for each question, and respond as somebody who takes it for that class.
 
-    As in `vote_responder` question j is put to the j-th person. A response that the judgement leaves open is drawn.
+    Question j is put to the j-th person. Each judgement has a stream of its own: none is the answer that
+    `human.answers` gives when the pair is handed over. A response that the judgement leaves open is drawn.
     """
-    judge, pair_ids = vote_responder(human, pair_ids, y_true), np.asarray(pair_ids, dtype=object)
+    pair_ids = np.asarray(pair_ids, dtype=object)
+    truth = None if y_true is None else np.asarray(y_true, dtype=np.int64)
 
     def respond(rows: np.ndarray, asked: np.ndarray) -> np.ndarray:
-        chances = questions.meaning[asked, judge(rows, asked)]
-        return draw(chances, _uniform_by_question(pair_ids[rows], asked, human.seed))
+        responses = np.empty(len(rows), dtype=np.int64)
+        for question in np.unique(asked):
+            chosen = rows[asked == question]
+            known = None if truth is None else truth[chosen]
+            judged = human.answers(pair_ids[chosen], known, stream=f"judgement {question}")
+            uniform = keyed_uniform(pair_ids[chosen], seed=human.seed, stream=f"response {question}")
+            responses[asked == question] = draw(questions.meaning[question, judged], uniform)
+        return responses
 
     return respond
 
@@ -165,60 +129,25 @@ def _best_question(probs: np.ndarray, likelihood: np.ndarray, is_open: np.ndarra
     return gain.round(12).argmax(axis=1), gain
 
 
-def vote_likelihood(confusion: Any, *, n_votes: int = 1) -> np.ndarray:
-    """P(vote | class) of asking `n_votes` people for the class itself.
-
-    Parameters
-    ----------
-    confusion : ndarray, (K, K)
-        P(answer | true class) that the model assumes of a person, estimated on the calibration split.
-    n_votes : int, >= 1
-
-    Returns
-    -------
-    ndarray, (n_votes, K, K)
-    """
-    return np.repeat(check_confusion(confusion)[None], n_votes, axis=0)
-
-
 def expected_information(probs: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
     """Expected information about the class from each question.
 
-    Parameters
-    ----------
-    probs : ndarray, (n, K)
-    likelihood : ndarray, (Q, K, R)
-        P(response | class); rows sum to 1.
-
-    Returns
-    -------
-    ndarray in [0, ln K], (n, Q)
-        Mutual information of class and response, H(response) - sum_k p_k H(response | k), in nats.
-
-    References
-    ----------
-    Lindley (1956), On a Measure of the Information Provided by an Experiment.
+    `probs` (n, K); `likelihood` (Q, K, R): P(response | class); rows sum to 1. Returns (n, Q) in [0, ln K]: mutual
+    information of class and response, H(response) - sum_k p_k H(response | k), in nats. Lindley (1956), On a Measure of
+    the Information Provided by an Experiment.
     """
     n_questions, n_classes, n_responses = likelihood.shape
     marginal = probs @ likelihood.transpose(1, 0, 2).reshape(n_classes, -1)
     marginal = marginal.reshape(len(probs), n_questions, n_responses)
-    gain = _entropy(marginal) - probs @ _entropy(likelihood).T
+    gain = entr(marginal).sum(axis=-1) - probs @ entr(likelihood).sum(axis=-1).T
     return np.maximum(gain, 0.0)
 
 
 def update(probs: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
     """Probabilities after a response, p'(k) proportional to p(k) P(response | k).
 
-    Parameters
-    ----------
-    probs : ndarray, (n, K)
-    likelihood : ndarray, (n, K)
-        P(the response that was given | class).
-
-    Returns
-    -------
-    ndarray, (n, K)
-        A response that is impossible under every class with probability changes nothing.
+    `probs` (n, K); `likelihood` (n, K): P(the response that was given | class). Returns (n, K): a response that is
+    impossible under every class with probability changes nothing.
     """
     joint = probs * likelihood
     total = joint.sum(axis=1, keepdims=True)
@@ -228,21 +157,10 @@ def update(probs: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
 def clarify(probs: np.ndarray, likelihood: np.ndarray, respond: Responder, *, n_questions: int = 1) -> Clarification:
     """Ask each pair's most informative questions one after the other, each chosen in view of the responses so far.
 
-    Parameters
-    ----------
-    probs : ndarray, (n, K)
-        Calibrated probabilities.
-    likelihood : ndarray, (Q, K, R)
-        P(response | class) that the model assumes.
-    respond : callable
-        `respond(rows, questions) -> responses`, all (m,): who really responds, see `table_responder`, `vote_responder`.
-    n_questions : int in 1..Q
-        Each question is asked at most once; among equally informative ones the first.
-
-    Raises
-    ------
-    ValueError
-        If the shapes disagree, likelihoods are no distributions, or there are fewer questions than are to be asked.
+    `probs` (n, K): calibrated probabilities; `likelihood` (Q, K, R): P(response | class) that the model assumes;
+    `respond`: `respond(rows, questions) -> responses`, all (m,): who really responds, see `question_responder`;
+    `n_questions`: each question is asked at most once; among equally informative ones the first. ValueError if the
+    shapes disagree, likelihoods are no distributions, or there are fewer questions than are to be asked.
     """
     probs, likelihood = _check_question_shapes(probs, likelihood, n_questions)
     # Of each pair the chance of every response to every question is held at once.
@@ -268,57 +186,6 @@ def _clarify_chunk(
         open_questions[rows, question] = False
         asked[:, turn], responses[:, turn], information[:, turn] = question, response, gain[rows, question]
     return probs, asked, responses, information
-
-
-def table_responder(
-    expected: np.ndarray, y_true: np.ndarray, pair_ids: Sequence[str], *, flip: float, seed: int
-) -> Responder:
-    """A person who knows the true class and answers yes/no questions about it, wrongly with probability `flip`.
-
-    Where the expected answer is NaN the person says yes or no with equal probability. A response depends on the seed,
-    the pair and the question alone.
-    """
-    likelihood = yes_no_likelihood(expected, flip=flip)
-    y_true, pair_ids = np.asarray(y_true, dtype=np.int64), np.asarray(pair_ids, dtype=object)
-
-    def respond(rows: np.ndarray, questions: np.ndarray) -> np.ndarray:
-        says_yes = likelihood[questions, y_true[rows], YES]
-        return np.where(_uniform_by_question(pair_ids[rows], questions, seed) < says_yes, YES, NO)
-
-    return respond
-
-
-def vote_responder(human: Human, pair_ids: Sequence[str], y_true: np.ndarray | None = None) -> Responder:
-    """A person, or several, who are asked for the class; question j is put to the j-th person.
-
-    Each vote has a stream of its own: none is the answer that `human.answers` gives when the pair is handed over.
-    """
-    pair_ids = np.asarray(pair_ids, dtype=object)
-    truth = None if y_true is None else np.asarray(y_true, dtype=np.int64)
-
-    def respond(rows: np.ndarray, questions: np.ndarray) -> np.ndarray:
-        votes = np.empty(len(rows), dtype=np.int64)
-        for question in np.unique(questions):
-            chosen = questions == question
-            known = None if truth is None else truth[rows[chosen]]
-            votes[chosen] = human.answers(pair_ids[rows[chosen]], known, stream=f"judgement {question}")
-        return votes
-
-    return respond
-
-
-def _uniform_by_question(pair_ids: np.ndarray, questions: np.ndarray, seed: int) -> np.ndarray:
-    uniform = np.empty(len(questions))
-    for question in np.unique(questions):
-        chosen = questions == question
-        uniform[chosen] = keyed_uniform(pair_ids[chosen], seed=seed, stream=f"response {question}")
-    return uniform
-
-
-def _entropy(distribution: np.ndarray) -> np.ndarray:
-    """Entropy over the last axis in nats; 0 ln 0 = 0."""
-    positive = np.where(distribution > 0, distribution, 1.0)
-    return -(distribution * np.log(positive)).sum(axis=-1)
 
 
 def _check_question_shapes(

@@ -36,23 +36,12 @@ def conformal_quantile(scores: ArrayLike, alpha: float) -> float:
 
 
 @dataclass(frozen=True)
-class Lac:
-    """Least ambiguous sets: every class whose probability is at least 1 - qhat.
+class Threshold:
+    """What the score of a class may be at most for it to be in the set.
 
-    Attributes
-    ----------
-    alpha : float in (0, 1)
-        Allowed share of misses.
-    qhat : ndarray, (n_classes,)
-        Largest score 1 - p that a class may have; infinity admits every row. The same for all classes, or, fitted by
-        class, the quantile of each class's own rows, which keeps the promise for each class.
-    n : ndarray of int, (n_classes,)
-        Scores behind each qhat.
-
-    References
-    ----------
-    Sadinle, Lei and Wasserman (2019), Least ambiguous set-valued classifiers with bounded error levels; Vovk (2012),
-    Conditional validity of inductive conformal predictors, for classes.
+    `alpha` in (0, 1): allowed share of misses; `qhat` (1,): one for all classes, or (n_classes,): the quantile of each
+    class's own rows, which keeps the promise for each class (Vovk 2012, Conditional validity of inductive conformal
+    predictors); infinity admits every row; `n`: scores behind each.
     """
 
     alpha: float
@@ -60,172 +49,44 @@ class Lac:
     n: np.ndarray
 
     @classmethod
-    def fit(cls, probs: ArrayLike, y_true: ArrayLike, *, alpha: float, by_class: bool = False) -> Lac:
-        """Find the quantile of 1 - p_true.
+    def fit(cls, scores: ArrayLike, alpha: float, *, y_true: ArrayLike | None = None, n_classes: int = 1) -> Threshold:
+        """From the true classes' scores of the calibration rows, (n,).
 
-        Parameters
-        ----------
-        probs : array (n, n_classes)
-            Probabilities of the calibration rows.
-        y_true : array of int, (n,)
-            Class ids.
-        alpha : float in (0, 1)
-            Allowed share of misses.
-        by_class : bool
-            One quantile a class. A class with too few rows, or none, gets infinity: it is in every set.
+        With `y_true` one quantile a class: a class with too few rows, or none, gets infinity: it is in every set.
         """
-        probs = check_probs(probs)
-        y_true = check_labels(y_true, *probs.shape)
-        scores = 1 - probs[np.arange(len(y_true)), y_true]
-        parts = [scores[y_true == k] if by_class else scores for k in range(probs.shape[1])]
-        qhat = np.array([conformal_quantile(part, alpha) for part in parts])
-        return cls(alpha, qhat, np.array([len(part) for part in parts]))
-
-    def predict(self, probs: ArrayLike) -> np.ndarray:
-        """Sets of new rows, booleans (n, n_classes)."""
-        return 1 - _same_classes(probs, len(self.qhat)) <= self.qhat
+        scores = np.asarray(scores, dtype=np.float64)
+        classes = None if y_true is None else check_labels(y_true, len(scores), n_classes)
+        parts = [scores] if classes is None else [scores[classes == k] for k in range(n_classes)]
+        return cls(
+            alpha, np.array([conformal_quantile(part, alpha) for part in parts]), np.array(list(map(len, parts)))
+        )
 
 
-@dataclass(frozen=True)
-class Aps:
-    """Adaptive sets: the most probable classes until enough probability is gathered; RAPS with a penalty on long sets.
+def lac_scores(probs: ArrayLike) -> np.ndarray:
+    """Scores of least ambiguous sets, (n, n_classes): a class is in if its probability is at least 1 - qhat.
+
+    Sadinle, Lei and Wasserman (2019), Least ambiguous set-valued classifiers with bounded error levels.
+    """
+    return 1 - check_probs(probs)
+
+
+def adaptive_scores(
+    probs: ArrayLike, *, penalty: float = 0.0, free_rank: int = 1, rng: np.random.Generator | None = None
+) -> np.ndarray:
+    """Scores of adaptive sets, (n, n_classes): the most probable classes until enough probability is gathered.
 
     The score of a class is the probability of all classes ranked before it plus a share u of its own, plus penalty ·
-    max(0, rank - free_rank), ranks counted from 1. Classes of equal probability keep the order of their ids. With a
-    generator u is uniform, which makes the sets smallest and the promise sharp, and lets sets be empty; without one u
-    = 1 on calibration rows and new ones, which keeps the promise from above.
+    max(0, rank - free_rank), ranks counted from 1: RAPS, and APS without a penalty. Classes of equal probability keep
+    the order of their ids. With a generator u is uniform, which makes the sets smallest and the promise sharp, and lets
+    sets be empty; without one u = 1, which keeps the promise from above. Rows that fit and new ones must be scored
+    alike.
 
-    Attributes
-    ----------
-    alpha : float in (0, 1)
-        Allowed share of misses.
-    qhat : float
-        Largest score in a set.
-    n : int
-        Calibration rows.
-    is_randomised : bool
-        Whether u is drawn.
-    penalty, free_rank : float, int
-        Of RAPS; a penalty of 0 is APS.
-
-    References
-    ----------
     Romano, Sesia and Candès (2020), Classification with valid and adaptive coverage; Angelopoulos et al. (2021),
     Uncertainty sets for image classifiers using conformal prediction, for the penalty.
     """
-
-    alpha: float
-    qhat: float
-    n: int
-    is_randomised: bool
-    penalty: float = 0.0
-    free_rank: int = 1
-
-    @classmethod
-    def fit(
-        cls,
-        probs: ArrayLike,
-        y_true: ArrayLike,
-        *,
-        alpha: float,
-        penalty: float = 0.0,
-        free_rank: int = 1,
-        rng: np.random.Generator | None = None,
-    ) -> Aps:
-        """Find the quantile of the true classes' scores.
-
-        Parameters
-        ----------
-        probs : array (n, n_classes)
-            Probabilities of the calibration rows.
-        y_true : array of int, (n,)
-            Class ids.
-        alpha : float in (0, 1)
-            Allowed share of misses.
-        penalty : float >= 0
-            Added for every rank beyond `free_rank`.
-        free_rank : int >= 0
-            Ranks without penalty.
-        rng : numpy.random.Generator, optional
-            Randomises the scores.
-        """
-        if penalty < 0 or free_rank < 0:
-            raise ValueError(f"expected penalty >= 0 and free_rank >= 0, got {penalty} and {free_rank}")
-        probs = check_probs(probs)
-        y_true = check_labels(y_true, *probs.shape)
-        scores = _adaptive_scores(probs, penalty, free_rank, rng)[np.arange(len(y_true)), y_true]
-        return cls(alpha, conformal_quantile(scores, alpha), len(scores), rng is not None, penalty, free_rank)
-
-    def predict(self, probs: ArrayLike, *, rng: np.random.Generator | None = None) -> np.ndarray:
-        """Sets of new rows, booleans (n, n_classes).
-
-        Parameters
-        ----------
-        probs : array (n, n_classes)
-            Probabilities.
-        rng : numpy.random.Generator, optional
-            Needed if and only if the fit was randomised.
-        """
-        if (rng is not None) != self.is_randomised:
-            raise ValueError("fit and predict must both be randomised, or neither: scores of two kinds do not compare")
-        return self.scores(probs, rng=rng) <= self.qhat
-
-    def scores(self, probs: ArrayLike, *, rng: np.random.Generator | None = None) -> np.ndarray:
-        """Score of every class, (n, n_classes); a class is in the set if its score is at most qhat."""
-        return _adaptive_scores(check_probs(probs), self.penalty, self.free_rank, rng)
-
-
-def coverage(sets: ArrayLike, y_true: ArrayLike) -> float:
-    """Share of rows whose set holds the true class."""
-    sets, y_true = _checked(sets, y_true)
-    return float(sets[np.arange(len(sets)), y_true].mean())
-
-
-def coverage_by_class(sets: ArrayLike, y_true: ArrayLike, resampler: Resampler) -> pd.DataFrame:
-    """Coverage of each true class, and its sets' mean size, with intervals over the groups of its rows.
-
-    Returns
-    -------
-    DataFrame
-        Columns class (id), n, coverage, mean_size, and their bounds; NaN for a class without rows.
-    """
-    sets, y_true = _checked(sets, y_true)
-    is_covered, size, rows = sets[np.arange(len(sets)), y_true], sets.sum(axis=1), []
-    for k in range(sets.shape[1]):
-        own = np.flatnonzero(y_true == k)
-        row = {"class": k, "n": len(own)} | with_bounds("coverage", _mean(is_covered, own, resampler, 1))
-        rows.append(row | with_bounds("mean_size", _mean(size, own, resampler, sets.shape[1])))
-    return pd.DataFrame(rows)
-
-
-def coverage_by_size(sets: ArrayLike, y_true: ArrayLike, resampler: Resampler) -> pd.DataFrame:
-    """Coverage of the sets of each size, with intervals over the groups of their rows.
-
-    Returns
-    -------
-    DataFrame
-        Columns size (0 … n_classes), n, coverage and its bounds; NaN for a size that does not occur. A set of no class
-        covers nothing and one of all classes everything: these have no bounds.
-    """
-    sets, y_true = _checked(sets, y_true)
-    is_covered, size, rows = sets[np.arange(len(sets)), y_true], sets.sum(axis=1), []
-    for value in range(sets.shape[1] + 1):
-        own = np.flatnonzero(size == value)
-        found = _mean(is_covered, own, resampler, 1)
-        if value in (0, sets.shape[1]):
-            found = Interval(found.value, math.nan, math.nan)
-        rows.append({"size": value, "n": len(own)} | with_bounds("coverage", found))
-    return pd.DataFrame(rows)
-
-
-def _mean(values: np.ndarray, own: np.ndarray, resampler: Resampler, most: int) -> Interval:
-    if not len(own):
-        return Interval(math.nan, math.nan, math.nan)
-    return resampler.of(own).mean(values[own], span=(0, most))
-
-
-def _adaptive_scores(probs: np.ndarray, penalty: float, free_rank: int, rng: np.random.Generator | None) -> np.ndarray:
-    """Score of every class, (n, n_classes)."""
+    if penalty < 0 or free_rank < 0:
+        raise ValueError(f"expected penalty >= 0 and free_rank >= 0, got {penalty} and {free_rank}")
+    probs = check_probs(probs)
     order = np.argsort(-probs, axis=1, kind="stable")
     ranked = np.take_along_axis(probs, order, axis=1)
     own_share = np.ones((len(probs), 1)) if rng is None else rng.random((len(probs), 1))
@@ -237,11 +98,31 @@ def _adaptive_scores(probs: np.ndarray, penalty: float, free_rank: int, rng: np.
     return scores
 
 
-def _same_classes(probs: ArrayLike, n_classes: int) -> np.ndarray:
-    probs = check_probs(probs)
-    if probs.shape[1] != n_classes:
-        raise ValueError(f"the sets were fitted on {n_classes} classes, got probabilities of {probs.shape[1]}")
-    return probs
+def coverage_by(what: str, sets: ArrayLike, y_true: ArrayLike, resampler: Resampler) -> pd.DataFrame:
+    """Coverage of each true "class", with its sets' mean size, or of the sets of each "size", 0 … n_classes.
+
+    Returns class (id) or size, n, coverage, mean_size, with bounds over the groups of their rows; NaN for what does not
+    occur. A set of no class covers nothing and one of all classes everything: these have no bounds.
+    """
+    sets, y_true = _checked(sets, y_true)
+    n_classes, is_covered, size = sets.shape[1], sets[np.arange(len(sets)), y_true], sets.sum(axis=1)
+    of_row, rows = y_true if what == "class" else size, []
+    for value in range(n_classes + (what == "size")):
+        own = np.flatnonzero(of_row == value)
+        found = _mean(is_covered, own, resampler, 1)
+        if what == "size" and value in (0, n_classes):
+            found = Interval(found.value, math.nan, math.nan)
+        row = {what: value, "n": len(own)} | with_bounds("coverage", found)
+        if what == "class":
+            row |= with_bounds("mean_size", _mean(size, own, resampler, n_classes))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _mean(values: np.ndarray, own: np.ndarray, resampler: Resampler, most: int) -> Interval:
+    if not len(own):
+        return Interval(math.nan, math.nan, math.nan)
+    return resampler.of(own).mean(values[own], span=(0, most))
 
 
 def _checked(sets: ArrayLike, y_true: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 
 from verdict.calibrate import Temperature
 from verdict.calibration_study import FOR_SETS, rows_of
-from verdict.conformal import Aps, Lac, conformal_rank, coverage_by_class, coverage_by_size
+from verdict.conformal import Threshold, adaptive_scores, conformal_rank, coverage_by, lac_scores
 from verdict.evaluation import Selection
 from verdict.labels import Split
 from verdict.numbers import POINTS, SETTING
@@ -23,106 +23,70 @@ KINDS = ("marginal", "class-wise")
 APS, RAPS = "adaptive", "adaptive, short"
 SCORE_OF = {KINDS[0]: "score", KINDS[1]: "score", APS: "score_aps", RAPS: "score_raps"}
 LARGEST = "marginal, largest shortfall"
-# Names of the random numbers of adaptive sets: of the rows that fit them, and of new rows.
+# Names of the random numbers of adaptive sets, the same at every level: of the rows that fit them, and of new rows.
 FIT, PREDICT = "conformal.fit", "conformal.predict"
 
 
 @dataclass(frozen=True)
 class Sets:
-    """Fitted conformal sets by level.
+    """Fitted conformal sets: a threshold by level and kind, of which the policy uses one level's marginal sets.
 
-    Attributes
-    ----------
-    fits : mapping of (alpha, kind) to Lac or Aps
-        Kind is "marginal" (one threshold), "class-wise" (one a class), "adaptive" (APS) or "adaptive, short" (RAPS).
-    policy_alpha : float
-        The level that the policy uses, with one threshold.
-    scores : DataFrame
-        group_id, y_true, and the true class's scores: score (1 - its probability), score_aps, score_raps, of the rows
-        that set the thresholds.
+    `scores`: group_id, y_true, and the true class's scores: score (1 - its probability), score_aps, score_raps, of the
+    rows that set the thresholds.
     """
 
-    fits: dict[tuple[float, str], Lac | Aps]
+    fits: dict[tuple[float, str], Threshold]
     policy_alpha: float
     scores: pd.DataFrame
 
     @property
-    def policy(self) -> Lac:
-        """The sets that the policy uses."""
-        return self.fits[self.policy_alpha, KINDS[0]]
+    def policy(self) -> pd.DataFrame:
+        """The threshold that the policy uses, as a table of one row: alpha, qhat."""
+        return pd.DataFrame({"alpha": [self.policy_alpha], "qhat": self.fits[self.policy_alpha, KINDS[0]].qhat})
 
-    def table(self) -> pd.DataFrame:
-        """Every threshold: alpha, kind, class_id, qhat, n, penalty, free_rank."""
-        rows = []
-        for (alpha, kind), fit in self.fits.items():
-            adaptive = isinstance(fit, Aps)
-            extra = {"penalty": fit.penalty if adaptive else 0.0, "free_rank": fit.free_rank if adaptive else 0}
-            for k, (qhat, n) in enumerate(zip(np.atleast_1d(fit.qhat), np.atleast_1d(fit.n), strict=True)):
-                rows.append({"alpha": alpha, "kind": kind, "class_id": k, "qhat": float(qhat), "n": int(n), **extra})
-        return pd.DataFrame(rows)
 
-    @classmethod
-    def from_tables(cls, table: pd.DataFrame, scores: pd.DataFrame, policy_alpha: float) -> Sets:
-        """What `table` and `scores` were written as."""
-        fits: dict[tuple[float, str], Lac | Aps] = {}
-        for (alpha, kind), part in table.groupby(["alpha", "kind"], sort=False):
-            ordered = part.sort_values("class_id")
-            if kind in (APS, RAPS):
-                qhat, n, penalty, free_rank = ordered.iloc[0][["qhat", "n", "penalty", "free_rank"]]
-                fit = Aps(float(alpha), float(qhat), int(n), True, float(penalty), int(free_rank))
-            else:
-                fit = Lac(float(alpha), ordered["qhat"].to_numpy(), ordered["n"].to_numpy())
-            fits[float(alpha), str(kind)] = fit
-        return cls(fits, policy_alpha, scores)
+def scores_of(stage: Stage, kind: str, probs: np.ndarray, draws: str) -> np.ndarray:
+    """Scores of one kind of sets, (n, n_classes), the same at every level.
+
+    Adaptive sets are randomised, which makes their promise sharp; `draws` names their random numbers.
+    """
+    if kind in KINDS:
+        return lac_scores(probs)
+    settings = stage.params.calibrate
+    raps = {"penalty": settings.raps_penalty, "free_rank": settings.raps_free_rank} if kind == RAPS else {}
+    return adaptive_scores(probs, rng=stage.rng(draws), **raps)
 
 
 def fit_sets(stage: Stage, kept: Selection, halves: pd.DataFrame, fitted: Temperature) -> Sets:
-    """Thresholds at every level of the parameters, from the half that did not fit the temperature.
-
-    Adaptive sets are randomised, which makes their promise sharp; the draws depend on the seed of the parameters.
-    """
+    """Thresholds at every level of the parameters, from the half that did not fit the temperature."""
     rows = rows_of(stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed), halves, FOR_SETS)
-    probs, y_true = fitted.transform(logits_of(rows)), rows["y_true"].to_numpy()
-    chosen = stage.params.policy.conformal_alpha
-    alphas = sorted({*stage.params.calibrate.alphas, chosen})
-    fits: dict[tuple[float, str], Lac | Aps] = {
-        (alpha, kind): Lac.fit(probs, y_true, alpha=alpha, by_class=kind == KINDS[1])
-        for alpha in alphas
-        for kind in KINDS
-    }
-    true = np.arange(len(rows)), y_true
-    scores = rows[["group_id", "y_true"]].assign(score=1 - probs[true])
-    raps = {"penalty": stage.params.calibrate.raps_penalty, "free_rank": stage.params.calibrate.raps_free_rank}
-    for kind, settings in ((APS, {}), (RAPS, raps)):
-        for alpha in alphas:
-            fits[alpha, kind] = Aps.fit(probs, y_true, alpha=alpha, rng=stage.rng(FIT), **settings)
-        scores[SCORE_OF[kind]] = fits[alphas[0], kind].scores(probs, rng=stage.rng(FIT))[true]
+    probs, true = fitted.transform(logits_of(rows)), (np.arange(len(rows)), rows["y_true"].to_numpy())
+    kinds = {name: kind for kind, name in SCORE_OF.items()}
+    scores = {name: scores_of(stage, kind, probs, FIT)[true] for name, kind in kinds.items()}
+    return _fitted(stage, rows[["group_id", "y_true"]].assign(**scores))
+
+
+def _fitted(stage: Stage, scores: pd.DataFrame) -> Sets:
+    chosen, y_true, fits = stage.params.policy.conformal_alpha, scores["y_true"].to_numpy(), {}
+    for alpha in sorted({*stage.params.calibrate.alphas, chosen}):
+        for kind, name in SCORE_OF.items():
+            by_class = {"y_true": y_true, "n_classes": len(stage.classes)} if kind == KINDS[1] else {}
+            fits[alpha, kind] = Threshold.fit(scores[name], alpha, **by_class)
     return Sets(fits, chosen, scores)
 
 
-def scores_of(stage: Stage, fit: Lac | Aps, probs: np.ndarray) -> np.ndarray:
-    """Scores of new rows, (n, n_classes), the same at every level; a class with at most qhat is in its set."""
-    return 1 - probs if isinstance(fit, Lac) else fit.scores(probs, rng=stage.rng(PREDICT))
-
-
 def load_sets(stage: Stage) -> Sets:
-    """The sets of the calibration stage."""
-    table, scores = (
-        pd.read_parquet(stage.upstream("07_calibration", f"{name}.parquet")) for name in ("thresholds", "set_scores")
-    )
-    return Sets.from_tables(table, scores, stage.params.policy.conformal_alpha)
+    """The sets of the calibration stage, again from the scores behind its thresholds."""
+    return _fitted(stage, pd.read_parquet(stage.upstream("07_calibration", "set_scores.parquet")))
 
 
 def coverage_table(stage: Stage, sets: Sets, tables: Sequence[pd.DataFrame], temperature: float) -> pd.DataFrame:
     """Coverage and size of the sets on some splits.
 
-    Returns
-    -------
-    DataFrame
-        split, level (1 - alpha), kind, qhat (of the first class where there is one a class), and with bounds: coverage
-        (see `covered`), shortfall (level minus coverage; bounds that hold for all levels of a kind at once), mean_size,
-        share_empty and share_single (over groups of the split, the thresholds as they are). The last row of a split
-        holds the largest shortfall of the marginal sets; its lower bound pays for its having been picked.
+    Returns split, level (1 - alpha), kind, qhat (of the first class where there is one a class), and with bounds:
+    coverage (see `covered`), shortfall (level minus coverage; bounds that hold for all levels of a kind at once),
+    mean_size, share_empty and share_single (over groups of the split, the thresholds as they are). The last row of a
+    split holds the largest shortfall of the marginal sets; its lower bound pays for its having been picked.
     """
     rows = []
     for table in tables:
@@ -138,14 +102,14 @@ def _coverage_rows(stage: Stage, sets: Sets, kind: str, table: pd.DataFrame, tem
     own = sets.scores.assign(score=sets.scores[SCORE_OF[kind]])
     resampler, place, rows = stage.resampler(table["group_id"]), {"split": table["split"].iloc[0]}, []
     fits = [sets.fits[alpha, kind] for alpha in sorted(alpha for alpha, known in sets.fits if known == kind)]
-    scores = scores_of(stage, fits[0], probs)
+    scores = scores_of(stage, kind, probs, PREDICT)
     true = scores[np.arange(len(table)), y_true]
     coverages, drawn = covered(stage, own, fits, table, true, by_class=kind == KINDS[1])
     for fit, interval in zip(fits, coverages, strict=True):
         size = (scores <= fit.qhat).sum(axis=1)
         rows.append(
             place
-            | {"level": 1 - fit.alpha, "kind": kind, "qhat": float(np.atleast_1d(fit.qhat)[0])}
+            | {"level": 1 - fit.alpha, "kind": kind, "qhat": float(fit.qhat[0])}
             | with_bounds("coverage", interval)
             | with_bounds("shortfall", Interval(np.nan, np.nan, np.nan))
             | with_bounds("mean_size", resampler.mean(size, span=(0, probs.shape[1])))
@@ -171,7 +135,7 @@ def _coverage_rows(stage: Stage, sets: Sets, kind: str, table: pd.DataFrame, tem
 def covered(
     stage: Stage,
     scores: pd.DataFrame,
-    fits: Sequence[Lac | Aps],
+    fits: Sequence[Threshold],
     table: pd.DataFrame,
     new_scores: np.ndarray,
     *,
@@ -182,25 +146,10 @@ def covered(
     The promise is an average over calibration samples; with the threshold held fixed, an interval over test groups
     alone would call an unlucky threshold a broken promise.
 
-    Parameters
-    ----------
-    stage : Stage
-    scores : DataFrame
-        group_id, y_true, score of the rows that set the threshold.
-    fits : sequence of Lac or Aps
-        One a level.
-    table : prediction table, n rows
-    new_scores : (n,) float
-        Of the true class, of the same kind.
-    by_class : bool
-        Whether each class has a threshold of its own.
-
-    Returns
-    -------
-    list of Interval
-        One a level.
-    ndarray (n_levels, n_resamples)
-        Their replicates; NaN where one of the sides has a single group.
+    `scores`: group_id, y_true, score of the rows that set the threshold; `fits`: one a level; `table` prediction table,
+    n rows; `new_scores` (n,) float: of the true class, of the same kind; `by_class`: whether each class has a threshold
+    of its own. Returns coverages, one a level, and their replicates (n_levels,
+    n_resamples); NaN where one of the sides has a single group.
     """
     y_true, fitting, judging = (
         table["y_true"].to_numpy(),
@@ -212,8 +161,7 @@ def covered(
         drawn = _hits(scores, alphas, y_true, new_scores, fitting, judging, by_class=by_class)
     found = []
     for fit, replicates in zip(fits, drawn, strict=True):
-        qhat_of = np.broadcast_to(fit.qhat, np.size(fit.qhat) if np.ndim(fit.qhat) else y_true.max() + 1)
-        is_covered = new_scores <= qhat_of[y_true]
+        is_covered = new_scores <= (fit.qhat[y_true] if by_class else fit.qhat)
         one_sided = np.isfinite(replicates).all() and (is_covered.all() or not is_covered.any())
         around = judging.around(float(is_covered.mean()), replicates)
         found.append(judging.mean(is_covered, span=(0, 1)) if one_sided else around)
@@ -270,25 +218,23 @@ def brief_coverage(found: pd.DataFrame) -> pd.DataFrame:
 
 def class_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float) -> pd.DataFrame:
     """Coverage of each true class at the policy's level: level, kind, class, n, coverage, mean_size, with bounds."""
-    found = _at_policy_level(stage, sets, table, temperature, coverage_by_class)
+    found = _at_policy_level(stage, sets, table, temperature, "class")
     found["class"] = [stage.classes[k] for k in found["class"]]
     return found
 
 
 def size_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float) -> pd.DataFrame:
     """Sets by size at the policy's level: level, kind, size, n, coverage with bounds; only sizes that occur."""
-    found = _at_policy_level(stage, sets, table, temperature, coverage_by_size)
+    found = _at_policy_level(stage, sets, table, temperature, "size")
     return found[found["n"] > 0].reset_index(drop=True)
 
 
-def _at_policy_level(
-    stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float, measure: Callable[..., pd.DataFrame]
-) -> pd.DataFrame:
+def _at_policy_level(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float, what: str) -> pd.DataFrame:
     probs, y_true = softmax(logits_of(table) / temperature), table["y_true"].to_numpy()
     resampler, parts = stage.resampler(table["group_id"]), []
     for (alpha, kind), fit in sets.fits.items():
         if alpha == sets.policy_alpha:
-            part = measure(scores_of(stage, fit, probs) <= fit.qhat, y_true, resampler)
+            part = coverage_by(what, scores_of(stage, kind, probs, PREDICT) <= fit.qhat, y_true, resampler)
             part.insert(0, "level", 1 - alpha)
             part.insert(1, "kind", kind)
             parts.append(part)

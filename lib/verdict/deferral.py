@@ -56,15 +56,8 @@ MAXIMUM, ENTROPY, ONE_MODEL = "maximum probability", "entropy", "composite of on
 class Calibrated:
     """What calibration fixed: one temperature for each seed of the kept trial, and the conformal threshold in use.
 
-    Attributes
-    ----------
-    temperatures : mapping of seed to float > 0
-    seed : int
-        The kept seed.
-    qhat : float
-        A class is in the set if 1 - its probability is at most this.
-    alpha : float in (0, 1)
-        Level of the sets.
+    `temperatures` > 0; `seed`: the kept seed; `qhat`: a class is in the set if 1 - its probability is at most this;
+    `alpha` in (0, 1): level of the sets.
     """
 
     temperatures: Mapping[int, float]
@@ -91,20 +84,10 @@ def load_calibrated(stage: Stage) -> Calibrated:
 class Evidence:
     """Pairs of one split with what a decision depends on; nothing here knows people or prices.
 
-    Attributes
-    ----------
-    table : prediction table of the kept model, n rows
-    probs : (n, K) float
-        Calibrated.
-    sets : (n, K) bool
-        Conformal sets.
-    signals : mapping of name to (n,) float in [0, 1]
-    score : (n,) float in [0, 1]
-        Their geometric mean, times the consistency where there is one.
-    forced : (n,) int
-        The gate, values of `Forced`.
-    consistency : (n,) float in [0, 1], or None
-        Of the model's answers to questions about the pair.
+    `table` prediction table of the kept model, n rows; `probs` (n, K) float: calibrated; `sets` (n, K) bool: conformal
+    sets; `signals` (n,) float in [0, 1]; `score` (n,) float in [0, 1]: their geometric mean, times the consistency
+    where there is one; `forced` (n,) int: the gate, values of `Forced`; `consistency` (n,) float in [0, 1], or None: of
+    the model's answers to questions about the pair.
     """
 
     table: pd.DataFrame
@@ -182,27 +165,13 @@ def read_evidence(
 ) -> Evidence:
     """Signals, score and gate of the pairs of one split.
 
-    Parameters
-    ----------
-    tables : mapping of seed to prediction table
-        The kept trial's models on the same pairs in the same order.
-    calibrated : Calibrated
-    critical_floor : float in [0, 1)
-        A signal at or below it hands the pair to a person.
-    view_logits : (n_views, n, K) float, optional
-        The kept model's answers to changed views of each image.
-    consistency : (n,) float in [0, 1], optional
-        Of its answers to questions about each pair.
-
-    Raises
-    ------
-    ValueError
-        If the tables do not hold the same pairs in the same order.
-
-    Notes
-    -----
     Stability is the agreement of models trained from several seeds on the kept model's answer (Lakshminarayanan et al.
     2017 train the ensemble in the same way); with one seed there is none and the signal is left out.
+
+    `tables`: the kept trial's models on the same pairs in the same order; `critical_floor` in [0, 1): a signal at or
+    below it hands the pair to a person; `view_logits` (n_views, n, K) float: the kept model's answers to changed views
+    of each image; `consistency` (n,) float in [0, 1]: of its answers to questions about each pair. ValueError if the
+    tables do not hold the same pairs in the same order.
     """
     table = tables[calibrated.seed]
     if any(not other["pair_id"].equals(table["pair_id"]) for other in tables.values()):
@@ -324,12 +293,9 @@ def outcomes_of(
 ) -> Outcomes:
     """Expected cost and error of the three branches.
 
-    Parameters
-    ----------
-    after : (n, K) float, optional
-        `clarified` of these pairs and people, where it is known: with many classes it takes longest.
-    human : (n,) int or (n, K) float, optional
-        Other answers, or distributions of them, of the person who takes over: with the truth one who never errs.
+    `after` (n, K) float: `clarified` of these pairs and people, where it is known: with many classes it takes longest;
+    `human` (n,) int or (n, K) float: other answers, or distributions of them, of the person who takes over: with the
+    truth one who never errs.
     """
     takes_over = people.careful.distribution(evidence.table["pair_id"], evidence.y_true) if human is None else human
     return price_outcomes(
@@ -428,11 +394,8 @@ def log_decisions(path: Path, batch: DecidedBatch) -> LogSummary:
 def log_table(stage: Stage, path: Path, batch: DecidedBatch, draws: Resampler) -> pd.DataFrame:
     """What the log of a batch holds, and whether it gives the same decisions again.
 
-    Returns
-    -------
-    DataFrame
-        quantity, value with its interval where it is an estimate. Also numbers `policy.test.n_logged`,
-        `.n_replay_differences` and `.cost_logged` (mean cost, in minutes, of the answers that were drawn).
+    Returns quantity, value with its interval where it is an estimate. Also numbers `policy.test.n_logged`,
+    `.n_replay_differences` and `.cost_logged` (mean cost, in minutes, of the answers that were drawn).
     """
     replay, shared = replay_log(path), {"n": len(batch), "split": str(batch.split[0])}
     cost = draws.mean(batch.cost)
@@ -454,7 +417,5 @@ def explained(path: Path, batch: DecidedBatch) -> pd.DataFrame:
     for code in np.unique(batch.decision):
         pair_id = str(batch.pair_id[int(np.flatnonzero(batch.decision == code)[0])])
         item = find_item(path, pair_id)
-        rows.append(
-            {"decision": item.decision, "case": pair_id, "why": " ".join(explain_item(item).splitlines()[1:])}
-        )
+        rows.append({"decision": item.decision, "case": pair_id, "why": " ".join(explain_item(item).splitlines()[1:])})
     return pd.DataFrame(rows)

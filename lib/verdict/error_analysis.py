@@ -32,17 +32,9 @@ def confusion_table(table: pd.DataFrame, decision: ArrayLike) -> pd.DataFrame:
 def sweep(table: pd.DataFrame, thresholds: ArrayLike = THRESHOLDS) -> pd.DataFrame:
     """Scores of one prediction table at each threshold of the probability of contradiction.
 
-    Parameters
-    ----------
-    table : prediction table
-        Of val: a threshold chosen on the rows that it is judged on says nothing about others.
-    thresholds : array (n_thresholds,)
-        In (0, 1).
-
-    Returns
-    -------
-    DataFrame
-        One row a threshold, in the order given: threshold, macro_f1, accuracy.
+    `table`: of val: a threshold chosen on the rows that it is judged on says nothing about others;
+    `thresholds` (n_thresholds,): in (0, 1). Returns one row a threshold, in the order given: threshold, macro_f1,
+    accuracy.
     """
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
     rows = []
@@ -82,36 +74,20 @@ def accuracy_by_words(
     groups: Mapping[str, Sequence[str]] = SEMANTIC_WORDS,
     *,
     stage: Stage,
-    rule: DecisionRule = RAW,
 ) -> pd.DataFrame:
     """Accuracy on the hypotheses that use a group of words, and how it differs from all other hypotheses.
 
-    Parameters
-    ----------
-    table : prediction table of one split
-    pairs : pair table with the same pairs
-    groups : mapping of name to words
-        By default the ten semantic buckets; a hypothesis may lie in several groups.
-    rule : DecisionRule
-        Turns logits into answers.
-
-    Returns
-    -------
-    DataFrame
-        One row a group that occurs, worst first: label, n, n_wrong, value (accuracy), low, high, difference (accuracy
-        inside minus outside), difference_low, difference_high, n_undefined (resamples that leave one of the two empty).
-        The difference is NaN where a group holds all rows.
-
-    Raises
-    ------
-    ValueError
-        If a prediction has no pair.
+    `table` prediction table of one split; `pairs` pair table with the same pairs; `groups`: by default the ten semantic
+    buckets; a hypothesis may lie in several groups. Returns one row a group that
+    occurs, worst first: label, n, n_wrong, value (accuracy), low, high, difference (accuracy inside minus outside),
+    difference_low, difference_high, n_undefined (resamples that leave one of the two empty). The difference is NaN
+    where a group holds all rows. ValueError if a prediction has no pair.
     """
     sentences = pairs.set_index("pair_id")["hypothesis"].reindex(table["pair_id"])
     if sentences.isna().any():
         raise ValueError(f"{int(sentences.isna().sum())} predictions have no pair, the first: {sentences.index[0]!r}")
     flags = keyword_flags(sentences.tolist(), groups)
-    hit = (rule.decide(logits_of(table)) == table["y_true"].to_numpy()).astype(np.float64)
+    hit = (RAW.decide(logits_of(table)) == table["y_true"].to_numpy()).astype(np.float64)
     clusters = table["group_id"].to_numpy()
     rows = [_bucket(name, flags[name].to_numpy(), hit, clusters, stage) for name in flags.columns if flags[name].any()]
     columns = ["label", "n", "n_wrong", "value", "low", "high"]

@@ -16,9 +16,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from verdict.labels import Label, Split, class_names
-from verdict.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_epochs
+from verdict.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_epochs, training_text
 from verdict.metrics import accuracy, brier, class_scores, confusion_counts, ece_interval, macro_f1, nll
-from verdict.numbers import ESTIMATE, Number, Numbers
+from verdict.numbers import ESTIMATE, SETTING, Number, Numbers, named
 from verdict.params import TrialParams
 from verdict.predict import DecisionRule, logits_of
 from verdict.stage import Stage
@@ -46,19 +46,13 @@ def estimate(
 
     Named `<prefix>.accuracy`, `.macro_f1`, `.nll`, `.brier`, `.ece`, `.n_pairs` and `.n_images`.
 
-    Parameters
-    ----------
-    table : prediction table of one split
-    rule : DecisionRule
-        Turns logits into probabilities and answers.
-    names : tuple of str, optional
-        Only these scores.
+    `table` prediction table of one split; `names`: only these scores.
     """
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
     probs, answer = rule.probabilities(logits), rule.decide(logits)
     resampler = stage.resampler(table["group_id"])
     scores: dict[str, Statistic] = {
-        "macro_f1": partial(_macro_f1, y_true, answer, probs.shape[1]),
+        "macro_f1": partial(macro_f1, y_true, answer, probs.shape[1]),
         "nll": partial(nll, probs, y_true),
         "brier": partial(brier, probs, y_true),
     }
@@ -82,19 +76,15 @@ def _with_width(found: Interval) -> Interval:
     return Interval(found.value, np.nan, np.nan, found.n_undefined) if found.low == found.high else found
 
 
-def accuracy_by(
-    table: pd.DataFrame, pairs: pd.DataFrame, column: str, *, stage: Stage, rule: DecisionRule = RAW
-) -> pd.DataFrame:
+def accuracy_by(table: pd.DataFrame, pairs: pd.DataFrame, column: str, *, stage: Stage) -> pd.DataFrame:
     """Accuracy by a column of the pair table, with intervals.
 
-    Returns
-    -------
-    DataFrame
-        Columns label, n, value, low, high; sorted by value, descending. Pairs without the column give one row "all".
+    Returns columns label, n, value, low, high; sorted by value, descending. Pairs without the column give one row
+    "all".
     """
     labels = pairs.set_index("pair_id")[column] if column in pairs else pd.Series("all", index=pairs["pair_id"])
     of_row = labels.reindex(table["pair_id"]).fillna("other").to_numpy()
-    hit = rule.decide(logits_of(table)) == table["y_true"].to_numpy()
+    hit = RAW.decide(logits_of(table)) == table["y_true"].to_numpy()
     groups, rows = table["group_id"].to_numpy(), []
     for label in sorted(set(of_row)):
         chosen = of_row == label
@@ -115,12 +105,8 @@ def confident_mistakes(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Wrong answers, most confident first, and how common answers at a probability above a bound are.
 
-    Returns
-    -------
-    mistakes : DataFrame
-        The pairs, with `prob` of the given answer.
-    base : DataFrame
-        Rows right, wrong, all: n, n_confident, share_confident with its interval (NaN for no row).
+    Returns `mistakes`: the pairs, with `prob` of the given answer; `base`: rows right, wrong, all: n, n_confident,
+    share_confident with its interval (NaN for no row).
     """
     logits = logits_of(table)
     answer, probs = RAW.decide(logits), RAW.probabilities(logits)
@@ -152,15 +138,11 @@ class Answers:
         """Macro-F1 over all declared classes, or accuracy, of each seed's model as a function of row weights."""
         if metric == "accuracy":
             return [partial(accuracy, self.y_true, answer) for answer in self.answers]
-        return [partial(_macro_f1, self.y_true, answer, self.n_classes) for answer in self.answers]
+        return [partial(macro_f1, self.y_true, answer, self.n_classes) for answer in self.answers]
 
     def part(self, chosen: np.ndarray) -> Answers:
         """The same models on some of the pairs, (n_pairs,) bool."""
         return Answers(self.y_true[chosen], self.groups[chosen], self.answers[:, chosen], self.seeds, self.n_classes)
-
-
-def _macro_f1(y_true: np.ndarray, answer: np.ndarray, n_classes: int, weights: Weights) -> ArrayLike:
-    return macro_f1(y_true, answer, n_classes, weights)
 
 
 def _nothing(weights: Weights) -> ArrayLike:
@@ -170,10 +152,7 @@ def _nothing(weights: Weights) -> ArrayLike:
 def collect(stage: Stage, trial: str, split: str) -> Answers:
     """Answers of all seeds of a trial to one split.
 
-    Raises
-    ------
-    ValueError
-        If the runs do not answer the same pairs in the same order.
+    ValueError if the runs do not answer the same pairs in the same order.
     """
     seeds = stage.params.training.seeds
     tables = [stage.predictions(split, trial=trial, seed=seed) for seed in seeds]
@@ -225,12 +204,9 @@ def n_trainable(stage: Stage, trial: str) -> int:
 def rank_trials(stage: Stage) -> pd.DataFrame:
     """Candidates by mean macro-F1 on val over seeds, and how far each is shown to lie from the best.
 
-    Returns
-    -------
-    DataFrame
-        trial, n_trainable, epochs (of each stage of its chain), mean macro_f1 with interval, seed_sd, difference to
-        the best with interval, within_margin (the whole interval of the difference lies above minus the margin;
-        unadjusted for the number of candidates), best first.
+    Returns trial, n_trainable, epochs (of each stage of its chain), mean macro_f1 with interval, seed_sd, difference to
+    the best with interval, within_margin (the whole interval of the difference lies above minus the margin; unadjusted
+    for the number of candidates), best first.
     """
     trials, margin = stage.params.training.trials, stage.params.training.margin
     answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in _candidates(stage)}
@@ -260,13 +236,10 @@ def differences(stage: Stage) -> pd.DataFrame:
     Intervals cover images and, with several seeds, training again; the test takes the trained models as they are, all
     seeds together, with images as the unit.
 
-    Returns
-    -------
-    DataFrame
-        One row a pair of trials: trial, minus; macro_f1 and accuracy (differences, with low and high); n01 (answers
-        that `minus` got wrong and `trial` right) and n10 (the other way round), p_clustered (images as the unit),
-        p_holm (p_clustered adjusted for the number of rows), verdict. Two trials are called different where the
-        interval of macro-F1 excludes zero and p_holm lies below one minus the level.
+    Returns one row a pair of trials: trial, minus; macro_f1 and accuracy (differences, with low and high); n01 (answers
+    that `minus` got wrong and `trial` right) and n10 (the other way round), p_clustered (images as the unit), p_holm
+    (p_clustered adjusted for the number of rows), verdict. Two trials are called different where the interval of
+    macro-F1 excludes zero and p_holm lies below one minus the level.
     """
     answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in _candidates(stage)}
     rows = []
@@ -335,7 +308,9 @@ class Selection:
 def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
     """Keep, of the candidates shown to lie within the margin of the best, the one with fewest trained parameters.
 
-    Where none but the best itself is shown to, the best is kept. Of its seeds the best on val goes on.
+    Where none but the best itself is shown to, the best is kept. Of its seeds the best on val goes on. Its numbers hold
+    how the choice came about: names of trials, in what two compared ones were trained alike, how many candidates score
+    higher (`selection.n_ahead`), and how many train fewer parameters (`.n_fewer`).
     """
     close = ranking[ranking["within_margin"]].sort_values("n_trainable", kind="stable")
     trial, best = str(close["trial"].iloc[0]), str(ranking["trial"].iloc[0])
@@ -348,43 +323,33 @@ def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
     twin = frozen_twin(trials, unfrozen) if unfrozen else None
     kept = stage.predictions(Split.VAL, trial=trial, seed=seed)
     numbers = estimate(kept, prefix="selection", stage=stage, names=("macro_f1",))
-    reason = _reason(ranking, trial, best, stage)
-    return Selection(trial, seed, twin.name if twin else "", unfrozen, reason, numbers)
+    frozen, least = twin.name if twin else "", least_trained(trials)
+    start = least.name if least else ""
+    names = {
+        **{"trial": trial, "seed": str(seed), "best": best, "unfrozen": unfrozen, "frozen": frozen},
+        "least_trained": start,
+        "training": training_text(trials, unfrozen, frozen) if frozen else "",
+        "training_of_frozen": training_text(trials, frozen, start) if frozen else "",
+    }
+    numbers.merge({f"selection.{name}": named(words) for name, words in names.items()})
+    order = ranking["trial"].tolist()
+    fewer = ranking["n_trainable"] < ranking["n_trainable"].iloc[order.index(trial)]
+    for name, count in {"n_ahead": order.index(trial), "n_fewer": fewer.sum()}.items():
+        numbers[f"selection.{name}"] = Number(float(count), unit="count", split=str(Split.VAL))
+    numbers["selection.margin"] = Number(stage.params.training.margin, kind=SETTING)
+    return Selection(trial, seed, frozen, unfrozen, numbers=numbers)
 
 
-def _reason(ranking: pd.DataFrame, trial: str, best: str, stage: Stage) -> str:
-    margin, of = f"{stage.params.training.margin:g} macro-F1", ranking.set_index("trial")["n_trainable"]
-    if len(ranking) == 1:
-        return "it is the only candidate"
-    unadjusted = f"(by {len(ranking) - 1} intervals of the difference to the best, unadjusted for their number)"
-    if trial != best:
-        shown = f"of those shown to lie within {margin} of the best, **{best}** {unadjusted}"
-        return f"it trains the fewest parameters {shown}"
-    if of[best] == of.min():
-        return "it scores best on val, and none trains fewer parameters"
-    fewer = f"none that trains fewer parameters is shown to lie within {margin} of it {unadjusted}"
-    return f"it scores best on val, and {fewer}"
+def store_standing(stage: Stage, kept: Selection, pairwise: pd.DataFrame) -> None:
+    """Numbers `selection.n_better`, `.n_worse` and `.n_others`: candidates that the kept trial is shown to differ from.
 
-
-def standing(stage: Stage, kept: Selection, pairwise: pd.DataFrame) -> str:
-    """From how many other candidates the kept trial is shown to differ on val, as a template; counts are stored.
-
-    Parameters
-    ----------
-    pairwise : DataFrame
-        As `differences` gives it.
+    `pairwise` is as `differences` gives it; `.n_compared` are its rows.
     """
     sign = np.where(pairwise["trial"] == kept.trial, 1.0, np.where(pairwise["minus"] == kept.trial, -1.0, 0.0))
     gap = sign * pairwise["macro_f1"].to_numpy(dtype=np.float64) * (pairwise["verdict"] == DIFFERENT)
     counts = {"n_others": (sign != 0).sum(), "n_better": (gap > 0).sum(), "n_worse": (gap < 0).sum()}
     for name, count in {**counts, "n_compared": len(pairwise)}.items():
         stage.number(f"selection.{name}", count, unit="count", split=str(Split.VAL))
-    if pairwise.empty:
-        return ""
-    return (
-        "It is shown to be better than {selection.n_better} and worse than {selection.n_worse} of {selection.n_others} "
-        "other candidates (adjusted for all {selection.n_compared} comparisons)."
-    )
 
 
 def load_selection(stage: Stage) -> Selection:

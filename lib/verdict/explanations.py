@@ -26,11 +26,8 @@ if TYPE_CHECKING:
 def sample_decisions(batch: DecidedBatch, *, per_branch: int, seed: int) -> pd.DataFrame:
     """Some pairs of each branch, drawn by a hash of their ids, so that other pairs do not change the choice.
 
-    Returns
-    -------
-    DataFrame
-        decision, pair_id, image_id, hypothesis, answer (class id of the model), answer_name, true_name; branches in the
-        order of `Decision`.
+    Returns decision, pair_id, image_id, hypothesis, answer (class id of the model), answer_name, true_name; branches in
+    the order of `Decision`.
     """
     order = np.argsort(keyed_uniform(batch.pair_id, seed=seed, stream="explained"), kind="stable")
     ids = [row for code in Decision for row in order[np.asarray(batch.decision)[order] == code][:per_branch]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,13 +13,12 @@ from verdict.humans import ConfusionHuman, Human, ParametricHuman, VoteHuman
 from verdict.numbers import POINTS
 from verdict.people import People
 from verdict.policy import Decision, Forced
-from verdict.policy_evaluation import complement, cost_of_belief, lift, unless_given
+from verdict.policy_evaluation import complement, cost_of_belief, readings, unless_given
 from verdict.policy_study import PolicyStudy
 from verdict.raw_temperature import is_told, published_policy
 from verdict.signals import entropy_confidence
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, Resampler, Statistic, Weights, with_bounds
-from verdict.weighted import ratio, weighted_mean
+from verdict.uncertainty import Interval, Resampler, with_bounds
 
 GLANCES, PRICE_FACTORS = (0.8, 0.85, 0.9, 0.95), (0.4, 1.0)
 SHARES = np.linspace(0.0, 1.0, 21)
@@ -37,12 +35,9 @@ def person_right(evidence: Evidence, person: Human) -> np.ndarray:
 def handover_table(stage: Stage, study: PolicyStudy, test: Evidence, people: People) -> pd.DataFrame:
     """Who is right where: the model, and the person who takes over, by branch of the policy.
 
-    Returns
-    -------
-    DataFrame
-        pairs, n, model, person (accuracies), gain (person minus model, paired), with intervals; a simulated person who
-        is as good on every pair has none. The number `policy.test.handover_gain` is the gain on what is handed over, in
-        percentage points; not defined if nothing is.
+    Returns pairs, n, model, person (accuracies), gain (person minus model, paired), with intervals; a simulated person
+    who is as good on every pair has none. The number `policy.test.handover_gain` is the gain on what is handed over, in
+    percentage points; not defined if nothing is.
     """
     decision, forced = study.test.decide(study.policy), test.forced != Forced.NONE
     to_human = decision == Decision.HUMAN
@@ -80,29 +75,11 @@ def part_means(
     return row
 
 
-def handover_template(stage: Stage) -> str:
-    """Whether handing over gains accuracy, as a template for `say`; a loss is said in bold."""
-    gain = stage.numbers["policy.test.handover_gain"]
-    if np.isnan(gain.value):
-        return "No case is handed over, so nothing is gained or lost by it."
-    measured = "on the cases that are handed over a person's accuracy minus the model's is {policy.test.handover_gain}"
-    if gain.excludes(0.0):
-        return (
-            f"Handing over gains accuracy: {measured}."
-            if gain.value > 0
-            else f"**Handing over loses accuracy:** {measured}."
-        )
-    return f"Whether handing over gains accuracy is not shown: {measured}."
-
-
 def clarification_table(study: PolicyStudy, test: Evidence, people: People) -> pd.DataFrame:
     """What the questions change on the pairs that are asked about, and would change on all of them.
 
-    Returns
-    -------
-    DataFrame
-        pairs, n, information (expected, of the first question, nats), entropy before and after (nats), accuracy before
-        and after (expected over the people), gain (paired), with intervals.
+    Returns pairs, n, information (expected, of the first question, nats), entropy before and after (nats), accuracy
+    before and after (expected over the people), gain (paired), with intervals.
     """
     asked = people.ask(test.table["pair_id"], test.y_true, test.probs)
     after = clarified(test, people)[np.arange(len(test)), test.y_true]
@@ -147,12 +124,9 @@ def question_counts(test: Evidence, people: People, draws: Resampler) -> pd.Data
 def asking_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evidence) -> pd.DataFrame:
     """When asking pays: thresholds tuned anew for better and cheaper answers at a glance, judged on test.
 
-    Returns
-    -------
-    DataFrame
-        glance_accuracy (on the tuning pairs; recorded people are never made better than they are, so that several
-        wishes may end at one accuracy, which has one row), price (minutes a pair), is_in_use (those of the
-        parameters); share asked about, accuracy and cost with intervals.
+    Returns glance_accuracy (on the tuning pairs; recorded people are never made better than they are, so that several
+    wishes may end at one accuracy, which has one row), price (minutes a pair), is_in_use (those of the parameters);
+    share asked about, accuracy and cost with intervals.
     """
     own, rows = stage.params.policy.human.clarify_accuracy, []
     tau = stage.params.policy.critical_floor
@@ -190,11 +164,8 @@ def _believed(evidence: Evidence, tuning: Evidence, people: People) -> dict[str,
 def belief_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evidence, people: People) -> pd.DataFrame:
     """Thresholds tuned for people as they are believed to be, then answered by people as they are.
 
-    Returns
-    -------
-    DataFrame
-        believed, threshold to act alone, threshold to ask, promised (cost on test if the belief were true), delivered
-        (with real people), regret (delivered minus the cost of having known, paired), with intervals.
+    Returns believed, threshold to act alone, threshold to ask, promised (cost on test if the belief were true),
+    delivered (with real people), regret (delivered minus the cost of having known, paired), with intervals.
     """
     tau = stage.params.policy.critical_floor
     expected = [_believed(evidence, tuning, people) for evidence in (tuning, test)]
@@ -220,11 +191,8 @@ def belief_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
 def deferral_curves(tuning: Evidence, test: Evidence, people: People, draws: Resampler) -> dict[str, pd.DataFrame]:
     """Accuracy of all answers if the least trusted share of the pairs is handed over, by what people are like.
 
-    Returns
-    -------
-    mapping of belief to DataFrame
-        share, accuracy, low and high over groups. Pairs of equal score go by their ids. Where every pair is handed to
-        people who are alike, no interval is defined.
+    Returns share, accuracy, low and high over groups. Pairs of equal score go by their ids. Where every pair is handed
+    to people who are alike, no interval is defined.
     """
     n, rows = len(test), np.arange(len(test))
     rank = np.empty(n, dtype=np.int64)
@@ -277,24 +245,9 @@ def readings_table(
     rows = []
     for name, chosen in (("all interventions", decision != Decision.AUTO), ("human branch", to_human)):
         row: dict[str, object] = {"policy": f"this policy, {name}"}
-        for column, statistic in _readings(chosen.astype(float), wrong).items():
+        for column, statistic in readings(chosen.astype(float), wrong).items():
             row |= with_bounds(column, unless_given(study.draws.interval(statistic)))
         for column, values in after.items():
             row |= with_bounds(column, study.draws.mean(values))
         rows.append(row)
     return pd.concat([published, pd.DataFrame(rows)], ignore_index=True)[list(rows[0])]
-
-
-def _readings(chosen: np.ndarray, wrong: np.ndarray) -> dict[str, Statistic]:
-    """The columns of `intervention_scores` as functions of row weights."""
-
-    def over(first: np.ndarray, second: np.ndarray, weights: Weights = None) -> np.ndarray:
-        return ratio(weighted_mean(first, weights), weighted_mean(second, weights), empty=np.nan)
-
-    return {
-        "share": partial(weighted_mean, chosen),
-        "base_error": partial(weighted_mean, wrong),
-        "precision": partial(over, chosen * wrong, chosen),
-        "recall": partial(over, chosen * wrong, wrong),
-        "lift": partial(lift, chosen, wrong),
-    }

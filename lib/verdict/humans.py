@@ -30,13 +30,7 @@ def _mix(words: np.ndarray) -> np.ndarray:
 def hash_ids(ids: Sequence[str]) -> np.ndarray:
     """64-bit hash of each text, the same on every machine and in every company.
 
-    Parameters
-    ----------
-    ids : sequence of str, (n,)
-
-    Returns
-    -------
-    ndarray of uint64, (n,)
+    Returns (n,).
     """
     encoded = [str(text).encode("utf-8") for text in ids]
     width = max((len(text) for text in encoded), default=1)
@@ -52,20 +46,9 @@ def hash_ids(ids: Sequence[str]) -> np.ndarray:
 def keyed_uniform(ids: Sequence[str], *, seed: int, stream: str) -> np.ndarray:
     """Uniform number for each id, a pure function of (id, seed, stream).
 
-    Parameters
-    ----------
-    ids : sequence of str, (n,)
-    seed : int
-    stream : str
-        What is drawn. Streams of one seed are unrelated: one for each question that is put to the same person.
-
-    Returns
-    -------
-    ndarray of float64 in [0, 1), (n,)
-
-    References
-    ----------
-    Steele, Lea, Flood (2014), Fast Splittable Pseudorandom Number Generators (the splitmix64 finaliser).
+    `ids` (n,). `stream`: what is drawn. Streams of one seed are unrelated: one for each question that is put to the
+    same person. Returns (n,) in [0, 1). Steele, Lea, Flood (2014), Fast Splittable Pseudorandom Number Generators (the
+    splitmix64 finaliser).
     """
     key = np.array([seed & _MASK, hash_ids([stream])[0]], dtype=np.uint64)
     first, second = _mix(key + np.array([_GOLDEN, 1], dtype=np.uint64))
@@ -75,19 +58,9 @@ def keyed_uniform(ids: Sequence[str], *, seed: int, stream: str) -> np.ndarray:
 def draw(distribution: np.ndarray, uniform: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
     """One class for each row by inversion of the cumulative distribution.
 
-    Parameters
-    ----------
-    distribution : ndarray, (n, K)
-        Rows sum to 1.
-    uniform : ndarray in [0, 1), (n,)
-    first : ndarray of int, (n,), optional
-        Class that takes the lowest uniform numbers, by default class 0. With the true class first, a person who gets
-        better never turns a right answer into a wrong one.
-
-    Returns
-    -------
-    ndarray of int64, (n,)
-        A class of probability 0 is never returned.
+    `distribution` (n, K): rows sum to 1. `uniform` in [0, 1), (n,). `first` (n,): class that takes the lowest uniform
+    numbers, by default class 0. With the true class first, a person who gets better never turns a right answer into a
+    wrong one. Returns (n,): a class of probability 0 is never returned.
     """
     n_rows, n_classes = distribution.shape
     start = np.zeros(n_rows, dtype=np.int64) if first is None else np.asarray(first, dtype=np.int64)
@@ -101,10 +74,7 @@ def draw(distribution: np.ndarray, uniform: np.ndarray, first: np.ndarray | None
 class Human(ABC):
     """A person who is asked for a pair's class.
 
-    Parameters
-    ----------
-    seed : int
-        Another seed is another person from the same population.
+    `seed`: another seed is another person from the same population.
     """
 
     _sees_truth = True
@@ -119,17 +89,8 @@ class Human(ABC):
     def answers(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None, *, stream: str = OWN) -> np.ndarray:
         """One answer for each pair.
 
-        Parameters
-        ----------
-        pair_ids : sequence of str, (n,)
-        y_true : ndarray of int, (n,), optional
-            True classes; only recorded votes do without.
-        stream : str
-            Another stream is an independent answer to the same pair.
-
-        Returns
-        -------
-        ndarray of int64, (n,)
+        `pair_ids` (n,); `y_true` (n,): True classes; only recorded votes do without; `stream`: another stream is an
+        independent answer to the same pair. Returns (n,).
         """
         distribution = self.distribution(pair_ids, y_true)
         first = np.asarray(y_true) if self._sees_truth else None
@@ -139,11 +100,7 @@ class Human(ABC):
 class ParametricHuman(Human):
     """Right with one probability, and otherwise any other class alike.
 
-    Parameters
-    ----------
-    accuracy : float in [0, 1]
-    n_classes : int, >= 2
-    seed : int
+    `accuracy` in [0, 1]; `n_classes` >= 2.
     """
 
     def __init__(self, accuracy: float, *, n_classes: int, seed: int):
@@ -160,37 +117,28 @@ class ParametricHuman(Human):
 class DifficultyHuman(Human):
     """Right with a probability of each pair's own, for data without votes; see `accuracy_by_difficulty`.
 
-    Parameters
-    ----------
-    pair_ids : sequence of str, (m,)
-        The pairs that the person can be asked about, each once.
-    accuracy : ndarray in [0, 1], (m,)
-    n_classes : int, >= 2
-    seed : int
+    `pair_ids` (m,): the pairs that the person can be asked about, each once; `accuracy` (m,) in [0, 1]; `n_classes` >=
+    2.
     """
 
     def __init__(self, pair_ids: Sequence[str], accuracy: np.ndarray, *, n_classes: int, seed: int):
         super().__init__(seed=seed)
-        self._rows = _Rows(pair_ids)
+        self._ids = _unique(pair_ids)
         self.accuracy = _check_accuracy(accuracy)
         self.n_classes = n_classes
-        if self.accuracy.shape != (len(self._rows),):
-            raise ValueError(f"accuracy must have shape ({len(self._rows)},), one per pair, got {self.accuracy.shape}")
+        if self.accuracy.shape != (len(self._ids),):
+            raise ValueError(f"accuracy must have shape ({len(self._ids)},), one per pair, got {self.accuracy.shape}")
 
     def distribution(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None) -> np.ndarray:
         """Probability of each answer, (n, K)."""
         truth = _check_truth(pair_ids, y_true, self.n_classes)
-        return _one_right(self.accuracy[self._rows.find(pair_ids)], truth, self.n_classes)
+        return _one_right(self.accuracy[_find(self._ids, pair_ids)], truth, self.n_classes)
 
 
 class ConfusionHuman(Human):
     """Answers by a confusion matrix.
 
-    Parameters
-    ----------
-    matrix : ndarray, (K, K)
-        P(answer | true class): a row for each true class, summing to 1.
-    seed : int
+    `matrix` (K, K): P(answer | true class): a row for each true class, summing to 1.
     """
 
     def __init__(self, matrix: Any, *, seed: int):
@@ -207,14 +155,8 @@ class VoteHuman(Human):
 
     Errors thus fall on the pairs that people find hard. The true class is not used.
 
-    Parameters
-    ----------
-    pair_ids : sequence of str, (m,)
-    counts : ndarray of non-negative numbers, (m, K)
-        Votes for each class; every pair has at least one.
-    seed : int
-    typical : ndarray, (K, K), optional
-        P(answer | true class) for pairs that nobody judged; without it they are refused.
+    `pair_ids` (m,); `counts` (m, K): votes for each class; every pair has at least one; `typical` (K, K): P(answer |
+    true class) for pairs that nobody judged; without it they are refused.
     """
 
     _sees_truth = False
@@ -222,10 +164,10 @@ class VoteHuman(Human):
     def __init__(self, pair_ids: Sequence[str], counts: Any, *, seed: int, typical: Any = None):
         super().__init__(seed=seed)
         self.typical = None if typical is None else check_confusion(typical)
-        self._rows = _Rows(pair_ids)
+        self._ids = _unique(pair_ids)
         counts = np.asarray(counts, dtype=np.float64)
-        if counts.ndim != 2 or len(counts) != len(self._rows):
-            raise ValueError(f"counts must have shape ({len(self._rows)}, K), got {counts.shape}")
+        if counts.ndim != 2 or len(counts) != len(self._ids):
+            raise ValueError(f"counts must have shape ({len(self._ids)}, K), got {counts.shape}")
         if not np.all(np.isfinite(counts)) or np.any(counts < 0):
             raise ValueError("votes must be finite and not negative")
         totals = counts.sum(axis=1, keepdims=True)
@@ -237,17 +179,17 @@ class VoteHuman(Human):
     @property
     def pair_ids(self) -> np.ndarray:
         """The pairs that somebody judged, in the order of `shares`."""
-        return self._rows.ids
+        return self._ids.to_numpy()
 
     def is_judged(self, pair_ids: Sequence[str]) -> np.ndarray:
         """Whether somebody judged each pair, (n,) bool."""
-        return self._rows.look_up(pair_ids) >= 0
+        return self._ids.get_indexer(pd.Index(pair_ids)) >= 0
 
     def distribution(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None) -> np.ndarray:
         """Share of each answer among the annotators, (n, K)."""
         if self.typical is None:
-            return self.shares[self._rows.find(pair_ids)]
-        rows, truth = self._rows.look_up(pair_ids), _check_truth(pair_ids, y_true, len(self.typical))
+            return self.shares[_find(self._ids, pair_ids)]
+        rows, truth = self._ids.get_indexer(pd.Index(pair_ids)), _check_truth(pair_ids, y_true, len(self.typical))
         return np.where((rows < 0)[:, None], self.typical[truth], self.shares[rows])
 
     def confusion(self, pair_ids: Sequence[str], y_true: np.ndarray) -> np.ndarray:
@@ -266,17 +208,8 @@ class VoteHuman(Human):
 def accuracy_by_difficulty(difficulty: np.ndarray, *, easy: float, hard: float) -> np.ndarray:
     """A person's accuracy on each pair, falling linearly with the rank of its difficulty.
 
-    Parameters
-    ----------
-    difficulty : ndarray, (n,)
-        Any score that grows with difficulty; ties share their mean rank.
-    easy, hard : float in [0, 1]
-        Accuracy on the easiest and on the hardest pair.
-
-    Returns
-    -------
-    ndarray, (n,)
-        Its mean is (easy + hard) / 2.
+    `difficulty` (n,): any score that grows with difficulty; ties share their mean rank; `easy`, `hard` in [0, 1]:
+    accuracy on the easiest and on the hardest pair. Returns (n,): its mean is (easy + hard) / 2.
     """
     _check_accuracy([easy, hard])
     ranks = pd.Series(np.asarray(difficulty, dtype=np.float64)).rank(method="average").to_numpy()
@@ -299,32 +232,21 @@ def check_confusion(matrix: Any) -> np.ndarray:
     return matrix
 
 
-class _Rows:
-    """Where each pair's row is."""
+def _unique(pair_ids: Sequence[str]) -> pd.Index:
+    found = pd.Index(pair_ids)
+    if not found.is_unique:
+        twice = found[found.duplicated()].unique()[:3].tolist()
+        raise ValueError(f"pair ids must be unique, these are repeated: {twice}")
+    return found
 
-    def __init__(self, pair_ids: Sequence[str]):
-        self._index = pd.Index(pair_ids)
-        if not self._index.is_unique:
-            twice = self._index[self._index.duplicated()].unique()[:3].tolist()
-            raise ValueError(f"pair ids must be unique, these are repeated: {twice}")
 
-    def __len__(self) -> int:
-        return len(self._index)
-
-    @property
-    def ids(self) -> np.ndarray:
-        return self._index.to_numpy()
-
-    def look_up(self, pair_ids: Sequence[str]) -> np.ndarray:
-        """Row of each pair, -1 for one that is not there."""
-        return self._index.get_indexer(pd.Index(pair_ids))
-
-    def find(self, pair_ids: Sequence[str]) -> np.ndarray:
-        rows = self.look_up(pair_ids)
-        if np.any(rows < 0):
-            unknown = pd.Index(pair_ids)[rows < 0][:3].tolist()
-            raise KeyError(f"nobody can answer for {int((rows < 0).sum())} pairs, first {unknown}")
-        return rows
+def _find(known: pd.Index, pair_ids: Sequence[str]) -> np.ndarray:
+    """Row of each pair among those known."""
+    rows = known.get_indexer(pd.Index(pair_ids))
+    if np.any(rows < 0):
+        unknown = pd.Index(pair_ids)[rows < 0][:3].tolist()
+        raise KeyError(f"nobody can answer for {int((rows < 0).sum())} pairs, first {unknown}")
+    return rows
 
 
 def _check_accuracy(accuracy: Any) -> np.ndarray:

@@ -46,6 +46,8 @@ class Number:
         What the value is, one of `KINDS`; found from bounds and unit where it is not given, "" where neither tells.
     n_undefined : int
         Resamples in which the statistic was not defined; the interval is over the others.
+    words : str
+        Of a name that prose may use, see `named`: shown in place of the value.
 
     Raises
     ------
@@ -62,6 +64,7 @@ class Number:
     seeds: tuple[int, ...] = ()
     kind: str = ""
     n_undefined: int = 0
+    words: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in ("", *KINDS):
@@ -76,7 +79,9 @@ class Number:
 
     @property
     def text(self) -> str:
-        """The value and its interval, rounded so that the interval keeps two significant digits."""
+        """The value and its interval to two significant digits of the interval; of a name, its words."""
+        if self.words:
+            return self.words
         scale, suffix = 100.0 if self.unit in HUNDREDTHS else 1.0, _suffix(self.unit)
         value = self.value * scale
         if not math.isfinite(value):
@@ -91,6 +96,11 @@ class Number:
     def excludes(self, point: float) -> bool:
         """Whether the interval lies wholly on one side of a point; one that is not defined does not."""
         return self.low is not None and (point < self.low or point > self.high)
+
+
+def named(words: str) -> Number:
+    """A name that prose may use, such as a trial's, as a setting of value 1; not defined where there are no words."""
+    return Number(1.0 if words else math.nan, kind=SETTING, words=words)
 
 
 def _suffix(unit: str) -> str:

@@ -25,20 +25,10 @@ CLASS_QUESTION = "at a glance, which of the two is it?"
 class People:
     """Who is asked when the model does not answer alone.
 
-    Attributes
-    ----------
-    careful : Human
-        Takes a pair over.
-    hasty : Human
-        Answers a clarifying question at a glance.
-    questions : Questions
-        What may be asked.
-    likelihood : (Q, K, R) float
-        P(response | class) that the model assumes of the hasty one.
-    n_questions : int
-        Asked of each pair that is clarified.
-    kind : str
-        In words, for the reader.
+    `careful`: takes a pair over; `hasty`: answers a clarifying question at a glance; `questions`: what may be asked;
+    `likelihood` (Q, K, R) float: P(response | class) that the model assumes of the hasty one; `n_questions`: asked of
+    each pair that is clarified; `n_silent`: splits in which nobody was asked, although people's answers were recorded
+    elsewhere.
     """
 
     careful: Human
@@ -46,7 +36,7 @@ class People:
     questions: Questions
     likelihood: np.ndarray
     n_questions: int
-    kind: str
+    n_silent: int = 0
 
     @property
     def is_simulated(self) -> bool:
@@ -73,71 +63,58 @@ def choose_people(
 ) -> People:
     """The people of the parameters.
 
-    Parameters
-    ----------
-    settings : PolicyParams
-        `human.kind` decides who takes over. The hasty one has the accuracy `clarify_accuracy`: of the same kind, but
-        guessing so often that the mean over `tuning` falls to it.
-    pairs : pair table
-        Every pair that may be asked about, with votes_<class> where people's answers were recorded.
-    tuning : prediction table
-        The rows that tune the policy: what the model may learn of people.
-    classes : sequence of str, optional
-        By default those of entailment.
-
-    Raises
-    ------
-    ValueError
-        If votes are asked for and the pairs have none.
+    `settings`: `human.kind` decides who takes over. The hasty one has the accuracy `clarify_accuracy`: of the same
+    kind, but guessing so often that the mean over `tuning` falls to it. `pairs` pair table: every pair that may be
+    asked about, with votes_<class> where people's answers were recorded. `tuning` prediction table: the rows that tune
+    the policy: what the model may learn of people. `classes`: by default those of entailment. ValueError if votes are
+    asked for and the pairs have none.
     """
     classes = class_names() if classes is None else tuple(classes)
     ids, truth = tuning["pair_id"].to_numpy(), tuning["y_true"].to_numpy()
-    careful, hasty, kind = _choose(settings.human, pairs, ids, truth, classes)
+    careful, hasty, n_silent = _choose(settings.human, pairs, ids, truth, classes)
     if isinstance(hasty, VoteHuman):
         assumed = hasty.confusion(ids, truth)
     else:
         assumed = hasty.distribution(np.arange(len(classes)).astype(str), np.arange(len(classes)))
     questions = _questions(settings, classes)
     n_questions = min(settings.n_questions, len(questions.texts))
-    return People(careful, hasty, questions, questions.likelihood(assumed), n_questions, kind)
+    return People(careful, hasty, questions, questions.likelihood(assumed), n_questions, n_silent)
 
 
 def _choose(
     settings: HumanParams, pairs: pd.DataFrame, ids: np.ndarray, truth: np.ndarray, classes: Sequence[str]
-) -> tuple[Human, Human, str]:
+) -> tuple[Human, Human, int]:
     n_classes, seed, wanted = len(classes), settings.seed, settings.clarify_accuracy
     if settings.kind == "parametric":
         careful = ParametricHuman(settings.accuracy, n_classes=n_classes, seed=seed)
         hasty = ParametricHuman(wanted, n_classes=n_classes, seed=seed)
-        return careful, hasty, "a simulated person whose errors fall on all cases alike"
+        return careful, hasty, 0
     if settings.kind == "confusion":
         matrix = np.array(settings.confusion)
         accuracy = float(np.diag(matrix)[truth].mean()) if len(truth) else float(np.diag(matrix).mean())
-        kind = "a simulated person whose errors depend on the true class"
-        return ConfusionHuman(matrix, seed=seed), ConfusionHuman(diluted(matrix, accuracy, wanted), seed=seed), kind
-    careful, kind = _recorded(pairs, ids, truth, classes, seed)
+        return ConfusionHuman(matrix, seed=seed), ConfusionHuman(diluted(matrix, accuracy, wanted), seed=seed), 0
+    careful, n_silent = _recorded(pairs, ids, truth, classes, seed)
     accuracy = float(careful.distribution(ids, truth)[np.arange(len(truth)), truth].mean())
     typical = None if careful.typical is None else diluted(careful.typical, accuracy, wanted)
     hasty = VoteHuman(careful.pair_ids, diluted(careful.shares, accuracy, wanted), seed=seed, typical=typical)
-    return careful, hasty, kind
+    return careful, hasty, n_silent
 
 
 def _recorded(
     pairs: pd.DataFrame, ids: np.ndarray, truth: np.ndarray, classes: Sequence[str], seed: int
-) -> tuple[VoteHuman, str]:
-    """One recorded annotator of each pair. Of a split where nobody was asked, one who errs by class as they do."""
+) -> tuple[VoteHuman, int]:
+    """One recorded annotator of each pair, and the number of splits where nobody was asked: one errs by class there."""
     columns = vote_columns(classes)
     if missing := [column for column in columns if column not in pairs]:
         raise ValueError(f"policy.human.kind is votes, but the pairs have no {missing}; set it to parametric")
     counts = pairs[columns].fillna(0.0).to_numpy(dtype=float)
     voted = counts.sum(axis=1) > 0
     judged = pairs.loc[voted, "pair_id"].to_numpy()
-    careful, kind = VoteHuman(judged, counts[voted], seed=seed), "one recorded annotator of each case"
-    if is_silent := set(pairs["split"]) - set(pairs.loc[voted, "split"]):
-        typical = careful.confusion(ids, truth)
-        kind += f" (of {', '.join(sorted(is_silent))}, where nobody was asked, one who errs by class as they do)"
-        return VoteHuman(judged, counts[voted], seed=seed, typical=typical), kind
-    return careful, kind
+    careful = VoteHuman(judged, counts[voted], seed=seed)
+    n_silent = len(set(pairs["split"]) - set(pairs.loc[voted, "split"]))
+    if n_silent:
+        careful = VoteHuman(judged, counts[voted], seed=seed, typical=careful.confusion(ids, truth))
+    return careful, n_silent
 
 
 def _questions(settings: PolicyParams, classes: Sequence[str]) -> Questions:
@@ -153,13 +130,7 @@ def _questions(settings: PolicyParams, classes: Sequence[str]) -> Questions:
 def diluted(shares: np.ndarray, accuracy: float, wanted: float) -> np.ndarray:
     """Answers mixed with guesses, so that a mean accuracy falls to the wanted one; it is never raised.
 
-    Parameters
-    ----------
-    shares : (n, K)
-        Rows sum to 1.
-    accuracy : float
-        Mean accuracy of `shares`.
-    wanted : float
+    `shares` (n, K): rows sum to 1; `accuracy`: mean accuracy of `shares`.
     """
     chance = 1 / shares.shape[1]
     guessing = 0.0 if accuracy <= wanted else (accuracy - wanted) / (accuracy - chance)

@@ -7,10 +7,9 @@ cost on the calibration split by an exact scan over all distinct scores, with th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 
@@ -46,53 +45,28 @@ class Forced(IntEnum):
 
 @dataclass(frozen=True)
 class Costs:
-    """Prices, all in one unit.
+    """Prices, all in one unit and >= 0, as the parameters hold them.
 
-    Parameters
-    ----------
-    human : float, >= 0
-        One pair answered by a person.
-    clarify : float, >= 0
-        One pair clarified, however many questions that takes.
-    error : float, (K,) or (K, K), >= 0
-        A wrong answer: one price, one for each true class, or a matrix [true class, answer] with zero diagonal.
+    `human`: one pair answered by a person; `clarify`: one pair clarified, however many questions that takes; `error`: a
+    wrong answer, one price or (K,), one for each true class.
     """
 
     human: float
     clarify: float
-    error: Any = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("human", "clarify"):
-            price = getattr(self, name)
-            if not (math.isfinite(price) and price >= 0):
-                raise ValueError(f"cost of {name} must be finite and not negative, got {price}")
-        error = np.asarray(self.error, dtype=np.float64)
-        if not np.all(np.isfinite(error)) or np.any(error < 0):
-            raise ValueError(f"cost of error must be finite and not negative, got {self.error}")
-        if error.ndim == 2 and np.any(np.diag(error) != 0):
-            raise ValueError("a right answer costs no error: the diagonal of the error matrix must be 0")
+    error: float | Sequence[float] = 1.0
 
     def error_matrix(self, n_classes: int) -> np.ndarray:
         """Cost of each (true class, answer), (K, K)."""
-        error = np.asarray(self.error, dtype=np.float64)
-        if error.shape not in ((), (n_classes,), (n_classes, n_classes)):
-            raise ValueError(f"cost of error has shape {error.shape}, expected (), ({n_classes},) or its square")
-        if error.ndim == 1:
-            error = error[:, None]
-        return error * (1 - np.eye(n_classes))
+        return np.broadcast_to(self.error, (n_classes,))[:, None] * (1.0 - np.eye(n_classes))
 
 
 @dataclass(frozen=True)
 class Policy:
     """The thresholds of a decision.
 
-    Parameters
-    ----------
-    t_auto, t_clarify : float, 0 <= t_clarify <= t_auto <= ABOVE_ALL
-        Scores from `t_auto` go out alone, those in [t_clarify, t_auto) are clarified, those below go to a person.
-    tau_critical : float, optional
-        A pair whose smallest critical signal is at most this goes to a person whatever its score; None: no such rule.
+    `t_auto`, `t_clarify` 0 <= t_clarify <= t_auto <= ABOVE_ALL: scores from `t_auto` go out alone, those in [t_clarify,
+    t_auto) are clarified, those below go to a person; `tau_critical`: a pair whose smallest critical signal is at most
+    this goes to a person whatever its score; None: no such rule.
     """
 
     t_auto: float
@@ -111,19 +85,9 @@ class Policy:
 def force(critical: Mapping[str, np.ndarray], is_empty: np.ndarray, *, tau_critical: float | None) -> np.ndarray:
     """The hard gate: which pairs go to a person whatever their score.
 
-    Parameters
-    ----------
-    critical : mapping of name to ndarray in [0, 1], (n,)
-        Signals of which each alone may stop an automatic answer.
-    is_empty : ndarray of bool, (n,)
-        Whether the conformal set is empty: no class is plausible, so no answer of the model is.
-    tau_critical : float, optional
-        None: only empty sets are forced.
-
-    Returns
-    -------
-    ndarray of int8, (n,)
-        Values of `Forced`; an empty set is named first.
+    `critical` (n,) in [0, 1]: signals of which each alone may stop an automatic answer; `is_empty` (n,): whether the
+    conformal set is empty: no class is plausible, so no answer of the model is; `tau_critical`: None: only empty sets
+    are forced. Returns (n,): values of `Forced`; an empty set is named first.
     """
     is_empty = np.asarray(is_empty)
     if is_empty.dtype != bool:
@@ -140,17 +104,8 @@ def force(critical: Mapping[str, np.ndarray], is_empty: np.ndarray, *, tau_criti
 def decide(score: np.ndarray, policy: Policy, *, forced: np.ndarray | None = None) -> np.ndarray:
     """The decision for each pair; tuning, evaluation, audit and replay all use this function.
 
-    Parameters
-    ----------
-    score : ndarray in [0, 1], (n,)
-    policy : Policy
-    forced : ndarray of int, (n,), optional
-        From `force`; where it is not `Forced.NONE` the decision is HUMAN.
-
-    Returns
-    -------
-    ndarray of int8, (n,)
-        Values of `Decision`.
+    `score` (n,) in [0, 1]; `forced` (n,): from `force`; where it is not `Forced.NONE` the decision is HUMAN. Returns
+    (n,): values of `Decision`.
     """
     score = _check_unit("score", score)
     decision = np.full(len(score), Decision.HUMAN, dtype=np.int8)
@@ -165,21 +120,13 @@ def decide(score: np.ndarray, policy: Policy, *, forced: np.ndarray | None = Non
 class Outcomes:
     """What each branch would cost and how often it would be wrong, for each pair.
 
-    Parameters
-    ----------
-    cost : ndarray, (n, 3)
-        Realised cost by branch, columns in the order of `Decision`.
-    error : ndarray in [0, 1], (n, 3)
-        Whether the final answer is wrong; a probability where a person is known by a distribution.
-    has_clarify : bool
-        False: the middle branch does not exist and its column is NaN.
-    dearest : float
-        The largest cost that a pair can have by these prices.
+    `cost` (n, 3): realised cost by branch, columns in the order of `Decision`; `error` in [0, 1], (n, 3): whether
+    the final answer is wrong; a probability where a person is known by a distribution; `dearest`: the largest cost
+    that a pair can have by these prices.
     """
 
     cost: np.ndarray
     error: np.ndarray
-    has_clarify: bool
     dearest: float = math.inf
 
     def __len__(self) -> int:
@@ -196,35 +143,24 @@ def price_outcomes(
     *,
     model: np.ndarray,
     human: np.ndarray,
-    clarified: np.ndarray | None = None,
+    clarified: np.ndarray,
     n_classes: int,
 ) -> Outcomes:
     """Price the three branches from the answers that they would give.
 
-    Parameters
-    ----------
-    costs : Costs
-    y_true : ndarray of int, (n,)
-    model, human, clarified : ndarray of int (n,), or of float (n, K)
-        Answers, or their distributions: with `Human.distribution` the cost is exact in expectation over the people.
-    n_classes : int
-
-    Returns
-    -------
-    Outcomes
+    `y_true` (n,); `model`, `human`, `clarified` (n,), or of float (n, K): answers, or their distributions: with
+    `Human.distribution` the cost is exact in expectation over the people.
     """
-    y_true = np.asarray(y_true, dtype=np.int64)
-    matrix = costs.error_matrix(n_classes)
-    cost, error = np.full((len(y_true), 3), np.nan), np.full((len(y_true), 3), np.nan)
+    y_true, rows = np.asarray(y_true, dtype=np.int64), np.arange(len(y_true))
+    matrix, cost, error = costs.error_matrix(n_classes), [], []
     branches = ((Decision.AUTO, model, 0.0), (Decision.CLARIFY, clarified, costs.clarify))
     for branch, answers, fee in (*branches, (Decision.HUMAN, human, costs.human)):
-        if answers is not None:
-            chance = _answer_distribution(branch.text, answers, y_true, n_classes)
-            cost[:, branch] = fee + (chance * matrix[y_true]).sum(axis=1)
-            error[:, branch] = np.clip(1 - chance[np.arange(len(y_true)), y_true], 0.0, 1.0)
-    dearest = float(matrix.max()) + max(costs.human, 0.0 if clarified is None else costs.clarify)
+        chance = _answer_distribution(branch.text, answers, y_true, n_classes)
+        cost.append(fee + (chance * matrix[y_true]).sum(axis=1))
+        error.append(np.clip(1 - chance[rows, y_true], 0.0, 1.0))
+    dearest = float(matrix.max()) + max(costs.human, costs.clarify)
     # Rounded, so that people who are all alike have no spread of rounding noise.
-    return Outcomes(cost.round(12), error.round(12), clarified is not None, dearest)
+    return Outcomes(np.column_stack(cost).round(12), np.column_stack(error).round(12), dearest)
 
 
 def realised(values: np.ndarray, decision: np.ndarray) -> np.ndarray:
@@ -242,40 +178,20 @@ def tune_policy(
     """The two thresholds of least cost on these pairs, exactly.
 
     The cost of cuts i <= j through the sorted distinct scores is human[:i] + clarify[i:j] + auto[j:]. With prefix sums
-    it splits into a term of i and a term of j, so that a running minimum finds the best of all pairs of cuts in
-    O(n log n). Forced pairs cost the same under all thresholds and are left out.
+    it splits into a term of i and a term of j, so that a running minimum finds the best of all pairs of cuts in O(n log
+    n). Forced pairs cost the same under all thresholds and are left out.
 
-    Parameters
-    ----------
-    score : ndarray in [0, 1], (n,)
-    outcomes : Outcomes
-        Of the calibration split, with the people who will answer.
-    forced : ndarray of int, (n,), optional
-    tau_critical : float, optional
-        The gate that `forced` came from; stored in the policy.
-
-    Returns
-    -------
-    Policy
-        Thresholds halfway between neighbouring scores. Equal scores are never separated. Among equally cheap policies
-        the one with most automatic answers, then with fewest handed to a person.
-
-    Raises
-    ------
-    ValueError
-        If scores lie outside [0, 1] or shapes disagree.
+    `score` (n,) in [0, 1]; `outcomes`: of the calibration split, with the people who will answer; `forced` (n,);
+    `tau_critical`: the gate that `forced` came from; stored in the policy. Returns thresholds halfway between
+    neighbouring scores. Equal scores are never separated. Among equally cheap policies the one with most automatic
+    answers, then with fewest handed to a person. ValueError if scores lie outside [0, 1] or shapes disagree.
     """
     values, sums = _prefix_sums(score, outcomes, forced)
-    to_human = sums[:, Decision.HUMAN]
-    to_clarify = sums[:, Decision.CLARIFY] if outcomes.has_clarify else None
-    not_auto = sums[:, Decision.AUTO]
-    tolerance = 1e-13 * float(np.nanmax(np.abs(sums)))
-    if to_clarify is None:
-        upper = lower = _first_minimum(to_human - not_auto, tolerance)
-    else:
-        below = to_human - to_clarify
-        upper = _first_minimum(np.minimum.accumulate(below) + to_clarify - not_auto, tolerance)
-        lower = _first_minimum(below[: upper + 1], tolerance)
+    not_auto, to_clarify, to_human = (sums[:, branch] for branch in Decision)
+    tolerance = 1e-13 * float(np.abs(sums).max())
+    below = to_human - to_clarify
+    upper = _first_minimum(np.minimum.accumulate(below) + to_clarify - not_auto, tolerance)
+    lower = _first_minimum(below[: upper + 1], tolerance)
     cuts = _cut_values(values)
     return Policy(float(cuts[upper]), float(cuts[lower]), tau_critical)
 
@@ -285,17 +201,8 @@ def cost_surface(
 ) -> np.ndarray:
     """Mean cost for each pair of thresholds on a grid, for drawing.
 
-    Parameters
-    ----------
-    score : ndarray in [0, 1], (n,)
-    outcomes : Outcomes
-    grid : ndarray, increasing, (g,)
-    forced : ndarray of int, (n,), optional
-
-    Returns
-    -------
-    ndarray, (g, g)
-        Row: t_clarify, column: t_auto; NaN where t_clarify > t_auto, and off the diagonal where clarify does not exist.
+    `score` (n,) in [0, 1]; `grid` increasing, (g,); `forced` (n,). Returns (g, g): row: t_clarify, column: t_auto;
+    NaN where t_clarify > t_auto.
     """
     values, sums = _prefix_sums(score, outcomes, forced)
     cut = np.searchsorted(values, grid, side="left")
@@ -303,18 +210,9 @@ def cost_surface(
     constant = sums[-1, Decision.AUTO]
     if forced is not None:
         constant += outcomes.cost[_check_forced(forced, len(score)) != Forced.NONE, Decision.HUMAN].sum()
-    if outcomes.has_clarify:
-        surface = (human - clarify)[:, None] + (clarify - auto)[None, :]
-        surface[np.tril_indices(len(cut), -1)] = np.nan
-    else:
-        surface = np.full((len(cut), len(cut)), np.nan)
-        np.fill_diagonal(surface, human - auto)
+    surface = (human - clarify)[:, None] + (clarify - auto)[None, :]
+    surface[np.tril_indices(len(cut), -1)] = np.nan
     return (surface + constant) / len(outcomes)
-
-
-def mean_cost(score: np.ndarray, outcomes: Outcomes, policy: Policy, *, forced: np.ndarray | None = None) -> float:
-    """Mean realised cost of a policy."""
-    return float(realised(outcomes.cost, decide(score, policy, forced=forced)).mean())
 
 
 def _prefix_sums(score: np.ndarray, outcomes: Outcomes, forced: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

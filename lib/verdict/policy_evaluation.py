@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.policy import Decision, Forced, Outcomes, Policy, decide, realised, tune_policy
-from verdict.uncertainty import Interval, Resampler, Weights, with_bounds
+from verdict.uncertainty import Interval, Resampler, Statistic, Weights, with_bounds
 from verdict.weighted import ratio, weighted_mean
 
 NOT_AUTO = "not auto"
@@ -20,17 +20,9 @@ NOT_AUTO = "not auto"
 class Case:
     """Pairs of one split with everything that a decision and its price depend on.
 
-    Parameters
-    ----------
-    score : ndarray in [0, 1], (n,)
-    outcomes : Outcomes
-    group_id : ndarray, (n,)
-        Independent unit, resampled by intervals.
-    forced : ndarray of int, (n,), optional
-        From `force`; None: no gate.
-    is_simulated : bool
-        Whether the person who takes over is simulated: what is then the same for every pair is given by the parameters,
-        and has no interval.
+    `score` (n,) in [0, 1]; `group_id` (n,): independent unit, resampled by intervals; `forced` (n,): from `force`;
+    None: no gate; `is_simulated`: whether the person who takes over is simulated: what is then the same for every pair
+    is given by the parameters, and has no interval.
     """
 
     score: np.ndarray
@@ -68,11 +60,7 @@ class Case:
     def means(self, decision: np.ndarray, draws: Resampler) -> tuple[Interval, Interval]:
         """Mean realised cost and error rate of the final answers, over the same resamples.
 
-        Parameters
-        ----------
-        decision : ndarray of int, (n,)
-        draws : Resampler
-            Over the groups of these pairs.
+        `decision` (n,); `draws`: over the groups of these pairs.
         """
         taken = [realised(table, decision) for table in (self.outcomes.cost, self.outcomes.error)]
         spans = [(0.0, self.outcomes.dearest), (0.0, 1.0)]
@@ -87,48 +75,32 @@ class Case:
 class Evaluation:
     """What a policy does on a split.
 
-    Parameters
-    ----------
-    branches : DataFrame
-        One row per branch, and one for those that are not auto: branch, n, n_forced, and with intervals share,
-        model_error (error rate of the model there), final_error (of the answers that go out), lift (model_error over
-        that of all pairs: 1 for a random choice of pairs; NaN where the model makes no error), cost (mean).
-    cost : Interval
-        Mean realised cost.
-    accuracy_model, accuracy : Interval
-        Of the model alone, and of the answers that go out.
-    degenerate : str
-        Empty, or why precision and recall of "not auto" as a detector of errors say nothing about this policy.
+    `branches`: one row per branch, and one for those that are not auto: branch, n, n_forced, and with intervals share,
+    model_error (error rate of the model there), final_error (of the answers that go out), lift (model_error over that
+    of all pairs: 1 for a random choice of pairs; NaN where the model makes no error), cost (mean); `cost`: mean
+    realised cost; `accuracy_model`, `accuracy`: of the model alone, and of the answers that go out; `is_degenerate`:
+    whether nobody or everybody was intervened on: precision and recall of "not auto" as a detector of errors then say
+    nothing about this policy.
     """
 
     branches: pd.DataFrame
     cost: Interval
     accuracy_model: Interval
     accuracy: Interval
-    degenerate: str
-
-    @property
-    def is_degenerate(self) -> bool:
-        """Whether nobody or everybody was intervened on."""
-        return bool(self.degenerate)
+    is_degenerate: bool
 
 
 def evaluate_policy(case: Case, policy: Policy, draws: Resampler) -> Evaluation:
     """Evaluate a policy on pairs that it was not tuned on.
 
-    Parameters
-    ----------
-    case : Case
-    policy : Policy
-    draws : Resampler
-        Over the groups of the case.
+    `draws`: over the groups of the case.
     """
     decision, model_wrong = case.decide(policy), case.outcomes.error[:, Decision.AUTO]
     cost, error = case.means(decision, draws)
     model_error = draws.mean(model_wrong, span=(0, 1))
-    degenerate = _degenerate(decision != Decision.AUTO, model_wrong)
+    is_auto = decision == Decision.AUTO
     table = branch_table(case, decision, draws)
-    return Evaluation(table, cost, complement(model_error), complement(error), degenerate)
+    return Evaluation(table, cost, complement(model_error), complement(error), bool(is_auto.all() or not is_auto.any()))
 
 
 def complement(share: Interval) -> Interval:
@@ -166,6 +138,26 @@ def lift(chosen: np.ndarray, wrong: np.ndarray, weights: Weights = None) -> np.n
     return ratio(both, weighted_mean(chosen, weights) * weighted_mean(wrong, weights), empty=np.nan)
 
 
+def readings(chosen: np.ndarray, wrong: np.ndarray) -> dict[str, Statistic]:
+    """Interventions (n,) on the model's errors (n,), both 0 or 1, as functions of row weights; NaN if not defined.
+
+    Share of rows intervened on, base_error, precision (share of those that are wrong), recall (share of the wrong that
+    are intervened on), lift (precision / base_error). With share 1 precision is the base error, recall and lift are 1,
+    whatever the gate: they measure nothing.
+    """
+
+    def over(first: np.ndarray, second: np.ndarray, weights: Weights = None) -> np.ndarray:
+        return ratio(weighted_mean(first, weights), weighted_mean(second, weights), empty=np.nan)
+
+    return {
+        "share": partial(weighted_mean, chosen),
+        "base_error": partial(weighted_mean, wrong),
+        "precision": partial(over, chosen * wrong, chosen),
+        "recall": partial(over, chosen * wrong, wrong),
+        "lift": partial(lift, chosen, wrong),
+    }
+
+
 def compare_policies(
     calib: Case,
     test: Case,
@@ -176,22 +168,11 @@ def compare_policies(
 ) -> pd.DataFrame:
     """Costs on test of the policy, of baselines and of the oracle; everything that is tuned is tuned on calib.
 
-    Parameters
-    ----------
-    calib, test : Case
-    rivals : mapping of name to (score on calib, score on test)
-        Other scores, each tuned by the same exact scan without the gate: maximum probability, entropy …
-    tau_critical : float, optional
-        Of the gate behind `forced`.
-    draws : Resampler
-        Over the groups of test.
-
-    Returns
-    -------
-    DataFrame
-        Columns policy; cost, difference (paired, from the policy: positive is dearer) and accuracy, with intervals;
-        auto, clarify, human (shares). Rows: policy, without gate, each rival, always auto, always human, random at
-        equal coverage (in expectation), oracle (per pair the cheapest branch, knowing all answers).
+    `rivals`: other scores, each tuned by the same exact scan without the gate: maximum probability, entropy …;
+    `tau_critical`: of the gate behind `forced`; `draws`: over the groups of test. Returns columns policy; cost,
+    difference (paired, from the policy: positive is dearer) and accuracy, with intervals; auto, clarify, human
+    (shares). Rows: policy, without gate, each rival, always auto, always human, random at equal coverage (in
+    expectation), oracle (per pair the cheapest branch, knowing all answers).
     """
     policy = calib.tune(tau_critical)
     decisions = {"policy": test.decide(policy)}
@@ -205,7 +186,7 @@ def compare_policies(
     decisions["always human"] = np.full(len(test.score), Decision.HUMAN)
     rows = [_compared(name, test, taken, decisions["policy"], draws) for name, taken in decisions.items()]
     rows.append(_random(test, decisions["policy"], draws))
-    rows.append(_compared("oracle", test, np.nanargmin(test.outcomes.cost, axis=1), decisions["policy"], draws))
+    rows.append(_compared("oracle", test, test.outcomes.cost.argmin(axis=1), decisions["policy"], draws))
     return pd.DataFrame(rows)
 
 
@@ -225,7 +206,7 @@ def _random(test: Case, of_policy: np.ndarray, draws: Resampler) -> dict[str, ob
     shares, outcomes = _shares(of_policy), test.outcomes
     if shares.max() == 1:
         return _compared("random", test, of_policy, of_policy, draws)
-    paid, wrong = (np.nan_to_num(table) @ shares for table in (outcomes.cost, outcomes.error))
+    paid, wrong = (table @ shares for table in (outcomes.cost, outcomes.error))
     gap = paid - realised(outcomes.cost, of_policy)
     spans = [(0.0, outcomes.dearest), (-outcomes.dearest, outcomes.dearest), (0.0, 1.0)]
     cost, difference, error = draws.means(np.column_stack([paid, gap, wrong]), spans)
@@ -244,18 +225,9 @@ def _row(name: str, cost: Interval, difference: Interval, accuracy: Interval, sh
 class BeliefCost:
     """What it costs to tune thresholds for people who are believed to be otherwise than they are.
 
-    Parameters
-    ----------
-    believed, real : Policy
-        Tuned for people as they are believed to be, and as they are.
-    promised : Interval
-        Cost of `believed` on test if the belief were true.
-    delivered : Interval
-        Cost of `believed` on test with real people.
-    informed : Interval
-        Cost of `real` on test with real people.
-    regret : Interval
-        delivered - informed, paired.
+    `believed`, `real`: tuned for people as they are believed to be, and as they are; `promised`: cost of `believed` on
+    test if the belief were true; `delivered`: cost of `believed` on test with real people; `informed`: cost of `real`
+    on test with real people; `regret`: delivered - informed, paired.
     """
 
     believed: Policy
@@ -277,17 +249,9 @@ def cost_of_belief(
 ) -> BeliefCost:
     """Tune for people as they are believed to be, let real ones answer, and compare with having known.
 
-    Parameters
-    ----------
-    calib, test : Case
-        With the outcomes of real people.
-    believed : (Outcomes, Outcomes)
-        Of the same pairs with such people, on calib and on test: those who make no error, or other ones.
-    is_assumed : bool
-        Whether parameters, and no recorded answers, say how these people err.
-    tau_critical : float, optional
-    draws : Resampler
-        Over the groups of test.
+    `calib`, `test`: with the outcomes of real people; `believed`: of the same pairs with such people, on calib and on
+    test: those who make no error, or other ones; `is_assumed`: whether parameters, and no recorded answers, say how
+    these people err; `draws`: over the groups of test.
     """
     expected = [
         case.with_people(people, is_simulated=is_assumed) for case, people in zip((calib, test), believed, strict=True)
@@ -307,14 +271,3 @@ def cost_of_belief(
 def _shares(decision: np.ndarray) -> np.ndarray:
     """Share of each branch, (3,)."""
     return np.bincount(decision, minlength=len(Decision)) / len(decision)
-
-
-def _degenerate(intervened: np.ndarray, model_wrong: np.ndarray) -> str:
-    if intervened.all():
-        return (
-            f"everybody was intervened on: precision {model_wrong.mean():.4f} is the base error rate and recall 1 by "
-            "identity; neither measures the policy"
-        )
-    if not intervened.any():
-        return "nobody was intervened on: precision is undefined and recall 0 by identity"
-    return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from verdict.deferral import (
     tuning_table,
 )
 from verdict.evaluation import Selection
+from verdict.humans import ConfusionHuman
 from verdict.labels import Split
 from verdict.numbers import EXACT, SETTING, Number
 from verdict.people import People
@@ -39,14 +40,7 @@ from verdict.policy_evaluation import (
     unless_given,
 )
 from verdict.ranking import Ranked, risk_coverage
-from verdict.signals import (
-    ENSEMBLE_STABILITY,
-    QUESTION_CONSISTENCY,
-    VIEW_STABILITY,
-    attainable_maximum,
-    correlation_table,
-    without_each,
-)
+from verdict.signals import without_each
 from verdict.stage import Stage
 from verdict.stages import QUESTIONS, VIEWS
 from verdict.uncertainty import Interval, Resampler, with_bounds
@@ -58,19 +52,9 @@ N_CURVE_POINTS = 100
 class PolicyStudy:
     """A tuned policy with what it does on test.
 
-    Attributes
-    ----------
-    calib, test : Case
-        Of the pairs that tune the policy, and of those that judge it.
-    policy : Policy
-    costs : Costs
-    draws : Resampler
-        Over the groups of test: everything on the page that is estimated there is drawn alike.
-    evaluation : Evaluation
-        On test.
-    comparison : DataFrame
-        Costs on test of the policy, baselines and the oracle, see `compare_policies`.
-    belief : BeliefCost
+    `calib`, `test`: of the pairs that tune the policy, and of those that judge it; `draws`: over the groups of test:
+    everything on the page that is estimated there is drawn alike; `evaluation`: on test; `comparison`: costs on test of
+    the policy, baselines and the oracle, see `compare_policies`.
     """
 
     calib: Case
@@ -91,9 +75,7 @@ class PolicyStudy:
     @property
     def table(self) -> pd.DataFrame:
         """The thresholds as a table of one row."""
-        policy = self.policy
-        tau = np.nan if policy.tau_critical is None else policy.tau_critical
-        return pd.DataFrame({"t_auto": [policy.t_auto], "t_clarify": [policy.t_clarify], "tau_critical": [tau]})
+        return pd.DataFrame([asdict(self.policy)])
 
     @property
     def cost_table(self) -> pd.DataFrame:
@@ -152,6 +134,10 @@ def _store_settings(stage: Stage, study: PolicyStudy, people: People, calib: Evi
     ids, rows = test.table["pair_id"], np.arange(len(test))
     shared = {"n": len(test), "split": test.split}
     stage.number("policy.n_people_recorded", people.n_recorded(ids), unit="count", **shared)
+    stage.number("policy.n_splits_not_asked", people.n_silent, unit="count")
+    stage.number("policy.n_own_prices", len(stage.params.policy.costs.error_of), unit="count")
+    stage.number("policy.is_simulated", people.is_simulated, kind=SETTING)
+    stage.number("policy.errs_by_class", isinstance(people.careful, ConfusionHuman), kind=SETTING)
     for name, person in (("human", people.careful), ("glance", people.hasty)):
         right = person.distribution(ids, test.y_true)[rows, test.y_true]
         found = study.draws.mean(right, span=None if people.is_simulated else (0, 1)).number(unit="%", **shared)
@@ -224,8 +210,7 @@ def auto_error(stage: Stage, case: Case, policy: Policy, split: str = Split.TEST
 def load_policy(stage: Stage, kept: Selection, *splits: str) -> tuple[Policy, Costs, People]:
     """The tuned policy, the prices and the people, who may be asked about some splits."""
     row = pd.read_parquet(stage.upstream("08_policy", "policy.parquet")).iloc[0]
-    tau = None if np.isnan(row["tau_critical"]) else float(row["tau_critical"])
-    policy = Policy(float(row["t_auto"]), float(row["t_clarify"]), tau)
+    policy = Policy(**{name: float(value) for name, value in row.items()})
     people = people_of(stage, tuning_table(stage, kept), *splits)
     return policy, costs_of(stage.params.policy, stage.classes), people
 
@@ -265,12 +250,9 @@ def curve_table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.DataFrame:
     """How well scores rank the model's errors: the composite, what does with less, and the composite without a signal.
 
-    Returns
-    -------
-    DataFrame
-        score, aurc and difference (to the composite, paired; above zero: it ranks worse) with intervals, but for scores
-        that rank all rows like the composite. Also the numbers
-        `policy.test.aurc_<score>` and `.aurc_gain_over_<score>` of the composite and its rivals.
+    Returns score, aurc and difference (to the composite, paired; above zero: it ranks worse) with intervals, but for
+    scores that rank all rows like the composite. Also the numbers `policy.test.aurc_<score>` and
+    `.aurc_gain_over_<score>` of the composite and its rivals.
     """
     removed = without_each(evidence.signals, evidence.consistency)
     scores = {"composite": evidence.score, **evidence.rivals}
@@ -299,48 +281,17 @@ def _store_ranking(stage: Stage, rows: pd.DataFrame, evidence: Evidence, draws: 
             stage.numbers[f"policy.test.aurc_gain_over_{name}"] = _stored(gain, draws, **shared)
 
 
-@dataclass(frozen=True)
-class Surface:
-    """Mean cost over pairs of thresholds, for drawing.
+def surface_of(case: Case, policy: Policy, *, n_points: int = 41) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The cost surface of a case on an even grid over the scores that occur, the cell nearest to a tuned policy marked.
 
-    Attributes
-    ----------
-    grid : (g,) float
-        Thresholds.
-    cost : (g, g) float
-        Row: t_clarify, column: t_auto.
-    best : (row, column)
-        The cell nearest to the tuned thresholds.
+    Returns what `plot_surface` draws, and a row for each pair of thresholds that makes sense: t_clarify, t_auto, cost.
     """
-
-    grid: np.ndarray
-    cost: np.ndarray
-    best: tuple[int, int]
-
-    def as_table(self) -> pd.DataFrame:
-        """One row for each pair of thresholds that makes sense: t_clarify, t_auto, cost."""
-        rows, columns = np.nonzero(np.isfinite(self.cost))
-        cost = self.cost[rows, columns]
-        return pd.DataFrame({"t_clarify": self.grid[rows], "t_auto": self.grid[columns], "cost": cost})
-
-    def draw_arguments(self) -> dict[str, Any]:
-        """What `plot_surface` needs besides axes and labels."""
-        ticks = [float(value) for value in self.grid]
-        return {"grid": self.cost, "x": ticks, "y": ticks, "best": self.best}
-
-
-def surface_of(case: Case, policy: Policy, *, n_points: int = 41) -> Surface:
-    """The cost surface of a case around a tuned policy; thresholds lie on an even grid over the scores that occur."""
-    top = min(1.0, float(case.score.max()) * 1.02)
-    grid = np.linspace(0.0, top, n_points)
+    grid = np.linspace(0.0, min(1.0, float(case.score.max()) * 1.02), n_points)
     cost = cost_surface(case.score, case.outcomes, grid, forced=case.forced)
-    nearest = [int(np.abs(grid - value).argmin()) for value in (policy.t_clarify, policy.t_auto)]
-    return Surface(grid, cost, (nearest[0], max(nearest)))
-
-
-def attainable(evidence: Evidence) -> float:
-    """Score of a pair that had the best value of every signal at once."""
-    return attainable_maximum(evidence.signals, evidence.consistency)
+    row, column = (int(np.abs(grid - value).argmin()) for value in (policy.t_clarify, policy.t_auto))
+    rows, columns = np.nonzero(np.isfinite(cost))
+    table = pd.DataFrame({"t_clarify": grid[rows], "t_auto": grid[columns], "cost": cost[rows, columns]})
+    return {"grid": cost, "x": grid.tolist(), "y": grid.tolist(), "best": (row, max(row, column))}, table
 
 
 def score_table(evidence: Evidence) -> pd.DataFrame:
@@ -359,107 +310,11 @@ def signal_table(evidence: Evidence, draws: Resampler) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def absent_signals(evidence: Evidence) -> str:
-    """A sentence that names the signals which this source cannot give."""
-    missing = [text for name, text in _OPTIONAL.items() if name not in evidence.shown_signals]
-    if len(missing) == len(_OPTIONAL):
-        return "These are the signals that one answer of one model gives."
-    return f"This data has {_listed(missing)}." if missing else "All signals are there."
-
-
-def _listed(parts: list[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-
-
-_OPTIONAL = {
-    ENSEMBLE_STABILITY: "no models of several seeds",
-    VIEW_STABILITY: "no changed views of its inputs",
-    QUESTION_CONSISTENCY: "no questions whose right answer follows from a label",
-}
-
-
 def correlations(evidence: Evidence) -> pd.DataFrame:
     """Rank correlation of every two signals, square, with names in words; NaN where one is constant."""
-    table = correlation_table(evidence.shown_signals)
+    table = pd.DataFrame(evidence.shown_signals).corr(method="spearman")
     return table.rename(index=_words, columns=_words)
 
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
-
-
-def thresholds_template(study: PolicyStudy, people: People) -> str:
-    """What the thresholds mean, as a template for `say`."""
-    policy = study.policy
-    passed = "A case that passes the gate goes out alone from a score of {policy.t_auto} on"
-    alone = "No case goes out alone" if policy.t_auto > 1 else passed
-    asked = "none is asked about" if policy.t_clarify >= policy.t_auto else "is asked about from {policy.t_clarify} on"
-    if policy.t_auto > 1 and policy.t_clarify < policy.t_auto:
-        asked = "cases are asked about from {policy.t_clarify} on"
-    rest = f"the others go to {people.kind}"
-    if min(policy.t_auto, policy.t_clarify) == 0:
-        rest = f"no score is too low: what the gate stops, and nothing else, goes to {people.kind}"
-    right = "The person who takes over is right on {policy.human_accuracy} of the test cases, the glance on "
-    return f"{alone}; {asked}; {rest}. {right}{{policy.glance_accuracy}}."
-
-
-def answer_template(stage: Stage, study: PolicyStudy, people: People) -> str:
-    """The answer of the page as a template for `say`; a degenerate policy is said so in bold."""
-    alone = "On {policy.test.n_pairs} test cases the policy lets {policy.test.auto_share} go out alone"
-    if study.shares.loc["policy", Decision.AUTO.text] > 0:
-        alone += ", {policy.test.auto_error} of them wrong"
-    told = {
-        "always acting alone": "auto",
-        f"always asking {'a simulated' if people.is_simulated else 'a'} person": "human",
-        "thresholds on maximum probability alone": "max_probability",
-        "thresholds on entropy alone": "entropy",
-        "the same composite of one answer of one model": "one_model",
-    }
-    gains = {rival: f"policy.test.gain_over_{name}" for rival, name in told.items()}
-    whose = (
-        "people are simulated, right on {policy.human_accuracy} by the parameters"
-        if people.is_simulated
-        else "people are those whose answers were recorded, one of whom is right on {policy.human_accuracy}"
-    )
-    return (
-        f"{alone}; it asks about {{policy.test.clarify_share}} and hands over {{policy.test.human_share}}. It costs "
-        f"{{policy.test.cost}} a case. {versus(stage, gains)} An oracle that knew the truth would cost "
-        "{policy.test.cost_oracle}. The prices are assumed: {policy.price_human} for a person, {policy.price_clarify} "
-        f"for quick questions, {{policy.price_error}} for an error{_own_prices(stage)}; {whose}. "
-        f"{warning_of(study.evaluation)}"
-    )
-
-
-def _own_prices(stage: Stage) -> str:
-    return " (some classes have a price of their own)" if stage.params.policy.costs.error_of else ""
-
-
-def versus(stage: Stage, gains: Mapping[str, str]) -> str:
-    """Sentences on what a policy saves against others, by the intervals of the savings, as a template for `say`.
-
-    Parameters
-    ----------
-    gains : mapping of what it is compared with to the name of a number
-        What the policy saves; above zero it is cheaper. A number that is not stored is left out.
-    """
-    known = {rival: (name, stage.numbers[name]) for rival, name in gains.items() if name in stage.numbers}
-    saved, lost, others = [], [], []
-    for rival, (name, number) in known.items():
-        text = f"{{{name}}}"
-        if not number.excludes(0.0):
-            others.append(f"{rival} ({text})")
-        elif number.value > 0:
-            saved.append(f"{text} against {rival}")
-        else:
-            lost.append(f"{rival} (saved: {text})")
-    parts = [f"It saves {_listed(saved)}."] if saved else []
-    parts += [f"**It is dearer than {_listed(lost)}.**"] if lost else []
-    parts += [f"No difference is shown against {_listed(others)}."] if others else []
-    return " ".join(parts)
-
-
-def warning_of(evaluation: Evaluation) -> str:
-    """A sentence in bold where the policy is degenerate, and one that says it is not otherwise."""
-    if evaluation.is_degenerate:
-        return f"**DEGENERATE POLICY: {evaluation.degenerate}.**"
-    return "The policy is not degenerate: some cases go out alone and some do not."

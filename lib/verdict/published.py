@@ -33,10 +33,7 @@ _SCORES = {
 def read_published(name: str, kind: str = "") -> pd.DataFrame:
     """A table of published values.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such table; the message names those that there are.
+    FileNotFoundError if there is no such table; the message names those that there are.
     """
     folder = paths.LIBRARY / "data"
     path = folder / f"published_{name}{kind}.csv"
@@ -49,12 +46,9 @@ def read_published(name: str, kind: str = "") -> pd.DataFrame:
 def beside(stage: Stage) -> pd.DataFrame:
     """Published values and ours, one quantity of one run a row; no row where the profile names no table.
 
-    Returns
-    -------
-    DataFrame
-        run, trial, quantity, published, ours with interval, verdict (whether the published value lies in our interval;
-        for numbers of parameters whether they are equal), note. The scores that are repeated, and those of them whose
-        published value lies in our interval, are counted as numbers `published.n_repeated` and `published.n_inside`.
+    Returns run, trial, quantity, published, ours with interval, verdict (whether the published value lies in our
+    interval; for numbers of parameters whether they are equal), note. The scores that are repeated, and those of them
+    whose published value lies in our interval, are counted as numbers `published.n_repeated` and `published.n_inside`.
     """
     report: ReportParams = stage.params.report
     if report.published is None:
@@ -100,11 +94,7 @@ def _verdict(quantity: str, published: float, value: float, low: float, high: fl
 def classes_beside(stage: Stage, table: pd.DataFrame, decision: np.ndarray) -> pd.DataFrame:
     """Precision, recall and F1 by true class of the study's kept run, with the name it was printed under, and ours.
 
-    Parameters
-    ----------
-    table : prediction table of the test split
-    decision : (n,) int
-        Its answers.
+    `table` prediction table of the test split; `decision` (n,) int: its answers.
     """
     report: ReportParams = stage.params.report
     if report.published is None:
@@ -112,15 +102,3 @@ def classes_beside(stage: Stage, table: pd.DataFrame, decision: np.ndarray) -> p
     published = read_published(report.published, "_classes")
     ours = per_class(table, decision).add_prefix("our_").rename(columns={"our_class": "class"})
     return published.merge(ours, on="class", validate="one_to_one")
-
-
-def template(compared: pd.DataFrame) -> str:
-    """What the comparison shows, as a sentence around the numbers of `beside`."""
-    if compared.empty:
-        return "This profile repeats no published study."
-    return (
-        "Of {published.n_repeated} published scores that a trial repeats, {published.n_inside} lie inside our "
-        "intervals: there no difference is shown, which is not to say that there is none. The study trained once, on "
-        "one seed, and very likely warmed up on images of its own val and test, so that a difference has more than one "
-        "possible cause."
-    )

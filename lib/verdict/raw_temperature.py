@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from verdict.calibrate import Temperature
 from verdict.metrics import accuracy, ece, nll_of_logits
 from verdict.numbers import EXACT, Number, Numbers
+from verdict.policy_evaluation import readings
 from verdict.scores import check_labels, softmax, top_class
 from verdict.stage import Stage
 from verdict.stages import CLIP
@@ -45,21 +46,8 @@ def clip_like_cosines(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Simulated cosines of images and class prompts: around 0.2, all within a few hundredths of each other.
 
-    Parameters
-    ----------
-    n, n_classes : int
-        Images and classes.
-    rng : numpy.random.Generator
-        Source of randomness.
-    lead : float
-        How much the true class's cosine is higher on average.
-    noise : float
-        Standard deviation of a cosine.
-
-    Returns
-    -------
-    cosines : ndarray (n, n_classes)
-    y_true : ndarray of int, (n,)
+    `n`, `n_classes`: images and classes; `rng`: source of randomness; `lead`: how much the true class's cosine is
+    higher on average; `noise`: standard deviation of a cosine. Returns `cosines` (n, n_classes); `y_true` (n,).
     """
     y_true = rng.integers(n_classes, size=n)
     cosines = 0.2 + noise * rng.standard_normal((n, n_classes))
@@ -76,25 +64,9 @@ def raw_temperature_path(
     measures only upward curvature; while the NLL curves downwards it steps by the bare slope. Rules of stopping are
     those of PyTorch's optimiser without line search.
 
-    Parameters
-    ----------
-    scores : array (n, n_classes)
-        What was taken for logits.
-    y_true : array of int, (n,)
-        Class ids.
-    start : float
-        First T.
-    max_steps : int
-        Most steps.
-
-    Returns
-    -------
-    DataFrame
-        Columns step, temperature, nll, slope; the first row is the start.
-
-    References
-    ----------
-    Nocedal and Wright (2006), Numerical optimization, algorithm 7.5.
+    `scores` (n, n_classes): what was taken for logits; `y_true` (n,): class ids; `start`: first T; `max_steps`: most
+    steps. Returns columns step, temperature, nll, slope; the first row is the start. Nocedal and Wright (2006),
+    Numerical optimization, algorithm 7.5.
     """
     scores = np.asarray(scores, dtype=np.float64)
     y_true = check_labels(y_true, *scores.shape)
@@ -122,18 +94,9 @@ def raw_temperature_path(
 def published_failure(scores: ArrayLike, y_true: ArrayLike) -> pd.DataFrame:
     """Four temperatures for the same scores: as released, moved raw, clamped, and fitted by its logarithm.
 
-    Parameters
-    ----------
-    scores : array (n, n_classes)
-        Cosines without their scale; any logits will do.
-    y_true : array of int, (n,)
-        Class ids.
-
-    Returns
-    -------
-    DataFrame
-        Columns rule, temperature, nll, accuracy, mean_confidence, ece, share_to_human (largest probability below the
-        gate of 0.6), in the order above.
+    `scores` (n, n_classes): cosines without their scale; any logits will do; `y_true` (n,): class ids. Returns columns
+    rule, temperature, nll, accuracy, mean_confidence, ece, share_to_human (largest probability below the gate of 0.6),
+    in the order above.
     """
     scores = np.asarray(scores, dtype=np.float64)
     moved = float(raw_temperature_path(scores, y_true)["temperature"].iloc[-1])
@@ -171,10 +134,7 @@ def store_failure(numbers: Numbers, failure: pd.DataFrame) -> None:
 def published_calibration() -> pd.DataFrame:
     """Figures that the published run reports after calibration, and the arithmetic that gives them.
 
-    Returns
-    -------
-    DataFrame
-        Columns figure, published, derived, why.
+    Returns columns figure, published, derived, why.
     """
     right = 1 - N_ERRORS["published, T free"] / N_IMAGES
     rows = [
@@ -190,11 +150,8 @@ def published_calibration() -> pd.DataFrame:
 def published_policy(accuracies: Sequence[float] = (1.0, 0.95, 0.9)) -> pd.DataFrame:
     """What the published policies would have shown, from their counts, with people of several accuracies.
 
-    Returns
-    -------
-    DataFrame
-        One row a run and reading ("all interventions" or "human branch"): policy, share, base_error, precision, recall,
-        lift (see `intervention_scores`), and the accuracy of what goes out if people are right so often.
+    Returns one row a run and reading ("all interventions" or "human branch"): policy, share, base_error, precision,
+    recall, lift (see `readings`), and the accuracy of what goes out if people are right so often.
     """
     rows = []
     for run, n_errors in N_ERRORS.items():
@@ -204,50 +161,20 @@ def published_policy(accuracies: Sequence[float] = (1.0, 0.95, 0.9)) -> pd.DataF
         others_right = N_IMAGES - n_human - (n_errors - n_caught)
         after = {f"accuracy, people {h:.0%} right": (others_right + h * n_human) / N_IMAGES for h in accuracies}
         for reading, chosen in (("all interventions", np.ones(N_IMAGES, dtype=bool)), ("human branch", to_human)):
-            rows.append({"policy": f"{run}, {reading}", **intervention_scores(wrong, chosen), **after})
+            scores = {
+                name: float(one(None)) for name, one in readings(chosen.astype(float), wrong.astype(float)).items()
+            }
+            rows.append({"policy": f"{run}, {reading}", **scores, **after})
     return pd.DataFrame(rows)
 
 
 def plateau_ece(n_classes: int, right_share: float) -> float:
     """ECE where every probability is 1 / n_classes: the distance of two constants, which measures no calibration.
 
-    Parameters
-    ----------
-    n_classes : int
-        Number of classes.
-    right_share : float in [0, 1]
-        Accuracy; on the plateau of negative T that of the least similar class.
+    `n_classes`: number of classes; `right_share` in [0, 1]: accuracy; on the plateau of negative T that of the least
+    similar class.
     """
     return abs(1 / n_classes - right_share)
-
-
-def intervention_scores(is_wrong: ArrayLike, is_intervened: ArrayLike) -> dict[str, float]:
-    """What handing over catches, and what handing over everything would have shown.
-
-    Parameters
-    ----------
-    is_wrong : array of bool, (n,)
-        Whether the model's answer is wrong.
-    is_intervened : array of bool, (n,)
-        Whether it is not let out alone.
-
-    Returns
-    -------
-    dict
-        share (of rows intervened), base_error, precision (share of those that are wrong), recall (share of the wrong
-        that are intervened), lift (precision / base_error). With share 1 precision is the base error, recall 1 and
-        lift 1, whatever the gate: they measure nothing. What is not defined is NaN.
-    """
-    wrong, chosen = np.asarray(is_wrong, dtype=bool), np.asarray(is_intervened, dtype=bool)
-    if wrong.shape != chosen.shape or not len(wrong):
-        raise ValueError(f"expected two truths a row, at least one row, got shapes {wrong.shape} and {chosen.shape}")
-    caught = int((wrong & chosen).sum())
-    base = float(wrong.mean())
-    precision = caught / chosen.sum() if chosen.any() else float("nan")
-    recall = caught / wrong.sum() if wrong.any() else float("nan")
-    lift = precision / base if base else float("nan")
-    scores = {"share": chosen.mean(), "base_error": base, "precision": precision, "recall": recall, "lift": lift}
-    return {name: float(value) for name, value in scores.items()}
 
 
 def _loss_and_slope(scores: np.ndarray, y_true: np.ndarray, temperature: float) -> tuple[float, float]:

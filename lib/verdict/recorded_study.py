@@ -69,12 +69,9 @@ def class_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
 def overlap_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     """Rows that every two splits share.
 
-    Returns
-    -------
-    DataFrame
-        left, right, n_left, n_right, shared_rows (rows of the right one whose logits also stand, to the last bit, in
-        the left one) and shared_groups, where the data name groups; the last row holds the sums. The first sum is the
-        number `data.n_shared_rows`.
+    Returns left, right, n_left, n_right, shared_rows (rows of the right one whose logits also stand, to the last bit,
+    in the left one) and shared_groups, where the data name groups; the last row holds the sums. The first sum is the
+    number `data.n_shared_rows`.
     """
     parts = {str(split): table for split, table in found.predictions.groupby("split", sort=False)}
     counted = {split: Counter(row.tobytes() for row in logits_of(table)) for split, table in parts.items()}
@@ -110,12 +107,9 @@ def confused_couples(stage: Stage, found: RecordedSet) -> pd.DataFrame:
 def people_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     """How often one person is right, and the model, on all test rows with answers and on parts of them.
 
-    Returns
-    -------
-    DataFrame
-        rows, n, person, model, difference (person minus model, paired), with intervals; no rows where nobody's answers
-        to test are known. Numbers `data.people.accuracy`, `.majority`, `.n_votes`, `.unclear` (share of rows on which
-        fewer than four fifths of the people are right) and `.on_errors` (where the model is wrong).
+    Returns rows, n, person, model, difference (person minus model, paired), with intervals; no rows where nobody's
+    answers to test are known. Numbers `data.people.accuracy`, `.majority`, `.n_votes`, `.unclear` (share of rows on
+    which fewer than four fifths of the people are right) and `.on_errors` (where the model is wrong).
     """
     columns = vote_columns(stage.classes)
     if not set(columns) <= set(found.pairs):
@@ -161,22 +155,3 @@ def _store_people(stage: Stage, table: pd.DataFrame, votes: np.ndarray, person: 
     for name, (values, chosen) in shares.items():
         found = stage.resampler(groups[chosen]).mean(values[chosen], span=(0, 1))
         stage.numbers[f"data.people.{name}"] = found.number(n=int(chosen.sum()), split=str(Split.TEST), unit="%")
-
-
-def answer_template(stage: Stage, people: pd.DataFrame) -> str:
-    """The answer of the page as a template for `say`."""
-    parts = [
-        "{data.n_pairs} rows of saved logits over {data.n_classes} classes were read. On the {data.test.n_pairs} rows "
-        "of test the model is right on {data.test.accuracy}.",
-        "No row of one split occurs again in another.",
-    ]
-    if stage.numbers["data.n_shared_rows"].value:
-        parts[-1] = "**{data.n_shared_rows} rows of one split occur again in another.**"
-    if not len(people):
-        parts.append("Nobody's answers to its rows were recorded.")
-    if stage.numbers["data.n_tuning"].value:
-        parts.append(
-            "People's answers are known for test alone: {data.n_tuning} of its rows, drawn at random, tune the policy, "
-            "and the others judge it."
-        )
-    return " ".join(parts)

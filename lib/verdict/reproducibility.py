@@ -47,10 +47,7 @@ class Record:
 def read_records(stage: Stage) -> list[Record]:
     """Records of every execution of every stage that this one needs; each file that they name is hashed again.
 
-    Raises
-    ------
-    FileNotFoundError, StaleResultError
-        If one has not run, or what it read or wrote is not what its record says.
+    FileNotFoundError, StaleResultError if one has not run, or what it read or wrote is not what its record says.
     """
     found = []
     for name in spec(stage.name, stage.all_params).needs:
@@ -136,8 +133,6 @@ def variables(stage: Stage, records: list[Record]) -> pd.DataFrame:
     sixteen variables of the source, those that ask for words (problem, objective, method, questions, pseudocode) are
     left to the reader.
 
-    References
-    ----------
     Gundersen and Kjensmo (2018), State of the art: reproducibility in artificial intelligence, AAAI.
     """
     rows = []

@@ -21,7 +21,7 @@ from verdict.metrics import macro_f1
 from verdict.numbers import COUNT, ESTIMATE, POINTS, Number
 from verdict.people import People
 from verdict.policy import Costs, Decision, Policy, realised
-from verdict.policy_study import auto_error, versus
+from verdict.policy_study import auto_error
 from verdict.predict import DecisionRule, logits_of
 from verdict.scores import softmax
 from verdict.stage import Stage
@@ -29,9 +29,6 @@ from verdict.uncertainty import Interval, Statistic, with_bounds
 from verdict.weighted import weighted_mean
 
 INDEPENDENT_SPLITS = (Split.INDEPENDENT, Split.INDEPENDENT_HAND)
-NAMES = {Split.INDEPENDENT: "the generated independent set", Split.INDEPENDENT_HAND: "the hand-written independent set"}
-# Saved logits have at most one, and nobody knows where it comes from.
-RECORDED_NAMES = {Split.INDEPENDENT: "the independent set"}
 
 
 def read_tables(stage: Stage, kept: Selection) -> dict[str, pd.DataFrame]:
@@ -42,32 +39,13 @@ def read_tables(stage: Stage, kept: Selection) -> dict[str, pd.DataFrame]:
     return {str(split): table for split, table in found.items() if len(table)}
 
 
-def names_of(stage: Stage) -> dict[Split, str]:
-    """What the independent sets of a source are called."""
-    return RECORDED_NAMES if stage.is_recorded else NAMES
-
-
-def absent(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> str:
-    """A sentence that names the independent sets which this data does not have; "" where none is missing."""
-    names = names_of(stage)
-    missing = [name for split, name in names.items() if str(split) not in tables]
-    if not missing:
-        return ""
-    if len(missing) == len(names):
-        return "**This data has no independent set:** the question stays open, and the tables hold test alone."
-    return f"This data does not have {missing[0]}; its rows are missing below."
-
-
 def scores_by_split(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Accuracy and macro-F1 of each split, beside guessing and beside test.
 
-    Returns
-    -------
-    DataFrame
-        split, n; with intervals accuracy, guessing (accuracy of always giving the split's most frequent class),
-        gain_over_guessing (the first minus the second, paired), macro_f1, accuracy_change and macro_f1_change (the
-        split minus test, which are resampled independently). The same stand as numbers `<split>.<name>` of every
-        independent split, with `.n_pairs` and `.n_images`; they are not defined where it is absent.
+    Returns split, n; with intervals accuracy, guessing (accuracy of always giving the split's most frequent class),
+    gain_over_guessing (the first minus the second, paired), macro_f1, accuracy_change and macro_f1_change (the split
+    minus test, which are resampled independently). The same stand as numbers `<split>.<name>` of every independent
+    split, with `.n_pairs` and `.n_images`; they are not defined where it is absent.
     """
     rows, of_test = [], {}
     for split, table in tables.items():
@@ -105,10 +83,7 @@ def _answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, Statistic]:
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
     answer, n_classes = DecisionRule().decide(logits), logits.shape[1]
     common = int(np.bincount(y_true, minlength=n_classes).argmax())
-
-    def macro(weights: np.ndarray | None) -> np.ndarray:
-        return macro_f1(y_true, answer, n_classes, weights)
-
+    macro = partial(macro_f1, y_true, answer, n_classes)
     return (answer == y_true).astype(float), (y_true == common).astype(float), macro
 
 
@@ -144,11 +119,8 @@ def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def hand_written(stage: Stage, tables: Mapping[str, pd.DataFrame], temperature: float) -> pd.DataFrame:
     """Every hand-written sentence with the model's answer.
 
-    Returns
-    -------
-    DataFrame
-        image (number from 1), image_id, hypothesis, label, answer, prob (calibrated, of the answer), is_right; no rows
-        if there is no hand-written set.
+    Returns image (number from 1), image_id, hypothesis, label, answer, prob (calibrated, of the answer), is_right; no
+    rows if there is no hand-written set.
     """
     columns = ["image", "image_id", "hypothesis", "label", "answer", "prob", "is_right"]
     if Split.INDEPENDENT_HAND not in tables:
@@ -193,13 +165,10 @@ def decisions_by_split(
 ) -> pd.DataFrame:
     """What the policy does on each split.
 
-    Returns
-    -------
-    DataFrame
-        split, n; auto, clarify, human (shares); auto_error (error rate of what went out alone; NaN if nothing did),
-        error (of all final answers, expected over people), cost, always_auto, always_human (means) and gain (cost of
-        always asking a person minus the policy's, paired), with intervals. Numbers `<split>.auto_share`,
-        `.auto_error`, `.policy_cost` and `.policy_gain` of every independent split.
+    Returns split, n; auto, clarify, human (shares); auto_error (error rate of what went out alone; NaN if nothing did),
+    error (of all final answers, expected over people), cost, always_auto, always_human (means) and gain (cost of always
+    asking a person minus the policy's, paired), with intervals. Numbers `<split>.auto_share`, `.auto_error`,
+    `.policy_cost` and `.policy_gain` of every independent split.
     """
     rows = []
     for split, found in evidence.items():
@@ -245,39 +214,6 @@ def store_transfer(stage: Stage, found: pd.DataFrame, tables: Mapping[str, pd.Da
             interval = Interval.from_columns(row, name)
             stage.numbers[f"{row['split']}.{name}"] = interval.number(n=row["n"], split=row["split"])
     _fill(stage, tables, (*names, "coverage"))
-
-
-def answer_template(
-    stage: Stage, tables: Mapping[str, pd.DataFrame], decisions: pd.DataFrame, *, is_simulated: bool
-) -> str:
-    """The answer of the page as a template for `say`, over the sets that there are."""
-    alone, parts = decisions.set_index("split")["auto"], []
-    for split, name in names_of(stage).items():
-        if str(split) not in tables:
-            continue
-        size = "{%.n_pairs} rows" if stage.is_recorded else "{%.n_pairs} pairs, {%.n_images} images"
-        wrong = ", {%.auto_error} of them wrong" if alone[str(split)] > 0 else ""
-        person = f"{'a simulated' if is_simulated else 'a'} person"
-        saved = versus(stage, {f"always asking {person}": f"{split}.policy_gain"})
-        text = (
-            f"On {name} ({size}) the model is right on {{%.accuracy}}, {_beside_guessing(stage, split)}; macro-F1 is "
-            "{%.macro_f1}, a change of {%.macro_f1_change} from test. At the transferred temperature ECE is {%.ece}, "
-            "and sets that promise {%.level} cover {%.coverage}. The policy lets {%.auto_share} go out alone"
-            f"{wrong}, at a cost of {{%.policy_cost}}. {saved}"
-        )
-        parts.append(text.replace("{%", "{" + str(split)))
-    return "\n\n".join(parts) or "This data has no independent set, so nothing is known about another distribution."
-
-
-def _beside_guessing(stage: Stage, split: str) -> str:
-    """What accuracy is beside always giving the most frequent class, by the interval of the difference."""
-    gain = stage.numbers[f"{split}.gain_over_guessing"]
-    rule = "always giving its most frequent class, {%.guessing}"
-    if not gain.excludes(0.0):
-        return f"**no better than guessing is shown**: that minus {rule}, is {{%.gain_over_guessing}}"
-    if gain.value > 0:
-        return f"{{%.gain_over_guessing}} more than {rule}"
-    return f"**worse than guessing**: that minus {rule}, is {{%.gain_over_guessing}}"
 
 
 def _fill(stage: Stage, present: Mapping[str, object], names: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from scipy.special import entr
 
 FLOOR = 1e-6
 MAX_PROBABILITY = "max_probability"
@@ -33,24 +33,15 @@ def entropy_confidence(probs: np.ndarray) -> np.ndarray:
     The cheapest sign that an input is unlike anything the model knows: 0 for a uniform row, 1 for a certain one.
     """
     probs = _check_probs(probs)
-    entropy = -(probs * np.log(np.where(probs > 0, probs, 1.0))).sum(axis=1)
-    return np.clip(1 - entropy / np.log(probs.shape[1]), 0.0, 1.0)
+    return np.clip(1 - entr(probs).sum(axis=1) / np.log(probs.shape[1]), 0.0, 1.0)
 
 
 def ensemble_stability(view_probs: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Agreement of augmented views on the predicted class, 1 - 2 std over views, (n,).
 
-    Parameters
-    ----------
-    view_probs : ndarray, (n_views, n, K)
-        Calibrated probabilities of each view of the image.
-    predicted : ndarray of int, (n,)
-        The class that the untouched image is given.
-
-    Returns
-    -------
-    ndarray in [0, 1], (n,)
-        Population standard deviation (ddof 0), which is at most 1/2 for numbers in [0, 1]; one view gives 1.
+    `view_probs` (n_views, n, K): calibrated probabilities of each view of the image; `predicted` (n,): the class that
+    the untouched image is given. Returns (n,) in [0, 1]: population standard deviation (ddof 0), which is at most 1/2
+    for numbers in [0, 1]; one view gives 1.
     """
     view_probs = np.asarray(view_probs, dtype=np.float64)
     if view_probs.ndim != 3 or view_probs.shape[0] == 0:
@@ -63,15 +54,8 @@ def ensemble_stability(view_probs: np.ndarray, predicted: np.ndarray) -> np.ndar
 def conformal_confidence(sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Confidence from the size of the conformal set, and where the set is empty.
 
-    Parameters
-    ----------
-    sets : ndarray of bool, (n, K)
-
-    Returns
-    -------
-    confidence : ndarray in [0, 1], (n,)
-        1 / size; 0 for an empty set. An empty set says that no class is plausible: it is the opposite of certainty.
-    is_empty : ndarray of bool, (n,)
+    `sets` (n, K). Returns `confidence` (n,) in [0, 1]: 1 / size; 0 for an empty set. An empty set says that no class
+    is plausible: it is the opposite of certainty; `is_empty` (n,).
     """
     sets = np.asarray(sets)
     if sets.ndim != 2 or sets.dtype != bool:
@@ -80,61 +64,17 @@ def conformal_confidence(sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(size == 0, 0.0, 1 / np.maximum(size, 1)), size == 0
 
 
-def question_consistency(question_probs: np.ndarray, expected: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """How well the answers to yes/no questions agree with what the predicted class should answer.
-
-    Parameters
-    ----------
-    question_probs : ndarray in [0, 1], (n, Q)
-        Probability of yes for each question.
-    expected : ndarray, (K, Q)
-        1 or 0: what the class should answer; NaN: either.
-    predicted : ndarray of int, (n,)
-
-    Returns
-    -------
-    ndarray in [0, 1], (n,)
-        Mean of a q + (1 - a)(1 - q) over the questions whose expected answer is known.
-
-    Raises
-    ------
-    ValueError
-        If a class has no expected answer at all, or values lie outside their range.
-    """
-    expected = check_expected(expected)
-    question_probs = np.asarray(question_probs, dtype=np.float64)
-    if question_probs.ndim != 2 or question_probs.shape[1] != expected.shape[1]:
-        raise ValueError(f"question_probs must have shape (n, {expected.shape[1]}), got {question_probs.shape}")
-    _check_range("question_probs", question_probs)
-    silent = np.flatnonzero(np.isnan(expected).all(axis=1))
-    if silent.size:
-        raise ValueError(f"classes {silent.tolist()} have no expected answer, so no question can speak for them")
-    wanted = expected[np.asarray(predicted)]
-    known = ~np.isnan(wanted)
-    agreement = np.where(wanted == 1, question_probs, 1 - question_probs)
-    return np.where(known, agreement, 0.0).sum(axis=1) / known.sum(axis=1)
-
-
 def consistency_by_pair(
     prob_yes: np.ndarray, expected: np.ndarray, place: np.ndarray, predicted: np.ndarray
 ) -> np.ndarray:
-    """`question_consistency` where every pair has questions of its own.
+    """How well the answers to yes/no questions agree with what each pair's predicted class should answer.
 
-    Parameters
-    ----------
-    prob_yes : ndarray in [0, 1], (m,)
-        Probability of yes for each question that was asked.
-    expected : ndarray, (m, K)
-        What each class of the question's pair should answer: 1, 0 or NaN (either).
-    place : ndarray of int, (m,)
-        Which pair each question is about.
-    predicted : ndarray of int, (n,)
-        The class that each pair is given.
+    The mean of a q + (1 - a)(1 - q) over the pair's questions whose expected answer a is known.
 
-    Returns
-    -------
-    ndarray in [0, 1], (n,)
-        NaN for a pair without a question whose answer its class determines.
+    `prob_yes` (m,) in [0, 1]: probability of yes for each question that was asked; `expected` (m, K): what each class
+    of the question's pair should answer: 1, 0 or NaN (either); `place` (m,): which pair each question is about;
+    `predicted` (n,): the class that each pair is given. Returns (n,) in [0, 1]: NaN for a pair without a question
+    whose answer its class determines.
     """
     expected, place = check_expected(expected), np.asarray(place)
     prob_yes = _check_range("prob_yes", np.asarray(prob_yes, dtype=np.float64))
@@ -148,26 +88,11 @@ def consistency_by_pair(
     return np.divide(total, n_known, out=np.full(len(predicted), np.nan), where=n_known > 0)
 
 
-def yes_rate_limit(expected: np.ndarray) -> float:
-    """Largest mean yes-rate that perfect answers can reach.
-
-    A score multiplied by raw yes-rates cannot exceed this, since most questions are rightly answered no.
-    """
-    return float(np.nanmax(np.nanmean(check_expected(expected), axis=1)))
-
-
 def composite(signals: Mapping[str, np.ndarray], consistency: np.ndarray | None = None) -> np.ndarray:
     """Geometric mean of the critical signals, times the question consistency where there is one.
 
-    Parameters
-    ----------
-    signals : mapping of name to ndarray in [0, 1], (n,)
-        Critical signals; at least one. Each is clipped to [1e-6, 1], so that none makes the logarithm infinite.
-    consistency : ndarray in [0, 1], (n,), optional
-
-    Returns
-    -------
-    ndarray in [0, 1], (n,)
+    `signals` (n,) in [0, 1]: critical signals; at least one. Each is clipped to [1e-6, 1], so that none makes the
+    logarithm infinite. `consistency` (n,) in [0, 1]. Returns (n,) in [0, 1].
     """
     stacked = _stack(signals)
     score = np.exp(np.log(np.clip(stacked, FLOOR, 1.0)).mean(axis=0))
@@ -185,19 +110,10 @@ def attainable_maximum(signals: Mapping[str, np.ndarray], consistency: np.ndarra
     return float(composite(best, None if consistency is None else np.atleast_1d(np.max(consistency)))[0])
 
 
-def correlation_table(signals: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Rank correlation (Spearman) between signals; NaN for a signal that is constant."""
-    return pd.DataFrame(_stack(signals).T, columns=list(signals)).corr(method="spearman")
-
-
 def without_each(signals: Mapping[str, np.ndarray], consistency: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """The composite without each signal, by the signal's name, "question_consistency" last where it is given.
 
-    Parameters
-    ----------
-    signals : mapping of name to ndarray in [0, 1], (n,)
-        Two or more.
-    consistency : ndarray in [0, 1], (n,), optional
+    `signals` (n,) in [0, 1]: two or more; `consistency` in [0, 1], (n,).
     """
     if len(signals) < 2:
         raise ValueError(f"an ablation needs two signals or more, got {list(signals)}")
@@ -212,23 +128,10 @@ def mahalanobis_distance(
 ) -> np.ndarray:
     """Distance to the nearest class mean of the training features under their pooled covariance.
 
-    Parameters
-    ----------
-    features : ndarray, (n, d)
-    reference : ndarray, (m, d)
-        Training features.
-    y_reference : ndarray of int, (m,), optional
-        Their classes; without them there is one mean.
-    shrinkage : float in [0, 1]
-        Share of the mean variance mixed into the covariance, which keeps it invertible when d is not small against m.
-
-    Returns
-    -------
-    ndarray >= 0, (n,)
-
-    References
-    ----------
-    Lee et al. (2018), A Simple Unified Framework for Detecting Out-of-Distribution Samples, eq. 2 (its square root).
+    `features` (n, d); `reference` (m, d): training features; `y_reference` (m,): their classes; without them there is
+    one mean; `shrinkage` in [0, 1]: share of the mean variance mixed into the covariance, which keeps it invertible
+    when d is not small against m. Returns >= 0, (n,). Lee et al. (2018), A Simple Unified Framework for Detecting
+    Out-of-Distribution Samples, eq. 2 (its square root).
     """
     features, reference = _check_features(features, reference)
     classes = np.zeros(len(reference), dtype=np.int64) if y_reference is None else np.asarray(y_reference)
@@ -245,8 +148,6 @@ def mahalanobis_distance(
 def neighbour_distance(features: np.ndarray, reference: np.ndarray, *, k: int) -> np.ndarray:
     """Euclidean distance to the k-th nearest training feature after scaling all rows to length 1, (n,).
 
-    References
-    ----------
     Sun et al. (2022), Out-of-Distribution Detection with Deep Nearest Neighbors, section 3.
     """
     features, reference = _check_features(features, reference)
@@ -264,16 +165,8 @@ def neighbour_distance(features: np.ndarray, reference: np.ndarray, *, k: int) -
 def distance_confidence(distance: np.ndarray, calibration: np.ndarray) -> np.ndarray:
     """Share of calibration pairs at least as far away, as a signal in (0, 1].
 
-    Parameters
-    ----------
-    distance : ndarray, (n,)
-    calibration : ndarray, (m,)
-        Distances of the calibration split, measured in the same way.
-
-    Returns
-    -------
-    ndarray, (n,)
-        (1 + #{calibration >= distance}) / (m + 1): the conformal p-value of "from the same source".
+    `distance` (n,); `calibration` (m,): distances of the calibration split, measured in the same way. Returns (n,): (1
+    + #{calibration >= distance}) / (m + 1): the conformal p-value of "from the same source".
     """
     ordered = np.sort(np.asarray(calibration, dtype=np.float64))
     farther = len(ordered) - np.searchsorted(ordered, distance, side="left")

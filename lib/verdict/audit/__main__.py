@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from verdict import paths
+from verdict.artifacts import read_json
 from verdict.audit.explain import explain_item
 from verdict.audit.log import find_item
 from verdict.audit.replay import replay_log
@@ -26,14 +27,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _recorded(log: Path) -> str:
+    """The hash of a log in the record of the stage that wrote it; "" for a log without one."""
+    record = log.with_name("run.json")
+    outputs = read_json(record)["outputs"] if record.is_file() else {}
+    return next((sha256 for name, sha256 in outputs.items() if name.endswith(f"/{log.name}")), "")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line.
 
-    Returns
-    -------
-    int
-        Exit status. 0: explained, or the replay is identical; 1: the replay differs; 2: no such log or pair, or the
-        pair's line is damaged.
+    Returns exit status. 0: explained, or the replay is identical; 1: the replay differs; 2: no such log or pair, or the
+    pair's line is damaged.
     """
     options = _parser().parse_args(arguments)
     log = options.log or paths.stage_dir(options.profile, POLICY_STAGE) / "audit.jsonl"
@@ -41,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "explain":
             print(explain_item(find_item(log, options.pair_id)))
             return 0
-        result = replay_log(log)
+        result = replay_log(log, sha256=_recorded(log))
     except FileNotFoundError:
         print(
             f"error: {log} does not exist: make the report first (make report PROFILE=…), or give --log",

@@ -19,37 +19,13 @@ _CHUNK_ROWS = 4096
 class DecidedBatch:
     """Decided pairs as arrays, all with n rows.
 
-    Parameters
-    ----------
-    pair_id, image_id, group_id, split : sequence of str, (n,)
-    logits, probs : ndarray, (n, K)
-        `probs` is the softmax of logits / temperature.
-    temperature : float
-    signals : mapping of name to ndarray, (n,)
-        The critical signals that the gate and the score used.
-    sets : ndarray of bool, (n, K)
-    score : ndarray, (n,)
-    forced, decision : ndarray of int, (n,)
-        From `force` and `decide`.
-    policy : Policy
-    human : ndarray of int, (n,)
-        The person's answers; logged only where the person decided.
-    classes : sequence of str, (K,)
-    model_hash, params_hash, run_id : str
-    hypothesis : sequence of str, optional
-    consistency : ndarray, (n,), optional
-    qhat : float, optional
-        LAC threshold of the conformal sets.
-    clarification : Clarification, optional
-        Logged only where the decision is to clarify; needed if that occurs.
-    questions : sequence of str
-        Names of the questions by index.
-    response_names : sequence of str
-        Names of the responses by index, ("no", "yes") or the classes.
-    y_true : ndarray of int, (n,), optional
-        In evaluation only.
-    cost : ndarray, (n,), optional
-        Realised cost of the decision.
+    `pair_id`, `image_id`, `group_id`, `split` (n,); `logits`, `probs` (n, K): `probs` is the softmax of logits /
+    temperature; `signals` (n,): the critical signals that the gate and the score used; `sets` (n, K); `score` (n,);
+    `forced`, `decision` (n,): from `force` and `decide`; `human` (n,): the person's answers; logged only where the
+    person decided; `classes` (K,); `consistency` (n,); `qhat`: LAC threshold of the conformal sets; `clarification`:
+    logged only where the decision is to clarify; needed if that occurs; `questions`: names of the questions by index;
+    `response_names`: names of the responses by index, ("no", "yes") or the classes; `y_true` (n,): in evaluation only;
+    `cost` (n,): realised cost of the decision.
     """
 
     pair_id: Sequence[str]

@@ -1,8 +1,10 @@
-"""The log of decisions as a file: one JSON object a pair, checked when written and when read."""
+"""The log of decisions as a file: one JSON object a pair, checked when written and when read.
+
+One SHA-256 of the file, kept in the record of the stage that wrote it, shows that no line was changed or is missing.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,11 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from verdict.artifacts import content_hash, write_whole
+from verdict.artifacts import content_hash, sha256_file, write_whole
 
-_CHAIN_MARK = b',"chain":"'
-_CHAIN_DIGITS = 16
-_CHAIN_START = "0" * _CHAIN_DIGITS
 _WRITE_BUFFER = 1 << 20
 Unit = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
@@ -79,10 +78,10 @@ _SERIALIZER = Item.__pydantic_serializer__
 
 @dataclass(frozen=True)
 class LogSummary:
-    """How many items a log holds, and the last value of its chain: kept elsewhere, it shows that no line is missing."""
+    """How many items a log holds, and the hash of the file."""
 
     n_items: int
-    head: str
+    sha256: str
 
 
 def run_id(**ingredients: Any) -> str:
@@ -93,29 +92,15 @@ def run_id(**ingredients: Any) -> str:
 def write_log(path: Path, items: Iterable[Mapping[str, Any]]) -> LogSummary:
     """Write a log as the items come, and show it under its name only when it is whole.
 
-    Parameters
-    ----------
-    path : Path
-    items : iterable of mapping
-        Fields of `Item`; a generator keeps memory flat, see `iter_items`.
-
-    Returns
-    -------
-    LogSummary
-
-    Raises
-    ------
-    ValueError
-        If an item breaks the schema, or a pair comes twice. An older log of this name is then left as it was.
-    OSError
-        Of a full disk: with the file, the bytes that were written and those that are free.
+    `items` are fields of `Item`; a generator keeps memory flat, see `iter_items`. ValueError if one breaks the schema,
+    or a pair comes twice, OSError of a full disk: an older log of this name is then left as it was.
     """
-    return write_whole(path, lambda file: _write_lines(file.write, items), buffering=_WRITE_BUFFER)
+    n_items = write_whole(path, lambda file: _write_lines(file.write, items), buffering=_WRITE_BUFFER)
+    return LogSummary(n_items, sha256_file(path))
 
 
-def _write_lines(write: Any, items: Iterable[Mapping[str, Any]]) -> LogSummary:
+def _write_lines(write: Any, items: Iterable[Mapping[str, Any]]) -> int:
     seen: set[str] = set()
-    chain = _CHAIN_START
     for number, fields in enumerate(items, start=1):
         try:
             body = _SERIALIZER.to_json(_VALIDATOR.validate_python(fields))
@@ -125,13 +110,8 @@ def _write_lines(write: Any, items: Iterable[Mapping[str, Any]]) -> LogSummary:
         if pair_id in seen:
             raise ValueError(f"item {number}: pair {pair_id} is already in the log")
         seen.add(pair_id)
-        chain = _next_chain(chain, body)
-        write(body[:-1] + _CHAIN_MARK + chain.encode() + b'"}\n')
-    return LogSummary(len(seen), chain)
-
-
-def _next_chain(chain: str, body: bytes) -> str:
-    return hashlib.sha256(chain.encode() + body).hexdigest()[:_CHAIN_DIGITS]
+        write(body + b"\n")
+    return len(seen)
 
 
 def _reason(error: ValueError) -> str:
@@ -144,60 +124,32 @@ def _reason(error: ValueError) -> str:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a log: its number from 1, the item or why it cannot be read, its chain value and whether it holds."""
+    """One line of a log: its number from 1, and the item, or why it cannot be read."""
 
     number: int
     item: Item | None
     problem: str
-    chain: str
-    is_chained: bool
 
 
 def read_log(path: Path) -> Iterator[Line]:
-    """Read a log line by line, validating each item and recomputing the chain.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such log.
-    """
-    chain = _CHAIN_START
-    # Binary lines end at \n only; text mode would also be safe, but str.splitlines would cut at U+2028 in a hypothesis.
+    """Read a log line by line, validating each item."""
+    # Binary lines end at \n only; str.splitlines would cut at U+2028 in a hypothesis.
     with Path(path).open("rb") as file:
         for number, raw in enumerate(file, start=1):
-            body, mark, tail = raw.rstrip(b"\n").rpartition(_CHAIN_MARK)
-            if not mark:
-                yield Line(number, None, "the line has no chain value: it was cut or is not of this log", "", False)
-                continue
-            body += b"}"
-            expected = _next_chain(chain, body)
-            chain = tail[:_CHAIN_DIGITS].decode("ascii", errors="replace")
             try:
-                item, problem = _VALIDATOR.validate_json(body), ""
+                yield Line(number, _VALIDATOR.validate_json(raw), "")
             except ValueError as error:
-                item, problem = None, _reason(error)
-            is_chained = expected == chain and tail[_CHAIN_DIGITS:] == b'"}'
-            yield Line(number, item, problem, chain, is_chained)
+                yield Line(number, None, _reason(error))
 
 
 def find_item(path: Path, pair_id: str) -> Item:
-    """The item of one pair.
-
-    Raises
-    ------
-    KeyError
-        If the log does not hold it.
-    ValueError
-        If its line is damaged.
-    """
-    wanted = json.dumps(pair_id, ensure_ascii=False).encode()
+    """The item of one pair; KeyError if the log does not hold it, ValueError if its line is damaged."""
+    wanted = b'{"pair_id":' + json.dumps(pair_id, ensure_ascii=False).encode()
     with Path(path).open("rb") as file:
         for number, raw in enumerate(file, start=1):
-            if not raw.startswith(b'{"pair_id":' + wanted):
-                continue
-            body = raw.rstrip(b"\n").rpartition(_CHAIN_MARK)[0] + b"}"
-            try:
-                return _VALIDATOR.validate_json(body)
-            except ValueError as error:
-                raise ValueError(f"line {number} of {path} is damaged: {_reason(error)}") from error
+            if raw.startswith(wanted):
+                try:
+                    return _VALIDATOR.validate_json(raw)
+                except ValueError as error:
+                    raise ValueError(f"line {number} of {path} is damaged: {_reason(error)}") from error
     raise KeyError(f"{path} holds no pair {pair_id!r}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from verdict.artifacts import sha256_file
 from verdict.audit.log import Item, Line, read_log
 from verdict.policy import Decision, Forced, Policy, decide, force
 from verdict.scores import softmax, top_class
@@ -45,12 +46,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Replay:
-    """Result of a replay: lines read, differences found (the first of them kept), and the chain's last value."""
+    """Result of a replay: lines read, differences found (the first of them kept), and the hash of the file."""
 
     n_items: int
     n_differences: int
     first: tuple[Difference, ...]
-    head: str
+    sha256: str
 
     @property
     def is_identical(self) -> bool:
@@ -61,52 +62,44 @@ class Replay:
     def text(self) -> str:
         """The result in words."""
         if self.is_identical:
-            return f"identical: {self.n_items} items decided again, no difference (chain {self.head})"
+            return f"identical: {self.n_items} items decided again, no difference (SHA-256 {self.sha256[:16]})"
         listed = [difference.text for difference in self.first]
         more = self.n_differences - len(listed)
         rest = [f"and {more} more"] if more else []
         return "\n".join([f"different: {self.n_differences} differences in {self.n_items} items", *listed, *rest])
 
 
-def replay_log(path: Path) -> Replay:
+def replay_log(path: Path, *, sha256: str = "") -> Replay:
     """Replay a log in bounded memory.
 
     Probabilities, signals that follow from them, and scores are recomputed and may differ from the logged ones by
-    1e-9; sets, gate, decision and answers must be equal. The chain is checked, and that all items are of one run.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such log.
-    ValueError
-        If the log is empty.
+    1e-9; sets, gate, decision and answers must be equal, and all items of one run. The file must have the hash that was
+    recorded of it, where one is given. ValueError for an empty log.
     """
-    n_items, n_differences, first, head = 0, 0, [], ""
+    n_items, n_differences, first, found = 0, 0, [], sha256_file(path)
+    if sha256 not in ("", found):
+        n_differences, first = 1, [Difference(0, "?", "SHA-256 of the file", found, sha256)]
     seen: set[str] = set()
     run: set[tuple[str, str, str]] = set()
     lines = read_log(path)
     while batch := list(islice(lines, _BATCH)):
         n_items += len(batch)
-        head = batch[-1].chain
         for difference in (*_line_differences(batch, seen, run), *_item_differences(batch)):
             n_differences += 1
             if len(first) < _KEPT:
                 first.append(difference)
     if n_items == 0:
         raise ValueError(f"{path} is empty: there is nothing to replay")
-    return Replay(n_items, n_differences, tuple(sorted(first, key=lambda found: found.line)), head)
+    return Replay(n_items, n_differences, tuple(sorted(first, key=lambda one: one.line)), found)
 
 
 def _line_differences(batch: list[Line], seen: set[str], run: set[tuple[str, str, str]]) -> Iterator[Difference]:
-    """What is wrong with the lines themselves: unreadable, edited, repeated, or of another run."""
+    """What is wrong with the lines themselves: unreadable, repeated, or of another run."""
     for line in batch:
-        pair_id = "?" if line.item is None else line.item.pair_id
         if line.item is None:
-            yield Difference(line.number, pair_id, "item", "unreadable", line.problem)
-        if not line.is_chained:
-            yield Difference(line.number, pair_id, "chain", "broken", "the line as written, after its neighbour")
-        if line.item is None:
+            yield Difference(line.number, "?", "item", "unreadable", line.problem)
             continue
+        pair_id = line.item.pair_id
         if pair_id in seen:
             yield Difference(line.number, pair_id, "pair_id", "repeated", "each pair once")
         seen.add(pair_id)
@@ -197,10 +190,12 @@ def _recomputed(items: list[Item], policy: Policy) -> Iterator[tuple[str, list[A
     yield "final_answer", [item.final_answer for item in items], [_final_answer(item) for item in items]
     yield (
         "clarification, human_answer",
-        [_has_answers(item) for item in items],
-        [_needs_answers(item) for item in items],
+        [(item.clarification is not None, item.human_answer is not None) for item in items],
+        [(item.decision == Decision.CLARIFY.text, item.decision == Decision.HUMAN.text) for item in items],
     )
-    yield "true_answer, human_answer", [_is_known_truth(item) for item in items], [True] * len(items)
+    # The truth and the person's answer, where they are logged, are classes.
+    named = [{item.true_answer, item.human_answer} <= {None, *item.classes} for item in items]
+    yield "true_answer, human_answer", named, [True] * len(items)
 
 
 _SIGNALS_OF_PROBS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -237,16 +232,3 @@ def _final_answer(item: Item) -> str | None:
         is_whole = asked is not None and len(asked.posterior) == len(item.classes)
         return item.classes[top_class(asked.posterior)] if is_whole else None
     return item.model_answer
-
-
-def _has_answers(item: Item) -> tuple[bool, bool]:
-    return item.clarification is not None, item.human_answer is not None
-
-
-def _needs_answers(item: Item) -> tuple[bool, bool]:
-    return item.decision == Decision.CLARIFY.text, item.decision == Decision.HUMAN.text
-
-
-def _is_known_truth(item: Item) -> bool:
-    """Whether the truth and the person's answer, where they are logged, are classes."""
-    return all(answer is None or answer in item.classes for answer in (item.true_answer, item.human_answer))

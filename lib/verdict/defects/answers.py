@@ -65,10 +65,7 @@ def _class_score(y_true: np.ndarray, answer: np.ndarray, label: Label, score: st
 def class_report(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
     """A class report with both names: the class that a row is about, and what the study's report called it.
 
-    Returns
-    -------
-    DataFrame
-        class, printed_as, precision, recall and f1 with intervals over groups, support.
+    Returns class, printed_as, precision, recall and f1 with intervals over groups, support.
     """
     y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
     resampler, rows = stage.resampler(table["group_id"].to_numpy()), []
@@ -156,10 +153,7 @@ def drift(stage: Stage, table: pd.DataFrame, batch: int, epochs: int) -> pd.Data
 
     Numbers `defect.drift.n_epochs`, and `defect.drift.range`: the largest minus the smallest, exact for these answers.
 
-    Raises
-    ------
-    ValueError
-        For fewer than two epochs, between which alone something can drift.
+    ValueError for fewer than two epochs, between which alone something can drift.
     """
     if epochs < 2:
         raise ValueError(f"a drift is between epochs, got {epochs} of them")

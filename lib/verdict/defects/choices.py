@@ -14,7 +14,6 @@ from scipy import stats
 
 from verdict.evaluation import Answers, collect
 from verdict.labels import Split
-from verdict.numbers import Number, Numbers
 from verdict.params import TrialParams
 from verdict.published import read_published
 from verdict.stage import Stage
@@ -36,12 +35,9 @@ def reversals(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
 
     Every seed of one is set against every seed of the other; a tie counts half.
 
-    Returns
-    -------
-    DataFrame
-        One row per two candidates, smallest lead first: better, worse, lead (difference of means over seeds, with the
-        interval of the page on selection), n_seed_pairs, reversed with an interval (resampling images; it is for these
-        runs and does not cover further seeds). Empty for a single candidate.
+    Returns one row per two candidates, smallest lead first: better, worse, lead (difference of means over seeds, with
+    the interval of the page on selection), n_seed_pairs, reversed with an interval (resampling images; it is for these
+    runs and does not cover further seeds). Empty for a single candidate.
     """
     answers = {trial.name: collect(stage, trial.name, split) for trial in candidates(stage)}
     scores = {name: np.mean([float(one(None)) for one in found.statistics()]) for name, found in answers.items()}
@@ -69,11 +65,7 @@ def _lead(leads: pd.DataFrame, better: str, worse: str) -> Interval:
 def chance_reversed(lead: float, sd: float) -> float:
     """D05: chance that single runs of two configurations rank against the lead of their means, if noise is normal.
 
-    Parameters
-    ----------
-    lead : float
-    sd : float, >= 0
-        Of single runs of either; without noise the chance is 0, or one half for no lead.
+    `sd` >= 0: of single runs of either; without noise the chance is 0, or one half for no lead.
     """
     return float(stats.norm.sf(lead / (np.sqrt(2) * sd))) if sd else 0.5 * float(lead == 0)
 
@@ -112,21 +104,6 @@ def store_reversals(stage: Stage, found: pd.DataFrame) -> None:
     stage.numbers["defect.ranking.published"] = race.number(n=len(PUBLISHED_TWICE), unit="%", split=str(Split.VAL))
 
 
-def race_template(found: pd.DataFrame) -> str:
-    """What `reversals` shows, as a template around the numbers of `store_reversals`."""
-    ours = (
-        "In the closest of {defect.ranking.n_races} races the better mean leads by {defect.ranking.lead} macro-F1; "
-        "{defect.ranking.reversed} of the pairs of single runs rank the two otherwise."
-        if len(found)
-        else "This profile has a single candidate, so that there is no order to reverse."
-    )
-    return (
-        f"{ours} The study ranked by one run each (D05): under the spread of the one configuration that it ran twice, "
-        "which two runs leave very uncertain, and normal noise, its two best would change places in "
-        "{defect.ranking.published} of repetitions."
-    )
-
-
 def histories(stage: Stage) -> pd.DataFrame:
     """Training histories of all candidates: trial, seed, epoch, val_macro_f1, val_nll."""
     names, parts = {trial.name for trial in candidates(stage)}, []
@@ -140,11 +117,8 @@ def histories(stage: Stage) -> pd.DataFrame:
 def epochs_kept(history: pd.DataFrame) -> pd.DataFrame:
     """D07: the epoch with the lowest loss and the one with the highest macro-F1 of every run, and what that costs.
 
-    Returns
-    -------
-    DataFrame
-        trial, seed, n_epochs, epoch_by_loss, epoch_by_f1, f1_by_loss, f1_by_f1, cost (macro-F1 at the lowest loss
-        minus the highest; never above zero). Of equal epochs the earlier.
+    Returns trial, seed, n_epochs, epoch_by_loss, epoch_by_f1, f1_by_loss, f1_by_f1, cost (macro-F1 at the lowest loss
+    minus the highest; never above zero). Of equal epochs the earlier.
     """
     rows = []
     for (trial, seed), run in history.groupby(["trial", "seed"], sort=False):
@@ -188,19 +162,6 @@ def store_epochs(stage: Stage, kept: pd.DataFrame, ranked: pd.DataFrame) -> None
     stage.numbers["defect.criterion.cost"] = cost.number(n=len(with_choice), split=str(Split.VAL), seeds=seeds)
 
 
-def epochs_template(numbers: Numbers) -> str:
-    """What the epochs show, as a template around the numbers of `store_epochs`; a cost only where one was paid."""
-    if not numbers["defect.criterion.n_runs"].value:
-        return "No run of this profile has more than one epoch, so that there is none to choose."
-    if not numbers["defect.criterion.n_other_epoch"].value:
-        return "None of the {defect.criterion.n_runs} runs with more than one epoch would keep another one by loss."
-    return (
-        "{defect.criterion.n_other_epoch} of {defect.criterion.n_runs} runs with more than one epoch would keep "
-        "another one by loss; over all of these runs that changes macro-F1 on val by {defect.criterion.cost}, and the "
-        "rank of {defect.criterion.n_ranks_changed} candidates."
-    )
-
-
 def interval_over_seeds(values: ArrayLike, *, level: float) -> Interval:
     """Mean over seeds with Student's t interval; NaN bounds for one seed, and where all are equal."""
     values = np.asarray(values, dtype=np.float64)
@@ -221,16 +182,8 @@ def changed_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> pd.Data
 def nearest_twins(trials: Sequence[TrialParams], key: str) -> list[tuple[str, str, pd.DataFrame]]:
     """D08: for each trial in which a setting is on, the trial without it that differs in fewest settings.
 
-    Parameters
-    ----------
-    trials : sequence of TrialParams
-    key : str
-        A setting whose empty value means off, such as "oversample"; trials that do not know it have it off.
-
-    Returns
-    -------
-    list of (trial, twin, differences)
-        An ablation is clean where `key` is the only difference.
+    `key`: a setting whose empty value means off, such as "oversample"; trials that do not know it have it off. Returns
+    trial, twin, differences; an ablation is clean where `key` is the only difference.
     """
     content = {trial.name: trial.model_dump(mode="json") for trial in trials}
     off = [name for name, values in content.items() if not values.get(key)]
@@ -242,12 +195,8 @@ def nearest_twins(trials: Sequence[TrialParams], key: str) -> list[tuple[str, st
     return found
 
 
-def store_ablation(stage: Stage, published: pd.DataFrame, twins: Sequence[tuple[str, str, pd.DataFrame]]) -> str:
-    """Numbers `defect.ablation.n_published` and `.n_ours` (NaN where nothing is ablated), and a template for `say`."""
+def store_ablation(stage: Stage, published: pd.DataFrame, twins: Sequence[tuple[str, str, pd.DataFrame]]) -> None:
+    """Numbers `defect.ablation.n_published` and `.n_ours` (the worst here; not defined where nothing is ablated)."""
     stage.number("defect.ablation.n_published", len(published), unit="count")
-    worst = max((len(differences) for _, _, differences in twins), default=None)
-    stage.numbers["defect.ablation.n_ours"] = Number(float("nan") if worst is None else worst, unit="count")
-    text = "The study's two runs differ in {defect.ablation.n_published} settings, of which oversampling is one. "
-    if worst is None:
-        return text + "This profile has no trial that oversamples, so that nothing is said about its effect here."
-    return text + "A trial of this profile that oversamples differs from its twin in {defect.ablation.n_ours}."
+    worst = max((len(differences) for _, _, differences in twins), default=np.nan)
+    stage.number("defect.ablation.n_ours", worst, unit="count")

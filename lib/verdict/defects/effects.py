@@ -8,12 +8,11 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from verdict.metrics import macro_f1
 from verdict.numbers import ESTIMATE, Number
 from verdict.stage import Stage
-from verdict.uncertainty import Interval, Statistic, Weights, with_bounds
+from verdict.uncertainty import Interval, Statistic, with_bounds
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,7 @@ def measure(stage: Stage, table: pd.DataFrame, ours: Statistic, defect: Statisti
 
     Where no resample shows a difference, its interval is that of a mean without spread (see `Resampler.mean`).
 
-    Parameters
-    ----------
-    table : DataFrame, n rows of one split
-        Columns group_id and split.
-    ours, defect : functions of row weights
-        As in `Resampler.replicates`.
+    `table`: columns group_id and split; `ours`, `defect`: as in `Resampler.replicates`.
     """
     resampler = stage.resampler(table["group_id"].to_numpy())
     drawn = [resampler.replicates(statistic) for statistic in (ours, defect)]
@@ -67,11 +61,7 @@ def measure(stage: Stage, table: pd.DataFrame, ours: Statistic, defect: Statisti
 
 def f1_of(y_true: np.ndarray, answer: np.ndarray) -> Statistic:
     """Macro-F1 of answers as a function of row weights."""
-    return partial(_macro_f1, y_true, answer)
-
-
-def _macro_f1(y_true: np.ndarray, answer: np.ndarray, weights: Weights) -> ArrayLike:
-    return macro_f1(y_true, answer, weights=weights)
+    return partial(macro_f1, y_true, answer, 2)
 
 
 def not_measured(stage: Stage, *names: str) -> None:

@@ -27,10 +27,7 @@ def draw_groups(pairs: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.Dat
 def draw_judged(train: pd.DataFrame, test: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.DataFrame:
     """All pairs of up to n groups of test: few enough that train can put as many others beside them.
 
-    Raises
-    ------
-    ValueError
-        If train has fewer than two groups.
+    ValueError if train has fewer than two groups.
     """
     n_train = train["group_id"].nunique()
     if n_train < 2:
@@ -42,12 +39,9 @@ def draw_judged(train: pd.DataFrame, test: pd.DataFrame, n: int, rng: np.random.
 class Fits:
     """Two training tables that differ in nothing but whose images a share of their pairs shows.
 
-    Attributes
-    ----------
-    clean, leaked : pair tables
-        The same pairs of train, and a share of the pairs of as many further groups: of train, or of those judged.
-    judged : pair table
-        Pairs of test, as `draw_judged` gives them, on which both are judged.
+    `clean`, `leaked` pair tables: the same pairs of train, and a share of the pairs of as many further groups: of
+    train, or of those judged; `judged` pair table: pairs of test, as `draw_judged` gives them, on which both are
+    judged.
     """
 
     clean: pd.DataFrame
@@ -58,13 +52,8 @@ class Fits:
 def make_fits(train: pd.DataFrame, judged: pd.DataFrame, n: int, *, share: float, rng: np.random.Generator) -> Fits:
     """Draw what both fits have in common, and the share of pairs in which they differ.
 
-    Parameters
-    ----------
-    train, judged : pair tables
-    n : int >= 1
-        Groups of train that both fits see, at most.
-    share : float in [0, 1]
-        Of the pairs of the further groups that enter the fit; 0 switches the defect off.
+    `train`, `judged` pair tables; `n` >= 1: groups of train that both fits see, at most; `share` in [0, 1]: of the
+    pairs of the further groups that enter the fit; 0 switches the defect off.
     """
     further = draw_groups(train, judged["group_id"].nunique(), rng)
     common = draw_groups(train[~train["group_id"].isin(set(further["group_id"]))], n, rng)

@@ -28,20 +28,8 @@ def read_ledger() -> pd.DataFrame:
 def ledger_table(numbers: Mapping[str, Number]) -> pd.DataFrame:
     """The ledger with what each defect measures in this report.
 
-    Parameters
-    ----------
-    numbers : mapping of name to Number
-        Of this page and of those before it.
-
-    Returns
-    -------
-    DataFrame
-        id, severity, defect, check, quantity, here (a `Number`; None where nothing is measured, or it is not defined).
-
-    Raises
-    ------
-    KeyError
-        If a number that the ledger names is not stored.
+    `numbers`: of this page and of those before it. Returns id, severity, defect, check, quantity, here (a `Number`;
+    None where nothing is measured, or it is not defined). KeyError if a number that the ledger names is not stored.
     """
     ledger = read_ledger()
     here = [numbers[name] if name else None for name in ledger["number"]]

@@ -34,10 +34,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class PageEvidence:
-    """Evidence of a page: its exhibits by file name, its answer, and what it shows."""
+    """Evidence of a page: its exhibits by file name, its answer (what it said, and text cells), and what it shows."""
 
     by_file: Mapping[str, Evidence]
-    answer: tuple[Mapping[str, Any], ...]
+    answer: tuple[Mapping[str, Any] | str, ...]
     n_figures: int
     n_tables: int
     live: Sequence[Cell]
@@ -63,6 +63,8 @@ def find_evidence(live: Sequence[Cell], done: Mapping[int, Cell]) -> PageEvidenc
     """
     label, by_file, answer = _Labels(), {}, []
     for cell in live:
+        if cell.kind == "markdown" and "answer" in cell.tags:
+            answer.append(cell.source)
         for payload in _payloads(done.get(cell.index)):
             if payload["kind"] == "say":
                 answer += [payload] if "answer" in cell.tags else []

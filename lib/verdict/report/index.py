@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -152,12 +153,21 @@ def _claims(
     return rows
 
 
-def _answer(evidence: PageEvidence | None) -> str:
-    """The answer of a page as HTML, without the anchors that belong to the page itself."""
+def _answer(evidence: PageEvidence | None, known: Numbers, pages: tuple[str, ...]) -> str:
+    """The answer of a page as HTML, without the anchors that belong to the page itself.
+
+    What was said carries its numbers; a text cell takes them from those known. One that names a number which is not
+    there yet waits for it.
+    """
     parts = []
-    for payload in evidence.answer if evidence else ():
-        numbers = numbers_from_json(payload["numbers"])
-        parts.append(Markdown(numbers, mentioned=set(numbers)).render(payload["template"], short=True))
+    for told in evidence.answer if evidence else ():
+        numbers = known if isinstance(told, str) else numbers_from_json(told["numbers"])
+        page = Markdown(numbers, mentioned=set(numbers), pages=pages or None)
+        if not isinstance(told, str):
+            parts.append(page.render(told["template"], short=True))
+            continue
+        with contextlib.suppress(MarkdownError):
+            parts.append(page.render(chosen_text(told, numbers)))
     return "".join(parts)
 
 
@@ -304,11 +314,12 @@ def _groups(
             continue
         link = links[execution.name]
         title = link.title.removesuffix(f" ({execution.variant})") if execution.is_trial else link.title
+        known, pages = merged_numbers(executions, execution), tuple(links)
         fresh = {
             "title": title,
             "question": link.question,
             "href": link.href,
-            "answer": "" if execution.is_trial else _answer(evidence[execution.name]),
+            "answer": "" if execution.is_trial else _answer(evidence[execution.name], known, pages),
             "holds": _counted(execution.claims),
             "shows": _shows(evidence[execution.name]),
             "elapsed_s": 0.0,
