@@ -323,11 +323,6 @@ class Surface:
         cost = self.cost[rows, columns]
         return pd.DataFrame({"t_clarify": self.grid[rows], "t_auto": self.grid[columns], "cost": cost})
 
-    def draw_arguments(self) -> dict[str, Any]:
-        """What `plot_surface` needs besides axes and labels."""
-        ticks = [float(value) for value in self.grid]
-        return {"grid": self.cost, "x": ticks, "y": ticks, "best": self.best}
-
 
 def surface_of(case: Case, policy: Policy, *, n_points: int = 41) -> Surface:
     """The cost surface of a case around a tuned policy; thresholds lie on an even grid over the scores that occur."""
