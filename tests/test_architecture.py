@@ -430,14 +430,14 @@ def test_the_environment_has_one_list_of_exact_pins():
 NOT_IMPORTED = {
     "axe-core-python": "tests take its file",
     "jupyterlab": "`make lab` starts it",
-    "mapie": "tests compare with what it said",
+    "mapie": "tests ask for it by name",
     "nbconvert": "JupyterLab's own pages",
     "pytest-xdist": "pytest's plugin",
     "ruff": "`make lint` runs it",
     "snakemake": "run as a module",
     "snakemake-executor-plugin-slurm": "Snakemake's plugin",
     "snakemake-executor-plugin-slurm-jobstep": "Snakemake's plugin",
-    "torchmetrics": "tests compare with what it said",
+    "torchmetrics": "tests ask for it by name",
 }
 
 

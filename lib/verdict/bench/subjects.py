@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,28 +16,13 @@ from verdict.artifacts import write_bytes
 from verdict.backend import keras, keras_hub
 from verdict.data import digits
 from verdict.data.images import ImageStore, write_folder_store
-from verdict.features import Encoders, load_encoders
+from verdict.features import Encoders, Features, load_encoders
 from verdict.labels import Label, Split
-from verdict.model import Network, SingleQueryAttention, build_network
+from verdict.model import FreezePlan, Network, SingleQueryAttention, build_network
 from verdict.params import FitParams, ModelParams, Params
+from verdict.train import Fit, Rows, fit
 
-WORDS = [
-    "a",
-    "man",
-    "woman",
-    "dog",
-    "in",
-    "on",
-    "near",
-    "the",
-    "street",
-    "water",
-    "with",
-    "red",
-    "blue",
-    "two",
-    "stands",
-]
+WORDS = "a man woman dog in on near the street water with red blue two stands".split()  # noqa: SIM905
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PUBLISHED = ModelParams(
     vision_preset="vit_base_patch16_224_imagenet21k",
@@ -46,6 +32,7 @@ PUBLISHED = ModelParams(
     key_dim=64,
     mlp_dim=512,
 )
+CLIPNORM = 1.0
 # Flickr30k: 31,783 photographs, most of them 500 x 375 pixels, 4.4 GB of JPEG.
 PHOTO_SIZE = (375, 500)
 PHOTO_BYTES = 138_000
@@ -87,6 +74,15 @@ class Subject:
         """The JPEG files as an image store."""
         write_folder_store(folder, self.files)
         return ImageStore.open(folder)
+
+
+def fitted(
+    network: Network, plan: FreezePlan, features: Features, train: Rows, val: Rows, chosen: FitParams, **options: Any
+) -> Fit:
+    """`train.fit` as every bench calls it; `options` hold `seed`, `batch`, `folder` and perhaps `progress`."""
+    options |= {"batch_size": options.pop("batch"), "checkpoint": options.pop("folder") / "state.npz"}
+    fixed = {"criterion": "nll", "global_clipnorm": CLIPNORM, "blank": False, "identity": {}}
+    return fit(network, plan, features, train, val, chosen, **options, **fixed)
 
 
 def jpeg(pixels: np.ndarray, quality: int = PHOTO_QUALITY) -> bytes:
