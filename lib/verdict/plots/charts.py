@@ -71,7 +71,7 @@ def plot_lines(
         table, options = _with_bounds(table, y, low, high), options | _GIVEN | {"err_kws": {"alpha": 0.16, "lw": 0}}
     else:
         options |= {"estimator": None}
-    sns.lineplot(table, x=x, y=y, ax=ax, sort=False, **options)
+    sns.lineplot(table, x=x, y=y, ax=ax, sort=False, markeredgewidth=0, **options)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if names and ax.get_legend():
         aside = {"bbox_to_anchor": (1, 0.5), "fontsize": 8} if len(names) > MAX_INSIDE else {}
@@ -91,7 +91,8 @@ def plot_reliability(bins: pd.DataFrame, *, ax: Axes) -> None:
     ax.axline((0, 0), (1, 1), **REFERENCE)
     ax.bar(full["confidence"], 0.25 * full["count"] / full["count"].sum(), width=0.03, color=SERIES[0], alpha=0.22)
     ax.vlines(full["confidence"], full["low"], full["high"], color=SERIES[0], linewidth=1.1, alpha=0.75)
-    sns.lineplot(full, x="confidence", y="accuracy", marker="o", estimator=None, color=SERIES[0], ax=ax)
+    axes = {"x": "confidence", "y": "accuracy", "ax": ax, "estimator": None}
+    sns.lineplot(full, marker="o", markeredgewidth=0, color=SERIES[0], **axes)
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="Predicted confidence", ylabel="Observed accuracy", aspect="equal")
 
 
@@ -128,7 +129,12 @@ def plot_history(history: pd.DataFrame, *, ax: Axes, metric: str, best_epoch: in
     if not shown:
         raise ValueError(f"the history has neither {metric!r} nor 'val_{metric}'; columns are {list(history.columns)}")
     tidy = history.rename(columns=words).melt("epoch", [words[name] for name in shown], "curve")
-    options = {"marker": "o", "dashes": {"validation": "", "training": (4, 2)}, "palette": [SERIES[0]] * len(shown)}
+    options = {
+        "marker": "o",
+        "markeredgewidth": 0,
+        "dashes": {"validation": "", "training": (4, 2)},
+        "palette": [SERIES[0]] * len(shown),
+    }
     sns.lineplot(tidy, x="epoch", y="value", hue="curve", style="curve", estimator=None, ax=ax, **options)
     ax.get_legend().set_title(None)
     ax.axvline(best_epoch, color=MUTED, linewidth=1)
@@ -325,6 +331,8 @@ def _heat(values: pd.DataFrame, *, ax: Axes, **options: Any) -> None:
     values = values.rename(index=tick, columns=tick)
     sns.heatmap(values, ax=ax, rasterized=values.size > MAX_WRITTEN**2, **options)
     ax.tick_params(length=0)
+    ax.tick_params(axis="y", labelrotation=0)
+    ax.grid(False)
 
 
 def plot_confusion(counts: ArrayLike, names: Sequence[str], *, ax: Axes) -> None:
@@ -343,7 +351,6 @@ def plot_confusion(counts: ArrayLike, names: Sequence[str], *, ax: Axes) -> None
     text = table.map("{:,}".format) + "\n" + share.map("{:.1%}".format) if is_written else False
     every = {"xticklabels": 1, "yticklabels": 1}
     _heat(share, ax=ax, annot=text, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, **every)
-    ax.tick_params(axis="y", labelrotation=0)
     if not is_written:
         ax.tick_params(labelsize=5)
         ax.tick_params(axis="x", labelrotation=90)
@@ -371,7 +378,9 @@ def plot_surface(
     best : (row, column), optional
         The cell that was chosen.
     """
-    _heat(grid, ax=ax, cmap="viridis_r", cbar_kws={"label": zlabel})
+    shown = {"xticklabels": math.ceil(grid.shape[1] / 8), "yticklabels": math.ceil(grid.shape[0] / 8)}
+    _heat(grid, ax=ax, cmap="viridis_r", cbar_kws={"label": zlabel}, **shown)
+    ax.tick_params(axis="x", labelrotation=0)
     ax.invert_yaxis()
     if best is not None:
         for color, width in (("#ffffff", 4), ("#c0392b", 2)):
@@ -418,7 +427,9 @@ def plot_embedding(points: pd.DataFrame, *, ax: Axes, names: Sequence[str]) -> N
     kind = [kinds[key][0] for key in zip(points["label"], points["is_right"], strict=True)]
     looks = {"palette": dict(zip(words, colors, strict=True)), "markers": dict(zip(words, markers, strict=True))}
     orders = {"hue_order": words, "style_order": words}
-    sns.scatterplot(x=points["x"], y=points["y"], hue=kind, style=kind, s=18, alpha=0.7, ax=ax, **looks, **orders)
+    sns.scatterplot(
+        x=points["x"], y=points["y"], hue=kind, style=kind, s=24, linewidth=0, alpha=0.7, ax=ax, **looks, **orders
+    )
     ax.set(xticks=[], yticks=[], xlabel="", ylabel="", aspect="equal")
     sns.despine(ax=ax, left=True, bottom=True)
     ax.grid(False)

@@ -35,6 +35,7 @@ _STYLE = {
     **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "text.color"), INK),
     **dict.fromkeys(("xtick.color", "ytick.color"), INK),
     "legend.frameon": False,
+    "legend.handlelength": 2.6,
     "lines.linewidth": 1.7,
     "svg.fonttype": "none",
     "svg.hashsalt": "verdict",
