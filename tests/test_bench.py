@@ -253,6 +253,9 @@ def test_the_page_is_written_from_the_records(tmp_path):
     records.save("memory", {"provenance": made, "results": MEMORY}, tmp_path)
     records.save("audit", {"provenance": made, "results": AUDIT}, tmp_path)
     records.save("gpu", {"provenance": made, "results": GPU}, tmp_path)
+    counts = {kind: {"as undisturbed": 2, "lost": 1} for kind in ("run killed", "all")}
+    chaos = {"rows": [0, 0, 0], "wanted": 9, "seed": 1, "summary": counts}
+    records.save("chaos", {"provenance": made, **chaos}, tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert "| 2 text blocks trained | 5 x 3 | not run | 8 s | 0.5 s | 16.0 [14.0, 18.0] | 15.0 | 1.25 s |" in text
     assert "| 0.700 | 0.710 | +0.010 [-0.020, +0.040] |" in text
@@ -262,7 +265,8 @@ def test_the_page_is_written_from_the_records(tmp_path):
     assert "360 s; published: about 10 h on a T4, 100 times as long" in text
     assert "runs are missing" in text
     assert "| 1,000 | 5,432 | 8,765 | 123 MB | 10 MB | 0 |" in text
-    assert text.count("python -m verdict.bench x") == 4
+    assert text.count("python -m verdict.bench x") == 5
+    assert "3 of 9 disturbances" in text and "| run killed | 2 | 1 |\n" in text
     assert json.loads((tmp_path / "tiny.json").read_text())["provenance"]["threads"] == 2
 
 
