@@ -8,10 +8,8 @@ cut off goes on with the runs that are missing.
 from __future__ import annotations
 
 import gc
-import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +19,10 @@ import pandas as pd
 import torch
 
 from verdict import paths, place
-from verdict.artifacts import content_hash, read_json, write_bytes, write_json
+from verdict.artifacts import content_hash, read_json, write_json
 from verdict.backend import has_gpu, keras
 from verdict.bench.limits import blank_inputs, counted, measure_machine
-from verdict.bench.subjects import PUBLISHED, fitted, full_size_encoders, jpeg, photograph, random_pairs
+from verdict.bench.subjects import PUBLISHED, fitted, full_size_encoders, random_pairs, write_photographs
 from verdict.data.images import ImageStore, write_folder_store
 from verdict.features import Encoders, Features, encode
 from verdict.model import FreezePlan, Network, build_network, build_prefix, build_suffix
@@ -125,23 +123,12 @@ class Bench:
         return random_pairs(image_ids, n, rng=np.random.default_rng(0)).assign(split="train")
 
     def store(self) -> ImageStore:
-        """Synthetic JPEG files: some distinct ones, made in threads, and copies of them up to the number."""
+        """Synthetic JPEG files, as they are or made."""
         setting, home = self.setting, self.home
-        files = [home / "jpeg" / f"photo-{k:05d}.jpg" for k in range(setting.n_images)]
-
-        def make(k: int) -> None:
-            if k < setting.n_distinct:
-                write_bytes(files[k], jpeg(photograph(np.random.default_rng([0, k]))))
-            else:
-                shutil.copyfile(files[k % setting.n_distinct], files[k])
-
         if not (home / "store" / "images.parquet").is_file():
             self.progress(f"writing {setting.n_images:,} JPEG files")
-            (home / "jpeg").mkdir(parents=True, exist_ok=True)
-            with ThreadPoolExecutor(setting.decode_threads) as pool:
-                list(pool.map(make, range(min(setting.n_distinct, setting.n_images))))
-                list(pool.map(make, range(setting.n_distinct, setting.n_images)))
-            write_folder_store(home / "store", {path.stem: path for path in files})
+            how = {"seed": 0, "n_distinct": setting.n_distinct, "threads": setting.decode_threads}
+            write_folder_store(home / "store", write_photographs(home / "jpeg", setting.n_images, **how))
         return ImageStore.open(home / "store", workers=setting.decode_threads)
 
     def network(self, encoders: Encoders) -> Network:

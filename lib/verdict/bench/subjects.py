@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
+import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,12 +108,19 @@ def photograph(rng: np.random.Generator) -> np.ndarray:
     return np.clip(layers + 128, 0, 255).astype(np.uint8)
 
 
-def write_photographs(folder: Path, n: int, *, seed: int) -> dict[str, Path]:
-    """Synthetic photographs as files, by image id."""
-    files = {}
-    for k in range(n):
-        files[f"photo-{k:05d}"] = folder / f"photo-{k:05d}.jpg"
-        write_bytes(files[f"photo-{k:05d}"], jpeg(photograph(np.random.default_rng([seed, k]))))
+def write_photographs(
+    folder: Path, n: int, *, seed: int, n_distinct: int | None = None, threads: int = 1
+) -> dict[str, Path]:
+    """Synthetic photographs as files, by image id; all but the first `n_distinct` are copies of these."""
+    files = {f"photo-{k:05d}": folder / f"photo-{k:05d}.jpg" for k in range(n)}
+    first, rest = list(files.values())[:n_distinct], list(files.values())[n_distinct or n :]
+
+    def make(k: int) -> None:
+        write_bytes(first[k], jpeg(photograph(np.random.default_rng([seed, k]))))
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(make, range(len(first))))
+        list(pool.map(shutil.copyfile, itertools.cycle(first), rest))
     return files
 
 

@@ -25,27 +25,6 @@ COPIED = ("lib", "notebooks", "params", "Snakefile")
 # Times are no results.
 NOT_COMPARED = ("repro.total_min",)
 CLASSES = ("cat", "dog", "emu")
-TRAINED = """
-title: Disturbed, with training
-is_smoke: true
-data:
-  digits:
-    n_pairs: {warmup_train: 64, warmup_val: 32, train: 96, val: 64, calib: 64, test: 64, independent: 48}
-training:
-  seeds: [11]
-  n_control_seeds: 1
-  batch_size: 32
-  warmup: {epochs: 1}
-  trials:
-    - {name: frozen, parent: warmup, vision_blocks: 0, text_blocks: 0, learning_rate: 1.0e-3, weight_decay: 1.0e-2,
-       dropout: 0.1, epochs: 3, patience: 3, schedule: cosine}
-    - {name: text1, parent: frozen, vision_blocks: 0, text_blocks: 1, learning_rate: 1.0e-3, weight_decay: 1.0e-2,
-       dropout: 0.1, epochs: 2, patience: 2, schedule: cosine}
-statistics: {n_resamples: 100}
-policy: {n_explained: 1, n_attribution_steps: 4}
-interpret: {n_pairs: 16, mask_shares: [0.5], n_points: 40}
-defects: {n_images: 8}
-"""
 LOGITS = """
 title: Disturbed, on saved logits
 is_smoke: true
@@ -226,7 +205,7 @@ def trained(folder: Path, *, cores: int) -> Subject:
     """A report with features, training and every page, on a few dozen pairs."""
     root = folder / "trained"
     _copy_project(root)
-    write_text(root / "params" / "disturbed.yaml", TRAINED)
+    shutil.copy2(Path(__file__).with_name("trained.yaml"), root / "params" / "disturbed.yaml")
     return Subject("disturbed", root, cores)
 
 
