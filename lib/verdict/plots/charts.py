@@ -99,10 +99,7 @@ def plot_reliability(bins: pd.DataFrame, *, ax: Axes) -> None:
 def plot_risk_coverage(curves: Mapping[str, pd.DataFrame], *, ax: Axes) -> None:
     """Risk against coverage, one line a signal.
 
-    Parameters
-    ----------
-    curves : mapping from name to DataFrame
-        Columns `coverage` and `risk` in [0, 1]; optional `low`, `high`.
+    A curve has columns `coverage` and `risk` in [0, 1], and perhaps `low`, `high`.
     """
     words = {"xlabel": "Coverage (share decided automatically)", "ylabel": "Error rate of the accepted"}
     plot_lines(curves, ax=ax, x="coverage", y="risk", **words)
@@ -114,10 +111,7 @@ def plot_risk_coverage(curves: Mapping[str, pd.DataFrame], *, ax: Axes) -> None:
 def plot_history(history: pd.DataFrame, *, ax: Axes, metric: str, best_epoch: int, ylabel: str) -> None:
     """A metric over epochs, on training and validation data where each is known; the epoch that was kept is marked.
 
-    Parameters
-    ----------
-    history : DataFrame
-        Columns `epoch` (from 1), and `<metric>` and/or `val_<metric>`.
+    The history has columns `epoch` (from 1), and `<metric>` and/or `val_<metric>`.
 
     Raises
     ------
@@ -147,10 +141,7 @@ def plot_history(history: pd.DataFrame, *, ax: Axes, metric: str, best_epoch: in
 def plot_sweep(curve: pd.DataFrame, *, ax: Axes, chosen: float) -> None:
     """Macro-F1 against the threshold of the probability of contradiction; the chosen threshold is marked.
 
-    Parameters
-    ----------
-    curve : DataFrame
-        Columns `threshold`, `macro_f1`, as `error_analysis.sweep` makes them.
+    The curve has columns `threshold` and `macro_f1`, as `error_analysis.sweep` makes them.
     """
     words = {"xlabel": "Threshold on the probability of contradiction", "ylabel": "Macro-F1"}
     plot_lines(curve, ax=ax, x="threshold", y="macro_f1", marker="o", **words)
@@ -163,10 +154,7 @@ def plot_sweep(curve: pd.DataFrame, *, ax: Axes, chosen: float) -> None:
 def plot_nll_curve(curve: pd.DataFrame, *, ax: Axes, best: float, low: float, high: float) -> None:
     """Negative log-likelihood of the calibration split against log T, with the fitted log T and its interval.
 
-    Parameters
-    ----------
-    curve : DataFrame
-        Columns `log_t`, `nll` (nats).
+    The curve has columns `log_t` and `nll` (nats).
     """
     plot_lines(curve, ax=ax, x="log_t", y="nll", xlabel="log T", ylabel="NLL (nats)")
     ax.axvspan(low, high, color=SERIES[1], alpha=0.16, linewidth=0, label="interval")
@@ -242,10 +230,7 @@ def plot_forest(table: pd.DataFrame, *, ax: Axes, xlabel: str, reference: float 
 def plot_models(table: pd.DataFrame, *, ax: Axes, x: str, y: str, xlabel: str, ylabel: str) -> None:
     """Models by two measures, a point with two intervals each.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Columns `model`, `x`, `y`, and `<x>_low`, `<x>_high`, `<y>_low`, `<y>_high`; rows keep their order and colours.
+    The table has columns `model`, `x`, `y`, and `<x>_low`, `<x>_high`, `<y>_low`, `<y>_high`; rows keep their order.
     """
     table = table.assign(model=table["model"].map(plain))
     colors = palette_of(table["model"])
@@ -338,12 +323,7 @@ def _heat(values: pd.DataFrame, *, ax: Axes, **options: Any) -> None:
 def plot_confusion(counts: ArrayLike, names: Sequence[str], *, ax: Axes) -> None:
     """Counts of true against predicted classes, shaded by the share of the row; many classes are shaded alone.
 
-    Parameters
-    ----------
-    counts : array (n_classes, n_classes) of int
-        Rows are the true class.
-    names : sequence of str
-        Classes in the order of rows and columns.
+    Rows of the counts (n_classes, n_classes) are the true class, in the order of the names.
     """
     table = pd.DataFrame(counts, index=names, columns=names)
     share = table.div(table.sum(axis=1).clip(lower=1), axis=0)
@@ -391,10 +371,7 @@ def plot_surface(
 def plot_decisions(shares: pd.DataFrame, *, ax: Axes) -> None:
     """Shares of auto, clarify and human, one horizontal bar a row, the first row on top.
 
-    Parameters
-    ----------
-    shares : DataFrame (n_rows, n_decisions)
-        Index: labels; columns: decisions; rows sum to one.
+    The index of the shares are labels, the columns decisions; rows sum to one.
     """
     sums = shares.sum(axis=1).to_numpy(float)
     if not np.allclose(sums, 1.0, atol=1e-6):

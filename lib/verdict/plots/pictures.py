@@ -127,16 +127,9 @@ def draw_attributions(
 
 
 def draw_gallery(images: Sequence[Any], titles: Sequence[str], *, columns: int = 4) -> Figure:
-    """A grid of images with titles.
+    """A grid of images with titles, at most so many columns.
 
-    Parameters
-    ----------
-    images : sequence of arrays (H, W, 3) or PIL images
-        Drawn without smoothing.
-    titles : sequence of str
-        Wrapped, drawn as plain text.
-    columns : int
-        Images in a row, at most.
+    Images are arrays (H, W, 3) or PIL's, drawn without smoothing; titles are wrapped and plain text.
     """
     columns = min(columns, len(images))
     rows, width = math.ceil(len(images) / columns), WIDTH / columns

@@ -40,14 +40,8 @@ CSS_DPI = 96
 def say(template: str, numbers: Numbers, *, is_alarm: bool = False) -> None:
     """Display a sentence whose numbers are looked up by name.
 
-    Parameters
-    ----------
-    template : str
-        Markdown with `{name}` or `{{ name }}`; `{name|value}` leaves the interval out. Raw HTML is shown as text.
-    numbers : Numbers
-        Where the names are looked up.
-    is_alarm : bool
-        Shown in red: something that must not be overlooked.
+    The template is Markdown with `{name}` or `{{ name }}`; `{name|value}` leaves the interval out, raw HTML is shown as
+    text. What must not be overlooked is an alarm, shown in red.
 
     Raises
     ------
@@ -168,18 +162,7 @@ def show_gallery(
 ) -> None:
     """Display a small grid of images with their titles, as one picture; without images, a sentence that there are none.
 
-    Parameters
-    ----------
-    images : sequence of arrays (H, W, 3) of uint8 or PIL images
-        Shown unscaled in colour, pixels kept sharp.
-    titles : sequence of str
-        One an image; drawn as plain text.
-    caption, alt : str
-        As in `show_figure`.
-    columns : int
-        Images in a row.
-    file : str or Path, optional
-        Names the anchor.
+    Images are uint8 (H, W, 3) or PIL's, shown with sharp pixels; titles are plain text; the rest is as in `show_figure`.
 
     Raises
     ------
@@ -373,12 +356,7 @@ def _in_256_colours(content: bytes) -> bytes:
 def show_claims(claims: Sequence[Any], numbers: Numbers) -> None:
     """Display which claims hold, each with its number; the report shows them in its own section instead.
 
-    Parameters
-    ----------
-    claims : sequence of Claim
-        As `evaluate_claim` makes them.
-    numbers : Numbers
-        Where the claims' numbers are looked up.
+    Claims are as `evaluate_claim` makes them; their numbers are looked up.
     """
     rows = [
         {
