@@ -162,7 +162,7 @@ def show_gallery(
 ) -> None:
     """Display a small grid of images with their titles, as one picture; without images, a sentence that there are none.
 
-    Images are uint8 (H, W, 3) or PIL's, shown with sharp pixels; titles are plain text; the rest is as in `show_figure`.
+    Images are uint8 (H, W, 3) or PIL's, shown with sharp pixels; titles are plain text; the rest as in `show_figure`.
 
     Raises
     ------
