@@ -130,6 +130,14 @@ def test_histogram_shares_its_edges(axes):
     assert all(set(points[:, 0]) <= {0, 1, 2, 3, 4, 5} for points in heights)
 
 
+def test_a_group_or_a_forest_may_be_empty(axes):
+    plots.plot_histogram({"right": [0.1, 0.2], "wrong": []}, ax=axes, bins=3, xlabel="x")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["right (n = 2)", "wrong (n = 0)"]
+    axes.clear()
+    plots.plot_forest(pd.DataFrame(columns=["label", "value", "low", "high"], dtype=float), ax=axes, xlabel="x")
+    assert not axes.get_yticklabels()
+
+
 def test_surface_keeps_its_orientation(axes):
     grid = pd.DataFrame(np.arange(15.0).reshape(3, 5), index=list("abc"), columns=[0.1, 0.2, 0.3, 0.4, 0.5])
     plots.plot_surface(grid, ax=axes, xlabel="x", ylabel="y", zlabel="Cost", best=(2, 4))

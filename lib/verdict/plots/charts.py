@@ -293,16 +293,11 @@ def plot_histogram(
     limit : float, optional
         A vertical line: the largest value that is within reach.
     """
-    tidy = pd.concat(
-        [
-            pd.DataFrame({"value": array, "group": f"{plain(name)} (n = {len(array):,})"})
-            for name, array in values.items()
-        ],
-        ignore_index=True,
-    )
-    colors = dict(zip(tidy["group"].unique(), palette_of(values).values(), strict=True))
-    look = {"element": "step", "alpha": 0.18, "linewidth": 1.5}
-    sns.histplot(tidy, x="value", hue="group", palette=colors, bins=bins, ax=ax, **look)
+    labels = {name: f"{plain(name)} (n = {len(array):,})" for name, array in values.items()}
+    parts = [pd.DataFrame({"value": np.asarray(array), "group": labels[name]}) for name, array in values.items()]
+    colors = dict(zip(labels.values(), palette_of(values).values(), strict=True))
+    look = {"hue_order": [*colors], "palette": colors, "element": "step", "alpha": 0.18, "linewidth": 1.5}
+    sns.histplot(pd.concat(parts, ignore_index=True), x="value", hue="group", bins=bins, ax=ax, **look)
     ax.get_legend().set_title(None)
     if limit is not None:
         ax.axvline(limit, **REFERENCE)
