@@ -224,7 +224,9 @@ def plot_forest(table: pd.DataFrame, *, ax: Axes, xlabel: str, reference: float 
     ax.set(xlabel=xlabel, ylabel="")
     ax.grid(False, axis="y")
     if ax.get_legend():
-        sns.move_legend(ax, "lower left", bbox_to_anchor=(0, 1), ncols=4, title=None)
+        # A legend wider than its axes would make them narrow.
+        fitting = 66 // (6 + max(map(len, options["palette"]), default=0))
+        sns.move_legend(ax, "lower left", bbox_to_anchor=(0, 1), ncols=min(4, max(1, fitting)), title=None)
 
 
 def plot_models(table: pd.DataFrame, *, ax: Axes, x: str, y: str, xlabel: str, ylabel: str) -> None:
