@@ -1,6 +1,7 @@
 """The layout, the import order, and what is documented: read from the files, so that none can drift."""
 
 import ast
+import importlib.metadata
 import json
 import os
 import re
@@ -423,6 +424,41 @@ def test_the_environment_has_one_list_of_exact_pins():
     environment = yaml.safe_load((paths.ROOT / "environment.yml").read_text())
     pip = next(item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
     assert pip == ["-r requirements.txt"]
+
+
+# Pinned, and called by another way than an import.
+NOT_IMPORTED = {
+    "axe-core-python": "tests take its file",
+    "jupyterlab": "`make lab` starts it",
+    "mapie": "tests ask for it by name",
+    "nbconvert": "JupyterLab's own pages",
+    "pytest-xdist": "pytest's plugin",
+    "ruff": "`make lint` runs it",
+    "snakemake": "run as a module",
+    "snakemake-executor-plugin-slurm": "Snakemake's plugin",
+    "snakemake-executor-plugin-slurm-jobstep": "Snakemake's plugin",
+    "torchmetrics": "tests ask for it by name",
+}
+
+
+def test_what_is_imported_is_pinned_and_what_is_pinned_is_imported():
+    sources = [path.read_text(encoding="utf-8") for folder in ("lib", "tests") for path in files_of(folder)]
+    sources += ["\n".join(code_cells(path)) for path in NOTEBOOKS]
+    found = {target.split(".")[0] for source in sources for target in imported(ast.parse(source))}
+    found |= set(re.findall(r"^\s*(?:import|from) (\w+)", (paths.ROOT / "Snakefile").read_text(), re.MULTILINE))
+    own = {"verdict", *(path.stem for path in files_of("tests"))}
+    owners = importlib.metadata.packages_distributions()
+    plain = lambda name: re.sub(r"[-_.]+", "-", name).lower()  # noqa: E731
+    used = {plain(name) for module in found - own - sys.stdlib_module_names for name in owners.get(module, [module])}
+    lines = (paths.ROOT / "requirements.txt").read_text().splitlines()
+    pinned = {plain(line.split("==")[0]) for line in lines if "==" in line}
+    assert used - pinned == set(), "imported, and not in requirements.txt"
+    assert pinned - used - NOT_IMPORTED.keys() == set(), "in requirements.txt, and imported nowhere"
+    assert NOT_IMPORTED.keys() <= pinned
+
+
+def files_of(folder):
+    return sorted((paths.ROOT / folder).rglob("*.py"))
 
 
 def test_all_places_name_the_same_pythons():

@@ -24,7 +24,6 @@ from verdict.audit import (
     write_log,
 )
 from verdict.audit.__main__ import main
-from verdict.audit.bench import bench, simulated_items
 from verdict.clarify import Questions, clarify, question_responder
 from verdict.humans import ParametricHuman
 from verdict.policy import Decision, Policy, decide, force
@@ -388,18 +387,3 @@ def test_the_log_of_a_report_is_found_by_its_profile(log, tmp_path, monkeypatch,
     log.rename(home / "audit.jsonl")
     assert main(["explain", f"{5:016x}", "--profile", "mine"]) == 0
     assert "Pair 0000000000000005" in capsys.readouterr().out
-
-
-def test_simulated_items_are_sound_and_take_every_branch(tmp_path):
-    path = tmp_path / "log.jsonl"
-    assert write_log(path, simulated_items(1009, batch=256)).n_items == 1009
-    assert replay_log(path).is_identical
-    assert {line.item.decision for line in read_log(path)} == {"auto", "clarify", "human"}
-
-
-def test_the_audit_is_measured_in_a_process_of_its_own():
-    found = bench(2003)
-    assert found.n_items == 2003 and found.n_differences == 0
-    assert found.write_items_s > 0 and found.replay_items_s > 0
-    assert 20 < found.peak_mb < 500
-    assert 1 < found.log_mb < 4

@@ -8,14 +8,15 @@ import pytest
 from PIL import Image
 
 from bench_subject import small_subject
+from verdict.audit import read_log, write_log
 from verdict.backend import keras, set_threads
 from verdict.bench import __main__ as command
-from verdict.bench import gpu, loops, memory, records
+from verdict.bench import audit_log, gpu, loops, memory, processes, records
 from verdict.bench.compare import compare
 from verdict.bench.limits import Machine
 from verdict.bench.loops import (
+    Course,
     PublishedBatches,
-    Stopwatch,
     check_same_weights,
     mean_interval,
     published_epochs,
@@ -86,15 +87,15 @@ def test_networks_that_differ_are_not_compared(subject):
 def test_the_published_loop_trains_the_plans_layers_and_no_others(subject, plan):
     network, encoders = subject.network(0, keras.layers.MultiHeadAttention), subject.encoders()
     before = weights_of(network)
-    epochs = published_epochs(subject, network, plan, encoders, Stopwatch(), seed=0)
-    score = next(epochs)
+    course = Course()
+    next(published_epochs(subject, network, plan, encoders, course, seed=0))
     trained = {w.path for w in network.model.trainable_variables}
     changed = {path for path, value in weights_of(network).items() if not np.array_equal(value, before[path])}
     assert changed <= trained
     # A key's bias shifts all scores of a head alike: its gradient is zero but for rounding.
     assert trained - changed <= {path for path in trained if path.endswith("key/bias")}
     assert {w.path for w in network.model.weights if w.value.grad is not None} == trained
-    assert 0 <= score <= 1
+    assert 0 <= course.macro_f1[0] <= 1
 
 
 def test_the_published_loop_decodes_every_row_in_every_epoch_and_ours_every_image_once(subject, tmp_path, monkeypatch):
@@ -120,9 +121,9 @@ def test_the_published_loop_decodes_every_row_in_every_epoch_and_ours_every_imag
     # And one row before the first epoch, on which Keras builds its loss.
     assert opened == {"published": 1 + 3 * n_rows, "ours": len(subject.files)}
     for course in (theirs, ours):
-        assert course.wall_s.shape == course.cpu_s.shape == (1 + 3,)
-        assert course.macro_f1.shape == (3,)
-        assert (course.wall_s > 0).all()
+        assert len(course.wall_s) == len(course.cpu_s) == 1 + 3
+        assert len(course.macro_f1) == 3
+        assert min(course.wall_s) > 0
 
 
 def test_the_published_loop_may_begin_after_our_first_epoch(subject, tmp_path):
@@ -188,24 +189,24 @@ def test_crossed_pairs_are_distinct_pairs_of_the_same_sides():
 
 def test_growth_is_measured_against_the_smaller_run(monkeypatch):
     peaks = {100: 500 * memory.MEBIBYTE, 1000: 550 * memory.MEBIBYTE}
-    monkeypatch.setattr(memory, "in_a_process", lambda n: {"n_pairs": n, "before_bytes": 0, "peak_bytes": peaks[n]})
+    told = lambda module, n: {"n_pairs": n, "before_bytes": 0, "peak_bytes": peaks[n]}  # noqa: E731
+    monkeypatch.setattr(memory, "in_a_process", told)
     found = memory.growth(100)
     assert found["growth"] == pytest.approx(0.1)
     assert found["bytes_per_pair"] == pytest.approx(50 * memory.MEBIBYTE / 900)
 
 
 def test_the_peak_is_this_processes_own():
-    before = memory.peak_bytes()
+    before = processes.peak_bytes()
     block = np.ones(64 * memory.MEBIBYTE, dtype=np.uint8)
-    assert memory.peak_bytes() > 1e7
-    assert before <= memory.peak_bytes()
+    assert max(1e7, before) <= processes.peak_bytes()
     assert block.sum() == len(block)
 
 
 def test_a_failing_process_is_told(monkeypatch):
-    monkeypatch.setattr(memory.sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match=r"verdict\.bench memory --one 7 failed"):
-        memory.in_a_process(7)
+    monkeypatch.setattr(processes.sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match=r"verdict\.bench\.memory 7 failed"):
+        processes.in_a_process("verdict.bench.memory", 7)
 
 
 @pytest.mark.slow
@@ -252,6 +253,9 @@ def test_the_page_is_written_from_the_records(tmp_path):
     records.save("memory", {"provenance": made, "results": MEMORY}, tmp_path)
     records.save("audit", {"provenance": made, "results": AUDIT}, tmp_path)
     records.save("gpu", {"provenance": made, "results": GPU}, tmp_path)
+    counts = {kind: {"as undisturbed": 2, "lost": 1} for kind in ("run killed", "all")}
+    chaos = {"rows": [0, 0, 0], "wanted": 9, "seed": 1, "summary": counts}
+    records.save("chaos", {"provenance": made, **chaos}, tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert "| 2 text blocks trained | 5 x 3 | not run | 8 s | 0.5 s | 16.0 [14.0, 18.0] | 15.0 | 1.25 s |" in text
     assert "| 0.700 | 0.710 | +0.010 [-0.020, +0.040] |" in text
@@ -261,7 +265,8 @@ def test_the_page_is_written_from_the_records(tmp_path):
     assert "360 s; published: about 10 h on a T4, 100 times as long" in text
     assert "runs are missing" in text
     assert "| 1,000 | 5,432 | 8,765 | 123 MB | 10 MB | 0 |" in text
-    assert text.count("python -m verdict.bench x") == 4
+    assert text.count("python -m verdict.bench x") == 5
+    assert "3 of 9 disturbances" in text and "| run killed | 2 | 1 |\n" in text
     assert json.loads((tmp_path / "tiny.json").read_text())["provenance"]["threads"] == 2
 
 
@@ -290,25 +295,31 @@ def test_a_bench_for_a_gpu_says_so_without_one(monkeypatch, capsys, tmp_path):
 
 
 def test_the_command_writes_record_and_page(monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(command.BENCHES, "memory", lambda chosen: {"results": MEMORY})
+    monkeypatch.setitem(command.BENCHES, "memory", (lambda chosen: {"results": MEMORY}, "--pairs", 1, "pairs"))
     assert command.main(["memory", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "memory.json").is_file()
     assert "Memory against the number of pairs" in (tmp_path / "README.md").read_text()
 
 
 def test_the_audit_is_measured_at_the_size_asked_for(tmp_path):
-    assert command.main(["audit", "--items", "300", "--out", str(tmp_path)]) == 0
+    assert command.main(["audit", "--items", "2003", "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "audit.json").read_text())["results"]
-    assert found["n_items"] == 300
-    assert found["n_differences"] == 0
-    assert found["peak_mb"] < 500
+    assert found["n_items"] == 2003 and found["n_differences"] == 0
+    assert found["write_items_s"] > 0 and found["replay_items_s"] > 0
+    # Of the audit alone: this process, which holds a framework, is larger.
+    assert 20 < found["peak_mb"] < 500 and 1 < found["log_mb"] < 4
+
+
+def test_simulated_decisions_take_every_branch(tmp_path):
+    assert write_log(tmp_path / "log.jsonl", audit_log.simulated_items(1009, batch=256)).n_items == 1009
+    assert {line.item.decision for line in read_log(tmp_path / "log.jsonl")} == {"auto", "clarify", "human"}
 
 
 def test_without_a_name_those_of_the_cpu_run(monkeypatch):
     called = []
-    monkeypatch.setattr(command, "BENCHES", {name: command.BENCHES[name] for name in command.BENCHES})
     for name in command.BENCHES:
-        monkeypatch.setitem(command.BENCHES, name, lambda chosen: called.append(chosen.bench) or {})
+        bench = (lambda chosen: called.append(chosen.bench) or {}, "--pairs", 1, "pairs")
+        monkeypatch.setitem(command.BENCHES, name, bench)
     monkeypatch.setattr(command, "save", lambda *args: None)
     assert command.main([]) == 0
     assert called == ["tiny", "full_size", "memory", "audit"]

@@ -6,16 +6,15 @@ from types import SimpleNamespace
 import pytest
 
 from verdict.bench import scale
-from verdict.bench.records import cluster_page, scale_page
+from verdict.bench.records import page, provenance
 from verdict.params import load_params
 
 LAPS = {1: scale.Lap(60.0, 55.0, (10.0,) * 5), 2: scale.Lap(36.0, 55.0, (12.0,) * 5)}
 
 
-def test_speed_up_and_overhead_by_hand():
-    assert scale.speed_up(LAPS, 2) == pytest.approx(60 / 36)
-    assert scale.overhead_s(LAPS[1], 1) == pytest.approx((60 - 50) / 5)
-    assert scale.overhead_s(LAPS[2], 2) == pytest.approx((2 * 36 - 60) / 5)
+def test_overhead_by_hand():
+    assert LAPS[1].overhead_s(1) == pytest.approx((60 - 50) / 5)
+    assert LAPS[2].overhead_s(2) == pytest.approx((2 * 36 - 60) / 5)
 
 
 def test_a_line_goes_through_two_measurements_and_is_never_negative():
@@ -85,22 +84,24 @@ def record(slurm):
         "searches": [{"n_pairs": 1, "n_trials": 2, "n_seeds": 3, "measured_cpu_s": 50.0, "predicted_cpu_s": 40.0}],
         "asked": scale.asked(scale.Cost(lines, 5.0)),
     }
-    return {"workers": workers, "sizes": sizes}
+    return {"workers": workers, "sizes": sizes, "provenance": provenance("x", 1, 0.0)}
 
 
 def test_the_page_tells_what_was_measured():
-    page = "\n".join(scale_page(record(None)))
-    assert "| 2 | 36 s | 1.50 | 2.5 s |" in page and "Slurm was not measured: no sbatch." in page
-    assert "| 01_data | 1.0 (1.0) | 2.0 (2.0) | 3.5 (3.0) |" in page
-    assert "A run takes 11.2 processor seconds to start" in page
-    assert "| 1 | 2 | 3 | 50 s | 40 s | 0.80 |" in page
+    text = page({"scale": record(None)})
+    assert "| 2 | 36 s | 1.50 | 2.5 s |\n\nSlurm was not measured: no sbatch.\n\n" in text
+    assert "| 01_data | 1.0 (1.0) | 2.0 (2.0) | 3.5 (3.0) |\n\n" in text
+    assert "A run takes 11.2 processor seconds to start" in text
+    assert "| 1 | 2 | 3 | 50 s | 40 s | 0.80 |\n\n" in text
     slurm = {"wall_s": 90.0, "speed_up": 0.67, "wall_per_job_s": 5.0, "jobs_by_node": {"n1": 9, "n2": 9}}
-    page = "\n".join(scale_page(record({**slurm, "starting_s": 6.25, "waiting_s": 1.0})))
-    assert "On Slurm (n1: 9, n2: 9 jobs): 90 s, speed-up 0.67" in page
-    assert "1 s from submission to start, and 6.2 s within its allocation" in page
-    assert "accounting" not in "\n".join(scale_page(record({**slurm, "starting_s": None, "waiting_s": None})))
+    text = page({"scale": record({**slurm, "starting_s": 6.25, "waiting_s": 1.0})})
+    assert "On Slurm (n1: 9, n2: 9 jobs): 90 s, speed-up 0.67" in text
+    assert "1 s from submission to start, and 6.2 s within its allocation" in text
+    assert "Scheduling" not in page({"scale": record({**slurm, "starting_s": None, "waiting_s": None})})
 
 
 def test_what_was_checked_on_a_cluster_is_a_table():
     rows = [{"check": "equal", "command": "make test-slurm", "figure": "0 of 9 differ"}]
-    assert "| equal | make test-slurm | 0 of 9 differ |" in cluster_page({"results": rows, "about": "Two nodes."})
+    found = {"results": rows, "about": "Two nodes.", "provenance": provenance("x", 1, 0.0)}
+    assert "Two nodes.\n" in page({"cluster": found})
+    assert "| equal | make test-slurm | 0 of 9 differ |\n" in page({"cluster": found})

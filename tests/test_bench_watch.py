@@ -36,4 +36,5 @@ def test_what_cannot_be_watched_is_named(project):
 
 def test_the_page_of_the_record():
     row = {"notebook": "05_test", "n_pages": 2, "kilobytes": 1234, "median_s": 0.5, "max_s": 0.75}
-    assert "| 05_test | 2 | 1,234 kB | 0.50 s | 0.75 s |" in records.watch_page({"profile": "demo", "results": [row]})
+    found = {"profile": "demo", "results": [row], "provenance": records.provenance("x", 1, 0.0)}
+    assert "| 05_test | 2 | 1,234 kB | 0.50 s | 0.75 s |\n" in records.page({"watch": found})

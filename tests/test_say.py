@@ -54,7 +54,7 @@ def test_undefined_numbers_survive_json():
     [(0.81234, "0.812"), (12.345, "12.3"), (1234.5, "1,234"), (0.0, "0"), (-0.05, "-0.0500"), (1.23e-7, "1.23e-07")],
 )
 def test_three_significant_digits(value, text):
-    assert speaking.significant(value, 3) == text
+    assert speaking.significant(value) == text
 
 
 def test_a_table_merges_intervals_sorts_and_keeps_full_precision(shown, tmp_path):
@@ -90,7 +90,6 @@ def test_a_long_table_is_cut_and_says_so(shown):
     [
         ({"caption": " "}, "needs a caption"),
         ({"caption": "c", "sort_key": "y"}, "no column"),
-        ({"caption": "c", "digits": 4}, "significant digits"),
     ],
 )
 def test_a_careless_table_is_refused(options, message):

@@ -150,7 +150,7 @@ def test_whatever_ends_a_process_ends_what_it_has_started(tmp_path, end):
 @pytest.mark.skipif(not PROC.exists(), reason="needs Linux's /proc to look at processes")
 @pytest.mark.parametrize("way", ["asked to end", "killed", "left by its terminal"])
 def test_whatever_ends_a_run_ends_its_stages_and_kernels(tmp_path, way):
-    subject = on_logits(tmp_path, cores=1, limit_s=300, seed=3)
+    subject = on_logits(tmp_path, cores=1)
 
     def kernel_at_work(process):
         while not subject.processes(start.KERNEL) and process.poll() is None:

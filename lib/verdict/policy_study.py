@@ -281,17 +281,22 @@ def _store_ranking(stage: Stage, rows: pd.DataFrame, evidence: Evidence, draws: 
             stage.numbers[f"policy.test.aurc_gain_over_{name}"] = _stored(gain, draws, **shared)
 
 
-def surface_of(case: Case, policy: Policy, *, n_points: int = 41) -> tuple[dict[str, Any], pd.DataFrame]:
-    """The cost surface of a case on an even grid over the scores that occur, the cell nearest to a tuned policy marked.
+def surface_of(case: Case, policy: Policy, *, n_points: int = 41) -> tuple[pd.DataFrame, tuple[int, int]]:
+    """The mean cost of a case on an even grid over the scores that occur, for drawing.
 
-    Returns what `plot_surface` draws, and a row for each pair of thresholds that makes sense: t_clarify, t_auto, cost.
+    Returns
+    -------
+    DataFrame
+        A row for each pair of thresholds that makes sense: t_clarify, t_auto, cost.
+    (row, column)
+        The cell of the grid nearest to the tuned thresholds.
     """
     grid = np.linspace(0.0, min(1.0, float(case.score.max()) * 1.02), n_points)
     cost = cost_surface(case.score, case.outcomes, grid, forced=case.forced)
     row, column = (int(np.abs(grid - value).argmin()) for value in (policy.t_clarify, policy.t_auto))
     rows, columns = np.nonzero(np.isfinite(cost))
     table = pd.DataFrame({"t_clarify": grid[rows], "t_auto": grid[columns], "cost": cost[rows, columns]})
-    return {"grid": cost, "x": grid.tolist(), "y": grid.tolist(), "best": (row, max(row, column))}, table
+    return table, (row, max(row, column))
 
 
 def score_table(evidence: Evidence) -> pd.DataFrame:

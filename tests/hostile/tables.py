@@ -84,7 +84,7 @@ def exported(folder, text):
 def downloaded(folder, text):
     """Whether a cell or a header of a page's CSV would be a formula."""
     table = pd.DataFrame({text: [text]})
-    bundle, _ = table_bundle(table, caption="A table", sort_key=None, digits=3, file=None)
+    bundle, _ = table_bundle(table, caption="A table")
     payload = next(value for key, value in bundle.items() if key.startswith("application/vnd.verdict"))
     (folder / "page.csv").write_text(payload["csv"], encoding="utf-8")
     read_again = pd.read_csv(folder / "page.csv", dtype=str, header=None, keep_default_na=False)

@@ -65,9 +65,7 @@ QUOTED = str.maketrans({'"': '""'})
 def stays_text(folder, text):
     """The sentence as the pair table, the page and the export have it."""
     ((_, kept),) = rows(folder, HEADER + f'a,"{text.translate(QUOTED)}"\n')
-    bundle, _ = table_bundle(
-        pd.DataFrame({"hypothesis": [kept]}), caption="Pairs", sort_key=None, digits=3, file="05_pairs.csv"
-    )
+    bundle, _ = table_bundle(pd.DataFrame({"hypothesis": [kept]}), caption="Pairs", file="05_pairs.csv")
     live = write_notebook(folder / "05_test.ipynb", [TITLE, code("x = 1")])
     done = write_notebook(folder / "run" / "executed.ipynb", [code("x = 1", outputs=[displayed(bundle)])])
     page = Reader(render_page(live, done, record(params={}), sample_numbers(), Site("demo")))

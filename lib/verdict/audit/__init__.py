@@ -1,6 +1,6 @@
 """The audit: every decision in a log that is checked, explained in words, and replayed.
 
-Run `python -m verdict.audit --help`. How fast, and in how much memory, is measured by `verdict.audit.bench`.
+Run `python -m verdict.audit --help`. How fast, and in how much memory, is measured by `make bench`.
 """
 
 from verdict.audit.explain import explain_item

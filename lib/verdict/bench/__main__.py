@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from verdict import artifacts
-from verdict.audit import bench as audit_bench
 from verdict.backend import has_gpu, set_threads
-from verdict.bench import gpu, memory, scale, watch
+from verdict.bench import audit_log, gpu, memory, scale, watch
 from verdict.bench.compare import compare
 from verdict.bench.limits import measure_machine
+from verdict.bench.processes import in_a_process
 from verdict.bench.records import FOLDER, provenance, save
 from verdict.bench.subjects import Subject, full_size_subject, tiny_subject
 from verdict.model import FreezePlan
 from verdict.params import load_params
 
 FROZEN, TWO_TEXT, THREE_TEXT = FreezePlan(0, 0), FreezePlan(0, 2), FreezePlan(0, 3)
+ROUNDS = 3
 
 
 def say(text: str) -> None:
@@ -45,8 +44,8 @@ def tiny(chosen: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subject = tiny_subject(load_params("digits"), folder, n_pairs=chosen.pairs, n_val=chosen.pairs // 10)
-        plans = ((FROZEN, chosen.epochs or 5), (TWO_TEXT, chosen.epochs or 6))
-        courses = [{"plan": plan, "epochs": epochs, "rounds": chosen.rounds} for plan, epochs in plans]
+        plans = {FROZEN: 5, TWO_TEXT: 6}
+        courses = [{"plan": plan, "epochs": epochs, "rounds": ROUNDS} for plan, epochs in plans.items()]
         return _compared(subject, folder, courses)
 
 
@@ -56,7 +55,7 @@ def full_size(chosen: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         sizes = {"n_images": chosen.images, "n_pairs": 2 * chosen.images, "n_val": max(4, chosen.images // 8)}
         subject = full_size_subject(load_params("digits"), folder, **sizes)
-        course = {"epochs": 1 + chosen.rounds, "rounds": 1, "first": 2}
+        course = {"epochs": 1 + ROUNDS, "rounds": 1, "first": 2}
         return _compared(subject, folder, [{"plan": plan, **course} for plan in (FROZEN, THREE_TEXT)])
 
 
@@ -69,7 +68,7 @@ def grown(chosen: argparse.Namespace) -> dict[str, Any]:
 def audited(chosen: argparse.Namespace) -> dict[str, Any]:
     """Items a second of the audit log, written and replayed, and its peak memory."""
     say(f"audit: {chosen.items:,} simulated decisions are written and replayed in a process of its own")
-    return {"results": asdict(audit_bench.bench(chosen.items))}
+    return {"results": in_a_process(audit_log.__name__, chosen.items)}
 
 
 def on_gpu(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -82,24 +81,26 @@ def on_gpu(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def scaled(chosen: argparse.Namespace) -> dict[str, Any]:
     """The same trials on 1, 2 and 4 workers and on a cluster's nodes; what work costs by pairs, trials and seeds."""
-    return scale.bench(chosen.pairs, chosen.trials, chosen.sizes, say)
+    return scale.bench(chosen.pairs, say)
 
 
 def watched(chosen: argparse.Namespace) -> dict[str, Any]:
     """From the saving of prose to its new page, with the process of `make watch`; needs the profile's report."""
-    say(f"watch: {chosen.rounds} edits of {', '.join(chosen.notebooks)}, in a copy")
-    return {"profile": chosen.profile, "results": watch.measure(chosen.profile, chosen.notebooks, chosen.rounds)}
+    say(f"watch: {watch.ROUNDS} edits of {', '.join(watch.NOTEBOOKS)}, in a copy")
+    return {"profile": chosen.profile, "results": watch.measure(chosen.profile, watch.NOTEBOOKS, watch.ROUNDS)}
 
 
+# Each with its own option, the option's default and meaning.
 BENCHES = {
-    "scale": scaled,
-    "tiny": tiny,
-    "full_size": full_size,
-    "memory": grown,
-    "audit": audited,
-    "watch": watched,
-    "gpu": on_gpu,
+    "scale": (scaled, "--pairs", 1024, "training pairs of the trials"),
+    "tiny": (tiny, "--pairs", 6000, "training pairs"),
+    "full_size": (full_size, "--images", 64, "two pairs each"),
+    "memory": (grown, "--pairs", 4000, "training pairs"),
+    "audit": (audited, "--items", 1_000_000, "decisions"),
+    "watch": (watched, "--profile", "digits", "whose report"),
+    "gpu": (on_gpu, "--limit", float("inf"), "begin no run after so many seconds; start again"),
 }
+OF_THE_CPU = ("tiny", "full_size", "memory", "audit")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -109,41 +110,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         description="Measure speed and memory; without a name, all that one machine can run.",
     )
     benches = parser.add_subparsers(dest="bench", metavar="NAME")
-    for name, work in BENCHES.items():
+    for name, (work, option, default, meaning) in BENCHES.items():
         bench = benches.add_parser(name, help=work.__doc__, description=work.__doc__)
         bench.add_argument("--out", type=Path, default=FOLDER, help="folder of results (default: reports/benchmarks)")
-        threads = 2 if name == "full_size" else 1
-        bench.add_argument("--threads", type=int, default=threads, help="of the backend (default: %(default)s)")
-        if name in ("tiny", "memory"):
-            n = 6000 if name == "tiny" else 4000
-            bench.add_argument("--pairs", type=int, default=n, help="training pairs (default: %(default)s)")
-        if name == "full_size":
-            bench.add_argument("--images", type=int, default=64, help="two pairs each (default: %(default)s)")
-        if name in ("tiny", "full_size"):
-            bench.add_argument("--rounds", type=int, default=3, help="ratios behind an interval (default: %(default)s)")
-        if name == "tiny":
-            bench.add_argument("--epochs", type=int, help="of each plan (default: 5 and 6, as published)")
-        if name == "memory":
-            bench.add_argument("--one", type=int, metavar="PAIRS", help="run once in this process and print JSON")
-        if name == "audit":
-            n = audit_bench.N_ITEMS
-            bench.add_argument("--items", type=int, default=n, help="decisions (default: %(default)s)")
-        if name == "watch":
-            bench.add_argument("--profile", default="digits", help="whose report (default: %(default)s)")
-            bench.add_argument("--notebooks", nargs="+", default=list(watch.NOTEBOOKS), help="stems (default: three)")
-            bench.add_argument("--rounds", type=int, default=5, help="edits of each (default: %(default)s)")
-        if name == "scale":
-            bench.add_argument("--pairs", type=int, default=1024, help="training pairs (default: %(default)s)")
-            bench.add_argument(
-                "--trials", type=int, default=scale.N_TRIALS, help="of three seeds (default: %(default)s)"
-            )
-            bench.add_argument(
-                "--sizes", type=int, nargs=3, default=list(scale.SIZES), help="training pairs of the model"
-            )
-        if name == "gpu":
-            bench.add_argument(
-                "--limit", type=float, default=float("inf"), help="begin no run after so many seconds; start again"
-            )
+        bench.add_argument(option, type=type(default), default=default, help=f"{meaning} (default: %(default)s)")
     return parser.parse_args(arguments)
 
 
@@ -152,15 +122,13 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     chosen = parse(arguments)
     if chosen.bench is None:
-        return max(main([name]) for name in BENCHES if name not in ("gpu", "scale", "watch"))
-    if chosen.bench == "memory" and chosen.one:
-        print(json.dumps(memory.train_and_predict(chosen.one)))
-        return 0
-    set_threads(chosen.threads)
+        return max(main([name]) for name in OF_THE_CPU)
+    threads = 2 if chosen.bench == "full_size" else 1
+    set_threads(threads)
     started = time.perf_counter()
-    record = BENCHES[chosen.bench](chosen)
+    record = BENCHES[chosen.bench][0](chosen)
     command = " ".join(["python -m verdict.bench", *arguments])
-    made = provenance(command, chosen.threads, time.perf_counter() - started)
+    made = provenance(command, threads, time.perf_counter() - started)
     save(chosen.bench, {"provenance": made, **record}, chosen.out)
     say(f"{chosen.bench}: done in {made['elapsed_s']:.0f} s, {artifacts.relative(chosen.out / 'README.md')}")
     return 0

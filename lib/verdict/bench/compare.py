@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict.bench.limits import Load, Machine, Pass, Shape, filling, our_epoch, published_epoch
+from verdict.backend import keras
+from verdict.bench.limits import Load, Machine, Pass, filling, our_epoch, published_epoch
 from verdict.bench.loops import Course, mean_interval, ratio_interval, side_by_side
 from verdict.bench.subjects import Subject
 from verdict.model import FreezePlan
@@ -45,7 +46,12 @@ def compare(
             f"{subject.name}, {plan}, round {number + 1}/{rounds}: an epoch takes {theirs.wall_s[-1]:.2f} s published, "
             f"{ours.wall_s[-1]:.2f} s ours; cache {ours.wall_s[0]:.2f} s"
         )
-    later = _later(courses, first)
+    # Each epoch after our first one, and all of a course: published and our seconds, by the wall and by the processor.
+    skipped = max(1, 3 - first)
+    later = np.concatenate(
+        [np.transpose([t.wall_s[skipped:], o.wall_s[2:], t.cpu_s[skipped:], o.cpu_s[2:]]) for t, o in courses]
+    )
+    whole = np.asarray([[sum(x) for x in (t.wall_s, o.wall_s, t.cpu_s, o.cpu_s)] for t, o in courses])
     return {
         "subject": subject.name,
         "vision_blocks": plan.vision_blocks,
@@ -54,52 +60,27 @@ def compare(
         "batch": subject.batch,
         "epochs": epochs,
         "rounds": rounds,
-        "whole": _ratio([(t.wall_s.sum(), o.wall_s.sum(), t.cpu_s.sum(), o.cpu_s.sum()) for t, o in courses])
-        if first == 1
-        else None,
+        "whole": _ratio(whole) if first == 1 else None,
         "later": _ratio(later),
         "filling_s": float(np.mean([ours.wall_s[0] for _, ours in courses])),
         "macro_f1": _scores(courses) if first == 1 else None,
         "limits": _limits(subject, plan, machine, courses, later),
-        "laps": [{"published": _laps(theirs), "ours": _laps(ours)} for theirs, ours in courses],
+        "laps": [{"published": theirs.laps(), "ours": ours.laps()} for theirs, ours in courses],
     }
 
 
-def _later(courses: list[tuple[Course, Course]], first: int) -> list[tuple[float, float, float, float]]:
-    """Each epoch after our first one: published and our wall seconds, published and our processor seconds."""
-    found = []
-    for theirs, ours in courses:
-        skipped = max(1, 3 - first)
-        columns = (theirs.wall_s[skipped:], ours.wall_s[2:], theirs.cpu_s[skipped:], ours.cpu_s[2:])
-        found += list(zip(*columns, strict=True))
-    return found
-
-
-def _ratio(times: list[tuple[float, float, float, float]]) -> dict[str, float]:
-    table = np.asarray(times)
-    value, low, high = ratio_interval(table[:, 0] / table[:, 1])
-    return {
-        "published_s": float(table[:, 0].mean()),
-        "ours_s": float(table[:, 1].mean()),
-        "ratio": value,
-        "low": low,
-        "high": high,
-        "n": len(table),
-        "ratio_of_processor_time": ratio_interval(table[:, 2] / table[:, 3])[0],
-    }
+def _ratio(times: np.ndarray) -> dict[str, float]:
+    published_s, ours_s = times.mean(axis=0)[:2]
+    ratio, low, high = ratio_interval(times[:, 0] / times[:, 1])
+    found = {"published_s": float(published_s), "ours_s": float(ours_s), "ratio": ratio, "low": low, "high": high}
+    return {**found, "n": len(times), "ratio_of_processor_time": ratio_interval(times[:, 2] / times[:, 3])[0]}
 
 
 def _scores(courses: list[tuple[Course, Course]]) -> dict[str, float]:
     """Macro-F1 after the last epoch, and the paired difference over rounds with its 95 % interval."""
-    last = np.asarray([(theirs.macro_f1[-1], ours.macro_f1[-1]) for theirs, ours in courses])
-    difference, low, high = mean_interval(last[:, 1] - last[:, 0])
-    return {
-        "published": float(last[:, 0].mean()),
-        "ours": float(last[:, 1].mean()),
-        "difference": difference,
-        "low": low,
-        "high": high,
-    }
+    published, ours = np.transpose([(theirs.macro_f1[-1], ours.macro_f1[-1]) for theirs, ours in courses])
+    found = zip(("difference", "low", "high"), mean_interval(ours - published), strict=True)
+    return {"published": float(published.mean()), "ours": float(ours.mean()), **dict(found)}
 
 
 def _limits(
@@ -107,9 +88,10 @@ def _limits(
     plan: FreezePlan,
     machine: Machine,
     courses: list[tuple[Course, Course]],
-    later: list[tuple[float, float, float, float]],
+    later: np.ndarray,
 ) -> dict[str, Any]:
-    shape, val = Shape.of(subject.network(0)), subject.val
+    network, val = subject.network(0), subject.val
+    whole = subject.network(0, keras.layers.MultiHeadAttention)
     image, text = (pd.factorize(subject.train[name])[0] for name in ("image_id", "hypothesis"))
     shared = SHARED_HYPOTHESIS if plan.text_blocks else 1
     order = epoch_order(text, np.random.default_rng(0), shared=shared)
@@ -117,13 +99,14 @@ def _limits(
     published_passes = (Pass.undivided(len(part), subject.batch) for part in (subject.train, val))
     both = pd.concat([subject.train, val])
     loads = {
-        "published_epoch": published_epoch(shape, plan, *published_passes),
-        "our_epoch": our_epoch(shape, plan, Pass.of(image[order], text[order], subject.batch), judged),
-        "filling": filling(shape, plan, n_images=both["image_id"].nunique(), n_texts=both["hypothesis"].nunique()),
+        "published_epoch": published_epoch(whole, plan, *published_passes),
+        "our_epoch": our_epoch(network, plan, Pass.of(image[order], text[order], subject.batch), judged),
+        "filling": filling(network, plan, n_images=both["image_id"].nunique(), n_texts=both["hypothesis"].nunique()),
     }
-    measured = dict(zip(("published_epoch", "our_epoch"), np.mean(later, axis=0), strict=False))
-    measured["filling"] = float(np.mean([ours.wall_s[0] for _, ours in courses]))
-    return {name: _against(load, machine, float(measured[name])) for name, load in loads.items()}
+    measured = [*later.mean(axis=0)[:2], np.mean([ours.wall_s[0] for _, ours in courses])]
+    return {
+        name: _against(load, machine, float(took)) for (name, load), took in zip(loads.items(), measured, strict=True)
+    }
 
 
 def _against(load: Load, machine: Machine, measured_s: float) -> dict[str, float]:
@@ -136,7 +119,3 @@ def _against(load: Load, machine: Machine, measured_s: float) -> dict[str, float
         "share_of_limit": load.seconds(machine) / measured_s,
         "share_of_peak": load.flops / measured_s / machine.flops_per_s,
     }
-
-
-def _laps(course: Course) -> dict[str, list[float]]:
-    return {"wall_s": course.wall_s.tolist(), "cpu_s": course.cpu_s.tolist(), "macro_f1": course.macro_f1.tolist()}

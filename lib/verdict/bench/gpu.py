@@ -8,7 +8,6 @@ cut off goes on with the runs that are missing.
 from __future__ import annotations
 
 import gc
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,17 +16,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from verdict import paths, place
-from verdict.artifacts import content_hash, read_json, write_bytes, write_json
+from verdict.artifacts import content_hash, read_json, write_json
 from verdict.backend import has_gpu, keras
-from verdict.bench.limits import Shape, measure_machine, vision_flops
-from verdict.bench.subjects import PUBLISHED, full_size_encoders, jpeg, photograph, random_pairs
+from verdict.bench.limits import blank_inputs, counted, measure_machine
+from verdict.bench.subjects import PUBLISHED, fitted, full_size_encoders, random_pairs, write_photographs
 from verdict.data.images import ImageStore, write_folder_store
 from verdict.features import Encoders, Features, encode
 from verdict.model import FreezePlan, Network, build_network, build_prefix, build_suffix
 from verdict.params import FitParams, ModelParams
-from verdict.train import Rows, fit, predict_logits
+from verdict.train import Rows, predict_logits
 
 PUBLISHED_S = 10 * 3600.0
 # Training and validation pairs of A2, of its oversampled training set, and of SNLI-VE's balanced subset.
@@ -76,9 +76,6 @@ class Setting:
         Of the schedule's pairs.
     precision : {"bfloat16", "float32"}
         Of the prefixes.
-    feature_dtype : {"float16", "float32"}
-        Of what is stored.
-    decode_threads : int
     """
 
     n_images: int = 31_783
@@ -87,7 +84,6 @@ class Setting:
     batch: int = 32
     feature_batch: int = 256
     precision: str = "bfloat16"
-    feature_dtype: str = "float16"
     decode_threads: int = 1
 
 
@@ -96,8 +92,106 @@ FIT = FitParams(learning_rate=5e-5, weight_decay=1e-5, dropout=0.15, epochs=1, p
 
 def default_setting() -> Setting:
     """The published size, with every core decoding; float32 where there is no GPU."""
-    threads = place.n_processors()
-    return Setting(precision="bfloat16" if has_gpu() else "float32", decode_threads=threads)
+    return Setting(precision="bfloat16" if has_gpu() else "float32", decode_threads=place.n_processors())
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A schedule at a setting, with a folder that keeps its features and results.
+
+    Attributes
+    ----------
+    encoders : callable
+        Takes a Keras dtype policy as `dtype`; gives fresh backbones with random weights.
+    """
+
+    setting: Setting
+    encoders: Callable[..., Encoders]
+    model: ModelParams
+    schedule: tuple[Run, ...]
+    home: Path
+    progress: Callable[[str], None]
+
+    def n_pairs(self, run: Run) -> tuple[int, int]:
+        """Training and validation pairs of a run."""
+        return tuple(max(2, int(n * self.setting.share)) for n in (run.n_train, run.n_val))
+
+    def pairs(self) -> pd.DataFrame:
+        """As many pairs as the largest run needs, training and validation together, hypotheses all distinct."""
+        image_ids = [f"photo-{k:05d}" for k in range(self.setting.n_images)]
+        n = max(self.setting.n_images, *(sum(self.n_pairs(run)) for run in self.schedule))
+        return random_pairs(image_ids, n, rng=np.random.default_rng(0)).assign(split="train")
+
+    def store(self) -> ImageStore:
+        """Synthetic JPEG files, as they are or made."""
+        setting, home = self.setting, self.home
+        if not (home / "store" / "images.parquet").is_file():
+            self.progress(f"writing {setting.n_images:,} JPEG files")
+            how = {"seed": 0, "n_distinct": setting.n_distinct, "threads": setting.decode_threads}
+            write_folder_store(home / "store", write_photographs(home / "jpeg", setting.n_images, **how))
+        return ImageStore.open(home / "store", workers=setting.decode_threads)
+
+    def network(self, encoders: Encoders) -> Network:
+        """The entailment network on some backbones."""
+        chosen = self.model.model_dump(include={"sequence_length", "heads", "key_dim", "mlp_dim"})
+        return build_network(encoders.vision, encoders.text, **chosen, dropout=FIT.dropout)
+
+    def prefix(self, pairs: pd.DataFrame, store: ImageStore) -> dict[str, Any]:
+        """Encode everything once for each depth of vision; rates of the whole, of decoding and of the network alone."""
+        setting, spans, began = self.setting, [], time.perf_counter()
+        used = self.encoders(dtype="mixed_bfloat16" if setting.precision == "bfloat16" else "float32")
+        for depth in sorted({run.vision_blocks for run in self.schedule}):
+            plans = [run.plan for run in self.schedule if run.vision_blocks == depth]
+            started, last = time.perf_counter(), [0.0]
+
+            def told(text: str, last: list[float] = last) -> None:
+                if text.startswith("images"):
+                    last[0] = time.perf_counter()
+                self.progress(text)
+
+            folder, batch = self.home / f"features-{depth}", setting.feature_batch
+            encode(self.model, pairs, store, plans, folder, batch=batch, encoders=used, progress=told)
+            spans.append(last[0] - started)
+        elapsed, network = time.perf_counter() - began, self.network(used)
+        whole, _ = build_prefix(network, FreezePlan())
+        flops = counted(lambda: whole(blank_inputs(network)["pixels"], training=False))
+        alone = _network_rate(whole, used, setting.feature_batch)
+        peak = measure_machine(device="cuda" if has_gpu() else "cpu", dtype=setting.precision).flops_per_s
+        return {
+            "n_images": len(store),
+            "mean_bytes": float(np.mean([path.stat().st_size for path in (self.home / "jpeg").iterdir()])),
+            "precision": setting.precision,
+            "elapsed_s": elapsed,
+            "images_per_s": len(store) / spans[0],
+            "decoded_per_s": _decoding_rate(store, used),
+            "network_per_s": alone,
+            "peak_tflops": peak / 1e12,
+            "share_of_peak": flops * len(store) / spans[0] / peak,
+            "network_share_of_peak": flops * alone / peak,
+        }
+
+    def train(self, run: Run, pairs: pd.DataFrame) -> dict[str, Any]:
+        """One run from building its network to the predictions of its kept epoch."""
+        started = time.perf_counter()
+        keras.utils.set_random_seed(0)
+        network = self.network(self.encoders(dtype="float32"))
+        features = Features.open(self.home / f"features-{run.vision_blocks}", run.plan)
+        n_train, n_val = self.n_pairs(run)
+        rows = Rows.of(features, pairs)
+        train, val = (
+            Rows(rows.image[at], rows.text[at], rows.y_true[at]) for at in (slice(n_train), slice(-n_val, None))
+        )
+        (self.home / "state.npz").unlink(missing_ok=True)
+        fitting = time.perf_counter()
+        chosen = FIT.model_copy(update={"epochs": run.epochs, "patience": run.epochs})
+        fitted(network, run.plan, features, train, val, chosen, seed=0, batch=self.setting.batch, folder=self.home)
+        fit_s = time.perf_counter() - fitting
+        predict_logits(build_suffix(network, run.plan), features, val)
+        elapsed = time.perf_counter() - started
+        del network
+        gc.collect()
+        asked = {**asdict(run), "n_train": n_train, "n_val": n_val}
+        return {**asked, "elapsed_s": elapsed, "fit_s": fit_s, "pairs_per_s": run.epochs * n_train / fit_s}
 
 
 def measure(
@@ -114,8 +208,6 @@ def measure(
 
     Parameters
     ----------
-    encoders : callable
-        Takes a Keras dtype policy as `dtype`; gives fresh backbones with random weights.
     home : Path, optional
         Where features and results are kept; by default a folder under `work/` that belongs to the setting.
     limit_s : float
@@ -124,42 +216,27 @@ def measure(
     began = time.perf_counter()
     asked = content_hash([asdict(setting), model.model_dump(), [asdict(run) for run in schedule]])
     home = home or paths.work_dir("bench") / f"gpu-{asked[:12]}"
-    model = model.model_copy(update={"feature_dtype": setting.feature_dtype})
-    pairs = _pairs(setting, schedule)
-    store = _store(setting, home, progress)
-    prefix = _once(
-        home / "prefix.json", lambda: _prefix(setting, encoders, model, pairs, store, schedule, home, progress)
-    )
+    model = model.model_copy(update={"feature_dtype": "float16"})
+    bench = Bench(setting, encoders, model, schedule, home, progress)
+    pairs, store = bench.pairs(), bench.store()
+    prefix = _once(home / "prefix.json", lambda: bench.prefix(pairs, store))
     done = []
     for run in schedule:
         path = home / "runs" / f"{content_hash(asdict(run))[:12]}.json"
         if not path.is_file() and time.perf_counter() - began > limit_s:
             progress(f"{run.name} and what follows is left for the next start")
             break
-        done.append(_once(path, lambda run=run: _train(run, setting, encoders, model, pairs, home)))
+        done.append(_once(path, lambda run=run: bench.train(run, pairs)))
         progress(f"{run.name}: {done[-1]['elapsed_s']:.1f} s, {done[-1]['pairs_per_s']:,.0f} pairs/s")
-    elapsed = prefix["elapsed_s"] + sum(run["elapsed_s"] for run in done)
     whole = {
-        "elapsed_s": elapsed,
+        "elapsed_s": prefix["elapsed_s"] + sum(run["elapsed_s"] for run in done),
         "epochs": sum(run["epochs"] for run in done),
         "n_runs": len(done),
         "is_whole": len(done) == len(schedule),
         "published_s": PUBLISHED_S,
     }
-    return {"device": _device(), "setting": asdict(setting), "prefix": prefix, "runs": done, "schedule": whole}
-
-
-def _device() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if has_gpu() else "a CPU"
-
-
-def _synchronise() -> None:
-    if has_gpu():
-        import torch
-
-        torch.cuda.synchronize()
+    device = torch.cuda.get_device_name() if has_gpu() else "a CPU"
+    return {"device": device, "setting": asdict(setting), "prefix": prefix, "runs": done, "schedule": whole}
 
 
 def _once(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -169,87 +246,6 @@ def _once(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return read_json(path)
 
 
-def _pairs(setting: Setting, schedule: tuple[Run, ...]) -> pd.DataFrame:
-    """As many pairs as the largest run needs, training and validation together, hypotheses all distinct."""
-    n = max(_scaled(run.n_train, setting) + _scaled(run.n_val, setting) for run in schedule)
-    image_ids = [f"photo-{k:05d}" for k in range(setting.n_images)]
-    return random_pairs(image_ids, max(n, setting.n_images), rng=np.random.default_rng(0)).assign(split="train")
-
-
-def _scaled(n: int, setting: Setting) -> int:
-    return max(2, int(n * setting.share))
-
-
-def _store(setting: Setting, home: Path, progress: Callable[[str], None]) -> ImageStore:
-    """Synthetic JPEG files: some distinct ones, made in threads, and copies of them up to the number."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    folder = home / "jpeg"
-    files = {f"photo-{k:05d}": folder / f"photo-{k:05d}.jpg" for k in range(setting.n_images)}
-    paths_ = list(files.values())
-
-    def make(k: int) -> None:
-        write_bytes(paths_[k], jpeg(photograph(np.random.default_rng([0, k]))))
-
-    if not (home / "store" / "images.parquet").is_file():
-        progress(f"writing {setting.n_images:,} JPEG files")
-        folder.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(setting.decode_threads) as pool:
-            list(pool.map(make, range(min(setting.n_distinct, setting.n_images))))
-            copies = range(setting.n_distinct, setting.n_images)
-            list(pool.map(lambda k: shutil.copyfile(paths_[k % setting.n_distinct], paths_[k]), copies))
-        write_folder_store(home / "store", files)
-    return ImageStore.open(home / "store", workers=setting.decode_threads)
-
-
-def _prefix(
-    setting: Setting,
-    encoders: Callable[..., Encoders],
-    model: ModelParams,
-    pairs: pd.DataFrame,
-    store: ImageStore,
-    schedule: tuple[Run, ...],
-    home: Path,
-    progress: Callable[[str], None],
-) -> dict[str, Any]:
-    """Encode everything once for each depth of vision; rates of the whole, of decoding and of the network alone."""
-    policy = "mixed_bfloat16" if setting.precision == "bfloat16" else "float32"
-    used, spans, began = encoders(dtype=policy), [], time.perf_counter()
-    for depth in sorted({run.vision_blocks for run in schedule}):
-        plans = [run.plan for run in schedule if run.vision_blocks == depth]
-        stamps: list[tuple[float, str]] = [(time.perf_counter(), "")]
-
-        def told(text: str, stamps: list[tuple[float, str]] = stamps) -> None:
-            stamps.append((time.perf_counter(), text))
-            progress(text)
-
-        folder = home / f"features-{depth}"
-        encode(model, pairs, store, plans, folder, batch=setting.feature_batch, encoders=used, progress=told)
-        spans.append(max(at for at, text in stamps if text.startswith("images")) - stamps[0][0])
-    elapsed = time.perf_counter() - began
-    network = _network(used, model)
-    n_images, flops = len(store), vision_flops(Shape.of(network), len(network.vision_layers))
-    alone = _network_rate(network, used, setting)
-    machine = measure_machine(device="cuda" if has_gpu() else "cpu", dtype=setting.precision)
-    return {
-        "n_images": n_images,
-        "mean_bytes": float(np.mean([path.stat().st_size for path in (home / "jpeg").iterdir()])),
-        "precision": setting.precision,
-        "elapsed_s": elapsed,
-        "images_per_s": n_images / spans[0],
-        "decoded_per_s": _decoding_rate(store, used),
-        "network_per_s": alone,
-        "peak_tflops": machine.flops_per_s / 1e12,
-        "share_of_peak": flops * n_images / spans[0] / machine.flops_per_s,
-        "network_share_of_peak": flops * alone / machine.flops_per_s,
-    }
-
-
-def _network(encoders: Encoders, model: ModelParams) -> Network:
-    chosen = model.model_dump(include={"sequence_length", "heads", "key_dim", "mlp_dim"})
-    return build_network(encoders.vision, encoders.text, **chosen, dropout=FIT.dropout)
-
-
 def _decoding_rate(store: ImageStore, encoders: Encoders, n: int = 1024) -> float:
     """Images a second from JPEG files to arrays of the encoder's size."""
     chosen, started = store.ids[:n], time.perf_counter()
@@ -257,61 +253,15 @@ def _decoding_rate(store: ImageStore, encoders: Encoders, n: int = 1024) -> floa
     return len(chosen) / (time.perf_counter() - started)
 
 
-def _network_rate(network: Network, encoders: Encoders, setting: Setting, n_batches: int = 10) -> float:
+def _network_rate(prefix: keras.Model, encoders: Encoders, batch: int, n_batches: int = 10) -> float:
     """Images a second through the vision prefix alone, pixels and outputs staying on the device."""
-    import torch
-
-    prefix, _ = build_prefix(network, FreezePlan())
-    shape = (setting.feature_batch, *encoders.image_size, 3)
-    pixels = keras.ops.convert_to_tensor(np.zeros(shape, dtype=np.float32))
+    wait = torch.cuda.synchronize if has_gpu() else lambda: None
+    pixels = keras.ops.convert_to_tensor(np.zeros((batch, *encoders.image_size, 3), dtype=np.float32))
     with torch.no_grad():
         for number in range(n_batches + 2):
             if number == 2:
-                _synchronise()
+                wait()
                 started = time.perf_counter()
             prefix(pixels, training=False)
-        _synchronise()
-    return n_batches * setting.feature_batch / (time.perf_counter() - started)
-
-
-def _train(
-    run: Run,
-    setting: Setting,
-    encoders: Callable[..., Encoders],
-    model: ModelParams,
-    pairs: pd.DataFrame,
-    home: Path,
-) -> dict[str, Any]:
-    """One run from building its network to the predictions of its kept epoch."""
-    started = time.perf_counter()
-    keras.utils.set_random_seed(0)
-    network = _network(encoders(dtype="float32"), model)
-    features = Features.open(home / f"features-{run.vision_blocks}", run.plan)
-    n_train, n_val = _scaled(run.n_train, setting), _scaled(run.n_val, setting)
-    rows = Rows.of(features, pairs)
-    train, val = (Rows(rows.image[at], rows.text[at], rows.y_true[at]) for at in (slice(n_train), slice(-n_val, None)))
-    checkpoint = home / "state.npz"
-    checkpoint.unlink(missing_ok=True)
-    fitting = time.perf_counter()
-    fit(
-        network,
-        run.plan,
-        features,
-        train,
-        val,
-        FIT.model_copy(update={"epochs": run.epochs, "patience": run.epochs}),
-        seed=0,
-        batch_size=setting.batch,
-        criterion="nll",
-        global_clipnorm=1.0,
-        blank=False,
-        checkpoint=checkpoint,
-        identity={},
-    )
-    fitted = time.perf_counter() - fitting
-    predict_logits(build_suffix(network, run.plan), features, val)
-    elapsed = time.perf_counter() - started
-    del network
-    gc.collect()
-    asked = {**asdict(run), "n_train": n_train, "n_val": n_val}
-    return {**asked, "elapsed_s": elapsed, "fit_s": fitted, "pairs_per_s": run.epochs * n_train / fitted}
+        wait()
+    return n_batches * batch / (time.perf_counter() - started)

@@ -1,8 +1,9 @@
 """The physical limit: what a loop must compute and move, and how fast this machine computes and moves.
 
-Counted are products and sums of matrix products (two a multiply-add); norms, activations, softmax and biases are not.
-Bytes are the least that must cross memory: features or pixels once, weights once for each use, moments of the optimiser
-read and written. A loop can be no faster than `max(flops / peak, bytes / bandwidth)`.
+Arithmetic is counted by torch on a pair or two, as products and sums of matrix products (two a multiply-add); norms,
+activations, softmax and biases are not. Bytes are the least that must cross memory: features or pixels once, weights
+once for each use, moments of the optimiser read and written. A loop can be no faster than
+`max(flops / peak, bytes / bandwidth)`.
 """
 
 from __future__ import annotations
@@ -10,115 +11,36 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
-from verdict.model import FreezePlan, Network
+from verdict.backend import keras
+from verdict.model import FreezePlan, Network, apply_plan, build_prefix, build_suffix, trainable_count
 
 FLOAT_BYTES = 4
 # A trained weight is read forward and backward, its gradient written and read, weight and two moments read and written.
 PASSES_OF_A_TRAINED_WEIGHT = 10
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of an entailment network.
-
-    Attributes
-    ----------
-    tokens, words : int
-        Image tokens, class token included; words of a hypothesis, [CLS] and [SEP] included.
-    patch_values : int
-        Numbers in one patch of pixels: height x width x 3.
-    d_vision, d_text, mlp_vision, mlp_text : int
-    vision_blocks, text_blocks : int
-    inner : int
-        heads x key_dim of the fusion.
-    """
-
-    tokens: int
-    words: int
-    patch_values: int
-    d_vision: int
-    d_text: int
-    mlp_vision: int
-    mlp_text: int
-    vision_blocks: int
-    text_blocks: int
-    heads: int
-    inner: int
-    mlp: int
-
-    @classmethod
-    def of(cls, network: Network) -> Shape:
-        """The sizes of a network."""
-        vision, text, xattn = network.vision, network.text, network.head["xattn"]
-        return cls(
-            tokens=network.n_image_tokens,
-            words=network.sequence_length,
-            patch_values=int(np.prod(vision.patch_size)) * 3,
-            d_vision=vision.hidden_dim,
-            d_text=text.hidden_dim,
-            mlp_vision=vision.mlp_dim,
-            mlp_text=text.intermediate_dim,
-            vision_blocks=len(network.vision_layers),
-            text_blocks=len(network.text_layers),
-            heads=xattn.num_heads,
-            inner=xattn.num_heads * xattn.key_dim,
-            mlp=network.head["mlp_1"].units,
-        )
+def counted(call: Callable[[], Any], *, backward: bool = False) -> int:
+    """Floating-point operations of matrix products; attention runs as plain products, which torch can count."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        found = call()
+        if backward:
+            found.sum().backward()
+    return counter.get_total_flops()
 
 
-def block_flops(n: int, d: int, mlp: int) -> int:
-    """One transformer block on n tokens of width d: four projections, scores and their use, two dense layers."""
-    return 2 * n * (4 * d * d + 2 * d * mlp) + 2 * (2 * n * n * d)
-
-
-def vision_flops(shape: Shape, blocks: int) -> int:
-    """One image through the patch embedding and the first blocks."""
-    return 2 * (shape.tokens - 1) * shape.patch_values * shape.d_vision + _vision_blocks(shape, blocks)
-
-
-def text_flops(shape: Shape, blocks: int) -> int:
-    """One hypothesis through some blocks; looking words up computes nothing."""
-    return blocks * block_flops(shape.words, shape.d_text, shape.mlp_text)
-
-
-def prefix_flops(shape: Shape, plan: FreezePlan) -> tuple[int, int]:
-    """One image and one hypothesis through their frozen prefixes."""
-    frozen_vision, frozen_text = shape.vision_blocks - plan.vision_blocks, shape.text_blocks - plan.text_blocks
-    return vision_flops(shape, frozen_vision), text_flops(shape, frozen_text)
-
-
-def head_flops(shape: Shape, *, is_single_query: bool, words_train: bool = False, tokens_train: bool = False) -> dict:
-    """The fusion head on one pair: `forward`, and `train` (forward and backward).
-
-    Backward costs once more for each side of a product that needs a gradient: weights always, inputs only where
-    something below them trains.
-    """
-    n, d, inner = shape.tokens, shape.d_vision, shape.inner
-    ask, answer = 2 * shape.d_text * inner, 2 * inner * shape.d_text
-    dense = 2 * shape.d_text * shape.mlp + 2 * shape.mlp
-    forward = ask + answer + dense
-    train = ask * (2 + words_train) + 3 * (answer + dense)
-    if is_single_query:
-        # Keys act on the query, values on the pooled tokens; scores and pooling run over d for each head.
-        projections, attention = 2 * (2 * inner * d), 2 * (2 * shape.heads * n * d)
-        train += 3 * projections + attention * (2 + tokens_train)
-    else:
-        projections, attention = 2 * (2 * n * d * inner), 2 * (2 * n * inner)
-        train += projections * (2 + tokens_train) + 3 * attention
-    return {"forward": forward + projections + attention, "train": train}
-
-
-def _trained_text(shape: Shape, blocks: int) -> int:
-    """Forward and backward of the last text blocks; what projects the first one's input passes no gradient on."""
-    return 3 * text_flops(shape, blocks) - (2 * shape.words * 3 * shape.d_text**2 if blocks else 0)
-
-
-def _vision_blocks(shape: Shape, blocks: int) -> int:
-    """Forward of some vision blocks. Each begins with a norm that trains: backward costs twice as much, in full."""
-    return blocks * block_flops(shape.tokens, shape.d_vision, shape.mlp_vision)
+def blank_inputs(network: Network, n: int = 1) -> dict[str, Any]:
+    """Inputs of the whole network for n pairs, in which nothing is padded."""
+    words = np.ones((n, network.sequence_length), dtype=np.int32)
+    pixels = np.zeros((n, *network.vision.image_shape), dtype=np.float32)
+    arrays = {"pixels": pixels, "token_ids": words, "padding_mask": words}
+    return {name: keras.ops.convert_to_tensor(array) for name, array in arrays.items()}
 
 
 @dataclass(frozen=True)
@@ -155,59 +77,72 @@ class Pass:
         return cls(n, n, n, -(-n // batch))
 
 
-def _trained_part(shape: Shape, plan: FreezePlan, train: Pass, val: Pass, *, is_single_query: bool) -> int:
-    """Flops of trained blocks and head: forward and backward on `train`, forward on `val`."""
-    words_train, tokens_train = plan.text_blocks > 0, plan.vision_blocks > 0
-    head = head_flops(shape, is_single_query=is_single_query, words_train=words_train, tokens_train=tokens_train)
-    text, vision = _trained_text(shape, plan.text_blocks), _vision_blocks(shape, plan.vision_blocks)
-    trained = train.pairs * head["train"] + train.texts * text + train.images * 3 * vision
-    judged = val.texts * text_flops(shape, plan.text_blocks) + val.images * vision
-    return trained + val.pairs * head["forward"] + judged
+def _values(network: Network, plan: FreezePlan) -> tuple[int, int, int]:
+    """Numbers that are one image's pixels, its stored features, and those of one hypothesis."""
+    words = network.sequence_length if plan.text_blocks else 1
+    image = network.n_image_tokens * network.vision.hidden_dim
+    return int(np.prod(network.vision.image_shape)), image, words * network.text.hidden_dim
 
 
-def our_epoch(shape: Shape, plan: FreezePlan, train: Pass, val: Pass) -> Load:
+def _suffix_flops(network: Network, plan: FreezePlan, *, training: bool) -> np.ndarray:
+    """Of our suffix, for each pair, for each image and for each hypothesis that pairs share: (3,)."""
+    suffix, (_, _, text) = build_suffix(network, plan), _values(network, plan)
+
+    def of_two(n_images: int, n_texts: int) -> int:
+        arrays = {
+            "a_image_rows": np.arange(2, dtype=np.int32) % n_images,
+            "a_text_rows": np.arange(2, dtype=np.int32) % n_texts,
+            "image_tokens": np.zeros((n_images, network.n_image_tokens, network.vision.hidden_dim), dtype=np.float32),
+            "hidden": np.zeros((n_texts, text // network.text.hidden_dim, network.text.hidden_dim), dtype=np.float32),
+            "padding_mask": np.ones((n_texts, network.sequence_length), dtype=np.int32),
+        }
+        inputs = {name: keras.ops.convert_to_tensor(array) for name, array in arrays.items()}
+        return counted(lambda: suffix(inputs, training=training), backward=training)
+
+    both = of_two(2, 2)
+    an_image, a_text = both - of_two(1, 2), both - of_two(2, 1)
+    return np.array([both / 2 - an_image - a_text, an_image, a_text])
+
+
+def our_epoch(network: Network, plan: FreezePlan, train: Pass, val: Pass) -> Load:
     """An epoch of ours: the suffix on the training pairs, forward and backward, and on the validation pairs."""
-    flops = _trained_part(shape, plan, train, val, is_single_query=True)
-    words = shape.words if plan.text_blocks else 1
-    values = (train.images + val.images) * shape.tokens * shape.d_vision
-    values += (train.texts + val.texts) * words * shape.d_text
-    values += trained_weights(shape, plan) * (train.batches * PASSES_OF_A_TRAINED_WEIGHT + val.batches)
+    apply_plan(network, plan)
+    flops = sum(
+        _suffix_flops(network, plan, training=part is train) @ (part.pairs, part.images, part.texts)
+        for part in (train, val)
+    )
+    _, image, text = _values(network, plan)
+    values = (train.images + val.images) * image + (train.texts + val.texts) * text
+    values += trainable_count(network) * (train.batches * PASSES_OF_A_TRAINED_WEIGHT + val.batches)
     return Load(float(flops), float(FLOAT_BYTES * values))
 
 
-def published_epoch(shape: Shape, plan: FreezePlan, train: Pass, val: Pass) -> Load:
-    """An epoch of the published loop: every row through the whole network, backward through what trains."""
-    image, words = prefix_flops(shape, plan)
-    both = train.pairs + val.pairs
-    flops = both * (image + words) + _trained_part(shape, plan, train, val, is_single_query=False)
-    trained = trained_weights(shape, plan)
-    whole = trained_weights(shape, FreezePlan(shape.vision_blocks, shape.text_blocks))
-    values = both * (shape.tokens - 1) * shape.patch_values
+def published_epoch(network: Network, plan: FreezePlan, train: Pass, val: Pass) -> Load:
+    """An epoch of the published loop: every row through the whole network, backward through what trains.
+
+    The network has Keras' own attention.
+    """
+    apply_plan(network, FreezePlan(len(network.vision_layers), len(network.text_layers)))
+    whole = trainable_count(network)
+    apply_plan(network, plan)
+    trained, inputs = trainable_count(network), blank_inputs(network)
+    flops = train.pairs * counted(lambda: network.model(inputs, training=True), backward=True)
+    flops += val.pairs * counted(lambda: network.model(inputs, training=False))
+    values = (train.pairs + val.pairs) * _values(network, plan)[0]
     values += trained * train.batches * PASSES_OF_A_TRAINED_WEIGHT + trained * val.batches
     values += (whole - trained) * (train.batches + val.batches)
     return Load(float(flops), float(FLOAT_BYTES * values))
 
 
-def filling(shape: Shape, plan: FreezePlan, *, n_images: int, n_texts: int) -> Load:
+def filling(network: Network, plan: FreezePlan, *, n_images: int, n_texts: int) -> Load:
     """Filling the cache once."""
-    image, words = prefix_flops(shape, plan)
-    kept = n_images * shape.tokens * shape.d_vision + n_texts * shape.d_text * (shape.words if plan.text_blocks else 1)
-    pixels = n_images * (shape.tokens - 1) * shape.patch_values
-    return Load(float(n_images * image + n_texts * words), float(FLOAT_BYTES * (kept + pixels)))
-
-
-def _block_weights(d: int, mlp: int) -> int:
-    """Weights of a block: projections, dense layers, their biases, two norms."""
-    return 4 * (d * d + d) + (d * mlp + mlp) + (mlp * d + d) + 2 * (2 * d)
-
-
-def trained_weights(shape: Shape, plan: FreezePlan) -> int:
-    """Number of weights that train under a plan."""
-    inner, d = shape.inner, shape.d_text
-    head = (d * inner + inner) + 2 * (shape.d_vision * inner + inner) + (inner * d + d) + 2 * d
-    head += (d * shape.mlp + shape.mlp) + (shape.mlp + 1)
-    vision = plan.vision_blocks * _block_weights(shape.d_vision, shape.mlp_vision)
-    return head + plan.text_blocks * _block_weights(d, shape.mlp_text) + vision
+    vision, text = build_prefix(network, plan)
+    inputs = blank_inputs(network)
+    words = {name: inputs[name] for name in ("token_ids", "padding_mask")}
+    flops = n_images * counted(lambda: vision(inputs["pixels"], training=False))
+    flops += n_texts * counted(lambda: text(words, training=False))
+    pixels, an_image, a_text = _values(network, plan)
+    return Load(float(flops), float(FLOAT_BYTES * (n_images * (pixels + an_image) + n_texts * a_text)))
 
 
 @dataclass(frozen=True)
@@ -220,11 +155,8 @@ class Machine:
 
 def measure_machine(*, device: str = "cpu", dtype: str = "float32", seconds: float = 1.0) -> Machine:
     """Measure the best of many square matrix products and of many copies, with the threads that are set."""
-    import torch
-
     side, copied = (8192, 1 << 30) if device == "cuda" else (1536, 1 << 28)
-    kind = getattr(torch, dtype)
-    left, right = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
+    left, right = (torch.randn(side, side, device=device).to(getattr(torch, dtype)) for _ in range(2))
     product = torch.empty_like(left)
     source = torch.zeros(copied, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)

@@ -19,23 +19,32 @@ from PIL import Image
 from scipy import stats
 
 from verdict.backend import keras
-from verdict.bench.subjects import Subject
+from verdict.bench.subjects import CLIPNORM, Subject, fitted
 from verdict.data.images import resize
 from verdict.features import Encoders, Features, encode
 from verdict.labels import Label
 from verdict.model import FreezePlan, Network, apply_plan
-from verdict.train import Rows, fit, score
+from verdict.train import Rows, score
 
 FEATURE_BATCH = 64
-CLIPNORM = 1.0
 
 
 @dataclass
-class Stopwatch:
-    """Laps in seconds, by the wall and by the processor; what runs between `stop` and `start` counts in neither."""
+class Course:
+    """One loop's laps in seconds, by the wall and by the processor, and its scores.
+
+    Attributes
+    ----------
+    wall_s, cpu_s : list of 1 + n_epochs seconds
+        The first lap is what precedes the first epoch: tokens, or filling the cache. What runs between `stop` and
+        `start` counts in none.
+    macro_f1 : list of n_epochs
+        On the validation pairs, at probability 0.5.
+    """
 
     wall_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
+    macro_f1: list[float] = field(default_factory=list)
     _started: tuple[float, float] = (0.0, 0.0)
 
     def start(self) -> None:
@@ -48,22 +57,9 @@ class Stopwatch:
         self.wall_s.append(wall - self._started[0])
         self.cpu_s.append(cpu - self._started[1])
 
-
-@dataclass(frozen=True)
-class Course:
-    """One loop's laps and scores.
-
-    Attributes
-    ----------
-    wall_s, cpu_s : (1 + n_epochs,) float, seconds
-        The first lap is what precedes the first epoch: tokens, or filling the cache.
-    macro_f1 : (n_epochs,) float
-        On the validation pairs, at probability 0.5.
-    """
-
-    wall_s: np.ndarray
-    cpu_s: np.ndarray
-    macro_f1: np.ndarray
+    def laps(self) -> dict[str, list[float]]:
+        """All that was measured."""
+        return {"wall_s": self.wall_s, "cpu_s": self.cpu_s, "macro_f1": self.macro_f1}
 
 
 class PublishedBatches(keras.utils.PyDataset):
@@ -91,13 +87,10 @@ class PublishedBatches(keras.utils.PyDataset):
 
 
 def published_epochs(
-    subject: Subject, network: Network, plan: FreezePlan, encoders: Encoders, watch: Stopwatch, *, seed: int
-) -> Iterator[float]:
-    """Train the whole network by Keras' own `fit`; yields the validation macro-F1 of each epoch, without end.
-
-    The first lap ends before the first epoch; advancing the iterator runs one epoch.
-    """
-    watch.start()
+    subject: Subject, network: Network, plan: FreezePlan, encoders: Encoders, course: Course, *, seed: int
+) -> Iterator[None]:
+    """Train the whole network by Keras' own `fit`: advancing the iterator runs one epoch, without end."""
+    course.start()
     apply_plan(network, plan)
     optimizer = keras.optimizers.AdamW(
         subject.fit.learning_rate, weight_decay=subject.fit.weight_decay, global_clipnorm=CLIPNORM
@@ -107,16 +100,17 @@ def published_epochs(
     shown = PublishedBatches(subject, encoders, subject.val, np.arange(len(subject.val)), tokens["val"])
     # Keras builds its loss on the first batch that it sees: here, so that no epoch pays for it.
     network.model.test_on_batch(*PublishedBatches(subject, encoders, subject.val, np.arange(1), tokens["val"])[0])
-    watch.stop()
+    course.stop()
     rng = np.random.default_rng(seed)
     while True:
-        watch.start()
+        course.start()
         order = rng.permutation(len(subject.train))
         batches = PublishedBatches(subject, encoders, subject.train, order, tokens["train"])
         network.model.fit(batches, epochs=1, shuffle=False, verbose=0)
         logit = np.concatenate([network.model.predict_on_batch(shown[i][0])[:, 0] for i in range(len(shown))])
-        watch.stop()
-        yield score(logit.astype(np.float64), shown.y_true.astype(np.int64))["macro_f1"]
+        course.stop()
+        course.macro_f1.append(score(logit.astype(np.float64), shown.y_true.astype(np.int64))["macro_f1"])
+        yield
 
 
 def side_by_side(
@@ -134,20 +128,18 @@ def side_by_side(
 
     Returns
     -------
-    (published, ours) : two Courses
+    (published, ours)
     """
     whole = subject.network(seed, keras.layers.MultiHeadAttention)
     network, encoders = subject.network(seed), subject.encoders()
     check_same_weights(whole, network)
-    theirs, ours, scores = Stopwatch(), Stopwatch(), []
+    theirs, ours = Course(), Course()
     published = published_epochs(subject, whole, plan, encoders, theirs, seed=seed)
-    done: list[int] = []
 
     def between(_: str) -> None:
         ours.stop()
-        done.append(len(done) + 1)
-        if done[-1] >= first:
-            scores.append(next(published))
+        if len(ours.wall_s) > first:
+            next(published)
         ours.start()
 
     store = subject.store(folder / "store")
@@ -159,25 +151,9 @@ def side_by_side(
     ours.stop()
     ours.start()
     chosen = subject.fit.model_copy(update={"epochs": epochs, "patience": epochs, "schedule": "constant"})
-    outcome = fit(
-        network,
-        plan,
-        features,
-        *rows,
-        chosen,
-        seed=seed,
-        batch_size=subject.batch,
-        criterion="nll",
-        global_clipnorm=CLIPNORM,
-        blank=False,
-        checkpoint=folder / "state.npz",
-        identity={},
-        progress=between,
-    )
-    f1 = outcome.history["val_macro_f1"].to_numpy()
-    return Course(np.asarray(theirs.wall_s), np.asarray(theirs.cpu_s), np.asarray(scores)), Course(
-        np.asarray(ours.wall_s), np.asarray(ours.cpu_s), f1
-    )
+    options = {"seed": seed, "batch": subject.batch, "folder": folder, "progress": between}
+    ours.macro_f1 += fitted(network, plan, features, *rows, chosen, **options).history["val_macro_f1"].tolist()
+    return theirs, ours
 
 
 def check_same_weights(one: Network, other: Network) -> None:
@@ -196,16 +172,13 @@ def check_same_weights(one: Network, other: Network) -> None:
             raise ValueError(f"the loops' networks differ at {left.path!r} / {right.path!r}")
 
 
-def ratio_interval(ratios: np.ndarray) -> tuple[float, float, float]:
-    """Geometric mean of positive ratios and its 95 % interval by Student's t on their logarithms; NaN for one ratio."""
-    logs = np.log(ratios)
-    half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs)) if len(logs) > 1 else np.nan
-    return tuple(float(np.exp(value)) for value in (logs.mean(), logs.mean() - half, logs.mean() + half))
-
-
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
     """Mean and its 95 % interval by Student's t; NaN for one value."""
-    half = (
-        stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    )
-    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
+    mean, n = float(values.mean()), len(values)
+    half = float(stats.t.ppf(0.975, n - 1) * stats.sem(values)) if n > 1 else math.nan
+    return mean, mean - half, mean + half
+
+
+def ratio_interval(ratios: np.ndarray) -> tuple[float, float, float]:
+    """Geometric mean of positive ratios and its 95 % interval by Student's t on their logarithms; NaN for one ratio."""
+    return tuple(math.exp(value) for value in mean_interval(np.log(ratios)))

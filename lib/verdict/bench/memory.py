@@ -7,8 +7,6 @@ cost ten times more row numbers and nothing else.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict import paths
 from verdict.backend import set_threads
+from verdict.bench.processes import in_a_process, peak_bytes
+from verdict.bench.subjects import fitted
 from verdict.data.images import ImageStore, write_array_store
 from verdict.data.pairs import make_pair_id
 from verdict.features import Features, encode, load_encoders, load_network
@@ -26,26 +25,11 @@ from verdict.labels import Label
 from verdict.model import FreezePlan, build_suffix
 from verdict.params import load_params
 from verdict.predict import prediction_table
-from verdict.train import Rows, fit, predict_logits
+from verdict.train import Rows, predict_logits
 
 N_IMAGES, N_TEXTS = 1000, 200
 PLAN = FreezePlan(0, 1)
 MEBIBYTE = 1 << 20
-
-
-def peak_bytes() -> int:
-    """Peak resident memory of this process.
-
-    Linux's own high-water mark is read where there is one: `getrusage` also counts what the parent held at the fork.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def crossed_pairs(n_pairs: int, *, seed: int) -> pd.DataFrame:
@@ -82,47 +66,16 @@ def train_and_predict(n_pairs: int, *, seed: int = 0) -> dict[str, Any]:
         features = Features.open(cache, PLAN)
         rows = Rows.of(features, pairs)
         chosen = params.training.warmup.model_copy(update={"epochs": 1})
-        fit(
-            network,
-            PLAN,
-            features,
-            rows,
-            rows,
-            chosen,
-            seed=seed,
-            batch_size=params.training.batch_size,
-            criterion="nll",
-            global_clipnorm=params.training.global_clipnorm,
-            blank=False,
-            checkpoint=folder / "state.npz",
-            identity={},
-        )
+        options = {"seed": seed, "batch": params.training.batch_size, "folder": folder}
+        fitted(network, PLAN, features, rows, rows, chosen, **options)
         logit = predict_logits(build_suffix(network, PLAN), features, rows)
         table = prediction_table(pairs, logit, stage="memory", trial="memory", seed=seed)
     return {"n_pairs": len(table), "before_bytes": before, "peak_bytes": peak_bytes()}
 
 
-def in_a_process(n_pairs: int) -> dict[str, Any]:
-    """`train_and_predict` in a process of its own.
-
-    Raises
-    ------
-    RuntimeError
-        If that process fails; the message holds the end of what it said.
-    """
-    command = [sys.executable, "-m", "verdict.bench", "memory", "--one", str(n_pairs)]
-    search = os.pathsep.join([str(paths.LIBRARY.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": search}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[1:])} failed: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def growth(few: int, factor: int = 10) -> dict[str, Any]:
     """Peak memory with some pairs and with `factor` times as many, and by how much it grew (0.1 is ten per cent)."""
-    small, large = in_a_process(few), in_a_process(few * factor)
+    small, large = (in_a_process(__name__, n) for n in (few, few * factor))
     more = large["peak_bytes"] - small["peak_bytes"]
     return {
         "n_pairs": [small["n_pairs"], large["n_pairs"]],
@@ -131,3 +84,7 @@ def growth(few: int, factor: int = 10) -> dict[str, Any]:
         "growth": more / small["peak_bytes"],
         "bytes_per_pair": more / (large["n_pairs"] - small["n_pairs"]),
     }
+
+
+if __name__ == "__main__":
+    print(json.dumps(train_and_predict(int(sys.argv[1]))))

@@ -44,6 +44,10 @@ class Lap:
     cpu_s: float
     job_s: tuple[float, ...]
 
+    def overhead_s(self, workers: int) -> float:
+        """Seconds of a worker that each job costs besides its own work, everything that is not work included."""
+        return (self.wall_s * workers - sum(self.job_s)) / len(self.job_s)
+
 
 @dataclass(frozen=True)
 class Line:
@@ -55,10 +59,8 @@ class Line:
     @classmethod
     def through(cls, n_pairs: Sequence[float], seconds: Sequence[float]) -> Line:
         """The least-squares line through measurements, with no negative coefficient."""
-        slope, fixed = np.polyfit(np.asarray(n_pairs, dtype=float) / 1000, np.asarray(seconds, dtype=float), 1)
-        if slope < 0 or fixed < 0:
-            slope, fixed = max(slope, 0.0), max(fixed, 0.0)
-        return cls(float(fixed), float(slope))
+        slope, fixed = np.polyfit(np.asarray(n_pairs) / 1000, seconds, 1)
+        return cls(max(float(fixed), 0.0), max(float(slope), 0.0))
 
     def at(self, n_pairs: float) -> float:
         """Seconds for a number of pairs."""
@@ -94,16 +96,6 @@ class Cost:
         """One run: data, features and warm-up once, a fit for each trial and seed."""
         once = sum(self.lines[part].at(n_pairs) for part in PARTS[:-1])
         return self.start_s + once + n_trials * n_seeds * self.lines["trial"].at(n_pairs)
-
-
-def speed_up(laps: dict[int, Lap], workers: int) -> float:
-    """Wall time on one worker over that on several."""
-    return laps[1].wall_s / laps[workers].wall_s
-
-
-def overhead_s(lap: Lap, workers: int) -> float:
-    """Seconds of a worker that each job costs besides its own work, everything that is not work included."""
-    return (lap.wall_s * workers - sum(lap.job_s)) / len(lap.job_s)
 
 
 def profile(n_pairs: int, n_trials: int, seeds: Sequence[int]) -> dict[str, Any]:
@@ -182,25 +174,25 @@ def _trials(bench: Bench, params: Params) -> list[str]:
     return [bench.record(stages.TRIAL_STAGE, *run) for run in stages.runs(params)]
 
 
-def workers(bench: Bench, n_pairs: int, n_trials: int) -> dict[str, Any]:
+def workers(bench: Bench, n_pairs: int) -> dict[str, Any]:
     """The same trials on 1, 2 and 4 workers, and on the nodes of a cluster where there is one."""
-    params = bench.set(profile(n_pairs, n_trials, SEEDS))
+    params = bench.set(profile(n_pairs, N_TRIALS, SEEDS))
     bench.measure([bench.record(stages.WARMUP_STAGE)], workers=1)
     targets, laps = _trials(bench, params), {}
     for count in WORKERS:
         bench.forget(stages.TRIAL_STAGE)
         laps[count] = bench.measure(targets, workers=count)
         bench.say(f"{len(targets)} jobs on {count} worker(s): {laps[count].wall_s:.0f} s")
+    alone_s = laps[1].wall_s
     rows = [
-        {"workers": count, **asdict(lap), "speed_up": speed_up(laps, count), "overhead_s": overhead_s(lap, count)}
-        for count, lap in laps.items()
+        {"workers": n, **asdict(lap), "speed_up": alone_s / lap.wall_s, "overhead_s": lap.overhead_s(n)}
+        for n, lap in laps.items()
     ]
-    found = {"n_pairs": n_pairs, "n_trials": n_trials, "n_seeds": len(SEEDS), "local": rows, "slurm": None}
-    reason = slurm.why_not()
-    if reason:
+    found = {"n_pairs": n_pairs, "n_trials": N_TRIALS, "n_seeds": len(SEEDS), "local": rows, "slurm": None}
+    if reason := slurm.why_not():
         return {**found, "why_no_slurm": reason}
     bench.forget(stages.TRIAL_STAGE)
-    return {**found, "slurm": on_slurm(bench, targets, one_worker_s=laps[1].wall_s)}
+    return {**found, "slurm": on_slurm(bench, targets, one_worker_s=alone_s)}
 
 
 def on_slurm(bench: Bench, targets: Sequence[str], *, one_worker_s: float) -> dict[str, Any]:
@@ -297,10 +289,10 @@ def asked(cost: Cost) -> dict[str, Any]:
     }
 
 
-def bench(n_pairs: int, n_trials: int, n_sizes: Sequence[int], say: Callable[[str], None]) -> dict[str, Any]:
+def bench(n_pairs: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Both measurements, in one clone that is removed afterwards."""
     folder = paths.WORK / "bench-scale"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         where = Bench(Path(name) / "project", say)
-        return {"workers": workers(where, n_pairs, n_trials), "sizes": sizes(where, n_sizes)}
+        return {"workers": workers(where, n_pairs), "sizes": sizes(where, SIZES)}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
+import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,28 +19,13 @@ from verdict.artifacts import write_bytes
 from verdict.backend import keras, keras_hub
 from verdict.data import digits
 from verdict.data.images import ImageStore, write_folder_store
-from verdict.features import Encoders, load_encoders
+from verdict.features import Encoders, Features, load_encoders
 from verdict.labels import Label, Split
-from verdict.model import Network, SingleQueryAttention, build_network
+from verdict.model import FreezePlan, Network, SingleQueryAttention, build_network
 from verdict.params import FitParams, ModelParams, Params
+from verdict.train import Fit, Rows, fit
 
-WORDS = [
-    "a",
-    "man",
-    "woman",
-    "dog",
-    "in",
-    "on",
-    "near",
-    "the",
-    "street",
-    "water",
-    "with",
-    "red",
-    "blue",
-    "two",
-    "stands",
-]
+WORDS = "a man woman dog in on near the street water with red blue two stands".split()  # noqa: SIM905
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PUBLISHED = ModelParams(
     vision_preset="vit_base_patch16_224_imagenet21k",
@@ -46,6 +35,7 @@ PUBLISHED = ModelParams(
     key_dim=64,
     mlp_dim=512,
 )
+CLIPNORM = 1.0
 # Flickr30k: 31,783 photographs, most of them 500 x 375 pixels, 4.4 GB of JPEG.
 PHOTO_SIZE = (375, 500)
 PHOTO_BYTES = 138_000
@@ -89,6 +79,15 @@ class Subject:
         return ImageStore.open(folder)
 
 
+def fitted(
+    network: Network, plan: FreezePlan, features: Features, train: Rows, val: Rows, chosen: FitParams, **options: Any
+) -> Fit:
+    """`train.fit` as every bench calls it; `options` hold `seed`, `batch`, `folder` and perhaps `progress`."""
+    options |= {"batch_size": options.pop("batch"), "checkpoint": options.pop("folder") / "state.npz"}
+    fixed = {"criterion": "nll", "global_clipnorm": CLIPNORM, "blank": False, "identity": {}}
+    return fit(network, plan, features, train, val, chosen, **options, **fixed)
+
+
 def jpeg(pixels: np.ndarray, quality: int = PHOTO_QUALITY) -> bytes:
     """uint8 (height, width, 3) as a JPEG."""
     buffer = io.BytesIO()
@@ -109,12 +108,19 @@ def photograph(rng: np.random.Generator) -> np.ndarray:
     return np.clip(layers + 128, 0, 255).astype(np.uint8)
 
 
-def write_photographs(folder: Path, n: int, *, seed: int) -> dict[str, Path]:
-    """Synthetic photographs as files, by image id."""
-    files = {}
-    for k in range(n):
-        files[f"photo-{k:05d}"] = folder / f"photo-{k:05d}.jpg"
-        write_bytes(files[f"photo-{k:05d}"], jpeg(photograph(np.random.default_rng([seed, k]))))
+def write_photographs(
+    folder: Path, n: int, *, seed: int, n_distinct: int | None = None, threads: int = 1
+) -> dict[str, Path]:
+    """Synthetic photographs as files, by image id; all but the first `n_distinct` are copies of these."""
+    files = {f"photo-{k:05d}": folder / f"photo-{k:05d}.jpg" for k in range(n)}
+    first, rest = list(files.values())[:n_distinct], list(files.values())[n_distinct or n :]
+
+    def make(k: int) -> None:
+        write_bytes(first[k], jpeg(photograph(np.random.default_rng([seed, k]))))
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(make, range(len(first))))
+        list(pool.map(shutil.copyfile, itertools.cycle(first), rest))
     return files
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from verdict import paths
 
 NOTEBOOKS = ("05_test", "07_calibration", "11_clip_robustness")
+ROUNDS = 5
 OWN = ("notebooks", "reports")
 LIMIT_S = 120.0
 REST_S = 1.0  # between edits: the index is written after the page
@@ -28,15 +29,6 @@ REST_S = 1.0  # between edits: the index is written after the page
 
 def measure(profile: str, notebooks: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     """Save every notebook several times and wait for its pages.
-
-    Parameters
-    ----------
-    profile : str
-        One whose report is made.
-    notebooks : sequence of str
-        Stems, such as "05_test".
-    rounds : int, > 0
-        Edits of each.
 
     Returns
     -------

@@ -20,7 +20,7 @@ import numpy as np
 from verdict import artifacts, place
 from verdict.bench.records import FOLDER, provenance, save
 from verdict.chaos.faults import FAULTS, Skipped, leave_disk
-from verdict.chaos.subject import Subject, on_logits, trained
+from verdict.chaos.subject import SUBJECTS, Subject
 
 VERDICTS = ("as undisturbed", "silent", "lost", "different", "hung", "left running", "skipped")
 
@@ -87,54 +87,35 @@ def _judge(subject: Subject, expected: Mapping[str, Any], status: int | None, *,
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
     """Counts of verdicts by kind, and of all together."""
-    kinds = list(dict.fromkeys(row["kind"] for row in rows))
-    counts = {kind: {v: sum(r["kind"] == kind and r["verdict"] == v for r in rows) for v in VERDICTS} for kind in kinds}
-    return counts | {"all": {v: sum(row["verdict"] == v for row in rows) for v in VERDICTS}}
+    named = [(kind, row["verdict"]) for row in rows for kind in (row["kind"], "all")]
+    kinds = [*dict.fromkeys(row["kind"] for row in rows), "all"]
+    return {kind: {verdict: named.count((kind, verdict)) for verdict in VERDICTS} for kind in kinds}
 
 
 def run(chosen: argparse.Namespace, folder: Path, keep: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
-    """All disturbances, in lanes beside each other, until the time is up; `keep` gets the record after each."""
+    """All disturbances, in lanes beside each other; `keep` gets the record after each."""
     plan = list(enumerate(draw(chosen.n, chosen.seed, chosen.kinds or list(FAULTS)), start=1))
     rows: list[dict[str, Any]] = []
-    started, lock = time.monotonic(), threading.Lock()
+    lock = threading.Lock()
 
     def work(lane: int) -> None:
         own = plan[lane :: chosen.lanes]
-        subjects = _subjects(chosen, folder / f"lane{lane}", {name for _, (_, name, _) in own})
+        needed = {name for _, (_, name, _) in own}
+        subjects = {name: SUBJECTS[name](folder / f"lane{lane}", cores=chosen.cores) for name in sorted(needed)}
         expected = {name: subject.make_whole(say) for name, subject in subjects.items()}
         for number, (kind, name, seed) in own:
-            if time.monotonic() - started > chosen.time:
-                say(f"the time is up before disturbance {number} of {len(plan)}")
-                return
             row = {"number": number, "subject": name, **disturb(kind, subjects[name], seed, expected[name])}
             with lock:
                 rows.append(row)
                 rows.sort(key=itemgetter("number"))
-                tell(row)
+                said = f" ({row['said']})" if row["said"] else ""
+                line = f"{number:3d} {kind}, {name}: {row['verdict']}  {row['what']}{said}  {row['elapsed_s']:.0f} s"
+                say("\n".join([line, *filter(None, [row.get("tail")])]))
                 keep({"wanted": chosen.n, "seed": chosen.seed, "rows": rows, "summary": summary(rows)})
 
     with ThreadPoolExecutor(chosen.lanes) as pool:
         list(pool.map(work, range(chosen.lanes)))
     return rows
-
-
-def _subjects(chosen: argparse.Namespace, folder: Path, needed: set[str]) -> dict[str, Subject]:
-    limits = {"cores": chosen.cores, "limit_s": chosen.hung_after}
-    subjects = {}
-    if "on_logits" in needed:
-        subjects["on_logits"] = on_logits(folder, seed=chosen.seed, **limits)
-    if "trained" in needed:
-        subjects["trained"] = trained(folder, **limits)
-    return subjects
-
-
-def tell(row: Mapping[str, Any]) -> None:
-    """A line for a disturbance, and the end of what its run said where it did not end well."""
-    said = f" ({row['said']})" if row["said"] else ""
-    line = f"{row['number']:3d} {row['kind']}, {row['subject']}: {row['verdict']}  {row['what']}{said}"
-    say(f"{line}  {row['elapsed_s']:.0f} s")
-    if row.get("tail"):
-        say(row["tail"])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -146,8 +127,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cores", type=int, default=place.n_processors(), help="jobs at a time (default: %(default)s)")
     parser.add_argument("--lanes", type=int, default=1, help="disturbances at a time (default: %(default)s)")
     parser.add_argument("--kinds", nargs="+", choices=list(FAULTS), metavar="KIND", help=f"only: {', '.join(FAULTS)}")
-    parser.add_argument("--time", type=float, default=float("inf"), help="begin no disturbance after so many seconds")
-    parser.add_argument("--hung-after", type=float, default=1800, help="seconds (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of results (default: reports/benchmarks)")
     chosen = parser.parse_args(arguments)
     started = time.perf_counter()

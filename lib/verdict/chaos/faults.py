@@ -134,25 +134,20 @@ def ended_by(subject: Subject, way: str, wait: Callable[[subprocess.Popen[bytes]
     return when, tuple(left.values())
 
 
-def _kill_one(subject: Subject, rng: np.random.Generator, parts: tuple[str, ...]) -> Told:
-    what, started, process = _begin_late(subject, rng), time.monotonic(), subject.start()
-    when, hit = _moment(subject, process, rng), False
-    while process.poll() is None and not hit:
-        found = subject.processes(*parts)
-        hit = bool(found) and kill(int(rng.choice(found)))
-        time.sleep(0.05)
-    done = "killed" if hit else "nothing left to kill"
-    return Told(f"{what}, {done} {when}", (subject.wait(process, started),), DEAD)
+def killing(*parts: str) -> Fault:
+    """A fault that kills one process of a run, with one of these in its command."""
 
+    def fault(subject: Subject, rng: np.random.Generator) -> Told:
+        what, started, process = _begin_late(subject, rng), time.monotonic(), subject.start()
+        when, hit = _moment(subject, process, rng), False
+        while process.poll() is None and not hit:
+            found = subject.processes(*parts)
+            hit = bool(found) and kill(int(rng.choice(found)))
+            time.sleep(0.05)
+        done = "killed" if hit else "nothing left to kill"
+        return Told(f"{what}, {done} {when}", (subject.wait(process, started),), DEAD)
 
-def kill_kernel(subject: Subject, rng: np.random.Generator) -> Told:
-    """Kill the process that executes a notebook."""
-    return _kill_one(subject, rng, (KERNEL,))
-
-
-def kill_worker(subject: Subject, rng: np.random.Generator) -> Told:
-    """Kill a process that drives a stage, the server that these are forked from, or one of its forks."""
-    return _kill_one(subject, rng, ("verdict.run", "--serve"))
+    return fault
 
 
 def fill_disk(subject: Subject, rng: np.random.Generator) -> Told:
@@ -198,10 +193,14 @@ def _harm_one(subject: Subject, rng: np.random.Generator, found: list[Path]) -> 
     return Told(f"{chosen.parent.relative_to(subject.work)}: {harm(chosen, rng)}")
 
 
-def harm_features(subject: Subject, rng: np.random.Generator) -> Told:
-    """Damage a file of stored features."""
-    subject.put_back()
-    return _harm_one(subject, rng, subject.results("features/*.np*"))
+def harming(*patterns: str) -> Fault:
+    """A fault that damages one of the files of such names."""
+
+    def fault(subject: Subject, rng: np.random.Generator) -> Told:
+        subject.put_back()
+        return _harm_one(subject, rng, [path for pattern in patterns for path in subject.results(pattern)])
+
+    return fault
 
 
 def harm_checkpoint(subject: Subject, rng: np.random.Generator) -> Told:
@@ -214,24 +213,12 @@ def harm_checkpoint(subject: Subject, rng: np.random.Generator) -> Told:
     return _harm_one(subject, rng, [chosen])
 
 
-def harm_record(subject: Subject, rng: np.random.Generator) -> Told:
-    """Damage a stage's `run.json`, or the copy of it that stands beside."""
-    subject.put_back()
-    return _harm_one(subject, rng, [*subject.records(), *subject.results(TWIN)])
-
-
-def harm_notebook(subject: Subject, rng: np.random.Generator) -> Told:
-    """Damage an executed notebook."""
-    subject.put_back()
-    return _harm_one(subject, rng, subject.results("executed.ipynb"))
-
-
 def harm_result(subject: Subject, rng: np.random.Generator) -> Told:
-    """Damage stored numbers, claims or tables."""
+    """Damage stored numbers or tables."""
     subject.put_back()
-    stages = [record.parent for record in subject.records()]
-    found = [p for folder in stages for p in sorted(folder.iterdir()) if p.suffix in (".parquet", ".npz")]
-    return _harm_one(subject, rng, found + [folder / "numbers.json" for folder in stages])
+    homes = [record.parent for record in subject.records()]
+    found = [p for folder in homes for p in sorted(folder.iterdir()) if p.suffix in (".parquet", ".npz")]
+    return _harm_one(subject, rng, found + [folder / "numbers.json" for folder in homes])
 
 
 def two_at_once(subject: Subject, rng: np.random.Generator) -> Told:
@@ -251,11 +238,9 @@ def jump_clock(subject: Subject, rng: np.random.Generator) -> Told:
     when = _moment(subject, process, rng)
     shift_s = float(rng.choice([-1, 1]) * rng.uniform(0.01, 400) * DAY_S)
     for path in sorted(subject.work.rglob("*")):
-        try:
+        with contextlib.suppress(FileNotFoundError):
             now = path.stat().st_mtime
             os.utime(path, (now - shift_s, now - shift_s))
-        except FileNotFoundError:
-            continue
     later = _moment(subject, process, rng)
     subject.end_all()
     process.wait()
@@ -299,42 +284,38 @@ def stop_download(subject: Subject, rng: np.random.Generator) -> Told:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Stopping) as server:
         server.content, server.cut = content, cut
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        call = [f"http://127.0.0.1:{server.server_port}/x", hashlib.sha256(content).hexdigest(), str(target)]
-        environment = {**os.environ, "PYTHONPATH": str(paths.LIBRARY.parent), "no_proxy": "127.0.0.1"}
-        started, outcomes = time.monotonic(), []
-        for _ in range(2):
-            done = subprocess.run(
-                [sys.executable, "-c", code, *call],
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=subject.limit_s,
-            )
-            outcomes.append(Outcome(done.returncode, done.stderr, time.monotonic() - started))
+        address, digest = f"http://127.0.0.1:{server.server_port}/x", hashlib.sha256(content).hexdigest()
+        command = [sys.executable, "-c", code, address, digest, str(target)]
+        more = {"PYTHONPATH": str(paths.LIBRARY.parent), "no_proxy": "127.0.0.1"}
+        options = {"env": os.environ | more, "capture_output": True, "text": True, "timeout": subject.limit_s}
+        started = time.monotonic()
+        first = subprocess.run(command, check=False, **options)
+        elapsed_s = time.monotonic() - started
+        second = subprocess.run(command, check=False, **options)
         server.shutdown()
-    if outcomes[1].status != 0 or target.read_bytes() != content:
-        raise RuntimeError(f"the download did not go on: {outcomes[1].said[-500:]}")
+    if second.returncode != 0 or target.read_bytes() != content:
+        raise RuntimeError(f"the download did not go on: {second.stderr[-500:]}")
     subject.put_back()
-    return Told(
-        f"stopped at {cut:,} of {len(content):,} bytes", (outcomes[0],), r"the connection ended after [\d,]+ of"
-    )
+    stopped = Outcome(first.returncode, first.stderr, elapsed_s)
+    return Told(f"stopped at {cut:,} of {len(content):,} bytes", (stopped,), r"the connection ended after [\d,]+ of")
 
 
 # Each with the subjects that it can disturb; the quick one is drawn three times as often where both can be.
+BOTH, TRAINED, ON_LOGITS = ("on_logits", "trained"), ("trained",), ("on_logits",)
 FAULTS: dict[str, tuple[Fault, tuple[str, ...]]] = {
-    "run killed": (kill_run, ("on_logits", "trained")),
-    "parent ended": (end_parent, ("on_logits", "trained")),
-    "kernel killed": (kill_kernel, ("on_logits", "trained")),
-    "worker killed": (kill_worker, ("on_logits", "trained")),
-    "disk full": (fill_disk, ("on_logits", "trained")),
-    "features damaged": (harm_features, ("trained",)),
-    "checkpoint damaged": (harm_checkpoint, ("trained",)),
-    "run.json damaged": (harm_record, ("on_logits", "trained")),
-    "executed notebook damaged": (harm_notebook, ("on_logits", "trained")),
-    "stored result damaged": (harm_result, ("on_logits", "trained")),
-    "two reports at once": (two_at_once, ("on_logits", "trained")),
-    "clock jumped": (jump_clock, ("on_logits", "trained")),
-    "data file taken away": (take_data, ("on_logits",)),
-    "download stopped": (stop_download, ("on_logits",)),
+    "run killed": (kill_run, BOTH),
+    "parent ended": (end_parent, BOTH),
+    "kernel killed": (killing(KERNEL), BOTH),
+    # What drives a stage, the server that these are forked from, or one of its forks.
+    "worker killed": (killing("verdict.run", "--serve"), BOTH),
+    "disk full": (fill_disk, BOTH),
+    "features damaged": (harming("features/*.np*"), TRAINED),
+    "checkpoint damaged": (harm_checkpoint, TRAINED),
+    "run.json damaged": (harming("run.json", TWIN), BOTH),
+    "executed notebook damaged": (harming("executed.ipynb"), BOTH),
+    "stored result damaged": (harm_result, BOTH),
+    "two reports at once": (two_at_once, BOTH),
+    "clock jumped": (jump_clock, BOTH),
+    "data file taken away": (take_data, ON_LOGITS),
+    "download stopped": (stop_download, ON_LOGITS),
 }

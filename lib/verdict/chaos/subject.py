@@ -25,27 +25,6 @@ COPIED = ("lib", "notebooks", "params", "Snakefile")
 # Times are no results.
 NOT_COMPARED = ("repro.total_min",)
 CLASSES = ("cat", "dog", "emu")
-TRAINED = """
-title: Disturbed, with training
-is_smoke: true
-data:
-  digits:
-    n_pairs: {warmup_train: 64, warmup_val: 32, train: 96, val: 64, calib: 64, test: 64, independent: 48}
-training:
-  seeds: [11]
-  n_control_seeds: 1
-  batch_size: 32
-  warmup: {epochs: 1}
-  trials:
-    - {name: frozen, parent: warmup, vision_blocks: 0, text_blocks: 0, learning_rate: 1.0e-3, weight_decay: 1.0e-2,
-       dropout: 0.1, epochs: 3, patience: 3, schedule: cosine}
-    - {name: text1, parent: frozen, vision_blocks: 0, text_blocks: 1, learning_rate: 1.0e-3, weight_decay: 1.0e-2,
-       dropout: 0.1, epochs: 2, patience: 2, schedule: cosine}
-statistics: {n_resamples: 100}
-policy: {n_explained: 1, n_attribution_steps: 4}
-interpret: {n_pairs: 16, mask_shares: [0.5], n_points: 40}
-defects: {n_images: 8}
-"""
 LOGITS = """
 title: Disturbed, on saved logits
 is_smoke: true
@@ -67,22 +46,12 @@ class Outcome:
 
 @dataclass
 class Subject:
-    """One profile in one copy of the project.
-
-    Parameters
-    ----------
-    profile : str
-    root : Path
-        The copy.
-    cores : int
-    limit_s : float
-        A run that takes longer counts as hung.
-    """
+    """One profile in one copy of the project, `root`; a run that takes longer than `limit_s` counts as hung."""
 
     profile: str
     root: Path
     cores: int
-    limit_s: float
+    limit_s: float = 1800.0
     n_records: int = 0
     n_bytes: int = 0
     elapsed_s: float = 0.0
@@ -144,14 +113,10 @@ class Subject:
 
     def numbers(self) -> dict[str, Any]:
         """Every stored number, claim and prediction, by file."""
-        found = {}
-        for path in (*self.results("*.json"), *self.results("predictions.parquet")):
-            if path.name == "numbers.json":
-                found[path.relative_to(self.work).as_posix()] = {
-                    name: number for name, number in read_json(path).items() if name not in NOT_COMPARED
-                }
-            elif path.name in ("claims.json", "predictions.parquet"):
-                found[path.relative_to(self.work).as_posix()] = sha256_file(path)
+        found: dict[str, Any] = {str(path): sha256_file(path) for path in self.results("claims.json")}
+        found |= {str(path): sha256_file(path) for path in self.results("predictions.parquet")}
+        for path in self.results("numbers.json"):
+            found[str(path)] = {k: number for k, number in read_json(path).items() if k not in NOT_COMPARED}
         return found
 
     def start(self, name: str = "run", *, terminal: int | None = None) -> subprocess.Popen[bytes]:
@@ -236,19 +201,19 @@ def _copy_project(root: Path) -> None:
             shutil.copy2(source, root / name)
 
 
-def trained(folder: Path, *, cores: int, limit_s: float) -> Subject:
+def trained(folder: Path, *, cores: int) -> Subject:
     """A report with features, training and every page, on a few dozen pairs."""
     root = folder / "trained"
     _copy_project(root)
-    write_text(root / "params" / "disturbed.yaml", TRAINED)
-    return Subject("disturbed", root, cores, limit_s)
+    shutil.copy2(Path(__file__).with_name("trained.yaml"), root / "params" / "disturbed.yaml")
+    return Subject("disturbed", root, cores)
 
 
-def on_logits(folder: Path, *, cores: int, limit_s: float, seed: int) -> Subject:
+def on_logits(folder: Path, *, cores: int) -> Subject:
     """A report on saved logits, which has files that can be taken away."""
     root = folder / "on_logits"
     _copy_project(root)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(1)
     for name, shift in (("val", 0.0), ("test", 0.0), ("other", 1.0)):
         y_true = rng.integers(0, len(CLASSES), 300)
         logits = rng.normal(0, 2 + shift, (300, len(CLASSES)))
@@ -256,4 +221,7 @@ def on_logits(folder: Path, *, cores: int, limit_s: float, seed: int) -> Subject
         write_npz(root / "data" / f"{name}.npz", logits=logits, labels=y_true)
     text = LOGITS.format(data=root / "data", names=", ".join(CLASSES))
     write_text(root / "params" / "disturbed.yaml", text)
-    return Subject("disturbed", root, cores, limit_s)
+    return Subject("disturbed", root, cores)
+
+
+SUBJECTS = {"on_logits": on_logits, "trained": trained}

@@ -31,21 +31,12 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
 
     Parameters
     ----------
-    profile : str
-        Whose report has been made.
     pairs : Path
         CSV or JSON lines with image and hypothesis; labels, where there are any, are not read.
     images : Path
         Folder of the images.
-    out : Path
-        The CSV file; it is replaced where it exists.
     skip : bool
         Whether rows whose image is missing or cannot be read are left out, and counted, instead of refused.
-
-    Returns
-    -------
-    DataFrame
-        What was written.
 
     Raises
     ------

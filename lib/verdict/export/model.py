@@ -121,14 +121,15 @@ def predict(
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Logits of pairs by the kept model, in inference mode; memory holds one batch, whatever the number of pairs.
 
+    Pairs of one image are taken together, so that it is decoded and encoded once.
+
     Parameters
     ----------
-    kept : Kept
     pairs : DataFrame, n rows
         Columns image_id and hypothesis.
     files : mapping of image id to file
     batch : int
-        Pairs at a time. Pairs of one image are taken together, so that it is decoded and encoded once.
+        Pairs at a time.
     workers : int
         Threads that decode.
     skip_unreadable : bool
@@ -148,7 +149,8 @@ def predict(
     network = load_network(kept.params, dropout=0.0, seed=0, encoders=encoders)
     load_weights(network, read_weights(kept.weights))
     steps = (*build_prefix(network, kept.plan), build_suffix(network, kept.plan))
-    store = _store(files, workers)
+    index = pd.DataFrame({"image_id": list(files), "file": [str(Path(file).resolve()) for file in files.values()]})
+    store = ImageStore(Path(), index.assign(row=-1, sha256=""), workers=workers)
     image_ids, hypotheses = (pairs[name].to_numpy(dtype=object) for name in ("image_id", "hypothesis"))
     order = np.argsort(np.unique(image_ids, return_inverse=True)[1], kind="stable")
     logit, unreadable = np.full(len(pairs), np.nan), {}
@@ -158,18 +160,14 @@ def predict(
         unreadable |= faults
         # After a fault that stops the export, the remaining images are only read, to count the faults.
         if images and (skip_unreadable or not unreadable):
-            rows = rows[np.isin(image_ids[rows], images)]
-            logit[rows] = _forward(steps, encoders, shown, images, image_ids[rows], hypotheses[rows])
+            place = pd.Index(images).get_indexer(image_ids[rows])
+            rows, place = rows[place >= 0], place[place >= 0]
+            logit[rows] = _forward(steps, encoders, shown, place, hypotheses[rows])
         progress(f"pairs {min(start + batch, len(order)):,}/{len(order):,}")
     if unreadable and not skip_unreadable:
         listed = "; ".join(list(unreadable.values())[:N_LISTED])
         raise ValueError(f"{len(unreadable)} of {len(files)} images cannot be read: {listed}")
     return two_class(logit), unreadable
-
-
-def _store(files: Mapping[str, Path], workers: int) -> ImageStore:
-    index = pd.DataFrame({"image_id": list(files), "file": [str(Path(file).resolve()) for file in files.values()]})
-    return ImageStore(Path(), index.assign(row=-1, sha256=""), workers=workers)
 
 
 def _load(
@@ -190,20 +188,14 @@ def _load(
 
 
 def _forward(
-    steps: tuple[Any, Any, Any],
-    encoders: Encoders,
-    shown: np.ndarray,
-    images: list[str],
-    image_ids: np.ndarray,
-    hypotheses: np.ndarray,
+    steps: tuple[Any, Any, Any], encoders: Encoders, shown: np.ndarray, image_rows: np.ndarray, hypotheses: np.ndarray
 ) -> np.ndarray:
     """Logits of CONTRADICTION of one batch, (n,): prefixes once a distinct image and hypothesis, then the suffix."""
     vision, text, suffix = steps
-    place = {image_id: row for row, image_id in enumerate(images)}
     sentences, text_rows = np.unique(hypotheses.astype(str), return_inverse=True)
     token_ids, padding_mask = encoders.tokens(sentences.tolist())
     inputs = {
-        "a_image_rows": np.array([place[image_id] for image_id in image_ids], dtype=np.int32),
+        "a_image_rows": image_rows.astype(np.int32),
         "a_text_rows": text_rows.astype(np.int32),
         "image_tokens": vision.predict_on_batch(encoders.pixels(shown)),
         "hidden": text.predict_on_batch({"token_ids": token_ids, "padding_mask": padding_mask}),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,22 +34,7 @@ def rule_path(path: Path) -> Path:
 
 
 def answers(pairs: pd.DataFrame, logits: np.ndarray, rule: DecisionRule) -> pd.DataFrame:
-    """The exported table.
-
-    Parameters
-    ----------
-    pairs : DataFrame, n rows
-        Columns image_id and hypothesis.
-    logits : array (n, 2)
-        As in a prediction table.
-    rule : DecisionRule
-        Turns them into probabilities and answers.
-
-    Returns
-    -------
-    DataFrame, n rows
-        `COLUMNS`, in the order of the pairs.
-    """
+    """The exported table, `COLUMNS`, of pairs (image_id, hypothesis) with their logits (n, 2), in their order."""
     probs = rule.probabilities(logits)
     table = pd.DataFrame({"Image_ID": pairs["image_id"].tolist(), "Hypothesis": pairs["hypothesis"].tolist()})
     table["Label"] = [Label(int(answer)).text for answer in rule.decide(logits)]
@@ -60,18 +44,10 @@ def answers(pairs: pd.DataFrame, logits: np.ndarray, rule: DecisionRule) -> pd.D
 def write(path: Path, table: pd.DataFrame, rule: DecisionRule, details: dict[str, Any]) -> None:
     """Write predictions and, first, the rule behind them; each file appears whole or not at all.
 
-    Parameters
-    ----------
-    path : Path
-        The CSV file, UTF-8. The rule goes to `rule_path(path)`.
-    table : DataFrame
-        As `answers` makes it.
-    rule : DecisionRule
-        What made the labels.
-    details : dict
-        Further JSON-like entries of the rule's file.
+    The CSV file is UTF-8, the rule goes to `rule_path(path)`; `details` are further entries of the rule's file.
     """
-    content = _as_csv(table).encode("utf-8")
+    safe = {name: table[name].map(neutralise) for name in ("Image_ID", "Hypothesis")}
+    content = table.assign(**safe).to_csv(columns=list(COLUMNS), index=False, lineterminator="\n").encode("utf-8")
     fixed = {
         "schema": SCHEMA,
         "temperature": rule.temperature,
@@ -86,15 +62,6 @@ def write(path: Path, table: pd.DataFrame, rule: DecisionRule, details: dict[str
     }
     write_json(rule_path(path), {**details, **fixed})
     write_bytes(path, content)
-
-
-def _as_csv(table: pd.DataFrame) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for image_id, hypothesis, label, *probs in table[list(COLUMNS)].itertuples(index=False, name=None):
-        writer.writerow([neutralise(image_id), neutralise(hypothesis), label, *map(repr, map(float, probs))])
-    return buffer.getvalue()
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -170,27 +137,23 @@ def score(path: Path, labels: Path, statistics: StatisticsParams) -> Score:
     """
     table, truth = read(path), read_pair_file(labels).rows
     is_unchanged = _follows_rule(path, table)
-    told = _by_pair(table["Image_ID"], table["Hypothesis"], table["Label"], str(path))
+    told: dict[tuple[str, str], str] = {}
+    for *key, label in table[["Image_ID", "Hypothesis", "Label"]].itertuples(index=False, name=None):
+        if told.setdefault(tuple(key), label) != label:
+            raise ValueError(f"{path}: the pair {tuple(key)} has two answers, {told[tuple(key)]!r} and {label!r}")
     keys = list(zip(truth["image_id"], truth["hypothesis"], strict=True))
     if missing := [key for key in keys if key not in told]:
         raise ValueError(f"{path}: {len(missing)} labelled pairs of {labels} have no prediction: {missing[:N_LISTED]}")
     y_true = np.array([Label.parse(label) for label in truth["label"]], dtype=np.int64)
     y_pred = np.array([Label.parse(told[key]) for key in keys], dtype=np.int64)
     images = Resampler(truth["image_id"].to_numpy(), statistics.n_resamples, statistics.level, statistics.seed)
-    found = images.mean(y_pred == y_true, span=(0.0, 1.0)), images.interval(partial(_macro_f1, y_true, y_pred))
-    return Score(*found, n=len(keys), n_without_label=len(told.keys() - set(keys)), is_unchanged=is_unchanged)
-
-
-def _macro_f1(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    return macro_f1(y_true, y_pred, len(Label), weights)
-
-
-def _by_pair(image_ids: pd.Series, hypotheses: pd.Series, labels: pd.Series, source: str) -> dict[tuple[str, str], str]:
-    told: dict[tuple[str, str], str] = {}
-    for key, label in zip(zip(image_ids, hypotheses, strict=True), labels, strict=True):
-        if told.setdefault(key, label) != label:
-            raise ValueError(f"{source}: the pair {key} has two answers, {told[key]!r} and {label!r}")
-    return told
+    return Score(
+        images.mean(y_pred == y_true, span=(0.0, 1.0)),
+        images.interval(lambda weights: macro_f1(y_true, y_pred, len(Label), weights)),
+        n=len(keys),
+        n_without_label=len(told.keys() - set(keys)),
+        is_unchanged=is_unchanged,
+    )
 
 
 def _follows_rule(path: Path, table: pd.DataFrame) -> bool | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,11 +12,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
 from verdict.clip.encode import feature
-from verdict.pretrain.optimiser import one_cycle, step_down, tell
+from verdict.pretrain.optimiser import descend, tell
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 MAX_SCALE = 100.0
-REPORT_EVERY = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,17 +84,10 @@ def new_tokenizer(corpus: Sequence[str], *, n_tokens: int = 1200, longest: int =
     )
     trained.train_from_iterator(words, trainer)
     trained.decoder = decoders.ByteLevel()
-    merges = [tuple(pair) for pair in _merges(trained)]
+    merges = [tuple(pair) for pair in json.loads(trained.to_str())["model"]["merges"]]
     pieces = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges), BOS, EOS]
     vocab = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=longest)
-
-
-def _merges(trained: Tokenizer) -> list[list[str]]:
-    import json
-
-    found = json.loads(trained.to_str())["model"]["merges"]
-    return [pair if isinstance(pair, list) else pair.split(" ") for pair in found]
 
 
 def new_model(recipe: ClipRecipe, tokenizer: CLIPTokenizer) -> CLIPModel:
@@ -191,21 +183,20 @@ def train_clip(
     heads = torch.nn.ModuleDict({name: torch.nn.Linear(recipe.dim, n) for name, n in recipe.n_values.items()})
     rng = np.random.default_rng([seed, 1])
     parameters = [*model.parameters(), *heads.parameters()]
-    optimizer, schedule = one_cycle(parameters, recipe.learning_rate, recipe.steps)
-    losses, started = [], time.perf_counter()
-    for step in range(recipe.steps):
+
+    def step_loss() -> tuple[torch.Tensor, float]:
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=float(np.log(MAX_SCALE)))
         drawn = recipe.draw(recipe.batch, rng)
         image = feature(model.get_image_features(as_pixels(drawn.images, processor)))
         tokens = tokenizer(drawn.texts, padding=True, truncation=True, return_tensors="pt")
         text = feature(model.get_text_features(**tokens))
         unit = [torch.nn.functional.normalize(part, dim=-1) for part in (image, text)]
         contrast = contrastive_loss(*unit, model.logit_scale.exp(), drawn.is_true)
-        loss = contrast + naming_loss(image, heads, drawn.factors)
-        step_down(loss, parameters, optimizer, schedule)
-        with torch.no_grad():
-            model.logit_scale.clamp_(max=float(np.log(MAX_SCALE)))
-        losses.append(contrast.item())
-        if (step + 1) % REPORT_EVERY == 0:
-            mean, elapsed_s = np.mean(losses[-REPORT_EVERY:]), time.perf_counter() - started
-            progress(f"{name}  step {step + 1}/{recipe.steps}  loss {mean:.3f}  {elapsed_s:.0f} s")
+        return contrast + naming_loss(image, heads, drawn.factors), contrast.item()
+
+    options = {"steps": recipe.steps, "learning_rate": recipe.learning_rate, "every": 50, "progress": progress}
+    losses = descend(name, parameters, step_loss, **options)
+    with torch.no_grad():
+        model.logit_scale.clamp_(max=float(np.log(MAX_SCALE)))
     return model.eval(), processor, tokenizer, losses

@@ -44,29 +44,22 @@ def make(name: str, out: Path, *, seed: int) -> dict[str, float]:
             scores = by_factor(*parts, px=CLIP_PX, seed=seed)
             # Half the size in the repository; loading widens the weights again.
             saved(parts[0].half(), *parts[1:], folder)
-            write_text(folder / "README.md", clip_card(name, folder, scores, seed, time.perf_counter() - started))
-            return _shelve(folder, out, scores)
-        if name in VISION:
-            backbone, scores = train_vision(name, VISION[name], seed=seed)
-            backbone.save_to_preset(str(folder))
-            size = VISION[name].image_size
-            keras_hub.layers.ViTImageConverter(image_size=size, scale=1 / 127.5, offset=-1.0).save_to_preset(
-                str(folder)
-            )
+            about = clip_about(sha256_file(folder / "model.safetensors"))
         else:
-            backbone, preprocessor, scores = train_text(name, TEXT[name], seed=seed)
+            if name in VISION:
+                backbone, scores = train_vision(name, VISION[name], seed=seed)
+                size = VISION[name].image_size
+                preprocessor = keras_hub.layers.ViTImageConverter(image_size=size, scale=1 / 127.5, offset=-1.0)
+            else:
+                backbone, preprocessor, scores = train_text(name, TEXT[name], seed=seed)
             backbone.save_to_preset(str(folder))
             preprocessor.save_to_preset(str(folder))
-        halve(folder)
-        write_text(folder / "README.md", card(name, backbone, scores, seed, time.perf_counter() - started))
-        return _shelve(folder, out, scores)
-
-
-def _shelve(folder: Path, out: Path, scores: dict[str, float]) -> dict[str, float]:
-    """Put a finished preset in its place."""
-    shutil.rmtree(out / folder.name, ignore_errors=True)
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(folder, out / folder.name)
+            halve(folder)
+            about = keras_about(name, backbone)
+        write_text(folder / "README.md", card(name, about, scores, seed, time.perf_counter() - started))
+        shutil.rmtree(out / name, ignore_errors=True)
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(folder, out / name)
     return scores
 
 
@@ -90,39 +83,40 @@ def halve(folder: Path) -> None:
         path.with_suffix(".small").replace(path)
 
 
-def card(name: str, backbone: keras.Model, scores: dict[str, float], seed: int, elapsed_s: float) -> str:
-    """The preset's README: what it is, what it was taught, what it has not seen, how well it learnt."""
+def keras_about(name: str, backbone: keras.Model) -> tuple[str, str, str]:
+    """Of a backbone's card: what it is, was taught and has not seen; the heading of its scores; what else to know."""
     task = (
         "Taught what each 16-pixel patch of a generated scene holds, and what the whole scene holds."
         if name in VISION
         else "Taught masked words of unlabelled sentences, and to tell from [CLS] which words a sentence holds."
     )
-    rows = "\n".join(f"| {task_name} | {score:.4f} |" for task_name, score in scores.items())
     unseen = PROVENANCE[name.partition("_")[0]]
-    return (
-        f"# {name}\n\n{type(backbone).__name__}, {backbone.count_params():,} parameters, keras-hub preset format, "
-        "weights in 16 bits.\n\n"
-        f"{task} It has seen no pair of image and sentence with a label, and {unseen}.\n\n"
-        f"Made by `make presets` (seed {seed}, {elapsed_s:.0f} s on one CPU thread).\n\n"
-        f"| pre-training task | accuracy on new data |\n|---|---|\n{rows}\n\n"
-        "For tests and demonstrations of this project only: it knows nothing of natural images or of English at "
-        "large.\n"
-    )
+    made = f"{type(backbone).__name__}, {backbone.count_params():,} parameters, keras-hub preset format, "
+    seen = f"weights in 16 bits.\n\n{task} It has seen no pair of image and sentence with a label, and {unseen}."
+    return made + seen, "pre-training task | accuracy on new data", ""
 
 
-def clip_card(name: str, folder: Path, scores: dict[str, float], seed: int, elapsed_s: float) -> str:
-    """The README of a dual encoder: what it is, what it was taught, what it has not seen, how well it learnt."""
-    rows = "\n".join(f"| {task} | {score:.4f} |" for task, score in scores.items())
-    weights = folder / "model.safetensors"
-    return (
-        f"# {name}\n\nCLIPModel in the format of `from_pretrained`, with its own byte-pair tokenizer and its "
-        f"preprocessing; weights in 16 bits, sha256 `{sha256_file(weights)}`.\n\n"
+def clip_about(sha256: str) -> tuple[str, str, str]:
+    """The same of a dual encoder's card."""
+    about = (
+        "CLIPModel in the format of `from_pretrained`, with its own byte-pair tokenizer and its "
+        f"preprocessing; weights in 16 bits, sha256 `{sha256}`.\n\n"
         "Taught with the symmetric contrastive loss, every caption that is true of a picture a positive, beside linear "
         "heads that name each factor and are thrown away, on generated pictures of one handwritten digit with captions "
         "of a small grammar. It has seen no handwriting sample of any "
-        "split, and no picture or caption of the twelve held-out couples of digit and colour.\n\n"
-        f"Made by `make presets` (seed {seed}, {elapsed_s:.0f} s on one CPU thread).\n\n"
-        f"| answered from prompts, unseen handwriting | accuracy |\n|---|---|\n{rows}\n\n"
-        "For tests and demonstrations of this project only: it knows nothing of natural images or of English at "
-        "large. The published CLIP takes its place by one parameter, `clip.preset`.\n"
+        "split, and no picture or caption of the twelve held-out couples of digit and colour."
+    )
+    more = " The published CLIP takes its place by one parameter, `clip.preset`."
+    return about, "answered from prompts, unseen handwriting | accuracy", more
+
+
+def card(name: str, about: tuple[str, str, str], scores: dict[str, float], seed: int, elapsed_s: float) -> str:
+    """The preset's README: what it is, what it was taught, what it has not seen, how well it learnt."""
+    rows = "\n".join(f"| {task} | {score:.4f} |" for task, score in scores.items())
+    first, heading, more = about
+    return (
+        f"# {name}\n\n{first}\n\nMade by `make presets` (seed {seed}, {elapsed_s:.0f} s on one CPU thread).\n\n"
+        f"| {heading} |\n|---|---|\n{rows}\n\n"
+        f"For tests and demonstrations of this project only: it knows nothing of natural images or of English at "
+        f"large.{more}\n"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,11 @@ import numpy as np
 import torch
 
 from verdict.backend import keras, keras_hub
-from verdict.pretrain.optimiser import one_cycle, step_down, tell, weights
+from verdict.pretrain.optimiser import descend, weights
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WIDTH, HEADS, BLOCKS, MAX_TOKENS = 128, 4, 4, 32
 MASKED_SHARE = 0.15
-REPORT_EVERY = 100
 
 
 @dataclass(frozen=True)
@@ -105,10 +103,9 @@ def train_text(name: str, recipe: TextRecipe, *, seed: int) -> tuple:
     reader = torch.nn.Linear(WIDTH, n_words)
     asked = _Asked(recipe, meant, n_words)
     parameters = [*weights(backbone), *reader.parameters(), *asked.parameters()]
-    optimizer, schedule = one_cycle(parameters, recipe.learning_rate, recipe.steps)
     rng = np.random.default_rng([seed, 3])
-    started = time.perf_counter()
-    for step in range(recipe.steps):
+
+    def step_loss() -> tuple[torch.Tensor, float]:
         chosen = torch.from_numpy(_draw(lengths, recipe, rng))
         longest = int(lengths[chosen].max()) if recipe.window else shown.shape[1]
         batch = shown[chosen, :longest]
@@ -116,16 +113,16 @@ def train_text(name: str, recipe: TextRecipe, *, seed: int) -> tuple:
         hidden, masked = mask_and_encode(backbone, batch, rng, training=True, n_masked=n_masked)
         whole = slice(n_masked if recipe.masked_rows < 1 else 0, None)
         words = torch.nn.functional.cross_entropy(reader(hidden[masked]), batch[masked])
-        step_down(sum(asked.losses(hidden[whole, 0], chosen[whole]), words), parameters, optimizer, schedule)
-        if (step + 1) % REPORT_EVERY == 0:
-            elapsed = time.perf_counter() - started
-            tell(f"{name}  step {step + 1}/{recipe.steps}  masked words {words.item():.3f}  {elapsed:.0f} s")
+        return sum(asked.losses(hidden[whole, 0], chosen[whole]), words), words.item()
+
+    descend(name, parameters, step_loss, steps=recipe.steps, learning_rate=recipe.learning_rate)
     sample = torch.arange(0, len(shown), max(1, len(shown) // 1024))
-    return (
-        backbone,
-        preprocessor,
-        _accuracies(backbone, reader, shown[sample], rng) | asked.accuracy(_encode(backbone, shown[sample]), sample),
-    )
+    ids = shown[sample]
+    with torch.no_grad():
+        hidden, masked = mask_and_encode(backbone, ids, rng, training=False)
+        right = reader(hidden[masked]).argmax(-1) == ids[masked]
+        whole = backbone({"token_ids": ids, "padding_mask": (ids != 0).int()}, training=False)[:, 0]
+        return backbone, preprocessor, {"masked words": float(right.float().mean())} | asked.accuracy(whole, sample)
 
 
 class _Asked(torch.nn.Module):
@@ -158,15 +155,8 @@ class _Asked(torch.nn.Module):
         """Share of places whose word is told from [CLS], where that was asked."""
         if self.places is None:
             return {}
-        with torch.no_grad():
-            right = self.at(encoded).argmax(-1) == self.ordered[chosen]
+        right = self.at(encoded).argmax(-1) == self.ordered[chosen]
         return {"words by place, from [CLS]": float(right.float().mean())}
-
-
-def _encode(backbone: keras_hub.models.DistilBertBackbone, ids: torch.Tensor) -> torch.Tensor:
-    """[CLS] of sentences that are shown whole, (n, width)."""
-    with torch.no_grad():
-        return backbone({"token_ids": ids, "padding_mask": (ids != 0).int()}, training=False)[:, 0]
 
 
 def _draw(lengths: np.ndarray, recipe: TextRecipe, rng: np.random.Generator) -> np.ndarray:
@@ -185,13 +175,6 @@ def _token_ids(
     distinct, row = np.unique(np.asarray(sentences), return_inverse=True)
     ids = torch.as_tensor(preprocessor(distinct.tolist())["token_ids"]).long()[torch.from_numpy(row)]
     return ids[:, : int((ids != 0).sum(dim=1).max())]
-
-
-def _accuracies(backbone, reader: torch.nn.Linear, ids: torch.Tensor, rng: np.random.Generator) -> dict[str, float]:
-    with torch.no_grad():
-        hidden, masked = mask_and_encode(backbone, ids, rng, training=False)
-        right = reader(hidden[masked]).argmax(-1) == ids[masked]
-    return {"masked words": float(right.float().mean())}
 
 
 def mask_and_encode(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -10,10 +9,9 @@ import numpy as np
 import torch
 
 from verdict.backend import keras, keras_hub
-from verdict.pretrain.optimiser import one_cycle, step_down, tell, weights
+from verdict.pretrain.optimiser import descend, weights
 
 HEADS, BLOCKS, PATCH_PX = 4, 4, 16
-REPORT_EVERY = 100
 
 SceneSource = Callable[[int, np.random.Generator], tuple[np.ndarray, dict[str, np.ndarray]]]
 
@@ -67,12 +65,14 @@ class Start:
 class Readers(torch.nn.ModuleDict):
     """One linear map per pre-training task, from tokens to class scores."""
 
-    def __init__(self, recipe: VisionRecipe, n_values: dict[str, int]):
+    def __init__(self, recipe: VisionRecipe, targets: dict[str, np.ndarray]):
         super().__init__()
-        self.task_weights = recipe.task_weights
-        self.shapes = {name: (n_values[name], count) for name, count in recipe.classes.items()}
-        for name, (values, count) in self.shapes.items():
-            self[name.replace(".", "_")] = torch.nn.Linear(recipe.width, values * count)
+        self.task_weights, self.shapes = recipe.task_weights, {}
+        for name, count in recipe.classes.items():
+            is_plain = name.startswith("patch.") and targets[name].ndim == 2
+            n_values = 1 if is_plain else targets[name].shape[-1]
+            self.shapes[name] = (n_values, count)
+            self[name.replace(".", "_")] = torch.nn.Linear(recipe.width, n_values * count)
 
     def scores(self, tokens: torch.Tensor, name: str) -> torch.Tensor:
         """Class scores, (n, [n_patches,] n_values, n_classes), of tokens whose first is the class token."""
@@ -82,13 +82,12 @@ class Readers(torch.nn.ModuleDict):
 
     def loss(self, tokens: torch.Tensor, targets: dict[str, np.ndarray]) -> torch.Tensor:
         """Weighted sum over tasks of the mean cross-entropy."""
-        return sum(
-            self.task_weights.get(name, 1.0)
-            * torch.nn.functional.cross_entropy(
-                self.scores(tokens, name).reshape(-1, count), torch.from_numpy(targets[name].astype(np.int64)).flatten()
-            )
-            for name, (_, count) in self.shapes.items()
-        )
+        losses = []
+        for name, (_, count) in self.shapes.items():
+            truth = torch.from_numpy(targets[name].astype(np.int64)).flatten()
+            entropy = torch.nn.functional.cross_entropy(self.scores(tokens, name).reshape(-1, count), truth)
+            losses.append(self.task_weights.get(name, 1.0) * entropy)
+        return sum(losses)
 
     def accuracy(self, tokens: torch.Tensor, targets: dict[str, np.ndarray]) -> dict[str, float]:
         """Share of right answers by task."""
@@ -96,27 +95,9 @@ class Readers(torch.nn.ModuleDict):
         return {name: float((a.reshape(targets[name].shape) == targets[name]).mean()) for name, a in answers.items()}
 
 
-def _n_values(targets: dict[str, np.ndarray]) -> dict[str, int]:
-    """Values that each task asks of one token."""
-    plain = {name: name.startswith("patch.") and target.ndim == 2 for name, target in targets.items()}
-    return {name: 1 if plain[name] else target.shape[-1] for name, target in targets.items()}
-
-
 def as_pixels(images: np.ndarray) -> torch.Tensor:
     """uint8 images in the range that the preset's converter gives, -1 to 1."""
     return torch.from_numpy(images.astype(np.float32) / 127.5 - 1)
-
-
-def new_backbone(recipe: VisionRecipe) -> keras_hub.models.ViTBackbone:
-    """An untrained vision transformer of the recipe's size."""
-    return keras_hub.models.ViTBackbone(
-        image_shape=(*recipe.image_size, 3),
-        patch_size=PATCH_PX,
-        num_layers=BLOCKS,
-        num_heads=HEADS,
-        hidden_dim=recipe.width,
-        mlp_dim=4 * recipe.width,
-    )
 
 
 def train_vision(
@@ -133,22 +114,26 @@ def train_vision(
 def _fit(name: str, recipe: VisionRecipe, *, seed: int) -> tuple[keras_hub.models.ViTBackbone, Readers]:
     before = _fit(f"{name} (start)", recipe.start.recipe, seed=seed) if recipe.start else None
     keras.utils.set_random_seed(seed)
-    backbone = new_backbone(recipe)
+    backbone = keras_hub.models.ViTBackbone(
+        image_shape=(*recipe.image_size, 3),
+        patch_size=PATCH_PX,
+        num_layers=BLOCKS,
+        num_heads=HEADS,
+        hidden_dim=recipe.width,
+        mlp_dim=4 * recipe.width,
+    )
     rng = np.random.default_rng([seed, 1])
-    readers = Readers(recipe, _n_values(recipe.draw(2, rng)[1]))
+    readers = Readers(recipe, recipe.draw(2, rng)[1])
     if before and recipe.start:
         _go_on_from(before, backbone, readers, recipe.start.patch_of)
-    parameters = [*weights(backbone), *readers.parameters()]
-    optimizer, schedule = one_cycle(parameters, recipe.learning_rate, recipe.steps)
-    started = time.perf_counter()
-    for step in range(recipe.steps):
+
+    def step_loss() -> tuple[torch.Tensor, float]:
         images, targets = recipe.draw(recipe.batch, rng)
         loss = readers.loss(backbone(as_pixels(images)), targets)
-        step_down(loss, parameters, optimizer, schedule)
-        if (step + 1) % REPORT_EVERY == 0:
-            tell(
-                f"{name}  step {step + 1}/{recipe.steps}  loss {loss.item():.3f}  {time.perf_counter() - started:.0f} s"
-            )
+        return loss, loss.item()
+
+    parameters = [*weights(backbone), *readers.parameters()]
+    descend(name, parameters, step_loss, steps=recipe.steps, learning_rate=recipe.learning_rate)
     return backbone, readers
 
 

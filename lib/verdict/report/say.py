@@ -6,6 +6,7 @@ JupyterLab, so that the report can number, sort and restyle it without running a
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import html
 import io
@@ -16,6 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
 from verdict.artifacts import write_text
 from verdict.numbers import Number, Numbers
 from verdict.report.markdown import Markdown
@@ -23,8 +27,6 @@ from verdict.report.outputs import MIME, table_html
 from verdict.spreadsheet import neutralise
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
@@ -38,14 +40,8 @@ CSS_DPI = 96
 def say(template: str, numbers: Numbers, *, is_alarm: bool = False) -> None:
     """Display a sentence whose numbers are looked up by name.
 
-    Parameters
-    ----------
-    template : str
-        Markdown with `{name}` or `{{ name }}`; `{name|value}` leaves the interval out. Raw HTML is shown as text.
-    numbers : Numbers
-        Where the names are looked up.
-    is_alarm : bool
-        Shown in red: something that must not be overlooked.
+    The template is Markdown with `{name}` or `{{ name }}`; `{name|value}` leaves the interval out, raw HTML is shown as
+    text. What must not be overlooked is an alarm, shown in red.
 
     Raises
     ------
@@ -72,7 +68,6 @@ def show_table(
     *,
     caption: str,
     sort_key: str | None = None,
-    digits: int = 3,
     file: str | Path | None = None,
 ) -> None:
     """Display a data frame as a captioned, sortable table that can be downloaded.
@@ -86,27 +81,23 @@ def show_table(
         What the rows are, on which split, which n, which interval.
     sort_key : str, optional
         Column to sort by, ascending, or descending with a leading "-"; the caption says so.
-    digits : int, 1 to 3
-        Significant digits of plain numbers.
     file : str or Path, optional
         Names the download and the anchor (`05_by_family.csv`); a path with a folder is written there as well.
 
     Raises
     ------
     ValueError
-        If the caption is empty, the key is no column, or more digits are asked for.
+        If the caption is empty, or the key is no column.
     """
-    _show(*table_bundle(table, caption=caption, sort_key=sort_key, digits=digits, file=file))
+    _show(*table_bundle(table, caption=caption, sort_key=sort_key, file=file))
 
 
 def table_bundle(
-    table: pd.DataFrame, *, caption: str, sort_key: str | None, digits: int, file: str | Path | None
+    table: pd.DataFrame, *, caption: str, sort_key: str | None = None, file: str | Path | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """MIME bundle and metadata of `show_table`."""
     if not caption.strip():
         raise ValueError("a table needs a caption: what the rows are, which split, which n")
-    if not 1 <= digits <= 3:
-        raise ValueError(f"a table shows one to three significant digits, got digits={digits}")
     table = _with_index(table)
     if sort_key is not None:
         table = _sorted(table, sort_key)
@@ -115,7 +106,7 @@ def table_bundle(
     csv = _as_csv(table, file)
     if len(table) > MAX_ROWS:
         caption = f"{caption} The first {MAX_ROWS} of {len(table):,} rows; the download has all."
-    columns, rows = _cells(table.head(MAX_ROWS), digits)
+    columns, rows = _cells(table.head(MAX_ROWS))
     payload = {"kind": "table", "caption": caption, "columns": columns, "rows": rows, "csv": csv, "file": _name(file)}
     plain = "\n".join(" | ".join(cell[0] if isinstance(cell, list) else cell for cell in row) for row in rows)
     return _bundle(payload, **{"text/html": table_html(payload, html.escape(caption)), "text/plain": plain})
@@ -157,15 +148,7 @@ def show_figure(
     finally:
         plt.close(figure)
     csv = None if data is None else _as_csv(_with_index(data), Path(file).with_suffix(".csv") if file else None)
-    payload = {
-        "kind": "figure",
-        "caption": caption,
-        "alt": alt,
-        "csv": csv,
-        "file": _name(file),
-        **media.pop("size", {}),
-    }
-    _show(*_bundle(payload, **media, **{"text/plain": f"{caption} ({alt})"}))
+    _show_drawing("figure", media, caption=caption, alt=alt, csv=csv, file=file)
 
 
 def show_gallery(
@@ -179,18 +162,7 @@ def show_gallery(
 ) -> None:
     """Display a small grid of images with their titles, as one picture; without images, a sentence that there are none.
 
-    Parameters
-    ----------
-    images : sequence of arrays (H, W, 3) of uint8 or PIL images
-        Shown unscaled in colour, pixels kept sharp.
-    titles : sequence of str
-        One an image; drawn as plain text.
-    caption, alt : str
-        As in `show_figure`.
-    columns : int
-        Images in a row.
-    file : str or Path, optional
-        Names the anchor.
+    Images are uint8 (H, W, 3) or PIL's, shown with sharp pixels; titles are plain text; the rest as in `show_figure`.
 
     Raises
     ------
@@ -205,10 +177,13 @@ def show_gallery(
     if not len(images):
         say(f"*{caption}* There are none.", Numbers())
         return
-    figure = draw_gallery(images, titles, columns=columns)
-    media = _as_png(figure)
-    payload = {"kind": "gallery", "caption": caption, "alt": alt, "csv": None, "file": _name(file), **media.pop("size")}
-    _show(*_bundle(payload, **media, **{"text/plain": f"{caption} ({alt})"}))
+    media = _as_png(draw_gallery(images, titles, columns=columns))
+    _show_drawing("gallery", media, caption=caption, alt=alt, csv=None, file=file)
+
+
+def _show_drawing(kind: str, media: dict[str, Any], *, file: str | Path | None, **words: Any) -> None:
+    payload = {"kind": kind, **words, "file": _name(file), **media.pop("size", {})}
+    _show(*_bundle(payload, **media, **{"text/plain": f"{words['caption']} ({words['alt']})"}))
 
 
 def _require_words(caption: str, alt: str) -> None:
@@ -225,10 +200,8 @@ def _show(bundle: dict[str, Any], metadata: dict[str, Any]) -> None:
 
 
 def _bundle(payload: dict[str, Any], **media: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    alt = payload.get("alt")
-    metadata: dict[str, Any] = {"verdict": {"kind": payload["kind"]}}
-    if alt:
-        metadata |= {mime: {"alt": alt} for mime in media if mime.startswith("image/")}
+    described = {mime: {"alt": payload["alt"]} for mime in media if mime.startswith("image/")}
+    metadata = {"verdict": {"kind": payload["kind"]}, **described}
     return {MIME: payload, **media}, metadata
 
 
@@ -268,7 +241,7 @@ def _as_csv(table: pd.DataFrame, file: str | Path | None) -> str:
         else:
             flat[name] = [neutralise(cell) if isinstance(cell, str) else cell for cell in column]
     flat = {neutralise(name) if isinstance(name, str) else name: column for name, column in flat.items()}
-    text = type(table)(flat).to_csv(index=False)
+    text = pd.DataFrame(flat).to_csv(index=False)
     if file is not None and Path(file).parent != Path():
         write_text(Path(file), text)
     return text
@@ -279,34 +252,27 @@ def humanise(name: object) -> str:
     return str(name).replace("_", " ")
 
 
-def _cells(table: pd.DataFrame, digits: int) -> tuple[list[dict[str, Any]], list[list[Any]]]:
+def _cells(table: pd.DataFrame) -> tuple[list[dict[str, Any]], list[list[Any]]]:
     names = [str(name) for name in table.columns]
     merged = {name for name in names if {f"{name}_low", f"{name}_high"} <= set(names)}
     hidden = {f"{name}_{side}" for name in merged for side in ("low", "high")}
     shown = [name for name in names if name not in hidden]
     records = [dict(zip(names, row, strict=True)) for row in table.itertuples(index=False, name=None)]
-    rows = [[_cell(_value(record, name, merged), digits) for name in shown] for record in records]
+    rows = [[_cell(_value(record, name, merged)) for name in shown] for record in records]
     numeric = [bool(rows) and all(isinstance(row[k], list) or row[k] == "–" for row in rows) for k in range(len(shown))]
     return [{"name": humanise(n), "numeric": is_number} for n, is_number in zip(shown, numeric, strict=True)], rows
 
 
 def _value(record: dict[str, Any], name: str, merged: set[str]) -> Any:
-    value = record[name]
-    if name not in merged or _is_missing(value):
-        return value
-    low, high = record[f"{name}_low"], record[f"{name}_high"]
-    return value if _is_missing(low) or _is_missing(high) else Number(float(value), float(low), float(high))
+    ends = [record[name], record[f"{name}_low"], record[f"{name}_high"]] if name in merged else [None]
+    return record[name] if any(map(_is_missing, ends)) else Number(*map(float, ends))
 
 
 def _is_missing(value: Any) -> bool:
-    return (
-        value is None
-        or (isinstance(value, float) and math.isnan(value))
-        or type(value).__name__ in ("NAType", "NaTType")
-    )
+    return pd.api.types.is_scalar(value) and bool(pd.isna(value))
 
 
-def _cell(value: Any, digits: int) -> Any:
+def _cell(value: Any) -> Any:
     """Text, or [text, sort key] of a number."""
     if _is_missing(value):
         return "–"
@@ -318,20 +284,20 @@ def _cell(value: Any, digits: int) -> Any:
     if isinstance(value, int):
         return [f"{value:,}", value]
     if isinstance(value, float):
-        return [significant(value, digits), value if math.isfinite(value) else str(value)]
+        return [significant(value), value if math.isfinite(value) else str(value)]
     return str(value)
 
 
-def significant(value: float, digits: int) -> str:
-    """A plain number with so many significant digits, without an exponent between 1e-4 and 1e15."""
+def significant(value: float) -> str:
+    """A plain number with three significant digits, without an exponent between 1e-4 and 1e15."""
     if not math.isfinite(value):
         return "not defined" if math.isnan(value) else ("∞" if value > 0 else "−∞")
     if value == 0:
         return "0"
     magnitude = math.floor(math.log10(abs(value)))
     if magnitude < -4 or magnitude >= 15:
-        return f"{value:.{digits - 1}e}"
-    return f"{value:,.{max(0, digits - 1 - magnitude)}f}"
+        return f"{value:.2e}"
+    return f"{value:,.{max(0, 2 - magnitude)}f}"
 
 
 def _draw(figure: Figure) -> dict[str, Any]:
@@ -364,8 +330,6 @@ def _any_glyph() -> Iterator[None]:
 
 def _as_png(figure: Figure, max_bytes: int | None = None) -> dict[str, Any]:
     """A PNG and its size; one beyond `max_bytes` keeps 256 colours."""
-    import base64
-
     import matplotlib.pyplot as plt
 
     buffer = io.BytesIO()
@@ -392,15 +356,8 @@ def _in_256_colours(content: bytes) -> bytes:
 def show_claims(claims: Sequence[Any], numbers: Numbers) -> None:
     """Display which claims hold, each with its number; the report shows them in its own section instead.
 
-    Parameters
-    ----------
-    claims : sequence of Claim
-        As `evaluate_claim` makes them.
-    numbers : Numbers
-        Where the claims' numbers are looked up.
+    Claims are as `evaluate_claim` makes them; their numbers are looked up.
     """
-    import pandas as pd
-
     rows = [
         {
             "claim": claim.statement,
@@ -411,6 +368,6 @@ def show_claims(claims: Sequence[Any], numbers: Numbers) -> None:
         for claim in claims
     ]
     table = pd.DataFrame(rows, columns=["claim", "measured", "needed", "verdict"])
-    bundle, metadata = table_bundle(table, caption="Claims of this page.", sort_key=None, digits=3, file=None)
+    bundle, metadata = table_bundle(table, caption="Claims of this page.")
     bundle[MIME]["role"] = "claims"
     _show(bundle, metadata)

@@ -1,4 +1,4 @@
-"""How fast decisions are logged and replayed, and in how much memory: `python -m verdict.audit.bench [N]`.
+"""How fast decisions are logged and replayed, and in how much memory: `python -m verdict.bench.audit_log N` prints it.
 
 Items are simulated batch by batch and streamed to disk, as those of a service would be; nothing but their ids is kept.
 """
@@ -6,23 +6,19 @@ Items are simulated batch by batch and streamed to disk, as those of a service w
 from __future__ import annotations
 
 import json
-import os
-import resource
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from verdict import paths
 from verdict.audit.items import DecidedBatch, iter_items
 from verdict.audit.log import run_id, write_log
 from verdict.audit.replay import replay_log
+from verdict.bench.processes import peak_bytes
 from verdict.clarify import Questions, clarify, question_responder
 from verdict.humans import ParametricHuman
 from verdict.policy import Policy, decide, force
@@ -38,51 +34,9 @@ from verdict.signals import (
 )
 from verdict.uncertainty import stream
 
-N_ITEMS = 1_000_000
 BATCH = 4096
 CLASSES = ("entailment", "contradiction")
 TEMPERATURE, QHAT = 1.3, 0.6
-
-
-@dataclass(frozen=True)
-class AuditBench:
-    """What was measured.
-
-    Attributes
-    ----------
-    n_items : int
-    write_items_s, replay_items_s : float
-        Items a second: decided and written; read, checked and decided again.
-    peak_mb : float
-        Largest resident memory of the process that did both, everything imported included.
-    log_mb : float
-        Size of the log.
-    n_differences : int
-        Found by the replay; 0 says that all decisions are identical.
-    """
-
-    n_items: int
-    write_items_s: float
-    replay_items_s: float
-    peak_mb: float
-    log_mb: float
-    n_differences: int
-
-
-def bench(n_items: int = N_ITEMS) -> AuditBench:
-    """Measure in a process of its own, so that its peak memory is that of the audit alone.
-
-    Raises
-    ------
-    RuntimeError
-        If that process fails; the message holds the end of what it said.
-    """
-    command = [sys.executable, "-m", "verdict.audit.bench", str(n_items)]
-    environment = {**os.environ, "PYTHONPATH": str(paths.LIBRARY.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode != 0:
-        raise RuntimeError(f"the audit could not be measured: {done.stderr[-2000:]}")
-    return AuditBench(**json.loads(done.stdout))
 
 
 def simulated_items(n_items: int, *, batch: int = BATCH) -> Iterator[dict[str, Any]]:
@@ -91,32 +45,29 @@ def simulated_items(n_items: int, *, batch: int = BATCH) -> Iterator[dict[str, A
         yield from iter_items(_simulated(start, min(batch, n_items - start)))
 
 
-def measure(n_items: int, folder: Path) -> AuditBench:
-    """Write and replay a log in this process."""
+def measure(n_items: int, folder: Path) -> dict[str, float]:
+    """Write and replay a log in this process.
+
+    Returns
+    -------
+    dict
+        n_items; items a second, decided and written, and read, checked and decided again; peak memory of this process,
+        everything imported included, and size of the log in MB; n_differences that the replay found.
+    """
     path = folder / "audit.jsonl"
     started = time.perf_counter()
     write_log(path, simulated_items(n_items))
     written = time.perf_counter()
     replay = replay_log(path)
     ended = time.perf_counter()
-    return AuditBench(
-        n_items,
-        n_items / (written - started),
-        n_items / (ended - written),
-        _peak_mb(),
-        path.stat().st_size / 1e6,
-        replay.n_differences,
-    )
-
-
-def _peak_mb() -> float:
-    """Largest resident memory of this process so far."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # Linux hands `ru_maxrss` down from the process that started this one, which may be the larger.
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {
+        "n_items": n_items,
+        "write_items_s": n_items / (written - started),
+        "replay_items_s": n_items / (ended - written),
+        "peak_mb": peak_bytes() / 1e6,
+        "log_mb": path.stat().st_size / 1e6,
+        "n_differences": replay.n_differences,
+    }
 
 
 def _simulated(start: int, n: int) -> DecidedBatch:
@@ -165,12 +116,6 @@ def _simulated(start: int, n: int) -> DecidedBatch:
     )
 
 
-def main(arguments: list[str]) -> int:
-    """Command line: prints what was measured as JSON."""
-    with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(asdict(measure(int(arguments[0]) if arguments else N_ITEMS, Path(folder)))))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with tempfile.TemporaryDirectory() as name:
+        print(json.dumps(measure(int(sys.argv[1]), Path(name))))
