@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.labels import Label, Split, class_names
-from verdict.numbers import POINTS
-from verdict.stage import Stage
+from verdict.numbers import POINTS, Numbers
 from verdict.uncertainty import Interval, Resampler, with_bounds
 
 SPATIAL_WORDS: Mapping[str, tuple[str, ...]] = {
@@ -88,20 +87,19 @@ def length_quantiles(pairs: pd.DataFrame, *, sequence_length: int | None = None)
     DataFrame
         One row per label and "all": label, n, mean, the quantiles of `QUANTILES` as q05 … q95, max, share_longer.
     """
-    lengths = pairs["hypothesis"].str.split().str.len().to_numpy()
-    parts = {"all": np.ones(len(pairs), dtype=bool)}
+    lengths = pairs["hypothesis"].str.split().str.len()
+    parts = {"all": lengths}
     if "label" in pairs.columns:
-        parts |= {name: (pairs["label"] == name).to_numpy() for name in class_names()}
+        parts |= {name: lengths[pairs["label"] == name] for name in class_names()}
     rows = []
-    for name, chosen in parts.items():
-        values = lengths[chosen]
-        if not len(values):
+    for name, values in parts.items():
+        if values.empty:
             continue
         row = {"label": name, "n": len(values), "mean": values.mean()}
-        row |= {f"q{round(100 * q):02d}": float(np.quantile(values, q)) for q in QUANTILES}
+        row |= {f"q{round(100 * q):02d}": values.quantile(q) for q in QUANTILES}
         row["max"] = int(values.max())
         if sequence_length is not None:
-            row["share_longer"] = float(np.mean(values > sequence_length))
+            row["share_longer"] = (values > sequence_length).mean()
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -217,7 +215,9 @@ def guard_template(share: Interval, number: str) -> str:
     return f"{found}no difference from one half is shown, so that swapped labels would not show this way."
 
 
-def store_sentence_alone(stage: Stage, hits: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+def store_sentence_alone(
+    numbers: Numbers, hits: pd.DataFrame, pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resampler]
+) -> pd.DataFrame:
     """How far the words alone go: numbers `data.hypothesis_only`, `data.larger_class` and `data.hypothesis_only_gain`.
 
     Parameters
@@ -232,19 +232,18 @@ def store_sentence_alone(stage: Stage, hits: pd.DataFrame, pairs: pd.DataFrame) 
     DataFrame
         answers (what gives them), share_right with its interval; the last row is the difference of the two before it.
     """
-    resampler, right = stage.resampler(pairs["group_id"].to_numpy()), hits.astype(np.float64)
-    found = {
-        "hypothesis_only": ("the hypothesis alone", resampler.mean(right["words"], span=(0, 1)), "%"),
-        "larger_class": ("the larger class of train", resampler.mean(right["larger_class"], span=(0, 1)), "%"),
-        "hypothesis_only_gain": (
-            "the first minus the second",
-            resampler.mean(right["words"] - right["larger_class"], span=(-1, 1)),
-            POINTS,
-        ),
+    of_rows, right = resampler(pairs["group_id"].to_numpy()), hits.astype(np.float64)
+    answers = {
+        "hypothesis_only": ("the hypothesis alone", right["words"], (0, 1), "%"),
+        "larger_class": ("the larger class of train", right["larger_class"], (0, 1), "%"),
+        "hypothesis_only_gain": ("the first minus the second", right["words"] - right["larger_class"], (-1, 1), POINTS),
     }
-    for name, (_, share, unit) in found.items():
-        stage.numbers[f"data.{name}"] = share.number(n=len(pairs), split=str(pairs["split"].iloc[0]), unit=unit)
-    return pd.DataFrame([{"answers": words, **with_bounds("share_right", share)} for words, share, _ in found.values()])
+    rows, split = [], str(pairs["split"].iloc[0])
+    for name, (words, values, span, unit) in answers.items():
+        share = of_rows.mean(values, span=span)
+        numbers[f"data.{name}"] = share.number(n=len(pairs), split=split, unit=unit)
+        rows.append({"answers": words, **with_bounds("share_right", share)})
+    return pd.DataFrame(rows)
 
 
 def repeated_hypotheses(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -260,15 +259,13 @@ def repeated_hypotheses(pairs: pd.DataFrame) -> pd.DataFrame:
         sentences in the right split's sentences), n_same_single_label.
     """
     keyed = pairs.assign(sentence=pairs["hypothesis"].str.strip().str.casefold())
-    labels = {
-        str(split): rows.groupby("sentence")["label"].agg(frozenset).to_dict() for split, rows in keyed.groupby("split")
-    }
+    # A sentence of two labels counts as having none of its own.
+    own = keyed.groupby(["split", "sentence"])["label"].agg(lambda found: found.iloc[0] if found.nunique() == 1 else "")
     rows = []
-    for left, right in combinations([str(s) for s in Split if str(s) in labels], 2):
-        shared = sorted(set(labels[left]) & set(labels[right]))
-        same = [s for s in shared if labels[left][s] == labels[right][s] and len(labels[left][s]) == 1]
-        share = len(shared) / len(labels[right])
-        rows.append((left, right, len(labels[left]), len(labels[right]), len(shared), share, len(same)))
+    for left, right in combinations([str(split) for split in Split if str(split) in own], 2):
+        first, second = own[left].align(own[right], join="inner")
+        n_left, n_right, n_same = len(own[left]), len(own[right]), int(((first == second) & (first != "")).sum())
+        rows.append((left, right, n_left, n_right, len(first), len(first) / n_right, n_same))
     columns = ["left", "right", "n_sentences_left", "n_sentences_right", "n_shared", "share_of_right"]
     return pd.DataFrame(rows, columns=[*columns, "n_same_single_label"])
 
@@ -313,4 +310,4 @@ def label_artefacts(pairs: pd.DataFrame, *, min_count: int = 20, smoothing: floa
     table = table.assign(**{f"pmi_{c}": pmi[c] for c in names})
     table = table[table["n"] >= min_count].rename_axis("word").reset_index()
     strongest = table[[f"pmi_{c}" for c in names]].max(axis=1)
-    return table.assign(_k=-strongest).sort_values(["_k", "word"]).drop(columns="_k").reset_index(drop=True)
+    return table.iloc[np.lexsort((table["word"], -strongest))].reset_index(drop=True)

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from verdict.data.nlvr_compound import compound_scatter_drafts, compound_tower_drafts
-from verdict.data.nlvr_grammar import scatter_drafts, tower_drafts
+from verdict.data.nlvr_grammar import compound_scatter_drafts, compound_tower_drafts, scatter_drafts, tower_drafts
 from verdict.data.nlvr_scenes import SceneTable
 from verdict.labels import Label
 
