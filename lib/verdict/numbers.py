@@ -27,30 +27,11 @@ HUNDREDTHS = ("%", POINTS)
 
 @dataclass(frozen=True)
 class Number:
-    """One measured quantity.
+    """One measured quantity, with both bounds of its interval or neither.
 
-    Parameters
-    ----------
-    value : float
-    low, high : float, optional
-        Bounds of the interval; both or neither.
-    n : int, optional
-        Rows behind the value.
-    split : str
-        The split that it was measured on.
-    unit : str
-        "" for a plain ratio, "%" for a ratio shown as per cent, `POINTS` for a difference of such, "count", "s" …
-    seeds : tuple of int
-        Seeds of the runs behind the value.
-    kind : str
-        What the value is, one of `KINDS`; found from bounds and unit where it is not given, "" where neither tells.
-    n_undefined : int
-        Resamples in which the statistic was not defined; the interval is over the others.
-
-    Raises
-    ------
-    ValueError
-        If only one bound is given, the bounds are out of order, or the kind is unknown.
+    `unit` is "" for a plain ratio, "%" for a ratio shown as per cent, `POINTS` for a difference of such, "count", "s" …
+    `kind` is one of `KINDS`; found from bounds and unit where it is not given, "" where neither tells. The interval is
+    over the resamples that are not among `n_undefined`. ValueError for one bound, bounds out of order, or another kind.
     """
 
     value: float
@@ -145,11 +126,7 @@ class Numbers(Mapping[str, Number]):
 
     def format(self, template: str) -> str:
         """Replace `{{ name }}` and `{name}` by value and interval; a suffix `|value` leaves the interval out.
-
-        Raises
-        ------
-        KeyError
-            For a name that is not stored; the message holds the nearest one.
+        KeyError for a name that is not stored, with the nearest one.
         """
         return _PLACEHOLDER.sub(lambda match: self._render(match.group(1) or match.group(2)), template)
 
@@ -180,24 +157,13 @@ WITHIN, EXCLUDES = "within", "excludes"
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence about one number, and whether the number bears it out.
+    """A sentence about one number, and whether the number bears it out: None where that is not defined, or an estimate
+    without an interval.
 
-    Attributes
-    ----------
-    comparison : str
-        A direction, `>`, `<`, `>=` or `<=`, holds only if the whole interval satisfies it. `within` is for "equal", "at
-        chance" and "no worse than by": the whole interval lies within `margin` of the bound (two one-sided tests).
-        `excludes` is for "differs", in either direction.
-    margin : float or None
-        Of `within`, in the number's unit.
-    exhibit : str
-        File name of the figure or table that shows the number.
-    holds : bool or None
-        None where the claim is not applicable: its number is not defined, or is an estimate without an interval.
-
-    References
-    ----------
-    Schuirmann (1987), A comparison of the two one-sided tests procedure and the power approach, J. Pharmacokin. 15.
+    A direction, `>`, `<`, `>=` or `<=`, holds only if the whole interval satisfies it. `within` is for "equal", "at
+    chance" and "no worse than by": the whole interval lies within `margin` of the bound, in the number's unit (two
+    one-sided tests; Schuirmann 1987, J. Pharmacokin. 15). `excludes` is for "differs", in either direction. `exhibit`
+    is the file name of the figure or table that shows the number.
     """
 
     id: str
@@ -228,13 +194,8 @@ def evaluate_claim(
 ) -> Claim:
     """Compare a stored number, by its interval where it has one, with a bound.
 
-    Raises
-    ------
-    KeyError
-        If the number is not stored.
-    ValueError
-        If the comparison is unknown, a margin is missing, not positive or given to another comparison than `within`, or
-        `excludes` is asked of a number that is no estimate.
+    KeyError if the number is not stored. ValueError if the comparison is unknown, a margin is missing, not positive or
+    given to another comparison than `within`, or `excludes` is asked of a number that is no estimate.
     """
     if comparison not in (*_COMPARISONS, WITHIN, EXCLUDES):
         raise ValueError(f"claim {id!r}: unknown comparison {comparison!r}")

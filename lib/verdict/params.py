@@ -633,13 +633,7 @@ class Params(Model):
         return self
 
     def trial(self, name: str) -> TrialParams:
-        """The trial of a name.
-
-        Raises
-        ------
-        KeyError
-            If no trial has that name; the message holds the nearest one.
-        """
+        """The trial of a name; KeyError with the nearest name."""
         for trial in self.training.trials:
             if trial.name == name:
                 return trial
@@ -665,10 +659,7 @@ class Params(Model):
 def validate(content: dict[str, Any], *, source: str) -> Params:
     """Turn plain values into parameters; drawn configurations become trials after the listed ones.
 
-    Raises
-    ------
-    ParamsError
-        Naming every fault: its place, what was expected, what was found, the nearest valid key.
+    ParamsError names every fault: its place, what was expected, what was found, the nearest valid key.
     """
     try:
         text = json.dumps(content, allow_nan=False)
@@ -735,19 +726,8 @@ def _dereference(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]
 
 
 def load_params(profile: str, folder: Path | None = None) -> Params:
-    """Load and validate a profile over the base.
-
-    Parameters
-    ----------
-    profile : str
-        Name of a file in `params/`, without its ending.
-    folder : Path, optional
-        Another folder than the project's `params/`.
-
-    Raises
-    ------
-    FileNotFoundError, ParamsError
-        See `read_yaml` and `validate`.
+    """Load and validate a profile, a file of `params/` (or another folder) without its ending, over the base; see
+    `read_yaml` and `validate` for what is refused.
     """
     folder = folder or paths.PARAMS
     if not profile.replace("_", "").replace("-", "").isalnum():
@@ -771,10 +751,7 @@ def flatten(content: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def trial_difference(one: TrialParams, other: TrialParams) -> dict[str, tuple[Any, Any]]:
-    """Parameters in which two trials differ: by name, the values of the one and of the other.
-
-    What a trial is called and whether it can be chosen change nothing about it.
-    """
+    """Parameters in which two trials differ, name and role apart: the values of the one and of the other."""
     values = [trial.model_dump(mode="json", exclude={"name", "role"}) for trial in (one, other)]
     return {name: (value, values[1][name]) for name, value in values[0].items() if value != values[1][name]}
 
@@ -782,8 +759,7 @@ def trial_difference(one: TrialParams, other: TrialParams) -> dict[str, tuple[An
 def non_default(params: Params, folder: Path | None = None) -> list[str]:
     """Dotted names of the values in which a profile differs from the base.
 
-    Trials are compared by name: `training.trials.text1.epochs`. A trial of the base that the profile lacks is named
-    as a whole.
+    Trials are compared by name: `training.trials.text1.epochs`. One of the base that the profile lacks is named whole.
     """
     base = flatten(load_params("base", folder).as_dict())
     here = flatten(params.as_dict())

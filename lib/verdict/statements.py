@@ -73,19 +73,9 @@ def keyword_pattern(words: Sequence[str]) -> re.Pattern[str]:
 
 
 def length_quantiles(pairs: pd.DataFrame, *, sequence_length: int | None = None) -> pd.DataFrame:
-    """Length of hypotheses in blank-separated words, per label and for all.
-
-    Parameters
-    ----------
-    pairs : DataFrame
-        Columns hypothesis and, if there is one, label.
-    sequence_length : int or None
-        If given, the share of hypotheses with more words than that is added; a tokenizer's pieces are at least as many.
-
-    Returns
-    -------
-    DataFrame
-        One row per label and "all": label, n, mean, the quantiles of `QUANTILES` as q05 … q95, max, share_longer.
+    """Length of hypotheses in blank-separated words, one row per label and "all": label, n, mean, the quantiles of
+    `QUANTILES` as q05 … q95, max, and share_longer where a sequence length is given (a tokenizer's pieces are at
+    least as many as words).
     """
     lengths = pairs["hypothesis"].str.split().str.len()
     parts = {"all": lengths}
@@ -105,19 +95,7 @@ def length_quantiles(pairs: pd.DataFrame, *, sequence_length: int | None = None)
 
 
 def keyword_flags(hypotheses: Sequence[str], groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Which groups of words each hypothesis uses, in any case, whole words only.
-
-    Parameters
-    ----------
-    hypotheses : sequence of str, length n
-        Sentences.
-    groups : mapping of name to words
-        `SPATIAL_WORDS`, `SEMANTIC_WORDS` or one's own.
-
-    Returns
-    -------
-    DataFrame of bool (n, n_groups)
-    """
+    """Which groups of words each hypothesis uses, in any case, whole words only: bool (n, n_groups)."""
     patterns = {name: keyword_pattern(words) for name, words in groups.items()}
     texts = [text.casefold().replace("’", "'") for text in hypotheses]
     return pd.DataFrame({name: [p.search(t) is not None for t in texts] for name, p in patterns.items()}, dtype=bool)
@@ -126,19 +104,9 @@ def keyword_flags(hypotheses: Sequence[str], groups: Mapping[str, Sequence[str]]
 def keyword_table(pairs: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """How often groups of words occur, and with which label.
 
-    Parameters
-    ----------
-    pairs : DataFrame
-        Columns hypothesis and label.
-    groups : mapping of name to words
-        `SPATIAL_WORDS`, `SEMANTIC_WORDS` or one's own.
-
-    Returns
-    -------
-    DataFrame
-        One row per group by falling count, then "any": group, n, share (of all pairs), n_entailment, n_contradiction,
-        share_entailment (of the group; NaN where it is empty), balance ("excellent" for 45-55 %, "good" 40-60 %,
-        "moderate" 35-65 %, else "poor"; "" where it is empty).
+    One row per group by falling count, then "any": group, n, share (of all pairs), n_entailment, n_contradiction,
+    share_entailment (of the group; NaN where it is empty), balance ("excellent" for 45-55 %, "good" 40-60 %, "moderate"
+    35-65 %, else "poor"; "" where it is empty).
     """
     flags = keyword_flags(pairs["hypothesis"].tolist(), groups)
     is_entailment = (pairs["label"] == class_names()[0]).to_numpy()
@@ -171,26 +139,12 @@ def balance_grade(share: float) -> str:
 
 
 def negation_guard(pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resampler]) -> tuple[Interval, int]:
-    """Share of contradiction among hypotheses with a negation word: a check of which label is which.
+    """Share of contradiction among hypotheses with a negation word, and their number: a check of which label is which.
 
     People who write false sentences negate more often than those who write true ones, so that in their sentences the
-    share lies far above one half (0.815 in the study's data); a share far below it is how swapped labels look.
-
-    Parameters
-    ----------
-    pairs : DataFrame
-        Columns hypothesis, label and group_id.
-    resampler : function of groups
-        `stage.resampler`.
-
-    Returns
-    -------
-    (Interval, int)
-        The share, NaN where there is no such hypothesis, and the number of those hypotheses.
-
-    References
-    ----------
-    Gururangan et al. (2018), Annotation Artifacts in Natural Language Inference Data, section 3.
+    share lies far above one half (0.815 in the study's data); a share far below it is how swapped labels look. NaN
+    where there is no such hypothesis. Gururangan et al. (2018), Annotation Artifacts in Natural Language Inference
+    Data, section 3.
     """
     negated = keyword_flags(pairs["hypothesis"].tolist(), {"negation": SEMANTIC_WORDS["negation"]})["negation"]
     chosen = pairs[negated.to_numpy()]
@@ -220,17 +174,8 @@ def store_sentence_alone(
 ) -> pd.DataFrame:
     """How far the words alone go: numbers `data.hypothesis_only`, `data.larger_class` and `data.hypothesis_only_gain`.
 
-    Parameters
-    ----------
-    hits : DataFrame of bool, one row a pair
-        As from `data.couples.hypothesis_only_hits`.
-    pairs : DataFrame
-        The same pairs, of one split.
-
-    Returns
-    -------
-    DataFrame
-        answers (what gives them), share_right with its interval; the last row is the difference of the two before it.
+    `hits` come from `data.couples.hypothesis_only_hits`, for pairs of one split. The table has answers (what gives
+    them) and share_right with its interval; the last row is the difference of the two before it.
     """
     of_rows, right = resampler(pairs["group_id"].to_numpy()), hits.astype(np.float64)
     answers = {
@@ -250,13 +195,8 @@ def repeated_hypotheses(pairs: pd.DataFrame) -> pd.DataFrame:
     """Sentences that two splits have in common, compared without case and outer blanks.
 
     A shared sentence is no leak where its truth depends on the image; the table says how many there are, and how often
-    the sentence has one and the same label in both.
-
-    Returns
-    -------
-    DataFrame
-        One row per two splits: left, right, n_sentences_left, n_sentences_right, n_shared, share_of_right (shared
-        sentences in the right split's sentences), n_same_single_label.
+    the sentence has one and the same label in both: left, right, n_sentences_left, n_sentences_right, n_shared,
+    share_of_right (shared sentences in the right split's sentences), n_same_single_label.
     """
     keyed = pairs.assign(sentence=pairs["hypothesis"].str.strip().str.casefold())
     # A sentence of two labels counts as having none of its own.
@@ -273,27 +213,11 @@ def repeated_hypotheses(pairs: pd.DataFrame) -> pd.DataFrame:
 def label_artefacts(pairs: pd.DataFrame, *, min_count: int = 20, smoothing: float = 1.0) -> pd.DataFrame:
     """Words that go with a label: pointwise mutual information between a word in the hypothesis and the label.
 
-    A word counts once per pair. PMI(w, c) = log2(P(w, c) / (P(w) P(c))), with `smoothing` added to each of the counts
-    of word and label; 0 means that the word says nothing, and 1 bit is the most that two balanced classes allow.
-
-    Parameters
-    ----------
-    pairs : DataFrame
-        Columns hypothesis and label.
-    min_count : int, >= 1
-        Rarer words are not listed: their PMI is mostly chance.
-    smoothing : float, >= 0
-        Added count.
-
-    Returns
-    -------
-    DataFrame
-        word, n, n_entailment, n_contradiction, share_contradiction, pmi_entailment, pmi_contradiction; by falling
-        largest PMI, then word. Empty if no word is frequent enough.
-
-    References
-    ----------
-    Gururangan et al. (2018), Annotation Artifacts in Natural Language Inference Data, section 3.
+    A word counts once per pair; words rarer than `min_count` are not listed, as their PMI is mostly chance. PMI(w, c) =
+    log2(P(w, c) / (P(w) P(c))), with `smoothing` added to each of the counts of word and label; 0 means that the word
+    says nothing, and 1 bit is the most that two balanced classes allow. Columns word, n, n_entailment, n_contradiction,
+    share_contradiction, pmi_entailment, pmi_contradiction; by falling largest PMI, then word. Gururangan et al. (2018),
+    section 3.
     """
     if min_count < 1 or smoothing < 0:
         raise ValueError(f"min_count must be >= 1 and smoothing >= 0, got {min_count} and {smoothing}")

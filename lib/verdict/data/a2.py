@@ -62,30 +62,10 @@ def build(
 ) -> Dataset:
     """Read the set, split it as published, add a warm-up that has not seen its evaluation images, write the store.
 
-    Parameters
-    ----------
-    table, images : str
-        JSON lines (Image_ID, Hypothesis, Label, perhaps Premise) and the folder of `<Image_ID>.jpg` or `.png`; names
-        inside `$VERDICT_DATA/a2`, or paths by the rule of `paths.data_file`.
-    independent : str or None
-        Folder of `hyp.csv` and its images, which become the split independent_hand.
-    calib_fraction : float in (0, 1)
-        Share of the images of the published train split that calibrate instead.
-    seed : int
-        42 in the study.
-    out : Path
-        Folder of the image store.
-    allowed : Allowed, optional
-        What is left out and counted instead of refused; by default nothing.
-    warmup : function of a Target, optional
-        Draws the warm-up; without it there is none.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the table, a folder or (unless allowed) an image is missing.
-    ValueError
-        If a row, a label or (unless allowed) an image cannot be used; file, row and cause are named.
+    `table` is JSON lines (Image_ID, Hypothesis, Label, perhaps Premise), `images` the folder of `<Image_ID>.jpg` or
+    `.png`, `independent` that of `hyp.csv` and its images, which become the split independent_hand; see `locate`.
+    `calib_fraction` of the images of the published train split calibrate instead; the study's seed is 42.
+    FileNotFoundError and ValueError name file, row and cause.
     """
     allowed = allowed or Allowed()
     own, folder, other = locate(table, images, independent)
@@ -106,12 +86,9 @@ def build(
 
 
 def locate(table: str, images: str, independent: str | None) -> tuple[Path, Path, Path | None]:
-    """The table, the folder of its images, and that of the independent set where one is named.
-
-    Raises
-    ------
-    FileNotFoundError
-        Naming the parameter and the places that were looked at.
+    """The table, the folder of its images, and that of the independent set where one is named: names inside
+    `$VERDICT_DATA/a2`, or paths by the rule of `paths.data_file`. FileNotFoundError names the parameter and the
+    places that were looked at.
     """
     hint = f"; set VERDICT_DATA to a folder that holds the set as {FOLDER}/, or write whole paths"
     return (

@@ -44,15 +44,7 @@ def build(
     labelled: bool = True,
     labels: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """Read a table of pairs, find its images, split it and write the image store.
-
-    Parameters
-    ----------
-    out : Path
-        Folder of the image store.
-
-    Others as those of `read`.
-    """
+    """Read a table of pairs as `read` does, find its images, split it and write the image store."""
     own = read(
         table=table,
         images=images,
@@ -77,31 +69,12 @@ def read(
     labelled: bool = True,
     labels: Mapping[str, str] | None = None,
 ) -> OwnPairs:
-    """Read a table of pairs, find its images and split it.
+    """Read a table of pairs (see `pair_file`), find its images (see `resolve_images`) and split it.
 
-    Parameters
-    ----------
-    table : Path
-        CSV or JSON lines; see `verdict.data.pair_file`.
-    images : Path
-        Folder of the images; see `resolve_images` for what an id may be.
-    fractions : mapping of split to share, or None
-        Shares of the groups where the table has no split column; a split column always decides.
-    seed : int
-        Of the split.
-    allow_missing_images : bool
-        If True, rows whose image is not there are left out and counted in the facts.
-    labelled : bool
-        If False, the table needs no labels and is not split.
-    labels : mapping of a word to entailment or contradiction, optional
-        See `read_pair_file`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the table, the folder or (unless allowed) an image is missing.
-    ValueError
-        If the table, an id, or the division into splits cannot be used.
+    `fractions` are shares of the groups where the table has no split column; a split column always decides. A table
+    that is not `labelled` needs no labels and is not split. FileNotFoundError if the table, the folder or (unless
+    allowed, where its rows are left out and counted) an image is missing; ValueError if the table, an id, or the
+    division cannot be used.
     """
     file = read_pair_file(table, labelled=labelled, labels=labels)
     first = file.rows.drop_duplicates("image_id")
@@ -128,12 +101,8 @@ def read(
 
 
 def check_splits(pairs: pd.DataFrame, source: str) -> None:
-    """Refuse pairs from which no report can be made: a split or a label that is not there, too few images.
-
-    Raises
-    ------
-    ValueError
-        With the source, the split and what it lacks.
+    """Refuse (ValueError) pairs from which no report can be made: a split or a label that is not there, too few
+    images.
     """
     for split in map(str, NEEDED):
         own = pairs[pairs["split"] == split]

@@ -125,13 +125,7 @@ def _full_disk(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_tar(archive: Path) -> Iterator[tarfile.TarFile]:
-    """A tar archive (plain, gz, bz2 or xz) to read from.
-
-    Raises
-    ------
-    ValueError
-        If it is damaged or no archive, as far as it is read.
-    """
+    """A tar archive (plain, gz, bz2 or xz) to read from; ValueError if it is damaged or none, as far as it is read."""
     try:
         with tarfile.open(archive) as tar:
             yield tar
@@ -151,22 +145,10 @@ def admitted(
 
 
 def extract_zip(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Path:
-    """Unpack a zip archive into a new folder.
+    """Unpack a zip archive into a new folder, which appears only when everything was unpacked.
 
-    Parameters
-    ----------
-    archive : Path
-        The file.
-    folder : Path
-        Must not exist; it appears only when everything was unpacked.
-    max_bytes, max_files : int
-        Bounds on the unpacked size and the number of members.
-
-    Raises
-    ------
-    ValueError
-        If a member has an absolute path or "..", is a link or a device, occurs twice or is damaged, or if a bound is
-        passed; the message names the archive and the member.
+    ValueError names the archive and the member if that has an absolute path or "..", is a link or a device, occurs
+    twice or is damaged, or if a bound on the unpacked size or the number of members is passed.
     """
     archive, folder = Path(archive), Path(folder)
     if folder.exists():

@@ -59,27 +59,16 @@ EDGES = {
 
 @dataclass(frozen=True, eq=False)
 class Statement:
-    """A sentence and its truth.
+    """A sentence (lower-case words, no punctuation) and its truth, see `truths`.
 
-    Attributes
-    ----------
-    text : str
-        Lower-case words, no punctuation.
-    family, form : str
-        Skill, and surface form as "family/form".
-    truth : callable
-        Maps a `Grid` to int8 (n_scenes,), see `truths`.
-    weight : float
-        Chance to be drawn within its form. Within a form the strata (sentences about digits, about colours,
-        about both) have equal weight, so that the many "red seven" sentences do not drown the few "seven" and
-        "red digit".
-    stratum : str
-        See weight.
-    near : callable, optional
-        True of scenes that make the sentence hard, as they hold the words' parts whether or not the sentence is true:
-        a seven and a red digit for "there is a red seven", a seven somewhere for "a seven in the top left corner".
-        Half of the scenes are taken from these where possible; else most false sentences would be given away by a
-        digit or a colour that is nowhere in the scene.
+    `form` is "family/form". `weight` is the chance to be drawn within the form: the strata (sentences about digits,
+    about colours, about both) weigh the same, so that the many "red seven" sentences do not drown the few "seven" and
+    "red digit".
+
+    `near` is true of scenes that make the sentence hard, as they hold the words' parts whether or not the sentence is
+    true: a seven and a red digit for "there is a red seven", a seven somewhere for "a seven in the top left corner".
+    Half of the scenes are taken from these where possible; else most false sentences would be given away by a digit or
+    a colour that is nowhere in the scene.
     """
 
     text: str

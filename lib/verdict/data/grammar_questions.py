@@ -39,13 +39,8 @@ Consequence = tuple[Meaning, float, float]
 
 
 def question_table(hypotheses: Sequence[str]) -> pd.DataFrame:
-    """Questions about each distinct hypothesis.
-
-    Returns
-    -------
-    DataFrame
-        hypothesis, question, expected_if_entailment, expected_if_contradiction. A sentence that neither the grammar nor
-        the independent templates know has no rows.
+    """Questions about each distinct hypothesis: hypothesis, question, expected_if_entailment,
+    expected_if_contradiction. A sentence that neither the grammar nor the independent templates know has no rows.
     """
     known, rows = {s.text: s for s in independent_digits.paraphrases()} | grammar.by_text(), []
     for text in dict.fromkeys(hypotheses):

@@ -39,11 +39,8 @@ _JPEG_FRAME = re.compile(rb"\xff[\xc0-\xc3]..(.)", re.DOTALL)
 def check_image_id(image_id: str) -> str:
     """Return the id if it is a plain name, or plain names that lead from folder to folder.
 
-    Raises
-    ------
-    ValueError
-        If it is longer than 255 characters, absolute, an address, or one of its names is empty, "." or "..", has outer
-        blanks, or holds a backslash or a control character.
+    ValueError if it is longer than 255 characters, absolute, an address, or one of its names is empty, "." or "..", has
+    outer blanks, or holds a backslash or a control character.
     """
     if _ADDRESS.match(image_id):
         raise ValueError(
@@ -122,23 +119,11 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS, sha256: str = "") -> Image.Image:
-    """Read one image file as RGB, turned as its EXIF orientation says.
+    """Read one image file (JPEG, PNG, WebP, BMP or a GIF of one frame, whatever its suffix says) as RGB, turned as its
+    EXIF orientation says.
 
-    Parameters
-    ----------
-    path : Path
-        JPEG, PNG, WebP, BMP or a GIF of one frame, whatever its suffix says.
-    max_pixels : int
-        Larger images are refused by their header, before any pixel is decoded.
-    sha256 : str
-        If given, the content must have this hash.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is changed, truncated, animated, too large or of another format; the message names it.
+    Larger images are refused by their header, before any pixel is decoded. ValueError names the file if it is not of
+    the `sha256` that is given, truncated, animated, too large or of another format.
     """
     return decode_image(_read_bytes(Path(path)), path, max_pixels=max_pixels, sha256=sha256)
 
@@ -188,19 +173,7 @@ def resize(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
 
 
 class ImageStore:
-    """Images of one folder by id.
-
-    Parameters
-    ----------
-    folder : Path
-        Where `images.parquet` lies.
-    index : DataFrame
-        Its content.
-    max_pixels : int
-        Bound on one image file.
-    workers : int
-        Threads that decode image files; array stores need none.
-    """
+    """Images of one folder by id; `workers` threads decode image files, array stores need none."""
 
     def __init__(self, folder: Path, index: pd.DataFrame, *, max_pixels: int = MAX_PIXELS, workers: int = 1) -> None:
         self.folder = Path(folder).resolve()
@@ -212,14 +185,8 @@ class ImageStore:
 
     @classmethod
     def open(cls, folder: Path, *, max_pixels: int = MAX_PIXELS, workers: int = 1) -> ImageStore:
-        """Open the store of a folder.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the folder holds no store.
-        ValueError
-            If its index is unreadable, lacks a column, repeats an id or holds one that is not a plain name.
+        """Open the store of a folder; ValueError if its index is unreadable, lacks a column, repeats an id or holds
+        one that is not a plain name.
         """
         path = Path(folder) / INDEX
         if not path.is_file():
@@ -243,26 +210,11 @@ class ImageStore:
         return image_id in self._entries
 
     def load(self, image_ids: Sequence[str], *, size: tuple[int, int]) -> np.ndarray:
-        """Read images.
+        """Read images as RGB at (height, width), ignoring their aspect ratios: uint8 (n, height, width, 3), in the
+        order of the ids.
 
-        Parameters
-        ----------
-        image_ids : sequence of str, length n
-            Repeats are allowed and decoded once.
-        size : (height, width)
-            What every image is resized to, ignoring its aspect ratio.
-
-        Returns
-        -------
-        uint8 array (n, height, width, 3)
-            RGB, in the order of `image_ids`.
-
-        Raises
-        ------
-        KeyError
-            If an id is not in the store; the first few are listed.
-        FileNotFoundError, ValueError
-            If a file is missing or unreadable; the message names it.
+        Repeats are decoded once. KeyError lists ids that are not in the store; FileNotFoundError and ValueError name
+        the file.
         """
         size = _check_size(size)
         wanted = list(dict.fromkeys(str(i) for i in image_ids))
@@ -369,14 +321,8 @@ def _check_array(array: np.ndarray, source: str) -> None:
 
 
 def write_array_store(folder: Path, arrays: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> None:
-    """Write images that are already arrays.
-
-    Parameters
-    ----------
-    folder : Path
-        Created if needed; one `<name>.npy` per entry and the index are written into it.
-    arrays : mapping of name to (ids, uint8 array (n_ids, height, width, 3))
-        Names are plain names; ids are unique over all entries.
+    """Write images that are already arrays, uint8 (n_ids, height, width, 3): one `<name>.npy` per entry (ids,
+    array), and the index. Names are plain names; ids are unique over all entries.
     """
     folder = Path(folder)
     frames = []
@@ -401,23 +347,9 @@ def write_folder_store(
     hashes: Mapping[str, str] | None = None,
     embedded: pd.DataFrame | None = None,
 ) -> None:
-    """Write the index of images that stay where they are.
-
-    Parameters
-    ----------
-    folder : Path
-        Created if needed; only the index is written into it.
-    files : mapping of image id to file
-        Kept as absolute paths with the SHA-256 of each content, so that a later change is noticed on reading.
-    hashes : mapping of image id to SHA-256, optional
-        Of the contents, where they are known; otherwise every file is read for it.
-    embedded : DataFrame, optional
-        Images inside parquet shards: image_id, file (absolute), row, sha256.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file is missing.
+    """Write the index of images that stay where they are, with the SHA-256 of each content, so that a later change
+    is noticed on reading. Hashes that are not given are read from the files; `embedded` are images inside parquet
+    shards: image_id, file (absolute), row, sha256.
     """
     folder = Path(folder)
     ids = list(files)

@@ -55,15 +55,8 @@ N_DIGITS = (2, 6)
 def read_scene(text: str) -> Scene:
     """Read a scene written as in `HAND_SCENES`; its samples are printed glyphs, the fonts in turn.
 
-    Parameters
-    ----------
-    text : str
-        Sixteen cells, row by row: ".." for an empty cell, else a colour's initial and a digit. Bars are ignored.
-
-    Raises
-    ------
-    ValueError
-        If there are not sixteen cells or one of them cannot be read.
+    Sixteen cells, row by row: ".." for an empty cell, else a colour's initial and a digit. Bars are ignored. ValueError
+    otherwise.
     """
     cells = text.replace("|", " ").split()
     initials = {name[0]: i for i, name in enumerate(COLOURS)}
@@ -162,21 +155,8 @@ def paraphrases() -> tuple[Statement, ...]:
 
 
 def paraphrased(*, n_pairs: int, n_scenes: int, rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
-    """Couples of paraphrases and printed scenes.
-
-    Parameters
-    ----------
-    n_pairs : int
-        Even and positive.
-    n_scenes : int
-        Scenes to choose from; some may remain without a pair.
-    rng : np.random.Generator
-        The only source of randomness.
-
-    Returns
-    -------
-    DataFrame, uint8 (n_scenes, 64, 64, 3)
-        Pairs as from `couples.coupled_pairs`, and the images that its column scene points at.
+    """Couples of paraphrases and printed scenes, as from `coupled_pairs`, and the images uint8 (n_scenes, 64, 64, 3)
+    that their column scene points at.
     """
     glyphs = np.arange(10 * len(FONTS))
     scenes = draw_scenes(n_scenes, glyphs, rng=rng, sample_digits=glyphs % 10, n_digits=N_DIGITS)
@@ -196,13 +176,7 @@ def hand_rows() -> tuple[dict[str, str], ...]:
 
 
 def hand_written() -> tuple[pd.DataFrame, np.ndarray]:
-    """The hand-written pairs and their ten images, the same in every build.
-
-    Returns
-    -------
-    DataFrame, uint8 (10, 64, 64, 3)
-        Columns as from `couples.coupled_pairs`.
-    """
+    """The hand-written pairs and their ten images, the same in every build; columns as from `couples.coupled_pairs`."""
     rows = pd.DataFrame(hand_rows())
     table = rows.assign(scene=rows["image"].astype(int) - 1, form=rows["family"] + "/hand")
     table = table[["scene", "hypothesis", "label", "family", "form"]]

@@ -48,37 +48,18 @@ def build(
 ) -> Dataset:
     """Read the corpus, split it by presentation, generate warm-up statements and write the image store.
 
-    Parameters
-    ----------
-    fractions : mapping with train, val, calib
-        Shares of the groups of the dev file. Where the train file is used it is the training split, and dev is
-        divided between val and calib in their proportion. The test file is always the test split.
-    files : sequence of "train", "dev", "test", or None
-        None uses those that are there.
-    image_px : (height, width)
-        Size of stored images; the corpus has 100 x 400.
-    permutations_per_example : int, 1 to 6
-        How many of the six orders of the boxes are used; each is a pair of its own in the example's group.
-    n_warmup : int
-        Generated statements; 0 for none. A tenth, on other scenes, is warmup_val.
-    n_scenes : int
-        Scenes that are drawn and rendered here for these statements; none is a scene of the corpus. 0 makes the
-        statements about the pictures of training groups.
-    seed : int
-        Of splits and statements.
-    out : Path
-        Folder of the image store.
-    url, sha256 : str
-        Archive to download where VERDICT_DATA has no copy.
-    keep_shared_sentences : bool
-        If False, examples whose sentence is also in a file that evaluates later (dev after train, test after both)
-        are left out of val, calib and human training pairs, and counted. Examples whose scene is there, in any order
-        of its boxes, always are.
+    `fractions` of train, val and calib are shares of the groups of the dev file; where the train file is used it is the
+    training split, and dev is divided between val and calib in their proportion. The test file is always the test
+    split. `files` None uses those that are there. Images are stored at `image_px` (height, width); the corpus has 100 x
+    400. Each of the one to six orders of the boxes is a pair of its own in the example's group.
 
-    Raises
-    ------
-    ValueError, FileNotFoundError, ConnectionError
-        If a parameter is out of range, or the corpus is absent or damaged.
+    A tenth of the `n_warmup` generated statements, on other scenes, is warmup_val. They are about `n_scenes` that are
+    drawn and rendered here, none of which is a scene of the corpus; with 0 about the pictures of training groups.
+
+    Unless shared sentences are kept, examples whose sentence is also in a file that evaluates later (dev after train,
+    test after both) are left out of val, calib and human training pairs, and counted. Examples whose scene is there, in
+    any order of its boxes, always are. ValueError, FileNotFoundError or ConnectionError if a parameter is out of range,
+    or the corpus is absent or damaged.
     """
     if not 1 <= permutations_per_example <= N_PERMUTATIONS:
         raise ValueError(f"permutations_per_example must lie in 1 to {N_PERMUTATIONS}, got {permutations_per_example}")
@@ -292,19 +273,9 @@ def _facts(
 
 
 def write_predictions_csv(predictions: pd.DataFrame, path: Path) -> None:
-    """Write predictions as the corpus' own metrics script reads them: `<image file>,true|false`, no header.
-
-    Parameters
-    ----------
-    predictions : DataFrame
-        Prediction table of one stage and seed: image_id, logit_0, logit_1; a tie counts as true.
-    path : Path
-        File to write.
-
-    Raises
-    ------
-    ValueError
-        If an id is not an image of the corpus or occurs twice.
+    """Write predictions of one stage and seed as the corpus' own metrics script reads them: `<image
+    file>,true|false`, no header; a tie counts as true. ValueError if an id is not an image of the corpus or
+    occurs twice.
     """
     ids = predictions["image_id"]
     if foreign := [i for i in ids if not _IMAGE_ID.fullmatch(i)]:

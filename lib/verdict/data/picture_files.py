@@ -43,12 +43,8 @@ def files_below(folder: Path, endings: Sequence[str] = EXTENSIONS) -> list[Path]
 
 
 def without_link(path: Path, folder: Path) -> Path:
-    """The file itself, which must lie below its folder or a folder of data (see `paths.data_folders`).
-
-    Raises
-    ------
-    ValueError
-        If a link leads elsewhere.
+    """The file itself, which must lie below its folder or a folder of data (see `paths.data_folders`); ValueError if
+    a link leads elsewhere.
     """
     real = path.resolve()
     if not any(real.is_relative_to(home.resolve()) for home in (folder, *paths.data_folders())):
@@ -61,28 +57,12 @@ def without_link(path: Path, folder: Path) -> Path:
 def resolve_images(
     image_ids: Iterable[str], folder: Path, *, places: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Path], list[str]]:
-    """Find the file of each id.
+    """Find the file of each id: files by id in the order given, and the ids without one.
 
-    Parameters
-    ----------
-    image_ids : iterable of str
-        Paths inside the folder, or bare names that fit one file of it and of its subfolders; with or without an
-        extension, whose case does not matter. A number also fits a name that is the number with zeros in front, which
-        spreadsheets take away.
-    folder : Path
-    places : mapping of id to text, optional
-        Where each id stands, as messages begin.
-
-    Returns
-    -------
-    (files, missing)
-        Files by id in the order given, and the ids without one.
-
-    Raises
-    ------
-    ValueError
-        If an id is no path inside the folder, fits two files, or shares its file with another id; or if a file is a
-        link that leads elsewhere, see `without_link`.
+    Ids are paths inside the folder, or bare names that fit one file of it and of its subfolders; with or without an
+    extension, whose case does not matter. A number also fits a name that is the number with zeros in front, which
+    spreadsheets take away. `places` say where each id stands, as messages begin. ValueError if an id is no path inside
+    the folder, fits two files, or shares its file with another id; or for a link, see `without_link`.
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -50,17 +50,10 @@ class Shard:
 
 @dataclass
 class Corpus:
-    """Rows of one split that have a binary label.
-
-    Attributes
-    ----------
-    rows : DataFrame
-        image_id (the Flickr30k id), hypothesis, label (entailment or contradiction), file and row: the shard and the
-        row in it that hold the image, or the table and -1 where images are files of their own.
-    n_neutral, n_unlabelled : int
-        Rows that were passed over.
-    label_order : str
-        Where the meaning of integer labels came from: "shard", "documented", or "names" for labels in words.
+    """Rows of one split that have a binary label: image_id (the Flickr30k id), hypothesis, label, file and row (the
+    shard and the row in it that hold the image, or the table and -1 where images are files of their own); rows
+    that were passed over; and where the meaning of integer labels came from: "shard", "documented", or "names"
+    for labels in words.
     """
 
     rows: pd.DataFrame
@@ -70,15 +63,7 @@ class Corpus:
 
 
 def locate(shards: Sequence[Shard]) -> tuple[Path, dict[str, list[Path]]]:
-    """The corpus' folder and its files by split: the user's copy, or downloads.
-
-    Raises
-    ------
-    ValueError, ConnectionError
-        If there is no copy and a shard has no sha256 or cannot be downloaded; the message says what to set.
-    FileNotFoundError
-        If a split has no file.
-    """
+    """The corpus' folder and its files by split: the user's copy, or downloads; an error says what to set."""
     root = paths.local_data(FOLDER)
     if root is None:
         if not shards or not all(shard.sha256 for shard in shards):
@@ -118,12 +103,8 @@ def split_of(path: Path) -> str:
 
 
 def read_split(files: Sequence[Path]) -> Corpus:
-    """Rows of a split's files, in the order of files and rows, whatever their form.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing or a cell cannot be read; file, row and cause are named.
+    """Rows of a split's files, in the order of files and rows, whatever their form; ValueError names file, row and
+    cause.
     """
     parts, counts, orders = [], {"neutral": 0, NO_LABEL: 0}, set()
     for path in files:
@@ -144,12 +125,8 @@ def image_id(name: str) -> str:
 
 
 def find_columns(names: Sequence[str], path: Path) -> dict[str, str]:
-    """Which column of a file holds the image's name, the hypothesis and the label.
-
-    Raises
-    ------
-    ValueError
-        If one is missing; the message lists the columns found.
+    """Which column of a file holds the image's name, the hypothesis and the label; ValueError lists the columns
+    found.
     """
     found = {}
     for ours, accepted in COLUMNS.items():

@@ -20,18 +20,7 @@ from verdict.params import DataParams
 
 
 def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str], None] = lambda text: None) -> Dataset:
-    """Build the pair table and write the image store of the source that the parameters name.
-
-    Parameters
-    ----------
-    images : Path
-        Folder of the image store.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        From the source, naming file, row and cause.
-    """
+    """Build the pair table and write the image store (folder `images`) of the source that the parameters name."""
     progress(f"reading {params.source}")
     if params.source == "digits":
         chosen = params.digits
@@ -58,12 +47,8 @@ def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str],
 
 
 def own_pairs(params: DataParams) -> dict[str, Any]:
-    """What `csv_folder.read` is asked for the user's own pairs.
-
-    Raises
-    ------
-    FileNotFoundError
-        Naming the parameter and where its file or folder was looked for.
+    """What `csv_folder.read` is asked for the user's own pairs; FileNotFoundError names the parameter and where its
+    file or folder was looked for.
     """
     own = params.csv
     return {
@@ -95,29 +80,15 @@ def _build_a2(params: DataParams, images: Path, progress: Callable[[str], None])
 
 
 def questions_about(params: DataParams, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Questions whose right answer follows from a hypothesis's label, where the source has a grammar to make them from.
-
-    Returns
-    -------
-    DataFrame
-        hypothesis, question, what each class should answer; no rows for other sources.
+    """Questions whose right answer follows from a hypothesis's label (see `question_table`), where the source has a
+    grammar to make them from; no rows for other sources.
     """
     return question_table(pd.unique(pairs["hypothesis"]) if params.source == "digits" else [])
 
 
 def export_predictions(params: DataParams, predictions: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write predictions in the source's own format, for its own scripts, where it has one.
-
-    Parameters
-    ----------
-    predictions : prediction table of the test split, one trial and seed
-    folder : Path
-        Receives `predictions.csv` where the source is the NLVR corpus.
-
-    Returns
-    -------
-    list of Path
-        What was written; empty for sources without such a format.
+    """Write predictions of the test split, one trial and seed, in the source's own format, for its own scripts:
+    `predictions.csv` for the NLVR corpus, nothing for sources without such a format.
     """
     if params.source != "nlvr":
         return []
