@@ -221,12 +221,15 @@ class ImageStore:
         if unknown := [i for i in wanted if i not in self._entries]:
             raise KeyError(f"{len(unknown)} image ids are not in the store {self.folder}, the first: {unknown[:5]}")
         images = np.empty((len(wanted), *size, 3), dtype=np.uint8)
-        by_file = [k for k, i in enumerate(wanted) if self._entries[i][1] < 0]
-        for k, image_id in enumerate(wanted):
-            if self._entries[image_id][1] >= 0 and not self._is_embedded(image_id):
-                images[k] = self._row(image_id, size)
-        for k, array in zip(by_file, self._decode_many([wanted[k] for k in by_file], size), strict=True):
-            images[k] = array
+        files = []
+        for k, (file, row, _) in enumerate(map(self._entries.__getitem__, wanted)):
+            if row < 0:
+                files.append(k)
+            elif not is_embedded(file):
+                images[k] = self._row(file, row, size)
+        with ThreadPoolExecutor(max(1, self.workers)) as pool:
+            for k, array in zip(files, pool.map(lambda k: resize(self._decode(wanted[k]), size), files), strict=True):
+                images[k] = array
         for k, image in self._read_embedded(wanted):
             images[k] = resize(image, size)
         position = {image_id: k for k, image_id in enumerate(wanted)}
@@ -237,36 +240,26 @@ class ImageStore:
         """One image as RGB at its own aspect ratio, no side longer than `max_side` pixels."""
         if image_id not in self._entries:
             raise KeyError(f"image id {image_id!r} is not in the store {self.folder}")
-        file, row, sha256 = self._entries[image_id]
-        if self._is_embedded(image_id):
+        file, row, _ = self._entries[image_id]
+        if row < 0:
+            image = self._decode(image_id)
+        elif is_embedded(file):
             ((_, image),) = self._read_embedded([image_id])
-        elif row >= 0:
-            image = Image.fromarray(np.array(self._array(file)[self._check_row(file, row)]))
         else:
-            image = read_image(self._path(file), max_pixels=self.max_pixels, sha256=sha256)
+            image = Image.fromarray(np.array(self._row(file, row)))
         image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR)
         return image
 
-    def _decode_many(self, image_ids: list[str], size: tuple[int, int]) -> list[np.ndarray]:
-        def decode(image_id: str) -> np.ndarray:
-            file, _, sha256 = self._entries[image_id]
-            return resize(read_image(self._path(file), max_pixels=self.max_pixels, sha256=sha256), size)
-
-        if self.workers <= 1 or len(image_ids) < 2:
-            return [decode(i) for i in image_ids]
-        with ThreadPoolExecutor(self.workers) as pool:
-            return list(pool.map(decode, image_ids))
-
-    def _is_embedded(self, image_id: str) -> bool:
-        file, row, _ = self._entries[image_id]
-        return row >= 0 and is_embedded(file)
+    def _decode(self, image_id: str) -> Image.Image:
+        file, _, sha256 = self._entries[image_id]
+        return read_image(self._path(file), max_pixels=self.max_pixels, sha256=sha256)
 
     def _read_embedded(self, image_ids: list[str]) -> Iterator[tuple[int, Image.Image]]:
         """Position and image of those ids that point into shards, shard by shard."""
         by_shard: dict[str, dict[int, list[int]]] = {}
         for k, image_id in enumerate(image_ids):
             file, row, _ = self._entries[image_id]
-            if self._is_embedded(image_id):
+            if row >= 0 and is_embedded(file):
                 by_shard.setdefault(file, {}).setdefault(row, []).append(k)
         for file, places in by_shard.items():
             for row, content in read_embedded(self._path(file), list(places)):
@@ -274,16 +267,11 @@ class ImageStore:
                     named = {"max_pixels": self.max_pixels, "sha256": self._entries[image_ids[k]][2]}
                     yield k, decode_image(content, f"{file}, row {row}", **named)
 
-    def _row(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
-        file, row, _ = self._entries[image_id]
-        pixels = self._array(file)[self._check_row(file, row)]
-        return pixels if pixels.shape[:2] == size else resize(Image.fromarray(np.array(pixels)), size)
-
-    def _check_row(self, file: str, row: int) -> int:
-        n_rows = len(self._array(file))
-        if row >= n_rows:
-            raise ValueError(f"{self.folder / file} has {n_rows} images, the index asks for row {row}")
-        return row
+    def _row(self, file: str, row: int, size: tuple[int, int] | None = None) -> np.ndarray:
+        array = self._array(file)
+        if row >= len(array):
+            raise ValueError(f"{self.folder / file} has {len(array)} images, the index asks for row {row}")
+        return array[row] if size in (None, array.shape[1:3]) else resize(Image.fromarray(np.array(array[row])), size)
 
     def _path(self, file: str, *, is_array: bool = False) -> Path:
         path = (self.folder / file).resolve()
@@ -332,8 +320,8 @@ def write_array_store(folder: Path, arrays: Mapping[str, tuple[Sequence[str], np
         _check_array(array, f"images {name!r}")
         if len(ids) != len(array):
             raise ValueError(f"images {name!r}: {len(ids)} ids for {len(array)} images")
-        frames.append(_index(list(ids), [f"{name}.npy"] * len(ids), np.arange(len(ids)), [""] * len(ids)))
-    index = pd.concat(frames, ignore_index=True) if frames else _index([], [], np.arange(0), [])
+        frames.append(_index(list(ids), [f"{name}.npy"] * len(ids), range(len(ids)), [""] * len(ids)))
+    index = pd.concat(frames or [_index()], ignore_index=True)
     _check_ids(index["image_id"].tolist(), str(folder))
     for name, (_, array) in arrays.items():
         write_npy(folder / f"{name}.npy", np.ascontiguousarray(array))
@@ -351,21 +339,19 @@ def write_folder_store(
     is noticed on reading. Hashes that are not given are read from the files; `embedded` are images inside parquet
     shards: image_id, file (absolute), row, sha256.
     """
-    folder = Path(folder)
-    ids = list(files)
-    inside = _index([], [], np.arange(0), []) if embedded is None else embedded
+    ids, inside = list(files), _index() if embedded is None else embedded
     _check_ids([*ids, *inside["image_id"]], str(folder))
     if missing := [str(p) for p in files.values() if not Path(p).is_file()]:
         raise FileNotFoundError(f"{len(missing)} image files are missing, the first: {missing[:5]}")
     paths = [Path(p).resolve() for p in files.values()]
     contents = [hashes[i] for i in ids] if hashes is not None else [sha256_file(p) for p in paths]
-    index = _index(ids, [str(p) for p in paths], np.full(len(ids), -1), contents)
+    index = _index(ids, list(map(str, paths)), [-1] * len(ids), contents)
     inside = _index(*(inside[name].tolist() for name in ("image_id", "file", "row", "sha256")))
-    write_parquet(folder / INDEX, pd.concat([index, inside], ignore_index=True))
+    write_parquet(Path(folder) / INDEX, pd.concat([index, inside], ignore_index=True))
 
 
-def _index(ids: list[str], files: list[str], rows: np.ndarray, hashes: list[str]) -> pd.DataFrame:
-    columns = {"image_id": ids, "file": files, "sha256": hashes}
-    index = pd.DataFrame({name: pd.Series(values, dtype="str") for name, values in columns.items()})
-    index.insert(2, "row", np.asarray(rows, dtype=np.int64))
-    return index
+def _index(
+    ids: Sequence[str] = (), files: Sequence[str] = (), rows: Sequence[int] = (), hashes: Sequence[str] = ()
+) -> pd.DataFrame:
+    index = pd.DataFrame({"image_id": ids, "file": files, "row": rows, "sha256": hashes})
+    return index.astype({"image_id": "str", "file": "str", "row": "int64", "sha256": "str"})

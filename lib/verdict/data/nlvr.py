@@ -37,7 +37,7 @@ def build(
     fractions: Mapping[str, float],
     files: Sequence[str] | None,
     image_px: tuple[int, int],
-    permutations_per_example: int,
+    permutations: int,
     n_warmup: int,
     n_scenes: int = 0,
     seed: int,
@@ -61,13 +61,13 @@ def build(
     any order of its boxes, always are. ValueError, FileNotFoundError or ConnectionError if a parameter is out of range,
     or the corpus is absent or damaged.
     """
-    if not 1 <= permutations_per_example <= N_PERMUTATIONS:
-        raise ValueError(f"permutations_per_example must lie in 1 to {N_PERMUTATIONS}, got {permutations_per_example}")
+    if not 1 <= permutations <= N_PERMUTATIONS:
+        raise ValueError(f"permutations must lie in 1 to {N_PERMUTATIONS}, got {permutations}")
     root = locate_corpus(url=url, sha256=sha256)
     by_file = load_corpus(root, files)
     examples = [example for name in by_file for example in by_file[name]]
     rows = _assign(examples, fractions, seed, keep_shared_sentences)
-    human = _human_pairs(examples, rows, permutations_per_example)
+    human = _human_pairs(examples, rows, permutations)
     drawn = _own_scenes(rows, n_scenes, seed)
     avoid = set(rows.loc[rows["split"].isin(EVALUATION), "sentence"])
     if not n_warmup:
@@ -75,10 +75,10 @@ def build(
     elif drawn:
         warmup = _about_own_scenes(drawn, avoid, n_warmup, np.random.default_rng([seed, 3]))
     else:
-        warmup = _about_training_scenes(examples, rows, avoid, n_warmup, permutations_per_example, seed)
+        warmup = _about_training_scenes(examples, rows, avoid, n_warmup, permutations, seed)
     pairs = check_pairs(pd.concat([*warmup, human], ignore_index=True), source="NLVR")
-    _write_store(root, by_file, image_px, permutations_per_example, out, drawn)
-    return Dataset(pairs, ATTRIBUTION, _facts(by_file, rows, pairs, permutations_per_example))
+    _write_store(root, by_file, image_px, permutations, out, drawn)
+    return Dataset(pairs, ATTRIBUTION, _facts(by_file, rows, pairs, permutations))
 
 
 def _scene_key(scene: Scene) -> str:

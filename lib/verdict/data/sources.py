@@ -23,24 +23,9 @@ def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str],
     """Build the pair table and write the image store (folder `images`) of the source that the parameters name."""
     progress(f"reading {params.source}")
     if params.source == "digits":
-        chosen = params.digits
-        return digits.build(
-            n_pairs=chosen.n_pairs, pairs_per_scene=chosen.pairs_per_scene, seed=params.seed, out=images
-        )
+        return digits.build(**dict(params.digits), seed=params.seed, out=images)
     if params.source == "nlvr":
-        corpus = params.nlvr
-        return nlvr.build(
-            fractions=corpus.fractions,
-            files=corpus.files,
-            image_px=corpus.image_px,
-            permutations_per_example=corpus.permutations,
-            n_warmup=corpus.n_warmup,
-            n_scenes=corpus.n_scenes,
-            seed=params.seed,
-            out=images,
-            url=corpus.url,
-            sha256=corpus.sha256,
-        )
+        return nlvr.build(**dict(params.nlvr), seed=params.seed, out=images)
     if params.source == "a2":
         return _build_a2(params, images, progress)
     return csv_folder.build(**own_pairs(params), out=images)
