@@ -231,10 +231,6 @@ def relative(path: Path) -> str:
     return path.relative_to(paths.ROOT).as_posix() if path.is_relative_to(paths.ROOT) else str(path)
 
 
-def _resolve(name: str) -> Path:
-    return paths.ROOT / name
-
-
 def write_run(
     folder: Path, *, outputs: list[Path], inputs: list[Path], home: Path | None = None, **fields: Any
 ) -> Path:
@@ -274,7 +270,7 @@ def recorded_hash(name: str, record: Mapping[str, Any]) -> str:
     A file that has not been touched since it was recorded is not read again: gigabytes of features would be, in every
     stage.
     """
-    path = _resolve(name)
+    path = paths.ROOT / name
     if not path.is_file():
         return "missing"
     if record.get("stamps", {}).get(name) == _stamp(path):

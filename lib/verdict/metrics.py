@@ -53,12 +53,6 @@ def class_scores(counts: ArrayLike) -> dict[str, np.ndarray]:
     }
 
 
-def accuracy_of(counts: ArrayLike) -> np.ndarray:
-    """Accuracy from confusion counts (..., n_classes, n_classes)."""
-    counts = np.asarray(counts, dtype=np.float64)
-    return ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)), empty=np.nan)
-
-
 def macro_f1_of(counts: ArrayLike) -> np.ndarray:
     """Unweighted mean of the classes' F1 from confusion counts; a class that never occurs has F1 0."""
     return class_scores(counts)["f1"].mean(axis=-1)

@@ -7,7 +7,8 @@ import json
 import math
 import operator
 import re
-from collections.abc import Iterator, Mapping
+from collections import UserDict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -91,38 +92,23 @@ def _plain(value: float, unit: str) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-class Numbers(Mapping[str, Number]):
+class Numbers(UserDict[str, Number]):
     """Named numbers of a run; a name is written once."""
 
-    def __init__(self, entries: Mapping[str, Number] | None = None):
-        self._entries: dict[str, Number] = {}
-        for name, number in (entries or {}).items():
-            self[name] = number
-
-    def __getitem__(self, name: str) -> Number:
-        if name not in self._entries:
-            near = difflib.get_close_matches(name, self._entries, n=1, cutoff=0.0)
-            hint = f"; the nearest is {near[0]!r}" if near else "; none is stored"
-            raise KeyError(f"no number is called {name!r}{hint}")
-        return self._entries[name]
+    def __missing__(self, name: str) -> Number:
+        near = difflib.get_close_matches(name, self, n=1, cutoff=0.0)
+        raise KeyError(f"no number is called {name!r}{f'; the nearest is {near[0]!r}' if near else '; none is stored'}")
 
     def __setitem__(self, name: str, number: Number) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"a number's name is dotted lower-case such as 'test.macro_f1', got {name!r}")
-        if name in self._entries and self._entries[name] != number:
+        if self.data.get(name, number) != number:
             raise ValueError(f"the number {name!r} is already stored with another value")
-        self._entries[name] = number
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
+        super().__setitem__(name, number)
 
     def merge(self, other: Mapping[str, Number]) -> None:
         """Add another store's numbers; the same name with another value is refused."""
-        for name, number in other.items():
-            self[name] = number
+        self.update(other)
 
     def format(self, template: str) -> str:
         """Replace `{{ name }}` and `{name}` by value and interval; a suffix `|value` leaves the interval out.
@@ -141,7 +127,7 @@ class Numbers(Mapping[str, Number]):
 
     def save(self, path: Path) -> None:
         """Write all numbers as sorted JSON, atomically."""
-        content = {name: asdict(self._entries[name]) for name in sorted(self._entries)}
+        content = {name: asdict(self.data[name]) for name in sorted(self)}
         write_text(path, json.dumps(content, indent=1, allow_nan=True) + "\n")
 
     @classmethod

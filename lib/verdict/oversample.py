@@ -9,9 +9,6 @@ import pandas as pd
 
 from verdict.statements import SEMANTIC_WORDS, keyword_flags
 
-# The study's weights of two of its ten semantic buckets.
-PUBLISHED_WEIGHTS: Mapping[str, float] = {"gender": 1.2, "counting": 1.3}
-
 
 def bucket_flags(pairs: pd.DataFrame) -> pd.DataFrame:
     """Which pair lies in which bucket, bool (n, n_buckets): a column for each family, then the semantic buckets of

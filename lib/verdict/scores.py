@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import special
 
 _SUM_TOLERANCE = 1e-5
 
@@ -84,16 +85,12 @@ def check_labels(y_true: ArrayLike, n: int, n_classes: int) -> np.ndarray:
 
 def log_softmax(logits: ArrayLike) -> np.ndarray:
     """Logarithms of the softmax over the last axis, float64; finite for every finite input."""
-    array = np.asarray(logits, dtype=np.float64)
-    shifted = array - array.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return special.log_softmax(np.asarray(logits, dtype=np.float64), axis=-1)
 
 
 def softmax(logits: ArrayLike) -> np.ndarray:
     """Softmax over the last axis, float64; rows sum to 1 and no finite input overflows."""
-    array = np.asarray(logits, dtype=np.float64)
-    exponentials = np.exp(array - array.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return special.softmax(np.asarray(logits, dtype=np.float64), axis=-1)
 
 
 def _table(values: ArrayLike, name: str) -> np.ndarray:

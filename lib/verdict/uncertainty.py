@@ -222,9 +222,7 @@ class Resampler:
             raise ValueError(f"expected as many seeds of both models, at least one, got {len(first)} and {len(second)}")
 
         def by_seed(weights: Weights) -> np.ndarray:
-            return np.array(
-                [np.asarray(b(weights)) - np.asarray(a(weights)) for a, b in zip(first, second, strict=True)]
-            )
+            return np.subtract([b(weights) for b in second], [a(weights) for a in first])
 
         observed = by_seed(None)
         drawn = self.replicates(lambda weights: by_seed(weights).mean(axis=0))
@@ -330,17 +328,10 @@ def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *,
 
 def wilson(successes: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion of independent trials; (NaN, NaN) for n = 0."""
-    if not 0 <= successes <= n:
-        raise ValueError(f"expected 0 <= successes <= n, got {successes} of {n}")
     if n == 0:
         return float("nan"), float("nan")
-    z = stats.norm.ppf(0.5 + level / 2)
-    share = successes / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    # At 0 and n the bound is exactly 0 and 1; the formula misses it by rounding.
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return (0.0 if successes == 0 else float(low)), (1.0 if successes == n else float(high))
+    found = stats.binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
 
 
 @dataclass(frozen=True)
@@ -356,11 +347,6 @@ class Comparison:
     difference_with_seeds: Interval | None
     by_seed: tuple[float, ...]
     seed_sd: float
-
-    @property
-    def is_tie(self) -> bool:
-        """Whether no difference is shown: the widest interval at hand contains zero or is not defined."""
-        return not (self.difference_with_seeds or self.difference).excludes(0.0)
 
 
 def sign_flip_test(first_right: ArrayLike, second_right: ArrayLike, groups: ArrayLike | None = None) -> float:

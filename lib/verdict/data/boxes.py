@@ -215,7 +215,9 @@ def box_facts(scenes: Sequence[Scene]) -> np.ndarray:
     present (1); of a tower the colours from base to top (4) and of its top (1), 0 for none.
     """
     flat, n_boxes = _Flat.of(scenes), len(scenes[0])
-    kinds, at_wall, at_bottom = (_count(flat, len(scenes), n_boxes, chosen) for chosen in _choices(flat))
+    kinds, at_wall, at_bottom = (
+        _count(flat, len(scenes), n_boxes, chosen) for chosen in (slice(None), flat.walls.any(axis=1), flat.walls[:, 3])
+    )
     colour, shape = kinds.sum(axis=3), kinds.sum(axis=2)
     stacks = np.zeros((len(scenes), n_boxes, MAX_BLOCKS + 1), dtype=np.int64)
     for s, scene in enumerate(scenes):
@@ -237,11 +239,6 @@ def box_facts(scenes: Sequence[Scene]) -> np.ndarray:
         stacks,
     ]
     return np.minimum(np.concatenate(facts, axis=2), N_LEVELS - 1)
-
-
-def _choices(flat: _Flat) -> tuple[np.ndarray, ...]:
-    """All items, those at any wall, those at the lower wall: bool (n_items,) each."""
-    return np.ones(len(flat.scene), dtype=bool), flat.walls.any(axis=1), flat.walls[:, 3]
 
 
 def _count(flat: _Flat, n: int, n_boxes: int, chosen: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ class _Desk:
         self.sentences, self.grid, self.rng = sentences, grid, rng
         self.truth = evaluate(sentences, grid)
         self.loads = {label: np.zeros(len(grid), dtype=int) for label in Label}
-        self.rows: list[tuple[int, int, Label]] = []
+        self.rows: list[tuple[int, str, str, str, str]] = []
 
     def available(self, label: Label) -> np.ndarray:
         """For each sentence the number of scenes that give it this label."""
@@ -45,7 +45,8 @@ class _Desk:
             fits[chosen] = False
         chosen = np.concatenate([chosen, self._least_used(fits, label, n - chosen.size)])
         self.loads[label][chosen] += 1
-        self.rows += [(int(scene), i, label) for scene in chosen]
+        said = self.sentences[i]
+        self.rows += [(int(scene), said.text, label.text, said.family, said.form) for scene in chosen]
 
     def _least_used(self, fits: np.ndarray, label: Label, n: int) -> np.ndarray:
         scenes = np.flatnonzero(fits)
@@ -54,16 +55,7 @@ class _Desk:
 
     def table(self) -> pd.DataFrame:
         """The pairs so far, ordered by scene and sentence."""
-        chosen = [self.sentences[i] for _, i, _ in self.rows]
-        table = pd.DataFrame(
-            {
-                "scene": [scene for scene, _, _ in self.rows],
-                "hypothesis": [sentence.text for sentence in chosen],
-                "label": [label.text for _, _, label in self.rows],
-                "family": [sentence.family for sentence in chosen],
-                "form": [sentence.form for sentence in chosen],
-            }
-        )
+        table = pd.DataFrame(self.rows, columns=["scene", "hypothesis", "label", "family", "form"])
         return table.sort_values(["scene", "hypothesis"], ignore_index=True)
 
 

@@ -20,21 +20,9 @@ from verdict.data.couples import coupled_pairs, loose_pairs
 from verdict.data.grammar import TRAINING_WORDS
 from verdict.data.images import write_array_store
 from verdict.data.pairs import Dataset, check_pairs, make_pair_id
-from verdict.data.scenes import COLOURS, Scene, draw_scenes, handwriting_pools, render_scene, render_scenes
+from verdict.data.scenes import draw_scenes, handwriting_pools, render_scenes
 from verdict.data.truths import Grid
 from verdict.labels import WARMUP_SPLITS, Split
-
-__all__ = [
-    "COLOURS",
-    "TRAINING_WORDS",
-    "VOCABULARY",
-    "Scene",
-    "build",
-    "draw_scenes",
-    "handwriting_pools",
-    "render_scene",
-    "render_scenes",
-]
 
 VOCABULARY: tuple[str, ...] = tuple(
     grammar.words_of([*TRAINING_WORDS, *independent_digits.INDEPENDENT_WORDS]),
@@ -146,16 +134,7 @@ def _name_images(
     names = {int(scene): f"digits-{split.value}-{scene:05d}" for scene in used}
     image_ids = table["scene"].map(names)
     pair_ids = [make_pair_id(i, h) for i, h in zip(image_ids, table["hypothesis"], strict=True)]
-    pairs = pd.DataFrame(
-        {
-            "pair_id": pair_ids,
-            "image_id": image_ids,
-            "group_id": image_ids,
-            "hypothesis": table["hypothesis"],
-            "label": table["label"],
-            "split": split.value,
-            "family": table["family"],
-            "form": table["form"],
-        }
-    )
+    columns = {"pair_id": pair_ids, "image_id": image_ids, "group_id": image_ids}
+    columns |= {"hypothesis": table["hypothesis"], "label": table["label"], "split": split.value}
+    pairs = pd.DataFrame(columns | {"family": table["family"], "form": table["form"]})
     return pairs, (list(names.values()), images[used])

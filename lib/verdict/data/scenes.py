@@ -163,11 +163,6 @@ def _draw_samples(
     return samples
 
 
-def render_scene(scene: Scene, *, rng: np.random.Generator, style: Style | None = None) -> np.ndarray:
-    """Render one scene, uint8 (64, 64, 3); see `render_scenes`."""
-    return render_scenes([scene], rng=rng, style=style)[0]
-
-
 def render_scenes(scenes: Sequence[Scene], *, rng: np.random.Generator, style: Style | None = None) -> np.ndarray:
     """Render scenes to pixels, uint8 (n, 64, 64, 3), by default in handwriting.
 
