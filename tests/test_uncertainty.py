@@ -141,7 +141,7 @@ def test_wilson_solves_its_equation():
     assert wilson(0, 7)[0] == 0
     assert wilson(7, 7)[1] == 1
     assert math.isnan(wilson(0, 0)[0])
-    with pytest.raises(ValueError, match="successes <= n"):
+    with pytest.raises(ValueError, match="greater than n"):
         wilson(8, 7)
 
 
