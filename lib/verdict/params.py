@@ -70,6 +70,13 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class Archive(Model):
+    """Where a public corpus comes from when there is no local copy; without a sha256 nothing is downloaded."""
+
+    url: str
+    sha256: Sha256
+
+
 Built = Literal["warmup_train", "warmup_val", "train", "val", "calib", "test", "independent"]
 
 
@@ -80,11 +87,9 @@ class DigitsParams(Model):
     pairs_per_scene: Count
 
 
-class NlvrParams(Model):
+class NlvrParams(Archive):
     """The Cornell NLVR corpus, from a local copy or by URL."""
 
-    url: str
-    sha256: Sha256
     files: tuple[Literal["train", "dev", "test"], ...] | None
     fractions: Annotated[
         dict[Literal["train", "val", "calib"], Fraction],
@@ -133,12 +138,10 @@ class A2Params(Model):
     allow_repeats: bool
 
 
-class ShardParams(Model):
+class ShardParams(Archive):
     """One parquet shard to download: nothing is downloaded without the hash that it must have."""
 
     split: Literal["train", "validation"]
-    url: str
-    sha256: Sha256
 
 
 class SnliVeParams(Model):
@@ -469,13 +472,6 @@ class ClipFolderParams(Model):
     image_px: Annotated[int, Field(ge=8, le=1024)] | None
 
 
-class ClipArchiveParams(Model):
-    """Where a public corpus comes from when there is no local copy; without a sha256 nothing is downloaded."""
-
-    url: str
-    sha256: Sha256
-
-
 class ClipTrainingParams(Model):
     """How a dual encoder of its own is taught, where `preset` is `trained`."""
 
@@ -499,9 +495,9 @@ class ClipParams(Model):
     n: Annotated[dict[Own, AtLeastTwenty], _all_of(*get_args(Own))]
     n_probe: AtLeastTwenty
     folder: ClipFolderParams
-    cifar10: ClipArchiveParams
-    cifar100: ClipArchiveParams
-    imagenette: ClipArchiveParams
+    cifar10: Archive
+    cifar100: Archive
+    imagenette: Archive
     training: ClipTrainingParams
     batch: Count
     threads: Count

@@ -30,33 +30,24 @@ SPATIAL_WORDS: Mapping[str, tuple[str, ...]] = {
     "right": ("right", "rightmost", "right-hand"),
     "left": ("left", "leftmost", "left-hand"),
 }
-SEMANTIC_WORDS: Mapping[str, tuple[str, ...]] = {
-    "gender": ("man", "woman", "boy", "girl", "male", "female", "gentleman", "lady", "men", "women", "boys", "girls"),
-    "counting": (
-        *("one", "two", "three", "four", "five", "six", "seven", "eight", "couple", "group", "several", "many"),
-        r"\d+",
-    ),
-    "posture": ("sit", "sits", "sitting", "stand", "stands", "standing", "talk", "talking", "kiss", "kissing", "lying"),
+_SEMANTIC = {
+    "gender": "man, woman, boy, girl, male, female, gentleman, lady, men, women, boys, girls",
+    "counting": r"one, two, three, four, five, six, seven, eight, couple, group, several, many, \d+",
+    "posture": "sit, sits, sitting, stand, stands, standing, talk, talking, kiss, kissing, lying",
     "locations": (
-        *("doorway", "inside", "outside", "indoors", "outdoors", "street", "park", "beach", "room", "building"),
-        *("store", "field", "city"),
+        "doorway, inside, outside, indoors, outdoors, street, park, beach, room, building, store, field, city"
     ),
-    "activity": (
-        *("play", "playing", "fight", "fighting", "argue", "arguing", "interact", "interacting", "run", "running"),
-        *("walk", "walking"),
-    ),
-    "colors": ("blue", "black", "red", "white", "green", "yellow", "brown", "pink", "purple", "orange", "grey", "gray"),
-    "vehicles": (
-        *("bike", "bicycle", "scooter", "skateboard", "motorcycle", "car", "cars", "truck", "bus", "train", "boat"),
-        "vehicle",
-    ),
-    "spatial": ("left", "right", "front", "behind", "near", "far", "next to", "beside", "above", "below", "under"),
-    "clothing": ("shirt", "shorts", "pants", "jeans", "dress", "jacket", "sweater", "uniform", "hat", "coat", "shoes"),
+    "activity": "play, playing, fight, fighting, argue, arguing, interact, interacting, run, running, walk, walking",
+    "colors": "blue, black, red, white, green, yellow, brown, pink, purple, orange, grey, gray",
+    "vehicles": "bike, bicycle, scooter, skateboard, motorcycle, car, cars, truck, bus, train, boat, vehicle",
+    "spatial": "left, right, front, behind, near, far, next to, beside, above, below, under",
+    "clothing": "shirt, shorts, pants, jeans, dress, jacket, sweater, uniform, hat, coat, shoes",
     "negation": (
-        *("no", "not", "never", "without", "none", "nobody", "nothing", "doesn't", "isn't", "aren't", "don't"),
-        *("didn't", "can't", "won't", "wasn't", "weren't"),
+        "no, not, never, without, none, nobody, nothing, doesn't, isn't, aren't, don't, didn't, can't, won't, "
+        "wasn't, weren't"
     ),
 }
+SEMANTIC_WORDS: Mapping[str, tuple[str, ...]] = {name: tuple(words.split(", ")) for name, words in _SEMANTIC.items()}
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 

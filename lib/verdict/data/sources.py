@@ -84,27 +84,17 @@ def export_predictions(params: DataParams, predictions: pd.DataFrame, folder: Pa
 
 def composition(pairs: pd.DataFrame, numbers: Numbers) -> pd.DataFrame:
     """Pairs, images, groups and share of entailment by split, and the same as numbers `data.<split>.…`."""
-    rows = []
-    for split in (split.value for split in Split):
-        part = pairs[pairs["split"] == split]
-        if part.empty:
-            continue
-        share = float((part["label"] == "entailment").mean())
-        rows.append(
-            {
-                "split": split,
-                "pairs": len(part),
-                "images": part["image_id"].nunique(),
-                "groups": part["group_id"].nunique(),
-                "hypotheses": part["hypothesis"].nunique(),
-                "entailment_share": share,
-            }
-        )
-        numbers[f"data.{split}.n_pairs"] = Number(len(part), unit="count", split=split)
-        numbers[f"data.{split}.entailment_share"] = Number(share, n=len(part), unit="%", split=split, kind=EXACT)
+    names = {"pairs": "pair_id", "images": "image_id", "groups": "group_id", "hypotheses": "hypothesis"}
+    counts = pairs.groupby("split")[list(names.values())].nunique().set_axis(list(names), axis=1)
+    counts["entailment_share"] = (pairs["label"] == "entailment").groupby(pairs["split"]).mean()
+    table = counts.loc[[split.value for split in Split if split.value in counts.index]].reset_index()
+    for row in table.itertuples():
+        share = Number(row.entailment_share, n=row.pairs, unit="%", split=row.split, kind=EXACT)
+        numbers[f"data.{row.split}.n_pairs"] = Number(row.pairs, unit="count", split=row.split)
+        numbers[f"data.{row.split}.entailment_share"] = share
     numbers["data.n_pairs"] = Number(len(pairs), unit="count")
     numbers["data.n_images"] = Number(pairs["image_id"].nunique(), unit="count")
-    return pd.DataFrame(rows)
+    return table
 
 
 def exclusions(dataset: Dataset, numbers: Numbers) -> pd.DataFrame:
