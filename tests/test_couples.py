@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from verdict.data.couples import coupled_pairs, hypothesis_only_hits, loose_pairs
-from verdict.data.grammar import statement, statements
+from verdict.data.grammar import by_text, statements
 from verdict.data.independent_digits import read_scene
 from verdict.data.scenes import draw_scenes
 from verdict.data.truths import FALSE, TRUE, Grid
@@ -44,7 +44,7 @@ def test_families_and_their_forms_are_equally_frequent(couples):
 
 def test_labels_are_true(couples, grid):
     for row in couples.sample(101, random_state=0).itertuples():
-        truth = statement(row.hypothesis).truth(grid)[row.scene]
+        truth = by_text()[row.hypothesis].truth(grid)[row.scene]
         assert truth == (TRUE if row.label == "entailment" else FALSE)
 
 
@@ -59,7 +59,7 @@ def test_about_half_of_the_false_scenes_hold_the_parts(grid):
     sentences = [s for s in statements() if s.form == "existence/there_is" and s.stratum == "digitcolour"]
     table = coupled_pairs(sentences, grid, n_pairs=400, rng=np.random.default_rng(2))
     false = table[table["label"] == "contradiction"]
-    near = [statement(row.hypothesis).near(grid)[row.scene] == TRUE for row in false.itertuples()]
+    near = [by_text()[row.hypothesis].near(grid)[row.scene] == TRUE for row in false.itertuples()]
     by_chance = np.mean([(s.near(grid)[s.truth(grid) == FALSE] == TRUE).mean() for s in sentences])
     assert by_chance < 0.3
     assert 0.4 < np.mean(near) < 0.75
@@ -117,6 +117,6 @@ def test_impossible_wishes_are_refused(grid):
             coupled_pairs(statements(), grid, n_pairs=n, rng=rng)
     few = Grid.of([read_scene("r7 " + ".. " * 15), read_scene("b7 " + ".. " * 15)])
     with pytest.raises(ValueError, match="the scenes allow 1; use more scenes"):
-        coupled_pairs([statement("there is a red seven")], few, n_pairs=4, rng=rng)
-    table = coupled_pairs([statement("there is a red seven")], few, n_pairs=2, rng=rng)
+        coupled_pairs([by_text()["there is a red seven"]], few, n_pairs=4, rng=rng)
+    table = coupled_pairs([by_text()["there is a red seven"]], few, n_pairs=2, rng=rng)
     assert table[["scene", "label"]].values.tolist() == [[0, "entailment"], [1, "contradiction"]]

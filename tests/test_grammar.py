@@ -7,102 +7,10 @@ import numpy as np
 import pytest
 
 from verdict.data import grammar
-from verdict.data.grammar import NUMBERS, PLURALS, evaluate, statement, statements
+from verdict.data.grammar import NUMBERS, PLURALS, by_text, evaluate, statements
 from verdict.data.independent_digits import read_scene
 from verdict.data.scenes import COLOURS, draw_scenes
 from verdict.data.truths import FALSE, TRUE, UNDEFINED, Grid, Kind, count_is, share_is
-
-SCENE = ".. r7 .. .. | b3 .. .. r7 | .. .. g5 .. | .. .. .. b3"
-
-
-def _truth(text: str, scene: str = SCENE) -> int:
-    return int(statement(text).truth(Grid.of([read_scene(scene)]))[0])
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("there is a red seven", TRUE),
-        ("there is a blue seven", FALSE),
-        ("the image holds a five", TRUE),
-        ("at least one eight is in the image", FALSE),
-        ("there are exactly two blue digits", TRUE),
-        ("there are exactly three sevens", FALSE),
-        ("the number of yellow digits is zero", TRUE),
-        ("there are two sevens", TRUE),
-        ("there is exactly one green digit", TRUE),
-        ("there are at least two threes", TRUE),
-        ("there is more than one five", FALSE),
-        ("there are fewer than two red digits", FALSE),
-        ("there is at most one five", TRUE),
-        ("the five is green", TRUE),
-        ("the five is red", FALSE),
-        ("every seven is red", TRUE),
-        ("the green digit is a five", TRUE),
-        ("there is no purple digit", TRUE),
-        ("no seven is red", FALSE),
-        ("no digit is blue", FALSE),
-        ("the five is not blue", TRUE),
-        ("all threes are blue", TRUE),
-        ("all red digits are threes", FALSE),
-        ("none of the digits are yellow", TRUE),
-        ("most digits are red", FALSE),
-        ("both sevens are red", TRUE),
-        ("there is a three in the bottom right corner", TRUE),
-        ("there is a red digit in the top left corner", FALSE),
-        ("the five is in the right half", TRUE),
-        ("the green digit is in the top half", FALSE),
-        ("the top row holds a red seven", TRUE),
-        ("the left column is empty", FALSE),
-        ("the top left corner is empty", TRUE),
-        ("there are more red digits than green digits", TRUE),
-        ("there are fewer threes than sevens", FALSE),
-        ("there are as many threes as sevens", TRUE),
-    ],
-)
-def test_truth_by_hand(text, expected):
-    assert _truth(text) == expected
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "the eight is red",  # none
-        "the seven is red",  # two
-        "every one is red",  # none
-        "every five is green",  # one is no "every"
-        "both fives are green",
-        "the red digit is a seven",
-        "there are more red digits than yellow digits",
-        "the seven is in the top half",
-        "the five is left of the seven",
-        "the five and the one are in the same row",
-    ],
-)
-def test_what_is_taken_for_granted_must_hold(text):
-    assert _truth(text) == UNDEFINED
-
-
-def test_places_are_compared_strictly():
-    scene = "r1 .. r2 .. | .. .. .. .. | g3 .. .. .. | .. .. .. .."
-    assert _truth("the one is left of the two", scene) == TRUE
-    assert _truth("the two is right of the one", scene) == TRUE
-    assert _truth("the one is above the two", scene) == FALSE
-    assert _truth("the one and the two are in the same row", scene) == TRUE
-    assert _truth("the three is below the one", scene) == TRUE
-    assert _truth("the one is left of the three", scene) == FALSE
-    assert _truth("the one and the three are in the same column", scene) == TRUE
-
-
-def test_most_is_undefined_at_exactly_half():
-    scene = "r1 r1 b2 b3 | .. .. .. .. | .. .. .. .. | .. .. .. .."
-    assert _truth("most digits are red", scene) == UNDEFINED
-    assert _truth("most digits are twos", scene) == FALSE
-
-
-def test_a_bare_number_is_undefined_where_there_are_more():
-    assert _truth("there are two sevens", "r7 r7 r7 .. " + ".. " * 12) == UNDEFINED
-    assert _truth("there are exactly two sevens", "r7 r7 r7 .. " + ".. " * 12) == FALSE
 
 
 def _kind(words: str) -> tuple[str | None, str | None]:
@@ -224,14 +132,12 @@ def test_strata_of_a_form_have_equal_weight():
 
 def test_near_scenes_hold_the_parts_of_a_false_sentence():
     grid = Grid.of([read_scene("r6 b7 .. .. " + ".. " * 12), read_scene("b6 b7 .. .. " + ".. " * 12)])
-    sentence = statement("there is a red seven")
+    sentence = by_text()["there is a red seven"]
     assert sentence.truth(grid).tolist() == [FALSE, FALSE]
     assert sentence.near(grid).tolist() == [TRUE, FALSE]
 
 
 def test_refusals():
-    with pytest.raises(KeyError, match="not a sentence of the grammar: 'the sea is blue'"):
-        statement("the sea is blue")
     with pytest.raises(ValueError, match="expected two arrays"):
         Grid(np.zeros((3, 15)), np.zeros((3, 15)))
     grid = Grid(np.full((2, 16), -1), np.full((2, 16), -1))

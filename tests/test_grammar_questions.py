@@ -19,7 +19,7 @@ def grid():
 
 
 def asked(text):
-    return {question.text: question for question in questions_about(grammar.statement(text))}
+    return {question.text: question for question in questions_about(grammar.by_text()[text])}
 
 
 def test_what_follows_is_true_of_every_scene(grid):
@@ -30,7 +30,7 @@ def test_what_follows_is_true_of_every_scene(grid):
         truth = sentence.truth(grid)
         for question in questions_about(sentence):
             n_questions += 1
-            said = grammar.statement(question.text).truth(grid)
+            said = grammar.by_text()[question.text].truth(grid)
             for label, expected in ((TRUE, question.if_true), (FALSE, question.if_false)):
                 rows = truth == label
                 if math.isnan(expected) or not rows.any():
@@ -46,8 +46,8 @@ def test_open_answers_are_really_open(grid):
     """What is said not to follow does not: both answers occur where the sentence is false."""
     question = asked("all sevens are red")["there is a red seven"]
     assert math.isnan(question.if_false)
-    falsehoods = grammar.statement("all sevens are red").truth(grid) == FALSE
-    said = grammar.statement("there is a red seven").truth(grid)[falsehoods]
+    falsehoods = grammar.by_text()["all sevens are red"].truth(grid) == FALSE
+    said = grammar.by_text()["there is a red seven"].truth(grid)[falsehoods]
     assert {TRUE, FALSE} <= set(said.tolist())
 
 

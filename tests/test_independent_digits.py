@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from verdict.data import grammar, independent_digits
-from verdict.data.grammar import statement, statements
+from verdict.data.grammar import by_text, statements
 from verdict.data.independent_digits import (
     FONTS,
     HAND_SCENES,
@@ -49,7 +49,7 @@ def test_ten_images_with_five_sentences_each_and_balanced_labels():
 def test_hand_written_labels_agree_with_the_scene(row):
     grid = Grid.of([read_scene(HAND_SCENES[int(row["image"]) - 1])])
     parts = row["check"].removeprefix("! ").split(" & ")
-    truths = [int(statement(part).truth(grid)[0]) for part in parts]
+    truths = [int(by_text()[part].truth(grid)[0]) for part in parts]
     assert UNDEFINED not in truths
     holds = all(truth == TRUE for truth in truths) != row["check"].startswith("! ")
     assert holds == (row["label"] == "entailment")
@@ -106,11 +106,11 @@ def test_no_sentence_is_known_from_training():
 )
 def test_paraphrases_mean_what_the_grammar_says(paraphrase, meaning):
     grid = Grid.of(draw_scenes(503, np.arange(1797), rng=np.random.default_rng(0)))
-    by_text = {sentence.text: sentence for sentence in paraphrases()}
-    truth = by_text[paraphrase].truth(grid)
-    assert np.array_equal(truth, statement(meaning).truth(grid))
+    said = {sentence.text: sentence for sentence in paraphrases()}
+    truth = said[paraphrase].truth(grid)
+    assert np.array_equal(truth, by_text()[meaning].truth(grid))
     assert {TRUE, FALSE} <= set(truth.tolist())
-    assert by_text[paraphrase].family == statement(meaning).family
+    assert said[paraphrase].family == by_text()[meaning].family
 
 
 def test_paraphrased_pairs_are_couples():

@@ -84,7 +84,7 @@ def run(tmp_path, **changes):
         "fractions": FRACTIONS,
         "files": None,
         "image_px": (5, 20),
-        "permutations_per_example": 2,
+        "permutations": 2,
         "n_warmup": 200,
         "seed": 3,
         "out": tmp_path / "store",
@@ -287,7 +287,7 @@ def test_faulty_lines_are_named(tmp_path, corpus, changes, message):
 
 def test_other_refusals(tmp_path, corpus):
     with pytest.raises(ValueError, match="must lie in 1 to 6, got 7"):
-        run(tmp_path, permutations_per_example=7)
+        run(tmp_path, permutations=7)
     with pytest.raises(ValueError, match=r"unknown files \['hidden'\]"):
         run(tmp_path, files=["dev", "hidden"])
     with pytest.raises(ValueError, match=r"dev and test are both needed, got \['dev'\]"):
@@ -377,7 +377,7 @@ def test_real_corpus():
 @pytest.mark.slow
 @pytest.mark.skipif(paths.local_data("nlvr") is None, reason="VERDICT_DATA holds no nlvr/: the real corpus is not here")
 def test_real_corpus_is_built(tmp_path):
-    dataset = run(tmp_path, permutations_per_example=1, n_warmup=2000, image_px=(24, 96))
+    dataset = run(tmp_path, permutations=1, n_warmup=2000, image_px=(24, 96))
     assert dataset.facts["rows_test"] == 990
     assert sum(dataset.facts[f"rows_{s}"] for s in ("train", "val", "calib")) == 989 - 166
     assert (assert_disjoint(dataset.pairs)["n_both"] == 0).all()

@@ -5,7 +5,7 @@ import hashlib
 import pandas as pd
 import pytest
 
-from verdict.data.pairs import Dataset, check_pairs, make_pair_id, may_share_images
+from verdict.data.pairs import check_pairs, make_pair_id, may_share_images
 
 
 def table(**changes):
@@ -78,11 +78,6 @@ def test_only_the_first_faults_are_listed_with_the_number_of_all():
     assert "row 6:" not in str(caught.value)
 
 
-def test_one_image_in_two_splits_is_refused():
-    with pytest.raises(ValueError, match=r"image_id 'a' is in the splits \['test', 'train'\]"):
-        check_pairs(table(split=["train", "test", "val", "val", "test"]))
-
-
 def test_one_group_in_two_splits_is_refused():
     with pytest.raises(ValueError, match=r"group_id 'g' is in the splits \['train', 'val'\]"):
         check_pairs(table(group_id=["g", "g", "g", "g", "c"]))
@@ -109,8 +104,3 @@ def test_unlabelled_tables():
 def test_empty_table_is_refused():
     with pytest.raises(ValueError, match="has no rows"):
         check_pairs(table().iloc[:0])
-
-
-def test_dataset_has_empty_defaults():
-    dataset = Dataset(table())
-    assert (dataset.attribution, dataset.facts) == ("", {})

@@ -19,11 +19,8 @@ from verdict.params import (
 )
 
 # Rules about several values at once speak of the section that holds them.
-WHOLE = {"training.seeds": "training", "data.digits.n_pairs": "data.digits"}
-WHOLE |= {"data.source": "data", "data.recorded.class_names": "data.recorded"}
+WHOLE = {"training.seeds": "training", "data.source": "data", "data.recorded.class_names": "data.recorded"}
 WHOLE |= {"policy.human.kind": "policy.human", "policy.human.confusion": "policy.human"}
-WHOLE |= {"training.photometric.contrast": "training.photometric"}
-WHOLE |= {"data.nlvr.fractions": "data.nlvr", "data.csv.fractions": "data.csv"}
 PROFILES = sorted(path.stem for path in paths.PARAMS.glob("*.yaml") if path.stem != "rubric")
 SHIPPED = sorted({"base", "digits", "smoke", "nlvr", "paper", "recorded", "cifar10"} & set(PROFILES))
 SHIPPED += ["paper_cifar100", "paper_imagenette"]

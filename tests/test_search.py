@@ -11,8 +11,6 @@ from verdict.search import (
     PUBLISHED_TEXT,
     PUBLISHED_VISION,
     SOUND,
-    Choice,
-    LogUniform,
     Uniform,
     configurations,
     draw,
@@ -40,14 +38,6 @@ def test_the_seed_decides_and_the_global_generator_is_left_alone():
     assert np.array_equal(state, np.random.get_state()[1])
 
 
-def test_a_log_uniform_axis_gives_each_factor_the_same_share():
-    axis, rng = LogUniform(1e-3, 1e-1), np.random.default_rng(5)
-    values = np.array([axis.draw(rng) for _ in range(4001)])
-    assert values.min() >= 1e-3 and values.max() < 1e-1
-    # Half of the draws lie below the geometric mean; the standard error of that share is 0.008.
-    assert np.mean(values < 1e-2) == pytest.approx(0.5, abs=0.03)
-
-
 def test_the_sound_space_tries_small_learning_rates_more_often():
     """Shares below 5e-5 by arithmetic: (5 - 2) / (10 - 2) uniform, log(5 / 2) / log(10 / 2) log-uniform."""
     rng = np.random.default_rng(7)
@@ -57,11 +47,6 @@ def test_the_sound_space_tries_small_learning_rates_more_often():
         shares[name] = np.mean(rates < 5e-5)
     assert shares["published"] == pytest.approx(3 / 8, abs=0.03)
     assert shares["sound"] == pytest.approx(np.log(5 / 2) / np.log(10 / 2), abs=0.03)
-
-
-def test_all_options_of_a_choice_occur():
-    rng = np.random.default_rng(0)
-    assert {Choice((2, 3, 5)).draw(rng) for _ in range(40)} == {2, 3, 5}
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +130,7 @@ def test_axes_of_the_sound_space_can_be_replaced():
         ({"n": 0}, r"training\.search\.0\.n"),
         ({"learning_rate": [1e-3, 1e-4]}, "from the lowest to the highest"),
         ({"learning_rate": [0.5, 2.0], "seed": 1, "n": 20}, "learning_rate: Input should be less than or equal to 1"),
-        ({"text_blocks": []}, "at least one number of blocks"),
+        ({"text_blocks": []}, "text_blocks: .* at least 1 item"),
         ({"augment": "photometric"}, "augment: photometric and views: 0 contradict each other"),
         ({"epoch": 3}, r"training\.search\.0\.epoch: unknown key; did you mean 'epochs'"),
     ],

@@ -155,7 +155,7 @@ def test_what_the_words_give_away_is_told_with_its_interval(tmp_path, words, lar
         {name: np.arange(n) < share * n for name, share in (("words", words), ("larger_class", larger))}
     )
     pairs = pd.DataFrame({"group_id": np.arange(n) % 1000, "split": "test"})
-    shown = store_sentence_alone(stage, hits, pairs)
+    shown = store_sentence_alone(stage.numbers, hits, pairs, stage.resampler)
     found = stage.numbers["data.hypothesis_only"]
     assert found.low < found.value < found.high and (found.n, found.split) == (n, "test")
     assert found.low == pytest.approx(stage.resampler(pairs["group_id"].to_numpy()).mean(hits["words"]).low)

@@ -46,16 +46,9 @@ class StaleResultError(RuntimeError):
 
 
 def write_whole(path: Path, fill: Callable[[BinaryIO], T], *, buffering: int = -1) -> T:
-    """Fill a temporary file beside `path`, flush it to disk and rename it; on failure nothing is left behind.
-
-    Returns
-    -------
-    What `fill` returned.
-
-    Raises
-    ------
-    OSError
-        Of a full disk: with the file, the bytes that were written and those that are free.
+    """Fill a temporary file beside `path`, flush it to disk and rename it; returns what `fill` did. On failure
+    nothing is left behind; an OSError of a full disk says the file, the bytes that were written and those that
+    are free.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,18 +106,7 @@ def write_npy(path: Path, array: np.ndarray) -> None:
 def write_npy_rows(path: Path, n_rows: int, blocks: Iterable[np.ndarray]) -> None:
     """Write an array block by block, so that memory holds one block; atomic like `write_npy`.
 
-    Parameters
-    ----------
-    path : Path
-    n_rows : int
-        Rows of all blocks together.
-    blocks : iterable of arrays
-        Of one dtype and equal trailing shape.
-
-    Raises
-    ------
-    ValueError
-        If the blocks do not sum to `n_rows`, or differ in dtype or trailing shape.
+    ValueError if the blocks do not sum to `n_rows`, or differ in dtype or trailing shape.
     """
     import numpy as np
 
@@ -160,13 +142,7 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; a broken file is refused by name.
-
-    Raises
-    ------
-    ValueError
-        If the file is not JSON.
-    """
+    """Read JSON; ValueError names a broken file."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -255,25 +231,14 @@ def relative(path: Path) -> str:
     return path.relative_to(paths.ROOT).as_posix() if path.is_relative_to(paths.ROOT) else str(path)
 
 
-def _resolve(name: str) -> Path:
-    return paths.ROOT / name
-
-
 def write_run(
     folder: Path, *, outputs: list[Path], inputs: list[Path], home: Path | None = None, **fields: Any
 ) -> Path:
     """Write a stage's `run.json`: what went in, what came out (by SHA-256), and how.
 
-    Parameters
-    ----------
-    folder : Path
-        The stage's folder; the record is written last, so that its presence says that the stage is whole.
-    outputs, inputs : list of Path
-        Files to hash. Inputs that are `run.json` files stand for all that they record.
-    home : Path, optional
-        Where the folder is going to be put: outputs are recorded as lying there.
-    **fields
-        Further JSON-like entries: params, seed, device, elapsed_s …
+    It is written last, so that its presence says that the stage is whole. Inputs that are `run.json` files stand for
+    all that they record. Outputs are recorded as lying in `home`, where the folder is going to be put. Fields are
+    further JSON-like entries: params, seed, device, elapsed_s …
     """
     revision, dirty = commit()
     read = {relative(path): path for path in inputs}
@@ -305,7 +270,7 @@ def recorded_hash(name: str, record: Mapping[str, Any]) -> str:
     A file that has not been touched since it was recorded is not read again: gigabytes of features would be, in every
     stage.
     """
-    path = _resolve(name)
+    path = paths.ROOT / name
     if not path.is_file():
         return "missing"
     if record.get("stamps", {}).get(name) == _stamp(path):
@@ -322,12 +287,8 @@ def _own_hash(record: Mapping[str, Any]) -> str:
 def read_run(folder: Path) -> dict[str, Any]:
     """Read a stage's record.
 
-    Raises
-    ------
-    FileNotFoundError
-        If the stage has not been run.
-    ValueError
-        If the record is damaged or of another schema. A record without a hash of itself is read as it stands.
+    FileNotFoundError if the stage has not been run; ValueError if the record is damaged or of another schema. A record
+    without a hash of itself is read as it stands.
     """
     path = Path(folder) / "run.json"
     if not path.is_file():
@@ -347,10 +308,7 @@ def check_record(record: Any, path: Path) -> dict[str, Any]:
 def verify_outputs(folder: Path, record: dict[str, Any] | None = None) -> dict[str, Any]:
     """Read a stage's record, unless it is given, and compare every output with the hash that it holds.
 
-    Raises
-    ------
-    StaleResultError
-        If an output is missing or differs; the message names it and the way out.
+    StaleResultError names an output that is missing or differs, and the way out.
     """
     record = read_run(folder) if record is None else record
     for name, expected in record["outputs"].items():

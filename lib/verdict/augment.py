@@ -47,28 +47,11 @@ def jitters(image_ids: Sequence[str], ranges: PhotometricParams, *, view: int) -
 
 
 def photometric(images: np.ndarray, image_ids: Sequence[str], ranges: PhotometricParams, *, view: int) -> np.ndarray:
-    """One augmented view of each image; geometry is left alone.
+    """One augmented view of each image, float32 (n, height, width, 3) in [0, 1]; geometry is left alone.
 
     Brightness is added, contrast is spread about each channel's mean, then saturation and hue change, noise is added,
-    and values are cut to [0, 1] (before saturation and hue as well, which mean nothing outside).
-
-    Parameters
-    ----------
-    images : float32 (n, height, width, 3) in [0, 1]
-    image_ids : sequence of str, length n
-        Keys of the random streams.
-    ranges : PhotometricParams
-    view : int >= 1
-        0 is the plain image, which nothing here makes.
-
-    Returns
-    -------
-    float32 (n, height, width, 3) in [0, 1]
-
-    Raises
-    ------
-    ValueError
-        If the view is 0, there is not one id an image, or values lie outside [0, 1].
+    and values are cut to [0, 1] (before saturation and hue as well, which mean nothing outside). Ids are the keys of
+    the random streams. Views count from 1: 0 is the plain image, which nothing here makes.
     """
     if view < 1:
         raise ValueError(f"views are numbered from 1, got {view}; view 0 is the plain image")
@@ -88,16 +71,9 @@ def photometric(images: np.ndarray, image_ids: Sequence[str], ranges: Photometri
 
 
 def recolour(images: np.ndarray, saturation: np.ndarray | float, hue: np.ndarray | float) -> np.ndarray:
-    """Multiply the saturation, at most to full, and turn the hue by a share of the circle; the value stays.
+    """Multiply the saturation of images (..., 3), at most to full, and turn the hue by a share of the circle; the value
+    stays.
 
-    Parameters
-    ----------
-    images : (..., 3) in [0, 1]
-        Red, green, blue; grey stays as it is.
-    saturation, hue : float or arrays (...)
-
-    References
-    ----------
     Smith (1978), Color gamut transform pairs, SIGGRAPH: the hexcone model (hue, saturation, value).
     """
     red, green, blue = (np.ascontiguousarray(images[..., channel]) for channel in range(3))

@@ -23,13 +23,7 @@ class Label(IntEnum):
 
     @classmethod
     def parse(cls, text: str) -> Label:
-        """Read a label as tables and files write it.
-
-        Raises
-        ------
-        ValueError
-            If the text, stripped and lower-cased, names no label.
-        """
+        """Read a label as tables and files write it, in any case and without outer blanks; ValueError for another."""
         try:
             return cls[text.strip().upper()]
         except KeyError:
@@ -50,12 +44,8 @@ class Split(StrEnum):
 
     @classmethod
     def parse(cls, text: str) -> Split:
-        """Read a split as tables and folders name it, in any case: `dev` and `validation` are val.
-
-        Raises
-        ------
-        ValueError
-            If the text names no split.
+        """Read a split as tables and folders name it, in any case: `dev` and `validation` are val; ValueError for
+        another.
         """
         name = text.strip().casefold()
         try:

@@ -7,7 +7,8 @@ import json
 import math
 import operator
 import re
-from collections.abc import Iterator, Mapping
+from collections import UserDict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,32 +28,12 @@ HUNDREDTHS = ("%", POINTS)
 
 @dataclass(frozen=True)
 class Number:
-    """One measured quantity.
+    """One measured quantity, with both bounds of its interval or neither.
 
-    Parameters
-    ----------
-    value : float
-    low, high : float, optional
-        Bounds of the interval; both or neither.
-    n : int, optional
-        Rows behind the value.
-    split : str
-        The split that it was measured on.
-    unit : str
-        "" for a plain ratio, "%" for a ratio shown as per cent, `POINTS` for a difference of such, "count", "s" …
-    seeds : tuple of int
-        Seeds of the runs behind the value.
-    kind : str
-        What the value is, one of `KINDS`; found from bounds and unit where it is not given, "" where neither tells.
-    n_undefined : int
-        Resamples in which the statistic was not defined; the interval is over the others.
-    words : str
-        Of a name that prose may use, see `named`: shown in place of the value.
-
-    Raises
-    ------
-    ValueError
-        If only one bound is given, the bounds are out of order, or the kind is unknown.
+    `unit` is "" for a plain ratio, "%" for a ratio shown as per cent, `POINTS` for a difference of such, "count", "s" …
+    `kind` is one of `KINDS`; found from bounds and unit where it is not given, "" where neither tells. The interval is
+    over the resamples that are not among `n_undefined`. ValueError for one bound, bounds out of order, or another kind.
+    `words` are those of a name that prose may use, see `named`: shown in place of the value.
     """
 
     value: float
@@ -120,46 +101,27 @@ def _plain(value: float, unit: str) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-class Numbers(Mapping[str, Number]):
+class Numbers(UserDict[str, Number]):
     """Named numbers of a run; a name is written once."""
 
-    def __init__(self, entries: Mapping[str, Number] | None = None):
-        self._entries: dict[str, Number] = {}
-        for name, number in (entries or {}).items():
-            self[name] = number
-
-    def __getitem__(self, name: str) -> Number:
-        if name not in self._entries:
-            near = difflib.get_close_matches(name, self._entries, n=1, cutoff=0.0)
-            hint = f"; the nearest is {near[0]!r}" if near else "; none is stored"
-            raise KeyError(f"no number is called {name!r}{hint}")
-        return self._entries[name]
+    def __missing__(self, name: str) -> Number:
+        near = difflib.get_close_matches(name, self, n=1, cutoff=0.0)
+        raise KeyError(f"no number is called {name!r}{f'; the nearest is {near[0]!r}' if near else '; none is stored'}")
 
     def __setitem__(self, name: str, number: Number) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"a number's name is dotted lower-case such as 'test.macro_f1', got {name!r}")
-        if name in self._entries and self._entries[name] != number:
+        if self.data.get(name, number) != number:
             raise ValueError(f"the number {name!r} is already stored with another value")
-        self._entries[name] = number
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
+        super().__setitem__(name, number)
 
     def merge(self, other: Mapping[str, Number]) -> None:
         """Add another store's numbers; the same name with another value is refused."""
-        for name, number in other.items():
-            self[name] = number
+        self.update(other)
 
     def format(self, template: str) -> str:
         """Replace `{{ name }}` and `{name}` by value and interval; a suffix `|value` leaves the interval out.
-
-        Raises
-        ------
-        KeyError
-            For a name that is not stored; the message holds the nearest one.
+        KeyError for a name that is not stored, with the nearest one.
         """
         return _PLACEHOLDER.sub(lambda match: self._render(match.group(1) or match.group(2)), template)
 
@@ -174,7 +136,7 @@ class Numbers(Mapping[str, Number]):
 
     def save(self, path: Path) -> None:
         """Write all numbers as sorted JSON, atomically."""
-        content = {name: asdict(self._entries[name]) for name in sorted(self._entries)}
+        content = {name: asdict(self.data[name]) for name in sorted(self)}
         write_text(path, json.dumps(content, indent=1, allow_nan=True) + "\n")
 
     @classmethod
@@ -190,24 +152,13 @@ WITHIN, EXCLUDES = "within", "excludes"
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence about one number, and whether the number bears it out.
+    """A sentence about one number, and whether the number bears it out: None where that is not defined, or an estimate
+    without an interval.
 
-    Attributes
-    ----------
-    comparison : str
-        A direction, `>`, `<`, `>=` or `<=`, holds only if the whole interval satisfies it. `within` is for "equal", "at
-        chance" and "no worse than by": the whole interval lies within `margin` of the bound (two one-sided tests).
-        `excludes` is for "differs", in either direction.
-    margin : float or None
-        Of `within`, in the number's unit.
-    exhibit : str
-        File name of the figure or table that shows the number.
-    holds : bool or None
-        None where the claim is not applicable: its number is not defined, or is an estimate without an interval.
-
-    References
-    ----------
-    Schuirmann (1987), A comparison of the two one-sided tests procedure and the power approach, J. Pharmacokin. 15.
+    A direction, `>`, `<`, `>=` or `<=`, holds only if the whole interval satisfies it. `within` is for "equal", "at
+    chance" and "no worse than by": the whole interval lies within `margin` of the bound, in the number's unit (two
+    one-sided tests; Schuirmann 1987, J. Pharmacokin. 15). `excludes` is for "differs", in either direction. `exhibit`
+    is the file name of the figure or table that shows the number.
     """
 
     id: str
@@ -238,13 +189,8 @@ def evaluate_claim(
 ) -> Claim:
     """Compare a stored number, by its interval where it has one, with a bound.
 
-    Raises
-    ------
-    KeyError
-        If the number is not stored.
-    ValueError
-        If the comparison is unknown, a margin is missing, not positive or given to another comparison than `within`, or
-        `excludes` is asked of a number that is no estimate.
+    KeyError if the number is not stored. ValueError if the comparison is unknown, a margin is missing, not positive or
+    given to another comparison than `within`, or `excludes` is asked of a number that is no estimate.
     """
     if comparison not in (*_COMPARISONS, WITHIN, EXCLUDES):
         raise ValueError(f"claim {id!r}: unknown comparison {comparison!r}")

@@ -9,23 +9,10 @@ import pandas as pd
 
 from verdict.statements import SEMANTIC_WORDS, keyword_flags
 
-# The study's weights of two of its ten semantic buckets.
-PUBLISHED_WEIGHTS: Mapping[str, float] = {"gender": 1.2, "counting": 1.3}
-
 
 def bucket_flags(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Which pair lies in which bucket.
-
-    Parameters
-    ----------
-    pairs : DataFrame, n rows
-        Column hypothesis and, if there is one, family.
-
-    Returns
-    -------
-    DataFrame of bool, (n, n_buckets)
-        A column for each family, then the semantic buckets of words whose names no family has: a source that says what
-        a sentence tests is believed before its words are.
+    """Which pair lies in which bucket, bool (n, n_buckets): a column for each family, then the semantic buckets of
+    words whose names no family has, as a source that says what a sentence tests is believed before its words are.
     """
     words = keyword_flags(pairs["hypothesis"].tolist(), SEMANTIC_WORDS)
     if "family" not in pairs:
@@ -45,26 +32,10 @@ def n_extra(weight: float, n: int) -> int:
 
 
 def oversample(flags: pd.DataFrame, weights: Mapping[str, float], *, rng: np.random.Generator) -> np.ndarray:
-    """Row numbers of the training pairs with extra rows of some buckets, drawn with replacement.
+    """Row numbers of the training pairs, in order, then extra rows of some buckets, drawn with replacement.
 
-    Parameters
-    ----------
-    flags : DataFrame of bool, (n_pairs, n_buckets)
-        Which pair lies in which bucket, as `statements.keyword_flags` finds them; a pair may lie in several.
-    weights : mapping of bucket to float >= 1
-        How often a bucket's rows are to count; the buckets are drawn from in this order.
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    ndarray of int64, (n_pairs + n_extra,)
-        0 … n_pairs - 1 in order, then the extra rows. The order in training is the epoch's own.
-
-    Raises
-    ------
-    ValueError
-        If a bucket has no column, or a weight is below 1.
+    A pair may lie in several buckets; these are drawn from in the order of `weights`, which say how often their rows
+    are to count (1 or more). ValueError if a bucket has no column, or a weight is below 1.
     """
     if unknown := [name for name in weights if name not in flags.columns]:
         raise ValueError(f"there are no buckets {unknown}; there are {list(flags.columns)}")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from verdict import paths
 from verdict.artifacts import content_hash
@@ -20,12 +20,48 @@ from verdict.search import SPACES, as_trials, configurations
 
 MAX_LISTED = 20
 
+
+def _sums_to_one(shares: dict[str, float]) -> dict[str, float]:
+    if abs(sum(shares.values()) - 1) > 1e-9:
+        raise ValueError(f"fractions must sum to 1, got {shares}")
+    return shares
+
+
+def _all_of(*names: str) -> AfterValidator:
+    """A mapping that has each of these keys."""
+
+    def check(given: dict[str, Any]) -> dict[str, Any]:
+        if missing := sorted(set(names) - set(given)):
+            raise ValueError(f"lacks {missing}")
+        return given
+
+    return AfterValidator(check)
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"goes from the lowest to the highest, got {bounds[0]} to {bounds[1]}")
+    return bounds
+
+
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Accuracy = Annotated[float, Field(ge=0.5, le=1)]
+LearningRate = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+AtLeastTwo = Annotated[int, Field(ge=2)]
+AtLeastTwenty = Annotated[int, Field(ge=20)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Text = Annotated[str, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+Shares = Annotated[tuple[Fraction, ...], Field(min_length=1)]
+Range = Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ascending)]
+Own = Literal["train", "val", "calib", "test"]
+Fractions = Annotated[dict[Own, Fraction], AfterValidator(_sums_to_one)]
 
 
 class Model(BaseModel):
@@ -34,40 +70,36 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class Archive(Model):
+    """Where a public corpus comes from when there is no local copy; without a sha256 nothing is downloaded."""
+
+    url: str
+    sha256: Sha256
+
+
+Built = Literal["warmup_train", "warmup_val", "train", "val", "calib", "test", "independent"]
+
+
 class DigitsParams(Model):
     """The embedded source: scenes of handwritten digits and statements from a grammar."""
 
-    n_pairs: dict[
-        Literal["warmup_train", "warmup_val", "train", "val", "calib", "test", "independent"],
-        Annotated[int, Field(ge=8)],
-    ]
+    n_pairs: Annotated[dict[Built, Annotated[int, Field(ge=8)]], _all_of(*get_args(Built))]
     pairs_per_scene: Count
 
-    @model_validator(mode="after")
-    def _complete(self) -> DigitsParams:
-        needed = {"warmup_train", "warmup_val", "train", "val", "calib", "test", "independent"}
-        if missing := needed - set(self.n_pairs):
-            raise ValueError(f"n_pairs lacks {sorted(missing)}")
-        return self
 
-
-class NlvrParams(Model):
+class NlvrParams(Archive):
     """The Cornell NLVR corpus, from a local copy or by URL."""
 
-    url: str
-    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
     files: tuple[Literal["train", "dev", "test"], ...] | None
-    fractions: dict[Literal["train", "val", "calib"], Fraction]
+    fractions: Annotated[
+        dict[Literal["train", "val", "calib"], Fraction],
+        AfterValidator(_sums_to_one),
+        _all_of("train", "val", "calib"),
+    ]
     image_px: tuple[Count, Count]
     permutations: Annotated[int, Field(ge=1, le=6)]
     n_warmup: Count
-    n_scenes: Annotated[int, Field(ge=0)]
-
-    @model_validator(mode="after")
-    def _whole(self) -> NlvrParams:
-        if set(self.fractions) != {"train", "val", "calib"} or abs(sum(self.fractions.values()) - 1) > 1e-9:
-            raise ValueError(f"fractions of train, val and calib must sum to 1, got {self.fractions}")
-        return self
+    n_scenes: CountOrNone
 
 
 class CsvParams(Model):
@@ -80,13 +112,11 @@ class CsvParams(Model):
     table: str
     images: str
     labels: dict[str, Literal["entailment", "contradiction"]]
-    fractions: dict[Literal["train", "val", "calib", "test"], Fraction] | None
+    fractions: Fractions | None
     allow_missing_images: bool
 
     @model_validator(mode="after")
     def _whole(self) -> CsvParams:
-        if self.fractions is not None and abs(sum(self.fractions.values()) - 1) > 1e-9:
-            raise ValueError(f"fractions must sum to 1, got {self.fractions}")
         if self.labels and set(self.labels.values()) != set(class_names()):
             raise ValueError(f"labels must name a word for each of {list(class_names())}, got {self.labels}")
         return self
@@ -108,12 +138,10 @@ class A2Params(Model):
     allow_repeats: bool
 
 
-class ShardParams(Model):
+class ShardParams(Archive):
     """One parquet shard to download: nothing is downloaded without the hash that it must have."""
 
     split: Literal["train", "validation"]
-    url: str
-    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 
 
 class SnliVeParams(Model):
@@ -190,8 +218,8 @@ class ModelParams(Model):
 class FitParams(Model):
     """How one configuration is fitted."""
 
-    learning_rate: Annotated[float, Field(gt=0, le=1)]
-    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    learning_rate: LearningRate
+    weight_decay: Share
     dropout: Annotated[float, Field(ge=0, lt=1)]
     epochs: Count
     patience: Count
@@ -224,8 +252,8 @@ class TrialParams(ViewsParams, FitParams):
 
     name: Name
     parent: Name
-    vision_blocks: Annotated[int, Field(ge=0)]
-    text_blocks: Annotated[int, Field(ge=0)]
+    vision_blocks: CountOrNone
+    text_blocks: CountOrNone
     image: Literal["shown", "blank"] = "shown"
     text: Literal["shown", "blank"] = "shown"
     oversample: dict[str, Annotated[float, Field(ge=1)]] = {}
@@ -245,20 +273,12 @@ class PhotometricParams(Model):
     highest; hue turns by up to a share of the circle; Gaussian noise is added. All are drawn uniformly but the noise.
     """
 
-    brightness: Annotated[float, Field(ge=0, le=1)]
-    contrast: tuple[NonNegative, NonNegative]
-    saturation: tuple[NonNegative, NonNegative]
+    brightness: Share
+    contrast: Range
+    saturation: Range
     hue: Annotated[float, Field(ge=0, le=0.5)]
-    noise_sd: Annotated[float, Field(ge=0, le=1)]
+    noise_sd: Share
     seed: Seed
-
-    @model_validator(mode="after")
-    def _ordered(self) -> PhotometricParams:
-        for name in ("contrast", "saturation"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name} goes from the lowest factor to the highest, got {low} to {high}")
-        return self
 
 
 class SearchParams(ViewsParams):
@@ -274,10 +294,10 @@ class SearchParams(ViewsParams):
     epochs: Count
     patience: Count
     seed: Seed
-    vision_blocks: Annotated[int, Field(ge=0)]
+    vision_blocks: CountOrNone
     schedule: Literal["constant", "cosine"] = "cosine"
-    learning_rate: tuple[Positive, Positive] | None = None
-    text_blocks: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    learning_rate: Annotated[tuple[Positive, Positive], AfterValidator(_ascending)] | None = None
+    text_blocks: Annotated[tuple[CountOrNone, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _of_its_space(self) -> SearchParams:
@@ -286,10 +306,6 @@ class SearchParams(ViewsParams):
             raise ValueError(f"the space {self.space} trains {depth} blocks of vision, got {self.vision_blocks}")
         if depth is not None and (self.learning_rate is not None or self.text_blocks is not None):
             raise ValueError(f"the space {self.space} is the published one: only sound has axes to replace")
-        if self.learning_rate is not None and self.learning_rate[0] > self.learning_rate[1]:
-            raise ValueError(f"learning_rate goes from the lowest to the highest, got {list(self.learning_rate)}")
-        if self.text_blocks == ():
-            raise ValueError("text_blocks holds at least one number of blocks")
         return self
 
     def trials(self) -> list[dict[str, Any]]:
@@ -365,7 +381,7 @@ class CalibrateParams(Model):
 
     alphas: tuple[Fraction, ...]
     raps_penalty: NonNegative
-    raps_free_rank: Annotated[int, Field(ge=0)]
+    raps_free_rank: CountOrNone
 
 
 class CostParams(Model):
@@ -381,9 +397,9 @@ class HumanParams(Model):
     """Who answers when the model defers: a stated accuracy, a confusion matrix by true class, or recorded votes."""
 
     kind: Literal["parametric", "confusion", "votes"]
-    accuracy: Annotated[float, Field(ge=0.5, le=1)]
-    confusion: tuple[tuple[Annotated[float, Field(ge=0, le=1)], ...], ...] | None
-    clarify_accuracy: Annotated[float, Field(ge=0.5, le=1)]
+    accuracy: Accuracy
+    confusion: tuple[tuple[Share, ...], ...] | None
+    clarify_accuracy: Accuracy
     seed: Seed
 
     @model_validator(mode="after")
@@ -432,7 +448,7 @@ class InterpretParams(Model):
     """How the kept model is looked into: test pairs whose patches are masked, and points of the picture of states."""
 
     n_pairs: Count
-    mask_shares: Annotated[tuple[Fraction, ...], Field(min_length=1)]
+    mask_shares: Shares
     n_points: Annotated[int, Field(ge=4)]
     perplexity: Annotated[float, Field(gt=1)]
     seed: Seed
@@ -441,7 +457,7 @@ class InterpretParams(Model):
 class DefectsParams(Model):
     """On how much the page on reproducibility switches defects on: groups of images of train, val and test, each."""
 
-    n_images: Annotated[int, Field(ge=2)]
+    n_images: AtLeastTwo
 
 
 class ClipFolderParams(Model):
@@ -452,21 +468,8 @@ class ClipFolderParams(Model):
 
     images: str
     table: str
-    fractions: dict[Literal["train", "val", "calib", "test"], Fraction]
+    fractions: Annotated[Fractions, _all_of(*get_args(Own))]
     image_px: Annotated[int, Field(ge=8, le=1024)] | None
-
-    @model_validator(mode="after")
-    def _whole(self) -> ClipFolderParams:
-        if len(self.fractions) != 4 or abs(sum(self.fractions.values()) - 1) > 1e-9:
-            raise ValueError(f"fractions of train, val, calib and test must sum to 1, got {self.fractions}")
-        return self
-
-
-class ClipArchiveParams(Model):
-    """Where a public corpus comes from when there is no local copy; without a sha256 nothing is downloaded."""
-
-    url: str
-    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 
 
 class ClipTrainingParams(Model):
@@ -474,7 +477,7 @@ class ClipTrainingParams(Model):
 
     epochs: Count
     batch: Count
-    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    learning_rate: LearningRate
     seed: Seed
 
 
@@ -486,23 +489,21 @@ class ClipParams(Model):
     """
 
     source: Literal["digits", "cifar10", "cifar100", "imagenette", "folder", "csv"] | None
-    preset: Annotated[str, Field(min_length=1)]
+    preset: Text
     revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")]
     seed: Seed
-    n: dict[Literal["train", "val", "calib", "test"], Annotated[int, Field(ge=20)]]
-    n_probe: Annotated[int, Field(ge=20)]
+    n: Annotated[dict[Own, AtLeastTwenty], _all_of(*get_args(Own))]
+    n_probe: AtLeastTwenty
     folder: ClipFolderParams
-    cifar10: ClipArchiveParams
-    cifar100: ClipArchiveParams
-    imagenette: ClipArchiveParams
+    cifar10: Archive
+    cifar100: Archive
+    imagenette: Archive
     training: ClipTrainingParams
     batch: Count
     threads: Count
 
     @model_validator(mode="after")
-    def _every_split(self) -> ClipParams:
-        if missing := {"train", "val", "calib", "test"} - set(self.n):
-            raise ValueError(f"n lacks {sorted(missing)}")
+    def _given(self) -> ClipParams:
         if self.source in ("folder", "csv") and not self.folder.images:
             raise ValueError(f"source {self.source} needs folder.images, the folder of the pictures")
         if self.source == "csv" and not self.folder.table:
@@ -519,16 +520,16 @@ class ClipRobustnessParams(Model):
     `assistant_answers` names an answer file, "" where there is none.
     """
 
-    n_images: Annotated[int, Field(ge=20)]
+    n_images: AtLeastTwenty
     n_population: Annotated[int, Field(ge=40)]
     n_conflict: Annotated[int, Field(ge=40)]
-    n_unknown: Annotated[int, Field(ge=20)]
+    n_unknown: AtLeastTwenty
     known_share: Fraction
     temperatures: Annotated[tuple[Positive, ...], Field(min_length=2)]
-    n_gallery: Annotated[int, Field(ge=20)]
+    n_gallery: AtLeastTwenty
     n_views: Annotated[int, Field(ge=10)]
-    found_within: Annotated[tuple[Fraction, ...], Field(min_length=1)]
-    n_questions: Annotated[int, Field(ge=20)]
+    found_within: Shares
+    n_questions: AtLeastTwenty
     n_choices: Annotated[int, Field(ge=2, le=26)]
     assistant_answers: str
     seed: Seed
@@ -541,9 +542,9 @@ class ConceptsParams(Model):
     each part are intersected, `per_part` kept, `n_textual` read in each class. `outline` draws a red line round parts.
     """
 
-    bank: tuple[Annotated[str, Field(min_length=1)], ...]
-    n_classes: Annotated[int, Field(ge=2)]
-    n_images: Annotated[int, Field(ge=2)]
+    bank: tuple[Text, ...]
+    n_classes: AtLeastTwo
+    n_images: AtLeastTwo
     parts: Literal["clusters", "components"]
     n_parts: Count
     outline: bool
@@ -552,7 +553,7 @@ class ConceptsParams(Model):
     regulariser: Positive
     n_textual: Count
     n_added: Count
-    n_seeds: Annotated[int, Field(ge=2)]
+    n_seeds: AtLeastTwo
     n_draws: Annotated[int, Field(ge=10)]
     seed: Seed
 
@@ -569,10 +570,7 @@ class ClipPolicyParams(Model):
     question_templates: Annotated[tuple[str, ...], Field(min_length=1)]
     n_questions: Annotated[int, Field(ge=1, le=4)]
     views: Annotated[
-        tuple[
-            Literal["darker", "brighter", "less contrast", "more contrast", "nearer", "mirrored"],
-            ...,
-        ],
+        tuple[Literal["darker", "brighter", "less contrast", "more contrast", "nearer", "mirrored"], ...],
         Field(min_length=1),
     ]
 
@@ -631,13 +629,7 @@ class Params(Model):
         return self
 
     def trial(self, name: str) -> TrialParams:
-        """The trial of a name.
-
-        Raises
-        ------
-        KeyError
-            If no trial has that name; the message holds the nearest one.
-        """
+        """The trial of a name; KeyError with the nearest name."""
         for trial in self.training.trials:
             if trial.name == name:
                 return trial
@@ -663,10 +655,7 @@ class Params(Model):
 def validate(content: dict[str, Any], *, source: str) -> Params:
     """Turn plain values into parameters; drawn configurations become trials after the listed ones.
 
-    Raises
-    ------
-    ParamsError
-        Naming every fault: its place, what was expected, what was found, the nearest valid key.
+    ParamsError names every fault: its place, what was expected, what was found, the nearest valid key.
     """
     try:
         text = json.dumps(content, allow_nan=False)
@@ -733,19 +722,8 @@ def _dereference(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]
 
 
 def load_params(profile: str, folder: Path | None = None) -> Params:
-    """Load and validate a profile over the base.
-
-    Parameters
-    ----------
-    profile : str
-        Name of a file in `params/`, without its ending.
-    folder : Path, optional
-        Another folder than the project's `params/`.
-
-    Raises
-    ------
-    FileNotFoundError, ParamsError
-        See `read_yaml` and `validate`.
+    """Load and validate a profile, a file of `params/` (or another folder) without its ending, over the base; see
+    `read_yaml` and `validate` for what is refused.
     """
     folder = folder or paths.PARAMS
     if not profile.replace("_", "").replace("-", "").isalnum():
@@ -769,10 +747,7 @@ def flatten(content: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def trial_difference(one: TrialParams, other: TrialParams) -> dict[str, tuple[Any, Any]]:
-    """Parameters in which two trials differ: by name, the values of the one and of the other.
-
-    What a trial is called and whether it can be chosen change nothing about it.
-    """
+    """Parameters in which two trials differ, name and role apart: the values of the one and of the other."""
     values = [trial.model_dump(mode="json", exclude={"name", "role"}) for trial in (one, other)]
     return {name: (value, values[1][name]) for name, value in values[0].items() if value != values[1][name]}
 
@@ -780,8 +755,7 @@ def trial_difference(one: TrialParams, other: TrialParams) -> dict[str, tuple[An
 def non_default(params: Params, folder: Path | None = None) -> list[str]:
     """Dotted names of the values in which a profile differs from the base.
 
-    Trials are compared by name: `training.trials.text1.epochs`. A trial of the base that the profile lacks is named
-    as a whole.
+    Trials are compared by name: `training.trials.text1.epochs`. One of the base that the profile lacks is named whole.
     """
     base = flatten(load_params("base", folder).as_dict())
     here = flatten(params.as_dict())

@@ -75,12 +75,8 @@ def data_folder(name: str, *, within: str = "") -> Path | None:
 
 
 def needed(name: str, parameter: str, *, is_folder: bool = False, within: str = "", hint: str = "") -> Path:
-    """The file or folder that a parameter names, by the rule of `data_file`.
-
-    Raises
-    ------
-    FileNotFoundError
-        Where there is none: with the parameter, the places that were looked at and a hint.
+    """The file or folder that a parameter names, by the rule of `data_file`; FileNotFoundError with the parameter,
+    the places that were looked at and a hint.
     """
     found = (data_folder if is_folder else data_file)(name, within=within)
     if found is None:

@@ -13,17 +13,7 @@ from verdict.weighted import ratio, row_weights, totals
 
 
 def auroc(score: ArrayLike, is_positive: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
-    """Chance that a positive row scores above a negative one; equal scores count half; NaN if a side is empty.
-
-    Parameters
-    ----------
-    score : array of float, (n,)
-        Higher means more positive; any monotone scale.
-    is_positive : array of bool, (n,)
-        Which rows should score high.
-    weights : array, (n,) or (n_resamples, n), optional
-        How often each row counts.
-    """
+    """Chance that a positive row scores above a negative one; equal scores count half; NaN if a side is empty."""
     score, is_positive = _scored(score, is_positive)
     values, cells = np.unique(score, return_inverse=True)
     positive = totals(weights, cells, len(values), is_positive)
@@ -35,12 +25,9 @@ def auroc(score: ArrayLike, is_positive: ArrayLike, weights: ArrayLike | None = 
 def aurc(confidence: ArrayLike, wrong: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
     """Mean over k = 1 … n of the error rate among the k most confident rows, in [0, 1]; lower is better.
 
-    Rows of equal confidence: the expected value under a random order of them, so that the order of rows plays no
-    part. To ask for many weights, see `Ranked`.
-
-    References
-    ----------
-    Geifman, Uziel and El-Yaniv (2019), Bias-reduced uncertainty estimation, eq. 3; the tie rule is ours.
+    Rows of equal confidence: the expected value under a random order of them, so that the order of rows plays no part.
+    To ask for many weights, see `Ranked`. Geifman, Uziel and El-Yaniv (2019), Bias-reduced uncertainty estimation, eq.
+    3; the tie rule is ours.
     """
     return Ranked(confidence, wrong).aurc(weights)
 
@@ -48,18 +35,8 @@ def aurc(confidence: ArrayLike, wrong: ArrayLike, weights: ArrayLike | None = No
 def risk_at(
     coverage: ArrayLike, confidence: ArrayLike, wrong: ArrayLike, weights: ArrayLike | None = None
 ) -> np.ndarray:
-    """Error rate among the most confident share of rows, (..., n_coverages); ties as in `aurc`.
-
-    Parameters
-    ----------
-    coverage : array in (0, 1], (n_coverages,)
-        Shares; between two numbers of rows the count of errors is interpolated.
-    confidence : array of float, (n,)
-        Any monotone scale.
-    wrong : array of bool, (n,)
-        Whether the answer is wrong.
-    weights : array, (n,) or (n_resamples, n), optional
-        How often each row counts.
+    """Error rate among the most confident shares of rows in (0, 1], (..., n_coverages); ties as in `aurc`. Between
+    two numbers of rows the count of errors is interpolated.
     """
     coverage = np.asarray(coverage, dtype=np.float64)
     if not ((coverage > 0) & (coverage <= 1)).all():
@@ -68,21 +45,8 @@ def risk_at(
 
 
 def risk_coverage(confidence: ArrayLike, wrong: ArrayLike, *, n_points: int | None = None) -> pd.DataFrame:
-    """Error rate against the share of rows that is answered, the most confident first; ties as in `aurc`.
-
-    Parameters
-    ----------
-    confidence : array of float, (n,)
-        Any monotone scale.
-    wrong : array of bool, (n,)
-        Whether the answer is wrong.
-    n_points : int, optional
-        Evenly spaced coverages up to 1; by default k / n for every k.
-
-    Returns
-    -------
-    DataFrame
-        Columns coverage, risk.
+    """Columns coverage and risk: error rate against the share of rows that is answered, the most confident first; at
+    n_points evenly spaced coverages up to 1, by default at k / n for every k. Ties as in `aurc`.
     """
     n_points = n_points or len(np.asarray(confidence))
     coverage = np.arange(1, n_points + 1) / n_points
@@ -90,15 +54,7 @@ def risk_coverage(confidence: ArrayLike, wrong: ArrayLike, *, n_points: int | No
 
 
 class Ranked:
-    """Rows put in order once, however many weights are asked for; see `aurc` and `risk_at`.
-
-    Parameters
-    ----------
-    confidence : array of float, (n,)
-        Any monotone scale.
-    wrong : array of bool, (n,)
-        Whether the answer is wrong.
-    """
+    """Rows put in order once, however many weights are asked for; see `aurc` and `risk_at`."""
 
     def __init__(self, confidence: ArrayLike, wrong: ArrayLike):
         confidence, wrong = _scored(confidence, wrong)

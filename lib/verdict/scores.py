@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import special
 
 _SUM_TOLERANCE = 1e-5
 
@@ -21,24 +22,10 @@ def top_class(scores: ArrayLike) -> np.ndarray:
 
 
 def check_logits(logits: ArrayLike, *, allow_small: bool = False) -> np.ndarray:
-    """Read logits, and refuse what has clearly another scale.
+    """Read logits as float64 (n, n_classes), and refuse (ValueError) what has clearly another scale.
 
-    Parameters
-    ----------
-    logits : array (n, n_classes)
-        At least one row and two classes.
-    allow_small : bool
-        Says that values within [-1, 1] are meant. Without it three or more classes whose values all lie in [-1, 1] are
-        taken for cosines. Two classes never are: the row (0, z) of an undecided binary model is small.
-
-    Returns
-    -------
-    ndarray of float64, (n, n_classes)
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong, a value is not finite, rows are probabilities, or rows look like cosines.
+    Without `allow_small` three or more classes whose values all lie in [-1, 1] are taken for cosines. Two classes never
+    are: the row (0, z) of an undecided binary model is small.
     """
     array = _table(logits, "logits")
     if not np.isfinite(array).all():
@@ -68,21 +55,8 @@ def looks_small(array: np.ndarray) -> str:
 
 
 def check_probs(probs: ArrayLike) -> np.ndarray:
-    """Read probabilities.
-
-    Parameters
-    ----------
-    probs : array in [0, 1], (n, n_classes)
-        Rows sum to 1 within 1e-5, which float32 keeps.
-
-    Returns
-    -------
-    ndarray of float64, (n, n_classes)
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong, a value lies outside [0, 1] or is not finite, or a row does not sum to 1.
+    """Read probabilities as float64 (n, n_classes); ValueError outside [0, 1], or where rows do not sum to 1 within
+    1e-5, which float32 keeps.
     """
     array = _table(probs, "probs")
     if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1 + _SUM_TOLERANCE):
@@ -97,20 +71,7 @@ def check_probs(probs: ArrayLike) -> np.ndarray:
 
 
 def check_labels(y_true: ArrayLike, n: int, n_classes: int) -> np.ndarray:
-    """Read class ids.
-
-    Parameters
-    ----------
-    y_true : array of int, (n,)
-        In 0 … n_classes - 1.
-    n, n_classes : int
-        Expected number of rows, and of classes.
-
-    Raises
-    ------
-    ValueError
-        If the length differs, or a value is not such an id.
-    """
+    """Read class ids in 0 … n_classes - 1 as int64 (n,); ValueError for other values, or another length."""
     array = np.asarray(y_true)
     if array.shape != (n,):
         raise ValueError(f"expected {n} labels, one a row, got shape {array.shape}")
@@ -124,16 +85,12 @@ def check_labels(y_true: ArrayLike, n: int, n_classes: int) -> np.ndarray:
 
 def log_softmax(logits: ArrayLike) -> np.ndarray:
     """Logarithms of the softmax over the last axis, float64; finite for every finite input."""
-    array = np.asarray(logits, dtype=np.float64)
-    shifted = array - array.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return special.log_softmax(np.asarray(logits, dtype=np.float64), axis=-1)
 
 
 def softmax(logits: ArrayLike) -> np.ndarray:
     """Softmax over the last axis, float64; rows sum to 1 and no finite input overflows."""
-    array = np.asarray(logits, dtype=np.float64)
-    exponentials = np.exp(array - array.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return special.softmax(np.asarray(logits, dtype=np.float64), axis=-1)
 
 
 def _table(values: ArrayLike, name: str) -> np.ndarray:

@@ -88,27 +88,7 @@ SOUND: Space = MappingProxyType(
 
 
 def draw(space: Space, n: int, *, rng: Random) -> list[Configuration]:
-    """Draw configurations, one after the other, each axis by axis.
-
-    Parameters
-    ----------
-    space : mapping of parameter to axis
-        Its order is the order of the draws.
-    n : int, >= 1
-        Number of configurations.
-    rng : numpy.random.Generator or RandomState
-        Advanced by one draw an axis and configuration.
-
-    Returns
-    -------
-    list of dict, length n
-        The parameters in the order of the space.
-
-    Raises
-    ------
-    ValueError
-        If n is less than 1.
-    """
+    """Draw n >= 1 configurations, one after the other, each axis by axis in the order of the space."""
     if n < 1:
         raise ValueError(f"a search draws at least one configuration, got n={n}")
     return [{name: axis.draw(rng) for name, axis in space.items()} for _ in range(n)]
@@ -135,25 +115,9 @@ def configurations(
 ) -> list[Configuration]:
     """Draw n configurations of a named space; a published one with the study's seed gives the study's.
 
-    Parameters
-    ----------
-    name : str
-        A key of `SPACES`.
-    n : int, >= 1
-        Number of configurations.
-    seed : int
-        Of NumPy's legacy generator for a published space, of its present one for the sound space.
-    learning_rate : (lowest, highest), optional
-        Of the sound space, in the place of its own: networks that are not pretrained at large need larger ones.
-    text_blocks : sequence of int, optional
-        Of the sound space, in the place of its own.
-
-    Raises
-    ------
-    KeyError
-        If there is no such space.
-    ValueError
-        If n is less than 1, or an axis of a published space is to be replaced.
+    A published space is drawn by NumPy's legacy generator, the sound one by its present one. `learning_rate` (lowest,
+    highest) and `text_blocks` replace these axes of the sound space: networks that are not pretrained at large need
+    larger rates. ValueError where an axis of a published space is to be replaced.
     """
     space, _ = SPACES[name]
     own: dict[str, Uniform | LogUniform | Choice] = {}
@@ -169,15 +133,7 @@ def configurations(
 
 
 def as_trials(found: Sequence[Configuration], *, prefix: str, **shared: Any) -> list[dict[str, Any]]:
-    """Configurations as the trials that a parameter file could list, named `<prefix>_01` on.
-
-    Parameters
-    ----------
-    found : sequence of dict
-        As `draw` makes them.
-    prefix : str
-        Of the trials' names.
-    **shared
-        Parameters that all have in common: parent, epochs, patience and others; a configuration's own value wins.
+    """Configurations as the trials that a parameter file could list, named `<prefix>_01` on; what they share comes
+    first, a configuration's own value wins.
     """
     return [{"name": f"{prefix}_{i:02d}", **shared, **one} for i, one in enumerate(found, start=1)]

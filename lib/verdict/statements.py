@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.labels import Label, Split, class_names
-from verdict.numbers import POINTS
-from verdict.stage import Stage
+from verdict.numbers import POINTS, Numbers
 from verdict.uncertainty import Interval, Resampler, with_bounds
 
 SPATIAL_WORDS: Mapping[str, tuple[str, ...]] = {
@@ -31,33 +30,24 @@ SPATIAL_WORDS: Mapping[str, tuple[str, ...]] = {
     "right": ("right", "rightmost", "right-hand"),
     "left": ("left", "leftmost", "left-hand"),
 }
-SEMANTIC_WORDS: Mapping[str, tuple[str, ...]] = {
-    "gender": ("man", "woman", "boy", "girl", "male", "female", "gentleman", "lady", "men", "women", "boys", "girls"),
-    "counting": (
-        *("one", "two", "three", "four", "five", "six", "seven", "eight", "couple", "group", "several", "many"),
-        r"\d+",
-    ),
-    "posture": ("sit", "sits", "sitting", "stand", "stands", "standing", "talk", "talking", "kiss", "kissing", "lying"),
+_SEMANTIC = {
+    "gender": "man, woman, boy, girl, male, female, gentleman, lady, men, women, boys, girls",
+    "counting": r"one, two, three, four, five, six, seven, eight, couple, group, several, many, \d+",
+    "posture": "sit, sits, sitting, stand, stands, standing, talk, talking, kiss, kissing, lying",
     "locations": (
-        *("doorway", "inside", "outside", "indoors", "outdoors", "street", "park", "beach", "room", "building"),
-        *("store", "field", "city"),
+        "doorway, inside, outside, indoors, outdoors, street, park, beach, room, building, store, field, city"
     ),
-    "activity": (
-        *("play", "playing", "fight", "fighting", "argue", "arguing", "interact", "interacting", "run", "running"),
-        *("walk", "walking"),
-    ),
-    "colors": ("blue", "black", "red", "white", "green", "yellow", "brown", "pink", "purple", "orange", "grey", "gray"),
-    "vehicles": (
-        *("bike", "bicycle", "scooter", "skateboard", "motorcycle", "car", "cars", "truck", "bus", "train", "boat"),
-        "vehicle",
-    ),
-    "spatial": ("left", "right", "front", "behind", "near", "far", "next to", "beside", "above", "below", "under"),
-    "clothing": ("shirt", "shorts", "pants", "jeans", "dress", "jacket", "sweater", "uniform", "hat", "coat", "shoes"),
+    "activity": "play, playing, fight, fighting, argue, arguing, interact, interacting, run, running, walk, walking",
+    "colors": "blue, black, red, white, green, yellow, brown, pink, purple, orange, grey, gray",
+    "vehicles": "bike, bicycle, scooter, skateboard, motorcycle, car, cars, truck, bus, train, boat, vehicle",
+    "spatial": "left, right, front, behind, near, far, next to, beside, above, below, under",
+    "clothing": "shirt, shorts, pants, jeans, dress, jacket, sweater, uniform, hat, coat, shoes",
     "negation": (
-        *("no", "not", "never", "without", "none", "nobody", "nothing", "doesn't", "isn't", "aren't", "don't"),
-        *("didn't", "can't", "won't", "wasn't", "weren't"),
+        "no, not, never, without, none, nobody, nothing, doesn't, isn't, aren't, don't, didn't, can't, won't, "
+        "wasn't, weren't"
     ),
 }
+SEMANTIC_WORDS: Mapping[str, tuple[str, ...]] = {name: tuple(words.split(", ")) for name, words in _SEMANTIC.items()}
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
@@ -74,52 +64,29 @@ def keyword_pattern(words: Sequence[str]) -> re.Pattern[str]:
 
 
 def length_quantiles(pairs: pd.DataFrame, *, sequence_length: int | None = None) -> pd.DataFrame:
-    """Length of hypotheses in blank-separated words, per label and for all.
-
-    Parameters
-    ----------
-    pairs : DataFrame
-        Columns hypothesis and, if there is one, label.
-    sequence_length : int or None
-        If given, the share of hypotheses with more words than that is added; a tokenizer's pieces are at least as many.
-
-    Returns
-    -------
-    DataFrame
-        One row per label and "all": label, n, mean, the quantiles of `QUANTILES` as q05 … q95, max, share_longer.
+    """Length of hypotheses in blank-separated words, one row per label and "all": label, n, mean, the quantiles of
+    `QUANTILES` as q05 … q95, max, and share_longer where a sequence length is given (a tokenizer's pieces are at
+    least as many as words).
     """
-    lengths = pairs["hypothesis"].str.split().str.len().to_numpy()
-    parts = {"all": np.ones(len(pairs), dtype=bool)}
+    lengths = pairs["hypothesis"].str.split().str.len()
+    parts = {"all": lengths}
     if "label" in pairs.columns:
-        parts |= {name: (pairs["label"] == name).to_numpy() for name in class_names()}
+        parts |= {name: lengths[pairs["label"] == name] for name in class_names()}
     rows = []
-    for name, chosen in parts.items():
-        values = lengths[chosen]
-        if not len(values):
+    for name, values in parts.items():
+        if values.empty:
             continue
         row = {"label": name, "n": len(values), "mean": values.mean()}
-        row |= {f"q{round(100 * q):02d}": float(np.quantile(values, q)) for q in QUANTILES}
+        row |= {f"q{round(100 * q):02d}": values.quantile(q) for q in QUANTILES}
         row["max"] = int(values.max())
         if sequence_length is not None:
-            row["share_longer"] = float(np.mean(values > sequence_length))
+            row["share_longer"] = (values > sequence_length).mean()
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def keyword_flags(hypotheses: Sequence[str], groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Which groups of words each hypothesis uses, in any case, whole words only.
-
-    Parameters
-    ----------
-    hypotheses : sequence of str, length n
-        Sentences.
-    groups : mapping of name to words
-        `SPATIAL_WORDS`, `SEMANTIC_WORDS` or one's own.
-
-    Returns
-    -------
-    DataFrame of bool (n, n_groups)
-    """
+    """Which groups of words each hypothesis uses, in any case, whole words only: bool (n, n_groups)."""
     patterns = {name: keyword_pattern(words) for name, words in groups.items()}
     texts = [text.casefold().replace("’", "'") for text in hypotheses]
     return pd.DataFrame({name: [p.search(t) is not None for t in texts] for name, p in patterns.items()}, dtype=bool)
@@ -128,19 +95,9 @@ def keyword_flags(hypotheses: Sequence[str], groups: Mapping[str, Sequence[str]]
 def keyword_table(pairs: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """How often groups of words occur, and with which label.
 
-    Parameters
-    ----------
-    pairs : DataFrame
-        Columns hypothesis and label.
-    groups : mapping of name to words
-        `SPATIAL_WORDS`, `SEMANTIC_WORDS` or one's own.
-
-    Returns
-    -------
-    DataFrame
-        One row per group by falling count, then "any": group, n, share (of all pairs), n_entailment, n_contradiction,
-        share_entailment (of the group; NaN where it is empty), balance ("excellent" for 45-55 %, "good" 40-60 %,
-        "moderate" 35-65 %, else "poor"; "" where it is empty).
+    One row per group by falling count, then "any": group, n, share (of all pairs), n_entailment, n_contradiction,
+    share_entailment (of the group; NaN where it is empty), balance ("excellent" for 45-55 %, "good" 40-60 %, "moderate"
+    35-65 %, else "poor"; "" where it is empty).
     """
     flags = keyword_flags(pairs["hypothesis"].tolist(), groups)
     is_entailment = (pairs["label"] == class_names()[0]).to_numpy()
@@ -173,26 +130,12 @@ def balance_grade(share: float) -> str:
 
 
 def negation_guard(pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resampler]) -> tuple[Interval, int]:
-    """Share of contradiction among hypotheses with a negation word: a check of which label is which.
+    """Share of contradiction among hypotheses with a negation word, and their number: a check of which label is which.
 
     People who write false sentences negate more often than those who write true ones, so that in their sentences the
-    share lies far above one half (0.815 in the study's data); a share far below it is how swapped labels look.
-
-    Parameters
-    ----------
-    pairs : DataFrame
-        Columns hypothesis, label and group_id.
-    resampler : function of groups
-        `stage.resampler`.
-
-    Returns
-    -------
-    (Interval, int)
-        The share, NaN where there is no such hypothesis, and the number of those hypotheses.
-
-    References
-    ----------
-    Gururangan et al. (2018), Annotation Artifacts in Natural Language Inference Data, section 3.
+    share lies far above one half (0.815 in the study's data); a share far below it is how swapped labels look. NaN
+    where there is no such hypothesis. Gururangan et al. (2018), Annotation Artifacts in Natural Language Inference
+    Data, section 3.
     """
     negated = keyword_flags(pairs["hypothesis"].tolist(), {"negation": SEMANTIC_WORDS["negation"]})["negation"]
     chosen = pairs[negated.to_numpy()]
@@ -217,58 +160,43 @@ def guard_template(share: Interval, number: str) -> str:
     return f"{found}no difference from one half is shown, so that swapped labels would not show this way."
 
 
-def store_sentence_alone(stage: Stage, hits: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+def store_sentence_alone(
+    numbers: Numbers, hits: pd.DataFrame, pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resampler]
+) -> pd.DataFrame:
     """How far the words alone go: numbers `data.hypothesis_only`, `data.larger_class` and `data.hypothesis_only_gain`.
 
-    Parameters
-    ----------
-    hits : DataFrame of bool, one row a pair
-        As from `data.couples.hypothesis_only_hits`.
-    pairs : DataFrame
-        The same pairs, of one split.
-
-    Returns
-    -------
-    DataFrame
-        answers (what gives them), share_right with its interval; the last row is the difference of the two before it.
+    `hits` come from `data.couples.hypothesis_only_hits`, for pairs of one split. The table has answers (what gives
+    them) and share_right with its interval; the last row is the difference of the two before it.
     """
-    resampler, right = stage.resampler(pairs["group_id"].to_numpy()), hits.astype(np.float64)
-    found = {
-        "hypothesis_only": ("the hypothesis alone", resampler.mean(right["words"], span=(0, 1)), "%"),
-        "larger_class": ("the larger class of train", resampler.mean(right["larger_class"], span=(0, 1)), "%"),
-        "hypothesis_only_gain": (
-            "the first minus the second",
-            resampler.mean(right["words"] - right["larger_class"], span=(-1, 1)),
-            POINTS,
-        ),
+    of_rows, right = resampler(pairs["group_id"].to_numpy()), hits.astype(np.float64)
+    answers = {
+        "hypothesis_only": ("the hypothesis alone", right["words"], (0, 1), "%"),
+        "larger_class": ("the larger class of train", right["larger_class"], (0, 1), "%"),
+        "hypothesis_only_gain": ("the first minus the second", right["words"] - right["larger_class"], (-1, 1), POINTS),
     }
-    for name, (_, share, unit) in found.items():
-        stage.numbers[f"data.{name}"] = share.number(n=len(pairs), split=str(pairs["split"].iloc[0]), unit=unit)
-    return pd.DataFrame([{"answers": words, **with_bounds("share_right", share)} for words, share, _ in found.values()])
+    rows, split = [], str(pairs["split"].iloc[0])
+    for name, (words, values, span, unit) in answers.items():
+        share = of_rows.mean(values, span=span)
+        numbers[f"data.{name}"] = share.number(n=len(pairs), split=split, unit=unit)
+        rows.append({"answers": words, **with_bounds("share_right", share)})
+    return pd.DataFrame(rows)
 
 
 def repeated_hypotheses(pairs: pd.DataFrame) -> pd.DataFrame:
     """Sentences that two splits have in common, compared without case and outer blanks.
 
     A shared sentence is no leak where its truth depends on the image; the table says how many there are, and how often
-    the sentence has one and the same label in both.
-
-    Returns
-    -------
-    DataFrame
-        One row per two splits: left, right, n_sentences_left, n_sentences_right, n_shared, share_of_right (shared
-        sentences in the right split's sentences), n_same_single_label.
+    the sentence has one and the same label in both: left, right, n_sentences_left, n_sentences_right, n_shared,
+    share_of_right (shared sentences in the right split's sentences), n_same_single_label.
     """
     keyed = pairs.assign(sentence=pairs["hypothesis"].str.strip().str.casefold())
-    labels = {
-        str(split): rows.groupby("sentence")["label"].agg(frozenset).to_dict() for split, rows in keyed.groupby("split")
-    }
+    # A sentence of two labels counts as having none of its own.
+    own = keyed.groupby(["split", "sentence"])["label"].agg(lambda found: found.iloc[0] if found.nunique() == 1 else "")
     rows = []
-    for left, right in combinations([str(s) for s in Split if str(s) in labels], 2):
-        shared = sorted(set(labels[left]) & set(labels[right]))
-        same = [s for s in shared if labels[left][s] == labels[right][s] and len(labels[left][s]) == 1]
-        share = len(shared) / len(labels[right])
-        rows.append((left, right, len(labels[left]), len(labels[right]), len(shared), share, len(same)))
+    for left, right in combinations([str(split) for split in Split if str(split) in own], 2):
+        first, second = own[left].align(own[right], join="inner")
+        n_left, n_right, n_same = len(own[left]), len(own[right]), int(((first == second) & (first != "")).sum())
+        rows.append((left, right, n_left, n_right, len(first), len(first) / n_right, n_same))
     columns = ["left", "right", "n_sentences_left", "n_sentences_right", "n_shared", "share_of_right"]
     return pd.DataFrame(rows, columns=[*columns, "n_same_single_label"])
 
@@ -276,27 +204,11 @@ def repeated_hypotheses(pairs: pd.DataFrame) -> pd.DataFrame:
 def label_artefacts(pairs: pd.DataFrame, *, min_count: int = 20, smoothing: float = 1.0) -> pd.DataFrame:
     """Words that go with a label: pointwise mutual information between a word in the hypothesis and the label.
 
-    A word counts once per pair. PMI(w, c) = log2(P(w, c) / (P(w) P(c))), with `smoothing` added to each of the counts
-    of word and label; 0 means that the word says nothing, and 1 bit is the most that two balanced classes allow.
-
-    Parameters
-    ----------
-    pairs : DataFrame
-        Columns hypothesis and label.
-    min_count : int, >= 1
-        Rarer words are not listed: their PMI is mostly chance.
-    smoothing : float, >= 0
-        Added count.
-
-    Returns
-    -------
-    DataFrame
-        word, n, n_entailment, n_contradiction, share_contradiction, pmi_entailment, pmi_contradiction; by falling
-        largest PMI, then word. Empty if no word is frequent enough.
-
-    References
-    ----------
-    Gururangan et al. (2018), Annotation Artifacts in Natural Language Inference Data, section 3.
+    A word counts once per pair; words rarer than `min_count` are not listed, as their PMI is mostly chance. PMI(w, c) =
+    log2(P(w, c) / (P(w) P(c))), with `smoothing` added to each of the counts of word and label; 0 means that the word
+    says nothing, and 1 bit is the most that two balanced classes allow. Columns word, n, n_entailment, n_contradiction,
+    share_contradiction, pmi_entailment, pmi_contradiction; by falling largest PMI, then word. Gururangan et al. (2018),
+    section 3.
     """
     if min_count < 1 or smoothing < 0:
         raise ValueError(f"min_count must be >= 1 and smoothing >= 0, got {min_count} and {smoothing}")
@@ -313,4 +225,4 @@ def label_artefacts(pairs: pd.DataFrame, *, min_count: int = 20, smoothing: floa
     table = table.assign(**{f"pmi_{c}": pmi[c] for c in names})
     table = table[table["n"] >= min_count].rename_axis("word").reset_index()
     strongest = table[[f"pmi_{c}" for c in names]].max(axis=1)
-    return table.assign(_k=-strongest).sort_values(["_k", "word"]).drop(columns="_k").reset_index(drop=True)
+    return table.iloc[np.lexsort((table["word"], -strongest))].reset_index(drop=True)

@@ -29,16 +29,8 @@ _CACHED_CELLS = 250_000
 
 
 def stream(seed: int, name: str, *key: int | str) -> np.random.Generator:
-    """A random stream of its own for each seed, name and key: hashed together, so that no two coincide.
-
-    Parameters
-    ----------
-    seed : int
-        Of the run.
-    name : str
-        What is drawn, by its place: "robustness.corrupt".
-    *key : int or str
-        Which of several draws of that name.
+    """A random stream of its own for each seed, name of what is drawn ("robustness.corrupt") and key: hashed
+    together, so that no two coincide.
     """
     digest = hashlib.sha256(json.dumps([seed, name, *key]).encode("utf-8")).digest()
     return np.random.default_rng(int.from_bytes(digest, "big"))
@@ -91,23 +83,13 @@ def percentile_interval(value: float, replicates: ArrayLike, *, level: float = 0
 class Resampler:
     """The one way from a statistic to its interval: it knows level, groups and stream (cluster bootstrap, percentiles).
 
-    The draws are a function of the seed and of the groups alone. So one quantity has one interval, whichever page asks
-    and in whatever order its rows stand, and every comparison on the same rows is paired. Groups of different names are
-    drawn independently.
+    The draws are a function of the seed and of the groups (the independent unit of each row, usually its image) alone.
+    So one quantity has one interval, whichever page asks and in whatever order its rows stand, and every comparison on
+    the same rows is paired. Groups of different names are drawn independently.
 
-    Parameters
-    ----------
-    groups : array (n,)
-        The independent unit of each row, usually its image.
-    n_resamples : int
-    level : float in (0, 1)
-    seed : int
-        `statistics.seed` of the parameters.
-
-    Notes
-    -----
-    Coverage at a level of 0.95 in 2,000 simulated samples as in `metrics.ece_interval`, true ECE 0.05, 1,000
-    resamples; its standard error is 0.005. `tests/test_metrics.py` repeats it with fewer.
+    Coverage at a level of 0.95 in 2,000 simulated samples as in `metrics.ece_interval`, true ECE 0.05, 1,000 resamples;
+    its standard error is 0.005. `tests/test_metrics.py` repeats it with fewer. Percentiles do not serve a quantity that
+    chance alone makes larger, as an ECE: see `absolute_sum`.
 
     ======  ========  ========  =====  =====  =====
     groups  accuracy  macro-F1  NLL    Brier  AURC
@@ -116,10 +98,6 @@ class Resampler:
     750     .946      .946      .944   .943   .943
     ======  ========  ========  =====  =====  =====
 
-    Percentiles do not serve a quantity that chance alone makes larger, as an ECE: see `absolute_sum`.
-
-    References
-    ----------
     Davison and Hinkley (1997), Bootstrap methods and their application, section 3.8.
     """
 
@@ -158,12 +136,8 @@ class Resampler:
         return self._drawn[:, self._names[1]]
 
     def parts(self, n_other: int = 0) -> Iterator[tuple[slice, np.ndarray]]:
-        """`weights` a few resamples at a time, (which, their weights), so that they never lie in memory all at once.
-
-        Parameters
-        ----------
-        n_other : int
-            Rows of something else that goes along with these, and may be more.
+        """`weights` a few resamples at a time, (which, their weights), so that they never lie in memory all at once;
+        `n_other` rows of something else go along with these, and may be more.
         """
         codes = self._names[1]
         step = max(1, _CHUNK_CELLS // max(1, len(codes), n_other))
@@ -174,35 +148,16 @@ class Resampler:
     def replicates(self, statistic: Statistic) -> np.ndarray:
         """The statistic on each resample, (n_resamples,); NaN with fewer than two groups.
 
-        Parameters
-        ----------
-        statistic : function of row weights
-            `statistic(None)` is the estimate; with weights (m, n) it gives m values, as every metric of
-            `verdict.metrics` does.
-
-        Raises
-        ------
-        ValueError
-            If the statistic does not return one value a resample.
+        `statistic(None)` is the estimate; with row weights (m, n) it gives m values, as every metric does, or
+        ValueError.
         """
         if self.n_groups < 2:
             return np.full(self.n_resamples, np.nan)
         return np.concatenate([_evaluated(statistic, weights) for _, weights in self.parts()])
 
     def shares(self, values: ArrayLike, cells: np.ndarray, n_cells: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sums of a value over the rows of each cell, divided by the number of all rows.
-
-        Parameters
-        ----------
-        values : array (n,)
-        cells : ndarray of int in 0 … n_cells - 1, (n,)
-        n_cells : int
-
-        Returns
-        -------
-        observed : ndarray (n_cells,)
-        drawn : ndarray (n_resamples, n_cells)
-            Of each resample; NaN with fewer than two groups.
+        """Sums of values (n,) over the rows of each cell, divided by the number of all rows: observed (n_cells,),
+        and of each resample (n_resamples, n_cells), which is NaN with fewer than two groups.
         """
         codes, n_sums = self._names[1], n_cells + 1
         sums = np.bincount(codes * n_sums + cells, values, self.n_groups * n_sums).reshape(-1, n_sums)
@@ -234,13 +189,10 @@ class Resampler:
     def mean(self, values: ArrayLike, *, span: tuple[float, float] | None = None) -> Interval:
         """Mean of values (n,) with its interval.
 
-        Parameters
-        ----------
-        span : (float, float), optional
-            Smallest and largest value that a row can have: (0, 1) for a share, (-1, 1) for a difference of two. Where
-            all rows have one value there is no spread to resample; the interval then holds the means that are
-            compatible with a share of other groups of up to Wilson's upper bound for none among so many groups.
-            Without a span it is not defined there.
+        `span` are the smallest and largest value that a row can have: (0, 1) for a share, (-1, 1) for a difference of
+        two. Where all rows have one value there is no spread to resample; the interval then holds the means that are
+        compatible with a share of other groups of up to Wilson's upper bound for none among so many groups. Without a
+        span it is not defined there.
         """
         return self.means(np.asarray(values, dtype=np.float64)[:, None], [span])[0]
 
@@ -261,28 +213,16 @@ class Resampler:
         return self.around(float(weighted_mean(values)), drawn)
 
     def compare(self, first: Sequence[Statistic], second: Sequence[Statistic]) -> Comparison:
-        """Second minus first, over one seed or several; see `Comparison`.
+        """Second minus first, the same metric of each seed's model on the same resampled groups; see `Comparison`.
 
-        Both see the same resampled groups. The error of a mean over few seeds is drawn from Student's t with n_seeds -
-        1 degrees of freedom: resampling three seeds would understate their spread.
-
-        Parameters
-        ----------
-        first, second : sequences of statistics
-            The same metric of each seed's model, in the same order of seeds.
-
-        Raises
-        ------
-        ValueError
-            If there is no seed, or the two have different numbers of seeds.
+        The error of a mean over few seeds is drawn from Student's t with n_seeds - 1 degrees of freedom: resampling
+        three seeds would understate their spread. ValueError without a seed, or for different numbers of seeds.
         """
         if not first or len(first) != len(second):
             raise ValueError(f"expected as many seeds of both models, at least one, got {len(first)} and {len(second)}")
 
         def by_seed(weights: Weights) -> np.ndarray:
-            return np.array(
-                [np.asarray(b(weights)) - np.asarray(a(weights)) for a, b in zip(first, second, strict=True)]
-            )
+            return np.subtract([b(weights) for b in second], [a(weights) for a in first])
 
         observed = by_seed(None)
         drawn = self.replicates(lambda weights: by_seed(weights).mean(axis=0))
@@ -298,17 +238,9 @@ class Resampler:
 def simultaneous_reach(values: ArrayLike, replicates: ArrayLike, *, level: float) -> np.ndarray:
     """How far either side of each of several estimates reaches so that all of them hold at once at the level, (m,).
 
-    Parameters
-    ----------
-    values : array (m,)
-    replicates : array (n_resamples, m)
-        On the same resamples; without any that is finite the reach is NaN.
-    level : float in (0, 1)
-
-    References
-    ----------
-    Montiel Olea and Plagborg-Møller (2019), Simultaneous confidence bands, Journal of Applied Econometrics 34,
-    algorithm 1 (sup-t, by resampling).
+    Replicates (n_resamples, m) are on the same resamples; without any that is finite the reach is NaN. Montiel Olea and
+    Plagborg-Møller (2019), Simultaneous confidence bands, Journal of Applied Econometrics 34, algorithm 1 (sup-t, by
+    resampling).
     """
     values, drawn = np.asarray(values, dtype=np.float64), np.asarray(replicates, dtype=np.float64)
     drawn = drawn[np.isfinite(drawn).all(axis=1)]
@@ -334,9 +266,6 @@ def p_value(value: float, replicates: ArrayLike, point: float = 0.0, *, n_groups
 
     Student's law is taken for the estimate, with one degree of freedom less than there are groups; a normal law by
     default. Counting resamples beyond the point cannot give a p-value small enough to be adjusted for dozens of others.
-
-    References
-    ----------
     Efron and Tibshirani (1993), An introduction to the bootstrap, section 12.2.
     """
     drawn = np.asarray(replicates, dtype=np.float64)
@@ -361,19 +290,9 @@ def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *,
       Chance shows at most the observed value with (1 - level) / 2. At least the observed value, and at least what noise
       alone shows in half of the resamples: a value that is smaller by luck says nothing of errors that noise hides.
 
-    Parameters
-    ----------
-    observed : ndarray (n_cells,)
-    drawn : ndarray (n_resamples, n_cells)
-        Of resamples; NaN throughout gives NaN bounds.
-    shares : ndarray (n_cells,)
-        Sum to 1.
-    level : float in (0, 1)
-
-    References
-    ----------
-    Berger and Boos (1994), P values maximized over a confidence set for the nuisance parameter, JASA 89, for the idea;
-    that these two are the cells that matter is ours, and simulated: see `metrics.ece_interval`.
+    `observed` and `shares` (which sum to 1) are (n_cells,), `drawn` (n_resamples, n_cells); NaN throughout gives NaN
+    bounds. Berger and Boos (1994), P values maximized over a confidence set for the nuisance parameter, JASA 89, for
+    the idea; that these two are the cells that matter is ours, and simulated: see `metrics.ece_interval`.
     """
     value, noise, tail = float(np.abs(observed).sum()), drawn - observed, (1 - level) / 2
     if not np.isfinite(noise).all():
@@ -408,39 +327,20 @@ def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *,
 
 
 def wilson(successes: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
-    """Score interval of a proportion of independent trials; (NaN, NaN) for n = 0.
-
-    References
-    ----------
-    Wilson (1927), Probable inference, the law of succession, and statistical inference, eq. 7.
-    """
-    if not 0 <= successes <= n:
-        raise ValueError(f"expected 0 <= successes <= n, got {successes} of {n}")
+    """Wilson's score interval of a proportion of independent trials; (NaN, NaN) for n = 0."""
     if n == 0:
         return float("nan"), float("nan")
-    z = stats.norm.ppf(0.5 + level / 2)
-    share = successes / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    # At 0 and n the bound is exactly 0 and 1; the formula misses it by rounding.
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return (0.0 if successes == 0 else float(low)), (1.0 if successes == n else float(high))
+    found = stats.binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of two models on the same rows, second minus first.
+    """The difference of two models on the same rows, second minus first: its mean over seeds, and of each seed.
 
-    Attributes
-    ----------
-    difference : Interval
-        Mean over seeds; its interval comes from resampling groups, so it speaks about these trained models.
-    difference_with_seeds : Interval or None
-        As `difference`, widened by the spread of seeds, so that it speaks about training again; None for one seed.
-    by_seed : tuple of float
-        Difference of each seed.
-    seed_sd : float
-        Standard deviation of `by_seed` (ddof 1); NaN for one seed.
+    The interval of `difference` comes from resampling groups, so it speaks about these trained models; that of
+    `difference_with_seeds` is widened by the spread of seeds (`seed_sd`, ddof 1), so that it speaks about training
+    again. They are None and NaN for one seed.
     """
 
     difference: Interval
@@ -448,30 +348,15 @@ class Comparison:
     by_seed: tuple[float, ...]
     seed_sd: float
 
-    @property
-    def is_tie(self) -> bool:
-        """Whether no difference is shown: the widest interval at hand contains zero or is not defined."""
-        return not (self.difference_with_seeds or self.difference).excludes(0.0)
-
 
 def sign_flip_test(first_right: ArrayLike, second_right: ArrayLike, groups: ArrayLike | None = None) -> float:
-    """Exact two-sided p-value of "the two models are right equally often", for rows in groups.
+    """Exact two-sided p-value of "the two models are right equally often", for rows in groups (by default each its
+    own).
 
     Under that hypothesis the two models of a group may be exchanged. The p-value is the share of all exchanges whose
     difference is at least as large as the observed one, counted exactly. With every row its own group this is McNemar's
-    exact test.
-
-    Parameters
-    ----------
-    first_right, second_right : arrays of bool, (n,)
-        Whether each model is right on a row.
-    groups : array (n,), optional
-        The independent unit of each row; by default each row is one.
-
-    References
-    ----------
-    McNemar (1947), Note on the sampling error of the difference between correlated proportions; Fisher (1935), The
-    design of experiments, section 21, for exchanges within pairs.
+    exact test. McNemar (1947), Note on the sampling error of the difference between correlated proportions; Fisher
+    (1935), The design of experiments, section 21, for exchanges within pairs.
     """
     first, second = np.asarray(first_right, dtype=bool), np.asarray(second_right, dtype=bool)
     if first.shape != second.shape or first.ndim != 1:
@@ -496,26 +381,12 @@ def clustered_mcnemar(first_right: ArrayLike, second_right: ArrayLike, groups: A
     """Two-sided p-value of "the two models are right equally often", for rows in groups; asymptotic in their number.
 
     With d_k the gains minus losses of group k, of K groups, the statistic (K - 1) / K · (Σ d_k)² / Σ d_k² is
-    chi-squared with one degree of freedom. Where every group is one row it is McNemar's, (gains - losses)² / (gains +
-    losses), but for the first factor. `sign_flip_test` is exact, and better where few groups have a difference.
-
-    Parameters
-    ----------
-    first_right, second_right : arrays of bool, (n,)
-        Whether each model is right on a row.
-    groups : array (n,)
-        The independent unit of each row.
-
-    Returns
-    -------
-    float in [0, 1]
-        1 where no group has a difference.
-
-    References
-    ----------
-    Obuchowski (1998), On the comparison of correlated proportions for clustered data, Statistics in Medicine 17,
-    1495-1507, with the variance under the hypothesis; this short form of it is in Yang, Sun and Hardin (2010), A note
-    on the tests for clustered matched-pair binary data, Biometrical Journal 52, 638-652.
+    chi-squared with one degree of freedom; 1 where no group has a difference. Where every group is one row it is
+    McNemar's, (gains - losses)² / (gains + losses), but for the first factor. `sign_flip_test` is exact, and better
+    where few groups have a difference. Obuchowski (1998), On the comparison of correlated proportions for clustered
+    data, Statistics in Medicine 17, 1495-1507, with the variance under the hypothesis; this short form of it is in
+    Yang, Sun and Hardin (2010), A note on the tests for clustered matched-pair binary data, Biometrical Journal 52,
+    638-652.
     """
     first, second = np.asarray(first_right, dtype=bool), np.asarray(second_right, dtype=bool)
     names, codes = np.unique(np.asarray(groups), return_inverse=True)
@@ -530,20 +401,10 @@ def clustered_mcnemar(first_right: ArrayLike, second_right: ArrayLike, groups: A
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
-    """P-values adjusted for how many there are: those below a level are wrong at most at that level, all in all.
+    """P-values (m,), adjusted for how many there are: those below a level are wrong at most at that level, all in all.
 
-    Parameters
-    ----------
-    p_values : array (m,) in [0, 1]
-
-    Returns
-    -------
-    ndarray (m,)
-        In the same order: the k-th smallest times m - k + 1, at least the adjusted value before it, at most 1.
-
-    References
-    ----------
-    Holm (1979), A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6.
+    The k-th smallest times m - k + 1, at least the adjusted value before it, at most 1. Holm (1979), A simple
+    sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6.
     """
     raw = np.asarray(p_values, dtype=np.float64)
     if not ((raw >= 0) & (raw <= 1)).all():
@@ -555,15 +416,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
 
 def expected_best_of(n: int, mean: float = 0.0, sd: float = 1.0) -> float:
-    """Expected largest of n independent normal draws: what the best of n equal runs scores from chance alone.
-
-    Parameters
-    ----------
-    n : int >= 1
-        Number of draws.
-    mean, sd : float
-        Of one draw; sd >= 0.
-    """
+    """Expected largest of n independent normal draws: what the best of n equal runs scores from chance alone."""
     if n < 1 or sd < 0:
         raise ValueError(f"expected n >= 1 and sd >= 0, got n={n}, sd={sd}")
     # The integrand vanishes with all its derivatives at both ends, so the trapezoid rule is exact to rounding.

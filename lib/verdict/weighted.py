@@ -24,18 +24,8 @@ def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> np.nda
 
 
 def totals(weights: ArrayLike | None, cells: np.ndarray, n_cells: int, values: ArrayLike | None = None) -> np.ndarray:
-    """Weighted sums of a value over the rows of each cell, (..., n_cells).
-
-    Parameters
-    ----------
-    weights : array, (n,) or (n_resamples, n), optional
-        See the module.
-    cells : ndarray of int in 0 … n_cells - 1, (n,)
-        The cell that each row belongs to.
-    n_cells : int
-        Cells, empty ones included.
-    values : array, (n,), optional
-        1 by default.
+    """Weighted sums of a value (n,), ones by default, over the rows of each cell (n,) in 0 … n_cells - 1: (...,
+    n_cells).
     """
     n = len(cells)
     weights = row_weights(weights, n)
@@ -45,13 +35,7 @@ def totals(weights: ArrayLike | None, cells: np.ndarray, n_cells: int, values: A
 
 
 def row_weights(weights: ArrayLike | None, n: int) -> np.ndarray:
-    """Read row weights: float64 (n,) or (n_resamples, n), ones for None.
-
-    Raises
-    ------
-    ValueError
-        If the shape is another, or a weight is negative or NaN.
-    """
+    """Row weights as float64 (n,) or (n_resamples, n), ones for None; ValueError for another shape, negative or NaN."""
     if weights is None:
         return np.ones(n)
     array = np.asarray(weights, dtype=np.float64)

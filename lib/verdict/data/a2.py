@@ -17,7 +17,7 @@ from verdict.artifacts import sha256_file
 from verdict.data.images import write_folder_store
 from verdict.data.pair_file import read_pair_file
 from verdict.data.pairs import N_LISTED, Dataset, check_pairs, make_pair_id
-from verdict.data.picture_files import EXTENSIONS, find_damaged, resolve_images, why_missing
+from verdict.data.picture_files import EXTENSIONS, find_damaged, found_images
 from verdict.data.snli_ve import ATTRIBUTION, Facts, Target, Warmup
 from verdict.data.splits import carve_split, merge_groups, published_split
 from verdict.labels import EVALUATION_SPLITS, Split
@@ -62,83 +62,48 @@ def build(
 ) -> Dataset:
     """Read the set, split it as published, add a warm-up that has not seen its evaluation images, write the store.
 
-    Parameters
-    ----------
-    table, images : str
-        JSON lines (Image_ID, Hypothesis, Label, perhaps Premise) and the folder of `<Image_ID>.jpg` or `.png`; names
-        inside `$VERDICT_DATA/a2`, or paths by the rule of `paths.data_file`.
-    independent : str or None
-        Folder of `hyp.csv` and its images, which become the split independent_hand.
-    calib_fraction : float in (0, 1)
-        Share of the images of the published train split that calibrate instead.
-    seed : int
-        42 in the study.
-    out : Path
-        Folder of the image store.
-    allowed : Allowed, optional
-        What is left out and counted instead of refused; by default nothing.
-    warmup : function of a Target, optional
-        Draws the warm-up; without it there is none.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the table, a folder or (unless allowed) an image is missing.
-    ValueError
-        If a row, a label or (unless allowed) an image cannot be used; file, row and cause are named.
+    `table` is JSON lines (Image_ID, Hypothesis, Label, perhaps Premise), `images` the folder of `<Image_ID>.jpg` or
+    `.png`, `independent` that of `hyp.csv` and its images, which become the split independent_hand; see `locate`.
+    `calib_fraction` of the images of the published train split calibrate instead; the study's seed is 42.
+    FileNotFoundError and ValueError name file, row and cause.
     """
     allowed = allowed or Allowed()
     own, folder, other = locate(table, images, independent)
-    sets = [_read_main(own, folder, calib_fraction, seed, allowed, progress)]
+    rows, names = _plain_ids(read_pair_file(own).rows, own)
+    # Every row has a split before any is left out.
+    split = published_split(rows["image_id"], seed)
+    shares = {"source": str(Split.TRAIN), "new": str(Split.CALIB), "fraction": calib_fraction, "seed": seed}
+    rows["split"] = carve_split(split, rows["image_id"], **shares)
+    sets = [_usable(rows, names, own, folder, allowed, progress)]
     if other is not None:
-        sets.append(_read_independent(other, allowed, progress))
+        hand = other / INDEPENDENT_TABLE
+        rows, names = _plain_ids(read_pair_file(hand, by_part=True).rows, hand)
+        rows["split"] = str(Split.INDEPENDENT_HAND)
+        sets.append(_usable(rows, names, hand, other, allowed, progress))
     pairs, target, facts = _join(sets)
     if warmup is None:
         check_pairs(pairs, source=table)
         write_folder_store(out, target.files, hashes=target.hashes)
         return Dataset(pairs, "", facts | _sizes(pairs))
     proxy = warmup(target)
-    pairs = pd.concat([proxy.pairs, pairs], ignore_index=True)
-    check_pairs(pairs, source=f"{table} with its warm-up")
+    pairs = check_pairs(pd.concat([proxy.pairs, pairs], ignore_index=True), source=f"{table} with its warm-up")
     hashes = {**target.hashes, **proxy.hashes}
     write_folder_store(out, {**target.files, **proxy.files}, hashes=hashes, embedded=proxy.embedded)
     return Dataset(pairs, ATTRIBUTION, facts | proxy.facts | _sizes(pairs), proxy.excluded)
 
 
 def locate(table: str, images: str, independent: str | None) -> tuple[Path, Path, Path | None]:
-    """The table, the folder of its images, and that of the independent set where one is named.
-
-    Raises
-    ------
-    FileNotFoundError
-        Naming the parameter and the places that were looked at.
+    """The table, the folder of its images, and that of the independent set where one is named: names inside
+    `$VERDICT_DATA/a2`, or paths by the rule of `paths.data_file`. FileNotFoundError names the parameter and the
+    places that were looked at.
     """
-    hint = f"; set VERDICT_DATA to a folder that holds the set as {FOLDER}/, or write whole paths"
+    rule = {"within": FOLDER}
+    rule["hint"] = f"; set VERDICT_DATA to a folder that holds the set as {FOLDER}/, or write whole paths"
     return (
-        paths.needed(table, "data.a2.table", within=FOLDER, hint=hint),
-        paths.needed(images, "data.a2.images", is_folder=True, within=FOLDER, hint=hint),
-        None
-        if independent is None
-        else paths.needed(independent, "data.a2.independent", is_folder=True, within=FOLDER, hint=hint),
+        paths.needed(table, "data.a2.table", **rule),
+        paths.needed(images, "data.a2.images", is_folder=True, **rule),
+        independent and paths.needed(independent, "data.a2.independent", is_folder=True, **rule),
     )
-
-
-def _read_main(
-    table: Path, images: Path, calib_fraction: float, seed: int, allowed: Allowed, progress: Callable[[str], None]
-) -> _Set:
-    """The labelled table under the published split; every row has one before any is left out."""
-    rows = read_pair_file(table).rows
-    rows, names = _plain_ids(rows, table)
-    split = published_split(rows["image_id"], seed)
-    shares = {"source": str(Split.TRAIN), "new": str(Split.CALIB), "fraction": calib_fraction, "seed": seed}
-    rows["split"] = carve_split(split, rows["image_id"], **shares)
-    return _usable(rows, names, table, images, allowed, progress)
-
-
-def _read_independent(folder: Path, allowed: Allowed, progress: Callable[[str], None]) -> _Set:
-    table = folder / INDEPENDENT_TABLE
-    rows, names = _plain_ids(read_pair_file(table, by_part=True).rows, table)
-    return _usable(rows.assign(split=str(Split.INDEPENDENT_HAND)), names, table, folder, allowed, progress)
 
 
 def _plain_ids(rows: pd.DataFrame, table: Path) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -167,15 +132,7 @@ def _usable(
     rows = rows.assign(pair_id=pd.Series(ids, index=rows.index, dtype="str"), group_id=rows["image_id"])
     check_pairs(rows, source=str(table), lines=rows["line"], allow_repeats=allowed.repeats)
     rows, facts["rows_left_out_repeated"] = _without_repeats(rows) if allowed.repeats else (rows, 0)
-    first = rows.drop_duplicates("image_id")
-    places = {names[i]: f"{table}, line {line}" for i, line in zip(first["image_id"], first["line"], strict=True)}
-    found, missing = resolve_images(places, images, places=places)
-    if missing and not allowed.missing_images:
-        raise FileNotFoundError(
-            f"{places[missing[0]]}: {len(missing)} images are not in {images}, the first: {missing[:N_LISTED]}"
-            f"{why_missing(missing, images)}; set allow_missing_images to leave their rows out"
-        )
-    files = {image_id: found[name] for image_id, name in names.items() if name in found}
+    files, missing = found_images(rows, names, table, images, allow_missing=allowed.missing_images)
     damaged = find_damaged(files, progress=progress)
     if damaged and not allowed.damaged_images:
         raise ValueError(

@@ -35,20 +35,9 @@ _SUPERSAMPLING = 8
 
 
 def draw_scenes(n: int, rng: np.random.Generator, *, n_boxes: int = N_BOXES) -> list[Scene]:
-    """Random scenes, some of towers and the others of scattered items.
+    """Random scenes, some of towers and the others of scattered items; the corpus has three boxes.
 
-    Parameters
-    ----------
-    n : int
-    rng : Generator
-        The only source of randomness.
-    n_boxes : int, >= 1
-        The corpus has three.
-
-    Returns
-    -------
-    list of n Scene
-        Items of a box do not overlap; sides, colours and shapes repeat more than independent draws would make them.
+    Items of a box do not overlap; sides, colours and shapes repeat more than independent draws would make them.
     """
     return [
         tuple(_draw_tower(rng) if is_tower else _draw_scatter(rng) for _ in range(n_boxes))
@@ -126,18 +115,11 @@ def _background(n_boxes: int) -> np.ndarray:
 
 
 def render_scenes(scenes: Sequence[Scene], *, size: tuple[int, int]) -> np.ndarray:
-    """Render scenes as the corpus draws them, at the size that an image store keeps.
+    """Render scenes, all with the same number of boxes, as the corpus draws them, at (height, width): uint8 (n, height,
+    width, 3).
 
-    Parameters
-    ----------
-    scenes : sequence of n Scene, all with the same number of boxes
-        Items of a box must not overlap: their colours are added to the box's grey, which is exact for apart items.
-    size : (height, width)
-        Equal, up to rounding, to drawing at 100 x 400 and resizing with Pillow's bilinear filter.
-
-    Returns
-    -------
-    uint8 (n, height, width, 3), RGB
+    Equal, up to rounding, to drawing at 100 x 400 and resizing with Pillow's bilinear filter. Items of a box must not
+    overlap: their colours are added to the box's grey, which is exact for apart items.
     """
     grey = _background(len(scenes[0]))
     down, across = _resampling(BOX_PX, size[0]), _resampling(len(grey), size[1])
@@ -195,14 +177,12 @@ class _Flat:
 
 
 def patch_targets(scenes: Sequence[Scene], *, size: tuple[int, int], patch_px: int) -> dict[str, np.ndarray]:
-    """What each patch holds, and what the box around it holds.
+    """What each patch, in rows from the upper left, holds, and what the box around it holds: int64 (n, n_patches,
+    n_values).
 
-    Returns
-    -------
-    dict of int64 (n, n_patches, n_values)
-        `items` (9 values, 0 to 2): centres of items by colour and shape, two or more as one level. `sizes` (3, 0 to 2):
-        the same by size. `walls` (4, 0 or 1): whether one of them touches the left, right, upper, lower wall. `box`
-        (see `box_facts`): 0 between the boxes. Patches in rows from the upper left.
+    `items` (9 values, 0 to 2): centres of items by colour and shape, two or more as one level. `sizes` (3, 0 to 2): the
+    same by size. `walls` (4, 0 or 1): whether one of them touches the left, right, upper, lower wall. `box` (see
+    `box_facts`): 0 between the boxes.
     """
     flat, n_boxes = _Flat.of(scenes), len(scenes[0])
     width = width_px(n_boxes)
@@ -235,7 +215,9 @@ def box_facts(scenes: Sequence[Scene]) -> np.ndarray:
     present (1); of a tower the colours from base to top (4) and of its top (1), 0 for none.
     """
     flat, n_boxes = _Flat.of(scenes), len(scenes[0])
-    kinds, at_wall, at_bottom = (_count(flat, len(scenes), n_boxes, chosen) for chosen in _choices(flat))
+    kinds, at_wall, at_bottom = (
+        _count(flat, len(scenes), n_boxes, chosen) for chosen in (slice(None), flat.walls.any(axis=1), flat.walls[:, 3])
+    )
     colour, shape = kinds.sum(axis=3), kinds.sum(axis=2)
     stacks = np.zeros((len(scenes), n_boxes, MAX_BLOCKS + 1), dtype=np.int64)
     for s, scene in enumerate(scenes):
@@ -257,11 +239,6 @@ def box_facts(scenes: Sequence[Scene]) -> np.ndarray:
         stacks,
     ]
     return np.minimum(np.concatenate(facts, axis=2), N_LEVELS - 1)
-
-
-def _choices(flat: _Flat) -> tuple[np.ndarray, ...]:
-    """All items, those at any wall, those at the lower wall: bool (n_items,) each."""
-    return np.ones(len(flat.scene), dtype=bool), flat.walls.any(axis=1), flat.walls[:, 3]
 
 
 def _count(flat: _Flat, n: int, n_boxes: int, chosen: np.ndarray) -> np.ndarray:

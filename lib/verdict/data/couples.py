@@ -29,7 +29,7 @@ class _Desk:
         self.sentences, self.grid, self.rng = sentences, grid, rng
         self.truth = evaluate(sentences, grid)
         self.loads = {label: np.zeros(len(grid), dtype=int) for label in Label}
-        self.rows: list[tuple[int, int, Label]] = []
+        self.rows: list[tuple[int, str, str, str, str]] = []
 
     def available(self, label: Label) -> np.ndarray:
         """For each sentence the number of scenes that give it this label."""
@@ -45,7 +45,8 @@ class _Desk:
             fits[chosen] = False
         chosen = np.concatenate([chosen, self._least_used(fits, label, n - chosen.size)])
         self.loads[label][chosen] += 1
-        self.rows += [(int(scene), i, label) for scene in chosen]
+        said = self.sentences[i]
+        self.rows += [(int(scene), said.text, label.text, said.family, said.form) for scene in chosen]
 
     def _least_used(self, fits: np.ndarray, label: Label, n: int) -> np.ndarray:
         scenes = np.flatnonzero(fits)
@@ -54,16 +55,7 @@ class _Desk:
 
     def table(self) -> pd.DataFrame:
         """The pairs so far, ordered by scene and sentence."""
-        chosen = [self.sentences[i] for _, i, _ in self.rows]
-        table = pd.DataFrame(
-            {
-                "scene": [scene for scene, _, _ in self.rows],
-                "hypothesis": [sentence.text for sentence in chosen],
-                "label": [label.text for _, _, label in self.rows],
-                "family": [sentence.family for sentence in chosen],
-                "form": [sentence.form for sentence in chosen],
-            }
-        )
+        table = pd.DataFrame(self.rows, columns=["scene", "hypothesis", "label", "family", "form"])
         return table.sort_values(["scene", "hypothesis"], ignore_index=True)
 
 
@@ -72,32 +64,13 @@ def coupled_pairs(
 ) -> pd.DataFrame:
     """Choose pairs in couples: each sentence with equally many scenes that it is true of and false of.
 
-    Families get equal numbers of couples, and so do the forms of a family (to within one). Sentences are
-    drawn by their weights among those that some scene entails and some scene contradicts. Rare sentences
-    choose their scenes first; each takes the scenes used least so far with that label. About half of the
-    scenes are taken from those that make the sentence hard, where it defines them (`Statement.near`).
+    Families get equal numbers of couples, and so do the forms of a family (to within one). Sentences are drawn by their
+    weights among those that some scene entails and some scene contradicts. Rare sentences choose their scenes first;
+    each takes the scenes used least so far with that label. About half of the scenes are taken from those that make the
+    sentence hard, where it defines them (`Statement.near`). No scene meets a sentence twice.
 
-    Parameters
-    ----------
-    sentences : sequence of Statement
-        Sentences to choose from.
-    grid : Grid
-        The scenes to choose from.
-    n_pairs : int
-        Even and positive.
-    rng : np.random.Generator
-        The only source of randomness.
-
-    Returns
-    -------
-    DataFrame, n_pairs rows
-        scene (int), hypothesis, label, family, form; sorted by scene and hypothesis. No scene meets a
-        sentence twice.
-
-    Raises
-    ------
-    ValueError
-        If n_pairs is odd or not positive, or if the scenes are too few for some form.
+    Columns scene (int), hypothesis, label, family, form; sorted by scene and hypothesis. ValueError if n_pairs is odd
+    or not positive, or if the scenes are too few for some form.
     """
     if n_pairs <= 0 or n_pairs % 2:
         raise ValueError(f"n_pairs must be even and positive, because pairs come in couples, got {n_pairs}")
@@ -119,27 +92,12 @@ def loose_pairs(
     tilt: float,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Choose pairs without coupling, so that words tell a little about labels, as in data written by people.
+    """Choose pairs without coupling, as `coupled_pairs`, so that words tell a little about labels, as in data written
+    by people.
 
-    Parameters
-    ----------
-    sentences, grid, n_pairs, rng : as in `coupled_pairs`
-        n_pairs may be odd.
-    entailed_share : mapping of form to share, 0..1
-        Only sentences of these forms are used.
-    tilt : float, >= 0
-        A sentence's chance to be drawn for a label grows with this power of the number of scenes that give it
-        the label. At 0 words and labels are related through the forms only.
-
-    Returns
-    -------
-    DataFrame
-        As from `coupled_pairs`.
-
-    Raises
-    ------
-    ValueError
-        If the scenes are too few for some form.
+    Only sentences of the forms of `entailed_share` are used. A sentence's chance to be drawn for a label grows with the
+    power `tilt` of the number of scenes that give it the label; at 0 words and labels are related through the forms
+    only.
     """
     sentences = [sentence for sentence in sentences if sentence.form in entailed_share]
     desk = _Desk(sentences, grid, rng)
@@ -194,22 +152,12 @@ def _draw_all(
 
 
 def hypothesis_only_hits(train_pairs: pd.DataFrame, test_pairs: pd.DataFrame) -> pd.DataFrame:
-    """Which test pairs a classifier that never sees an image answers rightly.
+    """Which test pairs a classifier that never sees an image answers rightly: by words, and by the more frequent label.
 
-    Logistic regression on counts of words and of neighbouring word pairs, with scikit-learn's default
-    regularisation. Where the test pairs come in couples half of them are right whatever was learnt, because
-    the same sentence gets the same answer with both labels; elsewhere what it does better than always giving
-    the label that is more frequent in train (the first by name of equal ones) is what the words give away.
-
-    Parameters
-    ----------
-    train_pairs, test_pairs : DataFrame
-        With columns hypothesis and label.
-
-    Returns
-    -------
-    DataFrame of bool, one row a test pair
-        words: right by the classifier; larger_class: right by the more frequent label.
+    Logistic regression on counts of words and of neighbouring word pairs, with scikit-learn's default regularisation.
+    Where the test pairs come in couples half of them are right whatever was learnt, because the same sentence gets the
+    same answer with both labels; elsewhere what it does better than always giving the label that is more frequent in
+    train (the first by name of equal ones) is what the words give away.
     """
     model = make_pipeline(CountVectorizer(ngram_range=(1, 2), token_pattern=r"\S+"), LogisticRegression(max_iter=1000))
     model.fit(train_pairs["hypothesis"], train_pairs["label"])

@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from verdict.artifacts import sha256_file
 from verdict.data.images import write_folder_store
 from verdict.data.pair_file import PairFile, read_pair_file
-from verdict.data.pairs import N_LISTED, Dataset, check_pairs, make_pair_id
-from verdict.data.picture_files import find_damaged, n_without_zeros, refuse_damaged, resolve_images, why_missing
+from verdict.data.pairs import Dataset, check_pairs, make_pair_id
+from verdict.data.picture_files import find_damaged, found_images, n_without_zeros, refuse_damaged
 from verdict.data.splits import merge_groups, split_groups
 from verdict.labels import Label, Split
 
@@ -33,36 +34,10 @@ class OwnPairs:
     hashes: dict[str, str]
 
 
-def build(
-    *,
-    table: Path,
-    images: Path,
-    fractions: Mapping[str, float] | None,
-    seed: int,
-    out: Path,
-    allow_missing_images: bool = False,
-    labelled: bool = True,
-    labels: Mapping[str, str] | None = None,
-) -> Dataset:
-    """Read a table of pairs, find its images, split it and write the image store.
-
-    Parameters
-    ----------
-    out : Path
-        Folder of the image store.
-
-    Others as those of `read`.
-    """
-    own = read(
-        table=table,
-        images=images,
-        fractions=fractions,
-        seed=seed,
-        allow_missing_images=allow_missing_images,
-        labelled=labelled,
-        labels=labels,
-    )
-    refuse_damaged(table, find_damaged(own.files))
+def build(*, out: Path, **asked: Any) -> Dataset:
+    """Read a table of pairs as `read` does, and write the image store."""
+    own = read(**asked)
+    refuse_damaged(asked["table"], find_damaged(own.files))
     write_folder_store(out, own.files, hashes=own.hashes)
     return Dataset(own.pairs, "", own.facts)
 
@@ -77,41 +52,16 @@ def read(
     labelled: bool = True,
     labels: Mapping[str, str] | None = None,
 ) -> OwnPairs:
-    """Read a table of pairs, find its images and split it.
+    """Read a table of pairs (see `pair_file`), find its images (see `resolve_images`) and split it.
 
-    Parameters
-    ----------
-    table : Path
-        CSV or JSON lines; see `verdict.data.pair_file`.
-    images : Path
-        Folder of the images; see `resolve_images` for what an id may be.
-    fractions : mapping of split to share, or None
-        Shares of the groups where the table has no split column; a split column always decides.
-    seed : int
-        Of the split.
-    allow_missing_images : bool
-        If True, rows whose image is not there are left out and counted in the facts.
-    labelled : bool
-        If False, the table needs no labels and is not split.
-    labels : mapping of a word to entailment or contradiction, optional
-        See `read_pair_file`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the table, the folder or (unless allowed) an image is missing.
-    ValueError
-        If the table, an id, or the division into splits cannot be used.
+    `fractions` are shares of the groups where the table has no split column; a split column always decides. A table
+    that is not `labelled` needs no labels and is not split. FileNotFoundError if the table, the folder or (unless
+    allowed, where its rows are left out and counted) an image is missing; ValueError if the table, an id, or the
+    division cannot be used.
     """
     file = read_pair_file(table, labelled=labelled, labels=labels)
-    first = file.rows.drop_duplicates("image_id")
-    places = {i: f"{table}, line {line}" for i, line in zip(first["image_id"], first["line"], strict=True)}
-    found, missing = resolve_images(places, images, places=places)
-    if missing and not allow_missing_images:
-        raise FileNotFoundError(
-            f"{places[missing[0]]}: {len(missing)} images are not in {images}, the first: {missing[:N_LISTED]}"
-            f"{why_missing(missing, images)}; set allow_missing_images to leave their rows out"
-        )
+    names = {image_id: image_id for image_id in file.rows["image_id"]}
+    found, missing = found_images(file.rows, names, table, images, allow_missing=allow_missing_images)
     pairs = file.rows[file.rows["image_id"].isin(found)].reset_index(drop=True)
     if pairs.empty:
         raise ValueError(f"{table}: no row has an image in {images}")
@@ -128,12 +78,8 @@ def read(
 
 
 def check_splits(pairs: pd.DataFrame, source: str) -> None:
-    """Refuse pairs from which no report can be made: a split or a label that is not there, too few images.
-
-    Raises
-    ------
-    ValueError
-        With the source, the split and what it lacks.
+    """Refuse (ValueError) pairs from which no report can be made: a split or a label that is not there, too few
+    images.
     """
     for split in map(str, NEEDED):
         own = pairs[pairs["split"] == split]
@@ -156,15 +102,11 @@ def check_splits(pairs: pd.DataFrame, source: str) -> None:
 def _with_groups(pairs: pd.DataFrame, hashes: Mapping[str, str]) -> pd.DataFrame:
     """Add ids and groups; copies of one image under two names stay together."""
     groups = pairs["group_id"] if "group_id" in pairs.columns else pairs["image_id"]
-    content = pairs["image_id"].map(hashes)
-    merged = merge_groups(groups, pairs["image_id"], content)
-    ids = [make_pair_id(i, _encodable(h)) for i, h in zip(pairs["image_id"], pairs["hypothesis"], strict=True)]
+    merged = merge_groups(groups, pairs["image_id"], pairs["image_id"].map(hashes))
+    # What no encoding can write is refused by its row in `check_pairs`.
+    texts = [text.encode("utf-8", errors="replace").decode("utf-8") for text in pairs["hypothesis"]]
+    ids = [make_pair_id(i, text) for i, text in zip(pairs["image_id"], texts, strict=True)]
     return pairs.assign(group_id=merged, pair_id=pd.Series(ids, index=pairs.index, dtype="str"))
-
-
-def _encodable(text: str) -> str:
-    """The text, without what no encoding can write: `check_pairs` then refuses the row by its number."""
-    return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def _facts(

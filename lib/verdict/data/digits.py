@@ -20,21 +20,9 @@ from verdict.data.couples import coupled_pairs, loose_pairs
 from verdict.data.grammar import TRAINING_WORDS
 from verdict.data.images import write_array_store
 from verdict.data.pairs import Dataset, check_pairs, make_pair_id
-from verdict.data.scenes import COLOURS, Scene, draw_scenes, handwriting_pools, render_scene, render_scenes
+from verdict.data.scenes import draw_scenes, handwriting_pools, render_scenes
 from verdict.data.truths import Grid
 from verdict.labels import WARMUP_SPLITS, Split
-
-__all__ = [
-    "COLOURS",
-    "TRAINING_WORDS",
-    "VOCABULARY",
-    "Scene",
-    "build",
-    "draw_scenes",
-    "handwriting_pools",
-    "render_scene",
-    "render_scenes",
-]
 
 VOCABULARY: tuple[str, ...] = tuple(
     grammar.words_of([*TRAINING_WORDS, *independent_digits.INDEPENDENT_WORDS]),
@@ -73,33 +61,13 @@ ATTRIBUTION = (
 
 
 def build(*, n_pairs: Mapping[str, int], pairs_per_scene: int, seed: int, out: Path) -> Dataset:
-    """Build the data set and write its images.
+    """Build the data set and write its images into the store `out`; the image is the group.
 
-    Parameters
-    ----------
-    n_pairs : mapping of split name to number of pairs
-        Splits left out, or with 0 pairs, are not built. Even for all splits but the warm-up ones. The hand-written
-        split needs no entry and is always built.
-    pairs_per_scene : int
-        Mean number of sentences per image, at least 2. A split has at least `MIN_SCENES` scenes to choose from, so
-        very small splits have fewer sentences per image.
-    seed : int
-        Not negative. Each split has its own random stream, so its pairs do not depend on the other splits. The
-        handwriting of a split is the same for every seed.
-    out : Path
-        Folder of the image store.
-
-    Returns
-    -------
-    Dataset
-        Pairs of all splits with the optional columns family and form; the image is the group. Facts:
-        "<split>.n_pairs", "<split>.n_images", "<split>.n_handwriting" (samples in its pool), "n_words" and
-        "n_training_words" (vocabulary), "n_sentences" (in the grammar).
-
-    Raises
-    ------
-    ValueError
-        If a split name is unknown or hand-written, a number is impossible, or scenes are too few for the pairs.
+    `n_pairs` are even for all splits but the warm-up ones; splits left out, or with 0 pairs, are not built, the
+    hand-written one always is. A split has at least `MIN_SCENES` scenes to choose from, so very small splits have fewer
+    sentences per image than `pairs_per_scene` (2 or more). Each split has its own random stream, so its pairs do not
+    depend on the other splits; its handwriting is the same for every seed. ValueError if a split name is unknown or
+    hand-written, a number is impossible, or scenes are too few for the pairs.
     """
     wanted = _check_request(n_pairs, pairs_per_scene)
     pools = handwriting_pools()
@@ -166,16 +134,7 @@ def _name_images(
     names = {int(scene): f"digits-{split.value}-{scene:05d}" for scene in used}
     image_ids = table["scene"].map(names)
     pair_ids = [make_pair_id(i, h) for i, h in zip(image_ids, table["hypothesis"], strict=True)]
-    pairs = pd.DataFrame(
-        {
-            "pair_id": pair_ids,
-            "image_id": image_ids,
-            "group_id": image_ids,
-            "hypothesis": table["hypothesis"],
-            "label": table["label"],
-            "split": split.value,
-            "family": table["family"],
-            "form": table["form"],
-        }
-    )
+    columns = {"pair_id": pair_ids, "image_id": image_ids, "group_id": image_ids}
+    columns |= {"hypothesis": table["hypothesis"], "label": table["label"], "split": split.value}
+    pairs = pd.DataFrame(columns | {"family": table["family"], "form": table["form"]})
     return pairs, (list(names.values()), images[used])

@@ -17,7 +17,7 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -34,59 +34,39 @@ _HINT = "without a network, set VERDICT_DATA to a folder that holds a local copy
 
 
 def download(url: str, *, sha256: str, path: Path, max_bytes: int = MAX_BYTES, timeout_s: float = TIMEOUT_S) -> Path:
-    """Download a file once.
+    """Download a file (https, http or file) once.
 
-    The content goes to `<path>.part`, which a later call continues; it is renamed only after its hash was compared.
-
-    Parameters
-    ----------
-    url : str
-        https, http or file.
-    sha256 : str
-        Expected hash, 64 hexadecimal digits.
-    path : Path
-        Where the file will be. If it is already there, it is compared and nothing is downloaded.
-    max_bytes : int
-        Larger files are refused.
-    timeout_s : float
-        Of each wait for the server.
+    The content goes to `<path>.part`, which a later call continues; pooch compares its hash and renames it. A file that
+    is already there is compared, and nothing is downloaded. `timeout_s` is that of each wait for the server.
 
     Raises
     ------
     ValueError
-        If no hash is given, the content has another one, or it is too large.
+        If no hash is given, the content has another one, or it is larger than `max_bytes`.
     ConnectionError
         If the server cannot be reached or stops early.
     """
+    # Imported here: a report without downloads needs none of it.
+    import pooch
+
     path = Path(path)
     if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
         raise ValueError(f"{url}: a download needs its sha256 (64 hexadecimal digits), got {sha256!r}; {_HINT}")
     if (scheme := urllib.parse.urlsplit(url).scheme) not in _SCHEMES:
         raise ValueError(f"{url}: scheme {scheme!r} is not one of {list(_SCHEMES)}")
-    if path.is_file():
-        _compare(path, sha256, f"{path} (downloaded before)", "delete it and run again")
-        return path
+    if path.is_file() and (actual := sha256_file(path)) != sha256:
+        raise ValueError(f"{path} (downloaded before): sha256 is {actual}, expected {sha256}; delete it and run again")
     part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    was_begun = part.is_file() and part.stat().st_size > 0
-    _receive(url, part, max_bytes, timeout_s)
-    if was_begun and sha256_file(part) != sha256:
-        # What was there before may have been of another version: one fresh start decides.
-        part.unlink()
+
+    def receive(url: str, target: str, _: pooch.Pooch) -> None:
         _receive(url, part, max_bytes, timeout_s)
-    try:
-        _compare(part, sha256, url, "the source has changed, or the expected hash is wrong")
-    except ValueError:
-        part.unlink()
-        raise
-    os.replace(part, path)
-    return path
+        os.replace(part, target)
 
-
-def _compare(path: Path, sha256: str, name: str, way_out: str) -> None:
-    actual = sha256_file(path)
-    if actual != sha256:
-        raise ValueError(f"{name}: sha256 is {actual}, expected {sha256}; {way_out}")
+    # What was there before may have been of another version: one fresh start decides.
+    retries = int(part.is_file() and part.stat().st_size > 0)
+    names = {"registry": {path.name: sha256}, "urls": {path.name: url}}
+    cache = pooch.create(path.parent, base_url="", **names, retry_if_failed=retries)
+    return Path(cache.fetch(path.name, downloader=receive))
 
 
 def _receive(url: str, part: Path, max_bytes: int, timeout_s: float) -> None:
@@ -94,7 +74,7 @@ def _receive(url: str, part: Path, max_bytes: int, timeout_s: float) -> None:
     n_there = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={n_there}-"} if n_there else {})
     try:
-        with _open(request, timeout_s) as response:
+        with urllib.request.urlopen(request, timeout=timeout_s) as response:
             continues = getattr(response, "status", 200) == http.client.PARTIAL_CONTENT
             n_there = n_there if continues else 0
             length = response.headers.get("Content-Length")
@@ -115,10 +95,6 @@ def _receive(url: str, part: Path, max_bytes: int, timeout_s: float) -> None:
             f"cannot download {url}: the connection ended after {n_got:,} of {n_expected:,} bytes; "
             f"run again to continue"
         )
-
-
-def _open(request: urllib.request.Request, timeout_s: float) -> http.client.HTTPResponse:
-    return urllib.request.urlopen(request, timeout=timeout_s)
 
 
 def _append(response: BinaryIO, part: Path, n_there: int, max_bytes: int, url: str) -> int:
@@ -147,27 +123,9 @@ def _full_disk(path: Path) -> Iterator[None]:
         raise disk_full(error, path, path.stat().st_size if path.is_file() else 0) from error
 
 
-def extract_tar(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Path:
-    """Unpack a tar archive (plain, gz, bz2 or xz) into a new folder; see `extract_zip` for what is refused."""
-
-    def fill(scratch: Path) -> None:
-        with open_tar(archive) as tar:
-            for name, member in admitted(tar, archive, max_bytes=max_bytes, max_files=max_files):
-                source = tar.extractfile(member) if member.isfile() else None
-                _put(source, scratch / name)
-
-    return _extract(Path(archive), Path(folder), fill)
-
-
 @contextlib.contextmanager
 def open_tar(archive: Path) -> Iterator[tarfile.TarFile]:
-    """A tar archive (plain, gz, bz2 or xz) to read from.
-
-    Raises
-    ------
-    ValueError
-        If it is damaged or no archive, as far as it is read.
-    """
+    """A tar archive (plain, gz, bz2 or xz) to read from; ValueError if it is damaged or none, as far as it is read."""
     try:
         with tarfile.open(archive) as tar:
             yield tar
@@ -187,41 +145,42 @@ def admitted(
 
 
 def extract_zip(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Path:
-    """Unpack a zip archive into a new folder.
+    """Unpack a zip archive into a new folder, which appears only when everything was unpacked.
 
-    Parameters
-    ----------
-    archive : Path
-        The file.
-    folder : Path
-        Must not exist; it appears only when everything was unpacked.
-    max_bytes, max_files : int
-        Bounds on the unpacked size and the number of members.
-
-    Raises
-    ------
-    ValueError
-        If a member has an absolute path or "..", is a link or a device, occurs twice or is damaged, or if a bound is
-        passed; the message names the archive and the member.
+    ValueError names the archive and the member if that has an absolute path or "..", is a link or a device, occurs
+    twice or is damaged, or if a bound on the unpacked size or the number of members is passed.
     """
+    archive, folder = Path(archive), Path(folder)
+    if folder.exists():
+        raise FileExistsError(f"{folder} is already there; delete it to unpack {archive} again")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        _unzip(archive, scratch, _Guard(archive, max_bytes, max_files))
+        os.chmod(scratch, 0o755)
+        os.replace(scratch, folder)
+    except _DAMAGE as error:
+        raise ValueError(f"{archive} is damaged or not an archive: {error}") from error
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        name = Path(str(error.filename)).relative_to(scratch)
+        raise ValueError(f"{archive}: {str(name)!r} is a file and a folder, or occurs twice") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
 
-    def fill(scratch: Path) -> None:
-        with zipfile.ZipFile(archive) as pack:
-            guard = _Guard(archive, max_bytes, max_files)
-            for member in pack.infolist():
-                kind = stat.S_IFMT(member.external_attr >> 16)
-                if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise ValueError(f"{archive}: {member.filename!r} is a link or a device")
-                if member.flag_bits & 1:
-                    raise ValueError(f"{archive}: {member.filename!r} is encrypted")
-                target = guard.admit(member.filename, member.file_size, is_folder=member.is_dir())
-                if member.is_dir():
-                    _put(None, scratch / target)
-                else:
-                    with pack.open(member) as source:
-                        _put(source, scratch / target)
 
-    return _extract(Path(archive), Path(folder), fill)
+def _unzip(archive: Path, folder: Path, guard: _Guard) -> None:
+    with zipfile.ZipFile(archive) as pack:
+        for member in pack.infolist():
+            if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise ValueError(f"{archive}: {member.filename!r} is a link or a device")
+            if member.flag_bits & 1:
+                raise ValueError(f"{archive}: {member.filename!r} is encrypted")
+            target = folder / guard.admit(member.filename, member.file_size, is_folder=member.is_dir())
+            (target if member.is_dir() else target.parent).mkdir(parents=True, exist_ok=True)
+            if not member.is_dir():
+                with pack.open(member) as source, _full_disk(target), target.open("xb") as file:
+                    shutil.copyfileobj(source, file, CHUNK_BYTES)
 
 
 class _Guard:
@@ -251,34 +210,3 @@ class _Guard:
         if self.n_bytes > self.max_bytes:
             raise ValueError(f"{self.archive}: unpacks to more than {self.max_bytes:,} bytes")
         return key
-
-
-def _put(source: BinaryIO | None, target: Path) -> None:
-    """Write one member; None stands for a folder."""
-    if source is None:
-        target.mkdir(parents=True, exist_ok=True)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _full_disk(target), target.open("xb") as file:
-        while chunk := source.read(CHUNK_BYTES):
-            file.write(chunk)
-
-
-def _extract(archive: Path, folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Unpack beside the target and rename: a half-unpacked folder is never seen under its name."""
-    if folder.exists():
-        raise FileExistsError(f"{folder} is already there; delete it to unpack {archive} again")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        fill(scratch)
-        os.chmod(scratch, 0o755)
-        os.replace(scratch, folder)
-    except _DAMAGE as error:
-        raise ValueError(f"{archive} is damaged or not an archive: {error}") from error
-    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        name = Path(str(error.filename)).relative_to(scratch)
-        raise ValueError(f"{archive}: {str(name)!r} is a file and a folder, or occurs twice") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return folder

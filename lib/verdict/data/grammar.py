@@ -1,17 +1,19 @@
 """The grammar of the digits data set: every sentence, and when it is true of a scene.
 
-Nine families of statements (the skills that results are broken down by), each in three or four surface forms.
-The grammar is finite and small, so all its sentences are listed once; a sentence is then looked up, not
-parsed. Sentences take nothing for granted that a scene could lack: see `truths` on undefined statements.
+Nine families of statements (the skills that results are broken down by), each in three or four surface forms. The
+grammar is finite and small, so all its sentences are listed once; a sentence is then looked up, not parsed. Sentences
+take nothing for granted that a scene could lack: see `truths` on undefined statements. The functions that make drafts
+take the wording, so that the independent set says the same in other words.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import permutations, product
+from itertools import chain, permutations, product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,17 +23,6 @@ from verdict.data.truths import CELL_COLUMN, CELL_ROW, Grid, Kind, Truth
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 PLURALS = ("zeros", "ones", "twos", "threes", "fours", "fives", "sixes", "sevens", "eights", "nines")
-FAMILIES = (
-    "existence",
-    "exact_count",
-    "compare_count",
-    "colour",
-    "negation",
-    "quantifier",
-    "position",
-    "relation",
-    "comparison",
-)
 
 ANY = Kind()
 DIGIT_KINDS = tuple(Kind(digit=d) for d in range(10))
@@ -68,27 +59,16 @@ EDGES = {
 
 @dataclass(frozen=True, eq=False)
 class Statement:
-    """A sentence and its truth.
+    """A sentence (lower-case words, no punctuation) and its truth, see `truths`.
 
-    Attributes
-    ----------
-    text : str
-        Lower-case words, no punctuation.
-    family, form : str
-        Skill, and surface form as "family/form".
-    truth : callable
-        Maps a `Grid` to int8 (n_scenes,), see `truths`.
-    weight : float
-        Chance to be drawn within its form. Within a form the strata (sentences about digits, about colours,
-        about both) have equal weight, so that the many "red seven" sentences do not drown the few "seven" and
-        "red digit".
-    stratum : str
-        See weight.
-    near : callable, optional
-        True of scenes that make the sentence hard, as they hold the words' parts whether or not the sentence is true:
-        a seven and a red digit for "there is a red seven", a seven somewhere for "a seven in the top left corner".
-        Half of the scenes are taken from these where possible; else most false sentences would be given away by a
-        digit or a colour that is nowhere in the scene.
+    `form` is "family/form". `weight` is the chance to be drawn within the form: the strata (sentences about digits,
+    about colours, about both) weigh the same, so that the many "red seven" sentences do not drown the few "seven" and
+    "red digit".
+
+    `near` is true of scenes that make the sentence hard, as they hold the words' parts whether or not the sentence is
+    true: a seven and a red digit for "there is a red seven", a seven somewhere for "a seven in the top left corner".
+    Half of the scenes are taken from these where possible; else most false sentences would be given away by a digit or
+    a colour that is nowhere in the scene.
     """
 
     text: str
@@ -100,8 +80,7 @@ class Statement:
     near: Truth | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Draft:
+class Draft(NamedTuple):
     """A sentence on its way to a `Statement`, which explains the attributes."""
 
     form: str
@@ -111,26 +90,30 @@ class Draft:
     near: Truth | None = None
 
 
-def settle(family: str, drafts: Iterable[Draft]) -> list[Statement]:
-    """Turn the drafts of one family into statements, with the weights that strata of equal weight imply."""
-    drafts = list(drafts)
-    sizes = Counter((draft.form, draft.stratum) for draft in drafts)
-    return [
-        Statement(d.text, family, f"{family}/{d.form}", d.truth, 1.0 / sizes[d.form, d.stratum], d.stratum, d.near)
-        for d in drafts
-    ]
+def settle(drafts: Mapping[str, Iterable[Draft]]) -> tuple[Statement, ...]:
+    """Turn the drafts of each family into statements, with the weights that strata of equal weight imply."""
+    found = []
+    for family, own in ((family, list(own)) for family, own in drafts.items()):
+        sizes = Counter((draft.form, draft.stratum) for draft in own)
+        found += [
+            Statement(d.text, family, f"{family}/{d.form}", d.truth, 1.0 / sizes[d.form, d.stratum], d.stratum, d.near)
+            for d in own
+        ]
+    return tuple(found)
+
+
+def _words(kind: Kind, name: str) -> str:
+    return name if kind.colour is None else f"{COLOURS[kind.colour]} {name}"
 
 
 def singular(kind: Kind) -> str:
     """Words for one of a kind, such as "red seven", "seven" or "red digit"."""
-    words = [] if kind.colour is None else [COLOURS[kind.colour]]
-    return " ".join([*words, "digit" if kind.digit is None else NUMBERS[kind.digit]])
+    return _words(kind, "digit" if kind.digit is None else NUMBERS[kind.digit])
 
 
 def plural(kind: Kind) -> str:
     """Words for several of a kind, such as "red sevens", "sevens" or "red digits"."""
-    words = [] if kind.colour is None else [COLOURS[kind.colour]]
-    return " ".join([*words, "digits" if kind.digit is None else PLURALS[kind.digit]])
+    return _words(kind, "digits" if kind.digit is None else PLURALS[kind.digit])
 
 
 def indefinite(kind: Kind) -> str:
@@ -145,125 +128,79 @@ def counted(number: int, kind: Kind) -> str:
     return f"{NUMBERS[number]} {singular(kind) if number == 1 else plural(kind)}"
 
 
+def _said(text: str, kind: Kind, number: int = 0, **others: str) -> str:
+    """A form with its words: {one}, {many}, {a} of the kind, {is}, {n} and {count} of a number of them."""
+    words = {"one": singular(kind), "many": plural(kind), "a": indefinite(kind), "n": NUMBERS[number]}
+    return text.format(**words, **others, **{"is": "is" if number == 1 else "are", "count": counted(number, kind)})
+
+
 def stratum(kind: Kind) -> str:
     """Which of the two properties a kind names."""
     return f"{'digit' if kind.digit is not None else ''}{'colour' if kind.colour is not None else ''}"
 
 
-def present(kind: Kind) -> Truth:
-    """Truth of "there is one of this kind"."""
-    return partial(truths.count_is, kind=kind, compare=">=", number=1)
+def _count(kind: Kind, compare: str, number: int, **bound: int) -> Truth:
+    return partial(truths.count_is, kind=kind, compare=compare, number=number, **bound)
 
 
-def parts(kind: Kind) -> Truth:
-    """Truth of "the digit and the colour of this kind are there", see `truths.parts_present`."""
+def _present(kind: Kind) -> Truth:
+    return _count(kind, ">=", 1)
+
+
+def _parts(kind: Kind) -> Truth:
     return partial(truths.parts_present, kind=kind)
 
 
-def _existence() -> Iterator[Draft]:
-    for kind in KINDS:
-        yield Draft("there_is", f"there is {indefinite(kind)}", present(kind), stratum(kind), parts(kind))
-        yield Draft("image_holds", f"the image holds {indefinite(kind)}", present(kind), stratum(kind), parts(kind))
-        yield Draft(
-            "at_least_one", f"at least one {singular(kind)} is in the image", present(kind), stratum(kind), parts(kind)
-        )
+def presence(forms: Mapping[str, str], *, compare: str = ">=", number: int = 1) -> Iterator[Draft]:
+    """One of a kind is there; or, by another comparison, none is."""
+    for kind, (form, text) in product(KINDS, forms.items()):
+        yield Draft(form, _said(text, kind), _count(kind, compare, number), stratum(kind), _parts(kind))
 
 
-def _exact_count() -> Iterator[Draft]:
+def exact_counts(forms: Mapping[str, tuple[str, int, bool]]) -> Iterator[Draft]:
+    """Counts of a kind: text, least number, and whether it leaves open what holds of larger counts."""
     for kind, number in [*product(COARSE_KINDS, range(6)), *product([ANY], range(3, 9))]:
-        truth = partial(truths.count_is, kind=kind, compare="=", number=number)
-        verb = "is" if number == 1 else "are"
-        yield Draft(
-            "number_is", f"the number of {plural(kind)} is {NUMBERS[number]}", truth, stratum(kind), present(kind)
-        )
-        if number >= 1:
-            yield Draft("exactly", f"there {verb} exactly {counted(number, kind)}", truth, stratum(kind), present(kind))
-        if number >= 2:
-            bare = partial(truths.count_is, kind=kind, compare="=", number=number, at_most=number)
-            yield Draft("there_are", f"there are {counted(number, kind)}", bare, stratum(kind), present(kind))
+        for form, (text, least, is_bare) in forms.items():
+            if number >= least:
+                truth = _count(kind, "=", number, **({"at_most": number} if is_bare else {}))
+                yield Draft(form, _said(text, kind, number), truth, stratum(kind), _present(kind))
 
 
-def _compare_count() -> Iterator[Draft]:
-    forms = (
-        ("at_least", "at least", ">=", range(2, 5)),
-        ("at_most", "at most", "<=", range(1, 4)),
-        ("more_than", "more than", ">", range(1, 4)),
-        ("fewer_than", "fewer than", "<", range(2, 5)),
-    )
-    for form, words, compare, numbers in forms:
-        # The whole image holds 3 to 8 digits, so a count of all of them is compared with larger numbers.
-        for kind, number in [*product(COARSE_KINDS, numbers), *product([ANY], range(4, 8))]:
-            truth = partial(truths.count_is, kind=kind, compare=compare, number=number)
-            verb = "is" if number == 1 else "are"
-            yield Draft(form, f"there {verb} {words} {counted(number, kind)}", truth, stratum(kind), present(kind))
+def bounded_counts(numbers: Iterable[int], forms: Mapping[str, tuple[str, str]]) -> Iterator[Draft]:
+    """Counts of a kind against a number: text and comparison."""
+    # The whole image holds 3 to 8 digits, so a count of all of them is compared with larger numbers.
+    for kind, number in [*product(COARSE_KINDS, numbers), *product([ANY], range(4, 8))]:
+        for form, (text, compare) in forms.items():
+            yield Draft(form, _said(text, kind, number), _count(kind, compare, number), stratum(kind), _present(kind))
 
 
-def _colour() -> Iterator[Draft]:
+def shares(*forms: tuple[str, str, str, str, tuple[int, ...], str]) -> Iterator[Draft]:
+    """Digits of one value and their colour: form, text, base (digit or colour), rule, bounds of its count, stratum."""
     for both in BOTH_KINDS:
         digit, colour = Kind(digit=both.digit), Kind(colour=both.colour)
-        name, hue = singular(digit), COLOURS[both.colour]
-        one = partial(truths.share_is, base=digit, part=both, rule="all", low=1, high=1)
-        yield Draft("the_digit_is", f"the {name} is {hue}", one, "", parts(both))
-        yield Draft("the_only_is", f"the only {name} in the image is {hue}", one, "", parts(both))
-        every = partial(truths.share_is, base=digit, part=both, rule="all", low=2)
-        yield Draft("every_is", f"every {name} is {hue}", every, "", parts(both))
-        named = partial(truths.share_is, base=colour, part=both, rule="all", low=1, high=1)
-        yield Draft("the_colour_digit_is", f"the {hue} digit is {indefinite(digit)}", named, "", parts(both))
+        words = {"hue": COLOURS[both.colour]}
+        for form, text, base, rule, bounds, name in forms:
+            given = {"base": digit if base == "digit" else colour, "part": both, "rule": rule}
+            truth = partial(truths.share_is, **given, **dict(zip(("low", "high"), bounds, strict=False)))
+            yield Draft(form, _said(text, digit, **words), truth, name, _parts(both))
 
 
-def _negation() -> Iterator[Draft]:
-    for kind in KINDS:
-        truth = partial(truths.count_is, kind=kind, compare="=", number=0)
-        yield Draft("there_is_no", f"there is no {singular(kind)}", truth, stratum(kind), parts(kind))
-        yield Draft("there_are_no", f"there are no {plural(kind)} in the image", truth, stratum(kind), parts(kind))
-    for both in BOTH_KINDS:
-        digit = Kind(digit=both.digit)
-        none = partial(truths.share_is, base=digit, part=both, rule="none", low=1)
-        yield Draft("no_digit_is", f"no {singular(digit)} is {COLOURS[both.colour]}", none, "digit", parts(both))
-        one = partial(truths.share_is, base=digit, part=both, rule="none", low=1, high=1)
-        yield Draft(
-            "the_digit_is_not", f"the {singular(digit)} is not {COLOURS[both.colour]}", one, "digit", parts(both)
-        )
-    for kind in COLOUR_KINDS:
-        truth = partial(truths.count_is, kind=kind, compare="=", number=0)
-        yield Draft("no_digit_is", f"no digit is {COLOURS[kind.colour]}", truth, "colour")
-
-
-def _quantifier() -> Iterator[Draft]:
-    for both in BOTH_KINDS:
-        digit, colour = Kind(digit=both.digit), Kind(colour=both.colour)
-        names, hue = plural(digit), COLOURS[both.colour]
-        every = partial(truths.share_is, base=digit, part=both, rule="all", low=2)
-        yield Draft("all_are", f"all {names} are {hue}", every, "digit", parts(both))
-        named = partial(truths.share_is, base=colour, part=both, rule="all", low=2)
-        yield Draft("all_are", f"all {plural(colour)} are {names}", named, "colour", parts(both))
-        none = partial(truths.share_is, base=digit, part=both, rule="none", low=2)
-        yield Draft("none_of_the_are", f"none of the {names} are {hue}", none, "digit", parts(both))
-        pair = partial(truths.share_is, base=digit, part=both, rule="all", low=2, high=2)
-        yield Draft("both_are", f"both {names} are {hue}", pair, "", parts(both))
-    for kind in COARSE_KINDS:
+def shares_of_all(*forms: tuple[str, str, str, str]) -> Iterator[Draft]:
+    """All digits of a scene against one kind: form, text, rule, and what its stratum is besides the kind's."""
+    for kind, (form, text, rule, more) in product(COARSE_KINDS, forms):
         words = PLURALS[kind.digit] if kind.colour is None else COLOURS[kind.colour]
-        most = partial(truths.share_is, base=ANY, part=kind, rule="most", low=3)
-        yield Draft("most_are", f"most digits are {words}", most, stratum(kind))
-        none = partial(truths.share_is, base=ANY, part=kind, rule="none", low=3)
-        yield Draft("none_of_the_are", f"none of the digits are {words}", none, stratum(kind) + " any")
+        truth = partial(truths.share_is, base=ANY, part=kind, rule=rule, low=3)
+        yield Draft(form, text.format(words), truth, stratum(kind) + more)
 
 
-def _position() -> Iterator[Draft]:
-    for kind, (words, cells) in product(COARSE_KINDS, CORNERS.items()):
-        here = partial(truths.any_in, kind=kind, cells=cells)
-        yield Draft("corner", f"there is {indefinite(kind)} in the {words} corner", here, stratum(kind), present(kind))
-    for kind, (words, cells) in product(KINDS, HALVES.items()):
-        here = partial(truths.only_one_in, kind=kind, cells=cells)
-        yield Draft("half", f"the {singular(kind)} is in the {words} half", here, stratum(kind))
-    for kind, (words, cells) in product(KINDS, EDGES.items()):
-        here = partial(truths.any_in, kind=kind, cells=cells)
-        yield Draft("edge", f"the {words} holds {indefinite(kind)}", here, stratum(kind), present(kind))
-    # A union of views, unlike one of mappings, is a set: its order would change from process to process.
-    places = {f"{name} corner": cells for name, cells in CORNERS.items()} | EDGES
-    for words, cells in places.items():
-        nothing = partial(truths.none_in, kind=ANY, cells=cells)
-        yield Draft("empty", f"the {words} is empty", nothing, words.split()[-1])
+def places(
+    kinds: Iterable[Kind], cells_of: Mapping[str, tuple[int, ...]], truth: Callable, form: str, text: str
+) -> Iterator[Draft]:
+    """Kinds in some cells of the image."""
+    for kind, (place, cells) in product(kinds, cells_of.items()):
+        near = _present(kind) if truth is truths.any_in else None
+        here = partial(truth, kind=kind, cells=cells)
+        yield Draft(form, _said(text, kind, place=place), here, stratum(kind), near)
 
 
 def coarse_couples() -> list[tuple[Kind, Kind]]:
@@ -271,53 +208,112 @@ def coarse_couples() -> list[tuple[Kind, Kind]]:
     return [*permutations(DIGIT_KINDS, 2), *permutations(COLOUR_KINDS, 2)]
 
 
-def _relation() -> Iterator[Draft]:
-    forms = (
-        ("left_right", "left of", CELL_COLUMN, "<"),
-        ("left_right", "right of", CELL_COLUMN, ">"),
-        ("above_below", "above", CELL_ROW, "<"),
-        ("above_below", "below", CELL_ROW, ">"),
-    )
-    for first, second in coarse_couples():
-        names = singular(first), singular(second)
-        for form, words, axis, compare in forms:
-            truth = partial(truths.placed, first=first, second=second, axis=axis, compare=compare)
-            yield Draft(form, f"the {names[0]} is {words} the {names[1]}", truth, stratum(first))
-        for line, axis in (("row", CELL_ROW), ("column", CELL_COLUMN)):
-            truth = partial(truths.placed, first=first, second=second, axis=axis, compare="=")
-            text = f"the {names[0]} and the {names[1]} are in the same {line}"
-            yield Draft("same_line", text, truth, stratum(first))
+def relations(*forms: tuple[str, str, np.ndarray, str]) -> Iterator[Draft]:
+    """Where one stands to another: form, text, row or column of each cell, comparison."""
+    for (first, second), (form, text, axis, compare) in product(coarse_couples(), forms):
+        truth = partial(truths.placed, first=first, second=second, axis=axis, compare=compare)
+        yield Draft(form, text.format(singular(first), singular(second)), truth, stratum(first))
 
 
-def _comparison() -> Iterator[Draft]:
-    for first, second in coarse_couples():
-        names = plural(first), plural(second)
-        for form, start, middle, compare in (
-            ("more_than", "more", "than", ">"),
-            ("fewer_than", "fewer", "than", "<"),
-            ("as_many_as", "as many", "as", "="),
-        ):
-            truth = partial(truths.counts_compare, first=first, second=second, compare=compare)
-            yield Draft(form, f"there are {start} {names[0]} {middle} {names[1]}", truth, stratum(first))
+def comparisons(*forms: tuple[str, str, str]) -> Iterator[Draft]:
+    """Counts of two kinds: form, text, comparison."""
+    for (first, second), (form, text, compare) in product(coarse_couples(), forms):
+        truth = partial(truths.counts_compare, first=first, second=second, compare=compare)
+        yield Draft(form, text.format(plural(first), plural(second)), truth, stratum(first))
+
+
+def _colourless() -> Iterator[Draft]:
+    for kind in COLOUR_KINDS:
+        yield Draft("no_digit_is", f"no digit is {COLOURS[kind.colour]}", _count(kind, "=", 0), "colour")
+
+
+def _empty_places() -> Iterator[Draft]:
+    # A union of views, unlike one of mappings, is a set: its order would change from process to process.
+    for words, cells in ({f"{name} corner": cells for name, cells in CORNERS.items()} | EDGES).items():
+        yield Draft("empty", f"the {words} is empty", partial(truths.none_in, kind=ANY, cells=cells), words.split()[-1])
 
 
 @cache
 def statements() -> tuple[Statement, ...]:
     """All sentences of the grammar, in a fixed order and without repetition."""
-    makers = (
-        _existence,
-        _exact_count,
-        _compare_count,
-        _colour,
-        _negation,
-        _quantifier,
-        _position,
-        _relation,
-        _comparison,
-    )
-    return tuple(s for name, make in zip(FAMILIES, makers, strict=True) for s in settle(name, make()))
+    counts = {
+        "at_least": (range(2, 5), "there {is} at least {count}", ">="),
+        "at_most": (range(1, 4), "there {is} at most {count}", "<="),
+        "more_than": (range(1, 4), "there {is} more than {count}", ">"),
+        "fewer_than": (range(2, 5), "there {is} fewer than {count}", "<"),
+    }
+    drafts = {
+        "existence": presence(
+            {
+                "there_is": "there is {a}",
+                "image_holds": "the image holds {a}",
+                "at_least_one": "at least one {one} is in the image",
+            }
+        ),
+        "exact_count": exact_counts(
+            {
+                "number_is": ("the number of {many} is {n}", 0, False),
+                "exactly": ("there {is} exactly {count}", 1, False),
+                "there_are": ("there are {count}", 2, True),
+            }
+        ),
+        "compare_count": chain.from_iterable(
+            bounded_counts(numbers, {form: (text, compare)}) for form, (numbers, text, compare) in counts.items()
+        ),
+        "colour": shares(
+            ("the_digit_is", "the {one} is {hue}", "digit", "all", (1, 1), ""),
+            ("the_only_is", "the only {one} in the image is {hue}", "digit", "all", (1, 1), ""),
+            ("every_is", "every {one} is {hue}", "digit", "all", (2,), ""),
+            ("the_colour_digit_is", "the {hue} digit is {a}", "colour", "all", (1, 1), ""),
+        ),
+        "negation": chain(
+            presence(
+                {"there_is_no": "there is no {one}", "there_are_no": "there are no {many} in the image"},
+                compare="=",
+                number=0,
+            ),
+            shares(
+                ("no_digit_is", "no {one} is {hue}", "digit", "none", (1,), "digit"),
+                ("the_digit_is_not", "the {one} is not {hue}", "digit", "none", (1, 1), "digit"),
+            ),
+            _colourless(),
+        ),
+        "quantifier": chain(
+            shares(
+                ("all_are", "all {many} are {hue}", "digit", "all", (2,), "digit"),
+                ("all_are", "all {hue} digits are {many}", "colour", "all", (2,), "colour"),
+                ("none_of_the_are", "none of the {many} are {hue}", "digit", "none", (2,), "digit"),
+                ("both_are", "both {many} are {hue}", "digit", "all", (2, 2), ""),
+            ),
+            shares_of_all(
+                ("most_are", "most digits are {}", "most", ""),
+                ("none_of_the_are", "none of the digits are {}", "none", " any"),
+            ),
+        ),
+        "position": chain(
+            places(COARSE_KINDS, CORNERS, truths.any_in, "corner", "there is {a} in the {place} corner"),
+            places(KINDS, HALVES, truths.only_one_in, "half", "the {one} is in the {place} half"),
+            places(KINDS, EDGES, truths.any_in, "edge", "the {place} holds {a}"),
+            _empty_places(),
+        ),
+        "relation": relations(
+            ("left_right", "the {} is left of the {}", CELL_COLUMN, "<"),
+            ("left_right", "the {} is right of the {}", CELL_COLUMN, ">"),
+            ("above_below", "the {} is above the {}", CELL_ROW, "<"),
+            ("above_below", "the {} is below the {}", CELL_ROW, ">"),
+            ("same_line", "the {} and the {} are in the same row", CELL_ROW, "="),
+            ("same_line", "the {} and the {} are in the same column", CELL_COLUMN, "="),
+        ),
+        "comparison": comparisons(
+            ("more_than", "there are more {} than {}", ">"),
+            ("fewer_than", "there are fewer {} than {}", "<"),
+            ("as_many_as", "there are as many {} as {}", "="),
+        ),
+    }
+    return settle(drafts)
 
 
+FAMILIES = tuple(dict.fromkeys(statement.family for statement in statements()))
 BETWEEN_COLOURS = ("relation", "comparison")
 
 
@@ -337,22 +333,9 @@ def taught() -> tuple[Statement, ...]:
 
 
 @cache
-def _by_text() -> dict[str, Statement]:
+def by_text() -> dict[str, Statement]:
+    """Every sentence of the grammar by its text."""
     return {statement.text: statement for statement in statements()}
-
-
-def statement(text: str) -> Statement:
-    """Look a sentence of the grammar up.
-
-    Raises
-    ------
-    KeyError
-        If the grammar does not hold this sentence.
-    """
-    try:
-        return _by_text()[text]
-    except KeyError:
-        raise KeyError(f"not a sentence of the grammar: {text!r}") from None
 
 
 def evaluate(sentences: Sequence[Statement], grid: Grid) -> np.ndarray:

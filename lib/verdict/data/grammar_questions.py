@@ -39,15 +39,10 @@ Consequence = tuple[Meaning, float, float]
 
 
 def question_table(hypotheses: Sequence[str]) -> pd.DataFrame:
-    """Questions about each distinct hypothesis.
-
-    Returns
-    -------
-    DataFrame
-        hypothesis, question, expected_if_entailment, expected_if_contradiction. A sentence that neither the grammar nor
-        the independent templates know has no rows.
+    """Questions about each distinct hypothesis: hypothesis, question, expected_if_entailment,
+    expected_if_contradiction. A sentence that neither the grammar nor the independent templates know has no rows.
     """
-    known, rows = _statements(), []
+    known, rows = {s.text: s for s in independent_digits.paraphrases()} | grammar.by_text(), []
     for text in dict.fromkeys(hypotheses):
         if text in known:
             rows += [(text, *question) for question in questions_about(known[text])]
@@ -155,22 +150,13 @@ _RULES = {
 def _meaning(statement: Statement) -> Meaning | None:
     """What a sentence says, equal for paraphrases; None for one that is undefined where its paraphrases are not."""
     name, given = statement.truth.func.__name__, statement.truth.keywords
-    if name == "count_is":
-        return (
-            None
-            if given.get("at_most") is not None
-            else ("count", given["kind"], *_interval(given["compare"], given["number"]))
-        )
-    if name == "share_is":
+    if name == "share_is" or given.get("at_most") is not None:
         return None
+    if name == "count_is":
+        return "count", given["kind"], *_interval(given["compare"], given["number"])
     if name == "placed":
-        return (
-            name,
-            given["first"],
-            given["second"],
-            "row" if given["axis"] is CELL_ROW else "column",
-            given["compare"],
-        )
+        line = "row" if given["axis"] is CELL_ROW else "column"
+        return name, given["first"], given["second"], line, given["compare"]
     return (name, *given.values())
 
 
@@ -191,9 +177,3 @@ def _count_meanings() -> dict[Kind, list[Meaning]]:
         if meaning[0] == "count":
             found.setdefault(meaning[1], []).append(meaning)
     return found
-
-
-@cache
-def _statements() -> dict[str, Statement]:
-    """Every sentence whose truth is known, by its text."""
-    return {s.text: s for s in (*independent_digits.paraphrases(), *grammar.statements())}

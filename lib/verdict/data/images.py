@@ -39,11 +39,8 @@ _JPEG_FRAME = re.compile(rb"\xff[\xc0-\xc3]..(.)", re.DOTALL)
 def check_image_id(image_id: str) -> str:
     """Return the id if it is a plain name, or plain names that lead from folder to folder.
 
-    Raises
-    ------
-    ValueError
-        If it is longer than 255 characters, absolute, an address, or one of its names is empty, "." or "..", has outer
-        blanks, or holds a backslash or a control character.
+    ValueError if it is longer than 255 characters, absolute, an address, or one of its names is empty, "." or "..", has
+    outer blanks, or holds a backslash or a control character.
     """
     if _ADDRESS.match(image_id):
         raise ValueError(
@@ -122,23 +119,11 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS, sha256: str = "") -> Image.Image:
-    """Read one image file as RGB, turned as its EXIF orientation says.
+    """Read one image file (JPEG, PNG, WebP, BMP or a GIF of one frame, whatever its suffix says) as RGB, turned as its
+    EXIF orientation says.
 
-    Parameters
-    ----------
-    path : Path
-        JPEG, PNG, WebP, BMP or a GIF of one frame, whatever its suffix says.
-    max_pixels : int
-        Larger images are refused by their header, before any pixel is decoded.
-    sha256 : str
-        If given, the content must have this hash.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is changed, truncated, animated, too large or of another format; the message names it.
+    Larger images are refused by their header, before any pixel is decoded. ValueError names the file if it is not of
+    the `sha256` that is given, truncated, animated, too large or of another format.
     """
     return decode_image(_read_bytes(Path(path)), path, max_pixels=max_pixels, sha256=sha256)
 
@@ -188,19 +173,7 @@ def resize(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
 
 
 class ImageStore:
-    """Images of one folder by id.
-
-    Parameters
-    ----------
-    folder : Path
-        Where `images.parquet` lies.
-    index : DataFrame
-        Its content.
-    max_pixels : int
-        Bound on one image file.
-    workers : int
-        Threads that decode image files; array stores need none.
-    """
+    """Images of one folder by id; `workers` threads decode image files, array stores need none."""
 
     def __init__(self, folder: Path, index: pd.DataFrame, *, max_pixels: int = MAX_PIXELS, workers: int = 1) -> None:
         self.folder = Path(folder).resolve()
@@ -212,14 +185,8 @@ class ImageStore:
 
     @classmethod
     def open(cls, folder: Path, *, max_pixels: int = MAX_PIXELS, workers: int = 1) -> ImageStore:
-        """Open the store of a folder.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the folder holds no store.
-        ValueError
-            If its index is unreadable, lacks a column, repeats an id or holds one that is not a plain name.
+        """Open the store of a folder; ValueError if its index is unreadable, lacks a column, repeats an id or holds
+        one that is not a plain name.
         """
         path = Path(folder) / INDEX
         if not path.is_file():
@@ -243,38 +210,26 @@ class ImageStore:
         return image_id in self._entries
 
     def load(self, image_ids: Sequence[str], *, size: tuple[int, int]) -> np.ndarray:
-        """Read images.
+        """Read images as RGB at (height, width), ignoring their aspect ratios: uint8 (n, height, width, 3), in the
+        order of the ids.
 
-        Parameters
-        ----------
-        image_ids : sequence of str, length n
-            Repeats are allowed and decoded once.
-        size : (height, width)
-            What every image is resized to, ignoring its aspect ratio.
-
-        Returns
-        -------
-        uint8 array (n, height, width, 3)
-            RGB, in the order of `image_ids`.
-
-        Raises
-        ------
-        KeyError
-            If an id is not in the store; the first few are listed.
-        FileNotFoundError, ValueError
-            If a file is missing or unreadable; the message names it.
+        Repeats are decoded once. KeyError lists ids that are not in the store; FileNotFoundError and ValueError name
+        the file.
         """
         size = _check_size(size)
         wanted = list(dict.fromkeys(str(i) for i in image_ids))
         if unknown := [i for i in wanted if i not in self._entries]:
             raise KeyError(f"{len(unknown)} image ids are not in the store {self.folder}, the first: {unknown[:5]}")
         images = np.empty((len(wanted), *size, 3), dtype=np.uint8)
-        by_file = [k for k, i in enumerate(wanted) if self._entries[i][1] < 0]
-        for k, image_id in enumerate(wanted):
-            if self._entries[image_id][1] >= 0 and not self._is_embedded(image_id):
-                images[k] = self._row(image_id, size)
-        for k, array in zip(by_file, self._decode_many([wanted[k] for k in by_file], size), strict=True):
-            images[k] = array
+        files = []
+        for k, (file, row, _) in enumerate(map(self._entries.__getitem__, wanted)):
+            if row < 0:
+                files.append(k)
+            elif not is_embedded(file):
+                images[k] = self._row(file, row, size)
+        with ThreadPoolExecutor(max(1, self.workers)) as pool:
+            for k, array in zip(files, pool.map(lambda k: resize(self._decode(wanted[k]), size), files), strict=True):
+                images[k] = array
         for k, image in self._read_embedded(wanted):
             images[k] = resize(image, size)
         position = {image_id: k for k, image_id in enumerate(wanted)}
@@ -285,36 +240,26 @@ class ImageStore:
         """One image as RGB at its own aspect ratio, no side longer than `max_side` pixels."""
         if image_id not in self._entries:
             raise KeyError(f"image id {image_id!r} is not in the store {self.folder}")
-        file, row, sha256 = self._entries[image_id]
-        if self._is_embedded(image_id):
+        file, row, _ = self._entries[image_id]
+        if row < 0:
+            image = self._decode(image_id)
+        elif is_embedded(file):
             ((_, image),) = self._read_embedded([image_id])
-        elif row >= 0:
-            image = Image.fromarray(np.array(self._array(file)[self._check_row(file, row)]))
         else:
-            image = read_image(self._path(file), max_pixels=self.max_pixels, sha256=sha256)
+            image = Image.fromarray(np.array(self._row(file, row)))
         image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR)
         return image
 
-    def _decode_many(self, image_ids: list[str], size: tuple[int, int]) -> list[np.ndarray]:
-        def decode(image_id: str) -> np.ndarray:
-            file, _, sha256 = self._entries[image_id]
-            return resize(read_image(self._path(file), max_pixels=self.max_pixels, sha256=sha256), size)
-
-        if self.workers <= 1 or len(image_ids) < 2:
-            return [decode(i) for i in image_ids]
-        with ThreadPoolExecutor(self.workers) as pool:
-            return list(pool.map(decode, image_ids))
-
-    def _is_embedded(self, image_id: str) -> bool:
-        file, row, _ = self._entries[image_id]
-        return row >= 0 and is_embedded(file)
+    def _decode(self, image_id: str) -> Image.Image:
+        file, _, sha256 = self._entries[image_id]
+        return read_image(self._path(file), max_pixels=self.max_pixels, sha256=sha256)
 
     def _read_embedded(self, image_ids: list[str]) -> Iterator[tuple[int, Image.Image]]:
         """Position and image of those ids that point into shards, shard by shard."""
         by_shard: dict[str, dict[int, list[int]]] = {}
         for k, image_id in enumerate(image_ids):
             file, row, _ = self._entries[image_id]
-            if self._is_embedded(image_id):
+            if row >= 0 and is_embedded(file):
                 by_shard.setdefault(file, {}).setdefault(row, []).append(k)
         for file, places in by_shard.items():
             for row, content in read_embedded(self._path(file), list(places)):
@@ -322,16 +267,11 @@ class ImageStore:
                     named = {"max_pixels": self.max_pixels, "sha256": self._entries[image_ids[k]][2]}
                     yield k, decode_image(content, f"{file}, row {row}", **named)
 
-    def _row(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
-        file, row, _ = self._entries[image_id]
-        pixels = self._array(file)[self._check_row(file, row)]
-        return pixels if pixels.shape[:2] == size else resize(Image.fromarray(np.array(pixels)), size)
-
-    def _check_row(self, file: str, row: int) -> int:
-        n_rows = len(self._array(file))
-        if row >= n_rows:
-            raise ValueError(f"{self.folder / file} has {n_rows} images, the index asks for row {row}")
-        return row
+    def _row(self, file: str, row: int, size: tuple[int, int] | None = None) -> np.ndarray:
+        array = self._array(file)
+        if row >= len(array):
+            raise ValueError(f"{self.folder / file} has {len(array)} images, the index asks for row {row}")
+        return array[row] if size in (None, array.shape[1:3]) else resize(Image.fromarray(np.array(array[row])), size)
 
     def _path(self, file: str, *, is_array: bool = False) -> Path:
         path = (self.folder / file).resolve()
@@ -369,14 +309,8 @@ def _check_array(array: np.ndarray, source: str) -> None:
 
 
 def write_array_store(folder: Path, arrays: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> None:
-    """Write images that are already arrays.
-
-    Parameters
-    ----------
-    folder : Path
-        Created if needed; one `<name>.npy` per entry and the index are written into it.
-    arrays : mapping of name to (ids, uint8 array (n_ids, height, width, 3))
-        Names are plain names; ids are unique over all entries.
+    """Write images that are already arrays, uint8 (n_ids, height, width, 3): one `<name>.npy` per entry (ids,
+    array), and the index. Names are plain names; ids are unique over all entries.
     """
     folder = Path(folder)
     frames = []
@@ -386,8 +320,8 @@ def write_array_store(folder: Path, arrays: Mapping[str, tuple[Sequence[str], np
         _check_array(array, f"images {name!r}")
         if len(ids) != len(array):
             raise ValueError(f"images {name!r}: {len(ids)} ids for {len(array)} images")
-        frames.append(_index(list(ids), [f"{name}.npy"] * len(ids), np.arange(len(ids)), [""] * len(ids)))
-    index = pd.concat(frames, ignore_index=True) if frames else _index([], [], np.arange(0), [])
+        frames.append(_index(list(ids), [f"{name}.npy"] * len(ids), range(len(ids)), [""] * len(ids)))
+    index = pd.concat(frames or [_index()], ignore_index=True)
     _check_ids(index["image_id"].tolist(), str(folder))
     for name, (_, array) in arrays.items():
         write_npy(folder / f"{name}.npy", np.ascontiguousarray(array))
@@ -401,39 +335,23 @@ def write_folder_store(
     hashes: Mapping[str, str] | None = None,
     embedded: pd.DataFrame | None = None,
 ) -> None:
-    """Write the index of images that stay where they are.
-
-    Parameters
-    ----------
-    folder : Path
-        Created if needed; only the index is written into it.
-    files : mapping of image id to file
-        Kept as absolute paths with the SHA-256 of each content, so that a later change is noticed on reading.
-    hashes : mapping of image id to SHA-256, optional
-        Of the contents, where they are known; otherwise every file is read for it.
-    embedded : DataFrame, optional
-        Images inside parquet shards: image_id, file (absolute), row, sha256.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file is missing.
+    """Write the index of images that stay where they are, with the SHA-256 of each content, so that a later change
+    is noticed on reading. Hashes that are not given are read from the files; `embedded` are images inside parquet
+    shards: image_id, file (absolute), row, sha256.
     """
-    folder = Path(folder)
-    ids = list(files)
-    inside = _index([], [], np.arange(0), []) if embedded is None else embedded
+    ids, inside = list(files), _index() if embedded is None else embedded
     _check_ids([*ids, *inside["image_id"]], str(folder))
     if missing := [str(p) for p in files.values() if not Path(p).is_file()]:
         raise FileNotFoundError(f"{len(missing)} image files are missing, the first: {missing[:5]}")
     paths = [Path(p).resolve() for p in files.values()]
     contents = [hashes[i] for i in ids] if hashes is not None else [sha256_file(p) for p in paths]
-    index = _index(ids, [str(p) for p in paths], np.full(len(ids), -1), contents)
+    index = _index(ids, list(map(str, paths)), [-1] * len(ids), contents)
     inside = _index(*(inside[name].tolist() for name in ("image_id", "file", "row", "sha256")))
-    write_parquet(folder / INDEX, pd.concat([index, inside], ignore_index=True))
+    write_parquet(Path(folder) / INDEX, pd.concat([index, inside], ignore_index=True))
 
 
-def _index(ids: list[str], files: list[str], rows: np.ndarray, hashes: list[str]) -> pd.DataFrame:
-    columns = {"image_id": ids, "file": files, "sha256": hashes}
-    index = pd.DataFrame({name: pd.Series(values, dtype="str") for name, values in columns.items()})
-    index.insert(2, "row", np.asarray(rows, dtype=np.int64))
-    return index
+def _index(
+    ids: Sequence[str] = (), files: Sequence[str] = (), rows: Sequence[int] = (), hashes: Sequence[str] = ()
+) -> pd.DataFrame:
+    index = pd.DataFrame({"image_id": ids, "file": files, "row": rows, "sha256": hashes})
+    return index.astype({"image_id": "str", "file": "str", "row": "int64", "sha256": "str"})

@@ -8,11 +8,9 @@ equivalent in the grammar's own sentences, which the tests evaluate to check the
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from functools import cache, partial
-from importlib import resources
+from functools import cache
 from importlib.util import find_spec
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
@@ -21,29 +19,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from verdict.data import grammar, truths
 from verdict.data.couples import coupled_pairs
-from verdict.data.grammar import (
-    ANY,
-    BOTH_KINDS,
-    COARSE_KINDS,
-    CORNERS,
-    EDGES,
-    HALVES,
-    KINDS,
-    NUMBERS,
-    Draft,
-    Statement,
-    coarse_couples,
-    counted,
-    indefinite,
-    parts,
-    plural,
-    present,
-    settle,
-    singular,
-    stratum,
-)
+from verdict.data.grammar import ANY, COARSE_KINDS, CORNERS, EDGES, HALVES, KINDS, Statement
 from verdict.data.scenes import COLOURS, EMPTY, N_CELLS, SPRITE_PX, Scene, Style, draw_scenes, render_scenes
-from verdict.data.truths import CELL_COLUMN, CELL_ROW, Grid, Kind
+from verdict.data.truths import CELL_COLUMN, CELL_ROW, Grid
 
 FONTS = (
     "DejaVuSans.ttf",
@@ -77,15 +55,8 @@ N_DIGITS = (2, 6)
 def read_scene(text: str) -> Scene:
     """Read a scene written as in `HAND_SCENES`; its samples are printed glyphs, the fonts in turn.
 
-    Parameters
-    ----------
-    text : str
-        Sixteen cells, row by row: ".." for an empty cell, else a colour's initial and a digit. Bars are ignored.
-
-    Raises
-    ------
-    ValueError
-        If there are not sixteen cells or one of them cannot be read.
+    Sixteen cells, row by row: ".." for an empty cell, else a colour's initial and a digit. Bars are ignored. ValueError
+    otherwise.
     """
     cells = text.replace("|", " ").split()
     initials = {name[0]: i for i, name in enumerate(COLOURS)}
@@ -127,127 +98,65 @@ def _glyph(font: Path, digit: int) -> np.ndarray:
     return np.asarray(image, dtype=np.float32) / 255.0
 
 
-def _existence() -> Iterator[Draft]:
-    for kind in KINDS:
-        yield Draft("you_can_see", f"you can see {indefinite(kind)}", present(kind), stratum(kind), parts(kind))
-        yield Draft("a_picture_with", f"a picture with {indefinite(kind)}", present(kind), stratum(kind), parts(kind))
-
-
-def _exact_count() -> Iterator[Draft]:
-    for kind, number in [*product(COARSE_KINDS, range(1, 6)), *product([ANY], range(3, 9))]:
-        truth = partial(truths.count_is, kind=kind, compare="=", number=number)
-        words = counted(number, kind)
-        yield Draft("you_can_see_exactly", f"you can see exactly {words}", truth, stratum(kind), present(kind))
-        yield Draft("shows_neither", f"the picture shows {words} and no more", truth, stratum(kind), present(kind))
-
-
-def _compare_count() -> Iterator[Draft]:
-    for kind, number in [*product(COARSE_KINDS, range(2, 5)), *product([ANY], range(4, 8))]:
-        more = partial(truths.count_is, kind=kind, compare=">=", number=number)
-        yield Draft(
-            "or_more", f"one finds {NUMBERS[number]} or more {plural(kind)}", more, stratum(kind), present(kind)
-        )
-        less = partial(truths.count_is, kind=kind, compare="<", number=number)
-        yield Draft("less_than", f"you can see less than {counted(number, kind)}", less, stratum(kind), present(kind))
-
-
-def _colour() -> Iterator[Draft]:
-    for both in BOTH_KINDS:
-        digit, colour = Kind(digit=both.digit), Kind(colour=both.colour)
-        one = partial(truths.share_is, base=digit, part=both, rule="all", low=1, high=1)
-        yield Draft(
-            "the_colour_of", f"the colour of the {singular(digit)} is {COLOURS[both.colour]}", one, "", parts(both)
-        )
-        named = partial(truths.share_is, base=colour, part=both, rule="all", low=1, high=1)
-        yield Draft("what_is", f"what is {COLOURS[both.colour]} is {indefinite(digit)}", named, "", parts(both))
-
-
-def _negation() -> Iterator[Draft]:
-    for kind in KINDS:
-        truth = partial(truths.count_is, kind=kind, compare="=", number=0)
-        yield Draft("can_not_see", f"you can not see any {plural(kind)}", truth, stratum(kind), parts(kind))
-        yield Draft("without", f"a picture without {indefinite(kind)}", truth, stratum(kind), parts(kind))
-
-
-def _quantifier() -> Iterator[Draft]:
-    for both in BOTH_KINDS:
-        digit, hue = Kind(digit=both.digit), COLOURS[both.colour]
-        every = partial(truths.share_is, base=digit, part=both, rule="all", low=2)
-        yield Draft("each_of_the", f"each of the {plural(digit)} is {hue}", every, "", parts(both))
-    for kind in COARSE_KINDS:
-        words = grammar.PLURALS[kind.digit] if kind.colour is None else COLOURS[kind.colour]
-        most = partial(truths.share_is, base=ANY, part=kind, rule="most", low=3)
-        yield Draft("more_than_half", f"more than half of the digits are {words}", most, stratum(kind))
-
-
-def _position() -> Iterator[Draft]:
-    for kind, (words, cells) in product(COARSE_KINDS, CORNERS.items()):
-        here = partial(truths.any_in, kind=kind, cells=cells)
-        text = f"in the {words} corner one finds {indefinite(kind)}"
-        yield Draft("in_the_corner", text, here, stratum(kind), present(kind))
-    for kind, (words, cells) in product(KINDS, HALVES.items()):
-        here = partial(truths.only_one_in, kind=kind, cells=cells)
-        text = f"the {singular(kind)} can be found in the {words} half of the picture"
-        yield Draft("can_be_found", text, here, stratum(kind))
-    for words, cells in EDGES.items():
-        nothing = partial(truths.none_in, kind=ANY, cells=cells)
-        yield Draft("nothing_in", f"nothing can be found in the {words}", nothing, "")
-
-
-def _relation() -> Iterator[Draft]:
-    forms = (
-        ("to_the_side", "stands to the left of", CELL_COLUMN, "<"),
-        ("to_the_side", "stands to the right of", CELL_COLUMN, ">"),
-        ("higher_lower", "stands higher than", CELL_ROW, "<"),
-        ("higher_lower", "stands lower than", CELL_ROW, ">"),
-    )
-    for (first, second), (form, words, axis, compare) in product(coarse_couples(), forms):
-        truth = partial(truths.placed, first=first, second=second, axis=axis, compare=compare)
-        yield Draft(form, f"the {singular(first)} {words} the {singular(second)}", truth, stratum(first))
-
-
-def _comparison() -> Iterator[Draft]:
-    for first, second in coarse_couples():
-        names = plural(first), plural(second)
-        more = partial(truths.counts_compare, first=first, second=second, compare=">")
-        yield Draft("outnumber", f"the {names[0]} outnumber the {names[1]}", more, stratum(first))
-        less = partial(truths.counts_compare, first=first, second=second, compare="<")
-        yield Draft("has_less", f"the picture has less {names[0]} than {names[1]}", less, stratum(first))
-
-
 @cache
 def paraphrases() -> tuple[Statement, ...]:
     """All sentences of the independent templates, in a fixed order; none of them is a sentence of the grammar."""
-    makers = (
-        _existence,
-        _exact_count,
-        _compare_count,
-        _colour,
-        _negation,
-        _quantifier,
-        _position,
-        _relation,
-        _comparison,
-    )
-    return tuple(s for name, make in zip(grammar.FAMILIES, makers, strict=True) for s in settle(name, make()))
+    drafts = {
+        "existence": grammar.presence({"you_can_see": "you can see {a}", "a_picture_with": "a picture with {a}"}),
+        "exact_count": grammar.exact_counts(
+            {
+                "you_can_see_exactly": ("you can see exactly {count}", 1, False),
+                "shows_neither": ("the picture shows {count} and no more", 1, False),
+            }
+        ),
+        "compare_count": grammar.bounded_counts(
+            range(2, 5),
+            {
+                "or_more": ("one finds {n} or more {many}", ">="),
+                "less_than": ("you can see less than {count}", "<"),
+            },
+        ),
+        "colour": grammar.shares(
+            ("the_colour_of", "the colour of the {one} is {hue}", "digit", "all", (1, 1), ""),
+            ("what_is", "what is {hue} is {a}", "colour", "all", (1, 1), ""),
+        ),
+        "negation": grammar.presence(
+            {"can_not_see": "you can not see any {many}", "without": "a picture without {a}"}, compare="=", number=0
+        ),
+        "quantifier": chain(
+            grammar.shares(("each_of_the", "each of the {many} is {hue}", "digit", "all", (2,), "")),
+            grammar.shares_of_all(("more_than_half", "more than half of the digits are {}", "most", "")),
+        ),
+        "position": chain(
+            grammar.places(
+                COARSE_KINDS, CORNERS, truths.any_in, "in_the_corner", "in the {place} corner one finds {a}"
+            ),
+            grammar.places(
+                KINDS,
+                HALVES,
+                truths.only_one_in,
+                "can_be_found",
+                "the {one} can be found in the {place} half of the picture",
+            ),
+            grammar.places([ANY], EDGES, truths.none_in, "nothing_in", "nothing can be found in the {place}"),
+        ),
+        "relation": grammar.relations(
+            ("to_the_side", "the {} stands to the left of the {}", CELL_COLUMN, "<"),
+            ("to_the_side", "the {} stands to the right of the {}", CELL_COLUMN, ">"),
+            ("higher_lower", "the {} stands higher than the {}", CELL_ROW, "<"),
+            ("higher_lower", "the {} stands lower than the {}", CELL_ROW, ">"),
+        ),
+        "comparison": grammar.comparisons(
+            ("outnumber", "the {} outnumber the {}", ">"),
+            ("has_less", "the picture has less {} than {}", "<"),
+        ),
+    }
+    return grammar.settle(drafts)
 
 
 def paraphrased(*, n_pairs: int, n_scenes: int, rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
-    """Couples of paraphrases and printed scenes.
-
-    Parameters
-    ----------
-    n_pairs : int
-        Even and positive.
-    n_scenes : int
-        Scenes to choose from; some may remain without a pair.
-    rng : np.random.Generator
-        The only source of randomness.
-
-    Returns
-    -------
-    DataFrame, uint8 (n_scenes, 64, 64, 3)
-        Pairs as from `couples.coupled_pairs`, and the images that its column scene points at.
+    """Couples of paraphrases and printed scenes, as from `coupled_pairs`, and the images uint8 (n_scenes, 64, 64, 3)
+    that their column scene points at.
     """
     glyphs = np.arange(10 * len(FONTS))
     scenes = draw_scenes(n_scenes, glyphs, rng=rng, sample_digits=glyphs % 10, n_digits=N_DIGITS)
@@ -262,28 +171,15 @@ def hand_rows() -> tuple[dict[str, str], ...]:
     `image` counts from 1 and points into `HAND_SCENES`. `check` is a sentence of the grammar, or several joined by
     " & ", that is true of the scene exactly if the hypothesis is; it is empty where the grammar has none.
     """
-    text = resources.files("verdict.data").joinpath(HAND_FILE).read_text(encoding="utf-8")
+    text = (Path(__file__).parent / HAND_FILE).read_text(encoding="utf-8")
     return tuple(csv.DictReader(text.splitlines()))
 
 
 def hand_written() -> tuple[pd.DataFrame, np.ndarray]:
-    """The hand-written pairs and their ten images, the same in every build.
-
-    Returns
-    -------
-    DataFrame, uint8 (10, 64, 64, 3)
-        Columns as from `couples.coupled_pairs`.
-    """
+    """The hand-written pairs and their ten images, the same in every build; columns as from `couples.coupled_pairs`."""
     rows = pd.DataFrame(hand_rows())
-    table = pd.DataFrame(
-        {
-            "scene": rows["image"].astype(int) - 1,
-            "hypothesis": rows["hypothesis"],
-            "label": rows["label"],
-            "family": rows["family"],
-            "form": rows["family"] + "/hand",
-        }
-    )
+    table = rows.assign(scene=rows["image"].astype(int) - 1, form=rows["family"] + "/hand")
+    table = table[["scene", "hypothesis", "label", "family", "form"]]
     scenes = [read_scene(text) for text in HAND_SCENES]
     return table, render_scenes(scenes, rng=np.random.default_rng(0), style=printed_style())
 

@@ -50,12 +50,8 @@ MAX_HEAD = 4096
 
 
 def kind_of(content: bytes) -> tuple[str, str]:
-    """What a file that begins so is, and what to do about it; ("", "") for text and for what is not known.
-
-    Parameters
-    ----------
-    content : bytes
-        The whole file, or its first `MAX_HEAD` bytes; the members of an archive are known from the whole only.
+    """What a file that begins so is, and what to do about it; ("", "") for text and for what is not known. The first
+    `MAX_HEAD` bytes will do, but the members of an archive are known from the whole only.
     """
     found = next(((kind, remedy) for start, kind, remedy in _STARTS if content.startswith(start)), None)
     if found is None and content.startswith(b"PK\x03\x04"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from verdict.data.images import read_image, resize, write_array_store
 from verdict.data.nlvr_corpus import Example, family_of, load_corpus, locate_corpus
 from verdict.data.nlvr_proxy import draw_coupled, list_statements, normalise
 from verdict.data.nlvr_scenes import Scene, SceneTable, is_tower_scene
-from verdict.data.pairs import Dataset, check_pairs, make_pair_id
+from verdict.data.pairs import VOTE_COLUMNS, Dataset, check_pairs, make_pair_id
 from verdict.data.splits import merge_groups, split_groups
 from verdict.labels import EVALUATION_SPLITS, Label, Split
 
@@ -24,6 +23,7 @@ N_PERMUTATIONS = 6
 WARMUP_VAL_SHARE = 0.1
 MIN_SCENES = 100
 OWN_IMAGE = "boxes-{:05d}"
+TEXT_COLUMNS = ("pair_id", "image_id", "group_id", "hypothesis", "label", "split", "family", "form")
 EVALUATION = [str(split) for split in EVALUATION_SPLITS]
 ATTRIBUTION = (
     "Cornell Natural Language Visual Reasoning corpus (NLVR) v1.0, Alane Suhr, Mike Lewis, James Yeh and Yoav Artzi, "
@@ -37,7 +37,7 @@ def build(
     fractions: Mapping[str, float],
     files: Sequence[str] | None,
     image_px: tuple[int, int],
-    permutations_per_example: int,
+    permutations: int,
     n_warmup: int,
     n_scenes: int = 0,
     seed: int,
@@ -48,54 +48,37 @@ def build(
 ) -> Dataset:
     """Read the corpus, split it by presentation, generate warm-up statements and write the image store.
 
-    Parameters
-    ----------
-    fractions : mapping with train, val, calib
-        Shares of the groups of the dev file. Where the train file is used it is the training split, and dev is
-        divided between val and calib in their proportion. The test file is always the test split.
-    files : sequence of "train", "dev", "test", or None
-        None uses those that are there.
-    image_px : (height, width)
-        Size of stored images; the corpus has 100 x 400.
-    permutations_per_example : int, 1 to 6
-        How many of the six orders of the boxes are used; each is a pair of its own in the example's group.
-    n_warmup : int
-        Generated statements; 0 for none. A tenth, on other scenes, is warmup_val.
-    n_scenes : int
-        Scenes that are drawn and rendered here for these statements; none is a scene of the corpus. 0 makes the
-        statements about the pictures of training groups.
-    seed : int
-        Of splits and statements.
-    out : Path
-        Folder of the image store.
-    url, sha256 : str
-        Archive to download where VERDICT_DATA has no copy.
-    keep_shared_sentences : bool
-        If False, examples whose sentence is also in a file that evaluates later (dev after train, test after both)
-        are left out of val, calib and human training pairs, and counted. Examples whose scene is there, in any order
-        of its boxes, always are.
+    `fractions` of train, val and calib are shares of the groups of the dev file; where the train file is used it is the
+    training split, and dev is divided between val and calib in their proportion. The test file is always the test
+    split. `files` None uses those that are there. Images are stored at `image_px` (height, width); the corpus has 100 x
+    400. Each of the one to six orders of the boxes is a pair of its own in the example's group.
 
-    Raises
-    ------
-    ValueError, FileNotFoundError, ConnectionError
-        If a parameter is out of range, or the corpus is absent or damaged.
+    A tenth of the `n_warmup` generated statements, on other scenes, is warmup_val. They are about `n_scenes` that are
+    drawn and rendered here, none of which is a scene of the corpus; with 0 about the pictures of training groups.
+
+    Unless shared sentences are kept, examples whose sentence is also in a file that evaluates later (dev after train,
+    test after both) are left out of val, calib and human training pairs, and counted. Examples whose scene is there, in
+    any order of its boxes, always are. ValueError, FileNotFoundError or ConnectionError if a parameter is out of range,
+    or the corpus is absent or damaged.
     """
-    if not 1 <= permutations_per_example <= N_PERMUTATIONS:
-        raise ValueError(f"permutations_per_example must lie in 1 to {N_PERMUTATIONS}, got {permutations_per_example}")
+    if not 1 <= permutations <= N_PERMUTATIONS:
+        raise ValueError(f"permutations must lie in 1 to {N_PERMUTATIONS}, got {permutations}")
     root = locate_corpus(url=url, sha256=sha256)
     by_file = load_corpus(root, files)
     examples = [example for name in by_file for example in by_file[name]]
     rows = _assign(examples, fractions, seed, keep_shared_sentences)
-    human = _human_pairs(examples, rows, permutations_per_example)
+    human = _human_pairs(examples, rows, permutations)
     drawn = _own_scenes(rows, n_scenes, seed)
-    if drawn:
-        warmup = _own_warmup_pairs(drawn, rows, n_warmup, seed)
+    avoid = set(rows.loc[rows["split"].isin(EVALUATION), "sentence"])
+    if not n_warmup:
+        warmup = []
+    elif drawn:
+        warmup = _about_own_scenes(drawn, avoid, n_warmup, np.random.default_rng([seed, 3]))
     else:
-        warmup = _warmup_pairs(examples, rows, n_warmup, permutations_per_example, seed)
-    pairs = pd.concat([warmup, human], ignore_index=True) if len(warmup) else human
-    check_pairs(pairs, source="NLVR")
-    _write_store(root, by_file, image_px, permutations_per_example, out, drawn)
-    return Dataset(pairs, ATTRIBUTION, _facts(by_file, rows, pairs, permutations_per_example))
+        warmup = _about_training_scenes(examples, rows, avoid, n_warmup, permutations, seed)
+    pairs = check_pairs(pd.concat([*warmup, human], ignore_index=True), source="NLVR")
+    _write_store(root, by_file, image_px, permutations, out, drawn)
+    return Dataset(pairs, ATTRIBUTION, _facts(by_file, rows, pairs, permutations))
 
 
 def _scene_key(scene: Scene) -> str:
@@ -153,13 +136,11 @@ def _is_shared(rows: pd.DataFrame, column: str) -> pd.Series:
     return shared
 
 
-def _table(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """Pair table from records without pair_id."""
-    pairs = pd.DataFrame(records)
+def _table(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Pair table from rows without pair_id."""
     ids = [make_pair_id(i, h) for i, h in zip(pairs["image_id"], pairs["hypothesis"], strict=True)]
-    pairs.insert(0, "pair_id", ids)
-    text = ["pair_id", "image_id", "group_id", "hypothesis", "label", "split", "family", "form"]
-    return pairs.astype(dict.fromkeys(text, "str") | {"votes_entailment": "int64", "votes_contradiction": "int64"})
+    kinds = dict.fromkeys(TEXT_COLUMNS, "str") | dict.fromkeys(VOTE_COLUMNS, "int64")
+    return pairs.assign(pair_id=ids).astype(kinds)[list(kinds)]
 
 
 def _human_pairs(examples: list[Example], rows: pd.DataFrame, n_permutations: int) -> pd.DataFrame:
@@ -177,50 +158,33 @@ def _human_pairs(examples: list[Example], rows: pd.DataFrame, n_permutations: in
         }
         if split:
             records += [{"image_id": f"{example.name}-{k}"} | record for k in range(n_permutations)]
-    return _table(records)
+    return _table(pd.DataFrame(records))
 
 
-def _warmup_pairs(
-    examples: list[Example], rows: pd.DataFrame, n_warmup: int, n_permutations: int, seed: int
-) -> pd.DataFrame:
+def _about_training_scenes(
+    examples: list[Example], rows: pd.DataFrame, avoid: set[str], n_warmup: int, n_permutations: int, seed: int
+) -> list[pd.DataFrame]:
     """Generated statements about scenes of training groups, and of examples left out for their sentence only."""
-    if not n_warmup:
-        return pd.DataFrame()
     source = "train" if "train" in set(rows["file"]) else "dev"
     in_evaluation = rows["group_id"].isin(rows.loc[rows["split"].isin(EVALUATION), "group_id"])
     usable = rows[(rows["file"] == source) & ~in_evaluation & ~rows["has_shared_scene"]]
     shares = {str(Split.WARMUP_TRAIN): 1 - WARMUP_VAL_SHARE, str(Split.WARMUP_VAL): WARMUP_VAL_SHARE}
     split = split_groups(usable["group_id"], shares, seed)
-    avoid = _evaluation_sentences(rows)
-    taken = {example.sentence for example in examples}
-    rng = np.random.default_rng([seed, 1])
-    records = []
+    taken, rng, parts = {example.sentence for example in examples}, np.random.default_rng([seed, 1]), []
     for name, n_rows in _warmup_sizes(n_warmup).items():
         members = usable.index[split == name]
-        table = SceneTable.of([examples[k].scene for k in members])
-        statements = [s for s in list_statements(table, rng=rng, avoid=avoid) if s.text not in taken]
-        drawn = draw_coupled(statements, n_rows=n_rows, rng=rng)
-        drawn["order"] = rng.integers(n_permutations, size=len(drawn))
-        for row in drawn.itertuples(index=False):
-            k = members[row.scene]
-            records.append(
-                {
-                    "image_id": f"{examples[k].name}-{row.order}",
-                    "group_id": usable.at[k, "group_id"],
-                    "hypothesis": row.hypothesis,
-                    "label": row.label,
-                    "split": name,
-                    "family": row.family,
-                    "form": row.form,
-                    "votes_entailment": 0,
-                    "votes_contradiction": 0,
-                }
-            )
-    return _table(records)
+        statements = list_statements(SceneTable.of([examples[k].scene for k in members]), rng=rng, avoid=avoid)
+        drawn = draw_coupled([s for s in statements if s.text not in taken], n_rows=n_rows, rng=rng)
+        places, orders = members[drawn["scene"]], rng.integers(n_permutations, size=len(drawn))
+        ids = [f"{examples[k].name}-{order}" for k, order in zip(places, orders, strict=True)]
+        parts.append(_generated(drawn, ids, usable.loc[places, "group_id"].to_numpy(), name))
+    return parts
 
 
-def _evaluation_sentences(rows: pd.DataFrame) -> set[str]:
-    return set(rows.loc[rows["split"].isin(EVALUATION), "sentence"])
+def _generated(drawn: pd.DataFrame, image_ids: list[str], groups: Sequence[str], split: str) -> pd.DataFrame:
+    return _table(
+        drawn.assign(image_id=image_ids, group_id=groups, split=split, votes_entailment=0, votes_contradiction=0)
+    )
 
 
 def _own_scenes(rows: pd.DataFrame, n_scenes: int, seed: int) -> list[Scene]:
@@ -232,33 +196,19 @@ def _own_scenes(rows: pd.DataFrame, n_scenes: int, seed: int) -> list[Scene]:
     return [scene for scene in drawn if _scene_key(scene) not in known]
 
 
-def _own_warmup_pairs(scenes: list[Scene], rows: pd.DataFrame, n_warmup: int, seed: int) -> pd.DataFrame:
+def _about_own_scenes(
+    scenes: list[Scene], avoid: set[str], n_warmup: int, rng: np.random.Generator
+) -> list[pd.DataFrame]:
     """Generated statements about scenes drawn here; the last tenth of the scenes is for validation."""
-    if not n_warmup:
-        return pd.DataFrame()
-    avoid, rng = _evaluation_sentences(rows), np.random.default_rng([seed, 3])
     first_val = len(scenes) - max(MIN_SCENES // 10, round(len(scenes) * WARMUP_VAL_SHARE))
-    parts = {str(Split.WARMUP_TRAIN): range(first_val), str(Split.WARMUP_VAL): range(first_val, len(scenes))}
-    records = []
+    members = {str(Split.WARMUP_TRAIN): range(first_val), str(Split.WARMUP_VAL): range(first_val, len(scenes))}
+    parts = []
     for name, n_rows in _warmup_sizes(n_warmup).items():
-        members = parts[name]
-        statements = list_statements(SceneTable.of([scenes[k] for k in members]), rng=rng, avoid=avoid)
-        for row in draw_coupled(statements, n_rows=n_rows, rng=rng).itertuples(index=False):
-            image_id = OWN_IMAGE.format(members[row.scene])
-            records.append(
-                {
-                    "image_id": image_id,
-                    "group_id": image_id,
-                    "hypothesis": row.hypothesis,
-                    "label": row.label,
-                    "split": name,
-                    "family": row.family,
-                    "form": row.form,
-                    "votes_entailment": 0,
-                    "votes_contradiction": 0,
-                }
-            )
-    return _table(records)
+        statements = list_statements(SceneTable.of([scenes[k] for k in members[name]]), rng=rng, avoid=avoid)
+        drawn = draw_coupled(statements, n_rows=n_rows, rng=rng)
+        ids = [OWN_IMAGE.format(members[name][scene]) for scene in drawn["scene"]]
+        parts.append(_generated(drawn, ids, ids, name))
+    return parts
 
 
 def _warmup_sizes(n_warmup: int) -> dict[str, int]:
@@ -296,15 +246,16 @@ def _facts(
     by_file: Mapping[str, list[Example]], rows: pd.DataFrame, pairs: pd.DataFrame, n_permutations: int
 ) -> dict[str, int | float | str]:
     examples = [example for members in by_file.values() for example in members]
+    n_presentations, n_groups = rows["raw_group"].nunique(), rows["group_id"].nunique()
     given = np.array([[e.votes.get("true", 0), e.votes.get("false", 0)] for e in examples])
     n_votes = sum(sum(e.votes.values()) for e in examples)
     agree = np.array([n[Label.parse(e.label)] for e, n in zip(examples, given, strict=True)])
     facts: dict[str, int | float | str] = {
         "files": ", ".join(by_file),
         "permutations_per_example": n_permutations,
-        "presentations": int(rows["raw_group"].nunique()),
-        "groups": int(rows["group_id"].nunique()),
-        "presentations_merged": int(rows["raw_group"].nunique() - rows["group_id"].nunique()),
+        "presentations": n_presentations,
+        "groups": n_groups,
+        "presentations_merged": n_presentations - n_groups,
         "examples_left_out_shared_with_evaluation": int(rows["is_left_out"].sum()),
         "examples_with_shared_sentence": int(rows["has_shared_sentence"].sum()),
         "examples_with_shared_scene": int(rows["has_shared_scene"].sum()),
@@ -322,19 +273,9 @@ def _facts(
 
 
 def write_predictions_csv(predictions: pd.DataFrame, path: Path) -> None:
-    """Write predictions as the corpus' own metrics script reads them: `<image file>,true|false`, no header.
-
-    Parameters
-    ----------
-    predictions : DataFrame
-        Prediction table of one stage and seed: image_id, logit_0, logit_1; a tie counts as true.
-    path : Path
-        File to write.
-
-    Raises
-    ------
-    ValueError
-        If an id is not an image of the corpus or occurs twice.
+    """Write predictions of one stage and seed as the corpus' own metrics script reads them: `<image
+    file>,true|false`, no header; a tie counts as true. ValueError if an id is not an image of the corpus or
+    occurs twice.
     """
     ids = predictions["image_id"]
     if foreign := [i for i in ids if not _IMAGE_ID.fullmatch(i)]:

@@ -61,13 +61,7 @@ def family_of(sentence: str) -> str:
 
 
 def read_examples(path: Path, file: str) -> list[Example]:
-    """Read one JSON lines file of the corpus.
-
-    Raises
-    ------
-    ValueError
-        If a line is not an example; the message names file and line.
-    """
+    """Read one JSON lines file of the corpus; ValueError names file and line that is no example."""
     examples: list[Example] = []
     seen: dict[str, int] = {}
     for line, text in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
@@ -98,13 +92,7 @@ def _parse_example(record: Mapping[str, Any], file: str) -> Example:
 
 
 def locate_corpus(*, url: str, sha256: str) -> Path:
-    """Folder with dev/dev.json: the user's copy, an earlier download, or a new one.
-
-    Raises
-    ------
-    ValueError, ConnectionError
-        If there is no copy and it cannot be downloaded; the message says what to set.
-    """
+    """Folder with dev/dev.json: the user's copy, an earlier download, or a new one; an error says what to set."""
     local = paths.local_data("nlvr")
     if local is None:
         if not sha256:

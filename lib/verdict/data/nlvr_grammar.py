@@ -25,6 +25,14 @@ def _number(n: int, rng: np.random.Generator) -> str:
     return NUMBER_WORDS[n] if rng.random() < 0.5 else str(n)
 
 
+def _count_of(n: int, noun: str, rng: np.random.Generator, plural: str = "s") -> str:
+    return f"{_number(n, rng)} {noun}{'' if n == 1 else plural}"
+
+
+def _is(n: int) -> str:
+    return "is" if n == 1 else "are"
+
+
 def _a(phrase: str) -> str:
     return f"an {phrase}" if phrase[0] in "aeio" else f"a {phrase}"
 
@@ -57,9 +65,7 @@ def _counted(table: SceneTable, rng: np.random.Generator, colour: str, shape: st
     yield "negation", "there_is_no", f"there is no {name}", total == 0
     yield "negation", "there_are_no", f"there are no {name}s", total == 0
     for n, (form, (words, compare)) in itertools.product(range(1, 5), _COMPARISONS.items()):
-        plural = "" if n == 1 else "s"
-        verb = "is" if n == 1 else "are"
-        yield "counting", form, f"there {verb} {words}{_number(n, rng)} {name}{plural}", compare(total, n)
+        yield "counting", form, f"there {_is(n)} {words}{_count_of(n, name, rng)}", compare(total, n)
 
 
 def _touching(table: SceneTable, rng: np.random.Generator, colour: str, shape: str) -> Iterator[Draft]:
@@ -73,11 +79,11 @@ def _touching(table: SceneTable, rng: np.random.Generator, colour: str, shape: s
         if place != "free":
             yield "negation", f"no_{place}", f"there is no {name} {phrase}", total == 0
         for n in (1, 2, 3):
-            some = f"{name}{'' if n == 1 else 's'} {phrase}"
-            verb = "is" if n == 1 else "are"
-            yield "touching", f"exactly_{place}", f"there {verb} exactly {_number(n, rng)} {some}", total == n
+            some = f"there {_is(n)} exactly {_count_of(n, name, rng)} {phrase}"
+            yield "touching", f"exactly_{place}", some, total == n
             if n > 1:
-                yield "touching", f"at_least_{place}", f"there are at least {_number(n, rng)} {some}", total >= n
+                some = f"there are at least {_count_of(n, name, rng)} {phrase}"
+                yield "touching", f"at_least_{place}", some, total >= n
 
 
 def _boxes(table: SceneTable, rng: np.random.Generator, colour: str, shape: str) -> Iterator[Draft]:
@@ -94,12 +100,10 @@ def _boxes(table: SceneTable, rng: np.random.Generator, colour: str, shape: str)
     yield "quantifier", "box_only", f"there is a box with only {name}s", only >= 1
     for n in (1, 2, 3):
         holding = (inside >= 1).sum(axis=1)
-        boxes = f"{_number(n, rng)} box{'' if n == 1 else 'es'}"
-        verb = "is" if n == 1 else "are"
-        yield "quantifier", "boxes_with", f"there {verb} exactly {boxes} with {_a(name)}", holding == n
-        yield "quantifier", "boxes_only", f"there {verb} {boxes} with only {name}s", only == n
-        words = "exactly " if rng.random() < 0.5 else ""
-        some = f"{words}{_number(n, rng)} {name}{'' if n == 1 else 's'}"
+        boxes = _count_of(n, "box", rng, "es")
+        yield "quantifier", "boxes_with", f"there {_is(n)} exactly {boxes} with {_a(name)}", holding == n
+        yield "quantifier", "boxes_only", f"there {_is(n)} {boxes} with only {name}s", only == n
+        some = f"{'exactly ' if rng.random() < 0.5 else ''}{_count_of(n, name, rng)}"
         yield "quantifier", "box_with", f"there is a box with {some}", (inside == n).any(axis=1)
 
 
@@ -112,8 +116,7 @@ def _box_couples(table: SceneTable, rng: np.random.Generator) -> Iterator[Draft]
         only = f"only {first} and {second} items" if rng.random() < 0.5 else f"items of only {first} and {second} color"
         yield "quantifier", "two_colours", f"there is a box with {only}", here.any(axis=1)
         for n in (1, 2):
-            boxes = f"is {_number(1, rng)} box" if n == 1 else f"are {_number(2, rng)} boxes"
-            text = f"there {boxes} with only {first} and {second} items"
+            text = f"there {_is(n)} {_count_of(n, 'box', rng, 'es')} with only {first} and {second} items"
             yield "quantifier", "boxes_two_colours", text, here.sum(axis=1) == n
     kinds = list(itertools.product(colours, SHAPES))
     for first, second in itertools.permutations(kinds, 2):
@@ -137,11 +140,9 @@ def scatter_drafts(table: SceneTable, rng: np.random.Generator) -> Iterator[Draf
     shapes = np.stack([table.per_box("", shape) > 0 for shape in SHAPES]).sum(axis=0)
     yield "colour", "one_colour", "there is a box with items of only one color", (kinds == 1).any(axis=1)
     for n in range(1, 8):
-        number = _number(n, rng)
-        plural = "" if n == 1 else "s"
-        yield "counting", "box_size", f"there is a box with exactly {number} item{plural}", (items == n).any(axis=1)
-        some = f"exactly {NUMBER_WORDS[n]} object{plural}"
-        yield "counting", "square_size", f"one of the grey square has {some}", (items == n).any(axis=1)
+        found, some = (items == n).any(axis=1), f"exactly {NUMBER_WORDS[n]} object{'' if n == 1 else 's'}"
+        yield "counting", "box_size", f"there is a box with exactly {_count_of(n, 'item', rng)}", found
+        yield "counting", "square_size", f"one of the grey square has {some}", found
     for n in (2, 3):
         text = f"there is a box with items of {_number(n, rng)} different"
         yield "colour", "n_colours", f"{text} colors", (kinds == n).any(axis=1)
@@ -175,15 +176,14 @@ def _tower_heights(table: SceneTable, rng: np.random.Generator) -> Iterator[Draf
     """How many blocks a tower has."""
     for n in range(1, 5):
         size = table.n_towers(lambda s, n=n: len(s) == n)
-        blocks = f"{_number(n, rng)} block{'' if n == 1 else 's'}"
+        blocks = _count_of(n, "block", rng)
         for words in ("", "exactly ", "only "):
             yield "counting", "tower_of", f"there is a tower with {words}{blocks}", size >= 1
         yield "negation", "no_tower_of", f"there is no tower with {blocks}", size == 0
         higher = table.n_towers(lambda s, n=n: len(s) >= n) >= 1
         yield "counting", "tower_of_least", f"there is a tower with at least {blocks}", higher
         for k in (1, 2):
-            towers = f"{_number(k, rng)} tower{'' if k == 1 else 's'}"
-            text = f"there {'is' if k == 1 else 'are'} exactly {towers} with {blocks}"
+            text = f"there {_is(k)} exactly {_count_of(k, 'tower', rng)} with {blocks}"
             yield "counting", "towers_of", text, size == k
 
 
@@ -197,19 +197,15 @@ def _tower_ends(table: SceneTable, rng: np.random.Generator, colour: str) -> Ite
         yield "position", f"as_{end}", f"there is {_a(block)} as the {end} of a tower", towers >= 1
         yield "negation", f"no_{end}", f"there is no tower with {_a(block)} {phrase}", towers == 0
         for k in (1, 2, 3):
-            some = f"{_number(k, rng)} tower{'' if k == 1 else 's'} with {_a(block)} {phrase}"
-            verb = "is" if k == 1 else "are"
-            yield "position", f"exactly_{end}", f"there {verb} exactly {some}", towers == k
-            yield "position", f"bare_{end}", f"there {verb} {some}", towers == k
-            yield "position", f"at_least_{end}", f"there {verb} at least {some}", towers >= k
-        for n in (1, 2, 3, 4):
-            for words, least in (("exactly ", False), ("", False), ("at least ", True)):
-                fits = table.n_towers(
-                    lambda s, place=place, n=n, least=least: (
-                        (len(s) >= n if least else len(s) == n) and s[place] == colour
-                    )
-                )
-                tower = f"a tower with {words}{_number(n, rng)} block{'' if n == 1 else 's'}"
+            some = f"{_count_of(k, 'tower', rng)} with {_a(block)} {phrase}"
+            for form, words, found in (("exactly", "exactly ", towers == k), ("bare", "", towers == k)):
+                yield "position", f"{form}_{end}", f"there {_is(k)} {words}{some}", found
+            yield "position", f"at_least_{end}", f"there {_is(k)} at least {some}", towers >= k
+        for n in range(1, 5):
+            exact = table.n_towers(lambda s, p=place, n=n: len(s) == n and s[p] == colour)
+            higher = table.n_towers(lambda s, p=place, n=n: len(s) >= n and s[p] == colour)
+            for words, fits in (("exactly ", exact), ("", exact), ("at least ", higher)):
+                tower = f"a tower with {words}{_count_of(n, 'block', rng)}"
                 yield "position", f"{end}_of", f"there is {_a(block)} as the {end} of {tower}", fits >= 1
 
 
@@ -222,5 +218,173 @@ def _tower_colour(table: SceneTable, rng: np.random.Generator, colour: str) -> I
     yield "negation", "tower_without", f"there is a tower without {_a(colour)} block", having < N_BOXES
     for n in (1, 2, 3):
         found = table.n_towers(lambda s, n=n: s.count(colour) == n)
-        blocks = f"exactly {_number(n, rng)} {colour} block{'' if n == 1 else 's'}"
+        blocks = f"exactly {_count_of(n, f'{colour} block', rng)}"
         yield "counting", "tower_count", f"there is a tower with {blocks}", found >= 1
+
+
+# Sentences that say how many boxes or towers fulfil a condition, or two at once: a count ("exactly two towers"), a link
+# ("which has") and a condition ("a black block at the top"), so that a model meets every condition with every count.
+EXACT = ("", "exactly ", "only ")
+LINKS = ("with", "having", "which has", "that has")
+WALLS = {
+    "corner": ("touching a corner", "closely touching a corner of a box"),
+    "right": ("touching right wall of a box",),
+}
+
+Condition = tuple[str, str, np.ndarray]
+"""Family, wording after "a tower with" or "a box with", and how many of a scene's three fulfil it."""
+
+
+def _several(n: int, noun: str, rng: np.random.Generator, *, is_bare: bool = False) -> str:
+    """A number of things, with a word that makes it exact or without; one is "a" or "one"."""
+    word = "" if is_bare else EXACT[rng.integers(3)]
+    if n == 1 and not word:
+        return f"a {noun}" if rng.random() < 0.7 else f"{_number(1, rng)} {noun}"
+    return f"{word}{_count_of(n, noun, rng)}"
+
+
+def _subjects(noun: str, plural: str, rng: np.random.Generator) -> Iterator[tuple[str, str, Callable]]:
+    """Form, wording and what it asks of the number of boxes or towers."""
+    one, two, three = (_number(n, rng) for n in (1, 2, 3))
+    link = LINKS[rng.integers(len(LINKS))]
+    having = link.replace("has", "have") if rng.random() < 0.6 else link
+    yield "some", f"there is a {noun} {link}", lambda n: n >= 1
+    yield "some_least", f"there is at least {one} {noun} {link}", lambda n: n >= 1
+    yield "one_has", f"one {noun} has", lambda n: n >= 1
+    yield "no", f"there is no {noun} {link}", lambda n: n == 0
+    yield "one_exactly", f"there is {'exactly' if rng.random() < 0.5 else 'only'} {one} {noun} {link}", lambda n: n == 1
+    yield "two_exactly", f"there are exactly {two} {plural} {having}", lambda n: n == 2
+    yield "two_only", f"there are only {two} {plural} {having}", lambda n: n == 2
+    yield "two_bare", f"there are {two} {plural} {having}", lambda n: n == 2
+    yield "two_least", f"there are at least {two} {plural} {having}", lambda n: n >= 2
+    every = ("all {0} have", "all three {0} have", "all 3 {0} have", "each {1} has", "every {1} has", "{2} {0} have")
+    yield "all", every[rng.integers(len(every))].format(plural, noun, three), lambda n: n == N_BOXES
+
+
+def _combine(conditions: Iterator[Condition], noun: str, plural: str, rng: np.random.Generator) -> Iterator[Draft]:
+    for family, wording, holding in conditions:
+        for form, subject, asks in _subjects(noun, plural, rng):
+            kind = {"no": "negation", "all": "quantifier"}.get(form, family)
+            yield kind, f"{noun}_{form}", f"{subject} {wording}", asks(holding)
+
+
+def _tower_conditions(table: SceneTable, rng: np.random.Generator) -> Iterator[Condition]:
+    heights = {n: f"{EXACT[rng.integers(3)]}{_count_of(n, 'block', rng)}" for n in range(1, 5)}
+    for n, blocks in heights.items():
+        yield "counting", blocks, table.n_towers(lambda s, n=n: len(s) == n)
+    for colour in COLOURS.values():
+        block = f"{colour} block"
+        for n in (1, 2, 3):
+            wording = f"{_number(n, rng)} {block}s stacked together" if n > 1 and rng.random() < 0.2 else ""
+            holding = table.n_towers(lambda s, n=n, c=colour: s.count(c) >= 1 if n == 1 else s.count(c) == n)
+            yield "counting", wording or _several(n, block, rng, is_bare=n == 1), holding
+        for end, place in (("top", -1), ("base", 0)):
+            holding = table.n_towers(lambda s, p=place, c=colour: bool(s) and s[p] == c)
+            yield "position", f"a {block} {('at', 'as')[rng.integers(2)]} the {end}", holding
+            for n, blocks in heights.items():
+                holding = table.n_towers(lambda s, p=place, c=colour, n=n: len(s) == n and s[p] == c)
+                also = ("with", "and it has", "having", "and")[rng.integers(4)]
+                yield "position", f"{blocks} {also} a {block} at the {end}", holding
+    for below, above in itertools.product(COLOURS.values(), repeat=2):
+        over = ("on", "over", "above", "on top of")[rng.integers(4 if below != above else 2)]
+        directly = table.n_towers(lambda s, p=(below, above): p in itertools.pairwise(s))
+        yield "position", f"a {above} block {over} a {below} block", directly
+        if below < above:
+            both = table.n_towers(lambda s, a=above, b=below: a in s and b in s)
+            yield "colour", f"a {above} block and a {below} block", both
+    for n, wording in ((1, "only one color"), (2, "two different colors"), (3, "all three colors")):
+        yield "colour", f"blocks of {wording}", table.n_towers(lambda s, n=n: len(set(s)) == n)
+
+
+def _box_conditions(table: SceneTable, rng: np.random.Generator) -> Iterator[Condition]:
+    total = table.per_box()
+    noun = ("item", "object")[rng.integers(2)]
+    for n in range(1, 8):
+        yield "counting", _several(n, noun, rng, is_bare=n > 1), (total == n).sum(axis=1)
+    kinds = [(c, s) for c, s in itertools.product(("", *COLOURS.values()), ("", *SHAPES)) if c or s]
+    for colour, shape in kinds:
+        name = f"{colour} {shape or noun}".strip()
+        inside = table.per_box(colour, shape)
+        for n in (1, 2, 3):
+            holding = inside >= 1 if n == 1 else inside == n
+            yield "counting", _several(n, name, rng, is_bare=n == 1), holding.sum(axis=1)
+        touching = ("touching the wall", "touching the side", "touching the edge")[rng.integers(3)]
+        at_wall = table.per_box(colour, shape, "edge")
+        yield "touching", f"a {name} {touching}", (at_wall >= 1).sum(axis=1)
+        other = kinds[rng.integers(len(kinds))]
+        second, k = f"{other[0]} {other[1] or noun}".strip(), int(rng.integers(1, 4))
+        inside_too = table.per_box(*other)
+        if other != (colour, shape):
+            both = (inside >= 1) & (inside_too == k if k > 1 else inside_too >= 1)
+            yield "counting", f"a {name} and {_several(k, second, rng, is_bare=True)}", both.sum(axis=1)
+            n = int(rng.integers(2, 6))
+            sized = (total == n) & (inside_too >= 1)
+            yield "counting", f"{_number(n, rng)} {noun}s and a {second}", sized.sum(axis=1)
+    yield from _colour_conditions(table, rng, noun)
+
+
+def _colour_conditions(table: SceneTable, rng: np.random.Generator, noun: str) -> Iterator[Condition]:
+    total, words = table.per_box(), list(COLOURS.values())
+    present = {colour: table.per_box(colour) > 0 for colour in words}
+    spelling = ("color", "colour")[rng.integers(2)]
+    for first, second in itertools.permutations(words, 2):
+        third = next(colour for colour in words if colour not in (first, second))
+        only = present[first] & present[second] & ~present[third]
+        yield "colour", f"{noun}s of only {first} and {second} {spelling}", only.sum(axis=1)
+        n = int(rng.integers(2, 6))
+        wording = f"{'only ' if rng.random() < 0.5 else ''}{_number(n, rng)} {noun}s of {first} and {second} {spelling}"
+        yield "colour", wording, (only & (total == n)).sum(axis=1)
+    kinds = np.stack(list(present.values())).sum(axis=0)
+    for n, wording in ((1, "only one"), (2, "two different"), (3, "all three")):
+        yield "colour", f"{noun}s of {wording} {spelling}{'s' * (n > 1)}", (kinds == n).sum(axis=1)
+
+
+def _at_places(table: SceneTable, rng: np.random.Generator) -> Iterator[Draft]:
+    """Items in a corner, at the right wall, and bare numbers of items at a wall."""
+    for colour, shape in itertools.product(("", *COLOURS.values()), ("", *SHAPES)):
+        name = f"{colour} {shape or ('item', 'object')[rng.integers(2)]}".strip()
+        for place, phrases in {
+            **WALLS,
+            "edge": ("touching the edge", "touching the wall"),
+            "free": ("not touching any edge",),
+            "bottom": ("touching the base", "closely touching the bottom of a box"),
+        }.items():
+            total, phrase = table.per_box(colour, shape, place).sum(axis=1), phrases[rng.integers(len(phrases))]
+            some = f"{name} {phrase}"
+            one = f"{_number(1, rng)} {some}"
+            text = f"there is {'exactly' if rng.random() < 0.5 else 'only'} {one}"
+            yield "touching", f"one_{place}", text, total == 1
+            text = f"there is {'at least ' + one if rng.random() < 0.5 else 'a ' + some}"
+            yield "touching", f"some_{place}", text, total >= 1
+            yield "negation", f"none_{place}", f"there is no {some}", total == 0
+            for n in (2, 3):
+                several = f"{_number(n, rng)} {name}s {phrase}"
+                yield "touching", f"bare_{place}", f"there are {several}", total == n
+                yield "touching", f"least_{place}", f"there are at least {several}", total >= n
+
+
+def _blocks_at_ends(table: SceneTable, rng: np.random.Generator) -> Iterator[Draft]:
+    """How many blocks of a colour are the top or the base of a tower."""
+    for colour, (end, place), n in itertools.product(COLOURS.values(), (("top", -1), ("base", 0)), (1, 2, 3)):
+        blocks = f"{EXACT[rng.integers(1 if n == 1 else 0, 3)]}{_count_of(n, f'{colour} block', rng)}"
+        ends = table.n_towers(lambda s, p=place, c=colour: bool(s) and s[p] == c)
+        yield "position", f"blocks_{end}", f"there {_is(n)} {blocks} as the {end} of a tower", ends == n
+        if n > 1:
+            all_ends = f"{_number(n, rng)} {'of the three towers' if n == 2 else 'towers'} have a {colour} {end}"
+            yield "position", f"have_{end}", all_ends, ends == n
+        k = int(rng.integers(1, 5))
+        sized = table.n_towers(lambda s, p=place, c=colour, k=k: len(s) >= k and s[p] == c)
+        tower = f"a tower with at least {_count_of(k, 'block', rng)}"
+        yield "position", f"blocks_{end}_of", f"there {_is(n)} {blocks} as the {end} of {tower}", sized == n
+
+
+def compound_scatter_drafts(table: SceneTable, rng: np.random.Generator) -> Iterator[Draft]:
+    """Family, form, sentence and truth of statements about boxes with scattered items."""
+    yield from _combine(_box_conditions(table, rng), "box", "boxes", rng)
+    yield from _at_places(table, rng)
+
+
+def compound_tower_drafts(table: SceneTable, rng: np.random.Generator) -> Iterator[Draft]:
+    """Family, form, sentence and truth of statements about towers."""
+    yield from _combine(_tower_conditions(table, rng), "tower", "towers", rng)
+    yield from _blocks_at_ends(table, rng)

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from verdict.data.nlvr_compound import compound_scatter_drafts, compound_tower_drafts
-from verdict.data.nlvr_grammar import scatter_drafts, tower_drafts
+from verdict.data.nlvr_grammar import compound_scatter_drafts, compound_tower_drafts, scatter_drafts, tower_drafts
 from verdict.data.nlvr_scenes import SceneTable
 from verdict.labels import Label
 
@@ -39,18 +38,8 @@ def _finish(text: str, rng: np.random.Generator) -> str:
 def list_statements(
     table: SceneTable, *, rng: np.random.Generator, n_phrasings: int = 3, avoid: Collection[str] = ()
 ) -> list[Statement]:
-    """All distinct statements about scenes, each drafted several times for its choices of words.
-
-    Parameters
-    ----------
-    table : SceneTable
-        Scenes in which truths are wanted.
-    rng : Generator
-        Chooses number words or digits, nouns, capitals and full stops.
-    n_phrasings : int, >= 1
-        How often each idea is drafted; equal sentences are kept once.
-    avoid : collection of str
-        Normalised sentences (see `normalise`) that are not to be generated.
+    """All distinct statements about scenes, each drafted `n_phrasings` times for its choices of words (number words
+    or digits, nouns, capitals, full stops), but for the normalised sentences (see `normalise`) to avoid.
     """
     found: dict[str, Statement] = {}
     avoided = set(avoid)
@@ -77,26 +66,9 @@ def normalise(sentence: str) -> str:
 def draw_coupled(statements: Sequence[Statement], *, n_rows: int, rng: np.random.Generator) -> pd.DataFrame:
     """Choose scenes for statements, as many where a statement is true as where it is false.
 
-    Families take turns, and so do the statements of a family; within a statement no scene is chosen twice.
-
-    Parameters
-    ----------
-    statements : sequence of Statement
-        Over one table of scenes.
-    n_rows : int
-        Even numbers are met exactly, odd ones rounded down.
-    rng : Generator
-        Decides the order of statements and the scenes.
-
-    Returns
-    -------
-    DataFrame
-        Columns family, form, hypothesis, label, scene (row of the scene table).
-
-    Raises
-    ------
-    ValueError
-        If the scenes do not offer so many rows.
+    Families take turns, and so do the statements of a family; within a statement no scene is chosen twice. Columns
+    family, form, hypothesis, label, scene (row of the scene table); odd numbers of rows are rounded down. ValueError if
+    the scenes do not offer so many.
     """
     queues = _queues(statements, rng)
     rows: list[tuple[str, str, str, str, int]] = []

@@ -35,12 +35,8 @@ Scene = tuple[tuple[Item, ...], ...]
 
 
 def parse_scene(structure: Sequence[Sequence[Mapping[str, object]]]) -> Scene:
-    """Read a `structured_rep`.
-
-    Raises
-    ------
-    ValueError
-        If it has not three boxes, or an item's colour, type or position is unknown.
+    """Read a `structured_rep`; ValueError if it has not three boxes, or an item's colour, type or position is
+    unknown.
     """
     if not isinstance(structure, Sequence) or len(structure) != N_BOXES:
         raise ValueError(f"expected {N_BOXES} boxes in structured_rep")
@@ -82,13 +78,8 @@ def _matches(item: Item, colour: str, shape: str, place: str) -> bool:
 class SceneTable:
     """Counts and stacks of many scenes, from which truths are computed at once.
 
-    Attributes
-    ----------
-    counts : dict of (colour, shape, place) to int array (n_scenes, 3)
-        Items per box; an empty word matches all.
-    stacks : list of list of tuple of str
-        Colours of each box's items from bottom to top; meaningful for towers.
-    is_tower : bool array (n_scenes,)
+    Counts (n_scenes, 3) are of items per box by (colour, shape, place); an empty word matches all. Stacks are the
+    colours of each box's items from bottom to top; meaningful for towers.
     """
 
     counts: Mapping[tuple[str, str, str], np.ndarray]

@@ -30,17 +30,9 @@ WORDS = ({"yes": YES, "no": NO}, {"true": YES, "false": NO}, {"entailed": YES, "
 
 @dataclass(frozen=True)
 class PairFile:
-    """A table as it was read.
-
-    Attributes
-    ----------
-    rows : DataFrame
-        Text columns under our names (image_id, hypothesis, and those of label, split, group_id, premise and family
-        that the file has) and `line`, on which each row begins in the file.
-    ignored : tuple of str
-        Columns that were not used.
-    facts : dict
-        Encoding, what was passed over as blank, and how labels and splits were read where they have other names.
+    """A table as it was read: text columns under our names (image_id, hypothesis, and those of label, split,
+    group_id, premise and family that the file has) and `line`, on which each row begins; columns that were not
+    used; and how labels and splits were read where they have other names.
     """
 
     rows: pd.DataFrame
@@ -51,25 +43,12 @@ class PairFile:
 def read_pair_file(
     path: Path, *, labelled: bool = True, by_part: bool = False, labels: Mapping[str, str] | None = None
 ) -> PairFile:
-    """Read a table of pairs; see `read_table` for what is accepted.
+    """Read a table of pairs; see `read_table` for what is accepted and refused. Columns are found by `ALIASES`, in any
+    case.
 
-    Parameters
-    ----------
-    path : Path
-        Its columns are found by `ALIASES`, in any case.
-    labelled : bool
-        Whether a label column is required. Labels and splits are parsed where present.
-    by_part : bool
-        Whether a needed column that no accepted name fits may be found by a part of its name (image, hyp, label).
-    labels : mapping of a word to entailment or contradiction, optional
-        What the file calls them. Without it the names themselves are read, yes and no, true and false.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        For whatever cannot be read in full: the message names the file, the line and the cause.
+    Labels are needed where `labelled`; labels and splits are parsed where present. `by_part`: a needed column that no
+    accepted name fits may be found by a part of its name (image, hyp, label). `labels` says what the file calls them;
+    without it the names themselves are read, yes and no, true and false.
     """
     table = read_table(path, is_used=USED.__contains__)
     needed = ["image_id", "hypothesis"] + (["label"] if labelled else [])

@@ -26,20 +26,11 @@ Problem = tuple[int, str]
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a source of pairs returns.
+    """What a source of pairs returns: a table of all splits, as `check_pairs` accepts it.
 
-    Attributes
-    ----------
-    pairs : DataFrame
-        All splits in one table, as `check_pairs` accepts it.
-    attribution : str
-        What the source's licence asks to be said; may be empty.
-    facts : dict
-        Counts and choices that a report states: rows per split, what was left out, what was merged.
-    excluded : DataFrame
-        What was kept out of a warm-up drawn from another corpus because it shows an evaluation image: warmup,
-        evaluation (splits), n_images, n_rows, and n_rows_of_target, those that are the target's very rows. Empty where
-        the warm-up is made apart.
+    `attribution` is what the source's licence asks to be said; `facts` are counts and choices that a report states.
+    `excluded` is what was kept out of a warm-up drawn from another corpus because it shows an evaluation image: warmup,
+    evaluation (splits), n_images, n_rows, and n_rows_of_target, those that are the target's very rows.
     """
 
     pairs: pd.DataFrame
@@ -68,23 +59,9 @@ def check_pairs(
 ) -> pd.DataFrame:
     """Return the table unchanged if every row can be used.
 
-    Parameters
-    ----------
-    pairs : DataFrame
-        Columns pair_id, image_id, group_id, hypothesis, label, split; optional family, form, premise and votes.
-    source : str
-        File or generator, as messages name it.
-    labelled : bool
-        If False, label and split may be absent; where they are present they are checked.
-    lines : sequence of int, optional
-        The line of each row in its file, as messages name it; without it rows are counted from 1.
-    allow_repeats : bool
-        Whether a pair may occur twice.
-
-    Raises
-    ------
-    ValueError
-        With the source, and the rows and causes of the first few faults and the number of all.
+    Without `labelled`, label and split may be absent; where they are present they are checked. `lines` are those of the
+    rows in their file, as messages name them; without it rows are counted from 1. ValueError with the source, and the
+    rows and causes of the first few faults and the number of all.
     """
     needed = REQUIRED_COLUMNS if labelled else ID_COLUMNS
     if missing := [name for name in needed if name not in pairs.columns]:

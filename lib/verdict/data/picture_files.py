@@ -13,8 +13,11 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import pandas as pd
+
 from verdict import paths
 from verdict.data.images import FORMATS, check_image_id, read_image
+from verdict.data.pairs import N_LISTED
 from verdict.data.tables import listed
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
@@ -43,12 +46,8 @@ def files_below(folder: Path, endings: Sequence[str] = EXTENSIONS) -> list[Path]
 
 
 def without_link(path: Path, folder: Path) -> Path:
-    """The file itself, which must lie below its folder or a folder of data (see `paths.data_folders`).
-
-    Raises
-    ------
-    ValueError
-        If a link leads elsewhere.
+    """The file itself, which must lie below its folder or a folder of data (see `paths.data_folders`); ValueError if
+    a link leads elsewhere.
     """
     real = path.resolve()
     if not any(real.is_relative_to(home.resolve()) for home in (folder, *paths.data_folders())):
@@ -61,28 +60,12 @@ def without_link(path: Path, folder: Path) -> Path:
 def resolve_images(
     image_ids: Iterable[str], folder: Path, *, places: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Path], list[str]]:
-    """Find the file of each id.
+    """Find the file of each id: files by id in the order given, and the ids without one.
 
-    Parameters
-    ----------
-    image_ids : iterable of str
-        Paths inside the folder, or bare names that fit one file of it and of its subfolders; with or without an
-        extension, whose case does not matter. A number also fits a name that is the number with zeros in front, which
-        spreadsheets take away.
-    folder : Path
-    places : mapping of id to text, optional
-        Where each id stands, as messages begin.
-
-    Returns
-    -------
-    (files, missing)
-        Files by id in the order given, and the ids without one.
-
-    Raises
-    ------
-    ValueError
-        If an id is no path inside the folder, fits two files, or shares its file with another id; or if a file is a
-        link that leads elsewhere, see `without_link`.
+    Ids are paths inside the folder, or bare names that fit one file of it and of its subfolders; with or without an
+    extension, whose case does not matter. A number also fits a name that is the number with zeros in front, which
+    spreadsheets take away. `places` say where each id stands, as messages begin. ValueError if an id is no path inside
+    the folder, fits two files, or shares its file with another id; or for a link, see `without_link`.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -148,6 +131,25 @@ def _number(image_id: str) -> int:
     return int(found[1]) if found else -1
 
 
+def found_images(
+    rows: pd.DataFrame, names: Mapping[str, str], table: Path, folder: Path, *, allow_missing: bool
+) -> tuple[dict[str, Path], list[str]]:
+    """Files of the images that a table's rows name, by image id, and the names without one.
+
+    `names` are what the table calls the ids; `line` says where each row begins. FileNotFoundError for a missing file,
+    unless it is allowed; otherwise as `resolve_images`.
+    """
+    first = rows.drop_duplicates("image_id")
+    places = {names[i]: f"{table}, line {line}" for i, line in zip(first["image_id"], first["line"], strict=True)}
+    found, missing = resolve_images(places, folder, places=places)
+    if missing and not allow_missing:
+        raise FileNotFoundError(
+            f"{places[missing[0]]}: {len(missing)} images are not in {folder}, the first: {missing[:N_LISTED]}"
+            f"{why_missing(missing, folder)}; set allow_missing_images to leave their rows out"
+        )
+    return {image_id: found[name] for image_id, name in names.items() if name in found}, missing
+
+
 def n_without_zeros(files: Mapping[str, Path]) -> int:
     """How many ids found a file whose name has zeros in front that they lack."""
     numbers = {image_id: path for image_id, path in files.items() if _number(image_id) >= 0}
@@ -156,10 +158,11 @@ def n_without_zeros(files: Mapping[str, Path]) -> int:
 
 def why_missing(missing: Sequence[str], folder: Path) -> str:
     """What may be said of ids without a picture: they are there in a format that is not read, or nothing is."""
-    others = files_below(folder, NOT_READ)
-    stems = {_key(PurePosixPath(name).with_suffix(""), is_whole=False).rpartition("/")[2] for name in missing}
-    stems |= {_key(PurePosixPath(name), is_whole=False).rpartition("/")[2] for name in missing}
-    if same := [path.name for path in others if unicodedata.normalize("NFC", path.stem) in stems]:
+    written = [PurePosixPath(name) for name in missing]
+    stems = {_key(PurePosixPath(name), is_whole=False) for path in written for name in (path.stem, path.name)}
+    if same := [
+        path.name for path in files_below(folder, NOT_READ) if unicodedata.normalize("NFC", path.stem) in stems
+    ]:
         return f"; {listed(same[:3])} is there, but only {', '.join(FORMATS)} are read"
     return "" if files_below(folder) else "; the folder holds no picture"
 

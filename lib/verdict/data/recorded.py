@@ -33,18 +33,8 @@ SPLIT_OF = {"val": Split.CALIB, "test": Split.TEST, "independent": Split.INDEPEN
 
 @dataclass(frozen=True)
 class Recorded:
-    """One file as it was read.
-
-    Attributes
-    ----------
-    logits : ndarray of float64, (n, K)
-    y_true : ndarray of int64, (n,)
-    human : ndarray of float64, (n, K), or None
-        How many people gave each answer.
-    groups : ndarray of str, (n,), or None
-        The independent unit of each row.
-    facts : dict
-        File name, format, rows, classes, stored type, smallest and largest logit, ignored arrays, hash.
+    """One file as it was read: logits float64 (n, K), labels int64 (n,), how many people gave each answer (n, K),
+    the independent unit of each row (n,), and how the file looked.
     """
 
     logits: np.ndarray
@@ -56,16 +46,9 @@ class Recorded:
 
 @dataclass(frozen=True)
 class RecordedSet:
-    """All files of a profile as tables.
-
-    Attributes
-    ----------
-    pairs : DataFrame
-        pair_id, image_id, group_id, label (name of the true class), split, is_tuning (rows of test that tune the
-        policy, where only test has people's answers) and, where these are known, votes_<class>.
-    predictions : prediction table
-    files : DataFrame
-        One row a file: what was read.
+    """All files of a profile as tables. `pairs`: pair_id, image_id, group_id, label (name of the true class), split,
+    is_tuning (rows of test that tune the policy, where only test has people's answers) and, where these are
+    known, votes_<class>. `files` has one row a file: what was read.
     """
 
     pairs: pd.DataFrame
@@ -74,12 +57,8 @@ class RecordedSet:
 
 
 def locate(params: RecordedParams) -> dict[str, Path]:
-    """The files that the parameters name, by parameter.
-
-    Raises
-    ------
-    FileNotFoundError
-        If one is not there; the message says which, where it was looked for and what to give.
+    """The files that the parameters name, by parameter; FileNotFoundError says which is not there, where it was
+    looked for and what to give.
     """
     found = {}
     for name in (*SPLIT_OF, HUMAN):
@@ -89,18 +68,9 @@ def locate(params: RecordedParams) -> dict[str, Path]:
 
 
 def build(params: RecordedParams, *, seed: int) -> RecordedSet:
-    """Read every file of the parameters and put them into tables.
-
-    Parameters
-    ----------
-    params : RecordedParams
-    seed : int
-        Of the division of test into tuning and reporting, which is needed where people's answers are known there only.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        Naming file and cause; see `read_file` and `read_counts`.
+    """Read every file of the parameters and put them into tables; see `read_file` and `read_counts` for what is
+    refused. The seed is that of the division of test into tuning and reporting, needed where people's answers are
+    known there only.
     """
     found = locate(params)
     parts, files = {}, []
@@ -128,24 +98,12 @@ def build(params: RecordedParams, *, seed: int) -> RecordedSet:
 
 
 def read_file(path: Path, class_names: Sequence[str], *, group: str = "", allow_small: bool = False) -> Recorded:
-    """Read one file of logits and labels.
+    """Read one file (`.npz`, else a table; see `recorded_files`) of logits, in the order of the classes, and labels.
 
-    Parameters
-    ----------
-    path : Path
-        `.npz`, else a table; see `recorded_files`.
-    class_names : sequence of str, (K,)
-        In the order of the columns of `logits`.
-    group : str
-        Name of the array or column of groups; "" where each row is independent of the others.
-    allow_small : bool
-        Says that logits within [-1, 1] are meant; otherwise they are taken for cosines.
-
-    Raises
-    ------
-    ValueError
-        For a pickle, arrays of objects, a missing array or column, probabilities, cosines, values that are not finite
-        or no logits by their size, and shapes or labels that do not fit, always naming the file.
+    `group` names the array or column of groups, "" where each row is independent. `allow_small` says that logits within
+    [-1, 1] are meant; otherwise they are taken for cosines. ValueError names the file for a pickle, arrays of objects,
+    a missing array or column, probabilities, cosines, values that are not finite or no logits by their size, and shapes
+    or labels that do not fit.
     """
     saved = read_saved(path, class_names)
     arrays = saved.arrays
@@ -171,12 +129,8 @@ def read_file(path: Path, class_names: Sequence[str], *, group: str = "", allow_
 
 
 def read_counts(path: Path, y_true: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
-    """Read people's answers, (n, K) float64, from an npz or npy with one array, or a table of counts.
-
-    Raises
-    ------
-    ValueError
-        If the file is not of that kind, or the counts do not fit the labels; the message names the file.
+    """Read people's answers, (n, K) float64, from an npz or npy with one array, or a table of counts; ValueError
+    names the file.
     """
     saved = read_numbers(path, class_names)
     try:

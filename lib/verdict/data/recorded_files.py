@@ -27,15 +27,7 @@ SAVE = "save them as numpy.savez(path, logits=..., labels=...)"
 
 @dataclass(frozen=True)
 class Saved:
-    """What a file holds.
-
-    Attributes
-    ----------
-    path : Path
-    arrays : dict of ndarray
-    lines : list of int, or None
-        The line of each row in a table; None for arrays.
-    """
+    """What a file holds: arrays by name, and the line of each row in a table; None for arrays."""
 
     path: Path
     arrays: dict[str, np.ndarray]
@@ -47,18 +39,9 @@ class Saved:
 
 
 def read_saved(path: Path, class_names: Sequence[str]) -> Saved:
-    """The arrays of an `.npz`, or the columns of a table put together under the same names.
+    """The arrays of an `.npz`, or the columns of a table put together under the same names in the order of the classes.
 
-    Parameters
-    ----------
-    path : Path
-    class_names : sequence of str, (K,)
-        By which the columns of a table are ordered.
-
-    Raises
-    ------
-    ValueError
-        For a pickle, an array of objects, a damaged or too large file, a bad cell; the message names the file.
+    ValueError names the file for a pickle, an array of objects, a damaged or too large file, a bad cell.
     """
     _check_bytes(path)
     return read_npz(path) if path.suffix.lower() == ".npz" else _read_table(path, class_names)
@@ -68,11 +51,7 @@ def read_numbers(path: Path, class_names: Sequence[str]) -> Saved:
     """The one array of an npz or npy, or a table's columns of numbers, under the name `human_counts`.
 
     A table's columns are those called by the classes, with or without `human_`, or else all of them in their order.
-
-    Raises
-    ------
-    ValueError
-        As `read_saved`, and for an npz that holds several arrays, none of them called so.
+    ValueError as from `read_saved`, and for an npz that holds several arrays, none of them called so.
     """
     _check_bytes(path, may_be_bare=True)
     if path.suffix.lower() == ".npy":

@@ -34,13 +34,8 @@ _CHUNK = 256
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What a picture holds, cell by cell, row by row from the top left.
-
-    Attributes
-    ----------
-    digits, colours, samples : int arrays (16,)
-        Digit 0..9, index into `COLOURS`, and index of the sprite (a handwriting sample, or a printed glyph);
-        -1 where the cell is empty, in all three at once.
+    """What a picture holds, cell by cell, row by row from the top left, int (16,) each: digit 0..9, index into
+    `COLOURS`, and index of the sprite (a handwriting sample, or a printed glyph); -1 where the cell is empty.
     """
 
     digits: np.ndarray
@@ -50,20 +45,9 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Style:
-    """How scenes turn into pixels.
-
-    Attributes
-    ----------
-    sprites : float32 (n_samples, 14, 14), 0..1
-        Ink of every sample; `Scene.samples` points here.
-    palette : float (5, 3), 0..255
-        RGB of each of `COLOURS`.
-    paper : (low, high), 0..255
-        Range from which each scene's background brightness is drawn.
-    ink : (low, high), 0..1
-        Range from which each digit's opacity is drawn.
-    noise : float
-        Standard deviation of the pixel noise, in grey levels.
+    """How scenes turn into pixels: ink of every sample (n_samples, 14, 14) in 0..1, RGB of each of `COLOURS` (5, 3),
+    ranges of the background's brightness (0..255) and of each digit's opacity (0..1), standard deviation of the
+    noise in grey levels.
     """
 
     sprites: np.ndarray
@@ -82,10 +66,8 @@ def _samples() -> Any:
 
 @cache
 def handwriting_digits() -> np.ndarray:
-    """Digit written in each of the 1,797 handwriting samples, int (1797,), read-only.
-
-    Source: Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, 1998), the part that scikit-learn
-    bundles.
+    """Digit written in each of the 1,797 handwriting samples, int (1797,), read-only; from Optical Recognition of
+    Handwritten Digits (Alpaydin and Kaynak, 1998), the part that scikit-learn bundles.
     """
     digits = _samples().target.astype(np.int64)
     digits.setflags(write=False)
@@ -109,18 +91,8 @@ def _interpolation(n_from: int, n_to: int) -> np.ndarray:
 
 
 def handwriting_pools(seed: int = POOLS_SEED) -> dict[str, np.ndarray]:
-    """Divide the handwriting samples into disjoint pools, digit by digit.
-
-    Parameters
-    ----------
-    seed : int
-        Same seed, same pools. Data sets keep the default, whatever their own seed: see `POOLS_SEED`.
-
-    Returns
-    -------
-    dict[str, int array]
-        Sorted sample indices by pool name (the keys of `POOL_SHARES`); together they are all 1,797 samples,
-        and every digit is divided by the same shares.
+    """Divide the handwriting samples into disjoint pools (see `POOL_SHARES`), digit by digit: sorted indices by
+    pool. Data sets keep the default seed, whatever their own: see `POOLS_SEED`.
     """
     rng = np.random.default_rng([seed, *b"handwriting pools"])
     parts: dict[str, list[np.ndarray]] = {name: [] for name in POOL_SHARES}
@@ -144,30 +116,10 @@ def draw_scenes(
 ) -> list[Scene]:
     """Draw random scenes whose sprites come from one pool.
 
-    Each scene first draws how many digits it holds, and small palettes of digit values and of colours; cells
-    draw from these palettes. Small palettes make repetitions, without which counting would rarely exceed one.
-
-    Parameters
-    ----------
-    n : int
-        How many scenes.
-    pool : int array
-        Indices of the samples that may be used; every digit 0..9 must be among them.
-    rng : np.random.Generator
-        The only source of randomness.
-    sample_digits : int array, optional
-        Digit shown by each sample; the handwriting samples if not given.
-    n_digits, n_distinct_digits, n_distinct_colours : (low, high), both included
-        Drawn uniformly per scene. `n_digits` must lie in 0..16, the others in 1..10 and 1..5.
-
-    Returns
-    -------
-    list of n Scene
-
-    Raises
-    ------
-    ValueError
-        If a range is impossible or the pool lacks a digit.
+    Each scene first draws how many digits it holds, and small palettes of digit values and of colours; cells draw from
+    these palettes. Small palettes make repetitions, without which counting would rarely exceed one. `sample_digits` are
+    the digits shown by the samples, by default of handwriting; ranges include both ends. ValueError if a range is
+    impossible or the pool lacks a digit.
     """
     for name, (low, high), top in (
         ("n_digits", n_digits, N_CELLS),
@@ -211,29 +163,11 @@ def _draw_samples(
     return samples
 
 
-def render_scene(scene: Scene, *, rng: np.random.Generator, style: Style | None = None) -> np.ndarray:
-    """Render one scene, uint8 (64, 64, 3); see `render_scenes`."""
-    return render_scenes([scene], rng=rng, style=style)[0]
-
-
 def render_scenes(scenes: Sequence[Scene], *, rng: np.random.Generator, style: Style | None = None) -> np.ndarray:
-    """Render scenes to pixels.
+    """Render scenes to pixels, uint8 (n, 64, 64, 3), by default in handwriting.
 
-    Position within the cell (up to one pixel from its middle), opacity, background brightness and pixel noise
-    are drawn from `rng`; digit, colour and handwriting are the scene's.
-
-    Parameters
-    ----------
-    scenes : sequence of n Scene
-        What to render.
-    rng : np.random.Generator
-        The only source of randomness.
-    style : Style, optional
-        `handwriting_style()` if not given.
-
-    Returns
-    -------
-    uint8 (n, 64, 64, 3), RGB
+    Position within the cell (up to one pixel from its middle), opacity, background brightness and pixel noise are drawn
+    from `rng`; digit, colour and handwriting are the scene's.
     """
     style = handwriting_style() if style is None else style
     images = np.empty((len(scenes), SCENE_PX, SCENE_PX, 3), dtype=np.uint8)

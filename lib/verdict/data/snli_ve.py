@@ -37,18 +37,9 @@ _SPLIT_OF = {TRAIN: str(Split.WARMUP_TRAIN), VALIDATION: str(Split.WARMUP_VAL)}
 
 @dataclass(frozen=True)
 class Target:
-    """What the warm-up must keep away from, and may share.
-
-    Attributes
-    ----------
-    pairs : DataFrame
-        image_id, hypothesis, label and split of every row of the target.
-    evaluation : dict of image id to split
-        Images that evaluate, copies of them that were left out included.
-    hashes : dict of image id to SHA-256
-        Of every image file of the target.
-    files : dict of image id to Path
-        The same files.
+    """What the warm-up must keep away from, and may share: image_id, hypothesis, label and split of every row;
+    images that evaluate with their split, copies of them that were left out included; hash and path of every
+    image file.
     """
 
     pairs: pd.DataFrame
@@ -59,20 +50,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Warmup:
-    """The warm-up splits and what was kept out of them.
-
-    Attributes
-    ----------
-    pairs : DataFrame
-        Pair table of both splits.
-    embedded : DataFrame
-        Images inside shards that the target has not: image_id, file, row, sha256.
-    files, hashes : dict by image id
-        Images that are files of their own and that the target has not.
-    excluded : DataFrame
-        See `Dataset.excluded`.
-    facts : dict
-        Counts.
+    """The pair table of both warm-up splits and what was kept out of them (see `Dataset.excluded`); images that the
+    target has not, inside shards (image_id, file, row, sha256) or files of their own.
     """
 
     pairs: pd.DataFrame
@@ -94,22 +73,10 @@ def draw(
 ) -> Warmup:
     """Draw the warm-up from the corpus: entailment and contradiction in equal numbers, no evaluation image.
 
-    Parameters
-    ----------
-    n_train : int
-        Rows of warmup_train, half of either label, from the corpus' train split.
-    n_val : int or None
-        Rows of warmup_val from its validation split; None takes all.
-    seed : int
-        Of both draws.
-    shards : tuple of Shard
-        What to download where VERDICT_DATA has no copy.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError, ConnectionError
-        If the corpus is absent or damaged, has fewer rows than are asked for, calls other pictures by the target's
-        ids, or contradicts the target's labels.
+    `n_train` rows come from the corpus' train split, `n_val` from its validation split, None taking all; `shards` are
+    downloaded where VERDICT_DATA has no copy. ValueError, FileNotFoundError or ConnectionError if the corpus is absent
+    or damaged, has fewer rows than are asked for, calls other pictures by the target's ids, or contradicts the target's
+    labels.
     """
     root, found = locate(shards)
     parts, excluded, facts = [], [], {}
@@ -134,12 +101,8 @@ def draw(
 
 
 def balanced(rows: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Draw n rows without replacement, half of either label; the order of `rows` changes nothing.
-
-    Raises
-    ------
-    ValueError
-        If n is odd or a label has fewer than n / 2 rows.
+    """Draw n rows without replacement, half of either label; the order of `rows` changes nothing. ValueError if n is
+    odd or a label has fewer than n / 2 rows.
     """
     if n % 2:
         raise ValueError(f"a balanced draw needs an even number of rows, got {n}")

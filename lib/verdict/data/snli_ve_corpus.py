@@ -7,10 +7,11 @@ gold_label) beside a folder `flickr30k-images`. Both are read in parts, and no i
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -50,17 +51,10 @@ class Shard:
 
 @dataclass
 class Corpus:
-    """Rows of one split that have a binary label.
-
-    Attributes
-    ----------
-    rows : DataFrame
-        image_id (the Flickr30k id), hypothesis, label (entailment or contradiction), file and row: the shard and the
-        row in it that hold the image, or the table and -1 where images are files of their own.
-    n_neutral, n_unlabelled : int
-        Rows that were passed over.
-    label_order : str
-        Where the meaning of integer labels came from: "shard", "documented", or "names" for labels in words.
+    """Rows of one split that have a binary label: image_id (the Flickr30k id), hypothesis, label, file and row (the
+    shard and the row in it that hold the image, or the table and -1 where images are files of their own); rows
+    that were passed over; and where the meaning of integer labels came from: "shard", "documented", or "names"
+    for labels in words.
     """
 
     rows: pd.DataFrame
@@ -70,15 +64,7 @@ class Corpus:
 
 
 def locate(shards: Sequence[Shard]) -> tuple[Path, dict[str, list[Path]]]:
-    """The corpus' folder and its files by split: the user's copy, or downloads.
-
-    Raises
-    ------
-    ValueError, ConnectionError
-        If there is no copy and a shard has no sha256 or cannot be downloaded; the message says what to set.
-    FileNotFoundError
-        If a split has no file.
-    """
+    """The corpus' folder and its files by split: the user's copy, or downloads; an error says what to set."""
     root = paths.local_data(FOLDER)
     if root is None:
         if not shards or not all(shard.sha256 for shard in shards):
@@ -118,12 +104,8 @@ def split_of(path: Path) -> str:
 
 
 def read_split(files: Sequence[Path]) -> Corpus:
-    """Rows of a split's files, in the order of files and rows, whatever their form.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing or a cell cannot be read; file, row and cause are named.
+    """Rows of a split's files, in the order of files and rows, whatever their form; ValueError names file, row and
+    cause.
     """
     parts, counts, orders = [], {"neutral": 0, NO_LABEL: 0}, set()
     for path in files:
@@ -144,12 +126,8 @@ def image_id(name: str) -> str:
 
 
 def find_columns(names: Sequence[str], path: Path) -> dict[str, str]:
-    """Which column of a file holds the image's name, the hypothesis and the label.
-
-    Raises
-    ------
-    ValueError
-        If one is missing; the message lists the columns found.
+    """Which column of a file holds the image's name, the hypothesis and the label; ValueError lists the columns
+    found.
     """
     found = {}
     for ours, accepted in COLUMNS.items():
@@ -160,32 +138,26 @@ def find_columns(names: Sequence[str], path: Path) -> dict[str, str]:
     return found
 
 
-@dataclass
-class _Labels:
-    """How the labels of one shard are read."""
-
-    names: tuple[str, ...] = CLASSES
-    order: str = "documented"
-    codes: dict[object, str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.codes = dict(enumerate(self.names)) | {-1: NO_LABEL, NO_LABEL: NO_LABEL} | {n: n for n in CLASSES}
+Codes = dict[object, str]
 
 
-def _labels_of(schema: pa.Schema, column: str, path: Path) -> _Labels:
-    """Names that a shard's own description gives to integer labels, or else the documented order."""
+def _codes(names: Sequence[str] = CLASSES) -> Codes:
+    """What labels mean: integers by their order, words by themselves."""
+    return dict(enumerate(names)) | {-1: NO_LABEL, NO_LABEL: NO_LABEL} | {name: name for name in CLASSES}
+
+
+def _labels_of(schema: pa.Schema, column: str, path: Path) -> tuple[Codes, str]:
+    """Names that a shard's own description gives to integer labels, or else the documented order; and which."""
     if not pa.types.is_integer(schema.field(column).type):
-        return _Labels(order="names")
-    described = (schema.metadata or {}).get(b"huggingface")
-    if described is None:
-        return _Labels()
+        return _codes(), "names"
     try:
-        names = tuple(json.loads(described)["info"]["features"][column]["names"])
+        described = json.loads((schema.metadata or {})[b"huggingface"])
+        names = tuple(described["info"]["features"][column]["names"])
     except (ValueError, KeyError, TypeError):
-        return _Labels()
+        return _codes(), "documented"
     if sorted(names) != sorted(CLASSES):
         raise ValueError(f"{path}: its labels are {list(names)}, expected {list(CLASSES)} in some order")
-    return _Labels(names, "shard")
+    return _codes(names), "shard"
 
 
 def _parquet_parts(path: Path) -> Iterator[tuple[pd.DataFrame, str]]:
@@ -195,12 +167,12 @@ def _parquet_parts(path: Path) -> Iterator[tuple[pd.DataFrame, str]]:
             columns = find_columns(names, path)
             if IMAGE_COLUMN not in names:
                 raise ValueError(f"{path}: no column {IMAGE_COLUMN!r} with the images inside; found {names}")
-            labels = _labels_of(file.schema_arrow, columns["label"], path)
+            codes, order = _labels_of(file.schema_arrow, columns["label"], path)
             first = 0
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns.values())):
                 cells = {ours: batch.column(theirs).to_pylist() for ours, theirs in columns.items()}
                 rows = np.arange(first, first + len(batch))
-                yield _part(cells, path, rows, labels), labels.order
+                yield _part(cells, path, rows, codes), order
                 first += len(batch)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} is not a readable parquet file: {error}") from error
@@ -208,36 +180,34 @@ def _parquet_parts(path: Path) -> Iterator[tuple[pd.DataFrame, str]]:
 
 def _json_parts(path: Path) -> Iterator[tuple[pd.DataFrame, str]]:
     """Rows of a JSON lines file; the images are files of their own, so that no row holds one."""
-    cells: dict[str, list[object]] = {}
-    first = 0
-    labels = _Labels(order="names")
     with path.open(encoding="utf-8") as file:
-        for line, text in enumerate(file):
-            try:
-                record = json.loads(text)
-            except ValueError as error:
-                raise ValueError(f"{path}, row {line}: {error}") from error
-            columns = find_columns(list(record), path)
-            for ours, theirs in columns.items():
-                cells.setdefault(ours, []).append(record[theirs])
-            if len(cells["label"]) == BATCH_ROWS:
-                yield _part(cells, path, np.arange(first, line + 1), labels).assign(row=-1), labels.order
-                cells, first = {}, line + 1
-    if cells:
-        yield _part(cells, path, np.arange(first, first + len(cells["label"])), labels).assign(row=-1), labels.order
+        for first in itertools.count(0, BATCH_ROWS):
+            lines = enumerate(itertools.islice(file, BATCH_ROWS), start=first)
+            if not (records := [_record(text, path, row) for row, text in lines]):
+                return
+            cells = {ours: [record[ours] for record in records] for ours in COLUMNS}
+            yield _part(cells, path, np.arange(first, first + len(records)), _codes()).assign(row=-1), "names"
 
 
-def _part(cells: Mapping[str, list[object]], path: Path, rows: np.ndarray, labels: _Labels) -> pd.DataFrame:
+def _record(text: str, path: Path, row: int) -> dict[str, object]:
+    try:
+        record = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{path}, row {row}: {error}") from error
+    return {ours: record[theirs] for ours, theirs in find_columns(list(record), path).items()}
+
+
+def _part(cells: Mapping[str, list[object]], path: Path, rows: np.ndarray, codes: Codes) -> pd.DataFrame:
     """One part as a frame; the first cell that cannot be read is refused with file and row."""
     for row, name, hypothesis, label in zip(rows, cells["file"], cells["hypothesis"], cells["label"], strict=True):
         for column, value in (("file", name), ("hypothesis", hypothesis)):
             if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
                 raise ValueError(f"{path}, row {row}: the {column} is {value!r}, expected text")
-        if type(label) not in (int, str) or label not in labels.codes:
-            raise ValueError(f"{path}, row {row}: unknown label {label!r}; expected one of {list(labels.codes)}")
+        if type(label) not in (int, str) or label not in codes:
+            raise ValueError(f"{path}, row {row}: unknown label {label!r}; expected one of {list(codes)}")
     frame = {
         "image_id": [image_id(str(name)) for name in cells["file"]],
         "hypothesis": [" ".join(str(text).split()) for text in cells["hypothesis"]],
-        "label": [labels.codes[label] for label in cells["label"]],
+        "label": [codes[label] for label in cells["label"]],
     }
     return pd.DataFrame(frame, dtype="str").assign(file=str(path), row=rows)

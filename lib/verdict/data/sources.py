@@ -20,50 +20,20 @@ from verdict.params import DataParams
 
 
 def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str], None] = lambda text: None) -> Dataset:
-    """Build the pair table and write the image store of the source that the parameters name.
-
-    Parameters
-    ----------
-    images : Path
-        Folder of the image store.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        From the source, naming file, row and cause.
-    """
+    """Build the pair table and write the image store (folder `images`) of the source that the parameters name."""
     progress(f"reading {params.source}")
     if params.source == "digits":
-        chosen = params.digits
-        return digits.build(
-            n_pairs=chosen.n_pairs, pairs_per_scene=chosen.pairs_per_scene, seed=params.seed, out=images
-        )
+        return digits.build(**dict(params.digits), seed=params.seed, out=images)
     if params.source == "nlvr":
-        corpus = params.nlvr
-        return nlvr.build(
-            fractions=corpus.fractions,
-            files=corpus.files,
-            image_px=corpus.image_px,
-            permutations_per_example=corpus.permutations,
-            n_warmup=corpus.n_warmup,
-            n_scenes=corpus.n_scenes,
-            seed=params.seed,
-            out=images,
-            url=corpus.url,
-            sha256=corpus.sha256,
-        )
+        return nlvr.build(**dict(params.nlvr), seed=params.seed, out=images)
     if params.source == "a2":
         return _build_a2(params, images, progress)
     return csv_folder.build(**own_pairs(params), out=images)
 
 
 def own_pairs(params: DataParams) -> dict[str, Any]:
-    """What `csv_folder.read` is asked for the user's own pairs.
-
-    Raises
-    ------
-    FileNotFoundError
-        Naming the parameter and where its file or folder was looked for.
+    """What `csv_folder.read` is asked for the user's own pairs; FileNotFoundError names the parameter and where its
+    file or folder was looked for.
     """
     own = params.csv
     return {
@@ -95,29 +65,15 @@ def _build_a2(params: DataParams, images: Path, progress: Callable[[str], None])
 
 
 def questions_about(params: DataParams, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Questions whose right answer follows from a hypothesis's label, where the source has a grammar to make them from.
-
-    Returns
-    -------
-    DataFrame
-        hypothesis, question, what each class should answer; no rows for other sources.
+    """Questions whose right answer follows from a hypothesis's label (see `question_table`), where the source has a
+    grammar to make them from; no rows for other sources.
     """
     return question_table(pd.unique(pairs["hypothesis"]) if params.source == "digits" else [])
 
 
 def export_predictions(params: DataParams, predictions: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write predictions in the source's own format, for its own scripts, where it has one.
-
-    Parameters
-    ----------
-    predictions : prediction table of the test split, one trial and seed
-    folder : Path
-        Receives `predictions.csv` where the source is the NLVR corpus.
-
-    Returns
-    -------
-    list of Path
-        What was written; empty for sources without such a format.
+    """Write predictions of the test split, one trial and seed, in the source's own format, for its own scripts:
+    `predictions.csv` for the NLVR corpus, nothing for sources without such a format.
     """
     if params.source != "nlvr":
         return []
@@ -128,27 +84,17 @@ def export_predictions(params: DataParams, predictions: pd.DataFrame, folder: Pa
 
 def composition(pairs: pd.DataFrame, numbers: Numbers) -> pd.DataFrame:
     """Pairs, images, groups and share of entailment by split, and the same as numbers `data.<split>.…`."""
-    rows = []
-    for split in (split.value for split in Split):
-        part = pairs[pairs["split"] == split]
-        if part.empty:
-            continue
-        share = float((part["label"] == "entailment").mean())
-        rows.append(
-            {
-                "split": split,
-                "pairs": len(part),
-                "images": part["image_id"].nunique(),
-                "groups": part["group_id"].nunique(),
-                "hypotheses": part["hypothesis"].nunique(),
-                "entailment_share": share,
-            }
-        )
-        numbers[f"data.{split}.n_pairs"] = Number(len(part), unit="count", split=split)
-        numbers[f"data.{split}.entailment_share"] = Number(share, n=len(part), unit="%", split=split, kind=EXACT)
+    names = {"pairs": "pair_id", "images": "image_id", "groups": "group_id", "hypotheses": "hypothesis"}
+    counts = pairs.groupby("split")[list(names.values())].nunique().set_axis(list(names), axis=1)
+    counts["entailment_share"] = (pairs["label"] == "entailment").groupby(pairs["split"]).mean()
+    table = counts.loc[[split.value for split in Split if split.value in counts.index]].reset_index()
+    for row in table.itertuples():
+        share = Number(row.entailment_share, n=row.pairs, unit="%", split=row.split, kind=EXACT)
+        numbers[f"data.{row.split}.n_pairs"] = Number(row.pairs, unit="count", split=row.split)
+        numbers[f"data.{row.split}.entailment_share"] = share
     numbers["data.n_pairs"] = Number(len(pairs), unit="count")
     numbers["data.n_images"] = Number(pairs["image_id"].nunique(), unit="count")
-    return pd.DataFrame(rows)
+    return table
 
 
 def exclusions(dataset: Dataset, numbers: Numbers) -> pd.DataFrame:

@@ -15,10 +15,7 @@ from verdict.labels import EVALUATION_SPLITS, WARMUP_SPLITS, Split
 def split_sizes(n_groups: int, fractions: Mapping[str, float]) -> dict[str, int]:
     """Whole numbers of groups per split that sum to `n_groups` (largest remainders), at least one each.
 
-    Raises
-    ------
-    ValueError
-        If a fraction is not in (0, 1], they do not sum to 1, a split is unknown, or there are too few groups.
+    ValueError if a fraction is not in (0, 1], they do not sum to 1, a split is unknown, or there are too few groups.
     """
     if not fractions or any(not 0 < f <= 1 for f in fractions.values()) or abs(sum(fractions.values()) - 1) > 1e-9:
         raise ValueError(f"fractions must lie in (0, 1] and sum to 1, got {dict(fractions)}")
@@ -36,21 +33,9 @@ def split_sizes(n_groups: int, fractions: Mapping[str, float]) -> dict[str, int]
 
 
 def split_groups(group_ids: Sequence[str] | pd.Series, fractions: Mapping[str, float], seed: int) -> pd.Series:
-    """Assign whole groups to splits at random.
+    """Assign whole groups to splits at random: the split of each row, with the index of `group_ids` if it is a Series.
 
-    Parameters
-    ----------
-    group_ids : sequence of str, length n_rows
-        The group of each row; the order of rows changes nothing.
-    fractions : mapping of split to share of the groups
-        In (0, 1], summing to 1. The order of the mapping decides which groups a split gets.
-    seed : int
-        Same seed, same groups and fractions: same splits.
-
-    Returns
-    -------
-    Series of str, length n_rows
-        The split of each row, with the index of `group_ids` if it is a Series.
+    The order of rows changes nothing; the order of the fractions decides which groups a split gets.
     """
     rows = pd.Series(group_ids, dtype="str")
     if rows.isna().any():
@@ -64,19 +49,8 @@ def split_groups(group_ids: Sequence[str] | pd.Series, fractions: Mapping[str, f
 
 
 def published_split(groups: Sequence[str] | pd.Series, seed: int = 42) -> pd.Series:
-    """The study's recipe: a fifth of the groups held out, half of it to validate and half to test.
-
-    Parameters
-    ----------
-    groups : sequence of str, length n_rows
-        The image of each row.
-    seed : int
-        42 in the study. 19,573 images give 15,658 / 1,957 / 1,958.
-
-    Returns
-    -------
-    Series of str, length n_rows
-        "train", "val" or "test"; there is no calibration split.
+    """The study's recipe: a fifth of the groups held out, half of it to validate and half to test, none to
+    calibrate; with its seed 19,573 images give 15,658 / 1,957 / 1,958.
     """
     # Imported here: it takes longer than all else that a look at the input needs.
     from sklearn.model_selection import GroupShuffleSplit
@@ -91,23 +65,7 @@ def published_split(groups: Sequence[str] | pd.Series, seed: int = 42) -> pd.Ser
 
 
 def carve_split(split: pd.Series, groups: pd.Series, *, source: str, new: str, fraction: float, seed: int) -> pd.Series:
-    """Give a share of one split's groups to a new split; every other row keeps its split.
-
-    Parameters
-    ----------
-    split, groups : Series of str, length n_rows
-        The split and the group of each row.
-    source, new : str
-        The split that gives and the one that gets.
-    fraction : float in (0, 1)
-        Share of the groups of `source`.
-    seed : int
-        Same seed, same groups: same choice.
-
-    Returns
-    -------
-    Series of str, length n_rows
-    """
+    """Give a share of the groups of the split `source` to a new split; every other row keeps its split."""
     gives = split == source
     part = split_groups(groups[gives], {source: 1 - fraction, new: fraction}, seed)
     return part.reindex(split.index).fillna(split).astype("str").rename("split")
@@ -116,21 +74,8 @@ def carve_split(split: pd.Series, groups: pd.Series, *, source: str, new: str, f
 def assert_disjoint(pairs: pd.DataFrame) -> pd.DataFrame:
     """Compare the images and groups of every two splits that may not share any.
 
-    Parameters
-    ----------
-    pairs : DataFrame
-        Pair table.
-
-    Returns
-    -------
-    DataFrame
-        Columns unit ("image", "group"), left, right, n_left, n_right, n_both; n_both is 0 in every row. The rows
-        "warm-up" against "evaluation" compare the unions.
-
-    Raises
-    ------
-    ValueError
-        If an intersection is not empty; the message gives the count and the first few ids.
+    Columns unit ("image", "group"), left, right, n_left, n_right, n_both; n_both is 0 in every row. The rows "warm-up"
+    against "evaluation" compare the unions. ValueError with count and first ids of an intersection that is not empty.
     """
     rows, faults = [], []
     for unit in ("image", "group"):
@@ -155,19 +100,8 @@ def _comparisons(members: Mapping[str, set[str]]) -> list[tuple[str, set[str], s
 
 
 def merge_groups(group_ids: pd.Series, *keys: pd.Series) -> pd.Series:
-    """Join groups that share a key, so that no key occurs in two groups.
-
-    Parameters
-    ----------
-    group_ids : Series of str, length n_rows
-        The group of each row.
-    *keys : Series of str, length n_rows
-        What must not cross groups: a sentence, the content of an image. Compared within each series.
-
-    Returns
-    -------
-    Series of str, length n_rows
-        The smallest name among the groups that were joined.
+    """Join groups that share a key (a sentence, the content of an image), so that no key occurs in two groups; keys
+    are compared within each series. The name is the smallest among the groups that were joined.
     """
     parent: dict[str, str] = {name: name for name in group_ids.unique()}
 

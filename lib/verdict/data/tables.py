@@ -30,23 +30,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it was read: text, without blanks around it.
-
-    Attributes
-    ----------
-    path : Path
-    names : list of str
-        Of the columns as the file writes them; a column with content and without a name is called `column <n>`.
-    rows : list of lists of str
-        A cell a name.
-    lines : list of int
-        The line on which each row begins, counted as an editor does.
-    encoding : str
-        How the bytes were read.
-    delimiter : str
-        Between cells; "" for JSON lines.
-    n_blank_rows, n_blank_columns : int
-        What was passed over for want of content, besides lines without any character.
+    """A table as it was read: text, without blanks around it, a cell a name; a column with content and without a
+    name is called `column <n>`. `lines` are those on which rows begin, counted as an editor does; the delimiter
+    is "" for JSON lines.
     """
 
     path: Path
@@ -87,18 +73,11 @@ def column_key(name: str) -> str:
 
 
 def decode_text(content: bytes, source: str) -> tuple[str, str]:
-    """Turn bytes into text without guessing beyond what can be checked.
+    """Turn bytes into text, with the encoding's name, without guessing beyond what can be checked.
 
     A byte order mark decides; else strict UTF-8; else Windows-1252, unless the bytes look like UTF-8 that was damaged.
-
-    Returns
-    -------
-    (text, encoding)
-
-    Raises
-    ------
-    ValueError
-        Naming the source and what the file is, or the offset of the first byte that fits no encoding, or of a NUL byte.
+    ValueError names the source and what the file is, or the offset of the first byte that fits no encoding, or of a NUL
+    byte.
     """
     kind, remedy = kind_of(content)
     if kind:
@@ -138,22 +117,8 @@ def read_table(
     """Read a CSV, or JSON lines by the suffix .jsonl or .ndjson or by a first character that is a brace.
 
     A CSV is divided by the one of comma, semicolon and tab that its header holds most of. Its first row names the
-    columns.
-
-    Parameters
-    ----------
-    path : Path
-    max_bytes : int
-        Larger files are refused.
-    is_used : function of a column's key
-        Whether JSON values under that key must be text or numbers; others may be anything, and are not read.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        For whatever cannot be read in full: the message names the file, the line and the cause.
+    columns. JSON values under keys that are not used may be anything, and are not read. ValueError names the file, the
+    line and the cause for whatever cannot be read in full.
     """
     path = Path(path)
     if not path.is_file():
@@ -289,20 +254,11 @@ def _json_records(text: str, path: Path, is_used: Callable[[str], bool]) -> Iter
 def find_columns(
     table: Table, aliases: Mapping[str, Sequence[str]], needed: Sequence[str], *, parts: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Which column of a file is which of ours: names of the file by ours.
+    """Which column of a file is which of ours, names of the file by ours, by the names accepted for it (see
+    `column_key`).
 
-    Parameters
-    ----------
-    aliases : mapping of our name to the names that are accepted for it
-        Compared by `column_key`.
-    needed : sequence of our names
-    parts : mapping of our name to a part of a name, optional
-        By which a needed column may be found where no accepted name fits.
-
-    Raises
-    ------
-    ValueError
-        If two columns would be one of ours, or a needed one is not there; the message names the file.
+    A needed column that no accepted name fits may be found by a part of its name. ValueError if two columns would be
+    one of ours, or a needed one is not there.
     """
     found: dict[str, str] = {}
     for name in table.names:

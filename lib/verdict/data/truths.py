@@ -34,12 +34,8 @@ class Kind(NamedTuple):
 
 
 class Grid:
-    """Structures of many scenes, with each kind's places and counts computed once.
-
-    Parameters
-    ----------
-    digits, colours : int array (n_scenes, 16)
-        -1 where a cell is empty.
+    """Structures of many scenes (n_scenes, 16), -1 where a cell is empty, with each kind's places and counts
+    computed once.
     """
 
     def __init__(self, digits: np.ndarray, colours: np.ndarray) -> None:
@@ -85,8 +81,7 @@ def _verdict(holds: np.ndarray, defined: np.ndarray | bool = True) -> np.ndarray
 def count_is(grid: Grid, *, kind: Kind, compare: str, number: int, at_most: int | None = None) -> np.ndarray:
     """The count of a kind stands in the relation `compare` to a number.
 
-    Undefined where the count exceeds `at_most`: "there are three fives" is neither clearly true nor false of
-    four.
+    Undefined where the count exceeds `at_most`: "there are three fives" is neither clearly true nor false of four.
     """
     count = grid.count(kind)
     return _verdict(_COMPARE[compare](count, number), True if at_most is None else count <= at_most)
@@ -103,13 +98,8 @@ def parts_present(grid: Grid, *, kind: Kind) -> np.ndarray:
 def share_is(grid: Grid, *, base: Kind, part: Kind, rule: str, low: int = 1, high: int = N_CELLS) -> np.ndarray:
     """All, none or most of one kind are also of another.
 
-    Undefined where the scene holds fewer than `low` or more than `high` of the base kind; "most" also where
-    it is exactly half.
-
-    Raises
-    ------
-    KeyError
-        If the rule is none of "all", "none", "most".
+    Undefined where the scene holds fewer than `low` or more than `high` of the base kind; "most" also where it is
+    exactly half.
     """
     n_base, n_part = grid.count(base), (grid.places(base) & grid.places(part)).sum(axis=1)
     defined = (n_base >= low) & (n_base <= high)

@@ -12,7 +12,7 @@ from verdict.clip import scenes
 from verdict.clip.words import ENSEMBLE
 from verdict.data import boxes, digits
 from verdict.data.grammar import statements
-from verdict.data.scenes import GRID
+from verdict.data.scenes import COLOURS, GRID, draw_scenes, handwriting_pools, render_scenes
 from verdict.data.truths import CELL_COLUMN, CELL_ROW
 from verdict.pretrain.clip import ClipRecipe, Drawn
 from verdict.pretrain.text import TextRecipe
@@ -22,7 +22,7 @@ from verdict.pretrain.wording import paraphrases, vocabulary
 SENTENCES_SEED = 42
 MAX_COUNT = 6
 N_DIGITS = (2, 8)
-COLOUR_COUPLES = tuple(combinations(range(len(digits.COLOURS)), 2))
+COLOUR_COUPLES = tuple(combinations(range(len(COLOURS)), 2))
 BOX_SIZE, BOXES_SIZE = (64, 64), (64, 256)
 
 
@@ -30,13 +30,13 @@ def digit_scenes(
     n: int, rng: np.random.Generator, *, pool: str = "pretrain"
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Scenes of handwriting from a pool that no split uses, with what every cell and every scene holds."""
-    scenes = digits.draw_scenes(n, digits.handwriting_pools()[pool], rng=rng, n_digits=N_DIGITS)
-    images = digits.render_scenes(scenes, rng=rng)
+    scenes = draw_scenes(n, handwriting_pools()[pool], rng=rng, n_digits=N_DIGITS)
+    images = render_scenes(scenes, rng=rng)
     digit = np.stack([scene.digits for scene in scenes]) + 1
     colour = np.stack([scene.colours for scene in scenes]) + 1
     place = np.broadcast_to(np.arange(digit.shape[1]), digit.shape)
     counts = [(digit == d + 1).sum(axis=1) for d in range(10)]
-    counts += [(colour == c + 1).sum(axis=1) for c in range(len(digits.COLOURS))]
+    counts += [(colour == c + 1).sum(axis=1) for c in range(len(COLOURS))]
     more = [np.sign(counts[10 + a] - counts[10 + b]) + 1 for a, b in COLOUR_COUPLES]
     return images, {
         "patch.digit": digit,
@@ -64,7 +64,7 @@ def beside(colours: np.ndarray) -> np.ndarray:
     """
     found = []
     for axis in (CELL_COLUMN, CELL_ROW):
-        places = [_mean_place(colours == c, axis) for c in range(len(digits.COLOURS))]
+        places = [_mean_place(colours == c, axis) for c in range(len(COLOURS))]
         found += [places[a] - places[b] for a, b in COLOUR_COUPLES]
     gap = np.stack(found, axis=1)
     return np.where(np.isnan(gap), 0, np.sign(np.nan_to_num(gap)) + 2).astype(np.int64)
@@ -160,7 +160,7 @@ CLIP_PX = 48
 
 def captioned_scenes(n: int, rng: np.random.Generator, *, pool: str = "pretrain") -> Drawn:
     """Pictures of one digit with captions, without the held-out couples of digit and colour."""
-    drawn = scenes.draw(n, digits.handwriting_pools()[pool], rng=rng, held_out=False)
+    drawn = scenes.draw(n, handwriting_pools()[pool], rng=rng, held_out=False)
     named = scenes.spoken(n, rng=rng)
     images, _ = scenes.render(drawn, rng=rng, px=CLIP_PX)
     return Drawn(images, scenes.captions(drawn, named, rng=rng), scenes.is_true(drawn, named), drawn.factors)
