@@ -7,7 +7,7 @@ import tarfile
 import numpy as np
 from PIL import Image
 
-from verdict.clip import cifar, imagenette
+from verdict.clip import cifar, corpora
 
 # The fine labels of CIFAR-100 in the order of their ids, as its archive lists them.
 CIFAR100 = """
@@ -104,7 +104,7 @@ def imagenette_members(*, n_train, n_val):
     top = "imagenette2-160"
     members = {top: None, f"{top}/noisy_imagenette.csv": b"path\n", f"{top}/.DS_Store": b"x"}
     for part, n in (("val", n_val), ("train", n_train)):
-        for k, wnid in enumerate(imagenette.CLASSES):
+        for k, wnid in enumerate(corpora.IMAGENETTE):
             for i in range(n):
                 side = (213, 160) if i % 2 else (160, 199)
                 members[f"{top}/{part}/{wnid}/{wnid}_{i:03d}.JPEG"] = encoded((k * 20, i, 90), side, "JPEG")
@@ -113,4 +113,4 @@ def imagenette_members(*, n_train, n_val):
 
 def write_imagenette(root, *, n_train=7, n_val=3):
     members = imagenette_members(n_train=n_train, n_val=n_val)
-    return write_tar(root / imagenette.NAME / imagenette.ARCHIVE, members)
+    return write_tar(root / "imagenette" / corpora.IMAGENETTE_ARCHIVE, members)

@@ -129,7 +129,7 @@ FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 NUMERICAL = {
     *("backend", "model", "features", "optimise", "train", "training", "interpret", "defects_model"),
     *("probe", "integrated_gradients", "pretrain", "bench", "chaos", "export"),
-    *("clip.ask", "clip.encode", "clip.keys", "clip.variants"),
+    *("clip.ask", "clip.encode"),
 }
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 

@@ -33,12 +33,6 @@ def settings(**changes):
     return load_params("smoke").clip_policy.model_copy(update={"questions": QUESTION, "question_prompts": {}} | changes)
 
 
-def test_yes_is_the_share_of_the_classes_that_mean_it():
-    logits = np.random.default_rng(0).normal(0, 3, (5, 3))
-    found = softmax(answers.yes_no_logits(logits, np.array([True, True, False])))
-    assert found[:, 0] == pytest.approx(softmax(logits)[:, :2].sum(axis=1))
-
-
 def test_expected_answers_and_questions_that_divide_nothing():
     assert answers.expected_answers(QUESTION, NAMES).tolist() == [[1], [1], [0]]
     assert answers.expected_answers({}, NAMES).shape == (3, 0)
@@ -52,8 +46,8 @@ def test_a_question_is_asked_in_other_words_or_in_its_own():
     vectors = texts(["x", "y", "z", "w", "v"])
     derived = answers.question_logits(vectors, texts, NAMES, settings(question_templates=("see a {}",)), 10.0)
     classes = texts([f"see a {name}" for name in NAMES])
-    wanted = answers.yes_no_logits(10.0 * vectors @ classes.T, np.array([True, True, False]))
-    assert derived["is it an animal?"] == pytest.approx(wanted)
+    wanted = softmax(10.0 * vectors @ classes.T)
+    assert softmax(derived["is it an animal?"])[:, 0] == pytest.approx(wanted[:, :2].sum(axis=1))
     own = settings(question_prompts={"is it an animal?": ("an animal", "a vehicle")})
     asked = answers.question_logits(vectors, texts, NAMES, own, 10.0)["is it an animal?"]
     assert asked == pytest.approx(10.0 * vectors @ texts(["an animal", "a vehicle"]).T)

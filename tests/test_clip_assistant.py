@@ -61,14 +61,10 @@ def test_both_kinds_of_file_are_read_in_the_order_of_the_questions(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "question_id,reply\nq1,A\n", r"no column for \['answer'\]"),
         ("a.csv", "question_id,answer\nq1,A\nq9,B\n", "line 3: 'q9' was never asked"),
         ("a.csv", "question_id,answer\nq1,A\nq1,B\n", "line 3: 'q1' is answered twice"),
-        ("a.csv", "question_id,answer\nq1,A\nq2\n", "line 3: 1 cells where"),
         ("a.csv", "question_id,answer\nq1,A\n", "2 of 3 questions have no answer, the first is 'q2'"),
-        ("a.jsonl", '{"question_id": "q1", "answer": "A"}\n{"question_id"\n', "line 2: "),
         ("a.jsonl", '{"question_id": "q1", "answer": ["A"]}\n', "line 1: 'answer' is .*expected text"),
-        ("a.jsonl", "[1]\n", "one JSON array"),
         ("a.csv", "question_id,answer\n\nq1,A\n\nq9,B\n", "line 5: 'q9' was never asked"),
     ],
 )
@@ -79,12 +75,7 @@ def test_a_file_that_cannot_be_used_is_refused_by_name_row_and_cause(tmp_path, n
         assistant.read_answers(path, QUESTIONS)
 
 
-def test_other_refusals(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none\.csv is missing"):
-        assistant.read_answers(tmp_path / "none.csv", QUESTIONS)
-    (tmp_path / "latin.csv").write_bytes(b"question_id,answer\nq1,\x81\n")
-    with pytest.raises(ValueError, match="is not cp1252; save the table again as UTF-8"):
-        assistant.read_answers(tmp_path / "latin.csv", QUESTIONS)
+def test_scores_of_other_questions_are_refused():
     with pytest.raises(ValueError, match="one choice a question"):
         assistant.score([0], [0, 1], [0], [2], over([0]))
 
@@ -92,27 +83,11 @@ def test_other_refusals(tmp_path):
 def test_scores_by_hand():
     # The encoder is right on questions 0-2 and wrong on 3-5; the assistant repairs 3, spoils 2, cannot be read on 5.
     truth, encoder, said = [0, 1, 2, 0, 1, 2], [0, 1, 2, 1, 0, 0], [0, 1, 1, 0, 0, -1]
-    found = assistant.score(said, encoder, truth, [3] * 6, over(range(6)))
-    assert found.accuracy.value == 3 / 6 and found.encoder_accuracy.value == 3 / 6 and found.difference.value == 0
-    assert found.agreement.value == 3 / 6 and found.unreadable.value == pytest.approx(1 / 6)
-    assert found.gain.value == pytest.approx(1 / 3) and found.loss.value == pytest.approx(1 / 3)
-    assert (found.n, found.n_encoder_wrong) == (6, 3)
-    assert found.chance == pytest.approx(1 / 3) and found.chance_of_gain == 1 / 2
-    assert found.accuracy.low < 1 / 2 < found.accuracy.high
-    table = found.table().set_index("measure")
-    assert table.loc["gain", ["value", "by_chance"]].tolist() == pytest.approx([1 / 3, 1 / 2])
-
-
-def test_the_interval_of_the_gain_covers_the_truth():
-    rng = np.random.default_rng(3)
-    hits = 0
-    for k in range(100):
-        truth = rng.integers(0, 4, 200)
-        encoder = np.where(rng.random(200) < 0.6, truth, (truth + 1) % 4)
-        said = np.where(rng.random(200) < 0.7, truth, (truth + 2) % 4)
-        one = assistant.score(said, encoder, truth, [4] * 200, over(range(200), 150, k)).gain
-        hits += one.low <= 0.7 <= one.high
-    assert hits >= 87
+    found = assistant.score(said, encoder, truth, [3] * 6, over(range(6))).set_index("measure")
+    expected = {"accuracy": 3 / 6, "encoder accuracy": 3 / 6, "difference": 0, "agreement": 3 / 6, "unreadable": 1 / 6}
+    assert found["value"].to_dict() == pytest.approx({**expected, "gain": 1 / 3, "loss": 1 / 3})
+    assert found["by_chance"].dropna().to_dict() == pytest.approx({"accuracy": 1 / 3, "gain": 1 / 2})
+    assert found.loc["accuracy", "value_low"] < 1 / 2 < found.loc["accuracy", "value_high"]
 
 
 @pytest.fixture(scope="module")
@@ -129,22 +104,8 @@ def llava(tmp_path_factory):
         PreTrainedTokenizerFast,
     )
 
-    words = [
-        "<pad>",
-        "<s>",
-        "</s>",
-        "<unk>",
-        "<image>",
-        "A",
-        "B",
-        "C",
-        "What",
-        "picture",
-        "USER",
-        "ASSISTANT",
-        ":",
-        ".",
-    ]
+    special_words = ["<pad>", "<s>", "</s>", "<unk>", "<image>"]
+    words = [*special_words, *("A", "B", "C", "What", "picture", "USER", "ASSISTANT", ":", ".")]
     splitter = Tokenizer(models.WordLevel({word: k for k, word in enumerate(words)}, unk_token="<unk>"))
     splitter.pre_tokenizer = pre_tokenizers.Whitespace()
     special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -194,7 +155,7 @@ def test_a_tiny_llava_generates_an_answer_file_that_is_scored(llava, tmp_path, c
     chosen = [assistant.chosen(answer, CHOICES) for answer in said]
     truth, encoder = rng.integers(0, 3, 7), rng.integers(0, 3, 7)
     found = assistant.score(chosen, encoder, truth, [3] * 7, over(names))
-    assert found.accuracy.value == pytest.approx(np.mean(np.array(chosen) == truth))
-    assert 0 <= found.accuracy.low <= found.accuracy.high <= 1
-    ask.write_answers(tmp_path / "again.jsonl", names, said)
-    assert (tmp_path / "again.jsonl").read_bytes() == path.read_bytes()
+    assert found["value"][0] == pytest.approx(np.mean(np.array(chosen) == truth))
+    assert list(map(json.loads, path.read_text().splitlines())) == [
+        {"question_id": name, "answer": answer} for name, answer in zip(names, said, strict=True)
+    ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from verdict.clip import concepts
-from verdict.clip.concepts import Words, look
+from verdict.clip.concepts import Words, by_importance, describe_parts, look, nearest, sinkhorn
 from verdict.params import load_params
 
 # Far from the red of the ellipses, which would be seen otherwise.
@@ -122,7 +122,6 @@ def test_pictures_of_a_class_are_alike(seen):
     assert between.max() < 1
     alone, _ = concepts.likeness(seen.is_visual(len(BANK)), np.array([0, 1, 2, 2]))
     assert np.isnan(alone[:2]).all() and np.isfinite(alone[2:]).all()
-    assert concepts.seed_likeness(seen, seen).tolist() == [1, 1, 1, 1]
 
 
 def test_frequent_descriptors_tell_classes_apart():
@@ -131,7 +130,50 @@ def test_frequent_descriptors_tell_classes_apart():
 
 
 def test_an_image_without_parts_shares_nothing():
-    reader = ColourReader()
-    images = np.full((2, 24, 24, 3), 128, dtype=np.uint8)
-    vectors, owner = concepts.part_embeddings(reader, images, np.full((2, 6, 6), -1))
-    assert len(vectors) == len(owner) == 0
+    reader, images = ColourReader(), np.full((2, 24, 24, 3), 128, dtype=np.uint8)
+    words = Words(reader.texts(["pale", "blue"]), reader.texts(BANK))
+    nothing = look(reader, images, np.zeros(2), words, settings(parts="components"), seed=1)
+    if not (nothing.parts >= 0).any():
+        assert [len(ids) for ids in nothing.visual] == [0, 0] and not nothing.is_fallback.any()
+
+
+@pytest.mark.parametrize("regulariser", [0.05, 1.0])
+def test_transport_keeps_its_marginals(regulariser):
+    scores = np.random.default_rng(0).normal(size=(5, 13))
+    plan = sinkhorn(scores, regulariser=regulariser)
+    assert plan.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-6)
+    assert plan.sum(axis=0) == pytest.approx(np.full(13, 5 / 13), abs=1e-6)
+
+
+def test_transport_ignores_what_all_share_and_respects_the_rest():
+    scores = np.random.default_rng(1).normal(size=(3, 7))
+    # A descriptor that is near to every part, and a part that is near to everything, change nothing.
+    moved = scores + np.random.default_rng(2).normal(size=7) + np.array([[0.0], [3.0], [-1.0]])
+    assert sinkhorn(moved) == pytest.approx(sinkhorn(scores), abs=1e-6)
+    with pytest.raises(ValueError, match="table of parts"):
+        sinkhorn(np.zeros((0, 3)))
+
+
+def test_parts_get_what_is_nearer_to_them_than_to_others():
+    # Descriptor 0 is near to both parts; 1 belongs to the first, 2 to the second.
+    cosine = np.array([[0.9, 0.8, 0.5, 0.0], [0.9, 0.5, 0.8, 0.0]])
+    found = describe_parts(cosine, n_candidates=3, per_part=1)
+    assert [ids.tolist() for ids in found[0]] == [[1], [2]] and not found[1]
+    # The only part of an image has what is nearest to it.
+    assert describe_parts(cosine[:1], n_candidates=3, per_part=1)[0][0].tolist() == [0]
+
+
+def test_candidates_are_common_to_all_parts_or_else_those_of_any():
+    cosine = np.array([[0.9, 0.8, 0.1, 0.0, 0.0], [0.0, 0.8, 0.9, 0.1, 0.0]])
+    ids, is_fallback = describe_parts(cosine, n_candidates=2, per_part=1)
+    assert np.unique(ids).tolist() == [1] and not is_fallback
+    ids, is_fallback = describe_parts(cosine, n_candidates=2, per_part=2)
+    assert is_fallback and set(np.ravel(ids)) <= {0, 1, 2}
+    assert np.unique(describe_parts(cosine, n_candidates=99, per_part=5)[0]).tolist() == [0, 1, 2, 3, 4]
+    assert describe_parts(np.empty((0, 5)), n_candidates=2, per_part=1) == ([], False)
+
+
+def test_order_and_nearest():
+    cosine = np.array([0.1, 0.9, 0.5, 0.9])
+    assert by_importance(np.array([3, 0, 1, 3]), cosine).tolist() == [1, 3, 0]
+    assert nearest(np.stack([cosine, -cosine]), 2).tolist() == [[1, 3], [0, 2]]

@@ -3,8 +3,19 @@
 import numpy as np
 import pytest
 
-from verdict.clip.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from verdict.clip.pixels import as_unit, bilinear, disk, pixel_grid, psnr
+from verdict.clip.corruptions import (
+    CORRUPTIONS,
+    IN_DEPTH,
+    SEVERITIES,
+    as_unit,
+    bilinear,
+    corrupt,
+    corrupt_in_depth,
+    disk,
+    pixel_grid,
+    psnr,
+    standing_depth,
+)
 from verdict.data.scenes import draw_scenes, handwriting_pools, render_scenes
 
 
@@ -84,3 +95,64 @@ def test_refusals(images):
         corrupt(images, "fog", 6, rng=rng)
     with pytest.raises(ValueError, match="uint8"):
         as_unit(images.astype(np.float32))
+
+
+PX = 24
+
+
+@pytest.fixture(scope="module")
+def coarse():
+    return np.random.default_rng(0).integers(0, 256, (5, 6, 6, 3)).astype(np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+
+
+@pytest.mark.parametrize("name", IN_DEPTH)
+def test_psnr_falls_with_severity_in_depth_too(name, coarse):
+    images, mask = coarse, np.zeros(coarse.shape[:3], dtype=bool)
+    mask[:, 6:18, 8:16] = True
+    depths = standing_depth(mask)
+    spoilt = [corrupt_in_depth(images, depths, name, severity) for severity in (1, 2, 3, 4, 5)]
+    assert all(one.dtype == np.uint8 and one.shape == images.shape for one in spoilt)
+    assert (np.diff([psnr(images, one).mean() for one in spoilt]) < -0.2).all()
+
+
+def changed_by(name, near, far, *, severity=3):
+    """Mean change of a striped picture whose left half is near and whose right half is far."""
+    picture = np.zeros((1, PX, PX, 3), dtype=np.uint8)
+    picture[:, :, ::2] = 200
+    depths = np.full((1, PX, PX), near, dtype=float)
+    depths[..., PX // 2 :] = far
+    moved = np.abs(corrupt_in_depth(picture, depths, name, severity).astype(float) - picture).mean(axis=(0, 1, 3))
+    return moved[3 : PX // 2 - 3].mean(), moved[PX // 2 + 3 : -3].mean()
+
+
+@pytest.mark.parametrize(("name", "is_far_worse"), [("near focus", True), ("far focus", False), ("camera light", True)])
+def test_distance_decides(name, is_far_worse):
+    near, far = changed_by(name, 1.0, 5.0)
+    assert (far > near + 1) if is_far_worse else (near > far + 1)
+
+
+def test_fog_is_that_of_its_formula():
+    picture = np.full((1, 1, 2, 3), 51, dtype=np.uint8)
+    foggy = corrupt_in_depth(picture, [[[1.0, 4.0]]], "depth fog", 5)[0, 0, :, 0]
+    expected = [0.2 * np.exp(-0.6 * d) + 0.85 * (1 - np.exp(-0.6 * d)) for d in (1, 4)]
+    assert foggy.tolist() == np.rint(255 * np.array(expected)).tolist()
+
+
+def test_a_near_edge_smears_farther_when_the_camera_moves_sideways():
+    picture = np.zeros((1, PX, PX, 3), dtype=np.uint8)
+    picture[:, :, PX // 2 :] = 255
+    smeared = [
+        (corrupt_in_depth(picture, np.full((1, PX, PX), d), "sideways blur", 4)[0, 5, :, 0] % 255 > 0).sum()
+        for d in (1, 4)
+    ]
+    assert smeared[0] > 2 * smeared[1] > 0
+
+
+def test_refusals_of_depth(coarse):
+    images, depths = coarse, np.ones(coarse.shape[:3])
+    with pytest.raises(ValueError, match="no corruption is called 'rain'"):
+        corrupt_in_depth(images, depths, "rain", 1)
+    with pytest.raises(ValueError, match="severity is 1 to 5"):
+        corrupt_in_depth(images, depths, "depth fog", 0)
+    with pytest.raises(ValueError, match="above zero"):
+        corrupt_in_depth(images, depths * 0, "depth fog", 1)

@@ -11,9 +11,10 @@ import torch
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
 from verdict import paths
-from verdict.clip import SHIPPED, hub
-from verdict.clip.encode import DualEncoder, feature, saved
+from verdict.clip import SHIPPED, UNTRAINED, WHOLE, hub
+from verdict.clip.encode import DualEncoder, feature, mixed, saved, variants, with_layers
 from verdict.clip.hub import is_reachable
+from verdict.pretrain.clip import ClipRecipe, new_model, new_processor, new_tokenizer
 
 RNG = np.random.default_rng(7)
 IMAGES = RNG.integers(256, size=(5, 48, 48, 3), dtype=np.uint8)
@@ -55,20 +56,6 @@ def test_batches_agree(shipped):
     assert lines == ["encoded 2/3", "encoded 3/3"]
 
 
-def test_attention_is_eager_and_its_rows_sum_to_one(shipped):
-    maps = shipped.attentions(IMAGES)
-    n_tokens = shipped.grid**2 + 1
-    assert maps.shape[0] == 5 and maps.shape[3:] == (n_tokens, n_tokens)
-    assert maps.sum(axis=-1) == pytest.approx(1, abs=1e-4)
-
-
-def test_another_attention_gives_no_maps_and_says_so():
-    other = DualEncoder.from_preset(SHIPPED)
-    other.model.set_attn_implementation("sdpa")
-    with pytest.raises(RuntimeError, match="eager"):
-        other.attentions(IMAGES)
-
-
 def test_the_fast_way_to_pixels_is_the_processors(shipped):
     """The Pillow processor is used whatever is installed, and pictures of its size take a short cut that equals it."""
     assert type(shipped.processor) is CLIPImageProcessorPil
@@ -77,12 +64,6 @@ def test_the_fast_way_to_pixels_is_the_processors(shipped):
     assert shipped.pixels(IMAGES[:, :31, :40]).shape == (5, 3, 48, 48)
     with pytest.raises(ValueError, match="expected uint8"):
         shipped.pixels(IMAGES.astype(np.float32))
-
-
-def test_different_words_give_different_vectors(shipped):
-    """With an `eos_token_id` that no token has, the tower pools the first position, and every text is alike."""
-    one, other = shipped.texts(["a red seven", "a blue seven"])
-    assert np.abs(one - other).max() > 0.01
 
 
 def test_a_tower_that_reads_every_text_alike_is_refused(tmp_path):
@@ -147,3 +128,66 @@ def test_the_published_shape_loads_from_a_folder_and_encodes(shipped, tmp_path):
     assert found.logit_scale == pytest.approx(1 / 0.07, rel=1e-3)
     assert np.linalg.norm(images, axis=1) == pytest.approx(1, abs=1e-5)
     assert np.allclose(found.images(pictures[5:6]), images[5:6], atol=1e-5), "alone as in its batch"
+
+
+WORDS = ["a red one", "two blue dogs", "a photo of a green cat"]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    recipe = ClipRecipe(
+        None, None, {}, image_px=24, patch_px=8, width=16, layers=3, text_width=16, text_layers=1, dim=8
+    )
+    tokenizer = new_tokenizer(WORDS)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = new_model(recipe, tokenizer).eval()
+    model.set_attn_implementation("eager")
+    return DualEncoder("tiny", "", "abc", model, new_processor(24), tokenizer)
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (5, 24, 24, 3), dtype=np.uint8)
+
+
+def test_relatives_are_different_encoders_with_keys_of_their_own(encoder, images):
+    found = variants(encoder, seed=3)
+    assert next(iter(found)) == WHOLE and UNTRAINED in found and len(found) >= 4
+    assert found[WHOLE] is encoder
+    assert len({one.identity for one in found.values()}) == len(found)
+    vectors = {name: one.images(images) for name, one in found.items()}
+    assert all(np.linalg.norm(v, axis=1) == pytest.approx(np.ones(5), abs=1e-5) for v in vectors.values())
+    assert all(np.abs(vectors[name] - vectors[WHOLE]).max() > 1e-3 for name in list(found)[1:])
+
+
+def test_all_layers_and_all_weights_are_the_encoder_itself(encoder, images):
+    for same in (with_layers(encoder, 3), mixed(encoder, 1.0, seed=5)):
+        assert np.array_equal(same.images(images), encoder.images(images))
+        assert np.array_equal(same.texts(WORDS), encoder.texts(WORDS))
+    with pytest.raises(ValueError, match="3 layers"):
+        with_layers(encoder, 4)
+    with pytest.raises(ValueError, match="share"):
+        mixed(encoder, 1.5, seed=5)
+
+
+def test_making_a_relative_changes_neither_the_encoder_nor_the_random_state(encoder, images):
+    before, state = encoder.images(images), torch.random.get_rng_state()
+    other = mixed(encoder, 0.5, seed=5)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert np.array_equal(encoder.images(images), before)
+    assert other.logit_scale == encoder.logit_scale
+    assert np.array_equal(other.images(images), mixed(encoder, 0.5, seed=5).images(images))
+    assert not np.array_equal(other.images(images), mixed(encoder, 0.5, seed=6).images(images))
+
+
+def test_keys_of_the_last_block_are_those_of_its_attention(encoder, images):
+    keys = encoder.last_keys(images)
+    assert keys.shape == (5, 9, 16)
+    tower = encoder.model.vision_model
+    with torch.inference_mode():
+        hidden = tower(pixel_values=encoder.pixels(images), output_hidden_states=True).hidden_states[-2]
+        block = tower.encoder.layers[-1]
+        wanted = block.self_attn.k_proj(block.layer_norm1(hidden))[:, 1:].numpy()
+    assert keys == pytest.approx(wanted, abs=1e-5)
+    assert not block.self_attn.k_proj._forward_hooks

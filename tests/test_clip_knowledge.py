@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import mutual_info_score
 
 from verdict.clip import knowledge
 
@@ -23,20 +24,12 @@ def test_the_printed_formula_falls_when_more_is_shared():
 def test_mutual_information_of_the_joint_table_is_the_logarithm_of_the_overlap(shared):
     visual = np.arange(N)
     textual = np.concatenate([np.arange(shared), 20 + np.arange(M - shared)])
-    joint = knowledge.match_table(visual, textual)
+    joint = visual[:, None] == textual[None, :]
     assert knowledge.mi_table(shared) == pytest.approx(np.log(max(shared, 1)))
-    assert knowledge.mutual_information(joint) == pytest.approx(knowledge.mi_table(shared), abs=1e-12)
+    if shared:
+        found = mutual_info_score(None, None, contingency=joint.astype(float))
+        assert found == pytest.approx(knowledge.mi_table(shared), abs=1e-12)
     assert joint.sum() == knowledge.n_shared(visual, textual) == shared
-
-
-def test_mutual_information_by_hand_and_of_independent_tables():
-    # p = 0.4, 0.1, 0.1, 0.4 with even marginals.
-    expected = 2 * 0.4 * np.log(0.4 / 0.25) + 2 * 0.1 * np.log(0.1 / 0.25)
-    assert knowledge.mutual_information([[4, 1], [1, 4]]) == pytest.approx(expected)
-    assert knowledge.mutual_information(np.outer([1, 2, 3], [5, 1])) == pytest.approx(0, abs=1e-12)
-    assert knowledge.mutual_information(np.zeros((2, 3))) == 0
-    with pytest.raises(ValueError, match="table of counts"):
-        knowledge.mutual_information([[1, -1]])
 
 
 def test_impossible_overlaps_are_refused():

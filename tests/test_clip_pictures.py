@@ -9,7 +9,7 @@ from PIL import Image
 
 from verdict import paths
 from verdict.clip import pictures
-from verdict.clip.corpora import Corpus, Half
+from verdict.clip.corpora import Corpus, Half, square
 from verdict.data.scenes import handwriting_pools
 from verdict.params import merge, read_yaml, validate
 
@@ -298,5 +298,5 @@ def test_a_missing_folder_and_a_single_class_are_refused(own):
 def test_a_picture_is_cut_to_its_middle_square():
     image = Image.new("RGB", (30, 10), "black")
     image.paste("white", (10, 0, 20, 10))
-    assert (pictures.square(image, 10) == 255).all()
-    assert pictures.square(image, 5).shape == (5, 5, 3)
+    assert (square(image, 10) == 255).all()
+    assert square(image, 5).shape == (5, 5, 3)

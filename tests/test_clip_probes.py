@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from verdict.clip import clusters, packs, probes
+from verdict.clip import probes
 from verdict.uncertainty import Resampler
 
 
@@ -42,12 +42,6 @@ def test_the_map_has_equal_diagonals(features):
     assert np.array_equal(divided, plain)
     assert divided[1, 0] == divided[0, 1] and divided[1, 1] == divided[0, 2]
     assert divided[0, 0] < divided[0, 2]
-
-
-def test_repeated_columns_are_a_larger_cost_too(features):
-    train, _, test = features
-    thrice = probes.machine(np.tile(train[0], 3), train[1], 1.0).predict(np.tile(test[0], 3))
-    assert np.array_equal(thrice, probes.machine(*train, 3.0).predict(test[0]))
 
 
 def test_validation_chooses_and_test_is_seen_once(features):
@@ -107,35 +101,26 @@ def test_few_shots_take_so_many_of_each_class(features, monkeypatch):
     assert right[8] > right[1] > 0.1
 
 
-def test_prompts_without_classes_name_none():
-    phrases = packs.of_scenes(40, rng=np.random.default_rng(2))
-    assert len(set(phrases)) == 40 and not any("seven" in phrase or "zero" in phrase for phrase in phrases)
-    assert phrases == packs.of_scenes(40, rng=np.random.default_rng(2))
-    assert len(set(packs.QUALITIES)) == len(set(packs.KINDS)) == 32
-    classes = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}
-    assert not classes & {word for phrase in (*packs.QUALITIES, *packs.KINDS) for word in phrase.split()}
-
-
 def test_purity_by_hand_and_scores_beside_chance():
     y, cluster = np.array([0, 0, 1, 1, 1, 2]), np.array([0, 0, 0, 1, 1, 1])
-    assert clusters.purity(y, cluster) == pytest.approx((2 + 2) / 6)
+    assert probes.purity(y, cluster) == pytest.approx((2 + 2) / 6)
     rng = np.random.default_rng(3)
     truth = np.repeat([0, 1, 2], 40)
     rows = Resampler(np.arange(120), 100, 0.95, 3)
-    perfect = clusters.scores(truth, (truth + 1) % 3, rows, n_chance=10)
-    assert all(perfect[name] == pytest.approx(1) for name in clusters.SCORES)
+    perfect = probes.cluster_scores(truth, (truth + 1) % 3, rows, n_chance=10)
+    assert all(perfect[name] == pytest.approx(1) for name in probes.CLUSTER_SCORES)
     assert perfect["purity_chance"] < 0.5 and abs(perfect["ari_chance"]) < 0.05
     # One cluster a row is pure, and says nothing.
-    alone = clusters.scores(truth, np.arange(120), rows, n_chance=10)
+    alone = probes.cluster_scores(truth, np.arange(120), rows, n_chance=10)
     assert alone["purity"] == 1 and alone["ami"] < 0.01
     mixed = np.where(rng.random(120) < 0.8, truth, 2)
-    found = clusters.scores(truth, mixed, rows, n_chance=10)
+    found = probes.cluster_scores(truth, mixed, rows, n_chance=10)
     right = (mixed == truth).mean()
     # Purity is an accuracy here, whose standard error is known.
     assert found["purity"] == right
     half = 1.96 * (right * (1 - right) / 120) ** 0.5
     assert found["purity_high"] - right == pytest.approx(half, rel=0.4)
-    narrow = clusters.scores(truth, mixed, replace(rows, level=0.5), n_chance=10)
+    narrow = probes.cluster_scores(truth, mixed, replace(rows, level=0.5), n_chance=10)
     assert narrow["purity_high"] - right == pytest.approx((found["purity_high"] - right) * 0.6745 / 1.96, rel=1e-3)
     points = rng.standard_normal((120, 4)) + 10 * np.eye(4)[truth]
-    assert clusters.purity(truth, clusters.assign(points, 3, seed=1)) == 1
+    assert probes.purity(truth, probes.clusters(points, 3, seed=1)) == 1

@@ -91,24 +91,23 @@ def opened(tmp_path_factory):
     pictures = of_scenes({"train": 300, "val": 20, "calib": 150, "test": 150}, seed=1)
     cache = Cache(pictures)
     study = Study(pictures, cache, cache.images(pictures.images), stage)
-    bench = robustness_study.open_bench(stage, study)
-    return stage, bench, robustness_study.intervene(stage, bench)
+    bench = robustness_study.open_bench(study)
+    return stage, bench, robustness_study.intervene(bench)
 
 
 @pytest.fixture(scope="module")
 def spoilt(opened):
     _, bench, _ = opened
-    return (*robustness_study.corrupted_logits(bench), robustness_study.corrupted_answers(bench))
+    return robustness_study.corruptions(bench)
 
 
 def test_factors_are_paired_with_the_pictures_as_drawn(opened):
     stage, bench, answers = opened
     table = robustness_study.factors(bench, answers)
-    robustness_study.store_factors(stage, bench, table, answers)
-    right = bench.reference.by_prompts == bench.subject.y_true
+    right = bench.is_right
     assert stage.numbers["robustness.accuracy"].value == right.mean() > 0.2
     row = table.query("factor == 'turn' and value == '+180°'").iloc[0]
-    turned = answers["turn", "+180°"].by_prompts == bench.subject.y_true
+    turned = bench.right(answers["turn", "+180°"])
     assert row["change"] == pytest.approx(turned.mean() - right.mean())
     assert row["change_low"] <= row["change"] <= row["change_high"]
     worst = stage.numbers["robustness.worst_change"]
@@ -118,11 +117,8 @@ def test_factors_are_paired_with_the_pictures_as_drawn(opened):
         stage.numbers["robustness.n_interventions_lost"].value
         == ((table["p_holm"] < 0.05) & (table["change"] < 0)).sum()
     )
-    held = answers["digit and colour", "held out"].by_prompts == bench.subject.y_true
+    held = bench.right(answers["digit and colour", "held out"])
     assert stage.numbers["robustness.held_out"].value == held.mean()
-    said = stage.numbers.format(robustness_study.factor_sentence(bench, table))
-    assert "never saw" in said and "never saw" not in robustness_study.factor_sentence(bench, table[:3])
-    assert "scenes, drawn anew from the handwriting of test" in said and "beyond doubt" not in said
     assert len(table) - 1 == len(answers) == stage.numbers["robustness.n_interventions"].value
     # The claim's number stands in the table, by value and bounds.
     shown, number = table.iloc[-1], stage.numbers["robustness.accuracy"]
@@ -139,13 +135,11 @@ def test_no_bound_of_the_smallest_lies_beyond_what_a_picture_can_have(opened):
 
 def test_effective_robustness_of_every_shift(opened, spoilt):
     stage, bench, answers = opened
-    listed = robustness_study.shifts(bench, answers, spoilt[2])
+    listed = robustness_study.shifts(answers, spoilt[2])
     families = {f"{one.family} (corruption)" for one in CORRUPTIONS.values()}
     assert families < set(listed) and {"held out", "seen together", "turn", "colour"} < set(listed)
     few = {name: listed[name] for name in ("turn", "noise (corruption)", "held out")}
-    placed = robustness_study.effective(bench, few)
-    table = robustness_study.effective_table(placed)
-    robustness_study.store_effective(stage, table)
+    table, placed = robustness_study.effective(bench, few)
     assert len(table) == 2 * 3 and (table["rho_low"] <= table["rho_high"]).all()
     assert np.allclose(table["rho"], table["after"] - table["expected"])
     assert len(bench.names) >= 10 and placed["turn", robustness_study.ENCODER].population.shape == (len(bench.names), 2)
@@ -158,16 +152,15 @@ def test_effective_robustness_of_every_shift(opened, spoilt):
 
 def test_corruptions_are_scored_and_drawn(opened, spoilt):
     stage, bench, _ = opened
-    logits, quality, middle = spoilt
-    table = robustness_study.corruption_table(bench, logits, quality, middle)
-    robustness_study.store_corruptions(stage, bench, logits)
+    table, right, middle = spoilt
     hardest, own = stage.numbers["robustness.hardest"], table.loc[table["mean"].idxmin()]
     assert hardest.value == pytest.approx(own["mean"]) and hardest.low < own["mean_low"]
     assert (table["error_ratio_low"] <= table["error_ratio"]).all()
     assert len(table) == len(CORRUPTIONS) and (table["psnr_1"] > table["psnr_5"]).all()
-    worst = logits["gaussian_noise", 5].argmax(axis=1) == bench.subject.y_true
-    assert table.set_index("corruption").loc["gaussian noise", "at_5"] == pytest.approx(worst.mean())
-    curves = robustness_study.corruption_curves(bench, logits)
+    noisy = table.set_index("corruption").loc["gaussian noise"]
+    assert noisy["at_5"] == pytest.approx(right["gaussian_noise"][4].mean())
+    assert noisy["at_3"] == pytest.approx(bench.right(middle["gaussian_noise"]).mean())
+    curves = robustness_study.corruption_curves(bench, right)
     assert {len(curve) for curve in curves.values()} == {6}
     images, titles = robustness_study.corruption_gallery(bench)
     assert len(images) == len(titles) == 1 + len(CORRUPTIONS)
@@ -175,7 +168,8 @@ def test_corruptions_are_scored_and_drawn(opened, spoilt):
 
 def test_a_probe_of_ink_prefers_shape_where_colour_misleads(opened):
     stage, bench, _ = opened
-    table = robustness_study.conflicts(stage, bench).set_index(["cue", "model"])
+    table = robustness_study.conflicts(bench).set_index(["cue", "model"])
+    assert stage.numbers["shape.colour_bias"].value == table.loc[("colour", robustness_study.PROBE), "shape_bias"]
     assert table.loc[("colour", robustness_study.PROBE), "shape_bias"] > 0.6
     assert table.loc[("colour", "ridge on colour counts"), "shape_bias"] < 0.2
     assert table.loc[("colour", "ridge on colour counts"), "agreed_accuracy"] > 0.8
@@ -183,32 +177,30 @@ def test_a_probe_of_ink_prefers_shape_where_colour_misleads(opened):
 
 def test_depth_changes_start_at_the_unchanged_pictures(opened):
     _, bench, _ = opened
-    curves = robustness_study.depth_curves(bench, robustness_study.depth_logits(bench))
-    clean = (bench.reference.by_prompts == bench.subject.y_true).mean()
+    curves = robustness_study.depth_curves(bench)
+    clean = (bench.is_right).mean()
     assert all(curve["accuracy"].iloc[0] == pytest.approx(clean) for curve in curves.values())
     assert list(robustness_study.curve_table(curves, "change")["change"]) == list(curves)
 
 
 def test_unknown_pictures_are_scored_without_their_classes(opened):
     stage, bench, _ = opened
-    cosines, groups = shift_study.unknowns(stage, bench)
+    cosines, groups = shift_study.unknowns(bench)
     assert {part.shape[1] for part in cosines.values()} == {7}
     assert all(len(cosines[name]) == len(groups[name]) for name in cosines)
-    table = shift_study.detection(stage, bench, cosines, groups)
-    shift_study.store_detection(stage, table)
+    table = shift_study.detection(bench, cosines, groups)
     assert len(table) == 3 * 5 + 1 and table["auroc"].between(0, 1).all()
     near = table[:5].loc[table["auroc"][:5].idxmax()]
     best = stage.numbers["ood.best_near_auroc"]
     assert best.value == near["auroc"] == table["auroc"].iloc[-1] and best.high > near["auroc_high"]
-    curves = shift_study.temperatures(stage, cosines, groups)
+    curves = shift_study.temperatures(bench, cosines, groups)
     at_one = curves[shift_study.NEAR].query("score == '1'")["auroc"].item()
     assert at_one == pytest.approx(stage.numbers["ood.near_auroc"].value)
 
 
 def test_one_temperature_is_carried_to_every_shift(opened, spoilt):
     stage, bench, answers = opened
-    _, table = shift_study.calibration(stage, bench, answers, spoilt[0])
-    shift_study.store_calibration(stage, table)
+    _, table = shift_study.calibration(bench, answers, spoilt[2])
     assert (table["regret"] >= 0).all()
     assert table["condition"].tolist()[:2] == [shift_study.TEST_SPLIT, robustness_study.AS_DRAWN]
     assert stage.numbers["transfer.n_shifts"].value == len(table) - 3 > len(CORRUPTIONS)
@@ -216,8 +208,6 @@ def test_one_temperature_is_carried_to_every_shift(opened, spoilt):
     own, worst = table.loc[table["regret"][2:-1].idxmax()], stage.numbers["transfer.worst_regret"]
     assert worst.value == own["regret"] == table["regret"].iloc[-1] and worst.high > own["regret_high"]
     assert [worst.low, worst.high] == table[["regret_low", "regret_high"]].iloc[-1].tolist()
-    said = stage.numbers.format(shift_study.calibration_sentence(stage))
-    assert "adjusted by Holm" in said and "NLL is better with it" in said
     # The same rows give the page on probes and this one the same temperature, with the same interval.
     z, y, groups = bench.study.of("calib")
     logits = scaled_logits(z, bench.classes, bench.study.logit_scale)
@@ -229,9 +219,9 @@ def test_one_temperature_is_carried_to_every_shift(opened, spoilt):
 
 
 def test_counting_equal_and_true_captions_never_finds_less(opened):
-    stage, bench, _ = opened
-    similarity, counted, groups = shift_study.captioned(stage, bench)
-    table, curves = shift_study.found_captions(stage, similarity, counted, groups)
+    _, bench, _ = opened
+    similarity, counted, groups = shift_study.captioned(bench)
+    table, curves = shift_study.found_captions(bench, similarity, counted, groups)
     recall = table.set_index(["query", "counted"])["r5"]
     for query in ("image", "text"):
         assert recall[query, "own"] <= recall[query, "equal"] <= recall[query, "true"]
@@ -240,8 +230,7 @@ def test_counting_equal_and_true_captions_never_finds_less(opened):
 
 def test_points_are_found_by_tokens_and_by_pixels(opened):
     stage, bench, _ = opened
-    table = shift_study.correspondence(stage, bench)
-    shift_study.store_correspondence(stage, table)
+    table = shift_study.correspondence(bench)
     assert stage.numbers["points.small_turn_chance"].kind == ESTIMATE
     assert (
         table["within_0.1_by_chance_low"][0] < table["within_0.1_by_chance"][0] < table["within_0.1_by_chance_high"][0]
@@ -252,46 +241,51 @@ def test_points_are_found_by_tokens_and_by_pixels(opened):
     assert (table["within_0.1"] <= table["within_0.2"]).all()
 
 
-def test_questions_are_written_and_an_answer_file_is_scored(opened, monkeypatch):
+def with_answers(bench, path):
+    """The bench of a stage whose parameters name an answer file."""
+    return replace(bench, study=replace(bench.study, stage=stage_with(bench.stage.folder, assistant_answers=path)))
+
+
+def test_questions_are_written_and_an_answer_file_is_scored(opened):
     stage, bench, _ = opened
-    asked = shift_study.questions(stage, bench)
+    asked = shift_study.questions(bench)
     names = [choices[place] for choices, place in zip(asked["choices"], asked["truth"], strict=True)]
     assert names == [scenes.DIGITS[k] for k in bench.subject.y_true[: len(asked)]]
-    shift_study.write_questions(stage, bench, asked)
+    shift_study.write_questions(bench, asked)
     rows = [json.loads(line) for line in (stage.folder / "questions" / "questions.jsonl").read_text().splitlines()]
     assert len(rows) == len(asked) == len(list((stage.folder / "questions").glob("*.png")))
-    table = shift_study.assistants(stage, asked)
-    assert list(table["who"]) == ["encoder"] and "none are made up" in shift_study.assistant_sentence(stage)
+    table = shift_study.assistants(bench, asked)
+    assert list(table["who"]) == ["encoder"] and "questions.assistant_accuracy" not in stage.numbers
 
     path = stage.folder / "answers.jsonl"
     said = [
         {"question_id": row["question_id"], "answer": "ABCD"[k]} for row, k in zip(rows, asked["truth"], strict=True)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in said))
-    given = stage_with(stage.folder, assistant_answers=str(path))
+    given = with_answers(bench, str(path))
     scored = shift_study.assistants(given, asked)
     by_measure = scored[scored["who"] == "assistant"].set_index("measure")["value"]
     assert (by_measure["accuracy"], by_measure["gain"], by_measure["loss"]) == (1, 1, 0)
-    assert given.numbers.format(shift_study.assistant_sentence(given)).startswith("On 20 questions")
+    assert given.stage.numbers["questions.assistant_accuracy"].value == 1
     with pytest.raises(FileNotFoundError, match=r"there is no file 'nowhere\.csv'"):
-        shift_study.assistants(stage_with(stage.folder, assistant_answers="nowhere.csv"), asked)
+        shift_study.assistants(with_answers(bench, "nowhere.csv"), asked)
 
 
 def test_pictures_that_cannot_be_rendered_go_the_same_way(opened):
     stage, bench, _ = opened
     pictures = replace(bench.study.pictures, masks=None)
     subject = changed.of_pictures(pictures, "test", 30)
-    plain = replace(bench, subject=subject, reference=bench.answers(subject.images))
-    table = robustness_study.factors(plain, robustness_study.intervene(stage, plain))
+    plain = replace(bench, subject=subject, study=replace(bench.study, stage=stage_with(stage.folder)))
+    table = robustness_study.factors(plain, robustness_study.intervene(plain))
     assert {"turn", "size", "position", "light", "colour", "cover"} == set(table["factor"][:-1])
-    assert (table["n"] == 30).all() and "pictures of test are" in robustness_study.factor_sentence(plain, table)
-    similarity, counted, groups = shift_study.captioned(stage, plain)
+    assert (table["n"] == 30).all() and "robustness.held_out" not in plain.stage.numbers
+    similarity, counted, groups = shift_study.captioned(plain)
     assert similarity.shape == (24, 24) and len(groups) == 24
     same = subject.y_true[:24, None] == subject.y_true[None, :24]
     assert np.array_equal(counted["true"], same) and (counted["true"] >= counted["equal"]).all()
-    points = shift_study.correspondence(stage, plain)
+    points = shift_study.correspondence(plain)
     assert (points["n_points"] >= 20).all()
-    assert len(robustness_study.depth_curves(plain, robustness_study.depth_logits(plain))) == 6
+    assert len(robustness_study.depth_curves(plain)) == 6
 
 
 def test_every_number_of_the_page_says_what_it_is(opened):

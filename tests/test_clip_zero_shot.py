@@ -5,7 +5,6 @@ import pytest
 
 from verdict.clip import zero_shot
 from verdict.clip.transfer import Condition, transfer_table
-from verdict.numbers import Number
 from verdict.scores import softmax
 from verdict.uncertainty import Resampler
 
@@ -77,16 +76,6 @@ def test_one_quantity_has_one_interval_whatever_the_order_of_its_rows():
         assert [pair[0] for pair in found] == pytest.approx([pair[1] for pair in found])
 
 
-def test_entropy_is_bounded_and_known_by_hand():
-    flat, sure, half = np.full(4, 0.25), np.array([1.0, 0, 0, 0]), np.array([0.5, 0.5, 0, 0])
-    assert zero_shot.entropy(np.stack([flat, sure, half])) == pytest.approx([np.log(4), 0, np.log(2)])
-    rng = np.random.default_rng(2)
-    cos = zero_shot.cosines(units(rng, 50, 8), units(rng, 32, 8))
-    deficit = np.log(32) - zero_shot.entropy(softmax(cos)).mean()
-    # For a small spread the deficit is half the variance over the prompts.
-    assert deficit == pytest.approx(cos.var(axis=1).mean() / 2, rel=0.1)
-
-
 Y = np.array([0, 0, 0, 0, 1, 1, 2, 2])
 TOLD = np.array([0, 1, 1, 2, 1, 1, 0, 2])
 
@@ -115,26 +104,3 @@ def test_f1_counts_repeated_rows():
     weights = np.random.default_rng(1).integers(0, 3, (4, 8))
     again = [zero_shot.f1(*(np.repeat(one == 1, row) for one in (Y, TOLD))) for row in weights]
     assert zero_shot.f1(Y == 1, TOLD == 1, weights) == pytest.approx(again)
-
-
-def test_intervals_resample_groups_and_repeat():
-    rng = np.random.default_rng(5)
-    right = rng.random(600) < 0.7
-    y = np.zeros(600, dtype=int)
-    row, again = (zero_shot.accuracy_row("x", y, np.where(right, 0, 1), over(GROUPS)) for _ in range(2))
-    assert row == again and row["low"] < row["value"] < row["high"]
-    narrow = zero_shot.accuracy_row("x", y, np.where(right, 0, 1), over(GROUPS, level=0.5))
-    assert narrow["high"] - narrow["low"] < 0.5 * (row["high"] - row["low"])
-    clumped = np.repeat(np.arange(12), 50)
-    alike = np.repeat(rng.random(12) < 0.7, 50)
-    wide = zero_shot.accuracy_row("x", y, np.where(alike, 0, 1), over(clumped))
-    assert wide["high"] - wide["low"] > 3 * (row["high"] - row["low"])
-
-
-@pytest.mark.parametrize(
-    ("bounds", "told"),
-    [((0.01, 0.02, 0.03), "worse"), ((-0.03, -0.02, -0.01), "better"), ((-0.1, 0.0, 0.1), "no diff")],
-)
-def test_a_temperature_that_costs_calibration_is_told_so(bounds, told):
-    low, value, high = bounds
-    assert told in zero_shot.change_of_ece(Number(value, low, high))

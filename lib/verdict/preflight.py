@@ -7,7 +7,7 @@ picture of a large set, is begun for `LOOK_S` seconds and left to the stage that
 from __future__ import annotations
 
 from verdict import paths
-from verdict.clip import cifar, imagenette, own_pictures
+from verdict.clip import corpora, own_pictures
 from verdict.clip.hub import check_preset
 from verdict.data import a2, csv_folder, nlvr_corpus, recorded, snli_ve_corpus
 from verdict.data.pair_file import read_pair_file
@@ -77,9 +77,7 @@ def _check_clip(params: ClipParams) -> None:
     elif params.source in ("cifar10", "cifar100", "imagenette"):
         place = getattr(params, params.source)
         if not place.sha256:
-            reader = imagenette if params.source == "imagenette" else cifar
-            named = () if params.source == "imagenette" else (params.source,)
-            reader.locate(*named, **place.model_dump())
+            corpora.locate(params.source, **place.model_dump())
     if params.preset != TRAINED:
         check_preset(params.preset, params.revision)
 

@@ -33,10 +33,7 @@ Encode = Callable[[Any], np.ndarray]
 def expected_answers(questions: Mapping[str, Sequence[str]], class_names: Sequence[str]) -> np.ndarray:
     """What each class should answer to each question, (K, Q): 1 for yes, 0 for no.
 
-    Raises
-    ------
-    ValueError
-        If a question names an unknown class, or all classes or none would answer yes.
+    A question that names an unknown class, or to which all classes or none would answer yes, is a ValueError.
     """
     for question, names in questions.items():
         if unknown := sorted(set(names) - set(class_names)):
@@ -47,52 +44,27 @@ def expected_answers(questions: Mapping[str, Sequence[str]], class_names: Sequen
     return np.array(table).reshape(len(class_names), len(questions))
 
 
-def yes_no_logits(logits: np.ndarray, yes: np.ndarray) -> np.ndarray:
-    """Logits (n, 2) of yes and no from those of the answers that mean yes and of the others.
-
-    Parameters
-    ----------
-    logits : (n, K)
-    yes : bool, (K,)
-        At least one of each.
-
-    Returns
-    -------
-    ndarray (n, 2)
-        Their softmax is the share of either group in the softmax of `logits`.
-    """
-    yes = np.asarray(yes, dtype=bool)
-    return np.stack([logsumexp(logits[:, yes], axis=1), logsumexp(logits[:, ~yes], axis=1)], axis=1)
-
-
 def question_logits(
     images: np.ndarray, texts: Encode, class_names: Sequence[str], settings: ClipPolicyParams, logit_scale: float
 ) -> dict[str, np.ndarray]:
     """CLIP's answers to yes/no questions about unit image vectors (n, d): by question, logits of yes and no, (n, 2).
 
     A question with prompts of its own compares the two. Any other is answered by the classes that mean yes against the
-    others, in other sentences than those of the classification: it asks whether CLIP says the same in other words.
+    others, in other sentences than those of the classification: it asks whether CLIP says the same in other words. The
+    softmax of its logits is the share of either group in that of the classes.
     """
-    other_words = _class_vectors(texts, class_names, settings.question_templates)
-    logits = scaled_logits(images, other_words, logit_scale)
-    expected = expected_answers(settings.questions, class_names)
+    logits = scaled_logits(images, _class_vectors(texts, class_names, settings.question_templates), logit_scale)
     found = {}
-    for question, is_yes in zip(settings.questions, expected.T.astype(bool), strict=True):
+    for question, yes in zip(settings.questions, expected_answers(settings.questions, class_names).T, strict=True):
         if question in settings.question_prompts:
             found[question] = scaled_logits(images, texts(list(settings.question_prompts[question])), logit_scale)
         else:
-            found[question] = yes_no_logits(logits, is_yes)
+            found[question] = np.stack([logsumexp(logits[:, yes == side], axis=1) for side in (1, 0)], axis=1)
     return found
 
 
 def answer(stage: Stage) -> None:
-    """The stage without a notebook: ask the dual encoder, and save what it answers.
-
-    Raises
-    ------
-    ValueError
-        If a question of the parameters does not divide the classes.
-    """
+    """The stage without a notebook: ask the dual encoder, and save what it answers."""
     study = open_study(stage)
     settings = stage.params.clip_policy
     towers = (study.embeddings, study.cache.images, study.cache.texts)
@@ -113,75 +85,44 @@ def tables(
 ) -> dict[str, pd.DataFrame]:
     """Everything that is asked of an encoder about the pictures of calib and test.
 
-    Parameters
-    ----------
-    pictures : Pictures
-    embeddings : (n, d)
-        Unit vectors of all pictures; `images` encodes their changed views.
-    images, texts : functions to unit vectors (m, d)
-    settings : ClipPolicyParams
-    logit_scale : float
-
-    Returns
-    -------
-    dict
-        `pairs` (pair_id, image_id, group_id, label, split), `predictions` (a prediction table), `VIEWS` (pair_id,
-        split, view, logits), `QUESTIONS` (pair_id, split, question, logits of yes and no, what each class should
-        answer) and `classes` (name, in the order of ids).
+    `embeddings` (n, d) are unit vectors of all pictures; `images` and `texts` encode changed views and sentences.
+    Returns `pairs` (pair_id, image_id, group_id, label, split), `predictions` (a prediction table), `VIEWS` (pair_id,
+    split, view, logits), `QUESTIONS` (pair_id, split, question, logits of yes and no, what each class should answer)
+    and `classes`.
     """
+    names = pictures.class_names
     rows = np.concatenate([pictures.rows(split) for split in ASKED_SPLITS])
     own, shown = pictures.table.iloc[rows].reset_index(drop=True), pictures.images[rows]
-    classes = _class_vectors(texts, pictures.class_names, pictures.templates)
-    vectors = np.asarray(embeddings[rows])
-    pairs = pd.DataFrame(
-        {"pair_id": own["image_id"], **{name: own[name] for name in ("image_id", "group_id", "split")}}
+    classes, vectors = _class_vectors(texts, names, pictures.templates), np.asarray(embeddings[rows])
+    pairs = own[["image_id", "image_id", "group_id", "split"]].set_axis(
+        ["pair_id", "image_id", "group_id", "split"], axis=1
     )
     predictions = pairs.assign(stage=CLIP_ANSWERS, trial=RECORDED_RUN[0], seed=RECORDED_RUN[1], y_true=own["y"])
-    views = [
-        _with_logits(
-            pairs[["pair_id", "split"]].assign(view=name), scaled_logits(np.asarray(images(view)), classes, logit_scale)
-        )
-        for name, view in ((name, PICTURE_VIEWS[name](shown)) for name in settings.views)
-    ]
-    return {
-        "pairs": pairs.assign(label=np.array(pictures.class_names, dtype=object)[own["y"]]),
-        "predictions": _with_logits(predictions, scaled_logits(vectors, classes, logit_scale)),
-        VIEWS: pd.concat(views, ignore_index=True),
-        QUESTIONS: _question_table(pairs, vectors, texts, pictures.class_names, settings, logit_scale),
-        "classes": pd.DataFrame({"name": list(pictures.class_names)}),
-    }
-
-
-def _question_table(
-    pairs: pd.DataFrame,
-    vectors: np.ndarray,
-    texts: Encode,
-    class_names: Sequence[str],
-    settings: ClipPolicyParams,
-    logit_scale: float,
-) -> pd.DataFrame:
-    expected = expected_answers(settings.questions, class_names)
-    answers = question_logits(vectors, texts, class_names, settings, logit_scale)
-    parts = [
-        _beside(
-            _with_logits(pairs[["pair_id", "split"]].assign(question=question), logits),
-            expected_columns(class_names),
-            np.tile(wanted, (len(pairs), 1)),
-        )
+    asked, views = pairs[["pair_id", "split"]], []
+    for name in settings.views:
+        seen = np.asarray(images(PICTURE_VIEWS[name](shown)))
+        views.append(_beside(asked.assign(view=name), scaled_logits(seen, classes, logit_scale)))
+    answers = question_logits(vectors, texts, names, settings, logit_scale)
+    expected = expected_answers(settings.questions, names)
+    empty = pd.DataFrame(columns=["pair_id", "split", "question", *logit_columns(2), *expected_columns(names)])
+    questions = [
+        _beside(asked.assign(question=question), logits, dict(zip(expected_columns(names), wanted, strict=True)))
         for (question, logits), wanted in zip(answers.items(), expected.T, strict=True)
     ]
-    empty = pd.DataFrame(columns=["pair_id", "split", "question", *logit_columns(2), *expected_columns(class_names)])
-    return pd.concat(parts, ignore_index=True) if parts else empty
+    return {
+        "pairs": pairs.assign(label=np.array(names, dtype=object)[own["y"]]),
+        "predictions": _beside(predictions, scaled_logits(vectors, classes, logit_scale)),
+        VIEWS: pd.concat(views, ignore_index=True),
+        QUESTIONS: pd.concat(questions, ignore_index=True) if questions else empty,
+        "classes": pd.DataFrame({"name": list(names)}),
+    }
 
 
 def _class_vectors(texts: Encode, class_names: Sequence[str], templates: Sequence[str]) -> np.ndarray:
     return class_vectors(texts(prompts(class_names, templates)), len(templates))
 
 
-def _with_logits(table: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
-    return _beside(table, logit_columns(logits.shape[1]), logits)
-
-
-def _beside(table: pd.DataFrame, names: Sequence[str], values: np.ndarray) -> pd.DataFrame:
-    """A table with further columns, all put beside it at once: there may be hundreds."""
-    return pd.concat([table, pd.DataFrame(values, columns=list(names), index=table.index)], axis=1)
+def _beside(table: pd.DataFrame, logits: np.ndarray, same: Mapping[str, float] | None = None) -> pd.DataFrame:
+    """A table with logits, and columns of one value, put beside it at once: there may be hundreds."""
+    columns = pd.DataFrame(logits, columns=logit_columns(logits.shape[1]), index=table.index)
+    return pd.concat([table, columns, pd.DataFrame(dict(same or {}), index=table.index)], axis=1)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -31,58 +29,25 @@ def prompt_of(processor: Any, text: str) -> str:
     return _BARE.format(text)
 
 
-def answers(
-    model: Any, processor: Any, images: Sequence[np.ndarray], questions: Sequence[str], *, max_new_tokens: int = 16
-) -> Iterator[str]:
-    """What the model says to each question, one after the other, by its most likely words.
+def ask(folder: Path, preset: str, path: Path, *, max_new_tokens: int = 16, revision: str | None = None) -> int:
+    """Ask a model (a folder or a hub id) every question of a folder, write its most likely words; returns how many.
 
-    Parameters
-    ----------
-    model, processor
-        As transformers loads an image-text-to-text model.
-    images : sequence of uint8 arrays (h, w, 3)
-    questions : sequence of str
-        One an image.
-    max_new_tokens : int
-        Longest answer.
+    The folder holds `questions.jsonl`: objects of `question_id`, `image` (a file beside it) and `question`. The answer
+    file is of JSON lines, as `assistant.read_answers` reads it.
     """
-    for image, text in zip(images, questions, strict=True):
-        given = processor(images=Image.fromarray(image), text=prompt_of(processor, text), return_tensors="pt")
+    rows = [json.loads(line) for line in (folder / "questions.jsonl").read_text(encoding="utf-8").splitlines()]
+    model = AutoModelForImageTextToText.from_pretrained(preset, revision=revision).eval()
+    processor = AutoProcessor.from_pretrained(preset, revision=revision)
+    lines = []
+    for row in rows:
+        image = Image.open(folder / Path(row["image"]).name).convert("RGB")
+        given = processor(images=image, text=prompt_of(processor, row["question"]), return_tensors="pt")
         given = given.to(model.device, model.dtype)
         with torch.inference_mode():
             said = model.generate(**given, max_new_tokens=max_new_tokens, do_sample=False)
-        n_given = given["input_ids"].shape[1]
-        yield processor.tokenizer.decode(said[0, n_given:], skip_special_tokens=True).strip()
-
-
-def write_answers(path: Path, question_ids: Sequence[str], said: Sequence[str]) -> None:
-    """Write an answer file of JSON lines, as `assistant.read_answers` reads it."""
-    rows = (
-        json.dumps({"question_id": name, "answer": answer}, ensure_ascii=False)
-        for name, answer in zip(question_ids, said, strict=True)
-    )
-    write_text(path, "".join(f"{row}\n" for row in rows))
-
-
-def ask(folder: Path, preset: str, path: Path, *, max_new_tokens: int = 16, revision: str | None = None) -> int:
-    """Ask a model every question of a folder; returns how many.
-
-    Parameters
-    ----------
-    folder : Path
-        Holds `questions.jsonl`: objects of `question_id`, `image` (a file beside it) and `question`.
-    preset : str
-        Folder or hub id of the model.
-    path : Path
-        The answer file to write.
-    """
-    rows = [json.loads(line) for line in (folder / "questions.jsonl").read_text(encoding="utf-8").splitlines()]
-    images = [np.asarray(Image.open(folder / Path(row["image"]).name).convert("RGB")) for row in rows]
-    model = AutoModelForImageTextToText.from_pretrained(preset, revision=revision).eval()
-    processor = AutoProcessor.from_pretrained(preset, revision=revision)
-    questions = [row["question"] for row in rows]
-    said = list(answers(model, processor, images, questions, max_new_tokens=max_new_tokens))
-    write_answers(path, [row["question_id"] for row in rows], said)
+        answer = processor.tokenizer.decode(said[0, given["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+        lines.append(json.dumps({"question_id": row["question_id"], "answer": answer}, ensure_ascii=False))
+    write_text(path, "".join(f"{line}\n" for line in lines))
     return len(rows)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from verdict.data.tables import find_columns, read_table, shown
-from verdict.uncertainty import Interval, Resampler, with_bounds
+from verdict.uncertainty import Resampler, with_bounds
 
 COLUMNS = ("question_id", "answer")
 UNREADABLE = -1
@@ -28,13 +27,7 @@ _STATED = re.compile(r"\b(?:answer|option|choice)\s*(?:is|:)?\s*[\"'(\[]*([A-Z])
 
 
 def question(choices: Sequence[str], subject: str = "What does the picture show?") -> str:
-    """A multiple-choice question as text, with lettered choices and the way in which to answer.
-
-    Raises
-    ------
-    ValueError
-        For fewer than two choices or more than there are letters.
-    """
+    """A multiple-choice question as text, with 2 to 26 lettered choices and the way in which to answer."""
     if not 2 <= len(choices) <= len(LETTERS):
         raise ValueError(f"a question has 2 to {len(LETTERS)} choices, got {len(choices)}")
     lettered = "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
@@ -56,25 +49,10 @@ def chosen(answer: str, choices: Sequence[str]) -> int:
 
 
 def read_answers(path: Path, questions: pd.DataFrame) -> pd.Series:
-    """Read an answer file, a table (see `verdict.data.tables`) of `question_id` and `answer`.
+    """Answers of a file, a table (see `verdict.data.tables`) of `question_id` and `answer`, in the order of questions.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    questions : DataFrame
-        Column `question_id` (text): what was asked.
-
-    Returns
-    -------
-    Series of str
-        One answer a question, in the order of the questions.
-
-    Raises
-    ------
-    ValueError
-        If a field is missing, an answer is no text, a question is answered twice, not at all, or was never asked. The
-        message names file and line.
+    A missing field, an answer that is no text, a question answered twice, not at all, or never asked: a ValueError
+    names file and line.
     """
     table = read_table(path, max_bytes=MAX_FILE_BYTES)
     columns = find_columns(table, {name: (name,) for name in COLUMNS}, COLUMNS)
@@ -93,91 +71,33 @@ def read_answers(path: Path, questions: pd.DataFrame) -> pd.Series:
     return pd.Series([found[name] for name in asked], name="answer")
 
 
-@dataclass(frozen=True)
-class Score:
-    """What an assistant's answers are worth beside the dual encoder's.
-
-    Attributes
-    ----------
-    accuracy : Interval
-        Right answers; an answer that names no choice is wrong.
-    unreadable : Interval
-        Share of answers that name no choice.
-    encoder_accuracy, difference : Interval
-        Accuracy of the dual encoder on the same questions, and the assistant's minus it (paired).
-    agreement : Interval
-        Share of questions on which both choose the same.
-    gain : Interval
-        The assistant's accuracy where the encoder is wrong: what it would repair.
-    loss : Interval
-        The assistant's error rate where the encoder is right: what it would spoil.
-    chance : float
-        Accuracy of a choice at random.
-    chance_of_gain : float
-        Accuracy, where the encoder is wrong, of a choice at random among the others.
-    n, n_encoder_wrong : int
-    """
-
-    accuracy: Interval
-    unreadable: Interval
-    encoder_accuracy: Interval
-    difference: Interval
-    agreement: Interval
-    gain: Interval
-    loss: Interval
-    chance: float
-    chance_of_gain: float
-    n: int
-    n_encoder_wrong: int
-
-    def table(self) -> pd.DataFrame:
-        """One row an interval: measure, value, value_low, value_high, and what chance would give."""
-        by_chance = {"accuracy": self.chance, "gain": self.chance_of_gain}
-        rows = [
-            {
-                "measure": name.replace("_", " "),
-                **with_bounds("value", getattr(self, name)),
-                "by_chance": by_chance.get(name, np.nan),
-            }
-            for name in ("accuracy", "unreadable", "encoder_accuracy", "difference", "agreement", "gain", "loss")
-        ]
-        return pd.DataFrame(rows)
-
-
 def score(
     choices: ArrayLike, encoder_choices: ArrayLike, truth: ArrayLike, n_choices: ArrayLike, resampler: Resampler
-) -> Score:
-    """Score an assistant's choices, with intervals over images.
+) -> pd.DataFrame:
+    """What an assistant's choices are worth beside the dual encoder's, with intervals over images.
 
-    Parameters
-    ----------
-    choices, encoder_choices, truth : arrays of int, (n,)
-        Index of the choice of the assistant (or `UNREADABLE`), of the dual encoder, and of the right one.
-    n_choices : array of int, (n,)
-        Choices of each question.
-    resampler : Resampler
-        Of the questions, by image.
+    Choices are indices (n,), the assistant's may be `UNREADABLE`; `n_choices` (n,) counts those of each question.
+    Rows: measure, value, value_low, value_high, by_chance (of a choice at random): accuracy (an answer that names no
+    choice is wrong), unreadable, encoder accuracy, difference (the assistant's accuracy minus it, paired), agreement,
+    gain (the assistant's accuracy where the encoder is wrong, by chance among the others), and loss (its error rate
+    elsewhere).
     """
-    choices, encoder, truth = (np.asarray(one) for one in (choices, encoder_choices, truth))
-    n_choices = np.asarray(n_choices)
+    choices, encoder, truth, n_choices = (np.asarray(one) for one in (choices, encoder_choices, truth, n_choices))
     if not choices.shape == encoder.shape == truth.shape == n_choices.shape or choices.ndim != 1 or not len(choices):
         raise ValueError(f"expected one choice a question, got {choices.shape}, {encoder.shape}, {truth.shape}")
     right, encoder_right = choices == truth, encoder == truth
-
-    def mean(values: np.ndarray, chosen: np.ndarray) -> Interval:
-        return resampler.of(chosen).mean(values[chosen], span=(0, 1))
-
-    everyone, others = np.ones(len(right), dtype=bool), 1 / (n_choices[~encoder_right] - 1)
-    return Score(
-        accuracy=mean(right, everyone),
-        unreadable=mean(choices == UNREADABLE, everyone),
-        encoder_accuracy=mean(encoder_right, everyone),
-        difference=resampler.mean(right.astype(float) - encoder_right, span=(-1, 1)),
-        agreement=mean(choices == encoder, everyone),
-        gain=mean(right, ~encoder_right),
-        loss=mean(~right, encoder_right),
-        chance=float((1 / n_choices).mean()),
-        chance_of_gain=float(others.mean()) if len(others) else float("nan"),
-        n=len(right),
-        n_encoder_wrong=int((~encoder_right).sum()),
-    )
+    is_wrong, rows = ~encoder_right, []
+    for name, values, of, chance in (
+        ("accuracy", right, None, 1 / n_choices),
+        ("unreadable", choices == UNREADABLE, None, None),
+        ("encoder accuracy", encoder_right, None, None),
+        ("difference", right.astype(float) - encoder_right, None, None),
+        ("agreement", choices == encoder, None, None),
+        ("gain", right, is_wrong, 1 / (n_choices[is_wrong] - 1)),
+        ("loss", ~right, encoder_right, None),
+    ):
+        chosen = np.ones(len(right), dtype=bool) if of is None else of
+        found = resampler.of(chosen).mean(values[chosen], span=(-1 if name == "difference" else 0, 1))
+        by_chance = float("nan") if chance is None or not len(chance) else float(chance.mean())
+        rows.append({"measure": name, **with_bounds("value", found), "by_chance": by_chance})
+    return pd.DataFrame(rows)

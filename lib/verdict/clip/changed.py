@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.datasets import load_sample_images
 
-from verdict.clip import depth, scenes
+from verdict.clip import scenes
 from verdict.clip.corruptions import corrupt
 from verdict.clip.pictures import Pictures
+from verdict.clip.points import homography, second_view
 
 TURNS, LIGHTS = (-30.0, 30.0, 90.0, 180.0), (0.4, 0.7, 1.5)
 SEEN, HELD_OUT = "seen together", "held out"
@@ -22,20 +23,9 @@ SEEN, HELD_OUT = "seen together", "held out"
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """n labelled pictures that are changed in many ways.
+    """n labelled pictures that are changed in many ways; `masks` are nowhere true where the source does not know them.
 
-    Attributes
-    ----------
-    images : uint8 (n, px, px, 3)
-    y_true : int (n,)
-    groups : array (n,)
-        The independent unit of each picture.
-    masks : bool (n, px, px)
-        Foreground; nowhere, where the source does not know it.
-    scenes : Scenes, optional
-        What the pictures hold, where they can be rendered again.
-    seed : int
-        Of the pixel noise.
+    `scenes` say what the pictures hold, where they can be rendered again with the `seed` of the pixel noise.
     """
 
     images: np.ndarray
@@ -85,27 +75,20 @@ def _rendered(subject: Subject, rng: np.random.Generator) -> Iterator[tuple[str,
     for factor in LIGHTS:
         yield "light", f"x {factor:g}", subject.rendered(drawn.intervene(brightness=factor))
     for kind in (SEEN, HELD_OUT):
-        colour = _couples(drawn.factors["digit"], kind == HELD_OUT, rng)
+        colour = scenes.coupled(drawn.factors["digit"], kind == HELD_OUT, rng=rng)
         changed = replace(drawn, factors={**drawn.factors, "colour": colour})
         yield "digit and colour", kind, subject.rendered(changed)
-
-
-def _couples(digits: np.ndarray, held_out: bool, rng: np.random.Generator) -> np.ndarray:
-    """A colour for each digit, of those with which it was, or was not, kept from the encoder's training."""
-    colours = np.arange(len(scenes.FACTORS["colour"]))
-    fits = scenes.is_held_out(digits[:, None], colours[None, :]) == held_out
-    return (rng.random(fits.shape) + ~fits).argmin(axis=1)
 
 
 def _edited(subject: Subject, rng: np.random.Generator) -> Iterator[tuple[str, str, np.ndarray]]:
     px, images = subject.images.shape[1], subject.images
     for degrees in (-30.0, 30.0, 90.0):
-        yield "turn", f"{degrees:+.0f}°", depth.second_view(images, depth.homography(px, degrees=degrees))
+        yield "turn", f"{degrees:+.0f}°", second_view(images, homography(px, degrees=degrees))
     yield "turn", "mirrored", images[:, :, ::-1]
     for scale in (0.6, 1.5):
-        yield "size", f"x {scale:g}", depth.second_view(images, depth.homography(px, scale=scale))
+        yield "size", f"x {scale:g}", second_view(images, homography(px, scale=scale))
     for name, shift in (("left", (-0.2, 0.0)), ("right", (0.2, 0.0)), ("top", (0.0, -0.2)), ("bottom", (0.0, 0.2))):
-        yield "position", name, depth.second_view(images, depth.homography(px, shift=shift))
+        yield "position", name, second_view(images, homography(px, shift=shift))
     for factor, name in (("light", "darker"), ("light", "brighter"), ("colour", "less_colour"), ("cover", "occlusion")):
         yield factor, name.replace("_", " "), corrupt(images, name, 4, rng=rng)
 
@@ -123,31 +106,13 @@ def photographs(n: int, px: int, *, rng: np.random.Generator) -> np.ndarray:
     return np.stack(pieces)
 
 
-def pure_noise(n: int, px: int, *, rng: np.random.Generator) -> np.ndarray:
-    """Pictures of independent uniform bytes, uint8 (n, px, px, 3)."""
-    return rng.integers(0, 256, (n, px, px, 3), dtype=np.uint8)
-
-
 def cue_scenes(
     n: int, pool: np.ndarray, cue: str, *, agree: bool, rng: np.random.Generator
 ) -> tuple[scenes.Scenes, np.ndarray, np.ndarray]:
-    """Scenes in which a factor goes with the digit, or contradicts it.
+    """Scenes in which a factor such as texture goes with the digit, or contradicts it; and digit and value, (n,).
 
-    Parameters
-    ----------
-    n : int
-    pool : int array
-        Handwriting samples; of these the first digits are used, as many as the factor has values.
-    cue : str
-        A factor, such as texture or colour.
-    agree : bool
-        Whether the k-th digit always comes with the k-th value, or always with another.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    scenes, digit (n,), value (n,)
-        Both as classes 0 … n_values - 1.
+    Of the handwriting samples of `pool` those of the first digits are used, as many as the factor has values: both are
+    classes 0 … n_values - 1. They agree where the k-th digit comes with the k-th value, else always with another.
     """
     n_values = len(scenes.FACTORS[cue])
     pool = np.asarray(pool)

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: the original archive or two tar files of JPEG folders, as a local copy, or by URL.
+"""The original archives of CIFAR-10 and CIFAR-100, pickles of Python 2, read without running any code that they name.
 
 Krizhevsky (2009), Learning multiple layers of features from tiny images. The pictures have no formal licence: they are
 read, never copied into the project.
@@ -18,8 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from verdict import paths
-from verdict.clip.corpora import Corpus, Half, archive_of, as_half, list_tar
 from verdict.data.fetch import admitted, open_tar
 
 PX = 32
@@ -30,7 +28,6 @@ _DAMAGE = (
     *(pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
     *(MemoryError, RecursionError),
 )
-ATTRIBUTION = "{} (A. Krizhevsky, 2009), no formal licence: read from a local copy or by URL."
 
 
 @dataclass(frozen=True)
@@ -64,75 +61,36 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 )
 
 
-def locate(name: str, *, url: str, sha256: str) -> Path:
-    """A folder with `train.tar` and `test.tar`, or the original archive, local or downloaded.
-
-    Raises
-    ------
-    ConnectionError, ValueError
-        If there is no local copy and the download fails; see `archive_of`.
-    """
-    home, archive = paths.local_data(name), KINDS[name].archive
-    is_jpeg = home is not None and all((home / f"{part}.tar").is_file() for part in ("train", "test"))
-    if home is not None and is_jpeg and not (home / archive).is_file():
-        return home
-    return archive_of(name, archive, url=url, sha256=sha256)
-
-
-def read(name: str, source: Path) -> Corpus:
-    """The pictures of what `locate` found.
-
-    Raises
-    ------
-    ValueError
-        If the source is damaged, or does not hold what the corpus must hold; the message names the file.
-    """
-    kind = KINDS[name]
-    classes, halves = _jpeg(source) if source.is_dir() else _original(source, kind)
-    if len(set(classes)) != kind.n_classes or len(classes) != kind.n_classes:
-        raise ValueError(f"{source}: {kind.title} has {kind.n_classes} classes, got {len(classes)}: {classes[:3]}…")
-    return Corpus(*halves, classes, ATTRIBUTION.format(kind.title))
-
-
-def _jpeg(home: Path) -> tuple[tuple[str, ...], list[Half]]:
-    """Folders of classes inside two tar files; ids go by the alphabet, as the originals' do."""
-    listings = {part: list_tar(home / f"{part}.tar") for part in ("train", "test")}
-    classes = tuple(sorted(set(listings["train"].folders)))
-    return classes, [as_half(listing, part, classes, px=PX) for part, listing in listings.items()]
-
-
-def _original(archive: Path, kind: Kind) -> tuple[tuple[str, ...], list[Half]]:
-    content = _unpickled(archive, kind)
-    words = content[kind.meta].get(kind.names)
-    if not isinstance(words, list) or not all(isinstance(word, bytes) for word in words):
-        raise ValueError(f"{archive}: {kind.meta} lists no names of classes")
-    halves = []
-    for part, members in (("train", kind.train), ("test", kind.test)):
-        batches = [_batch(content[member], kind, f"{archive}: {member}") for member in members]
-        y, images = (np.concatenate(column) for column in zip(*batches, strict=True))
-        names = [f"{part}-{k:05d}" for k in range(len(y))]
-        halves.append(Half(names, y, lambda rows, images=images: images[rows]))
-    return tuple(word.decode("utf-8", "replace") for word in words), halves
-
-
-def _unpickled(archive: Path, kind: Kind) -> dict[str, dict[bytes, Any]]:
-    """The members of an archive that count, each a mapping."""
+def read(archive: Path, kind: Kind) -> tuple[tuple[str, ...], list[tuple[np.ndarray, np.ndarray]]]:
+    """Names of the classes; and class ids (n,) with pictures uint8 (n, 32, 32, 3) of train and of test."""
     wanted, found = {*kind.train, *kind.test, kind.meta}, {}
     with open_tar(archive) as tar:
         for path, member in admitted(tar, archive, max_bytes=MAX_BYTES):
             folder, _, name = path.rpartition("/")
             source = tar.extractfile(member) if folder == kind.folder and name in wanted else None
             if source is not None:
-                found[name] = _arrays(source.read(), f"{archive}: {name}")
+                found[name] = unpickled(source.read(), f"{archive}: {name}")
     if missing := sorted(wanted - set(found)):
         raise ValueError(f"{archive} has no {kind.folder}/{missing[0]}")
-    return found
+    words = found[kind.meta].get(kind.names)
+    if not isinstance(words, list) or not all(isinstance(word, bytes) for word in words):
+        raise ValueError(f"{archive}: {kind.meta} lists no names of classes")
+    halves = []
+    for members in (kind.train, kind.test):
+        batches = [_batch(found[member], kind, f"{archive}: {member}") for member in members]
+        halves.append(tuple(np.concatenate(column) for column in zip(*batches, strict=True)))
+    return tuple(word.decode("utf-8", "replace") for word in words), halves
 
 
-def _arrays(content: bytes, name: str) -> dict[bytes, Any]:
+def unpickled(content: bytes, name: str) -> dict[bytes, Any]:
     """What a pickled member says: numbers, bytes and lists; a `_Part` for every array."""
     try:
-        _check(content)
+        for opcode, value, _ in pickletools.genops(content):
+            if opcode.proto > PROTOCOL:
+                raise pickle.UnpicklingError(f"a batch of CIFAR is a pickle of protocol {PROTOCOL}")
+            # A note at a high place would fill the memory.
+            if opcode.name.endswith("PUT") and not 0 <= int(value) <= len(content):
+                raise pickle.UnpicklingError(f"it notes something at {value}")
         found = _PartsOnly(io.BytesIO(content), encoding="bytes").load()
     except _DAMAGE as error:
         raise ValueError(f"{name} is damaged or no batch: {error}") from error
@@ -141,21 +99,11 @@ def _arrays(content: bytes, name: str) -> dict[bytes, Any]:
     return found
 
 
-def _check(content: bytes) -> None:
-    """Refuse operations that Python 2 did not know, and notes that would fill the memory."""
-    for opcode, value, _ in pickletools.genops(content):
-        if opcode.proto > PROTOCOL:
-            raise pickle.UnpicklingError(f"a batch of CIFAR is a pickle of protocol {PROTOCOL}")
-        if opcode.name.endswith("PUT") and not 0 <= int(value) <= len(content):
-            raise pickle.UnpicklingError(f"it notes something at {value}")
-
-
 def _batch(batch: Mapping[bytes, Any], kind: Kind, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Class ids (n,) and pictures uint8 (n, 32, 32, 3) of one batch."""
     labels = batch.get(kind.labels)
     if not isinstance(labels, list) or not all(type(y) is int and 0 <= y < kind.n_classes for y in labels):
         raise ValueError(f"{name}: {kind.labels.decode()} is no list of ids from 0 to {kind.n_classes - 1}")
-    flat = _pixels(found) if isinstance(found := batch.get(b"data"), _Part) else None
+    flat = pixels(found) if isinstance(found := batch.get(b"data"), _Part) else None
     wanted = (len(labels), 3 * PX * PX)
     if flat is None or flat.shape != wanted:
         found_as = "something else" if flat is None else flat.shape
@@ -174,7 +122,7 @@ class _Part:
         self.state = state
 
 
-def _pixels(part: _Part) -> np.ndarray | None:
+def pixels(part: _Part) -> np.ndarray | None:
     """The array of uint8 that a part stands for: NumPy states version, shape, type, order and bytes."""
     if not isinstance(part.state, tuple) or len(part.state) != 5:
         return None
@@ -200,13 +148,7 @@ class _PartsOnly(pickle.Unpickler):
     )
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a name, of a short list.
-
-        Raises
-        ------
-        pickle.UnpicklingError
-            For any other.
-        """
+        """What stands for a name, of a short list; any other is refused."""
         if (module, name) not in self._KNOWN:
             raise pickle.UnpicklingError(f"a batch of CIFAR holds arrays, not {module}.{name}")
         return self._KNOWN[module, name]

@@ -7,82 +7,73 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from verdict import paths
-from verdict.clip.bank import Descriptor, Material, bank_of, class_table, material
-from verdict.clip.cache import EmbeddingCache
 from verdict.clip.concepts import Seen, Words, look
-from verdict.clip.variants import variants
+from verdict.clip.pictures import Pictures
+from verdict.clip.scenes import FACTORS, caption
+from verdict.clip.study import EmbeddingCache, Study, cache_of
 from verdict.clip.words import class_vectors, prompts
 from verdict.numbers import EXACT
+from verdict.params import ConceptsParams
+from verdict.stage import Stage
 from verdict.uncertainty import Interval
 
-if TYPE_CHECKING:
-    from verdict.clip.study import Study
-    from verdict.stage import Stage
+DESCRIBED = tuple(name for name in FACTORS if name != "digit")
+MAX_NAMED = 2
 
 
 @dataclass(frozen=True, eq=False)
-class CachedReader:
-    """An encoder's towers through the cache, and its grid."""
+class Material:
+    """n pictures of one split with what is known of them.
 
-    cache: EmbeddingCache
+    `y_true` indexes the classes, `groups` name the independent unit; `masks` (n, height, width) say where the object
+    is, `truth` (n, D) which descriptors are true, where the source knows.
+    """
 
-    @property
-    def grid(self) -> int:
-        """Patches along a side."""
-        return self.cache.encoder.grid
+    images: np.ndarray
+    y_true: np.ndarray
+    groups: np.ndarray
+    masks: np.ndarray | None = None
+    truth: np.ndarray | None = None
 
-    def images(self, images: np.ndarray) -> np.ndarray:
-        """Unit vectors of pictures, (n, d)."""
-        return self.cache.images(images)
+    def __len__(self) -> int:
+        return len(self.y_true)
 
-    def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors of texts, (n, d)."""
-        return self.cache.texts(texts)
 
-    def patches(self, images: np.ndarray) -> np.ndarray:
-        """Unit vectors of patches, (n, grid * grid, d)."""
-        return self.cache.patches(images)
+@dataclass(frozen=True)
+class Descriptor:
+    """A phrase of the bank, and the words of factors that it names; none where nothing is known of it."""
+
+    text: str
+    words: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """Encoders, classes, descriptors and pictures of the page.
-
-    Attributes
-    ----------
-    readers : mapping of name to CachedReader
-        The whole encoder first.
-    classes : DataFrame
-        name, and what else is known of each class.
-    bank : list of Descriptor
-    shown : Material
-        Test pictures whose knowledge is measured.
-    templates : tuple of str
-    """
+    """Encoders (the whole one first), classes, descriptors and shown test pictures of the page."""
 
     stage: Stage
     study: Study
-    readers: Mapping[str, CachedReader]
+    readers: Mapping[str, EmbeddingCache]
     classes: pd.DataFrame
     bank: list[Descriptor]
     shown: Material
-    templates: tuple[str, ...]
 
     @property
     def texts(self) -> list[str]:
         """The descriptors as texts."""
         return [one.text for one in self.bank]
 
-    def words(self, reader: CachedReader) -> Words:
+    def words(self, reader: EmbeddingCache) -> Words:
         """Classes and descriptors as one encoder reads them."""
-        named = prompts(list(self.classes["name"]), self.templates)
-        vectors = class_vectors(np.asarray(reader.texts(named)), len(self.templates))
+        templates = self.study.pictures.templates
+        named = prompts(list(self.classes["name"]), templates)
+        vectors = class_vectors(np.asarray(reader.texts(named)), len(templates))
         return Words(vectors, np.asarray(reader.texts(self.texts)))
 
     def look(
@@ -97,27 +88,34 @@ class Setup:
         seed = settings.seed if seed is None else seed
         return look(reader, chosen.images, chosen.y_true, self.words(reader), settings, seed=seed)
 
+    def mean(
+        self, values: np.ndarray, groups: np.ndarray | None = None, *, span: tuple[float, float] | None = None
+    ) -> Interval:
+        """Mean of one value a picture over resampled groups; pictures without a value (NaN) are left out."""
+        groups, values = self.shown.groups if groups is None else groups, np.asarray(values, dtype=float)
+        known = np.isfinite(values)
+        return self.stage.resampler(groups[known]).mean(values[known], span=span)
+
+    def keep(self, name: str, found: Interval, *, unit: str = "", n: int | None = None) -> None:
+        """Store an interval of `n` test pictures, by default of the shown ones, as the number `concepts.<name>`."""
+        n = len(self.shown) if n is None else n
+        self.stage.numbers[f"concepts.{name}"] = found.number(n=n, split="test", unit=unit)
+
 
 def open_setup(stage: Stage, study: Study) -> Setup:
-    """Everything that the page works with.
+    """Everything that the page works with; too few descriptors, and a class without a picture, are refused."""
+    from verdict.clip.encode import variants
 
-    Raises
-    ------
-    ValueError
-        If there are too few descriptors, or a class has no picture.
-    """
     settings = stage.params.concepts
     bank, classes = bank_of(study.pictures, settings), class_table(study.pictures, settings)
-    relatives = variants(study.encoder, seed=settings.seed)
-    folder = paths.embedding_cache(stage.profile)
-    readers = {name: CachedReader(EmbeddingCache(folder, one, stage.progress)) for name, one in relatives.items()}
+    readers = {name: cache_of(stage, one) for name, one in variants(study.encoder, seed=settings.seed).items()}
     shown = material(study.pictures, classes, bank, "test", n_images=settings.n_images)
     for name, value in {"n_images": len(shown), "n_classes": len(classes), "n_bank": len(bank)}.items():
         stage.number(f"concepts.{name}", value, unit="count", split="test")
     stage.number("concepts.n_models", len(readers), unit="count")
     words = known_words(study.encoder.tokenizer, [one.text for one in bank])
     stage.number("concepts.known_words", words, unit="%", kind=EXACT)
-    return Setup(stage, study, readers, classes, bank, shown, tuple(study.pictures.templates))
+    return Setup(stage, study, readers, classes, bank, shown)
 
 
 def known_words(tokenizer: Any, texts: Sequence[str]) -> float:
@@ -129,26 +127,72 @@ def known_words(tokenizer: Any, texts: Sequence[str]) -> float:
     return sum(len(tokenizer.tokenize(word)) == 1 for word in words) / len(words)
 
 
-def mean_of(
-    setup: Setup, values: np.ndarray, groups: np.ndarray | None = None, *, span: tuple[float, float] | None = None
-) -> Interval:
-    """Mean of one value a picture over resampled groups; pictures without a value (NaN) are left out.
+def bank_of(pictures: Pictures, settings: ConceptsParams) -> list[Descriptor]:
+    """The descriptors of the parameters; else every phrase that names one or two factors of a scene but the digit.
 
-    Parameters
-    ----------
-    setup : Setup
-    values : (n,)
-    groups : (n,), optional
-        Of other pictures than the shown ones.
-    span : (float, float), optional
-        Smallest and largest value that a picture can have.
+    So they name no class, like those of the study: "a red digit", "a small digit on the left".
     """
-    groups, values = setup.shown.groups if groups is None else groups, np.asarray(values, dtype=float)
-    known = np.isfinite(values)
-    return setup.stage.resampler(groups[known]).mean(values[known], span=span)
+    bank = [Descriptor(text) for text in settings.bank]
+    for size in range(1, MAX_NAMED + 1) if not bank and _are_scenes(pictures) else ():
+        for named in combinations(DESCRIBED, size):
+            for values in product(*(FACTORS[name] for name in named)):
+                words = dict(zip(named, values, strict=True))
+                bank.append(Descriptor(caption(words, named), tuple(words.items())))
+    if len(bank) < max(settings.n_textual, settings.per_part) + 1:
+        raise ValueError(
+            f"concepts.bank holds {len(bank)} descriptors; more than n_textual = {settings.n_textual} are needed. "
+            "Only the embedded scenes bring their own"
+        )
+    return bank
 
 
-def store(setup: Setup, name: str, found: Interval, *, unit: str = "", n: int | None = None) -> None:
-    """Store an interval as the number `concepts.<name>`."""
-    n = len(setup.shown) if n is None else n
-    setup.stage.numbers[f"concepts.{name}"] = found.number(n=n, split="test", unit=unit)
+def class_table(pictures: Pictures, settings: ConceptsParams) -> pd.DataFrame:
+    """The classes of the page: name, and for scenes its colour and digit, and whether it was held out.
+
+    Scenes are classified by couples of colour and digit, so that descriptors can be shared; half of the couples are
+    held out, and those with most pictures in train and test are taken. Elsewhere they are the source's classes that
+    have pictures in both.
+    """
+    if not _are_scenes(pictures):
+        shown = [set(pictures.table["y"][pictures.table["split"] == split]) for split in ("train", "test")]
+        names = [name for k, name in enumerate(pictures.class_names) if k in shown[0] & shown[1]]
+        return pd.DataFrame({"name": names[: settings.n_classes]})
+    couple = ["held_out", "colour", "digit"]
+    shown = pictures.table[pictures.table["split"].isin(["train", "test"])]
+    counts = shown.groupby([*couple, "split"]).size().unstack(fill_value=0).min(axis=1).rename("n").reset_index()
+    counts = counts.sort_values(["n", "colour", "digit"], ascending=[False, True, True], kind="stable")
+    n_held = settings.n_classes // 2
+    chosen = [counts[counts["held_out"]].head(n_held), counts[~counts["held_out"]].head(settings.n_classes - n_held)]
+    table = pd.concat(chosen, ignore_index=True)
+    return table.assign(name=table["colour"] + " " + table["digit"])[["name", "colour", "digit", "held_out"]]
+
+
+def material(
+    pictures: Pictures, classes: pd.DataFrame, bank: Sequence[Descriptor], split: str, *, n_images: int | None = None
+) -> Material:
+    """The pictures of a split that show one of the classes, at most `n_images` of each, in the order of the split."""
+    rows = pictures.rows(split)
+    table = pictures.table.iloc[rows].reset_index(drop=True)
+    if "colour" in classes:
+        names = (table["colour"] + " " + table["digit"]).to_numpy()
+    else:
+        names = np.array(pictures.class_names, dtype=object)[table["y"]]
+    label = pd.Index(classes["name"]).get_indexer(names)
+    place = table.assign(label=label).groupby("label").cumcount().to_numpy()
+    chosen = np.flatnonzero((label >= 0) & (place < (len(table) if n_images is None else n_images)))
+    if missing := sorted(set(range(len(classes))) - set(label[chosen])):
+        raise ValueError(
+            f"the split {split} shows no {classes['name'].iloc[missing[0]]!r}; concepts.n_classes is too large"
+        )
+    own, truth = table.iloc[chosen], None
+    if _are_scenes(pictures) and bank[0].words:
+        # A descriptor is true of a scene where all of its words are the scene's.
+        is_word = {(name, word): (own[name] == word).to_numpy() for name in DESCRIBED for word in FACTORS[name]}
+        truth = np.stack([np.logical_and.reduce([is_word[pair] for pair in one.words]) for one in bank], axis=1)
+    images = np.asarray(pictures.images[rows[chosen]])
+    masks = None if pictures.masks is None else np.asarray(pictures.masks[rows[chosen]])
+    return Material(images, label[chosen], own["group_id"].to_numpy(), masks, truth)
+
+
+def _are_scenes(pictures: Pictures) -> bool:
+    return set(FACTORS) <= set(pictures.table)

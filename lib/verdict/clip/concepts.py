@@ -1,47 +1,34 @@
 """Mutual knowledge of one dual encoder: descriptors that it sees in images, those that it reads in class names.
 
 Follows Sammani and Deligiannis (2024), arXiv:2410.13016, training-free: foreground, parts, visual prompts, descriptors
-by intersection and transport, the list of the class, their overlap. Images of one class are looked at together.
+by intersection and transport, the list of the class, their overlap. Images of one class are looked at together. A bank
+is a list of short phrases, encoded once; similarities are cosines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from verdict.clip import knowledge
-from verdict.clip.descriptors import PartDescriptors, by_importance, describe_parts, nearest
-from verdict.clip.parts import foreground_spectral, parts_by_clusters, parts_by_components, unit_rows
-from verdict.clip.visual_prompts import part_prompts
+from verdict.clip.parts import foreground_spectral, part_prompts, parts_by_clusters, parts_by_components, unit_rows
 from verdict.params import ConceptsParams
 from verdict.scores import top_class
 from verdict.uncertainty import Interval, wilson
 
+if TYPE_CHECKING:
+    from verdict.clip.study import EmbeddingCache
 
-class Reader(Protocol):
-    """What is needed of a dual encoder; embeddings have length one."""
-
-    grid: int
-
-    def images(self, images: np.ndarray) -> np.ndarray: ...  # noqa: D102
-    def texts(self, texts: Sequence[str]) -> np.ndarray: ...  # noqa: D102
-    def patches(self, images: np.ndarray) -> np.ndarray: ...  # noqa: D102
+SHARPNESS = 2.5
 
 
 @dataclass(frozen=True)
 class Words:
-    """Texts of a study as unit vectors.
-
-    Attributes
-    ----------
-    classes : (K, d)
-    bank : (D, d)
-        Descriptors.
-    """
+    """Texts of a study as unit vectors: classes (K, d), and descriptors, bank (D, d)."""
 
     classes: np.ndarray
     bank: np.ndarray
@@ -51,24 +38,15 @@ class Words:
 class Seen:
     """What one encoder finds in n images.
 
-    Attributes
-    ----------
-    masks : bool, (n, rows, columns)
-        Foreground.
-    parts : int, (n, rows, columns)
-        Part of each patch, -1 for none.
-    found : list of PartDescriptors, length n
-    visual : list of int arrays, length n
-        Each image's descriptors, the most important first.
-    answer : int, (n,)
-        Class that the encoder gives to each image.
-    textual : int, (K, M)
-        Descriptors of each class, the nearest first.
+    `masks` (bool) and `parts` (int, -1 for none) are (n, rows, columns) of patches. `visual` lists each image's
+    descriptors, the most important first; `is_fallback` (n,) says where its parts had too few in common, so that those
+    of any were used. `answer` (n,) is the class that the encoder gives, `textual` (K, M) each class's descriptors,
+    nearest first.
     """
 
     masks: np.ndarray
     parts: np.ndarray
-    found: list[PartDescriptors]
+    is_fallback: np.ndarray
     visual: list[np.ndarray]
     answer: np.ndarray
     textual: np.ndarray
@@ -83,28 +61,11 @@ class Seen:
 
 
 def look(
-    reader: Reader,
-    images: np.ndarray,
-    y_true: np.ndarray,
-    words: Words,
-    settings: ConceptsParams,
-    *,
-    seed: int,
-    progress: Callable[[str], None] = lambda text: None,
+    reader: EmbeddingCache, images: np.ndarray, y_true: np.ndarray, words: Words, settings: ConceptsParams, *, seed: int
 ) -> Seen:
-    """Find the descriptors of images and of classes.
+    """Find the descriptors of uint8 images (n, height, width, 3) and of classes; k-means draws by `seed`.
 
-    Parameters
-    ----------
-    reader : Reader
-    images : uint8, (n, height, width, 3)
-    y_true : int, (n,)
-        Which images are looked at together; it plays no other part.
-    words : Words
-    settings : ConceptsParams
-    seed : int
-        Of k-means.
-    progress : function of a line of text
+    `y_true` (n,) says which images are looked at together; it plays no other part.
     """
     whole, patches = reader.images(images), reader.patches(images)
     grid = (reader.grid, reader.grid)
@@ -116,74 +77,116 @@ def look(
             parts[own] = parts_by_clusters(patches[own], masks[own], settings.n_parts, seed=seed)
         else:
             parts[own] = parts_by_components(patches[own], masks[own], settings.n_parts)
-    progress("visual prompts")
-    found = _describe(reader, images, parts, words.bank, settings)
-    near = np.asarray(whole) @ words.bank.T
-    visual = [by_importance(one.ids, row) for one, row in zip(found, near, strict=True)]
-    answer = top_class(np.asarray(whole) @ words.classes.T)
-    return Seen(masks, parts, found, visual, answer, nearest(words.classes @ words.bank.T, settings.n_textual))
-
-
-def part_embeddings(
-    reader: Reader, images: np.ndarray, parts: np.ndarray, *, outline: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean embedding of the prompts of each part: (m, d), and image and part of each, (m, 2).
-
-    The mean is not brought to length one, as in the study: prompts that disagree count for less.
-    """
-    pictures, owner = part_prompts(images, parts, outline=outline)
-    if not len(pictures):
-        return np.empty((0, 0)), owner
-    n, n_prompts = pictures.shape[:2]
-    vectors = np.asarray(reader.images(pictures.reshape(n * n_prompts, *pictures.shape[2:])))
-    return unit_rows(vectors).reshape(n, n_prompts, -1).mean(axis=1), owner
-
-
-def _describe(
-    reader: Reader, images: np.ndarray, parts: np.ndarray, bank: np.ndarray, settings: ConceptsParams
-) -> list[PartDescriptors]:
-    vectors, owner = part_embeddings(reader, images, parts, outline=settings.outline)
-    cosine = vectors @ bank.T if len(vectors) else np.empty((0, len(bank)))
+    pictures, owner = part_prompts(images, parts, outline=settings.outline)
+    cosine = np.empty((0, len(words.bank)))
+    if len(pictures):
+        vectors = unit_rows(np.asarray(reader.images(pictures.reshape(-1, *pictures.shape[2:]))))
+        # The mean is not brought to length one, as in the study: prompts that disagree count for less.
+        cosine = vectors.reshape(*pictures.shape[:2], -1).mean(axis=1) @ words.bank.T
     chosen = {"n_candidates": settings.n_candidates, "per_part": settings.per_part, "regulariser": settings.regulariser}
-    return [describe_parts(cosine[owner[:, 0] == place], **chosen) for place in range(len(images))]
+    found = [describe_parts(cosine[owner[:, 0] == place], **chosen) for place in range(len(images))]
+    near = np.asarray(whole) @ words.bank.T
+    none = np.empty(0, dtype=int)
+    visual = [by_importance(np.concatenate([none, *ids]), row) for (ids, _), row in zip(found, near, strict=True)]
+    answer = top_class(np.asarray(whole) @ words.classes.T)
+    is_fallback = np.array([one for _, one in found])
+    return Seen(masks, parts, is_fallback, visual, answer, nearest(words.classes @ words.bank.T, settings.n_textual))
+
+
+def sinkhorn(
+    scores: np.ndarray, *, regulariser: float = 1.0, n_iterations: int = 1000, tolerance: float = 1e-9
+) -> np.ndarray:
+    """Share descriptors out between parts by scores (n_parts, n_descriptors): rows sum to 1, columns are alike.
+
+    A small regulariser gives each descriptor to one part, a large one to all alike.
+
+    References
+    ----------
+    Cuturi (2013), Sinkhorn distances, algorithm 1.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim != 2 or not scores.size:
+        raise ValueError(f"scores must be a table of parts and descriptors, got shape {scores.shape}")
+    kernel = np.exp((scores - scores.max()) / regulariser)
+    wanted = scores.shape[0] / scores.shape[1]
+    columns = np.ones(scores.shape[1])
+    for _ in range(n_iterations):
+        rows = 1 / (kernel @ columns)
+        columns = wanted / (rows @ kernel)
+        if np.abs(rows * (kernel @ columns) - 1).max() < tolerance:
+            break
+    return rows[:, None] * kernel * columns
+
+
+def describe_parts(
+    cosine: np.ndarray, *, n_candidates: int, per_part: int, regulariser: float = 1.0
+) -> tuple[list[np.ndarray], bool]:
+    """The descriptors of each part of one image, the best first, and whether parts had too few in common.
+
+    Candidates are those among the nearest `n_candidates` of every part; where they are fewer than `per_part`, those of
+    any part. Optimal transport then gives each part what is nearer to it than to the others; the only part of an image
+    has its nearest candidates, since transport would find all equally good.
+
+    Parameters
+    ----------
+    cosine : (n_parts, n_bank)
+    """
+    cosine = np.asarray(cosine, dtype=np.float64)
+    if not len(cosine):
+        return [], False
+    near = np.zeros(cosine.shape, dtype=bool)
+    np.put_along_axis(near, nearest(cosine, n_candidates), True, axis=1)
+    common = np.flatnonzero(near.all(axis=0))
+    is_fallback = len(common) < per_part
+    kept = np.flatnonzero(near.any(axis=0)) if is_fallback else common
+    weights = cosine[:, kept]
+    if len(cosine) > 1:
+        weights = sinkhorn(SHARPNESS * weights, regulariser=regulariser)
+    return [kept[row] for row in nearest(weights, per_part)], is_fallback
+
+
+def by_importance(ids: np.ndarray, cosine: np.ndarray) -> np.ndarray:
+    """Ids in falling order of their cosine (n_bank,) with the whole image; equal ones by id."""
+    ids = np.unique(ids)
+    return ids[np.argsort(-np.asarray(cosine)[ids], kind="stable")]
+
+
+def nearest(cosine: np.ndarray, n: int) -> np.ndarray:
+    """Ids of the n nearest descriptors, (..., n), of cosines (..., n_bank), the nearest first."""
+    return np.argsort(-np.asarray(cosine), axis=-1, kind="stable")[..., :n]
 
 
 def score_images(seen: Seen, y_true: np.ndarray, n_bank: int) -> pd.DataFrame:
-    """How much each image shares with the class that the encoder gives it.
+    """How much each image shares with the class that the encoder gives it; without descriptors it shares nothing.
 
-    Returns
-    -------
-    DataFrame
-        One row an image: n_visual, shared, lift, jaccard, ranked (rank-biased overlap), mi_published, mi_table,
-        auc_published, auc_relative, is_right, is_fallback. An image without descriptors shares nothing.
+    One row an image: n_visual, shared, lift, jaccard, ranked (rank-biased overlap), mi_published, mi_table,
+    auc_published, auc_relative, is_right, is_fallback.
     """
     rows = []
-    for visual, answer, found in zip(seen.visual, seen.answer, seen.found, strict=True):
+    for visual, answer in zip(seen.visual, seen.answer, strict=True):
         textual = seen.textual[answer]
         n_visual, n_textual, shared = len(visual), len(textual), knowledge.n_shared(visual, textual)
-        row = {"n_visual": n_visual, "shared": shared, "is_fallback": found.is_fallback}
-        row["lift"] = float(knowledge.lift(shared, n_visual, n_textual, n_bank)) if n_visual else float("nan")
-        row |= {"jaccard": knowledge.jaccard(visual, textual), "ranked": knowledge.rank_biased_overlap(visual, textual)}
-        row["mi_published"] = float(knowledge.mi_as_published(max(n_visual, 1), n_textual, shared))
-        row["mi_table"] = float(knowledge.mi_table(shared))
-        row["auc_published"] = knowledge.published_area(visual, textual)
-        row["auc_relative"] = knowledge.relative_area(visual, textual)
+        row = {
+            "n_visual": n_visual,
+            "shared": shared,
+            "lift": float(knowledge.lift(shared, n_visual, n_textual, n_bank)) if n_visual else float("nan"),
+            "jaccard": knowledge.jaccard(visual, textual),
+            "ranked": knowledge.rank_biased_overlap(visual, textual),
+            "mi_published": float(knowledge.mi_as_published(max(n_visual, 1), n_textual, shared)),
+            "mi_table": float(knowledge.mi_table(shared)),
+            "auc_published": knowledge.published_area(visual, textual),
+            "auc_relative": knowledge.relative_area(visual, textual),
+        }
         rows.append(row)
-    return pd.DataFrame(rows).assign(is_right=seen.answer == np.asarray(y_true))
+    return pd.DataFrame(rows).assign(is_right=seen.answer == np.asarray(y_true), is_fallback=seen.is_fallback)
 
 
 def permuted_overlaps(
     is_visual: np.ndarray, is_textual: np.ndarray, answer: np.ndarray, *, n_draws: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Mean overlap when the descriptors of the images are exchanged for others, (n_draws,).
+    """Mean overlap when the descriptors of the images (n, D) are exchanged for others, (n_draws,).
 
-    One exchange serves all images of a draw, so that images stay as alike as they are.
-
-    Parameters
-    ----------
-    is_visual : bool, (n, D)
-    is_textual : bool, (K, D)
-    answer : int, (n,)
+    One exchange serves all images of a draw, so that images stay as alike as they are. `is_textual` is (K, D).
     """
     together = is_visual.astype(float).T @ is_textual[answer]
     n_bank, places = is_visual.shape[1], np.arange(is_visual.shape[1])
@@ -192,15 +195,9 @@ def permuted_overlaps(
 
 
 def own_class_gain(is_visual: np.ndarray, is_textual: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-    """Overlap of each picture with its true class minus the mean of its overlaps with the other classes, (n,).
+    """Overlap of each picture (n, D) with its true class (K, D) minus the mean of those with the other classes, (n,).
 
     The class that the encoder gives would favour itself: it is the one nearest to the picture, and so are its words.
-
-    Parameters
-    ----------
-    is_visual : bool, (n, D)
-    is_textual : bool, (K, D)
-    y_true : int, (n,)
     """
     overlap = is_visual.astype(float) @ is_textual.T.astype(float)
     own = overlap[np.arange(len(y_true)), y_true]
@@ -220,17 +217,9 @@ def permutation_p_value(observed: float, null: np.ndarray, *, level: float) -> I
 
 
 def likeness(is_visual: np.ndarray, y_true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean Jaccard index of each image's descriptors with those of its class's other images, and of other classes'.
+    """Mean Jaccard index of each image's descriptors (n, D) with those of its class's other images, and of others'.
 
-    Parameters
-    ----------
-    is_visual : bool, (n, D)
-    y_true : int, (n,)
-
-    Returns
-    -------
-    within, between : (n,) float
-        NaN for a class of one image.
+    Both (n,); NaN for a class of one image.
     """
     has = is_visual.astype(float)
     both, sizes = has @ has.T, has.sum(axis=1)
@@ -239,12 +228,13 @@ def likeness(is_visual: np.ndarray, y_true: np.ndarray) -> tuple[np.ndarray, np.
     same = np.asarray(y_true)[:, None] == np.asarray(y_true)[None, :]
     other = ~same
     np.fill_diagonal(same, False)
-    return _mean_where(index, same), _mean_where(index, other)
+    return share_of(index * same, same), share_of(index * other, other)
 
 
-def seed_likeness(first: Seen, second: Seen) -> np.ndarray:
-    """Jaccard index of the descriptors that two runs give each image, (n,); NaN where neither gives any."""
-    return np.array([knowledge.jaccard(a, b) for a, b in zip(first.visual, second.visual, strict=True)])
+def share_of(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Sum of each row over how many columns of it are chosen, (n,); NaN where none is."""
+    counts = chosen.sum(axis=1)
+    return np.divide(values.sum(axis=1), counts, out=np.full(len(values), np.nan), where=counts > 0)
 
 
 def frequent_descriptors(is_visual: np.ndarray, y_true: np.ndarray, n_classes: int, n: int) -> np.ndarray:
@@ -264,8 +254,3 @@ def memberships(lists: Sequence[np.ndarray], n_bank: int) -> np.ndarray:
     for row, ids in enumerate(lists):
         found[row, ids] = True
     return found
-
-
-def _mean_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    counts = chosen.sum(axis=1)
-    return np.divide((values * chosen).sum(axis=1), counts, out=np.full(len(values), np.nan), where=counts > 0)

@@ -1,36 +1,50 @@
 """Public corpora of labelled pictures in two halves: one to learn and choose from, one to be judged on.
 
-Pictures stay encoded in their archive or folder until they are asked for, and no archive is unpacked.
+CIFAR-10 and CIFAR-100 as the original archive or as two tar files of JPEG folders; Imagenette (Howard 2019,
+github.com/fastai/imagenette), ten classes of ImageNet, under its terms of use, as its archive or unpacked. Pictures are
+read, never copied into the project; they stay encoded until they are asked for, and no archive is unpacked.
 """
 
 from __future__ import annotations
 
-import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
 
 from verdict import paths
+from verdict.clip import cifar
 from verdict.data.fetch import admitted, download, open_tar
 from verdict.data.images import decode_image
 from verdict.data.picture_files import EXTENSIONS, is_leftover
 
-Cut = Callable[[Image.Image], np.ndarray]
+IMAGENETTE_ARCHIVE, IMAGENETTE_PX, PARTS = "imagenette2-160.tgz", 160, ("train", "val")
+# WordNet's numbers name the folders.
+IMAGENETTE: Mapping[str, str] = MappingProxyType(
+    {
+        "n01440764": "tench",
+        "n02102040": "English springer",
+        "n02979186": "cassette player",
+        "n03000684": "chain saw",
+        "n03028079": "church",
+        "n03394916": "French horn",
+        "n03417042": "garbage truck",
+        "n03425413": "gas pump",
+        "n03445777": "golf ball",
+        "n03888257": "parachute",
+    }
+)
+OF_CIFAR = "{} (A. Krizhevsky, 2009), no formal licence: read from a local copy or by URL."
+OF_IMAGENETTE = "Imagenette (J. Howard, 2019), pictures of ImageNet, for research: read from a local copy or by URL."
 
 
 @dataclass(frozen=True, eq=False)
 class Half:
-    """The pictures to learn from, or those to be judged on.
-
-    Attributes
-    ----------
-    names : list of str
-    y : int (n,)
-    load : rows → uint8 (n_rows, px, px, 3)
-    """
+    """The pictures to learn from, or to be judged on: names, class ids y (n,), rows → uint8 (n_rows, px, px, 3)."""
 
     names: list[str]
     y: np.ndarray
@@ -47,81 +61,95 @@ class Corpus:
     attribution: str
 
 
-@dataclass(frozen=True, eq=False)
-class Listing:
-    """Encoded pictures, sorted by their paths, that lie in folders of classes.
-
-    Attributes
-    ----------
-    places : list of PurePosixPath
-    contents : rows → iterator of (position among the rows, bytes)
-        In the order that is quickest to read.
-    """
-
-    source: Path
-    places: list[PurePosixPath]
-    contents: Callable[[np.ndarray], Iterator[tuple[int, bytes]]]
-
-    @property
-    def folders(self) -> list[str]:
-        """The folder of each picture."""
-        return [place.parent.name for place in self.places]
-
-
-def archive_of(name: str, file: str, *, url: str, sha256: str) -> Path:
-    """The archive of a corpus: `$VERDICT_DATA/<name>/<file>`, or downloaded once.
+def locate(name: str, *, url: str, sha256: str) -> Path:
+    """A folder that holds both parts of a corpus, or its archive: `$VERDICT_DATA/<name>/<file>`, or downloaded once.
 
     Raises
     ------
     ConnectionError, ValueError
         If there is no local copy, and no hash to download with, or the download fails; see `download`.
     """
-    home = paths.local_data(name)
-    if home is not None and (home / file).is_file():
-        return home / file
+    is_cifar, home = name in cifar.KINDS, paths.local_data(name)
+    archive = cifar.KINDS[name].archive if is_cifar else IMAGENETTE_ARCHIVE
+    if home is not None:
+        if (home / archive).is_file():
+            return home / archive
+        parts = ("train.tar", "test.tar") if is_cifar else PARTS
+        for folder in (home, home / Path(archive).stem):
+            if all((folder / part).exists() for part in parts):
+                return folder
     if not sha256:
         raise ValueError(
-            f"{name} is not here: set VERDICT_DATA to a folder that holds {name}/{file}, or give its sha256 in "
+            f"{name} is not here: set VERDICT_DATA to a folder that holds {name}/{archive}, or give its sha256 in "
             f"clip.{name}.sha256, and it is downloaded from {url}"
         )
-    return download(url, sha256=sha256, path=paths.download_cache() / name / file)
+    return download(url, sha256=sha256, path=paths.download_cache() / name / archive)
 
 
-def list_tar(archive: Path, part: str = "") -> Listing:
-    """Pictures inside a tar archive, of the folder `part` alone where one is named.
+def read(name: str, source: Path) -> Corpus:
+    """The pictures of what `locate` found, those of Imagenette cut to squares, its val being the half to be judged on.
 
-    Raises
-    ------
-    ValueError
-        If the archive is damaged, or a member is a link, leads out of the folder or occurs twice.
+    A source that is damaged, or does not hold what the corpus must hold, is a ValueError that names the file.
     """
-    with open_tar(archive) as tar:
-        found = {PurePosixPath(name): member for name, member in admitted(tar, archive) if member.isfile()}
+    if name not in cifar.KINDS:
+        cut = partial(square, px=IMAGENETTE_PX)
+        halves = [_half(_listed(source, part), part, list(IMAGENETTE), px=IMAGENETTE_PX, cut=cut) for part in PARTS]
+        return Corpus(*halves, tuple(IMAGENETTE.values()), OF_IMAGENETTE)
+    kind, parts = cifar.KINDS[name], ("train", "test")
+    if source.is_dir():
+        found = [_listed(source / f"{part}.tar") for part in parts]
+        # Ids go by the alphabet, as the originals' do.
+        classes = tuple(sorted({place.parent.name for place in found[0].places}))
+        halves = [_half(one, part, classes, px=cifar.PX) for part, one in zip(parts, found, strict=True)]
+    else:
+        classes, content = cifar.read(source, kind)
+        halves = [
+            Half([f"{part}-{k:05d}" for k in range(len(y))], y, lambda rows, images=images: images[rows])
+            for part, (y, images) in zip(parts, content, strict=True)
+        ]
+    if len(set(classes)) != kind.n_classes or len(classes) != kind.n_classes:
+        raise ValueError(f"{source}: {kind.title} has {kind.n_classes} classes, got {len(classes)}: {classes[:3]}…")
+    return Corpus(*halves, classes, OF_CIFAR.format(kind.title))
+
+
+@dataclass(frozen=True, eq=False)
+class _Listing:
+    """Encoded pictures in folders of classes, sorted; `contents` of rows gives (position among the rows, bytes)."""
+
+    source: Path
+    places: list[PurePosixPath]
+    contents: Callable[[np.ndarray], Iterator[tuple[int, bytes]]]
+
+
+def _listed(source: Path, part: str = "") -> _Listing:
+    """Pictures of a tar archive or a folder, of the folder `part` alone where one is named.
+
+    A damaged archive is refused, and one with a link, a path that leads out, or a member twice; links of a folder that
+    lead elsewhere are left out.
+    """
+    if source.is_dir():
+        home = source.resolve()
+        files = {
+            PurePosixPath(path.relative_to(source).as_posix()): path
+            for path in (source / part).glob("*/*")
+            if path.is_file() and path.resolve().is_relative_to(home)
+        }
+        places = sorted(place for place in files if _is_wanted(place, part))
+        return _Listing(
+            source, places, lambda rows: ((k, files[places[row]].read_bytes()) for k, row in enumerate(rows))
+        )
+    with open_tar(source) as tar:
+        found = {PurePosixPath(name): member for name, member in admitted(tar, source) if member.isfile()}
     places = sorted(place for place in found if _is_wanted(place, part))
 
     def contents(rows: np.ndarray) -> Iterator[tuple[int, bytes]]:
         members = [found[places[row]] for row in rows]
-        with open_tar(archive) as tar:
+        with open_tar(source) as tar:
             for k in sorted(range(len(members)), key=lambda k: members[k].offset_data):
-                yield k, _read(tar, members[k])
+                file = tar.extractfile(members[k])
+                yield k, b"" if file is None else file.read()
 
-    return Listing(archive, places, contents)
-
-
-def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    source = tar.extractfile(member)
-    return b"" if source is None else source.read()
-
-
-def list_folder(home: Path, part: str) -> Listing:
-    """Pictures inside the folder `part` of a folder; links that lead elsewhere are left out."""
-    files = {
-        PurePosixPath(path.relative_to(home).as_posix()): path
-        for path in (home / part).glob("*/*")
-        if path.is_file() and path.resolve().is_relative_to(home.resolve())
-    }
-    places = sorted(place for place in files if _is_wanted(place, part))
-    return Listing(home, places, lambda rows: ((k, files[places[row]].read_bytes()) for k, row in enumerate(rows)))
+    return _Listing(source, places, contents)
 
 
 def _is_wanted(place: PurePosixPath, part: str) -> bool:
@@ -130,25 +158,20 @@ def _is_wanted(place: PurePosixPath, part: str) -> bool:
     return is_there and place.suffix.lower() in EXTENSIONS and not any(map(is_leftover, place.parts))
 
 
-def as_half(listing: Listing, part: str, classes: Sequence[str], *, px: int, cut: Cut = np.asarray) -> Half:
-    """A half of listed pictures.
+def _half(
+    listing: _Listing,
+    part: str,
+    classes: Sequence[str],
+    *,
+    px: int,
+    cut: Callable[[Image.Image], np.ndarray] = np.asarray,
+) -> Half:
+    """A half of listed pictures, whose names begin with `part`; `classes` are folders in the order of their ids.
 
-    Parameters
-    ----------
-    part : str
-        First word of the pictures' names.
-    classes : sequence of str
-        Names of folders in the order of their ids.
-    cut : picture → uint8 (px, px, 3)
-        By default pictures must have that size.
-
-    Raises
-    ------
-    ValueError
-        If there is no picture, or a folder is no class; from `load`, if a picture is damaged or has another size.
+    No picture, and a folder that is no class, are refused; by `load` a picture that is damaged or has another size.
     """
-    ids = {name: k for k, name in enumerate(classes)}
-    unknown = sorted(set(listing.folders) - set(ids))
+    ids, folders = {name: k for k, name in enumerate(classes)}, [place.parent.name for place in listing.places]
+    unknown = sorted(set(folders) - set(ids))
     if unknown or not listing.places:
         raise ValueError(f"{listing.source}: folders {unknown[:3]} are no classes, of {len(listing.places)} pictures")
 
@@ -163,7 +186,7 @@ def as_half(listing: Listing, part: str, classes: Sequence[str], *, px: int, cut
         return images
 
     names = ["-".join((part, place.parent.name, place.stem)) for place in listing.places]
-    return Half(names, np.array([ids[folder] for folder in listing.folders]), load)
+    return Half(names, np.array([ids[folder] for folder in folders]), load)
 
 
 def square(image: Image.Image, px: int) -> np.ndarray:

@@ -1,15 +1,19 @@
-"""Common corruptions of images at five severities, each falling in PSNR as it grows.
+"""Common corruptions of images at five severities, each falling in PSNR as it grows; some know how far things are.
 
-Every corruption takes float32 images (n, height, width, 3) in [0, 1], its strength and a generator. Sizes are shares of
-the shorter side. With the same generator state the draws of two severities are the same, only their strength differs.
-The families follow Hendrycks and Dietterich (2019), Benchmarking neural network robustness to common corruptions; the
-code and the strengths, chosen for small images, are ours.
+Images are uint8 (n, height, width, 3); between reading and writing they are float32 in [0, 1] of the same shape. Sizes
+are shares of the shorter side, so that one setting means the same at 32 and at 224 pixels. With the same generator
+state the draws of two severities are the same, only their strength differs. Depths are (n, height, width), above zero,
+in units of the distance to the nearest thing.
+
+The families follow Hendrycks and Dietterich (2019), Benchmarking neural network robustness to common corruptions, and
+Kar et al. (2022), 3D common corruptions and data augmentation, section 3; the code and the strengths, chosen for small
+images, are ours.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,59 +21,125 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from scipy import ndimage
 
-from verdict.clip.pixels import as_bytes, as_unit, bilinear, convolve, disk, pixel_grid, side
-
 SEVERITIES = (1, 2, 3, 4, 5)
-Change = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
+NEAR, GROUND = 1.0, (1.8, 6.0)
 _GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_AIR_LIGHT, _LEVELS = 0.85, 7
+
+
+def as_unit(images: ArrayLike) -> np.ndarray:
+    """Read a batch of uint8 images (n, height, width, 3), and nothing else, as float32 in [0, 1]."""
+    array = np.asarray(images)
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
+        raise ValueError(f"expected images as uint8 (n, height, width, 3), got {array.dtype} {array.shape}")
+    return array.astype(np.float32) / 255.0
+
+
+def as_bytes(unit: ArrayLike) -> np.ndarray:
+    """Values in [0, 1] as uint8, rounded; what lies outside is cut."""
+    return np.rint(np.clip(np.asarray(unit), 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def psnr(clean: ArrayLike, changed: ArrayLike) -> np.ndarray:
+    """Peak signal-to-noise ratio of each image in decibels, (n,); infinite where nothing changed."""
+    error = ((as_unit(clean).astype(np.float64) - as_unit(changed)) ** 2).mean(axis=(1, 2, 3))
+    with np.errstate(divide="ignore"):
+        return -10 * np.log10(error)
+
+
+def bilinear(unit: np.ndarray, rows: ArrayLike, columns: ArrayLike) -> np.ndarray:
+    """Images read at other places, by bilinear interpolation; places outside read the nearest edge.
+
+    Parameters
+    ----------
+    unit : float array (n, height, width, channels)
+    rows, columns : float arrays (height, width) or (n, height, width)
+        Where each pixel of the result is read, in pixels of the input.
+    """
+    n, height, width, channels = unit.shape
+    rows = np.clip(rows, 0, height - 1).astype(np.float32)
+    columns = np.clip(columns, 0, width - 1).astype(np.float32)
+    top, left = np.floor(rows).astype(np.int32), np.floor(columns).astype(np.int32)
+    bottom, right = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
+    down, across = (rows - top)[..., None], (columns - left)[..., None]
+    # One index into a list of pixels is several times as fast as three.
+    pixels = np.ascontiguousarray(unit).reshape(-1, channels)
+    first = (np.arange(n) * (height * width))[:, None, None]
+
+    def at(row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        return pixels.take(first + row * width + column, axis=0, mode="clip")
+
+    upper = at(top, left) * (1 - across) + at(top, right) * across
+    lower = at(bottom, left) * (1 - across) + at(bottom, right) * across
+    return upper * (1 - down) + lower * down
+
+
+def pixel_grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of every pixel, each float32 (height, width)."""
+    rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    return rows.astype(np.float32), columns.astype(np.float32)
+
+
+def disk(radius: float) -> np.ndarray:
+    """Kernel of a lens out of focus: a disk of a radius in pixels with soft edge, sums to 1; odd sides."""
+    reach = int(np.ceil(radius))
+    down, across = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    weight = np.clip(radius + 0.5 - np.hypot(down, across), 0, 1)
+    return weight / weight.sum()
+
+
+def standing_depth(masks: ArrayLike) -> np.ndarray:
+    """Depth of a foreground that stands upright before a ground that recedes upwards: float32 like masks (n, h, w)."""
+    masks = np.asarray(masks, dtype=bool)
+    recede = np.linspace(GROUND[1], GROUND[0], masks.shape[1], dtype=np.float32)
+    return np.where(masks, np.float32(NEAR), recede[None, :, None])
+
+
+def corrupt(images: ArrayLike, name: str, severity: int, *, rng: np.random.Generator) -> np.ndarray:
+    """Spoil a batch of images by one of `CORRUPTIONS` at a severity of 1 to 5: uint8 of the same shape."""
+    one, strength = _chosen(CORRUPTIONS, name, severity)
+    return as_bytes(one.change(as_unit(images), strength, rng))
+
+
+def corrupt_in_depth(images: ArrayLike, depths: ArrayLike, name: str, severity: int) -> np.ndarray:
+    """Spoil a batch of images by one of `IN_DEPTH`, which needs to know distances: uint8 of the same shape."""
+    one, strength = _chosen(IN_DEPTH, name, severity)
+    unit, depths = as_unit(images), np.asarray(depths, dtype=np.float32)
+    if depths.shape != unit.shape[:3] or not (depths > 0).all():
+        raise ValueError(f"depths must be above zero and of shape {unit.shape[:3]}, got {depths.shape}")
+    return as_bytes(one.change(unit, strength, depths))
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """One way to spoil an image.
+    """One way to spoil an image: its family, its strengths at severities 1 to 5, and the change.
 
-    Attributes
-    ----------
-    family : str
-        noise, blur, light, digital or cover.
-    strengths : tuple of 5 float
-        Of severities 1 to 5.
-    change : function of images, strength and generator
+    The change is a function of images, strength, and a generator or depths.
     """
 
     family: str
     strengths: tuple[float, float, float, float, float]
-    change: Change
+    change: Callable[[np.ndarray, float, np.random.Generator | np.ndarray], np.ndarray]
 
 
-def corrupt(images: ArrayLike, name: str, severity: int, *, rng: np.random.Generator) -> np.ndarray:
-    """Spoil a batch of images.
-
-    Parameters
-    ----------
-    images : uint8 array (n, height, width, 3)
-        Not changed.
-    name : str
-        One of `CORRUPTIONS`.
-    severity : int, 1 to 5
-    rng : numpy.random.Generator
-        Source of all randomness.
-
-    Returns
-    -------
-    uint8 array of the same shape
-
-    Raises
-    ------
-    ValueError
-        For an unknown name or severity, or something else than a batch of images.
-    """
-    if name not in CORRUPTIONS:
-        raise ValueError(f"no corruption is called {name!r}; there are {list(CORRUPTIONS)}")
+def _chosen(table: Mapping[str, Corruption], name: str, severity: int) -> tuple[Corruption, float]:
+    if name not in table:
+        raise ValueError(f"no corruption is called {name!r}; there are {list(table)}")
     if severity not in SEVERITIES:
         raise ValueError(f"severity is 1 to 5, got {severity!r}")
-    chosen = CORRUPTIONS[name]
-    return as_bytes(chosen.change(as_unit(images), chosen.strengths[severity - 1], rng))
+    return table[name], table[name].strengths[severity - 1]
+
+
+def _side(images: np.ndarray) -> int:
+    """Shorter side of a batch, in pixels."""
+    return min(images.shape[1:3])
+
+
+def _zoomed(unit: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
+    """Images read about their middle at places `scale` as far from it."""
+    rows, columns = pixel_grid(*unit.shape[1:3])
+    middle = (unit.shape[1] - 1) / 2, (unit.shape[2] - 1) / 2
+    return bilinear(unit, middle[0] + (rows - middle[0]) * scale, middle[1] + (columns - middle[1]) * scale)
 
 
 def _gaussian_noise(unit: np.ndarray, sd: float, rng: np.random.Generator) -> np.ndarray:
@@ -92,92 +162,64 @@ def _speckle_noise(unit: np.ndarray, sd: float, rng: np.random.Generator) -> np.
 
 
 def _gaussian_blur(unit: np.ndarray, reach: float, rng: np.random.Generator) -> np.ndarray:
-    sigma = reach * side(unit)
+    sigma = reach * _side(unit)
     return ndimage.gaussian_filter(unit, sigma=(0, sigma, sigma, 0), mode="nearest")
 
 
 def _defocus_blur(unit: np.ndarray, reach: float, rng: np.random.Generator) -> np.ndarray:
-    return convolve(unit, disk(reach * side(unit)))
+    kernel = disk(reach * _side(unit)).astype(np.float32)
+    return ndimage.convolve(unit, kernel[None, :, :, None], mode="nearest")
 
 
 def _motion_blur(unit: np.ndarray, reach: float, rng: np.random.Generator) -> np.ndarray:
     """The camera moves along a straight line of its own for each image, the reach long to both sides."""
     rows, columns = pixel_grid(*unit.shape[1:3])
     angle = rng.uniform(0, np.pi, size=(len(unit), 1, 1)).astype(np.float32)
-    steps = np.linspace(-1, 1, 11, dtype=np.float32) * reach * side(unit)
-    views = (bilinear(unit, rows + np.sin(angle) * step, columns + np.cos(angle) * step) for step in steps)
-    return sum(views) / len(steps)
+    steps = np.linspace(-1, 1, 11, dtype=np.float32) * reach * _side(unit)
+    return sum(bilinear(unit, rows + np.sin(angle) * s, columns + np.cos(angle) * s) for s in steps) / len(steps)
 
 
 def _zoom_blur(unit: np.ndarray, zoom: float, rng: np.random.Generator) -> np.ndarray:
     """The mean of views zoomed in from 1 to 1 + zoom."""
-    rows, columns = pixel_grid(*unit.shape[1:3])
-    middle = (unit.shape[1] - 1) / 2, (unit.shape[2] - 1) / 2
     scales = 1 / np.linspace(1, 1 + zoom, 9, dtype=np.float32)
-    views = (
-        bilinear(unit, middle[0] + (rows - middle[0]) * scale, middle[1] + (columns - middle[1]) * scale)
-        for scale in scales
-    )
-    return sum(views) / len(scales)
-
-
-def _brighter(unit: np.ndarray, shift: float, rng: np.random.Generator) -> np.ndarray:
-    return unit + shift
-
-
-def _darker(unit: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    return unit * (1 - share)
-
-
-def _less_contrast(unit: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    return unit + share * (unit.mean(axis=(1, 2, 3), keepdims=True) - unit)
-
-
-def _less_colour(unit: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    return unit + share * ((unit @ _GREY)[..., None] - unit)
+    return sum(_zoomed(unit, scale) for scale in scales) / len(scales)
 
 
 def _pixelate(unit: np.ndarray, block: float, rng: np.random.Generator) -> np.ndarray:
     """Fewer pixels by averaging, each shown as a block."""
-    small = [max(1, round(length / (block * side(unit)))) for length in unit.shape[1:3]]
-    shown = [
-        np.asarray(Image.fromarray(one).resize(small[::-1], Image.Resampling.BOX).resize(one.shape[1::-1], _NEAREST))
-        for one in as_bytes(unit)
-    ]
+    height, width = (max(1, round(length / (block * _side(unit)))) for length in unit.shape[1:3])
+    small = [Image.fromarray(one).resize((width, height), Image.Resampling.BOX) for one in as_bytes(unit)]
+    shown = [np.asarray(one.resize(unit.shape[2:0:-1], Image.Resampling.NEAREST)) for one in small]
     return np.stack(shown).astype(np.float32) / 255.0
-
-
-_NEAREST = Image.Resampling.NEAREST
 
 
 def _jpeg(unit: np.ndarray, loss: float, rng: np.random.Generator) -> np.ndarray:
     """Written as JPEG of quality 100 minus the loss, and read back."""
-    return np.stack([_through_jpeg(one, round(100 - loss)) for one in as_bytes(unit)]).astype(np.float32) / 255.0
-
-
-def _through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="JPEG", quality=quality)
-    return np.asarray(Image.open(buffer).convert("RGB"))
+    shown = []
+    for one in as_bytes(unit):
+        buffer = io.BytesIO()
+        Image.fromarray(one).save(buffer, format="JPEG", quality=round(100 - loss))
+        shown.append(np.asarray(Image.open(buffer).convert("RGB")))
+    return np.stack(shown).astype(np.float32) / 255.0
 
 
 def _elastic(unit: np.ndarray, reach: float, rng: np.random.Generator) -> np.ndarray:
     """A smooth random field moves every pixel, at most the reach."""
     n, height, width, _ = unit.shape
-    smooth = 0.08 * side(unit)
+    smooth = 0.08 * _side(unit)
     field = rng.standard_normal((2, n, height, width), dtype=np.float32)
     field = ndimage.gaussian_filter(field, sigma=(0, 0, smooth, smooth), mode="reflect")
-    field *= reach * side(unit) / np.abs(field).max(axis=(0, 2, 3), keepdims=True)
+    field *= reach * _side(unit) / np.abs(field).max(axis=(0, 2, 3), keepdims=True)
     rows, columns = pixel_grid(height, width)
     return bilinear(unit, rows + field[0], columns + field[1])
 
 
 def _fog(unit: np.ndarray, density: float, rng: np.random.Generator) -> np.ndarray:
-    """Light grey mist of uneven thickness in front of everything; `depth.fog` knows distances."""
+    """Light grey mist of uneven thickness in front of everything; `_depth_fog` knows distances."""
     n, height, width, _ = unit.shape
     mist = sum(
         ndimage.gaussian_filter(rng.random((n, height, width), dtype=np.float32), (0, reach, reach)) * reach
-        for reach in (share * side(unit) for share in (0.25, 0.12, 0.06))
+        for reach in (share * _side(unit) for share in (0.25, 0.12, 0.06))
     )
     low, high = mist.min(axis=(1, 2), keepdims=True), mist.max(axis=(1, 2), keepdims=True)
     thickness = density * (0.7 + 0.3 * (mist - low) / (high - low))
@@ -188,11 +230,51 @@ def _occlusion(unit: np.ndarray, share: float, rng: np.random.Generator) -> np.n
     """A grey square, the share of the shorter side wide, about a place that the severity does not move."""
     rows, columns = pixel_grid(*unit.shape[1:3])
     at = rng.uniform(0.3, 0.7, size=(2, len(unit), 1, 1)) * np.reshape(unit.shape[1:3], (2, 1, 1, 1))
-    half = share * side(unit) / 2
+    half = share * _side(unit) / 2
     is_covered = (np.abs(rows - at[0]) <= half) & (np.abs(columns - at[1]) <= half)
     return np.where(is_covered[..., None], np.float32(0.5), unit)
 
 
+def _depth_fog(unit: np.ndarray, density: float, depths: np.ndarray) -> np.ndarray:
+    """Light is lost by exp(-density · depth), and the air's own light takes its place."""
+    through = np.exp(-density * depths)[..., None]
+    return unit * through + _AIR_LIGHT * (1 - through)
+
+
+def _flash(unit: np.ndarray, darkness: float, depths: np.ndarray) -> np.ndarray:
+    """A dark room with a light at the camera: what it gives falls with the square of depth."""
+    return unit * ((1 - darkness) + darkness * 0.6 / depths**2)[..., None]
+
+
+def _thin_lens(unit: np.ndarray, reach: float, depths: np.ndarray, focus: float) -> np.ndarray:
+    """Every pixel blurred by its own amount, which grows with 1 / focus - 1 / depth, read between growing blurs.
+
+    A pixel takes its neighbours' light whatever their depth, so that edges of near things bleed a little.
+    """
+    unsharp = np.abs(1 / depths - 1 / focus)
+    levels = np.linspace(0, 1, _LEVELS) * reach * _side(unit)
+    stack = np.stack([ndimage.gaussian_filter(unit, (0, s, s, 0), mode="nearest") for s in levels])
+    place = np.clip(unsharp / max(float(unsharp.max()), 1e-9), 0, 1) * (_LEVELS - 1)
+    lower = np.minimum(place.astype(np.int64), _LEVELS - 2)
+    between = (place - lower)[..., None]
+    which = np.ogrid[tuple(slice(length) for length in depths.shape)]
+    return stack[(lower, *which)] * (1 - between) + stack[(lower + 1, *which)] * between
+
+
+def _sideways(unit: np.ndarray, reach: float, depths: np.ndarray) -> np.ndarray:
+    """The camera moves sideways during the exposure: near things smear farther."""
+    rows, columns = pixel_grid(*unit.shape[1:3])
+    steps = np.linspace(-1, 1, 11, dtype=np.float32) * reach * _side(unit)
+    return sum(bilinear(unit, rows, columns + step / depths) for step in steps) / len(steps)
+
+
+def _forwards(unit: np.ndarray, reach: float, depths: np.ndarray) -> np.ndarray:
+    """The camera moves forwards during the exposure: a point at depth d grows by d / (d - way)."""
+    ways = np.linspace(0, reach, 9, dtype=np.float32)
+    return sum(_zoomed(unit, (depths - way) / depths) for way in ways) / len(ways)
+
+
+_TO_DARK = (0.25, 0.4, 0.55, 0.7, 0.85)
 CORRUPTIONS: dict[str, Corruption] = {
     "gaussian_noise": Corruption("noise", (0.04, 0.08, 0.12, 0.18, 0.26), _gaussian_noise),
     "shot_noise": Corruption("noise", (0.01, 0.03, 0.07, 0.14, 0.28), _shot_noise),
@@ -202,13 +284,32 @@ CORRUPTIONS: dict[str, Corruption] = {
     "defocus_blur": Corruption("blur", (0.025, 0.04, 0.06, 0.09, 0.13), _defocus_blur),
     "motion_blur": Corruption("blur", (0.03, 0.06, 0.09, 0.13, 0.18), _motion_blur),
     "zoom_blur": Corruption("blur", (0.08, 0.16, 0.26, 0.4, 0.6), _zoom_blur),
-    "brighter": Corruption("light", (0.1, 0.2, 0.3, 0.42, 0.55), _brighter),
-    "darker": Corruption("light", (0.25, 0.4, 0.55, 0.7, 0.85), _darker),
-    "less_contrast": Corruption("light", (0.25, 0.4, 0.55, 0.7, 0.85), _less_contrast),
-    "less_colour": Corruption("light", (0.25, 0.45, 0.65, 0.85, 1.0), _less_colour),
+    "brighter": Corruption("light", (0.1, 0.2, 0.3, 0.42, 0.55), lambda unit, shift, rng: unit + shift),
+    "darker": Corruption("light", _TO_DARK, lambda unit, share, rng: unit * (1 - share)),
+    "less_contrast": Corruption(
+        "light", _TO_DARK, lambda unit, share, rng: unit + share * (unit.mean(axis=(1, 2, 3), keepdims=True) - unit)
+    ),
+    "less_colour": Corruption(
+        *("light", (0.25, 0.45, 0.65, 0.85, 1.0)),
+        lambda unit, share, rng: unit + share * ((unit @ _GREY)[..., None] - unit),
+    ),
     "pixelate": Corruption("digital", (0.045, 0.0625, 0.1, 0.14, 0.2), _pixelate),
     "jpeg": Corruption("digital", (40.0, 65.0, 80.0, 90.0, 96.0), _jpeg),
     "elastic": Corruption("digital", (0.02, 0.04, 0.06, 0.09, 0.13), _elastic),
     "fog": Corruption("cover", (0.15, 0.28, 0.42, 0.58, 0.75), _fog),
     "occlusion": Corruption("cover", (0.15, 0.25, 0.35, 0.47, 0.6), _occlusion),
+}
+IN_DEPTH: dict[str, Corruption] = {
+    "depth fog": Corruption("depth", (0.06, 0.13, 0.22, 0.35, 0.6), _depth_fog),
+    "near focus": Corruption(
+        *("depth", (0.03, 0.05, 0.08, 0.12, 0.18)),
+        lambda unit, reach, depths: _thin_lens(unit, reach, depths, float(depths.min())),
+    ),
+    "far focus": Corruption(
+        *("depth", (0.02, 0.035, 0.05, 0.075, 0.11)),
+        lambda unit, reach, depths: _thin_lens(unit, reach, depths, float(depths.max())),
+    ),
+    "sideways blur": Corruption("depth", (0.04, 0.07, 0.11, 0.16, 0.22), _sideways),
+    "forwards blur": Corruption("depth", (0.12, 0.22, 0.34, 0.48, 0.62), _forwards),
+    "camera light": Corruption("depth", (0.3, 0.5, 0.7, 0.85, 1.0), _flash),
 }

@@ -1,14 +1,15 @@
 """A dual encoder from a hub id, a folder or the package, by the same code: images and texts to unit vectors.
 
-Traps of transformers 5 that this module takes care of: features come inside an output object; attention maps exist
-with eager attention only; the image processor is the Pillow one whether or not torchvision is installed; a text tower
-whose `eos_token_id` is not its tokenizer's gives one vector for every text, and is refused.
+Traps of transformers 5 that this module takes care of: features come inside an output object; the image processor is
+the Pillow one whether or not torchvision is installed; a text tower whose `eos_token_id` is not its tokenizer's gives
+one vector for every text, and is refused.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from transformers.utils import logging
 
 from verdict import paths
 from verdict.artifacts import content_hash, sha256_tree
+from verdict.clip import UNTRAINED, WHOLE
 from verdict.clip.hub import check_hub
 
 # Bars of a second's work would stand in every page.
 logging.disable_progress_bar()
 
 Progress = Callable[[str], None]
+MIXED = (0.85, 0.7, 0.55)
 
 
 def silent(text: str) -> None:
@@ -35,16 +38,8 @@ def silent(text: str) -> None:
 class DualEncoder:
     """Two towers into one space.
 
-    Attributes
-    ----------
-    name : str
-        Of the preset that is in use.
-    revision : str
-        Commit of a hub id, "" otherwise.
-    identity : str
-        Hash of weights, tokenizer and preprocessing: what an embedding depends on besides its input.
-    batch : int
-        Inputs that are encoded together.
+    `revision` is the commit of a hub id, "" otherwise; `identity` a hash of weights, tokenizer and preprocessing: what
+    an embedding depends on besides its input; `batch` inputs are encoded together.
     """
 
     name: str
@@ -57,16 +52,7 @@ class DualEncoder:
 
     @classmethod
     def from_preset(cls, preset: str, revision: str = "", *, batch: int = 128, threads: int = 1) -> DualEncoder:
-        """Load a folder, a preset that the package ships, or a hub id.
-
-        Parameters
-        ----------
-        preset : str
-            Name or folder, as `CLIPModel.from_pretrained` takes it.
-        revision : str
-            Of a hub id: its commit, 40 hexadecimal digits.
-        batch, threads : int
-            How much is computed at once; results agree to rounding.
+        """Load a folder, a preset that the package ships, or a hub id with its commit; batch and threads only round.
 
         Raises
         ------
@@ -95,13 +81,15 @@ class DualEncoder:
     ) -> DualEncoder:
         more: dict[str, Any] = {"local_files_only": offline, **({"revision": revision} if revision else {})}
         # Weights are safetensors, or read by torch as weights alone: neither runs code.
-        model = CLIPModel.from_pretrained(source, attn_implementation="eager", **more)
-        model = model.float().eval()
+        model = CLIPModel.from_pretrained(source, attn_implementation="eager", **more).float().eval()
         processor = CLIPImageProcessorPil.from_pretrained(source, **more)
         tokenizer = CLIPTokenizer.from_pretrained(source, **more)
         identity = content_hash([weights, processor.to_dict()])
         loaded = cls(name, revision, identity, model, processor, tokenizer, batch)
-        loaded.check_texts()
+        one, other = loaded.texts(["a red one", "two blue dogs"])
+        if np.allclose(one, other, atol=1e-6):
+            ids = (model.config.text_config.eos_token_id, tokenizer.eos_token_id)
+            raise ValueError(f"{name}: every text gets the same vector; eos_token_id of model and tokenizer: {ids}")
         return loaded
 
     @property
@@ -129,21 +117,6 @@ class DualEncoder:
         """Patches along a side."""
         return self.image_px // int(self.model.config.vision_config.patch_size)
 
-    def check_texts(self) -> None:
-        """Refuse a text tower that cannot tell texts apart.
-
-        Raises
-        ------
-        ValueError
-            If two different texts get one vector.
-        """
-        one, other = self.texts(["a red one", "two blue dogs"])
-        if np.allclose(one, other, atol=1e-6):
-            ids = (self.model.config.text_config.eos_token_id, self.tokenizer.eos_token_id)
-            raise ValueError(
-                f"{self.name}: every text gets the same vector; eos_token_id of model and tokenizer: {ids}"
-            )
-
     def pixels(self, images: np.ndarray) -> torch.Tensor:
         """uint8 (n, h, w, 3) → float32 (n, 3, px, px), exactly as the preset's processor does it.
 
@@ -167,14 +140,13 @@ class DualEncoder:
 
     def texts(self, texts: Sequence[str], *, progress: Progress = silent) -> np.ndarray:
         """Embed texts → float32 (n, d), unit length; what is longer than the tower takes is cut."""
-        texts = list(texts)
+        texts, longest = list(texts), int(self.model.config.text_config.max_position_embeddings)
+        options = {"padding": True, "truncation": True, "max_length": longest, "return_tensors": "pt"}
         return self._batches(
-            len(texts), lambda part: feature(self.model.get_text_features(**self._tokens(texts[part]))), progress
+            len(texts),
+            lambda part: feature(self.model.get_text_features(**self.tokenizer(texts[part], **options))),
+            progress,
         )
-
-    def _tokens(self, texts: list[str]) -> Any:
-        longest = int(self.model.config.text_config.max_position_embeddings)
-        return self.tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
 
     def patches(self, images: np.ndarray, *, progress: Progress = silent) -> np.ndarray:
         """Last-layer patch tokens in the joint space: float32 (n, grid * grid, d), unit length, row by row.
@@ -189,20 +161,6 @@ class DualEncoder:
 
         return self._batches(len(images), encode, progress)
 
-    def attentions(self, images: np.ndarray) -> np.ndarray:
-        """Attention maps of the vision tower: float32 (n, layers, heads, tokens, tokens), rows sum to 1.
-
-        Raises
-        ------
-        RuntimeError
-            If the tower gives none, as all but eager attention do.
-        """
-        with torch.inference_mode():
-            found = self.model.vision_model(pixel_values=self.pixels(images), output_attentions=True).attentions
-        if not found:
-            raise RuntimeError(f"{self.name} gave no attention maps: load it with eager attention")
-        return torch.stack(list(found), dim=1).numpy()
-
     def _batches(self, n: int, encode: Callable[[slice], torch.Tensor], progress: Progress) -> np.ndarray:
         """Unit vectors of n inputs, batch by batch."""
         if n == 0:
@@ -215,6 +173,22 @@ class DualEncoder:
                 progress(f"encoded {min(start + self.batch, n)}/{n}")
         return np.concatenate(found)
 
+    def last_keys(self, images: np.ndarray) -> np.ndarray:
+        """Keys of the last block for every patch, bias included: float32 (n, n_patches, width).
+
+        They tell objects apart from their surroundings better than the last tokens do.
+        """
+        caught: list[Any] = []
+        block = self.model.vision_model.encoder.layers[-1].self_attn
+        handle = block.k_proj.register_forward_hook(lambda module, inputs, output: caught.append(output[:, 1:].numpy()))
+        try:
+            with torch.inference_mode():
+                for start in range(0, len(images), self.batch):
+                    self.model.vision_model(pixel_values=self.pixels(images[start : start + self.batch]))
+        finally:
+            handle.remove()
+        return np.concatenate(caught)
+
 
 def feature(output: Any) -> torch.Tensor:
     """The projected feature: since transformers 5 an output object holds it, before that it was the output."""
@@ -226,3 +200,55 @@ def saved(model: CLIPModel, processor: CLIPImageProcessorPil, tokenizer: CLIPTok
     for part in (model, processor, tokenizer):
         part.save_pretrained(str(folder))
     return folder
+
+
+def variants(encoder: DualEncoder, *, seed: int) -> dict[str, DualEncoder]:
+    """The encoder and weaker relatives by name, the whole one first, made without training.
+
+    Fewer layers of vision, or weights mixed with new ones, which `seed` draws. They share a text tower or most of their
+    weights, so a relation over them says how numbers move when one encoder is damaged.
+    """
+    n_layers = len(encoder.model.vision_model.encoder.layers)
+    depths = sorted({max(1, n_layers * part // 3) for part in (1, 2)} - {n_layers}, reverse=True)
+    found = {WHOLE: encoder}
+    for depth in depths:
+        found[f"{depth} of {n_layers} layers"] = with_layers(encoder, depth)
+    for share in MIXED:
+        found[f"{share:.0%} of the weights"] = mixed(encoder, share, seed=seed)
+    return found | {UNTRAINED: mixed(encoder, 0.0, seed=seed)}
+
+
+def with_layers(encoder: DualEncoder, depth: int) -> DualEncoder:
+    """The encoder with the first `depth` layers of vision."""
+    layers = encoder.model.vision_model.encoder.layers
+    if not 1 <= depth <= len(layers):
+        raise ValueError(f"the vision tower has {len(layers)} layers, cannot keep {depth}")
+    model = copy.deepcopy(encoder.model)
+    model.vision_model.encoder.layers = model.vision_model.encoder.layers[:depth]
+    return _renamed(encoder, model, f"layers {depth}")
+
+
+def mixed(encoder: DualEncoder, share: float, *, seed: int) -> DualEncoder:
+    """The encoder with each weight moved towards a fresh one: `share` of its own, the rest from a new network.
+
+    The logit scale stays: it is no weight of either tower.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share of the weights must lie in [0, 1], got {share}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = type(encoder.model)(copy.deepcopy(encoder.model.config)).state_dict()
+    own = encoder.model.state_dict()
+    state = {
+        name: share * weight + (1 - share) * fresh[name] if weight.is_floating_point() else weight
+        for name, weight in own.items()
+    }
+    state["logit_scale"] = own["logit_scale"]
+    model = copy.deepcopy(encoder.model)
+    model.load_state_dict(state)
+    return _renamed(encoder, model, f"mixed {share} {seed}")
+
+
+def _renamed(encoder: DualEncoder, model: CLIPModel, change: str) -> DualEncoder:
+    identity = content_hash([encoder.identity, change])
+    return replace(encoder, name=f"{encoder.name}, {change}", identity=identity, model=model)

@@ -20,16 +20,9 @@ def check_preset(preset: str, revision: str) -> None:
 
 
 def check_hub(preset: str, revision: str) -> None:
-    """Refuse a hub id that is not one, has no revision, or is neither stored on this machine nor reachable.
+    """Refuse what is no hub id, one without a revision (ValueError), or neither stored nor reachable (ConnectionError).
 
     No other model takes its place: what was asked for is what a page speaks of.
-
-    Raises
-    ------
-    ValueError
-        For a hub id without a revision.
-    ConnectionError
-        Where the hub does not answer; the message says what to do.
     """
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", preset):
         raise ValueError(f"clip.preset: {preset!r} is neither shipped nor a folder, and no hub id has such a name")
@@ -38,21 +31,15 @@ def check_hub(preset: str, revision: str) -> None:
             f"clip.preset: {preset!r} is neither shipped nor a folder; a hub id needs its revision in "
             "clip.revision, the commit that is meant"
         )
-    if not hub_is_stored(preset, revision) and not is_reachable():
+    from huggingface_hub import try_to_load_from_cache
+
+    files = ("config.json", "tokenizer_config.json")
+    is_stored = all(isinstance(try_to_load_from_cache(preset, name, revision=revision), str) for name in files)
+    if not is_stored and not is_reachable():
         raise ConnectionError(
             f"clip.preset: {preset} is not stored on this machine, and its hub does not answer; fetch it once where "
             "there is a network, or name another preset: digits_clip is shipped"
         )
-
-
-def hub_is_stored(preset: str, revision: str) -> bool:
-    """Whether a model's files lie in the hub's cache on this machine."""
-    from huggingface_hub import try_to_load_from_cache
-
-    found = [
-        try_to_load_from_cache(preset, name, revision=revision) for name in ("config.json", "tokenizer_config.json")
-    ]
-    return all(isinstance(path, str) for path in found)
 
 
 def is_reachable(url: str = "", *, timeout_s: float = REACH_S) -> bool:

@@ -11,19 +11,8 @@ from numpy.typing import ArrayLike
 
 
 def mi_as_published(N: int, M: int, I: ArrayLike) -> np.ndarray:  # noqa: N803, E741
-    """The published number: ln N + ln M + ln I, and 0 where nothing is shared.
+    """The published number: ln N + ln M + ln I for N descriptors of the image, M of the class, I in both; 0 for none.
 
-    Parameters
-    ----------
-    N : int, >= 1
-        Descriptors of the image (the study's symbol, as the two others are).
-    M : int, >= 1
-        Descriptors of the class.
-    I : array of int, >= 0
-        How many occur in both.
-
-    Notes
-    -----
     The sign of the joint entropy is not the one of the formula H(V) + H(Y) - H(V, Y), hence `mi_eq1`. One shared
     descriptor gives ln(N M), none gives 0: the cliff between them is the larger part of every curve.
     """
@@ -43,31 +32,6 @@ def mi_eq1(N: int, M: int, I: ArrayLike) -> np.ndarray:  # noqa: N803, E741
 def mi_table(I: ArrayLike) -> np.ndarray:  # noqa: N803, E741
     """Mutual information of the joint table with its own marginals: ln I, since it is a one-to-one map; 0 for none."""
     return np.log(np.maximum(np.asarray(I), 1)).astype(float)[()]
-
-
-def mutual_information(joint: ArrayLike) -> float:
-    """Mutual information of a table of counts or probabilities, in nats, >= 0; an empty table gives 0.
-
-    Parameters
-    ----------
-    joint : array (N, M), not negative
-        How often row and column occur together.
-    """
-    joint = np.asarray(joint, dtype=np.float64)
-    if joint.ndim != 2 or (joint.size and joint.min() < 0):
-        raise ValueError(f"joint must be a table of counts, none below 0, got shape {joint.shape}")
-    total = joint.sum()
-    if total == 0:
-        return 0.0
-    share = joint / total
-    independent = share.sum(axis=1, keepdims=True) * share.sum(axis=0, keepdims=True)
-    cells = share > 0
-    return float((share[cells] * np.log(share[cells] / independent[cells])).sum())
-
-
-def match_table(visual: ArrayLike, textual: ArrayLike) -> np.ndarray:
-    """Table (N, M) with 1 where the two lists hold the same descriptor."""
-    return (np.asarray(visual)[:, None] == np.asarray(textual)[None, :]).astype(float)
 
 
 def n_shared(visual: ArrayLike, textual: ArrayLike) -> int:
@@ -92,18 +56,10 @@ def lift(shared: ArrayLike, n_visual: ArrayLike, n_textual: int, n_bank: int) ->
 
 
 def rank_biased_overlap(first: ArrayLike, second: ArrayLike, *, persistence: float = 0.9) -> float:
-    """Agreement of two rankings in which the top weighs most, in [0, 1], 1 for equal lists.
+    """Agreement of two rankings of distinct ids, best first, in which the top weighs most: 1 for equal lists.
 
-    Parameters
-    ----------
-    first, second : arrays of distinct ids, best first
-    persistence : float in (0, 1)
-        The reader goes on to the next rank with this probability.
-
-    Returns
-    -------
-    float
-        The weights of the ranks that both lists have are scaled to sum to 1; an empty list gives NaN.
+    A reader goes on to the next rank with the probability `persistence`. The weights of the ranks that both lists have
+    are scaled to sum to 1; an empty list gives NaN.
 
     References
     ----------
@@ -119,26 +75,15 @@ def rank_biased_overlap(first: ArrayLike, second: ArrayLike, *, persistence: flo
 
 
 def deletion_counts(visual: ArrayLike, textual: ArrayLike) -> np.ndarray:
-    """Shared descriptors that are left when the image's are removed one at a time, the most important first.
-
-    Returns
-    -------
-    ndarray of int, (N + 1,)
-        From the whole overlap down to 0.
-    """
+    """Shared descriptors left, int (N + 1,) down to 0, as the image's are removed, the most important first."""
     hits = np.isin(np.asarray(visual), textual)
     return hits.sum() - np.concatenate([[0], np.cumsum(hits)])
 
 
-def area_under(curve: ArrayLike) -> float:
-    """Mean of a deletion curve over its N + 1 points, the study's AUC."""
-    return float(np.mean(curve))
-
-
 def published_area(visual: ArrayLike, textual: ArrayLike) -> float:
-    """AUC of the published number under deletion; N and M stay those of the whole lists."""
+    """Mean of the published number under deletion, the study's AUC; N and M stay those of the whole lists."""
     counts = deletion_counts(visual, textual)
-    return area_under(mi_as_published(max(len(counts) - 1, 1), max(np.size(textual), 1), counts))
+    return float(mi_as_published(max(len(counts) - 1, 1), max(np.size(textual), 1), counts).mean())
 
 
 def relative_area(visual: ArrayLike, textual: ArrayLike) -> float:
@@ -148,7 +93,7 @@ def relative_area(visual: ArrayLike, textual: ArrayLike) -> float:
     important go first and leave a small area.
     """
     counts = deletion_counts(visual, textual)
-    return area_under(counts / counts[0]) if counts[0] else float("nan")
+    return float((counts / counts[0]).mean()) if counts[0] else float("nan")
 
 
 def continued_by_zero(curves: list[np.ndarray]) -> np.ndarray:

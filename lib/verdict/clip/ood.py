@@ -12,16 +12,15 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp
+from scipy.special import entr, logsumexp
 
-from verdict.clip.several import intervals
+from verdict.clip.robustness import intervals
 from verdict.ranking import auroc
-from verdict.scores import log_softmax, softmax
-from verdict.uncertainty import Interval, Resampler, with_bounds
+from verdict.scores import softmax
+from verdict.uncertainty import Interval, Resampler, Weights, with_bounds
 from verdict.weighted import ratio, totals
 
 KEPT = 0.95
-METRICS = ("auroc", "fpr95", "aupr_known", "aupr_unknown")
 
 
 def mcm(cosines: ArrayLike, temperature: float = 1.0) -> np.ndarray:
@@ -34,66 +33,31 @@ def mcm(cosines: ArrayLike, temperature: float = 1.0) -> np.ndarray:
     return softmax(np.asarray(cosines, dtype=np.float64) / _positive(temperature)).max(axis=1)
 
 
-def max_cosine(cosines: ArrayLike) -> np.ndarray:
-    """Largest cosine, (n,): what `mcm` tends to order by as its temperature grows, but for the other classes' mean."""
-    return np.asarray(cosines, dtype=np.float64).max(axis=1)
-
-
-def msp(logits: ArrayLike) -> np.ndarray:
-    """Largest probability of the softmax of logits (n, n_classes), (n,).
-
-    References
-    ----------
-    Hendrycks and Gimpel (2017), A baseline for detecting misclassified and out-of-distribution examples.
-    """
-    return softmax(logits).max(axis=1)
-
-
-def energy(logits: ArrayLike, temperature: float = 1.0) -> np.ndarray:
-    """Negative free energy, T · log Σ exp(logit / T), (n,).
-
-    References
-    ----------
-    Liu et al. (2020), Energy-based out-of-distribution detection, eq. 4.
-    """
-    return _positive(temperature) * logsumexp(np.asarray(logits, dtype=np.float64) / temperature, axis=1)
-
-
-def negative_entropy(logits: ArrayLike) -> np.ndarray:
-    """Σ p log p of the softmax of logits, in nats, (n,) in [-log n_classes, 0]."""
-    log_probs = log_softmax(logits)
-    return (np.exp(log_probs) * log_probs).sum(axis=1)
-
-
 def scores(cosines: ArrayLike, logit_scale: float) -> dict[str, np.ndarray]:
-    """Every score of one batch of images, from cosines (n, n_classes) and the model's logit scale."""
-    logits = np.asarray(cosines, dtype=np.float64) * _positive(logit_scale)
+    """Every score of one batch of images, from cosines (n, n_classes) and the model's logit scale.
+
+    References
+    ----------
+    Hendrycks and Gimpel (2017), A baseline for detecting misclassified and out-of-distribution examples, for MSP; Liu
+    et al. (2020), Energy-based out-of-distribution detection, eq. 4.
+    """
+    cosines = np.asarray(cosines, dtype=np.float64)
+    logits = cosines * _positive(logit_scale)
     return {
         "MCM": mcm(cosines),
-        "largest cosine": max_cosine(cosines),
-        "MSP": msp(logits),
-        "energy": energy(logits),
-        "negative entropy": negative_entropy(logits),
+        "largest cosine": cosines.max(axis=1),
+        "MSP": softmax(logits).max(axis=1),
+        "energy": logsumexp(logits, axis=1),
+        "negative entropy": -entr(softmax(logits)).sum(axis=1),
     }
 
 
 def false_positive_rate(
-    score: ArrayLike, is_known: ArrayLike, weights: ArrayLike | None = None, *, kept: float = KEPT
+    score: ArrayLike, is_known: ArrayLike, weights: Weights = None, *, kept: float = KEPT
 ) -> np.ndarray:
     """Share of unknown images that pass the highest threshold which at least 95 % of the known ones pass.
 
-    A score equal to the threshold passes. NaN if a side is empty.
-
-    Parameters
-    ----------
-    score : array (n,)
-        Higher means more known.
-    is_known : array of bool, (n,)
-        The positives.
-    weights : array, (n,) or (n_resamples, n), optional
-        How often each row counts.
-    kept : float in (0, 1]
-        Share of known images that must pass.
+    A score (n,) equal to the threshold passes. NaN if a side is empty. Weights as in `verdict.weighted`.
     """
     known, unknown = _passing(score, is_known, weights)
     is_enough = known >= kept * known[..., -1:] - 1e-9
@@ -103,24 +67,15 @@ def false_positive_rate(
     return np.where(known[..., -1] > 0, found, np.nan)[()]
 
 
-def average_precision(score: ArrayLike, is_positive: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
-    """Area below precision over recall, by steps; rows of equal score come together. NaN without positives.
-
-    Parameters
-    ----------
-    score : array (n,)
-        Higher means more positive.
-    is_positive : array of bool, (n,)
-    weights : array, (n,) or (n_resamples, n), optional
-        How often each row counts.
-    """
+def average_precision(score: ArrayLike, is_positive: ArrayLike, weights: Weights = None) -> np.ndarray:
+    """Area below precision over recall, by steps; rows of equal score come together. NaN without positives."""
     positive, negative = _passing(score, is_positive, weights)
     gained = np.diff(positive, axis=-1, prepend=0)
     precision = ratio(positive, positive + negative)
     return ratio((gained * precision).sum(axis=-1), positive[..., -1], empty=np.nan)
 
 
-def detection(score: ArrayLike, is_known: ArrayLike, weights: ArrayLike | None = None) -> dict[str, np.ndarray]:
+def detection(score: ArrayLike, is_known: ArrayLike, weights: Weights = None) -> dict[str, np.ndarray]:
     """AUROC, FPR at 95 % kept, and AUPR with the known and with the unknown images as positives."""
     score, is_known = np.asarray(score, dtype=np.float64), np.asarray(is_known, dtype=bool)
     return {
@@ -132,26 +87,16 @@ def detection(score: ArrayLike, is_known: ArrayLike, weights: ArrayLike | None =
 
 
 def detection_table(
-    known: Mapping[str, ArrayLike],
-    unknown: Mapping[str, ArrayLike],
+    known: Mapping[str, np.ndarray],
+    unknown: Mapping[str, np.ndarray],
     known_resampler: Resampler,
     unknown_resampler: Resampler,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """How well each score tells known from unknown images, with intervals over images of both sides.
 
-    Parameters
-    ----------
-    known, unknown : mappings from score to array
-        Values on known images (n_known,) and on unknown ones (n_unknown,); see `scores`.
-    known_resampler, unknown_resampler : Resampler
-        Each side is resampled by itself, so that their sizes stay; the same resamples serve every score.
-
-    Returns
-    -------
-    table : DataFrame
-        One row a score: score, the four of `METRICS`, each with `_low` and `_high`; n_known, n_unknown.
-    auroc : array (n_resamples, n_scores)
-        Resamples of the first.
+    Each side is resampled by itself, so that their sizes stay; the same resamples serve every score of `known`
+    (n_known,) and `unknown` (n_unknown,). One row a score: score, the four of `detection`, each with `_low` and
+    `_high`; n_known, n_unknown. Beside the table: resamples of auroc (n_resamples, n_scores).
     """
     n_known, n_unknown = len(known_resampler.groups), len(unknown_resampler.groups)
     weights = np.hstack([side.weights() for side in (known_resampler, unknown_resampler)])
@@ -159,11 +104,11 @@ def detection_table(
     smaller = min(known_resampler, unknown_resampler, key=lambda side: side.n_groups)
     rows, aurocs = [], []
     for name in known:
-        score = np.concatenate([np.asarray(known[name]), np.asarray(unknown[name])])
+        score = np.concatenate([known[name], unknown[name]])
         found, drawn = intervals(partial(detection, score, is_known), known_resampler, weights)
         row: dict[str, object] = {"score": name}
-        for metric in METRICS:
-            row |= with_bounds(metric, _with_spread(found[metric], smaller))
+        for metric, interval in found.items():
+            row |= with_bounds(metric, _with_spread(interval, smaller))
         rows.append(row)
         aurocs.append(drawn["auroc"])
     return pd.DataFrame(rows).assign(n_known=n_known, n_unknown=n_unknown), np.stack(aurocs, axis=1)
@@ -174,7 +119,7 @@ def _with_spread(found: Interval, side: Resampler) -> Interval:
     return side.mean(np.full(len(side.groups), found.value), span=(0, 1)) if found.low == found.high else found
 
 
-def _passing(score: ArrayLike, is_positive: ArrayLike, weights: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+def _passing(score: ArrayLike, is_positive: ArrayLike, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
     """Positive and negative rows at or above each distinct score, from the highest on, each (..., n_distinct)."""
     score, is_positive = np.asarray(score, dtype=np.float64), np.asarray(is_positive, dtype=bool)
     if score.shape != is_positive.shape or score.ndim != 1 or np.isnan(score).any():

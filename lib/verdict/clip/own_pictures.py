@@ -42,20 +42,12 @@ ALIASES = {
 class OwnPictures:
     """Pictures that were found, none of them opened.
 
-    Attributes
-    ----------
-    home : Path
-    rows : DataFrame
-        image_id (path inside the folder), file, label, split, group_id; a row a picture.
-    labels : list of str
-        In the order of the ids of the classes.
-    class_names, templates : tuples of str
-        What the classes are called, and sentences about them.
+    `rows`: image_id (path inside the folder), file, label, split, group_id, y (index of the class); `class_names` are
+    in the order of these, `templates` sentences about them.
     """
 
     home: Path
     rows: pd.DataFrame
-    labels: list[str]
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
 
@@ -64,13 +56,9 @@ def read(params: ClipFolderParams, *, seed: int, is_table: bool) -> OwnPictures:
     """Find somebody's own pictures, name their classes and divide them.
 
     `classes.json` (a list of names in their order, or a mapping from folder or label to name) and `templates.json` (a
-    list) may lie beside the pictures. Without splits, groups are divided at random, copies together.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        Naming the file, the line and what is wrong with it: two labels that are one word, a split for some pictures
-        alone, a picture, a copy of it or a group in two splits, a split without pictures.
+    list) may lie beside the pictures. Without splits, groups are divided at random, copies together. Two labels that
+    are one word, a split for some pictures alone, a picture, a copy of it or a group in two splits, and a split
+    without pictures are refused by file and line.
     """
     home = paths.needed(params.images, "clip.folder.images", is_folder=True)
     place = paths.needed(params.table, "clip.folder.table") if is_table else home
@@ -94,7 +82,8 @@ def read(params: ClipFolderParams, *, seed: int, is_table: bool) -> OwnPictures:
                 f"{source}: the split {split} has {n} pictures, and at least {MIN_PICTURES} are needed in each of "
                 f"{', '.join(SPLITS)}; where no splits are given, shares decide"
             )
-    return OwnPictures(home, rows.drop(columns="place"), known, names, _templates(home))
+    rows["y"] = pd.Index(known).get_indexer(rows["label"])
+    return OwnPictures(home, rows.drop(columns="place"), names, _templates(home))
 
 
 def _rows(found: Iterable[tuple[str, Path, str, str, str, str]]) -> pd.DataFrame:
@@ -139,12 +128,14 @@ def _own_pictures(folder: Path) -> list[str]:
     return [path.name for path in files if path.suffix.lower() in EXTENSIONS]
 
 
-def _as_split(name: str) -> str:
-    """The split that a folder is called by; "" for any other name."""
+def _as_split(name: str, place: str = "") -> str:
+    """The split that a folder, or a table at a place, calls so; "" for a blank, and for any other folder."""
     try:
         split = str(Split.parse(name))
     except ValueError:
-        return ""
+        split = ""
+    if split not in SPLITS and name and place:
+        raise ValueError(f"{place}: split {shown(name)} is none of {list(SPLITS)}")
     return split if split in SPLITS else ""
 
 
@@ -167,16 +158,10 @@ def _table_rows(path: Path, home: Path) -> pd.DataFrame:
             f"are missing in all{why_missing(missing, home)}"
         )
     written = cells["split"] if "split" in cells else [""] * len(cells)
-    splits = [_split_at(f"{path}, {place}", text) for place, text in zip(places, written, strict=True)]
+    splits = [_as_split(text, f"{path}, {place}") for place, text in zip(places, written, strict=True)]
     groups = cells["group_id"] if "group_id" in cells else cells["image_id"]
     ids = [files[image_id] for image_id in cells["image_id"]]
     return _rows(zip(cells["image_id"], ids, cells["label"], splits, groups, places, strict=True))
-
-
-def _split_at(place: str, text: str) -> str:
-    if text and not (split := _as_split(text)):
-        raise ValueError(f"{place}: split {shown(text)} is none of {list(SPLITS)}")
-    return split if text else ""
 
 
 def _refuse_one_word_twice(rows: pd.DataFrame, source: str) -> None:

@@ -1,9 +1,12 @@
-"""Where an object is and which parts it has, from patch features alone: spectral cut, principal components, k-means.
+"""Where an object is and which parts it has, from patch features alone, and pictures that point at a part.
 
-Masks are boolean on the grid of patches, (n_images, rows, columns). Nothing is trained and no label is used.
+Masks are boolean on the grid of patches, (n_images, rows, columns). Nothing is trained and no label is used. An encoder
+that sees whole images is shown a part by an ellipse, in three ways.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -11,6 +14,8 @@ from sklearn.cluster import KMeans
 
 AFFINITY_FLOOR = 1e-5
 SECOND_MIN_PATCHES = 5
+RED = (255, 0, 0)
+GREY_LEVEL, BLUR_PX = 128.0, 2.0
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:
@@ -20,21 +25,11 @@ def unit_rows(features: np.ndarray) -> np.ndarray:
     return np.divide(features, lengths, out=np.zeros_like(features), where=lengths > 0)
 
 
-def foreground_spectral(features: np.ndarray, grid: tuple[int, int], *, threshold: float | None = None) -> np.ndarray:
-    """Object masks by the second eigenvector of each image's normalised Laplacian.
+def foreground_spectral(features: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Object masks by the second eigenvector of each image's normalised Laplacian: bool (n, rows, columns).
 
-    Parameters
-    ----------
-    features : (n, rows * columns, d)
-        Patch features, row by row.
-    grid : (rows, columns)
-    threshold : float, optional
-        Cosine from which two patches are alike; by default each image's mean cosine, since encoders differ in it.
-
-    Returns
-    -------
-    ndarray of bool, (n, rows, columns)
-        Cleaned by `keep_components`; the side that holds more of the border is background.
+    Two patches of features (n, rows * columns, d), row by row, are alike from their image's mean cosine on, since
+    encoders differ in it. The side that holds more of the border is background; see `clean_masks`.
 
     References
     ----------
@@ -43,8 +38,7 @@ def foreground_spectral(features: np.ndarray, grid: tuple[int, int], *, threshol
     """
     vectors = unit_rows(_check_patches(features, grid))
     cosine = np.einsum("npd,nqd->npq", vectors, vectors)
-    cut = cosine.mean(axis=(1, 2), keepdims=True) if threshold is None else threshold
-    affinity = np.where(cosine > cut, 1.0, AFFINITY_FLOOR)
+    affinity = np.where(cosine > cosine.mean(axis=(1, 2), keepdims=True), 1.0, AFFINITY_FLOOR)
     degree = affinity.sum(axis=2)
     scaled = affinity / np.sqrt(degree[:, :, None] * degree[:, None, :])
     _, vectors = np.linalg.eigh(scaled)
@@ -78,31 +72,21 @@ def border_share(masks: np.ndarray) -> np.ndarray:
     return masks[:, edge].mean(axis=1)
 
 
-def keep_components(mask: np.ndarray, *, second_min: int = SECOND_MIN_PATCHES) -> np.ndarray:
-    """The largest connected piece of a mask (rows, columns), and the second one if it has `second_min` patches."""
+def keep_components(mask: np.ndarray) -> np.ndarray:
+    """The largest connected piece of a mask (rows, columns), and the second one if it has five patches."""
     labels, n_pieces = ndimage.label(mask)
     if not n_pieces:
         return np.zeros(mask.shape, dtype=bool)
     sizes = np.bincount(labels.ravel())[1:]
     order = np.argsort(-sizes, kind="stable")
-    kept = [order[0], *(place for place in order[1:2] if sizes[place] >= second_min)]
+    kept = [order[0], *(place for place in order[1:2] if sizes[place] >= SECOND_MIN_PATCHES)]
     return np.isin(labels, np.array(kept) + 1)
 
 
 def parts_by_clusters(features: np.ndarray, masks: np.ndarray, n_parts: int, *, seed: int) -> np.ndarray:
-    """Parts of the objects: k-means of the unit features of all foreground patches of a class.
+    """Part of each foreground patch by k-means of the unit features of a class, -1 for background: int like `masks`.
 
-    Parameters
-    ----------
-    features : (n, rows * columns, d)
-    masks : bool, (n, rows, columns)
-    n_parts : int
-    seed : int
-
-    Returns
-    -------
-    ndarray of int, (n, rows, columns)
-        Part of each foreground patch, -1 for background. There are never more parts than distinct patches.
+    There are never more parts than distinct patches.
     """
     vectors, chosen = _foreground(features, masks)
     parts = np.full(masks.shape, -1)
@@ -149,6 +133,82 @@ def shuffled_masks(masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Masks of as many patches at random places: what chance agrees with."""
     flat = np.asarray(masks).reshape(len(masks), -1)
     return rng.permuted(flat, axis=1).reshape(np.shape(masks))
+
+
+@dataclass(frozen=True)
+class Ellipse:
+    """An ellipse in pixels: centre (y, x), half axes (long, short), unit direction (y, x) of the long one."""
+
+    centre: tuple[float, float]
+    half_axes: tuple[float, float]
+    direction: tuple[float, float]
+
+    def radius(self, height: int, width: int) -> np.ndarray:
+        """Distance of each pixel from the centre in half axes, (height, width): 1 on the outline."""
+        y, x = np.mgrid[:height, :width]
+        y, x = y - self.centre[0], x - self.centre[1]
+        along = (y * self.direction[0] + x * self.direction[1]) / self.half_axes[0]
+        across = (x * self.direction[0] - y * self.direction[1]) / self.half_axes[1]
+        return np.hypot(along, across)
+
+
+def fit_ellipse(mask: np.ndarray) -> Ellipse | None:
+    """The ellipse with the moments of the largest connected piece of a mask of pixels; None for an empty mask.
+
+    A filled ellipse has the variance a² / 4 along an axis of half length a, so it is found again.
+    """
+    labels, n_pieces = ndimage.label(mask)
+    if not n_pieces:
+        return None
+    largest = np.bincount(labels.ravel())[1:].argmax() + 1
+    places = np.argwhere(labels == largest).astype(float)
+    centre = places.mean(axis=0)
+    # A pixel is a square with a variance of its own: without it one row of pixels would have no width.
+    covariance = np.cov(places.T, bias=True).reshape(2, 2) + np.eye(2) / 12 if len(places) > 1 else np.eye(2) / 12
+    values, vectors = np.linalg.eigh(covariance)
+    short, long = 2 * np.sqrt(values)
+    return Ellipse((centre[0], centre[1]), (long, short), (vectors[0, 1], vectors[1, 1]))
+
+
+def prompt_images(image: np.ndarray, ellipse: Ellipse, *, outline: bool = True) -> np.ndarray:
+    """Pictures of an image (height, width, 3) that point at an ellipse: outlined in red, and outlined with the outside
+    grey or blurred.
+
+    Without the outline there are two: red paint can make an encoder see red. uint8 (3 or 2, height, width, 3).
+    """
+    height, width = image.shape[:2]
+    radius = ellipse.radius(height, width)
+    inside = radius <= 1
+    grey = np.where(inside[..., None], image, GREY_LEVEL)
+    soft = ndimage.gaussian_filter(image.astype(np.float32), (BLUR_PX, BLUR_PX, 0))
+    soft = np.where(inside[..., None], image, np.rint(soft))
+    if not outline:
+        return np.stack([grey, soft]).astype(np.uint8)
+    line = inside & ~ndimage.binary_erosion(inside, border_value=0)
+    prompts = np.stack([image.astype(np.float32), grey, soft])
+    prompts[:, line if line.any() else radius == radius.min()] = RED
+    return prompts.astype(np.uint8)
+
+
+def part_prompts(images: np.ndarray, parts: np.ndarray, *, outline: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Prompts of every part of every image, from the part of each patch (n, rows, columns), -1 for none.
+
+    Returns
+    -------
+    pictures : uint8, (m, 3 or 2, height, width, 3)
+    owner : int, (m, 2)
+        Image and part of each; parts that an image lacks are left out.
+    """
+    height, width = images.shape[1:3]
+    pixels = to_pixels(parts, height, width)
+    pictures, owner = [], []
+    for place, (image, own) in enumerate(zip(images, pixels, strict=True)):
+        for part in np.unique(own[own >= 0]):
+            pictures.append(prompt_images(image, fit_ellipse(own == part), outline=outline))
+            owner.append((place, part))
+    if not pictures:
+        return np.empty((0, 3 if outline else 2, height, width, 3), dtype=np.uint8), np.empty((0, 2), dtype=int)
+    return np.stack(pictures), np.array(owner)
 
 
 def _foreground(features: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from verdict.clip import cifar, imagenette, own_pictures, scenes
-from verdict.clip.corpora import Corpus, square
+from verdict.clip import corpora, own_pictures, scenes
 from verdict.clip.own_pictures import SPLITS
 from verdict.clip.words import ENSEMBLE
 from verdict.data.digits import ATTRIBUTION
@@ -27,23 +26,12 @@ CLIP_PX = 224  # of the published encoders
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """n labelled pictures.
+    """n labelled pictures, uint8 (n, height, width, 3).
 
-    Attributes
-    ----------
-    images : uint8 (n, height, width, 3)
-    table : DataFrame
-        image_id, group_id (the independent unit), split (train, val, calib, test), y (index of the class); for scenes
-        the words of every factor, and `held_out`: whether the couple of digit and colour was kept from the training of
-        the shipped encoder.
-    class_names : tuple of str
-        As the source writes them.
-    templates : tuple of str
-        Sentences with `{}` for the class, the first of them the plain one.
-    masks : bool (n, height, width), optional
-        Foreground, where the source knows it.
-    attribution : str
-        Where the pictures come from.
+    `table`: image_id, group_id (the independent unit), split (train, val, calib, test), y (index of the class); for
+    scenes the words of every factor, and `held_out`: whether the couple of digit and colour was kept from the training
+    of the shipped encoder. `templates` are sentences with `{}` for the class, the first of them the plain one.
+    `masks`, bool (n, height, width), is the foreground, where the source knows it.
     """
 
     images: np.ndarray
@@ -67,7 +55,8 @@ def build(params: ClipParams, *, px: int = CLIP_PX) -> Pictures:
         return of_scenes(params.n, seed=params.seed)
     if params.source in ("folder", "csv"):
         return of_folder(params.folder, n=params.n, seed=params.seed, is_table=params.source == "csv", px=px)
-    return of_corpus(_corpus(params), params)
+    name = str(params.source)
+    return of_corpus(corpora.read(name, corpora.locate(name, **getattr(params, name).model_dump())), params)
 
 
 def of_scenes(n: Mapping[str, int], *, seed: int) -> Pictures:
@@ -91,16 +80,7 @@ def of_scenes(n: Mapping[str, int], *, seed: int) -> Pictures:
     return Pictures(np.concatenate(images), table, scenes.DIGITS, ENSEMBLE, np.concatenate(masks), ATTRIBUTION)
 
 
-def _corpus(params: ClipParams) -> Corpus:
-    name = str(params.source)
-    places = {"cifar10": params.cifar10, "cifar100": params.cifar100, "imagenette": params.imagenette}
-    place = places[name].model_dump()
-    if name == "imagenette":
-        return imagenette.read(imagenette.locate(**place))
-    return cifar.read(name, cifar.locate(name, **place))
-
-
-def of_corpus(corpus: Corpus, params: ClipParams) -> Pictures:
+def of_corpus(corpus: corpora.Corpus, params: ClipParams) -> Pictures:
     """Train, val and calib from a corpus' first half, test from its other half, at most `n` of each."""
     rng = np.random.default_rng([params.seed, *str(params.source).encode()])
     wanted = {split: params.n[split] for split in ("val", "calib", "train")}
@@ -117,30 +97,17 @@ def of_corpus(corpus: Corpus, params: ClipParams) -> Pictures:
 
 
 def _balanced(y: np.ndarray, wanted: Mapping[str, int], *, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Disjoint rows for several splits, drawn at random with classes in turn: int arrays.
-
-    So the first rows of a split are a sample of all of its classes, also where the source goes class by class.
-    """
+    """Disjoint rows for several splits, drawn at random with classes in turn, so that the first are of all classes."""
     order = rng.permutation(len(y))
-    place = np.empty(len(y), dtype=np.int64)
-    for value in np.unique(y):
-        place[order[y[order] == value]] = np.arange((y == value).sum())
-    by_turn = order[np.argsort(place[order], kind="stable")]
+    turn = pd.Series(y[order]).groupby(y[order]).cumcount()
     cuts = np.cumsum(list(wanted.values()))
-    return dict(zip(wanted, np.split(by_turn, cuts), strict=False))
+    return dict(zip(wanted, np.split(order[np.argsort(turn, kind="stable")], cuts), strict=False))
 
 
 def of_folder(params: ClipFolderParams, *, n: Mapping[str, int], seed: int, is_table: bool, px: int) -> Pictures:
-    """Somebody's own pictures, at most `n` of each split, `px` pixels a side where the parameters state no side.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        See `own_pictures.read`; and for pictures that cannot be read, all of them named.
-    """
+    """Somebody's own pictures, at most `n` of each split, `px` a side where the parameters state none."""
     own = own_pictures.read(params, seed=seed, is_table=is_table)
-    y = own.rows["label"].map({label: k for k, label in enumerate(own.labels)}).to_numpy()
-    table = own.rows[["image_id", "group_id", "split"]].assign(y=y)
+    table, y = own.rows[["image_id", "group_id", "split", "y"]], own.rows["y"].to_numpy()
     rng = np.random.default_rng([seed, *b"folder"])
     of_split = {split: np.flatnonzero(table["split"] == split) for split in SPLITS}
     keep = np.concatenate(
@@ -148,6 +115,6 @@ def of_folder(params: ClipFolderParams, *, n: Mapping[str, int], seed: int, is_t
     )
     files = [own.rows["file"].iloc[k] for k in keep]
     refuse_damaged(own.home, find_damaged({str(path): path for path in files}))
-    images = np.stack([square(read_image(path), params.image_px or px) for path in files])
+    images = np.stack([corpora.square(read_image(path), params.image_px or px) for path in files])
     kept = table.iloc[keep].reset_index(drop=True)
     return Pictures(images, kept, own.class_names, own.templates, attribution=str(own.home.name))

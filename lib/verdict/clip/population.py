@@ -21,7 +21,7 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from verdict.clip.pixels import as_unit
+from verdict.clip.corruptions import as_unit
 
 Describe = Callable[[np.ndarray], np.ndarray]
 _N_ANGLES, _CELLS = 8, 4
@@ -92,20 +92,9 @@ def described(images: ArrayLike) -> dict[str, np.ndarray]:
 
 
 def fit_population(descriptions: Mapping[str, np.ndarray], y_true: ArrayLike, *, seed: int) -> list[Member]:
-    """Fit every member on the same images.
+    """Fit every member, at least ten, on the same images; one that learns from a quarter of them is named so.
 
-    Parameters
-    ----------
-    descriptions : mapping from description to array (n, d)
-        See `described`; more than those of pixels, such as an encoder's embedding, add a linear probe each.
-    y_true : array of int, (n,)
-    seed : int
-        Of the estimators that draw.
-
-    Returns
-    -------
-    list of Member
-        At least ten. One that learns from a quarter of the images is named so.
+    Descriptions beyond those of pixels (see `described`), such as an encoder's embedding, add a linear probe each.
     """
     y_true = np.asarray(y_true)
     members = []

@@ -9,20 +9,12 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from PIL import Image
+from scipy.special import entr
 
 from verdict import paths
-from verdict.clip import clusters, packs, probes, scenes
+from verdict.clip import probes, scenes, words
 from verdict.clip.study import Study
-from verdict.clip.words import PLAIN, by_sign, clean, prompts
-from verdict.clip.zero_shot import (
-    accuracy_row,
-    change_of_ece,
-    cosines,
-    entropy,
-    fit_temperature,
-    scale_effect,
-    scaled_logits,
-)
+from verdict.clip.zero_shot import accuracy_row, cosines, fit_temperature, scale_effect, scaled_logits
 from verdict.metrics import ece_change
 from verdict.numbers import EXACT, POINTS, SETTING
 from verdict.scores import softmax, top_class
@@ -39,12 +31,7 @@ SHRUNK_TO = (8, 12, 16, 24, 32, 48, 64, 96, 128, 224)
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """A study with the parts that probes use; numbers are recorded in its stage.
-
-    Attributes
-    ----------
-    study : Study
-    """
+    """A study with the parts that probes use; numbers are recorded in its stage."""
 
     study: Study
 
@@ -95,44 +82,34 @@ class Page:
 
     def zero_shot(self) -> pd.DataFrame:
         """Accuracy on test with one template, with all, and with class names as the source writes them."""
-        study, z = self.study, self.test[0]
-        templates = study.pictures.templates
+        study, pictures = self.study, self.study.pictures
         rows = []
-        for label, name, shown, is_clean in (
-            ("one template", "zero_shot.one_template", templates[:1], True),
-            (f"{len(templates)} templates", "zero_shot.templates", templates, True),
-            ("one template, names as written", "zero_shot.as_written", templates[:1], False),
+        for label, name, n_shown, is_clean in (
+            ("one template", "one_template", 1, True),
+            (f"{len(pictures.templates)} templates", "templates", None, True),
+            ("one template, names as written", "as_written", 1, False),
         ):
-            answer = top_class(cosines(z, study.classes(shown, is_clean=is_clean)))
-            rows.append(self.row(label, answer, name))
-        n_changed = sum(clean(name) != name for name in study.pictures.class_names)
+            answer = top_class(cosines(self.test[0], study.classes(pictures.templates[:n_shown], is_clean=is_clean)))
+            rows.append(self.row(label, answer, f"zero_shot.{name}"))
+        n_changed = sum(words.clean(name) != name for name in pictures.class_names)
         study.stage.number("zero_shot.n_names_cleaned", n_changed, unit="count")
-        study.stage.number("zero_shot.n", len(z), unit="count", split="test")
-        study.stage.number("zero_shot.chance", 1 / len(study.pictures.class_names), unit="%", kind=EXACT)
+        study.stage.number("zero_shot.n", len(self.test[0]), unit="count", split="test")
+        study.stage.number("zero_shot.chance", 1 / len(pictures.class_names), unit="%", kind=EXACT)
         return pd.DataFrame(rows)
 
     def couples(self) -> pd.DataFrame:
-        """Scenes by couple of colour and digit: those that were taught, and those that were never shown or named.
-
-        Returns
-        -------
-        DataFrame
-            task, couples, n, value with interval; no row where pictures are no scenes.
-        """
+        """Scenes by couple of colour and digit: taught, and never shown or named; no row where there are no scenes."""
         if not self.is_scenes:
             return pd.DataFrame(columns=["label", "n", "value", "low", "high"])
-        z = self.test[0]
         table = self.study.pictures.table.iloc[self.study.rows("test")]
         held, written = table["held_out"].to_numpy(), (table["colour"] + "_" + table["digit"]).to_numpy()
         names = [f"{colour}_{digit}" for colour in scenes.FACTORS["colour"] for digit in scenes.DIGITS]
-        y = np.array([names.index(name) for name in written])
-        rows = []
-        for how, is_clean in (("names as words", True), ("names with underscores", False)):
-            answer = top_class(cosines(z, self.study.classes(PLAIN, names=names, is_clean=is_clean)))
+        y, rows = np.array([names.index(name) for name in written]), []
+        for how, key, is_clean in (("names as words", "clean", True), ("names with underscores", "written", False)):
+            answer = top_class(cosines(self.test[0], self.study.classes(words.PLAIN, names=names, is_clean=is_clean)))
             for couples, part in (("taught", ~held), ("held out", held)):
-                key = f"couples.{couples.replace(' ', '_')}_{'clean' if is_clean else 'written'}"
                 row = accuracy_row(f"{couples}, {how}", y[part], answer[part], self.resampler.of(part))
-                self.keep(key, Interval(row["value"], row["low"], row["high"]))
+                self.keep(f"couples.{couples.replace(' ', '_')}_{key}", Interval(row["value"], row["low"], row["high"]))
                 rows.append(row)
         return pd.DataFrame(rows)
 
@@ -147,20 +124,10 @@ class Page:
         stage.numbers["scale.fitted"] = fitted.number(n=len(y), split="calib")
         stage.number("scale.logit_scale", study.logit_scale, kind=SETTING)
         for row in table.to_dict("records"):
-            key = f"scale.ece_{str(row['logits']).split()[0]}"
-            stage.numbers[key] = Interval.from_columns(row, "ece").number(n=len(y_test), split="test")
+            self.keep(f"scale.ece_{row['logits'].split()[0]}", Interval.from_columns(row, "ece"), unit="")
         both = (softmax(logits), softmax(logits / fitted.value))
         self.keep("scale.ece_change", ece_change(*both, y_test, self.resampler, n_bins=n_bins), unit="")
         return table
-
-    def scale_sentence(self) -> str:
-        """What the logit scale does to ECE, and what a fitted temperature adds."""
-        return (
-            "Softmax of cosines has an ECE of {scale.ece_cosines}, of scaled cosines {scale.ece_scaled}, at the fitted "
-            "temperature {scale.ece_fitted}, a paired change of {scale.ece_change}: "
-            f"{change_of_ece(self.study.stage.numbers['scale.ece_change'])}. That temperature of scaled cosines is "
-            "{scale.fitted}; the logit scale is {scale.logit_scale}."
-        )
 
     # What probes read from embeddings.
 
@@ -182,9 +149,9 @@ class Page:
     @cached_property
     def prompt_sets(self) -> dict[str, list[str]]:
         """Sets of prompts without a class: of two natural kinds, and for scenes of the captions' own grammar."""
-        sets = {"qualities": list(packs.QUALITIES), "kinds": list(packs.KINDS)}
+        sets = {"qualities": list(words.QUALITIES), "kinds": list(words.KINDS)}
         if self.is_scenes:
-            sets["grammar"] = packs.of_scenes(4 * N_PROMPTS, rng=self.study.stage.rng("probes.grammar"))
+            sets["grammar"] = words.of_scenes(4 * N_PROMPTS, rng=self.study.stage.rng("probes.grammar"))
         return sets
 
     @cached_property
@@ -206,28 +173,25 @@ class Page:
             train, val, test = self.along(rows)
             plain = probes.machine(*train, 1.0).predict(test)
             tuned = probes.choose("logistic", train, val, test, grid=probes.C_GRID[1:6]).answer
-            out.append(
-                {**self.row(f"{name}, as they are, C = 1", plain, f"agnostic.{name}_plain"), "prompts": len(rows)}
-            )
-            out.append({**self.row(f"{name}, standardised, C tuned", tuned, f"agnostic.{name}"), "prompts": len(rows)})
-        return pd.DataFrame(out)
+            out.append(self.row(f"{name}, as they are, C = 1", plain, f"agnostic.{name}_plain"))
+            out.append(self.row(f"{name}, standardised, C tuned", tuned, f"agnostic.{name}"))
+        return pd.DataFrame(out).assign(prompts=N_PROMPTS)
 
     def ranks(self, sizes: Sequence[int] = (4, 8, 16, 32, 64, 128), n: int = 1500) -> pd.DataFrame:
         """Accuracy on test of tuned logistic probes along M directions: prompts, and five controls; n learn.
 
         Numbers `ranks.prompts`, `ranks.random` and `ranks.gain`, their paired difference, along the most prompts.
         """
-        classes, y_test = self.study.classes(), self.test[1]
         out, right = [], {}
+        shared = {"words": self.words, "classes": self.study.classes(), "train": self.train[0]}
         for kind in probes.CONTROLS:
             for m in sizes:
                 if kind == "prompts" and m > len(self.words):
                     continue
-                shared = {"words": self.words, "classes": classes, "train": self.train[0]}
                 rows = probes.directions(kind, m, rng=self.study.stage.rng("probes.directions", m), **shared)
                 (x, y), val, test = self.along(rows)
                 answer = probes.choose("logistic", (x[:n], y[:n]), val, test, grid=(0.1, 10.0)).answer
-                right[kind, m] = (answer == y_test).astype(float)
+                right[kind, m] = (answer == self.test[1]).astype(float)
                 out.append({**self.row(kind, answer), "directions": m, "rank": probes.rank(rows)})
         most = max(m for kind, m in right if kind == "prompts")
         for kind in ("prompts", "random"):
@@ -237,26 +201,13 @@ class Page:
         self.study.stage.number("ranks.directions", most, unit="count", kind=SETTING)
         return pd.DataFrame(out)
 
-    def rank_sentence(self) -> str:
-        """What prompts are worth as directions beside random ones, as many."""
-        told = by_sign(
-            self.study.stage.numbers["ranks.gain"],
-            above="more is read along prompts",
-            below="less is read along prompts",
-            neither="no worth of what prompts mean is shown",
-        )
-        return (
-            "Along {ranks.directions} prompts a probe reaches {ranks.prompts}, along as many random directions "
-            f"{{ranks.random}}, a paired difference of {{ranks.gain}}: {told}."
-        )
-
     def entropies(self) -> pd.DataFrame:
         """How far the mean entropy over prompts lies below its bound, without and with the logit scale, in nats."""
         rows = []
         for name, texts in self.prompt_sets.items():
             cos = cosines(self.test[0], np.asarray(self.study.cache.texts(texts))[:N_PROMPTS])
             for label, factor in (("cosines", 1.0), ("scaled", self.study.logit_scale)):
-                found = self.resampler.mean(entropy(softmax(factor * cos)))
+                found = self.resampler.mean(entr(softmax(factor * cos)).sum(axis=1))
                 bound = float(np.log(cos.shape[1]))
                 row = {"prompts": name, "logits": label, "bound": bound, **with_bounds("mean_entropy", found)}
                 deficit = Interval(bound - found.value, bound - found.high, bound - found.low)
@@ -274,15 +225,10 @@ class Page:
     def temperatures(self) -> pd.DataFrame:
         """The published table: features / tau, C = 1, beside C / tau² on plain features.
 
-        Returns
-        -------
-        DataFrame
-            tau, equal_cost, accuracy, equal_answers (share of pictures that both machines answer alike), with
-            intervals; the last row is the share that they answer alike at every tau, the number `tau.equal_answers`.
+        Columns tau, equal_cost, accuracy, equal_answers (share of pictures that both machines answer alike), with
+        intervals; the last row is the share that they answer alike at every tau, the number `tau.equal_answers`.
         """
-        train, test = self.small
-        found = probes.agreement(train, test, taus=PUBLISHED_TAUS)
-        rows = []
+        found, rows = probes.agreement(*self.small, taus=PUBLISHED_TAUS), []
         for tau, cost, answer, is_equal in found.itertuples(index=False):
             row = self.row(f"{tau:g}", answer, f"agnostic.tau_{f'{tau:g}'.replace('.', '_')}")
             accuracy = with_bounds("accuracy", Interval(row["value"], row["low"], row["high"]))
@@ -303,17 +249,9 @@ class Page:
 
     def few_shot(self, n_repeats: int = 5) -> pd.DataFrame:
         """Accuracy on test of probes on a few pictures of each class: mean over draws, interval over test groups."""
-        z, y, _ = self.test
-        strength = self.chosen["logistic"].strength
-        drawn = probes.few_shot(
-            self.study.of("train")[:2],
-            (z, y),
-            shots=SHOTS,
-            n_repeats=n_repeats,
-            strength=max(strength, 1.0),
-            rng=self.study.stage.rng("probes.few_shot"),
-        )
-        rows = []
+        strength, rng = max(self.chosen["logistic"].strength, 1.0), self.study.stage.rng("probes.few_shot")
+        options = {"shots": SHOTS, "n_repeats": n_repeats, "strength": strength, "rng": rng}
+        drawn, rows = probes.few_shot(self.study.of("train")[:2], self.test[:2], **options), []
         for shots, part in drawn.groupby("shots"):
             right = np.stack(list(part["right"])).astype(float)
             found = self.resampler.mean(right.mean(axis=0), span=(0, 1))
@@ -337,15 +275,13 @@ class Page:
     def clustering(self) -> pd.DataFrame:
         """K-means with as many clusters as classes: on embeddings, and on cosines with prompts or random directions."""
         z, y, _ = self.test
-        k, own = len(self.study.pictures.class_names), self.study.stage.params.statistics
-        noise = probes.directions(
-            "random", N_PROMPTS, words=self.words, classes=z, train=z, rng=self.study.stage.rng("probes.noise")
-        )
+        rng, seed = self.study.stage.rng("probes.noise"), self.study.stage.params.statistics.seed
+        noise = probes.directions("random", N_PROMPTS, words=self.words, classes=z, train=z, rng=rng)
         features = {"embedding": z, "prompts": z @ self.words[:N_PROMPTS].T, "random": z @ noise.T}
         rows = []
         for name, part in features.items():
-            cluster = clusters.assign(part, k, seed=own.seed)
-            found = clusters.scores(y, cluster, self.resampler, n_chance=20)
+            cluster = probes.clusters(part, len(self.study.pictures.class_names), seed=seed)
+            found = probes.cluster_scores(y, cluster, self.resampler, n_chance=20)
             self.keep(f"clusters.{name}_purity", Interval.from_columns(found, "purity"))
             rows.append({"features": name, **found})
         return pd.DataFrame(rows)
@@ -353,17 +289,16 @@ class Page:
     def published(self) -> pd.DataFrame:
         """Published values in per cent beside this report's, where it repeats the experiment."""
         table = pd.read_csv(paths.LIBRARY / "clip" / "published.csv", comment="#")
-        numbers = self.study.stage.numbers
-        here = [numbers.get(key) for key in table["key"].fillna("")]
+        here = [self.study.stage.numbers.get(key) for key in table["key"].fillna("")]
         return table.drop(columns="key").assign(here=here)
 
     def prompt_similarity(self) -> pd.DataFrame:
         """Mean cosine between the texts of two classes, and between templates of one class: how spread texts are."""
-        study = self.study
-        texts = np.asarray(study.cache.texts(prompts(study.pictures.class_names, study.pictures.templates)))
+        study, names = self.study, self.study.pictures.class_names
+        texts = np.asarray(study.cache.texts(words.prompts(names, study.pictures.templates)))
         cos = study.classes() @ study.classes().T
         between = float(cos[~np.eye(len(cos), dtype=bool)].mean())
-        split = texts.reshape(len(study.pictures.class_names), -1, texts.shape[1])
+        split = texts.reshape(len(names), -1, texts.shape[1])
         n = split.shape[1]
         within = float(np.mean([((t @ t.T).sum() - n) / max(1, n * (n - 1)) for t in split])) if n > 1 else float("nan")
         return pd.DataFrame([{"between_classes": between, "between_templates_of_a_class": within}])

@@ -1,4 +1,4 @@
-"""Supervised probes of embeddings: chosen on validation, judged on test; and what scaling features does to them.
+"""Probes of embeddings: supervised ones chosen on val and judged on test, clusters, and what scaling features does.
 
 Multiplying all features by a constant changes nothing but the meaning of a linear machine's C: with features f / tau,
 min ½|w|² + C Σ hinge has the solution of features f with C / tau².
@@ -13,17 +13,24 @@ from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 from sklearn.base import ClassifierMixin
+from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, normalized_mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from verdict.uncertainty import Interval, Resampler, with_bounds
+
 Part = tuple[np.ndarray, np.ndarray]
 C_GRID = tuple(float(c) for c in np.logspace(-3, 3, 7))
+# Of C, the number of neighbours, or the weight decay.
 GRIDS: Mapping[str, tuple[float, ...]] = MappingProxyType(
     {
         "logistic": C_GRID,
@@ -34,30 +41,18 @@ GRIDS: Mapping[str, tuple[float, ...]] = MappingProxyType(
         "MLP": (1e-4, 1e-2),
     }
 )
+CONTROLS = ("prompts", "random", "words", "PCA", "classes", "duplicates")
+MAX_BLOCKS = 60
 
 
-def new_probe(kind: str, strength: float, *, seed: int = 0, is_scaled: bool = True) -> ClassifierMixin:
-    """An unfitted probe.
-
-    Parameters
-    ----------
-    kind : str
-        One of `GRIDS`.
-    strength : float
-        C of the machines and of the logistic regression, the number of neighbours, or the MLP's weight decay.
-    seed : int
-        Of the MLP.
-    is_scaled : bool
-        Whether features are standardised on the training rows first.
-    """
+def new_probe(kind: str, strength: float, *, is_scaled: bool = True) -> ClassifierMixin:
+    """An unfitted probe of `GRIDS`; scaled, it standardises features on the training rows first."""
     made = {
         "logistic": lambda: LogisticRegression(C=strength, max_iter=2000),
         "linear SVM": lambda: SVC(kernel="linear", C=strength),
         "RBF SVM": lambda: SVC(kernel="rbf", C=strength),
         "kNN": lambda: KNeighborsClassifier(n_neighbors=int(strength)),
-        "MLP": lambda: MLPClassifier(
-            (256, 128), alpha=strength, max_iter=25, learning_rate_init=2e-3, random_state=seed
-        ),
+        "MLP": lambda: MLPClassifier((256, 128), alpha=strength, max_iter=25, learning_rate_init=2e-3, random_state=0),
     }
     if kind not in made:
         raise ValueError(f"no probe is called {kind!r}; there are {list(made)}")
@@ -66,44 +61,21 @@ def new_probe(kind: str, strength: float, *, seed: int = 0, is_scaled: bool = Tr
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """A probe whose strength validation chose.
+    """A probe whose strength validation chose: the first of those with the best accuracy on val.
 
-    Attributes
-    ----------
-    strength : float
-        The first of those with the best accuracy on val.
-    path : DataFrame
-        strength, train_accuracy, val_accuracy: the whole sweep.
-    answer : int (n_test,)
+    `path` is the whole sweep (strength, train_accuracy, val_accuracy), `answer` (n_test,) that of the chosen probe.
     """
 
-    kind: str
     strength: float
     path: pd.DataFrame
     answer: np.ndarray
 
 
-def choose(
-    kind: str,
-    train: Part,
-    val: Part,
-    test: np.ndarray,
-    *,
-    grid: Sequence[float] = (),
-    is_scaled: bool = True,
-    seed: int = 0,
-) -> Chosen:
-    """Fit a probe at every strength on train, keep the best on val, answer test with it.
-
-    Parameters
-    ----------
-    train, val : (features (n, d), y (n,))
-    test : (n_test, d)
-        Seen by the chosen probe alone.
-    """
+def choose(kind: str, train: Part, val: Part, test: np.ndarray, *, grid: Sequence[float] = ()) -> Chosen:
+    """Fit a probe at every strength on train (features (n, d), y (n,)), keep the best on val, answer test with it."""
     rows, fitted = [], []
     for strength in grid or GRIDS[kind]:
-        probe = new_probe(kind, strength, seed=seed, is_scaled=is_scaled)
+        probe = new_probe(kind, strength)
         with warnings.catch_warnings():
             # An MLP of a few epochs and a very weak penalty stop before they are done; val judges them as they are.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -113,7 +85,7 @@ def choose(
         rows.append({"strength": strength, **scores})
     path = pd.DataFrame(rows)
     best = int(path["val_accuracy"].to_numpy().argmax())
-    return Chosen(kind, float(path["strength"][best]), path, fitted[best].predict(test))
+    return Chosen(float(path["strength"][best]), path, fitted[best].predict(test))
 
 
 def machine(features: np.ndarray, y: np.ndarray, cost: float) -> SVC:
@@ -124,29 +96,21 @@ def machine(features: np.ndarray, y: np.ndarray, cost: float) -> SVC:
 def tau_map(train: Part, test: Part, *, taus: Sequence[float], costs: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Accuracy of a linear machine on features / tau, over tau and C; and of C / tau² on plain features.
 
-    Returns
-    -------
-    divided, plain : (n_taus, n_costs)
-        Both fitted: they agree where the algebra says so.
+    Both (n_taus, n_costs), both fitted: they agree where the algebra says so.
     """
     (x, y), (x_test, y_test) = train, test
     divided = [[(machine(x / tau, y, c).predict(x_test / tau) == y_test).mean() for c in costs] for tau in taus]
-    known: dict[float, float] = {}
-    for tau in taus:
-        for c in costs:
-            cost = c / tau**2
-            if cost not in known:
-                known[cost] = float((machine(x, y, cost).predict(x_test) == y_test).mean())
+    known = {
+        cost: float((machine(x, y, cost).predict(x_test) == y_test).mean())
+        for cost in {c / tau**2 for tau in taus for c in costs}
+    }
     return np.array(divided), np.array([[known[c / tau**2] for c in costs] for tau in taus])
 
 
 def agreement(train: Part, test: np.ndarray, *, taus: Sequence[float], cost: float = 1.0) -> pd.DataFrame:
     """Answers of two machines for each tau: of f / tau with C, and of f with C / tau².
 
-    Returns
-    -------
-    DataFrame
-        tau, equal_cost (C / tau²), answer (of the first, int (n_test,)), is_equal (whether both agree, bool (n_test,)).
+    Columns tau, equal_cost (C / tau²), answer (of the first, int (n_test,)), is_equal (whether both agree, (n_test,)).
     """
     x, y = train
     rows = []
@@ -167,30 +131,20 @@ def directions(
     kind : str
         "prompts" (the first n of `words`); and its controls: "random" (Gaussian), "words" (random ones of `words`),
         "PCA" (of the training images), "classes" (repeated class vectors), "duplicates" (few prompts, repeated).
-    words : (n_words, d)
-        Text vectors to take from.
-    classes : (n_classes, d)
-    train : (n_train, d)
     """
-    if kind == "prompts":
-        return words[:n]
-    if kind == "random":
-        found = rng.standard_normal((n, train.shape[1]))
-    elif kind == "words":
-        found = words[rng.choice(len(words), size=n, replace=n > len(words))]
-    elif kind == "PCA":
-        _, _, axes = np.linalg.svd(train - train.mean(axis=0), full_matrices=False)
-        found = np.resize(axes, (n, train.shape[1]))
-    elif kind == "classes":
-        found = np.resize(classes, (n, train.shape[1]))
-    elif kind == "duplicates":
-        found = np.resize(words[: max(2, n // 4)], (n, train.shape[1]))
-    else:
-        raise ValueError(f"no set of directions is called {kind!r}; there are {list(CONTROLS)}")
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
-
-
-CONTROLS = ("prompts", "random", "words", "PCA", "classes", "duplicates")
+    shape = (n, train.shape[1])
+    made = {
+        "prompts": lambda: words[:n],
+        "random": lambda: rng.standard_normal(shape),
+        "words": lambda: words[rng.choice(len(words), size=n, replace=n > len(words))],
+        "PCA": lambda: np.resize(np.linalg.svd(train - train.mean(axis=0), full_matrices=False)[2], shape),
+        "classes": lambda: np.resize(classes, shape),
+        "duplicates": lambda: np.resize(words[: max(2, n // 4)], shape),
+    }
+    if kind not in made:
+        raise ValueError(f"no set of directions is called {kind!r}; there are {list(made)}")
+    found = made[kind]()
+    return found if kind == "prompts" else found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
 def rank(rows: np.ndarray) -> int:
@@ -201,14 +155,9 @@ def rank(rows: np.ndarray) -> int:
 def few_shot(
     train: Part, test: Part, *, shots: Sequence[int], n_repeats: int, strength: float, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """Logistic probes on a few pictures of each class, drawn several times.
+    """Logistic probes on a few pictures of each class, drawn several times: shots, repeat, right (bool over test).
 
     No strength is chosen on few pictures: it is given, so that nothing is validated on what would not be there.
-
-    Returns
-    -------
-    DataFrame
-        shots, repeat, right: an array of bool over test.
     """
     x, y = train
     rows = []
@@ -219,3 +168,50 @@ def few_shot(
             probe = new_probe("logistic", strength, is_scaled=False).fit(x[picked], y[picked])
             rows.append({"shots": n, "repeat": repeat, "right": probe.predict(test[0]) == test[1]})
     return pd.DataFrame(rows)
+
+
+def clusters(features: np.ndarray, n_clusters: int, *, seed: int) -> np.ndarray:
+    """Clusters of k-means on the rows as they are: int (n,)."""
+    return KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(np.asarray(features, dtype=np.float64))
+
+
+def purity(y_true: np.ndarray, cluster: np.ndarray) -> float:
+    """Share of rows that belong to the most frequent class of their cluster; it grows with the number of clusters."""
+    return float(contingency_matrix(y_true, cluster).max(axis=0).sum() / len(y_true))
+
+
+CLUSTER_SCORES = {
+    "purity": purity,
+    "nmi": normalized_mutual_info_score,
+    "ari": adjusted_rand_score,
+    "ami": adjusted_mutual_info_score,
+}
+
+
+def cluster_scores(
+    y_true: np.ndarray, cluster: np.ndarray, resampler: Resampler, *, n_chance: int
+) -> dict[str, float | None]:
+    """How well clusters agree with classes: every score, `_low`, `_high`, and `_chance`, where clusters are dealt out.
+
+    Repeated rows make clusters look purer than they are, so that resampling would put the score outside its own
+    interval: blocks of groups are left out instead, one at a time (jackknife), while clusters stay as they are. A score
+    that no block moves has no interval.
+
+    References
+    ----------
+    Efron and Tibshirani (1993), An introduction to the bootstrap, sections 11.1 and 11.5.
+    """
+    names, code = np.unique(resampler.groups, return_inverse=True)
+    n_blocks = min(len(names), MAX_BLOCKS)
+    block = (resampler.rng("blocks").permutation(len(names)) % n_blocks)[code]
+    rng = resampler.rng("dealt")
+    dealt = [rng.permutation(cluster) for _ in range(n_chance)]
+    found: dict[str, float | None] = {}
+    for name, score in CLUSTER_SCORES.items():
+        value = float(score(y_true, cluster))
+        without = np.array([score(y_true[block != k], cluster[block != k]) for k in range(n_blocks)])
+        half = stats.norm.ppf(0.5 + resampler.level / 2) * np.sqrt((n_blocks - 1) * without.var())
+        half = half if half > 0 else float("nan")
+        chance = float(np.mean([score(y_true, other) for other in dealt]))
+        found |= with_bounds(name, Interval(value, value - half, value + half)) | {f"{name}_chance": chance}
+    return found

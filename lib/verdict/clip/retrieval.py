@@ -18,14 +18,7 @@ CUTS = (1, 5, 10)
 
 
 def equivalent_pairs(relevant: ArrayLike, captions: Sequence[str]) -> np.ndarray:
-    """As `relevant`, and every text that says the same, word for word, as a relevant one.
-
-    Parameters
-    ----------
-    relevant : bool array (n_images, n_texts)
-    captions : sequence of n_texts str
-        Captions made from templates repeat; the model cannot tell their copies apart.
-    """
+    """As `relevant`, and every text that says the same, word for word: the model cannot tell copies apart."""
     relevant = np.asarray(relevant, dtype=bool)
     if len(captions) != relevant.shape[1]:
         raise ValueError(f"expected {relevant.shape[1]} captions, got {len(captions)}")
@@ -37,16 +30,8 @@ def equivalent_pairs(relevant: ArrayLike, captions: Sequence[str]) -> np.ndarray
 def first_ranks(similarity: ArrayLike, relevant: ArrayLike) -> np.ndarray:
     """Rank, from 1, of the best relevant gallery item of each query, int (n_queries,).
 
-    Parameters
-    ----------
-    similarity : array (n_queries, n_gallery)
-        For captions as queries pass the transposed arrays.
-    relevant : bool array (n_queries, n_gallery)
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, a similarity is NaN, or a query has nothing relevant.
+    For captions as queries pass the transposed arrays. Shapes that differ, a similarity that is NaN, and a query with
+    nothing relevant are refused.
     """
     similarity, relevant = np.asarray(similarity), np.asarray(relevant, dtype=bool)
     if similarity.shape != relevant.shape or similarity.ndim != 2:
@@ -66,20 +51,10 @@ def first_ranks(similarity: ArrayLike, relevant: ArrayLike) -> np.ndarray:
 def retrieval_table(
     similarity: ArrayLike, pairs: Mapping[str, ArrayLike], images: Resampler, captions: Resampler
 ) -> pd.DataFrame:
-    """Both directions, under every way to count what is right.
+    """Both directions, under every way to count what is right, such as own captions alone, and with equal ones.
 
-    Parameters
-    ----------
-    similarity : array (n_images, n_texts)
-    pairs : mapping from a way to count to a bool array (n_images, n_texts)
-        Such as own captions alone, and with equal ones.
-    images, captions : Resampler
-        Of the queries of either kind; the gallery stays.
-
-    Returns
-    -------
-    DataFrame
-        Rows: query, counted, r1, r5, r10, mrr, each with `_low`, `_high`, chance_r1, n_queries, n_gallery.
+    Resamplers are of the queries of either kind; the gallery stays. Columns query, counted, r1, r5, r10, mrr, each
+    with `_low`, `_high`, chance_r1, n_queries, n_gallery.
     """
     similarity, rows = np.asarray(similarity), []
     for counted, relevant in pairs.items():
@@ -88,20 +63,15 @@ def retrieval_table(
             ("image", similarity, truth, images),
             ("text", similarity.T, truth.T, captions),
         ):
-            row = {"query": query, "counted": counted, **_measured(first_ranks(found, right), resampler)}
-            rows.append(row | {"chance_r1": float(truth.mean()), "n_queries": len(found), "n_gallery": found.shape[1]})
+            ranks, row = first_ranks(found, right), {"query": query, "counted": counted}
+            for name, values in {**{f"r{k}": ranks <= k for k in CUTS}, "mrr": 1 / ranks}.items():
+                row |= with_bounds(name, resampler.mean(values, span=(0, 1)))
+            rows.append(row | {"chance_r1": float(truth.mean()), "n_queries": len(ranks), "n_gallery": found.shape[1]})
     return pd.DataFrame(rows)
 
 
 def recall_curve(ranks: ArrayLike, resampler: Resampler, *, n_points: int) -> pd.DataFrame:
     """R@k for k = 1 … n_points with intervals over queries: columns k, recall, low, high."""
     found = [resampler.mean(np.asarray(ranks) <= k, span=(0, 1)) for k in range(1, n_points + 1)]
-    table = pd.DataFrame([with_bounds("recall", one) for one in found]).assign(k=np.arange(1, n_points + 1))
-    return table.rename(columns={"recall_low": "low", "recall_high": "high"})[["k", "recall", "low", "high"]]
-
-
-def _measured(ranks: np.ndarray, resampler: Resampler) -> dict[str, float | None]:
-    row: dict[str, float | None] = {}
-    for name, values in {**{f"r{k}": ranks <= k for k in CUTS}, "mrr": 1 / ranks}.items():
-        row |= with_bounds(name, resampler.mean(values, span=(0, 1)))
-    return row
+    rows = [(k, one.value, one.low, one.high) for k, one in enumerate(found, start=1)]
+    return pd.DataFrame(rows, columns=["k", "recall", "low", "high"])

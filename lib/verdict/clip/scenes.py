@@ -44,18 +44,9 @@ _SAMPLE_PX = 8
 class Scenes:
     """What n pictures hold.
 
-    Attributes
-    ----------
-    factors : dict of int arrays (n,)
-        By name, an index into `FACTORS`.
-    sample : int (n,)
-        Handwriting sample, 0..1796; it shows the digit.
-    jitter : float (n, 4), -1..1
-        Of the two coordinates of the middle, of the height and of the paper's brightness.
-    rotation : float (n,)
-        Of the digit, in degrees, anticlockwise.
-    brightness : float (n,), > 0
-        Factor on all pixels; 1 leaves them alone.
+    `factors` are indices into `FACTORS`, int (n,) by name; `sample`, 0..1796, is the handwriting, which shows the
+    digit; `jitter` (n, 4), -1..1, moves the two coordinates of the middle, the height and the paper's brightness;
+    `rotation` is the digit's, in degrees, anticlockwise; `brightness` > 0 multiplies all pixels.
     """
 
     factors: dict[str, np.ndarray]
@@ -73,13 +64,7 @@ class Scenes:
         return Scenes(parts, self.sample[rows], self.jitter[rows], self.rotation[rows], self.brightness[rows])
 
     def intervene(self, **values: str | float) -> Scenes:
-        """The same scenes with one thing set: `colour="red"`, `rotation=90.0`, `brightness=0.5`.
-
-        Raises
-        ------
-        ValueError
-            For an unknown factor or value, and for the digit, which the handwriting decides.
-        """
+        """The same scenes with one thing set, but for the digit: `colour="red"`, `rotation=90.0`, `brightness=0.5`."""
         changed = self
         for name, value in values.items():
             if name in ("rotation", "brightness"):
@@ -106,52 +91,33 @@ def is_held_out(digit: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return (np.asarray(digit) + 2 * np.asarray(colour)) % 5 == 0
 
 
+def coupled(digits: np.ndarray, held_out: bool, *, rng: np.random.Generator) -> np.ndarray:
+    """A colour for each digit, of those with which it is held out, or of the others: int (n,)."""
+    fits = is_held_out(digits[:, None], np.arange(len(FACTORS["colour"]))) == held_out
+    return (rng.random(fits.shape) + ~fits).argmin(axis=1)
+
+
 def draw(
     n: int, pool: np.ndarray, *, rng: np.random.Generator, held_out: bool | None = None, jitter: float = 1.0
 ) -> Scenes:
-    """Draw scenes, every factor uniformly and independently of the others.
+    """Draw scenes with handwriting of `pool`, every factor uniformly and independently of the others.
 
-    Parameters
-    ----------
-    n : int
-    pool : int array
-        Handwriting samples that may be used.
-    rng : np.random.Generator
-        The only source of randomness.
-    held_out : bool, optional
-        True: couples of digit and colour that are held out, only; False: the others, only; None: all.
-    jitter : float in [0, 1]
-        How far middle, height and brightness may stray, and how far the digit is turned.
+    `held_out`: only couples of digit and colour that are, or are not; None for all. `jitter` in [0, 1] is how far
+    middle, height and brightness may stray, and how far the digit is turned.
     """
     sample = rng.choice(np.asarray(pool), size=n)
     factors = {name: rng.integers(len(values), size=n) for name, values in FACTORS.items()}
     factors["digit"] = handwriting_digits()[sample]
     if held_out is not None:
-        n_colours = len(FACTORS["colour"])
-        grid = is_held_out(np.arange(10)[:, None], np.arange(n_colours)) == held_out
-        order = rng.random((n, n_colours)) + ~grid[factors["digit"]]
-        factors["colour"] = order.argmin(axis=1)
+        factors["colour"] = coupled(factors["digit"], held_out, rng=rng)
     stray = rng.uniform(-jitter, jitter, size=(n, 4))
     return Scenes(factors, sample, stray, rng.uniform(-6 * jitter, 6 * jitter, size=n), np.ones(n))
 
 
 def render(scenes: Scenes, *, rng: np.random.Generator, px: int = 32) -> tuple[np.ndarray, np.ndarray]:
-    """Render scenes to pixels.
+    """Render scenes to RGB pixels, uint8 (n, px, px, 3), and masks of where there is ink, bool (n, px, px).
 
-    Parameters
-    ----------
-    scenes : Scenes
-        n of them.
-    rng : np.random.Generator
-        For the pixel noise alone: equal generators give equal noise, whatever was intervened on.
-    px : int
-        Side of the picture.
-
-    Returns
-    -------
-    images : uint8 (n, px, px, 3), RGB
-    masks : bool (n, px, px)
-        Where there is ink: the foreground.
+    `rng` is for the pixel noise alone: equal generators give equal noise, whatever was intervened on.
     """
     images = np.empty((len(scenes), px, px, 3), dtype=np.uint8)
     masks = np.empty((len(scenes), px, px), dtype=bool)
@@ -221,26 +187,11 @@ def _colour(scenes: Scenes, px: int) -> np.ndarray:
 
 
 PLACES = ("in the centre", "on the left", "on the right", "at the top", "at the bottom")
-CAPTION_TEMPLATES = (
-    "a photo of {}",
-    "a picture of {}",
-    "an image of {}",
-    "a drawing of {}",
-    "this is {}",
-    "{}",
-)
+CAPTION_TEMPLATES = ("a photo of {}", "a picture of {}", "an image of {}", "a drawing of {}", "this is {}", "{}")
 
 
 def caption(words: Mapping[str, str], named: Sequence[str]) -> str:
-    """A phrase that names some factors of a scene: "a small red seven on the left on a white background".
-
-    Parameters
-    ----------
-    words : mapping of factor to its word
-        As a row of `Scenes.table`.
-    named : sequence of str
-        Factors that are spoken of; "digit" left out gives "digit".
-    """
+    """A phrase that names some factors of a scene, from a row of `Scenes.table`: "a small red seven on the left"."""
     ahead = [words[name] for name in ("size", "texture", "colour") if name in named]
     parts = ["a", *ahead, words["digit"] if "digit" in named else "digit"]
     if "position" in named:
@@ -269,10 +220,7 @@ def captions(
 
 
 def is_true(scenes: Scenes, named: np.ndarray) -> np.ndarray:
-    """Whether the caption of scene j is true of scene i: bool (n, n), [i, j]; its diagonal is.
-
-    A caption is true of every scene that agrees in what it names.
-    """
+    """Whether the caption of scene j is true of scene i, which agrees in what it names: bool (n, n), [i, j]."""
     agrees = np.ones((len(scenes), len(scenes)), dtype=bool)
     for flags, values in zip(named.T, scenes.factors.values(), strict=True):
         agrees &= (values[:, None] == values[None, :]) | ~flags[None, :]

@@ -1,26 +1,29 @@
 """What every page on the dual encoder opens: pictures, their embeddings, the encoder, and texts encoded once.
 
 The stage without a notebook builds the pictures and encodes them; pages read them, and encode what is new (texts,
-changed pictures) through a cache that all stages and profiles share.
+changed pictures) through a cache that all stages of a profile share.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from verdict import paths
-from verdict.artifacts import read_json, write_json, write_npy
-from verdict.clip import SHIPPED
-from verdict.clip.cache import EmbeddingCache
+from verdict.artifacts import content_hash, package_versions, read_json, sha256_bytes, write_json, write_npy
+from verdict.clip import SHIPPED, TRAINED
 from verdict.clip.pictures import SPLITS, Pictures, build
 from verdict.clip.words import class_vectors, prompts
+from verdict.code_digest import library_files
 from verdict.numbers import SETTING, Number
 from verdict.params import ClipParams
 from verdict.stage import Stage
@@ -29,21 +32,68 @@ from verdict.stages import CLIP_EMBEDDINGS, CLIP_MODEL
 if TYPE_CHECKING:
     from verdict.clip.encode import DualEncoder
 
-TRAINED = "trained"
+
+def array_hash(array: np.ndarray) -> str:
+    """Hash of an array's type, shape and values."""
+    array = np.ascontiguousarray(array)
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    digest.update(array.data)
+    return digest.hexdigest()
+
+
+@functools.cache
+def made_with() -> str:
+    """Hash of what makes an embedding of an input, besides the encoder: the code that encodes, and the libraries."""
+    files = library_files(["import verdict.clip.encode"])
+    return content_hash([package_versions(), [sha256_bytes(file.read_bytes()) for file in files]])
+
+
+@dataclass(frozen=True)
+class EmbeddingCache:
+    """Embeddings of one encoder, computed once: keyed by encoder, input, code and versions, memory-mapped read-only.
+
+    `progress` is told how far an encoding has come.
+    """
+
+    folder: Path
+    encoder: DualEncoder
+    progress: Callable[[str], None] = lambda text: None
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side."""
+        return self.encoder.grid
+
+    def images(self, images: np.ndarray) -> np.ndarray:
+        """Embeddings of uint8 images (n, h, w, 3): float32 (n, d), unit length."""
+        return self._get("images", array_hash(images), images)
+
+    def patches(self, images: np.ndarray) -> np.ndarray:
+        """Patch tokens of uint8 images: float32 (n, grid * grid, d), unit length."""
+        return self._get("patches", array_hash(images), images)
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings of texts: float32 (n, d), unit length."""
+        return self._get("texts", content_hash(list(texts)), list(texts))
+
+    def _get(self, kind: str, data: str, inputs: np.ndarray | list[str]) -> np.ndarray:
+        path = self.folder / f"{kind}-{content_hash([self.encoder.identity, kind, data, made_with()])}.npy"
+        if not path.is_file():
+            write_npy(path, getattr(self.encoder, kind)(inputs, progress=self.progress))
+        try:
+            found = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"the embedding cache {path} is damaged ({error}); delete it and run again") from error
+        if len(found) != len(inputs):
+            raise ValueError(f"the embedding cache {path} is damaged: {len(found)} rows for {len(inputs)}; delete it")
+        return found
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Pictures with embeddings, and the encoder that made them.
+    """Pictures with embeddings (n, d) of unit length, all memory-mapped, and the encoder that made them.
 
-    Attributes
-    ----------
-    pictures : Pictures
-        Its images and masks are memory-mapped.
-    embeddings : float32 (n, d)
-        Unit length, a row for each picture.
-    facts : dict
-        About the encoder: name, revision, identity, logit_scale, n_params, dim, grid, image_px, preset.
+    `facts` about it: name, revision, identity, logit_scale, n_params, dim, grid, image_px, preset.
     """
 
     pictures: Pictures
@@ -63,13 +113,7 @@ class Study:
 
     @cached_property
     def encoder(self) -> DualEncoder:
-        """The encoder, loaded when it is first needed.
-
-        Raises
-        ------
-        ValueError
-            If it is no longer the one that made the embeddings.
-        """
+        """The encoder, loaded when it is first needed; a ValueError if it is not the one that made the embeddings."""
         loaded = load_encoder(self.stage.params.clip, self.facts["preset"])
         if loaded.identity != self.facts["identity"]:
             raise ValueError(f"{loaded.name} is not the encoder that made the embeddings; run {CLIP_EMBEDDINGS} again")
@@ -78,7 +122,7 @@ class Study:
     @cached_property
     def cache(self) -> EmbeddingCache:
         """Where this encoder's embeddings are kept."""
-        return EmbeddingCache(paths.embedding_cache(self.stage.profile), self.encoder, self.stage.progress)
+        return cache_of(self.stage, self.encoder)
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split."""
@@ -97,6 +141,11 @@ class Study:
         shown = list(self.pictures.templates if templates is None else templates)
         texts = prompts(self.pictures.class_names if names is None else names, shown, is_clean=is_clean)
         return class_vectors(np.asarray(self.cache.texts(texts)), len(shown))
+
+
+def cache_of(stage: Stage, encoder: DualEncoder) -> EmbeddingCache:
+    """The cache of a stage's profile for one encoder."""
+    return EmbeddingCache(paths.embedding_cache(stage.profile), encoder, stage.progress)
 
 
 def encoder_number(facts: Mapping[str, Any], source: str | None) -> Number:
@@ -128,9 +177,8 @@ def embed(stage: Stage) -> None:
     preset = str((stage.upstream_folder(CLIP_MODEL) / "model").relative_to(paths.ROOT)) if is_own else params.preset
     encoder = load_encoder(params, str(paths.ROOT / preset) if is_own else preset)
     pictures = build(params, px=encoder.image_px)
-    cache = EmbeddingCache(paths.embedding_cache(stage.profile), encoder, stage.progress)
     write_npy(stage.path("images.npy"), pictures.images)
-    write_npy(stage.path("embeddings.npy"), np.asarray(cache.images(pictures.images)))
+    write_npy(stage.path("embeddings.npy"), np.asarray(cache_of(stage, encoder).images(pictures.images)))
     if pictures.masks is not None:
         write_npy(stage.path("masks.npy"), pictures.masks)
     names = ("name", "revision", "identity", "logit_scale", "n_params", "dim", "grid", "image_px")

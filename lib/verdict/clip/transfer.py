@@ -15,10 +15,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from verdict.calibrate import LOG_T_BOUND, Temperature
-from verdict.clip.several import intervals, p_value
+from verdict.clip.robustness import intervals
 from verdict.metrics import brier, ece_change, ece_interval, nll_of_logits
 from verdict.scores import log_softmax, softmax, top_class
-from verdict.uncertainty import Interval, Resampler, Weights, with_bounds
+from verdict.uncertainty import Interval, Resampler, Weights, p_value, with_bounds
 from verdict.weighted import weighted_mean
 
 _REACH, _POINTS = 2.5, 161
@@ -34,24 +34,12 @@ class Condition:
 
 
 def regret(
-    logits: ArrayLike, y_true: ArrayLike, temperature: float, weights: ArrayLike | None = None
+    logits: ArrayLike, y_true: ArrayLike, temperature: float, weights: Weights = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """NLL at a temperature minus the lowest NLL that any temperature gives, and the temperature that gives it.
+    """NLL at a temperature minus the lowest NLL that any temperature gives (>= 0, nats), and the one that gives it.
 
-    Parameters
-    ----------
-    logits : array (n, n_classes)
-    y_true : array of int, (n,)
-    temperature : float > 0
-    weights : array, (n,) or (n_resamples, n), optional
-        How often each row counts.
-
-    Returns
-    -------
-    regret : (...), >= 0, in nats
-    oracle : (...), > 0
-        The best of a grid around the optimum of all rows, 3 % apart, with `temperature` on it, within the range that
-        `Temperature.fit` searches.
+    The latter is the best of a grid around the optimum of all rows, 3 % apart, with `temperature` on it, within the
+    range that `Temperature.fit` searches. Weights as in `verdict.weighted`.
     """
     best = np.log(Temperature.fit(logits, y_true, allow_small=True).temperature)
     grid = np.clip(best + np.linspace(-_REACH, _REACH, _POINTS), -LOG_T_BOUND, LOG_T_BOUND)
@@ -66,23 +54,11 @@ def regret(
 def transfer_table(
     fitted: Temperature, conditions: Mapping[str, Condition], *, n_bins: int
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """What one temperature does under every condition.
+    """What one temperature, fitted on images of its own and kept as it is, does under every condition.
 
-    Parameters
-    ----------
-    fitted : Temperature
-        From images of its own; it stays as it is, so that intervals speak about the conditions' images.
-    conditions : mapping from name to Condition
-    n_bins : int
-        Of the ECE.
-
-    Returns
-    -------
-    table : DataFrame
-        One row a condition: accuracy; ece_before, ece, ece_change; nll_before, nll, nll_change; brier_before, brier;
-        oracle (temperature, not defined where it lies at the end of what is searched); regret; each with `_low`,
-        `_high`; p_nll_change (of no change, not adjusted); n. Before is T = 1.
-    regrets : mapping from condition to array (n_resamples,)
+    One row a condition: accuracy; ece_before, ece, ece_change; nll_before, nll, nll_change; brier_before, brier;
+    oracle (temperature, not defined at the end of what is searched); regret; each with `_low`, `_high`; p_nll_change
+    (of no change, not adjusted); n. Before is T = 1. Beside the table: resamples of each regret, (n_resamples,).
     """
     rows, regrets = [], {}
     for name, one in conditions.items():

@@ -1,4 +1,4 @@
-"""Answers from prompts alone: cosines to logits, what the logit scale does, entropy, confused pairs, class reports.
+"""Answers from prompts alone: cosines to logits, what the logit scale does, confused pairs, class reports.
 
 A cosine is between a unit image vector and a unit class vector. CLIP's logits are the logit scale times cosines.
 """
@@ -12,22 +12,14 @@ import numpy as np
 import pandas as pd
 
 from verdict.calibrate import Temperature
-from verdict.clip.words import by_sign
 from verdict.metrics import confusion_counts, ece_interval, nll_of_logits
-from verdict.numbers import Number
 from verdict.scores import softmax
 from verdict.uncertainty import Interval, Resampler, with_bounds
 from verdict.weighted import ratio, weighted_mean
 
 
 def cosines(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Cosines (n, n_classes) of unit vectors, float64.
-
-    Raises
-    ------
-    ValueError
-        If vectors are not of unit length, or of different spaces.
-    """
+    """Cosines (n, n_classes) of unit vectors of one space, float64; a ValueError for any others."""
     if images.shape[1] != classes.shape[1]:
         raise ValueError(f"images have {images.shape[1]} dimensions, classes {classes.shape[1]}")
     for name, vectors in (("image", images), ("class", classes)):
@@ -62,24 +54,10 @@ def fit_temperature(logits: np.ndarray, y_true: np.ndarray, resampler: Resampler
 def scale_effect(
     logits: np.ndarray, y_true: np.ndarray, resampler: Resampler, *, logit_scale: float, fitted: Interval, n_bins: int
 ) -> pd.DataFrame:
-    """What probabilities are worth without the logit scale, with it, and at a fitted temperature.
+    """What probabilities are worth without the logit scale, with it, and at a temperature fitted on other pictures.
 
-    Parameters
-    ----------
-    logits : (n, n_classes)
-        Cosines times the scale.
-    y_true : (n,)
-    logit_scale : float
-        The model's own.
-    fitted : Interval
-        T of scaled logits from other pictures: 1 if the model's own scale is the right one for this task.
-    n_bins : int
-        Of the ECE.
-
-    Returns
-    -------
-    DataFrame
-        logits, temperature (of scaled logits, so that raw cosines have the scale itself), nll, ece, with intervals.
+    Columns logits, temperature (of scaled logits, so that raw cosines have the scale itself), nll, ece, with
+    intervals.
     """
     exact = {"cosines": logit_scale, "scaled": 1.0}
     divisors = {name: Interval(value, float("nan"), float("nan")) for name, value in exact.items()}
@@ -91,23 +69,6 @@ def scale_effect(
         columns = with_bounds("temperature", divisor) | with_bounds("nll", loss) | with_bounds("ece", error)
         rows.append({"logits": name, **columns})
     return pd.DataFrame(rows)
-
-
-def change_of_ece(change: Number) -> str:
-    """What a change of ECE by a fitted temperature says."""
-    return by_sign(
-        change,
-        above="the temperature of the best likelihood makes ECE worse",
-        below="the temperature of the best likelihood makes ECE better",
-        neither="no difference of ECE is shown",
-    )
-
-
-def entropy(probs: np.ndarray) -> np.ndarray:
-    """Entropy of each row in nats, (n,); at most ln of the number of columns."""
-    probs = np.asarray(probs, dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return -np.where(probs > 0, probs * np.log(probs), 0.0).sum(axis=1)
 
 
 def confused_pairs(y_true: np.ndarray, answer: np.ndarray, names: Sequence[str], *, n_pairs: int = 10) -> pd.DataFrame:

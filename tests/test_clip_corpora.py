@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in miniature: the original archives, JPEG folders in tar files, and damaged ones."""
+"""CIFAR-10, CIFAR-100 and Imagenette in miniature: archives, tar files of folders, unpacked, damaged and hostile."""
 
 import importlib.util
 import pickle
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mini_pictures as mini
-from verdict.clip import cifar, pictures
+from verdict.clip import cifar, corpora, pictures
 from verdict.clip.answers import expected_answers
 from verdict.clip.words import clean, prompts
 from verdict.params import load_params
@@ -33,8 +33,8 @@ def data(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", BOTH)
 def test_the_original_archive_is_read_as_it_was_written(data, name):
     archive, kind = mini.write_cifar(data, name), cifar.KINDS[name]
-    assert cifar.locate(name, url="", sha256="") == archive
-    found = cifar.read(name, archive)
+    assert corpora.locate(name, url="", sha256="") == archive
+    found = corpora.read(name, archive)
     assert found.class_names == tuple(mini.NAMES[name])
     assert len(found.train.y) == 4 * kind.n_classes * len(kind.train) and len(found.test.y) == 2 * kind.n_classes
     rows = np.array([7, 0, 3])
@@ -61,13 +61,13 @@ def test_miniatures_are_pickles_that_mean_the_same():
     rng = np.random.default_rng(3)
     content = {b"labels": [3, 1], b"names": [b"a", b"bc"], b"data": rng.integers(256, size=(2, 3072), dtype=np.uint8)}
     for write in (mini.pickled, mini.pickled_by_python2):
-        found = cifar._arrays(write(content), "batch")
+        found = cifar.unpickled(write(content), "batch")
         plain = pickle.loads(write(content).replace(b"numpy.core", b"numpy._core"), encoding="bytes")
         assert found[b"labels"] == plain[b"labels"] == [3, 1] and found[b"names"] == plain[b"names"] == [b"a", b"bc"]
-        assert np.array_equal(cifar._pixels(found[b"data"]), content[b"data"])
+        assert np.array_equal(cifar.pixels(found[b"data"]), content[b"data"])
         assert np.array_equal(plain[b"data"], content[b"data"])
-    by_column = cifar._arrays(mini.pickled({b"data": np.asfortranarray(content[b"data"])}), "batch")
-    assert np.array_equal(cifar._pixels(by_column[b"data"]), content[b"data"])
+    by_column = cifar.unpickled(mini.pickled({b"data": np.asfortranarray(content[b"data"])}), "batch")
+    assert np.array_equal(cifar.pixels(by_column[b"data"]), content[b"data"])
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -79,7 +79,7 @@ def test_two_tar_files_of_folders_are_read_class_by_class(data, name):
             for k in range(n)
         }
         mini.write_tar(data / name / f"{part}.tar", members, "w")
-    found = cifar.read(name, cifar.locate(name, url="", sha256=""))
+    found = corpora.read(name, corpora.locate(name, url="", sha256=""))
     assert found.class_names == tuple(mini.NAMES[name]), "ids by the alphabet are the original's"
     shown = found.test.load(np.arange(len(found.test.y)))
     assert (shown[:, 0, 0, 0] // 2 == found.test.y).all() and (shown[:, 0, 0, 1] == np.arange(len(shown)) % 2).all()
@@ -90,7 +90,7 @@ def test_a_picture_of_another_size_is_refused_when_it_is_loaded(data):
     for part in ("train", "test"):
         members = {f"{part}/{label}/0.png": mini.encoded((0, 0, 0), (32, 31)) for label in mini.CIFAR10}
         mini.write_tar(data / "cifar10" / f"{part}.tar", members, "w")
-    found = cifar.read("cifar10", cifar.locate("cifar10", url="", sha256=""))
+    found = corpora.read("cifar10", corpora.locate("cifar10", url="", sha256=""))
     with pytest.raises(ValueError, match=r"test\.tar: test/cat/0\.png has the shape \(31, 32, 3\)"):
         found.test.load(np.array([3]))
 
@@ -140,14 +140,14 @@ def test_a_damaged_or_hostile_archive_is_refused_by_name(tmp_path, members, case
     archive = {name: content for name, content in changed.items() if content is not ...}
     path = mini.write_tar(tmp_path / "a.tar.gz", archive)
     with pytest.raises(ValueError, match=rf"a\.tar\.gz.*{message}"):
-        cifar.read("cifar100", path)
+        corpora.read("cifar100", path)
 
 
 def test_an_archive_that_is_cut_is_refused(tmp_path, members):
     path = mini.write_tar(tmp_path / "a.tar.gz", members)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ValueError, match=r"a\.tar\.gz is damaged or not an archive"):
-        cifar.read("cifar100", path)
+        corpora.read("cifar100", path)
 
 
 def test_whatever_stands_in_a_batch_is_read_or_refused():
@@ -159,7 +159,7 @@ def test_whatever_stands_in_a_batch_is_read_or_refused():
         for place in rng.integers(len(content), size=rng.integers(1, 4)):
             content[place] = rng.integers(256)
         try:
-            assert isinstance(cifar._arrays(bytes(content), "batch"), dict)
+            assert isinstance(cifar.unpickled(bytes(content), "batch"), dict)
         except ValueError as error:
             assert str(error).startswith("batch ")
             n_refused += 1
@@ -170,13 +170,13 @@ def test_without_a_copy_and_a_hash_nothing_is_downloaded(data):
     with pytest.raises(
         ValueError, match=r"holds cifar100/cifar-100-python\.tar\.gz, or give its sha256 in clip\.cifar100"
     ):
-        cifar.locate("cifar100", url="https://example.org/x", sha256="")
+        corpora.locate("cifar100", url="https://example.org/x", sha256="")
 
 
 def test_a_download_is_compared_with_its_hash(data):
     away = mini.write_cifar(data / "elsewhere", "cifar100", n_train=1, n_test=1)
     with pytest.raises(ValueError, match="the source has changed, or the expected hash is wrong"):
-        cifar.locate("cifar100", url=away.as_uri(), sha256="0" * 64)
+        corpora.locate("cifar100", url=away.as_uri(), sha256="0" * 64)
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -194,3 +194,86 @@ def test_the_profile_asks_about_classes_that_there_are():
     assert len({tuple(row) for row in expected}) >= 15, "answers tell groups of classes apart"
     words = {word for name in mini.CIFAR100 for word in clean(name).split()}
     assert not [text for text in params.concepts.bank if words & set(text.split())], "descriptors name no class"
+
+
+NAMES = tuple(corpora.IMAGENETTE.values())
+
+
+def test_the_corpus_val_is_our_test_and_its_train_gives_the_rest(data):
+    mini.write_imagenette(data)
+    found = pictures.build(small("imagenette", train=30, test=30))
+    assert [len(found.rows(split)) for split in pictures.SPLITS] == [30, 20, 20, 30]
+    assert found.images.shape == (100, 160, 160, 3) and found.class_names == NAMES
+    own = found.table["image_id"].str.startswith("val-")
+    assert (own == (found.table["split"] == "test")).all() and found.table["image_id"].is_unique
+    red, green = (found.images[:, 80, 80, k].astype(int) for k in (0, 1))
+    assert (abs(red - 20 * found.table["y"]) <= 3).all(), "a folder's number stands for its name"
+    assert (abs(green - found.table["image_id"].str[-3:].astype(int)) <= 3).all(), "an id is its picture's"
+    assert prompts(found.class_names, found.templates[:1])[1] == "a photo of an English springer"
+    assert all(clean(name) == name for name in found.class_names)
+
+
+@pytest.mark.parametrize("inside", ["", "imagenette2-160"])
+def test_unpacked_folders_give_the_same_pictures(data, inside):
+    archive = mini.write_imagenette(data)
+    one = pictures.build(small("imagenette", train=30, test=30))
+    archive.unlink()
+    for name, content in mini.imagenette_members(n_train=7, n_val=3).items():
+        path = data / "imagenette" / inside / name.partition("/")[2]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+    other = pictures.build(small("imagenette", train=30, test=30))
+    assert np.array_equal(one.images, other.images) and one.table.equals(other.table)
+
+
+TOP = "imagenette2-160"
+HOSTILE = {
+    "a path leads out": ({f"{TOP}/train/../../../evil.JPEG": b"x"}, "leads out of the folder"),
+    "an absolute path": ({"/train/n01440764/evil.JPEG": b"x"}, "leads out of the folder"),
+    "a link": ({f"{TOP}/train/n01440764/x.JPEG": (tarfile.SYMTYPE, "/etc/passwd")}, "is a link or a device"),
+    "a hard link": ({f"{TOP}/val/n01440764/x.JPEG": (tarfile.LNKTYPE, f"{TOP}/.DS_Store")}, "is a link or a device"),
+    "another class": ({f"{TOP}/train/n00000001/x.JPEG": b"x"}, r"folders \['n00000001'\] are no classes"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_archive_is_refused_by_name(tmp_path, case):
+    change, message = HOSTILE[case]
+    path = mini.write_tar(tmp_path / "a.tgz", {**mini.imagenette_members(n_train=1, n_val=1), **change})
+    with pytest.raises(ValueError, match=rf"a\.tgz.*{message}"):
+        corpora.read("imagenette", path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tgz"], "nothing is unpacked"
+
+
+def test_a_half_that_is_missing_is_refused(tmp_path):
+    kept = {name: one for name, one in mini.imagenette_members(n_train=1, n_val=1).items() if "/val/" not in name}
+    with pytest.raises(ValueError, match=r"a\.tgz: folders \[\] are no classes, of 0 pictures"):
+        corpora.read("imagenette", mini.write_tar(tmp_path / "a.tgz", kept))
+
+
+def test_a_picture_that_is_cut_is_named_when_it_is_loaded(tmp_path):
+    members = mini.imagenette_members(n_train=1, n_val=1)
+    name = f"{TOP}/val/n01440764/n01440764_000.JPEG"
+    found = corpora.read("imagenette", mini.write_tar(tmp_path / "a.tgz", {**members, name: members[name][:300]}))
+    with pytest.raises(ValueError, match=rf"a\.tgz: {name} cannot be decoded; is it truncated"):
+        found.test.load(np.array([0]))
+    assert found.test.load(np.array([1])).shape == (1, 160, 160, 3)
+
+
+def test_without_a_hash_the_user_of_imagenette_is_told_what_to_do(data):
+    own = load_params("paper_imagenette").clip.imagenette
+    with pytest.raises(
+        ValueError, match=r"holds imagenette/imagenette2-160\.tgz, or give its sha256 in clip\.imagenette"
+    ):
+        corpora.locate("imagenette", **own.model_copy(update={"sha256": ""}).model_dump())
+
+
+def test_a_link_inside_a_folder_that_leads_elsewhere_is_left_out(data):
+    place = data / "imagenette" / "train" / "n01440764"
+    place.mkdir(parents=True)
+    (data / "imagenette" / "val").mkdir()
+    (data / "secret.png").write_bytes(mini.encoded((1, 2, 3)))
+    (place / "a.png").symlink_to(data / "secret.png")
+    with pytest.raises(ValueError, match="of 0 pictures"):
+        corpora.read("imagenette", corpora.locate("imagenette", url="", sha256=""))
