@@ -116,7 +116,6 @@ ORDER = (
     "warm",
     "run",
     "slurm",
-    "preflight",
     "pipeline",
     "verify",
     "bench",

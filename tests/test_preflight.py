@@ -17,7 +17,7 @@ from PIL import Image
 
 from verdict import paths, pipeline
 from verdict.params import load_params
-from verdict.preflight import check_inputs
+from verdict.pipeline import check_inputs
 
 SPLITS = ("train", "val", "calib", "test")
 N_IMAGES = 40

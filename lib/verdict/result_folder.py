@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from verdict import paths
 from verdict.artifacts import (
     StaleResultError,
     canonical_json,
@@ -82,6 +83,11 @@ def private_folder(home: Path) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def failure(profile: str, page: str, ending: str = "ipynb") -> Path:
+    """Where a failed stage leaves its notebook as far as it ran, or (`txt`) what stopped it; by the page's stem."""
+    return paths.work_dir(profile) / "failed" / f"{page}.{ending}"
 
 
 def was_killed(home: Path) -> bool:

@@ -56,6 +56,7 @@ class Stage:
     seed: int | None
     folder: Path
     _params: Params
+    shard: int | None = None
     numbers: Numbers = field(default_factory=Numbers)
     claims: list[Claim] = field(default_factory=list)
     _inputs: set[Path] = field(default_factory=set)
@@ -243,9 +244,15 @@ def _of_splits(table: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:
 
 
 def open_stage(
-    name: str, profile: str, *, trial: str | None = None, seed: int | None = None, source: str = MODEL
+    name: str,
+    profile: str,
+    *,
+    trial: str | None = None,
+    seed: int | None = None,
+    source: str = MODEL,
+    shard: int | None = None,
 ) -> Stage:
-    """Open a stage in its notebook; `source` says whose predictions it judges.
+    """Open a stage; `source` says whose predictions it judges, `shard` which part of the features it encodes.
 
     Run by the driver it writes where the driver says; run by hand it writes to `work/<profile>/scratch/`, so that
     trying something out cannot pass for a result.
@@ -257,7 +264,7 @@ def open_stage(
     params = judged(params, name)
     home = os.environ.get("VERDICT_STAGE_DIR")
     scratch = paths.stage_dir(profile, "scratch", name, *([instance(trial, seed)] if trial else []))
-    return Stage(spec(name, params).name, profile, trial, seed, Path(home) if home else scratch, params)
+    return Stage(spec(name, params).name, profile, trial, seed, Path(home) if home else scratch, params, shard)
 
 
 def progress(text: str) -> None:

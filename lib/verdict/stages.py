@@ -23,13 +23,15 @@ SIGNALS = "signals"
 # Predictions that the pages on calibration and policy judge: the profile's own ("model"), or CLIP's.
 MODEL, CLIP = "model", "clip"
 CLIP_MODEL, CLIP_EMBEDDINGS, CLIP_ANSWERS = "clip_model", "clip_embeddings", "clip_answers"
-WITHOUT_NOTEBOOK = frozenset({FEATURES, SIGNALS, CLIP_MODEL, CLIP_EMBEDDINGS, CLIP_ANSWERS})
-# What runs a stage without a notebook, where it is not `verdict.run` itself: a function of the stage.
+# What runs a stage without a notebook: a function of the stage, imported by whoever runs it alone.
 RUNNERS = {
+    FEATURES: ("verdict.features", "encode_pairs"),
+    SIGNALS: ("verdict.probe", "probe"),
     CLIP_MODEL: ("verdict.pretrain.own_clip", "teach"),
     CLIP_EMBEDDINGS: ("verdict.clip.study", "embed"),
     CLIP_ANSWERS: ("verdict.clip.answers", "answer"),
 }
+WITHOUT_NOTEBOOK = frozenset(RUNNERS)
 # Tables of what else was asked of the model that is kept.
 VIEWS, QUESTIONS = "views", "questions"
 
@@ -70,6 +72,10 @@ RECORDED_SPECS = (
 CONCEPTS = "12_clip_concepts"
 REPRODUCIBILITY = "13_reproducibility"
 JUDGING = frozenset(notebook_of(spec.name) for spec in CLIP_SPECS if source_of(spec.name) != MODEL)
+# Stages that take long (training, and whatever has no notebook), and all whose results they are made from.
+LASTING = {*WITHOUT_NOTEBOOK, WARMUP_STAGE, TRIAL_STAGE}
+for _spec in reversed((*SPECS, *CLIP_SPECS)):
+    LASTING |= set(_spec.needs) if _spec.name in LASTING else set()
 ALL_NAMES = tuple(dict.fromkeys(spec.name for spec in (*SPECS, *RECORDED_SPECS, *CLIP_SPECS)))
 
 
@@ -149,6 +155,11 @@ def instance(trial: str | None, seed: int | None) -> str:
 def page(name: str, trial: str | None = None, seed: int | None = None) -> str:
     """Stem of the page of one execution of a stage."""
     return "-".join(filter(None, [name, instance(trial, seed)]))
+
+
+def label(name: str, trial: str | None = None, seed: int | None = None) -> str:
+    """How one execution of a stage is called in what is told."""
+    return f"{name} {instance(trial, seed)}".strip()
 
 
 def folder(profile: str, name: str, trial: str | None = None, seed: int | None = None) -> Path:

@@ -120,6 +120,11 @@ def settle() -> None:
     time.tzset()
 
 
+def tell(text: str) -> None:
+    """Print a line for the person who waits."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def short_folder() -> Path:
     """A folder for temporary files with a path so short that sockets can lie in it.
 

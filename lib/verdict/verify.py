@@ -22,6 +22,7 @@ import pandas as pd
 
 from verdict import artifacts, paths, place, start
 from verdict.numbers import Numbers
+from verdict.start import tell
 
 PROFILE = "smoke"
 TABLE = paths.REPORTS / "verified" / "smoke.csv"
@@ -143,7 +144,7 @@ def clone(target: Path) -> str:
         raise RuntimeError(f"{paths.ROOT} is not a git repository of its own; make verify checks a commit")
     command = ["git", "clone", "--quiet", "--no-hardlinks", str(paths.ROOT), str(target)]
     subprocess.run(command, env=artifacts.plain_environment(), check=True)
-    say(f"verifying commit {revision[:12]}" + (", without the changes that are not committed" if is_dirty else ""))
+    tell(f"verifying commit {revision[:12]}" + (", without the changes that are not committed" if is_dirty else ""))
     return revision
 
 
@@ -169,11 +170,6 @@ def run(root: Path, cores: int) -> float:
     return time.monotonic() - started
 
 
-def say(text: str) -> None:
-    """Print a line for the person who waits."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def verdict(differences: Sequence[Difference], n: int, elapsed_s: float) -> list[str]:
     """What is found, line by line; the first line is the answer."""
     told = f"within the tolerances of {artifacts.relative(TABLE)}"
@@ -194,12 +190,12 @@ def verify(cores: int, *, write: bool) -> int:
         got = collect(root / "work" / PROFILE)
     if write:
         write_table(got, TABLE)
-        say(f"{len(got)} numbers written to {artifacts.relative(TABLE)}")
+        tell(f"{len(got)} numbers written to {artifacts.relative(TABLE)}")
         return 0
     expected = pd.read_csv(TABLE)
     differences = compare(expected, got)
     for line in verdict(differences, len(expected), elapsed):
-        say(line)
+        tell(line)
     return 1 if differences else 0
 
 
@@ -210,12 +206,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="write the table of the committed state instead")
     chosen = parser.parse_args(arguments)
     if not chosen.write and not TABLE.is_file():
-        say(f"{artifacts.relative(TABLE)} is missing: make it with python -m verdict.verify --write")
+        tell(f"{artifacts.relative(TABLE)} is missing: make it with python -m verdict.verify --write")
         return 2
     try:
         return verify(chosen.cores, write=chosen.write)
     except RuntimeError as error:
-        say(str(error))
+        tell(str(error))
         return 2
 
 

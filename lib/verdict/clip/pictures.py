@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from verdict import paths
 from verdict.clip import cifar, imagenette, own_pictures, scenes
 from verdict.clip.corpora import Corpus, square
+from verdict.clip.hub import check_preset
 from verdict.clip.own_pictures import SPLITS
 from verdict.clip.words import ENSEMBLE
 from verdict.data.digits import ATTRIBUTION
 from verdict.data.images import read_image
-from verdict.data.picture_files import find_damaged, refuse_damaged
+from verdict.data.picture_files import LOOK_S, find_damaged, refuse_damaged
 from verdict.data.scenes import handwriting_pools
-from verdict.params import ClipFolderParams, ClipParams
+from verdict.params import ClipFolderParams, ClipParams, Params
 
 SCENE_PX = 48
 CLIP_PX = 224  # of the published encoders
@@ -91,13 +94,36 @@ def of_scenes(n: Mapping[str, int], *, seed: int) -> Pictures:
     return Pictures(np.concatenate(images), table, scenes.DIGITS, ENSEMBLE, np.concatenate(masks), ATTRIBUTION)
 
 
+def check_inputs(params: Params) -> None:
+    """Open the dual encoder's own pictures and its model, as its first stage will; nothing is downloaded.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, ConnectionError
+        For what cannot be used: file, line and cause, or parameter and cause.
+    """
+    clip = params.clip
+    if clip.source in ("folder", "csv"):
+        own = own_pictures.read(clip.folder, seed=clip.seed, is_table=clip.source == "csv")
+        refuse_damaged(own.home, find_damaged({str(path): path for path in own.rows["file"]}, limit_s=LOOK_S))
+    elif clip.source != "digits":
+        place = getattr(clip, str(clip.source))
+        if not place.sha256:
+            _locate(str(clip.source), place.model_dump())
+    if clip.preset != "trained":
+        check_preset(clip.preset, clip.revision)
+    if answers := params.clip_robustness.assistant_answers:
+        paths.needed(answers, "clip_robustness.assistant_answers")
+
+
+def _locate(source: str, place: dict[str, str]) -> Path:
+    return imagenette.locate(**place) if source == "imagenette" else cifar.locate(source, **place)
+
+
 def _corpus(params: ClipParams) -> Corpus:
     name = str(params.source)
-    places = {"cifar10": params.cifar10, "cifar100": params.cifar100, "imagenette": params.imagenette}
-    place = places[name].model_dump()
-    if name == "imagenette":
-        return imagenette.read(imagenette.locate(**place))
-    return cifar.read(name, cifar.locate(name, **place))
+    found = _locate(name, getattr(params, name).model_dump())
+    return imagenette.read(found) if name == "imagenette" else cifar.read(name, found)
 
 
 def of_corpus(corpus: Corpus, params: ClipParams) -> Pictures:

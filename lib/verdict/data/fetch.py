@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import gzip
 import http.client
 import lzma
@@ -21,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from verdict.artifacts import disk_full, sha256_file
+from verdict.artifacts import sha256_file, told_when_full
 
 MAX_BYTES = 4_000_000_000
 MAX_FILES = 500_000
@@ -123,7 +122,7 @@ def _open(request: urllib.request.Request, timeout_s: float) -> http.client.HTTP
 
 def _append(response: BinaryIO, part: Path, n_there: int, max_bytes: int, url: str) -> int:
     n_got = n_there
-    with _full_disk(part), part.open("ab" if n_there else "wb") as file:
+    with told_when_full(part), part.open("ab" if n_there else "wb") as file:
         while chunk := response.read(CHUNK_BYTES):
             n_got += len(chunk)
             if n_got > max_bytes:
@@ -134,17 +133,6 @@ def _append(response: BinaryIO, part: Path, n_there: int, max_bytes: int, url: s
         file.flush()
         os.fsync(file.fileno())
     return n_got
-
-
-@contextlib.contextmanager
-def _full_disk(path: Path) -> Iterator[None]:
-    """Name the file that met a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise disk_full(error, path, path.stat().st_size if path.is_file() else 0) from error
 
 
 def extract_tar(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Path:
@@ -259,7 +247,7 @@ def _put(source: BinaryIO | None, target: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _full_disk(target), target.open("xb") as file:
+    with told_when_full(target), target.open("xb") as file:
         while chunk := source.read(CHUNK_BYTES):
             file.write(chunk)
 
