@@ -27,18 +27,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SCHEMA = 1
 SELF = "sha256_of_this"
+# Packages that move a number, Matplotlib by the fonts of printed digits among them.
 RECORDED_PACKAGES = (
-    "torch",
-    "keras",
-    "keras-hub",
-    "tensorflow",
-    "transformers",
-    "numpy",
-    "scipy",
-    "pandas",
-    "pillow",
-    "scikit-learn",
-    "papermill",
+    *("torch", "keras", "keras-hub", "tensorflow", "tensorflow-text", "transformers", "tokenizers"),
+    *("numpy", "scipy", "pandas", "pillow", "scikit-learn", "matplotlib", "papermill"),
 )
 
 

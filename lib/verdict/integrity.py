@@ -50,10 +50,7 @@ def missing(params: Params, profile: str) -> list[str]:
 def settle_times(params: Params, profile: str) -> list[str]:
     """Give records of the future the present time: a workflow refuses to make anything from what is not written yet.
 
-    Returns
-    -------
-    list of str
-        A line that says so, where the clock was set back since; what was made from these records is looked at again.
+    A line says so, where the clock was set back since; what was made from these records is looked at again.
     """
     ahead = [path for path in records(params, profile) if path.is_file() and path.stat().st_mtime > time.time()]
     for path in ahead:

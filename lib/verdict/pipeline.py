@@ -42,13 +42,7 @@ CHECKS = {"data": ("verdict.data.sources", "check_inputs"), "clip": ("verdict.cl
 
 
 def check_inputs(params: Params) -> None:
-    """Open what a profile names, as the first stages will; nothing is written.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError, ConnectionError
-        For what cannot be used: file, line and cause, or parameter and cause.
-    """
+    """Open what a profile names, as the first stages will; an error says which file or parameter cannot be used."""
     for section, (module, function) in CHECKS.items():
         if getattr(params, section).source not in (None, stages.CLIP):
             getattr(importlib.import_module(module), function)(params)
@@ -116,10 +110,7 @@ def _may_fork(where: str) -> bool:
 def report(profile: str, cores: int, where: str = "local", targets: Sequence[str] = ()) -> int:
     """Run what is missing or out of date, and render the pages; with targets, make these records and no page.
 
-    Returns
-    -------
-    int
-        0 when every stage ran; else Snakemake's exit status, with a report of the stages that did run.
+    0 when every stage ran; else Snakemake's exit status, with a report of the stages that did run.
     """
     started = time.monotonic()
     params, log = load_params(profile), paths.work_dir(profile) / "snakemake.log"
@@ -204,10 +195,9 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def unfinished(profile: str) -> list[str]:
-    """For each stage without a result: where its failed notebook is kept and how it ended, or that it was not reached.
+    """For each stage without a result, how it ended, with what it left to read, or that it was not reached.
 
-    A stage that was killed, for want of memory or time or with its node, leaves no failed notebook; what the cluster
-    logged of it is told then.
+    A stage that was killed leaves no failed notebook; what the cluster logged of it is told then.
     """
     executions = stages.executions(load_params(profile))
     return [line for one in executions if not stages.finished(profile, *one) for line in _how_it_ended(profile, *one)]

@@ -18,6 +18,7 @@ from verdict.evaluation import Selection, load_selection
 from verdict.features import Encoders, Features, load_encoders, load_network
 from verdict.labels import EVALUATION_SPLITS, Split, expected_columns, logit_columns
 from verdict.model import FreezePlan, Network, build_prefix, build_suffix
+from verdict.params import DataParams
 from verdict.stage import Stage
 from verdict.stages import FEATURES, QUESTIONS, TRIAL_STAGE, VIEWS
 from verdict.train import Rows, load_weights, predict_logits, read_weights, two_class
@@ -59,12 +60,15 @@ def probe(stage: Stage) -> None:
     pairs = stage.pairs(*PROBED_SPLITS)
     tables = {VIEWS: answer_views(model, features, images, pairs, progress=stage.progress)}
     stage.progress("questions")
-    # The source with a grammar, from which the right answer to a question follows.
-    hypotheses = pd.unique(pairs["hypothesis"]) if stage.params.data.source == "digits" else []
-    tables[QUESTIONS] = answer_questions(model, features, pairs, question_table(hypotheses))
+    tables[QUESTIONS] = answer_questions(model, features, pairs, questions_about(stage.params.data, pairs))
     stage.number("signals.n_views", len(VIEW_OF), unit="count")
     stage.number("signals.n_questions", len(tables[QUESTIONS]), unit="count")
     stage.save(**tables)
+
+
+def questions_about(params: DataParams, pairs: pd.DataFrame) -> pd.DataFrame:
+    """`question_table` of the hypotheses, without rows for a source that has no grammar to make questions from."""
+    return question_table(pd.unique(pairs["hypothesis"]) if params.source == "digits" else [])
 
 
 def answer_views(

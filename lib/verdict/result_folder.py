@@ -52,10 +52,7 @@ def question(
     *,
     code: Callable[[str], str] = code_digest,
 ) -> dict[str, Any]:
-    """What an execution of a stage answers now, as its record says it: the values of `QUESTION`.
-
-    Who asks of many executions gives a `code_digest` that remembers.
-    """
+    """What an execution of a stage answers now, as its record says it; `code` may be a `code_digest` that remembers."""
     asked = {"params": resolved(params, name, trial, seed), "code": code(name)}
     asked |= {"stage": name, "trial": trial, "seed": seed, "versions": package_versions()}
     return json.loads(canonical_json(asked))
@@ -119,11 +116,6 @@ def stands(home: Path, asked: Mapping[str, Any]) -> bool:
 
     Its record is put back where it was taken away. A result that was made of no recorded input is not taken for
     current: nothing says that what it read outside the project is as it was.
-
-    Parameters
-    ----------
-    asked : mapping
-        As `question` gives it.
     """
     record = _whole(home)
     if record is None or not record["inputs"] or not _agree(record, asked):
@@ -136,10 +128,7 @@ def stands(home: Path, asked: Mapping[str, Any]) -> bool:
 def publish(folder: Path, home: Path) -> bool:
     """Put an execution's folder, its record included, in the place of whatever the stage has.
 
-    Returns
-    -------
-    bool
-        False where another execution's whole result answers the same question from the same inputs: it is kept.
+    False where another execution's whole result answers the same question from the same inputs: it is kept.
     """
     write_bytes(folder / TWIN, (folder / RECORD).read_bytes())
     (folder / HELD).unlink(missing_ok=True)

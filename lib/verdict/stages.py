@@ -134,13 +134,7 @@ def index_text(params: Params) -> str:
 
 
 def spec(name: str, params: Params | None = None) -> Spec:
-    """The declaration of a stage, in the list of a profile or else in the longest one.
-
-    Raises
-    ------
-    KeyError
-        If there is no such stage.
-    """
+    """The declaration of a stage, in the list of a profile or else in the longest one; a KeyError for no stage."""
     known = {spec.name: spec for spec in ((*SPECS, *CLIP_SPECS) if params is None else specs_for(params))}
     if name not in known:
         raise KeyError(f"no stage is called {name!r}; there are {list(known)}")
