@@ -46,10 +46,7 @@ def test_what_a_profile_made_goes_and_is_named(project):
     done = clean(project, "PROFILE=mine")
     assert done.returncode == 0, done.stderr
     assert before - files(project) == set(MADE)
-    assert done.stdout.splitlines() == [
-        "removed work/mine: 4 files, 0.0 MB",
-        "removed reports/mine: 2 files, 0.0 MB",
-    ]
+    assert done.stdout.splitlines() == ["removed work/mine: 4 files, 0.0 MB", "removed reports/mine: 2 files, 0.0 MB"]
     assert "nothing to remove" in clean(project, "PROFILE=mine").stdout
 
 

@@ -40,19 +40,8 @@ def test_library_files_are_the_closure_of_imports(root):
         report__page="",
     )
     init = ["__init__.py"]
-    assert names(library_files(["from verdict import a"])) == [
-        *init,
-        "a.py",
-        "b.py",
-        "sub/__init__.py",
-        "sub/c.py",
-    ]
-    assert names(library_files(["import verdict.sub.d as d, os"])) == [
-        *init,
-        "e.py",
-        "sub/__init__.py",
-        "sub/d.py",
-    ]
+    assert names(library_files(["from verdict import a"])) == [*init, "a.py", "b.py", "sub/__init__.py", "sub/c.py"]
+    assert names(library_files(["import verdict.sub.d as d, os"])) == [*init, "e.py", "sub/__init__.py", "sub/d.py"]
     assert names(library_files(["import verdict.e", "import verdict.report.page"])) == [
         *init,
         "e.py",

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from verdict import paths
 
@@ -83,6 +83,17 @@ def told_when_full(path: Path, written: Path | None = None) -> Iterator[None]:
         usage = os.statvfs(path.parent)
         counts = f"{n_written:,} bytes were written, {usage.f_bavail * usage.f_frsize:,} bytes are free"
         raise OSError(error.errno, f"no space left while writing {path}: {counts}") from error
+
+
+def try_lock(file: IO[Any]) -> bool:
+    """Hold a lock on an open file until it is closed; False where another process has it."""
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -39,17 +39,13 @@ def _is_there(folder: Path) -> bool:
 @contextlib.contextmanager
 def _alone(profile: str) -> Iterator[None]:
     """Hold the lock that a report of the profile holds while it is made."""
-    import fcntl
-
     lock = paths.work_dir(profile) / ".lock"
     if not lock.is_file():
         yield
         return
     with lock.open("r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CleanError(f"a report of profile {profile!r} is being made") from None
+        if not artifacts.try_lock(file):
+            raise CleanError(f"a report of profile {profile!r} is being made")
         yield
 
 

@@ -56,9 +56,7 @@ def one_at_a_time(profile: str) -> Iterator[Path]:
     home = paths.work_dir(profile)
     home.mkdir(parents=True, exist_ok=True)
     with (home / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not artifacts.try_lock(file):
             tell(f"another report of profile {profile!r} is being made; waiting for it to end")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield home / ".lock"

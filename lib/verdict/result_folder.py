@@ -28,6 +28,7 @@ from verdict.artifacts import (
     package_versions,
     read_json,
     recorded_hash,
+    try_lock,
     verify_outputs,
     write_bytes,
 )
@@ -64,8 +65,6 @@ def private_folder(home: Path) -> Iterator[Path]:
 
     Folders that dead executions of the same stage have left are removed first.
     """
-    import fcntl
-
     home.parent.mkdir(parents=True, exist_ok=True)
     for folder in home.parent.glob(f".{glob.escape(home.name)}.*.running*"):
         if _is_abandoned(folder):
@@ -74,8 +73,7 @@ def private_folder(home: Path) -> Iterator[Path]:
     folder = Path(name)
     folder.chmod(0o755)
     with (folder / HELD).open("w") as lock:
-        with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_lock(lock)
         try:
             yield folder
         finally:
@@ -94,21 +92,17 @@ def was_killed(home: Path) -> bool:
 
 def _is_abandoned(folder: Path) -> bool:
     """Whether nobody writes there any more: its lock is free on this machine, or it was left alone for a day."""
-    import fcntl
-
     try:
-        newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-        if time.time() - newest > ABANDONED_S:
+        if time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir())) > ABANDONED_S:
             return True
         if f".{platform.node()}." not in folder.name:
             return False
         with (folder / HELD).open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return try_lock(lock)
     except FileNotFoundError:
         return not folder.name.endswith(".running")
     except OSError:
         return False
-    return True
 
 
 def stands(home: Path, asked: Mapping[str, Any]) -> bool:

@@ -60,19 +60,14 @@ def device_lease(wanted: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _locked_gpu(gpus: Sequence[str]) -> Iterator[str]:
-    import fcntl
-
     # A job of a cluster counts its own GPUs from 0.
     locks, job = Path(tempfile.gettempdir()), os.environ.get("SLURM_JOB_ID", "")
     while True:
         for gpu in gpus:
             with (locks / f"verdict-gpu-{os.getuid()}-{job}-{gpu.replace('/', '-')}.lock").open("w") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                yield gpu
-                return
+                if artifacts.try_lock(file):
+                    yield gpu
+                    return
         time.sleep(1.0)
 
 

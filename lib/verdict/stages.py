@@ -65,10 +65,7 @@ def _on_logits(spec: Spec) -> Spec:
 
 
 # Saved logits have no images, features or training: a shorter list of stages, with the same notebooks.
-RECORDED_SPECS = (
-    RECORDED_SPEC,
-    *(_on_logits(spec) for spec in SPECS if spec.name in _ON_LOGITS),
-)
+RECORDED_SPECS = (RECORDED_SPEC, *(_on_logits(spec) for spec in SPECS if spec.name in _ON_LOGITS))
 CONCEPTS = "12_clip_concepts"
 REPRODUCIBILITY = "13_reproducibility"
 JUDGING = frozenset(notebook_of(spec.name) for spec in CLIP_SPECS if source_of(spec.name) != MODEL)

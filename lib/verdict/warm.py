@@ -69,11 +69,7 @@ def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
         listening.listen(64)
         command = [sys.executable, "-m", "verdict.warm", "--serve", str(listening.fileno())]
         process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            pass_fds=(listening.fileno(),),
-            env=environment | FOUND,
-            cwd=paths.ROOT,
+            command, stdin=subprocess.PIPE, pass_fds=(listening.fileno(),), env=environment | FOUND, cwd=paths.ROOT
         )
         listening.close()
         try:
