@@ -193,7 +193,7 @@ def start(root, *arguments, **variables):
 
 
 def finish(process):
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert out == ""
     return process.returncode, err
 
