@@ -18,6 +18,8 @@ define newline
 
 endef
 quoted = '$(subst $(newline), ,$(subst ','\'',$(value $(1))))'
+# An option, where the person gives the variable.
+given = $(if $(value $(2)),--$(1)=$(call quoted,$(2)))
 # A command has the same variables on every machine (lib/verdict/start.py), and ends when make does.
 RUN := exec $(PY) -m verdict.start
 # As many jobs at a time as there are processors, or as a container may use.
@@ -31,7 +33,7 @@ $(error the path of this folder holds a colon or a line break, which no environm
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env report test test-slurm verify lint lab watch check notebook diff publish presets bench bench-scale chaos clean
+.PHONY: help env report explain replay export test test-slurm verify lint lab watch check notebook diff publish presets bench bench-scale chaos clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,14 +60,24 @@ env: $(READY)  ## make the environment in .venv
 report: $(READY)  ## make the whole report: PROFILE=digits (default), smoke, nlvr, ...; CORES=n; WHERE=local or slurm
 	@$(RUN) verdict.pipeline --profile=$(call quoted,PROFILE) --cores $(JOBS) --where $(WHERE)
 
+explain: $(READY)  ## say in words why the report of PROFILE decided a pair as it did: PAIR=id
+	@$(RUN) verdict.audit explain --profile=$(call quoted,PROFILE) $(if $(value PAIR),-- $(call quoted,PAIR))
+
+replay: $(READY)  ## decide every pair of PROFILE's log again from what it holds, and tell any difference
+	@$(RUN) verdict.audit replay --profile=$(call quoted,PROFILE)
+
+export: $(READY)  ## predict with PROFILE's model: PAIRS=new.jsonl IMAGES=folder OUT=a.csv [SKIP=1], or CHECK=a.csv LABELS=b.jsonl
+	@$(RUN) verdict.export --profile=$(call quoted,PROFILE) $(call given,pairs,PAIRS) $(call given,images,IMAGES) $(call given,out,OUT) \
+		$(call given,check,CHECK) $(call given,labels,LABELS) $(if $(value SKIP),--skip-unusable-images)
+
 test: $(READY)  ## run all tests, a whole smoke report included
 	@export OMP_NUM_THREADS=1; $(RUN) pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-slurm: $(READY)  ## run the smoke report on the Slurm at hand and compare it with a local one (skipped where there is none)
 	@export OMP_NUM_THREADS=1; $(RUN) pytest -m cluster -rs tests/test_slurm_cluster.py
 
-verify: $(READY)  ## check this installation: the smoke report in a fresh clone, its numbers against the committed ones
-	@$(RUN) verdict.verify --cores $(JOBS)
+verify: $(READY)  ## check this installation: the smoke report in a fresh clone, its numbers against the committed table (WRITE=1: make it)
+	@$(RUN) verdict.verify --cores $(JOBS) $(if $(value WRITE),--write)
 
 lint: $(READY)  ## check code style and notebooks
 	@$(PY) -m ruff check lib tests notebooks

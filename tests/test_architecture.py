@@ -38,7 +38,7 @@ TOP_LEVEL = {
 GENERATED = {"work", "CHANGELOG.md"}
 TARGETS = {"help", "env", "report", "test", "lint", "lab", "presets", "bench", "clean"}
 TARGETS |= {"watch", "check", "notebook", "diff", "publish", "chaos"}
-TARGETS |= {"test-slurm", "verify", "bench-scale"}
+TARGETS |= {"test-slurm", "verify", "bench-scale", "explain", "replay", "export"}
 
 # Lowest first: a module imports only from above it in this list. A package stands for all that it holds.
 ORDER = (
@@ -65,6 +65,10 @@ ORDER = (
     "execution",
     "result_folder",
     "integrity",
+    "warm",
+    "run",
+    "slurm",
+    "pipeline",
     "scores",
     "ranking",
     "metrics",
@@ -114,11 +118,6 @@ ORDER = (
     "plots",
     "report",
     "pretrain",
-    "warm",
-    "run",
-    "slurm",
-    "preflight",
-    "pipeline",
     "verify",
     "bench",
     "chaos",

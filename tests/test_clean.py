@@ -46,42 +46,12 @@ def test_what_a_profile_made_goes_and_is_named(project):
     done = clean(project, "PROFILE=mine")
     assert done.returncode == 0, done.stderr
     assert before - files(project) == set(MADE)
-    assert done.stdout.splitlines() == [
-        "removed work/mine: 4 files, 0.0 MB",
-        "removed reports/mine: 2 files, 0.0 MB",
-    ]
+    assert done.stdout.splitlines() == ["removed work/mine: 4 files, 0.0 MB", "removed reports/mine: 2 files, 0.0 MB"]
     assert "nothing to remove" in clean(project, "PROFILE=mine").stdout
 
 
-NO_PROFILES = (
-    "",
-    " ",
-    ".",
-    "..",
-    "*",
-    "m*",
-    "mine/",
-    "mine/01_data",
-    "../a project",
-    "smoke mine",
-    "minE",
-    "none",
-    "é",
-)
-NO_PROFILES += (
-    "docs",
-    "published",
-    "verified",
-    "downloads",
-    "base",
-    "rubric",
-    "README.md",
-    "--help",
-    "-rf",
-    "mine\nsmoke",
-    "none",
-)
-NO_PROFILES += ("--help", "mine'", '"mine"', "$(rm -rf work)", "$$PROFILE", "mine; rm -rf work", "`rm -rf work`")
+NO_PROFILES = ("", " ", "..", "m*", "mine/01_data", "../a project", "smoke mine", "minE", "published", "base", "--help")
+NO_PROFILES += ("mine\nsmoke", "mine'", "$(rm -rf work)", "$$PROFILE", "mine; rm -rf work", "`rm -rf work`")
 
 
 @pytest.mark.parametrize("profile", NO_PROFILES)

@@ -1,5 +1,6 @@
 """Which code a stage or a page is made with."""
 
+import ast
 import json
 import shutil
 
@@ -8,8 +9,8 @@ import pytest
 from empty_project import make_project
 from verdict import paths
 from verdict.artifacts import write_text
-from verdict.code_digest import code_digest, library_files, page_files
-from verdict.stages import ALL_NAMES, FEATURES
+from verdict.code_digest import SHOWING, code_cells, code_digest, library_files, page_files
+from verdict.stages import ALL_NAMES, FEATURES, LASTING, WITHOUT_NOTEBOOK
 
 
 @pytest.fixture
@@ -39,19 +40,8 @@ def test_library_files_are_the_closure_of_imports(root):
         report__page="",
     )
     init = ["__init__.py"]
-    assert names(library_files(["from verdict import a"])) == [
-        *init,
-        "a.py",
-        "b.py",
-        "sub/__init__.py",
-        "sub/c.py",
-    ]
-    assert names(library_files(["import verdict.sub.d as d, os"])) == [
-        *init,
-        "e.py",
-        "sub/__init__.py",
-        "sub/d.py",
-    ]
+    assert names(library_files(["from verdict import a"])) == [*init, "a.py", "b.py", "sub/__init__.py", "sub/c.py"]
+    assert names(library_files(["import verdict.sub.d as d, os"])) == [*init, "e.py", "sub/__init__.py", "sub/d.py"]
     assert names(library_files(["import verdict.e", "import verdict.report.page"])) == [
         *init,
         "e.py",
@@ -104,30 +94,60 @@ def test_a_stage_without_a_notebook_has_a_digest_of_its_code(root):
 
 
 ADDED = """Spec("14_it's {new} größe", "Why is 'x' < 50 %?", ("01_data", "05_test"), ("data",)),"""
+PAGES = set(ALL_NAMES) - LASTING
+
+
+@pytest.fixture(scope="module")
+def now():
+    return {name: code_digest(name) for name in ALL_NAMES}
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("file", "old", "new", "expected"),
     [
-        ("SPECS = (\n", f"SPECS = (\n    {ADDED}\n"),
-        ("How good is it on unseen images", "How good is it on other images"),
-        ('"05_test",\n', '"05_test",\n            "signals",\n'),
+        ("declarations.py", "SPECS = (\n", f"SPECS = (\n    {ADDED}\n", set()),
+        ("declarations.py", "How good is it on unseen images", "How good is it on other images", set()),
+        ("declarations.py", '("01_data",),  #', '("01_data", "signals"),  #', set()),
+        ("params.py", '"""', '"""One. ', set()),
+        ("run.py", '"""', '"""One. ', set()),
+        ("report/site.py", '"""', '"""One. ', set()),
+        ("plots/__init__.py", '"""', '"""One. ', PAGES),
+        ("report/say.py", '"""', '"""One. ', PAGES),
+        ("stage.py", '"""', '"""One. ', set(ALL_NAMES)),
+        ("uncertainty.py", '"""', '"""One. ', set(ALL_NAMES)),
     ],
-    ids=["another stage", "another question", "another need"],
 )
-def test_a_declaration_is_no_other_stages_code(tmp_path, monkeypatch, old, new):
-    before = {name: code_digest(name) for name in ALL_NAMES}
+def test_a_change_re_runs_what_computes_with_it_and_nothing_else(tmp_path, monkeypatch, now, file, old, new, expected):
     ignored = shutil.ignore_patterns("presets", "__pycache__")
     shutil.copytree(paths.LIBRARY, tmp_path / "lib" / "verdict", ignore=ignored)
     monkeypatch.setattr(paths, "LIBRARY", tmp_path / "lib" / "verdict")
-    declarations = paths.LIBRARY / "declarations.py"
-    text = declarations.read_text(encoding="utf-8")
+    text = (paths.LIBRARY / file).read_text(encoding="utf-8")
     assert old in text
-    declarations.write_text(text.replace(old, new, 1), encoding="utf-8")
-    compile(declarations.read_text(encoding="utf-8"), "declarations.py", "exec")
-    assert {name: code_digest(name) for name in ALL_NAMES} == before
-    (paths.LIBRARY / "stage.py").write_text("")
-    assert code_digest("05_test") != before["05_test"]
+    (paths.LIBRARY / file).write_text(text.replace(old, new, 1), encoding="utf-8")
+    compile((paths.LIBRARY / file).read_text(encoding="utf-8"), file, "exec")
+    assert {name for name in ALL_NAMES if code_digest(name) != now[name]} == expected
+
+
+def test_training_and_what_has_no_notebook_take_long_and_so_do_their_sources():
+    needed = {"01_data", "02_warmup", "03_staged_unfreezing", "04_model_selection"}
+    assert needed | WITHOUT_NOTEBOOK == LASTING
+
+
+@pytest.mark.parametrize("name", sorted(LASTING - WITHOUT_NOTEBOOK))
+def test_no_number_of_a_stage_that_takes_long_comes_of_what_draws_and_prints(name):
+    """Else a change of it would have to run the stage again."""
+    tree = ast.parse("\n".join(code_cells(paths.NOTEBOOKS / f"{name}.ipynb")))
+    showing = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.startswith(SHOWING)
+        for alias in node.names
+    }
+    shown = {
+        id(node.value.func) for node in ast.walk(tree) if isinstance(node, ast.Expr) and hasattr(node.value, "func")
+    }
+    used = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in shown]
+    assert showing and not showing & set(used)
 
 
 def test_a_page_of_another_source_has_the_code_of_its_notebook():

@@ -9,18 +9,11 @@ import pytest
 
 from verdict import paths, stages
 from verdict.artifacts import read_run, sha256_bytes, write_json, write_run, write_text
-from verdict.integrity import (
-    expected,
-    faults,
-    forget_damaged,
-    forget_outdated,
-    forget_pages,
-    missing,
-    settle_times,
-)
+from verdict.integrity import damage, forget, forget_pages, is_up_to_date, keep_whole, missing, settle_times, sources
 from verdict.params import load_params
 from verdict.result_folder import question
 
+PARAMS = paths.PARAMS
 CHAIN = ("01_data", stages.FEATURES, stages.WARMUP_STAGE)
 
 
@@ -37,13 +30,17 @@ def finished(tmp_path, monkeypatch):
     return folders
 
 
-def found(profile="smoke"):
-    return {folder.name: text for folder, text in faults(load_params(profile), profile)}
+def found(finished):
+    return {name: text for name, folder in finished.items() if (text := damage(folder))}
+
+
+def forget_damaged():
+    return forget(load_params("smoke"), "smoke", outdated=False)
 
 
 def test_whole_results_have_no_fault_and_stay(finished):
-    assert found() == {}
-    assert forget_damaged(load_params("smoke"), "smoke") == []
+    assert found(finished) == {}
+    assert forget_damaged() == []
     assert all((folder / "run.json").is_file() for folder in finished.values())
 
 
@@ -61,8 +58,8 @@ def test_whole_results_have_no_fault_and_stay(finished):
 )
 def test_every_damage_is_named(finished, change, message):
     change(finished[CHAIN[2]])
-    assert list(found()) == [CHAIN[2]]
-    assert message in found()[CHAIN[2]]
+    assert list(found(finished)) == [CHAIN[2]]
+    assert message in found(finished)[CHAIN[2]]
 
 
 def edit(folder, **fields):
@@ -83,20 +80,20 @@ def test_records_of_the_future_count_as_written_now(finished):
     assert line.startswith("the clock was set back: 1 records")
     assert ahead.stat().st_mtime <= time.time() + 1
     assert (behind.stat().st_mtime, last.stat().st_mtime) == before
-    assert settle_times(params, "smoke") == [] and found() == {}
+    assert settle_times(params, "smoke") == [] and found(finished) == {}
 
 
 def test_what_is_missing_is_asked_for(finished):
     params = load_params("smoke")
     wanted = missing(params, "smoke")
-    assert len(wanted) == len(expected(params, "smoke")) - len(CHAIN)
+    assert len(wanted) == len(stages.executions(params)) - len(CHAIN)
     (finished[CHAIN[1]] / "run.json").unlink()
     assert set(missing(params, "smoke")) - set(wanted) == {"work/smoke/features/run.json"}
 
 
 def test_a_damaged_stage_loses_its_record_and_nothing_else(finished):
     write_text(finished[CHAIN[1]] / "numbers.json", "{}")
-    (line,) = forget_damaged(load_params("smoke"), "smoke")
+    (line,) = forget_damaged()
     assert line.startswith("work/smoke/features is made again: work/smoke/features/numbers.json does not match")
     assert [name for name, folder in finished.items() if (folder / "run.json").is_file()] == [CHAIN[0], CHAIN[2]]
     assert (finished[CHAIN[1]] / "numbers.json").is_file()
@@ -104,8 +101,8 @@ def test_a_damaged_stage_loses_its_record_and_nothing_else(finished):
 
 def test_what_was_made_from_an_earlier_result_is_found_whatever_the_times_say(finished):
     write_run(finished[CHAIN[0]], outputs=[finished[CHAIN[0]] / "numbers.json"], inputs=[], elapsed_s=4.5)
-    assert list(found()) == [CHAIN[1]]
-    assert "was made from another work/smoke/01_data/run.json" in found()[CHAIN[1]]
+    assert list(found(finished)) == [CHAIN[1]]
+    assert "was made from another work/smoke/01_data/run.json" in found(finished)[CHAIN[1]]
 
 
 @pytest.fixture
@@ -143,11 +140,12 @@ def test_a_page_that_is_gone_or_another_is_rendered_again(rendered, harm):
     assert not paths.rendered("smoke").exists()
 
 
-def answered(folders):
-    """The same results, with records of what they answer now."""
-    params = load_params("smoke")
+def answered(folders, **changed):
+    """The same results, with records of what they answer now, but for one of them."""
+    inputs = []
     for name, folder in folders.items():
-        edit(folder, **question(name, params))
+        fields = question(name, load_params("smoke")) | (changed if name == CHAIN[1] else {})
+        inputs = [write_run(folder, outputs=[folder / "numbers.json"], inputs=inputs, **fields)]
 
 
 @pytest.mark.parametrize(
@@ -157,9 +155,57 @@ def answered(folders):
 def test_what_answers_another_question_is_found_without_the_workflows_own_folder(finished, key, value, said):
     answered(finished)
     params = load_params("smoke")
-    assert forget_outdated(params, "smoke") == []
-    edit(finished[CHAIN[1]], **{key: value})
-    (line,) = forget_outdated(params, "smoke")
+    assert forget(params, "smoke") == []
+    answered(finished, **{key: value})
+    assert forget_damaged() == []
+    (line,) = forget(params, "smoke")
     assert line == f"work/smoke/{CHAIN[1]} is made again: other {said} since"
     assert [path.parent.name for path in map(paths.ROOT.joinpath, missing(params, "smoke"))].count(CHAIN[1]) == 1
     assert (finished[CHAIN[0]] / "run.json").is_file() and (finished[CHAIN[1]] / "numbers.json").is_file()
+
+
+@pytest.fixture
+def whole(finished, rendered, monkeypatch):
+    """A project of three stages whose report is whole, and said to be."""
+    for name, folder in (("LIBRARY", "lib"), ("NOTEBOOKS", "notebooks"), ("PARAMS", "params")):
+        monkeypatch.setattr(paths, name, paths.ROOT / folder)
+    params = load_params("smoke", PARAMS)
+    monkeypatch.setattr(stages, "executions", lambda _: [(name, None, None) for name in CHAIN])
+    for name in ("Snakefile", "lib/train.py", "notebooks/01_data.ipynb", "params/rubric.yaml"):
+        write_text(paths.ROOT / name, "{}")
+    keep_whole(params, "smoke", sources(params))
+    return params
+
+
+def test_a_whole_report_is_up_to_date_and_stays_so(whole):
+    assert is_up_to_date(whole, "smoke") and is_up_to_date(whole, "smoke")
+    assert not is_up_to_date(load_params("digits", PARAMS), "smoke")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Snakefile", "lib/train.py", "lib/new.py", "notebooks/01_data.ipynb", "notebooks/14_new.ipynb"),
+        *("params/rubric.yaml", "reports/smoke/05_test.html", "work/smoke/.whole", "work/smoke/rendered.json"),
+        *(f"work/smoke/02_warmup/{file}" for file in ("run.json", "numbers.json")),
+    ],
+)
+@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "another"])
+def test_what_is_gone_or_another_is_not_up_to_date(whole, name, is_gone):
+    path = paths.ROOT / name
+    before = path.read_text() if path.is_file() else "{}"
+    path.unlink(missing_ok=True)
+    if not is_gone:
+        write_text(path, before + " ")
+    is_new = name in ("lib/new.py", "notebooks/14_new.ipynb")
+    assert is_up_to_date(whole, "smoke") is (is_gone and is_new)
+
+
+def test_results_that_were_made_again_or_with_other_packages_are_not_up_to_date(whole, finished, monkeypatch):
+    folder = finished[CHAIN[2]]
+    with monkeypatch.context() as patched:
+        patched.setattr("verdict.integrity.package_versions", lambda: {"torch": "0"})
+        assert not is_up_to_date(whole, "smoke")
+    assert is_up_to_date(whole, "smoke")
+    write_run(folder, outputs=[folder / "numbers.json"], inputs=[finished[CHAIN[1]] / "run.json"], elapsed_s=4.0)
+    assert damage(folder) == "" and not is_up_to_date(whole, "smoke")

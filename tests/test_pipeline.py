@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from verdict import paths, pipeline, place, run, slurm
+from verdict import integrity, paths, pipeline, place, run, slurm
 from verdict.artifacts import write_text
 from verdict.result_folder import TWIN
 
@@ -58,8 +58,9 @@ def test_what_is_damaged_is_told_and_what_is_missing_is_asked_for(tmp_path, monk
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "WORK", tmp_path / "work")
     monkeypatch.setattr(pipeline.warm, "server", contextlib.nullcontext)
-    monkeypatch.setattr(pipeline, "forget_damaged", lambda *_: ["work/smoke/x is made again: it was cut"])
-    monkeypatch.setattr(pipeline, "missing", lambda *_: ["work/smoke/x/run.json"])
+    monkeypatch.setattr(integrity, "forget", lambda *_, outdated: ["work/smoke/x is made again: it was cut"])
+    monkeypatch.setattr(integrity, "missing", lambda *_: ["work/smoke/x/run.json"])
+    monkeypatch.setattr(integrity, "keep_whole", lambda *_: None)
     monkeypatch.setattr(pipeline, "_follow", lambda command, *_: calls.append(command) or 0)
     assert pipeline.report("smoke", 1) == 0
     assert calls[0][-3:] == ["--", "work/smoke/rendered.json", "work/smoke/x/run.json"]
@@ -72,8 +73,8 @@ def test_a_notebook_that_nobody_declared_is_told_by_every_report(tmp_path, monke
     for name, folder in (("ROOT", ""), ("WORK", "work"), ("NOTEBOOKS", "notebooks")):
         monkeypatch.setattr(paths, name, tmp_path / folder)
     monkeypatch.setattr(pipeline.warm, "server", contextlib.nullcontext)
-    for name in ("forget_damaged", "forget_outdated", "missing", "forget_pages"):
-        monkeypatch.setattr(pipeline, name, lambda *_: [])
+    for name in ("forget", "missing", "forget_pages", "sources", "keep_whole"):
+        monkeypatch.setattr(integrity, name, lambda *_, **__: [])
     monkeypatch.setattr(pipeline, "_follow", lambda *_: 0)
     write_text(paths.rendered("smoke"), "{}")
     pipeline.report("smoke", 1)

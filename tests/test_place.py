@@ -57,11 +57,7 @@ def test_processors_are_those_that_the_process_may_use(monkeypatch):
         ("0::/a/b\n", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "max 100000"}, 3),
         ("0::/a\n", {"a/cpu.max": "20000 100000"}, 1),
         ("0::/../x\n", {"cpu.max": "max 100000"}, 64),
-        (
-            "4:cpu,cpuacct:/docker/f\n",
-            {"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"},
-            4,
-        ),
+        ("4:cpu,cpuacct:/docker/f\n", {"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4),
         ("4:cpu:/j\n", {"cpu/j/cpu.cfs_quota_us": "-1\n", "cpu/j/cpu.cfs_period_us": "100000"}, 64),
         ("4:memory:/\n", {"cpu.cfs_quota_us": "100000", "cpu.cfs_period_us": "100000"}, 64),
     ],

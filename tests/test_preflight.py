@@ -17,7 +17,7 @@ from PIL import Image
 
 from verdict import paths, pipeline
 from verdict.params import load_params
-from verdict.preflight import check_inputs
+from verdict.pipeline import check_inputs
 
 SPLITS = ("train", "val", "calib", "test")
 N_IMAGES = 40
@@ -207,22 +207,10 @@ PAIRS = {
     "table-is-a-folder": (profile("data", "csv", "table", value="{root}/images"), nothing, "there is no file"),
     "table-at-nobodys-home": (profile("data", "csv", "table", value="~nobody-here/a.csv"), nothing, "there is no file"),
     "table-not-named": (profile("data", "csv", "table", value=""), nothing, r"source csv needs csv\.table"),
-    "folder-missing": (
-        profile("data", "csv", "images", value="{root}/no"),
-        nothing,
-        r"data\.csv\.images: there is no",
-    ),
-    "split-without-calib": (
-        without("calib", "train"),
-        nothing,
-        "split calib",
-    ),
+    "folder-missing": (profile("data", "csv", "images", value="{root}/no"), nothing, r"data\.csv\.images: there is no"),
+    "split-without-calib": (without("calib", "train"), nothing, "split calib"),
     "split-without-val": (without("val", "train"), nothing, "split val"),
-    "split-without-test": (
-        without("test", "dev"),
-        nothing,
-        "split test",
-    ),
+    "split-without-test": (without("test", "dev"), nothing, "split test"),
     "split-unknown": (
         both(Pairs.split, cells(3, 3, "evaluation")),
         nothing,
@@ -242,11 +230,7 @@ PAIRS = {
         r"3 images cannot be read; .*02\.png .*05\.png .*07\.png",
     ),
     "picture-of-text": (nothing, put("images/03.png", "<html>gone</html>"), r"03\.png is a web page"),
-    "picture-of-12-bits": (
-        nothing,
-        put("images/03.png", deep_colours(4095)),
-        r"03\.png holds colours of 12 bits",
-    ),
+    "picture-of-12-bits": (nothing, put("images/03.png", deep_colours(4095)), r"03\.png holds colours of 12 bits"),
     "picture-heic": (
         cells(0, 0, "IMG_1.heic"),
         put("images/IMG_1.heic", b"\0\0\0\x18ftypheic"),
@@ -270,11 +254,7 @@ PAIRS = {
         nothing,
         "line 82: repeats line 2 with another label",
     ),
-    "labels-0-and-1": (
-        every(2, lambda row: str(int(row[2] == "entailment"))),
-        nothing,
-        r"say .* data\.csv\.labels",
-    ),
+    "labels-0-and-1": (every(2, lambda row: str(int(row[2] == "entailment"))), nothing, r"say .* data\.csv\.labels"),
     "labels-half-named": (
         profile("data", "csv", "labels", value={"1": "entailment"}),
         nothing,
@@ -284,18 +264,10 @@ PAIRS = {
     "ragged": (lambda own: own.rows[6].append("x"), nothing, "line 8: 4 cells where the header has 3"),
     "json-array": (nothing, put("pairs.csv", '[{"image": "a"}]' * 999), "is one JSON array; write one object a line"),
     "workbook": (nothing, put("pairs.csv", archive("xl/workbook.xml")), r"is an Excel workbook \(\.xlsx\)"),
-    "parquet": (
-        nothing,
-        put("pairs.csv", b"PAR1" + bytes(99)),
-        "is a Parquet file, .*; save it as CSV",
-    ),
+    "parquet": (nothing, put("pairs.csv", b"PAR1" + bytes(99)), "is a Parquet file, .*; save it as CSV"),
     "empty": (nothing, put("pairs.csv", ""), "pairs.csv holds nothing"),
     "votes-that-nobody-gave": (profile("policy", "human", "kind", value="votes"), nothing, "write kind: parametric"),
-    "preset-missing": (
-        profile("model", "vision_preset", value="./no/vit"),
-        nothing,
-        r"vision_preset: there is no",
-    ),
+    "preset-missing": (profile("model", "vision_preset", value="./no/vit"), nothing, r"vision_preset: there is no"),
 }
 LOGITS = {
     "file-missing": (nothing, lambda own: (own.root / "test.npz").unlink(), r"data\.recorded\.test: there is no file"),
@@ -313,11 +285,7 @@ LOGITS = {
     "sigmoid-scores": (logits(lambda z: 1 / (1 + np.exp(-z))), nothing, "these look like sigmoid scores"),
     "cosines": (logits(lambda z: z / 50), nothing, "these look like cosines"),
     "another-scale": (logits(lambda z: z * 1e5), nothing, "got values up to .*; divide all of them"),
-    "not-a-number": (
-        array("test", "logits", holed),
-        nothing,
-        r"test\.npz.*row 7",
-    ),
+    "not-a-number": (array("test", "logits", holed), nothing, r"test\.npz.*row 7"),
     "labels-from-one": (array("val", "labels", lambda y: y + 1), nothing, "labels run from 1 to 3, .*: subtract 1"),
     "labels-of-one-class": (array("val", "labels", lambda y: y * 0), nothing, "every label is 'cat'"),
     "labels-of-others": (array("val", "labels", lambda y: np.array(["cow"] * 60)), nothing, "row 0 .*: label 'cow'"),
@@ -331,11 +299,7 @@ LOGITS = {
         put("a.pt", archive("archive/data.pkl")),
         r"a\.pt is weights saved by torch",
     ),
-    "six-rows": (
-        shortened,
-        nothing,
-        "has 6 rows",
-    ),
+    "six-rows": (shortened, nothing, "has 6 rows"),
     "group-in-both": (
         both(profile("data", "recorded", "group", value="site"), array("test", "site", lambda s: s * 0)),
         nothing,
@@ -346,11 +310,7 @@ LOGITS = {
         lambda own: np.save(own.root / "people.npy", softmax(own.parts["test"]["logits"])),
         r"people\.npy: .* got shares that sum to 1",
     ),
-    "votes-that-nobody-gave": (
-        profile("policy", "human", "kind", value="votes"),
-        nothing,
-        "no file holds people's",
-    ),
+    "votes-that-nobody-gave": (profile("policy", "human", "kind", value="votes"), nothing, "no file holds people's"),
 }
 PICTURES = {
     "folder-not-named": (profile("clip", "folder", "images", value=""), nothing, r"needs folder\.images"),
@@ -366,11 +326,7 @@ PICTURES = {
         nothing,
         "is not stored on this machine, and its hub does not answer",
     ),
-    "preset-missing": (
-        profile("clip", "preset", value="./no/clip"),
-        nothing,
-        r"'\./no/clip' is neither shipped",
-    ),
+    "preset-missing": (profile("clip", "preset", value="./no/clip"), nothing, r"'\./no/clip' is neither shipped"),
     "answers-missing": (
         profile("clip_robustness", "assistant_answers", value="no.csv"),
         nothing,

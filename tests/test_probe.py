@@ -9,13 +9,12 @@ import pytest
 from tiny_presets import SIZE, save_presets
 from verdict.data.images import ImageStore, write_array_store
 from verdict.data.pairs import make_pair_id
-from verdict.data.sources import questions_about
 from verdict.features import Features, encode, load_encoders, load_network
 from verdict.labels import expected_columns
 from verdict.model import FreezePlan
 from verdict.params import load_params
 from verdict.predict import logits_of
-from verdict.probe import PROBED_SPLITS, KeptModel, answer_questions, answer_views
+from verdict.probe import PROBED_SPLITS, KeptModel, answer_questions, answer_views, questions_about
 from verdict.views import VIEW_OF
 
 PLANS = (FreezePlan(0, 0), FreezePlan(1, 1))

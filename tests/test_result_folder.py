@@ -1,6 +1,5 @@
 """Executions of one stage at once: one whole result, whatever the order."""
 
-import fcntl
 import json
 import multiprocessing
 import os
@@ -191,12 +190,3 @@ def test_a_result_that_is_put_in_place_at_the_same_moment_is_seen(root, monkeypa
         monkeypatch.setattr(os, "rename", rename)
         assert result_folder.publish(folder, home) is False
     assert makers(home) == {"a"} and hidden(home) == []
-
-
-def test_the_lock_of_a_running_execution_is_held(root):
-    with (
-        result_folder.private_folder(root / "work" / "stage") as folder,
-        (folder / result_folder.HELD).open("r+") as other,
-        pytest.raises(BlockingIOError),
-    ):
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

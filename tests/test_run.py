@@ -193,7 +193,7 @@ def start(root, *arguments, **variables):
 
 
 def finish(process):
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert out == ""
     return process.returncode, err
 
@@ -406,9 +406,9 @@ def test_a_page_that_reports_nothing_is_told_by_its_section(tmp_path, running, t
 
 def test_progress_is_shown_whether_or_not_a_stage_reports_any(tmp_path, capsys):
     executing(tmp_path / run.EXECUTING, 5)
-    with run._Follow(tmp_path / run.PROGRESS, "07_calibration"):
+    with run._followed(tmp_path, "07_calibration"):
         time.sleep(2.2)
     assert "07_calibration  Sets (cell 6 of 7)  (2 s)" in capsys.readouterr().err
-    with run._Follow(tmp_path / run.PROGRESS, "07_calibration"):
+    with run._followed(tmp_path, "07_calibration"):
         (tmp_path / run.PROGRESS).write_text("encoded 1/9\nencoded 2/9\n")
     assert "07_calibration  encoded 2/9" in capsys.readouterr().err

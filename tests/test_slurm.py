@@ -31,38 +31,33 @@ def answers(monkeypatch, **known):
     monkeypatch.setattr(slurm.shutil, "which", lambda name: name if name in known else None)
 
 
-def test_waiting_jobs_of_this_run_are_told_from_others():
-    waiting = slurm.parse_waiting(LISTED, "verdict-smoke-7")
-    assert [(item.job, item.what, item.is_unplaceable) for item in waiting] == [
-        ("41", "trial text1 11", True),
-        ("42", "05_test", False),
-        ("45", "feature_shard 3", False),
-    ]
+STUCK = {"41": ("trial text1 11", "ReqNodeNotAvail, UnavailableNodes:n2")}
+
+
+def test_jobs_of_this_run_that_nothing_can_take_are_told_from_others():
+    assert slurm.unplaceable(LISTED, "verdict-smoke-7") == STUCK
+    assert slurm.unplaceable(LISTED, "verdict-smoke-70") == {"43": ("05_test", "JobHeldUser")}
 
 
 def test_a_job_that_cannot_be_placed_is_reported_and_then_given_up():
     said = []
     watch = slurm.Watch("verdict-smoke-7", report_after_s=30, give_up_after_s=1000, say=said.append)
-    waiting = slurm.parse_waiting(LISTED, "verdict-smoke-7")
-    assert watch.look(waiting, now=100) == [] and said == []
-    assert watch.look(waiting, now=131) == []
+    assert watch.look(STUCK, now=100) == [] and said == []
+    assert watch.look(STUCK, now=131) == []
     assert len(said) == 1 and "trial text1 11 (job 41) cannot be placed, for 31 s now: ReqNodeNotAvail" in said[0]
-    watch.look(waiting, now=140)
+    watch.look(STUCK, now=140)
     assert len(said) == 1
-    watch.look(waiting, now=131 + slurm.SAY_AGAIN_S)
+    watch.look(STUCK, now=131 + slurm.SAY_AGAIN_S)
     assert len(said) == 2
-    assert watch.look(waiting, now=1100) == ["41"]
+    assert watch.look(STUCK, now=1100) == ["41"]
     assert "is given up after 1000 s" in said[-1]
 
 
 def test_a_job_that_can_be_placed_again_starts_its_waiting_anew():
     watch = slurm.Watch("verdict-smoke-7", report_after_s=30, give_up_after_s=1000, say=lambda text: None)
-    waiting = slurm.parse_waiting(LISTED, "verdict-smoke-7")
-    watch.look(waiting, now=0)
-    watch.look([], now=900)
-    watch.look(waiting, now=950)
-    assert watch.look(waiting, now=1500) == []
-    assert watch.look(waiting, now=1950) == ["41"]
+    looks = [watch.look(stuck, now=now) for stuck, now in ((STUCK, 0), ({}, 900), (STUCK, 950), (STUCK, 1500))]
+    assert looks == [[]] * 4
+    assert watch.look(STUCK, now=1950) == ["41"]
 
 
 @pytest.mark.parametrize(("kind", "command"), [("slurmdbd", "sacct"), ("none", "squeue")])
@@ -82,7 +77,6 @@ def test_why_nothing_can_be_submitted(monkeypatch):
     assert "no node" in slurm.why_not()
     answers(monkeypatch, sbatch="", sinfo="n1\nn2\nn1\n")
     assert slurm.why_not() == ""
-    assert slurm.nodes_up() == ["n1", "n2"]
 
 
 def test_the_newest_log_of_a_stage_is_found_and_its_end_told(tmp_path):

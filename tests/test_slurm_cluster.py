@@ -22,6 +22,12 @@ LIMIT_S = int(os.environ.get("VERDICT_TEST_LIMIT_S", "1800"))
 TRIAL = "03_staged_unfreezing"
 
 
+def nodes_up():
+    """Names of the nodes that can take jobs."""
+    command = ["sinfo", "--noheader", "--Node", "--states=idle,mixed,allocated", "--format=%N"]
+    return sorted(set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()))
+
+
 def make(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """A report, stopped as a person would stop it where it takes too long."""
     command = ["timeout", "-s", "INT", "-k", "60", str(LIMIT_S), sys.executable, "-m", "verdict.pipeline"]
@@ -72,7 +78,7 @@ def figures():
     if rows and os.environ.get("VERDICT_TEST_RECORD"):
         version = subprocess.run(["sinfo", "--version"], capture_output=True, text=True, check=True).stdout.strip()
         made = records.provenance("make test-slurm", 1, time.monotonic() - started)
-        about = f"The smoke profile on {version}, nodes {', '.join(slurm.nodes_up())}, beside a local run."
+        about = f"The smoke profile on {version}, nodes {', '.join(nodes_up())}, beside a local run."
         records.save("cluster", {"provenance": made, "about": about, "results": rows})
 
 
@@ -114,7 +120,7 @@ def test_every_stored_number_is_that_of_the_local_run(finished, local, figures):
 def test_jobs_ran_on_every_node_and_the_page_says_where(finished, figures):
     jobs = jobs_of(find_executions(PROFILE, work=finished / "work" / PROFILE, notebooks=finished / "notebooks"))
     assert all(job.number for job in jobs) and len({job.number for job in jobs}) == len(jobs)
-    nodes = slurm.nodes_up()
+    nodes = nodes_up()
     assert {job.node for job in jobs} <= set(nodes)
     by_node = {node: sum(job.node == node for job in jobs) for node in sorted({job.node for job in jobs})}
     figures("jobs by node", ", ".join(f"{node}: {count}" for node, count in by_node.items()))
@@ -173,7 +179,7 @@ def history(jobs: set[str]) -> list[str]:
 
 def is_ours() -> bool:
     """Whether every node of the cluster is a daemon on this machine, so that nobody else is disturbed."""
-    return not slurm.why_not() and len(node_processes()) >= 2 and set(slurm.nodes_up()) <= set(node_processes())
+    return not slurm.why_not() and len(node_processes()) >= 2 and set(nodes_up()) <= set(node_processes())
 
 
 needs_own_nodes = pytest.mark.skipif(not is_ours(), reason="needs two nodes whose daemons run on this machine")
@@ -250,8 +256,8 @@ def highest_job() -> int:
 def start_node(name: str) -> None:
     """Start a node's daemon again, in a host name of its own, and wait until it takes jobs."""
     subprocess.run(["unshare", "-u", "sh", "-c", f"hostname {name}; exec slurmd -N {name}"], check=True)
-    wait_for(lambda: name in slurm.nodes_up(), 120)
-    assert name in slurm.nodes_up()
+    wait_for(lambda: name in nodes_up(), 120)
+    assert name in nodes_up()
 
 
 @needs_own_nodes
@@ -259,7 +265,7 @@ def test_a_job_that_nothing_can_take_is_reported_and_given_up(finished, figures)
     """Every node is drained while a job waits."""
     settings = finished / "params" / "execution" / "slurm" / f"{PROFILE}.yaml"
     before = settings.read_text(encoding="utf-8")
-    for node in slurm.nodes_up():
+    for node in nodes_up():
         subprocess.run(["scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test"], check=True)
     settings.write_text(before.replace("retries: 1", "retries: 0"), encoding="utf-8")
     shutil.rmtree(finished / "work" / PROFILE / "13_reproducibility")

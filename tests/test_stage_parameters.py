@@ -33,34 +33,42 @@ def affected(base, change):
     return {key[0] if len(key) == 1 else key for key in before.keys() & after.keys() if before[key] != after[key]}
 
 
-def test_a_change_of_one_trial_re_runs_that_trial_and_what_lists_the_trials(base):
-    def change(content):
-        content["training"]["trials"][1]["epochs"] += 1
-
-    name, seeds = base["training"]["trials"][1]["name"], base["training"]["seeds"]
-    assert affected(base, change) == {*((name, seed) for seed in seeds), *LISTING}
-
-
-def test_one_more_seed_leaves_the_runs_of_the_others_alone(base):
-    assert affected(base, lambda content: content["training"]["seeds"].append(97)) == LISTING
-
-
-def test_one_more_trial_of_known_depth_leaves_the_others_alone(base):
-    def change(content):
-        content["training"]["trials"].append({**content["training"]["trials"][1], "name": "extra"})
-
-    assert affected(base, change) == LISTING
-
-
-def test_a_new_depth_is_encoded(base):
-    def change(content):
-        content["training"]["trials"].append({**content["training"]["trials"][1], "name": "extra", "vision_blocks": 1})
-
-    assert affected(base, change) == {FEATURES, *LISTING}
-
-
 def set_trial(content, number, **options):
     content["training"]["trials"][number] |= options
+
+
+def add_trial(content, **options):
+    content["training"]["trials"].append({**content["training"]["trials"][1], "name": "extra", **options})
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda content: content["training"]["seeds"].append(97), LISTING),
+        (add_trial, LISTING),
+        (lambda content: add_trial(content, vision_blocks=1), {FEATURES, *LISTING}),
+        (lambda content: content["training"].update(margin=0.02), LISTING),
+        (lambda content: content["training"]["photometric"].update(hue=0.01), set()),
+        (
+            lambda content: content["policy"]["costs"].update(human=3.0),
+            {"07_calibration", "08_policy", "09_independent_set"},
+        ),
+        (lambda content: content["execution"].update(threads=7), set()),
+    ],
+    ids=["a seed", "a trial", "a new depth", "the margin", "unused ranges", "costs", "where it runs"],
+)
+def test_a_change_re_runs_what_depends_on_it_alone(base, change, expected):
+    assert affected(base, change) == expected
+
+
+@pytest.mark.parametrize(
+    "option", [{"epochs": 7}, {"oversample": {"counting": 1.5}}, {"text": "blank", "role": "control"}]
+)
+def test_an_option_re_runs_its_trial_and_what_lists_the_trials(base, option):
+    add_trial(base)
+    n_seeds = base["training"]["n_control_seeds"] if option.get("role") == "control" else None
+    runs = {("extra", seed) for seed in base["training"]["seeds"][:n_seeds]}
+    assert affected(base, lambda content: set_trial(content, -1, **option)) == {*runs, *LISTING}
 
 
 def test_views_are_encoded_once_and_re_run_what_shows_them(base):
@@ -78,34 +86,6 @@ def test_views_are_encoded_once_and_re_run_what_shows_them(base):
     # A trial with fewer views of the same depth needs none that are not there.
     fewer = {**base["training"]["trials"][1], "name": "extra", "views": 2}
     assert affected(base, lambda content: content["training"]["trials"].append(fewer)) == LISTING
-
-
-def test_the_margin_of_the_choice_trains_nothing_again(base):
-    assert affected(base, lambda content: content["training"].update(margin=0.02)) == LISTING
-
-
-def test_ranges_that_nobody_uses_re_run_nothing(base):
-    assert affected(base, lambda content: content["training"]["photometric"].update(hue=0.01)) == set()
-
-
-@pytest.mark.parametrize("option", [{"oversample": {"counting": 1.5}}, {"text": "blank", "role": "control"}])
-def test_an_option_re_runs_its_trial_and_what_lists_the_trials(base, option):
-    base["training"]["trials"].append({**base["training"]["trials"][1], "name": "extra"})
-    n_seeds = base["training"]["n_control_seeds"] if option.get("role") == "control" else None
-    runs = {("extra", seed) for seed in base["training"]["seeds"][:n_seeds]}
-    found = affected(base, lambda content: set_trial(content, -1, **option))
-    assert found == {*runs, *LISTING}
-
-
-def test_costs_re_run_no_training(base):
-    def change(content):
-        content["policy"]["costs"]["human"] += 1
-
-    assert affected(base, change) == {"07_calibration", "08_policy", "09_independent_set"}
-
-
-def test_where_it_runs_re_runs_nothing(base):
-    assert affected(base, lambda content: content["execution"].update(threads=7)) == set()
 
 
 def test_seeds_of_one_trial_differ_in_the_seed_alone(base):

@@ -10,8 +10,6 @@ from verdict.artifacts import write_run, write_text
 from verdict.params import load_params, read_yaml, validate
 from verdict.stages import SPECS, TRIAL_STAGE, spec
 
-SECTIONS = {"data", "model", "training", "statistics", "calibrate", "policy", "report", "interpret", "defects", "clip"}
-
 
 @pytest.fixture
 def base():
@@ -23,24 +21,11 @@ def root(tmp_path, monkeypatch):
     return make_project(tmp_path, monkeypatch)
 
 
-def test_the_graph_has_no_cycle_and_follows_the_reading_order():
-    names = [spec.name for spec in SPECS]
-    assert len(set(names)) == len(names)
-    for position, declared in enumerate(SPECS):
-        assert set(declared.needs) <= set(names[:position]), f"{declared.name} needs a stage below it"
-    numbered = [name for name in names if name not in stages.WITHOUT_NOTEBOOK]
+def test_stages_follow_the_reading_order_from_the_data():
+    numbered = [declared.name for declared in SPECS if declared.name not in stages.WITHOUT_NOTEBOOK]
     assert numbered == sorted(numbered)
-
-
-def test_every_declared_section_is_one():
-    for declared in SPECS:
-        assert set(declared.sections) <= SECTIONS | {"plans", "views", "trial"}, declared.name
+    assert [declared.name for declared in SPECS if "01_data" not in declared.needs] == ["01_data"]
     assert [declared.name for declared in SPECS if "trial" in declared.sections] == [TRIAL_STAGE]
-
-
-def test_every_stage_leads_back_to_the_data():
-    for declared in SPECS[1:]:
-        assert "01_data" in declared.needs, declared.name
 
 
 def test_saved_logits_need_fewer_stages(base):
@@ -51,10 +36,7 @@ def test_saved_logits_need_fewer_stages(base):
     assert names == [stages.RECORDED, "07_calibration", "08_policy"]
     assert stages.runs(params) == [stages.RECORDED_RUN]
     assert stages.index_text(params) == "index_recorded.md"
-    known = set()
-    for declared in stages.specs_for(params):
-        assert set(declared.needs) <= known, "a stage needs only what this source has, above it"
-        known.add(declared.name)
+    assert stages.faults(params) == []
     base["data"]["recorded"]["independent"] = "i.npz"
     assert "09_independent_set" in {s.name for s in stages.specs_for(validate(base, source="test"))}
     with pytest.raises(KeyError, match=r"no stage is called '05_test'; there are .*01_recorded"):
@@ -176,11 +158,6 @@ def test_the_trial_stage_alone_runs_more_than_once():
     everything = stages.executions(params)
     assert len(set(everything)) == len(everything) == len(stages.specs_for(params)) - 1 + len(stages.runs(params))
     assert list(dict.fromkeys(name for name, _, _ in everything)) == [s.name for s in stages.specs_for(params)]
-
-
-def test_folders_of_stages_and_trials():
-    assert stages.folder("smoke", "01_data") == paths.WORK / "smoke" / "01_data"
-    assert stages.folder("smoke", TRIAL_STAGE, "text1", 0).name == "text1-s0"
 
 
 def test_a_stage_is_finished_once_its_record_is_there(root):

@@ -23,25 +23,17 @@ def test_what_configures_tools_for_a_user_is_not_seen(tmp_path):
     ours = start.environment(tmp_path / "p", {**plain, "HF_HOME": "/hub"})
     assert start.environment(tmp_path / "p", {**plain, "HF_HOME": "/hub", **HOSTILE}) == ours
     assert start.environment(tmp_path / "p", ours) == ours
+    # A run does not belong to the one that started it.
+    assert start.environment(tmp_path / "p", {**ours, start.RUN: "/r", start.WARM: "/w"}) == ours
 
 
 def test_places_devices_and_the_way_to_the_network_are_kept(tmp_path):
-    given = {
-        "PATH": "/bin",
-        "HOME": str(tmp_path),
-        "TMPDIR": "/t",
-        "VERDICT_DATA": "/data",
-        "CUDA_VISIBLE_DEVICES": "1",
-    }
+    given = {"PATH": "/bin", "HOME": str(tmp_path), "TMPDIR": "/t", "VERDICT_DATA": "/data"}
     given |= {"CUDA_VISIBLE_DEVICES": "1", "https_proxy": "p", "HTTPS_PROXY": "q", "HF_TOKEN": "t", "SLURM_JOB_ID": "3"}
     found = start.environment(tmp_path / "p", given)
     assert {name: found[name] for name in given} == given
     assert found["HF_HOME"] == f"{tmp_path}/.cache/huggingface"
     assert start.environment(tmp_path, {**given, "XDG_CACHE_HOME": "/big"})["HF_HOME"] == "/big/huggingface"
-
-
-def test_a_run_does_not_belong_to_the_one_that_started_it(tmp_path):
-    assert {start.RUN, start.WARM}.isdisjoint(start.environment(tmp_path, {start.RUN: "/r", start.WARM: "/w"}))
 
 
 @pytest.mark.parametrize("home", [None, "", "/nonexistent/home", "/proc/self/environ"])
@@ -126,13 +118,8 @@ def test_whatever_ends_a_process_ends_what_it_has_started(tmp_path, end):
     (tmp_path / "chain.py").write_text(CHAIN)
     path = os.pathsep.join([str(tmp_path), str(paths.LIBRARY.parent)])
     # `verdict.start` sets the search path of a run; the module is found from the folder.
-    process = subprocess.Popen(
-        [sys.executable, "chain.py", "3"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command, variables = [sys.executable, "chain.py", "3"], {**os.environ, "PYTHONPATH": path}
+    process = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True)
     pids = [int(process.stdout.readline()) for _ in range(4)]
     assert all(map(is_running, pids))
     process.send_signal(end)

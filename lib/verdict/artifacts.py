@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import hashlib
@@ -11,11 +12,11 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from verdict import paths
 
@@ -26,18 +27,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SCHEMA = 1
 SELF = "sha256_of_this"
+# Packages that move a number, Matplotlib by the fonts of printed digits among them.
 RECORDED_PACKAGES = (
-    "torch",
-    "keras",
-    "keras-hub",
-    "tensorflow",
-    "transformers",
-    "numpy",
-    "scipy",
-    "pandas",
-    "pillow",
-    "scikit-learn",
-    "papermill",
+    *("torch", "keras", "keras-hub", "tensorflow", "tensorflow-text", "transformers", "tokenizers"),
+    *("numpy", "scipy", "pandas", "pillow", "scikit-learn", "matplotlib", "papermill"),
 )
 
 
@@ -54,16 +47,11 @@ def write_whole(path: Path, fill: Callable[[BinaryIO], T], *, buffering: int = -
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
-        try:
-            # Leaving the block writes what is still buffered, so that a full disk can show itself there as well.
-            with os.fdopen(handle, "wb", buffering=buffering) as file:
-                result = fill(file)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise disk_full(error, path, Path(scratch).stat().st_size) from error
+        # Leaving the block writes what is still buffered, so that a full disk can show itself there as well.
+        with told_when_full(path, Path(scratch)), os.fdopen(handle, "wb", buffering=buffering) as file:
+            result = fill(file)
+            file.flush()
+            os.fsync(file.fileno())
         os.chmod(scratch, 0o644)
         os.replace(scratch, path)
     except BaseException:
@@ -72,12 +60,33 @@ def write_whole(path: Path, fill: Callable[[BinaryIO], T], *, buffering: int = -
     return result
 
 
-def disk_full(error: OSError, path: Path, written: int) -> OSError:
-    """An error that says what a full disk stopped: the file, the bytes that were written, the bytes that are free."""
-    usage = os.statvfs(path.parent)
-    free = usage.f_bavail * usage.f_frsize
-    message = f"no space left while writing {path}: {written:,} bytes were written, {free:,} bytes are free"
-    return OSError(error.errno, message)
+@contextlib.contextmanager
+def told_when_full(path: Path, written: Path | None = None) -> Iterator[None]:
+    """Where a write meets a full disk, say of which file (`path`, if the error names none), and what is free.
+
+    `written` is the file or folder whose bytes count as written, where it is another one than `path`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or "bytes are free" in str(error):
+            raise
+        place, path = written or path, Path(error.filename or path)
+        n_written = sum(file.stat().st_size for file in (place, *place.rglob("*")) if file.is_file())
+        usage = os.statvfs(path.parent)
+        counts = f"{n_written:,} bytes were written, {usage.f_bavail * usage.f_frsize:,} bytes are free"
+        raise OSError(error.errno, f"no space left while writing {path}: {counts}") from error
+
+
+def try_lock(file: IO[Any]) -> bool:
+    """Hold a lock on an open file until it is closed; False where another process has it."""
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def write_bytes(path: Path, content: bytes) -> None:

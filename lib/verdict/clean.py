@@ -23,12 +23,8 @@ class CleanError(ValueError):
 def clean(profile: str) -> list[str]:
     """Remove a profile's work in progress and pages; a line for each folder that there was.
 
-    A folder that is a link is removed as a link, and what it leads to is left.
-
-    Raises
-    ------
-    CleanError
-        If there is no such profile, or a report of it is being made.
+    A folder that is a link is removed as a link. A `CleanError` says that there is no such profile, or that a report of
+    it is being made.
     """
     if profile not in paths.profiles():
         raise CleanError(f"no profile is called {profile!r}; profiles are {paths.profiles()}")
@@ -43,17 +39,13 @@ def _is_there(folder: Path) -> bool:
 @contextlib.contextmanager
 def _alone(profile: str) -> Iterator[None]:
     """Hold the lock that a report of the profile holds while it is made."""
-    import fcntl
-
     lock = paths.work_dir(profile) / ".lock"
     if not lock.is_file():
         yield
         return
     with lock.open("r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CleanError(f"a report of profile {profile!r} is being made") from None
+        if not artifacts.try_lock(file):
+            raise CleanError(f"a report of profile {profile!r} is being made")
         yield
 
 

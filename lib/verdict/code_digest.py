@@ -10,7 +10,15 @@ from pathlib import Path
 
 from verdict import paths
 from verdict.artifacts import content_hash, sha256_bytes
-from verdict.stages import RUNNERS, SIGNALS, notebook_of
+from verdict.stages import LASTING, RUNNERS, notebook_of
+
+# What arranges a run: whatever it decides stands in the record of a stage, as parameters or inputs.
+ARRANGING = (
+    *("verdict.declarations", "verdict.params", "verdict.parameter_files", "verdict.search"),
+    *("verdict.stage_parameters", "verdict.code_digest", "verdict.paths", "verdict.place"),
+)
+# What draws and prints for a page: no stored number, table or weight comes of it.
+SHOWING = ("verdict.plots", "verdict.report")
 
 
 def _module_file(module: str) -> Path | None:
@@ -31,12 +39,15 @@ def _imported(source: str) -> frozenset[str]:
     return frozenset(".".join(parts[:depth]) for parts in own for depth in range(1, len(parts) + 1))
 
 
-def library_files(sources: Iterable[str]) -> list[Path]:
-    """The package's files that some Python sources import, directly or through each other, sorted."""
+def library_files(sources: Iterable[str], apart: tuple[str, ...] = ()) -> list[Path]:
+    """The package's files that Python sources import, directly or through others, without modules `apart`; sorted."""
     files: set[Path] = set()
     todo = set().union(*map(_imported, sources))
     while todo:
-        file = _module_file(todo.pop())
+        module = todo.pop()
+        if f"{module}.".startswith(tuple(f"{name}." for name in apart)):
+            continue
+        file = _module_file(module)
         if file is not None and file not in files:
             files.add(file)
             todo |= _imported(file.read_text(encoding="utf-8"))
@@ -52,13 +63,11 @@ def code_cells(notebook: Path) -> list[str]:
 def code_digest(name: str) -> str:
     """Hash of the code behind a stage: its notebook's code cells, the package's files they import, tables beside.
 
-    Declarations are left out: what a stage may read shows in its parameters and inputs, and others are not its own.
+    What arranges a run is left out; so is what draws and prints, of stages that take long or that such are made from.
     """
     notebook = paths.NOTEBOOKS / f"{notebook_of(name)}.ipynb"
-    own = {SIGNALS: "verdict.probe", **{stage: module for stage, (module, _) in RUNNERS.items()}}
-    without = [f"import {own.get(name, 'verdict.features')}, verdict.run"]
-    sources = code_cells(notebook) if notebook.is_file() else without
-    code = [file for file in library_files(sources) if file != paths.LIBRARY / "declarations.py"]
+    sources = [f"import {RUNNERS[name][0]}"] if name in RUNNERS else code_cells(notebook)
+    code = library_files(sources, ARRANGING + (SHOWING if name in LASTING else ()))
     tables = sorted(table for folder in {file.parent for file in code} for table in folder.glob("*.csv"))
     hashes = {file.relative_to(paths.LIBRARY).as_posix(): sha256_bytes(file.read_bytes()) for file in (*code, *tables)}
     return content_hash([sources, hashes])

@@ -12,19 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Spec:
-    """What a stage is and what it may read.
+    """A stage, the question that it answers, stages whose results it reads, and parameter sections: it sees no others.
 
-    Attributes
-    ----------
-    name : str
-        The notebook's stem, `<stem>-<source>` where it is executed once more on another source's predictions, or the
-        name of a stage without a notebook.
-    question : str
-        What it answers.
-    needs : tuple of str
-        Stages whose results it reads.
-    sections : tuple of str
-        Parameter sections that it reads; a stage sees no other.
+    Its name is the notebook's stem, `<stem>-<source>` where that is executed once more on another source's predictions,
+    or the name of a stage without a notebook.
     """
 
     name: str
@@ -93,19 +84,7 @@ SPECS = (
     Spec(
         "13_reproducibility",
         "Could someone else get these numbers? What did the originals get wrong?",
-        (
-            "01_data",
-            "features",
-            "02_warmup",
-            "03_staged_unfreezing",
-            "04_model_selection",
-            "05_test",
-            "06_interpretation",
-            "signals",
-            "07_calibration",
-            "08_policy",
-            "09_independent_set",
-        ),
+        ("01_data",),  # and every other stage of the profile before it
         ("data", "model", "training", "defects", "statistics"),
     ),
 )

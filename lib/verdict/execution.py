@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -18,21 +18,12 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 
 
 class Ask(Model):
-    """What one stage asks for; what it leaves out is as in `default`."""
+    """What one stage asks for: megabytes, minutes until it is stopped, GPUs, processors; as in `default` where None."""
 
     mem_mb: Annotated[int, Field(ge=100)] | None = None
     minutes: Count | None = None
     gpu: Annotated[int, Field(ge=0, le=1)] | None = None
     cpus: Count | None = None
-
-
-class Whole(Model):
-    """What a stage asks for, everything said: megabytes, minutes until it is stopped, GPUs, processors."""
-
-    mem_mb: int
-    minutes: int
-    gpu: int
-    cpus: int
 
 
 class SlurmParams(Model):
@@ -64,13 +55,13 @@ class Execution(Model):
             raise ValueError(f"stages names {unknown}; there are {list(stages.ALL_NAMES)}")
         return self
 
-    def ask(self, stage: str) -> Whole:
-        """What a stage asks for."""
+    def ask(self, stage: str) -> Ask:
+        """What a stage asks for, everything said."""
         given = self.stages.get(stage, Ask()).model_dump(exclude_none=True)
-        return Whole(**{**self.stages[DEFAULT].model_dump(), **given})
+        return self.stages[DEFAULT].model_copy(update=given)
 
 
-def load_execution(where: Literal["local", "slurm"] | str, profile: str, folder: Path | None = None) -> Execution:
+def load_execution(where: str, profile: str, folder: Path | None = None) -> Execution:
     """Load and validate where a profile runs.
 
     Raises

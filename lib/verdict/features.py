@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict import augment, paths
-from verdict.artifacts import sha256_tree, write_npy, write_npy_rows, write_parquet
-from verdict.backend import has_gpu, keras, keras_hub
+from verdict import augment, paths, stages
+from verdict.artifacts import sha256_tree, write_json, write_npy, write_npy_rows, write_parquet
+from verdict.backend import has_gpu, keras, keras_hub, set_threads
 from verdict.data.images import ImageStore
 from verdict.labels import Split
 from verdict.model import FreezePlan, Network, build_network, build_prefix
 from verdict.params import ModelParams, PhotometricParams
+from verdict.place import n_processors
+from verdict.stage import Stage
 
 # What a pair of which one side is blank has for a hypothesis.
 EMPTY_TEXT = ""
@@ -191,6 +193,35 @@ def encode(
         "n_truncated": int((lengths > params.sequence_length).sum()),
         "max_tokens": int(lengths.max()),
     }
+
+
+def encode_pairs(stage: Stage) -> None:
+    """The stage without a notebook: encode every image and hypothesis of the pair table, or put its shards together."""
+    params = stage.all_params
+    run = params.execution
+    set_threads(run.threads)
+    pairs = stage.pairs()
+    workers = n_processors() if run.decode_threads == "auto" else run.decode_threads
+    images = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent, workers=workers)
+    counts = encode(
+        params.model,
+        pairs,
+        images,
+        [FreezePlan(*plan) for plan in stages.plans(params)],
+        stage.folder,
+        batch=run.feature_batch,
+        precision=run.precision,
+        shard=(0, 1) if stage.shard is None else (stage.shard, run.feature_shards),
+        shards=stage.shards(run.feature_shards) if stage.shard is None else (),
+        views=dict(stages.views(params)),
+        photometric=params.training.photometric,
+        progress=stage.progress,
+    )
+    for key, value in counts.items():
+        stage.number(f"features.{key}", value, unit="count")
+    hashes = {name: preset_hash(name) for name in (params.model.vision_preset, params.model.text_preset)}
+    write_json(stage.path("presets.json"), hashes)
+    stage.save()
 
 
 @dataclass(frozen=True)

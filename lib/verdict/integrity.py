@@ -1,4 +1,4 @@
-"""Results that were damaged, or made from something else, are found by their hashes before a run and made again.
+"""Which results hold, by their hashes: found before a run, so that only what is damaged or outdated is made again.
 
 Snakemake looks at times, and at parameters that it keeps in a folder of its own. A flipped byte, a truncated file, a
 clock that was set back, or results that came without that folder are seen by neither; a stage whose record does not
@@ -10,54 +10,63 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from verdict import paths, stages
-from verdict.artifacts import SELF, StaleResultError, read_json, recorded_hash, relative, sha256_file, verify_outputs
+from verdict.artifacts import (
+    SELF,
+    StaleResultError,
+    content_hash,
+    package_versions,
+    read_json,
+    recorded_hash,
+    relative,
+    sha256_file,
+    verify_outputs,
+    write_text,
+)
 from verdict.code_digest import code_digest
 from verdict.params import Params
-from verdict.result_folder import question
+from verdict.result_folder import RECORD, question
+from verdict.stage_parameters import resolved
+
+# Hash of all that the last whole report was made from, and of its records.
+WHOLE = ".whole"
+SAID = {"params": "parameters", "code": "code", "versions": "package versions"}
 
 
-def expected(params: Params, profile: str) -> list[Path]:
-    """Folders of every stage of a profile, in the order of the stages."""
-    return [stages.folder(profile, *execution) for execution in stages.executions(params)]
+def records(params: Params, profile: str) -> list[Path]:
+    """Record of every stage of a profile, in the order of the stages, whether or not it is there."""
+    return [stages.folder(profile, *execution) / RECORD for execution in stages.executions(params)]
 
 
 def missing(params: Params, profile: str) -> list[str]:
     """Records that are not there, as the workflow names them; it makes no missing file that nobody asks it for."""
-    gone = [path for folder in expected(params, profile) if not (path := folder / "run.json").is_file()]
     # Not resolved: where `work` is a link to another disk, the workflow still calls it work.
-    return [path.relative_to(paths.ROOT).as_posix() for path in gone]
+    return [path.relative_to(paths.ROOT).as_posix() for path in records(params, profile) if not path.is_file()]
 
 
 def settle_times(params: Params, profile: str) -> list[str]:
     """Give records of the future the present time: a workflow refuses to make anything from what is not written yet.
 
-    Returns
-    -------
-    list of str
-        A line that says so, where the clock was set back since; what was made from these records is looked at again.
+    A line says so, where the clock was set back since; what was made from these records is looked at again.
     """
-    records = [folder / "run.json" for folder in expected(params, profile)]
-    ahead = [path for path in records if path.is_file() and path.stat().st_mtime > time.time()]
+    ahead = [path for path in records(params, profile) if path.is_file() and path.stat().st_mtime > time.time()]
     for path in ahead:
         os.utime(path)
-    return (
-        [f"the clock was set back: {len(ahead)} records are of the future, and count as written now"] if ahead else []
-    )
+    said = f"the clock was set back: {len(ahead)} records are of the future, and count as written now"
+    return [said] if ahead else []
 
 
-def fault(folder: Path) -> str:
+def damage(folder: Path) -> str:
     """What is wrong with a stage's result: a damaged record, a changed output, another input; "" where nothing is."""
     try:
         record = verify_outputs(folder)
     except (StaleResultError, ValueError, KeyError, TypeError, AttributeError) as error:
         return str(error)
     if SELF not in record:
-        return f"{relative(folder / 'run.json')} holds no hash of itself"
+        return f"{relative(folder / RECORD)} holds no hash of itself"
     for name, expected in record["inputs"].items():
         # Where an input is not there, its stage runs, and with it all that follows.
         if recorded_hash(name, record) not in (expected, "missing"):
@@ -65,58 +74,79 @@ def fault(folder: Path) -> str:
     return ""
 
 
-def faults(params: Params, profile: str) -> Iterator[tuple[Path, str]]:
-    """Folder and fault of every stage whose result does not hold; files are hashed side by side."""
-    folders = [folder for folder in expected(params, profile) if (folder / "run.json").is_file()]
+def _damaged(params: Params, profile: str) -> dict[Path, str]:
+    """What is wrong with each result that is there, by its record; files are hashed side by side."""
+    found = [path for path in records(params, profile) if path.is_file()]
     with ThreadPoolExecutor() as pool:
-        yield from ((folder, found) for folder, found in zip(folders, pool.map(fault, folders), strict=True) if found)
+        return dict(zip(found, pool.map(damage, (path.parent for path in found)), strict=True))
 
 
-def outdated(params: Params, profile: str) -> Iterator[tuple[Path, str]]:
-    """Folder of every stage whose record answers another question than is asked now, and what differs."""
-    said = {"params": "parameters", "code": "code", "versions": "package versions"}
-    code = functools.cache(code_digest)
-    for execution in stages.executions(params):
-        folder = stages.folder(profile, *execution)
-        try:
-            record = read_json(folder / "run.json")
-        except FileNotFoundError:
-            continue
-        now = question(execution[0], params, *execution[1:], code=code)
-        if changed := [words for key, words in said.items() if record.get(key, now[key]) != now[key]]:
-            yield folder, " and ".join(changed)
+def _outdated(record: Path, now: dict[str, object]) -> str:
+    was = read_json(record)
+    changed = [words for key, words in SAID.items() if was.get(key, now[key]) != now[key]]
+    return f"other {' and '.join(changed)} since" if changed else ""
 
 
-def forget_pages(profile: str) -> list[str]:
-    """Take the record of a rendered report away where a file of it is gone or another; a line that says so."""
+def forget(params: Params, profile: str, *, outdated: bool = True) -> list[str]:
+    """Take away the records of results that do not hold, so that their stages run again; a line for each says why.
+
+    `outdated` says whether this is to be so of whole results, too, that answer another question than is asked now.
+    """
+    causes, code = _damaged(params, profile), functools.cache(code_digest)
+    for execution, record in zip(stages.executions(params), records(params, profile), strict=True):
+        if outdated and causes.get(record) == "":
+            causes[record] = _outdated(record, question(execution[0], params, *execution[1:], code=code))
+    for record in filter(causes.get, causes):
+        record.unlink()
+    return [f"{relative(record.parent)} is made again: {cause}" for record, cause in causes.items() if cause]
+
+
+def changed_pages(profile: str) -> list[Path]:
+    """Files of a rendered report that are gone or not as they were written; the record of them where it is bad."""
     record = paths.rendered(profile)
     try:
         files = {paths.report_dir(profile) / name: digest for name, digest in read_json(record).items()}
     except FileNotFoundError:
         return []
     except (ValueError, AttributeError):
-        files = {record: ""}
-    changed = [path for path, digest in files.items() if not path.is_file() or sha256_file(path) != digest]
+        return [record]
+    return [path for path, digest in files.items() if not path.is_file() or sha256_file(path) != digest]
+
+
+def forget_pages(profile: str) -> list[str]:
+    """Take the record of a rendered report away where a file of it is gone or another; a line that says so."""
+    changed = changed_pages(profile)
     if not changed:
         return []
-    record.unlink()
+    paths.rendered(profile).unlink()
     more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
     return [f"the pages are rendered again: {relative(changed[0])}{more} is gone, or not as it was written"]
 
 
-def forget_damaged(params: Params, profile: str) -> list[str]:
-    """Take away the records of damaged results, so that their stages run again; one line for each, with the cause."""
-    return _forget(faults(params, profile))
+def sources(params: Params) -> str:
+    """Hash of all that a report is made from: the project's files, parameters and what they name, package versions."""
+    made = [path for path in paths.LIBRARY.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    made += [*paths.NOTEBOOKS.glob("*.ipynb"), *paths.NOTEBOOKS.glob("*.md"), *paths.PARAMS.glob("rubric.yaml")]
+    files = {relative(path): sha256_file(path) for path in (*made, *paths.ROOT.glob("Snakefile"))}
+    asked = [resolved(params, *execution) for execution in stages.executions(params)]
+    return content_hash([files, params.hash, asked, package_versions()])
 
 
-def forget_outdated(params: Params, profile: str) -> list[str]:
-    """The same of whole results that answer another question than is asked now."""
-    return _forget((folder, f"other {changed} since") for folder, changed in outdated(params, profile))
+def _whole(params: Params, profile: str, made_from: str) -> str:
+    made = [*records(params, profile), paths.rendered(profile)]
+    return content_hash([made_from, [sha256_file(path) if path.is_file() else "" for path in made]])
 
 
-def _forget(found: Iterable[tuple[Path, str]]) -> list[str]:
-    lines = []
-    for folder, cause in list(found):
-        (folder / "run.json").unlink()
-        lines.append(f"{relative(folder)} is made again: {cause}")
-    return lines
+def keep_whole(params: Params, profile: str, made_from: str) -> None:
+    """Note that a report is whole, and what it was made from: `sources`, as they were before it was begun."""
+    write_text(paths.work_dir(profile) / WHOLE, _whole(params, profile, made_from))
+
+
+def is_up_to_date(params: Params, profile: str) -> bool:
+    """Whether the whole report is there, undamaged, and made from what there is now; nothing is changed."""
+    kept = paths.work_dir(profile) / WHOLE
+    if stages.undeclared() or missing(params, profile) or not paths.rendered(profile).is_file():
+        return False
+    if not kept.is_file() or kept.read_text(encoding="utf-8") != _whole(params, profile, sources(params)):
+        return False
+    return not any(_damaged(params, profile).values()) and not changed_pages(profile)

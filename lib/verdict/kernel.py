@@ -14,15 +14,9 @@ KERNEL, LANGUAGE = "python3", "python"
 
 
 def check_kernel(notebook: Path) -> None:
-    """Refuse a notebook in another language than Python.
+    """Refuse a notebook in another language than Python, by a ValueError that names it.
 
-    The name of its kernel does not matter: editors write that of whatever environment they found, and notebooks run on
-    the project's own.
-
-    Raises
-    ------
-    ValueError
-        Naming the notebook and its language.
+    The name of its kernel does not matter: editors write that of whatever environment they found.
     """
     content = read_json(notebook)
     metadata = content.get("metadata") or {} if isinstance(content, dict) else {}

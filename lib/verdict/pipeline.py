@@ -1,13 +1,14 @@
 """Make a profile's whole report: `python -m verdict.pipeline --profile PROFILE`. What `make report` calls.
 
-Validates every parameter first, lets one report of a profile run at a time, hands the graph to Snakemake, and says
-where the report is, or what failed and where its notebook was kept.
+Validates every parameter and opens every input first, lets one report of a profile run at a time, hands the graph to
+Snakemake, and says where the report is, or what failed and where its notebook was kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import re
 import signal
@@ -18,13 +19,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from verdict import artifacts, paths, place, slurm, stages, start, warm
+from verdict import artifacts, integrity, paths, place, slurm, stages, start, warm
 from verdict.execution import WHERES, Execution, load_execution
-from verdict.integrity import forget_damaged, forget_outdated, forget_pages, missing, settle_times
-from verdict.params import ParamsError, load_params
-from verdict.preflight import check_inputs
-from verdict.result_folder import TWIN, was_killed
-from verdict.run import failure, say
+from verdict.params import Params, ParamsError, load_params
+from verdict.result_folder import TWIN, failure, was_killed
+from verdict.start import tell
 
 RERUN_TRIGGERS = ("mtime", "input", "params")
 NOISE = re.compile(
@@ -38,6 +37,15 @@ NOISE = re.compile(
     r"| {8}exec .+ -m verdict\.| {8}\(command exited"
 )
 ERROR_TAIL = 12
+# What opens all that a section's source names before anything runs: a function of the parameters.
+CHECKS = {"data": ("verdict.data.sources", "check_inputs"), "clip": ("verdict.clip.pictures", "check_inputs")}
+
+
+def check_inputs(params: Params) -> None:
+    """Open what a profile names, as the first stages will; an error says which file or parameter cannot be used."""
+    for section, (module, function) in CHECKS.items():
+        if getattr(params, section).source not in (None, stages.CLIP):
+            getattr(importlib.import_module(module), function)(params)
 
 
 @contextlib.contextmanager
@@ -48,10 +56,8 @@ def one_at_a_time(profile: str) -> Iterator[Path]:
     home = paths.work_dir(profile)
     home.mkdir(parents=True, exist_ok=True)
     with (home / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"another report of profile {profile!r} is being made; waiting for it to end")
+        if not artifacts.try_lock(file):
+            tell(f"another report of profile {profile!r} is being made; waiting for it to end")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield home / ".lock"
 
@@ -87,7 +93,7 @@ def _watch(where: str, profile: str, execution: Execution) -> contextlib.Abstrac
     if where != "slurm":
         return contextlib.nullcontext()
     own = execution.slurm
-    return slurm.Watch(job_prefix(profile), own.report_waiting_s, 60 * own.give_up_minutes, say)
+    return slurm.Watch(job_prefix(profile), own.report_waiting_s, 60 * own.give_up_minutes, tell)
 
 
 def _may_fork(where: str) -> bool:
@@ -102,13 +108,10 @@ def _may_fork(where: str) -> bool:
 def report(profile: str, cores: int, where: str = "local", targets: Sequence[str] = ()) -> int:
     """Run what is missing or out of date, and render the pages; with targets, make these records and no page.
 
-    Returns
-    -------
-    int
-        0 when every stage ran; else Snakemake's exit status, with a report of the stages that did run.
+    0 when every stage ran; else Snakemake's exit status, with a report of the stages that did run.
     """
     started = time.monotonic()
-    params, index = load_params(profile), paths.report_dir(profile) / "index.html"
+    params, log = load_params(profile), paths.work_dir(profile) / "snakemake.log"
     environment = start.environment() | {"OMP_NUM_THREADS": str(params.execution.threads)}
     if where == "slurm":
         environment |= slurm.plain_states(paths.work_dir(profile) / "slurm")
@@ -118,41 +121,41 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
             environment |= stack.enter_context(start.run_folder(lock))
         served = stack.enter_context(warm.server(environment)) if _may_fork(where) else environment
         stack.enter_context(_watch(where, profile, load_execution(where, profile)))
-        for line in forget_damaged(params, profile):
-            say(line)
+        made_from = integrity.sources(params)
         # Who asks for some records alone is not to lose what is out of date elsewhere.
-        for line in [] if targets else forget_outdated(params, profile):
-            say(line)
-        for line in (*settle_times(params, profile), *forget_pages(profile)):
-            say(line)
+        lines = integrity.forget(params, profile, outdated=not targets)
+        for line in (*lines, *integrity.settle_times(params, profile), *integrity.forget_pages(profile)):
+            tell(line)
         if stages.undeclared():
             # Whoever renders says that they are left out.
             paths.rendered(profile).unlink(missing_ok=True)
         whole = paths.rendered(profile).relative_to(paths.ROOT).as_posix()
-        wanted = list(targets) or [whole, *missing(params, profile)]
-        command = snakemake_command(profile, cores, wanted, where=where)
-        status = _follow(command, served, paths.work_dir(profile) / "snakemake.log")
-        if status == 0 and targets:
-            say(f"{len(targets)} record(s) are up to date after {time.monotonic() - started:.0f} s")
-            return 0
+        wanted = list(targets) or [whole, *integrity.missing(params, profile)]
+        status = _follow(snakemake_command(profile, cores, wanted, where=where), served, log)
         if status == 0:
-            say(f"report of profile {profile!r} is up to date after {time.monotonic() - started:.0f} s")
-            print(index, flush=True)
+            what = f"{len(targets)} record(s) are" if targets else f"report of profile {profile!r} is"
+            tell(f"{what} up to date after {time.monotonic() - started:.0f} s")
+            if not targets:
+                integrity.keep_whole(params, profile, made_from)
+                print(paths.report_dir(profile) / "index.html", flush=True)
             return 0
-        say(f"\nthe report of profile {profile!r} is NOT complete (after {time.monotonic() - started:.0f} s):")
+        tell(f"\nthe report of profile {profile!r} is NOT complete (after {time.monotonic() - started:.0f} s):")
         without_result = unfinished(profile)
-        for line in (*slurm.refusals(paths.work_dir(profile) / "snakemake.log"), *without_result):
-            say(f"  {line}")
-        if not without_result:
-            # The pages were rendered, and what is wrong with them was said then.
-            return status
-        subprocess.run(
-            [sys.executable, "-m", "verdict.start", "verdict.report", "--profile", profile],
-            env=environment,
-            cwd=paths.ROOT,
-            check=False,
-        )
+        for line in (*slurm.refusals(log), *without_result):
+            tell(f"  {line}")
+        # Where every stage has a result, the pages were rendered, and what is wrong with them was said then.
+        if without_result:
+            command = [sys.executable, "-m", "verdict.start", "verdict.report", "--profile", profile]
+            subprocess.run(command, env=environment, cwd=paths.ROOT, check=False)
         return status
+
+
+def _is_up_to_date(params: Params, profile: str) -> bool:
+    """Whether nothing is to be done, found before anything that takes long to import; waits for another report."""
+    if not (paths.work_dir(profile) / integrity.WHOLE).is_file():
+        return False
+    with one_at_a_time(profile):
+        return integrity.is_up_to_date(params, profile)
 
 
 def _follow(command: list[str], environment: dict[str, str], log: Path) -> int:
@@ -173,7 +176,7 @@ def _follow(command: list[str], environment: dict[str, str], log: Path) -> int:
                 with contextlib.suppress(OSError):
                     file.write(line.encode("utf-8"))
                 if not NOISE.match(line):
-                    say(line.rstrip())
+                    tell(line.rstrip())
         except BaseException:
             _end(process)
             raise
@@ -190,10 +193,9 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def unfinished(profile: str) -> list[str]:
-    """For each stage without a result: where its failed notebook is kept and how it ended, or that it was not reached.
+    """For each stage without a result, how it ended, with what it left to read, or that it was not reached.
 
-    A stage that was killed, for want of memory or time or with its node, leaves no failed notebook; what the cluster
-    logged of it is told then.
+    A stage that was killed leaves no failed notebook; what the cluster logged of it is told then.
     """
     executions = stages.executions(load_params(profile))
     return [line for one in executions if not stages.finished(profile, *one) for line in _how_it_ended(profile, *one)]
@@ -201,8 +203,7 @@ def unfinished(profile: str) -> list[str]:
 
 def _how_it_ended(profile: str, name: str, trial: str | None, seed: int | None) -> list[str]:
     """Why one stage has no result, with what it left to read."""
-    label = f"{name} {stages.instance(trial, seed)}".strip()
-    page = stages.page(name, trial, seed)
+    label, page = stages.label(name, trial, seed), stages.page(name, trial, seed)
     kept = failure(profile, page)
     if kept.is_file():
         return [f"{label}: failed, see {artifacts.relative(kept)}", *error_tail(kept)]
@@ -242,21 +243,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--where", choices=WHERES, default="local", help="where stages run (default: %(default)s)")
     chosen = parser.parse_args(arguments)
     if reason := start.why_not() or (slurm.why_not() if chosen.where == "slurm" else ""):
-        say(f"nothing was run: {reason}")
+        tell(f"nothing was run: {reason}")
         return 2
     try:
         load_execution(chosen.where, chosen.profile)
         params = load_params(chosen.profile)
         if faults := stages.faults(params):
             raise ParamsError("; ".join(faults))
+        if not chosen.targets and _is_up_to_date(params, chosen.profile):
+            tell(f"report of profile {chosen.profile!r} is up to date: nothing to do")
+            print(paths.report_dir(chosen.profile) / "index.html", flush=True)
+            return 0
         check_inputs(params)
     except (ValueError, OSError) as error:
-        say(f"nothing was run: {error}")
+        tell(f"nothing was run: {error}")
         return 2
     try:
         return report(chosen.profile, chosen.cores, chosen.where, chosen.targets)
     except KeyboardInterrupt:
-        say("stopped; what is done is kept, and the next run goes on from there")
+        tell("stopped; what is done is kept, and the next run goes on from there")
         return 130
 
 

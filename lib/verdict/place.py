@@ -20,10 +20,7 @@ OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def n_processors() -> int:
-    """Processors that this process may use: those that it is bound to, and no more than its control group's share.
-
-    All of the machine where the system tells neither (macOS).
-    """
+    """Processors that this process may use: bound to it, within its control group's share, or all."""
     own = getattr(os, "sched_getaffinity", None)
     n = len(own(0)) if own else os.cpu_count() or 1
     for group in _control_groups("cpu"):
@@ -116,14 +113,7 @@ def has_computed_on_gpu() -> bool:
 
 
 def here() -> dict[str, Any]:
-    """Node, hardware, and for a job of a cluster its number, partition and memory.
-
-    Returns
-    -------
-    dict
-        `node`, `machine`, `system`, `cores` (of the machine), `scheduler` ("local" or "slurm"); under Slurm also `job`,
-        `partition`, `mem_mb` and `cpus` as far as it says them.
-    """
+    """Node, hardware (cores of the machine), scheduler, and what Slurm says of its job: number, partition, share."""
     given = {
         "job": os.environ.get("SLURM_JOB_ID"),
         "partition": os.environ.get("SLURM_JOB_PARTITION"),
@@ -131,11 +121,12 @@ def here() -> dict[str, Any]:
         "cpus": os.environ.get("SLURM_CPUS_ON_NODE"),
     }
     where = {key: int(value) if value.isdigit() else value for key, value in given.items() if value}
+    where = where if "job" in where else {}
     return {
         "node": os.environ.get("SLURMD_NODENAME") or platform.node(),
         "machine": platform.machine(),
         "system": platform.system(),
         "cores": os.cpu_count(),
-        "scheduler": "slurm" if "job" in where else "local",
-        **(where if "job" in where else {}),
+        "scheduler": "slurm" if where else "local",
+        **where,
     }

@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from verdict.backend import set_threads
+from verdict.data.grammar_questions import question_table
 from verdict.data.images import ImageStore
-from verdict.data.sources import questions_about
 from verdict.evaluation import Selection, load_selection
 from verdict.features import Encoders, Features, load_encoders, load_network
 from verdict.labels import EVALUATION_SPLITS, Split, expected_columns, logit_columns
 from verdict.model import FreezePlan, Network, build_prefix, build_suffix
+from verdict.params import DataParams
 from verdict.stage import Stage
 from verdict.stages import FEATURES, QUESTIONS, TRIAL_STAGE, VIEWS
 from verdict.train import Rows, load_weights, predict_logits, read_weights, two_class
@@ -46,15 +47,11 @@ def load_kept_model(stage: Stage, kept: Selection) -> KeptModel:
     return KeptModel(network, encoders, FreezePlan(trial.vision_blocks, trial.text_blocks))
 
 
-def probe(stage: Stage) -> dict[str, pd.DataFrame]:
-    """Ask the kept model about views and questions of every evaluation split but val.
+def probe(stage: Stage) -> None:
+    """The stage without a notebook: ask the kept model about views and questions of every evaluation split but val.
 
-    Returns
-    -------
-    dict
-        Tables `VIEWS` (pair_id, split, view, logits) and `QUESTIONS` (pair_id, split, question, logits, what each class
-        should answer); the second has no rows for a source without a grammar. Numbers `signals.n_views` and
-        `signals.n_questions`.
+    Saves the tables `VIEWS` (pair_id, split, view, logits) and `QUESTIONS` (pair_id, split, question, logits, what each
+    class should answer); the second has no rows for a source without a grammar.
     """
     kept = load_selection(stage)
     model = load_kept_model(stage, kept)
@@ -66,7 +63,12 @@ def probe(stage: Stage) -> dict[str, pd.DataFrame]:
     tables[QUESTIONS] = answer_questions(model, features, pairs, questions_about(stage.params.data, pairs))
     stage.number("signals.n_views", len(VIEW_OF), unit="count")
     stage.number("signals.n_questions", len(tables[QUESTIONS]), unit="count")
-    return tables
+    stage.save(**tables)
+
+
+def questions_about(params: DataParams, pairs: pd.DataFrame) -> pd.DataFrame:
+    """`question_table` of the hypotheses, without rows for a source that has no grammar to make questions from."""
+    return question_table(pd.unique(pairs["hypothesis"]) if params.source == "digits" else [])
 
 
 def answer_views(

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from verdict import paths
 from verdict.artifacts import (
     StaleResultError,
     canonical_json,
@@ -27,6 +28,7 @@ from verdict.artifacts import (
     package_versions,
     read_json,
     recorded_hash,
+    try_lock,
     verify_outputs,
     write_bytes,
 )
@@ -51,10 +53,7 @@ def question(
     *,
     code: Callable[[str], str] = code_digest,
 ) -> dict[str, Any]:
-    """What an execution of a stage answers now, as its record says it: the values of `QUESTION`.
-
-    Who asks of many executions gives a `code_digest` that remembers.
-    """
+    """What an execution of a stage answers now, as its record says it; `code` may be a `code_digest` that remembers."""
     asked = {"params": resolved(params, name, trial, seed), "code": code(name)}
     asked |= {"stage": name, "trial": trial, "seed": seed, "versions": package_versions()}
     return json.loads(canonical_json(asked))
@@ -66,8 +65,6 @@ def private_folder(home: Path) -> Iterator[Path]:
 
     Folders that dead executions of the same stage have left are removed first.
     """
-    import fcntl
-
     home.parent.mkdir(parents=True, exist_ok=True)
     for folder in home.parent.glob(f".{glob.escape(home.name)}.*.running*"):
         if _is_abandoned(folder):
@@ -76,12 +73,16 @@ def private_folder(home: Path) -> Iterator[Path]:
     folder = Path(name)
     folder.chmod(0o755)
     with (folder / HELD).open("w") as lock:
-        with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_lock(lock)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def failure(profile: str, page: str, ending: str = "ipynb") -> Path:
+    """Where a failed stage leaves its notebook as far as it ran, or (`txt`) what stopped it; by the page's stem."""
+    return paths.work_dir(profile) / "failed" / f"{page}.{ending}"
 
 
 def was_killed(home: Path) -> bool:
@@ -91,21 +92,17 @@ def was_killed(home: Path) -> bool:
 
 def _is_abandoned(folder: Path) -> bool:
     """Whether nobody writes there any more: its lock is free on this machine, or it was left alone for a day."""
-    import fcntl
-
     try:
-        newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-        if time.time() - newest > ABANDONED_S:
+        if time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir())) > ABANDONED_S:
             return True
         if f".{platform.node()}." not in folder.name:
             return False
         with (folder / HELD).open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return try_lock(lock)
     except FileNotFoundError:
         return not folder.name.endswith(".running")
     except OSError:
         return False
-    return True
 
 
 def stands(home: Path, asked: Mapping[str, Any]) -> bool:
@@ -113,11 +110,6 @@ def stands(home: Path, asked: Mapping[str, Any]) -> bool:
 
     Its record is put back where it was taken away. A result that was made of no recorded input is not taken for
     current: nothing says that what it read outside the project is as it was.
-
-    Parameters
-    ----------
-    asked : mapping
-        As `question` gives it.
     """
     record = _whole(home)
     if record is None or not record["inputs"] or not _agree(record, asked):
@@ -130,10 +122,7 @@ def stands(home: Path, asked: Mapping[str, Any]) -> bool:
 def publish(folder: Path, home: Path) -> bool:
     """Put an execution's folder, its record included, in the place of whatever the stage has.
 
-    Returns
-    -------
-    bool
-        False where another execution's whole result answers the same question from the same inputs: it is kept.
+    False where another execution's whole result answers the same question from the same inputs: it is kept.
     """
     write_bytes(folder / TWIN, (folder / RECORD).read_bytes())
     (folder / HELD).unlink(missing_ok=True)

@@ -1,15 +1,14 @@
 """Run one stage: `python -m verdict.run NAME --profile PROFILE [--trial TRIAL --seed SEED]`.
 
-A notebook is executed by Papermill into a scratch file and copied into place only when every cell has run; the stage's
-`run.json` is written last. A failed notebook is kept where the message says. Only the exit code tells success:
-Papermill leaves a notebook that claims success even when its kernel was killed.
+A notebook is executed by Papermill in a private folder, which is put in place when every cell has run and the record is
+written. A failed notebook is kept where the message says. Only the exit code tells success: Papermill leaves a notebook
+that claims success even when its kernel was killed.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import importlib
 import json
 import os
@@ -24,19 +23,18 @@ from typing import Any
 
 from verdict import artifacts, kernel, paths, place, stages, start
 from verdict.params import Params, load_params, non_default
-from verdict.result_folder import private_folder, publish, question, retire, stands
-from verdict.stage import open_stage, progress
+from verdict.result_folder import failure, private_folder, publish, question, retire, stands
 from verdict.stage_parameters import parameter_model
+from verdict.start import tell
 
 PROGRESS = ".progress"
+EXECUTING = ".executing.ipynb"
 KERNEL = {
     "argv": [sys.executable, "-m", "verdict.warm", start.KERNEL, "-f", "{connection_file}"],
     "display_name": "Python 3",
     "language": "python",
 }
 MAX_PAUSE_S = 60.0
-EXECUTING = ".executing.ipynb"
-FULL = (errno.ENOSPC, errno.EDQUOT)
 DERIVED = ("run.json", "executed.ipynb", "inputs.json")
 
 
@@ -62,56 +60,45 @@ def device_lease(wanted: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _locked_gpu(gpus: Sequence[str]) -> Iterator[str]:
-    import fcntl
-
     # A job of a cluster counts its own GPUs from 0.
     locks, job = Path(tempfile.gettempdir()), os.environ.get("SLURM_JOB_ID", "")
     while True:
         for gpu in gpus:
             with (locks / f"verdict-gpu-{os.getuid()}-{job}-{gpu.replace('/', '-')}.lock").open("w") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                yield gpu
-                return
+                if artifacts.try_lock(file):
+                    yield gpu
+                    return
         time.sleep(1.0)
 
 
-class _Follow:
-    """Print what a stage reports of its progress while it runs, or else which section of its notebook it is at."""
+@contextlib.contextmanager
+def _followed(folder: Path, label: str) -> Iterator[None]:
+    """Tell what a stage reports of its progress while it runs, or else which section of its notebook it is at.
 
-    def __init__(self, source: Path, label: str):
-        self.source, self.label, self.started = source, label, time.monotonic()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._loop, daemon=True)
+    First after two seconds and then ever more rarely, so that none floods the log.
+    """
+    done, started = threading.Event(), time.monotonic()
 
-    def __enter__(self) -> _Follow:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _loop(self) -> None:
-        """Show the newest report, first after two seconds and then ever more rarely, so that none floods the log."""
-        position, pause_s, before = 0, 2.0, ""
-        while True:
-            last_round = self._done.wait(pause_s)
+    def follow() -> None:
+        pause_s, n_read, before, is_last = 2.0, 0, "", False
+        while not is_last:
+            is_last = done.wait(pause_s)
             pause_s = min(1.5 * pause_s, MAX_PAUSE_S)
-            news = []
-            if self.source.is_file():
-                with self.source.open(encoding="utf-8") as file:
-                    file.seek(position)
-                    news = file.readlines()
-                    position = file.tell()
-            told = news[-1].rstrip() if news else section(self.source.with_name(EXECUTING))
+            reports = folder / PROGRESS
+            lines = reports.read_text(encoding="utf-8").splitlines() if reports.is_file() else []
+            told = lines[-1] if len(lines) > n_read else section(folder / EXECUTING)
+            n_read = len(lines)
             if told and told != before:
-                say(f"{self.label}  {told}  ({time.monotonic() - self.started:.0f} s)")
+                tell(f"{label}  {told}  ({time.monotonic() - started:.0f} s)")
                 before = told
-            if last_round:
-                return
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def section(notebook: Path) -> str:
@@ -131,11 +118,6 @@ def section(notebook: Path) -> str:
         if cell["metadata"].get("papermill", {}).get("status") == "running":
             return f"{heading} (cell {number} of {len(cells)})"
     return ""
-
-
-def say(text: str) -> None:
-    """Print a line for the person who waits."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
@@ -185,156 +167,79 @@ def run_stage(
     stages.spec(name, params)
     if trial is not None:
         params.trial(trial)
-    values = _values(name, profile, trial, seed)
     n_shards = params.execution.feature_shards
     if shard is not None and not (name == stages.FEATURES and 0 <= shard < n_shards):
         raise ValueError(f"{name} has no shard {shard}; execution.feature_shards is {n_shards}, for features alone")
     home = stages.folder(profile, name, trial, seed)
-    label = f"{name} {stages.instance(trial, seed)}".strip()
+    label = stages.label(name, trial, seed)
     if shard is not None:
         home = paths.stage_dir(profile, stages.shard_folder(shard, n_shards))
         label = f"{name} {shard + 1} of {n_shards}"
     asked = question(name, params, trial, seed)
     if stands(home, asked):
-        say(f"{label}  stands: this question was answered from these inputs before")
+        tell(f"{label}  stands: this question was answered from these inputs before")
         return home
     retire(home)
     started, clock = time.time(), time.perf_counter()
-    with private_folder(home) as folder:
-        progress_file = folder / PROGRESS
+    with private_folder(home) as folder, artifacts.told_when_full(folder / EXECUTING, folder):
+        os.environ.update(VERDICT_STAGE_DIR=str(folder), VERDICT_PROGRESS=str(folder / PROGRESS))
         os.environ["OMP_NUM_THREADS"] = str(params.execution.threads)
-        os.environ.update(VERDICT_STAGE_DIR=str(folder), VERDICT_PROGRESS=str(progress_file))
-        with _full_disk(folder), device_lease(params.execution.device) as device, _Follow(progress_file, label):
-            if name == stages.FEATURES:
-                _run_features(params, profile, folder, shard)
-            elif name == stages.SIGNALS:
-                _run_signals(profile)
-            elif name in stages.RUNNERS:
+        with device_lease(params.execution.device) as device, _followed(folder, label):
+            if name in stages.RUNNERS:
+                from verdict.stage import open_stage
+
                 module, function = stages.RUNNERS[name]
-                getattr(importlib.import_module(module), function)(open_stage(name, profile))
+                getattr(importlib.import_module(module), function)(open_stage(name, profile, shard=shard))
             else:
-                _run_notebook(name, folder, values, label)
-        progress_file.unlink(missing_ok=True)
-        device = device if (folder / place.COMPUTED_ON_GPU).exists() else "cpu"
-        (folder / place.COMPUTED_ON_GPU).unlink(missing_ok=True)
-        times = {"started": _moment(started), "elapsed_s": round(time.perf_counter() - clock, 3)}
-        with _full_disk(folder):
-            _record(asked, params, folder, home, profile=profile, device=device, **times)
-            is_first = publish(folder, home)
+                _run_notebook(name, profile, trial, seed, folder)
+        has_used_gpu = (folder / place.COMPUTED_ON_GPU).exists()
+        run = {
+            "device": device if has_used_gpu else "cpu",
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+            "elapsed_s": round(time.perf_counter() - clock, 3),
+        }
+        _record(asked, params, folder, home, profile=profile, **run)
+        is_first = publish(folder, home)
     failure(profile, stages.page(name, trial, seed), "txt").unlink(missing_ok=True)
     after = "" if is_first else "; another run of it was done first, and its result stands"
-    say(f"{label}  done in {time.perf_counter() - clock:.0f} s{after}")
+    tell(f"{label}  done in {time.perf_counter() - clock:.0f} s{after}")
     return home
 
 
-def failure(profile: str, page: str, ending: str = "ipynb") -> Path:
-    """Where a failed stage leaves its notebook as far as it ran, or (`txt`) what stopped it; by the page's stem."""
-    return paths.work_dir(profile) / "failed" / f"{page}.{ending}"
-
-
-def _values(name: str, profile: str, trial: str | None, seed: int | None) -> dict[str, Any]:
-    """What the `parameters` cell of the stage's notebook is given."""
-    notebook, source = stages.notebook_of(name), stages.source_of(name)
-    given: dict[str, Any] = {"profile": profile}
-    given |= {"trial": trial, "seed": seed} if trial is not None else {}
-    given |= {"source": source} if notebook in stages.JUDGING else {}
-    return parameter_model(notebook)(**given).model_dump()
-
-
-@contextlib.contextmanager
-def _full_disk(home: Path) -> Iterator[None]:
-    """Say which file, and how many bytes, where somebody else's write meets a full disk."""
+def _run_notebook(name: str, profile: str, trial: str | None, seed: int | None, folder: Path) -> None:
+    stem, page = stages.notebook_of(name), stages.page(name, trial, seed)
+    notebook, scratch, kept = paths.NOTEBOOKS / f"{stem}.ipynb", folder / EXECUTING, failure(profile, page)
+    given = {"profile": profile} | ({} if trial is None else {"trial": trial, "seed": seed})
+    given |= {"source": stages.source_of(name)} if stem in stages.JUDGING else {}
+    values = parameter_model(stem)(**given).model_dump()
+    kernel.check_kernel(notebook)
     try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL or "bytes are free" in str(error):
-            raise
-        written = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
-        raise artifacts.disk_full(error, Path(error.filename or home / EXECUTING), written) from error
-
-
-def _moment(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def _run_notebook(name: str, home: Path, values: dict[str, Any], label: str) -> None:
-    scratch = home / EXECUTING
-    page = stages.page(name, values.get("trial"), values.get("seed"))
-    kept = failure(values["profile"], page)
-    kernel.check_kernel(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb")
-    try:
-        _execute(paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb", scratch, values)
+        _execute(notebook, scratch, values)
     except BaseException:
         if scratch.is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(scratch, kept)
-            say(f"{label}  FAILED; the notebook as far as it ran is {artifacts.relative(kept)}")
+            label = stages.label(name, trial, seed)
+            tell(f"{label}  FAILED; the notebook as far as it ran is {artifacts.relative(kept)}")
         raise
     kept.unlink(missing_ok=True)
-    os.replace(scratch, home / "executed.ipynb")
-
-
-def _run_features(params: Params, profile: str, home: Path, shard: int | None) -> None:
-    """The stage without a notebook: encode every image and hypothesis of the pair table, or put its shards together."""
-    import pandas as pd
-
-    from verdict.backend import set_threads
-    from verdict.data.images import ImageStore
-    from verdict.features import encode, preset_hash
-    from verdict.model import FreezePlan
-    from verdict.numbers import Number
-
-    set_threads(params.execution.threads)
-    stage = open_stage(stages.FEATURES, profile)
-    pairs = pd.read_parquet(stage.upstream("01_data", "pairs.parquet"))
-    wanted = params.execution.decode_threads
-    workers = place.n_processors() if wanted == "auto" else wanted
-    images = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent, workers=workers)
-    plans = [FreezePlan(*plan) for plan in stages.plans(params)]
-    n_shards = params.execution.feature_shards
-    counts = encode(
-        params.model,
-        pairs,
-        images,
-        plans,
-        home,
-        batch=params.execution.feature_batch,
-        precision=params.execution.precision,
-        shard=(0, 1) if shard is None else (shard, n_shards),
-        shards=stage.shards(n_shards) if shard is None else (),
-        views=dict(stages.views(params)),
-        photometric=params.training.photometric,
-        progress=progress,
-    )
-    for key, value in counts.items():
-        stage.numbers[f"features.{key}"] = Number(value, unit="count")
-    artifacts.write_json(
-        home / "presets.json",
-        {name: preset_hash(name) for name in (params.model.vision_preset, params.model.text_preset)},
-    )
-    stage.save()
-
-
-def _run_signals(profile: str) -> None:
-    """The other stage without a notebook: ask the kept model about changed views and about questions."""
-    from verdict.probe import probe
-
-    stage = open_stage(stages.SIGNALS, profile)
-    stage.save(**probe(stage))
+    os.replace(scratch, folder / "executed.ipynb")
 
 
 def _record(asked: dict[str, Any], params: Params, folder: Path, home: Path, *, profile: str, **run: Any) -> None:
+    """Write `run.json` with the hashes of whatever the stage has left, hidden files apart, which are removed."""
     name = asked["stage"]
-    inputs = [paths.ROOT / item for item in artifacts.read_json(folder / "inputs.json")]
-    outputs = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in DERIVED]
-    outputs = [path for path in outputs if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    for hidden in (PROGRESS, place.COMPUTED_ON_GPU):
+        (folder / hidden).unlink(missing_ok=True)
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in DERIVED]
+    outputs = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     if name not in stages.WITHOUT_NOTEBOOK:
         outputs.append(folder / "executed.ipynb")
     artifacts.write_run(
         folder,
         home=home,
         outputs=outputs,
-        inputs=inputs,
+        inputs=[paths.ROOT / item for item in artifacts.read_json(folder / "inputs.json")],
         profile=profile,
         notebook=stages.notebook_of(name),
         params_hash=params.hash,
@@ -362,7 +267,7 @@ def main(arguments: list[str] | None = None) -> int:
         run_stage(chosen.name, chosen.profile, chosen.trial, chosen.seed, chosen.shard)
     except Exception as error:
         text = f"{type(error).__name__}: {str(error).strip()[-4000:]}"
-        say(f"{chosen.name}: {text}")
+        tell(f"{chosen.name}: {text}")
         page = stages.page(chosen.name, chosen.trial, chosen.seed)
         with contextlib.suppress(OSError):
             artifacts.write_text(failure(chosen.profile, page, "txt"), text + "\n")

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,12 +51,6 @@ def why_not() -> str:
     except SlurmError as error:
         return str(error)
     return "" if nodes.strip() else "sinfo lists no node"
-
-
-def nodes_up() -> list[str]:
-    """Names of the nodes that can take jobs."""
-    listed = _ask("sinfo", "--noheader", "--Node", "--states=idle,mixed,allocated", "--format=%N")
-    return sorted(set(listed.split()))
 
 
 def options(execution: Execution, prefix: str, log: Path) -> list[str]:
@@ -116,36 +110,17 @@ def refusals(log: Path) -> list[str]:
     return [f"Slurm refused jobs: {cause[:300]}; params/execution/slurm/ says what they ask for" for cause in causes]
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """A job that has not started: its number, what it is for, and why Slurm lets it wait."""
+def unplaceable(text: str, prefix: str) -> dict[str, tuple[str, str]]:
+    """Jobs of one run that nothing can take, from lines `job|name|comment|reason` of squeue.
 
-    job: str
-    what: str
-    reason: str
-
-    @property
-    def is_unplaceable(self) -> bool:
-        """Whether waiting alone will not help it."""
-        return self.reason.startswith(UNPLACEABLE)
-
-
-def parse_waiting(text: str, prefix: str) -> list[Waiting]:
-    """Waiting jobs of one run, from lines `job|name|comment|reason` of squeue."""
-    rows = [line.strip().split("|", 3) for line in text.splitlines() if line.count("|") >= 3]
-    return [
-        Waiting(job, _what(comment), reason.strip("()")) for job, name, comment, reason in rows if _of(name, prefix)
-    ]
-
-
-def _of(name: str, prefix: str) -> bool:
-    return name.startswith(f"{prefix}_")
-
-
-def _what(comment: str) -> str:
-    """The rule and its wildcards, from the comment that the executor gives a job."""
-    rule, _, wildcards = comment.removeprefix("rule_").partition("_wildcards_")
-    return " ".join(filter(None, [rule.removeprefix("stage_"), wildcards.replace("_", " ")]))
+    By its number what each is for, rule and wildcards, as the executor's comment says it, and why Slurm lets it wait.
+    """
+    found = {}
+    for job, name, comment, reason in (line.strip().split("|", 3) for line in text.splitlines() if line.count("|") > 2):
+        if name.startswith(f"{prefix}_") and (reason := reason.strip("()")).startswith(UNPLACEABLE):
+            rule, _, wildcards = comment.removeprefix("rule_").partition("_wildcards_")
+            found[job] = (f"{rule.removeprefix('stage_')} {wildcards.replace('_', ' ')}".strip(), reason)
+    return found
 
 
 @dataclass
@@ -176,29 +151,22 @@ class Watch:
         while not self._done.wait(EVERY_S):
             try:
                 listed = _ask("squeue", "--noheader", "--states=PENDING", "--format=%i|%j|%k|%r")
-                for job in self.look(parse_waiting(listed, self.prefix), now=time.monotonic()):
+                for job in self.look(unplaceable(listed, self.prefix), now=time.monotonic()):
                     _ask("scancel", job)
             except SlurmError as error:
                 self._done.wait(30)
                 self.say(f"the watch over waiting jobs: {error}")
 
-    def look(self, waiting: Iterable[Waiting], *, now: float) -> list[str]:
-        """Say what is stuck; return the jobs to cancel.
-
-        Parameters
-        ----------
-        now : float, seconds
-            Of a clock that only goes forward.
-        """
-        stuck = {item.job: item for item in waiting if item.is_unplaceable}
+    def look(self, stuck: Mapping[str, tuple[str, str]], *, now: float) -> list[str]:
+        """Say what is stuck, as `unplaceable` gives it; return the jobs to cancel. `now` is of a monotonic clock."""
         self._since = {job: self._since.get(job, now) for job in stuck}
         given_up = []
-        for job, item in stuck.items():
+        for job, (what, reason) in stuck.items():
             waited = now - self._since[job]
             if waited >= self.give_up_after_s:
-                self.say(f"{item.what} (job {job}) is given up after {waited:.0f} s: {item.reason}")
+                self.say(f"{what} (job {job}) is given up after {waited:.0f} s: {reason}")
                 given_up.append(job)
             elif waited >= self.report_after_s and now - self._said.get(job, -SAY_AGAIN_S) >= SAY_AGAIN_S:
                 self._said[job] = now
-                self.say(f"{item.what} (job {job}) cannot be placed, for {waited:.0f} s now: {item.reason}")
+                self.say(f"{what} (job {job}) cannot be placed, for {waited:.0f} s now: {reason}")
         return given_up

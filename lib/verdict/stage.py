@@ -56,6 +56,7 @@ class Stage:
     seed: int | None
     folder: Path
     _params: Params
+    shard: int | None = None
     numbers: Numbers = field(default_factory=Numbers)
     claims: list[Claim] = field(default_factory=list)
     _inputs: set[Path] = field(default_factory=set)
@@ -68,10 +69,7 @@ class Stage:
 
     @property
     def all_params(self) -> Params:
-        """The whole set, for functions that list the runs.
-
-        Sections that a stage does not declare are not for its results.
-        """
+        """The whole set, for functions that list the runs; what a stage does not declare is not for its results."""
         return self._params
 
     @property
@@ -98,12 +96,10 @@ class Stage:
         return self.folder / file
 
     def upstream(self, name: str, file: str, trial: str | None = None, seed: int | None = None) -> Path:
-        """A file of an upstream stage, verified against that stage's record.
+        """A file of an upstream stage that this one declares (else a KeyError), verified against the other's record.
 
         Raises
         ------
-        KeyError
-            If this stage does not declare that it needs the other.
         FileNotFoundError, StaleResultError
             If the other has not run, or its files were changed afterwards.
         """
@@ -113,32 +109,31 @@ class Stage:
         if name not in spec(self.name, self._params).needs and not is_parent_trial:
             raise KeyError(f"{self.name} does not declare that it needs {name}")
         source = folder(self.profile, name, trial, seed)
+        path, outputs = source / file, self._record(source)["outputs"]
+        if relative(path) not in outputs:
+            raise FileNotFoundError(f"{relative(path)} is not an output of {name}: {sorted(outputs)}")
+        return path
+
+    def _record(self, source: Path) -> dict[str, Any]:
+        """The record of a folder that this stage reads, its outputs verified."""
         if source not in self._verified:
             self._verified[source] = verify_outputs(source)
             self._inputs.add(source / "run.json")
-        path = source / file
-        if relative(path) not in self._verified[source]["outputs"]:
-            raise FileNotFoundError(
-                f"{relative(path)} is not an output of {name}: {sorted(self._verified[source]['outputs'])}"
-            )
-        return path
+        return self._verified[source]
 
     def record(self, name: str, trial: str | None = None, seed: int | None = None) -> dict[str, Any]:
         """An upstream stage's record, its outputs verified."""
-        self.upstream(name, "numbers.json", trial, seed)
-        return self._verified[folder(self.profile, name, trial, seed)]
+        return self._record(self.upstream_folder(name, trial, seed))
 
     def upstream_folder(self, name: str, trial: str | None = None, seed: int | None = None) -> Path:
         """Folder of an upstream stage, all of its outputs verified."""
-        self.upstream(name, "numbers.json", trial, seed)
-        return folder(self.profile, name, trial, seed)
+        return self.upstream(name, "numbers.json", trial, seed).parent
 
     def shards(self, n: int) -> list[Path]:
         """Folders of the n shards of the features in their order, all of their outputs verified; none for n = 1."""
         folders = [paths.stage_dir(self.profile, shard_folder(k, n)) for k in range(n)] if n > 1 else []
         for source in folders:
-            self._verified[source] = verify_outputs(source)
-            self._inputs.add(source / "run.json")
+            self._record(source)
         return folders
 
     @property
@@ -177,11 +172,8 @@ class Stage:
     def answers(self, kind: str, *splits: str) -> pd.DataFrame | None:
         """What else was asked of the kept model: `VIEWS` of each image, `QUESTIONS` about each pair.
 
-        Returns
-        -------
-        DataFrame or None
-            pair_id, split, logits, and the view, or the question with what each class should answer; None where the
-            profile's source has nothing to ask.
+        pair_id, split, logits, and the view, or the question with what each class should answer; None where the
+        profile's source has nothing to ask.
         """
         asked = CLIP_ANSWERS if self.given == CLIP_ANSWERS else SIGNALS
         if asked not in spec(self.name, self._params).needs:
@@ -219,10 +211,7 @@ class Stage:
     def save(self, **tables: pd.DataFrame) -> None:
         """Write numbers, claims, the list of inputs, and tables as `<name>.parquet`: a notebook's only write.
 
-        Raises
-        ------
-        ValueError
-            If a number does not say whether it is an estimate, a count, exact or a setting; nothing is written.
+        A ValueError, and nothing written, for a number that does not say whether it is an estimate, a count, …
         """
         if unsaid := sorted(name for name, number in self.numbers.items() if not number.kind):
             raise ValueError(
@@ -243,9 +232,15 @@ def _of_splits(table: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:
 
 
 def open_stage(
-    name: str, profile: str, *, trial: str | None = None, seed: int | None = None, source: str = MODEL
+    name: str,
+    profile: str,
+    *,
+    trial: str | None = None,
+    seed: int | None = None,
+    source: str = MODEL,
+    shard: int | None = None,
 ) -> Stage:
-    """Open a stage in its notebook; `source` says whose predictions it judges.
+    """Open a stage; `source` says whose predictions it judges, `shard` which part of the features it encodes.
 
     Run by the driver it writes where the driver says; run by hand it writes to `work/<profile>/scratch/`, so that
     trying something out cannot pass for a result.
@@ -257,7 +252,7 @@ def open_stage(
     params = judged(params, name)
     home = os.environ.get("VERDICT_STAGE_DIR")
     scratch = paths.stage_dir(profile, "scratch", name, *([instance(trial, seed)] if trial else []))
-    return Stage(spec(name, params).name, profile, trial, seed, Path(home) if home else scratch, params)
+    return Stage(spec(name, params).name, profile, trial, seed, Path(home) if home else scratch, params, shard)
 
 
 def progress(text: str) -> None:

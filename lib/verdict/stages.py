@@ -23,13 +23,15 @@ SIGNALS = "signals"
 # Predictions that the pages on calibration and policy judge: the profile's own ("model"), or CLIP's.
 MODEL, CLIP = "model", "clip"
 CLIP_MODEL, CLIP_EMBEDDINGS, CLIP_ANSWERS = "clip_model", "clip_embeddings", "clip_answers"
-WITHOUT_NOTEBOOK = frozenset({FEATURES, SIGNALS, CLIP_MODEL, CLIP_EMBEDDINGS, CLIP_ANSWERS})
-# What runs a stage without a notebook, where it is not `verdict.run` itself: a function of the stage.
+# What runs a stage without a notebook: a function of the stage, imported by whoever runs it alone.
 RUNNERS = {
+    FEATURES: ("verdict.features", "encode_pairs"),
+    SIGNALS: ("verdict.probe", "probe"),
     CLIP_MODEL: ("verdict.pretrain.own_clip", "teach"),
     CLIP_EMBEDDINGS: ("verdict.clip.study", "embed"),
     CLIP_ANSWERS: ("verdict.clip.answers", "answer"),
 }
+WITHOUT_NOTEBOOK = frozenset(RUNNERS)
 # Tables of what else was asked of the model that is kept.
 VIEWS, QUESTIONS = "views", "questions"
 
@@ -63,13 +65,14 @@ def _on_logits(spec: Spec) -> Spec:
 
 
 # Saved logits have no images, features or training: a shorter list of stages, with the same notebooks.
-RECORDED_SPECS = (
-    RECORDED_SPEC,
-    *(_on_logits(spec) for spec in SPECS if spec.name in _ON_LOGITS),
-)
+RECORDED_SPECS = (RECORDED_SPEC, *(_on_logits(spec) for spec in SPECS if spec.name in _ON_LOGITS))
 CONCEPTS = "12_clip_concepts"
 REPRODUCIBILITY = "13_reproducibility"
 JUDGING = frozenset(notebook_of(spec.name) for spec in CLIP_SPECS if source_of(spec.name) != MODEL)
+# Stages that take long (training, and whatever has no notebook), and all whose results they are made from.
+LASTING = {*WITHOUT_NOTEBOOK, WARMUP_STAGE, TRIAL_STAGE}
+for _spec in reversed((*SPECS, *CLIP_SPECS)):
+    LASTING |= set(_spec.needs) if _spec.name in LASTING else set()
 ALL_NAMES = tuple(dict.fromkeys(spec.name for spec in (*SPECS, *RECORDED_SPECS, *CLIP_SPECS)))
 
 
@@ -128,13 +131,7 @@ def index_text(params: Params) -> str:
 
 
 def spec(name: str, params: Params | None = None) -> Spec:
-    """The declaration of a stage, in the list of a profile or else in the longest one.
-
-    Raises
-    ------
-    KeyError
-        If there is no such stage.
-    """
+    """The declaration of a stage, in the list of a profile or else in the longest one; a KeyError for no stage."""
     known = {spec.name: spec for spec in ((*SPECS, *CLIP_SPECS) if params is None else specs_for(params))}
     if name not in known:
         raise KeyError(f"no stage is called {name!r}; there are {list(known)}")
@@ -149,6 +146,11 @@ def instance(trial: str | None, seed: int | None) -> str:
 def page(name: str, trial: str | None = None, seed: int | None = None) -> str:
     """Stem of the page of one execution of a stage."""
     return "-".join(filter(None, [name, instance(trial, seed)]))
+
+
+def label(name: str, trial: str | None = None, seed: int | None = None) -> str:
+    """How one execution of a stage is called in what is told."""
+    return f"{name} {instance(trial, seed)}".strip()
 
 
 def folder(profile: str, name: str, trial: str | None = None, seed: int | None = None) -> Path:

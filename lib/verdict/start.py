@@ -69,14 +69,9 @@ SHORT = 56
 
 
 def environment(root: Path = paths.ROOT, given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Variables of the processes of a run: a few of those that are given, the rest the same on every machine.
+    """Variables of the processes of a run: a few of the machine's, which are given, the rest the same everywhere.
 
-    Parameters
-    ----------
-    root : Path
-        The project that is run; what tools keep goes below its `work/`.
-    given : mapping
-        Variables of the machine.
+    What tools keep goes below `work/` of the root.
     """
     caches = root / "work" / ".caches"
     kept = {name: value for name, value in given.items() if name in KEPT or name.startswith(KEPT_PREFIXES)}
@@ -120,14 +115,13 @@ def settle() -> None:
     time.tzset()
 
 
-def short_folder() -> Path:
-    """A folder for temporary files with a path so short that sockets can lie in it.
+def tell(text: str) -> None:
+    """Print a line for the person who waits."""
+    print(text, file=sys.stderr, flush=True)
 
-    Raises
-    ------
-    OSError
-        If there is none.
-    """
+
+def short_folder() -> Path:
+    """A folder for temporary files with a path so short that sockets can lie in it; an OSError if there is none."""
     for name in (tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp", "/dev/shm"):
         if name and len(os.fsencode(name)) <= SHORT and os.access(name, os.W_OK | os.X_OK):
             return Path(name)
@@ -146,10 +140,7 @@ def scratch(variables: Mapping[str, str] = os.environ) -> Iterator[Path]:
 def run_folder(lock: Path) -> Iterator[dict[str, str]]:
     """The variable by which processes know the run that they belong to, for as long as this context lasts.
 
-    Parameters
-    ----------
-    lock : Path
-        A file that the caller holds for itself, so that what a killed run of it has left can be taken away.
+    The caller holds the lock, a file, for itself, so that what a killed run of it has left can be taken away.
     """
     import fcntl
 
@@ -166,13 +157,7 @@ def run_folder(lock: Path) -> Iterator[dict[str, str]]:
 
 
 class Tie:
-    """What a process lives by: its parent, and the run that it belongs to, whose driver holds a lock.
-
-    Parameters
-    ----------
-    parent : int
-        Number of the parent process.
-    """
+    """What a process lives by: its parent (a number), and the run that it belongs to, whose driver holds a lock."""
 
     def __init__(self, parent: int):
         self.parent, self._file = parent, None
@@ -200,10 +185,7 @@ class Tie:
     def watch(self, patience_s: float = 0.0) -> Callable[[], None]:
         """End this process soon after one of them: at once, or so long after an interrupt that it may answer.
 
-        Returns
-        -------
-        callable
-            Ends the watch.
+        What is returned ends the watch when it is called.
         """
         over = threading.Event()
         thread = threading.Thread(target=self._loop, args=(patience_s, over), daemon=True)

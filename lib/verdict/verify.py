@@ -1,6 +1,6 @@
 """Check an installation: the smoke profile in a fresh clone, its numbers against those committed.
 
-`make verify` runs it. The table is made by `python -m verdict.verify --write`, from a report of the smoke profile.
+`make verify` runs it; `make verify WRITE=1` makes the table, from a report of the smoke profile.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pandas as pd
 
 from verdict import artifacts, paths, place, start
 from verdict.numbers import Numbers
+from verdict.start import tell
 
 PROFILE = "smoke"
 TABLE = paths.REPORTS / "verified" / "smoke.csv"
@@ -57,13 +58,9 @@ class Difference:
 
 
 def collect(work: Path) -> pd.DataFrame:
-    """Every stored number of a profile's work folder that is a result.
+    """Every stored number of a profile's work folder that is a result, sorted by stage (with trial and seed) and name.
 
-    Returns
-    -------
-    DataFrame
-        The columns are `COLUMNS`: stage (with trial and seed), and by how much value and bounds may differ elsewhere;
-        sorted by stage and number.
+    `tolerance` is by how much value and bounds may differ elsewhere.
     """
     rows = []
     for path in sorted(work.rglob("numbers.json")):
@@ -83,12 +80,7 @@ def tolerance(row: Mapping[str, Any]) -> float:
 
     Counts, and what is measured before training: not at all. Else by the largest that applies: `SHARE` of the
     interval's width, or for what has no interval `RELATIVE` of the value; `CASES` of the n rows behind a proportion, or
-    another mean between -1 and 1.
-
-    Parameters
-    ----------
-    row : mapping
-        stage, value, low, high, n, unit; bounds and n are None or NaN where there are none.
+    another mean between -1 and 1. Bounds and n are None or NaN where there are none.
     """
     if row["stage"].partition("/")[0] in EXACT or row["unit"] == "count" or not math.isfinite(row["value"]):
         return 0.0
@@ -131,19 +123,13 @@ def _agrees(expected: float, got: float, allowed: float) -> bool:
 
 
 def clone(target: Path) -> str:
-    """Clone the project as it is committed; returns the commit.
-
-    Raises
-    ------
-    RuntimeError
-        If this is no git repository of the project's own: there is nothing to be compared with.
-    """
+    """Clone the project as it is committed, and return the commit; a RuntimeError without a repository of its own."""
     revision, is_dirty = artifacts.commit()
     if revision == "unknown":
         raise RuntimeError(f"{paths.ROOT} is not a git repository of its own; make verify checks a commit")
     command = ["git", "clone", "--quiet", "--no-hardlinks", str(paths.ROOT), str(target)]
     subprocess.run(command, env=artifacts.plain_environment(), check=True)
-    say(f"verifying commit {revision[:12]}" + (", without the changes that are not committed" if is_dirty else ""))
+    tell(f"verifying commit {revision[:12]}" + (", without the changes that are not committed" if is_dirty else ""))
     return revision
 
 
@@ -154,24 +140,13 @@ def environment(root: Path) -> dict[str, str]:
 
 
 def run(root: Path, cores: int) -> float:
-    """Make the smoke report of a clone on the CPU; returns the seconds that it took.
-
-    Raises
-    ------
-    RuntimeError
-        If the report is not complete.
-    """
+    """Make the smoke report of a clone on the CPU, in so many seconds; a RuntimeError if it is not complete."""
     started = time.monotonic()
     command = [sys.executable, "-m", "verdict.start", "verdict.pipeline", "--profile", PROFILE, "--cores", str(cores)]
     variables = {**environment(root), "CUDA_VISIBLE_DEVICES": ""}
     if subprocess.run(command, cwd=root, env=variables, stdout=subprocess.DEVNULL, check=False).returncode:
         raise RuntimeError("the smoke report did not run to its end; what failed is told above")
     return time.monotonic() - started
-
-
-def say(text: str) -> None:
-    """Print a line for the person who waits."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def verdict(differences: Sequence[Difference], n: int, elapsed_s: float) -> list[str]:
@@ -194,12 +169,12 @@ def verify(cores: int, *, write: bool) -> int:
         got = collect(root / "work" / PROFILE)
     if write:
         write_table(got, TABLE)
-        say(f"{len(got)} numbers written to {artifacts.relative(TABLE)}")
+        tell(f"{len(got)} numbers written to {artifacts.relative(TABLE)}")
         return 0
     expected = pd.read_csv(TABLE)
     differences = compare(expected, got)
     for line in verdict(differences, len(expected), elapsed):
-        say(line)
+        tell(line)
     return 1 if differences else 0
 
 
@@ -210,12 +185,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="write the table of the committed state instead")
     chosen = parser.parse_args(arguments)
     if not chosen.write and not TABLE.is_file():
-        say(f"{artifacts.relative(TABLE)} is missing: make it with python -m verdict.verify --write")
+        tell(f"{artifacts.relative(TABLE)} is missing: make it with make verify WRITE=1")
         return 2
     try:
         return verify(chosen.cores, write=chosen.write)
     except RuntimeError as error:
-        say(str(error))
+        tell(str(error))
         return 2
 
 

@@ -21,7 +21,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -60,10 +60,7 @@ class Asked:
 def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
     """The environment in which callers find a server of forks, for as long as this context lasts.
 
-    Parameters
-    ----------
-    environment : dict
-        Of the server; it must hold what is read when libraries are imported, such as the number of threads.
+    That of the server must hold what is read when libraries are imported, such as the number of threads.
     """
     with start.scratch(environment) as folder:
         address = str(folder / "warm")
@@ -72,11 +69,7 @@ def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
         listening.listen(64)
         command = [sys.executable, "-m", "verdict.warm", "--serve", str(listening.fileno())]
         process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            pass_fds=(listening.fileno(),),
-            env=environment | FOUND,
-            cwd=paths.ROOT,
+            command, stdin=subprocess.PIPE, pass_fds=(listening.fileno(),), env=environment | FOUND, cwd=paths.ROOT
         )
         listening.close()
         try:
@@ -93,12 +86,9 @@ def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
 
 
 def call(asked: Asked, address: str, tie: start.Tie) -> int | None:
-    """Have a module run in a fork, and wait for it, or for the end of what this process lives by.
+    """Exit status of a module that a fork runs, waited for as long as this process may live.
 
-    Returns
-    -------
-    int or None
-        Its exit status; None if there is no server, or none that knows the library as it is now.
+    None if there is no server, or none that knows the library as it is now.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         try:
@@ -139,13 +129,24 @@ def serve(listening: socket.socket) -> Asked | None:
         In each fork, what it has to run; in the server, None at the end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    known = None
+    known, forks = None, {}
     while True:
-        ready, _, _ = select.select([listening, sys.stdin], [], [])
-        _bury(GOODBYE_S if sys.stdin in ready else 0)
+        ready, _, _ = select.select([listening, sys.stdin, *forks], [], [], POLL_S if forks else None)
+        _attend(forks, ready)
         if sys.stdin in ready:
+            until = time.monotonic() + GOODBYE_S
+            while forks and time.monotonic() < until:
+                time.sleep(POLL_S)
+                _attend(forks, ())
             return None
+        if listening not in ready:
+            continue
         connection, _ = listening.accept()
+        try:
+            asked = _receive(connection)
+        except OSError:
+            connection.close()
+            continue
         if known is None:
             known = library_state()
             # This takes seconds, in which standard input is not looked at; a fork is to find one thread.
@@ -154,58 +155,35 @@ def serve(listening: socket.socket) -> Asked | None:
                 importlib.import_module(name)
             end_watch()
             gc.freeze()
-        if os.fork() == 0:
-            listening.close()
-            return _attend(connection, known)
-        connection.close()
+        is_known = library_state() == known
+        if is_known and (pid := os.fork()) == 0:
+            for other in (listening, connection, *forks):
+                other.close()
+            return asked
+        for stream in asked.streams:
+            os.close(stream)
+        if is_known:
+            forks[connection] = pid
+        else:
+            _answer(connection, REFUSED)
 
 
-def _bury(patience_s: float) -> None:
-    """Wait for forks that have ended, so that what they used counts; for the others, no longer than told."""
-    until = time.monotonic() + patience_s
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0] or time.monotonic() < until:
-            time.sleep(POLL_S if patience_s else 0)
-
-
-def _attend(connection: socket.socket, known: dict[str, tuple[int, int]]) -> Asked:
-    """Fork once more; return in the fork, and in between stay with it until it or its caller ends."""
-    try:
-        asked = _receive(connection)
-    except (OSError, ValueError):
-        os._exit(1)
-    if library_state() != known:
-        _say(connection, REFUSED)
-        os._exit(0)
-    worker = os.fork()
-    if worker == 0:
-        connection.close()
-        return asked
-    for stream in asked.streams:
-        os.close(stream)
-    while True:
-        ended, status = os.waitpid(worker, os.WNOHANG)
+def _attend(forks: dict[socket.socket, int], ready: Sequence[object]) -> None:
+    """Tell callers whose fork has ended its status; pass on their signals, and end the forks of those that are gone."""
+    for connection, pid in list(forks.items()):
+        ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
-            _say(connection, os.waitstatus_to_exitcode(status) % 256)
-            os._exit(0)
-        if select.select([connection], [], [], POLL_S)[0]:
-            sent = _received(connection)
-            os.kill(worker, sent[0] if sent else signal.SIGKILL)
-            if not sent:
-                os.waitpid(worker, 0)
-                os._exit(1)
+            del forks[connection]
+            _answer(connection, os.waitstatus_to_exitcode(status) % 256)
+        elif connection in ready:
+            sent = b""
+            with contextlib.suppress(OSError):
+                sent = connection.recv(1)
+            os.kill(pid, sent[0] if sent else signal.SIGKILL)
 
 
-def _received(connection: socket.socket) -> bytes:
-    """What a caller sent; nothing if it is gone."""
-    try:
-        return connection.recv(1)
-    except OSError:
-        return b""
-
-
-def _say(connection: socket.socket, status: int) -> None:
-    with contextlib.suppress(OSError):
+def _answer(connection: socket.socket, status: int) -> None:
+    with connection, contextlib.suppress(OSError):
         connection.sendall(str(status).encode())
 
 
@@ -215,11 +193,12 @@ def _receive(connection: socket.socket) -> Asked:
     for _, _, content in rights:
         streams.frombytes(content)
     content, wanted = b"", int.from_bytes(size, "big")
-    while len(content) < wanted:
-        part = connection.recv(wanted - len(content))
-        if not part:
-            raise OSError("the caller is gone")
+    while len(content) < wanted and (part := connection.recv(wanted - len(content))):
         content += part
+    if len(content) < wanted or not wanted:
+        for stream in streams:
+            os.close(stream)
+        raise OSError("the caller is gone")
     return Asked(*json.loads(content), streams=tuple(streams))
 
 

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from verdict import paths
 from verdict.clip import corpora, own_pictures, scenes
+from verdict.clip.hub import check_preset
 from verdict.clip.own_pictures import SPLITS
 from verdict.clip.words import ENSEMBLE
 from verdict.data.digits import ATTRIBUTION
 from verdict.data.images import read_image
-from verdict.data.picture_files import find_damaged, refuse_damaged
+from verdict.data.picture_files import LOOK_S, find_damaged, refuse_damaged
 from verdict.data.scenes import handwriting_pools
-from verdict.params import ClipFolderParams, ClipParams
+from verdict.params import ClipFolderParams, ClipParams, Params
 
 SCENE_PX = 48
 CLIP_PX = 224  # of the published encoders
@@ -78,6 +80,28 @@ def of_scenes(n: Mapping[str, int], *, seed: int) -> Pictures:
         tables.append(table.rename(columns={"writing": "group_id"}))
     table = pd.concat(tables, ignore_index=True)
     return Pictures(np.concatenate(images), table, scenes.DIGITS, ENSEMBLE, np.concatenate(masks), ATTRIBUTION)
+
+
+def check_inputs(params: Params) -> None:
+    """Open the dual encoder's own pictures and its model, as its first stage will; nothing is downloaded.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, ConnectionError
+        For what cannot be used: file, line and cause, or parameter and cause.
+    """
+    clip = params.clip
+    if clip.source in ("folder", "csv"):
+        own = own_pictures.read(clip.folder, seed=clip.seed, is_table=clip.source == "csv")
+        refuse_damaged(own.home, find_damaged({str(path): path for path in own.rows["file"]}, limit_s=LOOK_S))
+    elif clip.source != "digits":
+        place = getattr(clip, str(clip.source))
+        if not place.sha256:
+            corpora.locate(clip.source, **place.model_dump())
+    if clip.preset != "trained":
+        check_preset(clip.preset, clip.revision)
+    if answers := params.clip_robustness.assistant_answers:
+        paths.needed(answers, "clip_robustness.assistant_answers")
 
 
 def of_corpus(corpus: corpora.Corpus, params: ClipParams) -> Pictures:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import gzip
 import http.client
 import lzma
@@ -21,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from verdict.artifacts import disk_full, sha256_file
+from verdict.artifacts import sha256_file, told_when_full
 
 MAX_BYTES = 4_000_000_000
 MAX_FILES = 500_000
@@ -99,7 +98,7 @@ def _receive(url: str, part: Path, max_bytes: int, timeout_s: float) -> None:
 
 def _append(response: BinaryIO, part: Path, n_there: int, max_bytes: int, url: str) -> int:
     n_got = n_there
-    with _full_disk(part), part.open("ab" if n_there else "wb") as file:
+    with told_when_full(part), part.open("ab" if n_there else "wb") as file:
         while chunk := response.read(CHUNK_BYTES):
             n_got += len(chunk)
             if n_got > max_bytes:
@@ -110,17 +109,6 @@ def _append(response: BinaryIO, part: Path, n_there: int, max_bytes: int, url: s
         file.flush()
         os.fsync(file.fileno())
     return n_got
-
-
-@contextlib.contextmanager
-def _full_disk(path: Path) -> Iterator[None]:
-    """Name the file that met a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise disk_full(error, path, path.stat().st_size if path.is_file() else 0) from error
 
 
 @contextlib.contextmanager
@@ -179,7 +167,7 @@ def _unzip(archive: Path, folder: Path, guard: _Guard) -> None:
             target = folder / guard.admit(member.filename, member.file_size, is_folder=member.is_dir())
             (target if member.is_dir() else target.parent).mkdir(parents=True, exist_ok=True)
             if not member.is_dir():
-                with pack.open(member) as source, _full_disk(target), target.open("xb") as file:
+                with pack.open(member) as source, told_when_full(target), target.open("xb") as file:
                     shutil.copyfileobj(source, file, CHUNK_BYTES)
 
 

@@ -24,6 +24,8 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 NOT_READ = (".heic", ".heif", ".tif", ".tiff", ".avif", ".jp2", ".jxl", ".svg", ".psd", ".dcm", ".dng", ".cr2", ".nef")
 LEFTOVERS = frozenset({"__MACOSX", "@eaDir", "__pycache__"})
 EVERY = 500
+# Before anything runs, decoding every picture of a large set is begun for so many seconds and left to its stage.
+LOOK_S = 2.5
 
 
 def is_leftover(name: str) -> bool:

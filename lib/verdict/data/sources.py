@@ -10,13 +10,14 @@ from typing import Any
 import pandas as pd
 
 from verdict import paths
-from verdict.data import a2, csv_folder, digits, nlvr, snli_ve
-from verdict.data.grammar_questions import question_table
+from verdict.data import a2, csv_folder, digits, nlvr, nlvr_corpus, recorded, snli_ve, snli_ve_corpus
+from verdict.data.pair_file import read_pair_file
 from verdict.data.pairs import Dataset
+from verdict.data.picture_files import LOOK_S, find_damaged, refuse_damaged
 from verdict.data.snli_ve_corpus import Shard
-from verdict.labels import Split
+from verdict.labels import Split, vote_columns
 from verdict.numbers import EXACT, Number, Numbers
-from verdict.params import DataParams
+from verdict.params import DataParams, Params
 
 
 def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str], None] = lambda text: None) -> Dataset:
@@ -46,11 +47,54 @@ def own_pairs(params: DataParams) -> dict[str, Any]:
     }
 
 
+def check_inputs(params: Params) -> None:
+    """Open what a profile with a source of its own names, as its first stage will; nothing is downloaded.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        For what cannot be used: file, line and cause, or parameter and cause.
+    """
+    data, is_asking = params.data, params.policy.human.kind == "votes"
+    if data.source == "recorded":
+        pairs = recorded.build(data.recorded, seed=data.seed).pairs
+        if is_asking and not set(vote_columns(data.classes)) <= set(pairs):
+            raise ValueError(
+                "policy.human.kind is votes, but no file holds people's answers: name one in "
+                "data.recorded.human_counts, or write kind: parametric"
+            )
+        return
+    if data.source == "csv":
+        asked = own_pairs(data)
+        own = csv_folder.read(**asked)
+        csv_folder.check_splits(own.pairs, str(asked["table"]))
+        refuse_damaged(asked["table"], find_damaged(own.files, limit_s=LOOK_S))
+    elif data.source == "nlvr" and not data.nlvr.sha256:
+        nlvr_corpus.locate_corpus(url=data.nlvr.url, sha256="")
+    elif data.source == "a2":
+        table, _, other = a2.locate(data.a2.table, data.a2.images, data.a2.independent)
+        read_pair_file(table)
+        if other is not None:
+            read_pair_file(other / a2.INDEPENDENT_TABLE, by_part=True)
+        shards = _shards(data)
+        if data.a2.warmup == "snli_ve" and not (shards and all(shard.sha256 for shard in shards)):
+            snli_ve_corpus.locate(shards)
+    if is_asking and data.source != "nlvr":
+        raise ValueError(f"policy.human.kind is votes, and {data.source} has none: write kind: parametric")
+    for name in ("vision_preset", "text_preset"):
+        # What can only be a folder.
+        if (preset := getattr(params.model, name)).startswith((".", "~", "/")):
+            paths.needed(preset, f"model.{name}", is_folder=True)
+
+
+def _shards(params: DataParams) -> tuple[Shard, ...]:
+    return tuple(Shard(shard.split, shard.url, shard.sha256) for shard in params.snli_ve.shards)
+
+
 def _build_a2(params: DataParams, images: Path, progress: Callable[[str], None]) -> Dataset:
     """The study's own set, with SNLI-VE as its warm-up where the parameters say so."""
     own, corpus = params.a2, params.snli_ve
-    shards = tuple(Shard(shard.split, shard.url, shard.sha256) for shard in corpus.shards)
-    draw = partial(snli_ve.draw, n_train=corpus.n_train, n_val=corpus.n_val, seed=params.seed, shards=shards)
+    draw = partial(snli_ve.draw, n_train=corpus.n_train, n_val=corpus.n_val, seed=params.seed, shards=_shards(params))
     return a2.build(
         table=own.table,
         images=own.images,
@@ -62,13 +106,6 @@ def _build_a2(params: DataParams, images: Path, progress: Callable[[str], None])
         warmup=partial(draw, progress=progress) if own.warmup == "snli_ve" else None,
         progress=progress,
     )
-
-
-def questions_about(params: DataParams, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Questions whose right answer follows from a hypothesis's label (see `question_table`), where the source has a
-    grammar to make them from; no rows for other sources.
-    """
-    return question_table(pd.unique(pairs["hypothesis"]) if params.source == "digits" else [])
 
 
 def export_predictions(params: DataParams, predictions: pd.DataFrame, folder: Path) -> list[Path]:

@@ -21,7 +21,8 @@ from verdict.data.pairs import N_LISTED, check_pairs, make_pair_id
 from verdict.data.picture_files import resolve_images, why_missing
 from verdict.export import table
 from verdict.params import StatisticsParams, load_params
-from verdict.run import device_lease, say
+from verdict.run import device_lease
+from verdict.start import tell
 
 SELECTION = "04_model_selection"
 
@@ -64,7 +65,7 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
         batch=params.execution.feature_batch,
         workers=params.execution.threads,
         skip_unreadable=skip,
-        progress=lambda text: say(f"export  {text}  ({time.monotonic() - started:.0f} s)"),
+        progress=lambda text: tell(f"export  {text}  ({time.monotonic() - started:.0f} s)"),
     )
     known = np.isfinite(logits).all(axis=1)
     if not known.any():
@@ -178,7 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
         _tell(found, chosen.out)
     except (ValueError, KeyError, RuntimeError, OSError) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        say(f"export: {text}")
+        tell(f"export: {text}")
         return 2
     return 0
 
