@@ -359,7 +359,7 @@ REL = 'rel="noopener noreferrer"'
         ("<div><td>a</div></details>b", "<div>a</div>b"),
         ("<style>p{}</style>x<script>y", "x"),
         ('<a href="javascript:x">a</a><a href="b.html">b</a>', f'<a {REL}>a</a><a href="b.html" {REL}>b</a>'),
-        ('<a href="DATA:text/html,x" id="main" class="banner" style="top:0">a</a>', f'<a style="" {REL}>a</a>'),
+        ('<a href="DATA:text/html,x" id="main" class="banner" style="top:0">a</a>', f'<a {REL} style="">a</a>'),
         ("1 < 2 & &lt;b&gt;", "1 &lt; 2 &amp; &lt;b&gt;"),
         ("<img src=http://e.org/x>t", "t"),
     ],

@@ -454,5 +454,7 @@ def explained(path: Path, batch: DecidedBatch) -> pd.DataFrame:
     for code in np.unique(batch.decision):
         pair_id = str(batch.pair_id[int(np.flatnonzero(batch.decision == code)[0])])
         item = find_item(path, pair_id)
-        rows.append({"decision": item.decision, "case": pair_id, "why": " ".join(explain_item(item).splitlines()[1:])})
+        rows.append(
+            {"decision": item.decision, "case": pair_id, "why": " ".join(explain_item(item).splitlines()[1:])}
+        )
     return pd.DataFrame(rows)
