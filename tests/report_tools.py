@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,6 +15,8 @@ import pandas as pd
 
 from verdict.numbers import Claim, Number, Numbers
 from verdict.report.evidence import find_evidence
+from verdict.report.executions import Execution
+from verdict.report.exporter import render_page
 from verdict.report.notebook import read_notebook
 from verdict.report.outputs import MIME
 
@@ -48,6 +50,12 @@ def write_notebook(path: Path, cells) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}), encoding="utf-8")
     return path
+
+
+def page_text(live, executed, run, numbers, site, *, execution=None):
+    """A page, by default of an execution that finished without claims."""
+    execution = execution or Execution(live.stem, live.stem, "done", run=run)
+    return render_page(live, replace(execution, executed=executed), numbers, site)
 
 
 def record(notebook="05_test", **fields):

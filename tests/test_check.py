@@ -17,6 +17,7 @@ def found(tmp_path):
     """Messages about a notebook with these cells, beside an executed one and a rendered page of another."""
     report = tmp_path / "report"
     report.mkdir()
+    (tmp_path / "a.png").write_bytes(b"PNG")
     (report / "07_later-a-s1.html").write_text('<p id="figure-x">')
     (report / "05_test.html").write_text('<h2 id="renamed-since">A</h2>')
     write_notebook(tmp_path / "07_later.ipynb", [markdown("# Later\n\nWhat?\n\n## A *part* of $x$")])
@@ -55,16 +56,20 @@ def test_a_good_notebook_with_outputs_has_no_findings(found):
         (markdown("[a](notes.txt)"), "the link to 'notes.txt' leads nowhere"),
         (markdown("[a](07_later.ipynb#gone)"), "that page has no anchor 'gone'"),
         (markdown("[a](#gone)"), "the link to '#gone' leads nowhere: this page has no anchor 'gone'"),
-        (markdown("## Part\n\n[a](#Part)"), "this page has no anchor 'Part'"),
         (markdown("[a][b]\n\n[b]: #%C3%BCber"), "this page has no anchor 'über'"),
         (markdown("```\n# part\n```\n\n[a](#part)"), "this page has no anchor 'part'"),
         (markdown("[a](#renamed-since)"), "this page has no anchor 'renamed-since'"),
         (markdown("[a](05_test.ipynb#gone)"), "that page has no anchor 'gone'"),
-        (
-            markdown("Text <!-- a note\n\nand more -->"),
-            "the comment '<!-- a note' is not closed by -->",
-        ),
+        (markdown("Text <!-- a note\n\nand more"), "the comment '<!-- a note\\n\\nand more' is not closed by -->"),
         (markdown("- item <!-- todo"), "is not closed"),
+        (markdown("| a | b |\n|---|---|\n| 1 |"), "a table is not read as one"),
+        (markdown("So it is.[^1]"), "'[^1]' is no footnote"),
+        (markdown("Let \\(x\\) be."), "is no formula, here nor in JupyterLab"),
+        (markdown("Then \\[x_1 = 2\\]."), "is no formula, here nor in JupyterLab"),
+        (markdown("It costs $5, that is 6$ less."), "is read as a formula: write \\$ where money is meant"),
+        (markdown("<img src='https://e.org/a.png' alt='x'>"), "the picture <img"),
+        (markdown("![x](attachment:gone.png)"), "'attachment:gone.png' is not a local image file"),
+        (markdown("{% if test.gian.low > 0 %}x{% endif %}"), "no number is called 'test.gian'"),
         (code("def f():\n    pass"), "cell 3: 'f' is defined here"),
         (code("x = 1", "parametres"), "cell 3: unknown tag 'parametres'"),
         (markdown("F1 was 0.83."), "cell 3: the typed number '0.83'"),
@@ -73,6 +78,24 @@ def test_a_good_notebook_with_outputs_has_no_findings(found):
 def test_each_fault_is_named_with_its_cell(found, cell, message):
     messages = found(cell)
     assert len(messages) == 1 and message in messages[0]
+
+
+def test_all_faults_of_a_cell_are_told_at_once(found):
+    text = "{{ test.makro_f1 }} ![](a.png) $\\nosuch{x}$ [a](#gone) {{ test.no }}\n\n$\\nosuch{y}$ <!-- end"
+    assert len(found(markdown(text), markdown("{{ test.none }}"))) == 8
+
+
+def test_what_is_shown_as_jupyterlab_shows_it_is_no_fault(found):
+    parts = [
+        "## A *Part* of it: größer?\n\n[here](#A-Part-of-it:-größer?)",
+        "\\begin{align}\na &= b \\\\\n&= c\n\\end{align}",
+        "Let \\\\(x\\\\) be, or \\\\[x = 2\\\\] so, $$\n\nx\n= 1\n$$ and \\[no\\] link.",
+        "| a | b |\n|---|---|\n| $|x|$ | 1 |",
+        "- [x] done https://e.org\n- [ ] not",
+        "<details><summary>More of {{ test.macro_f1 }}</summary>\n\n**text**\n\n</details> <!-- a\n\nnote -->",
+        "Cost \\$5, or $5 and $10. `$a$ \\(x\\) [^1]`",
+    ]
+    assert found(*map(markdown, parts)) == []
 
 
 def test_names_in_sentences_are_checked_while_the_code_is_what_ran(found):

@@ -6,7 +6,7 @@ import pytest
 
 from verdict.artifacts import write_json
 from verdict.report.executions import Execution
-from verdict.report.jobs import Job, draw_timeline, jobs_of, lanes, summary, where_it_ran
+from verdict.report.pipeline import Job, draw_jobs, jobs_of, lanes
 
 
 def job(name, node, started, elapsed):
@@ -31,15 +31,15 @@ def test_no_two_jobs_of_a_row_overlap_and_rows_are_few():
 
 
 def test_work_is_summed_and_the_span_is_not():
-    assert summary(JOBS) == (
-        "5 jobs on 2 nodes (n1, n2): 40 s of work; from the first start to the last end 27 s, "
-        "pauses between runs included."
-    )
-    assert summary(JOBS[:1]).startswith("1 job on one node (n1)")
+    assert (
+        "<p>5 jobs on 2 nodes (n1, n2): 40 s of work; from the first start to the last end 27 s, "
+        "pauses between runs included.</p>"
+    ) in draw_jobs(JOBS)
+    assert "<p>1 job on one node (n1)" in draw_jobs(JOBS[:1])
 
 
 def test_the_picture_has_a_bar_of_the_right_length_for_each_job():
-    picture = draw_timeline(JOBS)
+    picture = draw_jobs(JOBS)
     width = {name: float(w) for w, name in re.findall(r'width="([\d.]+)" height="18" rx="3"><title>(\w):', picture)}
     assert set(width) == set("abcde")
     for one in JOBS:
@@ -61,11 +61,11 @@ def test_every_job_is_told_with_its_place_shards_included(tmp_path):
         ("features", "n1", "12"),
         ("03_staged_unfreezing text1, seed 11", "unknown", ""),
     ]
-    page = where_it_ran(executions)
+    page = draw_jobs(found)
     assert "<td>2,000 MB</td>" in page and "<td>2026-03-01 10:00:41</td>" in page
 
 
 def test_names_are_text_and_nothing_gives_nothing():
-    assert where_it_ran([Execution("05_test", "05_test", "missing")]) == ""
-    page = where_it_ran([execution("01_data", 3, {"node": "<b>x</b>"})])
+    assert draw_jobs(jobs_of([Execution("05_test", "05_test", "missing")])) == ""
+    page = draw_jobs(jobs_of([execution("01_data", 3, {"node": "<b>x</b>"})]))
     assert "<b>x" not in page and "&lt;b&gt;x" in page

@@ -15,19 +15,21 @@ from report_tools import (
     code,
     displayed,
     markdown,
+    page_text,
     record,
     sample_claim,
     sample_numbers,
     write_notebook,
 )
 from verdict.numbers import POINTS, Number, Numbers
+from verdict.report.engine import clean
 from verdict.report.executions import Execution
+from verdict.report.exporter import Link, Site, claim_row
 from verdict.report.markdown import Markdown, MarkdownError, slugify
 from verdict.report.notebook import Cell, RenderError
-from verdict.report.outputs import MIME, strip_terminal
+from verdict.report.outputs import MIME, clean_svg, strip_terminal
 from verdict.report.provenance import changes
-from verdict.report.render import Link, Site, claim_row, render_page, title_and_question
-from verdict.report.sanitize import clean_html, clean_svg
+from verdict.report.site import title_and_question
 
 TITLE = markdown("# How good is it?\n\n**Question.** How good? Then decide.")
 SVG = (
@@ -55,7 +57,7 @@ def page_of(tmp_path, live, outputs=(), *, numbers=None, site=None, execution=No
     path = write_notebook(tmp_path / "05_test.ipynb", cells)
     done = write_notebook(tmp_path / "run" / "executed.ipynb", [code("x = 1", outputs=outputs)])
     chosen = sample_numbers() if numbers is None else numbers
-    return render_page(path, done, record(), chosen, site or Site("demo"), execution=execution)
+    return page_text(path, done, record(), chosen, site or Site("demo"), execution=execution)
 
 
 def test_a_page_of_another_source_leads_to_its_own_pages(tmp_path):
@@ -116,7 +118,7 @@ def test_pages_of_any_name_are_linked(tmp_path):
     assert len(written) == 2 and not set("?' #") & set("".join(written))
     live = write_notebook(tmp_path / f"{ODD}.ipynb", [TITLE, code("x = 1")])
     done = write_notebook(tmp_path / "run" / "executed.ipynb", [code("x = 1", outputs=[table])])
-    found = Reader(render_page(live, done, record(), sample_numbers(), site))
+    found = Reader(page_text(live, done, record(), sample_numbers(), site))
     downloads = {unquote(attributes["href"]) for attributes in found.all("a") if "download" in attributes}
     assert downloads <= set(site.files) and len(downloads) == 2
 
@@ -145,6 +147,8 @@ COMMENTS = (
     "*b <!-- hid * --> c* [d <!-- hid -->](05_test.ipynb)",
     "<!-- hid {{ no.such }} $\\nosuch{ ![](hid.png) -->b",
     "<!--\n# hid\n```\n- hid\n-->\n\nb",
+    "a <!-- hid\n\nhid --> b",
+    "- b\n- <b title='<!-- hid -->'>a</b>",
 )
 
 
@@ -161,7 +165,7 @@ def test_a_comment_in_code_is_code(text):
     assert "--&gt;" in Markdown(Numbers()).render(text)
 
 
-@pytest.mark.parametrize("text", ["a <!-- hid", "<!-- hid", "a <!-- hid\n\nhid --> b", "- a\n- <!-- hid"])
+@pytest.mark.parametrize("text", ["a <!-- hid", "<!-- hid", "- a\n- <!-- hid"])
 def test_a_comment_that_would_be_read_is_refused(tmp_path, text):
     with pytest.raises(RenderError, match=r"05_test\.ipynb, cell 2: the comment '<!-- hid' is not closed"):
         page_of(tmp_path, [TITLE, markdown(text)])
@@ -178,14 +182,14 @@ def test_a_prose_edit_shows_and_a_code_edit_is_refused(tmp_path):
     live = write_notebook(tmp_path / "05_test.ipynb", [TITLE, code("x = 1"), markdown("new words")])
     injected = code("profile = 2", "injected-parameters")
     done = write_notebook(tmp_path / "e.ipynb", [markdown("old words"), injected, code("x = 1\n")])
-    page = render_page(live, done, record(), Numbers(), Site("demo"))
+    page = page_text(live, done, record(), Numbers(), Site("demo"))
     assert "new words" in page and "old words" not in page
     write_notebook(live, [TITLE, code("x = 2")])
     with pytest.raises(RenderError, match=r"05_test.ipynb, cell 2: the code differs .*'x = 2', executed 'x = 1'"):
-        render_page(live, done, record(), Numbers(), Site("demo"))
+        page_text(live, done, record(), Numbers(), Site("demo"))
     write_notebook(live, [TITLE, code("x = 1"), code("y = 1")])
     with pytest.raises(RenderError, match="cell 3: 2 code cells now, 1 when it was executed"):
-        render_page(live, done, record(), Numbers(), Site("demo"))
+        page_text(live, done, record(), Numbers(), Site("demo"))
 
 
 def test_hostile_text_is_shown_as_text_everywhere(tmp_path):
@@ -232,7 +236,7 @@ def test_a_failed_execution_shows_what_still_matches(tmp_path):
     stream = {"output_type": "stream", "name": "stdout", "text": "first cell ran"}
     done = write_notebook(tmp_path / "f.ipynb", [code("x = 1", outputs=[stream]), code("y = old")])
     execution = Execution("05_test", "05_test", "failed", ("it stopped",), {"notebook": "05_test"})
-    page = Reader(render_page(live, done, {}, Numbers(), Site("demo"), execution=execution))
+    page = Reader(page_text(live, done, {}, Numbers(), Site("demo"), execution=execution))
     assert "first cell ran" in page.words and "This cell was not run." in page.words and "it stopped" in page.words
 
 
@@ -272,12 +276,51 @@ def test_pictures_in_prose_are_embedded_or_refused(tmp_path):
     page = Markdown(Numbers(), folder=tmp_path)
     assert base64.b64encode(b"\x89PNG").decode() in page.render("![what](a.png)")
     for source, message in [
-        ("![](a.png)", "no alt text"),
         ("![x](https://e.org/a.png)", "not a local"),
         ("![x](../a.png)", "not exist"),
     ]:
         with pytest.raises(MarkdownError, match=message):
             page.render(source)
+
+
+def test_a_picture_without_alt_text_is_shown_with_a_warning(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    page = Reader(page_of(tmp_path, [TITLE, markdown("![](a.png) <img src='//e.org/b.png'> text")]))
+    assert "wants mending. the image 'a.png' has no alt text" in page.words and "the picture <img" in page.words
+    assert len(page.all("img")) == 1 and page.words.count("e.org") == 0
+    assert_offline(page)
+    assert_described(page)
+
+
+def test_a_pasted_picture_is_embedded(tmp_path):
+    cell = {**markdown("![pasted](attachment:a.png)"), "attachments": {"a.png": {"image/png": "iVBORw0KGgo="}}}
+    assert "data:image/png;base64,iVBORw0KGgo=" in page_of(tmp_path, [TITLE, cell])
+    with pytest.raises(RenderError, match=r"cell 2: the image 'attachment:b\.png' is not a local image file"):
+        page_of(tmp_path, [TITLE, {**cell, "source": "![pasted](attachment:b.png)"}])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\\begin{align}\na &= b \\\\\n\n&= c\n\\end{align}", '<math display="block">'),
+        ("Let \\\\(x_i\\\\) be.", "<msub>"),
+        ("Then $$\nx_1\n= 1\n$$ so.", '<math display="block">'),
+        ("| a | b |\n|---|---|\n| $|x|$ | {{ test.accuracy|value }} |", "</math></td>"),
+        ("- [x] done\n- [ ] open", "<li>☑ done</li>\n<li>☐ open</li>"),
+        ("See https://e.org/x.", '<a href="https://e.org/x" rel="noopener noreferrer">https://e.org/x</a>.'),
+        ("<details><summary>F1</summary>\n\n**b** {{ test.accuracy|value }}\n\n</details>", "<summary>F1</summary>"),
+        ("<b title='{{ test.accuracy }}'>b</b>", '<b title="75.0 % [74.0, 76.0]">b</b>'),
+        ("    {{ test.no }} $a$ <!-- c -->", "<code>{{ test.no }} $a$ &lt;!-- c --&gt;</code>"),
+        ("~~~\n{{ test.no }} $a$\n~~~", "<code>{{ test.no }} $a$</code>"),
+        ("#1 is no heading", "<p>#1 is no heading</p>"),
+        ("<script>x</script><h2 id='main' onclick='x'>a</h2>", "<h2>a</h2>"),
+        ("<div>\n<b>open\n\n## Part", '<h2 id="part">Part'),
+    ],
+)
+def test_a_page_shows_what_jupyterlab_shows(text, shown):
+    found = Markdown(sample_numbers()).render(text)
+    assert shown in found and "<script" not in found
+    assert_sound(Reader(found.replace('<a class="anchor" href="#part"', "<a")))
 
 
 def test_large_data_goes_beside_the_page_and_small_data_into_it(tmp_path):
@@ -306,19 +349,23 @@ def test_svg_is_cleaned_and_prefixed():
         clean_svg("<svg", label="a", prefix="")
 
 
+REL = 'rel="noopener noreferrer"'
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
         ("<b onclick=x>a</b>", "<b>a</b>"),
-        ("<div><td>a</div></details>b", "<div><td>a</td></div>b"),
+        ("<div><td>a</div></details>b", "<div>a</div>b"),
         ("<style>p{}</style>x<script>y", "x"),
-        ('<a href="javascript:x">a</a><a href="#b">b</a>', '<a>a</a><a href="#b">b</a>'),
+        ('<a href="javascript:x">a</a><a href="b.html">b</a>', f'<a {REL}>a</a><a href="b.html" {REL}>b</a>'),
+        ('<a href="DATA:text/html,x" id="main" class="banner" style="top:0">a</a>', f'<a {REL} style="">a</a>'),
         ("1 < 2 & &lt;b&gt;", "1 &lt; 2 &amp; &lt;b&gt;"),
         ("<img src=http://e.org/x>t", "t"),
     ],
 )
 def test_html_is_reduced_to_an_allow_list(given, expected):
-    assert clean_html(given) == expected
+    assert clean(given) == expected
 
 
 def test_titles_and_questions():

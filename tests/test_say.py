@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from report_tools import HOSTILE, Reader, assert_offline, code, record, sample_numbers, write_notebook
+from report_tools import HOSTILE, Reader, assert_offline, code, page_text, record, sample_numbers, write_notebook
 from verdict.numbers import Number, Numbers
 from verdict.report import say as speaking
+from verdict.report.exporter import Site
 from verdict.report.outputs import MIME
-from verdict.report.render import Site, render_page
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_structure_survives_an_execution(tmp_path):
     executed = tmp_path / "executed.ipynb"
     nbformat.write(notebook, executed)
     site = Site("demo")
-    page = Reader(render_page(live, executed, record("01_x"), Numbers(), site))
+    page = Reader(page_text(live, executed, record("01_x"), Numbers(), site))
     assert_offline(page)
     assert "0.50 [0.25, 0.75]" in page.words
     assert "Table 1." in page.words and "Figure 1." in page.words

@@ -15,7 +15,7 @@ from report_runs import PROFILE, copy_project, environment
 from verdict import paths, slurm, verify
 from verdict.artifacts import verify_outputs
 from verdict.report.executions import find_executions
-from verdict.report.jobs import jobs_of
+from verdict.report.pipeline import jobs_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(slurm.why_not()), reason=f"no Slurm: {slurm.why_not()}")]
 LIMIT_S = int(os.environ.get("VERDICT_TEST_LIMIT_S", "1800"))

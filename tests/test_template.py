@@ -13,7 +13,7 @@ from verdict.numbers import Numbers
 from verdict.report.lint import lint_notebook
 from verdict.report.markdown import Markdown
 from verdict.report.notebook import read_notebook
-from verdict.report.render import title_and_question
+from verdict.report.site import title_and_question
 from verdict.report.template import main, new_notebook
 
 

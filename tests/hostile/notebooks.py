@@ -12,14 +12,15 @@ from report_tools import (
     code,
     displayed,
     markdown,
+    page_text,
     record,
     sample_numbers,
     write_notebook,
 )
 from verdict.kernel import check_kernel
+from verdict.report.exporter import Site
 from verdict.report.lint import lint_notebook
 from verdict.report.outputs import MIME
-from verdict.report.render import Site, render_page
 
 TITLE = markdown("# How good is it?\n\n**Question.** How good?")
 RAN = [TITLE, code("x = 1"), code("y = 2")]
@@ -32,7 +33,7 @@ def page_of(folder, live, executed, raw=None):
     two = write_notebook(folder / "run" / "executed.ipynb", executed)
     if raw is not None:
         two.write_bytes(raw)
-    page = Reader(render_page(one, two, record(params={}), sample_numbers(), Site("demo")))
+    page = Reader(page_text(one, two, record(params={}), sample_numbers(), Site("demo")))
     assert_offline(page)
     assert_sound(page)
     return page
@@ -201,7 +202,7 @@ CASES = [
     own("own-table-with-ragged-rows", TABLE | {"rows": [["a"]]}, "output|zip"),
     own("own-sentence-without-numbers", {"kind": "say", "template": "{test.evil}", "numbers": {}}, "test.evil"),
     own("own-figure-without-a-picture", {"kind": "figure", "caption": "c", "alt": "a"}, "output"),
-    prose("prose-with-a-script", "<script>alert(1)</script>", words=["<script>alert(1)</script>"]),
+    prose("prose-with-a-script", "<script>alert(1)</script>\n\nafter", words=["after"]),
     prose("prose-with-a-link-to-a-script", "[text](javascript:alert(1))", words=["text"]),
     prose("prose-with-a-picture-from-elsewhere", "![alt](https://example.org/x.png)", "not a local image"),
     prose("prose-with-a-picture-that-leads-out", "![alt](../outside/secret.png)", "does not exist beside"),

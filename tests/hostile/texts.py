@@ -13,11 +13,12 @@ from report_tools import (
     code,
     displayed,
     markdown,
+    page_text,
     record,
     sample_numbers,
     write_notebook,
 )
-from verdict.report.render import Site, render_page
+from verdict.report.exporter import Site
 from verdict.report.say import table_bundle
 
 TITLE = markdown("# How good is it?\n\n**Question.** How good?")
@@ -68,7 +69,7 @@ def stays_text(folder, text):
     bundle, _ = table_bundle(pd.DataFrame({"hypothesis": [kept]}), caption="Pairs", file="05_pairs.csv")
     live = write_notebook(folder / "05_test.ipynb", [TITLE, code("x = 1")])
     done = write_notebook(folder / "run" / "executed.ipynb", [code("x = 1", outputs=[displayed(bundle)])])
-    page = Reader(render_page(live, done, record(params={}), sample_numbers(), Site("demo")))
+    page = Reader(page_text(live, done, record(params={}), sample_numbers(), Site("demo")))
     assert_offline(page)
     assert_sound(page)
     is_formula, read_again = exported(folder, kept)

@@ -7,7 +7,7 @@ import contextlib
 import sys
 import time
 
-from verdict.report.site import build_site, summary
+from verdict.report.site import build_site
 from verdict.report.watch import watch
 
 
@@ -26,8 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for name, size in summary(built).items():
-        print(f"{size / 1000:8.1f} kB  {name}")
+    for path in built.pages:
+        print(f"{path.stat().st_size / 1000:8.1f} kB  {path.name}")
     print(f"{len(built.pages)} pages in {time.perf_counter() - started:.1f} s: {built.pages[-1]}")
     for error in built.errors:
         print(f"refused: {error}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """What is wrong with a notebook, in seconds and without running it: `python -m verdict.report.check 05_test`.
 
-The rules of the lint, and what rendering would refuse: names of numbers that do not exist, formulas that cannot be
-converted, pictures without alt text, links that lead nowhere.
+The rules of the lint, and of prose all that a page would refuse, or show otherwise than it is meant: names of numbers
+that do not exist, formulas that cannot be converted, pictures without alt text, links that lead nowhere.
 """
 
 from __future__ import annotations
@@ -23,28 +23,22 @@ from verdict.params import load_params
 from verdict.report.conditions import chosen_text
 from verdict.report.executions import UNDECLARED, Execution, find_executions, merged_numbers
 from verdict.report.lint import Finding, lint_notebook
-from verdict.report.markdown import Markdown, MarkdownError, look_up, page_of
+from verdict.report.markdown import Markdown, MarkdownError, look_up, misread, page_of
 from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
 
 _LINK = re.compile(r'<a href="([^"]*)"')
 # Headings are as they are now, not as they were rendered last.
 _ID = re.compile(r'<(?!h[1-6]\b)[a-z][^>]*\bid="([^"]+)"')
 _SAID = re.compile(r"\{\{?\s*([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+)\s*(?:\|\s*\w+\s*)?\}")
+_CONDITION = re.compile(r"\{%[^%]*%\}")
 _FROM_RENDERING = ("main", "claims", "provenance", "review")
 
 
 def check_notebook(path: Path, executions: Sequence[Execution], report: Path) -> list[Finding]:
-    """Everything that is wrong with one notebook, or with the text of the index.
+    """Everything that is wrong with one notebook, or with the text of the index; outputs do not matter.
 
-    Parameters
-    ----------
-    path : Path
-        Its outputs do not matter: they are stripped when it is committed.
-    executions : sequence of Execution
-        As `find_executions` gives them; without any, and in notebooks that the profile does not have, names of numbers
-        are not checked.
-    report : Path
-        Folder of the rendered pages, whose anchors links may name.
+    Without executions as `find_executions` gives them, and in notebooks that the profile does not have, names of
+    numbers are not checked. `report` is the folder of the rendered pages, whose anchors links may name.
     """
     is_text = path.suffix == ".md"
     found = [] if is_text else lint_notebook(path, is_committed=False)
@@ -54,7 +48,7 @@ def check_notebook(path: Path, executions: Sequence[Execution], report: Path) ->
         return found
     own = next((execution for execution in executions if execution.notebook == path.stem), None)
     numbers = _known(executions, own, cells) if own or is_text else None
-    page = Markdown(Numbers() if numbers is None else numbers, folder=path.parent)
+    page = _collecting(numbers, path.parent)
     for cell in cells:
         if cell.kind == "markdown":
             faults = _prose(cell, page, numbers, path, report)
@@ -88,11 +82,15 @@ def _is_as_executed(cells: list[Cell], own: Execution | None) -> bool:
 
 
 def _prose(cell: Cell, page: Markdown, numbers: Numbers | None, path: Path, report: Path) -> Iterator[str]:
+    page.faults.clear()
     try:
-        text = page.render(_readable(cell.source, numbers))
+        source = _readable(cell.source, numbers)
     except MarkdownError as error:
         yield str(error)
-        return
+        source = _CONDITION.sub("", cell.source)
+    text = page.render(source, attachments=cell.attachments)
+    yield from page.faults
+    yield from misread(source, text)
     for target in _LINK.findall(text):
         fault = _link(html.unescape(target), path, report, numbers)
         if fault:
@@ -119,19 +117,23 @@ def _anchors(source: Path, report: Path, numbers: Numbers | None) -> set[str]:
     rendered = report / f"{'index' if source.suffix == '.md' else page_of(source.stem, pages)}.html"
     if rendered.is_file():
         found |= set(_ID.findall(rendered.read_text(encoding="utf-8")))
-    page = Markdown(Numbers() if numbers is None else numbers, folder=source.parent)
+    page = _collecting(numbers, source.parent)
     for cell in _cells(source) if source.is_file() else ():
-        # What cannot be rendered is told where it stands.
+        # What is wrong with it is told where it stands.
         with contextlib.suppress(MarkdownError):
             page.render(_readable(cell.source, numbers) if cell.kind == "markdown" else "")
     return found | {heading.anchor for heading in page.headings}
+
+
+def _collecting(numbers: Numbers | None, folder: Path) -> Markdown:
+    return Markdown(Numbers() if numbers is None else numbers, folder=folder, collects=True)
 
 
 def _readable(source: str, numbers: Numbers | None) -> str:
     """Prose as it can be rendered: without a report, a digit stands for every number and no part is left out."""
     if numbers is not None:
         return chosen_text(source, numbers)
-    return re.sub(r"\{%[^%]*%\}", "", re.sub(r"\{\{[^}]*\}\}", "0", source))
+    return _CONDITION.sub("", re.sub(r"\{\{[^}]*\}\}", "0", source))
 
 
 def _cells(path: Path) -> list[Cell]:
@@ -157,13 +159,7 @@ def _said(cell: Cell, numbers: Numbers) -> Iterator[str]:
 
 
 def chosen_notebooks(names: Sequence[str], folder: Path) -> list[Path]:
-    """Files of the named notebooks, all where none is named.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such notebook; the message lists those that there are.
-    """
+    """Files of the named notebooks, all where none is named; FileNotFoundError lists those that there are."""
     known = sorted(folder.glob("*.ipynb"))
     if not names:
         return known

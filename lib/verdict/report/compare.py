@@ -13,7 +13,8 @@ from verdict.artifacts import write_text
 from verdict.numbers import Number
 from verdict.params import flatten
 from verdict.report.executions import Execution, find_executions
-from verdict.report.render import Site, environment
+from verdict.report.exporter import Site
+from verdict.report.outputs import environment
 
 KINDS = ("parameters", "data", "claims", "numbers", "pages", "files")
 DATA_STAGES = ("01_",)
@@ -21,19 +22,11 @@ TOLD_ELSEWHERE = (".ipynb", "/numbers.json", "/claims.json")
 
 
 def compare_runs(before: Sequence[Execution], after: Sequence[Execution]) -> dict[str, list[dict[str, Any]]]:
-    """Parameters, data, numbers and claims that differ, each with both sides.
+    """What differs between executions with pages of one name, by the `KINDS`.
 
-    Parameters
-    ----------
-    before, after : sequences of Execution
-        As `find_executions` gives them; executions are paired by the name of their page.
-
-    Returns
-    -------
-    dict of str to list of dict
-        The `KINDS`; rows hold `name`, `page`, `before`, `after`, "–" where a side lacks it. Data are the files of the
-        first stage; pages are those that one side alone has, of which nothing else is listed. Rows of numbers also
-        hold `apart`, whether the two intervals do not overlap; those come first.
+    Rows hold `name`, `page`, `before`, `after`, "–" where a side lacks it. Data are the files of the first stage; pages
+    are those that one side alone has, of which nothing else is listed. Rows of numbers also hold `apart`, whether the
+    two intervals do not overlap; those come first.
     """
     one, two = ({e.name: e for e in side if e.run} for side in (before, after))
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
@@ -46,18 +39,23 @@ def compare_runs(before: Sequence[Execution], after: Sequence[Execution]) -> dic
         found["parameters"] += _rows(page, flatten(left.run.get("params", {})), flatten(right.run.get("params", {})))
         found["data" if page.startswith(DATA_STAGES) else "files"] += _rows(page, _outputs(left), _outputs(right))
         found["numbers"] += [_with_overlap(row, left, right) for row in _rows(page, left.numbers, right.numbers)]
-        found["claims"] += _rows(page, _verdicts(left), _verdicts(right))
-    found["parameters"] = _once(found["parameters"])
+        verdicts = ({claim.statement: claim.verdict for claim in side.claims} for side in (left, right))
+        found["claims"] += _rows(page, *verdicts)
+    # A parameter that differs in many stages in the same way is one row.
+    once: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in found["parameters"]:
+        once.setdefault((row["name"], row["before"], row["after"]), row)
+    found["parameters"] = list(once.values())
     found["numbers"].sort(key=lambda row: not row["apart"])
     return found
 
 
 def _rows(page: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> list[dict[str, Any]]:
-    names = sorted(left.keys() | right.keys())
+    pairs = {name: (left.get(name), right.get(name)) for name in sorted(left.keys() | right.keys())}
     return [
-        {"name": name, "page": page, "before": _text(left.get(name)), "after": _text(right.get(name))}
-        for name in names
-        if repr(left.get(name)) != repr(right.get(name))
+        {"name": name, "page": page, "before": _text(one), "after": _text(other)}
+        for name, (one, other) in pairs.items()
+        if repr(one) != repr(other)
     ]
 
 
@@ -77,10 +75,6 @@ def _outputs(execution: Execution) -> dict[str, str]:
     return {"/".join(name.split("/")[2:]) or name: digest[:16] for name, digest in kept.items()}
 
 
-def _verdicts(execution: Execution) -> dict[str, str]:
-    return {claim.statement: claim.verdict for claim in execution.claims}
-
-
 def _with_overlap(row: dict[str, Any], left: Execution, right: Execution) -> dict[str, Any]:
     sides = [execution.numbers[row["name"]] for execution in (left, right) if row["name"] in execution.numbers]
     has_intervals = len(sides) == 2 and all(number.low is not None for number in sides)
@@ -88,28 +82,10 @@ def _with_overlap(row: dict[str, Any], left: Execution, right: Execution) -> dic
     return {**row, "apart": bool(is_apart)}
 
 
-def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A parameter that differs in many stages in the same way is one row."""
-    merged: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for row in rows:
-        merged.setdefault((row["name"], row["before"], row["after"]), row)
-    return list(merged.values())
-
-
 def compare_reports(before: str, after: str, *, target: Path | None = None) -> Path:
-    """Write the page that compares two profiles' runs.
+    """Write the page that compares the runs of two profiles, or folders that hold their stages.
 
-    Parameters
-    ----------
-    before, after : str
-        Profiles, or folders that hold their stages.
-    target : Path, optional
-        The page; by default `reports/compare-<before>-<after>.html`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If nothing was executed for one of them.
+    FileNotFoundError if nothing was executed for one of them.
     """
     sides = []
     for name in (before, after):

@@ -35,10 +35,7 @@ _ENGINE.globals.clear()
 def chosen_text(source: str, numbers: Numbers) -> str:
     """The parts of a text whose conditions hold.
 
-    Raises
-    ------
-    MarkdownError
-        For a number that is not stored, and for anything that is no comparison of numbers.
+    MarkdownError for a number that is not stored, and for anything that is no comparison of numbers.
     """
     if "{%" not in source:
         return source

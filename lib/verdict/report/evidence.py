@@ -15,16 +15,9 @@ from verdict.report.outputs import MIME, stem_slug
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a reader who doubts a number looks at.
+    """What a reader who doubts a number looks at: a code cell, counted from 1 (0: unknown), and what it shows.
 
-    Parameters
-    ----------
-    cell : int
-        The code cell, counted from 1; 0 where none is known.
-    shown : str
-        "Figure 2", "Table 1", or "" where nothing is drawn.
-    anchor : str
-        Where on the page that is.
+    "Figure 2" or "Table 1", and its anchor on the page; "" where nothing is drawn.
     """
 
     cell: int = 0
@@ -52,45 +45,27 @@ class PageEvidence:
 
 
 def find_evidence(live: Sequence[Cell], done: Mapping[int, Cell]) -> PageEvidence:
-    """Exhibits and answer of a page.
+    """Exhibits and answer of a page; figures and tables get the numbers and anchors that the page gives them.
 
-    Parameters
-    ----------
-    live : sequence of Cell
-        The notebook as it is now.
-    done : mapping of int to Cell
-        Executed cell by the index of the live one, as `match_code` gives them.
+    `done` holds the executed cell by the index of the live one, as `match_code` gives them.
     """
-    label, by_file, answer = _Labels(), {}, []
+    counts: Counter[str] = Counter()
+    by_file, answer = {}, []
     for cell in live:
         if cell.kind == "markdown" and "answer" in cell.tags:
             answer.append(cell.source)
-        for payload in _payloads(done.get(cell.index)):
+        for output in done[cell.index].outputs if cell.index in done else ():
+            payload = output.get("data", {}).get(MIME, {"role": "claims"})
+            if payload.get("role") == "claims":
+                continue
             if payload["kind"] == "say":
                 answer += [payload] if "answer" in cell.tags else []
-            elif payload.get("role") != "claims":
-                evidence = label(payload, cell.index + 1)
-                by_file.setdefault(str(payload.get("file") or ""), evidence)
+                continue
+            kind = "table" if payload["kind"] == "table" else "figure"
+            anchor = f"{kind}-{stem_slug(payload)}"
+            counts.update((kind, anchor))
+            anchor += f"-{counts[anchor]}" if counts[anchor] > 1 else ""
+            evidence = Evidence(cell.index + 1, f"{kind.capitalize()} {counts[kind]}", anchor)
+            by_file.setdefault(str(payload.get("file") or ""), evidence)
     by_file.pop("", None)
-    return PageEvidence(by_file, tuple(answer), label.counts["figure"], label.counts["table"], live)
-
-
-def _payloads(executed: Cell | None) -> list[Mapping[str, Any]]:
-    outputs = executed.outputs if executed else ()
-    return [output["data"][MIME] for output in outputs if MIME in output.get("data", {})]
-
-
-class _Labels:
-    """Numbers figures and tables, and repeats the anchors that the page gives them."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-
-    def __call__(self, payload: Mapping[str, Any], cell: int) -> Evidence:
-        kind = "table" if payload["kind"] == "table" else "figure"
-        anchor = f"{kind}-{stem_slug(payload)}"
-        self.counts.update((kind, anchor))
-        repeat = self.counts[anchor]
-        return Evidence(
-            cell, f"{kind.capitalize()} {self.counts[kind]}", f"{anchor}-{repeat}" if repeat > 1 else anchor
-        )
+    return PageEvidence(by_file, tuple(answer), counts["figure"], counts["table"], live)

@@ -13,7 +13,7 @@ from verdict.artifacts import read_json, read_run, sha256_file
 from verdict.code_digest import code_digest
 from verdict.numbers import Claim, Numbers
 from verdict.params import Params, flatten, load_params
-from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
+from verdict.report.notebook import RenderError, match_code, read_notebook
 from verdict.stage_parameters import resolved
 
 MAX_HASHED_BYTES = 5_000_000
@@ -25,18 +25,8 @@ SOURCE_NAMES = {stages.CLIP: "CLIP"}
 class Execution:
     """One execution of a notebook, whole or failed, or a notebook that was not executed.
 
-    Parameters
-    ----------
-    name : str
-        Stem of its page.
-    notebook : str
-        Stem of the live notebook.
-    status : str
-        "done", "stale", "failed" or "missing".
-    reasons : tuple of str
-        Why it is stale or failed.
-    run : dict
-        The record; empty where there is none.
+    `name` is the stem of its page, `notebook` that of the live notebook, `status` "done", "stale", "failed" or
+    "missing", with reasons where it is stale or failed; `run` is the record, empty where there is none.
     """
 
     name: str
@@ -91,30 +81,25 @@ def find_executions(
     for path in sorted((work / "failed").glob("*.ipynb")):
         failed = _failed(path, notebooks, profile)
         found[failed.name] = failed
-    declared = None if with_former else _declared(profile)
-    found = {name: e for name, e in found.items() if declared is None or name in declared}
+    others, params = set(), params_of(profile)
+    if params:
+        others = set(stages.ALL_NAMES) - {spec.name for spec in stages.specs_for(params)}
+        declared = {stages.page(*execution) for execution in stages.executions(params)}
+        found = {name: e for name, e in found.items() if with_former or name in declared}
     executed = {execution.notebook for execution in found.values()}
-    live = {path.stem for path in notebooks.glob("*.ipynb") if path.stem[:1].isdigit()} - _of_other_sources(profile)
+    live = {path.stem for path in notebooks.glob("*.ipynb") if path.stem[:1].isdigit()} - others
     known = {stages.notebook_of(name) for name in stages.ALL_NAMES}
     why = {stem: () if stem in known else (UNDECLARED,) for stem in sorted(live - executed)}
     everything = [*found.values(), *(Execution(stem, stem, "missing", reasons) for stem, reasons in why.items())]
     return sorted(everything, key=lambda execution: (execution.notebook, _natural(execution)))
 
 
-def _declared(profile: str) -> set[str] | None:
-    """Pages of what the profile executes; None where its parameters no longer load."""
+def params_of(profile: str) -> Params | None:
+    """The profile's parameters; None where they no longer load."""
     try:
-        return {stages.page(*execution) for execution in stages.executions(_params_now(profile))}
+        return _params_now(profile)
     except (FileNotFoundError, ValueError):
         return None
-
-
-def _of_other_sources(profile: str) -> set[str]:
-    """Declared stages that this profile's source does not have; none where its parameters no longer load."""
-    try:
-        return set(stages.ALL_NAMES) - {spec.name for spec in stages.specs_for(_params_now(profile))}
-    except (FileNotFoundError, ValueError):
-        return set()
 
 
 def _natural(execution: Execution) -> tuple[str, str, int]:
@@ -123,12 +108,12 @@ def _natural(execution: Execution) -> tuple[str, str, int]:
 
 
 def _folders(work: Path) -> list[Path]:
-    candidates = [*work.glob("*"), *work.glob("*/*")] if work.is_dir() else []
-    parts = {folder: folder.relative_to(work).parts for folder in candidates}
+    records = [path for pattern in ("*/run.json", "*/*/run.json") for path in work.glob(pattern) if path.is_file()]
+    parts = {record.parent: record.parent.relative_to(work).parts for record in records}
     # Names with a dot are executions under way.
-    usable = [folder for folder in candidates if not any(part.startswith(".") for part in parts[folder])]
-    usable = [folder for folder in usable if not {"scratch", "failed", "feature_shards"} & set(parts[folder])]
-    return sorted(folder for folder in usable if (folder / "run.json").is_file())
+    apart = {"scratch", "failed", "feature_shards"}
+    hidden = {folder for folder, names in parts.items() if apart & set(names) or "." in {name[0] for name in names}}
+    return sorted(parts.keys() - hidden)
 
 
 def _load(folder: Path, notebooks: Path, profile: str) -> Execution:
@@ -138,13 +123,9 @@ def _load(folder: Path, notebooks: Path, profile: str) -> Execution:
     reasons = tuple(staleness(run, live=notebooks / f"{stem}.ipynb", executed=executed, profile=profile))
     page = stages.page(str(run["stage"]), run.get("trial"), run.get("seed"))
     numbers = Numbers.load(folder / "numbers.json") if (folder / "numbers.json").is_file() else Numbers()
-    claims = (
-        tuple(Claim(**entry) for entry in read_json(folder / "claims.json"))
-        if (folder / "claims.json").is_file()
-        else ()
-    )
-    status = "stale" if reasons else "done"
-    return Execution(page, stem, status, reasons, run, folder, executed, numbers, claims)
+    stored = read_json(folder / "claims.json") if (folder / "claims.json").is_file() else ()
+    claims = tuple(Claim(**entry) for entry in stored)
+    return Execution(page, stem, "stale" if reasons else "done", reasons, run, folder, executed, numbers, claims)
 
 
 def _failed(path: Path, notebooks: Path, profile: str) -> Execution:
@@ -239,8 +220,3 @@ def merged_numbers(executions: list[Execution], own: Execution | None = None) ->
                 clashing.add(name)
     entries = {name: number for name, number in seen.items() if name not in clashing} | entries
     return Numbers(entries)
-
-
-def cells_of(path: Path | None) -> list[Cell]:
-    """Cells of a notebook, none where there is no file."""
-    return read_notebook(path) if path is not None and path.is_file() else []

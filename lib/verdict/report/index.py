@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from verdict.numbers import Claim, Numbers
 from verdict.report.conditions import chosen_text
 from verdict.report.evidence import Evidence, PageEvidence, find_evidence
 from verdict.report.executions import Execution, merged_numbers
-from verdict.report.jobs import where_it_ran
+from verdict.report.exporter import SMOKE, Link, Site, banner, claim_row, executed_cells, in_unit
 from verdict.report.markdown import Markdown, MarkdownError, address, numbers_from_json, paragraphs
 from verdict.report.notebook import RenderError, read_notebook
-from verdict.report.pipeline import Node, draw_pipeline
+from verdict.report.outputs import environment
+from verdict.report.pipeline import Node, draw_jobs, draw_pipeline, jobs_of
 from verdict.report.provenance import duration, provenance
-from verdict.report.render import Site, claim_row, environment, executed_cells, in_unit
 
 # What the shipped presets were taught on, by the start of their names and the source that they fit.
 SHIPPED = {"digits": "scenes of handwritten digits", "nlvr": "scenes of coloured shapes"}
@@ -30,57 +30,34 @@ TARGETS = (("test.accuracy", "Accuracy on the test split", 0.80), ("test.macro_f
 def render_index(
     site: Site, executions: Sequence[Execution], text: Path, *, refused: Sequence[str] = (), attribution: str = ""
 ) -> str:
-    """HTML of the index.
+    """HTML of the index; the first level-1 heading of its text is the title, attribution says whose data this is.
 
-    Parameters
-    ----------
-    site : Site
-        Title, profile and pages.
-    executions : sequence of Execution
-        As `find_executions` gives them, the missing ones included.
-    text : Path
-        Markdown of the answer, with `{{ name }}`; the first level-1 heading is the title.
-    refused : sequence of str
-        Pages that could not be rendered, and why.
-    attribution : str
-        Whose data this is.
-
-    Raises
-    ------
-    RenderError
-        If the text cannot be rendered although every stage has run.
+    RenderError if the text cannot be rendered although every stage has run.
     """
     executions = list(executions)
     numbers = merged_numbers(executions)
     evidence = {e.name: page_evidence(e, text.parent) if site.has(e.name) else None for e in executions}
-    nodes = pipeline_nodes(executions)
     ran = [execution for execution in executions if execution.status != "missing"]
-    return (
-        environment()
-        .get_template("index.html")
-        .render(
-            site=site,
-            name="index",
-            title=site.title,
-            banners=index_banners(site, executions, refused),
-            lead=_lead(site, text, numbers, is_whole=all(e.status in ("done", "stale") for e in executions)),
-            targets=_targets(site, executions, numbers),
-            claims=[row for execution in ran for row in _claims(site, execution, executions, evidence[execution.name])],
-            counted=_counted([claim for execution in ran for claim in execution.claims]),
-            pipeline=draw_pipeline(nodes),
-            jobs=where_it_ran(executions),
-            groups=_groups(site, executions, evidence),
-            total=duration(sum(execution.elapsed_s for execution in ran)),
-            n_runs=len(ran),
-            provenance=provenance(_latest(ran), executions) if ran else None,
-            commits=sorted({str(e.run["commit"])[:12] for e in ran if e.run.get("commit")}),
-            attribution=attribution,
-        )
+    latest = max(ran, key=lambda execution: str(execution.run.get("started", "")), default=None)
+    template = environment().get_template("index.html")
+    return template.render(
+        site=site,
+        name="index",
+        title=site.title,
+        banners=index_banners(site, executions, refused),
+        lead=_lead(site, text, numbers, is_whole=all(e.status in ("done", "stale") for e in executions)),
+        targets=_targets(site, executions, numbers),
+        claims=[row for execution in ran for row in _claims(site, execution, executions, evidence[execution.name])],
+        counted=_counted([claim for execution in ran for claim in execution.claims]),
+        pipeline=draw_pipeline(pipeline_nodes(executions)),
+        jobs=draw_jobs(jobs_of(executions)),
+        groups=_groups(site, executions, evidence),
+        total=duration(sum(execution.elapsed_s for execution in ran)),
+        n_runs=len(ran),
+        provenance=provenance(latest, executions) if latest else None,
+        commits=sorted({str(e.run["commit"])[:12] for e in ran if e.run.get("commit")}),
+        attribution=attribution,
     )
-
-
-def _latest(executions: list[Execution]) -> Execution:
-    return max(executions, key=lambda execution: str(execution.run.get("started", "")))
 
 
 def _lead(site: Site, text: Path, numbers: Numbers, *, is_whole: bool) -> str:
@@ -113,15 +90,9 @@ def _target(name: str, label: str, bound: float, numbers: Numbers) -> dict[str, 
         return {"label": label, "text": "not measured", "verdict": "open", "needed": f"target {bound:g}"}
     met = number.value >= bound
     is_sure = number.low is not None and not number.low < bound <= number.high
-    outcome = "met" if met else "not met"
-    n = f", n = {number.n:,}" if number.n else ""
-    return {
-        "label": label,
-        "text": number.text,
-        "verdict": outcome if is_sure else f"{outcome}, interval spans the target",
-        "holds": met,
-        "needed": f"target {in_unit(bound, number.unit)}{n}",
-    }
+    verdict = ("met" if met else "not met") + ("" if is_sure else ", interval spans the target")
+    needed = f"target {in_unit(bound, number.unit)}" + (f", n = {number.n:,}" if number.n else "")
+    return {"label": label, "text": number.text, "verdict": verdict, "holds": met, "needed": needed}
 
 
 def page_evidence(execution: Execution, notebooks: Path) -> PageEvidence | None:
@@ -131,26 +102,28 @@ def page_evidence(execution: Execution, notebooks: Path) -> PageEvidence | None:
         return None
     cells = read_notebook(live)
     try:
-        return find_evidence(cells, executed_cells(cells, execution.status, execution.executed, live.name))
-    except RenderError:
+        return find_evidence(
+            cells, executed_cells(cells, execution.status, read_notebook(execution.executed), live.name)
+        )
+    except (RenderError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _claims(
     site: Site, execution: Execution, executions: list[Execution], evidence: PageEvidence | None
-) -> list[dict[str, Any]]:
-    if not execution.claims:
-        return []
-    numbers = merged_numbers(executions, execution)
+) -> Iterator[dict[str, Any]]:
+    numbers = merged_numbers(executions, execution) if execution.claims else Numbers()
     page = address(execution.name) if site.has(execution.name) else ""
-    rows = []
     for claim in execution.claims:
-        row = claim_row(claim, numbers) | {"key": f"{execution.name}#claim-{claim.id}", "page": page}
-        row |= {"short": execution.notebook.partition("_")[0], "href": f"{page}#claim-{claim.id}" if evidence else page}
-        row["evidence"] = evidence.of(claim) if evidence else Evidence()
+        row = claim_row(claim, numbers)
         row["statement"] += f" ({execution.variant})" if execution.variant else ""
-        rows.append(row)
-    return rows
+        yield row | {
+            "key": f"{execution.name}#claim-{claim.id}",
+            "page": page,
+            "short": execution.notebook.partition("_")[0],
+            "href": f"{page}#claim-{claim.id}" if evidence else page,
+            "evidence": evidence.of(claim) if evidence else Evidence(),
+        }
 
 
 def _answer(evidence: PageEvidence | None, known: Numbers, pages: tuple[str, ...]) -> str:
@@ -171,19 +144,12 @@ def _answer(evidence: PageEvidence | None, known: Numbers, pages: tuple[str, ...
     return "".join(parts)
 
 
-def _shows(evidence: PageEvidence | None) -> str:
-    """How much there is to see on a page."""
-    counts = {"figure": evidence.n_figures, "table": evidence.n_tables} if evidence else {}
-    return ", ".join(f"{n} {kind}{'' if n == 1 else 's'}" for kind, n in counts.items() if n)
-
-
 def _counted(claims: Sequence[Claim]) -> str:
     """How many claims hold, do not, and are not applicable, as a sentence; "" where there are none."""
     found = Counter(claim.verdict for claim in claims)
-    parts = [
-        f"{verdict}: {found[verdict]}" for verdict in ("holds", "does not hold", "not applicable") if found[verdict]
-    ]
-    return f"{len(claims)} claim{'' if len(claims) == 1 else 's'}; {', '.join(parts)}." if claims else ""
+    verdicts = ("holds", "does not hold", "not applicable")
+    parts = ", ".join(f"{verdict}: {found[verdict]}" for verdict in verdicts if found[verdict])
+    return f"{len(claims)} claim{'' if len(claims) == 1 else 's'}; {parts}." if claims else ""
 
 
 def pipeline_nodes(executions: Sequence[Execution]) -> list[Node]:
@@ -191,17 +157,14 @@ def pipeline_nodes(executions: Sequence[Execution]) -> list[Node]:
     declared: dict[str, tuple[str, ...]] = {}
     for entry in (*stages.SPECS, *stages.RECORDED_SPECS, *stages.CLIP_SPECS):
         declared[entry.name] = (*declared.get(entry.name, ()), *entry.needs)
-    names = list(dict.fromkeys([*declared, *(execution.stage for execution in executions)]))
     nodes = []
-    for name in names:
+    for name in dict.fromkeys([*declared, *(execution.stage for execution in executions)]):
         own = [execution for execution in executions if execution.stage == name]
-        ran = [execution for execution in own if execution.status != "missing"]
-        if not own:
-            continue
-        page = next((execution.name for execution in ran if execution.executed is not None), "")
-        elapsed = sum(execution.elapsed_s for execution in ran)
-        href = address(page) if page else ""
-        nodes.append(Node(name, combined_status(own), len(ran), elapsed, href, declared.get(name, ())))
+        if own:
+            ran = [execution for execution in own if execution.status != "missing"]
+            href = next((address(execution.name) for execution in ran if execution.executed is not None), "")
+            elapsed = sum(execution.elapsed_s for execution in ran)
+            nodes.append(Node(name, combined_status(own), len(ran), elapsed, href, declared.get(name, ())))
     return nodes
 
 
@@ -210,94 +173,69 @@ def combined_status(executions: Sequence[Execution]) -> str:
     found = {execution.status for execution in executions}
     if "failed" in found:
         return "failed" if found == {"failed"} else "partly"
-    if "stale" in found:
-        return "stale"
-    return "done" if "done" in found else "missing"
+    return next((status for status in ("stale", "done") if status in found), "missing")
 
 
 def index_banners(site: Site, executions: Sequence[Execution], refused: Sequence[str]) -> list[dict[str, str]]:
     """Warnings over the whole report."""
-    by_status = {
-        status: [execution.name for execution in executions if execution.status == status]
+    failed, stale, missing = (
+        [execution.name for execution in executions if execution.status == status]
         for status in ("failed", "stale", "missing")
-    }
+    )
     found = []
-    if by_status["failed"]:
-        detail = _few(by_status["failed"])
-        found.append(
-            {
-                "kind": "failed",
-                "headline": f"Failed: {len(by_status['failed'])} of {len(executions)} executions.",
-                "detail": detail,
-            }
-        )
+    if failed:
+        headline = f"Failed: {len(failed)} of {len(executions)} executions."
+        found.append(banner("failed", headline, [_few(failed)]))
     if refused:
-        found.append({"kind": "failed", "headline": "Pages that were not rendered.", "detail": "; ".join(refused)})
-    if by_status["stale"]:
-        reasons = sorted(
-            {reason for execution in executions for reason in execution.reasons if execution.status == "stale"}
-        )
-        headline = f"Stale: {len(by_status['stale'])} page(s) no longer match the project."
-        found.append(
-            {"kind": "stale", "headline": headline, "detail": "; ".join([_few(by_status["stale"]), *reasons[:3]])}
-        )
-    if by_status["missing"]:
-        found.append(
-            {"kind": "stale", "headline": "Not everything has run.", "detail": ", ".join(by_status["missing"])}
-        )
+        found.append(banner("failed", "Pages that were not rendered.", refused))
+    if stale:
+        reasons = sorted({reason for e in executions for reason in e.reasons if e.status == "stale"})
+        headline = f"Stale: {len(stale)} page(s) no longer match the project."
+        found.append(banner("stale", headline, [_few(stale), *reasons[:3]]))
+    if missing:
+        found.append(banner("stale", "Not everything has run.", [", ".join(missing)]))
     found += [*_of_encoders(site), *_of_temperatures(executions)]
     if site.is_copy:
         detail = "Executed notebooks, large tables and most pages of single trials are left out; make report makes all."
-        found.append({"kind": "copy", "headline": "This is a small copy.", "detail": detail})
-    if site.is_smoke:
-        headline = "Smoke run: made to test the machinery."
-        found.append(
-            {"kind": "smoke", "headline": headline, "detail": "Too little data; no number here means anything."}
-        )
-    return found
+        found.append(banner("copy", "This is a small copy.", [detail]))
+    return [*found, SMOKE] if site.is_smoke else found
 
 
-def _of_encoders(site: Site) -> list[dict[str, str]]:
+def _of_encoders(site: Site) -> Iterator[dict[str, str]]:
     """A warning for each kind of shipped encoder that is shown what it was not taught on."""
     if site.params is None:
-        return []
+        return
     data, model, clip = site.params.data, site.params.model, site.params.clip
     shown = [(clip.source, clip.preset)] if clip.source else []
     if data.source not in ("recorded", "clip"):
         shown += [(data.source, model.vision_preset), (data.source, model.text_preset)]
-    found = []
     for kind, world in SHIPPED.items():
         foreign = sorted({preset for source, preset in shown if preset.startswith(f"{kind}_") and source != kind})
-        headline = f"Shipped encoders that know nothing but {world}: {', '.join(foreign)}."
-        detail = "What they say of other pictures and sentences is no measure of what published encoders would."
-        found += [{"kind": "stale", "headline": headline, "detail": detail}] if foreign else []
-    return found
+        if foreign:
+            headline = f"Shipped encoders that know nothing but {world}: {', '.join(foreign)}."
+            detail = "What they say of other pictures and sentences is no measure of what published encoders would."
+            yield banner("stale", headline, [detail])
 
 
-def _of_temperatures(executions: Sequence[Execution]) -> list[dict[str, str]]:
+def _of_temperatures(executions: Sequence[Execution]) -> Iterator[dict[str, str]]:
     """A warning for each calibration whose temperature, or an end of its interval, is an end of what was searched."""
-    found = []
     for execution in executions:
         number = execution.numbers.get("calibration.temperature")
         if number is None:
             continue
         from verdict.calibrate import LOG_T_BOUND
 
-        ends = [end for end in (number.value, number.low, number.high) if end is not None and end > 0]
-        if any(abs(math.log(end)) > LOG_T_BOUND - 1e-6 for end in ends):
+        ends = (number.value, number.low, number.high)
+        if any(abs(math.log(end)) > LOG_T_BOUND - 1e-6 for end in ends if end is not None and end > 0):
             whose = f" ({execution.variant})" if execution.variant else ""
             headline = f"The temperature{whose} lies at the end of the range that was searched: {number.text}."
-            detail = (
-                "It is no finding, and neither is what rests on it: too few rows, or logits that say next to nothing."
-            )
-            found.append({"kind": "stale", "headline": headline, "detail": detail})
-    return found
+            what = "It is no finding, and neither is what rests on it"
+            yield banner("stale", headline, [f"{what}: too few rows, or logits that say next to nothing."])
 
 
-def _few(names: Sequence[str], most: int = 6) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _few(names: Sequence[str]) -> str:
+    """The first six names, and how many more there are."""
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _groups(
@@ -307,32 +245,38 @@ def _groups(
     links = {link.name: link for link in site.links}
     groups: dict[str, dict[str, Any]] = {}
     for execution in executions:
-        if execution.name not in links:
-            for group in filter(None, [groups.get(execution.notebook)]):
+        key, link = execution.notebook if execution.is_trial else execution.name, links.get(execution.name)
+        if link is None:
+            if group := groups.get(execution.notebook):
                 group["elapsed_s"] += execution.elapsed_s
                 group["n_left_out"] += execution.status == "done"
             continue
-        link = links[execution.name]
-        title = link.title.removesuffix(f" ({execution.variant})") if execution.is_trial else link.title
-        known, pages = merged_numbers(executions, execution), tuple(links)
-        fresh = {
-            "title": title,
-            "question": link.question,
-            "href": link.href,
-            "answer": "" if execution.is_trial else _answer(evidence[execution.name], known, pages),
-            "holds": _counted(execution.claims),
-            "shows": _shows(evidence[execution.name]),
-            "elapsed_s": 0.0,
-            "runs": [],
-            "n_left_out": 0,
-            "marks": set(),
-        }
-        group = groups.setdefault(execution.notebook if execution.is_trial else execution.name, fresh)
-        group["elapsed_s"] += execution.elapsed_s
-        group["marks"] |= {execution.status} - {"done"}
+        if key not in groups:
+            known, pages = merged_numbers(executions, execution), tuple(links)
+            answer = "" if execution.is_trial else _answer(evidence[execution.name], known, pages)
+            groups[key] = _group(link, execution, evidence[execution.name], answer)
+        groups[key]["elapsed_s"] += execution.elapsed_s
+        groups[key]["marks"] |= {execution.status} - {"done"}
         if execution.is_trial:
             run = {"trial": execution.run["trial"], "seed": execution.run["seed"]}
-            group["runs"].append(run | {"href": link.href, "status": execution.status})
+            groups[key]["runs"].append(run | {"href": link.href, "status": execution.status})
     return [
         {**group, "elapsed": duration(group["elapsed_s"]), "marks": sorted(group["marks"])} for group in groups.values()
     ]
+
+
+def _group(link: Link, execution: Execution, evidence: PageEvidence | None, answer: str) -> dict[str, Any]:
+    """The entry of a page, still without its executions."""
+    counts = {"figure": evidence.n_figures, "table": evidence.n_tables} if evidence else {}
+    return {
+        "title": link.title.removesuffix(f" ({execution.variant})") if execution.is_trial else link.title,
+        "question": link.question,
+        "href": link.href,
+        "answer": answer,
+        "holds": _counted(execution.claims),
+        "shows": ", ".join(f"{n} {kind}{'' if n == 1 else 's'}" for kind, n in counts.items() if n),
+        "elapsed_s": 0.0,
+        "runs": [],
+        "n_left_out": 0,
+        "marks": set(),
+    }

@@ -6,6 +6,7 @@ import argparse
 import ast
 import difflib
 import re
+import symtable
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ from verdict.report.notebook import (
 
 MAX_LINES = 15
 KNOWN_TAGS = frozenset({"parameters", "setup", "hide-input", "check", "save", "answer", "remove-cell"})
-_SHOWN = frozenset({"show_figure", "show_gallery"})
+_NEEDED = {"show_figure": ("alt", "caption"), "show_gallery": ("alt", "caption"), "show_table": ("caption",)}
+_NOT_IN_NOTEBOOKS = ("sys.path", "warnings.filterwarnings", "warnings.simplefilter")
 _RESULT = re.compile(
     r"(?<![\w.{])[-−]?(?:0?\.\d{2,}|\d{1,3}\.\d+\s?%|\d{1,3}\s?(?:%|per\s?cent\b)|\d+\.\d+\s?(?:points?|pp)\b)",
     re.IGNORECASE,
@@ -67,7 +69,9 @@ def lint_notebook(path: Path, *, is_committed: bool = True) -> list[Finding]:
         return [Finding(path.name, 0, str(error))]
     found = [(0, text) for text in _whole(path, cells)]
     for cell in cells:
-        checks = _markdown(cell) if cell.kind == "markdown" else _code(cell) if cell.kind == "code" else ()
+        checks = _code(cell) if cell.kind == "code" else ()
+        if cell.kind == "markdown":
+            checks = [f"the typed number {n!r} looks like a result: write {{{{ name }}}}" for n in _typed(cell.source)]
         found += [(cell.index + 1, text) for text in (*_tags(cell), *checks)]
     return [Finding(path.name, place, text) for place, text in found if is_committed or text not in _ON_COMMIT]
 
@@ -129,11 +133,10 @@ def _tags(cell: Cell) -> Iterator[str]:
             yield f"unknown tag {tag!r}; tags are {sorted(KNOWN_TAGS)}"
 
 
-def _markdown(cell: Cell) -> Iterator[str]:
+def _typed(text: str) -> list[str]:
     """Digits that look like results, outside code, formulas, links and placeholders."""
-    text = _NO_RESULTS.sub(" ", _PROSE_NOISE.sub(" ", cell.source))
-    for match in _RESULT.finditer(text):
-        yield f"the typed number {match.group().strip()!r} looks like a result: write {{{{ name }}}}"
+    text = _NO_RESULTS.sub(" ", _PROSE_NOISE.sub(" ", text))
+    return [match.group().strip() for match in _RESULT.finditer(text)]
 
 
 def _code(cell: Cell) -> Iterator[str]:
@@ -158,43 +161,37 @@ def _code(cell: Cell) -> Iterator[str]:
 
 def _parameters(tree: ast.Module) -> Iterator[str]:
     for node in tree.body:
-        is_name = isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
-        is_name = is_name or (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name))
-        if not is_name or not _is_literal(node.value):
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+        is_name = len(targets) == 1 and isinstance(targets[0], ast.Name)
+        if not is_name or not _is_literal(getattr(node, "value", None)):
             yield f"the `parameters` cell assigns literals only, found {ast.unparse(node)[:60]!r}"
 
 
 def _is_literal(node: ast.expr | None) -> bool:
     try:
-        ast.literal_eval(node) if node is not None else None
+        return node is not None and not isinstance(node, ast.BinOp) and ast.literal_eval(node) is not NotImplemented
     except ValueError:
         return False
-    return node is not None and not isinstance(node, ast.BinOp)
 
 
 def _node(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        yield f"{node.name!r} is defined here; it belongs in the library"
-    elif isinstance(node, ast.Lambda) and len(ast.unparse(node)) > 60:
-        yield "a long lambda; it belongs in the library"
-    elif isinstance(node, ast.Try):
-        yield "no try in notebooks: errors stop the run"
-    elif isinstance(node, ast.For | ast.While) and any(
-        isinstance(inner, ast.For | ast.While) for inner in ast.walk(node) if inner is not node
-    ):
-        yield "nested loops belong in the library"
-    elif isinstance(node, ast.Attribute) and ast.unparse(node) in (
-        "sys.path",
-        "warnings.filterwarnings",
-        "warnings.simplefilter",
-    ):
-        yield f"no {ast.unparse(node)} in notebooks"
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _ABSOLUTE.match(node.value):
-        yield f"the absolute path {node.value!r} exists on one machine only"
-    elif isinstance(node, ast.ImportFrom | ast.Import):
-        yield from _import(node)
-    elif isinstance(node, ast.Call):
-        yield from _call(node)
+    match node:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            yield f"{name!r} is defined here; it belongs in the library"
+        case ast.Lambda() if len(ast.unparse(node)) > 60:
+            yield "a long lambda; it belongs in the library"
+        case ast.Try():
+            yield "no try in notebooks: errors stop the run"
+        case ast.For() | ast.While() if sum(isinstance(part, ast.For | ast.While) for part in ast.walk(node)) > 1:
+            yield "nested loops belong in the library"
+        case ast.Attribute() if ast.unparse(node) in _NOT_IN_NOTEBOOKS:
+            yield f"no {ast.unparse(node)} in notebooks"
+        case ast.Constant(value=str(text)) if _ABSOLUTE.match(text):
+            yield f"the absolute path {text!r} exists on one machine only"
+        case ast.ImportFrom() | ast.Import():
+            yield from _import(node)
+        case ast.Call():
+            yield from _call(node)
 
 
 def _import(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
@@ -229,35 +226,23 @@ def _is_module(name: str) -> bool:
 
 def _defined(module: str) -> list[str]:
     """Names at the top level of one of the package's files."""
-    tree = ast.parse(_file(module).read_text(encoding="utf-8"))
-    names: list[str] = []
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names.append(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names += [alias.asname or alias.name for alias in node.names]
-        elif isinstance(node, ast.Assign):
-            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            names.append(node.target.id)
-    return names
+    path = _file(module)
+    symbols = symtable.symtable(path.read_text(encoding="utf-8"), str(path), "exec").get_symbols()
+    return [symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()]
 
 
 def _call(node: ast.Call) -> Iterator[str]:
     name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
     given = {keyword.arg: keyword.value for keyword in node.keywords}
-    for needed in ("alt", "caption"):
-        if name in _SHOWN and None not in given and needed not in given:
+    for needed in _NEEDED.get(name, ()):
+        if None not in given and needed not in given:
             yield f"{name} without {needed}="
-    if name == "show_table" and None not in given and "caption" not in given:
-        yield "show_table without caption="
-    alt = given.get("alt")
-    if name in _SHOWN and isinstance(alt, ast.Constant) and not str(alt.value).strip():
-        yield f"{name} with an empty alt="
-    if name == "say" and node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
-        text = re.sub(r"\{[^{}]*\}", " ", node.args[0].value)
-        for match in _RESULT.finditer(_NO_RESULTS.sub(" ", _PROSE_NOISE.sub(" ", text))):
-            yield f"the typed number {match.group().strip()!r} in say looks like a result: write {{name}}"
+        elif needed == "alt" and isinstance(alt := given.get(needed), ast.Constant) and not str(alt.value).strip():
+            yield f"{name} with an empty alt="
+    first = node.args[0] if name == "say" and node.args else None
+    if isinstance(first, ast.Constant) and isinstance(first.value, str):
+        for typed in _typed(re.sub(r"\{[^{}]*\}", " ", first.value)):
+            yield f"the typed number {typed!r} in say looks like a result: write {{name}}"
 
 
 def main(arguments: list[str] | None = None) -> int:

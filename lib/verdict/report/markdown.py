@@ -1,39 +1,57 @@
-"""Markdown of notebook cells to HTML: numbers by name, TeX to MathML, headings with anchors.
+"""Markdown of notebook cells to HTML: nbconvert's engine, with numbers by name and TeX as MathML, reduced by nh3.
 
-Raw HTML is escaped; comments, which authors write for each other, are left out.
+As JupyterLab does, formulas are taken out before Markdown is read and put back afterwards; and so are numbers, and
+comments, which authors write for each other.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import html
 import mimetypes
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-import mistune
 from math_core import LatexError, LatexToMathML
 
 from verdict.numbers import Number, Numbers
 
 _DOTTED = r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+"
-_NUMBER = r"\{\{\s*(?P<number_name>[^{}\n]*?)\s*\}\}"
-_SHORT_NUMBER = rf"\{{(?P<short_name>{_DOTTED}(?:\|\w+)?)\}}"
 _NUMBER_IN_TEX = re.compile(rf"\{{\{{\s*({_DOTTED}(?:\s*\|\s*\w+)?)\s*\}}\}}")
-_INLINE_MATH = r"\$(?!\s|\$)(?P<inline_tex>(?:\\.|[^$\\])+?)(?<!\s)\$(?!\d)"
-_DISPLAY_MATH = r"\$\$(?P<display_tex>[\s\S]+?)\$\$"
-_BLOCK_MATH = r"^ {0,3}\$\$[ \t]*\n(?P<block_tex>[\s\S]+?)\n {0,3}\$\$[ \t]*$"
-_BLOCK_COMMENT = r"^ {0,3}<!--[\s\S]*?-->[ \t]*\n?"
-_COMMENT = r"<!--[\s\S]*?(?P<comment_end>-->|\Z)"
+# What is taken out, and before it what is left as it is: code, and whatever is escaped.
+_PARTS = (
+    r"^[ \t>]*(?P<fence>`{3,}|~{3,})[^`\n]*\n(?:[\s\S]*?^[ \t>]*(?P=fence)|[\s\S]*\Z)",
+    r"(?<!`)(?P<ticks>`+)(?!`)(?:(?!\n\s*\n)[\s\S])+?(?<!`)(?P=ticks)(?!`)",
+    r"(?P<comment><!--[\s\S]*?(?:-->|\Z))",
+    r"\\\\\[(?P<display>[\s\S]+?)\\\\\]",
+    r"\$\$(?P<display_dollars>[\s\S]+?)\$\$",
+    r"(?P<display_environment>\\begin\{(?P<name>[a-z]+\*?)\}[\s\S]*?\\end\{(?P=name)\})",
+    r"\\\\\((?P<inline>(?:(?!\n\s*\n)[\s\S])+?)\\\\\)",
+    r"\$(?!\s|\$)(?P<inline_dollars>(?:\\.|[^$\\\n`]|\n(?!\s*\n))+?)(?<!\s)\$(?!\d)",
+    r"\{\{\s*(?P<number>[^{}\n]*?)\s*\}\}",
+    r"\\[!-/:-@\[-`{-~]",
+)
+_TAKEN = re.compile("|".join(_PARTS), re.MULTILINE)
+_TAKEN_IN_SHORT = re.compile("|".join([*_PARTS, rf"\{{(?P<short>{_DOTTED}(?:\|\w+)?)\}}"]), re.MULTILINE)
+# Characters of nobody stand for what was taken out, and mark attributes that are the engine's own.
+_OPEN, _CLOSE = "\ue000", "\ue001"
+_TOKEN = re.compile(rf"{_OPEN}(\d+){_CLOSE}")
+_TAG_OR_TOKEN = re.compile(rf"<[^<>]*>|{_TOKEN.pattern}")
 _PARAGRAPH_END = re.compile(r"\n\n(?!(?:(?!<!--)[\s\S])*-->)")
-_NOTEBOOK_LINK = re.compile(r"^(?P<stem>[^#]+)\.ipynb(?P<anchor>#.*)?$")
-HARMFUL = "#harmful-link"  # what mistune makes of an address that would run something
-_SCHEME = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
+_NOTEBOOK_LINK = re.compile(r"^(?P<stem>[^#]*)\.ipynb(?P<anchor>#.*)?$")
+_OWN_ANCHOR = re.compile(r"(?:n|claim|cell|figure|table)-|top$")
+SCHEME = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
+# What neither JupyterLab nor a page shows as it was meant.
+_FOOTNOTE = re.compile(r"\[\^[^\]\s]+\]")
+_BRACKETS = re.compile(r"(?<!\\)\\(?:\([^\n]*?\\\)|\[[^\n]*?[\\^_=][^\n]*?\\\])")
+_TABLE_RULE = re.compile(r":?-+:?[ \t]*\|[ \t]*:?-+")
+_MONEY = re.compile(r"\d[\d.,]*\s+(?:\w+\W+)*?[a-z]{2,}", re.IGNORECASE)
 
 
 class MarkdownError(ValueError):
@@ -79,13 +97,10 @@ def plain_text(fragment: str) -> str:
 
 def describe(name: str, number: Number) -> str:
     """What stands behind a number, for its tooltip: split, rows, seeds, kind, name."""
-    parts = [f"{number.split} split" if number.split else "", f"n = {number.n:,}" if number.n is not None else ""]
-    if number.seeds:
-        parts.append(
-            f"seeds {', '.join(map(str, number.seeds))}" if len(number.seeds) > 1 else f"seed {number.seeds[0]}"
-        )
-    parts.append(number.kind if number.low is None else f"{number.kind} with interval")
-    return " · ".join(part for part in [*parts, name] if part)
+    seeds = f"seed{'s' if len(number.seeds) > 1 else ''} {', '.join(map(str, number.seeds))}" if number.seeds else ""
+    rows = f"n = {number.n:,}" if number.n is not None else ""
+    kind = number.kind if number.low is None else f"{number.kind} with interval"
+    return " · ".join(filter(None, [f"{number.split} split" if number.split else "", rows, seeds, kind, name]))
 
 
 def number_anchor(name: str) -> str:
@@ -93,51 +108,60 @@ def number_anchor(name: str) -> str:
     return f"n-{name.replace('.', '-')}"
 
 
+@functools.cache
+def _tex() -> LatexToMathML:
+    return LatexToMathML(fancy_error=False)
+
+
 @dataclass
 class Markdown:
     """Renders the cells of one page; remembers headings, used anchors and the numbers that were mentioned.
 
-    Parameters
-    ----------
-    numbers : Numbers
-        What `{{ name }}` may refer to.
-    folder : Path, optional
-        Where relative image files are looked for; they are embedded.
-    pages : tuple of str, optional
-        Pages that the report has, in reading order: a link to another notebook is then its text alone, and one to a
-        notebook that was executed several times leads to its first page.
+    Relative image files are looked for in `folder`, and embedded. A link to a notebook that is not among the `pages`,
+    in reading order, is its text alone; one to a notebook that was executed several times leads to its first page. With
+    `collects` all faults are put into `faults`; otherwise one that leaves nothing to show is raised.
     """
 
     numbers: Numbers
     folder: Path | None = None
     pages: tuple[str, ...] | None = None
+    collects: bool = False
     headings: list[Heading] = field(default_factory=list)
     mentioned: set[str] = field(default_factory=set)
+    faults: list[str] = field(default_factory=list)
     _anchors: dict[str, int] = field(default_factory=dict)
+    _taken: list[tuple[str, Callable[[], str]]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self._tex = LatexToMathML(fancy_error=False)
-
-    def render(self, text: str, *, numbers: Numbers | None = None, short: bool = False) -> str:
+    def render(
+        self,
+        text: str,
+        *,
+        numbers: Numbers | None = None,
+        short: bool = False,
+        escape: bool = False,
+        attachments: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> str:
         """HTML of one cell.
 
-        Parameters
-        ----------
-        text : str
-            Markdown; raw HTML in it is shown as text.
-        numbers : Numbers, optional
-            Another store than the page's, for sentences that carry their own.
-        short : bool
-            Whether `{name}` is a number too, as in `say`.
+        Sentences carry `numbers` of their own; in a `short` one `{name}` is a number too. With either `short` or
+        `escape` raw HTML is shown as text. Attachments are pasted pictures: name → MIME type → base64.
 
-        Raises
-        ------
-        MarkdownError
-            For an unknown number, TeX that cannot be converted, an image that is not a local file with alt text, or a
-            comment that is not closed.
+        MarkdownError for an unknown number, TeX that cannot be converted, an image that is not a local file, or a
+        comment that is not closed. A missing alt text is one of the `faults`.
         """
-        renderer = _Renderer(self, self.numbers if numbers is None else numbers)
-        return mistune.create_markdown(renderer=renderer, plugins=["table", "strikethrough", _plugin(short)])(text)
+        from verdict.report.engine import to_html
+
+        known = self.numbers if numbers is None else numbers
+        self._taken = []
+        text = text.replace(_OPEN, "").replace(_CLOSE, "")
+        left = (_TAKEN_IN_SHORT if short else _TAKEN).sub(lambda match: self._take(match, known), text)
+        return self.filled(to_html(left, self, escape=escape or short, attachments=attachments or {}))
+
+    def complain(self, message: str, *, is_fatal: bool = True) -> None:
+        """Note a fault of the text."""
+        if is_fatal and not self.collects:
+            raise MarkdownError(message)
+        self.faults.append(message)
 
     def claim_anchor(self, wanted: str) -> str:
         """Reserve an anchor on this page; a repeated one gets a counter."""
@@ -145,23 +169,98 @@ class Markdown:
         self._anchors[wanted] = count + 1
         return self.claim_anchor(f"{wanted}-{count + 1}") if count else wanted
 
-    def maths(self, tex: str, numbers: Numbers, *, is_block: bool) -> str:
-        """MathML of a formula."""
-        filled = _NUMBER_IN_TEX.sub(lambda match: _in_tex(look_up(match.group(1), numbers)[2]), tex)
+    def add_heading(self, label: str, level: int) -> Heading:
+        """Put a heading into the table of contents; a page has one title."""
+        has_title = any(entry.level == 1 for entry in self.headings)
+        found = Heading(2 if level == 1 and has_title else level, self.claim_anchor(slugify(label)), label)
+        self.headings.append(found)
+        return found
+
+    def target(self, url: str) -> str:
+        """Where a link leads: to the page of a notebook, to a heading by its text; "" where the report has no such."""
+        if SCHEME.match(url):
+            return url
+        stem, _, anchor = url.partition("#")
+        if to_notebook := _NOTEBOOK_LINK.match(url):
+            name = page_of(unquote(to_notebook["stem"]), self.pages)
+            if not name:
+                return ""
+            stem = address(name)
+        if anchor and not _OWN_ANCHOR.match(anchor):
+            anchor = slugify(unquote(anchor))
+        return f"{stem}#{anchor}" if anchor else stem
+
+    def filled(self, text: str) -> str:
+        """HTML with what was taken out; inside of a tag as plain text."""
+
+        def put(match: re.Match[str]) -> str:
+            if match[1] is None:
+                return _TOKEN.sub(lambda token: html.escape(plain_text(self._taken[int(token[1])][1]())), match[0])
+            return self._taken[int(match[1])][1]()
+
+        return re.sub(r"<p>\s*</p>\s*", "", _TAG_OR_TOKEN.sub(put, text))
+
+    def restored(self, text: str) -> str:
+        """Text as it was written, with what was taken out: code is left as it is."""
+        return _TOKEN.sub(lambda token: self._taken[int(token[1])][0], text)
+
+    def _take(self, match: re.Match[str], numbers: Numbers) -> str:
+        kind, raw = match.lastgroup, match[0]
+        if kind in (None, "fence", "ticks"):
+            return raw
+        # What turns out to stand in code is never looked at.
+        self._taken.append((raw, functools.cache(lambda: self._put_back(kind, match[kind], numbers))))
+        return f"{_OPEN}{len(self._taken) - 1}{_CLOSE}"
+
+    def _put_back(self, kind: str, text: str, numbers: Numbers) -> str:
+        if kind in ("number", "short"):
+            return self._number(text, numbers)
+        if kind != "comment":
+            return self._maths(text, numbers, is_block=kind.startswith("display"))
+        if not text.endswith("-->"):
+            self.complain(f"the comment {text[:40]!r} is not closed by -->")
+        return ""
+
+    def _number(self, expression: str, numbers: Numbers) -> str:
         try:
-            return self._tex.convert_with_local_state(filled, displaystyle=is_block)
+            name, number, text = look_up(expression, numbers)
+        except MarkdownError as error:
+            self.complain(str(error))
+            return "?"
+        anchor = "" if name in self.mentioned else f' id="{number_anchor(name)}"'
+        self.mentioned.add(name)
+        return f'<span class="number"{anchor} title="{html.escape(describe(name, number))}">{html.escape(text)}</span>'
+
+    def _maths(self, tex: str, numbers: Numbers, *, is_block: bool) -> str:
+        try:
+            filled = _NUMBER_IN_TEX.sub(lambda m: look_up(m[1], numbers)[2].replace("%", r"\%"), tex)
+            found = _tex().convert_with_local_state(filled, displaystyle=is_block)
         except LatexError as error:
-            raise MarkdownError(f"the formula {tex.strip()!r} cannot be converted: {error}") from None
+            self.complain(f"the formula {tex.strip()!r} cannot be converted: {error}")
+            return ""
+        except MarkdownError as error:
+            self.complain(str(error))
+            return ""
+        return f'<span class="maths" tabindex="0">{found}</span>' if is_block else found
+
+
+def misread(text: str, page: str) -> Iterator[str]:
+    """What a reader of a text, and of the HTML that it became, would not see as its author meant it."""
+    shown = plain_text(re.sub(r"<(code|pre|math)\b[\s\S]*?</\1>", "", page))
+    prose = _TAKEN.sub(lambda match: match[0] if match.lastgroup is None else "", text)
+    if _TABLE_RULE.search(shown):
+        yield "a table is not read as one: each row has as many cells as the head"
+    for found in _FOOTNOTE.findall(prose):
+        yield f"{found!r} is no footnote, here nor in JupyterLab: say it in the sentence"
+    for found in _BRACKETS.findall(prose):
+        yield f"{found!r} is no formula, here nor in JupyterLab: write it between $"
+    for match in _TAKEN.finditer(text):
+        if _MONEY.match(match["inline_dollars"] or ""):
+            yield f"{match[0]!r} is read as a formula: write \\$ where money is meant"
 
 
 def look_up(expression: str, numbers: Numbers) -> tuple[str, Number, str]:
-    """Name, number and text of what stands between the braces.
-
-    Raises
-    ------
-    MarkdownError
-        If there is no such number; the message holds the nearest name.
-    """
+    """Name, number and text of what stands between the braces; MarkdownError holds the nearest name."""
     name = expression.partition("|")[0].strip()
     try:
         return name, numbers[name], numbers.format("{{ " + expression + " }}")
@@ -169,128 +268,12 @@ def look_up(expression: str, numbers: Numbers) -> tuple[str, Number, str]:
         raise MarkdownError(str(error.args[0])) from None
 
 
-def _in_tex(text: str) -> str:
-    return text.replace("%", r"\%")
-
-
-def _plugin(short: bool) -> Any:
-    """A mistune plugin for numbers and maths."""
-
-    def register(engine: mistune.Markdown) -> None:
-        # Without the rules for raw HTML a "<" is plain text, and numbers beside it are still found.
-        block = engine.block
-        for name in ("rules", "list_rules", "block_quote_rules"):
-            setattr(block, name, [rule for rule in getattr(block, name) if rule not in ("block_html", "raw_html")])
-        engine.inline.rules = [rule for rule in engine.inline.rules if rule != "inline_html"]
-        block.register("comment", _BLOCK_COMMENT, lambda _block, match, _state: match.end(), before="list")
-        for rules in (block.list_rules, block.block_quote_rules):
-            block.insert_rule(rules, "comment", before="list")
-        block.register("block_maths", _BLOCK_MATH, _parse_block, before="list")
-        inline = engine.inline
-        inline.register("comment", _COMMENT, _parse_comment, before="link")
-        inline.register("display_maths", _DISPLAY_MATH, _parse("display_maths", "display_tex"), before="link")
-        inline.register("inline_maths", _INLINE_MATH, _parse("inline_maths", "inline_tex"), before="link")
-        inline.register("number", _NUMBER, _parse("number", "number_name"), before="link")
-        if short:
-            inline.register("short_number", _SHORT_NUMBER, _parse("number", "short_name"), before="link")
-
-    return register
-
-
-def _parse_block(_block: Any, match: re.Match[str], state: Any) -> int:
-    state.append_token({"type": "block_maths", "raw": match.group("block_tex")})
-    return match.end() + 1
-
-
-def _parse_comment(_inline: Any, match: re.Match[str], _state: Any) -> int:
-    """Skip a comment; one that its paragraph does not close would be read by everybody, or hide the rest."""
-    if not match["comment_end"]:
-        raise MarkdownError(f"the comment {match.group()[:40]!r} is not closed by --> in its paragraph")
-    return match.end()
-
-
-def _parse(kind: str, group: str) -> Any:
-    def parse(_inline: Any, match: re.Match[str], state: Any) -> int:
-        state.append_token({"type": kind, "raw": match.group(group)})
-        return match.end()
-
-    return parse
-
-
-class _Renderer(mistune.HTMLRenderer):
-    """HTML of mistune's tokens; raw HTML is escaped."""
-
-    def __init__(self, page: Markdown, numbers: Numbers):
-        super().__init__(escape=True)
-        self._page = page
-        self._numbers = numbers
-
-    def heading(self, text: str, level: int, **_attrs: Any) -> str:
-        page = self._page
-        has_title = any(entry.level == 1 for entry in page.headings)
-        level = 2 if level == 1 and has_title else level
-        label = plain_text(text)
-        anchor = page.claim_anchor(slugify(label))
-        page.headings.append(Heading(level, anchor, label))
-        link = f'<a class="anchor" href="#{anchor}" aria-label="Link to this section">#</a>' if level > 1 else ""
-        return f'<h{level} id="{html.escape(anchor)}">{text}{link}</h{level}>\n'
-
-    def number(self, expression: str) -> str:
-        name, number, text = look_up(expression, self._numbers)
-        is_first = name not in self._page.mentioned
-        self._page.mentioned.add(name)
-        anchor = f' id="{number_anchor(name)}"' if is_first else ""
-        return f'<span class="number"{anchor} title="{html.escape(describe(name, number))}">{html.escape(text)}</span>'
-
-    def inline_maths(self, tex: str) -> str:
-        return self._page.maths(tex, self._numbers, is_block=False)
-
-    def display_maths(self, tex: str) -> str:
-        return f'<span class="maths">{self._page.maths(tex, self._numbers, is_block=True)}</span>'
-
-    def block_maths(self, tex: str) -> str:
-        return f'<div class="maths" tabindex="0">{self._page.maths(tex, self._numbers, is_block=True)}</div>\n'
-
-    def table(self, text: str) -> str:
-        return f'<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>{text}</table></div>\n'
-
-    def block_code(self, code: str, info: str | None = None) -> str:
-        return f'<pre class="text" tabindex="0"><code>{html.escape(code.rstrip())}</code></pre>\n'
-
-    def link(self, text: str, url: str, title: str | None = None) -> str:
-        to_notebook = None if _SCHEME.match(url) else _NOTEBOOK_LINK.match(url)
-        if to_notebook:
-            name = page_of(unquote(to_notebook["stem"]), self._page.pages)
-            if not name:
-                return text
-            url = f"{address(name)}{to_notebook['anchor'] or ''}"
-        if self.safe_url(url) == HARMFUL:
-            return text
-        target = html.escape(url)
-        extra = f' title="{html.escape(title)}"' if title else ""
-        away = ' rel="noopener noreferrer"' if _SCHEME.match(url) else ""
-        return f'<a href="{target}"{extra}{away}>{text}</a>'
-
-    def image(self, text: str, url: str, title: str | None = None) -> str:
-        alt = plain_text(text)
-        if not alt:
-            raise MarkdownError(f"the image {url!r} has no alt text: write ![what it shows]({url})")
-        source = embed_image(url, self._page.folder)
-        return f'<img src="{source}" alt="{html.escape(alt)}">'
-
-
 def embed_image(url: str, folder: Path | None) -> str:
-    """A local image file as a data URI.
-
-    Raises
-    ------
-    MarkdownError
-        If the address leaves the folder, or is no image file.
-    """
+    """A local image file as a data URI; MarkdownError if the address leaves the folder, or is no image file."""
     kind = mimetypes.guess_type(url)[0] or ""
-    if _SCHEME.match(url) or folder is None or not kind.startswith("image/"):
+    if SCHEME.match(url) or folder is None or not kind.startswith("image/"):
         raise MarkdownError(f"the image {url!r} is not a local image file; pages load nothing from elsewhere")
-    path = (folder / url).resolve()
+    path = (folder / unquote(url)).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
         raise MarkdownError(f"the image {url!r} does not exist beside the notebook")
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +23,18 @@ class RenderError(ValueError):
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a notebook.
-
-    Parameters
-    ----------
-    index : int
-        Place in the notebook, from 0.
-    kind : str
-        "markdown", "code" or "raw".
-    source : str
-    tags : tuple of str
-    outputs : tuple of dict
-        Empty for text cells.
-    """
+    """One cell of a notebook: its place from 0, and "markdown", "code" or "raw"; text cells have no outputs."""
 
     index: int
     kind: str
     source: str
     tags: tuple[str, ...]
     outputs: tuple[dict[str, Any], ...]
+    attachments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def read_notebook(path: Path) -> list[Cell]:
-    """Cells of a notebook file.
-
-    Raises
-    ------
-    RenderError
-        If the file is not a notebook of format 4.
-    """
+    """Cells of a notebook file; RenderError if it is none of format 4."""
     return list(_read(Path(path), sha256_file(path)))
 
 
@@ -60,23 +44,29 @@ def _read(path: Path, _digest: str) -> tuple[Cell, ...]:
     content = read_json(path)
     if not isinstance(content, dict) or content.get("nbformat") != 4 or not isinstance(content.get("cells"), list):
         raise RenderError(f"{path} is not a notebook of format 4")
-    return tuple(_cell(index, cell, path) for index, cell in enumerate(content["cells"]))
+    return tuple(as_cells(content["cells"], path))
 
 
-def _cell(index: int, cell: Any, path: Path) -> Cell:
-    try:
-        source, outputs, tags = (
-            cell.get("source", ""),
-            cell.get("outputs", []),
-            cell.get("metadata", {}).get("tags", []),
-        )
-        text = source if isinstance(source, str) else "".join(source)
-        is_whole = isinstance(outputs, list) and all(isinstance(output, dict) for output in outputs)
-        if not is_whole or not isinstance(tags, list):
-            raise TypeError("outputs and tags are lists")
-    except (AttributeError, TypeError) as error:
-        raise RenderError(f"{path}, cell {index + 1} is not a cell of a notebook: {error}") from None
-    return Cell(index, str(cell.get("cell_type", "raw")), text, tuple(map(str, tags)), tuple(outputs))
+def as_cells(cells: Iterable[Any], path: Path) -> list[Cell]:
+    """Cells from a notebook's content; RenderError where one has another form."""
+    found = []
+    for index, cell in enumerate(cells):
+        try:
+            source, outputs, tags = (
+                cell.get("source", ""),
+                cell.get("outputs", []),
+                cell.get("metadata", {}).get("tags", []),
+            )
+            text = source if isinstance(source, str) else "".join(source)
+            is_whole = isinstance(outputs, list) and all(isinstance(output, dict) for output in outputs)
+            if not is_whole or not isinstance(tags, list):
+                raise TypeError("outputs and tags are lists")
+            pasted = {name: dict(media) for name, media in dict(cell.get("attachments", {})).items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise RenderError(f"{path}, cell {index + 1} is not a cell of a notebook: {error}") from None
+        kind = str(cell.get("cell_type", "raw"))
+        found.append(Cell(index, kind, text, tuple(map(str, tags)), tuple(outputs), pasted))
+    return found
 
 
 def without_comments(text: str) -> str:
@@ -97,10 +87,7 @@ def code_digest(cells: list[Cell]) -> str:
 def match_code(live: list[Cell], executed: list[Cell], name: str) -> dict[int, Cell]:
     """Executed cell of every live code cell, by the live cell's index.
 
-    Raises
-    ------
-    RenderError
-        If the two hold different code; the message names the first cell that differs.
+    RenderError if the two hold different code; the message names the first cell that differs.
     """
     ours, theirs = code_cells(live), code_cells(executed)
     for mine, done in zip(ours, theirs, strict=False):

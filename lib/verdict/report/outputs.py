@@ -3,22 +3,59 @@
 from __future__ import annotations
 
 import base64
-import html
+import functools
+import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
+
+import jinja2
+from markupsafe import Markup
 
 from verdict.report.markdown import Markdown, MarkdownError, numbers_from_json, slugify
-from verdict.report.sanitize import clean_html, clean_svg
 
+HERE = Path(__file__).resolve().parent
+SCRIPTS = ("page.js", "review.js")
 MIME = "application/vnd.verdict+json"
 KINDS = ("say", "table", "figure", "gallery")
+IMAGES = ("image/svg+xml", "image/png", "image/jpeg")
 SKIP_EMPTY_FIGURE = re.compile(r"^<Figure size [^>]*>$")
 MAX_TEXT = 20_000
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_SVG = "{http://www.w3.org/2000/svg}"
+_SHAPE = re.compile(
+    rf"{_SVG}(svg|g|defs|path|use|clipPath|text|tspan|rect|line|circle|ellipse|polygon|polyline|image|title|desc|stop|"
+    r"linearGradient|radialGradient|pattern|mask|marker|symbol)"
+)
+_REFERENCE = re.compile(r"url\(\s*#")
+_FOREIGN_URL = re.compile(r"url\(\s*(?!#)", re.IGNORECASE)
+
+
+@functools.cache
+def environment() -> jinja2.Environment:
+    """Templates of the report; everything that is not marked safe is escaped."""
+    loader = jinja2.FileSystemLoader(HERE)
+    found = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    found.globals |= {
+        "style": (HERE / "page.css").read_text(encoding="utf-8"),
+        "script": script,
+        "policy": f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
+    }
+    return found
+
+
+def _macros() -> Any:
+    return environment().get_template("outputs.html").module
 
 
 def strip_terminal(text: str) -> str:
@@ -37,57 +74,49 @@ def joined(value: Any) -> str:
 class OutputRenderer:
     """Renders outputs of one page in order, numbering its figures and tables.
 
-    Parameters
-    ----------
-    markdown : Markdown
-        The page's engine; keeps anchors unique.
-    download : callable
-        (file name, content) → address of a download, "" where there is to be none.
-    has_claims : bool
-        Whether the page has a section of claims, which makes a table of them superfluous.
+    `download` gives the address of a file, "" where there is to be none; `has_claims` says whether the page has a
+    section of claims, which makes a table of them superfluous.
     """
 
     markdown: Markdown
     download: Callable[[str, bytes], str]
     has_claims: bool = False
-    n_figures: int = 0
-    n_tables: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
 
-    def render(self, outputs: list[Mapping[str, Any]]) -> str:
-        """HTML of one cell's outputs."""
-        return "".join(self._one(output) for output in outputs)
-
-    def _one(self, output: Mapping[str, Any]) -> str:
+    def render(self, output: Mapping[str, Any]) -> str:
+        """HTML of one output; ValueError if it is one of our own that the project cannot have written."""
         kind = output.get("output_type")
         if kind == "stream":
             return "" if output.get("name") == "stderr" else text_block(joined(output.get("text", "")))
         if kind == "error":
-            return self._error(output)
-        return self._display(output.get("data", {}), output.get("metadata", {}))
+            headline = strip_terminal(f"{output.get('ename', 'Error')}: {output.get('evalue', '')}")
+            self.errors.append(headline)
+            return _macros().error(headline, strip_terminal("\n".join(output.get("traceback", []))))
+        data, metadata = output.get("data", {}), output.get("metadata", {})
+        if MIME not in data:
+            return self._displayed(data, metadata)
+        try:
+            return self._own(data[MIME], data)
+        except MarkdownError:
+            raise
+        except (KeyError, TypeError, IndexError, AttributeError, jinja2.UndefinedError) as error:
+            raise ValueError(f"an output is damaged, or was not written by this project ({error!r})") from None
 
-    def _error(self, output: Mapping[str, Any]) -> str:
-        headline = strip_terminal(f"{output.get('ename', 'Error')}: {output.get('evalue', '')}")
-        self.errors.append(headline)
-        trace = html.escape(strip_terminal("\n".join(output.get("traceback", []))))
-        return (
-            f'<div class="error" role="alert"><strong>{html.escape(headline)}</strong>'
-            f'<details><summary>Traceback</summary><pre tabindex="0">{trace}</pre></details></div>\n'
-        )
-
-    def _display(self, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
-        if MIME in data:
-            return self._checked(data[MIME], data)
-        for mime in ("image/svg+xml", "image/png", "image/jpeg"):
+    def _displayed(self, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+        for mime in IMAGES:
             if mime in data:
                 alt = str(metadata.get(mime, {}).get("alt", "") or "Picture without a description")
-                return f'<p class="plain"><img src="{image_uri(mime, data[mime])}" alt="{html.escape(alt)}"></p>\n'
+                return Markup('<p class="plain">%s</p>\n') % _macros().image(image_uri(mime, data[mime]), alt)
         if "text/html" in data:
+            from verdict.report.engine import clean
+
             # pandas heads its index with an empty header, which screen readers would announce.
-            cleaned = clean_html(joined(data["text/html"])).replace("<th></th>", "<td></td>")
-            return f'<div class="scroll rich" tabindex="0" role="region" aria-label="Output">{cleaned}</div>\n'
+            found = clean(joined(data["text/html"])).replace("<th></th>", "<td></td>")
+            return _macros().displayed(Markup(found))
         if "text/markdown" in data:
-            return self.markdown.render(escape_numbers(joined(data["text/markdown"])))
+            # In text that strangers may have written, braces are no number's name.
+            return self.markdown.render(joined(data["text/markdown"]).replace("{{", "\\{\\{"), escape=True)
         if "application/json" in data:
             return text_block(json.dumps(data["application/json"], indent=1, ensure_ascii=False))
         text = joined(data.get("text/plain", ""))
@@ -95,61 +124,21 @@ class OutputRenderer:
             text = f"(an output of type {', '.join(sorted(data))}, which pages do not show)"
         return "" if SKIP_EMPTY_FIGURE.match(text) else text_block(text)
 
-    def _checked(self, payload: Any, data: Mapping[str, Any]) -> str:
-        """One of our own outputs; one that the project cannot have written is refused."""
-        try:
-            if payload["kind"] not in KINDS:
-                raise KeyError(payload["kind"])
-            return self._own(payload, data)
-        except MarkdownError:
-            raise
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise ValueError(f"an output is damaged, or was not written by this project ({error!r})") from None
-
     def _own(self, payload: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+        if payload["kind"] not in KINDS:
+            raise KeyError(payload["kind"])
         if payload["kind"] == "say":
             text = self.markdown.render(payload["template"], numbers=numbers_from_json(payload["numbers"]), short=True)
-            if payload.get("role") == "alarm":
-                return f'<div class="say alarm" role="alert">{text}</div>\n'
-            return f'<div class="say">{text}</div>\n'
+            return _macros().said(Markup(text), payload.get("role") == "alarm")
         if payload.get("role") == "claims" and self.has_claims:
             return ""
-        if payload["kind"] == "table":
-            self.n_tables += 1
-            return self._table(payload)
-        self.n_figures += 1
-        return self._figure(payload, data)
-
-    def _table(self, payload: Mapping[str, Any]) -> str:
-        label = f"Table {self.n_tables}"
-        anchor = self.markdown.claim_anchor(f"table-{stem_slug(payload)}")
-        link = self._csv_link(payload, f"{label}, data as CSV")
-        body = table_html(payload, f'<span class="label">{label}.</span> {html.escape(payload["caption"])}')
-        return f'<div class="table" id="{anchor}">{body}{link}</div>\n'
-
-    def _figure(self, payload: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-        label = f"Figure {self.n_figures}"
-        anchor = self.markdown.claim_anchor(f"figure-{stem_slug(payload)}")
-        picture = picture_html(payload, data, prefix=f"f{self.n_figures}-")
-        link = self._csv_link(payload, f"{label}, data as CSV")
-        caption = (
-            f'<figcaption><span class="label">{label}.</span> {html.escape(payload["caption"])} {link}</figcaption>'
-        )
-        kind = html.escape(payload["kind"])
-        box = f'<div class="picture" tabindex="0" role="group" aria-label="{label}">{picture}</div>'
-        return f'<figure id="{anchor}" class="{kind}">{box}{caption}</figure>\n'
-
-    def _csv_link(self, payload: Mapping[str, Any], label: str) -> str:
-        if not payload.get("csv"):
-            return ""
-        name = f"{stem_slug(payload)}.csv"
-        address = self.download(name, payload["csv"].encode("utf-8"))
-        if not address:
-            return ""
-        return (
-            f'<a class="download" href="{html.escape(address)}" download="{html.escape(name)}" '
-            f'aria-label="{html.escape(label)}">CSV</a>'
-        )
+        kind = "table" if payload["kind"] == "table" else "figure"
+        self.counts[kind] += 1
+        label, stem = f"{kind.capitalize()} {self.counts[kind]}", stem_slug(payload)
+        picture = "" if kind == "table" else _picture(payload, data, prefix=f"f{self.counts[kind]}-")
+        link = self.download(f"{stem}.csv", payload["csv"].encode("utf-8")) if payload.get("csv") else ""
+        anchor = self.markdown.claim_anchor(f"{kind}-{stem}")
+        return getattr(_macros(), kind)(payload, anchor, label, link, f"{stem}.csv", Markup(picture))
 
 
 def stem_slug(payload: Mapping[str, Any]) -> str:
@@ -158,62 +147,71 @@ def stem_slug(payload: Mapping[str, Any]) -> str:
     return slugify(name or " ".join(str(payload["caption"]).split()[:7]))
 
 
-def escape_numbers(text: str) -> str:
-    """Keep `{{` in displayed text from being read as a number's name."""
-    return text.replace("{{", "\\{\\{")
-
-
 def text_block(text: str) -> str:
     """Preformatted text, cut where it is very long."""
     text = strip_terminal(text).rstrip()
-    if not text.strip():
-        return ""
-    cut = f"\n… {len(text) - MAX_TEXT:,} more characters" if len(text) > MAX_TEXT else ""
-    return f'<pre class="text" tabindex="0">{html.escape(text[:MAX_TEXT])}{cut}</pre>\n'
+    return _macros().text(text[:MAX_TEXT], max(0, len(text) - MAX_TEXT)) if text.strip() else ""
 
 
 def image_uri(mime: str, content: Any) -> str:
     """A data URI; an SVG shown as an image can run nothing and load nothing."""
     text = joined(content)
-    encoded = (
-        base64.b64encode(text.encode("utf-8")).decode("ascii") if mime == "image/svg+xml" else text.replace("\n", "")
-    )
-    return f"data:{mime};base64,{html.escape(encoded)}"
+    if mime == "image/svg+xml":
+        text = base64.b64encode(text.encode("utf-8")).decode("ascii")
+    return f"data:{mime};base64,{text.replace(chr(10), '')}"
 
 
-def picture_html(payload: Mapping[str, Any], data: Mapping[str, Any], *, prefix: str) -> str:
+def _picture(payload: Mapping[str, Any], data: Mapping[str, Any], *, prefix: str) -> str:
     """The drawing of a figure: SVG inline, so that it follows the page's colours, else an embedded image."""
-    alt = html.escape(payload["alt"])
     if "image/svg+xml" in data:
         return clean_svg(joined(data["image/svg+xml"]), label=payload["alt"], prefix=prefix)
     mime = "image/png" if "image/png" in data else "image/jpeg"
-    width = f' width="{int(payload["width"])}"' if payload.get("width") else ""
-    height = f' height="{int(payload["height"])}"' if payload.get("height") else ""
-    return f'<img src="{image_uri(mime, data[mime])}" alt="{alt}"{width}{height}>'
+    return _macros().image(image_uri(mime, data[mime]), payload["alt"], payload)
 
 
 def table_html(payload: Mapping[str, Any], caption: str) -> str:
     """A captioned table from a structured output; every cell is escaped. `caption` is HTML."""
-    heads = "".join(
-        f'<th scope="col"{_numeric(column)}><button type="button">{html.escape(column["name"])}</button></th>'
-        for column in payload["columns"]
-    )
-    rows = "".join(_row(row, payload["columns"]) for row in payload["rows"])
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(payload["caption"])}">'
-        f'<table class="sortable"><caption><span>{caption}</span></caption>'
-        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    return str(_macros().rows(payload, Markup(caption)))
 
 
-def _row(row: list[Any], columns: list[Mapping[str, Any]]) -> str:
-    cells = []
-    for cell, column in zip(row, columns, strict=True):
-        text, key = cell if isinstance(cell, list) else (cell, None)
-        data = "" if key is None else f' data-key="{html.escape(str(key))}"'
-        cells.append(f'<td dir="auto"{_numeric(column)}{data}>{html.escape(str(text))}</td>')
-    return f"<tr>{''.join(cells)}</tr>"
+def clean_svg(text: str, *, label: str, prefix: str) -> str:
+    """An SVG drawing ready to stand inside a page, with `label` for readers who do not see it.
+
+    `prefix` is put before every id, so that two drawings on a page do not share one. ValueError if the text is not SVG.
+    """
+    try:
+        root = ElementTree.fromstring(text[max(0, text.find("<svg")) :])
+    except ElementTree.ParseError as error:
+        raise ValueError(f"the drawing is not readable as SVG: {error}") from None
+    if root.tag != f"{_SVG}svg":
+        raise ValueError(f"the drawing is not SVG but {root.tag!r}")
+    for parent in [root, *root.iter()]:
+        for child in list(parent):
+            if not (isinstance(child.tag, str) and _SHAPE.fullmatch(child.tag)):
+                parent.remove(child)
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(_SVG)
+        kept = (_attribute(name, value, prefix) for name, value in element.attrib.items())
+        element.attrib = dict(filter(None, kept))
+    width = root.attrib.pop("width", "")
+    root.attrib.pop("height", None)
+    root.attrib |= {"role": "img", "aria-label": label}
+    if match := re.match(r"^([\d.]+)(pt|px)?$", width):
+        root.set("style", f"--natural:{float(match[1]) * (4 / 3 if match[2] == 'pt' else 1):.0f}px")
+    return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
 
 
-def _numeric(column: Mapping[str, Any]) -> str:
-    return ' class="numeric"' if column.get("numeric") else ""
+def _attribute(name: str, value: str, prefix: str) -> tuple[str, str] | None:
+    """An attribute as HTML wants it, without a namespace; None for one that runs or loads something."""
+    local = name.rpartition("}")[2]
+    if local.lower().startswith("on") or _FOREIGN_URL.search(value):
+        return None
+    if local == "href":
+        if value.startswith("#"):
+            return local, f"#{prefix}{value[1:]}"
+        return (local, value) if value.startswith(("data:image/png;", "data:image/jpeg;")) else None
+    if local == "id":
+        return local, f"{prefix}{value}"
+    if name.startswith("{"):
+        return ("xml:space", value) if name == "{http://www.w3.org/XML/1998/namespace}space" else None
+    return name, _REFERENCE.sub(f"url(#{prefix}", value)

@@ -1,12 +1,17 @@
-"""The pipeline as a picture, drawn from what ran."""
+"""What ran, as two pictures: the stages with what they need, and a timeline of the jobs at every place."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from graphlib import TopologicalSorter
+from typing import Any
 
 from verdict import stages
+from verdict.artifacts import read_run
+from verdict.report.executions import Execution
+from verdict.report.outputs import environment
 from verdict.report.provenance import duration
 
 BOX_W, BOX_H, GAP_X, GAP_Y, MARGIN = 204, 54, 18, 30, 6
@@ -15,23 +20,7 @@ PAGE_W = 896  # of the column that holds the picture
 
 @dataclass(frozen=True)
 class Node:
-    """One stage in the picture.
-
-    Parameters
-    ----------
-    name : str
-        As in the stages' declaration.
-    status : str
-        "done", "partly", "stale", "failed" or "missing".
-    n_runs : int
-        Executions that are there.
-    elapsed_s : float
-        Seconds of all executions.
-    href : str
-        The page, "" where there is none.
-    needs : tuple of str
-        Stages whose results it reads.
-    """
+    """One stage in the picture: done, partly, stale, failed or missing; with seconds of all executions."""
 
     name: str
     status: str
@@ -57,85 +46,58 @@ class Node:
         return f"{runs}{duration(self.elapsed_s / self.n_runs)}"
 
 
+def _needs(nodes: Sequence[Node]) -> dict[str, list[str]]:
+    names = {node.name for node in nodes}
+    return {node.name: [need for need in node.needs if need in names] for node in nodes}
+
+
 def layers(nodes: Sequence[Node]) -> list[list[Node]]:
-    """Nodes by the length of the longest path that leads to them.
-
-    Raises
-    ------
-    ValueError
-        If stages need each other in a circle.
-    """
-    known = {node.name: node for node in nodes}
-    depth: dict[str, int] = {}
-
-    def measure(name: str, trail: tuple[str, ...]) -> int:
-        if name in trail:
-            raise ValueError(f"stages need each other in a circle: {' → '.join([*trail, name])}")
-        if name not in depth:
-            below = [measure(need, (*trail, name)) for need in known[name].needs if need in known]
-            depth[name] = 1 + max(below, default=-1)
-        return depth[name]
-
-    for node in nodes:
-        measure(node.name, ())
-    return [
-        [node for node in nodes if depth[node.name] == level] for level in range(max(depth.values(), default=-1) + 1)
-    ]
+    """Nodes by the length of the longest path that leads to them; ValueError if stages need each other in a circle."""
+    order, found = TopologicalSorter(_needs(nodes)), []
+    order.prepare()
+    while order.is_active():
+        ready = set(order.get_ready())
+        order.done(*ready)
+        found.append([node for node in nodes if node.name in ready])
+    return found
 
 
 def direct_needs(nodes: Sequence[Node]) -> dict[str, list[str]]:
     """Needs of each stage without those that another of its needs already implies: what is worth an arrow."""
-    known = {node.name: node for node in nodes}
+    known = _needs(nodes)
 
     def ancestors(name: str) -> set[str]:
-        found: set[str] = set()
-        for need in known[name].needs:
-            if need in known:
-                found |= {need} | ancestors(need)
-        return found
+        return {above for need in known[name] for above in (need, *ancestors(need))}
 
     return {
-        node.name: [
-            need
-            for need in node.needs
-            if need in known
-            and not any(need in ancestors(other) for other in node.needs if other in known and other != need)
-        ]
-        for node in nodes
+        name: [need for need in needs if not any(need in ancestors(other) for other in needs)]
+        for name, needs in known.items()
     }
 
 
 def components(nodes: Sequence[Node]) -> list[list[Node]]:
     """Groups of stages that hang together, each in the given order."""
-    known = {node.name for node in nodes}
     group = {node.name: node.name for node in nodes}
-    for node in nodes:
-        for need in node.needs:
-            if need in known:
-                old, new = group[need], group[node.name]
-                group = {name: new if mark == old else mark for name, mark in group.items()}
+    for name, needs in _needs(nodes).items():
+        for need in needs:
+            old, new = group[need], group[name]
+            group = {other: new if mark == old else mark for other, mark in group.items()}
     return [[node for node in nodes if group[node.name] == mark] for mark in dict.fromkeys(group.values())]
 
 
-def draw_pipeline(nodes: Sequence[Node]) -> str:
-    """An SVG picture from top to bottom: one box a stage with status and wall time, an arrow for each direct need.
+def placed(nodes: Sequence[Node]) -> tuple[dict[str, tuple[float, float]], float, float]:
+    """Left upper corner of every stage's box, and width and height of the whole, all in pixels.
 
     Stages that share nothing stand beside each other where the page has room, else below.
     """
-    place, width, height = placed(nodes)
-    arrows = "".join(_arrow(place[need], place[name]) for name, needs in direct_needs(nodes).items() for need in needs)
-    boxes = "".join(_box(node, *place[node.name]) for node in nodes)
-    words = "; ".join(f"{node.label}: {node.status}, {node.detail}" for node in nodes)
-    return (
-        f'<svg class="pipeline" role="group" aria-label="{html.escape(f"Stages of the pipeline. {words}")}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}">{arrows}{boxes}</svg>'
-    )
-
-
-def placed(nodes: Sequence[Node]) -> tuple[dict[str, tuple[float, float]], float, float]:
-    """Left upper corner of every stage's box, and width and height of the whole, all in pixels."""
     place: dict[str, tuple[float, float]] = {}
     left, top, widest, bottom = float(MARGIN), float(MARGIN), float(MARGIN), 0.0
+
+    def parents_x(node: Node) -> float:
+        """Mean place of what a stage needs: sorting by it keeps arrows from crossing."""
+        known = [place[need][0] for need in node.needs if need in place]
+        return sum(known) / len(known) if known else 0.0
+
     for group in components(nodes):
         levels = layers(group)
         width = max(len(level) for level in levels) * (BOX_W + GAP_X)
@@ -143,7 +105,7 @@ def placed(nodes: Sequence[Node]) -> tuple[dict[str, tuple[float, float]], float
             left, top = float(MARGIN), bottom + GAP_Y
         for depth, level in enumerate(levels):
             start = left + (width - len(level) * (BOX_W + GAP_X)) / 2
-            for k, node in enumerate(sorted(level, key=lambda node: _parents_x(node, place))):
+            for k, node in enumerate(sorted(level, key=parents_x)):
                 place[node.name] = (start + k * (BOX_W + GAP_X), top + depth * (BOX_H + GAP_Y))
         left += width
         widest = max(widest, left - GAP_X)
@@ -151,33 +113,77 @@ def placed(nodes: Sequence[Node]) -> tuple[dict[str, tuple[float, float]], float
     return place, widest + MARGIN, bottom + MARGIN
 
 
-def _parents_x(node: Node, place: Mapping[str, tuple[float, float]]) -> float:
-    """Mean place of what a stage needs: sorting by it keeps arrows from crossing."""
-    known = [place[need][0] for need in node.needs if need in place]
-    return sum(known) / len(known) if known else 0.0
+def draw_pipeline(nodes: Sequence[Node]) -> str:
+    """An SVG picture of the stages from top to bottom."""
+    place, width, height = placed(nodes)
+    known = {"box_w": BOX_W, "box_h": BOX_H, "gap_y": GAP_Y, "place": place, "width": width, "height": height}
+    return environment().get_template("pipeline.html").render(nodes=nodes, arrows=direct_needs(nodes), **known)
 
 
-def _arrow(source: tuple[float, float], target: tuple[float, float]) -> str:
-    x0, y0 = source[0] + BOX_W / 2, source[1] + BOX_H
-    x1, y1 = target[0] + BOX_W / 2, target[1]
-    turn = max(y0, y1 - GAP_Y)  # past other rows it goes straight down, so that it does not hide behind their boxes
-    bend = (y1 - turn) / 2
-    line = f"M{x0:.0f} {y0:.0f} V{turn:.0f} C{x0:.0f} {turn + bend:.0f} {x1:.0f} {y1 - bend:.0f} {x1:.0f} {y1 - 6:.0f}"
-    return f'<path d="{line}"/><path class="head" d="M{x1 - 4:.0f} {y1 - 7:.0f} l4 7 l4 -7 z"/>'
+@dataclass(frozen=True)
+class Job:
+    """One job of a report: a stage, with trial and seed.
+
+    The node is "unknown" in records that do not say it, the scheduler's number "" on one machine, memory 0 where
+    nothing was asked for; times are seconds, since 1970 in UTC and from start to record.
+    """
+
+    name: str
+    node: str
+    number: str
+    mem_mb: int
+    device: str
+    started_s: float
+    elapsed_s: float
+
+    @property
+    def ended_s(self) -> float:
+        """When it was done, in seconds since 1970."""
+        return self.started_s + self.elapsed_s
+
+    @property
+    def started(self) -> str:
+        """When it started, to the second, UTC."""
+        return f"{datetime.fromtimestamp(self.started_s, UTC):%Y-%m-%d %H:%M:%S}"
 
 
-_MARKS: Mapping[str, str] = {"partly": "partly failed", "stale": "stale", "failed": "failed"}
+def _job(name: str, run: dict[str, Any]) -> Job:
+    host, started = run.get("host", {}), datetime.fromisoformat(str(run["started"])).astimezone(UTC).timestamp()
+    place = (str(host.get("node", "unknown")), str(host.get("job", "")), int(host.get("mem_mb", 0)))
+    return Job(name, *place, str(run.get("device", "unknown")), started, float(run.get("elapsed_s") or 0.0))
 
 
-def _box(node: Node, x: float, y: float) -> str:
-    mark = _MARKS.get(node.status, "")
-    detail = html.escape(f"{node.detail}{f' · {mark}' if mark else ''}")
-    body = (
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{BOX_W}" height="{BOX_H}" rx="7"/>'
-        f'<circle class="{node.status}" cx="{x + 16:.1f}" cy="{y + 21:.1f}" r="4.5"/>'
-        f'<text x="{x + 28:.1f}" y="{y + 26:.1f}" font-size="14.5" font-weight="600">{html.escape(node.label)}</text>'
-        f'<text class="soft" x="{x + 28:.1f}" y="{y + 43:.1f}" font-size="12">{detail}</text>'
+def jobs_of(executions: Sequence[Execution]) -> list[Job]:
+    """Jobs of a profile's executions that ran to their end, shards of the features included, by their start."""
+    ran = [execution for execution in executions if execution.run.get("started")]
+    found = [_job(" ".join(filter(None, [e.notebook, e.variant])), e.run) for e in ran]
+    for shards in {execution.folder.parent / "feature_shards" for execution in ran if execution.notebook == "features"}:
+        found += [_job(f"features {folder.name}", read_run(folder)) for folder in sorted(shards.glob("*-of-*"))]
+    return sorted(found, key=lambda job: (job.started_s, job.name))
+
+
+def lanes(jobs: Sequence[Job]) -> list[tuple[str, list[Job]]]:
+    """Jobs of each node in as few rows as let none lie over another: node and jobs of each row, by node."""
+    rows: list[tuple[str, list[Job]]] = []
+    for job in sorted(jobs, key=lambda job: (job.node, job.started_s)):
+        free = next((row for node, row in rows if node == job.node and row[-1].ended_s <= job.started_s), None)
+        if free is None:
+            rows.append((job.node, [job]))
+        else:
+            free.append(job)
+    return rows
+
+
+def draw_jobs(jobs: Sequence[Job]) -> str:
+    """The section on jobs: how much work on how many nodes in how much time, a timeline, a table; "" without any."""
+    if not jobs:
+        return ""
+    nodes, begin = sorted({job.node for job in jobs}), min(job.started_s for job in jobs)
+    span, work = max(job.ended_s for job in jobs) - begin, sum(job.elapsed_s for job in jobs)
+    told = (
+        f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} on "
+        f"{f'{len(nodes)} nodes' if len(nodes) > 1 else 'one node'} ({', '.join(nodes)}): {duration(work)} of work; "
+        f"from the first start to the last end {duration(span)}, pauses between runs included."
     )
-    if not node.href:
-        return f"<g>{body}</g>"
-    return f'<a href="{html.escape(node.href)}">{body}</a>'
+    known = {"rows": lanes(jobs), "begin": begin, "span": max(1.0, span), "told": told, "duration": duration}
+    return environment().get_template("jobs.html").render(jobs=jobs, **known)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from verdict.artifacts import content_hash, relative
+from verdict.params import flatten
 from verdict.report.executions import Execution
 
 WEIGHTS = "/weights.npz"
@@ -26,36 +27,31 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def flatten(content: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys; lists of named mappings by their names."""
-    if isinstance(content, list) and content and all(isinstance(item, dict) and "name" in item for item in content):
-        content = {str(item["name"]): {k: v for k, v in item.items() if k != "name"} for item in content}
-    if not isinstance(content, dict):
-        return {prefix: content}
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
+def _flat(content: Any) -> dict[str, Any]:
+    """Dotted keys; what a list's item is called is in its key already."""
+    return {key: value for key, value in flatten(content).items() if not key.endswith(f".{value}.name")}
 
 
 def parameters(run: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of the parameter table: name, value, whether it differs from the base; the changed ones first."""
-    changed = list(run.get("non_default", []))
-    rows = []
-    for name, value in flatten(run.get("params", {})).items():
-        is_changed = any(name == key or name.startswith(f"{key}.") for key in changed)
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        rows.append({"name": name, "value": text, "is_changed": is_changed})
+    changed = tuple(run.get("non_default", ()))
+    rows = [
+        {
+            "name": name,
+            "value": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
+            "is_changed": any(name == key or name.startswith(f"{key}.") for key in changed),
+        }
+        for name, value in _flat(run.get("params", {})).items()
+    ]
     return sorted(rows, key=lambda row: not row["is_changed"])
 
 
 def seeds(run: dict[str, Any]) -> str:
     """Seeds that the execution used, each with the parameter that sets it."""
     found = [str(run["seed"])] if run.get("seed") is not None else []
-    for name, value in flatten(run.get("params", {})).items():
-        if name.rpartition(".")[2].rpartition("_")[2] in ("seed", "seeds") and name != "trial.seed":
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            found.append(f"{shown} ({name})")
+    for name, value in _flat(run.get("params", {})).items():
+        if name.endswith(("seed", "seeds")) and name != "trial.seed":
+            found.append(f"{', '.join(map(str, value)) if isinstance(value, list) else value} ({name})")
     return "; ".join(found) or "none"
 
 
@@ -84,14 +80,16 @@ def hashes(execution: Execution, executions: Sequence[Execution]) -> dict[str, s
     Two pages with the same three come from the same data, networks and versions; the files behind are listed one by
     one with the pages that wrote them.
     """
-    files = {
+    outputs = {
         "/" + "/".join(name.split("/")[2:]): sha
         for e in behind(execution, executions)
         for name, sha in e.run.get("outputs", {}).items()
     }
-    data = {name: sha for name, sha in files.items() if "/01_" in name and name.rpartition("/")[2] not in _TOLD}
-    weights = {name: sha for name, sha in files.items() if name.endswith(WEIGHTS)}
-    found = {"data": data, "weights": weights, "environment": dict(execution.run.get("versions", {}))}
+    found = {
+        "data": {name: sha for name, sha in outputs.items() if "/01_" in name and name.rpartition("/")[2] not in _TOLD},
+        "weights": {name: sha for name, sha in outputs.items() if name.endswith(WEIGHTS)},
+        "environment": dict(execution.run.get("versions", {})),
+    }
     return {what: content_hash(content) for what, content in found.items() if content}
 
 
@@ -99,23 +97,20 @@ def provenance(execution: Execution, executions: Sequence[Execution] = ()) -> di
     """Everything that the provenance box of a page shows; `executions` are those of the whole report."""
     run = execution.run
     rebuild = f"make report PROFILE={run.get('profile', '')}".strip()
+    as_recorded = {key: run.get(key, "") for key in ("profile", "params_hash", "started")}
+    files = {key: dict(run.get(key, {})) for key in ("versions", "host", "inputs", "outputs")}
     return {
+        **as_recorded,
+        **files,
         "commit": str(run.get("commit", "unknown")),
         "run": "-".join(filter(None, [str(run.get("commit", ""))[:12], str(run.get("params_hash", ""))[:8]])),
         "changes": changes(run),
-        "profile": run.get("profile", ""),
         "variant": execution.variant,
-        "params_hash": run.get("params_hash", ""),
         "parameters": parameters(run),
         "seeds": seeds(run),
         "device": run.get("device", "unknown"),
-        "started": run.get("started", ""),
         "elapsed": duration(execution.elapsed_s),
         "hashes": hashes(execution, executions),
         "command": run.get("command") or rebuild,
         "rebuild": rebuild,
-        "versions": dict(run.get("versions", {})),
-        "host": {key: str(value) for key, value in dict(run.get("host", {})).items()},
-        "inputs": dict(run.get("inputs", {})),
-        "outputs": dict(run.get("outputs", {})),
     }

@@ -44,12 +44,8 @@ def origin(executions: Sequence[Execution]) -> dict[str, Any]:
     """Commits, parameters and time of a report; the commit of its newest page comes first.
 
     Pages of several commits are published where nothing is stale: their code is then the project's as it stands, by its
-    hash, whatever was committed besides while they were made.
-
-    Raises
-    ------
-    PublishError
-        If anything in it failed, is stale or missing, is a smoke run, or stems from several parameter sets.
+    hash, whatever was committed besides. PublishError if anything in it failed, is stale or missing, is a smoke run, or
+    stems from several parameter sets.
     """
     unfit = [f"{e.name} is {e.status}" for e in executions if e.status != "done"]
     if unfit:
@@ -70,17 +66,9 @@ def origin(executions: Sequence[Execution]) -> dict[str, Any]:
 def publish(
     profile: str = PROFILE, *, work: Path | None = None, notebooks: Path | None = None, target: Path | None = None
 ) -> Path:
-    """Render the copy, write its `published.json`, and put it in the place of the last one.
+    """Render the copy, write its `published.json`, and put it in the place of the last one; the folder.
 
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    PublishError
-        If the report is not fit to be published, a page is refused, or the copy is larger than 5 MB.
+    PublishError if the report is not fit to be published, a page is refused, or the copy is larger than 5 MB.
     """
     target = target or paths.published_dir(profile)
     made_from = origin(find_executions(profile, work=work, notebooks=notebooks))

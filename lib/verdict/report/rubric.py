@@ -42,13 +42,7 @@ class Rubric(_Strict):
 
 
 def load_rubric(path: Path | None = None) -> Rubric | None:
-    """The rubric, or None where the project has none.
-
-    Raises
-    ------
-    ParamsError
-        If the file is not a rubric; the message names the file and what is wrong.
-    """
+    """The rubric, or None where the project has none; ParamsError names the file and what is wrong."""
     path = path or paths.PARAMS / FILE
     if not path.is_file():
         return None

@@ -8,7 +8,7 @@ import re
 import sys
 import unicodedata
 from pathlib import Path
-from typing import Any
+from string import Template
 
 from verdict import paths
 from verdict.artifacts import write_text
@@ -21,33 +21,8 @@ _NAME = re.compile(r"\d{2}_(?!\s)[^/{}\x00-\x1f\x7f]{1,60}(?<!\s)")
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>$&|~#%]")
 _ITEM = re.compile(r"^(\d*)([-+.)])")
 
-SETUP = """from verdict.numbers import Number
-from verdict.plots import use_style
-from verdict.report.say import say, show_claims, show_table
-from verdict.stage import open_stage
-
-use_style()
-stage = open_stage({name}, profile)
-print(stage.provenance())"""
-
-SECTION = """## What is there?
-
-**Method.** What is measured, on which split, against which baseline; the source, if it is somebody's method."""
-
-COMPUTE = """table = stage.pairs("test")
-counts = table.groupby("label", as_index=False).size()
-stage.numbers["{short}.n_pairs"] = Number(len(table), n=len(table), split="test", unit="count")
-counts.loc[len(counts)] = ["all", len(table)]
-show_table(counts, caption="Pairs of test by label", file="{number}_labels.csv")"""
-
-TAKEAWAY = 'say("Test has {{{short}.n_pairs}} pairs: what is seen, how sure, what it does not show.", stage.numbers)'
-
-CLAIM = """stage.claim("some", "Test has pairs", "{short}.n_pairs", ">", 0, exhibit="{number}_labels.csv")
-show_claims(stage.claims, stage.numbers)
-stage.save(counts=counts)"""
-
-LIMITS = "## Limits\n\nWhat this page cannot tell, and where the reader goes next."
-
+# Cells, each after a line with its kind and tags; what is asked for replaces $names.
+CELLS = Path(__file__).with_name("new_notebook.txt")
 DECLARE = """made {path}
 Declare it in SPECS of lib/verdict/declarations.py, in reading order:
     Spec({name}, {question}, ("01_data",), ("data",)),
@@ -55,19 +30,10 @@ Then `make check` tells what is wrong with it, and `make report` runs it."""
 
 
 def new_notebook(name: str, title: str, question: str) -> str:
-    """Text of a notebook with one section, which passes the lint.
+    """Text of a notebook with one section, which passes the lint; title and question as they are to be read.
 
-    Parameters
-    ----------
-    name : str
-        Two digits, an underscore and any words, such as "14_ablation": its place in reading order, its stage and page.
-    title, question : str
-        As they are to be read, whatever characters they hold; the question ends with a question mark.
-
-    Raises
-    ------
-    ValueError
-        If the name or the question has another form.
+    The name, such as "14_ablation", is two digits, an underscore and any words: its place in reading order, its stage
+    and page. ValueError if it has another form, or the question no question mark.
     """
     if not _NAME.fullmatch(name) or notebook_of(name) != name:
         raise ValueError(
@@ -79,20 +45,15 @@ def new_notebook(name: str, title: str, question: str) -> str:
         raise ValueError(f"the question ends with a question mark, got {question!r}")
     number, _, words = name.partition("_")
     short = _word(words)
-    words = {"name": quoted(name), "number": number, "short": short}
-    cells = [
-        _text(f"# {_as_written(title)}\n\n{_as_written(question)}\n\nWhat the answer decides."),
-        _code('profile = "digits"', "parameters"),
-        _code(SETUP.format(**words), "setup"),
-        _text(SECTION),
-        _code(COMPUTE.format(**words)),
-        _code(TAKEAWAY.format(**words), "hide-input", "answer"),
-        _code('assert table["pair_id"].is_unique', "check"),
-        _code(CLAIM.format(**words), "save"),
-        _text(LIMITS),
-    ]
-    named = [{**cell, "id": f"{short[:20]}-{place}"} for place, cell in enumerate(cells, start=1)]
-    return strip(json.dumps({"cells": named, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    known = {"name": quoted(name), "number": number, "short": short}
+    known |= {"title": _as_written(title), "question": _as_written(question)}
+    cells = []
+    for place, part in enumerate(CELLS.read_text(encoding="utf-8").split("%% ")[1:], start=1):
+        head, _, source = part.partition("\n")
+        kind, *tags = head.split()
+        cell = {"cell_type": kind, "id": f"{short[:20]}-{place}", "metadata": {"tags": tags}}
+        cells.append(cell | {"source": Template(source.rstrip("\n")).substitute(known)})
+    return strip(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
 
 
 def quoted(text: str) -> str:
@@ -110,14 +71,6 @@ def _word(text: str) -> str:
 def _as_written(text: str) -> str:
     """Text as Markdown that reads like it."""
     return _ITEM.sub(r"\1\\\2", _MARKUP.sub(r"\\\g<0>", text))
-
-
-def _text(source: str) -> dict[str, Any]:
-    return {"cell_type": "markdown", "metadata": {}, "source": source}
-
-
-def _code(source: str, *tags: str) -> dict[str, Any]:
-    return {"cell_type": "code", "metadata": {"tags": list(tags)}, "source": source}
 
 
 def main(arguments: list[str] | None = None) -> int:
