@@ -430,7 +430,6 @@ NOT_IMPORTED = {
     "axe-core-python": "tests take its file",
     "jupyterlab": "`make lab` starts it",
     "mapie": "tests ask for it by name",
-    "nbconvert": "JupyterLab's own pages",
     "pytest-xdist": "pytest's plugin",
     "ruff": "`make lint` runs it",
     "snakemake": "run as a module",
