@@ -114,10 +114,10 @@ ORDER = (
     "policy_study",
     "handover_study",
     "shift",
+    "pretrain",
     "clip",
     "plots",
     "report",
-    "pretrain",
     "verify",
     "bench",
     "chaos",
@@ -128,7 +128,7 @@ FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 NUMERICAL = {
     *("backend", "model", "features", "optimise", "train", "training", "interpret", "defects_model"),
     *("probe", "integrated_gradients", "pretrain", "bench", "chaos", "export"),
-    *("clip.ask", "clip.encode"),
+    *("clip.teach", "clip.own_clip", "clip.shipped_clip", "clip.ask", "clip.encode"),
 }
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 

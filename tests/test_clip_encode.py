@@ -14,7 +14,7 @@ from verdict import paths
 from verdict.clip import SHIPPED, UNTRAINED, WHOLE, hub
 from verdict.clip.encode import DualEncoder, feature, mixed, saved, variants, with_layers
 from verdict.clip.hub import is_reachable
-from verdict.pretrain.clip import ClipRecipe, new_model, new_processor, new_tokenizer
+from verdict.clip.teach import ClipRecipe, new_model, new_processor, new_tokenizer
 
 RNG = np.random.default_rng(7)
 IMAGES = RNG.integers(256, size=(5, 48, 48, 3), dtype=np.uint8)

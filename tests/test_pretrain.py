@@ -11,7 +11,17 @@ from verdict import paths
 from verdict.backend import keras, keras_hub
 from verdict.data.grammar import statements
 from verdict.pretrain import store
-from verdict.pretrain.recipes import BOXES_SIZE, CLIP, COLOUR_COUPLES, TEXT, VISION, beside, box_patches, box_scenes
+from verdict.pretrain.recipes import (
+    BOXES_SIZE,
+    COLOUR_COUPLES,
+    PRESETS,
+    TEXT,
+    VISION,
+    about,
+    beside,
+    box_patches,
+    box_scenes,
+)
 from verdict.pretrain.text import SPECIAL_TOKENS, TextRecipe, mask_and_encode, new_tokenizer, train_text, word_pairs
 from verdict.pretrain.vision import Readers, Start, VisionRecipe, as_pixels, train_vision
 from verdict.pretrain.wording import plain, plain_sentences, reword
@@ -116,7 +126,7 @@ WORDS = sorted({word for sentence in SENTENCES for word in sentence.split()})
 def test_a_text_preset_learns_loads_and_widens(tmp_path, monkeypatch):
     recipe = TextRecipe(lambda: (SENTENCES, SENTENCES), WORDS, steps=25, batch=11, n_word_pairs=3, window=7)
     monkeypatch.setitem(TEXT, "nlvr_distilbert", recipe)
-    scores = store.make("nlvr_distilbert", tmp_path, seed=3)
+    scores = store.make("nlvr_distilbert", PRESETS["nlvr_distilbert"], tmp_path, seed=3)
     assert scores["masked words"] > 0.2  # guessing among nine words
     folder = tmp_path / "nlvr_distilbert"
     assert "nothing of the NLVR corpus" in (folder / "README.md").read_text()
@@ -177,7 +187,7 @@ def test_masks_never_hide_special_tokens_and_always_hide_a_word():
     assert seen["padding_mask"][0].tolist() == [1, 1, 1, 0, 0]
 
 
-SHIPPED = sorted(folder.name for folder in paths.PRESETS.iterdir() if folder.name not in CLIP)
+SHIPPED = sorted(PRESETS)
 
 
 def test_the_presets_of_the_default_are_shipped():
@@ -249,5 +259,5 @@ def test_rewording_keeps_colours_shapes_and_numbers():
 
 def test_cards_hold_the_scores():
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
-    text = store.card("nlvr_vit", store.keras_about("nlvr_vit", network), {"patch.x": 0.5}, 7, 61.4)
+    text = store.card("nlvr_vit", store.Made({"patch.x": 0.5}, about("nlvr_vit", network), "a | b"), 7, 61.4)
     assert "| patch.x | 0.5000 |" in text and "seed 7, 61 s" in text and "9 parameters" in text

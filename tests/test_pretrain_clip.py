@@ -8,14 +8,12 @@ import torch
 
 from verdict import paths
 from verdict.artifacts import sha256_file
-from verdict.clip import SHIPPED
+from verdict.clip import SHIPPED, own_clip
 from verdict.clip.encode import DualEncoder, saved
 from verdict.clip.pictures import Pictures
+from verdict.clip.shipped_clip import CLIP_PX, PRESETS, by_factor, captioned_scenes, factor_prompts
+from verdict.clip.teach import ClipRecipe, Drawn, contrastive_loss, naming_loss, new_model, new_tokenizer, train_clip
 from verdict.params import load_params
-from verdict.pretrain import own_clip
-from verdict.pretrain.clip import ClipRecipe, Drawn, contrastive_loss, naming_loss, new_model, new_tokenizer, train_clip
-from verdict.pretrain.clip_scores import by_factor, factor_prompts
-from verdict.pretrain.recipes import CLIP, CLIP_PX, captioned_scenes
 
 COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], dtype=np.uint8)
 
@@ -103,7 +101,7 @@ def test_the_shipped_encoder_is_the_one_its_card_names():
     card = (folder / "README.md").read_text()
     assert sha256_file(folder / "model.safetensors") in card
     assert sum(path.stat().st_size for path in folder.iterdir()) < 3_000_000
-    assert set(CLIP) == {SHIPPED}
+    assert set(PRESETS) == {SHIPPED}
 
 
 def test_the_shipped_encoder_sees_what_its_card_says():

@@ -27,7 +27,7 @@ CLIP_MODEL, CLIP_EMBEDDINGS, CLIP_ANSWERS = "clip_model", "clip_embeddings", "cl
 RUNNERS = {
     FEATURES: ("verdict.features", "encode_pairs"),
     SIGNALS: ("verdict.probe", "probe"),
-    CLIP_MODEL: ("verdict.pretrain.own_clip", "teach"),
+    CLIP_MODEL: ("verdict.clip.own_clip", "teach"),
     CLIP_EMBEDDINGS: ("verdict.clip.study", "embed"),
     CLIP_ANSWERS: ("verdict.clip.answers", "answer"),
 }

@@ -1,7 +1,6 @@
-"""Make the tiny presets that the package ships: `python -m verdict.pretrain [--only NAME] [--out FOLDER]`.
+"""Tiny presets for the two encoders, and their recipe: `python -m verdict.pretrain [--only NAME] [--out FOLDER]`.
 
 They have the format, the loading code and the role of the published encoders, at a size that a laptop can afford:
 vision transformers that were taught what each patch of a scene holds, and DistilBERTs that were taught masked words.
-None of these has seen a pair of image and sentence. A CLIP was taught captions of pictures of one digit. None has seen
-an image or a handwriting sample that any split uses.
+None has seen a pair of image and sentence, nor an image or a handwriting sample that any split uses.
 """

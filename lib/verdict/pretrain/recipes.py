@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
-from verdict.clip import scenes
-from verdict.clip.words import ENSEMBLE
+from verdict.backend import keras, keras_hub
 from verdict.data import boxes, digits
 from verdict.data.grammar import statements
 from verdict.data.scenes import COLOURS, GRID, draw_scenes, handwriting_pools, render_scenes
 from verdict.data.truths import CELL_COLUMN, CELL_ROW
-from verdict.pretrain.clip import ClipRecipe, Drawn
-from verdict.pretrain.text import TextRecipe
-from verdict.pretrain.vision import PATCH_PX, Start, VisionRecipe
+from verdict.pretrain.store import Made, Maker, halve
+from verdict.pretrain.text import TextRecipe, train_text
+from verdict.pretrain.vision import PATCH_PX, Start, VisionRecipe, train_vision
 from verdict.pretrain.wording import paraphrases, vocabulary
 
 SENTENCES_SEED = 42
@@ -155,28 +155,39 @@ TEXT = {
 }
 
 
-CLIP_PX = 48
-
-
-def captioned_scenes(n: int, rng: np.random.Generator, *, pool: str = "pretrain") -> Drawn:
-    """Pictures of one digit with captions, without the held-out couples of digit and colour."""
-    drawn = scenes.draw(n, handwriting_pools()[pool], rng=rng, held_out=False)
-    named = scenes.spoken(n, rng=rng)
-    images, _ = scenes.render(drawn, rng=rng, px=CLIP_PX)
-    return Drawn(images, scenes.captions(drawn, named, rng=rng), scenes.is_true(drawn, named), drawn.factors)
-
-
-def caption_words() -> list[str]:
-    """Every word that a caption or a usual template may hold."""
-    words = [word for values in scenes.FACTORS.values() for word in values]
-    return [*words, *scenes.PLACES, *scenes.CAPTION_TEMPLATES, *ENSEMBLE, "digit on a background"]
-
-
-CLIP = {
-    "digits_clip": ClipRecipe(
-        captioned_scenes,
-        caption_words,
-        {name: len(values) for name, values in scenes.FACTORS.items()},
-        image_px=CLIP_PX,
-    )
+PROVENANCE = {
+    "digits": "no handwriting sample of any split",
+    "nlvr": (
+        "nothing of the NLVR corpus: scenes and sentences were generated, so that a plain sentence may by chance equal "
+        "one there"
+    ),
 }
+
+
+def made(name: str, folder: Path, *, seed: int) -> Made:
+    """Teach one of these, and store it in keras-hub's format."""
+    if name in VISION:
+        backbone, scores = train_vision(name, VISION[name], seed=seed)
+        size = VISION[name].image_size
+        preprocessor = keras_hub.layers.ViTImageConverter(image_size=size, scale=1 / 127.5, offset=-1.0)
+    else:
+        backbone, preprocessor, scores = train_text(name, TEXT[name], seed=seed)
+    backbone.save_to_preset(str(folder))
+    preprocessor.save_to_preset(str(folder))
+    halve(folder)
+    return Made(scores, about(name, backbone), "pre-training task | accuracy on new data")
+
+
+def about(name: str, backbone: keras.Model) -> str:
+    """Of a preset's card: what it is, was taught and has not seen."""
+    task = (
+        "Taught what each 16-pixel patch of a generated scene holds, and what the whole scene holds."
+        if name in VISION
+        else "Taught masked words of unlabelled sentences, and to tell from [CLS] which words a sentence holds."
+    )
+    unseen = PROVENANCE[name.partition("_")[0]]
+    form = f"{type(backbone).__name__}, {backbone.count_params():,} parameters, keras-hub preset format, "
+    return form + f"weights in 16 bits.\n\n{task} It has seen no pair of image and sentence with a label, and {unseen}."
+
+
+PRESETS: dict[str, Maker] = dict.fromkeys([*VISION, *TEXT], made)

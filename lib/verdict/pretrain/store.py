@@ -1,66 +1,53 @@
-"""From a recipe to a preset's folder: weights in 16 bits, preprocessing, model card."""
+"""From what was taught to a preset's folder: weights in 16 bits, model card; the command that makes presets."""
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import h5py
 import numpy as np
 
-from verdict.artifacts import sha256_file, write_text
-from verdict.backend import keras, keras_hub
-from verdict.clip.encode import saved
-from verdict.pretrain.clip import train_clip
-from verdict.pretrain.clip_scores import by_factor
-from verdict.pretrain.recipes import CLIP, CLIP_PX, TEXT, VISION
-from verdict.pretrain.text import train_text
-from verdict.pretrain.vision import train_vision
-
-PROVENANCE = {
-    "digits": "no handwriting sample of any split",
-    "nlvr": (
-        "nothing of the NLVR corpus: scenes and sentences were generated, so that a plain sentence may by chance equal "
-        "one there"
-    ),
-}
+from verdict import paths
+from verdict.artifacts import write_text
+from verdict.backend import set_threads
+from verdict.pretrain.optimiser import tell
 
 
-def make(name: str, out: Path, *, seed: int) -> dict[str, float]:
-    """Train one preset and put its folder, with a model card, into `out`.
+@dataclass(frozen=True)
+class Made:
+    """What a preset's card says: accuracy by task on data drawn afresh, what it is, was taught and has not seen."""
 
-    Returns
-    -------
-    dict
-        Accuracy of every pre-training task on data drawn afresh.
-    """
+    scores: dict[str, float]
+    about: str
+    heading: str
+    more: str = ""
+
+
+class Maker(Protocol):
+    """Teaches one preset, and writes it into a folder."""
+
+    def __call__(self, name: str, folder: Path, *, seed: int) -> Made:
+        """Write the preset `name` into `folder`, which is not there yet."""
+
+
+def make(name: str, maker: Maker, out: Path, *, seed: int) -> dict[str, float]:
+    """Make one preset and put its folder, with a model card, into `out`; gives its scores."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / name
-        if name in CLIP:
-            parts = train_clip(name, CLIP[name], seed=seed)[:3]
-            scores = by_factor(*parts, px=CLIP_PX, seed=seed)
-            # Half the size in the repository; loading widens the weights again.
-            saved(parts[0].half(), *parts[1:], folder)
-            about = clip_about(sha256_file(folder / "model.safetensors"))
-        else:
-            if name in VISION:
-                backbone, scores = train_vision(name, VISION[name], seed=seed)
-                size = VISION[name].image_size
-                preprocessor = keras_hub.layers.ViTImageConverter(image_size=size, scale=1 / 127.5, offset=-1.0)
-            else:
-                backbone, preprocessor, scores = train_text(name, TEXT[name], seed=seed)
-            backbone.save_to_preset(str(folder))
-            preprocessor.save_to_preset(str(folder))
-            halve(folder)
-            about = keras_about(name, backbone)
-        write_text(folder / "README.md", card(name, about, scores, seed, time.perf_counter() - started))
+        made = maker(name, folder, seed=seed)
+        write_text(folder / "README.md", card(name, made, seed, time.perf_counter() - started))
         shutil.rmtree(out / name, ignore_errors=True)
         out.mkdir(parents=True, exist_ok=True)
         shutil.copytree(folder, out / name)
-    return scores
+    return made.scores
 
 
 def halve(folder: Path) -> None:
@@ -83,40 +70,27 @@ def halve(folder: Path) -> None:
         path.with_suffix(".small").replace(path)
 
 
-def keras_about(name: str, backbone: keras.Model) -> tuple[str, str, str]:
-    """Of a backbone's card: what it is, was taught and has not seen; the heading of its scores; what else to know."""
-    task = (
-        "Taught what each 16-pixel patch of a generated scene holds, and what the whole scene holds."
-        if name in VISION
-        else "Taught masked words of unlabelled sentences, and to tell from [CLS] which words a sentence holds."
-    )
-    unseen = PROVENANCE[name.partition("_")[0]]
-    made = f"{type(backbone).__name__}, {backbone.count_params():,} parameters, keras-hub preset format, "
-    seen = f"weights in 16 bits.\n\n{task} It has seen no pair of image and sentence with a label, and {unseen}."
-    return made + seen, "pre-training task | accuracy on new data", ""
-
-
-def clip_about(sha256: str) -> tuple[str, str, str]:
-    """The same of a dual encoder's card."""
-    about = (
-        "CLIPModel in the format of `from_pretrained`, with its own byte-pair tokenizer and its "
-        f"preprocessing; weights in 16 bits, sha256 `{sha256}`.\n\n"
-        "Taught with the symmetric contrastive loss, every caption that is true of a picture a positive, beside linear "
-        "heads that name each factor and are thrown away, on generated pictures of one handwritten digit with captions "
-        "of a small grammar. It has seen no handwriting sample of any "
-        "split, and no picture or caption of the twelve held-out couples of digit and colour."
-    )
-    more = " The published CLIP takes its place by one parameter, `clip.preset`."
-    return about, "answered from prompts, unseen handwriting | accuracy", more
-
-
-def card(name: str, about: tuple[str, str, str], scores: dict[str, float], seed: int, elapsed_s: float) -> str:
+def card(name: str, made: Made, seed: int, elapsed_s: float) -> str:
     """The preset's README: what it is, what it was taught, what it has not seen, how well it learnt."""
-    rows = "\n".join(f"| {task} | {score:.4f} |" for task, score in scores.items())
-    first, heading, more = about
+    rows = "\n".join(f"| {task} | {score:.4f} |" for task, score in made.scores.items())
     return (
-        f"# {name}\n\n{first}\n\nMade by `make presets` (seed {seed}, {elapsed_s:.0f} s on one CPU thread).\n\n"
-        f"| {heading} |\n|---|---|\n{rows}\n\n"
+        f"# {name}\n\n{made.about}\n\nMade by `make presets` (seed {seed}, {elapsed_s:.0f} s on one CPU thread).\n\n"
+        f"| {made.heading} |\n|---|---|\n{rows}\n\n"
         f"For tests and demonstrations of this project only: it knows nothing of natural images or of English at "
-        f"large.{more}\n"
+        f"large.{made.more}\n"
     )
+
+
+def main(presets: Mapping[str, Maker], arguments: list[str] | None = None) -> int:
+    """Command line: make the presets that are asked for, or all of these."""
+    parser = argparse.ArgumentParser(description="Make the tiny presets that the package ships.")
+    parser.add_argument("--only", action="append", choices=list(presets), help="make this preset only (repeatable)")
+    parser.add_argument("--out", type=Path, default=paths.PRESETS, help="folder (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="threads (default: %(default)s)")
+    chosen = parser.parse_args(arguments)
+    set_threads(chosen.threads)
+    for name in chosen.only or presets:
+        scores = make(name, presets[name], chosen.out, seed=chosen.seed)
+        tell(f"{name}: " + ", ".join(f"{task} {score:.4f}" for task, score in scores.items()))
+    return 0

@@ -14,10 +14,10 @@ from PIL import Image
 from verdict.artifacts import write_json
 from verdict.clip.encode import saved
 from verdict.clip.pictures import Pictures, build
+from verdict.clip.teach import ClipRecipe, Drawn, train_clip
 from verdict.clip.words import clean, prompt
 from verdict.numbers import SETTING
 from verdict.params import ClipParams, ClipTrainingParams
-from verdict.pretrain.clip import ClipRecipe, Drawn, train_clip
 from verdict.stage import Stage
 
 PX, PATCH_PX = 32, 8
