@@ -109,7 +109,10 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
     """
     started = time.monotonic()
     params, index = load_params(profile), paths.report_dir(profile) / "index.html"
-    environment = start.environment() | {"OMP_NUM_THREADS": str(params.execution.threads)}
+    environment = start.environment() | {
+        "OMP_NUM_THREADS": str(params.execution.threads),
+        "KERAS_BACKEND": params.model.backend,
+    }
     if where == "slurm":
         environment |= slurm.plain_states(paths.work_dir(profile) / "slurm")
     with contextlib.ExitStack() as stack:

@@ -203,6 +203,7 @@ def run_stage(
     with private_folder(home) as folder:
         progress_file = folder / PROGRESS
         os.environ["OMP_NUM_THREADS"] = str(params.execution.threads)
+        start.choose_backend(params.model.backend)
         os.environ.update(VERDICT_STAGE_DIR=str(folder), VERDICT_PROGRESS=str(progress_file))
         with _full_disk(folder), device_lease(params.execution.device) as device, _Follow(progress_file, label):
             if name == stages.FEATURES:
