@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from verdict.data.pairs import make_pair_id
-from verdict.evaluation import Selection
 from verdict.labels import class_names
 from verdict.params import load_params
+from verdict.selection import Selection
 from verdict.stage import Stage
 
 KEPT = Selection("text1", 11, "frozen", "text1")

@@ -14,10 +14,10 @@ from verdict.ablation import (
     gain_statement,
     gains,
 )
-from verdict.evaluation import Selection
 from verdict.numbers import Numbers, evaluate_claim
 from verdict.params import TrialParams
 from verdict.predict import prediction_table
+from verdict.selection import Selection
 from verdict.uncertainty import Resampler
 
 SETTINGS = SimpleNamespace(n_resamples=200, level=0.95, seed=3, ece_bins=15)

@@ -79,9 +79,11 @@ ORDER = (
     "backend",
     "model",
     "features",
+    "predict",
+    "selection",
     "optimise",
     "train",
-    "predict",
+    "kept",
     "training",
     "evaluation",
     "published",
@@ -126,7 +128,7 @@ ORDER = (
 FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 # The modules that compute with a framework; no other imports one, not even through these, when it is imported.
 NUMERICAL = {
-    *("backend", "model", "features", "optimise", "train", "training", "interpret", "defects_model"),
+    *("backend", "model", "features", "optimise", "train", "kept", "training", "interpret", "defects_model"),
     *("probe", "integrated_gradients", "pretrain", "bench", "chaos", "export"),
     *("clip.teach", "clip.own_clip", "clip.shipped_clip", "clip.ask", "clip.encode"),
 }

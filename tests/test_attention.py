@@ -13,9 +13,9 @@ from verdict.attention import ATTENDED, CONTRAST, LEAST, RANDOM, Deletion
 GRID = (2, 3)
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory):
-    return make_stage("06_interpretation", tmp_path_factory.mktemp("stage"))
+@pytest.fixture
+def stage(tmp_path):
+    return make_stage("06_interpretation", tmp_path)
 
 
 def test_tokens_without_a_place_stand_apart():
@@ -50,7 +50,8 @@ def test_intervals_of_heads_resample_groups(stage):
     rng = np.random.default_rng(1)
     rows = rng.dirichlet(np.ones(7), (101, 1))
     once = attention.head_statistics(rows, 6, np.arange(101), stage=stage)
-    repeated = attention.head_statistics(np.repeat(rows, 9, axis=0), 6, np.arange(101).repeat(9), stage=stage)
+    other = dataclasses.replace(stage, numbers=type(stage.numbers)())
+    repeated = attention.head_statistics(np.repeat(rows, 9, axis=0), 6, np.arange(101).repeat(9), stage=other)
     widths = [float((table["class_token_high"] - table["class_token_low"]).iloc[0]) for table in (once, repeated)]
     assert widths[1] == pytest.approx(widths[0], rel=0.05)
 
@@ -201,7 +202,6 @@ def test_only_attention_that_matters_more_than_chance_holds_the_claim(tmp_path, 
     stage = make_stage("06_interpretation", tmp_path)
     case = deletion({ATTENDED: attended, RANDOM: 0.2, CONTRAST: 0.9}, noise=0.3)
     gaps = attention.deletion_differences(case, stage=stage)
-    attention.store_differences(stage, gaps, n=301)
     assert gaps["n_masked"].tolist() == ["all", "1", "3"] * 2
     claim = stage.claim("a", "It matters", "masking.random.fall", ">", 0.0)
     assert claim.holds == holds
@@ -237,7 +237,7 @@ THINGS = "a map alone explains no answer"
 def test_what_masking_shows_is_said_as_far_as_the_intervals_bear_it(tmp_path, random, contrast, moral, words, absent):
     stage = make_stage("06_interpretation", tmp_path)
     case = deletion({ATTENDED: 0.8, RANDOM: random, CONTRAST: contrast}, noise=0.3)
-    attention.store_differences(stage, attention.deletion_differences(case, stage=stage), n=301)
+    attention.deletion_differences(case, stage=stage)
     stage.number("masking.n_pairs", 301, unit="count")
     said = stage.numbers.format(attention.masking_template(stage.numbers))
     assert moral in said and words in said and absent not in said

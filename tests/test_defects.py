@@ -365,12 +365,12 @@ class WithShuffled(SimulatedStage):
         return self.shuffled
 
 
-def report_without_controls(kept, stage):
-    everything = kept.references(stage)
+def report_without_controls(stage, kept):
+    everything = evaluation.references(stage, kept)
     return everything[everything["answers"].str.contains("always|kept model$")]
 
 
-@case(9, ours=evaluation.Selection.references, no_controls=report_without_controls)
+@case(9, ours=evaluation.references, no_controls=report_without_controls)
 def controls_stand_beside_the_model(references, folder):
     splits = {split: simulated_table(split, n=211, seed=k) for k, split in enumerate(("train", "test"))}
     tables = {(split, seed): rows.assign(seed=seed) for split, rows in splits.items() for seed in (11, 23)}
@@ -379,7 +379,7 @@ def controls_stand_beside_the_model(references, folder):
     stage = WithShuffled(
         "05_test", "smoke", None, None, folder, params, tables=tables, shuffled=folder / "shuffled.parquet"
     )
-    rows = references(evaluation.Selection("text1", 11, "frozen", "text1"), stage).set_index("answers")
+    rows = references(stage, evaluation.Selection("text1", 11, "frozen", "text1")).set_index("answers")
     for words in ("without the image", "without the hypothesis", "another pair's", "always the more frequent label"):
         found = rows[rows.index.str.contains(words)]
         assert len(found) == 1

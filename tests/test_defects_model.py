@@ -14,12 +14,13 @@ from verdict.data.images import ImageStore, write_array_store
 from verdict.data.pairs import make_pair_id
 from verdict.defects.leaks import IMAGE, NOT, PAIR, draw_judged
 from verdict.defects.sizes import Shape
-from verdict.defects_model import attention, fits, pixels, rebuilt, unfreezing
-from verdict.evaluation import Selection
+from verdict.defects_model import fits, kept_answers, unfreezing
 from verdict.features import encode, load_network
+from verdict.kept import load_model
 from verdict.model import FreezePlan, apply_plan, build_suffix, trainable_count
 from verdict.params import load_params
 from verdict.predict import prediction_table
+from verdict.selection import Selection
 from verdict.train import save_weights
 
 PLANS = [(0, 0), (0, 1), (1, 1)]
@@ -84,7 +85,7 @@ def stage(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(stage):
-    return rebuilt.rebuild(stage, Selection("text1", 11, "frozen", "text1"))
+    return load_model(stage, Selection("text1", 11, "frozen", "text1"))
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def fresh_numbers(stage):
 
 
 def test_from_pixels_on_the_logits_are_those_of_the_stored_features(stage, model, table, judged):
-    shown = rebuilt.again(stage, model, table, judged)
+    shown = kept_answers.again(stage, model, table, judged)
     assert [number.value for number in shown["found"]] == [number.value for number in stage.numbers.values()]
     assert stage.numbers["repro.logit_difference"].value < 1e-5
     assert stage.numbers["repro.n_changed_answers"].value == 0
@@ -116,32 +117,32 @@ def test_from_pixels_on_the_logits_are_those_of_the_stored_features(stage, model
 
 def test_other_weights_are_seen(stage, model, table, judged):
     turned = -table["logit_1"] - np.copysign(1e-3, table["logit_1"])
-    rebuilt.again(stage, model, table.assign(logit_1=turned), judged)
+    kept_answers.again(stage, model, table.assign(logit_1=turned), judged)
     assert stage.numbers["repro.logit_difference"].value > 1e-3
     assert stage.numbers["repro.n_changed_answers"].value == len(judged)
 
 
 def test_rows_follow_the_pairs(table, judged):
     turned = judged.iloc[::-1]
-    assert rebuilt.rows_of(table, turned)["pair_id"].tolist() == turned["pair_id"].tolist()
+    assert kept_answers.rows_of(table, turned)["pair_id"].tolist() == turned["pair_id"].tolist()
 
 
 # Pixels.
 
 
 def test_pixels_from_zero_to_one_miss_half_of_the_range(model, judged):
-    found = pixels.pixel_ranges(model, judged).set_index("pixels")
+    found = kept_answers.pixel_ranges(model, judged).set_index("pixels")
     assert found.loc["the preset's own", ["lowest", "highest"]].tolist() == pytest.approx([-1, 1], abs=0.02)
     assert found.loc["zero to one", ["lowest", "highest"]].tolist() == pytest.approx([0, 1], abs=0.01)
 
 
 def test_another_range_changes_answers_and_the_own_range_none(stage, model, table, judged, monkeypatch):
-    moved = model.logits(judged, model.features_of(judged["image_id"], pixels.zero_to_one))
+    moved = model.logits(judged, kept_answers.features_of(model, judged["image_id"], kept_answers.zero_to_one))
     assert np.abs(moved - model.logits(judged)).max() > 1e-3
-    effect = pixels.scale_effect(stage, model, table, judged)
+    effect = kept_answers.scale_effect(stage, model, table, judged)
     assert effect.n == len(judged) and effect.difference.low <= effect.difference.value <= effect.difference.high
-    monkeypatch.setattr(pixels, "zero_to_one", model.encoders.pixels)
-    off = pixels.scale_effect(stage, model, table, judged)
+    monkeypatch.setattr(kept_answers, "zero_to_one", model.encoders.pixels)
+    off = kept_answers.scale_effect(stage, model, table, judged)
     assert off.ours == off.defect == effect.ours
     assert off.difference.value == 0
 
@@ -194,7 +195,7 @@ def test_the_wrapper_is_blind_and_the_model_is_not(plan):
     network, plan = tiny.tiny_network(), FreezePlan(*plan)
     tiny.scatter(network)
     inputs = inputs_of(network, plan)
-    wrapper, suffix = attention.build_published_wrapper(network, plan), build_suffix(network, plan)
+    wrapper, suffix = kept_answers.build_published_wrapper(network, plan), build_suffix(network, plan)
     others = [np.zeros_like(inputs["image_tokens"]), np.roll(inputs["image_tokens"], 1, axis=0)]
     for tokens in others:
         changed = {**inputs, "image_tokens": tokens}
@@ -210,7 +211,7 @@ def test_the_wrapper_fuses_as_the_model_does_and_drops_it(plan):
     network, plan = tiny.tiny_network(), FreezePlan(*plan)
     tiny.scatter(network)
     inputs = inputs_of(network, plan)
-    found = attention.build_published_wrapper(network, plan).predict_on_batch(inputs)
+    found = kept_answers.build_published_wrapper(network, plan).predict_on_batch(inputs)
     head = network.head
     logit = head["logit"](head["mlp_1"](found["xattn_norm"][:, 0]))
     expected = build_suffix(network, plan).predict_on_batch(inputs)
@@ -220,7 +221,7 @@ def test_the_wrapper_fuses_as_the_model_does_and_drops_it(plan):
 
 
 def test_attention_is_compared_on_the_kept_model(stage, model, table, judged):
-    effect = attention.attention_effect(stage, model, table, judged)
+    effect = kept_answers.attention_effect(stage, model, table, judged)
     assert stage.numbers["defect.attention.logit_change"].value == 0
     assert stage.numbers["defect.attention.model_logit_change"].value > 1e-3
     agreement = stage.numbers["defect.attention.agreement"]

@@ -6,10 +6,10 @@ import pytest
 import tiny_network as tiny
 from tiny_presets import SIZE, save_presets
 from verdict.features import load_encoders, load_network
-from verdict.integrated_gradients import attribute, integrate, sum_patches
+from verdict.integrated_gradients import attribute, integrate
+from verdict.kept import KeptModel
 from verdict.labels import Label
 from verdict.model import FreezePlan
-from verdict.probe import KeptModel
 
 HYPOTHESIS = "there is a red seven"
 
@@ -75,11 +75,14 @@ def test_a_path_of_pixels_alone_ends_where_the_whole_network_does(model, shown):
     assert by_pixel.sum() == pytest.approx(ends[0] - ends[1], rel=0.02, abs=1e-3)
 
 
-def test_patches_are_sums_of_their_pixels():
-    by_pixel = np.arange(6 * 4, dtype=float).reshape(6, 4)
-    found = sum_patches(by_pixel, np.array([3, 2]))
-    assert found.shape == (2, 2)
-    assert found[0, 1] == by_pixel[:3, 2:].sum()
+def test_patches_are_sums_of_their_pixels(model, shown, monkeypatch):
+    """Of 32 x 48 pixels in patches of 16."""
+    by_pixel = np.arange(32 * 48, dtype=float).reshape(32, 48)
+    given = (by_pixel, np.zeros(7), (0.0, 0.0))
+    monkeypatch.setattr("verdict.integrated_gradients.integrate", lambda *_, **__: given)
+    found = attribute(model, shown, HYPOTHESIS, 0, "p", n_steps=1).patches
+    assert found.shape == (2, 3)
+    assert found[0, 1] == by_pixel[:16, 16:32].sum()
     assert found.sum() == by_pixel.sum()
 
 

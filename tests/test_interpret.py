@@ -12,13 +12,15 @@ from tiny_network import scatter, whole
 from tiny_presets import SIZE, save_presets
 from verdict import interpret
 from verdict.attention import ATTENDED, CONTRAST, LEAST, RANDOM, example_pairs, first_of, mask_patches, split_tokens
-from verdict.backend import keras, keras_hub, set_threads
+from verdict.backend import keras, set_threads
 from verdict.data.images import ImageStore, write_array_store
 from verdict.data.pairs import make_pair_id
 from verdict.features import Features, encode, load_encoders, load_network
+from verdict.kept import KeptModel, load_model
 from verdict.model import STATES, FreezePlan, apply_plan
 from verdict.params import load_params
 from verdict.predict import prediction_table
+from verdict.stages import FEATURES, TRIAL_STAGE
 from verdict.train import save_weights
 
 HYPOTHESES = ["there is a red seven", "two blue ones", "a red seven above", "there is two"]
@@ -68,7 +70,7 @@ def opened_with(params, store, cache, plan):
     rng = np.random.default_rng(4)
     for weight in network.model.trainable_variables:
         weight.assign(rng.normal(0, 0.4, size=weight.shape).astype(np.float32))
-    return interpret.attach(encoders, network, plan, Features.open(cache, plan), store, batch=5)
+    return KeptModel(network, encoders, plan, Features.open(cache, plan), store, batch=5)
 
 
 @pytest.fixture(scope="module", params=PLANS, ids=str)
@@ -90,7 +92,7 @@ def by_whole_network(opened, pairs, images):
 
 def test_the_logit_beside_the_attention_is_the_networks(opened, pairs):
     states = interpret.observe(opened, pairs)
-    expected = by_whole_network(opened, pairs, opened.pixels(pairs["image_id"]))
+    expected = by_whole_network(opened, pairs, opened.pictures(pairs["image_id"]))
     assert expected.std() > 0.05
     assert states["logit"] == pytest.approx(expected, abs=1e-5)
 
@@ -126,7 +128,7 @@ def test_states_follow_from_each_other(opened, pairs):
 def test_the_attended_state_is_the_attention_over_the_tokens(opened, pairs):
     """Heads by hand: softmax weights times values of the tokens, through the layer's own projections."""
     states, layer = interpret.observe(opened, pairs), opened.network.head["xattn"]
-    images = opened.pixels(pairs["image_id"])
+    images = opened.pictures(pairs["image_id"])
     tokens = np.asarray(opened.network.vision.predict_on_batch(opened.encoders.pixels(images)))
     values = np.einsum("btd,dhk->bhtk", tokens, layer.value_dense.kernel.numpy())
     values += layer.value_dense.bias.numpy()[None, :, None, :]
@@ -145,49 +147,41 @@ def test_the_logit_and_the_attention_move_with_the_image(opened, pairs):
 
 
 def test_pixels_encoded_anew_give_the_same_answers(opened, pairs):
-    found = interpret.answer_pixels(opened, pairs, opened.pixels(pairs["image_id"]))
-    assert found == pytest.approx(interpret.observe(opened, pairs, ("logit",))["logit"], abs=1e-5)
+    found = interpret.answer_pictures(opened, pairs, opened.pictures(pairs["image_id"]))
+    assert found == pytest.approx(interpret.observe(opened, pairs)["logit"], abs=1e-5)
 
 
 def test_masked_pictures_are_answered_as_the_whole_network_does(opened, pairs):
-    images, rng = opened.pixels(pairs["image_id"]), np.random.default_rng(2)
+    images, rng = opened.pictures(pairs["image_id"]), np.random.default_rng(2)
     fill = interpret.usual_picture(opened, pairs["image_id"], rng)
     masked = mask_patches(images, rng.random((N_PAIRS, 6)) < 0.5, fill, GRID)
-    found = interpret.answer_pixels(opened, pairs, masked)
+    found = interpret.answer_pictures(opened, pairs, masked)
     assert found == pytest.approx(by_whole_network(opened, pairs, masked), abs=1e-5)
 
 
 def test_masking_all_patches_leaves_the_hypothesis_alone(opened, pairs):
-    images = opened.pixels(pairs["image_id"])
+    images = opened.pictures(pairs["image_id"])
     fill = interpret.usual_picture(opened, pairs["image_id"], np.random.default_rng(2))
     everything = first_of(np.tile(np.arange(6), (N_PAIRS, 1)), 6)
-    found = interpret.answer_pixels(opened, pairs, mask_patches(images, everything, fill, GRID))
+    found = interpret.answer_pictures(opened, pairs, mask_patches(images, everything, fill, GRID))
     spread = pd.Series(found).groupby(pairs["hypothesis"].to_numpy()).agg(["min", "max"])
     within = (spread["max"] - spread["min"]).max()
     assert within < 1e-5
     assert spread["min"].std() > 10 * within
-    half = interpret.answer_pixels(
+    half = interpret.answer_pictures(
         opened, pairs, mask_patches(images, first_of(np.tile(np.arange(6), (N_PAIRS, 1)), 3), fill, GRID)
     )
     assert pd.Series(half).groupby(pairs["hypothesis"].to_numpy()).std().max() > 100 * max(within, 1e-7)
 
 
-def test_the_grid_is_the_encoders(opened, params):
+def test_the_grid_is_the_encoders(opened):
     assert opened.grid == GRID
-    square = keras_hub.models.ViTBackbone(
-        image_shape=(224, 224, 3), patch_size=16, num_layers=1, num_heads=2, hidden_dim=4, mlp_dim=6
-    )
-    assert interpret.patch_grid(SimpleNamespace(vision=square)) == (14, 14)
-    wide = keras_hub.models.ViTBackbone(
-        image_shape=(64, 256, 3), patch_size=16, num_layers=1, num_heads=2, hidden_dim=4, mlp_dim=6
-    )
-    assert interpret.patch_grid(SimpleNamespace(vision=wide)) == (4, 16)
 
 
 def test_the_usual_picture_is_the_median_of_distinct_images(frozen, pairs):
     repeated = [*pairs["image_id"], *["scene3"] * 50]
     found = interpret.usual_picture(frozen, repeated, np.random.default_rng(1))
-    distinct = frozen.pixels(sorted(set(repeated)))
+    distinct = frozen.pictures(sorted(set(repeated)))
     assert found.dtype == np.uint8
     assert (found == np.median(distinct, axis=0).astype(np.uint8)).all()
 
@@ -213,13 +207,13 @@ def test_deletion_masks_in_every_order_and_ends_at_the_same_picture(frozen, pair
     found = interpret.delete_patches(stage, frozen, pairs, weights, fill, np.random.default_rng(3))
     assert found.counts == [1, 3, 6]
     assert set(found.masked) == {ATTENDED, RANDOM, CONTRAST, LEAST}
-    assert found.logit == pytest.approx(interpret.observe(frozen, pairs, ("logit",))["logit"], abs=1e-5)
+    assert found.logit == pytest.approx(interpret.observe(frozen, pairs)["logit"], abs=1e-5)
     for masked in found.masked.values():
         assert masked.shape == (3, N_PAIRS)
         assert masked[2] == pytest.approx(found.masked[ATTENDED][2], abs=1e-5)
     assert not np.allclose(found.masked[ATTENDED][0], found.masked[LEAST][0], atol=1e-3)
-    top = mask_patches(frozen.pixels(pairs["image_id"]), first_of(np.argsort(-weights, axis=1), 1), fill, GRID)
-    assert found.masked[ATTENDED][0] == pytest.approx(interpret.answer_pixels(frozen, pairs, top), abs=1e-5)
+    top = mask_patches(frozen.pictures(pairs["image_id"]), first_of(np.argsort(-weights, axis=1), 1), fill, GRID)
+    assert found.masked[ATTENDED][0] == pytest.approx(interpret.answer_pictures(frozen, pairs, top), abs=1e-5)
 
 
 def test_examples_carry_what_was_attended(frozen, pairs):
@@ -233,7 +227,7 @@ def test_examples_carry_what_was_attended(frozen, pairs):
         pair, title = pairs.iloc[row], found["titles"][place]
         is_right = (logit[row] >= 0) == (pair["label"] == "contradiction")
         assert title == f"{pair['hypothesis']} ({pair['label']}; answered {'rightly' if is_right else 'wrongly'})"
-        assert (found["images"][place] == frozen.pixels([pair["image_id"]])[0]).all()
+        assert (found["images"][place] == frozen.pictures([pair["image_id"]])[0]).all()
         assert found["shares"][place].tolist() == states["attention"][row, :, 0].tolist()
         assert (found["maps"][place].reshape(3, -1) == states["attention"][row, :, 1:]).all()
         assert found["maps"][place].shape == (3, *GRID)
@@ -241,7 +235,7 @@ def test_examples_carry_what_was_attended(frozen, pairs):
 
 @dataclasses.dataclass
 class Recorded:
-    """What `open_kept` reads of a stage."""
+    """What `load_model` reads of a stage."""
 
     folders: dict
     all_params: object
@@ -262,9 +256,9 @@ def test_the_kept_network_is_the_one_that_was_stored(params, store, cache, pairs
     (tmp_path / "images").symlink_to(store.folder)
     trial = SimpleNamespace(vision_blocks=plan.vision_blocks, text_blocks=plan.text_blocks)
     everything = SimpleNamespace(trial=lambda name: trial, execution=SimpleNamespace(feature_batch=5))
-    folders = {"01_data": tmp_path, interpret.TRIAL_STAGE: tmp_path, interpret.FEATURES: cache}
+    folders = {"01_data": tmp_path, TRIAL_STAGE: tmp_path, FEATURES: cache}
     stage = Recorded(folders, everything, SimpleNamespace(model=params))
-    found = interpret.open_kept(stage, SimpleNamespace(trial="text1", seed=11))
+    found = load_model(stage, SimpleNamespace(trial="text1", seed=11))
     expected = interpret.observe(trained, pairs)
     for name, state in interpret.observe(found, pairs).items():
         assert state == pytest.approx(expected[name], abs=1e-6), name

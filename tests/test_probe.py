@@ -10,11 +10,12 @@ from tiny_presets import SIZE, save_presets
 from verdict.data.images import ImageStore, write_array_store
 from verdict.data.pairs import make_pair_id
 from verdict.features import Features, encode, load_encoders, load_network
+from verdict.kept import KeptModel
 from verdict.labels import expected_columns
 from verdict.model import FreezePlan
 from verdict.params import load_params
 from verdict.predict import logits_of
-from verdict.probe import PROBED_SPLITS, KeptModel, answer_questions, answer_views, questions_about
+from verdict.probe import PROBED_SPLITS, answer_questions, answer_views, questions_about
 from verdict.views import VIEW_OF
 
 PLANS = (FreezePlan(0, 0), FreezePlan(1, 1))
@@ -36,7 +37,8 @@ def world(request, tmp_path_factory):
     encode(params, pairs, images, [plan], folder / "features", batch=3)
     encoders = load_encoders(params)
     network = load_network(params, dropout=0.0, seed=0, encoders=encoders)
-    return KeptModel(network, encoders, plan), Features.open(folder / "features", plan), images, pairs
+    # Two images at a time: chunks must not mix.
+    return KeptModel(network, encoders, plan, Features.open(folder / "features", plan), images, batch=2), pairs
 
 
 def whole(model, shown, hypotheses):
@@ -45,23 +47,21 @@ def whole(model, shown, hypotheses):
     return model.network.model.predict_on_batch(inputs)[:, 0]
 
 
-def test_views_are_answered_as_the_whole_network_would(world, monkeypatch):
-    model, features, images, pairs = world
-    # Two images at a time: chunks must not mix.
-    monkeypatch.setattr("verdict.probe.IMAGES_AT_A_TIME", 2)
-    found = answer_views(model, features, images, pairs)
+def test_views_are_answered_as_the_whole_network_would(world):
+    model, pairs = world
+    found = answer_views(model, pairs)
     assert len(found) == len(pairs) * len(VIEW_OF)
     assert not found.duplicated(["pair_id", "view"]).any()
     for name, change in VIEW_OF.items():
         part = found[found["view"] == name].set_index("pair_id").loc[pairs["pair_id"]]
-        shown = change(images.load(list(pairs["image_id"]), size=SIZE))
+        shown = change(model.pictures(pairs["image_id"]))
         np.testing.assert_allclose(logits_of(part)[:, 1], whole(model, shown, pairs["hypothesis"]), atol=1e-4)
         assert part["split"].tolist() == pairs["split"].tolist()
     assert np.ptp(logits_of(found)[:, 1]) > 1e-3, "equal logits would prove nothing"
 
 
 def test_questions_are_put_to_the_image_of_their_pair(world):
-    model, features, images, pairs = world
+    model, pairs = world
     questions = pd.DataFrame(
         [
             ("there is a red seven", "a red seven is there", 1.0, 0.0),
@@ -70,29 +70,29 @@ def test_questions_are_put_to_the_image_of_their_pair(world):
         ],
         columns=["hypothesis", "question", *expected_columns()],
     )
-    found = answer_questions(model, features, pairs, questions)
+    found = answer_questions(model, pairs, questions)
     n_with = {name: int((pairs["hypothesis"] == name).sum()) for name in HYPOTHESES}
     assert len(found) == 2 * n_with["there is a red seven"] + n_with["two blue ones"]
     image_of = pairs.set_index("pair_id")["image_id"]
-    shown = images.load(list(image_of.loc[found["pair_id"]]), size=SIZE)
+    shown = model.pictures(image_of.loc[found["pair_id"]])
     np.testing.assert_allclose(logits_of(found)[:, 1], whole(model, shown, found["question"]), atol=1e-4)
     assert found.loc[found["question"] == "is there a seven", expected_columns()[1]].isna().all()
 
 
 def test_a_source_without_a_grammar_has_no_questions(world):
-    model, features, _, pairs = world
+    model, pairs = world
     data = load_params("smoke").data
     assert len(questions_about(data, pairs)) > 0
     none = questions_about(data.model_copy(update={"source": "csv"}), pairs)
-    found = answer_questions(model, features, pairs, none)
+    found = answer_questions(model, pairs, none)
     assert len(found) == 0
     assert {"pair_id", "split", "question", *expected_columns(), "logit_0", "logit_1"} == set(found.columns)
 
 
 def test_views_of_pairs_nobody_encoded_are_refused(world):
-    model, features, images, pairs = world
+    model, pairs = world
     with pytest.raises(KeyError, match="not in the feature cache"):
-        answer_views(model, replace(features, text_rows=features.text_rows.iloc[:0]), images, pairs)
+        model.logits(pairs, replace(model.features, text_rows=model.features.text_rows.iloc[:0]))
 
 
 def test_val_is_not_probed():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,6 +35,16 @@ def test_places_devices_and_the_way_to_the_network_are_kept(tmp_path):
     assert {name: found[name] for name in given} == given
     assert found["HF_HOME"] == f"{tmp_path}/.cache/huggingface"
     assert start.environment(tmp_path, {**given, "XDG_CACHE_HOME": "/big"})["HF_HOME"] == "/big/huggingface"
+
+
+def test_a_backend_is_chosen_before_keras_is_imported(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(backend=SimpleNamespace(backend=lambda: "torch")))
+    with pytest.raises(RuntimeError, match=r"model\.backend is tensorflow, and Keras runs on torch here"):
+        start.choose_backend("tensorflow")
+    monkeypatch.delitem(sys.modules, "keras")
+    start.choose_backend("tensorflow")
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
 
 
 @pytest.mark.parametrize("home", [None, "", "/nonexistent/home", "/proc/self/environ"])

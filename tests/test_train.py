@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from verdict.features import Features, Views
 from verdict.metrics import macro_f1
 from verdict.model import FreezePlan, build_prefix, build_suffix
 from verdict.params import FitParams
-from verdict.predict import DecisionRule
+from verdict.predict import DecisionRule, two_class
 from verdict.scores import softmax
 from verdict.train import (
     Batches,
@@ -27,7 +28,6 @@ from verdict.train import (
     save_weights,
     score,
     trained_weights,
-    two_class,
 )
 
 N_IMAGES, N_TEXTS, N_PAIRS = 29, 23, 211
@@ -62,6 +62,23 @@ def rows(seed, n=N_PAIRS):
     rng = np.random.default_rng(seed)
     image, text = rng.integers(0, N_IMAGES, n), rng.integers(0, N_TEXTS, n)
     return Rows(image, text, (image + text) % 2)
+
+
+def shifted(n_views, by=0.3):
+    """Views of every image: the plain tokens, moved by a little more in each view."""
+
+    def of(features):
+        tokens = np.concatenate([features.image_tokens + by * view for view in range(1, n_views + 1)])
+        names = tuple(features.image_rows.index)
+        return Views(replace(features, image_tokens=tokens), names, np.arange(N_IMAGES), n_views)
+
+    return of
+
+
+def repeated(n_extra):
+    """The training rows, and some of them a second time."""
+    plain = rows(1)
+    return Rows(*(np.r_[column, column[:n_extra]] for column in (plain.image, plain.text, plain.y_true)))
 
 
 class Killed(BaseException):
@@ -241,13 +258,14 @@ def test_two_runs_agree_to_the_bit(undisturbed, tmp_path):
     assert same(run(tmp_path / "state.npz"), undisturbed)
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3])
-def test_a_killed_run_goes_on_to_the_same_bits(undisturbed, tmp_path, stop_after):
+@pytest.mark.parametrize(("stop_after", "n_views"), [(1, 0), (2, 0), (3, 0), (1, 3), (2, 3)])
+def test_a_killed_run_goes_on_to_the_same_bits(undisturbed, tmp_path, stop_after, n_views):
+    views = shifted(n_views) if n_views else None
     with pytest.raises(Killed):
-        run(tmp_path / "state.npz", stop_after=stop_after)
-    resumed = run(tmp_path / "state.npz")
+        run(tmp_path / "state.npz", stop_after=stop_after, views=views)
+    resumed = run(tmp_path / "state.npz", views=views)
     assert len(resumed[2]) == 3 - stop_after
-    assert same(resumed, undisturbed)
+    assert same(resumed, run(tmp_path / "whole.npz", views=views) if views else undisturbed)
 
 
 def test_a_finished_run_is_reused(undisturbed, tmp_path):
@@ -257,15 +275,31 @@ def test_a_finished_run_is_reused(undisturbed, tmp_path):
     assert same((network, outcome), undisturbed)
 
 
+OTHER = {
+    "identity": {"data": "b"},
+    "seed": 8,
+    "learning_rate": 1e-3,
+    "dropout": 0.1,
+    "plan": (0, 0),
+    "views": shifted(3),
+    "n_shown": N_PAIRS - 1,
+}
+
+
 @pytest.mark.parametrize(
-    "change", [{"identity": {"data": "b"}}, {"seed": 8}, {"learning_rate": 1e-3}, {"dropout": 0.1}]
+    ("before", "after"),
+    [
+        *(({}, {name: value}) for name, value in OTHER.items()),
+        ({}, {"train": repeated(1), "n_shown": N_PAIRS}),
+        ({"views": shifted(3)}, {"views": shifted(2)}),
+    ],
 )
-def test_a_state_of_another_identity_is_ignored(tmp_path, change):
+def test_a_state_of_another_identity_is_ignored(tmp_path, before, after):
     with pytest.raises(Killed):
-        run(tmp_path / "state.npz", stop_after=1)
-    found = run(tmp_path / "state.npz", **change)
+        run(tmp_path / "state.npz", stop_after=1, **before)
+    found = run(tmp_path / "state.npz", **after)
     assert len(found[2]) == 3
-    assert same(found, run(tmp_path / "fresh.npz", **change))
+    assert same(found, run(tmp_path / "fresh.npz", **after))
 
 
 @pytest.mark.parametrize(
@@ -284,13 +318,6 @@ def test_a_damaged_state_is_not_used(undisturbed, tmp_path, harm):
     found = run(tmp_path / "state.npz")
     assert len(found[2]) == 3
     assert same(found, undisturbed)
-
-
-def test_another_plan_is_another_identity(tmp_path):
-    with pytest.raises(Killed):
-        run(tmp_path / "state.npz", (0, 1), stop_after=1)
-    found = run(tmp_path / "state.npz", (0, 0))
-    assert len(found[2]) == 3
 
 
 def test_the_seed_decides_the_run(undisturbed, tmp_path):
@@ -315,16 +342,18 @@ HISTORY = [
 ]
 
 
+def script(monkeypatch):
+    """Scores are given, in this order and over again, so that the criteria disagree."""
+    given = cycle({name.removeprefix("val_"): value for name, value in entry.items()} for entry in HISTORY)
+    monkeypatch.setattr(training, "score", lambda logit, y: next(given))
+
+
 @pytest.mark.parametrize(("criterion", "epoch"), [("macro_f1", 2), ("nll", 3)])
 def test_the_criterion_chooses_the_epoch_and_its_weights(tmp_path, monkeypatch, criterion, epoch):
-    """Scores are given, so that the criteria disagree; the weights kept are those of the epoch that each chooses."""
-    scripted = iter(HISTORY)
-    monkeypatch.setattr(
-        training, "score", lambda logit, y: {k.removeprefix("val_"): v for k, v in next(scripted).items()}
-    )
+    """The weights kept are those of the epoch that each chooses."""
+    script(monkeypatch)
     network, outcome, _ = run(tmp_path / "a.npz", criterion=criterion, epochs=4, patience=4)
     assert outcome.best_epoch == epoch
-    scripted = iter(HISTORY)
     with pytest.raises(Killed):
         run(tmp_path / "b.npz", criterion=criterion, epochs=4, patience=4, stop_after=epoch)
     with np.load(tmp_path / "b.npz") as state:
@@ -336,10 +365,7 @@ def test_the_criterion_chooses_the_epoch_and_its_weights(tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize(("criterion", "n_epochs"), [("macro_f1", 3), ("nll", 4)])
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path, monkeypatch, criterion, n_epochs):
-    scripted = iter([*HISTORY, *HISTORY])
-    monkeypatch.setattr(
-        training, "score", lambda logit, y: {k.removeprefix("val_"): v for k, v in next(scripted).items()}
-    )
+    script(monkeypatch)
     _, outcome, _ = run(tmp_path / "a.npz", criterion=criterion, epochs=7, patience=1, schedule="constant")
     assert len(outcome.history) == n_epochs
 
@@ -419,17 +445,6 @@ def test_rows_of_a_pair_table():
     assert len(found) == 2
 
 
-def shifted(n_views, by=0.3):
-    """Views of every image: the plain tokens, moved by a little more in each view."""
-
-    def of(features):
-        tokens = np.concatenate([features.image_tokens + by * view for view in range(1, n_views + 1)])
-        names = tuple(features.image_rows.index)
-        return Views(replace(features, image_tokens=tokens), names, np.arange(N_IMAGES), n_views)
-
-    return of
-
-
 def test_views_that_equal_the_images_change_nothing(undisturbed, tmp_path):
     assert same(run(tmp_path / "state.npz", views=shifted(3, by=0.0)), undisturbed)
 
@@ -445,21 +460,6 @@ def test_views_are_trained_on_and_not_validated_on(undisturbed, tmp_path, monkey
     assert not same(found, undisturbed)
     assert len(shown) == 3
     assert all(len(features.image_tokens) == N_IMAGES for features in shown)
-
-
-@pytest.mark.parametrize("stop_after", [1, 2])
-def test_a_killed_augmented_run_goes_on_to_the_same_bits(tmp_path, stop_after):
-    with pytest.raises(Killed):
-        run(tmp_path / "a.npz", views=shifted(3), stop_after=stop_after)
-    resumed = run(tmp_path / "a.npz", views=shifted(3))
-    assert len(resumed[2]) == 3 - stop_after
-    assert same(resumed, run(tmp_path / "b.npz", views=shifted(3)))
-
-
-def repeated(n_extra):
-    """The training rows, and some of them a second time."""
-    plain = rows(1)
-    return Rows(*(np.r_[column, column[:n_extra]] for column in (plain.image, plain.text, plain.y_true)))
 
 
 def n_steps(path):
@@ -480,19 +480,3 @@ def test_an_oversampled_run_takes_as_many_steps_as_its_twin(undisturbed, tmp_pat
 def test_more_rows_than_there_are_cannot_be_shown(tmp_path):
     with pytest.raises(ValueError, match="shows 1 to 211 of the training rows, got n_shown=212"):
         run(tmp_path / "state.npz", n_shown=N_PAIRS + 1)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"views": shifted(3)}, {"train": repeated(1), "n_shown": N_PAIRS}, {"n_shown": N_PAIRS - 1}],
-)
-def test_what_training_shows_is_part_of_the_identity(tmp_path, change):
-    with pytest.raises(Killed):
-        run(tmp_path / "state.npz", stop_after=1)
-    assert len(run(tmp_path / "state.npz", **change)[2]) == 3
-
-
-def test_the_number_of_views_is_part_of_the_identity(tmp_path):
-    with pytest.raises(Killed):
-        run(tmp_path / "state.npz", views=shifted(3), stop_after=1)
-    assert len(run(tmp_path / "state.npz", views=shifted(2))[2]) == 3

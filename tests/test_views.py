@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from verdict.views import PICTURE_VIEWS, VIEW_OF, brightness, centre, contrast, mirror
+from verdict.views import PICTURE_VIEWS, brightness, centre, contrast, mirror
 
 
 @pytest.fixture
@@ -24,12 +24,12 @@ def test_a_factor_of_one_changes_nothing(images):
     assert np.array_equal(contrast(images, factor=1.0), images)
 
 
-@pytest.mark.parametrize("name", VIEW_OF)
+@pytest.mark.parametrize("name", PICTURE_VIEWS)
 def test_every_view_is_an_image_of_its_own(images, name):
-    seen = VIEW_OF[name](images)
+    seen = PICTURE_VIEWS[name](images)
     assert (seen.dtype, seen.shape) == (np.uint8, images.shape)
     assert (seen != images).any()
-    assert np.array_equal(VIEW_OF[name](images[2:3])[0], seen[2]), "no image depends on the others of its batch"
+    assert np.array_equal(PICTURE_VIEWS[name](images[2:3])[0], seen[2]), "no image depends on the others of its batch"
 
 
 def test_a_flat_image_has_no_contrast_to_change():
@@ -59,11 +59,3 @@ def test_a_mirror_image_of_a_mirror_image_is_the_image():
     images = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), dtype=np.uint8)
     assert np.array_equal(mirror(images)[:, :, 0], images[:, :, -1])
     assert np.array_equal(mirror(mirror(images)), images)
-
-
-def test_views_of_pictures_keep_shape_and_type():
-    images = np.random.default_rng(0).integers(0, 256, (3, 11, 13, 3), dtype=np.uint8)
-    for name, change in PICTURE_VIEWS.items():
-        shown = change(images)
-        assert shown.shape == images.shape and shown.dtype == np.uint8, name
-        assert not np.array_equal(shown, images), name

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict.evaluation import Selection, collect, mean_score
+from verdict.evaluation import collect, mean_score
 from verdict.labels import Split
 from verdict.lineage import least_trained, training_text
 from verdict.numbers import Number, named
 from verdict.oversample import bucket_flags
 from verdict.params import TrialParams, trial_difference
+from verdict.selection import Selection
 from verdict.stage import Stage
 from verdict.uncertainty import Interval, with_bounds
 

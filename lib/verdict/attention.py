@@ -11,10 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from verdict.evaluation import RAW
-from verdict.labels import Label
 from verdict.numbers import EXACT, POINTS, Number, Numbers
-from verdict.predict import logits_of
+from verdict.predict import RAW, logits_of, two_class
 from verdict.stage import Stage
 from verdict.uncertainty import Interval, with_bounds
 
@@ -24,24 +22,7 @@ SPANS = {"prob": (0, 1), "flipped": (0, 1), "logit_change": None}
 
 
 def split_tokens(attention: np.ndarray, n_patches: int) -> tuple[np.ndarray, np.ndarray]:
-    """Divide attention into the share of tokens without a place and the weights of patches.
-
-    Parameters
-    ----------
-    attention : (..., n_tokens) float
-        Sums to one over tokens.
-    n_patches : int
-
-    Returns
-    -------
-    (share, patches)
-        (...) and (..., n_patches); they sum to one.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer tokens than patches.
-    """
+    """Attention (..., n_tokens) as the share of tokens without a place (...) and weights (..., n_patches)."""
     n_other = attention.shape[-1] - n_patches
     if n_other < 0:
         raise ValueError(f"expected at least {n_patches} tokens, one a patch, got {attention.shape[-1]}")
@@ -65,37 +46,22 @@ def relative_entropy(weights: np.ndarray) -> np.ndarray:
 def head_statistics(attention: np.ndarray, n_patches: int, groups: np.ndarray, *, stage: Stage) -> pd.DataFrame:
     """Share of the class token, and entropy over patches, of each head and on average over heads.
 
-    Parameters
-    ----------
-    attention : (n_pairs, n_heads, n_tokens) float
-    n_patches : int
-    groups : (n_pairs,)
-        The independent unit of each pair.
-
-    Returns
-    -------
-    DataFrame
-        head, class_token with its interval, entropy (see `relative_entropy`) with its interval.
+    Of attention (n_pairs, n_heads, n_tokens): head, and with intervals over groups class_token, entropy (see
+    `relative_entropy`). The averages over heads are also the numbers `attention.class_token` and `attention.entropy`.
     """
     share, patches = split_tokens(attention, n_patches)
     spread = relative_entropy(patches)
     heads = [("all heads", share.mean(axis=1), spread.mean(axis=1))]
     heads += [(f"head {k + 1}", share[:, k], spread[:, k]) for k in range(attention.shape[1])]
     resampler, rows = stage.resampler(groups), []
-    for name, shares, entropies in heads:
-        row: dict[str, object] = {"head": name}
-        for column, values in (("class_token", shares), ("entropy", entropies)):
-            row |= with_bounds(column, resampler.mean(values, span=(0, 1)))
-        rows.append(row)
+    for name, *values in heads:
+        found = [resampler.mean(part, span=(0, 1)) for part in values]
+        rows.append({"head": name, **with_bounds("class_token", found[0]), **with_bounds("entropy", found[1])})
+        if name == "all heads":
+            shared = {"n": len(attention), "split": "test"}
+            stage.numbers["attention.class_token"] = found[0].number(unit="%", **shared)
+            stage.numbers["attention.entropy"] = found[1].number(**shared)
     return pd.DataFrame(rows)
-
-
-def store_heads(stage: Stage, table: pd.DataFrame, *, n: int) -> None:
-    """Store the averages over heads: `attention.class_token` and `attention.entropy`."""
-    row = table.set_index("head").loc["all heads"]
-    for name in ("class_token", "entropy"):
-        found = Interval.from_columns(row, name)
-        stage.numbers[f"attention.{name}"] = found.number(n=n, split="test", unit="%" if name == "class_token" else "")
 
 
 def logit_gap(table: pd.DataFrame, logit: np.ndarray) -> float:
@@ -108,12 +74,7 @@ def drawn_checks(stage: Stage, table: pd.DataFrame, logit: np.ndarray, exchanged
     """Whether the logit beside the attention is the stored one, and hangs on the image.
 
     Numbers `attention.n_pairs`, `.logit_gap` (see `logit_gap`), and with the image exchanged `.image_effect` (mean |Δ
-    logit|) and `.image_flips` (share of answers that change).
-
-    Returns
-    -------
-    DataFrame
-        quantity and measured, with its interval where it has one.
+    logit|) and `.image_flips` (share of answers that change); as a table, quantity and measured with its interval.
     """
     resampler, shared = stage.resampler(table["group_id"].to_numpy()), {"n": len(table), "split": "test"}
     moved = resampler.mean(np.abs(exchanged - logit))
@@ -138,20 +99,11 @@ def right_answers(table: pd.DataFrame) -> np.ndarray:
 def example_pairs(table: pd.DataFrame) -> pd.DataFrame:
     """The first right and the first wrong answer to each label, by pair id; a kind that does not occur is left out.
 
-    Parameters
-    ----------
-    table : prediction table
-
-    Returns
-    -------
-    DataFrame
-        Rows of the table with `is_right`, and `row`, their place in it.
+    Rows of a prediction table with `is_right`, and `row`, their place in it.
     """
     marked = table.assign(is_right=right_answers(table), row=np.arange(len(table)))
-    ordered = marked.sort_values("pair_id", kind="stable")
-    kinds = [(label, right) for label in Label for right in (True, False)]
-    found = [ordered[(ordered["y_true"] == int(label)) & (ordered["is_right"] == right)] for label, right in kinds]
-    return pd.concat([rows.head(1) for rows in found], ignore_index=True)
+    first = marked.sort_values("pair_id", kind="stable").drop_duplicates(["y_true", "is_right"])
+    return first.sort_values(["y_true", "is_right"], ascending=[True, False], ignore_index=True)
 
 
 def patch_counts(shares: Sequence[float], n_patches: int) -> list[int]:
@@ -160,13 +112,7 @@ def patch_counts(shares: Sequence[float], n_patches: int) -> list[int]:
 
 
 def by_patch(pixels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """(..., H, W, C) → (..., rows, H / rows, columns, W / columns, C), without a copy where possible.
-
-    Raises
-    ------
-    ValueError
-        If the grid does not divide the image.
-    """
+    """(..., H, W, C) → (..., rows, H / rows, columns, W / columns, C), without a copy where possible."""
     (rows, columns), (height, width, channels) = grid, pixels.shape[-3:]
     if height % rows or width % columns:
         raise ValueError(f"an image of {height} x {width} pixels is not a grid of {rows} x {columns} patches")
@@ -174,32 +120,16 @@ def by_patch(pixels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 def patch_contrast(images: np.ndarray, fill: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """How much each patch differs from what would replace it: mean absolute grey levels, (n, n_patches).
+    """How much each patch of images (n, H, W, 3) differs from what would replace it, uint8 (H, W, 3).
 
-    Parameters
-    ----------
-    images : (n, H, W, 3) uint8
-    fill : (H, W, 3) uint8
-    grid : (rows, columns) of patches
+    Mean absolute grey levels, (n, n_patches).
     """
     apart = np.abs(images.astype(np.int16) - fill.astype(np.int16))
     return by_patch(apart, grid).mean(axis=(-4, -2, -1)).reshape(len(images), -1)
 
 
 def mask_patches(images: np.ndarray, chosen: np.ndarray, fill: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Replace the pixels of chosen patches by those of another picture at the same place.
-
-    Parameters
-    ----------
-    images : (n, H, W, 3) uint8
-    chosen : (n, n_patches) bool
-    fill : (H, W, 3) uint8
-    grid : (rows, columns) of patches
-
-    Returns
-    -------
-    uint8 (n, H, W, 3)
-    """
+    """Images, uint8 (n, H, W, 3), with chosen patches, bool (n, n_patches), replaced by those of the picture `fill`."""
     if chosen.shape != (len(images), grid[0] * grid[1]):
         raise ValueError(f"expected choices of shape {(len(images), grid[0] * grid[1])}, got {chosen.shape}")
     places = chosen.reshape(-1, grid[0], 1, grid[1], 1, 1)
@@ -208,15 +138,8 @@ def mask_patches(images: np.ndarray, chosen: np.ndarray, fill: np.ndarray, grid:
 
 def mask_orders(weights: np.ndarray, contrast: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """In which order patches are masked, by name: each (n, n_patches), a permutation of the patches in each row.
-
-    Parameters
-    ----------
-    weights : (n, n_patches)
-        Attention.
-    contrast : (n, n_patches)
-        See `patch_contrast`; the control that knows where something is, and nothing of the hypothesis.
-    rng : Generator
-        Draws the random order of each row.
+    By attention weights (n, n_patches), and by contrast (`patch_contrast`), the control that knows where something is
+    and nothing of the hypothesis.
     """
     by_attention = np.argsort(-weights, axis=1, kind="stable")
     return {
@@ -236,18 +159,10 @@ def first_of(order: np.ndarray, k: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Deletion:
-    """Logits of pairs with part of their image masked.
+    """Logits of pairs with `counts` of their image's patches masked, ascending.
 
-    Attributes
-    ----------
-    counts : list of int, ascending
-        Patches that are masked.
-    n_patches : int
-    logit : (n_pairs,) float
-        With the whole image.
-    masked : mapping of order's name to (n_counts, n_pairs) float
-    groups : (n_pairs,)
-        The independent unit of each pair.
+    With the whole image: `logit` (n_pairs,); masked, by the order's name: (n_counts, n_pairs). `groups` (n_pairs,) are
+    independent units.
     """
 
     counts: list[int]
@@ -271,12 +186,9 @@ class Deletion:
 
 
 def deletion_curves(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
-    """What masking does by order and number of patches, with intervals; none masked comes first.
+    """What masking does by order and number of patches; none masked comes first.
 
-    Returns
-    -------
-    DataFrame
-        order, n_masked, share_masked, prob, logit_change, flipped, the last three with intervals.
+    Columns order, n_masked, share_masked, and with intervals prob, logit_change, flipped.
     """
     resampler, rows = stage.resampler(deletion.groups), []
     # Nothing masked changes nothing, by definition and not by measurement.
@@ -295,12 +207,11 @@ def deletion_curves(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
 def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
     """What masking the most attended patches does beyond masking others, on the same pairs.
 
-    Returns
-    -------
-    DataFrame
-        One row an order and number of patches, and one for the mean over numbers ("all"): minus, n_masked, and with
-        intervals: fall (of the probability of the answer), logit_change, flipped. Positive: attention does more.
+    One row an order and number of patches, and one for the mean over numbers ("all"): minus, n_masked, and with
+    intervals fall (of the probability of the answer), logit_change, flipped. Positive: attention does more. Of the
+    means, fall and flipped are also numbers, `masking.<order>.fall` and `.flipped`.
     """
+    shared = {"n": len(deletion.logit), "split": "test", "unit": POINTS}
     attended, resampler, rows = deletion.outcomes(ATTENDED), stage.resampler(deletion.groups), []
     for order in (name for name in deletion.masked if name != ATTENDED):
         other = deletion.outcomes(order)
@@ -310,24 +221,16 @@ def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
             row: dict[str, object] = {"minus": order, "n_masked": str(count)}
             for name, gap in gaps.items():
                 values = gap.mean(axis=0) if count == "all" else gap[place - 1]
-                row |= with_bounds(name, resampler.mean(values, span=None if name == "logit_change" else (-1, 1)))
+                found = resampler.mean(values, span=None if name == "logit_change" else (-1, 1))
+                row |= with_bounds(name, found)
+                if count == "all" and name != "logit_change":
+                    stage.numbers[f"masking.{order.replace(' ', '_')}.{name}"] = found.number(**shared)
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def store_differences(stage: Stage, table: pd.DataFrame, *, n: int) -> None:
-    """Store the differences averaged over numbers of patches: `masking.<order>.fall` and `.flipped`."""
-    found = Numbers()
-    for row in table[table["n_masked"] == "all"].to_dict("records"):
-        order = str(row["minus"]).replace(" ", "_")
-        for name in ("fall", "flipped"):
-            gap = Interval.from_columns(row, name)
-            found[f"masking.{order}.{name}"] = gap.number(n=n, split="test", unit=POINTS)
-    stage.numbers.merge(found)
-
-
 def masking_template(numbers: Numbers) -> str:
-    """What masking the most attended patches shows, as a template around the numbers of `store_differences`.
+    """What masking the most attended patches shows, as a template around the numbers of `deletion_differences`.
 
     A direction is said only where the interval bears it out, and then the moral that both directions allow.
     """
@@ -356,15 +259,10 @@ def _way(fall: Number) -> str:
     return f"lowers the probability of the answer {'more' if fall.value > 0 else 'less'} than"
 
 
-def _rows(logit: np.ndarray) -> np.ndarray:
-    """Binary logits as rows of a prediction table, (n, 2)."""
-    return np.stack([np.zeros_like(logit), logit], axis=1)
-
-
 def _answers(logit: np.ndarray) -> np.ndarray:
-    return RAW.decide(_rows(logit))
+    return RAW.decide(two_class(logit))
 
 
 def _prob(logit: np.ndarray, answer: np.ndarray) -> np.ndarray:
     """Probability of an answer, (n,)."""
-    return RAW.probabilities(_rows(logit))[np.arange(len(logit)), answer]
+    return RAW.probabilities(two_class(logit))[np.arange(len(logit)), answer]

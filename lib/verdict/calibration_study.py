@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from verdict.calibrate import LOG_T_BOUND, Isotonic, Platt, Temperature, VectorScaling, nll_curve
-from verdict.evaluation import Selection
 from verdict.labels import Split
 from verdict.metrics import (
     brier_of_rows,
@@ -29,6 +28,7 @@ from verdict.numbers import EXACT, SETTING, Numbers, named
 from verdict.predict import logits_of
 from verdict.ranking import Ranked
 from verdict.scores import log_softmax, softmax, top_class
+from verdict.selection import Selection
 from verdict.stage import Stage
 from verdict.stages import CLIP, runs
 from verdict.uncertainty import Interval, Statistic, holm, p_value, with_bounds

@@ -11,11 +11,11 @@ import pandas as pd
 from verdict.calibrate import Temperature
 from verdict.calibration_study import FOR_SETS, rows_of
 from verdict.conformal import Threshold, adaptive_scores, conformal_rank, coverage_by, lac_scores
-from verdict.evaluation import Selection
 from verdict.labels import Split
 from verdict.numbers import POINTS, SETTING
 from verdict.predict import logits_of
 from verdict.scores import softmax
+from verdict.selection import Selection
 from verdict.stage import Stage
 from verdict.uncertainty import Interval, Resampler, simultaneous_reach, with_bounds
 

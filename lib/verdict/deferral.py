@@ -16,7 +16,6 @@ import pandas as pd
 
 from verdict.artifacts import content_hash
 from verdict.audit import DecidedBatch, LogSummary, explain_item, find_item, iter_items, replay_log, run_id, write_log
-from verdict.evaluation import Selection
 from verdict.labels import Label, Split, expected_columns
 from verdict.numbers import Number
 from verdict.params import PolicyParams
@@ -25,6 +24,7 @@ from verdict.policy import Costs, Outcomes, Policy, decide, force, price_outcome
 from verdict.policy_evaluation import Case
 from verdict.predict import logits_of
 from verdict.scores import softmax, top_class
+from verdict.selection import Selection
 from verdict.signals import (
     CONFORMAL_CONFIDENCE,
     ENSEMBLE_STABILITY,

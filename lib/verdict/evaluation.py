@@ -7,7 +7,7 @@ interval without width is none: it says that nothing varied in the resamples, no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 
@@ -20,9 +20,10 @@ from verdict.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_ep
 from verdict.metrics import accuracy, brier, class_scores, confusion_counts, ece_interval, macro_f1, nll
 from verdict.numbers import ESTIMATE, SETTING, Number, Numbers, named
 from verdict.params import TrialParams
-from verdict.predict import DecisionRule, logits_of
+from verdict.predict import RAW, DecisionRule, logits_of
+from verdict.selection import Selection
 from verdict.stage import Stage
-from verdict.stages import RECORDED_RUN, TRIAL_STAGE, runs
+from verdict.stages import TRIAL_STAGE, runs
 from verdict.uncertainty import (
     Interval,
     Statistic,
@@ -33,7 +34,6 @@ from verdict.uncertainty import (
     with_bounds,
 )
 
-RAW = DecisionRule()
 BLIND = "test.hypothesis_only"
 DIFFERENT = "different"
 SHARE = (0.0, 1.0)
@@ -268,43 +268,6 @@ def discordance(first: Answers, second: Answers) -> dict[str, object]:
     }
 
 
-@dataclass(frozen=True)
-class Selection:
-    """The kept configuration and the seed whose weights go on.
-
-    Attributes
-    ----------
-    trial : str
-    seed : int
-    frozen : str
-        The candidate that unfreezes nothing and whose training is nearest to that of `unfrozen`; "" where there is
-        none.
-    unfrozen : str
-        What is compared with it: the kept trial, or the best of those that unfreeze something where it unfreezes
-        nothing; "" where none does.
-    reason : str
-        Why the trial is kept, as words that follow its name.
-    numbers : Numbers
-    """
-
-    trial: str
-    seed: int
-    frozen: str
-    unfrozen: str
-    reason: str = ""
-    numbers: Numbers = field(default_factory=Numbers)
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """The choice as a table of one row."""
-        values = {"trial": self.trial, "seed": self.seed, "frozen": self.frozen, "unfrozen": self.unfrozen}
-        return pd.DataFrame([values])
-
-    def references(self, stage: Stage) -> pd.DataFrame:
-        """Scores on test of the kept model and of what it must beat; also stored as numbers."""
-        return _references(self, stage)
-
-
 def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
     """Keep, of the candidates shown to lie within the margin of the best, the one with fewest trained parameters.
 
@@ -352,14 +315,6 @@ def store_standing(stage: Stage, kept: Selection, pairwise: pd.DataFrame) -> Non
         stage.number(f"selection.{name}", count, unit="count", split=str(Split.VAL))
 
 
-def load_selection(stage: Stage) -> Selection:
-    """What model selection kept; saved logits are the one model that there is."""
-    if stage.is_recorded:
-        return Selection(*RECORDED_RUN, RECORDED_RUN[0], RECORDED_RUN[0])
-    row = pd.read_parquet(stage.upstream("04_model_selection", "selection.parquet")).iloc[0]
-    return Selection(str(row["trial"]), int(row["seed"]), str(row["frozen"]), str(row["unfrozen"]))
-
-
 def noise_of_best(stage: Stage, scores: pd.DataFrame, kept: Selection) -> pd.DataFrame:
     """How far the best of n equal runs stands above their mean through seed noise alone, beside the observed lead.
 
@@ -386,8 +341,8 @@ def noise_of_best(stage: Stage, scores: pd.DataFrame, kept: Selection) -> pd.Dat
     return pd.DataFrame({"quantity": list(rows), "value": pd.Series(rows.values(), dtype=object)})
 
 
-def _references(kept: Selection, stage: Stage) -> pd.DataFrame:
-    """Majority label, controls, wrong image, frozen encoders, kept model: accuracy and macro-F1 on test.
+def references(stage: Stage, kept: Selection) -> pd.DataFrame:
+    """Scores on test of the kept model and of what it must beat: the majority label, controls, frozen encoders.
 
     A profile without the control leaves its number undefined, and a claim about it does not apply.
     """

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from verdict.audit import DecidedBatch
-from verdict.evaluation import Selection
 from verdict.humans import keyed_uniform
 from verdict.numbers import EXACT
 from verdict.policy import Decision
 from verdict.scores import top_class
+from verdict.selection import Selection
 
 if TYPE_CHECKING:
     from verdict.integrated_gradients import Attribution

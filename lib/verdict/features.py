@@ -64,26 +64,21 @@ class Encoders:
 
     def pixels(self, images: np.ndarray) -> np.ndarray:
         """uint8 (n, H, W, 3) at the backbone's size → float32 in the preset's own range."""
-        if images.dtype != np.uint8 or images.shape[1:] != (*self.image_size, 3):
-            raise ValueError(
-                f"expected uint8 images of shape (n, {self.image_size}, 3), got {images.dtype} {images.shape}"
-            )
-        return self._in_range_of_preset(images.astype(np.float32))
+        return self._in_range_of_preset(images, np.uint8, 1)
 
     def unit_pixels(self, images: np.ndarray) -> np.ndarray:
         """float32 (n, H, W, 3) in [0, 1] at the backbone's size → float32 in the preset's own range."""
-        if images.dtype != np.float32 or images.shape[1:] != (*self.image_size, 3):
-            raise ValueError(
-                f"expected float32 images of shape (n, {self.image_size}, 3), got {images.dtype} {images.shape}"
-            )
-        return self._in_range_of_preset(255 * images)
+        return self._in_range_of_preset(images, np.float32, 255)
 
-    def _in_range_of_preset(self, values: np.ndarray) -> np.ndarray:
-        """Values in [0, 255] by the preset's own conversion."""
-        scale = np.asarray(1.0 if self.converter.scale is None else self.converter.scale, dtype=np.float32)
-        offset = np.asarray(0.0 if self.converter.offset is None else self.converter.offset, dtype=np.float32)
-        np.multiply(values, scale, out=values)
-        return np.add(values, offset, out=values)
+    def _in_range_of_preset(self, images: np.ndarray, dtype: type, levels: int) -> np.ndarray:
+        if images.dtype != dtype or images.shape[1:] != (*self.image_size, 3):
+            wanted = f"{np.dtype(dtype)} images of shape (n, {self.image_size}, 3)"
+            raise ValueError(f"expected {wanted}, got {images.dtype} {images.shape}")
+        values = levels * images.astype(np.float32)
+        for change, value in ((np.multiply, self.converter.scale), (np.add, self.converter.offset)):
+            if value is not None:
+                change(values, np.asarray(value, dtype=np.float32), out=values)
+        return values
 
     def pieces(self, hypotheses: list[str]) -> list[list[int]]:
         """Word pieces of each hypothesis, neither truncated nor with [CLS] and [SEP]."""
@@ -105,7 +100,7 @@ class Encoders:
 
 
 def load_encoders(params: ModelParams, *, dtype: str = "float32") -> Encoders:
-    """Load both presets with their preprocessing, by name or folder; `dtype` is a Keras dtype policy."""
+    """Load both presets with their preprocessing; `dtype` is a Keras dtype policy."""
     vision, text = resolve_preset(params.vision_preset), resolve_preset(params.text_preset)
     return Encoders(
         vision=keras_hub.models.ViTBackbone.from_preset(vision, dtype=dtype),
@@ -158,18 +153,14 @@ def encode(
     Parameters
     ----------
     views : mapping of vision_blocks to number of views
-        Depths at which augmented views of the training images are stored, and how many of each image.
-    photometric : PhotometricParams, optional
-        How views are made; needed where there are any.
+        Augmented views of the training images: view 1 of every image, then view 2, and so on.
     precision : {"float32", "bfloat16"}
         In what the prefixes compute on a GPU; weights stay float32, and a CPU computes in float32.
     shard : (int, int)
-        Which part of how many to encode, counted from 0. Parts are whole batches, and each batch is the same however
-        many parts there are, so that parts put together are, bit for bit, what one run stores.
+        Which part of how many to encode, counted from 0. Parts are whole batches, so that parts put together are, bit
+        for bit, what one run stores.
     shards : sequence of Path
         Folders of all parts in their order: they are put together, and nothing is encoded.
-    encoders : Encoders, optional
-        Instead of the parameters' presets.
 
     Returns
     -------
@@ -177,19 +168,68 @@ def encode(
         `n_images`, `n_hypotheses`, `n_truncated` (hypotheses longer than the sequence), `max_tokens`.
     """
     policy = "mixed_bfloat16" if precision == "bfloat16" and has_gpu() else "float32"
-    encoders, depths = encoders or load_encoders(params, dtype=policy), set(plans)
+    encoders, depths, dtype = encoders or load_encoders(params, dtype=policy), set(plans), params.feature_dtype
     network = load_network(params, dropout=0.0, seed=0, encoders=encoders)
-    run = _Encoding(network, encoders, out, batch, params.feature_dtype, progress, shard, tuple(shards))
-    run.images(images, list(pd.unique(pairs["image_id"])), {plan.vision_blocks for plan in depths})
-    if views and photometric is not None:
-        run.views(images, list(pd.unique(pairs.loc[pairs["split"] == Split.TRAIN, "image_id"])), views, photometric)
-    hypotheses = [str(text) for text in pd.unique(pairs["hypothesis"])]
-    pieces = encoders.pieces([*hypotheses, EMPTY_TEXT])
-    run.words(dict(zip([*hypotheses, EMPTY_TEXT], pieces, strict=True)), {plan.text_blocks for plan in depths})
-    lengths = np.asarray([len(found) + 2 for found in pieces[: len(hypotheses)]])
+
+    def write(file: str, kind: str, n: int, prefix: keras.Model, passes: list[Callable[[slice], Any]]) -> None:
+        """Write what the prefix gives for n inputs, one pass over them after the other, batch by batch."""
+        if shards:
+            write_npy_rows(out / file, len(passes) * n, _joined([folder / file for folder in shards]))
+            return
+        parts = [slice(start, min(start + batch, n)) for start in range(0, n, batch)]
+        jobs = [(load, part) for load in passes for part in parts]
+        own = jobs[len(jobs) * shard[0] // shard[1] : len(jobs) * (shard[0] + 1) // shard[1]]
+        done = np.cumsum([part.stop - part.start for _, part in own])
+        # The output takes the stored type where it is computed, so that less is copied from a GPU.
+        stored = keras.Model(prefix.input, keras.layers.Identity(dtype=dtype)(prefix.output))
+
+        def blocks() -> Iterator[np.ndarray]:
+            inputs = ahead([partial(load, part) for load, part in own], DECODED_AHEAD * has_gpu())
+            for so_far, loaded in zip(done, inputs, strict=True):
+                block = stored.predict_on_batch(loaded)
+                if dtype != "float32" and not np.isfinite(block).all():
+                    raise ValueError(f"{file}: values beyond {dtype}; set model.feature_dtype to float32")
+                yield block
+                progress(f"{kind} {so_far}/{done[-1]}")
+
+        if own:
+            write_npy_rows(out / file, int(done[-1]), blocks())
+
+    image_ids = list(pd.unique(pairs["image_id"]))
+    shown = list(pd.unique(pairs.loc[pairs["split"] == Split.TRAIN, "image_id"]))
+
+    def plain(part: slice) -> np.ndarray:
+        return encoders.pixels(images.load(image_ids[part], size=encoders.image_size))
+
+    def augmented(part: slice, view: int) -> np.ndarray:
+        unit = images.load(shown[part], size=encoders.image_size).astype(np.float32) / 255
+        return encoders.unit_pixels(augment.photometric(unit, shown[part], photometric, view=view))
+
+    write_parquet(out / "images.parquet", pd.DataFrame({"image_id": image_ids}))
+    for blocks in sorted({plan.vision_blocks for plan in depths}):
+        vision, _ = build_prefix(network, FreezePlan(blocks, 0))
+        write(f"image_tokens_{blocks}.npy", "images", len(image_ids), vision, [plain])
+    if views:
+        write_parquet(out / "views.parquet", pd.DataFrame({"image_id": shown}))
+    for blocks, n_views in sorted(views.items()):
+        vision, _ = build_prefix(network, FreezePlan(blocks, 0))
+        passes = [partial(augmented, view=view) for view in range(1, n_views + 1)]
+        write(f"image_views_{blocks}.npy", "views", len(shown), vision, passes)
+
+    texts = [*map(str, pd.unique(pairs["hypothesis"])), EMPTY_TEXT]
+    pieces = encoders.pieces(texts)
+    hypotheses = dict(zip(texts, pieces, strict=True))
+    token_ids, padding_mask = encoders.packed(list(hypotheses.values()))
+    write_parquet(out / "hypotheses.parquet", pd.DataFrame({"hypothesis": list(hypotheses)}))
+    write_npy(out / "padding_mask.npy", padding_mask)
+    for blocks in sorted({plan.text_blocks for plan in depths}):
+        _, text = build_prefix(network, FreezePlan(0, blocks))
+        words = [lambda part: {"token_ids": token_ids[part], "padding_mask": padding_mask[part]}]
+        write(f"hidden_{blocks}.npy", "hypotheses", len(hypotheses), text, words)
+    lengths = np.asarray([len(found) + 2 for found in pieces[:-1]])
     return {
-        "n_images": pairs["image_id"].nunique(),
-        "n_hypotheses": len(hypotheses),
+        "n_images": len(image_ids),
+        "n_hypotheses": len(texts) - 1,
         "n_truncated": int((lengths > params.sequence_length).sum()),
         "max_tokens": int(lengths.max()),
     }
@@ -222,86 +262,6 @@ def encode_pairs(stage: Stage) -> None:
     hashes = {name: preset_hash(name) for name in (params.model.vision_preset, params.model.text_preset)}
     write_json(stage.path("presets.json"), hashes)
     stage.save()
-
-
-@dataclass(frozen=True)
-class _Encoding:
-    """The prefixes that inputs run through, and where the results go."""
-
-    network: Network
-    encoders: Encoders
-    out: Path
-    batch: int
-    dtype: str
-    progress: Callable[[str], None]
-    shard: tuple[int, int] = (0, 1)
-    shards: tuple[Path, ...] = ()
-
-    def images(self, store: ImageStore, image_ids: list[str], depths: set[int]) -> None:
-        """Plain images: one row each, in the order of `images.parquet`."""
-        write_parquet(self.out / "images.parquet", pd.DataFrame({"image_id": image_ids}))
-        for blocks in sorted(depths):
-            prefix, _ = build_prefix(self.network, FreezePlan(blocks, 0))
-
-            def load(part: slice) -> np.ndarray:
-                return self.encoders.pixels(store.load(image_ids[part], size=self.encoders.image_size))
-
-            self._write(f"image_tokens_{blocks}.npy", "images", len(image_ids), prefix, [load])
-
-    def views(
-        self, store: ImageStore, image_ids: list[str], views: Mapping[int, int], photometric: PhotometricParams
-    ) -> None:
-        """Augmented views: view 1 of every image of `views.parquet`, then view 2, and so on."""
-        write_parquet(self.out / "views.parquet", pd.DataFrame({"image_id": image_ids}))
-        for blocks, n_views in sorted(views.items()):
-            prefix, _ = build_prefix(self.network, FreezePlan(blocks, 0))
-
-            def load(part: slice, view: int) -> np.ndarray:
-                plain = store.load(image_ids[part], size=self.encoders.image_size).astype(np.float32) / 255
-                shown = augment.photometric(plain, image_ids[part], photometric, view=view)
-                return self.encoders.unit_pixels(shown)
-
-            passes = [partial(load, view=view) for view in range(1, n_views + 1)]
-            self._write(f"image_views_{blocks}.npy", "views", len(image_ids), prefix, passes)
-
-    def words(self, texts: dict[str, list[int]], depths: set[int]) -> None:
-        """Hypotheses with their word pieces: one row each, in the order of `hypotheses.parquet`."""
-        write_parquet(self.out / "hypotheses.parquet", pd.DataFrame({"hypothesis": list(texts)}))
-        token_ids, padding_mask = self.encoders.packed(list(texts.values()))
-        write_npy(self.out / "padding_mask.npy", padding_mask)
-        for blocks in sorted(depths):
-            _, prefix = build_prefix(self.network, FreezePlan(0, blocks))
-
-            def load(part: slice) -> dict[str, np.ndarray]:
-                return {"token_ids": token_ids[part], "padding_mask": padding_mask[part]}
-
-            self._write(f"hidden_{blocks}.npy", "hypotheses", len(texts), prefix, [load])
-
-    def _write(self, file: str, kind: str, n: int, prefix: keras.Model, passes: list[Callable[[slice], Any]]) -> None:
-        """Write what the prefix gives for n inputs, one pass over them after the other, batch by batch."""
-        if self.shards:
-            write_npy_rows(self.out / file, len(passes) * n, _joined([folder / file for folder in self.shards]))
-            return
-        parts = [slice(start, min(start + self.batch, n)) for start in range(0, n, self.batch)]
-        jobs = [(load, part) for load in passes for part in parts]
-        number, count = self.shard
-        own = jobs[len(jobs) * number // count : len(jobs) * (number + 1) // count]
-        n_rows = sum(part.stop - part.start for _, part in own)
-        done = np.cumsum([part.stop - part.start for _, part in own])
-        # The output takes the stored type where it is computed, so that less is copied from a GPU.
-        stored = keras.Model(prefix.input, keras.layers.Identity(dtype=self.dtype)(prefix.output))
-
-        def blocks() -> Iterator[np.ndarray]:
-            inputs = ahead([partial(load, part) for load, part in own], DECODED_AHEAD * has_gpu())
-            for so_far, loaded in zip(done, inputs, strict=True):
-                block = stored.predict_on_batch(loaded)
-                if self.dtype != "float32" and not np.isfinite(block).all():
-                    raise ValueError(f"{file}: values beyond {self.dtype}; set model.feature_dtype to float32")
-                yield block
-                self.progress(f"{kind} {so_far}/{n_rows}")
-
-        if own:
-            write_npy_rows(self.out / file, n_rows, blocks())
 
 
 def _joined(files: Sequence[Path]) -> Iterator[np.ndarray]:
@@ -342,6 +302,8 @@ class Features:
 
     Attributes
     ----------
+    image_rows, text_rows : Series of int
+        Row of each image id and hypothesis.
     image_tokens : (n_images, n_tokens, d_vision) float32, memory-mapped
     hidden : (n_hypotheses, n_words or 1, d_text) float32, memory-mapped
     padding_mask : (n_hypotheses, n_words) int32
@@ -355,27 +317,12 @@ class Features:
 
     @classmethod
     def open(cls, folder: Path, plan: FreezePlan) -> Features:
-        """Open what `encode` stored for a plan.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the plan's depth was not encoded.
-        ValueError
-            If a file is damaged, or the arrays and their indexes disagree in length (a truncated cache).
-        """
-        ids = _read(folder / "images.parquet")["image_id"]
-        texts = _read(folder / "hypotheses.parquet")["hypothesis"]
-        tokens = _read(folder / f"image_tokens_{plan.vision_blocks}.npy")
-        hidden = _read(folder / f"hidden_{plan.text_blocks}.npy")
-        mask = np.array(_read(folder / "padding_mask.npy"))
+        """Open what `encode` stored for a plan; a ValueError where a file is damaged or truncated."""
+        ids, texts, tokens, hidden, mask = (_read(folder / name) for name in cls.files(plan))
         if len(tokens) != len(ids) or not len(hidden) == len(mask) == len(texts):
             raise ValueError(f"the feature cache in {folder} is damaged: its arrays and indexes differ in length")
-        rows = {
-            "image_rows": pd.Series(np.arange(len(ids)), index=ids),
-            "text_rows": pd.Series(np.arange(len(texts)), index=texts),
-        }
-        return cls(**rows, image_tokens=tokens, hidden=hidden, padding_mask=mask)
+        rows = (pd.Series(np.arange(len(names)), index=names.iloc[:, 0]) for names in (ids, texts))
+        return cls(*rows, tokens, hidden, np.array(mask))
 
     @staticmethod
     def files(plan: FreezePlan) -> tuple[str, ...]:
@@ -384,13 +331,7 @@ class Features:
         return ("images.parquet", "hypotheses.parquet", *stored)
 
     def rows(self, pairs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Row numbers (int64) of each pair's image and hypothesis.
-
-        Raises
-        ------
-        KeyError
-            If a pair's image or hypothesis was not encoded; the message names the first.
-        """
+        """Row numbers (int64) of each pair's image and hypothesis; a KeyError names the first that was not encoded."""
         found = []
         for column, index in (("image_id", self.image_rows), ("hypothesis", self.text_rows)):
             rows = index.reindex(pairs[column])
@@ -407,10 +348,8 @@ class Views:
     Attributes
     ----------
     features : Features
-        The plan's, with the views in the place of the plain images: `image_tokens` is
-        (n_stored_views * n_images, n_tokens, d_vision), memory-mapped; view v of image i is row (v - 1) * n_images + i.
-    image_ids : tuple of str, length n_images
-        The images that have views.
+        The plan's, with the views in the place of the plain images: view v of image i of `image_ids` is row
+        (v - 1) * n_images + i.
     place : (n_plain_images,) int64
         Number i of each plain image, -1 for one without views.
     n_views : int
@@ -424,18 +363,10 @@ class Views:
 
     @classmethod
     def open(cls, folder: Path, plan: FreezePlan, n_views: int) -> Views:
-        """Open the views that `encode` stored at a plan's depth.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there are none at this depth.
-        ValueError
-            If there are fewer than asked for, or the cache is damaged.
-        """
+        """Open the views that `encode` stored at a plan's depth; a ValueError where there are fewer."""
         plain = Features.open(folder, plan)
-        image_ids = _read(folder / "views.parquet")["image_id"]
-        tokens = _read(folder / f"image_views_{plan.vision_blocks}.npy")
+        image_ids, tokens = (_read(folder / name) for name in cls.files(plan)[-2:])
+        image_ids = image_ids["image_id"]
         n_stored, rest = divmod(len(tokens), len(image_ids))
         if rest or not plain.image_rows.index.isin(image_ids).sum() == len(image_ids):
             raise ValueError(f"the feature cache in {folder} is damaged: its views and their index disagree")
@@ -455,16 +386,11 @@ class Views:
     def rows(self, images: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
         """Rows of the views that plain images (row numbers, int64 (n_pairs,)) show in an epoch.
 
-        All pairs of an image show the same view.
-
-        Raises
-        ------
-        KeyError
-            If an image has no views: only training images have.
+        All pairs of an image show the same view. A KeyError names an image without views; only training images have.
         """
-        if (self.place[images] < 0).any():
-            missing = self.features.image_rows.index[images[self.place[images] < 0][0]]
+        place = self.place[images]
+        if (place < 0).any():
+            missing = self.features.image_rows.index[images[place < 0][0]]
             raise KeyError(f"image {missing!r} has no augmented views; only training images have")
         view = augment.view_of_epoch(self.image_ids, self.n_views, seed=seed, epoch=epoch)
-        place = self.place[images]
         return (view[place] - 1) * len(self.image_ids) + place

@@ -17,7 +17,6 @@ from verdict.backend import keras, keras_hub
 
 ops = keras.ops
 
-HEAD_LAYERS = ("take_cls_token", "xattn", "xattn_residual", "xattn_norm", "flatten_cls", "mlp_1", "drop_1", "logit")
 STATES = ("take_cls_token", "attention", "xattn", "xattn_norm", "mlp_1", "logit")
 
 
@@ -29,13 +28,7 @@ class FreezePlan:
     text_blocks: int = 0
 
     def check(self, network: Network) -> None:
-        """Refuse a plan that the network cannot follow.
-
-        Raises
-        ------
-        ValueError
-            If a number is negative or above the number of blocks.
-        """
+        """Refuse, with a ValueError, a plan of more blocks than the network has."""
         for kind, wanted, blocks in (
             ("vision_blocks", self.vision_blocks, network.vision_layers),
             ("text_blocks", self.text_blocks, network.text_layers),
@@ -64,10 +57,8 @@ class TakeRows(keras.layers.Layer):
 class SingleQueryAttention(keras.layers.MultiHeadAttention):
     """Multi-head attention for a query of one token: the same function and weights, with far less arithmetic.
 
-    With one query the products re-associate: (q W_q)(v W_k)ᵀ = ((q W_q) W_kᵀ) vᵀ, and Σ_j a_j (v_j W_v) = (Σ_j a_j
-    v_j) W_v.
-    So the key projection acts on the query and the value projection on the pooled tokens, once a pair instead of once
-    a token.
+    (q W_q)(v W_k)ᵀ = ((q W_q) W_kᵀ) vᵀ, and Σ_j a_j (v_j W_v) = (Σ_j a_j v_j) W_v: the key projection acts on the query
+    and the value projection on the pooled tokens, once a pair instead of once a token.
     """
 
     def call(self, query, value, return_attention_scores=False, training=None):
@@ -96,14 +87,8 @@ class SingleQueryAttention(keras.layers.MultiHeadAttention):
 class Network:
     """The whole network and its layers.
 
-    Attributes
-    ----------
-    model : keras.Model
-        Pixels (batch, H, W, 3), token ids and padding mask (batch, n_words), by name → (batch, 1) logits.
-    vision, text : keras_hub backbones
-    head : dict of str to keras layer
-        The fusion head's layers by name (`HEAD_LAYERS`).
-    sequence_length : int
+    `model` takes pixels (batch, H, W, 3), token ids and padding mask (batch, n_words), by name, to (batch, 1) logits;
+    `head` holds the fusion head's layers by name.
     """
 
     model: keras.Model
@@ -114,12 +99,12 @@ class Network:
 
     @property
     def vision_layers(self) -> list[keras.layers.Layer]:
-        """The vision transformer's blocks, first to last."""
+        """Transformer blocks, first to last."""
         return list(self.vision.get_layer("vit_encoder").encoder_layers)
 
     @property
     def text_layers(self) -> list[keras.layers.Layer]:
-        """The text transformer's blocks, first to last."""
+        """Transformer blocks, first to last."""
         return [self.text.get_layer(f"transformer_layer_{i}") for i in range(self.text.num_layers)]
 
     @property
@@ -139,27 +124,10 @@ def build_network(
     dropout: float,
     attention: type[keras.layers.MultiHeadAttention] = SingleQueryAttention,
 ) -> Network:
-    """Put two encoders and a fusion head together.
+    """Put two encoders, whose layers become the network's, and a fusion head together.
 
-    Parameters
-    ----------
-    vision, text : backbones
-        Used as they are; their layers become the network's.
-    sequence_length : int
-        Tokens of a hypothesis, [CLS] and [SEP] included.
-    heads, key_dim : int
-        Of the cross-attention.
-    mlp_dim : int
-        Width of the hidden layer.
-    dropout : float in [0, 1)
-        Of the attention weights and of the hidden layer.
-    attention : type of layer
-        Keras' own `MultiHeadAttention` is the same function of the same weights, computed the long way.
-
-    Raises
-    ------
-    ValueError
-        If a hypothesis may be longer than the text encoder can take.
+    A hypothesis has `sequence_length` tokens, [CLS] and [SEP] included; `dropout` is of attention weights and
+    hidden layer. Keras' own `MultiHeadAttention` is the same function of the same weights, computed the long way.
     """
     if sequence_length > text.max_sequence_length:
         limit = text.max_sequence_length
@@ -188,12 +156,9 @@ def build_network(
 def head_states(head: dict[str, keras.layers.Layer], query: Any, image_tokens: Any) -> dict[str, Any]:
     """Fuse a [CLS] query (batch, 1, d) with image tokens (batch, n_tokens, d); every state on the way to the logit.
 
-    Returns
-    -------
-    dict by name (`STATES`)
-        `take_cls_token` (batch, 1, d): the query; `attention` (batch, heads, 1, n_tokens): weights that sum to one over
-        tokens; `xattn` (batch, 1, d): what was attended to; `xattn_norm` (batch, 1, d); `mlp_1` (batch, mlp_dim);
-        `logit` (batch, 1).
+    By name (`STATES`): `take_cls_token` (batch, 1, d), the query; `attention` (batch, heads, 1, n_tokens), weights that
+    sum to one over tokens; `xattn` (batch, 1, d), what was attended to; `xattn_norm` (batch, 1, d); `mlp_1` (batch,
+    mlp_dim); `logit` (batch, 1).
     """
     attended, attention = head["xattn"](query, image_tokens, return_attention_scores=True)
     fused = head["xattn_norm"](head["xattn_residual"]([query, attended]))
@@ -206,11 +171,7 @@ def apply_plan(network: Network, plan: FreezePlan) -> list[str]:
     """Freeze the whole network, then let the plan's blocks and the head train.
 
     All parents are freed, then every weight's own flag is set: the result does not depend on what was set before.
-
-    Returns
-    -------
-    list of str
-        Names of the trainable layers: blocks by backbone and index, head layers by name.
+    Returns the names of the trainable layers: blocks by backbone and index, head layers by name.
     """
     plan.check(network)
     first_vision = len(network.vision_layers) - plan.vision_blocks
@@ -223,13 +184,9 @@ def apply_plan(network: Network, plan: FreezePlan) -> list[str]:
     network.model.trainable = True
     trained = {id(weight) for layer in chosen.values() for weight in layer.variables}
     for weight in network.model.variables:
-        if not _is_random_state(weight):
+        if "seed_generator" not in weight.path:
             weight.trainable = id(weight) in trained
     return list(chosen)
-
-
-def _is_random_state(weight: Any) -> bool:
-    return "seed_generator" in weight.path
 
 
 def trainable_count(network: Network) -> int:

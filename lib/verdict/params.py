@@ -206,6 +206,7 @@ class DataParams(Model):
 class ModelParams(Model):
     """The cross-attention entailment network; a preset is a name, or a folder in keras-hub preset format."""
 
+    backend: Literal["torch", "tensorflow"] = "torch"
     vision_preset: str
     text_preset: str
     sequence_length: Annotated[int, Field(ge=4, le=512)]

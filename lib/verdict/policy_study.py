@@ -23,7 +23,6 @@ from verdict.deferral import (
     people_of,
     tuning_table,
 )
-from verdict.evaluation import Selection
 from verdict.humans import ConfusionHuman
 from verdict.labels import Split
 from verdict.numbers import EXACT, SETTING, Number
@@ -40,6 +39,7 @@ from verdict.policy_evaluation import (
     unless_given,
 )
 from verdict.ranking import Ranked, risk_coverage
+from verdict.selection import Selection
 from verdict.signals import without_each
 from verdict.stage import Stage
 from verdict.stages import QUESTIONS, VIEWS

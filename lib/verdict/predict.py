@@ -17,19 +17,7 @@ KEYS = ("pair_id", "image_id", "group_id", "split", "stage", "trial", "seed", "y
 
 
 def prediction_table(pairs: pd.DataFrame, logit: np.ndarray, *, stage: str, trial: str, seed: int) -> pd.DataFrame:
-    """Put pairs and their logits of CONTRADICTION together.
-
-    Parameters
-    ----------
-    pairs : pair table, n rows
-    logit : (n,) float
-        z; stored as the row (0, z).
-
-    Raises
-    ------
-    ValueError
-        If the numbers of pairs and logits differ, or a logit is not finite.
-    """
+    """Pairs with their logits z of CONTRADICTION, float (n,), stored as the rows (0, z)."""
     if len(pairs) != len(logit):
         raise ValueError(f"expected {len(pairs)} logits, one a pair, got {len(logit)}")
     if not np.isfinite(logit).all():
@@ -51,15 +39,8 @@ def logits_of(table: pd.DataFrame) -> np.ndarray:
 class DecisionRule:
     """The one way from logits to an answer; validation, test, export, independent set and figures all use it.
 
-    Attributes
-    ----------
-    temperature : float > 0
-        Divides the logits.
-    threshold : float in (0, 1)
-        On the calibrated probability of `label`; above it the answer is `label`. For two classes. At one half it is
-        `scores.top_class`, ties included.
-    label : Label
-        The class that the threshold is about.
+    `temperature` divides the logits. Of two classes, `label` is the answer where its calibrated probability lies above
+    `threshold`; at one half that is `scores.top_class`, ties included.
     """
 
     temperature: float = 1.0
@@ -84,3 +65,12 @@ class DecisionRule:
         other = next(label for label in Label if label != self.label)
         chosen = self.probabilities(logits)[:, self.label] > self.threshold
         return np.where(chosen, int(self.label), int(other))
+
+
+# Nothing fitted: the more probable class.
+RAW = DecisionRule()
+
+
+def two_class(logit: np.ndarray) -> np.ndarray:
+    """A binary logit z as the rows (0, z): (n,) → (n, 2)."""
+    return np.stack([np.zeros_like(logit), logit], axis=1)

@@ -33,11 +33,6 @@ def probe_answers(train: Labelled, tune: Labelled, test: Labelled) -> np.ndarray
 
     Features are standardised. The penalty (L2) is the one that does best on `tune` after a fit on `train`, the stronger
     of equal ones; the probe is then fitted on both.
-
-    Raises
-    ------
-    ValueError
-        If the rows to fit on are of one class.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -64,14 +59,7 @@ def silhouette(distance: np.ndarray, y: np.ndarray, groups: np.ndarray, weights:
     would look like near neighbours. Where a row finds nobody of its class, it has 0; where it finds nobody of another,
     the result is NaN.
 
-    Parameters
-    ----------
-    distance : (n, n) float
-    y : (n,) int
-    groups : (n,)
-        The independent unit of each row.
-    weights : (n,) or (n_resamples, n), optional
-        See `verdict.weighted`.
+    Distances are (n, n), classes and groups (n,), weights (n,) or (n_resamples, n), see `verdict.weighted`.
 
     References
     ----------
@@ -117,8 +105,6 @@ def layer_scores(
         Rows of each split are the same pairs in every layer.
     sample : (n_sample,) int
         Rows of test whose silhouette is taken; distances are Euclidean, in the layer's own units, and between groups.
-    first, last : str
-        Names of layers.
 
     Returns
     -------
@@ -151,17 +137,7 @@ def _silhouette(stage: Stage, test: Labelled, sample: np.ndarray) -> Interval:
 
 @dataclass(frozen=True)
 class Embedding:
-    """A picture of points in two dimensions.
-
-    Attributes
-    ----------
-    points : (n, 2) float
-        Without units: only who is near whom means something.
-    perplexity : float
-        As used.
-    divergence : float
-        KL divergence that remains, in nats.
-    """
+    """Points (n, 2) without units, the perplexity as used, and the KL divergence that remains, in nats."""
 
     points: np.ndarray
     perplexity: float
@@ -171,16 +147,8 @@ class Embedding:
 def embed(x: np.ndarray, *, perplexity: float, seed: int) -> Embedding:
     """t-SNE of states (n, d) on one thread, so that a seed gives one picture.
 
-    The perplexity is at most a third of the other points, so that small samples can be drawn.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than four points.
-
-    References
-    ----------
-    van der Maaten and Hinton (2008), Visualizing data using t-SNE.
+    The perplexity is at most a third of the other points, so that small samples can be drawn (van der Maaten and Hinton
+    2008, Visualizing data using t-SNE).
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits

@@ -184,6 +184,7 @@ def run_stage(
     with private_folder(home) as folder, artifacts.told_when_full(folder / EXECUTING, folder):
         os.environ.update(VERDICT_STAGE_DIR=str(folder), VERDICT_PROGRESS=str(folder / PROGRESS))
         os.environ["OMP_NUM_THREADS"] = str(params.execution.threads)
+        start.choose_backend(params.model.backend)
         with device_lease(params.execution.device) as device, _followed(folder, label):
             if name in stages.RUNNERS:
                 from verdict.stage import open_stage

@@ -15,7 +15,7 @@ import pandas as pd
 
 from verdict.data.images import ImageStore
 from verdict.deferral import Calibrated, Evidence, case_of, gather, gather_both
-from verdict.evaluation import Selection, accuracy_by
+from verdict.evaluation import accuracy_by
 from verdict.labels import Split, class_names
 from verdict.metrics import macro_f1
 from verdict.numbers import COUNT, ESTIMATE, POINTS, Number
@@ -24,6 +24,7 @@ from verdict.policy import Costs, Decision, Policy, realised
 from verdict.policy_study import auto_error
 from verdict.predict import DecisionRule, logits_of
 from verdict.scores import softmax
+from verdict.selection import Selection
 from verdict.stage import Stage
 from verdict.uncertainty import Interval, Statistic, with_bounds
 from verdict.weighted import weighted_mean

@@ -120,6 +120,20 @@ def tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def choose_backend(name: str) -> None:
+    """Have Keras compute on a backend, here and in processes that start from here.
+
+    Raises
+    ------
+    RuntimeError
+        If this process has imported Keras with another one.
+    """
+    loaded = sys.modules.get("keras")
+    if loaded is not None and loaded.backend.backend() != name:
+        raise RuntimeError(f"model.backend is {name}, and Keras runs on {loaded.backend.backend()} here; start afresh")
+    os.environ["KERAS_BACKEND"] = name
+
+
 def short_folder() -> Path:
     """A folder for temporary files with a path so short that sockets can lie in it; an OSError if there is none."""
     for name in (tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp", "/dev/shm"):

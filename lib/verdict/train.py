@@ -6,23 +6,24 @@ import json
 import struct
 import time
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from verdict.artifacts import content_hash, sha256_bytes, write_npz
 from verdict.backend import keras
 from verdict.features import Features, Views
 from verdict.labels import Label
 from verdict.metrics import macro_f1, nll
-from verdict.model import FreezePlan, Network, apply_plan, build_suffix
+from verdict.model import FreezePlan, Network, apply_plan, build_suffix, trainable_count
 from verdict.optimise import Optimiser
 from verdict.params import FitParams
+from verdict.predict import two_class
 from verdict.scores import softmax, top_class
 from verdict.uncertainty import stream
 
@@ -54,15 +55,21 @@ class Rows:
         return sha256_bytes(b"".join(np.ascontiguousarray(column, dtype=np.int64).tobytes() for column in columns))
 
 
-class Batches(keras.utils.PyDataset):
+@dataclass(frozen=True)
+class Batches:
     """Batches of pairs in a given order, each distinct image and hypothesis of a batch present once."""
 
-    def __init__(self, features: Features, rows: Rows, order: np.ndarray, batch: int, *, blank: bool):
-        super().__init__()
-        self.features, self.rows, self.order, self.batch, self.blank = features, rows, order, batch, blank
+    features: Features
+    rows: Rows
+    order: np.ndarray
+    batch: int
+    blank: bool = False
 
     def __len__(self) -> int:
         return (len(self.order) + self.batch - 1) // self.batch
+
+    def __iter__(self) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+        return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         chosen = self.order[index * self.batch : (index + 1) * self.batch]
@@ -86,26 +93,22 @@ def epoch_order(
 
     Every pair stands in it exactly once, or at most once where fewer are shown; then each is shown equally likely.
     Neighbours that share a hypothesis let a batch encode it once.
-
-    Parameters
-    ----------
-    text_rows : (n_pairs,) int
-    rng : Generator
-    shared : int >= 1
-        1 is a plain permutation.
-    n_shown : int, optional
-        How many of the pairs; all by default.
+    With `shared` 1 it is a plain permutation.
     """
     shuffled = rng.permutation(len(text_rows))
     if shared == 1:
         return shuffled[:n_shown]
     by_text = shuffled[np.argsort(text_rows[shuffled], kind="stable")]
-    sorted_text = text_rows[by_text]
-    starts = np.flatnonzero(np.r_[True, sorted_text[1:] != sorted_text[:-1]])
-    position = np.arange(len(by_text)) - np.repeat(starts, np.diff(np.r_[starts, len(by_text)]))
+    position = pd.Series(by_text).groupby(text_rows[by_text]).cumcount().to_numpy()
     block = np.cumsum((position % shared) == 0) - 1
     rank = rng.permutation(block[-1] + 1)
     return by_text[np.argsort(rank[block], kind="stable")][:n_shown]
+
+
+def predict_all(model: keras.Model, batches: Batches) -> Any:
+    """What a model gives for all batches, one after the other, in inference mode: arrays, as it has outputs."""
+    parts = [model.predict_on_batch(inputs) for inputs, _ in batches]
+    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
 
 
 def predict_logits(suffix: keras.Model, features: Features, rows: Rows, *, blank: bool = False) -> np.ndarray:
@@ -114,15 +117,9 @@ def predict_logits(suffix: keras.Model, features: Features, rows: Rows, *, blank
     Pairs with one hypothesis go together, so that a batch encodes it once.
     """
     order = np.argsort(rows.text, kind="stable")
-    batches = Batches(features, rows, order, PREDICT_BATCH, blank=blank)
     logit = np.empty(len(rows))
-    logit[order] = np.concatenate([suffix.predict_on_batch(batches[i][0])[:, 0] for i in range(len(batches))])
+    logit[order] = predict_all(suffix, Batches(features, rows, order, PREDICT_BATCH, blank=blank))[:, 0]
     return logit
-
-
-def two_class(logit: np.ndarray) -> np.ndarray:
-    """A binary logit z as the rows (0, z): (n,) → (n, 2)."""
-    return np.stack([np.zeros_like(logit), logit], axis=1)
 
 
 def score(logit: np.ndarray, y_true: np.ndarray) -> dict[str, float]:
@@ -153,9 +150,9 @@ def fit(
     batch_size: int,
     criterion: str,
     global_clipnorm: float,
-    blank: bool,
     checkpoint: Path,
-    identity: dict[str, Any],
+    blank: bool = False,
+    identity: Mapping[str, Any] = MappingProxyType({}),
     n_shown: int | None = None,
     views: Views | None = None,
     progress: Callable[[str], None] = lambda text: None,
@@ -170,92 +167,46 @@ def fit(
     ----------
     criterion : {"macro_f1", "nll"}
         What is compared on `val` after each epoch.
-    checkpoint : Path
-        File of the state, kept out of the workflow's declared outputs.
-    identity : dict
+    blank : bool
+        Whether images are zeros.
+    identity : mapping
         Everything that the result depends on besides what is passed here; a checkpoint of another identity is ignored.
     n_shown : int, optional
         Pairs that an epoch shows, drawn anew each epoch from `train`, which may hold a pair several times; all of them
         by default. It fixes the number of steps.
     views : Views, optional
         If given, an epoch shows one of each training image's augmented views; validation sees plain images.
-
-    Raises
-    ------
-    ValueError
-        If an epoch is to show more rows than there are.
     """
     n_shown = len(train) if n_shown is None else n_shown
     if not 0 < n_shown <= len(train):
         raise ValueError(f"an epoch shows 1 to {len(train)} of the training rows, got n_shown={n_shown}")
-    shared = SHARED_HYPOTHESIS if plan.text_blocks else 1
-    epochs = _Epochs(features, train, views, n_shown, seed=seed, shared=shared, batch_size=batch_size, blank=blank)
     trainable = apply_plan(network, plan)
     suffix = build_suffix(network, plan)
-    optimiser = Optimiser(suffix, params, n_steps=epochs.n_steps * params.epochs, global_clipnorm=global_clipnorm)
+    n_steps = -(-n_shown // batch_size) * params.epochs
+    optimiser = Optimiser(suffix, params, n_steps=n_steps, global_clipnorm=global_clipnorm)
     trains = {"vision_blocks": plan.vision_blocks, "text_blocks": plan.text_blocks, "blank": blank}
-    shows = {**epochs.shows(), "val": val.digest()}
-    identity = {**identity, "seed": seed, "fit": params.model_dump(), "trains": trains, "shows": shows}
-    state = _State(suffix, optimiser, checkpoint, content_hash(identity))
+    shows = {"train": train.digest(), "n_shown": n_shown, "n_views": views.n_views if views else 0, "val": val.digest()}
+    whole = {**identity, "seed": seed, "fit": params.model_dump(), "trains": trains, "shows": shows}
+    state = _State(suffix, optimiser, checkpoint, content_hash(whole))
     history = state.restore()
     while not _finished(history, params, criterion):
-        started, rng = time.perf_counter(), stream(seed, "training.epoch", len(history))
-        batches = epochs.batches(len(history), rng)
+        started, epoch, rng = time.perf_counter(), len(history), stream(seed, "training.epoch", len(history))
+        shared = SHARED_HYPOTHESIS if plan.text_blocks else 1
+        order, shown = epoch_order(train.text, rng, shared=shared, n_shown=n_shown), train
+        if views is not None:
+            shown = replace(train, image=views.rows(train.image, seed=seed, epoch=epoch))
+        batches = Batches(views.features if views else features, shown, order, batch_size, blank=blank)
         _seed_dropout(network, rng)
-        loss = optimiser.run(batches[i] for i in range(len(batches)))
+        loss = optimiser.run(batches)
         scores = score(predict_logits(suffix, features, val, blank=blank), val.y_true)
-        history.append(_entry(len(history) + 1, loss, scores, elapsed_s=time.perf_counter() - started))
-        state.save(history, is_best=_best(history, criterion) == len(history) - 1)
-        progress(_told(history[-1], params.epochs))
-    state.load_best()
-    count = sum(int(np.prod(weight.shape)) for weight in suffix.trainable_variables)
-    return Fit(pd.DataFrame(history), _best(history, criterion) + 1, trainable, count)
-
-
-@dataclass(frozen=True)
-class _Epochs:
-    """What each epoch shows: some of the training pairs or all, in an order of its own, as images or their views."""
-
-    features: Features
-    train: Rows
-    views: Views | None
-    n_shown: int
-    _: KW_ONLY
-    seed: int
-    shared: int
-    batch_size: int
-    blank: bool
-
-    @property
-    def n_steps(self) -> int:
-        """Batches of an epoch."""
-        return -(-self.n_shown // self.batch_size)
-
-    def shows(self) -> dict[str, Any]:
-        """What tells these epochs from others, besides the seed."""
-        n_views = self.views.n_views if self.views else 0
-        return {"train": self.train.digest(), "n_shown": self.n_shown, "n_views": n_views}
-
-    def batches(self, epoch: int, rng: np.random.Generator) -> Batches:
-        """Batches of one epoch, counted from 0, in an order drawn from `rng`."""
-        order = epoch_order(self.train.text, rng, shared=self.shared, n_shown=self.n_shown)
-        features, rows = self.features, self.train
-        if self.views is not None:
-            features = self.views.features
-            rows = replace(rows, image=self.views.rows(rows.image, seed=self.seed, epoch=epoch))
-        return Batches(features, rows, order, self.batch_size, blank=self.blank)
-
-
-def _entry(epoch: int, loss: float, scores: dict[str, float], *, elapsed_s: float) -> dict[str, float]:
-    """One epoch in the history; the first is number 1."""
-    on_val = {f"val_{name}": value for name, value in scores.items()}
-    return {"epoch": epoch, "train_loss": loss, **on_val, "elapsed_s": elapsed_s}
-
-
-def _told(entry: dict[str, float], n_epochs: int) -> str:
-    """An epoch's line for the person who waits."""
-    scores = f"val macro-F1 {entry['val_macro_f1']:.3f}  val NLL {entry['val_nll']:.3f}"
-    return f"epoch {entry['epoch']}/{n_epochs}  {scores}"
+        on_val = {f"val_{name}": value for name, value in scores.items()}
+        elapsed_s = time.perf_counter() - started
+        history.append({"epoch": epoch + 1, "train_loss": loss, **on_val, "elapsed_s": elapsed_s})
+        state.save(history, is_best=_best(history, criterion) == epoch)
+        told = f"val macro-F1 {scores['macro_f1']:.3f}  val NLL {scores['nll']:.3f}"
+        progress(f"epoch {epoch + 1}/{params.epochs}  {told}")
+    _assign(suffix, state.best)
+    return Fit(pd.DataFrame(history), _best(history, criterion) + 1, trainable, trainable_count(network))
 
 
 def _best(history: list[dict[str, float]], criterion: str) -> int:
@@ -273,9 +224,9 @@ def _finished(history: list[dict[str, float]], params: FitParams, criterion: str
 def _seed_dropout(network: Network, rng: np.random.Generator) -> None:
     """Set the random state behind every dropout layer, so that an epoch does not depend on what ran before it.
 
-    Keras draws the masks of unseeded layers from torch's global generator and leaves the layers' states aside.
+    On torch Keras draws the masks of unseeded layers from torch's global generator and leaves the layers' states aside.
     """
-    torch.manual_seed(int(rng.integers(0, 2**31)))
+    keras.utils.set_random_seed(int(rng.integers(0, 2**31)))
     for variable in network.model.variables:
         if "seed_generator" in variable.path:
             variable.assign(rng.integers(0, 2**31, size=variable.shape, dtype=np.int64))
@@ -288,11 +239,8 @@ class _State:
         self.suffix, self.optimiser, self.path, self.identity = suffix, optimiser, path, identity
         self.best: list[np.ndarray] = []
 
-    def _weights(self) -> list[np.ndarray]:
-        return [keras.ops.convert_to_numpy(weight).copy() for weight in self.suffix.trainable_variables]
-
     def save(self, history: list[dict[str, float]], *, is_best: bool) -> None:
-        current = self._weights()
+        current = [keras.ops.convert_to_numpy(weight).copy() for weight in self.suffix.trainable_variables]
         self.best = current if is_best else self.best
         groups = {"weight": current, "best": self.best, "optimiser": self.optimiser.state()}
         arrays = {f"{kind}_{i:04d}": array for kind, group in groups.items() for i, array in enumerate(group)}
@@ -303,28 +251,26 @@ class _State:
         """Load the state if it is whole and of this identity; otherwise start afresh."""
         if not self.path.is_file():
             return []
+        groups: dict[str, list[np.ndarray]] = {"weight": [], "best": [], "optimiser": []}
         try:
             with self.path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 header = json.loads(stored["header"].tobytes())
                 if header["identity"] != self.identity:
                     return []
-                groups = {kind: list(_group(stored, kind)) for kind in ("weight", "best", "optimiser")}
+                for name in sorted(set(stored.files) - {"header"}):
+                    groups[name.rpartition("_")[0]].append(stored[name])
         except (OSError, ValueError, LookupError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, struct.error):
             self.path.unlink(missing_ok=True)
             return []
-        for variable, value in zip(self.suffix.trainable_variables, groups["weight"], strict=True):
-            variable.assign(value)
+        _assign(self.suffix, groups["weight"])
         self.optimiser.load(groups["optimiser"])
         self.best = groups["best"]
         return header["history"]
 
-    def load_best(self) -> None:
-        for variable, value in zip(self.suffix.trainable_variables, self.best, strict=True):
-            variable.assign(value)
 
-
-def _group(stored: Any, kind: str) -> Iterator[np.ndarray]:
-    yield from (stored[name] for name in sorted(stored.files) if name.startswith(f"{kind}_"))
+def _assign(suffix: keras.Model, values: list[np.ndarray]) -> None:
+    for variable, value in zip(suffix.trainable_variables, values, strict=True):
+        variable.assign(value)
 
 
 def trained_weights(network: Network) -> dict[str, np.ndarray]:
@@ -344,23 +290,13 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 
 
 def load_weights(network: Network, weights: dict[str, np.ndarray]) -> None:
-    """Put stored weights into the network.
-
-    Raises
-    ------
-    ValueError
-        If a stored weight has no place of that name and shape, or the fusion head is not covered: nothing is skipped.
-    """
+    """Put stored weights into the network; each must have its place, and the fusion head be covered."""
     places = {weight.path: weight for weight in network.model.variables}
     for name, value in weights.items():
         if name not in places or tuple(places[name].shape) != value.shape:
             raise ValueError(f"stored weight {name!r} of shape {value.shape} has no place in this network")
         places[name].assign(value)
-    head = {
-        weight.path
-        for layer in network.head.values()
-        for weight in layer.weights
-        if "seed_generator" not in weight.path
-    }
+    owned = {weight.path for layer in network.head.values() for weight in layer.weights}
+    head = {path for path in owned if "seed_generator" not in path}
     if missing := sorted(head - set(weights)):
         raise ValueError(f"the stored weights lack {missing[0]!r} and {len(missing) - 1} more of the fusion head")

@@ -16,12 +16,12 @@ from verdict.code_digest import library_files
 from verdict.data.images import ImageStore
 from verdict.features import EMPTY_TEXT, Features, Views, load_network
 from verdict.labels import EVALUATION_SPLITS, Split
-from verdict.model import FreezePlan, Network, build_suffix
+from verdict.model import FreezePlan, build_suffix
 from verdict.oversample import bucket_flags, oversample
 from verdict.params import FitParams, TrialParams
 from verdict.predict import prediction_table
 from verdict.stage import Stage
-from verdict.stages import FEATURES, TRIAL_STAGE
+from verdict.stages import FEATURES, TRIAL_STAGE, WARMUP_STAGE
 from verdict.train import Fit, Rows, fit, load_weights, predict_logits, read_weights, save_weights
 from verdict.uncertainty import stream
 
@@ -48,13 +48,10 @@ def train_warmup(stage: Stage) -> TrainingRun:
 
     Weights go to `weights.npz`, predictions are of the proxy's validation split.
     """
-    params = stage.params.training
-    plan, seed = FreezePlan(), params.warmup_seed
-    network, features = _open(stage, plan, params.warmup, seed)
+    training = stage.params.training
     train, val = (stage.pairs(split) for split in warmup_splits(stage))
-    run = _fit(stage, network, plan, features, params.warmup, seed, (train, val), parent=None)
-    table = _predict(network, plan, features, val, stage, trial="warmup", seed=seed, blank=False)
-    return TrainingRun(run, table, _layers(run))
+    run, _ = _train(stage, "warmup", FreezePlan(), training.warmup, training.warmup_seed, (train, val, val))
+    return run
 
 
 def train_trial(stage: Stage) -> TrainingRun:
@@ -64,27 +61,70 @@ def train_trial(stage: Stage) -> TrainingRun:
     and oversampling concern training alone; a blank side is blank in training and in every split.
     """
     trial, seed = stage.trial, int(stage.seed)
-    plan = FreezePlan(trial.vision_blocks, trial.text_blocks)
-    network, features = _open(stage, plan, trial, seed)
-    source = ("02_warmup", None, None) if trial.parent == "warmup" else (TRIAL_STAGE, trial.parent, seed)
-    parent = read_weights(stage.upstream(source[0], "weights.npz", source[1], source[2]))
-    load_weights(network, parent)
+    source = (WARMUP_STAGE, None, None) if trial.parent == "warmup" else (TRIAL_STAGE, trial.parent, seed)
     train, val, test, evaluation = (
         as_shown(stage.pairs(*splits), trial)
         for splits in ((Split.TRAIN,), (Split.VAL,), (Split.TEST,), EVALUATION_SPLITS)
     )
-    named = {"seed": seed, "blank": trial.image == "blank"}
-    shown = {
-        "n_shown": len(train),
-        "views": Views.open(stage.upstream_folder(FEATURES), plan, trial.views) if trial.views else None,
-    }
-    drawn = oversampled(train, trial, seed)
-    run = _fit(stage, network, plan, features, trial, pairs=(drawn, val), parent=parent, **named, **shown)
-    table = _predict(network, plan, features, evaluation, stage, trial=trial.name, **named)
     shuffled = shuffle_images(test, stream(seed, "training.shuffled_images"))
-    control = _predict(network, plan, features, shuffled, stage, trial=trial.name, **named).assign(stage=SHUFFLED)
-    stage.save_table("shuffled", control)
-    return TrainingRun(run, table, _layers(run))
+    run, (control,) = _train(
+        stage,
+        trial.name,
+        FreezePlan(trial.vision_blocks, trial.text_blocks),
+        trial,
+        seed,
+        (oversampled(train, trial, seed), val, evaluation, shuffled),
+        parent=read_weights(stage.upstream(source[0], "weights.npz", *source[1:])),
+        blank=trial.image == "blank",
+        n_shown=len(train),
+        n_views=trial.views,
+    )
+    stage.save_table("shuffled", control.assign(stage=SHUFFLED))
+    return run
+
+
+def _train(
+    stage: Stage,
+    name: str,
+    plan: FreezePlan,
+    params: FitParams,
+    seed: int,
+    tables: tuple[pd.DataFrame, ...],
+    *,
+    parent: dict[str, np.ndarray] | None = None,
+    blank: bool = False,
+    n_shown: int | None = None,
+    n_views: int = 0,
+) -> tuple[TrainingRun, list[pd.DataFrame]]:
+    """Fit on the first table, validate on the second, store the weights, and predict the others."""
+    set_threads(stage.threads)
+    folder, training = stage.upstream_folder(FEATURES), stage.params.training
+    features = Features.open(folder, plan)
+    network = load_network(stage.params.model, dropout=params.dropout, seed=seed)
+    if parent is not None:
+        load_weights(network, parent)
+    outcome = fit(
+        network,
+        plan,
+        features,
+        *(Rows.of(features, table) for table in tables[:2]),
+        params,
+        seed=seed,
+        batch_size=training.batch_size,
+        criterion=training.criterion,
+        global_clipnorm=training.global_clipnorm,
+        blank=blank,
+        checkpoint=_checkpoint(stage),
+        identity=_identity(stage, parent, (Views if n_views else Features).files(plan)),
+        n_shown=n_shown,
+        views=Views.open(folder, plan, n_views) if n_views else None,
+        progress=stage.progress,
+    )
+    save_weights(network, stage.path("weights.npz"), parent=parent)
+    suffix, told = build_suffix(network, plan), {"stage": stage.name, "trial": name, "seed": seed}
+    logits = (predict_logits(suffix, features, Rows.of(features, table), blank=blank) for table in tables[2:])
+    first, *rest = (prediction_table(table, logit, **told) for table, logit in zip(tables[2:], logits, strict=True))
+    return TrainingRun(outcome, first, pd.DataFrame({"layer": outcome.trainable})), rest
 
 
 def as_shown(pairs: pd.DataFrame, trial: TrialParams) -> pd.DataFrame:
@@ -114,29 +154,15 @@ def oversampled(pairs: pd.DataFrame, trial: TrialParams, seed: int) -> pd.DataFr
 def exposure(pairs: pd.DataFrame, trial: TrialParams, seed: int) -> pd.DataFrame:
     """How often an epoch shows the buckets that a trial oversamples, beside how often they occur.
 
-    Parameters
-    ----------
-    pairs : DataFrame
-        The training pairs.
-
-    Returns
-    -------
-    DataFrame
-        One row a bucket: bucket, weight, n_pairs, share (of the training pairs), share_of_epoch (expected; an epoch
-        shows as many pairs as there are, drawn from these and the extra ones).
+    One row a bucket: bucket, weight, n_pairs, share (of the training pairs), share_of_epoch (expected; an epoch shows
+    as many pairs as there are, drawn from these and the extra ones).
     """
     columns = ["bucket", "weight", "n_pairs", "share", "share_of_epoch"]
     if not trial.oversample:
         return pd.DataFrame(columns=columns)
     before, after = bucket_flags(pairs), bucket_flags(oversampled(pairs, trial, seed))
     rows = [
-        {
-            "bucket": bucket,
-            "weight": weight,
-            "n_pairs": int(before[bucket].sum()),
-            "share": float(before[bucket].mean()),
-            "share_of_epoch": float(after[bucket].mean()),
-        }
+        (bucket, weight, int(before[bucket].sum()), float(before[bucket].mean()), float(after[bucket].mean()))
         for bucket, weight in trial.oversample.items()
     ]
     return pd.DataFrame(rows, columns=columns)
@@ -151,27 +177,19 @@ def view_examples(stage: Stage, n_images: int) -> tuple[list[np.ndarray], list[s
         return [], []
     store = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent)
     image_ids = list(pd.unique(stage.pairs(Split.TRAIN)["image_id"])[:n_images])
-    images, titles = [], []
+    images: list[np.ndarray] = []
     for image_id in image_ids:
         plain = np.asarray(store.thumbnail(image_id))
         images.append(plain)
-        titles.append("plain")
         for view in range(1, stage.trial.views + 1):
             unit = plain[None].astype(np.float32) / 255
             shown = augment.photometric(unit, [image_id], stage.params.training.photometric, view=view)[0]
             images.append(np.round(255 * shown).astype(np.uint8))
-            titles.append(f"view {view}")
-    return images, titles
+    return images, ["plain", *(f"view {view}" for view in range(1, stage.trial.views + 1))] * len(image_ids)
 
 
 def shuffle_images(pairs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Give every pair the image of another group's pair; labels and hypotheses stay.
-
-    Raises
-    ------
-    ValueError
-        If one group holds half of the pairs or more, so that no such exchange exists.
-    """
+    """Give every pair the image of another group's pair; labels and hypotheses stay."""
     groups = pairs["group_id"].to_numpy()
     order = rng.permutation(len(pairs))
     order = order[np.argsort(groups[order], kind="stable")]
@@ -187,51 +205,6 @@ def describe(stage: Stage) -> pd.DataFrame:
     """The trial's configuration as a table of names and values."""
     content = stage.trial.model_dump(mode="json")
     return pd.DataFrame({"parameter": list(content), "value": [str(value) for value in content.values()]})
-
-
-def _open(stage: Stage, plan: FreezePlan, params: FitParams, seed: int) -> tuple[Network, Features]:
-    set_threads(stage.threads)
-    features = Features.open(stage.upstream_folder(FEATURES), plan)
-    return load_network(stage.params.model, dropout=params.dropout, seed=seed), features
-
-
-def _fit(
-    stage: Stage,
-    network: Network,
-    plan: FreezePlan,
-    features: Features,
-    params: FitParams,
-    seed: int,
-    pairs: tuple[pd.DataFrame, pd.DataFrame],
-    *,
-    parent: dict[str, np.ndarray] | None,
-    blank: bool = False,
-    n_shown: int | None = None,
-    views: Views | None = None,
-) -> Fit:
-    """Fit on the first pairs, validate on the second, and store the weights."""
-    training = stage.params.training
-    train, val = (Rows.of(features, table) for table in pairs)
-    outcome = fit(
-        network,
-        plan,
-        features,
-        train,
-        val,
-        params,
-        seed=seed,
-        batch_size=training.batch_size,
-        criterion=training.criterion,
-        global_clipnorm=training.global_clipnorm,
-        blank=blank,
-        checkpoint=_checkpoint(stage),
-        identity=_identity(stage, parent, (Views if views else Features).files(plan)),
-        n_shown=n_shown,
-        views=views,
-        progress=stage.progress,
-    )
-    save_weights(network, stage.path("weights.npz"), parent=parent)
-    return outcome
 
 
 def _checkpoint(stage: Stage) -> Path:
@@ -258,22 +231,3 @@ def _identity(stage: Stage, parent: dict[str, np.ndarray] | None, files: tuple[s
         "code": code,
         "versions": package_versions(),
     }
-
-
-def _predict(
-    network: Network,
-    plan: FreezePlan,
-    features: Features,
-    pairs: pd.DataFrame,
-    stage: Stage,
-    *,
-    trial: str,
-    seed: int,
-    blank: bool,
-) -> pd.DataFrame:
-    logit = predict_logits(build_suffix(network, plan), features, Rows.of(features, pairs), blank=blank)
-    return prediction_table(pairs, logit, stage=stage.name, trial=trial, seed=seed)
-
-
-def _layers(run: Fit) -> pd.DataFrame:
-    return pd.DataFrame({"layer": run.trainable})

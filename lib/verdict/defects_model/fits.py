@@ -22,14 +22,13 @@ from verdict.defects.leaks import (
     reported,
     shared_with,
 )
-from verdict.defects_model.pixels import zero_to_one
-from verdict.defects_model.rebuilt import Rebuilt, compared, rebuild_warmup, rows_of
+from verdict.defects_model.kept_answers import compared, features_of, rows_of, zero_to_one
 from verdict.features import Features
+from verdict.kept import KeptModel, load_warmup
 from verdict.labels import Split
-from verdict.model import FreezePlan, build_suffix
 from verdict.stage import Stage
 from verdict.stages import WARMUP_STAGE
-from verdict.train import Rows, fit, load_weights, predict_logits, read_weights
+from verdict.train import Rows, fit, load_weights, read_weights
 from verdict.training import warmup_splits
 
 NUMBERED = {"all": "defect.leak", PAIR: "defect.leak_pair"}
@@ -37,14 +36,9 @@ NUMBERED = {"all": "defect.leak", PAIR: "defect.leak_pair"}
 
 @dataclass(frozen=True)
 class ShortFits:
-    """Logits on the same test pairs of three short fits of the fusion head, from the same start with the same seed.
+    """Logits (n_judged,) on the same test pairs of three short fits of the fusion head, from the same start and seed.
 
-    Attributes
-    ----------
-    fits : Fits
-        What was trained on, and the test pairs.
-    clean, leaked, zero_to_one : (n_judged,) float
-        Fitted without the defects; on test images as well (D03); on pixels in the study's range (D04).
+    Fitted without the defects, on test images as well (D03), and on pixels in the study's range (D04).
     """
 
     fits: Fits
@@ -68,9 +62,9 @@ def short_fits(stage: Stage, judged: pd.DataFrame, *, n_images: int, share: floa
     rng = stage.rng("defects.fits")
     fits = make_fits(stage.pairs(Split.TRAIN), judged, n_images, share=share, rng=rng)
     val = draw_groups(stage.pairs(Split.VAL), n_images, rng)
-    model = rebuild_warmup(stage)
+    model = load_warmup(stage)
     shown = pd.concat([fits.clean, val, fits.judged])["image_id"].to_numpy()
-    stored, rescaled = model.features, model.features_of(shown, zero_to_one)
+    stored, rescaled = model.features, features_of(model, shown, zero_to_one)
     arms = {"clean": (fits.clean, stored), "leaked": (fits.leaked, stored), "zero_to_one": (fits.clean, rescaled)}
     logits = {}
     for name, (train, features) in arms.items():
@@ -80,15 +74,15 @@ def short_fits(stage: Stage, judged: pd.DataFrame, *, n_images: int, share: floa
 
 
 def _fit_and_answer(
-    stage: Stage, model: Rebuilt, features: Features, train: pd.DataFrame, val: pd.DataFrame, test: pd.DataFrame
+    stage: Stage, model: KeptModel, features: Features, train: pd.DataFrame, val: pd.DataFrame, test: pd.DataFrame
 ) -> np.ndarray:
     """Fit from the warm-up's weights, whatever was fitted before, and answer test."""
-    training, plan = stage.params.training, FreezePlan()
+    training = stage.params.training
     load_weights(model.network, read_weights(stage.upstream(WARMUP_STAGE, "weights.npz")))
     with tempfile.TemporaryDirectory(prefix="verdict-") as folder:
         fit(
             model.network,
-            plan,
+            model.plan,
             features,
             Rows.of(features, train),
             Rows.of(features, val),
@@ -97,11 +91,9 @@ def _fit_and_answer(
             batch_size=training.batch_size,
             criterion=training.criterion,
             global_clipnorm=training.global_clipnorm,
-            blank=False,
             checkpoint=Path(folder) / "state.npz",
-            identity={},
         )
-    return predict_logits(build_suffix(model.network, plan), features, Rows.of(features, test))
+    return model.logits(test, features)
 
 
 def leak_effects(stage: Stage, found: ShortFits, table: pd.DataFrame) -> pd.DataFrame:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from verdict.defects.sizes import Shape
 from verdict.model import FreezePlan, Network, apply_plan
 from verdict.params import ModelParams
+
+
+def with_one_vision_block(network: Network, plan: FreezePlan) -> FreezePlan:
+    """What the study meant to train: one block of vision, where the network has any."""
+    return replace(plan, vision_blocks=min(1, len(network.vision_layers)))
 
 
 def free_the_parent(network: Network, plan: FreezePlan) -> None:

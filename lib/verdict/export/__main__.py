@@ -22,7 +22,7 @@ from verdict.data.picture_files import resolve_images, why_missing
 from verdict.export import table
 from verdict.params import StatisticsParams, load_params
 from verdict.run import device_lease
-from verdict.start import tell
+from verdict.start import choose_backend, tell
 
 SELECTION = "04_model_selection"
 
@@ -51,6 +51,7 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
         raise ValueError(f"--out is a file, and {out} is a folder")
     asked, files = _read(pairs, images, skip=skip)
     # Imported when the input is known to be sound: the framework takes seconds.
+    choose_backend(params.model.backend)
     from verdict.backend import set_threads
     from verdict.export.model import load_kept, predict
 

@@ -14,12 +14,11 @@ from verdict import paths, stages
 from verdict.artifacts import StaleResultError, relative, sha256_file, sha256_tree, verify_outputs
 from verdict.data.images import ImageStore
 from verdict.data.pairs import N_LISTED
-from verdict.features import Encoders, load_encoders, load_network
-from verdict.model import FreezePlan, build_prefix, build_suffix
+from verdict.kept import open_model
+from verdict.model import FreezePlan
 from verdict.numbers import Numbers
 from verdict.params import ModelParams
-from verdict.predict import DecisionRule
-from verdict.train import load_weights, read_weights, two_class
+from verdict.predict import DecisionRule, two_class
 
 SELECTION, CALIBRATION = "04_model_selection", "07_calibration"
 
@@ -28,16 +27,8 @@ SELECTION, CALIBRATION = "04_model_selection", "07_calibration"
 class Kept:
     """What model selection kept, with all that its answers depend on.
 
-    Attributes
-    ----------
-    params : ModelParams
-        Of the run that trained it, whatever the profile says now.
-    plan : FreezePlan
-        What trained, hence what the stored weights hold.
-    weights : Path
-    rule : DecisionRule
-        With the fitted temperature, or 1 where calibration has not run.
-    is_calibrated : bool
+    `params` are those of the run that trained it, whatever the profile says now; the temperature of the rule is 1 where
+    calibration has not run.
     """
 
     trial: str
@@ -52,12 +43,7 @@ class Kept:
 def load_kept(profile: str) -> Kept:
     """Find the kept model of a profile's report, every file compared with its record.
 
-    Raises
-    ------
-    FileNotFoundError
-        If the report has not come as far as model selection.
-    StaleResultError
-        If a file was changed, a stage stems from another run of its upstream, or a preset is not the one of training.
+    A StaleResultError where one was changed, a stage stems from another run of its upstream, or a preset is another.
     """
     chosen, selection = _verified(profile, SELECTION)
     row = pd.read_parquet(chosen / "selection.parquet").iloc[0]
@@ -127,7 +113,6 @@ def predict(
     ----------
     pairs : DataFrame, n rows
         Columns image_id and hypothesis.
-    files : mapping of image id to file
     batch : int
         Pairs at a time.
     workers : int
@@ -139,31 +124,24 @@ def predict(
     -------
     (logits, unreadable)
         Float64 (n, 2) in the order of the pairs, and the cause by id of each image that cannot be read.
-
-    Raises
-    ------
-    ValueError
-        If images cannot be read, all of them counted and the first few named, unless they are to be skipped.
     """
-    encoders = load_encoders(kept.params)
-    network = load_network(kept.params, dropout=0.0, seed=0, encoders=encoders)
-    load_weights(network, read_weights(kept.weights))
-    steps = (*build_prefix(network, kept.plan), build_suffix(network, kept.plan))
+    model = open_model(kept.params, kept.plan, kept.weights, batch=batch)
     index = pd.DataFrame({"image_id": list(files), "file": [str(Path(file).resolve()) for file in files.values()]})
     store = ImageStore(Path(), index.assign(row=-1, sha256=""), workers=workers)
-    image_ids, hypotheses = (pairs[name].to_numpy(dtype=object) for name in ("image_id", "hypothesis"))
-    order = np.argsort(np.unique(image_ids, return_inverse=True)[1], kind="stable")
-    logit, unreadable = np.full(len(pairs), np.nan), {}
-    for start in range(0, len(order), batch):
-        rows = order[start : start + batch]
-        shown, images, faults = _load(store, list(dict.fromkeys(image_ids[rows])), encoders.image_size)
+    order = np.argsort(np.unique(pairs["image_id"].to_numpy(dtype=object), return_inverse=True)[1], kind="stable")
+    logit, unreadable, done = np.full(len(pairs), np.nan), {}, 0
+    for rows in model.parts(order):
+        asked = pairs.iloc[rows].astype({"hypothesis": str})
+        shown, images, faults = _load(store, list(pd.unique(asked["image_id"])), model.encoders.image_size)
         unreadable |= faults
         # After a fault that stops the export, the remaining images are only read, to count the faults.
         if images and (skip_unreadable or not unreadable):
-            place = pd.Index(images).get_indexer(image_ids[rows])
-            rows, place = rows[place >= 0], place[place >= 0]
-            logit[rows] = _forward(steps, encoders, shown, place, hypotheses[rows])
-        progress(f"pairs {min(start + batch, len(order)):,}/{len(order):,}")
+            known = asked["image_id"].isin(images).to_numpy()
+            features = model.read(np.unique(asked.loc[known, "hypothesis"].to_numpy(dtype=str)).tolist())
+            features = model.seen(images, [model.encoders.pixels(shown)], features)
+            logit[rows[known]] = model.logits(asked[known], features)
+        done += len(rows)
+        progress(f"pairs {done:,}/{len(order):,}")
     if unreadable and not skip_unreadable:
         listed = "; ".join(list(unreadable.values())[:N_LISTED])
         raise ValueError(f"{len(unreadable)} of {len(files)} images cannot be read: {listed}")
@@ -185,20 +163,3 @@ def _load(
                 faults[image_id] = str(error)
         good = [image_id for image_id in image_ids if image_id not in faults]
         return store.load(good, size=size), good, faults
-
-
-def _forward(
-    steps: tuple[Any, Any, Any], encoders: Encoders, shown: np.ndarray, image_rows: np.ndarray, hypotheses: np.ndarray
-) -> np.ndarray:
-    """Logits of CONTRADICTION of one batch, (n,): prefixes once a distinct image and hypothesis, then the suffix."""
-    vision, text, suffix = steps
-    sentences, text_rows = np.unique(hypotheses.astype(str), return_inverse=True)
-    token_ids, padding_mask = encoders.tokens(sentences.tolist())
-    inputs = {
-        "a_image_rows": image_rows.astype(np.int32),
-        "a_text_rows": text_rows.astype(np.int32),
-        "image_tokens": vision.predict_on_batch(encoders.pixels(shown)),
-        "hidden": text.predict_on_batch({"token_ids": token_ids, "padding_mask": padding_mask}),
-        "padding_mask": padding_mask,
-    }
-    return suffix.predict_on_batch(inputs)[:, 0].astype(np.float64)
