@@ -196,7 +196,7 @@ def encode(
             write_npy_rows(out / file, int(done[-1]), blocks())
 
     image_ids = list(pd.unique(pairs["image_id"]))
-    shown = list(pd.unique(pairs.loc[pairs["split"] == Split.TRAIN, "image_id"]))
+    shown = list(pd.unique(pairs.loc[pairs["split"] == Split.TRAIN, "image_id"])) if views else []
 
     def plain(part: slice) -> np.ndarray:
         return encoders.pixels(images.load(image_ids[part], size=encoders.image_size))

@@ -650,6 +650,9 @@ class Params(Model):
         """Hash of everything but where it runs: equal hashes promise equal numbers."""
         content = self.as_dict()
         content.pop("execution")
+        # What was made before there was a choice keeps its name.
+        if content["model"]["backend"] == "torch":
+            del content["model"]["backend"]
         return content_hash(content)
 
 

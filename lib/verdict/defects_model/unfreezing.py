@@ -21,7 +21,11 @@ def free_the_parent(network: Network, plan: FreezePlan) -> None:
     """Follow a plan, then set the encoder around its vision blocks trainable, as the study did. Wrong."""
     apply_plan(network, plan)
     if plan.vision_blocks:
-        network.vision.get_layer("vit_encoder").trainable = True
+        encoder = network.vision.get_layer("vit_encoder")
+        encoder.trainable = True
+        # On torch Keras has passed this down to every weight; on tensorflow each keeps its own flag.
+        for weight in encoder.weights:
+            weight.trainable = True
 
 
 def trained_layers(network: Network) -> dict[str, int]:
