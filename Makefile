@@ -20,10 +20,10 @@ endef
 quoted = '$(subst $(newline), ,$(subst ','\'',$(value $(1))))'
 # An option, where the person gives the variable.
 given = $(if $(value $(2)),--$(1)=$(call quoted,$(2)))
-# A command has the same variables on every machine (lib/verdict/start.py), and ends when make does.
-RUN := exec $(PY) -m verdict.start
+# A command has the same variables on every machine (lib/verdict/workflow/start.py), and ends when make does.
+RUN := exec $(PY) -m verdict.workflow.start
 # As many jobs at a time as there are processors, or as a container may use.
-COUNT = PYTHONPATH=lib $(PY) -c 'from verdict.place import n_processors; print(n_processors())'
+COUNT = PYTHONPATH=lib $(PY) -c 'from verdict.workflow.place import n_processors; print(n_processors())'
 JOBS = $(or $(CORES),$(shell $(COUNT)))
 unexport $(filter PYTHON%,$(.VARIABLES))
 export PYTHONPATH := $(CURDIR)/lib
@@ -58,26 +58,26 @@ $(READY): requirements.txt
 env: $(READY)  ## make the environment in .venv
 
 report: $(READY)  ## make the whole report: PROFILE=digits (default), smoke, nlvr, ...; CORES=n; WHERE=local or slurm
-	@$(RUN) verdict.pipeline --profile=$(call quoted,PROFILE) --cores $(JOBS) --where $(WHERE)
+	@$(RUN) verdict.workflow.pipeline --profile=$(call quoted,PROFILE) --cores $(JOBS) --where $(WHERE)
 
 explain: $(READY)  ## say in words why the report of PROFILE decided a pair as it did: PAIR=id
-	@$(RUN) verdict.audit explain --profile=$(call quoted,PROFILE) $(if $(value PAIR),-- $(call quoted,PAIR))
+	@$(RUN) verdict.decide.log explain --profile=$(call quoted,PROFILE) $(if $(value PAIR),-- $(call quoted,PAIR))
 
 replay: $(READY)  ## decide every pair of PROFILE's log again from what it holds, and tell any difference
-	@$(RUN) verdict.audit replay --profile=$(call quoted,PROFILE)
+	@$(RUN) verdict.decide.log replay --profile=$(call quoted,PROFILE)
 
 export: $(READY)  ## predict with PROFILE's model: PAIRS=new.jsonl IMAGES=folder OUT=a.csv [SKIP=1], or CHECK=a.csv LABELS=b.jsonl
-	@$(RUN) verdict.export --profile=$(call quoted,PROFILE) $(call given,pairs,PAIRS) $(call given,images,IMAGES) $(call given,out,OUT) \
+	@$(RUN) verdict.model.export --profile=$(call quoted,PROFILE) $(call given,pairs,PAIRS) $(call given,images,IMAGES) $(call given,out,OUT) \
 		$(call given,check,CHECK) $(call given,labels,LABELS) $(if $(value SKIP),--skip-unusable-images)
 
 test: $(READY)  ## run all tests, a whole smoke report included
 	@export OMP_NUM_THREADS=1; $(RUN) pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-slurm: $(READY)  ## run the smoke report on the Slurm at hand and compare it with a local one (skipped where there is none)
-	@export OMP_NUM_THREADS=1; $(RUN) pytest -m cluster -rs tests/test_slurm_cluster.py
+	@export OMP_NUM_THREADS=1; $(RUN) pytest -m cluster -rs tests/workflow/test_slurm_cluster.py
 
 verify: $(READY)  ## check this installation: the smoke report in a fresh clone, its numbers against the committed table (WRITE=1: make it)
-	@$(RUN) verdict.verify --cores $(JOBS) $(if $(value WRITE),--write)
+	@$(RUN) tests.bench.installation --cores $(JOBS) $(if $(value WRITE),--write)
 
 lint: $(READY)  ## check code style and notebooks
 	@$(PY) -m ruff check lib tests notebooks
@@ -104,17 +104,17 @@ publish: $(READY)  ## put a small copy of PROFILE's report under reports/publish
 	@$(RUN) verdict.report.publish --profile=$(call quoted,PROFILE)
 
 presets: $(READY)  ## train the tiny presets that the package ships, again (minutes)
-	@$(PY) -m verdict.start verdict.pretrain
-	@$(RUN) verdict.clip.shipped_clip
+	@$(PY) -m verdict.workflow.start verdict.model.presets
+	@$(RUN) verdict.clip.encoder.shipped
 
 bench: $(READY)  ## measure speed and memory; BENCH=gpu: the published schedule on a GPU
-	@$(RUN) verdict.bench $(BENCH)
+	@$(RUN) tests.bench $(BENCH)
 
 chaos: $(READY)  ## disturb small reports N times (100) from SEED (1), LANES (1) at a time, and compare what they store
-	@$(RUN) verdict.chaos --n $(or $(N),100) --seed $(or $(SEED),1) --cores $(JOBS) --lanes $(or $(LANES),1)
+	@$(RUN) tests.chaos --n $(or $(N),100) --seed $(or $(SEED),1) --cores $(JOBS) --lanes $(or $(LANES),1)
 
 bench-scale: $(READY)  ## measure scaling: workers, a Slurm's nodes, and cost by pairs, trials and seeds
-	@$(RUN) verdict.bench scale
+	@$(RUN) tests.bench scale
 
 clean:  ## remove what runs of PROFILE made, and say what (downloads and the environment stay)
-	@$(or $(wildcard $(PY)),$(PYTHON)) -m verdict.clean --profile=$(call quoted,PROFILE)
+	@$(or $(wildcard $(PY)),$(PYTHON)) -m verdict.workflow.clean --profile=$(call quoted,PROFILE)

@@ -1,15 +1,15 @@
-# Which stage needs which; nothing is computed here. Run through `make report` (python -m verdict.pipeline).
+# Which stage needs which; nothing is computed here. Run through `make report` (python -m verdict.workflow.pipeline).
 import shlex
 import sys
 
 sys.path.insert(0, str(workflow.current_basedir) + "/lib")
 
-from verdict import stages
-from verdict.artifacts import canonical_json, relative
-from verdict.code_digest import code_digest, library_files, page_files
-from verdict.execution import load_execution
-from verdict.params import load_params
-from verdict.stage_parameters import resolved
+from verdict.workflow import stages
+from verdict.base.artifacts import canonical_json, relative
+from verdict.workflow.code_digest import code_digest, library_files, page_files
+from verdict.workflow.execution import load_execution
+from verdict.base.params import load_params
+from verdict.workflow.stage_parameters import resolved
 
 PROFILE = config.get("profile", "digits")
 WHERE = config.get("where", "local")
@@ -19,7 +19,7 @@ EXECUTION = load_execution(WHERE, PROFILE)
 SPECS = stages.specs_for(PARAMS)
 # The process is Snakemake's own child, without a shell in between, so that it ends when Snakemake does.
 PYTHON = "exec " + shlex.quote(sys.executable).replace("{", "{{").replace("}", "}}")
-RUN = f"{PYTHON} -m verdict.warm verdict.run"
+RUN = f"{PYTHON} -m verdict.workflow.warm verdict.workflow.run"
 SHARDS = PARAMS.execution.feature_shards
 
 
@@ -76,7 +76,7 @@ rule site:
     output:
         f"work/{PROFILE}/rendered.json",
     shell:
-        f"{PYTHON} -m verdict.start verdict.report --profile {PROFILE}"
+        f"{PYTHON} -m verdict.workflow.start verdict.report --profile {PROFILE}"
 
 
 rule trial:

@@ -1,10 +1,10 @@
 """A subject for tests of the benches: small backbones of three blocks, and photographs of which each is one file."""
 
 import numpy as np
+from tests.bench.subjects import Subject, random_pairs, with_preprocessing, write_photographs
 
-from verdict.backend import keras, keras_hub
-from verdict.bench.subjects import Subject, random_pairs, with_preprocessing, write_photographs
-from verdict.params import FitParams, ModelParams
+from verdict.base.params import FitParams, ModelParams
+from verdict.model.backend import keras, keras_hub
 
 MODEL = ModelParams(vision_preset="none", text_preset="none", sequence_length=7, heads=3, key_dim=4, mlp_dim=17)
 FIT = FitParams(learning_rate=1e-2, weight_decay=1e-2, dropout=0.1, epochs=1, patience=1, schedule="constant")

@@ -1,6 +1,6 @@
 """A project of its own, with the real parameters and an empty package, for tests of stages."""
 
-from verdict import paths
+from verdict.base import paths
 
 
 def make_project(tmp_path, monkeypatch):

@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 
 import yaml
+from tests.workflow import test_preflight as cases
 
-import test_preflight as cases
-from verdict import paths
+from verdict.base import paths
 
 LIMIT_S = 5.0
-RUN = (sys.executable, "-m", "verdict.start", "verdict.pipeline", "--profile", "mine")
+RUN = (sys.executable, "-m", "verdict.workflow.start", "verdict.workflow.pipeline", "--profile", "mine")
 
 
 def state(root: Path, data: Path) -> tuple[str, dict[Path, int]]:

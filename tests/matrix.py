@@ -20,7 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from verdict import paths, start
+from verdict.base import paths
+from verdict.workflow import start
 
 PROFILE = "smoke"
 # How long a run took, and what git says of the project, with the claims that stand on it, are no results.

@@ -7,7 +7,7 @@ import tarfile
 import numpy as np
 from PIL import Image
 
-from verdict.clip import cifar, corpora
+from verdict.clip.pictures import cifar, corpora
 
 # The fine labels of CIFAR-100 in the order of their ids, as its archive lists them.
 CIFAR100 = """

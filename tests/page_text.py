@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from verdict import paths
-from verdict.numbers import Number, Numbers
+from verdict.base import paths
+from verdict.base.numbers import Number, Numbers
 from verdict.report.conditions import chosen_text
 from verdict.report.notebook import read_notebook
 

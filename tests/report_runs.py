@@ -7,7 +7,8 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
-from verdict import artifacts, paths, start
+from verdict.base import artifacts, paths
+from verdict.workflow import start
 
 PROFILE = "smoke"
 LIMIT_S = 600
@@ -68,7 +69,7 @@ def environment(root: Path) -> dict[str, str]:
 
 
 def command() -> list[str]:
-    return [sys.executable, "-m", "verdict.pipeline", "--profile", PROFILE, "--cores", "2"]
+    return [sys.executable, "-m", "verdict.workflow.pipeline", "--profile", PROFILE, "--cores", "2"]
 
 
 def report(root: Path, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 
-from verdict.numbers import Claim, Number, Numbers
+from verdict.base.numbers import Claim, Number, Numbers
 from verdict.report.evidence import find_evidence
 from verdict.report.executions import Execution
 from verdict.report.exporter import render_page

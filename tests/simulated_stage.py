@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from verdict.base.labels import class_names
+from verdict.base.params import load_params
 from verdict.data.pairs import make_pair_id
-from verdict.labels import class_names
-from verdict.params import load_params
-from verdict.selection import Selection
-from verdict.stage import Stage
+from verdict.model.selection import Selection
+from verdict.workflow.stage import Stage
 
 KEPT = Selection("text1", 11, "frozen", "text1")
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from verdict import paths, stages
-from verdict.code_digest import code_cells
+from verdict.base import paths
 from verdict.report.lint import lint_notebook
-from verdict.stage_parameters import parameter_model
+from verdict.workflow import stages
+from verdict.workflow.code_digest import code_cells
+from verdict.workflow.stage_parameters import parameter_model
 
 TOP_LEVEL = {
     "README.md",
@@ -40,97 +41,13 @@ TARGETS = {"help", "env", "report", "test", "lint", "lab", "presets", "bench", "
 TARGETS |= {"watch", "check", "notebook", "diff", "publish", "chaos"}
 TARGETS |= {"test-slurm", "verify", "bench-scale", "explain", "replay", "export"}
 
-# Lowest first: a module imports only from above it in this list. A package stands for all that it holds.
-ORDER = (
-    "paths",
-    "start",
-    "place",
-    "labels",
-    "spreadsheet",
-    "artifacts",
-    "clean",
-    "kernel",
-    "search",
-    "parameter_files",
-    "params",
-    "lineage",
-    "numbers",
-    "weighted",
-    "uncertainty",
-    "declarations",
-    "stages",
-    "stage_parameters",
-    "code_digest",
-    "stage",
-    "execution",
-    "result_folder",
-    "integrity",
-    "warm",
-    "run",
-    "slurm",
-    "pipeline",
-    "scores",
-    "ranking",
-    "metrics",
-    "data",
-    "statements",
-    "oversample",
-    "augment",
-    "backend",
-    "model",
-    "features",
-    "predict",
-    "selection",
-    "optimise",
-    "train",
-    "kept",
-    "training",
-    "evaluation",
-    "published",
-    "views",
-    "probe",
-    "integrated_gradients",
-    "recorded_study",
-    "ablation",
-    "error_analysis",
-    "attention",
-    "representation",
-    "interpret",
-    "reproducibility",
-    "defects",
-    "defects_model",
-    "calibrate",
-    "calibration_study",
-    "conformal",
-    "conformal_study",
-    "signals",
-    "humans",
-    "clarify",
-    "people",
-    "policy",
-    "policy_evaluation",
-    "raw_temperature",
-    "audit",
-    "deferral",
-    "explanations",
-    "policy_study",
-    "handover_study",
-    "shift",
-    "pretrain",
-    "clip",
-    "plots",
-    "report",
-    "verify",
-    "bench",
-    "chaos",
-    "export",
-)
+# Lowest first: a room imports only from those before it. What notebooks call is the last one's.
+ROOMS = ("base", "stats", "data", "workflow", "model", "decide", "pages", "clip", "report")
 FRAMEWORKS = {"torch", "keras", "keras_hub", "tensorflow", "transformers"}
 # The modules that compute with a framework; no other imports one, not even through these, when it is imported.
 NUMERICAL = {
-    *("backend", "model", "features", "optimise", "train", "kept", "training", "interpret", "defects_model"),
-    *("probe", "integrated_gradients", "pretrain", "bench", "chaos", "export"),
-    *("clip.teach", "clip.own_clip", "clip.shipped_clip", "clip.ask", "clip.encode"),
+    *("model", "pages.interpretation", "pages.defects_network"),
+    *(f"clip.encoder.{name}" for name in ("ask", "encode", "own_model", "shipped", "teach")),
 }
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 
@@ -200,21 +117,20 @@ def test_no_profile_writes_where_git_tracks_something():
     assert not paths.TAKEN & set(paths.profiles())
 
 
-def test_every_module_has_its_place_in_the_order():
-    assert len(set(ORDER)) == len(ORDER)
-    assert {name.split(".")[0] for name, _ in modules()} - {""} <= set(ORDER)
+def test_the_package_is_nine_rooms():
+    assert {name.split(".")[0] for name, _ in modules()} == {"", *ROOMS}
+    assert [name for name, path in modules() if "." not in name and path.name != "__init__.py"] == []
 
 
 @pytest.mark.parametrize(("name", "path"), [pytest.param(*item, id=item[0] or "verdict") for item in modules()])
-def test_a_module_imports_only_from_below(name, path):
+def test_a_room_imports_only_from_rooms_below(name, path):
     own = name.split(".")[0]
-    place = {module: position for position, module in enumerate(ORDER)}
     for target in imported(ast.parse(path.read_text(encoding="utf-8"))):
         package, _, rest = target.partition(".")
-        other = rest.split(".")[0]
-        if package == "verdict" and other in place and other != own:
+        room = rest.split(".")[0]
+        if package == "verdict" and room != own:
             assert name, "the package itself imports nothing"
-            assert place[other] < place[own], f"{name} imports {target}, which stands above it"
+            assert ROOMS.index(room) < ROOMS.index(own), f"{name} imports {target}, which stands above it"
 
 
 @pytest.mark.parametrize(("name", "path"), [pytest.param(*item, id=item[0] or "verdict") for item in modules()])
@@ -238,7 +154,7 @@ def test_importing_the_rest_loads_no_framework():
 def test_integers_of_labels_and_the_root_are_named_in_one_module():
     for name, path in modules():
         text = path.read_text(encoding="utf-8")
-        if name != "paths":
+        if name != "base.paths":
             assert "VERDICT_ROOT" not in text, name
             assert "parents[" not in text, f"{name} walks up from its own file; named folders are in paths"
 
@@ -250,7 +166,7 @@ def test_no_file_names_a_place_on_a_machine():
         text = path.read_text(encoding="utf-8", errors="replace")
         for place in here:
             assert place not in text, f"{path.name} names {place}"
-        if path.parent.name != "tests":
+        if "tests" not in path.relative_to(paths.ROOT).parts:
             assert not (found := somewhere.search(text)), f"{path.name} names {text[found.start() :][:40]!r}"
 
 
@@ -446,7 +362,7 @@ def test_what_is_imported_is_pinned_and_what_is_pinned_is_imported():
     sources += ["\n".join(code_cells(path)) for path in NOTEBOOKS]
     found = {target.split(".")[0] for source in sources for target in imported(ast.parse(source))}
     found |= set(re.findall(r"^\s*(?:import|from) (\w+)", (paths.ROOT / "Snakefile").read_text(), re.MULTILINE))
-    own = {"verdict", *(path.stem for path in files_of("tests"))}
+    own = {"verdict", "tests", *(path.stem for path in files_of("tests"))}
     owners = importlib.metadata.packages_distributions()
     plain = lambda name: re.sub(r"[-_.]+", "-", name).lower()  # noqa: E731
     used = {plain(name) for module in found - own - sys.stdlib_module_names for name in owners.get(module, [module])}
@@ -509,9 +425,12 @@ def test_there_are_notebooks():
 
 NAMED_STREAMS = [
     *(paths.NOTEBOOKS / f"{name}.ipynb" for name in ("01_data", "06_interpretation", "13_reproducibility")),
-    *(paths.LIBRARY / f"{name}.py" for name in ("attention", "interpret", "representation", "reproducibility")),
-    *sorted((paths.LIBRARY / "defects").glob("*.py")),
-    *sorted((paths.LIBRARY / "defects_model").glob("*.py")),
+    *(
+        paths.LIBRARY / "pages" / f"{name}.py"
+        for name in ("attention", "interpretation", "representation", "reproducibility")
+    ),
+    *sorted((paths.LIBRARY / "pages" / "defects").glob("*.py")),
+    *sorted((paths.LIBRARY / "pages" / "defects_network").glob("*.py")),
 ]
 
 

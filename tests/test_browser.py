@@ -7,9 +7,18 @@ import pytest
 
 from browser import Browser, axe_source
 from page_checks import check_report
-from report_tools import HOSTILE, code, displayed, markdown, record, sample_claim, sample_numbers, write_notebook
-from report_tools import write_stage as write_executed
-from verdict.numbers import Number, Numbers
+from report_tools import (
+    HOSTILE,
+    code,
+    displayed,
+    markdown,
+    record,
+    sample_claim,
+    sample_numbers,
+    write_notebook,
+    write_stage as write_executed,
+)
+from verdict.base.numbers import Number, Numbers
 from verdict.report import executions as found
 from verdict.report.compare import compare_reports
 from verdict.report.outputs import MIME

@@ -16,14 +16,14 @@ import pytest
 from browser import Browser
 from report_runs import LIMIT_S, PROFILE, References, command, copy_project, environment, report
 from report_tools import Reader, assert_links, exhibits_of, shows_number
-from verdict import stages
+from verdict.base.numbers import ESTIMATE, KINDS, Numbers
+from verdict.base.params import load_params
 from verdict.data.images import ImageStore
-from verdict.export.table import score
-from verdict.lineage import least_trained
-from verdict.numbers import ESTIMATE, KINDS, Numbers
-from verdict.params import load_params
+from verdict.model.export.table import score
+from verdict.model.lineage import least_trained
 from verdict.report.executions import find_executions
 from verdict.report.template import main as new_notebook
+from verdict.workflow import stages
 
 pytestmark = pytest.mark.slow
 
@@ -134,7 +134,7 @@ def test_exported_predictions_give_the_reports_accuracy(finished, tmp_path):
     out = tmp_path / "predictions.csv"
     options = ["--pairs", tmp_path / "unseen.jsonl", "--images", tmp_path / "images", "--out", out]
     for arguments in (["--profile", PROFILE, *options], ["--check", out, "--labels", tmp_path / "truth.jsonl"]):
-        command = [sys.executable, "-m", "verdict.export", *map(str, arguments)]
+        command = [sys.executable, "-m", "verdict.model.export", *map(str, arguments)]
         done = subprocess.run(
             command, cwd=finished, env=environment(finished), capture_output=True, text=True, check=False
         )
@@ -191,7 +191,10 @@ def test_a_refused_page_is_never_up_to_date_and_a_lost_one_is_rendered_again(fin
 def test_a_notebook_comes_and_goes_and_no_other_runs(finished):
     """Under a name and a question of any characters: made, declared, taken away, and left there undeclared."""
     name, before = "14_What's new? (50 % & more) größe", records(finished)
-    declarations, notebook = finished / "lib" / "verdict" / "declarations.py", finished / "notebooks" / f"{name}.ipynb"
+    declarations, notebook = (
+        finished / "lib" / "verdict" / "workflow" / "declarations.py",
+        finished / "notebooks" / f"{name}.ipynb",
+    )
     text, page = declarations.read_text(encoding="utf-8"), finished / "reports" / PROFILE / f"{name}.html"
     question = 'Is "it" < 5 $ & {{ new }} isn\'t `it`?'
     assert new_notebook(["--question", question, "--folder", str(notebook.parent), name]) == 0
@@ -207,7 +210,10 @@ def test_a_notebook_comes_and_goes_and_no_other_runs(finished):
     for _ in range(2):
         done = report(finished)
         assert done.returncode != 0 and not page.exists()
-        assert f"not up to date: {name} is missing; no stage of lib/verdict/declarations.py executes it" in done.stderr
+        assert (
+            f"not up to date: {name} is missing; no stage of lib/verdict/workflow/declarations.py executes it"
+            in done.stderr
+        )
     notebook.unlink()
     done = report(finished)
     assert done.returncode == 0 and name not in (page.parent / "index.html").read_text(encoding="utf-8")

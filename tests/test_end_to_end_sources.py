@@ -10,9 +10,9 @@ import pytest
 from mini_corpora import image_ids, write_a2, write_independent, write_snli_ve
 from report_runs import PROFILE, References, copy_project, report
 from report_tools import Reader, assert_links
-from verdict.data import digits
+from verdict.base.numbers import Numbers
+from verdict.data.digits import digits
 from verdict.data.images import ImageStore
-from verdict.numbers import Numbers
 
 pytestmark = pytest.mark.slow
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from mini_corpora import image_ids, number_of, photo, write_a2, write_snli_ve
-from verdict.backend import keras_hub, set_threads
+from verdict.base.params import load_params
 from verdict.data.images import ImageStore
 from verdict.data.sources import build_dataset
-from verdict.features import Features, encode, load_encoders, load_network
-from verdict.model import FreezePlan, build_suffix
-from verdict.params import load_params
-from verdict.predict import logits_of, prediction_table
-from verdict.train import Rows, fit, load_weights, predict_logits, read_weights, save_weights
+from verdict.model.backend import keras_hub, set_threads
+from verdict.model.features import Features, encode, load_encoders, load_network
+from verdict.model.fit import Rows, fit, load_weights, predict_logits, read_weights, save_weights
+from verdict.model.network import FreezePlan, build_suffix
+from verdict.model.predict import logits_of, prediction_table
 
 pytestmark = pytest.mark.slow
 WORDS = ["a", "dog", "is", "outside", "two", "people", "talk", "nobody", "there", "man", "swims", "of", "v", "w", "."]

@@ -11,7 +11,7 @@ import pytest
 
 from browser import Browser
 from page_checks import View, check_content, check_report, check_table, check_view
-from verdict import paths
+from verdict.base import paths
 from verdict.report.publish import PUBLISHED
 
 COPY = paths.published_dir("digits")

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from verdict.backend import keras, keras_hub
-from verdict.model import FreezePlan, Network, build_network, build_prefix, build_suffix
+from verdict.model.backend import keras, keras_hub
+from verdict.model.network import FreezePlan, Network, build_network, build_prefix, build_suffix
 
 IMAGE_SHAPE = (48, 32, 3)
 BLOCKS, WORDS, VOCABULARY = 3, 5, 37

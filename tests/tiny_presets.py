@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from verdict.backend import keras_hub
-from verdict.params import ModelParams
+from verdict.base.params import ModelParams
+from verdict.model.backend import keras_hub
 
 WORDS = ["there", "is", "a", "red", "seven", "above", "two", "blue", "ones"]
 SIZE = (32, 48)

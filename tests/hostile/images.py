@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from corpus import Case
 from PIL import Image, PngImagePlugin
 
-from verdict.data.csv_folder import build
 from verdict.data.embedded import read_embedded
 from verdict.data.images import ImageStore, write_array_store
+from verdict.data.own.csv_folder import build
 
 COLOURS = {
     "red": (255, 0, 0),

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from corpus import Case
 
-from verdict.data.recorded import read_counts, read_file
+from verdict.data.own.recorded import read_counts, read_file
 
 NAMES = ("cat", "dog", "emu")
 N = 12

@@ -17,10 +17,10 @@ from report_tools import (
     sample_numbers,
     write_notebook,
 )
-from verdict.kernel import check_kernel
 from verdict.report.exporter import Site
 from verdict.report.lint import lint_notebook
 from verdict.report.outputs import MIME
+from verdict.workflow.kernel import check_kernel
 
 TITLE = markdown("# How good is it?\n\n**Question.** How good?")
 RAN = [TITLE, code("x = 1"), code("y = 2")]

@@ -4,8 +4,8 @@ from functools import partial
 
 from corpus import Case
 
-from verdict import paths
-from verdict.params import load_params
+from verdict.base import paths
+from verdict.base.params import load_params
 
 BASE = (paths.PARAMS / "base.yaml").read_bytes()
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -8,8 +8,8 @@ import pandas as pd
 from corpus import Case
 from PIL import Image
 
-from verdict.data.csv_folder import build
-from verdict.export.table import DecisionRule, answers, read, write
+from verdict.data.own.csv_folder import build
+from verdict.model.export.table import DecisionRule, answers, read, write
 from verdict.report.say import table_bundle
 
 HEADER = "image,hypothesis\n"

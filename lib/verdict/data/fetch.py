@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from verdict.artifacts import sha256_file, told_when_full
+from verdict.base.artifacts import sha256_file, told_when_full
 
 MAX_BYTES = 4_000_000_000
 MAX_FILES = 500_000

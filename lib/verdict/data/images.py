@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from verdict.artifacts import sha256_file, write_npy, write_parquet
+from verdict.base.artifacts import sha256_file, write_npy, write_parquet
 from verdict.data.embedded import is_embedded, read_embedded
 from verdict.data.kinds import kind_of
 

@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from verdict.labels import WARMUP_SPLITS, Split, class_names
+from verdict.base.labels import WARMUP_SPLITS, Split, class_names
 
 ID_COLUMNS = ("pair_id", "image_id", "group_id", "hypothesis")
 REQUIRED_COLUMNS = (*ID_COLUMNS, "label", "split")

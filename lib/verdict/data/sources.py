@@ -9,15 +9,18 @@ from typing import Any
 
 import pandas as pd
 
-from verdict import paths
-from verdict.data import a2, csv_folder, digits, nlvr, nlvr_corpus, recorded, snli_ve, snli_ve_corpus
-from verdict.data.pair_file import read_pair_file
+from verdict.base import paths
+from verdict.base.labels import Split, vote_columns
+from verdict.base.numbers import EXACT, Number, Numbers
+from verdict.base.params import DataParams, Params
+from verdict.data.digits import digits
+from verdict.data.nlvr import corpus, nlvr
+from verdict.data.own import csv_folder, recorded
+from verdict.data.own.pair_file import read_pair_file
+from verdict.data.own.picture_files import LOOK_S, find_damaged, refuse_damaged
 from verdict.data.pairs import Dataset
-from verdict.data.picture_files import LOOK_S, find_damaged, refuse_damaged
-from verdict.data.snli_ve_corpus import Shard
-from verdict.labels import Split, vote_columns
-from verdict.numbers import EXACT, Number, Numbers
-from verdict.params import DataParams, Params
+from verdict.data.photos import a2, snli_ve, snli_ve_corpus
+from verdict.data.photos.snli_ve_corpus import Shard
 
 
 def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str], None] = lambda text: None) -> Dataset:
@@ -70,7 +73,7 @@ def check_inputs(params: Params) -> None:
         csv_folder.check_splits(own.pairs, str(asked["table"]))
         refuse_damaged(asked["table"], find_damaged(own.files, limit_s=LOOK_S))
     elif data.source == "nlvr" and not data.nlvr.sha256:
-        nlvr_corpus.locate_corpus(url=data.nlvr.url, sha256="")
+        corpus.locate_corpus(url=data.nlvr.url, sha256="")
     elif data.source == "a2":
         table, _, other = a2.locate(data.a2.table, data.a2.images, data.a2.independent)
         read_pair_file(table)

@@ -8,8 +8,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from verdict.base.labels import EVALUATION_SPLITS, WARMUP_SPLITS, Split
 from verdict.data.pairs import may_share_images
-from verdict.labels import EVALUATION_SPLITS, WARMUP_SPLITS, Split
 
 
 def split_sizes(n_groups: int, fractions: Mapping[str, float]) -> dict[str, int]:

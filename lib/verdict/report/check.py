@@ -17,14 +17,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
-from verdict import paths, stages
-from verdict.numbers import Number, Numbers
-from verdict.params import load_params
+from verdict.base import paths
+from verdict.base.numbers import Number, Numbers
+from verdict.base.params import load_params
 from verdict.report.conditions import chosen_text
 from verdict.report.executions import UNDECLARED, Execution, find_executions, merged_numbers
 from verdict.report.lint import Finding, lint_notebook
 from verdict.report.markdown import Markdown, MarkdownError, look_up, misread, page_of
 from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
+from verdict.workflow import stages
 
 _LINK = re.compile(r'<a href="([^"]*)"')
 # Headings are as they are now, not as they were rendered last.

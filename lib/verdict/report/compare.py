@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from verdict import paths
-from verdict.artifacts import write_text
-from verdict.numbers import Number
-from verdict.params import flatten
+from verdict.base import paths
+from verdict.base.artifacts import write_text
+from verdict.base.numbers import Number
+from verdict.base.params import flatten
 from verdict.report.executions import Execution, find_executions
 from verdict.report.exporter import Site
 from verdict.report.outputs import environment

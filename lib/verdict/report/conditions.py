@@ -12,7 +12,7 @@ import math
 from jinja2 import StrictUndefined, TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from verdict.numbers import Numbers
+from verdict.base.numbers import Numbers
 from verdict.report.markdown import MarkdownError
 
 _PARTS = ("value", "low", "high")

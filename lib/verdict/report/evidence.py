@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from verdict.numbers import Claim
+from verdict.base.numbers import Claim
 from verdict.report.notebook import Cell, code_cells
 from verdict.report.outputs import MIME, stem_slug
 

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from verdict import paths, stages
-from verdict.artifacts import read_json, read_run, sha256_file
-from verdict.code_digest import code_digest
-from verdict.numbers import Claim, Numbers
-from verdict.params import Params, flatten, load_params
+from verdict.base import paths
+from verdict.base.artifacts import read_json, read_run, sha256_file
+from verdict.base.numbers import Claim, Numbers
+from verdict.base.params import Params, flatten, load_params
 from verdict.report.notebook import RenderError, match_code, read_notebook
-from verdict.stage_parameters import resolved
+from verdict.workflow import stages
+from verdict.workflow.code_digest import code_digest
+from verdict.workflow.stage_parameters import resolved
 
 MAX_HASHED_BYTES = 5_000_000
-UNDECLARED = "no stage of lib/verdict/declarations.py executes it"
+UNDECLARED = "no stage of lib/verdict/workflow/declarations.py executes it"
 SOURCE_NAMES = {stages.CLIP: "CLIP"}
 
 

@@ -23,8 +23,8 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 from traitlets import Bool, List, default
 
-from verdict.numbers import EXCLUDES, HUNDREDTHS, WITHIN, Claim, Numbers
-from verdict.params import Params
+from verdict.base.numbers import EXCLUDES, HUNDREDTHS, WITHIN, Claim, Numbers
+from verdict.base.params import Params
 from verdict.report.conditions import chosen_text
 from verdict.report.evidence import PageEvidence, find_evidence
 from verdict.report.executions import Execution

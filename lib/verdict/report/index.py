@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from verdict import stages
-from verdict.numbers import Claim, Numbers
+from verdict.base.numbers import Claim, Numbers
 from verdict.report.conditions import chosen_text
 from verdict.report.evidence import Evidence, PageEvidence, find_evidence
 from verdict.report.executions import Execution, merged_numbers
@@ -20,6 +19,7 @@ from verdict.report.notebook import RenderError, read_notebook
 from verdict.report.outputs import environment
 from verdict.report.pipeline import Node, draw_jobs, draw_pipeline, jobs_of
 from verdict.report.provenance import duration, provenance
+from verdict.workflow import stages
 
 # What the shipped presets were taught on, by the start of their names and the source that they fit.
 SHIPPED = {"digits": "scenes of handwritten digits", "nlvr": "scenes of coloured shapes"}
@@ -223,7 +223,7 @@ def _of_temperatures(executions: Sequence[Execution]) -> Iterator[dict[str, str]
         number = execution.numbers.get("calibration.temperature")
         if number is None:
             continue
-        from verdict.calibrate import LOG_T_BOUND
+        from verdict.decide.temperature import LOG_T_BOUND
 
         ends = (number.value, number.low, number.high)
         if any(abs(math.log(end)) > LOG_T_BOUND - 1e-6 for end in ends if end is not None and end > 0):

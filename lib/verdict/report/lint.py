@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from verdict import paths
-from verdict.artifacts import read_json
-from verdict.kernel import check_kernel
+from verdict.base import paths
+from verdict.base.artifacts import read_json
 from verdict.report.notebook import (
     INJECTED,
     QUESTION_MARKS,
@@ -24,6 +23,7 @@ from verdict.report.notebook import (
     read_notebook,
     without_comments,
 )
+from verdict.workflow.kernel import check_kernel
 
 MAX_LINES = 15
 KNOWN_TAGS = frozenset({"parameters", "setup", "hide-input", "check", "save", "answer", "remove-cell"})

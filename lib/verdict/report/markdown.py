@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 
 from math_core import LatexError, LatexToMathML
 
-from verdict.numbers import Number, Numbers
+from verdict.base.numbers import Number, Numbers
 
 _DOTTED = r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+"
 _NUMBER_IN_TEX = re.compile(rf"\{{\{{\s*({_DOTTED}(?:\s*\|\s*\w+)?)\s*\}}\}}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from verdict.artifacts import content_hash, read_json, sha256_file
+from verdict.base.artifacts import content_hash, read_json, sha256_file
 
 INJECTED = "injected-parameters"
 # Of the scripts that have one of their own; the first asks only before a blank.

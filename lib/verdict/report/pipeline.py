@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from graphlib import TopologicalSorter
 from typing import Any
 
-from verdict import stages
-from verdict.artifacts import read_run
+from verdict.base.artifacts import read_run
 from verdict.report.executions import Execution
 from verdict.report.outputs import environment
 from verdict.report.provenance import duration
+from verdict.workflow import stages
 
 BOX_W, BOX_H, GAP_X, GAP_Y, MARGIN = 204, 54, 18, 30, 6
 PAGE_W = 896  # of the column that holds the picture

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from verdict.artifacts import content_hash, relative
-from verdict.params import flatten
+from verdict.base.artifacts import content_hash, relative
+from verdict.base.params import flatten
 from verdict.report.executions import Execution
 
 WEIGHTS = "/weights.npz"

@@ -20,9 +20,9 @@ from typing import Any
 
 from PIL import Image
 
-from verdict import paths
-from verdict.artifacts import git, read_json, sha256_file, write_json, write_text
-from verdict.params import load_params
+from verdict.base import paths
+from verdict.base.artifacts import git, read_json, sha256_file, write_json, write_text
+from verdict.base.params import load_params
 from verdict.report.executions import Execution, find_executions
 from verdict.report.provenance import changes
 from verdict.report.site import build_site

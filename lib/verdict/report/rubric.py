@@ -7,8 +7,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from verdict import paths
-from verdict.parameter_files import ParamsError, read_yaml
+from verdict.base import paths
+from verdict.base.parameter_files import ParamsError, read_yaml
 
 FILE = "rubric.yaml"
 

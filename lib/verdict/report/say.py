@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from verdict.artifacts import write_text
-from verdict.numbers import Number, Numbers
+from verdict.base.artifacts import write_text
+from verdict.base.numbers import Number, Numbers
+from verdict.base.spreadsheet import neutralise
 from verdict.report.markdown import Markdown
 from verdict.report.outputs import MIME, table_html
-from verdict.spreadsheet import neutralise
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -169,7 +169,7 @@ def show_gallery(
     ValueError
         If there are not as many titles as images.
     """
-    from verdict.plots import draw_gallery
+    from verdict.report.plots import draw_gallery
 
     if len(images) != len(titles):
         raise ValueError(f"a gallery needs as many titles as images, got {len(images)} images and {len(titles)} titles")
@@ -311,7 +311,7 @@ def _as_svg(figure: Figure) -> str:
     """Equal figures give equal text; ink takes the colour of the page."""
     import matplotlib
 
-    from verdict.plots import GRID, INK
+    from verdict.report.plots import GRID, INK
 
     buffer = io.StringIO()
     with _any_glyph(), matplotlib.rc_context({"svg.hashsalt": "verdict", "svg.fonttype": "none"}):

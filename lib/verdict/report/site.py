@@ -6,9 +6,9 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from verdict import paths, stages
-from verdict.artifacts import sha256_file, write_bytes, write_json, write_text
-from verdict.numbers import Numbers
+from verdict.base import paths
+from verdict.base.artifacts import sha256_file, write_bytes, write_json, write_text
+from verdict.base.numbers import Numbers
 from verdict.report.executions import Execution, find_executions, merged_numbers, params_of
 from verdict.report.exporter import Link, Page, Site, banners, render_page
 from verdict.report.markdown import Markdown, MarkdownError, page_of, plain_text
@@ -16,6 +16,7 @@ from verdict.report.notebook import QUESTION_MARKS, Cell, RenderError, read_note
 from verdict.report.outputs import environment
 from verdict.report.provenance import provenance
 from verdict.report.rubric import load_rubric
+from verdict.workflow import stages
 
 ATTRIBUTION = "attribution.txt"
 INDEX = "index"

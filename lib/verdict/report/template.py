@@ -10,11 +10,11 @@ import unicodedata
 from pathlib import Path
 from string import Template
 
-from verdict import paths
-from verdict.artifacts import write_text
+from verdict.base import paths
+from verdict.base.artifacts import write_text
 from verdict.report.notebook import QUESTION_MARKS
 from verdict.report.strip import strip
-from verdict.stages import CLIP, notebook_of
+from verdict.workflow.stages import CLIP, notebook_of
 
 # What a folder's name cannot hold, and what the workflow takes for a pattern.
 _NAME = re.compile(r"\d{2}_(?!\s)[^/{}\x00-\x1f\x7f]{1,60}(?<!\s)")
@@ -24,7 +24,7 @@ _ITEM = re.compile(r"^(\d*)([-+.)])")
 # Cells, each after a line with its kind and tags; what is asked for replaces $names.
 CELLS = Path(__file__).with_name("new_notebook.txt")
 DECLARE = """made {path}
-Declare it in SPECS of lib/verdict/declarations.py, in reading order:
+Declare it in SPECS of lib/verdict/workflow/declarations.py, in reading order:
     Spec({name}, {question}, ("01_data",), ("data",)),
 Then `make check` tells what is wrong with it, and `make report` runs it."""
 

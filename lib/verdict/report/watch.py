@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from verdict import paths
+from verdict.base import paths
 from verdict.report.executions import forget
 from verdict.report.site import INDEX, build_site
 

@@ -1,0 +1,769 @@
+"""Parameters: strict models, profiles over a complete base, canonical JSON and its hash.
+
+A profile (`params/<name>.yaml`) overrides `params/base.yaml`; the result is validated as a whole before anything runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from verdict.base import paths
+from verdict.base.artifacts import content_hash
+from verdict.base.labels import class_names
+from verdict.base.parameter_files import ParamsError, merge, nearest, read_yaml, unreadable
+from verdict.base.search import SPACES, as_trials, configurations
+
+MAX_LISTED = 20
+
+
+def _sums_to_one(shares: dict[str, float]) -> dict[str, float]:
+    if abs(sum(shares.values()) - 1) > 1e-9:
+        raise ValueError(f"fractions must sum to 1, got {shares}")
+    return shares
+
+
+def _all_of(*names: str) -> AfterValidator:
+    """A mapping that has each of these keys."""
+
+    def check(given: dict[str, Any]) -> dict[str, Any]:
+        if missing := sorted(set(names) - set(given)):
+            raise ValueError(f"lacks {missing}")
+        return given
+
+    return AfterValidator(check)
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"goes from the lowest to the highest, got {bounds[0]} to {bounds[1]}")
+    return bounds
+
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Accuracy = Annotated[float, Field(ge=0.5, le=1)]
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+AtLeastTwo = Annotated[int, Field(ge=2)]
+AtLeastTwenty = Annotated[int, Field(ge=20)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Text = Annotated[str, Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+Shares = Annotated[tuple[Fraction, ...], Field(min_length=1)]
+Range = Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ascending)]
+Own = Literal["train", "val", "calib", "test"]
+Fractions = Annotated[dict[Own, Fraction], AfterValidator(_sums_to_one)]
+
+
+class Model(BaseModel):
+    """Base of all parameter models: nothing unknown, nothing converted, nothing changed later."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Archive(Model):
+    """Where a public corpus comes from when there is no local copy; without a sha256 nothing is downloaded."""
+
+    url: str
+    sha256: Sha256
+
+
+Built = Literal["warmup_train", "warmup_val", "train", "val", "calib", "test", "independent"]
+
+
+class DigitsParams(Model):
+    """The embedded source: scenes of handwritten digits and statements from a grammar."""
+
+    n_pairs: Annotated[dict[Built, Annotated[int, Field(ge=8)]], _all_of(*get_args(Built))]
+    pairs_per_scene: Count
+
+
+class NlvrParams(Archive):
+    """The Cornell NLVR corpus, from a local copy or by URL."""
+
+    files: tuple[Literal["train", "dev", "test"], ...] | None
+    fractions: Annotated[
+        dict[Literal["train", "val", "calib"], Fraction],
+        AfterValidator(_sums_to_one),
+        _all_of("train", "val", "calib"),
+    ]
+    image_px: tuple[Count, Count]
+    permutations: Annotated[int, Field(ge=1, le=6)]
+    n_warmup: Count
+    n_scenes: CountOrNone
+
+
+class CsvParams(Model):
+    """The user's own pairs: a CSV or JSONL table and a folder of images.
+
+    `labels` says what the table's words for the labels mean, where they are others than the names, yes and no, or true
+    and false.
+    """
+
+    table: str
+    images: str
+    labels: dict[str, Literal["entailment", "contradiction"]]
+    fractions: Fractions | None
+    allow_missing_images: bool
+
+    @model_validator(mode="after")
+    def _whole(self) -> CsvParams:
+        if self.labels and set(self.labels.values()) != set(class_names()):
+            raise ValueError(f"labels must name a word for each of {list(class_names())}, got {self.labels}")
+        return self
+
+
+class A2Params(Model):
+    """The study's own set: JSON lines and a folder of images, inside `$VERDICT_DATA/a2` unless paths are whole.
+
+    `calib_fraction` of the images of the published train split calibrate; val and test keep the published recipe.
+    """
+
+    table: str
+    images: str
+    independent: str | None
+    calib_fraction: Fraction
+    warmup: Literal["snli_ve"] | None
+    allow_missing_images: bool
+    allow_damaged_images: bool
+    allow_repeats: bool
+
+
+class ShardParams(Archive):
+    """One parquet shard to download: nothing is downloaded without the hash that it must have."""
+
+    split: Literal["train", "validation"]
+
+
+class SnliVeParams(Model):
+    """The warm-up corpus, from `$VERDICT_DATA/snli_ve` or by URL; `n_val: null` validates on all of its validation."""
+
+    shards: tuple[ShardParams, ...]
+    n_train: Annotated[int, Field(ge=2, multiple_of=2)]
+    n_val: Annotated[int, Field(ge=2, multiple_of=2)] | None
+
+
+class RecordedParams(Model):
+    """Saved logits of anybody's classifier: files (npz or CSV), not folders.
+
+    Paths are absolute, from `~` on, or below $VERDICT_DATA or the project. `val` calibrates, `test` judges,
+    `independent` is another distribution; "" where there is none. `human_counts` holds people's answers to the rows of
+    `test`; `group` names the array or column of the independent unit, "" where each row is one.
+    """
+
+    val: str
+    test: str
+    independent: str
+    human_counts: str
+    class_names: tuple[Annotated[str, Field(min_length=1, max_length=60)], ...]
+    group: str
+    allow_small: bool
+    tuning_share: Fraction
+
+    @model_validator(mode="after")
+    def _named(self) -> RecordedParams:
+        if len(set(self.class_names)) != len(self.class_names) or len(self.class_names) == 1:
+            raise ValueError(f"class_names must be two or more, all different, got {list(self.class_names)}")
+        return self
+
+
+class DataParams(Model):
+    """Which pairs, and how they are divided."""
+
+    source: Literal["digits", "nlvr", "csv", "a2", "recorded", "clip"]
+    seed: Seed
+    digits: DigitsParams
+    nlvr: NlvrParams
+    csv: CsvParams
+    a2: A2Params
+    snli_ve: SnliVeParams
+    recorded: RecordedParams
+
+    @model_validator(mode="after")
+    def _given(self) -> DataParams:
+        own = self.recorded
+        if self.source == "recorded" and not (own.val and own.test and own.class_names):
+            raise ValueError("source recorded needs recorded.val, recorded.test and recorded.class_names")
+        if self.source == "csv" and not (self.csv.table and self.csv.images):
+            raise ValueError("source csv needs csv.table, a file of pairs, and csv.images, the folder of their images")
+        return self
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their ids."""
+        return self.recorded.class_names if self.source == "recorded" else class_names()
+
+
+class ModelParams(Model):
+    """The cross-attention entailment network; a preset is a name, or a folder in keras-hub preset format."""
+
+    backend: Literal["torch", "tensorflow"] = "torch"
+    vision_preset: str
+    text_preset: str
+    sequence_length: Annotated[int, Field(ge=4, le=512)]
+    heads: Count
+    key_dim: Count
+    mlp_dim: Count
+    feature_dtype: Literal["float32", "float16"] = "float32"
+
+
+class FitParams(Model):
+    """How one configuration is fitted."""
+
+    learning_rate: LearningRate
+    weight_decay: Share
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    epochs: Count
+    patience: Count
+    schedule: Literal["constant", "cosine"]
+
+
+class ViewsParams(Model):
+    """Which views of the training images an epoch shows: the plain ones, or one of `views` augmented ones of each."""
+
+    augment: Literal["none", "photometric"] = "none"
+    views: Annotated[int, Field(ge=0, le=64)] = 0
+
+    @model_validator(mode="after")
+    def _stated(self) -> ViewsParams:
+        if (self.augment == "none") != (self.views == 0):
+            raise ValueError(
+                f"augment: {self.augment} and views: {self.views} contradict each other: "
+                "augmented training takes at least one view of each image, plain training none"
+            )
+        return self
+
+
+class TrialParams(ViewsParams, FitParams):
+    """One configuration of the search: what it starts from, what it trains, what it is shown, and how.
+
+    `image: blank` replaces every image's features by zeros: the hypothesis-only control. `text: blank` replaces every
+    hypothesis by the empty text: the image-only control. `oversample` says how often pairs of a bucket count: a value
+    of the pair table's `family`, or one of the ten semantic buckets of words where no family has that name.
+    """
+
+    name: Name
+    parent: Name
+    vision_blocks: CountOrNone
+    text_blocks: CountOrNone
+    image: Literal["shown", "blank"] = "shown"
+    text: Literal["shown", "blank"] = "shown"
+    oversample: dict[str, Annotated[float, Field(ge=1)]] = {}
+    role: Literal["candidate", "control"] = "candidate"
+
+    @model_validator(mode="after")
+    def _can_be_chosen(self) -> TrialParams:
+        if self.role == "candidate" and "blank" in (self.image, self.text):
+            raise ValueError(f"trial {self.name!r} does not see the whole pair: give it role: control")
+        return self
+
+
+class PhotometricParams(Model):
+    """How far a photometric view may lie from its image, whose values lie in [0, 1]; geometry is left alone.
+
+    Brightness is added, from -brightness to +brightness; contrast and saturation multiply, from the lowest to the
+    highest; hue turns by up to a share of the circle; Gaussian noise is added. All are drawn uniformly but the noise.
+    """
+
+    brightness: Share
+    contrast: Range
+    saturation: Range
+    hue: Annotated[float, Field(ge=0, le=0.5)]
+    noise_sd: Share
+    seed: Seed
+
+
+class SearchParams(ViewsParams):
+    """Configurations drawn at random, which become ordinary trials `<prefix>_01` on when parameters are loaded.
+
+    `learning_rate` and `text_blocks` replace these axes of the sound space.
+    """
+
+    space: Literal["sound", "published_text", "published_vision"]
+    n: Annotated[int, Field(ge=1, le=99)]
+    prefix: Name
+    parent: Name
+    epochs: Count
+    patience: Count
+    seed: Seed
+    vision_blocks: CountOrNone
+    schedule: Literal["constant", "cosine"] = "cosine"
+    learning_rate: Annotated[tuple[Positive, Positive], AfterValidator(_ascending)] | None = None
+    text_blocks: Annotated[tuple[CountOrNone, ...], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _of_its_space(self) -> SearchParams:
+        depth = SPACES[self.space][1]
+        if depth is not None and self.vision_blocks != depth:
+            raise ValueError(f"the space {self.space} trains {depth} blocks of vision, got {self.vision_blocks}")
+        if depth is not None and (self.learning_rate is not None or self.text_blocks is not None):
+            raise ValueError(f"the space {self.space} is the published one: only sound has axes to replace")
+        return self
+
+    def trials(self) -> list[dict[str, Any]]:
+        """The drawn trials, as a parameter file would list them."""
+        axes = {"learning_rate": self.learning_rate, "text_blocks": self.text_blocks}
+        shared = ("parent", "epochs", "patience", "schedule", "vision_blocks", "augment", "views")
+        return as_trials(
+            configurations(self.space, self.n, seed=self.seed, **axes),
+            prefix=self.prefix,
+            **{name: getattr(self, name) for name in shared},
+        )
+
+
+class TrainingParams(Model):
+    """Stages of training and what decides between them; controls, which nobody ranks, run with the first seeds only.
+
+    `margin` is the macro-F1 on val that fewer trained parameters are worth: of the trials that are shown to lie within
+    it of the best, the smallest is kept.
+    """
+
+    seeds: tuple[Seed, ...]
+    n_control_seeds: Count
+    margin: Fraction
+    batch_size: Count
+    criterion: Literal["macro_f1", "nll"]
+    global_clipnorm: Positive
+    warmup_seed: Seed
+    warmup: FitParams
+    photometric: PhotometricParams
+    trials: tuple[TrialParams, ...]
+    search: tuple[SearchParams, ...]
+
+    @model_validator(mode="after")
+    def _tree(self) -> TrainingParams:
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must be distinct and at least one, got {list(self.seeds)}")
+        known, controls = {"warmup": (0, 0)}, set()
+        for trial in self.trials:
+            if trial.name in known:
+                raise ValueError(f"two trials are called {trial.name!r}")
+            if trial.parent not in known:
+                raise ValueError(
+                    f"trial {trial.name!r} starts from {trial.parent!r}, which is not above it: {list(known)}"
+                )
+            vision, text = known[trial.parent]
+            if trial.vision_blocks < vision or trial.text_blocks < text:
+                raise ValueError(
+                    f"trial {trial.name!r} freezes blocks that its parent {trial.parent!r} trained "
+                    f"({vision} of vision, {text} of text): frozen prefixes are computed once, from the presets"
+                )
+            if trial.role == "candidate" and trial.parent in controls:
+                raise ValueError(
+                    f"candidate {trial.name!r} starts from the control {trial.parent!r}, which has fewer seeds"
+                )
+            controls |= {trial.name} if trial.role == "control" else set()
+            known[trial.name] = (trial.vision_blocks, trial.text_blocks)
+        if not self.search and not any(trial.role == "candidate" for trial in self.trials):
+            raise ValueError("at least one trial must be a candidate")
+        return self
+
+
+class StatisticsParams(Model):
+    """Resampling behind every interval, and the bins of every expected calibration error."""
+
+    n_resamples: Annotated[int, Field(ge=100)]
+    level: Fraction
+    seed: Seed
+    ece_bins: Annotated[int, Field(ge=2, le=100)]
+
+
+class CalibrateParams(Model):
+    """Calibration and conformal sets."""
+
+    alphas: tuple[Fraction, ...]
+    raps_penalty: NonNegative
+    raps_free_rank: CountOrNone
+
+
+class CostParams(Model):
+    """What things cost, in minutes of a person's time; `error_of` gives classes a price of their own."""
+
+    human: NonNegative
+    clarify: NonNegative
+    error: NonNegative
+    error_of: dict[str, NonNegative]
+
+
+class HumanParams(Model):
+    """Who answers when the model defers: a stated accuracy, a confusion matrix by true class, or recorded votes."""
+
+    kind: Literal["parametric", "confusion", "votes"]
+    accuracy: Accuracy
+    confusion: tuple[tuple[Share, ...], ...] | None
+    clarify_accuracy: Accuracy
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _whole(self) -> HumanParams:
+        rows = self.confusion or ()
+        if (self.kind == "confusion") != bool(rows):
+            raise ValueError("kind confusion and a confusion matrix belong together: give both or neither")
+        if any(len(row) != len(rows) or abs(sum(row) - 1) > 1e-6 for row in rows):
+            raise ValueError("confusion must be square, a row for each true class, each row summing to 1")
+        return self
+
+
+class PolicyParams(Model):
+    """When the model may act alone; `questions` maps a yes/no question to the classes whose answer is yes."""
+
+    costs: CostParams
+    human: HumanParams
+    questions: dict[str, tuple[str, ...]]
+    n_questions: Annotated[int, Field(ge=1, le=4)]
+    critical_floor: Annotated[float, Field(ge=0, lt=1)]
+    conformal_alpha: Fraction
+    calib_share_for_sets: Fraction
+    n_explained: Count
+    n_attribution_steps: Annotated[int, Field(ge=2, le=1024)]
+
+    def refer_to(self, classes: tuple[str, ...]) -> None:
+        """Refuse prices, questions and a confusion matrix that are about other classes."""
+        if unknown := sorted(set(self.costs.error_of) - set(classes)):
+            raise ValueError(f"policy.costs.error_of names {unknown}; classes are {list(classes)}")
+        for question, names in self.questions.items():
+            if unknown := sorted(set(names) - set(classes)):
+                raise ValueError(f"policy.questions: {question!r} names {unknown}; classes are {list(classes)}")
+        if self.human.confusion and len(self.human.confusion) != len(classes):
+            raise ValueError(f"policy.human.confusion has {len(self.human.confusion)} rows for {len(classes)} classes")
+        if self.questions and self.n_questions > len(self.questions):
+            raise ValueError(f"policy.n_questions is {self.n_questions}, but there are {len(self.questions)} questions")
+
+
+class ReportParams(Model):
+    """What the report compares itself with; `published` names a table, see `verdict.pages.published`."""
+
+    published: Name | None
+
+
+class InterpretParams(Model):
+    """How the kept model is looked into: test pairs whose patches are masked, and points of the picture of states."""
+
+    n_pairs: Count
+    mask_shares: Shares
+    n_points: Annotated[int, Field(ge=4)]
+    perplexity: Annotated[float, Field(gt=1)]
+    seed: Seed
+
+
+class DefectsParams(Model):
+    """On how much the page on reproducibility switches defects on: groups of images of train, val and test, each."""
+
+    n_images: AtLeastTwo
+
+
+class ClipFolderParams(Model):
+    """Somebody's own pictures: a folder for each class, or a CSV with image and label, and the folder it speaks of.
+
+    They are cut to squares of `image_px` a side; null is the side that the encoder sees.
+    """
+
+    images: str
+    table: str
+    fractions: Annotated[Fractions, _all_of(*get_args(Own))]
+    image_px: Annotated[int, Field(ge=8, le=1024)] | None
+
+
+class ClipTrainingParams(Model):
+    """How a dual encoder of its own is taught, where `preset` is `trained`."""
+
+    epochs: Count
+    batch: Count
+    learning_rate: LearningRate
+    seed: Seed
+
+
+class ClipParams(Model):
+    """The dual encoder, and the labelled pictures that it is asked about; without a source there are no such pages.
+
+    `preset` is a name that the package ships, a folder, a hub id with its `revision`, or `trained`: a tiny one of its
+    own, taught on the train split. `n` bounds the pictures of each split, `n_probe` those that probes learn from.
+    """
+
+    source: Literal["digits", "cifar10", "cifar100", "imagenette", "folder", "csv"] | None
+    preset: Text
+    revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")]
+    seed: Seed
+    n: Annotated[dict[Own, AtLeastTwenty], _all_of(*get_args(Own))]
+    n_probe: AtLeastTwenty
+    folder: ClipFolderParams
+    cifar10: Archive
+    cifar100: Archive
+    imagenette: Archive
+    training: ClipTrainingParams
+    batch: Count
+    threads: Count
+
+    @model_validator(mode="after")
+    def _given(self) -> ClipParams:
+        if self.source in ("folder", "csv") and not self.folder.images:
+            raise ValueError(f"source {self.source} needs folder.images, the folder of the pictures")
+        if self.source == "csv" and not self.folder.table:
+            raise ValueError("source csv needs folder.table, a file with the columns image and label")
+        return self
+
+
+class ClipRobustnessParams(Model):
+    """How much the page on robustness looks at; pictures of the test split unless said otherwise.
+
+    `n_population` train pictures teach the small models that stand beside the encoder. The first `known_share` of the
+    classes are named by prompts where unknown ones are to be told apart; `temperatures` divide the cosines there.
+    `found_within` are distances, as shares of the picture's side, within which a point counts as found.
+    `assistant_answers` names an answer file, "" where there is none.
+    """
+
+    n_images: AtLeastTwenty
+    n_population: Annotated[int, Field(ge=40)]
+    n_conflict: Annotated[int, Field(ge=40)]
+    n_unknown: AtLeastTwenty
+    known_share: Fraction
+    temperatures: Annotated[tuple[Positive, ...], Field(min_length=2)]
+    n_gallery: AtLeastTwenty
+    n_views: Annotated[int, Field(ge=10)]
+    found_within: Shares
+    n_questions: AtLeastTwenty
+    n_choices: Annotated[int, Field(ge=2, le=26)]
+    assistant_answers: str
+    seed: Seed
+
+
+class ConceptsParams(Model):
+    """Which concepts a dual encoder's two towers share: how many images, parts and descriptors are looked at.
+
+    `bank` lists descriptors; empty for the embedded scenes, whose grammar gives them. `n_candidates` descriptors of
+    each part are intersected, `per_part` kept, `n_textual` read in each class. `outline` draws a red line round parts.
+    """
+
+    bank: tuple[Text, ...]
+    n_classes: AtLeastTwo
+    n_images: AtLeastTwo
+    parts: Literal["clusters", "components"]
+    n_parts: Count
+    outline: bool
+    n_candidates: Count
+    per_part: Count
+    regulariser: Positive
+    n_textual: Count
+    n_added: Count
+    n_seeds: AtLeastTwo
+    n_draws: Annotated[int, Field(ge=10)]
+    seed: Seed
+
+
+class ClipPolicyParams(Model):
+    """What is asked of CLIP besides the class, and what people are asked about its pictures.
+
+    `questions` maps a yes/no question to the classes whose answer is yes; `question_prompts` gives a question two
+    sentences of its own, for yes and for no; the others are asked in `question_templates`.
+    """
+
+    questions: dict[str, tuple[str, ...]]
+    question_prompts: dict[str, tuple[str, str]]
+    question_templates: Annotated[tuple[str, ...], Field(min_length=1)]
+    n_questions: Annotated[int, Field(ge=1, le=4)]
+    views: Annotated[
+        tuple[Literal["darker", "brighter", "less contrast", "more contrast", "nearer", "mirrored"], ...],
+        Field(min_length=1),
+    ]
+
+    @model_validator(mode="after")
+    def _known(self) -> ClipPolicyParams:
+        if unknown := sorted(set(self.question_prompts) - set(self.questions)):
+            raise ValueError(f"question_prompts of {unknown}, which are no questions: {list(self.questions)}")
+        if self.questions and self.n_questions > len(self.questions):
+            raise ValueError(f"n_questions is {self.n_questions}, but there are {len(self.questions)} questions")
+        return self
+
+    def policy(self, own: PolicyParams) -> PolicyParams:
+        """A policy for CLIP's classes: the same prices and floors, its own questions, simulated people."""
+        human = own.human
+        if human.kind != "parametric":
+            human = human.model_copy(update={"kind": "parametric", "confusion": None})
+        costs = own.costs.model_copy(update={"error_of": {}})
+        changed = {"questions": self.questions, "n_questions": self.n_questions, "human": human, "costs": costs}
+        return own.model_copy(update=changed)
+
+
+class ExecutionParams(Model):
+    """Where and with how much a stage runs; never changes a result's meaning."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    threads: Count
+    feature_batch: Count
+    precision: Literal["float32", "bfloat16"]
+    decode_threads: Count | Literal["auto"]
+    feature_shards: Annotated[int, Field(ge=1, le=1000)]
+
+
+class Params(Model):
+    """All parameters of a profile."""
+
+    title: str
+    is_smoke: bool
+    data: DataParams
+    model: ModelParams
+    training: TrainingParams
+    statistics: StatisticsParams
+    calibrate: CalibrateParams
+    policy: PolicyParams
+    report: ReportParams
+    interpret: InterpretParams
+    defects: DefectsParams
+    clip: ClipParams
+    clip_robustness: ClipRobustnessParams
+    concepts: ConceptsParams
+    clip_policy: ClipPolicyParams
+    execution: ExecutionParams
+
+    @model_validator(mode="after")
+    def _one_set_of_classes(self) -> Params:
+        self.policy.refer_to(self.data.classes)
+        return self
+
+    def trial(self, name: str) -> TrialParams:
+        """The trial of a name; KeyError with the nearest name."""
+        for trial in self.training.trials:
+            if trial.name == name:
+                return trial
+        raise KeyError(f"no trial is called {name!r}{nearest(name, [t.name for t in self.training.trials])}")
+
+    def about_clip(self) -> Params:
+        """The same parameters for a page that judges CLIP's predictions: its questions, simulated people."""
+        data = self.data.model_copy(update={"source": "clip"})
+        return self.model_copy(update={"data": data, "policy": self.clip_policy.policy(self.policy)})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The parameters as JSON-like values."""
+        return json.loads(self.model_dump_json())
+
+    @property
+    def hash(self) -> str:
+        """Hash of everything but where it runs: equal hashes promise equal numbers."""
+        content = self.as_dict()
+        content.pop("execution")
+        # What was made before there was a choice keeps its name.
+        if content["model"]["backend"] == "torch":
+            del content["model"]["backend"]
+        return content_hash(content)
+
+
+def validate(content: dict[str, Any], *, source: str) -> Params:
+    """Turn plain values into parameters; drawn configurations become trials after the listed ones.
+
+    ParamsError names every fault: its place, what was expected, what was found, the nearest valid key.
+    """
+    try:
+        text = json.dumps(content, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ParamsError(
+            f"{source}: only plain numbers, text, lists and mappings are accepted: {error}; write a date in quotes"
+        ) from None
+    if fault := next(unreadable(content), ""):
+        raise ParamsError(f"{source}: {fault}")
+    try:
+        params = Params.model_validate_json(text)
+    except ValidationError as error:
+        if error.error_count() == 1:
+            raise ParamsError(f"{source}: {_describe(error.errors()[0])}") from None
+        faults = "\n".join(f"  {_describe(fault)}" for fault in error.errors()[:MAX_LISTED])
+        more = f"\n  and {error.error_count() - MAX_LISTED:,} more" if error.error_count() > MAX_LISTED else ""
+        raise ParamsError(f"{source}: {error.error_count()} faults\n{faults}{more}") from None
+    return validate(_expanded(params), source=source) if params.training.search else params
+
+
+def _expanded(params: Params) -> dict[str, Any]:
+    """The same parameters with every search drawn: its trials are listed, and no search is left."""
+    content = params.as_dict()
+    drawn = [trial for search in params.training.search for trial in search.trials()]
+    content["training"] |= {"trials": [*content["training"]["trials"], *drawn], "search": []}
+    return content
+
+
+def _describe(fault: Any) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{place}: unknown key{nearest(str(fault['loc'][-1]), _valid_keys(fault['loc'][:-1]))}"
+    value = fault.get("input")
+    if fault["type"] in ("float_type", "int_type") and isinstance(value, str):
+        return f"{place}: expected a number, got the text {value!r}; YAML reads 1e-3 as text: write 1.0e-3"
+    if fault["type"] == "string_type" and (value is None or isinstance(value, bool | int | float)):
+        read = {None: "nothing", True: "the truth value true", False: "the truth value false"}
+        what = read[value] if value is None or isinstance(value, bool) else f"the number {value}"
+        return f"{place}: expected text, got {what}; YAML reads no, yes, off, on, ~ and digits so: write it in quotes"
+    if fault["type"] == "value_error":
+        return f"{place}: {fault['ctx']['error']}".removeprefix(": ")
+    got = "" if fault["type"] == "missing" else f", got {str(value)[:80]!r}"
+    return f"{place}: {fault['msg']}{got}"
+
+
+@functools.cache
+def _schema() -> dict[str, Any]:
+    return Params.model_json_schema()
+
+
+def _valid_keys(location: tuple[Any, ...]) -> list[str]:
+    """Keys that the model at a place accepts, found by walking the JSON schema."""
+    schema = _schema()
+    node: dict[str, Any] = schema
+    for part in location:
+        node = _dereference(node, schema)
+        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
+    return list(_dereference(node, schema).get("properties", {}))
+
+
+def _dereference(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    reference = node.get("$ref")
+    return schema["$defs"][reference.rsplit("/", 1)[-1]] if reference else node
+
+
+def load_params(profile: str, folder: Path | None = None) -> Params:
+    """Load and validate a profile, a file of `params/` (or another folder) without its ending, over the base; see
+    `read_yaml` and `validate` for what is refused.
+    """
+    folder = folder or paths.PARAMS
+    if not profile.replace("_", "").replace("-", "").isalnum():
+        raise ParamsError(f"a profile is a plain name, got {profile!r}")
+    if profile.lower() in paths.TAKEN:
+        raise ParamsError(f"no profile may be called {profile!r}: reports/ or work/ holds something else there")
+    content = merge(read_yaml(folder / "base.yaml"), read_yaml(folder / f"{profile}.yaml"))
+    return validate(content, source=f"profile {profile!r}")
+
+
+def flatten(content: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys; a list of named mappings counts as a mapping by name."""
+    if isinstance(content, list) and content and all(isinstance(item, dict) and "name" in item for item in content):
+        content = {item["name"]: item for item in content}
+    if not isinstance(content, dict):
+        return {prefix: content}
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else key)
+    return flat
+
+
+def trial_difference(one: TrialParams, other: TrialParams) -> dict[str, tuple[Any, Any]]:
+    """Parameters in which two trials differ, name and role apart: the values of the one and of the other."""
+    values = [trial.model_dump(mode="json", exclude={"name", "role"}) for trial in (one, other)]
+    return {name: (value, values[1][name]) for name, value in values[0].items() if value != values[1][name]}
+
+
+def non_default(params: Params, folder: Path | None = None) -> list[str]:
+    """Dotted names of the values in which a profile differs from the base.
+
+    Trials are compared by name: `training.trials.text1.epochs`. One of the base that the profile lacks is named whole.
+    """
+    base = flatten(load_params("base", folder).as_dict())
+    here = flatten(params.as_dict())
+    changed = {name for name, value in here.items() if name not in base or value != base[name]}
+    trials = {trial.name for trial in params.training.trials}
+    gone = {".".join(name.split(".")[:3]) for name in base if name.startswith("training.trials.")}
+    return sorted(changed | {name for name in gone if name.rsplit(".", 1)[1] not in trials})

@@ -1,1 +1,0 @@
-"""What caching the frozen computation saves, what the machine allows, how memory grows: `python -m verdict.bench`."""

@@ -1,0 +1,365 @@
+"""The tables of the page on concepts: what pictures share with their classes in words, what is true, and what helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_rgb
+
+from verdict.base.numbers import EXACT, POINTS, SETTING
+from verdict.clip import UNTRAINED, WHOLE
+from verdict.clip.concepts import activations, knowledge, parts
+from verdict.clip.concepts.activations import Seen, nearest, share_of
+from verdict.clip.concepts.setup import Setup, material
+from verdict.clip.encoder.study import EmbeddingCache
+from verdict.clip.pictures.words import class_vectors, prompts
+from verdict.stats.scores import top_class
+from verdict.stats.uncertainty import Interval, Weights, with_bounds
+from verdict.stats.weighted import ratio, row_weights
+from verdict.workflow.stage import Stage
+
+PUBLISHED_N, PUBLISHED_M = 15, 100
+N_WORDS, TINT = 3, 0.55
+
+
+def arithmetic_table(stage: Stage) -> pd.DataFrame:
+    """The estimators for 15 descriptors of an image and 100 of a class, by how many they share.
+
+    Numbers `concepts.published_one` and `.published_two`: the published one for one and for two.
+    """
+    shared = np.array([0, 1, 2, 5, 15])
+    published = knowledge.mi_as_published(PUBLISHED_N, PUBLISHED_M, shared)
+    for name, value in zip(("one", "two"), published[1:3], strict=True):
+        stage.number(f"concepts.published_{name}", value, kind=EXACT)
+    printed = knowledge.mi_eq1(PUBLISHED_N, PUBLISHED_M, shared)
+    more = {"as_printed": printed, "mutual_information": knowledge.mi_table(shared)}
+    return pd.DataFrame({"shared": shared, "as_published": published, **more})
+
+
+# Foregrounds and descriptors that are found in pictures, against what the source knows of its pictures.
+
+
+def foreground_table(setup: Setup) -> pd.DataFrame:
+    """Agreement of foregrounds with the true masks, by method and features; no rows where masks are unknown.
+
+    Columns label, value, low, high: mean intersection over union of pixels. Numbers `concepts.iou`, `.iou_keys`,
+    `.iou_random`, `.iou_limit` (the best choice of whole patches) and `.iou_gain`, the last row.
+    """
+    shown = setup.shown
+    if shown.masks is None:
+        return pd.DataFrame(columns=["label", "value", "low", "high"])
+    reader = setup.readers[WHOLE]
+    grid, features = (reader.grid, reader.grid), {"last tokens": reader.patches(shown.images)}
+    features["keys of the last block"] = setup.study.encoder.last_keys(shown.images)
+    found = {}
+    for name, values in features.items():
+        found[f"spectral cut, {name}"] = _by_class(parts.foreground_spectral, values, shown.y_true, grid)
+        found[f"first component, {name}"] = _by_class(parts.foreground_principal, values, shown.y_true, grid)
+    cut, chance, gain = "spectral cut, last tokens", "as many patches at random", "the cut minus random patches, paired"
+    found[chance] = parts.shuffled_masks(found[cut], setup.stage.rng("concepts.masks"))
+    found["every patch"] = np.ones_like(found[cut])
+    found["the best choice of patches"] = best_patches(shown.masks, grid)
+    pixels = {name: parts.to_pixels(masks, *shown.masks.shape[1:]) for name, masks in found.items()}
+    overlap = {name: parts.intersection_over_union(masks, shown.masks) for name, masks in pixels.items()}
+    rows = {name: setup.mean(values, span=(0, 1)) for name, values in overlap.items()}
+    rows[gain] = setup.mean(overlap[cut] - overlap[chance], span=(-1, 1))
+    keys, limit = "spectral cut, keys of the last block", "the best choice of patches"
+    names = {"iou": cut, "iou_keys": keys, "iou_random": chance, "iou_limit": limit, "iou_gain": gain}
+    for number, name in names.items():
+        setup.keep(number, rows[name])
+    return pd.DataFrame([{"label": name, **asdict(r)} for name, r in rows.items()])
+
+
+def _by_class(find: Callable, features: np.ndarray, y_true: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    masks = np.zeros((len(y_true), *grid), dtype=bool)
+    for label in np.unique(y_true):
+        own = np.flatnonzero(y_true == label)
+        masks[own] = find(features[own], grid)
+    return masks
+
+
+def best_patches(masks: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """The choice of whole patches that agrees best with masks of pixels: what no method on this grid can exceed.
+
+    Patches are taken in the order of their share of the object; the best set is one of these prefixes.
+    """
+    n, height, width = masks.shape
+    owner = parts.to_pixels(np.arange(grid[0] * grid[1]).reshape(1, *grid), height, width)[0].ravel()
+    sizes = np.bincount(owner, minlength=grid[0] * grid[1])
+    found = np.zeros((n, grid[0] * grid[1]), dtype=bool)
+    for row, mask in enumerate(masks.reshape(n, -1)):
+        inside = np.bincount(owner[mask], minlength=len(sizes))
+        order = np.argsort(-inside / sizes, kind="stable")
+        both, area = np.cumsum(inside[order]), np.cumsum(sizes[order])
+        found[row, order[: 1 + (both / (area + mask.sum() - both)).argmax()]] = True
+    return found.reshape(n, *grid)
+
+
+def examples(setup: Setup, seen: Seen, *, n: int, colours: Sequence[str]) -> tuple[list[np.ndarray], list[str]]:
+    """Evenly chosen shown pictures with their parts tinted; titles with the class given and the first descriptors."""
+    shown, names = setup.shown, setup.classes["name"].tolist()
+    rows = np.unique(np.linspace(0, len(shown) - 1, n).round().astype(int))
+    titles = []
+    for row in rows:
+        words = "; ".join(setup.texts[place] for place in seen.visual[row][:N_WORDS]) or "no foreground"
+        mark = "" if seen.answer[row] == shown.y_true[row] else f" (is {names[shown.y_true[row]]})"
+        titles.append(f"{names[seen.answer[row]]}{mark}: {words}")
+    return list(tint_parts(shown.images[rows], seen.parts[rows], colours)), titles
+
+
+def tint_parts(images: np.ndarray, found: np.ndarray, colours: Sequence[str]) -> np.ndarray:
+    """Pictures with each part in a colour of its own and the background darker, uint8 (n, height, width, 3)."""
+    pixels = parts.to_pixels(found, *images.shape[1:3])
+    palette = np.array([(0.0, 0.0, 0.0), *(to_rgb(colours[k % len(colours)]) for k in range(max(found.max(), 0) + 1))])
+    return np.rint(TINT * images + (1 - TINT) * palette[pixels + 1] * 255).astype(np.uint8)
+
+
+def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
+    """How many of a picture's descriptors are true of it, by where they come from; no rows where nothing is known.
+
+    Columns descriptors, n_each (mean number), is_true, false_red (share of the descriptors of pictures without red
+    that name it), with intervals. Numbers `concepts.true_parts`, `.true_bare` (parts without a red outline),
+    `.true_nearest`, `.true_class`, `.true_bank`, `.true_gain` (parts minus nearest to the whole picture) and
+    `.red_gain` (false red with outlines minus without, paired).
+    """
+    shown, reader = setup.shown, setup.readers[WHOLE]
+    if shown.truth is None:
+        return pd.DataFrame(columns=["descriptors", "n_each", "is_true", "false_red"])
+    cosine = np.asarray(reader.images(shown.images)) @ setup.words(reader).bank.T
+    n_bank, order = len(setup.bank), nearest(cosine, len(setup.bank))
+    ranked = [order[row, : len(ids)] for row, ids in enumerate(seen.visual)]
+    chosen = {
+        "parts": ("of the picture's parts", seen.is_visual(n_bank)),
+        "bare": ("of its parts, pointed at without red", setup.look(WHOLE, outline=False).is_visual(n_bank)),
+        "nearest": ("as many, nearest to the whole picture", activations.memberships(ranked, n_bank)),
+        "class": ("of the class that it is given", seen.is_textual(n_bank)[seen.answer]),
+        "bank": ("all of the bank", np.ones_like(shown.truth)),
+    }
+    is_red = np.array([("colour", "red") in one.words for one in setup.bank])
+    is_without_red = ~shown.truth[:, is_red].any(axis=1)[:, None]
+    rows, shares, reds = [], {}, {}
+    for name, (words, has) in chosen.items():
+        span = None if name == "bank" else (0, 1)
+        shares[name], reds[name] = share_of(has & shown.truth, has), share_of(has & is_red, has & is_without_red)
+        found = setup.mean(shares[name], span=span)
+        setup.keep(f"true_{name}", found, unit="%")
+        each = with_bounds("n_each", setup.mean(has.sum(axis=1)))
+        red = with_bounds("false_red", setup.mean(reds[name], span=span))
+        rows.append({"descriptors": words, **each, **with_bounds("is_true", found), **red})
+    setup.keep("true_gain", setup.mean(shares["parts"] - shares["nearest"], span=(-1, 1)), unit=POINTS)
+    setup.keep("red_gain", setup.mean(reds["parts"] - reds["bare"], span=(-1, 1)), unit=POINTS)
+    return pd.DataFrame(rows)
+
+
+# What pictures share with their classes: overlaps with nulls, curves, relation to accuracy, stability.
+
+_KNOWLEDGE = {
+    "accuracy": ("is_right", (0, 1)),
+    **{name: (name, None) for name in ("n_visual", "shared", "lift")},
+    **{name: (name, (0, 1)) for name in ("jaccard", "ranked")},
+    **{name: (name, None) for name in ("mi_published", "mi_table", "auc_published")},
+    "auc_relative": ("auc_relative", (0, 1)),
+    "share_fallback": ("is_fallback", (0, 1)),
+}
+
+
+def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """What the towers of each encoder share, one row an encoder with intervals; and `concepts.score_images` of each.
+
+    Columns model, accuracy, n_visual, shared, lift, jaccard, ranked, mi_published, mi_table, auc_published,
+    auc_relative, share_fallback.
+    """
+    rows, by_image = [], {}
+    for name, one in seen.items():
+        scores = by_image[name] = activations.score_images(one, setup.shown.y_true, len(setup.bank))
+        row: dict[str, object] = {"model": name}
+        for column, (values, span) in _KNOWLEDGE.items():
+            row |= with_bounds(column, setup.mean(scores[values].to_numpy(), span=span))
+        rows.append(row)
+    for column in ("accuracy", "shared", "lift", "auc_published", "auc_relative"):
+        setup.keep(column, Interval.from_columns(rows[0], column), unit="%" if column == "accuracy" else "")
+    return pd.DataFrame(rows), by_image
+
+
+def null_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Overlap against chance, and whether a picture shares more with its own class than with others.
+
+    Columns model, shared, by_chance (N M / |D|), own_class_gain (overlap with the picture's true class minus the mean
+    of those with the others), with intervals over pictures; p_exchanged, whose interval is over draws. Beside the
+    table: mean overlaps of the whole encoder with exchanged descriptors, (n_draws,).
+    """
+    n_bank, level = len(setup.bank), setup.stage.params.statistics.level
+    n_draws, rows, drawn = setup.stage.params.concepts.n_draws, [], {}
+    for name, one in seen.items():
+        visual, textual = one.is_visual(n_bank), one.is_textual(n_bank)
+        shared, rng = (visual & textual[one.answer]).sum(axis=1), setup.stage.rng("concepts.exchanged")
+        drawn[name] = activations.permuted_overlaps(visual, textual, one.answer, n_draws=n_draws, rng=rng)
+        by_chance = knowledge.expected_shared(visual.sum(axis=1), one.textual.shape[1], n_bank)
+        found = {
+            "shared": setup.mean(shared),
+            "by_chance": setup.mean(by_chance),
+            "own_class_gain": setup.mean(activations.own_class_gain(visual, textual, setup.shown.y_true)),
+            "p_exchanged": activations.permutation_p_value(float(shared.mean()), drawn[name], level=level),
+        }
+        row: dict[str, object] = {"model": name}
+        for column, interval in found.items():
+            row |= with_bounds(column, interval)
+            if name == WHOLE and column != "shared":
+                setup.keep({"by_chance": "shared_by_chance"}.get(column, column), interval)
+        rows.append(row)
+    setup.stage.number("concepts.n_draws", n_draws, unit="count", kind=SETTING)
+    return pd.DataFrame(rows), drawn[WHOLE]
+
+
+def deletion_curves(setup: Setup, seen: Mapping[str, Seen]) -> dict[str, pd.DataFrame]:
+    """The published number while a picture's descriptors are removed, the most important first; mean over pictures.
+
+    By model: removed, published, low, high.
+    """
+    curves = {}
+    for name, one in seen.items():
+        published = [
+            knowledge.mi_as_published(
+                max(len(visual), 1), one.textual.shape[1], knowledge.deletion_counts(visual, one.textual[answer])
+            )
+            for visual, answer in zip(one.visual, one.answer, strict=True)
+        ]
+        found = [setup.mean(column) for column in knowledge.continued_by_zero(published).T]
+        rows = [(mean.value, mean.low, mean.high) for mean in found]
+        curves[name] = pd.DataFrame(rows, columns=["published", "low", "high"]).assign(removed=np.arange(len(rows)))
+    return curves
+
+
+def right_and_wrong(setup: Setup, by_image: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Knowledge of pictures that are answered rightly and wrongly: model, n_wrong, right, wrong, difference.
+
+    One row an encoder, with intervals; the whole encoder's difference is the number `concepts.right_gain`.
+    """
+    rows = []
+    for name, scores in by_image.items():
+        right, values = scores["is_right"].to_numpy(), scores["auc_published"].to_numpy()
+        if right.all() or not right.any():
+            continue
+        row: dict[str, object] = {"model": name, "n_wrong": int((~right).sum())}
+        for column, chosen in (("right", right), ("wrong", ~right)):
+            row |= with_bounds(column, setup.mean(np.where(chosen, values, np.nan)))
+        found = setup.stage.resampler(setup.shown.groups).interval(partial(gap, values, right))
+        rows.append(row | with_bounds("difference", found))
+        if name == WHOLE:
+            setup.keep("right_gain", found)
+    return pd.DataFrame(rows)
+
+
+def gap(values: np.ndarray, right: np.ndarray, weights: Weights) -> np.ndarray:
+    """Weighted mean of values where right minus where not."""
+    weights = row_weights(weights, len(values))
+    sums = [(weights * side) @ values / np.maximum((weights * side).sum(axis=-1), 1e-12) for side in (right, ~right)]
+    return sums[0] - sums[1]
+
+
+def relation(setup: Setup, by_image: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Correlation over encoders of each measure of knowledge with accuracy; pictures are resampled, encoders are not.
+
+    Columns measure, among (all encoders, or the trained ones), n_models, correlation (Pearson, with interval). Number
+    `concepts.relation` for the published AUC among all.
+    """
+    rows = []
+    everyone = list(by_image)
+    for among, names in {"all": everyone, "trained": [name for name in everyone if name != UNTRAINED]}.items():
+        right = np.stack([by_image[name]["is_right"].to_numpy(dtype=float) for name in names])
+        for column in ("auc_published", "shared", "lift"):
+            values = np.nan_to_num(np.stack([by_image[name][column].to_numpy(dtype=float) for name in names]))
+            found = setup.stage.resampler(setup.shown.groups).interval(partial(correlation, values, right))
+            row = {"measure": column, "among": among, "n_models": len(names)}
+            rows.append(row | with_bounds("correlation", found))
+            if column == "auc_published" and among == "all":
+                setup.keep("relation", found)
+    return pd.DataFrame(rows)
+
+
+def correlation(values: np.ndarray, right: np.ndarray, weights: Weights) -> np.ndarray:
+    """Correlation over rows of weighted means of values and of right, both (n_models, n)."""
+    weights = row_weights(weights, values.shape[1])
+    share = weights / weights.sum(axis=-1, keepdims=True)
+    one, other = share @ values.T, share @ right.T
+    one, other = one - one.mean(axis=-1, keepdims=True), other - other.mean(axis=-1, keepdims=True)
+    scale = np.sqrt((one**2).sum(axis=-1) * (other**2).sum(axis=-1))
+    return ratio((one * other).sum(axis=-1), scale, empty=np.nan)
+
+
+def stability_table(setup: Setup, seen: Seen) -> pd.DataFrame:
+    """How alike a picture's descriptors are to those of other pictures, and to those of another seed of k-means.
+
+    Columns compared, jaccard (with interval). Numbers `concepts.same_class`, `.other_class`, `.class_gain` (the paired
+    difference of these two) and `.same_picture`.
+    """
+    settings = setup.stage.params.concepts
+    within, between = activations.likeness(seen.is_visual(len(setup.bank)), setup.shown.y_true)
+    again = [setup.look(WHOLE, seed=settings.seed + k).visual for k in range(1, settings.n_seeds)]
+    repeated = [[knowledge.jaccard(a, b) for a, b in zip(seen.visual, other, strict=True)] for other in again]
+    rows = []
+    for name, compared, value in (
+        ("same_picture", "the same picture, another seed of k-means", np.nanmean(repeated, axis=0)),
+        ("same_class", "another picture of its class", within),
+        ("other_class", "a picture of another class", between),
+        ("class_gain", "its class minus another class, paired", within - between),
+    ):
+        found = setup.mean(value, span=(-1 if name == "class_gain" else 0, 1))
+        setup.keep(name, found)
+        rows.append({"compared": compared, **with_bounds("jaccard", found)})
+    return pd.DataFrame(rows)
+
+
+# Whether descriptors that are added to the prompts help to classify.
+
+
+def added_descriptors(setup: Setup) -> pd.DataFrame:
+    """Accuracy on all test pictures of the classes when descriptors are added to the prompts.
+
+    Descriptors are found on pictures of train, whose handwriting is not that of test. Columns prompts, n, accuracy,
+    difference to the plain prompts (paired), with intervals. Numbers `concepts.added_gain`, `.random_gain`.
+    """
+    settings, pictures, reader = setup.stage.params.concepts, setup.study.pictures, setup.readers[WHOLE]
+    source = material(pictures, setup.classes, setup.bank, "train", n_images=settings.n_images)
+    judged = material(pictures, setup.classes, setup.bank, "test")
+    found = setup.look(WHOLE, pictures=source)
+    n_classes, n_bank = len(setup.classes), len(setup.bank)
+    frequent = activations.frequent_descriptors(found.is_visual(n_bank), source.y_true, n_classes, settings.n_added)
+    drawn = setup.stage.rng("concepts.added").integers(n_bank, size=(n_classes, settings.n_added))
+    vectors, plain, rows = np.asarray(reader.images(judged.images)), None, []
+    for name, number, chosen in (
+        ("the class's name alone", "", None),
+        ("with descriptors found in pictures", "added_gain", frequent),
+        ("with descriptors nearest to the class's name", "", found.textual[:, : settings.n_added]),
+        ("with descriptors drawn at random", "random_gain", drawn),
+    ):
+        classes = setup.words(reader).classes if chosen is None else described_classes(setup, reader, chosen)
+        right = (top_class(vectors @ classes.T) == judged.y_true).astype(float)
+        accuracy = with_bounds("accuracy", setup.mean(right, judged.groups, span=(0, 1)))
+        rows.append({"prompts": name, "n": len(judged), **accuracy})
+        plain = right if plain is None else plain
+        if chosen is not None:
+            gain = setup.mean(right - plain, judged.groups, span=(-1, 1))
+            rows[-1] |= with_bounds("difference", gain)
+            if number:
+                setup.keep(number, gain, unit=POINTS, n=len(judged))
+    return pd.DataFrame(rows)
+
+
+def described_classes(setup: Setup, reader: EmbeddingCache, chosen: np.ndarray) -> np.ndarray:
+    """Class vectors of prompts that end with a descriptor, the mean over templates and descriptors, (K, d).
+
+    `chosen` (K, n) are the descriptors of each class.
+    """
+    templates, texts = setup.study.pictures.templates, setup.texts
+    named = [
+        f"{text}, {texts[place]}"
+        for name, ids in zip(setup.classes["name"], chosen, strict=True)
+        for text in prompts([name], templates)
+        for place in ids
+    ]
+    return class_vectors(np.asarray(reader.texts(named)), len(templates) * chosen.shape[1])

@@ -1,0 +1,1 @@
+"""The dual encoder: its files, embeddings, and what it answers."""

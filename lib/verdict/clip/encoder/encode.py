@@ -1,0 +1,254 @@
+"""A dual encoder from a hub id, a folder or the package, by the same code: images and texts to unit vectors.
+
+Traps of transformers 5 that this module takes care of: features come inside an output object; the image processor is
+the Pillow one whether or not torchvision is installed; a text tower whose `eos_token_id` is not its tokenizer's gives
+one vector for every text, and is refused.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+from transformers.utils import logging
+
+from verdict.base import paths
+from verdict.base.artifacts import content_hash, sha256_tree
+from verdict.clip import UNTRAINED, WHOLE
+from verdict.clip.encoder.hub import check_hub
+
+# Bars of a second's work would stand in every page.
+logging.disable_progress_bar()
+
+Progress = Callable[[str], None]
+MIXED = (0.85, 0.7, 0.55)
+
+
+def silent(text: str) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, eq=False)
+class DualEncoder:
+    """Two towers into one space.
+
+    `revision` is the commit of a hub id, "" otherwise; `identity` a hash of weights, tokenizer and preprocessing: what
+    an embedding depends on besides its input; `batch` inputs are encoded together.
+    """
+
+    name: str
+    revision: str
+    identity: str
+    model: CLIPModel
+    processor: CLIPImageProcessorPil
+    tokenizer: CLIPTokenizer
+    batch: int = 128
+
+    @classmethod
+    def from_preset(cls, preset: str, revision: str = "", *, batch: int = 128, threads: int = 1) -> DualEncoder:
+        """Load a folder, a preset that the package ships, or a hub id with its commit; batch and threads only round.
+
+        Raises
+        ------
+        ValueError
+            For a hub id without a revision, and for a model that reads every text alike.
+        ConnectionError
+            For a hub id that is neither stored on this machine nor reachable.
+        OSError
+            For a folder that holds no CLIP, and for a hub id or revision that the hub does not know.
+        """
+        torch.set_num_threads(threads)
+        folder = paths.preset_folder(preset)
+        if folder is not None:
+            return cls._load(str(folder), preset, "", batch, sha256_tree(folder))
+        check_hub(preset, revision)
+        own = (preset, preset, revision, batch, f"{preset}@{revision}")
+        try:
+            return cls._load(*own)
+        except OSError:
+            # Not stored on this machine, or in part. What the hub says is final: a wrong name is an error.
+            return cls._load(*own, offline=False)
+
+    @classmethod
+    def _load(
+        cls, source: str, name: str, revision: str, batch: int, weights: str, *, offline: bool = True
+    ) -> DualEncoder:
+        more: dict[str, Any] = {"local_files_only": offline, **({"revision": revision} if revision else {})}
+        # Weights are safetensors, or read by torch as weights alone: neither runs code.
+        model = CLIPModel.from_pretrained(source, attn_implementation="eager", **more).float().eval()
+        processor = CLIPImageProcessorPil.from_pretrained(source, **more)
+        tokenizer = CLIPTokenizer.from_pretrained(source, **more)
+        identity = content_hash([weights, processor.to_dict()])
+        loaded = cls(name, revision, identity, model, processor, tokenizer, batch)
+        one, other = loaded.texts(["a red one", "two blue dogs"])
+        if np.allclose(one, other, atol=1e-6):
+            ids = (model.config.text_config.eos_token_id, tokenizer.eos_token_id)
+            raise ValueError(f"{name}: every text gets the same vector; eos_token_id of model and tokenizer: {ids}")
+        return loaded
+
+    @property
+    def logit_scale(self) -> float:
+        """What cosines are multiplied with to be logits: exp of the stored parameter."""
+        return float(np.exp(self.model.logit_scale.item()))
+
+    @property
+    def n_params(self) -> int:
+        """Number of weights."""
+        return sum(weight.numel() for weight in self.model.parameters())
+
+    @property
+    def dim(self) -> int:
+        """Of the joint space."""
+        return int(self.model.config.projection_dim)
+
+    @property
+    def image_px(self) -> int:
+        """Side of the square that the vision tower sees."""
+        return int(self.model.config.vision_config.image_size)
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side."""
+        return self.image_px // int(self.model.config.vision_config.patch_size)
+
+    def pixels(self, images: np.ndarray) -> torch.Tensor:
+        """uint8 (n, h, w, 3) → float32 (n, 3, px, px), exactly as the preset's processor does it.
+
+        Images that already have the size it asks for are not resized, which saves it picture by picture.
+        """
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+            raise ValueError(f"expected uint8 images (n, height, width, 3), got {images.dtype} {images.shape}")
+        own = self.processor
+        if own.do_rescale and own.do_normalize and images.shape[1:3] == (self.image_px, self.image_px):
+            scaled = images.astype(np.float32) * np.float32(own.rescale_factor)
+            scaled = (scaled - np.float32(own.image_mean)) / np.float32(own.image_std)
+            return torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
+        return own(list(images), return_tensors="pt", input_data_format="channels_last")["pixel_values"]
+
+    def images(self, images: np.ndarray, *, progress: Progress = silent) -> np.ndarray:
+        """Embed images: uint8 (n, h, w, 3) of any size → float32 (n, d), unit length."""
+        return self._batches(
+            len(images), lambda part: feature(self.model.get_image_features(self.pixels(images[part]))), progress
+        )
+
+    def texts(self, texts: Sequence[str], *, progress: Progress = silent) -> np.ndarray:
+        """Embed texts → float32 (n, d), unit length; what is longer than the tower takes is cut."""
+        texts, longest = list(texts), int(self.model.config.text_config.max_position_embeddings)
+        options = {"padding": True, "truncation": True, "max_length": longest, "return_tensors": "pt"}
+        return self._batches(
+            len(texts),
+            lambda part: feature(self.model.get_text_features(**self.tokenizer(texts[part], **options))),
+            progress,
+        )
+
+    def patches(self, images: np.ndarray, *, progress: Progress = silent) -> np.ndarray:
+        """Last-layer patch tokens in the joint space: float32 (n, grid * grid, d), unit length, row by row.
+
+        CLIP trains the class token alone: the tokens pass its last norm and its projection here all the same.
+        """
+
+        def encode(part: slice) -> torch.Tensor:
+            tower = self.model.vision_model
+            tokens = tower(pixel_values=self.pixels(images[part])).last_hidden_state[:, 1:]
+            return self.model.visual_projection(tower.post_layernorm(tokens))
+
+        return self._batches(len(images), encode, progress)
+
+    def _batches(self, n: int, encode: Callable[[slice], torch.Tensor], progress: Progress) -> np.ndarray:
+        """Unit vectors of n inputs, batch by batch."""
+        if n == 0:
+            raise ValueError("nothing to encode")
+        found = []
+        with torch.inference_mode():
+            for start in range(0, n, self.batch):
+                part = torch.nn.functional.normalize(encode(slice(start, start + self.batch)).float(), dim=-1)
+                found.append(part.numpy())
+                progress(f"encoded {min(start + self.batch, n)}/{n}")
+        return np.concatenate(found)
+
+    def last_keys(self, images: np.ndarray) -> np.ndarray:
+        """Keys of the last block for every patch, bias included: float32 (n, n_patches, width).
+
+        They tell objects apart from their surroundings better than the last tokens do.
+        """
+        caught: list[Any] = []
+        block = self.model.vision_model.encoder.layers[-1].self_attn
+        handle = block.k_proj.register_forward_hook(lambda module, inputs, output: caught.append(output[:, 1:].numpy()))
+        try:
+            with torch.inference_mode():
+                for start in range(0, len(images), self.batch):
+                    self.model.vision_model(pixel_values=self.pixels(images[start : start + self.batch]))
+        finally:
+            handle.remove()
+        return np.concatenate(caught)
+
+
+def feature(output: Any) -> torch.Tensor:
+    """The projected feature: since transformers 5 an output object holds it, before that it was the output."""
+    return output if isinstance(output, torch.Tensor) else output.pooler_output
+
+
+def saved(model: CLIPModel, processor: CLIPImageProcessorPil, tokenizer: CLIPTokenizer, folder: Path) -> Path:
+    """Write the three parts of a dual encoder so that `from_preset` reads them."""
+    for part in (model, processor, tokenizer):
+        part.save_pretrained(str(folder))
+    return folder
+
+
+def variants(encoder: DualEncoder, *, seed: int) -> dict[str, DualEncoder]:
+    """The encoder and weaker relatives by name, the whole one first, made without training.
+
+    Fewer layers of vision, or weights mixed with new ones, which `seed` draws. They share a text tower or most of their
+    weights, so a relation over them says how numbers move when one encoder is damaged.
+    """
+    n_layers = len(encoder.model.vision_model.encoder.layers)
+    depths = sorted({max(1, n_layers * part // 3) for part in (1, 2)} - {n_layers}, reverse=True)
+    found = {WHOLE: encoder}
+    for depth in depths:
+        found[f"{depth} of {n_layers} layers"] = with_layers(encoder, depth)
+    for share in MIXED:
+        found[f"{share:.0%} of the weights"] = mixed(encoder, share, seed=seed)
+    return found | {UNTRAINED: mixed(encoder, 0.0, seed=seed)}
+
+
+def with_layers(encoder: DualEncoder, depth: int) -> DualEncoder:
+    """The encoder with the first `depth` layers of vision."""
+    layers = encoder.model.vision_model.encoder.layers
+    if not 1 <= depth <= len(layers):
+        raise ValueError(f"the vision tower has {len(layers)} layers, cannot keep {depth}")
+    model = copy.deepcopy(encoder.model)
+    model.vision_model.encoder.layers = model.vision_model.encoder.layers[:depth]
+    return _renamed(encoder, model, f"layers {depth}")
+
+
+def mixed(encoder: DualEncoder, share: float, *, seed: int) -> DualEncoder:
+    """The encoder with each weight moved towards a fresh one: `share` of its own, the rest from a new network.
+
+    The logit scale stays: it is no weight of either tower.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share of the weights must lie in [0, 1], got {share}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = type(encoder.model)(copy.deepcopy(encoder.model.config)).state_dict()
+    own = encoder.model.state_dict()
+    state = {
+        name: share * weight + (1 - share) * fresh[name] if weight.is_floating_point() else weight
+        for name, weight in own.items()
+    }
+    state["logit_scale"] = own["logit_scale"]
+    model = copy.deepcopy(encoder.model)
+    model.load_state_dict(state)
+    return _renamed(encoder, model, f"mixed {share} {seed}")
+
+
+def _renamed(encoder: DualEncoder, model: CLIPModel, change: str) -> DualEncoder:
+    identity = content_hash([encoder.identity, change])
+    return replace(encoder, name=f"{encoder.name}, {change}", identity=identity, model=model)

@@ -1,0 +1,1 @@
+"""Pictures with classes and factors, and the words for them."""

@@ -1,0 +1,208 @@
+"""Somebody's own labelled pictures: a folder for each class, or a table with image and label, read whole or refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from verdict.base import paths
+from verdict.base.artifacts import sha256_file
+from verdict.base.labels import Split
+from verdict.base.params import ClipFolderParams
+from verdict.clip.pictures.words import ENSEMBLE
+from verdict.data.own.pair_file import ALIASES as PAIR_ALIASES
+from verdict.data.own.picture_files import (
+    EXTENSIONS,
+    NOT_READ,
+    files_below,
+    is_leftover,
+    resolve_images,
+    why_missing,
+    without_link,
+)
+from verdict.data.own.tables import find_columns, listed, read_table, shown
+from verdict.data.pairs import N_LISTED, refuse_shared
+from verdict.data.splits import merge_groups, split_groups
+
+SPLITS = ("train", "val", "calib", "test")
+MIN_PICTURES = 4
+ALIASES = {
+    **{name: PAIR_ALIASES[name] for name in ("image_id", "split", "group_id")},
+    "label": (*PAIR_ALIASES["label"], "class", "class_name", "category"),
+}
+
+
+@dataclass(frozen=True)
+class OwnPictures:
+    """Pictures that were found, none of them opened.
+
+    `rows`: image_id (path inside the folder), file, label, split, group_id, y (index of the class); `class_names` are
+    in the order of these, `templates` sentences about them.
+    """
+
+    home: Path
+    rows: pd.DataFrame
+    class_names: tuple[str, ...]
+    templates: tuple[str, ...]
+
+
+def read(params: ClipFolderParams, *, seed: int, is_table: bool) -> OwnPictures:
+    """Find somebody's own pictures, name their classes and divide them.
+
+    `classes.json` (a list of names in their order, or a mapping from folder or label to name) and `templates.json` (a
+    list) may lie beside the pictures. Without splits, groups are divided at random, copies together. Two labels that
+    are one word, a split for some pictures alone, a picture, a copy of it or a group in two splits, and a split
+    without pictures are refused by file and line.
+    """
+    home = paths.needed(params.images, "clip.folder.images", is_folder=True)
+    place = paths.needed(params.table, "clip.folder.table") if is_table else home
+    rows, source = (_table_rows(place, home) if is_table else _folder_rows(home)), str(place)
+    _refuse_one_word_twice(rows, source)
+    labels = sorted(set(rows["label"]))
+    if len(labels) < 2:
+        raise ValueError(f"{source} needs at least two labels, got {labels}")
+    known, names = _classes(home, labels)
+    hashes = [sha256_file(path) for path in rows["file"]]
+    rows["group_id"] = merge_groups(rows["group_id"], pd.Series(hashes, index=rows.index))
+    if rows["split"].eq("").all():
+        rows["split"] = split_groups(rows["group_id"], dict(params.fractions), seed)
+    else:
+        copies = rows.assign(copy=rows.groupby(hashes)["image_id"].transform("first"))
+        refuse_shared(copies, "copy", source, rows["place"].tolist(), noun="the picture or a copy of it,")
+        refuse_shared(rows, "group_id", source, rows["place"].tolist())
+    for split in SPLITS:
+        if (n := int((rows["split"] == split).sum())) < MIN_PICTURES:
+            raise ValueError(
+                f"{source}: the split {split} has {n} pictures, and at least {MIN_PICTURES} are needed in each of "
+                f"{', '.join(SPLITS)}; where no splits are given, shares decide"
+            )
+    rows["y"] = pd.Index(known).get_indexer(rows["label"])
+    return OwnPictures(home, rows.drop(columns="place"), names, _templates(home))
+
+
+def _rows(found: Iterable[tuple[str, Path, str, str, str, str]]) -> pd.DataFrame:
+    columns = ["image_id", "file", "label", "split", "group_id", "place"]
+    return pd.DataFrame(list(found), columns=columns).reset_index(drop=True)
+
+
+def _folder_rows(home: Path) -> pd.DataFrame:
+    """Pictures of a folder that holds one folder a class, or one a split with those inside."""
+    tops = _folders(home)
+    splits = {top: split for top in tops if (split := _as_split(top.name)) and _folders(top)}
+    if splits and (others := [top.name for top in tops if top not in splits]):
+        raise ValueError(f"{home}: {listed(list(map(str, splits.values())))} are splits, and {listed(others)} are not")
+    places = [(inner, split) for top, split in splits.items() for inner in _folders(top)] or [(top, "") for top in tops]
+    for folder in {home, *splits}:
+        if astray := _own_pictures(folder):
+            raise ValueError(f"{folder}: {listed(astray[:N_LISTED])} lie in no folder of a class; move or remove them")
+    if others := files_below(home, NOT_READ):
+        raise ValueError(
+            f"{home}: {len(others)} pictures have a format that is not read, the first: {others[0]}; save them as PNG "
+            "or JPEG, or remove them"
+        )
+    found = []
+    for place, split in places:
+        files = files_below(place)
+        if not files:
+            raise ValueError(f"{place} is a folder of a class without a picture; fill or remove it")
+        ids = [path.relative_to(home).as_posix() for path in files]
+        found += [(i, without_link(p, home), place.name, split, i, i) for i, p in zip(ids, files, strict=True)]
+    if len({label for _, _, label, *_ in found}) < 2:
+        raise ValueError(f"{home} needs at least two folders with pictures, one a class; found {len(found)} pictures")
+    return _rows(found)
+
+
+def _folders(home: Path) -> list[Path]:
+    return sorted(path for path in home.iterdir() if path.is_dir() and not is_leftover(path.name))
+
+
+def _own_pictures(folder: Path) -> list[str]:
+    """Pictures in a folder itself."""
+    files = (path for path in sorted(folder.iterdir()) if path.is_file() and not is_leftover(path.name))
+    return [path.name for path in files if path.suffix.lower() in EXTENSIONS]
+
+
+def _as_split(name: str, place: str = "") -> str:
+    """The split that a folder, or a table at a place, calls so; "" for a blank, and for any other folder."""
+    try:
+        split = str(Split.parse(name))
+    except ValueError:
+        split = ""
+    if split not in SPLITS and name and place:
+        raise ValueError(f"{place}: split {shown(name)} is none of {list(SPLITS)}")
+    return split if split in SPLITS else ""
+
+
+def _table_rows(path: Path, home: Path) -> pd.DataFrame:
+    table = read_table(path)
+    columns = find_columns(table, ALIASES, ("image_id", "label"))
+    cells = pd.DataFrame({ours: table.column(theirs) for ours, theirs in columns.items()}, dtype="str")
+    places = [f"line {line}" for line in table.lines]
+    for column in ("image_id", "label", "split", "group_id"):
+        if column in cells and (blank := cells[column].eq("")).any():
+            raise ValueError(f"{path}, {places[int(blank.argmax())]}: the {column.removesuffix('_id')} is empty")
+    first: dict[str, str] = {}
+    for place, image_id in zip(places, cells["image_id"], strict=True):
+        if (earlier := first.setdefault(image_id, place)) != place:
+            raise ValueError(f"{path}, {place}: repeats {earlier}, the picture {image_id!r}")
+    files, missing = resolve_images(first, home, places={i: f"{path}, {place}" for i, place in first.items()})
+    if missing:
+        raise FileNotFoundError(
+            f"{path}, {first[missing[0]]}: there is no picture {missing[0]!r} in {home}, and {len(missing)} "
+            f"are missing in all{why_missing(missing, home)}"
+        )
+    written = cells["split"] if "split" in cells else [""] * len(cells)
+    splits = [_as_split(text, f"{path}, {place}") for place, text in zip(places, written, strict=True)]
+    groups = cells["group_id"] if "group_id" in cells else cells["image_id"]
+    ids = [files[image_id] for image_id in cells["image_id"]]
+    return _rows(zip(cells["image_id"], ids, cells["label"], splits, groups, places, strict=True))
+
+
+def _refuse_one_word_twice(rows: pd.DataFrame, source: str) -> None:
+    """Labels that differ by case, blanks, underscores or the form of an accent are one word, written twice."""
+    seen: dict[str, tuple[str, str]] = {}
+    for label, place in zip(rows["label"], rows["place"], strict=True):
+        word = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", label).casefold()).strip()
+        other, first = seen.setdefault(word, (label, place))
+        if other != label:
+            raise ValueError(f"{source}: {other!r} ({first}) and {label!r} ({place}) would be two classes; write one")
+
+
+def _json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} is not readable as JSON: {error}") from error
+
+
+def _classes(home: Path, labels: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Labels in the order of their ids, and the names that stand for them."""
+    path = home / "classes.json"
+    if not path.is_file():
+        return list(labels), tuple(labels)
+    content = _json(path)
+    named = dict(zip(content, content, strict=True)) if isinstance(content, list) else content
+    if not isinstance(named, Mapping) or not all(isinstance(name, str) and name.strip() for name in named.values()):
+        raise ValueError(f"{path} holds a list of names, or a mapping from label to name")
+    if missing := sorted(set(labels) - set(named)):
+        raise ValueError(f"{path} lacks {missing[:5]}; it has {sorted(named)[:5]}")
+    order = [label for label in named if label in set(labels)]
+    if len({named[label] for label in order}) < len(order):
+        raise ValueError(f"{path} gives two labels one name: {listed([named[label] for label in order])}")
+    return order, tuple(named[label] for label in order)
+
+
+def _templates(home: Path) -> tuple[str, ...]:
+    path = home / "templates.json"
+    if not path.is_file():
+        return ENSEMBLE
+    content = _json(path)
+    if not isinstance(content, list) or not content or not all(isinstance(t, str) and "{}" in t for t in content):
+        raise ValueError(f"{path} holds a list of sentences, each with {{}} for the name of the class")
+    return tuple(content)

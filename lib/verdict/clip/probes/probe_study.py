@@ -1,0 +1,312 @@
+"""The tables of the page on probes: what prompts alone answer, what probes read, and what the controls say about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy.special import entr
+
+from verdict.base import paths
+from verdict.base.numbers import EXACT, POINTS, SETTING
+from verdict.clip.encoder.study import Study
+from verdict.clip.pictures import scenes, words
+from verdict.clip.probes import linear
+from verdict.clip.probes.zero_shot import accuracy_row, cosines, fit_temperature, scale_effect, scaled_logits
+from verdict.stats.metrics import ece_change
+from verdict.stats.scores import softmax, top_class
+from verdict.stats.uncertainty import Interval, Resampler, with_bounds
+
+N_PROMPTS = 32
+N_SMALL = 1000
+TAUS = (1.0, 0.5, 0.25, 0.125)
+COSTS = tuple(4.0**k for k in range(-2, 3))
+PUBLISHED_TAUS = (1.0, 0.5, 0.07, 0.03, 0.02)
+SHOTS = (1, 2, 4, 8, 16)
+SHRUNK_TO = (8, 12, 16, 24, 32, 48, 64, 96, 128, 224)
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """A study with the parts that probes use; numbers are recorded in its stage."""
+
+    study: Study
+
+    @cached_property
+    def resampler(self) -> Resampler:
+        """Intervals over groups of test pictures."""
+        return self.study.stage.resampler(self.test[2])
+
+    @cached_property
+    def train(self) -> linear.Part:
+        """Embeddings and classes that probes learn from, at most `n_probe`."""
+        z, y, _ = self.study.of("train")
+        keep = self.study.stage.rng("probes.train").permutation(len(y))[: self.study.stage.params.clip.n_probe]
+        return z[keep], y[keep]
+
+    @cached_property
+    def val(self) -> linear.Part:
+        """Embeddings and classes that choose."""
+        return self.study.of("val")[:2]
+
+    @cached_property
+    def test(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Embeddings, classes and groups of test."""
+        return self.study.of("test")
+
+    @property
+    def is_scenes(self) -> bool:
+        """Whether pictures are scenes of digits, of which every factor is known."""
+        return "digit" in self.study.pictures.table
+
+    def keep(self, name: str, found: Interval, *, unit: str = "%") -> None:
+        """Record an estimate on test under a name."""
+        self.study.stage.numbers[name] = found.number(n=len(self.test[1]), split="test", unit=unit)
+
+    def row(self, label: str, answer: np.ndarray, name: str = "") -> dict:
+        """A row for a table of accuracies on test; recorded where it has a name."""
+        row = accuracy_row(label, self.test[1], answer, self.resampler)
+        if name:
+            self.keep(name, Interval(row["value"], row["low"], row["high"]))
+        return row
+
+    # What prompts alone answer.
+
+    @cached_property
+    def answer(self) -> np.ndarray:
+        """Classes that prompts with all templates give to the test pictures, int (n,)."""
+        return top_class(cosines(self.test[0], self.study.classes()))
+
+    def zero_shot(self) -> pd.DataFrame:
+        """Accuracy on test with one template, with all, and with class names as the source writes them."""
+        study, pictures = self.study, self.study.pictures
+        rows = []
+        for label, name, n_shown, is_clean in (
+            ("one template", "one_template", 1, True),
+            (f"{len(pictures.templates)} templates", "templates", None, True),
+            ("one template, names as written", "as_written", 1, False),
+        ):
+            answer = top_class(cosines(self.test[0], study.classes(pictures.templates[:n_shown], is_clean=is_clean)))
+            rows.append(self.row(label, answer, f"zero_shot.{name}"))
+        n_changed = sum(words.clean(name) != name for name in pictures.class_names)
+        study.stage.number("zero_shot.n_names_cleaned", n_changed, unit="count")
+        study.stage.number("zero_shot.n", len(self.test[0]), unit="count", split="test")
+        study.stage.number("zero_shot.chance", 1 / len(pictures.class_names), unit="%", kind=EXACT)
+        return pd.DataFrame(rows)
+
+    def couples(self) -> pd.DataFrame:
+        """Scenes by couple of colour and digit: taught, and never shown or named; no row where there are no scenes."""
+        if not self.is_scenes:
+            return pd.DataFrame(columns=["label", "n", "value", "low", "high"])
+        table = self.study.pictures.table.iloc[self.study.rows("test")]
+        held, written = table["held_out"].to_numpy(), (table["colour"] + "_" + table["digit"]).to_numpy()
+        names = [f"{colour}_{digit}" for colour in scenes.FACTORS["colour"] for digit in scenes.DIGITS]
+        y, rows = np.array([names.index(name) for name in written]), []
+        for how, key, is_clean in (("names as words", "clean", True), ("names with underscores", "written", False)):
+            answer = top_class(cosines(self.test[0], self.study.classes(words.PLAIN, names=names, is_clean=is_clean)))
+            for couples, part in (("taught", ~held), ("held out", held)):
+                row = accuracy_row(f"{couples}, {how}", y[part], answer[part], self.resampler.of(part))
+                self.keep(f"couples.{couples.replace(' ', '_')}_{key}", Interval(row["value"], row["low"], row["high"]))
+                rows.append(row)
+        return pd.DataFrame(rows)
+
+    def scale(self) -> pd.DataFrame:
+        """NLL and ECE of softmax over cosines, with the logit scale, and at the temperature that all of calib fits."""
+        study, stage, classes = self.study, self.study.stage, self.study.classes()
+        (z, y, groups), (z_test, y_test, _) = study.of("calib"), self.test
+        fitted = fit_temperature(scaled_logits(z, classes, study.logit_scale), y, stage.resampler(groups))[1]
+        logits, n_bins = scaled_logits(z_test, classes, study.logit_scale), stage.params.statistics.ece_bins
+        options = {"logit_scale": study.logit_scale, "fitted": fitted, "n_bins": n_bins}
+        table = scale_effect(logits, y_test, self.resampler, **options)
+        stage.numbers["scale.fitted"] = fitted.number(n=len(y), split="calib")
+        stage.number("scale.logit_scale", study.logit_scale, kind=SETTING)
+        for row in table.to_dict("records"):
+            self.keep(f"scale.ece_{row['logits'].split()[0]}", Interval.from_columns(row, "ece"), unit="")
+        both = (softmax(logits), softmax(logits / fitted.value))
+        self.keep("scale.ece_change", ece_change(*both, y_test, self.resampler, n_bins=n_bins), unit="")
+        return table
+
+    # What probes read from embeddings.
+
+    @cached_property
+    def chosen(self) -> dict[str, linear.Chosen]:
+        """Every kind of probe on embeddings, its strength chosen on val."""
+        return {kind: linear.choose(kind, self.train, self.val, self.test[0]) for kind in linear.GRIDS}
+
+    def probe_table(self) -> pd.DataFrame:
+        """Accuracy on test of every kind of probe, with the strength that val chose."""
+        rows = []
+        for kind, probe in self.chosen.items():
+            name = f"probe.{kind.lower().replace(' ', '_')}"
+            rows.append({**self.row(kind, probe.answer, name), "strength": probe.strength})
+        return pd.DataFrame(rows)
+
+    # Prompts that name no class.
+
+    @cached_property
+    def prompt_sets(self) -> dict[str, list[str]]:
+        """Sets of prompts without a class: of two natural kinds, and for scenes of the captions' own grammar."""
+        sets = {"qualities": list(words.QUALITIES), "kinds": list(words.KINDS)}
+        if self.is_scenes:
+            sets["grammar"] = words.of_scenes(4 * N_PROMPTS, rng=self.study.stage.rng("probes.grammar"))
+        return sets
+
+    @cached_property
+    def words(self) -> np.ndarray:
+        """Text vectors of every prompt without a class, (n_words, d): the grammar's first."""
+        ordered = sorted(self.prompt_sets, key=lambda name: name != "grammar")
+        return np.asarray(self.study.cache.texts([text for name in ordered for text in self.prompt_sets[name]]))
+
+    def along(self, rows: np.ndarray) -> tuple[linear.Part, linear.Part, np.ndarray]:
+        """Cosines with some directions as features: of train, val and test."""
+        (x, y), (x_val, y_val), (x_test, *_) = self.train, self.val, self.test
+        return (x @ rows.T, y), (x_val @ rows.T, y_val), x_test @ rows.T
+
+    def agnostic(self) -> pd.DataFrame:
+        """Probes on cosines with prompts that name no class: as published, and standardised with C chosen on val."""
+        out = []
+        for name, texts in self.prompt_sets.items():
+            rows = np.asarray(self.study.cache.texts(texts))[:N_PROMPTS]
+            train, val, test = self.along(rows)
+            plain = linear.machine(*train, 1.0).predict(test)
+            tuned = linear.choose("logistic", train, val, test, grid=linear.C_GRID[1:6]).answer
+            out.append(self.row(f"{name}, as they are, C = 1", plain, f"agnostic.{name}_plain"))
+            out.append(self.row(f"{name}, standardised, C tuned", tuned, f"agnostic.{name}"))
+        return pd.DataFrame(out).assign(prompts=N_PROMPTS)
+
+    def ranks(self, sizes: Sequence[int] = (4, 8, 16, 32, 64, 128), n: int = 1500) -> pd.DataFrame:
+        """Accuracy on test of tuned logistic probes along M directions: prompts, and five controls; n learn.
+
+        Numbers `ranks.prompts`, `ranks.random` and `ranks.gain`, their paired difference, along the most prompts.
+        """
+        out, right = [], {}
+        shared = {"words": self.words, "classes": self.study.classes(), "train": self.train[0]}
+        for kind in linear.CONTROLS:
+            for m in sizes:
+                if kind == "prompts" and m > len(self.words):
+                    continue
+                rows = linear.directions(kind, m, rng=self.study.stage.rng("probes.directions", m), **shared)
+                (x, y), val, test = self.along(rows)
+                answer = linear.choose("logistic", (x[:n], y[:n]), val, test, grid=(0.1, 10.0)).answer
+                right[kind, m] = (answer == self.test[1]).astype(float)
+                out.append({**self.row(kind, answer), "directions": m, "rank": linear.rank(rows)})
+        most = max(m for kind, m in right if kind == "prompts")
+        for kind in ("prompts", "random"):
+            self.keep(f"ranks.{kind}", self.resampler.mean(right[kind, most], span=(0, 1)))
+        gain = self.resampler.mean(right["prompts", most] - right["random", most], span=(-1, 1))
+        self.keep("ranks.gain", gain, unit=POINTS)
+        self.study.stage.number("ranks.directions", most, unit="count", kind=SETTING)
+        return pd.DataFrame(out)
+
+    def entropies(self) -> pd.DataFrame:
+        """How far the mean entropy over prompts lies below its bound, without and with the logit scale, in nats."""
+        rows = []
+        for name, texts in self.prompt_sets.items():
+            cos = cosines(self.test[0], np.asarray(self.study.cache.texts(texts))[:N_PROMPTS])
+            for label, factor in (("cosines", 1.0), ("scaled", self.study.logit_scale)):
+                found = self.resampler.mean(entr(softmax(factor * cos)).sum(axis=1))
+                bound = float(np.log(cos.shape[1]))
+                row = {"prompts": name, "logits": label, "bound": bound, **with_bounds("mean_entropy", found)}
+                deficit = Interval(bound - found.value, bound - found.high, bound - found.low)
+                rows.append(row | with_bounds("deficit", deficit))
+        return pd.DataFrame(rows)
+
+    # Temperature is C.
+
+    @cached_property
+    def small(self) -> tuple[linear.Part, np.ndarray]:
+        """Cosines with one set of prompts for linear machines: few pictures of train, and test."""
+        (x, y), _, test = self.along(self.words[:N_PROMPTS])
+        return (x[:N_SMALL], y[:N_SMALL]), test
+
+    def temperatures(self) -> pd.DataFrame:
+        """The published table: features / tau, C = 1, beside C / tau² on plain features.
+
+        Columns tau, equal_cost, accuracy, equal_answers (share of pictures that both machines answer alike), with
+        intervals; the last row is the share that they answer alike at every tau, the number `tau.equal_answers`.
+        """
+        found, rows = linear.agreement(*self.small, taus=PUBLISHED_TAUS), []
+        for tau, cost, answer, is_equal in found.itertuples(index=False):
+            row = self.row(f"{tau:g}", answer, f"agnostic.tau_{f'{tau:g}'.replace('.', '_')}")
+            accuracy = with_bounds("accuracy", Interval(row["value"], row["low"], row["high"]))
+            alike = with_bounds("equal_answers", self.resampler.mean(is_equal, span=(0, 1)))
+            rows.append({"tau": row["label"], "equal_cost": cost, **accuracy, **alike})
+        everywhere = self.resampler.mean(np.all(list(found["is_equal"]), axis=0), span=(0, 1))
+        self.keep("tau.equal_answers", everywhere)
+        return pd.DataFrame([*rows, {"tau": "every one of these", **with_bounds("equal_answers", everywhere)}])
+
+    def tau_map(self) -> tuple[np.ndarray, np.ndarray]:
+        """Accuracy over tau and C, of divided features and of plain ones with C / tau²."""
+        train, test = self.small
+        divided, plain = linear.tau_map(train, (test, self.test[1]), taus=TAUS, costs=COSTS)
+        self.study.stage.number("tau.map_difference", float(np.abs(divided - plain).max()), kind=EXACT)
+        return divided, plain
+
+    # Few pictures, few pixels, no labels.
+
+    def few_shot(self, n_repeats: int = 5) -> pd.DataFrame:
+        """Accuracy on test of probes on a few pictures of each class: mean over draws, interval over test groups."""
+        strength, rng = max(self.chosen["logistic"].strength, 1.0), self.study.stage.rng("probes.few_shot")
+        options = {"shots": SHOTS, "n_repeats": n_repeats, "strength": strength, "rng": rng}
+        drawn, rows = linear.few_shot(self.study.of("train")[:2], self.test[:2], **options), []
+        for shots, part in drawn.groupby("shots"):
+            right = np.stack(list(part["right"])).astype(float)
+            found = self.resampler.mean(right.mean(axis=0), span=(0, 1))
+            spread = float(right.mean(axis=1).std(ddof=1))
+            rows.append({"shots": shots, "accuracy": found.value, "low": found.low, "high": found.high, "sd": spread})
+        return pd.DataFrame(rows)
+
+    def resolutions(self, n: int = 1000) -> pd.DataFrame:
+        """The same test pictures shrunk and brought back to their size: from prompts, and by the chosen probe."""
+        z, y, groups = (part[:n] for part in self.test)
+        images = np.asarray(self.study.pictures.images[self.study.rows("test")[:n]])
+        side, rows, resampler = images.shape[1], [], self.study.stage.resampler(groups)
+        classes = self.study.classes()
+        probe = linear.new_probe("logistic", self.chosen["logistic"].strength).fit(*self.train)
+        for px in [*(px for px in SHRUNK_TO if px < side), side]:
+            seen = z if px == side else np.asarray(self.study.cache.images(shrunk(images, px)))
+            for label, answer in (("prompts", top_class(cosines(seen, classes))), ("probe", probe.predict(seen))):
+                rows.append({**accuracy_row(label, y, answer, resampler), "px": px})
+        return pd.DataFrame(rows)
+
+    def clustering(self) -> pd.DataFrame:
+        """K-means with as many clusters as classes: on embeddings, and on cosines with prompts or random directions."""
+        z, y, _ = self.test
+        rng, seed = self.study.stage.rng("probes.noise"), self.study.stage.params.statistics.seed
+        noise = linear.directions("random", N_PROMPTS, words=self.words, classes=z, train=z, rng=rng)
+        features = {"embedding": z, "prompts": z @ self.words[:N_PROMPTS].T, "random": z @ noise.T}
+        rows = []
+        for name, part in features.items():
+            cluster = linear.clusters(part, len(self.study.pictures.class_names), seed=seed)
+            found = linear.cluster_scores(y, cluster, self.resampler, n_chance=20)
+            self.keep(f"clusters.{name}_purity", Interval.from_columns(found, "purity"))
+            rows.append({"features": name, **found})
+        return pd.DataFrame(rows)
+
+    def published(self) -> pd.DataFrame:
+        """Published values in per cent beside this report's, where it repeats the experiment."""
+        table = pd.read_csv(paths.LIBRARY / "clip" / "published.csv", comment="#")
+        here = [self.study.stage.numbers.get(key) for key in table["key"].fillna("")]
+        return table.drop(columns="key").assign(here=here)
+
+    def prompt_similarity(self) -> pd.DataFrame:
+        """Mean cosine between the texts of two classes, and between templates of one class: how spread texts are."""
+        study, names = self.study, self.study.pictures.class_names
+        texts = np.asarray(study.cache.texts(words.prompts(names, study.pictures.templates)))
+        cos = study.classes() @ study.classes().T
+        between = float(cos[~np.eye(len(cos), dtype=bool)].mean())
+        split = texts.reshape(len(names), -1, texts.shape[1])
+        n = split.shape[1]
+        within = float(np.mean([((t @ t.T).sum() - n) / max(1, n * (n - 1)) for t in split])) if n > 1 else float("nan")
+        return pd.DataFrame([{"between_classes": between, "between_templates_of_a_class": within}])
+
+
+def shrunk(images: np.ndarray, px: int) -> np.ndarray:
+    """Square pictures shrunk to a side of `px` and brought back to their own: uint8 of the same shape."""
+    side = images.shape[1]
+    small = [Image.fromarray(image).resize((px, px), Image.Resampling.BICUBIC) for image in images]
+    return np.stack([np.asarray(image.resize((side, side), Image.Resampling.BICUBIC)) for image in small])

@@ -1,0 +1,1 @@
+"""Factors, corruptions, shifts and tasks that break the encoder."""

@@ -1,0 +1,117 @@
+"""A second view of a picture by a known map of its plane, and finding the same point there.
+
+Points are (column, row) in pixels, the middle of the first pixel at (0, 0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from verdict.clip.robustness.corruptions import as_bytes, as_unit, bilinear, pixel_grid
+
+
+def homography(
+    px: int, *, degrees: float = 0.0, scale: float = 1.0, tilt: float = 0.0, shift: tuple[float, float] = (0.0, 0.0)
+) -> np.ndarray:
+    """Map of the plane that a camera sees after turning, coming nearer, tilting and moving: (3, 3).
+
+    Parameters
+    ----------
+    px : int
+        Side of the square picture; the map keeps its middle where it is, but for the shift.
+    degrees : float
+        Turn, anticlockwise as seen.
+    scale : float, > 0
+        Above 1: nearer.
+    tilt : float, |tilt| < 1
+        Perspective: how much smaller the top edge becomes, how much larger the bottom edge.
+    shift : (across, down)
+        As shares of the side.
+    """
+    middle = (px - 1) / 2
+    angle = np.deg2rad(degrees)
+    to_middle = np.array([[1, 0, -middle], [0, 1, -middle], [0, 0, 1.0]])
+    turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
+    perspective = np.diag([scale, scale, 1.0])
+    perspective[2, 1] = -tilt / px
+    back = np.array([[1, 0, middle + shift[0] * px], [0, 1, middle + shift[1] * px], [0, 0, 1.0]])
+    return back @ perspective @ turn @ to_middle
+
+
+def project(points: ArrayLike, matrix: ArrayLike) -> np.ndarray:
+    """Where points (..., 2) of the first view lie in the second."""
+    points = np.asarray(points, dtype=np.float64)
+    mapped = np.concatenate([points, np.ones((*points.shape[:-1], 1))], axis=-1) @ np.asarray(matrix).T
+    return mapped[..., :2] / mapped[..., 2:]
+
+
+def second_view(images: ArrayLike, matrix: ArrayLike) -> np.ndarray:
+    """Images as the second view shows them: uint8 of the same shape; what was outside continues the edge."""
+    unit = as_unit(images)
+    rows, columns = pixel_grid(*unit.shape[1:3])
+    seen_from = project(np.stack([columns, rows], axis=-1), np.linalg.inv(np.asarray(matrix)))
+    return as_bytes(bilinear(unit, seen_from[..., 1], seen_from[..., 0]))
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """How far from the truth points were found, one row a keypoint of an `image`, as shares of the side.
+
+    `distance` and `best` (n_points,) go from the true place to the middle of the patch that is most alike, and of the
+    nearest: patches are coarse. `all_distances` (n_points, grid * grid) says what a patch at random would give.
+    """
+
+    image: np.ndarray
+    distance: np.ndarray
+    best: np.ndarray
+    all_distances: np.ndarray
+
+    def within(self, share: float) -> dict[str, np.ndarray]:
+        """Whether each keypoint is found within a share of the side: by the model, at best, and by chance (0..1)."""
+        return {
+            "found": (self.distance <= share).astype(float),
+            "best": (self.best <= share).astype(float),
+            "chance": (self.all_distances <= share).mean(axis=1),
+        }
+
+
+def correspondences(
+    first: ArrayLike, second: ArrayLike, matrix: ArrayLike, px: int, is_keypoint: ArrayLike
+) -> Correspondence:
+    """Look up each keypoint of the first view among the patches of the second, by features (n, grid * grid, d).
+
+    `is_keypoint` (n, grid * grid) says which patches are looked up, such as those with ink; of these the ones count
+    whose true place lies inside the second view. If none is left, or shapes disagree, a ValueError says so.
+    """
+    first, second, is_keypoint = np.asarray(first), np.asarray(second), np.asarray(is_keypoint, dtype=bool)
+    grid = round(first.shape[1] ** 0.5)
+    if first.shape != second.shape or is_keypoint.shape != first.shape[:2] or grid**2 != first.shape[1]:
+        raise ValueError(
+            f"expected square grids of equal shape, got {first.shape}, {second.shape}, {is_keypoint.shape}"
+        )
+    at = (np.arange(grid) + 0.5) * px / grid - 0.5
+    middles = np.stack([np.tile(at, grid), np.repeat(at, grid)], axis=1)
+    truth = project(middles, matrix)
+    is_inside = ((truth >= -0.5) & (truth <= px - 0.5)).all(axis=1)
+    image, patch = np.nonzero(is_keypoint & is_inside)
+    if not len(image):
+        raise ValueError("no keypoint of the first view lies inside the second one")
+    chosen = np.einsum("kd,kpd->kp", first[image, patch], second[image]).argmax(axis=1)
+    away = np.linalg.norm(middles[None] - truth[patch][:, None], axis=-1) / px
+    return Correspondence(image, away[np.arange(len(image)), chosen], away.min(axis=1), away)
+
+
+def patches_of(images: np.ndarray, grid: int) -> np.ndarray:
+    """Patches of square images (n, px, px, channels) as they are, row by row: (n, grid * grid, values of a patch)."""
+    n, px, _, channels = images.shape
+    side = px // grid
+    cut = images[:, : side * grid, : side * grid].reshape(n, grid, side, grid, side, channels)
+    return cut.transpose(0, 1, 3, 2, 4, 5).reshape(n, grid * grid, -1)
+
+
+def patches_with_ink(masks: ArrayLike, grid: int, *, least: float = 0.25) -> np.ndarray:
+    """Patches of which at least a share is foreground, bool (n, grid * grid), from masks (n, px, px)."""
+    return patches_of(np.asarray(masks, dtype=np.float64)[..., None], grid).mean(axis=2) >= least

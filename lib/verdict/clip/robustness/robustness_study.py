@@ -1,0 +1,357 @@
+"""The page on robustness, part one: factors, effective robustness, contradicting cues, corruptions.
+
+Functions take the bench of the page and return tables; numbers go into the stage's store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import numpy as np
+import pandas as pd
+
+from verdict.clip.encoder.study import Study
+from verdict.clip.pictures import scenes
+from verdict.clip.probes.zero_shot import scaled_logits
+from verdict.clip.robustness import changed, robustness
+from verdict.clip.robustness.changed import Subject
+from verdict.clip.robustness.corruptions import (
+    CORRUPTIONS,
+    IN_DEPTH,
+    SEVERITIES,
+    corrupt,
+    corrupt_in_depth,
+    psnr,
+    standing_depth,
+)
+from verdict.clip.robustness.population import Member, described, fit_population, predict_population
+from verdict.data.digits.scenes import handwriting_pools
+from verdict.stats.scores import top_class
+from verdict.stats.uncertainty import Interval, Resampler, holm, largest, with_bounds
+from verdict.stats.weighted import weighted_mean
+from verdict.workflow.stage import Stage
+
+ENCODER, PROBE = "encoder, by prompts", "encoder, by a probe"
+_EMBEDDING = "embedding"
+AS_DRAWN = "as drawn"
+MIDDLE = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What the encoder and the population say to one batch of pictures.
+
+    `logits` (n, n_classes) are of the encoder's zero-shot classification; `members` (n_members, n) are answers of the
+    population, the last of which is a linear probe of the encoder's embedding.
+    """
+
+    logits: np.ndarray
+    members: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """The encoder, its population (the last of its members is the encoder's probe), and what both are shown."""
+
+    study: Study
+    subject: Subject
+    members: list[Member]
+
+    @property
+    def stage(self) -> Stage:
+        """Where numbers go."""
+        return self.study.stage
+
+    @cached_property
+    def resampler(self) -> Resampler:
+        """Intervals over groups of the subject's pictures."""
+        return self.stage.resampler(self.subject.groups)
+
+    @cached_property
+    def classes(self) -> np.ndarray:
+        """Text vectors, float32 (n_classes, d)."""
+        return self.study.classes()
+
+    @cached_property
+    def reference(self) -> Answers:
+        """Everybody's answers to the pictures as they are."""
+        return self.answers(self.subject.images)
+
+    @property
+    def is_right(self) -> np.ndarray:
+        """Whether the encoder answers each picture rightly as it is, bool (n,)."""
+        return self.right(self.reference)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the population without the encoder's probe."""
+        return [member.name for member in self.members[:-1]]
+
+    def right(self, answers: Answers) -> np.ndarray:
+        """Whether zero-shot answers to the changed subject are right, bool (n,)."""
+        return top_class(answers.logits) == self.subject.y_true
+
+    def described(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """What the population reads of pictures, the encoder's embedding included."""
+        return described(images) | {_EMBEDDING: np.asarray(self.study.cache.images(images))}
+
+    def answers(self, images: np.ndarray) -> Answers:
+        """Everybody's answers to pictures."""
+        found = self.described(images)
+        logits = scaled_logits(found[_EMBEDDING], self.classes, self.study.logit_scale)
+        return Answers(logits, predict_population(self.members, found))
+
+    def is_right_on(self, images: np.ndarray) -> np.ndarray:
+        """Whether the encoder answers changed pictures rightly, without asking the population, float (n,)."""
+        embedded = np.asarray(self.study.cache.images(images))
+        logits = scaled_logits(embedded, self.classes, self.study.logit_scale)
+        return (top_class(logits) == self.subject.y_true).astype(float)
+
+    def keep(self, name: str, row: pd.Series, column: str, n: int | None = None) -> None:
+        """Store a cell of a table of test pictures with its bounds; of `n` pictures, those of the row by default."""
+        found = Interval.from_columns(row, column)
+        self.stage.numbers[name] = found.number(n=int(row["n"] if n is None else n), split="test")
+
+
+def open_bench(study: Study) -> Bench:
+    """Draw the pictures, and fit the population on the train split.
+
+    Scenes are drawn anew from the handwriting of the test split; other sources give pictures of their test split.
+    """
+    stage, params = study.stage, study.stage.params.clip_robustness
+    if stage.params.clip.source == "digits":
+        rng, px = stage.rng("robustness.scenes"), study.pictures.images.shape[1]
+        subject = changed.of_scenes(params.n_images, handwriting_pools()["test"], px=px, rng=rng)
+    else:
+        subject = changed.of_pictures(study.pictures, "test", params.n_images)
+    rows = study.rows("train")[: params.n_population]
+    found = described(np.asarray(study.pictures.images[rows])) | {_EMBEDDING: np.asarray(study.embeddings[rows])}
+    members = fit_population(found, study.pictures.table["y"].to_numpy()[rows], seed=params.seed)
+    return Bench(study, subject, members)
+
+
+def intervene(bench: Bench) -> dict[tuple[str, str], Answers]:
+    """Everybody's answers when one factor is set, by factor and value."""
+    found = {}
+    for factor, value, images in changed.interventions(bench.subject, rng=bench.stage.rng("robustness.factors")):
+        found[factor, value] = bench.answers(images)
+        bench.stage.progress(f"{factor}: {value}")
+    return found
+
+
+def factors(bench: Bench, answers: Mapping[tuple[str, str], Answers]) -> pd.DataFrame:
+    """Accuracy, paired change and error ratio of every intervention: `factor_table` with factor and value.
+
+    The last row is the pictures as they were drawn. Numbers: accuracy as drawn, the worst value, how many cost
+    accuracy, and the cost of couples that were held out.
+    """
+    stage, n = bench.stage, len(bench.subject)
+    right = {" = ".join(key): bench.right(one) for key, one in answers.items()}
+    table = robustness.factor_table(right, bench.is_right, bench.resampler)
+    lost = int(((table["p_holm"] < 1 - stage.params.statistics.level) & (table["change"] < 0)).sum())
+    keys = pd.DataFrame(list(answers), columns=["factor", "value"])
+    as_drawn = with_bounds("accuracy", bench.resampler.mean(bench.is_right, span=(0, 1)))
+    last = pd.DataFrame([{"factor": AS_DRAWN, **as_drawn, "n": n}])
+    table = pd.concat([pd.concat([keys, table.drop(columns="condition")], axis=1), last], ignore_index=True)
+    bench.keep("robustness.accuracy", table.iloc[-1], "accuracy")
+    worst = smallest(bench.resampler, [one - bench.is_right.astype(float) for one in right.values()], span=(-1, 1))
+    stage.numbers["robustness.worst_change"] = worst.number(n=n, split="test")
+    for name, kind in (("seen", changed.SEEN), ("held_out", changed.HELD_OUT)):
+        for _, row in table[table["value"] == kind].iterrows():
+            bench.keep(f"robustness.{name}", row, "accuracy")
+    stage.number("robustness.n_interventions", len(answers), unit="count", split="test")
+    stage.number("robustness.n_interventions_lost", lost, unit="count", split="test")
+    stage.number("robustness.n_models", len(bench.names), unit="count")
+    stage.number("robustness.n_images", n, unit="count", split="test")
+    return table
+
+
+def smallest(resampler: Resampler, values: Sequence[np.ndarray], *, span: tuple[float, float]) -> Interval:
+    """The smallest of several means over the same pictures, with bounds that pay for its having been picked.
+
+    No bound lies beyond what a picture can have.
+    """
+    drawn = np.stack([resampler.replicates(partial(weighted_mean, one)) for one in values], axis=1)
+    found = largest([-one.mean() for one in values], -drawn, level=resampler.level)
+    low, high = np.clip([-found.high, -found.low], *span)
+    return replace(found, value=-found.value, low=float(low), high=float(high))
+
+
+def shifts(answers: Mapping[tuple[str, str], Answers], corrupted: Mapping[str, Answers]) -> dict[str, list[Answers]]:
+    """Shifts as lists of changed pictures: every factor over its values, every family of corruptions at severity 3."""
+    found: dict[str, list[Answers]] = {}
+    for (factor, value), one in answers.items():
+        name = value if value in (changed.SEEN, changed.HELD_OUT) else factor
+        found.setdefault(name, []).append(one)
+    for name, one in corrupted.items():
+        found.setdefault(f"{CORRUPTIONS[name].family} (corruption)", []).append(one)
+    return found
+
+
+def effective(
+    bench: Bench, listed: Mapping[str, list[Answers]]
+) -> tuple[pd.DataFrame, dict[tuple[str, str], robustness.Effective]]:
+    """Effective robustness of the encoder, by prompts and by its probe, under every shift: a table, and each finding.
+
+    One row a shift and a way to answer: before, after, expected, rho, slope and residual scale, with bounds; `p_holm`
+    is that of "rho is zero", adjusted for the shifts of each way to answer. Numbers: how many shifts leave the encoder
+    above or below the line.
+    """
+    y_true, stage, found, rows = bench.subject.y_true, bench.stage, {}, []
+    before = bench.reference.members == y_true
+    own = {ENCODER: bench.is_right, PROBE: before[-1]}
+    for shift, batches in listed.items():
+        after = np.mean([one.members == y_true for one in batches], axis=0)
+        shifted = {ENCODER: np.mean([bench.right(one) for one in batches], axis=0), PROBE: after[-1]}
+        for model, right in own.items():
+            sides = (np.vstack([right, before[:-1]]), np.vstack([shifted[model], after[:-1]]))
+            one = found[shift, model] = robustness.effective_robustness(*sides, bench.resampler)
+            row: dict[str, object] = {"shift": shift, "model": model}
+            for name in ("before", "after", "expected", "rho"):
+                row |= with_bounds(name, one.found[name])
+            row |= {"p_holm": one.p_rho, **with_bounds("slope", one.found["slope"])}
+            rows.append(row | with_bounds("residual_scale", one.found["scale"]))
+        stage.progress(f"effective robustness: {shift}")
+    table = pd.DataFrame(rows)
+    table = table.assign(p_holm=table.groupby("model")["p_holm"].transform(holm))
+    prompted = table[table["model"] == ENCODER]
+    is_apart = prompted["p_holm"] < 1 - stage.params.statistics.level
+    stage.number("robustness.n_shifts", len(prompted), unit="count")
+    stage.number("robustness.n_shifts_above", int((is_apart & (prompted["rho"] > 0)).sum()), unit="count")
+    stage.number("robustness.n_shifts_below", int((is_apart & (prompted["rho"] < 0)).sum()), unit="count")
+    return table, found
+
+
+def conflicts(bench: Bench) -> pd.DataFrame:
+    """What probes follow when shape and another cue, which always agreed before, contradict each other.
+
+    Every model learns anew from pictures in which the digit and the cue go together, and answers pictures in which
+    they do not. Scenes serve every encoder, whatever the report's own pictures are. Rows: cue, model; shape_bias (of
+    the probe a number), hit_rate and agreed_accuracy (on unseen pictures in which both agree), each with bounds; n.
+    """
+    stage, rows = bench.stage, []
+    n = stage.params.clip_robustness.n_conflict
+    for cue in ("texture", "colour"):
+        found, digit, _, _ = _cue_pictures(bench, cue, "train", "train", n, agree=True)
+        members = fit_population(found, digit, seed=stage.params.clip_robustness.seed)
+        found, digit, _, groups = _cue_pictures(bench, cue, "agree", "test", n // 2, agree=True)
+        right, learning = predict_population(members, found) == digit, stage.resampler(groups)
+        found, digit, value, groups = _cue_pictures(bench, cue, "oppose", "test", n, agree=False)
+        answers, judging = predict_population(members, found), stage.resampler(groups)
+        for member, learnt, said in zip(members, right, answers, strict=True):
+            row: dict[str, object] = {"cue": cue, "model": PROBE if member is members[-1] else member.name}
+            agreed = {"agreed_accuracy": learning.mean(learnt, span=(0, 1))}
+            for name, one in (robustness.cue_conflict(said, digit, value, judging) | agreed).items():
+                row |= with_bounds(name, one)
+            rows.append(row | {"n": len(said)})
+        bench.keep(f"shape.{cue}_bias", pd.Series(rows[-1]), "shape_bias")
+    return pd.DataFrame(rows)
+
+
+def _cue_pictures(
+    bench: Bench, cue: str, name: str, split: str, n: int, *, agree: bool
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
+    """Descriptions, digit, value and handwriting of pictures in which both agree or not."""
+    rng = bench.stage.rng("robustness.cues", cue, name)
+    drawn, digit, value = changed.cue_scenes(n, handwriting_pools()[split], cue, agree=agree, rng=rng)
+    images, _ = scenes.render(drawn, rng=rng, px=bench.subject.images.shape[1])
+    return bench.described(images), digit, value, drawn.table()["writing"].to_numpy()
+
+
+def spoilt(bench: Bench, name: str, severity: int) -> np.ndarray:
+    """The subject's pictures under a corruption; its draws are the same at every severity."""
+    return corrupt(bench.subject.images, name, severity, rng=bench.stage.rng("robustness.corrupt", name))
+
+
+def corruptions(bench: Bench) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict[str, Answers]]:
+    """Every corruption at every severity; numbers: how many corruptions there are, and the hardest.
+
+    Returns a table (accuracy at severities 1, 3, 5 and over all; errors against a reference, with bounds; mean PSNR in
+    decibels), and by corruption whether the encoder answers rightly (float, (5, n)), and everybody's answers at
+    severity 3. The reference is the member of the population that is best on unchanged pictures; it is asked at
+    severity 3 only.
+    """
+    y_true, stage, rows = bench.subject.y_true, bench.stage, []
+    rights, middle = {}, {}
+    before = bench.reference.members[:-1] == y_true
+    best = int(before.mean(axis=1).argmax())
+    for name, one in CORRUPTIONS.items():
+        images = {severity: spoilt(bench, name, severity) for severity in SEVERITIES}
+        right = rights[name] = np.stack([bench.is_right_on(changed_ones) for changed_ones in images.values()])
+        middle[name] = bench.answers(images[MIDDLE])
+        row: dict[str, object] = {"corruption": name.replace("_", " "), "family": one.family}
+        for label, values in zip(
+            ("at_1", "at_3", "at_5", "mean"), (*right[[0, 2, 4]], right.mean(axis=0)), strict=True
+        ):
+            row |= with_bounds(label, bench.resampler.mean(values, span=(0, 1)))
+        reference = middle[name].members[best] == y_true
+        errors = partial(robustness.corruption_errors, right[MIDDLE - 1], bench.is_right, reference, before[best])
+        for label, found in robustness.intervals(errors, bench.resampler)[0].items():
+            row |= with_bounds(label, found)
+        for severity in (1, 5):
+            found = psnr(bench.subject.images, images[severity])
+            found = found[np.isfinite(found)]
+            row[f"psnr_{severity}"] = float(found.mean()) if len(found) else np.inf
+        rows.append(row | {"n": len(y_true)})
+        stage.progress(f"corruption: {name}")
+    stage.number("robustness.n_corruptions", len(rows), unit="count")
+    hardest = smallest(bench.resampler, [right.mean(axis=0) for right in rights.values()], span=(0, 1))
+    stage.numbers["robustness.hardest"] = hardest.number(n=len(y_true), split="test")
+    return pd.DataFrame(rows), rights, middle
+
+
+def corruption_curves(bench: Bench, right: Mapping[str, np.ndarray]) -> dict[str, pd.DataFrame]:
+    """Accuracy of every family of corruptions over severities (0: unchanged), with bounds."""
+    families: dict[str, list[np.ndarray]] = {}
+    for name, one in CORRUPTIONS.items():
+        families.setdefault(one.family, []).append(right[name])
+    return {family: _curve(bench, np.mean(found, axis=0)) for family, found in families.items()}
+
+
+def depth_curves(bench: Bench) -> dict[str, pd.DataFrame]:
+    """Accuracy under every change that knows depth over severities (0: unchanged), with bounds."""
+    images, depths, curves = bench.subject.images, standing_depth(bench.subject.masks), {}
+    for name in IN_DEPTH:
+        found = [bench.is_right_on(corrupt_in_depth(images, depths, name, severity)) for severity in SEVERITIES]
+        curves[name] = _curve(bench, np.stack(found))
+        bench.stage.progress(f"with depth: {name}")
+    return curves
+
+
+def _curve(bench: Bench, right: np.ndarray) -> pd.DataFrame:
+    """Accuracy over severities, 0 being the unchanged pictures: severity, accuracy, low, high."""
+    found = [bench.resampler.mean(values, span=(0, 1)) for values in (bench.is_right, *right)]
+    rows = [(severity, one.value, one.low, one.high) for severity, one in enumerate(found)]
+    return pd.DataFrame(rows, columns=["severity", "accuracy", "low", "high"])
+
+
+def curve_table(curves: Mapping[str, pd.DataFrame], label: str) -> pd.DataFrame:
+    """Curves as one table: a row each, a column a severity."""
+    rows = []
+    for name, curve in curves.items():
+        row: dict[str, object] = {label: name}
+        for point in curve.itertuples():
+            row |= with_bounds(f"severity_{point.severity}", Interval(point.accuracy, point.low, point.high))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def for_forest(table: pd.DataFrame, label: str, value: str, group: str | None = None) -> pd.DataFrame:
+    """Columns label, value, low, high, and group if one is named, as a forest plot wants them."""
+    names = {label: "label", value: "value", f"{value}_low": "low", f"{value}_high": "high"}
+    names |= {} if group is None else {group: "group"}
+    return table[list(names)].set_axis(list(names.values()), axis=1).reset_index(drop=True)
+
+
+def widest(table: pd.DataFrame, n: int) -> list[str]:
+    """The shifts at which the encoder, by prompts, stands farthest from the line, farthest first."""
+    own = table[table["model"] == ENCODER]
+    return list(own.loc[own["rho"].abs().sort_values(ascending=False, kind="stable").index, "shift"][:n])
+
+
+def corruption_gallery(bench: Bench) -> tuple[list[np.ndarray], list[str]]:
+    """The first picture as it is and under every corruption at severity 3, with titles."""
+    shown = [spoilt(bench, name, MIDDLE)[0] for name in CORRUPTIONS]
+    return [bench.subject.images[0], *shown], ["unchanged", *(name.replace("_", " ") for name in CORRUPTIONS)]

@@ -1,0 +1,1 @@
+"""Scenes of handwritten digits and sentences about them, made here."""

@@ -1,0 +1,1 @@
+"""The NLVR corpus, and a proxy for it that is made here."""

@@ -1,0 +1,123 @@
+"""The files of the Cornell NLVR corpus as they are published: where they lie, and one example per line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from verdict.base import paths
+from verdict.base.labels import Label
+from verdict.data.fetch import download, extract_zip
+from verdict.data.nlvr.proxy import normalise
+from verdict.data.nlvr.scenes import Scene, parse_scene
+
+FILES = ("train", "dev", "test")
+_LABELS = {"true": Label.ENTAILMENT.text, "false": Label.CONTRADICTION.text}
+_IDENTIFIER = re.compile(r"\d+-\d+")
+_FAMILY_WORDS = {
+    "negation": r"no|not|none|without|never|neither|nothing|isn't|aren't|doesn't",
+    "touching": r"touch\w*|tocuh\w*|attached",
+    "position": r"top|base|bases|bottom|over|above|below|under|beneath|on|between|left|right|stacked|corner|corners",
+    "quantifier": r"each|every|all|both|only|same|different|any|any of",
+    "counting": r"\d+|one|two|three|four|five|six|seven|exactly|least|atleast|most|more|less|fewer|many|multiple",
+    "colour": r"blue|black|yellow|gr[ae]y|colou?rs?|colou?red",
+    "shape": r"squares?|circles?|triangles?|shapes?|blocks?",
+}
+_FAMILIES = {family: re.compile(rf"\b(?:{words})\b") for family, words in _FAMILY_WORDS.items()}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One line of the corpus."""
+
+    file: str
+    identifier: str
+    directory: str
+    sentence: str
+    label: str
+    scene: Scene
+    votes: Mapping[str, int]
+
+    @property
+    def name(self) -> str:
+        """File and identifier: what the names of its six images begin with."""
+        return f"{self.file}-{self.identifier}"
+
+    @property
+    def presentation(self) -> str:
+        """The presentation that the sentence was written for; up to four examples share one."""
+        return f"{self.file}-{self.identifier.split('-')[0]}"
+
+
+def family_of(sentence: str) -> str:
+    """Main skill of a human sentence by keywords, the first that fits of the order in `_FAMILY_WORDS`; or "other"."""
+    text = normalise(sentence)
+    return next((family for family, words in _FAMILIES.items() if words.search(text)), "other")
+
+
+def read_examples(path: Path, file: str) -> list[Example]:
+    """Read one JSON lines file of the corpus; ValueError names file and line that is no example."""
+    examples: list[Example] = []
+    seen: dict[str, int] = {}
+    for line, text in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not text.strip():
+            continue
+        try:
+            example = _parse_example(json.loads(text), file)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}, line {line}: {error!r} in an example of the corpus") from error
+        if seen.setdefault(example.identifier, line) != line:
+            raise ValueError(
+                f"{path}, line {line}: identifier {example.identifier} is on line {seen[example.identifier]}"
+            )
+        examples.append(example)
+    if not examples:
+        raise ValueError(f"{path} holds no examples")
+    return examples
+
+
+def _parse_example(record: Mapping[str, Any], file: str) -> Example:
+    label = _LABELS.get(str(record["label"]).lower())
+    identifier, directory = str(record["identifier"]), str(record["directory"])
+    if label is None or not _IDENTIFIER.fullmatch(identifier) or not directory.isdigit():
+        raise ValueError(f"label {record['label']!r}, identifier {identifier!r} or directory {directory!r} is unknown")
+    votes = Counter(str(vote).lower() for vote in record["evals"].values())
+    sentence = re.sub(r"\s+", " ", record["sentence"]).strip()
+    return Example(file, identifier, directory, sentence, label, parse_scene(record["structured_rep"]), dict(votes))
+
+
+def locate_corpus(*, url: str, sha256: str) -> Path:
+    """Folder with dev/dev.json: the user's copy, an earlier download, or a new one; an error says what to set."""
+    local = paths.local_data("nlvr")
+    if local is None:
+        if not sha256:
+            raise ValueError(
+                "the NLVR corpus is not here: set VERDICT_DATA to a folder that holds it as nlvr/, "
+                "or give the sha256 of its archive in data.nlvr.sha256"
+            )
+        local = paths.download_cache() / f"nlvr-{sha256[:16]}"
+        if not local.is_dir():
+            archive = download(url, sha256=sha256, path=local.with_suffix(".zip"))
+            extract_zip(archive, local)
+    for pattern in ("dev/dev.json", "*/dev/dev.json", "*/*/dev/dev.json"):
+        if found := sorted(local.glob(pattern)):
+            return found[0].parent.parent
+    raise FileNotFoundError(f"{local} holds no dev/dev.json: it is not the NLVR corpus")
+
+
+def load_corpus(root: Path, files: Sequence[str] | None) -> dict[str, list[Example]]:
+    """Examples by file, and a refusal where the files cannot give all splits."""
+    wanted = list(files) if files is not None else [f for f in FILES if (root / f / f"{f}.json").is_file()]
+    if unknown := [name for name in wanted if name not in FILES]:
+        raise ValueError(f"unknown files {unknown} of the NLVR corpus; expected some of {list(FILES)}")
+    for name in wanted:
+        if not (root / name / f"{name}.json").is_file():
+            raise FileNotFoundError(f"{root / name / f'{name}.json'} is missing")
+    if not {"dev", "test"} <= set(wanted):
+        raise ValueError(f"the files dev and test are both needed, got {wanted}")
+    return {name: read_examples(root / name / f"{name}.json", name) for name in FILES if name in wanted}

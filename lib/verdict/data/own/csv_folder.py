@@ -1,0 +1,130 @@
+"""Bring your own pairs: a table of sentences and a folder of images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from verdict.base.artifacts import sha256_file
+from verdict.base.labels import Label, Split
+from verdict.data.images import write_folder_store
+from verdict.data.own.pair_file import PairFile, read_pair_file
+from verdict.data.own.picture_files import find_damaged, found_images, n_without_zeros, refuse_damaged
+from verdict.data.pairs import Dataset, check_pairs, make_pair_id
+from verdict.data.splits import merge_groups, split_groups
+
+ORDER = ("pair_id", "image_id", "group_id", "hypothesis", "label", "split", "family", "premise")
+# What every page needs: weights are fitted on train and chosen by val, half of calib fits T and half the sets.
+NEEDED = (Split.TRAIN, Split.VAL, Split.CALIB, Split.TEST)
+MIN_GROUPS = 4
+
+
+@dataclass(frozen=True)
+class OwnPairs:
+    """A table of pairs with its images, checked; see `read`."""
+
+    pairs: pd.DataFrame
+    files: dict[str, Path]
+    facts: dict[str, int | float | str]
+    hashes: dict[str, str]
+
+
+def build(*, out: Path, **asked: Any) -> Dataset:
+    """Read a table of pairs as `read` does, and write the image store."""
+    own = read(**asked)
+    refuse_damaged(asked["table"], find_damaged(own.files))
+    write_folder_store(out, own.files, hashes=own.hashes)
+    return Dataset(own.pairs, "", own.facts)
+
+
+def read(
+    *,
+    table: Path,
+    images: Path,
+    fractions: Mapping[str, float] | None,
+    seed: int,
+    allow_missing_images: bool = False,
+    labelled: bool = True,
+    labels: Mapping[str, str] | None = None,
+) -> OwnPairs:
+    """Read a table of pairs (see `pair_file`), find its images (see `resolve_images`) and split it.
+
+    `fractions` are shares of the groups where the table has no split column; a split column always decides. A table
+    that is not `labelled` needs no labels and is not split. FileNotFoundError if the table, the folder or (unless
+    allowed, where its rows are left out and counted) an image is missing; ValueError if the table, an id, or the
+    division cannot be used.
+    """
+    file = read_pair_file(table, labelled=labelled, labels=labels)
+    names = {image_id: image_id for image_id in file.rows["image_id"]}
+    found, missing = found_images(file.rows, names, table, images, allow_missing=allow_missing_images)
+    pairs = file.rows[file.rows["image_id"].isin(found)].reset_index(drop=True)
+    if pairs.empty:
+        raise ValueError(f"{table}: no row has an image in {images}")
+    lines = pairs["line"].tolist()
+    hashes = {image_id: sha256_file(path) for image_id, path in found.items()}
+    pairs = _with_groups(pairs, hashes)
+    if labelled and "split" not in pairs.columns:
+        if not fractions:
+            raise ValueError(f"{table}: there is no split column, and no fractions are given to split by")
+        pairs["split"] = split_groups(pairs["group_id"], fractions, seed)
+    pairs = pairs[[name for name in ORDER if name in pairs.columns]]
+    check_pairs(pairs, source=str(table), labelled=labelled, lines=lines)
+    return OwnPairs(pairs, found, _facts(file, pairs, missing, found, hashes), hashes)
+
+
+def check_splits(pairs: pd.DataFrame, source: str) -> None:
+    """Refuse (ValueError) pairs from which no report can be made: a split or a label that is not there, too few
+    images.
+    """
+    for split in map(str, NEEDED):
+        own = pairs[pairs["split"] == split]
+        if own.empty:
+            raise ValueError(
+                f"{source}: no row has the split {split}; a report needs {', '.join(NEEDED)} (calib "
+                "sets the temperature and the thresholds): give it images of train, or leave the column out"
+            )
+        if absent := [label.text for label in Label if label.text not in set(own["label"])]:
+            raise ValueError(
+                f"{source}: no row of the split {split} has the label {absent[0]}; both are needed in each"
+            )
+        if (n := own["group_id"].nunique()) < MIN_GROUPS:
+            raise ValueError(
+                f"{source}: the split {split} has {n} image groups, and at least {MIN_GROUPS} are needed; "
+                f"{pairs['group_id'].nunique()} in all are too few for these shares"
+            )
+
+
+def _with_groups(pairs: pd.DataFrame, hashes: Mapping[str, str]) -> pd.DataFrame:
+    """Add ids and groups; copies of one image under two names stay together."""
+    groups = pairs["group_id"] if "group_id" in pairs.columns else pairs["image_id"]
+    merged = merge_groups(groups, pairs["image_id"], pairs["image_id"].map(hashes))
+    # What no encoding can write is refused by its row in `check_pairs`.
+    texts = [text.encode("utf-8", errors="replace").decode("utf-8") for text in pairs["hypothesis"]]
+    ids = [make_pair_id(i, text) for i, text in zip(pairs["image_id"], texts, strict=True)]
+    return pairs.assign(group_id=merged, pair_id=pd.Series(ids, index=pairs.index, dtype="str"))
+
+
+def _facts(
+    file: PairFile, pairs: pd.DataFrame, missing: list[str], files: Mapping[str, Path], hashes: Mapping[str, str]
+) -> dict[str, int | float | str]:
+    facts: dict[str, int | float | str] = {
+        "rows_read": len(file.rows),
+        "rows_left_out_without_image": len(file.rows) - len(pairs),
+        "images_missing": len(missing),
+        "images": len(hashes),
+        "images_with_a_copy": len(hashes) - len(set(hashes.values())),
+        "groups": int(pairs["group_id"].nunique()),
+        **file.facts,
+        "columns_ignored": ", ".join(file.ignored),
+        "split_by": "column" if "split" in file.rows.columns else "fractions",
+    }
+    if n_numbers := n_without_zeros(files):
+        facts["ids_that_lost_their_zeros"] = n_numbers
+    if "split" in pairs.columns:
+        facts |= {f"rows_{split}": n for split, n in sorted(Counter(pairs["split"]).items())}
+    return facts

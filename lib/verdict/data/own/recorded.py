@@ -1,0 +1,311 @@
+"""Saved logits of anybody's classifier: one file a split, accepted as logits, labels and people's answers, or refused.
+
+How files are read is in `recorded_files`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from verdict.base import paths
+from verdict.base.artifacts import sha256_file
+from verdict.base.labels import Split, logit_columns, vote_columns
+from verdict.base.params import RecordedParams
+from verdict.data.own.recorded_files import HUMAN, LABELS, LOGITS, Saved, read_numbers, read_saved
+from verdict.data.own.tables import listed, shown
+from verdict.data.splits import split_groups
+from verdict.stats.scores import check_labels, check_logits, looks_small
+
+TRIAL, SEED = "recorded", 0
+HOW = "; give an .npz with `logits` (n, K) and `labels` (n,), or a CSV with the columns label, logit_<class> …"
+JUDGED = ("val", "test")
+MIN_ROWS = 20
+MAX_LOGIT = 1e4
+SPLIT_OF = {"val": Split.CALIB, "test": Split.TEST, "independent": Split.INDEPENDENT}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One file as it was read: logits float64 (n, K), labels int64 (n,), how many people gave each answer (n, K),
+    the independent unit of each row (n,), and how the file looked.
+    """
+
+    logits: np.ndarray
+    y_true: np.ndarray
+    human: np.ndarray | None
+    groups: np.ndarray | None
+    facts: dict[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class RecordedSet:
+    """All files of a profile as tables. `pairs`: pair_id, image_id, group_id, label (name of the true class), split,
+    is_tuning (rows of test that tune the policy, where only test has people's answers) and, where these are
+    known, votes_<class>. `files` has one row a file: what was read.
+    """
+
+    pairs: pd.DataFrame
+    predictions: pd.DataFrame
+    files: pd.DataFrame
+
+
+def locate(params: RecordedParams) -> dict[str, Path]:
+    """The files that the parameters name, by parameter; FileNotFoundError says which is not there, where it was
+    looked for and what to give.
+    """
+    found = {}
+    for name in (*SPLIT_OF, HUMAN):
+        if wanted := getattr(params, name):
+            found[name] = paths.needed(wanted, f"data.recorded.{name}", hint=HOW)
+    return found
+
+
+def build(params: RecordedParams, *, seed: int) -> RecordedSet:
+    """Read every file of the parameters and put them into tables; see `read_file` and `read_counts` for what is
+    refused. The seed is that of the division of test into tuning and reporting, needed where people's answers are
+    known there only.
+    """
+    found = locate(params)
+    parts, files = {}, []
+    for name in SPLIT_OF:
+        if name in found:
+            parts[name] = read_file(found[name], params.class_names, group=params.group, allow_small=params.allow_small)
+            files.append({"part": name, **parts[name].facts})
+            if name in JUDGED:
+                _refuse_too_little(found[name], parts[name].y_true, params.class_names)
+    human = {name: part.human for name, part in parts.items()}
+    if HUMAN in found:
+        human["test"] = read_counts(found[HUMAN], parts["test"].y_true, params.class_names)
+        counts = human["test"]
+        facts = {"file": found[HUMAN].name, "rows": len(counts), "classes": counts.shape[1], "stored_as": "counts"}
+        facts |= {"smallest": counts.min(), "largest": counts.max(), "sha256": sha256_file(found[HUMAN])[:12]}
+        files.append({"part": "people, test", **facts})
+    _refuse_shared_groups(parts)
+    pairs = pd.concat([_pairs(name, part, human[name], params) for name, part in parts.items()], ignore_index=True)
+    pairs["is_tuning"] = _tuning_rows(pairs, human, params.tuning_share, seed)
+    predictions = pairs[["pair_id", "image_id", "group_id", "split"]].assign(stage="recorded", trial=TRIAL, seed=SEED)
+    predictions["y_true"] = np.concatenate([part.y_true for part in parts.values()])
+    logits = np.concatenate([part.logits for part in parts.values()])
+    scores = pd.DataFrame(logits, columns=logit_columns(logits.shape[1]))
+    return RecordedSet(pairs, pd.concat([predictions, scores], axis=1), pd.DataFrame(files))
+
+
+def read_file(path: Path, class_names: Sequence[str], *, group: str = "", allow_small: bool = False) -> Recorded:
+    """Read one file (`.npz`, else a table; see `recorded_files`) of logits, in the order of the classes, and labels.
+
+    `group` names the array or column of groups, "" where each row is independent. `allow_small` says that logits within
+    [-1, 1] are meant; otherwise they are taken for cosines. ValueError names the file for a pickle, arrays of objects,
+    a missing array or column, probabilities, cosines, values that are not finite or no logits by their size, and shapes
+    or labels that do not fit.
+    """
+    saved = read_saved(path, class_names)
+    arrays = saved.arrays
+    try:
+        logits = _checked_logits(_wanted(arrays, LOGITS), class_names, saved.place, allow_small=allow_small)
+        y_true = _class_ids(_one_column(_wanted(arrays, LABELS)), len(logits), class_names, saved)
+        human = check_counts(arrays[HUMAN], y_true, len(class_names), place=saved.place) if HUMAN in arrays else None
+        groups = _groups(_wanted(arrays, group), len(logits), saved.place) if group else None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    used = {LOGITS, LABELS, HUMAN, group}
+    facts: dict[str, str | int | float] = {
+        "file": path.name,
+        "rows": len(logits),
+        "classes": logits.shape[1],
+        "stored_as": str(np.asarray(arrays[LOGITS]).dtype),
+        "smallest": float(logits.min()),
+        "largest": float(logits.max()),
+        "ignored": ", ".join(sorted(set(arrays) - used)) or "nothing",
+        "sha256": sha256_file(path)[:12],
+    }
+    return Recorded(logits, y_true, human, groups, facts)
+
+
+def read_counts(path: Path, y_true: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
+    """Read people's answers, (n, K) float64, from an npz or npy with one array, or a table of counts; ValueError
+    names the file.
+    """
+    saved = read_numbers(path, class_names)
+    try:
+        return check_counts(saved.arrays[HUMAN], y_true, len(class_names), place=saved.place)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def check_counts(
+    counts: np.ndarray, y_true: np.ndarray, n_classes: int, *, place: Callable[[int], str] = "row {}".format
+) -> np.ndarray:
+    """Refuse counts that are none, have rows without an answer, or agree with the labels no better than chance."""
+    counts = np.asarray(counts)
+    if counts.shape != (len(y_true), n_classes):
+        raise ValueError(f"people's answers must have shape {(len(y_true), n_classes)}, got {counts.shape}")
+    if counts.dtype.kind not in "fiub":
+        raise ValueError(f"people's answers must be counts: whole numbers, got {counts.dtype}")
+    counts = counts.astype(np.float64)
+    if np.isfinite(counts).all() and np.abs(counts.sum(axis=1) - 1).max() < 1e-3 and (counts % 1).any():
+        raise ValueError(
+            "people's answers must be counts, got shares that sum to 1 (as cifar10h-probs.npy holds): how many people "
+            "there were is needed too, which a file of counts says (cifar10h-counts.npy)"
+        )
+    if not np.isfinite(counts).all() or (counts < 0).any() or (counts != np.floor(counts)).any():
+        raise ValueError("people's answers must be counts: whole numbers, none below 0")
+    if (silent := np.flatnonzero(counts.sum(axis=1) == 0)).size:
+        raise ValueError(f"{silent.size} rows have no answer of anybody, the first is {place(silent[0])}")
+    right = (counts[np.arange(len(y_true)), y_true] / counts.sum(axis=1)).mean()
+    if right <= 1 / n_classes:
+        raise ValueError(
+            f"people's answers agree with {right:.1%} of the labels, no better than chance: are the rows in one order?"
+        )
+    return counts
+
+
+def shared_rows(predictions: pd.DataFrame) -> int:
+    """Rows of other splits whose logits also stand, to the last bit, in the calibration split."""
+    columns = [name for name in predictions if str(name).startswith("logit_")]
+    is_calib = predictions["split"] == str(Split.CALIB)
+    known = {row.tobytes() for row in predictions.loc[is_calib, columns].to_numpy()}
+    return sum(row.tobytes() in known for row in predictions.loc[~is_calib, columns].to_numpy())
+
+
+def _checked_logits(
+    values: np.ndarray, class_names: Sequence[str], place: Callable[[int], str], *, allow_small: bool
+) -> np.ndarray:
+    """`check_logits`, and what it must let pass for the rows (0, z) of a binary model but no file may hold."""
+    values, n_classes = np.asarray(values), len(class_names)
+    if values.dtype.kind == "f" and values.ndim == 2 and not (is_finite := np.isfinite(values).all(axis=1)).all():
+        n, first = int((~is_finite).sum()), int(is_finite.argmin())
+        raise ValueError(f"logits must be finite; {n} of {len(values)} rows are not, the first is {place(first)}")
+    if values.dtype.kind in "fiu" and (values.ndim == 1 or values.shape[1:] == (1,)) and n_classes == 2:
+        raise ValueError(
+            f"one column of logits is a binary model's: save two, np.column_stack([np.zeros(n), logit]), the "
+            f"logit being that of {class_names[1]!r}"
+        )
+    is_table = values.ndim == 2 and values.dtype.kind in "fiu" and values.size
+    total = values.sum(axis=1, dtype=np.float64) if is_table else np.empty(0)
+    if is_table and values.shape[1] != n_classes:
+        raise ValueError(f"logits have {values.shape[1]} columns for {n_classes} class names")
+    if is_table and values.min() >= 0 and np.abs(total - 1).max() > 1e-5 and np.ptp(total) <= 0.05 * total.mean():
+        raise ValueError(
+            f"expected logits, got rows that are not negative and all sum to about {total.mean():.4g}: these are "
+            "shares or rounded probabilities"
+        )
+    logits = check_logits(values, allow_small=allow_small)
+    if (largest := np.abs(logits).max()) > MAX_LOGIT:
+        raise ValueError(
+            f"expected logits, got values up to {largest:.3g}: beyond {MAX_LOGIT:g} a softmax gives 0 and 1; divide "
+            "all of them, in every file, by one number, which changes the fitted temperature alone"
+        )
+    if not allow_small and logits[:, 0].any() and np.abs(logits).max() <= 1:
+        raise ValueError(f"expected logits, {looks_small(logits)}; set data.recorded.allow_small if they are logits")
+    return logits
+
+
+def _class_ids(labels: np.ndarray, n: int, class_names: Sequence[str], saved: Saved) -> np.ndarray:
+    """Class ids of names or ids; names decide where every label is one, in any case where that is unambiguous."""
+    if labels.dtype.kind in "US" and labels.shape == (n,):
+        labels = _ids_of_words(labels.astype(str), class_names, saved.place)
+    elif labels.dtype.kind == "f" and not (labels % 1).any() and np.isfinite(labels).all():
+        labels = labels.astype(np.int64)
+    is_id = labels.dtype.kind in "iu" and labels.shape == (n,) and n
+    if is_id and labels.min() == 1 and labels.max() == len(class_names):
+        raise ValueError(
+            f"labels run from 1 to {labels.max()}, and class ids count from 0 to {len(class_names) - 1}: subtract 1, "
+            "or write the names of the classes"
+        )
+    if is_id and (outside := np.flatnonzero((labels < 0) | (labels >= len(class_names)))).size:
+        raise ValueError(
+            f"labels must lie in 0 … {len(class_names) - 1}, got {labels.min()} … {labels.max()}; the first outside is "
+            f"in {saved.place(int(outside[0]))}"
+        )
+    return check_labels(labels, n, len(class_names))
+
+
+def _ids_of_words(cells: np.ndarray, class_names: Sequence[str], place: Callable[[int], str]) -> np.ndarray:
+    ids = {name: k for k, name in enumerate(class_names)}
+    folded = {name.casefold(): k for k, name in enumerate(class_names)}
+    words = np.char.strip(cells)
+    for known, fold in ((ids, str), (folded, str.casefold)):
+        if len(known) == len(class_names) and all(fold(word) in known for word in np.unique(words).tolist()):
+            return np.array([known[fold(word)] for word in words.tolist()], dtype=np.int64)
+    unread = [row for row, word in enumerate(words.tolist()) if not re.fullmatch(r"[0-9]{1,9}(\.0+)?", word)]
+    if unread:
+        row = next((row for row in unread if words[row].casefold() not in folded), unread[0])
+        hint = "" if words[row] else " (it is empty)"
+        raise ValueError(
+            f"{place(row)}: label {shown(str(words[row]))}{hint} is no class id and not one of {listed(class_names)}"
+        )
+    return words.astype(np.float64).astype(np.int64)
+
+
+def _refuse_too_little(path: Path, y_true: np.ndarray, class_names: Sequence[str]) -> None:
+    """Refuse rows that no temperature can be fitted or judged on."""
+    if len(y_true) < MIN_ROWS:
+        raise ValueError(f"{path} has {len(y_true)} rows; at least {MIN_ROWS} are needed")
+    if len(np.unique(y_true)) == 1:
+        raise ValueError(
+            f"{path}: every label is {class_names[y_true[0]]!r}; rows of one class alone can neither fit a temperature "
+            "nor judge one"
+        )
+
+
+def _wanted(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    if name not in arrays:
+        near = difflib.get_close_matches(name, arrays, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}? name it {name!r}" if near else ""
+        raise ValueError(f"there is no {name!r} among {listed(sorted(arrays))}{hint}")
+    return arrays[name]
+
+
+def _one_column(labels: np.ndarray) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        raise ValueError(
+            f"labels must be class ids (n,), got shape {labels.shape}; of one-hot rows save labels.argmax(axis=1)"
+        )
+    return labels.ravel()
+
+
+def _groups(values: np.ndarray, n: int, place: Callable[[int], str]) -> np.ndarray:
+    values = np.asarray(values)
+    if values.shape != (n,) or values.dtype.kind not in "iuUS":
+        raise ValueError(f"groups must be {n} names or whole numbers, got {values.dtype} of shape {values.shape}")
+    names = values.astype(str)
+    if (blank := np.flatnonzero(np.char.strip(names) == "")).size:
+        raise ValueError(f"{blank.size} rows have no group, the first is {place(int(blank[0]))}")
+    return names
+
+
+def _refuse_shared_groups(parts: Mapping[str, Recorded]) -> None:
+    seen: dict[str, str] = {}
+    for name, part in parts.items():
+        for group in np.unique(part.groups).tolist() if part.groups is not None else ():
+            if (other := seen.setdefault(group, name)) != name:
+                raise ValueError(f"group {group!r} is in {other} and in {name}; one group may serve one split only")
+
+
+def _pairs(name: str, part: Recorded, human: np.ndarray | None, params: RecordedParams) -> pd.DataFrame:
+    split, n = SPLIT_OF[name], len(part.y_true)
+    ids = [f"{split}-{row:0{len(str(n - 1))}d}" for row in range(n)]
+    names = np.array(params.class_names, dtype=object)
+    pairs = pd.DataFrame({"pair_id": ids, "image_id": ids, "group_id": ids if part.groups is None else part.groups})
+    pairs["label"], pairs["split"] = names[part.y_true], str(split)
+    if human is not None:
+        pairs[vote_columns(params.class_names)] = human
+    return pairs
+
+
+def _tuning_rows(pairs: pd.DataFrame, human: Mapping[str, np.ndarray | None], share: float, seed: int) -> np.ndarray:
+    """Rows of test that tune the policy, drawn by group, where people's answers are known for test only."""
+    is_test = (pairs["split"] == str(Split.TEST)).to_numpy()
+    chosen = np.zeros(len(pairs), dtype=bool)
+    if human["test"] is not None and human["val"] is None:
+        parts = split_groups(pairs.loc[is_test, "group_id"], {Split.CALIB: share, Split.TEST: 1 - share}, seed)
+        chosen[is_test] = (parts == str(Split.CALIB)).to_numpy()
+    return chosen

@@ -1,0 +1,1 @@
+"""Photographs: the A2 pairs and SNLI-VE."""

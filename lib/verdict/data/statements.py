@@ -1,0 +1,228 @@
+"""What the hypotheses are like, before any model: lengths, words of space and of meaning, repeats, and label artefacts.
+
+The spatial groups are the study's; its semantic lists are known only in part, so that counts of the ten semantic
+buckets on the same data may differ from the published ones by the words that complete them here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from verdict.base.labels import Label, Split, class_names
+from verdict.base.numbers import POINTS, Numbers
+from verdict.stats.uncertainty import Interval, Resampler, with_bounds
+
+SPATIAL_WORDS: Mapping[str, tuple[str, ...]] = {
+    "inside": ("inside", "within", "in"),
+    "on": ("on", "onto", "upon", "atop"),
+    "outside": ("outside", "out", "outdoor"),
+    "near": ("near", "close", "nearby", "next to"),
+    "front": ("front", "forward", "ahead"),
+    "back": ("back", "behind", "backward", "rear"),
+    "bottom": ("bottom", "below", "beneath", "under", "underneath"),
+    "top": ("top", "above", "upper", "overhead"),
+    "center": ("center", "centre", "middle", "central"),
+    "right": ("right", "rightmost", "right-hand"),
+    "left": ("left", "leftmost", "left-hand"),
+}
+_SEMANTIC = {
+    "gender": "man, woman, boy, girl, male, female, gentleman, lady, men, women, boys, girls",
+    "counting": r"one, two, three, four, five, six, seven, eight, couple, group, several, many, \d+",
+    "posture": "sit, sits, sitting, stand, stands, standing, talk, talking, kiss, kissing, lying",
+    "locations": (
+        "doorway, inside, outside, indoors, outdoors, street, park, beach, room, building, store, field, city"
+    ),
+    "activity": "play, playing, fight, fighting, argue, arguing, interact, interacting, run, running, walk, walking",
+    "colors": "blue, black, red, white, green, yellow, brown, pink, purple, orange, grey, gray",
+    "vehicles": "bike, bicycle, scooter, skateboard, motorcycle, car, cars, truck, bus, train, boat, vehicle",
+    "spatial": "left, right, front, behind, near, far, next to, beside, above, below, under",
+    "clothing": "shirt, shorts, pants, jeans, dress, jacket, sweater, uniform, hat, coat, shoes",
+    "negation": (
+        "no, not, never, without, none, nobody, nothing, doesn't, isn't, aren't, don't, didn't, can't, won't, "
+        "wasn't, weren't"
+    ),
+}
+SEMANTIC_WORDS: Mapping[str, tuple[str, ...]] = {name: tuple(words.split(", ")) for name, words in _SEMANTIC.items()}
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+
+
+def words_of(sentence: str) -> list[str]:
+    """Lower-case words of a sentence; apostrophes and hyphens inside a word belong to it."""
+    return _WORD.findall(sentence.casefold().replace("’", "'"))
+
+
+def keyword_pattern(words: Sequence[str]) -> re.Pattern[str]:
+    r"""Expression that finds any of the words as a whole; a word may be an expression itself, such as \d+."""
+    alternatives = "|".join(sorted(words, key=len, reverse=True))
+    return re.compile(rf"(?<![\w'-])(?:{alternatives})(?![\w'-])")
+
+
+def length_quantiles(pairs: pd.DataFrame, *, sequence_length: int | None = None) -> pd.DataFrame:
+    """Length of hypotheses in blank-separated words, one row per label and "all": label, n, mean, the quantiles of
+    `QUANTILES` as q05 … q95, max, and share_longer where a sequence length is given (a tokenizer's pieces are at
+    least as many as words).
+    """
+    lengths = pairs["hypothesis"].str.split().str.len()
+    parts = {"all": lengths}
+    if "label" in pairs.columns:
+        parts |= {name: lengths[pairs["label"] == name] for name in class_names()}
+    rows = []
+    for name, values in parts.items():
+        if values.empty:
+            continue
+        row = {"label": name, "n": len(values), "mean": values.mean()}
+        row |= {f"q{round(100 * q):02d}": values.quantile(q) for q in QUANTILES}
+        row["max"] = int(values.max())
+        if sequence_length is not None:
+            row["share_longer"] = (values > sequence_length).mean()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def keyword_flags(hypotheses: Sequence[str], groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Which groups of words each hypothesis uses, in any case, whole words only: bool (n, n_groups)."""
+    patterns = {name: keyword_pattern(words) for name, words in groups.items()}
+    texts = [text.casefold().replace("’", "'") for text in hypotheses]
+    return pd.DataFrame({name: [p.search(t) is not None for t in texts] for name, p in patterns.items()}, dtype=bool)
+
+
+def keyword_table(pairs: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """How often groups of words occur, and with which label.
+
+    One row per group by falling count, then "any": group, n, share (of all pairs), n_entailment, n_contradiction,
+    share_entailment (of the group; NaN where it is empty), balance ("excellent" for 45-55 %, "good" 40-60 %, "moderate"
+    35-65 %, else "poor"; "" where it is empty).
+    """
+    flags = keyword_flags(pairs["hypothesis"].tolist(), groups)
+    is_entailment = (pairs["label"] == class_names()[0]).to_numpy()
+    rows = [_keyword_row(name, flags[name].to_numpy(), is_entailment) for name in flags.columns]
+    rows.sort(key=lambda row: (-row["n"], row["group"]))
+    return pd.DataFrame([*rows, _keyword_row("any", flags.any(axis=1).to_numpy(), is_entailment)])
+
+
+def _keyword_row(name: str, found: np.ndarray, is_entailment: np.ndarray) -> dict[str, object]:
+    n, n_entailment = int(found.sum()), int((found & is_entailment).sum())
+    share = n_entailment / n if n else float("nan")
+    return {
+        "group": name,
+        "n": n,
+        "share": n / len(found) if len(found) else float("nan"),
+        "n_entailment": n_entailment,
+        "n_contradiction": n - n_entailment,
+        "share_entailment": share,
+        "balance": balance_grade(share) if n else "",
+    }
+
+
+def balance_grade(share: float) -> str:
+    """How far a share in [0, 1] lies from one half, in the study's words; edges belong to the better grade."""
+    distance = round(abs(share - 0.5), 12)
+    for limit, grade in ((0.05, "excellent"), (0.10, "good"), (0.15, "moderate")):
+        if distance <= limit:
+            return grade
+    return "poor"
+
+
+def negation_guard(pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resampler]) -> tuple[Interval, int]:
+    """Share of contradiction among hypotheses with a negation word, and their number: a check of which label is which.
+
+    People who write false sentences negate more often than those who write true ones, so that in their sentences the
+    share lies far above one half (0.815 in the study's data); a share far below it is how swapped labels look. NaN
+    where there is no such hypothesis. Gururangan et al. (2018), Annotation Artifacts in Natural Language Inference
+    Data, section 3.
+    """
+    negated = keyword_flags(pairs["hypothesis"].tolist(), {"negation": SEMANTIC_WORDS["negation"]})["negation"]
+    chosen = pairs[negated.to_numpy()]
+    if chosen.empty:
+        return Interval(float("nan"), float("nan"), float("nan")), 0
+    contradicts = (chosen["label"] == Label.CONTRADICTION.text).to_numpy()
+    return resampler(chosen["group_id"].to_numpy()).mean(contradicts, span=(0, 1)), len(chosen)
+
+
+def guard_template(share: Interval, number: str) -> str:
+    """What the share of `negation_guard` says about the labels, as a sentence around the number of that name."""
+    if np.isnan(share.value):
+        return "No training hypothesis holds a negation word, so that swapped labels would not show this way."
+    found = f"Among training hypotheses with a negation word {{{number}}} are contradictions: "
+    if share.high < 0.5:
+        return (
+            f"**Warning: the labels may be swapped.** {found}people negate when they write what is false, so that "
+            "the share should lie far above one half. Look at the pairs before believing any number of this report."
+        )
+    if share.low > 0.5:
+        return f"{found}more than half, as in sentences that people write; swapped labels would show the opposite."
+    return f"{found}no difference from one half is shown, so that swapped labels would not show this way."
+
+
+def store_sentence_alone(
+    numbers: Numbers, hits: pd.DataFrame, pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resampler]
+) -> pd.DataFrame:
+    """How far the words alone go: numbers `data.hypothesis_only`, `data.larger_class` and `data.hypothesis_only_gain`.
+
+    `hits` come from `data.couples.hypothesis_only_hits`, for pairs of one split. The table has answers (what gives
+    them) and share_right with its interval; the last row is the difference of the two before it.
+    """
+    of_rows, right = resampler(pairs["group_id"].to_numpy()), hits.astype(np.float64)
+    answers = {
+        "hypothesis_only": ("the hypothesis alone", right["words"], (0, 1), "%"),
+        "larger_class": ("the larger class of train", right["larger_class"], (0, 1), "%"),
+        "hypothesis_only_gain": ("the first minus the second", right["words"] - right["larger_class"], (-1, 1), POINTS),
+    }
+    rows, split = [], str(pairs["split"].iloc[0])
+    for name, (words, values, span, unit) in answers.items():
+        share = of_rows.mean(values, span=span)
+        numbers[f"data.{name}"] = share.number(n=len(pairs), split=split, unit=unit)
+        rows.append({"answers": words, **with_bounds("share_right", share)})
+    return pd.DataFrame(rows)
+
+
+def repeated_hypotheses(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Sentences that two splits have in common, compared without case and outer blanks.
+
+    A shared sentence is no leak where its truth depends on the image; the table says how many there are, and how often
+    the sentence has one and the same label in both: left, right, n_sentences_left, n_sentences_right, n_shared,
+    share_of_right (shared sentences in the right split's sentences), n_same_single_label.
+    """
+    keyed = pairs.assign(sentence=pairs["hypothesis"].str.strip().str.casefold())
+    # A sentence of two labels counts as having none of its own.
+    own = keyed.groupby(["split", "sentence"])["label"].agg(lambda found: found.iloc[0] if found.nunique() == 1 else "")
+    rows = []
+    for left, right in combinations([str(split) for split in Split if str(split) in own], 2):
+        first, second = own[left].align(own[right], join="inner")
+        n_left, n_right, n_same = len(own[left]), len(own[right]), int(((first == second) & (first != "")).sum())
+        rows.append((left, right, n_left, n_right, len(first), len(first) / n_right, n_same))
+    columns = ["left", "right", "n_sentences_left", "n_sentences_right", "n_shared", "share_of_right"]
+    return pd.DataFrame(rows, columns=[*columns, "n_same_single_label"])
+
+
+def label_artefacts(pairs: pd.DataFrame, *, min_count: int = 20, smoothing: float = 1.0) -> pd.DataFrame:
+    """Words that go with a label: pointwise mutual information between a word in the hypothesis and the label.
+
+    A word counts once per pair; words rarer than `min_count` are not listed, as their PMI is mostly chance. PMI(w, c) =
+    log2(P(w, c) / (P(w) P(c))), with `smoothing` added to each of the counts of word and label; 0 means that the word
+    says nothing, and 1 bit is the most that two balanced classes allow. Columns word, n, n_entailment, n_contradiction,
+    share_contradiction, pmi_entailment, pmi_contradiction; by falling largest PMI, then word. Gururangan et al. (2018),
+    section 3.
+    """
+    if min_count < 1 or smoothing < 0:
+        raise ValueError(f"min_count must be >= 1 and smoothing >= 0, got {min_count} and {smoothing}")
+    names = class_names()
+    words = pairs["hypothesis"].map(lambda text: sorted(set(words_of(text))))
+    long = pd.DataFrame({"word": words, "label": pairs["label"]}).explode("word").dropna()
+    counts = long.groupby(["word", "label"]).size().unstack(fill_value=0).reindex(columns=list(names), fill_value=0)
+    smooth = counts + smoothing
+    of_word, of_label, total = smooth.sum(axis=1), smooth.sum(axis=0), float(smooth.to_numpy().sum())
+    with np.errstate(divide="ignore"):
+        pmi = np.log2(smooth.div(of_word, axis=0).div(of_label, axis=1) * total)
+    table = pd.DataFrame({"n": counts.sum(axis=1)} | {f"n_{c}": counts[c] for c in names})
+    table["share_contradiction"] = table["n_contradiction"] / table["n"]
+    table = table.assign(**{f"pmi_{c}": pmi[c] for c in names})
+    table = table[table["n"] >= min_count].rename_axis("word").reset_index()
+    strongest = table[[f"pmi_{c}" for c in names]].max(axis=1)
+    return table.iloc[np.lexsort((table["word"], -strongest))].reset_index(drop=True)

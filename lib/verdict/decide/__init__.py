@@ -1,0 +1,1 @@
+"""From logits to a decision: temperature, sets, signals, people, policy, log."""

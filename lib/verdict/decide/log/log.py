@@ -1,0 +1,155 @@
+"""The log of decisions as a file: one JSON object a pair, checked when written and when read.
+
+One SHA-256 of the file, kept in the record of the stage that wrote it, shows that no line was changed or is missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from verdict.base.artifacts import content_hash, sha256_file, write_whole
+
+_WRITE_BUFFER = 1 << 20
+Unit = Annotated[float, Field(ge=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class Thresholds(_Strict):
+    """The policy that decided, and the conformal quantile behind the set (null where the set has no single one)."""
+
+    t_auto: Annotated[float, Field(ge=0)]
+    t_clarify: Annotated[float, Field(ge=0)]
+    tau_critical: Unit | None
+    qhat: float | None
+
+
+class Asked(_Strict):
+    """Questions that were put to a person, the responses, and the probabilities that follow."""
+
+    questions: list[Text]
+    responses: list[str]
+    posterior: list[Unit]
+
+
+class Item(_Strict):
+    """One decision with everything that it depends on. Integers of classes do not appear: `classes` gives the order."""
+
+    pair_id: Text
+    image_id: Text
+    group_id: Text
+    split: Text
+    hypothesis: str | None
+    classes: Annotated[list[Text], Field(min_length=2)]
+    logits: list[float]
+    temperature: Annotated[float, Field(gt=0)]
+    probs: list[Unit]
+    signals: Annotated[dict[str, Unit], Field(min_length=1)]
+    consistency: Unit | None
+    conformal_set: list[Text]
+    set_size: Annotated[int, Field(ge=0)]
+    score: Unit
+    thresholds: Thresholds
+    decision: Literal["auto", "clarify", "human"]
+    forced_by: Literal["empty_set", "critical_signal"] | None
+    model_answer: Text
+    clarification: Asked | None
+    human_answer: Text | None
+    final_answer: Text
+    true_answer: Text | None
+    cost: float | None
+    model_hash: Text
+    params_hash: Text
+    run_id: Text
+
+
+_VALIDATOR = Item.__pydantic_validator__
+_SERIALIZER = Item.__pydantic_serializer__
+
+
+@dataclass(frozen=True)
+class LogSummary:
+    """How many items a log holds, and the hash of the file."""
+
+    n_items: int
+    sha256: str
+
+
+def run_id(**ingredients: Any) -> str:
+    """Name of a run from what went into it; equal ingredients give equal names, and no clock is read."""
+    return content_hash(ingredients)
+
+
+def write_log(path: Path, items: Iterable[Mapping[str, Any]]) -> LogSummary:
+    """Write a log as the items come, and show it under its name only when it is whole.
+
+    `items` are fields of `Item`; a generator keeps memory flat, see `iter_items`. ValueError if one breaks the schema,
+    or a pair comes twice, OSError of a full disk: an older log of this name is then left as it was.
+    """
+    n_items = write_whole(path, lambda file: _write_lines(file.write, items), buffering=_WRITE_BUFFER)
+    return LogSummary(n_items, sha256_file(path))
+
+
+def _write_lines(write: Any, items: Iterable[Mapping[str, Any]]) -> int:
+    seen: set[str] = set()
+    for number, fields in enumerate(items, start=1):
+        try:
+            body = _SERIALIZER.to_json(_VALIDATOR.validate_python(fields))
+        except ValueError as error:
+            raise ValueError(f"item {number} ({fields.get('pair_id', 'no pair_id')}): {_reason(error)}") from error
+        pair_id = fields["pair_id"]
+        if pair_id in seen:
+            raise ValueError(f"item {number}: pair {pair_id} is already in the log")
+        seen.add(pair_id)
+        write(body + b"\n")
+    return len(seen)
+
+
+def _reason(error: ValueError) -> str:
+    """First complaint of a validation, in one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}, got {str(first['input'])[:80]!r}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a log: its number from 1, and the item, or why it cannot be read."""
+
+    number: int
+    item: Item | None
+    problem: str
+
+
+def read_log(path: Path) -> Iterator[Line]:
+    """Read a log line by line, validating each item."""
+    # Binary lines end at \n only; str.splitlines would cut at U+2028 in a hypothesis.
+    with Path(path).open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            try:
+                yield Line(number, _VALIDATOR.validate_json(raw), "")
+            except ValueError as error:
+                yield Line(number, None, _reason(error))
+
+
+def find_item(path: Path, pair_id: str) -> Item:
+    """The item of one pair; KeyError if the log does not hold it, ValueError if its line is damaged."""
+    wanted = b'{"pair_id":' + json.dumps(pair_id, ensure_ascii=False).encode()
+    with Path(path).open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            if raw.startswith(wanted):
+                try:
+                    return _VALIDATOR.validate_json(raw)
+                except ValueError as error:
+                    raise ValueError(f"line {number} of {path} is damaged: {_reason(error)}") from error
+    raise KeyError(f"{path} holds no pair {pair_id!r}")

@@ -1,0 +1,273 @@
+"""What a policy costs on pairs that it was not tuned on, against baselines and an oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from verdict.decide.policy import Decision, Forced, Outcomes, Policy, decide, realised, tune_policy
+from verdict.stats.uncertainty import Interval, Resampler, Statistic, Weights, with_bounds
+from verdict.stats.weighted import ratio, weighted_mean
+
+NOT_AUTO = "not auto"
+
+
+@dataclass(frozen=True)
+class Case:
+    """Pairs of one split with everything that a decision and its price depend on.
+
+    `score` (n,) in [0, 1]; `group_id` (n,): independent unit, resampled by intervals; `forced` (n,): from `force`;
+    None: no gate; `is_simulated`: whether the person who takes over is simulated: what is then the same for every pair
+    is given by the parameters, and has no interval.
+    """
+
+    score: np.ndarray
+    outcomes: Outcomes
+    group_id: np.ndarray
+    forced: np.ndarray | None = None
+    is_simulated: bool = False
+
+    def __post_init__(self) -> None:
+        if not len(self.score) == len(self.outcomes) == len(self.group_id):
+            raise ValueError(
+                f"score, outcomes and group_id must have one length, got {len(self.score)}, {len(self.outcomes)} and "
+                f"{len(self.group_id)}"
+            )
+        if len(self.score) == 0:
+            raise ValueError("a policy cannot be tuned or evaluated on no pairs")
+
+    def tune(self, tau_critical: float | None = None) -> Policy:
+        """The cheapest policy on these pairs, see `tune_policy`."""
+        return tune_policy(self.score, self.outcomes, forced=self.forced, tau_critical=tau_critical)
+
+    def decide(self, policy: Policy) -> np.ndarray:
+        """Decisions, (n,)."""
+        return decide(self.score, policy, forced=self.forced)
+
+    def with_people(self, outcomes: Outcomes, *, is_simulated: bool) -> Case:
+        """The same pairs with other people."""
+        return replace(self, outcomes=outcomes, is_simulated=is_simulated)
+
+    def take(self, rows: np.ndarray) -> Case:
+        """Some of the pairs, at least one."""
+        forced = None if self.forced is None else self.forced[rows]
+        return Case(self.score[rows], self.outcomes.take(rows), self.group_id[rows], forced, self.is_simulated)
+
+    def means(self, decision: np.ndarray, draws: Resampler) -> tuple[Interval, Interval]:
+        """Mean realised cost and error rate of the final answers, over the same resamples.
+
+        `decision` (n,); `draws`: over the groups of these pairs.
+        """
+        taken = [realised(table, decision) for table in (self.outcomes.cost, self.outcomes.error)]
+        spans = [(0.0, self.outcomes.dearest), (0.0, 1.0)]
+        if self.is_simulated and (decision == Decision.HUMAN).all():
+            # Not estimated: nothing is left of the model, and the parameters say what people do.
+            spans = [None, None]
+        cost, error = draws.means(np.column_stack(taken), spans)
+        return cost, error
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a policy does on a split.
+
+    `branches`: one row per branch, and one for those that are not auto: branch, n, n_forced, and with intervals share,
+    model_error (error rate of the model there), final_error (of the answers that go out), lift (model_error over that
+    of all pairs: 1 for a random choice of pairs; NaN where the model makes no error), cost (mean); `cost`: mean
+    realised cost; `accuracy_model`, `accuracy`: of the model alone, and of the answers that go out; `is_degenerate`:
+    whether nobody or everybody was intervened on: precision and recall of "not auto" as a detector of errors then say
+    nothing about this policy.
+    """
+
+    branches: pd.DataFrame
+    cost: Interval
+    accuracy_model: Interval
+    accuracy: Interval
+    is_degenerate: bool
+
+
+def evaluate_policy(case: Case, policy: Policy, draws: Resampler) -> Evaluation:
+    """Evaluate a policy on pairs that it was not tuned on.
+
+    `draws`: over the groups of the case.
+    """
+    decision, model_wrong = case.decide(policy), case.outcomes.error[:, Decision.AUTO]
+    cost, error = case.means(decision, draws)
+    model_error = draws.mean(model_wrong, span=(0, 1))
+    is_auto = decision == Decision.AUTO
+    table = branch_table(case, decision, draws)
+    return Evaluation(table, cost, complement(model_error), complement(error), bool(is_auto.all() or not is_auto.any()))
+
+
+def complement(share: Interval) -> Interval:
+    """One minus a share, with its interval."""
+    return replace(share, value=1 - share.value, low=1 - share.high, high=1 - share.low)
+
+
+def unless_given(found: Interval) -> Interval:
+    """An interval without bounds where no resample gives another value: that is an identity, not an estimate."""
+    return found if found.low < found.high else Interval(found.value, float("nan"), float("nan"))
+
+
+def branch_table(case: Case, decision: np.ndarray, draws: Resampler) -> pd.DataFrame:
+    """One row per branch; the columns are those of `Evaluation.branches`."""
+    forced = np.zeros(len(decision), bool) if case.forced is None else np.asarray(case.forced) != Forced.NONE
+    parts = {branch.text: decision == branch for branch in Decision} | {NOT_AUTO: decision != Decision.AUTO}
+    model_wrong, nothing, rows = case.outcomes.error[:, Decision.AUTO], Interval(*[float("nan")] * 3), []
+    for name, taken in parts.items():
+        found = dict.fromkeys(("model_error", "final_error", "lift", "cost"), nothing)
+        if taken.any():
+            own = replace(draws, groups=case.group_id[taken])
+            found["model_error"] = own.mean(model_wrong[taken], span=(0, 1))
+            found["cost"], found["final_error"] = case.take(taken).means(decision[taken], own)
+            found["lift"] = unless_given(draws.interval(partial(lift, taken, model_wrong)))
+        row: dict[str, object] = {"branch": name, "n": int(taken.sum()), "n_forced": int((taken & forced).sum())}
+        for column, interval in {"share": draws.mean(taken, span=(0, 1)), **found}.items():
+            row |= with_bounds(column, interval)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def lift(chosen: np.ndarray, wrong: np.ndarray, weights: Weights = None) -> np.ndarray:
+    """Error rate of the chosen rows over that of all; NaN where nothing is chosen or nothing is wrong."""
+    both = weighted_mean(chosen * wrong, weights)
+    return ratio(both, weighted_mean(chosen, weights) * weighted_mean(wrong, weights), empty=np.nan)
+
+
+def readings(chosen: np.ndarray, wrong: np.ndarray) -> dict[str, Statistic]:
+    """Interventions (n,) on the model's errors (n,), both 0 or 1, as functions of row weights; NaN if not defined.
+
+    Share of rows intervened on, base_error, precision (share of those that are wrong), recall (share of the wrong that
+    are intervened on), lift (precision / base_error). With share 1 precision is the base error, recall and lift are 1,
+    whatever the gate: they measure nothing.
+    """
+
+    def over(first: np.ndarray, second: np.ndarray, weights: Weights = None) -> np.ndarray:
+        return ratio(weighted_mean(first, weights), weighted_mean(second, weights), empty=np.nan)
+
+    return {
+        "share": partial(weighted_mean, chosen),
+        "base_error": partial(weighted_mean, wrong),
+        "precision": partial(over, chosen * wrong, chosen),
+        "recall": partial(over, chosen * wrong, wrong),
+        "lift": partial(lift, chosen, wrong),
+    }
+
+
+def compare_policies(
+    calib: Case,
+    test: Case,
+    *,
+    rivals: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    tau_critical: float | None,
+    draws: Resampler,
+) -> pd.DataFrame:
+    """Costs on test of the policy, of baselines and of the oracle; everything that is tuned is tuned on calib.
+
+    `rivals`: other scores, each tuned by the same exact scan without the gate: maximum probability, entropy …;
+    `tau_critical`: of the gate behind `forced`; `draws`: over the groups of test. Returns columns policy; cost,
+    difference (paired, from the policy: positive is dearer) and accuracy, with intervals; auto, clarify, human
+    (shares). Rows: policy, without gate, each rival, always auto, always human, random at equal coverage (in
+    expectation), oracle (per pair the cheapest branch, knowing all answers).
+    """
+    policy = calib.tune(tau_critical)
+    decisions = {"policy": test.decide(policy)}
+    if calib.forced is not None:
+        free_calib, free_test = replace(calib, forced=None), replace(test, forced=None)
+        decisions["without gate"] = free_test.decide(free_calib.tune())
+    for name, (calib_score, test_score) in rivals.items():
+        rival = replace(calib, score=calib_score, forced=None).tune()
+        decisions[name] = decide(test_score, rival)
+    decisions["always auto"] = np.full(len(test.score), Decision.AUTO)
+    decisions["always human"] = np.full(len(test.score), Decision.HUMAN)
+    rows = [_compared(name, test, taken, decisions["policy"], draws) for name, taken in decisions.items()]
+    rows.append(_random(test, decisions["policy"], draws))
+    rows.append(_compared("oracle", test, test.outcomes.cost.argmin(axis=1), decisions["policy"], draws))
+    return pd.DataFrame(rows)
+
+
+def _compared(
+    name: str, test: Case, decision: np.ndarray, of_policy: np.ndarray, draws: Resampler
+) -> dict[str, object]:
+    cost, error = test.means(decision, draws)
+    gap = realised(test.outcomes.cost, decision) - realised(test.outcomes.cost, of_policy)
+    difference = draws.mean(gap, span=(-test.outcomes.dearest, test.outcomes.dearest))
+    if name == "policy":
+        difference = Interval(0.0, float("nan"), float("nan"))
+    return _row(name, cost, difference, complement(error), _shares(decision))
+
+
+def _random(test: Case, of_policy: np.ndarray, draws: Resampler) -> dict[str, object]:
+    """The policy's shares dealt at random, in expectation over the deals."""
+    shares, outcomes = _shares(of_policy), test.outcomes
+    if shares.max() == 1:
+        return _compared("random", test, of_policy, of_policy, draws)
+    paid, wrong = (table @ shares for table in (outcomes.cost, outcomes.error))
+    gap = paid - realised(outcomes.cost, of_policy)
+    spans = [(0.0, outcomes.dearest), (-outcomes.dearest, outcomes.dearest), (0.0, 1.0)]
+    cost, difference, error = draws.means(np.column_stack([paid, gap, wrong]), spans)
+    return _row("random", cost, difference, complement(error), shares)
+
+
+def _row(name: str, cost: Interval, difference: Interval, accuracy: Interval, shares: np.ndarray) -> dict[str, object]:
+    found = {"cost": cost, "difference": difference, "accuracy": accuracy}
+    row: dict[str, object] = {"policy": name}
+    for column, interval in found.items():
+        row |= with_bounds(column, interval)
+    return row | {branch.text: float(shares[branch]) for branch in Decision}
+
+
+@dataclass(frozen=True)
+class BeliefCost:
+    """What it costs to tune thresholds for people who are believed to be otherwise than they are.
+
+    `believed`, `real`: tuned for people as they are believed to be, and as they are; `promised`: cost of `believed` on
+    test if the belief were true; `delivered`: cost of `believed` on test with real people; `informed`: cost of `real`
+    on test with real people; `regret`: delivered - informed, paired.
+    """
+
+    believed: Policy
+    real: Policy
+    promised: Interval
+    delivered: Interval
+    informed: Interval
+    regret: Interval
+
+
+def cost_of_belief(
+    calib: Case,
+    test: Case,
+    *,
+    believed: tuple[Outcomes, Outcomes],
+    is_assumed: bool = True,
+    tau_critical: float | None = None,
+    draws: Resampler,
+) -> BeliefCost:
+    """Tune for people as they are believed to be, let real ones answer, and compare with having known.
+
+    `calib`, `test`: with the outcomes of real people; `believed`: of the same pairs with such people, on calib and on
+    test: those who make no error, or other ones; `is_assumed`: whether parameters, and no recorded answers, say how
+    these people err; `draws`: over the groups of test.
+    """
+    expected = [
+        case.with_people(people, is_simulated=is_assumed) for case, people in zip((calib, test), believed, strict=True)
+    ]
+    trusting, real = expected[0].tune(tau_critical), calib.tune(tau_critical)
+    by_belief, by_knowledge = test.decide(trusting), test.decide(real)
+    promised, _ = expected[1].means(by_belief, draws)
+    delivered, informed = (test.means(decision, draws)[0] for decision in (by_belief, by_knowledge))
+    gap = realised(test.outcomes.cost, by_belief) - realised(test.outcomes.cost, by_knowledge)
+    regret = draws.mean(gap, span=(-test.outcomes.dearest, test.outcomes.dearest))
+    if trusting == real:
+        # One policy: that it costs what it costs is no estimate.
+        regret = Interval(0.0, float("nan"), float("nan"))
+    return BeliefCost(trusting, real, promised, delivered, informed, regret)
+
+
+def _shares(decision: np.ndarray) -> np.ndarray:
+    """Share of each branch, (3,)."""
+    return np.bincount(decision, minlength=len(Decision)) / len(decision)

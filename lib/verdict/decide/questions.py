@@ -1,0 +1,203 @@
+"""Clarification: ask a person the questions that tell most about a pair, and update the model's probabilities.
+
+A question is known by its likelihood P(response | class). Yes/no questions about a class, and "which class is it?" put
+to a person, are the same mechanism with different likelihoods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import entr
+
+from verdict.decide.people import Human, check_confusion, draw, keyed_uniform
+from verdict.stats.scores import top_class
+
+Responder = Callable[[np.ndarray, np.ndarray], np.ndarray]
+_CHUNK_CELLS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Clarification:
+    """What was asked of each pair, what came back, and what follows.
+
+    `posterior` (n, K): probabilities after all responses; `asked` (n, m): questions in the order in which they were
+    asked; `responses` (n, m); `information` (n, m): expected information gain of each question when it was chosen, in
+    nats.
+    """
+
+    posterior: np.ndarray
+    asked: np.ndarray
+    responses: np.ndarray
+    information: np.ndarray
+
+    @property
+    def answer(self) -> np.ndarray:
+        """The most probable class after the responses, (n,)."""
+        return top_class(self.posterior)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Questions about a pair, and what a person who takes it for a class would respond.
+
+    `texts` (Q,); `meaning` (Q, K, R): P(response | the class that the person takes the pair for); `responses` (R,).
+    """
+
+    texts: tuple[str, ...]
+    meaning: np.ndarray
+    responses: tuple[str, ...]
+
+    @classmethod
+    def which(cls, text: str, class_names: Sequence[str]) -> Questions:
+        """One question whose responses are the classes."""
+        return cls((text,), np.eye(len(class_names))[None], tuple(class_names))
+
+    @classmethod
+    def yes_no(cls, yes: Mapping[str, Sequence[str]], class_names: Sequence[str]) -> Questions:
+        """Yes/no questions, each with the classes whose answer is yes."""
+        says_yes = np.array([[float(name in names) for name in class_names] for names in yes.values()])
+        return cls(tuple(yes), np.stack([1 - says_yes, says_yes], axis=2), ("no", "yes"))
+
+    def likelihood(self, confusion: Any) -> np.ndarray:
+        """P(response | true class), (Q, K, R), of a person who errs by a confusion matrix (K, K)."""
+        return np.einsum("kv,qvr->qkr", check_confusion(confusion), self.meaning, optimize=True)
+
+    def chances(self, judgements: np.ndarray) -> np.ndarray:
+        """P(response) for each pair and question, (n, Q, R), from P(judgement) of the person, (n, K)."""
+        return np.einsum("nv,qvr->nqr", judgements, self.meaning, optimize=True)
+
+
+def expected_clarification(
+    probs: np.ndarray, likelihood: np.ndarray, chances: np.ndarray, *, n_questions: int = 1
+) -> np.ndarray:
+    """Distribution of the answer after clarification, over all responses that may come.
+
+    `probs` (n, K); `likelihood` (Q, K, R): what the model assumes, as in `clarify`; `chances` (n, Q, R): with which
+    probability each response really comes; responses to different questions are independent. Returns (n, K): rows sum
+    to 1. Every path of R ** n_questions responses is followed: exact, hence for few questions.
+    """
+    probs, likelihood = _check_question_shapes(probs, likelihood, n_questions)
+    rows, final = np.arange(len(probs)), np.zeros_like(probs)
+    paths = [(probs, np.ones(len(probs)), np.ones((len(probs), len(likelihood)), dtype=bool))]
+    for _ in range(n_questions):
+        longer = []
+        for belief, weight, is_open in paths:
+            question, _ = _best_question(belief, likelihood, is_open)
+            left = is_open.copy()
+            left[rows, question] = False
+            for response in range(likelihood.shape[2]):
+                chance = weight * chances[rows, question, response]
+                longer.append((update(belief, likelihood[question, :, response]), chance, left))
+        paths = longer
+    for belief, weight, _ in paths:
+        final[rows, top_class(belief)] += weight
+    return final
+
+
+def question_responder(
+    questions: Questions, human: Human, pair_ids: Sequence[str], y_true: np.ndarray | None = None
+) -> Responder:
+    """People who judge the pair, one for each question, and respond as somebody who takes it for that class.
+
+    Question j is put to the j-th person. Each judgement has a stream of its own: none is the answer that
+    `human.answers` gives when the pair is handed over. A response that the judgement leaves open is drawn.
+    """
+    pair_ids = np.asarray(pair_ids, dtype=object)
+    truth = None if y_true is None else np.asarray(y_true, dtype=np.int64)
+
+    def respond(rows: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        responses = np.empty(len(rows), dtype=np.int64)
+        for question in np.unique(asked):
+            chosen = rows[asked == question]
+            known = None if truth is None else truth[chosen]
+            judged = human.answers(pair_ids[chosen], known, stream=f"judgement {question}")
+            uniform = keyed_uniform(pair_ids[chosen], seed=human.seed, stream=f"response {question}")
+            responses[asked == question] = draw(questions.meaning[question, judged], uniform)
+        return responses
+
+    return respond
+
+
+def _best_question(probs: np.ndarray, likelihood: np.ndarray, is_open: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The most informative open question of each pair, and the information of all."""
+    gain = np.where(is_open, expected_information(probs, likelihood), -1.0)
+    # Rounded, so that equally informative questions are told apart by their order and not by rounding noise.
+    return gain.round(12).argmax(axis=1), gain
+
+
+def expected_information(probs: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
+    """Expected information about the class from each question.
+
+    `probs` (n, K); `likelihood` (Q, K, R): P(response | class); rows sum to 1. Returns (n, Q) in [0, ln K]: mutual
+    information of class and response, H(response) - sum_k p_k H(response | k), in nats. Lindley (1956), On a Measure of
+    the Information Provided by an Experiment.
+    """
+    n_questions, n_classes, n_responses = likelihood.shape
+    marginal = probs @ likelihood.transpose(1, 0, 2).reshape(n_classes, -1)
+    marginal = marginal.reshape(len(probs), n_questions, n_responses)
+    gain = entr(marginal).sum(axis=-1) - probs @ entr(likelihood).sum(axis=-1).T
+    return np.maximum(gain, 0.0)
+
+
+def update(probs: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
+    """Probabilities after a response, p'(k) proportional to p(k) P(response | k).
+
+    `probs` (n, K); `likelihood` (n, K): P(the response that was given | class). Returns (n, K): a response that is
+    impossible under every class with probability changes nothing.
+    """
+    joint = probs * likelihood
+    total = joint.sum(axis=1, keepdims=True)
+    return np.where(total > 0, joint / np.where(total > 0, total, 1.0), probs)
+
+
+def clarify(probs: np.ndarray, likelihood: np.ndarray, respond: Responder, *, n_questions: int = 1) -> Clarification:
+    """Ask each pair's most informative questions one after the other, each chosen in view of the responses so far.
+
+    `probs` (n, K): calibrated probabilities; `likelihood` (Q, K, R): P(response | class) that the model assumes;
+    `respond`: `respond(rows, questions) -> responses`, all (m,): who really responds, see `question_responder`;
+    `n_questions`: each question is asked at most once; among equally informative ones the first. ValueError if the
+    shapes disagree, likelihoods are no distributions, or there are fewer questions than are to be asked.
+    """
+    probs, likelihood = _check_question_shapes(probs, likelihood, n_questions)
+    # Of each pair the chance of every response to every question is held at once.
+    step = max(1, _CHUNK_CELLS // (likelihood.shape[0] * likelihood.shape[2]))
+    chunks = [
+        _clarify_chunk(probs[start : start + step], start, likelihood, respond, n_questions)
+        for start in range(0, max(len(probs), 1), step)
+    ]
+    return Clarification(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
+
+
+def _clarify_chunk(
+    probs: np.ndarray, start: int, likelihood: np.ndarray, respond: Responder, n_questions: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    rows = np.arange(len(probs))
+    asked = np.empty((len(probs), n_questions), dtype=np.int64)
+    responses, information = np.empty_like(asked), np.empty(asked.shape)
+    open_questions = np.ones((len(probs), len(likelihood)), dtype=bool)
+    for turn in range(n_questions):
+        question, gain = _best_question(probs, likelihood, open_questions)
+        response = np.asarray(respond(start + rows, question), dtype=np.int64)
+        probs = update(probs, likelihood[question, :, response])
+        open_questions[rows, question] = False
+        asked[:, turn], responses[:, turn], information[:, turn] = question, response, gain[rows, question]
+    return probs, asked, responses, information
+
+
+def _check_question_shapes(
+    probs: np.ndarray, likelihood: np.ndarray, n_questions: int
+) -> tuple[np.ndarray, np.ndarray]:
+    probs, likelihood = np.asarray(probs, dtype=np.float64), np.asarray(likelihood, dtype=np.float64)
+    if likelihood.ndim != 3 or probs.ndim != 2 or likelihood.shape[1] != probs.shape[1]:
+        raise ValueError(
+            f"expected probs (n, K) and likelihood (Q, K, R) of the same K, got {probs.shape} and {likelihood.shape}"
+        )
+    if np.any(likelihood < 0) or not np.allclose(likelihood.sum(axis=2), 1.0, atol=1e-9):
+        raise ValueError("likelihood[j, k] must be a distribution over the responses to question j, summing to 1")
+    if not 1 <= n_questions <= len(likelihood):
+        raise ValueError(f"n_questions must lie in 1..{len(likelihood)}, got {n_questions}")
+    return probs, likelihood

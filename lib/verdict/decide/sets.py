@@ -1,0 +1,132 @@
+"""Sets of classes that hold the true one with a stated probability, by split conformal prediction.
+
+The rows that fit a set must not have fitted the temperature. Sets are booleans (n, n_classes). An empty set is kept:
+it says that no class is plausible enough, and appears whenever accuracy exceeds the level.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from verdict.stats.scores import check_labels, check_probs
+from verdict.stats.uncertainty import Interval, Resampler, with_bounds
+
+
+def conformal_rank(n: int, alpha: float) -> int:
+    """Rank k = ceil((n + 1)(1 - alpha)) of the score that bounds a set; k = n + 1 means that no score does.
+
+    Computed with the decimal alpha as it is written: in floating point (9 + 1)(1 - 0.7) exceeds 3 and would give 4.
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is the allowed share of misses, in (0, 1), got {alpha}; did you pass a percentage?")
+    return math.ceil((n + 1) * (1 - Fraction(repr(float(alpha)))))
+
+
+def conformal_quantile(scores: ArrayLike, alpha: float) -> float:
+    """The k-th smallest score with k of `conformal_rank`; infinity if there are fewer than k scores."""
+    scores = np.sort(np.asarray(scores, dtype=np.float64))
+    rank = conformal_rank(len(scores), alpha)
+    return float(scores[rank - 1]) if rank <= len(scores) else math.inf
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What the score of a class may be at most for it to be in the set.
+
+    `alpha` in (0, 1): allowed share of misses; `qhat` (1,): one for all classes, or (n_classes,): the quantile of each
+    class's own rows, which keeps the promise for each class (Vovk 2012, Conditional validity of inductive conformal
+    predictors); infinity admits every row; `n`: scores behind each.
+    """
+
+    alpha: float
+    qhat: np.ndarray
+    n: np.ndarray
+
+    @classmethod
+    def fit(cls, scores: ArrayLike, alpha: float, *, y_true: ArrayLike | None = None, n_classes: int = 1) -> Threshold:
+        """From the true classes' scores of the calibration rows, (n,).
+
+        With `y_true` one quantile a class: a class with too few rows, or none, gets infinity: it is in every set.
+        """
+        scores = np.asarray(scores, dtype=np.float64)
+        classes = None if y_true is None else check_labels(y_true, len(scores), n_classes)
+        parts = [scores] if classes is None else [scores[classes == k] for k in range(n_classes)]
+        return cls(
+            alpha, np.array([conformal_quantile(part, alpha) for part in parts]), np.array(list(map(len, parts)))
+        )
+
+
+def lac_scores(probs: ArrayLike) -> np.ndarray:
+    """Scores of least ambiguous sets, (n, n_classes): a class is in if its probability is at least 1 - qhat.
+
+    Sadinle, Lei and Wasserman (2019), Least ambiguous set-valued classifiers with bounded error levels.
+    """
+    return 1 - check_probs(probs)
+
+
+def adaptive_scores(
+    probs: ArrayLike, *, penalty: float = 0.0, free_rank: int = 1, rng: np.random.Generator | None = None
+) -> np.ndarray:
+    """Scores of adaptive sets, (n, n_classes): the most probable classes until enough probability is gathered.
+
+    The score of a class is the probability of all classes ranked before it plus a share u of its own, plus penalty ·
+    max(0, rank - free_rank), ranks counted from 1: RAPS, and APS without a penalty. Classes of equal probability keep
+    the order of their ids. With a generator u is uniform, which makes the sets smallest and the promise sharp, and lets
+    sets be empty; without one u = 1, which keeps the promise from above. Rows that fit and new ones must be scored
+    alike.
+
+    Romano, Sesia and Candès (2020), Classification with valid and adaptive coverage; Angelopoulos et al. (2021),
+    Uncertainty sets for image classifiers using conformal prediction, for the penalty.
+    """
+    if penalty < 0 or free_rank < 0:
+        raise ValueError(f"expected penalty >= 0 and free_rank >= 0, got {penalty} and {free_rank}")
+    probs = check_probs(probs)
+    order = np.argsort(-probs, axis=1, kind="stable")
+    ranked = np.take_along_axis(probs, order, axis=1)
+    own_share = np.ones((len(probs), 1)) if rng is None else rng.random((len(probs), 1))
+    before = np.cumsum(ranked, axis=1) - ranked
+    ranks = np.arange(1, probs.shape[1] + 1)
+    ranked_scores = before + own_share * ranked + penalty * np.maximum(0, ranks - free_rank)
+    scores = np.empty_like(probs)
+    np.put_along_axis(scores, order, ranked_scores, axis=1)
+    return scores
+
+
+def coverage_by(what: str, sets: ArrayLike, y_true: ArrayLike, resampler: Resampler) -> pd.DataFrame:
+    """Coverage of each true "class", with its sets' mean size, or of the sets of each "size", 0 … n_classes.
+
+    Returns class (id) or size, n, coverage, mean_size, with bounds over the groups of their rows; NaN for what does not
+    occur. A set of no class covers nothing and one of all classes everything: these have no bounds.
+    """
+    sets, y_true = _checked(sets, y_true)
+    n_classes, is_covered, size = sets.shape[1], sets[np.arange(len(sets)), y_true], sets.sum(axis=1)
+    of_row, rows = y_true if what == "class" else size, []
+    for value in range(n_classes + (what == "size")):
+        own = np.flatnonzero(of_row == value)
+        found = _mean(is_covered, own, resampler, 1)
+        if what == "size" and value in (0, n_classes):
+            found = Interval(found.value, math.nan, math.nan)
+        row = {what: value, "n": len(own)} | with_bounds("coverage", found)
+        if what == "class":
+            row |= with_bounds("mean_size", _mean(size, own, resampler, n_classes))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _mean(values: np.ndarray, own: np.ndarray, resampler: Resampler, most: int) -> Interval:
+    if not len(own):
+        return Interval(math.nan, math.nan, math.nan)
+    return resampler.of(own).mean(values[own], span=(0, most))
+
+
+def _checked(sets: ArrayLike, y_true: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    sets = np.asarray(sets)
+    if sets.ndim != 2 or sets.dtype != bool:
+        raise ValueError(f"sets must be boolean of shape (n, n_classes), got {sets.dtype} of shape {sets.shape}")
+    return sets, check_labels(y_true, *sets.shape)

@@ -1,0 +1,137 @@
+"""The people of the parameters: who takes a pair over, who answers quick questions, what the model assumes of them.
+
+Accuracies, confusion matrices and recorded votes are all known as a distribution of answers to each pair, so that costs
+are expected values over the people who may answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from verdict.base.labels import class_names, vote_columns
+from verdict.base.params import HumanParams, PolicyParams
+from verdict.decide.people import ConfusionHuman, Human, ParametricHuman, VoteHuman
+from verdict.decide.questions import Clarification, Questions, clarify, expected_clarification, question_responder
+
+SENTENCE_QUESTION = "at a glance, is the sentence true of the image?"
+CLASS_QUESTION = "at a glance, which of the two is it?"
+
+
+@dataclass(frozen=True)
+class People:
+    """Who is asked when the model does not answer alone.
+
+    `careful`: takes a pair over; `hasty`: answers a clarifying question at a glance; `questions`: what may be asked;
+    `likelihood` (Q, K, R) float: P(response | class) that the model assumes of the hasty one; `n_questions`: asked of
+    each pair that is clarified; `n_silent`: splits in which nobody was asked, although people's answers were recorded
+    elsewhere.
+    """
+
+    careful: Human
+    hasty: Human
+    questions: Questions
+    likelihood: np.ndarray
+    n_questions: int
+    n_silent: int = 0
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether parameters, and not recorded answers, say how often the person who takes over is right."""
+        return not isinstance(self.careful, VoteHuman)
+
+    def n_recorded(self, pair_ids: Sequence[str]) -> int:
+        """Of how many of these pairs somebody's answer is recorded."""
+        return int(self.careful.is_judged(pair_ids).sum()) if isinstance(self.careful, VoteHuman) else 0
+
+    def clarified(self, pair_ids: Sequence[str], y_true: np.ndarray, probs: np.ndarray) -> np.ndarray:
+        """Distribution of the answer after the questions, over the responses that may come, (n, K)."""
+        chances = self.questions.chances(self.hasty.distribution(pair_ids, y_true))
+        return expected_clarification(probs, self.likelihood, chances, n_questions=self.n_questions)
+
+    def ask(self, pair_ids: Sequence[str], y_true: np.ndarray, probs: np.ndarray) -> Clarification:
+        """Responses drawn for each pair, as the log holds them."""
+        respond = question_responder(self.questions, self.hasty, pair_ids, y_true)
+        return clarify(probs, self.likelihood, respond, n_questions=self.n_questions)
+
+
+def choose_people(
+    settings: PolicyParams, pairs: pd.DataFrame, tuning: pd.DataFrame, classes: Sequence[str] | None = None
+) -> People:
+    """The people of the parameters.
+
+    `settings`: `human.kind` decides who takes over. The hasty one has the accuracy `clarify_accuracy`: of the same
+    kind, but guessing so often that the mean over `tuning` falls to it. `pairs` pair table: every pair that may be
+    asked about, with votes_<class> where people's answers were recorded. `tuning` prediction table: the rows that tune
+    the policy: what the model may learn of people. `classes`: by default those of entailment. ValueError if votes are
+    asked for and the pairs have none.
+    """
+    classes = class_names() if classes is None else tuple(classes)
+    ids, truth = tuning["pair_id"].to_numpy(), tuning["y_true"].to_numpy()
+    careful, hasty, n_silent = _choose(settings.human, pairs, ids, truth, classes)
+    if isinstance(hasty, VoteHuman):
+        assumed = hasty.confusion(ids, truth)
+    else:
+        assumed = hasty.distribution(np.arange(len(classes)).astype(str), np.arange(len(classes)))
+    questions = _questions(settings, classes)
+    n_questions = min(settings.n_questions, len(questions.texts))
+    return People(careful, hasty, questions, questions.likelihood(assumed), n_questions, n_silent)
+
+
+def _choose(
+    settings: HumanParams, pairs: pd.DataFrame, ids: np.ndarray, truth: np.ndarray, classes: Sequence[str]
+) -> tuple[Human, Human, int]:
+    n_classes, seed, wanted = len(classes), settings.seed, settings.clarify_accuracy
+    if settings.kind == "parametric":
+        careful = ParametricHuman(settings.accuracy, n_classes=n_classes, seed=seed)
+        hasty = ParametricHuman(wanted, n_classes=n_classes, seed=seed)
+        return careful, hasty, 0
+    if settings.kind == "confusion":
+        matrix = np.array(settings.confusion)
+        accuracy = float(np.diag(matrix)[truth].mean()) if len(truth) else float(np.diag(matrix).mean())
+        return ConfusionHuman(matrix, seed=seed), ConfusionHuman(diluted(matrix, accuracy, wanted), seed=seed), 0
+    careful, n_silent = _recorded(pairs, ids, truth, classes, seed)
+    accuracy = float(careful.distribution(ids, truth)[np.arange(len(truth)), truth].mean())
+    typical = None if careful.typical is None else diluted(careful.typical, accuracy, wanted)
+    hasty = VoteHuman(careful.pair_ids, diluted(careful.shares, accuracy, wanted), seed=seed, typical=typical)
+    return careful, hasty, n_silent
+
+
+def _recorded(
+    pairs: pd.DataFrame, ids: np.ndarray, truth: np.ndarray, classes: Sequence[str], seed: int
+) -> tuple[VoteHuman, int]:
+    """One recorded annotator of each pair, and the number of splits where nobody was asked: one errs by class there."""
+    columns = vote_columns(classes)
+    if missing := [column for column in columns if column not in pairs]:
+        raise ValueError(f"policy.human.kind is votes, but the pairs have no {missing}; set it to parametric")
+    counts = pairs[columns].fillna(0.0).to_numpy(dtype=float)
+    voted = counts.sum(axis=1) > 0
+    judged = pairs.loc[voted, "pair_id"].to_numpy()
+    careful = VoteHuman(judged, counts[voted], seed=seed)
+    n_silent = len(set(pairs["split"]) - set(pairs.loc[voted, "split"]))
+    if n_silent:
+        careful = VoteHuman(judged, counts[voted], seed=seed, typical=careful.confusion(ids, truth))
+    return careful, n_silent
+
+
+def _questions(settings: PolicyParams, classes: Sequence[str]) -> Questions:
+    """The questions of the parameters; without any, the class itself, or whether it is a certain one."""
+    if settings.questions:
+        return Questions.yes_no(settings.questions, classes)
+    if len(classes) == len(class_names()):
+        is_entailment = tuple(classes) == class_names()
+        return Questions.which(SENTENCE_QUESTION if is_entailment else CLASS_QUESTION, classes)
+    return Questions.yes_no({f"is it {name}?": (name,) for name in classes}, classes)
+
+
+def diluted(shares: np.ndarray, accuracy: float, wanted: float) -> np.ndarray:
+    """Answers mixed with guesses, so that a mean accuracy falls to the wanted one; it is never raised.
+
+    `shares` (n, K): rows sum to 1; `accuracy`: mean accuracy of `shares`.
+    """
+    chance = 1 / shares.shape[1]
+    guessing = 0.0 if accuracy <= wanted else (accuracy - wanted) / (accuracy - chance)
+    return (1 - guessing) * shares + guessing * chance

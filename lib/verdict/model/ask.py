@@ -1,0 +1,71 @@
+"""What else the kept model is asked: the same pairs with changed views of the image, and questions about each pair.
+
+Both reuse stored features: a view needs the images anew, a question only its words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from verdict.base.labels import EVALUATION_SPLITS, Split, expected_columns, logit_columns
+from verdict.base.params import DataParams
+from verdict.data.digits.questions import question_table
+from verdict.model.changes import VIEW_OF
+from verdict.model.kept import KeptModel, load_model
+from verdict.model.predict import two_class
+from verdict.model.selection import load_selection
+from verdict.workflow.stage import Stage
+from verdict.workflow.stages import QUESTIONS, VIEWS
+
+PROBED_SPLITS = tuple(split for split in EVALUATION_SPLITS if split != Split.VAL)
+
+
+def probe(stage: Stage) -> None:
+    """The stage without a notebook: ask the kept model about views and questions of every evaluation split but val.
+
+    Saves the tables `VIEWS` (pair_id, split, view, logits) and `QUESTIONS` (pair_id, split, question, logits, what each
+    class should answer); the second has no rows for a source without a grammar.
+    """
+    model, pairs = load_model(stage, load_selection(stage)), stage.pairs(*PROBED_SPLITS)
+    tables = {VIEWS: answer_views(model, pairs, progress=stage.progress)}
+    stage.progress("questions")
+    tables[QUESTIONS] = answer_questions(model, pairs, questions_about(stage.params.data, pairs))
+    stage.number("signals.n_views", len(VIEW_OF), unit="count")
+    stage.number("signals.n_questions", len(tables[QUESTIONS]), unit="count")
+    stage.save(**tables)
+
+
+def questions_about(params: DataParams, pairs: pd.DataFrame) -> pd.DataFrame:
+    """`question_table` of the hypotheses, without rows for a source that has no grammar to make questions from."""
+    return question_table(pd.unique(pairs["hypothesis"]) if params.source == "digits" else [])
+
+
+def answer_views(model: KeptModel, pairs: pd.DataFrame, *, progress: Any = lambda text: None) -> pd.DataFrame:
+    """The model's answers to each view of the pairs' images; a few hundred images are in memory at a time."""
+    image_ids, done, found = pd.unique(pairs["image_id"]), 0, []
+    for chosen in model.parts(image_ids):
+        shown, own = model.pictures(chosen), pairs[pairs["image_id"].isin(chosen)]
+        for name, change in VIEW_OF.items():
+            seen = model.seen(chosen, [model.encoders.pixels(change(shown))])
+            found.append(_answers(own[["pair_id", "split"]].assign(view=name), model.logits(own, seen)))
+        done += len(chosen)
+        progress(f"views of images {done:,}/{len(image_ids):,}")
+    return pd.concat(found, ignore_index=True)
+
+
+def answer_questions(model: KeptModel, pairs: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
+    """Answers to the questions about each pair's hypothesis, put to its image; `questions` is keyed by hypothesis."""
+    asked = pairs[["pair_id", "image_id", "split", "hypothesis"]].merge(questions, on="hypothesis")
+    logit = np.empty(0)
+    if len(asked):
+        put = asked.assign(hypothesis=asked["question"])
+        logit = model.logits(put, model.read(pd.unique(put["hypothesis"])))
+    return _answers(asked[["pair_id", "split", "question", *expected_columns()]], logit)
+
+
+def _answers(asked: pd.DataFrame, logit: np.ndarray) -> pd.DataFrame:
+    logits = two_class(logit)
+    return asked.assign(**dict(zip(logit_columns(logits.shape[1]), logits.T, strict=True)))

@@ -1,0 +1,189 @@
+"""Predict pairs that nobody has labelled with the kept model of a report, or check such predictions against labels.
+
+python -m verdict.model.export --profile PROFILE --pairs FILE --images FOLDER --out predictions.csv
+python -m verdict.model.export --check predictions.csv --labels FILE
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from verdict.base.artifacts import commit, sha256_file
+from verdict.base.params import StatisticsParams, load_params
+from verdict.data.own.pair_file import read_pair_file
+from verdict.data.own.picture_files import resolve_images, why_missing
+from verdict.data.pairs import N_LISTED, check_pairs, make_pair_id
+from verdict.model.export import table
+from verdict.workflow import stages
+from verdict.workflow.run import device_lease
+from verdict.workflow.start import choose_backend, tell
+
+SELECTION = "04_model_selection"
+
+
+def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = False) -> pd.DataFrame:
+    """Predict the pairs of a table with the kept model of a profile, and write the predictions.
+
+    Parameters
+    ----------
+    pairs : Path
+        CSV or JSON lines with image and hypothesis; labels, where there are any, are not read.
+    images : Path
+        Folder of the images.
+    skip : bool
+        Whether rows whose image is missing or cannot be read are left out, and counted, instead of refused.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a file cannot be used; nothing is written then.
+    """
+    params = load_params(profile)
+    if not stages.finished(profile, SELECTION):
+        raise FileNotFoundError(f"no model is kept of profile {profile!r}; make the report first: {_command(profile)}")
+    if out.is_dir():
+        raise ValueError(f"--out is a file, and {out} is a folder")
+    asked, files = _read(pairs, images, skip=skip)
+    # Imported when the input is known to be sound: the framework takes seconds.
+    choose_backend(params.model.backend)
+    from verdict.model.backend import set_threads
+    from verdict.model.export.model import load_kept, predict
+
+    kept = load_kept(profile)
+    set_threads(params.execution.threads)
+    started = time.monotonic()
+    chosen = asked[asked["image_id"].isin(files)].reset_index(drop=True)
+    logits, unreadable = predict(
+        kept,
+        chosen,
+        files,
+        batch=params.execution.feature_batch,
+        workers=params.execution.threads,
+        skip_unreadable=skip,
+        progress=lambda text: tell(f"export  {text}  ({time.monotonic() - started:.0f} s)"),
+    )
+    known = np.isfinite(logits).all(axis=1)
+    if not known.any():
+        raise ValueError(f"{pairs}: no row has an image in {images} that can be read")
+    found = table.answers(chosen[known], logits[known], kept.rule)
+    details = {
+        "profile": profile,
+        "trial": kept.trial,
+        "seed": kept.seed,
+        "is_calibrated": kept.is_calibrated,
+        "weights_sha256": sha256_file(kept.weights),
+        "pairs_sha256": sha256_file(pairs),
+        "commit": commit()[0],
+        "n_rows_left_out": len(asked) - len(found),
+        "images_left_out": sorted({*asked["image_id"], *unreadable} - set(found["Image_ID"])),
+    }
+    table.write(out, found, kept.rule, details)
+    return found
+
+
+def _command(profile: str) -> str:
+    return f"make report PROFILE={profile}"
+
+
+def _read(pairs: Path, images: Path, *, skip: bool) -> tuple[pd.DataFrame, dict[str, Path]]:
+    """The pairs as they stand in their file, and the files of their images."""
+    file = read_pair_file(pairs, labelled=False)
+    rows = file.rows[["image_id", "hypothesis"]]
+    ids = [make_pair_id(i, h) for i, h in zip(rows["image_id"], rows["hypothesis"], strict=True)]
+    check_pairs(
+        rows.assign(pair_id=ids, group_id=rows["image_id"]),
+        source=str(pairs),
+        labelled=False,
+        lines=file.rows["line"],
+        allow_repeats=True,
+    )
+    first = file.rows.drop_duplicates("image_id")
+    places = {i: f"{pairs}, line {line}" for i, line in zip(first["image_id"], first["line"], strict=True)}
+    files, missing = resolve_images(places, images, places=places)
+    if missing and not skip:
+        raise FileNotFoundError(
+            f"{places[missing[0]]}: {len(missing)} images are not in {images}, the first: {missing[:N_LISTED]}"
+            f"{why_missing(missing, images)}"
+        )
+    return rows, files
+
+
+def _tell(found: pd.DataFrame, out: Path) -> None:
+    rule = table.read_json(table.rule_path(out))
+    counts = ", ".join(f"{name} {n:,} ({n / len(found):.1%})" for name, n in rule["n_by_label"].items())
+    fitted = f"T = {rule['temperature']:.4g}" if rule["is_calibrated"] else "not calibrated: 07_calibration has not run"
+    print(f"{out}: {len(found):,} rows; {counts}")
+    print(f"model: trial {rule['trial']}, seed {rule['seed']}, probabilities {fitted}")
+    print(f"rule: {rule['meaning']}, {rule['threshold']:g}; see {table.rule_path(out)}")
+    if rule["n_rows_left_out"]:
+        images = rule["images_left_out"]
+        print(f"LEFT OUT: {rule['n_rows_left_out']:,} rows of {len(images)} images, the first: {images[:N_LISTED]}")
+
+
+def _check(predictions: Path, labels: Path, statistics: StatisticsParams) -> None:
+    found = table.score(predictions, labels, statistics)
+    states = {True: "as it was written", False: "CHANGED since it was written", None: "without its rule's file"}
+    print(f"{predictions}: {states[found.is_unchanged]}; {found.n_without_label:,} predicted pairs have no label")
+    kind = f"{statistics.level:.0%} interval"
+    for name, interval in (("accuracy", found.accuracy), ("macro-F1", found.macro_f1)):
+        bounds = f"[{interval.low:.4f}, {interval.high:.4f}]"
+        print(f"{name} {interval.value:.4f} {bounds} on {found.n:,} labelled pairs ({kind} over images)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    lines = __doc__.splitlines()
+    made = argparse.ArgumentParser(
+        prog="python -m verdict.model.export",
+        description=lines[0],
+        epilog="\n".join(lines[2:]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "--profile",
+        default="digits",
+        help="whose report's kept model predicts, and whose level --check uses (default: %(default)s)",
+    )
+    made.add_argument("--pairs", type=Path, help="CSV or JSON lines with the columns image and hypothesis")
+    made.add_argument("--images", type=Path, help="folder of the images")
+    made.add_argument("--out", type=Path, help="CSV file to write; its decision rule goes beside it")
+    made.add_argument(
+        "--skip-unusable-images",
+        action="store_true",
+        help="leave out, and count, rows whose image is missing or cannot be read; otherwise they stop the export",
+    )
+    made.add_argument("--check", type=Path, metavar="PREDICTIONS", help="predictions to compare with --labels")
+    made.add_argument("--labels", type=Path, help="CSV or JSON lines with the columns image, hypothesis and label")
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; 2 where something could not be used, with the cause, and nothing was written."""
+    made = parser()
+    chosen = made.parse_args(arguments)
+    if (chosen.check is None) != (chosen.labels is None):
+        made.error("--check and --labels belong together")
+    if chosen.check is None and None in (chosen.pairs, chosen.images, chosen.out):
+        made.error("--pairs, --images and --out are needed (or --check with --labels)")
+    try:
+        if chosen.check is not None:
+            _check(chosen.check, chosen.labels, load_params(chosen.profile).statistics)
+            return 0
+        with device_lease(load_params(chosen.profile).execution.device):
+            found = export(chosen.profile, chosen.pairs, chosen.images, chosen.out, skip=chosen.skip_unusable_images)
+        _tell(found, chosen.out)
+    except (ValueError, KeyError, RuntimeError, OSError) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        tell(f"export: {text}")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

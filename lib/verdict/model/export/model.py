@@ -1,0 +1,166 @@
+"""The kept model of a profile, from its records, and its logits for images and hypotheses that it has never seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from verdict.base import paths
+from verdict.base.artifacts import StaleResultError, relative, sha256_file, sha256_tree, verify_outputs
+from verdict.base.numbers import Numbers
+from verdict.base.params import ModelParams
+from verdict.data.images import ImageStore
+from verdict.data.pairs import N_LISTED
+from verdict.model.kept import open_model
+from verdict.model.network import FreezePlan
+from verdict.model.predict import DecisionRule, two_class
+from verdict.workflow import stages
+
+SELECTION, CALIBRATION = "04_model_selection", "07_calibration"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What model selection kept, with all that its answers depend on.
+
+    `params` are those of the run that trained it, whatever the profile says now; the temperature of the rule is 1 where
+    calibration has not run.
+    """
+
+    trial: str
+    seed: int
+    params: ModelParams
+    plan: FreezePlan
+    weights: Path
+    rule: DecisionRule
+    is_calibrated: bool
+
+
+def load_kept(profile: str) -> Kept:
+    """Find the kept model of a profile's report, every file compared with its record.
+
+    A StaleResultError where one was changed, a stage stems from another run of its upstream, or a preset is another.
+    """
+    chosen, selection = _verified(profile, SELECTION)
+    row = pd.read_parquet(chosen / "selection.parquet").iloc[0]
+    trial, seed = str(row["trial"]), int(row["seed"])
+    trained, run = _verified(profile, stages.TRIAL_STAGE, trial, seed)
+    _require_descent(selection, trained)
+    _require_presets(run["params"]["presets"])
+    is_calibrated = stages.finished(profile, CALIBRATION)
+    temperature = 1.0
+    if is_calibrated:
+        fitted, calibration = _verified(profile, CALIBRATION)
+        _require_descent(calibration, chosen)
+        temperature = Numbers.load(fitted / "numbers.json")["calibration.temperature"].value
+    asked = run["params"]["trial"]
+    return Kept(
+        trial=trial,
+        seed=seed,
+        params=ModelParams.model_validate(run["params"]["model"]),
+        plan=FreezePlan(asked["vision_blocks"], asked["text_blocks"]),
+        weights=trained / "weights.npz",
+        rule=DecisionRule(temperature=temperature),
+        is_calibrated=is_calibrated,
+    )
+
+
+def _verified(
+    profile: str, name: str, trial: str | None = None, seed: int | None = None
+) -> tuple[Path, dict[str, Any]]:
+    home = stages.folder(profile, name, trial, seed)
+    try:
+        return home, verify_outputs(home)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; make the report first: make report PROFILE={profile}") from None
+
+
+def _require_descent(record: Mapping[str, Any], upstream: Path) -> None:
+    """Refuse a stage that was made from another run of what it is used with."""
+    name = relative(upstream / "run.json")
+    if record["inputs"].get(name) != sha256_file(upstream / "run.json"):
+        raise StaleResultError(f"{record['stage']} was made before {name}; make the report again")
+
+
+def _require_presets(trained_with: Mapping[str, str]) -> None:
+    for preset, expected in trained_with.items():
+        folder = paths.preset_folder(preset)
+        if folder is None or sha256_tree(folder) != expected:
+            raise StaleResultError(
+                f"the preset {preset!r} is not the one that the weights were trained on; make the report again"
+            )
+
+
+def predict(
+    kept: Kept,
+    pairs: pd.DataFrame,
+    files: Mapping[str, Path],
+    *,
+    batch: int,
+    workers: int = 1,
+    skip_unreadable: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Logits of pairs by the kept model, in inference mode; memory holds one batch, whatever the number of pairs.
+
+    Pairs of one image are taken together, so that it is decoded and encoded once.
+
+    Parameters
+    ----------
+    pairs : DataFrame, n rows
+        Columns image_id and hypothesis.
+    batch : int
+        Pairs at a time.
+    workers : int
+        Threads that decode.
+    skip_unreadable : bool
+        If True, pairs whose image cannot be read get NaN.
+
+    Returns
+    -------
+    (logits, unreadable)
+        Float64 (n, 2) in the order of the pairs, and the cause by id of each image that cannot be read.
+    """
+    model = open_model(kept.params, kept.plan, kept.weights, batch=batch)
+    index = pd.DataFrame({"image_id": list(files), "file": [str(Path(file).resolve()) for file in files.values()]})
+    store = ImageStore(Path(), index.assign(row=-1, sha256=""), workers=workers)
+    order = np.argsort(np.unique(pairs["image_id"].to_numpy(dtype=object), return_inverse=True)[1], kind="stable")
+    logit, unreadable, done = np.full(len(pairs), np.nan), {}, 0
+    for rows in model.parts(order):
+        asked = pairs.iloc[rows].astype({"hypothesis": str})
+        shown, images, faults = _load(store, list(pd.unique(asked["image_id"])), model.encoders.image_size)
+        unreadable |= faults
+        # After a fault that stops the export, the remaining images are only read, to count the faults.
+        if images and (skip_unreadable or not unreadable):
+            known = asked["image_id"].isin(images).to_numpy()
+            features = model.read(np.unique(asked.loc[known, "hypothesis"].to_numpy(dtype=str)).tolist())
+            features = model.seen(images, [model.encoders.pixels(shown)], features)
+            logit[rows[known]] = model.logits(asked[known], features)
+        done += len(rows)
+        progress(f"pairs {done:,}/{len(order):,}")
+    if unreadable and not skip_unreadable:
+        listed = "; ".join(list(unreadable.values())[:N_LISTED])
+        raise ValueError(f"{len(unreadable)} of {len(files)} images cannot be read: {listed}")
+    return two_class(logit), unreadable
+
+
+def _load(
+    store: ImageStore, image_ids: list[str], size: tuple[int, int]
+) -> tuple[np.ndarray, list[str], dict[str, str]]:
+    """Pixels of the images that can be read, their ids, and the cause for each of the others."""
+    try:
+        return store.load(image_ids, size=size), image_ids, {}
+    except (ValueError, OSError):
+        faults: dict[str, str] = {}
+        for image_id in image_ids:
+            try:
+                store.load([image_id], size=size)
+            except (ValueError, OSError) as error:
+                faults[image_id] = str(error)
+        good = [image_id for image_id in image_ids if image_id not in faults]
+        return store.load(good, size=size), good, faults

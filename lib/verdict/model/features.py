@@ -1,0 +1,398 @@
+"""Frozen computation, done once: images and hypotheses through the encoders' frozen prefixes, memory-mapped.
+
+A pair is two row numbers into these arrays, so memory does not grow with the number of pairs. Augmented views of the
+training images are stored beside the plain images, once, so that an epoch chooses rows and encodes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from verdict.base import paths
+from verdict.base.artifacts import sha256_tree, write_json, write_npy, write_npy_rows, write_parquet
+from verdict.base.labels import Split
+from verdict.base.params import ModelParams, PhotometricParams
+from verdict.data.images import ImageStore
+from verdict.model import augment
+from verdict.model.backend import has_gpu, keras, keras_hub, set_threads
+from verdict.model.network import FreezePlan, Network, build_network, build_prefix
+from verdict.workflow import stages
+from verdict.workflow.place import n_processors
+from verdict.workflow.stage import Stage
+
+# What a pair of which one side is blank has for a hypothesis.
+EMPTY_TEXT = ""
+# Batches that are decoded while a GPU computes; a CPU is busy with its own batch.
+DECODED_AHEAD = 2
+# What is copied at a time when shards are put together.
+JOINED_BYTES = 64_000_000
+
+
+def resolve_preset(preset: str) -> str:
+    """A preset that the package ships, a folder, or else a published preset's name, as `from_preset` takes it."""
+    return str(paths.preset_folder(preset) or preset)
+
+
+def preset_hash(preset: str) -> str:
+    """SHA-256 of a local preset's files; a published preset is named by itself."""
+    folder = paths.preset_folder(preset)
+    return preset if folder is None else sha256_tree(folder)
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """Two backbones with their own preprocessing."""
+
+    vision: keras_hub.models.ViTBackbone
+    converter: keras_hub.layers.ImageConverter
+    text: keras_hub.models.DistilBertBackbone
+    preprocessor: keras_hub.models.DistilBertTextClassifierPreprocessor
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) that the vision backbone takes."""
+        height, width, _ = self.vision.image_shape
+        return int(height), int(width)
+
+    def pixels(self, images: np.ndarray) -> np.ndarray:
+        """uint8 (n, H, W, 3) at the backbone's size → float32 in the preset's own range."""
+        return self._in_range_of_preset(images, np.uint8, 1)
+
+    def unit_pixels(self, images: np.ndarray) -> np.ndarray:
+        """float32 (n, H, W, 3) in [0, 1] at the backbone's size → float32 in the preset's own range."""
+        return self._in_range_of_preset(images, np.float32, 255)
+
+    def _in_range_of_preset(self, images: np.ndarray, dtype: type, levels: int) -> np.ndarray:
+        if images.dtype != dtype or images.shape[1:] != (*self.image_size, 3):
+            wanted = f"{np.dtype(dtype)} images of shape (n, {self.image_size}, 3)"
+            raise ValueError(f"expected {wanted}, got {images.dtype} {images.shape}")
+        values = levels * images.astype(np.float32)
+        for change, value in ((np.multiply, self.converter.scale), (np.add, self.converter.offset)):
+            if value is not None:
+                change(values, np.asarray(value, dtype=np.float32), out=values)
+        return values
+
+    def pieces(self, hypotheses: list[str]) -> list[list[int]]:
+        """Word pieces of each hypothesis, neither truncated nor with [CLS] and [SEP]."""
+        # Called as a layer, the tokenizer takes most of its time to look through nested lists for tensors.
+        return [list(map(int, found)) for found in self.preprocessor.tokenizer.tokenize(hypotheses)]
+
+    def packed(self, pieces: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+        """Word pieces → token ids and padding mask as the preprocessor gives them, int32 (n, sequence_length)."""
+        tokenizer, length = self.preprocessor.tokenizer, self.preprocessor.sequence_length
+        ids = np.full((len(pieces), length), tokenizer.pad_token_id, dtype=np.int32)
+        for row, found in zip(ids, pieces, strict=True):
+            whole = [tokenizer.start_token_id, *found[: length - 2], tokenizer.end_token_id]
+            row[: len(whole)] = whole
+        return ids, (ids != tokenizer.pad_token_id).astype(np.int32)
+
+    def tokens(self, hypotheses: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Hypotheses → token ids and padding mask, both int32 (n, sequence_length)."""
+        return self.packed(self.pieces(hypotheses))
+
+
+def load_encoders(params: ModelParams, *, dtype: str = "float32") -> Encoders:
+    """Load both presets with their preprocessing; `dtype` is a Keras dtype policy."""
+    vision, text = resolve_preset(params.vision_preset), resolve_preset(params.text_preset)
+    return Encoders(
+        vision=keras_hub.models.ViTBackbone.from_preset(vision, dtype=dtype),
+        converter=keras_hub.layers.ImageConverter.from_preset(vision),
+        text=keras_hub.models.DistilBertBackbone.from_preset(text, dtype=dtype),
+        preprocessor=keras_hub.models.DistilBertTextClassifierPreprocessor.from_preset(
+            text, sequence_length=params.sequence_length
+        ),
+    )
+
+
+def load_network(params: ModelParams, *, dropout: float, seed: int, encoders: Encoders | None = None) -> Network:
+    """The entailment network on the presets' weights, its head initialised by the seed.
+
+    Encoders that are at hand become the network's; otherwise they are loaded.
+    """
+    encoders = encoders or load_encoders(params)
+    keras.utils.set_random_seed(seed)
+    return build_network(
+        encoders.vision,
+        encoders.text,
+        sequence_length=params.sequence_length,
+        heads=params.heads,
+        key_dim=params.key_dim,
+        mlp_dim=params.mlp_dim,
+        dropout=dropout,
+    )
+
+
+def encode(
+    params: ModelParams,
+    pairs: pd.DataFrame,
+    images: ImageStore,
+    plans: Iterable[FreezePlan],
+    out: Path,
+    *,
+    batch: int,
+    views: Mapping[int, int] = MappingProxyType({}),
+    photometric: PhotometricParams | None = None,
+    precision: str = "float32",
+    shard: tuple[int, int] = (0, 1),
+    shards: Sequence[Path] = (),
+    encoders: Encoders | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> dict[str, float]:
+    """Run every image and every distinct hypothesis through the frozen prefixes of all plans, and store the results.
+
+    The empty hypothesis is stored as well, for the control that is shown nothing else.
+
+    Parameters
+    ----------
+    views : mapping of vision_blocks to number of views
+        Augmented views of the training images: view 1 of every image, then view 2, and so on.
+    precision : {"float32", "bfloat16"}
+        In what the prefixes compute on a GPU; weights stay float32, and a CPU computes in float32.
+    shard : (int, int)
+        Which part of how many to encode, counted from 0. Parts are whole batches, so that parts put together are, bit
+        for bit, what one run stores.
+    shards : sequence of Path
+        Folders of all parts in their order: they are put together, and nothing is encoded.
+
+    Returns
+    -------
+    dict
+        `n_images`, `n_hypotheses`, `n_truncated` (hypotheses longer than the sequence), `max_tokens`.
+    """
+    policy = "mixed_bfloat16" if precision == "bfloat16" and has_gpu() else "float32"
+    encoders, depths, dtype = encoders or load_encoders(params, dtype=policy), set(plans), params.feature_dtype
+    network = load_network(params, dropout=0.0, seed=0, encoders=encoders)
+
+    def write(file: str, kind: str, n: int, prefix: keras.Model, passes: list[Callable[[slice], Any]]) -> None:
+        """Write what the prefix gives for n inputs, one pass over them after the other, batch by batch."""
+        if shards:
+            write_npy_rows(out / file, len(passes) * n, _joined([folder / file for folder in shards]))
+            return
+        parts = [slice(start, min(start + batch, n)) for start in range(0, n, batch)]
+        jobs = [(load, part) for load in passes for part in parts]
+        own = jobs[len(jobs) * shard[0] // shard[1] : len(jobs) * (shard[0] + 1) // shard[1]]
+        done = np.cumsum([part.stop - part.start for _, part in own])
+        # The output takes the stored type where it is computed, so that less is copied from a GPU.
+        stored = keras.Model(prefix.input, keras.layers.Identity(dtype=dtype)(prefix.output))
+
+        def blocks() -> Iterator[np.ndarray]:
+            inputs = ahead([partial(load, part) for load, part in own], DECODED_AHEAD * has_gpu())
+            for so_far, loaded in zip(done, inputs, strict=True):
+                block = stored.predict_on_batch(loaded)
+                if dtype != "float32" and not np.isfinite(block).all():
+                    raise ValueError(f"{file}: values beyond {dtype}; set model.feature_dtype to float32")
+                yield block
+                progress(f"{kind} {so_far}/{done[-1]}")
+
+        if own:
+            write_npy_rows(out / file, int(done[-1]), blocks())
+
+    image_ids = list(pd.unique(pairs["image_id"]))
+    shown = list(pd.unique(pairs.loc[pairs["split"] == Split.TRAIN, "image_id"])) if views else []
+
+    def plain(part: slice) -> np.ndarray:
+        return encoders.pixels(images.load(image_ids[part], size=encoders.image_size))
+
+    def augmented(part: slice, view: int) -> np.ndarray:
+        unit = images.load(shown[part], size=encoders.image_size).astype(np.float32) / 255
+        return encoders.unit_pixels(augment.photometric(unit, shown[part], photometric, view=view))
+
+    write_parquet(out / "images.parquet", pd.DataFrame({"image_id": image_ids}))
+    for blocks in sorted({plan.vision_blocks for plan in depths}):
+        vision, _ = build_prefix(network, FreezePlan(blocks, 0))
+        write(f"image_tokens_{blocks}.npy", "images", len(image_ids), vision, [plain])
+    if views:
+        write_parquet(out / "views.parquet", pd.DataFrame({"image_id": shown}))
+    for blocks, n_views in sorted(views.items()):
+        vision, _ = build_prefix(network, FreezePlan(blocks, 0))
+        passes = [partial(augmented, view=view) for view in range(1, n_views + 1)]
+        write(f"image_views_{blocks}.npy", "views", len(shown), vision, passes)
+
+    texts = [*map(str, pd.unique(pairs["hypothesis"])), EMPTY_TEXT]
+    pieces = encoders.pieces(texts)
+    hypotheses = dict(zip(texts, pieces, strict=True))
+    token_ids, padding_mask = encoders.packed(list(hypotheses.values()))
+    write_parquet(out / "hypotheses.parquet", pd.DataFrame({"hypothesis": list(hypotheses)}))
+    write_npy(out / "padding_mask.npy", padding_mask)
+    for blocks in sorted({plan.text_blocks for plan in depths}):
+        _, text = build_prefix(network, FreezePlan(0, blocks))
+        words = [lambda part: {"token_ids": token_ids[part], "padding_mask": padding_mask[part]}]
+        write(f"hidden_{blocks}.npy", "hypotheses", len(hypotheses), text, words)
+    lengths = np.asarray([len(found) + 2 for found in pieces[:-1]])
+    return {
+        "n_images": len(image_ids),
+        "n_hypotheses": len(texts) - 1,
+        "n_truncated": int((lengths > params.sequence_length).sum()),
+        "max_tokens": int(lengths.max()),
+    }
+
+
+def encode_pairs(stage: Stage) -> None:
+    """The stage without a notebook: encode every image and hypothesis of the pair table, or put its shards together."""
+    params = stage.all_params
+    run = params.execution
+    set_threads(run.threads)
+    pairs = stage.pairs()
+    workers = n_processors() if run.decode_threads == "auto" else run.decode_threads
+    images = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent, workers=workers)
+    counts = encode(
+        params.model,
+        pairs,
+        images,
+        [FreezePlan(*plan) for plan in stages.plans(params)],
+        stage.folder,
+        batch=run.feature_batch,
+        precision=run.precision,
+        shard=(0, 1) if stage.shard is None else (stage.shard, run.feature_shards),
+        shards=stage.shards(run.feature_shards) if stage.shard is None else (),
+        views=dict(stages.views(params)),
+        photometric=params.training.photometric,
+        progress=stage.progress,
+    )
+    for key, value in counts.items():
+        stage.number(f"features.{key}", value, unit="count")
+    hashes = {name: preset_hash(name) for name in (params.model.vision_preset, params.model.text_preset)}
+    write_json(stage.path("presets.json"), hashes)
+    stage.save()
+
+
+def _joined(files: Sequence[Path]) -> Iterator[np.ndarray]:
+    """Rows of one array after those of another, a bounded number at a time; a part with no batch has no file."""
+    for file in files:
+        if file.is_file():
+            rows = _read(file)
+            step = max(1, JOINED_BYTES // max(1, rows[:1].nbytes))
+            yield from (rows[start : start + step] for start in range(0, len(rows), step))
+
+
+def ahead(jobs: list[Callable[[], Any]], n: int) -> Iterator[Any]:
+    """Results of jobs in their order, up to n of the following ones computed in threads meanwhile."""
+    if n == 0:
+        yield from (job() for job in jobs)
+        return
+    with ThreadPoolExecutor(n) as pool:
+        waiting: deque[Future[Any]] = deque()
+        for job in jobs:
+            waiting.append(pool.submit(job))
+            if len(waiting) > n:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _read(path: Path) -> Any:
+    """A table, or an array mapped into memory; a damaged file is refused by name."""
+    try:
+        return pd.read_parquet(path) if path.suffix == ".parquet" else np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"the feature cache {path} is damaged ({error}); delete its folder and run again") from error
+
+
+@dataclass(frozen=True)
+class Features:
+    """Stored prefixes of one freeze plan.
+
+    Attributes
+    ----------
+    image_rows, text_rows : Series of int
+        Row of each image id and hypothesis.
+    image_tokens : (n_images, n_tokens, d_vision) float32, memory-mapped
+    hidden : (n_hypotheses, n_words or 1, d_text) float32, memory-mapped
+    padding_mask : (n_hypotheses, n_words) int32
+    """
+
+    image_rows: pd.Series
+    text_rows: pd.Series
+    image_tokens: np.ndarray
+    hidden: np.ndarray
+    padding_mask: np.ndarray
+
+    @classmethod
+    def open(cls, folder: Path, plan: FreezePlan) -> Features:
+        """Open what `encode` stored for a plan; a ValueError where a file is damaged or truncated."""
+        ids, texts, tokens, hidden, mask = (_read(folder / name) for name in cls.files(plan))
+        if len(tokens) != len(ids) or not len(hidden) == len(mask) == len(texts):
+            raise ValueError(f"the feature cache in {folder} is damaged: its arrays and indexes differ in length")
+        rows = (pd.Series(np.arange(len(names)), index=names.iloc[:, 0]) for names in (ids, texts))
+        return cls(*rows, tokens, hidden, np.array(mask))
+
+    @staticmethod
+    def files(plan: FreezePlan) -> tuple[str, ...]:
+        """Names of the files that `open` reads for a plan."""
+        stored = (f"image_tokens_{plan.vision_blocks}.npy", f"hidden_{plan.text_blocks}.npy", "padding_mask.npy")
+        return ("images.parquet", "hypotheses.parquet", *stored)
+
+    def rows(self, pairs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers (int64) of each pair's image and hypothesis; a KeyError names the first that was not encoded."""
+        found = []
+        for column, index in (("image_id", self.image_rows), ("hypothesis", self.text_rows)):
+            rows = index.reindex(pairs[column])
+            if rows.isna().any():
+                raise KeyError(f"{column} {rows.index[rows.isna()][0]!r} is not in the feature cache; encode it first")
+            found.append(rows.to_numpy(dtype=np.int64))
+        return found[0], found[1]
+
+
+@dataclass(frozen=True)
+class Views:
+    """Stored augmented views of the training images at one depth of vision.
+
+    Attributes
+    ----------
+    features : Features
+        The plan's, with the views in the place of the plain images: view v of image i of `image_ids` is row
+        (v - 1) * n_images + i.
+    place : (n_plain_images,) int64
+        Number i of each plain image, -1 for one without views.
+    n_views : int
+        How many of the stored views are in use, the first ones.
+    """
+
+    features: Features
+    image_ids: tuple[str, ...]
+    place: np.ndarray
+    n_views: int
+
+    @classmethod
+    def open(cls, folder: Path, plan: FreezePlan, n_views: int) -> Views:
+        """Open the views that `encode` stored at a plan's depth; a ValueError where there are fewer."""
+        plain = Features.open(folder, plan)
+        image_ids, tokens = (_read(folder / name) for name in cls.files(plan)[-2:])
+        image_ids = image_ids["image_id"]
+        n_stored, rest = divmod(len(tokens), len(image_ids))
+        if rest or not plain.image_rows.index.isin(image_ids).sum() == len(image_ids):
+            raise ValueError(f"the feature cache in {folder} is damaged: its views and their index disagree")
+        if n_stored < n_views:
+            raise ValueError(
+                f"{n_views} views of each image are asked for, {n_stored} are in the feature cache {folder}"
+            )
+        place = np.full(len(plain.image_rows), -1, dtype=np.int64)
+        place[plain.image_rows[image_ids].to_numpy()] = np.arange(len(image_ids))
+        return cls(replace(plain, image_tokens=tokens), tuple(image_ids), place, n_views)
+
+    @staticmethod
+    def files(plan: FreezePlan) -> tuple[str, ...]:
+        """Names of the files that `open` reads for a plan."""
+        return (*Features.files(plan), "views.parquet", f"image_views_{plan.vision_blocks}.npy")
+
+    def rows(self, images: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
+        """Rows of the views that plain images (row numbers, int64 (n_pairs,)) show in an epoch.
+
+        All pairs of an image show the same view. A KeyError names an image without views; only training images have.
+        """
+        place = self.place[images]
+        if (place < 0).any():
+            missing = self.features.image_rows.index[images[place < 0][0]]
+            raise KeyError(f"image {missing!r} has no augmented views; only training images have")
+        view = augment.view_of_epoch(self.image_ids, self.n_views, seed=seed, epoch=epoch)
+        return (view[place] - 1) * len(self.image_ids) + place

@@ -1,0 +1,144 @@
+"""A trained network put together again from stored weights, and its answers: to stored pairs, other images and words.
+
+The kept model of a report is asked by signals, interpretation, explanations, defects and the export, all through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from verdict.base.params import ModelParams
+from verdict.data.images import ImageStore
+from verdict.model.backend import keras, set_threads
+from verdict.model.features import Encoders, Features, load_encoders, load_network
+from verdict.model.fit import PREDICT_BATCH, Batches, Rows, load_weights, predict_all, predict_logits, read_weights
+from verdict.model.network import STATES, FreezePlan, Network, build_prefix, build_suffix
+from verdict.model.selection import Selection
+from verdict.workflow.stage import Stage
+from verdict.workflow.stages import FEATURES, TRIAL_STAGE, WARMUP_STAGE
+
+NOTHING = Features(pd.Series(dtype=int), pd.Series(dtype=int), *(np.empty(0) for _ in range(3)))
+
+
+@dataclass(frozen=True)
+class KeptModel:
+    """A trained network with its weights, and what it reads with.
+
+    Attributes
+    ----------
+    features : Features
+        Stored prefixes of the same freeze plan, or `NOTHING`.
+    images : ImageStore, optional
+    batch : int
+        Images or hypotheses encoded at a time.
+    """
+
+    network: Network
+    encoders: Encoders
+    plan: FreezePlan
+    features: Features = NOTHING
+    images: ImageStore | None = None
+    batch: int = 256
+
+    @cached_property
+    def suffix(self) -> keras.Model:
+        """The trained part."""
+        return build_suffix(self.network, self.plan)
+
+    @cached_property
+    def watcher(self) -> keras.Model:
+        """The same graph with every state of the fusion head as output."""
+        return build_suffix(self.network, self.plan, watched=STATES)
+
+    @cached_property
+    def prefixes(self) -> tuple[keras.Model, keras.Model]:
+        """The frozen parts of vision and text."""
+        return build_prefix(self.network, self.plan)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) of patches that the vision encoder cuts an image into."""
+        (height, width), (rows, columns) = self.encoders.image_size, self.network.vision.patch_size
+        return int(height // rows), int(width // columns)
+
+    def parts(self, items: Sequence) -> Iterator[Sequence]:
+        """Items in order, as many at a time as are encoded at a time."""
+        return (items[start : start + self.batch] for start in range(0, len(items), self.batch))
+
+    def pictures(self, image_ids: Sequence[str]) -> np.ndarray:
+        """Images at the vision encoder's size, uint8 (n, H, W, 3)."""
+        return self.images.load(list(image_ids), size=self.encoders.image_size)
+
+    def seen(self, image_ids: Sequence, pixels: Iterable[np.ndarray], features: Features | None = None) -> Features:
+        """Features in which images are these pixels, batch by batch in the encoder's range, whatever was stored."""
+        tokens = [self.prefixes[0].predict_on_batch(part) for part in pixels]
+        rows = pd.Series(np.arange(len(image_ids)), index=image_ids)
+        return replace(features or self.features, image_rows=rows, image_tokens=np.concatenate(tokens))
+
+    def read(self, hypotheses: Sequence[str]) -> Features:
+        """Features in which these distinct hypotheses take the place of those stored."""
+        token_ids, padding_mask = self.encoders.tokens(list(hypotheses))
+        hidden = [
+            self.prefixes[1].predict_on_batch({"token_ids": ids, "padding_mask": mask})
+            for ids, mask in zip(self.parts(token_ids), self.parts(padding_mask), strict=True)
+        ]
+        rows = pd.Series(np.arange(len(hypotheses)), index=hypotheses)
+        return replace(self.features, text_rows=rows, hidden=np.concatenate(hidden), padding_mask=padding_mask)
+
+    def logits(self, pairs: pd.DataFrame, features: Features | None = None) -> np.ndarray:
+        """Logits of CONTRADICTION of pairs with image_id and hypothesis, float64 (n,)."""
+        features = features or self.features
+        return predict_logits(self.suffix, features, _unlabelled(features, pairs))
+
+    def outputs(self, model: keras.Model, pairs: pd.DataFrame) -> dict[str, np.ndarray]:
+        """What another model on the inputs of the suffix gives for pairs, by name, in their order."""
+        rows = _unlabelled(self.features, pairs)
+        return predict_all(model, Batches(self.features, rows, np.arange(len(pairs)), PREDICT_BATCH))
+
+
+def _unlabelled(features: Features, pairs: pd.DataFrame) -> Rows:
+    """Where pairs stand in features; labels play no part in answers."""
+    return Rows(*features.rows(pairs), np.zeros(len(pairs), dtype=np.int64))
+
+
+def open_model(
+    params: ModelParams, plan: FreezePlan, weights: Path, *, dropout: float = 0.0, **reads: object
+) -> KeptModel:
+    """A network on the presets of `params` with stored weights; `reads` are fields of `KeptModel`."""
+    encoders = load_encoders(params)
+    network = load_network(params, dropout=dropout, seed=0, encoders=encoders)
+    load_weights(network, read_weights(weights))
+    return KeptModel(network, encoders, plan, **reads)
+
+
+def load_model(stage: Stage, kept: Selection, *, features: bool = True) -> KeptModel:
+    """The kept model of a stage that needs the data, the trials and, where they are wanted, the features."""
+    trial = stage.all_params.trial(kept.trial)
+    plan = FreezePlan(trial.vision_blocks, trial.text_blocks)
+    weights = stage.upstream(TRIAL_STAGE, "weights.npz", kept.trial, kept.seed)
+    return _load(stage, plan, weights, features=features)
+
+
+def load_warmup(stage: Stage) -> KeptModel:
+    """The network after the warm-up, with its dropout: where short fits start."""
+    weights = stage.upstream(WARMUP_STAGE, "weights.npz")
+    return _load(stage, FreezePlan(), weights, dropout=stage.params.training.warmup.dropout)
+
+
+def _load(stage: Stage, plan: FreezePlan, weights: Path, *, features: bool = True, dropout: float = 0.0) -> KeptModel:
+    set_threads(stage.threads)
+    return open_model(
+        stage.params.model,
+        plan,
+        weights,
+        dropout=dropout,
+        features=Features.open(stage.upstream_folder(FEATURES), plan) if features else NOTHING,
+        images=ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent),
+        batch=stage.all_params.execution.feature_batch,
+    )

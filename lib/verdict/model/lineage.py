@@ -1,0 +1,97 @@
+"""All that a trial was trained on: the chain of trials from the warm-up to it, and in what two chains differ.
+
+Two trials that differ in training besides in what they unfreeze say nothing about unfreezing alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from verdict.base.params import FitParams, TrialParams
+
+DEPTH = ("vision_blocks", "text_blocks")
+_SHOWN = ("image", "text", "augment", "views", "oversample")
+_TRAINING = ("epochs", *(name for name in FitParams.model_fields if name != "epochs"), *_SHOWN)
+
+
+def lineage(trials: Sequence[TrialParams], name: str) -> tuple[TrialParams, ...]:
+    """A trial behind its parents, the one that starts from the warm-up first."""
+    by_name = {trial.name: trial for trial in trials}
+    chain = [by_name[name]]
+    while chain[0].parent in by_name:
+        chain.insert(0, by_name[chain[0].parent])
+    return tuple(chain)
+
+
+def n_epochs(trials: Sequence[TrialParams], name: str) -> int:
+    """Epochs of a trial and its parents together, at most: patience may end a stage earlier."""
+    return sum(trial.epochs for trial in lineage(trials, name))
+
+
+def epochs_text(trials: Sequence[TrialParams], name: str) -> str:
+    """Epochs of each stage of a chain, such as "3 + 1"."""
+    return " + ".join(str(trial.epochs) for trial in lineage(trials, name))
+
+
+def differences_in_training(trials: Sequence[TrialParams], first: str, second: str) -> dict[str, tuple[str, str]]:
+    """Settings in which two chains differ, depth apart: by name, what each of the two has; none for equal training.
+
+    Epochs are compared stage by stage. Of other settings each change along a chain counts, and a patience as long as
+    the epochs is none.
+    """
+    chains = [lineage(trials, name) for name in (first, second)]
+    found = {}
+    for setting in _TRAINING:
+        values = tuple(_values(chain, setting) for chain in chains)
+        if values[0] != values[1]:
+            found[setting] = values
+    if "augment" in found:
+        # Their number goes with them.
+        found.pop("views", None)
+    return found
+
+
+def _values(chain: Sequence[TrialParams], setting: str) -> str:
+    if setting == "epochs":
+        return " + ".join(str(trial.epochs) for trial in chain)
+    listed = [_shown(trial, setting) for trial in chain]
+    return ", ".join(value for k, value in enumerate(listed) if k == 0 or value != listed[k - 1])
+
+
+def _shown(trial: TrialParams, setting: str) -> str:
+    if setting == "patience" and trial.patience >= trial.epochs:
+        return "none"
+    value = getattr(trial, setting)
+    return f"{value:g}" if isinstance(value, float) else str(value or "none")
+
+
+def training_text(trials: Sequence[TrialParams], first: str, second: str) -> str:
+    """How far two trials were trained alike, as words that follow "training": "alike: …" or "differs: …"."""
+    found = differences_in_training(trials, first, second)
+    if not found:
+        return f"alike: {epochs_text(trials, first)} epochs"
+    listed = [f"{name.replace('_', ' ')} {one} against {other}" for name, (one, other) in found.items()]
+    return f"differs: {'; '.join(listed)}"
+
+
+def frozen_trials(trials: Sequence[TrialParams]) -> list[TrialParams]:
+    """Candidates that unfreeze nothing: the fusion head alone trains, in all of their chain."""
+    return [one for one in trials if one.role == "candidate" and not any(getattr(one, name) for name in DEPTH)]
+
+
+def frozen_twin(trials: Sequence[TrialParams], name: str) -> TrialParams | None:
+    """The frozen candidate whose training is nearest to a trial's: alike, or else with as many epochs in all.
+
+    None where every candidate unfreezes something.
+    """
+
+    def distance(one: TrialParams) -> tuple[bool, int, int]:
+        unlike = differences_in_training(trials, one.name, name)
+        return bool(unlike), abs(n_epochs(trials, one.name) - n_epochs(trials, name)), len(unlike)
+
+    return min(frozen_trials(trials), key=distance, default=None)
+
+
+def least_trained(trials: Sequence[TrialParams]) -> TrialParams | None:
+    """The frozen candidate with the fewest epochs in all, the first of several; None where there is no frozen one."""
+    return min(frozen_trials(trials), key=lambda one: n_epochs(trials, one.name), default=None)

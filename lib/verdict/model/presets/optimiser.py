@@ -1,0 +1,61 @@
+"""What teaching any encoder has in common: weights, schedule, the way down, and a line for who waits."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from verdict.model.backend import keras
+
+
+def weights(model: keras.Model) -> list[torch.nn.Parameter]:
+    """The trainable weights of a Keras model as torch sees them.
+
+    `model.parameters()` is empty until a first call in training.
+    """
+    return [variable.value for variable in model.trainable_variables]
+
+
+def tell(text: str) -> None:
+    """A line for the person who waits."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def descend(
+    name: str,
+    parameters: list[torch.nn.Parameter],
+    step_loss: Callable[[], tuple[torch.Tensor, float]],
+    *,
+    steps: int,
+    learning_rate: float,
+    every: int = 100,
+    progress: Callable[[str], None] = tell,
+) -> list[float]:
+    """AdamW, its rate rising for 15 % of the steps and falling afterwards, the gradient's norm held at 1.
+
+    Parameters
+    ----------
+    step_loss : () -> (loss, shown)
+        Draws a batch; `shown` is what is told and returned of each step.
+    every : int
+        Steps from one line to the next, which tells the mean over them.
+    """
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps, pct_start=0.15)
+    told, started = [], time.perf_counter()
+    for step in range(1, steps + 1):
+        loss, shown = step_loss()
+        told.append(shown)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % every == 0:
+            mean, elapsed_s = np.mean(told[-every:]), time.perf_counter() - started
+            progress(f"{name}  step {step}/{steps}  loss {mean:.3f}  {elapsed_s:.0f} s")
+    return told

@@ -1,0 +1,200 @@
+"""Teach a tiny DistilBERT masked words, and its [CLS] token what was said."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from verdict.model.backend import keras, keras_hub
+from verdict.model.presets.optimiser import descend, weights
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+WIDTH, HEADS, BLOCKS, MAX_TOKENS = 128, 4, 4, 32
+MASKED_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class TextRecipe:
+    """How a tiny DistilBERT is taught: sentences without labels, and the words of its vocabulary.
+
+    Attributes
+    ----------
+    sentences : () → (shown, meant)
+        Two sequences of equal length. The encoder reads `shown`, and [CLS] is asked for the words of `meant`: the same
+        sentence, or the plain wording that `shown` paraphrases.
+    vocabulary : sequence of str
+        WordPiece entries after the special tokens.
+    n_word_pairs : int
+        Of how many neighbouring words of `meant`, the most frequent ones, [CLS] is asked besides; they tell "black on
+        yellow" from "yellow on black".
+    window : int
+        If not 0, a batch is drawn from so many sentences of nearly equal length, so that little of it is padding.
+    masked_rows : float in (0, 1]
+        Share of a batch in which words are hidden. Below 1, [CLS] is asked only for sentences that it read whole.
+    bag_weight : float
+        Of what [CLS] is asked, against the masked words.
+    n_places : int
+        [CLS] is asked besides which word stands at each of so many places of `meant`, padding included; that tells who
+        is left of whom.
+    """
+
+    sentences: Callable[[], tuple[Sequence[str], Sequence[str]]]
+    vocabulary: Sequence[str]
+    steps: int
+    batch: int = 128
+    learning_rate: float = 1.0e-3
+    n_word_pairs: int = 0
+    window: int = 0
+    masked_rows: float = 1.0
+    bag_weight: float = 10.0
+    n_places: int = 0
+
+
+def new_tokenizer(recipe: TextRecipe) -> keras_hub.models.DistilBertTokenizer:
+    """The recipe's WordPiece tokenizer, lower-casing."""
+    return keras_hub.models.DistilBertTokenizer(vocabulary=[*SPECIAL_TOKENS, *recipe.vocabulary], lowercase=True)
+
+
+def word_pairs(ids: torch.Tensor, n: int) -> torch.Tensor:
+    """Which of the `n` most frequent neighbouring words each sentence holds.
+
+    Parameters
+    ----------
+    ids : int64 (n_sentences, n_tokens)
+        Token ids; special tokens are no words.
+    n : int
+        Ties in frequency go to the smaller ids.
+
+    Returns
+    -------
+    bool (n_sentences, n)
+    """
+    rows = [[pair for pair in pairwise(row) if min(pair) >= len(SPECIAL_TOKENS)] for row in ids.tolist()]
+    counts = Counter(pair for row in rows for pair in set(row))
+    column = {pair: k for k, (pair, _) in enumerate(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:n])}
+    found = torch.zeros(len(rows), n, dtype=torch.bool)
+    for r, row in enumerate(rows):
+        found[r, [column[pair] for pair in row if pair in column]] = True
+    return found
+
+
+def train_text(name: str, recipe: TextRecipe, *, seed: int) -> tuple:
+    """Teach a tiny DistilBERT; return it with its preprocessor and its accuracies."""
+    keras.utils.set_random_seed(seed)
+    tokenizer = new_tokenizer(recipe)
+    n_words = len(SPECIAL_TOKENS) + len(recipe.vocabulary)
+    preprocessor = keras_hub.models.DistilBertTextClassifierPreprocessor(tokenizer, sequence_length=MAX_TOKENS)
+    backbone = keras_hub.models.DistilBertBackbone(
+        vocabulary_size=n_words,
+        num_layers=BLOCKS,
+        num_heads=HEADS,
+        hidden_dim=WIDTH,
+        intermediate_dim=4 * WIDTH,
+        dropout=0.1,
+        max_sequence_length=MAX_TOKENS,
+    )
+    shown, meant = (_token_ids(preprocessor, sentences) for sentences in recipe.sentences())
+    lengths = (shown != 0).sum(dim=1).numpy()
+    reader = torch.nn.Linear(WIDTH, n_words)
+    asked = _Asked(recipe, meant, n_words)
+    parameters = [*weights(backbone), *reader.parameters(), *asked.parameters()]
+    rng = np.random.default_rng([seed, 3])
+
+    def step_loss() -> tuple[torch.Tensor, float]:
+        chosen = torch.from_numpy(_draw(lengths, recipe, rng))
+        longest = int(lengths[chosen].max()) if recipe.window else shown.shape[1]
+        batch = shown[chosen, :longest]
+        n_masked = round(recipe.masked_rows * len(batch))
+        hidden, masked = mask_and_encode(backbone, batch, rng, training=True, n_masked=n_masked)
+        whole = slice(n_masked if recipe.masked_rows < 1 else 0, None)
+        words = torch.nn.functional.cross_entropy(reader(hidden[masked]), batch[masked])
+        return sum(asked.losses(hidden[whole, 0], chosen[whole]), words), words.item()
+
+    descend(name, parameters, step_loss, steps=recipe.steps, learning_rate=recipe.learning_rate)
+    sample = torch.arange(0, len(shown), max(1, len(shown) // 1024))
+    ids = shown[sample]
+    with torch.no_grad():
+        hidden, masked = mask_and_encode(backbone, ids, rng, training=False)
+        right = reader(hidden[masked]).argmax(-1) == ids[masked]
+        whole = backbone({"token_ids": ids, "padding_mask": (ids != 0).int()}, training=False)[:, 0]
+        return backbone, preprocessor, {"masked words": float(right.float().mean())} | asked.accuracy(whole, sample)
+
+
+class _Asked(torch.nn.Module):
+    """What [CLS] is asked of a sentence: which words and neighbours it holds, and which word stands where."""
+
+    def __init__(self, recipe: TextRecipe, meant: torch.Tensor, n_words: int):
+        super().__init__()
+        self.weight, self.n_places, self.n_words = recipe.bag_weight, recipe.n_places, n_words
+        held = torch.zeros(len(meant), n_words).scatter_(1, meant, 1.0)[:, len(SPECIAL_TOKENS) :]
+        self.held = torch.cat([held, word_pairs(meant, recipe.n_word_pairs).float()], dim=1)
+        self.ordered = torch.nn.functional.pad(meant, (0, max(0, self.n_places + 1 - meant.shape[1])))[
+            :, 1 : self.n_places + 1
+        ]
+        self.bag = torch.nn.Linear(WIDTH, self.held.shape[1])
+        self.places = torch.nn.Linear(WIDTH, self.n_places * n_words) if self.n_places else None
+
+    def at(self, encoded: torch.Tensor) -> torch.Tensor:
+        """Scores of every word at every place, (n, n_places, n_words)."""
+        return self.places(encoded).reshape(len(encoded), self.n_places, self.n_words)
+
+    def losses(self, encoded: torch.Tensor, chosen: torch.Tensor) -> list[torch.Tensor]:
+        """Of the sentences `chosen`, encoded as (n, width)."""
+        held = torch.nn.functional.binary_cross_entropy_with_logits(self.bag(encoded), self.held[chosen])
+        if self.places is None:
+            return [self.weight * held]
+        place = torch.nn.functional.cross_entropy(self.at(encoded).flatten(0, 1), self.ordered[chosen].flatten())
+        return [self.weight * held, place]
+
+    def accuracy(self, encoded: torch.Tensor, chosen: torch.Tensor) -> dict[str, float]:
+        """Share of places whose word is told from [CLS], where that was asked."""
+        if self.places is None:
+            return {}
+        right = self.at(encoded).argmax(-1) == self.ordered[chosen]
+        return {"words by place, from [CLS]": float(right.float().mean())}
+
+
+def _draw(lengths: np.ndarray, recipe: TextRecipe, rng: np.random.Generator) -> np.ndarray:
+    """Rows of a batch, int64 (batch,)."""
+    if not recipe.window:
+        return rng.integers(0, len(lengths), recipe.batch)
+    start = rng.integers(0, max(1, len(lengths) - recipe.window))
+    near = np.argsort(lengths, kind="stable")[start : start + recipe.window]
+    return near[rng.integers(0, len(near), recipe.batch)]
+
+
+def _token_ids(
+    preprocessor: keras_hub.models.DistilBertTextClassifierPreprocessor, sentences: Sequence[str]
+) -> torch.Tensor:
+    """Token ids, int64 (n, longest); a sentence that recurs is tokenised once."""
+    distinct, row = np.unique(np.asarray(sentences), return_inverse=True)
+    ids = torch.as_tensor(preprocessor(distinct.tolist())["token_ids"]).long()[torch.from_numpy(row)]
+    return ids[:, : int((ids != 0).sum(dim=1).max())]
+
+
+def mask_and_encode(
+    backbone: keras_hub.models.DistilBertBackbone,
+    batch: torch.Tensor,
+    rng: np.random.Generator,
+    *,
+    training: bool,
+    n_masked: int | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hide 15 % of the words behind [MASK], at least one a sentence, in the first `n_masked` rows or in all; encode.
+
+    Returns
+    -------
+    hidden : float32 (n, n_tokens, width)
+    masked : bool (n, n_tokens)
+    """
+    chance = torch.from_numpy(rng.random(batch.shape)) + (batch < len(SPECIAL_TOKENS)) * 10.0
+    masked = (chance < MASKED_SHARE) | (chance == chance.min(dim=1, keepdim=True).values)
+    masked[len(batch) if n_masked is None else n_masked :] = False
+    shown = torch.where(masked, torch.full_like(batch, SPECIAL_TOKENS.index("[MASK]")), batch)
+    hidden = backbone({"token_ids": shown, "padding_mask": (batch != 0).int()}, training=training)
+    return hidden, masked

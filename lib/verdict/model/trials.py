@@ -1,0 +1,234 @@
+"""The training stages, from a stage's parameters to its weights and prediction table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from verdict.base import paths
+from verdict.base.artifacts import content_hash, package_versions, sha256_bytes
+from verdict.base.labels import EVALUATION_SPLITS, Split
+from verdict.base.params import FitParams, TrialParams
+from verdict.data.images import ImageStore
+from verdict.model import augment
+from verdict.model.backend import set_threads
+from verdict.model.features import EMPTY_TEXT, Features, Views, load_network
+from verdict.model.fit import Fit, Rows, fit, load_weights, predict_logits, read_weights, save_weights
+from verdict.model.network import FreezePlan, build_suffix
+from verdict.model.oversample import bucket_flags, oversample
+from verdict.model.predict import prediction_table
+from verdict.stats.uncertainty import stream
+from verdict.workflow.code_digest import library_files
+from verdict.workflow.stage import Stage
+from verdict.workflow.stages import FEATURES, TRIAL_STAGE, WARMUP_STAGE
+
+SHUFFLED = "shuffled"
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What one training run leaves: the fit, its prediction table, the layers that trained."""
+
+    fit: Fit
+    predictions: pd.DataFrame
+    layers: pd.DataFrame
+
+
+def warmup_splits(stage: Stage) -> tuple[Split, Split]:
+    """What the warm-up trains and validates on: the proxy task, or the target's own where the source has no proxy."""
+    has_proxy = len(stage.pairs(Split.WARMUP_TRAIN)) > 0
+    return (Split.WARMUP_TRAIN, Split.WARMUP_VAL) if has_proxy else (Split.TRAIN, Split.VAL)
+
+
+def train_warmup(stage: Stage) -> TrainingRun:
+    """Train the fusion head on the proxy task.
+
+    Weights go to `weights.npz`, predictions are of the proxy's validation split.
+    """
+    training = stage.params.training
+    train, val = (stage.pairs(split) for split in warmup_splits(stage))
+    run, _ = _train(stage, "warmup", FreezePlan(), training.warmup, training.warmup_seed, (train, val, val))
+    return run
+
+
+def train_trial(stage: Stage) -> TrainingRun:
+    """Run one trial with one seed from its parent's weights; predictions are of every evaluation split.
+
+    Rows of stage "shuffled" are the control: the test split with each pair shown another pair's image. Augmented views
+    and oversampling concern training alone; a blank side is blank in training and in every split.
+    """
+    trial, seed = stage.trial, int(stage.seed)
+    source = (WARMUP_STAGE, None, None) if trial.parent == "warmup" else (TRIAL_STAGE, trial.parent, seed)
+    train, val, test, evaluation = (
+        as_shown(stage.pairs(*splits), trial)
+        for splits in ((Split.TRAIN,), (Split.VAL,), (Split.TEST,), EVALUATION_SPLITS)
+    )
+    shuffled = shuffle_images(test, stream(seed, "training.shuffled_images"))
+    run, (control,) = _train(
+        stage,
+        trial.name,
+        FreezePlan(trial.vision_blocks, trial.text_blocks),
+        trial,
+        seed,
+        (oversampled(train, trial, seed), val, evaluation, shuffled),
+        parent=read_weights(stage.upstream(source[0], "weights.npz", *source[1:])),
+        blank=trial.image == "blank",
+        n_shown=len(train),
+        n_views=trial.views,
+    )
+    stage.save_table("shuffled", control.assign(stage=SHUFFLED))
+    return run
+
+
+def _train(
+    stage: Stage,
+    name: str,
+    plan: FreezePlan,
+    params: FitParams,
+    seed: int,
+    tables: tuple[pd.DataFrame, ...],
+    *,
+    parent: dict[str, np.ndarray] | None = None,
+    blank: bool = False,
+    n_shown: int | None = None,
+    n_views: int = 0,
+) -> tuple[TrainingRun, list[pd.DataFrame]]:
+    """Fit on the first table, validate on the second, store the weights, and predict the others."""
+    set_threads(stage.threads)
+    folder, training = stage.upstream_folder(FEATURES), stage.params.training
+    features = Features.open(folder, plan)
+    network = load_network(stage.params.model, dropout=params.dropout, seed=seed)
+    if parent is not None:
+        load_weights(network, parent)
+    outcome = fit(
+        network,
+        plan,
+        features,
+        *(Rows.of(features, table) for table in tables[:2]),
+        params,
+        seed=seed,
+        batch_size=training.batch_size,
+        criterion=training.criterion,
+        global_clipnorm=training.global_clipnorm,
+        blank=blank,
+        checkpoint=_checkpoint(stage),
+        identity=_identity(stage, parent, (Views if n_views else Features).files(plan)),
+        n_shown=n_shown,
+        views=Views.open(folder, plan, n_views) if n_views else None,
+        progress=stage.progress,
+    )
+    save_weights(network, stage.path("weights.npz"), parent=parent)
+    suffix, told = build_suffix(network, plan), {"stage": stage.name, "trial": name, "seed": seed}
+    logits = (predict_logits(suffix, features, Rows.of(features, table), blank=blank) for table in tables[2:])
+    first, *rest = (prediction_table(table, logit, **told) for table, logit in zip(tables[2:], logits, strict=True))
+    return TrainingRun(outcome, first, pd.DataFrame({"layer": outcome.trainable})), rest
+
+
+def as_shown(pairs: pd.DataFrame, trial: TrialParams) -> pd.DataFrame:
+    """Pairs with the hypotheses that a trial's network reads: their own, or the empty text in the place of each."""
+    return pairs if trial.text == "shown" else pairs.assign(hypothesis=EMPTY_TEXT)
+
+
+def shown_text(trial: TrialParams) -> str:
+    """What an epoch of a trial shows, as one sentence."""
+    image = {"shown": "its plain image", "blank": "no image"}[trial.image]
+    if trial.views:
+        image = f"one of {trial.views} augmented views of its image"
+    text = "" if trial.text == "shown" else " and the empty text for a hypothesis"
+    if not trial.oversample:
+        return f"An epoch shows every training pair once, with {image}{text}."
+    return f"An epoch shows as many pairs as there are, those of some buckets more often, each with {image}{text}."
+
+
+def oversampled(pairs: pd.DataFrame, trial: TrialParams, seed: int) -> pd.DataFrame:
+    """The pairs that a trial's epochs draw from: all of them once, and the extra ones of its buckets."""
+    if not trial.oversample:
+        return pairs
+    rng = stream(seed, "training.oversample")
+    return pairs.iloc[oversample(bucket_flags(pairs), trial.oversample, rng=rng)].reset_index(drop=True)
+
+
+def exposure(pairs: pd.DataFrame, trial: TrialParams, seed: int) -> pd.DataFrame:
+    """How often an epoch shows the buckets that a trial oversamples, beside how often they occur.
+
+    One row a bucket: bucket, weight, n_pairs, share (of the training pairs), share_of_epoch (expected; an epoch shows
+    as many pairs as there are, drawn from these and the extra ones).
+    """
+    columns = ["bucket", "weight", "n_pairs", "share", "share_of_epoch"]
+    if not trial.oversample:
+        return pd.DataFrame(columns=columns)
+    before, after = bucket_flags(pairs), bucket_flags(oversampled(pairs, trial, seed))
+    rows = [
+        (bucket, weight, int(before[bucket].sum()), float(before[bucket].mean()), float(after[bucket].mean()))
+        for bucket, weight in trial.oversample.items()
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def view_examples(stage: Stage, n_images: int) -> tuple[list[np.ndarray], list[str]]:
+    """The first training images, each plain and in the views that a trial's epochs choose from, with their titles.
+
+    Two empty lists for a trial without augmentation.
+    """
+    if not stage.trial.views:
+        return [], []
+    store = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent)
+    image_ids = list(pd.unique(stage.pairs(Split.TRAIN)["image_id"])[:n_images])
+    images: list[np.ndarray] = []
+    for image_id in image_ids:
+        plain = np.asarray(store.thumbnail(image_id))
+        images.append(plain)
+        for view in range(1, stage.trial.views + 1):
+            unit = plain[None].astype(np.float32) / 255
+            shown = augment.photometric(unit, [image_id], stage.params.training.photometric, view=view)[0]
+            images.append(np.round(255 * shown).astype(np.uint8))
+    return images, ["plain", *(f"view {view}" for view in range(1, stage.trial.views + 1))] * len(image_ids)
+
+
+def shuffle_images(pairs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Give every pair the image of another group's pair; labels and hypotheses stay."""
+    groups = pairs["group_id"].to_numpy()
+    order = rng.permutation(len(pairs))
+    order = order[np.argsort(groups[order], kind="stable")]
+    largest = int(pd.Series(groups).value_counts().max())
+    if 2 * largest > len(pairs):
+        raise ValueError(f"{largest} of {len(pairs)} pairs are of one group: their images cannot be exchanged")
+    partner = np.empty(len(pairs), dtype=np.int64)
+    partner[order] = np.roll(order, largest)
+    return pairs.assign(image_id=pairs["image_id"].to_numpy()[partner])
+
+
+def describe(stage: Stage) -> pd.DataFrame:
+    """The trial's configuration as a table of names and values."""
+    content = stage.trial.model_dump(mode="json")
+    return pd.DataFrame({"parameter": list(content), "value": [str(value) for value in content.values()]})
+
+
+def _checkpoint(stage: Stage) -> Path:
+    """Where a run's state is kept between epochs: outside the stage's folder, so that a failed job does not lose it."""
+    name = f"{stage.trial_name}-s{stage.seed}" if stage.trial_name else "warmup"
+    return paths.work_dir(stage.profile) / "checkpoints" / f"{name}.npz"
+
+
+def _identity(stage: Stage, parent: dict[str, np.ndarray] | None, files: tuple[str, ...]) -> dict[str, Any]:
+    """Everything that the weights depend on besides what `fit` is passed: features, start, model, code, libraries.
+
+    The pairs are passed to `fit` as rows of features; of these, only the files that the plan reads count, so that one
+    more depth or one more augmented trial leaves the other runs' states valid.
+    """
+    weights = {name: sha256_bytes(value.tobytes()) for name, value in (parent or {}).items()}
+    code = {file.name: sha256_bytes(file.read_bytes()) for file in library_files(["import verdict.model.fit"])}
+    training = {key: getattr(stage.params.training, key) for key in ("batch_size", "criterion", "global_clipnorm")}
+    encoded = {Path(name).name: digest for name, digest in stage.record(FEATURES)["outputs"].items()}
+    return {
+        "features": {name: encoded[name] for name in (*files, "presets.json")},
+        "parent": content_hash(weights),
+        "model": stage.params.model.model_dump(mode="json"),
+        "training": training,
+        "code": code,
+        "versions": package_versions(),
+    }

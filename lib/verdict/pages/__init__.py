@@ -1,0 +1,1 @@
+"""What the pages of the report compute, a module for each subject."""

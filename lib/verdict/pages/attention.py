@@ -1,0 +1,268 @@
+"""What attention weights say, and whether the answer depends on the places that they point at: arrays in, tables out.
+
+Tokens of an image are those without a place (the class token, first) and then its patches, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from verdict.base.numbers import EXACT, POINTS, Number, Numbers
+from verdict.model.predict import RAW, logits_of, two_class
+from verdict.stats.uncertainty import Interval, with_bounds
+from verdict.workflow.stage import Stage
+
+ATTENDED, RANDOM, CONTRAST, LEAST = "most attended", "random", "most contrast", "least attended"
+# Smallest and largest value of what masking does to a pair; a logit has none.
+SPANS = {"prob": (0, 1), "flipped": (0, 1), "logit_change": None}
+
+
+def split_tokens(attention: np.ndarray, n_patches: int) -> tuple[np.ndarray, np.ndarray]:
+    """Attention (..., n_tokens) as the share of tokens without a place (...) and weights (..., n_patches)."""
+    n_other = attention.shape[-1] - n_patches
+    if n_other < 0:
+        raise ValueError(f"expected at least {n_patches} tokens, one a patch, got {attention.shape[-1]}")
+    return attention[..., :n_other].sum(axis=-1), attention[..., n_other:]
+
+
+def relative_entropy(weights: np.ndarray) -> np.ndarray:
+    """Entropy over the last axis as a share of the largest possible: 0 all on one, 1 even, (...).
+
+    Weights are first divided by their sum; where it is zero the result is NaN.
+    """
+    n = weights.shape[-1]
+    if n < 2:
+        raise ValueError(f"entropy compares at least two places, got {n}")
+    weights = weights.astype(np.float64)
+    total = weights.sum(axis=-1, keepdims=True)
+    share = np.divide(weights, total, out=np.full(weights.shape, np.nan), where=total > 0)
+    return -(share * np.log(np.where(share > 0, share, 1.0))).sum(axis=-1) / np.log(n)
+
+
+def head_statistics(attention: np.ndarray, n_patches: int, groups: np.ndarray, *, stage: Stage) -> pd.DataFrame:
+    """Share of the class token, and entropy over patches, of each head and on average over heads.
+
+    Of attention (n_pairs, n_heads, n_tokens): head, and with intervals over groups class_token, entropy (see
+    `relative_entropy`). The averages over heads are also the numbers `attention.class_token` and `attention.entropy`.
+    """
+    share, patches = split_tokens(attention, n_patches)
+    spread = relative_entropy(patches)
+    heads = [("all heads", share.mean(axis=1), spread.mean(axis=1))]
+    heads += [(f"head {k + 1}", share[:, k], spread[:, k]) for k in range(attention.shape[1])]
+    resampler, rows = stage.resampler(groups), []
+    for name, *values in heads:
+        found = [resampler.mean(part, span=(0, 1)) for part in values]
+        rows.append({"head": name, **with_bounds("class_token", found[0]), **with_bounds("entropy", found[1])})
+        if name == "all heads":
+            shared = {"n": len(attention), "split": "test"}
+            stage.numbers["attention.class_token"] = found[0].number(unit="%", **shared)
+            stage.numbers["attention.entropy"] = found[1].number(**shared)
+    return pd.DataFrame(rows)
+
+
+def logit_gap(table: pd.DataFrame, logit: np.ndarray) -> float:
+    """Largest difference between stored logits and others for the same pairs, relative to logits above one."""
+    stored = table["logit_1"].to_numpy()
+    return float(np.max(np.abs(logit - stored) / np.maximum(1.0, np.abs(stored))))
+
+
+def drawn_checks(stage: Stage, table: pd.DataFrame, logit: np.ndarray, exchanged: np.ndarray) -> pd.DataFrame:
+    """Whether the logit beside the attention is the stored one, and hangs on the image.
+
+    Numbers `attention.n_pairs`, `.logit_gap` (see `logit_gap`), and with the image exchanged `.image_effect` (mean |Δ
+    logit|) and `.image_flips` (share of answers that change); as a table, quantity and measured with its interval.
+    """
+    resampler, shared = stage.resampler(table["group_id"].to_numpy()), {"n": len(table), "split": "test"}
+    moved = resampler.mean(np.abs(exchanged - logit))
+    flipped = resampler.mean(_answers(exchanged) != _answers(logit), span=(0, 1))
+    stage.number("attention.n_pairs", len(table), split="test", unit="count")
+    gap = stage.number("attention.logit_gap", logit_gap(table, logit), kind=EXACT, **shared)
+    stage.numbers["attention.image_effect"] = moved.number(**shared)
+    stage.numbers["attention.image_flips"] = flipped.number(unit="%", **shared)
+    rows = [
+        {"quantity": "largest gap to a stored logit", **with_bounds("measured", gap)},
+        {"quantity": "mean change of the logit with another image", **with_bounds("measured", moved)},
+        {"quantity": "share of answers that change with another image", **with_bounds("measured", flipped)},
+    ]
+    return pd.DataFrame(rows)
+
+
+def right_answers(table: pd.DataFrame) -> np.ndarray:
+    """Which rows of a prediction table are answered rightly, bool (n,)."""
+    return RAW.decide(logits_of(table)) == table["y_true"].to_numpy()
+
+
+def example_pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """The first right and the first wrong answer to each label, by pair id; a kind that does not occur is left out.
+
+    Rows of a prediction table with `is_right`, and `row`, their place in it.
+    """
+    marked = table.assign(is_right=right_answers(table), row=np.arange(len(table)))
+    first = marked.sort_values("pair_id", kind="stable").drop_duplicates(["y_true", "is_right"])
+    return first.sort_values(["y_true", "is_right"], ascending=[True, False], ignore_index=True)
+
+
+def patch_counts(shares: Sequence[float], n_patches: int) -> list[int]:
+    """Numbers of patches that shares of an image come to: whole, at least one, each once, ascending."""
+    return sorted({max(1, round(share * n_patches)) for share in shares})
+
+
+def by_patch(pixels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """(..., H, W, C) → (..., rows, H / rows, columns, W / columns, C), without a copy where possible."""
+    (rows, columns), (height, width, channels) = grid, pixels.shape[-3:]
+    if height % rows or width % columns:
+        raise ValueError(f"an image of {height} x {width} pixels is not a grid of {rows} x {columns} patches")
+    return pixels.reshape(*pixels.shape[:-3], rows, height // rows, columns, width // columns, channels)
+
+
+def patch_contrast(images: np.ndarray, fill: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """How much each patch of images (n, H, W, 3) differs from what would replace it, uint8 (H, W, 3).
+
+    Mean absolute grey levels, (n, n_patches).
+    """
+    apart = np.abs(images.astype(np.int16) - fill.astype(np.int16))
+    return by_patch(apart, grid).mean(axis=(-4, -2, -1)).reshape(len(images), -1)
+
+
+def mask_patches(images: np.ndarray, chosen: np.ndarray, fill: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Images, uint8 (n, H, W, 3), with chosen patches, bool (n, n_patches), replaced by those of the picture `fill`."""
+    if chosen.shape != (len(images), grid[0] * grid[1]):
+        raise ValueError(f"expected choices of shape {(len(images), grid[0] * grid[1])}, got {chosen.shape}")
+    places = chosen.reshape(-1, grid[0], 1, grid[1], 1, 1)
+    return np.where(places, by_patch(fill, grid), by_patch(images, grid)).reshape(images.shape)
+
+
+def mask_orders(weights: np.ndarray, contrast: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """In which order patches are masked, by name: each (n, n_patches), a permutation of the patches in each row.
+    By attention weights (n, n_patches), and by contrast (`patch_contrast`), the control that knows where something is
+    and nothing of the hypothesis.
+    """
+    by_attention = np.argsort(-weights, axis=1, kind="stable")
+    return {
+        ATTENDED: by_attention,
+        CONTRAST: np.argsort(-contrast, axis=1, kind="stable"),
+        RANDOM: rng.permuted(np.tile(np.arange(weights.shape[1]), (len(weights), 1)), axis=1),
+        LEAST: by_attention[:, ::-1],
+    }
+
+
+def first_of(order: np.ndarray, k: int) -> np.ndarray:
+    """Mark the first k patches of each row's order, bool (n, n_patches)."""
+    chosen = np.zeros(order.shape, dtype=bool)
+    np.put_along_axis(chosen, order[:, :k], True, axis=1)
+    return chosen
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """Logits of pairs with `counts` of their image's patches masked, ascending.
+
+    With the whole image: `logit` (n_pairs,); masked, by the order's name: (n_counts, n_pairs). `groups` (n_pairs,) are
+    independent units.
+    """
+
+    counts: list[int]
+    n_patches: int
+    logit: np.ndarray
+    masked: Mapping[str, np.ndarray]
+    groups: np.ndarray
+
+    def outcomes(self, order: str) -> dict[str, np.ndarray]:
+        """What masking in an order does, by name, each (n_counts, n_pairs).
+
+        `prob`: probability of the answer that was given to the whole image; `logit_change`: |Δ logit|; `flipped`: 1
+        where the answer changes.
+        """
+        answer, masked = _answers(self.logit), self.masked[order]
+        return {
+            "prob": np.stack([_prob(row, answer) for row in masked]),
+            "logit_change": np.abs(masked - self.logit),
+            "flipped": np.stack([_answers(row) != answer for row in masked]).astype(np.float64),
+        }
+
+
+def deletion_curves(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
+    """What masking does by order and number of patches; none masked comes first.
+
+    Columns order, n_masked, share_masked, and with intervals prob, logit_change, flipped.
+    """
+    resampler, rows = stage.resampler(deletion.groups), []
+    # Nothing masked changes nothing, by definition and not by measurement.
+    start = {name: Interval(0.0, 0.0, 0.0) for name in SPANS}
+    start["prob"] = resampler.mean(_prob(deletion.logit, _answers(deletion.logit)), span=SPANS["prob"])
+    for order in deletion.masked:
+        found = deletion.outcomes(order)
+        for place, count in enumerate([0, *deletion.counts]):
+            row: dict[str, object] = {"order": order, "n_masked": count, "share_masked": count / deletion.n_patches}
+            for name, span in SPANS.items():
+                row |= with_bounds(name, resampler.mean(found[name][place - 1], span=span) if count else start[name])
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
+    """What masking the most attended patches does beyond masking others, on the same pairs.
+
+    One row an order and number of patches, and one for the mean over numbers ("all"): minus, n_masked, and with
+    intervals fall (of the probability of the answer), logit_change, flipped. Positive: attention does more. Of the
+    means, fall and flipped are also numbers, `masking.<order>.fall` and `.flipped`.
+    """
+    shared = {"n": len(deletion.logit), "split": "test", "unit": POINTS}
+    attended, resampler, rows = deletion.outcomes(ATTENDED), stage.resampler(deletion.groups), []
+    for order in (name for name in deletion.masked if name != ATTENDED):
+        other = deletion.outcomes(order)
+        gaps = {name: attended[name] - other[name] for name in attended}
+        gaps = {"fall": -gaps.pop("prob"), **gaps}
+        for place, count in enumerate(["all", *deletion.counts]):
+            row: dict[str, object] = {"minus": order, "n_masked": str(count)}
+            for name, gap in gaps.items():
+                values = gap.mean(axis=0) if count == "all" else gap[place - 1]
+                found = resampler.mean(values, span=None if name == "logit_change" else (-1, 1))
+                row |= with_bounds(name, found)
+                if count == "all" and name != "logit_change":
+                    stage.numbers[f"masking.{order.replace(' ', '_')}.{name}"] = found.number(**shared)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def masking_template(numbers: Numbers) -> str:
+    """What masking the most attended patches shows, as a template around the numbers of `deletion_differences`.
+
+    A direction is said only where the interval bears it out, and then the moral that both directions allow.
+    """
+    beside = {"random": "random patches", "most_contrast": "patches of most contrast"}
+    falls = {order: numbers[f"masking.{order}.fall"] for order in beside}
+    parts = [
+        f"Masking what is attended {_way(falls[order])} masking as many {words}: the fall differs by "
+        f"{{masking.{order}.fall}}, the share of answers that change by {{masking.{order}.flipped}}"
+        for order, words in beside.items()
+    ]
+    beats = {order: fall.excludes(0) and fall.value > 0 for order, fall in falls.items()}
+    moral = "That the answer hangs on what is attended is not shown, and a map explains no answer"
+    if beats["random"]:
+        moral = (
+            "Attention points at what the answer hangs on, beyond where something is to be seen"
+            if beats["most_contrast"]
+            else "Attention points at things; that it points at what the sentence asks is not shown, and a map alone "
+            "explains no answer"
+        )
+    return f"{'. '.join([*parts, moral])} ({{masking.n_pairs}} test pairs, mean over numbers of patches)."
+
+
+def _way(fall: Number) -> str:
+    if not fall.excludes(0):
+        return "is not shown to lower the probability of the answer more or less than"
+    return f"lowers the probability of the answer {'more' if fall.value > 0 else 'less'} than"
+
+
+def _answers(logit: np.ndarray) -> np.ndarray:
+    return RAW.decide(two_class(logit))
+
+
+def _prob(logit: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    """Probability of an answer, (n,)."""
+    return RAW.probabilities(two_class(logit))[np.arange(len(logit)), answer]

@@ -1,0 +1,289 @@
+"""What the calibration page measures: temperatures fitted on one half of the calibration split, checked on test.
+
+The other half sets the conformal thresholds. Two halves are needed because the exact coverage guarantee holds only if
+the rows that set the threshold played no part in the scores (Angelopoulos and Bates 2023, section 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from verdict.base.labels import Split
+from verdict.base.numbers import EXACT, SETTING, Numbers, named
+from verdict.decide.temperature import LOG_T_BOUND, Isotonic, Platt, Temperature, VectorScaling, nll_curve
+from verdict.model.predict import logits_of
+from verdict.model.selection import Selection
+from verdict.stats.metrics import (
+    brier_of_rows,
+    confidence_and_correct,
+    ece_change,
+    ece_if_calibrated,
+    ece_interval,
+    nll_of_rows,
+    reliability_curve,
+)
+from verdict.stats.ranking import Ranked
+from verdict.stats.scores import log_softmax, softmax, top_class
+from verdict.stats.uncertainty import Interval, Statistic, holm, p_value, with_bounds
+from verdict.stats.weighted import weighted_mean
+from verdict.workflow.stage import Stage
+from verdict.workflow.stages import CLIP, runs
+
+FOR_TEMPERATURE, FOR_SETS = "temperature", "sets"
+CURVE_LOG_T = np.linspace(-2.5, 4.0, 131)
+
+
+def halve(table: pd.DataFrame, *, share_for_sets: float, rng: np.random.Generator) -> pd.DataFrame:
+    """Divide the calibration split in two by group.
+
+    `share_for_sets` in (0, 1): share of the groups that set conformal thresholds; the others fit the temperature.
+    Neither is empty. Returns pair_id, group_id, half ("temperature" or "sets"), in the order of the table. ValueError
+    if there are fewer than two groups.
+    """
+    groups = np.unique(table["group_id"].to_numpy(dtype=object))
+    if len(groups) < 2:
+        raise ValueError(f"the calibration split has {len(groups)} group(s); two are needed, one for each half")
+    n_sets = min(max(round(share_for_sets * len(groups)), 1), len(groups) - 1)
+    for_sets = set(rng.permutation(groups)[:n_sets])
+    half = np.where(table["group_id"].isin(for_sets), FOR_SETS, FOR_TEMPERATURE)
+    return table[["pair_id", "group_id"]].reset_index(drop=True).assign(half=half)
+
+
+def rows_of(table: pd.DataFrame, halves: pd.DataFrame, half: str) -> pd.DataFrame:
+    """The rows of one half."""
+    wanted = halves.loc[halves["half"] == half, "pair_id"]
+    return table[table["pair_id"].isin(wanted)].reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Study:
+    """The kept model's temperature with everything that describes it.
+
+    `interval`: of T, over groups of the rows that fitted it; `by_seed`: seed, is_kept, temperature (with bounds where
+    it is kept), nll_before, nll_after, n, converged, at_bound: the kept trial's models; `rows` prediction table: the
+    rows that fitted it.
+    """
+
+    fitted: Temperature
+    interval: Interval
+    by_seed: pd.DataFrame
+    rows: pd.DataFrame
+
+    def curve(self) -> pd.DataFrame:
+        """NLL of the fitting rows over log T: columns log_t, nll."""
+        logits, y_true = logits_of(self.rows), self.rows["y_true"].to_numpy()
+        return pd.DataFrame({"log_t": CURVE_LOG_T, "nll": nll_curve(logits, y_true, CURVE_LOG_T)})
+
+
+def ends_at_bound(temperature: Interval) -> bool:
+    """Whether an end of T's interval is the end of the range that was searched."""
+    return bool(np.abs(np.log([temperature.low, temperature.high])).max() > LOG_T_BOUND - 1e-9)
+
+
+def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Study:
+    """Fit T of each seed of the kept trial on the first half of the calibration split.
+
+    Stores the numbers `calibration.temperature`, `.n_fit` (the rows behind it), `.warning` (of the fit, in words),
+    `.temperature_at_bound` (2 where T is an end of the range that was searched, 1 where an end of its interval is) and
+    `.is_of_clip` (whose predictions these are).
+    """
+    rows, fits = {}, {}
+    for seed in [seed for trial, seed in runs(stage.all_params) if trial == kept.trial]:
+        rows[seed] = rows_of(stage.predictions(Split.CALIB, trial=kept.trial, seed=seed), halves, FOR_TEMPERATURE)
+        fits[seed] = Temperature.fit(logits_of(rows[seed]), rows[seed]["y_true"])
+    own, fitted = rows[kept.seed], fits[kept.seed]
+    seeds = () if stage.given else (kept.seed,)
+    interval = fitted.interval(logits_of(own), own["y_true"], stage.resampler(own["group_id"]))
+    stage.numbers["calibration.temperature"] = interval.number(n=len(own), split=Split.CALIB, seeds=seeds)
+    stage.number("calibration.n_fit", len(own), unit="count", split=Split.CALIB)
+    stage.numbers["calibration.warning"] = named(fitted.warning)
+    bound = 2 if fitted.at_bound else int(ends_at_bound(interval))
+    stage.number("calibration.temperature_at_bound", bound, kind=EXACT)
+    stage.number("calibration.is_of_clip", stage.source == CLIP, kind=SETTING)
+    columns = ("nll_before", "nll_after", "n", "converged", "at_bound")
+    table = [
+        {"seed": seed, "is_kept": seed == kept.seed}
+        | with_bounds("temperature", interval if seed == kept.seed else Interval(fit.temperature, np.nan, np.nan))
+        | {name: getattr(fit, name) for name in columns}
+        for seed, fit in fits.items()
+    ]
+    return Study(fitted, interval, pd.DataFrame(table), own)
+
+
+def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, prefix: str) -> pd.DataFrame:
+    """Scores of one split at T = 1 and at the fitted T, and their paired differences.
+
+    Returns score, before, after, difference (after - before), each with interval. The same stand as the numbers
+    `<prefix>.<score>_before`, `<prefix>.<score>` and `<prefix>.<score>_difference`.
+    """
+    logits, y_true = logits_of(table), table["y_true"].to_numpy()
+    resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
+    places = {"before": logits, "after": logits / fitted.temperature}
+    probs = {place: softmax(at) for place, at in places.items()}
+    found: dict[str, list[Interval]] = {}
+    scores = [_scores(at, y_true) for at in places.values()]
+    for name in scores[0]:
+        values = [float(score[name](None)) for score in scores]
+        drawn = [resampler.replicates(score[name]) for score in scores]
+        found[name] = [
+            *(resampler.around(*one) for one in zip(values, drawn, strict=True)),
+            resampler.around(values[1] - values[0], drawn[1] - drawn[0]),
+        ]
+    for name, options in {"ece": {}, "ece_equal_mass": {"equal_mass": True}}.items():
+        options |= {"n_bins": n_bins}
+        ends = [ece_interval(at, y_true, resampler, **options) for at in probs.values()]
+        found[name] = [*ends, ece_change(probs["before"], probs["after"], y_true, resampler, **options)]
+    shared = {
+        "n": len(table),
+        "split": str(table["split"].iloc[0]),
+        "seeds": () if stage.given else (int(table["seed"].iloc[0]),),
+    }
+    numbers, rows = Numbers(), []
+    for name, three in found.items():
+        row: dict[str, object] = {"score": name.replace("_", " ")}
+        for column, interval in zip(("before", "after", "difference"), three, strict=True):
+            row |= with_bounds(column, interval)
+            numbers[f"{prefix}.{name}" + ("" if column == "after" else f"_{column}")] = interval.number(**shared)
+        rows.append(row)
+    stage.numbers.merge(numbers)
+    return pd.DataFrame(rows)
+
+
+def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame, *, prefix: str) -> pd.DataFrame:
+    """The temperature of half the calibration split beside that of the whole split, and what each does on test.
+
+    Returns fitted_on, n, temperature, at_bound, nll, ece, with intervals. Also the numbers
+    `calibration.temperature_all`, `calibration.n_calib`, `<prefix>.ece_all` and `<prefix>.error` (share of wrong
+    answers, which no temperature changes).
+    """
+    calib = stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
+    fitted = Temperature.fit(logits_of(calib), calib["y_true"])
+    whole = fitted.interval(logits_of(calib), calib["y_true"], stage.resampler(calib["group_id"]))
+    seeds = () if stage.given else (kept.seed,)
+    stage.numbers["calibration.temperature_all"] = whole.number(n=len(calib), split=Split.CALIB, seeds=seeds)
+    stage.number("calibration.n_calib", len(calib), unit="count", split=Split.CALIB)
+    logits, y_true, resampler = logits_of(table), table["y_true"].to_numpy(), stage.resampler(table["group_id"])
+    n_bins, rows = stage.params.statistics.ece_bins, []
+    for name, rows_fitted, found in (
+        ("the half that is used", study.rows, study.interval),
+        ("the whole split", calib, whole),
+    ):
+        row: dict[str, object] = {"fitted_on": name, "n": len(rows_fitted)} | with_bounds("temperature", found)
+        row["at_bound"] = ends_at_bound(found)
+        row |= with_bounds("nll", resampler.interval(_scores(logits / found.value, y_true)["nll"]))
+        error = ece_interval(softmax(logits / found.value), y_true, resampler, n_bins=n_bins)
+        rows.append(row | with_bounds("ece", error))
+    shared = {"n": len(table), "split": str(table["split"].iloc[0])}
+    wrong = resampler.mean(top_class(logits) != y_true, span=(0, 1))
+    stage.numbers[f"{prefix}.error"] = wrong.number(unit="%", **shared)
+    stage.numbers[f"{prefix}.ece_all"] = error.number(**shared)
+    return pd.DataFrame(rows)
+
+
+def chance_ece(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, prefix: str) -> None:
+    """Number `<prefix>.ece_if_calibrated`; see `metrics.ece_if_calibrated`."""
+    resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
+    found = ece_if_calibrated(fitted.transform(logits_of(table)), table["y_true"], resampler, n_bins=n_bins)
+    shared = {"n": len(table), "split": str(table["split"].iloc[0])}
+    stage.numbers[f"{prefix}.ece_if_calibrated"] = found.number(**shared)
+
+
+def reliability(stage: Stage, table: pd.DataFrame, fitted: Temperature) -> dict[str, pd.DataFrame]:
+    """Reliability diagrams before and after scaling, with intervals over groups."""
+    resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
+    probs = {"before": softmax(logits_of(table)), "after": fitted.transform(logits_of(table))}
+    return {name: reliability_curve(one, table["y_true"], resampler, n_bins=n_bins) for name, one in probs.items()}
+
+
+def references(stage: Stage, study: Study, table: pd.DataFrame) -> pd.DataFrame:
+    """Other calibrators, fitted on the same rows: number of parameters, accuracy, NLL and ECE on a split."""
+    logits, y_fit = logits_of(study.rows), study.rows["y_true"].to_numpy()
+    n_classes = logits.shape[1]
+    isotonic = Isotonic.fit(logits, y_fit)
+    methods = {
+        "none (T = 1)": (0, softmax),
+        "temperature": (1, study.fitted.transform),
+        "vector scaling": (2 * n_classes, VectorScaling.fit(logits, y_fit).transform),
+        "Platt": (2 * n_classes, Platt.fit(logits, y_fit).transform),
+        "isotonic": (sum(len(fit.X_thresholds_) for fit in isotonic.by_class), isotonic.transform),
+    }
+    y_true, resampler = table["y_true"].to_numpy(), stage.resampler(table["group_id"])
+    n_bins, rows = stage.params.statistics.ece_bins, []
+    for name, (n_parameters, transform) in methods.items():
+        probs = transform(logits_of(table))
+        rows.append(
+            {"method": name, "n_parameters": n_parameters}
+            | with_bounds("accuracy", resampler.mean(top_class(probs) == y_true, span=(0, 1)))
+            | with_bounds("nll", resampler.interval(partial(weighted_mean, nll_of_rows(probs, y_true))))
+            | with_bounds("ece", ece_interval(probs, y_true, resampler, n_bins=n_bins))
+        )
+    return pd.DataFrame(rows)
+
+
+def gaps_by(
+    stage: Stage, table: pd.DataFrame, pairs: pd.DataFrame, fitted: Temperature, *, column: str = "family"
+) -> pd.DataFrame:
+    """Mean confidence minus accuracy by a column of the pair table, after scaling.
+
+    Returns label, n, confidence, accuracy, value (the gap; above zero: too sure), low, high, p_holm; largest gap first.
+    Pairs without the column are told apart by the model's answer. Rows of one group only have no interval. p_holm is
+    the p-value of a gap of zero, by Student's t with the spread of the resampled groups, adjusted for all rows.
+    """
+    probs = fitted.transform(logits_of(table))
+    confidence, hit = confidence_and_correct(probs, table["y_true"])
+    if column in pairs:
+        of_row = pairs.set_index("pair_id")[column].reindex(table["pair_id"]).fillna("other").to_numpy()
+    else:
+        of_row = np.array([f"answered {name}" for name in stage.classes], dtype=object)[top_class(probs)]
+    resampler, rows = stage.resampler(table["group_id"]), []
+    for label in sorted(set(of_row)):
+        chosen = of_row == label
+        own, gap = resampler.of(chosen), (confidence - hit)[chosen]
+        means = {"confidence": float(confidence[chosen].mean()), "accuracy": float(hit[chosen].mean())}
+        found = own.mean(gap, span=(-1, 1))
+        p = p_value(found.value, own.replicates(partial(weighted_mean, gap)), n_groups=own.n_groups)
+        row = {"label": str(label), "n": int(chosen.sum()), **means, "value": found.value}
+        rows.append(row | {"low": found.low, "high": found.high, "p_holm": p})
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=holm(table["p_holm"])).sort_values("value", ascending=False, ignore_index=True)
+
+
+def _scores(logits: np.ndarray, y_true: np.ndarray) -> dict[str, Statistic]:
+    """Scores without bins; what they need of each row is computed here, once for all resamples."""
+    probs, true = softmax(logits), (np.arange(len(y_true)), y_true)
+    return {
+        "nll": partial(weighted_mean, -log_softmax(logits)[true]),
+        "brier": partial(weighted_mean, brier_of_rows(probs, y_true)),
+        "aurc": Ranked(probs.max(axis=1), top_class(logits) != y_true).aurc,
+    }
+
+
+def transfer(stage: Stage, tables: Sequence[pd.DataFrame], temperature: float) -> pd.DataFrame:
+    """How the temperature serves other splits: against none, and against the one that each split would have chosen.
+
+    Returns one row a split: split, n, oracle_temperature, at_bound, nll_at_1, nll, nll_at_oracle, excess_nll (at T
+    minus at the oracle), ece_at_1, ece, ece_at_oracle, with intervals. The oracle is fitted on the rows that it is
+    judged on; its NLL is a bound that no temperature beats, not a result.
+    """
+    rows, n_bins = [], stage.params.statistics.ece_bins
+    for table in tables:
+        logits, y_true, resampler = logits_of(table), table["y_true"].to_numpy(), stage.resampler(table["group_id"])
+        best = Temperature.fit(logits, y_true)
+        oracle = best.interval(logits, y_true, resampler)
+        row: dict[str, object] = {"split": str(table["split"].iloc[0]), "n": len(table)}
+        row |= with_bounds("oracle_temperature", oracle) | {"at_bound": best.at_bound}
+        places = {"_at_1": 1.0, "": temperature, "_at_oracle": oracle.value}
+        losses = {end: -log_softmax(logits / t)[np.arange(len(y_true)), y_true] for end, t in places.items()}
+        losses["excess"] = losses[""] - losses["_at_oracle"]
+        for end, loss in losses.items():
+            name = "excess_nll" if end == "excess" else f"nll{end}"
+            row |= with_bounds(name, resampler.interval(partial(weighted_mean, loss)))
+        for end, t in places.items():
+            row |= with_bounds(f"ece{end}", ece_interval(softmax(logits / t), y_true, resampler, n_bins=n_bins))
+        rows.append(row)
+    return pd.DataFrame(rows)

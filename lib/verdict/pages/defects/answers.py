@@ -1,0 +1,167 @@
+"""Defects between a logit and a score: exchanged names (D01), a threshold on the wrong scale (D02), rows counted twice.
+
+The last are D12, an evaluation that repeats its rows to fill whole batches, and D13, one whose start moves on with
+every epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from verdict.base.labels import Label, Split
+from verdict.base.numbers import EXACT
+from verdict.data.statements import negation_guard
+from verdict.model.predict import DecisionRule, logits_of
+from verdict.pages.defects.effects import Effect, f1_of, measure
+from verdict.pages.error_analysis import THRESHOLDS
+from verdict.pages.evaluation import RAW
+from verdict.stats.metrics import class_scores, confusion_counts, macro_f1
+from verdict.stats.uncertainty import Weights, with_bounds
+from verdict.workflow.stage import Stage
+
+NAMES: Mapping[Label, str] = {label: label.text for label in Label}
+EXCHANGED: Mapping[Label, str] = {
+    Label.ENTAILMENT: Label.CONTRADICTION.text,
+    Label.CONTRADICTION: Label.ENTAILMENT.text,
+}
+# Rows of the study's splits, and its batch.
+PUBLISHED_BATCH = 32
+PUBLISHED_ROWS: Mapping[str, int] = {"val": 3922, "test": 3867}
+
+
+def written(ids: np.ndarray, names: Mapping[Label, str]) -> list[str]:
+    """Answers as a file holds them."""
+    return [names[Label(int(k))] for k in ids]
+
+
+def read_back(words: list[str]) -> np.ndarray:
+    """What somebody who knows the labels reads in that file, as ids (n,)."""
+    return np.array([int(Label.parse(word)) for word in words], dtype=np.int64)
+
+
+def names_effect(stage: Stage, table: pd.DataFrame) -> Effect:
+    """D01: macro-F1 of an exported file whose labels were written with the right names, and with exchanged ones."""
+    y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
+    files = [read_back(written(answer, names)) for names in (NAMES, EXCHANGED)]
+    return measure(stage, table, f1_of(y_true, files[0]), f1_of(y_true, files[1]))
+
+
+def recall_effect(stage: Stage, table: pd.DataFrame) -> Effect:
+    """D01: recall in the row of a class report that is called contradiction, under right and exchanged names."""
+    y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
+    rows = [next(label for label in Label if names[label] == Label.CONTRADICTION.text) for names in (NAMES, EXCHANGED)]
+    return measure(stage, table, *(partial(_class_score, y_true, answer, row, "recall") for row in rows))
+
+
+def _class_score(y_true: np.ndarray, answer: np.ndarray, label: Label, score: str, weights: Weights) -> ArrayLike:
+    return class_scores(confusion_counts(y_true, answer, weights=weights))[score][..., int(label)]
+
+
+def class_report(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
+    """A class report with both names: the class that a row is about, and what the study's report called it.
+
+    Returns class, printed_as, precision, recall and f1 with intervals over groups, support.
+    """
+    y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
+    resampler, rows = stage.resampler(table["group_id"].to_numpy()), []
+    for label in Label:
+        row: dict[str, object] = {"class": NAMES[label], "printed_as": EXCHANGED[label]}
+        for score in ("precision", "recall", "f1"):
+            row |= with_bounds(score, resampler.interval(partial(_class_score, y_true, answer, label, score)))
+        rows.append({**row, "support": int((y_true == label).sum())})
+    return pd.DataFrame(rows)
+
+
+def store_guards(stage: Stage, train: pd.DataFrame) -> None:
+    """D01: what the negation guard sees of train's labels, and of exchanged ones.
+
+    Numbers `defect.guard.ours` and `defect.guard.defect`: shares of contradiction among negated hypotheses, NaN where
+    there is none.
+    """
+    exchanged = {NAMES[label]: EXCHANGED[label] for label in Label}
+    for name, pairs in (("ours", train), ("defect", train.assign(label=train["label"].map(exchanged)))):
+        share, n = negation_guard(pairs, stage.resampler)
+        stage.numbers[f"defect.guard.{name}"] = share.number(n=n, split=str(Split.TRAIN), unit="%")
+
+
+def decide_on_logits(logits: np.ndarray, threshold: float) -> np.ndarray:
+    """D02: the threshold of a probability of contradiction, compared with the logit of contradiction. Wrong."""
+    chosen = logits[:, Label.CONTRADICTION] - logits[:, Label.ENTAILMENT] >= threshold
+    return np.where(chosen, int(Label.CONTRADICTION), int(Label.ENTAILMENT))
+
+
+def threshold_effect(stage: Stage, table: pd.DataFrame, threshold: float) -> Effect:
+    """D02: macro-F1 at a threshold that is compared with probabilities, and with logits."""
+    y_true, logits = table["y_true"].to_numpy(), logits_of(table)
+    right, wrong = DecisionRule(threshold=threshold).decide(logits), decide_on_logits(logits, threshold)
+    return measure(stage, table, f1_of(y_true, right), f1_of(y_true, wrong))
+
+
+def n_turned(table: pd.DataFrame, threshold: float) -> int:
+    """D02: answers that differ between the two ways to apply one threshold."""
+    logits = logits_of(table)
+    return int((DecisionRule(threshold=threshold).decide(logits) != decide_on_logits(logits, threshold)).sum())
+
+
+def threshold_curve(stage: Stage, table: pd.DataFrame, thresholds: ArrayLike = THRESHOLDS) -> pd.DataFrame:
+    """D02 at many thresholds: threshold, n_turned, and ours, defect, difference with intervals."""
+    rows = []
+    for threshold in map(float, np.asarray(thresholds)):
+        effect = threshold_effect(stage, table, threshold)
+        rows.append(effect.row(threshold=threshold, n_turned=n_turned(table, threshold)))
+    return pd.DataFrame(rows)
+
+
+def padded_rows(n: int, batch: int, epoch: int = 0) -> np.ndarray:
+    """D12, D13: rows that a repeating data set evaluates in one epoch, cut after whole batches; epochs from 0.
+
+    Every epoch takes up where the last one stopped, so that epoch k starts k times the surplus further on.
+    """
+    size = -(-n // batch) * batch
+    return (np.arange(size) + epoch * size) % n
+
+
+def padding_effect(stage: Stage, table: pd.DataFrame, batch: int) -> Effect:
+    """D12: macro-F1 over each row once, and over whole batches of a repeating data set."""
+    y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
+    rows = padded_rows(len(table), batch)
+    return measure(stage, table, f1_of(y_true, answer), partial(_padded_f1, y_true, answer, rows))
+
+
+def _padded_f1(y_true: np.ndarray, answer: np.ndarray, rows: np.ndarray, weights: Weights) -> ArrayLike:
+    weights = None if weights is None else np.asarray(weights)[..., rows]
+    return macro_f1(y_true[rows], answer[rows], weights=weights)
+
+
+def padding_table(sizes: Mapping[str, int], batch: int) -> pd.DataFrame:
+    """D12: rows, rows that are scored, rows that count twice and their share, by name."""
+    rows = []
+    for name, n in sizes.items():
+        scored = len(padded_rows(n, batch))
+        surplus = {"n_rows": n, "n_scored": scored, "n_repeated": scored - n, "share_repeated": (scored - n) / scored}
+        rows.append({"evaluation": name, "batch": batch, **surplus})
+    return pd.DataFrame(rows)
+
+
+def drift(stage: Stage, table: pd.DataFrame, batch: int, epochs: int) -> pd.DataFrame:
+    """D13: macro-F1 that one and the same answers would show in successive epochs: epoch, first_row, macro_f1.
+
+    Numbers `defect.drift.n_epochs`, and `defect.drift.range`: the largest minus the smallest, exact for these answers.
+
+    ValueError for fewer than two epochs, between which alone something can drift.
+    """
+    if epochs < 2:
+        raise ValueError(f"a drift is between epochs, got {epochs} of them")
+    y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
+    windows = [padded_rows(len(table), batch, epoch) for epoch in range(epochs)]
+    scores = [float(macro_f1(y_true[rows], answer[rows])) for rows in windows]
+    split = str(table["split"].iloc[0])
+    stage.number("defect.drift.n_epochs", epochs, unit="count", split=split)
+    stage.number("defect.drift.range", max(scores) - min(scores), n=len(table), split=split, kind=EXACT)
+    first = [int(rows[0]) for rows in windows]
+    return pd.DataFrame({"epoch": np.arange(1, epochs + 1), "first_row": first, "macro_f1": scores})

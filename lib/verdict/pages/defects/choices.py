@@ -1,0 +1,202 @@
+"""Defects of choosing: an order within noise (D05), epochs kept by another measure (D07), two changes at once (D08)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from verdict.base.labels import Split
+from verdict.base.params import TrialParams
+from verdict.pages.evaluation import Answers, collect
+from verdict.pages.published import read_published
+from verdict.stats.uncertainty import Interval, Weights, with_bounds
+from verdict.workflow.stage import Stage
+from verdict.workflow.stages import TRIAL_STAGE, runs
+
+NAMES_ONLY = ("name", "role")
+# One configuration that the study ran twice from the same weights, as stage and as start of its search.
+PUBLISHED_TWICE = ("two text blocks", "search: baseline")
+
+
+def candidates(stage: Stage) -> list[TrialParams]:
+    """Trials that could be chosen; controls cannot."""
+    return [trial for trial in stage.params.training.trials if trial.role == "candidate"]
+
+
+def reversals(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
+    """D05: how often one seed of each of two candidates would rank them in another order than their means do.
+
+    Every seed of one is set against every seed of the other; a tie counts half.
+
+    Returns one row per two candidates, smallest lead first: better, worse, lead (difference of means over seeds, with
+    the interval of the page on selection), n_seed_pairs, reversed with an interval (resampling images; it is for these
+    runs and does not cover further seeds). Empty for a single candidate.
+    """
+    answers = {trial.name: collect(stage, trial.name, split) for trial in candidates(stage)}
+    scores = {name: np.mean([float(one(None)) for one in found.statistics()]) for name, found in answers.items()}
+    leads = pd.read_parquet(stage.upstream("04_model_selection", "differences.parquet")).set_index(["trial", "minus"])
+    rows = []
+    for better, worse in combinations(sorted(scores, key=lambda name: -scores[name]), 2):
+        resampler = stage.resampler(answers[better].groups)
+        share = resampler.interval(partial(_share_reversed, answers[better], answers[worse]))
+        row = {"better": better, "worse": worse, **with_bounds("lead", _lead(leads, better, worse))}
+        row["n_seed_pairs"] = len(answers[better].seeds) * len(answers[worse].seeds)
+        rows.append({**row, **with_bounds("reversed", share)})
+    bounds = [f"{name}{end}" for name in ("lead", "reversed") for end in ("", "_low", "_high")]
+    columns = ["better", "worse", *bounds[:3], "n_seed_pairs", *bounds[3:]]
+    return pd.DataFrame(rows, columns=columns).sort_values("lead", kind="stable", ignore_index=True)
+
+
+def _lead(leads: pd.DataFrame, better: str, worse: str) -> Interval:
+    """The lead of one trial over another from the table of the page on selection, which holds each pair once."""
+    if (better, worse) in leads.index:
+        return Interval.from_columns(leads.loc[(better, worse)], "macro_f1")
+    found = Interval.from_columns(leads.loc[(worse, better)], "macro_f1")
+    return Interval(-found.value, -found.high, -found.low)
+
+
+def chance_reversed(lead: float, sd: float) -> float:
+    """D05: chance that single runs of two configurations rank against the lead of their means, if noise is normal.
+
+    `sd` >= 0: of single runs of either; without noise the chance is 0, or one half for no lead.
+    """
+    return float(stats.norm.sf(lead / (np.sqrt(2) * sd))) if sd else 0.5 * float(lead == 0)
+
+
+def published_race(level: float) -> Interval:
+    """D05: `chance_reversed` of the study's two best, by the spread of the one configuration that it ran twice.
+
+    Two runs say little of a spread: the bounds are those of the chi-squared interval of its variance.
+    """
+    study = read_published("a2").set_index("run")["val_macro_f1"]
+    best, second = study[study.index.str.startswith("search: ")].nlargest(2)
+    twice = study[list(PUBLISHED_TWICE)]
+    degrees, sd = len(twice) - 1, float(twice.std(ddof=1))
+    ends = sd * np.sqrt(degrees / stats.chi2.ppf([0.5 + level / 2, 0.5 - level / 2], degrees))
+    return Interval(*(chance_reversed(best - second, spread) for spread in (sd, *ends)))
+
+
+def _share_reversed(better: Answers, worse: Answers, weights: Weights) -> ArrayLike:
+    first, second = (np.array([np.asarray(one(weights)) for one in side.statistics()]) for side in (better, worse))
+    gap = first[:, None] - second[None, :]
+    return ((gap < 0) + 0.5 * (gap == 0)).mean(axis=(0, 1))
+
+
+def store_reversals(stage: Stage, found: pd.DataFrame) -> None:
+    """Numbers of the closest race, `defect.ranking.lead` and `.reversed`, of how many it is, `.n_races`, and of the
+    study's, `.published`.
+
+    The closest race is not defined where there is a single candidate.
+    """
+    shared: dict[str, Any] = {"split": str(Split.VAL), "seeds": tuple(stage.params.training.seeds)}
+    closest = found.iloc[0] if len(found) else pd.Series(np.nan, index=found.columns)
+    for name, unit in (("lead", ""), ("reversed", "%")):
+        stage.numbers[f"defect.ranking.{name}"] = Interval.from_columns(closest, name).number(unit=unit, **shared)
+    stage.number("defect.ranking.n_races", len(found), unit="count", split=str(Split.VAL))
+    race = published_race(stage.params.statistics.level)
+    stage.numbers["defect.ranking.published"] = race.number(n=len(PUBLISHED_TWICE), unit="%", split=str(Split.VAL))
+
+
+def histories(stage: Stage) -> pd.DataFrame:
+    """Training histories of all candidates: trial, seed, epoch, val_macro_f1, val_nll."""
+    names, parts = {trial.name for trial in candidates(stage)}, []
+    for trial, seed in runs(stage.all_params):
+        if trial in names:
+            history = pd.read_parquet(stage.upstream(TRIAL_STAGE, "history.parquet", trial, seed))
+            parts.append(history[["epoch", "val_macro_f1", "val_nll"]].assign(trial=trial, seed=seed))
+    return pd.concat(parts, ignore_index=True)
+
+
+def epochs_kept(history: pd.DataFrame) -> pd.DataFrame:
+    """D07: the epoch with the lowest loss and the one with the highest macro-F1 of every run, and what that costs.
+
+    Returns trial, seed, n_epochs, epoch_by_loss, epoch_by_f1, f1_by_loss, f1_by_f1, cost (macro-F1 at the lowest loss
+    minus the highest; never above zero). Of equal epochs the earlier.
+    """
+    rows = []
+    for (trial, seed), run in history.groupby(["trial", "seed"], sort=False):
+        ordered = run.sort_values("epoch", ignore_index=True)
+        by_loss, by_f1 = ordered.loc[ordered["val_nll"].idxmin()], ordered.loc[ordered["val_macro_f1"].idxmax()]
+        scores = {"f1_by_loss": by_loss["val_macro_f1"], "f1_by_f1": by_f1["val_macro_f1"]}
+        epochs = {"epoch_by_loss": int(by_loss["epoch"]), "epoch_by_f1": int(by_f1["epoch"])}
+        cost = scores["f1_by_loss"] - scores["f1_by_f1"]
+        rows.append({"trial": trial, "seed": seed, "n_epochs": len(run), **epochs, **scores, "cost": cost})
+    return pd.DataFrame(rows)
+
+
+def ranks_by_criterion(kept: pd.DataFrame, *, level: float) -> pd.DataFrame:
+    """D07: what keeping epochs by loss costs each trial in macro-F1, and its ranks under both ways: trial, cost, ranks.
+
+    `cost` is the mean difference over seeds with `interval_over_seeds` at a level: predictions of epochs that were not
+    kept are not stored, so that images cannot be resampled. Ranks are of means over seeds.
+    """
+    rows = []
+    for trial, part in kept.groupby("trial", sort=False):
+        means = {name: float(part[f"f1_by_{name}"].mean()) for name in ("loss", "f1")}
+        rows.append({"trial": trial, **means, **with_bounds("cost", interval_over_seeds(part["cost"], level=level))})
+    found = pd.DataFrame(rows)
+    for name in ("loss", "f1"):
+        found[f"rank_by_{name}"] = found.pop(name).rank(ascending=False, method="min").astype(int)
+    return found.sort_values("rank_by_f1", kind="stable", ignore_index=True)
+
+
+def store_epochs(stage: Stage, kept: pd.DataFrame, ranked: pd.DataFrame) -> None:
+    """Numbers `defect.criterion.n_runs` (with more than one epoch), `.n_other_epoch`, `.cost` and `.n_ranks_changed`.
+
+    The cost is the mean over those runs, and not defined where there is none.
+    """
+    seeds, with_choice = tuple(stage.params.training.seeds), kept[kept["n_epochs"] > 1]
+    changed = int((ranked["rank_by_loss"] != ranked["rank_by_f1"]).sum())
+    moved = int((with_choice["epoch_by_loss"] != with_choice["epoch_by_f1"]).sum())
+    for name, value in (("n_runs", len(with_choice)), ("n_other_epoch", moved), ("n_ranks_changed", changed)):
+        stage.number(f"defect.criterion.{name}", value, unit="count", seeds=seeds)
+    by_seed = with_choice.groupby("seed")["cost"].mean()
+    cost = interval_over_seeds(by_seed, level=stage.params.statistics.level)
+    stage.numbers["defect.criterion.cost"] = cost.number(n=len(with_choice), split=str(Split.VAL), seeds=seeds)
+
+
+def interval_over_seeds(values: ArrayLike, *, level: float) -> Interval:
+    """Mean over seeds with Student's t interval; NaN bounds for one seed, and where all are equal."""
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) < 2 or np.ptp(values) == 0:
+        return Interval(float(values.mean()) if len(values) else np.nan, np.nan, np.nan)
+    half = stats.t.ppf(0.5 + level / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+
+
+def changed_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> pd.DataFrame:
+    """D08: settings in which two configurations differ: setting, first, second. One that a side lacks is None."""
+    names = [name for name in {**first, **second} if name not in NAMES_ONLY]
+    differing = [name for name in names if first.get(name) != second.get(name)]
+    rows = [(name, str(first.get(name)), str(second.get(name))) for name in differing]
+    return pd.DataFrame(rows, columns=["setting", "first", "second"])
+
+
+def nearest_twins(trials: Sequence[TrialParams], key: str) -> list[tuple[str, str, pd.DataFrame]]:
+    """D08: for each trial in which a setting is on, the trial without it that differs in fewest settings.
+
+    `key`: a setting whose empty value means off, such as "oversample"; trials that do not know it have it off. Returns
+    trial, twin, differences; an ablation is clean where `key` is the only difference.
+    """
+    content = {trial.name: trial.model_dump(mode="json") for trial in trials}
+    off = [name for name, values in content.items() if not values.get(key)]
+    found = []
+    for name in (name for name in content if name not in off):
+        if off:
+            twin = min(off, key=lambda other: len(changed_keys(content[other], content[name])))
+            found.append((name, twin, changed_keys(content[twin], content[name])))
+    return found
+
+
+def store_ablation(stage: Stage, published: pd.DataFrame, twins: Sequence[tuple[str, str, pd.DataFrame]]) -> None:
+    """Numbers `defect.ablation.n_published` and `.n_ours` (the worst here; not defined where nothing is ablated)."""
+    stage.number("defect.ablation.n_published", len(published), unit="count")
+    worst = max((len(differences) for _, _, differences in twins), default=np.nan)
+    stage.number("defect.ablation.n_ours", worst, unit="count")

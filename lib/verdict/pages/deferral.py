@@ -1,0 +1,430 @@
+"""From calibrated predictions to a policy: signals, people and prices of one split, and the log of its decisions.
+
+What is fixed before test is looked at comes from calibration: a temperature for each seed, a threshold for conformal
+sets. Thresholds of the policy are tuned on the whole calibration split, in expectation over the people who may answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from verdict.base.artifacts import content_hash
+from verdict.base.labels import Label, Split, expected_columns
+from verdict.base.numbers import Number
+from verdict.base.params import PolicyParams
+from verdict.decide.log import (
+    DecidedBatch,
+    LogSummary,
+    explain_item,
+    find_item,
+    iter_items,
+    replay_log,
+    run_id,
+    write_log,
+)
+from verdict.decide.outcomes import Case
+from verdict.decide.policy import Costs, Outcomes, Policy, decide, force, price_outcomes
+from verdict.decide.signals import (
+    CONFORMAL_CONFIDENCE,
+    ENSEMBLE_STABILITY,
+    ENTROPY_CONFIDENCE,
+    MAX_PROBABILITY,
+    QUESTION_CONSISTENCY,
+    VIEW_STABILITY,
+    composite,
+    conformal_confidence,
+    consistency_by_pair,
+    ensemble_stability,
+    entropy_confidence,
+    max_probability,
+)
+from verdict.decide.takeover import People, choose_people
+from verdict.model.predict import logits_of
+from verdict.model.selection import Selection
+from verdict.stats.scores import softmax, top_class
+from verdict.workflow.stage_parameters import resolved
+from verdict.workflow.stages import QUESTIONS, TRIAL_STAGE, VIEWS
+
+if TYPE_CHECKING:
+    from verdict.stats.uncertainty import Resampler
+    from verdict.workflow.stage import Stage
+
+TUNING = "tuning"
+# What a single answer of a single model gives; the other signals need more models, or more answers.
+OF_ONE_ANSWER = (MAX_PROBABILITY, ENTROPY_CONFIDENCE, CONFORMAL_CONFIDENCE)
+MAXIMUM, ENTROPY, ONE_MODEL = "maximum probability", "entropy", "composite of one answer"
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What calibration fixed: one temperature for each seed of the kept trial, and the conformal threshold in use.
+
+    `temperatures` > 0; `seed`: the kept seed; `qhat`: a class is in the set if 1 - its probability is at most this;
+    `alpha` in (0, 1): level of the sets.
+    """
+
+    temperatures: Mapping[int, float]
+    seed: int
+    qhat: float
+    alpha: float
+
+    @property
+    def temperature(self) -> float:
+        """Of the kept seed."""
+        return self.temperatures[self.seed]
+
+
+def load_calibrated(stage: Stage) -> Calibrated:
+    """What the calibration stage fixed, with the level of sets that the policy's parameters ask for."""
+    temperatures = pd.read_parquet(stage.upstream("07_calibration", "temperatures.parquet"))
+    sets = pd.read_parquet(stage.upstream("07_calibration", "policy_sets.parquet")).iloc[0]
+    kept = int(temperatures.loc[temperatures["is_kept"], "seed"].iloc[0])
+    by_seed = {int(row.seed): float(row.temperature) for row in temperatures.itertuples()}
+    return Calibrated(by_seed, kept, float(sets["qhat"]), float(sets["alpha"]))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Pairs of one split with what a decision depends on; nothing here knows people or prices.
+
+    `table` prediction table of the kept model, n rows; `probs` (n, K) float: calibrated; `sets` (n, K) bool: conformal
+    sets; `signals` (n,) float in [0, 1]; `score` (n,) float in [0, 1]: their geometric mean, times the consistency
+    where there is one; `forced` (n,) int: the gate, values of `Forced`; `consistency` (n,) float in [0, 1], or None: of
+    the model's answers to questions about the pair.
+    """
+
+    table: pd.DataFrame
+    probs: np.ndarray
+    sets: np.ndarray
+    signals: Mapping[str, np.ndarray]
+    score: np.ndarray
+    forced: np.ndarray
+    consistency: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def y_true(self) -> np.ndarray:
+        """True classes, (n,)."""
+        return self.table["y_true"].to_numpy()
+
+    @property
+    def answer(self) -> np.ndarray:
+        """The model's answers, (n,)."""
+        return top_class(logits_of(self.table))
+
+    @property
+    def is_wrong(self) -> np.ndarray:
+        """Whether the model errs, (n,) bool."""
+        return self.answer != self.y_true
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Independent unit of each pair, (n,)."""
+        return self.table["group_id"].to_numpy()
+
+    @property
+    def split(self) -> str:
+        """What the pairs are used for."""
+        return str(self.table["split"].iloc[0]) if len(self) else ""
+
+    @property
+    def shown_signals(self) -> dict[str, np.ndarray]:
+        """All signals by name, the consistency included."""
+        return dict(self.signals) | ({} if self.consistency is None else {QUESTION_CONSISTENCY: self.consistency})
+
+    def take(self, rows: np.ndarray, *, split: str | None = None) -> Evidence:
+        """Some of the pairs by a mask (n,), under another split's name where one is given."""
+        table = self.table[rows].reset_index(drop=True)
+        return Evidence(
+            table if split is None else table.assign(split=split),
+            self.probs[rows],
+            self.sets[rows],
+            {name: signal[rows] for name, signal in self.signals.items()},
+            self.score[rows],
+            self.forced[rows],
+            None if self.consistency is None else self.consistency[rows],
+        )
+
+    @property
+    def rivals(self) -> dict[str, np.ndarray]:
+        """Scores that do with less: with one number, or with the same composite of one answer of one model.
+
+        The last is left out where the composite itself knows no more.
+        """
+        own = {name: signal for name, signal in self.signals.items() if name in OF_ONE_ANSWER}
+        one = {} if len(own) == len(self.shown_signals) else {ONE_MODEL: composite(own)}
+        return {MAXIMUM: self.signals[MAX_PROBABILITY], ENTROPY: self.signals[ENTROPY_CONFIDENCE], **one}
+
+
+def read_evidence(
+    tables: Mapping[int, pd.DataFrame],
+    calibrated: Calibrated,
+    *,
+    critical_floor: float,
+    view_logits: np.ndarray | None = None,
+    consistency: np.ndarray | None = None,
+) -> Evidence:
+    """Signals, score and gate of the pairs of one split.
+
+    Stability is the agreement of models trained from several seeds on the kept model's answer (Lakshminarayanan et al.
+    2017 train the ensemble in the same way); with one seed there is none and the signal is left out.
+
+    `tables`: the kept trial's models on the same pairs in the same order; `critical_floor` in [0, 1): a signal at or
+    below it hands the pair to a person; `view_logits` (n_views, n, K) float: the kept model's answers to changed views
+    of each image; `consistency` (n,) float in [0, 1]: of its answers to questions about each pair. ValueError if the
+    tables do not hold the same pairs in the same order.
+    """
+    table = tables[calibrated.seed]
+    if any(not other["pair_id"].equals(table["pair_id"]) for other in tables.values()):
+        raise ValueError("the models of several seeds do not answer the same pairs in the same order")
+    by_seed = {seed: softmax(logits_of(other) / calibrated.temperatures[seed]) for seed, other in tables.items()}
+    probs = by_seed[calibrated.seed]
+    answer, sets = top_class(logits_of(table)), 1 - probs <= calibrated.qhat
+    conformal, is_empty = conformal_confidence(sets)
+    signals = {MAX_PROBABILITY: max_probability(probs), ENTROPY_CONFIDENCE: entropy_confidence(probs)}
+    if len(by_seed) > 1:
+        signals[ENSEMBLE_STABILITY] = ensemble_stability(np.stack(list(by_seed.values())), answer)
+    if view_logits is not None:
+        views = np.concatenate([probs[None], softmax(view_logits / calibrated.temperature)])
+        signals[VIEW_STABILITY] = ensemble_stability(views, answer)
+    signals[CONFORMAL_CONFIDENCE] = conformal
+    forced = force(signals, is_empty, tau_critical=critical_floor)
+    return Evidence(table, probs, sets, signals, composite(signals, consistency), forced, consistency)
+
+
+def gather(stage: Stage, split: str, calibrated: Calibrated, kept: Selection) -> Evidence:
+    """Evidence of one split from the runs of the kept trial, and from what else was asked of the kept model."""
+    tables = {seed: stage.predictions(split, trial=kept.trial, seed=seed) for seed in calibrated.temperatures}
+    return read_evidence(
+        tables,
+        calibrated,
+        critical_floor=stage.params.policy.critical_floor,
+        view_logits=_view_logits(stage, split, tables[kept.seed]),
+        consistency=_consistency(stage, split, tables[kept.seed], calibrated.temperature),
+    )
+
+
+def gather_both(stage: Stage, calibrated: Calibrated, kept: Selection) -> tuple[Evidence, Evidence]:
+    """Evidence of the pairs that tune the policy and of those that judge it.
+
+    The first are the calibration split. Where people's answers are recorded for test alone, they are the marked part of
+    test, called "tuning", and the second are the rest.
+    """
+    test = gather(stage, Split.TEST, calibrated, kept)
+    is_tuning = _is_tuning(stage, test.table)
+    if not is_tuning.any():
+        return gather(stage, Split.CALIB, calibrated, kept), test
+    return test.take(is_tuning, split=TUNING), test.take(~is_tuning)
+
+
+def tuning_table(stage: Stage, kept: Selection) -> pd.DataFrame:
+    """Prediction table of the pairs that tune the policy, see `gather_both`."""
+    test = stage.predictions(Split.TEST, trial=kept.trial, seed=kept.seed)
+    is_tuning = _is_tuning(stage, test)
+    if not is_tuning.any():
+        return stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
+    return test[is_tuning].assign(split=TUNING).reset_index(drop=True)
+
+
+def _is_tuning(stage: Stage, table: pd.DataFrame) -> np.ndarray:
+    pairs = stage.pairs(Split.TEST)
+    if "is_tuning" not in pairs:
+        return np.zeros(len(table), dtype=bool)
+    return table["pair_id"].isin(pairs.loc[pairs["is_tuning"], "pair_id"]).to_numpy()
+
+
+def _view_logits(stage: Stage, split: str, table: pd.DataFrame) -> np.ndarray | None:
+    """Logits of each view of the pairs of a table, in its order, (n_views, n, K)."""
+    found = stage.answers(VIEWS, split)
+    if found is None:
+        return None
+    by_view = {name: part.set_index("pair_id") for name, part in found.groupby("view", sort=True)}
+    return np.stack([logits_of(part.loc[table["pair_id"]]) for part in by_view.values()])
+
+
+def _consistency(stage: Stage, split: str, table: pd.DataFrame, temperature: float) -> np.ndarray | None:
+    """Consistency of each pair of a table; a pair without a question gets the mean of the calibration split's."""
+    asked = stage.answers(QUESTIONS, split)
+    if asked is None or not len(asked):
+        return None
+    calib = stage.predictions(Split.CALIB, trial=str(table["trial"].iloc[0]), seed=int(table["seed"].iloc[0]))
+    usual = np.nanmean(_known_consistency(stage.answers(QUESTIONS, Split.CALIB), calib, temperature, stage.classes))
+    found = _known_consistency(asked, table, temperature, stage.classes)
+    return np.where(np.isnan(found), usual, found)
+
+
+def _known_consistency(
+    asked: pd.DataFrame, table: pd.DataFrame, temperature: float, classes: Sequence[str]
+) -> np.ndarray:
+    place = pd.Index(table["pair_id"]).get_indexer(asked["pair_id"])
+    return consistency_by_pair(
+        softmax(logits_of(asked) / temperature)[:, Label.ENTAILMENT],
+        asked[expected_columns(classes)].to_numpy(dtype=float),
+        place,
+        top_class(logits_of(table)),
+    )
+
+
+def people_of(stage: Stage, tuning: pd.DataFrame, *splits: str, clarify_accuracy: float | None = None) -> People:
+    """The people of the parameters, who may be asked about the pairs of some splits and learnt about on `tuning`.
+
+    `clarify_accuracy` takes the place of that of the parameters.
+    """
+    own = (Split.TEST,) if set(tuning["split"]) == {TUNING} else (Split.CALIB, Split.TEST)
+    pairs = stage.pairs(*dict.fromkeys((*own, *splits)))
+    settings = stage.params.policy
+    if clarify_accuracy is not None:
+        human = settings.human.model_copy(update={"clarify_accuracy": clarify_accuracy})
+        settings = settings.model_copy(update={"human": human})
+    return choose_people(settings, pairs, tuning, stage.classes)
+
+
+def clarified(evidence: Evidence, people: People) -> np.ndarray:
+    """Distribution of the answer after the questions, over the responses that may come, (n, K)."""
+    return people.clarified(evidence.table["pair_id"], evidence.y_true, evidence.probs)
+
+
+def outcomes_of(
+    evidence: Evidence,
+    people: People,
+    costs: Costs,
+    *,
+    human: np.ndarray | None = None,
+    after: np.ndarray | None = None,
+) -> Outcomes:
+    """Expected cost and error of the three branches.
+
+    `after` (n, K) float: `clarified` of these pairs and people, where it is known: with many classes it takes longest;
+    `human` (n,) int or (n, K) float: other answers, or distributions of them, of the person who takes over: with the
+    truth one who never errs.
+    """
+    takes_over = people.careful.distribution(evidence.table["pair_id"], evidence.y_true) if human is None else human
+    return price_outcomes(
+        costs,
+        evidence.y_true,
+        model=evidence.answer,
+        human=takes_over,
+        clarified=clarified(evidence, people) if after is None else after,
+        n_classes=evidence.probs.shape[1],
+    )
+
+
+def case_of(evidence: Evidence, people: People, costs: Costs, *, after: np.ndarray | None = None) -> Case:
+    """Everything that tuning and evaluation of a policy need; `after` as in `outcomes_of`."""
+    outcomes = outcomes_of(evidence, people, costs, after=after)
+    return Case(evidence.score, outcomes, evidence.groups, evidence.forced, people.is_simulated)
+
+
+def costs_of(settings: PolicyParams, classes: Sequence[str]) -> Costs:
+    """The prices of the parameters, errors by true class."""
+    prices = settings.costs
+    return Costs(prices.human, prices.clarify, [prices.error_of.get(name, prices.error) for name in classes])
+
+
+def decide_batch(
+    stage: Stage,
+    evidence: Evidence,
+    people: People,
+    policy: Policy,
+    *,
+    calibrated: Calibrated,
+    kept: Selection,
+    costs: Costs,
+) -> DecidedBatch:
+    """Decide every pair and draw the people's answers, for the log.
+
+    The model is named by the hash of its weights, or of its saved logits; the parameters by the hash of those that this
+    stage depends on.
+    """
+    table = evidence.table
+    ids = table["pair_id"].to_numpy()
+    model_hash = _model_hash(stage, kept)
+    params_hash = content_hash(resolved(stage.all_params, stage.name))
+    decision = decide(evidence.score, policy, forced=evidence.forced)
+    asked = people.ask(ids, evidence.y_true, evidence.probs)
+    answers = people.careful.answers(ids, evidence.y_true)
+    drawn = price_outcomes(
+        costs,
+        evidence.y_true,
+        model=evidence.answer,
+        human=answers,
+        clarified=asked.answer,
+        n_classes=evidence.probs.shape[1],
+    )
+    pairs = stage.pairs().set_index("pair_id")
+    return DecidedBatch(
+        **{name: table[name].to_numpy() for name in ("pair_id", "image_id", "group_id", "split")},
+        logits=logits_of(table),
+        probs=evidence.probs,
+        temperature=calibrated.temperature,
+        signals=evidence.signals,
+        sets=evidence.sets,
+        score=evidence.score,
+        forced=evidence.forced,
+        decision=decision,
+        policy=policy,
+        human=answers,
+        classes=stage.classes,
+        model_hash=model_hash,
+        params_hash=params_hash,
+        run_id=run_id(model=model_hash, params=params_hash, stage=stage.name),
+        hypothesis=pairs["hypothesis"].reindex(ids).to_numpy() if "hypothesis" in pairs else None,
+        consistency=evidence.consistency,
+        qhat=calibrated.qhat if np.isfinite(calibrated.qhat) else None,
+        clarification=asked,
+        questions=people.questions.texts,
+        response_names=people.questions.responses,
+        y_true=evidence.y_true,
+        cost=drawn.cost[np.arange(len(decision)), decision],
+    )
+
+
+def _model_hash(stage: Stage, kept: Selection) -> str:
+    if stage.is_recorded:
+        outputs, file = stage.record(stage.given)["outputs"], "predictions.parquet"
+    else:
+        outputs, file = stage.record(TRIAL_STAGE, kept.trial, kept.seed)["outputs"], "weights.npz"
+    return content_hash({name: value for name, value in outputs.items() if name.endswith(file)})
+
+
+def log_decisions(path: Path, batch: DecidedBatch) -> LogSummary:
+    """Write the log of a batch; what it says of costs is of the answers that were drawn, not expected ones."""
+    return write_log(path, iter_items(batch))
+
+
+def log_table(stage: Stage, path: Path, batch: DecidedBatch, draws: Resampler) -> pd.DataFrame:
+    """What the log of a batch holds, and whether it gives the same decisions again.
+
+    Returns quantity, value with its interval where it is an estimate. Also numbers `policy.test.n_logged`,
+    `.n_replay_differences` and `.cost_logged` (mean cost, in minutes, of the answers that were drawn).
+    """
+    replay, shared = replay_log(path), {"n": len(batch), "split": str(batch.split[0])}
+    cost = draws.mean(batch.cost)
+    told = {
+        "n_logged": ("decisions in the log", Number(float(replay.n_items), unit="count", **shared)),
+        "n_replay_differences": (
+            "differences when all are decided again from the log",
+            Number(float(replay.n_differences), unit="count", **shared),
+        ),
+        "cost_logged": ("mean cost of the answers that were drawn", cost.number(unit="min", **shared)),
+    }
+    stage.numbers.merge({f"policy.test.{name}": number for name, (_, number) in told.items()})
+    return pd.DataFrame([{"quantity": words, "value": number} for words, number in told.values()])
+
+
+def explained(path: Path, batch: DecidedBatch) -> pd.DataFrame:
+    """The first case of each branch in plain words, read back from the log: columns decision, case, why."""
+    rows = []
+    for code in np.unique(batch.decision):
+        pair_id = str(batch.pair_id[int(np.flatnonzero(batch.decision == code)[0])])
+        item = find_item(path, pair_id)
+        rows.append({"decision": item.decision, "case": pair_id, "why": " ".join(explain_item(item).splitlines()[1:])})
+    return pd.DataFrame(rows)

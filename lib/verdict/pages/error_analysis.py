@@ -1,0 +1,111 @@
+"""Where the kept model errs: by the threshold of its decision, and by the words of the hypothesis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from verdict.base.labels import class_names
+from verdict.base.numbers import Number, Numbers
+from verdict.data.statements import SEMANTIC_WORDS, keyword_flags
+from verdict.model.predict import DecisionRule, logits_of
+from verdict.pages.evaluation import RAW, SHARE, Answers, mean_score
+from verdict.stats.metrics import accuracy, confusion_counts, macro_f1
+from verdict.stats.uncertainty import Weights, with_bounds
+from verdict.stats.weighted import weighted_mean
+from verdict.workflow.stage import Stage
+
+# The study's grid: 0.05 to 0.95 in steps of 0.05, as probabilities of contradiction.
+THRESHOLDS = np.arange(1, 20) / 20
+
+
+def confusion_table(table: pd.DataFrame, decision: ArrayLike) -> pd.DataFrame:
+    """Pairs by true class (rows, in the column `truth`) and answer (one column a class)."""
+    counts = confusion_counts(table["y_true"], decision).astype(int)
+    return pd.DataFrame(counts, columns=class_names(), index=pd.Index(class_names(), name="truth"))
+
+
+def sweep(table: pd.DataFrame, thresholds: ArrayLike = THRESHOLDS) -> pd.DataFrame:
+    """Scores of one prediction table at each threshold of the probability of contradiction.
+
+    `table`: of val: a threshold chosen on the rows that it is judged on says nothing about others;
+    `thresholds` (n_thresholds,): in (0, 1). Returns one row a threshold, in the order given: threshold, macro_f1,
+    accuracy.
+    """
+    y_true, logits = table["y_true"].to_numpy(), logits_of(table)
+    rows = []
+    for threshold in np.asarray(thresholds, dtype=np.float64):
+        answer = DecisionRule(threshold=float(threshold)).decide(logits)
+        score = float(macro_f1(y_true, answer, logits.shape[1]))
+        rows.append({"threshold": float(threshold), "macro_f1": score, "accuracy": float(accuracy(y_true, answer))})
+    return pd.DataFrame(rows)
+
+
+def best_threshold(curve: pd.DataFrame) -> float:
+    """The threshold with the largest macro-F1; the lowest of several equal ones, as in the study."""
+    ordered = curve.sort_values("threshold")
+    return float(ordered["threshold"].iloc[int(ordered["macro_f1"].to_numpy().argmax())])
+
+
+def threshold_effect(table: pd.DataFrame, threshold: float, *, stage: Stage) -> Numbers:
+    """What a threshold changes against one half on the same rows, paired.
+
+    `<split>.threshold_gain`, in macro-F1, and `<split>.n_turned`, the answers that change.
+    """
+    y_true, groups, logits = table["y_true"].to_numpy(), table["group_id"].to_numpy(), logits_of(table)
+    split, seeds = str(table["split"].iloc[0]), () if stage.given else tuple(sorted(map(int, set(table["seed"]))))
+    half, moved = (
+        Answers(y_true, groups, rule.decide(logits)[None], seeds, logits.shape[1])
+        for rule in (RAW, DecisionRule(threshold=threshold))
+    )
+    n_turned = int((half.answers != moved.answers).sum())
+    found = mean_score(stage, moved, half).number(n=len(table), split=split, seeds=seeds)
+    turned = Number(n_turned, n=len(table), split=split, unit="count", seeds=seeds)
+    return Numbers({f"{split}.threshold_gain": found, f"{split}.n_turned": turned})
+
+
+def accuracy_by_words(
+    table: pd.DataFrame,
+    pairs: pd.DataFrame,
+    groups: Mapping[str, Sequence[str]] = SEMANTIC_WORDS,
+    *,
+    stage: Stage,
+) -> pd.DataFrame:
+    """Accuracy on the hypotheses that use a group of words, and how it differs from all other hypotheses.
+
+    `table` prediction table of one split; `pairs` pair table with the same pairs; `groups`: by default the ten semantic
+    buckets; a hypothesis may lie in several groups. Returns one row a group that
+    occurs, worst first: label, n, n_wrong, value (accuracy), low, high, difference (accuracy inside minus outside),
+    difference_low, difference_high, n_undefined (resamples that leave one of the two empty). The difference is NaN
+    where a group holds all rows. ValueError if a prediction has no pair.
+    """
+    sentences = pairs.set_index("pair_id")["hypothesis"].reindex(table["pair_id"])
+    if sentences.isna().any():
+        raise ValueError(f"{int(sentences.isna().sum())} predictions have no pair, the first: {sentences.index[0]!r}")
+    flags = keyword_flags(sentences.tolist(), groups)
+    hit = (RAW.decide(logits_of(table)) == table["y_true"].to_numpy()).astype(np.float64)
+    clusters = table["group_id"].to_numpy()
+    rows = [_bucket(name, flags[name].to_numpy(), hit, clusters, stage) for name in flags.columns if flags[name].any()]
+    columns = ["label", "n", "n_wrong", "value", "low", "high"]
+    columns += ["difference", "difference_low", "difference_high", "n_undefined"]
+    return pd.DataFrame(rows, columns=columns).sort_values("value", kind="stable", ignore_index=True)
+
+
+def _bucket(name: str, inside: np.ndarray, hit: np.ndarray, clusters: np.ndarray, stage: Stage) -> dict[str, object]:
+    own = stage.resampler(clusters[inside]).mean(hit[inside], span=SHARE)
+    row = {"label": name, "n": int(inside.sum()), "n_wrong": int((1 - hit[inside]).sum())}
+    row |= {"value": own.value, "low": own.low, "high": own.high, "n_undefined": 0}
+    if inside.all():
+        return row
+    gap = stage.resampler(clusters).interval(partial(_inside_minus_outside, hit, inside))
+    return row | with_bounds("difference", gap) | {"n_undefined": gap.n_undefined}
+
+
+def _inside_minus_outside(hit: np.ndarray, inside: np.ndarray, weights: Weights) -> ArrayLike:
+    """Mean inside minus mean outside; a resample that leaves one of them empty gives NaN."""
+    weights = np.ones(len(hit)) if weights is None else weights
+    return weighted_mean(hit, weights * inside) - weighted_mean(hit, weights * ~inside)

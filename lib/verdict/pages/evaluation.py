@@ -1,0 +1,386 @@
+"""From prediction tables to numbers with intervals: one model, one group, a comparison, a choice.
+
+Intervals are those of the stage's resampler, over groups of images; over several seeds they cover training again. An
+interval without width is none: it says that nothing varied in the resamples, not that nothing could.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from verdict.base.labels import Label, Split, class_names
+from verdict.base.numbers import ESTIMATE, SETTING, Number, Numbers, named
+from verdict.base.params import TrialParams
+from verdict.model.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_epochs, training_text
+from verdict.model.predict import RAW, DecisionRule, logits_of
+from verdict.model.selection import Selection
+from verdict.stats.metrics import accuracy, brier, class_scores, confusion_counts, ece_interval, macro_f1, nll
+from verdict.stats.uncertainty import (
+    Interval,
+    Statistic,
+    Weights,
+    clustered_mcnemar,
+    expected_best_of,
+    holm,
+    with_bounds,
+)
+from verdict.workflow.stage import Stage
+from verdict.workflow.stages import TRIAL_STAGE, runs
+
+BLIND = "test.hypothesis_only"
+DIFFERENT = "different"
+SHARE = (0.0, 1.0)
+
+
+def estimate(
+    table: pd.DataFrame, *, prefix: str, stage: Stage, rule: DecisionRule = RAW, names: tuple[str, ...] | None = None
+) -> Numbers:
+    """Scores of one prediction table.
+
+    Named `<prefix>.accuracy`, `.macro_f1`, `.nll`, `.brier`, `.ece`, `.n_pairs` and `.n_images`.
+
+    `table` prediction table of one split; `names`: only these scores.
+    """
+    y_true, logits = table["y_true"].to_numpy(), logits_of(table)
+    probs, answer = rule.probabilities(logits), rule.decide(logits)
+    resampler = stage.resampler(table["group_id"])
+    scores: dict[str, Statistic] = {
+        "macro_f1": partial(macro_f1, y_true, answer, probs.shape[1]),
+        "nll": partial(nll, probs, y_true),
+        "brier": partial(brier, probs, y_true),
+    }
+    split, seeds = str(table["split"].iloc[0]), () if stage.given else tuple(sorted(map(int, set(table["seed"]))))
+    shared = {"n": len(table), "split": split, "seeds": seeds}
+    numbers = Numbers({f"{prefix}.n_pairs": Number(len(table), unit="count", split=split)})
+    numbers[f"{prefix}.n_images"] = Number(table["image_id"].nunique(), unit="count", split=split)
+    for name in names or ("accuracy", *scores, "ece"):
+        if name == "accuracy":
+            found = resampler.mean(answer == y_true, span=SHARE)
+        elif name == "ece":
+            found = ece_interval(probs, y_true, resampler, n_bins=stage.params.statistics.ece_bins)
+        else:
+            found = _with_width(resampler.interval(scores[name]))
+        numbers[f"{prefix}.{name}"] = found.number(unit="%" if name == "accuracy" else "", **shared)
+    return numbers
+
+
+def _with_width(found: Interval) -> Interval:
+    """The interval, or the value without one where no resample differed from another."""
+    return Interval(found.value, np.nan, np.nan, found.n_undefined) if found.low == found.high else found
+
+
+def accuracy_by(table: pd.DataFrame, pairs: pd.DataFrame, column: str, *, stage: Stage) -> pd.DataFrame:
+    """Accuracy by a column of the pair table, with intervals.
+
+    Returns columns label, n, value, low, high; sorted by value, descending. Pairs without the column give one row
+    "all".
+    """
+    labels = pairs.set_index("pair_id")[column] if column in pairs else pd.Series("all", index=pairs["pair_id"])
+    of_row = labels.reindex(table["pair_id"]).fillna("other").to_numpy()
+    hit = RAW.decide(logits_of(table)) == table["y_true"].to_numpy()
+    groups, rows = table["group_id"].to_numpy(), []
+    for label in sorted(set(of_row)):
+        chosen = of_row == label
+        found = stage.resampler(groups[chosen]).mean(hit[chosen], span=SHARE)
+        bounds = {"value": found.value, "low": found.low, "high": found.high}
+        rows.append({"label": str(label), "n": int(chosen.sum()), **bounds})
+    return pd.DataFrame(rows).sort_values("value", ascending=False, ignore_index=True)
+
+
+def per_class(table: pd.DataFrame, decision: np.ndarray) -> pd.DataFrame:
+    """Precision, recall, F1 and support of each class."""
+    counts = confusion_counts(table["y_true"], decision)
+    return pd.DataFrame({"class": class_names(), **class_scores(counts), "support": counts.sum(axis=1)})
+
+
+def confident_mistakes(
+    table: pd.DataFrame, pairs: pd.DataFrame, *, above: float, stage: Stage
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Wrong answers, most confident first, and how common answers at a probability above a bound are.
+
+    Returns `mistakes`: the pairs, with `prob` of the given answer; `base`: rows right, wrong, all: n, n_confident,
+    share_confident with its interval (NaN for no row).
+    """
+    logits = logits_of(table)
+    answer, probs = RAW.decide(logits), RAW.probabilities(logits)
+    prob = probs[np.arange(len(table)), answer]
+    right, confident = answer == table["y_true"].to_numpy(), prob > above
+    groups, rows = table["group_id"].to_numpy(), []
+    for name, chosen in (("right", right), ("wrong", ~right), ("all", np.ones(len(table), dtype=bool))):
+        share = Interval(np.nan, np.nan, np.nan)
+        if chosen.any():
+            share = stage.resampler(groups[chosen]).mean(confident[chosen], span=SHARE)
+        counts = {"n": int(chosen.sum()), "n_confident": int((confident & chosen).sum())}
+        rows.append({"answers": name, **counts, **with_bounds("share_confident", share)})
+    merged = table[["pair_id"]].assign(prob=prob).merge(pairs, on="pair_id", validate="one_to_one")
+    mistakes = merged[~right].sort_values("prob", ascending=False, ignore_index=True)
+    return mistakes, pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers of one trial with several seeds to the same pairs: answers is (n_seeds, n_pairs)."""
+
+    y_true: np.ndarray
+    groups: np.ndarray
+    answers: np.ndarray
+    seeds: tuple[int, ...]
+    n_classes: int = len(Label)
+
+    def statistics(self, metric: str = "macro_f1") -> list[Statistic]:
+        """Macro-F1 over all declared classes, or accuracy, of each seed's model as a function of row weights."""
+        if metric == "accuracy":
+            return [partial(accuracy, self.y_true, answer) for answer in self.answers]
+        return [partial(macro_f1, self.y_true, answer, self.n_classes) for answer in self.answers]
+
+    def part(self, chosen: np.ndarray) -> Answers:
+        """The same models on some of the pairs, (n_pairs,) bool."""
+        return Answers(self.y_true[chosen], self.groups[chosen], self.answers[:, chosen], self.seeds, self.n_classes)
+
+
+def _nothing(weights: Weights) -> ArrayLike:
+    return 0.0 if weights is None else np.zeros(len(weights))
+
+
+def collect(stage: Stage, trial: str, split: str) -> Answers:
+    """Answers of all seeds of a trial to one split.
+
+    ValueError if the runs do not answer the same pairs in the same order.
+    """
+    seeds = stage.params.training.seeds
+    tables = [stage.predictions(split, trial=trial, seed=seed) for seed in seeds]
+    first = tables[0]
+    if any(not table["pair_id"].equals(first["pair_id"]) for table in tables):
+        raise ValueError(f"the runs of trial {trial!r} do not answer the same pairs in the same order")
+    logits = [logits_of(table) for table in tables]
+    answers, n_classes = np.stack([RAW.decide(one) for one in logits]), logits[0].shape[1]
+    return Answers(first["y_true"].to_numpy(), first["group_id"].to_numpy(), answers, tuple(seeds), n_classes)
+
+
+def mean_score(stage: Stage, second: Answers, first: Answers | None = None, *, metric: str = "macro_f1") -> Interval:
+    """A metric averaged over seeds, or its difference to another trial on the same pairs and seeds.
+
+    The interval covers the choice of images and, with several seeds, training again (see `Resampler.compare`). Of two
+    trials that answer every pair alike it holds what is compatible with no group in which they differ.
+    """
+    resampler = stage.resampler(second.groups)
+    if first is not None and np.array_equal(first.answers, second.answers):
+        return resampler.mean(np.zeros(len(second.y_true)), span=(-1.0, 1.0))
+    before = first.statistics(metric) if first else [_nothing] * len(second.seeds)
+    found = resampler.compare(before, second.statistics(metric))
+    return _with_width(found.difference_with_seeds or found.difference)
+
+
+def seed_scores(stage: Stage, split: str = Split.VAL, *, trials: Sequence[str] | None = None) -> pd.DataFrame:
+    """Macro-F1 of every run, or of those of some trials, on one split: trial, seed, role, macro_f1 with interval."""
+    rows = []
+    for trial, seed in runs(stage.all_params):
+        if trials is None or trial in trials:
+            table = stage.predictions(split, trial=trial, seed=seed)
+            found = estimate(table, prefix="run", stage=stage, names=("macro_f1",))["run.macro_f1"]
+            role = stage.all_params.trial(trial).role
+            rows.append({"trial": trial, "seed": seed, "role": role, **with_bounds("macro_f1", found)})
+    return pd.DataFrame(rows)
+
+
+def _candidates(stage: Stage) -> list[TrialParams]:
+    return [trial for trial in stage.params.training.trials if trial.role == "candidate"]
+
+
+def n_trainable(stage: Stage, trial: str) -> int:
+    """Trained parameters of a trial."""
+    seed = stage.params.training.seeds[0]
+    numbers = Numbers.load(stage.upstream(TRIAL_STAGE, "numbers.json", trial, seed))
+    return int(numbers[f"{trial}_s{seed}.n_trainable"].value)
+
+
+def rank_trials(stage: Stage) -> pd.DataFrame:
+    """Candidates by mean macro-F1 on val over seeds, and how far each is shown to lie from the best.
+
+    Returns trial, n_trainable, epochs (of each stage of its chain), mean macro_f1 with interval, seed_sd, difference to
+    the best with interval, within_margin (the whole interval of the difference lies above minus the margin; unadjusted
+    for the number of candidates), best first.
+    """
+    trials, margin = stage.params.training.trials, stage.params.training.margin
+    answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in _candidates(stage)}
+    means = {trial: mean_score(stage, answer) for trial, answer in answers.items()}
+    best = max(means, key=lambda trial: means[trial].value)
+    rows = []
+    for trial, mean in sorted(means.items(), key=lambda item: -item[1].value):
+        by_seed = [float(statistic(None)) for statistic in answers[trial].statistics()]
+        gap = mean_score(stage, answers[trial], answers[best]) if trial != best else Interval(0.0, np.nan, np.nan)
+        rows.append(
+            {
+                "trial": trial,
+                "n_trainable": n_trainable(stage, trial),
+                "epochs": epochs_text(trials, trial),
+                **with_bounds("macro_f1", mean),
+                "seed_sd": float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else np.nan,
+                **with_bounds("difference", gap),
+                "within_margin": trial == best or bool(gap.low > -margin),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def differences(stage: Stage) -> pd.DataFrame:
+    """Every two candidates on the same pairs of val and seeds: differences with intervals, tests of equal accuracy.
+
+    Intervals cover images and, with several seeds, training again; the test takes the trained models as they are, all
+    seeds together, with images as the unit.
+
+    Returns one row a pair of trials: trial, minus; macro_f1 and accuracy (differences, with low and high); n01 (answers
+    that `minus` got wrong and `trial` right) and n10 (the other way round), p_clustered (images as the unit), p_holm
+    (p_clustered adjusted for the number of rows), verdict. Two trials are called different where the interval of
+    macro-F1 excludes zero and p_holm lies below one minus the level.
+    """
+    answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in _candidates(stage)}
+    rows = []
+    for first, second in combinations(answers, 2):
+        row: dict[str, object] = {"trial": second, "minus": first}
+        for metric in ("macro_f1", "accuracy"):
+            gap = mean_score(stage, answers[second], answers[first], metric=metric)
+            row |= with_bounds(metric, gap)
+        rows.append(row | discordance(answers[first], answers[second]))
+    columns = ["trial", "minus", *(f"{m}{end}" for m in ("macro_f1", "accuracy") for end in ("", "_low", "_high"))]
+    table = pd.DataFrame(rows, columns=[*columns, "n01", "n10", "p_clustered"])
+    table["p_holm"] = holm(table["p_clustered"].to_numpy(dtype=np.float64))
+    is_apart = (table["macro_f1_low"] > 0) | (table["macro_f1_high"] < 0)
+    is_shown = is_apart & (table["p_holm"] < 1 - stage.params.statistics.level)
+    return table.assign(verdict=np.where(is_shown.to_numpy(dtype=bool), DIFFERENT, "no difference shown"))
+
+
+def discordance(first: Answers, second: Answers) -> dict[str, object]:
+    """Answers of all seeds that are right in one trial alone, and the p-value of "both are right equally often"."""
+    right = [(trial.answers == trial.y_true).ravel() for trial in (first, second)]
+    groups = np.tile(first.groups, len(first.seeds))
+    return {
+        "n01": int((right[1] & ~right[0]).sum()),
+        "n10": int((right[0] & ~right[1]).sum()),
+        "p_clustered": clustered_mcnemar(*right, groups),
+    }
+
+
+def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
+    """Keep, of the candidates shown to lie within the margin of the best, the one with fewest trained parameters.
+
+    Where none but the best itself is shown to, the best is kept. Of its seeds the best on val goes on. Its numbers hold
+    how the choice came about: names of trials, in what two compared ones were trained alike, how many candidates score
+    higher (`selection.n_ahead`), and how many train fewer parameters (`.n_fewer`).
+    """
+    close = ranking[ranking["within_margin"]].sort_values("n_trainable", kind="stable")
+    trial, best = str(close["trial"].iloc[0]), str(ranking["trial"].iloc[0])
+    answers = collect(stage, trial, Split.VAL)
+    by_seed = [float(statistic(None)) for statistic in answers.statistics()]
+    seed = answers.seeds[int(np.argmax(by_seed))]
+    trials = stage.params.training.trials
+    deep = {one.name for one in trials if any(getattr(one, name) for name in DEPTH)}
+    unfrozen = next((name for name in (trial, *ranking["trial"]) if name in deep), "")
+    twin = frozen_twin(trials, unfrozen) if unfrozen else None
+    kept = stage.predictions(Split.VAL, trial=trial, seed=seed)
+    numbers = estimate(kept, prefix="selection", stage=stage, names=("macro_f1",))
+    frozen, least = twin.name if twin else "", least_trained(trials)
+    start = least.name if least else ""
+    names = {
+        **{"trial": trial, "seed": str(seed), "best": best, "unfrozen": unfrozen, "frozen": frozen},
+        "least_trained": start,
+        "training": training_text(trials, unfrozen, frozen) if frozen else "",
+        "training_of_frozen": training_text(trials, frozen, start) if frozen else "",
+    }
+    numbers.merge({f"selection.{name}": named(words) for name, words in names.items()})
+    order = ranking["trial"].tolist()
+    fewer = ranking["n_trainable"] < ranking["n_trainable"].iloc[order.index(trial)]
+    for name, count in {"n_ahead": order.index(trial), "n_fewer": fewer.sum()}.items():
+        numbers[f"selection.{name}"] = Number(float(count), unit="count", split=str(Split.VAL))
+    numbers["selection.margin"] = Number(stage.params.training.margin, kind=SETTING)
+    return Selection(trial, seed, frozen, unfrozen, numbers=numbers)
+
+
+def store_standing(stage: Stage, kept: Selection, pairwise: pd.DataFrame) -> None:
+    """Numbers `selection.n_better`, `.n_worse` and `.n_others`: candidates that the kept trial is shown to differ from.
+
+    `pairwise` is as `differences` gives it; `.n_compared` are its rows.
+    """
+    sign = np.where(pairwise["trial"] == kept.trial, 1.0, np.where(pairwise["minus"] == kept.trial, -1.0, 0.0))
+    gap = sign * pairwise["macro_f1"].to_numpy(dtype=np.float64) * (pairwise["verdict"] == DIFFERENT)
+    counts = {"n_others": (sign != 0).sum(), "n_better": (gap > 0).sum(), "n_worse": (gap < 0).sum()}
+    for name, count in {**counts, "n_compared": len(pairwise)}.items():
+        stage.number(f"selection.{name}", count, unit="count", split=str(Split.VAL))
+
+
+def noise_of_best(stage: Stage, scores: pd.DataFrame, kept: Selection) -> pd.DataFrame:
+    """How far the best of n equal runs stands above their mean through seed noise alone, beside the observed lead.
+
+    Equal are the candidates with as many epochs in all as the kept one that unfreeze something, as it does, or nothing.
+    The expected maximum of n independent normal draws is mean + c_n · SD; SD is pooled over the candidates' seeds.
+    """
+    trials = {trial.name: trial for trial in _candidates(stage)}
+
+    def kind(name: str) -> tuple[int, bool]:
+        return n_epochs(stage.params.training.trials, name), any(getattr(trials[name], part) for part in DEPTH)
+
+    equal = [name for name in trials if kind(name) == kind(kept.trial)]
+    by_trial = scores[scores["trial"].isin(equal)].groupby("trial")["macro_f1"]
+    means = by_trial.mean()
+    pooled = float(np.sqrt(by_trial.var(ddof=1).mean()))
+    of_means = pooled / np.sqrt(len(stage.params.training.seeds))
+    rows = {
+        "equal candidates": len(means),
+        "SD of one run (pooled over seeds)": pooled,
+        "SD of a trial's mean": of_means,
+        "lead of the best expected from noise": expected_best_of(len(means), sd=of_means),
+        "lead of the best observed": float(means.max() - means.mean()),
+    }
+    return pd.DataFrame({"quantity": list(rows), "value": pd.Series(rows.values(), dtype=object)})
+
+
+def references(stage: Stage, kept: Selection) -> pd.DataFrame:
+    """Scores on test of the kept model and of what it must beat: the majority label, controls, frozen encoders.
+
+    A profile without the control leaves its number undefined, and a claim about it does not apply.
+    """
+    train = stage.pairs(Split.TRAIN)["label"]
+    frequent = class_names().index(str(train.value_counts().idxmax()))
+    table = stage.predictions(Split.TEST, trial=kept.trial, seed=kept.seed)
+    majority = table.assign(logit_1=1.0 if frequent else -1.0)
+    shuffled = pd.read_parquet(stage.upstream(TRIAL_STAGE, "shuffled.parquet", kept.trial, kept.seed))
+    rows = [_reference(stage, "always the more frequent label of train", majority, "test.majority")]
+    for trial in stage.params.training.trials:
+        if trial.role == "control":
+            own = [seed for name, seed in runs(stage.all_params) if name == trial.name]
+            blind = stage.predictions(Split.TEST, trial=trial.name, seed=kept.seed if kept.seed in own else own[0])
+            told = f"{trial.name}: a network trained {_missing(trial)}"
+            rows.append(_reference(stage, told, blind, f"test.{trial.name}", trial.name))
+    if BLIND not in stage.numbers:
+        stage.numbers[BLIND] = Number(float("nan"), split=Split.TEST, kind=ESTIMATE)
+    rows.append(_reference(stage, "the kept model shown another pair's image", shuffled, "test.shuffled", kept.trial))
+    least = least_trained(stage.params.training.trials)
+    for number, name in (("test.least_trained", least.name if least else ""), ("test.frozen", kept.frozen)):
+        if name not in ("", kept.trial) and (number == "test.frozen" or name != kept.frozen):
+            frozen = stage.predictions(Split.TEST, trial=name, seed=kept.seed)
+            rows.append(_reference(stage, f"{name}: nothing unfrozen", frozen, number, name))
+    rows.append(_reference(stage, f"{kept.trial}: the kept model", table, "test.kept", kept.trial))
+    return pd.DataFrame(rows)
+
+
+def _missing(trial: TrialParams) -> str:
+    """What a control is not shown."""
+    blank = [name for name, shown in (("image", trial.image), ("hypothesis", trial.text)) if shown == "blank"]
+    return f"without the {' and the '.join(blank)}" if blank else "as a control"
+
+
+def _reference(stage: Stage, name: str, table: pd.DataFrame, number: str, trial: str = "") -> dict[str, object]:
+    """A row of references, its accuracy a `Number`; the accuracy is stored under `number`."""
+    found = estimate(table, prefix="reference", stage=stage, names=("accuracy", "macro_f1"))
+    stage.numbers[number] = found["reference.accuracy"]
+    epochs = epochs_text(stage.params.training.trials, trial) if trial else ""
+    trained = {"epochs": epochs, "seed": str(table["seed"].iloc[0]) if trial else ""}
+    row = {"answers": name, **trained, "accuracy": found["reference.accuracy"]}
+    return row | with_bounds("macro_f1", found["reference.macro_f1"])

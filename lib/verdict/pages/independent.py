@@ -1,0 +1,227 @@
+"""What the page on independent sets measures: scores, calibration and decisions on splits of another distribution.
+
+A source may lack one or both independent splits. Tables then lack their rows, their numbers are not defined, and a
+sentence says what is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from verdict.base.labels import Split, class_names
+from verdict.base.numbers import COUNT, ESTIMATE, POINTS, Number
+from verdict.data.images import ImageStore
+from verdict.decide.policy import Costs, Decision, Policy, realised
+from verdict.decide.takeover import People
+from verdict.model.predict import DecisionRule, logits_of
+from verdict.model.selection import Selection
+from verdict.pages.decisions import auto_error
+from verdict.pages.deferral import Calibrated, Evidence, case_of, gather, gather_both
+from verdict.pages.evaluation import accuracy_by
+from verdict.stats.metrics import macro_f1
+from verdict.stats.scores import softmax
+from verdict.stats.uncertainty import Interval, Statistic, with_bounds
+from verdict.stats.weighted import weighted_mean
+from verdict.workflow.stage import Stage
+
+INDEPENDENT_SPLITS = (Split.INDEPENDENT, Split.INDEPENDENT_HAND)
+
+
+def read_tables(stage: Stage, kept: Selection) -> dict[str, pd.DataFrame]:
+    """Prediction tables of test and of the independent splits that there are, test first."""
+    found = {
+        split: stage.predictions(split, trial=kept.trial, seed=kept.seed) for split in (Split.TEST, *INDEPENDENT_SPLITS)
+    }
+    return {str(split): table for split, table in found.items() if len(table)}
+
+
+def scores_by_split(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Accuracy and macro-F1 of each split, beside guessing and beside test.
+
+    Returns split, n; with intervals accuracy, guessing (accuracy of always giving the split's most frequent class),
+    gain_over_guessing (the first minus the second, paired), macro_f1, accuracy_change and macro_f1_change (the split
+    minus test, which are resampled independently). The same stand as numbers `<split>.<name>` of every independent
+    split, with `.n_pairs` and `.n_images`; they are not defined where it is absent.
+    """
+    rows, of_test = [], {}
+    for split, table in tables.items():
+        draws, (hit, common, macro) = stage.resampler(table["group_id"]), _answers(table)
+        means = draws.means(np.column_stack([hit, common, hit - common]), [(0.0, 1.0), (0.0, 1.0), (-1.0, 1.0)])
+        found = dict(zip(("accuracy", "guessing", "gain_over_guessing"), means, strict=True))
+        found["macro_f1"] = draws.interval(macro)
+        drawn = {"accuracy": draws.replicates(partial(weighted_mean, hit)), "macro_f1": draws.replicates(macro)}
+        of_test = of_test or {name: (found[name].value, drawn[name]) for name in drawn}
+        for name, (value, replicates) in of_test.items():
+            change = draws.around(found[name].value - value, drawn[name] - replicates)
+            found[f"{name}_change"] = Interval(*[np.nan] * 3) if split == Split.TEST else change
+        row: dict[str, object] = {"split": split, "n": len(table)}
+        for name, interval in found.items():
+            row |= with_bounds(name, interval)
+        rows.append(row)
+        if split != Split.TEST:
+            _store_scores(stage, split, table, found)
+    _fill(stage, tables, (*_UNITS, "n_pairs", "n_images"))
+    return pd.DataFrame(rows)
+
+
+_UNITS = {
+    "accuracy": "%",
+    "guessing": "%",
+    "gain_over_guessing": POINTS,
+    "macro_f1": "",
+    "accuracy_change": POINTS,
+    "macro_f1_change": "",
+}
+
+
+def _answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, Statistic]:
+    """Whether each answer is right, whether the split's most frequent class is, each (n,), and macro-F1."""
+    y_true, logits = table["y_true"].to_numpy(), logits_of(table)
+    answer, n_classes = DecisionRule().decide(logits), logits.shape[1]
+    common = int(np.bincount(y_true, minlength=n_classes).argmax())
+    macro = partial(macro_f1, y_true, answer, n_classes)
+    return (answer == y_true).astype(float), (y_true == common).astype(float), macro
+
+
+def _store_scores(stage: Stage, split: str, table: pd.DataFrame, found: Mapping[str, Interval]) -> None:
+    for name, unit in _UNITS.items():
+        stage.numbers[f"{split}.{name}"] = found[name].number(n=len(table), split=split, unit=unit)
+    stage.number(f"{split}.n_pairs", len(table), split=split, unit="count")
+    if not stage.is_recorded:
+        stage.number(f"{split}.n_images", table["image_id"].nunique(), split=split, unit="count")
+
+
+def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Accuracy by family of statements and split: family, n, value, low, high, split, label, group; by family.
+
+    Data without families has none; their number is `independent.n_families`.
+    """
+    pairs = stage.pairs(*tables)
+    n_families = pairs["family"].nunique() if "family" in pairs else 0
+    stage.number("independent.n_families", n_families, unit="count")
+    if not n_families:
+        return pd.DataFrame(columns=["family", "n", "value", "low", "high", "split", "label", "group"])
+    parts = [
+        accuracy_by(table, pairs, "family", stage=stage).rename(columns={"label": "family"}).assign(split=split)
+        for split, table in tables.items()
+    ]
+    found = pd.concat(parts, ignore_index=True)
+    found["label"], found["group"] = found["family"] + ", " + found["split"], found["split"]
+    order = {split: place for place, split in enumerate(tables)}
+    found = found.assign(place=found["split"].map(order)).sort_values(["family", "place"], kind="stable")
+    return found.drop(columns="place").reset_index(drop=True)
+
+
+def hand_written(stage: Stage, tables: Mapping[str, pd.DataFrame], temperature: float) -> pd.DataFrame:
+    """Every hand-written sentence with the model's answer.
+
+    Returns image (number from 1), image_id, hypothesis, label, answer, prob (calibrated, of the answer), is_right; no
+    rows if there is no hand-written set.
+    """
+    columns = ["image", "image_id", "hypothesis", "label", "answer", "prob", "is_right"]
+    if Split.INDEPENDENT_HAND not in tables:
+        return pd.DataFrame(columns=columns)
+    table = tables[Split.INDEPENDENT_HAND]
+    pairs = stage.pairs(Split.INDEPENDENT_HAND).set_index("pair_id")
+    logits = logits_of(table)
+    answer, probs = DecisionRule(temperature).decide(logits), softmax(logits / temperature)
+    names = np.array(class_names(), dtype=object)
+    found = table[["image_id"]].reset_index(drop=True)
+    found["hypothesis"] = pairs["hypothesis"].reindex(table["pair_id"]).to_numpy()
+    found["image"] = pd.factorize(found["image_id"], sort=True)[0] + 1
+    found["label"], found["answer"] = names[table["y_true"].to_numpy()], names[answer]
+    found["prob"], found["is_right"] = probs[np.arange(len(table)), answer], answer == table["y_true"].to_numpy()
+    return found[columns].sort_values("image", kind="stable", ignore_index=True)
+
+
+def gallery_of(stage: Stage, sentences: pd.DataFrame) -> dict[str, Any]:
+    """Images and titles of the hand-written set, in the order of their numbers, for `show_gallery`."""
+    store = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent)
+    images, titles = [], []
+    for (number, image_id), part in sentences.groupby(["image", "image_id"], sort=True):
+        images.append(store.thumbnail(image_id))
+        titles.append(f"{number}: {int(part['is_right'].sum())} of {len(part)} right")
+    return {"images": images, "titles": titles}
+
+
+def gather_splits(
+    stage: Stage, tables: Mapping[str, pd.DataFrame], calibrated: Calibrated, kept: Selection
+) -> dict[str, Evidence]:
+    """Evidence of each split; of test only the pairs that did not tune the policy."""
+    return {
+        split: gather_both(stage, calibrated, kept)[1]
+        if split == Split.TEST
+        else gather(stage, split, calibrated, kept)
+        for split in tables
+    }
+
+
+def decisions_by_split(
+    stage: Stage, evidence: Mapping[str, Evidence], people: People, costs: Costs, policy: Policy
+) -> pd.DataFrame:
+    """What the policy does on each split.
+
+    Returns split, n; auto, clarify, human (shares); auto_error (error rate of what went out alone; NaN if nothing did),
+    error (of all final answers, expected over people), cost, always_auto, always_human (means) and gain (cost of always
+    asking a person minus the policy's, paired), with intervals. Numbers `<split>.auto_share`, `.auto_error`,
+    `.policy_cost` and `.policy_gain` of every independent split.
+    """
+    rows = []
+    for split, found in evidence.items():
+        case, draws = case_of(found, people, costs), stage.resampler(found.groups)
+        decision = case.decide(policy)
+        row: dict[str, object] = {"split": split, "n": len(found)}
+        for branch in Decision:
+            row |= with_bounds(branch.text, draws.mean(decision == branch, span=(0, 1)))
+        alone = auto_error(stage, case, policy, split)
+        row |= with_bounds("auto_error", alone)
+        everyone = {branch: np.full(len(found), branch) for branch in (Decision.AUTO, Decision.HUMAN)}
+        cost, error = case.means(decision, draws)
+        row |= with_bounds("error", error) | with_bounds("cost", cost)
+        for branch, name in ((Decision.AUTO, "always_auto"), (Decision.HUMAN, "always_human")):
+            row |= with_bounds(name, case.means(everyone[branch], draws)[0])
+        saved = case.outcomes.cost[:, Decision.HUMAN] - realised(case.outcomes.cost, decision)
+        row |= with_bounds("gain", draws.mean(saved, span=(-case.outcomes.dearest, case.outcomes.dearest)))
+        rows.append(row)
+        if split != Split.TEST:
+            _store_decisions(stage, row, alone)
+    _fill(stage, evidence, ("auto_share", "auto_error", "policy_cost", "policy_gain"))
+    return pd.DataFrame(rows)
+
+
+def _store_decisions(stage: Stage, row: Mapping[str, Any], error: Number) -> None:
+    split, shared = row["split"], {"n": row["n"], "split": row["split"]}
+    stage.numbers[f"{split}.auto_error"] = error
+    for name, column, unit in (
+        ("auto_share", "auto", "%"),
+        ("policy_cost", "cost", "min"),
+        ("policy_gain", "gain", "min"),
+    ):
+        stage.numbers[f"{split}.{name}"] = Interval.from_columns(row, column).number(unit=unit, **shared)
+
+
+def store_transfer(stage: Stage, found: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Numbers of the independent splits from `transfer`: `<split>.excess_nll`, `.ece` and `.ece_at_oracle`."""
+    names = ("excess_nll", "ece", "ece_at_oracle")
+    for row in found.to_dict("records"):
+        if row["split"] == Split.TEST:
+            continue
+        for name in names:
+            interval = Interval.from_columns(row, name)
+            stage.numbers[f"{row['split']}.{name}"] = interval.number(n=row["n"], split=row["split"])
+    _fill(stage, tables, (*names, "coverage"))
+
+
+def _fill(stage: Stage, present: Mapping[str, object], names: tuple[str, ...]) -> None:
+    """Give absent splits numbers that say so, so that prose which names them can be rendered."""
+    for split in INDEPENDENT_SPLITS:
+        if str(split) not in present:
+            for name in names:
+                is_count = name.startswith("n_")
+                value, kind = (0.0, COUNT) if is_count else (float("nan"), ESTIMATE)
+                stage.numbers[f"{split}.{name}"] = Number(value, split=str(split), kind=kind)

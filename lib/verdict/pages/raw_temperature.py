@@ -1,0 +1,198 @@
+"""How a published calibration of CLIP went wrong, as arithmetic that a notebook can show.
+
+There the temperature itself, not its logarithm, was moved by L-BFGS, on cosines without the model's logit scale. The
+best T of such cosines lies next to the pole at T = 0; a step across it lands on the plateau of negative T, where
+every probability is 1 / n_classes and the answer is the least similar class. Clamping T at 0.01 hid this: the bound
+is close to 1 / scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from verdict.base.numbers import EXACT, Number, Numbers
+from verdict.decide.outcomes import readings
+from verdict.decide.temperature import Temperature
+from verdict.stats.metrics import accuracy, ece, nll_of_logits
+from verdict.stats.scores import check_labels, softmax, top_class
+from verdict.workflow.stage import Stage
+from verdict.workflow.stages import CLIP
+
+CLAMP = (0.01, 100.0)
+GATE = 0.6
+CLIP_SCALE = 100.0
+N_CLASSES = 10
+OWN_SOURCES = ("csv", "recorded", "folder")
+# Counts of the published runs on 10,000 images: errors of the model (first run: after T), images handed to a person and
+# the model's errors among them. The published figures below are derived from these alone.
+N_IMAGES = 10_000
+N_ERRORS = {"published, T free": 9_997, "published, T clamped": 1_383}
+N_HUMAN = {"published, T free": 10_000, "published, T clamped": 2_932}
+N_CAUGHT = {"published, T free": 9_997, "published, T clamped": 1_165}
+
+
+def is_told(stage: Stage) -> bool:
+    """Whether a stage tells of published runs: not where it judges predictions on data of the user's own."""
+    params = stage.all_params
+    return (params.clip.source if stage.source == CLIP else params.data.source) not in OWN_SOURCES
+
+
+def clip_like_cosines(
+    n: int, n_classes: int, *, rng: np.random.Generator, lead: float = 0.052, noise: float = 0.02
+) -> tuple[np.ndarray, np.ndarray]:
+    """Simulated cosines of images and class prompts: around 0.2, all within a few hundredths of each other.
+
+    `n`, `n_classes`: images and classes; `rng`: source of randomness; `lead`: how much the true class's cosine is
+    higher on average; `noise`: standard deviation of a cosine. Returns `cosines` (n, n_classes); `y_true` (n,).
+    """
+    y_true = rng.integers(n_classes, size=n)
+    cosines = 0.2 + noise * rng.standard_normal((n, n_classes))
+    cosines[np.arange(n), y_true] += lead
+    return cosines, y_true
+
+
+def raw_temperature_path(
+    scores: ArrayLike, y_true: ArrayLike, *, start: float = 1.0, max_steps: int = 50
+) -> pd.DataFrame:
+    """Every T that L-BFGS with unit steps visits when it moves T itself.
+
+    For one parameter L-BFGS is the secant method: the step is the slope times the last measured 1 / curvature. It
+    measures only upward curvature; while the NLL curves downwards it steps by the bare slope. Rules of stopping are
+    those of PyTorch's optimiser without line search.
+
+    `scores` (n, n_classes): what was taken for logits; `y_true` (n,): class ids; `start`: first T; `max_steps`: most
+    steps. Returns columns step, temperature, nll, slope; the first row is the start. Nocedal and Wright (2006),
+    Numerical optimization, algorithm 7.5.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    y_true = check_labels(y_true, *scores.shape)
+    temperature, inverse_curvature = start, 1.0
+    loss, slope = _loss_and_slope(scores, y_true, temperature)
+    rows = [(0, temperature, loss, slope)]
+    for step in range(1, max_steps + 1):
+        move = -slope * inverse_curvature
+        if step == 1:
+            move *= min(1.0, 1 / max(abs(slope), 1e-300))
+        if abs(slope) <= 1e-7 or abs(slope * inverse_curvature * slope) < 1e-9:
+            break
+        temperature += move
+        new_loss, new_slope = _loss_and_slope(scores, y_true, temperature)
+        rows.append((step, temperature, new_loss, new_slope))
+        if move * (new_slope - slope) > 1e-10:
+            inverse_curvature = move / (new_slope - slope)
+        is_still = abs(move) <= 1e-9 or abs(new_loss - loss) < 1e-9
+        loss, slope = new_loss, new_slope
+        if is_still:
+            break
+    return pd.DataFrame(rows, columns=["step", "temperature", "nll", "slope"])
+
+
+def published_failure(scores: ArrayLike, y_true: ArrayLike) -> pd.DataFrame:
+    """Four temperatures for the same scores: as released, moved raw, clamped, and fitted by its logarithm.
+
+    `scores` (n, n_classes): cosines without their scale; any logits will do; `y_true` (n,): class ids. Returns columns
+    rule, temperature, nll, accuracy, mean_confidence, ece, share_to_human (largest probability below the gate of 0.6),
+    in the order above.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    moved = float(raw_temperature_path(scores, y_true)["temperature"].iloc[-1])
+    fitted = Temperature.fit(scores, y_true, allow_small=True).temperature
+    rules = {
+        "as released": 1.0,
+        "raw T by L-BFGS": moved,
+        "clamped to [0.01, 100]": float(np.clip(fitted, *CLAMP)),
+        "log T": fitted,
+    }
+    return pd.DataFrame([{"rule": rule, **_scored(scores, y_true, value)} for rule, value in rules.items()])
+
+
+def raw_nll_curve(scores: ArrayLike, y_true: ArrayLike, *, n_points: int = 120) -> pd.DataFrame:
+    """NLL over T itself on both sides of its pole at T = 0: columns temperature, nll."""
+    scores = np.asarray(scores, dtype=np.float64)
+    positive = np.geomspace(2e-4, 1e3, n_points)
+    grid = np.concatenate([-positive[::-1], positive])
+    return pd.DataFrame({"temperature": grid, "nll": [float(nll_of_logits(scores / t, y_true)) for t in grid]})
+
+
+def store_failure(numbers: Numbers, failure: pd.DataFrame) -> None:
+    """Numbers `failure.raw_temperature`, `.raw_nll`, `.nll_at_1`, `.log_temperature` and `.log_nll` of a failure."""
+    rows = failure.set_index("rule")
+    for name, (rule, column) in {
+        "raw_temperature": ("raw T by L-BFGS", "temperature"),
+        "raw_nll": ("raw T by L-BFGS", "nll"),
+        "nll_at_1": ("as released", "nll"),
+        "log_temperature": ("log T", "temperature"),
+        "log_nll": ("log T", "nll"),
+    }.items():
+        numbers[f"failure.{name}"] = Number(float(rows.loc[rule, column]), kind=EXACT)
+
+
+def published_calibration() -> pd.DataFrame:
+    """Figures that the published run reports after calibration, and the arithmetic that gives them.
+
+    Returns columns figure, published, derived, why.
+    """
+    right = 1 - N_ERRORS["published, T free"] / N_IMAGES
+    rows = [
+        ("accuracy at T = -590", 0.0003, right, "the answer is the least similar class"),
+        ("ECE at T = -590", 0.0997, plateau_ece(N_CLASSES, right), "every probability is 1 / 10: |1 / 10 - accuracy|"),
+        ("conformal threshold at T = -590", 0.1000, 1 / N_CLASSES, "every probability is 1 / 10"),
+        ("NLL at T = -590", float("nan"), float(np.log(N_CLASSES)), "ln 10, that of guessing; at T = 1 it was lower"),
+        ("clamped T", CLAMP[0], 1 / CLIP_SCALE, "the clamp happens to be 1 / the scale that the cosines lack"),
+    ]
+    return pd.DataFrame(rows, columns=["figure", "published", "derived", "why"])
+
+
+def published_policy(accuracies: Sequence[float] = (1.0, 0.95, 0.9)) -> pd.DataFrame:
+    """What the published policies would have shown, from their counts, with people of several accuracies.
+
+    Returns one row a run and reading ("all interventions" or "human branch"): policy, share, base_error, precision,
+    recall, lift (see `readings`), and the accuracy of what goes out if people are right so often.
+    """
+    rows = []
+    for run, n_errors in N_ERRORS.items():
+        n_human, n_caught = N_HUMAN[run], N_CAUGHT[run]
+        wrong = np.arange(N_IMAGES) < n_errors
+        to_human = np.concatenate([np.arange(n_errors) < n_caught, np.arange(N_IMAGES - n_errors) < n_human - n_caught])
+        others_right = N_IMAGES - n_human - (n_errors - n_caught)
+        after = {f"accuracy, people {h:.0%} right": (others_right + h * n_human) / N_IMAGES for h in accuracies}
+        for reading, chosen in (("all interventions", np.ones(N_IMAGES, dtype=bool)), ("human branch", to_human)):
+            scores = {
+                name: float(one(None)) for name, one in readings(chosen.astype(float), wrong.astype(float)).items()
+            }
+            rows.append({"policy": f"{run}, {reading}", **scores, **after})
+    return pd.DataFrame(rows)
+
+
+def plateau_ece(n_classes: int, right_share: float) -> float:
+    """ECE where every probability is 1 / n_classes: the distance of two constants, which measures no calibration.
+
+    `n_classes`: number of classes; `right_share` in [0, 1]: accuracy; on the plateau of negative T that of the least
+    similar class.
+    """
+    return abs(1 / n_classes - right_share)
+
+
+def _loss_and_slope(scores: np.ndarray, y_true: np.ndarray, temperature: float) -> tuple[float, float]:
+    """Mean NLL and its derivative by T, which is (l_true - sum of p l) / T² on average; T may be negative."""
+    scaled = scores / temperature
+    true = scores[np.arange(len(y_true)), y_true]
+    slope = (true - (softmax(scaled) * scores).sum(axis=1)).mean() / temperature**2
+    return float(nll_of_logits(scaled, y_true)), float(slope)
+
+
+def _scored(scores: np.ndarray, y_true: ArrayLike, temperature: float) -> dict[str, float]:
+    probs = softmax(scores / temperature)
+    confidence = probs.max(axis=1)
+    return {
+        "temperature": temperature,
+        "nll": float(nll_of_logits(scores / temperature, y_true)),
+        "accuracy": float(accuracy(y_true, top_class(probs))),
+        "mean_confidence": float(confidence.mean()),
+        "ece": float(ece(probs, y_true)),
+        "share_to_human": float((confidence < GATE).mean()),
+    }

@@ -1,0 +1,157 @@
+"""What the page on saved logits measures: what was read, how good the model is, and how good people are where."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from verdict.base.labels import Split, vote_columns
+from verdict.data.own.recorded import RecordedSet, build
+from verdict.model.predict import DecisionRule, logits_of
+from verdict.stats.metrics import confusion_counts, nll_of_logits
+from verdict.stats.scores import softmax, top_class
+from verdict.stats.uncertainty import Interval, with_bounds
+from verdict.workflow.stage import Stage
+
+CLEAR = 0.8
+SHOWN_COUPLES = 10
+
+
+def read(stage: Stage) -> RecordedSet:
+    """Read the files that the parameters name; numbers `data.n_pairs`, `.n_classes` and `.n_tuning`."""
+    stage.progress("reading saved logits")
+    found = build(stage.params.data.recorded, seed=stage.params.data.seed)
+    stage.number("data.n_pairs", len(found.pairs), unit="count")
+    stage.number("data.n_classes", len(stage.classes), unit="count")
+    stage.number("data.n_tuning", found.pairs["is_tuning"].sum(), unit="count", split=str(Split.TEST))
+    return found
+
+
+def splits_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
+    """Each split: rows, groups and tuning rows where there are any, accuracy and NLL with intervals.
+
+    Also numbers `data.<split>.n_pairs`, `.accuracy` and `.nll`.
+    """
+    rows = []
+    for split, table in found.predictions.groupby("split", sort=False):
+        logits, y_true = logits_of(table), table["y_true"].to_numpy()
+        hit = (DecisionRule().decide(logits) == y_true).astype(float)
+        draws, shared = stage.resampler(table["group_id"]), {"n": len(table), "split": str(split)}
+        scores = {
+            "accuracy": draws.mean(hit, span=(0, 1)),
+            "nll": draws.interval(partial(nll_of_logits, logits, y_true)),
+        }
+        row: dict[str, object] = {"split": split, "n": len(table)}
+        if stage.params.data.recorded.group:
+            row["groups"] = draws.n_groups
+        if found.pairs["is_tuning"].any():
+            row["tune_the_policy"] = int(found.pairs.loc[found.pairs["split"] == split, "is_tuning"].sum())
+        stage.number(f"data.{split}.n_pairs", len(table), unit="count", split=str(split))
+        for name, interval in scores.items():
+            row |= with_bounds(name, interval)
+            unit = "%" if name == "accuracy" else ""
+            stage.numbers[f"data.{split}.{name}"] = interval.number(unit=unit, **shared)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def class_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
+    """How often each class occurs in each split: class, and one column of counts a split."""
+    counts = found.pairs.groupby(["label", "split"], sort=False).size().unstack(fill_value=0)
+    counts = counts.reindex(list(stage.classes), fill_value=0)
+    return counts.rename_axis(index="class", columns=None).reset_index()
+
+
+def overlap_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
+    """Rows that every two splits share.
+
+    Returns left, right, n_left, n_right, shared_rows (rows of the right one whose logits also stand, to the last bit,
+    in the left one) and shared_groups, where the data name groups; the last row holds the sums. The first sum is the
+    number `data.n_shared_rows`.
+    """
+    parts = {str(split): table for split, table in found.predictions.groupby("split", sort=False)}
+    counted = {split: Counter(row.tobytes() for row in logits_of(table)) for split, table in parts.items()}
+    rows = []
+    for left, right in combinations(parts, 2):
+        n_shared = sum(n for row, n in counted[right].items() if row in counted[left])
+        row: dict[str, object] = {"left": left, "right": right}
+        row |= {"n_left": len(parts[left]), "n_right": len(parts[right]), "shared_rows": n_shared}
+        if stage.params.data.recorded.group:
+            groups = [set(parts[split]["group_id"]) for split in (left, right)]
+            row["shared_groups"] = len(groups[0] & groups[1])
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    total = table[[name for name in table if name.startswith("shared_")]].sum()
+    stage.number("data.n_shared_rows", total["shared_rows"], unit="count")
+    return pd.concat([table, pd.DataFrame([{"left": "all", "right": "two by two", **total}])], ignore_index=True)
+
+
+def confused_couples(stage: Stage, found: RecordedSet) -> pd.DataFrame:
+    """The most frequent mistakes on test: true class, answer, n, share of the true class's rows; at most ten."""
+    table = found.predictions[found.predictions["split"] == Split.TEST]
+    counts = confusion_counts(table["y_true"], DecisionRule().decide(logits_of(table)), len(stage.classes))
+    totals = counts.sum(axis=1)
+    rows = [
+        {"true_class": stage.classes[k], "answer": stage.classes[told], "n": int(n), "share": float(n / totals[k])}
+        for (k, told), n in np.ndenumerate(counts)
+        if k != told and n
+    ]
+    columns = ["true_class", "answer", "n", "share"]
+    return pd.DataFrame(rows, columns=columns).sort_values("n", ascending=False, kind="stable").head(SHOWN_COUPLES)
+
+
+def people_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
+    """How often one person is right, and the model, on all test rows with answers and on parts of them.
+
+    Returns rows, n, person, model, difference (person minus model, paired), with intervals; no rows where nobody's
+    answers to test are known. Numbers `data.people.accuracy`, `.majority`, `.n_votes`, `.unclear` (share of rows on
+    which fewer than four fifths of the people are right) and `.on_errors` (where the model is wrong).
+    """
+    columns = vote_columns(stage.classes)
+    if not set(columns) <= set(found.pairs):
+        return pd.DataFrame()
+    votes = np.nan_to_num(found.pairs[columns].to_numpy(dtype=float))
+    known = (votes.sum(axis=1) > 0) & (found.pairs["split"] == Split.TEST).to_numpy()
+    if not known.any():
+        return pd.DataFrame()
+    table, votes = found.predictions[known].reset_index(drop=True), votes[known]
+    y_true, top = table["y_true"].to_numpy(), softmax(logits_of(table)).max(axis=1)
+    person = votes[np.arange(len(table)), y_true] / votes.sum(axis=1)
+    model = (DecisionRule().decide(logits_of(table)) == y_true).astype(float)
+    parts = {
+        "all": np.ones(len(table), dtype=bool),
+        "the model is right": model == 1,
+        "the model is wrong": model == 0,
+        "its least confident tenth": top <= np.quantile(top, 0.1),
+    }
+    spans = {"person": (0.0, 1.0), "model": (0.0, 1.0), "difference": (-1.0, 1.0)}
+    values, groups, rows = np.column_stack([person, model, person - model]), table["group_id"].to_numpy(), []
+    for name, chosen in parts.items():
+        row: dict[str, object] = {"rows": name, "n": int(chosen.sum())}
+        means = stage.resampler(groups[chosen]).means(values[chosen], list(spans.values()))
+        for column, interval in zip(spans, means, strict=True):
+            # Where the model is right it is right: that is no estimate.
+            is_given = column == "model" and name.startswith("the model is")
+            row |= with_bounds(column, Interval(interval.value, np.nan, np.nan) if is_given else interval)
+        rows.append(row)
+    _store_people(stage, table, votes, person, model)
+    return pd.DataFrame(rows)
+
+
+def _store_people(stage: Stage, table: pd.DataFrame, votes: np.ndarray, person: np.ndarray, model: np.ndarray) -> None:
+    y_true, groups = table["y_true"].to_numpy(), table["group_id"].to_numpy()
+    stage.number("data.people.n_votes", votes.sum(), unit="count")
+    everywhere = np.ones(len(table), dtype=bool)
+    shares = {
+        "accuracy": (person, everywhere),
+        "majority": (top_class(votes) == y_true, everywhere),
+        "unclear": (person < CLEAR, everywhere),
+        "on_errors": (person, model == 0),
+    }
+    for name, (values, chosen) in shares.items():
+        found = stage.resampler(groups[chosen]).mean(values[chosen], span=(0, 1))
+        stage.numbers[f"data.people.{name}"] = found.number(n=int(chosen.sum()), split=str(Split.TEST), unit="%")

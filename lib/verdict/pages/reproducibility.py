@@ -1,0 +1,241 @@
+"""What a report says of its own making: what its records say of reproducibility, what it took, and what holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from verdict.base.artifacts import StaleResultError, read_json, recorded_hash
+from verdict.base.labels import Split
+from verdict.base.numbers import EXCLUDES, SETTING, Numbers
+from verdict.workflow.stage import Stage
+from verdict.workflow.stages import TRIAL_STAGE, WITHOUT_NOTEBOOK, instances, runs, spec
+
+YES, PARTLY, NO = "yes", "partly", "no"
+UNKNOWN = "unknown"
+# Whether somebody else can have a source's data.
+SOURCES = {
+    "digits": (True, "comes with the package"),
+    "nlvr": (True, "public"),
+    "a2": (False, "the study's own set, of which whoever repeats this needs a copy"),
+    "csv": (False, "the user's own table and images"),
+}
+# What a rounding may depend on, and a record should therefore hold.
+HARDWARE = ("cores", "machine", "node", "system", "device", "processor", "memory")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One execution of a stage: its place, and the record that it left."""
+
+    stage: str
+    trial: str
+    seed: int | None
+    content: dict[str, Any]
+
+    def has(self, file: str) -> bool:
+        """Whether it wrote a file of this name."""
+        return any(name.endswith(f"/{file}") for name in self.content["outputs"])
+
+
+def read_records(stage: Stage) -> list[Record]:
+    """Records of every execution of every stage that this one needs; each file that they name is hashed again.
+
+    FileNotFoundError, StaleResultError if one has not run, or what it read or wrote is not what its record says.
+    """
+    found = []
+    for name in spec(stage.name, stage.all_params).needs:
+        for trial, seed in instances(stage.all_params, name):
+            stage.progress(f"hashing {name} {trial or ''}")
+            found.append(Record(name, trial or "", seed, _hashed_again(stage.record(name, trial, seed))))
+    return found
+
+
+def _hashed_again(content: dict[str, Any]) -> dict[str, Any]:
+    """A record after its files were read again, whatever their size and times say."""
+    for name, expected in (content["inputs"] | content["outputs"]).items():
+        if (found := recorded_hash(name, {})) != expected:
+            raise StaleResultError(f"{name} is not what was recorded (expected {expected[:12]}, got {found[:12]})")
+    return content
+
+
+def record_table(records: list[Record]) -> pd.DataFrame:
+    """Records as a table, one row an execution, in reading order; is_dirty is NaN where that is not known."""
+    rows = []
+    for record in records:
+        content = record.content
+        row = {"stage": record.stage, "trial": record.trial, "seed": record.seed, "elapsed_s": content["elapsed_s"]}
+        dirty = np.nan if content["dirty"] is None or content["commit"] == UNKNOWN else float(content["dirty"])
+        row |= {"device": content["device"], "commit": content["commit"][:12], "is_dirty": dirty}
+        row |= {"parameters": content["params_hash"], "n_outputs": len(content["outputs"])}
+        rows.append({**row, "started": content["started"]})
+    return pd.DataFrame(rows)
+
+
+def resources(table: pd.DataFrame) -> pd.DataFrame:
+    """Wall time by stage: stage, executions, total_s, longest_s, share; the last row is the sum of all."""
+    by_stage = table.groupby("stage", sort=False)["elapsed_s"]
+    found = by_stage.agg(executions="size", total_s="sum", longest_s="max").reset_index()
+    whole = {"executions": found["executions"].sum(), "total_s": found["total_s"].sum()}
+    row = pd.DataFrame([{"stage": "all", **whole, "longest_s": found["longest_s"].max()}])
+    found = pd.concat([found, row], ignore_index=True)
+    return found.assign(share=found["total_s"] / whole["total_s"])
+
+
+def store(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
+    """What the executions have in common: counted, and found.
+
+    Numbers `repro.n_executions` (this page included, as the index counts them), and of those before this page
+    `.n_outputs`, `.n_commits` and `.n_dirty` (both not defined where some are not known), `.n_parameter_sets` and
+    `.total_min`.
+    """
+    is_known = UNKNOWN not in set(table["commit"])
+    counts = {
+        "n_executions": ("executions, this page included", len(table) + 1),
+        "n_outputs": ("files that the others wrote, hashed again", table["n_outputs"].sum()),
+        "n_commits": ("commits that they stem from", table["commit"].nunique() if is_known else np.nan),
+        "n_dirty": ("executions with uncommitted changes", table["is_dirty"].sum(skipna=False)),
+        "n_parameter_sets": ("sets of parameters", table["parameters"].nunique()),
+    }
+    found = [stage.number(f"repro.{name}", value, unit="count") for name, (_, value) in counts.items()]
+    stage.number("repro.total_min", table["elapsed_s"].sum() / 60, unit="min", kind=SETTING)
+    return pd.DataFrame({"counted": [words for words, _ in counts.values()], "found": found})
+
+
+def claims_of(stage: Stage, records: Iterable[Record]) -> list[dict[str, Any]]:
+    """Claims of the pages behind some records, as they were stored."""
+    files = (stage.upstream(record.stage, "claims.json", record.trial or None, record.seed) for record in records)
+    return [claim for file in files for claim in read_json(file)]
+
+
+def store_claims(stage: Stage, records: list[Record]) -> None:
+    """Numbers `repro.n_claims`, `.n_claims_hold` and `.n_claims_not_applicable` of all pages, this one included."""
+    verdicts = [claim["holds"] for claim in claims_of(stage, records)] + [claim.holds for claim in stage.claims]
+    counts = {"": len(verdicts), "_hold": verdicts.count(True), "_not_applicable": verdicts.count(None)}
+    for name, value in counts.items():
+        stage.number(f"repro.n_claims{name}", value, unit="count")
+
+
+# How much of what a variable asks for the records hold, of how much, and what they say.
+Answer = tuple[int, int, str]
+
+
+def variables(stage: Stage, records: list[Record]) -> pd.DataFrame:
+    """Variables of reproducibility that records can answer: factor, variable, given, held, asked, answer.
+
+    `given` follows from the counts: yes where all that is asked for is held, no where nothing is, else partly. Of the
+    sixteen variables of the source, those that ask for words (problem, objective, method, questions, pseudocode) are
+    left to the reader.
+
+    Gundersen and Kjensmo (2018), State of the art: reproducibility in artificial intelligence, AAAI.
+    """
+    rows = []
+    for (factor, name), answer in VARIABLES.items():
+        held, asked, words = answer(stage, records)
+        given = NO if not held else YES if held == asked else PARTLY
+        rows.append((factor, name, given, held, asked, words))
+    return pd.DataFrame(rows, columns=["factor", "variable", "given", "held", "asked", "answer"])
+
+
+def _data(split: str, stage: Stage, records: list[Record]) -> Answer:
+    """Held are its pairs, and a source that somebody else can have."""
+    numbers, name = stage.upstream_numbers("01_data"), f"data.{split}.n_pairs"
+    outputs = next(record for record in records if record.stage == "01_data").content["outputs"]
+    table = next(content for file, content in outputs.items() if file.endswith("/pairs.parquet"))
+    source = stage.params.data.source
+    is_public, whose = SOURCES.get(source, (False, "see the first page"))
+    if name not in numbers:
+        return 0, 2, f"no pairs; source {source}"
+    return 1 + is_public, 2, f"{numbers[name].text} pairs; source {source}, {whose}; pair table {table[:12]}"
+
+
+def _results(stage: Stage, records: list[Record]) -> Answer:
+    trained = [record for record in records if record.stage == TRIAL_STAGE]
+    held = sum(record.has("predictions.parquet") for record in trained)
+    return held, len(trained), "training runs with the logits of every pair that they answered, stored with their hash"
+
+
+def _hypothesis(stage: Stage, records: list[Record]) -> Answer:
+    pages = [record for record in records if record.stage not in (TRIAL_STAGE, *WITHOUT_NOTEBOOK)]
+    held = sum(bool(claims_of(stage, [page])) for page in pages)
+    return held, len(pages), f"pages that state claims, {len(claims_of(stage, pages))} in all, each about one number"
+
+
+def _prediction(stage: Stage, records: list[Record]) -> Answer:
+    claims = claims_of(stage, records)
+    held = sum(claim["comparison"] != EXCLUDES for claim in claims)
+    return held, len(claims), "claims that predict a direction or a margin, in code; none was registered beforehand"
+
+
+def _source(stage: Stage, records: list[Record]) -> Answer:
+    commit, n = Counter(record.content["commit"] for record in records).most_common(1)[0]
+    states = [record.content["dirty"] for record in records if record.content["commit"] == commit]
+    if commit == UNKNOWN:
+        return 0, len(records), f"commit {UNKNOWN}"
+    told = f"executions of commit {commit[:12]} without changes; of {n} {states.count(True)} with uncommitted ones"
+    unknown = f", of {states.count(None)} it is not known" if None in states else ""
+    return states.count(False), len(records), told + unknown
+
+
+def _hardware(stage: Stage, records: list[Record]) -> Answer:
+    hosts = [{**record.content["host"], "device": record.content["device"]} for record in records]
+    held = [name for name in HARDWARE if all(str(host.get(name) or UNKNOWN) != UNKNOWN for host in hosts)]
+    seen = {name: sorted({str(host[name]) for host in hosts}) for name in held}
+    missing = [name for name in HARDWARE if name not in held]
+    listed = "; ".join(f"{name} {', '.join(values)}" for name, values in seen.items())
+    return len(held), len(HARDWARE), f"{listed}; not recorded: {', '.join(missing) or 'nothing'}"
+
+
+def _software(stage: Stage, records: list[Record]) -> Answer:
+    found = Counter(tuple(sorted(record.content["versions"].items())) for record in records)
+    versions, held = found.most_common(1)[0]
+    return held, len(records), "executions under " + ", ".join(f"{name} {version}" for name, version in versions)
+
+
+def _setup(stage: Stage, records: list[Record]) -> Answer:
+    parameters, held = Counter(record.content["params_hash"] for record in records).most_common(1)[0]
+    training = stage.params.training
+    seeds = ", ".join(map(str, (training.warmup_seed, *training.seeds)))
+    changed = len(records[0].content["non_default"])
+    told = f"executions under parameter set {parameters}; values that are not the default: {changed}; seeds {seeds}"
+    return held, len(records), told
+
+
+def _experiment_code(stage: Stage, records: list[Record]) -> Answer:
+    pages = [record for record in records if record.stage not in WITHOUT_NOTEBOOK]
+    held = sum(record.has("executed.ipynb") for record in pages)
+    return held, len(pages), f"executed notebooks; {records[0].content['command']}"
+
+
+VARIABLES: dict[tuple[str, str], Callable[[Stage, list[Record]], Answer]] = {
+    ("Data", "training data"): partial(_data, Split.TRAIN),
+    ("Data", "validation data"): partial(_data, Split.VAL),
+    ("Data", "test data"): partial(_data, Split.TEST),
+    ("Data", "results"): _results,
+    ("Experiment", "hypothesis"): _hypothesis,
+    ("Experiment", "prediction"): _prediction,
+    ("Experiment", "method source code"): _source,
+    ("Experiment", "hardware"): _hardware,
+    ("Experiment", "software dependencies"): _software,
+    ("Experiment", "experiment set-up"): _setup,
+    ("Experiment", "experiment source code"): _experiment_code,
+}
+
+
+def seed_table(stage: Stage) -> pd.DataFrame:
+    """Macro-F1 on val over seeds: trial, role, n_seeds, sd (ddof 1; NaN for one seed), lowest, highest."""
+    rows, scores = [], {}
+    for trial, seed in runs(stage.all_params):
+        numbers = Numbers.load(stage.upstream(TRIAL_STAGE, "numbers.json", trial, seed))
+        scores.setdefault(trial, []).append(numbers[f"{trial}_s{seed}.val.macro_f1"].value)
+    for trial, values in scores.items():
+        sd = float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
+        row = {"trial": trial, "role": stage.all_params.trial(trial).role, "n_seeds": len(values)}
+        rows.append({**row, "sd": sd, "lowest": min(values), "highest": max(values)})
+    return pd.DataFrame(rows)

@@ -1,0 +1,143 @@
+"""Pictures with what a network attends to, what carried its answers, and galleries; seaborn draws no images."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from numpy.typing import ArrayLike
+
+from verdict.report.plots.style import MUTED, SERIES, WIDTH, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_INK = "#1b2127"
+_HEADS_WIDTH = 4.4
+
+
+def _picture(ax: Axes, image: ArrayLike, title: str, over: np.ndarray | None = None, **options: Any) -> None:
+    """An image with sharp pixels and a small title, and a map of patches of the same extent over it."""
+    ax.set_axis_off()
+    ax.set_title(title, fontweight="normal", color=_INK, **({"fontsize": 8.5} | options.pop("words", {})))
+    image = np.asarray(image)
+    ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    if over is not None:
+        height, width = image.shape[:2]
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+        ax.imshow(over, extent=extent, interpolation="nearest", **options)
+
+
+def draw_attention(
+    images: Sequence[np.ndarray], maps: Sequence[np.ndarray], shares: Sequence[np.ndarray], titles: Sequence[str]
+) -> Figure:
+    """Pictures with the attention that they get: the image, the mean over heads, and each head.
+
+    Within a pair all maps have one scale, from zero (dark) to the largest weight of a patch in any head; the mean has
+    its own.
+
+    Parameters
+    ----------
+    images : sequence of (H, W, 3) uint8
+    maps : sequence of (n_heads, rows, columns) float
+        Weights of patches, row by row from the top left.
+    shares : sequence of (n_heads,) float
+        Weight of the tokens without a place, written above each map.
+    titles : sequence of str
+        One a pair; drawn as plain text.
+
+    Raises
+    ------
+    ValueError
+        If the sequences differ in length.
+    """
+    if not len(images) == len(maps) == len(shares) == len(titles):
+        sizes = [len(part) for part in (images, maps, shares, titles)]
+        raise ValueError(f"expected images, maps, shares and titles of the same pairs, got {sizes}")
+    aspect = images[0].shape[0] / images[0].shape[1]
+    n_rows, n_columns = _layout(maps[0].shape[0], aspect)
+    height = n_rows * (_HEADS_WIDTH / n_columns * aspect + 0.16) + 0.34
+    height = max(height, (WIDTH - _HEADS_WIDTH) * aspect / (1 if aspect > 0.6 else 0.5) / 2 + 0.6)
+    figure = plt.figure(figsize=(WIDTH, height * len(images)))
+    parts = np.atleast_1d(figure.subfigures(len(images), 1, hspace=0.02))
+    for part, image, heads, share, title in zip(parts, images, maps, shares, titles, strict=True):
+        part.suptitle(textwrap.fill(plain(title), 110), fontsize=8.5, x=0.01, ha="left", color=_INK)
+        left, right = part.subfigures(1, 2, width_ratios=[WIDTH - _HEADS_WIDTH, _HEADS_WIDTH])
+        first, second = left.subplots(*((2, 1) if aspect < 0.6 else (1, 2)))
+        grey, mean = image.mean(axis=2), heads.mean(axis=0)
+        look, words = {"cmap": "inferno", "vmin": 0, "alpha": 0.62}, {"loc": "center", "pad": 1.5, "fontsize": 7}
+        _picture(first, image, "image", words=words)
+        _picture(second, grey, f"mean (class {share.mean():.0%})", mean, vmax=mean.max() or 1.0, words=words, **look)
+        small = right.subplots(n_rows, n_columns, squeeze=False).ravel()
+        for ax in small:
+            ax.set_axis_off()
+        look, words = look | {"vmax": heads.max() or 1.0}, words | {"fontsize": 6}
+        for k, (ax, head) in enumerate(zip(small, heads, strict=False)):
+            _picture(ax, grey, f"{k + 1} ({share[k]:.0%})", head, words=words, **look)
+    return figure
+
+
+def _layout(n_heads: int, aspect: float) -> tuple[int, int]:
+    """Rows and columns of the maps of heads: wide images stand in fewer columns, and few places stay empty."""
+    wanted = math.ceil(math.sqrt(n_heads * 2 * min(aspect, 1.0)))
+    near = range(max(1, wanted - 1), min(n_heads, wanted + 2) + 1)
+    n_columns = min(near, key=lambda columns: (-n_heads % columns, abs(columns - wanted)))
+    return math.ceil(n_heads / n_columns), n_columns
+
+
+def draw_attributions(
+    images: Sequence[ArrayLike],
+    patches: Sequence[ArrayLike],
+    words: Sequence[Sequence[tuple[str, float]]],
+    titles: Sequence[str],
+) -> Figure:
+    """What carried some answers: image, image with its patches tinted, and a bar for each token.
+
+    Parameters
+    ----------
+    images : sequence of uint8 arrays (H, W, 3)
+    patches : sequence of float arrays (rows, columns)
+        Blue speaks for the answer, red against it; each row has a scale of its own, shared by patches and bars.
+    words : sequence of (token, attribution) lists
+    titles : sequence of str
+    """
+    n = len(images)
+    figure, axes = plt.subplots(n, 3, figsize=(WIDTH, 1.75 * n), squeeze=False, width_ratios=(1, 1, 1.6))
+    for (first, second, third), image, patch, bars, title in zip(axes, images, patches, words, titles, strict=True):
+        tokens, values = zip(*bars, strict=True)
+        top = max(float(np.abs(patch).max()), float(np.abs(values).max()), 1e-12)
+        strength = np.clip(np.abs(np.asarray(patch, dtype=float)) / top, 0.0, 1.0)
+        _picture(first, image, plain(title))
+        _picture(second, image, "", patch, cmap="RdBu", vmin=-top, vmax=top, alpha=0.8 * strength)
+        places = range(len(bars))
+        colors = [SERIES[0] if value >= 0 else SERIES[7] for value in values]
+        sns.barplot(x=values, y=places, hue=places, palette=colors, saturation=1, legend=False, orient="y", ax=third)
+        third.axvline(0, color=MUTED, linewidth=0.8)
+        third.set_yticks(places, map(plain, tokens), fontsize=7.5)
+        third.set(xlim=(-top, top))
+        third.grid(False, axis="y")
+    axes[-1, 2].set_xlabel("Attribution (logits)")
+    return figure
+
+
+def draw_gallery(images: Sequence[Any], titles: Sequence[str], *, columns: int = 4) -> Figure:
+    """A grid of images with titles, at most so many columns.
+
+    Images are arrays (H, W, 3) or PIL's, drawn without smoothing; titles are wrapped and plain text.
+    """
+    columns = min(columns, len(images))
+    rows, width = math.ceil(len(images) / columns), WIDTH / columns
+    lines = [textwrap.fill(plain(title), max(10, round(width * 13))) for title in titles]
+    depth = max(line.count("\n") for line in lines) + 1
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, rows * (width + 0.17 * depth)), squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, image, line in zip(axes.flat, images, lines, strict=False):
+        _picture(ax, image, line)
+    return figure

@@ -1,0 +1,125 @@
+"""How well a score ranks rows: positives over negatives, right answers over wrong ones.
+
+Weights as in `verdict.stats.weighted`. Rows of equal score never depend on the order in which they are given.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from verdict.stats.weighted import ratio, row_weights, totals
+
+
+def auroc(score: ArrayLike, is_positive: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
+    """Chance that a positive row scores above a negative one; equal scores count half; NaN if a side is empty."""
+    score, is_positive = _scored(score, is_positive)
+    values, cells = np.unique(score, return_inverse=True)
+    positive = totals(weights, cells, len(values), is_positive)
+    negative = totals(weights, cells, len(values), ~is_positive)
+    below = np.cumsum(negative, axis=-1) - negative / 2
+    return ratio((positive * below).sum(axis=-1), positive.sum(axis=-1) * negative.sum(axis=-1), empty=np.nan)
+
+
+def aurc(confidence: ArrayLike, wrong: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
+    """Mean over k = 1 … n of the error rate among the k most confident rows, in [0, 1]; lower is better.
+
+    Rows of equal confidence: the expected value under a random order of them, so that the order of rows plays no part.
+    To ask for many weights, see `Ranked`. Geifman, Uziel and El-Yaniv (2019), Bias-reduced uncertainty estimation, eq.
+    3; the tie rule is ours.
+    """
+    return Ranked(confidence, wrong).aurc(weights)
+
+
+def risk_at(
+    coverage: ArrayLike, confidence: ArrayLike, wrong: ArrayLike, weights: ArrayLike | None = None
+) -> np.ndarray:
+    """Error rate among the most confident shares of rows in (0, 1], (..., n_coverages); ties as in `aurc`. Between
+    two numbers of rows the count of errors is interpolated.
+    """
+    coverage = np.asarray(coverage, dtype=np.float64)
+    if not ((coverage > 0) & (coverage <= 1)).all():
+        raise ValueError(f"coverage must lie in (0, 1], got [{coverage.min()}, {coverage.max()}]")
+    return Ranked(confidence, wrong).risk_at(coverage, weights)
+
+
+def risk_coverage(confidence: ArrayLike, wrong: ArrayLike, *, n_points: int | None = None) -> pd.DataFrame:
+    """Columns coverage and risk: error rate against the share of rows that is answered, the most confident first; at
+    n_points evenly spaced coverages up to 1, by default at k / n for every k. Ties as in `aurc`.
+    """
+    n_points = n_points or len(np.asarray(confidence))
+    coverage = np.arange(1, n_points + 1) / n_points
+    return pd.DataFrame({"coverage": coverage, "risk": risk_at(coverage, confidence, wrong)})
+
+
+class Ranked:
+    """Rows put in order once, however many weights are asked for; see `aurc` and `risk_at`."""
+
+    def __init__(self, confidence: ArrayLike, wrong: ArrayLike):
+        confidence, wrong = _scored(confidence, wrong)
+        # Wrong rows come first among equals, so that every count that is needed is a difference of running ones.
+        self._order = np.lexsort((~wrong, -confidence))
+        self._wrong, ordered = wrong[self._order], confidence[self._order]
+        start = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]][: len(ordered)])
+        self._end = np.append(start[1:], len(ordered))[: len(start)]
+        n_wrong = np.append(0, np.cumsum(self._wrong))
+        errors = n_wrong[self._end] - n_wrong[start]
+        own = errors > 0
+        self._erring = start[own], start[own] + errors[own], self._end[own]
+
+    def aurc(self, weights: ArrayLike | None = None) -> np.ndarray:
+        """Mean of the error rates, in the shape of the weights without their last axis.
+
+        An error in place j of n counts in all places from there on: H(n) - H(j - 1), H being the harmonic numbers. The
+        e errors of m tied rows behind s others are as likely in each place, which is e H(n) - e / m (G(s + m) - G(s)),
+        G(k) being H(0) + … + H(k - 1). Rows that are right and tie with no error add nothing.
+        """
+        rows = _running(self._counts(weights))
+        before, to_errors, after = (np.take(rows, ends, axis=-1) for ends in self._erring)
+        errors, n = to_errors - before, rows[..., -1]
+        harmonic = np.append(0.0, np.cumsum(1 / np.arange(1, n.max(initial=0) + 1)))
+        sums = np.append(0.0, np.cumsum(harmonic))
+        spent = ratio(errors, after - before) * (sums[after] - sums[before])
+        return ratio(errors.sum(axis=-1) * harmonic[n] - spent.sum(axis=-1), n, empty=np.nan)
+
+    def risk_at(self, coverage: np.ndarray, weights: ArrayLike | None = None) -> np.ndarray:
+        """Error rates among the most confident shares of rows, (..., n_coverages)."""
+        counts = self._counts(weights)
+        rows, errors = (np.take(_running(of), self._end, axis=-1) for of in (counts, counts * self._wrong))
+        blocks = zip(rows.reshape(-1, len(self._end)), errors.reshape(-1, len(self._end)), strict=True)
+        found = [_risk_of_blocks(coverage, n_rows, n_errors) for n_rows, n_errors in blocks]
+        return np.reshape(found, (*counts.shape[:-1], len(coverage)))
+
+    def _counts(self, weights: ArrayLike | None) -> np.ndarray:
+        """How often each row counts, from the most confident on, (..., n)."""
+        weights = np.asarray(row_weights(weights, len(self._order)) if weights is None else weights)
+        # Small whole numbers, as they are drawn, take a quarter of the time.
+        if weights.dtype.kind not in "iu" or weights.shape[-1:] != self._order.shape:
+            weights = row_weights(weights, len(self._order))
+        return np.take(weights, self._order, axis=-1)
+
+
+def _running(counts: np.ndarray) -> np.ndarray:
+    """Sums of the first 0 … n counts, whole numbers (..., n + 1)."""
+    sums = np.zeros((*counts.shape[:-1], counts.shape[-1] + 1), dtype=np.int64)
+    np.cumsum(counts, axis=-1, out=sums[..., 1:], dtype=np.int64)
+    return sums
+
+
+def _risk_of_blocks(coverage: np.ndarray, rows: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    wanted = coverage * rows[-1]
+    return ratio(np.interp(wanted, np.r_[0, rows], np.r_[0, errors]), wanted, empty=np.nan)
+
+
+def _scored(score: ArrayLike, is_true: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    score, is_true = np.asarray(score, dtype=np.float64), np.asarray(is_true)
+    if score.ndim != 1 or is_true.shape != score.shape:
+        raise ValueError(f"expected one score and one truth a row, got shapes {score.shape} and {is_true.shape}")
+    if np.isnan(score).any():
+        raise ValueError(
+            f"{int(np.isnan(score).sum())} of {len(score)} scores are NaN; they have no place in a ranking"
+        )
+    if is_true.dtype != bool and not np.isin(is_true, (0, 1)).all():
+        raise ValueError(f"expected true or false a row, got {is_true.dtype} with values other than 0 and 1")
+    return score, is_true.astype(bool)

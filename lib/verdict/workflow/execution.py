@@ -1,0 +1,84 @@
+"""Where stages run, and what each asks for: `params/execution/<where>/`, a base and what a profile overrides."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError, model_validator
+
+from verdict.base import paths
+from verdict.base.parameter_files import ParamsError, merge, read_yaml
+from verdict.base.params import Count, Model
+from verdict.workflow import stages
+
+WHERES = ("local", "slurm")
+DEFAULT = "default"
+NonNegativeInt = Annotated[int, Field(ge=0)]
+
+
+class Ask(Model):
+    """What one stage asks for: megabytes, minutes until it is stopped, GPUs, processors; as in `default` where None."""
+
+    mem_mb: Annotated[int, Field(ge=100)] | None = None
+    minutes: Count | None = None
+    gpu: Annotated[int, Field(ge=0, le=1)] | None = None
+    cpus: Count | None = None
+
+
+class SlurmParams(Model):
+    """How jobs are submitted and watched; a partition or account of "" is the cluster's default."""
+
+    account: Annotated[str, Field(pattern=r"^[\w.-]*$")]
+    partition: Annotated[str, Field(pattern=r"^[\w.-]*$")]
+    gpu_partition: Annotated[str, Field(pattern=r"^[\w.-]*$")]
+    first_check_s: Count
+    report_waiting_s: Count
+    give_up_minutes: Count
+
+
+class Execution(Model):
+    """Everything about where a profile runs; nothing of it changes a number."""
+
+    jobs: Count
+    retries: NonNegativeInt
+    latency_s: NonNegativeInt
+    stages: dict[str, Ask]
+    slurm: SlurmParams | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> Execution:
+        default = self.stages.get(DEFAULT)
+        if default is None or None in default.model_dump().values():
+            raise ValueError(f"stages.{DEFAULT} must say all of {list(Ask.model_fields)}")
+        if unknown := sorted(set(self.stages) - {DEFAULT, *stages.ALL_NAMES}):
+            raise ValueError(f"stages names {unknown}; there are {list(stages.ALL_NAMES)}")
+        return self
+
+    def ask(self, stage: str) -> Ask:
+        """What a stage asks for, everything said."""
+        given = self.stages.get(stage, Ask()).model_dump(exclude_none=True)
+        return self.stages[DEFAULT].model_copy(update=given)
+
+
+def load_execution(where: str, profile: str, folder: Path | None = None) -> Execution:
+    """Load and validate where a profile runs.
+
+    Raises
+    ------
+    ParamsError
+        If there is no such place, or its file holds an unknown key, a wrong type or a stage that does not exist.
+    """
+    if where not in WHERES:
+        raise ParamsError(f"WHERE is one of {list(WHERES)}, got {where!r}")
+    folder = (folder or paths.PARAMS / "execution") / where
+    content = read_yaml(folder / "base.yaml")
+    own = folder / f"{profile}.yaml"
+    if own.is_file():
+        content = merge(content, read_yaml(own))
+    try:
+        return Execution.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        faults = "\n".join(f"  {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise ParamsError(f"{folder}, profile {profile!r}: {error.error_count()} faults\n{faults}") from None

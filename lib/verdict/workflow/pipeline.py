@@ -1,0 +1,282 @@
+"""Make a profile's whole report: `python -m verdict.workflow.pipeline --profile PROFILE`. What `make report` calls.
+
+Validates every parameter and opens every input first, lets one report of a profile run at a time, hands the graph to
+Snakemake, and says where the report is, or what failed and where its notebook was kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from verdict.base import artifacts, paths
+from verdict.base.params import Params, ParamsError, load_params
+from verdict.workflow import integrity, place, slurm, stages, start, warm
+from verdict.workflow.execution import WHERES, Execution, load_execution
+from verdict.workflow.result_folder import TWIN, failure, was_killed
+from verdict.workflow.start import tell
+
+RERUN_TRIGGERS = ("mtime", "input", "params")
+NOISE = re.compile(
+    r"\s*$|\[[A-Z]\w\w [A-Z]|Assuming |Building DAG|Using shell|Provided |Rules claiming|Select jobs|Execute \d"
+    r"|Finished job|host: |Complete log|Shutting down|Nothing to be done|Config file|Job stats|job +count|-{5}"
+    r"|(stage_\w+|site|trial|feature_shard|total) +\d"
+    r"|SLURM run ID|Job \d+ has been submitted|Cleaning up SLURM|Guessed SLURM|Unable to guess|No (SLURM|partition)"
+    r"|MinJobAge \d|No account was given|Trying without|Using shared|Warning: the following output files"
+    r"|\S+/run\.json$|\s*sbatch call|\s*sbatch --|(local)?rule \w+:$|For further error details"
+    r"| {4}(input|output|log|jobid|reason|wildcards|priority|threads|resources|shell|external_jobid): ?"
+    r"| {8}exec .+ -m verdict\.| {8}\(command exited"
+)
+ERROR_TAIL = 12
+# What opens all that a section's source names before anything runs: a function of the parameters.
+CHECKS = {"data": ("verdict.data.sources", "check_inputs"), "clip": ("verdict.clip.pictures.sources", "check_inputs")}
+
+
+def check_inputs(params: Params) -> None:
+    """Open what a profile names, as the first stages will; an error says which file or parameter cannot be used."""
+    for section, (module, function) in CHECKS.items():
+        if getattr(params, section).source not in (None, stages.CLIP):
+            getattr(importlib.import_module(module), function)(params)
+
+
+@contextlib.contextmanager
+def one_at_a_time(profile: str) -> Iterator[Path]:
+    """Hold the profile's lock, a file; a second report of the same profile waits, and says so."""
+    import fcntl
+
+    home = paths.work_dir(profile)
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / ".lock").open("w") as file:
+        if not artifacts.try_lock(file):
+            tell(f"another report of profile {profile!r} is being made; waiting for it to end")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield home / ".lock"
+
+
+def snakemake_command(profile: str, cores: int, targets: list[str], *, where: str = "local") -> list[str]:
+    """The call of Snakemake: content and parameters decide what runs again; other jobs go on past a failed one."""
+    gpus, execution = len(place.visible_gpus()), load_execution(where, profile)
+    if where == "slurm":
+        placed = slurm.options(execution, job_prefix(profile), paths.work_dir(profile) / "slurm")
+    else:
+        limits = [f"{name}={value}" for name, value in (("gpu", gpus), ("mem_mb", place.memory_mb())) if value]
+        placed = [*(("--resources", *limits) if limits else ()), "--retries", str(execution.retries)]
+    return [
+        # It runs in the project's folder: a path in braces would be taken for a pattern.
+        *(
+            sys.executable,
+            "-m",
+            "verdict.workflow.start",
+            "snakemake",
+            "--snakefile",
+            "Snakefile",
+            "--workflow-profile",
+            "none",
+        ),
+        *("--cores", str(cores), "--nolock", "--rerun-incomplete", "--keep-going"),
+        # Only there do errors of a job that never started, for want of a place, not speak for themselves.
+        *("--rerun-triggers", *RERUN_TRIGGERS, "--quiet", *(() if where == "slurm" else ("rules",)), "host", "reason"),
+        *("--config", f"profile={profile}", f"gpus={gpus}", f"where={where}"),
+        *placed,
+        # What follows an option that takes several values would be taken for one more of them.
+        *(("--", *targets) if targets else ()),
+    ]
+
+
+def job_prefix(profile: str) -> str:
+    """How the jobs of this process begin their names on a cluster."""
+    return f"verdict-{profile[:20]}-{os.getpid()}"
+
+
+def _watch(where: str, profile: str, execution: Execution) -> contextlib.AbstractContextManager[Any]:
+    """The watch over jobs that wait on a cluster; nothing on one machine."""
+    if where != "slurm":
+        return contextlib.nullcontext()
+    own = execution.slurm
+    return slurm.Watch(job_prefix(profile), own.report_waiting_s, 60 * own.give_up_minutes, tell)
+
+
+def _may_fork(where: str) -> bool:
+    """Whether stages may start as forks of a process that has imported the libraries.
+
+    Not where it has asked for its GPUs, nor on macOS, whose numerical libraries do not survive a fork; and a cluster's
+    jobs are not to leave their nodes.
+    """
+    return sys.platform == "linux" and where == "local" and not place.visible_gpus()
+
+
+def report(profile: str, cores: int, where: str = "local", targets: Sequence[str] = ()) -> int:
+    """Run what is missing or out of date, and render the pages; with targets, make these records and no page.
+
+    0 when every stage ran; else Snakemake's exit status, with a report of the stages that did run.
+    """
+    started = time.monotonic()
+    params, log = load_params(profile), paths.work_dir(profile) / "snakemake.log"
+    environment = start.environment() | {
+        "OMP_NUM_THREADS": str(params.execution.threads),
+        "KERAS_BACKEND": params.model.backend,
+    }
+    if where == "slurm":
+        environment |= slurm.plain_states(paths.work_dir(profile) / "slurm")
+    with contextlib.ExitStack() as stack:
+        lock = stack.enter_context(one_at_a_time(profile))
+        if where == "local":
+            environment |= stack.enter_context(start.run_folder(lock))
+        served = stack.enter_context(warm.server(environment)) if _may_fork(where) else environment
+        stack.enter_context(_watch(where, profile, load_execution(where, profile)))
+        made_from = integrity.sources(params)
+        # Who asks for some records alone is not to lose what is out of date elsewhere.
+        lines = integrity.forget(params, profile, outdated=not targets)
+        for line in (*lines, *integrity.settle_times(params, profile), *integrity.forget_pages(profile)):
+            tell(line)
+        if stages.undeclared():
+            # Whoever renders says that they are left out.
+            paths.rendered(profile).unlink(missing_ok=True)
+        whole = paths.rendered(profile).relative_to(paths.ROOT).as_posix()
+        wanted = list(targets) or [whole, *integrity.missing(params, profile)]
+        status = _follow(snakemake_command(profile, cores, wanted, where=where), served, log)
+        if status == 0:
+            what = f"{len(targets)} record(s) are" if targets else f"report of profile {profile!r} is"
+            tell(f"{what} up to date after {time.monotonic() - started:.0f} s")
+            if not targets:
+                integrity.keep_whole(params, profile, made_from)
+                print(paths.report_dir(profile) / "index.html", flush=True)
+            return 0
+        tell(f"\nthe report of profile {profile!r} is NOT complete (after {time.monotonic() - started:.0f} s):")
+        without_result = unfinished(profile)
+        for line in (*slurm.refusals(log), *without_result):
+            tell(f"  {line}")
+        # Where every stage has a result, the pages were rendered, and what is wrong with them was said then.
+        if without_result:
+            command = [sys.executable, "-m", "verdict.workflow.start", "verdict.report", "--profile", profile]
+            subprocess.run(command, env=environment, cwd=paths.ROOT, check=False)
+        return status
+
+
+def _is_up_to_date(params: Params, profile: str) -> bool:
+    """Whether nothing is to be done, found before anything that takes long to import; waits for another report."""
+    if not (paths.work_dir(profile) / integrity.WHOLE).is_file():
+        return False
+    with one_at_a_time(profile):
+        return integrity.is_up_to_date(params, profile)
+
+
+def _follow(command: list[str], environment: dict[str, str], log: Path) -> int:
+    """Run Snakemake; show what stages say and how many steps are done, keep everything in a log."""
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        cwd=paths.ROOT,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    with process, log.open("wb", buffering=0) as file:
+        try:
+            for line in process.stderr or ():
+                # The run goes on where the log's disk is full: what stopped a stage is said on the terminal too.
+                with contextlib.suppress(OSError):
+                    file.write(line.encode("utf-8"))
+                if not NOISE.match(line):
+                    tell(line.rstrip())
+        except BaseException:
+            _end(process)
+            raise
+    return process.returncode
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End Snakemake: it may take back what it has submitted, and is killed where that takes long."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=start.PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def unfinished(profile: str) -> list[str]:
+    """For each stage without a result, how it ended, with what it left to read, or that it was not reached.
+
+    A stage that was killed leaves no failed notebook; what the cluster logged of it is told then.
+    """
+    executions = stages.executions(load_params(profile))
+    return [line for one in executions if not stages.finished(profile, *one) for line in _how_it_ended(profile, *one)]
+
+
+def _how_it_ended(profile: str, name: str, trial: str | None, seed: int | None) -> list[str]:
+    """Why one stage has no result, with what it left to read."""
+    label, page = stages.label(name, trial, seed), stages.page(name, trial, seed)
+    kept = failure(profile, page)
+    if kept.is_file():
+        return [f"{label}: failed, see {artifacts.relative(kept)}", *error_tail(kept)]
+    log = slurm.newest_log(paths.work_dir(profile) / "slurm", name, trial, seed)
+    if log is not None:
+        return [f"{label}: killed or never started, see {artifacts.relative(log)}", *slurm.log_tail(log)]
+    home = stages.folder(profile, name, trial, seed)
+    if was_killed(home):
+        return [f"{label}: was killed while it ran, by hand or for want of memory"]
+    if (home / TWIN).is_file():
+        return [f"{label}: was killed as it ended; another run takes over what stands in {artifacts.relative(home)}"]
+    told = failure(profile, page, "txt")
+    if told.is_file():
+        lines = told.read_text(encoding="utf-8").splitlines()[-ERROR_TAIL:]
+        return [f"{label}: failed", *(f"    {line}" for line in lines)]
+    return [f"{label}: not reached"]
+
+
+def error_tail(notebook: Path) -> list[str]:
+    """The last lines of the error that ended a notebook, indented; none where it holds no error (it was killed)."""
+    try:
+        cells = artifacts.read_json(notebook)["cells"]
+        errors = [o for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "error"]
+    except (ValueError, KeyError, TypeError, OSError):
+        return []
+    text = "\n".join(errors[-1]["traceback"]) if errors else ""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+    return [f"    {line}" for line in lines if line.strip()][-ERROR_TAIL:]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m verdict.workflow.pipeline", description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="digits", help="profile in params/ (default: %(default)s)")
+    parser.add_argument("--cores", type=int, default=place.n_processors(), help="jobs at a time (default: %(default)s)")
+    parser.add_argument("targets", nargs="*", help="records to make, such as work/digits/05_test/run.json")
+    parser.add_argument("--where", choices=WHERES, default="local", help="where stages run (default: %(default)s)")
+    chosen = parser.parse_args(arguments)
+    if reason := start.why_not() or (slurm.why_not() if chosen.where == "slurm" else ""):
+        tell(f"nothing was run: {reason}")
+        return 2
+    try:
+        load_execution(chosen.where, chosen.profile)
+        params = load_params(chosen.profile)
+        if faults := stages.faults(params):
+            raise ParamsError("; ".join(faults))
+        if not chosen.targets and _is_up_to_date(params, chosen.profile):
+            tell(f"report of profile {chosen.profile!r} is up to date: nothing to do")
+            print(paths.report_dir(chosen.profile) / "index.html", flush=True)
+            return 0
+        check_inputs(params)
+    except (ValueError, OSError) as error:
+        tell(f"nothing was run: {error}")
+        return 2
+    try:
+        return report(chosen.profile, chosen.cores, chosen.where, chosen.targets)
+    except KeyboardInterrupt:
+        tell("stopped; what is done is kept, and the next run goes on from there")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

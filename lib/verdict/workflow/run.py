@@ -1,0 +1,282 @@
+"""Run one stage: `python -m verdict.workflow.run NAME --profile PROFILE [--trial TRIAL --seed SEED]`.
+
+A notebook is executed by Papermill in a private folder, which is put in place when every cell has run and the record is
+written. A failed notebook is kept where the message says. Only the exit code tells success: Papermill leaves a notebook
+that claims success even when its kernel was killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from verdict.base import artifacts, paths
+from verdict.base.params import Params, load_params, non_default
+from verdict.workflow import kernel, place, stages, start
+from verdict.workflow.result_folder import failure, private_folder, publish, question, retire, stands
+from verdict.workflow.stage_parameters import parameter_model
+from verdict.workflow.start import tell
+
+PROGRESS = ".progress"
+EXECUTING = ".executing.ipynb"
+KERNEL = {
+    "argv": [sys.executable, "-m", "verdict.workflow.warm", start.KERNEL, "-f", "{connection_file}"],
+    "display_name": "Python 3",
+    "language": "python",
+}
+MAX_PAUSE_S = 60.0
+DERIVED = ("run.json", "executed.ipynb", "inputs.json")
+
+
+@contextlib.contextmanager
+def device_lease(wanted: str) -> Iterator[str]:
+    """Hold a device while a stage runs: "cpu", or a free one of the GPUs that CUDA shows, by a file lock.
+
+    A single GPU that the scheduler has chosen is taken as it is. A machine without a GPU gives "cpu" for "auto".
+    """
+    gpus = place.visible_gpus() if wanted != "cpu" else ()
+    if wanted == "cuda" and not gpus:
+        raise RuntimeError("execution.device is cuda, but no CUDA device is visible here; set it to auto or cpu")
+    if not gpus:
+        # Keras would take what else a machine has (a Mac's GPU), whose numbers nobody has compared.
+        os.environ.update(CUDA_VISIBLE_DEVICES="", KERAS_TORCH_DEVICE="cpu")
+        yield "cpu"
+        return
+    is_chosen = len(gpus) == 1 and "CUDA_VISIBLE_DEVICES" in os.environ
+    with contextlib.nullcontext(gpus[0]) if is_chosen else _locked_gpu(gpus) as gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+        yield f"cuda:{gpu}"
+
+
+@contextlib.contextmanager
+def _locked_gpu(gpus: Sequence[str]) -> Iterator[str]:
+    # A job of a cluster counts its own GPUs from 0.
+    locks, job = Path(tempfile.gettempdir()), os.environ.get("SLURM_JOB_ID", "")
+    while True:
+        for gpu in gpus:
+            with (locks / f"verdict-gpu-{os.getuid()}-{job}-{gpu.replace('/', '-')}.lock").open("w") as file:
+                if artifacts.try_lock(file):
+                    yield gpu
+                    return
+        time.sleep(1.0)
+
+
+@contextlib.contextmanager
+def _followed(folder: Path, label: str) -> Iterator[None]:
+    """Tell what a stage reports of its progress while it runs, or else which section of its notebook it is at.
+
+    First after two seconds and then ever more rarely, so that none floods the log.
+    """
+    done, started = threading.Event(), time.monotonic()
+
+    def follow() -> None:
+        pause_s, n_read, before, is_last = 2.0, 0, "", False
+        while not is_last:
+            is_last = done.wait(pause_s)
+            pause_s = min(1.5 * pause_s, MAX_PAUSE_S)
+            reports = folder / PROGRESS
+            lines = reports.read_text(encoding="utf-8").splitlines() if reports.is_file() else []
+            told = lines[-1] if len(lines) > n_read else section(folder / EXECUTING)
+            n_read = len(lines)
+            if told and told != before:
+                tell(f"{label}  {told}  ({time.monotonic() - started:.0f} s)")
+                before = told
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def section(notebook: Path) -> str:
+    """Where the execution of a notebook is: the heading above its running cell, and which cell of how many it is.
+
+    "" where none is running, or the file is not whole at this moment.
+    """
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError):
+        return ""
+    heading = ""
+    for number, cell in enumerate(cells, start=1):
+        first = "".join(cell["source"]).partition("\n")[0]
+        if cell["cell_type"] == "markdown" and first.startswith("#"):
+            heading = first.lstrip("# ")
+        if cell["metadata"].get("papermill", {}).get("status") == "running":
+            return f"{heading} (cell {number} of {len(cells)})"
+    return ""
+
+
+def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
+    """Execute a notebook with Papermill in a kernel of its own, talking over sockets in a private folder."""
+    import papermill
+    from traitlets.config import Config
+
+    with start.scratch() as runtime:
+        names = ("JUPYTER_RUNTIME_DIR", "JUPYTER_PATH", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")
+        os.environ.update(dict.fromkeys(names, str(runtime)))
+        artifacts.write_json(runtime / "kernels" / kernel.KERNEL / "kernel.json", KERNEL)
+        papermill.execute_notebook(
+            # Papermill takes a path for a pattern that parameters fill in.
+            *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, target)),
+            parameters=values,
+            kernel_name=kernel.KERNEL,
+            language=kernel.LANGUAGE,
+            cwd=str(paths.ROOT),
+            progress_bar=False,
+            log_output=False,
+            # Everything is saved by then; kernels that are asked to end first print that they were interrupted.
+            shutdown_kernel="immediate",
+            config=Config({"KernelManager": {"transport": "ipc", "connection_file": f"{runtime}/kernel.json"}}),
+        )
+
+
+def run_stage(
+    name: str, profile: str, trial: str | None = None, seed: int | None = None, shard: int | None = None
+) -> Path:
+    """Run one stage to its end, in a folder of its own, and put it in place with its record.
+
+    `shard` runs one of `execution.feature_shards` parts of the features, counted from 0.
+
+    Returns
+    -------
+    Path
+        The stage's folder.
+
+    Raises
+    ------
+    ValueError, KeyError
+        If a trial or seed is missing, not wanted, or unknown; nothing has been touched then.
+    """
+    if (name == stages.TRIAL_STAGE) != (trial is not None and seed is not None):
+        raise ValueError(f"trial and seed belong to {stages.TRIAL_STAGE}, which needs both; got {trial!r}, {seed!r}")
+    params = load_params(profile)
+    stages.spec(name, params)
+    if trial is not None:
+        params.trial(trial)
+    n_shards = params.execution.feature_shards
+    if shard is not None and not (name == stages.FEATURES and 0 <= shard < n_shards):
+        raise ValueError(f"{name} has no shard {shard}; execution.feature_shards is {n_shards}, for features alone")
+    home = stages.folder(profile, name, trial, seed)
+    label = stages.label(name, trial, seed)
+    if shard is not None:
+        home = paths.stage_dir(profile, stages.shard_folder(shard, n_shards))
+        label = f"{name} {shard + 1} of {n_shards}"
+    asked = question(name, params, trial, seed)
+    if stands(home, asked):
+        tell(f"{label}  stands: this question was answered from these inputs before")
+        return home
+    retire(home)
+    started, clock = time.time(), time.perf_counter()
+    with private_folder(home) as folder, artifacts.told_when_full(folder / EXECUTING, folder):
+        os.environ.update(VERDICT_STAGE_DIR=str(folder), VERDICT_PROGRESS=str(folder / PROGRESS))
+        os.environ["OMP_NUM_THREADS"] = str(params.execution.threads)
+        start.choose_backend(params.model.backend)
+        with device_lease(params.execution.device) as device, _followed(folder, label):
+            if name in stages.RUNNERS:
+                from verdict.workflow.stage import open_stage
+
+                module, function = stages.RUNNERS[name]
+                getattr(importlib.import_module(module), function)(open_stage(name, profile, shard=shard))
+            else:
+                _run_notebook(name, profile, trial, seed, folder)
+        has_used_gpu = (folder / place.COMPUTED_ON_GPU).exists()
+        run = {
+            "device": device if has_used_gpu else "cpu",
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+            "elapsed_s": round(time.perf_counter() - clock, 3),
+        }
+        _record(asked, params, folder, home, profile=profile, **run)
+        is_first = publish(folder, home)
+    failure(profile, stages.page(name, trial, seed), "txt").unlink(missing_ok=True)
+    after = "" if is_first else "; another run of it was done first, and its result stands"
+    tell(f"{label}  done in {time.perf_counter() - clock:.0f} s{after}")
+    return home
+
+
+def _run_notebook(name: str, profile: str, trial: str | None, seed: int | None, folder: Path) -> None:
+    stem, page = stages.notebook_of(name), stages.page(name, trial, seed)
+    notebook, scratch, kept = paths.NOTEBOOKS / f"{stem}.ipynb", folder / EXECUTING, failure(profile, page)
+    given = {"profile": profile} | ({} if trial is None else {"trial": trial, "seed": seed})
+    given |= {"source": stages.source_of(name)} if stem in stages.JUDGING else {}
+    values = parameter_model(stem)(**given).model_dump()
+    kernel.check_kernel(notebook)
+    try:
+        _execute(notebook, scratch, values)
+    except BaseException:
+        if scratch.is_file():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(scratch, kept)
+            label = stages.label(name, trial, seed)
+            tell(f"{label}  FAILED; the notebook as far as it ran is {artifacts.relative(kept)}")
+        raise
+    kept.unlink(missing_ok=True)
+    os.replace(scratch, folder / "executed.ipynb")
+
+
+def _record(asked: dict[str, Any], params: Params, folder: Path, home: Path, *, profile: str, **run: Any) -> None:
+    """Write `run.json` with the hashes of whatever the stage has left, hidden files apart, which are removed."""
+    name = asked["stage"]
+    for hidden in (PROGRESS, place.COMPUTED_ON_GPU):
+        (folder / hidden).unlink(missing_ok=True)
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in DERIVED]
+    outputs = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    if name not in stages.WITHOUT_NOTEBOOK:
+        outputs.append(folder / "executed.ipynb")
+    artifacts.write_run(
+        folder,
+        home=home,
+        outputs=outputs,
+        inputs=[paths.ROOT / item for item in artifacts.read_json(folder / "inputs.json")],
+        profile=profile,
+        notebook=stages.notebook_of(name),
+        params_hash=params.hash,
+        non_default=non_default(params),
+        host=place.here(),
+        command=f"make report PROFILE={profile}",
+        is_smoke=params.is_smoke,
+        **{key: value for key, value in asked.items() if key != "versions"},
+        **run,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m verdict.workflow.run", description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=stages.ALL_NAMES, help="stage to run")
+    parser.add_argument("--profile", default="digits", help="profile in params/ (default: %(default)s)")
+    parser.add_argument("--trial", help="trial to run (03_staged_unfreezing only)")
+    parser.add_argument("--seed", type=int, help="seed to run it with")
+    parser.add_argument("--shard", type=int, help="part of the features to encode, from 0 (default: all of them)")
+    chosen = parser.parse_args(arguments)
+    if (chosen.name == stages.TRIAL_STAGE) != (chosen.trial is not None and chosen.seed is not None):
+        parser.error(f"--trial and --seed belong to {stages.TRIAL_STAGE}, which needs both")
+    try:
+        run_stage(chosen.name, chosen.profile, chosen.trial, chosen.seed, chosen.shard)
+    except Exception as error:
+        text = f"{type(error).__name__}: {str(error).strip()[-4000:]}"
+        tell(f"{chosen.name}: {text}")
+        page = stages.page(chosen.name, chosen.trial, chosen.seed)
+        with contextlib.suppress(OSError):
+            artifacts.write_text(failure(chosen.profile, page, "txt"), text + "\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    start.settle()
+    sys.exit(main())

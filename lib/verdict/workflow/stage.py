@@ -1,0 +1,265 @@
+"""What a notebook holds of its own stage: declared parameters, upstream results, numbers and claims."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from verdict.base import paths
+from verdict.base.artifacts import relative, verify_outputs, write_json, write_parquet
+from verdict.base.numbers import KINDS, Claim, Number, Numbers, evaluate_claim
+from verdict.base.params import Params, TrialParams, load_params
+from verdict.stats.uncertainty import Resampler, stream
+from verdict.workflow import place
+from verdict.workflow.stage_parameters import judged
+from verdict.workflow.stages import (
+    CLIP,
+    CLIP_ANSWERS,
+    MODEL,
+    RECORDED,
+    SIGNALS,
+    TRIAL_STAGE,
+    Spec,
+    folder,
+    instance,
+    shard_folder,
+    source_of,
+    spec,
+)
+
+
+class _Sections:
+    """The parameter sections that a stage declares; any other is refused, so that nothing can go stale unseen."""
+
+    def __init__(self, params: Params, declared: Spec):
+        self._params, self._declared = params, declared
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._declared.sections:
+            raise AttributeError(f"{self._declared.name} does not declare the parameter section {name!r}")
+        return getattr(self._params, name)
+
+
+@dataclass
+class Stage:
+    """One running stage, as its notebook sees it."""
+
+    name: str
+    profile: str
+    trial_name: str | None
+    seed: int | None
+    folder: Path
+    _params: Params
+    shard: int | None = None
+    numbers: Numbers = field(default_factory=Numbers)
+    claims: list[Claim] = field(default_factory=list)
+    _inputs: set[Path] = field(default_factory=set)
+    _verified: dict[Path, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def params(self) -> Any:
+        """The declared parameter sections, as attributes."""
+        return _Sections(self._params, spec(self.name, self._params))
+
+    @property
+    def all_params(self) -> Params:
+        """The whole set, for functions that list the runs; what a stage does not declare is not for its results."""
+        return self._params
+
+    @property
+    def trial(self) -> TrialParams:
+        """The trial that this execution runs."""
+        return self._params.trial(str(self.trial_name))
+
+    def rng(self, name: str | int, *key: int | str) -> np.random.Generator:
+        """A random stream by name, such as `rng("robustness.corrupt", k)`; see `uncertainty.stream`."""
+        return stream(self._params.statistics.seed, str(name), *key)
+
+    def resampler(self, groups: ArrayLike) -> Resampler:
+        """Intervals of statistics over rows of these groups, (n,): the only source of intervals of a stage."""
+        settings = self._params.statistics
+        return Resampler(np.asarray(groups), settings.n_resamples, settings.level, settings.seed)
+
+    def provenance(self) -> str:
+        """One line that says what this is."""
+        what = f"{self.name} {instance(self.trial_name, self.seed)}".strip()
+        return f"{what} · profile {self.profile} · parameters {self._params.hash}"
+
+    def path(self, file: str) -> Path:
+        """Where this stage writes a file."""
+        return self.folder / file
+
+    def upstream(self, name: str, file: str, trial: str | None = None, seed: int | None = None) -> Path:
+        """A file of an upstream stage that this one declares (else a KeyError), verified against the other's record.
+
+        Raises
+        ------
+        FileNotFoundError, StaleResultError
+            If the other has not run, or its files were changed afterwards.
+        """
+        if self.source != MODEL and f"{name}-{self.source}" in spec(self.name, self._params).needs:
+            name = f"{name}-{self.source}"
+        is_parent_trial = name == self.name == TRIAL_STAGE and trial == self.trial.parent
+        if name not in spec(self.name, self._params).needs and not is_parent_trial:
+            raise KeyError(f"{self.name} does not declare that it needs {name}")
+        source = folder(self.profile, name, trial, seed)
+        path, outputs = source / file, self._record(source)["outputs"]
+        if relative(path) not in outputs:
+            raise FileNotFoundError(f"{relative(path)} is not an output of {name}: {sorted(outputs)}")
+        return path
+
+    def _record(self, source: Path) -> dict[str, Any]:
+        """The record of a folder that this stage reads, its outputs verified."""
+        if source not in self._verified:
+            self._verified[source] = verify_outputs(source)
+            self._inputs.add(source / "run.json")
+        return self._verified[source]
+
+    def record(self, name: str, trial: str | None = None, seed: int | None = None) -> dict[str, Any]:
+        """An upstream stage's record, its outputs verified."""
+        return self._record(self.upstream_folder(name, trial, seed))
+
+    def upstream_folder(self, name: str, trial: str | None = None, seed: int | None = None) -> Path:
+        """Folder of an upstream stage, all of its outputs verified."""
+        return self.upstream(name, "numbers.json", trial, seed).parent
+
+    def shards(self, n: int) -> list[Path]:
+        """Folders of the n shards of the features in their order, all of their outputs verified; none for n = 1."""
+        folders = [paths.stage_dir(self.profile, shard_folder(k, n)) for k in range(n)] if n > 1 else []
+        for source in folders:
+            self._record(source)
+        return folders
+
+    @property
+    def source(self) -> str:
+        """Whose predictions this stage judges: `MODEL` for the profile's own, `CLIP`."""
+        return source_of(self.name)
+
+    @property
+    def given(self) -> str:
+        """The stage that holds predictions which no trial made: saved logits, or CLIP's; "" where trials made them."""
+        if self.source == CLIP:
+            return CLIP_ANSWERS
+        return RECORDED if self._params.data.source == "recorded" else ""
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether predictions are given: saved logits or CLIP's, without trials, features or weights of this report."""
+        return bool(self.given)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their ids."""
+        if self.given == CLIP_ANSWERS:
+            return tuple(pd.read_parquet(self.upstream(CLIP_ANSWERS, "classes.parquet"))["name"])
+        return self._params.data.classes
+
+    def pairs(self, *splits: str) -> pd.DataFrame:
+        """The pair table, of some splits or of all, with a fresh index."""
+        return _of_splits(pd.read_parquet(self.upstream(self.given or "01_data", "pairs.parquet")), splits)
+
+    def predictions(self, *splits: str, trial: str, seed: int) -> pd.DataFrame:
+        """A training run's prediction table, of some splits or of all."""
+        source = (self.given, None, None) if self.given else (TRIAL_STAGE, trial, seed)
+        return _of_splits(pd.read_parquet(self.upstream(source[0], "predictions.parquet", *source[1:])), splits)
+
+    def answers(self, kind: str, *splits: str) -> pd.DataFrame | None:
+        """What else was asked of the kept model: `VIEWS` of each image, `QUESTIONS` about each pair.
+
+        pair_id, split, logits, and the view, or the question with what each class should answer; None where the
+        profile's source has nothing to ask.
+        """
+        asked = CLIP_ANSWERS if self.given == CLIP_ANSWERS else SIGNALS
+        if asked not in spec(self.name, self._params).needs:
+            return None
+        return _of_splits(pd.read_parquet(self.upstream(asked, f"{kind}.parquet")), splits)
+
+    def upstream_numbers(self, name: str) -> Numbers:
+        """Numbers of an upstream stage that runs once."""
+        return Numbers.load(self.upstream(name, "numbers.json"))
+
+    def claim(self, id: str, statement: str, number: str, comparison: str, bound: float, **options: Any) -> Claim:
+        """Record a claim about one of this stage's numbers; options are `margin` and `exhibit` of `evaluate_claim`."""
+        told = {"id": id, "statement": statement, "number": number, "comparison": comparison, "bound": bound}
+        self.claims.append(evaluate_claim(self.numbers, **told, **options))
+        return self.claims[-1]
+
+    def number(self, name: str, value: float, **fields: Any) -> Number:
+        """Record a number that has no interval by its kind: a count (by its unit), an exact value or a setting."""
+        self.numbers[name] = Number(float(value), **fields)
+        return self.numbers[name]
+
+    @property
+    def threads(self) -> int:
+        """Threads of the numerical backend; where a stage runs never changes what it means."""
+        return self._params.execution.threads
+
+    def progress(self, text: str) -> None:
+        """Tell the person who waits how far this stage has come."""
+        progress(text)
+
+    def save_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write one table as `<name>.parquet` in this stage's folder."""
+        write_parquet(self.path(f"{name}.parquet"), table)
+
+    def save(self, **tables: pd.DataFrame) -> None:
+        """Write numbers, claims, the list of inputs, and tables as `<name>.parquet`: a notebook's only write.
+
+        A ValueError, and nothing written, for a number that does not say whether it is an estimate, a count, …
+        """
+        if unsaid := sorted(name for name, number in self.numbers.items() if not number.kind):
+            raise ValueError(
+                f"say what these numbers are ({', '.join(KINDS)}), with an interval for an estimate: {unsaid}"
+            )
+        for name, table in tables.items():
+            self.save_table(name, table)
+        self.numbers.save(self.path("numbers.json"))
+        write_json(self.path("claims.json"), [asdict(claim) for claim in self.claims])
+        write_json(self.path("inputs.json"), sorted(relative(path) for path in self._inputs))
+        if place.has_computed_on_gpu():
+            self.path(place.COMPUTED_ON_GPU).touch()
+
+
+def _of_splits(table: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:
+    chosen = table[table["split"].isin(splits)] if splits else table
+    return chosen.reset_index(drop=True)
+
+
+def open_stage(
+    name: str,
+    profile: str,
+    *,
+    trial: str | None = None,
+    seed: int | None = None,
+    source: str = MODEL,
+    shard: int | None = None,
+) -> Stage:
+    """Open a stage; `source` says whose predictions it judges, `shard` which part of the features it encodes.
+
+    Run by the driver it writes where the driver says; run by hand it writes to `work/<profile>/scratch/`, so that
+    trying something out cannot pass for a result.
+    """
+    params = load_params(profile)
+    if trial is not None:
+        params.trial(trial)
+    name = name if source == MODEL else f"{name}-{source}"
+    params = judged(params, name)
+    home = os.environ.get("VERDICT_STAGE_DIR")
+    scratch = paths.stage_dir(profile, "scratch", name, *([instance(trial, seed)] if trial else []))
+    return Stage(spec(name, params).name, profile, trial, seed, Path(home) if home else scratch, params, shard)
+
+
+def progress(text: str) -> None:
+    """Tell the driver, and through it the person who waits, how far a stage has come."""
+    target = os.environ.get("VERDICT_PROGRESS")
+    if target:
+        # On a full disk the stage goes on to its own writes, whose error says what is needed.
+        with contextlib.suppress(OSError), Path(target).open("a", encoding="utf-8") as file:
+            file.write(text.replace("\n", " ") + "\n")

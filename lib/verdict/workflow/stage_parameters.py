@@ -1,0 +1,120 @@
+"""The parameters of a stage: those of its notebook's `parameters` cell, and those that its result depends on."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from verdict.base import paths
+from verdict.base.artifacts import content_hash, sha256_file, sha256_tree
+from verdict.base.params import Params
+from verdict.workflow.stages import CLIP, JUDGING, RECORDED, TRIAL_STAGE, WARMUP_STAGE, plans, source_of, spec, views
+
+
+class StageParameters(BaseModel):
+    """The `parameters` cell of every notebook but the trial's: literals only."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    profile: str = "digits"
+
+
+class JudgingStageParameters(StageParameters):
+    """The `parameters` cell of a notebook that can judge the predictions of several sources."""
+
+    source: Literal["model", "clip"] = "model"
+
+
+class TrialStageParameters(StageParameters):
+    """The `parameters` cell of the notebook that runs once per trial and seed."""
+
+    trial: str = "frozen"
+    seed: int = 11
+
+
+def parameter_model(notebook: str) -> type[StageParameters]:
+    """The model that a notebook's `parameters` cell must agree with."""
+    if notebook == TRIAL_STAGE:
+        return TrialStageParameters
+    return JudgingStageParameters if notebook in JUDGING else StageParameters
+
+
+def judged(params: Params, name: str) -> Params:
+    """The parameters as a stage sees them: those about another source's classes take the place of the profile's own."""
+    return params.about_clip() if source_of(name) == CLIP else params
+
+
+def resolved(params: Params, name: str, trial: str | None = None, seed: int | None = None) -> dict[str, Any]:
+    """The parameters that a stage depends on, as JSON-like values; a change of anything else does not re-run it.
+
+    Presets in a folder stand with the hash of their files, so that a rebuilt one re-runs what it fed. The warm-up and a
+    trial do not depend on the list of trials.
+    """
+    params = judged(params, name)
+    content = params.as_dict()
+    chosen: dict[str, Any] = {}
+    for section in spec(name, params).sections:
+        if section == "plans":
+            chosen["plans"] = plans(params)
+        elif section == "views":
+            chosen |= _views(params, content)
+        elif section == "trial":
+            chosen["trial"] = {**params.trial(str(trial)).model_dump(mode="json"), "seed": seed}
+        else:
+            chosen[section] = content[section]
+    if "clip" in chosen:
+        chosen["clip"] = _clip(params, content)
+    if name == RECORDED:
+        chosen["files"] = _recorded_files(params)
+    if name == "01_data" and params.data.source == "csv":
+        own = params.data.csv
+        chosen["files"] = {own.table: _hash(own.table), own.images: _listing(own.images)}
+    if "training" in chosen:
+        apart = _without_effect(params, name, trial)
+        chosen["training"] = {key: value for key, value in chosen["training"].items() if key not in apart}
+    if "model" in chosen:
+        named = (params.model.vision_preset, params.model.text_preset)
+        folders = {preset: paths.preset_folder(preset) for preset in named}
+        chosen["presets"] = {preset: sha256_tree(found) for preset, found in folders.items() if found is not None}
+    return chosen
+
+
+def _recorded_files(params: Params) -> dict[str, str]:
+    """Hashes of the files of saved logits, so that a changed file re-runs what it feeds; "" where one is missing."""
+    own = params.data.recorded
+    return {name: _hash(name) for name in (own.val, own.test, own.independent, own.human_counts) if name}
+
+
+def _hash(name: str) -> str:
+    """Hash of the user's own file; "" where it is missing."""
+    path = paths.data_file(name)
+    return sha256_file(path) if path is not None else ""
+
+
+def _listing(name: str) -> str:
+    """Hash of the names, sizes and times of the files in the user's own folder; "" where it is missing."""
+    home = paths.data_folder(name)
+    files = [] if home is None else sorted(path for path in home.rglob("*") if path.is_file())
+    return content_hash([(str(p.relative_to(home)), p.stat().st_size, p.stat().st_mtime_ns) for p in files])
+
+
+def _clip(params: Params, content: dict[str, Any]) -> dict[str, Any]:
+    """What the dual encoder's results depend on: a preset in a folder with its hash, without batch and threads."""
+    folder = paths.preset_folder(params.clip.preset)
+    own = {key: value for key, value in content["clip"].items() if key not in ("batch", "threads")}
+    if params.clip.source in ("folder", "csv"):
+        own["files"] = [_hash(params.clip.folder.table), _listing(params.clip.folder.images)]
+    return own | ({"weights": sha256_tree(folder)} if folder is not None else {})
+
+
+def _views(params: Params, content: dict[str, Any]) -> dict[str, Any]:
+    """The views to encode and how they are made; nothing where no trial is augmented."""
+    wanted = views(params)
+    return {"views": wanted, "photometric": content["training"]["photometric"]} if wanted else {}
+
+
+def _without_effect(params: Params, name: str, trial: str | None) -> set[str]:
+    """Entries of the training section that a stage's result does not depend on."""
+    apart = {"trials", "seeds", "n_control_seeds", "margin"} if name in (WARMUP_STAGE, TRIAL_STAGE) else set()
+    shown = (params.trial(trial),) if trial else () if name == WARMUP_STAGE else params.training.trials
+    return apart if any(one.views for one in shown) else apart | {"photometric"}

@@ -1,0 +1,207 @@
+"""Which stages a report has, in reading order: what each may read, how often it runs, and where its results are.
+
+A stage is one notebook, executed once or once a run, or a function without a notebook, as `declarations` says; the
+Snakefile, the driver and the report all read it here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from verdict.base import paths
+from verdict.base.artifacts import content_hash, read_run, relative
+from verdict.base.parameter_files import nearest
+from verdict.base.params import Params
+from verdict.workflow.declarations import CLIP_SPECS, RECORDED_SPEC, SPECS, Spec
+
+WARMUP_STAGE = "02_warmup"
+TRIAL_STAGE = "03_staged_unfreezing"
+FEATURES = "features"
+SIGNALS = "signals"
+# Predictions that the pages on calibration and policy judge: the profile's own ("model"), or CLIP's.
+MODEL, CLIP = "model", "clip"
+CLIP_MODEL, CLIP_EMBEDDINGS, CLIP_ANSWERS = "clip_model", "clip_embeddings", "clip_answers"
+# What runs a stage without a notebook: a function of the stage, imported by whoever runs it alone.
+RUNNERS = {
+    FEATURES: ("verdict.model.features", "encode_pairs"),
+    SIGNALS: ("verdict.model.ask", "probe"),
+    CLIP_MODEL: ("verdict.clip.encoder.own_model", "teach"),
+    CLIP_EMBEDDINGS: ("verdict.clip.encoder.study", "embed"),
+    CLIP_ANSWERS: ("verdict.clip.encoder.answers", "answer"),
+}
+WITHOUT_NOTEBOOK = frozenset(RUNNERS)
+# Tables of what else was asked of the model that is kept.
+VIEWS, QUESTIONS = "views", "questions"
+
+
+def notebook_of(name: str) -> str:
+    """Stem of the notebook that a stage executes."""
+    return name.removesuffix(f"-{CLIP}")
+
+
+def source_of(name: str) -> str:
+    """Whose predictions a stage judges: `MODEL`, or the source that its name ends with."""
+    return CLIP if name.endswith(f"-{CLIP}") else MODEL
+
+
+def rule_name(name: str) -> str:
+    """How the workflow calls a stage: letters, digits and underscores, whatever the stage's name holds."""
+    word = re.sub(r"\W", "_", name, flags=re.ASCII)
+    is_plain = word in (name, f"{notebook_of(name)}_{source_of(name)}")
+    return f"stage_{word}" if is_plain else f"stage_{word}_{content_hash(name)[:6]}"
+
+
+RECORDED = RECORDED_SPEC.name
+RECORDED_RUN = ("recorded", 0)
+_ON_LOGITS = ("07_calibration", "08_policy", "09_independent_set")
+
+
+def _on_logits(spec: Spec) -> Spec:
+    """A stage that needs predictions alone, fed from saved logits: without a model."""
+    needs = (RECORDED, *(need for need in spec.needs if need in _ON_LOGITS))
+    return replace(spec, needs=needs, sections=tuple(name for name in spec.sections if name != "model"))
+
+
+# Saved logits have no images, features or training: a shorter list of stages, with the same notebooks.
+RECORDED_SPECS = (RECORDED_SPEC, *(_on_logits(spec) for spec in SPECS if spec.name in _ON_LOGITS))
+CONCEPTS = "12_clip_concepts"
+REPRODUCIBILITY = "13_reproducibility"
+JUDGING = frozenset(notebook_of(spec.name) for spec in CLIP_SPECS if source_of(spec.name) != MODEL)
+# Stages that take long (training, and whatever has no notebook), and all whose results they are made from.
+LASTING = {*WITHOUT_NOTEBOOK, WARMUP_STAGE, TRIAL_STAGE}
+for _spec in reversed((*SPECS, *CLIP_SPECS)):
+    LASTING |= set(_spec.needs) if _spec.name in LASTING else set()
+ALL_NAMES = tuple(dict.fromkeys(spec.name for spec in (*SPECS, *RECORDED_SPECS, *CLIP_SPECS)))
+
+
+def specs_for(params: Params) -> tuple[Spec, ...]:
+    """The stages of a profile in reading order; its source decides which there are."""
+    if params.data.source == "clip":
+        return _clip_specs(params)
+    if params.data.source != "recorded":
+        # One page speaks of the report: it counts what the index counts, and reads every stage before it.
+        place = next((k for k, spec in enumerate(SPECS) if spec.name == REPRODUCIBILITY), len(SPECS))
+        before = (*SPECS[:place], *_clip_specs(params))
+        about = [replace(spec, needs=tuple(one.name for one in before)) for spec in SPECS[place : place + 1]]
+        return (*before, *about, *SPECS[place + 1 :])
+    has_independent = bool(params.data.recorded.independent)
+    return tuple(spec for spec in RECORDED_SPECS if has_independent or spec.name != "09_independent_set")
+
+
+def _clip_specs(params: Params) -> tuple[Spec, ...]:
+    """Stages of the dual encoder: none without a source; one is taught, and concepts shown, where parameters say so."""
+    if params.clip.source is None:
+        return ()
+    apart = set() if params.clip.preset == "trained" else {CLIP_MODEL}
+    if params.clip.source != "digits" and not params.concepts.bank:
+        apart.add(CONCEPTS)
+    rest = [replace(spec, needs=tuple(need for need in spec.needs if need not in apart)) for spec in CLIP_SPECS]
+    return tuple(spec for spec in rest if spec.name not in apart)
+
+
+def undeclared() -> list[str]:
+    """Stems of the numbered notebooks that no declaration names: no report executes them."""
+    numbered = {path.stem for path in paths.NOTEBOOKS.glob("*.ipynb") if path.stem[:1].isdigit()}
+    return sorted(numbered - {notebook_of(name) for name in ALL_NAMES})
+
+
+def faults(params: Params) -> list[str]:
+    """What is wrong with the declarations of a profile's stages, a sentence each; nothing can run before that."""
+    sections, found, known = [*Params.model_fields, "plans", "views", "trial"], [], []
+    for declared in specs_for(params):
+        name, notebook = declared.name, paths.NOTEBOOKS / f"{notebook_of(declared.name)}.ipynb"
+        if name in known:
+            found.append(f"{name} is declared twice")
+        if name not in WITHOUT_NOTEBOOK and not notebook.is_file():
+            found.append(f"{name} is declared, and {relative(notebook)} does not exist")
+        needs, read = (declared.needs, known, "stage above it"), (declared.sections, sections, "section of parameters")
+        for words, allowed, what in (needs, read):
+            unknown = [word for word in words if word not in allowed]
+            found += [f"{name} names {word!r}, which is no {what}{nearest(word, allowed)}" for word in unknown]
+        known.append(name)
+    return [f"lib/verdict/workflow/declarations.py: {text}" for text in found]
+
+
+def index_text(params: Params) -> str:
+    """File of the index's opening text beside the notebooks; saved logits and the dual encoder have their own."""
+    own = {"recorded": "index_recorded.md", "clip": "index_clip.md"}
+    return own.get(params.data.source, "index.md")
+
+
+def spec(name: str, params: Params | None = None) -> Spec:
+    """The declaration of a stage, in the list of a profile or else in the longest one; a KeyError for no stage."""
+    known = {spec.name: spec for spec in ((*SPECS, *CLIP_SPECS) if params is None else specs_for(params))}
+    if name not in known:
+        raise KeyError(f"no stage is called {name!r}; there are {list(known)}")
+    return known[name]
+
+
+def instance(trial: str | None, seed: int | None) -> str:
+    """Folder name of one trial's run with one seed, "" for a stage that runs once."""
+    return "" if trial is None else f"{trial}-s{seed}"
+
+
+def page(name: str, trial: str | None = None, seed: int | None = None) -> str:
+    """Stem of the page of one execution of a stage."""
+    return "-".join(filter(None, [name, instance(trial, seed)]))
+
+
+def label(name: str, trial: str | None = None, seed: int | None = None) -> str:
+    """How one execution of a stage is called in what is told."""
+    return f"{name} {instance(trial, seed)}".strip()
+
+
+def folder(profile: str, name: str, trial: str | None = None, seed: int | None = None) -> Path:
+    """Folder of one execution of a stage."""
+    parts = (instance(trial, seed),) if trial else ()
+    return paths.stage_dir(profile, name, *parts)
+
+
+def shard_folder(k: int | str, n: int) -> str:
+    """Where shard k of n (counted from 0) of the features is, within the profile's folder."""
+    return f"feature_shards/{k}-of-{n}"
+
+
+def runs(params: Params) -> list[tuple[str, int]]:
+    """(trial, seed) of every training run; a control, which nobody ranks, runs with the first `n_control_seeds` only.
+
+    Saved logits, and CLIP's, count as one run.
+    """
+    if params.data.source in ("recorded", CLIP):
+        return [RECORDED_RUN]
+    training = params.training
+    n_seeds = {"control": training.n_control_seeds, "candidate": len(training.seeds)}
+    return [(trial.name, seed) for trial in training.trials for seed in training.seeds[: n_seeds[trial.role]]]
+
+
+def instances(params: Params, name: str) -> list[tuple[str, int]] | list[tuple[None, None]]:
+    """(trial, seed) of every execution of a stage, in order; (None, None) alone for a stage that runs once."""
+    return runs(params) if name == TRIAL_STAGE else [(None, None)]
+
+
+def executions(params: Params) -> list[tuple[str, str | None, int | None]]:
+    """(stage, trial, seed) of everything that a report executes, in reading order."""
+    return [(spec.name, *one) for spec in specs_for(params) for one in instances(params, spec.name)]
+
+
+def plans(params: Params) -> list[tuple[int, int]]:
+    """Distinct (vision_blocks, text_blocks) that features are needed for, the warm-up's (0, 0) included."""
+    return sorted({(0, 0), *((trial.vision_blocks, trial.text_blocks) for trial in params.training.trials)})
+
+
+def views(params: Params) -> list[tuple[int, int]]:
+    """Augmented views of the training images that features are needed for: (vision_blocks, views) of each depth."""
+    depths = sorted({trial.vision_blocks for trial in params.training.trials if trial.views})
+    trials = params.training.trials
+    return [(depth, max(trial.views for trial in trials if trial.vision_blocks == depth)) for depth in depths]
+
+
+def finished(profile: str, name: str, trial: str | None = None, seed: int | None = None) -> bool:
+    """Whether a stage's record is there."""
+    try:
+        read_run(folder(profile, name, trial, seed))
+    except (FileNotFoundError, ValueError):
+        return False
+    return True

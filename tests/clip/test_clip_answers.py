@@ -1,0 +1,92 @@
+"""Zero-shot answers as tables: the scale is applied, questions follow from classes, every pair is asked everything."""
+
+import numpy as np
+import pytest
+
+from verdict.base.labels import expected_columns, logit_columns
+from verdict.base.params import load_params
+from verdict.clip.encoder import answers
+from verdict.clip.pictures.sources import of_scenes
+from verdict.model.predict import logits_of
+from verdict.stats.scores import softmax
+from verdict.workflow.stages import QUESTIONS, VIEWS
+
+NAMES = ("cat", "dog", "ship")
+QUESTION = {"is it an animal?": ("cat", "dog")}
+DIM = 17
+
+
+def texts(sentences):
+    rows = [np.random.default_rng(list(text.encode())).normal(size=DIM) for text in sentences]
+    return np.stack(rows) / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def images(pictures):
+    flat = pictures.reshape(len(pictures), -1, 3).astype(float)
+    rows = np.concatenate(
+        [flat.mean(axis=1), flat.std(axis=1), flat[:, :: flat.shape[1] // 4][:, :4].reshape(-1, 12)[:, :11]], axis=1
+    )
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def settings(**changes):
+    return load_params("smoke").clip_policy.model_copy(update={"questions": QUESTION, "question_prompts": {}} | changes)
+
+
+def test_expected_answers_and_questions_that_divide_nothing():
+    assert answers.expected_answers(QUESTION, NAMES).tolist() == [[1], [1], [0]]
+    assert answers.expected_answers({}, NAMES).shape == (3, 0)
+    with pytest.raises(ValueError, match="horse"):
+        answers.expected_answers({"?": ("horse",)}, NAMES)
+    with pytest.raises(ValueError, match="does not divide"):
+        answers.expected_answers({"?": NAMES}, NAMES)
+
+
+def test_a_question_is_asked_in_other_words_or_in_its_own():
+    vectors = texts(["x", "y", "z", "w", "v"])
+    derived = answers.question_logits(vectors, texts, NAMES, settings(question_templates=("see a {}",)), 10.0)
+    classes = texts([f"see a {name}" for name in NAMES])
+    wanted = softmax(10.0 * vectors @ classes.T)
+    assert softmax(derived["is it an animal?"])[:, 0] == pytest.approx(wanted[:, :2].sum(axis=1))
+    own = settings(question_prompts={"is it an animal?": ("an animal", "a vehicle")})
+    asked = answers.question_logits(vectors, texts, NAMES, own, 10.0)["is it an animal?"]
+    assert asked == pytest.approx(10.0 * vectors @ texts(["an animal", "a vehicle"]).T)
+
+
+@pytest.fixture(scope="module")
+def found():
+    pictures = of_scenes({"train": 20, "val": 20, "calib": 23, "test": 29}, seed=5)
+    even = {"is it even?": pictures.class_names[::2], "is it a zero?": ("zero",)}
+    return pictures, answers.tables(
+        pictures, images(pictures.images), images, texts, settings(questions=even, views=("darker", "nearer")), 12.0
+    )
+
+
+def test_every_pair_is_answered_viewed_and_asked(found):
+    pictures, tables = found
+    pairs, n = tables["pairs"], 23 + 29
+    assert len(pairs) == len(tables["predictions"]) == n and pairs["pair_id"].is_unique
+    assert set(pairs["split"]) == {"calib", "test"}
+    assert tables[VIEWS].groupby("view").size().to_dict() == {"darker": n, "nearer": n}
+    assert tables[QUESTIONS].groupby("question").size().to_dict() == {"is it even?": n, "is it a zero?": n}
+    assert tables["classes"]["name"].tolist() == list(pictures.class_names)
+    names = np.array(pictures.class_names)
+    assert (pairs["label"] == names[tables["predictions"]["y_true"]]).all()
+    assert logits_of(tables["predictions"]).shape == (n, 10)
+
+
+def test_views_change_logits_and_expected_answers_are_those_of_the_classes(found):
+    pictures, tables = found
+    plain = logits_of(tables["predictions"])
+    darker = logits_of(tables[VIEWS][tables[VIEWS]["view"] == "darker"])
+    assert np.abs(darker - plain).max() > 1e-3
+    asked = tables[QUESTIONS][tables[QUESTIONS]["question"] == "is it even?"]
+    wanted = [1.0 - k % 2 for k in range(10)]
+    assert (asked[expected_columns(pictures.class_names)].to_numpy() == wanted).all()
+    assert set(logit_columns(2)) <= set(asked)
+
+
+def test_no_questions_give_an_empty_table():
+    pictures = of_scenes({"train": 20, "val": 20, "calib": 20, "test": 20}, seed=5)
+    tables = answers.tables(pictures, images(pictures.images), images, texts, settings(questions={}), 12.0)
+    assert len(tables[QUESTIONS]) == 0 and "question" in tables[QUESTIONS]

@@ -1,0 +1,161 @@
+"""Answers of assistants: read, understood, scored by hand; a file that a real (tiny, random) LLaVA generated."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from verdict.clip.robustness import assistant
+from verdict.stats.uncertainty import Resampler
+
+
+def over(groups, n_resamples=300, seed=0):
+    return Resampler(np.asarray(groups), n_resamples, 0.95, seed)
+
+
+CHOICES = ["cat", "dog", "a red car"]
+QUESTIONS = pd.DataFrame({"question_id": ["q1", "q2", "q3"]})
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("B", 1),
+        ("(B) dog", 1),
+        ("C. a red car", 2),
+        ("A: cat", 0),
+        ("The answer is B.", 1),
+        ("I think the answer is (c)", 2),
+        ("It shows a dog.", 1),
+        ("A red car", 2),
+        ("A dog", 1),
+        ("A ", 0),
+        ("a cat and a dog", assistant.UNREADABLE),
+        ("D", assistant.UNREADABLE),
+        ("Because it is", assistant.UNREADABLE),
+        ("dogma", assistant.UNREADABLE),
+        ("", assistant.UNREADABLE),
+    ],
+)
+def test_what_an_answer_names(answer, expected):
+    assert assistant.chosen(answer, CHOICES) == expected
+
+
+def test_a_question_lists_its_choices():
+    assert assistant.question(["cat", "dog"]).splitlines()[1:3] == ["A. cat", "B. dog"]
+    with pytest.raises(ValueError, match="2 to 26 choices, got 1"):
+        assistant.question(["cat"])
+
+
+def test_both_kinds_of_file_are_read_in_the_order_of_the_questions(tmp_path):
+    table = tmp_path / "answers.csv"
+    table.write_text('question_id,answer\nq3,"B, surely"\nq1,A\nq2,dog\n')
+    lines = tmp_path / "answers.jsonl"
+    rows = [{"question_id": name, "answer": said} for name, said in (("q2", "dog"), ("q3", "B, surely"), ("q1", "A"))]
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for path in (table, lines):
+        assert assistant.read_answers(path, QUESTIONS).tolist() == ["A", "dog", "B, surely"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "question_id,answer\nq1,A\nq9,B\n", "line 3: 'q9' was never asked"),
+        ("a.csv", "question_id,answer\nq1,A\nq1,B\n", "line 3: 'q1' is answered twice"),
+        ("a.csv", "question_id,answer\nq1,A\n", "2 of 3 questions have no answer, the first is 'q2'"),
+        ("a.jsonl", '{"question_id": "q1", "answer": ["A"]}\n', "line 1: 'answer' is .*expected text"),
+        ("a.csv", "question_id,answer\n\nq1,A\n\nq9,B\n", "line 5: 'q9' was never asked"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_by_name_row_and_cause(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(ValueError, match=f"{name}.*{message}"):
+        assistant.read_answers(path, QUESTIONS)
+
+
+def test_scores_of_other_questions_are_refused():
+    with pytest.raises(ValueError, match="one choice a question"):
+        assistant.score([0], [0, 1], [0], [2], over([0]))
+
+
+def test_scores_by_hand():
+    # The encoder is right on questions 0-2 and wrong on 3-5; the assistant repairs 3, spoils 2, cannot be read on 5.
+    truth, encoder, said = [0, 1, 2, 0, 1, 2], [0, 1, 2, 1, 0, 0], [0, 1, 1, 0, 0, -1]
+    found = assistant.score(said, encoder, truth, [3] * 6, over(range(6))).set_index("measure")
+    expected = {"accuracy": 3 / 6, "encoder accuracy": 3 / 6, "difference": 0, "agreement": 3 / 6, "unreadable": 1 / 6}
+    assert found["value"].to_dict() == pytest.approx({**expected, "gain": 1 / 3, "loss": 1 / 3})
+    assert found["by_chance"].dropna().to_dict() == pytest.approx({"accuracy": 1 / 3, "gain": 1 / 2})
+    assert found.loc["accuracy", "value_low"] < 1 / 2 < found.loc["accuracy", "value_high"]
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory):
+    """A LLaVA with random weights and some thousand parameters, saved with its processor as any other is."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+        PreTrainedTokenizerFast,
+    )
+
+    special_words = ["<pad>", "<s>", "</s>", "<unk>", "<image>"]
+    words = [*special_words, *("A", "B", "C", "What", "picture", "USER", "ASSISTANT", ":", ".")]
+    splitter = Tokenizer(models.WordLevel({word: k for k, word in enumerate(words)}, unk_token="<unk>"))
+    splitter.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=splitter, **special, additional_special_tokens=["<image>"])
+    vision = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16
+    )
+    text = LlamaConfig(
+        vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=128, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    import torch
+
+    torch.manual_seed(0)
+    model = LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text, image_token_index=4))
+    size = {"height": 32, "width": 32}
+    processor = LlavaProcessor(
+        image_processor=CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=size),
+        tokenizer=tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    )
+    folder = tmp_path_factory.mktemp("llava")
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def test_a_tiny_llava_generates_an_answer_file_that_is_scored(llava, tmp_path, capsys):
+    from PIL import Image
+
+    from verdict.clip.encoder import ask
+
+    rng = np.random.default_rng(0)
+    names = [f"q{k}" for k in range(7)]
+    rows = []
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
+        rows.append({"question_id": name, "image": f"{name}.png", "question": assistant.question(CHOICES)})
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = tmp_path / "answers.jsonl"
+    assert ask.main([str(tmp_path), str(llava), str(path), "--max-new-tokens", "3"]) == 0
+    assert "7 answers" in capsys.readouterr().out
+    said = assistant.read_answers(path, pd.DataFrame(rows))
+    assert len(said) == 7 and (said != "").any()
+    chosen = [assistant.chosen(answer, CHOICES) for answer in said]
+    truth, encoder = rng.integers(0, 3, 7), rng.integers(0, 3, 7)
+    found = assistant.score(chosen, encoder, truth, [3] * 7, over(names))
+    assert found["value"][0] == pytest.approx(np.mean(np.array(chosen) == truth))
+    assert list(map(json.loads, path.read_text().splitlines())) == [
+        {"question_id": name, "answer": answer} for name, answer in zip(names, said, strict=True)
+    ]

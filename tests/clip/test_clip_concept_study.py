@@ -1,0 +1,123 @@
+"""The tables of the page on concepts, by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from verdict.base.numbers import ESTIMATE, Number, Numbers
+from verdict.base.params import load_params
+from verdict.clip import UNTRAINED, WHOLE
+from verdict.clip.concepts import concept_study, parts
+from verdict.clip.concepts.activations import Seen
+from verdict.clip.concepts.setup import Material, Setup
+from verdict.workflow.stage import Stage
+
+
+def test_the_table_of_estimators_is_arithmetic():
+    numbers = Numbers()
+    stage = SimpleNamespace(number=lambda name, value, **told: numbers.__setitem__(name, Number(float(value), **told)))
+    table = concept_study.arithmetic_table(stage).set_index("shared")
+    assert numbers["concepts.published_two"].value == table.loc[2, "as_published"]
+    assert table.loc[2, "as_published"] == pytest.approx(8.006, abs=5e-4)
+    assert table.loc[0, "as_published"] == 0 and np.isnan(table.loc[0, "as_printed"])
+    assert table["mutual_information"].tolist() == pytest.approx([0, 0, *np.log([2, 5, 15])])
+
+
+def test_the_gap_of_right_and_wrong_is_weighted():
+    values, right = np.array([1.0, 3.0, 10.0]), np.array([True, True, False])
+    assert concept_study.gap(values, right, None) == pytest.approx(2 - 10)
+    weights = np.array([[1, 1, 1], [0, 2, 1]])
+    assert concept_study.gap(values, right, weights) == pytest.approx([-8, -7])
+
+
+def test_correlation_over_models_is_pearsons():
+    rng = np.random.default_rng(1)
+    values, right = rng.normal(size=(5, 13)), rng.normal(size=(5, 13))
+    weights = rng.integers(0, 3, (4, 13))
+    found = concept_study.correlation(values, right, weights)
+    for row, chosen in zip(found, weights, strict=True):
+        means = [(part * chosen).sum(axis=1) / chosen.sum() for part in (values, right)]
+        assert row == pytest.approx(np.corrcoef(*means)[0, 1])
+    assert concept_study.correlation(values, values, None) == pytest.approx(1)
+    assert np.isnan(concept_study.correlation(np.ones((3, 4)), right[:3, :4], None))
+
+
+N, K, D = 60, 4, 37
+
+
+def seen_at_random(rng, *, knows):
+    """Lists of nine words for each picture and class; where an encoder knows, five of a picture's are its class's."""
+    textual = np.stack([rng.permutation(D)[:9] for _ in range(K)])
+    y_true = rng.integers(0, K, N)
+    visual = [rng.permutation(D)[:9] for _ in range(N)]
+    if knows:
+        visual = [np.unique(np.concatenate([textual[y][:5], own[:4]])) for own, y in zip(visual, y_true, strict=True)]
+    return Seen(None, None, None, visual, y_true, textual), y_true
+
+
+def test_overlap_is_told_beside_chance_and_beside_other_classes(tmp_path):
+    rng = np.random.default_rng(0)
+    stage = Stage("12_clip_concepts", "smoke", None, None, tmp_path, load_params("smoke"))
+    whole, y_true = seen_at_random(rng, knows=True)
+    blank = Seen(None, None, None, seen_at_random(rng, knows=False)[0].visual, y_true, whole.textual)
+    shown = Material(np.empty((N, 1, 1, 3)), y_true, np.arange(N) // 2)
+    setup = Setup(stage, None, {}, None, [None] * D, shown)
+    table, drawn = concept_study.null_table(setup, {WHOLE: whole, UNTRAINED: blank})
+    table, numbers = table.set_index("model"), stage.numbers
+    assert drawn.shape == (load_params("smoke").concepts.n_draws,)
+    n_visual = np.mean([len(own) for own in whole.visual])
+    assert table.loc[WHOLE, "by_chance"] == pytest.approx(n_visual * 9 / D)
+    assert drawn.mean() == pytest.approx(table.loc[WHOLE, "by_chance"], abs=0.3)
+    # What an encoder knows is found, and what an ignorant one does not know is not: the claim can fail.
+    assert numbers["concepts.own_class_gain"].low > 2 and table.loc[UNTRAINED, "own_class_gain_low"] < 0
+    for name in ("own_class_gain", "p_exchanged"):
+        number = numbers[f"concepts.{name}"]
+        assert number.kind == ESTIMATE and number.low == table.loc[WHOLE, f"{name}_low"]
+
+
+NAMES, WORDS = ["cat", "dog", "owl"], ["fur", "wings", "a tail", "two eyes", "claws"]
+
+
+class Reader:
+    """A text's vector says which classes and descriptors are in it."""
+
+    def texts(self, texts):
+        self.seen = texts
+        found = np.array([[float(word in text) for word in (*NAMES, *WORDS)] for text in texts])
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def test_each_class_is_described_by_its_own_words_under_every_template():
+    reader = Reader()
+    study = SimpleNamespace(pictures=SimpleNamespace(templates=("a {}", "this is a {}")))
+    setup = SimpleNamespace(texts=WORDS, classes=pd.DataFrame({"name": NAMES}), study=study)
+    chosen = np.array([[0, 2], [2, 4], [1, 3]])
+    vectors = concept_study.described_classes(setup, reader, chosen)
+    assert len(reader.seen) == 3 * 2 * 2
+    assert all(any(text.endswith(f", {word}") for word in WORDS) for text in reader.seen)
+    assert vectors.shape == (3, len(NAMES) + len(WORDS))
+    for row, (vector, ids) in enumerate(zip(vectors, chosen, strict=True)):
+        assert set(np.flatnonzero(vector)) == {row, *(len(NAMES) + ids)}
+        # Each of the two descriptors is in half of the texts, the name in all.
+        assert vector[row] == pytest.approx(2 * vector[len(NAMES) + ids[0]])
+
+
+def test_no_choice_of_patches_is_better_than_the_best_one():
+    rng = np.random.default_rng(0)
+    masks = rng.random((3, 9, 6)) < 0.4
+    best = concept_study.best_patches(masks, (3, 2))
+    reached = parts.intersection_over_union(parts.to_pixels(best, 9, 6), masks)
+    for code in range(1, 2**6):
+        choice = np.array([bool(code >> k & 1) for k in range(6)]).reshape(1, 3, 2).repeat(3, axis=0)
+        other = parts.intersection_over_union(parts.to_pixels(choice, 9, 6), masks)
+        assert (other <= reached + 1e-12).all()
+
+
+def test_parts_are_tinted_and_the_rest_is_darker():
+    images = np.full((1, 4, 4, 3), 200, dtype=np.uint8)
+    shown = concept_study.tint_parts(images, np.array([[[0, -1], [-1, 1]]]), ["#ff0000", "#00ff00"])
+    assert shown[0, 0, 0, 0] > 200 > shown[0, 0, 0, 1]
+    assert shown[0, 3, 3, 1] > 200 > shown[0, 3, 3, 0]
+    assert (shown[0, 0, 3] == round(200 * concept_study.TINT)).all()

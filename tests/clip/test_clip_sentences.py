@@ -1,0 +1,63 @@
+"""What the text cells of CLIP's pages say: of a difference by its sign, and of what a source does not know."""
+
+import json
+
+import pytest
+
+from verdict.base import paths
+from verdict.base.numbers import Number, Numbers
+from verdict.report.conditions import chosen_text
+
+# Above zero, below it, and neither.
+BOUNDS = ((0.1, 0.2, 0.3), (-0.3, -0.2, -0.1), (-0.1, 0.1, 0.3))
+CELLS = {
+    "scale.ece_change": ("10_clip_probes", "makes ECE worse", "makes ECE better", "no difference of ECE is shown"),
+    "ranks.gain": ("10_clip_probes", "more is read", "less is read", "no worth of what prompts mean is shown"),
+    "transfer.nll_change": (
+        "11_clip_robustness",
+        "NLL is worse with it",
+        "NLL is better with it;",
+        "no difference of NLL",
+    ),
+    "transfer.ece_change": (
+        "11_clip_robustness",
+        "makes ECE worse",
+        "makes ECE better",
+        "no difference of ECE is shown",
+    ),
+    "concepts.true_gain": ("12_clip_concepts", "more that is true", "parts costs truth", "no difference is shown"),
+    "concepts.red_gain": ("12_clip_concepts", "encoder see red", "red less often", "no difference is shown"),
+    "concepts.right_gain": ("12_clip_concepts", "rightly share more", "rightly share less", "no difference is shown"),
+    "concepts.added_gain": ("12_clip_concepts", "they help", "they cost accuracy", "no difference is shown"),
+}
+MISSING = {
+    "concepts.iou": ("12_clip_concepts", "This source knows no masks"),
+    "concepts.true_gain": ("12_clip_concepts", "Nothing here says which descriptors are true"),
+    "concepts.right_gain": ("12_clip_concepts", "answers all pictures alike"),
+    "questions.assistant_accuracy": ("11_clip_robustness", "none are made up"),
+    "robustness.held_out": ("11_clip_robustness", "pictures of test are classified right"),
+}
+
+
+def cell(notebook, words):
+    cells = json.loads((paths.NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
+    return next(text for one in cells if "{%" in (text := "".join(one["source"])) and words in text)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_moral_is_told_where_its_interval_bears_it_out(name):
+    notebook, *told = CELLS[name]
+    for place, (low, value, high) in enumerate(BOUNDS):
+        numbers = Numbers({one: Number(0.0, -1.0, 1.0) for one in CELLS} | {name: Number(value, low, high)})
+        said = chosen_text(cell(notebook, told[0]), numbers)
+        assert [sentence in said for sentence in told[:2]] == [place == 0, place == 1]
+        assert place < 2 or told[2] in said
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_page_says_what_its_source_does_not_know(name):
+    notebook, sentence = MISSING[name]
+    number, source = Number(0.5, 0.4, 0.6), cell(notebook, sentence.partition(" are")[0].partition(" test")[0])
+    numbers = Numbers({one: number for one in (*MISSING, *CELLS)})
+    assert sentence not in chosen_text(source, numbers)
+    assert sentence in chosen_text(source, Numbers({one: number for one in numbers if one != name}))

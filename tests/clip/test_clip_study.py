@@ -1,0 +1,297 @@
+"""The stage of embeddings and the page on probes, on a few pictures and the shipped encoder."""
+
+import ast
+import contextlib
+import copy
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import mini_pictures as mini
+from verdict.base import paths
+from verdict.base.artifacts import write_run
+from verdict.base.numbers import COUNT, ESTIMATE, EXACT, SETTING
+from verdict.base.params import merge, read_yaml, validate
+from verdict.clip import SHIPPED
+from verdict.clip.encoder import study as module
+from verdict.clip.encoder.study import TRAINED, EmbeddingCache, array_hash, embed, encoder_number, open_study
+from verdict.clip.probes import probe_study
+from verdict.workflow import stages
+from verdict.workflow.stage import Stage
+from verdict.workflow.stage_parameters import resolved
+
+CLIP = {"source": "digits", "n": {"train": 60, "val": 30, "calib": 40, "test": 50}, "n_probe": 50}
+
+
+def params(**changes):
+    base = read_yaml(paths.PARAMS / "base.yaml")
+    return validate(merge(base, {"clip": {**CLIP, **changes}, "statistics": {"n_resamples": 100}}), source="test")
+
+
+def opened(name, root, own):
+    return Stage(name, "smoke", None, None, root / "work" / "smoke" / name, own)
+
+
+@contextlib.contextmanager
+def embedded(root, own):
+    """The study that a page opens after the stage of embeddings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "ROOT", root)
+        patch.setattr(paths, "WORK", root / "work")
+        first = opened(stages.CLIP_EMBEDDINGS, root, own)
+        embed(first)
+        files = [path for path in sorted(first.folder.iterdir()) if path.is_file()]
+        write_run(first.folder, outputs=files, inputs=[])
+        yield open_study(opened("10_clip_probes", root, own))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    with embedded(tmp_path_factory.mktemp("project"), params()) as found:
+        yield found
+
+
+def test_a_public_corpus_is_opened_with_names_that_prompts_say(tmp_path, monkeypatch):
+    monkeypatch.setenv("VERDICT_DATA", str(tmp_path))
+    mini.write_cifar(tmp_path, "cifar100", n_train=3, n_test=1)
+    own = params(source="cifar100", n={"train": 150, "val": 40, "calib": 50, "test": 60})
+    with embedded(tmp_path / "project", own) as found:
+        page = probe_study.Page(found)
+        answers, read = page.zero_shot(), page.published()
+        assert found.classes().shape == (100, found.facts["dim"]) and list(answers["n"]) == [60] * 3
+        assert found.pictures.class_names == tuple(mini.CIFAR100) and "CIFAR-100" in found.pictures.attribution
+        assert page.study.stage.numbers["zero_shot.n_names_cleaned"].value == 9
+        assert page.study.stage.numbers["zero_shot.chance"].value == pytest.approx(1 / 100)
+        assert read.loc[read["cifar100"] == 61.71, "here"].item().value == answers["value"][0]
+
+
+def test_pages_read_what_the_stage_stored(study):
+    z, y, groups = study.of("test")
+    assert z.shape == (50, study.facts["dim"]) and len(y) == len(groups) == 50
+    assert isinstance(study.pictures.images, np.memmap) and isinstance(study.embeddings, np.memmap)
+    assert study.facts["name"] == SHIPPED and SHIPPED in study.model_line
+    assert study.logit_scale == pytest.approx(study.encoder.logit_scale)
+    assert np.allclose(study.encoder.images(np.asarray(study.pictures.images[:3])), study.embeddings[:3], atol=1e-5)
+
+
+def test_pictures_are_encoded_once(study):
+    before = {path.name for path in paths.embedding_cache("smoke").iterdir()}
+    study.cache.images(np.asarray(study.pictures.images))
+    study.classes(), study.classes()
+    after = {path.name for path in paths.embedding_cache("smoke").iterdir()}
+    assert len([name for name in after if name.startswith("images")]) == 1
+    assert len(after - before) <= 1
+
+
+def test_another_encoder_than_the_stored_one_is_refused(study):
+    other = copy.copy(study)
+    object.__setattr__(other, "facts", {**study.facts, "identity": "0" * 16})
+    other.__dict__.pop("encoder", None)
+    with pytest.raises(ValueError, match="is not the encoder that made the embeddings"):
+        _ = other.encoder
+
+
+def test_every_page_can_say_how_large_the_encoder_is_and_what_it_was_taught_on(study):
+    """The number prints it wherever it is named, and every stage that opens the study stores it."""
+    number = study.stage.numbers["clip.encoder"]
+    n_params = sum(weight.numel() for weight in study.encoder.model.parameters())
+    assert number.value == n_params and number.kind == SETTING and number.text in study.model_line
+    assert number.text.startswith(f"{n_params:,} weights (digits_clip; taught on captions of generated pictures")
+    assert "like those shown here" in number.text
+    elsewhere = encoder_number(study.facts, "cifar10").text
+    assert "like those" not in elsewhere, "pictures of another source are not what it was taught on"
+    hub = encoder_number({**study.facts, "name": "openai/clip", "revision": "3d74acf9a28c67741b2f"}, "folder").text
+    assert hub.endswith("weights (openai/clip at 3d74acf9a28c; taught elsewhere)")
+    own = encoder_number({**study.facts, "name": TRAINED, "revision": ""}, "folder").text
+    assert own.endswith("(trained; taught on the train split itself)")
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    return probe_study.Page(study)
+
+
+def test_prompts_are_scored_and_recorded(page):
+    table = page.zero_shot()
+    numbers = page.study.stage.numbers
+    assert list(table["n"]) == [50] * 3
+    assert numbers["zero_shot.templates"].value == table["value"][1]
+    # Digits are named without underscores: cleaning changes nothing.
+    assert table["value"][0] == table["value"][2] and numbers["zero_shot.n_names_cleaned"].value == 0
+
+
+def test_couples_are_divided_by_what_was_taught(page):
+    table = page.couples()
+    held = page.study.pictures.table.query("split == 'test'")["held_out"]
+    assert set(table["n"]) == {int(held.sum()), int((~held).sum())}
+    assert len(table) == 4
+
+
+def test_every_table_of_the_page_has_its_rows(page):
+    page.chosen["logistic"]
+    numbers, scaled = page.study.stage.numbers, page.scale()
+    assert len(scaled) == 3
+    # The table shows the very number that the claim is about.
+    fitted = numbers["scale.fitted"]
+    shown = scaled[["temperature", "temperature_low", "temperature_high"]].iloc[-1].tolist()
+    assert shown == [fitted.value, fitted.low, fitted.high]
+    assert len(page.agnostic()) == 6
+    assert set(page.entropies()["logits"]) == {"cosines", "scaled"}
+    ranks = page.ranks(sizes=(4, 8))
+    assert (ranks["rank"] <= ranks["directions"]).all() and len(ranks) == 12
+    gain = numbers["ranks.gain"]
+    assert gain.value == pytest.approx(numbers["ranks.prompts"].value - numbers["ranks.random"].value)
+    assert numbers["ranks.directions"].value == 8
+    few = page.few_shot(n_repeats=2)
+    assert list(few["shots"]) == list(probe_study.SHOTS) and (few["low"] <= few["accuracy"]).all()
+    assert len(page.clustering()) == 3
+    equal = page.temperatures()
+    alike, everywhere = equal["equal_answers"], numbers["tau.equal_answers"]
+    assert (
+        everywhere.value == alike.iloc[-1] <= alike[:-1].min() and everywhere.low == equal["equal_answers_low"].iloc[-1]
+    )
+    kinds = {name: number.kind for name, number in numbers.items()}
+    assert set(kinds.values()) == {ESTIMATE, COUNT, EXACT, SETTING} and kinds["zero_shot.chance"] == EXACT
+    published = page.published()
+    assert published["here"].map(lambda value: value is not None).any()
+
+
+def test_resolution_changes_the_pictures_alone(page):
+    table = page.resolutions(n=20)
+    assert sorted(set(table["px"])) == [8, 12, 16, 24, 32, 48]
+    whole = table[table["px"] == 48].set_index("label")["value"]
+    z, y, _ = page.test
+    answer = (z[:20] @ page.study.classes().T).argmax(axis=1)
+    assert whole["prompts"] == (answer == y[:20]).mean()
+    images = np.random.default_rng(1).integers(256, size=(3, 16, 16, 3), dtype=np.uint8)
+    assert np.array_equal(probe_study.shrunk(images, 16), images)
+    assert np.abs(np.diff(probe_study.shrunk(images, 2).astype(int), axis=1)).mean() < 30
+
+
+def test_a_source_decides_which_stages_there_are():
+    with_clip = [spec.name for spec in stages.specs_for(params())]
+    assert with_clip[-1] == "13_reproducibility"
+    assert "10_clip_probes" in with_clip and stages.CLIP_MODEL not in with_clip
+    without = [spec.name for spec in stages.specs_for(params(source=None))]
+    assert not [name for name in without if "clip" in name]
+    own = stages.specs_for(params(preset="trained"))
+    assert stages.CLIP_MODEL in [spec.name for spec in own]
+    alone = validate(merge(params().as_dict(), {"data": {"source": "clip"}}), source="test")
+    names = [spec.name for spec in stages.specs_for(alone)]
+    assert names[0] == stages.CLIP_EMBEDDINGS and "01_data" not in names
+
+
+def test_batch_and_threads_change_no_result():
+    one, other = (resolved(params(**own), "10_clip_probes") for own in ({}, {"batch": 7, "threads": 2}))
+    assert one == other
+    assert one != resolved(params(seed=1), "10_clip_probes")
+    assert one["clip"]["weights"], "a rebuilt preset re-runs what it fed"
+
+
+def test_every_random_stream_of_the_pages_has_a_name():
+    """A number as a key says nothing, and two draws with one number are one draw."""
+    for path in sorted((paths.LIBRARY / "clip").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("stage.rng"):
+                name = node.args[0]
+                assert isinstance(name, ast.Constant) and isinstance(name.value, str), (
+                    f"{path.name}: {ast.unparse(node)}"
+                )
+
+
+class Counting:
+    """Stands for an encoder: says how often it was asked."""
+
+    def __init__(self, identity="one"):
+        self.identity, self.n_calls = identity, 0
+
+    def images(self, images, *, progress):
+        self.n_calls += 1
+        progress(f"encoded {len(images)}")
+        return images.reshape(len(images), -1)[:, :3].astype(np.float32)
+
+    def texts(self, texts, *, progress):
+        self.n_calls += 1
+        return np.array([[len(text), 1.0] for text in texts], dtype=np.float32)
+
+    patches = images
+
+
+IMAGES = np.arange(5 * 7 * 7 * 3, dtype=np.uint8).reshape(5, 7, 7, 3)
+
+
+def test_nothing_is_encoded_twice(tmp_path):
+    encoder, lines = Counting(), []
+    cache = EmbeddingCache(tmp_path, encoder, lines.append)
+    first = cache.images(IMAGES)
+    again = EmbeddingCache(tmp_path, encoder).images(IMAGES.copy())
+    assert encoder.n_calls == 1 and lines == ["encoded 5"]
+    assert np.array_equal(first, again) and isinstance(first, np.memmap) and not first.flags.writeable
+    cache.texts(["a", "bc"])
+    cache.texts(("a", "bc"))
+    assert encoder.n_calls == 2
+
+
+def test_the_key_holds_encoder_kind_and_data(tmp_path):
+    encoder = Counting()
+    cache = EmbeddingCache(tmp_path, encoder)
+    changed = IMAGES.copy()
+    changed[3, 2, 1, 0] += 1
+    cache.images(IMAGES), cache.images(changed), cache.patches(IMAGES), cache.images(IMAGES[::-1])
+    assert encoder.n_calls == 4
+    other = Counting("two")
+    EmbeddingCache(tmp_path, other).images(IMAGES)
+    assert other.n_calls == 1
+
+
+def other_versions(monkeypatch, root):
+    monkeypatch.setattr(module, "package_versions", lambda: {"transformers": "0"})
+
+
+def other_code(monkeypatch, root):
+    """Of the encoder itself, or of what it imports."""
+    shutil.copytree(
+        paths.LIBRARY, root / "lib" / "verdict", ignore=shutil.ignore_patterns("*.h5", "*.safetensors", "__pycache__")
+    )
+    monkeypatch.setattr(paths, "LIBRARY", root / "lib" / "verdict")
+    with (paths.LIBRARY / "clip" / "encoder" / "encode.py").open("a") as file:
+        file.write("\n# changed\n")
+
+
+@pytest.mark.parametrize("change", [other_versions, other_code])
+def test_other_code_or_libraries_make_other_embeddings(tmp_path, monkeypatch, change):
+    encoder = Counting()
+    EmbeddingCache(tmp_path / "cache", encoder).images(IMAGES)
+    change(monkeypatch, tmp_path)
+    module.made_with.cache_clear()
+    EmbeddingCache(tmp_path / "cache", encoder).images(IMAGES)
+    module.made_with.cache_clear()
+    assert encoder.n_calls == 2
+
+
+def test_hashes_see_type_and_shape():
+    assert array_hash(IMAGES) != array_hash(IMAGES.astype(np.int16))
+    assert array_hash(IMAGES) != array_hash(IMAGES.reshape(7, 5, 7, 3))
+
+
+def test_a_damaged_file_is_refused_by_name(tmp_path):
+    cache = EmbeddingCache(tmp_path, Counting())
+    cache.images(IMAGES)
+    path = next(tmp_path.glob("images-*.npy"))
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(ValueError, match=f"{path.name}.* is damaged"):
+        cache.images(IMAGES)
+    np.save(path, np.zeros((2, 3), dtype=np.float32))
+    with pytest.raises(ValueError, match="2 rows for 5"):
+        cache.images(IMAGES)
+
+
+def test_an_encoding_that_fails_leaves_nothing(tmp_path):
+    def fail(images, *, progress):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        EmbeddingCache(tmp_path, SimpleNamespace(identity="x", images=fail)).images(IMAGES)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,54 @@
+"""Names of classes, templates, and the vectors of classes."""
+
+import numpy as np
+import pytest
+
+from verdict.clip.pictures import words
+from verdict.clip.pictures.words import class_vectors, clean, prompt, prompts
+
+
+def test_names_become_words():
+    assert clean("aquarium_fish") == "aquarium fish"
+    assert clean(" T-shirt__top ") == "T shirt top"
+
+
+@pytest.mark.parametrize(
+    ("template", "name", "text"),
+    [
+        ("a photo of a {}", "apple", "a photo of an apple"),
+        ("a photo of a {}", "dog", "a photo of a dog"),
+        ("a {}", "Orange cat", "an Orange cat"),
+        ("an {} in the dark", "dog", "a dog in the dark"),
+        ("pasta {}", "apple", "pasta apple"),
+        ("{}", "apple", "apple"),
+    ],
+)
+def test_a_template_takes_the_article_of_its_name(template, name, text):
+    assert prompt(template, name) == text
+
+
+def test_a_template_without_a_place_is_refused():
+    with pytest.raises(ValueError, match=r"needs one \{\}"):
+        prompt("a photo", "dog")
+
+
+def test_prompts_are_in_the_order_of_classes():
+    assert prompts(["a_b", "c"], ["x {}", "y {}"]) == ["x a b", "y a b", "x c", "y c"]
+    assert prompts(["a_b"], ["x {}"], is_clean=False) == ["x a_b"]
+
+
+def test_a_class_is_the_mean_of_its_templates_at_unit_length():
+    texts = np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [0, 0, 1.0]])
+    vectors = class_vectors(texts, 2)
+    assert vectors == pytest.approx(np.array([[0.5**0.5, 0.5**0.5, 0], [0, 0, 1]]))
+    with pytest.raises(ValueError, match="3 for each class"):
+        class_vectors(texts, 3)
+
+
+def test_prompts_without_classes_name_none():
+    phrases = words.of_scenes(40, rng=np.random.default_rng(2))
+    assert len(set(phrases)) == 40 and not any("seven" in phrase or "zero" in phrase for phrase in phrases)
+    assert phrases == words.of_scenes(40, rng=np.random.default_rng(2))
+    assert len(set(words.QUALITIES)) == len(set(words.KINDS)) == 32
+    classes = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}
+    assert not classes & {word for phrase in (*words.QUALITIES, *words.KINDS) for word in phrase.split()}

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from verdict.base import paths
+from verdict.data.digits import digits, grammar
+from verdict.data.digits.couples import hypothesis_only_hits
+from verdict.data.digits.digits import TRAINING_WORDS, VOCABULARY, build
+from verdict.data.digits.scenes import handwriting_digits
+from verdict.data.images import ImageStore
+from verdict.data.pairs import Dataset, check_pairs
+
+SIZES = {
+    "warmup_train": 601,
+    "warmup_val": 203,
+    "train": 2402,
+    "val": 502,
+    "calib": 398,
+    "test": 806,
+    "independent": 398,
+}
+COUPLED = ("train", "val", "calib", "test", "independent")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("digits")
+
+
+@pytest.fixture(scope="module")
+def dataset(folder) -> Dataset:
+    return build(n_pairs=SIZES, pairs_per_scene=5, seed=11, out=folder)
+
+
+def _split(dataset: Dataset, name: str) -> pd.DataFrame:
+    return dataset.pairs[dataset.pairs["split"] == name]
+
+
+def test_splits_have_the_sizes_asked_for(dataset):
+    assert dataset.pairs["split"].value_counts().to_dict() == {**SIZES, "independent_hand": 50}
+    assert check_pairs(dataset.pairs) is dataset.pairs
+    for name, n in SIZES.items():
+        assert dataset.facts[f"{name}.n_pairs"] == n
+        assert dataset.facts[f"{name}.n_images"] == _split(dataset, name)["image_id"].nunique()
+        n_scenes = max(digits.MIN_SCENES, -(-n // 5))
+        # Of the loose splits a scene may be left without a sentence.
+        assert dataset.facts[f"{name}.n_images"] == n_scenes or (
+            name not in COUPLED and 0.9 * n_scenes < dataset.facts[f"{name}.n_images"] < n_scenes
+        )
+    assert "CC BY 4.0" in dataset.attribution
+
+
+@pytest.mark.parametrize("name", COUPLED)
+def test_labels_are_balanced_in_each_family_form_and_sentence(dataset, name):
+    split = _split(dataset, name)
+    for by in ("family", "form", "hypothesis"):
+        counts = split.groupby(by)["label"].value_counts().unstack(fill_value=0)
+        assert (counts["entailment"] == counts["contradiction"]).all(), by
+    assert set(split["family"]) == set(grammar.FAMILIES)
+
+
+@pytest.mark.parametrize("name", COUPLED)
+def test_images_are_used_equally_with_both_labels(dataset, name):
+    counts = _split(dataset, name).groupby("image_id")["label"].value_counts().unstack(fill_value=0)
+    gap = (counts["entailment"] - counts["contradiction"]).abs()
+    assert gap.max() <= 3
+    assert (gap <= 1).mean() > 0.95
+    # A sentence that few scenes allow takes them however often they were used.
+    assert counts.sum(axis=1).between(2, 9).all()
+    mean = counts.sum(axis=1).mean()
+    assert ((counts.sum(axis=1) - mean).abs() < 2).mean() > 0.95
+
+
+@pytest.mark.parametrize("name", COUPLED)
+def test_sentences_alone_are_at_chance(dataset, name):
+    assert hypothesis_only_hits(_split(dataset, "train"), _split(dataset, name))["words"].mean() == 0.5
+
+
+def test_the_warmup_is_easier_and_looser(dataset):
+    warmup = _split(dataset, "warmup_train")
+    assert set(warmup["family"]) == {"existence", "exact_count", "colour", "position", "relation"}
+    assert (warmup["label"] == "entailment").mean() == pytest.approx(0.55, abs=0.01)
+    assert hypothesis_only_hits(warmup, warmup)["words"].mean() > 0.6
+    counts = warmup.groupby("hypothesis")["label"].value_counts().unstack(fill_value=0)
+    assert (counts["entailment"] != counts["contradiction"]).any()
+
+
+def test_no_image_and_no_pixels_are_in_two_splits(dataset, folder):
+    seen = dataset.pairs[["image_id", "split"]].drop_duplicates()
+    assert not seen["image_id"].duplicated().any()
+    store = ImageStore.open(folder)
+    assert sorted(store.ids) == sorted(seen["image_id"])
+    images = store.load(list(seen["image_id"]), size=(64, 64))
+    assert images.shape == (len(seen), 64, 64, 3)
+    assert len({image.tobytes() for image in images}) == len(seen)
+
+
+def test_splits_have_their_own_handwriting():
+    pools = digits.handwriting_pools()
+    used = {split: digits.POOL_OF_SPLIT[split] for split in digits.POOL_OF_SPLIT}
+    assert Counter(used.values()) == {"warmup": 2, "train": 1, "val": 1, "calib": 1, "test": 1}
+    assert "pretrain" not in used.values()
+    samples = np.concatenate(list(pools.values()))
+    assert len(set(samples.tolist())) == samples.size == handwriting_digits().size
+
+
+def test_scenes_of_a_split_come_from_its_pool(monkeypatch, tmp_path):
+    pools = digits.handwriting_pools()
+    drawn: list[np.ndarray] = []
+
+    def spy(n, pool, *, rng, **ranges):
+        drawn.append(pool)
+        return draw(n, pool, rng=rng, **ranges)
+
+    draw = digits.draw_scenes
+    monkeypatch.setattr(digits, "draw_scenes", spy)
+    build(n_pairs={"test": 100, "warmup_val": 100, "train": 100}, pairs_per_scene=5, seed=2, out=tmp_path)
+    for pool, name in zip(drawn, ("warmup", "train", "test"), strict=True):
+        assert np.array_equal(pool, pools[name])
+
+
+def test_same_arguments_same_tables_and_bytes(tmp_path):
+    sizes = {"train": 202, "test": 98, "independent": 62, "warmup_train": 71}
+    builds = [
+        build(n_pairs=sizes, pairs_per_scene=4, seed=5, out=tmp_path / "one"),
+        build(n_pairs=dict(reversed(sizes.items())), pairs_per_scene=4, seed=5, out=tmp_path / "two"),
+    ]
+    pd.testing.assert_frame_equal(builds[0].pairs, builds[1].pairs)
+    assert builds[0].facts == builds[1].facts
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "two").iterdir())
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+IN_A_PROCESS = """
+import hashlib, sys
+from pathlib import Path
+from verdict.data.digits.digits import build
+wanted = {name: 42 for name in ("warmup_train", "warmup_val", "train", "val", "calib", "test", "independent")}
+pairs = build(n_pairs=wanted, pairs_per_scene=3, seed=1, out=Path(sys.argv[1])).pairs
+print(hashlib.sha256(pairs.to_csv().encode()).hexdigest())
+"""
+
+
+def test_the_data_do_not_depend_on_the_process(tmp_path):
+    """Python orders sets of text by a seed of each process; the same pairs must come out of every one."""
+    found = set()
+    for seed in ("1", "2", "3"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(paths.LIBRARY.parent)}
+        command = [sys.executable, "-c", IN_A_PROCESS, str(tmp_path / seed)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        found.add(done.stdout)
+    assert len(found) == 1
+
+
+def test_a_split_depends_on_the_seed_and_not_on_other_splits(tmp_path):
+    alone = build(n_pairs={"val": 98}, pairs_per_scene=4, seed=5, out=tmp_path / "a")
+    among = build(n_pairs={"train": 302, "val": 98, "test": 0}, pairs_per_scene=4, seed=5, out=tmp_path / "b")
+    other = build(n_pairs={"val": 98}, pairs_per_scene=4, seed=6, out=tmp_path / "c")
+    assert _split(alone, "val")["pair_id"].tolist() == _split(among, "val")["pair_id"].tolist()
+    assert _split(alone, "val")["pair_id"].tolist() != _split(other, "val")["pair_id"].tolist()
+    assert set(among.pairs["split"]) == {"train", "val", "independent_hand"}
+    stores = [ImageStore.open(tmp_path / name) for name in "ab"]
+    ids = _split(alone, "val")["image_id"].unique().tolist()
+    assert np.array_equal(*(store.load(ids, size=(64, 64)) for store in stores))
+
+
+def test_a_very_small_split_can_be_built(tmp_path):
+    tiny = build(n_pairs={"train": 64, "val": 2, "warmup_val": 3}, pairs_per_scene=6, seed=0, out=tmp_path)
+    assert len(tiny.pairs) == 64 + 2 + 3 + 50
+
+
+def test_vocabulary_covers_every_sentence(dataset):
+    words = set(" ".join(dataset.pairs["hypothesis"]).split())
+    assert words <= set(VOCABULARY)
+    training = dataset.pairs[~dataset.pairs["split"].str.startswith("independent")]
+    assert set(" ".join(training["hypothesis"]).split()) <= set(TRAINING_WORDS) < set(VOCABULARY)
+    assert list(VOCABULARY) == sorted(set(VOCABULARY))
+    assert len(VOCABULARY) < 130
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"n_pairs": {"tets": 10}}, "cannot build the splits \\['tets'\\]"),
+        ({"n_pairs": {"independent_hand": 50}}, "cannot build the splits"),
+        ({"n_pairs": {"val": -2}}, "must not be negative, got {'val': -2}"),
+        ({"n_pairs": {"val": 7}}, "must be even and positive"),
+        ({"n_pairs": {"val": 8}, "pairs_per_scene": 1}, "at least 2, got 1"),
+    ],
+)
+def test_impossible_wishes_are_refused(wish, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        build(**{"pairs_per_scene": 4, "seed": 0, "out": tmp_path, **wish})

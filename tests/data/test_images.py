@@ -1,0 +1,323 @@
+"""Images by id: formats, modes, bounds, stores."""
+
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from verdict.data.images import ImageStore, check_image_id, read_image, resize, write_array_store, write_folder_store
+
+WIDTH, HEIGHT = 13, 7
+
+
+def noise(n, height=HEIGHT, width=WIDTH, seed=3):
+    return np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
+
+
+def save(path, image, **options):
+    image.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "gif", "webp"])
+def test_lossless_formats_keep_a_plain_colour(tmp_path, suffix):
+    path = save(tmp_path / f"a.{suffix}", Image.new("RGB", (WIDTH, HEIGHT), (255, 0, 0)), lossless=True)
+    pixels = np.asarray(read_image(path))
+    assert pixels.shape == (HEIGHT, WIDTH, 3)
+    assert (pixels == (255, 0, 0)).all()
+
+
+def test_jpeg_in_rgb_and_cmyk_are_close_to_their_colour(tmp_path):
+    for mode in ("RGB", "CMYK"):
+        image = Image.new("RGB", (WIDTH, HEIGHT), (200, 30, 40)).convert(mode)
+        pixels = np.asarray(read_image(save(tmp_path / f"{mode}.jpg", image, quality=95))).astype(int)
+        assert np.abs(pixels - (200, 30, 40)).max() <= 6
+
+
+def test_alpha_is_laid_on_white(tmp_path):
+    image = Image.new("RGBA", (WIDTH, HEIGHT), (0, 0, 0, 0))
+    image.putpixel((2, 3), (0, 0, 0, 255))
+    pixels = np.asarray(read_image(save(tmp_path / "a.png", image)))
+    assert (pixels[0, 0] == 255).all()
+    assert (pixels[3, 2] == 0).all()
+
+
+def test_transparent_palette_is_laid_on_white(tmp_path):
+    image = Image.new("P", (WIDTH, HEIGHT), 0)
+    image.putpalette([0, 0, 255] + [9, 9, 9] * 255)
+    opaque = np.asarray(read_image(save(tmp_path / "a.png", image)))
+    clear = np.asarray(read_image(save(tmp_path / "b.png", image, transparency=0)))
+    assert (opaque == (0, 0, 255)).all()
+    assert (clear == 255).all()
+
+
+def test_sixteen_bits_keep_their_upper_eight_and_one_bit_is_black_and_white(tmp_path):
+    deep = Image.fromarray(np.full((HEIGHT, WIDTH), 0x8FFF, dtype=np.uint16))
+    assert (np.asarray(read_image(save(tmp_path / "a.png", deep))) == 0x8F).all()
+    flat = Image.new("1", (WIDTH, HEIGHT), 1)
+    assert (np.asarray(read_image(save(tmp_path / "b.png", flat))) == 255).all()
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_grey_of_any_depth_is_scaled_by_its_own_range(tmp_path, bits):
+    """Cameras write 12 bits into 16; read as 16 the picture is nearly black."""
+    top = 2**bits - 1
+    values = np.linspace(0, top, WIDTH * HEIGHT).astype(np.uint16).reshape(HEIGHT, WIDTH)
+    found = np.asarray(read_image(save(tmp_path / "a.png", Image.fromarray(values))))
+    assert found.max() == 255 and found.min() == 0
+    assert abs(found[..., 0].astype(float) - values / top * 255).max() <= 1
+
+
+def test_a_dark_picture_that_was_widened_from_eight_bits_stays_dark(tmp_path):
+    values = np.full((HEIGHT, WIDTH), 9 * 257, dtype=np.uint16)
+    assert (np.asarray(read_image(save(tmp_path / "a.png", Image.fromarray(values)))) == 9).all()
+
+
+@pytest.mark.parametrize(("kind", "n"), [(2, 3), (6, 4), (4, 2)])
+@pytest.mark.parametrize("top", [1023, 4095, 16383, 65535])
+def test_colours_of_twelve_bits_in_sixteen_are_refused(tmp_path, kind, n, top):
+    """Pillow gives their upper eight bits alone."""
+    path = tmp_path / "deep.png"
+    path.write_bytes(deep_png(kind, n, top))
+    if top == 65535:
+        assert np.asarray(read_image(path)).max() == 255
+    else:
+        with pytest.raises(ValueError, match=rf"deep\.png holds colours of {top.bit_length()} bits in 16"):
+            read_image(path)
+
+
+def deep_png(kind, n, top):
+    """A PNG of 16 bits a channel, n channels: values up to `top`, and alpha, where it has any, full."""
+    pixel = [top] * (n - 1) + [65535] if kind != 2 else [top] * n
+    row = b"\0" + struct.pack(f">{4 * n}H", *(pixel * 4))
+    header = struct.pack(">IIBBBBB", 4, 4, 16, kind, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(row * 4)), (b"IEND", b"")]
+    written = [struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(written)
+
+
+def test_a_jpeg_of_twelve_bits_is_told_what_it_is(tmp_path):
+    content = bytearray(io_bytes(Image.new("RGB", (16, 16), "red"), "JPEG"))
+    frame = content.index(b"\xff\xc0")
+    content[frame + 4] = 12
+    (tmp_path / "a.jpg").write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"a\.jpg is a JPEG of 12 bits a channel, not an image of a known format"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\0\0\0\x18ftypheic", "a HEIC picture"),
+        (b"\0\0\0\x1cftypmif1", "a HEIC picture"),
+        (b"\0\0\0\x1cftypavif", "an AVIF picture"),
+        (b"II*\0" + bytes(20), "a TIFF picture"),
+        (b"MM\0*" + bytes(20), "a TIFF picture"),
+        (b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 picture"),
+        (bytes(128) + b"DICM", "a DICOM picture"),
+        (b"8BPS\0\1", "a Photoshop picture"),
+        (b"<svg xmlns='x'/>", "an SVG drawing"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+    ],
+)
+def test_a_picture_of_another_format_is_named(tmp_path, content, kind):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.jpg is {kind}.*not an image of a known format"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    image = Image.new("RGB", (WIDTH, HEIGHT))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    assert read_image(save(tmp_path / "a.jpg", image, exif=exif)).size == (HEIGHT, WIDTH)
+
+
+def test_too_many_pixels_are_refused_from_the_header(tmp_path):
+    header = bytearray(io_bytes(Image.new("L", (17, 19)), "PNG"))
+    header[16:24] = (60_000).to_bytes(4, "big") * 2
+    header[29:33] = zlib.crc32(header[12:29]).to_bytes(4, "big")
+    path = tmp_path / "bomb.png"
+    path.write_bytes(bytes(header))
+    before = Image.MAX_IMAGE_PIXELS
+    with pytest.raises(ValueError, match=r"bomb\.png has too many pixels"):
+        read_image(path)
+    assert before == Image.MAX_IMAGE_PIXELS
+    small = save(tmp_path / "a.png", Image.new("L", (17, 19)))
+    with pytest.raises(ValueError, match="17 x 19 = 323 pixels; at most 322"):
+        read_image(small, max_pixels=17 * 19 - 1)
+    assert read_image(small, max_pixels=17 * 19).size == (17, 19)
+
+
+def io_bytes(image, kind):
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_truncated_file_is_named(tmp_path, kind):
+    content = io_bytes(Image.fromarray(noise(1, 61, 67)[0]), kind)
+    path = tmp_path / f"half.{kind.lower()}"
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"half\.\w+ (cannot be decoded|is not an image)"):
+        read_image(path)
+
+
+def test_other_content_and_other_formats_are_refused(tmp_path):
+    (tmp_path / "a.jpg").write_text("<html>not found</html>")
+    with pytest.raises(ValueError, match=r"a\.jpg is a web page .*, not an image of a known format"):
+        read_image(tmp_path / "a.jpg")
+    save(tmp_path / "b.tif", Image.new("RGB", (WIDTH, HEIGHT)))
+    with pytest.raises(
+        ValueError, match=r"b\.tif is a TIFF picture \(save it as PNG or JPEG\), not an image of a known format"
+    ):
+        read_image(tmp_path / "b.tif")
+    with pytest.raises(FileNotFoundError, match=r"c\.png is missing"):
+        read_image(tmp_path / "c.png")
+
+
+def test_animation_is_refused(tmp_path):
+    frames = [Image.new("RGB", (WIDTH, HEIGHT), colour) for colour in ("red", "blue", "green")]
+    path = save(tmp_path / "moving.gif", frames[0], save_all=True, append_images=frames[1:])
+    with pytest.raises(ValueError, match=r"moving\.gif is animated \(3 frames\)"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    "image_id", ["", ".", "..", "../a", "a/../b", "a//b", "a/", "/etc/x", "a\\b", "a\x00", " a", "x" * 256]
+)
+def test_ids_that_are_no_plain_names(image_id):
+    with pytest.raises(ValueError, match="not a plain name"):
+        check_image_id(image_id)
+
+
+def test_plain_ids_pass():
+    assert [check_image_id(i) for i in ("4564320256", "dev-1-2", "Bär.v2", "a b")][2] == "Bär.v2"
+
+
+def test_array_store_returns_rows_in_the_order_asked_for(tmp_path):
+    first, second = noise(5), noise(3, 11, 17, seed=4)
+    write_array_store(tmp_path, {"x": (list("abcde"), first), "y": (list("fgh"), second)})
+    store = ImageStore.open(tmp_path)
+    assert store.ids == list("abcdefgh")
+    assert len(store) == 8 and "c" in store and "z" not in store
+    got = store.load(["d", "a", "d"], size=(HEIGHT, WIDTH))
+    assert got.dtype == np.uint8
+    assert np.array_equal(got, first[[3, 0, 3]])
+    mixed = store.load(["g", "b"], size=(HEIGHT, WIDTH))
+    expected = Image.fromarray(second[1]).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
+    assert np.array_equal(mixed[0], np.asarray(expected))
+    assert np.array_equal(mixed[1], first[1])
+
+
+def test_folder_store_equals_direct_reading_with_any_number_of_workers(tmp_path):
+    images = noise(7, 23, 29)
+    files = {f"i{k}": save(tmp_path / f"i{k}.png", Image.fromarray(image)) for k, image in enumerate(images)}
+    write_folder_store(tmp_path / "store", files)
+    expected = np.stack([resize(Image.fromarray(image), (5, 3)) for image in images])
+    for workers in (1, 3):
+        store = ImageStore.open(tmp_path / "store", workers=workers)
+        assert np.array_equal(store.load(list(files), size=(5, 3)), expected)
+    assert store.load([], size=(5, 3)).shape == (0, 5, 3, 3)
+
+
+def test_thumbnail_keeps_the_aspect_ratio(tmp_path):
+    write_array_store(tmp_path, {"x": (["a"], noise(1, 40, 100))})
+    assert ImageStore.open(tmp_path).thumbnail("a", max_side=50).size == (50, 20)
+    with pytest.raises(KeyError, match="'b' is not in the store"):
+        ImageStore.open(tmp_path).thumbnail("b")
+
+
+def test_same_arrays_give_same_bytes(tmp_path):
+    for name in ("one", "two"):
+        write_array_store(tmp_path / name, {"x": (["a", "b"], noise(2))})
+    names = ["images.parquet", "x.npy"]
+    contents = [[(tmp_path / folder / name).read_bytes() for name in names] for folder in ("one", "two")]
+    assert contents[0] == contents[1]
+
+
+def test_unknown_ids_are_listed(tmp_path):
+    write_array_store(tmp_path, {"x": (["a"], noise(1))})
+    with pytest.raises(KeyError, match=r"2 image ids are not in the store .*\['b', 'c'\]"):
+        ImageStore.open(tmp_path).load(["a", "b", "c"], size=(5, 5))
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 5000), (5,), (5.0, 5)])
+def test_size_is_checked(tmp_path, size):
+    write_array_store(tmp_path, {"x": (["a"], noise(1))})
+    with pytest.raises(ValueError, match=r"size must be \(height, width\)"):
+        ImageStore.open(tmp_path).load(["a"], size=size)
+
+
+def test_changed_file_is_noticed(tmp_path):
+    path = save(tmp_path / "a.png", Image.new("RGB", (WIDTH, HEIGHT)))
+    write_folder_store(tmp_path / "store", {"a": path})
+    save(path, Image.new("RGB", (WIDTH, HEIGHT), "white"))
+    with pytest.raises(ValueError, match=r"a\.png was changed after the image store was written"):
+        ImageStore.open(tmp_path / "store").load(["a"], size=(5, 5))
+
+
+def test_missing_files_are_refused_when_written(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"1 image files are missing, the first: .*gone\.png"):
+        write_folder_store(tmp_path, {"a": tmp_path / "gone.png"})
+
+
+def test_wrong_arrays_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"expected uint8 \(n, height, width, 3\), got float64"):
+        write_array_store(tmp_path, {"x": (["a"], noise(1).astype(float))})
+    with pytest.raises(ValueError, match="2 ids for 1 images"):
+        write_array_store(tmp_path, {"x": (["a", "b"], noise(1))})
+    with pytest.raises(ValueError, match="'a' occurs twice"):
+        write_array_store(tmp_path, {"x": (["a"], noise(1)), "y": (["a"], noise(1))})
+    assert not list(tmp_path.iterdir())
+
+
+def index_of(folder, **columns):
+    folder.mkdir(exist_ok=True)
+    pd.DataFrame({"image_id": ["a"], "sha256": [""], **columns}).to_parquet(folder / "images.parquet")
+    return folder
+
+
+def test_index_that_leads_out_of_the_store_is_refused(tmp_path):
+    outside = save(tmp_path / "secret.png", Image.new("RGB", (WIDTH, HEIGHT)))
+    for file in ("../secret.png", "link.png"):
+        folder = index_of(tmp_path / "store", file=[file], row=[-1])
+        if not (folder / "link.png").exists():
+            (folder / "link.png").symlink_to(outside)
+        with pytest.raises(ValueError, match="leads out of the image store"):
+            ImageStore.open(folder).load(["a"], size=(5, 5))
+    np.save(tmp_path / "x.npy", noise(1))
+    folder = index_of(tmp_path / "store", file=[str(tmp_path / "x.npy")], row=[0])
+    with pytest.raises(ValueError, match="leads out of the image store"):
+        ImageStore.open(folder).load(["a"], size=(5, 5))
+
+
+def test_damaged_stores_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no image store was written here"):
+        ImageStore.open(tmp_path)
+    (tmp_path / "images.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(ValueError, match="not a readable image index"):
+        ImageStore.open(tmp_path)
+    write_array_store(tmp_path, {"x": (["a", "b"], noise(2))})
+    np.save(tmp_path / "x.npy", noise(1))
+    with pytest.raises(ValueError, match="has 1 images, the index asks for row 1"):
+        ImageStore.open(tmp_path).load(["b"], size=(5, 5))
+    (tmp_path / "x.npy").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"x\.npy is not a readable array"):
+        ImageStore.open(tmp_path).load(["b"], size=(5, 5))
+    (tmp_path / "x.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"image array .*x\.npy is missing"):
+        ImageStore.open(tmp_path).load(["b"], size=(5, 5))
+
+
+def test_reading_raises_no_warning(tmp_path):
+    path = save(tmp_path / "a.png", Image.new("P", (WIDTH, HEIGHT)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(path).mode == "RGB"

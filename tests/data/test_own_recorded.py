@@ -1,0 +1,373 @@
+"""Saved logits: what is read, and everything that is refused by name."""
+
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from verdict.base.labels import vote_columns
+from verdict.base.params import RecordedParams, load_params
+from verdict.data.own import recorded
+from verdict.data.own.recorded import build, check_counts, locate, read_counts, read_file, shared_rows
+from verdict.model.predict import logits_of
+
+NAMES = ("cat", "dog", "emu")
+N = 41
+
+
+def logits_and_labels(seed=0, n=N):
+    rng = np.random.default_rng(seed)
+    y_true = rng.integers(0, 3, n)
+    logits = 3 * rng.normal(size=(n, 3))
+    logits[np.arange(n), y_true] += 4
+    return logits, y_true
+
+
+def counts_for(y_true, seed=3):
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.multinomial(50, np.where(np.arange(3) == k, 0.9, 0.05)) for k in y_true])
+
+
+def save(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+def params_of(**files):
+    empty = {"val": "", "test": "", "independent": "", "human_counts": "", "group": ""}
+    return RecordedParams(**empty | files, class_names=NAMES, allow_small=False, tuning_share=0.5)
+
+
+def test_an_archive_is_read_as_it_was_saved(tmp_path):
+    logits, y_true = logits_and_labels()
+    path = save(tmp_path / "a.npz", logits=logits.astype(np.float32), labels=y_true[:, None], extra=np.zeros(3))
+    found = read_file(path, NAMES)
+    assert found.logits.dtype == np.float64
+    assert np.array_equal(found.logits, logits.astype(np.float32))
+    assert np.array_equal(found.y_true, y_true)
+    assert (found.human, found.groups) == (None, None)
+    assert found.facts["rows"] == N and found.facts["stored_as"] == "float32" and found.facts["ignored"] == "extra"
+
+
+@pytest.mark.parametrize("by", ["name", "id"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table_is_read_whatever_its_columns_are_called(tmp_path, by, delimiter):
+    logits, y_true = logits_and_labels()
+    names = NAMES if by == "name" else range(3)
+    table = pd.DataFrame({f"logit_{name}": logits[:, k] for k, name in enumerate(names)})
+    table = table[table.columns[::-1]]
+    table["label"] = [NAMES[k] for k in y_true] if by == "name" else y_true
+    for k, name in enumerate(names):
+        table[f"human_{name}"] = counts_for(y_true)[:, k]
+    table["site"] = [f"s{k // 4}" for k in range(N)]
+    table.to_csv(tmp_path / "a.csv", index=False, sep=delimiter)
+    found = read_file(tmp_path / "a.csv", NAMES, group="site")
+    np.testing.assert_allclose(found.logits, logits)
+    assert np.array_equal(found.y_true, y_true)
+    assert np.array_equal(found.human, counts_for(y_true))
+    assert found.groups.tolist() == table["site"].tolist()
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+LOGITS, Y_TRUE = logits_and_labels()
+HOLED = np.where(np.arange(N)[:, None] == 7, np.nan, LOGITS)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"logits": softmax(LOGITS), "labels": Y_TRUE}, "got probabilities"),
+        ({"logits": softmax(LOGITS).round(2), "labels": Y_TRUE}, "shares or rounded probabilities"),
+        ({"logits": 100 * softmax(LOGITS), "labels": Y_TRUE}, "shares or rounded probabilities"),
+        ({"logits": LOGITS / 40, "labels": Y_TRUE}, "look like cosines"),
+        (
+            {"logits": 0.5 + LOGITS / 40, "labels": Y_TRUE},
+            "look like sigmoid scores .* save what went into the sigmoid",
+        ),
+        ({"logits": LOGITS * 1e4, "labels": Y_TRUE}, "values up to .* divide all of them"),
+        ({"logits": LOGITS * 1e307, "labels": Y_TRUE}, "values up to .*e[+]307: beyond"),
+        ({"logits": HOLED, "labels": Y_TRUE}, "must be finite; 1 of 41 rows are not, the first is row 7"),
+        ({"logits": np.where(np.isnan(HOLED), np.inf, HOLED), "labels": Y_TRUE}, "must be finite"),
+        ({"logits": LOGITS.astype(complex), "labels": Y_TRUE}, "must be numbers, got complex"),
+        ({"logits": LOGITS[:, 0], "labels": Y_TRUE}, r"must have shape \(n, n_classes\)"),
+        ({"logits": LOGITS[:, :2], "labels": Y_TRUE % 2}, "2 columns for 3 class names"),
+        ({"logits": LOGITS[None], "labels": Y_TRUE}, r"must have shape \(n, n_classes\)"),
+        ({"logits": LOGITS, "labels": Y_TRUE[:-1]}, "expected 41 labels"),
+        ({"logits": LOGITS, "labels": Y_TRUE + 1}, "labels run from 1 to 3, .* subtract 1"),
+        ({"logits": LOGITS, "labels": Y_TRUE + 2}, r"must lie in 0 … 2, .* the first outside is in row \d+ \(counted"),
+        ({"logits": LOGITS, "labels": Y_TRUE + 0.5}, "must be integer class ids"),
+        ({"logits": LOGITS, "labels": np.eye(3)[Y_TRUE]}, "one-hot"),
+        ({"logits": LOGITS, "label": Y_TRUE}, "there is no 'labels' .*did you mean 'label'"),
+        ({"logit": LOGITS, "labels": Y_TRUE}, "there is no 'logits' .*did you mean 'logit'"),
+        ({"logits": LOGITS.astype(object), "labels": Y_TRUE}, "Python objects, which are pickles"),
+        ({"logits": LOGITS, "labels": Y_TRUE, "human_counts": np.ones((N, 2))}, "must have shape"),
+    ],
+)
+def test_what_is_not_logits_is_refused_with_its_file(tmp_path, arrays, message):
+    path = save(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_file(path, NAMES)
+    assert str(path) in str(caught.value)
+
+
+def test_small_logits_are_accepted_where_they_are_meant(tmp_path):
+    path = save(tmp_path / "a.npz", logits=LOGITS / 40, labels=Y_TRUE)
+    assert len(read_file(path, NAMES, allow_small=True).logits) == N
+
+
+def test_the_rows_of_a_binary_model_pass(tmp_path):
+    logits = np.column_stack([np.zeros(N), LOGITS[:, 1] / 20])
+    path = save(tmp_path / "a.npz", logits=logits, labels=(LOGITS[:, 1] > 0).astype(int))
+    assert len(read_file(path, NAMES[:2]).logits) == N
+
+
+def test_answers_of_people_must_fit():
+    counts = counts_for(Y_TRUE)
+    assert check_counts(counts, Y_TRUE, 3).dtype == np.float64
+    for bad, message in (
+        (counts[:-1], "must have shape"),
+        (counts - 100, "counts"),
+        (counts + 0.5, "whole numbers"),
+        (np.where(np.arange(N)[:, None] == 4, 0, counts), "1 rows have no answer of anybody, the first is row 4"),
+        (np.roll(np.eye(3)[Y_TRUE], 1, axis=1), "no better than chance"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_counts(bad, Y_TRUE, 3)
+
+
+def test_answers_of_people_are_read_from_both_formats(tmp_path):
+    counts = counts_for(Y_TRUE)
+    one = save(tmp_path / "c.npz", counts=counts)
+    pd.DataFrame(counts, columns=list(NAMES)).to_csv(tmp_path / "c.csv", index=False)
+    for path in (one, tmp_path / "c.csv"):
+        assert np.array_equal(read_counts(path, Y_TRUE, NAMES), counts)
+    two = save(tmp_path / "two.npz", a=counts, b=counts)
+    with pytest.raises(ValueError, match=r"two.npz: expected one array"):
+        read_counts(two, Y_TRUE, NAMES)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Files of three parts below $VERDICT_DATA; people answered test alone."""
+    monkeypatch.setenv("VERDICT_DATA", str(tmp_path))
+    for seed, name in enumerate(("val", "test", "independent")):
+        logits, y_true = logits_and_labels(seed)
+        save(tmp_path / f"{name}.npz", logits=logits, labels=y_true, site=np.arange(N) // 2 + 1000 * seed)
+        if name == "test":
+            save(tmp_path / "people.npz", counts=counts_for(y_true))
+    return {"val": "val.npz", "test": "test.npz", "independent": "independent.npz", "human_counts": "people.npz"}
+
+
+def test_files_become_tables(files):
+    found = build(params_of(**files), seed=1)
+    pairs, predictions = found.pairs, found.predictions
+    assert predictions.groupby("split").size().to_dict() == {"calib": N, "test": N, "independent": N}
+    assert pairs["pair_id"].is_unique and pairs["pair_id"].equals(predictions["pair_id"])
+    assert pairs["label"].tolist() == [NAMES[k] for k in predictions["y_true"]]
+    test = predictions[predictions["split"] == "test"]
+    np.testing.assert_array_equal(logits_of(test), logits_and_labels(1)[0])
+    assert pairs.loc[pairs["split"] != "test", vote_columns(NAMES)].isna().all().all()
+    assert (pairs.loc[pairs["split"] == "test", vote_columns(NAMES)].sum(axis=1) == 50).all()
+    assert found.files["part"].tolist() == ["val", "test", "independent", "people, test"]
+    assert shared_rows(predictions) == 0
+
+
+def test_a_part_of_test_tunes_the_policy_where_people_answered_test_alone(files, tmp_path):
+    one, other = (build(params_of(**files, group="site"), seed=seed).pairs for seed in (1, 2))
+    assert set(one.loc[one["is_tuning"], "split"]) == {"test"}
+    assert 0.3 < one.loc[one["split"] == "test", "is_tuning"].mean() < 0.7
+    assert one.groupby("group_id")["is_tuning"].nunique().max() == 1, "a group tunes or judges, never both"
+    assert one["is_tuning"].tolist() != other["is_tuning"].tolist()
+    assert one["is_tuning"].tolist() == build(params_of(**files, group="site"), seed=1).pairs["is_tuning"].tolist()
+    logits, y_true = logits_and_labels(0)
+    save(tmp_path / "val.npz", logits=logits, labels=y_true, human_counts=counts_for(y_true))
+    assert not build(params_of(**files), seed=1).pairs["is_tuning"].any()
+    assert not build(params_of(**files | {"human_counts": ""}), seed=1).pairs["is_tuning"].any()
+
+
+def test_a_group_in_two_files_is_refused(files, tmp_path):
+    logits, y_true = logits_and_labels(1)
+    save(tmp_path / "test.npz", logits=logits, labels=y_true, site=np.arange(N) // 2)
+    with pytest.raises(ValueError, match="group '0' is in val and in test"):
+        build(params_of(**files, group="site"), seed=1)
+
+
+def test_rows_that_occur_in_two_splits_are_counted(files, tmp_path):
+    logits, y_true = logits_and_labels(0)
+    other, other_true = logits_and_labels(1)
+    other[:5], other_true[:5] = logits[:5], y_true[:5]
+    save(tmp_path / "test.npz", logits=other, labels=other_true)
+    found = build(params_of(**files | {"human_counts": ""}), seed=1)
+    assert shared_rows(found.predictions) == 5
+
+
+def test_a_missing_file_says_what_to_give(files, tmp_path):
+    (tmp_path / "test.npz").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"data.recorded.test: there is no file .*test.npz and .*give an .npz with `logits`"
+    ):
+        locate(params_of(**files))
+    assert set(locate(params_of(**files | {"test": str(tmp_path / "val.npz")}))) == {*recorded.SPLIT_OF, "human_counts"}
+
+
+def test_the_shipped_profile_asks_about_its_own_classes():
+    params = load_params("recorded")
+    assert params.data.classes == params.data.recorded.class_names
+    asked = {name for names in params.policy.questions.values() for name in names}
+    assert asked <= set(params.data.classes)
+
+
+def refusal(path, names=NAMES, **options):
+    with pytest.raises(ValueError) as caught:
+        read_file(path, names, **options)
+    return str(caught.value)
+
+
+def test_labels_are_names_or_whole_numbers_in_both_formats(tmp_path):
+    words = np.array(["Cat", " dog", "EMU"])[Y_TRUE]
+    for k, labels in enumerate((words, words.astype("S"), Y_TRUE.astype(np.float32), Y_TRUE.astype(str))):
+        assert read_file(save(tmp_path / f"{k}.npz", logits=LOGITS, labels=labels), NAMES).y_true.tolist() == list(
+            Y_TRUE
+        )
+    near = np.where(Y_TRUE == 1, "cow", words)
+    assert "row 1 (counted from 0): label 'cow' is no class id" in refusal(
+        save(tmp_path / "cow.npz", logits=LOGITS[np.argsort(Y_TRUE)], labels=np.array(["cat", "cow"] * 20 + ["emu"]))
+    )
+    assert "is no class id and not one of ['cat', 'dog', 'emu']" in refusal(
+        save(tmp_path / "near.npz", logits=LOGITS, labels=near)
+    )
+    upper = ("cat", "Cat", "emu")
+    assert "label 'CAT'" in refusal(save(tmp_path / "two.npz", logits=LOGITS, labels=np.full(N, "CAT")), upper)
+
+
+def test_one_column_of_binary_logits_is_told_what_it_is(tmp_path):
+    labels, names = Y_TRUE % 2, ("no", "yes")
+    for k, logits in enumerate((LOGITS[:, 0], LOGITS[:, :1])):
+        said = refusal(save(tmp_path / f"{k}.npz", logits=logits, labels=labels), names)
+        assert "one column of logits is a binary model's" in said and "that of 'yes'" in said
+    for column in ("logit", "logit_yes", "score"):
+        pd.DataFrame({column: LOGITS[:, 0], "label": labels}).to_csv(tmp_path / "one.csv", index=False)
+        said = refusal(tmp_path / "one.csv", names)
+        assert "one column of logits is a binary model's: write two, logit_no with 0 and logit_yes" in said, column
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("probs", lambda counts: counts / counts.sum(axis=1, keepdims=True), "got shares that sum to 1 .*counts.npy"),
+        ("short", lambda counts: counts[:-1], "must have shape"),
+        ("negative", lambda counts: -counts, "none below 0"),
+    ],
+)
+def test_counts_are_read_from_a_bare_array_and_shares_are_told_apart(tmp_path, name, values, message):
+    """CIFAR-10H is published as two arrays without an archive round them."""
+    counts = counts_for(Y_TRUE)
+    np.save(tmp_path / "counts.npy", counts)
+    assert np.array_equal(read_counts(tmp_path / "counts.npy", Y_TRUE, NAMES), counts)
+    np.save(tmp_path / f"{name}.npy", values(counts.astype(float)))
+    with pytest.raises(ValueError, match=rf"{name}.npy: .*{message}"):
+        read_counts(tmp_path / f"{name}.npy", Y_TRUE, NAMES)
+    np.save(tmp_path / "logits.npy", LOGITS)
+    assert "one bare array, and logits are read with their labels; save them as numpy.savez(path, logits=" in refusal(
+        tmp_path / "logits.npy"
+    )
+
+
+def test_counts_of_a_table_are_found_by_the_names_of_the_classes(tmp_path):
+    counts = counts_for(Y_TRUE)
+    table = pd.DataFrame(counts[:, ::-1], columns=["human_emu", "human_dog", "human_cat"])
+    table.to_csv(tmp_path / "c.csv")
+    assert np.array_equal(read_counts(tmp_path / "c.csv", Y_TRUE, NAMES), counts)
+    table.loc[3] = 0
+    table.to_csv(tmp_path / "c.csv", sep=";")
+    with pytest.raises(ValueError, match="1 rows have no answer of anybody, the first is line 5"):
+        read_counts(tmp_path / "c.csv", Y_TRUE, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PAR1" + bytes(40), "is a Parquet file, where a table is read; save it as CSV"),
+        (b"\x1f\x8b\x08\0" + bytes(40), "is compressed by gzip"),
+        (b"\x89HDF\r\n" + bytes(40), "is an HDF5 file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
+        (b"<!DOCTYPE html><html>", "is a web page"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(tmp_path, content, message):
+    (tmp_path / "own.csv").write_bytes(content)
+    assert message in refusal(tmp_path / "own.csv")
+
+
+def test_weights_of_torch_and_a_workbook_are_named(tmp_path):
+    for file, member, message in (
+        ("a.pt", "archive/data.pkl", "weights saved by torch"),
+        ("a.csv", "xl/workbook.xml", "an Excel workbook (.xlsx), where a table is read; save it as CSV"),
+        ("b.csv", "content.xml", "an OpenDocument table"),
+    ):
+        with zipfile.ZipFile(tmp_path / file, "w") as archive:
+            archive.writestr(member, "x")
+        assert message in refusal(tmp_path / file)
+
+
+def csv_of(path, *, rows=6, header="label,logit_cat,logit_dog,logit_emu", lines=None):
+    body = [f"{NAMES[k % 3]},{k},{2.5 - k},1.25" for k in range(rows)]
+    path.write_text("\n".join([header, *body, *(lines or [])]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("header", ["Label,logit_cat,logit_dog,logit_emu", "y_true,LOGIT_CAT,Logit_Dog,logit_emu"])
+def test_columns_are_found_in_any_case(tmp_path, header):
+    assert read_file(csv_of(tmp_path / "a.csv", header=header), NAMES).y_true.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_what_a_spreadsheet_writes_is_read(tmp_path):
+    """A mark, `sep=`, decimal commas, blank rows and columns, and a name with blanks."""
+    names = ("cat", "dog", "big emu")
+    rows = "label;logit_cat;logit_dog;logit_big emu;;\ncat;1,5;-2,25;3;;\n;;;;;\nBig Emu;0,5;1;12,0;;\n"
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + ("sep=;\r\n" + rows.replace("\n", "\r\n")).encode())
+    found = read_file(tmp_path / "a.csv", names)
+    assert found.logits.tolist() == [[1.5, -2.25, 3.0], [0.5, 1.0, 12.0]] and found.y_true.tolist() == [0, 2]
+    (tmp_path / "a.csv").write_text(rows.replace("0,5", "0.5"))
+    assert "some numbers have a decimal comma and some a point" in refusal(tmp_path / "a.csv", names)
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "message"),
+    [
+        (["", "", "cat,nan,1,2"], {}, "the first is line 10"),
+        (["", "cat,x,1,2"], {}, "line 9, column 'logit_cat': 'x' is not a number"),
+        (["cat,1,2,3", "cow,1,2,3"], {}, "line 9: label 'cow'"),
+        (['"cat",1,2,"', '3"', "cat,1,,3"], {}, "line 10, column 'logit_dog': is empty"),
+    ],
+)
+def test_a_line_is_the_one_that_an_editor_shows(tmp_path, lines, options, message):
+    assert message in refusal(csv_of(tmp_path / "a.csv", lines=lines), **options)
+
+
+def test_a_separator_that_only_python_takes_for_a_line_end_is_none(tmp_path):
+    header = "label,logit_cat,logit_dog,logit_emu,note"
+    path = csv_of(
+        tmp_path / "a.csv", rows=0, header=header, lines=["cat,1,2,3,a\u2028b", "dog,1,2,3,c\x85d", "dog,1,x,3,e"]
+    )
+    assert "line 4, column 'logit_dog'" in refusal(path)
+
+
+def test_rows_that_nothing_can_be_fitted_on_are_refused(files, tmp_path):
+    logits, _ = logits_and_labels(0)
+    for n, labels, message in (
+        (N, np.ones(N, dtype=int), "every label is 'dog'; rows of one class alone"),
+        (7, np.arange(7) % 3, "has 7 rows; at least 20 are needed"),
+    ):
+        for name in ("val", "test"):
+            path = tmp_path / f"{name}.npz"
+            before = path.read_bytes()
+            save(path, logits=logits[:n], labels=labels)
+            with pytest.raises(ValueError, match=message):
+                build(params_of(**files | {"human_counts": ""}), seed=1)
+            path.write_bytes(before)

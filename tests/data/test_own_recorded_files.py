@@ -1,0 +1,39 @@
+"""Files of saved logits: nothing that could run code is read, and every bad cell has its place."""
+
+import numpy as np
+import pytest
+
+from verdict.data.own.recorded_files import HUMAN, LABELS, LOGITS, read_numbers, read_saved
+
+NAMES = ("cat", "dog", "emu")
+LOGITS_3 = np.random.default_rng(0).normal(size=(7, 3))
+
+
+def test_columns_become_the_arrays_of_an_archive(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("label,logit_cat,logit_emu,logit_dog,human_0,human_1,human_2,site\nemu,5,1,-2.5,3,0,7,x\n")
+    found = read_saved(path, NAMES).arrays
+    assert found[LOGITS].tolist() == [[5.0, -2.5, 1.0]]
+    assert found[LABELS].tolist() == ["emu"]
+    assert found[HUMAN].tolist() == [[3.0, 0.0, 7.0]]
+    assert found["site"].tolist() == ["x"]
+    assert found.keys() == {LOGITS, LABELS, HUMAN, "site"}
+
+
+def test_a_table_of_numbers_alone(tmp_path):
+    (tmp_path / "c.csv").write_text("a,b\n1,2\n3,4.5\n")
+    assert read_numbers(tmp_path / "c.csv", NAMES).arrays[HUMAN].tolist() == [[1.0, 2.0], [3.0, 4.5]]
+    (tmp_path / "c.csv").write_text("a,b\n1,two\n")
+    with pytest.raises(ValueError, match=r"c.csv, line 2, column 'b': 'two' is not a number"):
+        read_numbers(tmp_path / "c.csv", NAMES)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "zeros.npz", logits=np.zeros((10_000, 10)))
+    monkeypatch.setattr("verdict.data.own.recorded_files.MAX_BYTES", 700_000)
+    assert (tmp_path / "zeros.npz").stat().st_size < 700_000
+    with pytest.raises(ValueError, match=r"zeros.npz unpacks to 800,\d+ bytes; at most 700,000"):
+        read_saved(tmp_path / "zeros.npz", NAMES)
+    monkeypatch.setattr("verdict.data.own.recorded_files.MAX_BYTES", 10)
+    with pytest.raises(ValueError, match="at most 10 are read"):
+        read_saved(tmp_path / "zeros.npz", NAMES)

@@ -1,0 +1,208 @@
+"""Properties of hypotheses: lengths, keywords, repeats, artefacts."""
+
+import math
+import re
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from simulated_stage import make_stage
+from verdict.data.statements import (
+    SEMANTIC_WORDS,
+    SPATIAL_WORDS,
+    balance_grade,
+    guard_template,
+    keyword_flags,
+    keyword_table,
+    label_artefacts,
+    length_quantiles,
+    negation_guard,
+    repeated_hypotheses,
+    store_sentence_alone,
+    words_of,
+)
+from verdict.stats.uncertainty import Resampler
+
+E, C = "entailment", "contradiction"
+
+
+def table(*rows):
+    return pd.DataFrame(rows, columns=["hypothesis", "label"])
+
+
+def test_words():
+    assert words_of("The DOG isn’t here; a thumbs-up, 16!") == ["the", "dog", "isn't", "here", "a", "thumbs-up", "16"]
+
+
+def test_lengths_by_hand():
+    found = length_quantiles(table(("a b c", E), ("a b", C), ("a b c d e f g", C)), sequence_length=3)
+    rows = found.set_index("label")
+    assert rows.loc["all", "mean"] == pytest.approx((3 + 2 + 7) / 3)
+    assert rows.loc["all", "q50"] == 3
+    assert rows.loc[C, "q25"] == pytest.approx(2 + 0.25 * (7 - 2))
+    assert rows.loc["all", "share_longer"] == pytest.approx(1 / 3)
+    assert rows.loc[E, ["n", "max"]].tolist() == [1, 3]
+
+
+def test_groups_are_those_of_the_study():
+    assert len(SPATIAL_WORDS) == 11 and len(SEMANTIC_WORDS) == 10
+
+
+@pytest.mark.parametrize(
+    ("sentence", "groups"),
+    [
+        ("Dogs are OUT in the snow", {"outside", "inside"}),
+        ("She is next to him", {"near"}),
+        ("She is next, to him", set()),
+        ("Insider trading on-line", set()),
+        ("The right-hand side", {"right"}),
+        ("An outdoor scene, behind it", {"outside", "back"}),
+    ],
+)
+def test_spatial_words_are_whole_words(sentence, groups):
+    flags = keyword_flags([sentence], SPATIAL_WORDS)
+    assert set(flags.columns[flags.iloc[0]]) == groups
+
+
+@pytest.mark.parametrize(
+    ("sentence", "groups"),
+    [
+        ("There are 16 dogs", {"counting"}),
+        ("A woman isn’t sitting", {"gender", "negation", "posture"}),
+        ("Nothing is known", {"negation"}),
+        ("A knot", set()),
+    ],
+)
+def test_semantic_words(sentence, groups):
+    flags = keyword_flags([sentence], SEMANTIC_WORDS)
+    assert set(flags.columns[flags.iloc[0]]) == groups
+
+
+def test_keyword_table_by_hand():
+    pairs = table(("no dog", C), ("no cat", C), ("not here", E), ("a dog", E), ("a red dog", E))
+    rows = keyword_table(pairs, {"colors": ["red"], "negation": ["no", "not"], "birds": ["crow"]}).set_index("group")
+    assert rows.index.tolist() == ["negation", "colors", "birds", "any"]
+    assert rows.loc["negation", ["n", "n_entailment", "n_contradiction"]].tolist() == [3, 1, 2]
+    assert rows.loc["negation", "share_entailment"] == pytest.approx(1 / 3)
+    assert rows.loc["any", "share"] == pytest.approx(4 / 5)
+    assert np.isnan(rows.loc["birds", "share_entailment"]) and rows.loc["birds", "balance"] == ""
+
+
+def test_relabelling_mirrors_the_keyword_table():
+    rng = np.random.default_rng(2)
+    pairs = table(*[(f"{rng.choice(['no', 'a'])} dog {k}", rng.choice([E, C])) for k in range(101)])
+    swapped = pairs.assign(label=pairs["label"].map({E: C, C: E}))
+    a, b = (keyword_table(p, {"negation": ["no"]}).iloc[0] for p in (pairs, swapped))
+    assert (a["n_entailment"], a["n_contradiction"]) == (b["n_contradiction"], b["n_entailment"])
+
+
+@pytest.mark.parametrize(
+    ("share", "grade"),
+    [(0.472, "excellent"), (0.55, "excellent"), (0.429, "good"), (0.4, "good"), (0.651, "poor"), (0.64, "moderate")],
+)
+def test_balance_grades_of_the_study(share, grade):
+    assert balance_grade(share) == grade
+
+
+def test_repeats_between_splits():
+    pairs = pd.DataFrame(
+        {
+            "hypothesis": ["A dog", "a cat", "a cow", "a dog ", "a CAT", "a bird", "a dog"],
+            "label": [E, E, C, E, C, C, C],
+            "split": ["train"] * 3 + ["test"] * 3 + ["val"],
+        }
+    )
+    rows = repeated_hypotheses(pairs).set_index(["left", "right"])
+    assert rows.index.tolist() == [("train", "val"), ("train", "test"), ("val", "test")]
+    assert rows.loc[("train", "test"), ["n_shared", "n_same_single_label"]].tolist() == [2, 1]
+    assert rows.loc[("train", "test"), "share_of_right"] == pytest.approx(2 / 3)
+    assert rows.loc[("train", "val"), ["n_shared", "n_same_single_label"]].tolist() == [1, 0]
+
+
+def test_artefacts_by_hand():
+    pairs = table(("no dog", C), ("no cat no", C), ("a dog", E), ("a cat", E))
+    rows = label_artefacts(pairs, min_count=2, smoothing=0).set_index("word")
+    assert rows.loc["no", ["n", "n_entailment", "n_contradiction"]].tolist() == [2, 0, 2]
+    assert rows.loc["no", "pmi_contradiction"] == pytest.approx(math.log2((2 / 8) / ((2 / 8) * (4 / 8))))
+    assert rows.loc["no", "pmi_entailment"] == -np.inf
+    assert rows.loc["dog", "pmi_entailment"] == pytest.approx(0)
+    smooth = label_artefacts(pairs, min_count=2, smoothing=1).set_index("word")
+    assert smooth.loc["no", "pmi_contradiction"] == pytest.approx(math.log2((3 / 16) / ((4 / 16) * (8 / 16))))
+    assert smooth.index.tolist() == ["a", "no", "cat", "dog"]
+
+
+def test_rare_words_are_not_listed_and_parameters_are_checked():
+    pairs = table(("rare word", E), ("word", C))
+    assert label_artefacts(pairs, min_count=2)["word"].tolist() == ["word"]
+    assert label_artefacts(pairs, min_count=3).empty
+    with pytest.raises(ValueError, match="min_count must be >= 1"):
+        label_artefacts(pairs, min_count=0)
+    with pytest.raises(ValueError, match="smoothing >= 0"):
+        label_artefacts(pairs, smoothing=-1)
+
+
+def resampler(level):
+    return partial(Resampler, n_resamples=500, level=level, seed=1)
+
+
+@pytest.mark.parametrize(("words", "larger", "holds"), [(0.8, 0.5, False), (0.5, 0.5, True), (0.53, 0.5, True)])
+def test_what_the_words_give_away_is_told_with_its_interval(tmp_path, words, larger, holds):
+    """The gain over the larger class is paired, resamples groups, and bears the claim only with its whole interval."""
+    stage, n = make_stage("01_data", tmp_path), 3001
+    hits = pd.DataFrame(
+        {name: np.arange(n) < share * n for name, share in (("words", words), ("larger_class", larger))}
+    )
+    pairs = pd.DataFrame({"group_id": np.arange(n) % 1000, "split": "test"})
+    shown = store_sentence_alone(stage.numbers, hits, pairs, stage.resampler)
+    found = stage.numbers["data.hypothesis_only"]
+    assert found.low < found.value < found.high and (found.n, found.split) == (n, "test")
+    assert found.low == pytest.approx(stage.resampler(pairs["group_id"].to_numpy()).mean(hits["words"]).low)
+    gain = stage.numbers["data.hypothesis_only_gain"]
+    assert gain.value == pytest.approx(words - larger, abs=1e-3) and gain.low < gain.high
+    assert stage.claim("a", "Nothing is given away", "data.hypothesis_only_gain", "<=", 0.05).holds == holds
+    assert shown["share_right_low"].tolist() == [number.low for number in stage.numbers.values()]
+
+
+def negated(share, n=211):
+    """Pairs of which a share of the negated are contradictions, two to a group; others are all entailed."""
+    labels = np.where(np.arange(n) < share * n, C, E)
+    pairs = table(*[(f"There is no dog {k}", label) for k, label in enumerate(labels)], *[("A dog", E)] * n)
+    return pairs.assign(group_id=[f"g{k // 2}" for k in range(len(pairs))])
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (0.815, "more than half, as in sentences that people write"),
+        (0.185, r"\*\*Warning: the labels may be swapped"),
+        (0.5, "no difference from one half is shown"),
+    ],
+)
+def test_negation_tells_swapped_labels(share, words):
+    found, n = negation_guard(negated(share), resampler(0.95))
+    assert n == 211
+    assert found.value == pytest.approx(np.ceil(share * 211) / 211)
+    assert found.low < found.value < found.high
+    text = guard_template(found, "data.negation")
+    assert re.search(words, text)
+    assert "{data.negation}" in text
+
+
+def test_without_negations_the_guard_says_so():
+    pairs = table(("A dog", E)).assign(group_id="g")
+    found, n = negation_guard(pairs, resampler(0.95))
+    assert n == 0 and np.isnan(found.value)
+    assert guard_template(found, "data.negation").startswith("No training hypothesis holds a negation word")
+
+
+def test_the_guards_interval_has_the_level_that_was_asked_for():
+    narrow, wide = (negation_guard(negated(0.6), resampler(level))[0] for level in (0.5, 0.99))
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_where_all_negations_are_of_one_label_the_guard_is_not_certain():
+    """106 groups without an exception do not say that there is none."""
+    found, _ = negation_guard(negated(1.0), resampler(0.95))
+    assert found.high == 1 and 0.95 < found.low < 1

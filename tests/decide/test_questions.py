@@ -1,0 +1,214 @@
+"""Clarification: information by hand, posterior by Bayes, and answers that depend on the pair alone."""
+
+import numpy as np
+import pytest
+
+from verdict.decide.people import ConfusionHuman, ParametricHuman
+from verdict.decide.questions import (
+    Questions,
+    clarify,
+    expected_clarification,
+    expected_information,
+    question_responder,
+    update,
+)
+
+TABLE = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]])
+YES = 1
+
+
+def asked_about(table):
+    """Yes/no questions whose true answers, one column each, are those of a table of classes."""
+    yes = table.T.astype(float)
+    return Questions(tuple("abcd"[: len(yes)]), np.stack([1 - yes, yes], axis=2), ("no", "yes"))
+
+
+def noisy(table, flip):
+    """P(response | class) if every answer is wrong so often."""
+    return (1 - 2 * flip) * asked_about(table).meaning + flip
+
+
+def certain(table, truth, ids):
+    """A person who never errs."""
+    return question_responder(asked_about(table), ParametricHuman(1.0, n_classes=len(table), seed=1), ids, truth)
+
+
+def vote(confusion):
+    return np.array(confusion, dtype=float)[None]
+
+
+def voting(human, ids, truth, n_classes):
+    return question_responder(Questions.which("which?", "abc"[:n_classes]), human, ids, truth)
+
+
+def test_information_of_a_noiseless_question_is_the_entropy_of_its_answer():
+    probs = np.array([[0.2, 0.3, 0.5]])
+    gain = expected_information(probs, noisy(TABLE[:, :2], 0.0))
+    halves = -(0.5 * np.log(0.5) * 2)
+    unequal = -(0.2 * np.log(0.2) + 0.8 * np.log(0.8))
+    assert gain == pytest.approx(np.array([[halves, unequal]]))
+
+
+def test_information_is_zero_without_doubt_or_without_signal():
+    assert expected_information(np.array([[1.0, 0.0]]), vote(np.eye(2)))[0, 0] == 0
+    assert expected_information(np.array([[0.4, 0.6]]), vote(np.full((2, 2), 0.5)))[0, 0] == 0
+
+
+def test_update_is_bayes():
+    posterior = update(np.array([[0.6, 0.4]]), np.array([[0.1, 0.9]]))
+    assert posterior == pytest.approx(np.array([[0.06, 0.36]]) / (0.6 * 0.1 + 0.4 * 0.9))
+    assert update(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])).tolist() == [[1.0, 0.0]]
+
+
+def test_one_vote_in_the_binary_case():
+    confusion = np.array([[0.9, 0.1], [0.2, 0.8]])
+    probs = np.array([[0.7, 0.3], [0.7, 0.3], [0.95, 0.05]])
+
+    def respond(rows, questions):
+        return np.array([0, 1, 1])[rows]
+
+    result = clarify(probs, vote(confusion), respond)
+    expected = [0.7 * 0.9 / (0.7 * 0.9 + 0.3 * 0.2), 0.7 * 0.1 / (0.7 * 0.1 + 0.3 * 0.8)]
+    assert result.posterior[:2, 0] == pytest.approx(expected)
+    assert result.answer.tolist() == [0, 1, 0]
+
+
+def test_most_informative_question_comes_first_and_none_twice():
+    probs = np.array([[0.5, 0.1, 0.4], [0.05, 0.15, 0.8]])
+    truth = np.array([2, 0])
+    responder, likelihood = certain(TABLE, truth, ["a", "b"]), noisy(TABLE, 0.05)
+    one = clarify(probs, likelihood, responder)
+    assert one.asked[:, 0].tolist() == expected_information(probs, likelihood).argmax(axis=1).tolist()
+    three = clarify(probs, likelihood, responder, n_questions=3)
+    assert all(sorted(row) == [0, 1, 2] for row in three.asked.tolist())
+    # The order of questions does not matter to Bayes: the product of all likelihoods.
+    by_hand = probs.copy()
+    for turn in range(3):
+        by_hand *= likelihood[three.asked[:, turn], :, three.responses[:, turn]]
+    assert three.posterior == pytest.approx(by_hand / by_hand.sum(axis=1, keepdims=True))
+
+
+def test_second_question_depends_on_the_first_response():
+    # Class pairs {0, 1} and {2, 3}: question 0 separates the pairs, 1 splits the first and 2 the second.
+    table = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]])
+    probs = np.full((2, 4), 0.25)
+    result = clarify(probs, noisy(table, 0.0), certain(table, np.array([0, 2]), ["a", "b"]), n_questions=2)
+    assert result.asked.tolist() == [[0, 1], [0, 2]]
+    assert result.answer.tolist() == [0, 2]
+
+
+def test_open_responses_are_drawn_and_do_not_depend_on_company():
+    n = 10_007
+    ids = [f"pair-{i}" for i in range(n)]
+    human = ParametricHuman(1.0, n_classes=2, seed=3)
+    meaning = np.stack([np.array([[0.2, 0.8], [1, 0]]), np.full((2, 2), 0.5)])
+    respond = question_responder(Questions(("a", "b"), meaning, ("no", "yes")), human, ids, np.zeros(n, int))
+    rows = np.arange(n)
+    said = respond(rows, np.zeros(n, int))
+    assert np.mean(said == YES) == pytest.approx(0.8, abs=4 * 0.4 / np.sqrt(n))
+    assert np.mean(respond(rows, np.ones(n, int)) == YES) == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(n))
+    some = rows[rows % 7 == 3]
+    assert np.array_equal(respond(some, np.zeros(len(some), int)), said[some])
+
+
+def test_votes_come_from_different_people_and_not_from_the_one_who_decides():
+    n = 997
+    ids, truth = [f"pair-{i}" for i in range(n)], np.arange(n) % 2
+    human = ParametricHuman(0.6, n_classes=2, seed=1)
+    twice = Questions(("a", "b"), np.stack([np.eye(2)] * 2), ("x", "y"))
+    respond = question_responder(twice, human, ids, truth)
+    first, second = respond(np.arange(n), np.zeros(n, int)), respond(np.arange(n), np.ones(n, int))
+    decider = human.answers(ids, truth)
+    for one, other in ((first, second), (first, decider)):
+        assert abs(np.corrcoef(one == truth, other == truth)[0, 1]) < 4 / np.sqrt(n)
+
+
+def test_clarification_helps_on_average_when_the_assumed_person_is_the_real_one():
+    n, rng = 5003, np.random.default_rng(2)
+    probs = rng.dirichlet([1, 1, 1], size=n)
+    truth = (rng.random(n)[:, None] > probs.cumsum(axis=1)).sum(axis=1)
+    confusion = 0.7 * np.eye(3) + 0.1
+    human = ConfusionHuman(confusion, seed=1)
+    respond = voting(human, [f"p{i}" for i in range(n)], truth, 3)
+    result = clarify(probs, vote(confusion), respond)
+    # In expectation the log probability of the truth grows by exactly the expected information.
+    gained = np.log(result.posterior[np.arange(n), truth] / probs[np.arange(n), truth])
+    spread = (gained - result.information[:, 0]).std() / np.sqrt(n)
+    assert gained.mean() == pytest.approx(result.information.mean(), abs=4 * spread)
+    assert np.mean(result.answer == truth) > np.mean(probs.argmax(axis=1) == truth)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: clarify(np.ones((1, 2)) / 2, np.ones((1, 3, 2)) / 2, None), "same K"),
+        (lambda: clarify(np.ones((1, 2)) / 2, np.ones((1, 2, 2)), None), "distribution over the responses"),
+        (lambda: clarify(np.ones((1, 2)) / 2, np.ones((1, 2, 2)) / 2, None, n_questions=2), r"1\.\.1"),
+    ],
+)
+def test_refusals(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+ANIMALS = ("cat", "dog", "emu", "fly")
+
+
+def animal_questions():
+    return Questions.yes_no({"does it bark?": ["dog"], "has it wings?": ["emu", "fly"]}, ANIMALS)
+
+
+def test_questions_mean_what_they_say():
+    questions = animal_questions()
+    assert questions.responses == ("no", "yes")
+    assert questions.meaning[0, :, YES].tolist() == [0, 1, 0, 0]
+    assert questions.meaning[1, :, YES].tolist() == [0, 0, 1, 1]
+    confusion = np.full((4, 4), 0.1) + 0.6 * np.eye(4)
+    likelihood = questions.likelihood(confusion)
+    assert likelihood.shape == (2, 4, 2)
+    # An emu is taken for an emu or a fly in 0.7 + 0.1 of the cases.
+    assert likelihood[1, 2, YES] == pytest.approx(0.8)
+    assert likelihood.sum(axis=2) == pytest.approx(1)
+    which = Questions.which("which?", ANIMALS)
+    np.testing.assert_allclose(which.likelihood(confusion), confusion[None])
+
+
+def test_expected_clarification_of_one_vote_by_hand():
+    # 0.6 against a vote of accuracy 0.8 is turned by it, 0.9 is not.
+    probs = np.array([[0.6, 0.4], [0.9, 0.1]])
+    likelihood = vote([[0.8, 0.2], [0.2, 0.8]])
+    chances = np.array([[[0.3, 0.7]], [[0.3, 0.7]]])
+    final = expected_clarification(probs, likelihood, chances)
+    assert final.tolist() == [[0.3, 0.7], [1.0, 0.0]]
+
+
+def test_expected_clarification_is_the_mean_of_what_is_drawn():
+    rng = np.random.default_rng(0)
+    n, questions = 23, animal_questions()
+    probs, truth = rng.dirichlet(np.ones(4), n), rng.integers(0, 4, n)
+    confusion = np.full((4, 4), 0.1) + 0.6 * np.eye(4)
+    likelihood = questions.likelihood(confusion)
+    human = ConfusionHuman(confusion, seed=0)
+    ids = [f"p{k}" for k in range(n)]
+    chances = questions.chances(human.distribution(ids, truth))
+    final = expected_clarification(probs, likelihood, chances, n_questions=2)
+    assert final.sum(axis=1) == pytest.approx(1)
+    counts, n_seeds = np.zeros_like(final), 600
+    for seed in range(n_seeds):
+        respond = question_responder(questions, ConfusionHuman(confusion, seed=seed), ids, truth)
+        counts[np.arange(n), clarify(probs, likelihood, respond, n_questions=2).answer] += 1 / n_seeds
+    assert np.abs(counts - final).max() < 4.5 * np.sqrt(0.25 / n_seeds)
+
+
+def test_more_questions_leave_fewer_errors():
+    rng = np.random.default_rng(1)
+    probs = rng.dirichlet(np.ones(4), 501)
+    truth = np.array([rng.choice(4, p=row) for row in probs])
+    questions, confusion = animal_questions(), np.full((4, 4), 0.05) + 0.8 * np.eye(4)
+    chances = questions.chances(confusion[truth])
+    right = [probs.argmax(axis=1) == truth]
+    for n_questions in (1, 2):
+        final = expected_clarification(probs, questions.likelihood(confusion), chances, n_questions=n_questions)
+        right.append(final[np.arange(501), truth])
+    means = [float(np.mean(part)) for part in right]
+    assert means[0] < means[1] - 0.02 and means[1] < means[2] - 0.02

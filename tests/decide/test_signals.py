@@ -1,0 +1,155 @@
+"""Signals by hand, their range, and what must never look like confidence."""
+
+import numpy as np
+import pytest
+
+from verdict.decide.signals import (
+    attainable_maximum,
+    composite,
+    conformal_confidence,
+    consistency_by_pair,
+    distance_confidence,
+    ensemble_stability,
+    entropy_confidence,
+    mahalanobis_distance,
+    max_probability,
+    neighbour_distance,
+    without_each,
+)
+from verdict.stats.ranking import aurc
+
+
+def test_probability_signals_by_hand():
+    probs = np.array([[0.7, 0.2, 0.1], [1 / 3, 1 / 3, 1 / 3], [0.0, 1.0, 0.0]])
+    assert max_probability(probs) == pytest.approx([0.7, 1 / 3, 1.0])
+    entropy = -(0.7 * np.log(0.7) + 0.2 * np.log(0.2) + 0.1 * np.log(0.1))
+    assert entropy_confidence(probs) == pytest.approx([1 - entropy / np.log(3), 0.0, 1.0], abs=1e-12)
+    assert np.all(entropy_confidence(np.full((5, 7), 1 / 7)) >= 0)
+
+
+def test_signals_do_not_depend_on_the_names_of_classes():
+    probs = np.random.default_rng(0).dirichlet(np.ones(5), size=11)
+    shuffled = probs[:, [3, 1, 4, 0, 2]]
+    assert max_probability(shuffled) == pytest.approx(max_probability(probs))
+    assert entropy_confidence(shuffled) == pytest.approx(entropy_confidence(probs))
+
+
+def test_stability_by_hand():
+    views = np.array([[[0.9, 0.1], [1.0, 0.0]], [[0.7, 0.3], [0.0, 1.0]]])
+    assert ensemble_stability(views, np.array([0, 1])) == pytest.approx([1 - 2 * 0.1, 0.0])
+    assert ensemble_stability(views[:1], np.array([1, 0])).tolist() == [1.0, 1.0]
+
+
+def test_empty_set_is_flagged_and_never_confident():
+    confidence, is_empty = conformal_confidence(np.array([[1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]], bool))
+    assert confidence == pytest.approx([1, 1 / 2, 1 / 3, 0])
+    assert is_empty.tolist() == [False, False, False, True]
+
+
+def test_composite_is_a_clipped_geometric_mean():
+    signals = {"a": np.array([0.5, 0.0, 1.0]), "b": np.array([0.8, 1.0, 1.0])}
+    expected = [np.sqrt(0.5 * 0.8), np.sqrt(1e-6 * 1.0), 1.0]
+    assert composite(signals) == pytest.approx(expected)
+    assert composite(signals, np.array([0.5, 1.0, 0.9])) == pytest.approx(np.array(expected) * [0.5, 1.0, 0.9])
+    assert composite(dict(reversed(signals.items()))) == pytest.approx(expected)
+
+
+def test_attainable_maximum_bounds_every_score():
+    rng = np.random.default_rng(1)
+    signals = {name: rng.uniform(0, 0.9, 101) for name in "abc"}
+    consistency = rng.uniform(0, 0.7, 101)
+    limit = attainable_maximum(signals, consistency)
+    assert composite(signals, consistency).max() < limit
+    product = np.prod([signal.max() for signal in signals.values()])
+    assert limit == pytest.approx(product ** (1 / 3) * consistency.max())
+
+
+def test_without_the_signal_that_ranks_errors_the_composite_ranks_worse():
+    rng = np.random.default_rng(3)
+    good, noise = rng.uniform(size=1009), rng.uniform(size=1009)
+    is_error = rng.uniform(size=1009) > good
+    signals = {"good": good, "noise": noise}
+    found = {name: aurc(score, is_error) for name, score in without_each(signals).items()}
+    whole = aurc(composite(signals), is_error)
+    assert found["good"] > whole + 0.05 and found["noise"] < whole
+    assert list(without_each(signals, good)) == ["good", "noise", "question_consistency"]
+    assert without_each(signals, good)["question_consistency"].tolist() == composite(signals).tolist()
+    assert without_each(signals, good)["noise"].tolist() == composite({"good": good}, good).tolist()
+
+
+def test_mahalanobis_by_hand_and_under_rescaling():
+    reference = np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    # Covariance diag(8 / 4, 2 / 4), mean 0.
+    found = mahalanobis_distance(np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 0.0]]), reference, shrinkage=0.0)
+    assert found == pytest.approx([np.sqrt(4 / 2), np.sqrt(4 / 0.5), 0])
+    rng = np.random.default_rng(0)
+    features, train = rng.normal(size=(7, 3)), rng.normal(size=(101, 3))
+    stretch = np.diag([5.0, 0.2, 1.0])
+    plain = mahalanobis_distance(features, train, shrinkage=0.0)
+    assert mahalanobis_distance(features @ stretch, train @ stretch, shrinkage=0.0) == pytest.approx(plain)
+
+
+def test_mahalanobis_takes_the_nearest_class():
+    rng = np.random.default_rng(1)
+    train = np.concatenate([rng.normal(-9, 1, (53, 2)), rng.normal(9, 1, (59, 2))])
+    classes = np.repeat([0, 1], [53, 59])
+    middle, centre = mahalanobis_distance(np.array([[0.0, 0.0], [9.0, 9.0]]), train, classes)
+    assert centre < 1
+    assert middle > 5
+
+
+def test_neighbour_distance_by_hand():
+    reference = np.array([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]])
+    features = np.array([[5.0, 0.0], [1.0, 1.0]])
+    assert neighbour_distance(features, reference, k=1) == pytest.approx([0, np.sqrt(2 - np.sqrt(2))], abs=1e-7)
+    assert neighbour_distance(features, reference, k=3)[0] == pytest.approx(2)
+
+
+def test_distance_confidence_is_a_conformal_p_value():
+    assert distance_confidence(np.array([0.5, 2.0, 9.0]), np.array([1.0, 2.0, 3.0])) == pytest.approx(
+        [4 / 4, 3 / 4, 1 / 4]
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: max_probability(np.array([[-1.2, 2.0]])), "did you pass logits"),
+        (lambda: entropy_confidence(np.array([[np.nan, 1.0]])), "did you pass logits"),
+        (lambda: conformal_confidence(np.array([[1, 0]])), "sets must be boolean"),
+        (lambda: composite({}), "at least one signal"),
+        (lambda: composite({"a": np.array([1.1])}), r"signal a must lie in \[0, 1\]"),
+        (lambda: composite({"a": np.array([np.nan])}), r"signal a must lie in \[0, 1\]"),
+        (lambda: composite({"a": np.ones(2), "b": np.ones(3)}), "one length"),
+        (lambda: without_each({"a": np.ones(2)}), "two signals"),
+        (
+            lambda: consistency_by_pair(np.ones(1), np.full((1, 2), 2.0), np.zeros(1, int), np.zeros(1, int)),
+            "1, 0 or NaN",
+        ),
+        (lambda: neighbour_distance(np.zeros((1, 2)), np.ones((3, 2)), k=1), "zero"),
+        (lambda: neighbour_distance(np.ones((1, 2)), np.ones((3, 2)), k=4), r"1\.\.3"),
+        (lambda: mahalanobis_distance(np.ones((1, 2)), np.ones((3, 5))), r"\(n, d\) and reference \(m, d\)"),
+    ],
+)
+def test_refusals(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_consistency_of_questions_of_its_own_by_hand():
+    nan = np.nan
+    prob_yes = np.array([0.9, 0.2, 0.7, 0.6])
+    expected = np.array([[1.0, 0.0], [0.0, nan], [1.0, nan], [nan, 1.0]])
+    place = np.array([0, 0, 2, 1])
+    # Pair 0 is class 0: yes at 0.9 and no at 0.8. Nothing follows for pair 1 as class 0, nor for pair 2 as class 1.
+    found = consistency_by_pair(prob_yes, expected, place, np.array([0, 0, 1]))
+    assert found[0] == pytest.approx((0.9 + 0.8) / 2)
+    assert np.isnan(found[1:]).all()
+    # As class 1, pair 0 contradicts its first answer, and pair 1 is asked something.
+    assert consistency_by_pair(prob_yes, expected, place, np.array([1, 1, 0])) == pytest.approx([0.1, 0.6, 0.7])
+
+
+def test_questions_about_nobody_are_refused():
+    with pytest.raises(ValueError, match=r"questions are about pairs 0..1, got -1 to 1"):
+        consistency_by_pair(np.ones(2), np.ones((2, 2)), np.array([-1, 1]), np.array([0, 0]))
+    assert np.isnan(consistency_by_pair(np.empty(0), np.empty((0, 2)), np.empty(0, int), np.array([0, 1]))).all()

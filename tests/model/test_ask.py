@@ -1,0 +1,100 @@
+"""What else the kept model is asked: answers are those of the whole network to the changed pair."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tiny_presets import SIZE, save_presets
+from verdict.base.labels import expected_columns
+from verdict.base.params import load_params
+from verdict.data.images import ImageStore, write_array_store
+from verdict.data.pairs import make_pair_id
+from verdict.model.ask import PROBED_SPLITS, answer_questions, answer_views, questions_about
+from verdict.model.changes import VIEW_OF
+from verdict.model.features import Features, encode, load_encoders, load_network
+from verdict.model.kept import KeptModel
+from verdict.model.network import FreezePlan
+from verdict.model.predict import logits_of
+
+PLANS = (FreezePlan(0, 0), FreezePlan(1, 1))
+HYPOTHESES = ("there is a red seven", "two blue ones", "red above blue")
+
+
+@pytest.fixture(scope="module", params=PLANS, ids=str)
+def world(request, tmp_path_factory):
+    """A model, its features, its images, and pairs of two splits."""
+    plan, folder = request.param, tmp_path_factory.mktemp("world")
+    params = save_presets(folder / "vision", folder / "text")
+    pixels = np.random.default_rng(0).integers(0, 256, (5, *SIZE, 3), dtype=np.uint8)
+    write_array_store(folder / "images", {"own": ([f"i{k}" for k in range(5)], pixels)})
+    rows = [(f"i{k}", sentence) for k in range(5) for sentence in HYPOTHESES[: 1 + k % 3]]
+    pairs = pd.DataFrame(rows, columns=["image_id", "hypothesis"])
+    pairs["pair_id"] = [make_pair_id(*row) for row in rows]
+    pairs = pairs.assign(split=np.where(pairs["image_id"] < "i3", "calib", "test"), label="entailment")
+    images = ImageStore.open(folder / "images")
+    encode(params, pairs, images, [plan], folder / "features", batch=3)
+    encoders = load_encoders(params)
+    network = load_network(params, dropout=0.0, seed=0, encoders=encoders)
+    # Two images at a time: chunks must not mix.
+    return KeptModel(network, encoders, plan, Features.open(folder / "features", plan), images, batch=2), pairs
+
+
+def whole(model, shown, hypotheses):
+    ids, mask = model.encoders.tokens(list(hypotheses))
+    inputs = {"pixels": model.encoders.pixels(shown), "token_ids": ids, "padding_mask": mask}
+    return model.network.model.predict_on_batch(inputs)[:, 0]
+
+
+def test_views_are_answered_as_the_whole_network_would(world):
+    model, pairs = world
+    found = answer_views(model, pairs)
+    assert len(found) == len(pairs) * len(VIEW_OF)
+    assert not found.duplicated(["pair_id", "view"]).any()
+    for name, change in VIEW_OF.items():
+        part = found[found["view"] == name].set_index("pair_id").loc[pairs["pair_id"]]
+        shown = change(model.pictures(pairs["image_id"]))
+        np.testing.assert_allclose(logits_of(part)[:, 1], whole(model, shown, pairs["hypothesis"]), atol=1e-4)
+        assert part["split"].tolist() == pairs["split"].tolist()
+    assert np.ptp(logits_of(found)[:, 1]) > 1e-3, "equal logits would prove nothing"
+
+
+def test_questions_are_put_to_the_image_of_their_pair(world):
+    model, pairs = world
+    questions = pd.DataFrame(
+        [
+            ("there is a red seven", "a red seven is there", 1.0, 0.0),
+            ("two blue ones", "is there a seven", 1.0, np.nan),
+            ("there is a red seven", "is there a blue seven", np.nan, 0.0),
+        ],
+        columns=["hypothesis", "question", *expected_columns()],
+    )
+    found = answer_questions(model, pairs, questions)
+    n_with = {name: int((pairs["hypothesis"] == name).sum()) for name in HYPOTHESES}
+    assert len(found) == 2 * n_with["there is a red seven"] + n_with["two blue ones"]
+    image_of = pairs.set_index("pair_id")["image_id"]
+    shown = model.pictures(image_of.loc[found["pair_id"]])
+    np.testing.assert_allclose(logits_of(found)[:, 1], whole(model, shown, found["question"]), atol=1e-4)
+    assert found.loc[found["question"] == "is there a seven", expected_columns()[1]].isna().all()
+
+
+def test_a_source_without_a_grammar_has_no_questions(world):
+    model, pairs = world
+    data = load_params("smoke").data
+    assert len(questions_about(data, pairs)) > 0
+    none = questions_about(data.model_copy(update={"source": "csv"}), pairs)
+    found = answer_questions(model, pairs, none)
+    assert len(found) == 0
+    assert {"pair_id", "split", "question", *expected_columns(), "logit_0", "logit_1"} == set(found.columns)
+
+
+def test_views_of_pairs_nobody_encoded_are_refused(world):
+    model, pairs = world
+    with pytest.raises(KeyError, match="not in the feature cache"):
+        model.logits(pairs, replace(model.features, text_rows=model.features.text_rows.iloc[:0]))
+
+
+def test_val_is_not_probed():
+    assert "val" not in {str(split) for split in PROBED_SPLITS}
+    assert {"calib", "test", "independent"} <= {str(split) for split in PROBED_SPLITS}

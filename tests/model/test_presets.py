@@ -1,0 +1,270 @@
+"""The tiny presets: recipes, training, what is stored, and the presets that the package ships."""
+
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from verdict.base import paths
+from verdict.data.digits.grammar import statements
+from verdict.model.backend import keras, keras_hub
+from verdict.model.presets import store
+from verdict.model.presets.recipes import (
+    BOXES_SIZE,
+    COLOUR_COUPLES,
+    PRESETS,
+    TEXT,
+    VISION,
+    about,
+    beside,
+    box_patches,
+    box_scenes,
+)
+from verdict.model.presets.text import (
+    SPECIAL_TOKENS,
+    TextRecipe,
+    mask_and_encode,
+    new_tokenizer,
+    train_text,
+    word_pairs,
+)
+from verdict.model.presets.vision import Readers, Start, VisionRecipe, as_pixels, train_vision
+from verdict.model.presets.wording import plain, plain_sentences, reword
+
+UNKNOWN = SPECIAL_TOKENS.index("[UNK]")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def stripes(n, rng):
+    """16 x 32 pictures whose two patches are black or white; the scene counts the white ones."""
+    white = rng.integers(0, 2, (n, 2))
+    images = np.repeat(np.repeat(white[:, None, :, None] * 255, 16, axis=1), 16, axis=2)
+    return np.repeat(images, 3, axis=3).astype(np.uint8), {
+        "patch.white": white,
+        "patch.both": np.stack([white, 1 - white], axis=2),
+        "scene.white": white.sum(axis=1, keepdims=True),
+    }
+
+
+STRIPES = VisionRecipe(
+    (16, 32), stripes, stripes, {"patch.white": 2, "patch.both": 2, "scene.white": 3}, steps=40, batch=13, width=16
+)
+
+
+def test_a_few_steps_teach_easy_patches():
+    backbone, scores = train_vision("stripes", STRIPES, seed=3)
+    assert backbone.output_shape == (None, 3, 16)
+    assert scores["patch.white"] > 0.95 and scores["patch.both"] > 0.95
+    _, untaught = train_vision("stripes", replace(STRIPES, steps=1), seed=3)
+    assert scores["scene.white"] > untaught["scene.white"]
+
+
+def test_training_repeats_with_its_seed():
+    short = replace(STRIPES, steps=2)
+    first, again, other = (train_vision("stripes", short, seed=seed)[0].get_weights() for seed in (3, 3, 4))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_a_start_passes_its_weights_and_lays_positions_out_anew():
+    def one(n, rng):
+        images, targets = stripes(n, rng)
+        return images[:, :, :16], {
+            "patch.white": targets["patch.white"][:, :1],
+            "patch.both": targets["patch.both"][:, :1],
+            "scene.white": targets["patch.white"][:, :1],
+        }
+
+    before = replace(STRIPES, image_size=(16, 16), draw=one, steps=1)
+    untrained = replace(STRIPES, steps=1, learning_rate=1.0e-12, start=Start(before, np.array([0, -1])))
+    old, _ = train_vision("before", replace(before, held_out=one), seed=3)
+    new, _ = train_vision("after", untrained, seed=3)
+    kernels = [b.get_layer("vit_patching_and_embedding").weights[1] for b in (old, new)]
+    assert np.allclose(*(keras.ops.convert_to_numpy(k) for k in kernels), atol=1e-6)
+    old_places, new_places = (
+        keras.ops.convert_to_numpy(b.get_layer("vit_patching_and_embedding").weights[3]) for b in (old, new)
+    )
+    # One patch: its place stands for itself and for the mean.
+    assert np.allclose(new_places, old_places[[0, 1, 1]], atol=1e-6)
+
+
+def test_readers_take_patch_tokens_and_the_class_token():
+    readers = Readers(replace(STRIPES, width=5), stripes(2, np.random.default_rng(0))[1])
+    tokens = torch.randn(7, 3, 5)
+    assert readers.scores(tokens, "patch.both").shape == (7, 2, 2, 2)
+    assert readers.scores(tokens, "scene.white").shape == (7, 1, 3)
+    changed = tokens.clone()
+    changed[:, 0] += 1.0
+    assert torch.equal(readers.scores(tokens, "patch.both"), readers.scores(changed, "patch.both"))
+    assert not torch.equal(readers.scores(tokens, "scene.white"), readers.scores(changed, "scene.white"))
+
+
+def test_pixels_are_in_the_range_of_the_converter():
+    assert as_pixels(np.array([0, 255], dtype=np.uint8)).tolist() == [-1.0, 1.0]
+
+
+def test_patches_of_three_boxes_begin_as_those_of_one():
+    grid = box_patches().reshape(4, 16)
+    assert grid[1].tolist() == [4, 5, 6, 7, -1, -1] * 2 + [4, 5, 6, 7]
+    assert (grid[:, 4:6] == -1).all()
+
+
+def test_box_scenes_fit_their_recipe():
+    recipe = VISION["nlvr_vit"]
+    images, targets = box_scenes(3, np.random.default_rng(5))
+    assert images.shape == (3, *BOXES_SIZE, 3)
+    assert set(targets) == set(recipe.classes)
+    assert all(targets[name].min() >= 0 and targets[name].max() < n for name, n in recipe.classes.items())
+
+
+SENTENCES = ["a red one is left of a blue one", "a blue one is left of a red one", "no red one is here"] * 5
+WORDS = sorted({word for sentence in SENTENCES for word in sentence.split()})
+
+
+def test_a_text_preset_learns_loads_and_widens(tmp_path, monkeypatch):
+    recipe = TextRecipe(lambda: (SENTENCES, SENTENCES), WORDS, steps=25, batch=11, n_word_pairs=3, window=7)
+    monkeypatch.setitem(TEXT, "nlvr_distilbert", recipe)
+    scores = store.make("nlvr_distilbert", PRESETS["nlvr_distilbert"], tmp_path, seed=3)
+    assert scores["masked words"] > 0.2  # guessing among nine words
+    folder = tmp_path / "nlvr_distilbert"
+    assert "nothing of the NLVR corpus" in (folder / "README.md").read_text()
+    loaded = keras_hub.models.DistilBertBackbone.from_preset(str(folder))
+    assert {weight.dtype for weight in loaded.weights} == {"float32"}
+    packed = keras_hub.models.DistilBertTextClassifierPreprocessor.from_preset(str(folder), sequence_length=12)(
+        SENTENCES[:2]
+    )
+    assert keras.ops.shape(loaded(packed)) == (2, 12, 128)
+
+
+def test_text_training_lowers_its_loss():
+    def masked_accuracy(steps):
+        recipe = TextRecipe(lambda: (SENTENCES, SENTENCES), WORDS, steps=steps, batch=11)
+        return train_text("text", recipe, seed=3)[2]["masked words"]
+
+    assert masked_accuracy(40) > masked_accuracy(1)
+
+
+def test_the_class_token_learns_which_word_stands_where():
+    def told(steps):
+        recipe = TextRecipe(lambda: (SENTENCES, SENTENCES), WORDS, steps=steps, batch=11, masked_rows=0.5, n_places=11)
+        return train_text("text", recipe, seed=3)[2]["words by place, from [CLS]"]
+
+    # The three sentences differ by the order of two words, or altogether; eleven places are more than any has.
+    assert told(60) > 0.9 > told(1)
+
+
+def test_how_colours_lie_by_hand():
+    # Red in the top left, blue in the middle of the bottom row, two green ones whose mean is in blue's column.
+    cells = np.full(16, -1)
+    cells[0], cells[13], cells[4], cells[6] = 0, 2, 1, 1
+    seen = dict(
+        zip([(axis, *couple) for axis in "xy" for couple in COLOUR_COUPLES], beside(cells[None])[0], strict=True)
+    )
+    assert (seen["x", 0, 2], seen["y", 0, 2], seen["x", 1, 2], seen["y", 1, 2]) == (1, 1, 2, 1)
+    assert {value for (_, a, b), value in seen.items() if {a, b} & {3, 4}} == {0}
+
+
+def test_word_pairs_know_order():
+    ids = torch.tensor([[2, 7, 8, 9, 3, 0], [2, 9, 8, 7, 3, 0], [2, 7, 8, 3, 0, 0]])
+    # (7, 8) occurs twice; of the pairs that occur once, (8, 7) comes first by ids.
+    assert word_pairs(ids, 2).tolist() == [[True, False], [False, True], [True, False]]
+    assert word_pairs(ids, 0).shape == (3, 0)
+
+
+def test_masks_never_hide_special_tokens_and_always_hide_a_word():
+    seen = {}
+
+    def backbone(inputs, training):
+        seen.update(inputs)
+        return torch.zeros(*inputs["token_ids"].shape, 1)
+
+    ids = torch.tensor([[2, 9, 3, 0, 0]] * 17)
+    _, masked = mask_and_encode(backbone, ids, np.random.default_rng(0), training=True)
+    assert masked.tolist() == [[False, True, False, False, False]] * 17
+    assert seen["token_ids"][0].tolist() == [2, 4, 3, 0, 0]
+    assert seen["padding_mask"][0].tolist() == [1, 1, 1, 0, 0]
+
+
+SHIPPED = sorted(PRESETS)
+
+
+def test_the_presets_of_the_default_are_shipped():
+    assert {"digits_vit", "digits_distilbert"} <= set(SHIPPED) <= {*VISION, *TEXT}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_presets_load_and_widen(name):
+    folder = paths.PRESETS / name
+    assert "preset format" in (folder / "README.md").read_text()
+    with h5py.File(folder / "model.weights.h5") as stored:
+        dtypes = set()
+        stored.visititems(lambda _, item: dtypes.add(str(item.dtype)) if isinstance(item, h5py.Dataset) else None)
+    assert dtypes == {"float16"}
+    kind = keras_hub.models.ViTBackbone if name in VISION else keras_hub.models.DistilBertBackbone
+    backbone = kind.from_preset(str(folder))
+    assert {weight.dtype for weight in backbone.weights} == {"float32"}
+    assert all(np.isfinite(weight).all() for weight in backbone.get_weights())
+    assert sum(file.stat().st_size for file in folder.rglob("*")) < 4_000_000
+    if name in VISION:
+        assert tuple(backbone.image_shape) == (*VISION[name].image_size, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentences"),
+    [
+        ("digits_distilbert", lambda: [s.text for s in statements()][::7]),
+        ("nlvr_distilbert", lambda: plain_sentences(43, n_scenes=60, n_phrasings=4)[::11]),
+    ],
+)
+def test_vocabulary_covers_every_word_of_the_grammar(name, sentences):
+    tokenizer = new_tokenizer(TEXT[name])
+    for sentence in sentences():
+        ids = [int(token) for token in tokenizer(sentence)]
+        assert UNKNOWN not in ids, sentence
+        assert len(ids) == len(sentence.replace(".", " .").split()), sentence
+
+
+def test_words_that_are_not_in_the_vocabulary_become_pieces():
+    tokenizer = new_tokenizer(TEXT["nlvr_distilbert"])
+    assert UNKNOWN not in [int(token) for token in tokenizer("There is ablue squere, tocuhing zqx9-wall's (2nd)!")]
+
+
+def test_shipped_vocabulary_is_the_recipes():
+    for name, recipe in ((name, recipe) for name, recipe in TEXT.items() if name in SHIPPED):
+        stored = (paths.PRESETS / name / "assets" / "tokenizer" / "vocabulary.txt").read_text().splitlines()
+        assert stored == [*SPECIAL_TOKENS, *recipe.vocabulary]
+
+
+def test_plain_wording_unites_paraphrases():
+    assert plain("there is an object touching the wall") == plain("there is a item touching an edge")
+    assert plain("one tower has 2 blocks") == plain("there is a tower having two blocks")
+    assert plain("there are only 2 boxes with a circle") == "there are exactly two boxes with a circle"
+    assert plain("a black block over a blue block") != plain("a blue block over a black block")
+
+
+def test_rewording_keeps_colours_shapes_and_numbers():
+    rng = np.random.default_rng(1)
+    sentence = "there is a tower with 2 blocks and a yellow block at the base"
+    texts = [reword(sentence, rng) for _ in range(101)]
+    assert len(set(texts)) > 30
+    assert all("2" in text for text in texts)
+    assert np.mean(["yellow" in text for text in texts]) > 0.8
+    swapped = {
+        reword("there is a black block on a blue block", np.random.default_rng(k)).rstrip(".") for k in range(97)
+    }
+    assert "there is a blue block under a black block" in swapped
+
+
+def test_cards_hold_the_scores():
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    text = store.card("nlvr_vit", store.Made({"patch.x": 0.5}, about("nlvr_vit", network), "a | b"), 7, 61.4)
+    assert "| patch.x | 0.5000 |" in text and "seed 7, 61 s" in text and "9 parameters" in text

@@ -1,0 +1,315 @@
+"""Sentences of pages that depend on numbers: what is said, and what is not, in every case."""
+
+import pytest
+
+from page_text import numbers_of, told
+from verdict.base.numbers import Number, Numbers, named
+from verdict.report.conditions import chosen_text
+
+UP, DOWN, SPANS, BARE = (0.3, 0.2, 0.4), (-0.3, -0.4, -0.2), (0.1, -0.1, 0.3), Number(0.1, kind="estimate")
+NOTHING, ABOVE = Number(float("nan"), kind="estimate"), 1.0000000000000002
+
+
+def of(prefix, *names, value=UP, **more):
+    """Numbers below a prefix: one value for all names, and others."""
+    return {f"{prefix}.{name}": one for name, one in (dict.fromkeys(names, value) | more).items()}
+
+
+NAMES = ("trial", "seed", "best", "unfrozen", "frozen", "least_trained", "training", "training_of_frozen")
+COUNTS = {"n_others": 4, "n_ahead": 0, "n_fewer": 0, "n_better": 1, "n_worse": 0, "n_compared": 10, "margin": 0.01}
+KEPT = of("selection", "macro_f1", "gain_over_frozen", "gain_of_longer_training", **COUNTS)
+KEPT |= {f"selection.{name}": named(f"<{name}>") for name in NAMES}
+TESTED = KEPT | of("test", "accuracy", "macro_f1", "hypothesis_only", "shuffled", "gain_over_frozen", n_pairs=9)
+TESTED |= of("test", gain_of_longer_training=NOTHING)
+ABLATED = {"ablation.n_differences": 3, "ablation.n_shown": 1}
+FITTED = of("calibration", n_fit=9, temperature=(2.0, 1.5, 2.5), temperature_at_bound=0, warning=NOTHING)
+SCALED = FITTED | of("calibration.test", "ece", "ece_before", "ece_if_calibrated", "nll", "nll_before")
+SCALED |= of("calibration.test", "ece_difference", "nll_difference", "aurc_difference", value=SPANS)
+ALL_ROWS = of("calibration", "test.ece_all", "test.error", "temperature_all", n_calib=9)
+SETS = of("calibration.test", "level", "coverage", "set_size", "share_single", "share_empty")
+PEOPLE = of("policy", is_simulated=1, errs_by_class=0, n_splits_not_asked=0, human_accuracy=0.9, glance_accuracy=0.8)
+THRESHOLDS = PEOPLE | of("policy", t_auto=0.8, t_clarify=0.4)
+GAINS = tuple(f"gain_over_{name}" for name in ("auto", "human", "max_probability", "entropy"))
+SHARES = ("n_pairs", "auto_share", "auto_error", "clarify_share", "human_share", "cost", "cost_oracle")
+DECIDED = PEOPLE | of("policy.test", *SHARES, *GAINS) | of("policy", n_own_prices=0)
+DECIDED |= of("policy", "price_human", "price_clarify", "price_error", value=1)
+JUDGED = ("guessing", "macro_f1", "macro_f1_change", "ece", "level", "coverage", "auto_error", "policy_cost")
+JUDGED += ("accuracy", "gain_over_guessing", "auto_share", "policy_gain")
+GENERATED, BY_HAND = of("independent", *JUDGED, n_pairs=40), of("independent_hand", *JUDGED, n_pairs=40)
+IMAGES = {"independent.n_images": 7, "independent_hand.n_images": 7}
+BOTH = PEOPLE | GENERATED | BY_HAND | IMAGES
+RACE = {"repro.total_min": 3, "defect.ranking.published": 0.4, "defect.ranking.lead": 0.1}
+RACE |= {"defect.ranking.n_races": 3, "defect.ranking.reversed": 0.2}
+EPOCHS = of("defect.criterion", n_runs=4, n_other_epoch=1, cost=-0.1, n_ranks_changed=2)
+EPOCHS |= of("defect.ablation", n_published=7, n_ours=2)
+EXCHANGED = of("defect", "names.ours", "names.defect", "recall.ours", "recall.defect", "guard.defect")
+READ = of("data", n_pairs=9, n_classes=3, n_shared_rows=0, n_tuning=0) | of("data.test", n_pairs=5, accuracy=UP)
+
+
+def no(*splits):
+    return {f"{split}.{name}": n for split in splits for name, n in (("accuracy", NOTHING), ("n_images", 0))}
+
+
+MARGIN, ONE = "within 0.01 macro-F1 of", "{p}.gain_over_frozen"
+PAGE_04, PAGE_05 = ("04_model_selection", "Kept: "), ("05_test", 'has("test.gain_over_frozen")')
+ABLATION, VAL = ("04_model_selection", "ablation.n_differences"), ("05_test", "Val prefers")
+FIT, SCALING = ("07_calibration", "Fitted on {{ calibration.n_fit }}"), ("07_calibration", "At T = ")
+PARTS, WHOLE, PROMISE = (
+    ("07_calibration", words) for words in ("n_families_off", "Fitted on all", "Sets that promise")
+)
+SIGNALS, LIMITS, ANSWER, HANDOVER = (
+    ("08_policy", words)
+    for words in ("All signals are", "No case goes out", "An oracle that knew the truth", "Handing over gains")
+)
+MISSING, ELSEWHERE = ("09_independent_set", "stays open"), ("09_independent_set", "The policy lets")
+ORDER, CHOICE, GUARD = (
+    ("13_reproducibility", words) for words in ("closest of", "defect.criterion", "The guard against")
+)
+LOGITS = ("01_recorded", "rows of saved logits")
+
+
+def by_interval(where, base, name, up, down, spans):
+    """The three sentences of an interval; one without bounds shows nothing."""
+    for value, said in ((UP, up), (DOWN, down), (SPANS, spans), (BARE, spans)):
+        yield where, base, {name: value}, said, *({up, down, spans} - {said})
+
+
+def signals(models, views, asked):
+    return {"policy.n_models": models, "policy.n_views": views, "policy.n_questioned": asked}
+
+
+NO_SEEDS, NO_VIEWS = "no models of several seeds", "no changed views of its inputs"
+NO_QUESTIONS = "no questions whose right answer follows from a label."
+CASES = [
+    (PAGE_04, KEPT, {"selection.n_others": 0}, "seed <seed>: it is the only candidate. Its", "shown to be better"),
+    (PAGE_04, KEPT, {"selection.n_ahead": 2}, f"fewest parameters of those shown to lie {MARGIN} the best, **<best>**"),
+    (PAGE_04, KEPT, {}, "it scores best on val, and none trains fewer parameters. Its", "only candidate", "the fewest"),
+    (PAGE_04, KEPT, {"selection.n_fewer": 2}, f"none that trains fewer parameters is shown to lie {MARGIN} it (by"),
+    (PAGE_04, KEPT, {}, "shown to be better than 1 and worse than 0 of 4 other candidates"),
+    *by_interval(
+        PAGE_04, KEPT, "selection.gain_over_frozen", "ining <training>) adds", "costs", "ining <training>) shows"
+    ),
+    *by_interval(PAGE_05, TESTED, "test.gain_over_frozen", "ining <training>) adds", "costs", "shows no change"),
+    (PAGE_05, TESTED, {}, "Unfreezing (**<unfrozen>** minus **<frozen>**; training <training>)", "Longer"),
+    (
+        PAGE_04,
+        KEPT,
+        {},
+        "Longer training alone (**<frozen>** minus **<least_trained>**; training <training_of_frozen>) adds",
+    ),
+    (PAGE_04, KEPT, {"selection.gain_over_frozen": NOTHING}, "No two candidates of this profile show", "Unfreezing ("),
+    (ABLATION, {"ablation.n_differences": 0}, {}, "No trial of this profile differs", "Of all"),
+    *(
+        (ABLATION, ABLATED, of(f"ablation.{factor}", accuracy=gap, trial=named("a"), twin=named("b")), said, *unsaid)
+        for factor, gap, said, *unsaid in (
+            ("oversampling", SPANS, "Oversampling alone (**a** minus **b**) changes accuracy by", "Augmentation"),
+            ("oversampling", SPANS, "on all pairs (no difference shown). Of all 3 differences"),
+            ("augmentation", UP, "Augmentation alone (**a** minus **b**)", "no difference shown", "Oversampling"),
+        )
+    ),
+    *(
+        (VAL, {"val.threshold": 0.4, "test.n_turned": 3}, {"test.threshold_gain": gain}, said, *unsaid)
+        for gain, said, *unsaid in (
+            (UP, "half.", "no diff"),
+            (DOWN, "half.", "no diff"),
+            (SPANS, "no diff"),
+            (BARE, "no diff"),
+        )
+    ),
+    (("05_test", "n_repeated"), {}, {}, "This profile repeats no published study.", "Of "),
+    (("05_test", "n_repeated"), of("published", n_repeated=6, n_inside=2), {}, "Of 6 published scores", "no published"),
+    (FIT, FITTED, {}, "Above one, the model was too sure of itself. The slope of the curve changes sign", "Warning"),
+    (FIT, FITTED, {"calibration.temperature": (0.5, 0.4, 0.6)}, "Below one, the model", "Warning"),
+    (FIT, FITTED, {"calibration.temperature": (1.0, 0.9, 1.1)}, "That it differs from one is not shown", "Warning"),
+    (
+        FIT,
+        FITTED,
+        {"calibration.temperature_at_bound": 1},
+        "Above one, the model was too sure of itself. **Warning: in some",
+    ),
+    (FIT, FITTED, {"calibration.temperature_at_bound": 2}, "**Warning: in some", "Above", "slope"),
+    (FIT, FITTED, {"calibration.warning": named("20 are few")}, "**Warning: 20 are few.**", "slope", "in some"),
+    (SCALING, SCALED, {"calibration.warning": named("20 are few")}, "**Warning: 20 are few.**", "in some"),
+    (SCALING, SCALED, {"calibration.temperature_at_bound": 1}, "**Warning: in some resamples"),
+    (SCALING, SCALED, {}, "no difference is shown", "Warning", "Ranking"),
+    (SCALING, SCALED, {"calibration.test.aurc_difference": UP}, "Ranking gets worse: AURC rises by"),
+    *(
+        (
+            SCALING,
+            SCALED | {f"calibration.test.{other}_difference": BARE},
+            {f"calibration.test.{score}_difference": gap},
+            said,
+        )
+        for score, other in (("ece", "nll"), ("nll", "ece"))
+        for gap, said in ((DOWN, "scaling lowers it"), (UP, "**scaling makes it worse**"))
+    ),
+    (
+        PARTS,
+        of("calibration.test", n_families=4),
+        {"calibration.test.n_families_off": 0},
+        "no part is shown",
+        "is off on",
+    ),
+    (
+        PARTS,
+        of("calibration.test", n_families=4),
+        {"calibration.test.n_families_off": 2},
+        "is off on",
+        "no part is shown",
+    ),
+    (WHOLE, ALL_ROWS, {"calibration.is_of_clip": 1}, "This is the T of the pages on probes"),
+    (WHOLE, ALL_ROWS, {"calibration.is_of_clip": 0}, "Fitted on all 9 rows", "probes"),
+    *(
+        (PROMISE, SETS, {"calibration.test.coverage_shortfall": gap}, said, unsaid)
+        for gap, said, unsaid in (
+            (UP, "**the promise is shown to be missed.**", "no level"),
+            *((gap, "no level is shown to be missed", "the promise is") for gap in (SPANS, DOWN, BARE)),
+        )
+    ),
+    (SIGNALS, signals(2, 3, 9), {}, "All signals are there.", "This data"),
+    (SIGNALS, signals(1, 0, 0), {}, "These are the signals that one answer of one model gives.", "This data"),
+    (SIGNALS, signals(1, 3, 9), {}, f"This data has {NO_SEEDS}.", " and "),
+    (SIGNALS, signals(2, 0, 9), {}, f"This data has {NO_VIEWS}.", " and "),
+    (SIGNALS, signals(2, 3, 0), {}, f"This data has {NO_QUESTIONS}", " and "),
+    (SIGNALS, signals(1, 0, 9), {}, f"This data has {NO_SEEDS} and {NO_VIEWS}."),
+    (SIGNALS, signals(1, 3, 0), {}, f"This data has {NO_SEEDS} and {NO_QUESTIONS}"),
+    (SIGNALS, signals(2, 0, 0), {}, f"This data has {NO_VIEWS} and {NO_QUESTIONS}"),
+    *(
+        (LIMITS, THRESHOLDS, {"policy.t_auto": auto, "policy.t_clarify": ask}, said)
+        for auto, ask, said in (
+            (0.8, 0.4, "goes out alone from a score of 0.8 on; is asked about from 0.4 on; the others go to"),
+            (0.8, 0.8, "goes out alone from a score of 0.8 on; none is asked about; the others go to"),
+            (0.8, 0.0, "from a score of 0.8 on; is asked about from 0 on; no score is too low"),
+            (0.0, 0.0, "from a score of 0 on; none is asked about; no score is too low"),
+            (ABOVE, 0.4, "No case goes out alone; cases are asked about from 0.4 on; the others go to"),
+            (ABOVE, ABOVE, "No case goes out alone; none is asked about; the others go to"),
+        )
+    ),
+    (LIMITS, THRESHOLDS, {}, "go to a simulated person whose errors fall on all cases alike."),
+    (
+        LIMITS,
+        THRESHOLDS,
+        {"policy.errs_by_class": 1},
+        "go to a simulated person whose errors depend on the true class.",
+    ),
+    (LIMITS, THRESHOLDS, {"policy.is_simulated": 0}, "go to one recorded annotator of each case. The", "simulated"),
+    (
+        LIMITS,
+        THRESHOLDS | {"policy.is_simulated": 0},
+        {"policy.n_splits_not_asked": 1},
+        "each case (of splits where nobody",
+    ),
+    (ANSWER, DECIDED, {}, "go out alone, 0.30 [0.20, 0.40] of them wrong; it asks", "DEGENERATE", "some classes"),
+    (ANSWER, DECIDED, {"policy.test.auto_share": 0}, "**DEGENERATE POLICY: everybody was inter", "of them wrong"),
+    (ANSWER, DECIDED, {"policy.test.auto_share": 1}, "**DEGENERATE POLICY: nobody was intervened on", "everybody"),
+    (ANSWER, DECIDED, {}, "always asking a simulated person; it saves", "same composite"),
+    (ANSWER, DECIDED, {}, "people are simulated, right on 0.9 by the parameters. The policy is not degenerate"),
+    (ANSWER, DECIDED, {"policy.is_simulated": 0}, "people are those whose answers were recorded", "simulated"),
+    (ANSWER, DECIDED, {"policy.n_own_prices": 2}, "for an error (some classes have a price of their own);"),
+    *(
+        case
+        for name, rival in zip(
+            (*GAINS, "gain_over_one_model"),
+            (
+                "always acting alone",
+                "always asking a simulated person",
+                "thresholds on maximum probability alone",
+                "thresholds on entropy alone",
+                "the same composite of one answer of one model",
+            ),
+            strict=True,
+        )
+        for case in by_interval(
+            *(ANSWER, DECIDED, f"policy.test.{name}", f"it saves 0.30 [0.20, 0.40] against {rival}"),
+            f"**it is dearer than {rival}** (saved: -0.30 [-0.40, -0.20])",
+            f"no difference to {rival} is shown (0.1",
+        )
+    ),
+    *by_interval(
+        *(HANDOVER, {}, "policy.test.handover_gain", "Handing over gains accuracy: on the cases"),
+        *("**Handing over loses accuracy:** on the cases", "Whether handing over gains accuracy is not shown: on the"),
+    ),
+    (HANDOVER, {}, {"policy.test.handover_gain": NOTHING}, "No case is handed over", "accuracy"),
+    (MISSING, BOTH, {}, "", "This data"),
+    (MISSING, BOTH, no("independent_hand"), "does not have the hand-written independent set", "generated"),
+    (MISSING, BOTH, no("independent"), "does not have the generated independent set", "hand-written"),
+    (MISSING, BOTH, no("independent", "independent_hand"), "**This data has no independent set"),
+    (MISSING, PEOPLE | GENERATED, no("independent_hand"), "", "This data"),
+    (
+        ELSEWHERE,
+        BOTH,
+        {},
+        "On the generated independent set (40 pairs, 7 images) the model is right on",
+        "no independent",
+    ),
+    (ELSEWHERE, BOTH, {}, "On the hand-written independent set (40 pairs, 7 images) the model is right on"),
+    (ELSEWHERE, BOTH, no("independent_hand"), "On the generated", "hand-written"),
+    (ELSEWHERE, BOTH, no("independent"), "On the hand-written", "generated"),
+    (ELSEWHERE, BOTH, no("independent", "independent_hand"), "This data has no independent set, so nothing", "On the"),
+    (ELSEWHERE, PEOPLE | GENERATED, {}, "On the independent set (40 rows) the model is right", "generated", "hand"),
+    *(
+        case
+        for split, other in (("independent", "independent_hand"), ("independent_hand", "independent"))
+        for where in [(ELSEWHERE, BOTH | no(other))]
+        for case in (
+            *by_interval(
+                *(*where, f"{split}.gain_over_guessing", "0.30 [0.20, 0.40] more than always giving"),
+                *("**worse than guessing**: that minus always", "**no better than guessing is shown**: that minus"),
+            ),
+            *by_interval(
+                *(
+                    *where,
+                    f"{split}.policy_gain",
+                    "it saves 0.30 [0.20, 0.40] against always asking a simulated person",
+                ),
+                *("**it is dearer than always asking", "no difference to always asking a simulated person is shown"),
+            ),
+            (*where, {f"{split}.auto_share": 0}, "go out alone, at a cost", "of them wrong"),
+            (*where, {"policy.is_simulated": 0}, "against always asking a person", "simulated"),
+            (*where, {}, "go out alone, 0.30 [0.20, 0.40] of them wrong, at a cost"),
+        )
+    ),
+    (ORDER, RACE, {}, "In the closest of 3 races the better mean leads by 0.1", "single candidate"),
+    (ORDER, RACE, {"defect.ranking.n_races": 0}, "This profile has a single candidate", "closest", "leads"),
+    (
+        CHOICE,
+        EPOCHS,
+        {},
+        "1 of 4 runs with more than one epoch would keep another one by loss; over all",
+        "None of",
+        "No run",
+    ),
+    (CHOICE, EPOCHS, {"defect.criterion.n_other_epoch": 0}, "None of the 4 runs with more than one epoch", "No run"),
+    (CHOICE, EPOCHS, {"defect.criterion.n_runs": 0}, "No run of this profile has more than one epoch", "None of"),
+    (CHOICE, EPOCHS, {}, "differ in 7 settings, of which oversampling is one. A trial of this profile that overs"),
+    (CHOICE, EPOCHS, {"defect.ablation.n_ours": NOTHING}, "This profile has no trial that oversamples", "its twin"),
+    *(
+        (GUARD, EXCHANGED, {"defect.guard.ours": guard}, said, *unsaid)
+        for guard, said, *unsaid in (
+            ((0.8, 0.7, 0.9), "which shows the exchange", "no exchange"),
+            ((0.2, 0.1, 0.3), "which shows the exchange", "no exchange"),
+            ((0.5, 0.4, 0.6), "it sees no exchange", "which shows"),
+            (NOTHING, "it sees no exchange", "which shows"),
+        )
+    ),
+    (LOGITS, READ, {}, "No row of one split occurs again in another. Nobody's answers", "tune the policy", "**"),
+    (LOGITS, READ, {"data.n_shared_rows": 2}, "**2 rows of one split occur again in another.**", "No row"),
+    (LOGITS, READ, {"data.people.accuracy": UP}, "No row", "Nobody's answers"),
+    (LOGITS, READ, {"data.n_tuning": 4}, "4 of its rows, drawn at random, tune the policy"),
+]
+
+
+@pytest.mark.parametrize(("where", "base", "changes", "said", "unsaid"), [(*case[:4], case[4:]) for case in CASES])
+def test_a_page_says_what_its_numbers_bear_out(where, base, changes, said, unsaid):
+    text = told(*where, numbers_of(base | changes))
+    assert said in text and (said or not text)
+    assert not [words for words in unsaid if words in text]
+
+
+def test_a_name_is_shown_as_it_is_and_can_be_asked_for(tmp_path):
+    numbers = Numbers({"selection.trial": named("text_2"), "selection.best": named("")})
+    numbers.save(tmp_path / "numbers.json")
+    numbers = Numbers.load(tmp_path / "numbers.json")
+    source = '{% if has("selection.trial") %}{{ selection.trial }}{% endif %}{% if has("selection.best") %}x{% endif %}'
+    assert numbers.format(chosen_text(source, numbers)) == "text_2"
+    assert numbers["selection.best"].text == "not defined"

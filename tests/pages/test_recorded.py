@@ -1,0 +1,189 @@
+"""The page on saved logits: what is counted, and how good people are where."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.data.test_own_recorded import NAMES, N, counts_for, logits_and_labels, params_of, save
+
+from page_text import told
+from recorded import recorded_logits
+from verdict.base.params import load_params
+from verdict.data.own.recorded import RecordedSet
+from verdict.decide.temperature import Temperature
+from verdict.model.predict import logits_of
+from verdict.pages import recorded
+from verdict.stats.metrics import ece
+from verdict.stats.scores import softmax
+from verdict.workflow.stage import Stage
+from verdict.workflow.stages import RECORDED
+
+
+class RecordedStage(Stage):
+    """A stage over files of a test; classes are those of the files."""
+
+    classes = NAMES
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    monkeypatch.setenv("VERDICT_DATA", str(tmp_path))
+    for seed, name in enumerate(("val", "test")):
+        logits, y_true = logits_and_labels(seed)
+        save(tmp_path / f"{name}.npz", logits=logits, labels=y_true)
+    save(tmp_path / "people.npz", counts=counts_for(logits_and_labels(1)[1]))
+    params = load_params("recorded")
+    own = params_of(val="val.npz", test="test.npz", human_counts="people.npz")
+    data = params.data.model_copy(update={"recorded": own})
+    return RecordedStage(RECORDED, "recorded", None, None, tmp_path, params.model_copy(update={"data": data}))
+
+
+def test_splits_and_classes_are_counted(stage):
+    found = recorded.read(stage)
+    splits = recorded.splits_table(stage, found).set_index("split")
+    logits, y_true = logits_and_labels(1)
+    assert splits.loc["test", "accuracy"] == (logits.argmax(axis=1) == y_true).mean()
+    assert splits["n"].to_dict() == {"calib": N, "test": N}
+    assert splits.loc["test", "tune_the_policy"] == found.pairs["is_tuning"].sum() > 0
+    assert "groups" not in splits, "the data name none"
+    assert stage.numbers["data.test.accuracy"].value == splits.loc["test", "accuracy"]
+    counts = recorded.class_table(stage, found).set_index("class")
+    assert list(counts.index) == list(NAMES)
+    assert counts["test"].tolist() == np.bincount(y_true, minlength=3).tolist()
+    assert recorded.overlap_table(stage, found)["shared_rows"].tolist() == [0, 0]
+    recorded.people_table(stage, found)
+    answer = told("01_recorded", "rows of saved logits", stage.numbers)
+    assert "tune the policy" in answer and "Nobody's" not in answer and "No row of one split" in answer
+    assert all(number.kind for number in stage.numbers.values())
+    assert all(not number.seeds for number in stage.numbers.values()), "saved logits have no seed"
+
+
+def test_mistakes_are_listed_by_couple(stage):
+    found = recorded.read(stage)
+    logits, y_true = logits_and_labels(1)
+    table = recorded.confused_couples(stage, found)
+    assert table["n"].sum() == (logits.argmax(axis=1) != y_true).sum()
+    assert table["n"].is_monotonic_decreasing
+    row = table.iloc[0]
+    k, told = NAMES.index(row["true_class"]), NAMES.index(row["answer"])
+    assert row["n"] == ((y_true == k) & (logits.argmax(axis=1) == told)).sum()
+    assert row["share"] == row["n"] / (y_true == k).sum()
+
+
+def test_people_by_hand(stage):
+    found = recorded.read(stage)
+    table = recorded.people_table(stage, found).set_index("rows")
+    logits, y_true = logits_and_labels(1)
+    counts, wrong = counts_for(y_true), logits.argmax(axis=1) != y_true
+    share = counts[np.arange(N), y_true] / counts.sum(axis=1)
+    assert table.loc["all", "person"] == pytest.approx(share.mean())
+    assert table.loc["the model is wrong", "person"] == pytest.approx(share[wrong].mean())
+    assert table.loc["the model is wrong", "model"] == 0
+    assert table.loc["the model is right", "n"] + table.loc["the model is wrong", "n"] == N
+    assert table.loc["all", "difference"] == pytest.approx(share.mean() - (~wrong).mean())
+    assert stage.numbers["data.people.majority"].value == (counts.argmax(axis=1) == y_true).mean()
+    assert stage.numbers["data.people.n_votes"].value == counts.sum()
+
+
+def test_nobody_is_asked_where_no_answers_were_recorded(stage):
+    found = recorded.read(stage)
+    silent = SimpleNamespace(pairs=found.pairs.drop(columns=[f"votes_{name}" for name in NAMES]), predictions=None)
+    nobody = recorded.people_table(stage, silent)
+    assert not len(nobody) and "data.people.accuracy" not in stage.numbers
+    recorded.splits_table(stage, found)
+    recorded.overlap_table(stage, found)
+    assert "Nobody's answers" in told("01_recorded", "rows of saved logits", stage.numbers)
+
+
+def with_votes_on_calib(found, right):
+    """People also answered calib, where they are right as often as wanted."""
+    pairs, is_calib = found.pairs.copy(), (found.pairs["split"] == "calib").to_numpy()
+    for name in NAMES:
+        hit = (pairs["label"] == name).to_numpy()
+        pairs.loc[is_calib, f"votes_{name}"] = np.where(hit, 10 * right, 5 * (1 - right))[is_calib]
+    return RecordedSet(pairs, found.predictions, found.files)
+
+
+def test_peoples_accuracy_on_test_is_that_of_test(stage):
+    """What people answered about calib, however poor, changes nothing that is said of test."""
+    found = recorded.read(stage)
+    table = recorded.people_table(stage, found)
+    assert table["n"].iloc[0] == N
+    again = RecordedStage(RECORDED, "recorded", None, None, stage.folder, stage.all_params)
+    poor = recorded.people_table(again, with_votes_on_calib(found, 0.2))
+    pd.testing.assert_frame_equal(poor, table)
+    assert dict(again.numbers) == {name: n for name, n in stage.numbers.items() if name.startswith("data.people")}
+
+
+def test_people_who_are_always_or_never_right_have_an_interval_of_shares(stage):
+    """All differences equal and negative, all zero, all one: each within what it can be, none a crash."""
+    found = recorded.read(stage)
+    _, y_true = logits_and_labels(1)
+    pairs, is_test = found.pairs.copy(), (found.pairs["split"] == "test").to_numpy()
+    for k, name in enumerate(NAMES):
+        pairs.loc[is_test, f"votes_{name}"] = np.where(y_true == k, 0.0, 5.0)
+    never = RecordedSet(pairs, found.predictions, found.files)
+    table = recorded.people_table(stage, never).set_index("rows")
+    row = table.loc["the model is right"]
+    assert (row["person"], row["model"], row["difference"]) == (0.0, 1.0, -1.0)
+    assert row["difference_low"] == -1.0 < row["difference_high"] < 0
+    assert row["person_low"] == 0.0 < row["person_high"] < 0.2
+    row = table.loc["the model is wrong"]
+    assert row["difference"] == 0 and row["difference_low"] == -row["difference_high"] < 0
+
+
+def test_rows_that_any_two_splits_share_are_counted(stage, tmp_path):
+    """A row of test that is also in the independent set, and one of calib in test."""
+    found = recorded.read(stage)
+    columns = [name for name in found.predictions if name.startswith("logit_")]
+    predictions = found.predictions.copy()
+    first = {split: predictions.index[predictions["split"] == split] for split in ("calib", "test")}
+    predictions.loc[first["test"][0], columns] = predictions.loc[first["calib"][5], columns].to_numpy()
+    other = predictions.loc[first["test"][:7]].assign(split="independent")
+    other[columns] = other[columns] + np.arange(7)[:, None] % 2
+    shared = RecordedSet(found.pairs, pd.concat([predictions, other], ignore_index=True), found.files)
+    table = recorded.overlap_table(stage, shared).set_index(["left", "right"])["shared_rows"]
+    assert table.to_dict() == {
+        ("calib", "test"): 1,
+        ("calib", "independent"): 1,
+        ("test", "independent"): 4,
+        ("all", "two by two"): 6,
+    }
+    assert stage.numbers["data.n_shared_rows"].value == 6
+    assert stage.claim("alone", "No row occurs again", "data.n_shared_rows", "<=", 0).holds is False
+
+
+def test_groups_are_counted_where_the_data_name_them(stage):
+    named = stage.params.data.recorded.model_copy(update={"group": "site"})
+    found = recorded.read(stage)
+    data = stage.params.data.model_copy(update={"recorded": named})
+    stage._params = stage.all_params.model_copy(update={"data": data})
+    predictions = found.predictions.assign(group_id=np.arange(len(found.predictions)) // 3)
+    grouped = RecordedSet(found.pairs, predictions, found.files)
+    groups = [set(part["group_id"]) for _, part in predictions.groupby("split", sort=False)]
+    assert recorded.splits_table(stage, grouped)["groups"].tolist() == [len(part) for part in groups]
+    shared = recorded.overlap_table(stage, grouped)
+    assert shared["shared_groups"].tolist() == [len(groups[0] & groups[1])] * 2 == [1, 1]
+
+
+def test_the_recorded_network_has_the_published_figures_and_people(tmp_path):
+    """ResNet-50 on CIFAR-10 (published: error 4.95 %, ECE 4.35 %, T 2.5 on a grid, then 1.35 %) and CIFAR-10H."""
+    params = load_params("recorded")
+    recorded_logits("val")
+    stage = Stage(RECORDED, "recorded", None, None, tmp_path, params)
+    found = recorded.read(stage)
+    table = found.predictions
+    calib, test = (table[table["split"] == split] for split in ("calib", "test"))
+    fitted = Temperature.fit(logits_of(calib), calib["y_true"])
+    assert fitted.temperature == pytest.approx(2.50, abs=0.01)
+    logits, y_true = logits_of(test), test["y_true"].to_numpy()
+    assert (logits.argmax(axis=1) != y_true).mean() == pytest.approx(0.0495, abs=5e-5)
+    assert ece(softmax(logits), y_true) == pytest.approx(0.0435, abs=5e-5)
+    assert ece(fitted.transform(logits), y_true) == pytest.approx(0.0137, abs=5e-5)
+    people = recorded.people_table(stage, found).set_index("rows")
+    assert people.loc["all", "person"] == pytest.approx(0.952, abs=5e-4)
+    assert stage.numbers["data.people.majority"].value == pytest.approx(0.9921)
+    assert stage.numbers["data.people.n_votes"].value == 511_000
+    recorded.overlap_table(stage, found)
+    assert stage.numbers["data.n_shared_rows"].value == 0

@@ -1,0 +1,72 @@
+"""A claim leads to the drawing and the code behind its number."""
+
+import pandas as pd
+import pytest
+
+from report_tools import code, displayed, markdown, sample_claim, shows_number, write_notebook
+from verdict.base.numbers import Number
+from verdict.report.evidence import Evidence, find_evidence
+from verdict.report.notebook import match_code, read_notebook
+from verdict.report.outputs import MIME
+
+
+def said(*names):
+    return displayed({MIME: {"kind": "say", "template": "x", "numbers": {name: {} for name in names}}})
+
+
+def shown(kind, file, **fields):
+    return displayed({MIME: {"kind": kind, "caption": "c", "file": file, **fields}})
+
+
+@pytest.fixture
+def found(tmp_path):
+    """Two sections; the claim's sentence stands beside a picture that does not hold its number."""
+    cells = [
+        markdown("# T"),  # 1
+        code("a", outputs=[shown("table", "05_a.csv"), shown("figure", "05_a.svg")]),  # 2
+        markdown("Text.\n\n## Second"),  # 3
+        code("b", outputs=[shown("gallery", "05_b.svg"), shown("table", "")]),  # 4
+        code("c", "answer", outputs=[said("t.first", "t.answered")]),  # 5
+        code("d", outputs=[said("t.first"), shown("table", "05_a.csv", role="claims")]),  # 6
+        code("stage.claim('odd', 'x', name, '>', 0)", "save"),  # 7
+    ]
+    notebook = read_notebook(write_notebook(tmp_path / "05_test.ipynb", cells))
+    return find_evidence(notebook, match_code(notebook, notebook, "05_test.ipynb"))
+
+
+@pytest.mark.parametrize(
+    ("exhibit", "expected"),
+    [
+        ("05_a.csv", Evidence(2, "Table 1", "table-05-a")),
+        ("05_a.svg", Evidence(2, "Figure 1", "figure-05-a")),
+        ("05_b.svg", Evidence(4, "Figure 2", "figure-05-b")),
+    ],
+)
+def test_evidence_is_the_exhibit_that_the_claim_names(found, exhibit, expected):
+    assert found.of(sample_claim(number="t.first", exhibit=exhibit)) == expected
+
+
+@pytest.mark.parametrize("exhibit", ["", "05_gone.csv"])
+def test_without_its_exhibit_a_claim_leads_to_the_cell_that_states_it(found, exhibit):
+    assert found.of(sample_claim(id="odd", exhibit=exhibit)) == Evidence(7)
+    assert found.of(sample_claim(id="elsewhere", exhibit=exhibit)) == Evidence()
+
+
+@pytest.mark.parametrize(
+    ("number", "is_shown"),
+    [
+        (Number(0.5, 0.4, 0.6), True),
+        (Number(3, unit="count"), True),
+        (Number(0.5, 0.4, 0.7), False),
+        (Number(0.2, 0.4, 0.6), False),
+        (Number(0.25, unit="count"), False),
+    ],
+)
+def test_an_exhibit_shows_a_number_in_one_row_with_its_interval(number, is_shown):
+    data = pd.DataFrame({"name": ["a", "b"], "x": [0.5, 3], "x_low": [0.4, 0.4], "x_high": [0.6, 0.7]})
+    assert shows_number(data, number) is is_shown
+
+
+def test_a_page_counts_what_it_shows_and_knows_its_answer(found):
+    assert (found.n_figures, found.n_tables) == (2, 2)
+    assert [set(payload["numbers"]) for payload in found.answer] == [{"t.first", "t.answered"}]

@@ -1,0 +1,153 @@
+"""The copy of a report in git: whole, small, and honest about what it was made from."""
+
+import base64
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from report_tools import (
+    Reader,
+    assert_links,
+    code,
+    displayed,
+    markdown,
+    record,
+    sample_claim,
+    sample_numbers,
+    write_notebook,
+    write_stage,
+)
+from verdict.base import paths
+from verdict.base.artifacts import sha256_file, write_text
+from verdict.base.numbers import Number, Numbers
+from verdict.base.params import load_params
+from verdict.report import executions, publish as module
+from verdict.report.executions import Execution
+from verdict.report.outputs import MIME
+from verdict.report.publish import MAX_BYTES, PublishError, origin, outdated, publish, read_published
+from verdict.report.site import build_site
+
+SETUP, SHOW = code('profile = "demo"', "parameters"), code("show()")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.setattr(executions, "_changed_params", lambda *_: [])
+    notebooks, work = tmp_path / "notebooks", tmp_path / "work" / "demo"
+    cells = [markdown("# Test\n\nHow good?"), SETUP]
+    write_notebook(notebooks / "05_test.ipynb", cells)
+    (notebooks / "index.md").write_text("# When?\n", encoding="utf-8")
+    claim = sample_claim(number="trial.f1")
+    for seed in (11, 23):
+        run, numbers = record("03_steps", trial="a", seed=seed, dirty=False), Numbers({"trial.f1": Number(seed)})
+        write_stage(work / "03_steps" / f"a-s{seed}", cells, run, numbers, [claim])
+    write_notebook(notebooks / "03_steps.ipynb", cells)
+    table = {"kind": "table", "caption": "T", "columns": [], "rows": [], "csv": "x" * 50_000, "file": "05_t.csv"}
+    ran = [*cells, code("show()", outputs=[displayed({MIME: table})])]
+    write_notebook(notebooks / "05_test.ipynb", [*cells, SHOW])
+    write_stage(work / "05_test", ran, record(dirty=False), sample_numbers())
+    return {"work": work, "notebooks": notebooks, "target": tmp_path / "report"}
+
+
+def test_pictures_and_drawings_of_a_copy_are_smaller_and_still_shown():
+    picture = io.BytesIO()
+    pixels = np.add.outer(np.arange(64), np.arange(64)) + np.random.default_rng(1).integers(0, 40, (64, 64))
+    Image.fromarray(pixels.astype(np.uint8)).save(picture, "PNG")
+    coded = base64.b64encode(picture.getvalue()).decode()
+    page = f'<img src="data:image/png;base64,{coded}" alt="x=0.123456"><path d="M 1.23456 2.5 L 1.234567e-05 3"/>'
+    light = module.lightened(page)
+    found = re.search(r'src="data:image/webp;base64,([^"]+)"', light)
+    shown = Image.open(io.BytesIO(base64.b64decode(found[1])))
+    assert shown.format == "WEBP" and shown.size == (64, 64)
+    assert np.abs(np.asarray(shown.convert("L"), dtype=float) - pixels).mean() < 8
+    assert len(light) < len(page)
+    assert 'alt="x=0.123456"' in light and 'd="M 1.23 2.5 L 1.234567e-05 3"' in light
+    assert module.lightened('<img src="x.png"> y="1.5"') == '<img src="x.png"> y="1.5"'
+
+
+def test_a_copy_is_whole_without_notebooks_and_names_its_commit(project):
+    folder = publish("demo", **project)
+    found = read_published(folder)
+    assert (found["commit"], found["params_hash"], found["dirty"]) == ("c0ffee" * 6, "0123456789abcdef", False)
+    assert set(found["files"]) == {"03_steps-a-s11.html", "05_test.html", "index.html", "review.html"}
+    assert all(sha256_file(folder / name) == digest for name, digest in found["files"].items())
+    assert_links(folder)
+    index = Reader((folder / "index.html").read_text(encoding="utf-8")).words
+    assert "This is a small copy." in index and "1 execution, 1 more left out" in index
+    write_text(folder / "files" / "old.csv", "of an earlier copy")
+    assert set(read_published(publish("demo", **project))["files"]) == set(found["files"])
+    assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_report_and_its_copy_are_two_folders(project, monkeypatch):
+    monkeypatch.setattr(paths, "REPORTS", project["target"])
+    folders = {name: project[name] for name in ("work", "notebooks")}
+    copy = publish("demo", **folders)
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    build_site("demo", **folders)
+    report = paths.report_dir("demo")
+    assert (report / "files" / "05_test.ipynb").is_file() and (report / "files" / "05_test" / "05-t.csv").is_file()
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+    made = paths.rendered("demo").name
+    written = (project["work"] / made).read_bytes()
+    publish("demo", **folders)
+    assert (project["work"] / made).read_bytes() == written, "the report stays as whole as it was"
+
+
+def test_a_copy_that_is_too_large_or_lacks_a_page_leaves_the_last_one(project, monkeypatch):
+    folder = publish("demo", **project)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(module, "MAX_BYTES", 1000)
+    with pytest.raises(PublishError, match=r"more than 1,000; the largest are \['"):
+        publish("demo", **project)
+    write_notebook(project["notebooks"] / "05_test.ipynb", [markdown("# Test\n\nHow? {{ no.such }}"), SETUP, SHOW])
+    with pytest.raises(PublishError, match=r"pages were refused: .*no\.such"):
+        publish("demo", **project)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"status": "stale"}, "05_test is stale"),
+        ({"status": "missing"}, "05_test is missing"),
+        ({"run": {"is_smoke": True}}, "not an empty or a smoke run"),
+        ({"run": {"params_hash": "other"}}, "2 values of params_hash"),
+    ],
+)
+def test_only_a_whole_report_of_one_set_of_parameters_is_published(fields, message):
+    good = Execution("01_data", "01_data", "done", run=record("01_data"))
+    other = Execution("05_test", "05_test", fields.get("status", "done"), run={**record(), **fields.get("run", {})})
+    with pytest.raises(PublishError, match=message):
+        origin([good, other])
+    with pytest.raises(PublishError, match="not an empty"):
+        origin([])
+
+
+def test_pages_of_several_commits_whose_code_still_stands_are_published_with_all_of_them():
+    early = record("01_data", commit="b" * 40, started="2026-01-02T03:00:00Z")
+    both = [Execution("01_data", "01_data", "done", run=early), Execution("05_test", "05_test", "done", run=record())]
+    found = origin(both)
+    assert found["commits"] == ["c0ffee" * 6, "b" * 40] and found["commit"] == "c0ffee" * 6
+    assert found["started"] == record()["started"]
+
+
+def test_other_parameters_make_a_copy_outdated():
+    assert outdated({"profile": "smoke", "params_hash": load_params("smoke").hash}) == ""
+    assert "run `make report PROFILE=smoke` and `make publish`" in outdated({"profile": "smoke", "params_hash": "x"})
+
+
+def test_the_published_copy_shows_the_default_parameters():
+    folder = paths.published_dir(module.PROFILE)
+    published = read_published(folder)
+    if published is None:
+        pytest.skip("no published copy here: `make publish` makes one")
+    assert outdated(published) == ""
+    assert {name: sha256_file(folder / name) for name in published["files"]} == published["files"]
+    assert sum((folder / name).stat().st_size for name in published["files"]) <= MAX_BYTES
+    assert published["commit"][:12] in (folder / "index.html").read_text(encoding="utf-8")
+    assert json.loads((folder / "published.json").read_text(encoding="utf-8"))["profile"] == module.PROFILE

@@ -1,0 +1,401 @@
+"""Pages: prose from the live notebook, outputs from the executed one, nothing raw, nothing loaded."""
+
+import base64
+import json
+from urllib.parse import unquote
+
+import pytest
+
+from report_tools import (
+    HOSTILE,
+    Reader,
+    assert_described,
+    assert_offline,
+    assert_sound,
+    code,
+    displayed,
+    markdown,
+    page_text,
+    record,
+    sample_claim,
+    sample_numbers,
+    write_notebook,
+)
+from verdict.base.numbers import POINTS, Number, Numbers
+from verdict.report.engine import clean
+from verdict.report.executions import Execution
+from verdict.report.exporter import Link, Site, claim_row
+from verdict.report.markdown import Markdown, MarkdownError, slugify
+from verdict.report.notebook import Cell, RenderError
+from verdict.report.outputs import MIME, clean_svg, strip_terminal
+from verdict.report.provenance import changes
+from verdict.report.site import title_and_question
+
+TITLE = markdown("# How good is it?\n\n**Question.** How good? Then decide.")
+SVG = (
+    '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+    'width="72pt" height="72pt" viewBox="0 0 72 72" onload="x()"><script>x()</script><style>*{fill:red}</style>'
+    '<defs><clipPath id="a"><rect/></clipPath></defs><g clip-path="url(#a)"><use xlink:href="#a"/>'
+    '<image xlink:href="http://e.org/x.png"/><path style="fill: url(http://e.org)"/><text>a &lt;b&gt;</text></g>'
+    "<foreignObject/></svg>"
+)
+
+
+def figure_output(caption="Line", **fields):
+    payload = {"kind": "figure", "caption": caption, "alt": "a line", "csv": "x\n1\n", "file": "05_line.svg", **fields}
+    return displayed({MIME: payload, "image/svg+xml": SVG, "text/plain": "x"})
+
+
+def table_output(cell, **fields):
+    payload = {"kind": "table", "caption": cell, "columns": [{"name": cell, "numeric": False}], "rows": [[cell]]}
+    return displayed({MIME: {**payload, "csv": "x\n", "file": "", **fields}})
+
+
+def page_of(tmp_path, live, outputs=(), *, numbers=None, site=None, execution=None):
+    """Render a page whose one code cell printed `outputs`."""
+    cells = [*live, code("x = 1")]
+    path = write_notebook(tmp_path / "05_test.ipynb", cells)
+    done = write_notebook(tmp_path / "run" / "executed.ipynb", [code("x = 1", outputs=outputs)])
+    chosen = sample_numbers() if numbers is None else numbers
+    return page_text(path, done, record(), chosen, site or Site("demo"), execution=execution)
+
+
+def test_a_page_of_another_source_leads_to_its_own_pages(tmp_path):
+    names = ("05_test", "07_calibration-clip", "08_policy", "08_policy-clip")
+    site = Site("demo", links=[Link(name, name, "Why?") for name in names])
+    prose = markdown("See [policy](08_policy.ipynb) and [test](05_test.ipynb).")
+    run = record(stage="07_calibration-clip", notebook="07_calibration")
+    for execution, wanted in (
+        (None, "08_policy"),
+        (Execution("07_calibration-clip", "07_calibration", "done", run=run), "08_policy-clip"),
+    ):
+        text = page_of(tmp_path, [TITLE, prose], site=site, execution=execution)
+        assert f'href="{wanted}.html"' in text and 'href="05_test.html"' in text
+
+
+def test_a_page_is_whole_offline_and_described(tmp_path):
+    links = [Link("04_a", "Before"), Link("05_test", "Here"), Link("06_b", "After")]
+    text = page_of(
+        tmp_path, [TITLE, markdown("## Part\n\n### Sub\n\n## Part")], [figure_output()], site=Site("demo", links=links)
+    )
+    page = Reader(text)
+    assert_offline(page)
+    assert_described(page)
+    assert_sound(page)
+    assert {"part", "part-2", "sub"} <= set(page.ids)
+    hrefs = [attributes["href"] for attributes in page.all("a")]
+    assert {"04_a.html", "06_b.html", "#main", "#part-2"} <= set(hrefs)
+    assert "with uncommitted changes" in page.words and "not the default" in page.words
+    assert {"main", "nav", "header"} <= {tag for tag, _ in page.elements}
+    assert page.all("html") == [{"lang": "en"}]
+
+
+@pytest.mark.parametrize(
+    ("commit", "dirty", "told"),
+    [
+        ("c0ffee", True, "with uncommitted changes"),
+        ("c0ffee", None, "whether it was changed is not known"),
+        ("c0ffee", False, ""),
+        ("unknown", None, ""),
+        ("unknown", True, ""),
+    ],
+)
+def test_a_page_says_of_its_commit_what_is_known(commit, dirty, told):
+    assert changes(record(commit=commit, dirty=dirty)) == told
+
+
+ODD = "14_What's new? (50 % & more) #1 größe"
+
+
+def test_pages_of_any_name_are_linked(tmp_path):
+    site = Site("demo", links=[Link("05_test", "Here"), Link(ODD, "There")])
+    text = "[one](<14_What's new? (50 % & more) #1 größe.ipynb>)".replace("#", "%23").replace("? ", "%3F ")
+    table = table_output("x", csv="x\n" * 40_000, file="05_t.csv")
+    page = Reader(page_of(tmp_path, [TITLE, markdown(text.replace("50 %", "50 %25"))], [table], site=site))
+    hrefs = [unquote(attributes["href"]) for attributes in page.all("a")]
+    assert hrefs.count(f"{ODD}.html") == 2
+    written = [attributes["href"] for attributes in page.all("a") if attributes["href"].startswith("14_")]
+    assert len(written) == 2 and not set("?' #") & set("".join(written))
+    live = write_notebook(tmp_path / f"{ODD}.ipynb", [TITLE, code("x = 1")])
+    done = write_notebook(tmp_path / "run" / "executed.ipynb", [code("x = 1", outputs=[table])])
+    found = Reader(page_text(live, done, record(), sample_numbers(), site))
+    downloads = {unquote(attributes["href"]) for attributes in found.all("a") if "download" in attributes}
+    assert downloads <= set(site.files) and len(downloads) == 2
+
+
+def test_a_number_is_substituted_with_its_interval_and_source(tmp_path):
+    page = Reader(page_of(tmp_path, [TITLE, markdown("It is {{ test.macro_f1 }}, again {{test.macro_f1|value}}.")]))
+    assert "It is 0.812 [0.797, 0.826] , again 0.812 ." in page.words
+    spans = [attributes for attributes in page.all("span") if attributes.get("class") == "number"]
+    assert spans[0]["title"] == "test split · n = 4,003 · seeds 11, 23 · estimate with interval · test.macro_f1"
+    assert spans[0]["id"] == "n-test-macro_f1" and "id" not in spans[1]
+
+
+def test_an_unknown_number_is_refused_by_notebook_and_cell(tmp_path):
+    with pytest.raises(RenderError, match=r"05_test.ipynb, cell 2: .*'test.makro_f1'; the nearest is 'test.macro_f1'"):
+        page_of(tmp_path, [TITLE, markdown("{{ test.makro_f1 }}")])
+
+
+COMMENTS = (
+    "a <!-- hid --> b",
+    "<!-- hid\n\nhid -->\n\nb",
+    "<!-- hid --> b",
+    "- a <!-- hid -->\n- <!--\n  hid --> b",
+    "> <!-- hid\n>\n> hid -->\n> b",
+    "| a <!-- hid --> | b |\n|---|---|\n| 1 | <!-- hid --> |",
+    "## b <!-- hid -->",
+    "*b <!-- hid * --> c* [d <!-- hid -->](05_test.ipynb)",
+    "<!-- hid {{ no.such }} $\\nosuch{ ![](hid.png) -->b",
+    "<!--\n# hid\n```\n- hid\n-->\n\nb",
+    "a <!-- hid\n\nhid --> b",
+    "- b\n- <b title='<!-- hid -->'>a</b>",
+)
+
+
+@pytest.mark.parametrize("text", COMMENTS)
+def test_what_authors_write_for_each_other_is_not_published(tmp_path, text):
+    page = page_of(tmp_path, [TITLE, markdown(text)])
+    assert "hid" not in page.replace("hidden", "").replace("hide", "") and "<!--" not in page
+    assert "b" in Reader(page).words.split()
+    assert_sound(Reader(page))
+
+
+@pytest.mark.parametrize("text", ["`<!-- b -->`", "```\n<!-- b -->\n```", "    <!-- b -->", "\\<!-- b -->", "a --> b"])
+def test_a_comment_in_code_is_code(text):
+    assert "--&gt;" in Markdown(Numbers()).render(text)
+
+
+@pytest.mark.parametrize("text", ["a <!-- hid", "<!-- hid", "- a\n- <!-- hid"])
+def test_a_comment_that_would_be_read_is_refused(tmp_path, text):
+    with pytest.raises(RenderError, match=r"05_test\.ipynb, cell 2: the comment '<!-- hid' is not closed"):
+        page_of(tmp_path, [TITLE, markdown(text)])
+
+
+def test_a_title_and_its_question_have_no_comments():
+    cells = [
+        Cell(0, "markdown", "<!-- draft? -->\n# A *title* <!-- hid -->\n\nHow<!-- hid --> good? <!-- Why? -->", (), ())
+    ]
+    assert title_and_question(cells) == ("A title", "How good?")
+
+
+def test_a_prose_edit_shows_and_a_code_edit_is_refused(tmp_path):
+    live = write_notebook(tmp_path / "05_test.ipynb", [TITLE, code("x = 1"), markdown("new words")])
+    injected = code("profile = 2", "injected-parameters")
+    done = write_notebook(tmp_path / "e.ipynb", [markdown("old words"), injected, code("x = 1\n")])
+    page = page_text(live, done, record(), Numbers(), Site("demo"))
+    assert "new words" in page and "old words" not in page
+    write_notebook(live, [TITLE, code("x = 2")])
+    with pytest.raises(RenderError, match=r"05_test.ipynb, cell 2: the code differs .*'x = 2', executed 'x = 1'"):
+        page_text(live, done, record(), Numbers(), Site("demo"))
+    write_notebook(live, [TITLE, code("x = 1"), code("y = 1")])
+    with pytest.raises(RenderError, match="cell 3: 2 code cells now, 1 when it was executed"):
+        page_text(live, done, record(), Numbers(), Site("demo"))
+
+
+def test_hostile_text_is_shown_as_text_everywhere(tmp_path):
+    outputs = [
+        table_output(HOSTILE),
+        figure_output(HOSTILE, alt=HOSTILE, file=HOSTILE),
+        {"output_type": "stream", "name": "stdout", "text": [HOSTILE]},
+        {"output_type": "error", "ename": HOSTILE, "evalue": HOSTILE, "traceback": [HOSTILE]},
+        displayed({"text/plain": HOSTILE}),
+        displayed({"text/html": f"<table><td>{HOSTILE}</table><p>after"}),
+        displayed({"text/markdown": HOSTILE}),
+        displayed({"application/json": {"a": HOSTILE}}),
+        displayed({"image/svg+xml": SVG}, {"image/svg+xml": {"alt": HOSTILE}}),
+    ]
+    claim = sample_claim(statement=HOSTILE)
+    execution = Execution("05_test", "05_test", "stale", (HOSTILE,), record(device=HOSTILE), claims=(claim,))
+    prose = HOSTILE.replace("{{ test.nothing }}", "")
+    page = Reader(page_of(tmp_path, [TITLE, markdown(f"{prose}\n\n## {prose}")], outputs, execution=execution))
+    assert_offline(page)
+    assert_described(page)
+    assert_sound(page)
+    assert page.words.count('<script>alert("x")</script></details>') >= 8
+    assert page.words.count("{{ test.nothing }}") >= 5
+
+
+def test_terminal_codes_are_stripped_and_progress_bars_are_not_shown(tmp_path):
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": "\x1b[31mred\x1b[0m\n10%\r20%\rdone\n"},
+        {"output_type": "stream", "name": "stderr", "text": "epoch 1/9 noise"},
+    ]
+    page = Reader(page_of(tmp_path, [TITLE], outputs))
+    assert "red done" in page.words and "noise" not in page.words and "20%" not in page.words
+    assert strip_terminal("a\x1b]8;;http://x\x07b\x1b]8;;\x07\x00c") == "abc"
+
+
+def test_errors_are_shown_and_announced(tmp_path):
+    outputs = [{"output_type": "error", "ename": "ValueError", "evalue": "bad", "traceback": ["\x1b[1mline 3"]}]
+    page = Reader(page_of(tmp_path, [TITLE], outputs))
+    assert "ValueError: bad" in page.words and "line 3" in page.words and "This stage failed." in page.words
+
+
+def test_a_failed_execution_shows_what_still_matches(tmp_path):
+    live = write_notebook(tmp_path / "05_test.ipynb", [TITLE, code("x = 1"), code("y = new")])
+    stream = {"output_type": "stream", "name": "stdout", "text": "first cell ran"}
+    done = write_notebook(tmp_path / "f.ipynb", [code("x = 1", outputs=[stream]), code("y = old")])
+    execution = Execution("05_test", "05_test", "failed", ("it stopped",), {"notebook": "05_test"})
+    page = Reader(page_text(live, done, {}, Numbers(), Site("demo"), execution=execution))
+    assert "first cell ran" in page.words and "This cell was not run." in page.words and "it stopped" in page.words
+
+
+def test_smoke_and_stale_pages_say_so(tmp_path):
+    execution = Execution("05_test", "05_test", "stale", ("data.seed changed",), record())
+    page = Reader(page_of(tmp_path, [TITLE], site=Site("smoke", is_smoke=True), execution=execution))
+    assert "Smoke run" in page.words and "Stale" in page.words and "data.seed changed" in page.words
+    assert "Stale" not in Reader(page_of(tmp_path, [TITLE])).words
+
+
+def test_the_answer_stands_at_the_top(tmp_path):
+    page = page_of(tmp_path, [TITLE, markdown("## Method"), markdown("It is {{ test.accuracy }}.", "answer")])
+    assert page.index("How good is it?</h1>") < page.index("75.0 % [74.0, 76.0]") < page.index('id="method"')
+
+
+def test_maths_becomes_mathml_and_money_does_not(tmp_path):
+    text = "Cost \\$5, or $5 and $10. Take $\\hat{p}_i \\le 1$.\n\n$$\n\\frac{n_b}{n} = {{ test.accuracy|value }}\n$$\n"
+    page = page_of(tmp_path, [TITLE, markdown(text)])
+    assert page.count("<math") == 2 and 'display="block"' in page
+    assert "Cost $5, or $5 and $10." in Reader(page).words
+    with pytest.raises(RenderError, match=r"cell 2: the formula '.*nosuch.*' cannot be converted"):
+        page_of(tmp_path, [TITLE, markdown("$\\nosuch{x}$")])
+
+
+def test_links_between_notebooks_lead_to_pages():
+    text = Markdown(Numbers()).render(
+        "[a](07_c.ipynb#figure-x) [b](https://e.org/x.ipynb) [c](javascript:alert(1)) `{{ x.y }}`"
+    )
+    hrefs = [attributes["href"] for attributes in Reader(text).all("a")]
+    assert hrefs == ["07_c.html#figure-x", "https://e.org/x.ipynb"]
+    assert " c " in text and "javascript" not in text
+    assert "{{ x.y }}" in text
+
+
+def test_pictures_in_prose_are_embedded_or_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    page = Markdown(Numbers(), folder=tmp_path)
+    assert base64.b64encode(b"\x89PNG").decode() in page.render("![what](a.png)")
+    for source, message in [
+        ("![x](https://e.org/a.png)", "not a local"),
+        ("![x](../a.png)", "not exist"),
+    ]:
+        with pytest.raises(MarkdownError, match=message):
+            page.render(source)
+
+
+def test_a_picture_without_alt_text_is_shown_with_a_warning(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    page = Reader(page_of(tmp_path, [TITLE, markdown("![](a.png) <img src='//e.org/b.png'> text")]))
+    assert "wants mending. the image 'a.png' has no alt text" in page.words and "the picture <img" in page.words
+    assert len(page.all("img")) == 1 and page.words.count("e.org") == 0
+    assert_offline(page)
+    assert_described(page)
+
+
+def test_a_pasted_picture_is_embedded(tmp_path):
+    cell = {**markdown("![pasted](attachment:a.png)"), "attachments": {"a.png": {"image/png": "iVBORw0KGgo="}}}
+    assert "data:image/png;base64,iVBORw0KGgo=" in page_of(tmp_path, [TITLE, cell])
+    with pytest.raises(RenderError, match=r"cell 2: the image 'attachment:b\.png' is not a local image file"):
+        page_of(tmp_path, [TITLE, {**cell, "source": "![pasted](attachment:b.png)"}])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\\begin{align}\na &= b \\\\\n\n&= c\n\\end{align}", '<math display="block">'),
+        ("Let \\\\(x_i\\\\) be.", "<msub>"),
+        ("Then $$\nx_1\n= 1\n$$ so.", '<math display="block">'),
+        ("| a | b |\n|---|---|\n| $|x|$ | {{ test.accuracy|value }} |", "</math></td>"),
+        ("- [x] done\n- [ ] open", "<li>☑ done</li>\n<li>☐ open</li>"),
+        ("See https://e.org/x.", '<a href="https://e.org/x" rel="noopener noreferrer">https://e.org/x</a>.'),
+        ("<details><summary>F1</summary>\n\n**b** {{ test.accuracy|value }}\n\n</details>", "<summary>F1</summary>"),
+        ("<b title='{{ test.accuracy }}'>b</b>", '<b title="75.0 % [74.0, 76.0]">b</b>'),
+        ("    {{ test.no }} $a$ <!-- c -->", "<code>{{ test.no }} $a$ &lt;!-- c --&gt;</code>"),
+        ("~~~\n{{ test.no }} $a$\n~~~", "<code>{{ test.no }} $a$</code>"),
+        ("#1 is no heading", "<p>#1 is no heading</p>"),
+        ("<script>x</script><h2 id='main' onclick='x'>a</h2>", "<h2>a</h2>"),
+        ("<div>\n<b>open\n\n## Part", '<h2 id="part">Part'),
+    ],
+)
+def test_a_page_shows_what_jupyterlab_shows(text, shown):
+    found = Markdown(sample_numbers()).render(text)
+    assert shown in found and "<script" not in found
+    assert_sound(Reader(found.replace('<a class="anchor" href="#part"', "<a")))
+
+
+def test_large_data_goes_beside_the_page_and_small_data_into_it(tmp_path):
+    site = Site("demo")
+    big = "x\n" + "1\n" * 20_011
+    page = Reader(
+        page_of(tmp_path, [TITLE], [table_output("a", csv=big, file="05_a.csv"), table_output("b")], site=site)
+    )
+    links = [attributes["href"] for attributes in page.all("a") if attributes.get("class") == "download"]
+    assert links[0] == "files/05_test/05-a.csv" and site.files[links[0]] == big.encode()
+    assert links[1].startswith("data:text/csv")
+    assert json.loads(site.files["files/05_test.ipynb"])["nbformat"] == 4
+
+
+def test_svg_is_cleaned_and_prefixed():
+    drawing = clean_svg(SVG, label='a "b"', prefix="f1-")
+    assert (
+        "script" not in drawing
+        and "onload" not in drawing
+        and "http://e.org" not in drawing
+        and "<style" not in drawing
+    )
+    assert 'id="f1-a"' in drawing and "url(#f1-a)" in drawing and 'href="#f1-a"' in drawing
+    assert 'aria-label="a &quot;b&quot;"' in drawing and "foreignObject" not in drawing
+    with pytest.raises(ValueError, match="not readable as SVG"):
+        clean_svg("<svg", label="a", prefix="")
+
+
+REL = 'rel="noopener noreferrer"'
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("<b onclick=x>a</b>", "<b>a</b>"),
+        ("<div><td>a</div></details>b", "<div>a</div>b"),
+        ("<style>p{}</style>x<script>y", "x"),
+        ('<a href="javascript:x">a</a><a href="b.html">b</a>', f'<a {REL}>a</a><a href="b.html" {REL}>b</a>'),
+        ('<a href="DATA:text/html,x" id="main" class="banner" style="top:0">a</a>', f'<a {REL} style="">a</a>'),
+        ("1 < 2 & &lt;b&gt;", "1 &lt; 2 &amp; &lt;b&gt;"),
+        ("<img src=http://e.org/x>t", "t"),
+    ],
+)
+def test_html_is_reduced_to_an_allow_list(given, expected):
+    assert clean(given) == expected
+
+
+def test_titles_and_questions():
+    assert slugify("Größe: 3 × 4!") == "größe-3-4"
+    path_cells = [type("C", (), {"kind": "markdown", "source": TITLE["source"]})()]
+    assert title_and_question(path_cells) == ("How good is it?", "How good?")
+
+
+def test_claims_stand_once_with_a_link_to_where_their_number_is_said(tmp_path):
+    outputs = [table_output("Claims of this page.", role="claims")]
+    execution = Execution("05_test", "05_test", "done", run=record(), claims=(sample_claim(),))
+    page = Reader(page_of(tmp_path, [TITLE, markdown("{{ test.macro_f1 }}")], outputs, execution=execution))
+    assert "Claims of this page." not in page.words and "It beats guessing." in page.words
+    assert "claim-beats" in page.ids and {"href": "#n-test-macro_f1"} in page.all("a")
+    assert "Claims of this page." in Reader(page_of(tmp_path, [TITLE], outputs)).words
+
+
+@pytest.mark.parametrize(
+    ("number", "bound", "comparison", "shown"),
+    [
+        ("test.accuracy", 0.8, ">", ("75.0 % [74.0, 76.0]", "> 80 %")),
+        ("test.accuracy", 0.0, ">=", ("75.0 % [74.0, 76.0]", "≥ 0")),
+        ("test.macro_f1", 0.8, "excludes", ("0.812 [0.797, 0.826]", "interval excludes 0.8")),
+        ("test.none", 0.8, "<=", ("not measured", "≤ 0.8")),
+        ("test.gain", 0.1, ">", ("25.0 percentage points [24.0, 26.0]", "> 10 percentage points")),
+    ],
+)
+def test_a_claim_is_told_in_one_unit(number, bound, comparison, shown):
+    gain = {"test.gain": Number(0.25, 0.24, 0.26, unit=POINTS)}
+    row = claim_row(
+        sample_claim(number=number, bound=bound, comparison=comparison), Numbers({**sample_numbers(), **gain})
+    )
+    assert (row["measured"], row["needed"]) == shown

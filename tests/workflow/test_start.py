@@ -1,0 +1,186 @@
+"""How processes of a run start and end: the same variables on every machine, and no process without its parent."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from tests.chaos.faults import ended_by
+from tests.chaos.subject import on_logits
+
+from report_runs import HOSTILE, PROFILE, copy_project, environment
+from verdict.base import paths
+from verdict.workflow import pipeline, start
+
+PROC = Path("/proc/self/environ")
+
+
+def test_what_configures_tools_for_a_user_is_not_seen(tmp_path):
+    plain = {"PATH": "/bin", "HOME": str(tmp_path)}
+    ours = start.environment(tmp_path / "p", {**plain, "HF_HOME": "/hub"})
+    assert start.environment(tmp_path / "p", {**plain, "HF_HOME": "/hub", **HOSTILE}) == ours
+    assert start.environment(tmp_path / "p", ours) == ours
+    # A run does not belong to the one that started it.
+    assert start.environment(tmp_path / "p", {**ours, start.RUN: "/r", start.WARM: "/w"}) == ours
+
+
+def test_places_devices_and_the_way_to_the_network_are_kept(tmp_path):
+    given = {"PATH": "/bin", "HOME": str(tmp_path), "TMPDIR": "/t", "VERDICT_DATA": "/data"}
+    given |= {"CUDA_VISIBLE_DEVICES": "1", "https_proxy": "p", "HTTPS_PROXY": "q", "HF_TOKEN": "t", "SLURM_JOB_ID": "3"}
+    found = start.environment(tmp_path / "p", given)
+    assert {name: found[name] for name in given} == given
+    assert found["HF_HOME"] == f"{tmp_path}/.cache/huggingface"
+    assert start.environment(tmp_path, {**given, "XDG_CACHE_HOME": "/big"})["HF_HOME"] == "/big/huggingface"
+
+
+def test_a_backend_is_chosen_before_keras_is_imported(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(backend=SimpleNamespace(backend=lambda: "torch")))
+    with pytest.raises(RuntimeError, match=r"model\.backend is tensorflow, and Keras runs on torch here"):
+        start.choose_backend("tensorflow")
+    monkeypatch.delitem(sys.modules, "keras")
+    start.choose_backend("tensorflow")
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
+
+
+@pytest.mark.parametrize("home", [None, "", "/nonexistent/home", "/proc/self/environ"])
+def test_without_a_home_caches_go_below_work(tmp_path, home):
+    found = start.environment(tmp_path, {"PATH": "/bin"} | ({} if home is None else {"HOME": home}))
+    below = [found["HOME"], found["HF_HOME"], *(found[name] for name in start.FOLDERS)]
+    assert all(Path(folder).is_relative_to(tmp_path / "work") for folder in below)
+
+
+@pytest.mark.parametrize(
+    ("name", "system", "said"),
+    [
+        ("a:b", "linux", "holds a colon or a line break"),
+        ("a\nb", "darwin", "holds a colon or a line break"),
+        ("a\udcff", "linux", "is not UTF-8"),
+        ("plain", "win32", "on Windows, inside WSL; this is win32"),
+        ("plain", "cygwin", "inside WSL"),
+    ],
+)
+def test_what_cannot_stand_is_refused_in_a_sentence_before_anything_is_made(
+    tmp_path, monkeypatch, capsys, name, system, said
+):
+    monkeypatch.setattr(paths, "ROOT", tmp_path / name)
+    monkeypatch.setattr(paths, "WORK", tmp_path / name / "work")
+    monkeypatch.setattr(start.sys, "platform", system)
+    assert pipeline.main(["--profile", "smoke"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("nothing was run: ") and said in told and len(told.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", 'a"$b', "{a}", "caf\u00e9", "cafe\u0301", "x" * 200])
+def test_any_other_path_will_do(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(paths, "ROOT", tmp_path / name)
+    assert start.why_not() == ""
+
+
+def test_sockets_go_where_the_path_is_short(tmp_path, monkeypatch):
+    long = tmp_path / ("a" * 150)
+    long.mkdir()
+    monkeypatch.setattr(start.tempfile, "gettempdir", lambda: str(long))
+    with start.scratch({}) as folder:
+        assert len(os.fsencode(folder)) + len("/kernel.json-1") <= 103
+        assert folder.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(start.os, "access", lambda *_: False)
+    with pytest.raises(OSError, match="set TMPDIR"):
+        start.short_folder()
+
+
+def test_what_a_killed_run_has_left_is_taken_away(tmp_path):
+    lock = tmp_path / ".lock"
+    lock.touch()
+    with start.run_folder(lock) as told:
+        folder = Path(told[start.RUN])
+        (folder / "left").touch()
+        with start.run_folder(lock) as again:
+            assert again == told
+            assert not (folder / "left").exists()
+    assert not folder.exists()
+
+
+CHAIN = """
+import os, subprocess, sys, time
+depth = int(sys.argv[1])
+print(os.getpid(), flush=True)
+if depth:
+    subprocess.run([sys.executable, "-m", "verdict.workflow.start", "chain", str(depth - 1)])
+time.sleep(60)
+"""
+
+
+def is_running(pid):
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.skipif(not PROC.exists(), reason="needs Linux's /proc to look at processes")
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+def test_whatever_ends_a_process_ends_what_it_has_started(tmp_path, end):
+    (tmp_path / "chain.py").write_text(CHAIN)
+    path = os.pathsep.join([str(tmp_path), str(paths.LIBRARY.parent)])
+    # `verdict.workflow.start` sets the search path of a run; the module is found from the folder.
+    command, variables = [sys.executable, "chain.py", "3"], {**os.environ, "PYTHONPATH": path}
+    process = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True)
+    pids = [int(process.stdout.readline()) for _ in range(4)]
+    assert all(map(is_running, pids))
+    process.send_signal(end)
+    until = time.monotonic() + 5
+    while any(map(is_running, pids[1:])) and time.monotonic() < until:
+        time.sleep(0.05)
+    left = [pid for pid in pids[1:] if is_running(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    assert left == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PROC.exists(), reason="needs Linux's /proc to look at processes")
+@pytest.mark.parametrize("way", ["asked to end", "killed", "left by its terminal"])
+def test_whatever_ends_a_run_ends_its_stages_and_kernels(tmp_path, way):
+    subject = on_logits(tmp_path, cores=1)
+
+    def kernel_at_work(process):
+        while not subject.processes(start.KERNEL) and process.poll() is None:
+            time.sleep(0.05)
+        assert process.poll() is None, (subject.root / "run.log").read_text()
+        time.sleep(1)
+        return ""
+
+    assert ended_by(subject, way, kernel_at_work)[1] == ()
+
+
+@pytest.mark.slow
+def test_a_run_needs_no_plain_path_no_home_and_no_short_temporary_folder(tmp_path):
+    """The environment's Python lies below the same path; what Snakemake would read of the user asks for no run."""
+    root = copy_project(tmp_path / "a b'c\"d$HOME{e}%f#\u00e9 cafe\u0301 `x` [y] & \\n;" / ("z" * 120))
+    (root / ".venv").symlink_to(sys.prefix)
+    for folder in ("profiles/default", "own"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "config.yaml").write_text("dry-run: true\n")
+    variables = {**environment(root), **HOSTILE, "HOME": "/nonexistent/home", "TMPDIR": str(root / "own")}
+    variables |= {"SNAKEMAKE_PROFILE": str(root / "own"), "PYTHONWARNINGS": "ignore"}
+    command = [
+        str(root / ".venv" / "bin" / "python"),
+        "-m",
+        "verdict.workflow.pipeline",
+        "--profile",
+        PROFILE,
+        "--cores",
+        "1",
+    ]
+    target = f"work/{PROFILE}/01_data/run.json"
+    done = subprocess.run([*command, target], cwd=root, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((root / target).read_text())["stage"] == "01_data"

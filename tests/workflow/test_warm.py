@@ -1,0 +1,224 @@
+"""Processes that start with the imports done: they run as `python -m` would, and end when their caller ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from verdict.base import paths
+from verdict.workflow import warm
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reports fork on Linux alone")
+
+BURNT_S = 0.5
+TOLD = (
+    f"BURNT_S = {BURNT_S}"
+    + """
+import json, os, signal, sys, time
+sys.stderr.write("heard\\n")
+typed = "" if "wait" in sys.argv else sys.stdin.read()
+state = {"arguments": sys.argv[1:], "folder": os.getcwd(), "own": os.environ.get("OWN"), "input": typed}
+print(json.dumps({**state, "pid": os.getpid(), "name": __name__}), flush=True)
+if "wait" in sys.argv:
+    with open("started", "w") as file:
+        file.write(str(os.getpid()))
+    time.sleep(60)
+while "burn" in sys.argv and time.process_time() < BURNT_S:
+    pass
+if "fail" in sys.argv:
+    raise ValueError("as asked")
+sys.exit(len(sys.argv) - 1)
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """Surroundings without a server, in which a module can be found that says what it was given.
+
+    The project's files are copies, so that they can be changed.
+    """
+    root = tmp_path_factory.mktemp("root")
+    library = root / "lib" / "verdict"
+    library.mkdir(parents=True)
+    (root / "told.py").write_text(TOLD)
+    (library / "some.py").write_text("")
+    path = os.pathsep.join([str(paths.LIBRARY.parent), str(root)])
+    environment = {**os.environ, "PYTHONPATH": path, "VERDICT_ROOT": str(root), "OWN": "theirs"}
+    environment.pop(warm.ADDRESS, None)
+    return environment
+
+
+@pytest.fixture(scope="module")
+def served(plain):
+    """The same, with a server."""
+    with warm.server(plain) as environment:
+        yield environment
+
+
+def start(environment, *arguments, folder, **changes):
+    command = [sys.executable, "-m", "verdict.workflow.warm", "told", *arguments]
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(command, env=environment | changes, cwd=folder, text=True, **streams)
+
+
+def gone(pid, within_s=10.0):
+    """Whether a process ends in time."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        status = Path(f"/proc/{pid}/status")
+        if not status.is_file() or "State:\tZ" in status.read_text():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def started(folder):
+    """The number of the process that waits."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if (folder / "started").is_file() and (folder / "started").read_text():
+            return int((folder / "started").read_text())
+        time.sleep(0.02)
+    raise AssertionError("the process did not start")
+
+
+@pytest.mark.parametrize("kind", ["plain", "served"])
+def test_a_module_runs_in_its_callers_surroundings_with_or_without_a_server(request, tmp_path, kind):
+    process = start(request.getfixturevalue(kind), "a", "b c", folder=tmp_path, OWN="mine")
+    out, err = process.communicate("typed")
+    told = json.loads(out)
+    assert process.returncode == 2
+    assert told["arguments"] == ["a", "b c"]
+    assert told["folder"] == str(tmp_path)
+    assert (told["own"], told["input"], told["name"]) == ("mine", "typed", "__main__")
+    assert "heard" in err
+    assert (told["pid"] == process.pid) == (kind == "plain")
+
+
+def test_many_are_served_at_once_and_a_failure_is_told(served, tmp_path):
+    processes = [start(served, folder=tmp_path) for _ in range(3)]
+    failing = start(served, "fail", folder=tmp_path)
+    pids = {json.loads(process.communicate("")[0])["pid"] for process in processes}
+    _, err = failing.communicate("")
+    assert len(pids) == 3
+    assert pids.isdisjoint(process.pid for process in processes)
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert failing.returncode == 1
+    assert "ValueError: as asked" in err
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's /proc to look at processes")
+def test_a_fork_ends_with_its_caller_and_the_server_lives_on(served, tmp_path):
+    process = start(served, "wait", folder=tmp_path)
+    pid = started(tmp_path)
+    process.kill()
+    process.communicate()
+    assert gone(pid)
+    after = start(served, folder=tmp_path)
+    assert json.loads(after.communicate("")[0])["pid"] != after.pid
+
+
+def test_what_forks_use_counts_as_the_servers(served, tmp_path):
+    """A bench adds up the processor seconds of a whole run."""
+    server = server_of(os.getpid())
+    before = seconds_of_children(server)
+    for argument in ("burn", "next"):
+        start(served, argument, folder=tmp_path).communicate("")
+    assert seconds_of_children(server) - before >= BURNT_S
+
+
+def server_of(pid):
+    listed = subprocess.run(
+        ["pgrep", "-f", "-P", str(pid), "--", "--serve"], capture_output=True, text=True, check=True
+    )
+    return int(listed.stdout.split()[0])
+
+
+def seconds_of_children(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_callers_signal_reaches_the_fork(served, tmp_path):
+    process = start(served, "wait", folder=tmp_path)
+    started(tmp_path)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode != 0
+    assert "KeyboardInterrupt" in err
+
+
+@pytest.mark.parametrize("is_read", [True, False], ids=["request read", "request unread"])
+def test_a_server_that_is_gone_is_told(plain, tmp_path, is_read):
+    """What it has not read when it dies resets the connection; what it has read ends it."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "server"))
+        listening.listen()
+        process = start({**plain, warm.ADDRESS: str(tmp_path / "server")}, "x", folder=tmp_path)
+        connection, _ = listening.accept()
+        if is_read:
+            for stream in warm._receive(connection).streams:
+                os.close(stream)
+        else:
+            time.sleep(1.0)
+        connection.close()
+        _, err = process.communicate("")
+    assert process.returncode == 1
+    assert err == "told x: was killed while it ran, or before\n"
+
+
+def test_where_nobody_listens_the_module_starts_by_itself(plain, tmp_path):
+    process = start({**plain, warm.ADDRESS: str(tmp_path / "nobody")}, "x", folder=tmp_path)
+    out, _ = process.communicate("")
+    assert process.returncode == 1
+    assert json.loads(out)["pid"] == process.pid
+
+
+def test_a_library_that_has_changed_is_imported_anew(served, tmp_path):
+    """The last test of this server: it serves nobody any more."""
+    (Path(served["VERDICT_ROOT"]) / "lib" / "verdict" / "some.py").write_text("changed = True\n")
+    process = start(served, folder=tmp_path)
+    out, _ = process.communicate("")
+    assert process.returncode == 0
+    assert json.loads(out)["pid"] == process.pid
+
+
+def test_the_server_ends_with_its_context(plain):
+    with warm.server(plain) as environment:
+        address = Path(environment[warm.ADDRESS])
+        assert address.exists()
+    assert not address.exists()
+
+
+CALLED = """
+import os, subprocess, sys
+from verdict.workflow import warm
+with warm.server(dict(os.environ)) as given:
+    subprocess.run([sys.executable, "-m", "verdict.workflow.warm", "told"], env=given)
+"""
+LASTING = "import os, time\nwith open('started', 'w') as file:\n    file.write(str(os.getpid()))\ntime.sleep(60)\n"
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_the_server_ends_with_its_parent_while_it_imports(plain, tmp_path, end):
+    """A module of the test stands for the first library, which takes long; an interrupted parent waits for it."""
+    Path(plain["VERDICT_ROOT"], "started").unlink(missing_ok=True)
+    (tmp_path / "tqdm").mkdir()
+    (tmp_path / "tqdm" / "__init__.py").touch()
+    (tmp_path / "tqdm" / "auto.py").write_text(LASTING)
+    variables = {**plain, "PYTHONPATH": os.pathsep.join([str(tmp_path), plain["PYTHONPATH"]])}
+    with subprocess.Popen([sys.executable, "-c", CALLED], env=variables, cwd=tmp_path) as process:
+        pid = started(Path(plain["VERDICT_ROOT"]))
+        process.send_signal(end)
+        try:
+            assert gone(pid, within_s=5)
+            process.wait(timeout=5)
+        finally:
+            process.kill()
