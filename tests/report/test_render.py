@@ -21,7 +21,8 @@ from report_tools import (
     sample_numbers,
     write_notebook,
 )
-from verdict.base.numbers import POINTS, Number, Numbers
+from verdict.base import paths
+from verdict.base.numbers import POINTS, Number, Numbers, named
 from verdict.report.engine import clean
 from verdict.report.executions import Execution
 from verdict.report.exporter import Link, Site, claim_row
@@ -399,3 +400,13 @@ def test_a_claim_is_told_in_one_unit(number, bound, comparison, shown):
         sample_claim(number=number, bound=bound, comparison=comparison), Numbers({**sample_numbers(), **gain})
     )
     assert (row["measured"], row["needed"]) == shown
+
+
+def test_a_name_in_prose_may_be_broken_over_lines_and_a_number_may_not():
+    page = Markdown(Numbers({"a.name": named("four words in all"), "a.share": Number(0.5)}))
+    assert '<span class="number" data-words ' in page.render("{{ a.name }}")
+    assert "data-words" not in page.render("{{ a.share }}")
+    assert (
+        "white-space: normal"
+        in (paths.LIBRARY / "report" / "page.css").read_text().split(".number[data-words]")[1].split("}")[0]
+    )

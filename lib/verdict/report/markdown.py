@@ -229,7 +229,8 @@ class Markdown:
             return "?"
         anchor = "" if name in self.mentioned else f' id="{number_anchor(name)}"'
         self.mentioned.add(name)
-        return f'<span class="number"{anchor} title="{html.escape(describe(name, number))}">{html.escape(text)}</span>'
+        kind, behind = " data-words" if number.words else "", html.escape(describe(name, number))
+        return f'<span class="number"{kind}{anchor} title="{behind}">{html.escape(text)}</span>'
 
     def _maths(self, tex: str, numbers: Numbers, *, is_block: bool) -> str:
         try:
