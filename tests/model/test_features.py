@@ -189,7 +189,7 @@ def test_encoding_again_gives_the_same_bytes(params, pairs, store, cache, tmp_pa
     encode(params, pairs, store, PLANS, tmp_path, batch=3, views={0: 3, 1: 2}, photometric=RANGES)
     for path in sorted(cache[0].iterdir()):
         if path.suffix == ".npy":
-            assert np.load(tmp_path / path.name) == pytest.approx(np.load(path), abs=1e-5)
+            assert np.load(tmp_path / path.name) == pytest.approx(np.load(path), abs=1e-6)
         else:
             assert (tmp_path / path.name).read_bytes() == path.read_bytes()
     encode(params, shuffled, store, PLANS[:1], tmp_path, batch=2)
@@ -197,7 +197,7 @@ def test_encoding_again_gives_the_same_bytes(params, pairs, store, cache, tmp_pa
     for rows, array in (("image_rows", "image_tokens"), ("text_rows", "hidden")):
         for name, row in getattr(one, rows).items():
             found = getattr(other, array)[getattr(other, rows)[name]]
-            assert found == pytest.approx(getattr(one, array)[row], abs=1e-5)
+            assert found == pytest.approx(getattr(one, array)[row], abs=1e-6)
 
 
 def test_the_head_is_drawn_by_the_seed_and_the_encoders_are_not(params):

@@ -456,7 +456,7 @@ def test_rendering_imports_nothing_heavy():
 
     program = (
         "import sys, verdict.report.site, verdict.report.index; "
-        "heavy = 'matplotlib torch keras tensorflow sklearn scipy papermill'.split(); "
+        "heavy = 'matplotlib torch keras tensorflow sklearn scipy papermill IPython'.split(); "
         "print([name for name in heavy if name in sys.modules])"
     )
     library = str(Path(paths.__file__).resolve().parents[2])
