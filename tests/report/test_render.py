@@ -402,11 +402,13 @@ def test_a_claim_is_told_in_one_unit(number, bound, comparison, shown):
     assert (row["measured"], row["needed"]) == shown
 
 
-def test_a_name_in_prose_may_be_broken_over_lines_and_a_number_may_not():
-    page = Markdown(Numbers({"a.name": named("four words in all"), "a.share": Number(0.5)}))
-    assert '<span class="number" data-words ' in page.render("{{ a.name }}")
-    assert "data-words" not in page.render("{{ a.share }}")
-    assert (
-        "white-space: normal"
-        in (paths.LIBRARY / "report" / "page.css").read_text().split(".number[data-words]")[1].split("}")[0]
-    )
+def test_what_is_long_may_be_broken_over_lines_and_a_number_with_its_interval_may_not():
+    words = {
+        "a.name": named("words " * 9),
+        "a.unit": Number(3, unit="words " * 9),
+        "a.points": Number(-21.5, -30.5, -11.5, unit=POINTS),
+    }
+    shown = {name: Markdown(Numbers(words)).render(f"{{{{ {name} }}}}") for name in words}
+    assert [name for name, text in shown.items() if "data-long" in text] == ["a.name", "a.unit"]
+    css = (paths.LIBRARY / "report" / "page.css").read_text()
+    assert "white-space: normal" in css.split(".number[data-long]")[1].split("}")[0]

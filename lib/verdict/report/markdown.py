@@ -46,6 +46,8 @@ _TAG_OR_TOKEN = re.compile(rf"<[^<>]*>|{_TOKEN.pattern}")
 _PARAGRAPH_END = re.compile(r"\n\n(?!(?:(?!<!--)[\s\S])*-->)")
 _NOTEBOOK_LINK = re.compile(r"^(?P<stem>[^#]*)\.ipynb(?P<anchor>#.*)?$")
 _OWN_ANCHOR = re.compile(r"(?:n|claim|cell|figure|table)-|top$")
+# Letters of a number, with its unit, or of a name, above which it may be broken over lines.
+LONG = 40
 SCHEME = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
 # What neither JupyterLab nor a page shows as it was meant.
 _FOOTNOTE = re.compile(r"\[\^[^\]\s]+\]")
@@ -229,7 +231,7 @@ class Markdown:
             return "?"
         anchor = "" if name in self.mentioned else f' id="{number_anchor(name)}"'
         self.mentioned.add(name)
-        kind, behind = " data-words" if number.words else "", html.escape(describe(name, number))
+        kind, behind = " data-long" if len(text) > LONG else "", html.escape(describe(name, number))
         return f'<span class="number"{kind}{anchor} title="{behind}">{html.escape(text)}</span>'
 
     def _maths(self, tex: str, numbers: Numbers, *, is_block: bool) -> str:
