@@ -115,13 +115,6 @@ def test_sentences_are_unique_short_plain_and_few_words():
     assert " an one" not in " ".join(texts)
 
 
-def test_families_have_two_to_four_forms():
-    forms = {sentence.form: sentence.family for sentence in statements()}
-    assert tuple(dict.fromkeys(forms.values())) == grammar.FAMILIES
-    assert set(Counter(forms.values()).values()) <= {2, 3, 4}
-    assert all(form.startswith(f"{family}/") for form, family in forms.items())
-
-
 def test_strata_of_a_form_have_equal_weight():
     weights: Counter[tuple[str, str]] = Counter()
     for sentence in statements():

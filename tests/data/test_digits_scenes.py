@@ -39,16 +39,6 @@ def test_scenes_hold_what_was_asked_for():
         assert len(set(scene.colours[held])) <= 2
 
 
-def test_cells_digits_and_colours_are_equally_frequent():
-    drawn = draw_scenes(5003, np.arange(1797), rng=np.random.default_rng(1))
-    digits, colours = np.stack([s.digits for s in drawn]), np.stack([s.colours for s in drawn])
-    n = (digits >= 0).sum()
-    # Digits of a scene come from one palette, so counts vary more than independent draws would.
-    assert np.allclose((digits >= 0).mean(axis=0), 5.5 / 16, atol=0.03)
-    assert np.allclose(np.bincount(digits[digits >= 0]) / n, 1 / 10, atol=0.01)
-    assert np.allclose(np.bincount(colours[colours >= 0]) / n, 1 / 5, atol=0.02)
-
-
 def test_the_digit_is_painted_in_its_cell_in_its_colour():
     for colour, name in enumerate(COLOURS):
         image = render_scenes([_one_digit(6, colour, sample=11)], rng=np.random.default_rng(0))[0].astype(float)

@@ -65,12 +65,6 @@ def test_whole_file_is_kept_and_not_fetched_twice(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["data.bin"]
 
 
-def test_file_url(tmp_path):
-    (tmp_path / "source").write_bytes(CONTENT)
-    url = (tmp_path / "source").as_uri()
-    assert download(url, sha256=SHA256, path=tmp_path / "copy").read_bytes() == CONTENT
-
-
 @pytest.mark.parametrize("resumes", [True, False])
 def test_half_download_is_continued_or_begun_again(tmp_path, resumes):
     path = tmp_path / "data.bin"

@@ -11,6 +11,7 @@ from verdict.data.own.picture_files import resolve_images
 
 FRACTIONS = {"train": 0.4, "val": 0.2, "calib": 0.2, "test": 0.2}
 N_IMAGES = 11
+HEADER = "image,hypothesis,label"
 
 
 def picture(path, shade):
@@ -66,6 +67,8 @@ def test_split_column_decides(tmp_path, folder):
     dataset = run(tmp_path, folder, rows, "image,hypothesis,label,split")
     assert dataset.pairs["split"].tolist() == ["test", "train"]
     assert dataset.facts["split_by"] == "column"
+    grouped = run(tmp_path, folder, [f"i{k},red,entailment,g{k // 2}" for k in range(N_IMAGES)], f"{HEADER},group")
+    assert grouped.facts["groups"] == 6 and grouped.pairs.groupby("group_id")["split"].nunique().max() == 1
 
 
 def test_copies_of_one_image_share_a_group(tmp_path, folder):
@@ -77,13 +80,6 @@ def test_copies_of_one_image_share_a_group(tmp_path, folder):
     rows = ["i0,red,entailment,train", "copy,red,entailment,test"]
     with pytest.raises(ValueError, match="group_id 'copy' is in the splits"):
         run(tmp_path, folder, rows, "image,hypothesis,label,split")
-
-
-def test_group_column_keeps_images_together(tmp_path, folder):
-    rows = [f"i{k},red,entailment,g{k // 2}" for k in range(N_IMAGES)]
-    dataset = run(tmp_path, folder, rows, "image,hypothesis,label,group")
-    assert dataset.facts["groups"] == 6
-    assert dataset.pairs.groupby("group_id")["split"].nunique().max() == 1
 
 
 def test_missing_images_stop_or_are_counted(tmp_path, folder):

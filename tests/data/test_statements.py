@@ -37,42 +37,28 @@ def test_words():
 
 
 def test_lengths_by_hand():
-    found = length_quantiles(table(("a b c", E), ("a b", C), ("a b c d e f g", C)), sequence_length=3)
+    found = length_quantiles(table(("a b c", E), ("a b", C), ("a b c d e f g", C)))
     rows = found.set_index("label")
     assert rows.loc["all", "mean"] == pytest.approx((3 + 2 + 7) / 3)
     assert rows.loc["all", "q50"] == 3
     assert rows.loc[C, "q25"] == pytest.approx(2 + 0.25 * (7 - 2))
-    assert rows.loc["all", "share_longer"] == pytest.approx(1 / 3)
     assert rows.loc[E, ["n", "max"]].tolist() == [1, 3]
 
 
 @pytest.mark.parametrize(
-    ("sentence", "groups"),
+    ("words", "sentence", "groups"),
     [
-        ("Dogs are OUT in the snow", {"outside", "inside"}),
-        ("She is next to him", {"near"}),
-        ("She is next, to him", set()),
-        ("Insider trading on-line", set()),
-        ("The right-hand side", {"right"}),
-        ("An outdoor scene, behind it", {"outside", "back"}),
+        (SPATIAL_WORDS, "Dogs are OUT in the snow", {"outside", "inside"}),
+        (SPATIAL_WORDS, "She is next to him", {"near"}),
+        (SPATIAL_WORDS, "She is next, to him", set()),
+        (SPATIAL_WORDS, "Insider trading on-line", set()),
+        (SPATIAL_WORDS, "The right-hand side", {"right"}),
+        (SEMANTIC_WORDS, "There are 16 dogs", {"counting"}),
+        (SEMANTIC_WORDS, "A woman isn’t sitting", {"gender", "negation", "posture"}),
     ],
 )
-def test_spatial_words_are_whole_words(sentence, groups):
-    flags = keyword_flags([sentence], SPATIAL_WORDS)
-    assert set(flags.columns[flags.iloc[0]]) == groups
-
-
-@pytest.mark.parametrize(
-    ("sentence", "groups"),
-    [
-        ("There are 16 dogs", {"counting"}),
-        ("A woman isn’t sitting", {"gender", "negation", "posture"}),
-        ("Nothing is known", {"negation"}),
-        ("A knot", set()),
-    ],
-)
-def test_semantic_words(sentence, groups):
-    flags = keyword_flags([sentence], SEMANTIC_WORDS)
+def test_groups_of_words_are_whole_words(words, sentence, groups):
+    flags = keyword_flags([sentence], words)
     assert set(flags.columns[flags.iloc[0]]) == groups
 
 
@@ -86,12 +72,9 @@ def test_keyword_table_by_hand():
     assert np.isnan(rows.loc["birds", "share_entailment"]) and rows.loc["birds", "balance"] == ""
 
 
-@pytest.mark.parametrize(
-    ("share", "grade"),
-    [(0.472, "excellent"), (0.55, "excellent"), (0.429, "good"), (0.4, "good"), (0.651, "poor"), (0.64, "moderate")],
-)
-def test_balance_grades_of_the_study(share, grade):
-    assert balance_grade(share) == grade
+def test_balance_grades_of_the_study():
+    shares = {0.472: "excellent", 0.55: "excellent", 0.429: "good", 0.4: "good", 0.651: "poor", 0.64: "moderate"}
+    assert {share: balance_grade(share) for share in shares} == shares
 
 
 def test_repeats_between_splits():
@@ -121,14 +104,10 @@ def test_artefacts_by_hand():
     assert smooth.index.tolist() == ["a", "no", "cat", "dog"]
 
 
-def test_rare_words_are_not_listed_and_parameters_are_checked():
+def test_rare_words_are_not_listed():
     pairs = table(("rare word", E), ("word", C))
     assert label_artefacts(pairs, min_count=2)["word"].tolist() == ["word"]
     assert label_artefacts(pairs, min_count=3).empty
-    with pytest.raises(ValueError, match="min_count must be >= 1"):
-        label_artefacts(pairs, min_count=0)
-    with pytest.raises(ValueError, match="smoothing >= 0"):
-        label_artefacts(pairs, smoothing=-1)
 
 
 def resampler(level):
