@@ -7,7 +7,6 @@ import shutil
 import zipfile
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
@@ -334,18 +333,6 @@ def test_archive_is_downloaded_and_unpacked_once(tmp_path, corpus, monkeypatch):
         root = locate_corpus(url=archive.as_uri(), sha256=sha256)
         assert load_corpus(root, None)["file"].unique().tolist() == ["dev", "test"]
         archive.unlink(missing_ok=True)
-
-
-def test_predictions_in_the_format_of_the_corpus(tmp_path):
-    table = pd.DataFrame(
-        {"image_id": ["dev-1-2-5", "dev-1-2-0", "dev-1-2-1"], "logit_0": 0.0, "logit_1": [-2.0, 3.0, 0.0]}
-    )
-    nlvr.write_predictions_csv(table, tmp_path / "a.csv")
-    assert (tmp_path / "a.csv").read_text() == "dev-1-2-0.png,false\ndev-1-2-1.png,true\ndev-1-2-5.png,true\n"
-    with pytest.raises(ValueError, match="'dev-1-2-5' has two predictions"):
-        nlvr.write_predictions_csv(pd.concat([table, table]), tmp_path / "a.csv")
-    with pytest.raises(ValueError, match=r"1 image ids are not of the NLVR corpus, the first: \['x'\]"):
-        nlvr.write_predictions_csv(pd.concat([table, table[:1].assign(image_id="x")]), tmp_path / "a.csv")
 
 
 def _truth_against_labels(examples):

@@ -162,6 +162,8 @@ JSON = {
     "json-list": (lines(GOOD) + "[1]\n", "line 2: expected an object, got list"),
     "json-keys-that-differ": (lines(GOOD, {"image": "b"}), "line 2: keys"),
     "json-fraction": (lines(GOOD | {"image": 1.5}), "the first: \\['1.5'\\]"),
+    "json-nothing": (lines(GOOD | {"hypothesis": None}), "line 1: hypothesis is empty"),
+    "json-truth": (lines(GOOD | {"image": True}), "the first: \\['true'\\]"),
     "json-mapping": (lines(GOOD | {"image": {"a": 1}}), "line 1: 'image' is"),
     "json-key-twice": ('{"image": "a", "image": "b"}\n', "line 1: a key occurs twice"),
     "json-hundred-thousand-deep": ('{"a":' * 100_000 + "\n", "line 1"),

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from verdict.base import paths
+from verdict.base.artifacts import write_text
 from verdict.base.labels import Split, vote_columns
 from verdict.base.numbers import EXACT, Number, Numbers
 from verdict.base.params import DataParams, Params
@@ -93,13 +94,15 @@ def check_inputs(params: Params) -> None:
 
 
 def export_predictions(params: DataParams, predictions: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write predictions of the test split, one trial and seed, in the source's own format, for its own scripts:
-    `predictions.csv` for the NLVR corpus, nothing for sources without such a format.
+    """Write predictions of the test split, one trial and seed, in the source's own format, for its own scripts: for the
+    NLVR corpus `predictions.csv` of `<image file>,true|false`, no header, a tie being true; nothing for other sources.
     """
     if params.source != "nlvr":
         return []
+    answers = (predictions["logit_0"] >= predictions["logit_1"]).map({True: "true", False: "false"})
+    lines = sorted(predictions["image_id"] + ".png," + answers + "\n")
     path = folder / "predictions.csv"
-    nlvr.write_predictions_csv(predictions, path)
+    write_text(path, "".join(lines))
     return [path]
 
 

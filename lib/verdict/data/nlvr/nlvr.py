@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from verdict.base.artifacts import write_text
 from verdict.base.labels import EVALUATION_SPLITS, Label, Split
 from verdict.data.images import read_image, resize, write_array_store
 from verdict.data.nlvr.boxes import draw_scenes, render_scenes
@@ -27,7 +25,6 @@ ATTRIBUTION = (
     "Cornell Natural Language Visual Reasoning corpus (NLVR) v1.0, Alane Suhr, Mike Lewis, James Yeh and Yoav Artzi, "
     "A Corpus of Natural Language for Visual Reasoning, ACL 2017; licence CC-BY-4.0; images resized."
 )
-_IMAGE_ID = re.compile(r"(train|dev|test)-\d+-\d+-[0-5]")
 
 
 def build(
@@ -217,18 +214,3 @@ def _facts(rows: pd.DataFrame, pairs: pd.DataFrame, n_permutations: int) -> dict
         facts[f"images_{split}"] = int(members["image_id"].nunique())
         facts[f"groups_{split}"] = int(members["group_id"].nunique())
     return facts
-
-
-def write_predictions_csv(predictions: pd.DataFrame, path: Path) -> None:
-    """Write predictions of one stage and seed as the corpus' own metrics script reads them: `<image
-    file>,true|false`, no header; a tie counts as true. ValueError if an id is not an image of the corpus or
-    occurs twice.
-    """
-    ids = predictions["image_id"]
-    if foreign := [i for i in ids if not _IMAGE_ID.fullmatch(i)]:
-        raise ValueError(f"{len(foreign)} image ids are not of the NLVR corpus, the first: {foreign[:3]}")
-    if ids.duplicated().any():
-        raise ValueError(f"image {ids[ids.duplicated()].iloc[0]!r} has two predictions; give one stage and seed")
-    is_true = predictions["logit_0"] >= predictions["logit_1"]
-    lines = [f"{i}.png,{'true' if t else 'false'}\n" for i, t in sorted(zip(ids, is_true, strict=True))]
-    write_text(path, "".join(lines))
