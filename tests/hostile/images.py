@@ -179,20 +179,13 @@ CASES = [
     accepted("jpeg-in-cmyk", encoded(quarters("CMYK"), "JPEG", quality=95), file="a.jpg"),
     accepted("png-that-is-transparent", encoded(CLEAR, "PNG"), "white white white white"),
     accepted("ending-in-capitals", WHOLE["png"], file="a.PNG"),
-    accepted("jpeg-with-an-archive-behind-it", WHOLE["jpg"] + b"PK\x03\x04" + bytes(500), file="a.jpg"),
-    accepted("png-in-grey", encoded(Image.new("L", (32, 24), 128), "PNG"), "grey grey grey grey"),
     accepted("png-in-black-and-white", encoded(Image.new("1", (32, 24), 1), "PNG"), "white white white white"),
-    accepted("png-in-sixteen-bits", encoded(Image.new("I;16", (32, 24), 128 << 8), "PNG"), "grey grey grey grey"),
-    accepted(
-        "png-a-hundred-thousand-pixels-wide", encoded(Image.new("L", (100_000, 3), 128), "PNG"), "grey grey grey grey"
-    ),
     accepted("pixels-that-unpack-to-a-hundred-megabytes", pixel_bomb(), "black black black black"),
     *(
         Case(name, partial(linked, target=target), refused="is a link that leads out of its folder")
         for name, target in (("link-out-of-the-folder", "../real/a.png"), ("link-to-the-root", "/etc/hostname"))
     ),
     Case("link-to-itself", partial(linked, target="a.png"), refused="1 images are not in"),
-    Case("link-within-the-folder", partial(linked, target="real.png"), gives=PLAIN),
     Case("folder-that-is-a-link", partial(linked, target="", is_folder=True), gives=PLAIN),
     Case("pipe-by-the-name-of-an-image", partial(linked, target=os.mkfifo), refused="1 images are not in"),
     Case("image-that-was-exchanged", changed_later, refused=r"a\.png was changed after"),

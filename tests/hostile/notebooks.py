@@ -93,12 +93,9 @@ def said(folder, live, words):
     return all(word in page.words for word in words)
 
 
-def linted(folder, cells, metadata=None):
+def linted(folder, cells):
     """Findings in a notebook that is about to be committed."""
-    path = write_notebook(folder / "05_test.ipynb", cells)
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {"metadata": metadata or {}}))
-    if findings := lint_notebook(path):
+    if findings := lint_notebook(write_notebook(folder / "05_test.ipynb", cells)):
         raise ValueError("\n".join(map(str, findings)))
     return "clean"
 
@@ -133,7 +130,7 @@ BROKEN = {
     "metadata-that-is-nothing": json.dumps({"nbformat": 4, "cells": [code("x") | {"metadata": None}]}).encode(),
     "outputs-that-are-text": json.dumps({"nbformat": 4, "cells": [code("x") | {"outputs": "evil"}]}).encode(),
 }
-KIND, TABLE = {"kind": "table"}, {"kind": "table", "caption": "c", "columns": [], "rows": []}
+TABLE = {"kind": "table", "caption": "c", "columns": [], "rows": []}
 CASES = [
     refusal("code-that-was-edited", "cell 3: the code differs", live=[*RAN[:2], code("y = evil()")]),
     refusal("code-that-was-added", "cell 4: 3 code cells now, 2 when", live=[*RAN, code("evil()")]),
@@ -141,21 +138,14 @@ CASES = [
     *(refusal(f"executed-{name}", "", raw=content) for name, content in BROKEN.items()),
     kernel("kernel-of-a-shell", kernelspec={"name": "bash", "language": "bash"}),
     kernel("language-of-another-kernel", language_info={"name": "bash"}),
-    Case("kernel-as-it-should-be", partial(started, metadata={"kernelspec": {"name": "python3"}}), gives="may run"),
-    Case("kernel-unnamed", partial(started, metadata={}), gives="may run"),
     # A kernel's name is read by nobody.
-    *(
-        Case(f"kernel-{name}", partial(started, metadata={"kernelspec": {"name": given}}), gives="may run")
-        for name, given in (("with-a-command", "python3; touch sprung"), ("by-a-path", "../../evil"))
-    ),
-    Case(
-        "lint-kernel-of-a-shell",
-        partial(linted, cells=[TITLE, PARAMETERS], metadata={"language_info": {"name": "bash"}}),
-        refused=r"05_test\.ipynb.*is made for",
-    ),
+    Case("kernel-with-a-command", partial(started, metadata={"kernelspec": {"name": "a; touch b"}}), gives="may run"),
+    Case("kernel-unnamed", partial(started, metadata={}), gives="may run"),
     *(
         Case(
-            f"lint-{name}", partial(linted, cells=[TITLE, PARAMETERS, cell]), refused=rf"05_test\.ipynb, cell 3: {text}"
+            f"lint-{name}",
+            partial(linted, cells=[TITLE, PARAMETERS, cell]),
+            refused=rf"05_test\.ipynb, cell 3: {text}",
         )
         for name, (cell, text) in LINTED.items()
     ),
@@ -170,12 +160,9 @@ CASES = [
     output("output-text-of-a-megabyte", "980,000 more characters", text_plain="x" * 1_000_000),
     output("output-picture-with-a-quote", **{"image_png": 'x" onerror="alert(1)'}),
     own("own-output-of-another-kind", {"kind": "evil", "caption": "c", "alt": "a"}, "output"),
-    own("own-table-without-a-caption", KIND, "output"),
     own("own-table-with-ragged-rows", TABLE | {"rows": [["a"]]}, "output|zip"),
     own("own-sentence-without-numbers", {"kind": "say", "template": "{test.evil}", "numbers": {}}, "test.evil"),
-    own("own-figure-without-a-picture", {"kind": "figure", "caption": "c", "alt": "a"}, "output"),
     prose("prose-with-a-script", "<script>alert(1)</script>\n\nafter", words=["after"]),
-    prose("prose-with-a-link-to-a-script", "[text](javascript:alert(1))", words=["text"]),
     prose("prose-with-a-picture-from-elsewhere", "![alt](https://example.org/x.png)", "not a local image"),
     prose("prose-with-a-picture-that-leads-out", "![alt](../outside/secret.png)", "does not exist beside"),
     prose("prose-with-a-number-that-is-not-there", "{{ test.evil }}", "test.evil"),
