@@ -27,7 +27,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         body = CONTENT[start:]
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
+        if self.server.tells:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         n = self.server.stop_after
         self.server.stop_after = None
@@ -40,7 +41,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @contextmanager
 def serving(**options):
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.ranges, server.status, server.resumes, server.stop_after = [], 200, True, None
+        server.ranges, server.status, server.resumes, server.stop_after, server.tells = [], 200, True, None, True
         vars(server).update(options)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -101,9 +102,13 @@ def test_an_earlier_download_with_another_hash_is_refused(tmp_path):
         download("http://127.0.0.1:9/x", sha256=SHA256, path=tmp_path / "data.bin")
 
 
-def test_too_large(tmp_path):
-    with serving() as (_, url), pytest.raises(ValueError, match="1,049,344 bytes; at most 1,000 are downloaded"):
+@pytest.mark.parametrize(
+    ("tells", "message"), [(True, "1,049,344 bytes; at most 1,000"), (False, "more than the 1,000 bytes")]
+)
+def test_too_large(tmp_path, tells, message):
+    with serving(tells=tells) as (_, url), pytest.raises(ValueError, match=message):
         download(url, sha256=SHA256, path=tmp_path / "data.bin", max_bytes=1000)
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_server_and_server_errors_say_what_to_do(tmp_path):

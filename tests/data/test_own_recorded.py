@@ -165,6 +165,9 @@ def test_a_group_in_two_files_is_refused(files, tmp_path):
     save(tmp_path / "test.npz", logits=logits, labels=y_true, site=np.arange(N) // 2)
     with pytest.raises(ValueError, match="group '0' is in val and in test"):
         build(params_of(**files, group="site"), seed=1)
+    save(tmp_path / "test.npz", logits=logits, labels=y_true, site=np.array(["a", " "] + ["b"] * (N - 2)))
+    with pytest.raises(ValueError, match="1 rows have no group, the first is row 1"):
+        build(params_of(**files, group="site"), seed=1)
 
 
 def test_rows_that_occur_in_two_splits_are_counted(files, tmp_path):

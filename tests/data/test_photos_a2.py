@@ -104,6 +104,10 @@ def test_missing_images_are_refused_or_left_out_without_moving_the_others(root):
     dataset = build(root, allow_missing_images=True)
     assert (dataset.facts["images_missing"], dataset.facts["rows_left_out_without_image"]) == (2, 4)
     assert dataset.pairs.equals(whole[~whole["image_id"].isin(ids[:2])].reset_index(drop=True))
+    for path in (root / "a2" / "A2_Images").iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match="no row has an image"):
+        build(root, allow_missing_images=True)
 
 
 def test_damaged_images_are_refused_by_name_or_left_out(root):

@@ -152,6 +152,7 @@ LABELS = {
 GOOD = {"image": "a", "hypothesis": "A café."}
 JSON = {
     "json-broken-line": (lines(GOOD) + "{oops\n", "line 2: Expecting property name"),
+    "json-list": (lines(GOOD) + "[1]\n", "line 2: expected an object, got list"),
     "json-keys-that-differ": (lines(GOOD, {"image": "b"}), "line 2: keys"),
     "json-fraction": (lines(GOOD | {"image": 1.5}), "the first: \\['1.5'\\]"),
     "json-nothing": (lines(GOOD | {"hypothesis": None}), "line 1: hypothesis is empty"),
