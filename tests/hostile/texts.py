@@ -39,7 +39,6 @@ SHOWN = {
     "not-a-character": "a\uffff\U0010ffffb",
     "two-thousand-characters": "x " * 999 + "yz",
 }
-CONTROL = ("\x00", "\x09", "\x0d", "\x1b", "\x7f", "\x9b")
 QUOTED = str.maketrans({'"': '""'})
 
 
@@ -56,14 +55,4 @@ def stays_text(folder, text):
     return kept, " ".join(text.split()) in page.words, is_formula, read_again
 
 
-CASES = [
-    *(Case(name, partial(stays_text, text=text), gives=(text, True, False, [text])) for name, text in SHOWN.items()),
-    *(
-        Case(
-            f"control-character-{ord(char):02x}",
-            partial(rows, content=HEADER + f'a,"x{char}y"\n'),
-            refused=rf"pairs\.csv.*(U[+]{ord(char):04X}|NUL byte)",
-        )
-        for char in CONTROL
-    ),
-]
+CASES = [Case(name, partial(stays_text, text=text), gives=(text, True, False, [text])) for name, text in SHOWN.items()]

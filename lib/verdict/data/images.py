@@ -274,9 +274,9 @@ def write_array_store(folder: Path, arrays: Mapping[str, tuple[Sequence[str], np
     array), and the index. Ids are unique over all entries.
     """
     rows = [(image_id, f"{name}.npy", row, "") for name, (ids, _) in arrays.items() for row, image_id in enumerate(ids)]
-    _write_index(folder, pd.DataFrame(rows, columns=list(INDEX_COLUMNS)))
     for name, (_, array) in arrays.items():
         write_npy(Path(folder) / f"{name}.npy", np.ascontiguousarray(array))
+    _write_index(folder, pd.DataFrame(rows, columns=list(INDEX_COLUMNS)))
 
 
 def write_folder_store(
