@@ -82,12 +82,12 @@ def _assign(rows: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> pd
     rows["is_left_out"] = rows["has_shared_sentence"] | rows["has_shared_scene"]
     within = [rows["file"] + "\x1f" + rows[key] for key in ("sentence", "scene_key")]
     rows["group_id"] = merge_groups(rows["raw_group"], *within)
-    of_dev, of_file = dict(fractions), {"test": {str(Split.TEST): 1.0}}
+    of_dev, whole, of_file = (Split.TRAIN, Split.VAL, Split.CALIB), 1.0, {"test": {str(Split.TEST): 1.0}}
     if "train" in set(rows["file"]):
-        rest = fractions[Split.VAL] + fractions[Split.CALIB]
-        of_dev = {str(split): fractions[split] / rest for split in (Split.VAL, Split.CALIB)}
+        of_dev, whole = (Split.VAL, Split.CALIB), fractions[Split.VAL] + fractions[Split.CALIB]
         of_file["train"] = {str(Split.TRAIN): 1.0}
-    for name, shares in {**of_file, "dev": of_dev}.items():
+    of_file["dev"] = {str(split): fractions[split] / whole for split in of_dev}
+    for name, shares in of_file.items():
         chosen = ~rows["is_left_out"] & (rows["file"] == name)
         rows.loc[chosen, "split"] = split_groups(rows.loc[chosen, "group_id"], shares, seed)
     return rows
