@@ -26,7 +26,7 @@ def settings():
 
 def test_the_bank_names_one_or_two_factors_and_no_digit(pictures, settings):
     bank = bank_of(pictures, settings)
-    texts = [one.text for one in bank]
+    texts = [text for text, _ in bank]
     sizes = np.array([6, 2, 5, 3, 4])
     assert len(bank) == sizes.sum() + (sizes.sum() ** 2 - (sizes**2).sum()) // 2 == len(set(texts))
     assert not any(digit in text.split() for text in texts for digit in DIGITS)
@@ -37,17 +37,16 @@ def test_truth_is_read_from_the_factors(pictures, settings):
     bank = bank_of(pictures, settings)
     classes = class_table(pictures, settings.model_copy(update={"n_classes": 6}))
     shown = material(pictures, classes, bank, "test")
-    place = next(k for k, one in enumerate(bank) if one.text == "a small digit on the left")
-    table = pictures.table.iloc[pictures.rows("test")].reset_index(drop=True)
-    rows = [
-        k
-        for k, (c, d) in enumerate(zip(table["colour"], table["digit"], strict=True))
-        if f"{c} {d}" in set(classes["name"])
-    ]
-    wanted = (table["size"].eq("small") & table["position"].eq("left")).to_numpy()[rows]
-    assert np.array_equal(shown.truth[:, place], wanted)
+    table = pictures.table.iloc[pictures.rows("test")]
+    own = table[(table["colour"] + " " + table["digit"]).isin(classes["name"])]
+    wanted = own["size"].eq("small") & own["position"].eq("left")
+    assert np.array_equal(shown.truth[:, place_of("a small digit on the left", bank)], wanted)
     # Of each factor one word is true, of each couple of factors one phrase.
     assert (shown.truth.sum(axis=1) == 5 + 10).all()
+
+
+def place_of(phrase, bank):
+    return [text for text, _ in bank].index(phrase)
 
 
 def test_classes_are_couples_half_of_them_held_out(pictures, settings):
@@ -58,15 +57,14 @@ def test_classes_are_couples_half_of_them_held_out(pictures, settings):
     assert np.bincount(shown.y_true, minlength=7).max() == 2 and len(shown) == len(shown.images) == len(shown.masks)
     for label, colour in enumerate(classes["colour"]):
         own = np.flatnonzero(shown.y_true == label)
-        named = next(k for k, one in enumerate(bank) if one.text == f"a {colour} digit")
-        assert shown.truth[own, named].all()
+        assert shown.truth[own, place_of(f"a {colour} digit", bank)].all()
     with pytest.raises(ValueError, match="n_classes is too large"):
         material(pictures, class_table(pictures, settings.model_copy(update={"n_classes": 60})), bank, "val")
 
 
-def test_other_pictures_have_their_own_classes_and_need_a_bank(settings):
+def test_other_pictures_have_their_own_classes_and_need_a_bank(pictures, settings):
     rng = np.random.default_rng(0)
-    table = of_scenes(SIZES, seed=3).table[["image_id", "group_id", "split", "y"]]
+    table = pictures.table[["image_id", "group_id", "split", "y"]]
     plain = Pictures(rng.integers(0, 255, (len(table), 8, 8, 3), dtype=np.uint8), table, DIGITS)
     with pytest.raises(ValueError, match="more than n_textual"):
         bank_of(plain, settings)
