@@ -108,7 +108,7 @@ def test_factors_are_paired_with_the_pictures_as_drawn(opened):
     right = bench.is_right
     assert stage.numbers["robustness.accuracy"].value == right.mean() > 0.2
     row = table.query("factor == 'turn' and value == '+180°'").iloc[0]
-    turned = bench.right(answers["turn", "+180°"])
+    turned = bench.right(answers["turn", "+180°"].logits)
     assert row["change"] == pytest.approx(turned.mean() - right.mean())
     assert row["change_low"] <= row["change"] <= row["change_high"]
     worst = stage.numbers["robustness.worst_change"]
@@ -118,7 +118,7 @@ def test_factors_are_paired_with_the_pictures_as_drawn(opened):
         stage.numbers["robustness.n_interventions_lost"].value
         == ((table["p_holm"] < 0.05) & (table["change"] < 0)).sum()
     )
-    held = bench.right(answers["digit and colour", "held out"])
+    held = bench.right(answers["digit and colour", "held out"].logits)
     assert stage.numbers["robustness.held_out"].value == held.mean()
     assert len(table) - 1 == len(answers) == stage.numbers["robustness.n_interventions"].value
     # The claim's number stands in the table, by value and bounds.
@@ -160,7 +160,7 @@ def test_corruptions_are_scored_and_drawn(opened, spoilt):
     assert len(table) == len(CORRUPTIONS) and (table["psnr_1"] > table["psnr_5"]).all()
     noisy = table.set_index("corruption").loc["gaussian noise"]
     assert noisy["at_5"] == pytest.approx(right["gaussian_noise"][4].mean())
-    assert noisy["at_3"] == pytest.approx(bench.right(middle["gaussian_noise"]).mean())
+    assert noisy["at_3"] == pytest.approx(bench.right(middle["gaussian_noise"].logits).mean())
     curves = robustness_study.corruption_curves(bench, right)
     assert {len(curve) for curve in curves.values()} == {6}
     images, titles = robustness_study.corruption_gallery(bench)

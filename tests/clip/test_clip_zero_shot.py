@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from verdict.clip.probes import zero_shot
-from verdict.clip.robustness.transfer import Condition, transfer_table
+from verdict.clip.robustness.transfer import transfer_table
 from verdict.stats.scores import softmax
 from verdict.stats.uncertainty import Resampler
 
@@ -69,7 +69,7 @@ def test_one_quantity_has_one_interval_whatever_the_order_of_its_rows():
     options = {"logit_scale": 9.0, "fitted": spread, "n_bins": 15}
     row = zero_shot.scale_effect(9.0 * cos, y, over(groups), **options).set_index("logits").loc["scaled"]
     order = np.random.default_rng(5).permutation(90)
-    condition = Condition(9.0 * cos[order], y[order], over(groups[order]))
+    condition = (9.0 * cos[order], y[order], over(groups[order]))
     other = transfer_table(fitted, {"test": condition}, n_bins=15)[0].iloc[0]
     for name in ("nll", "ece"):
         found = [[row[f"{name}{end}"], other[f"{name}_before{end}"]] for end in ("", "_low", "_high")]
