@@ -94,9 +94,8 @@ def tables(
     rows = np.concatenate([pictures.rows(split) for split in ASKED_SPLITS])
     own, shown = pictures.table.iloc[rows].reset_index(drop=True), pictures.images[rows]
     classes, vectors = _class_vectors(texts, names, pictures.templates), np.asarray(embeddings[rows])
-    pairs = own[["image_id", "image_id", "group_id", "split"]].set_axis(
-        ["pair_id", "image_id", "group_id", "split"], axis=1
-    )
+    pairs = own[["image_id", "group_id", "split"]].copy()
+    pairs.insert(0, "pair_id", own["image_id"])
     predictions = pairs.assign(stage=CLIP_ANSWERS, trial=RECORDED_RUN[0], seed=RECORDED_RUN[1], y_true=own["y"])
     asked, views = pairs[["pair_id", "split"]], []
     for name in settings.views:

@@ -196,3 +196,8 @@ def square(image: Image.Image, px: int) -> np.ndarray:
     left, top = (width - px) // 2, (height - px) // 2
     resized = image.resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(resized.crop((left, top, left + px, top + px)), dtype=np.uint8)
+
+
+def at_px(images: np.ndarray, px: int) -> np.ndarray:
+    """Square uint8 pictures (n, side, side, 3) at another side."""
+    return np.stack([square(Image.fromarray(image), px) for image in images])

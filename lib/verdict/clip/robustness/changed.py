@@ -69,11 +69,11 @@ def _rendered(subject: Subject, rng: np.random.Generator) -> Iterator[tuple[str,
     drawn = subject.scenes
     for factor, values in scenes.FACTORS.items():
         for value in () if factor == "digit" else values:
-            yield factor, value, subject.rendered(drawn.intervene(**{factor: value}))
+            yield factor, value, subject.rendered(drawn.intervene(factor, value))
     for degrees in TURNS:
-        yield "turn", f"{degrees:+.0f}°", subject.rendered(drawn.intervene(rotation=degrees))
+        yield "turn", f"{degrees:+.0f}°", subject.rendered(drawn.intervene("rotation", degrees))
     for factor in LIGHTS:
-        yield "light", f"x {factor:g}", subject.rendered(drawn.intervene(brightness=factor))
+        yield "light", f"x {factor:g}", subject.rendered(drawn.intervene("brightness", factor))
     for kind in (SEEN, HELD_OUT):
         colour = scenes.coupled(drawn.factors["digit"], kind == HELD_OUT, rng=rng)
         changed = replace(drawn, factors={**drawn.factors, "colour": colour})
