@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -17,7 +18,6 @@ from verdict.clip.encoder.teach import (
     ClipRecipe,
     Drawn,
     contrastive_loss,
-    naming_loss,
     new_tokenizer,
     train_clip,
 )
@@ -48,14 +48,6 @@ def test_the_loss_by_hand():
     rows = -(log_rows[0, 0] + (log_rows[1, 0] + log_rows[1, 1]) / 2) / 2
     columns = -((log_rows[0, 0] + log_rows[0, 1]) / 2 + log_rows[1, 1]) / 2
     assert contrastive_loss(image, text, torch.tensor(3.0), is_true).item() == pytest.approx((rows + columns) / 2)
-
-
-def test_heads_name_factors_by_their_own_cross_entropy():
-    head = torch.nn.Linear(2, 3)
-    image, value = torch.randn(5, 2), np.array([0, 2, 1, 1, 0])
-    usual = torch.nn.functional.cross_entropy(head(image), torch.from_numpy(value))
-    assert naming_loss(image, {"x": head}, {"x": value}).item() == pytest.approx(usual.item())
-    assert naming_loss(image, {}, {}).item() == 0
 
 
 def test_known_words_are_one_token_and_others_are_spelled():
@@ -101,8 +93,6 @@ def test_the_shipped_encoder_is_the_one_its_card_names_and_sees_what_it_says():
 
 def labelled(n=60):
     rng = np.random.default_rng(8)
-    import pandas as pd
-
     y = np.arange(n) % 3
     images = np.broadcast_to(COLOURS[y][:, None, None], (n, 40, 40, 3)).copy()
     images[:, :20, :20] = rng.integers(256, size=(n, 1, 1, 3))

@@ -180,9 +180,10 @@ def _classes(home: Path, labels: Sequence[str]) -> tuple[list[str], tuple[str, .
     if not path.is_file():
         return list(labels), tuple(labels)
     content = _json(path)
-    named = dict(zip(content, content, strict=True)) if isinstance(content, list) else content
-    if not isinstance(named, Mapping) or not all(isinstance(name, str) and name.strip() for name in named.values()):
+    words = list(content.values()) if isinstance(content, Mapping) else content
+    if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() for word in words):
         raise ValueError(f"{path} holds a list of names, or a mapping from label to name")
+    named = content if isinstance(content, Mapping) else {word: word for word in words}
     if missing := sorted(set(labels) - set(named)):
         raise ValueError(f"{path} lacks {missing[:5]}; it has {sorted(named)[:5]}")
     order = [label for label in named if label in set(labels)]
