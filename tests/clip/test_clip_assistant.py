@@ -77,69 +77,46 @@ def test_scores_by_hand():
 @pytest.fixture(scope="module")
 def llava(tmp_path_factory):
     """A LLaVA with random weights and some thousand parameters, saved with its processor as any other is."""
+    import torch
+    import transformers as hf
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import (
-        CLIPImageProcessorPil,
-        CLIPVisionConfig,
-        LlamaConfig,
-        LlavaConfig,
-        LlavaForConditionalGeneration,
-        LlavaProcessor,
-        PreTrainedTokenizerFast,
-    )
 
-    special_words = ["<pad>", "<s>", "</s>", "<unk>", "<image>"]
-    words = [*special_words, *("A", "B", "C", "What", "picture", "USER", "ASSISTANT", ":", ".")]
+    special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    words = [*special.values(), "<image>", *("A", "B", "C", "What", "picture", "USER", "ASSISTANT", ":", ".")]
     splitter = Tokenizer(models.WordLevel({word: k for k, word in enumerate(words)}, unk_token="<unk>"))
     splitter.pre_tokenizer = pre_tokenizers.Whitespace()
-    special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=splitter, **special, additional_special_tokens=["<image>"])
-    vision = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16
-    )
-    text = LlamaConfig(
-        vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=128, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    import torch
-
+    more = {"additional_special_tokens": ["<image>"]}
+    tokenizer = hf.PreTrainedTokenizerFast(tokenizer_object=splitter, **special, **more)
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    vision = hf.CLIPVisionConfig(**small, num_hidden_layers=2, image_size=32, patch_size=16)
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    sizes = {"num_hidden_layers": 1, "num_key_value_heads": 2, "max_position_embeddings": 128, "vocab_size": len(words)}
+    text = hf.LlamaConfig(**small, **sizes, **ids)
     torch.manual_seed(0)
-    model = LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text, image_token_index=4))
-    size = {"height": 32, "width": 32}
-    processor = LlavaProcessor(
-        image_processor=CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=size),
-        tokenizer=tokenizer,
-        patch_size=16,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
+    model = hf.LlavaForConditionalGeneration(
+        hf.LlavaConfig(vision_config=vision, text_config=text, image_token_index=4)
     )
+    own = hf.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    options = {"patch_size": 16, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+    processor = hf.LlavaProcessor(image_processor=own, tokenizer=tokenizer, **options)
     folder = tmp_path_factory.mktemp("llava")
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    for part in (model, processor):
+        part.save_pretrained(folder)
     return folder
 
 
-def test_a_tiny_llava_generates_an_answer_file_that_is_scored(llava, tmp_path, capsys):
+def test_a_tiny_llava_generates_an_answer_file_that_is_read(llava, tmp_path, capsys):
     from PIL import Image
 
     from verdict.clip.encoder import ask
 
-    rng = np.random.default_rng(0)
-    names = [f"q{k}" for k in range(7)]
-    rows = []
-    for name in names:
+    rng, rows = np.random.default_rng(0), []
+    for name in (f"q{k}" for k in range(4)):
         Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
         rows.append({"question_id": name, "image": f"{name}.png", "question": assistant.question(CHOICES)})
     (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     path = tmp_path / "answers.jsonl"
     assert ask.main([str(tmp_path), str(llava), str(path), "--max-new-tokens", "3"]) == 0
-    assert "7 answers" in capsys.readouterr().out
+    assert "4 answers" in capsys.readouterr().out
     said = assistant.read_answers(path, pd.DataFrame(rows))
-    assert len(said) == 7 and (said != "").any()
-    chosen = [assistant.chosen(answer, CHOICES) for answer in said]
-    truth, encoder = rng.integers(0, 3, 7), rng.integers(0, 3, 7)
-    found = assistant.score(chosen, encoder, truth, [3] * 7, over(names))
-    assert found["value"][0] == pytest.approx(np.mean(np.array(chosen) == truth))
-    assert list(map(json.loads, path.read_text().splitlines())) == [
-        {"question_id": name, "answer": answer} for name, answer in zip(names, said, strict=True)
-    ]
+    assert len(said) == 4 and (said != "").any()

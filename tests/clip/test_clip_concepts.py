@@ -5,7 +5,7 @@ import pytest
 
 from verdict.base.params import load_params
 from verdict.clip.concepts import activations
-from verdict.clip.concepts.activations import by_importance, describe_parts, look, nearest, sinkhorn
+from verdict.clip.concepts.activations import by_importance, describe_parts, look, sinkhorn
 
 # Far from the red of the ellipses, which would be seen otherwise.
 COLOURS = {"pale": (255, 255, 200), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (128, 128, 128)}
@@ -156,6 +156,7 @@ def test_parts_get_what_is_nearer_to_them_than_to_others():
     cosine = np.array([[0.9, 0.8, 0.5, 0.0], [0.9, 0.5, 0.8, 0.0]])
     found = describe_parts(cosine, n_candidates=3, per_part=1)
     assert [ids.tolist() for ids in found[0]] == [[1], [2]] and not found[1]
+    assert by_importance(np.array([3, 0, 1, 3]), np.array([0.1, 0.9, 0.5, 0.9])).tolist() == [1, 3, 0]
     # The only part of an image has what is nearest to it.
     assert describe_parts(cosine[:1], n_candidates=3, per_part=1)[0][0].tolist() == [0]
 
@@ -166,9 +167,3 @@ def test_candidates_are_common_to_all_parts_or_else_those_of_any():
     assert np.unique(ids).tolist() == [1] and not is_fallback
     ids, is_fallback = describe_parts(cosine, n_candidates=2, per_part=2)
     assert is_fallback and set(np.ravel(ids)) <= {0, 1, 2}
-
-
-def test_order_and_nearest():
-    cosine = np.array([0.1, 0.9, 0.5, 0.9])
-    assert by_importance(np.array([3, 0, 1, 3]), cosine).tolist() == [1, 3, 0]
-    assert nearest(np.stack([cosine, -cosine]), 2).tolist() == [[1, 3], [0, 2]]

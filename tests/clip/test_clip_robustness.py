@@ -65,16 +65,6 @@ def test_shape_bias_by_hand():
     assert np.isnan(nobody.value), "no hit has no bias"
 
 
-def test_swapping_the_cues_turns_the_bias_round():
-    rng = np.random.default_rng(4)
-    shapes = rng.integers(0, 5, 101)
-    textures = (shapes + rng.integers(1, 5, 101)) % 5
-    answers = rng.integers(0, 5, 101)
-    one, other = (cue_conflict(answers, *cues, over(range(101))) for cues in ((shapes, textures), (textures, shapes)))
-    assert one["shape_bias"].value == pytest.approx(1 - other["shape_bias"].value)
-    assert one["shape_bias"].low == pytest.approx(1 - other["shape_bias"].high)
-
-
 def test_one_pass_gives_the_intervals_of_many():
     rng = np.random.default_rng(0)
     values, resampler = rng.normal(size=(2, 53)), over(np.arange(53) // 3, 300)
@@ -88,8 +78,8 @@ def test_one_pass_gives_the_intervals_of_many():
 
 
 def test_logits_stay_finite_at_the_ends():
-    assert logit_share(0.75, 4) == pytest.approx(np.log(3))
-    assert logit_share([0.0, 1.0], 10).tolist() == pytest.approx([np.log(0.05 / 0.95), np.log(0.95 / 0.05)])
+    found = logit_share([0.0, 0.75, 1.0], 10)
+    assert found.tolist() == pytest.approx([np.log(0.05 / 0.95), np.log(3), np.log(0.95 / 0.05)])
 
 
 def test_a_line_is_found_despite_an_outlier_and_many_at_once():
@@ -134,31 +124,21 @@ def test_effective_robustness_by_hand():
     assert found.population.shape == (8, 2) and found.found["before"].value == 0.8
 
 
-def simulated(rng, n, spread, n_models=12, rho=0.0):
+def simulated(rng, n, rho, n_models=12):
+    """One model and a population, which scatters about a line on logit axes."""
     skill = rng.normal(0, 1, size=n_models + 1)
-    shifted = expit(0.9 * skill - 0.5 + spread * rng.normal(size=n_models + 1) * (np.arange(n_models + 1) > 0))
+    shifted = expit(0.9 * skill - 0.5 + 0.1 * rng.normal(size=n_models + 1) * (np.arange(n_models + 1) > 0))
     shifted[0] += rho
-    before = rng.random((n_models + 1, n)) < expit(skill)[:, None]
-    after = rng.random((n_models + 1, n)) < shifted[:, None]
-    return before, after
+    return [rng.random((n_models + 1, n)) < share[:, None] for share in (expit(skill), shifted)]
 
 
 def test_the_interval_covers_no_advantage_and_finds_a_large_one():
     rng = np.random.default_rng(5)
     none, large = (
-        [effective_robustness(*simulated(rng, 400, 0.1, rho=rho), over(range(400), 100, seed=k)) for k in range(30)]
+        [effective_robustness(*simulated(rng, 400, rho), over(range(400), 100, seed=k)) for k in range(30)]
         for rho in (0.0, 0.3)
     )
     assert sum(not one.found["rho"].excludes(0) for one in none) >= 25
     assert sum(one.found["rho"].low > 0 for one in large) >= 27
     assert sum(one.p_rho > 0.05 for one in none) >= 25
     assert sum(one.p_rho < 0.05 / 14 for one in large) >= 25, "a p-value that holds among fourteen shifts"
-
-
-def test_models_that_scatter_widen_the_interval():
-    widths = []
-    for spread in (0.0, 0.8):
-        before, after = simulated(np.random.default_rng(6), 3000, spread)
-        one = effective_robustness(before, after, over(range(3000))).found["rho"]
-        widths.append(one.high - one.low)
-    assert widths[1] > 1.5 * widths[0]
