@@ -79,24 +79,14 @@ def test_other_pictures_have_their_own_classes_and_need_a_bank(pictures, setting
 N, PARAMS = 37, load_params("smoke")
 
 
-class Vocabulary:
-    """Knows two words, and spells the others."""
-
-    def tokenize(self, word):
-        return [word] if word in ("red", "dog") else list(word)
-
-
-@pytest.fixture
-def setup(tmp_path):
-    shown = SimpleNamespace(groups=np.arange(N) // 2)
-    return Setup(Stage("12_clip_concepts", "smoke", None, None, tmp_path, PARAMS), None, {}, None, [], shown)
-
-
 def test_words_that_are_spelt_are_not_known():
-    assert known_words(Vocabulary(), ["red dog", "blue dog"]) == 3 / 4
+    tokenizer = SimpleNamespace(tokenize=lambda word: [word] if word in ("red", "dog") else list(word))
+    assert known_words(tokenizer, ["red dog", "blue dog"]) == 3 / 4
 
 
-def test_pictures_without_a_value_are_left_out(setup):
+def test_pictures_without_a_value_are_left_out(tmp_path):
+    shown = SimpleNamespace(groups=np.arange(N) // 2)
+    setup = Setup(Stage("12_clip_concepts", "smoke", None, None, tmp_path, PARAMS), None, {}, None, [], shown)
     values = np.random.default_rng(0).normal(size=N)
     values[::3] = np.nan
     known = np.isfinite(values)
@@ -109,11 +99,3 @@ def test_pictures_without_a_value_are_left_out(setup):
     assert found == setup.stage.resampler(setup.shown.groups[known]).mean(values[known])
     flat = setup.mean(np.ones(N), span=(0, 1))
     assert flat.low < flat.value == flat.high == 1, "nineteen groups do not say that all others are alike"
-
-
-def test_an_interval_is_stored_as_a_number_of_test(setup):
-    found = setup.mean(np.arange(N))
-    setup.keep("shared", found, unit="%", n=N)
-    number = setup.stage.numbers["concepts.shared"]
-    assert (number.value, number.low, number.high) == (found.value, found.low, found.high)
-    assert (number.n, number.split, number.unit) == (N, "test", "%")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,12 +16,10 @@ import pandas as pd
 from verdict.base.params import ConceptsParams
 from verdict.clip.concepts import knowledge
 from verdict.clip.concepts.parts import foreground_spectral, part_prompts, parts_of, unit_rows
+from verdict.clip.encoder.study import EmbeddingCache
 from verdict.stats.scores import top_class
 from verdict.stats.uncertainty import Interval, wilson
 from verdict.stats.weighted import ratio
-
-if TYPE_CHECKING:
-    from verdict.clip.encoder.study import EmbeddingCache
 
 SHARPNESS = 2.5
 

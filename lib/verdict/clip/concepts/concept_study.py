@@ -18,7 +18,7 @@ from verdict.clip.concepts.setup import Setup, material
 from verdict.clip.encoder.study import EmbeddingCache
 from verdict.clip.pictures.words import class_vectors, prompts
 from verdict.stats.scores import top_class
-from verdict.stats.uncertainty import Interval, Weights, with_bounds
+from verdict.stats.uncertainty import Interval, Weights, cells, with_bounds
 from verdict.stats.weighted import ratio, row_weights
 from verdict.workflow.stage import Stage
 
@@ -138,11 +138,9 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
     for name, (words, has) in chosen.items():
         span = None if name == "bank" else (0, 1)
         shares[name], reds[name] = share_of(has & shown.truth, has), share_of(has & is_red, has & is_without_red)
-        found = setup.mean(shares[name], span=span)
-        setup.keep(f"true_{name}", found, unit="%")
-        each = with_bounds("n_each", setup.mean(has.sum(axis=1)))
-        red = with_bounds("false_red", setup.mean(reds[name], span=span))
-        rows.append({"descriptors": words, **each, **with_bounds("is_true", found), **red})
+        found = {"n_each": setup.mean(has.sum(axis=1)), "is_true": setup.mean(shares[name], span=span)}
+        setup.keep(f"true_{name}", found["is_true"], unit="%")
+        rows.append({"descriptors": words, **cells(found | {"false_red": setup.mean(reds[name], span=span)})})
     setup.keep("true_gain", setup.mean(shares["parts"] - shares["nearest"], span=(-1, 1)), unit=POINTS)
     setup.keep("red_gain", setup.mean(reds["parts"] - reds["bare"], span=(-1, 1)), unit=POINTS)
     return pd.DataFrame(rows)
@@ -169,10 +167,8 @@ def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFram
     rows, by_image = [], {}
     for name, one in seen.items():
         scores = by_image[name] = activations.score_images(one, setup.shown.y_true, len(setup.bank))
-        row: dict[str, object] = {"model": name}
-        for column, (values, span) in _KNOWLEDGE.items():
-            row |= with_bounds(column, setup.mean(scores[values].to_numpy(), span=span))
-        rows.append(row)
+        found = {to: setup.mean(scores[of].to_numpy(), span=span) for to, (of, span) in _KNOWLEDGE.items()}
+        rows.append({"model": name, **cells(found)})
     for column in ("accuracy", "shared", "lift", "auc_published", "auc_relative"):
         setup.keep(column, Interval.from_columns(rows[0], column), unit="%" if column == "accuracy" else "")
     return pd.DataFrame(rows), by_image
@@ -198,12 +194,11 @@ def null_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFrame, np
             "own_class_gain": setup.mean(activations.own_class_gain(visual, textual, setup.shown.y_true)),
             "p_exchanged": activations.permutation_p_value(float(shared.mean()), drawn[name], level=level),
         }
-        row: dict[str, object] = {"model": name}
-        for column, interval in found.items():
-            row |= with_bounds(column, interval)
-            if name == WHOLE and column != "shared":
-                setup.keep({"by_chance": "shared_by_chance"}.get(column, column), interval)
-        rows.append(row)
+        rows.append({"model": name, **cells(found)})
+        if name == WHOLE:
+            setup.keep("shared_by_chance", found["by_chance"])
+            setup.keep("own_class_gain", found["own_class_gain"])
+            setup.keep("p_exchanged", found["p_exchanged"])
     setup.stage.number("concepts.n_draws", n_draws, unit="count", kind=SETTING)
     return pd.DataFrame(rows), drawn[WHOLE]
 
@@ -236,13 +231,11 @@ def right_and_wrong(setup: Setup, by_image: Mapping[str, pd.DataFrame]) -> pd.Da
         right, values = scores["is_right"].to_numpy(), scores["auc_published"].to_numpy()
         if right.all() or not right.any():
             continue
-        row: dict[str, object] = {"model": name, "n_wrong": int((~right).sum())}
-        for column, chosen in (("right", right), ("wrong", ~right)):
-            row |= with_bounds(column, setup.mean(np.where(chosen, values, np.nan)))
-        found = setup.stage.resampler(setup.shown.groups).interval(partial(gap, values, right))
-        rows.append(row | with_bounds("difference", found))
+        found = {k: setup.mean(np.where(own, values, np.nan)) for k, own in (("right", right), ("wrong", ~right))}
+        found["difference"] = setup.stage.resampler(setup.shown.groups).interval(partial(gap, values, right))
+        rows.append({"model": name, "n_wrong": int((~right).sum()), **cells(found)})
         if name == WHOLE:
-            setup.keep("right_gain", found)
+            setup.keep("right_gain", found["difference"])
     return pd.DataFrame(rows)
 
 

@@ -7,7 +7,7 @@ is nearly even and any temperature that is fitted to them only finds the scale a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,10 +21,8 @@ from verdict.clip.pictures.sources import Pictures
 from verdict.clip.pictures.words import class_vectors, prompts
 from verdict.clip.probes.zero_shot import scaled_logits
 from verdict.model.changes import PICTURE_VIEWS
+from verdict.workflow.stage import Stage
 from verdict.workflow.stages import CLIP_ANSWERS, QUESTIONS, RECORDED_RUN, VIEWS
-
-if TYPE_CHECKING:
-    from verdict.workflow.stage import Stage
 
 ASKED_SPLITS = (Split.CALIB, Split.TEST)
 Encode = Callable[[Any], np.ndarray]

@@ -19,7 +19,7 @@ from verdict.clip.probes import linear
 from verdict.clip.probes.zero_shot import accuracy_row, cosines, fit_temperature, scale_effect, scaled_logits
 from verdict.stats.metrics import ece_change
 from verdict.stats.scores import softmax, top_class
-from verdict.stats.uncertainty import Interval, Resampler, with_bounds
+from verdict.stats.uncertainty import Interval, Resampler, cells, with_bounds
 
 N_PROMPTS = 32
 N_SMALL = 1000
@@ -210,9 +210,9 @@ class Page:
             for label, factor in (("cosines", 1.0), ("scaled", self.study.logit_scale)):
                 found = self.resampler.mean(entr(softmax(factor * cos)).sum(axis=1))
                 bound = float(np.log(cos.shape[1]))
-                row = {"prompts": name, "logits": label, "bound": bound, **with_bounds("mean_entropy", found)}
                 deficit = Interval(bound - found.value, bound - found.high, bound - found.low)
-                rows.append(row | with_bounds("deficit", deficit))
+                row = {"prompts": name, "logits": label, "bound": bound}
+                rows.append(row | cells({"mean_entropy": found, "deficit": deficit}))
         return pd.DataFrame(rows)
 
     # Temperature is C.
@@ -234,9 +234,9 @@ class Page:
             answer, is_equal = linear.agreement(*self.small, tau=tau)
             is_alike.append(is_equal)
             row = self.row(f"{tau:g}", answer, f"agnostic.tau_{f'{tau:g}'.replace('.', '_')}")
-            accuracy = with_bounds("accuracy", Interval(row["value"], row["low"], row["high"]))
-            alike = with_bounds("equal_answers", self.resampler.mean(is_equal, span=(0, 1)))
-            rows.append({"tau": row["label"], "equal_cost": 1.0 / tau**2, **accuracy, **alike})
+            accuracy = Interval(row["value"], row["low"], row["high"])
+            found = {"accuracy": accuracy, "equal_answers": self.resampler.mean(is_equal, span=(0, 1))}
+            rows.append({"tau": row["label"], "equal_cost": 1.0 / tau**2, **cells(found)})
         everywhere = self.resampler.mean(np.all(is_alike, axis=0), span=(0, 1))
         self.keep("tau.equal_answers", everywhere)
         return pd.DataFrame([*rows, {"tau": "every one of these", **with_bounds("equal_answers", everywhere)}])

@@ -14,7 +14,7 @@ import pandas as pd
 from verdict.decide.temperature import Temperature
 from verdict.stats.metrics import confusion_counts, ece_interval, nll_of_logits
 from verdict.stats.scores import softmax
-from verdict.stats.uncertainty import Interval, Resampler, with_bounds
+from verdict.stats.uncertainty import Interval, Resampler, cells
 from verdict.stats.weighted import ratio, weighted_mean
 
 
@@ -58,8 +58,7 @@ def scale_effect(
         shown = logits / divisor.value
         loss = resampler.interval(partial(nll_of_logits, shown, y_true))
         error = ece_interval(softmax(shown), y_true, resampler, n_bins=n_bins)
-        columns = with_bounds("temperature", divisor) | with_bounds("nll", loss) | with_bounds("ece", error)
-        rows.append({"logits": name, **columns})
+        rows.append({"logits": name, **cells({"temperature": divisor, "nll": loss, "ece": error})})
     return pd.DataFrame(rows)
 
 
@@ -82,10 +81,12 @@ def class_report(y_true: np.ndarray, answer: np.ndarray, names: Sequence[str], r
     rows = []
     for k, name in enumerate(names):
         is_true, is_told = y_true == k, answer == k
-        row: dict[str, object] = {"class": name, "n": int(is_true.sum()), "n_answered": int(is_told.sum())}
-        for score, rows_of, right in (("precision", is_told, is_true), ("recall", is_true, is_told)):
-            row |= with_bounds(score, resampler.of(rows_of).mean(right[rows_of], span=(0, 1)))
-        rows.append(row | with_bounds("f1", resampler.interval(partial(f1, is_true, is_told))))
+        found = {
+            "precision": resampler.of(is_told).mean(is_true[is_told], span=(0, 1)),
+            "recall": resampler.of(is_true).mean(is_told[is_true], span=(0, 1)),
+            "f1": resampler.interval(partial(f1, is_true, is_told)),
+        }
+        rows.append({"class": name, "n": int(is_true.sum()), "n_answered": int(is_told.sum()), **cells(found)})
     return pd.DataFrame(rows)
 
 

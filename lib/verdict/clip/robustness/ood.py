@@ -16,7 +16,7 @@ from scipy.special import entr, logsumexp
 from verdict.clip.robustness.robustness import intervals
 from verdict.stats.ranking import auroc
 from verdict.stats.scores import softmax
-from verdict.stats.uncertainty import Resampler, Weights, with_bounds
+from verdict.stats.uncertainty import Resampler, Weights, cells
 from verdict.stats.weighted import ratio, totals
 
 KEPT = 0.95
@@ -101,12 +101,11 @@ def detection_table(
     for name in known:
         score = np.concatenate([known[name], unknown[name]])
         found, drawn = intervals(partial(detection, score, is_known), known_resampler, weights)
-        row: dict[str, object] = {"score": name}
         for metric, one in found.items():
             # Bounds for a metric that no resample moves are those of a share of the groups of one side.
-            still = smaller.mean(np.full(len(smaller.groups), one.value), span=(0, 1)) if one.low == one.high else one
-            row |= with_bounds(metric, still)
-        rows.append(row)
+            if one.low == one.high:
+                found[metric] = smaller.mean(np.full(len(smaller.groups), one.value), span=(0, 1))
+        rows.append({"score": name, **cells(found)})
         aurocs.append(drawn["auroc"])
     return pd.DataFrame(rows).assign(n_known=n_known, n_unknown=n_unknown), np.stack(aurocs, axis=1)
 

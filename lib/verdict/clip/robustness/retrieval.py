@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from verdict.stats.uncertainty import Resampler, with_bounds
+from verdict.stats.uncertainty import Resampler, cells
 
 CUTS = (1, 5, 10)
 
@@ -47,9 +47,10 @@ def retrieval_table(
             ("image", similarity, truth, images),
             ("text", similarity.T, truth.T, captions),
         ):
-            ranks, row = first_ranks(found, right), {"query": query, "counted": counted}
-            for name, values in {**{f"r{k}": ranks <= k for k in CUTS}, "mrr": 1 / ranks}.items():
-                row |= with_bounds(name, resampler.mean(values, span=(0, 1)))
+            ranks = first_ranks(found, right)
+            values = {f"r{k}": ranks <= k for k in CUTS} | {"mrr": 1 / ranks}
+            row = cells({name: resampler.mean(one, span=(0, 1)) for name, one in values.items()})
+            row = {"query": query, "counted": counted, **row}
             rows.append(row | {"chance_r1": float(truth.mean()), "n_queries": len(ranks), "n_gallery": found.shape[1]})
     return pd.DataFrame(rows)
 

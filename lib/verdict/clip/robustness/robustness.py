@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from verdict.stats.uncertainty import Interval, Resampler, Weights, holm, p_value, sign_flip_test, with_bounds
+from verdict.stats.uncertainty import Interval, Resampler, Weights, cells, holm, p_value, sign_flip_test
 from verdict.stats.weighted import ratio, row_weights, weighted_mean
 
 _TUNING = 1.345
@@ -57,10 +57,13 @@ def factor_table(right: Mapping[str, ArrayLike], reference: ArrayLike, resampler
         def error_ratio(weights: Weights, after: np.ndarray = after) -> np.ndarray:
             return ratio(1 - weighted_mean(after, weights), 1 - weighted_mean(before, weights), empty=np.nan)
 
-        row: dict[str, object] = {"condition": name, **with_bounds("accuracy", resampler.mean(after, span=(0, 1)))}
-        row |= with_bounds("change", resampler.mean(after - before, span=(-1, 1)))
-        row |= with_bounds("error_ratio", resampler.interval(error_ratio))
-        rows.append(row | {"p_holm": sign_flip_test(before, after, resampler.groups), "n": len(after)})
+        found = {
+            "accuracy": resampler.mean(after, span=(0, 1)),
+            "change": resampler.mean(after - before, span=(-1, 1)),
+            "error_ratio": resampler.interval(error_ratio),
+        }
+        p_holm = sign_flip_test(before, after, resampler.groups)
+        rows.append({"condition": name, **cells(found), "p_holm": p_holm, "n": len(after)})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table["p_holm"]))
 

@@ -21,7 +21,7 @@ from verdict.clip.robustness.corruptions import CORRUPTIONS, IN_DEPTH, SEVERITIE
 from verdict.clip.robustness.population import Member, described, fit_population, predict_population
 from verdict.data.digits.scenes import handwriting_pools
 from verdict.stats.scores import top_class
-from verdict.stats.uncertainty import Interval, Resampler, holm, largest, with_bounds
+from verdict.stats.uncertainty import Interval, Resampler, cells, holm, largest, with_bounds
 from verdict.stats.weighted import weighted_mean
 from verdict.workflow.stage import Stage
 
@@ -205,11 +205,9 @@ def effective(
         for model, right in own.items():
             sides = (np.vstack([right, before[:-1]]), np.vstack([shifted[model], after[:-1]]))
             one = found[shift, model] = robustness.effective_robustness(*sides, bench.resampler)
-            row: dict[str, object] = {"shift": shift, "model": model}
-            for name in ("before", "after", "expected", "rho"):
-                row |= with_bounds(name, one.found[name])
-            row |= {"p_holm": one.p_rho, **with_bounds("slope", one.found["slope"])}
-            rows.append(row | with_bounds("residual_scale", one.found["scale"]))
+            row = cells({name: one.found[name] for name in ("before", "after", "expected", "rho")})
+            line = cells({"slope": one.found["slope"], "residual_scale": one.found["scale"]})
+            rows.append({"shift": shift, "model": model, **row, "p_holm": one.p_rho, **line})
         stage.progress(f"effective robustness: {shift}")
     table = pd.DataFrame(rows)
     table = table.assign(p_holm=table.groupby("model")["p_holm"].transform(holm))
@@ -238,11 +236,9 @@ def conflicts(bench: Bench) -> pd.DataFrame:
         found, digit, value, groups = _cue_pictures(bench, cue, "oppose", "test", n, agree=False)
         answers, judging = predict_population(members, found), stage.resampler(groups)
         for model, learnt, said in zip([*bench.names, PROBE], right, answers, strict=True):
-            row: dict[str, object] = {"cue": cue, "model": model}
-            agreed = {"agreed_accuracy": learning.mean(learnt, span=(0, 1))}
-            for name, one in (robustness.cue_conflict(said, digit, value, judging) | agreed).items():
-                row |= with_bounds(name, one)
-            rows.append(row | {"n": len(said)})
+            one = robustness.cue_conflict(said, digit, value, judging)
+            one["agreed_accuracy"] = learning.mean(learnt, span=(0, 1))
+            rows.append({"cue": cue, "model": model, **cells(one), "n": len(said)})
         bench.keep(f"shape.{cue}_bias", pd.Series(rows[-1]), "shape_bias")
     return pd.DataFrame(rows)
 
@@ -278,18 +274,16 @@ def corruptions(bench: Bench) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict
         images = {severity: spoilt(bench, name, severity) for severity in SEVERITIES}
         right = rights[name] = np.stack([bench.right(bench.logits(one)) for one in images.values()]).astype(float)
         middle[name] = bench.answers(images[MIDDLE])
-        row: dict[str, object] = {"corruption": name.replace("_", " "), "family": corruption.family}
         shown = {"at_1": right[0], "at_3": right[2], "at_5": right[4], "mean": right.mean(axis=0)}
-        for label, values in shown.items():
-            row |= with_bounds(label, bench.resampler.mean(values, span=(0, 1)))
+        accuracies = {label: bench.resampler.mean(values, span=(0, 1)) for label, values in shown.items()}
         reference = middle[name].members[best] == y_true
         errors = partial(robustness.corruption_errors, right[MIDDLE - 1], bench.is_right, reference, before[best])
-        for label, found in robustness.intervals(errors, bench.resampler)[0].items():
-            row |= with_bounds(label, found)
+        found = accuracies | robustness.intervals(errors, bench.resampler)[0]
+        row = {"corruption": name.replace("_", " "), "family": corruption.family, **cells(found)}
         for severity in (1, 5):
-            found = psnr(bench.subject.images, images[severity])
-            found = found[np.isfinite(found)]
-            row[f"psnr_{severity}"] = float(found.mean()) if len(found) else np.inf
+            decibels = psnr(bench.subject.images, images[severity])
+            decibels = decibels[np.isfinite(decibels)]
+            row[f"psnr_{severity}"] = float(decibels.mean()) if len(decibels) else np.inf
         rows.append(row | {"n": len(y_true)})
         stage.progress(f"corruption: {name}")
     stage.number("robustness.n_corruptions", len(rows), unit="count")
