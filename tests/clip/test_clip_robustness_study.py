@@ -59,7 +59,7 @@ def test_factors_are_paired_with_the_pictures_as_drawn(bench, answers):
 
 def test_no_bound_of_the_smallest_lies_beyond_what_a_picture_can_have(bench):
     n = len(bench.subject)
-    values = [(np.random.default_rng(k).random(n) < 0.1).astype(float) for k in range(12)]
+    values = [(np.random.default_rng(k).random(n) < 0.02).astype(float) for k in range(12)]
     found = robustness_study.smallest(bench.resampler, values, span=(0, 1))
     assert 0 <= found.low <= found.value == min(one.mean() for one in values) <= found.high
 
@@ -104,7 +104,7 @@ def test_unknown_pictures_are_scored_without_their_classes(bench):
     assert all(len(cosines[name]) == len(groups[name]) for name in cosines)
     table = shift_study.detection(bench, cosines, groups)
     near, best = table[:5].loc[table["auroc"][:5].idxmax()], bench.stage.numbers["ood.best_near_auroc"]
-    assert best.value == near["auroc"] == table["auroc"].iloc[-1] and best.high >= near["auroc_high"]
+    assert best.value == near["auroc"] == table["auroc"].iloc[-1] and 1 >= best.high >= near["auroc_high"]
     curves = shift_study.temperatures(bench, cosines, groups)
     at_one = curves[shift_study.NEAR].query("score == '1'")["auroc"].item()
     assert [at_one] == pytest.approx(numbers(bench, "ood.near_auroc"))
