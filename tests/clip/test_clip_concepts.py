@@ -148,22 +148,22 @@ def test_transport_keeps_its_marginals_and_ignores_what_all_share():
         assert plan.sum(axis=0) == pytest.approx(np.full(13, 5 / 13), abs=1e-6)
     # A descriptor that is near to every part, and a part that is near to everything, change nothing.
     moved = scores + np.random.default_rng(2).normal(size=13) + np.array([[0.0], [3.0], [-1.0], [0.5], [1.0]])
-    assert sinkhorn(moved) == pytest.approx(plan, abs=1e-6)
+    assert sinkhorn(moved, regulariser=regulariser) == pytest.approx(plan, abs=1e-6)
 
 
 def test_parts_get_what_is_nearer_to_them_than_to_others():
     # Descriptor 0 is near to both parts; 1 belongs to the first, 2 to the second.
     cosine = np.array([[0.9, 0.8, 0.5, 0.0], [0.9, 0.5, 0.8, 0.0]])
-    found = describe_parts(cosine, n_candidates=3, per_part=1)
+    found = describe_parts(cosine, n_candidates=3, per_part=1, regulariser=1.0)
     assert [ids.tolist() for ids in found[0]] == [[1], [2]] and not found[1]
     assert by_importance(np.array([3, 0, 1, 3]), np.array([0.1, 0.9, 0.5, 0.9])).tolist() == [1, 3, 0]
     # The only part of an image has what is nearest to it.
-    assert describe_parts(cosine[:1], n_candidates=3, per_part=1)[0][0].tolist() == [0]
+    assert describe_parts(cosine[:1], n_candidates=3, per_part=1, regulariser=1.0)[0][0].tolist() == [0]
 
 
 def test_candidates_are_common_to_all_parts_or_else_those_of_any():
     cosine = np.array([[0.9, 0.8, 0.1, 0.0, 0.0], [0.0, 0.8, 0.9, 0.1, 0.0]])
-    ids, is_fallback = describe_parts(cosine, n_candidates=2, per_part=1)
+    ids, is_fallback = describe_parts(cosine, n_candidates=2, per_part=1, regulariser=1.0)
     assert np.unique(ids).tolist() == [1] and not is_fallback
-    ids, is_fallback = describe_parts(cosine, n_candidates=2, per_part=2)
+    ids, is_fallback = describe_parts(cosine, n_candidates=2, per_part=2, regulariser=1.0)
     assert is_fallback and set(np.ravel(ids)) <= {0, 1, 2}

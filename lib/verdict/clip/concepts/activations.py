@@ -21,7 +21,7 @@ from verdict.stats.scores import top_class
 from verdict.stats.uncertainty import Interval, wilson
 from verdict.stats.weighted import ratio
 
-SHARPNESS = 2.5
+SHARPNESS, MAX_STEPS, TOLERANCE = 2.5, 1000, 1e-9
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,7 @@ def by_class(find: Callable, features: np.ndarray, y_true: np.ndarray, grid: tup
     return masks
 
 
-def sinkhorn(
-    scores: np.ndarray, *, regulariser: float = 1.0, n_iterations: int = 1000, tolerance: float = 1e-9
-) -> np.ndarray:
+def sinkhorn(scores: np.ndarray, *, regulariser: float) -> np.ndarray:
     """Share descriptors out between parts by scores (n_parts, n_descriptors): rows sum to 1, columns are alike.
 
     A small regulariser gives each descriptor to one part, a large one to all alike.
@@ -111,16 +109,16 @@ def sinkhorn(
     kernel = np.exp((scores - scores.max()) / regulariser)
     wanted = scores.shape[0] / scores.shape[1]
     columns = np.ones(scores.shape[1])
-    for _ in range(n_iterations):
+    for _ in range(MAX_STEPS):
         rows = 1 / (kernel @ columns)
         columns = wanted / (rows @ kernel)
-        if np.abs(rows * (kernel @ columns) - 1).max() < tolerance:
+        if np.abs(rows * (kernel @ columns) - 1).max() < TOLERANCE:
             break
     return rows[:, None] * kernel * columns
 
 
 def describe_parts(
-    cosine: np.ndarray, *, n_candidates: int, per_part: int, regulariser: float = 1.0
+    cosine: np.ndarray, *, n_candidates: int, per_part: int, regulariser: float
 ) -> tuple[list[np.ndarray], bool]:
     """The descriptors of each part of one image, the best first, and whether parts had too few in common.
 

@@ -20,16 +20,10 @@ MAX_SCALE = 100.0
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A batch of n pictures.
+    """A batch of n pictures, uint8 (n, px, px, 3), with n captions.
 
-    Attributes
-    ----------
-    images : uint8 (n, px, px, 3)
-    texts : list of n captions
-    is_true : bool (n, n)
-        Whether caption j is true of picture i.
-    factors : mapping of name to int (n,)
-        What each picture holds, for linear heads that help the vision tower to its features.
+    `is_true` (n, n) says whether caption j is true of picture i; `factors`, int (n,) by name, what each picture holds,
+    for linear heads that help the vision tower to its features.
     """
 
     images: np.ndarray
@@ -40,22 +34,10 @@ class Drawn:
 
 @dataclass(frozen=True)
 class ClipRecipe:
-    """How a tiny CLIP is taught.
+    """How a tiny CLIP is taught: by AdamW with a one-cycle schedule of `steps`.
 
-    Attributes
-    ----------
-    draw : (n, rng) → Drawn
-    n_values : mapping of name to int
-        Of each factor that `draw` tells.
-    corpus : () → texts
-        What the tokenizer's merges are learnt from.
-    image_px, patch_px : int
-    width, layers : int
-        Of the vision tower.
-    text_width, text_layers : int
-    dim : int
-        Of the joint space.
-    steps, batch, learning_rate : of AdamW with a one-cycle schedule
+    `draw` gives a batch from (n, rng), with factors of `n_values` values by name; the tokenizer's merges are learnt
+    from `corpus`. `width` and `layers` are the vision tower's, `dim` the joint space's.
     """
 
     draw: Callable[[int, np.random.Generator], Drawn]
