@@ -69,6 +69,11 @@ def with_bounds(name: str, found: Interval | Number) -> dict[str, float | None]:
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
+def cells(found: Mapping[str, Interval]) -> dict[str, float | None]:
+    """Several values with their bounds as columns of a table's row; see `with_bounds`."""
+    return {name: value for column, one in found.items() for name, value in with_bounds(column, one).items()}
+
+
 def percentile_interval(value: float, replicates: ArrayLike, *, level: float = 0.95) -> Interval:
     """Percentile interval of replicates; those that are not finite are left out, and none at all gives NaN bounds."""
     finite = np.asarray(replicates, dtype=np.float64)
