@@ -40,6 +40,7 @@ from verdict.pages.deferral import (
     people_of,
     tuning_table,
 )
+from verdict.pages.tables import SHARE, bounded, store_counts
 from verdict.stats.ranking import Ranked, risk_coverage
 from verdict.stats.uncertainty import Interval, Resampler, with_bounds
 from verdict.workflow.stage import Stage
@@ -120,8 +121,7 @@ def count_sources(stage: Stage, calibrated: Calibrated, tuning: Evidence, test: 
         "n_left_out": len(tuning) if tuning.split == TUNING else 0,
         "test.n_pairs": len(test),
     }
-    for name, count in counts.items():
-        stage.number(f"policy.{name}", count, unit="count")
+    store_counts(stage, "policy", counts)
 
 
 def _store_settings(stage: Stage, study: PolicyStudy, people: People, calib: Evidence, test: Evidence) -> None:
@@ -134,62 +134,44 @@ def _store_settings(stage: Stage, study: PolicyStudy, people: People, calib: Evi
     ids, rows = test.table["pair_id"], np.arange(len(test))
     shared = {"n": len(test), "split": test.split}
     stage.number("policy.n_people_recorded", people.n_recorded(ids), unit="count", **shared)
-    stage.number("policy.n_splits_not_asked", people.n_silent, unit="count")
-    stage.number("policy.n_own_prices", len(stage.params.policy.costs.error_of), unit="count")
+    counts = {"n_splits_not_asked": people.n_silent, "n_own_prices": len(stage.params.policy.costs.error_of)}
+    store_counts(stage, "policy", counts)
     stage.number("policy.is_simulated", people.is_simulated, kind=SETTING)
     stage.number("policy.errs_by_class", isinstance(people.careful, ConfusionHuman), kind=SETTING)
     for name, person in (("human", people.careful), ("glance", people.hasty)):
         right = person.distribution(ids, test.y_true)[rows, test.y_true]
-        found = study.draws.mean(right, span=None if people.is_simulated else (0, 1)).number(unit="%", **shared)
+        found = study.draws.mean(right, span=None if people.is_simulated else SHARE).number(unit="%", **shared)
         is_given = people.is_simulated and found.low is None
-        number = Number(found.value, unit="%", kind=SETTING, **shared) if is_given else found
-        stage.numbers[f"policy.{name}_accuracy"] = number
+        stage.numbers[f"policy.{name}_accuracy"] = replace(found, kind=SETTING) if is_given else found
 
 
 def _store_test(stage: Stage, study: PolicyStudy) -> None:
     shared: dict[str, Any] = {"n": len(study.test.score), "split": Split.TEST}
     branches, rows = study.evaluation.branches.set_index("branch"), study.comparison.set_index("policy")
-    draws = study.draws
-    found: dict[str, Number] = {"auto_error": auto_error(stage, study.test, study.policy)}
+    cells = {f"cost{end}": (policy, "cost") for end, policy in _PRICED.items()}
+    cells |= {f"gain_over_{name}": (rival, "difference") for name, rival in _RIVALS.items()}
+    there = {name: cell for name, cell in cells.items() if cell[0] in rows.index}
+    minutes = {name: Interval.from_columns(rows.loc[row], column) for name, (row, column) in there.items()}
+    minutes |= {f"cost_{name}": getattr(study.belief, name) for name in ("promised", "delivered", "informed")}
+    minutes["regret"] = study.belief.regret
+    shares = {name: getattr(study.evaluation, name) for name in ("accuracy", "accuracy_model")}
+    lift = {"lift": Interval.from_columns(branches.loc[NOT_AUTO], "lift")}
+    for unit, found in (("min", minutes), ("%", shares), ("", lift)):
+        for name, interval in found.items():
+            stage.numbers[f"policy.test.{name}"] = _stored(interval, study.draws, unit=unit, **shared)
+    stage.numbers["policy.test.auto_error"] = auto_error(stage, study.test, study.policy)
     for branch in Decision:
         share = Interval.from_columns(branches.loc[branch.text], "share")
-        found[f"{branch.text}_share"] = share.number(unit="%", **shared)
-    found["lift"] = _stored(Interval.from_columns(branches.loc[NOT_AUTO], "lift"), draws, **shared)
-    for name, policy in _PRICED.items():
-        if policy in rows.index:
-            found[f"cost{name}"] = _stored(Interval.from_columns(rows.loc[policy], "cost"), draws, unit="min", **shared)
-    for name, rival in _RIVALS.items():
-        if rival in rows.index:
-            gain = Interval.from_columns(rows.loc[rival], "difference")
-            found[f"gain_over_{name}"] = _stored(gain, draws, unit="min", **shared)
-    for name in ("promised", "delivered", "informed"):
-        found[f"cost_{name}"] = _stored(getattr(study.belief, name), draws, unit="min", **shared)
-    found["regret"] = _stored(study.belief.regret, draws, unit="min", **shared)
-    for name in ("accuracy", "accuracy_model"):
-        found[name] = _stored(getattr(study.evaluation, name), draws, unit="%", **shared)
+        stage.numbers[f"policy.test.{branch.text}_share"] = share.number(unit="%", **shared)
     smaller = min(branches.loc[Decision.AUTO.text, "n"], branches.loc[NOT_AUTO, "n"])
-    found["n_smaller_side"] = Number(float(smaller), unit="count", **shared)
-    stage.numbers.merge({f"policy.test.{name}": number for name, number in found.items()})
+    stage.number("policy.test.n_smaller_side", smaller, unit="count", **shared)
 
 
-_PRICED = {
-    "": "policy",
-    "_without_gate": "without gate",
-    "_max_probability": MAXIMUM,
-    "_entropy": ENTROPY,
-    "_one_model": ONE_MODEL,
-    "_always_auto": "always auto",
-    "_always_human": "always human",
-    "_random": "random",
-    "_oracle": "oracle",
-}
-_RIVALS = {
-    "auto": "always auto",
-    "human": "always human",
-    "max_probability": MAXIMUM,
-    "entropy": ENTROPY,
-    "one_model": ONE_MODEL,
-}
+_SCORES = {"max_probability": MAXIMUM, "entropy": ENTROPY, "one_model": ONE_MODEL}
+_RIVALS = {"auto": "always auto", "human": "always human"} | _SCORES
+_PRICED = {"": "policy"} | {f"_{name}": policy for name, policy in _SCORES.items()}
+_PRICED |= {f"_{policy.replace(' ', '_')}": policy for policy in ("without gate", "always auto", "always human")}
+_PRICED |= {"_random": "random", "_oracle": "oracle"}
 
 
 def _stored(found: Interval, draws: Resampler, **fields: Any) -> Number:
@@ -203,7 +185,7 @@ def auto_error(stage: Stage, case: Case, policy: Policy, split: str = Split.TEST
     """Error rate of what goes out alone; not defined if nothing does."""
     alone = case.decide(policy) == Decision.AUTO
     wrong = case.outcomes.error[alone, Decision.AUTO]
-    found = stage.resampler(case.group_id[alone]).mean(wrong, span=(0, 1))
+    found = stage.resampler(case.group_id[alone]).mean(wrong, span=SHARE)
     return found.number(n=int(alone.sum()), split=split, unit="%")
 
 
@@ -222,11 +204,9 @@ def gate_counts(stage: Stage, splits: Mapping[str, Evidence]) -> pd.DataFrame:
         draws = stage.resampler(evidence.groups)
         for reason in Forced:
             chosen = evidence.forced == reason
-            wrong = stage.resampler(evidence.groups[chosen]).mean(evidence.is_wrong[chosen], span=(0, 1))
-            name = (reason.text or "passes the gate").replace("_", " ")
-            row: dict[str, object] = {"split": split, "gate": name, "n": int(chosen.sum())}
-            row |= with_bounds("share", draws.mean(chosen, span=(0, 1)))
-            rows.append(row | with_bounds("model_error", wrong))
+            wrong = draws.of(chosen).mean(evidence.is_wrong[chosen], span=SHARE)
+            row = {"split": split, "gate": _words(reason.text or "passes the gate"), "n": int(chosen.sum())}
+            rows.append(row | bounded({"share": draws.mean(chosen, span=SHARE), "model_error": wrong}))
     return pd.DataFrame(rows)
 
 
@@ -257,28 +237,19 @@ def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.Data
     removed = without_each(evidence.signals, evidence.consistency)
     scores = {"composite": evidence.score, **evidence.rivals}
     scores |= {f"composite without {_words(name)}": score for name, score in removed.items()}
-    rows, own = [], None
+    stored = {score: name for name, score in _SCORES.items()} | {"composite": "composite"}
+    rows, own, shared = [], None, {"n": len(evidence), "split": evidence.split}
     for name, score in scores.items():
         statistic = Ranked(score, evidence.is_wrong).aurc
         found = float(statistic(None)), draws.replicates(statistic)
         own = own or found
-        gap = unless_given(draws.around(found[0] - own[0], found[1] - own[1]))
-        row: dict[str, object] = {"score": name} | with_bounds("aurc", draws.around(*found))
-        rows.append(row | with_bounds("difference", gap))
-    table = pd.DataFrame(rows)
-    _store_ranking(stage, table.set_index("score"), evidence, draws)
-    return table
-
-
-def _store_ranking(stage: Stage, rows: pd.DataFrame, evidence: Evidence, draws: Resampler) -> None:
-    shared = {"n": len(evidence), "split": evidence.split}
-    for name, score in {"composite": "composite", **_RIVALS}.items():
-        if score in rows.index:
-            found = Interval.from_columns(rows.loc[score], "aurc")
-            stage.numbers[f"policy.test.aurc_{name}"] = found.number(**shared)
-        if score in evidence.rivals:
-            gain = Interval.from_columns(rows.loc[score], "difference")
-            stage.numbers[f"policy.test.aurc_gain_over_{name}"] = _stored(gain, draws, **shared)
+        aurc, gap = draws.around(*found), unless_given(draws.around(found[0] - own[0], found[1] - own[1]))
+        rows.append({"score": name} | bounded({"aurc": aurc, "difference": gap}))
+        if short := stored.get(name):
+            stage.numbers[f"policy.test.aurc_{short}"] = aurc.number(**shared)
+        if name in evidence.rivals:
+            stage.numbers[f"policy.test.aurc_gain_over_{short}"] = _stored(gap, draws, **shared)
+    return pd.DataFrame(rows)
 
 
 def surface_of(case: Case, policy: Policy, *, n_points: int = 41) -> tuple[pd.DataFrame, tuple[int, int]]:
