@@ -186,7 +186,8 @@ def seed_scores(stage: Stage, split: str = Split.VAL, *, trials: Sequence[str] |
     return pd.DataFrame(rows)
 
 
-def _candidates(stage: Stage) -> list[TrialParams]:
+def candidates(stage: Stage) -> list[TrialParams]:
+    """Trials that could be chosen; controls cannot."""
     return [trial for trial in stage.params.training.trials if trial.role == "candidate"]
 
 
@@ -205,7 +206,7 @@ def rank_trials(stage: Stage) -> pd.DataFrame:
     for the number of candidates), best first.
     """
     trials, margin = stage.params.training.trials, stage.params.training.margin
-    answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in _candidates(stage)}
+    answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in candidates(stage)}
     means = {trial: mean_score(stage, answer) for trial, answer in answers.items()}
     best = max(means, key=lambda trial: means[trial].value)
     rows = []
@@ -229,7 +230,7 @@ def differences(stage: Stage) -> pd.DataFrame:
     (p_clustered adjusted for the number of rows), verdict. Two trials are called different where the interval of
     macro-F1 excludes zero and p_holm lies below one minus the level.
     """
-    answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in _candidates(stage)}
+    answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in candidates(stage)}
     rows = []
     for first, second in combinations(answers, 2):
         row: dict[str, object] = {"trial": second, "minus": first}
@@ -296,7 +297,7 @@ def noise_of_best(stage: Stage, scores: pd.DataFrame, kept: Selection) -> pd.Dat
     Equal are the candidates with as many epochs in all as the kept one that unfreeze something, as it does, or nothing.
     The expected maximum of n independent normal draws is mean + c_n · SD; SD is pooled over the candidates' seeds.
     """
-    trials = {trial.name: trial for trial in _candidates(stage)}
+    trials = {trial.name: trial for trial in candidates(stage)}
 
     def kind(name: str) -> tuple[int, bool]:
         return n_epochs(stage.params.training.trials, name), any(getattr(trials[name], part) for part in DEPTH)

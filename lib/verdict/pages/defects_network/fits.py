@@ -28,6 +28,7 @@ from verdict.pages.defects.leaks import (
     shared_with,
 )
 from verdict.pages.defects_network.kept_answers import compared, features_of, rows_of, zero_to_one
+from verdict.pages.tables import store_counts
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import WARMUP_STAGE
 
@@ -139,7 +140,7 @@ def leak_counts(stage: Stage, found: ShortFits) -> pd.DataFrame:
         "the leaking fit, against its test images": (fits.leaked, fits.judged),
     }
     rows = [{"training": name, **shared_with(*tables)} for name, tables in asked.items()]
-    stage.number("defect.leak.n_images_ours", rows[0]["n_images_seen"], unit="count")
-    stage.number("defect.leak.n_images", rows[2]["n_images_seen"], unit="count", split=str(Split.TEST))
-    stage.number("defect.leak.n_pairs", rows[2]["n_pairs_seen"], unit="count", split=str(Split.TEST))
+    store_counts(stage, "defect.leak", {"n_images_ours": rows[0]["n_images_seen"]})
+    seen = {"n_images": rows[2]["n_images_seen"], "n_pairs": rows[2]["n_pairs_seen"]}
+    store_counts(stage, "defect.leak", seen, split=str(Split.TEST))
     return pd.DataFrame(rows)
