@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simulated_stage import KEPT, make_stage, simulated_table
-from verdict.decide.sets import Threshold, adaptive_scores, conformal_quantile
+from simulated_stage import KEPT, make_stage
+from verdict.decide.sets import adaptive_scores, conformal_quantile
 from verdict.decide.temperature import Temperature
 from verdict.model.predict import logits_of
 from verdict.pages.calibration import halve
@@ -18,7 +18,6 @@ from verdict.pages.coverage import (
     PREDICT,
     RAPS,
     Sets,
-    _coverage_rows,
     _quantiles,
     class_coverage,
     coverage_table,
@@ -118,6 +117,10 @@ def test_a_broken_promise_is_a_number_with_an_interval(stage, sets):
     found = coverage_table(stage, sets, [test], T)
     store_coverage(stage, found, sets, split="test", n=len(test), prefix="fine")
     plain = found[found["kind"] == KINDS[0]]
+    # Bounds of each level alone would call sound sets missed too often: the largest of three is picked.
+    beyond = plain["level"] - plain["coverage_high"] - plain["shortfall_low"]
+    assert (beyond >= 0).all() and beyond.max() > 1e-3
+    assert stage.numbers["fine.coverage_shortfall"].low == plain["shortfall_low"].max()
     fine = stage.numbers["fine.coverage_shortfall"]
     assert fine.value == plain["shortfall"].max() == pytest.approx((plain["level"] - plain["coverage"]).max())
     assert fine.low <= 0 <= fine.high
@@ -127,24 +130,6 @@ def test_a_broken_promise_is_a_number_with_an_interval(stage, sets):
     broken = coverage_table(stage, sets, [opposite], T)
     store_coverage(stage, broken, sets, split="test", n=len(test), prefix="broken")
     assert stage.numbers["broken.coverage_shortfall"].low > 0.5
-
-
-def test_sound_sets_are_called_missed_as_seldom_as_is_said(stage):
-    """The largest of three levels is picked; bounds of each level alone would call 7 % missed where 2.5 % are meant."""
-    n_samples, picked, alone = 300, 0, 0
-    for seed in range(n_samples):
-        calib, test = (
-            simulated_table(split, n=600, seed=seed + place) for place, split in ((0, "calib"), (500, "test"))
-        )
-        probs, y_true = softmax(logits_of(calib)), calib["y_true"].to_numpy()
-        scores = calib[["group_id", "y_true"]].assign(score=1 - probs[np.arange(600), y_true])
-        fits = {(alpha, KINDS[0]): Threshold.fit(scores["score"], alpha) for alpha in (0.05, 0.1, 0.2)}
-        found = pd.DataFrame(_coverage_rows(stage, Sets(fits, 0.1, scores), KINDS[0], test, 1.0))
-        picked += found["shortfall_low"].iloc[-1] > 0
-        alone += (found["level"] > found["coverage_high"]).any()
-    # 0.025 of 300 has a standard error of 0.009.
-    assert picked / n_samples <= 0.045
-    assert alone / n_samples > 0.045
 
 
 def test_a_single_image_has_coverage_without_an_interval(stage, sets):

@@ -81,15 +81,6 @@ def test_a_lead_is_that_of_the_page_on_selection(tmp_path, swapped):
     assert stage.numbers["defect.ranking.n_races"].value == 1
 
 
-def test_equal_candidates_are_often_reversed(tmp_path):
-    stage = stage_of(tmp_path, runs_of(2.0))
-    found = reversals_of(stage)
-    choices.store_reversals(stage, found)
-    assert 0 < found["reversed"].iloc[0] <= 0.75
-    assert found["reversed_low"].iloc[0] < found["reversed_high"].iloc[0]
-    assert stage.numbers["defect.ranking.reversed"].value == found["reversed"].iloc[0]
-
-
 def test_seeds_are_counted_pair_by_pair(tmp_path):
     """text1 answers all and half rightly, frozen three quarters: of four pairs of seeds the two with half reverse."""
     base = simulated_table("val", n=400, seed=4)
@@ -250,7 +241,3 @@ def test_ablations_are_counted(tmp_path):
         stage = stage_of(tmp_path, {})
         choices.store_ablation(stage, published_ablation(), choices.nearest_twins(trials, "oversample"))
         assert stage.numbers["defect.ablation.n_ours"].text == n_ours
-
-
-def test_this_projects_trials_can_be_compared():
-    assert choices.nearest_twins(load_params("base").training.trials, "no_such_setting") == []

@@ -69,15 +69,6 @@ def test_answers_to_questions_are_worked_out_once_for_all_prices(stage, monkeypa
     assert len(asked) == n + 2
 
 
-def test_handing_over_can_lose_and_is_said_so_in_bold(stage):
-    """Everything that is not clear is handed to somebody who guesses: answers get worse."""
-    study, _, test, people = studied(stage, accuracy=0.5)
-    forced_over = study.policy.__class__(1.0, 1.0, study.policy.tau_critical)
-    object.__setattr__(study, "policy", forced_over)
-    handover.handover_table(stage, study, test, people)
-    assert stage.numbers["policy.test.handover_gain"].high < 0
-
-
 def test_nobody_handed_over_is_said(stage):
     study, _, test, people = studied(stage)
     object.__setattr__(study, "policy", study.policy.__class__(0.0, 0.0, None))

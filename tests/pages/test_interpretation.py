@@ -122,18 +122,6 @@ def test_states_have_their_shapes_and_attention_sums_to_one(opened, pairs):
     assert states["attention"].std(axis=-1).max() > 1e-3
 
 
-def test_states_follow_from_each_other(opened, pairs):
-    """Fused is the norm of query plus attended, and the logit an affine function of the hidden layer."""
-    states = interpretation.observe(opened, pairs)
-    head = opened.network.head
-    gamma, beta = (np.asarray(weight.numpy()) for weight in head["xattn_norm"].weights)
-    total = states["take_cls_token"] + states["xattn"]
-    normed = (total - total.mean(axis=1, keepdims=True)) / np.sqrt(total.var(axis=1, keepdims=True) + 1e-6)
-    assert states["xattn_norm"] == pytest.approx(normed * gamma + beta, abs=1e-4)
-    kernel, bias = (np.asarray(weight.numpy()) for weight in head["logit"].weights)
-    assert states["logit"] == pytest.approx(states["mlp_1"] @ kernel[:, 0] + bias, abs=1e-4)
-
-
 def test_the_attended_state_is_the_attention_over_the_tokens(opened, pairs):
     """Heads by hand: softmax weights times values of the tokens, through the layer's own projections."""
     states, layer = interpretation.observe(opened, pairs), opened.network.head["xattn"]
@@ -258,8 +246,8 @@ class Recorded:
         return self.folders[name]
 
 
-@pytest.mark.parametrize("plan", [PLANS[1], PLANS[2]], ids=str)
-def test_the_kept_network_is_the_one_that_was_stored(params, store, cache, pairs, tmp_path, plan):
+def test_the_kept_network_is_the_one_that_was_stored(params, store, cache, pairs, tmp_path):
+    plan = PLANS[2]
     trained = opened_with(params, store, cache, plan)
     save_weights(trained.network, tmp_path / "weights.npz")
     (tmp_path / "images").symlink_to(store.folder)
