@@ -19,15 +19,7 @@ from verdict.decide.temperature import LOG_T_BOUND, Isotonic, Platt, Temperature
 from verdict.model.predict import logits_of
 from verdict.model.selection import Selection
 from verdict.pages.tables import GAP, SHARE, about, bounded, store
-from verdict.stats.metrics import (
-    brier_of_rows,
-    confidence_and_correct,
-    ece_change,
-    ece_if_calibrated,
-    ece_interval,
-    nll_of_rows,
-    reliability_curve,
-)
+from verdict.stats import metrics
 from verdict.stats.ranking import Ranked
 from verdict.stats.scores import log_softmax, softmax, top_class
 from verdict.stats.uncertainty import Interval, Statistic, holm, p_value, with_bounds
@@ -133,8 +125,8 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
     probs = [softmax(at) for at in places]
     for name, equal_mass in (("ece", False), ("ece_equal_mass", True)):
         options = {"n_bins": n_bins, "equal_mass": equal_mass}
-        ends = [ece_interval(at, y_true, resampler, **options) for at in probs]
-        found[name] = [*ends, ece_change(*probs, y_true, resampler, **options)]
+        ends = [metrics.ece_interval(at, y_true, resampler, **options) for at in probs]
+        found[name] = [*ends, metrics.ece_change(*probs, y_true, resampler, **options)]
     rows = []
     for name, three in found.items():
         before, after, difference = three
@@ -164,7 +156,7 @@ def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame
         row = {"fitted_on": name, "n": len(rows_fitted)} | with_bounds("temperature", found)
         row["at_bound"] = ends_at_bound(found)
         row |= with_bounds("nll", resampler.interval(_scores(logits / found.value, y_true)["nll"]))
-        error = ece_interval(softmax(logits / found.value), y_true, resampler, n_bins=n_bins)
+        error = metrics.ece_interval(softmax(logits / found.value), y_true, resampler, n_bins=n_bins)
         rows.append(row | with_bounds("ece", error))
     wrong = resampler.mean(top_class(logits) != y_true, span=SHARE)
     shared = {"n": len(table), "split": str(table["split"].iloc[0])}
@@ -175,7 +167,7 @@ def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame
 def chance_ece(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, prefix: str) -> None:
     """Number `<prefix>.ece_if_calibrated`; see `metrics.ece_if_calibrated`."""
     resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
-    found = ece_if_calibrated(fitted.transform(logits_of(table)), table["y_true"], resampler, n_bins=n_bins)
+    found = metrics.ece_if_calibrated(fitted.transform(logits_of(table)), table["y_true"], resampler, n_bins=n_bins)
     shared = {"n": len(table), "split": str(table["split"].iloc[0])}
     stage.numbers[f"{prefix}.ece_if_calibrated"] = found.number(**shared)
 
@@ -184,7 +176,9 @@ def reliability(stage: Stage, table: pd.DataFrame, fitted: Temperature) -> dict[
     """Reliability diagrams before and after scaling, with intervals over groups."""
     resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
     probs = {"before": softmax(logits_of(table)), "after": fitted.transform(logits_of(table))}
-    return {name: reliability_curve(one, table["y_true"], resampler, n_bins=n_bins) for name, one in probs.items()}
+    return {
+        name: metrics.reliability_curve(one, table["y_true"], resampler, n_bins=n_bins) for name, one in probs.items()
+    }
 
 
 def references(stage: Stage, study: Study, table: pd.DataFrame) -> pd.DataFrame:
@@ -204,8 +198,8 @@ def references(stage: Stage, study: Study, table: pd.DataFrame) -> pd.DataFrame:
     for name, (n_parameters, transform) in methods.items():
         probs = transform(logits_of(table))
         found = {"accuracy": resampler.mean(top_class(probs) == y_true, span=SHARE)}
-        found["nll"] = resampler.interval(partial(weighted_mean, nll_of_rows(probs, y_true)))
-        found["ece"] = ece_interval(probs, y_true, resampler, n_bins=n_bins)
+        found["nll"] = resampler.interval(partial(weighted_mean, metrics.nll_of_rows(probs, y_true)))
+        found["ece"] = metrics.ece_interval(probs, y_true, resampler, n_bins=n_bins)
         rows.append({"method": name, "n_parameters": n_parameters} | bounded(found))
     return pd.DataFrame(rows)
 
@@ -220,7 +214,7 @@ def gaps_by(
     the p-value of a gap of zero, by Student's t with the spread of the resampled groups, adjusted for all rows.
     """
     probs = fitted.transform(logits_of(table))
-    confidence, hit = confidence_and_correct(probs, table["y_true"])
+    confidence, hit = metrics.confidence_and_correct(probs, table["y_true"])
     if column in pairs:
         of_row = pairs.set_index("pair_id")[column].reindex(table["pair_id"]).fillna("other").to_numpy()
     else:
@@ -243,7 +237,7 @@ def _scores(logits: np.ndarray, y_true: np.ndarray) -> dict[str, Statistic]:
     probs, true = softmax(logits), (np.arange(len(y_true)), y_true)
     return {
         "nll": partial(weighted_mean, -log_softmax(logits)[true]),
-        "brier": partial(weighted_mean, brier_of_rows(probs, y_true)),
+        "brier": partial(weighted_mean, metrics.brier_of_rows(probs, y_true)),
         "aurc": Ranked(probs.max(axis=1), top_class(logits) != y_true).aurc,
     }
 
@@ -267,6 +261,6 @@ def transfer(stage: Stage, tables: Sequence[pd.DataFrame], temperature: float) -
         losses["excess_nll"] = losses["nll"] - losses["nll_at_oracle"]
         row |= bounded({name: resampler.interval(partial(weighted_mean, loss)) for name, loss in losses.items()})
         for end, t in places.items():
-            row |= with_bounds(f"ece{end}", ece_interval(softmax(logits / t), y_true, resampler, n_bins=n_bins))
+            row |= with_bounds(f"ece{end}", metrics.ece_interval(softmax(logits / t), y_true, resampler, n_bins=n_bins))
         rows.append(row)
     return pd.DataFrame(rows)
