@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from simulated_stage import SimulatedStage, simulated_table
-from verdict.base.params import load_params
+from simulated_stage import SimulatedStage, params_with, simulated_table
 from verdict.pages import evaluation
 from verdict.pages.defects import choices
 from verdict.pages.defects.ledger import published_ablation
@@ -25,12 +24,8 @@ class ByTrial(SimulatedStage):
         return self.folder / (f"{trial}-{seed}.parquet" if trial else file)
 
 
-def stage_of(folder, tables, **trials):
-    params = load_params("smoke")
-    named = [trials["only"]] if trials.get("only") else ["frozen", "text1", "hypothesis_only"]
-    kept = tuple(trial for trial in params.training.trials if trial.name in named)
-    params = params.model_copy(update={"training": params.training.model_copy(update={"trials": kept})})
-    return ByTrial("13_reproducibility", "smoke", None, None, folder, params, tables=tables)
+def stage_of(folder, tables, trials=("frozen", "text1", "hypothesis_only")):
+    return ByTrial("13_reproducibility", "smoke", None, None, folder, params_with(*trials), tables=tables)
 
 
 def reversals_of(stage):
@@ -99,7 +94,7 @@ def test_seeds_are_counted_pair_by_pair(tmp_path):
 
 
 def test_a_single_candidate_has_no_order(tmp_path):
-    stage = stage_of(tmp_path, runs_of(0.5), only="frozen")
+    stage = stage_of(tmp_path, runs_of(0.5), ["frozen"])
     found = reversals_of(stage)
     choices.store_reversals(stage, found)
     assert found.empty
