@@ -62,17 +62,6 @@ def test_gains_are_differences_of_the_stored_costs(stage):
     assert (always.value, always.low, always.kind) == (pytest.approx(1.5), None, EXACT)
 
 
-def test_a_simpler_rule_that_is_cheaper_is_named_in_the_answer(stage):
-    """The composite is spoilt by an ensemble that contradicts the model where it is right."""
-    for split in ("calib", "test"):
-        own = stage.tables[split, 11]
-        right = (own["logit_1"] > 0) == (own["y_true"] == 1)
-        stage.tables[split, 23] = own.assign(logit_1=own["logit_1"] * np.where(right, -1, 1))
-    studied(stage)
-    assert stage.numbers["policy.test.gain_over_entropy"].high < 0
-    assert "**it is dearer than thresholds on maximum probability alone**" in answer_of(stage)
-
-
 def test_the_same_composite_of_one_answer_stands_beside_that_of_several_models(stage):
     study, _, test, _ = studied(stage)
     own = {name: test.signals[name] for name in (MAX_PROBABILITY, ENTROPY_CONFIDENCE, CONFORMAL_CONFIDENCE)}

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from tests.data.test_own_recorded import NAMES, N, counts_for, logits_and_labels, params_of, save
 
-from page_text import told
 from recorded import recorded_logits
 from verdict.base.params import load_params
 from verdict.data.own.recorded import RecordedSet
@@ -52,9 +51,7 @@ def test_splits_and_classes_are_counted(stage):
     assert list(counts.index) == list(NAMES)
     assert counts["test"].tolist() == np.bincount(y_true, minlength=3).tolist()
     assert recorded.overlap_table(stage, found)["shared_rows"].tolist() == [0, 0]
-    recorded.people_table(stage, found)
-    answer = told("01_recorded", "rows of saved logits", stage.numbers)
-    assert "tune the policy" in answer and "Nobody's" not in answer and "No row of one split" in answer
+
     assert all(number.kind for number in stage.numbers.values())
     assert all(not number.seeds for number in stage.numbers.values()), "saved logits have no seed"
 
@@ -91,9 +88,6 @@ def test_nobody_is_asked_where_no_answers_were_recorded(stage):
     silent = SimpleNamespace(pairs=found.pairs.drop(columns=[f"votes_{name}" for name in NAMES]), predictions=None)
     nobody = recorded.people_table(stage, silent)
     assert not len(nobody) and "data.people.accuracy" not in stage.numbers
-    recorded.splits_table(stage, found)
-    recorded.overlap_table(stage, found)
-    assert "Nobody's answers" in told("01_recorded", "rows of saved logits", stage.numbers)
 
 
 def with_votes_on_calib(found, right):
