@@ -341,13 +341,9 @@ def decide_batch(
     pairs = stage.pairs().set_index("pair_id")
     return log.DecidedBatch(
         **{name: table[name].to_numpy() for name in ("pair_id", "image_id", "group_id", "split")},
+        **{name: getattr(evidence, name) for name in ("probs", "signals", "sets", "score", "forced", "consistency")},
         logits=logits_of(table),
-        probs=evidence.probs,
         temperature=calibrated.temperature,
-        signals=evidence.signals,
-        sets=evidence.sets,
-        score=evidence.score,
-        forced=evidence.forced,
         decision=decision,
         policy=policy,
         human=answers,
@@ -356,7 +352,6 @@ def decide_batch(
         params_hash=params_hash,
         run_id=log.run_id(model=model_hash, params=params_hash, stage=stage.name),
         hypothesis=pairs["hypothesis"].reindex(ids).to_numpy() if "hypothesis" in pairs else None,
-        consistency=evidence.consistency,
         qhat=calibrated.qhat if np.isfinite(calibrated.qhat) else None,
         clarification=asked,
         questions=people.questions.texts,

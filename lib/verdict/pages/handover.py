@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ from verdict.decide.takeover import People
 from verdict.pages.decisions import PolicyStudy
 from verdict.pages.deferral import Evidence, case_of, clarified, outcomes_of, people_of
 from verdict.pages.raw_temperature import is_told, published_policy
-from verdict.pages.tables import SHARE, bounded
+from verdict.pages.tables import GAP, SHARE, bounded
 from verdict.stats.uncertainty import Interval, Resampler
 from verdict.workflow.stage import Stage
 
@@ -54,8 +53,8 @@ def handover_table(stage: Stage, study: PolicyStudy, test: Evidence, people: Peo
     model, person = (~test.is_wrong).astype(float), person_right(test, people.careful)
     reach = (person.min(), person.max()) if people.is_simulated else (0.0, 1.0)
     columns = {
-        "model": (model, (0.0, 1.0)),
-        "person": (person, None if people.is_simulated else (0.0, 1.0)),
+        "model": (model, SHARE),
+        "person": (person, None if people.is_simulated else SHARE),
         "gain": (person - model, (reach[0] - 1, reach[1])),
     }
     table = _by_part(study.draws, parts, columns)
@@ -65,19 +64,13 @@ def handover_table(stage: Stage, study: PolicyStudy, test: Evidence, people: Peo
 
 
 def _by_part(draws: Resampler, parts: Mapping[str, np.ndarray], columns: Mapping[str, tuple]) -> pd.DataFrame:
-    rows = [
-        {"cases": name, "n": int(chosen.sum())} | part_means(draws, chosen, columns) for name, chosen in parts.items()
-    ]
+    """Mean of each column (values, span) over the rows of each part (n,) bool, with its interval."""
+    values, spans = np.column_stack([column for column, _ in columns.values()]), [span for _, span in columns.values()]
+    rows = []
+    for name, chosen in parts.items():
+        found = dict(zip(columns, draws.of(chosen).means(values[chosen], spans), strict=True))
+        rows.append({"cases": name, "n": int(chosen.sum())} | bounded(found))
     return pd.DataFrame(rows)
-
-
-def part_means(
-    draws: Resampler, chosen: np.ndarray, columns: Mapping[str, tuple[np.ndarray, tuple[float, float] | None]]
-) -> dict[str, Any]:
-    """Mean of each column (values, span) over the chosen rows (n,) bool, with its interval."""
-    values = np.column_stack([column for column, _ in columns.values()])[chosen]
-    found = draws.of(chosen).means(values, [span for _, span in columns.values()])
-    return bounded(dict(zip(columns, found, strict=True)))
 
 
 def clarification_table(study: PolicyStudy, test: Evidence, people: People) -> pd.DataFrame:
@@ -95,9 +88,9 @@ def clarification_table(study: PolicyStudy, test: Evidence, people: People) -> p
         "information": (asked.information[:, 0], (0.0, top)),
         "entropy_before": (entropies[0], (0.0, top)),
         "entropy_after": (entropies[1], (0.0, top)),
-        "accuracy_before": (before, (0.0, 1.0)),
-        "accuracy_after": (after, (0.0, 1.0)),
-        "gain": (after - before, (-1.0, 1.0)),
+        "accuracy_before": (before, SHARE),
+        "accuracy_after": (after, SHARE),
+        "gain": (after - before, GAP),
     }
     is_asked = study.test.decide(study.policy) == Decision.CLARIFY
     return _by_part(study.draws, {"asked about": is_asked, "all": np.ones(len(test), dtype=bool)}, columns)

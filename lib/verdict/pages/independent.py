@@ -133,12 +133,8 @@ def gather_splits(
     stage: Stage, tables: Mapping[str, pd.DataFrame], calibrated: Calibrated, kept: Selection
 ) -> dict[str, Evidence]:
     """Evidence of each split; of test only the pairs that did not tune the policy."""
-    return {
-        split: gather_both(stage, calibrated, kept)[1]
-        if split == Split.TEST
-        else gather(stage, split, calibrated, kept)
-        for split in tables
-    }
+    elsewhere = {split: gather(stage, split, calibrated, kept) for split in tables if split != Split.TEST}
+    return {str(Split.TEST): gather_both(stage, calibrated, kept)[1]} | elsewhere
 
 
 def decisions_by_split(

@@ -41,10 +41,8 @@ def splits_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
         logits, y_true = logits_of(table), table["y_true"].to_numpy()
         hit = (DecisionRule().decide(logits) == y_true).astype(float)
         draws = stage.resampler(table["group_id"])
-        scores = {
-            "accuracy": draws.mean(hit, span=SHARE),
-            "nll": draws.interval(partial(nll_of_logits, logits, y_true)),
-        }
+        scores = {"accuracy": draws.mean(hit, span=SHARE)}
+        scores["nll"] = draws.interval(partial(nll_of_logits, logits, y_true))
         row: dict[str, object] = {"split": split, "n": len(table)}
         if stage.params.data.recorded.group:
             row["groups"] = draws.n_groups
@@ -74,12 +72,7 @@ def overlap_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     counted = {split: Counter(row.tobytes() for row in logits_of(table)) for split, table in parts.items()}
     rows = []
     for left, right in combinations(parts, 2):
-        row: dict[str, object] = {
-            "left": left,
-            "right": right,
-            "n_left": len(parts[left]),
-            "n_right": len(parts[right]),
-        }
+        row = {"left": left, "right": right, "n_left": len(parts[left]), "n_right": len(parts[right])}
         row["shared_rows"] = sum(n for logits, n in counted[right].items() if logits in counted[left])
         if stage.params.data.recorded.group:
             groups = [set(parts[split]["group_id"]) for split in (left, right)]

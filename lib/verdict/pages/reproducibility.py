@@ -58,9 +58,8 @@ def read_records(stage: Stage) -> list[Record]:
             for file, expected in (content["inputs"] | content["outputs"]).items():
                 # Read again, whatever its size and times say.
                 if (now := recorded_hash(file, {})) != expected:
-                    raise StaleResultError(
-                        f"{file} is not what was recorded (expected {expected[:12]}, got {now[:12]})"
-                    )
+                    told = f"expected {expected[:12]}, got {now[:12]}"
+                    raise StaleResultError(f"{file} is not what was recorded ({told})")
             found.append(Record(name, trial or "", seed, content))
     return found
 
