@@ -45,10 +45,7 @@ def test_halves_depend_on_the_seed_alone(stage):
 
 def test_no_half_is_empty_and_one_group_is_refused():
     two = simulated_table("calib", n=4, seed=0, n_rows_of_group=2)
-    assert set(calibration.halve(two, share_for_sets=0.01, rng=np.random.default_rng(0))["half"]) == {
-        calibration.FOR_SETS,
-        calibration.FOR_TEMPERATURE,
-    }
+    assert calibration.halve(two, share_for_sets=0.01, rng=np.random.default_rng(0))["half"].nunique() == 2
     with pytest.raises(ValueError, match="1 group"):
         calibration.halve(two.iloc[:2], share_for_sets=0.5, rng=np.random.default_rng(0))
 
@@ -60,11 +57,8 @@ def test_a_known_temperature_is_found_on_one_half(stage):
     assert found.n == len(study.rows) < 599
     assert study.by_seed["seed"].tolist() == [11, 23]
     kept = study.by_seed.iloc[0]
-    assert (kept["temperature"], kept["temperature_low"], kept["temperature_high"]) == (
-        found.value,
-        found.low,
-        found.high,
-    )
+    shown = kept[["temperature", "temperature_low", "temperature_high"]].tolist()
+    assert shown == [found.value, found.low, found.high]
     assert study.by_seed["is_kept"].tolist() == [True, False]
     curve = study.curve()
     assert np.exp(curve.loc[curve["nll"].idxmin(), "log_t"]) == pytest.approx(study.fitted.temperature, rel=0.06)

@@ -251,9 +251,8 @@ def the_kept_epoch_is_best_by_the_ranking_metric(keep, folder):
     """Logits of later epochs are better ordered and far too sure: macro-F1 rises while the loss rises too."""
     rng = np.random.default_rng(2)
     y_true = rng.integers(0, 2, 997)
-    epochs = [
-        scale * (signal * (2 * y_true - 1) + rng.normal(size=997)) for scale, signal in ((1, 0.7), (9, 0.9), (15, 0.8))
-    ]
+    sharpness = ((1, 0.7), (9, 0.9), (15, 0.8))
+    epochs = [scale * (signal * (2 * y_true - 1) + rng.normal(size=997)) for scale, signal in sharpness]
     history = [{f"val_{name}": value for name, value in score(logit, y_true).items()} for logit in epochs]
     answers = [DecisionRule().decide(np.stack([np.zeros(997), logit], axis=1)) for logit in epochs]
     ranked = evaluation.Answers(y_true, np.arange(997), np.stack(answers), (1, 2, 3)).statistics()

@@ -22,15 +22,9 @@ FIT = {"learning_rate": 1e-3, "weight_decay": 0.0, "dropout": 0.1, "epochs": 3, 
 
 def table_of(logit: list[float], labels: list[str], groups: list[str] | None = None, *, seed: int = 11) -> pd.DataFrame:
     n = len(logit)
-    pairs = pd.DataFrame(
-        {
-            "pair_id": [f"p{k}" for k in range(n)],
-            "image_id": groups or [f"i{k}" for k in range(n)],
-            "group_id": groups or [f"i{k}" for k in range(n)],
-            "split": "val",
-            "label": labels,
-        }
-    )
+    groups = groups or [f"i{k}" for k in range(n)]
+    pairs = pd.DataFrame({"image_id": groups, "group_id": groups, "split": "val", "label": labels})
+    pairs["pair_id"] = [f"p{k}" for k in range(n)]
     return prediction_table(pairs, np.asarray(logit), stage="s", trial="t", seed=seed)
 
 
@@ -44,13 +38,9 @@ class SimulatedStage:
         places = {"parent": "warmup", "vision_blocks": 0}
         self.tables, self.counts, self.numbers = tables, n_trainable, Numbers()
         frozen = min(n_trainable.values(), default=0)
-        trials = tuple(
-            TrialParams(
-                **{**FIT, **places, "name": name, "text_blocks": int(n_trainable.get(name, 0) > frozen)}
-                | options.get(name, {})
-            )
-            for name in names
-        )
+        depth = {name: {"text_blocks": int(n_trainable.get(name, 0) > frozen)} for name in names}
+        settings = {name: FIT | places | depth[name] | options.get(name, {}) for name in names}
+        trials = tuple(TrialParams(name=name, **settings[name]) for name in names)
         training = SimpleNamespace(seeds=tuple(sorted({seed for _, seed in tables})), trials=trials, margin=0.01)
         self.params = SimpleNamespace(statistics=SETTINGS, training=training)
 
@@ -321,13 +311,12 @@ def test_noise_of_the_best_counts_trials_that_are_equal():
     options = {"long": {"epochs": 9}}
     counts = {"frozen": 1, "long": 2, "a": 2, "b": 2, "c": 2}
     stage = seeded({name: [0.8, 0.8, 0.8] for name in counts}, counts, **options)
-    scores = pd.DataFrame(
-        [
-            {"trial": t, "seed": s, "role": "candidate", "macro_f1": 0.8 + 0.01 * s * k - 0.3 * (t == "frozen")}
-            for k, t in enumerate(("a", "b", "c", "frozen", "long"))
-            for s in (1, 2, 3)
-        ]
-    )
+    rows = [
+        (name, 0.8 + 0.01 * seed * k - 0.3 * (name == "frozen"))
+        for k, name in enumerate(("a", "b", "c", "frozen", "long"))
+        for seed in (1, 2, 3)
+    ]
+    scores = pd.DataFrame(rows, columns=["trial", "macro_f1"])
     found = evaluation.noise_of_best(stage, scores, evaluation.Selection("a", 1, "frozen", "a"))
     found = found.set_index("quantity")["value"]
     pooled = np.sqrt((0 + 0.01**2 + 0.02**2) / 3)

@@ -40,7 +40,7 @@ def test_who_is_right_where(stage):
     study, _, test, people = studied(stage)
     table = handover.handover_table(stage, study, test, people).set_index("cases")
     decision = study.test.decide(study.policy)
-    assert table["n"].to_dict() | {} == {
+    assert table["n"].to_dict() == {
         "handed over": int((decision == Decision.HUMAN).sum()),
         "of these, by the gate": int((test.forced != 0).sum()),
         "of these, by the score": int(((decision == Decision.HUMAN) & (test.forced == 0)).sum()),
@@ -219,14 +219,11 @@ def test_better_answers_at_a_glance_are_asked_for_more(stage):
 def test_a_glance_that_nobody_has_is_not_listed(stage, monkeypatch):
     """Recorded people are never made better than they are: wishes above that end at one accuracy, with one row."""
     study, tuning, test, _ = studied(stage)
-    attainable = handover.people_of
-    monkeypatch.setattr(
-        handover,
-        "people_of",
-        lambda stage, table, *, clarify_accuracy: attainable(
-            stage, table, clarify_accuracy=min(clarify_accuracy, 0.85)
-        ),
-    )
+
+    def attainable(stage, table, *, clarify_accuracy):
+        return people_of(stage, table, clarify_accuracy=min(clarify_accuracy, 0.85))
+
+    monkeypatch.setattr(handover, "people_of", attainable)
     table = handover.asking_table(stage, study, tuning, test)
     assert table["glance_accuracy"].unique().tolist() == [0.8, 0.85]
     assert table["is_in_use"].sum() == 1
