@@ -119,6 +119,15 @@ def test_a_broken_promise_is_a_number_with_an_interval(stage, sets):
     assert stage.numbers["broken.coverage_shortfall"].low > 0.5
 
 
+def test_covering_all_rows_does_not_promise_that_all_others_are_covered(stage, sets):
+    """No resample shows a row that is left out; the bounds are those of a share of none among so many groups."""
+    test = stage.predictions("test", trial="text1", seed=11)
+    found = coverage.coverage_table(stage, sets, [test.assign(logit_1=np.where(test["y_true"] == 1, 50.0, -50.0))], T)
+    plain = found[found["kind"] == coverage.KINDS[0]]
+    assert (plain["coverage"] == 1).all() and (plain["coverage_low"] < 1).all()
+    assert plain["shortfall_high"].tolist() == pytest.approx((plain["level"] - plain["coverage_low"]).tolist())
+
+
 def test_a_single_image_has_coverage_without_an_interval(stage, sets):
     test = stage.predictions("test", trial="text1", seed=11).iloc[:3]
     found = coverage.coverage_table(stage, sets, [test], T)

@@ -127,7 +127,7 @@ def turned(stage: SimulatedStage, trial: str, n: int) -> dict[tuple[str, int], p
     return found
 
 
-@pytest.mark.parametrize(("n_turned", "kept"), [(0, "cheap"), (3, "cheap"), (90, "dear")])
+@pytest.mark.parametrize(("n_turned", "kept"), [(0, "cheap"), (3, "cheap"), (36, "dear"), (90, "dear")])
 def test_the_smallest_of_those_shown_to_be_close_is_kept(n_turned, kept):
     n = 4001
     dear = {("dear", s): random_answers(0.85, s, n) for s in (1, 2, 3)}
