@@ -16,18 +16,8 @@ import pandas as pd
 
 from verdict.base.artifacts import content_hash
 from verdict.base.labels import Label, Split, expected_columns
-from verdict.base.numbers import Number
 from verdict.base.params import PolicyParams
-from verdict.decide.log import (
-    DecidedBatch,
-    LogSummary,
-    explain_item,
-    find_item,
-    iter_items,
-    replay_log,
-    run_id,
-    write_log,
-)
+from verdict.decide import log
 from verdict.decide.outcomes import Case
 from verdict.decide.policy import Costs, Outcomes, Policy, decide, force, price_outcomes
 from verdict.decide.signals import (
@@ -47,6 +37,7 @@ from verdict.decide.signals import (
 from verdict.decide.takeover import People, choose_people
 from verdict.model.predict import logits_of
 from verdict.model.selection import Selection
+from verdict.pages.tables import store_counts
 from verdict.stats.scores import softmax, top_class
 from verdict.workflow.stage_parameters import resolved
 from verdict.workflow.stages import QUESTIONS, TRIAL_STAGE, VIEWS
@@ -143,15 +134,11 @@ class Evidence:
     def take(self, rows: np.ndarray, *, split: str | None = None) -> Evidence:
         """Some of the pairs by a mask (n,), under another split's name where one is given."""
         table = self.table[rows].reset_index(drop=True)
-        return Evidence(
-            table if split is None else table.assign(split=split),
-            self.probs[rows],
-            self.sets[rows],
-            {name: signal[rows] for name, signal in self.signals.items()},
-            self.score[rows],
-            self.forced[rows],
-            None if self.consistency is None else self.consistency[rows],
-        )
+        signals = {name: signal[rows] for name, signal in self.signals.items()}
+        arrays = {name: getattr(self, name)[rows] for name in ("probs", "sets", "score", "forced")}
+        consistency = None if self.consistency is None else self.consistency[rows]
+        table = table if split is None else table.assign(split=split)
+        return Evidence(table, signals=signals, consistency=consistency, **arrays)
 
     @property
     def rivals(self) -> dict[str, np.ndarray]:
@@ -338,46 +325,33 @@ def decide_batch(
     calibrated: Calibrated,
     kept: Selection,
     costs: Costs,
-) -> DecidedBatch:
+) -> log.DecidedBatch:
     """Decide every pair and draw the people's answers, for the log.
 
     The model is named by the hash of its weights, or of its saved logits; the parameters by the hash of those that this
     stage depends on.
     """
-    table = evidence.table
+    table, model_hash = evidence.table, _model_hash(stage, kept)
     ids = table["pair_id"].to_numpy()
-    model_hash = _model_hash(stage, kept)
     params_hash = content_hash(resolved(stage.all_params, stage.name))
     decision = decide(evidence.score, policy, forced=evidence.forced)
     asked = people.ask(ids, evidence.y_true, evidence.probs)
     answers = people.careful.answers(ids, evidence.y_true)
-    drawn = price_outcomes(
-        costs,
-        evidence.y_true,
-        model=evidence.answer,
-        human=answers,
-        clarified=asked.answer,
-        n_classes=evidence.probs.shape[1],
-    )
+    drawn = outcomes_of(evidence, people, costs, human=answers, after=asked.answer)
     pairs = stage.pairs().set_index("pair_id")
-    return DecidedBatch(
+    return log.DecidedBatch(
         **{name: table[name].to_numpy() for name in ("pair_id", "image_id", "group_id", "split")},
+        **{name: getattr(evidence, name) for name in ("probs", "signals", "sets", "score", "forced", "consistency")},
         logits=logits_of(table),
-        probs=evidence.probs,
         temperature=calibrated.temperature,
-        signals=evidence.signals,
-        sets=evidence.sets,
-        score=evidence.score,
-        forced=evidence.forced,
         decision=decision,
         policy=policy,
         human=answers,
         classes=stage.classes,
         model_hash=model_hash,
         params_hash=params_hash,
-        run_id=run_id(model=model_hash, params=params_hash, stage=stage.name),
+        run_id=log.run_id(model=model_hash, params=params_hash, stage=stage.name),
         hypothesis=pairs["hypothesis"].reindex(ids).to_numpy() if "hypothesis" in pairs else None,
-        consistency=evidence.consistency,
         qhat=calibrated.qhat if np.isfinite(calibrated.qhat) else None,
         clarification=asked,
         questions=people.questions.texts,
@@ -395,36 +369,31 @@ def _model_hash(stage: Stage, kept: Selection) -> str:
     return content_hash({name: value for name, value in outputs.items() if name.endswith(file)})
 
 
-def log_decisions(path: Path, batch: DecidedBatch) -> LogSummary:
+def log_decisions(path: Path, batch: log.DecidedBatch) -> log.LogSummary:
     """Write the log of a batch; what it says of costs is of the answers that were drawn, not expected ones."""
-    return write_log(path, iter_items(batch))
+    return log.write_log(path, log.iter_items(batch))
 
 
-def log_table(stage: Stage, path: Path, batch: DecidedBatch, draws: Resampler) -> pd.DataFrame:
+def log_table(stage: Stage, path: Path, batch: log.DecidedBatch, draws: Resampler) -> pd.DataFrame:
     """What the log of a batch holds, and whether it gives the same decisions again.
 
     Returns quantity, value with its interval where it is an estimate. Also numbers `policy.test.n_logged`,
     `.n_replay_differences` and `.cost_logged` (mean cost, in minutes, of the answers that were drawn).
     """
-    replay, shared = replay_log(path), {"n": len(batch), "split": str(batch.split[0])}
-    cost = draws.mean(batch.cost)
-    told = {
-        "n_logged": ("decisions in the log", Number(float(replay.n_items), unit="count", **shared)),
-        "n_replay_differences": (
-            "differences when all are decided again from the log",
-            Number(float(replay.n_differences), unit="count", **shared),
-        ),
-        "cost_logged": ("mean cost of the answers that were drawn", cost.number(unit="min", **shared)),
-    }
-    stage.numbers.merge({f"policy.test.{name}": number for name, (_, number) in told.items()})
-    return pd.DataFrame([{"quantity": words, "value": number} for words, number in told.values()])
+    replay, shared = log.replay_log(path), {"n": len(batch), "split": str(batch.split[0])}
+    counts = {"n_logged": replay.n_items, "n_replay_differences": replay.n_differences}
+    found = store_counts(stage, "policy.test", counts, **shared)
+    found.append(draws.mean(batch.cost).number(unit="min", **shared))
+    stage.numbers["policy.test.cost_logged"] = found[-1]
+    words = ["decisions in the log", "differences when all are decided again from the log"]
+    return pd.DataFrame({"quantity": [*words, "mean cost of the answers that were drawn"], "value": found})
 
 
-def explained(path: Path, batch: DecidedBatch) -> pd.DataFrame:
+def explained(path: Path, batch: log.DecidedBatch) -> pd.DataFrame:
     """The first case of each branch in plain words, read back from the log: columns decision, case, why."""
     rows = []
-    for code in np.unique(batch.decision):
-        pair_id = str(batch.pair_id[int(np.flatnonzero(batch.decision == code)[0])])
-        item = find_item(path, pair_id)
-        rows.append({"decision": item.decision, "case": pair_id, "why": " ".join(explain_item(item).splitlines()[1:])})
+    for first in np.unique(batch.decision, return_index=True)[1]:
+        item = log.find_item(path, str(batch.pair_id[first]))
+        why = " ".join(log.explain_item(item).splitlines()[1:])
+        rows.append({"decision": item.decision, "case": str(batch.pair_id[first]), "why": why})
     return pd.DataFrame(rows)
