@@ -110,15 +110,15 @@ def failed(path, *outputs):
 def test_the_error_of_a_failed_notebook_is_told(tmp_path):
     traceback = ["\x1b[31mValueError\x1b[0m", *(f"line {k}" for k in range(30)), "ValueError: row 7 has no label"]
     path = failed(tmp_path / "a.ipynb", {"output_type": "error", "traceback": traceback})
-    tail = pipeline.error_tail(path)
+    tail = pipeline.tail(pipeline.error_of(path))
     assert tail[-1] == "    ValueError: row 7 has no label"
     assert len(tail) == pipeline.ERROR_TAIL and not any("\x1b" in line for line in tail)
 
 
 def test_a_notebook_that_was_killed_or_damaged_has_no_error_to_tell(tmp_path):
-    assert pipeline.error_tail(failed(tmp_path / "a.ipynb", {"output_type": "stream", "text": "x"})) == []
+    assert pipeline.error_of(failed(tmp_path / "a.ipynb", {"output_type": "stream", "text": "x"})) == ""
     write_text(tmp_path / "b.ipynb", "{")
-    assert pipeline.error_tail(tmp_path / "b.ipynb") == []
+    assert pipeline.error_of(tmp_path / "b.ipynb") == ""
 
 
 def test_how_a_stage_ended_is_told_from_what_it_left(tmp_path, monkeypatch):
@@ -133,6 +133,9 @@ def test_how_a_stage_ended_is_told_from_what_it_left(tmp_path, monkeypatch):
     assert told().startswith("05_test: was killed as it ended; another run takes over what stands in ")
     (home.parent / ".05_test.node.x.running").mkdir()
     assert told().startswith("05_test: was killed while it ran")
+    write_text(tmp_path / "work" / "smoke" / "slurm" / "rule_stage_05_test" / "7.log", "a\n\n" + "x" * 300 + "\n")
+    assert told().startswith("05_test: killed or never started, see ")
+    assert [line for line in pipeline.unfinished("smoke") if line.startswith(" ")] == ["    a", "    " + "x" * 200]
     failed(tmp_path / "work" / "smoke" / "failed" / "05_test.ipynb", {"output_type": "stream", "text": "x"})
     assert told().startswith("05_test: failed, see ")
 
