@@ -248,15 +248,17 @@ def root(tmp_path, monkeypatch):
     return tmp_path / "data"
 
 
-def prepared(kind, root):
+def prepared(kind, root, change=lambda own: None, is_after=True):
+    """The profile of files that are spoilt before or after they are written."""
     own = SOUND[kind](root)
-    own.write()
+    for step in (own.write, lambda: change(own)) if is_after else (lambda: change(own), own.write):
+        step()
     return own.profile
 
 
-def write_profile(content, root):
+def write_profile(content, root, folder=None):
     text = yaml.safe_dump({"title": "Mine", **content}).replace("{root}", str(root))
-    (paths.PARAMS / "mine.yaml").write_text(text)
+    ((folder or paths.PARAMS) / "mine.yaml").write_text(text)
 
 
 def tree(folder):
@@ -276,10 +278,7 @@ def refused(capsys, folder):
 
 @pytest.mark.parametrize(("kind", "change", "is_after", "message"), CASES)
 def test_bad_input_is_told_before_anything_runs(kind, change, is_after, message, root, tmp_path, capsys):
-    own = SOUND[kind](root)
-    for step in (own.write, lambda: change(own)) if is_after else (lambda: change(own), own.write):
-        step()
-    write_profile(own.profile, root)
+    write_profile(prepared(kind, root, change, is_after), root)
     said = refused(capsys, tmp_path)
     assert said.count("\n") == message.count(r"\n") * 2 + 1, "one line, but for a list of faults"
     assert re.search(message, said, re.DOTALL), said
@@ -311,8 +310,7 @@ def test_a_refusal_by_a_fresh_process_writes_nothing(root):
     home = paths.ROOT
     for name, place in (("lib", paths.LIBRARY.parent), ("notebooks", paths.NOTEBOOKS)):
         (home / name).symlink_to(place)
-    write_profile(prepared("pairs", root), root)
-    (root / "table.csv").unlink()
+    write_profile(prepared("pairs", root, gone("table.csv")), root)
     before = tree(home)
     command = start.command("verdict.workflow.pipeline", "--profile", "mine")
     variables = {**os.environ, paths.ROOT_VARIABLE: str(home), "PYTHONPATH": str(paths.LIBRARY.parent)}
