@@ -14,10 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.workflow import test_preflight as cases
-
 from verdict.base import paths
 from verdict.workflow import start
+from workflow import test_preflight as cases
 
 LIMIT_S = 5.0
 
