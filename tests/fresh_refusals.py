@@ -16,7 +16,10 @@ from pathlib import Path
 
 from verdict.base import paths
 from verdict.workflow import start
-from workflow import test_preflight as cases
+
+# Run as a script, it finds modules beside itself alone.
+sys.path.insert(0, str(paths.ROOT))
+from tests.workflow import test_preflight as cases
 
 LIMIT_S = 5.0
 
