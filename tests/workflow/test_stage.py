@@ -48,6 +48,15 @@ def test_a_stage_reads_declared_upstream_stages_only(root):
         open_at("04_model_selection", root).upstream(FEATURES, "numbers.json")
 
 
+def test_a_trial_reads_its_parents_run_and_no_other_trials(root):
+    for trial in ("frozen", "text1"):
+        finish(open_at(TRIAL_STAGE, root, trial=trial, seed=11))
+    stage = open_at(TRIAL_STAGE, root, trial="text1", seed=23)
+    assert stage.upstream(TRIAL_STAGE, "numbers.json", stage.trial.parent, 11).is_file()
+    with pytest.raises(KeyError, match="does not declare that it needs 03_staged_unfreezing"):
+        stage.upstream(TRIAL_STAGE, "numbers.json", "text1", 11)
+
+
 def test_an_upstream_stage_that_has_not_run_is_named(root):
     with pytest.raises(FileNotFoundError, match=r"work/smoke/01_data/run\.json is missing"):
         open_at(WARMUP_STAGE, root).pairs()

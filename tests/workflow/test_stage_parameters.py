@@ -89,26 +89,17 @@ def test_views_are_encoded_once_and_re_run_what_shows_them(base):
     assert affected(base, lambda content: content["training"]["trials"].append(fewer)) == LISTING
 
 
-def test_seeds_of_one_trial_differ_in_the_seed_alone(base):
-    params = validate(base, source="test")
-    one, two = (resolved(params, TRIAL_STAGE, "text2", seed) for seed in (11, 23))
-    assert one["trial"].pop("seed") == 11
-    assert two["trial"].pop("seed") == 23
-    assert one == two
-
-
 def test_a_rebuilt_preset_re_runs_what_it_fed(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "PRESETS", tmp_path)
     params = load_params("smoke")
     assert resolved(params, FEATURES)["presets"] == {}
-    preset = params.model.vision_preset
-    write_text(tmp_path / preset / "config.json", "1")
-    before = resolved(params, FEATURES), resolved(params, "04_model_selection")
-    assert list(before[0]["presets"]) == [preset]
-    write_text(tmp_path / preset / "config.json", "2")
-    after = resolved(params, FEATURES), resolved(params, "04_model_selection")
-    assert before[0] != after[0]
-    assert before[1] == after[1]
+    asked = []
+    for text in "12":
+        write_text(tmp_path / params.model.vision_preset / "config.json", text)
+        asked.append((resolved(params, FEATURES), resolved(params, "04_model_selection")))
+    (fed, apart), (fed_again, apart_again) = asked
+    assert list(fed["presets"]) == [params.model.vision_preset]
+    assert fed != fed_again and apart == apart_again
 
 
 def test_a_changed_file_of_logits_re_runs_what_reads_it(base, tmp_path, monkeypatch):
@@ -153,10 +144,9 @@ def test_a_changed_table_or_picture_re_runs_what_reads_it(base, tmp_path, change
     """Not only a changed path: what stood in the table before would be reported for what stands there now."""
     write_text(tmp_path / "pairs.csv", "image,label\n")
     write_text(tmp_path / "images" / "a.png", "a")
-    base["data"] |= {"source": "csv"}
-    base["data"]["csv"] |= {"table": str(tmp_path / "pairs.csv"), "images": str(tmp_path / "images")}
-    base["clip"]["source"] = "csv"
-    base["clip"]["folder"] |= {"table": str(tmp_path / "pairs.csv"), "images": str(tmp_path / "images")}
+    own = {"table": str(tmp_path / "pairs.csv"), "images": str(tmp_path / "images")}
+    for section, key in (("data", "csv"), ("clip", "folder")):
+        base[section] |= {"source": "csv", key: base[section][key] | own}
     reads = (stages.CLIP_EMBEDDINGS, stages.CLIP_ANSWERS)
 
     def asked():
