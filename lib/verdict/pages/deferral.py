@@ -18,16 +18,10 @@ from verdict.base.artifacts import content_hash
 from verdict.base.labels import Label, Split, expected_columns
 from verdict.base.numbers import Number
 from verdict.base.params import PolicyParams
-from verdict.decide.log import (
-    DecidedBatch,
-    LogSummary,
-    explain_item,
-    find_item,
-    iter_items,
-    replay_log,
-    run_id,
-    write_log,
-)
+from verdict.decide.log.explain import explain_item
+from verdict.decide.log.items import DecidedBatch, iter_items
+from verdict.decide.log.log import find_item, run_id, write_log
+from verdict.decide.log.replay import replay_log
 from verdict.decide.outcomes import Case
 from verdict.decide.policy import Costs, Outcomes, Policy, decide, force, price_outcomes
 from verdict.decide.signals import (
@@ -395,7 +389,7 @@ def _model_hash(stage: Stage, kept: Selection) -> str:
     return content_hash({name: value for name, value in outputs.items() if name.endswith(file)})
 
 
-def log_decisions(path: Path, batch: DecidedBatch) -> LogSummary:
+def log_decisions(path: Path, batch: DecidedBatch) -> int:
     """Write the log of a batch; what it says of costs is of the answers that were drawn, not expected ones."""
     return write_log(path, iter_items(batch))
 
