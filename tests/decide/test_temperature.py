@@ -1,6 +1,7 @@
 """Temperature and its references: recorded numbers, hard cases, other implementations, the published failure."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -77,13 +78,13 @@ def test_recorded_network_has_the_published_figures():
 
 def test_the_true_temperature_is_found_and_its_interval_covers_it():
     covered = 0
-    for seed in range(100):
-        logits, y_true = over_confident(401, 3, seed)
+    for seed in range(40):
+        logits, y_true = over_confident(211, 3, seed)
         fitted = Temperature.fit(logits, y_true)
-        interval = fitted.interval(logits, y_true, Resampler(np.arange(401), 200, 0.95, seed))
+        interval = fitted.interval(logits, y_true, Resampler(np.arange(211), 100, 0.95, seed))
         covered += interval.low <= 2.5 <= interval.high
-    # 0.95 of 100 has a standard error of 0.022.
-    assert 88 <= covered <= 100
+    # 0.95 of 40 has a standard error of 0.034.
+    assert 34 <= covered <= 40
 
 
 def test_resamples_are_fitted_as_rows_would_be():
@@ -120,10 +121,10 @@ def hard_case(rng):
     return logits, y_true, kind
 
 
-def test_a_thousand_hard_cases_stay_positive_and_never_lose():
+def test_hard_cases_stay_positive_and_never_lose():
     rng = np.random.default_rng(11)
     with np.errstate(all="raise", under="ignore"):
-        for _ in range(1000):
+        for _ in range(150):
             logits, y_true, kind = hard_case(rng)
             fitted = Temperature.fit(logits, y_true, allow_small=True)
             assert 0 < fitted.temperature < math.inf
@@ -136,13 +137,14 @@ def test_a_thousand_hard_cases_stay_positive_and_never_lose():
                 assert math.log(fitted.temperature) == pytest.approx(7 if kind == 4 else -7)
 
 
-def test_no_temperature_on_a_grid_is_better():
-    for seed in range(23):
-        logits, y_true = over_confident(
-            307, 5, seed, true_temperature=10 ** np.random.default_rng(seed).uniform(-0.5, 1)
-        )
+def test_no_temperature_on_a_grid_is_better_and_fitting_again_never_loses_even_by_rounding():
+    for seed in range(7):
+        logits, y_true = over_confident(101, 5, seed, true_temperature=2.0 ** (seed - 1))
         fitted = Temperature.fit(logits, y_true)
-        assert fitted.nll_after <= nll_curve(logits, y_true, np.linspace(-7, 7, 701)).min() + 1e-12
+        assert fitted.nll_after <= nll_curve(logits, y_true, np.linspace(-7, 7, 281)).min() + 1e-12
+        again = Temperature.fit(logits / fitted.temperature, y_true)
+        assert again.temperature == pytest.approx(1, rel=1e-6)
+        assert again.nll_after <= again.nll_before
 
 
 def test_scaling_logits_scales_the_temperature():
@@ -163,46 +165,41 @@ def test_a_temperature_of_one_is_the_identity_and_any_keeps_the_answers():
     assert (fitted.transform(logits).argmax(axis=1) == logits.argmax(axis=1)).all()
 
 
-def test_fitting_again_never_loses_even_by_rounding():
-    for seed in range(53):
-        logits, y_true = over_confident(101, 3, seed)
-        again = Temperature.fit(logits / Temperature.fit(logits, y_true).temperature, y_true)
-        assert again.temperature == pytest.approx(1, rel=1e-6)
-        assert again.nll_after <= again.nll_before
+FLAT = np.full((211, 3), 7.0)
+LOGITS, TRUE = over_confident(211, 3, 0)
 
 
-def test_what_a_reader_must_know_is_said():
-    flat = Temperature.fit(np.full((211, 3), 7.0), np.arange(211) % 3)
-    assert flat.temperature == 1
-    assert "every T gives the same NLL" in flat.warning
-    few = Temperature.fit(*over_confident(20, 3, 0))
-    assert "20 calibration rows are few" in few.warning
-    logits, y_true = over_confident(211, 3, 0)
-    assert "lower bound" in Temperature.fit(logits, logits.argmax(axis=1)).warning
-    assert "upper bound" in Temperature.fit(logits, logits.argmin(axis=1)).warning
+@pytest.mark.parametrize(
+    ("logits", "y_true", "said"),
+    [
+        (FLAT, TRUE, "every T gives the same NLL"),
+        (*over_confident(20, 3, 0), "20 calibration rows are few"),
+        (LOGITS, LOGITS.argmin(axis=1), "upper bound"),
+        (LOGITS, LOGITS.argmax(axis=1), "lower bound .*: every answer is right, and T is not to be trusted"),
+        (LOGITS / 1e4 + 0.3, TRUE, "the logits lack their scale"),
+        (LOGITS, np.full(211, 2), "every label of these rows is class 2"),
+        (LOGITS * 1e4, TRUE, "^the logits of a row differ by up to(?!.*are equal)"),
+        (LOGITS * 1e300, TRUE, "^the logits of a row differ by up to(?!.*are equal)"),
+    ],
+)
+def test_what_a_reader_must_know_is_said(logits, y_true, said):
+    fitted = Temperature.fit(logits, y_true, allow_small=True)
+    assert re.search(said, fitted.warning)
+    assert fitted.temperature == 1 or logits is not FLAT
+
+
+@pytest.mark.parametrize("method", [Temperature, VectorScaling, Platt, Isotonic])
+def test_what_is_not_logits_and_labels_is_refused(method):
     with pytest.raises(ValueError, match="got probabilities"):
-        Temperature.fit(softmax(logits), y_true)
+        method.fit(softmax(LOGITS), TRUE)
+    with pytest.raises(ValueError, match="expected 211 labels"):
+        method.fit(LOGITS, TRUE[1:])
     with pytest.raises(ValueError, match="cosines"):
-        Temperature.fit(*clip_like_cosines(101, 10, rng=np.random.default_rng(0)))
+        method.fit(LOGITS / 100, TRUE)
 
 
-@pytest.mark.parametrize("scale", [1e4, 1e5, 1e300])
-def test_logits_of_another_scale_are_not_called_equal(scale):
-    logits, y_true = over_confident(211, 3, 0)
-    said = Temperature.fit(logits * scale, y_true).warning
-    assert "the logits of a row differ by up to" in said and "are equal" not in said
-
-
-def test_labels_of_one_class_and_answers_that_are_all_right_are_told():
-    logits, y_true = over_confident(211, 3, 0)
-    assert "every label of these rows is class 2" in Temperature.fit(logits, np.full(211, 2)).warning
-    assert "every answer is right, and T is not to be trusted" in Temperature.fit(logits, logits.argmax(axis=1)).warning
-    cosines = logits / 1e4 + 0.3
-    assert "the logits lack their scale" in Temperature.fit(cosines, y_true, allow_small=True).warning
-
-
-@pytest.mark.parametrize("n_classes", [2, 3, 60])
-@pytest.mark.parametrize("scale", [1.0, 30.0, 3000.0])
+@pytest.mark.parametrize("n_classes", [2, 60])
+@pytest.mark.parametrize("scale", [1.0, 3000.0])
 def test_log_odds_are_those_of_each_class_against_the_rest(n_classes, scale):
     logits = np.random.default_rng(1).normal(0, scale, (53, n_classes))
     by_hand = np.column_stack(
@@ -211,19 +208,14 @@ def test_log_odds_are_those_of_each_class_against_the_rest(n_classes, scale):
     np.testing.assert_allclose(_log_odds(logits), by_hand, rtol=1e-12, atol=1e-12)
 
 
-def test_scikit_learn_finds_the_same_temperature():
+def test_scikit_learn_finds_the_same_temperature_but_doubles_a_binary_score():
     logits, y_true = over_confident(1009, 5, 6)
-    assert Temperature.fit(logits, y_true).temperature == pytest.approx(
-        scikit_learn_temperature(logits, y_true), rel=1e-5
-    )
-
-
-def test_scikit_learn_doubles_a_binary_score():
+    theirs = scikit_learn_temperature(logits, y_true)
+    assert Temperature.fit(logits, y_true).temperature == pytest.approx(theirs, rel=1e-5)
     logits, y_true = over_confident(1009, 2, 7)
-    z = logits[:, 1] - logits[:, 0]
-    ours = Temperature.fit(np.column_stack([np.zeros(1009), z]), y_true).temperature
     # scikit-learn 1.9.1 turns a one-dimensional score x into the row (-x, x), which doubles the difference.
-    assert scikit_learn_temperature(z[:, None], y_true) == pytest.approx(2 * ours, rel=1e-5)
+    theirs = scikit_learn_temperature(logits[:, 1:] - logits[:, :1], y_true)
+    assert theirs == pytest.approx(2 * Temperature.fit(logits, y_true).temperature, rel=1e-5)
 
 
 def test_vector_scaling_undoes_a_shift_that_temperature_cannot():
@@ -282,7 +274,7 @@ def test_moving_the_raw_temperature_ends_on_the_plateau():
 
 def test_the_path_is_that_of_torch():
     torch = pytest.importorskip("torch")
-    cosines, y_true = clip_like_cosines(1009, 10, rng=np.random.default_rng(1))
+    cosines, y_true = clip_like_cosines(211, 10, rng=np.random.default_rng(1))
     scores, truth = torch.tensor(cosines), torch.tensor(y_true)
     temperature = torch.nn.Parameter(torch.ones((), dtype=torch.float64))
     optimizer = torch.optim.LBFGS([temperature], lr=1, max_iter=50)

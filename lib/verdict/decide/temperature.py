@@ -57,8 +57,7 @@ class Temperature:
         values that look like cosines; see `check_logits`. Guo et al. (2017), On calibration of modern neural networks,
         section 4.2.
         """
-        logits = check_logits(logits, allow_small=allow_small)
-        y_true = check_labels(y_true, *logits.shape)
+        logits, y_true = _checked(logits, y_true, allow_small=allow_small)
         log_t, at_bound, is_flat = _optimum(logits, y_true)
         before = float(nll_of_logits(logits, y_true))
         after = float(nll_of_logits(logits / math.exp(log_t), y_true))
@@ -115,8 +114,7 @@ class VectorScaling:
     @classmethod
     def fit(cls, logits: ArrayLike, y_true: ArrayLike) -> VectorScaling:
         """Minimise the NLL by L-BFGS from the fitted temperature on, which it therefore never does worse than."""
-        logits = check_logits(logits)
-        y_true = check_labels(y_true, *logits.shape)
+        logits, y_true = _checked(logits, y_true)
         unit = Temperature.fit(logits, y_true, allow_small=True).temperature
         scaled, n_classes = logits / unit, logits.shape[1]
         start = np.concatenate([np.ones(n_classes), np.zeros(n_classes)])
@@ -158,8 +156,7 @@ class Platt:
     @classmethod
     def fit(cls, logits: ArrayLike, y_true: ArrayLike) -> Platt:
         """Fit one sigmoid a class by maximum likelihood with smoothed targets."""
-        logits = check_logits(logits)
-        y_true = check_labels(y_true, *logits.shape)
+        logits, y_true = _checked(logits, y_true)
         odds = _log_odds(logits)
         fits = [_fit_sigmoid(odds[:, k], y_true == k) for k in range(logits.shape[1])]
         return cls(*np.array(fits).T)
@@ -185,11 +182,10 @@ class Isotonic:
     @classmethod
     def fit(cls, logits: ArrayLike, y_true: ArrayLike) -> Isotonic:
         """Fit one monotone function a class by least squares."""
-        probs = softmax(check_logits(logits))
-        y_true = check_labels(y_true, *probs.shape)
+        logits, y_true = _checked(logits, y_true)
         fits = [
             IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(column, y_true == k)
-            for k, column in enumerate(probs.T)
+            for k, column in enumerate(softmax(logits).T)
         ]
         return cls(tuple(fits))
 
@@ -197,6 +193,11 @@ class Isotonic:
         """Calibrated probabilities (n, n_classes)."""
         probs = softmax(logits)
         return _normalised(np.column_stack([fit.predict(probs[:, k]) for k, fit in enumerate(self.by_class)]))
+
+
+def _checked(logits: ArrayLike, y_true: ArrayLike, *, allow_small: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    logits = check_logits(logits, allow_small=allow_small)
+    return logits, check_labels(y_true, *logits.shape)
 
 
 def _row_slopes(logits: np.ndarray, y_true: np.ndarray, log_t: np.ndarray) -> np.ndarray:

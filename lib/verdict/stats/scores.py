@@ -70,6 +70,14 @@ def check_probs(probs: ArrayLike) -> np.ndarray:
     return array
 
 
+def check_unit(name: str, values: ArrayLike) -> np.ndarray:
+    """Read values as float64; ValueError with their name where one lies outside [0, 1]."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.size and not (array.min() >= 0 and array.max() <= 1):
+        raise ValueError(f"{name} must lie in [0, 1] without NaN, got {array.min()} to {array.max()}")
+    return array
+
+
 def check_labels(y_true: ArrayLike, n: int, n_classes: int) -> np.ndarray:
     """Read class ids in 0 … n_classes - 1 as int64 (n,); ValueError for other values, or another length."""
     array = np.asarray(y_true)
