@@ -146,16 +146,6 @@ def test_forced_pairs_do_not_move_the_thresholds():
     assert tune_policy(score, outcomes, forced=np.ones(len(score), int)) == Policy(0.0, 0.0)
 
 
-def test_calibrated_scores_give_the_threshold_of_theory():
-    # Handing over costs c and is perfect; the model errs with probability 1 - s at price 1: hand over below 1 - c.
-    rng = np.random.default_rng(0)
-    score = rng.uniform(0, 1, 100_003)
-    is_wrong = rng.uniform(size=len(score)) > score
-    cost = np.column_stack([is_wrong, np.full(len(score), 9.0), np.full(len(score), 0.3)]).astype(float)
-    policy = tune_policy(score, Outcomes(cost, np.zeros_like(cost)))
-    assert policy.t_auto == pytest.approx(1 - 0.3, abs=0.03)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -45,11 +45,6 @@ def test_information_of_a_noiseless_question_is_the_entropy_of_its_answer():
     assert gain == pytest.approx(np.array([[halves, unequal]]))
 
 
-def test_information_is_zero_without_doubt_or_without_signal():
-    assert expected_information(np.array([[1.0, 0.0]]), vote(np.eye(2)))[0, 0] == 0
-    assert expected_information(np.array([[0.4, 0.6]]), vote(np.full((2, 2), 0.5)))[0, 0] == 0
-
-
 def test_update_is_bayes():
     posterior = update(np.array([[0.6, 0.4]]), np.array([[0.1, 0.9]]))
     assert posterior == pytest.approx(np.array([[0.06, 0.36]]) / (0.6 * 0.1 + 0.4 * 0.9))
