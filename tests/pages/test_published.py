@@ -12,7 +12,7 @@ import pytest
 from simulated_stage import SimulatedStage, simulated_table
 from verdict.base.labels import Label
 from verdict.base.params import ReportParams, load_params
-from verdict.base.search import PUBLISHED_TEXT, PUBLISHED_VISION, published
+from verdict.base.search import PUBLISHED_VISION, configurations, draw
 from verdict.data.splits import published_split
 from verdict.model.fit import Batches
 from verdict.model.oversample import n_extra, oversample
@@ -34,10 +34,11 @@ VISION_SEARCH = [
     (4.00113e-5, 1.2143e-5, 0.2046, 3),
 ]
 
+TEXT, VISION = configurations("published_text", 5, seed=42), configurations("published_vision", 3, seed=42)
 
-@pytest.mark.parametrize(("space", "table"), [(PUBLISHED_TEXT, TEXT_SEARCH), (PUBLISHED_VISION, VISION_SEARCH)])
-def test_the_searches_draw_the_published_configurations(space, table):
-    found = published(space, len(table))
+
+@pytest.mark.parametrize(("found", "table"), [(TEXT, TEXT_SEARCH), (VISION, VISION_SEARCH)])
+def test_the_searches_draw_the_published_configurations(found, table):
     for one, (rate, decay, dropout, depth) in zip(found, table, strict=True):
         assert one["learning_rate"] == pytest.approx(rate, abs=0.5e-10)
         assert one["weight_decay"] == pytest.approx(decay, abs=0.5e-9)
@@ -48,14 +49,14 @@ def test_the_searches_draw_the_published_configurations(space, table):
 def test_another_order_of_draws_gives_other_configurations():
     """The order is part of the recipe: the same seed over the same axes, learning rate first, is another search."""
     order = ("learning_rate", "weight_decay", "dropout", "text_blocks")
-    found = published({name: PUBLISHED_VISION[name] for name in order}, 3)
+    found = draw({name: PUBLISHED_VISION[name] for name in order}, 3, rng=np.random.RandomState(42))
     assert found[0]["learning_rate"] != pytest.approx(VISION_SEARCH[0][0], rel=1e-3)
 
 
 def test_the_published_weight_decay_does_nothing():
     """Steps of the whole trial times rate times decay: less than a part in a hundred thousand of a weight."""
     steps = 2 * 980
-    shrinkage = [steps * one["learning_rate"] * one["weight_decay"] for one in published(PUBLISHED_TEXT, 5)]
+    shrinkage = [steps * one["learning_rate"] * one["weight_decay"] for one in TEXT]
     assert max(shrinkage) < 5.7e-6
 
 
@@ -152,9 +153,9 @@ def test_the_profile_repeats_the_published_runs():
     """Rates, decays and dropouts are those that the study's searches drew."""
     params = load_params("paper")
     for trial, found in (
-        ("text3", published(PUBLISHED_TEXT, 5)[4]),
-        ("vision1_text2", published(PUBLISHED_VISION, 3)[1]),
-        ("vision1_text3", published(PUBLISHED_VISION, 3)[2]),
+        ("text3", TEXT[4]),
+        ("vision1_text2", VISION[1]),
+        ("vision1_text3", VISION[2]),
     ):
         ours = params.trial(trial)
         assert ours.text_blocks == found["text_blocks"]
