@@ -189,7 +189,11 @@ def tune_policy(
     below = to_human - to_clarify
     upper = _first_minimum(np.minimum.accumulate(below) + to_clarify - not_auto, tolerance)
     lower = _first_minimum(below[: upper + 1], tolerance)
-    cuts = _cut_values(values)
+    middle = values[:-1] + (values[1:] - values[:-1]) / 2
+    # Between adjacent floats the middle is the lower one, and the test `score >= threshold` would take it in.
+    middle = np.where(middle > values[:-1], middle, values[1:])
+    # A threshold for each cut: everybody above, between neighbours, nobody above.
+    cuts = np.concatenate([[0.0], middle, [ABOVE_ALL]]) if len(values) else [0.0]
     return Policy(float(cuts[upper]), float(cuts[lower]), tau_critical)
 
 
@@ -226,11 +230,3 @@ def _prefix_sums(score: np.ndarray, outcomes: Outcomes, forced: np.ndarray | Non
 def _first_minimum(values: np.ndarray, tolerance: float) -> int:
     """First position whose value is the minimum up to rounding."""
     return int(np.flatnonzero(values <= values.min() + tolerance)[0])
-
-
-def _cut_values(values: np.ndarray) -> np.ndarray:
-    """A threshold for each cut of m distinct scores, (m + 1,): everybody above, between neighbours, nobody above."""
-    middle = values[:-1] + (values[1:] - values[:-1]) / 2
-    # Between adjacent floats the middle is the lower one, and the test `score >= threshold` would take it in.
-    middle = np.where(middle > values[:-1], middle, values[1:])
-    return np.concatenate([[0.0], middle, [ABOVE_ALL]]) if len(values) else np.array([0.0])
