@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import hashlib
 import io
@@ -81,6 +80,8 @@ def told_when_full(path: Path, written: Path | None = None) -> Iterator[None]:
 
 def try_lock(file: IO[Any]) -> bool:
     """Hold a lock on an open file until it is closed; False where another process has it."""
+    import fcntl
+
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
