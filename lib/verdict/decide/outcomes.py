@@ -87,11 +87,26 @@ def evaluate_policy(case: Case, policy: Policy, draws: Resampler) -> Evaluation:
     `draws`: over the groups of the case.
     """
     decision, model_wrong = case.decide(policy), case.outcomes.error[:, Decision.AUTO]
+    forced = np.zeros(len(decision), bool) if case.forced is None else case.forced != Forced.NONE
+    is_auto = decision == Decision.AUTO
+    parts = {branch.text: decision == branch for branch in Decision} | {NOT_AUTO: ~is_auto}
+    nothing, rows = Interval(*[float("nan")] * 3), []
+    for name, taken in parts.items():
+        found = dict.fromkeys(("model_error", "final_error", "lift", "cost"), nothing)
+        if taken.any():
+            own = draws.of(taken)
+            found["model_error"] = own.mean(model_wrong[taken], span=(0, 1))
+            found["cost"], found["final_error"] = case.take(taken).means(decision[taken], own)
+            found["lift"] = unless_given(draws.interval(partial(lift, taken, model_wrong)))
+        row: dict[str, object] = {"branch": name, "n": int(taken.sum()), "n_forced": int((taken & forced).sum())}
+        row |= with_bounds("share", draws.mean(taken, span=(0, 1)))
+        for column, interval in found.items():
+            row |= with_bounds(column, interval)
+        rows.append(row)
     cost, error = case.means(decision, draws)
     model_error = draws.mean(model_wrong, span=(0, 1))
-    is_auto = decision == Decision.AUTO
-    table = branch_table(case, decision, draws)
-    return Evaluation(table, cost, complement(model_error), complement(error), bool(is_auto.all() or not is_auto.any()))
+    is_degenerate = bool(is_auto.all() or not is_auto.any())
+    return Evaluation(pd.DataFrame(rows), cost, complement(model_error), complement(error), is_degenerate)
 
 
 def complement(share: Interval) -> Interval:
@@ -102,26 +117,6 @@ def complement(share: Interval) -> Interval:
 def unless_given(found: Interval) -> Interval:
     """An interval without bounds where no resample gives another value: that is an identity, not an estimate."""
     return found if found.low < found.high else Interval(found.value, float("nan"), float("nan"))
-
-
-def branch_table(case: Case, decision: np.ndarray, draws: Resampler) -> pd.DataFrame:
-    """One row per branch; the columns are those of `Evaluation.branches`."""
-    forced = np.zeros(len(decision), bool) if case.forced is None else np.asarray(case.forced) != Forced.NONE
-    parts = {branch.text: decision == branch for branch in Decision} | {NOT_AUTO: decision != Decision.AUTO}
-    model_wrong, nothing, rows = case.outcomes.error[:, Decision.AUTO], Interval(*[float("nan")] * 3), []
-    for name, taken in parts.items():
-        found = dict.fromkeys(("model_error", "final_error", "lift", "cost"), nothing)
-        if taken.any():
-            own = replace(draws, groups=case.group_id[taken])
-            found["model_error"] = own.mean(model_wrong[taken], span=(0, 1))
-            found["cost"], found["final_error"] = case.take(taken).means(decision[taken], own)
-            found["lift"] = unless_given(draws.interval(partial(lift, taken, model_wrong)))
-        row: dict[str, object] = {"branch": name, "n": int(taken.sum()), "n_forced": int((taken & forced).sum())}
-        row |= with_bounds("share", draws.mean(taken, span=(0, 1)))
-        for column, interval in found.items():
-            row |= with_bounds(column, interval)
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def lift(chosen: np.ndarray, wrong: np.ndarray, weights: Weights = None) -> np.ndarray:

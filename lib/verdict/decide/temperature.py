@@ -58,7 +58,9 @@ class Temperature:
         section 4.2.
         """
         logits, y_true = _checked(logits, y_true, allow_small=allow_small)
-        log_t, at_bound, is_flat = _optimum(logits, y_true)
+        best = _optimum(logits, y_true)
+        is_flat, log_t = best is None, best or 0.0
+        at_bound = abs(log_t) == LOG_T_BOUND
         before = float(nll_of_logits(logits, y_true))
         after = float(nll_of_logits(logits / math.exp(log_t), y_true))
         if after > before:
@@ -214,25 +216,20 @@ def _row_slopes(logits: np.ndarray, y_true: np.ndarray, log_t: np.ndarray) -> np
     return slopes
 
 
-def _optimum(logits: np.ndarray, y_true: np.ndarray) -> tuple[float, bool, bool]:
-    """The log T of the lowest NLL, whether it lies at a bound, and whether T makes no difference."""
+def _optimum(logits: np.ndarray, y_true: np.ndarray) -> float | None:
+    """The log T of the lowest NLL, an end of the grid if it falls on beyond; None where T makes no difference."""
     values = nll_curve(logits, y_true, _GRID)
     if np.ptp(values) <= 1e-12 * max(1.0, values.max()):
-        return 0.0, False, True
+        return None
 
     def slope(log_t: float) -> float:
         return float(_row_slopes(logits, y_true, np.array([log_t])).mean())
 
     best = int(values.argmin())
     low, high = _GRID[max(best - 1, 0)], _GRID[min(best + 1, len(_GRID) - 1)]
-    slope_low, slope_high = slope(low), slope(high)
-    if best == 0 and slope_low >= 0:
-        return -LOG_T_BOUND, True, False
-    if best == len(_GRID) - 1 and slope_high <= 0:
-        return LOG_T_BOUND, True, False
-    if not slope_low < 0 < slope_high:
-        return float(_GRID[best]), False, False
-    return float(optimize.brentq(slope, low, high, xtol=1e-12, rtol=1e-14)), False, False
+    if not slope(low) < 0 < slope(high):
+        return float(_GRID[best])
+    return float(optimize.brentq(slope, low, high, xtol=1e-12, rtol=1e-14))
 
 
 def _sign_change(slopes: np.ndarray, log_t: np.ndarray) -> np.ndarray:
