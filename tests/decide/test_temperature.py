@@ -97,6 +97,7 @@ def test_resamples_are_fitted_as_rows_would_be():
     for row, value in zip(resampler.weights(), drawn, strict=True):
         index = np.repeat(np.arange(503), row)
         assert value == pytest.approx(Temperature.fit(logits[index], y_true[index]).temperature, rel=1e-4)
+    assert np.isnan(temperature_replicates(logits, y_true, Resampler(np.zeros(503), 7, 0.95, 2))).all()
 
 
 @pytest.mark.parametrize("seed", range(23))
