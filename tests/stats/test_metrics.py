@@ -1,4 +1,4 @@
-"""Scores: hand values, invariances, and other implementations (torchmetrics 1.9.0, scikit-learn 1.9.1, MAPIE 1.6.0)."""
+"""Scores: hand values, invariances, and other implementations (torchmetrics 1.9.0, scikit-learn 1.9.1)."""
 
 import math
 from functools import partial
