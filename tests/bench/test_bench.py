@@ -12,7 +12,7 @@ from tests.bench.limits import Machine
 from bench_subject import small_subject
 from verdict.base.artifacts import read_json
 from verdict.base.params import load_params
-from verdict.decide.log import read_log, write_log
+from verdict.decide.log.log import read_log, write_log
 from verdict.model.backend import keras, set_threads
 from verdict.model.network import FreezePlan, SingleQueryAttention
 
@@ -262,8 +262,8 @@ def test_the_audit_is_measured_at_the_size_asked_for(tmp_path):
 
 
 def test_simulated_decisions_take_every_branch(tmp_path):
-    assert write_log(tmp_path / "log.jsonl", audit_log.simulated_items(1009, batch=256)).n_items == 1009
-    assert {line.item.decision for line in read_log(tmp_path / "log.jsonl")} == {"auto", "clarify", "human"}
+    assert write_log(tmp_path / "log.jsonl", audit_log.simulated_items(1009, batch=256)) == 1009
+    assert {item.decision for item in read_log(tmp_path / "log.jsonl")} == {"auto", "clarify", "human"}
 
 
 def test_without_a_name_those_of_the_cpu_run(monkeypatch):

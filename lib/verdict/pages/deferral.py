@@ -17,7 +17,10 @@ import pandas as pd
 from verdict.base.artifacts import content_hash
 from verdict.base.labels import Label, Split, expected_columns
 from verdict.base.params import PolicyParams
-from verdict.decide import log
+from verdict.decide.log.explain import explain_item
+from verdict.decide.log.items import DecidedBatch, iter_items
+from verdict.decide.log.log import find_item, run_id, write_log
+from verdict.decide.log.replay import replay_log
 from verdict.decide.outcomes import Case
 from verdict.decide.policy import Costs, Outcomes, Policy, decide, force, price_outcomes
 from verdict.decide.signals import (
@@ -325,7 +328,7 @@ def decide_batch(
     calibrated: Calibrated,
     kept: Selection,
     costs: Costs,
-) -> log.DecidedBatch:
+) -> DecidedBatch:
     """Decide every pair and draw the people's answers, for the log.
 
     The model is named by the hash of its weights, or of its saved logits; the parameters by the hash of those that this
@@ -339,7 +342,7 @@ def decide_batch(
     answers = people.careful.answers(ids, evidence.y_true)
     drawn = outcomes_of(evidence, people, costs, human=answers, after=asked.answer)
     pairs = stage.pairs().set_index("pair_id")
-    return log.DecidedBatch(
+    return DecidedBatch(
         **{name: table[name].to_numpy() for name in ("pair_id", "image_id", "group_id", "split")},
         **{name: getattr(evidence, name) for name in ("probs", "signals", "sets", "score", "forced", "consistency")},
         logits=logits_of(table),
@@ -350,7 +353,7 @@ def decide_batch(
         classes=stage.classes,
         model_hash=model_hash,
         params_hash=params_hash,
-        run_id=log.run_id(model=model_hash, params=params_hash, stage=stage.name),
+        run_id=run_id(model=model_hash, params=params_hash, stage=stage.name),
         hypothesis=pairs["hypothesis"].reindex(ids).to_numpy() if "hypothesis" in pairs else None,
         qhat=calibrated.qhat if np.isfinite(calibrated.qhat) else None,
         clarification=asked,
@@ -369,18 +372,18 @@ def _model_hash(stage: Stage, kept: Selection) -> str:
     return content_hash({name: value for name, value in outputs.items() if name.endswith(file)})
 
 
-def log_decisions(path: Path, batch: log.DecidedBatch) -> log.LogSummary:
+def log_decisions(path: Path, batch: DecidedBatch) -> int:
     """Write the log of a batch; what it says of costs is of the answers that were drawn, not expected ones."""
-    return log.write_log(path, log.iter_items(batch))
+    return write_log(path, iter_items(batch))
 
 
-def log_table(stage: Stage, path: Path, batch: log.DecidedBatch, draws: Resampler) -> pd.DataFrame:
+def log_table(stage: Stage, path: Path, batch: DecidedBatch, draws: Resampler) -> pd.DataFrame:
     """What the log of a batch holds, and whether it gives the same decisions again.
 
     Returns quantity, value with its interval where it is an estimate. Also numbers `policy.test.n_logged`,
     `.n_replay_differences` and `.cost_logged` (mean cost, in minutes, of the answers that were drawn).
     """
-    replay, shared = log.replay_log(path), {"n": len(batch), "split": str(batch.split[0])}
+    replay, shared = replay_log(path), {"n": len(batch), "split": str(batch.split[0])}
     counts = {"n_logged": replay.n_items, "n_replay_differences": replay.n_differences}
     found = store_counts(stage, "policy.test", counts, **shared)
     found.append(draws.mean(batch.cost).number(unit="min", **shared))
@@ -389,11 +392,11 @@ def log_table(stage: Stage, path: Path, batch: log.DecidedBatch, draws: Resample
     return pd.DataFrame({"quantity": [*words, "mean cost of the answers that were drawn"], "value": found})
 
 
-def explained(path: Path, batch: log.DecidedBatch) -> pd.DataFrame:
+def explained(path: Path, batch: DecidedBatch) -> pd.DataFrame:
     """The first case of each branch in plain words, read back from the log: columns decision, case, why."""
     rows = []
     for first in np.unique(batch.decision, return_index=True)[1]:
-        item = log.find_item(path, str(batch.pair_id[first]))
-        why = " ".join(log.explain_item(item).splitlines()[1:])
+        item = find_item(path, str(batch.pair_id[first]))
+        why = " ".join(explain_item(item).splitlines()[1:])
         rows.append({"decision": item.decision, "case": str(batch.pair_id[first]), "why": why})
     return pd.DataFrame(rows)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.numbers import EXACT
-from verdict.decide.log import DecidedBatch
+from verdict.decide.log.items import DecidedBatch
 from verdict.decide.people import keyed_uniform
 from verdict.decide.policy import Decision
 from verdict.model.selection import Selection
