@@ -12,7 +12,9 @@ from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from verdict.base import paths
 from verdict.base.numbers import Claim, Number, Numbers
 from verdict.report.evidence import find_evidence
 from verdict.report.executions import Execution
@@ -55,7 +57,9 @@ def write_notebook(path: Path, cells) -> Path:
 def page_text(live, executed, run, numbers, site, *, execution=None):
     """A page, by default of an execution that finished without claims."""
     execution = execution or Execution(live.stem, live.stem, "done", run=run)
-    return render_page(live, replace(execution, executed=executed), numbers, site)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "NOTEBOOKS", live.parent)
+        return render_page(replace(execution, executed=executed, numbers=numbers), site)
 
 
 def record(notebook="05_test", **fields):
@@ -96,6 +100,22 @@ def write_stage(folder: Path, executed_cells, run, numbers=None, claims=()):
     (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
     (numbers or Numbers()).save(folder / "numbers.json")
     (folder / "claims.json").write_text(json.dumps([asdict(claim) for claim in claims]), encoding="utf-8")
+
+
+def notebook(name, *cells):
+    """A live notebook of the project."""
+    return write_notebook(paths.NOTEBOOKS / f"{name}.ipynb", cells)
+
+
+def stage(place, *cells, numbers=None, claims=(), profile="demo", **run):
+    """An executed stage below a profile's folder; its first part is the notebook's name."""
+    done = record(place.partition("/")[0], profile=profile) | run
+    write_stage(paths.work_dir(profile) / place, cells, done, numbers, claims)
+
+
+def read_page(name, profile="demo"):
+    """A rendered page."""
+    return Reader((paths.report_dir(profile) / f"{name}.html").read_text(encoding="utf-8"))
 
 
 def exhibits_of(executed: Path) -> dict[str, tuple[str, pd.DataFrame]]:

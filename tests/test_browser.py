@@ -7,17 +7,8 @@ import pytest
 
 from browser import Browser, axe_source
 from page_checks import check_report
-from report_tools import (
-    HOSTILE,
-    code,
-    displayed,
-    markdown,
-    record,
-    sample_claim,
-    sample_numbers,
-    write_notebook,
-    write_stage as write_executed,
-)
+from report_tools import HOSTILE, code, displayed, markdown, notebook, sample_claim, sample_numbers, stage
+from verdict.base import paths
 from verdict.base.numbers import Number, Numbers
 from verdict.report import executions as found
 from verdict.report.compare import compare_reports
@@ -43,23 +34,13 @@ def own(kind, **fields):
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """A report of three pages, one on CLIP's answers, that hold what strangers write, and a comparison of two runs."""
-    folder = tmp_path_factory.mktemp("browser")
-    notebooks, work = folder / "notebooks", folder / "work" / "demo"
     columns = [{"name": HOSTILE, "numeric": False}, {"name": "n", "numeric": True}]
     rows = [[HOSTILE, ["2", 2]], ["a", ["11", 11]], ["b", ["7", 7]]]
     say = {"kind": "say", "template": "F1 is {test.macro_f1}.", "numbers": {"test.macro_f1": SAID}}
     outputs = [own("figure"), own("table", columns=columns, rows=rows, file="05_b.csv"), displayed({MIME: say})]
     cells = [markdown(f"# Test\n\nHow good? {PROSE}"), SETUP, markdown("## Part"), code("x = 1")]
     cells += [markdown("Formula $p_i \\le 1$, see [later](07_later.ipynb#part) and [part](#part).")]
-    write_notebook(notebooks / "05_test.ipynb", cells)
-    write_notebook(
-        notebooks / "07_later.ipynb",
-        [markdown("# Later\n\nWhat then?"), SETUP, markdown("## Part\n\nEnd."), code("y = 1")],
-    )
-    (notebooks / "index.md").write_text("# When?\n\nAbout {{ test.macro_f1 }}.\n", encoding="utf-8")
     claims = [sample_claim(), sample_claim(id="no", holds=False, bound=0.9, statement=HOSTILE)]
-    executed = [cells[0], SETUP, code("x = 1", outputs=outputs)]
-    write_executed(work / "05_test", executed, record(device=HOSTILE), sample_numbers(), claims)
     gallery = {
         "kind": "gallery",
         "caption": HOSTILE,
@@ -70,15 +51,22 @@ def report(tmp_path_factory):
         "height": 90,
     }
     shown = code("y = 1", outputs=[displayed({MIME: gallery, "image/png": PIXEL})])
-    write_executed(work / "07_later", [SETUP, shown], record("07_later"), Numbers({"later.x": Number(1.5)}))
-    clip = record("07_later", stage="07_later-clip")
-    write_executed(work / "07_later-clip", [SETUP, code("y = 1")], clip, sample_numbers(), claims[:1])
+    clip = {"stage": "07_later-clip", "numbers": sample_numbers(), "claims": claims[:1]}
     with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("browser")
+        for name in ("NOTEBOOKS", "WORK", "REPORTS"):
+            patch.setattr(paths, name, folder / name)
         patch.setattr(found, "_changed_params", lambda *_: [])
-        built = build_site("demo", work=work, notebooks=notebooks, target=folder / "report")
-        assert built.errors == ()
-        compare_reports(str(work), str(work), target=folder / "report" / "compare.html")
-    return folder / "report"
+        notebook("05_test", *cells)
+        notebook("07_later", markdown("# Later\n\nWhat then?"), SETUP, markdown("## Part\n\nEnd."), code("y = 1"))
+        (paths.NOTEBOOKS / "index.md").write_text("# When?\n\nAbout {{ test.macro_f1 }}.\n", encoding="utf-8")
+        test = [cells[0], SETUP, code("x = 1", outputs=outputs)]
+        stage("05_test", *test, numbers=sample_numbers(), claims=claims, device=HOSTILE)
+        stage("07_later", SETUP, shown, numbers=Numbers({"later.x": Number(1.5)}))
+        stage("07_later-clip", SETUP, code("y = 1"), notebook="07_later", **clip)
+        assert build_site("demo").errors == ()
+        compare_reports("demo", "demo", target=paths.report_dir("demo") / "compare.html")
+        return paths.report_dir("demo")
 
 
 @pytest.fixture(scope="module")

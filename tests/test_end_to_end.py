@@ -109,7 +109,7 @@ def test_every_claim_leads_to_an_exhibit_that_shows_its_number(finished):
     index = Reader((finished / "reports" / PROFILE / "index.html").read_text(encoding="utf-8"))
     linked = {address["href"] for address in index.all("a")}
     n_claims = 0
-    for execution in find_executions(PROFILE, work=finished / "work" / PROFILE, notebooks=finished / "notebooks"):
+    for execution in find_executions(PROFILE, work=finished / "work" / PROFILE):
         exhibits = exhibits_of(execution.executed) if execution.executed else {}
         for claim in execution.claims:
             assert claim.exhibit in exhibits, (execution.name, claim.id, claim.exhibit)

@@ -24,7 +24,7 @@ from verdict.report.conditions import chosen_text
 from verdict.report.executions import UNDECLARED, Execution, find_executions, merged_numbers
 from verdict.report.lint import Finding, lint_notebook
 from verdict.report.markdown import Markdown, MarkdownError, look_up, misread, page_of
-from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
+from verdict.report.notebook import Cell, RenderError, matched, read_notebook
 from verdict.workflow import stages
 
 _LINK = re.compile(r'<a href="([^"]*)"')
@@ -54,7 +54,7 @@ def check_notebook(path: Path, executions: Sequence[Execution], report: Path) ->
         if cell.kind == "markdown":
             faults = _prose(cell, page, numbers, path, report)
         else:
-            faults = _said(cell, numbers) if numbers is not None and _is_as_executed(cells, own) else ()
+            faults = _said(cell, numbers) if numbers is not None and _is_as_executed(path, own) else ()
         found += [Finding(path.name, cell.index + 1, text) for text in faults]
     return sorted(found, key=lambda finding: finding.cell)
 
@@ -63,7 +63,7 @@ def _known(executions: Sequence[Execution], own: Execution | None, cells: Sequen
     """Numbers that prose may name: the report's, and those that the code names; None without a report."""
     if not any(execution.run for execution in executions):
         return None
-    numbers = merged_numbers(list(executions), own)
+    numbers = merged_numbers(executions, own)
     code = "\n".join(cell.source for cell in cells if cell.kind == "code")
     for name in re.findall(r"""["']([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+)["']""", code):
         if name not in numbers:
@@ -71,15 +71,12 @@ def _known(executions: Sequence[Execution], own: Execution | None, cells: Sequen
     return numbers
 
 
-def _is_as_executed(cells: list[Cell], own: Execution | None) -> bool:
+def _is_as_executed(path: Path, own: Execution | None) -> bool:
     """Whether the code is what was executed; changed code may store names that nobody knows yet."""
-    if own is None or own.executed is None:
-        return False
     try:
-        match_code(cells, read_notebook(own.executed), own.notebook)
+        return own is not None and own.executed is not None and bool(matched(path, own.executed))
     except RenderError:
         return False
-    return True
 
 
 def _prose(cell: Cell, page: Markdown, numbers: Numbers | None, path: Path, report: Path) -> Iterator[str]:
