@@ -16,6 +16,7 @@ import pytest
 
 from verdict.base import paths
 from verdict.base.numbers import Claim, Number, Numbers
+from verdict.report import say
 from verdict.report.evidence import find_evidence
 from verdict.report.executions import Execution
 from verdict.report.exporter import render_page
@@ -118,6 +119,15 @@ def read_page(name, profile="demo"):
     return Reader((paths.report_dir(profile) / f"{name}.html").read_text(encoding="utf-8"))
 
 
+def bundle_of(show, *arguments, **words):
+    """What a call of a notebook displays."""
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(say, "_show", seen.append)
+        show(*arguments, **words)
+    return seen[0]
+
+
 def exhibits_of(executed: Path) -> dict[str, tuple[str, pd.DataFrame]]:
     """Anchor and data of every figure and table of an executed notebook, by file name."""
     cells = read_notebook(executed)
@@ -181,7 +191,7 @@ class Reader(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def assert_offline(reader: Reader):
+def _assert_offline(reader: Reader):
     """Nothing on the page is loaded from elsewhere."""
     for tag, attributes in reader.elements:
         for name, value in attributes.items():
@@ -199,16 +209,11 @@ def assert_offline(reader: Reader):
     assert len(reader.all("script")) <= 1
 
 
-def assert_described(reader: Reader):
-    """Every picture has a description."""
-    for attributes in reader.all("img"):
-        assert attributes.get("alt", "").strip()
-    for attributes in reader.all("svg"):
-        assert attributes.get("aria-label", "").strip()
-
-
 def assert_sound(reader: Reader):
-    """Balanced tags, unique ids, and anchors that lead somewhere on the page."""
+    """Nothing is loaded, every picture has a description, tags are balanced, ids unique, and anchors lead somewhere."""
+    _assert_offline(reader)
+    assert all(attributes.get("alt", "").strip() for attributes in reader.all("img"))
+    assert all(attributes.get("aria-label", "").strip() for attributes in reader.all("svg"))
     assert reader.unbalanced == []
     assert len(reader.ids) == len(set(reader.ids))
     for attributes in reader.all("a"):
