@@ -49,7 +49,7 @@ def check_notebook(path: Path, executions: Sequence[Execution], report: Path) ->
         return found
     own = next((execution for execution in executions if execution.notebook == path.stem), None)
     numbers = _known(executions, own, cells) if own or is_text else None
-    page = _collecting(numbers, path.parent)
+    page = Markdown(numbers or Numbers(), folder=path.parent, collects=True)
     for cell in cells:
         if cell.kind == "markdown":
             faults = _prose(cell, page, numbers, path, report)
@@ -65,10 +65,8 @@ def _known(executions: Sequence[Execution], own: Execution | None, cells: Sequen
         return None
     numbers = merged_numbers(executions, own)
     code = "\n".join(cell.source for cell in cells if cell.kind == "code")
-    for name in re.findall(r"""["']([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+)["']""", code):
-        if name not in numbers:
-            numbers[name] = Number(0.0)
-    return numbers
+    named = re.findall(r"""["']([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+)["']""", code)
+    return Numbers(dict.fromkeys(named, Number(0.0)) | dict(numbers))
 
 
 def _is_as_executed(path: Path, own: Execution | None) -> bool:
@@ -115,16 +113,12 @@ def _anchors(source: Path, report: Path, numbers: Numbers | None) -> set[str]:
     rendered = report / f"{'index' if source.suffix == '.md' else page_of(source.stem, pages)}.html"
     if rendered.is_file():
         found |= set(_ID.findall(rendered.read_text(encoding="utf-8")))
-    page = _collecting(numbers, source.parent)
+    page = Markdown(numbers or Numbers(), folder=source.parent, collects=True)
     for cell in _cells(source) if source.is_file() else ():
         # What is wrong with it is told where it stands.
         with contextlib.suppress(MarkdownError):
             page.render(_readable(cell.source, numbers) if cell.kind == "markdown" else "")
     return found | {heading.anchor for heading in page.headings}
-
-
-def _collecting(numbers: Numbers | None, folder: Path) -> Markdown:
-    return Markdown(Numbers() if numbers is None else numbers, folder=folder, collects=True)
 
 
 def _readable(source: str, numbers: Numbers | None) -> str:

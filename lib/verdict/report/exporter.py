@@ -22,7 +22,7 @@ from nbformat import NotebookNode, from_dict
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
-from traitlets import Bool, List, default
+from traitlets import Bool, List, Unicode
 
 from verdict.base.numbers import EXCLUDES, HUNDREDTHS, WITHIN, Claim, Numbers
 from verdict.base.params import Params
@@ -172,24 +172,16 @@ class ReportExporter(HTMLExporter):
 
     optimistic_validation = Bool(True)
     default_preprocessors = List([LivePage])
+    template_name = Unicode("base")
+    template_file = Unicode("page.html")
     page: Page
-
-    @default("template_name")
-    def _template_name_default(self) -> str:
-        return "base"
-
-    @default("template_file")
-    def _template_file_default(self) -> str:
-        return "page.html"
 
     def _create_environment(self) -> jinja2.Environment:
         """The report's templates, which build on nbconvert's."""
         ours, theirs = environment(), super()._create_environment()
         return ours.overlay(loader=jinja2.ChoiceLoader([ours.loader, theirs.loader]))
 
-    def from_filename(
-        self, filename: str, resources: dict[str, Any] | None = None, **settings: Any
-    ) -> tuple[str, dict[str, Any]]:
+    def from_filename(self, filename: str, resources: Any = None, **settings: Any) -> tuple[str, dict[str, Any]]:
         """Convert an executed notebook; its record lies beside it."""
         from verdict.report.site import page_of_file
 
@@ -197,7 +189,7 @@ class ReportExporter(HTMLExporter):
         return super().from_filename(filename, resources, **settings)
 
     def from_notebook_node(
-        self, nb: NotebookNode, resources: dict[str, Any] | None = None, **settings: Any
+        self, nb: NotebookNode, resources: Any = None, **settings: Any
     ) -> tuple[str, dict[str, Any]]:
         """The page, and its downloads as `resources["outputs"]`."""
         # HTMLExporter would parse the page once more to describe pictures, which are all described by now.
