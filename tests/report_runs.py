@@ -64,7 +64,9 @@ def copy_project(target: Path) -> Path:
 
 
 def environment(root: Path) -> dict[str, str]:
-    return start.environment(root, {key: value for key, value in os.environ.items() if not key.startswith("VERDICT")})
+    """What a run in a copy sees; on the processor, as the committed numbers were made."""
+    own = {key: value for key, value in os.environ.items() if not key.startswith("VERDICT")}
+    return start.environment(root, own) | {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def command() -> list[str]:
