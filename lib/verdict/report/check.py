@@ -22,7 +22,7 @@ from verdict.base.numbers import Number, Numbers
 from verdict.base.params import load_params
 from verdict.report.conditions import chosen_text
 from verdict.report.executions import UNDECLARED, Execution, find_executions, merged_numbers
-from verdict.report.lint import Finding, lint_notebook
+from verdict.report.lint import Finding, lint_notebook, parsed
 from verdict.report.markdown import Markdown, MarkdownError, look_up, misread, page_of
 from verdict.report.notebook import Cell, RenderError, matched, read_notebook
 from verdict.workflow import stages
@@ -135,11 +135,7 @@ def _cells(path: Path) -> list[Cell]:
 
 def _said(cell: Cell, numbers: Numbers) -> Iterator[str]:
     """Names in the sentences of a code cell that no number has."""
-    try:
-        tree = ast.parse(cell.source)
-    except SyntaxError:
-        return
-    for node in ast.walk(tree):
+    for node in ast.walk(parsed(cell)):
         is_say = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say"
         first = node.args[0] if is_say and node.args else None
         template = first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else ""
