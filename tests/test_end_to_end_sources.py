@@ -64,7 +64,7 @@ data:
   a2: {independent: ind}
   snli_ve: {n_train: 120, n_val: 24}
 training:
-  seeds: [11]
+  seeds: [11, 23]
   batch_size: 32
   warmup: {epochs: 1}
   trials:
