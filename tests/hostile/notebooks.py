@@ -7,7 +7,6 @@ from corpus import Case
 
 from report_tools import (
     Reader,
-    assert_offline,
     assert_sound,
     code,
     displayed,
@@ -34,7 +33,6 @@ def page_of(folder, live, executed, raw=None):
     if raw is not None:
         two.write_bytes(raw)
     page = Reader(page_text(one, two, record(params={}), sample_numbers(), Site("demo")))
-    assert_offline(page)
     assert_sound(page)
     return page
 

@@ -8,9 +8,10 @@ import pandas as pd
 from corpus import Case
 from PIL import Image
 
+from report_tools import bundle_of
 from verdict.data.own.csv_folder import build
 from verdict.model.export.table import DecisionRule, answers, read, write
-from verdict.report.say import table_bundle
+from verdict.report.say import show_table
 
 HEADER = "image,hypothesis\n"
 HUGE = "x" * 10_000_000
@@ -78,7 +79,7 @@ def exported(folder, text):
 def downloaded(folder, text):
     """Whether a cell or a header of a page's CSV would be a formula."""
     table = pd.DataFrame({text: [text]})
-    bundle, _ = table_bundle(table, caption="A table")
+    bundle = bundle_of(show_table, table, caption="A table")
     payload = next(value for key, value in bundle.items() if key.startswith("application/vnd.verdict"))
     (folder / "page.csv").write_text(payload["csv"], encoding="utf-8")
     read_again = pd.read_csv(folder / "page.csv", dtype=str, header=None, keep_default_na=False)

@@ -8,8 +8,8 @@ from tables import HEADER, exported, rows
 
 from report_tools import (
     Reader,
-    assert_offline,
     assert_sound,
+    bundle_of,
     code,
     displayed,
     markdown,
@@ -19,7 +19,7 @@ from report_tools import (
     write_notebook,
 )
 from verdict.report.exporter import Site
-from verdict.report.say import table_bundle
+from verdict.report.say import show_table
 
 TITLE = markdown("# How good is it?\n\n**Question.** How good?")
 SHOWN = {
@@ -45,11 +45,10 @@ QUOTED = str.maketrans({'"': '""'})
 def stays_text(folder, text):
     """The sentence as the pair table, the page and the export have it."""
     ((_, kept),) = rows(folder, HEADER + f'a,"{text.translate(QUOTED)}"\n')
-    bundle, _ = table_bundle(pd.DataFrame({"hypothesis": [kept]}), caption="Pairs", file="05_pairs.csv")
+    bundle = bundle_of(show_table, pd.DataFrame({"hypothesis": [kept]}), caption="Pairs", file="05_pairs.csv")
     live = write_notebook(folder / "05_test.ipynb", [TITLE, code("x = 1")])
     done = write_notebook(folder / "run" / "executed.ipynb", [code("x = 1", outputs=[displayed(bundle)])])
     page = Reader(page_text(live, done, record(params={}), sample_numbers(), Site("demo")))
-    assert_offline(page)
     assert_sound(page)
     is_formula, read_again = exported(folder, kept)
     return kept, " ".join(text.split()) in page.words, is_formula, read_again

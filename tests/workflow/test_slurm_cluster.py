@@ -117,7 +117,7 @@ def test_every_stored_number_is_that_of_the_local_run(finished, local, figures):
 
 
 def test_jobs_ran_on_every_node_and_the_page_says_where(finished, figures):
-    jobs = jobs_of(find_executions(PROFILE, work=finished / "work" / PROFILE, notebooks=finished / "notebooks"))
+    jobs = jobs_of(find_executions(PROFILE, work=finished / "work" / PROFILE))
     assert all(job.number for job in jobs) and len({job.number for job in jobs}) == len(jobs)
     nodes = nodes_up()
     assert {job.node for job in jobs} <= set(nodes)
