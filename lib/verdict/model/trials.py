@@ -17,8 +17,8 @@ from verdict.data.images import ImageStore
 from verdict.model import augment
 from verdict.model.backend import set_threads
 from verdict.model.features import EMPTY_TEXT, Features, Views, load_network
-from verdict.model.fit import Fit, Rows, fit, load_weights, predict_logits, read_weights, save_weights
-from verdict.model.network import FreezePlan, build_suffix
+from verdict.model.fit import Fit, Rows, fit, load_weights, predict_logits, read_weights, save_weights, trained_part
+from verdict.model.network import FreezePlan
 from verdict.model.oversample import bucket_flags, oversample
 from verdict.model.predict import prediction_table
 from verdict.stats.uncertainty import stream
@@ -122,7 +122,7 @@ def _train(
         progress=stage.progress,
     )
     save_weights(network, stage.path("weights.npz"), parent=parent)
-    suffix, told = build_suffix(network, plan), {"stage": stage.name, "trial": name, "seed": seed}
+    suffix, told = trained_part(network, plan), {"stage": stage.name, "trial": name, "seed": seed}
     logits = (predict_logits(suffix, features, Rows.of(features, table), blank=blank) for table in tables[2:])
     first, *rest = (prediction_table(table, logit, **told) for table, logit in zip(tables[2:], logits, strict=True))
     return TrainingRun(outcome, first, pd.DataFrame({"layer": outcome.trainable})), rest
