@@ -14,13 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import yaml
 from tests.workflow import test_preflight as cases
 
 from verdict.base import paths
+from verdict.workflow import start
 
 LIMIT_S = 5.0
-RUN = (sys.executable, "-m", "verdict.workflow.start", "verdict.workflow.pipeline", "--profile", "mine")
 
 
 def state(root: Path, data: Path) -> tuple[str, dict[Path, int]]:
@@ -33,18 +32,12 @@ def state(root: Path, data: Path) -> tuple[str, dict[Path, int]]:
 
 def wrong_with(root: Path, data: Path, content: dict, message: str) -> tuple[str, float]:
     """What is wrong with how a profile is refused ("" where nothing is), and the seconds that it took."""
-    text = yaml.safe_dump({"title": "Mine", **content}).replace("{root}", str(data))
-    (root / "params" / "mine.yaml").write_text(text)
+    cases.write_profile(content, data, root / "params")
     given = {name: value for name, value in os.environ.items() if not name.startswith("VERDICT")}
+    given |= {"PYTHONPATH": str(root / "lib"), "HF_HUB_OFFLINE": "1"}
+    command = start.command("verdict.workflow.pipeline", "--profile", "mine")
     before, started = state(root, data), time.monotonic()
-    done = subprocess.run(
-        RUN,
-        cwd=root,
-        env=given | {"PYTHONPATH": str(root / "lib"), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = subprocess.run(command, cwd=root, env=given, capture_output=True, text=True, check=False)
     elapsed, said = time.monotonic() - started, done.stderr
     is_short = said.count("\n") == message.count(r"\n") * 2 + 1 and "Traceback" not in said
     checks = {
@@ -65,10 +58,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="verdict-refusals-") as name:
         root = Path(name).resolve() / "project"
         subprocess.run(["git", "clone", "--quiet", str(paths.ROOT), str(root)], check=True)
-        for number, (case, kind, before, after, message) in enumerate(wanted, start=1):
+        for number, (case, kind, change, is_after, message) in enumerate(wanted, start=1):
             data = Path(name).resolve() / f"data-{number}"
             data.mkdir()
-            wrong, elapsed = wrong_with(root, data, cases.prepared(kind, data, before, after), message)
+            wrong, elapsed = wrong_with(root, data, cases.prepared(kind, data, change, is_after), message)
             failed += bool(wrong)
             times.append(elapsed)
             print(f"{number:2d} {case}: {wrong or 'refused'}  {elapsed:.1f} s", flush=True)

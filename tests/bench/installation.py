@@ -14,10 +14,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from verdict.base import artifacts, paths
@@ -38,24 +39,9 @@ EXACT = ("01_data", "features")
 CASES, SHARE, RELATIVE, NOTHING = 2, 0.25, 0.05, 1e-6
 # The table holds seven digits.
 DIGITS = 1e-6
-COLUMNS = ("stage", "number", "value", "low", "high", "n", "unit", "kind", "tolerance")
+COMPARED = ("value", "low", "high", "n")
+COLUMNS = ("stage", "number", *COMPARED, "unit", "kind", "tolerance")
 SHOWN = 20
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One stored value that is not as the table says, by more than is allowed; None where one side lacks it."""
-
-    place: str
-    field: str
-    expected: float | None
-    got: float | None
-    allowed: float = 0.0
-
-    def __str__(self) -> str:
-        expected, got = ("absent" if v is None else f"{v:.6g}" for v in (self.expected, self.got))
-        allowed = f" ± {self.allowed:.2g}" if self.allowed else ""
-        return f"{self.place} ({self.field}): expected {expected}{allowed}, got {got}"
 
 
 def collect(work: Path) -> pd.DataFrame:
@@ -71,7 +57,7 @@ def collect(work: Path) -> pd.DataFrame:
         for name, number in Numbers.load(path).items():
             if number.unit not in MEASURES_OF_RUNNING and name not in TIMES:
                 rows.append({"stage": "/".join(parts), "number": name, **asdict(number)})
-    table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    table = pd.DataFrame(rows).reindex(columns=list(COLUMNS)).astype(dict.fromkeys(COMPARED, float))
     table["tolerance"] = [tolerance(row) for row in table.to_dict("records")]
     return table.sort_values(["stage", "number"], ignore_index=True)
 
@@ -97,41 +83,35 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     artifacts.write_text(path, buffer.getvalue())
 
 
-def compare(expected: pd.DataFrame, got: pd.DataFrame) -> list[Difference]:
-    """Values beyond the tolerance that the first table states, and numbers that one of both lacks, in its order."""
-    key = ["stage", "number"]
-    both = expected.merge(got, on=key, how="outer", suffixes=("", "_got"), indicator=True)
+def compare(expected: pd.DataFrame, got: pd.DataFrame) -> list[str]:
+    """Values beyond the tolerance that the first table states, and numbers that one of both lacks, in its order.
+
+    Nothing, and what is not defined, agrees with itself alone.
+    """
+    both = expected.merge(got, on=["stage", "number"], how="outer", suffixes=("", "_got"), indicator="in")
     found = []
     for row in both.to_dict("records"):
         place = f"{row['stage']} {row['number']}"
-        if row["_merge"] != "both":
-            is_missing = row["_merge"] == "left_only"
-            value = row["value"] if is_missing else row["value_got"]
-            found.append(Difference(place, "value", value if is_missing else None, None if is_missing else value))
-            continue
-        for field in ("value", "low", "high", "n"):
-            allowed = 0.0 if field == "n" else row["tolerance"]
-            if not _agrees(row[field], row[f"{field}_got"], allowed):
-                found.append(Difference(place, field, row[field], row[f"{field}_got"], allowed))
+        if row["in"] == "left_only":
+            found.append(f"{place} (value): expected {row['value']:.6g}, got absent")
+        elif row["in"] == "right_only":
+            found.append(f"{place} (value): expected absent, got {row['value_got']:.6g}")
+        for field in COMPARED if row["in"] == "both" else ():
+            one, other, allowed = row[field], row[f"{field}_got"], 0.0 if field == "n" else row["tolerance"]
+            if not np.isclose(other, one, rtol=DIGITS, atol=allowed * (1 + DIGITS), equal_nan=True):
+                more = f" ± {allowed:.2g}" if allowed else ""
+                found.append(f"{place} ({field}): expected {one:.6g}{more}, got {other:.6g}")
     return found
 
 
-def _agrees(expected: float, got: float, allowed: float) -> bool:
-    """Whether two values agree; nothing, and what is not defined, agrees with itself alone."""
-    if pd.isna(expected) or pd.isna(got) or math.isinf(expected):
-        return bool(pd.isna(expected) and pd.isna(got)) or expected == got
-    return abs(expected - got) <= allowed + DIGITS * max(abs(expected), allowed)
-
-
-def clone(target: Path) -> str:
-    """Clone the project as it is committed, and return the commit; a RuntimeError without a repository of its own."""
+def clone(target: Path) -> None:
+    """Clone the project as it is committed; a RuntimeError without a repository of its own."""
     revision, is_dirty = artifacts.commit()
     if revision == "unknown":
         raise RuntimeError(f"{paths.ROOT} is not a git repository of its own; make verify checks a commit")
     command = ["git", "clone", "--quiet", "--no-hardlinks", str(paths.ROOT), str(target)]
     subprocess.run(command, env=artifacts.plain_environment(), check=True)
     tell(f"verifying commit {revision[:12]}" + (", without the changes that are not committed" if is_dirty else ""))
-    return revision
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -143,23 +123,14 @@ def environment(root: Path) -> dict[str, str]:
 def run(root: Path, cores: int) -> float:
     """Make the smoke report of a clone on the CPU, in so many seconds; a RuntimeError if it is not complete."""
     started = time.monotonic()
-    command = [
-        sys.executable,
-        "-m",
-        "verdict.workflow.start",
-        "verdict.workflow.pipeline",
-        "--profile",
-        PROFILE,
-        "--cores",
-        str(cores),
-    ]
+    command = start.command("verdict.workflow.pipeline", "--profile", PROFILE, "--cores", str(cores))
     variables = {**environment(root), "CUDA_VISIBLE_DEVICES": ""}
     if subprocess.run(command, cwd=root, env=variables, stdout=subprocess.DEVNULL, check=False).returncode:
         raise RuntimeError("the smoke report did not run to its end; what failed is told above")
     return time.monotonic() - started
 
 
-def verdict(differences: Sequence[Difference], n: int, elapsed_s: float) -> list[str]:
+def verdict(differences: Sequence[str], n: int, elapsed_s: float) -> list[str]:
     """What is found, line by line; the first line is the answer."""
     told = f"within the tolerances of {artifacts.relative(TABLE)}"
     if not differences:

@@ -7,10 +7,9 @@ sizes and compared with a third, and with runs of several trials and seeds.
 
 from __future__ import annotations
 
-import resource
+import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from tests.bench import installation
 
 from verdict.base import artifacts, paths
 from verdict.base.params import Params, load_params
-from verdict.workflow import slurm, stages
+from verdict.workflow import slurm, stages, start
 
 PROFILE = "scale"
 WORKERS = (1, 2, 4)
@@ -126,14 +125,6 @@ class Bench:
     def __init__(self, root: Path, say: Callable[[str], None]):
         self.root, self.say = root, say
         installation.clone(root)
-        self.python = [
-            sys.executable,
-            "-m",
-            "verdict.workflow.start",
-            "verdict.workflow.pipeline",
-            "--profile",
-            PROFILE,
-        ]
 
     def set(self, content: dict[str, Any]) -> Params:
         """Make these the parameters of the runs that follow."""
@@ -154,11 +145,13 @@ class Bench:
         RuntimeError
             If they were not all made; the message holds the end of what was said.
         """
-        before, started = _children_s(), time.monotonic()
-        command = [*self.python, "--cores", str(workers), "--where", where, *targets]
+        before, started = os.times(), time.monotonic()
+        command = start.command("verdict.workflow.pipeline", "--profile", PROFILE, "--cores", str(workers))
+        command += ["--where", where, *targets]
         environment = installation.environment(self.root)
         done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
-        wall, cpu = time.monotonic() - started, _children_s() - before
+        # Of all processes that this one has waited for, theirs included.
+        wall, cpu = time.monotonic() - started, sum(os.times()[2:4]) - sum(before[2:4])
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
         return Lap(wall, cpu, tuple(self.field(target, "elapsed_s") for target in targets))
@@ -171,12 +164,6 @@ class Bench:
         """Remove what a stage made, its training states too."""
         shutil.rmtree(self.root / "work" / PROFILE / name, ignore_errors=True)
         shutil.rmtree(self.root / "work" / PROFILE / "checkpoints", ignore_errors=True)
-
-
-def _children_s() -> float:
-    """Processor seconds of all processes that this one has started and waited for, theirs included."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def _trials(bench: Bench, params: Params) -> list[str]:
@@ -232,8 +219,7 @@ def accounting(jobs: Sequence[str]) -> dict[str, tuple[float, float]]:
     command = ["sacct", "--allocations", "--noheader", "--parsable2", "--jobs", ",".join(jobs), form]
     told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     found = {}
-    for line in told.splitlines():
-        job, submitted, started, elapsed = line.split("|")
+    for job, submitted, started, elapsed in (line.split("|") for line in told.splitlines()):
         if elapsed.isdigit() and started not in ("Unknown", "None"):
             waited = np.datetime64(started) - np.datetime64(submitted)
             found[job] = (float(waited / np.timedelta64(1, "s")), float(elapsed))
@@ -261,13 +247,13 @@ def sizes(bench: Bench, n_pairs: Sequence[int]) -> dict[str, Any]:
         for part, target in zip(PARTS, records, strict=True):
             measured[part].append(bench.measure([target], workers=1).cpu_s)
         bench.say(f"{count:,} pairs: " + ", ".join(f"{part} {seconds[-1]:.0f} s" for part, seconds in measured.items()))
-    start = start_s(bench, n_pairs[-1])
+    start_cpu_s = start_s(bench, n_pairs[-1])
     first_two = {part: seconds[:2] for part, seconds in measured.items()}
-    cost, whole = Cost.through(n_pairs[:2], first_two, start), Cost.through(n_pairs, measured, start)
+    cost, whole = Cost.through(n_pairs[:2], first_two, start_cpu_s), Cost.through(n_pairs, measured, start_cpu_s)
     searches = [_search(bench, cost, n_pairs[0], n_trials, n_seeds) for n_trials, n_seeds in ((2, 1), (2, 3))]
     return {
         "n_pairs": list(n_pairs),
-        "start_cpu_s": start,
+        "start_cpu_s": start_cpu_s,
         "measured_cpu_s": measured,
         "predicted_cpu_s": {part: [cost.alone(part, count) for count in n_pairs] for part in PARTS},
         "lines": {part: asdict(line) for part, line in whole.lines.items()},

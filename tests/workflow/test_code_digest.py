@@ -1,12 +1,13 @@
 """Which code a stage or a page is made with."""
 
 import ast
-import json
+import os
 import shutil
 
 import pytest
 
 from empty_project import make_project
+from report_tools import code, markdown, write_notebook
 from verdict.base import paths
 from verdict.base.artifacts import write_text
 from verdict.workflow.code_digest import SHOWING, code_cells, code_digest, library_files, page_files
@@ -42,42 +43,26 @@ def test_library_files_are_the_closure_of_imports(root):
     init = ["__init__.py"]
     assert names(library_files(["from verdict import a"])) == [*init, "a.py", "b.py", "sub/__init__.py", "sub/c.py"]
     assert names(library_files(["import verdict.sub.d as d, os"])) == [*init, "e.py", "sub/__init__.py", "sub/d.py"]
-    assert names(library_files(["import verdict.e", "import verdict.report.page"])) == [
-        *init,
-        "e.py",
-        "report/__init__.py",
-        "report/page.py",
-    ]
+    page = ["report/__init__.py", "report/page.py"]
+    assert names(library_files(["import verdict.e", "import verdict.report.page"])) == [*init, "e.py", *page]
     assert library_files(["import verdicts", "x = 1"]) == []
     assert library_files([]) == []
-
-
-def notebook(root, name, *cells):
-    content = {
-        "cells": [{"cell_type": kind, "metadata": {}, "source": source.splitlines(True)} for kind, source in cells],
-        "metadata": {},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-    write_text(root / "notebooks" / f"{name}.ipynb", json.dumps(content))
 
 
 def test_the_digest_of_code_sees_code_and_not_prose(root):
     package(root, a="X = 1", b="Y = 1", data__c="Z = 1")
     write_text(root / "lib" / "verdict" / "data" / "hand.csv", "1")
-    code = [("code", "from verdict import a\na.X"), ("code", "import verdict.data.c\n")]
+    first, second = code("from verdict import a\na.X"), code("import verdict.data.c\n")
 
     def digest(*cells):
-        notebook(root, "01_data", *cells)
+        write_notebook(root / "notebooks" / "01_data.ipynb", cells)
         return code_digest("01_data")
 
-    original = digest(("markdown", "# Title"), *code)
-    assert (
-        digest(("markdown", "# Another title, and\nmore text"), code[0], ("markdown", "between"), code[1]) == original
-    )
-    assert digest(code[0], ("code", "import verdict.data.c\n1")) != original
-    assert digest(code[1], code[0]) != original
-    digest(*code)
+    original = digest(markdown("# Title"), first, second)
+    assert digest(markdown("# Another title, and\nmore text"), first, markdown("between"), second) == original
+    assert digest(first, code("import verdict.data.c\n1")) != original
+    assert digest(second, first) != original
+    digest(first, second)
     write_text(root / "lib" / "verdict" / "b.py", "Y = 2")
     assert code_digest("01_data") == original
     for file in ("a.py", "data/c.py", "data/hand.csv", "data/__init__.py"):
@@ -99,7 +84,9 @@ PAGES = set(ALL_NAMES) - LASTING
 
 @pytest.fixture(scope="module")
 def now():
-    return {name: code_digest(name) for name in ALL_NAMES}
+    found = {name: code_digest(name) for name in ALL_NAMES}
+    assert found["07_calibration-clip"] == found["07_calibration"]
+    return found
 
 
 @pytest.mark.parametrize(
@@ -118,12 +105,11 @@ def now():
     ],
 )
 def test_a_change_re_runs_what_computes_with_it_and_nothing_else(tmp_path, monkeypatch, now, file, old, new, expected):
-    ignored = shutil.ignore_patterns("*.h5", "*.safetensors", "__pycache__")
-    shutil.copytree(paths.LIBRARY, tmp_path / "lib" / "verdict", ignore=ignored)
-    monkeypatch.setattr(paths, "LIBRARY", tmp_path / "lib" / "verdict")
+    shutil.copytree(paths.LIBRARY, tmp_path / "lib" / "verdict", copy_function=os.symlink)
     text = (paths.LIBRARY / file).read_text(encoding="utf-8")
     assert old in text
-    (paths.LIBRARY / file).write_text(text.replace(old, new, 1), encoding="utf-8")
+    monkeypatch.setattr(paths, "LIBRARY", tmp_path / "lib" / "verdict")
+    write_text(paths.LIBRARY / file, text.replace(old, new, 1))
     compile((paths.LIBRARY / file).read_text(encoding="utf-8"), file, "exec")
     assert {name for name in ALL_NAMES if code_digest(name) != now[name]} == expected
 
@@ -148,10 +134,6 @@ def test_no_number_of_a_stage_that_takes_long_comes_of_what_draws_and_prints(nam
     }
     used = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in shown]
     assert showing and not showing & set(used)
-
-
-def test_a_page_of_another_source_has_the_code_of_its_notebook():
-    assert code_digest("07_calibration-clip") == code_digest("07_calibration")
 
 
 def test_pages_are_made_with_templates_styles_and_scripts():

@@ -59,7 +59,7 @@ def test_another_language_is_named_with_its_notebook(tmp_path, metadata):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("editor", ["VS Code", "a name alone", "nothing", "a path"])
+@pytest.mark.parametrize("editor", ["nothing", "a path"])
 def test_a_notebook_runs_on_the_projects_kernel_whatever_its_own_is_called(tmp_path, editor):
     path = tmp_path / "05_test.ipynb"
     write_notebook(path, [code("profile = 'x'", "parameters"), {**code("print('was given', profile)"), "id": "d"}])

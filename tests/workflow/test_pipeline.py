@@ -11,28 +11,25 @@ from verdict.workflow import integrity, pipeline, place, run, slurm
 from verdict.workflow.result_folder import TWIN
 
 
-@pytest.fixture
-def alone(monkeypatch):
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, tmp_path):
+    """A machine without a GPU, at a Slurm with accounting, whose runs are kept apart."""
     monkeypatch.setattr(place, "visible_gpus", lambda: ())
     monkeypatch.setattr(slurm, "_ask", lambda *command: "AccountingStorageType = accounting_storage/slurmdbd")
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
 
 
-@pytest.mark.parametrize(
-    ("system", "where", "n_gpus", "expected"),
-    [
-        ("linux", "local", 0, True),
-        ("linux", "local", 1, False),
-        ("linux", "slurm", 0, False),
-        ("darwin", "local", 0, False),
-    ],
-)
-def test_stages_are_forked_only_where_that_is_safe(monkeypatch, system, where, n_gpus, expected):
-    monkeypatch.setattr(pipeline.sys, "platform", system)
-    monkeypatch.setattr(place, "visible_gpus", lambda: ("0",) * n_gpus)
-    assert pipeline._may_fork(where) is expected
+SAFE = {"system": "linux", "where": "local", "gpus": ()}
 
 
-@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("change", [{}, {"gpus": ("0",)}, {"where": "slurm"}, {"system": "darwin"}])
+def test_stages_are_forked_only_where_that_is_safe(monkeypatch, change):
+    at = SAFE | change
+    monkeypatch.setattr(pipeline.sys, "platform", at["system"])
+    monkeypatch.setattr(place, "visible_gpus", lambda: at["gpus"])
+    assert pipeline._may_fork(at["where"]) is (at == SAFE)
+
+
 def test_one_machine_has_its_memory_for_a_limit():
     call = pipeline.snakemake_command("smoke", 3, ["a/run.json"])
     assert "--executor" not in call and call[-2:] == ["--", "a/run.json"]
@@ -42,105 +39,76 @@ def test_one_machine_has_its_memory_for_a_limit():
     assert "where=local" in call
 
 
-@pytest.mark.usefixtures("alone")
-def test_a_cluster_is_told_the_account_and_targets_stand_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "PARAMS", tmp_path)
-    (tmp_path / "execution").symlink_to(paths.ROOT / "params" / "execution")
+def test_a_cluster_is_told_the_jobs_prefix_and_targets_stand_apart():
     call = pipeline.snakemake_command("smoke", 3, ["a/run.json"], where="slurm")
     assert call[call.index("--executor") + 1] == "slurm" and call[-2:] == ["--", "a/run.json"]
     assert call[call.index("--slurm-jobname-prefix") + 1] == pipeline.job_prefix("smoke")
     assert "where=slurm" in call and "--resources" not in call
 
 
-@pytest.mark.usefixtures("alone")
-def test_what_is_damaged_is_told_and_what_is_missing_is_asked_for(tmp_path, monkeypatch, capsys):
-    """Snakemake itself takes a page for finished whose results are gone."""
+def test_what_is_damaged_is_told_and_what_is_missing_or_undeclared_is_asked_for(tmp_path, monkeypatch, capsys):
+    """Snakemake takes a page for finished whose results are gone, and does not see a notebook that nobody declared."""
     calls = []
     monkeypatch.setattr(paths, "ROOT", tmp_path)
-    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(pipeline.warm, "server", contextlib.nullcontext)
-    monkeypatch.setattr(integrity, "forget", lambda *_, outdated: ["work/smoke/x is made again: it was cut"])
-    monkeypatch.setattr(integrity, "missing", lambda *_: ["work/smoke/x/run.json"])
-    monkeypatch.setattr(integrity, "keep_whole", lambda *_: None)
+    for name, found in {"forget": ["x is made again: cut"], "missing": ["work/smoke/x/run.json"]}.items():
+        monkeypatch.setattr(integrity, name, lambda *_, found=found, **__: found)
+    for name in ("forget_pages", "sources", "keep_whole"):
+        monkeypatch.setattr(integrity, name, lambda *_: [])
     monkeypatch.setattr(pipeline, "_follow", lambda command, *_: calls.append(command) or 0)
+    write_text(paths.rendered("smoke"), "{}")
     assert pipeline.report("smoke", 1) == 0
     assert calls[0][-3:] == ["--", "work/smoke/rendered.json", "work/smoke/x/run.json"]
-    assert "work/smoke/x is made again: it was cut" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("alone")
-def test_a_notebook_that_nobody_declared_is_told_by_every_report(tmp_path, monkeypatch):
-    """The workflow alone does not see it."""
-    for name, folder in (("ROOT", ""), ("WORK", "work"), ("NOTEBOOKS", "notebooks")):
-        monkeypatch.setattr(paths, name, tmp_path / folder)
-    monkeypatch.setattr(pipeline.warm, "server", contextlib.nullcontext)
-    for name in ("forget", "missing", "forget_pages", "sources", "keep_whole"):
-        monkeypatch.setattr(integrity, name, lambda *_, **__: [])
-    monkeypatch.setattr(pipeline, "_follow", lambda *_: 0)
-    write_text(paths.rendered("smoke"), "{}")
-    pipeline.report("smoke", 1)
-    assert paths.rendered("smoke").exists()
+    assert "x is made again: cut" in capsys.readouterr().err and paths.rendered("smoke").exists()
     write_text(tmp_path / "notebooks" / "14_it's new.ipynb", "{}")
     pipeline.report("smoke", 1)
     assert not paths.rendered("smoke").exists()
 
 
 def test_a_declared_notebook_that_is_gone_stops_a_report_before_it_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
     assert pipeline.main(["--profile", "smoke"]) == 2
     told = capsys.readouterr().err
     assert told.startswith("nothing was run: lib/verdict/workflow/declarations.py: 01_data is declared, and ")
-    assert not (tmp_path / "work").exists()
+    assert not paths.WORK.exists()
 
 
-def test_without_slurm_nothing_is_run(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+def test_without_slurm_nothing_is_run(monkeypatch, capsys):
     monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
     assert pipeline.main(["--profile", "smoke", "--where", "slurm"]) == 2
     assert "nothing was run: sbatch is not on this machine" in capsys.readouterr().err
-    assert not (tmp_path / "work").exists()
+    assert not paths.WORK.exists()
 
 
-def failed(path, *outputs):
-    write_text(path, json.dumps({"cells": [{"outputs": list(outputs)}, {"cell_type": "markdown"}]}))
-    return path
+ERROR = [*(f"line {k}" for k in range(30)), "\x1b[31mValueError\x1b[0m: row 7 has no label"]
 
 
-def test_the_error_of_a_failed_notebook_is_told(tmp_path):
-    traceback = ["\x1b[31mValueError\x1b[0m", *(f"line {k}" for k in range(30)), "ValueError: row 7 has no label"]
-    path = failed(tmp_path / "a.ipynb", {"output_type": "error", "traceback": traceback})
-    tail = pipeline.error_tail(path)
-    assert tail[-1] == "    ValueError: row 7 has no label"
-    assert len(tail) == pipeline.ERROR_TAIL and not any("\x1b" in line for line in tail)
-
-
-def test_a_notebook_that_was_killed_or_damaged_has_no_error_to_tell(tmp_path):
-    assert pipeline.error_tail(failed(tmp_path / "a.ipynb", {"output_type": "stream", "text": "x"})) == []
-    write_text(tmp_path / "b.ipynb", "{")
-    assert pipeline.error_tail(tmp_path / "b.ipynb") == []
-
-
-def test_how_a_stage_ended_is_told_from_what_it_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
-
+def test_how_a_stage_ended_is_told_from_what_it_left():
     def told():
-        return next(line for line in pipeline.unfinished("smoke") if line.startswith("05_test: "))
+        lines = pipeline.unfinished("smoke")
+        return next(line for line in lines if line.startswith("05_test: ")), [line for line in lines if line[0] == " "]
 
-    home = tmp_path / "work" / "smoke" / "05_test"
-    assert told() == "05_test: not reached"
-    write_text(home / TWIN, "{}")
-    assert told().startswith("05_test: was killed as it ended; another run takes over what stands in ")
-    (home.parent / ".05_test.node.x.running").mkdir()
-    assert told().startswith("05_test: was killed while it ran")
-    failed(tmp_path / "work" / "smoke" / "failed" / "05_test.ipynb", {"output_type": "stream", "text": "x"})
-    assert told().startswith("05_test: failed, see ")
+    home = paths.work_dir("smoke")
+    assert told() == ("05_test: not reached", [])
+    write_text(home / "05_test" / TWIN, "{}")
+    assert told()[0].startswith("05_test: was killed as it ended; another run takes over what stands in ")
+    (home / ".05_test.node.x.running").mkdir()
+    assert told()[0].startswith("05_test: was killed while it ran")
+    write_text(home / "slurm" / "rule_stage_05_test" / "7.log", "a\n\n" + "x" * 300 + "\n")
+    assert told()[0].startswith("05_test: killed or never started, see ")
+    assert told()[1] == ["    a", "    " + "x" * 200]
+    outputs = [{"output_type": "stream", "text": "x"}, {"output_type": "error", "traceback": ERROR}]
+    failed, killed = (json.dumps({"cells": [{"cell_type": "markdown"}, {"outputs": outputs[:n]}]}) for n in (2, 1))
+    error = [*(f"    line {k}" for k in range(19, 30)), "    ValueError: row 7 has no label"]
+    for text, expected in ((failed, error), (killed, []), (failed[:-1], [])):
+        write_text(home / "failed" / "05_test.ipynb", text)
+        assert told()[0].startswith("05_test: failed, see ") and told()[1] == expected
 
 
 @pytest.mark.parametrize(("name", "error"), [("features", MemoryError), ("signals", OSError), ("01_data", ValueError)])
-def test_a_stage_that_failed_without_a_notebook_is_not_called_not_reached(tmp_path, monkeypatch, name, error):
+def test_a_stage_that_failed_without_a_notebook_is_not_called_not_reached(monkeypatch, name, error):
     """Neither a stage that has none, nor one that failed before its notebook was begun."""
-    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
 
     def fail(*_):
         raise error("there is no room\nfor it")

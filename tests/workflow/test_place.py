@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from verdict.base.artifacts import write_text
 from verdict.workflow import place
 
 
@@ -26,22 +27,19 @@ def test_without_a_scheduler_it_is_this_machine(monkeypatch):
 
 
 @pytest.fixture
-def no_groups(monkeypatch, tmp_path):
-    """A system without control groups, and folders in which a test can make some."""
+def groups(monkeypatch, tmp_path):
+    """A system without control groups, and what gives it some."""
     monkeypatch.setattr(place, "CGROUPS", tmp_path / "fs")
     monkeypatch.setattr(place, "OWN_CGROUPS", tmp_path / "cgroup")
-    return tmp_path
+
+    def make(own, files):
+        for name, text in {"cgroup": own, **{f"fs/{name}": text for name, text in files.items()}}.items():
+            write_text(tmp_path / name, text)
+
+    return make
 
 
-def groups(folder, own, files):
-    (folder / "cgroup").write_text(own)
-    for name, text in files.items():
-        path = folder / "fs" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-
-@pytest.mark.usefixtures("no_groups")
+@pytest.mark.usefixtures("groups")
 def test_processors_are_those_that_the_process_may_use(monkeypatch):
     monkeypatch.setattr(place.os, "sched_getaffinity", lambda process: {0, 3}, raising=False)
     assert place.n_processors() == 2
@@ -62,9 +60,9 @@ def test_processors_are_those_that_the_process_may_use(monkeypatch):
         ("4:memory:/\n", {"cpu.cfs_quota_us": "100000", "cpu.cfs_period_us": "100000"}, 64),
     ],
 )
-def test_a_containers_share_of_processors_counts(monkeypatch, no_groups, own, files, expected):
+def test_a_containers_share_of_processors_counts(monkeypatch, groups, own, files, expected):
     monkeypatch.setattr(place.os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
-    groups(no_groups, own, files)
+    groups(own, files)
     assert place.n_processors() == expected
 
 
@@ -77,9 +75,9 @@ def test_a_containers_share_of_processors_counts(monkeypatch, no_groups, own, fi
         ("9:memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712"}, 64_000),
     ],
 )
-def test_a_containers_share_of_memory_counts(monkeypatch, no_groups, own, files, expected):
+def test_a_containers_share_of_memory_counts(monkeypatch, groups, own, files, expected):
     monkeypatch.setattr(place.os, "sysconf", {"SC_PAGE_SIZE": 1000, "SC_PHYS_PAGES": 64_000_000}.get)
-    groups(no_groups, own, files)
+    groups(own, files)
     assert place.memory_mb() == expected
 
 
@@ -111,45 +109,21 @@ def machine(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("named", "expected"),
     [
+        *((nothing, ()) for nothing in ("", " ", "-1", "none", "NoDevFiles", "2", "0,0", "0,1,0")),
+        *((nothing, ()) for nothing in ("GPU-5d5", "GPU-ffff", "MIG-ffff")),
+        *((first, ("0",)) for first in ("0,-1,1", "0,5,1", "00")),
+        *((second, ("1",)) for second in ("1,,0", "1x")),
+        *((both, ("1", "0")) for both in ("1,0", " 1 , 0 ")),
+        *((name, (name,)) for name in (FIRST, PARTS[1], "GPU-5d5c")),
         (None, ("0", "1")),
-        ("", ()),
-        (" ", ()),
-        ("-1", ()),
-        ("none", ()),
-        ("NoDevFiles", ()),
-        ("0,-1,1", ("0",)),
-        ("1,0", ("1", "0")),
-        (" 1 , 0 ", ("1", "0")),
-        ("1,,0", ("1",)),
-        ("0,5,1", ("0",)),
-        ("2", ()),
-        ("00", ("0",)),
-        ("1x", ("1",)),
-        ("0,0", ()),
-        ("0,1,0", ()),
-        (FIRST, (FIRST,)),
         (f"{SECOND},{FIRST}", (SECOND, FIRST)),
-        ("GPU-5d5c", ("GPU-5d5c",)),
-        ("GPU-5d5", ()),
-        ("GPU-ffff", ()),
         (f"{FIRST},GPU-ffff,{SECOND}", (FIRST,)),
-        (PARTS[1], (PARTS[1],)),
-        ("MIG-ffff", ()),
     ],
 )
 def test_gpus_are_those_that_cuda_shows(monkeypatch, named, expected):
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert place.visible_gpus() == expected
-
-
-@pytest.mark.parametrize("named", [None, "0", "", FIRST])
-def test_without_devices_none_is_shown(monkeypatch, tmp_path, named):
-    monkeypatch.setattr(place, "DEVICES", tmp_path)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if named is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    assert place.visible_gpus() == ()
 
 
 def test_identifiers_that_nobody_lists_are_believed_and_windows_gpus_are_listed(monkeypatch, machine):
@@ -162,6 +136,9 @@ def test_identifiers_that_nobody_lists_are_believed_and_windows_gpus_are_listed(
     tool.unlink()
     assert place.visible_gpus() == ()
     (machine / "dxg").unlink()
+    for named in ("0", "", FIRST):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+        assert place.visible_gpus() == ()
     (machine / "nvidia0").touch()
     assert place.visible_gpus() == (FIRST,)
 

@@ -15,12 +15,13 @@ ASKED = {"stage": "01_data", "trial": None, "seed": None, "params": {"n": 3}, "c
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch):
+    """Where the stage of a project belongs that has one input."""
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr("verdict.base.artifacts.package_versions", dict)
     monkeypatch.setattr("verdict.base.artifacts.commit", lambda: ("c0ffee", False))
     write_json(tmp_path / "work" / "up" / "run.json", {"made": 1})
-    return tmp_path
+    return tmp_path / "work" / "stage"
 
 
 def fill(folder, home, by, *, n_files=5, asked=ASKED, pause=0.0):
@@ -48,69 +49,54 @@ def hidden(home):
     return [path.name for path in home.parent.iterdir() if path.name.startswith(".")]
 
 
-def test_a_result_takes_the_place_of_another_question_s_as_a_whole(root):
-    home = root / "work" / "stage"
+def test_a_result_takes_the_place_of_another_question_s_as_a_whole(home):
     execute(home, "a", n_files=7)
     assert execute(home, "b", asked={**ASKED, "code": "other"}) is True
     assert makers(home) == {"b"} and len(list((home / "part").iterdir())) == 5
     assert hidden(home) == []
 
 
-def test_the_first_of_two_results_of_one_question_stands(root):
-    home = root / "work" / "stage"
+def test_the_first_of_two_results_of_one_question_stands_and_its_record_is_put_back(home):
     execute(home, "a")
     record = (home / "run.json").read_bytes()
     assert execute(home, "b") is False
     assert makers(home) == {"a"} and (home / "run.json").read_bytes() == record
     assert hidden(home) == []
-
-
-def test_a_record_that_was_taken_away_is_put_back(root):
-    home = root / "work" / "stage"
-    execute(home, "a")
-    record = (home / "run.json").read_bytes()
     (home / "run.json").unlink()
     assert result_folder.stands(home, ASKED)
     assert (home / "run.json").read_bytes() == record
 
 
 @pytest.mark.parametrize("change", ["output", "input", "params", "versions", "twin", "no input"])
-def test_a_result_that_is_damaged_or_of_another_question_does_not_stand(root, change):
-    home, asked = root / "work" / "stage", dict(ASKED)
+def test_a_result_that_is_damaged_or_of_another_question_does_not_stand(home, change):
+    asked, twin = dict(ASKED), home / ".run.json"
     execute(home, "a")
     if change == "output":
         write_text(home / "part" / "3.txt", "a" * 499 + "z")
     elif change == "input":
-        write_json(root / "work" / "up" / "run.json", {"made": 2})
+        write_json(home.parent / "up" / "run.json", {"made": 2})
     elif change == "twin":
-        (home / ".run.json").write_text((home / ".run.json").read_text()[:-40])
+        twin.write_text(twin.read_text()[:-40])
     elif change == "no input":
-        record = json.loads((home / ".run.json").read_text())
-        write_json(home / ".run.json", {**record, "inputs": {}})
+        record = json.loads(twin.read_text()) | {"inputs": {}}
+        write_json(twin, {key: value for key, value in record.items() if key != "sha256_of_this"})
     else:
         asked[change] = {"n": 4}
     assert not result_folder.stands(home, asked)
 
 
-def test_a_damaged_result_is_replaced_by_a_new_one_of_the_same_question(root):
-    home = root / "work" / "stage"
-    execute(home, "a")
-    (home / "part" / "3.txt").unlink()
-    assert execute(home, "b") is True
-    assert makers(home) == {"b"}
-
-
-def test_an_execution_that_fails_leaves_what_was_there_and_nothing_else(root):
-    home = root / "work" / "stage"
+def test_a_failure_leaves_what_was_there_and_what_is_damaged_is_replaced(home):
     execute(home, "a")
     with pytest.raises(ZeroDivisionError), result_folder.private_folder(home) as folder:
         write_text(folder / "half.txt", "half")
         _ = 1 / 0
     assert makers(home) == {"a"} and hidden(home) == []
+    (home / "part" / "3.txt").unlink()
+    assert execute(home, "b") is True
+    assert makers(home) == {"b"}
 
 
-def test_folders_of_dead_executions_are_swept_and_those_of_living_ones_are_not(root, monkeypatch):
-    home = root / "work" / "stage"
+def test_folders_of_dead_executions_are_swept_and_those_of_living_ones_are_not(home, monkeypatch):
     with result_folder.private_folder(home) as alive:
         dead = alive.with_name(alive.name.replace(".running", "x.running"))
         foreign = alive.with_name(f".{home.name}.elsewhere.y.running")
@@ -139,8 +125,7 @@ def _race(work, by, gate):
 
 def _watch(work, stop, log):
     """A reader, as a downstream stage: what it finds is whole, or it is told that nothing is there."""
-    seen = set()
-    is_last = False
+    seen, is_last = set(), False
     while not is_last:
         is_last = stop.is_set()
         for home in work.glob("stage*"):
@@ -154,8 +139,8 @@ def _watch(work, stop, log):
     write_json(log, sorted(seen))
 
 
-def test_two_processes_that_write_one_stage_at_once_leave_one_whole_result(root):
-    work, log = root / "work" / "race", root / "seen.json"
+def test_two_processes_that_write_one_stage_at_once_leave_one_whole_result(home):
+    work, log = home.parent / "race", home.parent / "seen.json"
     work.mkdir()
     context = multiprocessing.get_context("fork")
     gate, stop = context.Barrier(2), context.Event()
@@ -176,9 +161,9 @@ def test_two_processes_that_write_one_stage_at_once_leave_one_whole_result(root)
     assert hidden(homes[0]) == []
 
 
-def test_a_result_that_is_put_in_place_at_the_same_moment_is_seen(root, monkeypatch):
+def test_a_result_that_is_put_in_place_at_the_same_moment_is_seen(home, monkeypatch):
     """Another execution publishes between the look and the renaming."""
-    home, renamed = root / "work" / "stage", os.rename
+    renamed = os.rename
 
     def rename(source, target):
         if target == home and not home.exists():

@@ -14,7 +14,7 @@ from tests.bench import installation
 
 from report_runs import PROFILE, copy_project, environment
 from verdict.base import paths
-from verdict.base.artifacts import verify_outputs
+from verdict.base.artifacts import verify_outputs, write_text
 from verdict.report.executions import find_executions
 from verdict.report.pipeline import jobs_of
 from verdict.workflow import slurm
@@ -22,38 +22,37 @@ from verdict.workflow import slurm
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(slurm.why_not()), reason=f"no Slurm: {slurm.why_not()}")]
 LIMIT_S = int(os.environ.get("VERDICT_TEST_LIMIT_S", "1800"))
 TRIAL = "03_staged_unfreezing"
+SETTINGS = """
+retries: 1
+latency_s: 10
+slurm: {first_check_s: 1, report_waiting_s: 5, give_up_minutes: 1}
+stages: {default: {mem_mb: 2000, minutes: 30}}
+"""
 
 
-def nodes_up():
+def said(command: str) -> str:
+    """What a command prints."""
+    return subprocess.run(command.split(), capture_output=True, text=True, check=False).stdout
+
+
+def nodes_up() -> list[str]:
     """Names of the nodes that can take jobs."""
-    command = ["sinfo", "--noheader", "--Node", "--states=idle,mixed,allocated", "--format=%N"]
-    return sorted(set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()))
+    return sorted(set(said("sinfo --noheader --Node --states=idle,mixed,allocated --format=%N").split()))
 
 
 def make(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """A report, stopped as a person would stop it where it takes too long."""
     command = ["timeout", "-s", "INT", "-k", "60", str(LIMIT_S), sys.executable, "-m", "verdict.workflow.pipeline"]
-    return subprocess.run(
-        [*command, "--profile", PROFILE, *options],
-        cwd=root,
-        env={**environment(root), "JUPYTER_PLATFORM_DIRS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command += ["--profile", PROFILE, *options]
+    return subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True, check=False)
 
 
-def project(folder: Path, *, retries: int = 1) -> Path:
+def project(folder: Path) -> Path:
     """A copy on a folder that all nodes see, with features in two shards and little patience."""
     root = copy_project(folder / "project")
     with (root / "params" / f"{PROFILE}.yaml").open("a", encoding="utf-8") as file:
         file.write("\nexecution: {feature_shards: 2}\n")
-    settings = (
-        f"retries: {retries}\nlatency_s: 10\nslurm: {{first_check_s: 1, report_waiting_s: 5, give_up_minutes: 1}}\n"
-    )
-    (root / "params" / "execution" / "slurm" / f"{PROFILE}.yaml").write_text(
-        f"{settings}stages:\n  default: {{mem_mb: 2000, minutes: 30}}\n", encoding="utf-8"
-    )
+    write_text(root / "params" / "execution" / "slurm" / f"{PROFILE}.yaml", SETTINGS)
     return root
 
 
@@ -65,9 +64,7 @@ def whole(root: Path, folder: Path) -> dict:
 
 
 def numbers(root: Path):
-    table = installation.collect(root / "work" / PROFILE)
-    # Shards change where features come from and nothing else.
-    return table.set_index(["stage", "number"])
+    return installation.collect(root / "work" / PROFILE).set_index(["stage", "number"])
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +75,7 @@ def figures():
     rows, started = [], time.monotonic()
     yield lambda check, figure: rows.append({"check": check, "command": "make test-slurm", "figure": figure})
     if rows and os.environ.get("VERDICT_TEST_RECORD"):
-        version = subprocess.run(["sinfo", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+        version = said("sinfo --version").strip()
         made = records.provenance("make test-slurm", 1, time.monotonic() - started)
         about = f"The smoke profile on {version}, nodes {', '.join(nodes_up())}, beside a local run."
         records.save("cluster", {"provenance": made, "about": about, "results": rows})
@@ -167,15 +164,13 @@ TRIALS = "".join(
 
 def node_processes() -> dict[str, int]:
     """Process numbers of node daemons that run on this machine under a name of their own."""
-    listed = subprocess.run(["pgrep", "-a", "-x", "slurmd"], capture_output=True, text=True, check=False).stdout
-    rows = [line.split() for line in listed.splitlines()]
+    rows = [line.split() for line in said("pgrep -a -x slurmd").splitlines()]
     return {row[row.index("-N") + 1]: int(row[0]) for row in rows if "-N" in row}
 
 
 def history(jobs: set[str]) -> list[str]:
     """States of jobs as accounting has them, every start of a requeued one."""
-    form = "--format=JobIDRaw,State,NodeList,Start,End,Comment%40"
-    told = subprocess.run(["sacct", "-X", "-n", "-P", "-D", form], capture_output=True, text=True, check=False).stdout
+    told = said("sacct -X -n -P -D --format=JobIDRaw,State,NodeList,Start,End,Comment%40")
     return [line for line in told.splitlines() if line.split("|")[0] in jobs]
 
 
@@ -230,8 +225,7 @@ def kill_and_revive(log: Path, node: str, process: int) -> None:
     log.unlink(missing_ok=True)
     wait_for(lambda: log.is_file() and "Select jobs" in log.read_text(encoding="utf-8", errors="replace"), LIMIT_S)
     os.kill(process, signal.SIGKILL)
-    waiting = ["squeue", "--noheader", "--states=PENDING", "--format=%r"]
-    wait_for(lambda: "ReqNode" in subprocess.run(waiting, capture_output=True, text=True, check=False).stdout, 90)
+    wait_for(lambda: "ReqNode" in said("squeue --noheader --states=PENDING --format=%r"), 90)
     start_node(node)
 
 
@@ -251,8 +245,8 @@ def overlaps(told: list[str]) -> int:
 
 
 def highest_job() -> int:
-    told = subprocess.run(["sacct", "-X", "-n", "-P", "--format=JobIDRaw"], capture_output=True, text=True, check=False)
-    return max((int(line) for line in told.stdout.split() if line.isdigit()), default=0)
+    told = said("sacct -X -n -P --format=JobIDRaw")
+    return max((int(line) for line in told.split() if line.isdigit()), default=0)
 
 
 def start_node(name: str) -> None:
@@ -268,7 +262,7 @@ def test_a_job_that_nothing_can_take_is_reported_and_given_up(finished, figures)
     settings = finished / "params" / "execution" / "slurm" / f"{PROFILE}.yaml"
     before = settings.read_text(encoding="utf-8")
     for node in nodes_up():
-        subprocess.run(["scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test"], check=True)
+        said(f"scontrol update NodeName={node} State=DRAIN Reason=test")
     settings.write_text(before.replace("retries: 1", "retries: 0"), encoding="utf-8")
     shutil.rmtree(finished / "work" / PROFILE / "13_reproducibility")
     try:
@@ -276,7 +270,7 @@ def test_a_job_that_nothing_can_take_is_reported_and_given_up(finished, figures)
     finally:
         settings.write_text(before, encoding="utf-8")
         for node in node_processes():
-            subprocess.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"], check=False)
+            said(f"scontrol update NodeName={node} State=RESUME")
     assert done.returncode != 0
     assert "13_reproducibility" in done.stderr and "cannot be placed" in done.stderr and "is given up" in done.stderr
     line = next(line.strip() for line in done.stderr.splitlines() if "is given up" in line)

@@ -9,7 +9,7 @@ from verdict.base import paths
 from verdict.base.artifacts import write_run, write_text
 from verdict.base.params import load_params, read_yaml, validate
 from verdict.workflow import stages
-from verdict.workflow.stages import SPECS, TRIAL_STAGE, spec
+from verdict.workflow.stages import SPECS, TRIAL_STAGE
 
 
 @pytest.fixture
@@ -41,54 +41,34 @@ def test_saved_logits_need_fewer_stages(base):
     base["data"]["recorded"]["independent"] = "i.npz"
     assert "09_independent_set" in {s.name for s in stages.specs_for(validate(base, source="test"))}
     with pytest.raises(KeyError, match=r"no stage is called '05_test'; there are .*01_recorded"):
-        spec("05_test", params)
-
-
-def test_every_other_source_has_every_stage():
-    found = stages.specs_for(load_params("smoke"))
-    assert tuple(spec for spec in found if spec in SPECS) == SPECS[:-1]
-    assert (found[-1].name, found[-1].question) == (SPECS[-1].name, SPECS[-1].question)
-    every = (*SPECS, *stages.RECORDED_SPECS, *stages.CLIP_SPECS)
-    assert set(stages.ALL_NAMES) == {declared.name for declared in every}
+        stages.spec("05_test", params)
 
 
 @pytest.mark.parametrize("source", [None, "digits"])
-def test_the_page_on_reproducibility_reads_every_other_stage(base, source):
+def test_every_other_source_has_every_stage_and_its_last_page_reads_all_others(base, source):
     """What it counts, executions and claims, is what the index counts."""
     base["clip"]["source"] = source
     found = stages.specs_for(validate(base, source="test"))
-    assert found[-1].name == "13_reproducibility"
+    assert tuple(spec for spec in found if spec in SPECS) == SPECS[:-1]
+    assert (found[-1].name, found[-1].question) == ("13_reproducibility", SPECS[-1].question)
     assert found[-1].needs == tuple(spec.name for spec in found[:-1])
+    clip = {"07_calibration-clip", "08_policy-clip"}
+    assert clip & {spec.name for spec in found} == (clip if source else set())
+    assert set(stages.ALL_NAMES) == {one.name for one in (*SPECS, *stages.RECORDED_SPECS, *stages.CLIP_SPECS)}
 
 
-def test_a_page_of_another_source_is_a_stage_of_its_own(base):
-    base["clip"]["source"] = "digits"
-    params = validate(base, source="test")
-    names = [declared.name for declared in stages.specs_for(params)]
-    assert {"07_calibration", "07_calibration-clip", "08_policy-clip"} <= set(names)
-    assert (stages.notebook_of("07_calibration-clip"), stages.source_of("07_calibration-clip")) == (
-        "07_calibration",
-        "clip",
-    )
-    assert (stages.notebook_of("01_data"), stages.source_of("01_data")) == ("01_data", stages.MODEL)
+def test_a_page_of_another_source_is_a_stage_of_its_own():
+    assert stages.notebook_of("07_calibration-clip") == "07_calibration"
+    assert stages.source_of("07_calibration-clip") == "clip"
 
 
-@pytest.mark.parametrize(
-    "name", ["14_a-b", "14_What's new?", "14_größe", "14_a-clipped", "14_-", "14_a-model", "14_x - clip"]
-)
-def test_a_name_may_hold_any_character(name):
-    assert (stages.notebook_of(name), stages.source_of(name)) == (name, stages.MODEL)
-    assert re.fullmatch(r"stage_\w+", stages.rule_name(name), re.ASCII)
-
-
-def test_no_two_stages_are_one_rule():
-    names = [*stages.ALL_NAMES, "14_a b", "14_a-b", "14_a_b", "14_a.b", "14_größe", "14_gro_e"]
-    assert len({stages.rule_name(name) for name in names}) == len(names)
+def test_a_name_may_hold_any_character_and_no_two_stages_are_one_rule():
+    odd = ["14_What's new?", "14_a-clipped", "14_-", "14_a-model", "14_x - clip", "14_größe", "14_gro_e"]
+    odd += ["14_a b", "14_a-b", "14_a_b", "14_a.b"]
+    assert {(stages.notebook_of(name), stages.source_of(name)) for name in odd} == {(name, "model") for name in odd}
+    rules = [stages.rule_name(name) for name in (*stages.ALL_NAMES, *odd)]
+    assert all(re.fullmatch(r"stage_\w+", rule, re.ASCII) for rule in rules) and len(set(rules)) == len(rules)
     assert stages.rule_name("07_calibration-clip") == "stage_07_calibration_clip"
-
-
-def declare(monkeypatch, *added):
-    monkeypatch.setattr(stages, "SPECS", (*SPECS[:-1], SPECS[-1], *added))
 
 
 def test_faults_of_declarations_are_told_in_sentences(root, monkeypatch):
@@ -96,11 +76,9 @@ def test_faults_of_declarations_are_told_in_sentences(root, monkeypatch):
     for name in {stages.notebook_of(name) for name in stages.ALL_NAMES}:
         write_text(root / "notebooks" / f"{name}.ipynb", "{}")
     assert stages.faults(params) == []
-    declare(
-        monkeypatch,
-        stages.Spec("14_x", "Why?", ("01_data", "05_tset"), ("data", "statistic")),
-        stages.Spec("01_data", "Why?", ("unheard_of",), ()),
-    )
+    added = stages.Spec("14_x", "Why?", ("01_data", "05_tset"), ("data", "statistic"))
+    again = stages.Spec("01_data", "Why?", ("unheard_of",), ())
+    monkeypatch.setattr(stages, "SPECS", (*SPECS, added, again))
     told = stages.faults(params)
     assert all(fault.startswith("lib/verdict/workflow/declarations.py: ") for fault in told)
     assert [fault.partition(": ")[2] for fault in told] == [
@@ -137,11 +115,6 @@ def test_a_stage_without_a_notebook_names_a_function_that_exists():
         path = paths.LIBRARY.parent.joinpath(*module.split(".")).with_suffix(".py")
         assert f"\ndef {function}(stage: Stage)" in path.read_text(encoding="utf-8")
     assert set(stages.RUNNERS) <= stages.WITHOUT_NOTEBOOK
-
-
-def test_an_unknown_stage_is_refused():
-    with pytest.raises(KeyError, match="no stage is called '99_none'"):
-        spec("99_none")
 
 
 def test_runs_and_plans_of_a_profile():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,14 +13,12 @@ from pathlib import Path
 import pytest
 
 from verdict.base import paths
+from verdict.base.artifacts import write_text
 from verdict.workflow import warm
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reports fork on Linux alone")
 
-BURNT_S = 0.5
-TOLD = (
-    f"BURNT_S = {BURNT_S}"
-    + """
+TOLD = """
 import json, os, signal, sys, time
 sys.stderr.write("heard\\n")
 typed = "" if "wait" in sys.argv else sys.stdin.read()
@@ -29,30 +28,29 @@ if "wait" in sys.argv:
     with open("started", "w") as file:
         file.write(str(os.getpid()))
     time.sleep(60)
-while "burn" in sys.argv and time.process_time() < BURNT_S:
+while "burn" in sys.argv and time.process_time() < 0.5:
     pass
 if "fail" in sys.argv:
     raise ValueError("as asked")
 sys.exit(len(sys.argv) - 1)
 """
-)
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     """Surroundings without a server, in which a module can be found that says what it was given.
 
-    The project's files are copies, so that they can be changed.
+    The project's files are copies, so that they can be changed; what takes long to import is empty there.
     """
     root = tmp_path_factory.mktemp("root")
-    library = root / "lib" / "verdict"
-    library.mkdir(parents=True)
-    (root / "told.py").write_text(TOLD)
-    (library / "some.py").write_text("")
-    path = os.pathsep.join([str(paths.LIBRARY.parent), str(root)])
-    environment = {**os.environ, "PYTHONPATH": path, "VERDICT_ROOT": str(root), "OWN": "theirs"}
-    environment.pop(warm.ADDRESS, None)
-    return environment
+    for name in ("base", "workflow"):
+        shutil.copytree(paths.LIBRARY / name, root / "lib" / "verdict" / name)
+    for name in ("__init__", "some", "pages/evaluation", "model/trials"):
+        write_text(root / "lib" / "verdict" / f"{name}.py", "")
+    write_text(root / "told.py", TOLD)
+    path = os.pathsep.join([str(root / "lib"), str(root)])
+    kept = {name: value for name, value in os.environ.items() if name != warm.ADDRESS}
+    return {**kept, "PYTHONPATH": path, "VERDICT_ROOT": str(root), "OWN": "theirs"}
 
 
 @pytest.fixture(scope="module")
@@ -68,25 +66,24 @@ def start(environment, *arguments, folder, **changes):
     return subprocess.Popen(command, env=environment | changes, cwd=folder, text=True, **streams)
 
 
-def gone(pid, within_s=10.0):
-    """Whether a process ends in time."""
-    until = time.monotonic() + within_s
-    while time.monotonic() < until:
-        status = Path(f"/proc/{pid}/status")
-        if not status.is_file() or "State:\tZ" in status.read_text():
-            return True
+def until(holds, within_s=60.0):
+    """What a condition gives as soon as it holds; the test fails if it does not in time."""
+    end = time.monotonic() + within_s
+    while not (found := holds()):
+        assert time.monotonic() < end
         time.sleep(0.02)
-    return False
+    return found
+
+
+def is_running(pid):
+    status = Path(f"/proc/{pid}/status")
+    return status.is_file() and "State:\tZ" not in status.read_text()
 
 
 def started(folder):
     """The number of the process that waits."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        if (folder / "started").is_file() and (folder / "started").read_text():
-            return int((folder / "started").read_text())
-        time.sleep(0.02)
-    raise AssertionError("the process did not start")
+    file = folder / "started"
+    return int(until(lambda: file.is_file() and file.read_text()))
 
 
 @pytest.mark.parametrize("kind", ["plain", "served"])
@@ -120,30 +117,24 @@ def test_a_fork_ends_with_its_caller_and_the_server_lives_on(served, tmp_path):
     pid = started(tmp_path)
     process.kill()
     process.communicate()
-    assert gone(pid)
+    until(lambda: not is_running(pid), 10)
     after = start(served, folder=tmp_path)
     assert json.loads(after.communicate("")[0])["pid"] != after.pid
 
 
 def test_what_forks_use_counts_as_the_servers(served, tmp_path):
     """A bench adds up the processor seconds of a whole run."""
-    server = server_of(os.getpid())
-    before = seconds_of_children(server)
+    command = ["pgrep", "-f", "-P", str(os.getpid()), "--", "--serve"]
+    server = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+
+    def seconds_of_children():
+        fields = Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+    before = seconds_of_children()
     for argument in ("burn", "next"):
         start(served, argument, folder=tmp_path).communicate("")
-    assert seconds_of_children(server) - before >= BURNT_S
-
-
-def server_of(pid):
-    listed = subprocess.run(
-        ["pgrep", "-f", "-P", str(pid), "--", "--serve"], capture_output=True, text=True, check=True
-    )
-    return int(listed.stdout.split()[0])
-
-
-def seconds_of_children(pid):
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+    assert seconds_of_children() - before >= 0.5
 
 
 def test_a_callers_signal_reaches_the_fork(served, tmp_path):
@@ -218,7 +209,7 @@ def test_the_server_ends_with_its_parent_while_it_imports(plain, tmp_path, end):
         pid = started(Path(plain["VERDICT_ROOT"]))
         process.send_signal(end)
         try:
-            assert gone(pid, within_s=5)
+            until(lambda: not is_running(pid), 5)
             process.wait(timeout=5)
         finally:
             process.kill()

@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from verdict.base import artifacts, paths
@@ -28,25 +27,11 @@ def clean(profile: str) -> list[str]:
     """
     if profile not in paths.profiles():
         raise CleanError(f"no profile is called {profile!r}; profiles are {paths.profiles()}")
-    with _alone(profile):
-        return [_remove(folder) for folder in (paths.work_dir(profile), paths.report_dir(profile)) if _is_there(folder)]
-
-
-def _is_there(folder: Path) -> bool:
-    return folder.is_symlink() or folder.exists()
-
-
-@contextlib.contextmanager
-def _alone(profile: str) -> Iterator[None]:
-    """Hold the lock that a report of the profile holds while it is made."""
-    lock = paths.work_dir(profile) / ".lock"
-    if not lock.is_file():
-        yield
-        return
-    with lock.open("r+") as file:
-        if not artifacts.try_lock(file):
+    lock, folders = paths.work_dir(profile) / ".lock", (paths.work_dir(profile), paths.report_dir(profile))
+    with lock.open("r+") if lock.is_file() else contextlib.nullcontext() as held:
+        if held and not artifacts.try_lock(held):
             raise CleanError(f"a report of profile {profile!r} is being made")
-        yield
+        return [_remove(folder) for folder in folders if os.path.lexists(folder)]
 
 
 def _remove(folder: Path) -> str:
@@ -58,14 +43,13 @@ def _remove(folder: Path) -> str:
         return f"removed the link {name}; what it led to is left: {kept}"
     tracked = {paths.ROOT / one for one in (artifacts.git("ls-files", "-z", "--", name) or "").split("\0") if one}
     n_files = n_bytes = 0
-    for at, folders, files in os.walk(folder, topdown=False):
-        own = [Path(at, one) for one in files] + [path for one in folders if (path := Path(at, one)).is_symlink()]
-        for path in own:
-            if path not in tracked:
-                n_files, n_bytes = n_files + 1, n_bytes + path.lstat().st_size
-                path.unlink()
-        if not any(Path(at).iterdir()):
-            Path(at).rmdir()
+    for path in (*sorted(folder.rglob("*"), reverse=True), folder):
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path not in tracked:
+            n_files, n_bytes = n_files + 1, n_bytes + path.lstat().st_size
+            path.unlink()
     kept = f"; {len(tracked)} that git tracks are kept" if tracked else ""
     return f"removed {name}: {n_files:,} files, {n_bytes / 1e6:,.1f} MB{kept}"
 

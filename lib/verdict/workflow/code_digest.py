@@ -14,21 +14,12 @@ from verdict.workflow.stages import LASTING, RUNNERS, notebook_of
 
 # What arranges a run: whatever it decides stands in the record of a stage, as parameters or inputs.
 ARRANGING = (
-    *("verdict.workflow.declarations", "verdict.base.params", "verdict.base.parameter_files", "verdict.base.search"),
-    *(
-        "verdict.workflow.stage_parameters",
-        "verdict.workflow.code_digest",
-        "verdict.base.paths",
-        "verdict.workflow.place",
-    ),
+    *("verdict.base.paths", "verdict.base.params", "verdict.base.parameter_files", "verdict.base.search"),
+    *("verdict.workflow.declarations", "verdict.workflow.stage_parameters", "verdict.workflow.code_digest"),
+    "verdict.workflow.place",
 )
 # What draws and prints for a page: no stored number, table or weight comes of it.
 SHOWING = ("verdict.report.plots", "verdict.report")
-
-
-def _module_file(module: str) -> Path | None:
-    base = paths.LIBRARY.parent.joinpath(*module.split("."))
-    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
 @functools.lru_cache(maxsize=2048)
@@ -52,10 +43,10 @@ def library_files(sources: Iterable[str], apart: tuple[str, ...] = ()) -> list[P
         module = todo.pop()
         if f"{module}.".startswith(tuple(f"{name}." for name in apart)):
             continue
-        file = _module_file(module)
-        if file is not None and file not in files:
-            files.add(file)
-            todo |= _imported(file.read_text(encoding="utf-8"))
+        base = paths.LIBRARY.parent.joinpath(*module.split("."))
+        found = {path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()} - files
+        files |= found
+        todo = todo.union(*(_imported(file.read_text(encoding="utf-8")) for file in found))
     return sorted(files)
 
 

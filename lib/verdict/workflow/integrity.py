@@ -13,19 +13,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from verdict.base import paths
-from verdict.base.artifacts import (
-    SELF,
-    StaleResultError,
-    content_hash,
-    package_versions,
-    read_json,
-    recorded_hash,
-    relative,
-    sha256_file,
-    verify_outputs,
-    write_text,
-)
+from verdict.base import artifacts, paths
+from verdict.base.artifacts import read_json, recorded_hash, relative, sha256_file
 from verdict.base.params import Params
 from verdict.workflow import stages
 from verdict.workflow.code_digest import code_digest
@@ -63,10 +52,10 @@ def settle_times(params: Params, profile: str) -> list[str]:
 def damage(folder: Path) -> str:
     """What is wrong with a stage's result: a damaged record, a changed output, another input; "" where nothing is."""
     try:
-        record = verify_outputs(folder)
-    except (StaleResultError, ValueError, KeyError, TypeError, AttributeError) as error:
+        record = artifacts.verify_outputs(folder)
+    except (artifacts.StaleResultError, ValueError, KeyError, TypeError, AttributeError) as error:
         return str(error)
-    if SELF not in record:
+    if artifacts.SELF not in record:
         return f"{relative(folder / RECORD)} holds no hash of itself"
     for name, expected in record["inputs"].items():
         # Where an input is not there, its stage runs, and with it all that follows.
@@ -82,12 +71,6 @@ def _damaged(params: Params, profile: str) -> dict[Path, str]:
         return dict(zip(found, pool.map(damage, (path.parent for path in found)), strict=True))
 
 
-def _outdated(record: Path, now: dict[str, object]) -> str:
-    was = read_json(record)
-    changed = [words for key, words in SAID.items() if was.get(key, now[key]) != now[key]]
-    return f"other {' and '.join(changed)} since" if changed else ""
-
-
 def forget(params: Params, profile: str, *, outdated: bool = True) -> list[str]:
     """Take away the records of results that do not hold, so that their stages run again; a line for each says why.
 
@@ -96,7 +79,9 @@ def forget(params: Params, profile: str, *, outdated: bool = True) -> list[str]:
     causes, code = _damaged(params, profile), functools.cache(code_digest)
     for execution, record in zip(stages.executions(params), records(params, profile), strict=True):
         if outdated and causes.get(record) == "":
-            causes[record] = _outdated(record, question(execution[0], params, *execution[1:], code=code))
+            was, now = read_json(record), question(execution[0], params, *execution[1:], code=code)
+            changed = [words for key, words in SAID.items() if was.get(key, now[key]) != now[key]]
+            causes[record] = f"other {' and '.join(changed)} since" if changed else ""
     for record in filter(causes.get, causes):
         record.unlink()
     return [f"{relative(record.parent)} is made again: {cause}" for record, cause in causes.items() if cause]
@@ -130,17 +115,17 @@ def sources(params: Params) -> str:
     made += [*paths.NOTEBOOKS.glob("*.ipynb"), *paths.NOTEBOOKS.glob("*.md"), *paths.PARAMS.glob("rubric.yaml")]
     files = {relative(path): sha256_file(path) for path in (*made, *paths.ROOT.glob("Snakefile"))}
     asked = [resolved(params, *execution) for execution in stages.executions(params)]
-    return content_hash([files, params.hash, asked, package_versions()])
+    return artifacts.content_hash([files, params.hash, asked, artifacts.package_versions()])
 
 
 def _whole(params: Params, profile: str, made_from: str) -> str:
     made = [*records(params, profile), paths.rendered(profile)]
-    return content_hash([made_from, [sha256_file(path) if path.is_file() else "" for path in made]])
+    return artifacts.content_hash([made_from, [sha256_file(path) if path.is_file() else "" for path in made]])
 
 
 def keep_whole(params: Params, profile: str, made_from: str) -> None:
     """Note that a report is whole, and what it was made from: `sources`, as they were before it was begun."""
-    write_text(paths.work_dir(profile) / WHOLE, _whole(params, profile, made_from))
+    artifacts.write_text(paths.work_dir(profile) / WHOLE, _whole(params, profile, made_from))
 
 
 def is_up_to_date(params: Params, profile: str) -> bool:

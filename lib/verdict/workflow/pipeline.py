@@ -17,12 +17,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from verdict.base import artifacts, paths
 from verdict.base.params import Params, ParamsError, load_params
 from verdict.workflow import integrity, place, slurm, stages, start, warm
-from verdict.workflow.execution import WHERES, Execution, load_execution
+from verdict.workflow.execution import WHERES, load_execution
 from verdict.workflow.result_folder import TWIN, failure, was_killed
 from verdict.workflow.start import tell
 
@@ -73,16 +72,7 @@ def snakemake_command(profile: str, cores: int, targets: list[str], *, where: st
         placed = [*(("--resources", *limits) if limits else ()), "--retries", str(execution.retries)]
     return [
         # It runs in the project's folder: a path in braces would be taken for a pattern.
-        *(
-            sys.executable,
-            "-m",
-            "verdict.workflow.start",
-            "snakemake",
-            "--snakefile",
-            "Snakefile",
-            "--workflow-profile",
-            "none",
-        ),
+        *start.command("snakemake", "--snakefile", "Snakefile", "--workflow-profile", "none"),
         *("--cores", str(cores), "--nolock", "--rerun-incomplete", "--keep-going"),
         # Only there do errors of a job that never started, for want of a place, not speak for themselves.
         *("--rerun-triggers", *RERUN_TRIGGERS, "--quiet", *(() if where == "slurm" else ("rules",)), "host", "reason"),
@@ -96,14 +86,6 @@ def snakemake_command(profile: str, cores: int, targets: list[str], *, where: st
 def job_prefix(profile: str) -> str:
     """How the jobs of this process begin their names on a cluster."""
     return f"verdict-{profile[:20]}-{os.getpid()}"
-
-
-def _watch(where: str, profile: str, execution: Execution) -> contextlib.AbstractContextManager[Any]:
-    """The watch over jobs that wait on a cluster; nothing on one machine."""
-    if where != "slurm":
-        return contextlib.nullcontext()
-    own = execution.slurm
-    return slurm.Watch(job_prefix(profile), own.report_waiting_s, 60 * own.give_up_minutes, tell)
 
 
 def _may_fork(where: str) -> bool:
@@ -133,7 +115,9 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
         if where == "local":
             environment |= stack.enter_context(start.run_folder(lock))
         served = stack.enter_context(warm.server(environment)) if _may_fork(where) else environment
-        stack.enter_context(_watch(where, profile, load_execution(where, profile)))
+        if own := load_execution(where, profile).slurm:
+            watch = slurm.Watch(job_prefix(profile), own.report_waiting_s, 60 * own.give_up_minutes, tell)
+            stack.enter_context(start.beside(watch.loop))
         made_from = integrity.sources(params)
         # Who asks for some records alone is not to lose what is out of date elsewhere.
         lines = integrity.forget(params, profile, outdated=not targets)
@@ -158,7 +142,7 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
             tell(f"  {line}")
         # Where every stage has a result, the pages were rendered, and what is wrong with them was said then.
         if without_result:
-            command = [sys.executable, "-m", "verdict.workflow.start", "verdict.report", "--profile", profile]
+            command = start.command("verdict.report", "--profile", profile)
             subprocess.run(command, env=environment, cwd=paths.ROOT, check=False)
         return status
 
@@ -173,15 +157,8 @@ def _is_up_to_date(params: Params, profile: str) -> bool:
 
 def _follow(command: list[str], environment: dict[str, str], log: Path) -> int:
     """Run Snakemake; show what stages say and how many steps are done, keep everything in a log."""
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        cwd=paths.ROOT,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    )
+    told = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
+    process = subprocess.Popen(command, env=environment, cwd=paths.ROOT, **told)
     with process, log.open("wb", buffering=0) as file:
         try:
             for line in process.stderr or ():
@@ -191,18 +168,11 @@ def _follow(command: list[str], environment: dict[str, str], log: Path) -> int:
                 if not NOISE.match(line):
                     tell(line.rstrip())
         except BaseException:
-            _end(process)
+            # It may take back what it has submitted.
+            process.send_signal(signal.SIGINT)
+            start.wait_or_kill(process)
             raise
     return process.returncode
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """End Snakemake: it may take back what it has submitted, and is killed where that takes long."""
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(timeout=start.PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
 
 
 def unfinished(profile: str) -> list[str]:
@@ -219,10 +189,11 @@ def _how_it_ended(profile: str, name: str, trial: str | None, seed: int | None) 
     label, page = stages.label(name, trial, seed), stages.page(name, trial, seed)
     kept = failure(profile, page)
     if kept.is_file():
-        return [f"{label}: failed, see {artifacts.relative(kept)}", *error_tail(kept)]
+        return [f"{label}: failed, see {artifacts.relative(kept)}", *tail(error_of(kept))]
     log = slurm.newest_log(paths.work_dir(profile) / "slurm", name, trial, seed)
     if log is not None:
-        return [f"{label}: killed or never started, see {artifacts.relative(log)}", *slurm.log_tail(log)]
+        said = log.read_text(encoding="utf-8", errors="replace")
+        return [f"{label}: killed or never started, see {artifacts.relative(log)}", *tail(said, 6, 200)]
     home = stages.folder(profile, name, trial, seed)
     if was_killed(home):
         return [f"{label}: was killed while it ran, by hand or for want of memory"]
@@ -230,21 +201,23 @@ def _how_it_ended(profile: str, name: str, trial: str | None, seed: int | None) 
         return [f"{label}: was killed as it ended; another run takes over what stands in {artifacts.relative(home)}"]
     told = failure(profile, page, "txt")
     if told.is_file():
-        lines = told.read_text(encoding="utf-8").splitlines()[-ERROR_TAIL:]
-        return [f"{label}: failed", *(f"    {line}" for line in lines)]
+        return [f"{label}: failed", *tail(told.read_text(encoding="utf-8"))]
     return [f"{label}: not reached"]
 
 
-def error_tail(notebook: Path) -> list[str]:
-    """The last lines of the error that ended a notebook, indented; none where it holds no error (it was killed)."""
+def error_of(notebook: Path) -> str:
+    """The error that ended a notebook; "" where it holds none (it was killed)."""
     try:
         cells = artifacts.read_json(notebook)["cells"]
         errors = [o for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "error"]
     except (ValueError, KeyError, TypeError, OSError):
-        return []
-    text = "\n".join(errors[-1]["traceback"]) if errors else ""
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
-    return [f"    {line}" for line in lines if line.strip()][-ERROR_TAIL:]
+        return ""
+    return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(errors[-1]["traceback"])) if errors else ""
+
+
+def tail(text: str, n: int = ERROR_TAIL, width: int | None = None) -> list[str]:
+    """The last lines that say something, indented and cut to a width."""
+    return [f"    {line.rstrip()[:width]}" for line in text.splitlines() if line.strip()][-n:]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -20,18 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from verdict.base import paths
-from verdict.base.artifacts import (
-    StaleResultError,
-    canonical_json,
-    check_record,
-    package_versions,
-    read_json,
-    recorded_hash,
-    try_lock,
-    verify_outputs,
-    write_bytes,
-)
+from verdict.base import artifacts, paths
 from verdict.base.params import Params
 from verdict.workflow.code_digest import code_digest
 from verdict.workflow.stage_parameters import resolved
@@ -55,8 +44,8 @@ def question(
 ) -> dict[str, Any]:
     """What an execution of a stage answers now, as its record says it; `code` may be a `code_digest` that remembers."""
     asked = {"params": resolved(params, name, trial, seed), "code": code(name)}
-    asked |= {"stage": name, "trial": trial, "seed": seed, "versions": package_versions()}
-    return json.loads(canonical_json(asked))
+    asked |= {"stage": name, "trial": trial, "seed": seed, "versions": artifacts.package_versions()}
+    return json.loads(artifacts.canonical_json(asked))
 
 
 @contextlib.contextmanager
@@ -73,7 +62,7 @@ def private_folder(home: Path) -> Iterator[Path]:
     folder = Path(name)
     folder.chmod(0o755)
     with (folder / HELD).open("w") as lock:
-        try_lock(lock)
+        artifacts.try_lock(lock)
         try:
             yield folder
         finally:
@@ -98,7 +87,7 @@ def _is_abandoned(folder: Path) -> bool:
         if f".{platform.node()}." not in folder.name:
             return False
         with (folder / HELD).open("r+") as lock:
-            return try_lock(lock)
+            return artifacts.try_lock(lock)
     except FileNotFoundError:
         return not folder.name.endswith(".running")
     except OSError:
@@ -114,7 +103,7 @@ def stands(home: Path, asked: Mapping[str, Any]) -> bool:
     record = _whole(home)
     if record is None or not record["inputs"] or not _agree(record, asked):
         return False
-    if any(recorded_hash(name, record) != expected for name, expected in record["inputs"].items()):
+    if any(artifacts.recorded_hash(name, record) != expected for name, expected in record["inputs"].items()):
         return False
     return _put_record_back(home)
 
@@ -124,9 +113,9 @@ def publish(folder: Path, home: Path) -> bool:
 
     False where another execution's whole result answers the same question from the same inputs: it is kept.
     """
-    write_bytes(folder / TWIN, (folder / RECORD).read_bytes())
+    artifacts.write_bytes(folder / TWIN, (folder / RECORD).read_bytes())
     (folder / HELD).unlink(missing_ok=True)
-    own = read_json(folder / TWIN)
+    own = artifacts.read_json(folder / TWIN)
     while True:
         other = _whole(home)
         if other is not None and other["inputs"] == own["inputs"] and _agree(other, own):
@@ -147,26 +136,19 @@ def publish(folder: Path, home: Path) -> bool:
 def retire(home: Path) -> None:
     """Take a stage's folder away, in one step for whoever reads it."""
     home.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(
-            prefix=f".{home.name}.{platform.node()}.",
-            suffix=".running-old",
-            dir=home.parent,
-            ignore_cleanup_errors=True,
-        ) as place,
-        contextlib.suppress(FileNotFoundError),
-    ):
+    place = tempfile.mkdtemp(prefix=f".{home.name}.{platform.node()}.", suffix=".running-old", dir=home.parent)
+    with contextlib.suppress(FileNotFoundError):
         os.rename(home, Path(place) / "old")
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def _whole(home: Path) -> dict[str, Any] | None:
     """The record of what is in place, if everything is there that it lists."""
     try:
-        record = check_record(read_json(home / TWIN), home / TWIN)
-        verify_outputs(home, record)
-    except (OSError, ValueError, KeyError, TypeError, StaleResultError):
+        record = artifacts.check_record(artifacts.read_json(home / TWIN), home / TWIN)
+        return artifacts.verify_outputs(home, record)
+    except (OSError, ValueError, KeyError, TypeError, artifacts.StaleResultError):
         return None
-    return record
 
 
 def _agree(record: Mapping[str, Any], question: Mapping[str, Any]) -> bool:
@@ -179,7 +161,7 @@ def _put_record_back(home: Path) -> bool:
     try:
         content = (home / TWIN).read_bytes()
         if not path.is_file() or path.read_bytes() != content:
-            write_bytes(path, content)
+            artifacts.write_bytes(path, content)
     except FileNotFoundError:
         return False
     return (home / TWIN).is_file()

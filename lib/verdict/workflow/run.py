@@ -36,7 +36,6 @@ KERNEL = {
     "language": "python",
 }
 MAX_PAUSE_S = 60.0
-DERIVED = ("run.json", "executed.ipynb", "inputs.json")
 
 
 @contextlib.contextmanager
@@ -78,9 +77,9 @@ def _followed(folder: Path, label: str) -> Iterator[None]:
 
     First after two seconds and then ever more rarely, so that none floods the log.
     """
-    done, started = threading.Event(), time.monotonic()
+    started = time.monotonic()
 
-    def follow() -> None:
+    def follow(done: threading.Event) -> None:
         pause_s, n_read, before, is_last = 2.0, 0, "", False
         while not is_last:
             is_last = done.wait(pause_s)
@@ -93,13 +92,8 @@ def _followed(folder: Path, label: str) -> Iterator[None]:
                 tell(f"{label}  {told}  ({time.monotonic() - started:.0f} s)")
                 before = told
 
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
+    with start.beside(follow):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def section(notebook: Path) -> str:
@@ -160,10 +154,8 @@ def run_stage(
     Raises
     ------
     ValueError, KeyError
-        If a trial or seed is missing, not wanted, or unknown; nothing has been touched then.
+        If a stage, trial or shard is unknown; nothing has been touched then.
     """
-    if (name == stages.TRIAL_STAGE) != (trial is not None and seed is not None):
-        raise ValueError(f"trial and seed belong to {stages.TRIAL_STAGE}, which needs both; got {trial!r}, {seed!r}")
     params = load_params(profile)
     stages.spec(name, params)
     if trial is not None:
@@ -230,26 +222,23 @@ def _run_notebook(name: str, profile: str, trial: str | None, seed: int | None, 
 
 def _record(asked: dict[str, Any], params: Params, folder: Path, home: Path, *, profile: str, **run: Any) -> None:
     """Write `run.json` with the hashes of whatever the stage has left, hidden files apart, which are removed."""
-    name = asked["stage"]
     for hidden in (PROGRESS, place.COMPUTED_ON_GPU):
         (folder / hidden).unlink(missing_ok=True)
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in DERIVED]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "inputs.json"]
     outputs = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    if name not in stages.WITHOUT_NOTEBOOK:
-        outputs.append(folder / "executed.ipynb")
     artifacts.write_run(
         folder,
         home=home,
         outputs=outputs,
         inputs=[paths.ROOT / item for item in artifacts.read_json(folder / "inputs.json")],
         profile=profile,
-        notebook=stages.notebook_of(name),
+        notebook=stages.notebook_of(asked["stage"]),
         params_hash=params.hash,
         non_default=non_default(params),
         host=place.here(),
         command=f"make report PROFILE={profile}",
         is_smoke=params.is_smoke,
-        **{key: value for key, value in asked.items() if key != "versions"},
+        **asked,
         **run,
     )
 

@@ -34,12 +34,8 @@ class SlurmError(RuntimeError):
 def _ask(*command: str) -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    except FileNotFoundError:
-        raise SlurmError(f"{command[0]} was not found: Slurm's commands are not on this machine") from None
-    except subprocess.CalledProcessError as error:
-        raise SlurmError(f"{' '.join(command)}: {error.stderr.strip() or error.returncode}") from None
-    except subprocess.TimeoutExpired:
-        raise SlurmError(f"{' '.join(command)} gave no answer in a minute") from None
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SlurmError(f"{' '.join(command)}: {str(getattr(error, 'stderr', '') or error).strip()}") from None
 
 
 def why_not() -> str:
@@ -97,12 +93,6 @@ def newest_log(folder: Path, stage: str, trial: str | None, seed: int | None) ->
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def log_tail(log: Path, n: int = 6) -> list[str]:
-    """The last lines of a log, indented."""
-    lines = [line.rstrip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    return [f"    {line[:200]}" for line in lines if line][-n:]
-
-
 def refusals(log: Path) -> list[str]:
     """Why Slurm refused jobs, by the log of a run, each cause once; nothing where it took all."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
@@ -125,10 +115,7 @@ def unplaceable(text: str, prefix: str) -> dict[str, tuple[str, str]]:
 
 @dataclass
 class Watch:
-    """Report jobs that nothing can take, and cancel them when they have waited long enough.
-
-    A context manager: it looks every few seconds, in a thread, while the run goes on.
-    """
+    """Report jobs that nothing can take, and cancel them when they have waited long enough."""
 
     prefix: str
     report_after_s: float
@@ -136,25 +123,16 @@ class Watch:
     say: Callable[[str], None]
     _since: dict[str, float] = field(default_factory=dict)
     _said: dict[str, float] = field(default_factory=dict)
-    _done: threading.Event = field(default_factory=threading.Event)
 
-    def __enter__(self) -> Watch:
-        self._thread = threading.Thread(target=self._loop, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join(timeout=90)
-
-    def _loop(self) -> None:
-        while not self._done.wait(EVERY_S):
+    def loop(self, over: threading.Event) -> None:
+        """Look every few seconds until the run is over."""
+        while not over.wait(EVERY_S):
             try:
                 listed = _ask("squeue", "--noheader", "--states=PENDING", "--format=%i|%j|%k|%r")
                 for job in self.look(unplaceable(listed, self.prefix), now=time.monotonic()):
                     _ask("scancel", job)
             except SlurmError as error:
-                self._done.wait(30)
+                over.wait(30)
                 self.say(f"the watch over waiting jobs: {error}")
 
     def look(self, stuck: Mapping[str, tuple[str, str]], *, now: float) -> list[str]:

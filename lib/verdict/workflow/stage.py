@@ -17,28 +17,14 @@ from verdict.base.artifacts import relative, verify_outputs, write_json, write_p
 from verdict.base.numbers import KINDS, Claim, Number, Numbers, evaluate_claim
 from verdict.base.params import Params, TrialParams, load_params
 from verdict.stats.uncertainty import Resampler, stream
-from verdict.workflow import place
+from verdict.workflow import place, stages
 from verdict.workflow.stage_parameters import judged
-from verdict.workflow.stages import (
-    CLIP,
-    CLIP_ANSWERS,
-    MODEL,
-    RECORDED,
-    SIGNALS,
-    TRIAL_STAGE,
-    Spec,
-    folder,
-    instance,
-    shard_folder,
-    source_of,
-    spec,
-)
 
 
 class _Sections:
     """The parameter sections that a stage declares; any other is refused, so that nothing can go stale unseen."""
 
-    def __init__(self, params: Params, declared: Spec):
+    def __init__(self, params: Params, declared: stages.Spec):
         self._params, self._declared = params, declared
 
     def __getattr__(self, name: str) -> Any:
@@ -66,7 +52,7 @@ class Stage:
     @property
     def params(self) -> Any:
         """The declared parameter sections, as attributes."""
-        return _Sections(self._params, spec(self.name, self._params))
+        return _Sections(self._params, stages.spec(self.name, self._params))
 
     @property
     def all_params(self) -> Params:
@@ -89,7 +75,7 @@ class Stage:
 
     def provenance(self) -> str:
         """One line that says what this is."""
-        what = f"{self.name} {instance(self.trial_name, self.seed)}".strip()
+        what = stages.label(self.name, self.trial_name, self.seed)
         return f"{what} · profile {self.profile} · parameters {self._params.hash}"
 
     def path(self, file: str) -> Path:
@@ -104,12 +90,12 @@ class Stage:
         FileNotFoundError, StaleResultError
             If the other has not run, or its files were changed afterwards.
         """
-        if self.source != MODEL and f"{name}-{self.source}" in spec(self.name, self._params).needs:
+        if self.source != stages.MODEL and f"{name}-{self.source}" in stages.spec(self.name, self._params).needs:
             name = f"{name}-{self.source}"
-        is_parent_trial = name == self.name == TRIAL_STAGE and trial == self.trial.parent
-        if name not in spec(self.name, self._params).needs and not is_parent_trial:
+        is_parent_trial = name == self.name == stages.TRIAL_STAGE and trial == self.trial.parent
+        if name not in stages.spec(self.name, self._params).needs and not is_parent_trial:
             raise KeyError(f"{self.name} does not declare that it needs {name}")
-        source = folder(self.profile, name, trial, seed)
+        source = stages.folder(self.profile, name, trial, seed)
         path, outputs = source / file, self._record(source)["outputs"]
         if relative(path) not in outputs:
             raise FileNotFoundError(f"{relative(path)} is not an output of {name}: {sorted(outputs)}")
@@ -132,7 +118,7 @@ class Stage:
 
     def shards(self, n: int) -> list[Path]:
         """Folders of the n shards of the features in their order, all of their outputs verified; none for n = 1."""
-        folders = [paths.stage_dir(self.profile, shard_folder(k, n)) for k in range(n)] if n > 1 else []
+        folders = [paths.stage_dir(self.profile, stages.shard_folder(k, n)) for k in range(n)] if n > 1 else []
         for source in folders:
             self._record(source)
         return folders
@@ -140,14 +126,14 @@ class Stage:
     @property
     def source(self) -> str:
         """Whose predictions this stage judges: `MODEL` for the profile's own, `CLIP`."""
-        return source_of(self.name)
+        return stages.source_of(self.name)
 
     @property
     def given(self) -> str:
         """The stage that holds predictions which no trial made: saved logits, or CLIP's; "" where trials made them."""
-        if self.source == CLIP:
-            return CLIP_ANSWERS
-        return RECORDED if self._params.data.source == "recorded" else ""
+        if self.source == stages.CLIP:
+            return stages.CLIP_ANSWERS
+        return stages.RECORDED if self._params.data.source == "recorded" else ""
 
     @property
     def is_recorded(self) -> bool:
@@ -157,8 +143,8 @@ class Stage:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes in the order of their ids."""
-        if self.given == CLIP_ANSWERS:
-            return tuple(pd.read_parquet(self.upstream(CLIP_ANSWERS, "classes.parquet"))["name"])
+        if self.given == stages.CLIP_ANSWERS:
+            return tuple(pd.read_parquet(self.upstream(stages.CLIP_ANSWERS, "classes.parquet"))["name"])
         return self._params.data.classes
 
     def pairs(self, *splits: str) -> pd.DataFrame:
@@ -167,7 +153,7 @@ class Stage:
 
     def predictions(self, *splits: str, trial: str, seed: int) -> pd.DataFrame:
         """A training run's prediction table, of some splits or of all."""
-        source = (self.given, None, None) if self.given else (TRIAL_STAGE, trial, seed)
+        source = (self.given, None, None) if self.given else (stages.TRIAL_STAGE, trial, seed)
         return _of_splits(pd.read_parquet(self.upstream(source[0], "predictions.parquet", *source[1:])), splits)
 
     def answers(self, kind: str, *splits: str) -> pd.DataFrame | None:
@@ -176,8 +162,8 @@ class Stage:
         pair_id, split, logits, and the view, or the question with what each class should answer; None where the
         profile's source has nothing to ask.
         """
-        asked = CLIP_ANSWERS if self.given == CLIP_ANSWERS else SIGNALS
-        if asked not in spec(self.name, self._params).needs:
+        asked = stages.CLIP_ANSWERS if self.given == stages.CLIP_ANSWERS else stages.SIGNALS
+        if asked not in stages.spec(self.name, self._params).needs:
             return None
         return _of_splits(pd.read_parquet(self.upstream(asked, f"{kind}.parquet")), splits)
 
@@ -238,7 +224,7 @@ def open_stage(
     *,
     trial: str | None = None,
     seed: int | None = None,
-    source: str = MODEL,
+    source: str = stages.MODEL,
     shard: int | None = None,
 ) -> Stage:
     """Open a stage; `source` says whose predictions it judges, `shard` which part of the features it encodes.
@@ -249,11 +235,11 @@ def open_stage(
     params = load_params(profile)
     if trial is not None:
         params.trial(trial)
-    name = name if source == MODEL else f"{name}-{source}"
+    name = name if source == stages.MODEL else f"{name}-{source}"
     params = judged(params, name)
     home = os.environ.get("VERDICT_STAGE_DIR")
-    scratch = paths.stage_dir(profile, "scratch", name, *([instance(trial, seed)] if trial else []))
-    return Stage(spec(name, params).name, profile, trial, seed, Path(home) if home else scratch, params, shard)
+    home = Path(home) if home else stages.folder(profile, f"scratch/{name}", trial, seed)
+    return Stage(stages.spec(name, params).name, profile, trial, seed, home, params, shard)
 
 
 def progress(text: str) -> None:

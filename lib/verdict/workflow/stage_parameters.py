@@ -47,8 +47,8 @@ def judged(params: Params, name: str) -> Params:
 def resolved(params: Params, name: str, trial: str | None = None, seed: int | None = None) -> dict[str, Any]:
     """The parameters that a stage depends on, as JSON-like values; a change of anything else does not re-run it.
 
-    Presets in a folder stand with the hash of their files, so that a rebuilt one re-runs what it fed. The warm-up and a
-    trial do not depend on the list of trials.
+    Presets in a folder, saved logits and the user's own tables and pictures stand with hashes of their files, so that a
+    changed one re-runs what it fed. The warm-up and a trial do not depend on the list of trials.
     """
     params = judged(params, name)
     content = params.as_dict()
@@ -57,7 +57,8 @@ def resolved(params: Params, name: str, trial: str | None = None, seed: int | No
         if section == "plans":
             chosen["plans"] = plans(params)
         elif section == "views":
-            chosen |= _views(params, content)
+            wanted = views(params)
+            chosen |= {"views": wanted, "photometric": content["training"]["photometric"]} if wanted else {}
         elif section == "trial":
             chosen["trial"] = {**params.trial(str(trial)).model_dump(mode="json"), "seed": seed}
         else:
@@ -65,7 +66,8 @@ def resolved(params: Params, name: str, trial: str | None = None, seed: int | No
     if "clip" in chosen:
         chosen["clip"] = _clip(params, content)
     if name == RECORDED:
-        chosen["files"] = _recorded_files(params)
+        own = params.data.recorded
+        chosen["files"] = {file: _hash(file) for file in (own.val, own.test, own.independent, own.human_counts) if file}
     if name == "01_data" and params.data.source == "csv":
         own = params.data.csv
         chosen["files"] = {own.table: _hash(own.table), own.images: _listing(own.images)}
@@ -77,12 +79,6 @@ def resolved(params: Params, name: str, trial: str | None = None, seed: int | No
         folders = {preset: paths.preset_folder(preset) for preset in named}
         chosen["presets"] = {preset: sha256_tree(found) for preset, found in folders.items() if found is not None}
     return chosen
-
-
-def _recorded_files(params: Params) -> dict[str, str]:
-    """Hashes of the files of saved logits, so that a changed file re-runs what it feeds; "" where one is missing."""
-    own = params.data.recorded
-    return {name: _hash(name) for name in (own.val, own.test, own.independent, own.human_counts) if name}
 
 
 def _hash(name: str) -> str:
@@ -105,12 +101,6 @@ def _clip(params: Params, content: dict[str, Any]) -> dict[str, Any]:
     if params.clip.source in ("folder", "csv"):
         own["files"] = [_hash(params.clip.folder.table), _listing(params.clip.folder.images)]
     return own | ({"weights": sha256_tree(folder)} if folder is not None else {})
-
-
-def _views(params: Params, content: dict[str, Any]) -> dict[str, Any]:
-    """The views to encode and how they are made; nothing where no trial is augmented."""
-    wanted = views(params)
-    return {"views": wanted, "photometric": content["training"]["photometric"]} if wanted else {}
 
 
 def _without_effect(params: Params, name: str, trial: str | None) -> set[str]:

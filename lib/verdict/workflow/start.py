@@ -14,6 +14,7 @@ import os
 import runpy
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -21,9 +22,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from verdict.base import paths
+from verdict.base import artifacts, paths
 
 # What a run is given of the machine's variables: where things are, which devices it may use, how to reach the network.
 # ATEN_CPU_CAPABILITY makes this processor compute like another one, which is how an installation's check is tried.
@@ -120,6 +121,33 @@ def tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def command(module: str, *arguments: str) -> list[str]:
+    """How a module is started as a process of a run."""
+    return [sys.executable, "-m", "verdict.workflow.start", module, *arguments]
+
+
+@contextlib.contextmanager
+def beside(work: Callable[[threading.Event], object]) -> Iterator[None]:
+    """Let a thread work for as long as this context lasts: the event that it is given says when that is over."""
+    over = threading.Event()
+    thread = threading.Thread(target=work, args=(over,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def wait_or_kill(process: subprocess.Popen[Any]) -> None:
+    """Give a process that was told to end a moment to do so, and kill it where that takes longer."""
+    try:
+        process.wait(timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def choose_backend(name: str) -> None:
     """Have Keras compute on a backend, here and in processes that start from here.
 
@@ -156,15 +184,13 @@ def run_folder(lock: Path) -> Iterator[dict[str, str]]:
 
     The caller holds the lock, a file, for itself, so that what a killed run of it has left can be taken away.
     """
-    import fcntl
-
     key = hashlib.sha256(f"{lock}{lock.stat().st_ino}".encode(errors="surrogateescape")).hexdigest()[:8]
     folder = short_folder() / f"verdict-{os.getuid()}-{key}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     try:
         with (folder / ALIVE).open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            artifacts.try_lock(file)
             yield {RUN: str(folder)}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -196,22 +222,12 @@ class Tie:
             return False
         return True
 
-    def watch(self, patience_s: float = 0.0) -> Callable[[], None]:
-        """End this process soon after one of them: at once, or so long after an interrupt that it may answer.
+    def watch(self, patience_s: float = 0.0) -> None:
+        """Watch for as long as this process lives."""
+        threading.Thread(target=self.end_when_cut, args=(threading.Event(), patience_s), daemon=True).start()
 
-        What is returned ends the watch when it is called.
-        """
-        over = threading.Event()
-        thread = threading.Thread(target=self._loop, args=(patience_s, over), daemon=True)
-        thread.start()
-
-        def end() -> None:
-            over.set()
-            thread.join()
-
-        return end
-
-    def _loop(self, patience_s: float, over: threading.Event) -> None:
+    def end_when_cut(self, over: threading.Event, patience_s: float = 0.0) -> None:
+        """End this process soon after one of them: at once, or so long after an interrupt that it may answer."""
         while not self.is_cut():
             if over.wait(LOOK_S):
                 return

@@ -9,7 +9,6 @@ in the caller itself, with the same result.
 
 from __future__ import annotations
 
-import array
 import contextlib
 import gc
 import importlib
@@ -78,12 +77,8 @@ def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
         finally:
             # The end of its input is what a server waits for, also when this process is killed.
             process.stdin.close()  # type: ignore[union-attr]
-            try:
-                process.wait(timeout=start.PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                # It still imports libraries, and does not look at its input meanwhile.
-                process.kill()
-                process.wait()
+            # While it still imports libraries, it does not look at its input.
+            start.wait_or_kill(process)
 
 
 def call(asked: Asked, address: str, tie: start.Tie) -> int | None:
@@ -95,8 +90,7 @@ def call(asked: Asked, address: str, tie: start.Tie) -> int | None:
         try:
             connection.connect(address)
             content = json.dumps([asked.module, asked.arguments, asked.environment, asked.folder]).encode()
-            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", asked.streams))
-            connection.sendmsg([len(content).to_bytes(8, "big")], [rights])
+            socket.send_fds(connection, [len(content).to_bytes(8, "big")], asked.streams)
             connection.sendall(content)
         except OSError:
             return None
@@ -106,10 +100,9 @@ def call(asked: Asked, address: str, tie: start.Tie) -> int | None:
             if tie.is_cut():
                 return 1
         # A server that dies ends the connection, and resets it if it had not read all that was sent.
-        try:
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
             answer = connection.recv(64)
-        except ConnectionResetError:
-            answer = b""
         if not answer:
             print(f"{' '.join([asked.module, *asked.arguments])}: was killed while it ran, or before", file=sys.stderr)
             return 1
@@ -151,10 +144,9 @@ def serve(listening: socket.socket) -> Asked | None:
         if known is None:
             known = library_state()
             # This takes seconds, in which standard input is not looked at; a fork is to find one thread.
-            end_watch = start.Tie(os.getppid()).watch()
-            for name in MODULES:
-                importlib.import_module(name)
-            end_watch()
+            with start.beside(start.Tie(os.getppid()).end_when_cut):
+                for name in MODULES:
+                    importlib.import_module(name)
             gc.freeze()
         is_known = library_state() == known
         if is_known and (pid := os.fork()) == 0:
@@ -189,13 +181,9 @@ def _answer(connection: socket.socket, status: int) -> None:
 
 
 def _receive(connection: socket.socket) -> Asked:
-    size, rights, _, _ = connection.recvmsg(8, socket.CMSG_SPACE(3 * array.array("i").itemsize))
-    streams = array.array("i")
-    for _, _, content in rights:
-        streams.frombytes(content)
-    content, wanted = b"", int.from_bytes(size, "big")
-    while len(content) < wanted and (part := connection.recv(wanted - len(content))):
-        content += part
+    size, streams, _, _ = socket.recv_fds(connection, 8, 3)
+    wanted = int.from_bytes(size, "big")
+    content = connection.recv(wanted, socket.MSG_WAITALL)
     if len(content) < wanted or not wanted:
         for stream in streams:
             os.close(stream)
