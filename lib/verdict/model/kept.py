@@ -31,7 +31,7 @@ from verdict.model.fit import (
 from verdict.model.network import STATES, FreezePlan, Network, build_prefix, build_suffix
 from verdict.model.selection import Selection
 from verdict.workflow.stage import Stage
-from verdict.workflow.stages import FEATURES, TRIAL_STAGE, WARMUP_STAGE
+from verdict.workflow.stages import FEATURES, TRIAL_STAGE, WARMUP_STAGE, weights_file
 
 NOTHING = Features(pd.Series(dtype=int), pd.Series(dtype=int), *(np.empty(0) for _ in range(3)))
 
@@ -131,7 +131,7 @@ def load_model(stage: Stage, kept: Selection, *, features: bool = True) -> KeptM
     """The kept model of a stage that needs the data, the trials and, where they are wanted, the features."""
     trial = stage.all_params.trial(kept.trial)
     plan = FreezePlan(trial.vision_blocks, trial.text_blocks)
-    weights = stage.upstream(TRIAL_STAGE, "weights.npz", kept.trial, kept.seed)
+    weights = stage.upstream(TRIAL_STAGE, weights_file(kept.seed), kept.trial)
     return _load(stage, plan, weights, features=features)
 
 

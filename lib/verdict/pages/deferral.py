@@ -49,7 +49,7 @@ from verdict.model.predict import logits_of
 from verdict.model.selection import Selection
 from verdict.stats.scores import softmax, top_class
 from verdict.workflow.stage_parameters import resolved
-from verdict.workflow.stages import QUESTIONS, TRIAL_STAGE, VIEWS
+from verdict.workflow.stages import QUESTIONS, TRIAL_STAGE, VIEWS, weights_file
 
 if TYPE_CHECKING:
     from verdict.stats.uncertainty import Resampler
@@ -391,7 +391,7 @@ def _model_hash(stage: Stage, kept: Selection) -> str:
     if stage.is_recorded:
         outputs, file = stage.record(stage.given)["outputs"], "predictions.parquet"
     else:
-        outputs, file = stage.record(TRIAL_STAGE, kept.trial, kept.seed)["outputs"], "weights.npz"
+        outputs, file = stage.record(TRIAL_STAGE, kept.trial)["outputs"], weights_file(kept.seed)
     return content_hash({name: value for name, value in outputs.items() if name.endswith(file)})
 
 

@@ -36,7 +36,6 @@ class Record:
 
     stage: str
     trial: str
-    seed: int | None
     content: dict[str, Any]
 
     def has(self, file: str) -> bool:
@@ -51,9 +50,9 @@ def read_records(stage: Stage) -> list[Record]:
     """
     found = []
     for name in spec(stage.name, stage.all_params).needs:
-        for trial, seed in instances(stage.all_params, name):
+        for trial in instances(stage.all_params, name):
             stage.progress(f"hashing {name} {trial or ''}")
-            found.append(Record(name, trial or "", seed, _hashed_again(stage.record(name, trial, seed))))
+            found.append(Record(name, trial or "", _hashed_again(stage.record(name, trial))))
     return found
 
 
@@ -70,7 +69,7 @@ def record_table(records: list[Record]) -> pd.DataFrame:
     rows = []
     for record in records:
         content = record.content
-        row = {"stage": record.stage, "trial": record.trial, "seed": record.seed, "elapsed_s": content["elapsed_s"]}
+        row = {"stage": record.stage, "trial": record.trial, "elapsed_s": content["elapsed_s"]}
         dirty = np.nan if content["dirty"] is None or content["commit"] == UNKNOWN else float(content["dirty"])
         row |= {"device": content["device"], "commit": content["commit"][:12], "is_dirty": dirty}
         row |= {"parameters": content["params_hash"], "n_outputs": len(content["outputs"])}
@@ -110,7 +109,7 @@ def store(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
 
 def claims_of(stage: Stage, records: Iterable[Record]) -> list[dict[str, Any]]:
     """Claims of the pages behind some records, as they were stored."""
-    files = (stage.upstream(record.stage, "claims.json", record.trial or None, record.seed) for record in records)
+    files = (stage.upstream(record.stage, "claims.json", record.trial or None) for record in records)
     return [claim for file in files for claim in read_json(file)]
 
 
@@ -158,7 +157,7 @@ def _data(split: str, stage: Stage, records: list[Record]) -> Answer:
 def _results(stage: Stage, records: list[Record]) -> Answer:
     trained = [record for record in records if record.stage == TRIAL_STAGE]
     held = sum(record.has("predictions.parquet") for record in trained)
-    return held, len(trained), "training runs with the logits of every pair that they answered, stored with their hash"
+    return held, len(trained), "trials with the logits of every pair that each seed answered, stored with their hash"
 
 
 def _hypothesis(stage: Stage, records: list[Record]) -> Answer:
@@ -232,7 +231,7 @@ def seed_table(stage: Stage) -> pd.DataFrame:
     """Macro-F1 on val over seeds: trial, role, n_seeds, sd (ddof 1; NaN for one seed), lowest, highest."""
     rows, scores = [], {}
     for trial, seed in runs(stage.all_params):
-        numbers = Numbers.load(stage.upstream(TRIAL_STAGE, "numbers.json", trial, seed))
+        numbers = Numbers.load(stage.upstream(TRIAL_STAGE, "numbers.json", trial))
         scores.setdefault(trial, []).append(numbers[f"{trial}_s{seed}.val.macro_f1"].value)
     for trial, values in scores.items():
         sd = float(np.std(values, ddof=1)) if len(values) > 1 else np.nan

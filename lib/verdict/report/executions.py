@@ -57,16 +57,13 @@ class Execution:
 
     @property
     def is_trial(self) -> bool:
-        """Whether it is one trial with one seed: one of many executions of its notebook."""
-        return bool(self.run.get("trial")) and self.run.get("seed") is not None
+        """Whether it is one trial: one of many executions of its notebook."""
+        return bool(self.run.get("trial"))
 
     @property
     def variant(self) -> str:
-        """What tells apart executions of one notebook, such as "CLIP" or "text2, seed 11"."""
-        trial, seed = self.run.get("trial"), self.run.get("seed")
-        parts = [SOURCE_NAMES.get(self.source, ""), str(trial) if trial else ""]
-        parts += [f"seed {seed}" if seed is not None and trial else ""]
-        return ", ".join(part for part in parts if part)
+        """What tells apart executions of one notebook, such as "CLIP" or "text2"."""
+        return SOURCE_NAMES.get(self.source, "") or str(self.run.get("trial") or "")
 
 
 def find_executions(
@@ -103,16 +100,15 @@ def params_of(profile: str) -> Params | None:
         return None
 
 
-def _natural(execution: Execution) -> tuple[str, str, int]:
-    seed = execution.run.get("seed")
-    return execution.stage, str(execution.run.get("trial") or ""), int(seed) if seed is not None else -1
+def _natural(execution: Execution) -> tuple[str, str]:
+    return execution.stage, str(execution.run.get("trial") or "")
 
 
 def _folders(work: Path) -> list[Path]:
     records = [path for pattern in ("*/run.json", "*/*/run.json") for path in work.glob(pattern) if path.is_file()]
     parts = {record.parent: record.parent.relative_to(work).parts for record in records}
     # Names with a dot are executions under way.
-    apart = {"scratch", "failed", "feature_shards"}
+    apart = {"scratch", "failed", "feature_shards", "seeds_apart"}
     hidden = {folder for folder, names in parts.items() if apart & set(names) or "." in {name[0] for name in names}}
     return sorted(parts.keys() - hidden)
 
@@ -122,7 +118,7 @@ def _load(folder: Path, notebooks: Path, profile: str) -> Execution:
     stem = str(run["notebook"])
     executed = folder / "executed.ipynb" if (folder / "executed.ipynb").is_file() else None
     reasons = tuple(staleness(run, live=notebooks / f"{stem}.ipynb", executed=executed, profile=profile))
-    page = stages.page(str(run["stage"]), run.get("trial"), run.get("seed"))
+    page = stages.page(str(run["stage"]), run.get("trial"))
     numbers = Numbers.load(folder / "numbers.json") if (folder / "numbers.json").is_file() else Numbers()
     stored = read_json(folder / "claims.json") if (folder / "claims.json").is_file() else ()
     claims = tuple(Claim(**entry) for entry in stored)
@@ -132,10 +128,9 @@ def _load(folder: Path, notebooks: Path, profile: str) -> Execution:
 def _failed(path: Path, notebooks: Path, profile: str) -> Execution:
     stems = [p.stem for p in notebooks.glob("*.ipynb") if path.stem == p.stem or path.stem.startswith(f"{p.stem}-")]
     stem = max(stems, key=len, default=path.stem)
-    trial, _, seed = path.stem.removeprefix(stem).strip("-").rpartition("-s")
+    trial = path.stem.removeprefix(stem).strip("-")
     stage = path.stem if path.stem in stages.ALL_NAMES else stem
     run = {"notebook": stem, "stage": stage, "profile": profile, "trial": trial or None}
-    run["seed"] = int(seed) if trial and seed.isdigit() else None
     return Execution(path.stem, stem, "failed", ("it did not run to its end",), run, path.parent, path)
 
 
@@ -176,7 +171,7 @@ def _code_now(name: str) -> str:
 def _changed_params(run: dict[str, Any], profile: str) -> list[str]:
     try:
         params = _params_now(profile)
-        now = resolved(params, run["stage"], run.get("trial"), run.get("seed"))
+        now = resolved(params, run["stage"], run.get("trial"))
     except FileNotFoundError:
         return [f"the profile {profile} no longer exists"]
     except (KeyError, ValueError) as error:

@@ -258,8 +258,8 @@ def _groups(
         groups[key]["elapsed_s"] += execution.elapsed_s
         groups[key]["marks"] |= {execution.status} - {"done"}
         if execution.is_trial:
-            run = {"trial": execution.run["trial"], "seed": execution.run["seed"]}
-            groups[key]["runs"].append(run | {"href": link.href, "status": execution.status})
+            run = {"trial": execution.run["trial"], "href": link.href, "status": execution.status}
+            groups[key]["runs"].append(run)
     return [
         {**group, "elapsed": duration(group["elapsed_s"]), "marks": sorted(group["marks"])} for group in groups.values()
     ]

@@ -184,17 +184,17 @@ def unfinished(profile: str) -> list[str]:
     return [line for one in executions if not stages.finished(profile, *one) for line in _how_it_ended(profile, *one)]
 
 
-def _how_it_ended(profile: str, name: str, trial: str | None, seed: int | None) -> list[str]:
+def _how_it_ended(profile: str, name: str, trial: str | None) -> list[str]:
     """Why one stage has no result, with what it left to read."""
-    label, page = stages.label(name, trial, seed), stages.page(name, trial, seed)
+    label, page = stages.label(name, trial), stages.page(name, trial)
     kept = failure(profile, page)
     if kept.is_file():
         return [f"{label}: failed, see {artifacts.relative(kept)}", *tail(error_of(kept))]
-    log = slurm.newest_log(paths.work_dir(profile) / "slurm", name, trial, seed)
+    log = slurm.newest_log(paths.work_dir(profile) / "slurm", name, trial)
     if log is not None:
         said = log.read_text(encoding="utf-8", errors="replace")
         return [f"{label}: killed or never started, see {artifacts.relative(log)}", *tail(said, 6, 200)]
-    home = stages.folder(profile, name, trial, seed)
+    home = stages.folder(profile, name, trial)
     if was_killed(home):
         return [f"{label}: was killed while it ran, by hand or for want of memory"]
     if (home / TWIN).is_file():
