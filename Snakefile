@@ -23,12 +23,12 @@ RUN = f"{PYTHON} -m verdict.workflow.warm verdict.workflow.run"
 SHARDS = PARAMS.execution.feature_shards
 
 
-def record(name, trial=None, seed=None):
-    return f"work/{PROFILE}/" + "/".join(filter(None, [name, stages.instance(trial, seed)])) + "/run.json"
+def record(name, trial=None):
+    return f"work/{PROFILE}/" + "/".join(filter(None, [name, trial])) + "/run.json"
 
 
 def records(name):
-    return [record(name, *one) for one in stages.instances(PARAMS, name)]
+    return [record(name, trial) for trial in stages.instances(PARAMS, name)]
 
 
 def upstream(name):
@@ -37,14 +37,19 @@ def upstream(name):
     return [path for need in stages.spec(name, PARAMS).needs for path in records(need)] + own
 
 
-def trial_upstream(w):
+def parent_of(w):
     parent = PARAMS.trial(w.trial).parent
     own = [record("01_data"), record(stages.FEATURES), record("02_warmup")]
-    return own + ([] if parent == "warmup" else [record(stages.TRIAL_STAGE, parent, int(w.seed))])
+    return own + ([] if parent == "warmup" else [record(stages.TRIAL_STAGE, parent)])
 
 
-def asked(name, trial=None, seed=None):
-    return canonical_json(resolved(PARAMS, name, trial, seed))
+def trial_upstream(w):
+    apart = stages.seeds(PARAMS, w.trial) if PARAMS.execution.seeds_apart else ()
+    return parent_of(w) + [f"work/{PROFILE}/{stages.seed_folder(w.trial, seed)}/run.json" for seed in apart]
+
+
+def asked(name, trial=None):
+    return canonical_json(resolved(PARAMS, name, trial))
 
 
 def asks(name):
@@ -84,16 +89,34 @@ rule trial:
         trial_upstream,
     params:
         code=lambda w: code_digest(stages.TRIAL_STAGE),
-        asked=lambda w: asked(stages.TRIAL_STAGE, w.trial, int(w.seed)),
+        asked=lambda w: asked(stages.TRIAL_STAGE, w.trial),
     output:
-        f"work/{PROFILE}/{stages.TRIAL_STAGE}/{{trial}}-s{{seed}}/run.json",
+        f"work/{PROFILE}/{stages.TRIAL_STAGE}/{{trial}}/run.json",
     wildcard_constraints:
         trial="[a-z][a-z0-9_]*",
-        seed="[0-9]+",
     resources:
         **asks(stages.TRIAL_STAGE),
     shell:
-        f"{RUN} {stages.TRIAL_STAGE} --profile {PROFILE} --trial {{wildcards.trial}} --seed {{wildcards.seed}}"
+        f"{RUN} {stages.TRIAL_STAGE} --profile {PROFILE} --trial {{wildcards.trial}}"
+
+
+if PARAMS.execution.seeds_apart:
+
+    rule seed:
+        input:
+            parent_of,
+        params:
+            code=lambda w: code_digest(stages.TRIAL_STAGE),
+            asked=lambda w: asked(stages.TRIAL_STAGE, w.trial),
+        output:
+            f"work/{PROFILE}/{stages.seed_folder('{trial}', '{seed}')}/run.json",
+        wildcard_constraints:
+            trial="[a-z][a-z0-9_]*",
+            seed="[0-9]+",
+        resources:
+            **asks(stages.TRIAL_STAGE),
+        shell:
+            f"{RUN} {stages.TRIAL_STAGE} --profile {PROFILE} --trial {{wildcards.trial}} --seed {{wildcards.seed}}"
 
 
 if SHARDS > 1 and stages.FEATURES in {spec.name for spec in SPECS}:

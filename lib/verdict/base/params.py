@@ -580,6 +580,7 @@ class ExecutionParams(Model):
     precision: Literal["float32", "bfloat16"]
     decode_threads: Count | Literal["auto"]
     feature_shards: Annotated[int, Field(ge=1, le=1000)]
+    seeds_apart: bool
 
 
 class Params(Model):

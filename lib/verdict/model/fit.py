@@ -18,7 +18,7 @@ import pandas as pd
 from verdict.base.artifacts import content_hash, sha256_bytes, write_npz
 from verdict.base.labels import Label
 from verdict.base.params import FitParams
-from verdict.model.backend import keras
+from verdict.model.backend import IS_TORCH, keras
 from verdict.model.features import Features, Views
 from verdict.model.network import FreezePlan, Network, apply_plan, build_suffix, trainable_count
 from verdict.model.optimise import Optimiser
@@ -105,13 +105,22 @@ def epoch_order(
     return by_text[np.argsort(rank[block], kind="stable")][:n_shown]
 
 
-def predict_all(model: keras.Model, batches: Batches) -> Any:
+def trained_part(network: Network, plan: FreezePlan) -> Any:
+    """The suffix as it is trained and asked: on torch without Keras' calls, else the Keras model."""
+    if not IS_TORCH:
+        return build_suffix(network, plan)
+    from verdict.model.direct import DirectSuffix
+
+    return DirectSuffix(network, plan)
+
+
+def predict_all(model: Any, batches: Batches) -> Any:
     """What a model gives for all batches, one after the other, in inference mode: arrays, as it has outputs."""
     parts = [model.predict_on_batch(inputs) for inputs, _ in batches]
     return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
 
 
-def predict_logits(suffix: keras.Model, features: Features, rows: Rows, *, blank: bool = False) -> np.ndarray:
+def predict_logits(suffix: Any, features: Features, rows: Rows, *, blank: bool = False) -> np.ndarray:
     """Logits of CONTRADICTION, float64 (n_pairs,), in inference mode and in the order of `rows`.
 
     Pairs with one hypothesis go together, so that a batch encodes it once.
@@ -181,7 +190,7 @@ def fit(
     if not 0 < n_shown <= len(train):
         raise ValueError(f"an epoch shows 1 to {len(train)} of the training rows, got n_shown={n_shown}")
     trainable = apply_plan(network, plan)
-    suffix = build_suffix(network, plan)
+    suffix = trained_part(network, plan)
     n_steps = -(-n_shown // batch_size) * params.epochs
     optimiser = Optimiser(suffix, params, n_steps=n_steps, global_clipnorm=global_clipnorm)
     trains = {"vision_blocks": plan.vision_blocks, "text_blocks": plan.text_blocks, "blank": blank}
@@ -196,7 +205,7 @@ def fit(
         if views is not None:
             shown = replace(train, image=views.rows(train.image, seed=seed, epoch=epoch))
         batches = Batches(views.features if views else features, shown, order, batch_size, blank=blank)
-        _seed_dropout(network, rng)
+        _seed_dropout(network, suffix, rng)
         loss = optimiser.run(batches)
         scores = score(predict_logits(suffix, features, val, blank=blank), val.y_true)
         on_val = {f"val_{name}": value for name, value in scores.items()}
@@ -221,11 +230,11 @@ def _finished(history: list[dict[str, float]], params: FitParams, criterion: str
     return len(history) >= params.epochs or len(history) - 1 - _best(history, criterion) >= params.patience
 
 
-def _seed_dropout(network: Network, rng: np.random.Generator) -> None:
-    """Set the random state behind every dropout layer, so that an epoch does not depend on what ran before it.
-
-    On torch Keras draws the masks of unseeded layers from torch's global generator and leaves the layers' states aside.
-    """
+def _seed_dropout(network: Network, suffix: Any, rng: np.random.Generator) -> None:
+    """Set the random state behind all dropout, so that an epoch does not depend on what ran before it."""
+    if IS_TORCH:
+        suffix.seed(int(rng.integers(0, 2**31)))
+        return
     keras.utils.set_random_seed(int(rng.integers(0, 2**31)))
     for variable in network.model.variables:
         if "seed_generator" in variable.path:
@@ -235,7 +244,7 @@ def _seed_dropout(network: Network, rng: np.random.Generator) -> None:
 class _State:
     """The state after an epoch, as one atomic file: weights, optimiser, best weights, history."""
 
-    def __init__(self, suffix: keras.Model, optimiser: Optimiser, path: Path, identity: str):
+    def __init__(self, suffix: Any, optimiser: Optimiser, path: Path, identity: str):
         self.suffix, self.optimiser, self.path, self.identity = suffix, optimiser, path, identity
         self.best: list[np.ndarray] = []
 
@@ -268,7 +277,7 @@ class _State:
         return header["history"]
 
 
-def _assign(suffix: keras.Model, values: list[np.ndarray]) -> None:
+def _assign(suffix: Any, values: list[np.ndarray]) -> None:
     for variable, value in zip(suffix.trainable_variables, values, strict=True):
         variable.assign(value)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,11 +18,20 @@ from verdict.base.params import ModelParams
 from verdict.data.images import ImageStore
 from verdict.model.backend import keras, set_threads
 from verdict.model.features import Encoders, Features, load_encoders, load_network
-from verdict.model.fit import PREDICT_BATCH, Batches, Rows, load_weights, predict_all, predict_logits, read_weights
+from verdict.model.fit import (
+    PREDICT_BATCH,
+    Batches,
+    Rows,
+    load_weights,
+    predict_all,
+    predict_logits,
+    read_weights,
+    trained_part,
+)
 from verdict.model.network import STATES, FreezePlan, Network, build_prefix, build_suffix
 from verdict.model.selection import Selection
 from verdict.workflow.stage import Stage
-from verdict.workflow.stages import FEATURES, TRIAL_STAGE, WARMUP_STAGE
+from verdict.workflow.stages import FEATURES, TRIAL_STAGE, WARMUP_STAGE, weights_file
 
 NOTHING = Features(pd.Series(dtype=int), pd.Series(dtype=int), *(np.empty(0) for _ in range(3)))
 
@@ -47,9 +57,9 @@ class KeptModel:
     batch: int = 256
 
     @cached_property
-    def suffix(self) -> keras.Model:
+    def suffix(self) -> Any:
         """The trained part."""
-        return build_suffix(self.network, self.plan)
+        return trained_part(self.network, self.plan)
 
     @cached_property
     def watcher(self) -> keras.Model:
@@ -121,7 +131,7 @@ def load_model(stage: Stage, kept: Selection, *, features: bool = True) -> KeptM
     """The kept model of a stage that needs the data, the trials and, where they are wanted, the features."""
     trial = stage.all_params.trial(kept.trial)
     plan = FreezePlan(trial.vision_blocks, trial.text_blocks)
-    weights = stage.upstream(TRIAL_STAGE, "weights.npz", kept.trial, kept.seed)
+    weights = stage.upstream(TRIAL_STAGE, weights_file(kept.seed), kept.trial)
     return _load(stage, plan, weights, features=features)
 
 

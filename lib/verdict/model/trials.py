@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,25 +18,36 @@ from verdict.data.images import ImageStore
 from verdict.model import augment
 from verdict.model.backend import set_threads
 from verdict.model.features import EMPTY_TEXT, Features, Views, load_network
-from verdict.model.fit import Fit, Rows, fit, load_weights, predict_logits, read_weights, save_weights
-from verdict.model.network import FreezePlan, build_suffix
+from verdict.model.fit import Fit, Rows, fit, load_weights, predict_logits, read_weights, save_weights, trained_part
+from verdict.model.network import FreezePlan
 from verdict.model.oversample import bucket_flags, oversample
 from verdict.model.predict import prediction_table
 from verdict.stats.uncertainty import stream
 from verdict.workflow.code_digest import library_files
 from verdict.workflow.stage import Stage
-from verdict.workflow.stages import FEATURES, TRIAL_STAGE, WARMUP_STAGE
+from verdict.workflow.stages import FEATURES, TRIAL_STAGE, WARMUP_STAGE, weights_file
 
 SHUFFLED = "shuffled"
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What one training run leaves: the fit, its prediction table, the layers that trained."""
+    """What one training run leaves: the fit and its prediction table; of a trial also that of the shuffled control."""
 
     fit: Fit
     predictions: pd.DataFrame
-    layers: pd.DataFrame
+    shuffled: pd.DataFrame | None = None
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Scores by epoch, and which epoch is kept."""
+        history = self.fit.history.drop(columns="elapsed_s")
+        return history.assign(is_kept=history["epoch"] == self.fit.best_epoch)
+
+    @property
+    def layers(self) -> pd.DataFrame:
+        """The layers that trained."""
+        return pd.DataFrame({"layer": self.fit.trainable})
 
 
 def warmup_splits(stage: Stage) -> tuple[Split, Split]:
@@ -51,37 +63,65 @@ def train_warmup(stage: Stage) -> TrainingRun:
     """
     training = stage.params.training
     train, val = (stage.pairs(split) for split in warmup_splits(stage))
-    run, _ = _train(stage, "warmup", FreezePlan(), training.warmup, training.warmup_seed, (train, val, val))
-    return run
+    fitted, (answers,) = _train(stage, "warmup", FreezePlan(), training.warmup, training.warmup_seed, (train, val, val))
+    return TrainingRun(fitted, answers)
 
 
-def train_trial(stage: Stage) -> TrainingRun:
-    """Run one trial with one seed from its parent's weights; predictions are of every evaluation split.
+def train_trial(stage: Stage) -> dict[int, TrainingRun]:
+    """Train one trial with each of its seeds, one after the other, from its parent's weights of the same seed.
 
-    Rows of stage "shuffled" are the control: the test split with each pair shown another pair's image. Augmented views
-    and oversampling concern training alone; a blank side is blank in training and in every split.
+    By seed; predictions are of every evaluation split. Weights go to `weights-s<seed>.npz`.
     """
-    trial, seed = stage.trial, int(stage.seed)
-    source = (WARMUP_STAGE, None, None) if trial.parent == "warmup" else (TRIAL_STAGE, trial.parent, seed)
+    runs = {}
+    for seed in stage.seeds:
+        stage.progress(f"seed {seed}")
+        runs[seed] = train_seed(stage, seed)
+    return runs
+
+
+def train_ahead(stage: Stage) -> None:
+    """The job of one seed alone, where seeds are trained apart: its trial finds the state that this leaves."""
+    train_seed(stage, int(stage.seed))
+    stage.save()
+
+
+def train_seed(stage: Stage, seed: int) -> TrainingRun:
+    """Train one trial with one seed.
+
+    `shuffled` is the control: the test split with each pair shown another pair's image. Augmented views and
+    oversampling concern training alone; a blank side is blank in training and in every split.
+    """
+    trial = stage.trial
+    source = (
+        (WARMUP_STAGE, "weights.npz") if trial.parent == "warmup" else (TRIAL_STAGE, weights_file(seed), trial.parent)
+    )
     train, val, test, evaluation = (
         as_shown(stage.pairs(*splits), trial)
         for splits in ((Split.TRAIN,), (Split.VAL,), (Split.TEST,), EVALUATION_SPLITS)
     )
     shuffled = shuffle_images(test, stream(seed, "training.shuffled_images"))
-    run, (control,) = _train(
+    fitted, (answers, control) = _train(
         stage,
         trial.name,
         FreezePlan(trial.vision_blocks, trial.text_blocks),
         trial,
         seed,
         (oversampled(train, trial, seed), val, evaluation, shuffled),
-        parent=read_weights(stage.upstream(source[0], "weights.npz", *source[1:])),
+        parent=read_weights(stage.upstream(*source)),
         blank=trial.image == "blank",
         n_shown=len(train),
         n_views=trial.views,
     )
-    stage.save_table("shuffled", control.assign(stage=SHUFFLED))
-    return run
+    return TrainingRun(fitted, answers, control.assign(stage=SHUFFLED))
+
+
+def together(runs: Mapping[int, TrainingRun]) -> dict[str, pd.DataFrame]:
+    """Tables of all seeds, each with a column `seed`: predictions, shuffled, history (with `is_kept`)."""
+    return {
+        "predictions": pd.concat([run.predictions for run in runs.values()], ignore_index=True),
+        "shuffled": pd.concat([run.shuffled for run in runs.values()], ignore_index=True),
+        "history": pd.concat([run.history.assign(seed=seed) for seed, run in runs.items()], ignore_index=True),
+    }
 
 
 def _train(
@@ -96,7 +136,7 @@ def _train(
     blank: bool = False,
     n_shown: int | None = None,
     n_views: int = 0,
-) -> tuple[TrainingRun, list[pd.DataFrame]]:
+) -> tuple[Fit, list[pd.DataFrame]]:
     """Fit on the first table, validate on the second, store the weights, and predict the others."""
     set_threads(stage.threads)
     folder, training = stage.upstream_folder(FEATURES), stage.params.training
@@ -115,17 +155,16 @@ def _train(
         criterion=training.criterion,
         global_clipnorm=training.global_clipnorm,
         blank=blank,
-        checkpoint=_checkpoint(stage),
+        checkpoint=_checkpoint(stage, seed),
         identity=_identity(stage, parent, (Views if n_views else Features).files(plan)),
         n_shown=n_shown,
         views=Views.open(folder, plan, n_views) if n_views else None,
         progress=stage.progress,
     )
-    save_weights(network, stage.path("weights.npz"), parent=parent)
-    suffix, told = build_suffix(network, plan), {"stage": stage.name, "trial": name, "seed": seed}
+    save_weights(network, stage.path(weights_file(seed) if stage.trial_name else "weights.npz"), parent=parent)
+    suffix, told = trained_part(network, plan), {"stage": stage.name, "trial": name, "seed": seed}
     logits = (predict_logits(suffix, features, Rows.of(features, table), blank=blank) for table in tables[2:])
-    first, *rest = (prediction_table(table, logit, **told) for table, logit in zip(tables[2:], logits, strict=True))
-    return TrainingRun(outcome, first, pd.DataFrame({"layer": outcome.trainable})), rest
+    return outcome, [prediction_table(table, logit, **told) for table, logit in zip(tables[2:], logits, strict=True)]
 
 
 def as_shown(pairs: pd.DataFrame, trial: TrialParams) -> pd.DataFrame:
@@ -208,9 +247,9 @@ def describe(stage: Stage) -> pd.DataFrame:
     return pd.DataFrame({"parameter": list(content), "value": [str(value) for value in content.values()]})
 
 
-def _checkpoint(stage: Stage) -> Path:
+def _checkpoint(stage: Stage, seed: int) -> Path:
     """Where a run's state is kept between epochs: outside the stage's folder, so that a failed job does not lose it."""
-    name = f"{stage.trial_name}-s{stage.seed}" if stage.trial_name else "warmup"
+    name = f"{stage.trial_name}-s{seed}" if stage.trial_name else "warmup"
     return paths.work_dir(stage.profile) / "checkpoints" / f"{name}.npz"
 
 

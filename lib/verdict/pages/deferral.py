@@ -43,7 +43,7 @@ from verdict.model.selection import Selection
 from verdict.pages.tables import store_counts
 from verdict.stats.scores import softmax, top_class
 from verdict.workflow.stage_parameters import resolved
-from verdict.workflow.stages import QUESTIONS, TRIAL_STAGE, VIEWS
+from verdict.workflow.stages import QUESTIONS, TRIAL_STAGE, VIEWS, weights_file
 
 if TYPE_CHECKING:
     from verdict.stats.uncertainty import Resampler
@@ -368,7 +368,7 @@ def _model_hash(stage: Stage, kept: Selection) -> str:
     if stage.is_recorded:
         outputs, file = stage.record(stage.given)["outputs"], "predictions.parquet"
     else:
-        outputs, file = stage.record(TRIAL_STAGE, kept.trial, kept.seed)["outputs"], "weights.npz"
+        outputs, file = stage.record(TRIAL_STAGE, kept.trial)["outputs"], weights_file(kept.seed)
     return content_hash({name: value for name, value in outputs.items() if name.endswith(file)})
 
 

@@ -6,10 +6,11 @@ interval without width is none: it says that nothing varied in the resamples, no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,10 @@ from verdict.stats.uncertainty import (
     with_bounds,
 )
 from verdict.workflow.stage import Stage
-from verdict.workflow.stages import TRIAL_STAGE, runs
+from verdict.workflow.stages import TRIAL_STAGE, runs, seeds
+
+if TYPE_CHECKING:
+    from verdict.model.trials import TrainingRun
 
 BLIND = "test.hypothesis_only"
 DIFFERENT = "different"
@@ -146,18 +150,21 @@ def _nothing(weights: Weights) -> ArrayLike:
 
 
 def collect(stage: Stage, trial: str, split: str) -> Answers:
-    """Answers of all seeds of a trial to one split.
-
-    ValueError if the runs do not answer the same pairs in the same order.
-    """
+    """Answers of all seeds of a candidate to one split."""
     seeds = stage.params.training.seeds
-    tables = [stage.predictions(split, trial=trial, seed=seed) for seed in seeds]
-    first = tables[0]
-    if any(not table["pair_id"].equals(first["pair_id"]) for table in tables):
-        raise ValueError(f"the runs of trial {trial!r} do not answer the same pairs in the same order")
-    logits = [logits_of(table) for table in tables]
+    return answers_of({seed: stage.predictions(split, trial=trial, seed=seed) for seed in seeds})
+
+
+def answers_of(tables: Mapping[int, pd.DataFrame]) -> Answers:
+    """Answers of prediction tables by seed; a ValueError where they are not to the same pairs in the same order."""
+    first, *others = tables.values()
+    if any(
+        not table["pair_id"].reset_index(drop=True).equals(first["pair_id"].reset_index(drop=True)) for table in others
+    ):
+        raise ValueError(f"the runs of trial {first['trial'].iloc[0]!r} do not answer the same pairs in the same order")
+    logits = [logits_of(table) for table in tables.values()]
     answers, n_classes = np.stack([RAW.decide(one) for one in logits]), logits[0].shape[1]
-    return Answers(first["y_true"].to_numpy(), first["group_id"].to_numpy(), answers, tuple(seeds), n_classes)
+    return Answers(first["y_true"].to_numpy(), first["group_id"].to_numpy(), answers, tuple(tables), n_classes)
 
 
 def mean_score(stage: Stage, second: Answers, first: Answers | None = None, *, metric: str = "macro_f1") -> Interval:
@@ -172,6 +179,27 @@ def mean_score(stage: Stage, second: Answers, first: Answers | None = None, *, m
     before = first.statistics(metric) if first else [_nothing] * len(second.seeds)
     found = resampler.compare(before, second.statistics(metric))
     return _with_width(found.difference_with_seeds or found.difference)
+
+
+def score_runs(stage: Stage, runs: Mapping[int, TrainingRun]) -> pd.DataFrame:
+    """Scores on val of a trial's training runs, one row a seed: seed, best_epoch, macro_f1 and nll with intervals.
+
+    Numbers are called `<trial>_s<seed>.n_trainable`, `.best_epoch` and `.val.…` as `estimate` does; the mean of
+    macro-F1 over seeds is `<trial>.val.macro_f1`.
+    """
+    rows, val = [], {}
+    for seed, run in runs.items():
+        prefix = f"{stage.trial_name}_s{seed}"
+        stage.number(f"{prefix}.n_trainable", run.fit.n_trainable, unit="count", seeds=(seed,))
+        stage.number(f"{prefix}.best_epoch", run.fit.best_epoch, unit="count", seeds=(seed,))
+        val[seed] = run.predictions[run.predictions["split"] == str(Split.VAL)]
+        stage.numbers.merge(found := estimate(val[seed], prefix=f"{prefix}.val", stage=stage))
+        scores = {name: with_bounds(name, found[f"{prefix}.val.{name}"]) for name in ("macro_f1", "nll")}
+        rows.append({"seed": seed, "best_epoch": run.fit.best_epoch, **scores["macro_f1"], **scores["nll"]})
+    mean = mean_score(stage, answers_of(val))
+    shared = {"n": len(val[seed]), "split": str(Split.VAL), "seeds": tuple(runs)}
+    stage.numbers[f"{stage.trial_name}.val.macro_f1"] = mean.number(**shared)
+    return pd.DataFrame(rows)
 
 
 def seed_scores(stage: Stage, split: str = Split.VAL, *, trials: Sequence[str] | None = None) -> pd.DataFrame:
@@ -194,7 +222,7 @@ def candidates(stage: Stage) -> list[TrialParams]:
 def n_trainable(stage: Stage, trial: str) -> int:
     """Trained parameters of a trial."""
     seed = stage.params.training.seeds[0]
-    numbers = Numbers.load(stage.upstream(TRIAL_STAGE, "numbers.json", trial, seed))
+    numbers = Numbers.load(stage.upstream(TRIAL_STAGE, "numbers.json", trial))
     return int(numbers[f"{trial}_s{seed}.n_trainable"].value)
 
 
@@ -326,11 +354,12 @@ def references(stage: Stage, kept: Selection) -> pd.DataFrame:
     frequent = class_names().index(str(train.value_counts().idxmax()))
     table = stage.predictions(Split.TEST, trial=kept.trial, seed=kept.seed)
     majority = table.assign(logit_1=1.0 if frequent else -1.0)
-    shuffled = pd.read_parquet(stage.upstream(TRIAL_STAGE, "shuffled.parquet", kept.trial, kept.seed))
+    file = stage.upstream(TRIAL_STAGE, "shuffled.parquet", kept.trial)
+    shuffled = pd.read_parquet(file, filters=[("seed", "==", kept.seed)])
     rows = [_reference(stage, "always the more frequent label of train", majority, "test.majority")]
     for trial in stage.params.training.trials:
         if trial.role == "control":
-            own = [seed for name, seed in runs(stage.all_params) if name == trial.name]
+            own = seeds(stage.all_params, trial.name)
             blind = stage.predictions(Split.TEST, trial=trial.name, seed=kept.seed if kept.seed in own else own[0])
             told = f"{trial.name}: a network trained {_missing(trial)}"
             rows.append(_reference(stage, told, blind, f"test.{trial.name}", trial.name))

@@ -37,7 +37,6 @@ class Record:
 
     stage: str
     trial: str
-    seed: int | None
     content: dict[str, Any]
 
     def has(self, file: str) -> bool:
@@ -52,15 +51,15 @@ def read_records(stage: Stage) -> list[Record]:
     """
     found = []
     for name in spec(stage.name, stage.all_params).needs:
-        for trial, seed in instances(stage.all_params, name):
+        for trial in instances(stage.all_params, name):
             stage.progress(f"hashing {name} {trial or ''}")
-            content = stage.record(name, trial, seed)
+            content = stage.record(name, trial)
             for file, expected in (content["inputs"] | content["outputs"]).items():
                 # Read again, whatever its size and times say.
                 if (now := recorded_hash(file, {})) != expected:
                     told = f"expected {expected[:12]}, got {now[:12]}"
                     raise StaleResultError(f"{file} is not what was recorded ({told})")
-            found.append(Record(name, trial or "", seed, content))
+            found.append(Record(name, trial or "", content))
     return found
 
 
@@ -70,9 +69,9 @@ def record_table(records: list[Record]) -> pd.DataFrame:
     for record in records:
         one = record.content
         dirty = np.nan if one["dirty"] is None or one["commit"] == UNKNOWN else float(one["dirty"])
-        row = (record.stage, record.trial, record.seed, one["elapsed_s"], one["device"], one["commit"][:12], dirty)
+        row = (record.stage, record.trial, one["elapsed_s"], one["device"], one["commit"][:12], dirty)
         rows.append((*row, one["params_hash"], len(one["outputs"]), one["started"]))
-    columns = ["stage", "trial", "seed", "elapsed_s", "device", "commit", "is_dirty"]
+    columns = ["stage", "trial", "elapsed_s", "device", "commit", "is_dirty"]
     return pd.DataFrame(rows, columns=[*columns, "parameters", "n_outputs", "started"])
 
 
@@ -106,7 +105,7 @@ def store(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
 
 def claims_of(stage: Stage, records: Iterable[Record]) -> list[dict[str, Any]]:
     """Claims of the pages behind some records, as they were stored."""
-    files = (stage.upstream(record.stage, "claims.json", record.trial or None, record.seed) for record in records)
+    files = (stage.upstream(record.stage, "claims.json", record.trial or None) for record in records)
     return [claim for file in files for claim in read_json(file)]
 
 
@@ -153,7 +152,7 @@ def _data(split: str, stage: Stage, records: list[Record]) -> Answer:
 def _results(stage: Stage, records: list[Record]) -> Answer:
     trained = [record for record in records if record.stage == TRIAL_STAGE]
     held = sum(record.has("predictions.parquet") for record in trained)
-    return held, len(trained), "training runs with the logits of every pair that they answered, stored with their hash"
+    return held, len(trained), "trials with the logits of every pair that each seed answered, stored with their hash"
 
 
 def _hypothesis(stage: Stage, records: list[Record]) -> Answer:
@@ -227,7 +226,7 @@ def seed_table(stage: Stage) -> pd.DataFrame:
     """Macro-F1 on val over seeds: trial, role, n_seeds, sd (ddof 1; NaN for one seed), lowest, highest."""
     rows = []
     for trial, seed in runs(stage.all_params):
-        numbers = Numbers.load(stage.upstream(TRIAL_STAGE, "numbers.json", trial, seed))
+        numbers = Numbers.load(stage.upstream(TRIAL_STAGE, "numbers.json", trial))
         score = numbers[f"{trial}_s{seed}.val.macro_f1"].value
         rows.append({"trial": trial, "role": stage.all_params.trial(trial).role, "score": score})
     by_trial = pd.DataFrame(rows).groupby(["trial", "role"], sort=False)["score"]

@@ -64,16 +64,13 @@ class Execution:
 
     @property
     def is_trial(self) -> bool:
-        """Whether it is one trial with one seed: one of many executions of its notebook."""
-        return bool(self.run.get("trial")) and self.run.get("seed") is not None
+        """Whether it is one trial: one of many executions of its notebook."""
+        return bool(self.run.get("trial"))
 
     @property
     def variant(self) -> str:
-        """What tells apart executions of one notebook, such as "CLIP" or "text2, seed 11"."""
-        trial, seed = self.run.get("trial"), self.run.get("seed")
-        parts = [SOURCE_NAMES.get(self.source, ""), str(trial) if trial else ""]
-        parts += [f"seed {seed}" if seed is not None and trial else ""]
-        return ", ".join(part for part in parts if part)
+        """What tells apart executions of one notebook, such as "CLIP" or "text2"."""
+        return SOURCE_NAMES.get(self.source, "") or str(self.run.get("trial") or "")
 
 
 def find_executions(profile: str, *, work: Path | None = None, with_former: bool = False) -> list[Execution]:
@@ -106,22 +103,21 @@ def params_of(profile: str) -> Params | None:
         return None
 
 
-def _place(execution: Execution) -> tuple[str, str, str, int]:
+def _place(execution: Execution) -> tuple[str, str, str]:
     """What executions are read in the order of."""
-    trial, seed = str(execution.run.get("trial") or ""), execution.run.get("seed")
-    return execution.notebook, execution.stage, trial, int(seed) if seed is not None else -1
+    return execution.notebook, execution.stage, str(execution.run.get("trial") or "")
 
 
 def _folders(work: Path) -> list[Path]:
     folders = {record.parent for pattern in ("*/run.json", "*/*/run.json") for record in work.glob(pattern)}
     # Names with a dot are executions under way.
-    apart = re.compile(r"(^|/)(\.|(scratch|failed|feature_shards)(/|$))")
+    apart = re.compile(r"(^|/)(\.|(scratch|failed|feature_shards|seeds_apart)(/|$))")
     return sorted(folder for folder in folders if not apart.search(folder.relative_to(work).as_posix()))
 
 
 def _load(folder: Path, profile: str) -> Execution:
     run = read_run(folder)
-    page = stages.page(str(run["stage"]), run.get("trial"), run.get("seed"))
+    page = stages.page(str(run["stage"]), run.get("trial"))
     executed = folder / "executed.ipynb" if (folder / "executed.ipynb").is_file() else None
     numbers = Numbers.load(folder / "numbers.json") if (folder / "numbers.json").is_file() else Numbers()
     stored = read_json(folder / "claims.json") if (folder / "claims.json").is_file() else ()
@@ -135,10 +131,9 @@ def _failed(path: Path, profile: str) -> Execution:
     live = [p.stem for p in paths.NOTEBOOKS.glob("*.ipynb")]
     stems = [stem for stem in live if path.stem == stem or path.stem.startswith(f"{stem}-")]
     stem = max(stems, key=len, default=path.stem)
-    trial, _, seed = path.stem.removeprefix(stem).strip("-").rpartition("-s")
+    trial = path.stem.removeprefix(stem).strip("-")
     stage = path.stem if path.stem in stages.ALL_NAMES else stem
     run = {"notebook": stem, "stage": stage, "profile": profile, "trial": trial or None}
-    run["seed"] = int(seed) if trial and seed.isdigit() else None
     return Execution(path.stem, stem, "failed", ("it did not run to its end",), run, path.parent, path)
 
 
@@ -180,7 +175,7 @@ def _code_now(name: str) -> str:
 def _changed_params(run: dict[str, Any], profile: str) -> list[str]:
     try:
         params = _params_now(profile)
-        now = resolved(params, run["stage"], run.get("trial"), run.get("seed"))
+        now = resolved(params, run["stage"], run.get("trial"))
     except FileNotFoundError:
         return [f"the profile {profile} no longer exists"]
     except (KeyError, ValueError) as error:

@@ -253,8 +253,8 @@ def _groups(site: Site, evidence: Mapping[str, PageEvidence | None]) -> list[dic
         groups[key]["elapsed_s"] += execution.elapsed_s
         groups[key]["marks"] |= {execution.status} - {"done"}
         if execution.is_trial:
-            run = {"trial": execution.run["trial"], "seed": execution.run["seed"]}
-            groups[key]["runs"].append(run | {"href": link.href, "status": execution.status})
+            run = {"trial": execution.run["trial"], "href": link.href, "status": execution.status}
+            groups[key]["runs"].append(run)
     return list(groups.values())
 
 

@@ -120,7 +120,7 @@ def draw_pipeline(nodes: Sequence[Node]) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a report: a stage, with trial and seed.
+    """One job of a report: a stage, with its trial.
 
     The node is "unknown" in records that do not say it, the scheduler's number "" on one machine, memory 0 where
     nothing was asked for; times are seconds, since 1970 in UTC and from start to record.
@@ -152,11 +152,12 @@ def _job(name: str, run: dict[str, Any]) -> Job:
 
 
 def jobs_of(executions: Sequence[Execution]) -> list[Job]:
-    """Jobs of a profile's executions that ran to their end, shards of the features included, by their start."""
+    """Jobs of a profile's executions that ran to their end, shards of the features and seeds trained apart included."""
     ran = [execution for execution in executions if execution.run.get("started")]
     found = [_job(" ".join(filter(None, [e.notebook, e.variant])), e.run) for e in ran]
-    for shards in {execution.folder.parent / "feature_shards" for execution in ran if execution.notebook == "features"}:
-        found += [_job(f"features {folder.name}", read_run(folder)) for folder in sorted(shards.glob("*-of-*"))]
+    for home in {execution.folder.parent for execution in ran if execution.notebook == "features"}:
+        found += [_job(f"features {one.name}", read_run(one)) for one in sorted(home.glob("feature_shards/*-of-*"))]
+        found += [_job(f"training {one.name}", read_run(one)) for one in sorted(home.glob("seeds_apart/*-s*"))]
     return sorted(found, key=lambda job: (job.started_s, job.name))
 
 

@@ -48,9 +48,9 @@ def parameters(run: dict[str, Any]) -> list[dict[str, Any]]:
 
 def seeds(run: dict[str, Any]) -> str:
     """Seeds that the execution used, each with the parameter that sets it."""
-    found = [str(run["seed"])] if run.get("seed") is not None else []
+    found = []
     for name, value in _flat(run.get("params", {})).items():
-        if name.endswith(("seed", "seeds")) and name != "trial.seed":
+        if name.endswith(("seed", "seeds")):
             found.append(f"{', '.join(map(str, value)) if isinstance(value, list) else value} ({name})")
     return "; ".join(found) or "none"
 

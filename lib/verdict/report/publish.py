@@ -26,6 +26,7 @@ from verdict.base.params import load_params
 from verdict.report.executions import Execution, find_executions
 from verdict.report.provenance import changes
 from verdict.report.site import build_site
+from verdict.workflow.remaining import TIMES, times_of
 
 PROFILE = "digits"
 # Beside the pages: what they were made from.
@@ -77,6 +78,7 @@ def publish(profile: str = PROFILE) -> Path:
             raise PublishError(f"pages were refused: {'; '.join(built.errors)}")
         for page in made.glob("*.html"):
             write_text(page, lightened(page.read_text(encoding="utf-8")))
+        write_json(made / TIMES, times_of(e.run for e in find_executions(profile)))
         files = {path.relative_to(made).as_posix(): path for path in sorted(made.rglob("*")) if path.is_file()}
         total = sum(path.stat().st_size for path in files.values())
         if total > MAX_BYTES:

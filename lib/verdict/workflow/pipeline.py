@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import os
 import re
@@ -15,17 +16,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from verdict.base import artifacts, paths
 from verdict.base.params import Params, ParamsError, load_params
 from verdict.workflow import integrity, place, slurm, stages, start, warm
 from verdict.workflow.execution import WHERES, load_execution
+from verdict.workflow.remaining import keep_times, remaining
 from verdict.workflow.result_folder import TWIN, failure, was_killed
 from verdict.workflow.start import tell
 
 RERUN_TRIGGERS = ("mtime", "input", "params")
+STEPS = re.compile(r"\d+ of \d+ steps")
 NOISE = re.compile(
     r"\s*$|\[[A-Z]\w\w [A-Z]|Assuming |Building DAG|Using shell|Provided |Rules claiming|Select jobs|Execute \d"
     r"|Finished job|host: |Complete log|Shutting down|Nothing to be done|Config file|Job stats|job +count|-{5}"
@@ -128,12 +131,14 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
             paths.rendered(profile).unlink(missing_ok=True)
         whole = paths.rendered(profile).relative_to(paths.ROOT).as_posix()
         wanted = list(targets) or [whole, *integrity.missing(params, profile)]
-        status = _follow(snakemake_command(profile, cores, wanted, where=where), served, log)
+        left = functools.partial(remaining, params, profile, cores)
+        status = _follow(snakemake_command(profile, cores, wanted, where=where), served, log, left)
         if status == 0:
             what = f"{len(targets)} record(s) are" if targets else f"report of profile {profile!r} is"
             tell(f"{what} up to date after {time.monotonic() - started:.0f} s")
             if not targets:
                 integrity.keep_whole(params, profile, made_from)
+                keep_times(params, profile)
                 print(paths.report_dir(profile) / "index.html", flush=True)
             return 0
         tell(f"\nthe report of profile {profile!r} is NOT complete (after {time.monotonic() - started:.0f} s):")
@@ -155,8 +160,8 @@ def _is_up_to_date(params: Params, profile: str) -> bool:
         return integrity.is_up_to_date(params, profile)
 
 
-def _follow(command: list[str], environment: dict[str, str], log: Path) -> int:
-    """Run Snakemake; show what stages say and how many steps are done, keep everything in a log."""
+def _follow(command: list[str], environment: dict[str, str], log: Path, left: Callable[[], str]) -> int:
+    """Run Snakemake; show what stages say, how many steps are done and how long is left, keep everything in a log."""
     told = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
     process = subprocess.Popen(command, env=environment, cwd=paths.ROOT, **told)
     with process, log.open("wb", buffering=0) as file:
@@ -166,7 +171,7 @@ def _follow(command: list[str], environment: dict[str, str], log: Path) -> int:
                 with contextlib.suppress(OSError):
                     file.write(line.encode("utf-8"))
                 if not NOISE.match(line):
-                    tell(line.rstrip())
+                    tell(", ".join(filter(None, [line.rstrip(), left() if STEPS.match(line) else ""])))
         except BaseException:
             # It may take back what it has submitted.
             process.send_signal(signal.SIGINT)
@@ -184,17 +189,17 @@ def unfinished(profile: str) -> list[str]:
     return [line for one in executions if not stages.finished(profile, *one) for line in _how_it_ended(profile, *one)]
 
 
-def _how_it_ended(profile: str, name: str, trial: str | None, seed: int | None) -> list[str]:
+def _how_it_ended(profile: str, name: str, trial: str | None) -> list[str]:
     """Why one stage has no result, with what it left to read."""
-    label, page = stages.label(name, trial, seed), stages.page(name, trial, seed)
+    label, page = stages.label(name, trial), stages.page(name, trial)
     kept = failure(profile, page)
     if kept.is_file():
         return [f"{label}: failed, see {artifacts.relative(kept)}", *tail(error_of(kept))]
-    log = slurm.newest_log(paths.work_dir(profile) / "slurm", name, trial, seed)
+    log = slurm.newest_log(paths.work_dir(profile) / "slurm", name, trial)
     if log is not None:
         said = log.read_text(encoding="utf-8", errors="replace")
         return [f"{label}: killed or never started, see {artifacts.relative(log)}", *tail(said, 6, 200)]
-    home = stages.folder(profile, name, trial, seed)
+    home = stages.folder(profile, name, trial)
     if was_killed(home):
         return [f"{label}: was killed while it ran, by hand or for want of memory"]
     if (home / TWIN).is_file():

@@ -31,20 +31,19 @@ TWIN = ".run.json"
 HELD = ".held"
 ABANDONED_S = 24 * 3600
 # What makes two results answers to one question; inputs are compared besides.
-QUESTION = ("stage", "trial", "seed", "params", "code", "versions")
+QUESTION = ("stage", "trial", "params", "code", "versions")
 
 
 def question(
     name: str,
     params: Params,
     trial: str | None = None,
-    seed: int | None = None,
     *,
     code: Callable[[str], str] = code_digest,
 ) -> dict[str, Any]:
     """What an execution of a stage answers now, as its record says it; `code` may be a `code_digest` that remembers."""
-    asked = {"params": resolved(params, name, trial, seed), "code": code(name)}
-    asked |= {"stage": name, "trial": trial, "seed": seed, "versions": artifacts.package_versions()}
+    asked = {"params": resolved(params, name, trial), "code": code(name)}
+    asked |= {"stage": name, "trial": trial, "versions": artifacts.package_versions()}
     return json.loads(artifacts.canonical_json(asked))
 
 

@@ -1,4 +1,4 @@
-"""Run one stage: `python -m verdict.workflow.run NAME --profile PROFILE [--trial TRIAL --seed SEED]`.
+"""Run one stage: `python -m verdict.workflow.run NAME --profile PROFILE [--trial TRIAL]`.
 
 A notebook is executed by Papermill in a private folder, which is put in place when every cell has run and the record is
 written. A failed notebook is kept where the message says. Only the exit code tells success: Papermill leaves a notebook
@@ -144,7 +144,8 @@ def run_stage(
 ) -> Path:
     """Run one stage to its end, in a folder of its own, and put it in place with its record.
 
-    `shard` runs one of `execution.feature_shards` parts of the features, counted from 0.
+    `shard` runs one of `execution.feature_shards` parts of the features, counted from 0; `seed` trains one seed of a
+    trial ahead, whose job then finds its state.
 
     Returns
     -------
@@ -154,7 +155,7 @@ def run_stage(
     Raises
     ------
     ValueError, KeyError
-        If a stage, trial or shard is unknown; nothing has been touched then.
+        If a stage, trial, shard or seed is unknown; nothing has been touched then.
     """
     params = load_params(profile)
     stages.spec(name, params)
@@ -163,12 +164,16 @@ def run_stage(
     n_shards = params.execution.feature_shards
     if shard is not None and not (name == stages.FEATURES and 0 <= shard < n_shards):
         raise ValueError(f"{name} has no shard {shard}; execution.feature_shards is {n_shards}, for features alone")
-    home = stages.folder(profile, name, trial, seed)
-    label = stages.label(name, trial, seed)
+    if seed is not None and (trial is None or seed not in stages.seeds(params, trial)):
+        raise ValueError(f"{stages.label(name, trial)} has no seed {seed}")
+    home, label, runner = stages.folder(profile, name, trial), stages.label(name, trial), stages.RUNNERS.get(name)
     if shard is not None:
         home = paths.stage_dir(profile, stages.shard_folder(shard, n_shards))
         label = f"{name} {shard + 1} of {n_shards}"
-    asked = question(name, params, trial, seed)
+    if seed is not None:
+        home, runner = paths.stage_dir(profile, stages.seed_folder(str(trial), seed)), stages.SEED_RUNNER
+        label = f"{label} seed {seed}"
+    asked = question(name, params, trial)
     if stands(home, asked):
         tell(f"{label}  stands: this question was answered from these inputs before")
         return home
@@ -179,13 +184,13 @@ def run_stage(
         os.environ["OMP_NUM_THREADS"] = str(params.execution.threads)
         start.choose_backend(params.model.backend)
         with device_lease(params.execution.device) as device, _followed(folder, label):
-            if name in stages.RUNNERS:
+            if runner is not None:
                 from verdict.workflow.stage import open_stage
 
-                module, function = stages.RUNNERS[name]
-                getattr(importlib.import_module(module), function)(open_stage(name, profile, shard=shard))
+                opened = open_stage(name, profile, trial=trial, seed=seed, shard=shard)
+                getattr(importlib.import_module(runner[0]), runner[1])(opened)
             else:
-                _run_notebook(name, profile, trial, seed, folder)
+                _run_notebook(name, profile, trial, folder)
         has_used_gpu = (folder / place.COMPUTED_ON_GPU).exists()
         run = {
             "device": device if has_used_gpu else "cpu",
@@ -194,16 +199,16 @@ def run_stage(
         }
         _record(asked, params, folder, home, profile=profile, **run)
         is_first = publish(folder, home)
-    failure(profile, stages.page(name, trial, seed), "txt").unlink(missing_ok=True)
+    failure(profile, stages.page(name, trial), "txt").unlink(missing_ok=True)
     after = "" if is_first else "; another run of it was done first, and its result stands"
     tell(f"{label}  done in {time.perf_counter() - clock:.0f} s{after}")
     return home
 
 
-def _run_notebook(name: str, profile: str, trial: str | None, seed: int | None, folder: Path) -> None:
-    stem, page = stages.notebook_of(name), stages.page(name, trial, seed)
+def _run_notebook(name: str, profile: str, trial: str | None, folder: Path) -> None:
+    stem, page = stages.notebook_of(name), stages.page(name, trial)
     notebook, scratch, kept = paths.NOTEBOOKS / f"{stem}.ipynb", folder / EXECUTING, failure(profile, page)
-    given = {"profile": profile} | ({} if trial is None else {"trial": trial, "seed": seed})
+    given = {"profile": profile} | ({} if trial is None else {"trial": trial})
     given |= {"source": stages.source_of(name)} if stem in stages.JUDGING else {}
     values = parameter_model(stem)(**given).model_dump()
     kernel.check_kernel(notebook)
@@ -213,7 +218,7 @@ def _run_notebook(name: str, profile: str, trial: str | None, seed: int | None, 
         if scratch.is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(scratch, kept)
-            label = stages.label(name, trial, seed)
+            label = stages.label(name, trial)
             tell(f"{label}  FAILED; the notebook as far as it ran is {artifacts.relative(kept)}")
         raise
     kept.unlink(missing_ok=True)
@@ -249,17 +254,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", choices=stages.ALL_NAMES, help="stage to run")
     parser.add_argument("--profile", default="digits", help="profile in params/ (default: %(default)s)")
     parser.add_argument("--trial", help="trial to run (03_staged_unfreezing only)")
-    parser.add_argument("--seed", type=int, help="seed to run it with")
+    parser.add_argument("--seed", type=int, help="train this seed of it ahead (default: all of them, and its page)")
     parser.add_argument("--shard", type=int, help="part of the features to encode, from 0 (default: all of them)")
     chosen = parser.parse_args(arguments)
-    if (chosen.name == stages.TRIAL_STAGE) != (chosen.trial is not None and chosen.seed is not None):
-        parser.error(f"--trial and --seed belong to {stages.TRIAL_STAGE}, which needs both")
+    if (chosen.name == stages.TRIAL_STAGE) != (chosen.trial is not None):
+        parser.error(f"--trial belongs to {stages.TRIAL_STAGE}, which needs it")
     try:
         run_stage(chosen.name, chosen.profile, chosen.trial, chosen.seed, chosen.shard)
     except Exception as error:
         text = f"{type(error).__name__}: {str(error).strip()[-4000:]}"
         tell(f"{chosen.name}: {text}")
-        page = stages.page(chosen.name, chosen.trial, chosen.seed)
+        page = stages.page(chosen.name, chosen.trial)
         with contextlib.suppress(OSError):
             artifacts.write_text(failure(chosen.profile, page, "txt"), text + "\n")
         return 1

@@ -86,9 +86,9 @@ def plain_states(folder: Path) -> dict[str, str]:
     return {"PATH": os.pathsep.join([str(script.parent.resolve()), os.environ.get("PATH", os.defpath)])}
 
 
-def newest_log(folder: Path, stage: str, trial: str | None, seed: int | None) -> Path | None:
+def newest_log(folder: Path, stage: str, trial: str | None) -> Path | None:
     """What Slurm logged of a stage's last attempt that did not succeed; None where there is nothing."""
-    own = folder / f"rule_{rule_name(stage)}" if trial is None else folder / "rule_trial" / f"{trial}_{seed}"
+    own = folder / f"rule_{rule_name(stage)}" if trial is None else folder / "rule_trial" / trial
     found = own.glob("*.log") if own.is_dir() else ()
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 

@@ -59,6 +59,11 @@ class Stage:
         return self._params
 
     @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the trial that this execution runs."""
+        return stages.seeds(self._params, str(self.trial_name))
+
+    @property
     def trial(self) -> TrialParams:
         """The trial that this execution runs."""
         return self._params.trial(str(self.trial_name))
@@ -74,14 +79,14 @@ class Stage:
 
     def provenance(self) -> str:
         """One line that says what this is."""
-        what = stages.label(self.name, self.trial_name, self.seed)
+        what = stages.label(self.name, self.trial_name)
         return f"{what} · profile {self.profile} · parameters {self._params.hash}"
 
     def path(self, file: str) -> Path:
         """Where this stage writes a file."""
         return self.folder / file
 
-    def upstream(self, name: str, file: str, trial: str | None = None, seed: int | None = None) -> Path:
+    def upstream(self, name: str, file: str, trial: str | None = None) -> Path:
         """A file of an upstream stage that this one declares (else a KeyError), verified against the other's record.
 
         Raises
@@ -94,7 +99,7 @@ class Stage:
         is_parent_trial = name == self.name == stages.TRIAL_STAGE and trial == self.trial.parent
         if name not in stages.spec(self.name, self._params).needs and not is_parent_trial:
             raise KeyError(f"{self.name} does not declare that it needs {name}")
-        source = stages.folder(self.profile, name, trial, seed)
+        source = stages.folder(self.profile, name, trial)
         path, outputs = source / file, self._record(source)["outputs"]
         if relative(path) not in outputs:
             raise FileNotFoundError(f"{relative(path)} is not an output of {name}: {sorted(outputs)}")
@@ -106,13 +111,13 @@ class Stage:
             self._verified[source] = verify_outputs(source)
         return self._verified[source]
 
-    def record(self, name: str, trial: str | None = None, seed: int | None = None) -> dict[str, Any]:
+    def record(self, name: str, trial: str | None = None) -> dict[str, Any]:
         """An upstream stage's record, its outputs verified."""
-        return self._record(self.upstream_folder(name, trial, seed))
+        return self._record(self.upstream_folder(name, trial))
 
-    def upstream_folder(self, name: str, trial: str | None = None, seed: int | None = None) -> Path:
+    def upstream_folder(self, name: str, trial: str | None = None) -> Path:
         """Folder of an upstream stage, all of its outputs verified."""
-        return self.upstream(name, "numbers.json", trial, seed).parent
+        return self.upstream(name, "numbers.json", trial).parent
 
     def shards(self, n: int) -> list[Path]:
         """Folders of the n shards of the features in their order, all of their outputs verified; none for n = 1."""
@@ -151,8 +156,12 @@ class Stage:
 
     def predictions(self, *splits: str, trial: str, seed: int) -> pd.DataFrame:
         """A training run's prediction table, of some splits or of all."""
-        source = (self.given, None, None) if self.given else (stages.TRIAL_STAGE, trial, seed)
-        return _of_splits(pd.read_parquet(self.upstream(source[0], "predictions.parquet", *source[1:])), splits)
+        if self.given:
+            table = pd.read_parquet(self.upstream(self.given, "predictions.parquet"))
+        else:
+            file = self.upstream(stages.TRIAL_STAGE, "predictions.parquet", trial)
+            table = pd.read_parquet(file, filters=[("seed", "==", seed)])
+        return _of_splits(table, splits)
 
     def answers(self, kind: str, *splits: str) -> pd.DataFrame | None:
         """What else was asked of the kept model: `VIEWS` of each image, `QUESTIONS` about each pair.
@@ -227,6 +236,8 @@ def open_stage(
 ) -> Stage:
     """Open a stage; `source` says whose predictions it judges, `shard` which part of the features it encodes.
 
+    `seed` is the one that is trained ahead of its trial.
+
     Run by the driver it writes where the driver says; run by hand it writes to `work/<profile>/scratch/`, so that
     trying something out cannot pass for a result.
     """
@@ -236,7 +247,7 @@ def open_stage(
     name = name if source == stages.MODEL else f"{name}-{source}"
     params = judged(params, name)
     home = os.environ.get("VERDICT_STAGE_DIR")
-    home = Path(home) if home else stages.folder(profile, f"scratch/{name}", trial, seed)
+    home = Path(home) if home else stages.folder(profile, f"scratch/{name}", trial)
     return Stage(stages.spec(name, params).name, profile, trial, seed, home, params, shard)
 
 

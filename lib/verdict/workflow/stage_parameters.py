@@ -9,7 +9,18 @@ from pydantic import BaseModel, ConfigDict
 from verdict.base import paths
 from verdict.base.artifacts import content_hash, sha256_file, sha256_tree
 from verdict.base.params import Params
-from verdict.workflow.stages import CLIP, JUDGING, RECORDED, TRIAL_STAGE, WARMUP_STAGE, plans, source_of, spec, views
+from verdict.workflow.stages import (
+    CLIP,
+    JUDGING,
+    RECORDED,
+    TRIAL_STAGE,
+    WARMUP_STAGE,
+    plans,
+    seeds,
+    source_of,
+    spec,
+    views,
+)
 
 
 class StageParameters(BaseModel):
@@ -26,10 +37,9 @@ class JudgingStageParameters(StageParameters):
 
 
 class TrialStageParameters(StageParameters):
-    """The `parameters` cell of the notebook that runs once per trial and seed."""
+    """The `parameters` cell of the notebook that runs once per trial."""
 
     trial: str = "frozen"
-    seed: int = 11
 
 
 def parameter_model(notebook: str) -> type[StageParameters]:
@@ -44,7 +54,7 @@ def judged(params: Params, name: str) -> Params:
     return params.about_clip() if source_of(name) == CLIP else params
 
 
-def resolved(params: Params, name: str, trial: str | None = None, seed: int | None = None) -> dict[str, Any]:
+def resolved(params: Params, name: str, trial: str | None = None) -> dict[str, Any]:
     """The parameters that a stage depends on, as JSON-like values; a change of anything else does not re-run it.
 
     Presets in a folder, saved logits and the user's own tables and pictures stand with hashes of their files, so that a
@@ -60,7 +70,7 @@ def resolved(params: Params, name: str, trial: str | None = None, seed: int | No
             wanted = views(params)
             chosen |= {"views": wanted, "photometric": content["training"]["photometric"]} if wanted else {}
         elif section == "trial":
-            chosen["trial"] = {**params.trial(str(trial)).model_dump(mode="json"), "seed": seed}
+            chosen["trial"] = {**params.trial(str(trial)).model_dump(mode="json"), "seeds": seeds(params, str(trial))}
         else:
             chosen[section] = content[section]
     if "clip" in chosen:

@@ -32,6 +32,8 @@ RUNNERS = {
     CLIP_ANSWERS: ("verdict.clip.encoder.answers", "answer"),
 }
 WITHOUT_NOTEBOOK = frozenset(RUNNERS)
+# What trains one seed of a trial ahead of it, where `execution.seeds_apart` gives each a job of its own.
+SEED_RUNNER = ("verdict.model.trials", "train_ahead")
 # Tables of what else was asked of the model that is kept.
 VIEWS, QUESTIONS = "views", "questions"
 
@@ -138,25 +140,29 @@ def spec(name: str, params: Params | None = None) -> Spec:
     return known[name]
 
 
-def instance(trial: str | None, seed: int | None) -> str:
-    """Folder name of one trial's run with one seed, "" for a stage that runs once."""
-    return "" if trial is None else f"{trial}-s{seed}"
-
-
-def page(name: str, trial: str | None = None, seed: int | None = None) -> str:
+def page(name: str, trial: str | None = None) -> str:
     """Stem of the page of one execution of a stage."""
-    return "-".join(filter(None, [name, instance(trial, seed)]))
+    return f"{name}-{trial}" if trial else name
 
 
-def label(name: str, trial: str | None = None, seed: int | None = None) -> str:
+def label(name: str, trial: str | None = None) -> str:
     """How one execution of a stage is called in what is told."""
-    return f"{name} {instance(trial, seed)}".strip()
+    return f"{name} {trial}" if trial else name
 
 
-def folder(profile: str, name: str, trial: str | None = None, seed: int | None = None) -> Path:
+def folder(profile: str, name: str, trial: str | None = None) -> Path:
     """Folder of one execution of a stage."""
-    parts = (instance(trial, seed),) if trial else ()
-    return paths.stage_dir(profile, name, *parts)
+    return paths.stage_dir(profile, name, *((trial,) if trial else ()))
+
+
+def weights_file(seed: int) -> str:
+    """Name of the file of one seed's weights in its trial's folder."""
+    return f"weights-s{seed}.npz"
+
+
+def seed_folder(trial: str, seed: int | str) -> str:
+    """Where a job that trains one seed of a trial ahead leaves its record, within the profile's folder."""
+    return f"seeds_apart/{trial}-s{seed}"
 
 
 def shard_folder(k: int | str, n: int) -> str:
@@ -164,26 +170,27 @@ def shard_folder(k: int | str, n: int) -> str:
     return f"feature_shards/{k}-of-{n}"
 
 
-def runs(params: Params) -> list[tuple[str, int]]:
-    """(trial, seed) of every training run; a control, which nobody ranks, runs with the first `n_control_seeds` only.
+def seeds(params: Params, trial: str) -> tuple[int, ...]:
+    """Seeds that a trial runs with; a control, which nobody ranks, with the first `n_control_seeds` only."""
+    is_control = params.trial(trial).role == "control"
+    return tuple(params.training.seeds[: params.training.n_control_seeds if is_control else None])
 
-    Saved logits, and CLIP's, count as one run.
-    """
+
+def runs(params: Params) -> list[tuple[str, int]]:
+    """(trial, seed) of every training run; saved logits, and CLIP's, count as one."""
     if params.data.source in ("recorded", CLIP):
         return [RECORDED_RUN]
-    training = params.training
-    n_seeds = {"control": training.n_control_seeds, "candidate": len(training.seeds)}
-    return [(trial.name, seed) for trial in training.trials for seed in training.seeds[: n_seeds[trial.role]]]
+    return [(trial.name, seed) for trial in params.training.trials for seed in seeds(params, trial.name)]
 
 
-def instances(params: Params, name: str) -> list[tuple[str, int]] | list[tuple[None, None]]:
-    """(trial, seed) of every execution of a stage, in order; (None, None) alone for a stage that runs once."""
-    return runs(params) if name == TRIAL_STAGE else [(None, None)]
+def instances(params: Params, name: str) -> list[str] | list[None]:
+    """The trials that a stage is executed for, in order; None alone for a stage that runs once."""
+    return [trial.name for trial in params.training.trials] if name == TRIAL_STAGE else [None]
 
 
-def executions(params: Params) -> list[tuple[str, str | None, int | None]]:
-    """(stage, trial, seed) of everything that a report executes, in reading order."""
-    return [(spec.name, *one) for spec in specs_for(params) for one in instances(params, spec.name)]
+def executions(params: Params) -> list[tuple[str, str | None]]:
+    """(stage, trial) of everything that a report executes, in reading order."""
+    return [(spec.name, trial) for spec in specs_for(params) for trial in instances(params, spec.name)]
 
 
 def plans(params: Params) -> list[tuple[int, int]]:
@@ -198,10 +205,10 @@ def views(params: Params) -> list[tuple[int, int]]:
     return [(depth, max(trial.views for trial in trials if trial.vision_blocks == depth)) for depth in depths]
 
 
-def finished(profile: str, name: str, trial: str | None = None, seed: int | None = None) -> bool:
+def finished(profile: str, name: str, trial: str | None = None) -> bool:
     """Whether a stage's record is there."""
     try:
-        read_run(folder(profile, name, trial, seed))
+        read_run(folder(profile, name, trial))
     except (FileNotFoundError, ValueError):
         return False
     return True

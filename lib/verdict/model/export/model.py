@@ -49,7 +49,7 @@ def load_kept(profile: str) -> Kept:
     chosen, selection = _verified(profile, SELECTION)
     row = pd.read_parquet(chosen / "selection.parquet").iloc[0]
     trial, seed = str(row["trial"]), int(row["seed"])
-    trained, run = _verified(profile, stages.TRIAL_STAGE, trial, seed)
+    trained, run = _verified(profile, stages.TRIAL_STAGE, trial)
     _require_descent(selection, trained)
     _require_presets(run["params"]["presets"])
     is_calibrated = stages.finished(profile, CALIBRATION)
@@ -64,16 +64,14 @@ def load_kept(profile: str) -> Kept:
         seed=seed,
         params=ModelParams.model_validate(run["params"]["model"]),
         plan=FreezePlan(asked["vision_blocks"], asked["text_blocks"]),
-        weights=trained / "weights.npz",
+        weights=trained / stages.weights_file(seed),
         rule=DecisionRule(temperature=temperature),
         is_calibrated=is_calibrated,
     )
 
 
-def _verified(
-    profile: str, name: str, trial: str | None = None, seed: int | None = None
-) -> tuple[Path, dict[str, Any]]:
-    home = stages.folder(profile, name, trial, seed)
+def _verified(profile: str, name: str, trial: str | None = None) -> tuple[Path, dict[str, Any]]:
+    home = stages.folder(profile, name, trial)
     try:
         return home, verify_outputs(home)
     except FileNotFoundError as error:

@@ -19,7 +19,7 @@ from verdict.pages.published import read_published
 from verdict.pages.tables import columns_of, store_counts
 from verdict.stats.uncertainty import Interval, Weights, with_bounds
 from verdict.workflow.stage import Stage
-from verdict.workflow.stages import TRIAL_STAGE, runs
+from verdict.workflow.stages import TRIAL_STAGE
 
 NAMES_ONLY = ("name", "role")
 # One configuration that the study ran twice from the same weights, as stage and as start of its search.
@@ -101,11 +101,9 @@ def store_reversals(stage: Stage, found: pd.DataFrame) -> None:
 
 def histories(stage: Stage) -> pd.DataFrame:
     """Training histories of all candidates: trial, seed, epoch, val_macro_f1, val_nll."""
-    names, parts = {trial.name for trial in candidates(stage)}, []
-    for trial, seed in runs(stage.all_params):
-        if trial in names:
-            history = pd.read_parquet(stage.upstream(TRIAL_STAGE, "history.parquet", trial, seed))
-            parts.append(history[["epoch", "val_macro_f1", "val_nll"]].assign(trial=trial, seed=seed))
+    files = {trial.name: stage.upstream(TRIAL_STAGE, "history.parquet", trial.name) for trial in candidates(stage)}
+    columns = ["epoch", "val_macro_f1", "val_nll", "seed"]
+    parts = [pd.read_parquet(file, columns=columns).assign(trial=trial) for trial, file in files.items()]
     return pd.concat(parts, ignore_index=True)
 
 

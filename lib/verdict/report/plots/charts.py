@@ -118,31 +118,17 @@ def plot_risk_coverage(curves: Mapping[str, pd.DataFrame], *, ax: Axes) -> None:
     ax.set(xlim=(0, 1), ylim=(0, min(1.0, top * 1.08) or 1.0))
 
 
-def plot_history(history: pd.DataFrame, *, ax: Axes, metric: str, best_epoch: int, ylabel: str) -> None:
-    """A metric over epochs, on training and validation data where each is known; the epoch that was kept is marked.
+def plot_history(history: pd.DataFrame, *, ax: Axes, y: str, ylabel: str) -> None:
+    """A score over epochs, a line for each seed; the epoch of each that was kept is marked.
 
-    The history has columns `epoch` (from 1), and `<metric>` and/or `val_<metric>`.
-
-    Raises
-    ------
-    ValueError
-        If neither is a column.
+    The history has columns `epoch` (from 1), `seed`, `is_kept`, and the score's.
     """
-    words = {f"val_{metric}": "validation", metric: "training"}
-    shown = [name for name in words if name in history]
-    if not shown:
-        raise ValueError(f"the history has neither {metric!r} nor 'val_{metric}'; columns are {list(history.columns)}")
-    tidy = history.rename(columns=words).melt("epoch", [words[name] for name in shown], "curve")
-    options = {
-        "marker": "o",
-        "markeredgewidth": 0,
-        "dashes": {"validation": "", "training": (4, 2)},
-        "palette": [SERIES[0]] * len(shown),
-    }
-    sns.lineplot(tidy, x="epoch", y="value", hue="curve", style="curve", estimator=None, ax=ax, **options)
-    ax.get_legend().set_title(None)
-    ax.axvline(best_epoch, color=MUTED, linewidth=1)
-    _note(ax, best_epoch, "kept", "right")
+    seeds = [str(seed) for seed in history["seed"]]
+    options = {"marker": "o", "markeredgewidth": 0, "palette": list(SERIES[: len(set(seeds))])}
+    sns.lineplot(history, x="epoch", y=y, hue=seeds, estimator=None, ax=ax, **options)
+    kept = history[history["is_kept"]]
+    ax.scatter(kept["epoch"], kept[y], s=90, facecolors="none", edgecolors=MUTED, zorder=3, label="kept")
+    ax.legend(title="seed")
     ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     ax.set(xlabel="Epoch", ylabel=ylabel)
 
