@@ -70,7 +70,6 @@ def record(notebook="05_test", **fields):
         "stage": notebook,
         "notebook": notebook,
         "trial": None,
-        "seed": None,
         "params": {"data": {"seed": 42, "source": HOSTILE}, "training": {"seeds": [11, 23]}},
         "params_hash": "0123456789abcdef",
         "non_default": ["data.seed"],

@@ -92,12 +92,11 @@ def test_a_killed_run_goes_on_to_the_committed_numbers(finished):
 
 def test_every_stage_leaves_a_record_and_a_page(finished):
     params = load_params(PROFILE)
-    for name, trial, seed in stages.executions(params):
-        folder = "/".join(filter(None, [name, stages.instance(trial, seed)]))
+    for name, trial in stages.executions(params):
+        folder = "/".join(filter(None, [name, trial]))
         assert (finished / "work" / PROFILE / folder / "run.json").is_file(), folder
         if name not in stages.WITHOUT_NOTEBOOK:
-            page = "-".join(filter(None, [name, stages.instance(trial, seed)]))
-            assert (finished / "reports" / PROFILE / f"{page}.html").is_file(), page
+            assert (finished / "reports" / PROFILE / f"{stages.page(name, trial)}.html").is_file(), folder
 
 
 def test_a_run_changes_no_file_that_git_tracks_and_leaves_none_that_it_would(finished):

@@ -53,13 +53,12 @@ def project(demo):
     """Two notebooks, one with two trial executions, and one that was not run."""
     notebook("03_steps", markdown("# Steps\n\nHow much?"), SETUP, markdown("{{ trial.f1 }}"))
     test = [markdown(f"# {HOSTILE.replace('{{ test.nothing }}', '')}\n\nHow good?"), SETUP]
-    link = markdown("See [steps](03_steps-text1-s11.ipynb#main) and {{ test.macro_f1 }}.")
+    link = markdown("See [steps](03_steps-text1.ipynb#main) and {{ test.macro_f1 }}.")
     notebook("05_test", *test, link)
     notebook("07_later", markdown("# Later\n\nWhat then?"))
     (paths.NOTEBOOKS / "index.md").write_text(INDEX)
-    for seed, value in ((11, 0.5), (23, 0.6)):
-        numbers = Numbers({"trial.f1": Number(value)})
-        stage(f"03_steps/text1-s{seed}", SETUP, numbers=numbers, trial="text1", seed=seed)
+    for trial, value in (("text1", 0.5), ("text2", 0.6)):
+        stage(f"03_steps/{trial}", SETUP, numbers=Numbers({"trial.f1": Number(value)}), trial=trial)
     claims = [sample_claim(), sample_claim(id="no", holds=False, bound=0.9, statement=HOSTILE)]
     stage("05_test", *test, numbers=sample_numbers(), claims=claims)
     (paths.work_dir("demo") / "05_test" / "attribution.txt").write_text("Data by <b>somebody</b>.")
@@ -76,20 +75,20 @@ def whole(project):
 def test_a_report_is_whole(project):
     built = build_site("demo")
     names = sorted(path.stem for path in built.pages)
-    assert names == ["03_steps-text1-s11", "03_steps-text1-s23", "05_test", "index", "review"]
+    assert names == ["03_steps-text1", "03_steps-text2", "05_test", "index", "review"]
     assert built.errors == ()
     assert_links(paths.report_dir("demo"))
     for name in names:
         page = read_page(name)
         assert_sound(page)
-    assert "0.5" in read_page("03_steps-text1-s11").words
+    assert "0.5" in read_page("03_steps-text1").words
     assert (paths.report_dir("demo") / "index.html").stat().st_size < 150_000
 
 
 def test_nbconvert_makes_the_same_page(project):
     build_site("demo")
     exporter = get_exporter("verdict.report.exporter.ReportExporter")()
-    for name in ("03_steps/text1-s11", "05_test"):
+    for name in ("03_steps/text1", "05_test"):
         text, resources = exporter.from_filename(str(paths.work_dir("demo") / name / "executed.ipynb"))
         page = name.replace("/", "-")
         assert text == (paths.report_dir("demo") / f"{page}.html").read_text(encoding="utf-8")
@@ -104,10 +103,10 @@ def test_a_whole_report_is_recorded_with_its_files_and_one_page_anew_is_none(who
     recorded = json.loads(paths.rendered("demo").read_text(encoding="utf-8"))
     written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert set(recorded) == written and "files/05_test.ipynb" in recorded
-    before = (folder / "03_steps-text1-s11.html").stat().st_mtime_ns
+    before = (folder / "03_steps-text1.html").stat().st_mtime_ns
     built = build_site("demo", only="05_test")
     assert [path.name for path in built.pages] == ["05_test.html", "review.html", "index.html"]
-    assert (folder / "03_steps-text1-s11.html").stat().st_mtime_ns == before
+    assert (folder / "03_steps-text1.html").stat().st_mtime_ns == before
     assert not paths.rendered("demo").is_file()
     with pytest.raises(FileNotFoundError, match="no page is called 'x'"):
         build_site("demo", only="x")
@@ -236,7 +235,7 @@ def test_a_changed_input_makes_a_page_stale(project, monkeypatch):
     [
         ("14_What's new?-x", "14_What's new?-x", ""),
         ("14_What's new?", "14_What's new?", ""),
-        ("03_steps-text1-s23", "03_steps", "text1, seed 23"),
+        ("03_steps-text2", "03_steps", "text1, seed 23"),
         ("07_calibration-clip", "07_calibration", "CLIP"),
     ],
 )
@@ -285,21 +284,20 @@ def test_pages_of_an_earlier_build_go_and_other_files_stay(project):
     ("place", "run"),
     [
         ("14_removed", {}),
-        ("03_staged_unfreezing/renamed-s11", {"trial": "renamed", "seed": 11}),
-        ("03_staged_unfreezing/text1-s12", {"trial": "text1", "seed": 12}),
+        ("03_staged_unfreezing/renamed", {"trial": "renamed"}),
         ("01_recorded", {}),
     ],
 )
 def test_what_is_declared_no_more_leaves_no_page(demo, place, run):
-    """A notebook, a trial, a seed, and a stage of another source; of a profile whose parameters load."""
-    here = {"03_staged_unfreezing/text1-s11": {"trial": "text1", "seed": 11}, "05_test": {}, place: run}
+    """A notebook, a trial, and a stage of another source; of a profile whose parameters load."""
+    here = {"03_staged_unfreezing/text1": {"trial": "text1"}, "05_test": {}, place: run}
     for name, fields in here.items():
         if name != "14_removed":
             notebook(name.partition("/")[0], TEXT, SETUP)
         stage(name, TEXT, SETUP, numbers=sample_numbers(), profile="smoke", **fields)
     page = place.replace("/", "-")
     built = {path.stem for path in build_site("smoke").pages}
-    assert {"05_test", "03_staged_unfreezing-text1-s11"} <= built and page not in built
+    assert {"05_test", "03_staged_unfreezing-text1"} <= built and page not in built
     assert page not in (paths.report_dir("smoke") / "index.html").read_text(encoding="utf-8")
     assert page in {execution.name for execution in find_executions("smoke", with_former=True)}
 
@@ -333,8 +331,8 @@ def test_parameters_put_the_changed_ones_first():
 
 
 def test_every_seed_is_told_with_its_parameter():
-    params = {"training": {"seeds": [11, 23], "warmup_seed": 1}, "trial": {"seed": 11}, "data": {"n": 3}}
-    assert seeds({"params": params, "seed": 11}) == "11; 11, 23 (training.seeds); 1 (training.warmup_seed)"
+    params = {"training": {"seeds": [11, 23], "warmup_seed": 1}, "trial": {"seeds": [11]}, "data": {"n": 3}}
+    assert seeds({"params": params}) == "11, 23 (training.seeds); 1 (training.warmup_seed); 11 (trial.seeds)"
     assert seeds({"params": {"data": {"n": 3}}}) == "none"
 
 
@@ -382,7 +380,7 @@ def test_watching_renders_what_was_saved_and_outlives_a_mistake(whole, monkeypat
         "refused: 05_test.ipynb, cell 3: no number is called 'test.heron'; the nearest is 'test.macro_f1'",
         "index.md: 2 page(s)",
         "09_never.ipynb: no page is called '09_never'; pages are "
-        "['03_steps-text1-s11', '03_steps-text1-s23', '05_test', '07_later']",
+        "['03_steps-text1', '03_steps-text2', '05_test', '07_later']",
     ]
     assert "This page was not rendered" in read_page("05_test").words
 

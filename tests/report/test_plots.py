@@ -68,14 +68,12 @@ def test_risk_coverage_has_a_line_and_a_band_a_signal(axes):
     assert axes.get_ylim() == pytest.approx((0, 0.3 * 1.08))
 
 
-def test_history_is_solid_for_validation(axes):
-    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2, 1], "val_loss": [4.0, 3, 5]})
-    plots.plot_history(history, ax=axes, metric="loss", best_epoch=2, ylabel="Loss")
-    np.testing.assert_array_equal([line.get_ydata() for line in lines(axes)[:2]], [[4, 3, 5], [3, 2, 1]])
-    handles = axes.get_legend().legend_handles
-    assert [(line.get_label(), line.is_dashed()) for line in handles] == [("validation", False), ("training", True)]
-    with pytest.raises(ValueError, match="neither 'f1' nor 'val_f1'"):
-        plots.plot_history(history, ax=axes, metric="f1", best_epoch=2, ylabel="")
+def test_history_has_a_line_a_seed_and_marks_its_kept_epoch(axes):
+    history = pd.DataFrame({"epoch": [1, 2, 3] * 2, "seed": [11] * 3 + [23] * 3, "f1": [0.4, 0.6, 0.5, 0.3, 0.2, 0.1]})
+    plots.plot_history(history.assign(is_kept=np.ones(6) == [0, 1, 0, 1, 0, 0]), ax=axes, y="f1", ylabel="F1")
+    np.testing.assert_array_equal([line.get_ydata() for line in lines(axes)[:2]], [[0.4, 0.6, 0.5], [0.3, 0.2, 0.1]])
+    assert axes.collections[-1].get_offsets().tolist() == [[2, 0.6], [1, 0.3]]
+    assert words(axes.get_legend().get_texts()) == ["11", "23", "kept"]
 
 
 def test_confusion_writes_counts_and_shares_of_few_classes_and_shades_many(axes):

@@ -122,7 +122,7 @@ def test_a_stage_that_failed_without_a_notebook_is_not_called_not_reached(monkey
 
 
 def test_the_noise_of_snakemake_is_left_out_and_stages_are_not():
-    said = ["01_data  done in 3 s", "03_staged_unfreezing text1-s11  FAILED; the notebook", "Error in rule trial:"]
+    said = ["01_data  done in 3 s", "03_staged_unfreezing text1  FAILED; the notebook", "Error in rule trial:"]
     said += ["    message: SLURM-job '7' failed, SLURM status is: 'FAILED'. Reason: Unknown."]
     noise = [
         "SLURM run ID: verdict-smoke-7_ab",
