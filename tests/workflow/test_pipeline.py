@@ -56,6 +56,7 @@ def test_what_is_damaged_is_told_and_what_is_missing_or_undeclared_is_asked_for(
         monkeypatch.setattr(integrity, name, lambda *_, found=found, **__: found)
     for name in ("forget_pages", "sources", "keep_whole"):
         monkeypatch.setattr(integrity, name, lambda *_: [])
+    monkeypatch.setattr(pipeline, "keep_times", lambda *_: None)
     monkeypatch.setattr(pipeline, "_follow", lambda command, *_: calls.append(command) or 0)
     write_text(paths.rendered("smoke"), "{}")
     assert pipeline.report("smoke", 1) == 0
@@ -64,6 +65,9 @@ def test_what_is_damaged_is_told_and_what_is_missing_or_undeclared_is_asked_for(
     write_text(tmp_path / "notebooks" / "14_it's new.ipynb", "{}")
     pipeline.report("smoke", 1)
     assert not paths.rendered("smoke").exists()
+    monkeypatch.setattr(integrity, "missing", lambda *_: [])
+    pipeline.report("smoke", 1)
+    assert calls[-1][-3:] == ["verdict.report", "--profile", "smoke"], "pages alone need no workflow"
 
 
 def test_a_declared_notebook_that_is_gone_stops_a_report_before_it_runs(tmp_path, monkeypatch, capsys):

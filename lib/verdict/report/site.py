@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from verdict.base import paths
-from verdict.base.artifacts import sha256_file, write_bytes, write_json, write_text
+from verdict.base.artifacts import content_hash, read_json, sha256_file, write_bytes, write_json, write_text
 from verdict.base.numbers import Numbers
-from verdict.report.executions import Execution, find_executions, params_of
+from verdict.report.executions import Execution, find_executions, merged_numbers, params_of
 from verdict.report.exporter import Link, Page, Site, banners, render_page
 from verdict.report.markdown import Markdown, MarkdownError, page_of, plain_text
 from verdict.report.notebook import QUESTION_MARKS, Cell, RenderError, read_notebook, without_comments
 from verdict.report.outputs import environment
 from verdict.report.provenance import provenance
 from verdict.report.rubric import load_rubric
+from verdict.workflow.code_digest import library_files, page_files
 
 ATTRIBUTION = "attribution.txt"
+# Which pages a build left, with what each was made from, beside the results.
+PAGES = "pages.json"
 INDEX = "index"
 _SENTENCE = re.compile(r".*?(?:[？؟]|[.?!](?=[ *_]|$))")
 
@@ -53,21 +58,60 @@ def build_site(profile: str, *, only: str | None = None, copy: Path | None = Non
     site = replace(_site(profile, present, executions), is_copy=copy is not None)
     if not copy:
         record.unlink(missing_ok=True)
+    kept = paths.work_dir(profile) / PAGES
+    before = {} if copy or only or not kept.is_file() else read_json(kept)
     errors: list[str] = []
-    made = {execution.name: _page(execution, site, errors) for execution in chosen}
+    pages, made_with = {}, _made_with(site)
+    for execution in chosen:
+        made_from = content_hash([made_with, _made_from(execution, site)])
+        known = before.get(execution.name, {"made_from": "", "files": {}})
+        if known["made_from"] != made_from or not _stand(target, known["files"]):
+            known = _made(execution, site, errors, target) | {"made_from": made_from}
+        pages[execution.name] = known
     index = render_index(site, refused=errors, attribution=_attribution(executions))
-    made |= {"review": _review(site, errors), INDEX: index}
+    made = {"review": _review(site, errors), INDEX: index}
     for name, page in made.items():
         write_text(target / f"{name}.html", page)
-    for name, content in site.files.items():
-        write_bytes(target / name, content)
+    files = {file: digest for known in pages.values() for file, digest in known["files"].items()}
+    files |= {f"{name}.html": sha256_file(target / f"{name}.html") for name in made}
     if only is None:
-        _remove_others(target, set(made), set(site.files))
+        _remove_others(target, set(files))
     unfinished = tuple("; ".join([f"{e.name} is {e.status}", *e.reasons]) for e in executions if e.status != "done")
+    if not (only or copy or errors):
+        write_json(kept, pages)
     if not (only or copy or errors or unfinished):
-        files = [*(f"{name}.html" for name in made), *site.files]
-        write_json(record, {name: sha256_file(target / name) for name in files})
-    return Built(tuple(target / f"{name}.html" for name in made), tuple(errors), unfinished)
+        write_json(record, files)
+    return Built(tuple(target / f"{name}.html" for name in (*pages, *made)), tuple(errors), unfinished)
+
+
+def _made_with(site: Site) -> str:
+    """Hash of what all pages are made with: the renderer, what they share, and files beside the notebooks."""
+    code = {path.name: sha256_file(path) for path in (*library_files([f"import {__name__}"]), *page_files())}
+    beside = [path for path in paths.NOTEBOOKS.rglob("*") if path.is_file() and path.suffix not in (".ipynb", ".md")]
+    stamps = {str(path): path.stat().st_mtime_ns for path in beside}
+    return content_hash([code, stamps, site.title, site.is_smoke, [asdict(link) for link in site.links]])
+
+
+def _made_from(execution: Execution, site: Site) -> list[str]:
+    """What one page is made from, as text: its notebooks, its record, and the numbers that its prose may name."""
+    files = [sha256_file(path) if path.is_file() else "" for path in (execution.live, execution.executed)]
+    told = (execution.status, execution.reasons, execution.run, execution.claims)
+    return [*files, repr(told), repr(merged_numbers(site.executions, execution))]
+
+
+def _stand(target: Path, files: Mapping[str, str]) -> bool:
+    return all((target / name).is_file() and sha256_file(target / name) == digest for name, digest in files.items())
+
+
+def _made(execution: Execution, site: Site, errors: list[str], target: Path) -> dict[str, Any]:
+    """Write one page and its downloads; their hashes."""
+    before = set(site.files)
+    write_text(target / f"{execution.name}.html", _page(execution, site, errors))
+    downloads = sorted(set(site.files) - before)
+    for name in downloads:
+        write_bytes(target / name, site.files[name])
+    files = (f"{execution.name}.html", *downloads)
+    return {"files": {name: sha256_file(target / name) for name in files}}
 
 
 def _without_repeats(executions: list[Execution]) -> list[Execution]:
@@ -167,10 +211,10 @@ def _as_read(text: str) -> str:
         return text
 
 
-def _remove_others(target: Path, pages: set[str], files: set[str]) -> None:
+def _remove_others(target: Path, files: set[str]) -> None:
     """Drop pages and downloads of an earlier build; nothing else is touched."""
     for path in target.glob("*.html"):
-        if path.stem not in pages:
+        if path.name not in files:
             path.unlink()
     # What a folder holds comes before the folder.
     for path in sorted((target / "files").rglob("*"), reverse=True):

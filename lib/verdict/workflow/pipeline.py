@@ -117,7 +117,6 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
         lock = stack.enter_context(one_at_a_time(profile))
         if where == "local":
             environment |= stack.enter_context(start.run_folder(lock))
-        served = stack.enter_context(warm.server(environment)) if _may_fork(where) else environment
         if own := load_execution(where, profile).slurm:
             watch = slurm.Watch(job_prefix(profile), own.report_waiting_s, 60 * own.give_up_minutes, tell)
             stack.enter_context(start.beside(watch.loop))
@@ -129,10 +128,12 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
         if stages.undeclared():
             # Whoever renders says that they are left out.
             paths.rendered(profile).unlink(missing_ok=True)
-        whole = paths.rendered(profile).relative_to(paths.ROOT).as_posix()
-        wanted = list(targets) or [whole, *integrity.missing(params, profile)]
-        left = functools.partial(remaining, params, profile, cores)
-        status = _follow(snakemake_command(profile, cores, wanted, where=where), served, log, left)
+        whole, absent = paths.rendered(profile).relative_to(paths.ROOT).as_posix(), integrity.missing(params, profile)
+        served, command = environment, start.command("verdict.report", "--profile", profile)
+        if targets or absent:
+            served = stack.enter_context(warm.server(environment)) if _may_fork(where) else environment
+            command = snakemake_command(profile, cores, list(targets) or [whole, *absent], where=where)
+        status = _follow(command, served, log, functools.partial(remaining, params, profile, cores))
         if status == 0:
             what = f"{len(targets)} record(s) are" if targets else f"report of profile {profile!r} is"
             tell(f"{what} up to date after {time.monotonic() - started:.0f} s")
