@@ -54,8 +54,8 @@ class SimulatedStage(Stage):
         found = self.asked.get(kind)
         return None if found is None else found[found["split"].isin(splits)].reset_index(drop=True)
 
-    def record(self, name, trial=None, seed=None):
-        return {"outputs": {"somewhere/weights.npz": "abc"}}
+    def record(self, name, trial=None):
+        return {"outputs": {"somewhere/weights-s11.npz": "abc"}}
 
 
 def params_with(*trials):

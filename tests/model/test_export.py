@@ -30,7 +30,7 @@ N_IMAGES, N_PAIRS, TEMPERATURE = 7, 29, 1.7
 STATISTICS = StatisticsParams(n_resamples=1000, level=0.95, seed=7, ece_bins=15)
 
 
-def save_stage(name, content, *, upstream=(), trial=None, seed=None, **fields):
+def save_stage(name, content, *, upstream=(), trial=None, **fields):
     """A stage's folder with its record, as the driver leaves it."""
     home = stages.folder("tiny", name, trial)
     home.mkdir(parents=True, exist_ok=True)

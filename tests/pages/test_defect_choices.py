@@ -20,8 +20,8 @@ class ByTrial(SimulatedStage):
     def predictions(self, *splits, trial, seed):
         return self.tables[trial, seed]
 
-    def upstream(self, name, file, trial=None, seed=None):
-        return self.folder / (f"{trial}-{seed}.parquet" if trial else file)
+    def upstream(self, name, file, trial=None):
+        return self.folder / (f"{trial}.parquet" if trial else file)
 
 
 def stage_of(folder, tables, trials=("frozen", "text1", "hypothesis_only")):
@@ -179,8 +179,8 @@ def test_a_run_of_one_epoch_has_nothing_to_choose(tmp_path):
 def test_histories_are_those_of_the_candidates(tmp_path):
     stage = stage_of(tmp_path, {})
     for trial in ("frozen", "text1"):
-        for seed in (11, 23):
-            RISING.drop(columns=["trial", "seed"]).assign(other=1).to_parquet(tmp_path / f"{trial}-{seed}.parquet")
+        parts = [RISING.drop(columns="trial").assign(other=1, seed=seed) for seed in (11, 23)]
+        pd.concat(parts).to_parquet(tmp_path / f"{trial}.parquet")
     found = choices.histories(stage)
     assert found.groupby(["trial", "seed"]).size().to_dict() == {
         (trial, seed): 3 for trial in ("frozen", "text1") for seed in (11, 23)

@@ -22,6 +22,7 @@ from verdict.model.selection import Selection
 from verdict.pages.defects.leaks import IMAGE, NOT, PAIR, draw_judged
 from verdict.pages.defects.sizes import Shape
 from verdict.pages.defects_network import fits, kept_answers, unfreezing
+from verdict.workflow.stages import weights_file
 
 PLANS = [(0, 0), (1, 1)]
 TRAINED = FreezePlan(0, 1)
@@ -37,10 +38,10 @@ class StageOnDisk(SimulatedStage):
         chosen = self.table["split"].isin(list(map(str, splits))) if splits else self.table["split"].notna()
         return self.table[chosen].reset_index(drop=True)
 
-    def upstream(self, name, file, trial=None, seed=None):
+    def upstream(self, name, file, trial=None):
         return self.folder / name / file
 
-    def upstream_folder(self, name, trial=None, seed=None):
+    def upstream_folder(self, name, trial=None):
         return self.folder / name
 
 
@@ -79,7 +80,7 @@ def stage(tmp_path_factory):
     for name, plan, seed in (("02_warmup", FreezePlan(), 3), ("03_staged_unfreezing", TRAINED, 4)):
         network = load_network(model, dropout=0.0, seed=seed)
         apply_plan(network, plan)
-        save_weights(network, folder / name / "weights.npz")
+        save_weights(network, folder / name / ("weights.npz" if plan == FreezePlan() else weights_file(11)))
     return StageOnDisk("13_reproducibility", "smoke", None, None, folder, params, table=pairs)
 
 

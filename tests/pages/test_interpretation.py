@@ -20,7 +20,7 @@ from verdict.model.kept import KeptModel, load_model
 from verdict.model.network import STATES, FreezePlan, apply_plan
 from verdict.model.predict import prediction_table
 from verdict.pages import attention, interpretation
-from verdict.workflow.stages import FEATURES, TRIAL_STAGE
+from verdict.workflow.stages import FEATURES, TRIAL_STAGE, weights_file
 
 HYPOTHESES = ["there is a red seven", "two blue ones", "a red seven above", "there is two"]
 N_IMAGES, N_PAIRS, GRID = 7, 43, (2, 3)
@@ -213,7 +213,7 @@ class Recorded:
     params: object
     threads: int = 1
 
-    def upstream(self, name, file, trial=None, seed=None):
+    def upstream(self, name, file, trial=None):
         return self.folders[name] / file
 
     def upstream_folder(self, name):
@@ -223,7 +223,7 @@ class Recorded:
 def test_the_kept_network_is_the_one_that_was_stored(params, store, cache, pairs, tmp_path):
     plan = PLANS[2]
     trained = opened_with(params, store, cache, plan)
-    save_weights(trained.network, tmp_path / "weights.npz")
+    save_weights(trained.network, tmp_path / weights_file(11))
     (tmp_path / "images").symlink_to(store.folder)
     trial = SimpleNamespace(vision_blocks=plan.vision_blocks, text_blocks=plan.text_blocks)
     everything = SimpleNamespace(trial=lambda name: trial, execution=SimpleNamespace(feature_batch=5))

@@ -145,7 +145,7 @@ def whole(rendered, monkeypatch):
     """A project of three stages whose report is whole, and said to be."""
     for name, folder in (("LIBRARY", "lib"), ("NOTEBOOKS", "notebooks"), ("PARAMS", "params")):
         monkeypatch.setattr(paths, name, paths.ROOT / folder)
-    monkeypatch.setattr(stages, "executions", lambda _: [(name, None, None) for name in CHAIN])
+    monkeypatch.setattr(stages, "executions", lambda _: [(name, None) for name in CHAIN])
     for name in ("Snakefile", "lib/train.py", "notebooks/01_data.ipynb", "params/rubric.yaml"):
         write_text(paths.ROOT / name, "{}")
     integrity.keep_whole(PARAMS, "smoke", integrity.sources(PARAMS))

@@ -80,11 +80,11 @@ def test_why_nothing_can_be_submitted(monkeypatch):
 
 def test_the_newest_log_of_a_stage_is_found(tmp_path):
     for name, moment in (("41.log", 100), ("43.log", 200)):
-        path = tmp_path / "rule_trial" / "text1_11" / name
+        path = tmp_path / "rule_trial" / "text1" / name
         write_text(path, "")
         os.utime(path, (moment, moment))
-    assert slurm.newest_log(tmp_path, "03_staged_unfreezing", "text1", 11).name == "43.log"
-    assert slurm.newest_log(tmp_path, "05_test", None, None) is None
+    assert slurm.newest_log(tmp_path, "03_staged_unfreezing", "text1").name == "43.log"
+    assert slurm.newest_log(tmp_path, "05_test", None) is None
 
 
 def test_why_slurm_refused_jobs_is_told_once_a_cause(tmp_path):

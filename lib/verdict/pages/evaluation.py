@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,9 +35,6 @@ from verdict.stats.uncertainty import (
 )
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE, runs, seeds
-
-if TYPE_CHECKING:
-    from verdict.model.trials import TrainingRun
 
 BLIND = "test.hypothesis_only"
 DIFFERENT = "different"
@@ -181,8 +178,8 @@ def mean_score(stage: Stage, second: Answers, first: Answers | None = None, *, m
     return _with_width(found.difference_with_seeds or found.difference)
 
 
-def score_runs(stage: Stage, runs: Mapping[int, TrainingRun]) -> pd.DataFrame:
-    """Scores on val of a trial's training runs, one row a seed: seed, best_epoch, macro_f1 and nll with intervals.
+def score_runs(stage: Stage, runs: Mapping[int, Any]) -> pd.DataFrame:
+    """Scores on val of a trial's `TrainingRun`s, one row a seed: seed, best_epoch, macro_f1 and nll with intervals.
 
     Numbers are called `<trial>_s<seed>.n_trainable`, `.best_epoch` and `.val.…` as `estimate` does; the mean of
     macro-F1 over seeds is `<trial>.val.macro_f1`.
