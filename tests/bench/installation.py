@@ -45,14 +45,14 @@ SHOWN = 20
 
 
 def collect(work: Path) -> pd.DataFrame:
-    """Every stored number of a profile's work folder that is a result, sorted by stage (with trial and seed) and name.
+    """Every stored number of a profile's work folder that is a result, sorted by stage (with trial) and name.
 
     `tolerance` is by how much value and bounds may differ elsewhere.
     """
     rows = []
     for path in sorted(work.rglob("numbers.json")):
         parts = path.parent.relative_to(work).parts
-        if parts[0] in ("scratch", "feature_shards") or any(part.startswith(".") for part in parts):
+        if parts[0] in ("scratch", "feature_shards", "seeds_apart") or any(part.startswith(".") for part in parts):
             continue
         for name, number in Numbers.load(path).items():
             if number.unit not in MEASURES_OF_RUNNING and name not in TIMES:

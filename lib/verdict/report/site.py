@@ -61,7 +61,7 @@ def build_site(profile: str, *, only: str | None = None, copy: Path | None = Non
     kept = paths.work_dir(profile) / PAGES
     before = {} if copy or only or not kept.is_file() else read_json(kept)
     errors: list[str] = []
-    pages, made_with = {}, _made_with(site)
+    pages, made_with = {}, "" if only else _made_with(site)
     for execution in chosen:
         made_from = content_hash([made_with, _made_from(execution, site)])
         known = before.get(execution.name, {"made_from": "", "files": {}})
