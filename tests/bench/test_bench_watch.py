@@ -14,6 +14,7 @@ def project(tmp_path, monkeypatch):
     for name in ("05_test", "06_later"):
         write_notebook(tmp_path / "notebooks" / f"{name}.ipynb", [markdown("# Test\n\nHow good?"), setup])
     write_stage(tmp_path / "work" / "demo" / "05_test", [setup], record(), sample_numbers())
+    (tmp_path / "lib").symlink_to(paths.ROOT / "lib")
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
     return tmp_path
