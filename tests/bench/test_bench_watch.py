@@ -5,6 +5,7 @@ from tests.bench import records, watch
 
 from report_tools import code, markdown, record, sample_numbers, write_notebook, write_stage
 from verdict.base import paths
+from verdict.report.site import PAGES
 
 
 @pytest.fixture
@@ -25,6 +26,7 @@ def test_an_edit_is_followed_and_nothing_of_the_project_is_touched(project):
     (found,) = watch.measure("demo", ["05_test"], 1)
     assert found["notebook"] == "05_test" and found["n_pages"] == 1 and found["kilobytes"] > 10
     assert 0 < found["median_s"] == found["max_s"] < watch.LIMIT_S
+    (project / "work" / "demo" / PAGES).unlink()
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
 
 
