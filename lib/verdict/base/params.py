@@ -413,11 +413,31 @@ class HumanParams(Model):
         return self
 
 
+class GuaranteeParams(Model):
+    """What is promised of automatic answers: an error rate, how sure it is, and rates for single answers by class."""
+
+    error: Fraction
+    confidence: Fraction
+    error_by_class: dict[str, Fraction]
+
+
+class ForeignParams(Model):
+    """How often a pair, and a whole batch, may be taken for foreign though it is not."""
+
+    pair: Fraction
+    batch: Fraction
+
+
 class PolicyParams(Model):
-    """When the model may act alone; `questions` maps a yes/no question to the classes whose answer is yes."""
+    """When the model may act alone; `questions` maps a yes/no question to the classes whose answer is yes.
+
+    Without a `guarantee` nothing is promised, without `foreign` nothing is compared with what is known.
+    """
 
     costs: CostParams
     human: HumanParams
+    guarantee: GuaranteeParams | None
+    foreign: ForeignParams | None
     questions: dict[str, tuple[str, ...]]
     n_questions: Annotated[int, Field(ge=1, le=4)]
     critical_floor: Annotated[float, Field(ge=0, lt=1)]
@@ -428,8 +448,10 @@ class PolicyParams(Model):
 
     def refer_to(self, classes: tuple[str, ...]) -> None:
         """Refuse prices, questions and a confusion matrix that are about other classes."""
-        if unknown := sorted(set(self.costs.error_of) - set(classes)):
-            raise ValueError(f"policy.costs.error_of names {unknown}; classes are {list(classes)}")
+        limited = self.guarantee.error_by_class if self.guarantee else {}
+        for place, named in (("costs.error_of", self.costs.error_of), ("guarantee.error_by_class", limited)):
+            if unknown := sorted(set(named) - set(classes)):
+                raise ValueError(f"policy.{place} names {unknown}; classes are {list(classes)}")
         for question, names in self.questions.items():
             if unknown := sorted(set(names) - set(classes)):
                 raise ValueError(f"policy.questions: {question!r} names {unknown}; classes are {list(classes)}")
@@ -590,6 +612,8 @@ class ClipPolicyParams(Model):
             human = human.model_copy(update={"kind": "parametric", "confusion": None})
         costs = own.costs.model_copy(update={"error_of": {}})
         changed = {"questions": self.questions, "n_questions": self.n_questions, "human": human, "costs": costs}
+        if own.guarantee is not None:
+            changed["guarantee"] = own.guarantee.model_copy(update={"error_by_class": {}})
         return own.model_copy(update=changed)
 
 
