@@ -22,7 +22,8 @@ class DecidedBatch:
     `pair_id`, `image_id`, `group_id`, `split` (n,); `logits`, `probs` (n, K): `probs` is the softmax of logits /
     temperature; `signals` (n,): the critical signals that the gate and the score used; `sets` (n, K); `score` (n,);
     `forced`, `decision` (n,): from `force` and `decide`; `human` (n,): the person's answers; logged only where the
-    person decided; `classes` (K,); `consistency` (n,); `qhat`: LAC threshold of the conformal sets; `clarification`:
+    person decided; `classes` (K,); `consistency` (n,); `foreign` (n,), `batch`: p-values of "no stranger", of
+    each pair and of all; `promise`: fields of `Promised`; `qhat`: LAC threshold of the conformal sets; `clarification`:
     logged only where the decision is to clarify; needed if that occurs; `questions`: names of the questions by index;
     `response_names`: names of the responses by index, ("no", "yes") or the classes; `y_true` (n,): in evaluation only;
     `cost` (n,): realised cost of the decision.
@@ -48,6 +49,9 @@ class DecidedBatch:
     run_id: str
     hypothesis: Sequence[str] | None = None
     consistency: np.ndarray | None = None
+    foreign: np.ndarray | None = None
+    batch: float | None = None
+    promise: Mapping[str, Any] | None = None
     qhat: float | None = None
     clarification: Clarification | None = None
     questions: Sequence[str] = field(default=())
@@ -56,7 +60,7 @@ class DecidedBatch:
     cost: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        per_row = {"pair_id", "image_id", "group_id", "split", "hypothesis", "consistency", "y_true", "cost"}
+        per_row = {"pair_id", "image_id", "group_id", "split", "hypothesis", "consistency", "foreign", "y_true", "cost"}
         per_row |= {"logits", "probs", "sets", "score", "forced", "decision", "human"}
         for name in (entry.name for entry in fields(self) if entry.name in per_row):
             column = getattr(self, name)
@@ -82,6 +86,10 @@ def iter_items(batch: DecidedBatch) -> Iterator[dict[str, Any]]:
             "t_clarify": batch.policy.t_clarify,
             "tau_critical": batch.policy.tau_critical,
             "qhat": None if batch.qhat is None else float(batch.qhat),
+            "tau_pair": batch.policy.tau_pair,
+            "tau_batch": batch.policy.tau_batch,
+            "batch": batch.batch,
+            "promise": None if batch.promise is None else dict(batch.promise),
         },
         "model_hash": batch.model_hash,
         "params_hash": batch.params_hash,
@@ -122,7 +130,7 @@ _DECISIONS = tuple(decision.text for decision in Decision)
 _REASONS = tuple(reason.text for reason in Forced)
 _PLAIN = (
     *("pair_id", "image_id", "group_id", "split", "hypothesis"),
-    *("logits", "probs", "consistency", "score", "cost"),
+    *("logits", "probs", "consistency", "foreign", "score", "cost"),
 )
 
 

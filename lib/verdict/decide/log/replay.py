@@ -136,9 +136,10 @@ def _unequal(lines: list[Line], field: str, logged: Any, expected: Any) -> Itera
 
 def _shape(item: Item) -> tuple[Any, ...]:
     limits = item.thresholds
-    policy = (limits.t_auto, limits.t_clarify, limits.tau_critical)
+    policy = (limits.t_auto, limits.t_clarify, limits.tau_critical, limits.tau_pair, limits.tau_batch)
     lengths = (len(item.classes), len(item.logits), len(item.probs))
-    return lengths, tuple(item.classes), policy, item.temperature, tuple(item.signals), item.consistency is None
+    known = (item.consistency is None, item.foreign is None, limits.batch)
+    return lengths, tuple(item.classes), policy, item.temperature, tuple(item.signals), known
 
 
 def _policy(shape: tuple[Any, ...]) -> Policy | None:
@@ -167,7 +168,16 @@ def _recomputed(items: list[Item], policy: Policy) -> Iterator[tuple[str, list[A
     consistency = None
     if items[0].consistency is not None:
         consistency = np.array([item.consistency for item in items])
-    forced = force(signals, is_empty, tau_critical=policy.tau_critical)
+    foreign = None if items[0].foreign is None else np.array([item.foreign for item in items])
+    batch = items[0].thresholds.batch
+    forced = force(
+        signals,
+        is_empty,
+        tau_critical=policy.tau_critical,
+        foreign=foreign,
+        tau_pair=policy.tau_pair,
+        is_batch_foreign=None not in (batch, policy.tau_batch) and batch <= policy.tau_batch,
+    )
     decision = decide(score, policy, forced=forced)
 
     yield "probs", probs, softmax(logits / items[0].temperature)
