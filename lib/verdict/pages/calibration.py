@@ -170,7 +170,7 @@ def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame
     logits, y_true, resampler = logits_of(table), table["y_true"].to_numpy(), stage.resampler(table["group_id"])
     n_bins, rows = stage.params.statistics.ece_bins, []
     for name, rows_fitted, found in (
-        ("the half that is used", study.rows, study.interval),
+        ("the part that is used", study.rows, study.interval),
         ("the whole split", calib, whole),
     ):
         row: dict[str, object] = {"fitted_on": name, "n": len(rows_fitted)} | with_bounds("temperature", found)

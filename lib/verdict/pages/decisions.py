@@ -13,6 +13,7 @@ from verdict.base.labels import Split
 from verdict.base.numbers import EXACT, SETTING, Number
 from verdict.decide.outcomes import (
     NOT_AUTO,
+    WITHOUT_PROMISE,
     BeliefCost,
     Case,
     Evaluation,
@@ -88,7 +89,9 @@ def run_study(stage: Stage, calib: Evidence, test: Evidence, people: People, dra
     tau, costs = stage.params.policy.critical_floor, costs_of(stage.params.policy, stage.classes)
     answered = [(found, clarified(found, people)) for found in (calib, test)]
     cases = tuple(case_of(found, people, costs, after=after) for found, after in answered)
-    policy = cases[0].tune(tau)
+    strange = stage.params.policy.foreign
+    limits = {} if strange is None else {"tau_pair": strange.pair, "tau_batch": strange.batch}
+    policy = replace(cases[0].tune(tau), **limits)
     rivals = {name: (score, test.rivals[name]) for name, score in calib.rivals.items()}
     perfect = tuple(outcomes_of(found, people, costs, human=found.y_true, after=after) for found, after in answered)
     study = PolicyStudy(
@@ -174,6 +177,7 @@ def _store_test(stage: Stage, study: PolicyStudy) -> None:
 
 _PRICED = {
     "": "policy",
+    "_without_promise": WITHOUT_PROMISE,
     "_without_gate": "without gate",
     "_max_probability": MAXIMUM,
     "_entropy": ENTROPY,
@@ -189,6 +193,7 @@ _RIVALS = {
     "max_probability": MAXIMUM,
     "entropy": ENTROPY,
     "one_model": ONE_MODEL,
+    "no_promise": WITHOUT_PROMISE,
 }
 
 
@@ -210,7 +215,7 @@ def auto_error(stage: Stage, case: Case, policy: Policy, split: str = Split.TEST
 def load_policy(stage: Stage, kept: Selection, *splits: str) -> tuple[Policy, Costs, People]:
     """The tuned policy, the prices and the people, who may be asked about some splits."""
     row = pd.read_parquet(stage.upstream("08_policy", "policy.parquet")).iloc[0]
-    policy = Policy(**{name: float(value) for name, value in row.items()})
+    policy = Policy(**{name: None if pd.isna(value) else float(value) for name, value in row.items()})
     people = people_of(stage, tuning_table(stage, kept), *splits)
     return policy, costs_of(stage.params.policy, stage.classes), people
 

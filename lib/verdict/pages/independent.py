@@ -7,6 +7,7 @@ sentence says what is absent.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.labels import Split, class_names
-from verdict.base.numbers import COUNT, ESTIMATE, POINTS, Number
+from verdict.base.numbers import COUNT, ESTIMATE, EXACT, POINTS, Number
 from verdict.data.images import ImageStore
 from verdict.decide.policy import Costs, Decision, Policy, realised
 from verdict.decide.takeover import People
@@ -29,6 +30,8 @@ from verdict.stats.uncertainty import Interval, Statistic, with_bounds
 from verdict.stats.weighted import weighted_mean
 from verdict.workflow.stage import Stage
 
+# Where it cannot help, a policy may cost so much of always asking more.
+DEARER = 0.05
 INDEPENDENT_SPLITS = (Split.INDEPENDENT, Split.INDEPENDENT_HAND)
 
 
@@ -169,7 +172,7 @@ def decisions_by_split(
     Returns split, n; auto, clarify, human (shares); auto_error (error rate of what went out alone; NaN if nothing did),
     error (of all final answers, expected over people), cost, always_auto, always_human (means) and gain (cost of always
     asking a person minus the policy's, paired), with intervals. Numbers `<split>.auto_share`, `.auto_error`,
-    `.policy_cost` and `.policy_gain` of every independent split.
+    `.policy_cost`, `.policy_gain` and `.policy_room` (that and a twentieth of always asking) of the independent splits.
     """
     rows = []
     for split, found in evidence.items():
@@ -186,11 +189,13 @@ def decisions_by_split(
         for branch, name in ((Decision.AUTO, "always_auto"), (Decision.HUMAN, "always_human")):
             row |= with_bounds(name, case.means(everyone[branch], draws)[0])
         saved = case.outcomes.cost[:, Decision.HUMAN] - realised(case.outcomes.cost, decision)
-        row |= with_bounds("gain", draws.mean(saved, span=(-case.outcomes.dearest, case.outcomes.dearest)))
+        gain = draws.mean(saved, span=(-case.outcomes.dearest, case.outcomes.dearest))
+        # Where everything is asked, the policy is always asking: an identity, and no estimate.
+        row |= with_bounds("gain", Interval(0.0, np.nan, np.nan) if (decision == Decision.HUMAN).all() else gain)
         rows.append(row)
         if split != Split.TEST:
             _store_decisions(stage, row, alone)
-    _fill(stage, evidence, ("auto_share", "auto_error", "policy_cost", "policy_gain"))
+    _fill(stage, evidence, ("auto_share", "auto_error", "policy_cost", "policy_gain", "policy_room"))
     return pd.DataFrame(rows)
 
 
@@ -202,7 +207,13 @@ def _store_decisions(stage: Stage, row: Mapping[str, Any], error: Number) -> Non
         ("policy_cost", "cost", "min"),
         ("policy_gain", "gain", "min"),
     ):
-        stage.numbers[f"{split}.{name}"] = Interval.from_columns(row, column).number(unit=unit, **shared)
+        number = Interval.from_columns(row, column).number(unit=unit, **shared)
+        stage.numbers[f"{split}.{name}"] = replace(number, kind=EXACT) if number.low is None else number
+    # By how much the policy may be dearer than always asking.
+    most = DEARER * row["always_human"] + row["gain"]
+    room = Interval(most, *(DEARER * row["always_human"] + row[f"gain_{end}"] for end in ("low", "high")))
+    number = room.number(unit="min", **shared)
+    stage.numbers[f"{split}.policy_room"] = replace(number, kind=EXACT) if number.low is None else number
 
 
 def store_transfer(stage: Stage, found: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> None:
