@@ -50,7 +50,6 @@ from verdict.decide.signals import (
 from verdict.decide.takeover import People, choose_people
 from verdict.model.predict import logits_of
 from verdict.model.selection import Selection
-from verdict.pages.calibration import FOR_TEMPERATURE
 from verdict.stats.scores import softmax, top_class
 from verdict.workflow.stage_parameters import resolved
 from verdict.workflow.stages import DISTANCES, QUESTIONS, TRIAL_STAGE, VIEWS, weights_file
@@ -242,9 +241,9 @@ class Strangeness:
     """How strange the pairs of a split are, without any label.
 
     `distance` (n,), or None: from train, where features are stored; `pairs` (n,), or None: p-values of it among the
-    pairs of val and of the part of calib that fits the temperature: no pair that tests the promise plays a part;
-    `watched`, `known`: what is compared of this split and of calib, one row of each group; `batch`: p-value of that,
-    None for calib itself.
+    pairs of val and calib (those that test a promise lend it their part of one quantile, and no label); `watched`,
+    `known`: what is compared of this split and of calib, one row of each group; `batch`: p-value of that, None for
+    calib itself.
     """
 
     distance: np.ndarray | None
@@ -260,10 +259,7 @@ def strangeness(stage: Stage, split: str, table: pd.DataFrame, calibrated: Calib
     distance, of_calib = (_distance(stage, place, own) for place, own in ((split, table), (Split.CALIB, calib)))
     pairs = None
     if distance is not None:
-        halves = pd.read_parquet(stage.upstream("07_calibration", "halves.parquet")).set_index("pair_id")["half"]
-        own = of_calib[(halves.loc[calib["pair_id"]] == FOR_TEMPERATURE).to_numpy()]
-        others = stage.answers(DISTANCES, Split.VAL)["distance"].to_numpy()
-        pairs = distance_confidence(distance, np.concatenate([others, own]))
+        pairs = distance_confidence(distance, stage.answers(DISTANCES, Split.VAL, Split.CALIB)["distance"].to_numpy())
     new, known = (
         _watched(own, found, stage.classes, calibrated.temperature)
         for own, found in ((table, distance), (calib, of_calib))

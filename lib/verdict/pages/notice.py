@@ -23,20 +23,19 @@ BATCH_ROWS = (50, 100, 200)
 
 
 def study_splits(stage: Stage, tables: Mapping[str, pd.DataFrame], calibrated: Calibrated) -> dict[str, Strangeness]:
-    """`Strangeness` of each split of prediction tables; none where nobody asks for it. Number `foreign.is_asked`."""
-    is_asked = stage.params.policy.foreign is not None
-    stage.number("foreign.is_asked", is_asked, kind=SETTING)
-    return {split: strangeness(stage, split, table, calibrated) for split, table in tables.items()} if is_asked else {}
+    """`Strangeness` of each split of prediction tables; none where the parameters ask for none."""
+    if stage.params.policy.foreign is None:
+        return {}
+    return {split: strangeness(stage, split, table, calibrated) for split, table in tables.items()}
 
 
 def pair_table(stage: Stage, tables: Mapping[str, pd.DataFrame], found: Mapping[str, Strangeness]) -> pd.DataFrame:
     """Pairs that are called foreign: split, n; flagged (share) and auroc (distance against test's), with intervals.
 
-    No rows where no features are stored. Numbers `foreign.has_distance`, `<split>.foreign_share` and, but for test,
+    No rows where no features are stored. Numbers `foreign.rate_pair`, `<split>.foreign_share` and, but for test,
     `<split>.foreign_auroc`; both splits' groups are resampled, which share nothing.
     """
     has_distance = any(one.pairs is not None for one in found.values())
-    stage.number("foreign.has_distance", has_distance, kind=EXACT)
     if has_distance:
         stage.number("foreign.rate_pair", stage.params.policy.foreign.pair, unit="%", kind=SETTING)
     rows, of_test = [], found.get(Split.TEST)

@@ -45,11 +45,10 @@ def known_of(evidence: Evidence) -> Known:
 def bind(stage: Stage, tuning: Evidence, parts: tuple[Known, Known]) -> Evidence:
     """The pairs that tune the policy, held to the thresholds that keep the promise of the parameters.
 
-    Numbers `policy.promise.is_made`, `.error`, `.confidence`, `.n_limits` (besides it, of single answers), `.n_kept`
-    (thresholds that keep it), `.n_tested`, `.n_rows`, `.n_groups` (that tested it) and `.is_by_group` (the method).
+    Numbers, where a promise is made, `policy.promise.error`, `.confidence`, `.n_limits` (of single answers), `.n_kept`
+    (thresholds that keep it), `.n_tested`, `.n_rows`, `.n_groups` (that tested it) and `.is_by_group`.
     """
     settings: GuaranteeParams | None = stage.params.policy.guarantee
-    stage.number("policy.promise.is_made", settings is not None, kind=SETTING)
     if settings is None:
         return tuning
     by_class = {stage.classes.index(name): limit for name, limit in settings.error_by_class.items()}
