@@ -7,7 +7,8 @@ import pytest
 from mapie.risk_control import BinaryClassificationController
 from scipy import stats
 
-from promised import draw, kept_share, oracle_coverage, true_error
+from promised import draw, kept_shares, oracle_coverage, true_error
+from recorded import recorded_logits
 from verdict.decide.guarantee import (
     BETTING,
     EXACT,
@@ -20,6 +21,7 @@ from verdict.decide.guarantee import (
     resemblance,
     steps_of,
 )
+from verdict.stats.scores import softmax
 
 FIVE = Promise(0.05, 0.95)
 
@@ -105,6 +107,20 @@ def test_what_cannot_be_tested_is_refused():
         Known(np.ones(3), np.full(3, 0.5), np.ones(3))
 
 
+def mapie_of(second, steps, error, confidence):
+    """MAPIE's control of "let it out", a precision, over the same sequence of thresholds."""
+    settings = {"list_predict_params": steps, "fwer_method": "fixed_sequence"}
+    controller = BinaryClassificationController(
+        lambda x: np.column_stack([1 - x, x]), "precision", 1 - error, confidence, **settings
+    )
+    return controller.calibrate(second.score, 1 - second.is_wrong.astype(int))
+
+
+def mapies(second, kept, error, confidence):
+    """The thresholds that MAPIE keeps of those that were tested."""
+    return mapie_of(second, kept.tested["threshold"].to_numpy(), error, confidence).valid_predict_params
+
+
 @pytest.mark.filterwarnings("ignore:Fixed sequence testing requires")
 @pytest.mark.parametrize(("error", "confidence"), [(0.05, 0.95), (0.1, 0.9)])
 def test_mapie_keeps_the_same_thresholds_within_its_bound(error, confidence):
@@ -112,15 +128,7 @@ def test_mapie_keeps_the_same_thresholds_within_its_bound(error, confidence):
     first, second = halves(draw(np.random.default_rng(11), n_groups=5003, size=1, alike=0))
     kept = keep_promise(first, second, Promise(error, confidence))
     steps = kept.tested["threshold"].to_numpy()
-    controller = BinaryClassificationController(
-        lambda x: np.column_stack([1 - x, x]),
-        "precision",
-        1 - error,
-        confidence,
-        list_predict_params=steps,
-        fwer_method="fixed_sequence",
-    )
-    controller.calibrate(second.score, 1 - second.is_wrong.astype(int))
+    controller = mapie_of(second, steps, error, confidence)
     theirs = np.asarray(controller.valid_predict_params)
     assert 0 < len(theirs) <= len(kept.thresholds) <= len(theirs) + 4
     assert theirs.tolist() == steps[: len(theirs)].tolist(), "a beginning of the same sequence"
@@ -131,7 +139,8 @@ def test_mapie_keeps_the_same_thresholds_within_its_bound(error, confidence):
 def test_the_promise_is_kept_and_not_by_never_acting(n_groups, size):
     """A twentieth of the draws of the table in `tests/promised.py`, where the whole of it is made."""
     n_draws, delta = 100, 0.1
-    broken, coverage = kept_share(n_draws, Promise(0.1, 1 - delta), n_groups=n_groups, size=size, alike=0.5, seed=1)
+    settings = {"n_groups": n_groups, "size": size, "alike": 0.5, "seed": 1}
+    ((broken, coverage),) = kept_shares(n_draws, [Promise(0.1, 1 - delta)], **settings)
     assert broken <= delta + 3 * math.sqrt(delta * (1 - delta) / n_draws)
     assert n_groups * size < 2000 or coverage >= 0.8
 
@@ -139,8 +148,8 @@ def test_the_promise_is_kept_and_not_by_never_acting(n_groups, size):
 def test_taking_clustered_rows_for_independent_breaks_the_promise():
     settings = {"n_groups": 60, "size": 32, "alike": 0.95, "seed": 2}
     n_draws, bound = 150, 0.05 + 3 * math.sqrt(0.05 * 0.95 / 150)
-    by_row, _ = kept_share(n_draws, Promise(0.1, 0.95), is_grouped=False, **settings)
-    by_group, _ = kept_share(n_draws, Promise(0.1, 0.95), **settings)
+    ((by_row, _),) = kept_shares(n_draws, [Promise(0.1, 0.95)], is_grouped=False, **settings)
+    ((by_group, _),) = kept_shares(n_draws, [Promise(0.1, 0.95)], **settings)
     assert by_group <= bound < by_row
 
 
@@ -178,3 +187,27 @@ def test_resemblance_is_one_for_copies_and_zero_for_rows():
     assert resemblance(np.repeat(wrong, 3), np.repeat(np.arange(501), 3)) == pytest.approx(1.0)
     assert resemblance(wrong, np.arange(501)) == 0.0
     assert resemblance(wrong, np.arange(501) // 3) < 0.1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("error", [0.01, 0.02, 0.05])
+def test_the_promise_is_kept_on_real_logits_as_mapie_keeps_it(error):
+    """ResNet-50 on CIFAR-10's test pictures: splits of 2,000, judged by the error of the whole pool of 10,000.
+
+    Found at 1, 2 and 5 %: broken in 1.5, 2 and 0 % of the splits; coverage 0.048, 0.715 and 0.973, MAPIE's 0.027, 0.670
+    and 0.972. Its p-value is larger, and its thresholds are a beginning of these.
+    """
+    logits, y_true = recorded_logits("test")
+    score, wrong = softmax(logits).max(axis=1), logits.argmax(axis=1) != y_true
+    rng, n_splits, delta = np.random.default_rng(4), 200, 0.05
+    broken, ours, theirs = 0, [], []
+    for _ in range(n_splits):
+        rows = rng.permutation(len(score))[:2000]
+        known = Known(score[rows], wrong[rows], rows)
+        first, second = known.take(np.arange(800)), known.take(np.arange(800, 2000))
+        kept = keep_promise(first, second, Promise(error, 1 - delta))
+        broken += any(wrong[score >= threshold].mean() > error for threshold in kept.thresholds)
+        ours.append((score >= min(kept.thresholds, default=2.0)).mean())
+        theirs.append((score >= min(mapies(second, kept, error, 1 - delta), default=2.0)).mean())
+    assert broken <= n_splits * (delta + 3 * math.sqrt(delta * (1 - delta) / n_splits))
+    assert np.mean(theirs) <= np.mean(ours) <= np.mean(theirs) + 0.05
