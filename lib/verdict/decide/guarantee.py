@@ -243,7 +243,8 @@ def groups_needed(
     if error_rate >= limit:
         return math.inf
     if group_size == 1:
-        return _rows_needed(limit, delta, error_rate) / coverage
+        needed = _rows_needed(limit, delta, error_rate) / coverage
+        return math.ceil(needed) if math.isfinite(needed) else needed
     of_group = coverage * group_size
     mean, erring = of_group * (limit - error_rate), of_group * error_rate * (1 - error_rate)
     variance = erring * (1 + max(of_group - 1, 0.0) * alike) + of_group * (limit - error_rate) ** 2

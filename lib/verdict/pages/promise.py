@@ -106,7 +106,8 @@ def plan_table(stage: Stage, parts: tuple[Known, Known]) -> pd.DataFrame:
     confidence = _confidence(stage)
     own, rows = settings.error if settings else None, []
     for error in sorted({*LEVELS, *([own] if own else [])}):
-        plans = {f"before, errors alike by {alike:g}": (error / 2, 0.5, alike) for alike in LIKENESS}
+        likeness = LIKENESS if second.n_groups < len(second) else LIKENESS[:1]
+        plans = {f"before, errors alike by {alike:g}": (error / 2, 0.5, alike) for alike in likeness}
         plans["after"] = _attainable(second, error)
         for name, (rate, share, alike) in plans.items():
             needed = _groups(Promise(error, confidence), second, rate, share, alike)
