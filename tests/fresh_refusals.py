@@ -14,10 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.workflow import test_preflight as cases
-
 from verdict.base import paths
 from verdict.workflow import start
+
+# Run as a script, it finds modules beside itself alone.
+sys.path.insert(0, str(paths.ROOT))
+from tests.workflow import test_preflight as cases
 
 LIMIT_S = 5.0
 

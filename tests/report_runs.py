@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 from verdict.base import artifacts, paths
@@ -65,7 +64,9 @@ def copy_project(target: Path) -> Path:
 
 
 def environment(root: Path) -> dict[str, str]:
-    return start.environment(root, {key: value for key, value in os.environ.items() if not key.startswith("VERDICT")})
+    """What a run in a copy sees; on the processor, as the committed numbers were made."""
+    own = {key: value for key, value in os.environ.items() if not key.startswith("VERDICT")}
+    return start.environment(root, own) | {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def command() -> list[str]:
@@ -75,19 +76,3 @@ def command() -> list[str]:
 def report(root: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     given = {**environment(root), **variables}
     return subprocess.run(command(), cwd=root, env=given, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-
-
-class References(HTMLParser):
-    """What a page would load, and pictures without a description."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loads: list[str] = []
-        self.silent: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        attributes = dict(attrs)
-        if tag in ("script", "img", "iframe", "link", "source", "object", "embed"):
-            self.loads += [attributes[key] for key in ("src", "href", "data") if attributes.get(key)]
-        if tag == "img" and not attributes.get("alt"):
-            self.silent.append(str(attributes)[:100])

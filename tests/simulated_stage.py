@@ -58,6 +58,13 @@ class SimulatedStage(Stage):
         return {"outputs": {"somewhere/weights.npz": "abc"}}
 
 
+def params_with(*trials):
+    """Parameters of the smoke profile with these trials alone, in its order."""
+    params = load_params("smoke")
+    kept = tuple(trial for trial in params.training.trials if trial.name in trials)
+    return params.model_copy(update={"training": params.training.model_copy(update={"trials": kept})})
+
+
 def make_stage(name, folder, *, sizes=None, temperature=2.0, **extra):
     """A stage of the smoke profile with two seeds; `sizes` gives the pairs of each split."""
     sizes = sizes or {"calib": 599, "test": 701}

@@ -6,18 +6,9 @@ import pandas as pd
 import pytest
 
 from browser import Browser, axe_source
-from page_checks import check_report
-from report_tools import (
-    HOSTILE,
-    code,
-    displayed,
-    markdown,
-    record,
-    sample_claim,
-    sample_numbers,
-    write_notebook,
-    write_stage as write_executed,
-)
+from page_checks import View, check_report
+from report_tools import HOSTILE, code, displayed, markdown, notebook, sample_claim, sample_numbers, stage
+from verdict.base import paths
 from verdict.base.numbers import Number, Numbers
 from verdict.report import executions as found
 from verdict.report.compare import compare_reports
@@ -43,23 +34,13 @@ def own(kind, **fields):
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """A report of three pages, one on CLIP's answers, that hold what strangers write, and a comparison of two runs."""
-    folder = tmp_path_factory.mktemp("browser")
-    notebooks, work = folder / "notebooks", folder / "work" / "demo"
     columns = [{"name": HOSTILE, "numeric": False}, {"name": "n", "numeric": True}]
     rows = [[HOSTILE, ["2", 2]], ["a", ["11", 11]], ["b", ["7", 7]]]
     say = {"kind": "say", "template": "F1 is {test.macro_f1}.", "numbers": {"test.macro_f1": SAID}}
     outputs = [own("figure"), own("table", columns=columns, rows=rows, file="05_b.csv"), displayed({MIME: say})]
     cells = [markdown(f"# Test\n\nHow good? {PROSE}"), SETUP, markdown("## Part"), code("x = 1")]
     cells += [markdown("Formula $p_i \\le 1$, see [later](07_later.ipynb#part) and [part](#part).")]
-    write_notebook(notebooks / "05_test.ipynb", cells)
-    write_notebook(
-        notebooks / "07_later.ipynb",
-        [markdown("# Later\n\nWhat then?"), SETUP, markdown("## Part\n\nEnd."), code("y = 1")],
-    )
-    (notebooks / "index.md").write_text("# When?\n\nAbout {{ test.macro_f1 }}.\n", encoding="utf-8")
     claims = [sample_claim(), sample_claim(id="no", holds=False, bound=0.9, statement=HOSTILE)]
-    executed = [cells[0], SETUP, code("x = 1", outputs=outputs)]
-    write_executed(work / "05_test", executed, record(device=HOSTILE), sample_numbers(), claims)
     gallery = {
         "kind": "gallery",
         "caption": HOSTILE,
@@ -70,15 +51,22 @@ def report(tmp_path_factory):
         "height": 90,
     }
     shown = code("y = 1", outputs=[displayed({MIME: gallery, "image/png": PIXEL})])
-    write_executed(work / "07_later", [SETUP, shown], record("07_later"), Numbers({"later.x": Number(1.5)}))
-    clip = record("07_later", stage="07_later-clip")
-    write_executed(work / "07_later-clip", [SETUP, code("y = 1")], clip, sample_numbers(), claims[:1])
+    clip = {"stage": "07_later-clip", "numbers": sample_numbers(), "claims": claims[:1]}
     with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("browser")
+        for name in ("NOTEBOOKS", "WORK", "REPORTS"):
+            patch.setattr(paths, name, folder / name)
         patch.setattr(found, "_changed_params", lambda *_: [])
-        built = build_site("demo", work=work, notebooks=notebooks, target=folder / "report")
-        assert built.errors == ()
-        compare_reports(str(work), str(work), target=folder / "report" / "compare.html")
-    return folder / "report"
+        notebook("05_test", *cells)
+        notebook("07_later", markdown("# Later\n\nWhat then?"), SETUP, markdown("## Part\n\nEnd."), code("y = 1"))
+        (paths.NOTEBOOKS / "index.md").write_text("# When?\n\nAbout {{ test.macro_f1 }}.\n", encoding="utf-8")
+        test = [cells[0], SETUP, code("x = 1", outputs=outputs)]
+        stage("05_test", *test, numbers=sample_numbers(), claims=claims, device=HOSTILE)
+        stage("07_later", SETUP, shown, numbers=Numbers({"later.x": Number(1.5)}))
+        stage("07_later-clip", SETUP, code("y = 1"), notebook="07_later", **clip)
+        assert build_site("demo").errors == ()
+        compare_reports("demo", "demo", target=paths.report_dir("demo") / "compare.html")
+        return paths.report_dir("demo")
 
 
 @pytest.fixture(scope="module")
@@ -87,17 +75,10 @@ def browser(tmp_path_factory):
         yield opened
 
 
-def pages(report):
-    return sorted(report.glob("*.html"))
-
-
-def test_pages_ask_for_nothing_and_break_nothing(report, browser):
-    assert len(pages(report)) == 6
-    for page in pages(report):
-        for width in (1280, 390):
-            browser.open(page, width=width)
-            assert (browser.requests(), browser.problems()) == ([], []), page.name
-            assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), (page.name, width)
+def test_every_page_is_usable_in_either_colour_and_width(report, browser):
+    assert len(list(report.glob("*.html"))) == 6
+    views = (View(), View(390, dark=True))
+    assert list(check_report(browser, report, views=views, axe=axe_source())) == []
 
 
 def test_what_strangers_wrote_is_text(report, browser):
@@ -109,18 +90,10 @@ def test_what_strangers_wrote_is_text(report, browser):
     assert HOSTILE in browser.evaluate("document.body.textContent")
 
 
-def test_links_anchors_downloads_and_images_resolve(report, browser):
-    assert list(check_report(browser, report, views=())) == []
-
-
-def test_no_serious_fault_for_those_who_do_not_see(report, browser):
-    source = axe_source()
-    for page in pages(report):
-        for dark in (False, True):
-            browser.open(page, dark=dark)
-            assert browser.axe(source) == [], (page.name, dark)
+def test_a_fault_for_those_who_do_not_see_is_found(report, browser):
+    browser.open(report / "index.html")
     browser.evaluate("document.body.append(document.createElement('img')); document.documentElement.lang = ''; 0")
-    assert {rule for rule, *_ in browser.axe(source)} >= {"image-alt", "html-has-lang"}
+    assert {rule for rule, *_ in browser.axe(axe_source())} >= {"image-alt", "html-has-lang"}
 
 
 def test_the_keyboard_is_enough(report, browser):
@@ -213,6 +186,9 @@ def test_a_file_that_is_no_review_changes_nothing(report, browser, tmp_path, con
 
 
 def test_a_print_is_white_and_shows_what_is_folded(report, browser, tmp_path):
+    browser.open(report / "07_later.html")
+    # A picture that waits to be scrolled to would be missing.
+    assert browser.evaluate("[...document.images].map((image) => image.loading)") == ["auto"]
     browser.open(report / "05_test.html", dark=True)
     pdf = browser.pdf()
     assert pdf.startswith(b"%PDF") and len(pdf) > 5_000
@@ -220,9 +196,3 @@ def test_a_print_is_white_and_shows_what_is_folded(report, browser, tmp_path):
     seen = "getComputedStyle(document.body).backgroundColor + getComputedStyle(document.querySelector('.bar')).display"
     assert browser.evaluate(seen) == "rgb(255, 255, 255)none"
     browser.send("Emulation.setEmulatedMedia", media="")
-
-
-def test_no_picture_waits_to_be_scrolled_to(report, browser):
-    """A print to a file would go without it."""
-    browser.open(report / "07_later.html")
-    assert browser.evaluate("[...document.images].map((image) => image.loading)") == ["auto"]

@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +21,20 @@ from verdict.base import artifacts
 from verdict.base.params import load_params
 from verdict.model.backend import has_gpu, set_threads
 from verdict.model.network import FreezePlan
+from verdict.workflow.start import tell
 
 FROZEN, TWO_TEXT, THREE_TEXT = FreezePlan(0, 0), FreezePlan(0, 2), FreezePlan(0, 3)
 ROUNDS = 3
 
 
-def say(text: str) -> None:
-    """Print a line for the person who waits."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def _compared(subject: Subject, folder: Path, courses: list[dict[str, Any]]) -> dict[str, Any]:
     machine = measure_machine()
-    say(f"{subject.name}: at best {machine.flops_per_s / 1e9:.0f} GFLOP/s and {machine.bytes_per_s / 1e9:.1f} GB/s")
+    tell(f"{subject.name}: at best {machine.flops_per_s / 1e9:.0f} GFLOP/s and {machine.bytes_per_s / 1e9:.1f} GB/s")
     results = [
-        compare(subject, machine=machine, folder=folder / str(number), progress=say, **course)
+        compare(subject, machine=machine, folder=folder / str(number), progress=tell, **course)
         for number, course in enumerate(courses)
     ]
-    return {"machine": {"flops_per_s": machine.flops_per_s, "bytes_per_s": machine.bytes_per_s}, "results": results}
+    return {"machine": asdict(machine), "results": results}
 
 
 def tiny(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -45,8 +42,7 @@ def tiny(chosen: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subject = tiny_subject(load_params("digits"), folder, n_pairs=chosen.pairs, n_val=chosen.pairs // 10)
-        plans = {FROZEN: 5, TWO_TEXT: 6}
-        courses = [{"plan": plan, "epochs": epochs, "rounds": ROUNDS} for plan, epochs in plans.items()]
+        courses = [{"plan": plan, "epochs": epochs, "rounds": ROUNDS} for plan, epochs in ((FROZEN, 5), (TWO_TEXT, 6))]
         return _compared(subject, folder, courses)
 
 
@@ -62,32 +58,32 @@ def full_size(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def grown(chosen: argparse.Namespace) -> dict[str, Any]:
     """Peak memory with some pairs and with ten times as many."""
-    say(f"memory: {chosen.pairs} pairs, then {10 * chosen.pairs}, each in a process of its own")
+    tell(f"memory: {chosen.pairs} pairs, then {10 * chosen.pairs}, each in a process of its own")
     return {"results": memory.growth(chosen.pairs)}
 
 
 def audited(chosen: argparse.Namespace) -> dict[str, Any]:
     """Items a second of the audit log, written and replayed, and its peak memory."""
-    say(f"audit: {chosen.items:,} simulated decisions are written and replayed in a process of its own")
+    tell(f"audit: {chosen.items:,} simulated decisions are written and replayed in a process of its own")
     return {"results": in_a_process(audit_log.__name__, chosen.items)}
 
 
 def on_gpu(chosen: argparse.Namespace) -> dict[str, Any]:
     """The whole published schedule at full size."""
     if not has_gpu():
-        say("no CUDA device is visible; nothing was run (this bench is made for a GPU)")
+        tell("no CUDA device is visible; nothing was run (this bench is made for a GPU)")
         raise SystemExit(2)
-    return {"results": gpu.measure(gpu.default_setting(), limit_s=chosen.limit, progress=say)}
+    return {"results": gpu.measure(gpu.default_setting(), limit_s=chosen.limit, progress=tell)}
 
 
 def scaled(chosen: argparse.Namespace) -> dict[str, Any]:
     """The same trials on 1, 2 and 4 workers and on a cluster's nodes; what work costs by pairs, trials and seeds."""
-    return scale.bench(chosen.pairs, say)
+    return scale.bench(chosen.pairs, tell)
 
 
 def watched(chosen: argparse.Namespace) -> dict[str, Any]:
     """From the saving of prose to its new page, with the process of `make watch`; needs the profile's report."""
-    say(f"watch: {watch.ROUNDS} edits of {', '.join(watch.NOTEBOOKS)}, in a copy")
+    tell(f"watch: {watch.ROUNDS} edits of {', '.join(watch.NOTEBOOKS)}, in a copy")
     return {"profile": chosen.profile, "results": watch.measure(chosen.profile, watch.NOTEBOOKS, watch.ROUNDS)}
 
 
@@ -131,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     command = " ".join(["python -m tests.bench", *arguments])
     made = provenance(command, threads, time.perf_counter() - started)
     save(chosen.bench, {"provenance": made, **record}, chosen.out)
-    say(f"{chosen.bench}: done in {made['elapsed_s']:.0f} s, {artifacts.relative(chosen.out / 'README.md')}")
+    tell(f"{chosen.bench}: done in {made['elapsed_s']:.0f} s, {artifacts.relative(chosen.out / 'README.md')}")
     return 0
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from tests.bench.limits import blank_inputs, counted, measure_machine
-from tests.bench.subjects import PUBLISHED, fitted, full_size_encoders, random_pairs, write_photographs
+from tests.bench.subjects import PUBLISHED, fitted, full_size_encoders, network_on, random_pairs, write_photographs
 
 from verdict.base import paths
 from verdict.base.artifacts import content_hash, read_json, write_json
@@ -27,7 +27,7 @@ from verdict.data.images import ImageStore, write_folder_store
 from verdict.model.backend import has_gpu, keras
 from verdict.model.features import Encoders, Features, encode
 from verdict.model.fit import Rows, predict_logits
-from verdict.model.network import FreezePlan, Network, build_network, build_prefix, build_suffix
+from verdict.model.network import FreezePlan, build_prefix, build_suffix
 from verdict.workflow import place
 
 PUBLISHED_S = 10 * 3600.0
@@ -132,11 +132,6 @@ class Bench:
             write_folder_store(home / "store", write_photographs(home / "jpeg", setting.n_images, **how))
         return ImageStore.open(home / "store", workers=setting.decode_threads)
 
-    def network(self, encoders: Encoders) -> Network:
-        """The entailment network on some backbones."""
-        chosen = self.model.model_dump(include={"sequence_length", "heads", "key_dim", "mlp_dim"})
-        return build_network(encoders.vision, encoders.text, **chosen, dropout=FIT.dropout)
-
     def prefix(self, pairs: pd.DataFrame, store: ImageStore) -> dict[str, Any]:
         """Encode everything once for each depth of vision; rates of the whole, of decoding and of the network alone."""
         setting, spans, began = self.setting, [], time.perf_counter()
@@ -153,7 +148,7 @@ class Bench:
             folder, batch = self.home / f"features-{depth}", setting.feature_batch
             encode(self.model, pairs, store, plans, folder, batch=batch, encoders=used, progress=told)
             spans.append(last[0] - started)
-        elapsed, network = time.perf_counter() - began, self.network(used)
+        elapsed, network = time.perf_counter() - began, network_on(used, self.model, dropout=FIT.dropout)
         whole, _ = build_prefix(network, FreezePlan())
         flops = counted(lambda: whole(blank_inputs(network)["pixels"], training=False))
         alone = _network_rate(whole, used, setting.feature_batch)
@@ -175,13 +170,10 @@ class Bench:
         """One run from building its network to the predictions of its kept epoch."""
         started = time.perf_counter()
         keras.utils.set_random_seed(0)
-        network = self.network(self.encoders(dtype="float32"))
+        network = network_on(self.encoders(dtype="float32"), self.model, dropout=FIT.dropout)
         features = Features.open(self.home / f"features-{run.vision_blocks}", run.plan)
         n_train, n_val = self.n_pairs(run)
-        rows = Rows.of(features, pairs)
-        train, val = (
-            Rows(rows.image[at], rows.text[at], rows.y_true[at]) for at in (slice(n_train), slice(-n_val, None))
-        )
+        train, val = (Rows.of(features, part) for part in (pairs[:n_train], pairs[-n_val:]))
         (self.home / "state.npz").unlink(missing_ok=True)
         fitting = time.perf_counter()
         chosen = FIT.model_copy(update={"epochs": run.epochs, "patience": run.epochs})

@@ -133,9 +133,9 @@ class Bench:
         artifacts.write_text(asked, yaml.safe_dump(ON_SLURM))
         return load_params(PROFILE, self.root / "params")
 
-    def record(self, name: str, *instance: object) -> str:
-        """The record that a run makes."""
-        return "/".join(["work", PROFILE, name, *([stages.instance(*instance)] if instance else []), "run.json"])
+    def record(self, name: str, *trial: str) -> str:
+        """The record that a stage, or a trial, makes."""
+        return "/".join(["work", PROFILE, name, *trial, "run.json"])
 
     def measure(self, targets: Sequence[str], *, workers: int, where: str = "local") -> Lap:
         """Make records, and measure it.
@@ -167,7 +167,7 @@ class Bench:
 
 
 def _trials(bench: Bench, params: Params) -> list[str]:
-    return [bench.record(stages.TRIAL_STAGE, *run) for run in stages.runs(params)]
+    return [bench.record(stages.TRIAL_STAGE, trial) for trial in stages.instances(params, stages.TRIAL_STAGE)]
 
 
 def workers(bench: Bench, n_pairs: int) -> dict[str, Any]:

@@ -70,13 +70,18 @@ class Subject:
         """The entailment network on fresh layers; equal seeds give equal weights, whatever computes the attention."""
         encoders = self.encoders()
         keras.utils.set_random_seed(seed)
-        chosen = self.model.model_dump(include={"sequence_length", "heads", "key_dim", "mlp_dim"})
-        return build_network(encoders.vision, encoders.text, **chosen, dropout=self.fit.dropout, attention=attention)
+        return network_on(encoders, self.model, dropout=self.fit.dropout, attention=attention)
 
     def store(self, folder: Path) -> ImageStore:
         """The JPEG files as an image store."""
         write_folder_store(folder, self.files)
         return ImageStore.open(folder)
+
+
+def network_on(encoders: Encoders, model: ModelParams, **options: Any) -> Network:
+    """The entailment network of a model's sizes on some backbones."""
+    chosen = model.model_dump(include={"sequence_length", "heads", "key_dim", "mlp_dim"})
+    return build_network(encoders.vision, encoders.text, **chosen, **options)
 
 
 def fitted(
@@ -129,26 +134,15 @@ def random_pairs(image_ids: list[str], n: int, *, rng: np.random.Generator) -> p
     lengths = rng.integers(6, 13, size=n)
     texts = [" ".join([f"{k}", *rng.choice(WORDS, size=length - 1)]) for k, length in enumerate(lengths)]
     labels = rng.choice([label.text for label in Label], size=n)
-    return pd.DataFrame(
-        {"image_id": [image_ids[k % len(image_ids)] for k in range(n)], "hypothesis": texts, "label": labels}
-    )
+    return pd.DataFrame({"image_id": np.resize(image_ids, n), "hypothesis": texts, "label": labels})
 
 
 def full_size_encoders(*, dtype: str = "float32") -> Encoders:
     """ViT-B/16 and DistilBERT base with random weights, the same at each call; nothing is downloaded."""
     keras.utils.set_random_seed(0)
-    vision = keras_hub.models.ViTBackbone(
-        image_shape=(224, 224, 3),
-        patch_size=16,
-        num_layers=12,
-        num_heads=12,
-        hidden_dim=768,
-        mlp_dim=3072,
-        dtype=dtype,
-    )
-    text = keras_hub.models.DistilBertBackbone(
-        vocabulary_size=30522, num_layers=6, num_heads=12, hidden_dim=768, intermediate_dim=3072, dtype=dtype
-    )
+    size = {"num_heads": 12, "hidden_dim": 768, "dtype": dtype}
+    vision = keras_hub.models.ViTBackbone(image_shape=(224, 224, 3), patch_size=16, num_layers=12, mlp_dim=3072, **size)
+    text = keras_hub.models.DistilBertBackbone(vocabulary_size=30522, num_layers=6, intermediate_dim=3072, **size)
     return with_preprocessing(vision, text, PUBLISHED.sequence_length)
 
 
@@ -177,16 +171,8 @@ def tiny_subject(params: Params, folder: Path, *, n_pairs: int, n_val: int) -> S
     for image_id, path in files.items():
         write_bytes(path, jpeg(np.asarray(scenes.thumbnail(image_id))))
     train, val = (pairs[pairs["split"] == split].reset_index(drop=True) for split in (Split.TRAIN, Split.VAL))
-    return Subject(
-        "tiny",
-        params.model,
-        lambda: load_encoders(params.model),
-        files,
-        train,
-        val,
-        params.training.warmup,
-        params.training.batch_size,
-    )
+    trained = (params.training.warmup, params.training.batch_size)
+    return Subject("tiny", params.model, lambda: load_encoders(params.model), files, train, val, *trained)
 
 
 def full_size_subject(

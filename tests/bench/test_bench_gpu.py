@@ -1,12 +1,10 @@
 """The bench of the whole schedule, on the CPU and small: it goes on where it stopped, and measures what it says."""
 
-import dataclasses
-import json
-
 import numpy as np
 import pytest
 from tests.bench import gpu
 from tests.bench.gpu import Run, Setting, measure
+from tests.bench.records import page, provenance
 
 from bench_subject import MODEL, small_encoders
 from verdict.model.backend import set_threads
@@ -17,52 +15,62 @@ SCHEDULE = (
     Run("vision", 1, 3, 200, 40, 1),
 )
 SETTING = Setting(n_images=7, n_distinct=3, share=0.1, batch=8, feature_batch=4, decode_threads=2)
+SMALL = {"encoders": small_encoders, "model": MODEL, "schedule": SCHEDULE}
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def first(tmp_path_factory):
+    """Stopped before the first run: what was found and told, and the folder of its setting."""
     set_threads(1)
-    return tmp_path_factory.mktemp("gpu")
+    work, told = tmp_path_factory.mktemp("work"), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu.paths, "work_dir", lambda name: work / name)
+        found = measure(SETTING, limit_s=-1.0, progress=told.append, **SMALL)
+    (home,) = (work / "bench").iterdir()
+    return found, told, home
 
 
 @pytest.fixture(scope="module")
-def first(home):
-    """Stopped before the first run."""
-    told = []
-    found = measure(
-        SETTING, encoders=small_encoders, model=MODEL, schedule=SCHEDULE, home=home, limit_s=-1.0, progress=told.append
-    )
-    return found, told
+def home(first):
+    return first[2]
 
 
-def run(home, **changes):
-    setting = dataclasses.replace(SETTING, **changes)
-    return measure(setting, encoders=small_encoders, model=MODEL, schedule=SCHEDULE, home=home)
+@pytest.fixture(scope="module")
+def whole(home):
+    return measure(SETTING, home=home, **SMALL)
+
+
+def test_by_default_it_is_the_published_size():
+    setting = gpu.default_setting()
+    assert (setting.n_images, setting.share, setting.batch) == (31_783, 1.0, 32)
 
 
 def test_out_of_time_it_leaves_runs_for_later(first):
-    found, told = first
+    found, told, _ = first
     assert found["runs"] == []
     assert not found["schedule"]["is_whole"]
     assert told[-1] == "warm-up and what follows is left for the next start"
+    text = page({"gpu": {"results": found, "provenance": provenance("x", 1, 0.0)}})
+    assert "runs are missing" in text and "7 synthetic JPEG files" in text
 
 
-def test_it_goes_on_with_what_is_missing(first, home):
-    found = run(home)
-    assert [done["name"] for done in found["runs"]] == ["warm-up", "text", "vision"]
-    assert found["prefix"] == first[0]["prefix"]
-    assert found["schedule"]["is_whole"]
-    assert found["schedule"]["epochs"] == 2 + 1 + 1
-    assert found["schedule"]["elapsed_s"] == pytest.approx(
-        found["prefix"]["elapsed_s"] + sum(done["elapsed_s"] for done in found["runs"])
-    )
-    assert run(home)["runs"] == found["runs"]
+def test_it_goes_on_with_what_is_missing(first, home, whole):
+    assert [done["name"] for done in whole["runs"]] == ["warm-up", "text", "vision"]
+    assert whole["prefix"] == first[0]["prefix"]
+    assert whole["schedule"]["is_whole"]
+    assert whole["schedule"]["epochs"] == 2 + 1 + 1
+    elapsed = whole["prefix"]["elapsed_s"] + sum(done["elapsed_s"] for done in whole["runs"])
+    assert whole["schedule"]["elapsed_s"] == pytest.approx(elapsed)
+    assert measure(SETTING, home=home, **SMALL)["runs"] == whole["runs"]
+    whole["schedule"]["elapsed_s"] = 360.0
+    text = page({"gpu": {"results": whole, "provenance": provenance("x", 1, 0.0)}})
+    assert "| vision | 1 image block and 3 text blocks trained | 20 | 1 |" in text
+    assert "360 s; published: about 10 h on a T4, 100 times as long" in text
 
 
-def test_it_runs_the_share_of_pairs_that_it_is_asked_for(home):
-    runs = run(home)["runs"]
-    assert [(done["n_train"], done["n_val"]) for done in runs] == [(30, 4), (20, 4), (20, 4)]
-    for done in runs:
+def test_it_runs_the_share_of_pairs_that_it_is_asked_for(whole):
+    assert [(done["n_train"], done["n_val"]) for done in whole["runs"]] == [(30, 4), (20, 4), (20, 4)]
+    for done in whole["runs"]:
         assert done["pairs_per_s"] == pytest.approx(done["epochs"] * done["n_train"] / done["fit_s"])
         assert done["fit_s"] < done["elapsed_s"]
 
@@ -81,12 +89,3 @@ def test_the_prefix_is_half_precision_and_stored_so(first, home):
     assert np.load(home / "features-1" / "hidden_3.npy").dtype == np.float16
     rates = ("images_per_s", "decoded_per_s", "network_per_s", "share_of_peak", "network_share_of_peak", "peak_tflops")
     assert all(first[0]["prefix"][name] > 0 for name in rates)
-
-
-def test_by_default_it_is_the_published_size_in_a_folder_of_its_setting(monkeypatch, tmp_path):
-    setting = gpu.default_setting()
-    assert (setting.n_images, setting.share, setting.batch) == (31_783, 1.0, 32)
-    monkeypatch.setattr(gpu.paths, "work_dir", lambda name: tmp_path / name)
-    measure(SETTING, encoders=small_encoders, model=MODEL, schedule=SCHEDULE[:1])
-    (folder,) = (tmp_path / "bench").iterdir()
-    assert json.loads((folder / "prefix.json").read_text())["n_images"] == 7

@@ -2,17 +2,8 @@
 
 import numpy as np
 import pytest
-from tests.bench.limits import (
-    PASSES_OF_A_TRAINED_WEIGHT,
-    Load,
-    Machine,
-    Pass,
-    counted,
-    filling,
-    measure_machine,
-    our_epoch,
-    published_epoch,
-)
+from tests.bench import limits
+from tests.bench.limits import Load, Machine, Pass, counted, filling, our_epoch, published_epoch
 
 import tiny_network as tiny
 from verdict.model.backend import keras, keras_hub
@@ -89,7 +80,7 @@ def test_bytes_by_hand(network, whole):
     plan, train, val = FreezePlan(0, 1), Pass(20, 11, 13, 4), Pass(5, 2, 3, 1)
     apply_plan(network, plan)
     trained = trainable_count(network)
-    moved = trained * (4 * PASSES_OF_A_TRAINED_WEIGHT + 1)
+    moved = trained * (4 * limits.PASSES_OF_A_TRAINED_WEIGHT + 1)
     features = (11 + 2) * TOKENS * D_VISION + (13 + 3) * WORDS * D_TEXT
     assert our_epoch(network, plan, train, val).bytes == 4 * (features + moved)
     apply_plan(network, FreezePlan(3, 3))
@@ -104,6 +95,6 @@ def test_the_limit_is_the_slower_of_computing_and_moving():
 
 
 def test_this_machine_is_between_a_watch_and_a_supercomputer():
-    machine = measure_machine(seconds=0.0)
+    machine = limits.measure_machine(seconds=0.0)
     assert 1e8 < machine.flops_per_s < 1e15
     assert 1e8 < machine.bytes_per_s < 1e13

@@ -7,8 +7,6 @@ import pytest
 from tests.bench import scale
 from tests.bench.records import page, provenance
 
-from verdict.base.params import load_params
-
 LAPS = {1: scale.Lap(60.0, 55.0, (10.0,) * 5), 2: scale.Lap(36.0, 55.0, (12.0,) * 5)}
 
 
@@ -53,15 +51,14 @@ def test_starting_is_what_one_fit_takes_beyond_each_further_one(monkeypatch):
 
 
 def test_the_profile_of_a_search_is_a_valid_one(tmp_path):
-    for path in ("base.yaml",):
-        (tmp_path / path).symlink_to(scale.paths.PARAMS / path)
-    bench = object.__new__(scale.Bench)
-    bench.root = tmp_path.parent
-    (tmp_path / "scale.yaml").write_text(scale.yaml.safe_dump(scale.profile(1024, 6, (11, 23, 37))))
-    params = load_params("scale", tmp_path)
+    bench = scale.Bench.__new__(scale.Bench)
+    bench.root = tmp_path
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "base.yaml").symlink_to(scale.paths.PARAMS / "base.yaml")
+    params = bench.set(scale.profile(1024, 6, (11, 23, 37)))
     assert len(params.training.trials) == 6 and params.training.seeds == (11, 23, 37)
     assert params.data.digits.n_pairs["train"] == 1024
-    assert bench.record("03_x", "t1", 11) == "work/scale/03_x/t1-s11/run.json"
+    assert bench.record("03_x", "t1") == "work/scale/03_x/t1/run.json"
     assert bench.record("01_data") == "work/scale/01_data/run.json"
 
 

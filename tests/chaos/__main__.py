@@ -22,13 +22,9 @@ from tests.chaos.subject import SUBJECTS, Subject
 
 from verdict.base import artifacts
 from verdict.workflow import place
+from verdict.workflow.start import tell
 
 VERDICTS = ("as undisturbed", "silent", "lost", "different", "hung", "left running", "skipped")
-
-
-def say(text: str) -> None:
-    """Print a line for the person who waits."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def draw(n: int, seed: int, wanted: list[str]) -> list[tuple[str, str, int]]:
@@ -79,7 +75,7 @@ def _plain(said: str, subject: Subject) -> str:
 def _judge(subject: Subject, expected: Mapping[str, Any], status: int | None, *, is_hung: bool, is_silent: bool) -> str:
     if is_hung:
         return "hung"
-    if status != 0 or len(subject.records()) != subject.n_records:
+    if status != 0 or len(subject.results()) != subject.n_records:
         return "lost"
     if subject.numbers() != expected:
         return "different"
@@ -103,7 +99,7 @@ def run(chosen: argparse.Namespace, folder: Path, keep: Callable[[dict[str, Any]
         own = plan[lane :: chosen.lanes]
         needed = {name for _, (_, name, _) in own}
         subjects = {name: SUBJECTS[name](folder / f"lane{lane}", cores=chosen.cores) for name in sorted(needed)}
-        expected = {name: subject.make_whole(say) for name, subject in subjects.items()}
+        expected = {name: subject.make_whole(tell) for name, subject in subjects.items()}
         for number, (kind, name, seed) in own:
             row = {"number": number, "subject": name, **disturb(kind, subjects[name], seed, expected[name])}
             with lock:
@@ -111,7 +107,7 @@ def run(chosen: argparse.Namespace, folder: Path, keep: Callable[[dict[str, Any]
                 rows.sort(key=itemgetter("number"))
                 said = f" ({row['said']})" if row["said"] else ""
                 line = f"{number:3d} {kind}, {name}: {row['verdict']}  {row['what']}{said}  {row['elapsed_s']:.0f} s"
-                say("\n".join([line, *filter(None, [row.get("tail")])]))
+                tell("\n".join([line, *filter(None, [row.get("tail")])]))
                 keep({"wanted": chosen.n, "seed": chosen.seed, "rows": rows, "summary": summary(rows)})
 
     with ThreadPoolExecutor(chosen.lanes) as pool:
@@ -141,8 +137,8 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="verdict-chaos-") as name:
         rows = run(chosen, Path(name).resolve(), keep)
     for kind, counts in summary(rows).items():
-        say(f"{kind:26s} " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n))
-    say(artifacts.relative(chosen.out / "README.md"))
+        tell(f"{kind:26s} " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n))
+    tell(artifacts.relative(chosen.out / "README.md"))
     return 0 if all(row["verdict"] in ("as undisturbed", "skipped") for row in rows) else 1
 
 

@@ -64,17 +64,17 @@ Fault = Callable[[Subject, np.random.Generator], Told]
 def _begin_late(subject: Subject, rng: np.random.Generator) -> str:
     """Put the whole result back and make one stage, and what follows from it, run again."""
     subject.put_back()
-    chosen = subject.records()[int(rng.integers(0, subject.n_records))].parent
+    chosen = subject.results()[int(rng.integers(0, subject.n_records))].parent
     shutil.rmtree(chosen)
     return f"again from {chosen.relative_to(subject.work)}"
 
 
 def _moment(subject: Subject, process: subprocess.Popen[bytes], rng: np.random.Generator) -> str:
     """Wait for a random moment: so many more records, and then a part of a stage's mean time."""
-    before = len(subject.records())
+    before = len(subject.results())
     wanted = int(rng.integers(0, max(1, subject.n_records - before + 1)))
     part = rng.uniform(0, 0.8) * subject.elapsed_s / max(1, subject.n_records)
-    while process.poll() is None and len(subject.records()) < before + wanted:
+    while process.poll() is None and len(subject.results()) < before + wanted:
         time.sleep(0.05)
     until = time.monotonic() + part
     while process.poll() is None and time.monotonic() < until:
@@ -157,9 +157,8 @@ def fill_disk(subject: Subject, rng: np.random.Generator) -> Told:
     subject.empty()
     place = subject.root / "work"
     place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", str(place)], capture_output=True, text=True, check=False
-    )
+    command = ["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", str(place)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode:
         raise Skipped(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
     outcome = subject.run()
@@ -212,14 +211,6 @@ def harm_checkpoint(subject: Subject, rng: np.random.Generator) -> Told:
     stage = stages.WARMUP_STAGE if chosen.stem == "warmup" else f"{stages.TRIAL_STAGE}/{chosen.stem}"
     shutil.rmtree(subject.work / stage)
     return _harm_one(subject, rng, [chosen])
-
-
-def harm_result(subject: Subject, rng: np.random.Generator) -> Told:
-    """Damage stored numbers or tables."""
-    subject.put_back()
-    homes = [record.parent for record in subject.records()]
-    found = [p for folder in homes for p in sorted(folder.iterdir()) if p.suffix in (".parquet", ".npz")]
-    return _harm_one(subject, rng, found + [folder / "numbers.json" for folder in homes])
 
 
 def two_at_once(subject: Subject, rng: np.random.Generator) -> Told:
@@ -314,7 +305,7 @@ FAULTS: dict[str, tuple[Fault, tuple[str, ...]]] = {
     "checkpoint damaged": (harm_checkpoint, TRAINED),
     "run.json damaged": (harming("run.json", TWIN), BOTH),
     "executed notebook damaged": (harming("executed.ipynb"), BOTH),
-    "stored result damaged": (harm_result, BOTH),
+    "stored result damaged": (harming("*.parquet", "*.npz", "numbers.json"), BOTH),
     "two reports at once": (two_at_once, BOTH),
     "clock jumped": (jump_clock, BOTH),
     "data file taken away": (take_data, ON_LOGITS),

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,11 +16,10 @@ import numpy as np
 
 from verdict.base import paths
 from verdict.base.artifacts import read_json, sha256_file, write_npz, write_text
-from verdict.workflow.start import environment
+from verdict.workflow import start
 
 # Under `nohup` a hangup is ignored, and so it would be by everything that is started here.
 ON_TERMINAL = ("setsid", "--ctty", "env", "--default-signal=HUP")
-COPIED = ("lib", "notebooks", "params", "Snakefile")
 # Times are no results.
 NOT_COMPARED = ("repro.total_min",)
 CLASSES = ("cat", "dog", "emu")
@@ -62,10 +60,6 @@ class Subject:
         return self.root / "work" / self.profile
 
     @property
-    def _whole(self) -> Path:
-        return self.root / "whole"
-
-    @property
     def _kept(self) -> tuple[Path, ...]:
         return (self.root / "work", self.root / ".snakemake", self.root / "reports")
 
@@ -80,30 +74,26 @@ class Subject:
         outcome = self.run()
         if outcome.status != 0:
             raise RuntimeError(f"the undisturbed run of {self.profile} failed:\n{outcome.said[-3000:]}")
-        self.elapsed_s, self.n_records = outcome.elapsed_s, len(self.records())
+        self.elapsed_s, self.n_records = outcome.elapsed_s, len(self.results())
         self.n_bytes = sum(path.stat().st_size for path in self.work.rglob("*") if path.is_file())
         for folder in self._kept:
-            shutil.copytree(folder, self._whole / folder.name, symlinks=True)
+            shutil.copytree(folder, self.root / "whole" / folder.name, symlinks=True)
         say(f"{self.profile}: {self.n_records} stages, undisturbed in {outcome.elapsed_s:.0f} s")
         return self.numbers()
 
     def put_back(self) -> None:
         """The state after the undisturbed run, its times included."""
+        self.empty()
         for folder in self._kept:
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(self._whole / folder.name, folder, symlinks=True)
+            shutil.copytree(self.root / "whole" / folder.name, folder, symlinks=True)
 
     def empty(self) -> None:
         """The state before any run."""
         for folder in self._kept:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def records(self) -> list[Path]:
-        """Records of the stages that have run."""
-        return self.results("run.json")
-
-    def results(self, pattern: str) -> list[Path]:
-        """Files of stages that have run, by a pattern of their names; what runs now is left out."""
+    def results(self, pattern: str = "run.json") -> list[Path]:
+        """Files of stages that have run, their records or by another pattern; what runs now is left out."""
         found = []
         # Unlike `rglob`, it goes on where a folder is taken away meanwhile.
         for folder, inner, files in os.walk(self.work):
@@ -113,8 +103,8 @@ class Subject:
 
     def numbers(self) -> dict[str, Any]:
         """Every stored number, claim and prediction, by file."""
-        found: dict[str, Any] = {str(path): sha256_file(path) for path in self.results("claims.json")}
-        found |= {str(path): sha256_file(path) for path in self.results("predictions.parquet")}
+        hashed = self.results("claims.json") + self.results("predictions.parquet")
+        found: dict[str, Any] = {str(path): sha256_file(path) for path in hashed}
         for path in self.results("numbers.json"):
             found[str(path)] = {k: number for k, number in read_json(path).items() if k not in NOT_COMPARED}
         return found
@@ -125,21 +115,17 @@ class Subject:
         `terminal` is a descriptor of the terminal that the run belongs to; it has none of its own otherwise.
         """
         given = {key: value for key, value in os.environ.items() if not key.startswith("VERDICT_")}
-        command = [sys.executable, "-m", "verdict.workflow.start", "verdict.workflow.pipeline"]
-        command += ["--profile", self.profile, "--cores", str(self.cores)]
-        with self._said(name).open("wb") as said:
+        command = start.command("verdict.workflow.pipeline", "--profile", self.profile, "--cores", str(self.cores))
+        with (self.root / f"{name}.log").open("wb") as said:
             return subprocess.Popen(
                 command if terminal is None else [*ON_TERMINAL, *command],
                 cwd=self.root,
-                env=environment(self.root, given),
+                env=start.environment(self.root, given),
                 stdin=subprocess.DEVNULL if terminal is None else terminal,
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 start_new_session=terminal is None,
             )
-
-    def _said(self, name: str) -> Path:
-        return self.root / f"{name}.log"
 
     def wait(self, process: subprocess.Popen[bytes], started: float, name: str = "run") -> Outcome:
         """Wait for the end of a run; one that takes too long is ended with all that it started."""
@@ -149,7 +135,7 @@ class Subject:
             status = None
             self.end_all()
             process.wait()
-        said = self._said(name).read_text(encoding="utf-8", errors="replace")
+        said = (self.root / f"{name}.log").read_text(encoding="utf-8", errors="replace")
         return Outcome(status, said, time.monotonic() - started)
 
     def run(self) -> Outcome:
@@ -192,13 +178,10 @@ def kill(pid: int) -> bool:
 
 
 def _copy_project(root: Path) -> None:
-    root.mkdir(parents=True)
-    for name in COPIED:
-        source = paths.ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
-        else:
-            shutil.copy2(source, root / name)
+    ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+    for name in ("lib", "notebooks", "params"):
+        shutil.copytree(paths.ROOT / name, root / name, ignore=ignored)
+    shutil.copy2(paths.ROOT / "Snakefile", root)
 
 
 def trained(folder: Path, *, cores: int) -> Subject:

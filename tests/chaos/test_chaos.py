@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -47,47 +48,52 @@ class Run(Subject):
     def run(self):
         return Outcome(self.next.status, "the end", 0.1)
 
-    def records(self):
+    def results(self, pattern="run.json"):
         return self.next.records
 
     def numbers(self):
         return self.next.numbers
 
 
-def judged(monkeypatch, subject, *, disturbed=(), cause="the cause"):
-    monkeypatch.setitem(FAULTS, "test", (lambda subject, rng: Told("what", tuple(disturbed), cause), ("trained",)))
-    return disturb("test", subject, 1, {"x": 1})["verdict"]
+def judged(monkeypatch, subject, fault, expected=None):
+    monkeypatch.setitem(FAULTS, "test", (fault, ("trained",)))
+    return disturb("test", subject, 1, expected or {"x": 1})
 
 
-def test_each_way_to_end_has_its_verdict(tmp_path, monkeypatch):
-    said, silent = Outcome(1, "it was the cause", 0.1), Outcome(1, "something", 0.1)
-    assert judged(monkeypatch, Run(tmp_path)) == "as undisturbed"
-    assert judged(monkeypatch, Run(tmp_path), disturbed=[said]) == "as undisturbed"
-    assert judged(monkeypatch, Run(tmp_path), disturbed=[Outcome(0, "", 0.1)]) == "as undisturbed"
-    assert judged(monkeypatch, Run(tmp_path), disturbed=[silent]) == "silent"
-    assert judged(monkeypatch, Run(tmp_path, status=1)) == "lost"
-    assert judged(monkeypatch, Run(tmp_path, records=())) == "lost"
-    assert judged(monkeypatch, Run(tmp_path, numbers={"x": 2})) == "different"
-    assert judged(monkeypatch, Run(tmp_path, status=None)) == "hung"
-    assert judged(monkeypatch, Run(tmp_path), disturbed=[Outcome(None, "", 0.1)]) == "hung"
+@pytest.mark.parametrize(
+    ("disturbed", "after", "verdict"),
+    [
+        (None, {}, "as undisturbed"),
+        (Outcome(1, "it was the cause", 0.1), {}, "as undisturbed"),
+        (Outcome(0, "", 0.1), {}, "as undisturbed"),
+        (Outcome(1, "something", 0.1), {}, "silent"),
+        (None, {"status": 1}, "lost"),
+        (None, {"records": ()}, "lost"),
+        (None, {"numbers": {"x": 2}}, "different"),
+        (None, {"status": None}, "hung"),
+        (Outcome(None, "", 0.1), {}, "hung"),
+    ],
+)
+def test_each_way_to_end_has_its_verdict(tmp_path, monkeypatch, disturbed, after, verdict):
+    told = Told("what", (disturbed,) if disturbed else (), "the cause")
+    assert judged(monkeypatch, Run(tmp_path, **after), lambda *_: told)["verdict"] == verdict
 
 
 def test_what_is_kept_names_no_place_of_this_machine(tmp_path, monkeypatch):
     subject = Run(tmp_path / "copy")
-    said = f"{sys.executable} wrote {subject.root}/work/a: the cause, of {subject.root}/work/b"
-    told = Told("what", (Outcome(1, said, 0.1),), r"the cause.*")
-    monkeypatch.setitem(FAULTS, "test", (lambda subject, rng: told, ("trained",)))
-    assert disturb("test", subject, 1, {"x": 1})["said"] == "the cause, of work/b"
-    told = Told("what", (Outcome(1, said, 0.1),), "another cause")
-    assert disturb("test", subject, 1, {"x": 1})["tail"] == "python wrote work/a: the cause, of work/b"
+    said = Outcome(1, f"{sys.executable} wrote {subject.root}/work/a: the cause, of {subject.root}/work/b", 0.1)
+    for cause, key, kept in (
+        (r"the cause.*", "said", "the cause, of work/b"),
+        ("another cause", "tail", "python wrote work/a: the cause, of work/b"),
+    ):
+        assert judged(monkeypatch, subject, lambda *_, cause=cause: Told("what", (said,), cause))[key] == kept
 
 
 def test_what_this_machine_cannot_do_is_skipped_with_the_reason(tmp_path, monkeypatch):
     def cannot(subject, rng):
         raise Skipped("no disk can be mounted")
 
-    monkeypatch.setitem(FAULTS, "test", (cannot, ("trained",)))
-    row = disturb("test", Run(tmp_path), 1, {})
+    row = judged(monkeypatch, Run(tmp_path), cannot)
     assert (row["verdict"], row["what"]) == ("skipped", "no disk can be mounted")
 
 
@@ -112,14 +118,9 @@ def test_lanes_share_the_disturbances_and_every_one_is_kept_in_order(tmp_path, m
 
 
 def test_processes_of_a_copy_are_found_by_their_environment(tmp_path):
-    import subprocess
-    import sys
-
     subject = Subject("p", tmp_path, 1, 10.0)
-    code = "import time; print(1, flush=True); time.sleep(60)"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], env={"VERDICT_ROOT": str(tmp_path)}, stdout=subprocess.PIPE
-    ) as process:
+    command = [sys.executable, "-c", "import time; print(1, flush=True); time.sleep(60)"]
+    with subprocess.Popen(command, env={"VERDICT_ROOT": str(tmp_path)}, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         assert subject.processes("sleep") == [process.pid]
         assert subject.processes("nothing like it") == []
@@ -132,10 +133,9 @@ def test_a_run_on_a_terminal_hears_that_it_closes_even_under_nohup(tmp_path):
     ignoring = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Subject("p", tmp_path, 1, 10.0).start(terminal=inner) as process:
-            while (
-                b"verdict.workflow.pipeline" not in Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")[3:4]
-                and process.poll() is None
-            ):
+            command = Path(f"/proc/{process.pid}/cmdline")
+            while b"verdict.workflow.pipeline" not in command.read_bytes().split(b"\0")[3:4]:
+                assert process.poll() is None
                 time.sleep(0.001)
             status = Path(f"/proc/{process.pid}/status").read_text()
             process.kill()
@@ -154,7 +154,7 @@ def test_results_are_listed_while_folders_come_and_go(tmp_path):
         path = subject.work / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert subject.records() == [subject.work / "a" / "run.json"]
+    assert subject.results() == [subject.work / "a" / "run.json"]
     assert subject.results("features/*.np*") == [subject.work / "a" / "features" / "x.npy"]
     over = threading.Event()
 
@@ -167,7 +167,7 @@ def test_results_are_listed_while_folders_come_and_go(tmp_path):
     thread.start()
     try:
         for _ in range(300):
-            assert len(subject.records()) == 1
+            assert len(subject.results()) == 1
     finally:
         over.set()
         thread.join()

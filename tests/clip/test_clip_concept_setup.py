@@ -26,7 +26,7 @@ def settings():
 
 def test_the_bank_names_one_or_two_factors_and_no_digit(pictures, settings):
     bank = bank_of(pictures, settings)
-    texts = [one.text for one in bank]
+    texts = [text for text, _ in bank]
     sizes = np.array([6, 2, 5, 3, 4])
     assert len(bank) == sizes.sum() + (sizes.sum() ** 2 - (sizes**2).sum()) // 2 == len(set(texts))
     assert not any(digit in text.split() for text in texts for digit in DIGITS)
@@ -37,17 +37,16 @@ def test_truth_is_read_from_the_factors(pictures, settings):
     bank = bank_of(pictures, settings)
     classes = class_table(pictures, settings.model_copy(update={"n_classes": 6}))
     shown = material(pictures, classes, bank, "test")
-    place = next(k for k, one in enumerate(bank) if one.text == "a small digit on the left")
-    table = pictures.table.iloc[pictures.rows("test")].reset_index(drop=True)
-    rows = [
-        k
-        for k, (c, d) in enumerate(zip(table["colour"], table["digit"], strict=True))
-        if f"{c} {d}" in set(classes["name"])
-    ]
-    wanted = (table["size"].eq("small") & table["position"].eq("left")).to_numpy()[rows]
-    assert np.array_equal(shown.truth[:, place], wanted)
+    table = pictures.table.iloc[pictures.rows("test")]
+    own = table[(table["colour"] + " " + table["digit"]).isin(classes["name"])]
+    wanted = own["size"].eq("small") & own["position"].eq("left")
+    assert np.array_equal(shown.truth[:, place_of("a small digit on the left", bank)], wanted)
     # Of each factor one word is true, of each couple of factors one phrase.
     assert (shown.truth.sum(axis=1) == 5 + 10).all()
+
+
+def place_of(phrase, bank):
+    return [text for text, _ in bank].index(phrase)
 
 
 def test_classes_are_couples_half_of_them_held_out(pictures, settings):
@@ -58,15 +57,14 @@ def test_classes_are_couples_half_of_them_held_out(pictures, settings):
     assert np.bincount(shown.y_true, minlength=7).max() == 2 and len(shown) == len(shown.images) == len(shown.masks)
     for label, colour in enumerate(classes["colour"]):
         own = np.flatnonzero(shown.y_true == label)
-        named = next(k for k, one in enumerate(bank) if one.text == f"a {colour} digit")
-        assert shown.truth[own, named].all()
+        assert shown.truth[own, place_of(f"a {colour} digit", bank)].all()
     with pytest.raises(ValueError, match="n_classes is too large"):
         material(pictures, class_table(pictures, settings.model_copy(update={"n_classes": 60})), bank, "val")
 
 
-def test_other_pictures_have_their_own_classes_and_need_a_bank(settings):
+def test_other_pictures_have_their_own_classes_and_need_a_bank(pictures, settings):
     rng = np.random.default_rng(0)
-    table = of_scenes(SIZES, seed=3).table[["image_id", "group_id", "split", "y"]]
+    table = pictures.table[["image_id", "group_id", "split", "y"]]
     plain = Pictures(rng.integers(0, 255, (len(table), 8, 8, 3), dtype=np.uint8), table, DIGITS)
     with pytest.raises(ValueError, match="more than n_textual"):
         bank_of(plain, settings)
@@ -81,24 +79,14 @@ def test_other_pictures_have_their_own_classes_and_need_a_bank(settings):
 N, PARAMS = 37, load_params("smoke")
 
 
-class Vocabulary:
-    """Knows two words, and spells the others."""
-
-    def tokenize(self, word):
-        return [word] if word in ("red", "dog") else list(word)
-
-
-@pytest.fixture
-def setup(tmp_path):
-    shown = SimpleNamespace(groups=np.arange(N) // 2)
-    return Setup(Stage("12_clip_concepts", "smoke", None, None, tmp_path, PARAMS), None, {}, None, [], shown)
-
-
 def test_words_that_are_spelt_are_not_known():
-    assert known_words(Vocabulary(), ["red dog", "blue dog"]) == 3 / 4
+    tokenizer = SimpleNamespace(tokenize=lambda word: [word] if word in ("red", "dog") else list(word))
+    assert known_words(tokenizer, ["red dog", "blue dog"]) == 3 / 4
 
 
-def test_pictures_without_a_value_are_left_out(setup):
+def test_pictures_without_a_value_are_left_out(tmp_path):
+    shown = SimpleNamespace(groups=np.arange(N) // 2)
+    setup = Setup(Stage("12_clip_concepts", "smoke", None, None, tmp_path, PARAMS), None, {}, None, [], shown)
     values = np.random.default_rng(0).normal(size=N)
     values[::3] = np.nan
     known = np.isfinite(values)
@@ -111,11 +99,3 @@ def test_pictures_without_a_value_are_left_out(setup):
     assert found == setup.stage.resampler(setup.shown.groups[known]).mean(values[known])
     flat = setup.mean(np.ones(N), span=(0, 1))
     assert flat.low < flat.value == flat.high == 1, "nineteen groups do not say that all others are alike"
-
-
-def test_an_interval_is_stored_as_a_number_of_test(setup):
-    found = setup.mean(np.arange(N))
-    setup.keep("shared", found, unit="%", n=N)
-    number = setup.stage.numbers["concepts.shared"]
-    assert (number.value, number.low, number.high) == (found.value, found.low, found.high)
-    assert (number.n, number.split, number.unit) == (N, "test", "%")

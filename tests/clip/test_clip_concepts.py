@@ -5,7 +5,7 @@ import pytest
 
 from verdict.base.params import load_params
 from verdict.clip.concepts import activations
-from verdict.clip.concepts.activations import Words, by_importance, describe_parts, look, nearest, sinkhorn
+from verdict.clip.concepts.activations import by_importance, describe_parts, look, sinkhorn
 
 # Far from the red of the ellipses, which would be seen otherwise.
 COLOURS = {"pale": (255, 255, 200), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (128, 128, 128)}
@@ -49,14 +49,17 @@ def settings(**changes):
     return load_params("smoke").concepts.model_copy(update=fixed | changes)
 
 
+def looked_at(images, y_true, **changes):
+    reader = ColourReader()
+    return look(reader, images, y_true, reader.texts(["pale", "blue"]), reader.texts(BANK), settings(**changes), seed=1)
+
+
 @pytest.fixture(scope="module")
 def seen():
     images = np.stack(
         [picture("pale", "pale"), picture("pale", "green"), picture("blue", "blue"), picture("blue", "blue")]
     )
-    reader, y_true = ColourReader(), np.array([0, 0, 1, 1])
-    words = Words(reader.texts(["pale", "blue"]), reader.texts(BANK))
-    return look(reader, images, y_true, words, settings(), seed=1)
+    return looked_at(images, np.array([0, 0, 1, 1]))
 
 
 def test_the_object_its_parts_and_their_names_are_found(seen):
@@ -83,14 +86,13 @@ def test_scores_follow_from_the_lists(seen):
     assert (scores["shared"] >= 1).all()
 
 
-def test_more_is_shared_than_by_either_null(seen):
+def test_an_exchange_of_descriptors_shares_what_chance_gives(seen):
     visual, textual = seen.is_visual(len(BANK)), seen.is_textual(len(BANK))
     observed = (visual & textual[seen.answer]).sum(axis=1).mean()
-    draws = {"n_draws": 400}
-    exchanged = activations.permuted_overlaps(visual, textual, seen.answer, rng=np.random.default_rng(0), **draws)
+    rng = np.random.default_rng(0)
+    exchanged = activations.permuted_overlaps(visual, textual, seen.answer, n_draws=400, rng=rng)
     expected = (visual.sum(axis=1) * 2 / len(BANK)).mean()
-    assert exchanged.mean() == pytest.approx(expected, abs=4 * exchanged.std() / 20)
-    assert observed > exchanged.mean()
+    assert exchanged.mean() == pytest.approx(expected, abs=4 * exchanged.std() / 20) and observed > exchanged.mean()
 
 
 def test_the_gain_of_the_own_class_can_be_missed(seen):
@@ -129,51 +131,39 @@ def test_frequent_descriptors_tell_classes_apart():
     assert activations.frequent_descriptors(has, np.array([0, 0, 1, 1]), 2, 1).tolist() == [[1], [2]]
 
 
-def test_an_image_without_parts_shares_nothing():
-    reader, images = ColourReader(), np.full((2, 24, 24, 3), 128, dtype=np.uint8)
-    words = Words(reader.texts(["pale", "blue"]), reader.texts(BANK))
-    nothing = look(reader, images, np.zeros(2), words, settings(parts="components"), seed=1)
-    if not (nothing.parts >= 0).any():
-        assert [len(ids) for ids in nothing.visual] == [0, 0] and not nothing.is_fallback.any()
+@pytest.mark.parametrize("kind", ["clusters", "components"])
+def test_an_image_without_foreground_shares_nothing(kind, monkeypatch):
+    monkeypatch.setattr(activations, "foreground_spectral", lambda patches, grid: np.zeros((len(patches), *grid), bool))
+    nothing = looked_at(np.full((2, 24, 24, 3), 128, dtype=np.uint8), np.zeros(2), parts=kind)
+    assert not (nothing.parts >= 0).any() and [len(ids) for ids in nothing.visual] == [0, 0]
+    scores = activations.score_images(nothing, np.zeros(2), len(BANK))
+    assert not scores[["shared", "mi_published", "is_fallback"]].any().any() and scores["lift"].isna().all()
 
 
-@pytest.mark.parametrize("regulariser", [0.05, 1.0])
-def test_transport_keeps_its_marginals(regulariser):
-    scores = np.random.default_rng(0).normal(size=(5, 13))
-    plan = sinkhorn(scores, regulariser=regulariser)
-    assert plan.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-6)
-    assert plan.sum(axis=0) == pytest.approx(np.full(13, 5 / 13), abs=1e-6)
-
-
-def test_transport_ignores_what_all_share_and_respects_the_rest():
-    scores = np.random.default_rng(1).normal(size=(3, 7))
+def test_transport_keeps_its_marginals_and_ignores_what_all_share():
+    scores = np.random.default_rng(1).normal(size=(5, 13))
+    for regulariser in (0.05, 1.0):
+        plan = sinkhorn(scores, regulariser=regulariser)
+        assert plan.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-6)
+        assert plan.sum(axis=0) == pytest.approx(np.full(13, 5 / 13), abs=1e-6)
     # A descriptor that is near to every part, and a part that is near to everything, change nothing.
-    moved = scores + np.random.default_rng(2).normal(size=7) + np.array([[0.0], [3.0], [-1.0]])
-    assert sinkhorn(moved) == pytest.approx(sinkhorn(scores), abs=1e-6)
-    with pytest.raises(ValueError, match="table of parts"):
-        sinkhorn(np.zeros((0, 3)))
+    moved = scores + np.random.default_rng(2).normal(size=13) + np.array([[0.0], [3.0], [-1.0], [0.5], [1.0]])
+    assert sinkhorn(moved, regulariser=regulariser) == pytest.approx(plan, abs=1e-6)
 
 
 def test_parts_get_what_is_nearer_to_them_than_to_others():
     # Descriptor 0 is near to both parts; 1 belongs to the first, 2 to the second.
     cosine = np.array([[0.9, 0.8, 0.5, 0.0], [0.9, 0.5, 0.8, 0.0]])
-    found = describe_parts(cosine, n_candidates=3, per_part=1)
+    found = describe_parts(cosine, n_candidates=3, per_part=1, regulariser=1.0)
     assert [ids.tolist() for ids in found[0]] == [[1], [2]] and not found[1]
+    assert by_importance(np.array([3, 0, 1, 3]), np.array([0.1, 0.9, 0.5, 0.9])).tolist() == [1, 3, 0]
     # The only part of an image has what is nearest to it.
-    assert describe_parts(cosine[:1], n_candidates=3, per_part=1)[0][0].tolist() == [0]
+    assert describe_parts(cosine[:1], n_candidates=3, per_part=1, regulariser=1.0)[0][0].tolist() == [0]
 
 
 def test_candidates_are_common_to_all_parts_or_else_those_of_any():
     cosine = np.array([[0.9, 0.8, 0.1, 0.0, 0.0], [0.0, 0.8, 0.9, 0.1, 0.0]])
-    ids, is_fallback = describe_parts(cosine, n_candidates=2, per_part=1)
+    ids, is_fallback = describe_parts(cosine, n_candidates=2, per_part=1, regulariser=1.0)
     assert np.unique(ids).tolist() == [1] and not is_fallback
-    ids, is_fallback = describe_parts(cosine, n_candidates=2, per_part=2)
+    ids, is_fallback = describe_parts(cosine, n_candidates=2, per_part=2, regulariser=1.0)
     assert is_fallback and set(np.ravel(ids)) <= {0, 1, 2}
-    assert np.unique(describe_parts(cosine, n_candidates=99, per_part=5)[0]).tolist() == [0, 1, 2, 3, 4]
-    assert describe_parts(np.empty((0, 5)), n_candidates=2, per_part=1) == ([], False)
-
-
-def test_order_and_nearest():
-    cosine = np.array([0.1, 0.9, 0.5, 0.9])
-    assert by_importance(np.array([3, 0, 1, 3]), cosine).tolist() == [1, 3, 0]
-    assert nearest(np.stack([cosine, -cosine]), 2).tolist() == [[1, 3], [0, 2]]

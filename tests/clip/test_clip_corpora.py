@@ -72,27 +72,21 @@ def test_miniatures_are_pickles_that_mean_the_same():
 
 @pytest.mark.parametrize("name", BOTH)
 def test_two_tar_files_of_folders_are_read_class_by_class(data, name):
-    for part, n in (("train", 3), ("test", 2)):
-        members = {
-            f"{part}/{label}/{k:04d}.png": mini.encoded((y * 2, k, 0), (32, 32))
-            for y, label in enumerate(mini.NAMES[name])
-            for k in range(n)
-        }
+    def write(part, n, side):
+        of_class = enumerate(mini.NAMES[name])
+        rows = [(f"{part}/{label}/{k:04d}.png", (y * 2, k, 0)) for y, label in of_class for k in range(n)]
+        members = {path: mini.encoded(colour, (32, side)) for path, colour in rows}
         mini.write_tar(data / name / f"{part}.tar", members, "w")
-    found = corpora.read(name, corpora.locate(name, url="", sha256=""))
+        return corpora.locate(name, url="", sha256="") if part == "test" else None
+
+    write("train", 3, 32)
+    found = corpora.read(name, write("test", 2, 32))
     assert found.class_names == tuple(mini.NAMES[name]), "ids by the alphabet are the original's"
     shown = found.test.load(np.arange(len(found.test.y)))
     assert (shown[:, 0, 0, 0] // 2 == found.test.y).all() and (shown[:, 0, 0, 1] == np.arange(len(shown)) % 2).all()
     assert found.train.names[:2] == [f"train-{mini.NAMES[name][0]}-000{k}" for k in (0, 1)]
-
-
-def test_a_picture_of_another_size_is_refused_when_it_is_loaded(data):
-    for part in ("train", "test"):
-        members = {f"{part}/{label}/0.png": mini.encoded((0, 0, 0), (32, 31)) for label in mini.CIFAR10}
-        mini.write_tar(data / "cifar10" / f"{part}.tar", members, "w")
-    found = corpora.read("cifar10", corpora.locate("cifar10", url="", sha256=""))
-    with pytest.raises(ValueError, match=r"test\.tar: test/cat/0\.png has the shape \(31, 32, 3\)"):
-        found.test.load(np.array([3]))
+    with pytest.raises(ValueError, match=r"test\.tar: test/\w+/0000\.png has the shape \(31, 32, 3\)"):
+        corpora.read(name, write("test", 1, 31)).test.load(np.array([3]))
 
 
 LINK = (tarfile.SYMTYPE, "../../etc/passwd")
@@ -143,18 +137,11 @@ def test_a_damaged_or_hostile_archive_is_refused_by_name(tmp_path, members, case
         corpora.read("cifar100", path)
 
 
-def test_an_archive_that_is_cut_is_refused(tmp_path, members):
-    path = mini.write_tar(tmp_path / "a.tar.gz", members)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ValueError, match=r"a\.tar\.gz is damaged or not an archive"):
-        corpora.read("cifar100", path)
-
-
 def test_whatever_stands_in_a_batch_is_read_or_refused():
     """Bytes changed at random: a mapping or a ValueError, and never anything else."""
     whole = mini.pickled_by_python2({b"fine_labels": [1, 2], b"data": np.zeros((2, 6), dtype=np.uint8)})
     rng, n_refused = np.random.default_rng(5), 0
-    for _ in range(3000):
+    for _ in range(1000):
         content = bytearray(whole)
         for place in rng.integers(len(content), size=rng.integers(1, 4)):
             content[place] = rng.integers(256)
@@ -163,20 +150,15 @@ def test_whatever_stands_in_a_batch_is_read_or_refused():
         except ValueError as error:
             assert str(error).startswith("batch ")
             n_refused += 1
-    assert n_refused > 500
+    assert n_refused > 150
 
 
-def test_without_a_copy_and_a_hash_nothing_is_downloaded(data):
-    with pytest.raises(
-        ValueError, match=r"holds cifar100/cifar-100-python\.tar\.gz, or give its sha256 in clip\.cifar100"
-    ):
-        corpora.locate("cifar100", url="https://example.org/x", sha256="")
-
-
-def test_a_download_is_compared_with_its_hash(data):
-    away = mini.write_cifar(data / "elsewhere", "cifar100", n_train=1, n_test=1)
-    with pytest.raises(ValueError, match="does not match the known hash"):
-        corpora.locate("cifar100", url=away.as_uri(), sha256="0" * 64)
+@pytest.mark.parametrize(
+    ("name", "file"), [("cifar100", r"cifar-100-python\.tar\.gz"), ("imagenette", r"imagenette2-160\.tgz")]
+)
+def test_without_a_copy_and_a_hash_nothing_is_downloaded(data, name, file):
+    with pytest.raises(ValueError, match=rf"holds {name}/{file}, or give its sha256 in clip\.{name}"):
+        corpora.locate(name, url="https://example.org/x", sha256="")
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -228,45 +210,34 @@ def test_unpacked_folders_give_the_same_pictures(data, inside):
 
 
 TOP = "imagenette2-160"
-HOSTILE = {
-    "a path leads out": ({f"{TOP}/train/../../../evil.JPEG": b"x"}, "leads out of the folder"),
-    "an absolute path": ({"/train/n01440764/evil.JPEG": b"x"}, "leads out of the folder"),
-    "a link": ({f"{TOP}/train/n01440764/x.JPEG": (tarfile.SYMTYPE, "/etc/passwd")}, "is a link or a device"),
-    "a hard link": ({f"{TOP}/val/n01440764/x.JPEG": (tarfile.LNKTYPE, f"{TOP}/.DS_Store")}, "is a link or a device"),
-    "another class": ({f"{TOP}/train/n00000001/x.JPEG": b"x"}, r"folders \['n00000001'\] are no classes"),
-}
+FIRST = f"{TOP}/val/n01440764/n01440764_000.JPEG"
 
 
-@pytest.mark.parametrize("case", HOSTILE)
-def test_a_hostile_archive_is_refused_by_name(tmp_path, case):
-    change, message = HOSTILE[case]
-    path = mini.write_tar(tmp_path / "a.tgz", {**mini.imagenette_members(n_train=1, n_val=1), **change})
+def of_members(root, change):
+    members = {**mini.imagenette_members(n_train=1, n_val=1), **change}
+    return corpora.read("imagenette", mini.write_tar(root / "a.tgz", members))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({f"{TOP}/train/../../../evil.JPEG": b"x"}, "leads out of the folder"),
+        ({f"{TOP}/train/n01440764/x.JPEG": (tarfile.SYMTYPE, "/etc/passwd")}, "is a link or a device"),
+        ({f"{TOP}/train/n00000001/x.JPEG": b"x"}, r"folders \['n00000001'\] are no classes"),
+        ({f"{TOP}/val/{k}/{k}_000.JPEG": None for k in corpora.IMAGENETTE}, r"folders \[\] are no classes, of 0 pict"),
+    ],
+)
+def test_a_hostile_archive_is_refused_by_name_and_nothing_is_unpacked(tmp_path, change, message):
     with pytest.raises(ValueError, match=rf"a\.tgz.*{message}"):
-        corpora.read("imagenette", path)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.tgz"], "nothing is unpacked"
-
-
-def test_a_half_that_is_missing_is_refused(tmp_path):
-    kept = {name: one for name, one in mini.imagenette_members(n_train=1, n_val=1).items() if "/val/" not in name}
-    with pytest.raises(ValueError, match=r"a\.tgz: folders \[\] are no classes, of 0 pictures"):
-        corpora.read("imagenette", mini.write_tar(tmp_path / "a.tgz", kept))
+        of_members(tmp_path, change)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tgz"]
 
 
 def test_a_picture_that_is_cut_is_named_when_it_is_loaded(tmp_path):
-    members = mini.imagenette_members(n_train=1, n_val=1)
-    name = f"{TOP}/val/n01440764/n01440764_000.JPEG"
-    found = corpora.read("imagenette", mini.write_tar(tmp_path / "a.tgz", {**members, name: members[name][:300]}))
-    with pytest.raises(ValueError, match=rf"a\.tgz: {name} cannot be decoded; is it truncated"):
+    found = of_members(tmp_path, {FIRST: mini.imagenette_members(n_train=1, n_val=1)[FIRST][:300]})
+    with pytest.raises(ValueError, match=rf"a\.tgz: {FIRST} cannot be decoded; is it truncated"):
         found.test.load(np.array([0]))
     assert found.test.load(np.array([1])).shape == (1, 160, 160, 3)
-
-
-def test_without_a_hash_the_user_of_imagenette_is_told_what_to_do(data):
-    own = load_params("paper_imagenette").clip.imagenette
-    with pytest.raises(
-        ValueError, match=r"holds imagenette/imagenette2-160\.tgz, or give its sha256 in clip\.imagenette"
-    ):
-        corpora.locate("imagenette", **own.model_copy(update={"sha256": ""}).model_dump())
 
 
 def test_a_link_inside_a_folder_that_leads_elsewhere_is_left_out(data):

@@ -1,14 +1,13 @@
 """Labelled pictures: scenes, the halves of a public corpus, folders and tables of somebody's own."""
 
-import io
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from verdict.base import paths
-from verdict.base.params import merge, read_yaml, validate
+from clip_study import params
+from mini_pictures import encoded
 from verdict.clip.pictures import sources
 from verdict.clip.pictures.corpora import Corpus, Half, square
 from verdict.data.digits.scenes import handwriting_pools
@@ -17,8 +16,7 @@ N = {"train": 40, "val": 23, "calib": 21, "test": 29}
 
 
 def clip_params(**changes):
-    base = read_yaml(paths.PARAMS / "base.yaml")
-    return validate(merge(base, {"clip": {"source": "digits", "n": N, **changes}}), source="test").clip
+    return params({"n": N, **changes}).clip
 
 
 def test_scenes_fill_every_split_with_its_own_handwriting():
@@ -33,12 +31,6 @@ def test_scenes_fill_every_split_with_its_own_handwriting():
     assert np.array_equal(found.images, again.images) and found.table.equals(again.table)
     more = sources.build(clip_params(n={**N, "train": 50}))
     assert np.array_equal(more.images[more.rows("test")], found.images[found.rows("test")])
-
-
-def picture(colour, side=(9, 7)):
-    buffer = io.BytesIO()
-    Image.new("RGB", side, colour).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def half(n, *, first):
@@ -74,7 +66,7 @@ def own(tmp_path, monkeypatch):
         for c, name in enumerate(("dog", "cat_big")):
             (home / split / name).mkdir(parents=True)
             for k in range(4):
-                (home / split / name / f"{k}.png").write_bytes(picture((40 * s + 10 * (c + 1), k, 0)))
+                (home / split / name / f"{k}.png").write_bytes(encoded((40 * s + 10 * (c + 1), k, 0)))
     monkeypatch.setenv("VERDICT_DATA", str(tmp_path))
     return home
 
@@ -95,14 +87,9 @@ def test_a_folder_a_class_in_a_folder_a_split(own):
 
 
 def test_splits_are_read_as_people_call_them(own):
-    for name, other in (("val", "validation"), ("train", "Training")):
+    for name, other in (("val", "validation"), ("train", "Training"), ("validation", "dev")):
         (own / name).rename(own / other)
-    assert set(of_folder(own).table["split"]) == set(SPLITS)
-    (own / "validation").rename(own / "dev")
-    assert set(of_folder(own).table["split"]) == set(SPLITS)
-    (own / "dev").rename(own / "maybe")
-    with pytest.raises(ValueError, match=r"mine: .* are splits, and \['maybe'\] are not"):
-        of_folder(own)
+        assert set(of_folder(own).table["split"]) == set(SPLITS)
 
 
 def test_what_editors_and_archives_leave_is_no_class_and_no_picture(own):
@@ -111,7 +98,7 @@ def test_what_editors_and_archives_leave_is_no_class_and_no_picture(own):
     for place in (".ipynb_checkpoints", "__MACOSX", "@eaDir"):
         for top in (own, own / "train", own / "train" / "dog"):
             (top / place).mkdir()
-            (top / place / "copy.png").write_bytes(picture("blue"))
+            (top / place / "copy.png").write_bytes(encoded("blue"))
     (own / "train" / "dog" / "._0.png").write_bytes(b"\0\5\x16\7")
     (own / "train" / "dog" / "Thumbs.db").write_bytes(b"\xd0\xcf")
     assert of_folder(own).table.equals(before)
@@ -122,15 +109,29 @@ def test_names_and_templates_lie_beside(own):
     (own / "templates.json").write_text(json.dumps(["a toy {}"]))
     found = of_folder(own)
     assert found.class_names == ("hound", "lion") and found.templates == ("a toy {}",)
-    (own / "classes.json").write_text(json.dumps({"dog": "pet", "cat_big": "pet"}))
-    with pytest.raises(ValueError, match="gives two labels one name"):
-        of_folder(own)
-    (own / "classes.json").write_text(json.dumps(["dog"]))
-    with pytest.raises(ValueError, match=r"classes\.json lacks \['cat_big'\]"):
-        of_folder(own)
-    (own / "classes.json").unlink()
-    (own / "templates.json").write_text(json.dumps(["a toy"]))
-    with pytest.raises(ValueError, match=r"templates\.json holds a list"):
+
+
+def put(name, content):
+    return lambda own: (own / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("classes.json", '{"dog": "pet", "cat_big": "pet"}'), "gives two labels one name"),
+        (put("classes.json", '["dog"]'), r"classes\.json lacks \['cat_big'\]"),
+        (put("classes.json", '[["dog"]]'), "holds a list of names"),
+        (put("classes.json", '{"dog": 1, "cat_big": "pet"}'), "holds a list of names"),
+        (put("classes.json", "{"), r"classes\.json is not readable as JSON"),
+        (put("templates.json", '["a toy"]'), r"templates\.json holds a list"),
+        (put("train/astray.png", encoded("red")), r"\['astray\.png'\] lie in no folder of a class"),
+        (lambda own: (own / "train" / "emu").mkdir(), "emu is a folder of a class without a picture"),
+        (lambda own: (own / "val").rename(own / "maybe"), r"mine: .* are splits, and \['maybe'\] are not"),
+    ],
+)
+def test_a_faulty_folder_is_refused_by_name(own, change, message):
+    change(own)
+    with pytest.raises(ValueError, match=message):
         of_folder(own)
 
 
@@ -157,39 +158,26 @@ def test_a_table_says_where_each_picture_belongs(own):
     assert set(drawn.table["split"]) == set(SPLITS) and len(drawn.table) == 32
 
 
-def test_pictures_of_one_name_in_two_folders_are_two_groups(own):
-    assert of_table(own, rows_of(own)).table["group_id"].is_unique
-
-
 LEAKS = {
     "copy": lambda own: (own / "test/dog/0.png").write_bytes((own / "train/dog/0.png").read_bytes()),
-    "link": lambda own: replace_by_link(own / "val/dog/1.png", own / "train/dog/1.png"),
+    "link": lambda own: (own / "val/dog/link.png").symlink_to(own / "train/dog/1.png"),
     "other-label": lambda own: (own / "calib/cat_big/0.png").write_bytes((own / "train/dog/0.png").read_bytes()),
 }
-
-
-def replace_by_link(path, target):
-    path.unlink()
-    path.symlink_to(target)
 
 
 @pytest.mark.parametrize("name", LEAKS)
 @pytest.mark.parametrize("is_table", [False, True])
 def test_a_picture_in_two_splits_is_refused(own, name, is_table):
-    lines = rows_of(own)
     LEAKS[name](own)
+    lines = rows_of(own)
     with pytest.raises(ValueError, match=r"copy of it, .* is in the splits \['\w+', '\w+'\]|are the same file"):
         of_table(own, lines) if is_table else of_folder(own)
 
 
-def test_a_group_in_two_splits_and_a_picture_twice_are_refused(own):
+def test_a_group_in_two_splits_is_refused(own):
     lines = [line.replace("test-dog-0.png", "train-dog-0.png") for line in rows_of(own, group=True)]
     with pytest.raises(ValueError, match=r"group_id .* is in the splits \['test', 'train'\] \(line \d+ and line \d+\)"):
         of_table(own, lines, "image,label,split,group")
-    with pytest.raises(ValueError, match=r"t\.csv, line 34: repeats line 2, the picture"):
-        of_table(own, [*rows_of(own), rows_of(own)[0]])
-    with pytest.raises(ValueError, match=r"t\.csv, line 34: image ids .* are the same file"):
-        of_table(own, [*rows_of(own), rows_of(own)[0].replace(".png", "")])
 
 
 def test_copies_stay_together_where_splits_are_drawn(own):
@@ -207,13 +195,6 @@ def test_one_word_written_twice_is_not_two_classes(own, one, other):
     lines = [line.replace(",dog", f",{one if k % 2 else other}") for k, line in enumerate(lines)]
     with pytest.raises(ValueError, match=r"t\.csv: .*line \d+.* would be two classes; write one"):
         of_table(own, lines, "image,label")
-    for split in SPLITS:
-        (own / split / "dog" / "0.png").rename(own / split / "cat_big" / "0d.png")
-        (own / split / "dog").rename(own / split / one)
-        (own / split / other).mkdir()
-        (own / split / "cat_big" / "0d.png").rename(own / split / other / "0.png")
-    with pytest.raises(ValueError, match="would be two classes"):
-        of_folder(own)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +205,8 @@ def test_one_word_written_twice_is_not_two_classes(own, one, other):
         (lambda lines: [*lines, "../../etc/passwd,dog,test"], "line 34: image id .* is not a plain name"),
         (lambda lines: [*lines, "none.png,dog,test"], "line 34: there is no picture 'none.png'"),
         (lambda lines: [*lines, "https://x.org/a.png,dog,test"], "line 34: .* but an address"),
-        (lambda lines: [*lines, "a.png,dog"], "line 34: 2 cells where the header has 3"),
+        (lambda lines: [*lines, lines[0]], "line 34: repeats line 2, the picture"),
+        (lambda lines: [*lines, lines[0].replace(".png", "")], "line 34: image ids .* are the same file"),
         (
             lambda lines: ["", *lines[:3], lines[3].replace("calib", "eval").replace("eval/", "calib/")],
             "line 6: split 'eval'",
@@ -238,26 +220,16 @@ def test_a_faulty_table_is_refused_by_line(own, change, message):
         of_table(own, change(rows_of(own)))
 
 
-def test_a_table_without_its_columns_is_refused(own):
-    with pytest.raises(ValueError, match=r"t\.csv: no column for \['image_id'\]; found \['path', 'label'\]"):
-        of_table(own, ["x,y"], "path,label")
-
-
 def test_ids_may_be_bare_names_and_lack_endings_and_zeros(own):
     for k, path in enumerate(sorted(own.glob("*/*/*.png"))):
         path.rename(path.with_name(f"{k:03d}.png"))
     ids = [path.name for path in sorted(own.glob("*/*/*.png"))]
-    for form in (
-        str,
-        lambda name: name.removesuffix(".png"),
-        lambda name: str(int(name[:3])),
-        lambda name: f"{int(name[:3])}.0",
-    ):
+    for form in (str, lambda name: name.removesuffix(".png"), lambda name: f"{int(name[:3])}.0"):
         lines = [f"{form(name)},{'dog' if k % 2 else 'cat'}" for k, name in enumerate(ids)]
         assert len(of_table(own, lines, "image,label").table) == 32
 
 
-@pytest.mark.parametrize("ending", ["heic", "tiff", "avif"])
+@pytest.mark.parametrize("ending", ["heic", "tiff"])
 def test_pictures_of_formats_that_are_not_read_are_not_left_out_in_silence(own, ending):
     (own / "train" / "dog" / f"IMG_1.{ending}").write_bytes(b"x")
     with pytest.raises(ValueError, match=rf"1 pictures have a format that is not read, the first: .*IMG_1\.{ending}"):
@@ -277,20 +249,8 @@ def test_pictures_that_cannot_be_read_are_named_all_at_once(own):
         of_folder(own)
 
 
-def test_pictures_astray_and_empty_folders_are_told(own):
-    (own / "train" / "astray.png").write_bytes(picture("red"))
-    with pytest.raises(ValueError, match=r"\['astray\.png'\] lie in no folder of a class"):
-        of_folder(own)
-    (own / "train" / "astray.png").unlink()
-    (own / "train" / "emu").mkdir()
-    with pytest.raises(ValueError, match="emu is a folder of a class without a picture"):
-        of_folder(own)
-
-
-def test_a_missing_folder_and_a_single_class_are_refused(own):
-    with pytest.raises(ValueError, match="lie in no folder of a class"):
-        of_folder(own, images="mine/train/dog")
-    for name in ("nowhere", "~/nowhere-at-all", "~nobody/here"):
+def test_a_missing_folder_is_refused(own):
+    for name in ("nowhere", "~/nowhere-at-all"):
         with pytest.raises(FileNotFoundError, match=f"there is no folder '{name}'; looked at"):
             of_folder(own, images=name)
 

@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 
 from verdict.clip.pictures import words
-from verdict.clip.pictures.words import class_vectors, clean, prompt, prompts
-
-
-def test_names_become_words():
-    assert clean("aquarium_fish") == "aquarium fish"
-    assert clean(" T-shirt__top ") == "T shirt top"
+from verdict.clip.pictures.words import class_vectors, prompt, prompts
 
 
 @pytest.mark.parametrize(
@@ -33,7 +28,7 @@ def test_a_template_without_a_place_is_refused():
 
 
 def test_prompts_are_in_the_order_of_classes():
-    assert prompts(["a_b", "c"], ["x {}", "y {}"]) == ["x a b", "y a b", "x c", "y c"]
+    assert prompts(["a_b", " T-shirt__top "], ["x {}", "y {}"]) == ["x a b", "y a b", "x T shirt top", "y T shirt top"]
     assert prompts(["a_b"], ["x {}"], is_clean=False) == ["x a_b"]
 
 
@@ -41,8 +36,6 @@ def test_a_class_is_the_mean_of_its_templates_at_unit_length():
     texts = np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [0, 0, 1.0]])
     vectors = class_vectors(texts, 2)
     assert vectors == pytest.approx(np.array([[0.5**0.5, 0.5**0.5, 0], [0, 0, 1]]))
-    with pytest.raises(ValueError, match="3 for each class"):
-        class_vectors(texts, 3)
 
 
 def test_prompts_without_classes_name_none():

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,6 @@ from verdict.base import paths
 from verdict.data.digits import digits, grammar
 from verdict.data.digits.couples import hypothesis_only_hits
 from verdict.data.digits.digits import TRAINING_WORDS, VOCABULARY, build
-from verdict.data.digits.scenes import handwriting_digits
 from verdict.data.images import ImageStore
 from verdict.data.pairs import Dataset, check_pairs
 
@@ -58,29 +56,12 @@ def test_splits_have_the_sizes_asked_for(dataset):
 
 
 @pytest.mark.parametrize("name", COUPLED)
-def test_labels_are_balanced_in_each_family_form_and_sentence(dataset, name):
+def test_labels_are_balanced_in_each_sentence_and_sentences_alone_are_at_chance(dataset, name):
     split = _split(dataset, name)
-    for by in ("family", "form", "hypothesis"):
-        counts = split.groupby(by)["label"].value_counts().unstack(fill_value=0)
-        assert (counts["entailment"] == counts["contradiction"]).all(), by
+    counts = split.groupby("hypothesis")["label"].value_counts().unstack(fill_value=0)
+    assert (counts["entailment"] == counts["contradiction"]).all()
     assert set(split["family"]) == set(grammar.FAMILIES)
-
-
-@pytest.mark.parametrize("name", COUPLED)
-def test_images_are_used_equally_with_both_labels(dataset, name):
-    counts = _split(dataset, name).groupby("image_id")["label"].value_counts().unstack(fill_value=0)
-    gap = (counts["entailment"] - counts["contradiction"]).abs()
-    assert gap.max() <= 3
-    assert (gap <= 1).mean() > 0.95
-    # A sentence that few scenes allow takes them however often they were used.
-    assert counts.sum(axis=1).between(2, 9).all()
-    mean = counts.sum(axis=1).mean()
-    assert ((counts.sum(axis=1) - mean).abs() < 2).mean() > 0.95
-
-
-@pytest.mark.parametrize("name", COUPLED)
-def test_sentences_alone_are_at_chance(dataset, name):
-    assert hypothesis_only_hits(_split(dataset, "train"), _split(dataset, name))["words"].mean() == 0.5
+    assert hypothesis_only_hits(_split(dataset, "train"), split)["words"].mean() == 0.5
 
 
 def test_the_warmup_is_easier_and_looser(dataset):
@@ -100,15 +81,6 @@ def test_no_image_and_no_pixels_are_in_two_splits(dataset, folder):
     images = store.load(list(seen["image_id"]), size=(64, 64))
     assert images.shape == (len(seen), 64, 64, 3)
     assert len({image.tobytes() for image in images}) == len(seen)
-
-
-def test_splits_have_their_own_handwriting():
-    pools = digits.handwriting_pools()
-    used = {split: digits.POOL_OF_SPLIT[split] for split in digits.POOL_OF_SPLIT}
-    assert Counter(used.values()) == {"warmup": 2, "train": 1, "val": 1, "calib": 1, "test": 1}
-    assert "pretrain" not in used.values()
-    samples = np.concatenate(list(pools.values()))
-    assert len(set(samples.tolist())) == samples.size == handwriting_digits().size
 
 
 def test_scenes_of_a_split_come_from_its_pool(monkeypatch, tmp_path):
@@ -144,7 +116,7 @@ IN_A_PROCESS = """
 import hashlib, sys
 from pathlib import Path
 from verdict.data.digits.digits import build
-wanted = {name: 42 for name in ("warmup_train", "warmup_val", "train", "val", "calib", "test", "independent")}
+wanted = {name: 42 for name in ("warmup_train", "warmup_val", "train", "independent")}
 pairs = build(n_pairs=wanted, pairs_per_scene=3, seed=1, out=Path(sys.argv[1])).pairs
 print(hashlib.sha256(pairs.to_csv().encode()).hexdigest())
 """
@@ -153,7 +125,7 @@ print(hashlib.sha256(pairs.to_csv().encode()).hexdigest())
 def test_the_data_do_not_depend_on_the_process(tmp_path):
     """Python orders sets of text by a seed of each process; the same pairs must come out of every one."""
     found = set()
-    for seed in ("1", "2", "3"):
+    for seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(paths.LIBRARY.parent)}
         command = [sys.executable, "-c", IN_A_PROCESS, str(tmp_path / seed)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -174,11 +146,6 @@ def test_a_split_depends_on_the_seed_and_not_on_other_splits(tmp_path):
     assert np.array_equal(*(store.load(ids, size=(64, 64)) for store in stores))
 
 
-def test_a_very_small_split_can_be_built(tmp_path):
-    tiny = build(n_pairs={"train": 64, "val": 2, "warmup_val": 3}, pairs_per_scene=6, seed=0, out=tmp_path)
-    assert len(tiny.pairs) == 64 + 2 + 3 + 50
-
-
 def test_vocabulary_covers_every_sentence(dataset):
     words = set(" ".join(dataset.pairs["hypothesis"]).split())
     assert words <= set(VOCABULARY)
@@ -188,16 +155,11 @@ def test_vocabulary_covers_every_sentence(dataset):
     assert len(VOCABULARY) < 130
 
 
-@pytest.mark.parametrize(
-    ("wish", "message"),
-    [
-        ({"n_pairs": {"tets": 10}}, "cannot build the splits \\['tets'\\]"),
-        ({"n_pairs": {"independent_hand": 50}}, "cannot build the splits"),
-        ({"n_pairs": {"val": -2}}, "must not be negative, got {'val': -2}"),
+def test_impossible_wishes_are_refused(tmp_path):
+    """The parameters refuse all other wishes."""
+    for wish, message in (
         ({"n_pairs": {"val": 7}}, "must be even and positive"),
         ({"n_pairs": {"val": 8}, "pairs_per_scene": 1}, "at least 2, got 1"),
-    ],
-)
-def test_impossible_wishes_are_refused(wish, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        build(**{"pairs_per_scene": 4, "seed": 0, "out": tmp_path, **wish})
+    ):
+        with pytest.raises(ValueError, match=message):
+            build(**{"pairs_per_scene": 4, "seed": 0, "out": tmp_path, **wish})

@@ -4,13 +4,12 @@ import re
 from collections import Counter
 
 import numpy as np
-import pytest
 
 from verdict.data.digits import grammar
 from verdict.data.digits.grammar import NUMBERS, PLURALS, by_text, evaluate, statements
 from verdict.data.digits.independent import read_scene
 from verdict.data.digits.scenes import COLOURS, draw_scenes
-from verdict.data.digits.truths import FALSE, TRUE, UNDEFINED, Grid, Kind, count_is, share_is
+from verdict.data.digits.truths import FALSE, TRUE, UNDEFINED, Grid
 
 
 def _kind(words: str) -> tuple[str | None, str | None]:
@@ -116,13 +115,6 @@ def test_sentences_are_unique_short_plain_and_few_words():
     assert " an one" not in " ".join(texts)
 
 
-def test_families_have_two_to_four_forms():
-    forms = {sentence.form: sentence.family for sentence in statements()}
-    assert tuple(dict.fromkeys(forms.values())) == grammar.FAMILIES
-    assert set(Counter(forms.values()).values()) <= {2, 3, 4}
-    assert all(form.startswith(f"{family}/") for form, family in forms.items())
-
-
 def test_strata_of_a_form_have_equal_weight():
     weights: Counter[tuple[str, str]] = Counter()
     for sentence in statements():
@@ -135,13 +127,3 @@ def test_near_scenes_hold_the_parts_of_a_false_sentence():
     sentence = by_text()["there is a red seven"]
     assert sentence.truth(grid).tolist() == [FALSE, FALSE]
     assert sentence.near(grid).tolist() == [TRUE, FALSE]
-
-
-def test_refusals():
-    with pytest.raises(ValueError, match="expected two arrays"):
-        Grid(np.zeros((3, 15)), np.zeros((3, 15)))
-    grid = Grid(np.full((2, 16), -1), np.full((2, 16), -1))
-    with pytest.raises(KeyError):
-        share_is(grid, base=Kind(), part=Kind(), rule="few")
-    with pytest.raises(KeyError):
-        count_is(grid, kind=Kind(), compare="!=", number=1)

@@ -5,36 +5,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from verdict.data.digits import grammar, independent
+from verdict.data.digits import grammar
 from verdict.data.digits.grammar import by_text, statements
 from verdict.data.digits.independent import (
-    FONTS,
     HAND_SCENES,
     hand_rows,
-    hand_written,
-    paraphrased,
     paraphrases,
-    printed_style,
     read_scene,
 )
-from verdict.data.digits.scenes import COLOURS, draw_scenes, handwriting_style, render_scenes
+from verdict.data.digits.scenes import draw_scenes
 from verdict.data.digits.truths import FALSE, TRUE, UNDEFINED, Grid
-
-
-def test_a_written_scene_is_read():
-    scene = read_scene("r7 .. .. .. | .. b0 .. .. | .. .. .. .. | .. .. .. p9")
-    assert scene.digits[[0, 5, 15]].tolist() == [7, 0, 9]
-    assert [COLOURS[i] for i in scene.colours[[0, 5, 15]]] == ["red", "blue", "purple"]
-    assert (scene.digits >= 0).sum() == (scene.samples >= 0).sum() == 3
-    assert (scene.samples[[0, 5, 15]] % 10).tolist() == [7, 0, 9]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"), [("r7 ..", "expected 16 cells, got 2"), ("x7 " * 16, "cannot read the cell 'x7'")]
-)
-def test_a_badly_written_scene_is_refused(text, message):
-    with pytest.raises(ValueError, match=message):
-        read_scene(text)
 
 
 def test_ten_images_with_five_sentences_each_and_balanced_labels():
@@ -42,7 +22,7 @@ def test_ten_images_with_five_sentences_each_and_balanced_labels():
     assert Counter(row["image"] for row in rows) == {str(i): 5 for i in range(1, 11)}
     assert Counter(row["label"] for row in rows) == {"entailment": 25, "contradiction": 25}
     assert {row["family"] for row in rows} == set(grammar.FAMILIES)
-    assert all(len(row["hypothesis"].split()) <= 14 for row in rows)
+    assert sum(bool(row["check"]) for row in rows) >= 30, "most labels are checked below"
 
 
 @pytest.mark.parametrize("row", [row for row in hand_rows() if row["check"]], ids=lambda row: row["hypothesis"])
@@ -53,19 +33,6 @@ def test_hand_written_labels_agree_with_the_scene(row):
     assert UNDEFINED not in truths
     holds = all(truth == TRUE for truth in truths) != row["check"].startswith("! ")
     assert holds == (row["label"] == "entailment")
-
-
-def test_most_hand_written_labels_are_checked():
-    assert sum(bool(row["check"]) for row in hand_rows()) >= 30
-
-
-def test_hand_written_images_and_pairs():
-    table, images = hand_written()
-    again = hand_written()[1]
-    assert images.shape == (10, 64, 64, 3)
-    assert np.array_equal(images, again)
-    assert table["scene"].tolist() == [i for i in range(10) for _ in range(5)]
-    assert table["form"].str.endswith("/hand").all()
 
 
 def test_no_sentence_is_known_from_training():
@@ -111,40 +78,3 @@ def test_paraphrases_mean_what_the_grammar_says(paraphrase, meaning):
     assert np.array_equal(truth, by_text()[meaning].truth(grid))
     assert {TRUE, FALSE} <= set(truth.tolist())
     assert said[paraphrase].family == by_text()[meaning].family
-
-
-def test_paraphrased_pairs_are_couples():
-    table, images = paraphrased(n_pairs=302, n_scenes=97, rng=np.random.default_rng(0))
-    assert images.shape == (97, 64, 64, 3)
-    counts = table.groupby("hypothesis")["label"].value_counts().unstack(fill_value=0)
-    assert (counts["entailment"] == counts["contradiction"]).all()
-    assert len(table) == 302
-
-
-def test_paper_is_light_and_digits_are_printed():
-    style = printed_style()
-    assert style.sprites.shape == (10 * len(FONTS), 14, 14)
-    assert style.sprites.reshape(len(style.sprites), -1).max(axis=1).min() > 0.7
-    image = render_scenes([read_scene(HAND_SCENES[0])], rng=np.random.default_rng(0), style=style)[0]
-    assert np.median(image) > 200
-    # Glyphs keep clear of the sprite's edge, so nothing of them is cut off.
-    edges = style.sprites.copy()
-    edges[:, 1:-1, 1:-1] = 0.0
-    assert edges.max() < 0.9
-
-
-def test_shades_differ_from_training_but_are_nearest_to_the_same_colour():
-    """Ink minus paper points in the same direction for the same colour word."""
-
-    def chroma(palette: np.ndarray) -> np.ndarray:
-        centred = palette - palette.mean(axis=1, keepdims=True)
-        return centred / np.linalg.norm(centred, axis=1, keepdims=True)
-
-    ours, training = printed_style().palette, handwriting_style().palette
-    assert np.abs(ours - training).sum(axis=1).min() > 30
-    assert (chroma(ours) @ chroma(training).T).argmax(axis=1).tolist() == list(range(len(COLOURS)))
-
-
-def test_words_of_the_independent_sentences_are_listed():
-    texts = [row["hypothesis"] for row in hand_rows()] + [s.text for s in paraphrases()]
-    assert set(" ".join(texts).split()) == set(independent.INDEPENDENT_WORDS)

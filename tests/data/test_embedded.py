@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mini_corpora import encoded, image_ids, photo, ve_rows, write_shard
-from verdict.data.embedded import hash_embedded, is_embedded, read_embedded
+from verdict.data.embedded import hash_embedded, read_embedded
 from verdict.data.images import ImageStore, write_folder_store
 from verdict.data.photos.snli_ve import same_picture
 
@@ -82,23 +82,16 @@ def test_faults_name_shard_and_row(tmp_path, shard):
         list(read_embedded(tmp_path / "p.parquet", [0]))
 
 
-def store_of(folder, shard, rows, **hashes):
-    found = hash_embedded(shard, rows) | hashes
+def store_of(folder, shard, rows, files=None):
+    found = hash_embedded(shard, rows)
     index = pd.DataFrame({"image_id": [f"e{row}" for row in rows], "file": str(shard), "row": rows})
-    write_folder_store(folder, {}, embedded=index.assign(sha256=[found[row] for row in rows]))
+    write_folder_store(folder, files or {}, elsewhere=index.assign(sha256=[found[row] for row in rows]))
     return ImageStore.open(folder)
 
 
 def test_a_store_shows_files_and_embedded_images_together(tmp_path, shard):
     photo(900).save(tmp_path / "own.png")
-    index = store_of(tmp_path / "s", shard, [5, 17])._entries
-    assert [is_embedded(file) for file, _, _ in index.values()] == [True, True]
-    embedded = pd.DataFrame(
-        [(name, file, row, sha) for name, (file, row, sha) in index.items()],
-        columns=["image_id", "file", "row", "sha256"],
-    )
-    write_folder_store(tmp_path / "s", {"own": tmp_path / "own.png"}, embedded=embedded)
-    store = ImageStore.open(tmp_path / "s")
+    store = store_of(tmp_path / "s", shard, [5, 17], files={"own": tmp_path / "own.png"})
     assert store.ids == ["own", "e5", "e17"]
     pixels = store.load(["e17", "own", "e5", "e17"], size=(47, 61))
     assert np.array_equal(pixels[0], pixels[3]) and np.array_equal(pixels[1], np.asarray(photo(900)))
@@ -110,7 +103,7 @@ def test_a_store_shows_files_and_embedded_images_together(tmp_path, shard):
 def test_two_ids_of_one_embedded_image_show_it_both(tmp_path, shard):
     sha = hash_embedded(shard, [4])[4]
     index = pd.DataFrame({"image_id": ["a", "b"], "file": str(shard), "row": 4, "sha256": sha})
-    write_folder_store(tmp_path / "s", {}, embedded=index)
+    write_folder_store(tmp_path / "s", {}, elsewhere=index)
     pixels = ImageStore.open(tmp_path / "s").load(["a", "b"], size=(5, 5))
     assert np.array_equal(pixels[0], pixels[1]) and pixels[0].std() > 1
 

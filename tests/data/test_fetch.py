@@ -2,15 +2,12 @@
 
 import hashlib
 import http.server
-import io
-import tarfile
 import threading
-import zipfile
 from contextlib import contextmanager
 
 import pytest
 
-from verdict.data.fetch import admitted, download, extract_zip, open_tar
+from verdict.data.fetch import download, extract_zip
 
 CONTENT = bytes(range(256)) * 4099
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -30,7 +27,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         body = CONTENT[start:]
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
+        if self.server.tells:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         n = self.server.stop_after
         self.server.stop_after = None
@@ -43,7 +41,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @contextmanager
 def serving(**options):
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.ranges, server.status, server.resumes, server.stop_after = [], 200, True, None
+        server.ranges, server.status, server.resumes, server.stop_after, server.tells = [], 200, True, None, True
         vars(server).update(options)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -66,12 +64,6 @@ def test_whole_file_is_kept_and_not_fetched_twice(tmp_path):
         download(url, sha256=SHA256, path=path)
         assert server.ranges == [None]
     assert [p.name for p in path.parent.iterdir()] == ["data.bin"]
-
-
-def test_file_url(tmp_path):
-    (tmp_path / "source").write_bytes(CONTENT)
-    url = (tmp_path / "source").as_uri()
-    assert download(url, sha256=SHA256, path=tmp_path / "copy").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("resumes", [True, False])
@@ -110,9 +102,13 @@ def test_an_earlier_download_with_another_hash_is_refused(tmp_path):
         download("http://127.0.0.1:9/x", sha256=SHA256, path=tmp_path / "data.bin")
 
 
-def test_too_large(tmp_path):
-    with serving() as (_, url), pytest.raises(ValueError, match="1,049,344 bytes; at most 1,000 are downloaded"):
+@pytest.mark.parametrize(
+    ("tells", "message"), [(True, "1,049,344 bytes; at most 1,000"), (False, "more than the 1,000 bytes")]
+)
+def test_too_large(tmp_path, tells, message):
+    with serving(tells=tells) as (_, url), pytest.raises(ValueError, match=message):
         download(url, sha256=SHA256, path=tmp_path / "data.bin", max_bytes=1000)
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_server_and_server_errors_say_what_to_do(tmp_path):
@@ -126,75 +122,7 @@ def test_no_server_and_server_errors_say_what_to_do(tmp_path):
         download((tmp_path / "none").as_uri(), sha256=SHA256, path=tmp_path / "a")
 
 
-@pytest.mark.parametrize("sha256", ["", "abc", "g" * 64])
-def test_a_hash_is_needed(tmp_path, sha256):
-    with pytest.raises(ValueError, match="a download needs its sha256"):
-        download("https://example.org/x", sha256=sha256, path=tmp_path / "a")
-
-
-def test_other_schemes_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="scheme 'ftp' is not one of"):
-        download("ftp://example.org/x", sha256=SHA256, path=tmp_path / "a")
-
-
-def make_tar(path, members):
-    """Members: name -> bytes, None (a folder) or a (type, target) of a link or device."""
-    with tarfile.open(path, "w:gz") as tar:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            if content is None:
-                info.type = tarfile.DIRTYPE
-            elif isinstance(content, tuple):
-                info.type, info.linkname = content
-            else:
-                info.size = len(content)
-            tar.addfile(info, io.BytesIO(content) if isinstance(content, bytes) else None)
-    return path
-
-
-def make_zip(path, members):
-    with zipfile.ZipFile(path, "w") as pack:
-        for name, content in members:
-            info = zipfile.ZipInfo(name)
-            is_link = isinstance(content, tuple)
-            info.external_attr = 0o120777 << 16 if is_link else 0
-            pack.writestr(info, b"target" if is_link else content or b"")
-    return path
-
-
-def read_tar(archive, **bounds):
-    with open_tar(archive) as tar:
-        return {name: tar.extractfile(m).read() for name, m in admitted(tar, archive, **bounds) if m.isfile()}
-
-
-def read_zip(archive, **bounds):
-    folder = extract_zip(archive, archive.parent / "out", **bounds)
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-BOTH = pytest.mark.parametrize(("make", "read"), [(make_tar, read_tar), (make_zip, read_zip)])
-
-
-@BOTH
-def test_good_archive(tmp_path, make, read):
-    archive = make(tmp_path / "a", [("top/", None), ("top/x.txt", b"one"), ("top/deep/y.txt", b"two"), ("e", b"")])
-    assert read(archive) == {"top/x.txt": b"one", "top/deep/y.txt": b"two", "e": b""}
-
-
 def test_a_folder_that_is_there_is_left_alone(tmp_path):
-    archive = make_zip(tmp_path / "a", [("x", b"")])
+    """All else about archives is in `hostile/archives.py`."""
     with pytest.raises(FileExistsError, match="is already there"):
-        extract_zip(archive, tmp_path)
-
-
-@BOTH
-def test_number_of_members_and_damaged_archives(tmp_path, make, read):
-    archive = make(tmp_path / "a", [(f"f{k}", b"x" * 500) for k in range(7)])
-    with pytest.raises(ValueError, match="more than 6 members"):
-        read(archive, max_files=6)
-    content = archive.read_bytes()
-    for broken in (content[: len(content) // 2], b"no archive at all"):
-        archive.write_bytes(broken)
-        with pytest.raises(ValueError, match="is damaged or not an archive"):
-            read(archive)
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+        extract_zip(tmp_path / "a.zip", tmp_path)

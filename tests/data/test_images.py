@@ -2,7 +2,6 @@
 
 import io
 import struct
-import warnings
 import zlib
 
 import numpy as np
@@ -24,29 +23,6 @@ def save(path, image, **options):
     return path
 
 
-@pytest.mark.parametrize("suffix", ["png", "bmp", "gif", "webp"])
-def test_lossless_formats_keep_a_plain_colour(tmp_path, suffix):
-    path = save(tmp_path / f"a.{suffix}", Image.new("RGB", (WIDTH, HEIGHT), (255, 0, 0)), lossless=True)
-    pixels = np.asarray(read_image(path))
-    assert pixels.shape == (HEIGHT, WIDTH, 3)
-    assert (pixels == (255, 0, 0)).all()
-
-
-def test_jpeg_in_rgb_and_cmyk_are_close_to_their_colour(tmp_path):
-    for mode in ("RGB", "CMYK"):
-        image = Image.new("RGB", (WIDTH, HEIGHT), (200, 30, 40)).convert(mode)
-        pixels = np.asarray(read_image(save(tmp_path / f"{mode}.jpg", image, quality=95))).astype(int)
-        assert np.abs(pixels - (200, 30, 40)).max() <= 6
-
-
-def test_alpha_is_laid_on_white(tmp_path):
-    image = Image.new("RGBA", (WIDTH, HEIGHT), (0, 0, 0, 0))
-    image.putpixel((2, 3), (0, 0, 0, 255))
-    pixels = np.asarray(read_image(save(tmp_path / "a.png", image)))
-    assert (pixels[0, 0] == 255).all()
-    assert (pixels[3, 2] == 0).all()
-
-
 def test_transparent_palette_is_laid_on_white(tmp_path):
     image = Image.new("P", (WIDTH, HEIGHT), 0)
     image.putpalette([0, 0, 255] + [9, 9, 9] * 255)
@@ -54,13 +30,6 @@ def test_transparent_palette_is_laid_on_white(tmp_path):
     clear = np.asarray(read_image(save(tmp_path / "b.png", image, transparency=0)))
     assert (opaque == (0, 0, 255)).all()
     assert (clear == 255).all()
-
-
-def test_sixteen_bits_keep_their_upper_eight_and_one_bit_is_black_and_white(tmp_path):
-    deep = Image.fromarray(np.full((HEIGHT, WIDTH), 0x8FFF, dtype=np.uint16))
-    assert (np.asarray(read_image(save(tmp_path / "a.png", deep))) == 0x8F).all()
-    flat = Image.new("1", (WIDTH, HEIGHT), 1)
-    assert (np.asarray(read_image(save(tmp_path / "b.png", flat))) == 255).all()
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
@@ -78,8 +47,7 @@ def test_a_dark_picture_that_was_widened_from_eight_bits_stays_dark(tmp_path):
     assert (np.asarray(read_image(save(tmp_path / "a.png", Image.fromarray(values)))) == 9).all()
 
 
-@pytest.mark.parametrize(("kind", "n"), [(2, 3), (6, 4), (4, 2)])
-@pytest.mark.parametrize("top", [1023, 4095, 16383, 65535])
+@pytest.mark.parametrize(("kind", "n", "top"), [(2, 3, 1023), (6, 4, 4095), (4, 2, 16383), (2, 3, 65535)])
 def test_colours_of_twelve_bits_in_sixteen_are_refused(tmp_path, kind, n, top):
     """Pillow gives their upper eight bits alone."""
     path = tmp_path / "deep.png"
@@ -110,48 +78,45 @@ def test_a_jpeg_of_twelve_bits_is_told_what_it_is(tmp_path):
         read_image(tmp_path / "a.jpg")
 
 
-@pytest.mark.parametrize(
-    ("content", "kind"),
-    [
-        (b"\0\0\0\x18ftypheic", "a HEIC picture"),
-        (b"\0\0\0\x1cftypmif1", "a HEIC picture"),
-        (b"\0\0\0\x1cftypavif", "an AVIF picture"),
-        (b"II*\0" + bytes(20), "a TIFF picture"),
-        (b"MM\0*" + bytes(20), "a TIFF picture"),
-        (b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 picture"),
-        (bytes(128) + b"DICM", "a DICOM picture"),
-        (b"8BPS\0\1", "a Photoshop picture"),
-        (b"<svg xmlns='x'/>", "an SVG drawing"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
-    ],
-)
-def test_a_picture_of_another_format_is_named(tmp_path, content, kind):
+KINDS = {
+    b"\0\0\0\x1cftypmif1": "a HEIC picture",
+    b"\0\0\0\x1cftypavif": "an AVIF picture",
+    b"MM\0*" + bytes(20): "a TIFF picture",
+    bytes(128) + b"DICM": "a DICOM picture",
+    b"8BPS\0\1": "a Photoshop picture",
+    b"<svg xmlns='x'/>": "an SVG drawing",
+    b"<html>not found</html>": "a web page",
+}
+
+
+@pytest.mark.parametrize("content", KINDS)
+def test_a_picture_of_another_format_is_named(tmp_path, content):
     (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"a\.jpg is {kind}.*not an image of a known format"):
+    with pytest.raises(ValueError, match=rf"a\.jpg is {KINDS[content]}.*not an image of a known format"):
         read_image(tmp_path / "a.jpg")
 
 
-def test_exif_orientation_is_applied(tmp_path):
-    image = Image.new("RGB", (WIDTH, HEIGHT))
-    exif = image.getexif()
-    exif[0x0112] = 6
-    assert read_image(save(tmp_path / "a.jpg", image, exif=exif)).size == (HEIGHT, WIDTH)
-
-
-def test_too_many_pixels_are_refused_from_the_header(tmp_path):
-    header = bytearray(io_bytes(Image.new("L", (17, 19)), "PNG"))
-    header[16:24] = (60_000).to_bytes(4, "big") * 2
-    header[29:33] = zlib.crc32(header[12:29]).to_bytes(4, "big")
-    path = tmp_path / "bomb.png"
-    path.write_bytes(bytes(header))
-    before = Image.MAX_IMAGE_PIXELS
-    with pytest.raises(ValueError, match=r"bomb\.png has too many pixels"):
-        read_image(path)
-    assert before == Image.MAX_IMAGE_PIXELS
+def test_too_many_pixels_are_refused(tmp_path, monkeypatch):
+    """Pillow's own bound is higher, and is met in `hostile/images.py`."""
     small = save(tmp_path / "a.png", Image.new("L", (17, 19)))
+    monkeypatch.setattr("verdict.data.images.MAX_PIXELS", 17 * 19)
+    assert read_image(small).size == (17, 19)
+    monkeypatch.setattr("verdict.data.images.MAX_PIXELS", 17 * 19 - 1)
     with pytest.raises(ValueError, match="17 x 19 = 323 pixels; at most 322"):
-        read_image(small, max_pixels=17 * 19 - 1)
-    assert read_image(small, max_pixels=17 * 19).size == (17, 19)
+        read_image(small)
+
+
+def test_files_that_are_missing_or_vast_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"c\.png is missing"):
+        read_image(tmp_path / "c.png")
+    monkeypatch.setattr("verdict.data.images.MAX_FILE_BYTES", 9)
+    with pytest.raises(ValueError, match=r"a\.png has \d+ bytes; at most 9"):
+        read_image(save(tmp_path / "a.png", Image.new("L", (3, 5))))
+
+
+def test_ids_of_a_store_are_unique(tmp_path):
+    with pytest.raises(ValueError, match="'a' occurs twice"):
+        write_array_store(tmp_path, {"x": (["a"], noise(1)), "y": (["a"], noise(1))})
 
 
 def io_bytes(image, kind):
@@ -160,45 +125,12 @@ def io_bytes(image, kind):
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_truncated_file_is_named(tmp_path, kind):
-    content = io_bytes(Image.fromarray(noise(1, 61, 67)[0]), kind)
-    path = tmp_path / f"half.{kind.lower()}"
-    path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"half\.\w+ (cannot be decoded|is not an image)"):
-        read_image(path)
-
-
-def test_other_content_and_other_formats_are_refused(tmp_path):
-    (tmp_path / "a.jpg").write_text("<html>not found</html>")
-    with pytest.raises(ValueError, match=r"a\.jpg is a web page .*, not an image of a known format"):
-        read_image(tmp_path / "a.jpg")
-    save(tmp_path / "b.tif", Image.new("RGB", (WIDTH, HEIGHT)))
-    with pytest.raises(
-        ValueError, match=r"b\.tif is a TIFF picture \(save it as PNG or JPEG\), not an image of a known format"
-    ):
-        read_image(tmp_path / "b.tif")
-    with pytest.raises(FileNotFoundError, match=r"c\.png is missing"):
-        read_image(tmp_path / "c.png")
-
-
-def test_animation_is_refused(tmp_path):
-    frames = [Image.new("RGB", (WIDTH, HEIGHT), colour) for colour in ("red", "blue", "green")]
-    path = save(tmp_path / "moving.gif", frames[0], save_all=True, append_images=frames[1:])
-    with pytest.raises(ValueError, match=r"moving\.gif is animated \(3 frames\)"):
-        read_image(path)
-
-
 @pytest.mark.parametrize(
     "image_id", ["", ".", "..", "../a", "a/../b", "a//b", "a/", "/etc/x", "a\\b", "a\x00", " a", "x" * 256]
 )
 def test_ids_that_are_no_plain_names(image_id):
     with pytest.raises(ValueError, match="not a plain name"):
         check_image_id(image_id)
-
-
-def test_plain_ids_pass():
-    assert [check_image_id(i) for i in ("4564320256", "dev-1-2", "Bär.v2", "a b")][2] == "Bär.v2"
 
 
 def test_array_store_returns_rows_in_the_order_asked_for(tmp_path):
@@ -234,48 +166,17 @@ def test_thumbnail_keeps_the_aspect_ratio(tmp_path):
         ImageStore.open(tmp_path).thumbnail("b")
 
 
-def test_same_arrays_give_same_bytes(tmp_path):
-    for name in ("one", "two"):
-        write_array_store(tmp_path / name, {"x": (["a", "b"], noise(2))})
-    names = ["images.parquet", "x.npy"]
-    contents = [[(tmp_path / folder / name).read_bytes() for name in names] for folder in ("one", "two")]
-    assert contents[0] == contents[1]
-
-
 def test_unknown_ids_are_listed(tmp_path):
     write_array_store(tmp_path, {"x": (["a"], noise(1))})
     with pytest.raises(KeyError, match=r"2 image ids are not in the store .*\['b', 'c'\]"):
         ImageStore.open(tmp_path).load(["a", "b", "c"], size=(5, 5))
 
 
-@pytest.mark.parametrize("size", [(0, 5), (5, 5000), (5,), (5.0, 5)])
+@pytest.mark.parametrize("size", [(0, 5), (5, 5000)])
 def test_size_is_checked(tmp_path, size):
     write_array_store(tmp_path, {"x": (["a"], noise(1))})
     with pytest.raises(ValueError, match=r"size must be \(height, width\)"):
         ImageStore.open(tmp_path).load(["a"], size=size)
-
-
-def test_changed_file_is_noticed(tmp_path):
-    path = save(tmp_path / "a.png", Image.new("RGB", (WIDTH, HEIGHT)))
-    write_folder_store(tmp_path / "store", {"a": path})
-    save(path, Image.new("RGB", (WIDTH, HEIGHT), "white"))
-    with pytest.raises(ValueError, match=r"a\.png was changed after the image store was written"):
-        ImageStore.open(tmp_path / "store").load(["a"], size=(5, 5))
-
-
-def test_missing_files_are_refused_when_written(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"1 image files are missing, the first: .*gone\.png"):
-        write_folder_store(tmp_path, {"a": tmp_path / "gone.png"})
-
-
-def test_wrong_arrays_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"expected uint8 \(n, height, width, 3\), got float64"):
-        write_array_store(tmp_path, {"x": (["a"], noise(1).astype(float))})
-    with pytest.raises(ValueError, match="2 ids for 1 images"):
-        write_array_store(tmp_path, {"x": (["a", "b"], noise(1))})
-    with pytest.raises(ValueError, match="'a' occurs twice"):
-        write_array_store(tmp_path, {"x": (["a"], noise(1)), "y": (["a"], noise(1))})
-    assert not list(tmp_path.iterdir())
 
 
 def index_of(folder, **columns):
@@ -308,16 +209,9 @@ def test_damaged_stores_are_refused(tmp_path):
     np.save(tmp_path / "x.npy", noise(1))
     with pytest.raises(ValueError, match="has 1 images, the index asks for row 1"):
         ImageStore.open(tmp_path).load(["b"], size=(5, 5))
-    (tmp_path / "x.npy").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"x\.npy is not a readable array"):
+    np.save(tmp_path / "x.npy", noise(2).astype(float))
+    with pytest.raises(ValueError, match=r"expected uint8 \(n, height, width, 3\), got float64"):
         ImageStore.open(tmp_path).load(["b"], size=(5, 5))
     (tmp_path / "x.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"image array .*x\.npy is missing"):
         ImageStore.open(tmp_path).load(["b"], size=(5, 5))
-
-
-def test_reading_raises_no_warning(tmp_path):
-    path = save(tmp_path / "a.png", Image.new("P", (WIDTH, HEIGHT)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert read_image(path).mode == "RGB"

@@ -11,6 +11,7 @@ from verdict.data.own.picture_files import resolve_images
 
 FRACTIONS = {"train": 0.4, "val": 0.2, "calib": 0.2, "test": 0.2}
 N_IMAGES = 11
+HEADER = "image,hypothesis,label"
 
 
 def picture(path, shade):
@@ -61,25 +62,13 @@ def test_table_and_folder_become_a_dataset(tmp_path, folder):
     assert abs(int(pixels[0, 3, 5, 0]) - 200) <= 4 and abs(int(pixels[1, 3, 5, 0]) - 40) <= 4
 
 
-def test_same_input_same_bytes(tmp_path, folder):
-    first = run(tmp_path, folder, two_rows_each())
-    content = (tmp_path / "store" / "images.parquet").read_bytes()
-    second = run(tmp_path, folder, two_rows_each(), out=tmp_path / "again")
-    assert first.pairs.equals(second.pairs) and first.facts == second.facts
-    assert content == (tmp_path / "again" / "images.parquet").read_bytes()
-
-
 def test_split_column_decides(tmp_path, folder):
     rows = [f"i0,red,entailment,{Split.TEST}", f"i1,red,contradiction,{Split.TRAIN}"]
     dataset = run(tmp_path, folder, rows, "image,hypothesis,label,split")
     assert dataset.pairs["split"].tolist() == ["test", "train"]
     assert dataset.facts["split_by"] == "column"
-
-
-def test_split_column_with_an_image_in_two_splits_is_refused(tmp_path, folder):
-    rows = ["i0,red,entailment,train", "i0,blue,contradiction,test"]
-    with pytest.raises(ValueError, match=r"pairs\.csv: image_id 'i0' is in the splits \['test', 'train'\]"):
-        run(tmp_path, folder, rows, "image,hypothesis,label,split")
+    grouped = run(tmp_path, folder, [f"i{k},red,entailment,g{k // 2}" for k in range(N_IMAGES)], f"{HEADER},group")
+    assert grouped.facts["groups"] == 6 and grouped.pairs.groupby("group_id")["split"].nunique().max() == 1
 
 
 def test_copies_of_one_image_share_a_group(tmp_path, folder):
@@ -91,13 +80,6 @@ def test_copies_of_one_image_share_a_group(tmp_path, folder):
     rows = ["i0,red,entailment,train", "copy,red,entailment,test"]
     with pytest.raises(ValueError, match="group_id 'copy' is in the splits"):
         run(tmp_path, folder, rows, "image,hypothesis,label,split")
-
-
-def test_group_column_keeps_images_together(tmp_path, folder):
-    rows = [f"i{k},red,entailment,g{k // 2}" for k in range(N_IMAGES)]
-    dataset = run(tmp_path, folder, rows, "image,hypothesis,label,group")
-    assert dataset.facts["groups"] == 6
-    assert dataset.pairs.groupby("group_id")["split"].nunique().max() == 1
 
 
 def test_missing_images_stop_or_are_counted(tmp_path, folder):
@@ -117,13 +99,9 @@ def test_unlabelled_pairs_need_no_split(tmp_path, folder):
     assert list(dataset.pairs.columns) == ["pair_id", "image_id", "group_id", "hypothesis"]
 
 
-def test_no_way_to_split_and_faulty_rows(tmp_path, folder):
+def test_no_way_to_split(tmp_path, folder):
     with pytest.raises(ValueError, match="there is no split column, and no fractions"):
         run(tmp_path, folder, two_rows_each(), fractions=None)
-    with pytest.raises(ValueError, match=r"line 3: repeats line 2 with another label"):
-        run(tmp_path, folder, ["i0,red,entailment", "i0,red,contradiction", *two_rows_each()[2:]])
-    with pytest.raises(ValueError, match="line 2: hypothesis is empty"):
-        run(tmp_path, folder, ["i0,  ,entailment", *two_rows_each()[2:]])
 
 
 def test_ids_with_and_without_extension(folder):
@@ -137,22 +115,11 @@ def test_ids_with_and_without_extension(folder):
     assert missing == ["i3.png"]
 
 
-def test_dots_in_a_name_are_part_of_it(folder):
-    picture(folder / "a.b.jpg", 1)
-    assert resolve_images(["a.b"], folder)[0]["a.b"].name == "a.b.jpg"
-    assert resolve_images(["a"], folder)[1] == ["a"]
-
-
 def test_an_id_that_fits_two_files_is_refused_unless_it_is_whole(folder):
     picture(folder / "i0.png", 1)
     with pytest.raises(ValueError, match=r"'i0' fits 2 files in .*\['i0.jpg', 'i0.png'\]"):
         resolve_images(["i0"], folder)
     assert resolve_images(["i0.png"], folder)[0]["i0.png"].name == "i0.png"
-
-
-def test_two_ids_of_one_file_are_refused(folder):
-    with pytest.raises(ValueError, match=r"'i0' and 'i0.jpg' are the same file"):
-        resolve_images(["i0", "i0.jpg"], folder)
 
 
 def test_links_and_paths_that_lead_out_are_refused(tmp_path, folder):
@@ -264,18 +231,15 @@ def pairs_of(**changes):
     return pd.DataFrame(rows).assign(**changes)
 
 
-@pytest.mark.parametrize("split", ["train", "val", "calib", "test"])
+@pytest.mark.parametrize("split", ["train", "calib"])
 def test_a_split_that_lacks_something_is_refused_by_name(split):
     pairs = pairs_of()
     own = pairs["split"] == split
     check_splits(pairs, "p.csv")
-    for bad, message in (
-        (pairs[~own], f"p.csv: no row has the split {split}; a report needs train, val, calib, test"),
-        (pairs[~own | (pairs["label"] == "entailment")], f"no row of the split {split} has the label contradiction"),
-        (
-            pairs[~own | pairs["group_id"].isin([f"{split}{k}" for k in range(3)])],
-            f"the split {split} has 3 image groups",
-        ),
+    for kept, message in (
+        (~own, f"p.csv: no row has the split {split}; a report needs train, val, calib, test"),
+        (~own | (pairs["label"] == "entailment"), f"no row of the split {split} has the label contradiction"),
+        (~own | pairs["group_id"].str[-1].isin(list("012")), f"the split {split} has 3 image groups"),
     ):
         with pytest.raises(ValueError, match=message):
-            check_splits(bad, "p.csv")
+            check_splits(pairs[kept], "p.csv")

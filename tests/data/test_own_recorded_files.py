@@ -3,21 +3,9 @@
 import numpy as np
 import pytest
 
-from verdict.data.own.recorded_files import HUMAN, LABELS, LOGITS, read_numbers, read_saved
+from verdict.data.own.recorded_files import HUMAN, read_numbers, read_saved
 
 NAMES = ("cat", "dog", "emu")
-LOGITS_3 = np.random.default_rng(0).normal(size=(7, 3))
-
-
-def test_columns_become_the_arrays_of_an_archive(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_text("label,logit_cat,logit_emu,logit_dog,human_0,human_1,human_2,site\nemu,5,1,-2.5,3,0,7,x\n")
-    found = read_saved(path, NAMES).arrays
-    assert found[LOGITS].tolist() == [[5.0, -2.5, 1.0]]
-    assert found[LABELS].tolist() == ["emu"]
-    assert found[HUMAN].tolist() == [[3.0, 0.0, 7.0]]
-    assert found["site"].tolist() == ["x"]
-    assert found.keys() == {LOGITS, LABELS, HUMAN, "site"}
 
 
 def test_a_table_of_numbers_alone(tmp_path):

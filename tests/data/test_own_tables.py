@@ -1,53 +1,17 @@
 """Tables that people write: encodings, headers, and every refusal."""
 
-import csv
 import json
 
 import pytest
 
 from verdict.data.own.pair_file import read_pair_file
-from verdict.data.own.tables import decode_text
 
 HEADER = "image,hypothesis,label\n"
-ROWS = "test1.jpg,A dog runs.,entailment\ntest2.jpg,Kein Bär “läuft”,Contradiction\n"
 
 
 def write(path, content):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
-
-
-@pytest.mark.parametrize(
-    ("encoding", "named"),
-    [("utf-8", "utf-8"), ("utf-8-sig", "utf-8-sig"), ("utf-16", "utf-16"), ("cp1252", "cp1252")],
-)
-def test_encodings_give_the_same_table(tmp_path, encoding, named):
-    read = read_pair_file(write(tmp_path / "a.csv", (HEADER + ROWS).encode(encoding)))
-    assert read.facts["encoding"] == named
-    assert read.rows["hypothesis"].tolist() == ["A dog runs.", "Kein Bär “läuft”"]
-    assert read.rows["label"].tolist() == ["entailment", "contradiction"]
-    assert read.rows["line"].tolist() == [2, 3]
-
-
-def test_big_endian_utf16_with_its_mark(tmp_path):
-    content = b"\xfe\xff" + (HEADER + ROWS).encode("utf-16-be")
-    assert read_pair_file(write(tmp_path / "a.csv", content)).rows["image_id"].tolist() == ["test1.jpg", "test2.jpg"]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"caf\xc3\xa9 \xff", "0xff at byte offset 6 is not utf-8"),
-        (b"caf\x81", "0x81 at byte offset 3 is not cp1252"),
-        (b"\xef\xbb\xbfcaf\xe9", "0xe9 at byte offset 6 is not utf-8-sig"),
-        (b"\xff\xfea\x00b", "is not utf-16"),
-        ("ab".encode("utf-16-le"), r"NUL byte at offset 1; is it a binary file, or UTF-16"),
-        ("a\0b".encode("utf-16"), "NUL character at position 1"),
-    ],
-)
-def test_undecodable_bytes_are_named(content, message):
-    with pytest.raises(ValueError, match=r"x\.csv: .*" + message):
-        decode_text(content, "x.csv")
 
 
 def test_a_lost_character_is_refused(tmp_path):
@@ -59,7 +23,7 @@ def test_a_lost_character_is_refused(tmp_path):
     "header", [" Image_ID , Hypothesis,LABEL", "File Name,sentence,gold label", '"image-id","Statement",label']
 )
 def test_headers_are_found_in_any_case(tmp_path, header):
-    read = read_pair_file(write(tmp_path / "a.csv", header + "\n" + ROWS))
+    read = read_pair_file(write(tmp_path / "a.csv", header + "\ntest1.jpg,A dog runs.,entailment\n"))
     assert list(read.rows.columns) == ["image_id", "hypothesis", "label", "line"]
 
 
@@ -89,13 +53,6 @@ def test_semicolon_tab_quotes_and_blank_lines(tmp_path):
     assert read_pair_file(write(tmp_path / "c.csv", quoted)).rows["hypothesis"][0] == 'He said "no", then left'
 
 
-def test_unused_columns_are_reported_and_optional_ones_kept(tmp_path):
-    content = "image,hypothesis,label,split,rating,premise\na,b,entailment, Test ,5,c\n"
-    read = read_pair_file(write(tmp_path / "a.csv", content))
-    assert read.ignored == ("rating",)
-    assert read.rows.loc[0, ["split", "premise"]].tolist() == ["test", "c"]
-
-
 def test_unlabelled_table(tmp_path):
     path = write(tmp_path / "a.csv", "image,hypothesis\na,b\n")
     assert "label" not in read_pair_file(path, labelled=False).rows
@@ -106,36 +63,15 @@ def test_unlabelled_table(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "holds nothing"),
-        (HEADER, "the table has no rows below its header"),
-        ("image,hypothesis,label,file\na,b,entailment,c\n", r"the columns \['image', 'file'\] would both be image_id"),
-        ("image,image,hypothesis\n", "the header names a column twice"),
-        (HEADER + "a,b,entailment\na,b\n", "line 3: 2 cells where the header has 3"),
-        (HEADER + "a,b,c,entailment\n", "line 2: 4 cells where the header has 3; put texts"),
         (HEADER + "a,b,neutral\na,c,maybe\n", "line 2: unknown label 'neutral'.*; line 3: unknown label 'maybe'"),
-        (HEADER + 'a,"b,entailment\n', "line 2: unexpected end of data"),
-        (HEADER + 'a,"b"c,entailment\n', "line 2: ',' expected after '\"'"),
-        (HEADER + f"a,{'b' * 10_001},entailment\n", "line 2: a field of 10,001 characters"),
-        ("image,hypothesis,label,split\na,b,entailment,eval\n", "line 2: unknown split 'eval'"),
-        (HEADER + "a,b\0c,entailment\n", "NUL byte at offset 26"),
+        (HEADER + "".join(f"a,b{k},x\n" for k in range(7)), "and 2 more"),
+        (HEADER + f"a,{'b' * 131_073},entailment\n", "line 2: field larger than field limit"),
     ],
 )
 def test_faulty_csv(tmp_path, content, message):
+    """What the hostile tables do not hold."""
     with pytest.raises(ValueError, match=r"a\.csv.*" + message):
         read_pair_file(write(tmp_path / "a.csv", content))
-
-
-def test_many_unknown_labels_are_counted(tmp_path):
-    content = HEADER + "".join(f"a,b{k},x\n" for k in range(7))
-    with pytest.raises(ValueError, match="and 2 more"):
-        read_pair_file(write(tmp_path / "a.csv", content))
-
-
-def test_the_field_limit_of_the_csv_module_is_left_alone(tmp_path):
-    before = csv.field_size_limit()
-    with pytest.raises(ValueError, match=r"line 2: field larger than field limit"):
-        read_pair_file(write(tmp_path / "a.csv", HEADER + f"a,{'b' * (before + 1)},entailment\n"))
-    assert csv.field_size_limit() == before
 
 
 def lines(*records):
@@ -147,37 +83,11 @@ def test_json_lines_with_integer_ids(tmp_path):
     read = read_pair_file(write(tmp_path / "a.jsonl", lines(record) + "\n" + lines(record | {"Image_ID": "7"})))
     assert read.rows["image_id"].tolist() == ["4564320256", "7"]
     assert read.rows["line"].tolist() == [1, 3]
-    assert read.ignored == ("n",)
+    assert read.ignored == ("n",) and read.facts["encoding"] == "utf-8"
+    assert read.rows["premise"].tolist() == ["c", "c"]
 
 
 GOOD = {"image": "a", "hypothesis": "b", "label": "entailment"}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (lines(GOOD) + "{oops\n", "line 2: Expecting property name"),
-        (lines(GOOD) + "[1]\n", "line 2: expected an object, got list"),
-        (lines(GOOD, {"image": "a"}), r"line 2: keys \['image'\] where the first line has"),
-        (lines(GOOD | {"hypothesis": ["b"]}), r"line 1: 'hypothesis' is \['b'\], expected text or a number"),
-        (lines(GOOD | {"image": {"path": "a"}}), "line 1: 'image' is {'path': 'a'}, expected text"),
-        (lines(GOOD | {"label": None}), "line 1: unknown label ''"),
-        ('{"image": "a", "image": "b"}\n', "line 1: a key occurs twice"),
-        (lines(GOOD | {"Image_ID": "a"}), "would both be image_id"),
-        (lines(GOOD | {"hypothesis": "b" * 10_001}), "line 1: a field of 10,001"),
-        ("{" + '"a":[' * 100_000 + "\n", "line 1: "),
-        (json.dumps([GOOD]), "is one JSON array; write one object a line"),
-        ("\n\n", "holds nothing"),
-    ],
-)
-def test_faulty_json_lines(tmp_path, content, message):
-    with pytest.raises(ValueError, match=r"a\.jsonl.*" + message):
-        read_pair_file(write(tmp_path / "a.jsonl", content))
-
-
-def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"table .*a\.csv is missing"):
-        read_pair_file(tmp_path / "a.csv")
 
 
 SHEET = "image,hypothesis,label,split\n"
@@ -198,14 +108,6 @@ def test_labels_of_one_meaning_are_recognised_and_said(tmp_path, words):
     found = read_pair_file(write(tmp_path / "a.csv", HEADER + f"a,b,{words[0]}\na,c,{words[1]}\n"))
     assert found.rows["label"].tolist() == ["entailment", "contradiction"]
     assert found.facts["labels_read_as"] == f"{words[0].lower()} = entailment, {words[1].lower()} = contradiction"
-
-
-def test_truth_values_of_json_are_labels(tmp_path):
-    content = lines(GOOD | {"label": True}, GOOD | {"hypothesis": "c", "label": False})
-    assert read_pair_file(write(tmp_path / "a.jsonl", content)).rows["label"].tolist() == [
-        "entailment",
-        "contradiction",
-    ]
 
 
 @pytest.mark.parametrize("words", [("0", "1"), ("1", "1"), ("0.0", "1.0")])

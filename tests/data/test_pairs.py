@@ -33,13 +33,6 @@ def test_pair_id_is_the_documented_hash():
     assert make_pair_id("ab", "c") != make_pair_id("a", "bc")
 
 
-def test_good_table_is_returned_unchanged():
-    good = table()
-    before = good.copy()
-    assert check_pairs(good) is good
-    pd.testing.assert_frame_equal(good, before)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

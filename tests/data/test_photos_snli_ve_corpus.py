@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mini_corpora import CLASSES, image_ids, ve_rows, write_lines, write_shard, write_snli_ve
-from verdict.data.photos.snli_ve_corpus import Shard, find_columns, image_id, locate, read_split, split_of
+from mini_corpora import CLASSES, image_ids, ve_rows, write_lines, write_shard
+from verdict.base.params import ShardParams
+from verdict.data.photos.snli_ve_corpus import find_columns, image_id, locate, read_split, split_of
 
 IDS = image_ids(5)
 
@@ -19,44 +20,33 @@ def _nowhere(monkeypatch, tmp_path):
     monkeypatch.setenv("VERDICT_CACHE", str(tmp_path / "cache"))
 
 
-def test_shards_of_a_local_copy_are_found_by_split(tmp_path, monkeypatch):
-    write_snli_ve(tmp_path, IDS[:4], IDS[4:])
-    monkeypatch.setenv("VERDICT_DATA", str(tmp_path))
-    root, found = locate([])
-    assert root == tmp_path / "snli_ve"
-    assert [path.name[:11] for path in found["train"]] == ["train-00000", "train-00001"]
-    assert [path.name[:16] for path in found["validation"]] == ["validation-00000"]
-
-
-@pytest.mark.parametrize(
-    ("path", "split"),
-    [
-        ("data/train-00014-of-00149.parquet", "train"),
-        ("data/validation-00000-of-00006.parquet", "validation"),
-        ("default/train/0046.parquet", "train"),
-        ("default/validation/0000.parquet", "validation"),
-        ("snli_ve_dev.jsonl", "validation"),
-        ("snli_ve_train.jsonl", "train"),
-        ("snli_ve_test.jsonl", ""),
-        ("data/test-00000-of-00005.parquet", ""),
-        ("default/test/0000.parquet", ""),
-    ],
-)
-def test_the_split_is_in_the_name_of_the_file_or_folder(tmp_path, path, split):
-    assert split_of(tmp_path / path) == split
+def test_the_split_is_in_the_name_of_the_file_or_folder(tmp_path):
+    for path, split in {
+        "data/train-00014-of-00149.parquet": "train",
+        "default/train/0046.parquet": "train",
+        "default/validation/0000.parquet": "validation",
+        "snli_ve_dev.jsonl": "validation",
+        "snli_ve_test.jsonl": "",
+        "default/test/0000.parquet": "",
+    }.items():
+        assert split_of(tmp_path / path) == split, path
 
 
 def test_without_a_copy_every_shard_needs_its_hash(tmp_path, monkeypatch):
     source = write_shard(tmp_path / "a.parquet", ve_rows(IDS, n=3))
-    sha256, url = hashlib.sha256(source.read_bytes()).hexdigest(), source.as_uri()
-    for shards in ([], [Shard("train", url, "")], [Shard("train", url, sha256), Shard("validation", url, "")]):
+    sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
+
+    def shard(split, sha256):
+        return ShardParams(split=split, url=source.as_uri(), sha256=sha256)
+
+    for shards in ([], [shard("train", "")], [shard("train", sha256), shard("validation", "")]):
         with pytest.raises(ValueError, match=r"set VERDICT_DATA .* sha256 of every shard in data\.snli_ve\.shards"):
             locate(shards)
     with pytest.raises(FileNotFoundError, match="holds no validation split"):
-        locate([Shard("train", url, sha256)])
+        locate([shard("train", sha256)])
     with pytest.raises(ValueError, match="does not match the known hash: expected " + "0" * 64):
-        locate([Shard("train", url, "0" * 64)])
-    root, found = locate([Shard("train", url, sha256), Shard("validation", url, sha256)])
+        locate([shard("train", "0" * 64)])
+    root, found = locate([shard("train", sha256), shard("validation", sha256)])
     assert root == tmp_path / "cache" / "snli_ve"
     assert {split: [path.read_bytes() for path in files] for split, files in found.items()} == {
         "train": [source.read_bytes()],
@@ -70,23 +60,23 @@ def test_without_a_copy_every_shard_needs_its_hash(tmp_path, monkeypatch):
 
 def test_rows_of_shards_without_the_neutral_ones(tmp_path):
     files = [write_shard(tmp_path / f"train-{k}.parquet", ve_rows(IDS[2 * k : 2 * k + 2], n=4)) for k in range(2)]
-    corpus = read_split(files)
-    assert (len(corpus.rows), corpus.n_neutral, corpus.n_unlabelled, corpus.label_order) == (12, 4, 0, "shard")
-    first = corpus.rows.iloc[:3]
+    rows, facts = read_split(files)
+    assert facts == {"rows": 12, "rows_neutral": 4, "rows_unlabelled": 0, "label_order": "shard"}
+    first = rows.iloc[:3]
     assert first["label"].tolist() == ["entailment", "contradiction", "entailment"]
     assert first["image_id"].tolist() == [IDS[0]] * 3
     assert first["row"].tolist() == [0, 2, 3]
-    assert corpus.rows["file"].astype("str").unique().tolist() == [str(path) for path in files]
+    assert rows["file"].astype("str").unique().tolist() == [str(path) for path in files]
 
 
 def test_a_shard_that_names_its_order_is_read_by_it(tmp_path):
     """The same integers mean the opposite under the opposite order."""
     other = write_shard(tmp_path / "train-0.parquet", ve_rows(IDS, n=3), names=CLASSES[::-1])
-    assert read_split([other]).rows["label"].tolist()[:2] == ["contradiction", "entailment"]
+    assert read_split([other])[0]["label"].tolist()[:2] == ["contradiction", "entailment"]
     silent = write_shard(tmp_path / "train-1.parquet", ve_rows(IDS, n=3), names=None)
-    corpus = read_split([silent])
-    assert corpus.rows["label"].tolist()[:2] == ["entailment", "contradiction"]
-    assert corpus.label_order == "documented"
+    rows, facts = read_split([silent])
+    assert rows["label"].tolist()[:2] == ["entailment", "contradiction"]
+    assert facts["label_order"] == "documented"
     wrong = write_shard(tmp_path / "train-2.parquet", ve_rows(IDS, n=3), names=["yes", "maybe", "no"])
     with pytest.raises(ValueError, match=r"train-2\.parquet: its labels are \['yes', 'maybe', 'no'\]"):
         read_split([wrong])
@@ -95,16 +85,12 @@ def test_a_shard_that_names_its_order_is_read_by_it(tmp_path):
 def test_labels_in_words_and_other_accepted_columns(tmp_path):
     rows = [row | {"label": CLASSES[row["label"]]} for row in ve_rows(IDS, n=3)]
     rows[0]["label"] = "-"
+    rows[3]["hypothesis"] = "  A\tdog \n runs. "
     names = {"filename": "Flickr30K_ID", "hypothesis": "sentence2", "label": "gold_label"}
-    corpus = read_split([write_shard(tmp_path / "train-0.parquet", rows, names=None, columns=names)])
-    assert corpus.rows["label"].value_counts().to_dict() == {"contradiction": 5, "entailment": 4}
-    assert (corpus.n_neutral, corpus.n_unlabelled, corpus.label_order) == (5, 1, "names")
-
-
-def test_minus_one_is_no_label(tmp_path):
-    rows = ve_rows(IDS, n=3)
-    rows[2]["label"] = -1
-    assert read_split([write_shard(tmp_path / "train-0.parquet", rows)]).n_unlabelled == 1
+    read, facts = read_split([write_shard(tmp_path / "train-0.parquet", rows, names=None, columns=names)])
+    assert "A dog runs." in set(read["hypothesis"])
+    assert read["label"].value_counts().to_dict() == {"contradiction": 5, "entailment": 4}
+    assert facts == {"rows": 9, "rows_neutral": 5, "rows_unlabelled": 1, "label_order": "names"}
 
 
 def original(ids):
@@ -121,18 +107,18 @@ def original(ids):
 
 def test_json_lines_of_the_original_release(tmp_path):
     path = write_lines(tmp_path / "snli_ve_train.jsonl", list(original(IDS)))
-    corpus = read_split([path])
-    assert len(corpus.rows) == 10 and corpus.n_neutral == 5
-    assert set(corpus.rows["row"]) == {-1}
-    assert corpus.rows["image_id"].unique().tolist() == IDS
+    rows, facts = read_split([path])
+    assert len(rows) == 10 and facts["rows_neutral"] == 5
+    assert set(rows["row"]) == {-1}
+    assert rows["image_id"].unique().tolist() == IDS
 
 
 def test_json_lines_are_read_in_parts(tmp_path, monkeypatch):
     path = write_lines(tmp_path / "snli_ve_train.jsonl", list(original(IDS)))
-    whole = read_split([path]).rows
-    for size in (1, 4, 15):
+    whole, _ = read_split([path])
+    for size in (1, 4):
         monkeypatch.setattr("verdict.data.photos.snli_ve_corpus.BATCH_ROWS", size)
-        assert read_split([path]).rows.equals(whole)
+        assert read_split([path])[0].equals(whole)
         lines = path.read_text().splitlines()
         lines[9] = json.dumps(json.loads(lines[9]) | {"gold_label": "yes"})
         broken = tmp_path / "broken.jsonl"
@@ -141,18 +127,10 @@ def test_json_lines_are_read_in_parts(tmp_path, monkeypatch):
             read_split([broken])
 
 
-@pytest.mark.parametrize(
-    ("name", "found"),
-    [
-        ("36979.jpg", "36979"),
-        ("flickr30k-images/36979.jpg#2", "36979"),
-        ("36979", "36979"),
-        (" 36979.JPG ", "36979"),
-        ("a.b", "a.b"),
-    ],
-)
-def test_the_image_id_is_the_flickr_id(name, found):
-    assert image_id(name) == found
+def test_the_image_id_is_the_flickr_id():
+    for name in ("36979.jpg", "flickr30k-images/36979.jpg#2", "36979", " 36979.JPG "):
+        assert image_id(name) == "36979"
+    assert image_id("a.b") == "a.b"
 
 
 def test_a_missing_column_is_named_with_those_found(tmp_path):
@@ -190,9 +168,3 @@ def test_a_damaged_shard_is_named(tmp_path):
     (tmp_path / "snli_ve_train.jsonl").write_text('{"Flickr30K_ID": "1"\n')
     with pytest.raises(ValueError, match=r"snli_ve_train\.jsonl, row 0: "):
         read_split([tmp_path / "snli_ve_train.jsonl"])
-
-
-def test_blanks_in_a_hypothesis_are_one(tmp_path):
-    rows = ve_rows(IDS[:1], n=1)
-    rows[0]["hypothesis"] = "  A\tdog \n runs. "
-    assert read_split([write_shard(tmp_path / "train-0.parquet", rows)]).rows["hypothesis"].tolist() == ["A dog runs."]

@@ -7,18 +7,17 @@ from verdict.base.params import load_params
 from verdict.data.pairs import EXCLUDED_COLUMNS, Dataset
 from verdict.data.sources import exclusion_template, exclusions, export_predictions
 
-PREDICTIONS = pd.DataFrame({"image_id": ["test-5-1-0", "test-17-0-3"], "logit_0": [0.0, 0.0], "logit_1": [0.7, -0.7]})
+PREDICTIONS = pd.DataFrame(
+    {"image_id": ["test-5-1-0", "test-17-0-3", "test-5-0-1"], "logit_0": 0.0, "logit_1": [0.7, -0.7, 0.0]}
+)
 
 
-def test_nlvr_gets_the_corpus_own_file(tmp_path):
-    params = load_params("base").data.model_copy(update={"source": "nlvr"})
-    (path,) = export_predictions(params, PREDICTIONS, tmp_path)
-    assert path.read_text() == "test-17-0-3.png,true\ntest-5-1-0.png,false\n"
-
-
-def test_other_sources_have_no_format_of_their_own(tmp_path):
+def test_only_nlvr_has_a_format_of_its_own(tmp_path):
     assert export_predictions(load_params("base").data, PREDICTIONS, tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+    params = load_params("base").data.model_copy(update={"source": "nlvr"})
+    (path,) = export_predictions(params, PREDICTIONS, tmp_path)
+    assert path.read_text() == "test-17-0-3.png,true\ntest-5-0-1.png,true\ntest-5-1-0.png,false\n"
 
 
 def left_out(*rows):

@@ -37,46 +37,28 @@ def test_words():
 
 
 def test_lengths_by_hand():
-    found = length_quantiles(table(("a b c", E), ("a b", C), ("a b c d e f g", C)), sequence_length=3)
+    found = length_quantiles(table(("a b c", E), ("a b", C), ("a b c d e f g", C)))
     rows = found.set_index("label")
     assert rows.loc["all", "mean"] == pytest.approx((3 + 2 + 7) / 3)
     assert rows.loc["all", "q50"] == 3
     assert rows.loc[C, "q25"] == pytest.approx(2 + 0.25 * (7 - 2))
-    assert rows.loc["all", "share_longer"] == pytest.approx(1 / 3)
     assert rows.loc[E, ["n", "max"]].tolist() == [1, 3]
 
 
-def test_groups_are_those_of_the_study():
-    assert len(SPATIAL_WORDS) == 11 and len(SEMANTIC_WORDS) == 10
-
-
 @pytest.mark.parametrize(
-    ("sentence", "groups"),
+    ("words", "sentence", "groups"),
     [
-        ("Dogs are OUT in the snow", {"outside", "inside"}),
-        ("She is next to him", {"near"}),
-        ("She is next, to him", set()),
-        ("Insider trading on-line", set()),
-        ("The right-hand side", {"right"}),
-        ("An outdoor scene, behind it", {"outside", "back"}),
+        (SPATIAL_WORDS, "Dogs are OUT in the snow", {"outside", "inside"}),
+        (SPATIAL_WORDS, "She is next to him", {"near"}),
+        (SPATIAL_WORDS, "She is next, to him", set()),
+        (SPATIAL_WORDS, "Insider trading on-line", set()),
+        (SPATIAL_WORDS, "The right-hand side", {"right"}),
+        (SEMANTIC_WORDS, "There are 16 dogs", {"counting"}),
+        (SEMANTIC_WORDS, "A woman isn’t sitting", {"gender", "negation", "posture"}),
     ],
 )
-def test_spatial_words_are_whole_words(sentence, groups):
-    flags = keyword_flags([sentence], SPATIAL_WORDS)
-    assert set(flags.columns[flags.iloc[0]]) == groups
-
-
-@pytest.mark.parametrize(
-    ("sentence", "groups"),
-    [
-        ("There are 16 dogs", {"counting"}),
-        ("A woman isn’t sitting", {"gender", "negation", "posture"}),
-        ("Nothing is known", {"negation"}),
-        ("A knot", set()),
-    ],
-)
-def test_semantic_words(sentence, groups):
-    flags = keyword_flags([sentence], SEMANTIC_WORDS)
+def test_groups_of_words_are_whole_words(words, sentence, groups):
+    flags = keyword_flags([sentence], words)
     assert set(flags.columns[flags.iloc[0]]) == groups
 
 
@@ -90,20 +72,9 @@ def test_keyword_table_by_hand():
     assert np.isnan(rows.loc["birds", "share_entailment"]) and rows.loc["birds", "balance"] == ""
 
 
-def test_relabelling_mirrors_the_keyword_table():
-    rng = np.random.default_rng(2)
-    pairs = table(*[(f"{rng.choice(['no', 'a'])} dog {k}", rng.choice([E, C])) for k in range(101)])
-    swapped = pairs.assign(label=pairs["label"].map({E: C, C: E}))
-    a, b = (keyword_table(p, {"negation": ["no"]}).iloc[0] for p in (pairs, swapped))
-    assert (a["n_entailment"], a["n_contradiction"]) == (b["n_contradiction"], b["n_entailment"])
-
-
-@pytest.mark.parametrize(
-    ("share", "grade"),
-    [(0.472, "excellent"), (0.55, "excellent"), (0.429, "good"), (0.4, "good"), (0.651, "poor"), (0.64, "moderate")],
-)
-def test_balance_grades_of_the_study(share, grade):
-    assert balance_grade(share) == grade
+def test_balance_grades_of_the_study():
+    shares = {0.472: "excellent", 0.55: "excellent", 0.429: "good", 0.4: "good", 0.651: "poor", 0.64: "moderate"}
+    assert {share: balance_grade(share) for share in shares} == shares
 
 
 def test_repeats_between_splits():
@@ -133,14 +104,10 @@ def test_artefacts_by_hand():
     assert smooth.index.tolist() == ["a", "no", "cat", "dog"]
 
 
-def test_rare_words_are_not_listed_and_parameters_are_checked():
+def test_rare_words_are_not_listed():
     pairs = table(("rare word", E), ("word", C))
     assert label_artefacts(pairs, min_count=2)["word"].tolist() == ["word"]
     assert label_artefacts(pairs, min_count=3).empty
-    with pytest.raises(ValueError, match="min_count must be >= 1"):
-        label_artefacts(pairs, min_count=0)
-    with pytest.raises(ValueError, match="smoothing >= 0"):
-        label_artefacts(pairs, smoothing=-1)
 
 
 def resampler(level):
@@ -195,11 +162,6 @@ def test_without_negations_the_guard_says_so():
     found, n = negation_guard(pairs, resampler(0.95))
     assert n == 0 and np.isnan(found.value)
     assert guard_template(found, "data.negation").startswith("No training hypothesis holds a negation word")
-
-
-def test_the_guards_interval_has_the_level_that_was_asked_for():
-    narrow, wide = (negation_guard(negated(0.6), resampler(level))[0] for level in (0.5, 0.99))
-    assert wide.low < narrow.low < narrow.high < wide.high
 
 
 def test_where_all_negations_are_of_one_label_the_guard_is_not_certain():

@@ -22,14 +22,6 @@ def test_probability_signals_by_hand():
     assert max_probability(probs) == pytest.approx([0.7, 1 / 3, 1.0])
     entropy = -(0.7 * np.log(0.7) + 0.2 * np.log(0.2) + 0.1 * np.log(0.1))
     assert entropy_confidence(probs) == pytest.approx([1 - entropy / np.log(3), 0.0, 1.0], abs=1e-12)
-    assert np.all(entropy_confidence(np.full((5, 7), 1 / 7)) >= 0)
-
-
-def test_signals_do_not_depend_on_the_names_of_classes():
-    probs = np.random.default_rng(0).dirichlet(np.ones(5), size=11)
-    shuffled = probs[:, [3, 1, 4, 0, 2]]
-    assert max_probability(shuffled) == pytest.approx(max_probability(probs))
-    assert entropy_confidence(shuffled) == pytest.approx(entropy_confidence(probs))
 
 
 def test_stability_by_hand():
@@ -85,17 +77,9 @@ def test_distance_confidence_is_a_conformal_p_value():
     ("call", "message"),
     [
         (lambda: max_probability(np.array([[-1.2, 2.0]])), "did you pass logits"),
-        (lambda: entropy_confidence(np.array([[np.nan, 1.0]])), "did you pass logits"),
-        (lambda: conformal_confidence(np.array([[1, 0]])), "sets must be boolean"),
-        (lambda: composite({}), "at least one signal"),
         (lambda: composite({"a": np.array([1.1])}), r"signal a must lie in \[0, 1\]"),
-        (lambda: composite({"a": np.array([np.nan])}), r"signal a must lie in \[0, 1\]"),
-        (lambda: composite({"a": np.ones(2), "b": np.ones(3)}), "one length"),
-        (lambda: without_each({"a": np.ones(2)}), "two signals"),
-        (
-            lambda: consistency_by_pair(np.ones(1), np.full((1, 2), 2.0), np.zeros(1, int), np.zeros(1, int)),
-            "1, 0 or NaN",
-        ),
+        (lambda: composite({"a": np.ones(1)}, np.array([np.nan])), r"consistency must lie in \[0, 1\]"),
+        (lambda: entropy_confidence(np.array([[-1.2, 2.2]])), "did you pass logits"),
     ],
 )
 def test_refusals(call, message):

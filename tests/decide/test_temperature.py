@@ -1,6 +1,7 @@
 """Temperature and its references: recorded numbers, hard cases, other implementations, the published failure."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -42,10 +43,13 @@ class SavedScores(ClassifierMixin, BaseEstimator):
         return self.classes_[(scores[:, 0] > 0).astype(int) if len(self.classes_) == 2 else scores.argmax(axis=1)]
 
 
-def scikit_learn_temperature(scores, y_true):
+def scikit_learn(scores, y_true, method):
     model = FrozenEstimator(SavedScores().fit(scores, y_true))
-    fitted = CalibratedClassifierCV(model, method="temperature").fit(scores, y_true)
-    return 1 / fitted.calibrated_classifiers_[0].calibrators[0].beta_
+    return CalibratedClassifierCV(model, method=method).fit(scores, y_true)
+
+
+def scikit_learn_temperature(scores, y_true):
+    return 1 / scikit_learn(scores, y_true, "temperature").calibrated_classifiers_[0].calibrators[0].beta_
 
 
 def over_confident(n, n_classes, seed, *, true_temperature=2.5):
@@ -77,13 +81,13 @@ def test_recorded_network_has_the_published_figures():
 
 def test_the_true_temperature_is_found_and_its_interval_covers_it():
     covered = 0
-    for seed in range(100):
-        logits, y_true = over_confident(401, 3, seed)
+    for seed in range(40):
+        logits, y_true = over_confident(211, 3, seed)
         fitted = Temperature.fit(logits, y_true)
-        interval = fitted.interval(logits, y_true, Resampler(np.arange(401), 200, 0.95, seed))
+        interval = fitted.interval(logits, y_true, Resampler(np.arange(211), 100, 0.95, seed))
         covered += interval.low <= 2.5 <= interval.high
-    # 0.95 of 100 has a standard error of 0.022.
-    assert 88 <= covered <= 100
+    # 0.95 of 40 has a standard error of 0.034.
+    assert 34 <= covered <= 40
 
 
 def test_resamples_are_fitted_as_rows_would_be():
@@ -93,56 +97,35 @@ def test_resamples_are_fitted_as_rows_would_be():
     for row, value in zip(resampler.weights(), drawn, strict=True):
         index = np.repeat(np.arange(503), row)
         assert value == pytest.approx(Temperature.fit(logits[index], y_true[index]).temperature, rel=1e-4)
+    assert np.isnan(temperature_replicates(logits, y_true, Resampler(np.zeros(503), 7, 0.95, 2))).all()
 
 
-def hard_case(rng):
-    """One of seven hard kinds: cosines, huge, a class missing, all right, all wrong, huge and right, float32."""
-    n_classes, n, kind = int(rng.choice([2, 3, 5, 10])), int(rng.choice([20, 101, 211])), int(rng.integers(7))
-    y_true = rng.integers(0, n_classes if kind != 2 else n_classes - 1, n)
-    logits = rng.normal(size=(n, n_classes))
-    if kind == 0:
-        logits = 0.2 + 0.03 * logits
-        logits[np.arange(n), y_true] += 0.05
-    elif kind == 1:
-        logits *= 10 ** rng.uniform(0, 4)
-    elif kind == 2:
-        logits[np.arange(n), y_true] += 1
-    elif kind == 3:
-        y_true = logits.argmax(axis=1)
-    elif kind == 4:
-        y_true = logits.argmin(axis=1)
-    elif kind == 5:
-        logits *= 1e4
-        y_true = logits.argmax(axis=1)
-    else:
-        logits[np.arange(n), y_true] += 2
-        logits = logits.astype(np.float32)
-    return logits, y_true, kind
-
-
-def test_a_thousand_hard_cases_stay_positive_and_never_lose():
-    rng = np.random.default_rng(11)
+@pytest.mark.parametrize("seed", range(23))
+@pytest.mark.parametrize("kind", ["cosines", "huge", "float32", "all right", "all wrong", "huge and right"])
+def test_hard_cases_stay_positive_and_never_lose(kind, seed):
+    logits = np.random.default_rng(seed).normal(size=(53, (2, 3, 10)[seed % 3]))
+    y_true = np.argmax(logits + np.random.default_rng(seed + 1).normal(size=logits.shape), axis=1)
+    if kind in ("all wrong", "all right", "huge and right"):
+        y_true = logits.argmin(axis=1) if kind == "all wrong" else logits.argmax(axis=1)
+    factor = {"cosines": 0.03, "huge": 1e4, "huge and right": 1e4}.get(kind, 1.0)
+    logits = (logits * factor).astype(np.float32 if kind == "float32" else np.float64)
     with np.errstate(all="raise", under="ignore"):
-        for _ in range(1000):
-            logits, y_true, kind = hard_case(rng)
-            fitted = Temperature.fit(logits, y_true, allow_small=True)
-            assert 0 < fitted.temperature < math.inf
-            assert fitted.nll_after <= fitted.nll_before < math.inf
-            assert fitted.nll_before == nll_of_logits(logits, y_true)
-            assert fitted.converged != fitted.at_bound
-            assert ("bound" in fitted.warning) == fitted.at_bound
-            if kind in (3, 4, 5):
-                assert fitted.at_bound
-                assert math.log(fitted.temperature) == pytest.approx(7 if kind == 4 else -7)
+        fitted = Temperature.fit(logits, y_true, allow_small=True)
+    assert 0 < fitted.temperature < math.inf
+    assert fitted.nll_after <= fitted.nll_before == nll_of_logits(logits, y_true) < math.inf
+    assert fitted.converged != fitted.at_bound == ("bound" in fitted.warning)
+    if kind in ("all right", "all wrong", "huge and right"):
+        assert math.log(fitted.temperature) == pytest.approx(7 if kind == "all wrong" else -7)
 
 
-def test_no_temperature_on_a_grid_is_better():
-    for seed in range(23):
-        logits, y_true = over_confident(
-            307, 5, seed, true_temperature=10 ** np.random.default_rng(seed).uniform(-0.5, 1)
-        )
+def test_no_temperature_on_a_grid_is_better_and_fitting_again_never_loses_even_by_rounding():
+    for seed in range(7):
+        logits, y_true = over_confident(101, 5, seed, true_temperature=2.0 ** (seed - 1))
         fitted = Temperature.fit(logits, y_true)
-        assert fitted.nll_after <= nll_curve(logits, y_true, np.linspace(-7, 7, 701)).min() + 1e-12
+        assert fitted.nll_after <= nll_curve(logits, y_true, np.linspace(-7, 7, 281)).min() + 1e-12
+        again = Temperature.fit(logits / fitted.temperature, y_true, allow_small=True)
+        assert again.temperature == pytest.approx(1, rel=1e-6)
+        assert again.nll_after <= again.nll_before
 
 
 def test_scaling_logits_scales_the_temperature():
@@ -163,46 +146,41 @@ def test_a_temperature_of_one_is_the_identity_and_any_keeps_the_answers():
     assert (fitted.transform(logits).argmax(axis=1) == logits.argmax(axis=1)).all()
 
 
-def test_fitting_again_never_loses_even_by_rounding():
-    for seed in range(53):
-        logits, y_true = over_confident(101, 3, seed)
-        again = Temperature.fit(logits / Temperature.fit(logits, y_true).temperature, y_true)
-        assert again.temperature == pytest.approx(1, rel=1e-6)
-        assert again.nll_after <= again.nll_before
+FLAT = np.full((211, 3), 7.0)
+LOGITS, TRUE = over_confident(211, 3, 0)
 
 
-def test_what_a_reader_must_know_is_said():
-    flat = Temperature.fit(np.full((211, 3), 7.0), np.arange(211) % 3)
-    assert flat.temperature == 1
-    assert "every T gives the same NLL" in flat.warning
-    few = Temperature.fit(*over_confident(20, 3, 0))
-    assert "20 calibration rows are few" in few.warning
-    logits, y_true = over_confident(211, 3, 0)
-    assert "lower bound" in Temperature.fit(logits, logits.argmax(axis=1)).warning
-    assert "upper bound" in Temperature.fit(logits, logits.argmin(axis=1)).warning
+@pytest.mark.parametrize(
+    ("logits", "y_true", "said"),
+    [
+        (FLAT, TRUE, "every T gives the same NLL"),
+        (*over_confident(20, 3, 0), "20 calibration rows are few"),
+        (LOGITS, LOGITS.argmin(axis=1), "upper bound"),
+        (LOGITS, LOGITS.argmax(axis=1), "lower bound .*: every answer is right, and T is not to be trusted"),
+        (LOGITS / 1e4 + 0.3, TRUE, "the logits lack their scale"),
+        (LOGITS, np.full(211, 2), "every label of these rows is class 2"),
+        (LOGITS * 1e4, TRUE, "^the logits of a row differ by up to(?!.*are equal)"),
+        (LOGITS * 1e300, TRUE, "^the logits of a row differ by up to(?!.*are equal)"),
+    ],
+)
+def test_what_a_reader_must_know_is_said(logits, y_true, said):
+    fitted = Temperature.fit(logits, y_true, allow_small=True)
+    assert re.search(said, fitted.warning)
+    assert fitted.temperature == 1 or logits is not FLAT
+
+
+@pytest.mark.parametrize("method", [Temperature, VectorScaling, Platt, Isotonic])
+def test_what_is_not_logits_and_labels_is_refused(method):
     with pytest.raises(ValueError, match="got probabilities"):
-        Temperature.fit(softmax(logits), y_true)
+        method.fit(softmax(LOGITS), TRUE)
+    with pytest.raises(ValueError, match="expected 211 labels"):
+        method.fit(LOGITS, TRUE[1:])
     with pytest.raises(ValueError, match="cosines"):
-        Temperature.fit(*clip_like_cosines(101, 10, rng=np.random.default_rng(0)))
+        method.fit(LOGITS / 100, TRUE)
 
 
-@pytest.mark.parametrize("scale", [1e4, 1e5, 1e300])
-def test_logits_of_another_scale_are_not_called_equal(scale):
-    logits, y_true = over_confident(211, 3, 0)
-    said = Temperature.fit(logits * scale, y_true).warning
-    assert "the logits of a row differ by up to" in said and "are equal" not in said
-
-
-def test_labels_of_one_class_and_answers_that_are_all_right_are_told():
-    logits, y_true = over_confident(211, 3, 0)
-    assert "every label of these rows is class 2" in Temperature.fit(logits, np.full(211, 2)).warning
-    assert "every answer is right, and T is not to be trusted" in Temperature.fit(logits, logits.argmax(axis=1)).warning
-    cosines = logits / 1e4 + 0.3
-    assert "the logits lack their scale" in Temperature.fit(cosines, y_true, allow_small=True).warning
-
-
-@pytest.mark.parametrize("n_classes", [2, 3, 60])
-@pytest.mark.parametrize("scale", [1.0, 30.0, 3000.0])
+@pytest.mark.parametrize("n_classes", [2, 60])
+@pytest.mark.parametrize("scale", [1.0, 3000.0])
 def test_log_odds_are_those_of_each_class_against_the_rest(n_classes, scale):
     logits = np.random.default_rng(1).normal(0, scale, (53, n_classes))
     by_hand = np.column_stack(
@@ -211,19 +189,14 @@ def test_log_odds_are_those_of_each_class_against_the_rest(n_classes, scale):
     np.testing.assert_allclose(_log_odds(logits), by_hand, rtol=1e-12, atol=1e-12)
 
 
-def test_scikit_learn_finds_the_same_temperature():
+def test_scikit_learn_finds_the_same_temperature_but_doubles_a_binary_score():
     logits, y_true = over_confident(1009, 5, 6)
-    assert Temperature.fit(logits, y_true).temperature == pytest.approx(
-        scikit_learn_temperature(logits, y_true), rel=1e-5
-    )
-
-
-def test_scikit_learn_doubles_a_binary_score():
+    theirs = scikit_learn_temperature(logits, y_true)
+    assert Temperature.fit(logits, y_true).temperature == pytest.approx(theirs, rel=1e-5)
     logits, y_true = over_confident(1009, 2, 7)
-    z = logits[:, 1] - logits[:, 0]
-    ours = Temperature.fit(np.column_stack([np.zeros(1009), z]), y_true).temperature
     # scikit-learn 1.9.1 turns a one-dimensional score x into the row (-x, x), which doubles the difference.
-    assert scikit_learn_temperature(z[:, None], y_true) == pytest.approx(2 * ours, rel=1e-5)
+    theirs = scikit_learn_temperature(logits[:, 1:] - logits[:, :1], y_true)
+    assert theirs == pytest.approx(2 * Temperature.fit(logits, y_true).temperature, rel=1e-5)
 
 
 def test_vector_scaling_undoes_a_shift_that_temperature_cannot():
@@ -240,19 +213,15 @@ def test_vector_scaling_undoes_a_shift_that_temperature_cannot():
 
 def test_platt_matches_scikit_learn_for_two_classes():
     logits, y_true = over_confident(1009, 2, 9)
-    z = (logits[:, 1] - logits[:, 0])[:, None]
-    model = FrozenEstimator(SavedScores().fit(z, y_true))
-    reference = CalibratedClassifierCV(model, method="sigmoid").fit(z, y_true).predict_proba(z)
-    assert Platt.fit(logits, y_true).transform(logits) == pytest.approx(reference, abs=1e-4)
+    score = logits[:, 1:] - logits[:, :1]
+    theirs = scikit_learn(score, y_true, "sigmoid").predict_proba(score)
+    assert Platt.fit(logits, y_true).transform(logits) == pytest.approx(theirs, abs=1e-4)
 
 
-def test_isotonic_is_monotone_and_keeps_rows_whole():
+def test_isotonic_is_monotone():
     logits, y_true = over_confident(1009, 2, 10)
-    fitted = Isotonic.fit(logits, y_true)
-    order = np.argsort(softmax(logits)[:, 1])
-    assert (np.diff(fitted.transform(logits)[order, 1]) >= -1e-12).all()
-    three = Isotonic.fit(*over_confident(307, 3, 11)).transform(10 * over_confident(101, 3, 12)[0])
-    assert three.sum(axis=1) == pytest.approx(np.ones(101))
+    probs = Isotonic.fit(logits, y_true).transform(logits)
+    assert (np.diff(probs[np.argsort(softmax(logits)[:, 1]), 1]) >= -1e-12).all()
 
 
 @pytest.mark.parametrize("method", [Temperature, VectorScaling, Platt, Isotonic])
@@ -260,7 +229,7 @@ def test_every_method_lowers_the_error_of_new_rows(method):
     logits, y_true = over_confident(2003, 3, 13)
     new_logits, new_true = over_confident(2003, 3, 14)
     probs = method.fit(logits, y_true).transform(new_logits)
-    assert probs.shape == (2003, 3)
+    assert probs.sum(axis=1) == pytest.approx(np.ones(2003))
     assert ece(probs, new_true) < 0.5 * ece(softmax(new_logits), new_true)
 
 
@@ -282,7 +251,7 @@ def test_moving_the_raw_temperature_ends_on_the_plateau():
 
 def test_the_path_is_that_of_torch():
     torch = pytest.importorskip("torch")
-    cosines, y_true = clip_like_cosines(1009, 10, rng=np.random.default_rng(1))
+    cosines, y_true = clip_like_cosines(211, 10, rng=np.random.default_rng(1))
     scores, truth = torch.tensor(cosines), torch.tensor(y_true)
     temperature = torch.nn.Parameter(torch.ones((), dtype=torch.float64))
     optimizer = torch.optim.LBFGS([temperature], lr=1, max_iter=50)
@@ -298,21 +267,16 @@ def test_the_path_is_that_of_torch():
     assert path["temperature"].iloc[-1] == pytest.approx(temperature.item(), rel=1e-6)
 
 
-def read(chosen, wrong):
-    return {name: float(one(None)) for name, one in readings(chosen.astype(float), wrong.astype(float)).items()}
-
-
 def test_published_figures_are_arithmetic():
     # Run 1: T = -590, every probability 0.1, accuracy 0.0003 and an "error" of 0.0997.
     assert plateau_ece(10, 0.0003) == pytest.approx(0.0997)
-    # Run 2: 10,000 images, 1,383 errors, every image intervened.
-    wrong = np.arange(10_000) < 1383
-    everyone = read(np.ones(10_000), wrong)
-    assert everyone == {"share": 1, "base_error": 0.1383, "precision": 0.1383, "recall": 1, "lift": 1}
-    # Its 2,932 images for people hold 1,165 of the errors: that branch does measure the gate.
-    found = read(np.concatenate([np.arange(1383) < 1165, np.arange(10_000 - 1383) < 2932 - 1165]), wrong)
-    assert found["recall"] == pytest.approx(1165 / 1383)
-    assert found["precision"] == pytest.approx(1165 / 2932)
-    assert found["lift"] == pytest.approx((1165 / 2932) / 0.1383)
-    nobody = read(np.zeros(10_000), wrong)
-    assert math.isnan(nobody["precision"]) and nobody["recall"] == 0
+    # Run 2: 10,000 images, 1,383 errors, every image intervened. Its 2,932 images for people hold 1,165 of the errors:
+    # that branch does measure the gate.
+    wrong, everyone, nobody = (np.arange(10_000) < n for n in (1383, 10_000, 0))
+    handed = (np.arange(10_000) < 1165) | (np.arange(10_000) >= 10_000 - (2932 - 1165))
+    found = [{name: float(one(None)) for name, one in readings(chosen, wrong).items()} for chosen in (everyone, handed)]
+    assert found[0] == {"share": 1, "base_error": 0.1383, "precision": 0.1383, "recall": 1, "lift": 1}
+    assert found[1]["recall"] == pytest.approx(1165 / 1383)
+    assert found[1]["precision"] == pytest.approx(1165 / 2932)
+    assert found[1]["lift"] == pytest.approx((1165 / 2932) / 0.1383)
+    assert math.isnan(readings(nobody, wrong)["precision"](None)) and readings(nobody, wrong)["recall"](None) == 0

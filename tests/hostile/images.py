@@ -7,12 +7,9 @@ import zlib
 from functools import partial
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from corpus import Case
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
-from verdict.data.embedded import read_embedded
 from verdict.data.images import ImageStore, write_array_store
 from verdict.data.own.csv_folder import build
 
@@ -25,17 +22,6 @@ COLOURS = {
     "grey": (128, 128, 128),
 }
 PLAIN = "red green blue white"
-# Corners (upper left, upper right, lower left, lower right) of the picture as it must be seen, by EXIF orientation.
-TURNED = {
-    1: PLAIN,
-    2: "green red white blue",
-    3: "white blue green red",
-    4: "blue white red green",
-    5: "red blue green white",
-    6: "blue red white green",
-    7: "white green blue red",
-    8: "green white red blue",
-}
 
 
 def corners(pixels):
@@ -92,22 +78,6 @@ def png_header(width, height, rest=b""):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + rest + chunk(b"IEND", b"")
 
 
-def bmp_header(width, height):
-    head = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54)
-    return head + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(60)
-
-
-def gif_header(width, height):
-    return (
-        b"GIF89a"
-        + struct.pack("<HHBBB", width, height, 0x80, 0, 0)
-        + bytes(6)
-        + b","
-        + struct.pack("<HHHHB", 0, 0, width, height, 0)
-        + b"\x02\x02\x44\x01\x00;"
-    )
-
-
 def jpeg_header(width, height):
     """The quarters as JPEG, with another size written into the frame header."""
     content = bytearray(encoded(quarters(), "JPEG"))
@@ -121,12 +91,6 @@ def moving(kind):
     return encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=50)
 
 
-def exif(orientation):
-    found = Image.Exif()
-    found[0x0112] = orientation
-    return found
-
-
 def text_bomb():
     """A PNG whose compressed comment unpacks to a hundred megabytes."""
     comment = b"Comment\0\0" + zlib.compress(bytes(100_000_000), 9)
@@ -134,58 +98,25 @@ def text_bomb():
     return content[:33] + chunk(b"zTXt", comment) + content[33:]
 
 
-def profile_bomb():
-    """A PNG whose colour profile unpacks to a hundred megabytes."""
-    content = encoded(quarters(), "PNG")
-    return content[:33] + chunk(b"iCCP", b"icc\0\0" + zlib.compress(bytes(100_000_000), 9)) + content[33:]
-
-
 def pixel_bomb():
     """A small picture whose pixel stream unpacks to a hundred megabytes."""
     return png_header(2, 2, chunk(b"IDAT", zlib.compress(bytes(100_000_000), 9)))
 
 
-def with_comment():
-    info = PngImagePlugin.PngInfo()
-    info.add_text("Comment", "<script>alert(1)</script>{{ 7*7 }}")
-    return encoded(quarters(), "PNG", pnginfo=info)
-
-
-def cmyk():
-    return encoded(quarters("CMYK"), "JPEG", quality=95)
-
-
-def transparent():
-    layer = quarters("RGBA")
-    layer.putalpha(0)
-    return encoded(layer, "PNG")
-
-
 def linked(folder, target, is_folder=False):
-    """An image, or the whole folder of images, that is a link."""
-    images = folder / "images"
-    (folder / "real").mkdir()
-    (folder / "real" / "a.png").write_bytes(encoded(quarters(), "PNG"))
+    """An image, or the whole folder of images, that is a link, or is made in another way."""
+    images, real = folder / "images", folder / "real"
+    real.mkdir()
+    (real / "a.png").write_bytes(encoded(quarters(), "PNG"))
     if is_folder:
-        images.symlink_to(folder / "real")
-    else:
-        images.mkdir()
-        (images / "a.png").symlink_to(target)
-    return found_in(folder, images)
-
-
-def link_within(folder):
-    images = folder / "images"
+        images.symlink_to(real)
+        return found_in(folder, images)
     images.mkdir()
     (images / "real.png").write_bytes(encoded(quarters(), "PNG"))
-    (images / "a.png").symlink_to("real.png")
-    return found_in(folder, images)
-
-
-def special(folder, make):
-    images = folder / "images"
-    images.mkdir()
-    make(images / "a.png")
+    if callable(target):
+        target(images / "a.png")
+    else:
+        (images / "a.png").symlink_to(target)
     return found_in(folder, images)
 
 
@@ -193,14 +124,6 @@ def changed_later(folder):
     seen(folder, encoded(quarters(), "PNG"))
     (folder / "images" / "a.png").write_bytes(encoded(Image.new("RGB", (32, 24), "red"), "PNG"))
     return ImageStore.open(folder / "store").load(["a"], size=(24, 32))
-
-
-def two_fit(folder):
-    images = folder / "images"
-    images.mkdir()
-    (images / "a.png").write_bytes(encoded(quarters(), "PNG"))
-    (images / "a.jpg").write_bytes(encoded(quarters(), "JPEG"))
-    return found_in(folder, images)
 
 
 def array_store(folder, content, entry="own.npy"):
@@ -218,24 +141,15 @@ def npy(header):
     return b"\x93NUMPY\x01\0" + struct.pack("<H", len(body)) + body + bytes(64)
 
 
-def shard(folder, images):
-    """Encoded bytes of the first row of a parquet shard."""
-    table = pa.table({"image": images})
-    pq.write_table(table, folder / "shard.parquet")
-    return [content for _, content in read_embedded(folder / "shard.parquet", [0])]
-
-
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
+CLEAR = quarters("RGBA")
+CLEAR.putalpha(0)
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "bmp": "BMP", "gif": "GIF"}
 WHOLE = {ending: encoded(quarters(), kind) for ending, kind in FORMATS.items()}
 NO_IMAGES = {
-    "web-page": b"<html>not found</html>",
-    "drawing": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
-    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(sprung) (w) file\n",
-    "document": b"%PDF-1.7\n1 0 obj <</Type/Catalog>>",
     "script": b"#!/bin/sh\ntouch sprung\n",
     "tiff": encoded(quarters(), "TIFF"),
-    "icon": encoded(quarters(), "ICO"),
-    "portable-map": encoded(quarters(), "PPM"),
     "archive": b"PK\x03\x04" + bytes(100),
     "nothing": b"",
     "one-byte": b"\x89",
@@ -243,31 +157,15 @@ NO_IMAGES = {
 }
 VAST = {
     "png-of-a-hundred-thousand-pixels-a-side": png_header(100_000, 100_000),
-    "png-of-four-thousand-million-a-side": png_header(2**31 - 1, 2**31 - 1),
-    "bmp-of-a-hundred-thousand-pixels-a-side": bmp_header(100_000, 100_000),
-    "gif-of-its-largest-size": gif_header(65_535, 65_535),
     "jpeg-of-its-largest-size": jpeg_header(65_500, 65_500),
 }
 REFUSED = {
     "png-without-pixels": (png_header(4, 4), "cannot be decoded|not an image"),
-    "png-of-no-size": (png_header(0, 0), "cannot be decoded|not an image"),
     "comment-that-unpacks-to-a-hundred-megabytes": (text_bomb(), "cannot be decoded"),
-    "profile-that-unpacks-to-a-hundred-megabytes": (profile_bomb(), "cannot be decoded"),
     "moving-gif": (moving("GIF"), r"is animated \(3 frames\)"),
-    "moving-png": (moving("PNG"), r"is animated \(3 frames\)"),
-    "moving-webp": (moving("WEBP"), r"is animated \(3 frames\)"),
     "png-with-a-broken-checksum": (WHOLE["png"][:60] + b"\0\0\0\0" + WHOLE["png"][64:], "cannot be decoded"),
 }
-LINKS = {
-    "link-out-of-the-folder": "../real/a.png",
-    "link-to-a-file-beside": "../../outside/secret.txt",
-    "link-by-absolute-path": "/etc/passwd",
-    "link-to-the-root": "/etc/hostname",
-}
 EVIL = "{'descr': __import__('os').system('touch sprung'), 'fortran_order': False, 'shape': (1, 4, 4, 3), }"
-OBJECTS = "{'descr': '|O', 'fortran_order': False, 'shape': (1, 4, 4, 3), }"
-ENDLESS = "{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 4, 4, 3), }"
-STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 CASES = [
     *(accepted(f"whole-{ending}", content, file=f"a.{ending}") for ending, content in WHOLE.items()),
     *(
@@ -277,62 +175,22 @@ CASES = [
     *(refused(f"{name}-by-the-name-of-an-image", content, "not an image") for name, content in NO_IMAGES.items()),
     *(refused(name, content, "too many pixels|at most 50,000,000") for name, content in VAST.items()),
     *(refused(name, *given) for name, given in REFUSED.items()),
-    *(
-        accepted(f"turned-by-exif-{k}", encoded(quarters(), "JPEG", exif=exif(k), quality=95), gives, "a.jpg")
-        for k, gives in TURNED.items()
-    ),
-    accepted("exif-orientation-that-does-not-exist", encoded(quarters(), "JPEG", exif=exif(99)), file="a.jpg"),
-    accepted("jpeg-by-the-name-of-png", WHOLE["jpg"]),
-    accepted("png-by-the-name-of-jpeg", WHOLE["png"], file="a.jpg"),
+    accepted("turned-by-exif", encoded(quarters(), "JPEG", exif=TURNED, quality=95), "blue red white green", "a.jpg"),
+    accepted("jpeg-in-cmyk", encoded(quarters("CMYK"), "JPEG", quality=95), file="a.jpg"),
+    accepted("png-that-is-transparent", encoded(CLEAR, "PNG"), "white white white white"),
     accepted("ending-in-capitals", WHOLE["png"], file="a.PNG"),
-    accepted("jpeg-in-cmyk", cmyk(), file="a.jpg"),
-    accepted("jpeg-with-an-archive-behind-it", WHOLE["jpg"] + b"PK\x03\x04" + bytes(500), file="a.jpg"),
-    accepted("png-with-a-script-in-its-comment", with_comment()),
-    accepted("png-that-is-transparent", transparent(), "white white white white"),
-    accepted("png-with-a-palette", encoded(quarters("P"), "PNG")),
-    accepted("png-in-grey", encoded(Image.new("L", (32, 24), 128), "PNG"), "grey grey grey grey"),
     accepted("png-in-black-and-white", encoded(Image.new("1", (32, 24), 1), "PNG"), "white white white white"),
-    accepted("png-in-sixteen-bits", encoded(Image.new("I;16", (32, 24), 128 << 8), "PNG"), "grey grey grey grey"),
-    accepted(
-        "png-a-hundred-thousand-pixels-wide", encoded(Image.new("L", (100_000, 3), 128), "PNG"), "grey grey grey grey"
-    ),
-    accepted("bmp-upside-down", encoded(quarters(), "BMP"), file="a.bmp"),
     accepted("pixels-that-unpack-to-a-hundred-megabytes", pixel_bomb(), "black black black black"),
     *(
-        Case(name, partial(linked, target=target), refused="is a link that leads out of its folder|are not in")
-        for name, target in LINKS.items()
+        Case(name, partial(linked, target=target), refused="is a link that leads out of its folder")
+        for name, target in (("link-out-of-the-folder", "../real/a.png"), ("link-to-the-root", "/etc/hostname"))
     ),
     Case("link-to-itself", partial(linked, target="a.png"), refused="1 images are not in"),
-    Case("link-to-nothing", partial(linked, target="gone.png"), refused="1 images are not in"),
-    Case("link-within-the-folder", link_within, gives=PLAIN),
     Case("folder-that-is-a-link", partial(linked, target="", is_folder=True), gives=PLAIN),
-    Case("folder-by-the-name-of-an-image", partial(special, make=os.mkdir), refused="1 images are not in"),
-    Case("pipe-by-the-name-of-an-image", partial(special, make=os.mkfifo), refused="1 images are not in"),
+    Case("pipe-by-the-name-of-an-image", partial(linked, target=os.mkfifo), refused="1 images are not in"),
     Case("image-that-was-exchanged", changed_later, refused=r"a\.png was changed after"),
-    Case("two-files-of-one-name", two_fit, refused="fits 2 files"),
-    Case("array-of-objects", partial(array_store, content=npy(OBJECTS)), refused=r"own\.npy is not a readable array"),
     Case(
         "array-with-code-in-its-header", partial(array_store, content=npy(EVIL)), refused=r"own\.npy is not a readable"
     ),
-    Case(
-        "array-without-an-end", partial(array_store, content=npy(ENDLESS)), refused=r"own\.npy is not a readable array"
-    ),
     Case("array-that-is-a-pickle", partial(array_store, content=b"\x80\x04N."), refused=r"own\.npy is not a readable"),
-    Case(
-        "store-that-leads-out",
-        partial(array_store, content=None, entry="../../outside/secret.txt"),
-        refused="leads out",
-    ),
-    Case("store-with-an-absolute-path", partial(array_store, content=None, entry="/etc/x.npy"), refused="leads out"),
-    Case(
-        "shard-without-bytes",
-        partial(shard, images=pa.array([{"bytes": None, "path": "/etc/passwd"}], STRUCT)),
-        refused=r"shard\.parquet, row 0: the image is not embedded",
-    ),
-    Case(
-        "shard-with-a-path-that-leads-out",
-        partial(shard, images=pa.array([{"bytes": b"x", "path": "../../outside/secret.txt"}], STRUCT)),
-        gives=[b"x"],
-    ),
-    Case("shard-of-text", partial(shard, images=pa.array(["/etc/passwd"])), refused=r"shard\.parquet: the column"),
 ]

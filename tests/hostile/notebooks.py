@@ -7,7 +7,6 @@ from corpus import Case
 
 from report_tools import (
     Reader,
-    assert_offline,
     assert_sound,
     code,
     displayed,
@@ -34,7 +33,6 @@ def page_of(folder, live, executed, raw=None):
     if raw is not None:
         two.write_bytes(raw)
     page = Reader(page_text(one, two, record(params={}), sample_numbers(), Site("demo")))
-    assert_offline(page)
     assert_sound(page)
     return page
 
@@ -93,12 +91,9 @@ def said(folder, live, words):
     return all(word in page.words for word in words)
 
 
-def linted(folder, cells, metadata=None):
+def linted(folder, cells):
     """Findings in a notebook that is about to be committed."""
-    path = write_notebook(folder / "05_test.ipynb", cells)
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {"metadata": metadata or {}}))
-    if findings := lint_notebook(path):
+    if findings := lint_notebook(write_notebook(folder / "05_test.ipynb", cells)):
         raise ValueError("\n".join(map(str, findings)))
     return "clean"
 
@@ -118,108 +113,62 @@ def kernel(name, **metadata):
 PARAMETERS = code('profile = "digits"', "parameters")
 LINTED = {
     "shell-command": (code("!touch sprung"), "no shell commands or magics"),
-    "magic": (code("%run evil.py"), "no shell commands or magics"),
-    "cell-magic": (code("%%bash\ntouch sprung"), "no shell commands or magics"),
-    "search-path": (code("import sys\nsys.path.append('x')"), "no sys.path"),
-    "silenced-warnings": (code("import warnings\nwarnings.filterwarnings('ignore')"), "no warnings.filterwarnings"),
     "cell-that-hides-as-parameters": (code("evil()", "injected-parameters"), "a cell injected by papermill"),
     "outputs-in-a-commit": (code("x = 1", outputs=[displayed({"text/plain": "1"})]), "outputs are stripped"),
-    "tag-nobody-knows": (code("x = 1", "trusted"), "unknown tag 'trusted'"),
     "not-python": (code("x ="), "not valid Python"),
 }
 BROKEN = {
     "file-cut-in-half": b'{"nbformat": 4, "cells": [{"cell_type": "code", "sou',
     "nothing": b"",
-    "noise": bytes(range(256)),
-    "nul": b'{"nbformat": 4\0}',
-    "utf-16": json.dumps({"nbformat": 4, "cells": []}).encode("utf-16"),
     "hundred-thousand-deep": b"[" * 100_000,
     "list": b"[]",
-    "older-format": json.dumps({"nbformat": 3, "worksheets": []}).encode(),
     "cells-that-are-none": json.dumps({"nbformat": 4, "cells": {}}).encode(),
     "cell-that-is-a-number": json.dumps({"nbformat": 4, "cells": [7]}).encode(),
     "source-that-is-a-number": json.dumps({"nbformat": 4, "cells": [code(7)]}).encode(),
-    "source-of-numbers": json.dumps({"nbformat": 4, "cells": [code([1, 2])]}).encode(),
     "metadata-that-is-nothing": json.dumps({"nbformat": 4, "cells": [code("x") | {"metadata": None}]}).encode(),
-    "tags-that-are-a-number": json.dumps({"nbformat": 4, "cells": [code("x") | {"metadata": {"tags": 1}}]}).encode(),
     "outputs-that-are-text": json.dumps({"nbformat": 4, "cells": [code("x") | {"outputs": "evil"}]}).encode(),
 }
-KIND, TABLE = {"kind": "table"}, {"kind": "table", "caption": "c", "columns": [], "rows": []}
+TABLE = {"kind": "table", "caption": "c", "columns": [], "rows": []}
 CASES = [
     refusal("code-that-was-edited", "cell 3: the code differs", live=[*RAN[:2], code("y = evil()")]),
-    refusal("code-with-a-look-alike", "cell 2: the code differs", live=[TITLE, code("\u0445 = 1"), RAN[2]]),
     refusal("code-that-was-added", "cell 4: 3 code cells now, 2 when", live=[*RAN, code("evil()")]),
-    refusal("code-that-was-taken-away", "1 code cells now, 2 when", live=RAN[:2]),
-    refusal("code-in-another-order", "cell 2: the code differs", live=[TITLE, RAN[2], RAN[1]]),
-    refusal("code-that-became-text", "cell 3: the code differs", live=[TITLE, markdown("x = 1"), RAN[2]]),
     refusal("code-that-ran-and-is-not-there", "code cells now", executed=[*RAN, code("evil()")]),
     *(refusal(f"executed-{name}", "", raw=content) for name, content in BROKEN.items()),
     kernel("kernel-of-a-shell", kernelspec={"name": "bash", "language": "bash"}),
-    kernel("kernel-of-another-language", kernelspec={"name": "ir", "language": "R"}),
-    kernel("kernel-that-is-a-list", kernelspec=["bash"]),
     kernel("language-of-another-kernel", language_info={"name": "bash"}),
-    Case("kernel-as-it-should-be", partial(started, metadata={"kernelspec": {"name": "python3"}}), gives="may run"),
-    Case("kernel-unnamed", partial(started, metadata={}), gives="may run"),
     # A kernel's name is read by nobody.
-    *(
-        Case(f"kernel-{name}", partial(started, metadata={"kernelspec": {"name": given}}), gives="may run")
-        for name, given in (("with-a-command", "python3; touch sprung"), ("by-a-path", "../../evil"))
-    ),
-    Case(
-        "lint-kernel-of-a-shell",
-        partial(linted, cells=[TITLE, PARAMETERS], metadata={"language_info": {"name": "bash"}}),
-        refused=r"05_test\.ipynb.*is made for",
-    ),
+    Case("kernel-with-a-command", partial(started, metadata={"kernelspec": {"name": "a; touch b"}}), gives="may run"),
+    Case("kernel-unnamed", partial(started, metadata={}), gives="may run"),
     *(
         Case(
-            f"lint-{name}", partial(linted, cells=[TITLE, PARAMETERS, cell]), refused=rf"05_test\.ipynb, cell 3: {text}"
+            f"lint-{name}",
+            partial(linted, cells=[TITLE, PARAMETERS, cell]),
+            refused=rf"05_test\.ipynb, cell 3: {text}",
         )
         for name, (cell, text) in LINTED.items()
     ),
     output("output-script", "after", "!alert", text_html="<script>alert(1)</script>after"),
     output("output-handler", "text", "!onclick", text_html="<b onclick='x()'>text</b>"),
-    output("output-frame", "after", "!example", text_html="<iframe src=//example.org></iframe>after"),
-    output("output-form", "after", "!example", text_html="<form action=//example.org>after<input name=a></form>"),
-    output("output-refresh", "after", "!example", text_html='<meta http-equiv=refresh content="0;//example.org">after'),
-    output("output-base", "after", "!example", text_html="<base href=//example.org>after"),
     output("output-style", "after", "!example", text_html="<style>@import '//example.org'</style><p style='x'>after"),
     output("output-link-to-a-script", "text", "!javascript", text_html="<a href=' java\nscript:x'>text</a>"),
-    output("output-link-to-data", "text", "!base64", text_html="<a href='data:text/html;base64,x'>text</a>"),
-    output("output-script-inside-a-drawing", "after", "!alert", text_html="<svg><script>alert(1)</script></svg>after"),
-    output("output-tags-across-tags", "text", text_html="<div><table></div><td>text</details></section>"),
     output("output-that-is-a-script", "application/javascript", "!alert", application_javascript="alert(1)"),
     output("output-of-a-widget", "application/vnd.x", **{"application_vnd.x": {"model": "evil"}}),
     output("output-in-markdown-with-numbers", "{{ test.accuracy }}", text_markdown="{{ test.accuracy }}"),
-    output("output-in-markdown-with-a-script", "<script>", text_markdown="<script>x</script>"),
     output("output-text-with-terminal-codes", "red", "!\x1b", text_plain="\x1b[31mred\x1b]0;title\x07"),
     output("output-text-of-a-megabyte", "980,000 more characters", text_plain="x" * 1_000_000),
     output("output-picture-with-a-quote", **{"image_png": 'x" onerror="alert(1)'}),
-    output("output-json-with-markup", "<b>", application_json={"a": "<b>"}),
-    own("own-output-of-no-kind", {}, "output"),
     own("own-output-of-another-kind", {"kind": "evil", "caption": "c", "alt": "a"}, "output"),
-    own("own-output-that-is-text", "evil", "output"),
-    own("own-table-without-a-caption", KIND, "output"),
     own("own-table-with-ragged-rows", TABLE | {"rows": [["a"]]}, "output|zip"),
     own("own-sentence-without-numbers", {"kind": "say", "template": "{test.evil}", "numbers": {}}, "test.evil"),
-    own("own-figure-without-a-picture", {"kind": "figure", "caption": "c", "alt": "a"}, "output"),
     prose("prose-with-a-script", "<script>alert(1)</script>\n\nafter", words=["after"]),
-    prose("prose-with-a-link-to-a-script", "[text](javascript:alert(1))", words=["text"]),
     prose("prose-with-a-picture-from-elsewhere", "![alt](https://example.org/x.png)", "not a local image"),
     prose("prose-with-a-picture-that-leads-out", "![alt](../outside/secret.png)", "does not exist beside"),
-    prose("prose-with-a-picture-by-absolute-path", "![alt](/etc/x.png)", "does not exist beside"),
-    prose("prose-with-a-picture-that-is-text", "![alt](secret.txt)", "not a local image"),
-    prose("prose-with-an-attachment", "![alt](attachment:x.png)", "not a local image"),
     prose("prose-with-a-number-that-is-not-there", "{{ test.evil }}", "test.evil"),
     prose("prose-with-code-in-braces", "{{ ''.__class__ }}", "__class__"),
     prose("prose-with-a-formula-that-reads-a-file", "$$\\input{/etc/passwd}$$", "cannot be converted"),
-    prose("prose-with-a-formula-that-never-ends", "$$\\frac{1}{$$", "cannot be converted"),
     drawing("with-a-script", "<script>evil()</script>"),
     drawing("with-a-handler", '<rect onload="evil()"/>'),
     drawing("with-a-picture-from-elsewhere", '<image xlink:href="//evil.org/x"/>'),
-    drawing("with-a-page-inside", "<foreignObject><b>evil</b></foreignObject>"),
-    drawing("that-changes-a-link", '<a><set attributeName="href" to="javascript:evil()"/></a>'),
     drawing("that-uses-another-file", '<use xlink:href="file:///evil#a"/>'),
-    drawing("with-a-style-from-elsewhere", '<rect style="fill:url(//evil.org)"/>'),
     undrawable("with-an-entity", [figure("<text>&evil;</text>")], "not readable as SVG"),
-    undrawable("that-is-cut", [figure("<g>")], "not readable as SVG"),
 ]

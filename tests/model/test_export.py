@@ -32,7 +32,7 @@ STATISTICS = StatisticsParams(n_resamples=1000, level=0.95, seed=7, ece_bins=15)
 
 def save_stage(name, content, *, upstream=(), trial=None, seed=None, **fields):
     """A stage's folder with its record, as the driver leaves it."""
-    home = stages.folder("tiny", name, trial, seed)
+    home = stages.folder("tiny", name, trial)
     home.mkdir(parents=True, exist_ok=True)
     content(home)
     write_run(
@@ -80,13 +80,12 @@ def finished(tmp_path_factory):
     resolved = {
         "model": params.model_dump(mode="json"),
         "presets": trained_with,
-        "trial": {"vision_blocks": 0, "text_blocks": 1, "seed": 11},
+        "trial": {"vision_blocks": 0, "text_blocks": 1, "seeds": [11]},
     }
     trained = save_stage(
         stages.TRIAL_STAGE,
-        lambda home: save_weights(network, home / "weights.npz"),
+        lambda home: save_weights(network, home / stages.weights_file(11)),
         trial="text1",
-        seed=11,
         params=resolved,
     )
     save_calibration(save_selection(trained))
@@ -234,10 +233,10 @@ def test_a_report_that_is_not_there_or_stale_is_refused(finished, asked):
     (finished[0] / "params" / "none.yaml").write_text("title: none\n")
     with pytest.raises(FileNotFoundError, match=r"no model is kept .*: make report PROFILE=none"):
         export("none", *asked)
-    weights = stages.folder("tiny", stages.TRIAL_STAGE, "text1", 11) / "weights.npz"
+    weights = stages.folder("tiny", stages.TRIAL_STAGE, "text1") / stages.weights_file(11)
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + b"x")
-    with pytest.raises(RuntimeError, match=r"weights\.npz does not match"):
+    with pytest.raises(RuntimeError, match=r"weights-s11\.npz does not match"):
         export("tiny", *asked)
     weights.write_bytes(content)
     config = finished[0] / "text" / "config.json"

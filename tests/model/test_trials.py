@@ -109,7 +109,7 @@ def finish(stage):
 
 
 def open_at(params, name, trial=None, seed=None):
-    return Stage(name, "smoke", trial, seed, stages.folder("smoke", name, trial, seed), params)
+    return Stage(name, "smoke", trial, seed, stages.folder("smoke", name, trial), params)
 
 
 def encode_all(params):
@@ -147,11 +147,11 @@ def project(tmp_path_factory):
 
 
 def trained(params, trial):
-    """One trial with seed 7, and what it told."""
-    stage = open_at(params, stages.TRIAL_STAGE, trial, 7)
+    """One trial with its only seed, 7, and the epochs that it told."""
+    stage = open_at(params, stages.TRIAL_STAGE, trial)
     told = []
-    stage.progress = told.append
-    return stage, train_trial(stage), told
+    stage.progress = lambda text: told.extend([text] * text.startswith("epoch"))
+    return stage, train_trial(stage)[7], told
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def whole_network(params, stage, pixels, pairs):
     """Logits of pairs by the whole network with a trial's stored weights, from pixels and words."""
     encoders = load_encoders(params.model)
     network = load_network(params.model, dropout=0.0, seed=0, encoders=encoders)
-    load_weights(network, read_weights(stage.path("weights.npz")))
+    load_weights(network, read_weights(stage.path(stages.weights_file(7))))
     ids, mask = encoders.tokens(list(pairs["hypothesis"]))
     shown = encoders.pixels(np.stack([pixels[image_id] for image_id in pairs["image_id"]]))
     return network.model.predict_on_batch({"pixels": shown, "token_ids": ids, "padding_mask": mask})[:, 0]
@@ -180,8 +180,7 @@ def test_every_kind_of_trial_predicts_what_its_whole_network_says(project, outco
     assert run.predictions["logit_1"].to_numpy() == pytest.approx(expected, abs=1e-4)
     assert np.std(expected) > 1e-3
     assert len(told) == 2
-    control = pd.read_parquet(stage.path("shuffled.parquet"))
-    assert set(control["stage"]) == {"shuffled"} and len(control) == SPLIT["test"]
+    assert set(run.shuffled["stage"]) == {"shuffled"} and len(run.shuffled) == SPLIT["test"]
 
 
 def test_a_vision_trial_trains_the_last_block_of_vision(outcomes):
@@ -191,7 +190,7 @@ def test_a_vision_trial_trains_the_last_block_of_vision(outcomes):
     # One block of width 10 and inner width 22: four projections, two normalisations, two dense layers.
     block = 4 * (10 * 10 + 10) + 2 * 2 * 10 + (10 * 22 + 22) + (22 * 10 + 10)
     assert run.fit.n_trainable - plain.fit.n_trainable == block
-    moved = [name for name in read_weights(stage.path("weights.npz")) if "transformer_block" in name]
+    moved = [name for name in read_weights(stage.path(stages.weights_file(7))) if "transformer_block" in name]
     assert moved and all("transformer_block_2/" in name for name in moved)
 
 
@@ -206,7 +205,10 @@ def test_the_image_only_control_does_not_read(outcomes, name):
 
 
 def test_options_change_the_weights_of_a_trial(outcomes):
-    kernel = {name: read_weights(stage.path("weights.npz"))["mlp_1/kernel"] for name, (stage, _, _) in outcomes.items()}
+    kernel = {
+        name: read_weights(stage.path(stages.weights_file(7)))["mlp_1/kernel"]
+        for name, (stage, _, _) in outcomes.items()
+    }
     assert not np.array_equal(kernel["text1"], kernel["augmented"])
     assert not np.array_equal(kernel["text1"], kernel["oversampled"])
 
@@ -285,3 +287,25 @@ def test_states_of_other_trials_stay_valid_when_features_grow(project, outcomes)
     assert trained(params, "text1")[2] == []
     assert trained(params, "oversampled")[2] == []
     assert len(trained(params, "augmented")[2]) == 2
+
+
+def test_a_trial_trains_each_of_its_seeds_as_that_seed_alone(project):
+    """By seed, whatever others there are: numbers are a function of seed and parameters; a finished seed is read."""
+    params = profile(project[0].model, twice={"text_blocks": 1}, image_only=OPTIONS["image_only"])
+    both = params.training.model_copy(update={"seeds": (7, 13), "n_control_seeds": 1})
+    params = params.model_copy(update={"training": both})
+    ahead = open_at(params, stages.TRIAL_STAGE, "twice", 13)
+    trials.train_ahead(ahead)
+    told = []
+    stage = open_at(params, stages.TRIAL_STAGE, "twice")
+    stage.progress = told.append
+    runs = train_trial(stage)
+    assert told == ["seed 7", *(one for one in told if one.startswith("epoch")), "seed 13"]
+    tables = trials.together(runs)
+    assert list(runs) == [7, 13] == sorted(set(tables["history"]["seed"])) == sorted(set(tables["predictions"]["seed"]))
+    assert tables["history"].groupby("seed")["is_kept"].sum().tolist() == [1, 1]
+    (paths.work_dir("smoke") / "checkpoints" / "twice-s13.npz").unlink()
+    again = trials.train_seed(stage, 13)
+    assert again.predictions["logit_1"].tolist() == runs[13].predictions["logit_1"].tolist()
+    assert runs[7].predictions["logit_1"].tolist() != runs[13].predictions["logit_1"].tolist()
+    assert list(train_trial(open_at(params, stages.TRIAL_STAGE, "image_only"))) == [7]

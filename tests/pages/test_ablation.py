@@ -166,13 +166,6 @@ def test_unfreezing_and_longer_training_are_told_apart():
     }
 
 
-@pytest.mark.parametrize(("deep", "holds"), [(0.8, True), (0.702, False), (0.6, False)])
-def test_the_direction_of_the_gain_decides_the_claim(deep, holds):
-    stage, _ = told({"frozen": 0.5, "frozen_longer": 0.7, "deep": deep})
-    claim = {"id": "gain", "statement": "it adds", "number": "val.gain_over_frozen", "comparison": ">", "bound": 0.0}
-    assert evaluate_claim(stage.numbers, **claim).holds is holds
-
-
 def test_training_that_differs_is_named_in_the_sentence():
     trials = (CHAIN[0], trial("deep", parent="frozen", epochs=5, learning_rate=2e-3))
     kept = Selection("deep", 0, "frozen", "deep")

@@ -124,12 +124,6 @@ def test_a_patch_is_where_the_encoder_cuts_it():
     assert not (expected == images).all()
 
 
-def test_masking_all_leaves_nothing_of_the_image_and_masking_none_all():
-    images, fill = pictures()
-    assert (attention.mask_patches(images, np.ones((5, 6), bool), fill, GRID) == fill).all()
-    assert (attention.mask_patches(images, np.zeros((5, 6), bool), fill, GRID) == images).all()
-
-
 def test_masks_of_another_shape_and_odd_grids_are_refused():
     images, fill = pictures()
     with pytest.raises(ValueError, match=r"expected choices of shape \(5, 6\), got \(5, 7\)"):
@@ -241,29 +235,3 @@ def test_what_masking_shows_is_said_as_far_as_the_intervals_bear_it(tmp_path, ra
     stage.number("masking.n_pairs", 301, unit="count")
     said = stage.numbers.format(attention.masking_template(stage.numbers))
     assert moral in said and words in said and absent not in said
-
-
-def test_intervals_have_the_level_that_the_parameters_ask_for(tmp_path):
-    case, widths = deletion({ATTENDED: 0.8, RANDOM: 0.2}, noise=0.3), {}
-    for level in (0.5, 0.99):
-        stage = make_stage("06_interpretation", tmp_path)
-        settings = stage.params.statistics.model_copy(update={"level": level})
-        stage = dataclasses.replace(stage, _params=stage.all_params.model_copy(update={"statistics": settings}))
-        gaps, curves = attention.deletion_differences(case, stage=stage), attention.deletion_curves(case, stage=stage)
-        widths[level] = [
-            (table[f"{name}_high"] - table[f"{name}_low"]).max() for table, name in ((gaps, "fall"), (curves, "prob"))
-        ]
-    assert all(wide > 2 * narrow for wide, narrow in zip(widths[0.99], widths[0.5], strict=True))
-
-
-def test_chance_alone_seldom_holds_the_claim(tmp_path):
-    """Equal orders with noise: the lower bound of a 95 % interval lies above zero in about 2.5 % of the cases."""
-    held = 0
-    for seed in range(100):
-        rng = np.random.default_rng(seed)
-        logit = rng.normal(0, 2, 151)
-        masked = {name: (logit + rng.normal(0, 1, 151))[None] for name in (ATTENDED, RANDOM)}
-        stage = make_stage("06_interpretation", tmp_path, sizes={"test": 9})
-        gaps = attention.deletion_differences(Deletion([1], 6, logit, masked, np.arange(151)), stage=stage)
-        held += float(gaps["fall_low"].iloc[0]) > 0
-    assert held <= 9

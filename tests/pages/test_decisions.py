@@ -8,17 +8,7 @@ from simulated_stage import KEPT, make_stage
 from verdict.base.numbers import EXACT, SETTING
 from verdict.decide.policy import realised
 from verdict.decide.signals import CONFORMAL_CONFIDENCE, ENTROPY_CONFIDENCE, MAX_PROBABILITY, composite
-from verdict.pages.decisions import (
-    correlations,
-    count_sources,
-    curve_table,
-    gate_counts,
-    ranking_table,
-    risk_curves,
-    run_study,
-    signal_table,
-    surface_of,
-)
+from verdict.pages import decisions
 from verdict.pages.deferral import ONE_MODEL, Calibrated, gather, people_of
 
 CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
@@ -36,14 +26,14 @@ def studied(stage, **human):
     stage._params = stage.all_params.model_copy(update={"policy": changed})
     calib, test = (gather(stage, split, CALIBRATED, KEPT) for split in ("calib", "test"))
     someone = people_of(stage, calib.table)
-    count_sources(stage, CALIBRATED, calib, test)
-    return run_study(stage, calib, test, someone, stage.resampler(test.groups)), calib, test, someone
+    decisions.count_sources(stage, CALIBRATED, calib, test)
+    return decisions.run_study(stage, calib, test, someone, stage.resampler(test.groups)), calib, test, someone
 
 
 def test_the_tuned_policy_is_the_cheapest_on_calib_and_beats_both_extremes(stage):
     study, *_ = studied(stage)
     tuned = realised(study.calib.outcomes.cost, study.calib.decide(study.policy)).mean()
-    drawn, _ = surface_of(study.calib, study.policy)
+    drawn, _ = decisions.surface_of(study.calib, study.policy)
     assert (drawn["t_clarify"] <= drawn["t_auto"]).all() and tuned <= drawn["cost"].min() + 1e-12
     for name in ("auto", "human"):
         assert stage.numbers[f"policy.test.gain_over_{name}"].low > 0
@@ -55,11 +45,8 @@ def test_the_tuned_policy_is_the_cheapest_on_calib_and_beats_both_extremes(stage
     assert (human.value, human.low, human.kind) == (0.95, None, SETTING), "an assumption is no estimate"
     assert stage.numbers["policy.n_people_recorded"].value == 0
     prices = [stage.numbers[f"policy.price_{name}"] for name in ("human", "clarify", "error")]
-    assert [(price.text, price.kind) for price in prices] == [
-        ("1 min", SETTING),
-        ("0.25 min", SETTING),
-        ("10 min", SETTING),
-    ]
+    assert [price.text for price in prices] == ["1 min", "0.25 min", "10 min"]
+    assert {price.kind for price in prices} == {SETTING}
 
 
 def test_gains_are_differences_of_the_stored_costs(stage):
@@ -70,17 +57,6 @@ def test_gains_are_differences_of_the_stored_costs(stage):
     assert all(number.kind for number in stage.numbers.values())
     always = stage.numbers["policy.test.cost_always_human"]
     assert (always.value, always.low, always.kind) == (pytest.approx(1.5), None, EXACT)
-
-
-def test_a_simpler_rule_that_is_cheaper_is_named_in_the_answer(stage):
-    """The composite is spoilt by an ensemble that contradicts the model where it is right."""
-    for split in ("calib", "test"):
-        own = stage.tables[split, 11]
-        right = (own["logit_1"] > 0) == (own["y_true"] == 1)
-        stage.tables[split, 23] = own.assign(logit_1=own["logit_1"] * np.where(right, -1, 1))
-    studied(stage)
-    assert stage.numbers["policy.test.gain_over_entropy"].high < 0
-    assert "**it is dearer than thresholds on maximum probability alone**" in answer_of(stage)
 
 
 def test_the_same_composite_of_one_answer_stands_beside_that_of_several_models(stage):
@@ -94,15 +70,6 @@ def test_the_same_composite_of_one_answer_stands_beside_that_of_several_models(s
 
 def answer_of(stage):
     return told("08_policy", "An oracle that knew the truth", stage.numbers)
-
-
-def test_every_sentence_can_be_said(stage):
-    studied(stage)
-    answer = answer_of(stage)
-    assert "of them wrong" in answer and "people are simulated, right on 95 % by the parameters" in answer
-    assert "DEGENERATE" not in answer
-    assert told("08_policy", "All signals are there", stage.numbers).startswith("This data has no changed views")
-    assert "a simulated person whose errors fall on all" in told("08_policy", "No case goes out alone", stage.numbers)
 
 
 def test_a_model_that_guesses_is_degenerate_and_said_so_in_bold(stage):
@@ -127,36 +94,33 @@ def test_believing_in_perfect_people_costs_something_when_they_are_poor(stage):
 
 def test_tables_of_the_page(stage):
     study, calib, test, _ = studied(stage)
-    gate = gate_counts(stage, {"calib": calib, "test": test})
-    assert gate.groupby("split")["n"].sum().to_dict() == {
-        "calib": 599,
-        "test": 701,
-    }
+    gate = decisions.gate_counts(stage, {"calib": calib, "test": test})
+    assert gate.groupby("split")["n"].sum().to_dict() == {"calib": 599, "test": 701}
     assert {"cost", "cost_low", "cost_high", "difference", "difference_low"} <= set(study.cost_table.columns)
     assert study.shares.sum(axis=1).tolist() == pytest.approx([1] * len(study.shares))
     assert "random" not in study.shares.index
-    pairs = correlations(test)
+    pairs = decisions.correlations(test)
     assert pairs.shape == (4, 4)
     assert pairs.loc["max probability", "entropy confidence"] == pytest.approx(1.0), "for two classes they rank alike"
-    alone = signal_table(test, study.draws).set_index("signal")
+    alone = decisions.signal_table(test, study.draws).set_index("signal")
     assert set(alone.index) == set(pairs.columns)
     assert (alone["smallest"] <= alone["mean"]).all() and (alone["mean"] <= alone["largest"]).all()
 
 
 def test_a_random_order_is_flat_and_scores_rank_better(stage):
     study, _, test, _ = studied(stage)
-    curves = risk_curves(test, study.draws)
+    curves = decisions.risk_curves(test, study.draws)
     assert list(curves) == ["composite", *test.rivals, "random order"]
     assert np.ptp(curves["random order"]["risk"]) < 1e-9
     assert curves["composite"]["risk"].mean() < curves["random order"]["risk"].mean()
-    assert len(curve_table(curves)) == 500
+    assert len(decisions.curve_table(curves)) == 500
     own = curves["composite"]
     assert (own["low"] <= own["risk"]).all() and (own["risk"] <= own["high"]).all()
 
 
 def test_rankings_are_compared_with_the_composite_on_the_same_resamples(stage):
     study, _, test, _ = studied(stage)
-    rows = ranking_table(stage, test, study.draws).set_index("score")
+    rows = decisions.ranking_table(stage, test, study.draws).set_index("score")
     removed = [f"composite without {name}" for name in ("max probability", "entropy confidence", "ensemble stability")]
     assert list(rows.index)[:7] == ["composite", *test.rivals, *removed]
     gap = rows["aurc"] - rows.loc["composite", "aurc"]

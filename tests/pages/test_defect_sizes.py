@@ -22,12 +22,6 @@ def test_the_printed_counts(plan, planned, freed):
     assert (PUBLISHED.planned(*plan), PUBLISHED.freed_by_parent(*plan)) == (planned, freed)
 
 
-def test_the_head_by_hand():
-    attention = (14 * 12 + 12) + 2 * (10 * 12 + 12) + (12 * 14 + 14)
-    assert SMALL.head == attention + 2 * 14 + (14 * 17 + 17) + (17 + 1)
-    assert SMALL.vision_block == 4 * (10 * 10 + 10) + 2 * 2 * 10 + (10 * 22 + 22) + (22 * 10 + 10)
-
-
 def test_freeing_the_parent_adds_the_other_blocks_and_a_norm():
     assert SMALL.freed_by_parent(1, 2) - SMALL.planned(1, 2) == 2 * SMALL.vision_block + 2 * 10
     assert SMALL.freed_by_parent(0, 2) == SMALL.planned(0, 2)

@@ -4,7 +4,6 @@ Numbers are those of the ledger of defects.
 """
 
 import ast
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +18,11 @@ from PIL import Image
 
 import tiny_network as tiny
 from mini_corpora import image_ids, write_a2, write_snli_ve
-from simulated_stage import SimulatedStage, make_stage, pairs_of, simulated_table
+from simulated_stage import SimulatedStage, make_stage, pairs_of, params_with, simulated_table
 from tiny_presets import SIZE, save_presets
 from verdict.base import paths
 from verdict.base.labels import EVALUATION_SPLITS, WARMUP_SPLITS, Label, Split
+from verdict.base.numbers import Number, Numbers
 from verdict.base.params import TrialParams, load_params, trial_difference
 from verdict.data.digits import digits
 from verdict.data.images import ImageStore
@@ -72,7 +72,7 @@ def case(number: int, ours: Any, **defects: Any) -> Callable[[Check], Check]:
 # 1: label names and the negation guard.
 
 
-@case(1, ours=lambda k: Label(k).text, names_exchanged={0: "contradiction", 1: "entailment"}.__getitem__)
+@case(1, ours=lambda k: Label(k).text, names_exchanged=lambda k: Label(1 - k).text)
 def labels_survive_the_export(name_of, folder):
     """Answers go out as names and come back as the same answers."""
     n = 97
@@ -89,7 +89,7 @@ def labels_survive_the_export(name_of, folder):
     assert exported.score(folder / "p.csv", folder / "truth.csv", load_params("smoke").statistics).accuracy.value == 1
 
 
-@case(1, ours=lambda k: Label(k).text, names_exchanged={0: "contradiction", 1: "entailment"}.__getitem__)
+@case(1, ours=lambda k: Label(k).text, names_exchanged=lambda k: Label(1 - k).text)
 def negated_sentences_are_contradictions(name_of, folder):
     """The share of the study's own training data, 0.815 of id 1, under the names that the ids get."""
     n = 97
@@ -146,10 +146,13 @@ def renamed_test_images_in_the_warmup(folder):
 @case(3, ours=our_data, test_images_under_other_names=renamed_test_images_in_the_warmup)
 def the_warmup_is_apart(build, folder):
     pairs, pixels = build(folder)
-    shown = [
-        {pixels[image_id] for image_id in pairs.loc[pairs["split"].isin(list(map(str, splits))), "image_id"]}
-        for splits in (WARMUP_SPLITS, EVALUATION_SPLITS)
-    ]
+    assert_apart(pairs.assign(image=pairs["image_id"].map(pixels)))
+
+
+def assert_apart(pairs):
+    """No image of the warm-up is one of an evaluation split."""
+    names = [[str(split) for split in splits] for splits in (WARMUP_SPLITS, EVALUATION_SPLITS)]
+    shown = [set(pairs.loc[pairs["split"].isin(splits), "image"]) for splits in names]
     assert all(shown)
     assert not shown[0] & shown[1]
 
@@ -181,12 +184,7 @@ def warmup_of_the_whole_corpus(folder):
 @case(3, ours=our_warmup, whole_corpus=warmup_of_the_whole_corpus)
 def a_warmup_from_another_corpus_is_apart(build, folder):
     pairs = build(folder)
-    shown = [
-        set(pairs.loc[pairs["split"].isin(list(map(str, splits))), "image_id"])
-        for splits in (WARMUP_SPLITS, EVALUATION_SPLITS)
-    ]
-    assert all(shown)
-    assert not shown[0] & shown[1]
+    assert_apart(pairs.assign(image=pairs["image_id"]))
 
 
 # 4: pixels reach the encoder in the preset's own range.
@@ -234,9 +232,8 @@ def the_planned_layers_train(unfreeze, folder):
     network = tiny.tiny_network()
     for vision, text in ((0, 3), (0, 2), (0, 0), (1, 2), (0, 1)):
         unfreeze(network, FreezePlan(vision, text))
-        trained = {
-            weight.path.removeprefix("vit_encoder/").split("/")[0] for weight in network.model.trainable_variables
-        }
+        paths_of = [weight.path.removeprefix("vit_encoder/") for weight in network.model.trainable_variables]
+        trained = {path.split("/")[0] for path in paths_of}
         blocks = {f"transformer_block_{i}" for i in range(tiny.BLOCKS - vision + 1, tiny.BLOCKS + 1)}
         blocks |= {f"transformer_layer_{i}" for i in range(tiny.BLOCKS - text, tiny.BLOCKS)}
         assert trained == blocks | {"xattn", "xattn_norm", "mlp_1", "logit"}
@@ -254,9 +251,8 @@ def the_kept_epoch_is_best_by_the_ranking_metric(keep, folder):
     """Logits of later epochs are better ordered and far too sure: macro-F1 rises while the loss rises too."""
     rng = np.random.default_rng(2)
     y_true = rng.integers(0, 2, 997)
-    epochs = [
-        scale * (signal * (2 * y_true - 1) + rng.normal(size=997)) for scale, signal in ((1, 0.7), (9, 0.9), (15, 0.8))
-    ]
+    sharpness = ((1, 0.7), (9, 0.9), (15, 0.8))
+    epochs = [scale * (signal * (2 * y_true - 1) + rng.normal(size=997)) for scale, signal in sharpness]
     history = [{f"val_{name}": value for name, value in score(logit, y_true).items()} for logit in epochs]
     answers = [DecisionRule().decide(np.stack([np.zeros(997), logit], axis=1)) for logit in epochs]
     ranked = evaluation.Answers(y_true, np.arange(997), np.stack(answers), (1, 2, 3)).statistics()
@@ -359,16 +355,6 @@ def attention_is_the_answering_graphs(extractor, folder):
 # 9: controls without the image and with a wrong one.
 
 
-@dataclass
-class WithShuffled(SimulatedStage):
-    """A simulated stage with the control's file."""
-
-    shuffled: Path = Path()
-
-    def upstream(self, name, file, trial=None, seed=None):
-        return self.shuffled
-
-
 def report_without_controls(stage, kept):
     everything = evaluation.references(stage, kept)
     return everything[everything["answers"].str.contains("always|kept model$")]
@@ -376,13 +362,10 @@ def report_without_controls(stage, kept):
 
 @case(9, ours=evaluation.references, no_controls=report_without_controls)
 def controls_stand_beside_the_model(references, folder):
-    splits = {split: simulated_table(split, n=211, seed=k) for k, split in enumerate(("train", "test"))}
-    tables = {(split, seed): rows.assign(seed=seed) for split, rows in splits.items() for seed in (11, 23)}
-    splits["test"].assign(logit_1=-splits["test"]["logit_1"]).to_parquet(folder / "shuffled.parquet")
-    params = load_params("smoke")
-    stage = WithShuffled(
-        "05_test", "smoke", None, None, folder, params, tables=tables, shuffled=folder / "shuffled.parquet"
-    )
+    stage = make_stage("05_test", folder, sizes={"train": 211, "test": 211})
+    test = stage.tables["test", 11]
+    test.assign(logit_1=-test["logit_1"]).to_parquet(folder / "shuffled.parquet")
+    stage.upstream = lambda *asked: folder / "shuffled.parquet"
     rows = references(stage, evaluation.Selection("text1", 11, "frozen", "text1")).set_index("answers")
     for words in ("without the image", "without the hypothesis", "another pair's", "always the more frequent label"):
         found = rows[rows.index.str.contains(words)]
@@ -539,18 +522,9 @@ class ByTrial(SimulatedStage):
         return self.tables[trial, seed]
 
     def upstream(self, name, file, trial=None, seed=None):
-        target = self.folder / f"{trial}.json"
-        entry = {"value": {"frozen": 100, "text1": 900}[trial], "low": None, "high": None, "n": None}
-        name = f"{trial}_s{seed}.n_trainable"
-        target.write_text(json.dumps({name: {**entry, "split": "", "unit": "", "seeds": []}}))
-        return target
-
-
-def two_trials():
-    """The smoke profile with no other candidates."""
-    params = load_params("smoke")
-    kept = tuple(trial for trial in params.training.trials if trial.name in ("frozen", "text1"))
-    return params.model_copy(update={"training": params.training.model_copy(update={"trials": kept})})
+        n_trainable = Number({"frozen": 100, "text1": 900}[trial], unit="count")
+        Numbers({f"{trial}_s{seed}.n_trainable": n_trainable}).save(self.folder / f"{trial}.json")
+        return self.folder / f"{trial}.json"
 
 
 def kept_by_selection(stage):
@@ -599,7 +573,8 @@ def a_lead_within_noise_is_a_tie(keep, folder):
             logit, sd = (frozen[place], noise[place]) if trial == "frozen" else (same, 0.02)
             moved = logit + rng.normal(0, sd, len(base))
             tables[trial, seed] = base.assign(trial=trial, seed=seed, logit_1=moved)
-        stage = ByTrial("04_model_selection", "smoke", None, None, folder, two_trials(), tables=tables)
+        params = params_with("frozen", "text1")
+        stage = ByTrial("04_model_selection", "smoke", None, None, folder, params, tables=tables)
         assert largest_of_one_seed(stage) == "text1"
         assert keep(stage) == expected
 
@@ -646,13 +621,11 @@ def sentences_about_calibration_cite_it(sentences, folder):
 def published_loader(table, images):
     """Encodings in turn, Latin-1 before the others; columns by part of their name; rows without an image dropped."""
     content = table.read_bytes()
-    for encoding in ("utf-8", "latin-1", "cp1252", "utf-16"):
-        try:
-            lines = content.decode(encoding).splitlines()
-            break
-        except UnicodeDecodeError:
-            continue
-    header, *rows = [line.split(",") for line in lines if line]
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    header, *rows = [line.split(",") for line in text.splitlines() if line]
     place = {name: k for name in ("image", "hyp", "label") for k, column in enumerate(header) if name in column.lower()}
     found = [{name: row[k] for name, k in place.items()} for row in rows if len(row) == len(header)]
     return [(row.get("image"), row.get("hyp")) for row in found if (images / f"{row.get('image')}.png").is_file()]
@@ -676,11 +649,9 @@ def tables_are_read_in_full_or_refused(load, folder):
     for name in ("a", "b"):
         Image.new("RGB", (5, 7)).save(folder / "images" / f"{name}.png")
     rows = [("a", "the café’s sign"), ("b", "no “dog”")]
+    labels = ("entailment", "contradiction")
     lines = ["image,hypothesis,label,split"]
-    lines += [
-        f"{image},{text},{label},test"
-        for (image, text), label in zip(rows, ("entailment", "contradiction"), strict=True)
-    ]
+    lines += [f"{image},{text},{label},test" for (image, text), label in zip(rows, labels, strict=True)]
     for encoding in ("utf-8-sig", "utf-16", "cp1252"):
         (folder / "t.csv").write_text("\n".join(lines), encoding=encoding)
         assert outcome(load, folder / "t.csv", folder / "images") == rows, encoding

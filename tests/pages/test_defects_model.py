@@ -16,14 +16,14 @@ from verdict.model import fit
 from verdict.model.features import encode, load_network
 from verdict.model.fit import save_weights
 from verdict.model.kept import load_model
-from verdict.model.network import FreezePlan, apply_plan, build_suffix, trainable_count
+from verdict.model.network import FreezePlan, apply_plan, build_suffix
 from verdict.model.predict import prediction_table
 from verdict.model.selection import Selection
 from verdict.pages.defects.leaks import IMAGE, NOT, PAIR, draw_judged
 from verdict.pages.defects.sizes import Shape
 from verdict.pages.defects_network import fits, kept_answers, unfreezing
 
-PLANS = [(0, 0), (0, 1), (1, 1)]
+PLANS = [(0, 0), (1, 1)]
 TRAINED = FreezePlan(0, 1)
 
 
@@ -150,7 +150,7 @@ def test_another_range_changes_answers_and_the_own_range_none(stage, model, tabl
 # Unfreezing.
 
 
-@pytest.mark.parametrize("plan", [(0, 2), (1, 0), (1, 2), (3, 3)])
+@pytest.mark.parametrize("plan", [(0, 2), (1, 0), (3, 3)])
 def test_the_parent_frees_every_block_and_the_last_norm(plan):
     network, plan = tiny.tiny_network(), FreezePlan(*plan)
     shape = unfreezing.shape_of(
@@ -163,15 +163,6 @@ def test_the_parent_frees_every_block_and_the_last_norm(plan):
     extra = set(found.index[found["planned"] == 0])
     blocks = {f"vision.transformer_block_{k}" for k in range(1, 4 - plan.vision_blocks)}
     assert extra == (blocks | {"vit_encoder.ln"} if plan.vision_blocks else set())
-
-
-def test_the_plan_itself_is_restored():
-    network = tiny.tiny_network()
-    unfreezing.free_the_parent(network, FreezePlan(1, 1))
-    n_freed = trainable_count(network)
-    names = apply_plan(network, FreezePlan(1, 1))
-    assert set(unfreezing.trained_layers(network)) == set(names)
-    assert trainable_count(network) < n_freed
 
 
 # Attention.
@@ -205,10 +196,9 @@ def test_the_wrapper_is_blind_and_the_model_is_not(plan):
         assert np.abs(suffix.predict_on_batch(inputs) - suffix.predict_on_batch(changed)).max() > 1e-3
 
 
-@pytest.mark.parametrize("plan", PLANS)
-def test_the_wrapper_fuses_as_the_model_does_and_drops_it(plan):
+def test_the_wrapper_fuses_as_the_model_does_and_drops_it():
     """Its fused class token under the head is the model's answer; what it gives the head is another token."""
-    network, plan = tiny.tiny_network(), FreezePlan(*plan)
+    network, plan = tiny.tiny_network(), FreezePlan(1, 1)
     tiny.scatter(network)
     inputs = inputs_of(network, plan)
     found = kept_answers.build_published_wrapper(network, plan).predict_on_batch(inputs)
@@ -236,7 +226,7 @@ def test_attention_is_compared_on_the_kept_model(stage, model, table, judged):
 def leaking(stage, judged):
     """Fits that learn by heart: many epochs, the last one kept."""
     long = replace(
-        stage, _params=warmed(stage.all_params, schedule="constant", learning_rate=0.006, epochs=60, patience=60)
+        stage, _params=warmed(stage.all_params, schedule="constant", learning_rate=0.006, epochs=40, patience=40)
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "_best", lambda history, criterion: len(history) - 1)

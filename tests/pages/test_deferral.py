@@ -6,7 +6,7 @@ import pytest
 
 from simulated_stage import KEPT, make_stage, simulated_table
 from verdict.base.labels import class_names, expected_columns
-from verdict.decide.log import replay_log
+from verdict.decide.log.replay import replay_log
 from verdict.decide.policy import Decision, Forced, Policy
 from verdict.decide.signals import CONFORMAL_CONFIDENCE, ENSEMBLE_STABILITY, MAX_PROBABILITY, VIEW_STABILITY
 from verdict.model.predict import DecisionRule, logits_of
@@ -193,7 +193,7 @@ def test_the_log_replays_and_explains_each_branch(stage, tmp_path):
     policy = Policy(float(high), float(low), stage.params.policy.critical_floor)
     batch = decide_batch(stage, found, people, policy, calibrated=CALIBRATED, kept=KEPT, costs=costs)
     path = tmp_path / "audit.jsonl"
-    assert log_decisions(path, batch).n_items == 701
+    assert log_decisions(path, batch) == 701
     replay = replay_log(path)
     assert replay.is_identical, replay.text
     words = explained(path, batch)

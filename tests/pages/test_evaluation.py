@@ -22,15 +22,9 @@ FIT = {"learning_rate": 1e-3, "weight_decay": 0.0, "dropout": 0.1, "epochs": 3, 
 
 def table_of(logit: list[float], labels: list[str], groups: list[str] | None = None, *, seed: int = 11) -> pd.DataFrame:
     n = len(logit)
-    pairs = pd.DataFrame(
-        {
-            "pair_id": [f"p{k}" for k in range(n)],
-            "image_id": groups or [f"i{k}" for k in range(n)],
-            "group_id": groups or [f"i{k}" for k in range(n)],
-            "split": "val",
-            "label": labels,
-        }
-    )
+    groups = groups or [f"i{k}" for k in range(n)]
+    pairs = pd.DataFrame({"image_id": groups, "group_id": groups, "split": "val", "label": labels})
+    pairs["pair_id"] = [f"p{k}" for k in range(n)]
     return prediction_table(pairs, np.asarray(logit), stage="s", trial="t", seed=seed)
 
 
@@ -44,13 +38,9 @@ class SimulatedStage:
         places = {"parent": "warmup", "vision_blocks": 0}
         self.tables, self.counts, self.numbers = tables, n_trainable, Numbers()
         frozen = min(n_trainable.values(), default=0)
-        trials = tuple(
-            TrialParams(
-                **{**FIT, **places, "name": name, "text_blocks": int(n_trainable.get(name, 0) > frozen)}
-                | options.get(name, {})
-            )
-            for name in names
-        )
+        depth = {name: {"text_blocks": int(n_trainable.get(name, 0) > frozen)} for name in names}
+        settings = {name: FIT | places | depth[name] | options.get(name, {}) for name in names}
+        trials = tuple(TrialParams(name=name, **settings[name]) for name in names)
         training = SimpleNamespace(seeds=tuple(sorted({seed for _, seed in tables})), trials=trials, margin=0.01)
         self.params = SimpleNamespace(statistics=SETTINGS, training=training)
 
@@ -72,13 +62,18 @@ def random_answers(right: float, seed: int, n: int = 307) -> pd.DataFrame:
     return table_of(list(2.0 * sign), [("entailment", "contradiction")[t] for t in truth], seed=seed)
 
 
-def simulated(shares: dict[str, float], n_trainable: dict[str, int]) -> SimulatedStage:
+def seeded(shares: dict[str, list[float]], n_trainable: dict[str, int], **options: dict) -> SimulatedStage:
+    """Trials by the share of right answers of each seed."""
     tables = {
-        (name, s): random_answers(share, 100 * k + s)
-        for k, (name, share) in enumerate(shares.items())
-        for s in (1, 2, 3)
+        (name, seed): random_answers(share, 100 * k + seed)
+        for k, (name, by_seed) in enumerate(shares.items())
+        for seed, share in enumerate(by_seed, start=1)
     }
-    return SimulatedStage(tables, n_trainable)
+    return SimulatedStage(tables, n_trainable, **options)
+
+
+def simulated(shares: dict[str, float], n_trainable: dict[str, int]) -> SimulatedStage:
+    return seeded({name: [share] * 3 for name, share in shares.items()}, n_trainable)
 
 
 @pytest.fixture(autouse=True)
@@ -107,16 +102,6 @@ def test_accuracy_of_a_group_without_mistakes_has_an_interval():
     assert found.loc["b", "value"] == 0.0 and found.loc["b", "high"] > 0.1
 
 
-def seeded(shares: dict[str, list[float]], n_trainable: dict[str, int], **options: dict) -> SimulatedStage:
-    """Trials by the share of right answers of each seed."""
-    tables = {
-        (name, seed): random_answers(share, 100 * k + seed)
-        for k, (name, by_seed) in enumerate(shares.items())
-        for seed, share in enumerate(by_seed, start=1)
-    }
-    return SimulatedStage(tables, n_trainable, **options)
-
-
 def test_no_difference_shown_is_not_as_good():
     """Two seeds that lie far apart show no difference between any two trials: the worst of five has no claim to win."""
     shares = {"cheap": [0.74, 0.88], "a": [0.80, 0.90], "b": [0.83, 0.89], "c": [0.80, 0.92], "dear": [0.87, 0.91]}
@@ -142,7 +127,7 @@ def turned(stage: SimulatedStage, trial: str, n: int) -> dict[tuple[str, int], p
     return found
 
 
-@pytest.mark.parametrize(("n_turned", "kept"), [(0, "cheap"), (3, "cheap"), (90, "dear")])
+@pytest.mark.parametrize(("n_turned", "kept"), [(0, "cheap"), (3, "cheap"), (36, "dear"), (90, "dear")])
 def test_the_smallest_of_those_shown_to_be_close_is_kept(n_turned, kept):
     n = 4001
     dear = {("dear", s): random_answers(0.85, s, n) for s in (1, 2, 3)}
@@ -155,11 +140,6 @@ def test_the_smallest_of_those_shown_to_be_close_is_kept(n_turned, kept):
     selection = evaluation.choose(stage, ranking.reset_index())
     assert selection.trial == kept
     assert selection.numbers["selection.n_ahead"].value == (n_turned > 0 and kept == "cheap")
-
-
-def test_a_better_trial_is_kept_whatever_it_costs():
-    clear = simulated({"cheap": 0.6, "dear": 0.9}, {"cheap": 10, "dear": 99})
-    assert evaluation.choose(clear, evaluation.rank_trials(clear)).trial == "dear"
 
 
 def answering(right: dict[str, list[list[int]]], groups: list[str]) -> SimulatedStage:
@@ -232,14 +212,6 @@ def test_one_candidate_has_nothing_to_be_compared_with():
     assert (kept.trial, kept.frozen, kept.unfrozen) == ("only", "", "")
     evaluation.store_standing(stage, kept, table)
     assert stage.numbers["selection.n_others"].value == 0
-
-
-def test_controls_are_named_by_what_they_are_not_shown():
-    shown = SimpleNamespace(image="shown", text="shown")
-    assert evaluation._missing(SimpleNamespace(image="blank", text="shown")) == "without the image"
-    assert evaluation._missing(SimpleNamespace(image="shown", text="blank")) == "without the hypothesis"
-    assert evaluation._missing(SimpleNamespace(image="blank", text="blank")) == "without the image and the hypothesis"
-    assert evaluation._missing(shown) == "as a control"
 
 
 def test_where_the_frozen_one_is_kept_the_best_of_the_others_is_compared_with_it():
@@ -339,13 +311,12 @@ def test_noise_of_the_best_counts_trials_that_are_equal():
     options = {"long": {"epochs": 9}}
     counts = {"frozen": 1, "long": 2, "a": 2, "b": 2, "c": 2}
     stage = seeded({name: [0.8, 0.8, 0.8] for name in counts}, counts, **options)
-    scores = pd.DataFrame(
-        [
-            {"trial": t, "seed": s, "role": "candidate", "macro_f1": 0.8 + 0.01 * s * k - 0.3 * (t == "frozen")}
-            for k, t in enumerate(("a", "b", "c", "frozen", "long"))
-            for s in (1, 2, 3)
-        ]
-    )
+    rows = [
+        (name, 0.8 + 0.01 * seed * k - 0.3 * (name == "frozen"))
+        for k, name in enumerate(("a", "b", "c", "frozen", "long"))
+        for seed in (1, 2, 3)
+    ]
+    scores = pd.DataFrame(rows, columns=["trial", "macro_f1"])
     found = evaluation.noise_of_best(stage, scores, evaluation.Selection("a", 1, "frozen", "a"))
     found = found.set_index("quantity")["value"]
     pooled = np.sqrt((0 + 0.01**2 + 0.02**2) / 3)

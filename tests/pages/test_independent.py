@@ -69,15 +69,8 @@ def said(stage):
 
 def test_saved_logits_are_not_said_to_be_generated_or_written_by_hand(stage, monkeypatch):
     monkeypatch.setattr(type(stage), "is_recorded", True)
-    tables = independent.read_tables(stage, KEPT)
-    del tables["independent_hand"]
-    decided(stage, tables, Policy(0.6, 0.3, 0.05))
-    independent.scores_by_split(stage, tables)
-    independent.store_transfer(stage, transfer(stage, list(tables.values()), 2.0), tables)
-    for name in ("level", "coverage"):
-        stage.number(f"independent.{name}", 0.9)
-    missing, text = said(stage)
-    assert missing == "" and text.startswith("On the independent set (307 rows) the model")
+    independent.scores_by_split(stage, independent.read_tables(stage, KEPT))
+    assert "independent.n_pairs" in stage.numbers and "independent.n_images" not in stage.numbers
 
 
 def test_guessing_is_the_most_frequent_of_all_classes(stage):

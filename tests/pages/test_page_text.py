@@ -3,8 +3,7 @@
 import pytest
 
 from page_text import numbers_of, told
-from verdict.base.numbers import Number, Numbers, named
-from verdict.report.conditions import chosen_text
+from verdict.base.numbers import Number, named
 
 UP, DOWN, SPANS, BARE = (0.3, 0.2, 0.4), (-0.3, -0.4, -0.2), (0.1, -0.1, 0.3), Number(0.1, kind="estimate")
 NOTHING, ABOVE = Number(float("nan"), kind="estimate"), 1.0000000000000002
@@ -304,12 +303,3 @@ def test_a_page_says_what_its_numbers_bear_out(where, base, changes, said, unsai
     text = told(*where, numbers_of(base | changes))
     assert said in text and (said or not text)
     assert not [words for words in unsaid if words in text]
-
-
-def test_a_name_is_shown_as_it_is_and_can_be_asked_for(tmp_path):
-    numbers = Numbers({"selection.trial": named("text_2"), "selection.best": named("")})
-    numbers.save(tmp_path / "numbers.json")
-    numbers = Numbers.load(tmp_path / "numbers.json")
-    source = '{% if has("selection.trial") %}{{ selection.trial }}{% endif %}{% if has("selection.best") %}x{% endif %}'
-    assert numbers.format(chosen_text(source, numbers)) == "text_2"
-    assert numbers["selection.best"].text == "not defined"

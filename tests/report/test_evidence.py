@@ -6,7 +6,7 @@ import pytest
 from report_tools import code, displayed, markdown, sample_claim, shows_number, write_notebook
 from verdict.base.numbers import Number
 from verdict.report.evidence import Evidence, find_evidence
-from verdict.report.notebook import match_code, read_notebook
+from verdict.report.notebook import matched
 from verdict.report.outputs import MIME
 
 
@@ -30,8 +30,8 @@ def found(tmp_path):
         code("d", outputs=[said("t.first"), shown("table", "05_a.csv", role="claims")]),  # 6
         code("stage.claim('odd', 'x', name, '>', 0)", "save"),  # 7
     ]
-    notebook = read_notebook(write_notebook(tmp_path / "05_test.ipynb", cells))
-    return find_evidence(notebook, match_code(notebook, notebook, "05_test.ipynb"))
+    notebook = write_notebook(tmp_path / "05_test.ipynb", cells)
+    return find_evidence(*matched(notebook, notebook))
 
 
 @pytest.mark.parametrize(

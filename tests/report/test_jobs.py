@@ -50,16 +50,18 @@ def test_the_picture_has_a_bar_of_the_right_length_for_each_job():
 def test_every_job_is_told_with_its_place_shards_included(tmp_path):
     shard = {"schema": 1, "started": "2026-03-01T10:00:02Z", "elapsed_s": 3.0, "host": {"node": "n2", "job": 9}}
     write_json(tmp_path / "feature_shards" / "0-of-2" / "run.json", shard)
+    write_json(tmp_path / "seeds_apart" / "text1-s11" / "run.json", shard | {"started": "2026-03-01T10:00:03Z"})
     executions = [
         execution("features", 30, {"node": "n1", "job": 12, "mem_mb": 2000}, folder=tmp_path / "features"),
-        execution("03_staged_unfreezing", 41, {}, trial="text1", seed=11),
+        execution("03_staged_unfreezing", 41, {}, trial="text1"),
         Execution("05_test", "05_test", "missing"),
     ]
     found = jobs_of(executions)
     assert [(one.name, one.node, one.number) for one in found] == [
         ("features 0-of-2", "n2", "9"),
+        ("training text1-s11", "n2", "9"),
         ("features", "n1", "12"),
-        ("03_staged_unfreezing text1, seed 11", "unknown", ""),
+        ("03_staged_unfreezing text1", "unknown", ""),
     ]
     page = draw_jobs(found)
     assert "<td>2,000 MB</td>" in page and "<td>2026-03-01 10:00:41</td>" in page

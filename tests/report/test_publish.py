@@ -15,42 +15,35 @@ from report_tools import (
     code,
     displayed,
     markdown,
+    notebook,
     record,
     sample_claim,
     sample_numbers,
-    write_notebook,
-    write_stage,
+    stage,
 )
 from verdict.base import paths
 from verdict.base.artifacts import sha256_file, write_text
 from verdict.base.numbers import Number, Numbers
 from verdict.base.params import load_params
-from verdict.report import executions, publish as module
+from verdict.report import publish as module
 from verdict.report.executions import Execution
 from verdict.report.outputs import MIME
 from verdict.report.publish import MAX_BYTES, PublishError, origin, outdated, publish, read_published
 from verdict.report.site import build_site
 
-SETUP, SHOW = code('profile = "demo"', "parameters"), code("show()")
+CELLS = [markdown("# Test\n\nHow good?"), code('profile = "demo"', "parameters")]
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.setattr(executions, "_changed_params", lambda *_: [])
-    notebooks, work = tmp_path / "notebooks", tmp_path / "work" / "demo"
-    cells = [markdown("# Test\n\nHow good?"), SETUP]
-    write_notebook(notebooks / "05_test.ipynb", cells)
-    (notebooks / "index.md").write_text("# When?\n", encoding="utf-8")
-    claim = sample_claim(number="trial.f1")
-    for seed in (11, 23):
-        run, numbers = record("03_steps", trial="a", seed=seed, dirty=False), Numbers({"trial.f1": Number(seed)})
-        write_stage(work / "03_steps" / f"a-s{seed}", cells, run, numbers, [claim])
-    write_notebook(notebooks / "03_steps.ipynb", cells)
+def project(demo):
+    for value, trial in enumerate("ab"):
+        run = {"numbers": Numbers({"trial.f1": Number(value)}), "claims": [sample_claim(number="trial.f1")]}
+        stage(f"03_steps/{trial}", *CELLS, trial=trial, dirty=False, **run)
+    notebook("03_steps", *CELLS)
     table = {"kind": "table", "caption": "T", "columns": [], "rows": [], "csv": "x" * 50_000, "file": "05_t.csv"}
-    ran = [*cells, code("show()", outputs=[displayed({MIME: table})])]
-    write_notebook(notebooks / "05_test.ipynb", [*cells, SHOW])
-    write_stage(work / "05_test", ran, record(dirty=False), sample_numbers())
-    return {"work": work, "notebooks": notebooks, "target": tmp_path / "report"}
+    shown = code("show()", outputs=[displayed({MIME: table})])
+    notebook("05_test", *CELLS, code("show()"))
+    stage("05_test", *CELLS, shown, numbers=sample_numbers(), dirty=False)
 
 
 def test_pictures_and_drawings_of_a_copy_are_smaller_and_still_shown():
@@ -69,45 +62,44 @@ def test_pictures_and_drawings_of_a_copy_are_smaller_and_still_shown():
     assert module.lightened('<img src="x.png"> y="1.5"') == '<img src="x.png"> y="1.5"'
 
 
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def test_a_copy_is_whole_without_notebooks_and_names_its_commit(project):
-    folder = publish("demo", **project)
+    folder = publish("demo")
     found = read_published(folder)
     assert (found["commit"], found["params_hash"], found["dirty"]) == ("c0ffee" * 6, "0123456789abcdef", False)
-    assert set(found["files"]) == {"03_steps-a-s11.html", "05_test.html", "index.html", "review.html"}
+    assert set(found["files"]) == {"03_steps-a.html", "05_test.html", "index.html", "review.html", "times.json"}
     assert all(sha256_file(folder / name) == digest for name, digest in found["files"].items())
     assert_links(folder)
     index = Reader((folder / "index.html").read_text(encoding="utf-8")).words
     assert "This is a small copy." in index and "1 execution, 1 more left out" in index
     write_text(folder / "files" / "old.csv", "of an earlier copy")
-    assert set(read_published(publish("demo", **project))["files"]) == set(found["files"])
+    assert set(read_published(publish("demo"))["files"]) == set(found["files"])
     assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_report_and_its_copy_are_two_folders(project, monkeypatch):
-    monkeypatch.setattr(paths, "REPORTS", project["target"])
-    folders = {name: project[name] for name in ("work", "notebooks")}
-    copy = publish("demo", **folders)
-    before = {path.name: path.read_bytes() for path in copy.iterdir()}
-    build_site("demo", **folders)
-    report = paths.report_dir("demo")
+def test_a_report_and_its_copy_are_two_folders(project):
+    before, record, report = files_of(publish("demo")), paths.rendered("demo"), paths.report_dir("demo")
+    build_site("demo")
     assert (report / "files" / "05_test.ipynb").is_file() and (report / "files" / "05_test" / "05-t.csv").is_file()
-    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
-    made = paths.rendered("demo").name
-    written = (project["work"] / made).read_bytes()
-    publish("demo", **folders)
-    assert (project["work"] / made).read_bytes() == written, "the report stays as whole as it was"
+    assert files_of(paths.published_dir("demo")) == before
+    written = record.read_bytes()
+    publish("demo")
+    assert record.read_bytes() == written, "the report stays as whole as it was"
 
 
-def test_a_copy_that_is_too_large_or_lacks_a_page_leaves_the_last_one(project, monkeypatch):
-    folder = publish("demo", **project)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+def test_a_copy_that_is_too_large_or_lacks_a_page_leaves_the_last_one(project, monkeypatch, capsys):
+    folder = publish("demo")
+    before = files_of(folder)
     monkeypatch.setattr(module, "MAX_BYTES", 1000)
     with pytest.raises(PublishError, match=r"more than 1,000; the largest are \['"):
-        publish("demo", **project)
-    write_notebook(project["notebooks"] / "05_test.ipynb", [markdown("# Test\n\nHow? {{ no.such }}"), SETUP, SHOW])
-    with pytest.raises(PublishError, match=r"pages were refused: .*no\.such"):
-        publish("demo", **project)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        publish("demo")
+    notebook("05_test", markdown("# Test\n\nHow? {{ no.such }}"), CELLS[1], code("show()"))
+    assert module.main(["--profile", "demo"]) == 2
+    assert re.match(r"error: pages were refused: .*no\.such", capsys.readouterr().err)
+    assert files_of(folder) == before
 
 
 @pytest.mark.parametrize(

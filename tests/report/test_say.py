@@ -1,20 +1,18 @@
-"""What notebooks call to speak, alone and through a real execution."""
+"""What notebooks call to speak: what each call displays."""
 
 import base64
 import io
 import json
 
 import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from report_tools import HOSTILE, Reader, assert_offline, code, page_text, record, sample_numbers, write_notebook
+from report_tools import HOSTILE, Reader, sample_numbers
 from verdict.base.numbers import Number, Numbers
 from verdict.report import say as speaking
-from verdict.report.exporter import Site
 from verdict.report.outputs import MIME
 
 
@@ -22,31 +20,29 @@ from verdict.report.outputs import MIME
 def shown(monkeypatch):
     """Bundles that would be displayed."""
     seen = []
-    monkeypatch.setattr(speaking, "_show", lambda bundle, metadata: seen.append((bundle, metadata)))
-    return seen
+    monkeypatch.setattr(speaking, "_show", seen.append)
+    yield seen
+    plt.close("all")
 
 
-def test_a_sentence_carries_its_numbers():
-    bundle, _ = speaking.sentence("F1 is {test.macro_f1}, **{{ test.accuracy|value }}**.", sample_numbers())
-    assert "0.812 [0.797, 0.826]" in bundle["text/html"]
-    assert "<strong>" in bundle["text/html"] and "75 %" in bundle["text/html"]
-    assert set(bundle[MIME]["numbers"]) == {"test.macro_f1", "test.accuracy"}
+def test_a_sentence_carries_its_numbers_and_html_in_it_is_text(shown):
+    sentence = "F1 is {test.macro_f1}, **{{ test.accuracy|value }}**. <script>x</script> <b>bold</b>"
+    speaking.say(sentence, sample_numbers(), is_alarm=True)
+    text, payload = shown[0]["text/html"], shown[0][MIME]
+    assert "0.812 [0.797, 0.826]" in text and "75 %" in text
+    assert {tag for tag, _ in Reader(text).elements} == {"p", "span", "strong"}
+    assert set(payload["numbers"]) == {"test.macro_f1", "test.accuracy"} and payload["role"] == "alarm"
 
 
 def test_an_unknown_number_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match=r"macro_f2.*nearest is 'test.macro_f1'"):
-        speaking.sentence("{test.macro_f2}", sample_numbers())
+        speaking.say("{test.macro_f2}", sample_numbers())
 
 
-def test_html_in_a_sentence_is_text():
-    bundle, _ = speaking.sentence("<script>x</script> <b>bold</b> {test.macro_f1}", sample_numbers())
-    assert {tag for tag, _ in Reader(bundle["text/html"]).elements} == {"p", "span"}
-
-
-def test_undefined_numbers_survive_json():
-    bundle, _ = speaking.sentence("{a.b}", Numbers({"a.b": Number(float("nan"))}))
-    assert "not defined" in bundle["text/html"]
-    json.dumps(bundle, allow_nan=False)
+def test_undefined_numbers_survive_json(shown):
+    speaking.say("{a.b}", Numbers({"a.b": Number(float("nan"))}))
+    assert "not defined" in shown[0]["text/html"]
+    json.dumps(shown, allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -57,29 +53,31 @@ def test_three_significant_digits(value, text):
     assert speaking.significant(value) == text
 
 
-def test_a_table_merges_intervals_sorts_and_keeps_full_precision(shown, tmp_path):
-    table = pd.DataFrame(
-        {
-            "kind": ["a", "b", HOSTILE],
-            "f1": [0.5, 0.9, 0.7123456],
-            "f1_low": [0.4, 0.8, 0.6],
-            "f1_high": [0.6, 1.0, 0.8],
-        }
-    )
-    speaking.show_table(table, caption="By kind", sort_key="-f1", file=tmp_path / "tables" / "05_kinds.csv")
-    payload = shown[0][0][MIME]
-    assert [column["name"] for column in payload["columns"]] == ["kind", "f1"]
+def test_a_table_merges_intervals_sorts_and_keeps_full_precision(shown):
+    bounds = {"f1_low": [0.4, 0.8, 0.6], "f1_high": [0.6, 1.0, 0.8]}
+    table = pd.DataFrame({"kind": ["a", "b", HOSTILE], "f1": [0.5, 0.9, 0.7123456], **bounds})
+    speaking.show_table(table, caption="By kind", sort_key="-f1", file="05_kinds.csv")
+    payload = shown[0][MIME]
+    assert payload["columns"] == [{"name": "kind", "numeric": False}, {"name": "f1", "numeric": True}]
     assert [row[1][0] for row in payload["rows"]] == ["0.90 [0.80, 1.00]", "0.71 [0.60, 0.80]", "0.50 [0.40, 0.60]"]
     assert payload["caption"] == "By kind. Sorted by f1, descending."
-    assert payload["columns"][1]["numeric"] and not payload["columns"][0]["numeric"]
-    stored = pd.read_csv(tmp_path / "tables" / "05_kinds.csv")
-    assert stored["f1"].tolist() == [0.9, 0.7123456, 0.5]
-    assert not Reader(shown[0][0]["text/html"]).all("script")
+    assert pd.read_csv(io.StringIO(payload["csv"]))["f1"].tolist() == [0.9, 0.7123456, 0.5]
+    assert not Reader(shown[0]["text/html"]).all("script")
+
+
+def test_numbers_in_a_table_are_sorted_and_downloaded_with_their_bounds(shown):
+    index = pd.Index(["x", "y"], name="of_what")
+    rows = [[Number(0.5, 0.4, 0.6), 7], [Number(0.25), None]]
+    speaking.show_table(pd.DataFrame(rows, index, ["f1", "n"]), caption="C", sort_key="f1")
+    payload = shown[0][MIME]
+    assert [column["name"] for column in payload["columns"]] == ["of what", "f1", "n"]
+    assert [row[1:] for row in payload["rows"]] == [[["0.25", 0.25], "–"], [["0.50 [0.40, 0.60]", 0.5], ["7.00", 7.0]]]
+    assert payload["csv"].splitlines() == ["of_what,f1,f1_low,f1_high,n", "y,0.25,,,", "x,0.5,0.4,0.6,7.0"]
 
 
 def test_a_long_table_is_cut_and_says_so(shown):
     speaking.show_table(pd.DataFrame({"x": range(307)}), caption="Rows")
-    payload = shown[0][0][MIME]
+    payload = shown[0][MIME]
     assert len(payload["rows"]) == speaking.MAX_ROWS
     assert "first 300 of 307 rows" in payload["caption"]
     assert payload["csv"].count("\n") == 307 + 1
@@ -97,90 +95,47 @@ def test_a_careless_table_is_refused(options, message):
         speaking.show_table(pd.DataFrame({"x": [1]}), **options)
 
 
-def test_a_small_figure_is_svg_and_closed(shown):
+def drawing(*points, **options):
     figure, ax = plt.subplots()
-    ax.plot([0, 1])
-    speaking.show_figure(figure, caption="c", alt="a line", data=pd.DataFrame({"x": [1.5]}), file="05_line.svg")
-    bundle, metadata = shown[0]
-    assert "image/svg+xml" in bundle and "image/png" not in bundle
-    assert bundle[MIME]["csv"] == "x\n1.5\n"
-    assert metadata["image/svg+xml"]["alt"] == "a line"
-    assert not plt.fignum_exists(figure.number)
+    ax.plot(*points, **options)
+    return figure
 
 
-def test_a_crowded_figure_is_png(shown):
-    figure, ax = plt.subplots()
-    ax.plot(*np.random.default_rng(3).random((2, 5003)), "o")
-    speaking.show_figure(figure, caption="c", alt="a cloud")
-    assert "image/png" in shown[0][0] and "image/svg+xml" not in shown[0][0]
-    assert 0 < shown[0][0][MIME]["width"] < 1000
+def test_a_small_figure_is_svg_of_equal_bytes_and_closed(shown):
+    data = pd.DataFrame({"x": [1.5]})
+    figures = [drawing([0, 1, 0.5]), drawing([0, 1, 0.5])]
+    for figure in figures:
+        speaking.show_figure(figure, caption="c", alt="a line", data=data, file="05_line.svg")
+    assert "image/png" not in shown[0] and shown[0]["image/svg+xml"] == shown[1]["image/svg+xml"]
+    assert (shown[0][MIME]["csv"], shown[0][MIME]["file"]) == ("x\n1.5\n", "05_line.svg")
+    assert not any(plt.fignum_exists(figure.number) for figure in figures)
 
 
-def test_only_a_heavy_drawing_loses_colours(shown):
+def test_a_crowded_figure_is_png_and_a_heavy_one_loses_colours(shown):
     figure, (left, right) = plt.subplots(1, 2, figsize=(6, 3))
     for ax in (left, right):
         ax.imshow(np.random.default_rng(5).random((97, 89, 3)), interpolation="bicubic")
-    speaking.show_figure(figure, caption="c", alt="noise")
-    figure, ax = plt.subplots()
-    ax.plot(*np.random.default_rng(3).random((2, 5003)), "o")
-    speaking.show_figure(figure, caption="c", alt="a cloud")
-    contents = [base64.b64decode(bundle["image/png"]) for bundle, _ in shown]
+    crowded = drawing(*np.random.default_rng(3).random((2, 5003)), linestyle="none", marker="o")
+    for each in (figure, crowded):
+        speaking.show_figure(each, caption="c", alt="noise")
+        assert "image/svg+xml" not in shown[-1] and 0 < shown[-1][MIME]["width"] < 1000
+    contents = [base64.b64decode(bundle["image/png"]) for bundle in shown]
     assert [Image.open(io.BytesIO(content)).mode for content in contents] == ["P", "RGBA"]
     assert max(map(len, contents)) < speaking.MAX_PNG_BYTES
 
 
-def test_equal_figures_give_equal_bytes(shown):
-    for _ in range(2):
-        figure, ax = plt.subplots()
-        ax.plot([0, 1, 0.5])
-        speaking.show_figure(figure, caption="c", alt="a")
-    assert shown[0][0]["image/svg+xml"] == shown[1][0]["image/svg+xml"]
-
-
 @pytest.mark.parametrize(("caption", "alt"), [("", "a"), ("c", "  ")])
-def test_a_figure_without_words_is_refused(caption, alt):
-    figure, _ = plt.subplots()
-    with pytest.raises(ValueError, match="a figure needs"):
-        speaking.show_figure(figure, caption=caption, alt=alt)
-    plt.close(figure)
+def test_a_figure_without_words_is_refused(shown, caption, alt):
+    for show in (speaking.show_figure, lambda figure, **words: speaking.show_gallery([], titles=[], **words)):
+        with pytest.raises(ValueError, match="a figure needs"):
+            show(plt.figure(), caption=caption, alt=alt)
 
 
 def test_a_gallery_is_one_picture(shown):
     images = [np.full((7, 5, 3), k, dtype=np.uint8) for k in range(3)]
     speaking.show_gallery(images, titles=["a $5", HOSTILE, "c"], caption="c", alt="three squares")
-    assert shown[0][0][MIME]["kind"] == "gallery" and "image/png" in shown[0][0]
+    assert shown[0][MIME]["kind"] == "gallery" and "image/png" in shown[0]
     with pytest.raises(ValueError, match="3 images and 2 titles"):
         speaking.show_gallery(images, titles=["a", "b"], caption="c", alt="a")
-    plt.close("all")
-
-
-SOURCE = """
-import matplotlib.pyplot as plt
-import pandas as pd
-from verdict.base.numbers import Number, Numbers
-from verdict.report.say import say, show_figure, show_table
-numbers = Numbers({"test.f1": Number(0.5, 0.25, 0.75)})
-say("F1 is {test.f1}.", numbers)
-show_table(pd.DataFrame({"x": [0.125]}), caption="Xs", file="01_xs.csv")
-figure, ax = plt.subplots()
-ax.plot([1, 2])
-show_figure(figure, caption="Line", alt="a rising line", data=pd.DataFrame({"y": [1, 2]}), file="01_line.svg")
-"""
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_structure_survives_an_execution(tmp_path):
-    from nbclient import NotebookClient
-
-    live = write_notebook(tmp_path / "01_x.ipynb", [code(SOURCE)])
-    notebook = nbformat.read(live, as_version=4)
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    executed = tmp_path / "executed.ipynb"
-    nbformat.write(notebook, executed)
-    site = Site("demo")
-    page = Reader(page_text(live, executed, record("01_x"), Numbers(), site))
-    assert_offline(page)
-    assert "0.50 [0.25, 0.75]" in page.words
-    assert "Table 1." in page.words and "Figure 1." in page.words
-    assert "table-01-xs" in page.ids and "figure-01-line" in page.ids
-    assert [attributes["aria-label"] for attributes in page.all("svg")] == ["a rising line"]
+    speaking.show_gallery([], titles=[], caption="Mistakes.", alt="a")
+    assert shown[1][MIME]["template"] == "*Mistakes.* There are none."

@@ -1,4 +1,4 @@
-"""Scores: hand values, invariances, and other implementations (torchmetrics 1.9.0, scikit-learn 1.9.1, MAPIE 1.6.0)."""
+"""Scores: hand values, invariances, and other implementations (torchmetrics 1.9.0, scikit-learn 1.9.1)."""
 
 import math
 from functools import partial
@@ -24,8 +24,8 @@ from verdict.stats.metrics import (
     nll_of_logits,
     reliability_curve,
 )
-from verdict.stats.ranking import Ranked, aurc, auroc, risk_at, risk_coverage
-from verdict.stats.scores import check_logits, check_probs, log_softmax, softmax
+from verdict.stats.ranking import Ranked, aurc, auroc, risk_coverage
+from verdict.stats.scores import check_logits, check_probs, check_unit, log_softmax, softmax
 from verdict.stats.uncertainty import Resampler, wilson
 
 PROBS = np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]])
@@ -89,20 +89,12 @@ def test_softmax_and_its_logarithm():
 
 
 @pytest.mark.parametrize("metric", PROB_METRICS)
-def test_permuting_rows_changes_nothing(metric, rows):
-    probs, y_true = softmax(rows[0]).round(2), rows[1]
-    probs = probs / probs.sum(axis=1, keepdims=True)
-    order = np.random.default_rng(1).permutation(len(y_true))
-    assert metric(probs[order], y_true[order]) == pytest.approx(metric(probs, y_true), rel=1e-12)
-
-
-@pytest.mark.parametrize("metric", PROB_METRICS)
-def test_renaming_classes_changes_nothing(metric, rows):
+def test_permuting_rows_and_renaming_classes_change_nothing(metric, rows):
     probs, y_true = softmax(rows[0]), rows[1]
-    names = np.array([3, 0, 4, 1, 2])
+    order, names = np.random.default_rng(1).permutation(len(y_true)), np.array([3, 0, 4, 1, 2])
     renamed = np.empty_like(probs)
     renamed[:, names] = probs
-    assert metric(renamed, names[y_true]) == pytest.approx(metric(probs, y_true), rel=1e-12)
+    assert metric(renamed[order], names[y_true[order]]) == pytest.approx(metric(probs, y_true), rel=1e-12)
 
 
 @pytest.mark.parametrize("metric", PROB_METRICS)
@@ -144,22 +136,8 @@ def test_aurc_of_ties_is_the_mean_over_their_orders():
         drawn.append((np.cumsum(wrong[order]) / k).mean())
     assert aurc(confidence, wrong) == pytest.approx(np.mean(drawn), abs=5 * np.std(drawn) / math.sqrt(4000))
     assert risk_coverage(confidence, wrong)["risk"].mean() == pytest.approx(aurc(confidence, wrong))
-
-
-def test_aurc_of_all_tied_rows_is_the_error_rate():
-    wrong = np.arange(101) < 23
-    assert aurc(np.full(101, 0.5), wrong) == pytest.approx(23 / 101)
-    assert risk_at([0.1, 1.0], np.full(101, 0.5), wrong) == pytest.approx([23 / 101, 23 / 101])
-
-
-def test_temperature_keeps_accuracy_and_the_binary_ranking(rows):
-    z = rows[0][:, 0]
-    cold, warm = softmax(np.column_stack([0 * z, z])), softmax(np.column_stack([0 * z, z]) / 3)
-    positive = rows[1] == 0
-    assert auroc(warm[:, 1], positive) == pytest.approx(auroc(cold[:, 1], positive), rel=1e-12)
-    assert accuracy(positive, warm.argmax(axis=1)) == accuracy(positive, cold.argmax(axis=1))
-    wrong = cold.argmax(axis=1) != positive
-    assert aurc(warm.max(axis=1), wrong) == pytest.approx(aurc(cold.max(axis=1), wrong), rel=1e-12)
+    # All tied: at every coverage the error rate.
+    assert risk_coverage(np.zeros(53), wrong, n_points=10)["risk"].tolist() == pytest.approx([wrong.mean()] * 10)
 
 
 def test_a_ranking_of_one_class_is_not_defined():
@@ -196,15 +174,6 @@ def test_torchmetrics_agrees_on_ece_except_at_certainty(rows):
     assert reference(certain, np.array([1, 1])) == pytest.approx((1 + 0.05) / 2)
 
 
-def test_mapie_agrees_on_ece_with_one_bin_less(rows):
-    calibration = pytest.importorskip("mapie.metrics.calibration")
-    probs, y_true = softmax(rows[0] / 2), rows[1]
-    confidence, correct = probs.max(axis=1), (probs.argmax(axis=1) == y_true).astype(int)
-    # MAPIE 1.6.0 makes num_bins edges, hence 14 bins for 15.
-    found = calibration.expected_calibration_error(correct, confidence, num_bins=15)
-    assert ece(probs, y_true, n_bins=14) == pytest.approx(found, abs=1e-4)
-
-
 def test_reliability_bins_add_up_to_the_error(rows):
     probs, y_true = softmax(rows[0]), rows[1]
     table = reliability_curve(probs, y_true, resampler(np.arange(len(y_true))))
@@ -215,17 +184,6 @@ def test_reliability_bins_add_up_to_the_error(rows):
     assert (full["low"] <= full["accuracy"]).all()
     assert (full["accuracy"] <= full["high"]).all()
     assert table.loc[table["count"] == 0, ["accuracy", "low", "high"]].isna().all().all()
-
-
-def test_bands_widen_when_rows_of_a_group_are_copies(rows):
-    probs, y_true = softmax(rows[0] / 2), rows[1]
-    copies = np.repeat(np.arange(len(y_true)), 7)
-    alone = reliability_curve(probs[copies], y_true[copies], resampler(np.arange(len(copies))))
-    table = reliability_curve(probs[copies], y_true[copies], resampler(copies))
-    busy = (table["count"] > 300) & (table["accuracy"].between(0.05, 0.95))
-    ratio = (table["high"] - table["low"])[busy] / (alone["high"] - alone["low"])[busy]
-    assert busy.sum() >= 4
-    assert ratio.mean() == pytest.approx(math.sqrt(7), rel=0.2)
 
 
 def test_a_bin_whose_answers_are_alike_counts_its_groups():
@@ -271,31 +229,22 @@ def sharpness_of(error):
     return optimize.brentq(lambda k: true_ece(k) - error, 1, 9) if error else 1.0
 
 
-def coverage_of(find, truth, n_groups, n_samples):
-    """Share of samples whose interval holds the truth, and that of those in which it holds its own value."""
-    found = [find(np.random.default_rng([3, n_groups, k])) for k in range(n_samples)]
-    return np.mean([one.low <= truth <= one.high for one in found]), np.mean(
-        [one.low <= one.value <= one.high for one in found]
-    )
-
-
-@pytest.mark.parametrize("n_groups", [200, 750])
-@pytest.mark.parametrize("error", [0, 0.02, 0.05, 0.10])
-def test_the_interval_of_an_ece_covers_the_error_of_the_population(error, n_groups, n_samples=300):
+@pytest.mark.parametrize("error", [0, 0.02, 0.10])
+def test_the_interval_of_an_ece_covers_the_error_of_the_population(error, n_groups=200, n_samples=150):
     """The table of `ece_interval` is this with 1,000 samples and 400 resamples.
 
     Moved by its own bias, as it once was, the interval covers an error of zero in 3 % of samples.
     """
     sharpness = sharpness_of(error)
 
-    def find(rng):
-        probs, y_true, groups = simulated(rng, n_groups, sharpness)
-        return ece_interval(probs, y_true, resampler(groups))
-
-    covered, inside = coverage_of(find, error, n_groups, n_samples)
-    # The standard error of 0.95 in 300 samples is 0.013.
-    assert 0.915 <= covered <= (0.985 if error else 1)
-    assert inside == 1
+    covered = 0
+    for k in range(n_samples):
+        probs, y_true, groups = simulated(np.random.default_rng([3, k]), n_groups, sharpness)
+        found = ece_interval(probs, y_true, resampler(groups))
+        covered += found.low <= error <= found.high
+        assert found.low <= found.value <= found.high
+    # The standard error of 0.95 in 150 samples is 0.018.
+    assert 0.90 <= covered / n_samples <= (0.99 if error else 1)
 
 
 def scores_of(probs, y_true):
@@ -310,7 +259,7 @@ def scores_of(probs, y_true):
     }
 
 
-def test_intervals_of_scores_cover_those_of_the_population(n_groups=200, n_samples=300):
+def test_intervals_of_scores_cover_those_of_the_population(n_groups=200, n_samples=120):
     """The table of `Resampler` is this with 2,000 samples and 1,000 resamples; row by row it would cover far less."""
     sharpness = sharpness_of(0.05)
     population = simulated(np.random.default_rng(8), 100_000, sharpness)[:2]
@@ -323,8 +272,8 @@ def test_intervals_of_scores_cover_those_of_the_population(n_groups=200, n_sampl
             covered[name] += found.low <= truth[name] <= found.high
         alone = resampler(np.arange(len(y_true))).interval(partial(nll, probs, y_true))
         row_wise += alone.low <= truth["nll"] <= alone.high
-    # The standard error of 0.95 in 300 samples is 0.013; so few resamples cost another hundredth.
-    assert all(0.90 <= share / n_samples <= 0.98 for share in covered.values()), covered
+    # The standard error of 0.95 in 120 samples is 0.02; so few resamples cost another hundredth.
+    assert all(0.88 <= share / n_samples <= 0.98 for share in covered.values()), covered
     assert row_wise / n_samples < 0.85
 
 
@@ -390,25 +339,22 @@ def test_small_logits_are_accepted_where_they_are_meant():
     assert check_logits([[0.21, 0.22, 0.25]], allow_small=True).shape == (1, 3)
 
 
-def test_what_is_not_probabilities_is_refused():
-    with pytest.raises(ValueError, match="did you pass logits"):
-        check_probs([[-1.2, 2.2]])
-    with pytest.raises(ValueError, match=r"row 1 sums to 0\.9"):
-        check_probs([[0.5, 0.5], [0.5, 0.4]])
-    with pytest.raises(ValueError, match="labels must lie in 0 … 1"):
-        nll(PROBS, [0, 1, 2])
-    with pytest.raises(ValueError, match="expected 3 labels"):
-        brier(PROBS, [0, 1])
-    with pytest.raises(ValueError, match="integer class ids"):
-        ece(PROBS, [0.0, 1.0, 1.0])
-
-
-def test_other_refusals():
-    with pytest.raises(ValueError, match="weights must have shape"):
-        accuracy(Y_TRUE, Y_TRUE, [1, 2])
-    with pytest.raises(ValueError, match="must not be negative"):
-        accuracy(Y_TRUE, Y_TRUE, [1, 2, -1])
-    with pytest.raises(ValueError, match="scores are NaN"):
-        aurc([0.1, math.nan], [True, False])
-    with pytest.raises(ValueError, match="coverage must lie in"):
-        risk_at([0.0], [0.5], [True])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: check_probs([[-1.2, 2.2]]), "did you pass logits"),
+        (lambda: check_probs([[0.5, 0.5], [0.5, 0.4]]), r"row 1 sums to 0\.9"),
+        (lambda: check_unit("share", [0.5, math.nan]), r"share must lie in \[0, 1\] without NaN"),
+        (lambda: nll(PROBS, [0, 1, 2]), "labels must lie in 0 … 1"),
+        (lambda: brier(PROBS, [0, 1]), "expected 3 labels"),
+        (lambda: ece(PROBS, [0.0, 1.0, 1.0]), "integer class ids"),
+        (lambda: accuracy(Y_TRUE, Y_TRUE[1:]), "y_true has shape"),
+        (lambda: accuracy(Y_TRUE, Y_TRUE, [1, 2]), "weights must have shape"),
+        (lambda: accuracy(Y_TRUE, Y_TRUE, [1, 2, -1]), "must not be negative"),
+        (lambda: aurc([0.1, math.nan], [True, False]), "scores are NaN"),
+        (lambda: auroc([0.1], [True, False]), "one score and one truth a row"),
+    ],
+)
+def test_refusals(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

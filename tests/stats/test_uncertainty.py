@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from verdict.base.numbers import Number
-from verdict.stats.metrics import accuracy, ece, macro_f1, nll
+from verdict.stats.metrics import accuracy, ece
 from verdict.stats.ranking import aurc, auroc
 from verdict.stats.uncertainty import (
     Interval,
@@ -21,7 +21,6 @@ from verdict.stats.uncertainty import (
     holm,
     largest,
     p_value,
-    percentile_interval,
     sign_flip_test,
     simultaneous_reach,
     stream,
@@ -50,50 +49,7 @@ def test_a_resample_draws_as_many_whole_groups():
     assert (weights[:, 1] + weights[:, 0] + weights[:, 3] == 3).all()
 
 
-def test_row_order_and_the_global_generator_play_no_part():
-    before = np.random.get_state()[1].copy()
-    right, groups = clustered(np.random.default_rng(1))
-    order = np.random.default_rng(2).permutation(len(right))
-
-    def interval(index, seed):
-        found = resampler(groups[index], n_resamples=97, seed=seed)
-        return found.interval(lambda w: accuracy(right[index], np.ones(len(right)), w))
-
-    first, shuffled = interval(np.arange(len(right)), 5), interval(order, 5)
-    assert (first.low, first.high) == pytest.approx((shuffled.low, shuffled.high), rel=1e-12)
-    assert first == interval(np.arange(len(right)), 5)
-    assert first != interval(np.arange(len(right)), 6)
-    assert (np.random.get_state()[1] == before).all()
-
-
-STATISTICS = {
-    "accuracy": (lambda y, told, probs: lambda w: accuracy(y, told, w), 0.75),
-    "macro_f1": (lambda y, told, probs: lambda w: macro_f1(y, told, 2, w), 0.75),
-    "nll": (lambda y, told, probs: lambda w: nll(probs, y, w), -0.75 * math.log(0.8) - 0.25 * math.log(0.2)),
-}
-
-
-@pytest.mark.parametrize("metric", STATISTICS)
-def test_intervals_cover_as_often_as_they_promise(metric):
-    make, truth = STATISTICS[metric]
-    n_sets, covered, n_naive = 300, 0, 0
-    for seed in range(n_sets):
-        rng = np.random.default_rng([17, seed])
-        right, groups = clustered(rng)
-        y_true = (rng.random(len(right)) < 0.5).astype(int)
-        y_pred = np.where(right, y_true, 1 - y_true)
-        statistic = make(y_true, y_pred, np.where(np.eye(2, dtype=bool)[y_pred], 0.8, 0.2))
-        found = resampler(groups, seed=seed).interval(statistic)
-        covered += found.low <= truth <= found.high
-        if seed < 100:
-            naive = resampler(np.arange(len(groups)), seed=seed).interval(statistic)
-            n_naive += naive.low <= truth <= naive.high
-    # 0.95 of 300 has a standard error of 0.013; a percentile interval of 83 groups may fall short by a point or two.
-    assert 0.905 <= covered / n_sets <= 0.985
-    assert n_naive < 90
-
-
-def test_a_thousand_resamples_are_fast_and_agree_with_a_loop():
+def test_replicates_agree_with_a_loop():
     rng = np.random.default_rng(3)
     probs = rng.dirichlet([1, 1, 1], 211)
     y_true, groups = rng.integers(0, 3, 211), rng.integers(0, 47, 211)
@@ -116,18 +72,16 @@ def test_one_group_says_nothing_about_others():
     assert found.number(n=2).low is None
 
 
-def test_a_statistic_of_one_vector_is_refused_by_its_shape():
-    with pytest.raises(ValueError, match="one value a resample"):
-        resampler(np.arange(5), n_resamples=7).interval(lambda w: 0.5)
-
-
-def test_replicates_that_are_not_finite_are_left_out():
-    found = percentile_interval(2, [1, 2, 3, math.nan, math.inf], level=0.5)
+def test_a_statistic_gives_one_value_a_resample_and_those_that_are_not_finite_are_left_out():
+    for statistic in (lambda w: 0.5, lambda w: w[0]):
+        with pytest.raises(ValueError, match="one value a resample"):
+            resampler(np.arange(5), n_resamples=7).replicates(statistic)
+    found = resampler([1, 2], level=0.5).around(2, [1, 2, 3, math.nan, math.inf])
     assert found == Interval(2.0, 1.5, 2.5, n_undefined=2)
     assert found.excludes(1.4)
     assert found.excludes(2.6)
     assert not found.excludes(1.5)
-    assert math.isnan(percentile_interval(2, []).low)
+    assert math.isnan(resampler([1, 2]).around(2, []).low)
 
 
 def test_wilson_solves_its_equation():
@@ -141,27 +95,6 @@ def test_wilson_solves_its_equation():
     assert wilson(0, 7)[0] == 0
     assert wilson(7, 7)[1] == 1
     assert math.isnan(wilson(0, 0)[0])
-    with pytest.raises(ValueError, match="greater than n"):
-        wilson(8, 7)
-
-
-def test_mcnemar_by_hand_and_as_the_case_of_single_rows():
-    first = np.array([1] * 6 + [0] * 1 + [1] * 11 + [0] * 5, dtype=bool)
-    second = np.array([0] * 6 + [1] * 1 + [1] * 11 + [0] * 5, dtype=bool)
-    expected = 2 * (1 + 7) / 2**7
-    assert sign_flip_test(first, second) == pytest.approx(expected)
-    assert sign_flip_test(first, first) == 1
-
-
-def test_exchanging_groups_is_counted_exactly():
-    change = np.array([3, -1, 2, 2, 0, 1])
-    first = np.concatenate([np.r_[np.zeros(max(c, 0)), np.ones(max(-c, 0)), 1] for c in change]).astype(bool)
-    second = np.concatenate([np.r_[np.ones(max(c, 0)), np.zeros(max(-c, 0)), 1] for c in change]).astype(bool)
-    groups = np.concatenate([[g] * (abs(c) + 1) for g, c in enumerate(change)])
-    sums = [abs(np.dot(signs, change)) for signs in itertools.product([-1, 1], repeat=len(change))]
-    expected = np.mean(np.array(sums) >= abs(change.sum()))
-    assert sign_flip_test(first, second, groups) == pytest.approx(expected)
-    assert sign_flip_test(second, first, groups) == pytest.approx(expected)
 
 
 def rows_of(changes, *, n_same=2):
@@ -170,6 +103,21 @@ def rows_of(changes, *, n_same=2):
     second = [np.r_[np.ones(max(c, 0)), np.zeros(max(-c, 0)), np.ones(n_same)] for c in changes]
     groups = np.repeat(np.arange(len(changes)), [abs(c) + n_same for c in changes])
     return np.concatenate(first).astype(bool), np.concatenate(second).astype(bool), groups
+
+
+def test_the_exact_test_counts_exchanges_of_rows_and_of_groups():
+    first, second, _ = rows_of([-6, 1])
+    # McNemar's: six losses and a gain.
+    assert sign_flip_test(first, second) == pytest.approx(2 * (1 + 7) / 2**7)
+    assert sign_flip_test(first, first) == 1
+    change = np.array([3, -1, 2, 2, 0, 1])
+    first, second, groups = rows_of(change)
+    sums = [abs(np.dot(signs, change)) for signs in itertools.product([-1, 1], repeat=len(change))]
+    expected = np.mean(np.array(sums) >= abs(change.sum()))
+    assert sign_flip_test(first, second, groups) == pytest.approx(expected)
+    assert sign_flip_test(second, first, groups) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="one truth a row for both"):
+        sign_flip_test(first, second[1:])
 
 
 def test_the_clustered_test_by_hand():
@@ -207,17 +155,9 @@ def test_the_clustered_test_gives_the_published_statistic():
     assert stats.chi2.isf(clustered_mcnemar(first, second, groups), 1) == pytest.approx(2.86, abs=5e-3)
 
 
-def test_single_rows_are_the_plain_test_without_correction():
-    rng = np.random.default_rng(3)
-    first, second = rng.random(997) < 0.8, rng.random(997) < 0.75
-    gained, lost = (second & ~first).sum(), (first & ~second).sum()
-    plain = 996 / 997 * (gained - lost) ** 2 / (gained + lost)
-    assert clustered_mcnemar(first, second, np.arange(997)) == pytest.approx(stats.chi2.sf(plain, 1))
-
-
 def test_groups_keep_the_false_alarms_of_a_paired_test_down():
     """Size of three tests at 5 per cent: equal models, answers alike within an image, one to nine pairs an image."""
-    n_sets, alarms = 2000, {"plain": 0, "clustered": 0, "exact": 0}
+    n_sets, alarms = 1000, {"plain": 0, "clustered": 0, "exact": 0}
     for seed in range(n_sets):
         rng = np.random.default_rng([19, seed])
         groups = np.repeat(np.arange(97), rng.integers(1, 10, 97))
@@ -227,22 +167,10 @@ def test_groups_keep_the_false_alarms_of_a_paired_test_down():
         alarms["plain"] += clustered_mcnemar(first, second, np.arange(len(groups))) < 0.05
         alarms["clustered"] += clustered_mcnemar(first, second, groups) < 0.05
         alarms["exact"] += seed < 200 and sign_flip_test(first, second, groups) < 0.05
-    # The standard error of a share of 5 per cent is 0.5 per cent here.
-    assert 0.035 < alarms["clustered"] / n_sets < 0.065
+    # The standard error of a share of 5 per cent is 0.7 per cent here.
+    assert 0.03 < alarms["clustered"] / n_sets < 0.07
     assert alarms["plain"] / n_sets > 0.2
     assert alarms["exact"] / 200 <= 0.09
-
-
-def test_the_clustered_test_sees_a_real_difference_and_agrees_with_the_exact_one():
-    rng = np.random.default_rng(23)
-    groups = np.repeat(np.arange(401), 4)
-    share = rng.beta(2, 2, size=401)[groups]
-    found = []
-    for gain in (0.15, 0.04):
-        first, second = rng.random(len(groups)) < share, rng.random(len(groups)) < np.minimum(1, share + gain)
-        found.append((clustered_mcnemar(first, second, groups), sign_flip_test(first, second, groups)))
-    assert max(found[0]) < 1e-6
-    assert found[1][0] == pytest.approx(found[1][1], rel=0.1)
 
 
 def test_holm_by_hand():
@@ -251,15 +179,6 @@ def test_holm_by_hand():
     assert holm([0.3, 0.9, 0.8]) == pytest.approx([0.9, 1, 1])
     assert holm([0.04]) == pytest.approx([0.04])
     assert len(holm([])) == 0
-    with pytest.raises(ValueError, match=r"lie in \[0, 1\]"):
-        holm([0.5, 1.5])
-
-
-def test_holm_keeps_any_false_alarm_at_its_level():
-    rng = np.random.default_rng(31)
-    families = rng.random((2000, 7))
-    assert np.mean([holm(family).min() < 0.05 for family in families]) == pytest.approx(0.05, abs=0.015)
-    assert np.mean(families.min(axis=1) < 0.05) > 0.25
 
 
 def test_the_best_of_equal_runs_leads_by_chance():
@@ -268,8 +187,6 @@ def test_the_best_of_equal_runs_leads_by_chance():
     assert expected_best_of(3) == pytest.approx(3 / (2 * math.sqrt(math.pi)))
     # Published: six runs N(0.7925, 0.0061), best expected 0.8002, best observed 0.8001.
     assert expected_best_of(6, 0.7925, 0.0061) == pytest.approx(0.8002, abs=5e-5)
-    with pytest.raises(ValueError, match="n >= 1"):
-        expected_best_of(0)
 
 
 def _hits(right):
@@ -319,20 +236,16 @@ def test_an_interval_becomes_columns_and_is_read_back():
 
 
 def test_one_quantity_has_one_interval_whatever_the_order_of_its_rows():
-    rng = np.random.default_rng(3)
+    rng, before = np.random.default_rng(3), np.random.get_state()[1].copy()
     groups, hit = np.repeat([f"g{i}" for i in range(53)], 3), rng.integers(0, 2, 159).astype(float)
     order = rng.permutation(len(hit))
     first, second = resampler(groups).mean(hit), resampler(groups[order]).mean(hit[order])
     assert (first.low, first.high) == (second.low, second.high)
     assert first == resampler(groups).interval(lambda w: weighted_mean(hit, w))
     assert first != resampler(groups, seed=8).mean(hit)
+    assert first.low < resampler(groups, level=0.5).mean(hit).low
     assert first != resampler(np.char.add("other ", groups)).mean(hit)
-
-
-def test_a_resampler_knows_its_level():
-    groups, values = np.arange(101), np.arange(101.0)
-    wide, narrow = resampler(groups).mean(values), resampler(groups, level=0.5).mean(values)
-    assert wide.low < narrow.low < narrow.high < wide.high
+    assert (np.random.get_state()[1] == before).all()
 
 
 @pytest.mark.parametrize(
@@ -421,7 +334,7 @@ def test_bounds_that_hold_at_once_pay_for_the_largest_having_been_picked():
         found = largest(values, drawn, level=0.95)
         assert found.low <= found.value == values.max() <= found.high
         above += found.low > 0.1
-        alone += percentile_interval(values.max(), drawn[:, values.argmax()]).low > 0.1
+        alone += np.quantile(drawn[:, values.argmax()], 0.025) > 0.1
     # The standard error of 0.95 in 400 is 0.011.
     assert covered / n_sets == pytest.approx(0.95, abs=0.035)
     assert above < alone

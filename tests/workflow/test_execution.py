@@ -47,12 +47,6 @@ def test_stages_that_compute_with_a_framework_may_have_a_gpu_and_no_others(where
             assert execution.ask(name).gpu == 1, name
 
 
-def test_full_size_training_asks_for_a_gpu_and_more_memory_than_the_default():
-    paper, digits = (load_execution("slurm", profile).ask(stages.TRIAL_STAGE) for profile in ("paper", "digits"))
-    assert (paper.gpu, digits.gpu) == (1, 0)
-    assert paper.mem_mb >= 8 * digits.mem_mb
-
-
 def test_what_a_stage_leaves_out_is_as_in_the_default(folder):
     execution = load_execution("local", "any", folder)
     assert execution.ask("features").model_dump() == {"mem_mb": 1700, "minutes": 13, "gpu": 1, "cpus": 2}
@@ -82,8 +76,3 @@ def test_faults_are_refused_by_name(folder, text, message):
     write_text(folder / "local" / "mine.yaml", text)
     with pytest.raises(ParamsError, match=message):
         load_execution("local", "mine", folder)
-
-
-def test_there_is_no_third_place():
-    with pytest.raises(ParamsError, match="'local', 'slurm'"):
-        load_execution("cloud", "smoke")

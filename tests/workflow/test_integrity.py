@@ -92,6 +92,7 @@ def test_what_is_missing_is_asked_for(finished):
     assert len(wanted) == len(stages.executions(PARAMS)) - len(CHAIN)
     (finished[CHAIN[1]] / "run.json").unlink()
     assert set(integrity.missing(PARAMS, "smoke")) - set(wanted) == {"work/smoke/features/run.json"}
+    assert integrity.damage(finished[CHAIN[2]]) == "", "its stage is told once, and runs"
 
 
 @pytest.mark.parametrize(
@@ -177,5 +178,11 @@ def test_results_that_were_made_again_or_with_other_packages_are_not_up_to_date(
         assert not integrity.is_up_to_date(PARAMS, "smoke")
     assert integrity.is_up_to_date(PARAMS, "smoke") and integrity.is_up_to_date(PARAMS, "smoke")
     assert not integrity.is_up_to_date(PARAMS.model_copy(update={"title": "Another"}), "smoke")
+    write_text(paths.NOTEBOOKS / "14_new.ipynb", "{}")
+    integrity.keep_whole(PARAMS, "smoke", integrity.sources(PARAMS))
+    assert not integrity.is_up_to_date(PARAMS, "smoke"), "that nobody declared it is told again"
+    (paths.NOTEBOOKS / "14_new.ipynb").unlink()
+    integrity.keep_whole(PARAMS, "smoke", integrity.sources(PARAMS))
+    assert integrity.is_up_to_date(PARAMS, "smoke")
     executed(**{CHAIN[2]: {"elapsed_s": 4.0}})
     assert found(finished) == {} and not integrity.is_up_to_date(PARAMS, "smoke")

@@ -56,6 +56,7 @@ def test_what_is_damaged_is_told_and_what_is_missing_or_undeclared_is_asked_for(
         monkeypatch.setattr(integrity, name, lambda *_, found=found, **__: found)
     for name in ("forget_pages", "sources", "keep_whole"):
         monkeypatch.setattr(integrity, name, lambda *_: [])
+    monkeypatch.setattr(pipeline, "keep_times", lambda *_: None)
     monkeypatch.setattr(pipeline, "_follow", lambda command, *_: calls.append(command) or 0)
     write_text(paths.rendered("smoke"), "{}")
     assert pipeline.report("smoke", 1) == 0
@@ -64,6 +65,9 @@ def test_what_is_damaged_is_told_and_what_is_missing_or_undeclared_is_asked_for(
     write_text(tmp_path / "notebooks" / "14_it's new.ipynb", "{}")
     pipeline.report("smoke", 1)
     assert not paths.rendered("smoke").exists()
+    monkeypatch.setattr(integrity, "missing", lambda *_: [])
+    pipeline.report("smoke", 1)
+    assert calls[-1][-3:] == ["verdict.report", "--profile", "smoke"], "pages alone need no workflow"
 
 
 def test_a_declared_notebook_that_is_gone_stops_a_report_before_it_runs(tmp_path, monkeypatch, capsys):
@@ -122,7 +126,7 @@ def test_a_stage_that_failed_without_a_notebook_is_not_called_not_reached(monkey
 
 
 def test_the_noise_of_snakemake_is_left_out_and_stages_are_not():
-    said = ["01_data  done in 3 s", "03_staged_unfreezing text1-s11  FAILED; the notebook", "Error in rule trial:"]
+    said = ["01_data  done in 3 s", "03_staged_unfreezing text1  FAILED; the notebook", "Error in rule trial:"]
     said += ["    message: SLURM-job '7' failed, SLURM status is: 'FAILED'. Reason: Unknown."]
     noise = [
         "SLURM run ID: verdict-smoke-7_ab",

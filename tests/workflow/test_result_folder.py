@@ -11,7 +11,7 @@ from verdict.base import paths
 from verdict.base.artifacts import verify_outputs, write_json, write_run, write_text
 from verdict.workflow import result_folder
 
-ASKED = {"stage": "01_data", "trial": None, "seed": None, "params": {"n": 3}, "code": "c0de", "versions": {}}
+ASKED = {"stage": "01_data", "trial": None, "params": {"n": 3}, "code": "c0de", "versions": {}}
 
 
 @pytest.fixture

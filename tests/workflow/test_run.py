@@ -99,8 +99,7 @@ def test_the_schedulers_choice_stands(gpus):
     [
         ["99_none"],
         ["03_staged_unfreezing"],
-        ["03_staged_unfreezing", "--trial", "frozen"],
-        ["01_data", "--trial", "frozen", "--seed", "3"],
+        ["01_data", "--trial", "frozen"],
         ["03_staged_unfreezing", "--trial", "frozen", "--seed", "x"],
     ],
 )
@@ -114,7 +113,7 @@ def test_a_call_that_makes_no_sense_is_refused(arguments, capsys):
 def test_a_trial_must_be_one(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "WORK", tmp_path)
     with pytest.raises(KeyError, match="did you mean 'text1'"):
-        run.run_stage("03_staged_unfreezing", "smoke", "text", 3)
+        run.run_stage("03_staged_unfreezing", "smoke", "text")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -124,8 +123,8 @@ GOOD = "progress('half way')\nstage.number('made.value', 6 * 7, kind='exact')\ns
 
 def notebook(root, name, *cells, trial=False):
     """A notebook of the miniature project: its parameters, its setup, and some cells."""
-    parameters = 'profile = "smoke"' + ('\ntrial = "frozen"\nseed = 11' if trial else "")
-    setup = SETUP.format(name=name, more=", trial=trial, seed=seed" if trial else "")
+    parameters = 'profile = "smoke"' + ('\ntrial = "frozen"' if trial else "")
+    setup = SETUP.format(name=name, more=", trial=trial" if trial else "")
     cells = [code(parameters, "parameters"), *map(code, (setup, *cells))]
     cells = [{**cell, "id": f"c{k}"} for k, cell in enumerate(cells)]
     write_notebook(root / "notebooks" / f"{name}.ipynb", cells)
@@ -267,8 +266,8 @@ deadline = time.monotonic() + 120
 while len(list(work.glob("here-*"))) < 3 and time.monotonic() < deadline:
     time.sleep(0.1)
 assert len(list(work.glob("here-*"))) == 3
-stage.number("made.seed", seed, kind="setting")
-progress(f"seed {seed}")
+stage.number("made.depth", stage.trial.text_blocks, kind="setting")
+progress(f"trial {trial}")
 for part in range(20):
     (stage.folder / f"part{part}.txt").write_text(str(os.getpid()))
     time.sleep(0.01)
@@ -280,19 +279,19 @@ def test_executions_side_by_side_do_not_meet_and_leave_one_whole_result_of_each(
     """A scheduler may run a job again while it is submitted anew; each waits until the others run."""
     name = "03_staged_unfreezing"
     notebook(root, name, MEET.strip(), trial=True)
-    seeds = (11, 11, 23)
-    processes = [start(root, name, "--trial", "text1", "--seed", str(seed)) for seed in seeds]
+    trials = ("text1", "text1", "frozen")
+    processes = [start(root, name, "--trial", trial) for trial in trials]
     told = [finish(process) for process in processes]
     assert [code for code, _ in told] == [0, 0, 0], told
-    assert all(f"{name} text1-s{seed}  seed {seed}" in err for seed, (_, err) in zip(seeds, told, strict=True))
+    assert all(f"{name} {trial}  trial {trial}" in err for trial, (_, err) in zip(trials, told, strict=True))
     assert sorted("another run of it was done first" in err for _, err in told[:2]) == [False, True]
     assert "another run" not in told[2][1]
     monkeypatch.setattr(paths, "ROOT", root)
-    for seed in (11, 23):
-        home = root / "work" / "smoke" / name / f"text1-s{seed}"
-        assert json.loads((home / "numbers.json").read_text())["made.seed"]["value"] == seed
+    for trial, depth in (("text1", 1), ("frozen", 0)):
+        home = root / "work" / "smoke" / name / trial
+        assert json.loads((home / "numbers.json").read_text())["made.depth"]["value"] == depth
         record = verify_outputs(home)
-        assert (record["seed"], record["params"]["trial"]["seed"], len(record["outputs"])) == (seed, seed, 23)
+        assert (record["trial"], record["params"]["trial"]["name"], len(record["outputs"])) == (trial, trial, 23)
         assert len({path.read_text() for path in home.glob("part*.txt")}) == 1
     assert not [path for path in home.parent.iterdir() if path.name.startswith(".")]
     assert [path.name for path in root.iterdir() if "kernel" in path.name] == []
@@ -302,6 +301,15 @@ def test_executions_side_by_side_do_not_meet_and_leave_one_whole_result_of_each(
 def test_a_shard_that_there_is_not_is_refused(name, shard, capsys):
     assert run.main([name, "--profile", "smoke", "--shard", shard]) == 1
     assert f"{name} has no shard {shard}; execution.feature_shards is 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "trial"), [("01_data", None), ("03_staged_unfreezing", "image_only")])
+def test_a_seed_that_there_is_not_is_refused(name, trial, tmp_path, monkeypatch):
+    """The control of the smoke profile runs with the first seed alone."""
+    monkeypatch.setattr(paths, "WORK", tmp_path)
+    with pytest.raises(ValueError, match="has no seed 23"):
+        run.run_stage(name, "smoke", trial, seed=23)
+    assert list(tmp_path.iterdir()) == []
 
 
 def executing(path, running):

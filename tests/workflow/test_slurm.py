@@ -49,25 +49,24 @@ def test_a_job_that_cannot_be_placed_is_reported_and_then_given_up():
     assert len(said) == 1
     watch.look(STUCK, now=131 + slurm.SAY_AGAIN_S)
     assert len(said) == 2
-    assert watch.look(STUCK, now=1100) == ["41"]
+    # A job that can be placed starts its waiting anew.
+    looks = [watch.look(stuck, now=now) for stuck, now in (({}, 1000), (STUCK, 1050), (STUCK, 1600))]
+    assert looks == [[]] * 3
+    assert watch.look(STUCK, now=2050) == ["41"]
     assert "is given up after 1000 s" in said[-1]
-
-
-def test_a_job_that_can_be_placed_again_starts_its_waiting_anew():
-    watch = slurm.Watch("verdict-smoke-7", report_after_s=30, give_up_after_s=1000, say=lambda text: None)
-    looks = [watch.look(stuck, now=now) for stuck, now in ((STUCK, 0), ({}, 900), (STUCK, 950), (STUCK, 1500))]
-    assert looks == [[]] * 4
-    assert watch.look(STUCK, now=1950) == ["41"]
 
 
 @pytest.mark.parametrize(("kind", "command"), [("slurmdbd", "sacct"), ("none", "squeue")])
 def test_states_are_asked_where_they_are_known(monkeypatch, tmp_path, kind, command):
     answers(monkeypatch, scontrol=f"AccountingStorageType   = accounting_storage/{kind}\n")
-    told = slurm.options(load_execution("slurm", "smoke"), "verdict-smoke-7", tmp_path)
+    execution = load_execution("slurm", "smoke")
+    told = slurm.options(execution, "verdict-smoke-7", tmp_path)
     pairs = dict(itertools.pairwise(told))
-    assert pairs["--slurm-status-command"] == command
-    assert pairs["--retries"] == str(load_execution("slurm", "smoke").retries)
+    assert (pairs["--slurm-status-command"], pairs["--retries"]) == (command, str(execution.retries))
     assert "--slurm-no-requeue" in told and "--default-resources" not in told
+    own = {"slurm": execution.slurm.model_copy(update={"account": "lab"})}
+    told = slurm.options(execution.model_copy(update=own), "verdict-smoke-7", tmp_path)
+    assert told[told.index("--default-resources") + 1] == "slurm_account=lab"
 
 
 def test_why_nothing_can_be_submitted(monkeypatch):

@@ -48,6 +48,15 @@ def test_a_stage_reads_declared_upstream_stages_only(root):
         open_at("04_model_selection", root).upstream(FEATURES, "numbers.json")
 
 
+def test_a_trial_reads_its_parents_run_and_no_other_trials(root):
+    for trial in ("frozen", "text1"):
+        finish(open_at(TRIAL_STAGE, root, trial=trial))
+    stage = open_at(TRIAL_STAGE, root, trial="text1")
+    assert stage.upstream(TRIAL_STAGE, "numbers.json", stage.trial.parent).is_file()
+    with pytest.raises(KeyError, match="does not declare that it needs 03_staged_unfreezing"):
+        stage.upstream(TRIAL_STAGE, "numbers.json", "text1")
+
+
 def test_an_upstream_stage_that_has_not_run_is_named(root):
     with pytest.raises(FileNotFoundError, match=r"work/smoke/01_data/run\.json is missing"):
         open_at(WARMUP_STAGE, root).pairs()
@@ -104,16 +113,16 @@ def test_a_number_that_does_not_say_what_it_is_is_not_stored(root):
 
 def test_a_notebook_run_by_hand_writes_to_a_folder_that_nothing_reads(root, monkeypatch):
     assert open_stage("01_data", "smoke").folder == root / "work" / "smoke" / "scratch" / "01_data"
-    trial = open_stage(TRIAL_STAGE, "smoke", trial="text1", seed=3)
-    assert trial.folder == root / "work" / "smoke" / "scratch" / TRIAL_STAGE / "text1-s3"
-    assert trial.trial.text_blocks == 1
+    trial = open_stage(TRIAL_STAGE, "smoke", trial="text1")
+    assert trial.folder == root / "work" / "smoke" / "scratch" / TRIAL_STAGE / "text1"
+    assert (trial.trial.text_blocks, trial.seeds) == (1, (11, 23))
     monkeypatch.setenv("VERDICT_STAGE_DIR", str(root / "elsewhere"))
     assert open_stage("01_data", "smoke").folder == root / "elsewhere"
 
 
 def test_an_unknown_trial_is_refused_at_once(root):
     with pytest.raises(KeyError, match="did you mean 'text1'"):
-        open_stage(TRIAL_STAGE, "smoke", trial="text", seed=3)
+        open_stage(TRIAL_STAGE, "smoke", trial="text")
 
 
 def test_generators_follow_the_seed_and_the_key(root):
@@ -132,5 +141,5 @@ def test_progress_goes_where_the_driver_says(tmp_path, monkeypatch):
 
 
 def test_provenance_names_stage_run_profile_and_parameters(root):
-    line = open_at(TRIAL_STAGE, root, trial="text1", seed=11).provenance()
-    assert all(part in line for part in (TRIAL_STAGE, "text1-s11", "smoke", load_params("smoke").hash))
+    line = open_at(TRIAL_STAGE, root, trial="text1").provenance()
+    assert all(part in line for part in (TRIAL_STAGE, "text1", "smoke", load_params("smoke").hash))

@@ -12,6 +12,7 @@ from verdict.workflow.stage_parameters import parameter_model, resolved
 from verdict.workflow.stages import FEATURES, SPECS, TRIAL_STAGE
 
 # Stages that read the list of trials.
+CANDIDATES = {"frozen", "text2", "frozen_longer"}
 LISTING = {"04_model_selection", "05_test", "06_interpretation", "13_reproducibility"}
 
 
@@ -21,17 +22,18 @@ def base():
 
 
 def everything(content):
-    """What each stage, and each trial with each seed, depends on."""
+    """What each stage, and each trial, depends on."""
     params = validate(content, source="test")
     asked = {(declared.name,): resolved(params, declared.name) for declared in SPECS if declared.name != TRIAL_STAGE}
-    return asked | {run: resolved(params, TRIAL_STAGE, *run) for run in stages.runs(params)}
+    trials = stages.instances(params, TRIAL_STAGE)
+    return asked | {(TRIAL_STAGE, trial): resolved(params, TRIAL_STAGE, trial) for trial in trials}
 
 
 def affected(base, change):
     before = everything(base)
     change(base)
     after = everything(base)
-    return {key[0] if len(key) == 1 else key for key in before.keys() & after.keys() if before[key] != after[key]}
+    return {key[-1] for key in before.keys() & after.keys() if before[key] != after[key]}
 
 
 def set_trial(content, number, **options):
@@ -45,7 +47,7 @@ def add_trial(content, **options):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda content: content["training"]["seeds"].append(97), LISTING),
+        (lambda content: content["training"]["seeds"].append(97), {*CANDIDATES, *LISTING}),
         (add_trial, LISTING),
         (lambda content: add_trial(content, vision_blocks=1), {FEATURES, *LISTING}),
         (lambda content: content["training"].update(margin=0.02), LISTING),
@@ -67,14 +69,11 @@ def test_a_change_re_runs_what_depends_on_it_alone(base, change, expected):
 )
 def test_an_option_re_runs_its_trial_and_what_lists_the_trials(base, option):
     add_trial(base)
-    n_seeds = base["training"]["n_control_seeds"] if option.get("role") == "control" else None
-    runs = {("extra", seed) for seed in base["training"]["seeds"][:n_seeds]}
-    assert affected(base, lambda content: set_trial(content, -1, **option)) == {*runs, *LISTING}
+    assert affected(base, lambda content: set_trial(content, -1, **option)) == {"extra", *LISTING}
 
 
 def test_views_are_encoded_once_and_re_run_what_shows_them(base):
-    name, seeds = base["training"]["trials"][1]["name"], base["training"]["seeds"]
-    own = {FEATURES, *((name, seed) for seed in seeds), *LISTING}
+    own = {FEATURES, base["training"]["trials"][1]["name"], *LISTING}
     augmented = {"augment": "photometric", "views": 3}
     assert affected(copy.deepcopy(base), lambda content: set_trial(content, 1, **augmented)) == own
     set_trial(base, 1, **augmented)
@@ -89,26 +88,17 @@ def test_views_are_encoded_once_and_re_run_what_shows_them(base):
     assert affected(base, lambda content: content["training"]["trials"].append(fewer)) == LISTING
 
 
-def test_seeds_of_one_trial_differ_in_the_seed_alone(base):
-    params = validate(base, source="test")
-    one, two = (resolved(params, TRIAL_STAGE, "text2", seed) for seed in (11, 23))
-    assert one["trial"].pop("seed") == 11
-    assert two["trial"].pop("seed") == 23
-    assert one == two
-
-
 def test_a_rebuilt_preset_re_runs_what_it_fed(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "PRESETS", tmp_path)
     params = load_params("smoke")
     assert resolved(params, FEATURES)["presets"] == {}
-    preset = params.model.vision_preset
-    write_text(tmp_path / preset / "config.json", "1")
-    before = resolved(params, FEATURES), resolved(params, "04_model_selection")
-    assert list(before[0]["presets"]) == [preset]
-    write_text(tmp_path / preset / "config.json", "2")
-    after = resolved(params, FEATURES), resolved(params, "04_model_selection")
-    assert before[0] != after[0]
-    assert before[1] == after[1]
+    asked = []
+    for text in "12":
+        write_text(tmp_path / params.model.vision_preset / "config.json", text)
+        asked.append((resolved(params, FEATURES), resolved(params, "04_model_selection")))
+    (fed, apart), (fed_again, apart_again) = asked
+    assert list(fed["presets"]) == [params.model.vision_preset]
+    assert fed != fed_again and apart == apart_again
 
 
 def test_a_changed_file_of_logits_re_runs_what_reads_it(base, tmp_path, monkeypatch):
@@ -153,10 +143,9 @@ def test_a_changed_table_or_picture_re_runs_what_reads_it(base, tmp_path, change
     """Not only a changed path: what stood in the table before would be reported for what stands there now."""
     write_text(tmp_path / "pairs.csv", "image,label\n")
     write_text(tmp_path / "images" / "a.png", "a")
-    base["data"] |= {"source": "csv"}
-    base["data"]["csv"] |= {"table": str(tmp_path / "pairs.csv"), "images": str(tmp_path / "images")}
-    base["clip"]["source"] = "csv"
-    base["clip"]["folder"] |= {"table": str(tmp_path / "pairs.csv"), "images": str(tmp_path / "images")}
+    own = {"table": str(tmp_path / "pairs.csv"), "images": str(tmp_path / "images")}
+    for section, key in (("data", "csv"), ("clip", "folder")):
+        base[section] |= {"source": "csv", key: base[section][key] | own}
     reads = (stages.CLIP_EMBEDDINGS, stages.CLIP_ANSWERS)
 
     def asked():

@@ -111,7 +111,7 @@ def test_concepts_need_descriptors(base):
 
 
 def test_a_stage_without_a_notebook_names_a_function_that_exists():
-    for module, function in stages.RUNNERS.values():
+    for module, function in (*stages.RUNNERS.values(), stages.SEED_RUNNER):
         path = paths.LIBRARY.parent.joinpath(*module.split(".")).with_suffix(".py")
         assert f"\ndef {function}(stage: Stage)" in path.read_text(encoding="utf-8")
     assert set(stages.RUNNERS) <= stages.WITHOUT_NOTEBOOK
@@ -127,11 +127,11 @@ def test_runs_and_plans_of_a_profile():
 
 def test_the_trial_stage_alone_runs_more_than_once():
     params = load_params("smoke")
-    assert stages.instances(params, "01_data") == [(None, None)]
-    assert stages.instances(params, TRIAL_STAGE) == stages.runs(params)
+    assert stages.instances(params, "01_data") == [None]
+    assert stages.instances(params, TRIAL_STAGE) == [trial.name for trial in params.training.trials]
     everything = stages.executions(params)
-    assert len(set(everything)) == len(everything) == len(stages.specs_for(params)) - 1 + len(stages.runs(params))
-    assert list(dict.fromkeys(name for name, _, _ in everything)) == [s.name for s in stages.specs_for(params)]
+    assert len(set(everything)) == len(everything) == len(stages.specs_for(params)) - 1 + len(params.training.trials)
+    assert list(dict.fromkeys(name for name, _ in everything)) == [s.name for s in stages.specs_for(params)]
 
 
 def test_a_stage_is_finished_once_its_record_is_there(root):

@@ -192,21 +192,21 @@ def plain_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
 
-def _ask_git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(paths.ROOT), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, env=plain_environment())
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
 def git(*arguments: str) -> str | None:
     """What git says of the project's own repository; None where it fails, or there is none.
 
     A repository in which the project's folder is a part of something else is not the project's.
     """
-    return _ask_git(*arguments) if _ask_git("rev-parse", "--show-prefix") == "" else None
+
+    def ask(*question: str) -> str:
+        command = ["git", "-C", str(paths.ROOT), *question]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, env=plain_environment())
+        return done.stdout.strip()
+
+    try:
+        return ask(*arguments) if ask("rev-parse", "--show-prefix") == "" else None
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
 
 
 def commit() -> tuple[str, bool | None]:

@@ -63,12 +63,13 @@ class Number:
         """The value and its interval to two significant digits of the interval; of a name, its words."""
         if self.words:
             return self.words
-        scale, suffix = 100.0 if self.unit in HUNDREDTHS else 1.0, _suffix(self.unit)
+        scale, suffix = 100.0 if self.unit in HUNDREDTHS else 1.0, "" if self.unit in ("", "count") else f" {self.unit}"
         value = self.value * scale
         if not math.isfinite(value):
             return "not defined" if math.isnan(value) else "∞" if value > 0 else "-∞"
         if self.low is None or not (math.isfinite(self.low) and math.isfinite(self.high)):
-            return f"{_plain(value, self.unit)}{suffix}"
+            is_whole = self.unit == "count" or (value.is_integer() and abs(value) < 1e15)
+            return f"{value:,.0f}{suffix}" if is_whole or abs(value) >= 1000 else f"{value:.3g}{suffix}"
         low, high = self.low * scale, self.high * scale
         digits = _digits(high - low)
         undefined = f" ({self.n_undefined:,} resamples undefined)" if self.n_undefined else ""
@@ -84,21 +85,11 @@ def named(words: str) -> Number:
     return Number(1.0 if words else math.nan, kind=SETTING, words=words)
 
 
-def _suffix(unit: str) -> str:
-    return "" if unit in ("", "count") else f" {unit}"
-
-
 def _digits(width: float) -> int:
     """Decimals that keep two significant digits of an interval's width (0 to 6); a width of rounding noise is none."""
     if width < 1e-12:
         return 3
     return min(6, max(0, 1 - math.floor(math.log10(width))))
-
-
-def _plain(value: float, unit: str) -> str:
-    if unit == "count" or (float(value).is_integer() and abs(value) < 1e15):
-        return f"{value:,.0f}"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 class Numbers(UserDict[str, Number]):
@@ -123,16 +114,14 @@ class Numbers(UserDict[str, Number]):
         """Replace `{{ name }}` and `{name}` by value and interval; a suffix `|value` leaves the interval out.
         KeyError for a name that is not stored, with the nearest one.
         """
-        return _PLACEHOLDER.sub(lambda match: self._render(match.group(1) or match.group(2)), template)
 
-    def _render(self, expression: str) -> str:
-        name, _, form = (part.strip() for part in expression.partition("|"))
-        number = self[name]
-        if form == "value":
-            return Number(number.value, unit=number.unit).text
-        if form:
-            raise KeyError(f"unknown form {form!r} in {{{{ {expression} }}}}; the only one is 'value'")
-        return number.text
+        def rendered(match: re.Match[str]) -> str:
+            name, _, form = (part.strip() for part in (match[1] or match[2]).partition("|"))
+            if form not in ("", "value"):
+                raise KeyError(f"unknown form {form!r} in {match[0]}; the only one is 'value'")
+            return (Number(self[name].value, unit=self[name].unit) if form else self[name]).text
+
+        return _PLACEHOLDER.sub(rendered, template)
 
     def save(self, path: Path) -> None:
         """Write all numbers as sorted JSON, atomically."""
@@ -201,9 +190,8 @@ def evaluate_claim(
     measured = numbers[number]
     if comparison == EXCLUDES and measured.kind != ESTIMATE:
         raise ValueError(f"claim {id!r}: {number!r} has no interval to exclude {bound}")
-    return Claim(
-        id, statement, number, comparison, bound, _judged(measured, comparison, bound, margin), margin, exhibit
-    )
+    holds = _judged(measured, comparison, bound, margin)
+    return Claim(id, statement, number, comparison, bound, holds, margin, exhibit)
 
 
 def _judged(measured: Number, comparison: str, bound: float, margin: float | None) -> bool | None:

@@ -23,46 +23,44 @@ class ParamsError(ValueError):
     """Parameters that cannot be used; the message lists every fault with its place."""
 
 
+def _fault(place: Any, text: str) -> ParamsError:
+    """A fault at an event or a node of YAML, with its line."""
+    return ParamsError(f"line {place.start_mark.line + 1}: {text}")
+
+
 class _Loader(yaml.SafeLoader):
     """YAML without aliases, merges or repeated keys: what a parameter file says is what it holds."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.get_event()
-            raise ParamsError(f"line {event.start_mark.line + 1}: YAML aliases are not accepted in parameters")
-        if (tag := self.peek_event().tag) is not None:
-            line = self.peek_event().start_mark.line + 1
-            raise ParamsError(f"line {line}: YAML tags are not accepted in parameters, got {tag!r}")
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            raise _fault(event, "YAML aliases are not accepted in parameters")
+        if event.tag is not None:
+            raise _fault(event, f"YAML tags are not accepted in parameters, got {event.tag!r}")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            line = key_node.start_mark.line + 1
             if not isinstance(key, str):
-                raise ParamsError(
-                    f"line {line}: keys are text, got {key!r} (YAML reads on, off, yes and no as true or false); write "
-                    "it in quotes"
-                )
+                hint = "(YAML reads on, off, yes and no as true or false); write it in quotes"
+                raise _fault(key_node, f"keys are text, got {key!r} {hint}")
             if key in seen:
-                raise ParamsError(f"line {line}: the key {key!r} stands twice")
+                raise _fault(key_node, f"the key {key!r} stands twice")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         is_number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-        line = node.start_mark.line + 1
         if is_number and _SURPRISING.match(node.value):
-            raise ParamsError(
-                f"line {line}: {node.value!r} would be read as a number in base 8 or 60; write it plainly"
-            )
+            raise _fault(node, f"{node.value!r} would be read as a number in base 8 or 60; write it plainly")
         try:
             return super().construct_object(node, deep)
         except ParamsError:
             raise
         except ValueError as error:
-            raise ParamsError(f"line {line}: {str(node.value)[:40]!r} cannot be read: {error}") from None
+            raise _fault(node, f"{str(node.value)[:40]!r} cannot be read: {error}") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -5,8 +5,8 @@ A profile (`params/<name>.yaml`) overrides `params/base.yaml`; the result is val
 
 from __future__ import annotations
 
-import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -16,7 +16,7 @@ from verdict.base import paths
 from verdict.base.artifacts import content_hash
 from verdict.base.labels import class_names
 from verdict.base.parameter_files import ParamsError, merge, nearest, read_yaml, unreadable
-from verdict.base.search import SPACES, as_trials, configurations
+from verdict.base.search import SPACES, configurations
 
 MAX_LISTED = 20
 
@@ -69,6 +69,16 @@ class Model(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Model:
+        for fault in self._faults():
+            raise ValueError(fault)
+        return self
+
+    def _faults(self) -> Iterator[str]:
+        """What is wrong with several values at once; the first is told."""
+        yield from ()
+
 
 class Archive(Model):
     """Where a public corpus comes from when there is no local copy; without a sha256 nothing is downloaded."""
@@ -115,11 +125,9 @@ class CsvParams(Model):
     fractions: Fractions | None
     allow_missing_images: bool
 
-    @model_validator(mode="after")
-    def _whole(self) -> CsvParams:
+    def _faults(self) -> Iterator[str]:
         if self.labels and set(self.labels.values()) != set(class_names()):
-            raise ValueError(f"labels must name a word for each of {list(class_names())}, got {self.labels}")
-        return self
+            yield f"labels must name a word for each of {list(class_names())}, got {self.labels}"
 
 
 class A2Params(Model):
@@ -169,11 +177,9 @@ class RecordedParams(Model):
     allow_small: bool
     tuning_share: Fraction
 
-    @model_validator(mode="after")
-    def _named(self) -> RecordedParams:
+    def _faults(self) -> Iterator[str]:
         if len(set(self.class_names)) != len(self.class_names) or len(self.class_names) == 1:
-            raise ValueError(f"class_names must be two or more, all different, got {list(self.class_names)}")
-        return self
+            yield f"class_names must be two or more, all different, got {list(self.class_names)}"
 
 
 class DataParams(Model):
@@ -188,14 +194,12 @@ class DataParams(Model):
     snli_ve: SnliVeParams
     recorded: RecordedParams
 
-    @model_validator(mode="after")
-    def _given(self) -> DataParams:
+    def _faults(self) -> Iterator[str]:
         own = self.recorded
         if self.source == "recorded" and not (own.val and own.test and own.class_names):
-            raise ValueError("source recorded needs recorded.val, recorded.test and recorded.class_names")
+            yield "source recorded needs recorded.val, recorded.test and recorded.class_names"
         if self.source == "csv" and not (self.csv.table and self.csv.images):
-            raise ValueError("source csv needs csv.table, a file of pairs, and csv.images, the folder of their images")
-        return self
+            yield "source csv needs csv.table, a file of pairs, and csv.images, the folder of their images"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -233,14 +237,12 @@ class ViewsParams(Model):
     augment: Literal["none", "photometric"] = "none"
     views: Annotated[int, Field(ge=0, le=64)] = 0
 
-    @model_validator(mode="after")
-    def _stated(self) -> ViewsParams:
+    def _faults(self) -> Iterator[str]:
         if (self.augment == "none") != (self.views == 0):
-            raise ValueError(
+            yield (
                 f"augment: {self.augment} and views: {self.views} contradict each other: "
                 "augmented training takes at least one view of each image, plain training none"
             )
-        return self
 
 
 class TrialParams(ViewsParams, FitParams):
@@ -260,11 +262,10 @@ class TrialParams(ViewsParams, FitParams):
     oversample: dict[str, Annotated[float, Field(ge=1)]] = {}
     role: Literal["candidate", "control"] = "candidate"
 
-    @model_validator(mode="after")
-    def _can_be_chosen(self) -> TrialParams:
+    def _faults(self) -> Iterator[str]:
+        yield from super()._faults()
         if self.role == "candidate" and "blank" in (self.image, self.text):
-            raise ValueError(f"trial {self.name!r} does not see the whole pair: give it role: control")
-        return self
+            yield f"trial {self.name!r} does not see the whole pair: give it role: control"
 
 
 class PhotometricParams(Model):
@@ -300,24 +301,21 @@ class SearchParams(ViewsParams):
     learning_rate: Annotated[tuple[Positive, Positive], AfterValidator(_ascending)] | None = None
     text_blocks: Annotated[tuple[CountOrNone, ...], Field(min_length=1)] | None = None
 
-    @model_validator(mode="after")
-    def _of_its_space(self) -> SearchParams:
+    def _faults(self) -> Iterator[str]:
+        yield from super()._faults()
         depth = SPACES[self.space][1]
         if depth is not None and self.vision_blocks != depth:
-            raise ValueError(f"the space {self.space} trains {depth} blocks of vision, got {self.vision_blocks}")
+            yield f"the space {self.space} trains {depth} blocks of vision, got {self.vision_blocks}"
         if depth is not None and (self.learning_rate is not None or self.text_blocks is not None):
-            raise ValueError(f"the space {self.space} is the published one: only sound has axes to replace")
-        return self
+            yield f"the space {self.space} is the published one: only sound has axes to replace"
 
     def trials(self) -> list[dict[str, Any]]:
         """The drawn trials, as a parameter file would list them."""
-        axes = {"learning_rate": self.learning_rate, "text_blocks": self.text_blocks}
         shared = ("parent", "epochs", "patience", "schedule", "vision_blocks", "augment", "views")
-        return as_trials(
-            configurations(self.space, self.n, seed=self.seed, **axes),
-            prefix=self.prefix,
-            **{name: getattr(self, name) for name in shared},
-        )
+        own = {name: getattr(self, name) for name in shared}
+        axes = {"learning_rate": self.learning_rate, "text_blocks": self.text_blocks}
+        drawn = enumerate(configurations(self.space, self.n, seed=self.seed, **axes), start=1)
+        return [{"name": f"{self.prefix}_{number:02d}", **own, **one} for number, one in drawn]
 
 
 class TrainingParams(Model):
@@ -339,33 +337,28 @@ class TrainingParams(Model):
     trials: tuple[TrialParams, ...]
     search: tuple[SearchParams, ...]
 
-    @model_validator(mode="after")
-    def _tree(self) -> TrainingParams:
+    def _faults(self) -> Iterator[str]:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds must be distinct and at least one, got {list(self.seeds)}")
-        known, controls = {"warmup": (0, 0)}, set()
+            yield f"seeds must be distinct and at least one, got {list(self.seeds)}"
+        above: dict[str, TrialParams] = {}
         for trial in self.trials:
-            if trial.name in known:
-                raise ValueError(f"two trials are called {trial.name!r}")
-            if trial.parent not in known:
-                raise ValueError(
-                    f"trial {trial.name!r} starts from {trial.parent!r}, which is not above it: {list(known)}"
-                )
-            vision, text = known[trial.parent]
-            if trial.vision_blocks < vision or trial.text_blocks < text:
-                raise ValueError(
+            parent = above.get(trial.parent)
+            if trial.name in ("warmup", *above):
+                yield f"two trials are called {trial.name!r}"
+            elif parent is None and trial.parent != "warmup":
+                known = ["warmup", *above]
+                yield f"trial {trial.name!r} starts from {trial.parent!r}, which is not above it: {known}"
+            elif parent and (trial.vision_blocks < parent.vision_blocks or trial.text_blocks < parent.text_blocks):
+                yield (
                     f"trial {trial.name!r} freezes blocks that its parent {trial.parent!r} trained "
-                    f"({vision} of vision, {text} of text): frozen prefixes are computed once, from the presets"
+                    f"({parent.vision_blocks} of vision, {parent.text_blocks} of text): frozen prefixes are computed "
+                    "once, from the presets"
                 )
-            if trial.role == "candidate" and trial.parent in controls:
-                raise ValueError(
-                    f"candidate {trial.name!r} starts from the control {trial.parent!r}, which has fewer seeds"
-                )
-            controls |= {trial.name} if trial.role == "control" else set()
-            known[trial.name] = (trial.vision_blocks, trial.text_blocks)
+            elif parent and trial.role == "candidate" and parent.role == "control":
+                yield f"candidate {trial.name!r} starts from the control {trial.parent!r}, which has fewer seeds"
+            above[trial.name] = trial
         if not self.search and not any(trial.role == "candidate" for trial in self.trials):
-            raise ValueError("at least one trial must be a candidate")
-        return self
+            yield "at least one trial must be a candidate"
 
 
 class StatisticsParams(Model):
@@ -403,14 +396,12 @@ class HumanParams(Model):
     clarify_accuracy: Accuracy
     seed: Seed
 
-    @model_validator(mode="after")
-    def _whole(self) -> HumanParams:
+    def _faults(self) -> Iterator[str]:
         rows = self.confusion or ()
         if (self.kind == "confusion") != bool(rows):
-            raise ValueError("kind confusion and a confusion matrix belong together: give both or neither")
+            yield "kind confusion and a confusion matrix belong together: give both or neither"
         if any(len(row) != len(rows) or abs(sum(row) - 1) > 1e-6 for row in rows):
-            raise ValueError("confusion must be square, a row for each true class, each row summing to 1")
-        return self
+            yield "confusion must be square, a row for each true class, each row summing to 1"
 
 
 class GuaranteeParams(Model):
@@ -446,19 +437,18 @@ class PolicyParams(Model):
     n_explained: Count
     n_attribution_steps: Annotated[int, Field(ge=2, le=1024)]
 
-    def refer_to(self, classes: tuple[str, ...]) -> None:
-        """Refuse prices, questions and a confusion matrix that are about other classes."""
-        limited = self.guarantee.error_by_class if self.guarantee else {}
-        for place, named in (("costs.error_of", self.costs.error_of), ("guarantee.error_by_class", limited)):
-            if unknown := sorted(set(named) - set(classes)):
-                raise ValueError(f"policy.{place} names {unknown}; classes are {list(classes)}")
-        for question, names in self.questions.items():
+    def about(self, classes: tuple[str, ...]) -> Iterator[str]:
+        """What prices, questions and a confusion matrix say of other classes than these, and too many questions."""
+        named: dict[str, Any] = {"costs.error_of": self.costs.error_of}
+        named |= {"guarantee.error_by_class": self.guarantee.error_by_class} if self.guarantee else {}
+        named |= {f"questions: {question!r}": names for question, names in self.questions.items()}
+        for place, names in named.items():
             if unknown := sorted(set(names) - set(classes)):
-                raise ValueError(f"policy.questions: {question!r} names {unknown}; classes are {list(classes)}")
+                yield f"policy.{place} names {unknown}; classes are {list(classes)}"
         if self.human.confusion and len(self.human.confusion) != len(classes):
-            raise ValueError(f"policy.human.confusion has {len(self.human.confusion)} rows for {len(classes)} classes")
+            yield f"policy.human.confusion has {len(self.human.confusion)} rows for {len(classes)} classes"
         if self.questions and self.n_questions > len(self.questions):
-            raise ValueError(f"policy.n_questions is {self.n_questions}, but there are {len(self.questions)} questions")
+            yield f"policy.n_questions is {self.n_questions}, but there are {len(self.questions)} questions"
 
 
 class ReportParams(Model):
@@ -525,13 +515,11 @@ class ClipParams(Model):
     batch: Count
     threads: Count
 
-    @model_validator(mode="after")
-    def _given(self) -> ClipParams:
+    def _faults(self) -> Iterator[str]:
         if self.source in ("folder", "csv") and not self.folder.images:
-            raise ValueError(f"source {self.source} needs folder.images, the folder of the pictures")
+            yield f"source {self.source} needs folder.images, the folder of the pictures"
         if self.source == "csv" and not self.folder.table:
-            raise ValueError("source csv needs folder.table, a file with the columns image and label")
-        return self
+            yield "source csv needs folder.table, a file with the columns image and label"
 
 
 class ClipRobustnessParams(Model):
@@ -597,24 +585,11 @@ class ClipPolicyParams(Model):
         Field(min_length=1),
     ]
 
-    @model_validator(mode="after")
-    def _known(self) -> ClipPolicyParams:
+    def _faults(self) -> Iterator[str]:
         if unknown := sorted(set(self.question_prompts) - set(self.questions)):
-            raise ValueError(f"question_prompts of {unknown}, which are no questions: {list(self.questions)}")
+            yield f"question_prompts of {unknown}, which are no questions: {list(self.questions)}"
         if self.questions and self.n_questions > len(self.questions):
-            raise ValueError(f"n_questions is {self.n_questions}, but there are {len(self.questions)} questions")
-        return self
-
-    def policy(self, own: PolicyParams) -> PolicyParams:
-        """A policy for CLIP's classes: the same prices and floors, its own questions, simulated people."""
-        human = own.human
-        if human.kind != "parametric":
-            human = human.model_copy(update={"kind": "parametric", "confusion": None})
-        costs = own.costs.model_copy(update={"error_of": {}})
-        changed = {"questions": self.questions, "n_questions": self.n_questions, "human": human, "costs": costs}
-        if own.guarantee is not None:
-            changed["guarantee"] = own.guarantee.model_copy(update={"error_by_class": {}})
-        return own.model_copy(update=changed)
+            yield f"n_questions is {self.n_questions}, but there are {len(self.questions)} questions"
 
 
 class ExecutionParams(Model):
@@ -649,22 +624,28 @@ class Params(Model):
     clip_policy: ClipPolicyParams
     execution: ExecutionParams
 
-    @model_validator(mode="after")
-    def _one_set_of_classes(self) -> Params:
-        self.policy.refer_to(self.data.classes)
-        return self
+    def _faults(self) -> Iterator[str]:
+        yield from self.policy.about(self.data.classes)
 
     def trial(self, name: str) -> TrialParams:
         """The trial of a name; KeyError with the nearest name."""
-        for trial in self.training.trials:
-            if trial.name == name:
-                return trial
-        raise KeyError(f"no trial is called {name!r}{nearest(name, [t.name for t in self.training.trials])}")
+        trials = {trial.name: trial for trial in self.training.trials}
+        if name not in trials:
+            raise KeyError(f"no trial is called {name!r}{nearest(name, list(trials))}")
+        return trials[name]
 
     def about_clip(self) -> Params:
-        """The same parameters for a page that judges CLIP's predictions: its questions, simulated people."""
-        data = self.data.model_copy(update={"source": "clip"})
-        return self.model_copy(update={"data": data, "policy": self.clip_policy.policy(self.policy)})
+        """The same parameters for a page that judges CLIP's predictions: the same prices and floors, its own questions,
+        simulated people.
+        """
+        data, own = self.data.model_copy(update={"source": "clip"}), self.policy
+        changed: dict[str, Any] = {name: getattr(self.clip_policy, name) for name in ("questions", "n_questions")}
+        changed["costs"] = own.costs.model_copy(update={"error_of": {}})
+        if own.guarantee is not None:
+            changed["guarantee"] = own.guarantee.model_copy(update={"error_by_class": {}})
+        if own.human.kind != "parametric":
+            changed["human"] = own.human.model_copy(update={"kind": "parametric", "confusion": None})
+        return self.model_copy(update={"data": data, "policy": own.model_copy(update=changed)})
 
     def as_dict(self) -> dict[str, Any]:
         """The parameters as JSON-like values."""
@@ -697,20 +678,17 @@ def validate(content: dict[str, Any], *, source: str) -> Params:
     try:
         params = Params.model_validate_json(text)
     except ValidationError as error:
-        if error.error_count() == 1:
-            raise ParamsError(f"{source}: {_describe(error.errors()[0])}") from None
-        faults = "\n".join(f"  {_describe(fault)}" for fault in error.errors()[:MAX_LISTED])
-        more = f"\n  and {error.error_count() - MAX_LISTED:,} more" if error.error_count() > MAX_LISTED else ""
-        raise ParamsError(f"{source}: {error.error_count()} faults\n{faults}{more}") from None
-    return validate(_expanded(params), source=source) if params.training.search else params
-
-
-def _expanded(params: Params) -> dict[str, Any]:
-    """The same parameters with every search drawn: its trials are listed, and no search is left."""
+        n_faults, listed = error.error_count(), [_describe(fault) for fault in error.errors()[:MAX_LISTED]]
+        if n_faults == 1:
+            raise ParamsError(f"{source}: {listed[0]}") from None
+        more = [f"and {n_faults - MAX_LISTED:,} more"] if n_faults > MAX_LISTED else []
+        raise ParamsError("\n  ".join([f"{source}: {n_faults} faults", *listed, *more])) from None
+    if not params.training.search:
+        return params
     content = params.as_dict()
-    drawn = [trial for search in params.training.search for trial in search.trials()]
-    content["training"] |= {"trials": [*content["training"]["trials"], *drawn], "search": []}
-    return content
+    content["training"]["trials"] += [trial for search in params.training.search for trial in search.trials()]
+    content["training"]["search"] = []
+    return validate(content, source=source)
 
 
 def _describe(fault: Any) -> str:
@@ -730,24 +708,14 @@ def _describe(fault: Any) -> str:
     return f"{place}: {fault['msg']}{got}"
 
 
-@functools.cache
-def _schema() -> dict[str, Any]:
-    return Params.model_json_schema()
-
-
 def _valid_keys(location: tuple[Any, ...]) -> list[str]:
-    """Keys that the model at a place accepts, found by walking the JSON schema."""
-    schema = _schema()
-    node: dict[str, Any] = schema
+    """Keys that the model at a place accepts, found by walking the fields; a part that is a number is a list's."""
+    model = Params
     for part in location:
-        node = _dereference(node, schema)
-        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
-    return list(_dereference(node, schema).get("properties", {}))
-
-
-def _dereference(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    reference = node.get("$ref")
-    return schema["$defs"][reference.rsplit("/", 1)[-1]] if reference else node
+        if isinstance(part, str):
+            kind = model.model_fields[part].annotation
+            model = get_args(kind)[0] if get_args(kind) else kind
+    return list(model.model_fields)
 
 
 def load_params(profile: str, folder: Path | None = None) -> Params:

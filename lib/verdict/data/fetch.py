@@ -18,7 +18,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 from verdict.base.artifacts import sha256_file, told_when_full
 
@@ -75,12 +74,20 @@ def _receive(url: str, part: Path, max_bytes: int, timeout_s: float) -> None:
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
             continues = getattr(response, "status", 200) == http.client.PARTIAL_CONTENT
-            n_there = n_there if continues else 0
-            length = response.headers.get("Content-Length")
-            n_expected = n_there + int(length) if length is not None and length.isdigit() else None
-            if n_expected is not None and n_expected > max_bytes:
+            n_got = n_there if continues else 0
+            length = response.headers.get("Content-Length", "")
+            n_expected = n_got + (int(length) if length.isdigit() else 0)
+            if n_expected > max_bytes:
                 raise ValueError(f"{url}: {n_expected:,} bytes; at most {max_bytes:,} are downloaded")
-            n_got = _append(response, part, n_there, max_bytes, url)
+            with told_when_full(part), part.open("ab" if n_got else "wb") as file:
+                while chunk := response.read(CHUNK_BYTES):
+                    n_got += len(chunk)
+                    if n_got > max_bytes:
+                        part.unlink()
+                        raise ValueError(f"{url}: more than the {max_bytes:,} bytes that are downloaded at most")
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
     except urllib.error.HTTPError as error:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and n_there:
             # The part is at least as long as the file; its hash decides what it is.
@@ -89,26 +96,11 @@ def _receive(url: str, part: Path, max_bytes: int, timeout_s: float) -> None:
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         raise ConnectionError(f"cannot download {url}: {reason}; {_HINT}") from error
-    if n_expected is not None and n_got < n_expected:
+    if n_got < n_expected:
         raise ConnectionError(
-            f"cannot download {url}: the connection ended after {n_got:,} of {n_expected:,} bytes; "
-            f"run again to continue"
+            f"cannot download {url}: the connection ended after {n_got:,} of {n_expected:,} bytes; run "
+            "again to continue"
         )
-
-
-def _append(response: BinaryIO, part: Path, n_there: int, max_bytes: int, url: str) -> int:
-    n_got = n_there
-    with told_when_full(part), part.open("ab" if n_there else "wb") as file:
-        while chunk := response.read(CHUNK_BYTES):
-            n_got += len(chunk)
-            if n_got > max_bytes:
-                file.close()
-                part.unlink()
-                raise ValueError(f"{url}: more than the {max_bytes:,} bytes that are downloaded at most")
-            file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
-    return n_got
 
 
 @contextlib.contextmanager
@@ -165,10 +157,12 @@ def _unzip(archive: Path, folder: Path, guard: _Guard) -> None:
             if member.flag_bits & 1:
                 raise ValueError(f"{archive}: {member.filename!r} is encrypted")
             target = folder / guard.admit(member.filename, member.file_size, is_folder=member.is_dir())
-            (target if member.is_dir() else target.parent).mkdir(parents=True, exist_ok=True)
-            if not member.is_dir():
-                with pack.open(member) as source, told_when_full(target), target.open("xb") as file:
-                    shutil.copyfileobj(source, file, CHUNK_BYTES)
+            if member.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with pack.open(member) as source, told_when_full(target), target.open("xb") as file:
+                shutil.copyfileobj(source, file, CHUNK_BYTES)
 
 
 class _Guard:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -44,6 +44,12 @@ def make_pair_id(image_id: str, hypothesis: str) -> str:
     return hashlib.sha256(f"{image_id}\x1f{hypothesis}".encode()).hexdigest()[:16]
 
 
+def with_pair_ids(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the column pair_id (see `make_pair_id`)."""
+    ids = map(make_pair_id, pairs["image_id"], pairs["hypothesis"])
+    return pairs.assign(pair_id=pd.Series(list(ids), index=pairs.index, dtype="str"))
+
+
 def may_share_images(left: str, right: str) -> bool:
     """Whether two splits may show the same image: only warm-up and training, which both fit weights."""
     return left == right or (Split.TRAIN in (left, right) and bool({left, right} & set(WARMUP_SPLITS)))
@@ -73,34 +79,31 @@ def check_pairs(
     if not problems:
         problems = [*_value_problems(pairs), *([] if allow_repeats else _repeat_problems(pairs, places))]
     if problems:
-        raise ValueError(describe(source, problems, places))
+        noun = "fault" if len(problems) == 1 else "faults"
+        listed = first_of([f"{places[row]}: {cause}" for row, cause in sorted(problems)])
+        raise ValueError(f"{source}: {len(problems)} {noun}: {listed}")
     if "split" in pairs.columns:
         for column in ("image_id", "group_id"):
             refuse_shared(pairs, column, source, places)
     return pairs
 
 
-def describe(source: str, problems: Iterable[Problem], places: Sequence[str]) -> str:
-    """One message for many faults: (0-based row, cause), the first few of them at their places, and how many."""
-    ordered = sorted(problems)
-    listed = "; ".join(f"{places[row]}: {cause}" for row, cause in ordered[:N_LISTED])
-    more = f"; and {len(ordered) - N_LISTED} more" if len(ordered) > N_LISTED else ""
-    noun = "fault" if len(ordered) == 1 else "faults"
-    return f"{source}: {len(ordered)} {noun}: {listed}{more}"
+def first_of(faults: Sequence[str], n: int = N_LISTED) -> str:
+    """The first few faults, as messages list them, and how many more there are."""
+    more = f"; and {len(faults) - n} more" if len(faults) > n else ""
+    return f"{'; '.join(faults[:n])}{more}"
 
 
 def _text_problems(pairs: pd.DataFrame) -> Iterator[Problem]:
     """Cells that are not usable text."""
-    for column in (*ID_COLUMNS, "label", "split"):
-        if column not in pairs.columns:
-            continue
+    for column in pairs.columns.intersection(REQUIRED_COLUMNS):
         for row, value in enumerate(pairs[column].tolist()):
             if not isinstance(value, str):
                 yield row, f"{column} is {value!r}, expected text"
-            elif not any(char.isprintable() and not char.isspace() for char in value) and not _CONTROL.search(value):
-                yield row, f"{column} is empty"
             elif found := _CONTROL.search(value):
                 yield row, f"{column} holds the control character U+{ord(found[0]):04X}"
+            elif not any(char.isprintable() and not char.isspace() for char in value):
+                yield row, f"{column} is empty"
             elif column == "hypothesis" and len(value) > MAX_HYPOTHESIS_CHARACTERS:
                 yield row, f"hypothesis has {len(value):,} characters, at most {MAX_HYPOTHESIS_CHARACTERS:,} are read"
 
@@ -125,13 +128,13 @@ def _value_problems(pairs: pd.DataFrame) -> Iterator[Problem]:
 
 def _repeat_problems(pairs: pd.DataFrame, places: Sequence[str]) -> Iterator[Problem]:
     """Pairs that occur twice; two labels for one pair are said to be that."""
-    first_seen: dict[tuple[str, str], int] = {}
-    labels = pairs["label"].tolist() if "label" in pairs.columns else None
-    for row, key in enumerate(zip(pairs["image_id"], pairs["hypothesis"], strict=True)):
-        earlier = first_seen.setdefault(key, row)
-        if earlier != row:
-            other = " with another label" if labels and labels[row] != labels[earlier] else ""
-            yield row, f"repeats {places[earlier]}{other} (image {key[0]!r}, hypothesis {key[1]!r})"
+    keys = [pairs["image_id"], pairs["hypothesis"]]
+    first = pd.Series(range(len(pairs)), pairs.index).groupby(keys).transform("first").to_numpy()
+    for row in np.flatnonzero(first != np.arange(len(pairs))):
+        pair, earlier = pairs.iloc[row], pairs.iloc[first[row]]
+        other = " with another label" if pair.get("label") != earlier.get("label") else ""
+        what = f"image {pair['image_id']!r}, hypothesis {pair['hypothesis']!r}"
+        yield int(row), f"repeats {places[first[row]]}{other} ({what})"
 
 
 def refuse_shared(
@@ -146,5 +149,4 @@ def refuse_shared(
             where = f"{noun or column} {name!r} is in the splits {rows['split'].tolist()}"
             faults.append(f"{where} ({' and '.join(rows['place'])})")
     if faults:
-        more = f"; and {len(faults) - N_LISTED} more" if len(faults) > N_LISTED else ""
-        raise ValueError(f"{source}: {'; '.join(faults[:N_LISTED])}{more}; one image may serve one split only")
+        raise ValueError(f"{source}: {first_of(faults)}; one image may serve one split only")

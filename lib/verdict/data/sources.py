@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from verdict.base import paths
+from verdict.base.artifacts import write_text
 from verdict.base.labels import Split, vote_columns
 from verdict.base.numbers import EXACT, Number, Numbers
 from verdict.base.params import DataParams, Params
@@ -20,7 +21,6 @@ from verdict.data.own.pair_file import read_pair_file
 from verdict.data.own.picture_files import LOOK_S, find_damaged, refuse_damaged
 from verdict.data.pairs import Dataset
 from verdict.data.photos import a2, snli_ve, snli_ve_corpus
-from verdict.data.photos.snli_ve_corpus import Shard
 
 
 def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str], None] = lambda text: None) -> Dataset:
@@ -31,7 +31,10 @@ def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str],
     if params.source == "nlvr":
         return nlvr.build(**dict(params.nlvr), seed=params.seed, out=images)
     if params.source == "a2":
-        return _build_a2(params, images, progress)
+        own = dict(params.a2)
+        if own["warmup"] is not None:
+            own["warmup"] = partial(snli_ve.draw, **dict(params.snli_ve), seed=params.seed, progress=progress)
+        return a2.build(**own, seed=params.seed, out=images, progress=progress)
     return csv_folder.build(**own_pairs(params), out=images)
 
 
@@ -69,9 +72,9 @@ def check_inputs(params: Params) -> None:
         return
     if data.source == "csv":
         asked = own_pairs(data)
-        own = csv_folder.read(**asked)
-        csv_folder.check_splits(own.pairs, str(asked["table"]))
-        refuse_damaged(asked["table"], find_damaged(own.files, limit_s=LOOK_S))
+        dataset, files, _ = csv_folder.read(**asked)
+        csv_folder.check_splits(dataset.pairs, str(asked["table"]))
+        refuse_damaged(asked["table"], find_damaged(files, limit_s=LOOK_S))
     elif data.source == "nlvr" and not data.nlvr.sha256:
         corpus.locate_corpus(url=data.nlvr.url, sha256="")
     elif data.source == "a2":
@@ -79,7 +82,7 @@ def check_inputs(params: Params) -> None:
         read_pair_file(table)
         if other is not None:
             read_pair_file(other / a2.INDEPENDENT_TABLE, by_part=True)
-        shards = _shards(data)
+        shards = data.snli_ve.shards
         if data.a2.warmup == "snli_ve" and not (shards and all(shard.sha256 for shard in shards)):
             snli_ve_corpus.locate(shards)
     if is_asking and data.source != "nlvr":
@@ -90,35 +93,16 @@ def check_inputs(params: Params) -> None:
             paths.needed(preset, f"model.{name}", is_folder=True)
 
 
-def _shards(params: DataParams) -> tuple[Shard, ...]:
-    return tuple(Shard(shard.split, shard.url, shard.sha256) for shard in params.snli_ve.shards)
-
-
-def _build_a2(params: DataParams, images: Path, progress: Callable[[str], None]) -> Dataset:
-    """The study's own set, with SNLI-VE as its warm-up where the parameters say so."""
-    own, corpus = params.a2, params.snli_ve
-    draw = partial(snli_ve.draw, n_train=corpus.n_train, n_val=corpus.n_val, seed=params.seed, shards=_shards(params))
-    return a2.build(
-        table=own.table,
-        images=own.images,
-        independent=own.independent,
-        calib_fraction=own.calib_fraction,
-        seed=params.seed,
-        out=images,
-        allowed=a2.Allowed(own.allow_missing_images, own.allow_damaged_images, own.allow_repeats),
-        warmup=partial(draw, progress=progress) if own.warmup == "snli_ve" else None,
-        progress=progress,
-    )
-
-
 def export_predictions(params: DataParams, predictions: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write predictions of the test split, one trial and seed, in the source's own format, for its own scripts:
-    `predictions.csv` for the NLVR corpus, nothing for sources without such a format.
+    """Write predictions of the test split, one trial and seed, in the source's own format, for its own scripts: for the
+    NLVR corpus `predictions.csv` of `<image file>,true|false`, no header, a tie being true; nothing for other sources.
     """
     if params.source != "nlvr":
         return []
+    answers = (predictions["logit_0"] >= predictions["logit_1"]).map({True: "true", False: "false"})
+    lines = sorted(predictions["image_id"] + ".png," + answers + "\n")
     path = folder / "predictions.csv"
-    nlvr.write_predictions_csv(predictions, path)
+    write_text(path, "".join(lines))
     return [path]
 
 

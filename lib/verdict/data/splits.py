@@ -15,12 +15,8 @@ from verdict.data.pairs import may_share_images
 def split_sizes(n_groups: int, fractions: Mapping[str, float]) -> dict[str, int]:
     """Whole numbers of groups per split that sum to `n_groups` (largest remainders), at least one each.
 
-    ValueError if a fraction is not in (0, 1], they do not sum to 1, a split is unknown, or there are too few groups.
+    `fractions` are positive and sum to 1, which the parameters see to. ValueError if there are too few groups.
     """
-    if not fractions or any(not 0 < f <= 1 for f in fractions.values()) or abs(sum(fractions.values()) - 1) > 1e-9:
-        raise ValueError(f"fractions must lie in (0, 1] and sum to 1, got {dict(fractions)}")
-    if unknown := [name for name in fractions if name not in list(Split)]:
-        raise ValueError(f"unknown splits {unknown}; expected some of {[str(s) for s in Split]}")
     if n_groups < len(fractions):
         raise ValueError(f"{n_groups} groups cannot fill {len(fractions)} splits {list(fractions)}")
     exact = {name: n_groups * fraction for name, fraction in fractions.items()}
@@ -38,8 +34,6 @@ def split_groups(group_ids: Sequence[str] | pd.Series, fractions: Mapping[str, f
     The order of rows changes nothing; the order of the fractions decides which groups a split gets.
     """
     rows = pd.Series(group_ids, dtype="str")
-    if rows.isna().any():
-        raise ValueError(f"{int(rows.isna().sum())} rows have no group")
     groups = np.unique(rows.to_numpy(dtype=object))
     sizes = split_sizes(len(groups), fractions)
     order = np.random.default_rng(seed).permutation(len(groups))
@@ -80,23 +74,18 @@ def assert_disjoint(pairs: pd.DataFrame) -> pd.DataFrame:
     rows, faults = [], []
     for unit in ("image", "group"):
         members = {str(name): set(rows_[f"{unit}_id"]) for name, rows_ in pairs.groupby("split", sort=False)}
-        for left, a, right, b in _comparisons(members):
-            both = a & b
-            rows.append((unit, left, right, len(a), len(b), len(both)))
+        present = [split for split in map(str, Split) if split in members]
+        compared = [(a, b) for a, b in combinations(present, 2) if not may_share_images(a, b)]
+        for union, parts in (("warm-up", WARMUP_SPLITS), ("evaluation", EVALUATION_SPLITS)):
+            members[union] = set().union(*(members.get(str(split), set()) for split in parts))
+        for left, right in [*compared, ("warm-up", "evaluation")]:
+            both = members[left] & members[right]
+            rows.append((unit, left, right, len(members[left]), len(members[right]), len(both)))
             if both:
                 faults.append(f"{len(both)} {unit}s are in {left} and in {right}, the first: {sorted(both)[:3]}")
     if faults:
         raise ValueError(f"splits are not disjoint: {'; '.join(faults)}")
     return pd.DataFrame(rows, columns=["unit", "left", "right", "n_left", "n_right", "n_both"])
-
-
-def _comparisons(members: Mapping[str, set[str]]) -> list[tuple[str, set[str], str, set[str]]]:
-    """Splits in their fixed order, two by two, and the two unions last."""
-    present = [str(split) for split in Split if str(split) in members]
-    listed = [(a, members[a], b, members[b]) for a, b in combinations(present, 2) if not may_share_images(a, b)]
-    warmup = set().union(*(members.get(str(s), set()) for s in WARMUP_SPLITS))
-    evaluation = set().union(*(members.get(str(s), set()) for s in EVALUATION_SPLITS))
-    return [*listed, ("warm-up", warmup, "evaluation", evaluation)]
 
 
 def merge_groups(group_ids: pd.Series, *keys: pd.Series) -> pd.Series:

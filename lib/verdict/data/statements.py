@@ -63,25 +63,17 @@ def keyword_pattern(words: Sequence[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w'-])(?:{alternatives})(?![\w'-])")
 
 
-def length_quantiles(pairs: pd.DataFrame, *, sequence_length: int | None = None) -> pd.DataFrame:
+def length_quantiles(pairs: pd.DataFrame) -> pd.DataFrame:
     """Length of hypotheses in blank-separated words, one row per label and "all": label, n, mean, the quantiles of
-    `QUANTILES` as q05 … q95, max, and share_longer where a sequence length is given (a tokenizer's pieces are at
-    least as many as words).
+    `QUANTILES` as q05 … q95, and max.
     """
     lengths = pairs["hypothesis"].str.split().str.len()
-    parts = {"all": lengths}
-    if "label" in pairs.columns:
-        parts |= {name: lengths[pairs["label"] == name] for name in class_names()}
+    parts = {"all": lengths} | {name: lengths[pairs["label"] == name] for name in class_names()}
     rows = []
     for name, values in parts.items():
-        if values.empty:
-            continue
-        row = {"label": name, "n": len(values), "mean": values.mean()}
-        row |= {f"q{round(100 * q):02d}": values.quantile(q) for q in QUANTILES}
-        row["max"] = int(values.max())
-        if sequence_length is not None:
-            row["share_longer"] = (values > sequence_length).mean()
-        rows.append(row)
+        if not values.empty:
+            quantiles = {f"q{round(100 * q):02d}": values.quantile(q) for q in QUANTILES}
+            rows.append({"label": name, "n": len(values), "mean": values.mean(), **quantiles, "max": int(values.max())})
     return pd.DataFrame(rows)
 
 
@@ -100,33 +92,19 @@ def keyword_table(pairs: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> p
     35-65 %, else "poor"; "" where it is empty).
     """
     flags = keyword_flags(pairs["hypothesis"].tolist(), groups)
-    is_entailment = (pairs["label"] == class_names()[0]).to_numpy()
-    rows = [_keyword_row(name, flags[name].to_numpy(), is_entailment) for name in flags.columns]
-    rows.sort(key=lambda row: (-row["n"], row["group"]))
-    return pd.DataFrame([*rows, _keyword_row("any", flags.any(axis=1).to_numpy(), is_entailment)])
-
-
-def _keyword_row(name: str, found: np.ndarray, is_entailment: np.ndarray) -> dict[str, object]:
-    n, n_entailment = int(found.sum()), int((found & is_entailment).sum())
-    share = n_entailment / n if n else float("nan")
-    return {
-        "group": name,
-        "n": n,
-        "share": n / len(found) if len(found) else float("nan"),
-        "n_entailment": n_entailment,
-        "n_contradiction": n - n_entailment,
-        "share_entailment": share,
-        "balance": balance_grade(share) if n else "",
-    }
+    order = flags.sum().rename_axis("group").reset_index(name="n").sort_values(["n", "group"], ascending=[False, True])
+    flags = flags[order["group"]].assign(any=flags.any(axis=1))
+    n, n_entailment = flags.sum(), flags[(pairs["label"] == Label.ENTAILMENT.text).to_numpy()].sum()
+    share = n_entailment / n.where(n > 0)
+    counts = {"n": n, "share": n / len(pairs), "n_entailment": n_entailment, "n_contradiction": n - n_entailment}
+    table = pd.DataFrame(counts | {"share_entailment": share, "balance": share.map(balance_grade)})
+    return table.rename_axis("group").reset_index()
 
 
 def balance_grade(share: float) -> str:
-    """How far a share in [0, 1] lies from one half, in the study's words; edges belong to the better grade."""
-    distance = round(abs(share - 0.5), 12)
-    for limit, grade in ((0.05, "excellent"), (0.10, "good"), (0.15, "moderate")):
-        if distance <= limit:
-            return grade
-    return "poor"
+    """How far a share in [0, 1] lies from one half, in the study's words, "" for NaN; edges: the better grade."""
+    grades = (("excellent", 0.05), ("good", 0.10), ("moderate", 0.15), ("poor", 0.5))
+    return next((grade for grade, limit in grades if round(abs(share - 0.5), 12) <= limit), "")
 
 
 def negation_guard(pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resampler]) -> tuple[Interval, int]:
@@ -210,8 +188,6 @@ def label_artefacts(pairs: pd.DataFrame, *, min_count: int = 20, smoothing: floa
     share_contradiction, pmi_entailment, pmi_contradiction; by falling largest PMI, then word. Gururangan et al. (2018),
     section 3.
     """
-    if min_count < 1 or smoothing < 0:
-        raise ValueError(f"min_count must be >= 1 and smoothing >= 0, got {min_count} and {smoothing}")
     names = class_names()
     words = pairs["hypothesis"].map(lambda text: sorted(set(words_of(text))))
     long = pd.DataFrame({"word": words, "label": pairs["label"]}).explode("word").dropna()

@@ -34,11 +34,6 @@ class Case:
     allowed: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if not len(self.score) == len(self.outcomes) == len(self.group_id):
-            raise ValueError(
-                f"score, outcomes and group_id must have one length, got {len(self.score)}, {len(self.outcomes)} and "
-                f"{len(self.group_id)}"
-            )
         if len(self.score) == 0:
             raise ValueError("a policy cannot be tuned or evaluated on no pairs")
 
@@ -50,10 +45,6 @@ class Case:
     def decide(self, policy: Policy) -> np.ndarray:
         """Decisions, (n,)."""
         return decide(self.score, policy, forced=self.forced)
-
-    def with_people(self, outcomes: Outcomes, *, is_simulated: bool) -> Case:
-        """The same pairs with other people."""
-        return replace(self, outcomes=outcomes, is_simulated=is_simulated)
 
     def take(self, rows: np.ndarray) -> Case:
         """Some of the pairs, at least one."""
@@ -100,11 +91,26 @@ def evaluate_policy(case: Case, policy: Policy, draws: Resampler) -> Evaluation:
     `draws`: over the groups of the case.
     """
     decision, model_wrong = case.decide(policy), case.outcomes.error[:, Decision.AUTO]
+    forced = np.zeros(len(decision), bool) if case.forced is None else case.forced != Forced.NONE
+    is_auto = decision == Decision.AUTO
+    parts = {branch.text: decision == branch for branch in Decision} | {NOT_AUTO: ~is_auto}
+    nothing, rows = Interval(*[float("nan")] * 3), []
+    for name, taken in parts.items():
+        found = dict.fromkeys(("model_error", "final_error", "lift", "cost"), nothing)
+        if taken.any():
+            own = draws.of(taken)
+            found["model_error"] = own.mean(model_wrong[taken], span=(0, 1))
+            found["cost"], found["final_error"] = case.take(taken).means(decision[taken], own)
+            found["lift"] = unless_given(draws.interval(partial(lift, taken, model_wrong)))
+        row: dict[str, object] = {"branch": name, "n": int(taken.sum()), "n_forced": int((taken & forced).sum())}
+        row |= with_bounds("share", draws.mean(taken, span=(0, 1)))
+        for column, interval in found.items():
+            row |= with_bounds(column, interval)
+        rows.append(row)
     cost, error = case.means(decision, draws)
     model_error = draws.mean(model_wrong, span=(0, 1))
-    is_auto = decision == Decision.AUTO
-    table = branch_table(case, decision, draws)
-    return Evaluation(table, cost, complement(model_error), complement(error), bool(is_auto.all() or not is_auto.any()))
+    is_degenerate = bool(is_auto.all() or not is_auto.any())
+    return Evaluation(pd.DataFrame(rows), cost, complement(model_error), complement(error), is_degenerate)
 
 
 def complement(share: Interval) -> Interval:
@@ -115,25 +121,6 @@ def complement(share: Interval) -> Interval:
 def unless_given(found: Interval) -> Interval:
     """An interval without bounds where no resample gives another value: that is an identity, not an estimate."""
     return found if found.low < found.high else Interval(found.value, float("nan"), float("nan"))
-
-
-def branch_table(case: Case, decision: np.ndarray, draws: Resampler) -> pd.DataFrame:
-    """One row per branch; the columns are those of `Evaluation.branches`."""
-    forced = np.zeros(len(decision), bool) if case.forced is None else np.asarray(case.forced) != Forced.NONE
-    parts = {branch.text: decision == branch for branch in Decision} | {NOT_AUTO: decision != Decision.AUTO}
-    model_wrong, nothing, rows = case.outcomes.error[:, Decision.AUTO], Interval(*[float("nan")] * 3), []
-    for name, taken in parts.items():
-        found = dict.fromkeys(("model_error", "final_error", "lift", "cost"), nothing)
-        if taken.any():
-            own = replace(draws, groups=case.group_id[taken])
-            found["model_error"] = own.mean(model_wrong[taken], span=(0, 1))
-            found["cost"], found["final_error"] = case.take(taken).means(decision[taken], own)
-            found["lift"] = unless_given(draws.interval(partial(lift, taken, model_wrong)))
-        row: dict[str, object] = {"branch": name, "n": int(taken.sum()), "n_forced": int((taken & forced).sum())}
-        for column, interval in {"share": draws.mean(taken, span=(0, 1)), **found}.items():
-            row |= with_bounds(column, interval)
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def lift(chosen: np.ndarray, wrong: np.ndarray, weights: Weights = None) -> np.ndarray:
@@ -178,16 +165,12 @@ def compare_policies(
     (shares). Rows: policy, without promise (any threshold allowed), without gate, each rival, always auto, always
     human, random at equal coverage (in expectation), oracle (per pair the cheapest branch, knowing all answers).
     """
-    policy = calib.tune(tau_critical)
-    decisions = {"policy": test.decide(policy)}
+    own = {} if calib.forced is None else {"without gate": (calib.score, test.score)}
+    decisions = {"policy": test.decide(calib.tune(tau_critical))}
     if calib.allowed is not None:
         decisions[WITHOUT_PROMISE] = test.decide(replace(calib, allowed=None).tune(tau_critical))
-    if calib.forced is not None:
-        free_calib, free_test = replace(calib, forced=None, allowed=None), replace(test, forced=None)
-        decisions["without gate"] = free_test.decide(free_calib.tune())
-    for name, (calib_score, test_score) in rivals.items():
-        rival = replace(calib, score=calib_score, forced=None, allowed=None).tune()
-        decisions[name] = decide(test_score, rival)
+    for name, (calib_score, test_score) in (own | dict(rivals)).items():
+        decisions[name] = decide(test_score, replace(calib, score=calib_score, forced=None, allowed=None).tune())
     decisions["always auto"] = np.full(len(test.score), Decision.AUTO)
     decisions["always human"] = np.full(len(test.score), Decision.HUMAN)
     rows = [_compared(name, test, taken, decisions["policy"], draws) for name, taken in decisions.items()]
@@ -204,7 +187,7 @@ def _compared(
     difference = draws.mean(gap, span=(-test.outcomes.dearest, test.outcomes.dearest))
     if name == "policy":
         difference = Interval(0.0, float("nan"), float("nan"))
-    return _row(name, cost, difference, complement(error), _shares(decision))
+    return _row(name, cost, difference, error, _shares(decision))
 
 
 def _random(test: Case, of_policy: np.ndarray, draws: Resampler) -> dict[str, object]:
@@ -216,14 +199,12 @@ def _random(test: Case, of_policy: np.ndarray, draws: Resampler) -> dict[str, ob
     gap = paid - realised(outcomes.cost, of_policy)
     spans = [(0.0, outcomes.dearest), (-outcomes.dearest, outcomes.dearest), (0.0, 1.0)]
     cost, difference, error = draws.means(np.column_stack([paid, gap, wrong]), spans)
-    return _row("random", cost, difference, complement(error), shares)
+    return _row("random", cost, difference, error, shares)
 
 
-def _row(name: str, cost: Interval, difference: Interval, accuracy: Interval, shares: np.ndarray) -> dict[str, object]:
-    found = {"cost": cost, "difference": difference, "accuracy": accuracy}
-    row: dict[str, object] = {"policy": name}
-    for column, interval in found.items():
-        row |= with_bounds(column, interval)
+def _row(name: str, cost: Interval, difference: Interval, error: Interval, shares: np.ndarray) -> dict[str, object]:
+    row = {"policy": name} | with_bounds("cost", cost) | with_bounds("difference", difference)
+    row |= with_bounds("accuracy", complement(error))
     return row | {branch.text: float(shares[branch]) for branch in Decision}
 
 
@@ -231,13 +212,12 @@ def _row(name: str, cost: Interval, difference: Interval, accuracy: Interval, sh
 class BeliefCost:
     """What it costs to tune thresholds for people who are believed to be otherwise than they are.
 
-    `believed`, `real`: tuned for people as they are believed to be, and as they are; `promised`: cost of `believed` on
-    test if the belief were true; `delivered`: cost of `believed` on test with real people; `informed`: cost of `real`
-    on test with real people; `regret`: delivered - informed, paired.
+    `believed`: tuned for people as they are believed to be; `promised`: its cost on test if the belief were true;
+    `delivered`: its cost on test with real people; `informed`: there, the cost of the policy that is tuned for people
+    as they are; `regret`: delivered - informed, paired.
     """
 
     believed: Policy
-    real: Policy
     promised: Interval
     delivered: Interval
     informed: Interval
@@ -260,7 +240,8 @@ def cost_of_belief(
     these people err; `draws`: over the groups of test.
     """
     expected = [
-        case.with_people(people, is_simulated=is_assumed) for case, people in zip((calib, test), believed, strict=True)
+        replace(case, outcomes=people, is_simulated=is_assumed)
+        for case, people in zip((calib, test), believed, strict=True)
     ]
     trusting, real = expected[0].tune(tau_critical), calib.tune(tau_critical)
     by_belief, by_knowledge = test.decide(trusting), test.decide(real)
@@ -271,7 +252,7 @@ def cost_of_belief(
     if trusting == real:
         # One policy: that it costs what it costs is no estimate.
         regret = Interval(0.0, float("nan"), float("nan"))
-    return BeliefCost(trusting, real, promised, delivered, informed, regret)
+    return BeliefCost(trusting, promised, delivered, informed, regret)
 
 
 def _shares(decision: np.ndarray) -> np.ndarray:

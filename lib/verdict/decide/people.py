@@ -6,9 +6,7 @@ is therefore the same whichever other pairs are handed over, and in whichever or
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,30 +69,34 @@ def draw(distribution: np.ndarray, uniform: np.ndarray, first: np.ndarray | None
     return np.take_along_axis(order, position[:, None], axis=1)[:, 0]
 
 
-class Human(ABC):
-    """A person who is asked for a pair's class.
+class Human:
+    """A person who is asked for a pair's class, and answers by a confusion matrix.
 
-    `seed`: another seed is another person from the same population.
+    `matrix` (K, K): P(answer | true class): a row for each true class, summing to 1; `seed`: another seed is another
+    person from the same population.
     """
 
     _sees_truth = True
 
-    def __init__(self, *, seed: int):
-        self.seed = seed
+    def __init__(self, matrix: np.ndarray, *, seed: int):
+        self.matrix, self.seed = matrix, seed
 
-    @abstractmethod
-    def distribution(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None) -> np.ndarray:
+    def distribution(self, pair_ids: Sequence[str], y_true: np.ndarray) -> np.ndarray:
         """Probability of each answer, (n, K), given the pairs and their true classes (n,)."""
+        return self.matrix[y_true]
 
-    def answers(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None, *, stream: str = OWN) -> np.ndarray:
+    def answers(self, pair_ids: Sequence[str], y_true: np.ndarray, *, stream: str = OWN) -> np.ndarray:
         """One answer for each pair.
 
-        `pair_ids` (n,); `y_true` (n,): True classes; only recorded votes do without; `stream`: another stream is an
-        independent answer to the same pair. Returns (n,).
+        `pair_ids` (n,); `y_true` (n,): true classes; `stream`: another stream is an independent answer to the same
+        pair. Returns (n,).
         """
-        distribution = self.distribution(pair_ids, y_true)
-        first = np.asarray(y_true) if self._sees_truth else None
-        return draw(distribution, keyed_uniform(pair_ids, seed=self.seed, stream=stream), first)
+        uniform = keyed_uniform(pair_ids, seed=self.seed, stream=stream)
+        return draw(self.distribution(pair_ids, y_true), uniform, y_true if self._sees_truth else None)
+
+
+class ConfusionHuman(Human):
+    """Errs by class, as the parameters say."""
 
 
 class ParametricHuman(Human):
@@ -104,171 +106,44 @@ class ParametricHuman(Human):
     """
 
     def __init__(self, accuracy: float, *, n_classes: int, seed: int):
-        super().__init__(seed=seed)
-        self.accuracy = float(_check_accuracy(accuracy))
-        self.n_classes = n_classes
-
-    def distribution(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None) -> np.ndarray:
-        """Probability of each answer, (n, K)."""
-        truth = _check_truth(pair_ids, y_true, self.n_classes)
-        return _one_right(np.full(len(truth), self.accuracy), truth, self.n_classes)
-
-
-class DifficultyHuman(Human):
-    """Right with a probability of each pair's own, for data without votes; see `accuracy_by_difficulty`.
-
-    `pair_ids` (m,): the pairs that the person can be asked about, each once; `accuracy` (m,) in [0, 1]; `n_classes` >=
-    2.
-    """
-
-    def __init__(self, pair_ids: Sequence[str], accuracy: np.ndarray, *, n_classes: int, seed: int):
-        super().__init__(seed=seed)
-        self._ids = _unique(pair_ids)
-        self.accuracy = _check_accuracy(accuracy)
-        self.n_classes = n_classes
-        if self.accuracy.shape != (len(self._ids),):
-            raise ValueError(f"accuracy must have shape ({len(self._ids)},), one per pair, got {self.accuracy.shape}")
-
-    def distribution(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None) -> np.ndarray:
-        """Probability of each answer, (n, K)."""
-        truth = _check_truth(pair_ids, y_true, self.n_classes)
-        return _one_right(self.accuracy[_find(self._ids, pair_ids)], truth, self.n_classes)
-
-
-class ConfusionHuman(Human):
-    """Answers by a confusion matrix.
-
-    `matrix` (K, K): P(answer | true class): a row for each true class, summing to 1.
-    """
-
-    def __init__(self, matrix: Any, *, seed: int):
-        super().__init__(seed=seed)
-        self.matrix = check_confusion(matrix)
-
-    def distribution(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None) -> np.ndarray:
-        """Probability of each answer, (n, K)."""
-        return self.matrix[_check_truth(pair_ids, y_true, len(self.matrix))]
+        matrix = np.full((n_classes, n_classes), (1 - accuracy) / (n_classes - 1))
+        np.fill_diagonal(matrix, accuracy)
+        super().__init__(matrix, seed=seed)
+        self.accuracy = accuracy
 
 
 class VoteHuman(Human):
     """One recorded annotator, drawn for each pair from those who judged it.
 
-    Errors thus fall on the pairs that people find hard. The true class is not used.
+    Errors thus fall on the pairs that people find hard.
 
-    `pair_ids` (m,); `counts` (m, K): votes for each class; every pair has at least one; `typical` (K, K): P(answer |
-    true class) for pairs that nobody judged; without it they are refused.
+    `pair_ids` (m,): each once; `counts` (m, K): votes for each class; every pair has at least one; `typical` (K, K):
+    P(answer | true class) for pairs that nobody judged; without it they are refused.
     """
 
     _sees_truth = False
 
-    def __init__(self, pair_ids: Sequence[str], counts: Any, *, seed: int, typical: Any = None):
-        super().__init__(seed=seed)
-        self.typical = None if typical is None else check_confusion(typical)
-        self._ids = _unique(pair_ids)
-        counts = np.asarray(counts, dtype=np.float64)
-        if counts.ndim != 2 or len(counts) != len(self._ids):
-            raise ValueError(f"counts must have shape ({len(self._ids)}, K), got {counts.shape}")
-        if not np.all(np.isfinite(counts)) or np.any(counts < 0):
-            raise ValueError("votes must be finite and not negative")
-        totals = counts.sum(axis=1, keepdims=True)
-        if np.any(totals == 0):
-            silent = pd.Index(pair_ids)[totals[:, 0] == 0][:3].tolist()
-            raise ValueError(f"{int((totals == 0).sum())} pairs have no vote, first {silent}")
-        self.shares = counts / totals
+    def __init__(self, pair_ids: Sequence[str], counts: np.ndarray, *, seed: int, typical: np.ndarray | None = None):
+        super().__init__(typical, seed=seed)
+        self.pair_ids = pd.Index(pair_ids)
+        self.shares = counts / counts.sum(axis=1, keepdims=True)
 
-    @property
-    def pair_ids(self) -> np.ndarray:
-        """The pairs that somebody judged, in the order of `shares`."""
-        return self._ids.to_numpy()
-
-    def is_judged(self, pair_ids: Sequence[str]) -> np.ndarray:
-        """Whether somebody judged each pair, (n,) bool."""
-        return self._ids.get_indexer(pd.Index(pair_ids)) >= 0
-
-    def distribution(self, pair_ids: Sequence[str], y_true: np.ndarray | None = None) -> np.ndarray:
+    def distribution(self, pair_ids: Sequence[str], y_true: np.ndarray) -> np.ndarray:
         """Share of each answer among the annotators, (n, K)."""
-        if self.typical is None:
-            return self.shares[_find(self._ids, pair_ids)]
-        rows, truth = self._ids.get_indexer(pd.Index(pair_ids)), _check_truth(pair_ids, y_true, len(self.typical))
-        return np.where((rows < 0)[:, None], self.typical[truth], self.shares[rows])
+        rows = self.pair_ids.get_indexer(pd.Index(pair_ids))
+        if not (is_silent := rows < 0).any():
+            return self.shares[rows]
+        if self.matrix is None:
+            unknown = pd.Index(pair_ids)[is_silent][:3].tolist()
+            raise KeyError(f"nobody can answer for {is_silent.sum()} pairs, first {unknown}")
+        return np.where(is_silent[:, None], self.matrix[y_true], self.shares[rows])
 
     def confusion(self, pair_ids: Sequence[str], y_true: np.ndarray) -> np.ndarray:
         """Mean answer of one annotator to each true class, (K, K): what the model may assume about a vote.
 
         Estimate it on the calibration split. A class without pairs gets a uniform row.
         """
-        shares, n_classes = self.distribution(pair_ids, y_true), self.shares.shape[1]
-        truth = _check_truth(pair_ids, y_true, n_classes)
-        sums = np.zeros((n_classes, n_classes))
-        np.add.at(sums, truth, shares)
+        sums = np.zeros((self.shares.shape[1],) * 2)
+        np.add.at(sums, y_true, self.distribution(pair_ids, y_true))
         sums[sums.sum(axis=1) == 0] = 1.0
         return sums / sums.sum(axis=1, keepdims=True)
-
-
-def accuracy_by_difficulty(difficulty: np.ndarray, *, easy: float, hard: float) -> np.ndarray:
-    """A person's accuracy on each pair, falling linearly with the rank of its difficulty.
-
-    `difficulty` (n,): any score that grows with difficulty; ties share their mean rank; `easy`, `hard` in [0, 1]:
-    accuracy on the easiest and on the hardest pair. Returns (n,): its mean is (easy + hard) / 2.
-    """
-    _check_accuracy([easy, hard])
-    ranks = pd.Series(np.asarray(difficulty, dtype=np.float64)).rank(method="average").to_numpy()
-    if np.isnan(ranks).any():
-        raise ValueError("difficulty must not hold NaN")
-    position = (ranks - 1) / (len(ranks) - 1) if len(ranks) > 1 else np.full(len(ranks), 0.5)
-    return easy + (hard - easy) * position
-
-
-def check_confusion(matrix: Any) -> np.ndarray:
-    """A confusion matrix as float64 (K, K); refused unless it is square, not negative, and its rows sum to 1."""
-    matrix = np.asarray(matrix, dtype=np.float64)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"a confusion matrix must be square (K, K), got shape {matrix.shape}")
-    if not np.all(matrix >= 0) or not np.allclose(matrix.sum(axis=1), 1.0, atol=1e-9):
-        raise ValueError(
-            f"rows of a confusion matrix are P(answer | true class) and must sum to 1, got {matrix.sum(axis=1)}; "
-            "did you pass counts?"
-        )
-    return matrix
-
-
-def _unique(pair_ids: Sequence[str]) -> pd.Index:
-    found = pd.Index(pair_ids)
-    if not found.is_unique:
-        twice = found[found.duplicated()].unique()[:3].tolist()
-        raise ValueError(f"pair ids must be unique, these are repeated: {twice}")
-    return found
-
-
-def _find(known: pd.Index, pair_ids: Sequence[str]) -> np.ndarray:
-    """Row of each pair among those known."""
-    rows = known.get_indexer(pd.Index(pair_ids))
-    if np.any(rows < 0):
-        unknown = pd.Index(pair_ids)[rows < 0][:3].tolist()
-        raise KeyError(f"nobody can answer for {int((rows < 0).sum())} pairs, first {unknown}")
-    return rows
-
-
-def _check_accuracy(accuracy: Any) -> np.ndarray:
-    accuracy = np.asarray(accuracy, dtype=np.float64)
-    if not np.all((accuracy >= 0) & (accuracy <= 1)):
-        raise ValueError(f"accuracy must lie in [0, 1], got values from {accuracy.min()} to {accuracy.max()}")
-    return accuracy
-
-
-def _check_truth(pair_ids: Sequence[str], y_true: np.ndarray | None, n_classes: int) -> np.ndarray:
-    if y_true is None:
-        raise ValueError("this person is simulated from the true class: y_true is needed")
-    truth = np.asarray(y_true, dtype=np.int64)
-    if truth.shape != (len(pair_ids),):
-        raise ValueError(f"y_true must have shape ({len(pair_ids)},), got {truth.shape}")
-    if truth.size and (truth.min() < 0 or truth.max() >= n_classes):
-        raise ValueError(f"y_true must lie in 0..{n_classes - 1}, got {truth.min()} to {truth.max()}")
-    return truth
-
-
-def _one_right(accuracy: np.ndarray, truth: np.ndarray, n_classes: int) -> np.ndarray:
-    """Rows with `accuracy` on the true class and the rest shared by the others."""
-    distribution = np.repeat((1 - accuracy)[:, None] / (n_classes - 1), n_classes, axis=1)
-    distribution[np.arange(len(truth)), truth] = accuracy
-    return distribution

@@ -13,6 +13,8 @@ from enum import IntEnum
 
 import numpy as np
 
+from verdict.stats.scores import check_unit
+
 # The threshold that no score reaches; finite, so that a log can hold it.
 ABOVE_ALL = math.nextafter(1.0, 2.0)
 
@@ -105,18 +107,15 @@ def force(
     that is not believed; `is_batch_foreign`: whether no pair may go out alone. Returns (n,): values of `Forced`; an
     empty set is named first, a foreign batch last.
     """
-    is_empty = np.asarray(is_empty)
-    if is_empty.dtype != bool:
-        raise ValueError(f"is_empty must be boolean, got {is_empty.dtype}; pass sets.sum(axis=1) == 0")
-    reasons = np.full(len(is_empty), Forced.FOREIGN_BATCH if is_batch_foreign else Forced.NONE, dtype=np.int8)
-    if foreign is not None and tau_pair is not None:
-        reasons[_check_unit("foreign", foreign, len(is_empty)) <= tau_pair] = Forced.FOREIGN_PAIR
+    is_low = np.zeros(len(is_empty), dtype=bool)
     if tau_critical is not None:
         for name, signal in critical.items():
-            is_low = _check_unit(f"signal {name}", signal, len(is_empty)) <= tau_critical
-            reasons[is_low] = Forced.CRITICAL_SIGNAL
-    reasons[is_empty] = Forced.EMPTY_SET
-    return reasons
+            is_low |= check_unit(f"signal {name}", signal) <= tau_critical
+    reasons = np.full(len(is_empty), Forced.FOREIGN_BATCH if is_batch_foreign else Forced.NONE)
+    if foreign is not None and tau_pair is not None:
+        reasons = np.where(check_unit("foreign", foreign) <= tau_pair, Forced.FOREIGN_PAIR, reasons)
+    reasons = np.where(is_low, Forced.CRITICAL_SIGNAL, reasons)
+    return np.where(is_empty, Forced.EMPTY_SET, reasons).astype(np.int8)
 
 
 def decide(score: np.ndarray, policy: Policy, *, forced: np.ndarray | None = None) -> np.ndarray:
@@ -125,12 +124,12 @@ def decide(score: np.ndarray, policy: Policy, *, forced: np.ndarray | None = Non
     `score` (n,) in [0, 1]; `forced` (n,): from `force`; where it is not `Forced.NONE` the decision is HUMAN. Returns
     (n,): values of `Decision`.
     """
-    score = _check_unit("score", score)
+    score = check_unit("score", score)
     decision = np.full(len(score), Decision.HUMAN, dtype=np.int8)
     decision[score >= policy.t_clarify] = Decision.CLARIFY
     decision[score >= policy.t_auto] = Decision.AUTO
     if forced is not None:
-        decision[_check_forced(forced, len(score)) != Forced.NONE] = Decision.HUMAN
+        decision[forced != Forced.NONE] = Decision.HUMAN
     return decision
 
 
@@ -169,11 +168,10 @@ def price_outcomes(
     `y_true` (n,); `model`, `human`, `clarified` (n,), or of float (n, K): answers, or their distributions: with
     `Human.distribution` the cost is exact in expectation over the people.
     """
-    y_true, rows = np.asarray(y_true, dtype=np.int64), np.arange(len(y_true))
+    rows = np.arange(len(y_true))
     matrix, cost, error = costs.error_matrix(n_classes), [], []
-    branches = ((Decision.AUTO, model, 0.0), (Decision.CLARIFY, clarified, costs.clarify))
-    for branch, answers, fee in (*branches, (Decision.HUMAN, human, costs.human)):
-        chance = _answer_distribution(branch.text, answers, y_true, n_classes)
+    for answers, fee in ((model, 0.0), (clarified, costs.clarify), (human, costs.human)):
+        chance = answers if answers.ndim == 2 else np.eye(n_classes)[answers]
         cost.append(fee + (chance * matrix[y_true]).sum(axis=1))
         error.append(np.clip(1 - chance[rows, y_true], 0.0, 1.0))
     dearest = float(matrix.max()) + max(costs.human, costs.clarify)
@@ -210,7 +208,11 @@ def tune_policy(
     not_auto, to_clarify, to_human = (sums[:, branch] for branch in Decision)
     tolerance = 1e-13 * float(np.abs(sums).max())
     below = to_human - to_clarify
-    cuts = _cut_values(values)
+    middle = values[:-1] + (values[1:] - values[:-1]) / 2
+    # Between adjacent floats the middle is the lower one, and the test `score >= threshold` would take it in.
+    middle = np.where(middle > values[:-1], middle, values[1:])
+    # A threshold for each cut: everybody above, between neighbours, nobody above.
+    cuts = np.concatenate([[0.0], middle, [ABOVE_ALL]]) if len(values) else [0.0]
     highest = cuts if allowed is None else np.unique([*allowed, ABOVE_ALL])
     upper = np.arange(len(cuts)) if allowed is None else np.searchsorted(values, highest, side="left")
     best = _first_minimum((np.minimum.accumulate(below) + to_clarify - not_auto)[upper], tolerance)
@@ -231,7 +233,7 @@ def cost_surface(
     auto, clarify, human = (sums[cut, branch] for branch in Decision)
     constant = sums[-1, Decision.AUTO]
     if forced is not None:
-        constant += outcomes.cost[_check_forced(forced, len(score)) != Forced.NONE, Decision.HUMAN].sum()
+        constant += outcomes.cost[forced != Forced.NONE, Decision.HUMAN].sum()
     surface = (human - clarify)[:, None] + (clarify - auto)[None, :]
     surface[np.tril_indices(len(cut), -1)] = np.nan
     return (surface + constant) / len(outcomes)
@@ -239,8 +241,8 @@ def cost_surface(
 
 def _prefix_sums(score: np.ndarray, outcomes: Outcomes, forced: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Distinct scores (m,) of the pairs that are not forced, and branch costs below each cut (m + 1, 3)."""
-    score = _check_unit("score", score, len(outcomes))
-    free = np.ones(len(score), bool) if forced is None else _check_forced(forced, len(score)) == Forced.NONE
+    score = check_unit("score", score)
+    free = np.ones(len(score), bool) if forced is None else forced == Forced.NONE
     order = np.argsort(score[free], kind="stable")
     ordered = score[free][order]
     values, starts = np.unique(ordered, return_index=True)
@@ -251,38 +253,3 @@ def _prefix_sums(score: np.ndarray, outcomes: Outcomes, forced: np.ndarray | Non
 def _first_minimum(values: np.ndarray, tolerance: float) -> int:
     """First position whose value is the minimum up to rounding."""
     return int(np.flatnonzero(values <= values.min() + tolerance)[0])
-
-
-def _cut_values(values: np.ndarray) -> np.ndarray:
-    """A threshold for each cut of m distinct scores, (m + 1,): everybody above, between neighbours, nobody above."""
-    middle = values[:-1] + (values[1:] - values[:-1]) / 2
-    # Between adjacent floats the middle is the lower one, and the test `score >= threshold` would take it in.
-    middle = np.where(middle > values[:-1], middle, values[1:])
-    return np.concatenate([[0.0], middle, [ABOVE_ALL]]) if len(values) else np.array([0.0])
-
-
-def _answer_distribution(name: str, answers: np.ndarray, y_true: np.ndarray, n_classes: int) -> np.ndarray:
-    answers = np.asarray(answers)
-    if answers.shape == (len(y_true), n_classes):
-        return answers.astype(np.float64)
-    if answers.shape != (len(y_true),):
-        raise ValueError(
-            f"answers of {name} must have shape ({len(y_true)},) or ({len(y_true)}, {n_classes}), got {answers.shape}"
-        )
-    return np.eye(n_classes)[answers.astype(np.int64)]
-
-
-def _check_unit(name: str, values: np.ndarray, n_rows: int | None = None) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1 or (n_rows is not None and len(values) != n_rows):
-        raise ValueError(f"{name} must have shape ({'n' if n_rows is None else n_rows},), got {values.shape}")
-    if values.size and not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError(f"{name} must lie in [0, 1] without NaN, got {values.min()} to {values.max()}")
-    return values
-
-
-def _check_forced(forced: np.ndarray, n_rows: int) -> np.ndarray:
-    forced = np.asarray(forced)
-    if forced.shape != (n_rows,):
-        raise ValueError(f"forced must have shape ({n_rows},), got {forced.shape}")
-    return forced

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.special import entr
 
-from verdict.decide.people import Human, check_confusion, draw, keyed_uniform
+from verdict.decide.people import Human, draw, keyed_uniform
 from verdict.stats.scores import top_class
 
 Responder = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -62,9 +61,9 @@ class Questions:
         says_yes = np.array([[float(name in names) for name in class_names] for names in yes.values()])
         return cls(tuple(yes), np.stack([1 - says_yes, says_yes], axis=2), ("no", "yes"))
 
-    def likelihood(self, confusion: Any) -> np.ndarray:
+    def likelihood(self, confusion: np.ndarray) -> np.ndarray:
         """P(response | true class), (Q, K, R), of a person who errs by a confusion matrix (K, K)."""
-        return np.einsum("kv,qvr->qkr", check_confusion(confusion), self.meaning, optimize=True)
+        return np.einsum("kv,qvr->qkr", confusion, self.meaning, optimize=True)
 
     def chances(self, judgements: np.ndarray) -> np.ndarray:
         """P(response) for each pair and question, (n, Q, R), from P(judgement) of the person, (n, K)."""
@@ -80,7 +79,6 @@ def expected_clarification(
     probability each response really comes; responses to different questions are independent. Returns (n, K): rows sum
     to 1. Every path of R ** n_questions responses is followed: exact, hence for few questions.
     """
-    probs, likelihood = _check_question_shapes(probs, likelihood, n_questions)
     rows, final = np.arange(len(probs)), np.zeros_like(probs)
     paths = [(probs, np.ones(len(probs)), np.ones((len(probs), len(likelihood)), dtype=bool))]
     for _ in range(n_questions):
@@ -98,23 +96,19 @@ def expected_clarification(
     return final
 
 
-def question_responder(
-    questions: Questions, human: Human, pair_ids: Sequence[str], y_true: np.ndarray | None = None
-) -> Responder:
+def question_responder(questions: Questions, human: Human, pair_ids: Sequence[str], y_true: np.ndarray) -> Responder:
     """People who judge the pair, one for each question, and respond as somebody who takes it for that class.
 
     Question j is put to the j-th person. Each judgement has a stream of its own: none is the answer that
     `human.answers` gives when the pair is handed over. A response that the judgement leaves open is drawn.
     """
     pair_ids = np.asarray(pair_ids, dtype=object)
-    truth = None if y_true is None else np.asarray(y_true, dtype=np.int64)
 
     def respond(rows: np.ndarray, asked: np.ndarray) -> np.ndarray:
         responses = np.empty(len(rows), dtype=np.int64)
         for question in np.unique(asked):
             chosen = rows[asked == question]
-            known = None if truth is None else truth[chosen]
-            judged = human.answers(pair_ids[chosen], known, stream=f"judgement {question}")
+            judged = human.answers(pair_ids[chosen], y_true[chosen], stream=f"judgement {question}")
             uniform = keyed_uniform(pair_ids[chosen], seed=human.seed, stream=f"response {question}")
             responses[asked == question] = draw(questions.meaning[question, judged], uniform)
         return responses
@@ -159,45 +153,20 @@ def clarify(probs: np.ndarray, likelihood: np.ndarray, respond: Responder, *, n_
 
     `probs` (n, K): calibrated probabilities; `likelihood` (Q, K, R): P(response | class) that the model assumes;
     `respond`: `respond(rows, questions) -> responses`, all (m,): who really responds, see `question_responder`;
-    `n_questions`: each question is asked at most once; among equally informative ones the first. ValueError if the
-    shapes disagree, likelihoods are no distributions, or there are fewer questions than are to be asked.
+    `n_questions` in 1..Q: each question is asked at most once; among equally informative ones the first.
     """
-    probs, likelihood = _check_question_shapes(probs, likelihood, n_questions)
+    posterior, asked = probs.copy(), np.empty((len(probs), n_questions), dtype=np.int64)
+    responses, information = np.empty_like(asked), np.empty(asked.shape)
     # Of each pair the chance of every response to every question is held at once.
     step = max(1, _CHUNK_CELLS // (likelihood.shape[0] * likelihood.shape[2]))
-    chunks = [
-        _clarify_chunk(probs[start : start + step], start, likelihood, respond, n_questions)
-        for start in range(0, max(len(probs), 1), step)
-    ]
-    return Clarification(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
-
-
-def _clarify_chunk(
-    probs: np.ndarray, start: int, likelihood: np.ndarray, respond: Responder, n_questions: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    rows = np.arange(len(probs))
-    asked = np.empty((len(probs), n_questions), dtype=np.int64)
-    responses, information = np.empty_like(asked), np.empty(asked.shape)
-    open_questions = np.ones((len(probs), len(likelihood)), dtype=bool)
-    for turn in range(n_questions):
-        question, gain = _best_question(probs, likelihood, open_questions)
-        response = np.asarray(respond(start + rows, question), dtype=np.int64)
-        probs = update(probs, likelihood[question, :, response])
-        open_questions[rows, question] = False
-        asked[:, turn], responses[:, turn], information[:, turn] = question, response, gain[rows, question]
-    return probs, asked, responses, information
-
-
-def _check_question_shapes(
-    probs: np.ndarray, likelihood: np.ndarray, n_questions: int
-) -> tuple[np.ndarray, np.ndarray]:
-    probs, likelihood = np.asarray(probs, dtype=np.float64), np.asarray(likelihood, dtype=np.float64)
-    if likelihood.ndim != 3 or probs.ndim != 2 or likelihood.shape[1] != probs.shape[1]:
-        raise ValueError(
-            f"expected probs (n, K) and likelihood (Q, K, R) of the same K, got {probs.shape} and {likelihood.shape}"
-        )
-    if np.any(likelihood < 0) or not np.allclose(likelihood.sum(axis=2), 1.0, atol=1e-9):
-        raise ValueError("likelihood[j, k] must be a distribution over the responses to question j, summing to 1")
-    if not 1 <= n_questions <= len(likelihood):
-        raise ValueError(f"n_questions must lie in 1..{len(likelihood)}, got {n_questions}")
-    return probs, likelihood
+    for rows in np.split(np.arange(len(probs)), range(step, len(probs), step)):
+        place = np.arange(len(rows))
+        is_open = np.ones((len(rows), len(likelihood)), dtype=bool)
+        for turn in range(n_questions):
+            question, gain = _best_question(posterior[rows], likelihood, is_open)
+            response = respond(rows, question)
+            posterior[rows] = update(posterior[rows], likelihood[question, :, response])
+            is_open[place, question] = False
+            asked[rows, turn], responses[rows, turn] = question, response
+            information[rows, turn] = gain[place, question]
+    return Clarification(posterior, asked, responses, information)

@@ -23,8 +23,6 @@ def conformal_rank(n: int, alpha: float) -> int:
 
     Computed with the decimal alpha as it is written: in floating point (9 + 1)(1 - 0.7) exceeds 3 and would give 4.
     """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha is the allowed share of misses, in (0, 1), got {alpha}; did you pass a percentage?")
     return math.ceil((n + 1) * (1 - Fraction(repr(float(alpha)))))
 
 
@@ -84,8 +82,6 @@ def adaptive_scores(
     Romano, Sesia and Candès (2020), Classification with valid and adaptive coverage; Angelopoulos et al. (2021),
     Uncertainty sets for image classifiers using conformal prediction, for the penalty.
     """
-    if penalty < 0 or free_rank < 0:
-        raise ValueError(f"expected penalty >= 0 and free_rank >= 0, got {penalty} and {free_rank}")
     probs = check_probs(probs)
     order = np.argsort(-probs, axis=1, kind="stable")
     ranked = np.take_along_axis(probs, order, axis=1)
@@ -98,13 +94,12 @@ def adaptive_scores(
     return scores
 
 
-def coverage_by(what: str, sets: ArrayLike, y_true: ArrayLike, resampler: Resampler) -> pd.DataFrame:
+def coverage_by(what: str, sets: np.ndarray, y_true: np.ndarray, resampler: Resampler) -> pd.DataFrame:
     """Coverage of each true "class", with its sets' mean size, or of the sets of each "size", 0 … n_classes.
 
     Returns class (id) or size, n, coverage, mean_size, with bounds over the groups of their rows; NaN for what does not
     occur. A set of no class covers nothing and one of all classes everything: these have no bounds.
     """
-    sets, y_true = _checked(sets, y_true)
     n_classes, is_covered, size = sets.shape[1], sets[np.arange(len(sets)), y_true], sets.sum(axis=1)
     of_row, rows = y_true if what == "class" else size, []
     for value in range(n_classes + (what == "size")):
@@ -123,10 +118,3 @@ def _mean(values: np.ndarray, own: np.ndarray, resampler: Resampler, most: int) 
     if not len(own):
         return Interval(math.nan, math.nan, math.nan)
     return resampler.of(own).mean(values[own], span=(0, most))
-
-
-def _checked(sets: ArrayLike, y_true: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    sets = np.asarray(sets)
-    if sets.ndim != 2 or sets.dtype != bool:
-        raise ValueError(f"sets must be boolean of shape (n, n_classes), got {sets.dtype} of shape {sets.shape}")
-    return sets, check_labels(y_true, *sets.shape)

@@ -7,10 +7,11 @@ booleans (n, K).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from scipy.special import entr
+
+from verdict.stats.scores import check_probs, check_unit
 
 FLOOR = 1e-6
 MAX_PROBABILITY = "max_probability"
@@ -23,7 +24,7 @@ QUESTION_CONSISTENCY = "question_consistency"
 
 def max_probability(probs: np.ndarray) -> np.ndarray:
     """Probability of the predicted class, in [1/K, 1], (n,)."""
-    return _check_probs(probs).max(axis=1)
+    return check_probs(probs).max(axis=1)
 
 
 def entropy_confidence(probs: np.ndarray) -> np.ndarray:
@@ -31,7 +32,7 @@ def entropy_confidence(probs: np.ndarray) -> np.ndarray:
 
     The cheapest sign that an input is unlike anything the model knows: 0 for a uniform row, 1 for a certain one.
     """
-    probs = _check_probs(probs)
+    probs = check_probs(probs)
     return np.clip(1 - entr(probs).sum(axis=1) / np.log(probs.shape[1]), 0.0, 1.0)
 
 
@@ -42,11 +43,7 @@ def ensemble_stability(view_probs: np.ndarray, predicted: np.ndarray) -> np.ndar
     the untouched image is given. Returns (n,) in [0, 1]: population standard deviation (ddof 0), which is at most 1/2
     for numbers in [0, 1]; one view gives 1.
     """
-    view_probs = np.asarray(view_probs, dtype=np.float64)
-    if view_probs.ndim != 3 or view_probs.shape[0] == 0:
-        raise ValueError(f"view_probs must have shape (n_views, n, K) with a view, got {view_probs.shape}")
-    _check_probs(view_probs.reshape(-1, view_probs.shape[2]))
-    chosen = np.take_along_axis(view_probs, np.asarray(predicted)[None, :, None], axis=2)[:, :, 0]
+    chosen = np.take_along_axis(view_probs, predicted[None, :, None], axis=2)[:, :, 0]
     return np.clip(1 - 2 * chosen.std(axis=0), 0.0, 1.0)
 
 
@@ -56,9 +53,6 @@ def conformal_confidence(sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     `sets` (n, K). Returns `confidence` (n,) in [0, 1]: 1 / size; 0 for an empty set. An empty set says that no class
     is plausible: it is the opposite of certainty; `is_empty` (n,).
     """
-    sets = np.asarray(sets)
-    if sets.ndim != 2 or sets.dtype != bool:
-        raise ValueError(f"sets must be boolean of shape (n, K), got {sets.dtype} of shape {sets.shape}")
     size = sets.sum(axis=1)
     return np.where(size == 0, 0.0, 1 / np.maximum(size, 1)), size == 0
 
@@ -75,11 +69,9 @@ def consistency_by_pair(
     `predicted` (n,): the class that each pair is given. Returns (n,) in [0, 1]: NaN for a pair without a question
     whose answer its class determines.
     """
-    expected, place = check_expected(expected), np.asarray(place)
-    prob_yes = _check_range("prob_yes", np.asarray(prob_yes, dtype=np.float64))
     if place.size and (place.min() < 0 or place.max() >= len(predicted)):
         raise ValueError(f"questions are about pairs 0..{len(predicted) - 1}, got {place.min()} to {place.max()}")
-    wanted = expected[np.arange(len(place)), np.asarray(predicted)[place]]
+    wanted = expected[np.arange(len(place)), predicted[place]]
     known = ~np.isnan(wanted)
     agreement = np.where(wanted == 1, prob_yes, 1 - prob_yes)
     n_known = np.bincount(place[known], minlength=len(predicted))
@@ -93,10 +85,10 @@ def composite(signals: Mapping[str, np.ndarray], consistency: np.ndarray | None 
     `signals` (n,) in [0, 1]: critical signals; at least one. Each is clipped to [1e-6, 1], so that none makes the
     logarithm infinite. `consistency` (n,) in [0, 1]. Returns (n,) in [0, 1].
     """
-    stacked = _stack(signals)
+    stacked = np.stack([check_unit(f"signal {name}", signal) for name, signal in signals.items()])
     score = np.exp(np.log(np.clip(stacked, FLOOR, 1.0)).mean(axis=0))
     if consistency is not None:
-        score = score * _check_range("consistency", np.asarray(consistency, dtype=np.float64))
+        score = score * check_unit("consistency", consistency)
     return np.minimum(score, 1.0)
 
 
@@ -114,8 +106,6 @@ def without_each(signals: Mapping[str, np.ndarray], consistency: np.ndarray | No
 
     `signals` (n,) in [0, 1]: two or more; `consistency` in [0, 1], (n,).
     """
-    if len(signals) < 2:
-        raise ValueError(f"an ablation needs two signals or more, got {list(signals)}")
     scores = {
         name: composite({other: signals[other] for other in signals if other != name}, consistency) for name in signals
     }
@@ -131,43 +121,3 @@ def distance_confidence(distance: np.ndarray, calibration: np.ndarray) -> np.nda
     ordered = np.sort(np.asarray(calibration, dtype=np.float64))
     farther = len(ordered) - np.searchsorted(ordered, distance, side="left")
     return (1 + farther) / (len(ordered) + 1)
-
-
-def check_expected(expected: Any) -> np.ndarray:
-    """The expected-answer table as float64 (K, Q); refused unless it holds 0, 1 and NaN only."""
-    expected = np.asarray(expected, dtype=np.float64)
-    if expected.ndim != 2:
-        raise ValueError(f"the expected-answer table must have shape (K, Q), got {expected.shape}")
-    known = expected[~np.isnan(expected)]
-    if not np.isin(known, (0.0, 1.0)).all():
-        raise ValueError(f"expected answers must be 1, 0 or NaN, got {np.unique(known)[:5]}")
-    return expected
-
-
-def _stack(signals: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Signals as float64 (n_signals, n); refused unless they have one length and lie in [0, 1]."""
-    if not signals:
-        raise ValueError("at least one signal is needed")
-    arrays = {name: np.asarray(signal, dtype=np.float64) for name, signal in signals.items()}
-    shapes = {array.shape for array in arrays.values()}
-    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-        raise ValueError(f"signals must be vectors of one length, got { ({k: v.shape for k, v in arrays.items()}) }")
-    return np.stack([_check_range(f"signal {name}", array) for name, array in arrays.items()])
-
-
-def _check_range(name: str, values: np.ndarray) -> np.ndarray:
-    if values.size and not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError(f"{name} must lie in [0, 1] without NaN, got {values.min()} to {values.max()}")
-    return values
-
-
-def _check_probs(probs: Any) -> np.ndarray:
-    probs = np.asarray(probs, dtype=np.float64)
-    if probs.ndim != 2 or probs.shape[1] < 2:
-        raise ValueError(f"probs must have shape (n, K) with K >= 2, got {probs.shape}")
-    if probs.size and not (probs.min() >= 0 and np.allclose(probs.sum(axis=1), 1.0, atol=1e-6)):
-        raise ValueError(
-            f"rows of probs must be not negative and sum to 1, got values from {probs.min()} and sums from "
-            f"{probs.sum(axis=1).min()} to {probs.sum(axis=1).max()}; did you pass logits?"
-        )
-    return probs

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.labels import class_names, vote_columns
-from verdict.base.params import HumanParams, PolicyParams
+from verdict.base.params import PolicyParams
 from verdict.decide.people import ConfusionHuman, Human, ParametricHuman, VoteHuman
 from verdict.decide.questions import Clarification, Questions, clarify, expected_clarification, question_responder
 
@@ -45,7 +45,7 @@ class People:
 
     def n_recorded(self, pair_ids: Sequence[str]) -> int:
         """Of how many of these pairs somebody's answer is recorded."""
-        return int(self.careful.is_judged(pair_ids).sum()) if isinstance(self.careful, VoteHuman) else 0
+        return int(np.isin(pair_ids, self.careful.pair_ids).sum()) if isinstance(self.careful, VoteHuman) else 0
 
     def clarified(self, pair_ids: Sequence[str], y_true: np.ndarray, probs: np.ndarray) -> np.ndarray:
         """Distribution of the answer after the questions, over the responses that may come, (n, K)."""
@@ -71,33 +71,21 @@ def choose_people(
     """
     classes = class_names() if classes is None else tuple(classes)
     ids, truth = tuning["pair_id"].to_numpy(), tuning["y_true"].to_numpy()
-    careful, hasty, n_silent = _choose(settings.human, pairs, ids, truth, classes)
-    if isinstance(hasty, VoteHuman):
-        assumed = hasty.confusion(ids, truth)
+    human, n_silent = settings.human, 0
+    if human.kind == "parametric":
+        accuracies = (human.accuracy, human.clarify_accuracy)
+        careful, hasty = (ParametricHuman(one, n_classes=len(classes), seed=human.seed) for one in accuracies)
     else:
-        assumed = hasty.distribution(np.arange(len(classes)).astype(str), np.arange(len(classes)))
+        if human.kind == "votes":
+            careful, n_silent = _recorded(pairs, ids, truth, classes, human.seed)
+        else:
+            careful = ConfusionHuman(np.array(human.confusion), seed=human.seed)
+        accuracy = float(careful.distribution(ids, truth)[np.arange(len(truth)), truth].mean())
+        hasty = _guessing(careful, accuracy, human.clarify_accuracy)
+    assumed = hasty.confusion(ids, truth) if isinstance(hasty, VoteHuman) else hasty.matrix
     questions = _questions(settings, classes)
     n_questions = min(settings.n_questions, len(questions.texts))
     return People(careful, hasty, questions, questions.likelihood(assumed), n_questions, n_silent)
-
-
-def _choose(
-    settings: HumanParams, pairs: pd.DataFrame, ids: np.ndarray, truth: np.ndarray, classes: Sequence[str]
-) -> tuple[Human, Human, int]:
-    n_classes, seed, wanted = len(classes), settings.seed, settings.clarify_accuracy
-    if settings.kind == "parametric":
-        careful = ParametricHuman(settings.accuracy, n_classes=n_classes, seed=seed)
-        hasty = ParametricHuman(wanted, n_classes=n_classes, seed=seed)
-        return careful, hasty, 0
-    if settings.kind == "confusion":
-        matrix = np.array(settings.confusion)
-        accuracy = float(np.diag(matrix)[truth].mean()) if len(truth) else float(np.diag(matrix).mean())
-        return ConfusionHuman(matrix, seed=seed), ConfusionHuman(diluted(matrix, accuracy, wanted), seed=seed), 0
-    careful, n_silent = _recorded(pairs, ids, truth, classes, seed)
-    accuracy = float(careful.distribution(ids, truth)[np.arange(len(truth)), truth].mean())
-    typical = None if careful.typical is None else diluted(careful.typical, accuracy, wanted)
-    hasty = VoteHuman(careful.pair_ids, diluted(careful.shares, accuracy, wanted), seed=seed, typical=typical)
-    return careful, hasty, n_silent
 
 
 def _recorded(
@@ -107,14 +95,31 @@ def _recorded(
     columns = vote_columns(classes)
     if missing := [column for column in columns if column not in pairs]:
         raise ValueError(f"policy.human.kind is votes, but the pairs have no {missing}; set it to parametric")
-    counts = pairs[columns].fillna(0.0).to_numpy(dtype=float)
-    voted = counts.sum(axis=1) > 0
-    judged = pairs.loc[voted, "pair_id"].to_numpy()
-    careful = VoteHuman(judged, counts[voted], seed=seed)
-    n_silent = len(set(pairs["split"]) - set(pairs.loc[voted, "split"]))
+    judged = pairs[pairs[columns].sum(axis=1) > 0]
+    counts = judged[columns].fillna(0.0).to_numpy(dtype=float)
+    careful = VoteHuman(judged["pair_id"], counts, seed=seed)
+    n_silent = len(set(pairs["split"]) - set(judged["split"]))
     if n_silent:
-        careful = VoteHuman(judged, counts[voted], seed=seed, typical=careful.confusion(ids, truth))
+        careful = VoteHuman(judged["pair_id"], counts, seed=seed, typical=careful.confusion(ids, truth))
     return careful, n_silent
+
+
+def _guessing(person: Human, accuracy: float, wanted: float) -> Human:
+    """The same person, but one who guesses so often that a mean accuracy falls to the wanted one; it is never raised.
+
+    `accuracy`: of the person, in mean.
+    """
+
+    def mixed(shares: np.ndarray | None) -> np.ndarray | None:
+        if shares is None:
+            return None
+        chance = 1 / shares.shape[1]
+        guessing = 0.0 if accuracy <= wanted else (accuracy - wanted) / (accuracy - chance)
+        return (1 - guessing) * shares + guessing * chance
+
+    if isinstance(person, VoteHuman):
+        return VoteHuman(person.pair_ids, mixed(person.shares), seed=person.seed, typical=mixed(person.matrix))
+    return ConfusionHuman(mixed(person.matrix), seed=person.seed)
 
 
 def _questions(settings: PolicyParams, classes: Sequence[str]) -> Questions:
@@ -125,13 +130,3 @@ def _questions(settings: PolicyParams, classes: Sequence[str]) -> Questions:
         is_entailment = tuple(classes) == class_names()
         return Questions.which(SENTENCE_QUESTION if is_entailment else CLASS_QUESTION, classes)
     return Questions.yes_no({f"is it {name}?": (name,) for name in classes}, classes)
-
-
-def diluted(shares: np.ndarray, accuracy: float, wanted: float) -> np.ndarray:
-    """Answers mixed with guesses, so that a mean accuracy falls to the wanted one; it is never raised.
-
-    `shares` (n, K): rows sum to 1; `accuracy`: mean accuracy of `shares`.
-    """
-    chance = 1 / shares.shape[1]
-    guessing = 0.0 if accuracy <= wanted else (accuracy - wanted) / (accuracy - chance)
-    return (1 - guessing) * shares + guessing * chance

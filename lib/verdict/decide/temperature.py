@@ -57,9 +57,10 @@ class Temperature:
         values that look like cosines; see `check_logits`. Guo et al. (2017), On calibration of modern neural networks,
         section 4.2.
         """
-        logits = check_logits(logits, allow_small=allow_small)
-        y_true = check_labels(y_true, *logits.shape)
-        log_t, at_bound, is_flat = _optimum(logits, y_true)
+        logits, y_true = _checked(logits, y_true, allow_small=allow_small)
+        best = _optimum(logits, y_true)
+        is_flat, log_t = best is None, best or 0.0
+        at_bound = abs(log_t) == LOG_T_BOUND
         before = float(nll_of_logits(logits, y_true))
         after = float(nll_of_logits(logits / math.exp(log_t), y_true))
         if after > before:
@@ -115,8 +116,7 @@ class VectorScaling:
     @classmethod
     def fit(cls, logits: ArrayLike, y_true: ArrayLike) -> VectorScaling:
         """Minimise the NLL by L-BFGS from the fitted temperature on, which it therefore never does worse than."""
-        logits = check_logits(logits)
-        y_true = check_labels(y_true, *logits.shape)
+        logits, y_true = _checked(logits, y_true)
         unit = Temperature.fit(logits, y_true, allow_small=True).temperature
         scaled, n_classes = logits / unit, logits.shape[1]
         start = np.concatenate([np.ones(n_classes), np.zeros(n_classes)])
@@ -158,8 +158,7 @@ class Platt:
     @classmethod
     def fit(cls, logits: ArrayLike, y_true: ArrayLike) -> Platt:
         """Fit one sigmoid a class by maximum likelihood with smoothed targets."""
-        logits = check_logits(logits)
-        y_true = check_labels(y_true, *logits.shape)
+        logits, y_true = _checked(logits, y_true)
         odds = _log_odds(logits)
         fits = [_fit_sigmoid(odds[:, k], y_true == k) for k in range(logits.shape[1])]
         return cls(*np.array(fits).T)
@@ -185,11 +184,10 @@ class Isotonic:
     @classmethod
     def fit(cls, logits: ArrayLike, y_true: ArrayLike) -> Isotonic:
         """Fit one monotone function a class by least squares."""
-        probs = softmax(check_logits(logits))
-        y_true = check_labels(y_true, *probs.shape)
+        logits, y_true = _checked(logits, y_true)
         fits = [
             IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(column, y_true == k)
-            for k, column in enumerate(probs.T)
+            for k, column in enumerate(softmax(logits).T)
         ]
         return cls(tuple(fits))
 
@@ -197,6 +195,11 @@ class Isotonic:
         """Calibrated probabilities (n, n_classes)."""
         probs = softmax(logits)
         return _normalised(np.column_stack([fit.predict(probs[:, k]) for k, fit in enumerate(self.by_class)]))
+
+
+def _checked(logits: ArrayLike, y_true: ArrayLike, *, allow_small: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    logits = check_logits(logits, allow_small=allow_small)
+    return logits, check_labels(y_true, *logits.shape)
 
 
 def _row_slopes(logits: np.ndarray, y_true: np.ndarray, log_t: np.ndarray) -> np.ndarray:
@@ -213,25 +216,20 @@ def _row_slopes(logits: np.ndarray, y_true: np.ndarray, log_t: np.ndarray) -> np
     return slopes
 
 
-def _optimum(logits: np.ndarray, y_true: np.ndarray) -> tuple[float, bool, bool]:
-    """The log T of the lowest NLL, whether it lies at a bound, and whether T makes no difference."""
+def _optimum(logits: np.ndarray, y_true: np.ndarray) -> float | None:
+    """The log T of the lowest NLL, an end of the grid if it falls on beyond; None where T makes no difference."""
     values = nll_curve(logits, y_true, _GRID)
     if np.ptp(values) <= 1e-12 * max(1.0, values.max()):
-        return 0.0, False, True
+        return None
 
     def slope(log_t: float) -> float:
         return float(_row_slopes(logits, y_true, np.array([log_t])).mean())
 
     best = int(values.argmin())
     low, high = _GRID[max(best - 1, 0)], _GRID[min(best + 1, len(_GRID) - 1)]
-    slope_low, slope_high = slope(low), slope(high)
-    if best == 0 and slope_low >= 0:
-        return -LOG_T_BOUND, True, False
-    if best == len(_GRID) - 1 and slope_high <= 0:
-        return LOG_T_BOUND, True, False
-    if not slope_low < 0 < slope_high:
-        return float(_GRID[best]), False, False
-    return float(optimize.brentq(slope, low, high, xtol=1e-12, rtol=1e-14)), False, False
+    if not slope(low) < 0 < slope(high):
+        return float(_GRID[best])
+    return float(optimize.brentq(slope, low, high, xtol=1e-12, rtol=1e-14))
 
 
 def _sign_change(slopes: np.ndarray, log_t: np.ndarray) -> np.ndarray:

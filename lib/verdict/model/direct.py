@@ -6,7 +6,8 @@ computed, because the head reads no other; and words that every sentence of a ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,17 @@ from torch.nn import functional
 
 from verdict.model.network import FreezePlan, Network
 
+Drop = Callable[[Tensor, float], Tensor]
+# Values of the pool that masks are cut from.
+N_MASKED = 2**22
+
 
 class DirectSuffix:
     """The trained part of a network on cached prefixes; inputs are those of `build_suffix`, as arrays.
 
-    Weights are the network's own. In inference mode logits and gradients are the Keras model's to 1e-6.
+    Weights are the network's own. Logits and gradients without dropout are the Keras model's to 1e-6. Masks of dropout
+    are cut at random places from a pool that is drawn once a `seed`, which is once an epoch: to draw each anew took a
+    quarter of a step.
     """
 
     def __init__(self, network: Network, plan: FreezePlan):
@@ -29,28 +36,49 @@ class DirectSuffix:
         self.vision = network.vision_layers[len(network.vision_layers) - plan.vision_blocks :]
         self.text = network.text_layers[len(network.text_layers) - plan.text_blocks :]
         self.trainable_variables = network.model.trainable_variables
+        self.device = network.head["logit"].kernel.value.device
+        self.seed(0)
+
+    def seed(self, seed: int) -> None:
+        """Draw masks from here on as this seed says."""
+        self.generator, self.pools = torch.Generator(self.device).manual_seed(seed), {}
+
+    def _dropped(self, x: Tensor, rate: float) -> Tensor:
+        """Some values zero, each with probability `rate`, the others larger by 1 / (1 - rate)."""
+        if not rate:
+            return x
+        pool, n = self.pools.get(rate), x.numel()
+        if pool is None or len(pool) < 2 * n:
+            drawn = torch.rand(max(N_MASKED, 4 * n), generator=self.generator, device=self.device)
+            pool = self.pools[rate] = (drawn >= rate) / (1 - rate)
+        first = int(torch.randint(len(pool) - n, (), generator=self.generator, device=self.device))
+        return x * pool[first : first + n].view(x.shape)
 
     def __call__(self, inputs: Mapping[str, np.ndarray], training: bool = False) -> Tensor:
         """Logits of CONTRADICTION, (b, 1)."""
-        device = self.head["logit"].kernel.value.device
-        given = {name: torch.as_tensor(value).to(device) for name, value in inputs.items()}
+        drop = self._dropped if training else _kept
+        given = {name: torch.as_tensor(value).to(self.device) for name, value in inputs.items()}
         tokens, hidden = given["image_tokens"].float(), given["hidden"].float()
         for block in self.vision:
-            tokens = _vision_block(block, tokens, training)
+            tokens = _vision_block(block, tokens, drop)
         if self.vision:
             tokens = _norm(self.vision_norm, tokens)
         n_words = int(inputs["padding_mask"].sum(axis=1).max()) if self.text else 1
         hidden, mask = hidden[:, :n_words], given["padding_mask"][:, None, None, :n_words].bool()
         for block in self.text:
-            hidden = _text_block(block, hidden, mask, training, n_asked=1 if block is self.text[-1] else n_words)
+            hidden = _text_block(block, hidden, mask, drop, n_asked=1 if block is self.text[-1] else n_words)
         query = hidden[:, 0].index_select(0, given["a_text_rows"])
         shown = tokens.index_select(0, given["a_image_rows"])
-        return _fused(self.head, query, shown, training)
+        return _fused(self.head, query, shown, drop)
 
     def predict_on_batch(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Logits as an array, in inference mode."""
         with torch.inference_mode():
             return self(inputs).cpu().numpy()
+
+
+def _kept(x: Tensor, rate: float) -> Tensor:
+    return x
 
 
 def _norm(layer: Any, x: Tensor) -> Tensor:
@@ -63,51 +91,51 @@ def _dense(layer: Any, x: Tensor) -> Tensor:
     return functional.linear(x, layer.kernel.value.reshape(x.shape[-1], -1).T, bias)
 
 
-def _dropped(layer: Any, x: Tensor, training: bool) -> Tensor:
-    return functional.dropout(x, layer.rate, training) if layer.rate else x
-
-
-def _attended(layer: Any, query: Tensor, x: Tensor, mask: Tensor | None, training: bool) -> Tensor:
+def _attended(layer: Any, query: Tensor, x: Tensor, mask: Tensor | None, drop: Drop) -> Tensor:
     """Keras' multi-head attention from some tokens (n, n_asked, d) to all (n, n_tokens, d)."""
     heads = [
         _dense(projection, of).view(len(x), -1, layer.num_heads, layer.key_dim).transpose(1, 2)
         for projection, of in ((layer.query_dense, query), (layer.key_dense, x), (layer.value_dense, x))
     ]
-    dropout = layer.dropout if training else 0.0
-    pooled = functional.scaled_dot_product_attention(*heads, attn_mask=mask, dropout_p=dropout)
+    if drop is _kept or not layer.dropout:
+        pooled = functional.scaled_dot_product_attention(*heads, attn_mask=mask)
+    else:
+        scores = heads[0] @ heads[1].transpose(2, 3) * layer.key_dim**-0.5
+        weights = (scores if mask is None else scores.masked_fill(~mask, -math.inf)).softmax(-1)
+        pooled = drop(weights, layer.dropout) @ heads[2]
     return _dense(layer.output_dense, pooled.transpose(1, 2).flatten(2))
 
 
-def _text_block(block: Any, x: Tensor, mask: Tensor, training: bool, *, n_asked: int) -> Tensor:
+def _text_block(block: Any, x: Tensor, mask: Tensor, drop: Drop, *, n_asked: int) -> Tensor:
     """A block of DistilBERT; the first `n_asked` tokens of its output."""
     asked = x[:, :n_asked]
-    seen = _attended(block._self_attention_layer, asked, x, mask, training)
-    asked = _norm(block._self_attention_layer_norm, asked + _dropped(block._self_attention_dropout, seen, training))
+    seen = _attended(block._self_attention_layer, asked, x, mask, drop)
+    asked = _norm(block._self_attention_layer_norm, asked + drop(seen, block._self_attention_dropout.rate))
     inner = functional.gelu(_dense(block._feedforward_intermediate_dense, asked))
-    changed = _dropped(block._feedforward_dropout, _dense(block._feedforward_output_dense, inner), training)
+    changed = drop(_dense(block._feedforward_output_dense, inner), block._feedforward_dropout.rate)
     return _norm(block._feedforward_layer_norm, asked + changed)
 
 
-def _vision_block(block: Any, x: Tensor, training: bool) -> Tensor:
+def _vision_block(block: Any, x: Tensor, drop: Drop) -> Tensor:
     """A block of ViT."""
     normed = _norm(block.layer_norm_1, x)
-    x = x + _dropped(block.dropout, _attended(block.mha, normed, normed, None, training), training)
+    x = x + drop(_attended(block.mha, normed, normed, None, drop), block.dropout.rate)
     inner = functional.gelu(_dense(block.mlp.dense_1, _norm(block.layer_norm_2, x)))
-    inner = _dense(block.mlp.dense_2, _dropped(block.mlp.dropout, inner, training))
-    return x + _dropped(block.mlp.dropout, inner, training)
+    inner = _dense(block.mlp.dense_2, drop(inner, block.mlp.dropout.rate))
+    return x + drop(inner, block.mlp.dropout.rate)
 
 
-def _fused(head: dict[str, Any], query: Tensor, shown: Tensor, training: bool) -> Tensor:
+def _fused(head: dict[str, Any], query: Tensor, shown: Tensor, drop: Drop) -> Tensor:
     """The fusion head, (b, d) and (b, n_tokens, d_v) → (b, 1): `SingleQueryAttention` and what follows it."""
     attention = head["xattn"]
     key, value = attention.key_dense, attention.value_dense
     asked = _dense(attention.query_dense, query).view(len(query), attention.num_heads, -1) * attention.key_dim**-0.5
     towards = torch.bmm(asked.transpose(0, 1), key.kernel.value.permute(1, 2, 0)).transpose(0, 1)
     scores = torch.baddbmm((asked * key.bias.value).sum(-1, keepdim=True), towards, shown.transpose(1, 2))
-    kept = functional.dropout(scores.softmax(-1), attention.dropout, training)
+    kept = drop(scores.softmax(-1), attention.dropout)
     pooled = torch.bmm(kept, shown).transpose(0, 1)
     seen = torch.bmm(pooled, value.kernel.value.transpose(0, 1)).transpose(0, 1)
     seen = seen + value.bias.value * kept.sum(-1, keepdim=True)
     fused = _norm(head["xattn_norm"], query + _dense(attention.output_dense, seen.flatten(1)))
     inner = functional.gelu(_dense(head["mlp_1"], fused))
-    return _dense(head["logit"], _dropped(head["drop_1"], inner, training))
+    return _dense(head["logit"], drop(inner, head["drop_1"].rate))

@@ -205,7 +205,7 @@ def fit(
         if views is not None:
             shown = replace(train, image=views.rows(train.image, seed=seed, epoch=epoch))
         batches = Batches(views.features if views else features, shown, order, batch_size, blank=blank)
-        _seed_dropout(network, rng)
+        _seed_dropout(network, suffix, rng)
         loss = optimiser.run(batches)
         scores = score(predict_logits(suffix, features, val, blank=blank), val.y_true)
         on_val = {f"val_{name}": value for name, value in scores.items()}
@@ -230,11 +230,11 @@ def _finished(history: list[dict[str, float]], params: FitParams, criterion: str
     return len(history) >= params.epochs or len(history) - 1 - _best(history, criterion) >= params.patience
 
 
-def _seed_dropout(network: Network, rng: np.random.Generator) -> None:
-    """Set the random state behind every dropout layer, so that an epoch does not depend on what ran before it.
-
-    On torch Keras draws the masks of unseeded layers from torch's global generator and leaves the layers' states aside.
-    """
+def _seed_dropout(network: Network, suffix: Any, rng: np.random.Generator) -> None:
+    """Set the random state behind all dropout, so that an epoch does not depend on what ran before it."""
+    if IS_TORCH:
+        suffix.seed(int(rng.integers(0, 2**31)))
+        return
     keras.utils.set_random_seed(int(rng.integers(0, 2**31)))
     for variable in network.model.variables:
         if "seed_generator" in variable.path:

@@ -20,7 +20,8 @@ from verdict.model.lineage import least_trained, training_text
 from verdict.model.oversample import bucket_flags
 from verdict.model.selection import Selection
 from verdict.pages.evaluation import collect, mean_score
-from verdict.stats.uncertainty import Interval, with_bounds
+from verdict.pages.tables import NOTHING, columns_of
+from verdict.stats.uncertainty import with_bounds
 from verdict.workflow.stage import Stage
 
 # Changes that are looked for, as the parameters of the twin that lacks them.
@@ -79,16 +80,14 @@ def ablation_table(stage: Stage, ablations: Sequence[Ablation], split: str = Spl
     pairs = stage.pairs(split)
     flags = bucket_flags(pairs).set_index(pairs["pair_id"]) if ablations else pd.DataFrame()
     rows = [row for one in ablations for row in _rows(stage, one, flags, split)]
-    ends = ("", "_low", "_high")
-    columns = ["trial", "minus", "on", "n", *(f"{metric}{end}" for metric in METRICS for end in ends)]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=["trial", "minus", "on", "n", *columns_of(*METRICS)])
     for factor, one in {one.factor: one for one in reversed(ablations)}.items():
         told = {"trial": named(one.trial.name), "twin": named(one.twin.name)}
         told["accuracy"] = stage.numbers[one.number(0, "accuracy")]
         stage.numbers.merge({f"ablation.{factor}.{name}": number for name, number in told.items()})
     is_shown = (table["accuracy_low"] > 0) | (table["accuracy_high"] < 0)
-    for name, count in {"n_differences": len(table), "n_shown": is_shown.sum()}.items():
-        stage.numbers[f"ablation.{name}"] = Number(float(count), unit="count", split=str(split))
+    counts = {"n_differences": len(table), "n_shown": is_shown.sum()}
+    stage.numbers.merge({f"ablation.{k}": Number(float(n), unit="count", split=str(split)) for k, n in counts.items()})
     return table
 
 
@@ -127,15 +126,14 @@ def gains(stage: Stage, kept: Selection, split: str, *, prefix: str | None = Non
     }
     rows, seeds = [], tuple(stage.params.training.seeds)
     for name, (change, trial, minus) in compared.items():
-        found = Interval(np.nan, np.nan, np.nan)
+        found = NOTHING
         is_told = trial and minus and trial != minus and (name == "gain_over_frozen" or kept.frozen != start)
         if is_told:
             found = mean_score(stage, collect(stage, trial, split), collect(stage, minus, split))
             row = {"change": change, "trial": trial, "minus": minus, "training": training_text(trials, trial, minus)}
             rows.append({**row, **with_bounds("macro_f1", found)})
         stage.numbers[f"{prefix or split}.{name}"] = found.number(split=str(split), seeds=seeds)
-    ends = ("", "_low", "_high")
-    return pd.DataFrame(rows, columns=["change", "trial", "minus", "training", *(f"macro_f1{end}" for end in ends)])
+    return pd.DataFrame(rows, columns=["change", "trial", "minus", "training", *columns_of("macro_f1")])
 
 
 def gain_statement(split: str, table: pd.DataFrame) -> str:

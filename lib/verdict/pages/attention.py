@@ -10,15 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from verdict.base.numbers import EXACT, POINTS, Number, Numbers
 from verdict.model.predict import RAW, logits_of, two_class
+from verdict.pages.tables import GAP, SHARE, bounded, store
 from verdict.stats.uncertainty import Interval, with_bounds
 from verdict.workflow.stage import Stage
 
 ATTENDED, RANDOM, CONTRAST, LEAST = "most attended", "random", "most contrast", "least attended"
 # Smallest and largest value of what masking does to a pair; a logit has none.
-SPANS = {"prob": (0, 1), "flipped": (0, 1), "logit_change": None}
+SPANS = {"prob": SHARE, "flipped": SHARE, "logit_change": None}
 
 
 def split_tokens(attention: np.ndarray, n_patches: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,10 +39,8 @@ def relative_entropy(weights: np.ndarray) -> np.ndarray:
     n = weights.shape[-1]
     if n < 2:
         raise ValueError(f"entropy compares at least two places, got {n}")
-    weights = weights.astype(np.float64)
-    total = weights.sum(axis=-1, keepdims=True)
-    share = np.divide(weights, total, out=np.full(weights.shape, np.nan), where=total > 0)
-    return -(share * np.log(np.where(share > 0, share, 1.0))).sum(axis=-1) / np.log(n)
+    with np.errstate(invalid="ignore"):
+        return stats.entropy(weights.astype(np.float64), axis=-1) / np.log(n)
 
 
 def head_statistics(attention: np.ndarray, n_patches: int, groups: np.ndarray, *, stage: Stage) -> pd.DataFrame:
@@ -54,13 +54,11 @@ def head_statistics(attention: np.ndarray, n_patches: int, groups: np.ndarray, *
     heads = [("all heads", share.mean(axis=1), spread.mean(axis=1))]
     heads += [(f"head {k + 1}", share[:, k], spread[:, k]) for k in range(attention.shape[1])]
     resampler, rows = stage.resampler(groups), []
-    for name, *values in heads:
-        found = [resampler.mean(part, span=(0, 1)) for part in values]
-        rows.append({"head": name, **with_bounds("class_token", found[0]), **with_bounds("entropy", found[1])})
+    for name, of_token, of_patches in heads:
+        found = {"class_token": resampler.mean(of_token, span=SHARE), "entropy": resampler.mean(of_patches, span=SHARE)}
+        rows.append({"head": name} | bounded(found))
         if name == "all heads":
-            shared = {"n": len(attention), "split": "test"}
-            stage.numbers["attention.class_token"] = found[0].number(unit="%", **shared)
-            stage.numbers["attention.entropy"] = found[1].number(**shared)
+            store(stage, "attention", found, {"class_token": "%"}, n=len(attention), split="test")
     return pd.DataFrame(rows)
 
 
@@ -78,17 +76,13 @@ def drawn_checks(stage: Stage, table: pd.DataFrame, logit: np.ndarray, exchanged
     """
     resampler, shared = stage.resampler(table["group_id"].to_numpy()), {"n": len(table), "split": "test"}
     moved = resampler.mean(np.abs(exchanged - logit))
-    flipped = resampler.mean(_answers(exchanged) != _answers(logit), span=(0, 1))
+    flipped = resampler.mean(_answers(exchanged) != _answers(logit), span=SHARE)
     stage.number("attention.n_pairs", len(table), split="test", unit="count")
     gap = stage.number("attention.logit_gap", logit_gap(table, logit), kind=EXACT, **shared)
-    stage.numbers["attention.image_effect"] = moved.number(**shared)
-    stage.numbers["attention.image_flips"] = flipped.number(unit="%", **shared)
-    rows = [
-        {"quantity": "largest gap to a stored logit", **with_bounds("measured", gap)},
-        {"quantity": "mean change of the logit with another image", **with_bounds("measured", moved)},
-        {"quantity": "share of answers that change with another image", **with_bounds("measured", flipped)},
-    ]
-    return pd.DataFrame(rows)
+    store(stage, "attention", {"image_effect": moved, "image_flips": flipped}, {"image_flips": "%"}, **shared)
+    quantities = {"largest gap to a stored logit": gap, "mean change of the logit with another image": moved}
+    quantities["share of answers that change with another image"] = flipped
+    return pd.DataFrame([{"quantity": words} | with_bounds("measured", one) for words, one in quantities.items()])
 
 
 def right_answers(table: pd.DataFrame) -> np.ndarray:
@@ -194,13 +188,13 @@ def deletion_curves(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
     # Nothing masked changes nothing, by definition and not by measurement.
     start = {name: Interval(0.0, 0.0, 0.0) for name in SPANS}
     start["prob"] = resampler.mean(_prob(deletion.logit, _answers(deletion.logit)), span=SPANS["prob"])
+    n_counts = len(deletion.counts)
     for order in deletion.masked:
         found = deletion.outcomes(order)
-        for place, count in enumerate([0, *deletion.counts]):
-            row: dict[str, object] = {"order": order, "n_masked": count, "share_masked": count / deletion.n_patches}
-            for name, span in SPANS.items():
-                row |= with_bounds(name, resampler.mean(found[name][place - 1], span=span) if count else start[name])
-            rows.append(row)
+        means = [{name: resampler.mean(found[name][k], span=SPANS[name]) for name in SPANS} for k in range(n_counts)]
+        for count, one in zip([0, *deletion.counts], [start, *means], strict=True):
+            row = {"order": order, "n_masked": count, "share_masked": count / deletion.n_patches}
+            rows.append(row | bounded(one))
     return pd.DataFrame(rows)
 
 
@@ -211,21 +205,19 @@ def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
     intervals fall (of the probability of the answer), logit_change, flipped. Positive: attention does more. Of the
     means, fall and flipped are also numbers, `masking.<order>.fall` and `.flipped`.
     """
-    shared = {"n": len(deletion.logit), "split": "test", "unit": POINTS}
+    spans, units = {"fall": GAP, "flipped": GAP, "logit_change": None}, {"fall": POINTS, "flipped": POINTS}
     attended, resampler, rows = deletion.outcomes(ATTENDED), stage.resampler(deletion.groups), []
     for order in (name for name in deletion.masked if name != ATTENDED):
         other = deletion.outcomes(order)
         gaps = {name: attended[name] - other[name] for name in attended}
         gaps = {"fall": -gaps.pop("prob"), **gaps}
         for place, count in enumerate(["all", *deletion.counts]):
-            row: dict[str, object] = {"minus": order, "n_masked": str(count)}
-            for name, gap in gaps.items():
-                values = gap.mean(axis=0) if count == "all" else gap[place - 1]
-                found = resampler.mean(values, span=None if name == "logit_change" else (-1, 1))
-                row |= with_bounds(name, found)
-                if count == "all" and name != "logit_change":
-                    stage.numbers[f"masking.{order.replace(' ', '_')}.{name}"] = found.number(**shared)
-            rows.append(row)
+            parts = {name: gap.mean(axis=0) if count == "all" else gap[place - 1] for name, gap in gaps.items()}
+            found = {name: resampler.mean(part, span=spans[name]) for name, part in parts.items()}
+            rows.append({"minus": order, "n_masked": str(count)} | bounded(found))
+            if count == "all":
+                shares = {name: found[name] for name in ("fall", "flipped")}
+                store(stage, f"masking.{order.replace(' ', '_')}", shares, units, n=len(deletion.logit), split="test")
     return pd.DataFrame(rows)
 
 
@@ -243,13 +235,11 @@ def masking_template(numbers: Numbers) -> str:
     ]
     beats = {order: fall.excludes(0) and fall.value > 0 for order, fall in falls.items()}
     moral = "That the answer hangs on what is attended is not shown, and a map explains no answer"
-    if beats["random"]:
-        moral = (
-            "Attention points at what the answer hangs on, beyond where something is to be seen"
-            if beats["most_contrast"]
-            else "Attention points at things; that it points at what the sentence asks is not shown, and a map alone "
-            "explains no answer"
-        )
+    if all(beats.values()):
+        moral = "Attention points at what the answer hangs on, beyond where something is to be seen"
+    elif beats["random"]:
+        moral = "Attention points at things; that it points at what the sentence asks is not shown, and a map alone "
+        moral += "explains no answer"
     return f"{'. '.join([*parts, moral])} ({{masking.n_pairs}} test pairs, mean over numbers of patches)."
 
 

@@ -14,19 +14,12 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.labels import Split
-from verdict.base.numbers import EXACT, SETTING, Numbers, named
+from verdict.base.numbers import EXACT, SETTING, named
 from verdict.decide.temperature import LOG_T_BOUND, Isotonic, Platt, Temperature, VectorScaling, nll_curve
 from verdict.model.predict import logits_of
 from verdict.model.selection import Selection
-from verdict.stats.metrics import (
-    brier_of_rows,
-    confidence_and_correct,
-    ece_change,
-    ece_if_calibrated,
-    ece_interval,
-    nll_of_rows,
-    reliability_curve,
-)
+from verdict.pages.tables import GAP, SHARE, about, bounded, store
+from verdict.stats import metrics
 from verdict.stats.ranking import Ranked
 from verdict.stats.scores import log_softmax, softmax, top_class
 from verdict.stats.uncertainty import Interval, Statistic, holm, p_value, with_bounds
@@ -97,21 +90,19 @@ def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Stu
         rows[seed] = rows_of(stage.predictions(Split.CALIB, trial=kept.trial, seed=seed), halves, FOR_TEMPERATURE)
         fits[seed] = Temperature.fit(logits_of(rows[seed]), rows[seed]["y_true"])
     own, fitted = rows[kept.seed], fits[kept.seed]
-    seeds = () if stage.given else (kept.seed,)
     interval = fitted.interval(logits_of(own), own["y_true"], stage.resampler(own["group_id"]))
-    stage.numbers["calibration.temperature"] = interval.number(n=len(own), split=Split.CALIB, seeds=seeds)
+    stage.numbers["calibration.temperature"] = interval.number(**about(stage, own))
     stage.number("calibration.n_fit", len(own), unit="count", split=Split.CALIB)
     stage.numbers["calibration.warning"] = named(fitted.warning)
     bound = 2 if fitted.at_bound else int(ends_at_bound(interval))
     stage.number("calibration.temperature_at_bound", bound, kind=EXACT)
     stage.number("calibration.is_of_clip", stage.source == CLIP, kind=SETTING)
-    columns = ("nll_before", "nll_after", "n", "converged", "at_bound")
-    table = [
-        {"seed": seed, "is_kept": seed == kept.seed}
-        | with_bounds("temperature", interval if seed == kept.seed else Interval(fit.temperature, np.nan, np.nan))
-        | {name: getattr(fit, name) for name in columns}
-        for seed, fit in fits.items()
-    ]
+    table = []
+    for seed, fit in fits.items():
+        found = interval if seed == kept.seed else Interval(fit.temperature, np.nan, np.nan)
+        row = {"seed": seed, "is_kept": seed == kept.seed} | with_bounds("temperature", found)
+        columns = ("nll_before", "nll_after", "n", "converged", "at_bound")
+        table.append(row | {name: getattr(fit, name) for name in columns})
     return Study(fitted, interval, pd.DataFrame(table), own)
 
 
@@ -123,34 +114,26 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
     """
     logits, y_true = logits_of(table), table["y_true"].to_numpy()
     resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
-    places = {"before": logits, "after": logits / fitted.temperature}
-    probs = {place: softmax(at) for place, at in places.items()}
+    places = (logits, logits / fitted.temperature)
     found: dict[str, list[Interval]] = {}
-    scores = [_scores(at, y_true) for at in places.values()]
+    scores = [_scores(at, y_true) for at in places]
     for name in scores[0]:
         values = [float(score[name](None)) for score in scores]
         drawn = [resampler.replicates(score[name]) for score in scores]
-        found[name] = [
-            *(resampler.around(*one) for one in zip(values, drawn, strict=True)),
-            resampler.around(values[1] - values[0], drawn[1] - drawn[0]),
-        ]
-    for name, options in {"ece": {}, "ece_equal_mass": {"equal_mass": True}}.items():
-        options |= {"n_bins": n_bins}
-        ends = [ece_interval(at, y_true, resampler, **options) for at in probs.values()]
-        found[name] = [*ends, ece_change(probs["before"], probs["after"], y_true, resampler, **options)]
-    shared = {
-        "n": len(table),
-        "split": str(table["split"].iloc[0]),
-        "seeds": () if stage.given else (int(table["seed"].iloc[0]),),
-    }
-    numbers, rows = Numbers(), []
+        ends = [resampler.around(*one) for one in zip(values, drawn, strict=True)]
+        found[name] = [*ends, resampler.around(values[1] - values[0], drawn[1] - drawn[0])]
+    probs = [softmax(at) for at in places]
+    for name, equal_mass in (("ece", False), ("ece_equal_mass", True)):
+        options = {"n_bins": n_bins, "equal_mass": equal_mass}
+        ends = [metrics.ece_interval(at, y_true, resampler, **options) for at in probs]
+        found[name] = [*ends, metrics.ece_change(*probs, y_true, resampler, **options)]
+    rows = []
     for name, three in found.items():
-        row: dict[str, object] = {"score": name.replace("_", " ")}
-        for column, interval in zip(("before", "after", "difference"), three, strict=True):
-            row |= with_bounds(column, interval)
-            numbers[f"{prefix}.{name}" + ("" if column == "after" else f"_{column}")] = interval.number(**shared)
-        rows.append(row)
-    stage.numbers.merge(numbers)
+        before, after, difference = three
+        columns = {"before": before, "after": after, "difference": difference}
+        rows.append({"score": name.replace("_", " ")} | bounded(columns))
+        stored = {f"{name}_before": before, name: after, f"{name}_difference": difference}
+        store(stage, prefix, stored, **about(stage, table))
     return pd.DataFrame(rows)
 
 
@@ -164,31 +147,27 @@ def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame
     calib = stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
     fitted = Temperature.fit(logits_of(calib), calib["y_true"])
     whole = fitted.interval(logits_of(calib), calib["y_true"], stage.resampler(calib["group_id"]))
-    seeds = () if stage.given else (kept.seed,)
-    stage.numbers["calibration.temperature_all"] = whole.number(n=len(calib), split=Split.CALIB, seeds=seeds)
+    stage.numbers["calibration.temperature_all"] = whole.number(**about(stage, calib))
     stage.number("calibration.n_calib", len(calib), unit="count", split=Split.CALIB)
     logits, y_true, resampler = logits_of(table), table["y_true"].to_numpy(), stage.resampler(table["group_id"])
     n_bins, rows = stage.params.statistics.ece_bins, []
-    for name, rows_fitted, found in (
-        ("the part that is used", study.rows, study.interval),
-        ("the whole split", calib, whole),
-    ):
-        row: dict[str, object] = {"fitted_on": name, "n": len(rows_fitted)} | with_bounds("temperature", found)
+    fits = {"the part that is used": (study.rows, study.interval), "the whole split": (calib, whole)}
+    for name, (rows_fitted, found) in fits.items():
+        row = {"fitted_on": name, "n": len(rows_fitted)} | with_bounds("temperature", found)
         row["at_bound"] = ends_at_bound(found)
         row |= with_bounds("nll", resampler.interval(_scores(logits / found.value, y_true)["nll"]))
-        error = ece_interval(softmax(logits / found.value), y_true, resampler, n_bins=n_bins)
+        error = metrics.ece_interval(softmax(logits / found.value), y_true, resampler, n_bins=n_bins)
         rows.append(row | with_bounds("ece", error))
+    wrong = resampler.mean(top_class(logits) != y_true, span=SHARE)
     shared = {"n": len(table), "split": str(table["split"].iloc[0])}
-    wrong = resampler.mean(top_class(logits) != y_true, span=(0, 1))
-    stage.numbers[f"{prefix}.error"] = wrong.number(unit="%", **shared)
-    stage.numbers[f"{prefix}.ece_all"] = error.number(**shared)
+    store(stage, prefix, {"error": wrong, "ece_all": error}, {"error": "%"}, **shared)
     return pd.DataFrame(rows)
 
 
 def chance_ece(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, prefix: str) -> None:
     """Number `<prefix>.ece_if_calibrated`; see `metrics.ece_if_calibrated`."""
     resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
-    found = ece_if_calibrated(fitted.transform(logits_of(table)), table["y_true"], resampler, n_bins=n_bins)
+    found = metrics.ece_if_calibrated(fitted.transform(logits_of(table)), table["y_true"], resampler, n_bins=n_bins)
     shared = {"n": len(table), "split": str(table["split"].iloc[0])}
     stage.numbers[f"{prefix}.ece_if_calibrated"] = found.number(**shared)
 
@@ -197,7 +176,9 @@ def reliability(stage: Stage, table: pd.DataFrame, fitted: Temperature) -> dict[
     """Reliability diagrams before and after scaling, with intervals over groups."""
     resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
     probs = {"before": softmax(logits_of(table)), "after": fitted.transform(logits_of(table))}
-    return {name: reliability_curve(one, table["y_true"], resampler, n_bins=n_bins) for name, one in probs.items()}
+    return {
+        name: metrics.reliability_curve(one, table["y_true"], resampler, n_bins=n_bins) for name, one in probs.items()
+    }
 
 
 def references(stage: Stage, study: Study, table: pd.DataFrame) -> pd.DataFrame:
@@ -216,12 +197,10 @@ def references(stage: Stage, study: Study, table: pd.DataFrame) -> pd.DataFrame:
     n_bins, rows = stage.params.statistics.ece_bins, []
     for name, (n_parameters, transform) in methods.items():
         probs = transform(logits_of(table))
-        rows.append(
-            {"method": name, "n_parameters": n_parameters}
-            | with_bounds("accuracy", resampler.mean(top_class(probs) == y_true, span=(0, 1)))
-            | with_bounds("nll", resampler.interval(partial(weighted_mean, nll_of_rows(probs, y_true))))
-            | with_bounds("ece", ece_interval(probs, y_true, resampler, n_bins=n_bins))
-        )
+        found = {"accuracy": resampler.mean(top_class(probs) == y_true, span=SHARE)}
+        found["nll"] = resampler.interval(partial(weighted_mean, metrics.nll_of_rows(probs, y_true)))
+        found["ece"] = metrics.ece_interval(probs, y_true, resampler, n_bins=n_bins)
+        rows.append({"method": name, "n_parameters": n_parameters} | bounded(found))
     return pd.DataFrame(rows)
 
 
@@ -235,7 +214,7 @@ def gaps_by(
     the p-value of a gap of zero, by Student's t with the spread of the resampled groups, adjusted for all rows.
     """
     probs = fitted.transform(logits_of(table))
-    confidence, hit = confidence_and_correct(probs, table["y_true"])
+    confidence, hit = metrics.confidence_and_correct(probs, table["y_true"])
     if column in pairs:
         of_row = pairs.set_index("pair_id")[column].reindex(table["pair_id"]).fillna("other").to_numpy()
     else:
@@ -244,13 +223,13 @@ def gaps_by(
     for label in sorted(set(of_row)):
         chosen = of_row == label
         own, gap = resampler.of(chosen), (confidence - hit)[chosen]
-        means = {"confidence": float(confidence[chosen].mean()), "accuracy": float(hit[chosen].mean())}
-        found = own.mean(gap, span=(-1, 1))
+        found = own.mean(gap, span=GAP)
         p = p_value(found.value, own.replicates(partial(weighted_mean, gap)), n_groups=own.n_groups)
-        row = {"label": str(label), "n": int(chosen.sum()), **means, "value": found.value}
-        rows.append(row | {"low": found.low, "high": found.high, "p_holm": p})
-    table = pd.DataFrame(rows)
-    return table.assign(p_holm=holm(table["p_holm"])).sort_values("value", ascending=False, ignore_index=True)
+        means = confidence[chosen].mean(), hit[chosen].mean()
+        rows.append((str(label), len(gap), *means, found.value, found.low, found.high, p))
+    columns = ["label", "n", "confidence", "accuracy", "value", "low", "high", "p_holm"]
+    found = pd.DataFrame(rows, columns=columns).assign(p_holm=lambda part: holm(part["p_holm"]))
+    return found.sort_values("value", ascending=False, ignore_index=True)
 
 
 def _scores(logits: np.ndarray, y_true: np.ndarray) -> dict[str, Statistic]:
@@ -258,7 +237,7 @@ def _scores(logits: np.ndarray, y_true: np.ndarray) -> dict[str, Statistic]:
     probs, true = softmax(logits), (np.arange(len(y_true)), y_true)
     return {
         "nll": partial(weighted_mean, -log_softmax(logits)[true]),
-        "brier": partial(weighted_mean, brier_of_rows(probs, y_true)),
+        "brier": partial(weighted_mean, metrics.brier_of_rows(probs, y_true)),
         "aurc": Ranked(probs.max(axis=1), top_class(logits) != y_true).aurc,
     }
 
@@ -277,13 +256,11 @@ def transfer(stage: Stage, tables: Sequence[pd.DataFrame], temperature: float) -
         oracle = best.interval(logits, y_true, resampler)
         row: dict[str, object] = {"split": str(table["split"].iloc[0]), "n": len(table)}
         row |= with_bounds("oracle_temperature", oracle) | {"at_bound": best.at_bound}
-        places = {"_at_1": 1.0, "": temperature, "_at_oracle": oracle.value}
-        losses = {end: -log_softmax(logits / t)[np.arange(len(y_true)), y_true] for end, t in places.items()}
-        losses["excess"] = losses[""] - losses["_at_oracle"]
-        for end, loss in losses.items():
-            name = "excess_nll" if end == "excess" else f"nll{end}"
-            row |= with_bounds(name, resampler.interval(partial(weighted_mean, loss)))
+        places, true = {"_at_1": 1.0, "": temperature, "_at_oracle": oracle.value}, (np.arange(len(y_true)), y_true)
+        losses = {f"nll{end}": -log_softmax(logits / t)[true] for end, t in places.items()}
+        losses["excess_nll"] = losses["nll"] - losses["nll_at_oracle"]
+        row |= bounded({name: resampler.interval(partial(weighted_mean, loss)) for name, loss in losses.items()})
         for end, t in places.items():
-            row |= with_bounds(f"ece{end}", ece_interval(softmax(logits / t), y_true, resampler, n_bins=n_bins))
+            row |= with_bounds(f"ece{end}", metrics.ece_interval(softmax(logits / t), y_true, resampler, n_bins=n_bins))
         rows.append(row)
     return pd.DataFrame(rows)

@@ -16,6 +16,7 @@ from verdict.decide.temperature import Temperature
 from verdict.model.predict import logits_of
 from verdict.model.selection import Selection
 from verdict.pages.calibration import FOR_SETS, FOR_TEMPERATURE, rows_of
+from verdict.pages.tables import NOTHING, SHARE, bounded, store
 from verdict.stats.scores import softmax
 from verdict.stats.uncertainty import Interval, Resampler, simultaneous_reach, with_bounds
 from verdict.workflow.stage import Stage
@@ -115,23 +116,16 @@ def _coverage_rows(stage: Stage, sets: Sets, kind: str, table: pd.DataFrame, tem
     coverages, drawn = covered(stage, own, fits, table, true, by_class=kind == KINDS[1])
     for fit, interval in zip(fits, coverages, strict=True):
         size = (scores <= fit.qhat).sum(axis=1)
-        rows.append(
-            place
-            | {"level": 1 - fit.alpha, "kind": kind, "qhat": float(fit.qhat[0])}
-            | with_bounds("coverage", interval)
-            | with_bounds("shortfall", Interval(np.nan, np.nan, np.nan))
-            | with_bounds("mean_size", resampler.mean(size, span=(0, probs.shape[1])))
-            | with_bounds("share_empty", resampler.mean(size == 0, span=(0, 1)))
-            | with_bounds("share_single", resampler.mean(size == 1, span=(0, 1)))
-        )
+        sizes = {"mean_size": resampler.mean(size, span=(0, probs.shape[1]))}
+        sizes |= {name: resampler.mean(size == n, span=SHARE) for n, name in enumerate(("share_empty", "share_single"))}
+        row = place | {"level": 1 - fit.alpha, "kind": kind, "qhat": float(fit.qhat[0])}
+        rows.append(row | bounded({"coverage": interval, "shortfall": NOTHING} | sizes))
     found = np.array([row["coverage"] for row in rows])
     reach = simultaneous_reach(found, drawn.T, level=stage.params.statistics.level)
     for row, far in zip(rows, reach, strict=True):
         # Never within the row's own bounds, which alone count groups where all rows are covered.
         low, high = min(row["coverage_low"], row["coverage"] - far), max(row["coverage_high"], row["coverage"] + far)
-        row.update(
-            with_bounds("shortfall", Interval(row["level"] - row["coverage"], row["level"] - high, row["level"] - low))
-        )
+        row.update(with_bounds("shortfall", Interval(*(row["level"] - end for end in (row["coverage"], high, low)))))
     if kind == KINDS[0]:
         # The upper bound fails only if that of the level with the truly largest shortfall does: each is its own.
         high = max(row["level"] - row["coverage_low"] for row in rows)
@@ -159,10 +153,8 @@ def covered(
     of its own. Returns coverages, one a level, and their replicates (n_levels,
     n_resamples); NaN where one of the sides has a single group.
     """
-    y_true, fitting, judging = (
-        table["y_true"].to_numpy(),
-        *map(stage.resampler, (scores["group_id"], table["group_id"])),
-    )
+    y_true = table["y_true"].to_numpy()
+    fitting, judging = stage.resampler(scores["group_id"]), stage.resampler(table["group_id"])
     drawn = np.full((len(fits), judging.n_resamples), np.nan)
     if min(fitting.n_groups, judging.n_groups) >= 2:
         alphas = [fit.alpha for fit in fits]
@@ -254,15 +246,11 @@ def store_coverage(stage: Stage, found: pd.DataFrame, sets: Sets, *, split: str,
 
     `<prefix>.level`, `.coverage`, `.set_size`, `.share_empty`, `.share_single`, `.coverage_shortfall`.
     """
-    own, shared = found[found["split"] == split], {"n": n, "split": split}
+    own = found[found["split"] == split]
     used = own[np.isclose(own["level"], 1 - sets.policy_alpha) & (own["kind"] == KINDS[0])].iloc[0]
     stage.number(f"{prefix}.level", used["level"], unit="%", kind=SETTING)
-    for name, column, unit in (
-        ("coverage", "coverage", "%"),
-        ("set_size", "mean_size", ""),
-        ("share_empty", "share_empty", "%"),
-        ("share_single", "share_single", "%"),
-    ):
-        stage.numbers[f"{prefix}.{name}"] = Interval.from_columns(used, column).number(unit=unit, **shared)
-    most = Interval.from_columns(own[own["kind"] == LARGEST].iloc[0], "shortfall")
-    stage.numbers[f"{prefix}.coverage_shortfall"] = most.number(unit=POINTS, **shared)
+    units = {"coverage": "%", "share_empty": "%", "share_single": "%", "coverage_shortfall": POINTS}
+    stored = {name: Interval.from_columns(used, name) for name in ("coverage", "share_empty", "share_single")}
+    stored["set_size"] = Interval.from_columns(used, "mean_size")
+    stored["coverage_shortfall"] = Interval.from_columns(own[own["kind"] == LARGEST].iloc[0], "shortfall")
+    store(stage, prefix, stored, units, n=n, split=split)

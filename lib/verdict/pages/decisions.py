@@ -11,36 +11,14 @@ import pandas as pd
 
 from verdict.base.labels import Split
 from verdict.base.numbers import EXACT, SETTING, Number
-from verdict.decide.outcomes import (
-    NOT_AUTO,
-    WITHOUT_PROMISE,
-    BeliefCost,
-    Case,
-    Evaluation,
-    compare_policies,
-    cost_of_belief,
-    evaluate_policy,
-    unless_given,
-)
+from verdict.decide import outcomes
 from verdict.decide.people import ConfusionHuman
 from verdict.decide.policy import Costs, Decision, Forced, Policy, cost_surface
 from verdict.decide.signals import without_each
 from verdict.decide.takeover import People
 from verdict.model.selection import Selection
-from verdict.pages.deferral import (
-    ENTROPY,
-    MAXIMUM,
-    ONE_MODEL,
-    TUNING,
-    Calibrated,
-    Evidence,
-    case_of,
-    clarified,
-    costs_of,
-    outcomes_of,
-    people_of,
-    tuning_table,
-)
+from verdict.pages import deferral
+from verdict.pages.tables import SHARE, bounded, store_counts
 from verdict.stats.ranking import Ranked, risk_coverage
 from verdict.stats.uncertainty import Interval, Resampler, with_bounds
 from verdict.workflow.stage import Stage
@@ -58,14 +36,14 @@ class PolicyStudy:
     the policy, baselines and the oracle, see `compare_policies`.
     """
 
-    calib: Case
-    test: Case
+    calib: outcomes.Case
+    test: outcomes.Case
     policy: Policy
     costs: Costs
     draws: Resampler
-    evaluation: Evaluation
+    evaluation: outcomes.Evaluation
     comparison: pd.DataFrame
-    belief: BeliefCost
+    belief: outcomes.BeliefCost
 
     @property
     def shares(self) -> pd.DataFrame:
@@ -84,31 +62,37 @@ class PolicyStudy:
         return self.comparison.drop(columns=[branch.text for branch in Decision])
 
 
-def run_study(stage: Stage, calib: Evidence, test: Evidence, people: People, draws: Resampler) -> PolicyStudy:
+def run_study(
+    stage: Stage, calib: deferral.Evidence, test: deferral.Evidence, people: People, draws: Resampler
+) -> PolicyStudy:
     """Tune on the first pairs, evaluate on the second, and store the numbers `policy.*` and `policy.test.*`."""
-    tau, costs = stage.params.policy.critical_floor, costs_of(stage.params.policy, stage.classes)
-    answered = [(found, clarified(found, people)) for found in (calib, test)]
-    cases = tuple(case_of(found, people, costs, after=after) for found, after in answered)
+    tau, costs = stage.params.policy.critical_floor, deferral.costs_of(stage.params.policy, stage.classes)
+    answered = [(found, deferral.clarified(found, people)) for found in (calib, test)]
+    cases = tuple(deferral.case_of(found, people, costs, after=after) for found, after in answered)
     strange = stage.params.policy.foreign
     limits = {} if strange is None else {"tau_pair": strange.pair, "tau_batch": strange.batch}
     policy = replace(cases[0].tune(tau), **limits)
     rivals = {name: (score, test.rivals[name]) for name, score in calib.rivals.items()}
-    perfect = tuple(outcomes_of(found, people, costs, human=found.y_true, after=after) for found, after in answered)
+    perfect = tuple(
+        deferral.outcomes_of(found, people, costs, human=found.y_true, after=after) for found, after in answered
+    )
     study = PolicyStudy(
         *cases,
         policy,
         costs,
         draws,
-        evaluate_policy(cases[1], policy, draws),
-        compare_policies(*cases, rivals=rivals, tau_critical=tau, draws=draws),
-        cost_of_belief(*cases, believed=perfect, tau_critical=tau, draws=draws),
+        outcomes.evaluate_policy(cases[1], policy, draws),
+        outcomes.compare_policies(*cases, rivals=rivals, tau_critical=tau, draws=draws),
+        outcomes.cost_of_belief(*cases, believed=perfect, tau_critical=tau, draws=draws),
     )
     _store_settings(stage, study, people, calib, test)
     _store_test(stage, study)
     return study
 
 
-def count_sources(stage: Stage, calibrated: Calibrated, tuning: Evidence, test: Evidence) -> None:
+def count_sources(
+    stage: Stage, calibrated: deferral.Calibrated, tuning: deferral.Evidence, test: deferral.Evidence
+) -> None:
     """Count what the signals and the tuning could draw on.
 
     Numbers `policy.n_models` (of several seeds), `.n_views` (of each input), `.n_questioned` (pairs of test that
@@ -120,14 +104,15 @@ def count_sources(stage: Stage, calibrated: Calibrated, tuning: Evidence, test: 
         "n_views": 0 if views is None else views["view"].nunique(),
         "n_questioned": 0 if questions is None else questions["pair_id"].nunique(),
         "n_tuning": len(tuning),
-        "n_left_out": len(tuning) if tuning.split == TUNING else 0,
+        "n_left_out": len(tuning) if tuning.split == deferral.TUNING else 0,
         "test.n_pairs": len(test),
     }
-    for name, count in counts.items():
-        stage.number(f"policy.{name}", count, unit="count")
+    store_counts(stage, "policy", counts)
 
 
-def _store_settings(stage: Stage, study: PolicyStudy, people: People, calib: Evidence, test: Evidence) -> None:
+def _store_settings(
+    stage: Stage, study: PolicyStudy, people: People, calib: deferral.Evidence, test: deferral.Evidence
+) -> None:
     for name in ("t_auto", "t_clarify"):
         value = getattr(study.policy, name)
         stage.number(f"policy.{name}", value, n=len(calib), split=calib.split, kind=SETTING)
@@ -137,64 +122,45 @@ def _store_settings(stage: Stage, study: PolicyStudy, people: People, calib: Evi
     ids, rows = test.table["pair_id"], np.arange(len(test))
     shared = {"n": len(test), "split": test.split}
     stage.number("policy.n_people_recorded", people.n_recorded(ids), unit="count", **shared)
-    stage.number("policy.n_splits_not_asked", people.n_silent, unit="count")
-    stage.number("policy.n_own_prices", len(stage.params.policy.costs.error_of), unit="count")
+    counts = {"n_splits_not_asked": people.n_silent, "n_own_prices": len(stage.params.policy.costs.error_of)}
+    store_counts(stage, "policy", counts)
     stage.number("policy.is_simulated", people.is_simulated, kind=SETTING)
     stage.number("policy.errs_by_class", isinstance(people.careful, ConfusionHuman), kind=SETTING)
     for name, person in (("human", people.careful), ("glance", people.hasty)):
         right = person.distribution(ids, test.y_true)[rows, test.y_true]
-        found = study.draws.mean(right, span=None if people.is_simulated else (0, 1)).number(unit="%", **shared)
+        found = study.draws.mean(right, span=None if people.is_simulated else SHARE).number(unit="%", **shared)
         is_given = people.is_simulated and found.low is None
-        number = Number(found.value, unit="%", kind=SETTING, **shared) if is_given else found
-        stage.numbers[f"policy.{name}_accuracy"] = number
+        stage.numbers[f"policy.{name}_accuracy"] = replace(found, kind=SETTING) if is_given else found
 
 
 def _store_test(stage: Stage, study: PolicyStudy) -> None:
     shared: dict[str, Any] = {"n": len(study.test.score), "split": Split.TEST}
     branches, rows = study.evaluation.branches.set_index("branch"), study.comparison.set_index("policy")
-    draws = study.draws
-    found: dict[str, Number] = {"auto_error": auto_error(stage, study.test, study.policy)}
+    cells = {f"cost{end}": (policy, "cost") for end, policy in _PRICED.items()}
+    cells |= {f"gain_over_{name}": (rival, "difference") for name, rival in _RIVALS.items()}
+    there = {name: cell for name, cell in cells.items() if cell[0] in rows.index}
+    minutes = {name: Interval.from_columns(rows.loc[row], column) for name, (row, column) in there.items()}
+    minutes |= {f"cost_{name}": getattr(study.belief, name) for name in ("promised", "delivered", "informed")}
+    minutes["regret"] = study.belief.regret
+    shares = {name: getattr(study.evaluation, name) for name in ("accuracy", "accuracy_model")}
+    lift = {"lift": Interval.from_columns(branches.loc[outcomes.NOT_AUTO], "lift")}
+    for unit, found in (("min", minutes), ("%", shares), ("", lift)):
+        for name, interval in found.items():
+            stage.numbers[f"policy.test.{name}"] = _stored(interval, study.draws, unit=unit, **shared)
+    stage.numbers["policy.test.auto_error"] = auto_error(stage, study.test, study.policy)
     for branch in Decision:
         share = Interval.from_columns(branches.loc[branch.text], "share")
-        found[f"{branch.text}_share"] = share.number(unit="%", **shared)
-    found["lift"] = _stored(Interval.from_columns(branches.loc[NOT_AUTO], "lift"), draws, **shared)
-    for name, policy in _PRICED.items():
-        if policy in rows.index:
-            found[f"cost{name}"] = _stored(Interval.from_columns(rows.loc[policy], "cost"), draws, unit="min", **shared)
-    for name, rival in _RIVALS.items():
-        if rival in rows.index:
-            gain = Interval.from_columns(rows.loc[rival], "difference")
-            found[f"gain_over_{name}"] = _stored(gain, draws, unit="min", **shared)
-    for name in ("promised", "delivered", "informed"):
-        found[f"cost_{name}"] = _stored(getattr(study.belief, name), draws, unit="min", **shared)
-    found["regret"] = _stored(study.belief.regret, draws, unit="min", **shared)
-    for name in ("accuracy", "accuracy_model"):
-        found[name] = _stored(getattr(study.evaluation, name), draws, unit="%", **shared)
-    smaller = min(branches.loc[Decision.AUTO.text, "n"], branches.loc[NOT_AUTO, "n"])
-    found["n_smaller_side"] = Number(float(smaller), unit="count", **shared)
-    stage.numbers.merge({f"policy.test.{name}": number for name, number in found.items()})
+        stage.numbers[f"policy.test.{branch.text}_share"] = share.number(unit="%", **shared)
+    smaller = min(branches.loc[Decision.AUTO.text, "n"], branches.loc[outcomes.NOT_AUTO, "n"])
+    stage.number("policy.test.n_smaller_side", smaller, unit="count", **shared)
 
 
-_PRICED = {
-    "": "policy",
-    "_without_promise": WITHOUT_PROMISE,
-    "_without_gate": "without gate",
-    "_max_probability": MAXIMUM,
-    "_entropy": ENTROPY,
-    "_one_model": ONE_MODEL,
-    "_always_auto": "always auto",
-    "_always_human": "always human",
-    "_random": "random",
-    "_oracle": "oracle",
-}
-_RIVALS = {
-    "auto": "always auto",
-    "human": "always human",
-    "max_probability": MAXIMUM,
-    "entropy": ENTROPY,
-    "one_model": ONE_MODEL,
-    "no_promise": WITHOUT_PROMISE,
-}
+_SCORES = {"max_probability": deferral.MAXIMUM, "entropy": deferral.ENTROPY, "one_model": deferral.ONE_MODEL}
+_RIVALS = {"auto": "always auto", "human": "always human", "no_promise": outcomes.WITHOUT_PROMISE} | _SCORES
+_PRICED = {"": "policy"} | {f"_{name}": policy for name, policy in _SCORES.items()}
+_PRICED |= {f"_{policy.replace(' ', '_')}": policy for policy in ("without gate", "always auto", "always human")}
+_PRICED |= {"_without_promise": outcomes.WITHOUT_PROMISE}
+_PRICED |= {"_random": "random", "_oracle": "oracle"}
 
 
 def _stored(found: Interval, draws: Resampler, **fields: Any) -> Number:
@@ -204,11 +170,11 @@ def _stored(found: Interval, draws: Resampler, **fields: Any) -> Number:
     return replace(number, kind=EXACT) if is_exact else number
 
 
-def auto_error(stage: Stage, case: Case, policy: Policy, split: str = Split.TEST) -> Number:
+def auto_error(stage: Stage, case: outcomes.Case, policy: Policy, split: str = Split.TEST) -> Number:
     """Error rate of what goes out alone; not defined if nothing does."""
     alone = case.decide(policy) == Decision.AUTO
     wrong = case.outcomes.error[alone, Decision.AUTO]
-    found = stage.resampler(case.group_id[alone]).mean(wrong, span=(0, 1))
+    found = stage.resampler(case.group_id[alone]).mean(wrong, span=SHARE)
     return found.number(n=int(alone.sum()), split=split, unit="%")
 
 
@@ -216,26 +182,24 @@ def load_policy(stage: Stage, kept: Selection, *splits: str) -> tuple[Policy, Co
     """The tuned policy, the prices and the people, who may be asked about some splits."""
     row = pd.read_parquet(stage.upstream("08_policy", "policy.parquet")).iloc[0]
     policy = Policy(**{name: None if pd.isna(value) else float(value) for name, value in row.items()})
-    people = people_of(stage, tuning_table(stage, kept), *splits)
-    return policy, costs_of(stage.params.policy, stage.classes), people
+    people = deferral.people_of(stage, deferral.tuning_table(stage, kept), *splits)
+    return policy, deferral.costs_of(stage.params.policy, stage.classes), people
 
 
-def gate_counts(stage: Stage, splits: Mapping[str, Evidence]) -> pd.DataFrame:
+def gate_counts(stage: Stage, splits: Mapping[str, deferral.Evidence]) -> pd.DataFrame:
     """What the gate forces on each split: split, gate (the reason), n; share and model_error with intervals."""
     rows = []
     for split, evidence in splits.items():
         draws = stage.resampler(evidence.groups)
         for reason in Forced:
             chosen = evidence.forced == reason
-            wrong = stage.resampler(evidence.groups[chosen]).mean(evidence.is_wrong[chosen], span=(0, 1))
-            name = (reason.text or "passes the gate").replace("_", " ")
-            row: dict[str, object] = {"split": split, "gate": name, "n": int(chosen.sum())}
-            row |= with_bounds("share", draws.mean(chosen, span=(0, 1)))
-            rows.append(row | with_bounds("model_error", wrong))
+            wrong = draws.of(chosen).mean(evidence.is_wrong[chosen], span=SHARE)
+            row = {"split": split, "gate": _words(reason.text or "passes the gate"), "n": int(chosen.sum())}
+            rows.append(row | bounded({"share": draws.mean(chosen, span=SHARE), "model_error": wrong}))
     return pd.DataFrame(rows)
 
 
-def risk_curves(evidence: Evidence, draws: Resampler) -> dict[str, pd.DataFrame]:
+def risk_curves(evidence: deferral.Evidence, draws: Resampler) -> dict[str, pd.DataFrame]:
     """Risk-coverage of the composite (with a band over groups), of its rivals, and of a random order."""
     scores = {"composite": evidence.score} | evidence.rivals | {"random order": np.zeros(len(evidence))}
     wrong = evidence.is_wrong
@@ -252,7 +216,7 @@ def curve_table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([curve.assign(score=name) for name, curve in curves.items()], ignore_index=True)
 
 
-def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.DataFrame:
+def ranking_table(stage: Stage, evidence: deferral.Evidence, draws: Resampler) -> pd.DataFrame:
     """How well scores rank the model's errors: the composite, what does with less, and the composite without a signal.
 
     Returns score, aurc and difference (to the composite, paired; above zero: it ranks worse) with intervals, but for
@@ -262,31 +226,22 @@ def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.Data
     removed = without_each(evidence.signals, evidence.consistency)
     scores = {"composite": evidence.score, **evidence.rivals}
     scores |= {f"composite without {_words(name)}": score for name, score in removed.items()}
-    rows, own = [], None
+    stored = {score: name for name, score in _SCORES.items()} | {"composite": "composite"}
+    rows, own, shared = [], None, {"n": len(evidence), "split": evidence.split}
     for name, score in scores.items():
         statistic = Ranked(score, evidence.is_wrong).aurc
         found = float(statistic(None)), draws.replicates(statistic)
         own = own or found
-        gap = unless_given(draws.around(found[0] - own[0], found[1] - own[1]))
-        row: dict[str, object] = {"score": name} | with_bounds("aurc", draws.around(*found))
-        rows.append(row | with_bounds("difference", gap))
-    table = pd.DataFrame(rows)
-    _store_ranking(stage, table.set_index("score"), evidence, draws)
-    return table
+        aurc, gap = draws.around(*found), outcomes.unless_given(draws.around(found[0] - own[0], found[1] - own[1]))
+        rows.append({"score": name} | bounded({"aurc": aurc, "difference": gap}))
+        if short := stored.get(name):
+            stage.numbers[f"policy.test.aurc_{short}"] = aurc.number(**shared)
+        if name in evidence.rivals:
+            stage.numbers[f"policy.test.aurc_gain_over_{short}"] = _stored(gap, draws, **shared)
+    return pd.DataFrame(rows)
 
 
-def _store_ranking(stage: Stage, rows: pd.DataFrame, evidence: Evidence, draws: Resampler) -> None:
-    shared = {"n": len(evidence), "split": evidence.split}
-    for name, score in {"composite": "composite", **_RIVALS}.items():
-        if score in rows.index:
-            found = Interval.from_columns(rows.loc[score], "aurc")
-            stage.numbers[f"policy.test.aurc_{name}"] = found.number(**shared)
-        if score in evidence.rivals:
-            gain = Interval.from_columns(rows.loc[score], "difference")
-            stage.numbers[f"policy.test.aurc_gain_over_{name}"] = _stored(gain, draws, **shared)
-
-
-def surface_of(case: Case, policy: Policy, *, n_points: int = 41) -> tuple[pd.DataFrame, tuple[int, int]]:
+def surface_of(case: outcomes.Case, policy: Policy, *, n_points: int = 41) -> tuple[pd.DataFrame, tuple[int, int]]:
     """The mean cost of a case on an even grid over the scores that occur, for drawing.
 
     Returns
@@ -304,12 +259,12 @@ def surface_of(case: Case, policy: Policy, *, n_points: int = 41) -> tuple[pd.Da
     return table, (row, max(row, column))
 
 
-def score_table(evidence: Evidence) -> pd.DataFrame:
+def score_table(evidence: deferral.Evidence) -> pd.DataFrame:
     """Composite score of each pair, and whether the model is wrong about it."""
     return pd.DataFrame({"score": evidence.score, "is_wrong": evidence.is_wrong})
 
 
-def signal_table(evidence: Evidence, draws: Resampler) -> pd.DataFrame:
+def signal_table(evidence: deferral.Evidence, draws: Resampler) -> pd.DataFrame:
     """Which signals there are: signal, mean (with its interval), smallest and largest value."""
     shown = evidence.shown_signals
     means = draws.means(np.column_stack(list(shown.values())), [(0, 1)] * len(shown))
@@ -320,7 +275,7 @@ def signal_table(evidence: Evidence, draws: Resampler) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def correlations(evidence: Evidence) -> pd.DataFrame:
+def correlations(evidence: deferral.Evidence) -> pd.DataFrame:
     """Rank correlation of every two signals, square, with names in words; NaN where one is constant."""
     table = pd.DataFrame(evidence.shown_signals).corr(method="spearman")
     return table.rename(index=_words, columns=_words)

@@ -7,7 +7,7 @@ sets. Thresholds of the policy are tuned on the whole calibration split, in expe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,20 +16,13 @@ import pandas as pd
 
 from verdict.base.artifacts import content_hash
 from verdict.base.labels import Label, Split, expected_columns
-from verdict.base.numbers import Number
 from verdict.base.params import ForeignParams, PolicyParams
 from verdict.decide.foreign import batch_p_value, one_of_each, watched
 from verdict.decide.guarantee import Kept
-from verdict.decide.log import (
-    DecidedBatch,
-    LogSummary,
-    explain_item,
-    find_item,
-    iter_items,
-    replay_log,
-    run_id,
-    write_log,
-)
+from verdict.decide.log.explain import explain_item
+from verdict.decide.log.items import DecidedBatch, iter_items
+from verdict.decide.log.log import find_item, run_id, write_log
+from verdict.decide.log.replay import replay_log
 from verdict.decide.outcomes import Case
 from verdict.decide.policy import Costs, Outcomes, Policy, decide, force, price_outcomes
 from verdict.decide.signals import (
@@ -50,6 +43,7 @@ from verdict.decide.signals import (
 from verdict.decide.takeover import People, choose_people
 from verdict.model.predict import logits_of
 from verdict.model.selection import Selection
+from verdict.pages.tables import store_counts
 from verdict.stats.scores import softmax, top_class
 from verdict.workflow.stage_parameters import resolved
 from verdict.workflow.stages import DISTANCES, QUESTIONS, TRIAL_STAGE, VIEWS, weights_file
@@ -151,18 +145,12 @@ class Evidence:
     def take(self, rows: np.ndarray, *, split: str | None = None) -> Evidence:
         """Some of the pairs by a mask (n,), under another split's name where one is given."""
         table = self.table[rows].reset_index(drop=True)
-        return Evidence(
-            table if split is None else table.assign(split=split),
-            self.probs[rows],
-            self.sets[rows],
-            {name: signal[rows] for name, signal in self.signals.items()},
-            self.score[rows],
-            self.forced[rows],
-            None if self.consistency is None else self.consistency[rows],
-            None if self.foreign is None else self.foreign[rows],
-            self.batch,
-            self.promised,
-        )
+        signals = {name: signal[rows] for name, signal in self.signals.items()}
+        arrays = {name: getattr(self, name)[rows] for name in ("probs", "sets", "score", "forced")}
+        for name in ("consistency", "foreign"):
+            arrays[name] = None if getattr(self, name) is None else getattr(self, name)[rows]
+        table = table if split is None else table.assign(split=split)
+        return replace(self, table=table, signals=signals, **arrays)
 
     @property
     def rivals(self) -> dict[str, np.ndarray]:
@@ -221,10 +209,8 @@ def read_evidence(
 def gather(stage: Stage, split: str, calibrated: Calibrated, kept: Selection) -> Evidence:
     """Evidence of one split from the runs of the kept trial, and from what else was asked of the kept model."""
     tables = {seed: stage.predictions(split, trial=kept.trial, seed=seed) for seed in calibrated.temperatures}
-    limits = stage.params.policy.foreign
-    known = (
-        None if limits is None or tables[kept.seed].empty else strangeness(stage, split, tables[kept.seed], calibrated)
-    )
+    limits, own = stage.params.policy.foreign, tables[kept.seed]
+    known = None if limits is None or own.empty else strangeness(stage, split, own, calibrated)
     return read_evidence(
         tables,
         calibrated,
@@ -414,31 +400,21 @@ def decide_batch(
     The model is named by the hash of its weights, or of its saved logits; the parameters by the hash of those that this
     stage depends on.
     """
-    table = evidence.table
+    table, model_hash = evidence.table, _model_hash(stage, kept)
     ids = table["pair_id"].to_numpy()
-    model_hash = _model_hash(stage, kept)
     params_hash = content_hash(resolved(stage.all_params, stage.name))
     decision = decide(evidence.score, policy, forced=evidence.forced)
     asked = people.ask(ids, evidence.y_true, evidence.probs)
     answers = people.careful.answers(ids, evidence.y_true)
-    drawn = price_outcomes(
-        costs,
-        evidence.y_true,
-        model=evidence.answer,
-        human=answers,
-        clarified=asked.answer,
-        n_classes=evidence.probs.shape[1],
-    )
+    drawn = outcomes_of(evidence, people, costs, human=answers, after=asked.answer)
     pairs = stage.pairs().set_index("pair_id")
     return DecidedBatch(
         **{name: table[name].to_numpy() for name in ("pair_id", "image_id", "group_id", "split")},
+        **{name: getattr(evidence, name) for name in ("probs", "signals", "sets", "score", "forced", "consistency")},
+        **{name: getattr(evidence, name) for name in ("foreign", "batch")},
+        promise=None if promised is None else told_promise(promised, stage.classes),
         logits=logits_of(table),
-        probs=evidence.probs,
         temperature=calibrated.temperature,
-        signals=evidence.signals,
-        sets=evidence.sets,
-        score=evidence.score,
-        forced=evidence.forced,
         decision=decision,
         policy=policy,
         human=answers,
@@ -447,10 +423,6 @@ def decide_batch(
         params_hash=params_hash,
         run_id=run_id(model=model_hash, params=params_hash, stage=stage.name),
         hypothesis=pairs["hypothesis"].reindex(ids).to_numpy() if "hypothesis" in pairs else None,
-        consistency=evidence.consistency,
-        foreign=evidence.foreign,
-        batch=evidence.batch,
-        promise=None if promised is None else told_promise(promised, stage.classes),
         qhat=calibrated.qhat if np.isfinite(calibrated.qhat) else None,
         clarification=asked,
         questions=people.questions.texts,
@@ -482,7 +454,7 @@ def _model_hash(stage: Stage, kept: Selection) -> str:
     return content_hash({name: value for name, value in outputs.items() if name.endswith(file)})
 
 
-def log_decisions(path: Path, batch: DecidedBatch) -> LogSummary:
+def log_decisions(path: Path, batch: DecidedBatch) -> int:
     """Write the log of a batch; what it says of costs is of the answers that were drawn, not expected ones."""
     return write_log(path, iter_items(batch))
 
@@ -494,24 +466,19 @@ def log_table(stage: Stage, path: Path, batch: DecidedBatch, draws: Resampler) -
     `.n_replay_differences` and `.cost_logged` (mean cost, in minutes, of the answers that were drawn).
     """
     replay, shared = replay_log(path), {"n": len(batch), "split": str(batch.split[0])}
-    cost = draws.mean(batch.cost)
-    told = {
-        "n_logged": ("decisions in the log", Number(float(replay.n_items), unit="count", **shared)),
-        "n_replay_differences": (
-            "differences when all are decided again from the log",
-            Number(float(replay.n_differences), unit="count", **shared),
-        ),
-        "cost_logged": ("mean cost of the answers that were drawn", cost.number(unit="min", **shared)),
-    }
-    stage.numbers.merge({f"policy.test.{name}": number for name, (_, number) in told.items()})
-    return pd.DataFrame([{"quantity": words, "value": number} for words, number in told.values()])
+    counts = {"n_logged": replay.n_items, "n_replay_differences": replay.n_differences}
+    found = store_counts(stage, "policy.test", counts, **shared)
+    found.append(draws.mean(batch.cost).number(unit="min", **shared))
+    stage.numbers["policy.test.cost_logged"] = found[-1]
+    words = ["decisions in the log", "differences when all are decided again from the log"]
+    return pd.DataFrame({"quantity": [*words, "mean cost of the answers that were drawn"], "value": found})
 
 
 def explained(path: Path, batch: DecidedBatch) -> pd.DataFrame:
     """The first case of each branch in plain words, read back from the log: columns decision, case, why."""
     rows = []
-    for code in np.unique(batch.decision):
-        pair_id = str(batch.pair_id[int(np.flatnonzero(batch.decision == code)[0])])
-        item = find_item(path, pair_id)
-        rows.append({"decision": item.decision, "case": pair_id, "why": " ".join(explain_item(item).splitlines()[1:])})
+    for first in np.unique(batch.decision, return_index=True)[1]:
+        item = find_item(path, str(batch.pair_id[first]))
+        why = " ".join(explain_item(item).splitlines()[1:])
+        rows.append({"decision": item.decision, "case": str(batch.pair_id[first]), "why": why})
     return pd.DataFrame(rows)

@@ -13,7 +13,8 @@ from verdict.base.labels import class_names
 from verdict.base.numbers import Number, Numbers
 from verdict.data.statements import SEMANTIC_WORDS, keyword_flags
 from verdict.model.predict import DecisionRule, logits_of
-from verdict.pages.evaluation import RAW, SHARE, Answers, mean_score
+from verdict.pages.evaluation import RAW, Answers, mean_score
+from verdict.pages.tables import NOTHING, SHARE, about, columns_of
 from verdict.stats.metrics import accuracy, confusion_counts, macro_f1
 from verdict.stats.uncertainty import Weights, with_bounds
 from verdict.stats.weighted import weighted_mean
@@ -57,15 +58,14 @@ def threshold_effect(table: pd.DataFrame, threshold: float, *, stage: Stage) -> 
     `<split>.threshold_gain`, in macro-F1, and `<split>.n_turned`, the answers that change.
     """
     y_true, groups, logits = table["y_true"].to_numpy(), table["group_id"].to_numpy(), logits_of(table)
-    split, seeds = str(table["split"].iloc[0]), () if stage.given else tuple(sorted(map(int, set(table["seed"]))))
+    shared = about(stage, table)
     half, moved = (
-        Answers(y_true, groups, rule.decide(logits)[None], seeds, logits.shape[1])
+        Answers(y_true, groups, rule.decide(logits)[None], shared["seeds"], logits.shape[1])
         for rule in (RAW, DecisionRule(threshold=threshold))
     )
-    n_turned = int((half.answers != moved.answers).sum())
-    found = mean_score(stage, moved, half).number(n=len(table), split=split, seeds=seeds)
-    turned = Number(n_turned, n=len(table), split=split, unit="count", seeds=seeds)
-    return Numbers({f"{split}.threshold_gain": found, f"{split}.n_turned": turned})
+    turned = Number(int((half.answers != moved.answers).sum()), unit="count", **shared)
+    found = {"threshold_gain": mean_score(stage, moved, half).number(**shared), "n_turned": turned}
+    return Numbers({f"{shared['split']}.{name}": number for name, number in found.items()})
 
 
 def accuracy_by_words(
@@ -88,21 +88,16 @@ def accuracy_by_words(
         raise ValueError(f"{int(sentences.isna().sum())} predictions have no pair, the first: {sentences.index[0]!r}")
     flags = keyword_flags(sentences.tolist(), groups)
     hit = (RAW.decide(logits_of(table)) == table["y_true"].to_numpy()).astype(np.float64)
-    clusters = table["group_id"].to_numpy()
-    rows = [_bucket(name, flags[name].to_numpy(), hit, clusters, stage) for name in flags.columns if flags[name].any()]
-    columns = ["label", "n", "n_wrong", "value", "low", "high"]
-    columns += ["difference", "difference_low", "difference_high", "n_undefined"]
+    resampler, rows = stage.resampler(table["group_id"]), []
+    for name in flags.columns[flags.any()]:
+        inside = flags[name].to_numpy()
+        own = resampler.of(inside).mean(hit[inside], span=SHARE)
+        gap = NOTHING if inside.all() else resampler.interval(partial(_inside_minus_outside, hit, inside))
+        row = {"label": name, "n": int(inside.sum()), "n_wrong": int((1 - hit[inside]).sum())}
+        row |= {"value": own.value, "low": own.low, "high": own.high}
+        rows.append(row | with_bounds("difference", gap) | {"n_undefined": gap.n_undefined})
+    columns = ["label", "n", "n_wrong", "value", "low", "high", *columns_of("difference"), "n_undefined"]
     return pd.DataFrame(rows, columns=columns).sort_values("value", kind="stable", ignore_index=True)
-
-
-def _bucket(name: str, inside: np.ndarray, hit: np.ndarray, clusters: np.ndarray, stage: Stage) -> dict[str, object]:
-    own = stage.resampler(clusters[inside]).mean(hit[inside], span=SHARE)
-    row = {"label": name, "n": int(inside.sum()), "n_wrong": int((1 - hit[inside]).sum())}
-    row |= {"value": own.value, "low": own.low, "high": own.high, "n_undefined": 0}
-    if inside.all():
-        return row
-    gap = stage.resampler(clusters).interval(partial(_inside_minus_outside, hit, inside))
-    return row | with_bounds("difference", gap) | {"n_undefined": gap.n_undefined}
 
 
 def _inside_minus_outside(hit: np.ndarray, inside: np.ndarray, weights: Weights) -> ArrayLike:

@@ -6,7 +6,7 @@ interval without width is none: it says that nothing varied in the resamples, no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -22,6 +22,7 @@ from verdict.base.params import TrialParams
 from verdict.model.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_epochs, training_text
 from verdict.model.predict import RAW, DecisionRule, logits_of
 from verdict.model.selection import Selection
+from verdict.pages.tables import GAP, SHARE, about, columns_of, store_counts
 from verdict.stats.metrics import accuracy, brier, class_scores, confusion_counts, ece_interval, macro_f1, nll
 from verdict.stats.uncertainty import (
     Interval,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 BLIND = "test.hypothesis_only"
 DIFFERENT = "different"
-SHARE = (0.0, 1.0)
 
 
 def estimate(
@@ -54,25 +54,19 @@ def estimate(
     """
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
     probs, answer = rule.probabilities(logits), rule.decide(logits)
-    resampler = stage.resampler(table["group_id"])
-    scores: dict[str, Statistic] = {
-        "macro_f1": partial(macro_f1, y_true, answer, probs.shape[1]),
-        "nll": partial(nll, probs, y_true),
-        "brier": partial(brier, probs, y_true),
+    resampler, shared = stage.resampler(table["group_id"]), about(stage, table)
+    scores: dict[str, Callable[[], Interval]] = {
+        "accuracy": lambda: resampler.mean(answer == y_true, span=SHARE),
+        "macro_f1": lambda: _with_width(resampler.interval(partial(macro_f1, y_true, answer, probs.shape[1]))),
+        "nll": lambda: _with_width(resampler.interval(partial(nll, probs, y_true))),
+        "brier": lambda: _with_width(resampler.interval(partial(brier, probs, y_true))),
+        "ece": lambda: ece_interval(probs, y_true, resampler, n_bins=stage.params.statistics.ece_bins),
     }
-    split, seeds = str(table["split"].iloc[0]), () if stage.given else tuple(sorted(map(int, set(table["seed"]))))
-    shared = {"n": len(table), "split": split, "seeds": seeds}
-    numbers = Numbers({f"{prefix}.n_pairs": Number(len(table), unit="count", split=split)})
-    numbers[f"{prefix}.n_images"] = Number(table["image_id"].nunique(), unit="count", split=split)
-    for name in names or ("accuracy", *scores, "ece"):
-        if name == "accuracy":
-            found = resampler.mean(answer == y_true, span=SHARE)
-        elif name == "ece":
-            found = ece_interval(probs, y_true, resampler, n_bins=stage.params.statistics.ece_bins)
-        else:
-            found = _with_width(resampler.interval(scores[name]))
-        numbers[f"{prefix}.{name}"] = found.number(unit="%" if name == "accuracy" else "", **shared)
-    return numbers
+    counts = {"n_pairs": len(table), "n_images": table["image_id"].nunique()}
+    numbers = {name: Number(n, unit="count", split=shared["split"]) for name, n in counts.items()}
+    for name in names or scores:
+        numbers[name] = scores[name]().number(unit="%" if name == "accuracy" else "", **shared)
+    return Numbers({f"{prefix}.{name}": number for name, number in numbers.items()})
 
 
 def _with_width(found: Interval) -> Interval:
@@ -89,13 +83,13 @@ def accuracy_by(table: pd.DataFrame, pairs: pd.DataFrame, column: str, *, stage:
     labels = pairs.set_index("pair_id")[column] if column in pairs else pd.Series("all", index=pairs["pair_id"])
     of_row = labels.reindex(table["pair_id"]).fillna("other").to_numpy()
     hit = RAW.decide(logits_of(table)) == table["y_true"].to_numpy()
-    groups, rows = table["group_id"].to_numpy(), []
+    resampler, rows = stage.resampler(table["group_id"]), []
     for label in sorted(set(of_row)):
         chosen = of_row == label
-        found = stage.resampler(groups[chosen]).mean(hit[chosen], span=SHARE)
-        bounds = {"value": found.value, "low": found.low, "high": found.high}
-        rows.append({"label": str(label), "n": int(chosen.sum()), **bounds})
-    return pd.DataFrame(rows).sort_values("value", ascending=False, ignore_index=True)
+        found = resampler.of(chosen).mean(hit[chosen], span=SHARE)
+        rows.append((str(label), int(chosen.sum()), found.value, found.low, found.high))
+    parts = pd.DataFrame(rows, columns=["label", "n", "value", "low", "high"])
+    return parts.sort_values("value", ascending=False, ignore_index=True)
 
 
 def per_class(table: pd.DataFrame, decision: np.ndarray) -> pd.DataFrame:
@@ -116,11 +110,9 @@ def confident_mistakes(
     answer, probs = RAW.decide(logits), RAW.probabilities(logits)
     prob = probs[np.arange(len(table)), answer]
     right, confident = answer == table["y_true"].to_numpy(), prob > above
-    groups, rows = table["group_id"].to_numpy(), []
+    resampler, rows = stage.resampler(table["group_id"]), []
     for name, chosen in (("right", right), ("wrong", ~right), ("all", np.ones(len(table), dtype=bool))):
-        share = Interval(np.nan, np.nan, np.nan)
-        if chosen.any():
-            share = stage.resampler(groups[chosen]).mean(confident[chosen], span=SHARE)
+        share = resampler.of(chosen).mean(confident[chosen], span=SHARE)
         counts = {"n": int(chosen.sum()), "n_confident": int((confident & chosen).sum())}
         rows.append({"answers": name, **counts, **with_bounds("share_confident", share)})
     merged = table[["pair_id"]].assign(prob=prob).merge(pairs, on="pair_id", validate="one_to_one")
@@ -143,6 +135,10 @@ class Answers:
         if metric == "accuracy":
             return [partial(accuracy, self.y_true, answer) for answer in self.answers]
         return [partial(macro_f1, self.y_true, answer, self.n_classes) for answer in self.answers]
+
+    def scores(self) -> list[float]:
+        """Macro-F1 of each seed's model."""
+        return [float(statistic(None)) for statistic in self.statistics()]
 
     def part(self, chosen: np.ndarray) -> Answers:
         """The same models on some of the pairs, (n_pairs,) bool."""
@@ -179,7 +175,7 @@ def mean_score(stage: Stage, second: Answers, first: Answers | None = None, *, m
     """
     resampler = stage.resampler(second.groups)
     if first is not None and np.array_equal(first.answers, second.answers):
-        return resampler.mean(np.zeros(len(second.y_true)), span=(-1.0, 1.0))
+        return resampler.mean(np.zeros(len(second.y_true)), span=GAP)
     before = first.statistics(metric) if first else [_nothing] * len(second.seeds)
     found = resampler.compare(before, second.statistics(metric))
     return _with_width(found.difference_with_seeds or found.difference)
@@ -218,7 +214,8 @@ def seed_scores(stage: Stage, split: str = Split.VAL, *, trials: Sequence[str] |
     return pd.DataFrame(rows)
 
 
-def _candidates(stage: Stage) -> list[TrialParams]:
+def candidates(stage: Stage) -> list[TrialParams]:
+    """Trials that could be chosen; controls cannot."""
     return [trial for trial in stage.params.training.trials if trial.role == "candidate"]
 
 
@@ -237,24 +234,16 @@ def rank_trials(stage: Stage) -> pd.DataFrame:
     for the number of candidates), best first.
     """
     trials, margin = stage.params.training.trials, stage.params.training.margin
-    answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in _candidates(stage)}
+    answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in candidates(stage)}
     means = {trial: mean_score(stage, answer) for trial, answer in answers.items()}
     best = max(means, key=lambda trial: means[trial].value)
     rows = []
     for trial, mean in sorted(means.items(), key=lambda item: -item[1].value):
-        by_seed = [float(statistic(None)) for statistic in answers[trial].statistics()]
         gap = mean_score(stage, answers[trial], answers[best]) if trial != best else Interval(0.0, np.nan, np.nan)
-        rows.append(
-            {
-                "trial": trial,
-                "n_trainable": n_trainable(stage, trial),
-                "epochs": epochs_text(trials, trial),
-                **with_bounds("macro_f1", mean),
-                "seed_sd": float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else np.nan,
-                **with_bounds("difference", gap),
-                "within_margin": trial == best or bool(gap.low > -margin),
-            }
-        )
+        row = {"trial": trial, "n_trainable": n_trainable(stage, trial), "epochs": epochs_text(trials, trial)}
+        row |= with_bounds("macro_f1", mean) | {"seed_sd": pd.Series(answers[trial].scores()).std()}
+        row |= with_bounds("difference", gap)
+        rows.append(row | {"within_margin": trial == best or bool(gap.low > -margin)})
     return pd.DataFrame(rows)
 
 
@@ -269,31 +258,24 @@ def differences(stage: Stage) -> pd.DataFrame:
     (p_clustered adjusted for the number of rows), verdict. Two trials are called different where the interval of
     macro-F1 excludes zero and p_holm lies below one minus the level.
     """
-    answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in _candidates(stage)}
+    answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in candidates(stage)}
     rows = []
     for first, second in combinations(answers, 2):
         row: dict[str, object] = {"trial": second, "minus": first}
         for metric in ("macro_f1", "accuracy"):
             gap = mean_score(stage, answers[second], answers[first], metric=metric)
             row |= with_bounds(metric, gap)
-        rows.append(row | discordance(answers[first], answers[second]))
-    columns = ["trial", "minus", *(f"{m}{end}" for m in ("macro_f1", "accuracy") for end in ("", "_low", "_high"))]
-    table = pd.DataFrame(rows, columns=[*columns, "n01", "n10", "p_clustered"])
+        # Answers of all seeds that are right in one trial alone.
+        right = [(answers[trial].answers == answers[trial].y_true).ravel() for trial in (first, second)]
+        row |= {"n01": int((right[1] & ~right[0]).sum()), "n10": int((right[0] & ~right[1]).sum())}
+        groups = np.tile(answers[first].groups, len(answers[first].seeds))
+        rows.append(row | {"p_clustered": clustered_mcnemar(*right, groups)})
+    scores = columns_of("macro_f1", "accuracy")
+    table = pd.DataFrame(rows, columns=["trial", "minus", *scores, "n01", "n10", "p_clustered"])
     table["p_holm"] = holm(table["p_clustered"].to_numpy(dtype=np.float64))
     is_apart = (table["macro_f1_low"] > 0) | (table["macro_f1_high"] < 0)
     is_shown = is_apart & (table["p_holm"] < 1 - stage.params.statistics.level)
     return table.assign(verdict=np.where(is_shown.to_numpy(dtype=bool), DIFFERENT, "no difference shown"))
-
-
-def discordance(first: Answers, second: Answers) -> dict[str, object]:
-    """Answers of all seeds that are right in one trial alone, and the p-value of "both are right equally often"."""
-    right = [(trial.answers == trial.y_true).ravel() for trial in (first, second)]
-    groups = np.tile(first.groups, len(first.seeds))
-    return {
-        "n01": int((right[1] & ~right[0]).sum()),
-        "n10": int((right[0] & ~right[1]).sum()),
-        "p_clustered": clustered_mcnemar(*right, groups),
-    }
 
 
 def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
@@ -306,9 +288,7 @@ def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
     close = ranking[ranking["within_margin"]].sort_values("n_trainable", kind="stable")
     trial, best = str(close["trial"].iloc[0]), str(ranking["trial"].iloc[0])
     answers = collect(stage, trial, Split.VAL)
-    by_seed = [float(statistic(None)) for statistic in answers.statistics()]
-    seed = answers.seeds[int(np.argmax(by_seed))]
-    trials = stage.params.training.trials
+    seed, trials = answers.seeds[int(np.argmax(answers.scores()))], stage.params.training.trials
     deep = {one.name for one in trials if any(getattr(one, name) for name in DEPTH)}
     unfrozen = next((name for name in (trial, *ranking["trial"]) if name in deep), "")
     twin = frozen_twin(trials, unfrozen) if unfrozen else None
@@ -316,16 +296,13 @@ def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
     numbers = estimate(kept, prefix="selection", stage=stage, names=("macro_f1",))
     frozen, least = twin.name if twin else "", least_trained(trials)
     start = least.name if least else ""
-    names = {
-        **{"trial": trial, "seed": str(seed), "best": best, "unfrozen": unfrozen, "frozen": frozen},
-        "least_trained": start,
-        "training": training_text(trials, unfrozen, frozen) if frozen else "",
-        "training_of_frozen": training_text(trials, frozen, start) if frozen else "",
-    }
+    names = {"trial": trial, "seed": str(seed), "best": best, "unfrozen": unfrozen, "frozen": frozen}
+    names |= {"least_trained": start, "training": training_text(trials, unfrozen, frozen) if frozen else ""}
+    names |= {"training_of_frozen": training_text(trials, frozen, start) if frozen else ""}
     numbers.merge({f"selection.{name}": named(words) for name, words in names.items()})
-    order = ranking["trial"].tolist()
-    fewer = ranking["n_trainable"] < ranking["n_trainable"].iloc[order.index(trial)]
-    for name, count in {"n_ahead": order.index(trial), "n_fewer": fewer.sum()}.items():
+    ahead = ranking["trial"].tolist().index(trial)
+    fewer = ranking["n_trainable"] < ranking["n_trainable"].iloc[ahead]
+    for name, count in {"n_ahead": ahead, "n_fewer": fewer.sum()}.items():
         numbers[f"selection.{name}"] = Number(float(count), unit="count", split=str(Split.VAL))
     numbers["selection.margin"] = Number(stage.params.training.margin, kind=SETTING)
     return Selection(trial, seed, frozen, unfrozen, numbers=numbers)
@@ -339,8 +316,7 @@ def store_standing(stage: Stage, kept: Selection, pairwise: pd.DataFrame) -> Non
     sign = np.where(pairwise["trial"] == kept.trial, 1.0, np.where(pairwise["minus"] == kept.trial, -1.0, 0.0))
     gap = sign * pairwise["macro_f1"].to_numpy(dtype=np.float64) * (pairwise["verdict"] == DIFFERENT)
     counts = {"n_others": (sign != 0).sum(), "n_better": (gap > 0).sum(), "n_worse": (gap < 0).sum()}
-    for name, count in {**counts, "n_compared": len(pairwise)}.items():
-        stage.number(f"selection.{name}", count, unit="count", split=str(Split.VAL))
+    store_counts(stage, "selection", counts | {"n_compared": len(pairwise)}, split=str(Split.VAL))
 
 
 def noise_of_best(stage: Stage, scores: pd.DataFrame, kept: Selection) -> pd.DataFrame:
@@ -349,7 +325,7 @@ def noise_of_best(stage: Stage, scores: pd.DataFrame, kept: Selection) -> pd.Dat
     Equal are the candidates with as many epochs in all as the kept one that unfreeze something, as it does, or nothing.
     The expected maximum of n independent normal draws is mean + c_n · SD; SD is pooled over the candidates' seeds.
     """
-    trials = {trial.name: trial for trial in _candidates(stage)}
+    trials = {trial.name: trial for trial in candidates(stage)}
 
     def kind(name: str) -> tuple[int, bool]:
         return n_epochs(stage.params.training.trials, name), any(getattr(trials[name], part) for part in DEPTH)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.numbers import EXACT
-from verdict.decide.log import DecidedBatch
+from verdict.decide.log.items import DecidedBatch
 from verdict.decide.people import keyed_uniform
 from verdict.decide.policy import Decision
 from verdict.model.selection import Selection
@@ -62,20 +62,15 @@ def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list[Attribu
 
 def attribution_table(found: Sequence[Attribution], chosen: pd.DataFrame) -> pd.DataFrame:
     """One row a decision: what was decided and answered, margins of pair and baseline, gap, share of the image."""
-    rows = [
-        {
-            "decision": row.decision,
-            "hypothesis": row.hypothesis,
-            "model_answer": row.answer_name,
-            "truth": row.true_name,
-            "margin": attribution.margin,
-            "margin_of_baseline": attribution.baseline_margin,
-            "completeness_gap": attribution.gap,
-            "share_of_image": attribution.share_of_image,
-        }
-        for attribution, row in zip(found, chosen.itertuples(), strict=bool(found))
-    ]
-    return pd.DataFrame(rows)
+    if not found:
+        return pd.DataFrame()
+    table = chosen[["decision", "hypothesis", "answer_name", "true_name"]]
+    return table.rename(columns={"answer_name": "model_answer", "true_name": "truth"}).assign(
+        margin=[one.margin for one in found],
+        margin_of_baseline=[one.baseline_margin for one in found],
+        completeness_gap=[one.gap for one in found],
+        share_of_image=[one.share_of_image for one in found],
+    )
 
 
 def drawings(found: Sequence[Attribution], chosen: pd.DataFrame) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from verdict.decide.takeover import People
 from verdict.pages.decisions import PolicyStudy
 from verdict.pages.deferral import Evidence, case_of, clarified, outcomes_of, people_of
 from verdict.pages.raw_temperature import is_told, published_policy
-from verdict.stats.uncertainty import Interval, Resampler, with_bounds
+from verdict.pages.tables import GAP, SHARE, bounded
+from verdict.stats.uncertainty import Interval, Resampler
 from verdict.workflow.stage import Stage
 
 GLANCES, PRICE_FACTORS = (0.8, 0.85, 0.9, 0.95), (0.4, 1.0)
@@ -52,27 +53,24 @@ def handover_table(stage: Stage, study: PolicyStudy, test: Evidence, people: Peo
     model, person = (~test.is_wrong).astype(float), person_right(test, people.careful)
     reach = (person.min(), person.max()) if people.is_simulated else (0.0, 1.0)
     columns = {
-        "model": (model, (0.0, 1.0)),
-        "person": (person, None if people.is_simulated else (0.0, 1.0)),
+        "model": (model, SHARE),
+        "person": (person, None if people.is_simulated else SHARE),
         "gain": (person - model, (reach[0] - 1, reach[1])),
     }
-    rows = [{"cases": name, **part_means(study.draws, chosen, columns)} for name, chosen in parts.items()]
-    gain = Interval.from_columns(rows[0], "gain")
-    stage.numbers["policy.test.handover_gain"] = gain.number(n=rows[0]["n"], split=test.split, unit=POINTS)
+    table = _by_part(study.draws, parts, columns)
+    gain, n = Interval.from_columns(table.iloc[0], "gain"), int(to_human.sum())
+    stage.numbers["policy.test.handover_gain"] = gain.number(n=n, split=test.split, unit=POINTS)
+    return table
+
+
+def _by_part(draws: Resampler, parts: Mapping[str, np.ndarray], columns: Mapping[str, tuple]) -> pd.DataFrame:
+    """Mean of each column (values, span) over the rows of each part (n,) bool, with its interval."""
+    values, spans = np.column_stack([column for column, _ in columns.values()]), [span for _, span in columns.values()]
+    rows = []
+    for name, chosen in parts.items():
+        found = dict(zip(columns, draws.of(chosen).means(values[chosen], spans), strict=True))
+        rows.append({"cases": name, "n": int(chosen.sum())} | bounded(found))
     return pd.DataFrame(rows)
-
-
-def part_means(
-    draws: Resampler, chosen: np.ndarray, columns: Mapping[str, tuple[np.ndarray, tuple[float, float] | None]]
-) -> dict[str, object]:
-    """Count of the chosen rows (n,) bool, and the mean of each column (values, span) over them, with intervals."""
-    values = np.column_stack([column for column, _ in columns.values()])[chosen]
-    own = draws if chosen.all() else replace(draws, groups=draws.groups[chosen])
-    found = own.means(values, [span for _, span in columns.values()])
-    row: dict[str, object] = {"n": int(chosen.sum())}
-    for name, interval in zip(columns, found, strict=True):
-        row |= with_bounds(name, interval)
-    return row
 
 
 def clarification_table(study: PolicyStudy, test: Evidence, people: People) -> pd.DataFrame:
@@ -90,13 +88,12 @@ def clarification_table(study: PolicyStudy, test: Evidence, people: People) -> p
         "information": (asked.information[:, 0], (0.0, top)),
         "entropy_before": (entropies[0], (0.0, top)),
         "entropy_after": (entropies[1], (0.0, top)),
-        "accuracy_before": (before, (0.0, 1.0)),
-        "accuracy_after": (after, (0.0, 1.0)),
-        "gain": (after - before, (-1.0, 1.0)),
+        "accuracy_before": (before, SHARE),
+        "accuracy_after": (after, SHARE),
+        "gain": (after - before, GAP),
     }
     is_asked = study.test.decide(study.policy) == Decision.CLARIFY
-    parts = {"asked about": is_asked, "all": np.ones(len(test), dtype=bool)}
-    return pd.DataFrame([{"cases": name, **part_means(study.draws, chosen, columns)} for name, chosen in parts.items()])
+    return _by_part(study.draws, {"asked about": is_asked, "all": np.ones(len(test), dtype=bool)}, columns)
 
 
 def question_counts(test: Evidence, people: People, draws: Resampler) -> pd.DataFrame:
@@ -112,12 +109,9 @@ def question_counts(test: Evidence, people: People, draws: Resampler) -> pd.Data
         if not here.any():
             continue
         put, told = here.any(axis=1), (asked.information * here).sum(axis=1)
-        shares = draws.means(np.column_stack([here[:, 0], put]), [(0, 1), (0, 1)])
-        row: dict[str, object] = {"question": text}
-        for column, share in zip(("asked_first", "asked"), shares, strict=True):
-            row |= with_bounds(column, share)
-        told_here = part_means(draws, put, {"information": (told, (0.0, top))})
-        rows.append(row | {name: value for name, value in told_here.items() if name != "n"})
+        shares = {"asked_first": draws.mean(here[:, 0], span=SHARE), "asked": draws.mean(put, span=SHARE)}
+        shares["information"] = draws.of(put).mean(told[put], span=(0.0, top))
+        rows.append({"question": text} | bounded(shares))
     return pd.DataFrame(rows).sort_values("asked_first", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -140,10 +134,10 @@ def asking_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
             calib, case = (case_of(evidence, people, costs, after=after) for evidence, after in answered)
             decision = case.decide(calib.tune(tau))
             cost, error = case.means(decision, study.draws)
-            row: dict[str, object] = {"glance_accuracy": glance, "price": costs.clarify}
+            asked = study.draws.mean(decision == Decision.CLARIFY, span=SHARE)
+            row = {"glance_accuracy": glance, "price": costs.clarify}
             row |= {"is_in_use": glance == reached[0] and factor == 1.0}
-            row |= with_bounds("asked_about", study.draws.mean(decision == Decision.CLARIFY, span=(0, 1)))
-            rows.append(row | with_bounds("accuracy", complement(error)) | with_bounds("cost", cost))
+            rows.append(row | bounded({"asked_about": asked, "accuracy": complement(error), "cost": cost}))
     return pd.DataFrame(rows)
 
 
@@ -181,10 +175,8 @@ def belief_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
             study.calib, study.test, believed=outcomes, is_assumed=is_assumed, tau_critical=tau, draws=study.draws
         )
         thresholds = {"threshold to act alone": found.believed.t_auto, "threshold to ask": found.believed.t_clarify}
-        row: dict[str, object] = {"a person is believed": name, **thresholds}
-        for column in ("promised", "delivered", "regret"):
-            row |= with_bounds(column, getattr(found, column))
-        rows.append(row)
+        costs = {column: getattr(found, column) for column in ("promised", "delivered", "regret")}
+        rows.append({"a person is believed": name, **thresholds} | bounded(costs))
     return pd.DataFrame(rows)
 
 
@@ -194,22 +186,20 @@ def deferral_curves(tuning: Evidence, test: Evidence, people: People, draws: Res
     Returns share, accuracy, low and high over groups. Pairs of equal score go by their ids. Where every pair is handed
     to people who are alike, no interval is defined.
     """
-    n, rows = len(test), np.arange(len(test))
-    rank = np.empty(n, dtype=np.int64)
-    rank[np.lexsort((test.table["pair_id"].to_numpy(dtype=str), test.score))] = rows
-    is_handed = rank[:, None] < np.rint(SHARES * n)[None, :]
+    places = np.arange(len(test))
+    rank = np.empty_like(places)
+    rank[np.lexsort((test.table["pair_id"].to_numpy(dtype=str), test.score))] = places
+    is_handed = rank[:, None] < np.rint(SHARES * len(test))[None, :]
     alone = (~test.is_wrong).astype(float)[:, None]
     curves = {}
     for name, answers in (_believed(test, tuning, people) | {REAL: None}).items():
         if answers is None:
             right = person_right(test, people.careful)
         else:
-            right = (answers == test.y_true).astype(float) if answers.ndim == 1 else answers[rows, test.y_true]
+            right = (answers == test.y_true).astype(float) if answers.ndim == 1 else answers[places, test.y_true]
         found = draws.means(np.where(is_handed, right[:, None], alone), [None] * len(SHARES))
-        curves[name] = pd.DataFrame(
-            [{"share": share, "accuracy": i.value} for share, i in zip(SHARES, found, strict=True)]
-        )
-        curves[name] = curves[name].assign(low=[i.low for i in found], high=[i.high for i in found])
+        rows = [(share, one.value, one.low, one.high) for share, one in zip(SHARES, found, strict=True)]
+        curves[name] = pd.DataFrame(rows, columns=["share", "accuracy", "low", "high"])
     return curves
 
 
@@ -217,11 +207,9 @@ def deferral_table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The curves at a fifth and at half of the pairs: share handed over, and accuracies with intervals by belief."""
     rows = []
     for share in (0.0, *NAMED_SHARES, 1.0):
-        row: dict[str, object] = {"share_handed_over": share}
-        for name, curve in curves.items():
-            at = curve.iloc[int(np.abs(curve["share"] - share).argmin())]
-            row |= with_bounds(name, Interval(float(at["accuracy"]), float(at["low"]), float(at["high"])))
-        rows.append(row)
+        near = {name: curve.iloc[int(np.abs(curve["share"] - share).argmin())] for name, curve in curves.items()}
+        found = {name: Interval(at["accuracy"], at["low"], at["high"]) for name, at in near.items()}
+        rows.append({"share_handed_over": share} | bounded(found))
     return pd.DataFrame(rows)
 
 
@@ -244,10 +232,8 @@ def readings_table(
     after = {f"accuracy, people {h:.0%} right": np.where(to_human, h, right) for h in accuracies}
     rows = []
     for name, chosen in (("all interventions", decision != Decision.AUTO), ("human branch", to_human)):
-        row: dict[str, object] = {"policy": f"this policy, {name}"}
-        for column, statistic in readings(chosen.astype(float), wrong).items():
-            row |= with_bounds(column, unless_given(study.draws.interval(statistic)))
-        for column, values in after.items():
-            row |= with_bounds(column, study.draws.mean(values))
-        rows.append(row)
+        statistics = readings(chosen.astype(float), wrong)
+        found = {column: unless_given(study.draws.interval(statistic)) for column, statistic in statistics.items()}
+        found |= {column: study.draws.mean(values) for column, values in after.items()}
+        rows.append({"policy": f"this policy, {name}"} | bounded(found))
     return pd.concat([published, pd.DataFrame(rows)], ignore_index=True)[list(rows[0])]

@@ -24,9 +24,10 @@ from verdict.model.selection import Selection
 from verdict.pages.decisions import auto_error
 from verdict.pages.deferral import Calibrated, Evidence, case_of, gather, gather_both
 from verdict.pages.evaluation import accuracy_by
+from verdict.pages.tables import GAP, NOTHING, SHARE, bounded, store, store_counts
 from verdict.stats.metrics import macro_f1
 from verdict.stats.scores import softmax
-from verdict.stats.uncertainty import Interval, Statistic, with_bounds
+from verdict.stats.uncertainty import Interval, Statistic
 from verdict.stats.weighted import weighted_mean
 from verdict.workflow.stage import Stage
 
@@ -54,32 +55,25 @@ def scores_by_split(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.Data
     rows, of_test = [], {}
     for split, table in tables.items():
         draws, (hit, common, macro) = stage.resampler(table["group_id"]), _answers(table)
-        means = draws.means(np.column_stack([hit, common, hit - common]), [(0.0, 1.0), (0.0, 1.0), (-1.0, 1.0)])
+        means = draws.means(np.column_stack([hit, common, hit - common]), [SHARE, SHARE, GAP])
         found = dict(zip(("accuracy", "guessing", "gain_over_guessing"), means, strict=True))
         found["macro_f1"] = draws.interval(macro)
         drawn = {"accuracy": draws.replicates(partial(weighted_mean, hit)), "macro_f1": draws.replicates(macro)}
         of_test = of_test or {name: (found[name].value, drawn[name]) for name in drawn}
         for name, (value, replicates) in of_test.items():
             change = draws.around(found[name].value - value, drawn[name] - replicates)
-            found[f"{name}_change"] = Interval(*[np.nan] * 3) if split == Split.TEST else change
-        row: dict[str, object] = {"split": split, "n": len(table)}
-        for name, interval in found.items():
-            row |= with_bounds(name, interval)
-        rows.append(row)
+            found[f"{name}_change"] = NOTHING if split == Split.TEST else change
+        rows.append({"split": split, "n": len(table)} | bounded(found))
         if split != Split.TEST:
-            _store_scores(stage, split, table, found)
+            counts = {"n_pairs": len(table)} | ({} if stage.is_recorded else {"n_images": table["image_id"].nunique()})
+            store(stage, split, found, _UNITS, n=len(table), split=split)
+            store_counts(stage, split, counts, split=split)
     _fill(stage, tables, (*_UNITS, "n_pairs", "n_images"))
     return pd.DataFrame(rows)
 
 
-_UNITS = {
-    "accuracy": "%",
-    "guessing": "%",
-    "gain_over_guessing": POINTS,
-    "macro_f1": "",
-    "accuracy_change": POINTS,
-    "macro_f1_change": "",
-}
+_UNITS = {"accuracy": "%", "guessing": "%", "gain_over_guessing": POINTS, "macro_f1": ""}
+_UNITS |= {"accuracy_change": POINTS, "macro_f1_change": ""}
 
 
 def _answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, Statistic]:
@@ -89,14 +83,6 @@ def _answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, Statistic]:
     common = int(np.bincount(y_true, minlength=n_classes).argmax())
     macro = partial(macro_f1, y_true, answer, n_classes)
     return (answer == y_true).astype(float), (y_true == common).astype(float), macro
-
-
-def _store_scores(stage: Stage, split: str, table: pd.DataFrame, found: Mapping[str, Interval]) -> None:
-    for name, unit in _UNITS.items():
-        stage.numbers[f"{split}.{name}"] = found[name].number(n=len(table), split=split, unit=unit)
-    stage.number(f"{split}.n_pairs", len(table), split=split, unit="count")
-    if not stage.is_recorded:
-        stage.number(f"{split}.n_images", table["image_id"].nunique(), split=split, unit="count")
 
 
 def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -109,15 +95,9 @@ def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     stage.number("independent.n_families", n_families, unit="count")
     if not n_families:
         return pd.DataFrame(columns=["family", "n", "value", "low", "high", "split", "label", "group"])
-    parts = [
-        accuracy_by(table, pairs, "family", stage=stage).rename(columns={"label": "family"}).assign(split=split)
-        for split, table in tables.items()
-    ]
-    found = pd.concat(parts, ignore_index=True)
-    found["label"], found["group"] = found["family"] + ", " + found["split"], found["split"]
-    order = {split: place for place, split in enumerate(tables)}
-    found = found.assign(place=found["split"].map(order)).sort_values(["family", "place"], kind="stable")
-    return found.drop(columns="place").reset_index(drop=True)
+    parts = [accuracy_by(table, pairs, "family", stage=stage).assign(split=split) for split, table in tables.items()]
+    found = pd.concat(parts).rename(columns={"label": "family"}).sort_values("family", kind="stable", ignore_index=True)
+    return found.assign(label=found["family"] + ", " + found["split"], group=found["split"])
 
 
 def hand_written(stage: Stage, tables: Mapping[str, pd.DataFrame], temperature: float) -> pd.DataFrame:
@@ -144,24 +124,20 @@ def hand_written(stage: Stage, tables: Mapping[str, pd.DataFrame], temperature: 
 
 def gallery_of(stage: Stage, sentences: pd.DataFrame) -> dict[str, Any]:
     """Images and titles of the hand-written set, in the order of their numbers, for `show_gallery`."""
-    store = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent)
-    images, titles = [], []
-    for (number, image_id), part in sentences.groupby(["image", "image_id"], sort=True):
-        images.append(store.thumbnail(image_id))
-        titles.append(f"{number}: {int(part['is_right'].sum())} of {len(part)} right")
-    return {"images": images, "titles": titles}
+    images = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent)
+    by_image = sentences.groupby(["image", "image_id"], sort=True)["is_right"]
+    return {
+        "images": [images.thumbnail(image_id) for (_, image_id), _ in by_image],
+        "titles": [f"{number}: {int(right.sum())} of {len(right)} right" for (number, _), right in by_image],
+    }
 
 
 def gather_splits(
     stage: Stage, tables: Mapping[str, pd.DataFrame], calibrated: Calibrated, kept: Selection
 ) -> dict[str, Evidence]:
     """Evidence of each split; of test only the pairs that did not tune the policy."""
-    return {
-        split: gather_both(stage, calibrated, kept)[1]
-        if split == Split.TEST
-        else gather(stage, split, calibrated, kept)
-        for split in tables
-    }
+    elsewhere = {split: gather(stage, split, calibrated, kept) for split in tables if split != Split.TEST}
+    return {str(Split.TEST): gather_both(stage, calibrated, kept)[1]} | elsewhere
 
 
 def decisions_by_split(
@@ -178,61 +154,42 @@ def decisions_by_split(
     for split, found in evidence.items():
         case, draws = case_of(found, people, costs), stage.resampler(found.groups)
         decision = case.decide(policy)
-        row: dict[str, object] = {"split": split, "n": len(found)}
-        for branch in Decision:
-            row |= with_bounds(branch.text, draws.mean(decision == branch, span=(0, 1)))
-        alone = auto_error(stage, case, policy, split)
-        row |= with_bounds("auto_error", alone)
-        everyone = {branch: np.full(len(found), branch) for branch in (Decision.AUTO, Decision.HUMAN)}
+        row = {branch.text: draws.mean(decision == branch, span=SHARE) for branch in Decision}
+        row["auto_error"] = auto_error(stage, case, policy, split)
         cost, error = case.means(decision, draws)
-        row |= with_bounds("error", error) | with_bounds("cost", cost)
-        for branch, name in ((Decision.AUTO, "always_auto"), (Decision.HUMAN, "always_human")):
-            row |= with_bounds(name, case.means(everyone[branch], draws)[0])
+        row |= {"error": error, "cost": cost}
+        for branch in (Decision.AUTO, Decision.HUMAN):
+            row[f"always_{branch.text}"] = case.means(np.full(len(found), branch), draws)[0]
         saved = case.outcomes.cost[:, Decision.HUMAN] - realised(case.outcomes.cost, decision)
-        gain = draws.mean(saved, span=(-case.outcomes.dearest, case.outcomes.dearest))
         # Where everything is asked, the policy is always asking: an identity, and no estimate.
-        row |= with_bounds("gain", Interval(0.0, np.nan, np.nan) if (decision == Decision.HUMAN).all() else gain)
-        rows.append(row)
+        span = None if (decision == Decision.HUMAN).all() else (-case.outcomes.dearest, case.outcomes.dearest)
+        row["gain"] = draws.mean(saved, span=span)
+        most = DEARER * row["always_human"].value
+        room = Interval(*(most + getattr(row["gain"], end) for end in ("value", "low", "high")))
+        rows.append({"split": split, "n": len(found)} | bounded(row))
         if split != Split.TEST:
-            _store_decisions(stage, row, alone)
+            stored = {"policy_cost": row["cost"], "policy_gain": row["gain"], "policy_room": room}
+            for name, interval in stored.items():
+                number = interval.number(n=len(found), split=split, unit="min")
+                stage.numbers[f"{split}.{name}"] = replace(number, kind=EXACT) if number.low is None else number
+            store(stage, split, {"auto_share": row["auto"]}, {"auto_share": "%"}, n=len(found), split=split)
+            stage.numbers[f"{split}.auto_error"] = row["auto_error"]
     _fill(stage, evidence, ("auto_share", "auto_error", "policy_cost", "policy_gain", "policy_room"))
     return pd.DataFrame(rows)
-
-
-def _store_decisions(stage: Stage, row: Mapping[str, Any], error: Number) -> None:
-    split, shared = row["split"], {"n": row["n"], "split": row["split"]}
-    stage.numbers[f"{split}.auto_error"] = error
-    for name, column, unit in (
-        ("auto_share", "auto", "%"),
-        ("policy_cost", "cost", "min"),
-        ("policy_gain", "gain", "min"),
-    ):
-        number = Interval.from_columns(row, column).number(unit=unit, **shared)
-        stage.numbers[f"{split}.{name}"] = replace(number, kind=EXACT) if number.low is None else number
-    # By how much the policy may be dearer than always asking.
-    most = DEARER * row["always_human"] + row["gain"]
-    room = Interval(most, *(DEARER * row["always_human"] + row[f"gain_{end}"] for end in ("low", "high")))
-    number = room.number(unit="min", **shared)
-    stage.numbers[f"{split}.policy_room"] = replace(number, kind=EXACT) if number.low is None else number
 
 
 def store_transfer(stage: Stage, found: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> None:
     """Numbers of the independent splits from `transfer`: `<split>.excess_nll`, `.ece` and `.ece_at_oracle`."""
     names = ("excess_nll", "ece", "ece_at_oracle")
-    for row in found.to_dict("records"):
-        if row["split"] == Split.TEST:
-            continue
-        for name in names:
-            interval = Interval.from_columns(row, name)
-            stage.numbers[f"{row['split']}.{name}"] = interval.number(n=row["n"], split=row["split"])
+    for row in found[found["split"] != Split.TEST].to_dict("records"):
+        stored = {name: Interval.from_columns(row, name) for name in names}
+        store(stage, row["split"], stored, n=row["n"], split=row["split"])
     _fill(stage, tables, (*names, "coverage"))
 
 
 def _fill(stage: Stage, present: Mapping[str, object], names: tuple[str, ...]) -> None:
     """Give absent splits numbers that say so, so that prose which names them can be rendered."""
-    for split in INDEPENDENT_SPLITS:
-        if str(split) not in present:
-            for name in names:
-                is_count = name.startswith("n_")
-                value, kind = (0.0, COUNT) if is_count else (float("nan"), ESTIMATE)
-                stage.numbers[f"{split}.{name}"] = Number(value, split=str(split), kind=kind)
+    for split in (split for split in INDEPENDENT_SPLITS if split not in present):
+        for name in names:
+            value, kind = (0.0, COUNT) if name.startswith("n_") else (np.nan, ESTIMATE)
+            stage.numbers[f"{split}.{name}"] = Number(value, split=str(split), kind=kind)

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from verdict.base import paths
-from verdict.base.labels import Split
 from verdict.base.params import ReportParams
 from verdict.pages.evaluation import collect, mean_score, n_trainable, per_class
+from verdict.pages.tables import NOTHING
 from verdict.stats.uncertainty import Interval, with_bounds
 from verdict.workflow.stage import Stage
 
@@ -22,12 +22,8 @@ N_TRAINABLE = "n_trainable"
 NOT_REPEATED, INSIDE = "not repeated here", "inside our interval"
 
 
-_SCORES = {
-    "val_macro_f1": (Split.VAL, "macro_f1"),
-    "val_accuracy": (Split.VAL, "accuracy"),
-    "test_macro_f1": (Split.TEST, "macro_f1"),
-    "test_accuracy": (Split.TEST, "accuracy"),
-}
+# Each a score on a split.
+_SCORES = ("val_macro_f1", "val_accuracy", "test_macro_f1", "test_accuracy")
 
 
 def read_published(name: str, kind: str = "") -> pd.DataFrame:
@@ -55,40 +51,35 @@ def beside(stage: Stage) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS)
     table = read_published(report.published)
     ran = {trial.name for trial in stage.params.training.trials}
-    rows = []
-    for run in table.to_dict("records"):
-        for quantity in (N_TRAINABLE, *_SCORES):
-            if not np.isnan(run[quantity]):
-                ours = _ours(stage, run["trial"], quantity) if run["trial"] in ran else (np.nan, np.nan, np.nan)
-                named = {"run": run["run"], "trial": run["trial"], "quantity": quantity, "published": run[quantity]}
-                found = with_bounds("ours", Interval(*ours))
-                rows.append(
-                    {**named, **found, "verdict": _verdict(quantity, run[quantity], *ours), "note": run["note"]}
-                )
-    compared = pd.DataFrame(rows, columns=COLUMNS)
+    printed = table.melt(["run", "trial", "note"], [N_TRAINABLE, *_SCORES], "quantity", "published", ignore_index=False)
+    printed = printed.dropna(subset="published").sort_index(kind="stable")
+    found = [_ours(stage, row.trial, row.quantity) if row.trial in ran else NOTHING for row in printed.itertuples()]
+    rows = [with_bounds("ours", one) for one in found]
+    compared = printed.reset_index(drop=True).join(pd.DataFrame(rows))
+    cells = zip(compared["quantity"], compared["published"], found, strict=True)
+    compared = compared.assign(verdict=[_verdict(*cell) for cell in cells])[COLUMNS]
     scores = compared[(compared["quantity"] != N_TRAINABLE) & (compared["verdict"] != NOT_REPEATED)]
     stage.number("published.n_repeated", len(scores), unit="count")
     stage.number("published.n_inside", (scores["verdict"] == INSIDE).sum(), n=len(scores), unit="count")
     return compared
 
 
-def _ours(stage: Stage, trial: str, quantity: str) -> tuple[float, float, float]:
-    """Value and interval of one quantity of a trial; a count has no interval."""
+def _ours(stage: Stage, trial: str, quantity: str) -> Interval:
+    """One quantity of a trial; a count has no interval."""
     if quantity == N_TRAINABLE:
-        return float(n_trainable(stage, trial)), np.nan, np.nan
-    split, metric = _SCORES[quantity]
-    found = mean_score(stage, collect(stage, trial, split), metric=metric)
-    return found.value, found.low, found.high
+        return Interval(float(n_trainable(stage, trial)), np.nan, np.nan)
+    split, metric = quantity.split("_", maxsplit=1)
+    return mean_score(stage, collect(stage, trial, split), metric=metric)
 
 
-def _verdict(quantity: str, published: float, value: float, low: float, high: float) -> str:
-    if np.isnan(value):
+def _verdict(quantity: str, published: float, ours: Interval) -> str:
+    if np.isnan(ours.value):
         return NOT_REPEATED
     if quantity == N_TRAINABLE:
-        return "equal" if published == value else "another number"
-    if np.isnan(low):
+        return "equal" if published == ours.value else "another number"
+    if np.isnan(ours.low):
         return "no interval"
-    return INSIDE if low <= published <= high else f"{'above' if published > high else 'below'} ours"
+    return INSIDE if ours.low <= published <= ours.high else f"{'above' if ours.high < published else 'below'} ours"
 
 
 def classes_beside(stage: Stage, table: pd.DataFrame, decision: np.ndarray) -> pd.DataFrame:

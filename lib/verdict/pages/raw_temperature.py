@@ -156,14 +156,12 @@ def published_policy(accuracies: Sequence[float] = (1.0, 0.95, 0.9)) -> pd.DataF
     rows = []
     for run, n_errors in N_ERRORS.items():
         n_human, n_caught = N_HUMAN[run], N_CAUGHT[run]
-        wrong = np.arange(N_IMAGES) < n_errors
+        wrong = (np.arange(N_IMAGES) < n_errors).astype(float)
         to_human = np.concatenate([np.arange(n_errors) < n_caught, np.arange(N_IMAGES - n_errors) < n_human - n_caught])
         others_right = N_IMAGES - n_human - (n_errors - n_caught)
         after = {f"accuracy, people {h:.0%} right": (others_right + h * n_human) / N_IMAGES for h in accuracies}
-        for reading, chosen in (("all interventions", np.ones(N_IMAGES, dtype=bool)), ("human branch", to_human)):
-            scores = {
-                name: float(one(None)) for name, one in readings(chosen.astype(float), wrong.astype(float)).items()
-            }
+        for reading, chosen in (("all interventions", np.ones(N_IMAGES)), ("human branch", to_human.astype(float))):
+            scores = {name: float(one(None)) for name, one in readings(chosen, wrong).items()}
             rows.append({"policy": f"{run}, {reading}", **scores, **after})
     return pd.DataFrame(rows)
 

@@ -12,9 +12,10 @@ import pandas as pd
 from verdict.base.labels import Split, vote_columns
 from verdict.data.own.recorded import RecordedSet, build
 from verdict.model.predict import DecisionRule, logits_of
+from verdict.pages.tables import GAP, SHARE, bounded, store, store_counts
 from verdict.stats.metrics import confusion_counts, nll_of_logits
 from verdict.stats.scores import softmax, top_class
-from verdict.stats.uncertainty import Interval, with_bounds
+from verdict.stats.uncertainty import Interval
 from verdict.workflow.stage import Stage
 
 CLEAR = 0.8
@@ -25,9 +26,8 @@ def read(stage: Stage) -> RecordedSet:
     """Read the files that the parameters name; numbers `data.n_pairs`, `.n_classes` and `.n_tuning`."""
     stage.progress("reading saved logits")
     found = build(stage.params.data.recorded, seed=stage.params.data.seed)
-    stage.number("data.n_pairs", len(found.pairs), unit="count")
-    stage.number("data.n_classes", len(stage.classes), unit="count")
-    stage.number("data.n_tuning", found.pairs["is_tuning"].sum(), unit="count", split=str(Split.TEST))
+    store_counts(stage, "data", {"n_pairs": len(found.pairs), "n_classes": len(stage.classes)})
+    store_counts(stage, "data", {"n_tuning": found.pairs["is_tuning"].sum()}, split=str(Split.TEST))
     return found
 
 
@@ -40,22 +40,17 @@ def splits_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     for split, table in found.predictions.groupby("split", sort=False):
         logits, y_true = logits_of(table), table["y_true"].to_numpy()
         hit = (DecisionRule().decide(logits) == y_true).astype(float)
-        draws, shared = stage.resampler(table["group_id"]), {"n": len(table), "split": str(split)}
-        scores = {
-            "accuracy": draws.mean(hit, span=(0, 1)),
-            "nll": draws.interval(partial(nll_of_logits, logits, y_true)),
-        }
+        draws = stage.resampler(table["group_id"])
+        scores = {"accuracy": draws.mean(hit, span=SHARE)}
+        scores["nll"] = draws.interval(partial(nll_of_logits, logits, y_true))
         row: dict[str, object] = {"split": split, "n": len(table)}
         if stage.params.data.recorded.group:
             row["groups"] = draws.n_groups
         if found.pairs["is_tuning"].any():
             row["tune_the_policy"] = int(found.pairs.loc[found.pairs["split"] == split, "is_tuning"].sum())
         stage.number(f"data.{split}.n_pairs", len(table), unit="count", split=str(split))
-        for name, interval in scores.items():
-            row |= with_bounds(name, interval)
-            unit = "%" if name == "accuracy" else ""
-            stage.numbers[f"data.{split}.{name}"] = interval.number(unit=unit, **shared)
-        rows.append(row)
+        store(stage, f"data.{split}", scores, {"accuracy": "%"}, n=len(table), split=str(split))
+        rows.append(row | bounded(scores))
     return pd.DataFrame(rows)
 
 
@@ -77,9 +72,8 @@ def overlap_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     counted = {split: Counter(row.tobytes() for row in logits_of(table)) for split, table in parts.items()}
     rows = []
     for left, right in combinations(parts, 2):
-        n_shared = sum(n for row, n in counted[right].items() if row in counted[left])
-        row: dict[str, object] = {"left": left, "right": right}
-        row |= {"n_left": len(parts[left]), "n_right": len(parts[right]), "shared_rows": n_shared}
+        row = {"left": left, "right": right, "n_left": len(parts[left]), "n_right": len(parts[right])}
+        row["shared_rows"] = sum(n for logits, n in counted[right].items() if logits in counted[left])
         if stage.params.data.recorded.group:
             groups = [set(parts[split]["group_id"]) for split in (left, right)]
             row["shared_groups"] = len(groups[0] & groups[1])
@@ -94,14 +88,11 @@ def confused_couples(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     """The most frequent mistakes on test: true class, answer, n, share of the true class's rows; at most ten."""
     table = found.predictions[found.predictions["split"] == Split.TEST]
     counts = confusion_counts(table["y_true"], DecisionRule().decide(logits_of(table)), len(stage.classes))
-    totals = counts.sum(axis=1)
-    rows = [
-        {"true_class": stage.classes[k], "answer": stage.classes[told], "n": int(n), "share": float(n / totals[k])}
-        for (k, told), n in np.ndenumerate(counts)
-        if k != told and n
-    ]
-    columns = ["true_class", "answer", "n", "share"]
-    return pd.DataFrame(rows, columns=columns).sort_values("n", ascending=False, kind="stable").head(SHOWN_COUPLES)
+    true, told = np.nonzero(counts * (1 - np.eye(len(counts))))
+    names, n = np.array(stage.classes, dtype=object), counts[true, told]
+    couples = pd.DataFrame({"true_class": names[true], "answer": names[told], "n": n.astype(int)})
+    couples["share"] = n / counts.sum(axis=1)[true]
+    return couples.sort_values("n", ascending=False, kind="stable").head(SHOWN_COUPLES)
 
 
 def people_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
@@ -128,30 +119,20 @@ def people_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
         "the model is wrong": model == 0,
         "its least confident tenth": top <= np.quantile(top, 0.1),
     }
-    spans = {"person": (0.0, 1.0), "model": (0.0, 1.0), "difference": (-1.0, 1.0)}
-    values, groups, rows = np.column_stack([person, model, person - model]), table["group_id"].to_numpy(), []
+    values, draws, rows = np.column_stack([person, model, person - model]), stage.resampler(table["group_id"]), []
     for name, chosen in parts.items():
-        row: dict[str, object] = {"rows": name, "n": int(chosen.sum())}
-        means = stage.resampler(groups[chosen]).means(values[chosen], list(spans.values()))
-        for column, interval in zip(spans, means, strict=True):
+        means = draws.of(chosen).means(values[chosen], [SHARE, SHARE, GAP])
+        found = dict(zip(("person", "model", "difference"), means, strict=True))
+        if name.startswith("the model is"):
             # Where the model is right it is right: that is no estimate.
-            is_given = column == "model" and name.startswith("the model is")
-            row |= with_bounds(column, Interval(interval.value, np.nan, np.nan) if is_given else interval)
-        rows.append(row)
-    _store_people(stage, table, votes, person, model)
-    return pd.DataFrame(rows)
-
-
-def _store_people(stage: Stage, table: pd.DataFrame, votes: np.ndarray, person: np.ndarray, model: np.ndarray) -> None:
-    y_true, groups = table["y_true"].to_numpy(), table["group_id"].to_numpy()
+            found["model"] = Interval(found["model"].value, np.nan, np.nan)
+        rows.append({"rows": name, "n": int(chosen.sum())} | bounded(found))
     stage.number("data.people.n_votes", votes.sum(), unit="count")
-    everywhere = np.ones(len(table), dtype=bool)
-    shares = {
-        "accuracy": (person, everywhere),
-        "majority": (top_class(votes) == y_true, everywhere),
-        "unclear": (person < CLEAR, everywhere),
-        "on_errors": (person, model == 0),
-    }
-    for name, (values, chosen) in shares.items():
-        found = stage.resampler(groups[chosen]).mean(values[chosen], span=(0, 1))
-        stage.numbers[f"data.people.{name}"] = found.number(n=int(chosen.sum()), split=str(Split.TEST), unit="%")
+    shares = {"accuracy": person, "majority": top_class(votes) == y_true, "unclear": person < CLEAR}
+    for name, share in shares.items():
+        found = draws.mean(share, span=SHARE)
+        stage.numbers[f"data.people.{name}"] = found.number(n=len(table), split=str(Split.TEST), unit="%")
+    errs = parts["the model is wrong"]
+    found = draws.of(errs).mean(person[errs], span=SHARE)
+    stage.numbers["data.people.on_errors"] = found.number(n=int(errs.sum()), split=str(Split.TEST), unit="%")
+    return pd.DataFrame(rows)

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from verdict.base.numbers import POINTS
-from verdict.stats.uncertainty import Interval, Weights, with_bounds
+from verdict.pages.tables import GAP, NOTHING, SHARE, bounded
+from verdict.stats.uncertainty import Weights
 from verdict.stats.weighted import ratio, row_weights
 from verdict.workflow.stage import Stage
 
@@ -78,12 +79,8 @@ def silhouette(distance: np.ndarray, y: np.ndarray, groups: np.ndarray, weights:
     largest = np.fmax(own, other)
     values = np.divide(other - own, largest, out=np.zeros(weights.shape), where=largest != 0)
     values = np.where(np.isnan(own) & np.isfinite(other), 0.0, values)
-    return _total(weights, values) / weights.sum(axis=-1)
-
-
-def _total(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Sum of values over rows that count; rows that do not count may be NaN."""
-    return (weights * np.where(weights > 0, values, 0.0)).sum(axis=-1)
+    # Rows that do not count may be NaN.
+    return (weights * np.where(weights > 0, values, 0.0)).sum(axis=-1) / weights.sum(axis=-1)
 
 
 def layer_scores(
@@ -112,27 +109,23 @@ def layer_scores(
         layer, width, and with intervals over groups: accuracy of the probe on test, beyond_first (that accuracy minus
         the one of `first`, whose own row has none), silhouette.
     """
+    from sklearn.metrics import pairwise_distances
+
     hits = {name: (probe_answers(*parts) == parts[2].y).astype(np.float64) for name, parts in layers.items()}
     resampler, rows = stage.resampler(layers[first][2].groups), []
     for name, (_, _, test) in layers.items():
-        right, apart = resampler.mean(hits[name], span=(0, 1)), _silhouette(stage, test, sample)
+        right, beyond = resampler.mean(hits[name], span=SHARE), NOTHING
+        if name != first:
+            beyond = resampler.mean(hits[name] - hits[first], span=GAP)
+        groups, distance = test.groups[sample], pairwise_distances(test.x[sample].astype(np.float64))
+        apart = stage.resampler(groups).interval(partial(silhouette, distance, test.y[sample], groups))
         stage.numbers[f"representation.{name}.accuracy"] = right.number(n=len(test.y), split="test", unit="%")
         stage.numbers[f"representation.{name}.silhouette"] = apart.number(n=len(sample), split="test")
-        none = Interval(np.nan, np.nan, np.nan)
-        beyond = none if name == first else resampler.mean(hits[name] - hits[first], span=(-1, 1))
-        row = {"layer": name, "width": test.x.shape[1], **with_bounds("accuracy", right)}
-        rows.append(row | with_bounds("beyond_first", beyond) | with_bounds("silhouette", apart))
-    found = pd.DataFrame(rows)
-    gain = Interval.from_columns(found.set_index("layer").loc[last], "beyond_first")
-    stage.numbers["representation.gain"] = gain.number(n=len(test.y), split="test", unit=POINTS)
-    return found
-
-
-def _silhouette(stage: Stage, test: Labelled, sample: np.ndarray) -> Interval:
-    from sklearn.metrics import pairwise_distances
-
-    groups, distance = test.groups[sample], pairwise_distances(test.x[sample].astype(np.float64))
-    return stage.resampler(groups).interval(partial(silhouette, distance, test.y[sample], groups))
+        if name == last:
+            stage.numbers["representation.gain"] = beyond.number(n=len(test.y), split="test", unit=POINTS)
+        found = {"accuracy": right, "beyond_first": beyond, "silhouette": apart}
+        rows.append({"layer": name, "width": test.x.shape[1]} | bounded(found))
+    return pd.DataFrame(rows)
 
 
 @dataclass(frozen=True)

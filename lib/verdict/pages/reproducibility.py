@@ -14,6 +14,7 @@ import pandas as pd
 from verdict.base.artifacts import StaleResultError, read_json, recorded_hash
 from verdict.base.labels import Split
 from verdict.base.numbers import EXCLUDES, SETTING, Numbers
+from verdict.pages.tables import store_counts
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE, WITHOUT_NOTEBOOK, instances, runs, spec
 
@@ -52,39 +53,34 @@ def read_records(stage: Stage) -> list[Record]:
     for name in spec(stage.name, stage.all_params).needs:
         for trial in instances(stage.all_params, name):
             stage.progress(f"hashing {name} {trial or ''}")
-            found.append(Record(name, trial or "", _hashed_again(stage.record(name, trial))))
+            content = stage.record(name, trial)
+            for file, expected in (content["inputs"] | content["outputs"]).items():
+                # Read again, whatever its size and times say.
+                if (now := recorded_hash(file, {})) != expected:
+                    told = f"expected {expected[:12]}, got {now[:12]}"
+                    raise StaleResultError(f"{file} is not what was recorded ({told})")
+            found.append(Record(name, trial or "", content))
     return found
-
-
-def _hashed_again(content: dict[str, Any]) -> dict[str, Any]:
-    """A record after its files were read again, whatever their size and times say."""
-    for name, expected in (content["inputs"] | content["outputs"]).items():
-        if (found := recorded_hash(name, {})) != expected:
-            raise StaleResultError(f"{name} is not what was recorded (expected {expected[:12]}, got {found[:12]})")
-    return content
 
 
 def record_table(records: list[Record]) -> pd.DataFrame:
     """Records as a table, one row an execution, in reading order; is_dirty is NaN where that is not known."""
     rows = []
     for record in records:
-        content = record.content
-        row = {"stage": record.stage, "trial": record.trial, "elapsed_s": content["elapsed_s"]}
-        dirty = np.nan if content["dirty"] is None or content["commit"] == UNKNOWN else float(content["dirty"])
-        row |= {"device": content["device"], "commit": content["commit"][:12], "is_dirty": dirty}
-        row |= {"parameters": content["params_hash"], "n_outputs": len(content["outputs"])}
-        rows.append({**row, "started": content["started"]})
-    return pd.DataFrame(rows)
+        one = record.content
+        dirty = np.nan if one["dirty"] is None or one["commit"] == UNKNOWN else float(one["dirty"])
+        row = (record.stage, record.trial, one["elapsed_s"], one["device"], one["commit"][:12], dirty)
+        rows.append((*row, one["params_hash"], len(one["outputs"]), one["started"]))
+    columns = ["stage", "trial", "elapsed_s", "device", "commit", "is_dirty"]
+    return pd.DataFrame(rows, columns=[*columns, "parameters", "n_outputs", "started"])
 
 
 def resources(table: pd.DataFrame) -> pd.DataFrame:
     """Wall time by stage: stage, executions, total_s, longest_s, share; the last row is the sum of all."""
-    by_stage = table.groupby("stage", sort=False)["elapsed_s"]
+    both = pd.concat([table, table.assign(stage="all")])
+    by_stage = both.groupby("stage", sort=False)["elapsed_s"]
     found = by_stage.agg(executions="size", total_s="sum", longest_s="max").reset_index()
-    whole = {"executions": found["executions"].sum(), "total_s": found["total_s"].sum()}
-    row = pd.DataFrame([{"stage": "all", **whole, "longest_s": found["longest_s"].max()}])
-    found = pd.concat([found, row], ignore_index=True)
-    return found.assign(share=found["total_s"] / whole["total_s"])
+    return found.assign(share=found["total_s"] / table["elapsed_s"].sum())
 
 
 def store(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
@@ -102,7 +98,7 @@ def store(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
         "n_dirty": ("executions with uncommitted changes", table["is_dirty"].sum(skipna=False)),
         "n_parameter_sets": ("sets of parameters", table["parameters"].nunique()),
     }
-    found = [stage.number(f"repro.{name}", value, unit="count") for name, (_, value) in counts.items()]
+    found = store_counts(stage, "repro", {name: n for name, (_, n) in counts.items()})
     stage.number("repro.total_min", table["elapsed_s"].sum() / 60, unit="min", kind=SETTING)
     return pd.DataFrame({"counted": [words for words, _ in counts.values()], "found": found})
 
@@ -116,9 +112,8 @@ def claims_of(stage: Stage, records: Iterable[Record]) -> list[dict[str, Any]]:
 def store_claims(stage: Stage, records: list[Record]) -> None:
     """Numbers `repro.n_claims`, `.n_claims_hold` and `.n_claims_not_applicable` of all pages, this one included."""
     verdicts = [claim["holds"] for claim in claims_of(stage, records)] + [claim.holds for claim in stage.claims]
-    counts = {"": len(verdicts), "_hold": verdicts.count(True), "_not_applicable": verdicts.count(None)}
-    for name, value in counts.items():
-        stage.number(f"repro.n_claims{name}", value, unit="count")
+    counts = {"n_claims": len(verdicts), "n_claims_hold": verdicts.count(True)}
+    store_counts(stage, "repro", counts | {"n_claims_not_applicable": verdicts.count(None)})
 
 
 # How much of what a variable asks for the records hold, of how much, and what they say.
@@ -229,12 +224,10 @@ VARIABLES: dict[tuple[str, str], Callable[[Stage, list[Record]], Answer]] = {
 
 def seed_table(stage: Stage) -> pd.DataFrame:
     """Macro-F1 on val over seeds: trial, role, n_seeds, sd (ddof 1; NaN for one seed), lowest, highest."""
-    rows, scores = [], {}
+    rows = []
     for trial, seed in runs(stage.all_params):
         numbers = Numbers.load(stage.upstream(TRIAL_STAGE, "numbers.json", trial))
-        scores.setdefault(trial, []).append(numbers[f"{trial}_s{seed}.val.macro_f1"].value)
-    for trial, values in scores.items():
-        sd = float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
-        row = {"trial": trial, "role": stage.all_params.trial(trial).role, "n_seeds": len(values)}
-        rows.append({**row, "sd": sd, "lowest": min(values), "highest": max(values)})
-    return pd.DataFrame(rows)
+        score = numbers[f"{trial}_s{seed}.val.macro_f1"].value
+        rows.append({"trial": trial, "role": stage.all_params.trial(trial).role, "score": score})
+    by_trial = pd.DataFrame(rows).groupby(["trial", "role"], sort=False)["score"]
+    return by_trial.agg(n_seeds="size", sd="std", lowest="min", highest="max").reset_index()

@@ -22,9 +22,9 @@ from verdict.base.numbers import Number, Numbers
 from verdict.base.params import load_params
 from verdict.report.conditions import chosen_text
 from verdict.report.executions import UNDECLARED, Execution, find_executions, merged_numbers
-from verdict.report.lint import Finding, lint_notebook
+from verdict.report.lint import Finding, lint_notebook, parsed
 from verdict.report.markdown import Markdown, MarkdownError, look_up, misread, page_of
-from verdict.report.notebook import Cell, RenderError, match_code, read_notebook
+from verdict.report.notebook import Cell, RenderError, matched, read_notebook
 from verdict.workflow import stages
 
 _LINK = re.compile(r'<a href="([^"]*)"')
@@ -49,12 +49,12 @@ def check_notebook(path: Path, executions: Sequence[Execution], report: Path) ->
         return found
     own = next((execution for execution in executions if execution.notebook == path.stem), None)
     numbers = _known(executions, own, cells) if own or is_text else None
-    page = _collecting(numbers, path.parent)
+    page = Markdown(numbers or Numbers(), folder=path.parent, collects=True)
     for cell in cells:
         if cell.kind == "markdown":
             faults = _prose(cell, page, numbers, path, report)
         else:
-            faults = _said(cell, numbers) if numbers is not None and _is_as_executed(cells, own) else ()
+            faults = _said(cell, numbers) if numbers is not None and _is_as_executed(path, own) else ()
         found += [Finding(path.name, cell.index + 1, text) for text in faults]
     return sorted(found, key=lambda finding: finding.cell)
 
@@ -63,23 +63,18 @@ def _known(executions: Sequence[Execution], own: Execution | None, cells: Sequen
     """Numbers that prose may name: the report's, and those that the code names; None without a report."""
     if not any(execution.run for execution in executions):
         return None
-    numbers = merged_numbers(list(executions), own)
+    numbers = merged_numbers(executions, own)
     code = "\n".join(cell.source for cell in cells if cell.kind == "code")
-    for name in re.findall(r"""["']([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+)["']""", code):
-        if name not in numbers:
-            numbers[name] = Number(0.0)
-    return numbers
+    named = re.findall(r"""["']([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+)["']""", code)
+    return Numbers(dict.fromkeys(named, Number(0.0)) | dict(numbers))
 
 
-def _is_as_executed(cells: list[Cell], own: Execution | None) -> bool:
+def _is_as_executed(path: Path, own: Execution | None) -> bool:
     """Whether the code is what was executed; changed code may store names that nobody knows yet."""
-    if own is None or own.executed is None:
-        return False
     try:
-        match_code(cells, read_notebook(own.executed), own.notebook)
+        return own is not None and own.executed is not None and bool(matched(path, own.executed))
     except RenderError:
         return False
-    return True
 
 
 def _prose(cell: Cell, page: Markdown, numbers: Numbers | None, path: Path, report: Path) -> Iterator[str]:
@@ -118,16 +113,12 @@ def _anchors(source: Path, report: Path, numbers: Numbers | None) -> set[str]:
     rendered = report / f"{'index' if source.suffix == '.md' else page_of(source.stem, pages)}.html"
     if rendered.is_file():
         found |= set(_ID.findall(rendered.read_text(encoding="utf-8")))
-    page = _collecting(numbers, source.parent)
+    page = Markdown(numbers or Numbers(), folder=source.parent, collects=True)
     for cell in _cells(source) if source.is_file() else ():
         # What is wrong with it is told where it stands.
         with contextlib.suppress(MarkdownError):
             page.render(_readable(cell.source, numbers) if cell.kind == "markdown" else "")
     return found | {heading.anchor for heading in page.headings}
-
-
-def _collecting(numbers: Numbers | None, folder: Path) -> Markdown:
-    return Markdown(Numbers() if numbers is None else numbers, folder=folder, collects=True)
 
 
 def _readable(source: str, numbers: Numbers | None) -> str:
@@ -144,11 +135,7 @@ def _cells(path: Path) -> list[Cell]:
 
 def _said(cell: Cell, numbers: Numbers) -> Iterator[str]:
     """Names in the sentences of a code cell that no number has."""
-    try:
-        tree = ast.parse(cell.source)
-    except SyntaxError:
-        return
-    for node in ast.walk(tree):
+    for node in ast.walk(parsed(cell)):
         is_say = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say"
         first = node.args[0] if is_say and node.args else None
         template = first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else ""

@@ -24,9 +24,9 @@ TOLD_ELSEWHERE = (".ipynb", "/numbers.json", "/claims.json")
 def compare_runs(before: Sequence[Execution], after: Sequence[Execution]) -> dict[str, list[dict[str, Any]]]:
     """What differs between executions with pages of one name, by the `KINDS`.
 
-    Rows hold `name`, `page`, `before`, `after`, "–" where a side lacks it. Data are the files of the first stage; pages
-    are those that one side alone has, of which nothing else is listed. Rows of numbers also hold `apart`, whether the
-    two intervals do not overlap; those come first.
+    Rows hold `name`, `page`, `before`, `after`, "–" where a side lacks it, and `apart`, whether two intervals do not
+    overlap; such numbers come first. Data are the files of the first stage; pages are those that one side alone has, of
+    which nothing else is listed.
     """
     one, two = ({e.name: e for e in side if e.run} for side in (before, after))
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
@@ -35,12 +35,9 @@ def compare_runs(before: Sequence[Execution], after: Sequence[Execution]) -> dic
             sides = {key: "executed" if page in side else "–" for key, side in (("before", one), ("after", two))}
             found["pages"].append({"name": page, "page": page, **sides})
             continue
-        left, right = one[page], two[page]
-        found["parameters"] += _rows(page, flatten(left.run.get("params", {})), flatten(right.run.get("params", {})))
-        found["data" if page.startswith(DATA_STAGES) else "files"] += _rows(page, _outputs(left), _outputs(right))
-        found["numbers"] += [_with_overlap(row, left, right) for row in _rows(page, left.numbers, right.numbers)]
-        verdicts = ({claim.statement: claim.verdict for claim in side.claims} for side in (left, right))
-        found["claims"] += _rows(page, *verdicts)
+        left, right = _told(one[page]), _told(two[page])
+        for kind in left:
+            found[kind] += _rows(page, left[kind], right[kind])
     # A parameter that differs in many stages in the same way is one row.
     once: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in found["parameters"]:
@@ -50,10 +47,28 @@ def compare_runs(before: Sequence[Execution], after: Sequence[Execution]) -> dic
     return found
 
 
+def _told(execution: Execution) -> dict[str, Mapping[str, Any]]:
+    """What is compared of an execution, by kind.
+
+    Files have their names below the profile's folder, so that two profiles can be compared; numbers and claims, which
+    have sections of their own, and notebooks are none of them.
+    """
+    outputs = execution.run.get("outputs", {})
+    files = {name: digest for name, digest in outputs.items() if not name.endswith(TOLD_ELSEWHERE)}
+    return {
+        "parameters": flatten(execution.run.get("params", {})),
+        "data" if execution.name.startswith(DATA_STAGES) else "files": {
+            "/".join(name.split("/")[2:]) or name: digest[:16] for name, digest in files.items()
+        },
+        "numbers": execution.numbers,
+        "claims": {claim.statement: claim.verdict for claim in execution.claims},
+    }
+
+
 def _rows(page: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> list[dict[str, Any]]:
     pairs = {name: (left.get(name), right.get(name)) for name in sorted(left.keys() | right.keys())}
     return [
-        {"name": name, "page": page, "before": _text(one), "after": _text(other)}
+        {"name": name, "page": page, "before": _text(one), "after": _text(other), "apart": _are_apart(one, other)}
         for name, (one, other) in pairs.items()
         if repr(one) != repr(other)
     ]
@@ -65,21 +80,11 @@ def _text(value: Any) -> str:
     return value.text if isinstance(value, Number) else str(value)
 
 
-def _outputs(execution: Execution) -> dict[str, str]:
-    """Hashes by file name below the profile's folder, so that two profiles can be compared.
-
-    Notebooks are left out, and so are numbers and claims, which have sections of their own.
-    """
-    outputs = execution.run.get("outputs", {})
-    kept = {name: digest for name, digest in outputs.items() if not name.endswith(TOLD_ELSEWHERE)}
-    return {"/".join(name.split("/")[2:]) or name: digest[:16] for name, digest in kept.items()}
-
-
-def _with_overlap(row: dict[str, Any], left: Execution, right: Execution) -> dict[str, Any]:
-    sides = [execution.numbers[row["name"]] for execution in (left, right) if row["name"] in execution.numbers]
-    has_intervals = len(sides) == 2 and all(number.low is not None for number in sides)
-    is_apart = has_intervals and (sides[0].high < sides[1].low or sides[1].high < sides[0].low)
-    return {**row, "apart": bool(is_apart)}
+def _are_apart(one: Any, other: Any) -> bool:
+    """Whether both are numbers whose intervals do not overlap."""
+    if not all(isinstance(side, Number) and side.low is not None for side in (one, other)):
+        return False
+    return one.high < other.low or other.high < one.low
 
 
 def compare_reports(before: str, after: str, *, target: Path | None = None) -> Path:
@@ -90,10 +95,9 @@ def compare_reports(before: str, after: str, *, target: Path | None = None) -> P
     sides = []
     for name in (before, after):
         folder = Path(name) if Path(name).is_dir() else None
-        executions = find_executions(Path(name).name, work=folder, with_former=True)
-        if not any(execution.run for execution in executions):
+        sides.append(find_executions(Path(name).name, work=folder, with_former=True))
+        if not any(execution.run for execution in sides[-1]):
             raise FileNotFoundError(f"nothing was executed for {name!r}")
-        sides.append(executions)
     names = [Path(name).name for name in (before, after)]
     target = target or paths.REPORTS / f"compare-{names[0]}-{names[1]}.html"
     beside = {name: {page.stem for page in (target.parent / name).glob("*.html")} for name in names}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass, field
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from verdict.base import paths
 from verdict.base.artifacts import read_json, read_run, sha256_file
-from verdict.base.numbers import Claim, Numbers
+from verdict.base.numbers import Claim, Number, Numbers
 from verdict.base.params import Params, flatten, load_params
-from verdict.report.notebook import RenderError, match_code, read_notebook
+from verdict.report.notebook import RenderError, matched
 from verdict.workflow import stages
 from verdict.workflow.code_digest import code_digest
 from verdict.workflow.stage_parameters import resolved
@@ -41,6 +43,11 @@ class Execution:
     claims: tuple[Claim, ...] = ()
 
     @property
+    def live(self) -> Path:
+        """The notebook as it is now."""
+        return paths.NOTEBOOKS / f"{self.notebook}.ipynb"
+
+    @property
     def elapsed_s(self) -> float:
         """Seconds that the execution took; 0 where unknown."""
         return float(self.run.get("elapsed_s") or 0.0)
@@ -66,30 +73,26 @@ class Execution:
         return SOURCE_NAMES.get(self.source, "") or str(self.run.get("trial") or "")
 
 
-def find_executions(
-    profile: str, *, work: Path | None = None, notebooks: Path | None = None, with_former: bool = False
-) -> list[Execution]:
+def find_executions(profile: str, *, work: Path | None = None, with_former: bool = False) -> list[Execution]:
     """Every execution of a profile in reading order; notebooks that were not executed are listed as missing.
 
     A failed execution is a notebook `failed/<page>.ipynb`; it takes the place of an older success. What a stage, a
     trial or a seed has left that is declared no more is no part of the report, and found with `with_former` alone.
+    `work` is the folder of the stages where it is not the profile's.
     """
-    work, notebooks = work or paths.work_dir(profile), notebooks or paths.NOTEBOOKS
-    found = {e.name: e for e in (_load(folder, notebooks, profile) for folder in _folders(work))}
-    for path in sorted((work / "failed").glob("*.ipynb")):
-        failed = _failed(path, notebooks, profile)
-        found[failed.name] = failed
+    work = work or paths.work_dir(profile)
+    found = {e.name: e for e in (_load(folder, profile) for folder in _folders(work))}
+    found |= {path.stem: _failed(path, profile) for path in sorted((work / "failed").glob("*.ipynb"))}
     others, params = set(), params_of(profile)
     if params:
         others = set(stages.ALL_NAMES) - {spec.name for spec in stages.specs_for(params)}
         declared = {stages.page(*execution) for execution in stages.executions(params)}
         found = {name: e for name, e in found.items() if with_former or name in declared}
     executed = {execution.notebook for execution in found.values()}
-    live = {path.stem for path in notebooks.glob("*.ipynb") if path.stem[:1].isdigit()} - others
+    live = {path.stem for path in paths.NOTEBOOKS.glob("*.ipynb") if path.stem[:1].isdigit()} - others
     known = {stages.notebook_of(name) for name in stages.ALL_NAMES}
-    why = {stem: () if stem in known else (UNDECLARED,) for stem in sorted(live - executed)}
-    everything = [*found.values(), *(Execution(stem, stem, "missing", reasons) for stem, reasons in why.items())]
-    return sorted(everything, key=lambda execution: (execution.notebook, _natural(execution)))
+    missing = (Execution(e, e, "missing", () if e in known else (UNDECLARED,)) for e in live - executed)
+    return sorted([*found.values(), *missing], key=_place)
 
 
 def params_of(profile: str) -> Params | None:
@@ -100,33 +103,33 @@ def params_of(profile: str) -> Params | None:
         return None
 
 
-def _natural(execution: Execution) -> tuple[str, str]:
-    return execution.stage, str(execution.run.get("trial") or "")
+def _place(execution: Execution) -> tuple[str, str, str]:
+    """What executions are read in the order of."""
+    return execution.notebook, execution.stage, str(execution.run.get("trial") or "")
 
 
 def _folders(work: Path) -> list[Path]:
-    records = [path for pattern in ("*/run.json", "*/*/run.json") for path in work.glob(pattern) if path.is_file()]
-    parts = {record.parent: record.parent.relative_to(work).parts for record in records}
+    folders = {record.parent for pattern in ("*/run.json", "*/*/run.json") for record in work.glob(pattern)}
     # Names with a dot are executions under way.
-    apart = {"scratch", "failed", "feature_shards", "seeds_apart"}
-    hidden = {folder for folder, names in parts.items() if apart & set(names) or "." in {name[0] for name in names}}
-    return sorted(parts.keys() - hidden)
+    apart = re.compile(r"(^|/)(\.|(scratch|failed|feature_shards|seeds_apart)(/|$))")
+    return sorted(folder for folder in folders if not apart.search(folder.relative_to(work).as_posix()))
 
 
-def _load(folder: Path, notebooks: Path, profile: str) -> Execution:
+def _load(folder: Path, profile: str) -> Execution:
     run = read_run(folder)
-    stem = str(run["notebook"])
-    executed = folder / "executed.ipynb" if (folder / "executed.ipynb").is_file() else None
-    reasons = tuple(staleness(run, live=notebooks / f"{stem}.ipynb", executed=executed, profile=profile))
     page = stages.page(str(run["stage"]), run.get("trial"))
+    executed = folder / "executed.ipynb" if (folder / "executed.ipynb").is_file() else None
     numbers = Numbers.load(folder / "numbers.json") if (folder / "numbers.json").is_file() else Numbers()
     stored = read_json(folder / "claims.json") if (folder / "claims.json").is_file() else ()
     claims = tuple(Claim(**entry) for entry in stored)
-    return Execution(page, stem, "stale" if reasons else "done", reasons, run, folder, executed, numbers, claims)
+    found = Execution(page, str(run["notebook"]), "done", (), run, folder, executed, numbers, claims)
+    reasons = tuple(_staleness(found, profile))
+    return replace(found, status="stale", reasons=reasons) if reasons else found
 
 
-def _failed(path: Path, notebooks: Path, profile: str) -> Execution:
-    stems = [p.stem for p in notebooks.glob("*.ipynb") if path.stem == p.stem or path.stem.startswith(f"{p.stem}-")]
+def _failed(path: Path, profile: str) -> Execution:
+    live = [p.stem for p in paths.NOTEBOOKS.glob("*.ipynb")]
+    stems = [stem for stem in live if path.stem == stem or path.stem.startswith(f"{stem}-")]
     stem = max(stems, key=len, default=path.stem)
     trial = path.stem.removeprefix(stem).strip("-")
     stage = path.stem if path.stem in stages.ALL_NAMES else stem
@@ -134,19 +137,20 @@ def _failed(path: Path, notebooks: Path, profile: str) -> Execution:
     return Execution(path.stem, stem, "failed", ("it did not run to its end",), run, path.parent, path)
 
 
-def staleness(run: dict[str, Any], *, live: Path, executed: Path | None, profile: str) -> list[str]:
+def _staleness(execution: Execution, profile: str) -> list[str]:
     """Reasons why a result no longer matches the project; empty when it does.
 
     Compares the parameters that the stage depends on, the code of the notebook and of what it imports, and the hashes
     of recorded inputs up to 5 MB.
     """
+    run, live = execution.run, execution.live
     reasons = [*_changed_params(run, profile), *_changed_inputs(run)]
-    if executed is None:
+    if execution.executed is None:
         return reasons
     if not live.is_file():
         return [*reasons, f"{live.name} no longer exists"]
     try:
-        match_code(read_notebook(live), read_notebook(executed), live.name)
+        matched(live, execution.executed)
     except RenderError as error:
         return [*reasons, str(error)]
     return [*reasons, *_changed_library(run)]
@@ -198,21 +202,19 @@ def _changed_inputs(run: dict[str, Any]) -> list[str]:
     return changed
 
 
-def merged_numbers(executions: list[Execution], own: Execution | None = None) -> Numbers:
+def merged_numbers(executions: Sequence[Execution], own: Execution | None = None) -> Numbers:
     """What a page's prose may refer to: its own numbers, and those that only one value exists for elsewhere.
 
     A name that several executions store with different values (trials, seeds) belongs to their own pages alone. What
     was measured of another source's predictions is called `<source>.<name>` elsewhere.
     """
-    entries = dict(own.numbers) if own else {}
-    seen: dict[str, Any] = {}
+    seen: dict[str, Number] = {}
     clashing: set[str] = set()
     for execution in executions:
         prefix = "" if execution.source == stages.MODEL else f"{execution.source}."
         for own_name, number in execution.numbers.items():
-            name = f"{prefix}{own_name}"
-            known = seen.setdefault(name, number)
-            if known is not number and known != number and repr(known) != repr(number):  # undefined values are equal
-                clashing.add(name)
-    entries = {name: number for name, number in seen.items() if name not in clashing} | entries
-    return Numbers(entries)
+            known = seen.setdefault(f"{prefix}{own_name}", number)
+            if known != number and repr(known) != repr(number):  # undefined values are equal
+                clashing.add(f"{prefix}{own_name}")
+    kept = {name: number for name, number in seen.items() if name not in clashing}
+    return Numbers(kept | dict(own.numbers if own else {}))

@@ -6,16 +6,16 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from verdict.base.numbers import Claim, Numbers
+from verdict.base import paths
+from verdict.base.numbers import Claim, Number, Numbers
 from verdict.report.conditions import chosen_text
 from verdict.report.evidence import Evidence, PageEvidence, find_evidence
 from verdict.report.executions import Execution, merged_numbers
-from verdict.report.exporter import SMOKE, Link, Site, banner, claim_row, executed_cells, in_unit
+from verdict.report.exporter import SMOKE, Link, Site, banner, claim_row, in_unit
 from verdict.report.markdown import Markdown, MarkdownError, address, numbers_from_json, paragraphs
-from verdict.report.notebook import RenderError, read_notebook
+from verdict.report.notebook import RenderError, matched
 from verdict.report.outputs import environment
 from verdict.report.pipeline import Node, draw_jobs, draw_pipeline, jobs_of
 from verdict.report.provenance import duration, provenance
@@ -27,43 +27,45 @@ TARGET_STAGE = "05_test"
 TARGETS = (("test.accuracy", "Accuracy on the test split", 0.80), ("test.macro_f1", "Macro-F1 on the test split", 0.80))
 
 
-def render_index(
-    site: Site, executions: Sequence[Execution], text: Path, *, refused: Sequence[str] = (), attribution: str = ""
-) -> str:
+def render_index(site: Site, *, refused: Sequence[str] = (), attribution: str = "") -> str:
     """HTML of the index; the first level-1 heading of its text is the title, attribution says whose data this is.
 
     RenderError if the text cannot be rendered although every stage has run.
     """
-    executions = list(executions)
-    numbers = merged_numbers(executions)
-    evidence = {e.name: page_evidence(e, text.parent) if site.has(e.name) else None for e in executions}
+    executions = site.executions
+    pages = {link.name for link in site.links}
+    evidence = {e.name: _evidence(e) for e in executions if e.name in pages}
     ran = [execution for execution in executions if execution.status != "missing"]
-    latest = max(ran, key=lambda execution: str(execution.run.get("started", "")), default=None)
+    latest = max(ran, key=lambda execution: str(execution.run.get("started", "")))
     template = environment().get_template("index.html")
     return template.render(
         site=site,
         name="index",
         title=site.title,
-        banners=index_banners(site, executions, refused),
-        lead=_lead(site, text, numbers, is_whole=all(e.status in ("done", "stale") for e in executions)),
-        targets=_targets(site, executions, numbers),
-        claims=[row for execution in ran for row in _claims(site, execution, executions, evidence[execution.name])],
+        banners=index_banners(site, refused),
+        lead=_lead(site),
+        targets=targets(site),
+        claims=[row for execution in ran for row in _claims(site, execution, evidence)],
         counted=_counted([claim for execution in ran for claim in execution.claims]),
-        pipeline=draw_pipeline(pipeline_nodes(executions)),
+        pipeline=draw_pipeline(_nodes(executions)),
         jobs=draw_jobs(jobs_of(executions)),
-        groups=_groups(site, executions, evidence),
+        groups=_groups(site, evidence),
+        duration=duration,
         total=duration(sum(execution.elapsed_s for execution in ran)),
         n_runs=len(ran),
-        provenance=provenance(latest, executions) if latest else None,
+        provenance=provenance(latest, executions),
         commits=sorted({str(e.run["commit"])[:12] for e in ran if e.run.get("commit")}),
+        level=site.params.statistics.level if site.params else None,
         attribution=attribution,
     )
 
 
-def _lead(site: Site, text: Path, numbers: Numbers, *, is_whole: bool) -> str:
+def _lead(site: Site) -> str:
     """The opening paragraphs; a paragraph whose number does not exist yet is replaced while stages are missing."""
+    text = paths.NOTEBOOKS / (stages.index_text(site.params) if site.params else "index.md")
     if not text.is_file():
         return ""
+    numbers, is_whole = merged_numbers(site.executions), all(e.status in ("done", "stale") for e in site.executions)
     page = Markdown(numbers, folder=text.parent, pages=tuple(link.name for link in site.links) or None)
     parts = []
     for paragraph in paragraphs(text.read_text(encoding="utf-8")):
@@ -76,44 +78,36 @@ def _lead(site: Site, text: Path, numbers: Numbers, *, is_whole: bool) -> str:
     return "".join(parts)
 
 
-def _targets(site: Site, executions: list[Execution], numbers: Numbers) -> list[dict[str, Any]]:
+def targets(site: Site) -> list[dict[str, Any]]:
     """The targets of the study; own pairs, and sources whose stages do not measure them, have none."""
     is_own = site.params is not None and site.params.data.source == "csv"
-    if is_own or all(execution.notebook != TARGET_STAGE for execution in executions):
+    if is_own or all(execution.notebook != TARGET_STAGE for execution in site.executions):
         return []
-    return [_target(name, label, bound, numbers) for name, label, bound in TARGETS]
+    numbers = merged_numbers(site.executions)
+    return [{"label": label, **_target(numbers.get(name), bound)} for name, label, bound in TARGETS]
 
 
-def _target(name: str, label: str, bound: float, numbers: Numbers) -> dict[str, Any]:
-    number = numbers.get(name)
+def _target(number: Number | None, bound: float) -> dict[str, Any]:
     if number is None:
-        return {"label": label, "text": "not measured", "verdict": "open", "needed": f"target {bound:g}"}
+        return {"text": "not measured", "verdict": "open", "needed": f"target {bound:g}"}
     met = number.value >= bound
     is_sure = number.low is not None and not number.low < bound <= number.high
     verdict = ("met" if met else "not met") + ("" if is_sure else ", interval spans the target")
     needed = f"target {in_unit(bound, number.unit)}" + (f", n = {number.n:,}" if number.n else "")
-    return {"label": label, "text": number.text, "verdict": verdict, "holds": met, "needed": needed}
+    return {"text": number.text, "verdict": verdict, "holds": met, "needed": needed}
 
 
-def page_evidence(execution: Execution, notebooks: Path) -> PageEvidence | None:
+def _evidence(execution: Execution) -> PageEvidence | None:
     """What stands behind the numbers of a page; None where the page is refused."""
-    live = notebooks / f"{execution.notebook}.ipynb"
-    if execution.executed is None or not live.is_file():
-        return None
-    cells = read_notebook(live)
     try:
-        return find_evidence(
-            cells, executed_cells(cells, execution.status, read_notebook(execution.executed), live.name)
-        )
-    except (RenderError, KeyError, TypeError, AttributeError):
+        return find_evidence(*matched(execution.live, execution.executed, is_failed=execution.status == "failed"))
+    except (OSError, RenderError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _claims(
-    site: Site, execution: Execution, executions: list[Execution], evidence: PageEvidence | None
-) -> Iterator[dict[str, Any]]:
-    numbers = merged_numbers(executions, execution) if execution.claims else Numbers()
-    page = address(execution.name) if site.has(execution.name) else ""
+def _claims(site: Site, execution: Execution, known: Mapping[str, PageEvidence | None]) -> Iterator[dict[str, Any]]:
+    numbers = merged_numbers(site.executions, execution) if execution.claims else Numbers()
+    page, evidence = address(execution.name) if execution.name in known else "", known.get(execution.name)
     for claim in execution.claims:
         row = claim_row(claim, numbers)
         row["statement"] += f" ({execution.variant})" if execution.variant else ""
@@ -134,13 +128,12 @@ def _answer(evidence: PageEvidence | None, known: Numbers, pages: tuple[str, ...
     """
     parts = []
     for told in evidence.answer if evidence else ():
-        numbers = known if isinstance(told, str) else numbers_from_json(told["numbers"])
-        page = Markdown(numbers, mentioned=set(numbers), pages=pages or None)
-        if not isinstance(told, str):
-            parts.append(page.render(told["template"], short=True))
-            continue
+        is_text = isinstance(told, str)
+        numbers = known if is_text else numbers_from_json(told["numbers"])
+        page = Markdown(numbers, mentioned=set(numbers), pages=pages)
         with contextlib.suppress(MarkdownError):
-            parts.append(page.render(chosen_text(told, numbers)))
+            source = chosen_text(told, numbers) if is_text else told["template"]
+            parts.append(page.render(source, short=not is_text))
     return "".join(parts)
 
 
@@ -152,37 +145,39 @@ def _counted(claims: Sequence[Claim]) -> str:
     return f"{len(claims)} claim{'' if len(claims) == 1 else 's'}; {parts}." if claims else ""
 
 
-def pipeline_nodes(executions: Sequence[Execution]) -> list[Node]:
-    """One node a declared or executed stage."""
-    declared: dict[str, tuple[str, ...]] = {}
+def _nodes(executions: Sequence[Execution]) -> list[Node]:
+    """One node a stage that was executed, or is to be, those declared first."""
+    needs: dict[str, tuple[str, ...]] = {}
     for entry in (*stages.SPECS, *stages.RECORDED_SPECS, *stages.CLIP_SPECS):
-        declared[entry.name] = (*declared.get(entry.name, ()), *entry.needs)
+        needs[entry.name] = (*needs.get(entry.name, ()), *entry.needs)
+    by_stage: dict[str, list[Execution]] = {name: [] for name in needs}
+    for execution in executions:
+        by_stage.setdefault(execution.stage, []).append(execution)
     nodes = []
-    for name in dict.fromkeys([*declared, *(execution.stage for execution in executions)]):
-        own = [execution for execution in executions if execution.stage == name]
+    for name, own in by_stage.items():
+        ran = [execution for execution in own if execution.status != "missing"]
+        href = next((address(execution.name) for execution in ran if execution.executed is not None), "")
+        elapsed = sum(execution.elapsed_s for execution in ran)
         if own:
-            ran = [execution for execution in own if execution.status != "missing"]
-            href = next((address(execution.name) for execution in ran if execution.executed is not None), "")
-            elapsed = sum(execution.elapsed_s for execution in ran)
-            nodes.append(Node(name, combined_status(own), len(ran), elapsed, href, declared.get(name, ())))
+            nodes.append(Node(name, _combined(own), len(ran), elapsed, href, needs.get(name, ())))
     return nodes
 
 
-def combined_status(executions: Sequence[Execution]) -> str:
+def _combined(executions: Sequence[Execution]) -> str:
     """The status of a stage from those of its executions."""
     found = {execution.status for execution in executions}
-    if "failed" in found:
-        return "failed" if found == {"failed"} else "partly"
-    return next((status for status in ("stale", "done") if status in found), "missing")
+    if "failed" in found and len(found) > 1:
+        return "partly"
+    return next(status for status in ("failed", "stale", "done", "missing") if status in found)
 
 
-def index_banners(site: Site, executions: Sequence[Execution], refused: Sequence[str]) -> list[dict[str, str]]:
+def index_banners(site: Site, refused: Sequence[str] = ()) -> list[dict[str, str]]:
     """Warnings over the whole report."""
+    executions, found = site.executions, []
     failed, stale, missing = (
         [execution.name for execution in executions if execution.status == status]
         for status in ("failed", "stale", "missing")
     )
-    found = []
     if failed:
         headline = f"Failed: {len(failed)} of {len(executions)} executions."
         found.append(banner("failed", headline, [_few(failed)]))
@@ -238,13 +233,11 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
-def _groups(
-    site: Site, executions: list[Execution], evidence: Mapping[str, PageEvidence | None]
-) -> list[dict[str, Any]]:
+def _groups(site: Site, evidence: Mapping[str, PageEvidence | None]) -> list[dict[str, Any]]:
     """Pages in reading order, the trials of one notebook under one entry."""
     links = {link.name: link for link in site.links}
     groups: dict[str, dict[str, Any]] = {}
-    for execution in executions:
+    for execution in site.executions:
         key, link = execution.notebook if execution.is_trial else execution.name, links.get(execution.name)
         if link is None:
             if group := groups.get(execution.notebook):
@@ -252,27 +245,26 @@ def _groups(
                 group["n_left_out"] += execution.status == "done"
             continue
         if key not in groups:
-            known, pages = merged_numbers(executions, execution), tuple(links)
-            answer = "" if execution.is_trial else _answer(evidence[execution.name], known, pages)
-            groups[key] = _group(link, execution, evidence[execution.name], answer)
+            shown = evidence[execution.name]
+            numbers = merged_numbers(site.executions, execution)
+            groups[key] = _group(link, execution, shown) | {
+                "answer": "" if execution.is_trial else _answer(shown, numbers, tuple(links))
+            }
         groups[key]["elapsed_s"] += execution.elapsed_s
         groups[key]["marks"] |= {execution.status} - {"done"}
         if execution.is_trial:
             run = {"trial": execution.run["trial"], "href": link.href, "status": execution.status}
             groups[key]["runs"].append(run)
-    return [
-        {**group, "elapsed": duration(group["elapsed_s"]), "marks": sorted(group["marks"])} for group in groups.values()
-    ]
+    return list(groups.values())
 
 
-def _group(link: Link, execution: Execution, evidence: PageEvidence | None, answer: str) -> dict[str, Any]:
+def _group(link: Link, execution: Execution, evidence: PageEvidence | None) -> dict[str, Any]:
     """The entry of a page, still without its executions."""
     counts = {"figure": evidence.n_figures, "table": evidence.n_tables} if evidence else {}
     return {
         "title": link.title.removesuffix(f" ({execution.variant})") if execution.is_trial else link.title,
         "question": link.question,
         "href": link.href,
-        "answer": answer,
         "holds": _counted(execution.claims),
         "shows": ", ".join(f"{n} {kind}{'' if n == 1 else 's'}" for kind, n in counts.items() if n),
         "elapsed_s": 0.0,

@@ -80,7 +80,7 @@ def _exhibits(cells: list[Cell]) -> Iterator[str]:
     """Claims that name no exhibit, or one that the notebook does not show."""
     files, named = set(), []
     for cell in code_cells(cells):
-        for call in (node for node in ast.walk(_parsed(cell)) if isinstance(node, ast.Call)):
+        for call in (node for node in ast.walk(parsed(cell)) if isinstance(node, ast.Call)):
             told = {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
             files.add(told.get("file"))
             # What a variable holds is not known here; pages are tested once they are rendered.
@@ -94,7 +94,7 @@ def _exhibits(cells: list[Cell]) -> Iterator[str]:
             yield f"the claim {claim} names the exhibit {exhibit!r}, which no cell shows"
 
 
-def _parsed(cell: Cell) -> ast.Module:
+def parsed(cell: Cell) -> ast.Module:
     """A cell's code; an empty one where it cannot be read, which another rule tells."""
     try:
         return ast.parse(cell.source)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from verdict.base.artifacts import content_hash, read_json, sha256_file
+from verdict.base.artifacts import read_json, sha256_file
 
 INJECTED = "injected-parameters"
 # Of the scripts that have one of their own; the first asks only before a blank.
@@ -34,7 +34,7 @@ class Cell:
 
 
 def read_notebook(path: Path) -> list[Cell]:
-    """Cells of a notebook file; RenderError if it is none of format 4."""
+    """Cells of a notebook file; RenderError if it is none of format 4, or a cell has another form."""
     return list(_read(Path(path), sha256_file(path)))
 
 
@@ -44,29 +44,23 @@ def _read(path: Path, _digest: str) -> tuple[Cell, ...]:
     content = read_json(path)
     if not isinstance(content, dict) or content.get("nbformat") != 4 or not isinstance(content.get("cells"), list):
         raise RenderError(f"{path} is not a notebook of format 4")
-    return tuple(as_cells(content["cells"], path))
-
-
-def as_cells(cells: Iterable[Any], path: Path) -> list[Cell]:
-    """Cells from a notebook's content; RenderError where one has another form."""
     found = []
-    for index, cell in enumerate(cells):
+    for index, cell in enumerate(content["cells"]):
         try:
-            source, outputs, tags = (
-                cell.get("source", ""),
-                cell.get("outputs", []),
-                cell.get("metadata", {}).get("tags", []),
-            )
-            text = source if isinstance(source, str) else "".join(source)
-            is_whole = isinstance(outputs, list) and all(isinstance(output, dict) for output in outputs)
-            if not is_whole or not isinstance(tags, list):
-                raise TypeError("outputs and tags are lists")
-            pasted = {name: dict(media) for name, media in dict(cell.get("attachments", {})).items()}
+            found.append(_cell(index, cell))
         except (AttributeError, TypeError, ValueError) as error:
             raise RenderError(f"{path}, cell {index + 1} is not a cell of a notebook: {error}") from None
-        kind = str(cell.get("cell_type", "raw"))
-        found.append(Cell(index, kind, text, tuple(map(str, tags)), tuple(outputs), pasted))
-    return found
+    return tuple(found)
+
+
+def _cell(index: int, cell: Any) -> Cell:
+    outputs, tags = cell.get("outputs", []), cell.get("metadata", {}).get("tags", [])
+    is_whole = isinstance(outputs, list) and all(isinstance(output, dict) for output in outputs)
+    if not is_whole or not isinstance(tags, list):
+        raise TypeError("outputs and tags are lists")
+    pasted = {name: dict(media) for name, media in dict(cell.get("attachments", {})).items()}
+    kind, source = str(cell.get("cell_type", "raw")), "".join(cell.get("source", ""))
+    return Cell(index, kind, source, tuple(map(str, tags)), tuple(outputs), pasted)
 
 
 def without_comments(text: str) -> str:
@@ -79,32 +73,31 @@ def code_cells(cells: list[Cell]) -> list[Cell]:
     return [cell for cell in cells if cell.kind == "code" and INJECTED not in cell.tags]
 
 
-def code_digest(cells: list[Cell]) -> str:
-    """Hash of the code and of nothing else: prose may change under it."""
-    return content_hash([cell.source.strip() for cell in code_cells(cells)])
+def matched(live: Path, executed: Path, *, is_failed: bool = False) -> tuple[list[Cell], dict[int, Cell]]:
+    """Cells of the live notebook, and the executed cell of each of its code cells by the live one's index.
 
-
-def match_code(live: list[Cell], executed: list[Cell], name: str) -> dict[int, Cell]:
-    """Executed cell of every live code cell, by the live cell's index.
-
-    RenderError if the two hold different code; the message names the first cell that differs.
+    Of a failed execution those whose code is still the same. RenderError if the two hold different code; the message
+    names the first cell that differs.
     """
-    ours, theirs = code_cells(live), code_cells(executed)
+    cells = read_notebook(live)
+    ours, theirs = code_cells(cells), code_cells(read_notebook(executed))
+    if is_failed:
+        known = {done.source.strip(): done for done in theirs}
+        return cells, {cell.index: known[cell.source.strip()] for cell in ours if cell.source.strip() in known}
     for mine, done in zip(ours, theirs, strict=False):
         if mine.source.strip() != done.source.strip():
             raise RenderError(
-                f"{name}, cell {mine.index + 1}: the code differs from the code that was executed; "
+                f"{live.name}, cell {mine.index + 1}: the code differs from the code that was executed; "
                 f"run the notebook again (now {_first_line(mine.source)!r}, executed {_first_line(done.source)!r})"
             )
     if len(ours) != len(theirs):
-        place = (ours if len(ours) > len(theirs) else theirs)[min(len(ours), len(theirs))].index + 1
+        place = max(ours, theirs, key=len)[min(len(ours), len(theirs))].index + 1
         raise RenderError(
-            f"{name}, cell {place}: {len(ours)} code cells now, {len(theirs)} when it was executed; "
+            f"{live.name}, cell {place}: {len(ours)} code cells now, {len(theirs)} when it was executed; "
             f"run the notebook again"
         )
-    return {mine.index: done for mine, done in zip(ours, theirs, strict=True)}
+    return cells, {mine.index: done for mine, done in zip(ours, theirs, strict=True)}
 
 
 def _first_line(source: str) -> str:
-    lines = source.strip().splitlines()
-    return lines[0][:80] if lines else ""
+    return source.strip().partition("\n")[0][:80]

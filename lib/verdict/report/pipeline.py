@@ -51,31 +51,24 @@ def _needs(nodes: Sequence[Node]) -> dict[str, list[str]]:
     return {node.name: [need for need in node.needs if need in names] for node in nodes}
 
 
-def layers(nodes: Sequence[Node]) -> list[list[Node]]:
-    """Nodes by the length of the longest path that leads to them; ValueError if stages need each other in a circle."""
-    order, found = TopologicalSorter(_needs(nodes)), []
-    order.prepare()
-    while order.is_active():
-        ready = set(order.get_ready())
-        order.done(*ready)
-        found.append([node for node in nodes if node.name in ready])
+def _ancestors(nodes: Sequence[Node]) -> dict[str, set[str]]:
+    """All that each stage needs, directly or through others."""
+    found: dict[str, set[str]] = {}
+    needs = _needs(nodes)
+    for name in TopologicalSorter(needs).static_order():
+        found[name] = {above for need in needs[name] for above in (need, *found[need])}
     return found
 
 
-def direct_needs(nodes: Sequence[Node]) -> dict[str, list[str]]:
-    """Needs of each stage without those that another of its needs already implies: what is worth an arrow."""
-    known = _needs(nodes)
-
-    def ancestors(name: str) -> set[str]:
-        return {above for need in known[name] for above in (need, *ancestors(need))}
-
-    return {
-        name: [need for need in needs if not any(need in ancestors(other) for other in needs)]
-        for name, needs in known.items()
-    }
+def _layers(nodes: Sequence[Node]) -> list[list[Node]]:
+    """Nodes by the length of the longest path that leads to them."""
+    needs, depth = _needs(nodes), {}
+    for name in TopologicalSorter(needs).static_order():
+        depth[name] = 1 + max((depth[need] for need in needs[name]), default=-1)
+    return [[node for node in nodes if depth[node.name] == level] for level in range(1 + max(depth.values()))]
 
 
-def components(nodes: Sequence[Node]) -> list[list[Node]]:
+def _components(nodes: Sequence[Node]) -> list[list[Node]]:
     """Groups of stages that hang together, each in the given order."""
     group = {node.name: node.name for node in nodes}
     for name, needs in _needs(nodes).items():
@@ -98,8 +91,8 @@ def placed(nodes: Sequence[Node]) -> tuple[dict[str, tuple[float, float]], float
         known = [place[need][0] for need in node.needs if need in place]
         return sum(known) / len(known) if known else 0.0
 
-    for group in components(nodes):
-        levels = layers(group)
+    for group in _components(nodes):
+        levels = _layers(group)
         width = max(len(level) for level in levels) * (BOX_W + GAP_X)
         if left > MARGIN and left + width - GAP_X + MARGIN > PAGE_W:
             left, top = float(MARGIN), bottom + GAP_Y
@@ -114,10 +107,15 @@ def placed(nodes: Sequence[Node]) -> tuple[dict[str, tuple[float, float]], float
 
 
 def draw_pipeline(nodes: Sequence[Node]) -> str:
-    """An SVG picture of the stages from top to bottom."""
+    """An SVG picture of the stages from top to bottom, with arrows for needs that no other need implies."""
     place, width, height = placed(nodes)
     known = {"box_w": BOX_W, "box_h": BOX_H, "gap_y": GAP_Y, "place": place, "width": width, "height": height}
-    return environment().get_template("pipeline.html").render(nodes=nodes, arrows=direct_needs(nodes), **known)
+    above = _ancestors(nodes)
+    arrows = {
+        name: [need for need in needs if not any(need in above[other] for other in needs)]
+        for name, needs in _needs(nodes).items()
+    }
+    return environment().get_template("pipeline.html").render(nodes=nodes, arrows=arrows, **known)
 
 
 @dataclass(frozen=True)

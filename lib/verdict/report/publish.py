@@ -26,6 +26,7 @@ from verdict.base.params import load_params
 from verdict.report.executions import Execution, find_executions
 from verdict.report.provenance import changes
 from verdict.report.site import build_site
+from verdict.workflow.remaining import TIMES, times_of
 
 PROFILE = "digits"
 # Beside the pages: what they were made from.
@@ -57,29 +58,27 @@ def origin(executions: Sequence[Execution]) -> dict[str, Any]:
         raise PublishError(f"the report stems from {len(found)} values of params_hash: {', '.join(found)[:200]}")
     runs.sort(key=lambda run: str(run["started"]), reverse=True)
     commits = list(dict.fromkeys(str(run["commit"]) for run in runs))
-    states = [run["dirty"] for run in runs]
-    is_dirty = True if True in states else None if None in states else False
-    made_from = {"commit": commits[0], "commits": commits, "dirty": is_dirty}
-    return made_from | {"params_hash": runs[0]["params_hash"], "started": runs[0]["started"]}
+    states = {run["dirty"] for run in runs}
+    is_dirty = next(state for state in (True, None, False) if state in states)
+    latest = {key: runs[0][key] for key in ("commit", "params_hash", "started")}
+    return latest | {"commits": commits, "dirty": is_dirty}
 
 
-def publish(
-    profile: str = PROFILE, *, work: Path | None = None, notebooks: Path | None = None, target: Path | None = None
-) -> Path:
+def publish(profile: str = PROFILE) -> Path:
     """Render the copy, write its `published.json`, and put it in the place of the last one; the folder.
 
     PublishError if the report is not fit to be published, a page is refused, or the copy is larger than 5 MB.
     """
-    target = target or paths.published_dir(profile)
-    made_from = origin(find_executions(profile, work=work, notebooks=notebooks))
+    target, made_from = paths.published_dir(profile), origin(find_executions(profile))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".part", dir=target.parent) as name:
         made = Path(name) / target.name
-        built = build_site(profile, work=work, notebooks=notebooks, target=made, is_copy=True)
+        built = build_site(profile, copy=made)
         if built.errors:
             raise PublishError(f"pages were refused: {'; '.join(built.errors)}")
         for page in made.glob("*.html"):
             write_text(page, lightened(page.read_text(encoding="utf-8")))
+        write_json(made / TIMES, times_of(e.run for e in find_executions(profile)))
         files = {path.relative_to(made).as_posix(): path for path in sorted(made.rglob("*")) if path.is_file()}
         total = sum(path.stat().st_size for path in files.values())
         if total > MAX_BYTES:

@@ -14,13 +14,11 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from verdict.base.artifacts import write_text
 from verdict.base.numbers import Number, Numbers
 from verdict.base.spreadsheet import neutralise
 from verdict.report.markdown import Markdown
@@ -48,27 +46,15 @@ def say(template: str, numbers: Numbers, *, is_alarm: bool = False) -> None:
     ValueError
         For a name that is not stored; the message holds the nearest one.
     """
-    bundle, metadata = sentence(template, numbers)
-    if is_alarm:
-        bundle[MIME]["role"] = "alarm"
-    _show(bundle, metadata)
-
-
-def sentence(template: str, numbers: Numbers) -> tuple[dict[str, Any], dict[str, Any]]:
-    """MIME bundle and metadata of `say`."""
     page = Markdown(numbers)
     rendered = page.render(template, short=True)
     carried = {name: _finite(asdict(numbers[name])) for name in sorted(page.mentioned)}
-    payload = {"kind": "say", "template": template, "numbers": carried}
-    return _bundle(payload, **{"text/html": rendered, "text/plain": template})
+    payload = {"kind": "say", "template": template, "numbers": carried} | ({"role": "alarm"} if is_alarm else {})
+    _show({MIME: payload, "text/html": rendered, "text/plain": template})
 
 
 def show_table(
-    table: pd.DataFrame,
-    *,
-    caption: str,
-    sort_key: str | None = None,
-    file: str | Path | None = None,
+    table: pd.DataFrame, *, caption: str, sort_key: str | None = None, file: str = "", is_of_claims: bool = False
 ) -> None:
     """Display a data frame as a captioned, sortable table that can be downloaded.
 
@@ -81,21 +67,16 @@ def show_table(
         What the rows are, on which split, which n, which interval.
     sort_key : str, optional
         Column to sort by, ascending, or descending with a leading "-"; the caption says so.
-    file : str or Path, optional
-        Names the download and the anchor (`05_by_family.csv`); a path with a folder is written there as well.
+    file : str, optional
+        Names the download and the anchor (`05_by_family.csv`).
+    is_of_claims : bool
+        A page with a section of claims leaves the table out.
 
     Raises
     ------
     ValueError
         If the caption is empty, or the key is no column.
     """
-    _show(*table_bundle(table, caption=caption, sort_key=sort_key, file=file))
-
-
-def table_bundle(
-    table: pd.DataFrame, *, caption: str, sort_key: str | None = None, file: str | Path | None = None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """MIME bundle and metadata of `show_table`."""
     if not caption.strip():
         raise ValueError("a table needs a caption: what the rows are, which split, which n")
     table = _with_index(table)
@@ -103,23 +84,17 @@ def table_bundle(
         table = _sorted(table, sort_key)
         way = "descending" if sort_key.startswith("-") else "ascending"
         caption = f"{caption.rstrip().rstrip('.')}. Sorted by {humanise(sort_key.lstrip('-'))}, {way}."
-    csv = _as_csv(table, file)
+    csv = _as_csv(table)
     if len(table) > MAX_ROWS:
         caption = f"{caption} The first {MAX_ROWS} of {len(table):,} rows; the download has all."
     columns, rows = _cells(table.head(MAX_ROWS))
-    payload = {"kind": "table", "caption": caption, "columns": columns, "rows": rows, "csv": csv, "file": _name(file)}
+    payload = {"kind": "table", "caption": caption, "columns": columns, "rows": rows, "csv": csv, "file": file}
+    payload |= {"role": "claims"} if is_of_claims else {}
     plain = "\n".join(" | ".join(cell[0] if isinstance(cell, list) else cell for cell in row) for row in rows)
-    return _bundle(payload, **{"text/html": table_html(payload, html.escape(caption)), "text/plain": plain})
+    _show({MIME: payload, "text/html": table_html(payload, html.escape(caption)), "text/plain": plain})
 
 
-def show_figure(
-    figure: Figure,
-    *,
-    caption: str,
-    alt: str,
-    data: pd.DataFrame | None = None,
-    file: str | Path | None = None,
-) -> None:
+def show_figure(figure: Figure, *, caption: str, alt: str, data: pd.DataFrame | None = None, file: str = "") -> None:
     """Display a drawing with its caption, its description and the numbers behind it, and close it.
 
     Parameters
@@ -132,8 +107,8 @@ def show_figure(
         What the drawing shows, for readers who do not see it.
     data : DataFrame, optional
         The numbers that are drawn; offered as CSV.
-    file : str or Path, optional
-        Names anchor and download (`05_reliability.svg`); the data goes beside a path with a folder, as CSV.
+    file : str, optional
+        Names anchor and download (`05_reliability.svg`).
 
     Raises
     ------
@@ -144,10 +119,12 @@ def show_figure(
 
     _require_words(caption, alt)
     try:
-        media = _draw(figure)
+        svg = _as_svg(figure)
+        is_light = len(svg.encode("utf-8")) <= MAX_SVG_BYTES
+        media = {"image/svg+xml": svg} if is_light else _as_png(figure, max_bytes=MAX_PNG_BYTES)
     finally:
         plt.close(figure)
-    csv = None if data is None else _as_csv(_with_index(data), Path(file).with_suffix(".csv") if file else None)
+    csv = None if data is None else _as_csv(_with_index(data))
     _show_drawing("figure", media, caption=caption, alt=alt, csv=csv, file=file)
 
 
@@ -158,7 +135,7 @@ def show_gallery(
     caption: str,
     alt: str,
     columns: int = 4,
-    file: str | Path | None = None,
+    file: str = "",
 ) -> None:
     """Display a small grid of images with their titles, as one picture; without images, a sentence that there are none.
 
@@ -181,9 +158,9 @@ def show_gallery(
     _show_drawing("gallery", media, caption=caption, alt=alt, csv=None, file=file)
 
 
-def _show_drawing(kind: str, media: dict[str, Any], *, file: str | Path | None, **words: Any) -> None:
-    payload = {"kind": kind, **words, "file": _name(file), **media.pop("size", {})}
-    _show(*_bundle(payload, **media, **{"text/plain": f"{words['caption']} ({words['alt']})"}))
+def _show_drawing(kind: str, media: dict[str, Any], **words: Any) -> None:
+    payload = {"kind": kind, **words, **media.pop("size", {})}
+    _show({MIME: payload, **media, "text/plain": f"{words['caption']} ({words['alt']})"})
 
 
 def _require_words(caption: str, alt: str) -> None:
@@ -193,16 +170,11 @@ def _require_words(caption: str, alt: str) -> None:
         raise ValueError("a figure needs alt text: what a reader who cannot see it should know")
 
 
-def _show(bundle: dict[str, Any], metadata: dict[str, Any]) -> None:
+def _show(bundle: dict[str, Any]) -> None:
     from IPython.display import display
 
-    display(bundle, metadata=metadata, raw=True)
-
-
-def _bundle(payload: dict[str, Any], **media: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    described = {mime: {"alt": payload["alt"]} for mime in media if mime.startswith("image/")}
-    metadata = {"verdict": {"kind": payload["kind"]}, **described}
-    return {MIME: payload, **media}, metadata
+    described = {mime: {"alt": bundle[MIME]["alt"]} for mime in bundle if mime.startswith("image/")}
+    display(bundle, metadata=described, raw=True)
 
 
 def _finite(entry: dict[str, Any]) -> dict[str, Any]:
@@ -210,27 +182,20 @@ def _finite(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: str(v) if isinstance(v, float) and not math.isfinite(v) else v for key, v in entry.items()}
 
 
-def _name(file: str | Path | None) -> str:
-    return Path(file).name if file else ""
-
-
 def _with_index(table: pd.DataFrame) -> pd.DataFrame:
-    return table.reset_index() if any(name is not None for name in table.index.names) else table.reset_index(drop=True)
+    return table.reset_index(drop=all(name is None for name in table.index.names))
 
 
 def _sorted(table: pd.DataFrame, sort_key: str) -> pd.DataFrame:
     column = sort_key.lstrip("-")
     if column not in table.columns:
         raise ValueError(f"sort_key {column!r} is no column; columns are {list(table.columns)}")
-    key = (lambda values: values.map(_sort_value)) if table[column].dtype == object else None
+    is_object = table[column].dtype == object
+    key = (lambda values: values.map(lambda cell: getattr(cell, "value", cell))) if is_object else None
     return table.sort_values(column, ascending=not sort_key.startswith("-"), kind="stable", key=key)
 
 
-def _sort_value(value: Any) -> Any:
-    return value.value if isinstance(value, Number) else value
-
-
-def _as_csv(table: pd.DataFrame, file: str | Path | None) -> str:
+def _as_csv(table: pd.DataFrame) -> str:
     """Full precision; `Number` cells become value, low and high; no text is a formula to a spreadsheet."""
     flat: dict[str, Any] = {}
     for name in table.columns:
@@ -241,10 +206,7 @@ def _as_csv(table: pd.DataFrame, file: str | Path | None) -> str:
         else:
             flat[name] = [neutralise(cell) if isinstance(cell, str) else cell for cell in column]
     flat = {neutralise(name) if isinstance(name, str) else name: column for name, column in flat.items()}
-    text = pd.DataFrame(flat).to_csv(index=False)
-    if file is not None and Path(file).parent != Path():
-        write_text(Path(file), text)
-    return text
+    return pd.DataFrame(flat).to_csv(index=False)
 
 
 def humanise(name: object) -> str:
@@ -300,13 +262,6 @@ def significant(value: float) -> str:
     return f"{value:,.{max(0, 2 - magnitude)}f}"
 
 
-def _draw(figure: Figure) -> dict[str, Any]:
-    svg = _as_svg(figure)
-    if len(svg.encode("utf-8")) <= MAX_SVG_BYTES:
-        return {"image/svg+xml": svg}
-    return _as_png(figure, max_bytes=MAX_PNG_BYTES)
-
-
 def _as_svg(figure: Figure) -> str:
     """Equal figures give equal text; ink takes the colour of the page."""
     import matplotlib
@@ -331,26 +286,19 @@ def _any_glyph() -> Iterator[None]:
 def _as_png(figure: Figure, max_bytes: int | None = None) -> dict[str, Any]:
     """A PNG and its size; one beyond `max_bytes` keeps 256 colours."""
     import matplotlib.pyplot as plt
+    import PIL.Image
 
     buffer = io.BytesIO()
     options = {"format": "png", "bbox_inches": "tight", "pad_inches": 0.08, "facecolor": "white"}
     with _any_glyph():
         figure.savefig(buffer, dpi=PNG_DPI, metadata={"Software": None}, **options)
     plt.close(figure)
-    content = buffer.getvalue()
-    if max_bytes is not None and len(content) > max_bytes:
-        content = _in_256_colours(content)
-    width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))
-    size = {"width": round(width * CSS_DPI / PNG_DPI), "height": round(height * CSS_DPI / PNG_DPI)}
-    return {"image/png": base64.b64encode(content).decode("ascii"), "size": size}
-
-
-def _in_256_colours(content: bytes) -> bytes:
-    import PIL.Image
-
-    buffer = io.BytesIO()
-    PIL.Image.open(io.BytesIO(content)).convert("RGB").quantize(256).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    picture = PIL.Image.open(buffer)
+    size = {side: round(getattr(picture, side) * CSS_DPI / PNG_DPI) for side in ("width", "height")}
+    if max_bytes is not None and len(buffer.getvalue()) > max_bytes:
+        buffer = io.BytesIO()
+        picture.convert("RGB").quantize(256).save(buffer, "PNG", optimize=True)
+    return {"image/png": base64.b64encode(buffer.getvalue()).decode("ascii"), "size": size}
 
 
 def show_claims(claims: Sequence[Any], numbers: Numbers) -> None:
@@ -368,6 +316,4 @@ def show_claims(claims: Sequence[Any], numbers: Numbers) -> None:
         for claim in claims
     ]
     table = pd.DataFrame(rows, columns=["claim", "measured", "needed", "verdict"])
-    bundle, metadata = table_bundle(table, caption="Claims of this page.")
-    bundle[MIME]["role"] = "claims"
-    _show(bundle, metadata)
+    show_table(table, caption="Claims of this page.", is_of_claims=True)

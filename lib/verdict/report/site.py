@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from verdict.base import paths
-from verdict.base.artifacts import sha256_file, write_bytes, write_json, write_text
+from verdict.base.artifacts import content_hash, read_json, sha256_file, write_bytes, write_json, write_text
 from verdict.base.numbers import Numbers
 from verdict.report.executions import Execution, find_executions, merged_numbers, params_of
 from verdict.report.exporter import Link, Page, Site, banners, render_page
@@ -16,10 +18,13 @@ from verdict.report.notebook import QUESTION_MARKS, Cell, RenderError, read_note
 from verdict.report.outputs import environment
 from verdict.report.provenance import provenance
 from verdict.report.rubric import load_rubric
-from verdict.workflow import stages
+from verdict.workflow.code_digest import library_files, page_files
 
 ATTRIBUTION = "attribution.txt"
+# Which pages a build left, with what each was made from, beside the results.
+PAGES = "pages.json"
 INDEX = "index"
+_SENTENCE = re.compile(r".*?(?:[？؟]|[.?!](?=[ *_]|$))")
 
 
 @dataclass(frozen=True)
@@ -31,55 +36,82 @@ class Built:
     unfinished: tuple[str, ...] = ()
 
 
-def build_site(
-    profile: str,
-    *,
-    only: str | None = None,
-    work: Path | None = None,
-    notebooks: Path | None = None,
-    target: Path | None = None,
-    is_copy: bool = False,
-) -> Built:
+def build_site(profile: str, *, only: str | None = None, copy: Path | None = None) -> Built:
     """Render the pages of a profile and its index, of one notebook (and the index), or "index" alone with `only`.
 
-    With `is_copy` make the small copy that is kept in git: without executed notebooks and large tables, and with the
-    first page alone of a notebook that was executed several times. FileNotFoundError if nothing was executed for the
-    profile, or `only` names no page.
+    With `copy` make the small copy that is kept in git in this folder: without executed notebooks and large tables, and
+    with the first page alone of a notebook that was executed several times. FileNotFoundError if nothing was executed
+    for the profile, or `only` names no page.
     """
     from verdict.report.index import render_index
 
-    notebooks, target = notebooks or paths.NOTEBOOKS, target or paths.report_dir(profile)
-    executions = find_executions(profile, work=work, notebooks=notebooks)
+    target, record = copy or paths.report_dir(profile), paths.rendered(profile)
+    executions = find_executions(profile)
     present = [execution for execution in executions if execution.executed is not None]
     if not present:
         raise FileNotFoundError(f"nothing was executed for profile {profile!r}: run `make report PROFILE={profile}`")
-    if is_copy:
+    if copy:
         present = _without_repeats(present)
     chosen = [e for e in present if only is None or only in (e.name, e.notebook)]
     if not chosen and only != INDEX:
         raise FileNotFoundError(f"no page is called {only!r}; pages are {[e.name for e in present]}")
-    site = replace(_site(profile, present, executions, notebooks), is_copy=is_copy)
-    record = paths.rendered(profile) if work is None else work / paths.rendered(profile).name
-    if not is_copy:
+    site = replace(_site(profile, present, executions), is_copy=copy is not None)
+    if not copy:
         record.unlink(missing_ok=True)
-    made = {execution.name: _page(execution, executions, site, notebooks) for execution in chosen}
-    text = notebooks / (stages.index_text(site.params) if site.params else "index.md")
-    refused = [error for _, error in made.values() if error]
-    index = render_index(site, executions, text, refused=refused, attribution=_attribution(executions))
-    made |= {"review": _review(site), INDEX: (index, "")}
-    for name, (page, _) in made.items():
+    kept = paths.work_dir(profile) / PAGES
+    before = {} if copy or only or not kept.is_file() else read_json(kept)
+    errors: list[str] = []
+    pages, made_with = {}, _made_with(site)
+    for execution in chosen:
+        made_from = content_hash([made_with, _made_from(execution, site)])
+        known = before.get(execution.name, {"made_from": "", "files": {}})
+        if known["made_from"] != made_from or not _stand(target, known["files"]):
+            known = _made(execution, site, errors, target) | {"made_from": made_from}
+        pages[execution.name] = known
+    index = render_index(site, refused=errors, attribution=_attribution(executions))
+    made = {"review": _review(site, errors), INDEX: index}
+    for name, page in made.items():
         write_text(target / f"{name}.html", page)
-    for name, content in site.files.items():
-        write_bytes(target / name, content)
+    files = {file: digest for known in pages.values() for file, digest in known["files"].items()}
+    files |= {f"{name}.html": sha256_file(target / f"{name}.html") for name in made}
     if only is None:
-        _remove_others(target, set(made), set(site.files))
+        _remove_others(target, set(files))
     unfinished = tuple("; ".join([f"{e.name} is {e.status}", *e.reasons]) for e in executions if e.status != "done")
-    errors = tuple(error for _, error in made.values() if error)
-    built = Built(tuple(target / f"{name}.html" for name in made), errors, unfinished)
-    if only is None and not (is_copy or errors or unfinished):
-        files = [*(path.name for path in built.pages), *site.files]
-        write_json(record, {name: sha256_file(target / name) for name in files})
-    return built
+    if not (only or copy or errors):
+        write_json(kept, pages)
+    if not (only or copy or errors or unfinished):
+        write_json(record, files)
+    return Built(tuple(target / f"{name}.html" for name in (*pages, *made)), tuple(errors), unfinished)
+
+
+def _made_with(site: Site) -> str:
+    """Hash of what all pages are made with: the renderer, what they share, and files beside the notebooks."""
+    code = {path.name: sha256_file(path) for path in (*library_files([f"import {__name__}"]), *page_files())}
+    beside = [path for path in paths.NOTEBOOKS.rglob("*") if path.is_file() and path.suffix not in (".ipynb", ".md")]
+    stamps = {str(path): path.stat().st_mtime_ns for path in beside}
+    return content_hash([code, stamps, site.title, site.is_smoke, [asdict(link) for link in site.links]])
+
+
+def _made_from(execution: Execution, site: Site) -> list[str]:
+    """What one page is made from, as text: its notebooks, its record, and the numbers that its prose may name."""
+    files = [sha256_file(path) if path.is_file() else "" for path in (execution.live, execution.executed)]
+    told = (execution.status, execution.reasons, execution.run, execution.claims)
+    return [*files, repr(told), repr(merged_numbers(site.executions, execution))]
+
+
+def _stand(target: Path, files: Mapping[str, str]) -> bool:
+    return all((target / name).is_file() and sha256_file(target / name) == digest for name, digest in files.items())
+
+
+def _made(execution: Execution, site: Site, errors: list[str], target: Path) -> dict[str, Any]:
+    """Write one page and its downloads; their hashes."""
+    before = set(site.files)
+    write_text(target / f"{execution.name}.html", _page(execution, site, errors))
+    downloads = sorted(set(site.files) - before)
+    for name in downloads:
+        write_bytes(target / name, site.files[name])
+    files = (f"{execution.name}.html", *downloads)
+    return {"files": {name: sha256_file(target / name) for name in files}}
 
 
 def _without_repeats(executions: list[Execution]) -> list[Execution]:
@@ -88,11 +120,11 @@ def _without_repeats(executions: list[Execution]) -> list[Execution]:
     return [e for e in executions if not e.is_trial or first.setdefault(e.notebook, e.name) == e.name]
 
 
-def _site(profile: str, present: list[Execution], executions: list[Execution], notebooks: Path) -> Site:
+def _site(profile: str, present: list[Execution], executions: list[Execution]) -> Site:
     links = []
     for execution in present:
-        live = notebooks / f"{execution.notebook}.ipynb"
-        title, question = title_and_question(read_notebook(live) if live.is_file() else [])
+        cells = read_notebook(execution.live) if execution.live.is_file() else []
+        title, question = title_and_question(cells)
         suffix = f" ({execution.variant})" if execution.variant else ""
         links.append(Link(execution.name, f"{title or execution.notebook}{suffix}", question))
     is_smoke = any(execution.run.get("is_smoke", False) for execution in executions) or profile == "smoke"
@@ -100,15 +132,16 @@ def _site(profile: str, present: list[Execution], executions: list[Execution], n
     return Site(profile, params.title if params else "Verdict", links, is_smoke, executions, params)
 
 
-def _review(site: Site) -> tuple[str, str]:
+def _review(site: Site, errors: list[str]) -> str:
     """The page of all notes and the rubric, of which only what this report has pages for is asked.
 
-    A rubric that cannot be read is left out, with the reason.
+    A rubric that cannot be read is left out, and is one of the errors.
     """
     try:
-        rubric, error = load_rubric(), ""
-    except ValueError as fault:
-        rubric, error = None, str(fault)
+        rubric = load_rubric()
+    except ValueError as error:
+        rubric = None
+        errors.append(str(error))
     links = {link.name: link for link in (Link("index", "Index"), *site.links)}
     pages = {
         criterion.id: [links[name] for stem in criterion.look if (name := page_of(stem, tuple(links)))]
@@ -117,10 +150,10 @@ def _review(site: Site) -> tuple[str, str]:
     if rubric:
         asked = tuple(criterion for criterion in rubric.criteria if pages[criterion.id] or not criterion.look)
         rubric = rubric.model_copy(update={"criteria": asked})
-    latest = max((e for e in site.executions if e.run), key=lambda e: str(e.run.get("started", "")), default=None)
-    run = provenance(latest)["run"] if latest else ""
+    latest = max((e for e in site.executions if e.run), key=lambda e: str(e.run.get("started", "")))
+    run = provenance(latest)["run"]
     template = environment().get_template("review.html")
-    return template.render(site=site, name="review", rubric=rubric, pages=pages, run=run), error
+    return template.render(site=site, name="review", rubric=rubric, pages=pages, run=run)
 
 
 def _attribution(executions: list[Execution]) -> str:
@@ -129,21 +162,16 @@ def _attribution(executions: list[Execution]) -> str:
     return "\n".join(file.read_text(encoding="utf-8").strip() for file in files if file.is_file())
 
 
-def _page(execution: Execution, executions: list[Execution], site: Site, notebooks: Path) -> tuple[str, str]:
-    """The page, or a page that says why it could not be made, with the reason."""
-    live = notebooks / f"{execution.notebook}.ipynb"
-    numbers = merged_numbers(executions, execution)
+def _page(execution: Execution, site: Site, errors: list[str]) -> str:
+    """The page, or one that says why it could not be made, which is one of the errors then."""
     try:
-        if not live.is_file():
-            raise RenderError(f"{live.name} no longer exists")
-        return render_page(live, execution, numbers, site), ""
+        if not execution.live.is_file():
+            raise RenderError(f"{execution.live.name} no longer exists")
+        return render_page(execution, site)
     except RenderError as error:
-        return _refusal(execution, site, str(error)), str(error)
-
-
-def _refusal(execution: Execution, site: Site, reason: str) -> str:
-    refused = replace(execution, status="stale", reasons=(reason,))
-    title = next((link.title for link in site.links if link.name == execution.name), execution.name)
+        errors.append(str(error))
+    refused = replace(execution, status="stale", reasons=(errors[-1],))
+    title = next(link.title for link in site.links if link.name == execution.name)
     template = environment().get_template("refused.html")
     return template.render(site=site, name="refused", title=title, banners=banners(refused, site))
 
@@ -161,8 +189,7 @@ def page_of_file(executed: Path) -> Page:
         raise FileNotFoundError(
             f"{executed} is no executed notebook of a report, such as work/digits/05_test/executed.ipynb"
         )
-    site = _site(inside[0], [e for e in executions if e.executed], executions, paths.NOTEBOOKS)
-    return Page(paths.NOTEBOOKS / f"{own.notebook}.ipynb", own, merged_numbers(executions, own), site)
+    return Page(own, _site(inside[0], [e for e in executions if e.executed], executions))
 
 
 def title_and_question(cells: list[Cell]) -> tuple[str, str]:
@@ -171,19 +198,9 @@ def title_and_question(cells: list[Cell]) -> tuple[str, str]:
     lines = [line.strip() for line in without_comments(first).splitlines() if line.strip()]
     title = next((line.lstrip("#").strip() for line in lines if line.startswith("# ")), "")
     body = " ".join(line for line in lines if not line.startswith("#"))
-    question = next((part for part in _sentences(body) if part.endswith(QUESTION_MARKS)), "")
-    if not question and title.endswith(QUESTION_MARKS):
-        question = title
+    asked = (sentence.strip() for sentence in _SENTENCE.findall(body) if sentence.endswith(QUESTION_MARKS))
+    question = next(asked, title if title.endswith(QUESTION_MARKS) else "")
     return _as_read(title), _as_read(question.replace("**", "").strip("*_ "))
-
-
-def _sentences(text: str) -> list[str]:
-    out, start = [], 0
-    for place, char in enumerate(text):
-        if char in QUESTION_MARKS[1:] or (char in ".?!" and (place + 1 == len(text) or text[place + 1] in " *_")):
-            out.append(text[start : place + 1].strip())
-            start = place + 1
-    return out
 
 
 def _as_read(text: str) -> str:
@@ -194,15 +211,14 @@ def _as_read(text: str) -> str:
         return text
 
 
-def _remove_others(target: Path, pages: set[str], files: set[str]) -> None:
+def _remove_others(target: Path, files: set[str]) -> None:
     """Drop pages and downloads of an earlier build; nothing else is touched."""
     for path in target.glob("*.html"):
-        if path.stem not in pages:
+        if path.name not in files:
             path.unlink()
-    folder = target / "files"
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
+    # What a folder holds comes before the folder.
+    for path in sorted((target / "files").rglob("*"), reverse=True):
         if path.is_file() and path.relative_to(target).as_posix() not in files:
             path.unlink()
-    for path in sorted(folder.rglob("*"), reverse=True) if folder.is_dir() else []:
-        if path.is_dir() and not any(path.iterdir()):
-            shutil.rmtree(path)
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()

@@ -53,14 +53,9 @@ def class_scores(counts: ArrayLike) -> dict[str, np.ndarray]:
     }
 
 
-def macro_f1_of(counts: ArrayLike) -> np.ndarray:
-    """Unweighted mean of the classes' F1 from confusion counts; a class that never occurs has F1 0."""
-    return class_scores(counts)["f1"].mean(axis=-1)
-
-
 def macro_f1(y_true: ArrayLike, y_pred: ArrayLike, n_classes: int = 2, weights: ArrayLike | None = None) -> np.ndarray:
     """Unweighted mean of the classes' F1, in [0, 1]; a class that never occurs has F1 0."""
-    return macro_f1_of(confusion_counts(y_true, y_pred, n_classes, weights))
+    return class_scores(confusion_counts(y_true, y_pred, n_classes, weights))["f1"].mean(axis=-1)
 
 
 def nll(probs: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:

@@ -32,29 +32,17 @@ def aurc(confidence: ArrayLike, wrong: ArrayLike, weights: ArrayLike | None = No
     return Ranked(confidence, wrong).aurc(weights)
 
 
-def risk_at(
-    coverage: ArrayLike, confidence: ArrayLike, wrong: ArrayLike, weights: ArrayLike | None = None
-) -> np.ndarray:
-    """Error rate among the most confident shares of rows in (0, 1], (..., n_coverages); ties as in `aurc`. Between
-    two numbers of rows the count of errors is interpolated.
-    """
-    coverage = np.asarray(coverage, dtype=np.float64)
-    if not ((coverage > 0) & (coverage <= 1)).all():
-        raise ValueError(f"coverage must lie in (0, 1], got [{coverage.min()}, {coverage.max()}]")
-    return Ranked(confidence, wrong).risk_at(coverage, weights)
-
-
 def risk_coverage(confidence: ArrayLike, wrong: ArrayLike, *, n_points: int | None = None) -> pd.DataFrame:
     """Columns coverage and risk: error rate against the share of rows that is answered, the most confident first; at
     n_points evenly spaced coverages up to 1, by default at k / n for every k. Ties as in `aurc`.
     """
     n_points = n_points or len(np.asarray(confidence))
     coverage = np.arange(1, n_points + 1) / n_points
-    return pd.DataFrame({"coverage": coverage, "risk": risk_at(coverage, confidence, wrong)})
+    return pd.DataFrame({"coverage": coverage, "risk": Ranked(confidence, wrong).risk_at(coverage)})
 
 
 class Ranked:
-    """Rows put in order once, however many weights are asked for; see `aurc` and `risk_at`."""
+    """Rows put in order once, however many weights are asked for; see `aurc`."""
 
     def __init__(self, confidence: ArrayLike, wrong: ArrayLike):
         confidence, wrong = _scored(confidence, wrong)
@@ -84,20 +72,23 @@ class Ranked:
         return ratio(errors.sum(axis=-1) * harmonic[n] - spent.sum(axis=-1), n, empty=np.nan)
 
     def risk_at(self, coverage: np.ndarray, weights: ArrayLike | None = None) -> np.ndarray:
-        """Error rates among the most confident shares of rows, (..., n_coverages)."""
+        """Error rates among the most confident shares of rows in (0, 1], (..., n_coverages); ties as in `aurc`. Between
+        two numbers of rows the count of errors is interpolated.
+        """
         counts = self._counts(weights)
         rows, errors = (np.take(_running(of), self._end, axis=-1) for of in (counts, counts * self._wrong))
-        blocks = zip(rows.reshape(-1, len(self._end)), errors.reshape(-1, len(self._end)), strict=True)
-        found = [_risk_of_blocks(coverage, n_rows, n_errors) for n_rows, n_errors in blocks]
-        return np.reshape(found, (*counts.shape[:-1], len(coverage)))
+        found = np.empty((*counts.shape[:-1], len(coverage)))
+        for place in np.ndindex(counts.shape[:-1]):
+            wanted = coverage * rows[place][-1]
+            among = np.interp(wanted, np.r_[0, rows[place]], np.r_[0, errors[place]])
+            found[place] = ratio(among, wanted, empty=np.nan)
+        return found
 
     def _counts(self, weights: ArrayLike | None) -> np.ndarray:
         """How often each row counts, from the most confident on, (..., n)."""
-        weights = np.asarray(row_weights(weights, len(self._order)) if weights is None else weights)
         # Small whole numbers, as they are drawn, take a quarter of the time.
-        if weights.dtype.kind not in "iu" or weights.shape[-1:] != self._order.shape:
-            weights = row_weights(weights, len(self._order))
-        return np.take(weights, self._order, axis=-1)
+        is_drawn = np.asarray(weights).dtype.kind in "iu"
+        return np.take(weights if is_drawn else row_weights(weights, len(self._order)), self._order, axis=-1)
 
 
 def _running(counts: np.ndarray) -> np.ndarray:
@@ -107,19 +98,10 @@ def _running(counts: np.ndarray) -> np.ndarray:
     return sums
 
 
-def _risk_of_blocks(coverage: np.ndarray, rows: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    wanted = coverage * rows[-1]
-    return ratio(np.interp(wanted, np.r_[0, rows], np.r_[0, errors]), wanted, empty=np.nan)
-
-
 def _scored(score: ArrayLike, is_true: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     score, is_true = np.asarray(score, dtype=np.float64), np.asarray(is_true)
     if score.ndim != 1 or is_true.shape != score.shape:
         raise ValueError(f"expected one score and one truth a row, got shapes {score.shape} and {is_true.shape}")
     if np.isnan(score).any():
-        raise ValueError(
-            f"{int(np.isnan(score).sum())} of {len(score)} scores are NaN; they have no place in a ranking"
-        )
-    if is_true.dtype != bool and not np.isin(is_true, (0, 1)).all():
-        raise ValueError(f"expected true or false a row, got {is_true.dtype} with values other than 0 and 1")
+        raise ValueError(f"{np.isnan(score).sum()} of {len(score)} scores are NaN; they have no place in a ranking")
     return score, is_true.astype(bool)

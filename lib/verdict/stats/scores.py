@@ -33,7 +33,8 @@ def check_logits(logits: ArrayLike, *, allow_small: bool = False) -> np.ndarray:
         raise ValueError(f"logits must be finite; {len(rows)} of {len(array)} rows are not, the first is row {rows[0]}")
     # The row (0, z) with z = 1 throughout is the one table of binary logits that also reads as probabilities.
     is_binary_row = array.shape[1] == 2 and not array[:, 0].any()
-    if not is_binary_row and _are_probabilities(array):
+    is_within = array.min() >= 0 and array.max() <= 1
+    if not is_binary_row and is_within and np.abs(array.sum(axis=1) - 1).max() <= _SUM_TOLERANCE:
         raise ValueError(
             "expected logits, got probabilities (all in [0, 1], rows sum to 1); pass logits, not their softmax"
         )
@@ -70,6 +71,14 @@ def check_probs(probs: ArrayLike) -> np.ndarray:
     return array
 
 
+def check_unit(name: str, values: ArrayLike) -> np.ndarray:
+    """Read values as float64; ValueError with their name where one lies outside [0, 1]."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.size and not (array.min() >= 0 and array.max() <= 1):
+        raise ValueError(f"{name} must lie in [0, 1] without NaN, got {array.min()} to {array.max()}")
+    return array
+
+
 def check_labels(y_true: ArrayLike, n: int, n_classes: int) -> np.ndarray:
     """Read class ids in 0 … n_classes - 1 as int64 (n,); ValueError for other values, or another length."""
     array = np.asarray(y_true)
@@ -100,8 +109,3 @@ def _table(values: ArrayLike, name: str) -> np.ndarray:
     if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
         raise ValueError(f"{name} must have shape (n, n_classes) with n >= 1 and n_classes >= 2, got {array.shape}")
     return array.astype(np.float64)
-
-
-def _are_probabilities(array: np.ndarray) -> bool:
-    is_within = array.min() >= 0 and array.max() <= 1
-    return bool(is_within and np.abs(array.sum(axis=1) - 1).max() <= _SUM_TOLERANCE)

@@ -69,14 +69,9 @@ def with_bounds(name: str, found: Interval | Number) -> dict[str, float | None]:
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
-def percentile_interval(value: float, replicates: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Percentile interval of replicates; those that are not finite are left out, and none at all gives NaN bounds."""
-    finite = np.asarray(replicates, dtype=np.float64)
-    finite = finite[np.isfinite(finite)]
-    if not len(finite):
-        return Interval(float(value), float("nan"), float("nan"))
-    low, high = np.quantile(finite, [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(float(value), float(low), float(high), np.size(replicates) - len(finite))
+def cells(found: Mapping[str, Interval]) -> dict[str, float | None]:
+    """Several values with their bounds as columns of a table's row; see `with_bounds`."""
+    return {name: value for column, one in found.items() for name, value in with_bounds(column, one).items()}
 
 
 @dataclass(frozen=True)
@@ -153,7 +148,12 @@ class Resampler:
         """
         if self.n_groups < 2:
             return np.full(self.n_resamples, np.nan)
-        return np.concatenate([_evaluated(statistic, weights) for _, weights in self.parts()])
+        found = np.concatenate([np.atleast_1d(statistic(weights)) for _, weights in self.parts()]).astype(np.float64)
+        if found.shape != (self.n_resamples,):
+            raise ValueError(
+                f"expected one value a resample from the statistic, ({self.n_resamples},), got {found.shape}"
+            )
+        return found
 
     def shares(self, values: ArrayLike, cells: np.ndarray, n_cells: int) -> tuple[np.ndarray, np.ndarray]:
         """Sums of values (n,) over the rows of each cell, divided by the number of all rows: observed (n_cells,),
@@ -183,8 +183,15 @@ class Resampler:
         return self.around(float(statistic(None)), self.replicates(statistic))
 
     def around(self, value: float, replicates: ArrayLike) -> Interval:
-        """Percentile interval of replicates that were made elsewhere, at this level."""
-        return percentile_interval(value, replicates, level=self.level)
+        """Percentile interval of replicates that were made elsewhere, at this level; those that are not finite are left
+        out, and none at all gives NaN bounds.
+        """
+        finite = np.asarray(replicates, dtype=np.float64)
+        finite = finite[np.isfinite(finite)]
+        if not len(finite):
+            return Interval(float(value), float("nan"), float("nan"))
+        low, high = np.quantile(finite, [0.5 - self.level / 2, 0.5 + self.level / 2])
+        return Interval(float(value), float(low), float(high), np.size(replicates) - len(finite))
 
     def mean(self, values: ArrayLike, *, span: tuple[float, float] | None = None) -> Interval:
         """Mean of values (n,) with its interval.
@@ -358,13 +365,7 @@ def sign_flip_test(first_right: ArrayLike, second_right: ArrayLike, groups: Arra
     exact test. McNemar (1947), Note on the sampling error of the difference between correlated proportions; Fisher
     (1935), The design of experiments, section 21, for exchanges within pairs.
     """
-    first, second = np.asarray(first_right, dtype=bool), np.asarray(second_right, dtype=bool)
-    if first.shape != second.shape or first.ndim != 1:
-        raise ValueError(f"expected one truth a row for both, got shapes {first.shape} and {second.shape}")
-    change = second.astype(np.int64) - first.astype(np.int64)
-    if groups is not None:
-        _, codes = np.unique(np.asarray(groups), return_inverse=True)
-        change = np.bincount(codes, change).astype(np.int64)
+    change = _changes(first_right, second_right, groups)
     sizes, repeats = np.unique(np.abs(change[change != 0]), return_counts=True)
     # The sum of the exchanged differences is 2 * (sum of the kept sizes) - total; sizes are added one power at a time.
     total = int((sizes * repeats).sum())
@@ -388,16 +389,21 @@ def clustered_mcnemar(first_right: ArrayLike, second_right: ArrayLike, groups: A
     Yang, Sun and Hardin (2010), A note on the tests for clustered matched-pair binary data, Biometrical Journal 52,
     638-652.
     """
-    first, second = np.asarray(first_right, dtype=bool), np.asarray(second_right, dtype=bool)
-    names, codes = np.unique(np.asarray(groups), return_inverse=True)
-    if not first.shape == second.shape == codes.shape or first.ndim != 1:
-        raise ValueError(f"expected one truth a row for both and its group, got {first.shape}, {second.shape}")
-    change = np.bincount(codes, second.astype(np.float64) - first)
+    change = _changes(first_right, second_right, groups)
     spread = float((change**2).sum())
     if spread == 0:
         return 1.0
-    statistic = (len(names) - 1) / len(names) * float(change.sum()) ** 2 / spread
+    statistic = (len(change) - 1) / len(change) * float(change.sum()) ** 2 / spread
     return float(stats.chi2.sf(statistic, 1))
+
+
+def _changes(first_right: ArrayLike, second_right: ArrayLike, groups: ArrayLike | None) -> np.ndarray:
+    """Gains minus losses of each group, whole numbers; without groups of each row."""
+    first, second = (np.asarray(right, dtype=bool).astype(np.int64) for right in (first_right, second_right))
+    codes = np.arange(len(first)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    if not first.shape == second.shape == codes.shape:
+        raise ValueError(f"expected one truth a row for both and its group, got {first.shape}, {second.shape}")
+    return np.bincount(codes, second - first).astype(np.int64)
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
@@ -407,8 +413,6 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6.
     """
     raw = np.asarray(p_values, dtype=np.float64)
-    if not ((raw >= 0) & (raw <= 1)).all():
-        raise ValueError(f"p-values lie in [0, 1], got {raw}")
     order = np.argsort(raw, kind="stable")
     adjusted = np.empty_like(raw)
     adjusted[order] = np.minimum(1, np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1)))
@@ -416,9 +420,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
 
 def expected_best_of(n: int, mean: float = 0.0, sd: float = 1.0) -> float:
-    """Expected largest of n independent normal draws: what the best of n equal runs scores from chance alone."""
-    if n < 1 or sd < 0:
-        raise ValueError(f"expected n >= 1 and sd >= 0, got n={n}, sd={sd}")
+    """Expected largest of n >= 1 independent normal draws: what the best of n equal runs scores from chance alone."""
     # The integrand vanishes with all its derivatives at both ends, so the trapezoid rule is exact to rounding.
     x = np.linspace(-12, 12, 4801)
     return float(mean + sd * np.trapezoid(x * n * stats.norm.pdf(x) * stats.norm.cdf(x) ** (n - 1), x))
@@ -426,24 +428,14 @@ def expected_best_of(n: int, mean: float = 0.0, sd: float = 1.0) -> float:
 
 @lru_cache(maxsize=4)
 def _draws_of(digest: str, n_groups: int, n_resamples: int, seed: int) -> np.ndarray:
-    """Draws of groups of a digest; kept, since a page asks for many quantities of the same rows."""
-    drawn = _drawn(n_groups, n_resamples, stream(seed, "resample.groups", digest))
-    drawn.setflags(write=False)
-    return drawn
-
-
-def _drawn(n_groups: int, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each group is drawn, int16 (n_resamples, n_groups)."""
+    """How often each group of a digest is drawn, int16 (n_resamples, n_groups); kept, since a page asks for many
+    quantities of the same rows.
+    """
+    rng = stream(seed, "resample.groups", digest)
     counts, step = np.empty((n_resamples, n_groups), dtype=np.int16), max(1, _CACHED_CELLS // n_groups)
     for start in range(0, n_resamples, step):
         rows = counts[start : start + step]
         picks = rng.integers(n_groups, size=rows.shape) + np.arange(len(rows))[:, None] * n_groups
         rows[:] = np.bincount(picks.ravel(), minlength=rows.size).reshape(rows.shape)
+    counts.setflags(write=False)
     return counts
-
-
-def _evaluated(statistic: Statistic, weights: np.ndarray) -> np.ndarray:
-    values = np.asarray(statistic(weights), dtype=np.float64)
-    if values.shape != (len(weights),):
-        raise ValueError(f"the statistic must return one value a resample, shape ({len(weights)},), got {values.shape}")
-    return values

@@ -68,10 +68,8 @@ def load_execution(where: str, profile: str, folder: Path | None = None) -> Exec
     Raises
     ------
     ParamsError
-        If there is no such place, or its file holds an unknown key, a wrong type or a stage that does not exist.
+        If the place's file holds an unknown key, a wrong type or a stage that does not exist.
     """
-    if where not in WHERES:
-        raise ParamsError(f"WHERE is one of {list(WHERES)}, got {where!r}")
     folder = (folder or paths.PARAMS / "execution") / where
     content = read_yaml(folder / "base.yaml")
     own = folder / f"{profile}.yaml"

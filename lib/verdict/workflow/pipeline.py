@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import os
 import re
@@ -15,17 +16,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from verdict.base import artifacts, paths
 from verdict.base.params import Params, ParamsError, load_params
 from verdict.workflow import integrity, place, slurm, stages, start, warm
 from verdict.workflow.execution import WHERES, load_execution
+from verdict.workflow.remaining import keep_times, remaining
 from verdict.workflow.result_folder import TWIN, failure, was_killed
 from verdict.workflow.start import tell
 
 RERUN_TRIGGERS = ("mtime", "input", "params")
+STEPS = re.compile(r"\d+ of \d+ steps")
 NOISE = re.compile(
     r"\s*$|\[[A-Z]\w\w [A-Z]|Assuming |Building DAG|Using shell|Provided |Rules claiming|Select jobs|Execute \d"
     r"|Finished job|host: |Complete log|Shutting down|Nothing to be done|Config file|Job stats|job +count|-{5}"
@@ -114,7 +117,6 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
         lock = stack.enter_context(one_at_a_time(profile))
         if where == "local":
             environment |= stack.enter_context(start.run_folder(lock))
-        served = stack.enter_context(warm.server(environment)) if _may_fork(where) else environment
         if own := load_execution(where, profile).slurm:
             watch = slurm.Watch(job_prefix(profile), own.report_waiting_s, 60 * own.give_up_minutes, tell)
             stack.enter_context(start.beside(watch.loop))
@@ -126,14 +128,18 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
         if stages.undeclared():
             # Whoever renders says that they are left out.
             paths.rendered(profile).unlink(missing_ok=True)
-        whole = paths.rendered(profile).relative_to(paths.ROOT).as_posix()
-        wanted = list(targets) or [whole, *integrity.missing(params, profile)]
-        status = _follow(snakemake_command(profile, cores, wanted, where=where), served, log)
+        whole, absent = paths.rendered(profile).relative_to(paths.ROOT).as_posix(), integrity.missing(params, profile)
+        served, command = environment, start.command("verdict.report", "--profile", profile)
+        if targets or absent:
+            served = stack.enter_context(warm.server(environment)) if _may_fork(where) else environment
+            command = snakemake_command(profile, cores, list(targets) or [whole, *absent], where=where)
+        status = _follow(command, served, log, functools.partial(remaining, params, profile, cores))
         if status == 0:
             what = f"{len(targets)} record(s) are" if targets else f"report of profile {profile!r} is"
             tell(f"{what} up to date after {time.monotonic() - started:.0f} s")
             if not targets:
                 integrity.keep_whole(params, profile, made_from)
+                keep_times(params, profile)
                 print(paths.report_dir(profile) / "index.html", flush=True)
             return 0
         tell(f"\nthe report of profile {profile!r} is NOT complete (after {time.monotonic() - started:.0f} s):")
@@ -155,8 +161,8 @@ def _is_up_to_date(params: Params, profile: str) -> bool:
         return integrity.is_up_to_date(params, profile)
 
 
-def _follow(command: list[str], environment: dict[str, str], log: Path) -> int:
-    """Run Snakemake; show what stages say and how many steps are done, keep everything in a log."""
+def _follow(command: list[str], environment: dict[str, str], log: Path, left: Callable[[], str]) -> int:
+    """Run Snakemake; show what stages say, how many steps are done and how long is left, keep everything in a log."""
     told = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
     process = subprocess.Popen(command, env=environment, cwd=paths.ROOT, **told)
     with process, log.open("wb", buffering=0) as file:
@@ -166,7 +172,7 @@ def _follow(command: list[str], environment: dict[str, str], log: Path) -> int:
                 with contextlib.suppress(OSError):
                     file.write(line.encode("utf-8"))
                 if not NOISE.match(line):
-                    tell(line.rstrip())
+                    tell(", ".join(filter(None, [line.rstrip(), left() if STEPS.match(line) else ""])))
         except BaseException:
             # It may take back what it has submitted.
             process.send_signal(signal.SIGINT)

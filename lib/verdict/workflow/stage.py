@@ -46,7 +46,6 @@ class Stage:
     shard: int | None = None
     numbers: Numbers = field(default_factory=Numbers)
     claims: list[Claim] = field(default_factory=list)
-    _inputs: set[Path] = field(default_factory=set)
     _verified: dict[Path, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -110,7 +109,6 @@ class Stage:
         """The record of a folder that this stage reads, its outputs verified."""
         if source not in self._verified:
             self._verified[source] = verify_outputs(source)
-            self._inputs.add(source / "run.json")
         return self._verified[source]
 
     def record(self, name: str, trial: str | None = None) -> dict[str, Any]:
@@ -218,7 +216,7 @@ class Stage:
             self.save_table(name, table)
         self.numbers.save(self.path("numbers.json"))
         write_json(self.path("claims.json"), [asdict(claim) for claim in self.claims])
-        write_json(self.path("inputs.json"), sorted(relative(path) for path in self._inputs))
+        write_json(self.path("inputs.json"), sorted(relative(source / "run.json") for source in self._verified))
         if place.has_computed_on_gpu():
             self.path(place.COMPUTED_ON_GPU).touch()
 

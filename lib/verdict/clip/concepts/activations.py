@@ -7,37 +7,21 @@ is a list of short phrases, encoded once; similarities are cosines.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from verdict.base.params import ConceptsParams
 from verdict.clip.concepts import knowledge
-from verdict.clip.concepts.parts import (
-    foreground_spectral,
-    part_prompts,
-    parts_by_clusters,
-    parts_by_components,
-    unit_rows,
-)
+from verdict.clip.concepts.parts import foreground_spectral, part_prompts, parts_of, unit_rows
+from verdict.clip.encoder.study import EmbeddingCache
 from verdict.stats.scores import top_class
 from verdict.stats.uncertainty import Interval, wilson
+from verdict.stats.weighted import ratio
 
-if TYPE_CHECKING:
-    from verdict.clip.encoder.study import EmbeddingCache
-
-SHARPNESS = 2.5
-
-
-@dataclass(frozen=True)
-class Words:
-    """Texts of a study as unit vectors: classes (K, d), and descriptors, bank (D, d)."""
-
-    classes: np.ndarray
-    bank: np.ndarray
+SHARPNESS, MAX_STEPS, TOLERANCE = 2.5, 1000, 1e-9
 
 
 @dataclass(frozen=True)
@@ -67,41 +51,53 @@ class Seen:
 
 
 def look(
-    reader: EmbeddingCache, images: np.ndarray, y_true: np.ndarray, words: Words, settings: ConceptsParams, *, seed: int
+    reader: EmbeddingCache,
+    images: np.ndarray,
+    y_true: np.ndarray,
+    classes: np.ndarray,
+    bank: np.ndarray,
+    settings: ConceptsParams,
+    *,
+    seed: int,
 ) -> Seen:
     """Find the descriptors of uint8 images (n, height, width, 3) and of classes; k-means draws by `seed`.
 
-    `y_true` (n,) says which images are looked at together; it plays no other part.
+    `classes` (K, d) and `bank` (D, d) are unit vectors of texts. `y_true` (n,) says which images are looked at
+    together; it plays no other part.
     """
     whole, patches = reader.images(images), reader.patches(images)
     grid = (reader.grid, reader.grid)
-    masks, parts = np.zeros((len(images), *grid), dtype=bool), np.full((len(images), *grid), -1)
+    masks = by_class(foreground_spectral, patches, y_true, grid)
+    parts = np.empty(masks.shape, dtype=int)
     for label in np.unique(y_true):
         own = np.flatnonzero(y_true == label)
-        masks[own] = foreground_spectral(patches[own], grid)
-        if settings.parts == "clusters":
-            parts[own] = parts_by_clusters(patches[own], masks[own], settings.n_parts, seed=seed)
-        else:
-            parts[own] = parts_by_components(patches[own], masks[own], settings.n_parts)
+        parts[own] = parts_of(patches[own], masks[own], settings.n_parts, kind=settings.parts, seed=seed)
     pictures, owner = part_prompts(images, parts, outline=settings.outline)
-    cosine = np.empty((0, len(words.bank)))
-    if len(pictures):
-        vectors = unit_rows(np.asarray(reader.images(pictures.reshape(-1, *pictures.shape[2:]))))
+    cosine = np.empty((0, len(bank)))
+    if pictures:
+        vectors = unit_rows(np.asarray(reader.images(np.concatenate(pictures))))
         # The mean is not brought to length one, as in the study: prompts that disagree count for less.
-        cosine = vectors.reshape(*pictures.shape[:2], -1).mean(axis=1) @ words.bank.T
+        cosine = vectors.reshape(len(pictures), -1, vectors.shape[1]).mean(axis=1) @ bank.T
     chosen = {"n_candidates": settings.n_candidates, "per_part": settings.per_part, "regulariser": settings.regulariser}
     found = [describe_parts(cosine[owner[:, 0] == place], **chosen) for place in range(len(images))]
-    near = np.asarray(whole) @ words.bank.T
+    near = np.asarray(whole) @ bank.T
     none = np.empty(0, dtype=int)
     visual = [by_importance(np.concatenate([none, *ids]), row) for (ids, _), row in zip(found, near, strict=True)]
-    answer = top_class(np.asarray(whole) @ words.classes.T)
+    answer = top_class(np.asarray(whole) @ classes.T)
     is_fallback = np.array([one for _, one in found])
-    return Seen(masks, parts, is_fallback, visual, answer, nearest(words.classes @ words.bank.T, settings.n_textual))
+    return Seen(masks, parts, is_fallback, visual, answer, nearest(classes @ bank.T, settings.n_textual))
 
 
-def sinkhorn(
-    scores: np.ndarray, *, regulariser: float = 1.0, n_iterations: int = 1000, tolerance: float = 1e-9
-) -> np.ndarray:
+def by_class(find: Callable, features: np.ndarray, y_true: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Foregrounds that are looked for in the images of each class together: bool (n, rows, columns)."""
+    masks = np.zeros((len(y_true), *grid), dtype=bool)
+    for label in np.unique(y_true):
+        own = np.flatnonzero(y_true == label)
+        masks[own] = find(features[own], grid)
+    return masks
+
+
+def sinkhorn(scores: np.ndarray, *, regulariser: float) -> np.ndarray:
     """Share descriptors out between parts by scores (n_parts, n_descriptors): rows sum to 1, columns are alike.
 
     A small regulariser gives each descriptor to one part, a large one to all alike.
@@ -110,22 +106,19 @@ def sinkhorn(
     ----------
     Cuturi (2013), Sinkhorn distances, algorithm 1.
     """
-    scores = np.asarray(scores, dtype=np.float64)
-    if scores.ndim != 2 or not scores.size:
-        raise ValueError(f"scores must be a table of parts and descriptors, got shape {scores.shape}")
     kernel = np.exp((scores - scores.max()) / regulariser)
     wanted = scores.shape[0] / scores.shape[1]
     columns = np.ones(scores.shape[1])
-    for _ in range(n_iterations):
+    for _ in range(MAX_STEPS):
         rows = 1 / (kernel @ columns)
         columns = wanted / (rows @ kernel)
-        if np.abs(rows * (kernel @ columns) - 1).max() < tolerance:
+        if np.abs(rows * (kernel @ columns) - 1).max() < TOLERANCE:
             break
     return rows[:, None] * kernel * columns
 
 
 def describe_parts(
-    cosine: np.ndarray, *, n_candidates: int, per_part: int, regulariser: float = 1.0
+    cosine: np.ndarray, *, n_candidates: int, per_part: int, regulariser: float
 ) -> tuple[list[np.ndarray], bool]:
     """The descriptors of each part of one image, the best first, and whether parts had too few in common.
 
@@ -137,7 +130,6 @@ def describe_parts(
     ----------
     cosine : (n_parts, n_bank)
     """
-    cosine = np.asarray(cosine, dtype=np.float64)
     if not len(cosine):
         return [], False
     near = np.zeros(cosine.shape, dtype=bool)
@@ -168,23 +160,24 @@ def score_images(seen: Seen, y_true: np.ndarray, n_bank: int) -> pd.DataFrame:
     One row an image: n_visual, shared, lift, jaccard, ranked (rank-biased overlap), mi_published, mi_table,
     auc_published, auc_relative, is_right, is_fallback.
     """
-    rows = []
-    for visual, answer in zip(seen.visual, seen.answer, strict=True):
-        textual = seen.textual[answer]
-        n_visual, n_textual, shared = len(visual), len(textual), knowledge.n_shared(visual, textual)
-        row = {
-            "n_visual": n_visual,
-            "shared": shared,
-            "lift": float(knowledge.lift(shared, n_visual, n_textual, n_bank)) if n_visual else float("nan"),
-            "jaccard": knowledge.jaccard(visual, textual),
-            "ranked": knowledge.rank_biased_overlap(visual, textual),
-            "mi_published": float(knowledge.mi_as_published(max(n_visual, 1), n_textual, shared)),
-            "mi_table": float(knowledge.mi_table(shared)),
-            "auc_published": knowledge.published_area(visual, textual),
-            "auc_relative": knowledge.relative_area(visual, textual),
-        }
-        rows.append(row)
-    return pd.DataFrame(rows).assign(is_right=seen.answer == np.asarray(y_true), is_fallback=seen.is_fallback)
+    pairs = list(zip(seen.visual, seen.textual[seen.answer], strict=True))
+    lists = {
+        "n_visual": [len(visual) for visual in seen.visual],
+        "shared": [knowledge.n_shared(*pair) for pair in pairs],
+    }
+    found = pd.DataFrame(lists)
+    curves = [knowledge.published_curve(*pair) for pair in pairs]
+    return found.assign(
+        lift=found["shared"] / knowledge.expected_shared(found["n_visual"], seen.textual.shape[1], n_bank),
+        jaccard=[knowledge.jaccard(*pair) for pair in pairs],
+        ranked=[knowledge.rank_biased_overlap(*pair) for pair in pairs],
+        mi_published=[curve[0] for curve in curves],
+        mi_table=knowledge.mi_table(found["shared"]),
+        auc_published=[curve.mean() for curve in curves],
+        auc_relative=[knowledge.relative_area(*pair) for pair in pairs],
+        is_right=seen.answer == np.asarray(y_true),
+        is_fallback=seen.is_fallback,
+    )
 
 
 def permuted_overlaps(
@@ -230,7 +223,7 @@ def likeness(is_visual: np.ndarray, y_true: np.ndarray) -> tuple[np.ndarray, np.
     has = is_visual.astype(float)
     both, sizes = has @ has.T, has.sum(axis=1)
     union = sizes[:, None] + sizes[None, :] - both
-    index = np.divide(both, union, out=np.zeros_like(both), where=union > 0)
+    index = ratio(both, union)
     same = np.asarray(y_true)[:, None] == np.asarray(y_true)[None, :]
     other = ~same
     np.fill_diagonal(same, False)
@@ -239,8 +232,7 @@ def likeness(is_visual: np.ndarray, y_true: np.ndarray) -> tuple[np.ndarray, np.
 
 def share_of(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Sum of each row over how many columns of it are chosen, (n,); NaN where none is."""
-    counts = chosen.sum(axis=1)
-    return np.divide(values.sum(axis=1), counts, out=np.full(len(values), np.nan), where=counts > 0)
+    return ratio(values.sum(axis=1), chosen.sum(axis=1), empty=np.nan)
 
 
 def frequent_descriptors(is_visual: np.ndarray, y_true: np.ndarray, n_classes: int, n: int) -> np.ndarray:

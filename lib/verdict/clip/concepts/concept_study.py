@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 
@@ -13,12 +13,12 @@ from matplotlib.colors import to_rgb
 from verdict.base.numbers import EXACT, POINTS, SETTING
 from verdict.clip import UNTRAINED, WHOLE
 from verdict.clip.concepts import activations, knowledge, parts
-from verdict.clip.concepts.activations import Seen, nearest, share_of
+from verdict.clip.concepts.activations import Seen, by_class, nearest, share_of
 from verdict.clip.concepts.setup import Setup, material
 from verdict.clip.encoder.study import EmbeddingCache
 from verdict.clip.pictures.words import class_vectors, prompts
 from verdict.stats.scores import top_class
-from verdict.stats.uncertainty import Interval, Weights, with_bounds
+from verdict.stats.uncertainty import Interval, Weights, cells, with_bounds
 from verdict.stats.weighted import ratio, row_weights
 from verdict.workflow.stage import Stage
 
@@ -57,29 +57,22 @@ def foreground_table(setup: Setup) -> pd.DataFrame:
     features["keys of the last block"] = setup.study.encoder.last_keys(shown.images)
     found = {}
     for name, values in features.items():
-        found[f"spectral cut, {name}"] = _by_class(parts.foreground_spectral, values, shown.y_true, grid)
-        found[f"first component, {name}"] = _by_class(parts.foreground_principal, values, shown.y_true, grid)
-    cut, chance, gain = "spectral cut, last tokens", "as many patches at random", "the cut minus random patches, paired"
+        found[f"spectral cut, {name}"] = by_class(parts.foreground_spectral, values, shown.y_true, grid)
+        found[f"first component, {name}"] = by_class(parts.foreground_principal, values, shown.y_true, grid)
+    cut, keys = "spectral cut, last tokens", "spectral cut, keys of the last block"
+    chance, gain = "as many patches at random", "the cut minus random patches, paired"
+    limit = "the best choice of patches"
     found[chance] = parts.shuffled_masks(found[cut], setup.stage.rng("concepts.masks"))
     found["every patch"] = np.ones_like(found[cut])
-    found["the best choice of patches"] = best_patches(shown.masks, grid)
-    pixels = {name: parts.to_pixels(masks, *shown.masks.shape[1:]) for name, masks in found.items()}
-    overlap = {name: parts.intersection_over_union(masks, shown.masks) for name, masks in pixels.items()}
+    found[limit] = best_patches(shown.masks, grid)
+    side = shown.masks.shape[1:]
+    overlap = {k: parts.intersection_over_union(parts.to_pixels(m, *side), shown.masks) for k, m in found.items()}
     rows = {name: setup.mean(values, span=(0, 1)) for name, values in overlap.items()}
     rows[gain] = setup.mean(overlap[cut] - overlap[chance], span=(-1, 1))
-    keys, limit = "spectral cut, keys of the last block", "the best choice of patches"
     names = {"iou": cut, "iou_keys": keys, "iou_random": chance, "iou_limit": limit, "iou_gain": gain}
     for number, name in names.items():
         setup.keep(number, rows[name])
     return pd.DataFrame([{"label": name, **asdict(r)} for name, r in rows.items()])
-
-
-def _by_class(find: Callable, features: np.ndarray, y_true: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    masks = np.zeros((len(y_true), *grid), dtype=bool)
-    for label in np.unique(y_true):
-        own = np.flatnonzero(y_true == label)
-        masks[own] = find(features[own], grid)
-    return masks
 
 
 def best_patches(masks: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -88,11 +81,11 @@ def best_patches(masks: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     Patches are taken in the order of their share of the object; the best set is one of these prefixes.
     """
     n, height, width = masks.shape
-    owner = parts.to_pixels(np.arange(grid[0] * grid[1]).reshape(1, *grid), height, width)[0].ravel()
-    sizes = np.bincount(owner, minlength=grid[0] * grid[1])
-    found = np.zeros((n, grid[0] * grid[1]), dtype=bool)
+    n_patches = grid[0] * grid[1]
+    owner = parts.to_pixels(np.arange(n_patches).reshape(1, *grid), height, width)[0].ravel()
+    sizes, found = np.bincount(owner), np.zeros((n, n_patches), dtype=bool)
     for row, mask in enumerate(masks.reshape(n, -1)):
-        inside = np.bincount(owner[mask], minlength=len(sizes))
+        inside = np.bincount(owner[mask], minlength=n_patches)
         order = np.argsort(-inside / sizes, kind="stable")
         both, area = np.cumsum(inside[order]), np.cumsum(sizes[order])
         found[row, order[: 1 + (both / (area + mask.sum() - both)).argmax()]] = True
@@ -129,7 +122,7 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
     shown, reader = setup.shown, setup.readers[WHOLE]
     if shown.truth is None:
         return pd.DataFrame(columns=["descriptors", "n_each", "is_true", "false_red"])
-    cosine = np.asarray(reader.images(shown.images)) @ setup.words(reader).bank.T
+    cosine = np.asarray(reader.images(shown.images)) @ setup.words(reader)[1].T
     n_bank, order = len(setup.bank), nearest(cosine, len(setup.bank))
     ranked = [order[row, : len(ids)] for row, ids in enumerate(seen.visual)]
     chosen = {
@@ -139,17 +132,15 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
         "class": ("of the class that it is given", seen.is_textual(n_bank)[seen.answer]),
         "bank": ("all of the bank", np.ones_like(shown.truth)),
     }
-    is_red = np.array([("colour", "red") in one.words for one in setup.bank])
+    is_red = np.array([words.get("colour") == "red" for _, words in setup.bank])
     is_without_red = ~shown.truth[:, is_red].any(axis=1)[:, None]
     rows, shares, reds = [], {}, {}
     for name, (words, has) in chosen.items():
         span = None if name == "bank" else (0, 1)
         shares[name], reds[name] = share_of(has & shown.truth, has), share_of(has & is_red, has & is_without_red)
-        found = setup.mean(shares[name], span=span)
-        setup.keep(f"true_{name}", found, unit="%")
-        each = with_bounds("n_each", setup.mean(has.sum(axis=1)))
-        red = with_bounds("false_red", setup.mean(reds[name], span=span))
-        rows.append({"descriptors": words, **each, **with_bounds("is_true", found), **red})
+        found = {"n_each": setup.mean(has.sum(axis=1)), "is_true": setup.mean(shares[name], span=span)}
+        setup.keep(f"true_{name}", found["is_true"], unit="%")
+        rows.append({"descriptors": words, **cells(found | {"false_red": setup.mean(reds[name], span=span)})})
     setup.keep("true_gain", setup.mean(shares["parts"] - shares["nearest"], span=(-1, 1)), unit=POINTS)
     setup.keep("red_gain", setup.mean(reds["parts"] - reds["bare"], span=(-1, 1)), unit=POINTS)
     return pd.DataFrame(rows)
@@ -176,10 +167,8 @@ def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFram
     rows, by_image = [], {}
     for name, one in seen.items():
         scores = by_image[name] = activations.score_images(one, setup.shown.y_true, len(setup.bank))
-        row: dict[str, object] = {"model": name}
-        for column, (values, span) in _KNOWLEDGE.items():
-            row |= with_bounds(column, setup.mean(scores[values].to_numpy(), span=span))
-        rows.append(row)
+        found = {to: setup.mean(scores[of].to_numpy(), span=span) for to, (of, span) in _KNOWLEDGE.items()}
+        rows.append({"model": name, **cells(found)})
     for column in ("accuracy", "shared", "lift", "auc_published", "auc_relative"):
         setup.keep(column, Interval.from_columns(rows[0], column), unit="%" if column == "accuracy" else "")
     return pd.DataFrame(rows), by_image
@@ -205,12 +194,11 @@ def null_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFrame, np
             "own_class_gain": setup.mean(activations.own_class_gain(visual, textual, setup.shown.y_true)),
             "p_exchanged": activations.permutation_p_value(float(shared.mean()), drawn[name], level=level),
         }
-        row: dict[str, object] = {"model": name}
-        for column, interval in found.items():
-            row |= with_bounds(column, interval)
-            if name == WHOLE and column != "shared":
-                setup.keep({"by_chance": "shared_by_chance"}.get(column, column), interval)
-        rows.append(row)
+        rows.append({"model": name, **cells(found)})
+        if name == WHOLE:
+            setup.keep("shared_by_chance", found["by_chance"])
+            setup.keep("own_class_gain", found["own_class_gain"])
+            setup.keep("p_exchanged", found["p_exchanged"])
     setup.stage.number("concepts.n_draws", n_draws, unit="count", kind=SETTING)
     return pd.DataFrame(rows), drawn[WHOLE]
 
@@ -222,15 +210,14 @@ def deletion_curves(setup: Setup, seen: Mapping[str, Seen]) -> dict[str, pd.Data
     """
     curves = {}
     for name, one in seen.items():
-        published = [
-            knowledge.mi_as_published(
-                max(len(visual), 1), one.textual.shape[1], knowledge.deletion_counts(visual, one.textual[answer])
-            )
-            for visual, answer in zip(one.visual, one.answer, strict=True)
-        ]
-        found = [setup.mean(column) for column in knowledge.continued_by_zero(published).T]
-        rows = [(mean.value, mean.low, mean.high) for mean in found]
-        curves[name] = pd.DataFrame(rows, columns=["published", "low", "high"]).assign(removed=np.arange(len(rows)))
+        lists = zip(one.visual, one.textual[one.answer], strict=True)
+        # Short curves are continued by zero, as in the study.
+        published = pd.DataFrame([knowledge.published_curve(*both) for both in lists]).fillna(0.0)
+        rows = [asdict(setup.mean(published[place].to_numpy())) for place in published]
+        curves[name] = pd.DataFrame(rows, columns=["value", "low", "high"]).set_axis(
+            ["published", "low", "high"], axis=1
+        )
+        curves[name]["removed"] = published.columns
     return curves
 
 
@@ -244,13 +231,11 @@ def right_and_wrong(setup: Setup, by_image: Mapping[str, pd.DataFrame]) -> pd.Da
         right, values = scores["is_right"].to_numpy(), scores["auc_published"].to_numpy()
         if right.all() or not right.any():
             continue
-        row: dict[str, object] = {"model": name, "n_wrong": int((~right).sum())}
-        for column, chosen in (("right", right), ("wrong", ~right)):
-            row |= with_bounds(column, setup.mean(np.where(chosen, values, np.nan)))
-        found = setup.stage.resampler(setup.shown.groups).interval(partial(gap, values, right))
-        rows.append(row | with_bounds("difference", found))
+        found = {k: setup.mean(np.where(own, values, np.nan)) for k, own in (("right", right), ("wrong", ~right))}
+        found["difference"] = setup.stage.resampler(setup.shown.groups).interval(partial(gap, values, right))
+        rows.append({"model": name, "n_wrong": int((~right).sum()), **cells(found)})
         if name == WHOLE:
-            setup.keep("right_gain", found)
+            setup.keep("right_gain", found["difference"])
     return pd.DataFrame(rows)
 
 
@@ -337,7 +322,7 @@ def added_descriptors(setup: Setup) -> pd.DataFrame:
         ("with descriptors nearest to the class's name", "", found.textual[:, : settings.n_added]),
         ("with descriptors drawn at random", "random_gain", drawn),
     ):
-        classes = setup.words(reader).classes if chosen is None else described_classes(setup, reader, chosen)
+        classes = setup.words(reader)[0] if chosen is None else described_classes(setup, reader, chosen)
         right = (top_class(vectors @ classes.T) == judged.y_true).astype(float)
         accuracy = with_bounds("accuracy", setup.mean(right, judged.groups, span=(0, 1)))
         rows.append({"prompts": name, "n": len(judged), **accuracy})

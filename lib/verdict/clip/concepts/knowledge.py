@@ -16,7 +16,7 @@ def mi_as_published(N: int, M: int, I: ArrayLike) -> np.ndarray:  # noqa: N803, 
     The sign of the joint entropy is not the one of the formula H(V) + H(Y) - H(V, Y), hence `mi_eq1`. One shared
     descriptor gives ln(N M), none gives 0: the cliff between them is the larger part of every curve.
     """
-    shared = _counts(N, M, I)
+    shared = np.asarray(I)
     return np.where(shared > 0, np.log(N * M * np.maximum(shared, 1)), 0.0)[()]
 
 
@@ -25,7 +25,7 @@ def mi_eq1(N: int, M: int, I: ArrayLike) -> np.ndarray:  # noqa: N803, E741
 
     It falls when more is shared, because the uniform marginals are not those of the joint table.
     """
-    shared = _counts(N, M, I)
+    shared = np.asarray(I)
     return np.where(shared > 0, np.log(N * M / np.maximum(shared, 1)), np.nan)[()]
 
 
@@ -48,11 +48,6 @@ def jaccard(first: ArrayLike, second: ArrayLike) -> float:
 def expected_shared(n_visual: ArrayLike, n_textual: int, n_bank: int) -> np.ndarray:
     """How many two lists drawn at random share on average, N M / |D|."""
     return np.asarray(n_visual) * n_textual / n_bank
-
-
-def lift(shared: ArrayLike, n_visual: ArrayLike, n_textual: int, n_bank: int) -> np.ndarray:
-    """Shared descriptors over those that chance would share; 1 is chance."""
-    return np.asarray(shared) / expected_shared(n_visual, n_textual, n_bank)
 
 
 def rank_biased_overlap(first: ArrayLike, second: ArrayLike, *, persistence: float = 0.9) -> float:
@@ -80,32 +75,19 @@ def deletion_counts(visual: ArrayLike, textual: ArrayLike) -> np.ndarray:
     return hits.sum() - np.concatenate([[0], np.cumsum(hits)])
 
 
-def published_area(visual: ArrayLike, textual: ArrayLike) -> float:
-    """Mean of the published number under deletion, the study's AUC; N and M stay those of the whole lists."""
-    counts = deletion_counts(visual, textual)
-    return float(mi_as_published(max(len(counts) - 1, 1), max(np.size(textual), 1), counts).mean())
+def published_curve(visual: ArrayLike, textual: ArrayLike) -> np.ndarray:
+    """The published number under deletion, (N + 1,); N and M stay those of the whole lists.
+
+    Its mean is the study's AUC.
+    """
+    return mi_as_published(max(np.size(visual), 1), np.size(textual), deletion_counts(visual, textual))
 
 
 def relative_area(visual: ArrayLike, textual: ArrayLike) -> float:
     """Mean share of the overlap that is left under deletion, in [0, 1]; NaN where nothing is shared.
 
-    Unlike `published_area` it does not depend on how much is shared, only on where: shared descriptors that are
-    important go first and leave a small area.
+    Unlike the mean of `published_curve` it does not depend on how much is shared, only on where: shared descriptors
+    that are important go first and leave a small area.
     """
     counts = deletion_counts(visual, textual)
     return float((counts / counts[0]).mean()) if counts[0] else float("nan")
-
-
-def continued_by_zero(curves: list[np.ndarray]) -> np.ndarray:
-    """Curves of different lengths as rows of one table, the short ones continued by 0 as in the study."""
-    longest = max(len(curve) for curve in curves)
-    return np.stack([np.pad(np.asarray(curve, dtype=float), (0, longest - len(curve))) for curve in curves])
-
-
-def _counts(n_visual: int, n_textual: int, shared: ArrayLike) -> np.ndarray:
-    shared = np.asarray(shared)
-    if n_visual < 1 or n_textual < 1 or (shared.size and (shared.min() < 0 or shared.max() > min(n_visual, n_textual))):
-        raise ValueError(
-            f"expected lists of at least one and 0 <= I <= min(N, M), got N={n_visual}, M={n_textual}, I={shared}"
-        )
-    return shared

@@ -12,6 +12,8 @@ import numpy as np
 from scipy import ndimage
 from sklearn.cluster import KMeans
 
+from verdict.stats.weighted import ratio
+
 AFFINITY_FLOOR = 1e-5
 SECOND_MIN_PATCHES = 5
 RED = (255, 0, 0)
@@ -21,8 +23,7 @@ GREY_LEVEL, BLUR_PX = 128.0, 2.0
 def unit_rows(features: np.ndarray) -> np.ndarray:
     """Rows of length one along the last axis; zero rows stay zero."""
     features = np.asarray(features, dtype=np.float64)
-    lengths = np.linalg.norm(features, axis=-1, keepdims=True)
-    return np.divide(features, lengths, out=np.zeros_like(features), where=lengths > 0)
+    return ratio(features, np.linalg.norm(features, axis=-1, keepdims=True))
 
 
 def foreground_spectral(features: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -36,7 +37,7 @@ def foreground_spectral(features: np.ndarray, grid: tuple[int, int]) -> np.ndarr
     Shi and Malik (2000), Normalized cuts and image segmentation, eq. 11; Wang et al. (2022), arXiv:2202.11539, for
     patch features with a threshold.
     """
-    vectors = unit_rows(_check_patches(features, grid))
+    vectors = unit_rows(features)
     cosine = np.einsum("npd,nqd->npq", vectors, vectors)
     affinity = np.where(cosine > cosine.mean(axis=(1, 2), keepdims=True), 1.0, AFFINITY_FLOOR)
     degree = affinity.sum(axis=2)
@@ -49,12 +50,11 @@ def foreground_spectral(features: np.ndarray, grid: tuple[int, int]) -> np.ndarr
 
 def foreground_principal(features: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Object masks by the first principal component over all patches of a class's images; shapes as in the other."""
-    vectors = unit_rows(_check_patches(features, grid))
+    vectors = unit_rows(features)
     pooled = vectors.reshape(-1, vectors.shape[2])
     centred = pooled - pooled.mean(axis=0)
-    _, _, components = np.linalg.svd(centred, full_matrices=False)
-    above = (centred @ components[0]) > 0
-    above = above.reshape(len(vectors), *grid)
+    component = np.linalg.svd(centred, full_matrices=False)[2][0]
+    above = (centred @ component > 0).reshape(len(vectors), *grid)
     return clean_masks(~above if border_share(above).mean() > border_share(~above).mean() else above)
 
 
@@ -66,7 +66,6 @@ def clean_masks(masks: np.ndarray) -> np.ndarray:
 
 def border_share(masks: np.ndarray) -> np.ndarray:
     """Share of the border's patches that each mask holds, in [0, 1], (n,)."""
-    masks = np.asarray(masks, dtype=bool)
     edge = np.ones(masks.shape[1:], dtype=bool)
     edge[1:-1, 1:-1] = False
     return masks[:, edge].mean(axis=1)
@@ -74,47 +73,34 @@ def border_share(masks: np.ndarray) -> np.ndarray:
 
 def keep_components(mask: np.ndarray) -> np.ndarray:
     """The largest connected piece of a mask (rows, columns), and the second one if it has five patches."""
-    labels, n_pieces = ndimage.label(mask)
-    if not n_pieces:
-        return np.zeros(mask.shape, dtype=bool)
+    labels, _ = ndimage.label(mask)
     sizes = np.bincount(labels.ravel())[1:]
-    order = np.argsort(-sizes, kind="stable")
-    kept = [order[0], *(place for place in order[1:2] if sizes[place] >= SECOND_MIN_PATCHES)]
-    return np.isin(labels, np.array(kept) + 1)
+    largest = np.argsort(-sizes, kind="stable")[:2]
+    kept = [piece + 1 for k, piece in enumerate(largest) if k == 0 or sizes[piece] >= SECOND_MIN_PATCHES]
+    return np.isin(labels, kept)
 
 
-def parts_by_clusters(features: np.ndarray, masks: np.ndarray, n_parts: int, *, seed: int) -> np.ndarray:
-    """Part of each foreground patch by k-means of the unit features of a class, -1 for background: int like `masks`.
+def parts_of(features: np.ndarray, masks: np.ndarray, n_parts: int, *, kind: str, seed: int) -> np.ndarray:
+    """Part of each foreground patch of a class's images, -1 for background: int like `masks`.
 
-    There are never more parts than distinct patches.
+    By "clusters" of the unit features (k-means, never more parts than distinct patches), or by principal "components":
+    each is scaled to [0, 1] over the patches, and the largest one names the part.
     """
-    vectors, chosen = _foreground(features, masks)
-    parts = np.full(masks.shape, -1)
+    vectors, parts = unit_rows(features).reshape(*masks.shape, -1)[masks], np.full(masks.shape, -1)
     if not len(vectors):
         return parts
-    n_parts = min(n_parts, len(np.unique(vectors.round(9), axis=0)))
-    fitted = KMeans(n_parts, n_init=3, max_iter=500, random_state=seed).fit(vectors)
-    parts[chosen] = fitted.labels_
-    return parts
-
-
-def parts_by_components(features: np.ndarray, masks: np.ndarray, n_parts: int) -> np.ndarray:
-    """Parts by principal components: each scaled to [0, 1] over the patches, the largest one names the part."""
-    vectors, chosen = _foreground(features, masks)
-    parts = np.full(masks.shape, -1)
-    if not len(vectors):
+    if kind == "clusters":
+        n_parts = min(n_parts, len(np.unique(vectors.round(9), axis=0)))
+        parts[masks] = KMeans(n_parts, n_init=3, max_iter=500, random_state=seed).fit(vectors).labels_
         return parts
     centred = vectors - vectors.mean(axis=0)
-    _, _, components = np.linalg.svd(centred, full_matrices=False)
-    scores = centred @ components[:n_parts].T
-    low, span = scores.min(axis=0), np.ptp(scores, axis=0)
-    parts[chosen] = np.divide(scores - low, span, out=np.zeros_like(scores), where=span > 0).argmax(axis=1)
+    scores = centred @ np.linalg.svd(centred, full_matrices=False)[2][:n_parts].T
+    parts[masks] = ratio(scores - scores.min(axis=0), np.ptp(scores, axis=0)).argmax(axis=1)
     return parts
 
 
 def to_pixels(masks: np.ndarray, height: int, width: int) -> np.ndarray:
     """Masks of patches (n, rows, columns) as masks of pixels (n, height, width), without smoothing."""
-    masks = np.asarray(masks)
     rows = np.arange(height) * masks.shape[1] // height
     columns = np.arange(width) * masks.shape[2] // width
     return masks[:, rows][:, :, columns]
@@ -122,17 +108,12 @@ def to_pixels(masks: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def intersection_over_union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Agreement of masks (n, height, width) in [0, 1], (n,); two empty ones agree."""
-    first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
-    if first.shape != second.shape:
-        raise ValueError(f"masks have shapes {first.shape} and {second.shape}")
-    both, either = (first & second).sum(axis=(1, 2)), (first | second).sum(axis=(1, 2))
-    return np.divide(both, either, out=np.ones(len(first)), where=either > 0)
+    return ratio((first & second).sum(axis=(1, 2)), (first | second).sum(axis=(1, 2)), empty=1.0)
 
 
 def shuffled_masks(masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Masks of as many patches at random places: what chance agrees with."""
-    flat = np.asarray(masks).reshape(len(masks), -1)
-    return rng.permuted(flat, axis=1).reshape(np.shape(masks))
+    return rng.permuted(masks.reshape(len(masks), -1), axis=1).reshape(masks.shape)
 
 
 @dataclass(frozen=True)
@@ -152,19 +133,17 @@ class Ellipse:
         return np.hypot(along, across)
 
 
-def fit_ellipse(mask: np.ndarray) -> Ellipse | None:
-    """The ellipse with the moments of the largest connected piece of a mask of pixels; None for an empty mask.
+def fit_ellipse(mask: np.ndarray) -> Ellipse:
+    """The ellipse with the moments of the largest connected piece of a mask of pixels that is not empty.
 
     A filled ellipse has the variance a² / 4 along an axis of half length a, so it is found again.
     """
-    labels, n_pieces = ndimage.label(mask)
-    if not n_pieces:
-        return None
+    labels, _ = ndimage.label(mask)
     largest = np.bincount(labels.ravel())[1:].argmax() + 1
     places = np.argwhere(labels == largest).astype(float)
     centre = places.mean(axis=0)
     # A pixel is a square with a variance of its own: without it one row of pixels would have no width.
-    covariance = np.cov(places.T, bias=True).reshape(2, 2) + np.eye(2) / 12 if len(places) > 1 else np.eye(2) / 12
+    covariance = np.cov(places.T, bias=True) + np.eye(2) / 12
     values, vectors = np.linalg.eigh(covariance)
     short, long = 2 * np.sqrt(values)
     return Ellipse((centre[0], centre[1]), (long, short), (vectors[0, 1], vectors[1, 1]))
@@ -190,35 +169,18 @@ def prompt_images(image: np.ndarray, ellipse: Ellipse, *, outline: bool = True) 
     return prompts.astype(np.uint8)
 
 
-def part_prompts(images: np.ndarray, parts: np.ndarray, *, outline: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def part_prompts(images: np.ndarray, parts: np.ndarray, *, outline: bool) -> tuple[list[np.ndarray], np.ndarray]:
     """Prompts of every part of every image, from the part of each patch (n, rows, columns), -1 for none.
 
     Returns
     -------
-    pictures : uint8, (m, 3 or 2, height, width, 3)
-    owner : int, (m, 2)
+    pictures : of each part uint8, (3 or 2, height, width, 3)
+    owner : int, (n_found, 2)
         Image and part of each; parts that an image lacks are left out.
     """
-    height, width = images.shape[1:3]
-    pixels = to_pixels(parts, height, width)
-    pictures, owner = [], []
-    for place, (image, own) in enumerate(zip(images, pixels, strict=True)):
-        for part in np.unique(own[own >= 0]):
-            pictures.append(prompt_images(image, fit_ellipse(own == part), outline=outline))
-            owner.append((place, part))
-    if not pictures:
-        return np.empty((0, 3 if outline else 2, height, width, 3), dtype=np.uint8), np.empty((0, 2), dtype=int)
-    return np.stack(pictures), np.array(owner)
-
-
-def _foreground(features: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    vectors = unit_rows(_check_patches(features, masks.shape[1:]))
-    chosen = np.asarray(masks, dtype=bool)
-    return vectors.reshape(*chosen.shape, -1)[chosen], chosen
-
-
-def _check_patches(features: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
-    features = np.asarray(features)
-    if features.ndim != 3 or features.shape[1] != np.prod(grid):
-        raise ValueError(f"expected patch features (n, {np.prod(grid)}, d) of a {grid} grid, got {features.shape}")
-    return features
+    pixels = to_pixels(parts, *images.shape[1:3])
+    owner = [(place, part) for place, own in enumerate(pixels) for part in np.unique(own[own >= 0])]
+    pictures = [
+        prompt_images(images[place], fit_ellipse(pixels[place] == part), outline=outline) for place, part in owner
+    ]
+    return pictures, np.reshape(owner, (-1, 2))

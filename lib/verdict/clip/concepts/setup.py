@@ -15,7 +15,7 @@ import pandas as pd
 
 from verdict.base.numbers import EXACT
 from verdict.base.params import ConceptsParams
-from verdict.clip.concepts.activations import Seen, Words, look
+from verdict.clip.concepts.activations import Seen, look
 from verdict.clip.encoder.study import EmbeddingCache, Study, cache_of
 from verdict.clip.pictures.scenes import FACTORS, caption
 from verdict.clip.pictures.sources import Pictures
@@ -45,12 +45,8 @@ class Material:
         return len(self.y_true)
 
 
-@dataclass(frozen=True)
-class Descriptor:
-    """A phrase of the bank, and the words of factors that it names; none where nothing is known of it."""
-
-    text: str
-    words: tuple[tuple[str, str], ...] = ()
+# A phrase of the bank, and the word of each factor that it names; none where nothing is known of it.
+Descriptor = tuple[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,26 +63,25 @@ class Setup:
     @property
     def texts(self) -> list[str]:
         """The descriptors as texts."""
-        return [one.text for one in self.bank]
+        return [text for text, _ in self.bank]
 
-    def words(self, reader: EmbeddingCache) -> Words:
-        """Classes and descriptors as one encoder reads them."""
+    def words(self, reader: EmbeddingCache) -> tuple[np.ndarray, np.ndarray]:
+        """Unit vectors of classes (K, d) and of descriptors (D, d) as one encoder reads them."""
         templates = self.study.pictures.templates
         named = prompts(list(self.classes["name"]), templates)
         vectors = class_vectors(np.asarray(reader.texts(named)), len(templates))
-        return Words(vectors, np.asarray(reader.texts(self.texts)))
+        return vectors, np.asarray(reader.texts(self.texts))
 
     def look(
-        self, name: str, *, seed: int | None = None, pictures: Material | None = None, outline: bool | None = None
+        self, name: str, *, seed: int | None = None, pictures: Material | None = None, outline: bool = True
     ) -> Seen:
-        """What one encoder finds in the shown pictures, or in others; with another seed, or without red outlines."""
-        settings, chosen = self.stage.params.concepts, pictures or self.shown
-        if outline is not None:
-            settings = settings.model_copy(update={"outline": outline})
+        """What one encoder finds in the shown pictures, or in others; with another seed, or surely without outlines."""
+        settings, chosen, reader = self.stage.params.concepts, pictures or self.shown, self.readers[name]
+        if not outline:
+            settings = settings.model_copy(update={"outline": False})
         self.stage.progress(f"{name}: parts and descriptors of {len(chosen)} pictures")
-        reader = self.readers[name]
         seed = settings.seed if seed is None else seed
-        return look(reader, chosen.images, chosen.y_true, self.words(reader), settings, seed=seed)
+        return look(reader, chosen.images, chosen.y_true, *self.words(reader), settings, seed=seed)
 
     def mean(
         self, values: np.ndarray, groups: np.ndarray | None = None, *, span: tuple[float, float] | None = None
@@ -113,7 +108,7 @@ def open_setup(stage: Stage, study: Study) -> Setup:
     for name, value in {"n_images": len(shown), "n_classes": len(classes), "n_bank": len(bank)}.items():
         stage.number(f"concepts.{name}", value, unit="count", split="test")
     stage.number("concepts.n_models", len(readers), unit="count")
-    words = known_words(study.encoder.tokenizer, [one.text for one in bank])
+    words = known_words(study.encoder.tokenizer, [text for text, _ in bank])
     stage.number("concepts.known_words", words, unit="%", kind=EXACT)
     return Setup(stage, study, readers, classes, bank, shown)
 
@@ -132,12 +127,12 @@ def bank_of(pictures: Pictures, settings: ConceptsParams) -> list[Descriptor]:
 
     So they name no class, like those of the study: "a red digit", "a small digit on the left".
     """
-    bank = [Descriptor(text) for text in settings.bank]
+    bank: list[Descriptor] = [(text, {}) for text in settings.bank]
     for size in range(1, MAX_NAMED + 1) if not bank and _are_scenes(pictures) else ():
         for named in combinations(DESCRIBED, size):
             for values in product(*(FACTORS[name] for name in named)):
                 words = dict(zip(named, values, strict=True))
-                bank.append(Descriptor(caption(words, named), tuple(words.items())))
+                bank.append((caption(words, named), words))
     if len(bank) < max(settings.n_textual, settings.per_part) + 1:
         raise ValueError(
             f"concepts.bank holds {len(bank)} descriptors; more than n_textual = {settings.n_textual} are needed. "
@@ -185,10 +180,9 @@ def material(
             f"the split {split} shows no {classes['name'].iloc[missing[0]]!r}; concepts.n_classes is too large"
         )
     own, truth = table.iloc[chosen], None
-    if _are_scenes(pictures) and bank[0].words:
+    if _are_scenes(pictures) and bank[0][1]:
         # A descriptor is true of a scene where all of its words are the scene's.
-        is_word = {(name, word): (own[name] == word).to_numpy() for name in DESCRIBED for word in FACTORS[name]}
-        truth = np.stack([np.logical_and.reduce([is_word[pair] for pair in one.words]) for one in bank], axis=1)
+        truth = np.stack([(own[list(words)] == list(words.values())).all(axis=1) for _, words in bank], axis=1)
     images = np.asarray(pictures.images[rows[chosen]])
     masks = None if pictures.masks is None else np.asarray(pictures.masks[rows[chosen]])
     return Material(images, label[chosen], own["group_id"].to_numpy(), masks, truth)

@@ -7,7 +7,7 @@ is nearly even and any temperature that is fitted to them only finds the scale a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,10 +21,8 @@ from verdict.clip.pictures.sources import Pictures
 from verdict.clip.pictures.words import class_vectors, prompts
 from verdict.clip.probes.zero_shot import scaled_logits
 from verdict.model.changes import PICTURE_VIEWS
+from verdict.workflow.stage import Stage
 from verdict.workflow.stages import CLIP_ANSWERS, QUESTIONS, RECORDED_RUN, VIEWS
-
-if TYPE_CHECKING:
-    from verdict.workflow.stage import Stage
 
 ASKED_SPLITS = (Split.CALIB, Split.TEST)
 Encode = Callable[[Any], np.ndarray]
@@ -94,9 +92,8 @@ def tables(
     rows = np.concatenate([pictures.rows(split) for split in ASKED_SPLITS])
     own, shown = pictures.table.iloc[rows].reset_index(drop=True), pictures.images[rows]
     classes, vectors = _class_vectors(texts, names, pictures.templates), np.asarray(embeddings[rows])
-    pairs = own[["image_id", "image_id", "group_id", "split"]].set_axis(
-        ["pair_id", "image_id", "group_id", "split"], axis=1
-    )
+    pairs = own[["image_id", "group_id", "split"]].copy()
+    pairs.insert(0, "pair_id", own["image_id"])
     predictions = pairs.assign(stage=CLIP_ANSWERS, trial=RECORDED_RUN[0], seed=RECORDED_RUN[1], y_true=own["y"])
     asked, views = pairs[["pair_id", "split"]], []
     for name in settings.views:

@@ -21,7 +21,7 @@ from transformers.utils import logging
 from verdict.base import paths
 from verdict.base.artifacts import content_hash, sha256_tree
 from verdict.clip import UNTRAINED, WHOLE
-from verdict.clip.encoder.hub import check_hub
+from verdict.clip.encoder.hub import check_preset
 
 # Bars of a second's work would stand in every page.
 logging.disable_progress_bar()
@@ -67,7 +67,7 @@ class DualEncoder:
         folder = paths.preset_folder(preset)
         if folder is not None:
             return cls._load(str(folder), preset, "", batch, sha256_tree(folder))
-        check_hub(preset, revision)
+        check_preset(preset, revision)
         own = (preset, preset, revision, batch, f"{preset}@{revision}")
         try:
             return cls._load(*own)
@@ -122,31 +122,28 @@ class DualEncoder:
 
         Images that already have the size it asks for are not resized, which saves it picture by picture.
         """
-        images = np.asarray(images)
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-            raise ValueError(f"expected uint8 images (n, height, width, 3), got {images.dtype} {images.shape}")
         own = self.processor
         if own.do_rescale and own.do_normalize and images.shape[1:3] == (self.image_px, self.image_px):
-            scaled = images.astype(np.float32) * np.float32(own.rescale_factor)
-            scaled = (scaled - np.float32(own.image_mean)) / np.float32(own.image_std)
-            return torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
+            return as_pixels(np.asarray(images), own)
         return own(list(images), return_tensors="pt", input_data_format="channels_last")["pixel_values"]
 
     def images(self, images: np.ndarray, *, progress: Progress = silent) -> np.ndarray:
         """Embed images: uint8 (n, h, w, 3) of any size → float32 (n, d), unit length."""
-        return self._batches(
-            len(images), lambda part: feature(self.model.get_image_features(self.pixels(images[part]))), progress
-        )
+
+        def encode(part: slice) -> torch.Tensor:
+            return _unit(feature(self.model.get_image_features(self.pixels(images[part]))))
+
+        return self._batches(len(images), encode, progress)
 
     def texts(self, texts: Sequence[str], *, progress: Progress = silent) -> np.ndarray:
         """Embed texts → float32 (n, d), unit length; what is longer than the tower takes is cut."""
         texts, longest = list(texts), int(self.model.config.text_config.max_position_embeddings)
         options = {"padding": True, "truncation": True, "max_length": longest, "return_tensors": "pt"}
-        return self._batches(
-            len(texts),
-            lambda part: feature(self.model.get_text_features(**self.tokenizer(texts[part], **options))),
-            progress,
-        )
+
+        def encode(part: slice) -> torch.Tensor:
+            return _unit(feature(self.model.get_text_features(**self.tokenizer(texts[part], **options))))
+
+        return self._batches(len(texts), encode, progress)
 
     def patches(self, images: np.ndarray, *, progress: Progress = silent) -> np.ndarray:
         """Last-layer patch tokens in the joint space: float32 (n, grid * grid, d), unit length, row by row.
@@ -157,19 +154,16 @@ class DualEncoder:
         def encode(part: slice) -> torch.Tensor:
             tower = self.model.vision_model
             tokens = tower(pixel_values=self.pixels(images[part])).last_hidden_state[:, 1:]
-            return self.model.visual_projection(tower.post_layernorm(tokens))
+            return _unit(self.model.visual_projection(tower.post_layernorm(tokens)))
 
         return self._batches(len(images), encode, progress)
 
     def _batches(self, n: int, encode: Callable[[slice], torch.Tensor], progress: Progress) -> np.ndarray:
-        """Unit vectors of n inputs, batch by batch."""
-        if n == 0:
-            raise ValueError("nothing to encode")
+        """What `encode` makes of n inputs, batch by batch."""
         found = []
         with torch.inference_mode():
             for start in range(0, n, self.batch):
-                part = torch.nn.functional.normalize(encode(slice(start, start + self.batch)).float(), dim=-1)
-                found.append(part.numpy())
+                found.append(encode(slice(start, start + self.batch)).numpy())
                 progress(f"encoded {min(start + self.batch, n)}/{n}")
         return np.concatenate(found)
 
@@ -180,14 +174,27 @@ class DualEncoder:
         """
         caught: list[Any] = []
         block = self.model.vision_model.encoder.layers[-1].self_attn
-        handle = block.k_proj.register_forward_hook(lambda module, inputs, output: caught.append(output[:, 1:].numpy()))
+        handle = block.k_proj.register_forward_hook(lambda module, inputs, output: caught.append(output[:, 1:]))
+
+        def encode(part: slice) -> torch.Tensor:
+            self.model.vision_model(pixel_values=self.pixels(images[part]))
+            return caught.pop()
+
         try:
-            with torch.inference_mode():
-                for start in range(0, len(images), self.batch):
-                    self.model.vision_model(pixel_values=self.pixels(images[start : start + self.batch]))
+            return self._batches(len(images), encode, silent)
         finally:
             handle.remove()
-        return np.concatenate(caught)
+
+
+def _unit(vectors: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.normalize(vectors.float(), dim=-1)
+
+
+def as_pixels(images: np.ndarray, processor: CLIPImageProcessorPil) -> torch.Tensor:
+    """uint8 (n, px, px, 3) in the range of the processor, (n, 3, px, px)."""
+    scaled = images.astype(np.float32) * np.float32(processor.rescale_factor)
+    scaled = (scaled - np.float32(processor.image_mean)) / np.float32(processor.image_std)
+    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
 
 
 def feature(output: Any) -> torch.Tensor:
@@ -220,9 +227,6 @@ def variants(encoder: DualEncoder, *, seed: int) -> dict[str, DualEncoder]:
 
 def with_layers(encoder: DualEncoder, depth: int) -> DualEncoder:
     """The encoder with the first `depth` layers of vision."""
-    layers = encoder.model.vision_model.encoder.layers
-    if not 1 <= depth <= len(layers):
-        raise ValueError(f"the vision tower has {len(layers)} layers, cannot keep {depth}")
     model = copy.deepcopy(encoder.model)
     model.vision_model.encoder.layers = model.vision_model.encoder.layers[:depth]
     return _renamed(encoder, model, f"layers {depth}")
@@ -233,8 +237,6 @@ def mixed(encoder: DualEncoder, share: float, *, seed: int) -> DualEncoder:
 
     The logit scale stays: it is no weight of either tower.
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share of the weights must lie in [0, 1], got {share}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = type(encoder.model)(copy.deepcopy(encoder.model.config)).state_dict()

@@ -14,16 +14,13 @@ REACH_S = 2.0
 
 
 def check_preset(preset: str, revision: str) -> None:
-    """Refuse a preset that is neither shipped, nor a folder, nor to be had from the hub; see `check_hub`."""
-    if paths.preset_folder(preset) is None:
-        check_hub(preset, revision)
+    """Refuse a preset that is neither shipped, nor a folder, nor to be had from the hub.
 
-
-def check_hub(preset: str, revision: str) -> None:
-    """Refuse what is no hub id, one without a revision (ValueError), or neither stored nor reachable (ConnectionError).
-
-    No other model takes its place: what was asked for is what a page speaks of.
+    What is no hub id, or one without a revision, is a ValueError; what is neither stored nor reachable a
+    ConnectionError. No other model takes its place: what was asked for is what a page speaks of.
     """
+    if paths.preset_folder(preset) is not None:
+        return
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", preset):
         raise ValueError(f"clip.preset: {preset!r} is neither shipped nor a folder, and no hub id has such a name")
     if not revision:

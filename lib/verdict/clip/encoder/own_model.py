@@ -5,17 +5,17 @@ Its classes are the ones it was taught, so that what it does with them is prompt
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from PIL import Image
 
 from verdict.base.artifacts import write_json
 from verdict.base.numbers import SETTING
 from verdict.base.params import ClipParams, ClipTrainingParams
 from verdict.clip.encoder.encode import saved
 from verdict.clip.encoder.teach import ClipRecipe, Drawn, train_clip
+from verdict.clip.pictures.corpora import at_px
 from verdict.clip.pictures.sources import Pictures, build
 from verdict.clip.pictures.words import clean, prompt
 from verdict.workflow.stage import Stage
@@ -61,13 +61,6 @@ def _turns(n: int, batch: int, *, seed: int) -> Iterator[np.ndarray]:
         yield from (order[start : start + batch] for start in range(0, n - batch + 1, batch))
 
 
-def at_px(images: np.ndarray, px: int) -> np.ndarray:
-    """Square uint8 pictures (n, side, side, 3) at another side."""
-    if images.shape[1:3] == (px, px):
-        return np.asarray(images)
-    return np.stack([np.asarray(Image.fromarray(image).resize((px, px), Image.Resampling.BICUBIC)) for image in images])
-
-
 def moved(images: np.ndarray, rng: np.random.Generator, *, may_flip: bool) -> np.ndarray:
     """Pictures shifted by up to three pixels, edges repeated, half of them mirrored: uint8 of the same shape."""
     n, side = images.shape[:2]
@@ -89,9 +82,5 @@ def teach(stage: Stage) -> None:
     saved(model, processor, tokenizer, stage.path("model"))
     write_json(stage.path("losses.json"), losses)
     stage.number("clip.n_steps", len(losses), unit="count")
-    stage.number("clip.last_loss", _mean_end(losses), kind=SETTING)
+    stage.number("clip.last_loss", float(np.mean(losses[-50:])), kind=SETTING)
     stage.save()
-
-
-def _mean_end(losses: Sequence[float]) -> float:
-    return float(np.mean(losses[-50:]))

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
-import torch
-from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from verdict.base.artifacts import sha256_file
 from verdict.clip.encoder.encode import DualEncoder, saved
@@ -19,47 +15,26 @@ from verdict.clip.pictures.words import ENSEMBLE
 from verdict.data.digits.scenes import handwriting_pools
 from verdict.model.presets.store import Made, main
 
-N_SCENES = 1500
+N_SCENES, CLIP_PX = 1500, 48
 POOL = "warmup"
-NO_WORDS: Mapping[str, str] = MappingProxyType(dict.fromkeys(scenes.FACTORS, ""))
 
 
 def factor_prompts(factor: str) -> list[str]:
     """One sentence for each value of a factor: "a photo of a red digit"."""
-    return [
-        f"a photo of {scenes.caption({**NO_WORDS, 'digit': 'digit', factor: word}, [factor])}"
-        for word in scenes.FACTORS[factor]
-    ]
+    return [f"a photo of {scenes.caption({factor: word}, [factor])}" for word in scenes.FACTORS[factor]]
 
 
-def by_factor(
-    model: CLIPModel,
-    processor: CLIPImageProcessorPil,
-    tokenizer: CLIPTokenizer,
-    *,
-    px: int,
-    seed: int,
-    n: int = N_SCENES,
-) -> dict[str, float]:
+def by_factor(encoder: DualEncoder, *, seed: int, n: int = N_SCENES) -> dict[str, float]:
     """Accuracy by factor on n scenes, and of digit and colour on n scenes of held-out couples."""
-    drawn = {"px": px, "seed": seed, "n": n}
-    with torch.inference_mode():
-        encoder = DualEncoder("new", "", "", model.eval(), processor, tokenizer)
-        found = {name: _accuracy(encoder, name, held_out=False, **drawn) for name in scenes.FACTORS}
-        found["digit, held-out couple"] = _accuracy(encoder, "digit", held_out=True, **drawn)
-        found["colour, held-out couple"] = _accuracy(encoder, "colour", held_out=True, **drawn)
+    found = {}
+    for held_out, suffix, factors in ((False, "", scenes.FACTORS), (True, ", held-out couple", ("digit", "colour"))):
+        rng = np.random.default_rng([seed, 3, held_out])
+        drawn = scenes.draw(n, handwriting_pools()[POOL], rng=rng, held_out=held_out)
+        vectors = encoder.images(scenes.render(drawn, rng=rng, px=CLIP_PX)[0])
+        for factor in factors:
+            answer = (vectors @ encoder.texts(factor_prompts(factor)).T).argmax(axis=1)
+            found[f"{factor}{suffix}"] = float((answer == drawn.factors[factor]).mean())
     return found
-
-
-def _accuracy(encoder: DualEncoder, factor: str, *, held_out: bool, px: int, seed: int, n: int) -> float:
-    rng = np.random.default_rng([seed, 3, held_out])
-    drawn = scenes.draw(n, handwriting_pools()[POOL], rng=rng, held_out=held_out)
-    images, _ = scenes.render(drawn, rng=rng, px=px)
-    cosines = encoder.images(images) @ encoder.texts(factor_prompts(factor)).T
-    return float((cosines.argmax(axis=1) == drawn.factors[factor]).mean())
-
-
-CLIP_PX = 48
 
 
 def captioned_scenes(n: int, rng: np.random.Generator, *, pool: str = "pretrain") -> Drawn:
@@ -87,7 +62,7 @@ RECIPE = ClipRecipe(
 def made(name: str, folder: Path, *, seed: int) -> Made:
     """Teach it, and store it for `from_pretrained` in half precision; loading widens the weights again."""
     model, processor, tokenizer, _ = train_clip(name, RECIPE, seed=seed)
-    scores = by_factor(model, processor, tokenizer, px=CLIP_PX, seed=seed)
+    scores = by_factor(DualEncoder("new", "", "", model, processor, tokenizer), seed=seed)
     saved(model.half(), processor, tokenizer, folder)
     about = (
         "CLIPModel in the format of `from_pretrained`, with its own byte-pair tokenizer and its "

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
-from verdict.clip.encoder.encode import feature
+from verdict.clip.encoder.encode import as_pixels, feature
 from verdict.model.presets.optimiser import descend, tell
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
@@ -20,16 +20,10 @@ MAX_SCALE = 100.0
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A batch of n pictures.
+    """A batch of n pictures, uint8 (n, px, px, 3), with n captions.
 
-    Attributes
-    ----------
-    images : uint8 (n, px, px, 3)
-    texts : list of n captions
-    is_true : bool (n, n)
-        Whether caption j is true of picture i.
-    factors : mapping of name to int (n,)
-        What each picture holds, for linear heads that help the vision tower to its features.
+    `is_true` (n, n) says whether caption j is true of picture i; `factors`, int (n,) by name, what each picture holds,
+    for linear heads that help the vision tower to its features.
     """
 
     images: np.ndarray
@@ -40,22 +34,10 @@ class Drawn:
 
 @dataclass(frozen=True)
 class ClipRecipe:
-    """How a tiny CLIP is taught.
+    """How a tiny CLIP is taught: by AdamW with a one-cycle schedule of `steps`.
 
-    Attributes
-    ----------
-    draw : (n, rng) → Drawn
-    n_values : mapping of name to int
-        Of each factor that `draw` tells.
-    corpus : () → texts
-        What the tokenizer's merges are learnt from.
-    image_px, patch_px : int
-    width, layers : int
-        Of the vision tower.
-    text_width, text_layers : int
-    dim : int
-        Of the joint space.
-    steps, batch, learning_rate : of AdamW with a one-cycle schedule
+    `draw` gives a batch from (n, rng), with factors of `n_values` values by name; the tokenizer's merges are learnt
+    from `corpus`. `width` and `layers` are the vision tower's, `dim` the joint space's.
     """
 
     draw: Callable[[int, np.random.Generator], Drawn]
@@ -93,38 +75,21 @@ def new_tokenizer(corpus: Sequence[str], *, n_tokens: int = 1200, longest: int =
 def new_model(recipe: ClipRecipe, tokenizer: CLIPTokenizer) -> CLIPModel:
     """An untrained CLIP of the recipe's size, whose text tower knows its tokenizer's special tokens."""
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.text_width,
-        intermediate_size=4 * recipe.text_width,
-        num_hidden_layers=recipe.text_layers,
-        num_attention_heads=4,
-        max_position_embeddings=tokenizer.model_max_length,
-        projection_dim=recipe.dim,
-        **special,
-    )
-    vision = CLIPVisionConfig(
-        image_size=recipe.image_px,
-        patch_size=recipe.patch_px,
-        hidden_size=recipe.width,
-        intermediate_size=4 * recipe.width,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=4,
-        projection_dim=recipe.dim,
-    )
+
+    def tower(width: int, layers: int) -> dict[str, int]:
+        sizes = {"hidden_size": width, "intermediate_size": 4 * width, "projection_dim": recipe.dim}
+        return sizes | {"num_hidden_layers": layers, "num_attention_heads": 4}
+
+    sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": tokenizer.model_max_length}
+    text = CLIPTextConfig(**sizes, **tower(recipe.text_width, recipe.text_layers), **special)
+    sizes = {"image_size": recipe.image_px, "patch_size": recipe.patch_px}
+    vision = CLIPVisionConfig(**sizes, **tower(recipe.width, recipe.layers))
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=recipe.dim))
 
 
 def new_processor(px: int) -> CLIPImageProcessorPil:
     """CLIP's preprocessing at a tiny model's size."""
     return CLIPImageProcessorPil(size={"shortest_edge": px}, crop_size={"height": px, "width": px})
-
-
-def as_pixels(images: np.ndarray, processor: CLIPImageProcessorPil) -> torch.Tensor:
-    """uint8 (n, px, px, 3) in the range of the processor, (n, 3, px, px)."""
-    scaled = images.astype(np.float32) * np.float32(processor.rescale_factor)
-    scaled = (scaled - np.float32(processor.image_mean)) / np.float32(processor.image_std)
-    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
 
 
 def contrastive_loss(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, is_true: np.ndarray) -> torch.Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
@@ -92,8 +91,8 @@ def read(name: str, source: Path) -> Corpus:
     A source that is damaged, or does not hold what the corpus must hold, is a ValueError that names the file.
     """
     if name not in cifar.KINDS:
-        cut = partial(square, px=IMAGENETTE_PX)
-        halves = [_half(_listed(source, part), part, list(IMAGENETTE), px=IMAGENETTE_PX, cut=cut) for part in PARTS]
+        options = {"px": IMAGENETTE_PX, "is_cut": True}
+        halves = [_half(_listed(source, part), part, list(IMAGENETTE), **options) for part in PARTS]
         return Corpus(*halves, tuple(IMAGENETTE.values()), OF_IMAGENETTE)
     kind, parts = cifar.KINDS[name], ("train", "test")
     if source.is_dir():
@@ -158,17 +157,11 @@ def _is_wanted(place: PurePosixPath, part: str) -> bool:
     return is_there and place.suffix.lower() in EXTENSIONS and not any(map(is_leftover, place.parts))
 
 
-def _half(
-    listing: _Listing,
-    part: str,
-    classes: Sequence[str],
-    *,
-    px: int,
-    cut: Callable[[Image.Image], np.ndarray] = np.asarray,
-) -> Half:
+def _half(listing: _Listing, part: str, classes: Sequence[str], *, px: int, is_cut: bool = False) -> Half:
     """A half of listed pictures, whose names begin with `part`; `classes` are folders in the order of their ids.
 
-    No picture, and a folder that is no class, are refused; by `load` a picture that is damaged or has another size.
+    No picture, and a folder that is no class, are refused; by `load` a picture that is damaged, or has another side
+    than `px` where it is not cut to it.
     """
     ids, folders = {name: k for k, name in enumerate(classes)}, [place.parent.name for place in listing.places]
     unknown = sorted(set(folders) - set(ids))
@@ -179,7 +172,8 @@ def _half(
         images = np.empty((len(rows), px, px, 3), dtype=np.uint8)
         for k, content in listing.contents(rows):
             name = f"{listing.source}: {listing.places[rows[k]]}"
-            image = cut(decode_image(content, name))
+            decoded = decode_image(content, name)
+            image = square(decoded, px) if is_cut else np.asarray(decoded)
             if image.shape != images.shape[1:]:
                 raise ValueError(f"{name} has the shape {image.shape}, expected {images.shape[1:]}")
             images[k] = image
@@ -196,3 +190,8 @@ def square(image: Image.Image, px: int) -> np.ndarray:
     left, top = (width - px) // 2, (height - px) // 2
     resized = image.resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(resized.crop((left, top, left + px, top + px)), dtype=np.uint8)
+
+
+def at_px(images: np.ndarray, px: int) -> np.ndarray:
+    """Square uint8 pictures (n, side, side, 3) at another side."""
+    return np.stack([square(Image.fromarray(image), px) for image in images])

@@ -99,7 +99,8 @@ def _folder_rows(home: Path) -> pd.DataFrame:
         raise ValueError(f"{home}: {listed(list(map(str, splits.values())))} are splits, and {listed(others)} are not")
     places = [(inner, split) for top, split in splits.items() for inner in _folders(top)] or [(top, "") for top in tops]
     for folder in {home, *splits}:
-        if astray := _own_pictures(folder):
+        files = (path.name for path in sorted(folder.iterdir()) if path.is_file() and not is_leftover(path.name))
+        if astray := [name for name in files if Path(name).suffix.lower() in EXTENSIONS]:
             raise ValueError(f"{folder}: {listed(astray[:N_LISTED])} lie in no folder of a class; move or remove them")
     if others := files_below(home, NOT_READ):
         raise ValueError(
@@ -113,19 +114,11 @@ def _folder_rows(home: Path) -> pd.DataFrame:
             raise ValueError(f"{place} is a folder of a class without a picture; fill or remove it")
         ids = [path.relative_to(home).as_posix() for path in files]
         found += [(i, without_link(p, home), place.name, split, i, i) for i, p in zip(ids, files, strict=True)]
-    if len({label for _, _, label, *_ in found}) < 2:
-        raise ValueError(f"{home} needs at least two folders with pictures, one a class; found {len(found)} pictures")
     return _rows(found)
 
 
 def _folders(home: Path) -> list[Path]:
     return sorted(path for path in home.iterdir() if path.is_dir() and not is_leftover(path.name))
-
-
-def _own_pictures(folder: Path) -> list[str]:
-    """Pictures in a folder itself."""
-    files = (path for path in sorted(folder.iterdir()) if path.is_file() and not is_leftover(path.name))
-    return [path.name for path in files if path.suffix.lower() in EXTENSIONS]
 
 
 def _as_split(name: str, place: str = "") -> str:
@@ -187,9 +180,10 @@ def _classes(home: Path, labels: Sequence[str]) -> tuple[list[str], tuple[str, .
     if not path.is_file():
         return list(labels), tuple(labels)
     content = _json(path)
-    named = dict(zip(content, content, strict=True)) if isinstance(content, list) else content
-    if not isinstance(named, Mapping) or not all(isinstance(name, str) and name.strip() for name in named.values()):
+    words = list(content.values()) if isinstance(content, Mapping) else content
+    if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() for word in words):
         raise ValueError(f"{path} holds a list of names, or a mapping from label to name")
+    named = content if isinstance(content, Mapping) else {word: word for word in words}
     if missing := sorted(set(labels) - set(named)):
         raise ValueError(f"{path} lacks {missing[:5]}; it has {sorted(named)[:5]}")
     order = [label for label in named if label in set(labels)]

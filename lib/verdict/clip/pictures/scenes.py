@@ -63,19 +63,12 @@ class Scenes:
         parts = {name: values[rows] for name, values in self.factors.items()}
         return Scenes(parts, self.sample[rows], self.jitter[rows], self.rotation[rows], self.brightness[rows])
 
-    def intervene(self, **values: str | float) -> Scenes:
-        """The same scenes with one thing set, but for the digit: `colour="red"`, `rotation=90.0`, `brightness=0.5`."""
-        changed = self
-        for name, value in values.items():
-            if name in ("rotation", "brightness"):
-                changed = replace(changed, **{name: np.full(len(self), float(value))})
-                continue
-            if name == "digit" or name not in FACTORS or value not in FACTORS[name]:
-                known = {key: FACTORS[key] for key in FACTORS if key != "digit"}
-                raise ValueError(f"cannot set {name} to {value!r}; factors are {known}, rotation and brightness")
-            index = FACTORS[name].index(str(value))
-            changed = replace(changed, factors={**changed.factors, name: np.full(len(self), index)})
-        return changed
+    def intervene(self, name: str, value: str | float) -> Scenes:
+        """The same scenes with one thing set, but for the digit: a factor to a word, `rotation` or `brightness`."""
+        if name in ("rotation", "brightness"):
+            return replace(self, **{name: np.full(len(self), float(value))})
+        index = np.full(len(self), FACTORS[name].index(str(value)))
+        return replace(self, factors={**self.factors, name: index})
 
     def table(self) -> pd.DataFrame:
         """One row a scene: the words of its factors, and `writing`, the handwriting sample as text."""
@@ -97,21 +90,18 @@ def coupled(digits: np.ndarray, held_out: bool, *, rng: np.random.Generator) -> 
     return (rng.random(fits.shape) + ~fits).argmin(axis=1)
 
 
-def draw(
-    n: int, pool: np.ndarray, *, rng: np.random.Generator, held_out: bool | None = None, jitter: float = 1.0
-) -> Scenes:
+def draw(n: int, pool: np.ndarray, *, rng: np.random.Generator, held_out: bool | None = None) -> Scenes:
     """Draw scenes with handwriting of `pool`, every factor uniformly and independently of the others.
 
-    `held_out`: only couples of digit and colour that are, or are not; None for all. `jitter` in [0, 1] is how far
-    middle, height and brightness may stray, and how far the digit is turned.
+    `held_out`: only couples of digit and colour that are, or are not; None for all.
     """
     sample = rng.choice(np.asarray(pool), size=n)
     factors = {name: rng.integers(len(values), size=n) for name, values in FACTORS.items()}
     factors["digit"] = handwriting_digits()[sample]
     if held_out is not None:
         factors["colour"] = coupled(factors["digit"], held_out, rng=rng)
-    stray = rng.uniform(-jitter, jitter, size=(n, 4))
-    return Scenes(factors, sample, stray, rng.uniform(-6 * jitter, 6 * jitter, size=n), np.ones(n))
+    stray = rng.uniform(-1, 1, size=(n, 4))
+    return Scenes(factors, sample, stray, rng.uniform(-6, 6, size=n), np.ones(n))
 
 
 def render(scenes: Scenes, *, rng: np.random.Generator, px: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -201,9 +191,9 @@ def caption(words: Mapping[str, str], named: Sequence[str]) -> str:
     return " ".join(parts)
 
 
-def spoken(n: int, *, rng: np.random.Generator, share: float = 0.25, digit_share: float = 0.85) -> np.ndarray:
+def spoken(n: int, *, rng: np.random.Generator) -> np.ndarray:
     """Which factors each of n captions names, at random: bool (n, n_factors), in the order of `FACTORS`."""
-    chance = np.array([digit_share if name == "digit" else share for name in FACTORS])
+    chance = np.array([0.85 if name == "digit" else 0.25 for name in FACTORS])
     return rng.random((n, len(FACTORS))) < chance
 
 

@@ -42,7 +42,7 @@ def of_scenes(n: int, *, rng: np.random.Generator) -> list[str]:
     named = [name for name in scenes.FACTORS if name != "digit"]
     found: dict[str, None] = {}
     while len(found) < n:
-        words = {name: str(rng.choice(scenes.FACTORS[name])) for name in named} | {"digit": "digit"}
+        words = {name: str(rng.choice(scenes.FACTORS[name])) for name in named}
         said = [name for name in named if rng.random() < 0.5]
         found[f"a photo of {scenes.caption(words, said)}"] = None
     return list(found)
@@ -72,7 +72,5 @@ def prompts(names: Sequence[str], templates: Sequence[str], *, is_clean: bool = 
 
 def class_vectors(texts: np.ndarray, n_templates: int) -> np.ndarray:
     """Mean of each class's unit text vectors, in the order of `prompts`, brought to unit length: (n_classes, d)."""
-    if n_templates < 1 or len(texts) % n_templates:
-        raise ValueError(f"{len(texts)} text vectors are not {n_templates} for each class")
     mean = np.asarray(texts).reshape(-1, n_templates, texts.shape[1]).mean(axis=1)
     return mean / np.linalg.norm(mean, axis=1, keepdims=True)

@@ -54,8 +54,6 @@ def new_probe(kind: str, strength: float, *, is_scaled: bool = True) -> Classifi
         "kNN": lambda: KNeighborsClassifier(n_neighbors=int(strength)),
         "MLP": lambda: MLPClassifier((256, 128), alpha=strength, max_iter=25, learning_rate_init=2e-3, random_state=0),
     }
-    if kind not in made:
-        raise ValueError(f"no probe is called {kind!r}; there are {list(made)}")
     return make_pipeline(StandardScaler(), made[kind]()) if is_scaled else made[kind]()
 
 
@@ -107,18 +105,11 @@ def tau_map(train: Part, test: Part, *, taus: Sequence[float], costs: Sequence[f
     return np.array(divided), np.array([[known[c / tau**2] for c in costs] for tau in taus])
 
 
-def agreement(train: Part, test: np.ndarray, *, taus: Sequence[float], cost: float = 1.0) -> pd.DataFrame:
-    """Answers of two machines for each tau: of f / tau with C, and of f with C / tau².
-
-    Columns tau, equal_cost (C / tau²), answer (of the first, int (n_test,)), is_equal (whether both agree, (n_test,)).
-    """
+def agreement(train: Part, test: np.ndarray, *, tau: float) -> tuple[np.ndarray, np.ndarray]:
+    """Answers of a machine on f / tau with C = 1, and whether one on f with C = 1 / tau² agrees, both (n_test,)."""
     x, y = train
-    rows = []
-    for tau in taus:
-        one = machine(x / tau, y, cost).predict(test / tau)
-        other = machine(x, y, cost / tau**2).predict(test)
-        rows.append({"tau": tau, "equal_cost": cost / tau**2, "answer": one, "is_equal": one == other})
-    return pd.DataFrame(rows)
+    answer = machine(x / tau, y, 1.0).predict(test / tau)
+    return answer, answer == machine(x, y, 1.0 / tau**2).predict(test)
 
 
 def directions(
@@ -141,8 +132,6 @@ def directions(
         "classes": lambda: np.resize(classes, shape),
         "duplicates": lambda: np.resize(words[: max(2, n // 4)], shape),
     }
-    if kind not in made:
-        raise ValueError(f"no set of directions is called {kind!r}; there are {list(made)}")
     found = made[kind]()
     return found if kind == "prompts" else found / np.linalg.norm(found, axis=1, keepdims=True)
 
@@ -154,20 +143,20 @@ def rank(rows: np.ndarray) -> int:
 
 def few_shot(
     train: Part, test: Part, *, shots: Sequence[int], n_repeats: int, strength: float, rng: np.random.Generator
-) -> pd.DataFrame:
-    """Logistic probes on a few pictures of each class, drawn several times: shots, repeat, right (bool over test).
+) -> dict[int, np.ndarray]:
+    """Logistic probes on a few pictures of each class, drawn several times: by shots, right (n_repeats, n_test).
 
     No strength is chosen on few pictures: it is given, so that nothing is validated on what would not be there.
     """
     x, y = train
-    rows = []
-    for repeat in range(n_repeats):
+    right: dict[int, list[np.ndarray]] = {n: [] for n in shots}
+    for _ in range(n_repeats):
         order = rng.permutation(len(y))
         for n in shots:
             picked = np.concatenate([order[y[order] == k][:n] for k in np.unique(y)])
             probe = new_probe("logistic", strength, is_scaled=False).fit(x[picked], y[picked])
-            rows.append({"shots": n, "repeat": repeat, "right": probe.predict(test[0]) == test[1]})
-    return pd.DataFrame(rows)
+            right[n].append(probe.predict(test[0]) == test[1])
+    return {n: np.array(found, dtype=float) for n, found in right.items()}
 
 
 def clusters(features: np.ndarray, n_clusters: int, *, seed: int) -> np.ndarray:

@@ -8,18 +8,18 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from scipy.special import entr
 
 from verdict.base import paths
 from verdict.base.numbers import EXACT, POINTS, SETTING
 from verdict.clip.encoder.study import Study
 from verdict.clip.pictures import scenes, words
+from verdict.clip.pictures.corpora import at_px
 from verdict.clip.probes import linear
 from verdict.clip.probes.zero_shot import accuracy_row, cosines, fit_temperature, scale_effect, scaled_logits
 from verdict.stats.metrics import ece_change
 from verdict.stats.scores import softmax, top_class
-from verdict.stats.uncertainty import Interval, Resampler, with_bounds
+from verdict.stats.uncertainty import Interval, Resampler, cells, with_bounds
 
 N_PROMPTS = 32
 N_SMALL = 1000
@@ -210,9 +210,9 @@ class Page:
             for label, factor in (("cosines", 1.0), ("scaled", self.study.logit_scale)):
                 found = self.resampler.mean(entr(softmax(factor * cos)).sum(axis=1))
                 bound = float(np.log(cos.shape[1]))
-                row = {"prompts": name, "logits": label, "bound": bound, **with_bounds("mean_entropy", found)}
                 deficit = Interval(bound - found.value, bound - found.high, bound - found.low)
-                rows.append(row | with_bounds("deficit", deficit))
+                row = {"prompts": name, "logits": label, "bound": bound}
+                rows.append(row | cells({"mean_entropy": found, "deficit": deficit}))
         return pd.DataFrame(rows)
 
     # Temperature is C.
@@ -229,13 +229,15 @@ class Page:
         Columns tau, equal_cost, accuracy, equal_answers (share of pictures that both machines answer alike), with
         intervals; the last row is the share that they answer alike at every tau, the number `tau.equal_answers`.
         """
-        found, rows = linear.agreement(*self.small, taus=PUBLISHED_TAUS), []
-        for tau, cost, answer, is_equal in found.itertuples(index=False):
+        rows, is_alike = [], []
+        for tau in PUBLISHED_TAUS:
+            answer, is_equal = linear.agreement(*self.small, tau=tau)
+            is_alike.append(is_equal)
             row = self.row(f"{tau:g}", answer, f"agnostic.tau_{f'{tau:g}'.replace('.', '_')}")
-            accuracy = with_bounds("accuracy", Interval(row["value"], row["low"], row["high"]))
-            alike = with_bounds("equal_answers", self.resampler.mean(is_equal, span=(0, 1)))
-            rows.append({"tau": row["label"], "equal_cost": cost, **accuracy, **alike})
-        everywhere = self.resampler.mean(np.all(list(found["is_equal"]), axis=0), span=(0, 1))
+            accuracy = Interval(row["value"], row["low"], row["high"])
+            found = {"accuracy": accuracy, "equal_answers": self.resampler.mean(is_equal, span=(0, 1))}
+            rows.append({"tau": row["label"], "equal_cost": 1.0 / tau**2, **cells(found)})
+        everywhere = self.resampler.mean(np.all(is_alike, axis=0), span=(0, 1))
         self.keep("tau.equal_answers", everywhere)
         return pd.DataFrame([*rows, {"tau": "every one of these", **with_bounds("equal_answers", everywhere)}])
 
@@ -253,8 +255,7 @@ class Page:
         strength, rng = max(self.chosen["logistic"].strength, 1.0), self.study.stage.rng("probes.few_shot")
         options = {"shots": SHOTS, "n_repeats": n_repeats, "strength": strength, "rng": rng}
         drawn, rows = linear.few_shot(self.study.of("train")[:2], self.test[:2], **options), []
-        for shots, part in drawn.groupby("shots"):
-            right = np.stack(list(part["right"])).astype(float)
+        for shots, right in drawn.items():
             found = self.resampler.mean(right.mean(axis=0), span=(0, 1))
             spread = float(right.mean(axis=1).std(ddof=1))
             rows.append({"shots": shots, "accuracy": found.value, "low": found.low, "high": found.high, "sd": spread})
@@ -268,7 +269,7 @@ class Page:
         classes = self.study.classes()
         probe = linear.new_probe("logistic", self.chosen["logistic"].strength).fit(*self.train)
         for px in [*(px for px in SHRUNK_TO if px < side), side]:
-            seen = z if px == side else np.asarray(self.study.cache.images(shrunk(images, px)))
+            seen = z if px == side else np.asarray(self.study.cache.images(at_px(at_px(images, px), side)))
             for label, answer in (("prompts", top_class(cosines(seen, classes))), ("probe", probe.predict(seen))):
                 rows.append({**accuracy_row(label, y, answer, resampler), "px": px})
         return pd.DataFrame(rows)
@@ -303,10 +304,3 @@ class Page:
         n = split.shape[1]
         within = float(np.mean([((t @ t.T).sum() - n) / max(1, n * (n - 1)) for t in split])) if n > 1 else float("nan")
         return pd.DataFrame([{"between_classes": between, "between_templates_of_a_class": within}])
-
-
-def shrunk(images: np.ndarray, px: int) -> np.ndarray:
-    """Square pictures shrunk to a side of `px` and brought back to their own: uint8 of the same shape."""
-    side = images.shape[1]
-    small = [Image.fromarray(image).resize((px, px), Image.Resampling.BICUBIC) for image in images]
-    return np.stack([np.asarray(image.resize((side, side), Image.Resampling.BICUBIC)) for image in small])

@@ -14,18 +14,12 @@ import pandas as pd
 from verdict.decide.temperature import Temperature
 from verdict.stats.metrics import confusion_counts, ece_interval, nll_of_logits
 from verdict.stats.scores import softmax
-from verdict.stats.uncertainty import Interval, Resampler, with_bounds
+from verdict.stats.uncertainty import Interval, Resampler, cells
 from verdict.stats.weighted import ratio, weighted_mean
 
 
 def cosines(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Cosines (n, n_classes) of unit vectors of one space, float64; a ValueError for any others."""
-    if images.shape[1] != classes.shape[1]:
-        raise ValueError(f"images have {images.shape[1]} dimensions, classes {classes.shape[1]}")
-    for name, vectors in (("image", images), ("class", classes)):
-        lengths = np.linalg.norm(vectors, axis=1)
-        if np.abs(lengths - 1).max() > 1e-3:
-            raise ValueError(f"{name} vectors must have unit length, got {lengths.min():.3g} to {lengths.max():.3g}")
+    """Cosines (n, n_classes) of unit vectors of one space, float64."""
     return np.asarray(images, dtype=np.float64) @ np.asarray(classes, dtype=np.float64).T
 
 
@@ -34,8 +28,6 @@ def scaled_logits(images: np.ndarray, classes: np.ndarray, logit_scale: float) -
 
     Every page, and the stage that answers, takes them from here.
     """
-    if not logit_scale > 0:
-        raise ValueError(f"logit_scale is a factor above 0, got {logit_scale}; did you pass its logarithm?")
     return logit_scale * cosines(images, classes)
 
 
@@ -66,8 +58,7 @@ def scale_effect(
         shown = logits / divisor.value
         loss = resampler.interval(partial(nll_of_logits, shown, y_true))
         error = ece_interval(softmax(shown), y_true, resampler, n_bins=n_bins)
-        columns = with_bounds("temperature", divisor) | with_bounds("nll", loss) | with_bounds("ece", error)
-        rows.append({"logits": name, **columns})
+        rows.append({"logits": name, **cells({"temperature": divisor, "nll": loss, "ece": error})})
     return pd.DataFrame(rows)
 
 
@@ -90,10 +81,12 @@ def class_report(y_true: np.ndarray, answer: np.ndarray, names: Sequence[str], r
     rows = []
     for k, name in enumerate(names):
         is_true, is_told = y_true == k, answer == k
-        row: dict[str, object] = {"class": name, "n": int(is_true.sum()), "n_answered": int(is_told.sum())}
-        for score, rows_of, right in (("precision", is_told, is_true), ("recall", is_true, is_told)):
-            row |= with_bounds(score, resampler.of(rows_of).mean(right[rows_of], span=(0, 1)))
-        rows.append(row | with_bounds("f1", resampler.interval(partial(f1, is_true, is_told))))
+        found = {
+            "precision": resampler.of(is_told).mean(is_true[is_told], span=(0, 1)),
+            "recall": resampler.of(is_true).mean(is_told[is_true], span=(0, 1)),
+            "f1": resampler.interval(partial(f1, is_true, is_told)),
+        }
+        rows.append({"class": name, "n": int(is_true.sum()), "n_answered": int(is_told.sum()), **cells(found)})
     return pd.DataFrame(rows)
 
 

@@ -28,8 +28,6 @@ _STATED = re.compile(r"\b(?:answer|option|choice)\s*(?:is|:)?\s*[\"'(\[]*([A-Z])
 
 def question(choices: Sequence[str], subject: str = "What does the picture show?") -> str:
     """A multiple-choice question as text, with 2 to 26 lettered choices and the way in which to answer."""
-    if not 2 <= len(choices) <= len(LETTERS):
-        raise ValueError(f"a question has 2 to {len(LETTERS)} choices, got {len(choices)}")
     lettered = "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
     return f"{subject}\n{lettered}\nAnswer with the letter of the right choice only."
 
@@ -83,8 +81,6 @@ def score(
     elsewhere).
     """
     choices, encoder, truth, n_choices = (np.asarray(one) for one in (choices, encoder_choices, truth, n_choices))
-    if not choices.shape == encoder.shape == truth.shape == n_choices.shape or choices.ndim != 1 or not len(choices):
-        raise ValueError(f"expected one choice a question, got {choices.shape}, {encoder.shape}, {truth.shape}")
     right, encoder_right = choices == truth, encoder == truth
     is_wrong, rows = ~encoder_right, []
     for name, values, of, chance in (
@@ -96,8 +92,8 @@ def score(
         ("gain", right, is_wrong, 1 / (n_choices[is_wrong] - 1)),
         ("loss", ~right, encoder_right, None),
     ):
-        chosen = np.ones(len(right), dtype=bool) if of is None else of
-        found = resampler.of(chosen).mean(values[chosen], span=(-1 if name == "difference" else 0, 1))
+        asked = np.ones(len(right), dtype=bool) if of is None else of
+        found = resampler.of(asked).mean(values[asked], span=(-1 if name == "difference" else 0, 1))
         by_chance = float("nan") if chance is None or not len(chance) else float(chance.mean())
         rows.append({"measure": name, **with_bounds("value", found), "by_chance": by_chance})
     return pd.DataFrame(rows)

@@ -14,7 +14,7 @@ from sklearn.datasets import load_sample_images
 
 from verdict.clip.pictures import scenes
 from verdict.clip.pictures.sources import Pictures
-from verdict.clip.robustness.corruptions import corrupt
+from verdict.clip.robustness.corruptions import CORRUPTIONS, corrupt
 from verdict.clip.robustness.points import homography, second_view
 
 TURNS, LIGHTS = (-30.0, 30.0, 90.0, 180.0), (0.4, 0.7, 1.5)
@@ -69,11 +69,11 @@ def _rendered(subject: Subject, rng: np.random.Generator) -> Iterator[tuple[str,
     drawn = subject.scenes
     for factor, values in scenes.FACTORS.items():
         for value in () if factor == "digit" else values:
-            yield factor, value, subject.rendered(drawn.intervene(**{factor: value}))
+            yield factor, value, subject.rendered(drawn.intervene(factor, value))
     for degrees in TURNS:
-        yield "turn", f"{degrees:+.0f}°", subject.rendered(drawn.intervene(rotation=degrees))
+        yield "turn", f"{degrees:+.0f}°", subject.rendered(drawn.intervene("rotation", degrees))
     for factor in LIGHTS:
-        yield "light", f"x {factor:g}", subject.rendered(drawn.intervene(brightness=factor))
+        yield "light", f"x {factor:g}", subject.rendered(drawn.intervene("brightness", factor))
     for kind in (SEEN, HELD_OUT):
         colour = scenes.coupled(drawn.factors["digit"], kind == HELD_OUT, rng=rng)
         changed = replace(drawn, factors={**drawn.factors, "colour": colour})
@@ -90,7 +90,7 @@ def _edited(subject: Subject, rng: np.random.Generator) -> Iterator[tuple[str, s
     for name, shift in (("left", (-0.2, 0.0)), ("right", (0.2, 0.0)), ("top", (0.0, -0.2)), ("bottom", (0.0, 0.2))):
         yield "position", name, second_view(images, homography(px, shift=shift))
     for factor, name in (("light", "darker"), ("light", "brighter"), ("colour", "less_colour"), ("cover", "occlusion")):
-        yield factor, name.replace("_", " "), corrupt(images, name, 4, rng=rng)
+        yield factor, name.replace("_", " "), corrupt(images, CORRUPTIONS[name], 4, rng)
 
 
 def photographs(n: int, px: int, *, rng: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,7 @@ images, are ours.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,12 +74,6 @@ def bilinear(unit: np.ndarray, rows: ArrayLike, columns: ArrayLike) -> np.ndarra
     return upper * (1 - down) + lower * down
 
 
-def pixel_grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of every pixel, each float32 (height, width)."""
-    rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
-    return rows.astype(np.float32), columns.astype(np.float32)
-
-
 def disk(radius: float) -> np.ndarray:
     """Kernel of a lens out of focus: a disk of a radius in pixels with soft edge, sums to 1; odd sides."""
     reach = int(np.ceil(radius))
@@ -88,26 +82,10 @@ def disk(radius: float) -> np.ndarray:
     return weight / weight.sum()
 
 
-def standing_depth(masks: ArrayLike) -> np.ndarray:
+def standing_depth(masks: np.ndarray) -> np.ndarray:
     """Depth of a foreground that stands upright before a ground that recedes upwards: float32 like masks (n, h, w)."""
-    masks = np.asarray(masks, dtype=bool)
     recede = np.linspace(GROUND[1], GROUND[0], masks.shape[1], dtype=np.float32)
     return np.where(masks, np.float32(NEAR), recede[None, :, None])
-
-
-def corrupt(images: ArrayLike, name: str, severity: int, *, rng: np.random.Generator) -> np.ndarray:
-    """Spoil a batch of images by one of `CORRUPTIONS` at a severity of 1 to 5: uint8 of the same shape."""
-    one, strength = _chosen(CORRUPTIONS, name, severity)
-    return as_bytes(one.change(as_unit(images), strength, rng))
-
-
-def corrupt_in_depth(images: ArrayLike, depths: ArrayLike, name: str, severity: int) -> np.ndarray:
-    """Spoil a batch of images by one of `IN_DEPTH`, which needs to know distances: uint8 of the same shape."""
-    one, strength = _chosen(IN_DEPTH, name, severity)
-    unit, depths = as_unit(images), np.asarray(depths, dtype=np.float32)
-    if depths.shape != unit.shape[:3] or not (depths > 0).all():
-        raise ValueError(f"depths must be above zero and of shape {unit.shape[:3]}, got {depths.shape}")
-    return as_bytes(one.change(unit, strength, depths))
 
 
 @dataclass(frozen=True)
@@ -122,12 +100,12 @@ class Corruption:
     change: Callable[[np.ndarray, float, np.random.Generator | np.ndarray], np.ndarray]
 
 
-def _chosen(table: Mapping[str, Corruption], name: str, severity: int) -> tuple[Corruption, float]:
-    if name not in table:
-        raise ValueError(f"no corruption is called {name!r}; there are {list(table)}")
-    if severity not in SEVERITIES:
-        raise ValueError(f"severity is 1 to 5, got {severity!r}")
-    return table[name], table[name].strengths[severity - 1]
+def corrupt(images: ArrayLike, one: Corruption, severity: int, given: np.random.Generator | np.ndarray) -> np.ndarray:
+    """Spoil a batch of images at a severity of 1 to 5: uint8 of the same shape.
+
+    `given` are a generator for one of `CORRUPTIONS`, float32 depths (n, height, width) for one of `IN_DEPTH`.
+    """
+    return as_bytes(one.change(as_unit(images), one.strengths[severity - 1], given))
 
 
 def _side(images: np.ndarray) -> int:
@@ -137,7 +115,7 @@ def _side(images: np.ndarray) -> int:
 
 def _zoomed(unit: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
     """Images read about their middle at places `scale` as far from it."""
-    rows, columns = pixel_grid(*unit.shape[1:3])
+    rows, columns = np.indices(unit.shape[1:3], dtype=np.float32)
     middle = (unit.shape[1] - 1) / 2, (unit.shape[2] - 1) / 2
     return bilinear(unit, middle[0] + (rows - middle[0]) * scale, middle[1] + (columns - middle[1]) * scale)
 
@@ -173,7 +151,7 @@ def _defocus_blur(unit: np.ndarray, reach: float, rng: np.random.Generator) -> n
 
 def _motion_blur(unit: np.ndarray, reach: float, rng: np.random.Generator) -> np.ndarray:
     """The camera moves along a straight line of its own for each image, the reach long to both sides."""
-    rows, columns = pixel_grid(*unit.shape[1:3])
+    rows, columns = np.indices(unit.shape[1:3], dtype=np.float32)
     angle = rng.uniform(0, np.pi, size=(len(unit), 1, 1)).astype(np.float32)
     steps = np.linspace(-1, 1, 11, dtype=np.float32) * reach * _side(unit)
     return sum(bilinear(unit, rows + np.sin(angle) * s, columns + np.cos(angle) * s) for s in steps) / len(steps)
@@ -210,7 +188,7 @@ def _elastic(unit: np.ndarray, reach: float, rng: np.random.Generator) -> np.nda
     field = rng.standard_normal((2, n, height, width), dtype=np.float32)
     field = ndimage.gaussian_filter(field, sigma=(0, 0, smooth, smooth), mode="reflect")
     field *= reach * _side(unit) / np.abs(field).max(axis=(0, 2, 3), keepdims=True)
-    rows, columns = pixel_grid(height, width)
+    rows, columns = np.indices((height, width), dtype=np.float32)
     return bilinear(unit, rows + field[0], columns + field[1])
 
 
@@ -228,7 +206,7 @@ def _fog(unit: np.ndarray, density: float, rng: np.random.Generator) -> np.ndarr
 
 def _occlusion(unit: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     """A grey square, the share of the shorter side wide, about a place that the severity does not move."""
-    rows, columns = pixel_grid(*unit.shape[1:3])
+    rows, columns = np.indices(unit.shape[1:3], dtype=np.float32)
     at = rng.uniform(0.3, 0.7, size=(2, len(unit), 1, 1)) * np.reshape(unit.shape[1:3], (2, 1, 1, 1))
     half = share * _side(unit) / 2
     is_covered = (np.abs(rows - at[0]) <= half) & (np.abs(columns - at[1]) <= half)
@@ -263,7 +241,7 @@ def _thin_lens(unit: np.ndarray, reach: float, depths: np.ndarray, focus: float)
 
 def _sideways(unit: np.ndarray, reach: float, depths: np.ndarray) -> np.ndarray:
     """The camera moves sideways during the exposure: near things smear farther."""
-    rows, columns = pixel_grid(*unit.shape[1:3])
+    rows, columns = np.indices(unit.shape[1:3], dtype=np.float32)
     steps = np.linspace(-1, 1, 11, dtype=np.float32) * reach * _side(unit)
     return sum(bilinear(unit, rows, columns + step / depths) for step in steps) / len(steps)
 

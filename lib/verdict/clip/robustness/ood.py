@@ -11,29 +11,28 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from scipy.special import entr, logsumexp
 
 from verdict.clip.robustness.robustness import intervals
 from verdict.stats.ranking import auroc
 from verdict.stats.scores import softmax
-from verdict.stats.uncertainty import Interval, Resampler, Weights, with_bounds
+from verdict.stats.uncertainty import Resampler, Weights, cells
 from verdict.stats.weighted import ratio, totals
 
 KEPT = 0.95
 
 
-def mcm(cosines: ArrayLike, temperature: float = 1.0) -> np.ndarray:
+def mcm(cosines: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Maximum concept matching: largest softmax of cosines (n, n_classes) over a temperature, (n,) in (0, 1].
 
     References
     ----------
     Ming et al. (2022), Delving into out-of-distribution detection with vision-language representations, eq. 2.
     """
-    return softmax(np.asarray(cosines, dtype=np.float64) / _positive(temperature)).max(axis=1)
+    return softmax(cosines / temperature).max(axis=1)
 
 
-def scores(cosines: ArrayLike, logit_scale: float) -> dict[str, np.ndarray]:
+def scores(cosines: np.ndarray, logit_scale: float) -> dict[str, np.ndarray]:
     """Every score of one batch of images, from cosines (n, n_classes) and the model's logit scale.
 
     References
@@ -41,8 +40,7 @@ def scores(cosines: ArrayLike, logit_scale: float) -> dict[str, np.ndarray]:
     Hendrycks and Gimpel (2017), A baseline for detecting misclassified and out-of-distribution examples, for MSP; Liu
     et al. (2020), Energy-based out-of-distribution detection, eq. 4.
     """
-    cosines = np.asarray(cosines, dtype=np.float64)
-    logits = cosines * _positive(logit_scale)
+    logits = cosines * logit_scale
     return {
         "MCM": mcm(cosines),
         "largest cosine": cosines.max(axis=1),
@@ -52,22 +50,20 @@ def scores(cosines: ArrayLike, logit_scale: float) -> dict[str, np.ndarray]:
     }
 
 
-def false_positive_rate(
-    score: ArrayLike, is_known: ArrayLike, weights: Weights = None, *, kept: float = KEPT
-) -> np.ndarray:
+def false_positive_rate(score: np.ndarray, is_known: np.ndarray, weights: Weights = None) -> np.ndarray:
     """Share of unknown images that pass the highest threshold which at least 95 % of the known ones pass.
 
     A score (n,) equal to the threshold passes. NaN if a side is empty. Weights as in `verdict.stats.weighted`.
     """
     known, unknown = _passing(score, is_known, weights)
-    is_enough = known >= kept * known[..., -1:] - 1e-9
+    is_enough = known >= KEPT * known[..., -1:] - 1e-9
     place = is_enough.argmax(axis=-1)[..., None]
     passed = np.take_along_axis(unknown, place, axis=-1)[..., 0]
     found = ratio(passed, unknown[..., -1], empty=np.nan)
     return np.where(known[..., -1] > 0, found, np.nan)[()]
 
 
-def average_precision(score: ArrayLike, is_positive: ArrayLike, weights: Weights = None) -> np.ndarray:
+def average_precision(score: np.ndarray, is_positive: np.ndarray, weights: Weights = None) -> np.ndarray:
     """Area below precision over recall, by steps; rows of equal score come together. NaN without positives."""
     positive, negative = _passing(score, is_positive, weights)
     gained = np.diff(positive, axis=-1, prepend=0)
@@ -75,9 +71,8 @@ def average_precision(score: ArrayLike, is_positive: ArrayLike, weights: Weights
     return ratio((gained * precision).sum(axis=-1), positive[..., -1], empty=np.nan)
 
 
-def detection(score: ArrayLike, is_known: ArrayLike, weights: Weights = None) -> dict[str, np.ndarray]:
+def detection(score: np.ndarray, is_known: np.ndarray, weights: Weights = None) -> dict[str, np.ndarray]:
     """AUROC, FPR at 95 % kept, and AUPR with the known and with the unknown images as positives."""
-    score, is_known = np.asarray(score, dtype=np.float64), np.asarray(is_known, dtype=bool)
     return {
         "auroc": auroc(score, is_known, weights),
         "fpr95": false_positive_rate(score, is_known, weights),
@@ -106,31 +101,18 @@ def detection_table(
     for name in known:
         score = np.concatenate([known[name], unknown[name]])
         found, drawn = intervals(partial(detection, score, is_known), known_resampler, weights)
-        row: dict[str, object] = {"score": name}
-        for metric, interval in found.items():
-            row |= with_bounds(metric, _with_spread(interval, smaller))
-        rows.append(row)
+        for metric, one in found.items():
+            # Bounds for a metric that no resample moves are those of a share of the groups of one side.
+            if one.low == one.high:
+                found[metric] = smaller.mean(np.full(len(smaller.groups), one.value), span=(0, 1))
+        rows.append({"score": name, **cells(found)})
         aurocs.append(drawn["auroc"])
     return pd.DataFrame(rows).assign(n_known=n_known, n_unknown=n_unknown), np.stack(aurocs, axis=1)
 
 
-def _with_spread(found: Interval, side: Resampler) -> Interval:
-    """Bounds for a metric that no resample moves: as of a share of the groups of one side."""
-    return side.mean(np.full(len(side.groups), found.value), span=(0, 1)) if found.low == found.high else found
-
-
-def _passing(score: ArrayLike, is_positive: ArrayLike, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
+def _passing(score: np.ndarray, is_positive: np.ndarray, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
     """Positive and negative rows at or above each distinct score, from the highest on, each (..., n_distinct)."""
-    score, is_positive = np.asarray(score, dtype=np.float64), np.asarray(is_positive, dtype=bool)
-    if score.shape != is_positive.shape or score.ndim != 1 or np.isnan(score).any():
-        raise ValueError(f"expected one score and one truth a row, none NaN, got {score.shape} and {is_positive.shape}")
     values, cells = np.unique(-score, return_inverse=True)
     counts = (totals(weights, cells, len(values), side) for side in (is_positive, ~is_positive))
     positive, negative = (np.cumsum(count, axis=-1) for count in counts)
     return positive, negative
-
-
-def _positive(temperature: float) -> float:
-    if not temperature > 0:
-        raise ValueError(f"a temperature or scale must be above zero, got {temperature}")
-    return float(temperature)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from verdict.clip.robustness.corruptions import as_bytes, as_unit, bilinear, pixel_grid
+from verdict.clip.robustness.corruptions import as_bytes, as_unit, bilinear
 
 
 def homography(
@@ -51,7 +51,7 @@ def project(points: ArrayLike, matrix: ArrayLike) -> np.ndarray:
 def second_view(images: ArrayLike, matrix: ArrayLike) -> np.ndarray:
     """Images as the second view shows them: uint8 of the same shape; what was outside continues the edge."""
     unit = as_unit(images)
-    rows, columns = pixel_grid(*unit.shape[1:3])
+    rows, columns = np.indices(unit.shape[1:3], dtype=np.float32)
     seen_from = project(np.stack([columns, rows], axis=-1), np.linalg.inv(np.asarray(matrix)))
     return as_bytes(bilinear(unit, seen_from[..., 1], seen_from[..., 0]))
 
@@ -79,26 +79,19 @@ class Correspondence:
 
 
 def correspondences(
-    first: ArrayLike, second: ArrayLike, matrix: ArrayLike, px: int, is_keypoint: ArrayLike
+    first: np.ndarray, second: np.ndarray, matrix: np.ndarray, px: int, is_keypoint: np.ndarray
 ) -> Correspondence:
     """Look up each keypoint of the first view among the patches of the second, by features (n, grid * grid, d).
 
     `is_keypoint` (n, grid * grid) says which patches are looked up, such as those with ink; of these the ones count
-    whose true place lies inside the second view. If none is left, or shapes disagree, a ValueError says so.
+    whose true place lies inside the second view.
     """
-    first, second, is_keypoint = np.asarray(first), np.asarray(second), np.asarray(is_keypoint, dtype=bool)
     grid = round(first.shape[1] ** 0.5)
-    if first.shape != second.shape or is_keypoint.shape != first.shape[:2] or grid**2 != first.shape[1]:
-        raise ValueError(
-            f"expected square grids of equal shape, got {first.shape}, {second.shape}, {is_keypoint.shape}"
-        )
     at = (np.arange(grid) + 0.5) * px / grid - 0.5
     middles = np.stack([np.tile(at, grid), np.repeat(at, grid)], axis=1)
     truth = project(middles, matrix)
     is_inside = ((truth >= -0.5) & (truth <= px - 0.5)).all(axis=1)
     image, patch = np.nonzero(is_keypoint & is_inside)
-    if not len(image):
-        raise ValueError("no keypoint of the first view lies inside the second one")
     chosen = np.einsum("kd,kpd->kp", first[image, patch], second[image]).argmax(axis=1)
     away = np.linalg.norm(middles[None] - truth[patch][:, None], axis=-1) / px
     return Correspondence(image, away[np.arange(len(image)), chosen], away.min(axis=1), away)
@@ -112,6 +105,6 @@ def patches_of(images: np.ndarray, grid: int) -> np.ndarray:
     return cut.transpose(0, 1, 3, 2, 4, 5).reshape(n, grid * grid, -1)
 
 
-def patches_with_ink(masks: ArrayLike, grid: int, *, least: float = 0.25) -> np.ndarray:
-    """Patches of which at least a share is foreground, bool (n, grid * grid), from masks (n, px, px)."""
-    return patches_of(np.asarray(masks, dtype=np.float64)[..., None], grid).mean(axis=2) >= least
+def patches_with_ink(masks: np.ndarray, grid: int) -> np.ndarray:
+    """Patches of which at least a quarter is foreground, bool (n, grid * grid), from masks (n, px, px)."""
+    return patches_of(masks[..., None], grid).mean(axis=2) >= 0.25

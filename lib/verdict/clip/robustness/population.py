@@ -7,11 +7,11 @@ fewer images; they say where models of some accuracy end up, not how good the be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import ExtraTreesClassifier
@@ -25,16 +25,6 @@ from verdict.clip.robustness.corruptions import as_unit
 
 Describe = Callable[[np.ndarray], np.ndarray]
 _N_ANGLES, _CELLS = 8, 4
-
-
-def small_colour(images: ArrayLike) -> np.ndarray:
-    """Images as 8 x 8 blocks of mean colour, (n, 192)."""
-    return _blocks(as_unit(images), 8).reshape(len(np.asarray(images)), -1)
-
-
-def small_grey(images: ArrayLike) -> np.ndarray:
-    """Images as 12 x 12 blocks of mean brightness, (n, 144)."""
-    return _blocks(as_unit(images).mean(axis=-1, keepdims=True), 12).reshape(len(np.asarray(images)), -1)
 
 
 def colour_counts(images: ArrayLike) -> np.ndarray:
@@ -57,7 +47,7 @@ def edge_directions(images: ArrayLike) -> np.ndarray:
     parts = [_blocks(np.where(angle == k, strength, 0)[..., None], _CELLS) for k in range(_N_ANGLES)]
     cells = np.concatenate(parts, axis=-1)
     cells = cells / (np.linalg.norm(cells, axis=-1, keepdims=True) + 1e-3)
-    return cells.reshape(len(grey), -1)
+    return _flat(cells)
 
 
 def _blocks(unit: np.ndarray, n_blocks: int) -> np.ndarray:
@@ -69,21 +59,21 @@ def _blocks(unit: np.ndarray, n_blocks: int) -> np.ndarray:
     return unit
 
 
+def _flat(blocks: np.ndarray) -> np.ndarray:
+    return blocks.reshape(len(blocks), -1)
+
+
+# Blocks are of mean colour, 8 x 8, (n, 192), and of mean brightness, 12 x 12, (n, 144).
 DESCRIPTIONS: Mapping[str, Describe] = {
-    "colour blocks": small_colour,
-    "grey blocks": small_grey,
+    "colour blocks": lambda images: _flat(_blocks(as_unit(images), 8)),
+    "grey blocks": lambda images: _flat(_blocks(as_unit(images).mean(axis=-1, keepdims=True), 12)),
     "colour counts": colour_counts,
     "edges": edge_directions,
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Member:
-    """One fitted classifier: its name, the description that it reads, and the estimator."""
-
-    name: str
-    description: str
-    estimator: Any
+# One fitted classifier: its name, the description that it reads, and the estimator.
+Member = tuple[str, str, Any]
 
 
 def described(images: ArrayLike) -> dict[str, np.ndarray]:
@@ -91,52 +81,42 @@ def described(images: ArrayLike) -> dict[str, np.ndarray]:
     return {name: describe(np.asarray(images)) for name, describe in DESCRIPTIONS.items()}
 
 
-def fit_population(descriptions: Mapping[str, np.ndarray], y_true: ArrayLike, *, seed: int) -> list[Member]:
+def fit_population(descriptions: Mapping[str, np.ndarray], y_true: np.ndarray, *, seed: int) -> list[Member]:
     """Fit every member, at least ten, on the same images; one that learns from a quarter of them is named so.
 
     Descriptions beyond those of pixels (see `described`), such as an encoder's embedding, add a linear probe each.
     """
-    y_true = np.asarray(y_true)
     members = []
     for name, source, estimator, share in _recipes(descriptions, seed):
         n = max(len(np.unique(y_true)) * 2, round(share * len(y_true)))
-        members.append(Member(name, source, estimator.fit(descriptions[source][:n], y_true[:n])))
+        members.append((name, source, clone(estimator).fit(descriptions[source][:n], y_true[:n])))
     return members
 
 
 def predict_population(members: list[Member], descriptions: Mapping[str, np.ndarray]) -> np.ndarray:
     """Answers of every member, int (n_members, n)."""
-    return np.stack([member.estimator.predict(descriptions[member.description]) for member in members])
+    return np.stack([estimator.predict(descriptions[source]) for _, source, estimator in members])
 
 
 def _recipes(descriptions: Mapping[str, np.ndarray], seed: int) -> list[tuple[str, str, Any, float]]:
     """Name, description, estimator and share of the images of every member."""
-
-    def linear() -> Any:
-        return make_pipeline(StandardScaler(), RidgeClassifier(alpha=30.0))
-
-    def trees() -> Any:
-        return ExtraTreesClassifier(60, min_samples_leaf=2, random_state=seed)
-
+    linear, neighbours = make_pipeline(StandardScaler(), RidgeClassifier(alpha=30.0)), KNeighborsClassifier(5)
+    trees = ExtraTreesClassifier(60, min_samples_leaf=2, random_state=seed)
     few = min(24, min(len(one) for one in descriptions.values()) // 4)
+    components = make_pipeline(PCA(few, random_state=seed), LogisticRegression(max_iter=2000))
     recipes = [
-        *((f"ridge on {name}", name, linear(), 1.0) for name in DESCRIPTIONS),
+        *((f"ridge on {name}", name, linear, 1.0) for name in DESCRIPTIONS),
         ("centroids of edges", "edges", NearestCentroid(), 1.0),
         ("centroids of grey blocks", "grey blocks", NearestCentroid(), 1.0),
-        ("neighbours by edges", "edges", KNeighborsClassifier(5), 1.0),
-        ("neighbours by grey blocks", "grey blocks", KNeighborsClassifier(5), 1.0),
-        ("trees on edges", "edges", trees(), 1.0),
-        ("trees on grey blocks", "grey blocks", trees(), 1.0),
+        ("neighbours by edges", "edges", neighbours, 1.0),
+        ("neighbours by grey blocks", "grey blocks", neighbours, 1.0),
+        ("trees on edges", "edges", trees, 1.0),
+        ("trees on grey blocks", "grey blocks", trees, 1.0),
         ("Bayes on edges", "edges", GaussianNB(), 1.0),
         ("discriminant of edges", "edges", LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.2), 1.0),
-        (
-            "components of edges",
-            "edges",
-            make_pipeline(PCA(few, random_state=seed), LogisticRegression(max_iter=2000)),
-            1.0,
-        ),
-        ("ridge on edges, a quarter", "edges", linear(), 0.25),
-        ("neighbours by edges, a quarter", "edges", KNeighborsClassifier(5), 0.25),
+        ("components of edges", "edges", components, 1.0),
+        ("ridge on edges, a quarter", "edges", linear, 0.25),
+        ("neighbours by edges, a quarter", "edges", neighbours, 0.25),
     ]
-    probes = [(f"probe of {name}", name, linear(), 1.0) for name in descriptions if name not in DESCRIPTIONS]
+    probes = [(f"probe of {name}", name, linear, 1.0) for name in descriptions if name not in DESCRIPTIONS]
     return recipes + probes

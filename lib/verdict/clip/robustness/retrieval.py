@@ -10,38 +10,23 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
-from verdict.stats.uncertainty import Resampler, with_bounds
+from verdict.stats.uncertainty import Resampler, cells
 
 CUTS = (1, 5, 10)
 
 
-def equivalent_pairs(relevant: ArrayLike, captions: Sequence[str]) -> np.ndarray:
+def equivalent_pairs(relevant: np.ndarray, captions: Sequence[str]) -> np.ndarray:
     """As `relevant`, and every text that says the same, word for word: the model cannot tell copies apart."""
-    relevant = np.asarray(relevant, dtype=bool)
-    if len(captions) != relevant.shape[1]:
-        raise ValueError(f"expected {relevant.shape[1]} captions, got {len(captions)}")
-    _, words = np.unique(np.asarray(captions, dtype=object).astype(str), return_inverse=True)
-    same = words[:, None] == words[None, :]
-    return (relevant.astype(np.float32) @ same.astype(np.float32)) > 0
+    words = np.asarray(captions)
+    return relevant @ (words[:, None] == words)
 
 
-def first_ranks(similarity: ArrayLike, relevant: ArrayLike) -> np.ndarray:
+def first_ranks(similarity: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     """Rank, from 1, of the best relevant gallery item of each query, int (n_queries,).
 
-    For captions as queries pass the transposed arrays. Shapes that differ, a similarity that is NaN, and a query with
-    nothing relevant are refused.
+    Every query has something relevant. For captions as queries pass the transposed arrays.
     """
-    similarity, relevant = np.asarray(similarity), np.asarray(relevant, dtype=bool)
-    if similarity.shape != relevant.shape or similarity.ndim != 2:
-        raise ValueError(
-            f"similarity has shape {similarity.shape}, relevant {relevant.shape}; both are queries x gallery"
-        )
-    if np.isnan(similarity).any():
-        raise ValueError("similarities must not be NaN")
-    if (lonely := np.flatnonzero(~relevant.any(axis=1))).size:
-        raise ValueError(f"{lonely.size} queries have nothing relevant in the gallery, the first is query {lonely[0]}")
     best = np.where(relevant, similarity, -np.inf).argmax(axis=1)
     value = similarity[np.arange(len(best)), best][:, None]
     is_before = (similarity == value) & (np.arange(similarity.shape[1]) < best[:, None])
@@ -49,29 +34,29 @@ def first_ranks(similarity: ArrayLike, relevant: ArrayLike) -> np.ndarray:
 
 
 def retrieval_table(
-    similarity: ArrayLike, pairs: Mapping[str, ArrayLike], images: Resampler, captions: Resampler
+    similarity: np.ndarray, pairs: Mapping[str, np.ndarray], images: Resampler, captions: Resampler
 ) -> pd.DataFrame:
     """Both directions, under every way to count what is right, such as own captions alone, and with equal ones.
 
     Resamplers are of the queries of either kind; the gallery stays. Columns query, counted, r1, r5, r10, mrr, each
     with `_low`, `_high`, chance_r1, n_queries, n_gallery.
     """
-    similarity, rows = np.asarray(similarity), []
-    for counted, relevant in pairs.items():
-        truth = np.asarray(relevant, dtype=bool)
+    rows = []
+    for counted, truth in pairs.items():
         for query, found, right, resampler in (
             ("image", similarity, truth, images),
             ("text", similarity.T, truth.T, captions),
         ):
-            ranks, row = first_ranks(found, right), {"query": query, "counted": counted}
-            for name, values in {**{f"r{k}": ranks <= k for k in CUTS}, "mrr": 1 / ranks}.items():
-                row |= with_bounds(name, resampler.mean(values, span=(0, 1)))
+            ranks = first_ranks(found, right)
+            values = {f"r{k}": ranks <= k for k in CUTS} | {"mrr": 1 / ranks}
+            row = cells({name: resampler.mean(one, span=(0, 1)) for name, one in values.items()})
+            row = {"query": query, "counted": counted, **row}
             rows.append(row | {"chance_r1": float(truth.mean()), "n_queries": len(ranks), "n_gallery": found.shape[1]})
     return pd.DataFrame(rows)
 
 
-def recall_curve(ranks: ArrayLike, resampler: Resampler, *, n_points: int) -> pd.DataFrame:
+def recall_curve(ranks: np.ndarray, resampler: Resampler, *, n_points: int) -> pd.DataFrame:
     """R@k for k = 1 … n_points with intervals over queries: columns k, recall, low, high."""
-    found = [resampler.mean(np.asarray(ranks) <= k, span=(0, 1)) for k in range(1, n_points + 1)]
+    found = [resampler.mean(ranks <= k, span=(0, 1)) for k in range(1, n_points + 1)]
     rows = [(k, one.value, one.low, one.high) for k, one in enumerate(found, start=1)]
     return pd.DataFrame(rows, columns=["k", "recall", "low", "high"])

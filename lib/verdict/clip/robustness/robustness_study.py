@@ -17,19 +17,11 @@ from verdict.clip.pictures import scenes
 from verdict.clip.probes.zero_shot import scaled_logits
 from verdict.clip.robustness import changed, robustness
 from verdict.clip.robustness.changed import Subject
-from verdict.clip.robustness.corruptions import (
-    CORRUPTIONS,
-    IN_DEPTH,
-    SEVERITIES,
-    corrupt,
-    corrupt_in_depth,
-    psnr,
-    standing_depth,
-)
+from verdict.clip.robustness.corruptions import CORRUPTIONS, IN_DEPTH, SEVERITIES, corrupt, psnr, standing_depth
 from verdict.clip.robustness.population import Member, described, fit_population, predict_population
 from verdict.data.digits.scenes import handwriting_pools
 from verdict.stats.scores import top_class
-from verdict.stats.uncertainty import Interval, Resampler, holm, largest, with_bounds
+from verdict.stats.uncertainty import Interval, Resampler, cells, holm, largest, with_bounds
 from verdict.stats.weighted import weighted_mean
 from verdict.workflow.stage import Stage
 
@@ -82,32 +74,37 @@ class Bench:
     @property
     def is_right(self) -> np.ndarray:
         """Whether the encoder answers each picture rightly as it is, bool (n,)."""
-        return self.right(self.reference)
+        return self.right(self.reference.logits)
 
     @property
     def names(self) -> list[str]:
         """Names of the population without the encoder's probe."""
-        return [member.name for member in self.members[:-1]]
+        return [name for name, *_ in self.members[:-1]]
 
-    def right(self, answers: Answers) -> np.ndarray:
+    def right(self, logits: np.ndarray) -> np.ndarray:
         """Whether zero-shot answers to the changed subject are right, bool (n,)."""
-        return top_class(answers.logits) == self.subject.y_true
+        return top_class(logits) == self.subject.y_true
 
     def described(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """What the population reads of pictures, the encoder's embedding included."""
         return described(images) | {_EMBEDDING: np.asarray(self.study.cache.images(images))}
 
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """The encoder's zero-shot logits of pictures, (n, n_classes)."""
+        return scaled_logits(np.asarray(self.study.cache.images(images)), self.classes, self.study.logit_scale)
+
     def answers(self, images: np.ndarray) -> Answers:
         """Everybody's answers to pictures."""
-        found = self.described(images)
-        logits = scaled_logits(found[_EMBEDDING], self.classes, self.study.logit_scale)
-        return Answers(logits, predict_population(self.members, found))
+        return Answers(self.logits(images), predict_population(self.members, self.described(images)))
 
-    def is_right_on(self, images: np.ndarray) -> np.ndarray:
-        """Whether the encoder answers changed pictures rightly, without asking the population, float (n,)."""
-        embedded = np.asarray(self.study.cache.images(images))
-        logits = scaled_logits(embedded, self.classes, self.study.logit_scale)
-        return (top_class(logits) == self.subject.y_true).astype(float)
+    def accuracies(self, changed_ones: Sequence[np.ndarray]) -> pd.DataFrame:
+        """Accuracy of the encoder over severities, 0 being the unchanged pictures, from right answers (n,) to each.
+
+        Columns severity, accuracy, low, high.
+        """
+        found = [self.resampler.mean(right, span=(0, 1)) for right in (self.is_right, *changed_ones)]
+        rows = [(severity, one.value, one.low, one.high) for severity, one in enumerate(found)]
+        return pd.DataFrame(rows, columns=["severity", "accuracy", "low", "high"])
 
     def keep(self, name: str, row: pd.Series, column: str, n: int | None = None) -> None:
         """Store a cell of a table of test pictures with its bounds; of `n` pictures, those of the row by default."""
@@ -148,7 +145,7 @@ def factors(bench: Bench, answers: Mapping[tuple[str, str], Answers]) -> pd.Data
     accuracy, and the cost of couples that were held out.
     """
     stage, n = bench.stage, len(bench.subject)
-    right = {" = ".join(key): bench.right(one) for key, one in answers.items()}
+    right = {" = ".join(key): bench.right(one.logits) for key, one in answers.items()}
     table = robustness.factor_table(right, bench.is_right, bench.resampler)
     lost = int(((table["p_holm"] < 1 - stage.params.statistics.level) & (table["change"] < 0)).sum())
     keys = pd.DataFrame(list(answers), columns=["factor", "value"])
@@ -204,15 +201,13 @@ def effective(
     own = {ENCODER: bench.is_right, PROBE: before[-1]}
     for shift, batches in listed.items():
         after = np.mean([one.members == y_true for one in batches], axis=0)
-        shifted = {ENCODER: np.mean([bench.right(one) for one in batches], axis=0), PROBE: after[-1]}
+        shifted = {ENCODER: np.mean([bench.right(one.logits) for one in batches], axis=0), PROBE: after[-1]}
         for model, right in own.items():
             sides = (np.vstack([right, before[:-1]]), np.vstack([shifted[model], after[:-1]]))
             one = found[shift, model] = robustness.effective_robustness(*sides, bench.resampler)
-            row: dict[str, object] = {"shift": shift, "model": model}
-            for name in ("before", "after", "expected", "rho"):
-                row |= with_bounds(name, one.found[name])
-            row |= {"p_holm": one.p_rho, **with_bounds("slope", one.found["slope"])}
-            rows.append(row | with_bounds("residual_scale", one.found["scale"]))
+            row = cells({name: one.found[name] for name in ("before", "after", "expected", "rho")})
+            line = cells({"slope": one.found["slope"], "residual_scale": one.found["scale"]})
+            rows.append({"shift": shift, "model": model, **row, "p_holm": one.p_rho, **line})
         stage.progress(f"effective robustness: {shift}")
     table = pd.DataFrame(rows)
     table = table.assign(p_holm=table.groupby("model")["p_holm"].transform(holm))
@@ -240,12 +235,10 @@ def conflicts(bench: Bench) -> pd.DataFrame:
         right, learning = predict_population(members, found) == digit, stage.resampler(groups)
         found, digit, value, groups = _cue_pictures(bench, cue, "oppose", "test", n, agree=False)
         answers, judging = predict_population(members, found), stage.resampler(groups)
-        for member, learnt, said in zip(members, right, answers, strict=True):
-            row: dict[str, object] = {"cue": cue, "model": PROBE if member is members[-1] else member.name}
-            agreed = {"agreed_accuracy": learning.mean(learnt, span=(0, 1))}
-            for name, one in (robustness.cue_conflict(said, digit, value, judging) | agreed).items():
-                row |= with_bounds(name, one)
-            rows.append(row | {"n": len(said)})
+        for model, learnt, said in zip([*bench.names, PROBE], right, answers, strict=True):
+            one = robustness.cue_conflict(said, digit, value, judging)
+            one["agreed_accuracy"] = learning.mean(learnt, span=(0, 1))
+            rows.append({"cue": cue, "model": model, **cells(one), "n": len(said)})
         bench.keep(f"shape.{cue}_bias", pd.Series(rows[-1]), "shape_bias")
     return pd.DataFrame(rows)
 
@@ -262,7 +255,7 @@ def _cue_pictures(
 
 def spoilt(bench: Bench, name: str, severity: int) -> np.ndarray:
     """The subject's pictures under a corruption; its draws are the same at every severity."""
-    return corrupt(bench.subject.images, name, severity, rng=bench.stage.rng("robustness.corrupt", name))
+    return corrupt(bench.subject.images, CORRUPTIONS[name], severity, bench.stage.rng("robustness.corrupt", name))
 
 
 def corruptions(bench: Bench) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict[str, Answers]]:
@@ -277,23 +270,20 @@ def corruptions(bench: Bench) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict
     rights, middle = {}, {}
     before = bench.reference.members[:-1] == y_true
     best = int(before.mean(axis=1).argmax())
-    for name, one in CORRUPTIONS.items():
+    for name, corruption in CORRUPTIONS.items():
         images = {severity: spoilt(bench, name, severity) for severity in SEVERITIES}
-        right = rights[name] = np.stack([bench.is_right_on(changed_ones) for changed_ones in images.values()])
+        right = rights[name] = np.stack([bench.right(bench.logits(one)) for one in images.values()]).astype(float)
         middle[name] = bench.answers(images[MIDDLE])
-        row: dict[str, object] = {"corruption": name.replace("_", " "), "family": one.family}
-        for label, values in zip(
-            ("at_1", "at_3", "at_5", "mean"), (*right[[0, 2, 4]], right.mean(axis=0)), strict=True
-        ):
-            row |= with_bounds(label, bench.resampler.mean(values, span=(0, 1)))
+        shown = {"at_1": right[0], "at_3": right[2], "at_5": right[4], "mean": right.mean(axis=0)}
+        accuracies = {label: bench.resampler.mean(values, span=(0, 1)) for label, values in shown.items()}
         reference = middle[name].members[best] == y_true
         errors = partial(robustness.corruption_errors, right[MIDDLE - 1], bench.is_right, reference, before[best])
-        for label, found in robustness.intervals(errors, bench.resampler)[0].items():
-            row |= with_bounds(label, found)
+        found = accuracies | robustness.intervals(errors, bench.resampler)[0]
+        row = {"corruption": name.replace("_", " "), "family": corruption.family, **cells(found)}
         for severity in (1, 5):
-            found = psnr(bench.subject.images, images[severity])
-            found = found[np.isfinite(found)]
-            row[f"psnr_{severity}"] = float(found.mean()) if len(found) else np.inf
+            decibels = psnr(bench.subject.images, images[severity])
+            decibels = decibels[np.isfinite(decibels)]
+            row[f"psnr_{severity}"] = float(decibels.mean()) if len(decibels) else np.inf
         rows.append(row | {"n": len(y_true)})
         stage.progress(f"corruption: {name}")
     stage.number("robustness.n_corruptions", len(rows), unit="count")
@@ -307,24 +297,17 @@ def corruption_curves(bench: Bench, right: Mapping[str, np.ndarray]) -> dict[str
     families: dict[str, list[np.ndarray]] = {}
     for name, one in CORRUPTIONS.items():
         families.setdefault(one.family, []).append(right[name])
-    return {family: _curve(bench, np.mean(found, axis=0)) for family, found in families.items()}
+    return {family: bench.accuracies(np.mean(found, axis=0)) for family, found in families.items()}
 
 
 def depth_curves(bench: Bench) -> dict[str, pd.DataFrame]:
     """Accuracy under every change that knows depth over severities (0: unchanged), with bounds."""
     images, depths, curves = bench.subject.images, standing_depth(bench.subject.masks), {}
-    for name in IN_DEPTH:
-        found = [bench.is_right_on(corrupt_in_depth(images, depths, name, severity)) for severity in SEVERITIES]
-        curves[name] = _curve(bench, np.stack(found))
+    for name, one in IN_DEPTH.items():
+        spoilt_ones = [corrupt(images, one, severity, depths) for severity in SEVERITIES]
+        curves[name] = bench.accuracies([bench.right(bench.logits(changed_ones)) for changed_ones in spoilt_ones])
         bench.stage.progress(f"with depth: {name}")
     return curves
-
-
-def _curve(bench: Bench, right: np.ndarray) -> pd.DataFrame:
-    """Accuracy over severities, 0 being the unchanged pictures: severity, accuracy, low, high."""
-    found = [bench.resampler.mean(values, span=(0, 1)) for values in (bench.is_right, *right)]
-    rows = [(severity, one.value, one.low, one.high) for severity, one in enumerate(found)]
-    return pd.DataFrame(rows, columns=["severity", "accuracy", "low", "high"])
 
 
 def curve_table(curves: Mapping[str, pd.DataFrame], label: str) -> pd.DataFrame:

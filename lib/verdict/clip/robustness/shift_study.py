@@ -113,8 +113,8 @@ def calibration(
         if factor in ("turn", "light", "size", "digit and colour", "cover"):
             shown[f"{factor} = {value}"] = one
     shown |= {f"{name.replace('_', ' ')}, severity {MIDDLE}": one for name, one in corrupted.items()}
-    conditions = {TEST_SPLIT: transfer.Condition(own, y_test, stage.resampler(test_units))}
-    conditions |= {n: transfer.Condition(one.logits, subject.y_true, bench.resampler) for n, one in shown.items()}
+    conditions = {TEST_SPLIT: (own, y_test, stage.resampler(test_units))}
+    conditions |= {name: (one.logits, subject.y_true, bench.resampler) for name, one in shown.items()}
     table, regrets = transfer.transfer_table(fitted, conditions, n_bins=stage.params.statistics.ece_bins)
     table.loc[2:, "p_nll_change"] = holm(table["p_nll_change"][2:])
     test, shifted = table.iloc[0], table.iloc[2:]

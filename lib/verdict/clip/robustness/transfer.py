@@ -7,34 +7,28 @@ what the transferred one costs against it, in nats of NLL.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from verdict.clip.robustness.robustness import intervals
 from verdict.decide.temperature import LOG_T_BOUND, Temperature
 from verdict.stats.metrics import brier, ece_change, ece_interval, nll_of_logits
-from verdict.stats.scores import log_softmax, softmax, top_class
-from verdict.stats.uncertainty import Interval, Resampler, Weights, p_value, with_bounds
+from verdict.stats.scores import softmax, top_class
+from verdict.stats.uncertainty import Interval, Resampler, Weights, cells, p_value
 from verdict.stats.weighted import weighted_mean
 
 _REACH, _POINTS = 2.5, 161
 
 
-@dataclass(frozen=True, eq=False)
-class Condition:
-    """Logits (n, n_classes), true classes (n,) and the resampler of the images of one condition."""
-
-    logits: np.ndarray
-    y_true: np.ndarray
-    resampler: Resampler
+# Logits (n, n_classes), true classes (n,) and the resampler of the images of one condition.
+Condition = tuple[np.ndarray, np.ndarray, Resampler]
 
 
 def regret(
-    logits: ArrayLike, y_true: ArrayLike, temperature: float, weights: Weights = None
+    logits: np.ndarray, y_true: np.ndarray, temperature: float, weights: Weights = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """NLL at a temperature minus the lowest NLL that any temperature gives (>= 0, nats), and the one that gives it.
 
@@ -44,10 +38,7 @@ def regret(
     best = np.log(Temperature.fit(logits, y_true, allow_small=True).temperature)
     grid = np.clip(best + np.linspace(-_REACH, _REACH, _POINTS), -LOG_T_BOUND, LOG_T_BOUND)
     grid = np.append(np.exp(grid), temperature)
-    rows = np.arange(len(np.asarray(y_true)))
-    logits = np.asarray(logits, dtype=np.float64)
-    losses = np.stack([-log_softmax(logits / one)[rows, y_true] for one in grid])
-    curves = np.stack([weighted_mean(loss, weights) for loss in losses], axis=-1)
+    curves = np.stack([nll_of_logits(logits / one, y_true, weights) for one in grid], axis=-1)
     return curves[..., -1] - curves.min(axis=-1), grid[curves.argmin(axis=-1)]
 
 
@@ -61,31 +52,29 @@ def transfer_table(
     (of no change, not adjusted); n. Before is T = 1. Beside the table: resamples of each regret, (n_resamples,).
     """
     rows, regrets = [], {}
-    for name, one in conditions.items():
-        found, drawn = intervals(partial(_measured, one, fitted.temperature), one.resampler)
+    for name, (logits, y_true, resampler) in conditions.items():
+        found, drawn = intervals(partial(_measured, logits, y_true, fitted.temperature), resampler)
         # A regret is at least zero, and resampling adds to it: its interval reaches down to the value.
         low = min(found["regret"].low, found["regret"].value)
         found["regret"] = replace(found["regret"], low=low)
         if abs(np.log(found["oracle"].value)) >= LOG_T_BOUND - 1e-9:
             found["oracle"] = Interval(float("nan"), float("nan"), float("nan"))
-        row: dict[str, object] = {"condition": name, **with_bounds("accuracy", found.pop("accuracy"))}
-        probs = {"_before": softmax(one.logits), "": softmax(one.logits / fitted.temperature)}
-        for suffix, shown in probs.items():
-            row |= with_bounds(f"ece{suffix}", ece_interval(shown, one.y_true, one.resampler, n_bins=n_bins))
-        row |= with_bounds("ece_change", ece_change(*probs.values(), one.y_true, one.resampler, n_bins=n_bins))
-        for metric, interval in found.items():
-            row |= with_bounds(metric, interval)
+        first, probs = {"accuracy": found.pop("accuracy")}, (softmax(logits), softmax(logits / fitted.temperature))
+        for metric, shown in zip(("ece_before", "ece"), probs, strict=True):
+            first[metric] = ece_interval(shown, y_true, resampler, n_bins=n_bins)
+        first["ece_change"] = ece_change(*probs, y_true, resampler, n_bins=n_bins)
         p_change = p_value(found["nll_change"].value, drawn["nll_change"])
-        rows.append(row | {"p_nll_change": p_change, "n": len(one.y_true)})
+        row: dict[str, object] = {"condition": name, **cells(first | found)}
+        rows.append(row | {"p_nll_change": p_change, "n": len(y_true)})
         regrets[name] = drawn["regret"]
     return pd.DataFrame(rows), regrets
 
 
-def _measured(one: Condition, temperature: float, weights: Weights) -> dict[str, np.ndarray]:
-    found = {"accuracy": weighted_mean(top_class(one.logits) == one.y_true, weights)}
+def _measured(logits: np.ndarray, y_true: np.ndarray, temperature: float, weights: Weights) -> dict[str, np.ndarray]:
+    found = {"accuracy": weighted_mean(top_class(logits) == y_true, weights)}
     for suffix, divisor in (("_before", 1.0), ("", temperature)):
-        found[f"nll{suffix}"] = nll_of_logits(one.logits / divisor, one.y_true, weights)
-        found[f"brier{suffix}"] = brier(softmax(one.logits / divisor), one.y_true, weights)
+        found[f"nll{suffix}"] = nll_of_logits(logits / divisor, y_true, weights)
+        found[f"brier{suffix}"] = brier(softmax(logits / divisor), y_true, weights)
     found["nll_change"] = found["nll"] - found["nll_before"]
-    found["regret"], found["oracle"] = regret(one.logits, one.y_true, temperature, weights)
+    found["regret"], found["oracle"] = regret(logits, y_true, temperature, weights)
     return found

@@ -53,6 +53,12 @@ class _Desk:
         order = np.argsort(self.loads[label][scenes] + self.rng.random(scenes.size))
         return scenes[order[:n]]
 
+    def assign_all(self, counts: Mapping[Label, np.ndarray], limits: np.ndarray) -> None:
+        """Pair every sentence, those that few scenes allow first."""
+        for i in np.lexsort((self.rng.random(len(self.sentences)), limits)):
+            for label, of_sentence in counts.items():
+                self.assign(int(i), label, int(of_sentence[i]))
+
     def table(self) -> pd.DataFrame:
         """The pairs so far, ordered by scene and sentence."""
         table = pd.DataFrame(self.rows, columns=["scene", "hypothesis", "label", "family", "form"])
@@ -77,9 +83,7 @@ def coupled_pairs(
     desk = _Desk(sentences, grid, rng)
     limits = np.minimum(desk.available(Label.ENTAILMENT), desk.available(Label.CONTRADICTION))
     counts = _draw_all(sentences, _form_quotas(sentences, n_pairs // 2), limits, rng)
-    for i in np.lexsort((rng.random(len(sentences)), limits)):
-        for label in Label:
-            desk.assign(int(i), label, int(counts[i]))
+    desk.assign_all(dict.fromkeys(Label, counts), limits)
     return desk.table()
 
 
@@ -107,8 +111,7 @@ def loose_pairs(
         wanted = entailed if label is Label.ENTAILMENT else {form: quotas[form] - entailed[form] for form in quotas}
         limits = desk.available(label)
         counts = _draw_all(sentences, wanted, limits, rng, tilt=limits**tilt)
-        for i in np.lexsort((rng.random(len(sentences)), limits)):
-            desk.assign(int(i), label, int(counts[i]))
+        desk.assign_all({label: counts}, limits)
     return desk.table()
 
 

@@ -22,7 +22,7 @@ from verdict.data.digits.grammar import TRAINING_WORDS
 from verdict.data.digits.scenes import draw_scenes, handwriting_pools, render_scenes
 from verdict.data.digits.truths import Grid
 from verdict.data.images import write_array_store
-from verdict.data.pairs import Dataset, check_pairs, make_pair_id
+from verdict.data.pairs import Dataset, check_pairs, with_pair_ids
 
 VOCABULARY: tuple[str, ...] = tuple(
     grammar.words_of([*TRAINING_WORDS, *independent.INDEPENDENT_WORDS]),
@@ -43,6 +43,7 @@ WARMUP_SHARES: Mapping[str, float] = MappingProxyType(
 WARMUP_TILT = 0.5
 # With fewer scenes than this some forms would find no couple in a very small split.
 MIN_SCENES = 96
+COLUMNS = ("pair_id", "image_id", "group_id", "hypothesis", "label", "split", "family", "form")
 POOL_OF_SPLIT: Mapping[Split, str] = MappingProxyType(
     {
         Split.WARMUP_TRAIN: "warmup",
@@ -66,10 +67,12 @@ def build(*, n_pairs: Mapping[str, int], pairs_per_scene: int, seed: int, out: P
     `n_pairs` are even for all splits but the warm-up ones; splits left out, or with 0 pairs, are not built, the
     hand-written one always is. A split has at least `MIN_SCENES` scenes to choose from, so very small splits have fewer
     sentences per image than `pairs_per_scene` (2 or more). Each split has its own random stream, so its pairs do not
-    depend on the other splits; its handwriting is the same for every seed. ValueError if a split name is unknown or
-    hand-written, a number is impossible, or scenes are too few for the pairs.
+    depend on the other splits; its handwriting is the same for every seed. ValueError if a number is impossible, or
+    scenes are too few for the pairs.
     """
-    wanted = _check_request(n_pairs, pairs_per_scene)
+    if pairs_per_scene < 2:
+        raise ValueError(f"pairs_per_scene must be at least 2, got {pairs_per_scene}")
+    wanted = {Split(name): n for name, n in n_pairs.items() if n}
     pools = handwriting_pools()
     tables: list[pd.DataFrame] = []
     arrays: dict[str, tuple[list[str], np.ndarray]] = {}
@@ -92,24 +95,16 @@ def build(*, n_pairs: Mapping[str, int], pairs_per_scene: int, seed: int, out: P
                 pool = pools[POOL_OF_SPLIT[split]]
                 table, images = _handwritten(split, pool, n_pairs=wanted[split], n_scenes=n_scenes, rng=rng)
                 facts[f"{split.value}.n_handwriting"] = len(pool)
-        table, arrays[f"digits-{split.value}"] = _name_images(table, images, split)
-        tables.append(table)
-        facts[f"{split.value}.n_pairs"] = len(table)
-        facts[f"{split.value}.n_images"] = table["image_id"].nunique()
+        # Images that no pair uses are not kept.
+        used = np.unique(table["scene"])
+        names = {scene: f"digits-{split.value}-{scene:05d}" for scene in used.tolist()}
+        arrays[f"digits-{split.value}"] = (list(names.values()), images[used])
+        ids = table["scene"].map(names)
+        tables.append(with_pair_ids(table.assign(image_id=ids, group_id=ids, split=split.value)))
+        facts |= {f"{split.value}.n_pairs": len(table), f"{split.value}.n_images": len(used)}
     write_array_store(out, arrays)
-    pairs = check_pairs(pd.concat(tables, ignore_index=True), source="digits")
+    pairs = check_pairs(pd.concat(tables, ignore_index=True)[list(COLUMNS)], source="digits")
     return Dataset(pairs=pairs, attribution=ATTRIBUTION, facts=facts)
-
-
-def _check_request(n_pairs: Mapping[str, int], pairs_per_scene: int) -> dict[Split, int]:
-    allowed = [split.value for split in Split if split is not Split.INDEPENDENT_HAND]
-    if unknown := sorted(set(map(str, n_pairs)) - set(allowed)):
-        raise ValueError(f"cannot build the splits {unknown}; expected some of {allowed}")
-    if negative := {name: n for name, n in n_pairs.items() if n < 0}:
-        raise ValueError(f"numbers of pairs must not be negative, got {negative}")
-    if pairs_per_scene < 2:
-        raise ValueError(f"pairs_per_scene must be at least 2, got {pairs_per_scene}")
-    return {Split(name): n for name, n in n_pairs.items() if n > 0}
 
 
 def _handwritten(
@@ -124,17 +119,3 @@ def _handwritten(
     else:
         table = coupled_pairs(grammar.taught(), grid, n_pairs=n_pairs, rng=rng)
     return table, render_scenes(scenes, rng=rng)
-
-
-def _name_images(
-    table: pd.DataFrame, images: np.ndarray, split: Split
-) -> tuple[pd.DataFrame, tuple[list[str], np.ndarray]]:
-    """Complete the pair table of a split and keep the images that some pair uses."""
-    used = np.unique(table["scene"].to_numpy())
-    names = {int(scene): f"digits-{split.value}-{scene:05d}" for scene in used}
-    image_ids = table["scene"].map(names)
-    pair_ids = [make_pair_id(i, h) for i, h in zip(image_ids, table["hypothesis"], strict=True)]
-    columns = {"pair_id": pair_ids, "image_id": image_ids, "group_id": image_ids}
-    columns |= {"hypothesis": table["hypothesis"], "label": table["label"], "split": split.value}
-    pairs = pd.DataFrame(columns | {"family": table["family"], "form": table["form"]})
-    return pairs, (list(names.values()), images[used])

@@ -24,14 +24,8 @@ from verdict.data.digits.scenes import COLOURS, EMPTY, N_CELLS, SPRITE_PX, Scene
 from verdict.data.digits.truths import CELL_COLUMN, CELL_ROW, Grid
 
 FONTS = (
-    "DejaVuSans.ttf",
-    "DejaVuSans-Bold.ttf",
-    "DejaVuSans-Oblique.ttf",
-    "DejaVuSerif.ttf",
-    "DejaVuSerif-Bold.ttf",
-    "DejaVuSansMono.ttf",
-    "DejaVuSansMono-Bold.ttf",
-    "STIXGeneralBol.ttf",
+    *("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSans-Oblique.ttf", "DejaVuSerif.ttf", "DejaVuSerif-Bold.ttf"),
+    *("DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf", "STIXGeneralBol.ttf"),
 )
 # Ten scenes written out, four cells to a row: colour initial and digit. Written out rather than drawn from a seed,
 # because the hand-written labels must outlive changes of NumPy's random streams.
@@ -55,21 +49,15 @@ N_DIGITS = (2, 6)
 def read_scene(text: str) -> Scene:
     """Read a scene written as in `HAND_SCENES`; its samples are printed glyphs, the fonts in turn.
 
-    Sixteen cells, row by row: ".." for an empty cell, else a colour's initial and a digit. Bars are ignored. ValueError
-    otherwise.
+    Sixteen cells, row by row: ".." for an empty cell, else a colour's initial and a digit. Bars are ignored.
     """
     cells = text.replace("|", " ").split()
-    initials = {name[0]: i for i, name in enumerate(COLOURS)}
-    if len(cells) != N_CELLS:
-        raise ValueError(f"expected {N_CELLS} cells, got {len(cells)} in {text!r}")
+    initials = [name[0] for name in COLOURS]
     digits, colours, samples = (np.full(N_CELLS, EMPTY) for _ in range(3))
     for i, cell in enumerate(cells):
-        if cell == "..":
-            continue
-        if len(cell) != 2 or cell[0] not in initials or cell[1] not in "0123456789":
-            raise ValueError(f"cannot read the cell {cell!r} in {text!r}")
-        digits[i], colours[i] = int(cell[1]), initials[cell[0]]
-        samples[i] = 10 * (i % len(FONTS)) + digits[i]
+        if cell != "..":
+            digits[i], colours[i] = int(cell[1]), initials.index(cell[0])
+            samples[i] = 10 * (i % len(FONTS)) + digits[i]
     return Scene(digits, colours, samples)
 
 

@@ -52,7 +52,8 @@ def question_table(hypotheses: Sequence[str]) -> pd.DataFrame:
 def questions_about(statement: Statement) -> list[Question]:
     """At most `MAX_QUESTIONS` questions; those whose answer is known either way come first, paraphrases before all."""
     found: dict[str, Question] = {}
-    for meaning, if_true, if_false in _consequences(statement):
+    given = statement.truth.keywords
+    for meaning, if_true, if_false in _RULES[statement.truth.func](**given):
         for text in _texts().get(meaning, ()):
             if text != statement.text and text not in found:
                 found[text] = Question(text, if_true, if_false)
@@ -61,21 +62,13 @@ def questions_about(statement: Statement) -> list[Question]:
     return ranked[:MAX_QUESTIONS]
 
 
-def _consequences(statement: Statement) -> Iterator[Consequence]:
-    """Meanings with their truth where the statement is true, and where it is false."""
-    name, given = statement.truth.func.__name__, statement.truth.keywords
-    yield from _RULES[name](**given)
-
-
 def _of_count(*, kind: Kind, compare: str, number: int, at_most: int | None = None) -> Iterator[Consequence]:
     """Counts of the same kind: intervals that hold, or exclude, the counts that make the statement true or false."""
     low, high = _interval(compare, number)
     top = math.inf if at_most is None else at_most
     outside = [*([(0, low - 1)] if low > 0 else []), *([(high + 1, top)] if high < top else [])]
-    for meaning in _count_meanings().get(kind, ()):
-        span = meaning[2:]
-        if_true = _known([(low, min(high, top))], span)
-        if_false = _known(outside, span)
+    for meaning in (known for known in _texts() if known[:2] == ("count", kind)):
+        if_true, if_false = (_known(spans, meaning[2:]) for spans in ([(low, min(high, top))], outside))
         if not (math.isnan(if_true) or if_true == if_false):
             yield meaning, if_true, if_false
 
@@ -88,13 +81,9 @@ def _known(spans: list[tuple[float, float]], target: tuple[float, float]) -> flo
 
 
 def _interval(compare: str, number: int) -> tuple[float, float]:
-    return {
-        "=": (number, number),
-        ">=": (number, math.inf),
-        ">": (number + 1, math.inf),
-        "<=": (0, number),
-        "<": (0, number - 1),
-    }[compare]
+    low = {"=": number, ">=": number, ">": number + 1}.get(compare, 0)
+    high = {"=": number, "<=": number, "<": number - 1}.get(compare, math.inf)
+    return low, high
 
 
 def _of_share(*, base: Kind, part: Kind, rule: str, low: int = 1, high: float = math.inf) -> Iterator[Consequence]:
@@ -137,13 +126,13 @@ def _of_counts(*, first: Kind, second: Kind, compare: str) -> Iterator[Consequen
 
 
 _RULES = {
-    truths.count_is.__name__: _of_count,
-    truths.share_is.__name__: _of_share,
-    truths.any_in.__name__: _of_place,
-    truths.none_in.__name__: _of_empty_place,
-    truths.only_one_in.__name__: _of_half,
-    truths.placed.__name__: _of_order,
-    truths.counts_compare.__name__: _of_counts,
+    truths.count_is: _of_count,
+    truths.share_is: _of_share,
+    truths.any_in: _of_place,
+    truths.none_in: _of_empty_place,
+    truths.only_one_in: _of_half,
+    truths.placed: _of_order,
+    truths.counts_compare: _of_counts,
 }
 
 
@@ -167,13 +156,4 @@ def _texts() -> dict[Meaning, list[str]]:
     for statement in grammar.taught():
         if (meaning := _meaning(statement)) is not None:
             found.setdefault(meaning, []).append(statement.text)
-    return found
-
-
-@cache
-def _count_meanings() -> dict[Kind, list[Meaning]]:
-    found: dict[Kind, list[Meaning]] = {}
-    for meaning in _texts():
-        if meaning[0] == "count":
-            found.setdefault(meaning[1], []).append(meaning)
     return found

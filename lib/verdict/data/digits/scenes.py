@@ -90,11 +90,11 @@ def _interpolation(n_from: int, n_to: int) -> np.ndarray:
     return np.maximum(0.0, 1.0 - np.abs(at[:, None] - np.arange(n_from)[None, :])).astype(np.float32)
 
 
-def handwriting_pools(seed: int = POOLS_SEED) -> dict[str, np.ndarray]:
+def handwriting_pools() -> dict[str, np.ndarray]:
     """Divide the handwriting samples into disjoint pools (see `POOL_SHARES`), digit by digit: sorted indices by
-    pool. Data sets keep the default seed, whatever their own: see `POOLS_SEED`.
+    pool, the same in every data set.
     """
-    rng = np.random.default_rng([seed, *b"handwriting pools"])
+    rng = np.random.default_rng([POOLS_SEED, *b"handwriting pools"])
     parts: dict[str, list[np.ndarray]] = {name: [] for name in POOL_SHARES}
     for digit in range(10):
         order = rng.permutation(np.flatnonzero(handwriting_digits() == digit))
@@ -118,20 +118,16 @@ def draw_scenes(
 
     Each scene first draws how many digits it holds, and small palettes of digit values and of colours; cells draw from
     these palettes. Small palettes make repetitions, without which counting would rarely exceed one. `sample_digits` are
-    the digits shown by the samples, by default of handwriting; ranges include both ends. ValueError if a range is
-    impossible or the pool lacks a digit.
+    the digits shown by the samples, by default of handwriting; ranges include both ends.
     """
-    for name, (low, high), top in (
-        ("n_digits", n_digits, N_CELLS),
-        ("n_distinct_digits", n_distinct_digits, 10),
-        ("n_distinct_colours", n_distinct_colours, len(COLOURS)),
-    ):
-        if not (0 if name == "n_digits" else 1) <= low <= high <= top:
-            raise ValueError(f"{name} must be an increasing range that ends at {top} or before, got {(low, high)}")
     occupied = _ranks(rng, n, N_CELLS) < rng.integers(n_digits[0], n_digits[1] + 1, size=n)[:, None]
     digits = _draw_values(rng, n, 10, n_distinct_digits)
     colours = _draw_values(rng, n, len(COLOURS), n_distinct_colours)
-    samples = _draw_samples(rng, digits, pool, handwriting_digits() if sample_digits is None else sample_digits)
+    sample_digits = handwriting_digits() if sample_digits is None else sample_digits
+    samples = np.empty_like(digits)
+    for digit in range(10):
+        where = digits == digit
+        samples[where] = rng.choice(pool[sample_digits[pool] == digit], size=int(where.sum()))
     tables = [np.where(occupied, values, EMPTY) for values in (digits, colours, samples)]
     return [Scene(*rows) for rows in zip(*tables, strict=True)]
 
@@ -149,20 +145,6 @@ def _draw_values(rng: np.random.Generator, n: int, m: int, n_distinct: tuple[int
     return np.take_along_axis(palettes, picks, axis=1)
 
 
-def _draw_samples(
-    rng: np.random.Generator, digits: np.ndarray, pool: np.ndarray, sample_digits: np.ndarray
-) -> np.ndarray:
-    """A sample of the pool for every cell, showing the cell's digit."""
-    samples = np.empty_like(digits)
-    for digit in range(10):
-        choices = pool[sample_digits[pool] == digit]
-        if choices.size == 0:
-            raise ValueError(f"the pool of {pool.size} samples holds no sample of the digit {digit}")
-        where = digits == digit
-        samples[where] = rng.choice(choices, size=int(where.sum()))
-    return samples
-
-
 def render_scenes(scenes: Sequence[Scene], *, rng: np.random.Generator, style: Style | None = None) -> np.ndarray:
     """Render scenes to pixels, uint8 (n, 64, 64, 3), by default in handwriting.
 
@@ -178,8 +160,7 @@ def render_scenes(scenes: Sequence[Scene], *, rng: np.random.Generator, style: S
 
 def _render_chunk(scenes: Sequence[Scene], rng: np.random.Generator, style: Style) -> np.ndarray:
     n = len(scenes)
-    samples = np.stack([scene.samples for scene in scenes]).ravel()
-    colours = np.stack([scene.colours for scene in scenes]).ravel()
+    samples, colours = np.array([(scene.samples, scene.colours) for scene in scenes]).swapaxes(0, 1).reshape(2, -1)
     shifts = rng.integers(0, CELL_PX - SPRITE_PX + 1, size=(samples.size, 2))
     alpha = np.zeros((samples.size, CELL_PX, CELL_PX), dtype=np.float32)
     for down in range(CELL_PX - SPRITE_PX + 1):

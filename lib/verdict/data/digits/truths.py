@@ -17,13 +17,7 @@ from verdict.data.digits.scenes import GRID, N_CELLS, Scene
 TRUE, FALSE, UNDEFINED = 1, 0, -1
 
 CELL_ROW, CELL_COLUMN = np.divmod(np.arange(N_CELLS), GRID)
-_COMPARE = {
-    "=": operator.eq,
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-}
+_COMPARE = {"=": operator.eq, ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 
 class Kind(NamedTuple):
@@ -39,8 +33,6 @@ class Grid:
     """
 
     def __init__(self, digits: np.ndarray, colours: np.ndarray) -> None:
-        if digits.shape != colours.shape or digits.ndim != 2 or digits.shape[1] != N_CELLS:
-            raise ValueError(f"expected two arrays (n_scenes, {N_CELLS}), got {digits.shape} and {colours.shape}")
         self.digits, self.colours = digits, colours
         self._places: dict[Kind, np.ndarray] = {}
         self._counts: dict[Kind, np.ndarray] = {}

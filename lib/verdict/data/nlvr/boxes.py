@@ -8,12 +8,23 @@ structure, so that a scene of the corpus can be rendered as well, which is how t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import pandas as pd
 
-from verdict.data.nlvr.scenes import BOX_PX, COLOURS, N_BOXES, SHAPES, Item, Scene, is_tower_scene
+from verdict.data.nlvr.scenes import (
+    BOX_PX,
+    COLOUR_NAMES,
+    COLOURS,
+    N_BOXES,
+    SHAPES,
+    WALLS,
+    Item,
+    Scene,
+    is_tower_scene,
+    item_table,
+)
 
 STRIDE_PX = 150
 PALETTE = {"yellow": (255, 255, 0), "black": (0, 0, 0), "blue": (0, 153, 255)}
@@ -25,8 +36,7 @@ TOWER_SHARE = 0.4
 N_LEVELS = 8
 """Counts are told apart from 0 to 6; the last level is 7 or more."""
 
-_COLOUR_NAMES = tuple(COLOURS.values())
-_KINDS = [(colour, shape) for colour in _COLOUR_NAMES for shape in SHAPES]
+_KINDS = [(colour, shape) for colour in COLOUR_NAMES for shape in SHAPES]
 _CONTRAST = {
     name: [(channel, np.float32(value - BOX_GREY)) for channel, value in enumerate(rgb)]
     for name, rgb in PALETTE.items()
@@ -51,13 +61,13 @@ def _some(rng: np.random.Generator, words: Sequence[str], shares: Sequence[float
 
 
 def _draw_tower(rng: np.random.Generator) -> tuple[Item, ...]:
-    colours = rng.choice(_some(rng, _COLOUR_NAMES, (0.2, 0.4, 0.4)), size=rng.integers(1, MAX_BLOCKS + 1))
+    colours = rng.choice(_some(rng, COLOUR_NAMES, (0.2, 0.4, 0.4)), size=rng.integers(1, MAX_BLOCKS + 1))
     base = BOX_PX - BLOCK_PX
     return tuple(Item(str(c), "square", BLOCK_X, base - BLOCK_STEP * k, BLOCK_PX) for k, c in enumerate(colours))
 
 
 def _draw_scatter(rng: np.random.Generator) -> tuple[Item, ...]:
-    colours = _some(rng, _COLOUR_NAMES, (0.2, 0.3, 0.5))
+    colours = _some(rng, COLOUR_NAMES, (0.2, 0.3, 0.5))
     shapes = _some(rng, SHAPES, (0.15, 0.25, 0.6))
     items: list[Item] = []
     for _ in range(rng.integers(1, MAX_ITEMS + 1)):
@@ -108,12 +118,6 @@ def width_px(n_boxes: int) -> int:
     return n_boxes * STRIDE_PX - (STRIDE_PX - BOX_PX)
 
 
-def _background(n_boxes: int) -> np.ndarray:
-    """Grey of each column, float64 (width,)."""
-    column = np.arange(width_px(n_boxes))
-    return np.where(column % STRIDE_PX < BOX_PX, float(BOX_GREY), float(STRIP_GREY))
-
-
 def render_scenes(scenes: Sequence[Scene], *, size: tuple[int, int]) -> np.ndarray:
     """Render scenes, all with the same number of boxes, as the corpus draws them, at (height, width): uint8 (n, height,
     width, 3).
@@ -121,7 +125,8 @@ def render_scenes(scenes: Sequence[Scene], *, size: tuple[int, int]) -> np.ndarr
     Equal, up to rounding, to drawing at 100 x 400 and resizing with Pillow's bilinear filter. Items of a box must not
     overlap: their colours are added to the box's grey, which is exact for apart items.
     """
-    grey = _background(len(scenes[0]))
+    column = np.arange(width_px(len(scenes[0])))
+    grey = np.where(column % STRIDE_PX < BOX_PX, float(BOX_GREY), float(STRIP_GREY))
     down, across = _resampling(BOX_PX, size[0]), _resampling(len(grey), size[1])
     images = np.empty((len(scenes), 3, *size), dtype=np.float32)
     images[:] = across @ grey
@@ -142,40 +147,6 @@ def _window(start: int, length: int, scale: float, limit: int) -> tuple[slice, s
     return reach, slice(start, start + length)
 
 
-@dataclass(frozen=True)
-class _Flat:
-    """All items of many scenes as arrays (n_items,): where they are, and what they are."""
-
-    scene: np.ndarray
-    box: np.ndarray
-    colour: np.ndarray
-    shape: np.ndarray
-    size: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-
-    @classmethod
-    def of(cls, scenes: Sequence[Scene]) -> _Flat:
-        rows = [
-            (s, b, _COLOUR_NAMES.index(i.colour), SHAPES.index(i.shape), i.size, i.x, i.y)
-            for s, scene in enumerate(scenes)
-            for b, box in enumerate(scene)
-            for i in box
-        ]
-        return cls(*np.array(rows, dtype=np.int64).reshape(-1, 7).T)
-
-    @property
-    def kind(self) -> np.ndarray:
-        """Index into the nine pairs of colour and shape."""
-        return self.colour * len(SHAPES) + self.shape
-
-    @property
-    def walls(self) -> np.ndarray:
-        """Whether an item touches the left, right, upper and lower wall, bool (n_items, 4)."""
-        far_x, far_y = self.x + self.size, self.y + self.size
-        return np.stack([self.x == 0, far_x == BOX_PX, self.y == 0, far_y == BOX_PX], axis=1)
-
-
 def patch_targets(scenes: Sequence[Scene], *, size: tuple[int, int], patch_px: int) -> dict[str, np.ndarray]:
     """What each patch, in rows from the upper left, holds, and what the box around it holds: int64 (n, n_patches,
     n_values).
@@ -184,27 +155,23 @@ def patch_targets(scenes: Sequence[Scene], *, size: tuple[int, int], patch_px: i
     same by size. `walls` (4, 0 or 1): whether one of them touches the left, right, upper, lower wall. `box` (see
     `box_facts`): 0 between the boxes.
     """
-    flat, n_boxes = _Flat.of(scenes), len(scenes[0])
-    width = width_px(n_boxes)
+    found, width = item_table(scenes), width_px(len(scenes[0]))
     down, across = size[0] // patch_px, size[1] // patch_px
-    column = ((flat.box * STRIDE_PX + flat.x + flat.size / 2) * across / width).astype(np.int64)
-    row = ((flat.y + flat.size / 2) * down / BOX_PX).astype(np.int64)
-    place = (flat.scene, row * across + column)
+    centre_x, centre_y = found["x"] + found["size"] / 2, found["y"] + found["size"] / 2
+    column = ((found["box"] * STRIDE_PX + centre_x) * across / width).astype(np.int64)
+    row = (centre_y * down / BOX_PX).astype(np.int64)
+    place = (found["scene"].to_numpy(), (row * across + column).to_numpy())
     shape = (len(scenes), down * across)
-    items, sizes, walls = (np.zeros((*shape, k), dtype=np.int64) for k in (len(_KINDS), len(SIZES), 4))
-    np.add.at(items, (*place, flat.kind), 1)
-    np.add.at(sizes, (*place, np.searchsorted(SIZES, flat.size)), 1)
-    np.maximum.at(walls, place, flat.walls.astype(np.int64))
+    items, sizes, walls = (np.zeros((*shape, k), dtype=np.int64) for k in (len(_KINDS), len(SIZES), len(WALLS)))
+    np.add.at(items, (*place, (found["colour"] * len(SHAPES) + found["shape"]).to_numpy()), 1)
+    np.add.at(sizes, (*place, np.searchsorted(SIZES, found["size"])), 1)
+    np.maximum.at(walls, place, found[list(WALLS)].to_numpy(dtype=np.int64))
     centre = (np.arange(across) + 0.5) * width / across
     facts = box_facts(scenes)
     by_column = facts[:, (centre // STRIDE_PX).astype(np.int64)] * (centre % STRIDE_PX < BOX_PX)[None, :, None]
     around = np.broadcast_to(by_column[:, None], (len(scenes), down, *by_column.shape[1:]))
-    return {
-        "items": np.minimum(items, 2),
-        "sizes": np.minimum(sizes, 2),
-        "walls": walls,
-        "box": around.reshape(*shape, -1),
-    }
+    kept = {"items": np.minimum(items, 2), "sizes": np.minimum(sizes, 2), "walls": walls}
+    return kept | {"box": around.reshape(*shape, -1)}
 
 
 def box_facts(scenes: Sequence[Scene]) -> np.ndarray:
@@ -214,16 +181,22 @@ def box_facts(scenes: Sequence[Scene]) -> np.ndarray:
     shape (3); items at the lower wall by colour (3); items at no wall by colour (3); colours present (1), shapes
     present (1); of a tower the colours from base to top (4) and of its top (1), 0 for none.
     """
-    flat, n_boxes = _Flat.of(scenes), len(scenes[0])
-    kinds, at_wall, at_bottom = (
-        _count(flat, len(scenes), n_boxes, chosen) for chosen in (slice(None), flat.walls.any(axis=1), flat.walls[:, 3])
-    )
+    items, n_boxes = item_table(scenes), len(scenes[0])
+
+    def count(chosen: pd.DataFrame) -> np.ndarray:
+        """Items by scene, box, colour and shape, int64 (n, n_boxes, 3, 3)."""
+        counts = np.zeros((len(scenes), n_boxes, len(COLOURS), len(SHAPES)), dtype=np.int64)
+        np.add.at(counts, tuple(chosen[["scene", "box", "colour", "shape"]].to_numpy().T), 1)
+        return counts
+
+    kinds, at_wall = count(items), count(items[items[list(WALLS)].any(axis=1)])
+    at_bottom = count(items[items["lower"]])
     colour, shape = kinds.sum(axis=3), kinds.sum(axis=2)
     stacks = np.zeros((len(scenes), n_boxes, MAX_BLOCKS + 1), dtype=np.int64)
     for s, scene in enumerate(scenes):
         if is_tower_scene(scene):
             for b, box in enumerate(scene):
-                blocks = [_COLOUR_NAMES.index(i.colour) + 1 for i in sorted(box, key=lambda i: -i.y)][:MAX_BLOCKS]
+                blocks = [COLOUR_NAMES.index(i.colour) + 1 for i in sorted(box, key=lambda i: -i.y)][:MAX_BLOCKS]
                 stacks[s, b, : len(blocks)], stacks[s, b, -1] = blocks, blocks[-1] if blocks else 0
     facts = [
         kinds.reshape(*kinds.shape[:2], -1),
@@ -239,13 +212,6 @@ def box_facts(scenes: Sequence[Scene]) -> np.ndarray:
         stacks,
     ]
     return np.minimum(np.concatenate(facts, axis=2), N_LEVELS - 1)
-
-
-def _count(flat: _Flat, n: int, n_boxes: int, chosen: np.ndarray) -> np.ndarray:
-    """Chosen items by scene, box, colour and shape, int64 (n, n_boxes, 3, 3)."""
-    counts = np.zeros((n, n_boxes, len(COLOURS), len(SHAPES)), dtype=np.int64)
-    np.add.at(counts, tuple(v[chosen] for v in (flat.scene, flat.box, flat.colour, flat.shape)), 1)
-    return counts
 
 
 def scene_facts(scenes: Sequence[Scene]) -> np.ndarray:

@@ -6,15 +6,16 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from verdict.base import paths
 from verdict.base.labels import Label
 from verdict.data.fetch import download, extract_zip
 from verdict.data.nlvr.proxy import normalise
-from verdict.data.nlvr.scenes import Scene, parse_scene
+from verdict.data.nlvr.scenes import parse_scene
 
 FILES = ("train", "dev", "test")
 _LABELS = {"true": Label.ENTAILMENT.text, "false": Label.CONTRADICTION.text}
@@ -31,38 +32,20 @@ _FAMILY_WORDS = {
 _FAMILIES = {family: re.compile(rf"\b(?:{words})\b") for family, words in _FAMILY_WORDS.items()}
 
 
-@dataclass(frozen=True)
-class Example:
-    """One line of the corpus."""
-
-    file: str
-    identifier: str
-    directory: str
-    sentence: str
-    label: str
-    scene: Scene
-    votes: Mapping[str, int]
-
-    @property
-    def name(self) -> str:
-        """File and identifier: what the names of its six images begin with."""
-        return f"{self.file}-{self.identifier}"
-
-    @property
-    def presentation(self) -> str:
-        """The presentation that the sentence was written for; up to four examples share one."""
-        return f"{self.file}-{self.identifier.split('-')[0]}"
-
-
 def family_of(sentence: str) -> str:
     """Main skill of a human sentence by keywords, the first that fits of the order in `_FAMILY_WORDS`; or "other"."""
     text = normalise(sentence)
     return next((family for family, words in _FAMILIES.items() if words.search(text)), "other")
 
 
-def read_examples(path: Path, file: str) -> list[Example]:
-    """Read one JSON lines file of the corpus; ValueError names file and line that is no example."""
-    examples: list[Example] = []
+def read_examples(path: Path, file: str) -> pd.DataFrame:
+    """Read one JSON lines file of the corpus; ValueError names file and line that is no example.
+
+    Columns file, name (file and identifier: what the names of its six images begin with), raw_group (the presentation
+    that the sentence was written for; up to four examples share one), directory, hypothesis, label, scene, how many
+    people gave each answer, and n_votes and is_unanimous, which count nonsense too.
+    """
+    examples: list[dict[str, Any]] = []
     seen: dict[str, int] = {}
     for line, text in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not text.strip():
@@ -71,24 +54,33 @@ def read_examples(path: Path, file: str) -> list[Example]:
             example = _parse_example(json.loads(text), file)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}, line {line}: {error!r} in an example of the corpus") from error
-        if seen.setdefault(example.identifier, line) != line:
-            raise ValueError(
-                f"{path}, line {line}: identifier {example.identifier} is on line {seen[example.identifier]}"
-            )
+        if (first := seen.setdefault(example["name"], line)) != line:
+            raise ValueError(f"{path}, line {line}: identifier {example['name'][len(file) + 1 :]} is on line {first}")
         examples.append(example)
     if not examples:
         raise ValueError(f"{path} holds no examples")
-    return examples
+    return pd.DataFrame(examples)
 
 
-def _parse_example(record: Mapping[str, Any], file: str) -> Example:
+def _parse_example(record: Mapping[str, Any], file: str) -> dict[str, Any]:
     label = _LABELS.get(str(record["label"]).lower())
     identifier, directory = str(record["identifier"]), str(record["directory"])
     if label is None or not _IDENTIFIER.fullmatch(identifier) or not directory.isdigit():
         raise ValueError(f"label {record['label']!r}, identifier {identifier!r} or directory {directory!r} is unknown")
     votes = Counter(str(vote).lower() for vote in record["evals"].values())
-    sentence = re.sub(r"\s+", " ", record["sentence"]).strip()
-    return Example(file, identifier, directory, sentence, label, parse_scene(record["structured_rep"]), dict(votes))
+    return {
+        "file": file,
+        "name": f"{file}-{identifier}",
+        "raw_group": f"{file}-{identifier.partition('-')[0]}",
+        "directory": directory,
+        "hypothesis": re.sub(r"\s+", " ", record["sentence"]).strip(),
+        "label": label,
+        "scene": parse_scene(record["structured_rep"]),
+        "votes_entailment": votes["true"],
+        "votes_contradiction": votes["false"],
+        "n_votes": votes.total(),
+        "is_unanimous": len(votes) == 1,
+    }
 
 
 def locate_corpus(*, url: str, sha256: str) -> Path:
@@ -110,14 +102,12 @@ def locate_corpus(*, url: str, sha256: str) -> Path:
     raise FileNotFoundError(f"{local} holds no dev/dev.json: it is not the NLVR corpus")
 
 
-def load_corpus(root: Path, files: Sequence[str] | None) -> dict[str, list[Example]]:
-    """Examples by file, and a refusal where the files cannot give all splits."""
-    wanted = list(files) if files is not None else [f for f in FILES if (root / f / f"{f}.json").is_file()]
-    if unknown := [name for name in wanted if name not in FILES]:
-        raise ValueError(f"unknown files {unknown} of the NLVR corpus; expected some of {list(FILES)}")
-    for name in wanted:
-        if not (root / name / f"{name}.json").is_file():
-            raise FileNotFoundError(f"{root / name / f'{name}.json'} is missing")
+def load_corpus(root: Path, files: Sequence[str] | None) -> pd.DataFrame:
+    """Examples of the files, by default of those that are there; a refusal where they cannot give all splits."""
+    given = {name: root / name / f"{name}.json" for name in FILES}
+    wanted = [name for name, path in given.items() if (path.is_file() if files is None else name in files)]
+    if missing := [name for name in wanted if not given[name].is_file()]:
+        raise FileNotFoundError(f"{given[missing[0]]} is missing")
     if not {"dev", "test"} <= set(wanted):
         raise ValueError(f"the files dev and test are both needed, got {wanted}")
-    return {name: read_examples(root / name / f"{name}.json", name) for name in FILES if name in wanted}
+    return pd.concat([read_examples(given[name], name) for name in wanted], ignore_index=True)

@@ -70,28 +70,6 @@ def draw_coupled(statements: Sequence[Statement], *, n_rows: int, rng: np.random
     family, form, hypothesis, label, scene (row of the scene table); odd numbers of rows are rounded down. ValueError if
     the scenes do not offer so many.
     """
-    queues = _queues(statements, rng)
-    rows: list[tuple[str, str, str, str, int]] = []
-    while len(rows) + 2 <= n_rows:
-        if not queues:
-            raise ValueError(f"the scenes offer {len(rows)} coupled statements, {n_rows} were asked for")
-        for family in sorted(queues):
-            statement, couples = queues[family].pop(0)
-            for scene, label in zip(couples.pop(), (Label.ENTAILMENT, Label.CONTRADICTION), strict=True):
-                rows.append((family, statement.form, statement.text, label.text, int(scene)))
-            if couples:
-                queues[family].append((statement, couples))
-            elif not queues[family]:
-                del queues[family]
-            if len(rows) + 2 > n_rows:
-                break
-    return pd.DataFrame(rows, columns=["family", "form", "hypothesis", "label", "scene"])
-
-
-def _queues(
-    statements: Sequence[Statement], rng: np.random.Generator
-) -> dict[str, list[tuple[Statement, list[tuple[int, int]]]]]:
-    """Per family, statements in random order with their couples of a true and a false scene."""
     queues: dict[str, list[tuple[Statement, list[tuple[int, int]]]]] = {}
     for k in rng.permutation(len(statements)):
         statement = statements[k]
@@ -99,4 +77,16 @@ def _queues(
         false = rng.permutation(np.flatnonzero(~statement.truth & statement.domain))
         if couples := list(zip(true.tolist(), false.tolist(), strict=False)):
             queues.setdefault(statement.family, []).append((statement, couples))
-    return queues
+    rows: list[tuple[str, str, str, str, int]] = []
+    while len(rows) + 2 <= n_rows:
+        if not queues:
+            raise ValueError(f"the scenes offer {len(rows)} coupled statements, {n_rows} were asked for")
+        for family in sorted(queues)[: (n_rows - len(rows)) // 2]:
+            statement, couples = queues[family].pop(0)
+            for scene, label in zip(couples.pop(), Label, strict=True):
+                rows.append((family, statement.form, statement.text, label.text, scene))
+            if couples:
+                queues[family].append((statement, couples))
+            elif not queues[family]:
+                del queues[family]
+    return pd.DataFrame(rows, columns=["family", "form", "hypothesis", "label", "scene"])

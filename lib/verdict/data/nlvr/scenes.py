@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 COLOURS = {"yellow": "yellow", "black": "black", "#0099ff": "blue"}
+COLOUR_NAMES = tuple(COLOURS.values())
 SHAPES = ("square", "circle", "triangle")
 BOX_PX = 100
 N_BOXES = 3
-PLACES = ("edge", "free", "bottom", "right", "corner")
+WALLS = ("left", "right", "upper", "lower")
 
 
 @dataclass(frozen=True)
@@ -59,19 +61,20 @@ def is_tower_scene(scene: Scene) -> bool:
     return all(item.shape == "square" and item.size == 20 and item.x == 40 for box in scene for item in box)
 
 
-def _matches(item: Item, colour: str, shape: str, place: str) -> bool:
-    if colour not in ("", item.colour) or shape not in ("", item.shape):
-        return False
-    far = item.x + item.size, item.y + item.size
-    beside, level = item.x == 0 or far[0] == BOX_PX, item.y == 0 or far[1] == BOX_PX
-    return {
-        "": True,
-        "edge": beside or level,
-        "free": not (beside or level),
-        "bottom": far[1] == BOX_PX,
-        "right": far[0] == BOX_PX,
-        "corner": beside and level,
-    }[place]
+def item_table(scenes: Sequence[Scene]) -> pd.DataFrame:
+    """All items of many scenes, one a row: scene and box by number, colour and shape by their place among
+    `COLOUR_NAMES` and `SHAPES`, size, x, y, and whether the left, right, upper or lower wall is touched.
+    """
+    rows = [
+        (s, b, COLOUR_NAMES.index(i.colour), SHAPES.index(i.shape), i.size, i.x, i.y)
+        for s, scene in enumerate(scenes)
+        for b, box in enumerate(scene)
+        for i in box
+    ]
+    items = pd.DataFrame(rows, columns=["scene", "box", "colour", "shape", "size", "x", "y"], dtype=np.int64)
+    far_x, far_y = items["x"] + items["size"], items["y"] + items["size"]
+    touched = (items["x"] == 0, far_x == BOX_PX, items["y"] == 0, far_y == BOX_PX)
+    return items.assign(**dict(zip(WALLS, touched, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,19 @@ class SceneTable:
     @classmethod
     def of(cls, scenes: Sequence[Scene]) -> SceneTable:
         """Count everything that a statement may ask for."""
-        keys = itertools.product(("", *COLOURS.values()), ("", *SHAPES), ("", *PLACES))
-        counts = {
-            key: np.array([[sum(_matches(i, *key) for i in box) for box in scene] for scene in scenes]) for key in keys
-        }
+        items = item_table(scenes)
+        beside, level = items["left"] | items["right"], items["upper"] | items["lower"]
+        at = {"": beside | True, "edge": beside | level, "free": ~(beside | level), "bottom": items["lower"]}
+        at |= {"right": items["right"], "corner": beside & level}
+        counts = {}
+        for colour, shape, place in itertools.product(("", *COLOUR_NAMES), ("", *SHAPES), at):
+            chosen = at[place]
+            if colour:
+                chosen = chosen & (items["colour"] == COLOUR_NAMES.index(colour))
+            if shape:
+                chosen = chosen & (items["shape"] == SHAPES.index(shape))
+            counts[colour, shape, place] = np.zeros((len(scenes), N_BOXES), dtype=np.int64)
+            np.add.at(counts[colour, shape, place], tuple(items.loc[chosen, ["scene", "box"]].to_numpy().T), 1)
         stacks = [[tuple(i.colour for i in sorted(box, key=lambda i: -i.y)) for box in scene] for scene in scenes]
         return cls(counts, stacks, np.array([is_tower_scene(scene) for scene in scenes], dtype=bool))
 

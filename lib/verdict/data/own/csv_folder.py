@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ import pandas as pd
 from verdict.base.artifacts import sha256_file
 from verdict.base.labels import Label, Split
 from verdict.data.images import write_folder_store
-from verdict.data.own.pair_file import PairFile, read_pair_file
+from verdict.data.own.pair_file import read_pair_file
 from verdict.data.own.picture_files import find_damaged, found_images, n_without_zeros, refuse_damaged
-from verdict.data.pairs import Dataset, check_pairs, make_pair_id
+from verdict.data.pairs import Dataset, check_pairs, with_pair_ids
 from verdict.data.splits import merge_groups, split_groups
 
 ORDER = ("pair_id", "image_id", "group_id", "hypothesis", "label", "split", "family", "premise")
@@ -24,22 +23,12 @@ NEEDED = (Split.TRAIN, Split.VAL, Split.CALIB, Split.TEST)
 MIN_GROUPS = 4
 
 
-@dataclass(frozen=True)
-class OwnPairs:
-    """A table of pairs with its images, checked; see `read`."""
-
-    pairs: pd.DataFrame
-    files: dict[str, Path]
-    facts: dict[str, int | float | str]
-    hashes: dict[str, str]
-
-
-def build(*, out: Path, **asked: Any) -> Dataset:
+def build(*, out: Path, table: Path, **asked: Any) -> Dataset:
     """Read a table of pairs as `read` does, and write the image store."""
-    own = read(**asked)
-    refuse_damaged(asked["table"], find_damaged(own.files))
-    write_folder_store(out, own.files, hashes=own.hashes)
-    return Dataset(own.pairs, "", own.facts)
+    dataset, files, hashes = read(table=table, **asked)
+    refuse_damaged(table, find_damaged(files))
+    write_folder_store(out, files, hashes=hashes)
+    return dataset
 
 
 def read(
@@ -51,8 +40,9 @@ def read(
     allow_missing_images: bool = False,
     labelled: bool = True,
     labels: Mapping[str, str] | None = None,
-) -> OwnPairs:
-    """Read a table of pairs (see `pair_file`), find its images (see `resolve_images`) and split it.
+) -> tuple[Dataset, dict[str, Path], dict[str, str]]:
+    """Read a table of pairs (see `pair_file`), find its images (see `resolve_images`) and split it: the pairs, and file
+    and SHA-256 of each image.
 
     `fractions` are shares of the groups where the table has no split column; a split column always decides. A table
     that is not `labelled` needs no labels and is not split. FileNotFoundError if the table, the folder or (unless
@@ -60,21 +50,37 @@ def read(
     division cannot be used.
     """
     file = read_pair_file(table, labelled=labelled, labels=labels)
-    names = {image_id: image_id for image_id in file.rows["image_id"]}
-    found, missing = found_images(file.rows, names, table, images, allow_missing=allow_missing_images)
-    pairs = file.rows[file.rows["image_id"].isin(found)].reset_index(drop=True)
+    rows = file.rows.assign(written=file.rows["image_id"])
+    found, missing = found_images(rows, table, images, allow_missing=allow_missing_images)
+    pairs = rows[rows["image_id"].isin(found)].reset_index(drop=True)
     if pairs.empty:
         raise ValueError(f"{table}: no row has an image in {images}")
-    lines = pairs["line"].tolist()
     hashes = {image_id: sha256_file(path) for image_id, path in found.items()}
-    pairs = _with_groups(pairs, hashes)
+    # Copies of one image under two names stay together.
+    groups = pairs["group_id"] if "group_id" in pairs.columns else pairs["image_id"]
+    groups = merge_groups(groups, pairs["image_id"], pairs["image_id"].map(hashes))
+    pairs = with_pair_ids(pairs.assign(group_id=groups))
     if labelled and "split" not in pairs.columns:
         if not fractions:
             raise ValueError(f"{table}: there is no split column, and no fractions are given to split by")
         pairs["split"] = split_groups(pairs["group_id"], fractions, seed)
-    pairs = pairs[[name for name in ORDER if name in pairs.columns]]
-    check_pairs(pairs, source=str(table), labelled=labelled, lines=lines)
-    return OwnPairs(pairs, found, _facts(file, pairs, missing, found, hashes), hashes)
+    check_pairs(pairs, source=str(table), labelled=labelled, lines=pairs["line"].tolist())
+    facts: dict[str, int | float | str] = {
+        "rows_read": len(rows),
+        "rows_left_out_without_image": len(rows) - len(pairs),
+        "images_missing": len(missing),
+        "images": len(hashes),
+        "images_with_a_copy": len(hashes) - len(set(hashes.values())),
+        "groups": int(pairs["group_id"].nunique()),
+        **file.facts,
+        "columns_ignored": ", ".join(file.ignored),
+        "split_by": "column" if "split" in rows.columns else "fractions",
+    }
+    if n_numbers := n_without_zeros(found):
+        facts["ids_that_lost_their_zeros"] = n_numbers
+    if "split" in pairs.columns:
+        facts |= {f"rows_{split}": n for split, n in sorted(Counter(pairs["split"]).items())}
+    return Dataset(pairs[[name for name in ORDER if name in pairs.columns]], "", facts), found, hashes
 
 
 def check_splits(pairs: pd.DataFrame, source: str) -> None:
@@ -83,48 +89,20 @@ def check_splits(pairs: pd.DataFrame, source: str) -> None:
     """
     for split in map(str, NEEDED):
         own = pairs[pairs["split"] == split]
+        absent = [label.text for label in Label if label.text not in set(own["label"])]
+        n_groups = own["group_id"].nunique()
         if own.empty:
-            raise ValueError(
-                f"{source}: no row has the split {split}; a report needs {', '.join(NEEDED)} (calib "
-                "sets the temperature and the thresholds): give it images of train, or leave the column out"
+            fault = (
+                f"no row has the split {split}; a report needs {', '.join(NEEDED)} (calib sets the temperature and "
+                "the thresholds): give it images of train, or leave the column out"
             )
-        if absent := [label.text for label in Label if label.text not in set(own["label"])]:
-            raise ValueError(
-                f"{source}: no row of the split {split} has the label {absent[0]}; both are needed in each"
-            )
-        if (n := own["group_id"].nunique()) < MIN_GROUPS:
-            raise ValueError(
-                f"{source}: the split {split} has {n} image groups, and at least {MIN_GROUPS} are needed; "
+        elif absent:
+            fault = f"no row of the split {split} has the label {absent[0]}; both are needed in each"
+        elif n_groups < MIN_GROUPS:
+            fault = (
+                f"the split {split} has {n_groups} image groups, and at least {MIN_GROUPS} are needed; "
                 f"{pairs['group_id'].nunique()} in all are too few for these shares"
             )
-
-
-def _with_groups(pairs: pd.DataFrame, hashes: Mapping[str, str]) -> pd.DataFrame:
-    """Add ids and groups; copies of one image under two names stay together."""
-    groups = pairs["group_id"] if "group_id" in pairs.columns else pairs["image_id"]
-    merged = merge_groups(groups, pairs["image_id"], pairs["image_id"].map(hashes))
-    # What no encoding can write is refused by its row in `check_pairs`.
-    texts = [text.encode("utf-8", errors="replace").decode("utf-8") for text in pairs["hypothesis"]]
-    ids = [make_pair_id(i, text) for i, text in zip(pairs["image_id"], texts, strict=True)]
-    return pairs.assign(group_id=merged, pair_id=pd.Series(ids, index=pairs.index, dtype="str"))
-
-
-def _facts(
-    file: PairFile, pairs: pd.DataFrame, missing: list[str], files: Mapping[str, Path], hashes: Mapping[str, str]
-) -> dict[str, int | float | str]:
-    facts: dict[str, int | float | str] = {
-        "rows_read": len(file.rows),
-        "rows_left_out_without_image": len(file.rows) - len(pairs),
-        "images_missing": len(missing),
-        "images": len(hashes),
-        "images_with_a_copy": len(hashes) - len(set(hashes.values())),
-        "groups": int(pairs["group_id"].nunique()),
-        **file.facts,
-        "columns_ignored": ", ".join(file.ignored),
-        "split_by": "column" if "split" in file.rows.columns else "fractions",
-    }
-    if n_numbers := n_without_zeros(files):
-        facts["ids_that_lost_their_zeros"] = n_numbers
-    if "split" in pairs.columns:
-        facts |= {f"rows_{split}": n for split, n in sorted(Counter(pairs["split"]).items())}
-    return facts
+        else:
+            continue
+        raise ValueError(f"{source}: {fault}")

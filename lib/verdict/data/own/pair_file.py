@@ -10,7 +10,7 @@ import pandas as pd
 
 from verdict.base.labels import Label, Split, class_names
 from verdict.data.own.tables import Table, find_columns, read_table, shown
-from verdict.data.pairs import N_LISTED
+from verdict.data.pairs import first_of
 
 ALIASES = {
     "image_id": ("image", "image_id", "imageid", "image_file", "image_name", "img", "file", "file_name", "filename"),
@@ -56,11 +56,11 @@ def read_pair_file(
     columns = find_columns(table, ALIASES, needed, parts=PARTS if by_part and is_csv else None)
     rows = pd.DataFrame({ours: table.column(name) for ours, name in columns.items()}).astype("str")
     rows["line"] = table.lines
-    facts = table.facts()
+    facts = dict(table.facts)
     if "label" in rows:
         words, said = _label_words(rows["label"], dict(labels or {}), table)
         facts |= said
-        rows["label"] = _parsed(rows, "label", lambda text: words[text.casefold()], table)
+        rows["label"] = _parsed(rows, "label", lambda text: _meaning_of(text, words), table)
     if "split" in rows:
         written = rows["split"]
         rows["split"] = _parsed(rows, "split", lambda text: Split.parse(text).value, table)
@@ -71,25 +71,25 @@ def read_pair_file(
 
 def _label_words(cells: pd.Series, stated: dict[str, str], table: Table) -> tuple[dict[str, str], dict[str, str]]:
     """What each word of the label column means, and what is to be said of it."""
-    known = {word.strip().casefold(): name for word, name in stated.items()}
     words = set(cells.str.casefold())
-    if known:
-        return known, {"labels_read_as": _meaning(known)}
-    own = {name: name for name in class_names()}
-    for meaning in WORDS:
-        if words <= set(meaning):
-            return meaning, {"labels_read_as": _meaning(meaning)}
-    if words and words <= {"0", "1", "0.0", "1.0"}:
+    meaning = {word.strip().casefold(): name for word, name in stated.items()}
+    meaning = meaning or next((known for known in WORDS if words <= set(known)), {})
+    if meaning:
+        return meaning, {"labels_read_as": ", ".join(f"{word} = {name}" for word, name in meaning.items())}
+    if words <= {"0", "1", "0.0", "1.0"}:
         example = f'{{"1": {YES}, "0": {NO}}}'
         raise ValueError(
             f"{table.path}: the labels are {sorted(words)}, which some read as entailment first and some last; say "
             f"which is which in data.csv.labels, for example {example}"
         )
-    return own, {}
+    return {name: name for name in class_names()}, {}
 
 
-def _meaning(words: Mapping[str, str]) -> str:
-    return ", ".join(f"{word} = {name}" for word, name in words.items())
+def _meaning_of(text: str, words: Mapping[str, str]) -> str:
+    if text.casefold() in words:
+        return words[text.casefold()]
+    known = list(class_names())
+    raise ValueError(f"unknown label {shown(text)}; expected one of {known}, or words named in data.csv.labels")
 
 
 def _parsed(rows: pd.DataFrame, column: str, parse: Callable[[str], str], table: Table) -> pd.Series:
@@ -98,14 +98,8 @@ def _parsed(rows: pd.DataFrame, column: str, parse: Callable[[str], str], table:
     for line, value in zip(rows["line"], rows[column], strict=True):
         try:
             parsed.append(parse(value))
-        except (ValueError, KeyError) as error:
-            text = str(error) if isinstance(error, ValueError) else _unknown_label(value)
-            faults.append(f"line {line}: {text}")
+        except ValueError as error:
+            faults.append(f"line {line}: {error}")
     if faults:
-        more = f"; and {len(faults) - N_LISTED} more" if len(faults) > N_LISTED else ""
-        raise ValueError(f"{table.path}: {'; '.join(faults[:N_LISTED])}{more}")
+        raise ValueError(f"{table.path}: {first_of(faults)}")
     return pd.Series(parsed, index=rows.index, dtype="str")
-
-
-def _unknown_label(value: str) -> str:
-    return f"unknown label {shown(value)}; expected one of {list(class_names())}, or words named in data.csv.labels"

@@ -18,7 +18,7 @@ import pandas as pd
 from verdict.base import paths
 from verdict.data.images import FORMATS, check_image_id, read_image
 from verdict.data.own.tables import listed
-from verdict.data.pairs import N_LISTED
+from verdict.data.pairs import N_LISTED, first_of
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 NOT_READ = (".heic", ".heif", ".tif", ".tiff", ".avif", ".jp2", ".jxl", ".svg", ".psd", ".dcm", ".dng", ".cr2", ".nef")
@@ -134,15 +134,16 @@ def _number(image_id: str) -> int:
 
 
 def found_images(
-    rows: pd.DataFrame, names: Mapping[str, str], table: Path, folder: Path, *, allow_missing: bool
+    rows: pd.DataFrame, table: Path, folder: Path, *, allow_missing: bool
 ) -> tuple[dict[str, Path], list[str]]:
     """Files of the images that a table's rows name, by image id, and the names without one.
 
-    `names` are what the table calls the ids; `line` says where each row begins. FileNotFoundError for a missing file,
-    unless it is allowed; otherwise as `resolve_images`.
+    `written` is what the table calls an image, `line` where a row begins. FileNotFoundError for a missing file, unless
+    it is allowed; otherwise as `resolve_images`.
     """
     first = rows.drop_duplicates("image_id")
-    places = {names[i]: f"{table}, line {line}" for i, line in zip(first["image_id"], first["line"], strict=True)}
+    names = dict(zip(first["image_id"], first["written"], strict=True))
+    places = {name: f"{table}, line {line}" for name, line in zip(first["written"], first["line"], strict=True)}
     found, missing = resolve_images(places, folder, places=places)
     if missing and not allow_missing:
         raise FileNotFoundError(
@@ -189,10 +190,9 @@ def find_damaged(
     return damaged
 
 
-def refuse_damaged(source: object, damaged: Mapping[str, str], *, remedy: str = "mend or remove them") -> None:
+def refuse_damaged(source: object, damaged: Mapping[str, str]) -> None:
     """Raise if there is any, with all of them up to a bound."""
     if damaged:
         noun = "image" if len(damaged) == 1 else "images"
-        causes = list(damaged.values())
-        more = f"; and {len(causes) - 20} more" if len(causes) > 20 else ""
-        raise ValueError(f"{source}: {len(damaged)} {noun} cannot be read; {remedy}: {'; '.join(causes[:20])}{more}")
+        listed_causes = first_of(list(damaged.values()), 20)
+        raise ValueError(f"{source}: {len(damaged)} {noun} cannot be read; mend or remove them: {listed_causes}")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,11 +61,8 @@ def locate(params: RecordedParams) -> dict[str, Path]:
     """The files that the parameters name, by parameter; FileNotFoundError says which is not there, where it was
     looked for and what to give.
     """
-    found = {}
-    for name in (*SPLIT_OF, HUMAN):
-        if wanted := getattr(params, name):
-            found[name] = paths.needed(wanted, f"data.recorded.{name}", hint=HOW)
-    return found
+    named = {name: wanted for name in (*SPLIT_OF, HUMAN) if (wanted := getattr(params, name))}
+    return {name: paths.needed(wanted, f"data.recorded.{name}", hint=HOW) for name, wanted in named.items()}
 
 
 def build(params: RecordedParams, *, seed: int) -> RecordedSet:
@@ -73,23 +71,27 @@ def build(params: RecordedParams, *, seed: int) -> RecordedSet:
     known there only.
     """
     found = locate(params)
-    parts, files = {}, []
+    parts, files, counts = {}, [], None
     for name in SPLIT_OF:
         if name in found:
             parts[name] = read_file(found[name], params.class_names, group=params.group, allow_small=params.allow_small)
             files.append({"part": name, **parts[name].facts})
             if name in JUDGED:
                 _refuse_too_little(found[name], parts[name].y_true, params.class_names)
-    human = {name: part.human for name, part in parts.items()}
     if HUMAN in found:
-        human["test"] = read_counts(found[HUMAN], parts["test"].y_true, params.class_names)
-        counts = human["test"]
+        counts = read_counts(found[HUMAN], parts["test"].y_true, params.class_names)
+        parts["test"] = replace(parts["test"], human=counts)
         facts = {"file": found[HUMAN].name, "rows": len(counts), "classes": counts.shape[1], "stored_as": "counts"}
         facts |= {"smallest": counts.min(), "largest": counts.max(), "sha256": sha256_file(found[HUMAN])[:12]}
         files.append({"part": "people, test", **facts})
     _refuse_shared_groups(parts)
-    pairs = pd.concat([_pairs(name, part, human[name], params) for name, part in parts.items()], ignore_index=True)
-    pairs["is_tuning"] = _tuning_rows(pairs, human, params.tuning_share, seed)
+    pairs = pd.concat([_pairs(SPLIT_OF[name], part, params) for name, part in parts.items()], ignore_index=True)
+    pairs["is_tuning"] = False
+    if parts["test"].human is not None and parts["val"].human is None:
+        # Rows of test that tune the policy, drawn by group, where people's answers are known for test only.
+        groups = pairs.loc[pairs["split"] == str(Split.TEST), "group_id"]
+        shares = {Split.CALIB: params.tuning_share, Split.TEST: 1 - params.tuning_share}
+        pairs.loc[groups.index, "is_tuning"] = split_groups(groups, shares, seed) == str(Split.CALIB)
     predictions = pairs[["pair_id", "image_id", "group_id", "split"]].assign(stage="recorded", trial=TRIAL, seed=SEED)
     predictions["y_true"] = np.concatenate([part.y_true for part in parts.values()])
     logits = np.concatenate([part.logits for part in parts.values()])
@@ -107,25 +109,31 @@ def read_file(path: Path, class_names: Sequence[str], *, group: str = "", allow_
     """
     saved = read_saved(path, class_names)
     arrays = saved.arrays
-    try:
+    with _naming(path):
         logits = _checked_logits(_wanted(arrays, LOGITS), class_names, saved.place, allow_small=allow_small)
-        y_true = _class_ids(_one_column(_wanted(arrays, LABELS)), len(logits), class_names, saved)
-        human = check_counts(arrays[HUMAN], y_true, len(class_names), place=saved.place) if HUMAN in arrays else None
+        y_true = _class_ids(_wanted(arrays, LABELS), len(logits), class_names, saved)
+        human = check_counts(arrays[HUMAN], y_true, len(class_names), saved.place) if HUMAN in arrays else None
         groups = _groups(_wanted(arrays, group), len(logits), saved.place) if group else None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    used = {LOGITS, LABELS, HUMAN, group}
     facts: dict[str, str | int | float] = {
         "file": path.name,
         "rows": len(logits),
         "classes": logits.shape[1],
-        "stored_as": str(np.asarray(arrays[LOGITS]).dtype),
+        "stored_as": str(arrays[LOGITS].dtype),
         "smallest": float(logits.min()),
         "largest": float(logits.max()),
-        "ignored": ", ".join(sorted(set(arrays) - used)) or "nothing",
+        "ignored": ", ".join(sorted(set(arrays) - {LOGITS, LABELS, HUMAN, group})) or "nothing",
         "sha256": sha256_file(path)[:12],
     }
     return Recorded(logits, y_true, human, groups, facts)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Refusals begin with the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def read_counts(path: Path, y_true: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
@@ -133,17 +141,12 @@ def read_counts(path: Path, y_true: np.ndarray, class_names: Sequence[str]) -> n
     names the file.
     """
     saved = read_numbers(path, class_names)
-    try:
-        return check_counts(saved.arrays[HUMAN], y_true, len(class_names), place=saved.place)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    with _naming(path):
+        return check_counts(saved.arrays[HUMAN], y_true, len(class_names), saved.place)
 
 
-def check_counts(
-    counts: np.ndarray, y_true: np.ndarray, n_classes: int, *, place: Callable[[int], str] = "row {}".format
-) -> np.ndarray:
+def check_counts(counts: np.ndarray, y_true: np.ndarray, n_classes: int, place: Callable[[int], str]) -> np.ndarray:
     """Refuse counts that are none, have rows without an answer, or agree with the labels no better than chance."""
-    counts = np.asarray(counts)
     if counts.shape != (len(y_true), n_classes):
         raise ValueError(f"people's answers must have shape {(len(y_true), n_classes)}, got {counts.shape}")
     if counts.dtype.kind not in "fiub":
@@ -178,7 +181,7 @@ def _checked_logits(
     values: np.ndarray, class_names: Sequence[str], place: Callable[[int], str], *, allow_small: bool
 ) -> np.ndarray:
     """`check_logits`, and what it must let pass for the rows (0, z) of a binary model but no file may hold."""
-    values, n_classes = np.asarray(values), len(class_names)
+    n_classes = len(class_names)
     if values.dtype.kind == "f" and values.ndim == 2 and not (is_finite := np.isfinite(values).all(axis=1)).all():
         n, first = int((~is_finite).sum()), int(is_finite.argmin())
         raise ValueError(f"logits must be finite; {n} of {len(values)} rows are not, the first is {place(first)}")
@@ -209,21 +212,26 @@ def _checked_logits(
 
 def _class_ids(labels: np.ndarray, n: int, class_names: Sequence[str], saved: Saved) -> np.ndarray:
     """Class ids of names or ids; names decide where every label is one, in any case where that is unambiguous."""
-    if labels.dtype.kind in "US" and labels.shape == (n,):
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        raise ValueError(
+            f"labels must be class ids (n,), got shape {labels.shape}; of one-hot rows save labels.argmax(axis=1)"
+        )
+    labels, last = labels.ravel(), len(class_names) - 1
+    if labels.dtype.kind in "US" and len(labels) == n:
         labels = _ids_of_words(labels.astype(str), class_names, saved.place)
     elif labels.dtype.kind == "f" and not (labels % 1).any() and np.isfinite(labels).all():
         labels = labels.astype(np.int64)
-    is_id = labels.dtype.kind in "iu" and labels.shape == (n,) and n
-    if is_id and labels.min() == 1 and labels.max() == len(class_names):
-        raise ValueError(
-            f"labels run from 1 to {labels.max()}, and class ids count from 0 to {len(class_names) - 1}: subtract 1, "
-            "or write the names of the classes"
-        )
-    if is_id and (outside := np.flatnonzero((labels < 0) | (labels >= len(class_names)))).size:
-        raise ValueError(
-            f"labels must lie in 0 … {len(class_names) - 1}, got {labels.min()} … {labels.max()}; the first outside is "
-            f"in {saved.place(int(outside[0]))}"
-        )
+    if labels.dtype.kind in "iu" and len(labels) == n:
+        if labels.min() == 1 and labels.max() == last + 1:
+            raise ValueError(
+                f"labels run from 1 to {last + 1}, and class ids count from 0 to {last}: subtract 1, or write the "
+                "names of the classes"
+            )
+        if (outside := np.flatnonzero((labels < 0) | (labels > last))).size:
+            raise ValueError(
+                f"labels must lie in 0 … {last}, got {labels.min()} … {labels.max()}; the first outside is in "
+                f"{saved.place(int(outside[0]))}"
+            )
     return check_labels(labels, n, len(class_names))
 
 
@@ -263,17 +271,7 @@ def _wanted(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     return arrays[name]
 
 
-def _one_column(labels: np.ndarray) -> np.ndarray:
-    labels = np.asarray(labels)
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        raise ValueError(
-            f"labels must be class ids (n,), got shape {labels.shape}; of one-hot rows save labels.argmax(axis=1)"
-        )
-    return labels.ravel()
-
-
 def _groups(values: np.ndarray, n: int, place: Callable[[int], str]) -> np.ndarray:
-    values = np.asarray(values)
     if values.shape != (n,) or values.dtype.kind not in "iuUS":
         raise ValueError(f"groups must be {n} names or whole numbers, got {values.dtype} of shape {values.shape}")
     names = values.astype(str)
@@ -290,22 +288,12 @@ def _refuse_shared_groups(parts: Mapping[str, Recorded]) -> None:
                 raise ValueError(f"group {group!r} is in {other} and in {name}; one group may serve one split only")
 
 
-def _pairs(name: str, part: Recorded, human: np.ndarray | None, params: RecordedParams) -> pd.DataFrame:
-    split, n = SPLIT_OF[name], len(part.y_true)
+def _pairs(split: Split, part: Recorded, params: RecordedParams) -> pd.DataFrame:
+    n = len(part.y_true)
     ids = [f"{split}-{row:0{len(str(n - 1))}d}" for row in range(n)]
     names = np.array(params.class_names, dtype=object)
     pairs = pd.DataFrame({"pair_id": ids, "image_id": ids, "group_id": ids if part.groups is None else part.groups})
     pairs["label"], pairs["split"] = names[part.y_true], str(split)
-    if human is not None:
-        pairs[vote_columns(params.class_names)] = human
+    if part.human is not None:
+        pairs[vote_columns(params.class_names)] = part.human
     return pairs
-
-
-def _tuning_rows(pairs: pd.DataFrame, human: Mapping[str, np.ndarray | None], share: float, seed: int) -> np.ndarray:
-    """Rows of test that tune the policy, drawn by group, where people's answers are known for test only."""
-    is_test = (pairs["split"] == str(Split.TEST)).to_numpy()
-    chosen = np.zeros(len(pairs), dtype=bool)
-    if human["test"] is not None and human["val"] is None:
-        parts = split_groups(pairs.loc[is_test, "group_id"], {Split.CALIB: share, Split.TEST: 1 - share}, seed)
-        chosen[is_test] = (parts == str(Split.CALIB)).to_numpy()
-    return chosen

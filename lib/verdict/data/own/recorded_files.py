@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def read_saved(path: Path, class_names: Sequence[str]) -> Saved:
     ValueError names the file for a pickle, an array of objects, a damaged or too large file, a bad cell.
     """
     _check_bytes(path)
-    return read_npz(path) if path.suffix.lower() == ".npz" else _read_table(path, class_names)
+    return Saved(path, _read_npz(path)) if path.suffix.lower() == ".npz" else _read_table(path, class_names)
 
 
 def read_numbers(path: Path, class_names: Sequence[str]) -> Saved:
@@ -62,15 +63,13 @@ def read_numbers(path: Path, class_names: Sequence[str]) -> Saved:
         wanted = [column_key(name) for name in class_names]
         names = [keys[key] for key in wanted] if set(wanted) <= set(keys) else table.names
         return Saved(path, {HUMAN: _numbers(table, names)}, table.lines)
-    arrays = read_npz(path).arrays
-    name = HUMAN if HUMAN in arrays else next(iter(arrays), "")
-    if len(arrays) != 1 and name != HUMAN:
+    arrays = _read_npz(path)
+    if HUMAN not in arrays and len(arrays) != 1:
         raise ValueError(f"{path}: expected one array, or one called {HUMAN}, found {listed(sorted(arrays))}")
-    return Saved(path, {HUMAN: arrays[name]})
+    return Saved(path, {HUMAN: arrays.get(HUMAN, next(iter(arrays.values())))})
 
 
-def read_npz(path: Path) -> Saved:
-    """Every array of an npz archive; see `read_saved` for what is refused."""
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is not an npz archive; {SAVE}")
     with zipfile.ZipFile(path) as archive:
@@ -79,16 +78,17 @@ def read_npz(path: Path) -> Saved:
         raise ValueError(f"{path} holds a pickle, which could run code when it is read; {SAVE}")
     if (size := sum(member.file_size for member in members)) > MAX_BYTES:
         raise ValueError(f"{path} unpacks to {size:,} bytes; at most {MAX_BYTES:,} are read")
-    return Saved(path, _loaded(path))
+    return _loaded(path)
 
 
-def _loaded(path: Path) -> dict[str, np.ndarray]:
+def _loaded(path: Path) -> Any:
     try:
         stored = np.load(path, allow_pickle=False)
         if isinstance(stored, np.ndarray):
             return stored
         with stored:
-            return {name: stored[name] for name in stored.files}
+            # A member that is no array is given as its bytes.
+            return {name: np.asarray(stored[name]) for name in stored.files}
     except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         cause = "an array holds Python objects, which are pickles" if "pickle" in str(error) else str(error)
         raise ValueError(f"{path} cannot be read as arrays: {cause}") from None
@@ -109,21 +109,17 @@ def _read_table(path: Path, class_names: Sequence[str]) -> Saved:
     table = read_table(path, max_bytes=MAX_BYTES)
     keys = {name: column_key(name) for name in table.names}
     arrays: dict[str, np.ndarray] = {}
-    used: list[str] = []
     for prefix, target in ((LOGIT_PREFIX, LOGITS), (HUMAN_PREFIX, HUMAN)):
-        own = [name for name, key in keys.items() if key.startswith(prefix)]
-        if own:
+        if own := [name for name, key in keys.items() if key.startswith(prefix)]:
             arrays[target] = _numbers(table, _class_columns(table, own, prefix, class_names))
-            used += own
+            keys = {name: key for name, key in keys.items() if name not in own}
     if LOGITS not in arrays:
         wanted = listed([f"{LOGIT_PREFIX}{name}" for name in class_names])
         hint = _one_column(class_names) if {"logit", "logits", "score"} & set(keys.values()) else ""
         raise ValueError(f"{path}: there is no column {wanted}; found {listed(table.names)}{hint}")
-    for name in find_columns(table, ALIASES, ()).values():
-        arrays[LABELS] = np.array(table.column(name), dtype=str)
-        used.append(name)
-    others = {name: np.array(table.column(name), dtype=str) for name in table.names if name not in used}
-    return Saved(path, {**others, **arrays}, table.lines)
+    label = find_columns(table, ALIASES, ()).get("label")
+    others = {LABELS if name == label else name: np.array(table.column(name), dtype=str) for name in keys}
+    return Saved(path, others | arrays, table.lines)
 
 
 def _one_column(class_names: Sequence[str]) -> str:
@@ -152,28 +148,22 @@ def _class_columns(table: Table, own: list[str], prefix: str, class_names: Seque
 
 def _numbers(table: Table, names: Sequence[str]) -> np.ndarray:
     """Columns as numbers, float64 (n, n_names); a decimal comma is read where a comma divides no cells."""
-    columns = [table.column(name) for name in names]
-    joined = "".join(map("".join, columns))
+    columns = {name: table.column(name) for name in names}
+    joined = "".join(map("".join, columns.values()))
     if "," in joined and table.delimiter != ",":
         if "." in joined:
             raise ValueError(
                 f"{table.path}: some numbers have a decimal comma and some a point; write all of them alike"
             )
-        columns = [[re.sub(r"^([+-]?[0-9]*),([0-9]+)", r"\1.\2", cell) for cell in cells] for cells in columns]
-    return np.column_stack([_column_of_numbers(table, name, cells) for name, cells in zip(names, columns, strict=True)])
-
-
-def _column_of_numbers(table: Table, name: str, cells: list[str]) -> np.ndarray:
-    try:
-        # Python reads 1_5 as 15, and digits of any script: no table means that.
-        if (joined := "".join(cells)).isascii() and "_" not in joined:
-            return np.array(list(map(float, cells)))
-    except ValueError:
-        pass
-    for line, cell in zip(table.lines, cells, strict=True):
-        try:
-            float(cell if cell.isascii() and "_" not in cell else "")
-        except ValueError:
-            what = "is empty" if not cell else f"{shown(cell)} is not a number"
-            raise ValueError(f"{table.path}, line {line}, column {name!r}: {what}") from None
-    raise AssertionError("a column that cannot be read has a cell that cannot")
+        decimal = re.compile(r"^([+-]?[0-9]*),([0-9]+)")
+        columns = {name: [decimal.sub(r"\1.\2", cell) for cell in cells] for name, cells in columns.items()}
+    numbers = np.empty((len(table.lines), len(names)))
+    for k, (name, cells) in enumerate(columns.items()):
+        for row, cell in enumerate(cells):
+            try:
+                # Python reads 1_5 as 15, and digits of any script: no table means that.
+                numbers[row, k] = float(cell if cell.isascii() and "_" not in cell else "")
+            except ValueError:
+                what = "is empty" if not cell else f"{shown(cell)} is not a number"
+                raise ValueError(f"{table.path}, line {table.lines[row]}, column {name!r}: {what}") from None
+    return numbers

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ JSON_LINES = (".jsonl", ".ndjson")
 DELIMITERS = ",;\t"
 _SEP = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
 _UTF8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -32,27 +34,20 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Table:
     """A table as it was read: text, without blanks around it, a cell a name; a column with content and without a
     name is called `column <n>`. `lines` are those on which rows begin, counted as an editor does; the delimiter
-    is "" for JSON lines.
+    is "" for JSON lines; facts say how the file was read, as a report states it.
     """
 
     path: Path
     names: list[str]
     rows: list[list[str]]
     lines: list[int]
-    encoding: str
     delimiter: str
-    n_blank_rows: int = 0
-    n_blank_columns: int = 0
+    facts: dict[str, int | str]
 
     def column(self, name: str) -> list[str]:
         """The cells of a column."""
         place = self.names.index(name)
         return [row[place] for row in self.rows]
-
-    def facts(self) -> dict[str, int | str]:
-        """How the file was read, as a report states it."""
-        blank = {"blank_rows_passed_over": self.n_blank_rows, "blank_columns_passed_over": self.n_blank_columns}
-        return {"encoding": self.encoding, **{name: n for name, n in blank.items() if n}}
 
 
 def shown(value: object) -> str:
@@ -82,33 +77,28 @@ def decode_text(content: bytes, source: str) -> tuple[str, str]:
     kind, remedy = kind_of(content)
     if kind:
         raise ValueError(f"{source} is {kind}, where a table is read; {remedy}")
-    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if content.startswith(mark):
-            return _strict(content, encoding, source), encoding
-    if (nul := content.find(b"\0")) >= 0:
+    marked = next((encoding for mark, encoding in _MARKS.items() if content.startswith(mark)), "")
+    if not marked and (nul := content.find(b"\0")) >= 0:
         raise ValueError(f"{source}: NUL byte at offset {nul}; is it a binary file, or UTF-16 without its mark?")
+    encoding = marked or "utf-8"
     try:
-        return content.decode("utf-8"), "utf-8"
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            if marked or _UTF8_SEQUENCE.search(content):
+                raise
+            encoding = "cp1252"
+            text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        if _UTF8_SEQUENCE.search(content):
-            raise _undecodable(source, content, error.start, "utf-8") from error
-    return _strict(content, "cp1252", source), "cp1252"
-
-
-def _strict(content: bytes, encoding: str, source: str) -> str:
-    try:
-        text = content.decode(encoding) if encoding != "utf-8-sig" else content[3:].decode("utf-8")
-    except UnicodeDecodeError as error:
-        offset = error.start + (3 if encoding == "utf-8-sig" else 0)
-        raise _undecodable(source, content, offset, encoding) from error
+        # What is behind the mark of UTF-8 is counted from its own beginning.
+        offset = error.start + 3 * (encoding == "utf-8-sig")
+        byte = f"0x{content[offset]:02x}" if offset < len(content) else "the end"
+        raise ValueError(
+            f"{source}: {byte} at byte offset {offset} is not {encoding}; save the table again as UTF-8"
+        ) from error
     if "\0" in text:
         raise ValueError(f"{source}: NUL character at position {text.index(chr(0))}; save the table again as UTF-8")
-    return text
-
-
-def _undecodable(source: str, content: bytes, offset: int, encoding: str) -> ValueError:
-    byte = f"0x{content[offset]:02x}" if offset < len(content) else "the end"
-    return ValueError(f"{source}: {byte} at byte offset {offset} is not {encoding}; save the table again as UTF-8")
+    return text, encoding
 
 
 def read_table(
@@ -135,37 +125,34 @@ def read_table(
         raise ValueError(f"{path} is one JSON array; write one object a line (JSON lines), or a CSV")
     is_json = path.suffix.lower() in JSON_LINES or start == "{"
     delimiter = "" if is_json else _delimiter(text)
-    read = _json_records(text, path, is_used) if is_json else _csv_records(text, path, delimiter)
-    records, n_blank = [], 0
-    for line, cells in read:
-        if any(cells):
-            records.append((line, cells))
-        else:
-            n_blank += 1
+    read = list(_json_records(text, path, is_used) if is_json else _csv_records(text, path, delimiter))
+    records = [(line, cells) for line, cells in read if any(cells)]
     if not records:
         raise ValueError(f"{path} holds nothing")
     names = records.pop(0)[1]
-    columns, n_blank_columns = _columns_with_content(names, records, path)
+    columns = _columns_with_content(names, records, path)
     if not records:
         raise ValueError(f"{path}: the table has no rows below its header")
-    rows = [[cells[place] for place in columns] for _, cells in records]
-    return Table(
-        path, list(columns.values()), rows, [line for line, _ in records], encoding, delimiter, n_blank, n_blank_columns
-    )
+    blank = {
+        "blank_rows_passed_over": len(read) - len(records) - 1,
+        "blank_columns_passed_over": len(names) - len(columns),
+    }
+    facts = {"encoding": encoding, **{name: n for name, n in blank.items() if n}}
+    lines, rows = [line for line, _ in records], [[cells[place] for place in columns] for _, cells in records]
+    return Table(path, list(columns.values()), rows, lines, delimiter, facts)
 
 
 def _columns_with_content(names: list[str], records: list[tuple[int, list[str]]], path: Path) -> dict[int, str]:
-    """Names by place, of the columns that have one or any content; and how many have neither."""
+    """Names by place, of the columns that have one or any content."""
     for line, cells in records:
         # A spreadsheet writes blank cells behind the last column of a row.
         if any(cells[len(names) :]) or len(cells) < len(names):
             hint = "; put texts that hold the delimiter in quotes" if len(cells) > len(names) else ""
             raise ValueError(f"{path}, line {line}: {len(cells)} cells where the header has {len(names)}{hint}")
-    kept = {place: name for place, name in enumerate(names) if name or any(cells[place] for _, cells in records)}
-    named = [name for name in kept.values() if name]
-    if twice := sorted({name for name in named if named.count(name) > 1}):
+    if twice := sorted(name for name, n in Counter(filter(None, names)).items() if n > 1):
         raise ValueError(f"{path}: the header names a column twice: {listed(twice)}")
-    return {place: name or f"column {place + 1}" for place, name in kept.items()}, len(names) - len(kept)
+    is_kept = [bool(name) or any(cells[place] for _, cells in records) for place, name in enumerate(names)]
+    return {place: names[place] or f"column {place + 1}" for place, kept in enumerate(is_kept) if kept}
 
 
 def _delimiter(text: str) -> str:
@@ -178,11 +165,9 @@ def _delimiter(text: str) -> str:
 
 def _csv_records(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Rows, the header first, each with the number of the line on which it begins; blank lines are passed over."""
-    skipped = _SEP.match(text)
-    reader = csv.reader(
-        io.StringIO(text[skipped.end() :] if skipped else text, newline=""), delimiter=delimiter, strict=True
-    )
-    before = 1 if skipped else 0
+    n_skipped = stated.end() if (stated := _SEP.match(text)) else 0
+    reader = csv.reader(io.StringIO(text[n_skipped:], newline=""), delimiter=delimiter, strict=True)
+    before = 1 if n_skipped else 0
     while True:
         line = reader.line_num + before + 1
         try:
@@ -211,13 +196,6 @@ def _unique_keys(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(items)
 
 
-def _json_record(text: str) -> dict[str, Any]:
-    record = json.loads(text, object_pairs_hook=_unique_keys)
-    if not isinstance(record, dict):
-        raise ValueError(f"expected an object, got {type(record).__name__}")
-    return {key.strip(): value for key, value in record.items()}
-
-
 def _json_text(value: Any, name: str) -> str:
     """A value as a CSV would write it; nothing for null."""
     if value is None:
@@ -236,7 +214,10 @@ def _json_records(text: str, path: Path, is_used: Callable[[str], bool]) -> Iter
         if not content.strip():
             continue
         try:
-            record = _json_record(content)
+            record = json.loads(content, object_pairs_hook=_unique_keys)
+            if not isinstance(record, dict):
+                raise ValueError(f"expected an object, got {type(record).__name__}")
+            record = {key.strip(): value for key, value in record.items()}
             if not names:
                 names = list(record)
                 yield line, names
@@ -267,23 +248,18 @@ def find_columns(
             raise ValueError(f"{table.path}: the columns {[found[ours], name]} would both be {ours}; keep one")
         if ours is not None:
             found[ours] = name
-    for ours in needed:
-        if parts and ours not in found:
-            found |= _by_part(table, ours, parts[ours], found)
+    for ours in needed if parts else ():
+        hits = [] if ours in found else [name for name in table.names if parts[ours] in name.casefold()]
+        if len(hits) > 1:
+            raise ValueError(f"{table.path}: the columns {hits} would all be {ours}; rename all but one")
+        for other, name in found.items():
+            if hits == [name]:
+                raise ValueError(f"{table.path}: the column {name!r} would be both {other} and {ours}; rename it")
+        if hits:
+            found[ours] = hits[0]
     if missing := [ours for ours in needed if ours not in found]:
         accepted = {ours: list(aliases[ours]) for ours in missing}
         raise ValueError(
             f"{table.path}: no column for {missing}; found {listed(table.names)}, accepted names are {accepted}"
         )
     return found
-
-
-def _by_part(table: Table, ours: str, part: str, found: Mapping[str, str]) -> dict[str, str]:
-    """A column found by a part of its name; a part that fits two names, or a name that two parts fit, is refused."""
-    hits = [name for name in table.names if part in name.casefold()]
-    if len(hits) > 1:
-        raise ValueError(f"{table.path}: the columns {hits} would all be {ours}; rename all but one")
-    for other, name in found.items():
-        if hits == [name]:
-            raise ValueError(f"{table.path}: the column {name!r} would be both {other} and {ours}; rename it")
-    return {ours: hits[0]} if hits else {}

@@ -6,7 +6,7 @@ picture on both sides is not taken on trust: a sample of shared ids is looked at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from PIL import Image
 
 from verdict.base.artifacts import sha256_file
 from verdict.base.labels import EVALUATION_SPLITS, Label, Split
-from verdict.data.embedded import hash_embedded, read_embedded
-from verdict.data.images import decode_image, read_image
+from verdict.base.params import ShardParams
+from verdict.data.embedded import hash_embedded
+from verdict.data.images import read_at, read_image
 from verdict.data.own.picture_files import resolve_images
-from verdict.data.pairs import EXCLUDED_COLUMNS, N_LISTED, make_pair_id
-from verdict.data.photos.snli_ve_corpus import IMAGES, TRAIN, VALIDATION, Corpus, Shard, locate, read_split
+from verdict.data.pairs import EXCLUDED_COLUMNS, N_LISTED, with_pair_ids
+from verdict.data.photos.snli_ve_corpus import IMAGES, TRAIN, VALIDATION, Facts, locate, read_split
 
 ATTRIBUTION = (
     "SNLI-VE, Ning Xie, Farley Lai, Derek Doran and Asim Kadav, Visual Entailment: A Novel Task for Fine-Grained Image "
@@ -31,7 +32,6 @@ N_COMPARED = 24
 SAME_SHARE = 0.9
 MAX_DIFFERENCE = 24.0
 MIN_REPEATED = 20
-Facts = dict[str, int | float | str]
 _SPLIT_OF = {TRAIN: str(Split.WARMUP_TRAIN), VALIDATION: str(Split.WARMUP_VAL)}
 
 
@@ -50,14 +50,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Warmup:
-    """The pair table of both warm-up splits and what was kept out of them (see `Dataset.excluded`); images that the
-    target has not, inside shards (image_id, file, row, sha256) or files of their own.
+    """The pair table of both warm-up splits; the images that the target has not (image_id, file, row, sha256: the row
+    of a shard, or -1 for files of their own); and what was kept out (see `Dataset.excluded`).
     """
 
     pairs: pd.DataFrame
-    embedded: pd.DataFrame
-    files: dict[str, Path]
-    hashes: dict[str, str]
+    images: pd.DataFrame
     excluded: pd.DataFrame
     facts: Facts
 
@@ -68,7 +66,7 @@ def draw(
     n_train: int,
     n_val: int | None,
     seed: int,
-    shards: tuple[Shard, ...] = (),
+    shards: Sequence[ShardParams] = (),
     progress: Callable[[str], None] = lambda text: None,
 ) -> Warmup:
     """Draw the warm-up from the corpus: entailment and contradiction in equal numbers, no evaluation image.
@@ -82,30 +80,32 @@ def draw(
     parts, excluded, facts = [], [], {}
     for name, n_rows in ((TRAIN, n_train), (VALIDATION, n_val)):
         progress(f"reading the {name} split of SNLI-VE")
-        corpus = read_split(found[name])
-        images = _first_rows(corpus.rows, root)
+        rows, counted = read_split(found[name])
+        images = _first_rows(rows, root)
         if name == TRAIN:
             facts |= _compare_pictures(images, target, np.random.default_rng([seed, 4]))
         progress(f"comparing {len(images)} images of the {name} split with the target's")
-        rows = _marked(corpus.rows, images, target)
+        rows = _marked(rows, images, target)
         _refuse_exchanged_labels(rows)
-        usable, counted = _without_repeats(rows[rows["evaluation"].isna()])
-        facts |= {f"{_SPLIT_OF[name]}_{fact}": n for fact, n in (_counts(corpus, images) | counted).items()}
+        usable, left_out = _without_repeats(rows[rows["evaluation"].isna()])
+        counted |= {"images": len(images)} | left_out
+        facts |= {f"{_SPLIT_OF[name]}_{fact}": n for fact, n in counted.items()}
         excluded.append(_excluded(rows, target).assign(warmup=_SPLIT_OF[name]))
         chosen = usable if n_rows is None else balanced(usable, n_rows, np.random.default_rng([seed, 5]))
-        parts.append((_SPLIT_OF[name], chosen, images))
-    pairs = pd.concat([_pairs(rows, split, images) for split, rows, images in parts], ignore_index=True)
-    images = pd.concat([images for _, _, images in parts]).drop_duplicates("image_id")
+        parts.append((_pairs(chosen, _SPLIT_OF[name], images), images))
+    pairs = pd.concat([part for part, _ in parts], ignore_index=True)
+    images = pd.concat([images for _, images in parts], ignore_index=True).drop_duplicates("image_id")
+    # An image of the target is read from the target's file.
+    own = images[images["image_id"].isin(pairs["image_id"]) & ~images["image_id"].isin(list(target.files))]
+    facts |= {"images_read_from_the_target": pairs["image_id"].nunique() - len(own)}
     left_out = pd.concat(excluded, ignore_index=True)[list(EXCLUDED_COLUMNS)]
-    return _warmup(pairs, images, target, left_out, facts)
+    return Warmup(pairs, own.reset_index(drop=True), left_out, facts)
 
 
 def balanced(rows: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Draw n rows without replacement, half of either label; the order of `rows` changes nothing. ValueError if n is
-    odd or a label has fewer than n / 2 rows.
+    """Draw n rows, an even number, without replacement, half of either label; the order of `rows` changes nothing.
+    ValueError if a label has fewer than n / 2 rows.
     """
-    if n % 2:
-        raise ValueError(f"a balanced draw needs an even number of rows, got {n}")
     ordered = rows.sort_values(["image_id", "hypothesis"], kind="stable")
     parts = []
     for label in Label:
@@ -136,16 +136,6 @@ def _first_rows(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
     hashes = {file: hash_embedded(Path(file), part["row"].tolist()) for file, part in images.groupby("file")}
     found = [hashes[file][row] for file, row in zip(images["file"], images["row"], strict=True)]
     return images.assign(sha256=found)
-
-
-def _counts(corpus: Corpus, images: pd.DataFrame) -> Facts:
-    return {
-        "rows": len(corpus.rows),
-        "rows_neutral": corpus.n_neutral,
-        "rows_unlabelled": corpus.n_unlabelled,
-        "label_order": corpus.label_order,
-        "images": len(images),
-    }
 
 
 def _marked(rows: pd.DataFrame, images: pd.DataFrame, target: Target) -> pd.DataFrame:
@@ -180,17 +170,14 @@ def _without_repeats(rows: pd.DataFrame) -> tuple[pd.DataFrame, Facts]:
     # One image and sentence with two labels teaches nothing; with one label it counts once.
     has_two = new.groupby(["image_id", "sentence"])["label"].transform("nunique") > 1
     kept = new[~has_two].drop_duplicates(["image_id", "sentence"])
-    n_repeated = len(new) - int(has_two.sum()) - len(kept)
-    return kept, {
-        "rows_equal_to_target": len(rows) - len(new),
-        "rows_of_two_labels": int(has_two.sum()),
-        "rows_repeated": n_repeated,
-    }
+    n_two = int(has_two.sum())
+    left_out = {"rows_equal_to_target": len(rows) - len(new), "rows_of_two_labels": n_two}
+    return kept, left_out | {"rows_repeated": len(new) - n_two - len(kept)}
 
 
 def _refuse_exchanged_labels(rows: pd.DataFrame) -> None:
     shared = rows[rows["theirs"].notna()]
-    n_same = int((shared["label"].to_numpy(dtype=object) == shared["theirs"].to_numpy(dtype=object)).sum())
+    n_same = int((shared["label"].astype(object) == shared["theirs"]).sum())
     if len(shared) >= MIN_REPEATED and n_same < len(shared) / 2:
         raise ValueError(
             f"of {len(shared)} rows that SNLI-VE shares with the target only {n_same} have the same label; are the "
@@ -209,7 +196,7 @@ def _compare_pictures(images: pd.DataFrame, target: Target, rng: np.random.Gener
     others = [
         row.image_id
         for row in sample.itertuples()
-        if not same_picture(_open(row.file, row.row), read_image(target.files[row.image_id]))
+        if not same_picture(read_at(row.file, row.row), read_image(target.files[row.image_id]))
     ]
     if n - len(others) < SAME_SHARE * n:
         raise ValueError(
@@ -219,21 +206,12 @@ def _compare_pictures(images: pd.DataFrame, target: Target, rng: np.random.Gener
     return {"shared_images": len(shared), "shared_images_compared": n, "shared_images_same_picture": n - len(others)}
 
 
-def _open(file: str, row: int) -> Image.Image:
-    if row < 0:
-        return read_image(Path(file))
-    ((_, content),) = read_embedded(Path(file), [row])
-    return decode_image(content, f"{file}, row {row}")
-
-
 def same_picture(one: Image.Image, other: Image.Image) -> bool:
     """Whether two images are one picture, saved at whatever size and quality: small grey copies are compared.
 
     The mean absolute difference of two copies is a few of 255 levels; of two photographs it is several dozen.
     """
-    small = [
-        np.asarray(image.convert("L").resize((16, 16), Image.Resampling.BOX), dtype=float) for image in (one, other)
-    ]
+    small = [np.asarray(image.convert("L").resize((16, 16), Image.Resampling.BOX), float) for image in (one, other)]
     return bool(np.abs(small[0] - small[1]).mean() < MAX_DIFFERENCE)
 
 
@@ -241,18 +219,5 @@ def _pairs(rows: pd.DataFrame, split: str, images: pd.DataFrame) -> pd.DataFrame
     """Pair table in the order in which the images lie in their files, so that they are read once and in passing."""
     place = pd.Series(np.arange(len(images)), index=images["image_id"])
     ordered = rows.assign(place=rows["image_id"].map(place)).sort_values(["place", "hypothesis"], kind="stable")
-    ids = [make_pair_id(i, h) for i, h in zip(ordered["image_id"], ordered["hypothesis"], strict=True)]
-    columns = {name: ordered[name].tolist() for name in ("image_id", "hypothesis", "label")}
-    table = {"pair_id": ids, "group_id": columns["image_id"], **columns, "split": [split] * len(ids)}
-    return pd.DataFrame(table, dtype="str")
-
-
-def _warmup(pairs: pd.DataFrame, images: pd.DataFrame, target: Target, excluded: pd.DataFrame, facts: Facts) -> Warmup:
-    """Put pairs and the places of their images together; an image of the target is read from the target's file."""
-    needed = images[images["image_id"].isin(pairs["image_id"]) & ~images["image_id"].isin(list(target.files))]
-    inside = needed["row"] >= 0
-    own = needed[~inside]
-    files = {row.image_id: Path(row.file) for row in own.itertuples()}
-    hashes = dict(zip(own["image_id"], own["sha256"], strict=True))
-    facts |= {"images_read_from_the_target": pairs["image_id"].nunique() - len(needed)}
-    return Warmup(pairs, needed[inside].reset_index(drop=True), files, hashes, excluded, facts)
+    table = with_pair_ids(ordered.assign(group_id=ordered["image_id"], split=split))
+    return table[["pair_id", "group_id", "image_id", "hypothesis", "label", "split"]].astype("str")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from verdict.base import paths
 from verdict.base.labels import Label
+from verdict.base.params import ShardParams
 from verdict.data.embedded import IMAGE_COLUMN
 from verdict.data.fetch import download
 from verdict.data.own.picture_files import EXTENSIONS
@@ -32,6 +33,7 @@ TRAIN, VALIDATION = "train", "validation"
 CLASSES = (Label.ENTAILMENT.text, "neutral", Label.CONTRADICTION.text)
 NO_LABEL = "-"
 BATCH_ROWS = 8192
+Facts = dict[str, int | float | str]
 COLUMNS = {
     "file": ("filename", "file_name", "image_id", "flickr30k_id", "flikr30kid", "flickr_id"),
     "hypothesis": ("hypothesis", "sentence2"),
@@ -40,32 +42,9 @@ COLUMNS = {
 _PART_OF = {"train": TRAIN, "validation": VALIDATION, "valid": VALIDATION, "val": VALIDATION, "dev": VALIDATION}
 
 
-@dataclass(frozen=True)
-class Shard:
-    """One parquet shard by URL: which split it belongs to, and the SHA-256 that its content must have."""
-
-    split: str
-    url: str
-    sha256: str
-
-
-@dataclass
-class Corpus:
-    """Rows of one split that have a binary label: image_id (the Flickr30k id), hypothesis, label, file and row (the
-    shard and the row in it that hold the image, or the table and -1 where images are files of their own); rows
-    that were passed over; and where the meaning of integer labels came from: "shard", "documented", or "names"
-    for labels in words.
-    """
-
-    rows: pd.DataFrame
-    n_neutral: int = 0
-    n_unlabelled: int = 0
-    label_order: str = "names"
-
-
-def locate(shards: Sequence[Shard]) -> tuple[Path, dict[str, list[Path]]]:
+def locate(shards: Sequence[ShardParams]) -> tuple[Path, dict[str, list[Path]]]:
     """The corpus' folder and its files by split: the user's copy, or downloads; an error says what to set."""
-    root = paths.local_data(FOLDER)
+    root, found = paths.local_data(FOLDER), {TRAIN: [], VALIDATION: []}
     if root is None:
         if not shards or not all(shard.sha256 for shard in shards):
             raise ValueError(
@@ -73,26 +52,19 @@ def locate(shards: Sequence[Shard]) -> tuple[Path, dict[str, list[Path]]]:
                 "split, url and sha256 of every shard in data.snli_ve.shards"
             )
         root = paths.download_cache() / FOLDER
-        found: dict[str, list[Path]] = {TRAIN: [], VALIDATION: []}
         for shard in shards:
             path = root / f"{shard.split}-{shard.sha256[:16]}.parquet"
             found[shard.split].append(download(shard.url, sha256=shard.sha256, path=path))
     else:
-        found = _by_split(root)
+        # Parquet where there is any, else JSON lines.
+        by_form = (sorted(filter(Path.is_file, root.glob(f"**/{name}"))) for name in ("*.parquet", "snli_ve_*.jsonl"))
+        files = next(filter(None, by_form), [])
+        found = {split: [path for path in files if split_of(path) == split] for split in found}
     for split, files in found.items():
         if not files:
             wanted = f"{split}*.parquet or snli_ve_{'dev' if split == VALIDATION else split}.jsonl"
             raise FileNotFoundError(f"{root} holds no {split} split of SNLI-VE; expected {wanted}")
     return root, found
-
-
-def _by_split(root: Path) -> dict[str, list[Path]]:
-    """Files of the two splits: parquet where there is any, else JSON lines."""
-    for pattern in ("**/*.parquet", "**/snli_ve_*.jsonl"):
-        files = [path for path in sorted(root.glob(pattern)) if path.is_file()]
-        if files:
-            return {split: [path for path in files if split_of(path) == split] for split in (TRAIN, VALIDATION)}
-    return {TRAIN: [], VALIDATION: []}
 
 
 def split_of(path: Path) -> str:
@@ -103,26 +75,29 @@ def split_of(path: Path) -> str:
     return ""
 
 
-def read_split(files: Sequence[Path]) -> Corpus:
-    """Rows of a split's files, in the order of files and rows, whatever their form; ValueError names file, row and
-    cause.
+def read_split(files: Sequence[Path]) -> tuple[pd.DataFrame, Facts]:
+    """Rows of a split's files that have a binary label, in the order of files and rows, whatever their form: image_id
+    (the Flickr30k id), hypothesis, label, file and row (the shard and the row in it that hold the image, or the table
+    and -1 where images are files of their own).
+
+    Facts count these rows and those passed over, and say where the meaning of integer labels came from: "shard",
+    "documented", or "names" for labels in words. ValueError names file, row and cause.
     """
-    parts, counts, orders = [], {"neutral": 0, NO_LABEL: 0}, set()
+    parts, labels, orders = [], Counter(), set()
     for path in files:
         for part, order in _parquet_parts(path) if path.suffix == ".parquet" else _json_parts(path):
-            for label in counts:
-                counts[label] += int((part["label"] == label).sum())
+            labels.update(part["label"])
             parts.append(part[part["label"].isin([label.text for label in Label])])
             orders.add(order)
     rows = pd.concat(parts, ignore_index=True).astype({"file": "category", "row": "int64"})
-    return Corpus(rows, counts["neutral"], counts[NO_LABEL], ", ".join(sorted(orders)))
+    facts: Facts = {"rows": len(rows), "rows_neutral": labels["neutral"], "rows_unlabelled": labels[NO_LABEL]}
+    return rows, facts | {"label_order": ", ".join(sorted(orders))}
 
 
 def image_id(name: str) -> str:
     """Flickr30k id of a file name or caption id: "flickr30k-images/36979.jpg#2" → "36979"."""
-    plain = PurePath(name.strip().split("#", 1)[0]).name
-    stem = PurePath(plain)
-    return stem.stem if stem.suffix.lower() in EXTENSIONS else plain
+    path = PurePath(name.strip().split("#", 1)[0])
+    return path.stem if path.suffix.lower() in EXTENSIONS else path.name
 
 
 def find_columns(names: Sequence[str], path: Path) -> dict[str, str]:
@@ -181,20 +156,18 @@ def _parquet_parts(path: Path) -> Iterator[tuple[pd.DataFrame, str]]:
 def _json_parts(path: Path) -> Iterator[tuple[pd.DataFrame, str]]:
     """Rows of a JSON lines file; the images are files of their own, so that no row holds one."""
     with path.open(encoding="utf-8") as file:
-        for first in itertools.count(0, BATCH_ROWS):
-            lines = enumerate(itertools.islice(file, BATCH_ROWS), start=first)
-            if not (records := [_record(text, path, row) for row, text in lines]):
-                return
+        lines = enumerate(file)
+        while batch := list(itertools.islice(lines, BATCH_ROWS)):
+            records = []
+            for row, text in batch:
+                try:
+                    record = json.loads(text)
+                except ValueError as error:
+                    raise ValueError(f"{path}, row {row}: {error}") from error
+                records.append({ours: record[theirs] for ours, theirs in find_columns(list(record), path).items()})
             cells = {ours: [record[ours] for record in records] for ours in COLUMNS}
-            yield _part(cells, path, np.arange(first, first + len(records)), _codes()).assign(row=-1), "names"
-
-
-def _record(text: str, path: Path, row: int) -> dict[str, object]:
-    try:
-        record = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{path}, row {row}: {error}") from error
-    return {ours: record[theirs] for ours, theirs in find_columns(list(record), path).items()}
+            rows = np.arange(batch[0][0], batch[0][0] + len(batch))
+            yield _part(cells, path, rows, _codes()).assign(row=-1), "names"
 
 
 def _part(cells: Mapping[str, list[object]], path: Path, rows: np.ndarray, codes: Codes) -> pd.DataFrame:

@@ -12,20 +12,6 @@ from verdict.decide.log.explain import explain_item
 from verdict.decide.log.log import find_item
 from verdict.decide.log.replay import replay_log
 
-POLICY_STAGE = "08_policy"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m verdict.decide.log", description="Ask a log of decisions.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    explain = commands.add_parser("explain", help="say in words why a pair was decided as it was")
-    explain.add_argument("pair_id")
-    replay = commands.add_parser("replay", help="decide every item again from what was logged, and compare")
-    for command in (explain, replay):
-        command.add_argument("--profile", default="digits", help="whose report's log to read (default: %(default)s)")
-        command.add_argument("--log", type=Path, metavar="PATH", help="another log (JSONL)")
-    return parser
-
 
 def _recorded(log: Path) -> str:
     """The hash of a log in the record of the stage that wrote it; "" for a log without one."""
@@ -40,24 +26,30 @@ def main(arguments: list[str] | None = None) -> int:
     Returns exit status. 0: explained, or the replay is identical; 1: the replay differs; 2: no such log or pair, or the
     pair's line is damaged.
     """
-    options = _parser().parse_args(arguments)
-    log = options.log or paths.stage_dir(options.profile, POLICY_STAGE) / "audit.jsonl"
+    parser = argparse.ArgumentParser(prog="python -m verdict.decide.log", description="Ask a log of decisions.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    explain = commands.add_parser("explain", help="say in words why a pair was decided as it was")
+    explain.add_argument("pair_id")
+    replay = commands.add_parser("replay", help="decide every item again from what was logged, and compare")
+    for command in (explain, replay):
+        command.add_argument("--profile", default="digits", help="whose report's log to read (default: %(default)s)")
+        command.add_argument("--log", type=Path, metavar="PATH", help="another log (JSONL)")
+    options = parser.parse_args(arguments)
+    log = options.log or paths.stage_dir(options.profile, "08_policy") / "audit.jsonl"
     try:
         if options.command == "explain":
             print(explain_item(find_item(log, options.pair_id)))
             return 0
         result = replay_log(log, sha256=_recorded(log))
     except FileNotFoundError:
-        print(
-            f"error: {log} does not exist: make the report first (make report PROFILE=…), or give --log",
-            file=sys.stderr,
-        )
-        return 2
+        fault = f"{log} does not exist: make the report first (make report PROFILE=…), or give --log"
     except (OSError, ValueError, KeyError) as error:
-        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return 2
-    print(result.text)
-    return 0 if result.is_identical else 1
+        fault = error.args[0] if isinstance(error, KeyError) else error
+    else:
+        print(result.text)
+        return 0 if result.is_identical else 1
+    print(f"error: {fault}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

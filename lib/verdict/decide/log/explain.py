@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from verdict.decide.log.log import Asked, Item
 from verdict.stats.scores import top_class
 
@@ -13,43 +11,34 @@ def explain_item(item: Item) -> str:
 
     Every figure is read from the item. Characters that a terminal would act on are shown as escapes.
     """
-    lines = [_subject(item), _belief(item), _signals(item), _score(item), f"Decision: {item.decision}. {_why(item)}"]
+    names = {"image": item.image_id, "group": item.group_id}
+    named = [f"{part} {name}" for part, name in names.items() if name != item.pair_id]
+    said = "" if item.hypothesis is None else f': "{item.hypothesis}"'
+    ranked = sorted(zip(item.probs, item.classes, strict=True), key=lambda entry: -entry[0])[:3]
+    probs = ", ".join(f"{name} {_shown(prob)}" for prob, name in ranked)
+    signals = ", ".join(f"{name} {_shown(value)}" for name, value in item.signals.items())
+    plausible = "{" + ", ".join(item.conformal_set) + "}" if item.conformal_set else "empty: no class is plausible"
+    times = "" if item.consistency is None else _TIMES + _shown(item.consistency)
+    lines = [
+        f"Pair {item.pair_id} ({', '.join([*named, f'split {item.split}'])}){said}",
+        f"The model answers {item.model_answer}. Probabilities at temperature {item.temperature:.3g}: {probs}.",
+        f"Signals: {signals}; the weakest is {_weakest(item)}. The conformal set is {plausible}.",
+        f"Score {_shown(item.score)}, the geometric mean of the signals{times}.",
+        f"Decision: {item.decision}. {_why(item)}",
+    ]
     if item.clarification is not None:
         lines.append(_clarification(item.clarification, item.classes))
     if item.human_answer is not None:
         lines.append(f"The person answered {item.human_answer}.")
-    lines.append(_ending(item))
-    lines.append(f"Model {item.model_hash}, parameters {item.params_hash}, run {item.run_id}.")
+    lines += [_ending(item), f"Model {item.model_hash}, parameters {item.params_hash}, run {item.run_id}."]
     return "\n".join(_printable(line) for line in lines)
 
 
-def _subject(item: Item) -> str:
-    said = "" if item.hypothesis is None else f': "{item.hypothesis}"'
-    parts = {"image": item.image_id, "group": item.group_id}
-    named = [f"{part} {name}" for part, name in parts.items() if name != item.pair_id]
-    return f"Pair {item.pair_id} ({', '.join([*named, f'split {item.split}'])}){said}"
+_TIMES = " times the consistency of the answers to questions, "
 
 
-def _belief(item: Item) -> str:
-    ranked = sorted(zip(item.probs, item.classes, strict=True), key=lambda entry: -entry[0])[:3]
-    listed = ", ".join(f"{name} {_shown(prob)}" for prob, name in ranked)
-    return f"The model answers {item.model_answer}. Probabilities at temperature {item.temperature:.3g}: {listed}."
-
-
-def _signals(item: Item) -> str:
-    weakest = min(item.signals, key=item.signals.__getitem__)
-    listed = ", ".join(f"{name} {_shown(value)}" for name, value in item.signals.items())
-    plausible = "{" + ", ".join(item.conformal_set) + "}" if item.conformal_set else "empty: no class is plausible"
-    return f"Signals: {listed}; the weakest is {weakest}. The conformal set is {plausible}."
-
-
-def _score(item: Item) -> str:
-    if item.consistency is None:
-        return f"Score {_shown(item.score)}, the geometric mean of the signals."
-    return (
-        f"Score {_shown(item.score)}, the geometric mean of the signals times the consistency of the answers to "
-        f"questions, {_shown(item.consistency)}."
-    )
+def _weakest(item: Item) -> str:
+    return min(item.signals, key=item.signals.__getitem__)
 
 
 def _why(item: Item) -> str:
@@ -57,7 +46,7 @@ def _why(item: Item) -> str:
     if item.forced_by == "empty_set":
         return "An empty conformal set always goes to a person, whatever the score."
     if item.forced_by == "critical_signal":
-        weakest = min(item.signals, key=item.signals.__getitem__)
+        weakest = _weakest(item)
         return (
             f"{weakest} is {_shown(item.signals[weakest])}, not above the safety limit {_shown(limits.tau_critical)}: "
             "the case goes to a person whatever the score."
@@ -111,11 +100,8 @@ def _ending(item: Item) -> str:
 
 def _shown(value: float) -> str:
     """Three decimals, or as many as keep a number below 1 from being shown as 1, or one above 0 as 0."""
-    for digits in range(3, 17):
-        text = f"{value:.{digits}f}"
-        if value in (0, 1) or float(text) not in (0.0, 1.0) or not math.isfinite(value):
-            return text
-    return repr(value)
+    texts = (f"{value:.{digits}f}" for digits in range(3, 17))
+    return next((text for text in texts if value in (0, 1) or float(text) not in (0.0, 1.0)), repr(value))
 
 
 def _printable(text: str) -> str:

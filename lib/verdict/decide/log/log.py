@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from verdict.base.artifacts import content_hash, sha256_file, write_whole
+from verdict.base.artifacts import content_hash, write_whole
+from verdict.decide.policy import Policy
 
-_WRITE_BUFFER = 1 << 20
 Unit = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
@@ -42,14 +41,29 @@ class Thresholds(_Strict):
     `batch` is the p-value of "this batch is no stranger", null where none was asked for; so is `promise`.
     """
 
-    t_auto: Annotated[float, Field(ge=0)]
-    t_clarify: Annotated[float, Field(ge=0)]
-    tau_critical: Unit | None
+    t_auto: float
+    t_clarify: float
+    tau_critical: float | None
     qhat: float | None
     tau_pair: Unit | None = None
     tau_batch: Unit | None = None
     batch: Unit | None = None
     promise: Promised | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """The same as a policy; ValueError for thresholds that no policy has."""
+        return Policy(self.t_auto, self.t_clarify, self.tau_critical, self.tau_pair, self.tau_batch)
+
+    @property
+    def is_batch_foreign(self) -> bool:
+        """Whether the batch is taken for foreign."""
+        return self.batch is not None and self.tau_batch is not None and self.batch <= self.tau_batch
+
+    @model_validator(mode="after")
+    def _decide(self) -> Thresholds:
+        _ = self.policy
+        return self
 
 
 class Asked(_Strict):
@@ -91,17 +105,14 @@ class Item(_Strict):
     params_hash: Text
     run_id: Text
 
-
-_VALIDATOR = Item.__pydantic_validator__
-_SERIALIZER = Item.__pydantic_serializer__
-
-
-@dataclass(frozen=True)
-class LogSummary:
-    """How many items a log holds, and the hash of the file."""
-
-    n_items: int
-    sha256: str
+    @model_validator(mode="after")
+    def _whole(self) -> Item:
+        by_class = [set(self.classes), self.logits, self.probs]
+        if self.clarification is not None:
+            by_class.append(self.clarification.posterior)
+        if any(len(part) != len(self.classes) for part in by_class):
+            raise ValueError("expected distinct classes, and logits, probs and posterior of one length with them")
+        return self
 
 
 def run_id(**ingredients: Any) -> str:
@@ -109,29 +120,27 @@ def run_id(**ingredients: Any) -> str:
     return content_hash(ingredients)
 
 
-def write_log(path: Path, items: Iterable[Mapping[str, Any]]) -> LogSummary:
-    """Write a log as the items come, and show it under its name only when it is whole.
+def write_log(path: Path, items: Iterable[Mapping[str, Any]]) -> int:
+    """Write a log as the items come, and show it under its name only when it is whole; returns how many there are.
 
     `items` are fields of `Item`; a generator keeps memory flat, see `iter_items`. ValueError if one breaks the schema,
     or a pair comes twice, OSError of a full disk: an older log of this name is then left as it was.
     """
-    n_items = write_whole(path, lambda file: _write_lines(file.write, items), buffering=_WRITE_BUFFER)
-    return LogSummary(n_items, sha256_file(path))
 
+    def fill(file: BinaryIO) -> int:
+        seen: set[str] = set()
+        for number, fields in enumerate(items, start=1):
+            try:
+                line = Item.model_validate(fields).model_dump_json().encode() + b"\n"
+            except ValueError as error:
+                raise ValueError(f"item {number} ({fields.get('pair_id', 'no pair_id')}): {_reason(error)}") from error
+            if fields["pair_id"] in seen:
+                raise ValueError(f"item {number}: pair {fields['pair_id']} is already in the log")
+            seen.add(fields["pair_id"])
+            file.write(line)
+        return len(seen)
 
-def _write_lines(write: Any, items: Iterable[Mapping[str, Any]]) -> int:
-    seen: set[str] = set()
-    for number, fields in enumerate(items, start=1):
-        try:
-            body = _SERIALIZER.to_json(_VALIDATOR.validate_python(fields))
-        except ValueError as error:
-            raise ValueError(f"item {number} ({fields.get('pair_id', 'no pair_id')}): {_reason(error)}") from error
-        pair_id = fields["pair_id"]
-        if pair_id in seen:
-            raise ValueError(f"item {number}: pair {pair_id} is already in the log")
-        seen.add(pair_id)
-        write(body + b"\n")
-    return len(seen)
+    return write_whole(path, fill, buffering=1 << 20)
 
 
 def _reason(error: ValueError) -> str:
@@ -142,24 +151,15 @@ def _reason(error: ValueError) -> str:
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}, got {str(first['input'])[:80]!r}"
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of a log: its number from 1, and the item, or why it cannot be read."""
-
-    number: int
-    item: Item | None
-    problem: str
-
-
-def read_log(path: Path) -> Iterator[Line]:
-    """Read a log line by line, validating each item."""
+def read_log(path: Path) -> Iterator[Item | str]:
+    """Read a log line by line: each item, or why it cannot be read."""
     # Binary lines end at \n only; str.splitlines would cut at U+2028 in a hypothesis.
     with Path(path).open("rb") as file:
-        for number, raw in enumerate(file, start=1):
+        for raw in file:
             try:
-                yield Line(number, _VALIDATOR.validate_json(raw), "")
+                yield Item.model_validate_json(raw)
             except ValueError as error:
-                yield Line(number, None, _reason(error))
+                yield _reason(error)
 
 
 def find_item(path: Path, pair_id: str) -> Item:
@@ -169,7 +169,7 @@ def find_item(path: Path, pair_id: str) -> Item:
         for number, raw in enumerate(file, start=1):
             if raw.startswith(wanted):
                 try:
-                    return _VALIDATOR.validate_json(raw)
+                    return Item.model_validate_json(raw)
                 except ValueError as error:
                     raise ValueError(f"line {number} of {path} is damaged: {_reason(error)}") from error
     raise KeyError(f"{path} holds no pair {pair_id!r}")

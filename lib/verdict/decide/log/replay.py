@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from verdict.base.artifacts import sha256_file
-from verdict.decide.log.log import Item, Line, read_log
-from verdict.decide.policy import Decision, Forced, Policy, decide, force
+from verdict.decide.log.log import Item, read_log
+from verdict.decide.policy import Decision, Forced, decide, force
 from verdict.decide.signals import (
     CONFORMAL_CONFIDENCE,
     ENTROPY_CONFIDENCE,
@@ -38,11 +38,6 @@ class Difference:
     logged: str
     expected: str
 
-    @property
-    def text(self) -> str:
-        """The difference in one line."""
-        return f"line {self.line}, pair {self.pair_id}: {self.field} is {self.logged}, expected {self.expected}"
-
 
 @dataclass(frozen=True)
 class Replay:
@@ -50,7 +45,7 @@ class Replay:
 
     n_items: int
     n_differences: int
-    first: tuple[Difference, ...]
+    first: Sequence[Difference]
     sha256: str
 
     @property
@@ -60,13 +55,16 @@ class Replay:
 
     @property
     def text(self) -> str:
-        """The result in words."""
+        """The result in words, a difference a line."""
         if self.is_identical:
             return f"identical: {self.n_items} items decided again, no difference (SHA-256 {self.sha256[:16]})"
-        listed = [difference.text for difference in self.first]
-        more = self.n_differences - len(listed)
-        rest = [f"and {more} more"] if more else []
-        return "\n".join([f"different: {self.n_differences} differences in {self.n_items} items", *listed, *rest])
+        lines = [f"different: {self.n_differences} differences in {self.n_items} items"]
+        for one in self.first:
+            found = f"{one.field} is {one.logged}, expected {one.expected}"
+            lines.append(f"line {one.line}, pair {one.pair_id}: {found}")
+        if more := self.n_differences - len(self.first):
+            lines.append(f"and {more} more")
+        return "\n".join(lines)
 
 
 def replay_log(path: Path, *, sha256: str = "") -> Replay:
@@ -76,12 +74,12 @@ def replay_log(path: Path, *, sha256: str = "") -> Replay:
     1e-9; sets, gate, decision and answers must be equal, and all items of one run. The file must have the hash that was
     recorded of it, where one is given. ValueError for an empty log.
     """
-    n_items, n_differences, first, found = 0, 0, [], sha256_file(path)
-    if sha256 not in ("", found):
-        n_differences, first = 1, [Difference(0, "?", "SHA-256 of the file", found, sha256)]
+    found = sha256_file(path)
+    first = [] if sha256 in ("", found) else [Difference(0, "?", "SHA-256 of the file", found, sha256)]
+    n_items, n_differences = 0, len(first)
     seen: set[str] = set()
     run: set[tuple[str, str, str]] = set()
-    lines = read_log(path)
+    lines = enumerate(read_log(path), start=1)
     while batch := list(islice(lines, _BATCH)):
         n_items += len(batch)
         for difference in (*_line_differences(batch, seen, run), *_item_differences(batch)):
@@ -90,114 +88,79 @@ def replay_log(path: Path, *, sha256: str = "") -> Replay:
                 first.append(difference)
     if n_items == 0:
         raise ValueError(f"{path} is empty: there is nothing to replay")
-    return Replay(n_items, n_differences, tuple(sorted(first, key=lambda one: one.line)), found)
+    return Replay(n_items, n_differences, sorted(first, key=lambda one: one.line), found)
 
 
-def _line_differences(batch: list[Line], seen: set[str], run: set[tuple[str, str, str]]) -> Iterator[Difference]:
+def _line_differences(
+    batch: list[tuple[int, Item | str]], seen: set[str], run: set[tuple[str, str, str]]
+) -> Iterator[Difference]:
     """What is wrong with the lines themselves: unreadable, repeated, or of another run."""
-    for line in batch:
-        if line.item is None:
-            yield Difference(line.number, "?", "item", "unreadable", line.problem)
+    for number, item in batch:
+        if isinstance(item, str):
+            yield Difference(number, "?", "item", "unreadable", item)
             continue
-        pair_id = line.item.pair_id
-        if pair_id in seen:
-            yield Difference(line.number, pair_id, "pair_id", "repeated", "each pair once")
-        seen.add(pair_id)
-        names = (line.item.model_hash, line.item.params_hash, line.item.run_id)
+        if item.pair_id in seen:
+            yield Difference(number, item.pair_id, "pair_id", "repeated", "each pair once")
+        seen.add(item.pair_id)
+        names = (item.model_hash, item.params_hash, item.run_id)
         run.add(names) if not run else None
         if names not in run:
-            yield Difference(line.number, pair_id, "run", str(names), str(next(iter(run))))
+            yield Difference(number, item.pair_id, "run", str(names), str(next(iter(run))))
 
 
-def _item_differences(batch: list[Line]) -> Iterator[Difference]:
-    """What does not follow from the logged inputs; neighbours of one shape are recomputed together."""
-    readable = [line for line in batch if line.item is not None]
-    for shape, group in groupby(readable, key=lambda line: _shape(line.item)):
+def _item_differences(batch: list[tuple[int, Item | str]]) -> Iterator[Difference]:
+    """What does not follow from the logged inputs; neighbours that were decided alike are recomputed together."""
+    readable = [(number, item) for number, item in batch if isinstance(item, Item)]
+    for _, group in groupby(readable, key=lambda line: _decided_by(line[1])):
         lines = list(group)
-        policy = _policy(shape)
-        if policy is None:
-            yield from (_incoherent(line) for line in lines)
-            continue
-        for field, logged, expected in _recomputed([line.item for line in lines], policy):
-            yield from _unequal(lines, field, logged, expected)
+        for field, logged, expected in _recomputed([item for _, item in lines]):
+            if isinstance(logged, np.ndarray):
+                # A NaN is close to nothing.
+                is_close = np.isclose(logged, expected, rtol=0, atol=TOLERANCE).reshape(len(lines), -1).all(axis=1)
+            else:
+                is_close = [one == other for one, other in zip(logged, expected, strict=True)]
+            for row in np.flatnonzero(~np.array(is_close)):
+                number, item = lines[row]
+                yield Difference(number, item.pair_id, field, str(logged[row]), str(expected[row]))
 
 
-def _unequal(lines: list[Line], field: str, logged: Any, expected: Any) -> Iterator[Difference]:
-    if isinstance(logged, np.ndarray):
-        # Not `> TOLERANCE`: a NaN must count as different.
-        far = ~(np.abs(logged - expected) <= TOLERANCE).reshape(len(lines), -1).all(axis=1)
-        rows = np.flatnonzero(far).tolist()
-    else:
-        rows = [row for row in range(len(lines)) if logged[row] != expected[row]]
-    for row in rows:
-        line = lines[row]
-        yield Difference(line.number, line.item.pair_id, field, str(logged[row]), str(expected[row]))
+def _decided_by(item: Item) -> tuple[Any, ...]:
+    limits, known = item.thresholds, (item.consistency is None, item.foreign is None)
+    return limits.policy, limits.is_batch_foreign, tuple(item.classes), item.temperature, tuple(item.signals), known
 
 
-def _shape(item: Item) -> tuple[Any, ...]:
-    limits = item.thresholds
-    policy = (limits.t_auto, limits.t_clarify, limits.tau_critical, limits.tau_pair, limits.tau_batch)
-    lengths = (len(item.classes), len(item.logits), len(item.probs))
-    known = (item.consistency is None, item.foreign is None, limits.batch)
-    return lengths, tuple(item.classes), policy, item.temperature, tuple(item.signals), known
-
-
-def _policy(shape: tuple[Any, ...]) -> Policy | None:
-    """The policy of a group of items; None where their shapes or thresholds contradict each other."""
-    if len(set(shape[0])) != 1 or len(set(shape[1])) != len(shape[1]):
-        return None
-    try:
-        return Policy(*shape[2])
-    except ValueError:
-        return None
-
-
-def _incoherent(line: Line) -> Difference:
-    item = line.item
-    logged = f"{len(item.classes)} classes, {len(item.logits)} logits, {len(item.probs)} probs, {item.thresholds!r}"
-    return Difference(line.number, item.pair_id, "shape", logged, "one length, distinct classes, t_clarify <= t_auto")
-
-
-def _recomputed(items: list[Item], policy: Policy) -> Iterator[tuple[str, list[Any], list[Any]]]:
+def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
     """Field, logged values and recomputed values. Each is derived from logged ones, so that one edit is named once."""
-    probs, logits = (np.array([getattr(item, name) for item in items]) for name in ("probs", "logits"))
-    signals = {name: np.array([item.signals[name] for item in items]) for name in items[0].signals}
-    score = np.array([item.score for item in items])
-    sizes = [len(item.conformal_set) for item in items]
-    is_empty = np.array(sizes) == 0
-    consistency = None
-    if items[0].consistency is not None:
-        consistency = np.array([item.consistency for item in items])
-    foreign = None if items[0].foreign is None else np.array([item.foreign for item in items])
-    batch = items[0].thresholds.batch
-    forced = force(
-        signals,
-        is_empty,
-        tau_critical=policy.tau_critical,
-        foreign=foreign,
-        tau_pair=policy.tau_pair,
-        is_batch_foreign=None not in (batch, policy.tau_batch) and batch <= policy.tau_batch,
-    )
-    decision = decide(score, policy, forced=forced)
+    head, policy = items[0], items[0].thresholds.policy
 
-    yield "probs", probs, softmax(logits / items[0].temperature)
-    for name, recompute in _SIGNALS_OF_PROBS.items():
-        if name in signals:
-            yield f"signals.{name}", signals[name], recompute(_normalised(probs))
-    if CONFORMAL_CONFIDENCE in signals:
-        expected = np.where(is_empty, 0.0, 1 / np.maximum(sizes, 1))
-        yield f"signals.{CONFORMAL_CONFIDENCE}", signals[CONFORMAL_CONFIDENCE], expected
+    def logged(name: str) -> list[Any]:
+        return [getattr(item, name) for item in items]
+
+    probs, logits, score = (np.array(logged(name)) for name in ("probs", "logits", "score"))
+    signals = {name: np.array([item.signals[name] for item in items]) for name in head.signals}
+    consistency = None if head.consistency is None else np.array(logged("consistency"))
+    sizes = np.array([len(item.conformal_set) for item in items])
+    whole = _normalised(probs)
+    of_signals = {
+        MAX_PROBABILITY: max_probability(whole),
+        ENTROPY_CONFIDENCE: entropy_confidence(whole),
+        CONFORMAL_CONFIDENCE: np.where(sizes == 0, 0.0, 1 / np.maximum(sizes, 1)),
+    }
+    foreign = None if head.foreign is None else np.array(logged("foreign"))
+    strange = {"foreign": foreign, "tau_pair": policy.tau_pair, "is_batch_foreign": head.thresholds.is_batch_foreign}
+    forced = force(signals, sizes == 0, tau_critical=policy.tau_critical, **strange)
+    equal = {
+        "set_size": sizes.tolist(),
+        "conformal_set": [_set(item) for item in items],
+        "forced_by": [Forced(code).text for code in forced],
+        "decision": [Decision(code).text for code in decide(score, policy, forced=forced)],
+        "model_answer": [head.classes[k] for k in top_class(logits)],
+        "final_answer": [_final_answer(item) for item in items],
+    }
+    yield "probs", probs, softmax(logits / head.temperature)
+    yield from ((f"signals.{name}", signals[name], of_signals[name]) for name in of_signals if name in signals)
     yield "score", score, composite(signals, consistency)
-    yield "set_size", [item.set_size for item in items], sizes
-    yield "conformal_set", [item.conformal_set for item in items], [_set(item) for item in items]
-    yield "forced_by", [item.forced_by for item in items], [Forced(code).text for code in forced]
-    yield "decision", [item.decision for item in items], [Decision(code).text for code in decision]
-    yield (
-        "model_answer",
-        [item.model_answer for item in items],
-        [items[0].classes[k] for k in top_class(logits)],
-    )
-    yield "final_answer", [item.final_answer for item in items], [_final_answer(item) for item in items]
+    yield from ((name, logged(name), expected) for name, expected in equal.items())
     yield (
         "clarification, human_answer",
         [(item.clarification is not None, item.human_answer is not None) for item in items],
@@ -206,12 +169,6 @@ def _recomputed(items: list[Item], policy: Policy) -> Iterator[tuple[str, list[A
     # The truth and the person's answer, where they are logged, are classes.
     named = [{item.true_answer, item.human_answer} <= {None, *item.classes} for item in items]
     yield "true_answer, human_answer", named, [True] * len(items)
-
-
-_SIGNALS_OF_PROBS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    MAX_PROBABILITY: max_probability,
-    ENTROPY_CONFIDENCE: entropy_confidence,
-}
 
 
 def _normalised(probs: np.ndarray) -> np.ndarray:
@@ -238,7 +195,5 @@ def _final_answer(item: Item) -> str | None:
     if item.decision == Decision.HUMAN.text:
         return item.human_answer
     if item.decision == Decision.CLARIFY.text:
-        asked = item.clarification
-        is_whole = asked is not None and len(asked.posterior) == len(item.classes)
-        return item.classes[top_class(asked.posterior)] if is_whole else None
+        return item.clarification and item.classes[top_class(item.clarification.posterior)]
     return item.model_answer

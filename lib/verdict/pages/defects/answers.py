@@ -20,8 +20,9 @@ from verdict.model.predict import DecisionRule, logits_of
 from verdict.pages.defects.effects import Effect, f1_of, measure
 from verdict.pages.error_analysis import THRESHOLDS
 from verdict.pages.evaluation import RAW
+from verdict.pages.tables import bounded
 from verdict.stats.metrics import class_scores, confusion_counts, macro_f1
-from verdict.stats.uncertainty import Weights, with_bounds
+from verdict.stats.uncertainty import Weights
 from verdict.workflow.stage import Stage
 
 NAMES: Mapping[Label, str] = {label: label.text for label in Label}
@@ -34,21 +35,15 @@ PUBLISHED_BATCH = 32
 PUBLISHED_ROWS: Mapping[str, int] = {"val": 3922, "test": 3867}
 
 
-def written(ids: np.ndarray, names: Mapping[Label, str]) -> list[str]:
-    """Answers as a file holds them."""
-    return [names[Label(int(k))] for k in ids]
-
-
-def read_back(words: list[str]) -> np.ndarray:
-    """What somebody who knows the labels reads in that file, as ids (n,)."""
-    return np.array([int(Label.parse(word)) for word in words], dtype=np.int64)
+def read_back(ids: np.ndarray, names: Mapping[Label, str]) -> np.ndarray:
+    """What somebody who knows the labels reads where answers were written with some names, as ids (n,)."""
+    return np.array([int(Label.parse(names[Label(int(k))])) for k in ids], dtype=np.int64)
 
 
 def names_effect(stage: Stage, table: pd.DataFrame) -> Effect:
     """D01: macro-F1 of an exported file whose labels were written with the right names, and with exchanged ones."""
     y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
-    files = [read_back(written(answer, names)) for names in (NAMES, EXCHANGED)]
-    return measure(stage, table, f1_of(y_true, files[0]), f1_of(y_true, files[1]))
+    return measure(stage, table, *(f1_of(y_true, read_back(answer, names)) for names in (NAMES, EXCHANGED)))
 
 
 def recall_effect(stage: Stage, table: pd.DataFrame) -> Effect:
@@ -70,10 +65,10 @@ def class_report(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
     y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
     resampler, rows = stage.resampler(table["group_id"].to_numpy()), []
     for label in Label:
-        row: dict[str, object] = {"class": NAMES[label], "printed_as": EXCHANGED[label]}
-        for score in ("precision", "recall", "f1"):
-            row |= with_bounds(score, resampler.interval(partial(_class_score, y_true, answer, label, score)))
-        rows.append({**row, "support": int((y_true == label).sum())})
+        scores = {name: partial(_class_score, y_true, answer, label, name) for name in ("precision", "recall", "f1")}
+        row = {"class": NAMES[label], "printed_as": EXCHANGED[label]}
+        row |= bounded({name: resampler.interval(score) for name, score in scores.items()})
+        rows.append(row | {"support": int((y_true == label).sum())})
     return pd.DataFrame(rows)
 
 
@@ -140,12 +135,10 @@ def _padded_f1(y_true: np.ndarray, answer: np.ndarray, rows: np.ndarray, weights
 
 def padding_table(sizes: Mapping[str, int], batch: int) -> pd.DataFrame:
     """D12: rows, rows that are scored, rows that count twice and their share, by name."""
-    rows = []
-    for name, n in sizes.items():
-        scored = len(padded_rows(n, batch))
-        surplus = {"n_rows": n, "n_scored": scored, "n_repeated": scored - n, "share_repeated": (scored - n) / scored}
-        rows.append({"evaluation": name, "batch": batch, **surplus})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame({"evaluation": list(sizes), "batch": batch, "n_rows": list(sizes.values())})
+    table["n_scored"] = [len(padded_rows(n, batch)) for n in table["n_rows"]]
+    table["n_repeated"] = table["n_scored"] - table["n_rows"]
+    return table.assign(share_repeated=table["n_repeated"] / table["n_scored"])
 
 
 def drift(stage: Stage, table: pd.DataFrame, batch: int, epochs: int) -> pd.DataFrame:

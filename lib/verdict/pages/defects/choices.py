@@ -14,8 +14,9 @@ from scipy import stats
 
 from verdict.base.labels import Split
 from verdict.base.params import TrialParams
-from verdict.pages.evaluation import Answers, collect
+from verdict.pages.evaluation import Answers, candidates, collect
 from verdict.pages.published import read_published
+from verdict.pages.tables import columns_of, store_counts
 from verdict.stats.uncertainty import Interval, Weights, with_bounds
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE
@@ -23,11 +24,6 @@ from verdict.workflow.stages import TRIAL_STAGE
 NAMES_ONLY = ("name", "role")
 # One configuration that the study ran twice from the same weights, as stage and as start of its search.
 PUBLISHED_TWICE = ("two text blocks", "search: baseline")
-
-
-def candidates(stage: Stage) -> list[TrialParams]:
-    """Trials that could be chosen; controls cannot."""
-    return [trial for trial in stage.params.training.trials if trial.role == "candidate"]
 
 
 def reversals(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
@@ -40,7 +36,7 @@ def reversals(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
     runs and does not cover further seeds). Empty for a single candidate.
     """
     answers = {trial.name: collect(stage, trial.name, split) for trial in candidates(stage)}
-    scores = {name: np.mean([float(one(None)) for one in found.statistics()]) for name, found in answers.items()}
+    scores = {name: np.mean(found.scores()) for name, found in answers.items()}
     leads = pd.read_parquet(stage.upstream("04_model_selection", "differences.parquet")).set_index(["trial", "minus"])
     rows = []
     for better, worse in combinations(sorted(scores, key=lambda name: -scores[name]), 2):
@@ -49,8 +45,7 @@ def reversals(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
         row = {"better": better, "worse": worse, **with_bounds("lead", _lead(leads, better, worse))}
         row["n_seed_pairs"] = len(answers[better].seeds) * len(answers[worse].seeds)
         rows.append({**row, **with_bounds("reversed", share)})
-    bounds = [f"{name}{end}" for name in ("lead", "reversed") for end in ("", "_low", "_high")]
-    columns = ["better", "worse", *bounds[:3], "n_seed_pairs", *bounds[3:]]
+    columns = ["better", "worse", *columns_of("lead"), "n_seed_pairs", *columns_of("reversed")]
     return pd.DataFrame(rows, columns=columns).sort_values("lead", kind="stable", ignore_index=True)
 
 
@@ -121,12 +116,10 @@ def epochs_kept(history: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (trial, seed), run in history.groupby(["trial", "seed"], sort=False):
         ordered = run.sort_values("epoch", ignore_index=True)
-        by_loss, by_f1 = ordered.loc[ordered["val_nll"].idxmin()], ordered.loc[ordered["val_macro_f1"].idxmax()]
-        scores = {"f1_by_loss": by_loss["val_macro_f1"], "f1_by_f1": by_f1["val_macro_f1"]}
-        epochs = {"epoch_by_loss": int(by_loss["epoch"]), "epoch_by_f1": int(by_f1["epoch"])}
-        cost = scores["f1_by_loss"] - scores["f1_by_f1"]
-        rows.append({"trial": trial, "seed": seed, "n_epochs": len(run), **epochs, **scores, "cost": cost})
-    return pd.DataFrame(rows)
+        ends = ordered.loc[[ordered["val_nll"].idxmin(), ordered["val_macro_f1"].idxmax()]]
+        rows.append((trial, seed, len(run), *ends["epoch"], *ends["val_macro_f1"]))
+    columns = ["trial", "seed", "n_epochs", "epoch_by_loss", "epoch_by_f1", "f1_by_loss", "f1_by_f1"]
+    return pd.DataFrame(rows, columns=columns).assign(cost=lambda kept: kept["f1_by_loss"] - kept["f1_by_f1"])
 
 
 def ranks_by_criterion(kept: pd.DataFrame, *, level: float) -> pd.DataFrame:
@@ -153,8 +146,8 @@ def store_epochs(stage: Stage, kept: pd.DataFrame, ranked: pd.DataFrame) -> None
     seeds, with_choice = tuple(stage.params.training.seeds), kept[kept["n_epochs"] > 1]
     changed = int((ranked["rank_by_loss"] != ranked["rank_by_f1"]).sum())
     moved = int((with_choice["epoch_by_loss"] != with_choice["epoch_by_f1"]).sum())
-    for name, value in (("n_runs", len(with_choice)), ("n_other_epoch", moved), ("n_ranks_changed", changed)):
-        stage.number(f"defect.criterion.{name}", value, unit="count", seeds=seeds)
+    counts = {"n_runs": len(with_choice), "n_other_epoch": moved, "n_ranks_changed": changed}
+    store_counts(stage, "defect.criterion", counts, seeds=seeds)
     by_seed = with_choice.groupby("seed")["cost"].mean()
     cost = interval_over_seeds(by_seed, level=stage.params.statistics.level)
     stage.numbers["defect.criterion.cost"] = cost.number(n=len(with_choice), split=str(Split.VAL), seeds=seeds)
@@ -195,6 +188,5 @@ def nearest_twins(trials: Sequence[TrialParams], key: str) -> list[tuple[str, st
 
 def store_ablation(stage: Stage, published: pd.DataFrame, twins: Sequence[tuple[str, str, pd.DataFrame]]) -> None:
     """Numbers `defect.ablation.n_published` and `.n_ours` (the worst here; not defined where nothing is ablated)."""
-    stage.number("defect.ablation.n_published", len(published), unit="count")
     worst = max((len(differences) for _, _, differences in twins), default=np.nan)
-    stage.number("defect.ablation.n_ours", worst, unit="count")
+    store_counts(stage, "defect.ablation", {"n_published": len(published), "n_ours": worst})

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.numbers import ESTIMATE, Number
+from verdict.pages.tables import GAP, bounded, store
 from verdict.stats.metrics import macro_f1
-from verdict.stats.uncertainty import Interval, Statistic, with_bounds
+from verdict.stats.uncertainty import Interval, Statistic
 from verdict.workflow.stage import Stage
 
 
@@ -30,16 +31,15 @@ class Effect:
 
     def row(self, **words: object) -> dict[str, object]:
         """One row of a table: the words, n, and the three intervals as columns `x`, `x_low`, `x_high`."""
-        row: dict[str, object] = {**words, "n": self.n}
-        for name in ("ours", "defect", "difference"):
-            found = getattr(self, name)
-            row |= with_bounds(name, found)
-        return row
+        return {**words, "n": self.n} | bounded(self._found)
 
     def store(self, stage: Stage, prefix: str, seeds: tuple[int, ...] = ()) -> None:
         """Store `<prefix>.ours`, `<prefix>.defect` and `<prefix>.difference` among the stage's numbers."""
-        for name in ("ours", "defect", "difference"):
-            stage.numbers[f"{prefix}.{name}"] = getattr(self, name).number(n=self.n, split=self.split, seeds=seeds)
+        store(stage, prefix, self._found, n=self.n, split=self.split, seeds=seeds)
+
+    @property
+    def _found(self) -> dict[str, Interval]:
+        return {"ours": self.ours, "defect": self.defect, "difference": self.difference}
 
 
 def measure(stage: Stage, table: pd.DataFrame, ours: Statistic, defect: Statistic) -> Effect:
@@ -55,7 +55,7 @@ def measure(stage: Stage, table: pd.DataFrame, ours: Statistic, defect: Statisti
     found = [resampler.around(value, part) for value, part in zip(values, drawn, strict=True)]
     paired = resampler.around(values[1] - values[0], drawn[1] - drawn[0])
     if not np.any(drawn[1] - drawn[0]):
-        paired = resampler.mean(np.zeros(len(table)), span=(-1, 1))
+        paired = resampler.mean(np.zeros(len(table)), span=GAP)
     return Effect(*found, paired, len(table), str(table["split"].iloc[0]))
 
 

@@ -14,24 +14,14 @@ from verdict.model.features import Features
 from verdict.model.fit import Rows, fit, load_weights, read_weights
 from verdict.model.kept import KeptModel, load_warmup
 from verdict.model.trials import warmup_splits
+from verdict.pages.defects import leaks
 from verdict.pages.defects.effects import Effect, not_measured
-from verdict.pages.defects.leaks import (
-    IMAGE,
-    NOT,
-    PAIR,
-    PUBLISHED_SHARE,
-    Fits,
-    draw_groups,
-    exposure,
-    make_fits,
-    reported,
-    shared_with,
-)
 from verdict.pages.defects_network.kept_answers import compared, features_of, rows_of, zero_to_one
+from verdict.pages.tables import store_counts
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import WARMUP_STAGE
 
-NUMBERED = {"all": "defect.leak", PAIR: "defect.leak_pair"}
+NUMBERED = {"all": "defect.leak", leaks.PAIR: "defect.leak_pair"}
 
 
 @dataclass(frozen=True)
@@ -41,13 +31,13 @@ class ShortFits:
     Fitted without the defects, on test images as well (D03), and on pixels in the study's range (D04).
     """
 
-    fits: Fits
+    fits: leaks.Fits
     clean: np.ndarray
     leaked: np.ndarray
     zero_to_one: np.ndarray
 
 
-def short_fits(stage: Stage, judged: pd.DataFrame, *, n_images: int, share: float = PUBLISHED_SHARE) -> ShortFits:
+def short_fits(stage: Stage, judged: pd.DataFrame, *, n_images: int, share: float = leaks.PUBLISHED_SHARE) -> ShortFits:
     """Fit the fusion head three times on few images, from the warm-up's weights: clean, and with D03 and D04 on.
 
     Parameters
@@ -60,8 +50,8 @@ def short_fits(stage: Stage, judged: pd.DataFrame, *, n_images: int, share: floa
         Of the judged pairs that leak into a fit.
     """
     rng = stage.rng("defects.fits")
-    fits = make_fits(stage.pairs(Split.TRAIN), judged, n_images, share=share, rng=rng)
-    val = draw_groups(stage.pairs(Split.VAL), n_images, rng)
+    fits = leaks.make_fits(stage.pairs(Split.TRAIN), judged, n_images, share=share, rng=rng)
+    val = leaks.draw_groups(stage.pairs(Split.VAL), n_images, rng)
     model = load_warmup(stage)
     shown = pd.concat([fits.clean, val, fits.judged])["image_id"].to_numpy()
     stored, rescaled = model.features, features_of(model, shown, zero_to_one)
@@ -102,9 +92,9 @@ def leak_effects(stage: Stage, found: ShortFits, table: pd.DataFrame) -> pd.Data
     Numbers `defect.leak.…` over all pairs and `defect.leak_pair.…` over those that were seen with their label.
     """
     rows, test = rows_of(table, found.fits.judged), found.fits.judged
-    seen = exposure(found.fits.leaked, test)
+    seen = leaks.exposure(found.fits.leaked, test)
     effects = []
-    for what in ("all", PAIR, IMAGE, NOT):
+    for what in ("all", leaks.PAIR, leaks.IMAGE, leaks.NOT):
         chosen = np.ones(len(test), dtype=bool) if what == "all" else seen == what
         if chosen.any():
             effect = compared(stage, rows[chosen], found.clean[chosen], found.leaked[chosen])
@@ -134,12 +124,12 @@ def leak_counts(stage: Stage, found: ShortFits) -> pd.DataFrame:
     """
     fits, trained = found.fits, warmup_splits(stage)[0]
     asked = {
-        "this report's warm-up, against every reported split": (stage.pairs(trained), reported(stage.pairs())),
+        "this report's warm-up, against every reported split": (stage.pairs(trained), leaks.reported(stage.pairs())),
         "the clean fit, against its test images": (fits.clean, fits.judged),
         "the leaking fit, against its test images": (fits.leaked, fits.judged),
     }
-    rows = [{"training": name, **shared_with(*tables)} for name, tables in asked.items()]
-    stage.number("defect.leak.n_images_ours", rows[0]["n_images_seen"], unit="count")
-    stage.number("defect.leak.n_images", rows[2]["n_images_seen"], unit="count", split=str(Split.TEST))
-    stage.number("defect.leak.n_pairs", rows[2]["n_pairs_seen"], unit="count", split=str(Split.TEST))
+    rows = [{"training": name, **leaks.shared_with(*tables)} for name, tables in asked.items()]
+    store_counts(stage, "defect.leak", {"n_images_ours": rows[0]["n_images_seen"]})
+    seen = {"n_images": rows[2]["n_images_seen"], "n_pairs": rows[2]["n_pairs_seen"]}
+    store_counts(stage, "defect.leak", seen, split=str(Split.TEST))
     return pd.DataFrame(rows)

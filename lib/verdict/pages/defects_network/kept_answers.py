@@ -46,12 +46,11 @@ def again(stage: Stage, model: KeptModel, table: pd.DataFrame, pairs: pd.DataFra
     changed = RAW.decide(two_class(logit)) != RAW.decide(stored)
     shared = {"n": len(pairs), "split": str(Split.TEST)}
     largest = np.abs(two_class(logit) - stored).max()
-    found = {
-        "pairs answered again": stage.number("repro.n_answers", len(pairs), unit="count", split=str(Split.TEST)),
-        "answers that change": stage.number("repro.n_changed_answers", changed.sum(), unit="count", **shared),
-        "largest change of a logit": stage.number("repro.logit_difference", largest, kind=EXACT, **shared),
-    }
-    return pd.DataFrame({"compared": list(found), "found": list(found.values())})
+    found = [stage.number("repro.n_answers", len(pairs), unit="count", split=str(Split.TEST))]
+    found.append(stage.number("repro.n_changed_answers", changed.sum(), unit="count", **shared))
+    found.append(stage.number("repro.logit_difference", largest, kind=EXACT, **shared))
+    words = ["pairs answered again", "answers that change", "largest change of a logit"]
+    return pd.DataFrame({"compared": words, "found": found})
 
 
 def rows_of(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:

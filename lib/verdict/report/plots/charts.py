@@ -74,8 +74,18 @@ def plot_lines(
     sns.lineplot(table, x=x, y=y, ax=ax, sort=False, markeredgewidth=0, **options)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if names and ax.get_legend():
-        aside = {"bbox_to_anchor": (1, 0.5), "fontsize": 8} if len(names) > MAX_INSIDE else {}
-        sns.move_legend(ax, "center left" if aside else "best", title=None, **aside)
+        sns.move_legend(ax, "best", title=None) if len(names) <= MAX_INSIDE else _legend_aside(ax)
+
+
+def _legend_aside(ax: Axes) -> None:
+    sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), title=None, fontsize=8)
+
+
+def _note(ax: Axes, x: float, text: str, side: str) -> None:
+    """Words at the top of a vertical line, on its left or right."""
+    gap = {"left": -3, "right": 3}[side]
+    corner = {"xycoords": ("data", "axes fraction"), "xytext": (gap, -9), "textcoords": "offset points"}
+    ax.annotate(text, (x, 1), ha="right" if side == "left" else "left", fontsize=8.5, **corner)
 
 
 def plot_reliability(bins: pd.DataFrame, *, ax: Axes) -> None:
@@ -224,7 +234,7 @@ def plot_models(table: pd.DataFrame, *, ax: Axes, x: str, y: str, xlabel: str, y
     ax.hlines(table[y], table[f"{x}_low"], table[f"{x}_high"], colors=colors.values(), linewidth=1.2)
     ax.vlines(table[x], table[f"{y}_low"], table[f"{y}_high"], colors=colors.values(), linewidth=1.2)
     sns.scatterplot(table, x=x, y=y, hue="model", palette=colors, s=50, ax=ax)
-    sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), title=None, fontsize=8)
+    _legend_aside(ax)
     ax.set(xlabel=xlabel, ylabel=ylabel)
 
 
@@ -288,8 +298,7 @@ def plot_histogram(
     ax.get_legend().set_title(None)
     if limit is not None:
         ax.axvline(limit, **REFERENCE)
-        aside = {"xycoords": ("data", "axes fraction"), "xytext": (-3, -9), "textcoords": "offset points"}
-        ax.annotate(f"within reach up to {limit:.3g}", (limit, 1), ha="right", fontsize=8.5, **aside)
+        _note(ax, limit, f"within reach up to {limit:.3g}", "left")
     ax.set(xlabel=xlabel, ylabel="Count")
 
 
@@ -377,19 +386,15 @@ def plot_embedding(points: pd.DataFrame, *, ax: Axes, names: Sequence[str]) -> N
     names : sequence of str
         Classes in the order of the legend.
     """
-    kinds = {}
+    palette, markers, kind = {}, {}, pd.Series("", index=points.index)
     for (name, color), is_right in itertools.product(palette_of(names).items(), (True, False)):
-        n = ((points["label"] == name) & (points["is_right"] == is_right)).sum()
-        words = f"{plain(name)}, answered {'rightly' if is_right else 'wrongly'} ({n:,})"
-        kinds[name, is_right] = (words, color, "o" if is_right else "X")
-    words, colors, markers = zip(*kinds.values(), strict=True)
-    kind = [kinds[key][0] for key in zip(points["label"], points["is_right"], strict=True)]
-    looks = {"palette": dict(zip(words, colors, strict=True)), "markers": dict(zip(words, markers, strict=True))}
-    orders = {"hue_order": words, "style_order": words}
-    sns.scatterplot(
-        x=points["x"], y=points["y"], hue=kind, style=kind, s=24, linewidth=0, alpha=0.7, ax=ax, **looks, **orders
-    )
+        chosen = (points["label"] == name) & (points["is_right"] == is_right)
+        words = f"{plain(name)}, answered {'rightly' if is_right else 'wrongly'} ({chosen.sum():,})"
+        palette[words], markers[words], kind[chosen] = color, "o" if is_right else "X", words
+    looks = {"palette": palette, "markers": markers, "hue_order": [*palette], "style_order": [*palette]}
+    shown = points.assign(kind=kind)
+    sns.scatterplot(shown, x="x", y="y", hue="kind", style="kind", s=24, linewidth=0, alpha=0.7, ax=ax, **looks)
     ax.set(xticks=[], yticks=[], xlabel="", ylabel="", aspect="equal")
     sns.despine(ax=ax, left=True, bottom=True)
     ax.grid(False)
-    sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    _legend_aside(ax)

@@ -37,8 +37,6 @@ _STYLE = {
     "legend.frameon": False,
     "legend.handlelength": 2.6,
     "lines.linewidth": 1.7,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "verdict",
 }
 
 
