@@ -146,9 +146,9 @@ def decisions_by_split(
     """What the policy does on each split.
 
     Returns split, n; auto, clarify, human (shares); auto_error (error rate of what went out alone; NaN if nothing did),
-    error (of all final answers, expected over people), cost, always_auto, always_human (means) and gain (cost of always
-    asking a person minus the policy's, paired), with intervals. Numbers `<split>.auto_share`, `.auto_error`,
-    `.policy_cost`, `.policy_gain` and `.policy_room` (that and a twentieth of always asking) of the independent splits.
+    error (of all final answers, expected over people), cost, always_auto, always_human (means) gain (cost of always
+    asking a person minus the policy's, paired) and room (gain and a twentieth of always asking), with intervals.
+    Numbers `<split>.auto_share`, `.auto_error`, `.policy_cost`, `.policy_gain` and `.policy_room` of independent splits.
     """
     rows = []
     for split, found in evidence.items():
@@ -166,7 +166,7 @@ def decisions_by_split(
         row["gain"] = draws.mean(saved, span=span)
         most = DEARER * row["always_human"].value
         room = Interval(*(most + getattr(row["gain"], end) for end in ("value", "low", "high")))
-        rows.append({"split": split, "n": len(found)} | bounded(row))
+        rows.append({"split": split, "n": len(found)} | bounded(row | {"room": room}))
         if split != Split.TEST:
             stored = {"policy_cost": row["cost"], "policy_gain": row["gain"], "policy_room": room}
             for name, interval in stored.items():

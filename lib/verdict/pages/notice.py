@@ -55,7 +55,7 @@ def pair_table(stage: Stage, tables: Mapping[str, pd.DataFrame], found: Mapping[
 
 
 def batch_table(stage: Stage, found: Mapping[str, Strangeness]) -> pd.DataFrame:
-    """Each split as one batch against calib: split, n (rows compared, one a group), signal, statistic and p-values.
+    """Each split as one batch against calib: split, n (rows compared), signal, statistic, p-values, is_foreign.
 
     Numbers `foreign.rate_batch`, `<split>.batch_p` (over all signals) and `<split>.is_foreign` of every split.
     """
@@ -63,7 +63,8 @@ def batch_table(stage: Stage, found: Mapping[str, Strangeness]) -> pd.DataFrame:
     for split, one in found.items():
         table = compare_batch(one.known, one.watched)
         n_rows = len(next(iter(one.watched.values())))
-        parts.append(table.assign(split=split, n=n_rows)[["split", "n", *table.columns]])
+        table = table.assign(split=split, n=n_rows, is_foreign=int(one.batch <= level))
+        parts.append(table[["split", "n", "signal", "statistic", "p_value", "adjusted", "is_foreign"]])
         stage.numbers[f"{split}.batch_p"] = Number(float(one.batch), n=n_rows, split=split, kind=EXACT)
         stage.number(f"{split}.is_foreign", one.batch <= level, n=n_rows, split=split, kind=EXACT)
     if found:

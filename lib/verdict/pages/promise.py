@@ -62,15 +62,19 @@ def bind(stage: Stage, tuning: Evidence, parts: tuple[Known, Known]) -> Evidence
     return replace(tuning, promised=found)
 
 
-def judge_on_test(stage: Stage, study: PolicyStudy) -> None:
-    """Number `policy.test.promise_excess`: how far the lower bound of the automatic error on test is above the promise.
+def judge_on_test(stage: Stage, study: PolicyStudy) -> pd.DataFrame:
+    """The promise beside the automatic error on test: quantity, value.
 
-    Zero or less: it is not shown broken. Not defined where nothing goes out alone, or nothing is promised.
+    Number `policy.test.promise_excess`: how far the lower bound of that error is above the promise. Zero or less: it is
+    not shown broken. Not defined where nothing goes out alone, or nothing is promised.
     """
     settings, error = stage.params.policy.guarantee, stage.numbers["policy.test.auto_error"]
     is_defined = settings is not None and error.low is not None
     excess = error.low - settings.error if is_defined else math.nan
-    stage.numbers["policy.test.promise_excess"] = Number(excess, n=error.n, split=Split.TEST, kind=EXACT)
+    number = Number(excess, n=error.n, split=Split.TEST, kind=EXACT)
+    stage.numbers["policy.test.promise_excess"] = number
+    told = {"error rate of what goes out alone": error, "its lower bound minus the promise": number}
+    return pd.DataFrame({"quantity": list(told), "value": list(told.values())})
 
 
 def level_table(stage: Stage, parts: tuple[Known, Known], test: Evidence, draws: Resampler) -> pd.DataFrame:
