@@ -308,7 +308,7 @@ def test_strangers_and_promises_are_logged_replayed_and_explained(tmp_path):
         return replay_log(path)
 
     assert written(0.4).is_identical
-    (_, stranger), (number, alone) = first_of(path, forced_by="foreign_pair"), first_of(path, decision="auto")
+    (_, stranger), (number, alone) = first_of(path, forced_by="foreign"), first_of(path, decision="auto")
     assert "not above 0.050: the case is foreign and goes to a person" in explain_item(stranger)
     told = "Of such answers at most 0.050 are wrong, with confidence 0.950 (exact binomial test, 97 rows in 89 groups)."
     assert told in explain_item(alone)

@@ -166,7 +166,7 @@ def test_strangers_and_foreign_batches_go_to_a_person_after_older_reasons():
     signals, is_empty = {"a": np.array([0.9, 0.1, 0.9, 0.9])}, np.array([True, False, False, False])
     foreign = np.array([0.001, 0.001, 0.01, 0.02])
     gate = {"tau_critical": 0.2, "foreign": foreign, "tau_pair": 0.01}
-    assert force(signals, is_empty, **gate).tolist() == [1, 2, Forced.FOREIGN_PAIR, Forced.NONE]
+    assert force(signals, is_empty, **gate).tolist() == [1, 2, Forced.FOREIGN, Forced.NONE]
     assert force(signals, is_empty, **gate, is_batch_foreign=True).tolist() == [1, 2, 3, Forced.FOREIGN_BATCH]
     assert force(signals, is_empty, tau_critical=None, foreign=foreign).tolist() == [1, 0, 0, 0], "no rate, no rule"
 

@@ -42,7 +42,7 @@ def test_strange_pairs_are_told_from_like_ones_at_the_stated_rate(stage):
     assert numbers["independent.foreign_auroc"].low > 0.9
     evidence = gather(stage, "test", CALIBRATED, KEPT)
     flagged = evidence.foreign <= 0.01
-    assert set(evidence.forced[flagged]) <= {Forced.FOREIGN_PAIR, Forced.CRITICAL_SIGNAL, Forced.EMPTY_SET}
+    assert set(evidence.forced[flagged]) <= {Forced.FOREIGN, Forced.CRITICAL_SIGNAL, Forced.EMPTY_SET}
 
 
 def test_a_foreign_batch_lets_nothing_out_and_halves_of_test_raise_no_alarm(stage):
@@ -59,7 +59,7 @@ def test_a_foreign_batch_lets_nothing_out_and_halves_of_test_raise_no_alarm(stag
     assert power["noticed"].iloc[-1] == 1
     pair_table(stage, tables, found)
     assert "called foreign (p = 0): nothing of it goes out alone" in told(
-        "09_independent_set", "As a batch the generated", stage.numbers
+        "09_independent_set", "{{ independent.batch_p }}): nothing", stage.numbers
     ).replace(stage.numbers["independent.batch_p"].text, "0")
     assert "not called foreign (p = " in told("08_policy", "As a batch test is", stage.numbers)
 

@@ -42,7 +42,7 @@ HELD |= of("policy.promise", is_by_group=1, n_needed=47, n_more=16)
 HELD |= of("policy.test", "cost_without_promise", "gain_over_no_promise", promise_excess=-0.01)
 STRANGE = of("foreign", rate_batch=0.01, rate_pair=0.01) | of("test", "foreign_share", batch_p=0.4, is_foreign=0)
 STRANGE |= of("test", batch_alarms=0.002, batch_alarms_n=1000)
-NOTICED = STRANGE | of("independent", "foreign_share", "foreign_auroc", batch_p=0.001, is_foreign=1)
+NOTICED = STRANGE | IMAGES | of("independent", "foreign_share", "foreign_auroc", batch_p=0.001, is_foreign=1)
 RACE = {"repro.total_min": 3, "defect.ranking.published": 0.4, "defect.ranking.lead": 0.1}
 RACE |= {"defect.ranking.n_races": 3, "defect.ranking.reversed": 0.2}
 EPOCHS = of("defect.criterion", n_runs=4, n_other_epoch=1, cost=-0.1, n_ranks_changed=2)
@@ -67,7 +67,7 @@ SIGNALS, LIMITS, ANSWER, HANDOVER = (
     for words in ("All signals are", "No case goes out", "An oracle that knew the truth", "Handing over gains")
 )
 KEEPING, AT_HOME = ("08_policy", "thresholds in the sequence"), ("08_policy", "As a batch test is")
-APART = ("09_independent_set", "As a batch the generated")
+APART = ("09_independent_set", "{{ independent.batch_p }}): nothing")
 MISSING, ELSEWHERE = ("09_independent_set", "stays open"), ("09_independent_set", "The policy lets")
 ORDER, CHOICE, GUARD = (
     ("13_reproducibility", words) for words in ("closest of", "defect.criterion", "The guard against")

@@ -38,7 +38,7 @@ class Forced(IntEnum):
     NONE = 0
     EMPTY_SET = 1
     CRITICAL_SIGNAL = 2
-    FOREIGN_PAIR = 3
+    FOREIGN = 3
     FOREIGN_BATCH = 4
 
     @property
@@ -113,7 +113,7 @@ def force(
             is_low |= check_unit(f"signal {name}", signal) <= tau_critical
     reasons = np.full(len(is_empty), Forced.FOREIGN_BATCH if is_batch_foreign else Forced.NONE)
     if foreign is not None and tau_pair is not None:
-        reasons = np.where(check_unit("foreign", foreign) <= tau_pair, Forced.FOREIGN_PAIR, reasons)
+        reasons = np.where(check_unit("foreign", foreign) <= tau_pair, Forced.FOREIGN, reasons)
     reasons = np.where(is_low, Forced.CRITICAL_SIGNAL, reasons)
     return np.where(is_empty, Forced.EMPTY_SET, reasons).astype(np.int8)
 

@@ -146,9 +146,9 @@ def decisions_by_split(
     """What the policy does on each split.
 
     Returns split, n; auto, clarify, human (shares); auto_error (error rate of what went out alone; NaN if nothing did),
-    error (of all final answers, expected over people), cost, always_auto, always_human (means) gain (cost of always
+    error (of all final answers, expected over people), cost, always_auto, always_human (means), gain (cost of always
     asking a person minus the policy's, paired) and room (gain and a twentieth of always asking), with intervals.
-    Numbers `<split>.auto_share`, `.auto_error`, `.policy_cost`, `.policy_gain` and `.policy_room` of independent splits.
+    Numbers `<split>.auto_share`, `.auto_error`, `.policy_cost`, `.policy_gain`, `.policy_room` of independent splits.
     """
     rows = []
     for split, found in evidence.items():

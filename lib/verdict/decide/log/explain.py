@@ -51,7 +51,7 @@ def _why(item: Item) -> str:
             f"{weakest} is {_shown(item.signals[weakest])}, not above the safety limit {_shown(limits.tau_critical)}: "
             "the case goes to a person whatever the score."
         )
-    if item.forced_by in ("foreign_pair", "foreign_batch"):
+    if item.forced_by in ("foreign", "foreign_batch"):
         return _foreign(item)
     if item.decision == "auto":
         return f"The score is at least {_shown(limits.t_auto)}, so the model's answer goes out alone.{_promise(item)}"

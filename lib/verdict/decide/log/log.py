@@ -94,7 +94,7 @@ class Item(_Strict):
     score: Unit
     thresholds: Thresholds
     decision: Literal["auto", "clarify", "human"]
-    forced_by: Literal["empty_set", "critical_signal", "foreign_pair", "foreign_batch"] | None
+    forced_by: Literal["empty_set", "critical_signal", "foreign", "foreign_batch"] | None
     model_answer: Text
     clarification: Asked | None
     human_answer: Text | None
