@@ -290,3 +290,31 @@ def test_command_line(log, capsys, tmp_path, monkeypatch):
     home.write_bytes(b"")
     status, said = told("replay", "--profile", "mine")
     assert status == 2 and "is empty" in said
+
+
+def test_strangers_and_promises_are_logged_replayed_and_explained(tmp_path):
+    path, plain = tmp_path / "audit.jsonl", batch_of(211)
+    policy = Policy(0.8, 0.5, 0.1, tau_pair=0.05, tau_batch=0.01)
+    foreign = np.random.default_rng(3).uniform(size=211)
+    promise = {"error": 0.05, "confidence": 0.95, "error_by_class": {}, "method": "exact binomial test"}
+    promise |= {"n_rows": 97, "n_groups": 89, "is_kept": True}
+
+    def written(p_value):
+        is_empty = plain.sets.sum(axis=1) == 0
+        gate = {"tau_critical": 0.1, "foreign": foreign, "tau_pair": 0.05, "is_batch_foreign": p_value <= 0.01}
+        forced = force(plain.signals, is_empty, **gate)
+        decided = {"forced": forced, "decision": decide(plain.score, policy, forced=forced), "policy": policy}
+        write_log(path, iter_items(batch_of(211, **decided, foreign=foreign, batch=p_value, promise=promise)))
+        return replay_log(path)
+
+    assert written(0.4).is_identical
+    (_, stranger), (number, alone) = first_of(path, forced_by="foreign"), first_of(path, decision="auto")
+    assert "not above 0.050: the case is foreign and goes to a person" in explain_item(stranger)
+    told = "Of such answers at most 0.050 are wrong, with confidence 0.950 (exact binomial test, 97 rows in 89 groups)."
+    assert told in explain_item(alone)
+    rewrite(path, number, foreign=0.01)
+    (first, second, *_) = replay_log(path).first
+    assert {first.field, second.field} <= {"forced_by", "decision", "final_answer", "clarification, human_answer"}
+    assert written(0.002).is_identical and not any(item.decision == "auto" for item in read_log(path))
+    _, of_batch = first_of(path, forced_by="foreign_batch")
+    assert "(p = 0.002, not above 0.010): nothing of it goes out" in explain_item(of_batch)

@@ -160,3 +160,28 @@ def test_forced_pairs_do_not_move_the_thresholds():
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_strangers_and_foreign_batches_go_to_a_person_after_older_reasons():
+    signals, is_empty = {"a": np.array([0.9, 0.1, 0.9, 0.9])}, np.array([True, False, False, False])
+    foreign = np.array([0.001, 0.001, 0.01, 0.02])
+    gate = {"tau_critical": 0.2, "foreign": foreign, "tau_pair": 0.01}
+    assert force(signals, is_empty, **gate).tolist() == [1, 2, Forced.FOREIGN, Forced.NONE]
+    assert force(signals, is_empty, **gate, is_batch_foreign=True).tolist() == [1, 2, 3, Forced.FOREIGN_BATCH]
+    assert force(signals, is_empty, tau_critical=None, foreign=foreign).tolist() == [1, 0, 0, 0], "no rate, no rule"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_policy_held_to_some_thresholds_is_the_cheapest_of_these(seed):
+    score, outcomes = random_case(seed, n=29, levels=11 if seed % 2 else None)
+    allowed = np.random.default_rng(seed).choice(score, 3, replace=False) if seed else np.empty(0)
+    policy = tune_policy(score, outcomes, allowed=allowed)
+    cuts = [*np.unique(score), ABOVE_ALL]
+    highest = [*allowed, ABOVE_ALL]
+    brute = min(
+        mean_cost(score, outcomes, Policy(max(high, low), min(high, low)))
+        for high, low in itertools.product(highest, cuts)
+        if low <= high
+    )
+    assert policy.t_auto in highest and policy.t_clarify <= policy.t_auto
+    assert mean_cost(score, outcomes, policy) == pytest.approx(brute, abs=1e-12)

@@ -11,9 +11,7 @@ from verdict.decide.signals import (
     distance_confidence,
     ensemble_stability,
     entropy_confidence,
-    mahalanobis_distance,
     max_probability,
-    neighbour_distance,
     without_each,
 )
 from verdict.stats.ranking import aurc
@@ -69,34 +67,6 @@ def test_without_the_signal_that_ranks_errors_the_composite_ranks_worse():
     assert without_each(signals, good)["noise"].tolist() == composite({"good": good}, good).tolist()
 
 
-def test_mahalanobis_by_hand_and_under_rescaling():
-    reference = np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    # Covariance diag(8 / 4, 2 / 4), mean 0.
-    found = mahalanobis_distance(np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 0.0]]), reference, shrinkage=0.0)
-    assert found == pytest.approx([np.sqrt(4 / 2), np.sqrt(4 / 0.5), 0])
-    rng = np.random.default_rng(0)
-    features, train = rng.normal(size=(7, 3)), rng.normal(size=(101, 3))
-    stretch = np.diag([5.0, 0.2, 1.0])
-    plain = mahalanobis_distance(features, train, shrinkage=0.0)
-    assert mahalanobis_distance(features @ stretch, train @ stretch, shrinkage=0.0) == pytest.approx(plain)
-
-
-def test_mahalanobis_takes_the_nearest_class():
-    rng = np.random.default_rng(1)
-    train = np.concatenate([rng.normal(-9, 1, (53, 2)), rng.normal(9, 1, (59, 2))])
-    classes = np.repeat([0, 1], [53, 59])
-    middle, centre = mahalanobis_distance(np.array([[0.0, 0.0], [9.0, 9.0]]), train, classes)
-    assert centre < 1
-    assert middle > 5
-
-
-def test_neighbour_distance_by_hand():
-    reference = np.array([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]])
-    features = np.array([[5.0, 0.0], [1.0, 1.0]])
-    assert neighbour_distance(features, reference, k=1) == pytest.approx([0, np.sqrt(2 - np.sqrt(2))], abs=1e-7)
-    assert neighbour_distance(features, reference, k=3)[0] == pytest.approx(2)
-
-
 def test_distance_confidence_is_a_conformal_p_value():
     assert distance_confidence(np.array([0.5, 2.0, 9.0]), np.array([1.0, 2.0, 3.0])) == pytest.approx(
         [4 / 4, 3 / 4, 1 / 4]
@@ -110,9 +80,6 @@ def test_distance_confidence_is_a_conformal_p_value():
         (lambda: composite({"a": np.array([1.1])}), r"signal a must lie in \[0, 1\]"),
         (lambda: composite({"a": np.ones(1)}, np.array([np.nan])), r"consistency must lie in \[0, 1\]"),
         (lambda: entropy_confidence(np.array([[-1.2, 2.2]])), "did you pass logits"),
-        (lambda: neighbour_distance(np.zeros((1, 2)), np.ones((3, 2)), k=1), "zero"),
-        (lambda: neighbour_distance(np.ones((1, 2)), np.ones((3, 2)), k=4), r"1\.\.3"),
-        (lambda: mahalanobis_distance(np.ones((1, 2)), np.ones((3, 5))), r"\(n, d\) and reference \(m, d\)"),
     ],
 )
 def test_refusals(call, message):

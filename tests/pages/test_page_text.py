@@ -37,6 +37,12 @@ JUDGED += ("accuracy", "gain_over_guessing", "auto_share", "policy_gain")
 GENERATED, BY_HAND = of("independent", *JUDGED, n_pairs=40), of("independent_hand", *JUDGED, n_pairs=40)
 IMAGES = {"independent.n_images": 7, "independent_hand.n_images": 7}
 BOTH = PEOPLE | GENERATED | BY_HAND | IMAGES
+HELD = of("policy.promise", error=0.05, confidence=0.95, n_limits=0, n_kept=3, n_tested=7, n_rows=97, n_groups=31)
+HELD |= of("policy.promise", is_by_group=1, n_needed=47, n_more=16)
+HELD |= of("policy.test", "cost_without_promise", "gain_over_no_promise", promise_excess=-0.01)
+STRANGE = of("foreign", rate_batch=0.01, rate_pair=0.01) | of("test", "foreign_share", batch_p=0.4, is_foreign=0)
+STRANGE |= of("test", batch_alarms=0.002, batch_alarms_n=1000)
+NOTICED = STRANGE | IMAGES | of("independent", "foreign_share", "foreign_auroc", batch_p=0.001, is_foreign=1)
 RACE = {"repro.total_min": 3, "defect.ranking.published": 0.4, "defect.ranking.lead": 0.1}
 RACE |= {"defect.ranking.n_races": 3, "defect.ranking.reversed": 0.2}
 EPOCHS = of("defect.criterion", n_runs=4, n_other_epoch=1, cost=-0.1, n_ranks_changed=2)
@@ -60,6 +66,8 @@ SIGNALS, LIMITS, ANSWER, HANDOVER = (
     ("08_policy", words)
     for words in ("All signals are", "No case goes out", "An oracle that knew the truth", "Handing over gains")
 )
+KEEPING, AT_HOME = ("08_policy", "thresholds in the sequence"), ("08_policy", "As a batch test is")
+APART = ("09_independent_set", "{{ independent.batch_p }}): nothing")
 MISSING, ELSEWHERE = ("09_independent_set", "stays open"), ("09_independent_set", "The policy lets")
 ORDER, CHOICE, GUARD = (
     ("13_reproducibility", words) for words in ("closest of", "defect.criterion", "The guard against")
@@ -227,6 +235,32 @@ CASES = [
     *by_interval(
         *(HANDOVER, {}, "policy.test.handover_gain", "Handing over gains accuracy: on the cases"),
         *("**Handing over loses accuracy:** on the cases", "Whether handing over gains accuracy is not shown: on the"),
+    ),
+    (KEEPING, HELD, {}, "3 of the 7 thresholds in the sequence keep the promise, shown by the betting test", "**No"),
+    (KEEPING, HELD, {"policy.promise.n_kept": 0}, "**No threshold keeps the promise**, so nothing", "in the sequence"),
+    (KEEPING, HELD, {"policy.promise.is_by_group": 0}, "the exact binomial test on 97 rows", "betting"),
+    (KEEPING, HELD, {"policy.promise.n_needed": NOTHING}, "no number of groups would be enough", "would have to"),
+    (KEEPING, HELD, {"policy.promise.n_more": 0}, "47 groups would have to test it, which there are", "more"),
+    (KEEPING, {}, {}, "", "promise"),
+    (ANSWER, DECIDED, {}, "The policy is not degenerate", "Promised"),
+    (ANSWER, DECIDED | HELD, {}, "test does not show it broken", "**no threshold"),
+    (ANSWER, DECIDED | HELD, {"policy.promise.n_kept": 0}, "**no threshold keeps it**", "does not show it broken"),
+    (ANSWER, DECIDED | HELD, {"policy.test.promise_excess": 0.01}, "**test shows it broken**", "does not show"),
+    (ANSWER, DECIDED | HELD, {"policy.test.promise_excess": NOTHING}, "the cheapest policy lets nothing out alone"),
+    *by_interval(
+        *(ANSWER, DECIDED | HELD, "policy.test.gain_over_no_promise", "Here the policy is cheaper than thresholds"),
+        *("The promise costs: the cheapest", "That it costs anything against the cheapest thresholds without it"),
+    ),
+    (AT_HOME, STRANGE, {}, "As a batch test is not called foreign (p = 0.4); of its halves", "**called foreign**"),
+    (AT_HOME, STRANGE, {"test.is_foreign": 1}, "As a batch test is **called foreign** (p = 0.4)", "not called"),
+    (AT_HOME, STRANGE, {"test.foreign_share": NOTHING}, "As a batch test is not", "Of test"),
+    (AT_HOME, {}, {}, "", "foreign"),
+    (APART, NOTICED, {}, "set is called foreign (p = 0.001): nothing of it goes out alone; of its", "hand-written"),
+    (APART, NOTICED, {"independent.is_foreign": 0}, "the generated set is **not called foreign**", "nothing of it"),
+    (ELSEWHERE, BOTH | NOTICED, no("independent_hand"), "it is called foreign, and nothing goes out alone", "lets"),
+    (
+        *(ELSEWHERE, BOTH | NOTICED, no("independent_hand") | {"independent.is_foreign": 0}),
+        *("**It is not noticed.** The policy lets", "Without a label"),
     ),
     (HANDOVER, {}, {"policy.test.handover_gain": NOTHING}, "No case is handed over", "accuracy"),
     (MISSING, BOTH, {}, "", "This data"),

@@ -404,11 +404,31 @@ class HumanParams(Model):
             yield "confusion must be square, a row for each true class, each row summing to 1"
 
 
+class GuaranteeParams(Model):
+    """What is promised of automatic answers: an error rate, how sure it is, and rates for single answers by class."""
+
+    error: Fraction
+    confidence: Fraction
+    error_by_class: dict[str, Fraction]
+
+
+class ForeignParams(Model):
+    """How often a pair, and a whole batch, may be taken for foreign though it is not."""
+
+    pair: Fraction
+    batch: Fraction
+
+
 class PolicyParams(Model):
-    """When the model may act alone; `questions` maps a yes/no question to the classes whose answer is yes."""
+    """When the model may act alone; `questions` maps a yes/no question to the classes whose answer is yes.
+
+    Without a `guarantee` nothing is promised, without `foreign` nothing is compared with what is known.
+    """
 
     costs: CostParams
     human: HumanParams
+    guarantee: GuaranteeParams | None
+    foreign: ForeignParams | None
     questions: dict[str, tuple[str, ...]]
     n_questions: Annotated[int, Field(ge=1, le=4)]
     critical_floor: Annotated[float, Field(ge=0, lt=1)]
@@ -419,7 +439,8 @@ class PolicyParams(Model):
 
     def about(self, classes: tuple[str, ...]) -> Iterator[str]:
         """What prices, questions and a confusion matrix say of other classes than these, and too many questions."""
-        named = {"costs.error_of": self.costs.error_of}
+        named: dict[str, Any] = {"costs.error_of": self.costs.error_of}
+        named |= {"guarantee.error_by_class": self.guarantee.error_by_class} if self.guarantee else {}
         named |= {f"questions: {question!r}": names for question, names in self.questions.items()}
         for place, names in named.items():
             if unknown := sorted(set(names) - set(classes)):
@@ -620,6 +641,8 @@ class Params(Model):
         data, own = self.data.model_copy(update={"source": "clip"}), self.policy
         changed: dict[str, Any] = {name: getattr(self.clip_policy, name) for name in ("questions", "n_questions")}
         changed["costs"] = own.costs.model_copy(update={"error_of": {}})
+        if own.guarantee is not None:
+            changed["guarantee"] = own.guarantee.model_copy(update={"error_by_class": {}})
         if own.human.kind != "parametric":
             changed["human"] = own.human.model_copy(update={"kind": "parametric", "confusion": None})
         return self.model_copy(update={"data": data, "policy": own.model_copy(update=changed)})

@@ -13,7 +13,7 @@ from verdict.decide.policy import Decision, Forced, Outcomes, Policy, decide, re
 from verdict.stats.uncertainty import Interval, Resampler, Statistic, Weights, with_bounds
 from verdict.stats.weighted import ratio, weighted_mean
 
-NOT_AUTO = "not auto"
+NOT_AUTO, WITHOUT_PROMISE = "not auto", "without promise"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Case:
 
     `score` (n,) in [0, 1]; `group_id` (n,): independent unit, resampled by intervals; `forced` (n,): from `force`;
     None: no gate; `is_simulated`: whether the person who takes over is simulated: what is then the same for every pair
-    is given by the parameters, and has no interval.
+    is given by the parameters, and has no interval; `allowed` (k,): thresholds for automatic answers that may be tuned
+    to, see `tune_policy`; None: all.
     """
 
     score: np.ndarray
@@ -30,6 +31,7 @@ class Case:
     group_id: np.ndarray
     forced: np.ndarray | None = None
     is_simulated: bool = False
+    allowed: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if len(self.score) == 0:
@@ -37,7 +39,8 @@ class Case:
 
     def tune(self, tau_critical: float | None = None) -> Policy:
         """The cheapest policy on these pairs, see `tune_policy`."""
-        return tune_policy(self.score, self.outcomes, forced=self.forced, tau_critical=tau_critical)
+        free = {"forced": self.forced, "tau_critical": tau_critical, "allowed": self.allowed}
+        return tune_policy(self.score, self.outcomes, **free)
 
     def decide(self, policy: Policy) -> np.ndarray:
         """Decisions, (n,)."""
@@ -46,7 +49,8 @@ class Case:
     def take(self, rows: np.ndarray) -> Case:
         """Some of the pairs, at least one."""
         forced = None if self.forced is None else self.forced[rows]
-        return Case(self.score[rows], self.outcomes.take(rows), self.group_id[rows], forced, self.is_simulated)
+        taken = (self.score[rows], self.outcomes.take(rows), self.group_id[rows], forced)
+        return Case(*taken, self.is_simulated, self.allowed)
 
     def means(self, decision: np.ndarray, draws: Resampler) -> tuple[Interval, Interval]:
         """Mean realised cost and error rate of the final answers, over the same resamples.
@@ -158,13 +162,15 @@ def compare_policies(
     `rivals`: other scores, each tuned by the same exact scan without the gate: maximum probability, entropy …;
     `tau_critical`: of the gate behind `forced`; `draws`: over the groups of test. Returns columns policy; cost,
     difference (paired, from the policy: positive is dearer) and accuracy, with intervals; auto, clarify, human
-    (shares). Rows: policy, without gate, each rival, always auto, always human, random at equal coverage (in
-    expectation), oracle (per pair the cheapest branch, knowing all answers).
+    (shares). Rows: policy, without promise (any threshold allowed), without gate, each rival, always auto, always
+    human, random at equal coverage (in expectation), oracle (per pair the cheapest branch, knowing all answers).
     """
     own = {} if calib.forced is None else {"without gate": (calib.score, test.score)}
     decisions = {"policy": test.decide(calib.tune(tau_critical))}
+    if calib.allowed is not None:
+        decisions[WITHOUT_PROMISE] = test.decide(replace(calib, allowed=None).tune(tau_critical))
     for name, (calib_score, test_score) in (own | dict(rivals)).items():
-        decisions[name] = decide(test_score, replace(calib, score=calib_score, forced=None).tune())
+        decisions[name] = decide(test_score, replace(calib, score=calib_score, forced=None, allowed=None).tune())
     decisions["always auto"] = np.full(len(test.score), Decision.AUTO)
     decisions["always human"] = np.full(len(test.score), Decision.HUMAN)
     rows = [_compared(name, test, taken, decisions["policy"], draws) for name, taken in decisions.items()]

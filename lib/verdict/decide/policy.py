@@ -38,6 +38,8 @@ class Forced(IntEnum):
     NONE = 0
     EMPTY_SET = 1
     CRITICAL_SIGNAL = 2
+    FOREIGN = 3
+    FOREIGN_BATCH = 4
 
     @property
     def text(self) -> str | None:
@@ -68,34 +70,51 @@ class Policy:
 
     `t_auto`, `t_clarify` 0 <= t_clarify <= t_auto <= ABOVE_ALL: scores from `t_auto` go out alone, those in [t_clarify,
     t_auto) are clarified, those below go to a person; `tau_critical`: a pair whose smallest critical signal is at most
-    this goes to a person whatever its score; None: no such rule.
+    this goes to a person whatever its score; `tau_pair`, `tau_batch`: so does a pair whose p-value of being no stranger
+    is at most the first, and every pair of a batch whose p-value is at most the second; None: no such rule.
     """
 
     t_auto: float
     t_clarify: float
     tau_critical: float | None = None
+    tau_pair: float | None = None
+    tau_batch: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.t_clarify <= self.t_auto <= ABOVE_ALL:
             raise ValueError(
                 f"expected 0 <= t_clarify <= t_auto <= 1 (or ABOVE_ALL), got {self.t_clarify} and {self.t_auto}"
             )
-        if self.tau_critical is not None and not 0 <= self.tau_critical <= 1:
-            raise ValueError(f"tau_critical must lie in [0, 1] or be None, got {self.tau_critical}")
+        for name in ("tau_critical", "tau_pair", "tau_batch"):
+            if (tau := getattr(self, name)) is not None and not 0 <= tau <= 1:
+                raise ValueError(f"{name} must lie in [0, 1] or be None, got {tau}")
 
 
-def force(critical: Mapping[str, np.ndarray], is_empty: np.ndarray, *, tau_critical: float | None) -> np.ndarray:
+def force(
+    critical: Mapping[str, np.ndarray],
+    is_empty: np.ndarray,
+    *,
+    tau_critical: float | None,
+    foreign: np.ndarray | None = None,
+    tau_pair: float | None = None,
+    is_batch_foreign: bool = False,
+) -> np.ndarray:
     """The hard gate: which pairs go to a person whatever their score.
 
     `critical` (n,) in [0, 1]: signals of which each alone may stop an automatic answer; `is_empty` (n,): whether the
     conformal set is empty: no class is plausible, so no answer of the model is; `tau_critical`: None: only empty sets
-    are forced. Returns (n,): values of `Forced`; an empty set is named first.
+    are forced; `foreign` (n,) in [0, 1]: p-value of each pair's being no stranger, of which `tau_pair` is the largest
+    that is not believed; `is_batch_foreign`: whether no pair may go out alone. Returns (n,): values of `Forced`; an
+    empty set is named first, a foreign batch last.
     """
     is_low = np.zeros(len(is_empty), dtype=bool)
     if tau_critical is not None:
         for name, signal in critical.items():
             is_low |= check_unit(f"signal {name}", signal) <= tau_critical
-    reasons = np.where(is_low, Forced.CRITICAL_SIGNAL, Forced.NONE)
+    reasons = np.full(len(is_empty), Forced.FOREIGN_BATCH if is_batch_foreign else Forced.NONE)
+    if foreign is not None and tau_pair is not None:
+        reasons = np.where(check_unit("foreign", foreign) <= tau_pair, Forced.FOREIGN, reasons)
+    reasons = np.where(is_low, Forced.CRITICAL_SIGNAL, reasons)
     return np.where(is_empty, Forced.EMPTY_SET, reasons).astype(np.int8)
 
 
@@ -171,6 +190,7 @@ def tune_policy(
     *,
     forced: np.ndarray | None = None,
     tau_critical: float | None = None,
+    allowed: np.ndarray | None = None,
 ) -> Policy:
     """The two thresholds of least cost on these pairs, exactly.
 
@@ -179,22 +199,25 @@ def tune_policy(
     n). Forced pairs cost the same under all thresholds and are left out.
 
     `score` (n,) in [0, 1]; `outcomes`: of the calibration split, with the people who will answer; `forced` (n,);
-    `tau_critical`: the gate that `forced` came from; stored in the policy. Returns thresholds halfway between
-    neighbouring scores. Equal scores are never separated. Among equally cheap policies the one with most automatic
-    answers, then with fewest handed to a person. ValueError if scores lie outside [0, 1] or shapes disagree.
+    `tau_critical`: the gate that `forced` came from; stored in the policy; `allowed` (k,): the only values that t_auto
+    may have, besides one that no score reaches. Returns thresholds halfway between neighbouring scores where they are
+    free. Equal scores are never separated. Among equally cheap policies the one with most automatic answers, then with
+    fewest handed to a person. ValueError if scores lie outside [0, 1] or shapes disagree.
     """
     values, sums = _prefix_sums(score, outcomes, forced)
     not_auto, to_clarify, to_human = (sums[:, branch] for branch in Decision)
     tolerance = 1e-13 * float(np.abs(sums).max())
     below = to_human - to_clarify
-    upper = _first_minimum(np.minimum.accumulate(below) + to_clarify - not_auto, tolerance)
-    lower = _first_minimum(below[: upper + 1], tolerance)
     middle = values[:-1] + (values[1:] - values[:-1]) / 2
     # Between adjacent floats the middle is the lower one, and the test `score >= threshold` would take it in.
     middle = np.where(middle > values[:-1], middle, values[1:])
     # A threshold for each cut: everybody above, between neighbours, nobody above.
     cuts = np.concatenate([[0.0], middle, [ABOVE_ALL]]) if len(values) else [0.0]
-    return Policy(float(cuts[upper]), float(cuts[lower]), tau_critical)
+    highest = cuts if allowed is None else np.unique([*allowed, ABOVE_ALL])
+    upper = np.arange(len(cuts)) if allowed is None else np.searchsorted(values, highest, side="left")
+    best = _first_minimum((np.minimum.accumulate(below) + to_clarify - not_auto)[upper], tolerance)
+    lower = _first_minimum(below[: upper[best] + 1], tolerance)
+    return Policy(float(highest[best]), float(min(cuts[lower], highest[best])), tau_critical)
 
 
 def cost_surface(

@@ -7,7 +7,6 @@ booleans (n, K).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from scipy.special import entr
@@ -21,7 +20,6 @@ ENSEMBLE_STABILITY = "ensemble_stability"
 CONFORMAL_CONFIDENCE = "conformal_confidence"
 VIEW_STABILITY = "view_stability"
 QUESTION_CONSISTENCY = "question_consistency"
-_CHUNK_CELLS = 4_000_000
 
 
 def max_probability(probs: np.ndarray) -> np.ndarray:
@@ -114,45 +112,6 @@ def without_each(signals: Mapping[str, np.ndarray], consistency: np.ndarray | No
     return scores if consistency is None else scores | {QUESTION_CONSISTENCY: composite(signals)}
 
 
-def mahalanobis_distance(
-    features: np.ndarray, reference: np.ndarray, y_reference: np.ndarray | None = None, *, shrinkage: float = 0.01
-) -> np.ndarray:
-    """Distance to the nearest class mean of the training features under their pooled covariance.
-
-    `features` (n, d); `reference` (m, d): training features; `y_reference` (m,): their classes; without them there is
-    one mean; `shrinkage` in [0, 1]: share of the mean variance mixed into the covariance, which keeps it invertible
-    when d is not small against m. Returns >= 0, (n,). Lee et al. (2018), A Simple Unified Framework for Detecting
-    Out-of-Distribution Samples, eq. 2 (its square root).
-    """
-    features, reference = _check_features(features, reference)
-    classes = np.zeros(len(reference), dtype=np.int64) if y_reference is None else np.asarray(y_reference)
-    names, codes = np.unique(classes, return_inverse=True)
-    means = np.stack([reference[codes == code].mean(axis=0) for code in range(len(names))])
-    centred = reference - means[codes]
-    covariance = centred.T @ centred / len(reference)
-    identity = np.eye(len(covariance)) * np.trace(covariance) / len(covariance)
-    factor = np.linalg.cholesky((1 - shrinkage) * covariance + shrinkage * identity)
-    distances = [np.linalg.norm(np.linalg.solve(factor, (features - mean).T), axis=0) for mean in means]
-    return np.min(distances, axis=0)
-
-
-def neighbour_distance(features: np.ndarray, reference: np.ndarray, *, k: int) -> np.ndarray:
-    """Euclidean distance to the k-th nearest training feature after scaling all rows to length 1, (n,).
-
-    Sun et al. (2022), Out-of-Distribution Detection with Deep Nearest Neighbors, section 3.
-    """
-    features, reference = _check_features(features, reference)
-    if not 1 <= k <= len(reference):
-        raise ValueError(f"k must lie in 1..{len(reference)}, got {k}")
-    features, reference = _unit_rows(features), _unit_rows(reference)
-    step = max(1, _CHUNK_CELLS // len(reference))
-    nearest = [
-        np.partition(features[start : start + step] @ reference.T, -k, axis=1)[:, -k]
-        for start in range(0, max(len(features), 1), step)
-    ]
-    return np.sqrt(np.maximum(2 - 2 * np.concatenate(nearest), 0.0))
-
-
 def distance_confidence(distance: np.ndarray, calibration: np.ndarray) -> np.ndarray:
     """Share of calibration pairs at least as far away, as a signal in (0, 1].
 
@@ -162,17 +121,3 @@ def distance_confidence(distance: np.ndarray, calibration: np.ndarray) -> np.nda
     ordered = np.sort(np.asarray(calibration, dtype=np.float64))
     farther = len(ordered) - np.searchsorted(ordered, distance, side="left")
     return (1 + farther) / (len(ordered) + 1)
-
-
-def _check_features(features: Any, reference: Any) -> tuple[np.ndarray, np.ndarray]:
-    features, reference = np.asarray(features, dtype=np.float64), np.asarray(reference, dtype=np.float64)
-    if features.ndim != 2 or reference.ndim != 2 or features.shape[1] != reference.shape[1] or not len(reference):
-        raise ValueError(f"expected features (n, d) and reference (m, d), got {features.shape} and {reference.shape}")
-    return features, reference
-
-
-def _unit_rows(features: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    if np.any(lengths == 0):
-        raise ValueError(f"{int((lengths == 0).sum())} rows of features are zero and have no direction")
-    return features / lengths

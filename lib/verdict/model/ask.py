@@ -1,6 +1,6 @@
-"""What else the kept model is asked: the same pairs with changed views of the image, and questions about each pair.
+"""What else is known of each pair: the kept model's answers to views and questions, and its distance from train.
 
-Both reuse stored features: a view needs the images anew, a question only its words.
+Both answers reuse stored features: a view needs the images anew, a question only its words.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from verdict.base.labels import EVALUATION_SPLITS, Split, expected_columns, logi
 from verdict.base.params import DataParams
 from verdict.data.digits.questions import question_table
 from verdict.model.changes import VIEW_OF
+from verdict.model.distance import pair_distances
+from verdict.model.features import Features
 from verdict.model.kept import KeptModel, load_model
+from verdict.model.network import FreezePlan
 from verdict.model.predict import two_class
 from verdict.model.selection import load_selection
 from verdict.workflow.stage import Stage
-from verdict.workflow.stages import QUESTIONS, VIEWS
+from verdict.workflow.stages import DISTANCES, QUESTIONS, VIEWS
 
 PROBED_SPLITS = tuple(split for split in EVALUATION_SPLITS if split != Split.VAL)
 
@@ -26,12 +29,14 @@ PROBED_SPLITS = tuple(split for split in EVALUATION_SPLITS if split != Split.VAL
 def probe(stage: Stage) -> None:
     """The stage without a notebook: ask the kept model about views and questions of every evaluation split but val.
 
-    Saves the tables `VIEWS` (pair_id, split, view, logits) and `QUESTIONS` (pair_id, split, question, logits, what each
-    class should answer); the second has no rows for a source without a grammar.
+    Saves the tables `VIEWS` (pair_id, split, view, logits), `QUESTIONS` (pair_id, split, question, logits, what each
+    class should answer), which has no rows for a source without a grammar, and `DISTANCES`, see `pair_distances`.
     """
     model, pairs = load_model(stage, load_selection(stage)), stage.pairs(*PROBED_SPLITS)
     tables = {VIEWS: answer_views(model, pairs, progress=stage.progress)}
     stage.progress("questions")
+    frozen = Features.open(stage.upstream_folder("features"), FreezePlan(0, 0))
+    tables[DISTANCES] = pair_distances(frozen, stage.pairs())
     tables[QUESTIONS] = answer_questions(model, pairs, questions_about(stage.params.data, pairs))
     stage.number("signals.n_views", len(VIEW_OF), unit="count")
     stage.number("signals.n_questions", len(tables[QUESTIONS]), unit="count")

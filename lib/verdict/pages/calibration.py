@@ -151,7 +151,7 @@ def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame
     stage.number("calibration.n_calib", len(calib), unit="count", split=Split.CALIB)
     logits, y_true, resampler = logits_of(table), table["y_true"].to_numpy(), stage.resampler(table["group_id"])
     n_bins, rows = stage.params.statistics.ece_bins, []
-    fits = {"the half that is used": (study.rows, study.interval), "the whole split": (calib, whole)}
+    fits = {"the part that is used": (study.rows, study.interval), "the whole split": (calib, whole)}
     for name, (rows_fitted, found) in fits.items():
         row = {"fitted_on": name, "n": len(rows_fitted)} | with_bounds("temperature", found)
         row["at_bound"] = ends_at_bound(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,11 +11,11 @@ import pandas as pd
 
 from verdict.base.labels import Split
 from verdict.base.numbers import POINTS, SETTING
-from verdict.decide.sets import Threshold, adaptive_scores, conformal_rank, coverage_by, lac_scores
+from verdict.decide.sets import Threshold, adaptive_scores, conformal_quantile, conformal_rank, coverage_by, lac_scores
 from verdict.decide.temperature import Temperature
 from verdict.model.predict import logits_of
 from verdict.model.selection import Selection
-from verdict.pages.calibration import FOR_SETS, rows_of
+from verdict.pages.calibration import FOR_SETS, FOR_TEMPERATURE, rows_of
 from verdict.pages.tables import NOTHING, SHARE, bounded, store
 from verdict.stats.scores import softmax
 from verdict.stats.uncertainty import Interval, Resampler, simultaneous_reach, with_bounds
@@ -30,8 +31,10 @@ FIT, PREDICT = "conformal.fit", "conformal.predict"
 
 @dataclass(frozen=True)
 class Sets:
-    """Fitted conformal sets: a threshold by level and kind, of which the policy uses one level's marginal sets.
+    """Fitted conformal sets: a threshold by level and kind.
 
+    `policy_qhat`: the threshold of marginal sets that the policy uses, at its level, from the rows that fitted the
+    temperature: its score must be fixed before the others test what is promised of it.
     `scores`: group_id, y_true, and the true class's scores: score (1 - its probability), score_aps, score_raps, of the
     rows that set the thresholds.
     """
@@ -39,11 +42,12 @@ class Sets:
     fits: dict[tuple[float, str], Threshold]
     policy_alpha: float
     scores: pd.DataFrame
+    policy_qhat: float = math.nan
 
     @property
     def policy(self) -> pd.DataFrame:
         """The threshold that the policy uses, as a table of one row: alpha, qhat."""
-        return pd.DataFrame({"alpha": [self.policy_alpha], "qhat": self.fits[self.policy_alpha, KINDS[0]].qhat})
+        return pd.DataFrame({"alpha": [self.policy_alpha], "qhat": [self.policy_qhat]})
 
 
 def scores_of(stage: Stage, kind: str, probs: np.ndarray, draws: str) -> np.ndarray:
@@ -60,25 +64,29 @@ def scores_of(stage: Stage, kind: str, probs: np.ndarray, draws: str) -> np.ndar
 
 def fit_sets(stage: Stage, kept: Selection, halves: pd.DataFrame, fitted: Temperature) -> Sets:
     """Thresholds at every level of the parameters, from the half that did not fit the temperature."""
-    rows = rows_of(stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed), halves, FOR_SETS)
+    calib = stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
+    rows, own = (rows_of(calib, halves, half) for half in (FOR_SETS, FOR_TEMPERATURE))
+    missed = 1 - fitted.transform(logits_of(own))[np.arange(len(own)), own["y_true"].to_numpy()]
     probs, true = fitted.transform(logits_of(rows)), (np.arange(len(rows)), rows["y_true"].to_numpy())
     kinds = {name: kind for kind, name in SCORE_OF.items()}
     scores = {name: scores_of(stage, kind, probs, FIT)[true] for name, kind in kinds.items()}
-    return _fitted(stage, rows[["group_id", "y_true"]].assign(**scores))
+    qhat = conformal_quantile(missed, stage.params.policy.conformal_alpha)
+    return _fitted(stage, rows[["group_id", "y_true"]].assign(**scores), qhat)
 
 
-def _fitted(stage: Stage, scores: pd.DataFrame) -> Sets:
+def _fitted(stage: Stage, scores: pd.DataFrame, qhat: float) -> Sets:
     chosen, y_true, fits = stage.params.policy.conformal_alpha, scores["y_true"].to_numpy(), {}
     for alpha in sorted({*stage.params.calibrate.alphas, chosen}):
         for kind, name in SCORE_OF.items():
             by_class = {"y_true": y_true, "n_classes": len(stage.classes)} if kind == KINDS[1] else {}
             fits[alpha, kind] = Threshold.fit(scores[name], alpha, **by_class)
-    return Sets(fits, chosen, scores)
+    return Sets(fits, chosen, scores, qhat)
 
 
 def load_sets(stage: Stage) -> Sets:
     """The sets of the calibration stage, again from the scores behind its thresholds."""
-    return _fitted(stage, pd.read_parquet(stage.upstream("07_calibration", "set_scores.parquet")))
+    qhat = pd.read_parquet(stage.upstream("07_calibration", "policy_sets.parquet"))["qhat"].item()
+    return _fitted(stage, pd.read_parquet(stage.upstream("07_calibration", "set_scores.parquet")), qhat)
 
 
 def coverage_table(stage: Stage, sets: Sets, tables: Sequence[pd.DataFrame], temperature: float) -> pd.DataFrame:

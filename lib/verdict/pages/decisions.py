@@ -69,7 +69,9 @@ def run_study(
     tau, costs = stage.params.policy.critical_floor, deferral.costs_of(stage.params.policy, stage.classes)
     answered = [(found, deferral.clarified(found, people)) for found in (calib, test)]
     cases = tuple(deferral.case_of(found, people, costs, after=after) for found, after in answered)
-    policy = cases[0].tune(tau)
+    strange = stage.params.policy.foreign
+    limits = {} if strange is None else {"tau_pair": strange.pair, "tau_batch": strange.batch}
+    policy = replace(cases[0].tune(tau), **limits)
     rivals = {name: (score, test.rivals[name]) for name, score in calib.rivals.items()}
     perfect = tuple(
         deferral.outcomes_of(found, people, costs, human=found.y_true, after=after) for found, after in answered
@@ -154,9 +156,10 @@ def _store_test(stage: Stage, study: PolicyStudy) -> None:
 
 
 _SCORES = {"max_probability": deferral.MAXIMUM, "entropy": deferral.ENTROPY, "one_model": deferral.ONE_MODEL}
-_RIVALS = {"auto": "always auto", "human": "always human"} | _SCORES
+_RIVALS = {"auto": "always auto", "human": "always human", "no_promise": outcomes.WITHOUT_PROMISE} | _SCORES
 _PRICED = {"": "policy"} | {f"_{name}": policy for name, policy in _SCORES.items()}
 _PRICED |= {f"_{policy.replace(' ', '_')}": policy for policy in ("without gate", "always auto", "always human")}
+_PRICED |= {"_without_promise": outcomes.WITHOUT_PROMISE}
 _PRICED |= {"_random": "random", "_oracle": "oracle"}
 
 
@@ -178,7 +181,7 @@ def auto_error(stage: Stage, case: outcomes.Case, policy: Policy, split: str = S
 def load_policy(stage: Stage, kept: Selection, *splits: str) -> tuple[Policy, Costs, People]:
     """The tuned policy, the prices and the people, who may be asked about some splits."""
     row = pd.read_parquet(stage.upstream("08_policy", "policy.parquet")).iloc[0]
-    policy = Policy(**{name: float(value) for name, value in row.items()})
+    policy = Policy(**{name: None if pd.isna(value) else float(value) for name, value in row.items()})
     people = deferral.people_of(stage, deferral.tuning_table(stage, kept), *splits)
     return policy, deferral.costs_of(stage.params.policy, stage.classes), people
 

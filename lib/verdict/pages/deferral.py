@@ -7,7 +7,7 @@ sets. Thresholds of the policy are tuned on the whole calibration split, in expe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,9 @@ import pandas as pd
 
 from verdict.base.artifacts import content_hash
 from verdict.base.labels import Label, Split, expected_columns
-from verdict.base.params import PolicyParams
+from verdict.base.params import ForeignParams, PolicyParams
+from verdict.decide.foreign import batch_p_value, one_of_each, watched
+from verdict.decide.guarantee import Kept
 from verdict.decide.log.explain import explain_item
 from verdict.decide.log.items import DecidedBatch, iter_items
 from verdict.decide.log.log import find_item, run_id, write_log
@@ -33,6 +35,7 @@ from verdict.decide.signals import (
     composite,
     conformal_confidence,
     consistency_by_pair,
+    distance_confidence,
     ensemble_stability,
     entropy_confidence,
     max_probability,
@@ -43,7 +46,7 @@ from verdict.model.selection import Selection
 from verdict.pages.tables import store_counts
 from verdict.stats.scores import softmax, top_class
 from verdict.workflow.stage_parameters import resolved
-from verdict.workflow.stages import QUESTIONS, TRIAL_STAGE, VIEWS, weights_file
+from verdict.workflow.stages import DISTANCES, QUESTIONS, TRIAL_STAGE, VIEWS, weights_file
 
 if TYPE_CHECKING:
     from verdict.stats.uncertainty import Resampler
@@ -90,7 +93,9 @@ class Evidence:
     `table` prediction table of the kept model, n rows; `probs` (n, K) float: calibrated; `sets` (n, K) bool: conformal
     sets; `signals` (n,) float in [0, 1]; `score` (n,) float in [0, 1]: their geometric mean, times the consistency
     where there is one; `forced` (n,) int: the gate, values of `Forced`; `consistency` (n,) float in [0, 1], or None: of
-    the model's answers to questions about the pair.
+    the model's answers to questions about the pair; `foreign` (n,) float in [0, 1], or None: p-value of each pair's
+    being no stranger; `batch`: that of all pairs of the split; `promised`: which thresholds keep the promise, where
+    these pairs tune a policy.
     """
 
     table: pd.DataFrame
@@ -100,6 +105,9 @@ class Evidence:
     score: np.ndarray
     forced: np.ndarray
     consistency: np.ndarray | None = None
+    foreign: np.ndarray | None = None
+    batch: float | None = None
+    promised: Kept | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -139,9 +147,10 @@ class Evidence:
         table = self.table[rows].reset_index(drop=True)
         signals = {name: signal[rows] for name, signal in self.signals.items()}
         arrays = {name: getattr(self, name)[rows] for name in ("probs", "sets", "score", "forced")}
-        consistency = None if self.consistency is None else self.consistency[rows]
+        for name in ("consistency", "foreign"):
+            arrays[name] = None if getattr(self, name) is None else getattr(self, name)[rows]
         table = table if split is None else table.assign(split=split)
-        return Evidence(table, signals=signals, consistency=consistency, **arrays)
+        return replace(self, table=table, signals=signals, **arrays)
 
     @property
     def rivals(self) -> dict[str, np.ndarray]:
@@ -161,6 +170,9 @@ def read_evidence(
     critical_floor: float,
     view_logits: np.ndarray | None = None,
     consistency: np.ndarray | None = None,
+    foreign: np.ndarray | None = None,
+    batch: float | None = None,
+    limits: ForeignParams | None = None,
 ) -> Evidence:
     """Signals, score and gate of the pairs of one split.
 
@@ -169,8 +181,9 @@ def read_evidence(
 
     `tables`: the kept trial's models on the same pairs in the same order; `critical_floor` in [0, 1): a signal at or
     below it hands the pair to a person; `view_logits` (n_views, n, K) float: the kept model's answers to changed views
-    of each image; `consistency` (n,) float in [0, 1]: of its answers to questions about each pair. ValueError if the
-    tables do not hold the same pairs in the same order.
+    of each image; `consistency` (n,) float in [0, 1]: of its answers to questions about each pair; `foreign` (n,),
+    `batch`: p-values as in `Evidence`, and `limits`: which of them are believed. ValueError if the tables do not hold
+    the same pairs in the same order.
     """
     table = tables[calibrated.seed]
     if any(not other["pair_id"].equals(table["pair_id"]) for other in tables.values()):
@@ -186,20 +199,71 @@ def read_evidence(
         views = np.concatenate([probs[None], softmax(view_logits / calibrated.temperature)])
         signals[VIEW_STABILITY] = ensemble_stability(views, answer)
     signals[CONFORMAL_CONFIDENCE] = conformal
-    forced = force(signals, is_empty, tau_critical=critical_floor)
-    return Evidence(table, probs, sets, signals, composite(signals, consistency), forced, consistency)
+    strange = {} if limits is None else {"foreign": foreign, "tau_pair": limits.pair}
+    if limits is not None and batch is not None:
+        strange["is_batch_foreign"] = batch <= limits.batch
+    forced = force(signals, is_empty, tau_critical=critical_floor, **strange)
+    return Evidence(table, probs, sets, signals, composite(signals, consistency), forced, consistency, foreign, batch)
 
 
 def gather(stage: Stage, split: str, calibrated: Calibrated, kept: Selection) -> Evidence:
     """Evidence of one split from the runs of the kept trial, and from what else was asked of the kept model."""
     tables = {seed: stage.predictions(split, trial=kept.trial, seed=seed) for seed in calibrated.temperatures}
+    limits, own = stage.params.policy.foreign, tables[kept.seed]
+    known = None if limits is None or own.empty else strangeness(stage, split, own, calibrated)
     return read_evidence(
         tables,
         calibrated,
         critical_floor=stage.params.policy.critical_floor,
         view_logits=_view_logits(stage, split, tables[kept.seed]),
         consistency=_consistency(stage, split, tables[kept.seed], calibrated.temperature),
+        limits=limits,
+        **({} if known is None else {"foreign": known.pairs, "batch": known.batch}),
     )
+
+
+@dataclass(frozen=True)
+class Strangeness:
+    """How strange the pairs of a split are, without any label.
+
+    `distance` (n,), or None: from train, where features are stored; `pairs` (n,), or None: p-values of it among the
+    pairs of val and calib (those that test a promise lend it their part of one quantile, and no label); `watched`,
+    `known`: what is compared of this split and of calib, one row of each group; `batch`: p-value of that, None for
+    calib itself.
+    """
+
+    distance: np.ndarray | None
+    pairs: np.ndarray | None
+    watched: Mapping[str, np.ndarray]
+    known: Mapping[str, np.ndarray]
+    batch: float | None
+
+
+def strangeness(stage: Stage, split: str, table: pd.DataFrame, calibrated: Calibrated) -> Strangeness:
+    """`Strangeness` of the pairs of a table, all of one split."""
+    calib = stage.predictions(Split.CALIB, trial=str(table["trial"].iloc[0]), seed=calibrated.seed)
+    distance, of_calib = (_distance(stage, place, own) for place, own in ((split, table), (Split.CALIB, calib)))
+    pairs = None
+    if distance is not None:
+        pairs = distance_confidence(distance, stage.answers(DISTANCES, Split.VAL, Split.CALIB)["distance"].to_numpy())
+    new, known = (
+        _watched(own, found, stage.classes, calibrated.temperature)
+        for own, found in ((table, distance), (calib, of_calib))
+    )
+    return Strangeness(distance, pairs, new, known, None if split == Split.CALIB else batch_p_value(known, new))
+
+
+def _distance(stage: Stage, split: str, table: pd.DataFrame) -> np.ndarray | None:
+    found = stage.answers(DISTANCES, split)
+    return None if found is None else found.set_index("pair_id").loc[table["pair_id"], "distance"].to_numpy()
+
+
+def _watched(
+    table: pd.DataFrame, distance: np.ndarray | None, classes: Sequence[str], temperature: float
+) -> dict[str, np.ndarray]:
+    rows = one_of_each(table["group_id"], table["pair_id"])
+    found = watched(softmax(logits_of(table) / temperature), distance, classes)
+    return {name: column[rows] for name, column in found.items()}
 
 
 def gather_both(stage: Stage, calibrated: Calibrated, kept: Selection) -> tuple[Evidence, Evidence]:
@@ -310,7 +374,8 @@ def outcomes_of(
 def case_of(evidence: Evidence, people: People, costs: Costs, *, after: np.ndarray | None = None) -> Case:
     """Everything that tuning and evaluation of a policy need; `after` as in `outcomes_of`."""
     outcomes = outcomes_of(evidence, people, costs, after=after)
-    return Case(evidence.score, outcomes, evidence.groups, evidence.forced, people.is_simulated)
+    allowed = None if evidence.promised is None else evidence.promised.thresholds
+    return Case(evidence.score, outcomes, evidence.groups, evidence.forced, people.is_simulated, allowed)
 
 
 def costs_of(settings: PolicyParams, classes: Sequence[str]) -> Costs:
@@ -328,8 +393,9 @@ def decide_batch(
     calibrated: Calibrated,
     kept: Selection,
     costs: Costs,
+    promised: Kept | None = None,
 ) -> DecidedBatch:
-    """Decide every pair and draw the people's answers, for the log.
+    """Decide every pair and draw the people's answers, for the log; `promised` is what is told of automatic ones.
 
     The model is named by the hash of its weights, or of its saved logits; the parameters by the hash of those that this
     stage depends on.
@@ -345,6 +411,8 @@ def decide_batch(
     return DecidedBatch(
         **{name: table[name].to_numpy() for name in ("pair_id", "image_id", "group_id", "split")},
         **{name: getattr(evidence, name) for name in ("probs", "signals", "sets", "score", "forced", "consistency")},
+        **{name: getattr(evidence, name) for name in ("foreign", "batch")},
+        promise=None if promised is None else told_promise(promised, stage.classes),
         logits=logits_of(table),
         temperature=calibrated.temperature,
         decision=decision,
@@ -362,6 +430,20 @@ def decide_batch(
         y_true=evidence.y_true,
         cost=drawn.cost[np.arange(len(decision)), decision],
     )
+
+
+def told_promise(promised: Kept, classes: Sequence[str]) -> dict[str, object]:
+    """What was promised and on how much it rests, as the log holds it."""
+    promise = promised.promise
+    return {
+        "error": promise.error,
+        "confidence": promise.confidence,
+        "error_by_class": {classes[k]: limit for k, limit in (promise.error_by_class or {}).items()},
+        "method": promised.method,
+        "n_rows": promised.n_rows,
+        "n_groups": promised.n_groups,
+        "is_kept": len(promised.thresholds) > 0,
+    }
 
 
 def _model_hash(stage: Stage, kept: Selection) -> str:

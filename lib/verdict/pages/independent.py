@@ -7,6 +7,7 @@ sentence says what is absent.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.labels import Split, class_names
-from verdict.base.numbers import COUNT, ESTIMATE, POINTS, Number
+from verdict.base.numbers import COUNT, ESTIMATE, EXACT, POINTS, Number
 from verdict.data.images import ImageStore
 from verdict.decide.policy import Costs, Decision, Policy, realised
 from verdict.decide.takeover import People
@@ -30,6 +31,8 @@ from verdict.stats.uncertainty import Interval, Statistic
 from verdict.stats.weighted import weighted_mean
 from verdict.workflow.stage import Stage
 
+# Where it cannot help, a policy may cost so much of always asking more.
+DEARER = 0.05
 INDEPENDENT_SPLITS = (Split.INDEPENDENT, Split.INDEPENDENT_HAND)
 
 
@@ -143,9 +146,9 @@ def decisions_by_split(
     """What the policy does on each split.
 
     Returns split, n; auto, clarify, human (shares); auto_error (error rate of what went out alone; NaN if nothing did),
-    error (of all final answers, expected over people), cost, always_auto, always_human (means) and gain (cost of always
-    asking a person minus the policy's, paired), with intervals. Numbers `<split>.auto_share`, `.auto_error`,
-    `.policy_cost` and `.policy_gain` of every independent split.
+    error (of all final answers, expected over people), cost, always_auto, always_human (means), gain (cost of always
+    asking a person minus the policy's, paired) and room (gain and a twentieth of always asking), with intervals.
+    Numbers `<split>.auto_share`, `.auto_error`, `.policy_cost`, `.policy_gain`, `.policy_room` of independent splits.
     """
     rows = []
     for split, found in evidence.items():
@@ -158,14 +161,20 @@ def decisions_by_split(
         for branch in (Decision.AUTO, Decision.HUMAN):
             row[f"always_{branch.text}"] = case.means(np.full(len(found), branch), draws)[0]
         saved = case.outcomes.cost[:, Decision.HUMAN] - realised(case.outcomes.cost, decision)
-        row["gain"] = draws.mean(saved, span=(-case.outcomes.dearest, case.outcomes.dearest))
-        rows.append({"split": split, "n": len(found)} | bounded(row))
+        # Where everything is asked, the policy is always asking: an identity, and no estimate.
+        span = None if (decision == Decision.HUMAN).all() else (-case.outcomes.dearest, case.outcomes.dearest)
+        row["gain"] = draws.mean(saved, span=span)
+        most = DEARER * row["always_human"].value
+        room = Interval(*(most + getattr(row["gain"], end) for end in ("value", "low", "high")))
+        rows.append({"split": split, "n": len(found)} | bounded(row | {"room": room}))
         if split != Split.TEST:
-            stored = {"auto_share": row["auto"], "policy_cost": row["cost"], "policy_gain": row["gain"]}
-            units = {"auto_share": "%", "policy_cost": "min", "policy_gain": "min"}
-            store(stage, split, stored, units, n=len(found), split=split)
+            stored = {"policy_cost": row["cost"], "policy_gain": row["gain"], "policy_room": room}
+            for name, interval in stored.items():
+                number = interval.number(n=len(found), split=split, unit="min")
+                stage.numbers[f"{split}.{name}"] = replace(number, kind=EXACT) if number.low is None else number
+            store(stage, split, {"auto_share": row["auto"]}, {"auto_share": "%"}, n=len(found), split=split)
             stage.numbers[f"{split}.auto_error"] = row["auto_error"]
-    _fill(stage, evidence, ("auto_share", "auto_error", "policy_cost", "policy_gain"))
+    _fill(stage, evidence, ("auto_share", "auto_error", "policy_cost", "policy_gain", "policy_room"))
     return pd.DataFrame(rows)
 
 

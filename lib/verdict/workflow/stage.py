@@ -164,13 +164,14 @@ class Stage:
         return _of_splits(table, splits)
 
     def answers(self, kind: str, *splits: str) -> pd.DataFrame | None:
-        """What else was asked of the kept model: `VIEWS` of each image, `QUESTIONS` about each pair.
+        """What else is known: answers to `VIEWS` of each image, to `QUESTIONS` about each pair, and `DISTANCES`.
 
-        pair_id, split, logits, and the view, or the question with what each class should answer; None where the
-        profile's source has nothing to ask.
+        pair_id, split; logits, and the view, or the question with what each class should answer; or the distance. None
+        where the profile's source has none.
         """
         asked = stages.CLIP_ANSWERS if self.given == stages.CLIP_ANSWERS else stages.SIGNALS
-        if asked not in stages.spec(self.name, self._params).needs:
+        has_none = kind == stages.DISTANCES and asked == stages.CLIP_ANSWERS
+        if has_none or asked not in stages.spec(self.name, self._params).needs:
             return None
         return _of_splits(pd.read_parquet(self.upstream(asked, f"{kind}.parquet")), splits)
 

@@ -35,7 +35,7 @@ WITHOUT_NOTEBOOK = frozenset(RUNNERS)
 # What trains one seed of a trial ahead of it, where `execution.seeds_apart` gives each a job of its own.
 SEED_RUNNER = ("verdict.model.trials", "train_ahead")
 # Tables of what else was asked of the model that is kept.
-VIEWS, QUESTIONS = "views", "questions"
+VIEWS, QUESTIONS, DISTANCES = "views", "questions", "distances"
 
 
 def notebook_of(name: str) -> str:

@@ -51,12 +51,37 @@ def _why(item: Item) -> str:
             f"{weakest} is {_shown(item.signals[weakest])}, not above the safety limit {_shown(limits.tau_critical)}: "
             "the case goes to a person whatever the score."
         )
+    if item.forced_by in ("foreign", "foreign_batch"):
+        return _foreign(item)
     if item.decision == "auto":
-        return f"The score is at least {_shown(limits.t_auto)}, so the model's answer goes out alone."
+        return f"The score is at least {_shown(limits.t_auto)}, so the model's answer goes out alone.{_promise(item)}"
     if item.decision == "clarify":
         upper = "no case goes out alone" if limits.t_auto > 1 else f"below {_shown(limits.t_auto)}"
         return f"The score is at least {_shown(limits.t_clarify)} ({upper}), so questions are asked first."
     return f"The score is below {_shown(limits.t_clarify)}, so the case goes to a person."
+
+
+def _foreign(item: Item) -> str:
+    limits = item.thresholds
+    if item.forced_by == "foreign_batch":
+        return (
+            f"The batch differs from what the policy was tuned on (p = {_shown(limits.batch or 0)}, not above "
+            f"{_shown(limits.tau_batch or 0)}): nothing of it goes out alone."
+        )
+    return (
+        f"Of the pairs that it is compared with a share of {_shown(item.foreign or 0)} lies as far from what the model "
+        f"knows, not above {_shown(limits.tau_pair or 0)}: the case is foreign and goes to a person whatever the score."
+    )
+
+
+def _promise(item: Item) -> str:
+    told = item.thresholds.promise
+    if told is None or not told.is_kept:
+        return ""
+    return (
+        f" Of such answers at most {_shown(told.error)} are wrong, with confidence {_shown(told.confidence)} "
+        f"({told.method}, {told.n_rows} rows in {told.n_groups} groups)."
+    )
 
 
 def _clarification(asked: Asked, classes: list[str]) -> str:

@@ -14,7 +14,7 @@ from verdict.stats.scores import top_class
 
 _PER_PAIR = (
     *("pair_id", "image_id", "group_id", "split", "hypothesis"),
-    *("logits", "probs", "consistency", "score", "cost"),
+    *("logits", "probs", "consistency", "foreign", "score", "cost"),
 )
 
 
@@ -25,7 +25,8 @@ class DecidedBatch:
     `pair_id`, `image_id`, `group_id`, `split`, `hypothesis` (n,); `logits`, `probs` (n, K): `probs` is the softmax of
     logits / temperature; `signals` (n,): the critical signals that the gate and the score used; `sets` (n, K); `score`
     (n,); `forced`, `decision` (n,): from `force` and `decide`; `human` (n,): the person's answers; logged only where
-    the person decided; `classes` (K,); `consistency` (n,); `qhat`: LAC threshold of the conformal sets;
+    the person decided; `classes` (K,); `consistency` (n,); `foreign` (n,), `batch`: p-values of "no stranger", of each
+    pair and of all; `promise`: fields of `Promised`; `qhat`: LAC threshold of the conformal sets;
     `clarification`: logged only where the decision is to clarify; `questions`: names of the questions by index;
     `response_names`: names of the responses by index, ("no", "yes") or the classes; `y_true` (n,); `cost` (n,):
     realised cost of the decision.
@@ -41,6 +42,9 @@ class DecidedBatch:
     temperature: float
     signals: Mapping[str, np.ndarray]
     consistency: np.ndarray | None = None
+    foreign: np.ndarray | None = None
+    batch: float | None = None
+    promise: Mapping[str, Any] | None = None
     sets: np.ndarray
     qhat: float | None
     score: np.ndarray
@@ -69,7 +73,8 @@ def iter_items(batch: DecidedBatch) -> Iterator[dict[str, Any]]:
     """
     classes, model = list(batch.classes), top_class(batch.logits)
     shared = {name: getattr(batch, name) for name in ("temperature", "model_hash", "params_hash", "run_id")}
-    shared |= {"classes": classes, "thresholds": asdict(batch.policy) | {"qhat": batch.qhat}}
+    shared |= {"classes": classes, "thresholds": asdict(batch.policy)}
+    shared["thresholds"] |= {name: getattr(batch, name) for name in ("qhat", "batch", "promise")}
     columns = {name: column for name in _PER_PAIR if (column := getattr(batch, name)) is not None}
     for row in range(len(batch)):
         decision, answer, asked = Decision(batch.decision[row]), model[row], None

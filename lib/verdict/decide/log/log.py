@@ -23,18 +23,42 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
 
+class Promised(_Strict):
+    """What was promised of automatic answers, and on how much it rests; where it is not kept nothing goes out alone."""
+
+    error: Unit
+    confidence: Unit
+    error_by_class: dict[str, Unit]
+    method: Text
+    n_rows: Annotated[int, Field(ge=1)]
+    n_groups: Annotated[int, Field(ge=1)]
+    is_kept: bool
+
+
 class Thresholds(_Strict):
-    """The policy that decided, and the conformal quantile behind the set (null where the set has no single one)."""
+    """The policy that decided, and the conformal quantile behind the set (null where the set has no single one).
+
+    `batch` is the p-value of "this batch is no stranger", null where none was asked for; so is `promise`.
+    """
 
     t_auto: float
     t_clarify: float
     tau_critical: float | None
     qhat: float | None
+    tau_pair: Unit | None = None
+    tau_batch: Unit | None = None
+    batch: Unit | None = None
+    promise: Promised | None = None
 
     @property
     def policy(self) -> Policy:
         """The same as a policy; ValueError for thresholds that no policy has."""
-        return Policy(self.t_auto, self.t_clarify, self.tau_critical)
+        return Policy(self.t_auto, self.t_clarify, self.tau_critical, self.tau_pair, self.tau_batch)
+
+    @property
+    def is_batch_foreign(self) -> bool:
+        """Whether the batch is taken for foreign."""
+        return self.batch is not None and self.tau_batch is not None and self.batch <= self.tau_batch
 
     @model_validator(mode="after")
     def _decide(self) -> Thresholds:
@@ -64,12 +88,13 @@ class Item(_Strict):
     probs: list[Unit]
     signals: Annotated[dict[str, Unit], Field(min_length=1)]
     consistency: Unit | None
+    foreign: Unit | None = None
     conformal_set: list[Text]
     set_size: Annotated[int, Field(ge=0)]
     score: Unit
     thresholds: Thresholds
     decision: Literal["auto", "clarify", "human"]
-    forced_by: Literal["empty_set", "critical_signal"] | None
+    forced_by: Literal["empty_set", "critical_signal", "foreign", "foreign_batch"] | None
     model_answer: Text
     clarification: Asked | None
     human_answer: Text | None

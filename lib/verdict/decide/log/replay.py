@@ -125,8 +125,8 @@ def _item_differences(batch: list[tuple[int, Item | str]]) -> Iterator[Differenc
 
 
 def _decided_by(item: Item) -> tuple[Any, ...]:
-    signals = tuple(item.signals)
-    return item.thresholds.policy, tuple(item.classes), item.temperature, signals, item.consistency is None
+    limits, known = item.thresholds, (item.consistency is None, item.foreign is None)
+    return limits.policy, limits.is_batch_foreign, tuple(item.classes), item.temperature, tuple(item.signals), known
 
 
 def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
@@ -146,7 +146,9 @@ def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
         ENTROPY_CONFIDENCE: entropy_confidence(whole),
         CONFORMAL_CONFIDENCE: np.where(sizes == 0, 0.0, 1 / np.maximum(sizes, 1)),
     }
-    forced = force(signals, sizes == 0, tau_critical=policy.tau_critical)
+    foreign = None if head.foreign is None else np.array(logged("foreign"))
+    strange = {"foreign": foreign, "tau_pair": policy.tau_pair, "is_batch_foreign": head.thresholds.is_batch_foreign}
+    forced = force(signals, sizes == 0, tau_critical=policy.tau_critical, **strange)
     equal = {
         "set_size": sizes.tolist(),
         "conformal_set": [_set(item) for item in items],

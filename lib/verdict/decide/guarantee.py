@@ -1,0 +1,292 @@
+"""A promise about what goes out alone: its error is at most `error`, with `confidence` over the draw of the rows.
+
+Learn-then-Test: "the error above threshold t exceeds the limit" is tested for one threshold after the other, in an
+order that other rows have fixed. The first that cannot be rejected ends it, since the error of what is let out need not
+fall as the threshold rises; all before it keep the promise at once. The unit that is drawn is the group. The promise
+holds for new groups that are exchangeable with those that tested it, and for no others.
+
+Angelopoulos, Bates, Candès, Jordan and Lei (2021), Learn then Test, arXiv:2110.01052, section 2.3 (fixed sequences);
+Geifman and El-Yaniv (2017), Selective classification for deep neural networks, for independent rows.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from scipy import special, stats
+
+from verdict.decide.people import hash_ids
+
+EXACT, BETTING = "exact binomial test", "betting test over groups"
+N_STEPS = 100
+# How likely a plan's promise shall come true.
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What is promised of automatic answers.
+
+    `error` in (0, 1): largest error rate among them; `confidence` in (0, 1); `error_by_class`: the same for those that
+    give a certain class, by the class's id.
+    """
+
+    error: float
+    confidence: float
+    error_by_class: Mapping[int, float] | None = None
+
+    @property
+    def limits(self) -> list[tuple[float, int | None]]:
+        """Every limit, and the answer that it concerns; None: all answers."""
+        return [(self.error, None), *((limit, answer) for answer, limit in (self.error_by_class or {}).items())]
+
+
+@dataclass(frozen=True)
+class Known:
+    """Pairs whose truth is known.
+
+    `score` (n,) in [0, 1]; `is_wrong` (n,) bool: whether the model errs; `groups` (n,): independent unit; `is_free`
+    (n,) bool: whether the pair may go out alone at all, by default all may; `answer` (n,): the model's class, needed
+    where a class has a limit of its own.
+    """
+
+    score: np.ndarray
+    is_wrong: np.ndarray
+    groups: np.ndarray
+    is_free: np.ndarray | None = None
+    answer: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(column) for name, column in self._columns.items() if column is not None}
+        if len(set(lengths.values())) != 1 or not len(self.score):
+            raise ValueError(f"expected columns of one length, at least 1, got {lengths}")
+        if not np.isin(self.is_wrong, (0, 1)).all():
+            raise ValueError(f"is_wrong must be 0 or 1 for each pair, got {np.unique(self.is_wrong)[:5]}")
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @property
+    def _columns(self) -> dict[str, np.ndarray | None]:
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    def take(self, rows: np.ndarray) -> Known:
+        """Some of the pairs, by a mask (n,) or by indices."""
+        return Known(*(None if column is None else np.asarray(column)[rows] for column in self._columns.values()))
+
+    @property
+    def let_out(self) -> np.ndarray:
+        """The score, (n,); minus infinity where a pair may not go out alone."""
+        return self.score if self.is_free is None else np.where(self.is_free, self.score, -math.inf)
+
+    @cached_property
+    def coded(self) -> tuple[np.ndarray, np.ndarray]:
+        """Names of the groups, sorted, and the number of each pair's."""
+        return np.unique(np.asarray(self.groups).astype(str), return_inverse=True)
+
+    @property
+    def n_groups(self) -> int:
+        """Distinct groups."""
+        return len(self.coded[0])
+
+    def sums(self, thresholds: np.ndarray, answer: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """How many pairs of each group go out alone above falling thresholds, and how many of these are wrong.
+
+        `answer` counts pairs with this answer alone. Returns two arrays (n_groups, n_thresholds).
+        """
+        own = np.ones(len(self), bool) if answer is None else np.asarray(self.answer) == answer
+        # The first threshold that a pair reaches, from the strictest on; beyond the last: never.
+        first, width = np.searchsorted(-thresholds, -self.let_out, side="left"), len(thresholds) + 1
+        cells, n_cells = self.coded[1] * width + first, self.n_groups * width
+        counts = [np.bincount(cells[rows], minlength=n_cells) for rows in (own, own & np.asarray(self.is_wrong, bool))]
+        n_auto, n_wrong = (np.cumsum(found.reshape(-1, width)[:, :-1], axis=1) for found in counts)
+        return n_auto, n_wrong
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The thresholds that keep a promise, strictest first; none where there is none.
+
+    `tested`: threshold, n_auto, n_wrong, p_value, is_kept of each threshold in its order; `method`: name of the test;
+    `n_rows`, `n_groups`: of the rows that tested it.
+    """
+
+    promise: Promise
+    tested: pd.DataFrame
+    method: str
+    n_rows: int
+    n_groups: int
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """Thresholds of the score that keep the promise, falling, (k,)."""
+        return self.tested.loc[self.tested["is_kept"], "threshold"].to_numpy()
+
+    @property
+    def coverage(self) -> float:
+        """Share of the rows that goes out alone at the least strict of them; 0 without any."""
+        n_auto = self.tested.loc[self.tested["is_kept"], "n_auto"]
+        return float(n_auto.max()) / self.n_rows if len(n_auto) else 0.0
+
+
+def exact_p_value(n_wrong: np.ndarray, n_auto: np.ndarray, error: float) -> np.ndarray:
+    """P-value of "the error rate exceeds `error`" for independent rows: P(X <= n_wrong), X binomial(n_auto, error).
+
+    Counts may be broken, for plans; without rows it is 1. The null's worst case is the limit itself.
+    """
+    n_wrong, n_auto = np.asarray(n_wrong, dtype=np.float64), np.asarray(n_auto, dtype=np.float64)
+    return np.where(n_auto > n_wrong, special.betainc(np.maximum(n_auto - n_wrong, 1e-9), n_wrong + 1, 1 - error), 1.0)
+
+
+def betting_p_value(excess: np.ndarray, bets: np.ndarray) -> np.ndarray:
+    """P-value of "the mean excess over groups is at least zero", whatever its law, (m,).
+
+    A gambler who bets a share `bets` (m,) of the wealth against each group's `excess` (n_groups, m) wins nothing in
+    expectation if that is true; by Ville's inequality wealth ever exceeds 1 / p with probability p at most. `bets` must
+    be fixed without these groups, with bets · excess < 1, and the order of groups without their outcomes.
+
+    Waudby-Smith and Ramdas (2024), Estimating means of bounded random variables by betting, JRSS B 86, section 4.
+    """
+    if not (np.asarray(excess).max(initial=-math.inf, axis=0) * bets < 1).all():
+        raise ValueError("a bet may not lose more than all: expected bets * excess < 1")
+    wealth = np.cumsum(np.log1p(-bets * excess), axis=0)
+    return np.exp(-np.maximum(wealth.max(axis=0, initial=0.0), 0.0))
+
+
+def steps_of(score: np.ndarray, *, n_steps: int = N_STEPS) -> np.ndarray:
+    """Falling distinct thresholds that let out about 1, 2, … of n_steps equal shares of these scores."""
+    finite = np.sort(np.asarray(score)[np.isfinite(score)])[::-1]
+    rank = np.ceil(np.arange(1, n_steps + 1) * len(finite) / n_steps).astype(int) - 1
+    return np.unique(finite[rank])[::-1] if len(finite) else np.empty(0)
+
+
+def keep_promise(first: Known, second: Known, promise: Promise, *, is_grouped: bool | None = None) -> Kept:
+    """The thresholds that keep a promise: `first` fixes their order and the bets, `second` tests them.
+
+    The thresholds let out equal steps of the first rows. The sequence begins where the test is expected to be surest,
+    for a threshold that lets out next to nothing can never be shown to keep anything, and goes on to less strict ones.
+    Rows are taken as independent where no two of a part share a group. Otherwise the excess of a group is sum(wrong -
+    error) over its pairs that go out alone, whose mean is above zero exactly where the error of what goes out is above
+    the limit; its bet is the best one for a normal law, sqrt(2 log(1 / delta) / n) over the spread that the first rows
+    show. With limits by class a threshold must pass all tests, which needs no adjustment: it is let through wrongly
+    only if the test of a limit that it breaks is.
+
+    `is_grouped`: False takes rows for independent whatever their groups say: for comparison only. The largest group of
+    both parts bounds the groups: their sizes are taken as given by the design. ValueError if the parts share a group.
+    """
+    if shared := np.intersect1d(first.coded[0], second.coded[0])[:3].tolist():
+        raise ValueError(f"the rows that order the thresholds and those that test them share groups, first {shared}")
+    grouped = any(part.n_groups < len(part) for part in (first, second)) if is_grouped is None else is_grouped
+    steps = steps_of(first.let_out)
+    tests, delta = _grouped_tests if grouped else _row_tests, 1 - promise.confidence
+    found = [tests(first, second, steps, limit, answer, delta) for limit, answer in promise.limits]
+    n_auto, n_wrong = found[0][2:]
+    expected, p_value = (np.max([one[place] for one in found], axis=0) for place in (0, 1))
+    start = int(np.argmin(expected)) if len(steps) else 0
+    passes = np.logical_and.accumulate(p_value[start:] <= delta) if len(steps) else np.empty(0, bool)
+    columns = {"threshold": steps, "n_auto": n_auto, "n_wrong": n_wrong, "p_value": p_value}
+    tested = pd.DataFrame({name: column[start:] for name, column in columns.items()}).assign(is_kept=passes)
+    return Kept(promise, tested, BETTING if grouped else EXACT, len(second), second.n_groups)
+
+
+_Tests = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _row_tests(
+    first: Known, second: Known, steps: np.ndarray, limit: float, answer: int | None, delta: float
+) -> _Tests:
+    """Log p-value that the first rows let expect, p-value, n_auto and n_wrong of the second, (n_steps,) each."""
+    (before, before_wrong), (n_auto, n_wrong) = (
+        [found.sum(axis=0) for found in part.sums(steps, answer)] for part in (first, second)
+    )
+    scale = len(second) / len(first)
+    expected = exact_p_value(before_wrong * scale, before * scale, limit)
+    return np.log(np.maximum(expected, 1e-300)), exact_p_value(n_wrong, n_auto, limit), n_auto, n_wrong
+
+
+def _grouped_tests(
+    first: Known, second: Known, steps: np.ndarray, limit: float, answer: int | None, delta: float
+) -> _Tests:
+    """The same where pairs of a group may be alike."""
+    (before, before_wrong), (n_auto, n_wrong) = (part.sums(steps, answer) for part in (first, second))
+    excess = before_wrong - limit * before
+    # One error more, so that the spread is above zero where the first rows show none.
+    spread = np.sqrt(((excess**2).sum(axis=0) + 1) / (len(excess) + 1))
+    largest = max(np.bincount(part.coded[1]).max() for part in (first, second))
+    bets = np.minimum(np.sqrt(2 * math.log(1 / delta) / len(n_auto)) / spread, 0.99 / ((1 - limit) * largest))
+    order = np.argsort(hash_ids(list(second.coded[0])), kind="stable")
+    p_value = betting_p_value((n_wrong - limit * n_auto)[order], bets)
+    expected = -len(n_auto) * np.log1p(-bets * excess).mean(axis=0)
+    return expected, p_value, n_auto.sum(axis=0), n_wrong.sum(axis=0)
+
+
+def groups_needed(
+    promise: Promise, *, error_rate: float, coverage: float, group_size: float = 1.0, alike: float = 0.0
+) -> float:
+    """How many groups must test a promise so that it is kept with probability `POWER`; infinite where none suffice.
+
+    `error_rate` in [0, 1): true error of what goes out alone; `coverage` in (0, 1]: share of pairs that does;
+    `group_size` >= 1: pairs of a group; `alike` in [0, 1]: correlation of errors within a group. A single row in a
+    group: exact, by the binomial law. Otherwise the betting test, the log of whose wealth at the end has a normal law.
+    """
+    limit, delta = promise.error, 1 - promise.confidence
+    if not (0 <= error_rate < 1 and 0 < coverage <= 1 and group_size >= 1 and 0 <= alike <= 1):
+        raise ValueError(
+            f"expected shares and a group of at least 1, got {error_rate}, {coverage}, {group_size}, {alike}"
+        )
+    if error_rate >= limit:
+        return math.inf
+    if group_size == 1:
+        needed = _rows_needed(limit, delta, error_rate) / coverage
+        return math.ceil(needed) if math.isfinite(needed) else needed
+    of_group = coverage * group_size
+    mean, erring = of_group * (limit - error_rate), of_group * error_rate * (1 - error_rate)
+    variance = erring * (1 + max(of_group - 1, 0.0) * alike) + of_group * (limit - error_rate) ** 2
+
+    def is_enough(n: int) -> bool:
+        bet = min(math.sqrt(2 * math.log(1 / delta) / n / variance), 0.99 / ((1 - limit) * group_size))
+        chance = stats.norm.ppf(POWER) * bet * math.sqrt(n * variance)
+        return n * (bet * mean - bet**2 * variance / 2) - chance >= -math.log(delta)
+
+    return _least(is_enough)
+
+
+def _rows_needed(limit: float, delta: float, error_rate: float) -> float:
+    """Rows that go out alone, for the exact test to be passed with probability `POWER`."""
+
+    def is_enough(n: int) -> bool:
+        most = stats.binom.ppf(delta, n, limit)
+        most -= stats.binom.cdf(most, n, limit) > delta
+        return bool(stats.binom.cdf(most, n, error_rate) >= POWER)
+
+    return _least(is_enough)
+
+
+def _least(is_enough: Callable[[int], bool]) -> float:
+    """The least number that is enough, if more always are; infinite beyond 2 ** 40."""
+    enough = next((2**k for k in range(41) if is_enough(2**k)), None)
+    return math.inf if enough is None else bisect_left(range(enough), True, lo=enough // 2, key=is_enough)
+
+
+def resemblance(is_wrong: np.ndarray, groups: np.ndarray) -> float:
+    """Correlation of errors within groups, in [0, 1]: the analysis of variance's estimate; 0 where each row is a group.
+
+    Donner (1986), A review of inference procedures for the intraclass correlation coefficient, eq. 1.
+    """
+    codes = np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
+    sizes, wrong = np.bincount(codes), np.asarray(is_wrong, dtype=np.float64)
+    n, k = len(wrong), len(sizes)
+    if k in (n, 1):
+        return 0.0
+    means = np.bincount(codes, wrong) / sizes
+    within = ((wrong - means[codes]) ** 2).sum() / (n - k)
+    between = (sizes * (means - wrong.mean()) ** 2).sum() / (k - 1)
+    usual = (n - (sizes**2).sum() / n) / (k - 1)
+    total = between + (usual - 1) * within
+    return float(np.clip((between - within) / total, 0.0, 1.0)) if total > 0 else 0.0

@@ -1,0 +1,111 @@
+"""The promise on the policy page: what is kept, what it costs, how many groups it needs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from page_text import told
+from simulated_stage import KEPT, make_stage
+from verdict.base.labels import Split
+from verdict.decide.guarantee import BETTING
+from verdict.decide.policy import ABOVE_ALL, Decision
+from verdict.pages.calibration import halve
+from verdict.pages.decisions import count_sources, run_study
+from verdict.pages.deferral import Calibrated, decide_batch, gather, people_of
+from verdict.pages.promise import ESTIMATED, bind, judge_on_test, level_table, parts_of, plan_table
+
+CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    made = make_stage("08_policy", tmp_path, sizes={"calib": 9001, "test": 1201})
+    calib = made.predictions("calib", trial="text1", seed=11)
+    halve(calib, share_for_sets=0.6, rng=np.random.default_rng(0)).to_parquet(tmp_path / "halves.parquet")
+    monkeypatch.setattr(type(made), "upstream", lambda self, name, file: tmp_path / file)
+    return made
+
+
+def promised(stage, **guarantee):
+    """A study held to the parameters' promise, or to a changed one."""
+    policy = stage.params.policy
+    changed = policy.guarantee.model_copy(update=guarantee) if guarantee.get("error", 1) else None
+    stage._params = stage.all_params.model_copy(update={"policy": policy.model_copy(update={"guarantee": changed})})
+    calib, test = (gather(stage, split, CALIBRATED, KEPT) for split in (Split.CALIB, Split.TEST))
+    parts = parts_of(stage, calib, CALIBRATED, KEPT)
+    calib = bind(stage, calib, parts)
+    count_sources(stage, CALIBRATED, calib, test)
+    people, draws = people_of(stage, calib.table), stage.resampler(test.groups)
+    study = run_study(stage, calib, test, people, draws)
+    judge_on_test(stage, study)
+    return study, calib, test, parts, people
+
+
+def test_the_policy_is_the_cheapest_that_keeps_its_promise(stage):
+    study, calib, test, parts, people = promised(stage, error=0.03)
+    kept, numbers = calib.promised, stage.numbers
+    assert len(np.intersect1d(*(part.groups for part in parts))) == 0
+    assert (kept.method, kept.n_rows, numbers["policy.promise.is_by_group"].value) == (BETTING, len(parts[1]), 1)
+    assert study.policy.t_auto in [*kept.thresholds, ABOVE_ALL] and len(kept.thresholds)
+    free = replace(study.calib, allowed=None).tune(0.05)
+    assert free.t_auto < study.policy.t_auto, "without the promise more would go out"
+    assert numbers["policy.test.promise_excess"].value <= 0 < numbers["policy.test.auto_share"].value
+    cost = numbers["policy.test.cost_without_promise"].value - numbers["policy.test.cost"].value
+    assert numbers["policy.test.gain_over_no_promise"].value == pytest.approx(cost)
+    batch = decide_batch(
+        stage,
+        test,
+        people,
+        study.policy,
+        calibrated=CALIBRATED,
+        kept=KEPT,
+        costs=study.costs,
+        promised=kept,
+    )
+    assert batch.promise["is_kept"] and batch.promise["n_groups"] == kept.n_groups
+    plan_table(stage, parts)
+    answer = told("08_policy", "An oracle that knew the truth", numbers)
+    assert "at most 3 % is wrong, with 95 % confidence, for groups like those of calib (betting test" in answer
+    assert "test does not show it broken" in answer
+    assert "thresholds in the sequence keep the promise, shown by the betting test" in told(
+        "08_policy", "thresholds in the sequence", numbers
+    )
+
+
+def test_where_no_threshold_keeps_it_nothing_goes_out_and_the_page_says_so(stage):
+    study, calib, *_ = promised(stage, error=0.0001)
+    assert not len(calib.promised.thresholds) and study.policy.t_auto == ABOVE_ALL
+    assert not (study.test.decide(study.policy) == Decision.AUTO).any()
+    assert "**no threshold keeps it**" in told("08_policy", "An oracle that knew the truth", stage.numbers)
+    assert "**no threshold keeps the promise**" in told("08_policy", "No case goes out alone", stage.numbers)
+
+
+def test_without_a_promise_all_thresholds_are_free(stage):
+    study, calib, *_ = promised(stage, error=None)
+    assert calib.promised is None and study.policy == replace(
+        study.calib.tune(0.05), tau_pair=study.policy.tau_pair, tau_batch=study.policy.tau_batch
+    )
+    assert "without promise" not in set(study.comparison["policy"])
+    assert "Promised" not in told("08_policy", "An oracle that knew the truth", stage.numbers)
+
+
+def test_a_class_has_a_limit_of_its_own(stage):
+    _, calib, *_ = promised(stage, error_by_class={stage.classes[0]: 0.01})
+    assert calib.promised.promise.error_by_class == {0: 0.01}
+    assert stage.numbers["policy.promise.n_limits"].value == 1
+
+
+def test_stricter_promises_let_out_less_and_need_more_groups(stage):
+    _, _, test, parts, _ = promised(stage)
+    levels = level_table(stage, parts, test, stage.resampler(test.groups))
+    kept = levels[levels["rule"] != ESTIMATED]
+    seeming = levels[levels["rule"] == ESTIMATED]
+    assert kept["coverage"].is_monotonic_increasing and seeming["coverage"].is_monotonic_increasing
+    assert (kept["coverage"].to_numpy() <= seeming["coverage"].to_numpy() + 0.02).all()
+    plans = plan_table(stage, parts)
+    before = plans[plans["plan"] == "before, errors alike by 0"]
+    assert before["groups"].is_monotonic_decreasing and (plans["more"] >= 0).all()
+    after = plans[(plans["plan"] == "after") & (plans["error"] == 0.05)].iloc[0]
+    assert stage.numbers["policy.promise.n_needed"].value == after["groups"]
+    assert stage.numbers["policy.promise.n_more"].value == max(after["groups"] - parts[1].n_groups, 0)
