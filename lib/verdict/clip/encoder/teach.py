@@ -95,16 +95,9 @@ def new_processor(px: int) -> CLIPImageProcessorPil:
 def contrastive_loss(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, is_true: np.ndarray) -> torch.Tensor:
     """Symmetric cross-entropy in which every caption that is true of an image is a positive, with equal weight.
 
-    Parameters
-    ----------
-    image, text : (n, d), unit length
-    scale : ()
-        Factor on cosines.
-    is_true : bool (n, n)
-        Whether caption j is true of image i; at least one in every row and column.
+    `image` and `text` (n, d) of unit length; `scale` () multiplies cosines; `is_true` bool (n, n): whether caption j is
+    true of image i, at least one in every row and column.
 
-    References
-    ----------
     Yang et al. (2022), Unified Contrastive Learning in Image-Text-Label Space, equations 3 to 5.
     """
     same = torch.from_numpy(np.asarray(is_true)).float()

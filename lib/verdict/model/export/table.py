@@ -114,26 +114,11 @@ class Score:
 
 
 def score(path: Path, labels: Path, statistics: StatisticsParams) -> Score:
-    """Read exported predictions again and compare them with labels.
+    """Read exported predictions again and compare them with labels: CSV or JSON lines with image, hypothesis and label.
 
-    Parameters
-    ----------
-    path : Path
-        The exported file. If its rule stands beside it, every label must be what the rule makes of its probabilities.
-    labels : Path
-        CSV or JSON lines with image, hypothesis and label.
-    statistics : StatisticsParams
-        Of the intervals, over images.
-
-    Returns
-    -------
-    Score
-        Over the labelled pairs; `is_unchanged` is None where there is no rule to compare the file's hash with.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If a file cannot be read, a labelled pair has no prediction, or one pair has two answers.
+    If a rule stands beside the exported file, every label must be what it makes of the probabilities; `is_unchanged` is
+    None where there is none. FileNotFoundError or ValueError if a file cannot be read, a labelled pair has no
+    prediction, or one pair has two answers.
     """
     table, truth = read(path), read_pair_file(labels).rows
     is_unchanged = _follows_rule(path, table)

@@ -50,18 +50,10 @@ def digit_scenes(
 
 
 def beside(colours: np.ndarray) -> np.ndarray:
-    """How colours lie to each other: for every couple of colours, along columns and along rows.
+    """How colours lie to each other: for every couple of colours, along columns and along rows, int (n, 20).
 
-    Parameters
-    ----------
-    colours : int (n, 16)
-        Colour of each cell, -1 where it is empty.
-
-    Returns
-    -------
-    int (n, 20)
-        By their mean place: 1 if the first colour of the couple comes first, 2 if neither, 3 if the second; 0 if a
-        colour is not there.
+    `colours` int (n, 16): colour of each cell, -1 where it is empty. By their mean place: 1 if the first colour of the
+    couple comes first, 2 if neither, 3 if the second; 0 if a colour is not there.
     """
     found = []
     for axis in (CELL_COLUMN, CELL_ROW):

@@ -61,18 +61,9 @@ def new_tokenizer(recipe: TextRecipe) -> keras_hub.models.DistilBertTokenizer:
 
 
 def word_pairs(ids: torch.Tensor, n: int) -> torch.Tensor:
-    """Which of the `n` most frequent neighbouring words each sentence holds.
+    """Which of the `n` most frequent neighbouring words each sentence holds, bool (n_sentences, n).
 
-    Parameters
-    ----------
-    ids : int64 (n_sentences, n_tokens)
-        Token ids; special tokens are no words.
-    n : int
-        Ties in frequency go to the smaller ids.
-
-    Returns
-    -------
-    bool (n_sentences, n)
+    `ids` int64 (n_sentences, n_tokens); special tokens are no words. Ties in frequency go to the smaller ids.
     """
     rows = [[pair for pair in pairwise(row) if min(pair) >= len(SPECIAL_TOKENS)] for row in ids.tolist()]
     counts = Counter(pair for row in rows for pair in set(row))
