@@ -135,10 +135,10 @@ class OutputRenderer:
         kind = "table" if payload["kind"] == "table" else "figure"
         self.counts[kind] += 1
         label, stem = f"{kind.capitalize()} {self.counts[kind]}", stem_slug(payload)
-        picture = "" if kind == "table" else _picture(payload, data, prefix=f"f{self.counts[kind]}-")
+        drawing = "" if kind == "table" else picture(payload, data, prefix=f"f{self.counts[kind]}-")
         link = self.download(f"{stem}.csv", payload["csv"].encode("utf-8")) if payload.get("csv") else ""
         anchor = self.markdown.claim_anchor(f"{kind}-{stem}")
-        return getattr(_macros(), kind)(payload, anchor, label, link, f"{stem}.csv", Markup(picture))
+        return getattr(_macros(), kind)(payload, anchor, label, link, f"{stem}.csv", Markup(drawing))
 
 
 def stem_slug(payload: Mapping[str, Any]) -> str:
@@ -161,7 +161,7 @@ def image_uri(mime: str, content: Any) -> str:
     return f"data:{mime};base64,{text.replace(chr(10), '')}"
 
 
-def _picture(payload: Mapping[str, Any], data: Mapping[str, Any], *, prefix: str) -> str:
+def picture(payload: Mapping[str, Any], data: Mapping[str, Any], *, prefix: str) -> str:
     """The drawing of a figure: SVG inline, so that it follows the page's colours, else an embedded image."""
     if "image/svg+xml" in data:
         return clean_svg(joined(data["image/svg+xml"]), label=payload["alt"], prefix=prefix)
