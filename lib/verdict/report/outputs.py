@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -34,6 +35,11 @@ _SHAPE = re.compile(
     r"linearGradient|radialGradient|pattern|mask|marker|symbol)"
 )
 _REFERENCE = re.compile(r"url\(\s*#")
+# A table of more rows is folded.
+MANY_ROWS = 12
+SMALLEST_P = 0.001
+_P_VALUE = re.compile(r"p( |$)")
+_DECIMAL = re.compile(r"-?\d[\d,]*\.\d+")
 _FOREIGN_URL = re.compile(r"url\(\s*(?!#)", re.IGNORECASE)
 
 
@@ -47,11 +53,36 @@ def environment() -> jinja2.Environment:
     script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     found.globals |= {
+        "cell_text": cell_text,
+        "many_rows": MANY_ROWS,
         "style": (HERE / "page.css").read_text(encoding="utf-8"),
         "script": script,
         "policy": f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
     }
     return found
+
+
+def cell_text(column: Mapping[str, Any], cell: str | list[Any]) -> str:
+    """A cell as it is shown: numbers have at most three significant digits, and p-values a smallest one.
+
+    The largest number of a cell says how many decimals all of them have.
+    """
+    if isinstance(cell, str):
+        return cell
+    text, key = cell[0], cell[1]
+    if _P_VALUE.match(column["name"]) and isinstance(key, float) and 0 <= key < SMALLEST_P and "[" not in text:
+        return f"< {SMALLEST_P:g}"
+    found = [number.replace(",", "") for number in _DECIMAL.findall(text)]
+    largest = max((abs(float(number)) for number in found), default=0.0)
+    if not largest or re.search(r"\de[-+]\d", text):
+        return text
+    n_decimals = max(0, 2 - math.floor(math.log10(largest)))
+
+    def shortened(match: re.Match[str]) -> str:
+        is_short = len(match[0].partition(".")[2]) <= n_decimals
+        return match[0] if is_short else f"{float(match[0].replace(',', '')):z,.{n_decimals}f}"
+
+    return _DECIMAL.sub(shortened, text)
 
 
 def _macros() -> Any:
