@@ -13,6 +13,7 @@ from verdict.base.numbers import Number, Numbers
 from verdict.report import say
 from verdict.report.evidence import Evidence
 from verdict.report.exhibits import interval_rows, thumbnail
+from verdict.report.outputs import clean_svg
 from verdict.report.site import build_site
 
 SETUP = code('profile = "demo"', "parameters")
@@ -81,6 +82,14 @@ def test_a_thumbnail_has_no_words_and_joins_lines_of_one_look():
     assert 'd="M 1 3 L 5 6M 7 8"' in small and 'href="#t1-m"' in small and 'id="t1-m"' in small
     with pytest.raises(ValueError, match="not readable"):
         thumbnail(Evidence(data={"image/svg+xml": "<svg"}), "t1-")
+
+
+def test_drawings_are_shown_to_a_hundredth_of_a_point():
+    drawing = (
+        '<svg xmlns="http://www.w3.org/2000/svg"><path d="M 1.23456 2.5 L 1.234567e-05 3" style="x: 0.12345"/></svg>'
+    )
+    found = clean_svg(drawing, label="a", prefix="f1-")
+    assert 'd="M 1.23 2.5 L 1.234567e-05 3"' in found and "0.12345" in found
 
 
 def test_a_picture_is_made_small():

@@ -62,7 +62,8 @@ def _small_svg(drawing: str) -> str:
     width, height = map(float, box.split()[2:])
     # Of a tall drawing the upper part is shown.
     fit = "xMidYMin slice" if height > width else "xMidYMid meet"
-    small = ElementTree.Element("svg", {"viewBox": box, "preserveAspectRatio": fit})
+    told = {"role": "img", "aria-label": "Thumbnail"}
+    small = ElementTree.Element("svg", {"viewBox": box, "preserveAspectRatio": fit, **told})
     shapes, layers = ElementTree.SubElement(small, "defs"), {}
 
     def walk(element: ElementTree.Element) -> None:

@@ -34,6 +34,9 @@ _SHAPE = re.compile(
     rf"{_SVG}(svg|g|defs|path|use|clipPath|text|tspan|rect|line|circle|ellipse|polygon|polyline|image|title|desc|stop|"
     r"linearGradient|radialGradient|pattern|mask|marker|symbol)"
 )
+# Drawings are shown to a hundredth of a point.
+_COORDINATES = frozenset(("d", "points", "x", "y"))
+_FURTHER_DIGITS = re.compile(r"(?<=\.\d\d)\d+(?!\d*e)")
 _REFERENCE = re.compile(r"url\(\s*#")
 # A table of more rows is folded.
 MANY_ROWS = 12
@@ -245,4 +248,5 @@ def _attribute(name: str, value: str, prefix: str) -> tuple[str, str] | None:
         return local, f"{prefix}{value}"
     if name.startswith("{"):
         return ("xml:space", value) if name == "{http://www.w3.org/XML/1998/namespace}space" else None
-    return name, _REFERENCE.sub(f"url(#{prefix}", value)
+    is_place = name in _COORDINATES
+    return name, _FURTHER_DIGITS.sub("", value) if is_place else _REFERENCE.sub(f"url(#{prefix}", value)
