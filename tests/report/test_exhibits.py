@@ -60,7 +60,7 @@ def test_the_index_shows_examples_intervals_and_thumbnails_and_leaves_out_what_n
     page = read_page("index")
     assert_sound(page)
     assert "“sentence 1”" not in page.words and "sentence 1 Model: true Goes out alone" in page.words
-    assert {"href": "08_policy.html#figure-08-examples", "aria-label": "Figure 1: Cases."} in page.all("a")
+    assert {"href": "08_policy.html#figure-08-examples", "aria-label": "Policy, figure 1: Cases."} in page.all("a")
     assert [image["alt"] for image in page.all("img")] == [
         "Image of the case “sentence 0”",
         "Image of the case “sentence 1”",

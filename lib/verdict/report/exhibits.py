@@ -22,15 +22,15 @@ _NOT_SMALL = frozenset(("text", "title", "desc", "clipPath"))
 SPLITS = {"test": "test", "independent": "independent set", "independent_hand": "written by hand"}
 
 
-def shown_again(evidence: Evidence, href: str, prefix: str) -> str:
-    """A page's figure with its caption and a link to where it stands; ids get a prefix of their own."""
+def shown_again(evidence: Evidence, href: str, label: str, prefix: str) -> str:
+    """A page's figure with its caption and a labelled link to where it stands; ids get a prefix of their own."""
     payload = evidence.data[MIME]
     template = environment().get_template("exhibits.html").module
     if payload.get("tiles"):
         words = [title.split("\n") for title in payload["titles"]]
         cases = [(tile, lines[0], lines[1:]) for tile, lines in zip(payload["tiles"], words, strict=True)]
-        return str(template.examples(cases, payload["caption"], href, evidence.shown))
-    return str(template.again(Markup(picture(payload, evidence.data, prefix=prefix)), payload, href, evidence.shown))
+        return str(template.examples(cases, payload["caption"], href, label))
+    return str(template.again(Markup(picture(payload, evidence.data, prefix=prefix)), payload, href, label))
 
 
 def interval_rows(names: Sequence[str], numbers: Numbers) -> str:

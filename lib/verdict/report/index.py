@@ -6,7 +6,7 @@ import contextlib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,9 +43,12 @@ class Part:
     drawings: list[str] = field(default_factory=list)
 
 
-def render_index(site: Site, *, refused: Sequence[str] = (), attribution: str = "") -> str:
+def render_index(
+    site: Site, *, refused: Sequence[str] = (), attribution: str = "", explained: Collection[str] = ()
+) -> str:
     """HTML of the index; the first level-1 heading of its text is the title, attribution says whose data this is.
 
+    `explained` are anchors of the terms that other pages lead to; the glossary holds these and the index's own.
     RenderError if the text cannot be rendered although every stage has run.
     """
     executions = site.executions
@@ -55,7 +58,8 @@ def render_index(site: Site, *, refused: Sequence[str] = (), attribution: str = 
     latest = max(ran, key=lambda execution: str(execution.run.get("started", "")))
     template, glossary = environment().get_template("index.html"), load_glossary()
     shown: list[str] = []
-    parts = _opening(site, evidence, Explainer(glossary), shown)
+    explainer = Explainer(glossary)
+    parts = _opening(site, evidence, explainer, shown)
     claims = [(execution, list(_claims(site, execution, evidence))) for execution in ran if execution.claims]
     return template.render(
         site=site,
@@ -76,7 +80,7 @@ def render_index(site: Site, *, refused: Sequence[str] = (), attribution: str = 
         provenance=provenance(latest, executions),
         commits=sorted({str(e.run["commit"])[:12] for e in ran if e.run.get("commit")}),
         level=site.params.statistics.level if site.params else None,
-        glossary=glossary,
+        glossary=[term for term in glossary if term.name in explainer.told or term.anchor in explained],
         attribution=attribution,
     )
 
@@ -98,7 +102,7 @@ def _opening(
             source = chosen_text(paragraph, numbers).strip()
             if to_show := _SHOWN.fullmatch(source):
                 if file := to_show["file"]:
-                    drawing = _again(file, evidence, f"i{len(shown)}-")
+                    drawing = _again(file, site.links, evidence, f"i{len(shown)}-")
                     shown.append(file)
                 else:
                     drawing = interval_rows(to_show["names"].split(), numbers)
@@ -114,12 +118,14 @@ def _opening(
     return found
 
 
-def _again(file: str, evidence: Mapping[str, PageEvidence | None], prefix: str) -> str:
+def _again(file: str, links: Sequence[Link], evidence: Mapping[str, PageEvidence | None], prefix: str) -> str:
     """The first page's drawing of this name; "" where there is none."""
-    for name, page in evidence.items():
+    for link in links:
+        page = evidence.get(link.name)
         drawn = page.by_file.get(file) if page else None
         if drawn in (page.drawn if page else ()):
-            return shown_again(drawn, f"{address(name)}#{drawn.anchor}", prefix)
+            label = f"{link.title}, {drawn.shown.lower()}"
+            return shown_again(drawn, f"{link.href}#{drawn.anchor}", label, prefix)
     return ""
 
 

@@ -25,6 +25,7 @@ ATTRIBUTION = "attribution.txt"
 # Which pages a build left, with what each was made from, beside the results.
 PAGES = "pages.json"
 INDEX = "index"
+_EXPLAINED = re.compile(r'href="index\.html#(term-[^"]+)"')
 _SENTENCE = re.compile(r".*?(?:[？؟]|[.?!](?=[ *_]|$))")
 
 
@@ -69,7 +70,9 @@ def build_site(profile: str, *, only: str | None = None, copy: Path | None = Non
         if known["made_from"] != made_from or not _stand(target, known["files"]):
             known = _made(execution, site, errors, target) | {"made_from": made_from}
         pages[execution.name] = known
-    index = render_index(site, refused=errors, attribution=_attribution(executions))
+    texts = [path.read_text(encoding="utf-8") for path in target.glob("*.html") if path.stem != INDEX]
+    explained = {anchor for text in texts for anchor in _EXPLAINED.findall(text)}
+    index = render_index(site, refused=errors, attribution=_attribution(executions), explained=explained)
     made = {"review": _review(site, errors), INDEX: index}
     for name, page in made.items():
         write_text(target / f"{name}.html", page)
