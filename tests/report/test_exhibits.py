@@ -70,6 +70,18 @@ def test_the_index_shows_examples_intervals_and_thumbnails_and_leaves_out_what_n
     assert {"href": "#how-good"} in page.all("a") and "<!--" not in page.words
 
 
+@pytest.mark.parametrize("harm", [{"caption": None, "titles": None}, {"tiles": ["a"], "titles": []}, {"alt": {}}])
+def test_a_damaged_drawing_is_left_to_its_page(demo, harm):
+    bundle = gallery(2)
+    bundle[say.MIME] |= harm
+    bundle["image/png"] = "no picture"
+    notebook("08_policy", markdown("# Policy\n\nWhen?"), SETUP, code("x = 1"))
+    stage("08_policy", SETUP, code("x = 1", outputs=[displayed(bundle)]))
+    (paths.NOTEBOOKS / "index.md").write_text("# When?\n\n<!-- show 08_examples.png -->\n", encoding="utf-8")
+    build_site("demo")
+    assert "Policy" in read_page("index").words and "thumbnail" not in str(read_page("index").elements)
+
+
 def test_a_row_of_intervals_needs_a_share():
     numbers = Numbers({"test.cost": Number(5.0, 4.0, 6.0, unit="min"), "test.f1": Number(0.5)})
     assert "left:50.00%;width:0.00%" in interval_rows(["test.cost", "test.f1"], numbers)

@@ -60,8 +60,8 @@ def _small_svg(drawing: str) -> str:
     root = ElementTree.fromstring(drawing)
     box = root.get("viewBox", "0 0 100 60")
     width, height = map(float, box.split()[2:])
-    # Of a tall drawing the upper part is shown.
-    fit = "xMidYMin slice" if height > width else "xMidYMid meet"
+    # Of a tall drawing the middle is shown.
+    fit = "xMidYMid slice" if height > width else "xMidYMid meet"
     told = {"role": "img", "aria-label": "Thumbnail"}
     small = ElementTree.Element("svg", {"viewBox": box, "preserveAspectRatio": fit, **told})
     shapes, layers = ElementTree.SubElement(small, "defs"), {}

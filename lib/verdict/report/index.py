@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jinja2 import UndefinedError
+
 from verdict.base import paths
 from verdict.base.numbers import Claim, Number, Numbers
 from verdict.report.conditions import chosen_text
@@ -32,6 +34,8 @@ TARGETS = (("test.accuracy", "Accuracy on the test split", 0.80), ("test.macro_f
 # A paragraph of the text that is replaced by a page's drawing of this file name, or by rows of numbers.
 _SHOWN = re.compile(r"<!-- show (?P<file>[\w.-]+) -->|<!-- intervals (?P<names>[\w. ]+) -->")
 WAITS = '<p class="not-run">This paragraph waits for stages that have not run.</p>'
+# What a drawing raises that cannot be read; its page says so.
+DAMAGED = (KeyError, TypeError, IndexError, AttributeError, ValueError, OSError, UndefinedError)
 
 
 @dataclass
@@ -125,7 +129,8 @@ def _again(file: str, links: Sequence[Link], evidence: Mapping[str, PageEvidence
         drawn = page.by_file.get(file) if page else None
         if drawn in (page.drawn if page else ()):
             label = f"{link.title}, {drawn.shown.lower()}"
-            return shown_again(drawn, f"{link.href}#{drawn.anchor}", label, prefix)
+            with contextlib.suppress(*DAMAGED):
+                return shown_again(drawn, f"{link.href}#{drawn.anchor}", label, prefix)
     return ""
 
 
@@ -321,7 +326,7 @@ def _groups(site: Site, evidence: Mapping[str, PageEvidence | None], chosen: Seq
 
 def _thumbnail(main: Evidence | None, prefix: str) -> str:
     """A small drawing; "" without one, or where its page says that it cannot be read."""
-    with contextlib.suppress(KeyError, ValueError, OSError):
+    with contextlib.suppress(*DAMAGED):
         return thumbnail(main, prefix) if main else ""
     return ""
 
