@@ -1,6 +1,7 @@
 # Which stage needs which; nothing is computed here. Run through `make report` (python -m verdict.workflow.pipeline).
 import shlex
 import sys
+from pathlib import Path
 
 sys.path.insert(0, str(workflow.current_basedir) + "/lib")
 
@@ -75,6 +76,7 @@ rule site:
         [record(*execution) for execution in stages.executions(PARAMS)],
         sorted({f"notebooks/{stages.notebook_of(spec.name)}.ipynb" for spec in SPECS if spec.name not in stages.WITHOUT_NOTEBOOK}),
         f"notebooks/{stages.index_text(PARAMS)}",
+        [path for path in ["notebooks/glossary.md"] if (Path(workflow.current_basedir) / path).is_file()],
         [relative(path) for path in (*library_files(["import verdict.report.site"]), *page_files())],
     params:
         profile=PARAMS.hash,

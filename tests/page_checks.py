@@ -24,7 +24,7 @@ import pytest
 
 from browser import Browser, axe_source
 
-MAX_PAGE, MAX_INDEX = 1_000_000, 150_000
+MAX_PAGE, MAX_INDEX = 1_000_000, 400_000
 MAX_TABS = 3_000
 
 # Every element that acts, in a place where it can be seen. Scrolled boxes of the project carry tabindex=0.

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from browser import Browser, axe_source
-from page_checks import View, check_report
+from page_checks import OPEN, View, check_report
 from report_tools import HOSTILE, code, displayed, markdown, notebook, sample_claim, sample_numbers, stage
 from verdict.base import paths
 from verdict.base.numbers import Number, Numbers
@@ -130,6 +130,7 @@ def test_notes_and_rubric_are_kept_exported_and_imported(report, browser, tmp_pa
     write_note(browser, HOSTILE, "#part .note-button")
     write_note(browser, "second\nline", "figure .note-button")
     browser.open(report / "index.html")
+    browser.evaluate(f"{OPEN}; 0")
     write_note(browser, "on a claim", "[data-note='05_test#claim-beats'] .note-button")
     write_note(browser, "on CLIP's", "[data-note='07_later-clip#claim-beats'] .note-button")
     browser.open(report / "07_later-clip.html")

@@ -9,7 +9,7 @@ from tests.decide.test_log import batch_of
 from simulated_stage import KEPT, make_stage
 from verdict.decide.people import ParametricHuman
 from verdict.model.integrated_gradients import Attribution
-from verdict.pages.explanations import attribution_table, drawings, explain, sample_decisions
+from verdict.pages.explanations import attribution_table, drawings, examples, explain, sample_decisions
 
 
 def attribution(pair_id, *, margin=2.0, missing=0.1):
@@ -77,3 +77,18 @@ def test_saved_logits_are_not_explained(tmp_path):
     recorded = SimpleNamespace(is_recorded=True, number=stage.number)
     assert explain(recorded, KEPT, sample_decisions(batch_of(211), per_branch=1, seed=5)) == []
     assert np.isnan(stage.numbers["policy.test.attribution_gap"].value)
+
+
+def test_examples_are_one_of_each_branch_and_then_mistakes_that_go_out_alone(tmp_path, monkeypatch):
+    stage = make_stage("08_policy", tmp_path)
+    store = SimpleNamespace(thumbnail=lambda image_id: image_id)
+    monkeypatch.setattr("verdict.data.images.ImageStore.open", lambda folder: store)
+    monkeypatch.setattr(type(stage), "upstream", lambda *_: tmp_path / "images.parquet")
+    found = examples(stage, batch_of(211))
+    does = [title.split("\n")[2] for title in found["titles"]]
+    assert does == ["Goes out alone", "A person is asked a short question", "Goes to a person"]
+    assert len(found["images"]) == 3
+    alone = examples(stage, batch_of(211, decision=np.zeros(211, dtype=np.int8)))["titles"]
+    assert len(alone) == 3 and all(title.split("\n")[1].endswith("(wrong)") for title in alone[1:])
+    recorded = SimpleNamespace(is_recorded=True)
+    assert examples(recorded, batch_of(211)) == {"images": [], "titles": []}

@@ -45,6 +45,41 @@ def sample_decisions(batch: DecidedBatch, *, per_branch: int, seed: int) -> pd.D
     )
 
 
+ANSWERS = {"entailment": "true", "contradiction": "not true"}
+DOES = {
+    Decision.AUTO: "Goes out alone",
+    Decision.CLARIFY: "A person is asked a short question",
+    Decision.HUMAN: "Goes to a person",
+}
+
+
+def examples(stage: Stage, batch: DecidedBatch) -> dict[str, Any]:
+    """Three cases as a gallery shows them: one of each branch that occurs, then wrong answers that go out alone.
+
+    Returns images and titles; none where there are no images or no sentences.
+
+    A title has three lines: the sentence; the model's answer with its probability, and whether it is right; and what
+    the policy does.
+    """
+    from verdict.data.images import ImageStore
+
+    if stage.is_recorded or batch.hypothesis is None:
+        return {"images": [], "titles": []}
+    drawn = sample_decisions(batch, per_branch=len(batch), seed=stage.params.policy.human.seed)
+    first = drawn.groupby("decision", sort=False).head(1)
+    mistaken = drawn[(drawn["decision"] == Decision.AUTO.text) & (drawn["answer_name"] != drawn["true_name"])]
+    chosen = pd.concat([first, mistaken.drop(index=first.index, errors="ignore")]).head(len(Decision))
+    rows = [list(batch.pair_id).index(pair) for pair in chosen["pair_id"]]
+    images = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent)
+    titles = []
+    for row, case in zip(rows, chosen.itertuples(), strict=True):
+        right = "right" if case.answer_name == case.true_name else "wrong"
+        answer = ANSWERS.get(case.answer_name, case.answer_name)
+        told = f"Model: {answer}, probability {batch.probs[row].max():.2f} ({right})"
+        titles.append(f"{case.hypothesis}\n{told}\n{DOES[Decision(int(batch.decision[row]))]}")
+    return {"images": [images.thumbnail(image_id) for image_id in chosen["image_id"]], "titles": titles}
+
+
 def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list[Attribution]:
     """Integrated gradients of some decisions; none where predictions are saved logits, which no input can be traced to.
 

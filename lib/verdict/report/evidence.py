@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from verdict.base.numbers import Claim
@@ -17,20 +17,25 @@ from verdict.report.outputs import MIME, stem_slug
 class Evidence:
     """What a reader who doubts a number looks at: a code cell, counted from 1 (0: unknown), and what it shows.
 
-    "Figure 2" or "Table 1", and its anchor on the page; "" where nothing is drawn.
+    "Figure 2" or "Table 1", and its anchor on the page; "" where nothing is drawn. `data` is the output by MIME type.
     """
 
     cell: int = 0
     shown: str = ""
     anchor: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class PageEvidence:
-    """Evidence of a page: its exhibits by file name, its answer (what it said, and text cells), and what it shows."""
+    """Evidence of a page: its exhibits by file name, its answer (what it said, and text cells), and what it shows.
+
+    `drawn` are its figures and galleries, in their order.
+    """
 
     by_file: Mapping[str, Evidence]
     answer: tuple[Mapping[str, Any] | str, ...]
+    drawn: tuple[Evidence, ...]
     n_figures: int
     n_tables: int
     live: Sequence[Cell]
@@ -50,7 +55,7 @@ def find_evidence(live: Sequence[Cell], done: Mapping[int, Cell]) -> PageEvidenc
     `done` holds the executed cell by the index of the live one, as `match_code` gives them.
     """
     counts: Counter[str] = Counter()
-    by_file, answer = {}, []
+    by_file, answer, drawn = {}, [], []
     for cell in live:
         if cell.kind == "markdown" and "answer" in cell.tags:
             answer.append(cell.source)
@@ -65,7 +70,8 @@ def find_evidence(live: Sequence[Cell], done: Mapping[int, Cell]) -> PageEvidenc
             anchor = f"{kind}-{stem_slug(payload)}"
             counts.update((kind, anchor))
             anchor += f"-{counts[anchor]}" if counts[anchor] > 1 else ""
-            evidence = Evidence(cell.index + 1, f"{kind.capitalize()} {counts[kind]}", anchor)
+            evidence = Evidence(cell.index + 1, f"{kind.capitalize()} {counts[kind]}", anchor, output["data"])
+            drawn += [evidence] if kind == "figure" else []
             by_file.setdefault(str(payload.get("file") or ""), evidence)
     by_file.pop("", None)
-    return PageEvidence(by_file, tuple(answer), counts["figure"], counts["table"], live)
+    return PageEvidence(by_file, tuple(answer), tuple(drawn), counts["figure"], counts["table"], live)

@@ -12,7 +12,7 @@ from typing import Any
 
 from verdict.base import paths
 from verdict.base.artifacts import read_json, read_run, sha256_file
-from verdict.base.numbers import Claim, Number, Numbers
+from verdict.base.numbers import EXACT, Claim, Number, Numbers
 from verdict.base.params import Params, flatten, load_params
 from verdict.report.notebook import RenderError, matched
 from verdict.workflow import stages
@@ -206,7 +206,8 @@ def merged_numbers(executions: Sequence[Execution], own: Execution | None = None
     """What a page's prose may refer to: its own numbers, and those that only one value exists for elsewhere.
 
     A name that several executions store with different values (trials, seeds) belongs to their own pages alone. What
-    was measured of another source's predictions is called `<source>.<name>` elsewhere.
+    was measured of another source's predictions is called `<source>.<name>` elsewhere. Prose that is no page's own may
+    also speak of the report as a whole.
     """
     seen: dict[str, Number] = {}
     clashing: set[str] = set()
@@ -217,4 +218,15 @@ def merged_numbers(executions: Sequence[Execution], own: Execution | None = None
             if known != number and repr(known) != repr(number):  # undefined values are equal
                 clashing.add(f"{prefix}{own_name}")
     kept = {name: number for name, number in seen.items() if name not in clashing}
-    return Numbers(kept | dict(own.numbers if own else {}))
+    return Numbers(kept | (dict(own.numbers) if own else _of_report(executions)))
+
+
+def _of_report(executions: Sequence[Execution]) -> dict[str, Number]:
+    """How many claims there are and fail, and the minutes of computing, summed over all executions."""
+    verdicts = [claim.holds for execution in executions for claim in execution.claims]
+    minutes = sum(execution.elapsed_s for execution in executions) / 60
+    return {
+        "report.n_claims": Number(len(verdicts), unit="count"),
+        "report.n_failing": Number(verdicts.count(False), unit="count"),
+        "report.minutes": Number(minutes, unit="min", kind=EXACT),
+    }

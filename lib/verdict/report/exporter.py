@@ -29,6 +29,7 @@ from verdict.base.params import Params
 from verdict.report.conditions import chosen_text
 from verdict.report.evidence import find_evidence
 from verdict.report.executions import Execution, merged_numbers
+from verdict.report.glossary import Explainer, load_glossary
 from verdict.report.markdown import Markdown, address, number_anchor
 from verdict.report.notebook import Cell, RenderError, matched
 from verdict.report.outputs import OutputRenderer, environment
@@ -81,6 +82,7 @@ class Page:
         # A page on another source's predictions leads to that source's pages where there are any.
         pages = tuple(name for name in names if f"{name}-{execution.source}" not in names) or None
         self.markdown = Markdown(self.numbers, folder=execution.live.parent, pages=pages)
+        self.explainer = Explainer(load_glossary())
         self.outputs = OutputRenderer(self.markdown, self._download, has_claims=bool(execution.claims))
 
     def _download(self, name: str, content: bytes) -> str:
@@ -124,7 +126,7 @@ class Page:
         if cell.kind == "code":
             return "".join(self.outputs.render(output) for output in (done.outputs if done else ()))
         source = chosen_text(cell.source, self.numbers)
-        found = self.markdown.render(source, attachments=cell.attachments)
+        found = self.explainer.explained(self.markdown.render(source, attachments=cell.attachments))
         return f'<section class="prose">{found}</section>\n' if found.strip() else ""
 
     def context(self) -> dict[str, Any]:

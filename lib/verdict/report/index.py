@@ -1,22 +1,28 @@
-"""The index: the answer, the claims, what ran, the targets, and where to read on."""
+"""The index: the answer in pictures, what does not hold, the pages, all claims, what ran, and the glossary."""
 
 from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+from jinja2 import UndefinedError
 
 from verdict.base import paths
 from verdict.base.numbers import Claim, Number, Numbers
 from verdict.report.conditions import chosen_text
 from verdict.report.evidence import Evidence, PageEvidence, find_evidence
 from verdict.report.executions import Execution, merged_numbers
+from verdict.report.exhibits import interval_rows, shown_again, thumbnail
 from verdict.report.exporter import SMOKE, Link, Site, banner, claim_row, in_unit
-from verdict.report.markdown import Markdown, MarkdownError, address, numbers_from_json, paragraphs
+from verdict.report.glossary import Explainer, load_glossary
+from verdict.report.markdown import Heading, Markdown, MarkdownError, address, numbers_from_json, paragraphs
 from verdict.report.notebook import RenderError, matched
-from verdict.report.outputs import environment
+from verdict.report.outputs import MIME, environment
 from verdict.report.pipeline import Node, draw_jobs, draw_pipeline, jobs_of
 from verdict.report.provenance import duration, provenance
 from verdict.workflow import stages
@@ -25,11 +31,28 @@ from verdict.workflow import stages
 SHIPPED = {"digits": "scenes of handwritten digits", "nlvr": "scenes of coloured shapes"}
 TARGET_STAGE = "05_test"
 TARGETS = (("test.accuracy", "Accuracy on the test split", 0.80), ("test.macro_f1", "Macro-F1 on the test split", 0.80))
+# A paragraph of the text that is replaced by a page's drawing of this file name, or by rows of numbers.
+_SHOWN = re.compile(r"<!-- show (?P<file>[\w.-]+) -->|<!-- intervals (?P<names>[\w. ]+) -->")
+WAITS = '<p class="not-run">This paragraph waits for stages that have not run.</p>'
+# What a drawing raises that cannot be read; its page says so.
+DAMAGED = (KeyError, TypeError, IndexError, AttributeError, ValueError, OSError, UndefinedError)
 
 
-def render_index(site: Site, *, refused: Sequence[str] = (), attribution: str = "") -> str:
+@dataclass
+class Part:
+    """A part of the opening, from one heading to the next: its text and its drawings, as HTML."""
+
+    heading: Heading | None = None
+    text: str = ""
+    drawings: list[str] = field(default_factory=list)
+
+
+def render_index(
+    site: Site, *, refused: Sequence[str] = (), attribution: str = "", explained: Collection[str] = ()
+) -> str:
     """HTML of the index; the first level-1 heading of its text is the title, attribution says whose data this is.
 
+    `explained` are anchors of the terms that other pages lead to; the glossary holds these and the index's own.
     RenderError if the text cannot be rendered although every stage has run.
     """
     executions = site.executions
@@ -37,45 +60,82 @@ def render_index(site: Site, *, refused: Sequence[str] = (), attribution: str = 
     evidence = {e.name: _evidence(e) for e in executions if e.name in pages}
     ran = [execution for execution in executions if execution.status != "missing"]
     latest = max(ran, key=lambda execution: str(execution.run.get("started", "")))
-    template = environment().get_template("index.html")
+    template, glossary = environment().get_template("index.html"), load_glossary()
+    shown: list[str] = []
+    explainer = Explainer(glossary)
+    parts = _opening(site, evidence, explainer, shown)
+    claims = [(execution, list(_claims(site, execution, evidence))) for execution in ran if execution.claims]
     return template.render(
         site=site,
         name="index",
         title=site.title,
         banners=index_banners(site, refused),
-        lead=_lead(site),
+        parts=parts,
         targets=targets(site),
-        claims=[row for execution in ran for row in _claims(site, execution, evidence)],
+        claims=[(_claim_title(site, execution), _counted(execution.claims), rows) for execution, rows in claims],
+        failing=[row for _, rows in claims for row in rows if row["mark"] == "fails"],
         counted=_counted([claim for execution in ran for claim in execution.claims]),
         pipeline=draw_pipeline(_nodes(executions)),
         jobs=draw_jobs(jobs_of(executions)),
-        groups=_groups(site, evidence),
+        groups=_groups(site, evidence, shown),
         duration=duration,
         total=duration(sum(execution.elapsed_s for execution in ran)),
         n_runs=len(ran),
         provenance=provenance(latest, executions),
         commits=sorted({str(e.run["commit"])[:12] for e in ran if e.run.get("commit")}),
         level=site.params.statistics.level if site.params else None,
+        glossary=[term for term in glossary if term.name in explainer.told or term.anchor in explained],
         attribution=attribution,
     )
 
 
-def _lead(site: Site) -> str:
-    """The opening paragraphs; a paragraph whose number does not exist yet is replaced while stages are missing."""
-    text = paths.NOTEBOOKS / (stages.index_text(site.params) if site.params else "index.md")
+def _opening(
+    site: Site, evidence: Mapping[str, PageEvidence | None], explainer: Explainer, shown: list[str]
+) -> list[Part]:
+    """The opening, part by part; a paragraph whose number does not exist yet is replaced while stages are missing.
+
+    The files that it shows are noted in `shown`; what no page of this report draws is left out.
+    """
+    text, found = paths.NOTEBOOKS / (stages.index_text(site.params) if site.params else "index.md"), [Part()]
     if not text.is_file():
-        return ""
+        return found
     numbers, is_whole = merged_numbers(site.executions), all(e.status in ("done", "stale") for e in site.executions)
     page = Markdown(numbers, folder=text.parent, pages=tuple(link.name for link in site.links) or None)
-    parts = []
     for paragraph in paragraphs(text.read_text(encoding="utf-8")):
         try:
-            parts.append(page.render(chosen_text(paragraph, numbers)))
+            source = chosen_text(paragraph, numbers).strip()
+            if to_show := _SHOWN.fullmatch(source):
+                if file := to_show["file"]:
+                    drawing = _again(file, site.links, evidence, f"i{len(shown)}-")
+                    shown.append(file)
+                else:
+                    drawing = interval_rows(to_show["names"].split(), numbers)
+                found[-1].drawings += [drawing] if drawing else []
+                continue
+            n_before, rendered = len(page.headings), page.render(source)
         except MarkdownError as error:
             if is_whole:
                 raise RenderError(f"{text.name}: {error}") from error
-            parts.append('<p class="not-run">This paragraph waits for stages that have not run.</p>')
-    return "".join(parts)
+            n_before, rendered = len(page.headings), WAITS
+        found += [Part(heading) for heading in page.headings[n_before:] if heading.level == 2]
+        found[-1].text += explainer.explained(rendered)
+    return found
+
+
+def _again(file: str, links: Sequence[Link], evidence: Mapping[str, PageEvidence | None], prefix: str) -> str:
+    """The first page's drawing of this name; "" where there is none."""
+    for link in links:
+        page = evidence.get(link.name)
+        drawn = page.by_file.get(file) if page else None
+        if drawn in (page.drawn if page else ()):
+            label = f"{link.title}, {drawn.shown.lower()}"
+            with contextlib.suppress(*DAMAGED):
+                return shown_again(drawn, f"{link.href}#{drawn.anchor}", label, prefix)
+    return ""
+
+
+def _claim_title(site: Site, execution: Execution) -> str:
+    return next((link.title for link in site.links if link.name == execution.name), execution.name)
 
 
 def targets(site: Site) -> list[dict[str, Any]]:
@@ -233,8 +293,11 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
-def _groups(site: Site, evidence: Mapping[str, PageEvidence | None]) -> list[dict[str, Any]]:
-    """Pages in reading order, the trials of one notebook under one entry."""
+def _groups(site: Site, evidence: Mapping[str, PageEvidence | None], chosen: Sequence[str]) -> list[dict[str, Any]]:
+    """Pages in reading order, the trials of one notebook under one entry; each with a thumbnail of its main drawing.
+
+    That is the first whose file is among those `chosen` for the opening, else the page's first.
+    """
     links = {link.name: link for link in site.links}
     groups: dict[str, dict[str, Any]] = {}
     for execution in site.executions:
@@ -247,8 +310,11 @@ def _groups(site: Site, evidence: Mapping[str, PageEvidence | None]) -> list[dic
         if key not in groups:
             shown = evidence[execution.name]
             numbers = merged_numbers(site.executions, execution)
+            drawn = shown.drawn if shown else ()
+            main = next((e for e in drawn if e.data[MIME].get("file") in chosen), next(iter(drawn), None))
             groups[key] = _group(link, execution, shown) | {
-                "answer": "" if execution.is_trial else _answer(shown, numbers, tuple(links))
+                "thumbnail": _thumbnail(main, f"t{len(groups)}-"),
+                "answer": "" if execution.is_trial else _answer(shown, numbers, tuple(links)),
             }
         groups[key]["elapsed_s"] += execution.elapsed_s
         groups[key]["marks"] |= {execution.status} - {"done"}
@@ -256,6 +322,13 @@ def _groups(site: Site, evidence: Mapping[str, PageEvidence | None]) -> list[dic
             run = {"trial": execution.run["trial"], "href": link.href, "status": execution.status}
             groups[key]["runs"].append(run)
     return list(groups.values())
+
+
+def _thumbnail(main: Evidence | None, prefix: str) -> str:
+    """A small drawing; "" without one, or where its page says that it cannot be read."""
+    with contextlib.suppress(*DAMAGED):
+        return thumbnail(main, prefix) if main else ""
+    return ""
 
 
 def _group(link: Link, execution: Execution, evidence: PageEvidence | None) -> dict[str, Any]:

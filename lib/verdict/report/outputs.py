@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -33,7 +34,15 @@ _SHAPE = re.compile(
     rf"{_SVG}(svg|g|defs|path|use|clipPath|text|tspan|rect|line|circle|ellipse|polygon|polyline|image|title|desc|stop|"
     r"linearGradient|radialGradient|pattern|mask|marker|symbol)"
 )
+# Drawings are shown to a hundredth of a point.
+_COORDINATES = frozenset(("d", "points", "x", "y"))
+_FURTHER_DIGITS = re.compile(r"(?<=\.\d\d)\d+(?!\d*e)")
 _REFERENCE = re.compile(r"url\(\s*#")
+# A table of more rows is folded.
+MANY_ROWS = 12
+SMALLEST_P = 0.001
+_P_VALUE = re.compile(r"p( |$)")
+_DECIMAL = re.compile(r"-?\d[\d,]*\.\d+")
 _FOREIGN_URL = re.compile(r"url\(\s*(?!#)", re.IGNORECASE)
 
 
@@ -47,11 +56,36 @@ def environment() -> jinja2.Environment:
     script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     found.globals |= {
+        "cell_text": cell_text,
+        "many_rows": MANY_ROWS,
         "style": (HERE / "page.css").read_text(encoding="utf-8"),
         "script": script,
         "policy": f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
     }
     return found
+
+
+def cell_text(column: Mapping[str, Any], cell: str | list[Any]) -> str:
+    """A cell as it is shown: numbers have at most three significant digits, and p-values a smallest one.
+
+    The largest number of a cell says how many decimals all of them have.
+    """
+    if isinstance(cell, str):
+        return cell
+    text, key = cell[0], cell[1]
+    if _P_VALUE.match(column["name"]) and isinstance(key, float) and 0 <= key < SMALLEST_P and "[" not in text:
+        return f"< {SMALLEST_P:g}"
+    found = [number.replace(",", "") for number in _DECIMAL.findall(text)]
+    largest = max((abs(float(number)) for number in found), default=0.0)
+    if not largest or re.search(r"\de[-+]\d", text):
+        return text
+    n_decimals = max(0, 2 - math.floor(math.log10(largest)))
+
+    def shortened(match: re.Match[str]) -> str:
+        is_short = len(match[0].partition(".")[2]) <= n_decimals
+        return match[0] if is_short else f"{float(match[0].replace(',', '')):z,.{n_decimals}f}"
+
+    return _DECIMAL.sub(shortened, text)
 
 
 def _macros() -> Any:
@@ -135,10 +169,10 @@ class OutputRenderer:
         kind = "table" if payload["kind"] == "table" else "figure"
         self.counts[kind] += 1
         label, stem = f"{kind.capitalize()} {self.counts[kind]}", stem_slug(payload)
-        picture = "" if kind == "table" else _picture(payload, data, prefix=f"f{self.counts[kind]}-")
+        drawing = "" if kind == "table" else picture(payload, data, prefix=f"f{self.counts[kind]}-")
         link = self.download(f"{stem}.csv", payload["csv"].encode("utf-8")) if payload.get("csv") else ""
         anchor = self.markdown.claim_anchor(f"{kind}-{stem}")
-        return getattr(_macros(), kind)(payload, anchor, label, link, f"{stem}.csv", Markup(picture))
+        return getattr(_macros(), kind)(payload, anchor, label, link, f"{stem}.csv", Markup(drawing))
 
 
 def stem_slug(payload: Mapping[str, Any]) -> str:
@@ -161,7 +195,7 @@ def image_uri(mime: str, content: Any) -> str:
     return f"data:{mime};base64,{text.replace(chr(10), '')}"
 
 
-def _picture(payload: Mapping[str, Any], data: Mapping[str, Any], *, prefix: str) -> str:
+def picture(payload: Mapping[str, Any], data: Mapping[str, Any], *, prefix: str) -> str:
     """The drawing of a figure: SVG inline, so that it follows the page's colours, else an embedded image."""
     if "image/svg+xml" in data:
         return clean_svg(joined(data["image/svg+xml"]), label=payload["alt"], prefix=prefix)
@@ -214,4 +248,5 @@ def _attribute(name: str, value: str, prefix: str) -> tuple[str, str] | None:
         return local, f"{prefix}{value}"
     if name.startswith("{"):
         return ("xml:space", value) if name == "{http://www.w3.org/XML/1998/namespace}space" else None
-    return name, _REFERENCE.sub(f"url(#{prefix}", value)
+    is_place = name in _COORDINATES
+    return name, _FURTHER_DIGITS.sub("", value) if is_place else _REFERENCE.sub(f"url(#{prefix}", value)

@@ -39,6 +39,7 @@
     const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (!target) return;
     for (let node = target; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
+    target.querySelectorAll(":scope > details.rows").forEach((rows) => { rows.open = true; });
     target.scrollIntoView();
   };
   addEventListener("hashchange", reveal);

@@ -33,8 +33,6 @@ PROFILE = "digits"
 PUBLISHED = "published.json"
 MAX_BYTES = 5_000_000
 _PICTURE = re.compile(r'src="data:image/png;base64,([A-Za-z0-9+/=]+)"')
-_COORDINATES = re.compile(r'(?<=\s)(d|points|x|y)="([^"]*)"')
-_FURTHER_DIGITS = re.compile(r"(?<=\.\d\d)\d+(?!\d*e)")
 
 
 class PublishError(ValueError):
@@ -92,9 +90,8 @@ def publish(profile: str = PROFILE) -> Path:
 
 
 def lightened(page: str) -> str:
-    """A page with its pictures as WebP, where that is smaller, and with drawings to a hundredth of a point."""
-    page = _PICTURE.sub(_as_webp, page)
-    return _COORDINATES.sub(lambda found: f'{found[1]}="{_FURTHER_DIGITS.sub("", found[2])}"', page)
+    """A page with its pictures as WebP, where that is smaller."""
+    return _PICTURE.sub(_as_webp, page)
 
 
 def _as_webp(found: re.Match[str]) -> str:

@@ -48,7 +48,7 @@
   const targets = [...document.querySelectorAll("main h2[id], main h3[id], main figure[id], main div.table[id], main tr[id^='claim-'], main tr[data-note]")].map((element) => {
     const [where, anchor] = element.dataset.note ? element.dataset.note.split("#") : [page, element.id];
     const kind = element.tagName === "TR" ? "claim" : element.tagName === "FIGURE" ? "figure" : element.tagName === "DIV" ? "table" : "section";
-    const named = kind === "claim" ? element.cells[0] : kind === "section" ? element : element.querySelector("figcaption, caption");
+    const named = kind === "claim" ? element.cells[0] : kind === "section" ? element : element.querySelector("figcaption, caption, summary");
     const label = (named ? [...named.childNodes].filter((node) => !node.classList || !["anchor", "download"].some((name) => node.classList.contains(name))).map((node) => node.textContent).join("") : "").trim().slice(0, 300);
     const list = make("div", { class: "notes" });
     const add = button("✎", () => write(target), `Note on ${kind}: ${label}`);

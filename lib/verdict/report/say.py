@@ -33,6 +33,7 @@ MAX_ROWS = 300
 PNG_DPI = 160
 MAX_PNG_BYTES = 200_000  # of a drawing; beyond it, 256 colours have to do
 CSS_DPI = 96
+FEW = 4  # images of a gallery that are kept apart
 
 
 def say(template: str, numbers: Numbers, *, is_alarm: bool = False) -> None:
@@ -139,6 +140,8 @@ def show_gallery(
 ) -> None:
     """Display a small grid of images with their titles, as one picture; without images, a sentence that there are none.
 
+    Of a few images with a file name each is kept apart as well, for pages that set them beside their titles.
+
     Images are uint8 (H, W, 3) or PIL's, shown with sharp pixels; titles are plain text; the rest as in `show_figure`.
 
     Raises
@@ -155,7 +158,17 @@ def show_gallery(
         say(f"*{caption}* There are none.", Numbers())
         return
     media = _as_png(draw_gallery(images, titles, columns=columns))
-    _show_drawing("gallery", media, caption=caption, alt=alt, csv=None, file=file)
+    apart = {"titles": list(titles), "tiles": [_tile(image) for image in images]} if file and len(images) <= FEW else {}
+    _show_drawing("gallery", media, caption=caption, alt=alt, csv=None, file=file, **apart)
+
+
+def _tile(image: np.ndarray | Image) -> str:
+    """One image as a PNG in base64."""
+    import PIL.Image
+
+    buffer = io.BytesIO()
+    (PIL.Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _show_drawing(kind: str, media: dict[str, Any], **words: Any) -> None:

@@ -13,6 +13,7 @@ from verdict.base.artifacts import content_hash, read_json, sha256_file, write_b
 from verdict.base.numbers import Numbers
 from verdict.report.executions import Execution, find_executions, merged_numbers, params_of
 from verdict.report.exporter import Link, Page, Site, banners, render_page
+from verdict.report.glossary import FILE as GLOSSARY
 from verdict.report.markdown import Markdown, MarkdownError, page_of, plain_text
 from verdict.report.notebook import QUESTION_MARKS, Cell, RenderError, read_notebook, without_comments
 from verdict.report.outputs import environment
@@ -24,6 +25,7 @@ ATTRIBUTION = "attribution.txt"
 # Which pages a build left, with what each was made from, beside the results.
 PAGES = "pages.json"
 INDEX = "index"
+_EXPLAINED = re.compile(r'href="index\.html#(term-[^"]+)"')
 _SENTENCE = re.compile(r".*?(?:[？؟]|[.?!](?=[ *_]|$))")
 
 
@@ -68,7 +70,9 @@ def build_site(profile: str, *, only: str | None = None, copy: Path | None = Non
         if known["made_from"] != made_from or not _stand(target, known["files"]):
             known = _made(execution, site, errors, target) | {"made_from": made_from}
         pages[execution.name] = known
-    index = render_index(site, refused=errors, attribution=_attribution(executions))
+    texts = [path.read_text(encoding="utf-8") for path in target.glob("*.html") if path.stem != INDEX]
+    explained = {anchor for text in texts for anchor in _EXPLAINED.findall(text)}
+    index = render_index(site, refused=errors, attribution=_attribution(executions), explained=explained)
     made = {"review": _review(site, errors), INDEX: index}
     for name, page in made.items():
         write_text(target / f"{name}.html", page)
@@ -87,7 +91,8 @@ def build_site(profile: str, *, only: str | None = None, copy: Path | None = Non
 def _made_with(site: Site) -> str:
     """Hash of what all pages are made with: the renderer, what they share, and files beside the notebooks."""
     code = {path.name: sha256_file(path) for path in (*library_files([f"import {__name__}"]), *page_files())}
-    beside = [path for path in paths.NOTEBOOKS.rglob("*") if path.is_file() and path.suffix not in (".ipynb", ".md")]
+    own = {path for path in paths.NOTEBOOKS.glob("*") if path.suffix in (".ipynb", ".md") and path.name != GLOSSARY}
+    beside = [path for path in paths.NOTEBOOKS.rglob("*") if path.is_file() and path not in own]
     stamps = {str(path): path.stat().st_mtime_ns for path in beside}
     return content_hash([code, stamps, site.title, site.is_smoke, [asdict(link) for link in site.links]])
 
