@@ -59,24 +59,11 @@ def show_table(
 ) -> None:
     """Display a data frame as a captioned, sortable table that can be downloaded.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Columns `x`, `x_low`, `x_high` become one column "0.81 [0.79, 0.83]"; cells may be `Number`. A named index is
-        shown as the first columns.
-    caption : str
-        What the rows are, on which split, which n, which interval.
-    sort_key : str, optional
-        Column to sort by, ascending, or descending with a leading "-"; the caption says so.
-    file : str, optional
-        Names the download and the anchor (`05_by_family.csv`).
-    is_of_claims : bool
-        A page with a section of claims leaves the table out.
-
-    Raises
-    ------
-    ValueError
-        If the caption is empty, or the key is no column.
+    Columns `x`, `x_low`, `x_high` become one column "0.81 [0.79, 0.83]"; cells may be `Number`; a named index is shown as
+    the first columns. The caption says what the rows are, on which split, which n, which interval; `sort_key` is a
+    column, descending with a leading "-", and the caption says so; `file` (`05_by_family.csv`) names download and
+    anchor. A page with a section of claims leaves a table out that `is_of_claims`. ValueError for an empty caption, or a
+    key that is no column.
     """
     if not caption.strip():
         raise ValueError("a table needs a caption: what the rows are, which split, which n")
@@ -98,23 +85,9 @@ def show_table(
 def show_figure(figure: Figure, *, caption: str, alt: str, data: pd.DataFrame | None = None, file: str = "") -> None:
     """Display a drawing with its caption, its description and the numbers behind it, and close it.
 
-    Parameters
-    ----------
-    figure : Figure
-        Shown as SVG up to 150 KB, else as PNG, beyond 200 KB in 256 colours.
-    caption : str
-        Split, n, kind of interval, seeds.
-    alt : str
-        What the drawing shows, for readers who do not see it.
-    data : DataFrame, optional
-        The numbers that are drawn; offered as CSV.
-    file : str, optional
-        Names anchor and download (`05_reliability.svg`).
-
-    Raises
-    ------
-    ValueError
-        If caption or alt text is empty.
+    As SVG up to 150 KB, else as PNG, beyond 200 KB in 256 colours. The caption says split, n, kind of interval, seeds;
+    `alt` what the drawing shows; `data` are the numbers that are drawn, offered as CSV; `file` (`05_reliability.svg`)
+    names anchor and download. ValueError if caption or alt text is empty.
     """
     import matplotlib.pyplot as plt
 
