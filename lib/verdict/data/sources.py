@@ -56,10 +56,7 @@ def own_pairs(params: DataParams) -> dict[str, Any]:
 def check_inputs(params: Params) -> None:
     """Open what a profile with a source of its own names, as its first stage will; nothing is downloaded.
 
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        For what cannot be used: file, line and cause, or parameter and cause.
+    FileNotFoundError, ValueError for what cannot be used: file, line and cause, or parameter and cause.
     """
     data, is_asking = params.data, params.policy.human.kind == "votes"
     if data.source == "recorded":

@@ -42,10 +42,7 @@ def say(template: str, numbers: Numbers, *, is_alarm: bool = False) -> None:
     The template is Markdown with `{name}` or `{{ name }}`; `{name|value}` leaves the interval out, raw HTML is shown as
     text. What must not be overlooked is an alarm, shown in red.
 
-    Raises
-    ------
-    ValueError
-        For a name that is not stored; the message holds the nearest one.
+    ValueError for a name that is not stored; the message holds the nearest one.
     """
     page = Markdown(numbers)
     rendered = page.render(template, short=True)
@@ -59,11 +56,11 @@ def show_table(
 ) -> None:
     """Display a data frame as a captioned, sortable table that can be downloaded.
 
-    Columns `x`, `x_low`, `x_high` become one column "0.81 [0.79, 0.83]"; cells may be `Number`; a named index is shown as
+    Columns `x`, `x_low`, `x_high` become one column "0.81 [0.79, 0.83]"; cells may be `Number`; a named index becomes
     the first columns. The caption says what the rows are, on which split, which n, which interval; `sort_key` is a
     column, descending with a leading "-", and the caption says so; `file` (`05_by_family.csv`) names download and
-    anchor. A page with a section of claims leaves a table out that `is_of_claims`. ValueError for an empty caption, or a
-    key that is no column.
+    anchor. A page with a section of claims leaves a table out that `is_of_claims`. ValueError for an empty caption, or
+    a key that is no column.
     """
     if not caption.strip():
         raise ValueError("a table needs a caption: what the rows are, which split, which n")
@@ -117,10 +114,7 @@ def show_gallery(
 
     Images are uint8 (H, W, 3) or PIL's, shown with sharp pixels; titles are plain text; the rest as in `show_figure`.
 
-    Raises
-    ------
-    ValueError
-        If there are not as many titles as images.
+    ValueError if there are not as many titles as images.
     """
     from verdict.report.plots import draw_gallery
 

@@ -65,10 +65,7 @@ class Execution(Model):
 def load_execution(where: str, profile: str, folder: Path | None = None) -> Execution:
     """Load and validate where a profile runs.
 
-    Raises
-    ------
-    ParamsError
-        If the place's file holds an unknown key, a wrong type or a stage that does not exist.
+    ParamsError if the place's file holds an unknown key, a wrong type or a stage that does not exist.
     """
     folder = (folder or paths.PARAMS / "execution") / where
     content = read_yaml(folder / "base.yaml")

@@ -147,15 +147,7 @@ def run_stage(
     `shard` runs one of `execution.feature_shards` parts of the features, counted from 0; `seed` trains one seed of a
     trial ahead, whose job then finds its state.
 
-    Returns
-    -------
-    Path
-        The stage's folder.
-
-    Raises
-    ------
-    ValueError, KeyError
-        If a stage, trial, shard or seed is unknown; nothing has been touched then.
+    Returns the stage's folder; ValueError, KeyError if a stage, trial, shard or seed is unknown; nothing has been touched then.
     """
     params = load_params(profile)
     stages.spec(name, params)

@@ -151,10 +151,7 @@ def wait_or_kill(process: subprocess.Popen[Any]) -> None:
 def choose_backend(name: str) -> None:
     """Have Keras compute on a backend, here and in processes that start from here.
 
-    Raises
-    ------
-    RuntimeError
-        If this process has imported Keras with another one.
+    RuntimeError if this process has imported Keras with another one.
     """
     loaded = sys.modules.get("keras")
     if loaded is not None and loaded.backend.backend() != name:

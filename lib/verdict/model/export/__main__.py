@@ -39,10 +39,7 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
     skip : bool
         Whether rows whose image is missing or cannot be read are left out, and counted, instead of refused.
 
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If a file cannot be used; nothing is written then.
+    FileNotFoundError, ValueError if a file cannot be used; nothing is written then.
     """
     params = load_params(profile)
     if not stages.finished(profile, SELECTION):

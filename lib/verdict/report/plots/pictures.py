@@ -52,10 +52,7 @@ def draw_attention(
     titles : sequence of str
         One a pair; drawn as plain text.
 
-    Raises
-    ------
-    ValueError
-        If the sequences differ in length.
+    ValueError if the sequences differ in length.
     """
     if not len(images) == len(maps) == len(shares) == len(titles):
         sizes = [len(part) for part in (images, maps, shares, titles)]
