@@ -145,9 +145,8 @@ def run_stage(
     """Run one stage to its end, in a folder of its own, and put it in place with its record.
 
     `shard` runs one of `execution.feature_shards` parts of the features, counted from 0; `seed` trains one seed of a
-    trial ahead, whose job then finds its state.
-
-    Returns the stage's folder; ValueError, KeyError if a stage, trial, shard or seed is unknown; nothing has been touched then.
+    trial ahead, whose job then finds its state. Returns the stage's folder. ValueError, KeyError if a stage, trial,
+    shard or seed is unknown; nothing has been touched then.
     """
     params = load_params(profile)
     stages.spec(name, params)
