@@ -31,7 +31,7 @@ from verdict.workflow.remaining import TIMES, times_of
 PROFILE = "digits"
 # Beside the pages: what they were made from.
 PUBLISHED = "published.json"
-MAX_BYTES = 5_000_000
+MAX_BYTES = 6_000_000
 _PICTURE = re.compile(r'src="data:image/png;base64,([A-Za-z0-9+/=]+)"')
 
 
@@ -65,7 +65,7 @@ def origin(executions: Sequence[Execution]) -> dict[str, Any]:
 def publish(profile: str = PROFILE) -> Path:
     """Render the copy, write its `published.json`, and put it in the place of the last one; the folder.
 
-    PublishError if the report is not fit to be published, a page is refused, or the copy is larger than 5 MB.
+    PublishError if the report is not fit to be published, a page is refused, or the copy is larger than 6 MB.
     """
     target, made_from = paths.published_dir(profile), origin(find_executions(profile))
     target.parent.mkdir(parents=True, exist_ok=True)
