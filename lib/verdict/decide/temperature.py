@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize
-from sklearn.isotonic import IsotonicRegression
 
 from verdict.stats.metrics import nll_of_logits
 from verdict.stats.scores import check_labels, check_logits, softmax, top_class
@@ -179,11 +179,14 @@ class Isotonic:
     Zadrozny and Elkan (2002), Transforming classifier scores into accurate multiclass probability estimates.
     """
 
-    by_class: tuple[IsotonicRegression, ...]
+    by_class: tuple[Any, ...]
 
     @classmethod
     def fit(cls, logits: ArrayLike, y_true: ArrayLike) -> Isotonic:
         """Fit one monotone function a class by least squares."""
+        # Importing it takes a second, for which whoever renders pages need not wait.
+        from sklearn.isotonic import IsotonicRegression
+
         logits, y_true = _checked(logits, y_true)
         fits = [
             IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(column, y_true == k)
