@@ -1,5 +1,6 @@
 """Executions of one stage at once: one whole result, whatever the order."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -83,6 +84,22 @@ def test_a_result_that_is_damaged_or_of_another_question_does_not_stand(home, ch
     else:
         asked[change] = {"n": 4}
     assert not result_folder.stands(home, asked)
+
+
+def test_what_cannot_be_put_in_place_is_an_error(home, monkeypatch):
+    """Any cause but another result in its place; a second try is an error of the test's own."""
+    tries = iter([PermissionError(errno.EACCES, "not yours"), AssertionError("tried again")])
+    rename = os.rename
+
+    def refused(source, target):
+        if target == home:
+            raise next(tries)
+        rename(source, target)
+
+    monkeypatch.setattr(result_folder.os, "rename", refused)
+    with pytest.raises(PermissionError, match="not yours"):
+        execute(home, "a")
+    assert not home.exists() and hidden(home) == []
 
 
 def test_a_failure_leaves_what_was_there_and_what_is_damaged_is_replaced(home):
