@@ -296,6 +296,7 @@ def test_a_trial_trains_each_of_its_seeds_as_that_seed_alone(project):
     params = params.model_copy(update={"training": both})
     ahead = open_at(params, stages.TRIAL_STAGE, "twice", 13)
     trials.train_ahead(ahead)
+    assert not list(ahead.folder.glob("weights*")), "its state is all that it leaves"
     told = []
     stage = open_at(params, stages.TRIAL_STAGE, "twice")
     stage.progress = told.append

@@ -36,7 +36,7 @@ from verdict.report.index import index_banners, targets
 from verdict.report.outputs import MIME
 from verdict.report.pipeline import PAGE_W, Node, draw_pipeline, placed
 from verdict.report.provenance import duration, parameters, seeds
-from verdict.report.site import build_site
+from verdict.report.site import PAGES, build_site
 from verdict.workflow.stage_parameters import resolved
 
 CHANGED_PARAMS = found._changed_params
@@ -320,6 +320,7 @@ def test_a_build_makes_only_those_pages_anew_whose_sources_changed(whole):
     assert made_anew(lambda: notebook("07_later", TEXT, SETUP, markdown("More."))) == later
     assert made_anew(lambda: stage("07_later", SETUP, numbers=LATER | Numbers({"later.y": Number(2.0)}))) >= later
     assert made_anew((folder / "07_later.html").unlink) == later
+    assert len(made_anew(lambda: (paths.work_dir("demo") / PAGES).write_text("{"))) == len(files)
     assert len(made_anew(lambda: (paths.NOTEBOOKS / "picture.png").write_bytes(b"x"))) == len(files)
 
 

@@ -48,3 +48,9 @@ def test_the_last_run_here_comes_before_the_copy_in_git(params):
     assert remaining(params, "smoke", 1) == "about 1 min left"
     runs = [{"stage": "a", "trial": None, "elapsed_s": 1.0}, {"stage": "b", "trial": "t", "elapsed_s": 2.0}]
     assert times_of(runs) == {"a": 1.0, "b t": 2.0}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"05_test": "soon"}'])
+def test_times_that_cannot_be_read_stop_no_run(params, content):
+    write_text(paths.work_dir("smoke") / TIMES, content)
+    assert remaining(params, "smoke", 1) == ""

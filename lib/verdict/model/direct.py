@@ -42,6 +42,8 @@ class DirectSuffix:
     def seed(self, seed: int) -> None:
         """Draw masks from here on as this seed says."""
         self.generator, self.pools = torch.Generator(self.device).manual_seed(seed), {}
+        # Places are drawn where they are read: a GPU would have to be waited for.
+        self.places = self.generator if self.device.type == "cpu" else torch.Generator().manual_seed(seed)
 
     def _dropped(self, x: Tensor, rate: float) -> Tensor:
         """Some values zero, each with probability `rate`, the others larger by 1 / (1 - rate)."""
@@ -51,7 +53,7 @@ class DirectSuffix:
         if pool is None or len(pool) < 2 * n:
             drawn = torch.rand(max(N_MASKED, 4 * n), generator=self.generator, device=self.device)
             pool = self.pools[rate] = (drawn >= rate) / (1 - rate)
-        first = int(torch.randint(len(pool) - n, (), generator=self.generator, device=self.device))
+        first = int(torch.randint(len(pool) - n, (), generator=self.places))
         return x * pool[first : first + n].view(x.shape)
 
     def __call__(self, inputs: Mapping[str, np.ndarray], training: bool = False) -> Tensor:

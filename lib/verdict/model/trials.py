@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.base import paths
-from verdict.base.artifacts import content_hash, package_versions, sha256_bytes
+from verdict.base.artifacts import content_hash, package_versions, relative, sha256_bytes
 from verdict.base.labels import EVALUATION_SPLITS, Split
 from verdict.base.params import FitParams, TrialParams
 from verdict.data.images import ImageStore
@@ -32,10 +32,10 @@ SHUFFLED = "shuffled"
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What one training run leaves: the fit and its prediction table; of a trial also that of the shuffled control."""
+    """What one training run leaves: the fit, and where it was asked its answers; of a trial the control's as well."""
 
     fit: Fit
-    predictions: pd.DataFrame
+    predictions: pd.DataFrame | None = None
     shuffled: pd.DataFrame | None = None
 
     @property
@@ -81,12 +81,12 @@ def train_trial(stage: Stage) -> dict[int, TrainingRun]:
 
 def train_ahead(stage: Stage) -> None:
     """The job of one seed alone, where seeds are trained apart: its trial finds the state that this leaves."""
-    train_seed(stage, int(stage.seed))
+    train_seed(stage, int(stage.seed), is_asked=False)
     stage.save()
 
 
-def train_seed(stage: Stage, seed: int) -> TrainingRun:
-    """Train one trial with one seed.
+def train_seed(stage: Stage, seed: int, *, is_asked: bool = True) -> TrainingRun:
+    """Train one trial with one seed, and ask it, or leave its state alone.
 
     `shuffled` is the control: the test split with each pair shown another pair's image. Augmented views and
     oversampling concern training alone; a blank side is blank in training and in every split.
@@ -100,19 +100,19 @@ def train_seed(stage: Stage, seed: int) -> TrainingRun:
         for splits in ((Split.TRAIN,), (Split.VAL,), (Split.TEST,), EVALUATION_SPLITS)
     )
     shuffled = shuffle_images(test, stream(seed, "training.shuffled_images"))
-    fitted, (answers, control) = _train(
+    fitted, answers = _train(
         stage,
         trial.name,
         FreezePlan(trial.vision_blocks, trial.text_blocks),
         trial,
         seed,
-        (oversampled(train, trial, seed), val, evaluation, shuffled),
+        (oversampled(train, trial, seed), val, *((evaluation, shuffled) if is_asked else ())),
         parent=read_weights(stage.upstream(*source)),
         blank=trial.image == "blank",
         n_shown=len(train),
         n_views=trial.views,
     )
-    return TrainingRun(fitted, answers, control.assign(stage=SHUFFLED))
+    return TrainingRun(fitted, answers[0], answers[1].assign(stage=SHUFFLED)) if is_asked else TrainingRun(fitted)
 
 
 def together(runs: Mapping[int, TrainingRun]) -> dict[str, pd.DataFrame]:
@@ -137,7 +137,7 @@ def _train(
     n_shown: int | None = None,
     n_views: int = 0,
 ) -> tuple[Fit, list[pd.DataFrame]]:
-    """Fit on the first table, validate on the second, store the weights, and predict the others."""
+    """Fit on the first table, validate on the second; where there are others, store the weights and predict these."""
     set_threads(stage.threads)
     folder, training = stage.upstream_folder(FEATURES), stage.params.training
     features = Features.open(folder, plan)
@@ -161,6 +161,8 @@ def _train(
         views=Views.open(folder, plan, n_views) if n_views else None,
         progress=stage.progress,
     )
+    if len(tables) == 2:
+        return outcome, []
     save_weights(network, stage.path(weights_file(seed) if stage.trial_name else "weights.npz"), parent=parent)
     suffix, told = trained_part(network, plan), {"stage": stage.name, "trial": name, "seed": seed}
     logits = (predict_logits(suffix, features, Rows.of(features, table), blank=blank) for table in tables[2:])
@@ -260,7 +262,7 @@ def _identity(stage: Stage, parent: dict[str, np.ndarray] | None, files: tuple[s
     more depth or one more augmented trial leaves the other runs' states valid.
     """
     weights = {name: sha256_bytes(value.tobytes()) for name, value in (parent or {}).items()}
-    code = {file.name: sha256_bytes(file.read_bytes()) for file in library_files(["import verdict.model.fit"])}
+    code = {relative(file): sha256_bytes(file.read_bytes()) for file in library_files(["import verdict.model.fit"])}
     training = {key: getattr(stage.params.training, key) for key in ("batch_size", "criterion", "global_clipnorm")}
     encoded = {Path(name).name: digest for name, digest in stage.record(FEATURES)["outputs"].items()}
     return {

@@ -155,9 +155,7 @@ def collect(stage: Stage, trial: str, split: str) -> Answers:
 def answers_of(tables: Mapping[int, pd.DataFrame]) -> Answers:
     """Answers of prediction tables by seed; a ValueError where they are not to the same pairs in the same order."""
     first, *others = tables.values()
-    if any(
-        not table["pair_id"].reset_index(drop=True).equals(first["pair_id"].reset_index(drop=True)) for table in others
-    ):
+    if any(not np.array_equal(table["pair_id"], first["pair_id"]) for table in others):
         raise ValueError(f"the runs of trial {first['trial'].iloc[0]!r} do not answer the same pairs in the same order")
     logits = [logits_of(table) for table in tables.values()]
     answers, n_classes = np.stack([RAW.decide(one) for one in logits]), logits[0].shape[1]

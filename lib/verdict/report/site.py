@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -60,8 +61,11 @@ def build_site(profile: str, *, only: str | None = None, copy: Path | None = Non
     site = replace(_site(profile, present, executions), is_copy=copy is not None)
     if not copy:
         record.unlink(missing_ok=True)
-    kept = paths.work_dir(profile) / PAGES
-    before = {} if copy or only or not kept.is_file() else read_json(kept)
+    kept, before = paths.work_dir(profile) / PAGES, {}
+    if not (copy or only):
+        # Where it is damaged, all pages are made anew.
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            before = read_json(kept)
     errors: list[str] = []
     pages, made_with = {}, "" if only else _made_with(site)
     for execution in chosen:
@@ -90,7 +94,7 @@ def build_site(profile: str, *, only: str | None = None, copy: Path | None = Non
 
 def _made_with(site: Site) -> str:
     """Hash of what all pages are made with: the renderer, what they share, and files beside the notebooks."""
-    code = {path.name: sha256_file(path) for path in (*library_files([f"import {__name__}"]), *page_files())}
+    code = {str(path): sha256_file(path) for path in (*library_files([f"import {__name__}"]), *page_files())}
     own = {path for path in paths.NOTEBOOKS.glob("*") if path.suffix in (".ipynb", ".md") and path.name != GLOSSARY}
     beside = [path for path in paths.NOTEBOOKS.rglob("*") if path.is_file() and path not in own]
     stamps = {str(path): path.stat().st_mtime_ns for path in beside}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,18 +24,28 @@ def keep_times(params: Params, profile: str) -> None:
     artifacts.write_json(paths.work_dir(profile) / TIMES, times_of(map(artifacts.read_run, homes)))
 
 
+def _known(profile: str) -> dict[str, float]:
+    """Times of the last run, or else of the copy; none where neither can be read, since no run is to stop for that."""
+    for folder in (paths.work_dir(profile), paths.published_dir(profile)):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            found = artifacts.read_json(folder / TIMES)
+            return {label: float(time) for label, time in found.items() if isinstance(time, int | float)}
+    return {}
+
+
 def remaining(params: Params, profile: str, cores: int) -> str:
     """About how long a report still takes, as words; "" where nothing is known of what is left.
 
     What is left is weighed by how much faster or slower than the last time the finished stages were.
     """
-    files = [paths.work_dir(profile) / TIMES, paths.published_dir(profile) / TIMES]
-    before = next((artifacts.read_json(file) for file in files if file.is_file()), {})
+    before, taken = _known(profile), {}
     labels = {stages.label(*execution): execution for execution in stages.executions(params)}
-    done = {label: one for label, one in labels.items() if label in before and stages.finished(profile, *one)}
-    left_s = sum(before[label] for label in labels.keys() & before.keys() - done.keys())
-    taken_s = sum(artifacts.read_run(stages.folder(profile, *one))["elapsed_s"] for one in done.values())
-    expected_s = sum(before[label] for label in done)
-    pace = taken_s / expected_s if expected_s else 1.0
+    for label in labels.keys() & before.keys():
+        # A record that is not there yet, or is replaced at this moment, is of what is left.
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            taken[label] = artifacts.read_run(stages.folder(profile, *labels[label]))["elapsed_s"]
+    left_s = sum(before[label] for label in labels.keys() & before.keys() - taken.keys())
+    expected_s = sum(before[label] for label in taken)
+    pace = sum(taken.values()) / expected_s if expected_s else 1.0
     minutes = left_s * pace / cores / 60
     return "" if not left_s else "less than a minute left" if minutes < 1 else f"about {minutes:.0f} min left"
