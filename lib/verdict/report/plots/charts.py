@@ -119,7 +119,7 @@ def plot_risk_coverage(curves: Mapping[str, pd.DataFrame], *, ax: Axes) -> None:
 
 
 def plot_history(history: pd.DataFrame, *, ax: Axes, y: str, ylabel: str) -> None:
-    """A score over epochs, a line a seed, each kept epoch marked: columns epoch (from 1), seed, is_kept and the score."""
+    """A score over epochs, a line a seed, kept epochs marked: columns epoch (from 1), seed, is_kept and the score."""
     seeds = [str(seed) for seed in history["seed"]]
     options = {"marker": "o", "markeredgewidth": 0, "palette": list(SERIES[: len(set(seeds))])}
     sns.lineplot(history, x="epoch", y=y, hue=seeds, estimator=None, ax=ax, **options)
