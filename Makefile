@@ -103,7 +103,7 @@ diff: $(READY)  ## write a page of what changed between two runs: A=digits B=min
 publish: $(READY)  ## put a small copy of PROFILE's report under reports/published/ into git, for readers without Python
 	@$(RUN) verdict.report.publish --profile=$(call quoted,PROFILE)
 
-presets: $(READY)  ## train the tiny presets that the package ships, again (minutes)
+presets: $(READY)  ## train the tiny presets that the package ships, again (about an hour on two cores)
 	@$(PY) -m verdict.workflow.start verdict.model.presets
 	@$(RUN) verdict.clip.encoder.shipped
 

@@ -149,9 +149,14 @@ def test_every_documented_target_exists_and_says_what_it_does():
 def test_every_command_of_the_makefile_is_a_module_of_whatever_python_is_there():
     """Scripts of an environment hold the path that it was made in; its Python does not."""
     assert set(re.findall(r"\$\(VENV\)/bin/(\S+)", text_of("Makefile"))) == {"python"}
-    for name in re.findall(r"-m (verdict[\w.]*)", text_of("Makefile")):
-        base = paths.LIBRARY.parent.joinpath(*name.split("."))
-        assert base.with_suffix(".py").is_file() or (base / "__main__.py").is_file(), f"{name} does not exist"
+
+
+def test_every_module_that_is_named_as_a_command_exists():
+    for path in authored_files():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for name in re.findall(r"(?:-m|\$\(RUN\)) ((?:verdict|tests)\.\w[\w.]*\w)", text):
+            base = (paths.LIBRARY.parent if name.startswith("verdict") else paths.ROOT).joinpath(*name.split("."))
+            assert base.with_suffix(".py").is_file() or (base / "__main__.py").is_file(), f"{path.name} names {name}"
 
 
 STAND_IN = """#!/bin/sh
