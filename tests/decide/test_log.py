@@ -279,7 +279,10 @@ def test_command_line(log, capsys, tmp_path, monkeypatch):
     assert "missing does not exist" in told("replay", "--log", str(log.parent / "missing"))[1]
     monkeypatch.setattr(paths, "WORK", tmp_path / "work")
     status, said = told("explain", f"{5:016x}", "--profile", "mine")
-    assert status == 2 and "make the report first" in said
+    assert status == 2 and "make the report first: make report PROFILE=mine" in said
+    with pytest.raises(SystemExit):
+        main(["explain"])
+    assert "make explain PAIR=id" in capsys.readouterr().err
     home = tmp_path / "work" / "mine" / "08_policy" / "audit.jsonl"
     home.parent.mkdir(parents=True)
     log.rename(home)

@@ -324,9 +324,9 @@ def test_exchanged_labels_and_foreign_pairs_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--check", "p.csv"], "--check and --labels belong together"),
-        (["--labels", "t.csv"], "--check and --labels belong together"),
-        (["--pairs", "p.csv", "--images", "folder"], "--pairs, --images and --out are needed"),
+        (["--check", "p.csv"], "make export CHECK=a.csv LABELS=b.jsonl"),
+        (["--labels", "t.csv"], "make export CHECK=a.csv LABELS=b.jsonl"),
+        (["--pairs", "p.csv", "--images", "folder"], "make export PAIRS=new.jsonl IMAGES=folder OUT=a.csv"),
     ],
 )
 def test_an_incomplete_command_is_refused(given, message, capsys):

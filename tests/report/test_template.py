@@ -74,6 +74,9 @@ def test_a_question_asks_and_a_notebook_that_exists_is_not_touched(tmp_path, cap
     (tmp_path / "14_a.ipynb").write_text("mine", encoding="utf-8")
     assert main(["14_a", "--folder", str(tmp_path)]) == 2 and "exists already" in capsys.readouterr().err
     assert (tmp_path / "14_a.ipynb").read_text(encoding="utf-8") == "mine"
+    with pytest.raises(SystemExit):
+        main(["--folder", str(tmp_path)])
+    assert "make notebook NAME=14_ablation" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("question", ["What's new?", 'Is "it" $HOME, `id`, $(id) & 50 %; # so?', "Two\nlines?"])

@@ -29,12 +29,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m verdict.decide.log", description="Ask a log of decisions.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     explain = commands.add_parser("explain", help="say in words why a pair was decided as it was")
-    explain.add_argument("pair_id")
+    explain.add_argument("pair_id", nargs="?", default="")
     replay = commands.add_parser("replay", help="decide every item again from what was logged, and compare")
     for command in (explain, replay):
         command.add_argument("--profile", default="digits", help="whose report's log to read (default: %(default)s)")
         command.add_argument("--log", type=Path, metavar="PATH", help="another log (JSONL)")
     options = parser.parse_args(arguments)
+    if options.command == "explain" and not options.pair_id:
+        parser.error("name a pair: make explain PAIR=id")
     log = options.log or paths.stage_dir(options.profile, "08_policy") / "audit.jsonl"
     try:
         if options.command == "explain":
@@ -42,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         result = replay_log(log, sha256=_recorded(log))
     except FileNotFoundError:
-        fault = f"{log} does not exist: make the report first (make report PROFILE=…), or give --log"
+        fault = f"{log} does not exist: make the report first: make report PROFILE={options.profile}"
     except (OSError, ValueError, KeyError) as error:
         fault = error.args[0] if isinstance(error, KeyError) else error
     else:

@@ -165,9 +165,9 @@ def main(arguments: list[str] | None = None) -> int:
     made = parser()
     chosen = made.parse_args(arguments)
     if (chosen.check is None) != (chosen.labels is None):
-        made.error("--check and --labels belong together")
+        made.error("predictions are checked against labels: make export CHECK=a.csv LABELS=b.jsonl")
     if chosen.check is None and None in (chosen.pairs, chosen.images, chosen.out):
-        made.error("--pairs, --images and --out are needed (or --check with --labels)")
+        made.error("say what to predict, and where to: make export PAIRS=new.jsonl IMAGES=folder OUT=a.csv")
     try:
         if chosen.check is not None:
             _check(chosen.check, chosen.labels, load_params(chosen.profile).statistics)
