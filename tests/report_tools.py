@@ -17,7 +17,7 @@ import pytest
 from verdict.base import paths
 from verdict.base.numbers import Claim, Number, Numbers
 from verdict.report import say
-from verdict.report.evidence import find_evidence
+from verdict.report.evidence import find_exhibits
 from verdict.report.executions import Execution
 from verdict.report.exporter import render_page
 from verdict.report.notebook import read_notebook
@@ -130,7 +130,7 @@ def bundle_of(show, *arguments, **words):
 def exhibits_of(executed: Path) -> dict[str, tuple[str, pd.DataFrame]]:
     """Anchor and data of every figure and table of an executed notebook, by file name."""
     cells = read_notebook(executed)
-    found = find_evidence(cells, {cell.index: cell for cell in cells}).by_file
+    found = find_exhibits(cells, {cell.index: cell for cell in cells}).by_file
     payloads = [output["data"].get(MIME, {}) for cell in cells for output in cell.outputs if "data" in output]
     data = {payload["file"]: payload["csv"] for payload in payloads if payload.get("file") and payload.get("csv")}
     return {file: (found[file].anchor, pd.read_csv(io.StringIO(data[file]))) for file in found.keys() & data.keys()}

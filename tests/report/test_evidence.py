@@ -5,7 +5,7 @@ import pytest
 
 from report_tools import code, displayed, markdown, sample_claim, shows_number, write_notebook
 from verdict.base.numbers import Number
-from verdict.report.evidence import Evidence, find_evidence
+from verdict.report.evidence import Exhibit, find_exhibits
 from verdict.report.notebook import matched
 from verdict.report.outputs import MIME
 
@@ -31,15 +31,15 @@ def found(tmp_path):
         code("stage.claim('odd', 'x', name, '>', 0)", "save"),  # 7
     ]
     notebook = write_notebook(tmp_path / "05_test.ipynb", cells)
-    return find_evidence(*matched(notebook, notebook))
+    return find_exhibits(*matched(notebook, notebook))
 
 
 @pytest.mark.parametrize(
     ("exhibit", "expected"),
     [
-        ("05_a.csv", Evidence(2, "Table 1", "table-05-a")),
-        ("05_a.svg", Evidence(2, "Figure 1", "figure-05-a")),
-        ("05_b.svg", Evidence(4, "Figure 2", "figure-05-b")),
+        ("05_a.csv", Exhibit(2, "Table 1", "table-05-a")),
+        ("05_a.svg", Exhibit(2, "Figure 1", "figure-05-a")),
+        ("05_b.svg", Exhibit(4, "Figure 2", "figure-05-b")),
     ],
 )
 def test_evidence_is_the_exhibit_that_the_claim_names(found, exhibit, expected):
@@ -48,8 +48,8 @@ def test_evidence_is_the_exhibit_that_the_claim_names(found, exhibit, expected):
 
 @pytest.mark.parametrize("exhibit", ["", "05_gone.csv"])
 def test_without_its_exhibit_a_claim_leads_to_the_cell_that_states_it(found, exhibit):
-    assert found.of(sample_claim(id="odd", exhibit=exhibit)) == Evidence(7)
-    assert found.of(sample_claim(id="elsewhere", exhibit=exhibit)) == Evidence()
+    assert found.of(sample_claim(id="odd", exhibit=exhibit)) == Exhibit(7)
+    assert found.of(sample_claim(id="elsewhere", exhibit=exhibit)) == Exhibit()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from report_tools import assert_sound, bundle_of, code, displayed, markdown, not
 from verdict.base import paths
 from verdict.base.numbers import Number, Numbers
 from verdict.report import say
-from verdict.report.evidence import Evidence
+from verdict.report.evidence import Exhibit
 from verdict.report.exhibits import interval_rows, thumbnail
 from verdict.report.outputs import clean_svg
 from verdict.report.site import build_site
@@ -89,11 +89,11 @@ def test_a_row_of_intervals_needs_a_share():
 
 
 def test_a_thumbnail_has_no_words_and_joins_lines_of_one_look():
-    small = thumbnail(Evidence(data={"image/svg+xml": SVG}), "t1-")
+    small = thumbnail(Exhibit(data={"image/svg+xml": SVG}), "t1-")
     assert "word" not in small and "99" not in small and small.count("<path") == 2
     assert 'd="M 1 3 L 5 6M 7 8"' in small and 'href="#t1-m"' in small and 'id="t1-m"' in small
     with pytest.raises(ValueError, match="not readable"):
-        thumbnail(Evidence(data={"image/svg+xml": "<svg"}), "t1-")
+        thumbnail(Exhibit(data={"image/svg+xml": "<svg"}), "t1-")
 
 
 def test_drawings_are_shown_to_a_hundredth_of_a_point():
@@ -108,6 +108,6 @@ def test_a_picture_is_made_small():
     picture = io.BytesIO()
     Image.fromarray(np.random.default_rng(3).integers(0, 256, (900, 1300, 3), dtype=np.uint8)).save(picture, "PNG")
     content = base64.b64encode(picture.getvalue()).decode("ascii")
-    small = thumbnail(Evidence(data={"image/png": content}), "t1-")
+    small = thumbnail(Exhibit(data={"image/png": content}), "t1-")
     assert small.startswith('<img src="data:image/webp;base64,') and len(small) < 40_000
-    assert thumbnail(Evidence(data={"text/plain": "x"}), "t1-") == ""
+    assert thumbnail(Exhibit(data={"text/plain": "x"}), "t1-") == ""

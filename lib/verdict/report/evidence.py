@@ -14,7 +14,7 @@ from verdict.report.outputs import MIME, stem_slug
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Exhibit:
     """What a reader who doubts a number looks at: a code cell, counted from 1 (0: unknown), and what it shows.
 
     "Figure 2" or "Table 1", and its anchor on the page; "" where nothing is drawn. `data` is the output by MIME type.
@@ -27,29 +27,29 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class PageEvidence:
-    """Evidence of a page: its exhibits by file name, its answer (what it said, and text cells), and what it shows.
+class PageExhibits:
+    """What a page shows: exhibits by file name, its answer (what it said, and text cells), and its counts.
 
     `drawn` are its figures and galleries, in their order.
     """
 
-    by_file: Mapping[str, Evidence]
+    by_file: Mapping[str, Exhibit]
     answer: tuple[Mapping[str, Any] | str, ...]
-    drawn: tuple[Evidence, ...]
+    drawn: tuple[Exhibit, ...]
     n_figures: int
     n_tables: int
     live: Sequence[Cell]
 
-    def of(self, claim: Claim) -> Evidence:
+    def of(self, claim: Claim) -> Exhibit:
         """The exhibit that a claim names; where the page does not show it, the cell that states the claim."""
         if claim.exhibit in self.by_file:
             return self.by_file[claim.exhibit]
         quoted = re.compile(rf"""["']{re.escape(claim.id)}["']""")
         stating = (cell.index + 1 for cell in code_cells(list(self.live)) if quoted.search(cell.source))
-        return Evidence(next(stating, 0))
+        return Exhibit(next(stating, 0))
 
 
-def find_evidence(live: Sequence[Cell], done: Mapping[int, Cell]) -> PageEvidence:
+def find_exhibits(live: Sequence[Cell], done: Mapping[int, Cell]) -> PageExhibits:
     """Exhibits and answer of a page; figures and tables get the numbers and anchors that the page gives them.
 
     `done` holds the executed cell by the index of the live one, as `match_code` gives them.
@@ -70,8 +70,8 @@ def find_evidence(live: Sequence[Cell], done: Mapping[int, Cell]) -> PageEvidenc
             anchor = f"{kind}-{stem_slug(payload)}"
             counts.update((kind, anchor))
             anchor += f"-{counts[anchor]}" if counts[anchor] > 1 else ""
-            evidence = Evidence(cell.index + 1, f"{kind.capitalize()} {counts[kind]}", anchor, output["data"])
-            drawn += [evidence] if kind == "figure" else []
-            by_file.setdefault(str(payload.get("file") or ""), evidence)
+            exhibit = Exhibit(cell.index + 1, f"{kind.capitalize()} {counts[kind]}", anchor, output["data"])
+            drawn += [exhibit] if kind == "figure" else []
+            by_file.setdefault(str(payload.get("file") or ""), exhibit)
     by_file.pop("", None)
-    return PageEvidence(by_file, tuple(answer), tuple(drawn), counts["figure"], counts["table"], live)
+    return PageExhibits(by_file, tuple(answer), tuple(drawn), counts["figure"], counts["table"], live)

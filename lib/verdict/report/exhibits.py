@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 
 from verdict.base.numbers import HUNDREDTHS, Number, Numbers
-from verdict.report.evidence import Evidence
+from verdict.report.evidence import Exhibit
 from verdict.report.outputs import MIME, clean_svg, environment, image_uri, joined, picture
 
 THUMBNAIL_PX = 280
@@ -22,15 +22,15 @@ _NOT_SMALL = frozenset(("text", "title", "desc", "clipPath"))
 SPLITS = {"test": "test", "independent": "independent set", "independent_hand": "written by hand"}
 
 
-def shown_again(evidence: Evidence, href: str, label: str, prefix: str) -> str:
+def shown_again(exhibit: Exhibit, href: str, label: str, prefix: str) -> str:
     """A page's figure with its caption and a labelled link to where it stands; ids get a prefix of their own."""
-    payload = evidence.data[MIME]
+    payload = exhibit.data[MIME]
     template = environment().get_template("exhibits.html").module
     if payload.get("tiles"):
         words = [title.split("\n") for title in payload["titles"]]
         cases = [(tile, lines[0], lines[1:]) for tile, lines in zip(payload["tiles"], words, strict=True)]
         return str(template.examples(cases, payload["caption"], href, label))
-    return str(template.again(Markup(picture(payload, evidence.data, prefix=prefix)), payload, href, label))
+    return str(template.again(Markup(picture(payload, exhibit.data, prefix=prefix)), payload, href, label))
 
 
 def interval_rows(names: Sequence[str], numbers: Numbers) -> str:
@@ -46,9 +46,9 @@ def _as_share(number: Number) -> dict[str, Any]:
     return places | {"wide": f"{100 * max(0.0, high - low):.2f}", "text": number.text, "n": number.n}
 
 
-def thumbnail(evidence: Evidence, prefix: str) -> str:
+def thumbnail(exhibit: Exhibit, prefix: str) -> str:
     """A small drawing without words, for a link that says what it is."""
-    data = evidence.data
+    data = exhibit.data
     if "image/svg+xml" in data:
         return _small_svg(clean_svg(joined(data["image/svg+xml"]), label="", prefix=prefix))
     source = next((mime for mime in ("image/png", "image/jpeg") if mime in data), None)

@@ -27,7 +27,7 @@ from traitlets import Bool, List, Unicode
 from verdict.base.numbers import EXCLUDES, HUNDREDTHS, WITHIN, Claim, Numbers
 from verdict.base.params import Params
 from verdict.report.conditions import chosen_text
-from verdict.report.evidence import find_evidence
+from verdict.report.evidence import find_exhibits
 from verdict.report.executions import Execution, merged_numbers
 from verdict.report.glossary import Explainer, load_glossary
 from verdict.report.markdown import Markdown, address, number_anchor
@@ -119,7 +119,7 @@ class Page:
                 node |= {"outputs": [], "execution_count": None}
             if cell.kind == "code" or text:
                 shown.append(from_dict(node))
-        self.evidence = find_evidence(cells, done)
+        self.evidence = find_exhibits(cells, done)
         return shown
 
     def _html(self, cell: Cell, done: Cell | None) -> str:

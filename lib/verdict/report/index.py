@@ -15,7 +15,7 @@ from jinja2 import UndefinedError
 from verdict.base import paths
 from verdict.base.numbers import Claim, Number, Numbers
 from verdict.report.conditions import chosen_text
-from verdict.report.evidence import Evidence, PageEvidence, find_evidence
+from verdict.report.evidence import Exhibit, PageExhibits, find_exhibits
 from verdict.report.executions import Execution, merged_numbers
 from verdict.report.exhibits import interval_rows, shown_again, thumbnail
 from verdict.report.exporter import SMOKE, Link, Site, banner, claim_row, in_unit
@@ -90,7 +90,7 @@ def render_index(
 
 
 def _opening(
-    site: Site, evidence: Mapping[str, PageEvidence | None], explainer: Explainer, shown: list[str]
+    site: Site, evidence: Mapping[str, PageExhibits | None], explainer: Explainer, shown: list[str]
 ) -> list[Part]:
     """The opening, part by part; a paragraph whose number does not exist yet is replaced while stages are missing.
 
@@ -122,7 +122,7 @@ def _opening(
     return found
 
 
-def _again(file: str, links: Sequence[Link], evidence: Mapping[str, PageEvidence | None], prefix: str) -> str:
+def _again(file: str, links: Sequence[Link], evidence: Mapping[str, PageExhibits | None], prefix: str) -> str:
     """The first page's drawing of this name; "" where there is none."""
     for link in links:
         page = evidence.get(link.name)
@@ -157,15 +157,15 @@ def _target(number: Number | None, bound: float) -> dict[str, Any]:
     return {"text": number.text, "verdict": verdict, "holds": met, "needed": needed}
 
 
-def _evidence(execution: Execution) -> PageEvidence | None:
+def _evidence(execution: Execution) -> PageExhibits | None:
     """What stands behind the numbers of a page; None where the page is refused."""
     try:
-        return find_evidence(*matched(execution.live, execution.executed, is_failed=execution.status == "failed"))
+        return find_exhibits(*matched(execution.live, execution.executed, is_failed=execution.status == "failed"))
     except (OSError, RenderError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _claims(site: Site, execution: Execution, known: Mapping[str, PageEvidence | None]) -> Iterator[dict[str, Any]]:
+def _claims(site: Site, execution: Execution, known: Mapping[str, PageExhibits | None]) -> Iterator[dict[str, Any]]:
     numbers = merged_numbers(site.executions, execution) if execution.claims else Numbers()
     page, evidence = address(execution.name) if execution.name in known else "", known.get(execution.name)
     for claim in execution.claims:
@@ -176,11 +176,11 @@ def _claims(site: Site, execution: Execution, known: Mapping[str, PageEvidence |
             "page": page,
             "short": execution.notebook.partition("_")[0],
             "href": f"{page}#claim-{claim.id}" if evidence else page,
-            "evidence": evidence.of(claim) if evidence else Evidence(),
+            "evidence": evidence.of(claim) if evidence else Exhibit(),
         }
 
 
-def _answer(evidence: PageEvidence | None, known: Numbers, pages: tuple[str, ...]) -> str:
+def _answer(evidence: PageExhibits | None, known: Numbers, pages: tuple[str, ...]) -> str:
     """The answer of a page as HTML, without the anchors that belong to the page itself.
 
     What was said carries its numbers; a text cell takes them from those known. One that names a number which is not
@@ -293,7 +293,7 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
-def _groups(site: Site, evidence: Mapping[str, PageEvidence | None], chosen: Sequence[str]) -> list[dict[str, Any]]:
+def _groups(site: Site, evidence: Mapping[str, PageExhibits | None], chosen: Sequence[str]) -> list[dict[str, Any]]:
     """Pages in reading order, the trials of one notebook under one entry; each with a thumbnail of its main drawing.
 
     That is the first whose file is among those `chosen` for the opening, else the page's first.
@@ -324,14 +324,14 @@ def _groups(site: Site, evidence: Mapping[str, PageEvidence | None], chosen: Seq
     return list(groups.values())
 
 
-def _thumbnail(main: Evidence | None, prefix: str) -> str:
+def _thumbnail(main: Exhibit | None, prefix: str) -> str:
     """A small drawing; "" without one, or where its page says that it cannot be read."""
     with contextlib.suppress(*DAMAGED):
         return thumbnail(main, prefix) if main else ""
     return ""
 
 
-def _group(link: Link, execution: Execution, evidence: PageEvidence | None) -> dict[str, Any]:
+def _group(link: Link, execution: Execution, evidence: PageExhibits | None) -> dict[str, Any]:
     """The entry of a page, still without its executions."""
     counts = {"figure": evidence.n_figures, "table": evidence.n_tables} if evidence else {}
     return {
