@@ -255,7 +255,7 @@ def the_kept_epoch_is_best_by_the_ranking_metric(keep, folder):
     epochs = [scale * (signal * (2 * y_true - 1) + rng.normal(size=997)) for scale, signal in sharpness]
     history = [{f"val_{name}": value for name, value in score(logit, y_true).items()} for logit in epochs]
     answers = [DecisionRule().decide(np.stack([np.zeros(997), logit], axis=1)) for logit in epochs]
-    ranked = evaluation.Answers(y_true, np.arange(997), np.stack(answers), (1, 2, 3)).statistics()
+    ranked = evaluation.SeedAnswers(y_true, np.arange(997), np.stack(answers), (1, 2, 3)).statistics()
     values = [float(statistic(None)) for statistic in ranked]
     assert values[keep(history)] == max(values)
 

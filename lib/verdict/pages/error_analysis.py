@@ -13,7 +13,7 @@ from verdict.base.labels import class_names
 from verdict.base.numbers import Number, Numbers
 from verdict.data.statements import SEMANTIC_WORDS, keyword_flags
 from verdict.model.predict import DecisionRule, logits_of
-from verdict.pages.evaluation import RAW, Answers, mean_score
+from verdict.pages.evaluation import RAW, SeedAnswers, mean_score
 from verdict.pages.tables import NOTHING, SHARE, about, columns_of
 from verdict.stats.metrics import accuracy, confusion_counts, macro_f1
 from verdict.stats.uncertainty import Weights, with_bounds
@@ -60,7 +60,7 @@ def threshold_effect(table: pd.DataFrame, threshold: float, *, stage: Stage) -> 
     y_true, groups, logits = table["y_true"].to_numpy(), table["group_id"].to_numpy(), logits_of(table)
     shared = about(stage, table)
     half, moved = (
-        Answers(y_true, groups, rule.decide(logits)[None], shared["seeds"], logits.shape[1])
+        SeedAnswers(y_true, groups, rule.decide(logits)[None], shared["seeds"], logits.shape[1])
         for rule in (RAW, DecisionRule(threshold=threshold))
     )
     turned = Number(int((half.answers != moved.answers).sum()), unit="count", **shared)

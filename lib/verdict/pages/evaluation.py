@@ -118,7 +118,7 @@ def confident_mistakes(
 
 
 @dataclass(frozen=True)
-class Answers:
+class SeedAnswers:
     """Answers of one trial with several seeds to the same pairs: answers is (n_seeds, n_pairs)."""
 
     y_true: np.ndarray
@@ -137,32 +137,36 @@ class Answers:
         """Macro-F1 of each seed's model."""
         return [float(statistic(None)) for statistic in self.statistics()]
 
-    def part(self, chosen: np.ndarray) -> Answers:
+    def part(self, chosen: np.ndarray) -> SeedAnswers:
         """The same models on some of the pairs, (n_pairs,) bool."""
-        return Answers(self.y_true[chosen], self.groups[chosen], self.answers[:, chosen], self.seeds, self.n_classes)
+        return SeedAnswers(
+            self.y_true[chosen], self.groups[chosen], self.answers[:, chosen], self.seeds, self.n_classes
+        )
 
 
 def _nothing(weights: Weights) -> ArrayLike:
     return 0.0 if weights is None else np.zeros(len(weights))
 
 
-def collect(stage: Stage, trial: str, split: str) -> Answers:
+def collect(stage: Stage, trial: str, split: str) -> SeedAnswers:
     """Answers of all seeds of a candidate to one split."""
     seeds = stage.params.training.seeds
     return answers_of({seed: stage.predictions(split, trial=trial, seed=seed) for seed in seeds})
 
 
-def answers_of(tables: Mapping[int, pd.DataFrame]) -> Answers:
+def answers_of(tables: Mapping[int, pd.DataFrame]) -> SeedAnswers:
     """Answers of prediction tables by seed; a ValueError where they are not to the same pairs in the same order."""
     first, *others = tables.values()
     if any(not np.array_equal(table["pair_id"], first["pair_id"]) for table in others):
         raise ValueError(f"the runs of trial {first['trial'].iloc[0]!r} do not answer the same pairs in the same order")
     logits = [logits_of(table) for table in tables.values()]
     answers, n_classes = np.stack([RAW.decide(one) for one in logits]), logits[0].shape[1]
-    return Answers(first["y_true"].to_numpy(), first["group_id"].to_numpy(), answers, tuple(tables), n_classes)
+    return SeedAnswers(first["y_true"].to_numpy(), first["group_id"].to_numpy(), answers, tuple(tables), n_classes)
 
 
-def mean_score(stage: Stage, second: Answers, first: Answers | None = None, *, metric: str = "macro_f1") -> Interval:
+def mean_score(
+    stage: Stage, second: SeedAnswers, first: SeedAnswers | None = None, *, metric: str = "macro_f1"
+) -> Interval:
     """A metric averaged over seeds, or its difference to another trial on the same pairs and seeds.
 
     The interval covers the choice of images and, with several seeds, training again (see `Resampler.compare`). Of two

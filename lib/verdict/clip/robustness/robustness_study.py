@@ -32,7 +32,7 @@ MIDDLE = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class PopulationAnswers:
     """What the encoder and the population say to one batch of pictures.
 
     `logits` (n, n_classes) are of the encoder's zero-shot classification; `members` (n_members, n) are answers of the
@@ -67,7 +67,7 @@ class Bench:
         return self.study.classes()
 
     @cached_property
-    def reference(self) -> Answers:
+    def reference(self) -> PopulationAnswers:
         """Everybody's answers to the pictures as they are."""
         return self.answers(self.subject.images)
 
@@ -93,9 +93,9 @@ class Bench:
         """The encoder's zero-shot logits of pictures, (n, n_classes)."""
         return scaled_logits(np.asarray(self.study.cache.images(images)), self.classes, self.study.logit_scale)
 
-    def answers(self, images: np.ndarray) -> Answers:
+    def answers(self, images: np.ndarray) -> PopulationAnswers:
         """Everybody's answers to pictures."""
-        return Answers(self.logits(images), predict_population(self.members, self.described(images)))
+        return PopulationAnswers(self.logits(images), predict_population(self.members, self.described(images)))
 
     def accuracies(self, changed_ones: Sequence[np.ndarray]) -> pd.DataFrame:
         """Accuracy of the encoder over severities, 0 being the unchanged pictures, from right answers (n,) to each.
@@ -129,7 +129,7 @@ def open_bench(study: Study) -> Bench:
     return Bench(study, subject, members)
 
 
-def intervene(bench: Bench) -> dict[tuple[str, str], Answers]:
+def intervene(bench: Bench) -> dict[tuple[str, str], PopulationAnswers]:
     """Everybody's answers when one factor is set, by factor and value."""
     found = {}
     for factor, value, images in changed.interventions(bench.subject, rng=bench.stage.rng("robustness.factors")):
@@ -138,7 +138,7 @@ def intervene(bench: Bench) -> dict[tuple[str, str], Answers]:
     return found
 
 
-def factors(bench: Bench, answers: Mapping[tuple[str, str], Answers]) -> pd.DataFrame:
+def factors(bench: Bench, answers: Mapping[tuple[str, str], PopulationAnswers]) -> pd.DataFrame:
     """Accuracy, paired change and error ratio of every intervention: `factor_table` with factor and value.
 
     The last row is the pictures as they were drawn. Numbers: accuracy as drawn, the worst value, how many cost
@@ -176,9 +176,11 @@ def smallest(resampler: Resampler, values: Sequence[np.ndarray], *, span: tuple[
     return replace(found, value=-found.value, low=float(low), high=float(high))
 
 
-def shifts(answers: Mapping[tuple[str, str], Answers], corrupted: Mapping[str, Answers]) -> dict[str, list[Answers]]:
+def shifts(
+    answers: Mapping[tuple[str, str], PopulationAnswers], corrupted: Mapping[str, PopulationAnswers]
+) -> dict[str, list[PopulationAnswers]]:
     """Shifts as lists of changed pictures: every factor over its values, every family of corruptions at severity 3."""
-    found: dict[str, list[Answers]] = {}
+    found: dict[str, list[PopulationAnswers]] = {}
     for (factor, value), one in answers.items():
         name = value if value in (changed.SEEN, changed.HELD_OUT) else factor
         found.setdefault(name, []).append(one)
@@ -188,7 +190,7 @@ def shifts(answers: Mapping[tuple[str, str], Answers], corrupted: Mapping[str, A
 
 
 def effective(
-    bench: Bench, listed: Mapping[str, list[Answers]]
+    bench: Bench, listed: Mapping[str, list[PopulationAnswers]]
 ) -> tuple[pd.DataFrame, dict[tuple[str, str], robustness.Effective]]:
     """Effective robustness of the encoder, by prompts and by its probe, under every shift: a table, and each finding.
 
@@ -258,7 +260,7 @@ def spoilt(bench: Bench, name: str, severity: int) -> np.ndarray:
     return corrupt(bench.subject.images, CORRUPTIONS[name], severity, bench.stage.rng("robustness.corrupt", name))
 
 
-def corruptions(bench: Bench) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict[str, Answers]]:
+def corruptions(bench: Bench) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict[str, PopulationAnswers]]:
     """Every corruption at every severity; numbers: how many corruptions there are, and the hardest.
 
     Returns a table (accuracy at severities 1, 3, 5 and over all; errors against a reference, with bounds; mean PSNR in

@@ -18,7 +18,7 @@ from verdict.clip.pictures.words import clean, prompt
 from verdict.clip.probes import zero_shot
 from verdict.clip.robustness import assistant, changed, ood, points, retrieval, transfer
 from verdict.clip.robustness.corruptions import as_unit
-from verdict.clip.robustness.robustness_study import AS_DRAWN, MIDDLE, Answers, Bench
+from verdict.clip.robustness.robustness_study import AS_DRAWN, MIDDLE, Bench, PopulationAnswers
 from verdict.decide.temperature import Temperature
 from verdict.stats.scores import top_class
 from verdict.stats.uncertainty import holm, largest, with_bounds
@@ -95,7 +95,7 @@ def temperatures(
 
 
 def calibration(
-    bench: Bench, answers: Mapping[tuple[str, str], Answers], corrupted: Mapping[str, Answers]
+    bench: Bench, answers: Mapping[tuple[str, str], PopulationAnswers], corrupted: Mapping[str, PopulationAnswers]
 ) -> tuple[Temperature, pd.DataFrame]:
     """Fit T on all of the calib split's zero-shot logits, and carry it to the test split and to changed pictures.
 

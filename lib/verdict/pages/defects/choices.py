@@ -14,7 +14,7 @@ from scipy import stats
 
 from verdict.base.labels import Split
 from verdict.base.params import TrialParams
-from verdict.pages.evaluation import Answers, candidates, collect
+from verdict.pages.evaluation import SeedAnswers, candidates, collect
 from verdict.pages.published import read_published
 from verdict.pages.tables import columns_of, store_counts
 from verdict.stats.uncertainty import Interval, Weights, with_bounds
@@ -78,7 +78,7 @@ def published_race(level: float) -> Interval:
     return Interval(*(chance_reversed(best - second, spread) for spread in (sd, *ends)))
 
 
-def _share_reversed(better: Answers, worse: Answers, weights: Weights) -> ArrayLike:
+def _share_reversed(better: SeedAnswers, worse: SeedAnswers, weights: Weights) -> ArrayLike:
     first, second = (np.array([np.asarray(one(weights)) for one in side.statistics()]) for side in (better, worse))
     gap = first[:, None] - second[None, :]
     return ((gap < 0) + 0.5 * (gap == 0)).mean(axis=(0, 1))
