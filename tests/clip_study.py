@@ -7,7 +7,7 @@ import pytest
 from verdict.base import paths
 from verdict.base.artifacts import write_run
 from verdict.base.params import merge, read_yaml, validate
-from verdict.clip.encoder.study import embed, open_study
+from verdict.clip.encoder.embeddings import embed, open_embeddings
 from verdict.workflow import stages
 from verdict.workflow.stage import Stage
 
@@ -34,4 +34,4 @@ def embedded(root, page, own):
         embed(first)
         files = [path for path in sorted(first.folder.iterdir()) if path.is_file()]
         write_run(first.folder, outputs=files, inputs=[])
-        yield open_study(opened(page, root, own))
+        yield open_embeddings(opened(page, root, own))

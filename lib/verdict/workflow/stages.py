@@ -28,7 +28,7 @@ RUNNERS = {
     FEATURES: ("verdict.model.features", "encode_pairs"),
     SIGNALS: ("verdict.model.ask", "probe"),
     CLIP_MODEL: ("verdict.clip.encoder.own_model", "teach"),
-    CLIP_EMBEDDINGS: ("verdict.clip.encoder.study", "embed"),
+    CLIP_EMBEDDINGS: ("verdict.clip.encoder.embeddings", "embed"),
     CLIP_ANSWERS: ("verdict.clip.encoder.answers", "answer"),
 }
 WITHOUT_NOTEBOOK = frozenset(RUNNERS)

@@ -16,7 +16,7 @@ import pandas as pd
 from verdict.base.params import ConceptsParams
 from verdict.clip.concepts import knowledge
 from verdict.clip.concepts.parts import foreground_spectral, part_prompts, parts_of, unit_rows
-from verdict.clip.encoder.study import EmbeddingCache
+from verdict.clip.encoder.embeddings import EmbeddingCache
 from verdict.stats.scores import top_class
 from verdict.stats.uncertainty import Interval, wilson
 from verdict.stats.weighted import ratio

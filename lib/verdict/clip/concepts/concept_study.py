@@ -15,7 +15,7 @@ from verdict.clip import UNTRAINED, WHOLE
 from verdict.clip.concepts import activations, knowledge, parts
 from verdict.clip.concepts.activations import Seen, by_class, nearest, share_of
 from verdict.clip.concepts.setup import Setup, material
-from verdict.clip.encoder.study import EmbeddingCache
+from verdict.clip.encoder.embeddings import EmbeddingCache
 from verdict.clip.pictures.words import class_vectors, prompts
 from verdict.stats.scores import top_class
 from verdict.stats.uncertainty import Interval, Weights, cells, with_bounds

@@ -16,7 +16,7 @@ import pandas as pd
 from verdict.base.numbers import EXACT
 from verdict.base.params import ConceptsParams
 from verdict.clip.concepts.activations import Seen, look
-from verdict.clip.encoder.study import EmbeddingCache, Study, cache_of
+from verdict.clip.encoder.embeddings import EmbeddedPictures, EmbeddingCache, cache_of
 from verdict.clip.pictures.scenes import FACTORS, caption
 from verdict.clip.pictures.sources import Pictures
 from verdict.clip.pictures.words import class_vectors, prompts
@@ -54,7 +54,7 @@ class Setup:
     """Encoders (the whole one first), classes, descriptors and shown test pictures of the page."""
 
     stage: Stage
-    study: Study
+    study: EmbeddedPictures
     readers: Mapping[str, EmbeddingCache]
     classes: pd.DataFrame
     bank: list[Descriptor]
@@ -97,7 +97,7 @@ class Setup:
         self.stage.numbers[f"concepts.{name}"] = found.number(n=n, split="test", unit=unit)
 
 
-def open_setup(stage: Stage, study: Study) -> Setup:
+def open_setup(stage: Stage, study: EmbeddedPictures) -> Setup:
     """Everything that the page works with; too few descriptors, and a class without a picture, are refused."""
     from verdict.clip.encoder.encode import variants
 

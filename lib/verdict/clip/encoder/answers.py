@@ -16,7 +16,7 @@ from scipy.special import logsumexp
 from verdict.base.labels import Split, expected_columns, logit_columns
 from verdict.base.numbers import SETTING
 from verdict.base.params import ClipPolicyParams
-from verdict.clip.encoder.study import open_study
+from verdict.clip.encoder.embeddings import open_embeddings
 from verdict.clip.pictures.sources import Pictures
 from verdict.clip.pictures.words import class_vectors, prompts
 from verdict.clip.probes.zero_shot import scaled_logits
@@ -63,7 +63,7 @@ def question_logits(
 
 def answer(stage: Stage) -> None:
     """The stage without a notebook: ask the dual encoder, and save what it answers."""
-    study = open_study(stage)
+    study = open_embeddings(stage)
     settings = stage.params.clip_policy
     towers = (study.embeddings, study.cache.images, study.cache.texts)
     found = tables(study.pictures, *towers, settings, study.logit_scale)

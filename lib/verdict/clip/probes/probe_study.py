@@ -12,7 +12,7 @@ from scipy.special import entr
 
 from verdict.base import paths
 from verdict.base.numbers import EXACT, POINTS, SETTING
-from verdict.clip.encoder.study import Study
+from verdict.clip.encoder.embeddings import EmbeddedPictures
 from verdict.clip.pictures import scenes, words
 from verdict.clip.pictures.corpora import at_px
 from verdict.clip.probes import linear
@@ -34,7 +34,7 @@ SHRUNK_TO = (8, 12, 16, 24, 32, 48, 64, 96, 128, 224)
 class Page:
     """A study with the parts that probes use; numbers are recorded in its stage."""
 
-    study: Study
+    study: EmbeddedPictures
 
     @cached_property
     def resampler(self) -> Resampler:

@@ -12,7 +12,7 @@ from functools import cached_property, partial
 import numpy as np
 import pandas as pd
 
-from verdict.clip.encoder.study import Study
+from verdict.clip.encoder.embeddings import EmbeddedPictures
 from verdict.clip.pictures import scenes
 from verdict.clip.probes.zero_shot import scaled_logits
 from verdict.clip.robustness import changed, robustness
@@ -47,7 +47,7 @@ class PopulationAnswers:
 class Bench:
     """The encoder, its population (the last of its members is the encoder's probe), and what both are shown."""
 
-    study: Study
+    study: EmbeddedPictures
     subject: Subject
     members: list[Member]
 
@@ -112,7 +112,7 @@ class Bench:
         self.stage.numbers[name] = found.number(n=int(row["n"] if n is None else n), split="test")
 
 
-def open_bench(study: Study) -> Bench:
+def open_bench(study: EmbeddedPictures) -> Bench:
     """Draw the pictures, and fit the population on the train split.
 
     Scenes are drawn anew from the handwriting of the test split; other sources give pictures of their test split.

@@ -13,8 +13,8 @@ from clip_study import embedded, params
 from verdict.base import paths
 from verdict.base.numbers import COUNT, ESTIMATE, EXACT, SETTING
 from verdict.clip import SHIPPED
-from verdict.clip.encoder import study as module
-from verdict.clip.encoder.study import TRAINED, EmbeddingCache, array_hash, encoder_number
+from verdict.clip.encoder import embeddings as module
+from verdict.clip.encoder.embeddings import TRAINED, EmbeddingCache, array_hash, encoder_number
 from verdict.clip.probes import probe_study
 from verdict.workflow import stages
 from verdict.workflow.stage_parameters import resolved

@@ -90,7 +90,7 @@ class EmbeddingCache:
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class EmbeddedPictures:
     """Pictures with embeddings (n, d) of unit length, all memory-mapped, and the encoder that made them.
 
     `facts` about it: name, revision, identity, logit_scale, n_params, dim, grid, image_px, preset.
@@ -194,7 +194,7 @@ def embed(stage: Stage) -> None:
     stage.save(pictures=pictures.table)
 
 
-def open_study(stage: Stage) -> Study:
+def open_embeddings(stage: Stage) -> EmbeddedPictures:
     """Open what `embed` stored, verified against its record; the stage gets the number `clip.encoder`."""
     home = stage.upstream_folder(CLIP_EMBEDDINGS)
     words, facts = read_json(home / "words.json"), read_json(home / "encoder.json")
@@ -206,4 +206,4 @@ def open_study(stage: Stage) -> Study:
     names = (tuple(words["class_names"]), tuple(words["templates"]))
     table = pd.read_parquet(home / "pictures.parquet")
     pictures = Pictures(arrays["images"], table, *names, masks, words["attribution"])
-    return Study(pictures, arrays["embeddings"], facts, stage)
+    return EmbeddedPictures(pictures, arrays["embeddings"], facts, stage)
