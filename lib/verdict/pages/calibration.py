@@ -54,7 +54,7 @@ def rows_of(table: pd.DataFrame, halves: pd.DataFrame, half: str) -> pd.DataFram
 
 
 @dataclass(frozen=True)
-class Study:
+class FittedTemperature:
     """The kept model's temperature with everything that describes it.
 
     `interval`: of T, over groups of the rows that fitted it; `by_seed`: seed, is_kept, temperature (with bounds where
@@ -78,7 +78,7 @@ def ends_at_bound(temperature: Interval) -> bool:
     return bool(np.abs(np.log([temperature.low, temperature.high])).max() > LOG_T_BOUND - 1e-9)
 
 
-def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Study:
+def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> FittedTemperature:
     """Fit T of each seed of the kept trial on the first half of the calibration split.
 
     Stores the numbers `calibration.temperature`, `.n_fit` (the rows behind it), `.warning` (of the fit, in words),
@@ -103,7 +103,7 @@ def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Stu
         row = {"seed": seed, "is_kept": seed == kept.seed} | with_bounds("temperature", found)
         columns = ("nll_before", "nll_after", "n", "converged", "at_bound")
         table.append(row | {name: getattr(fit, name) for name in columns})
-    return Study(fitted, interval, pd.DataFrame(table), own)
+    return FittedTemperature(fitted, interval, pd.DataFrame(table), own)
 
 
 def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, prefix: str) -> pd.DataFrame:
@@ -137,7 +137,9 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
     return pd.DataFrame(rows)
 
 
-def on_all_rows(stage: Stage, kept: Selection, study: Study, table: pd.DataFrame, *, prefix: str) -> pd.DataFrame:
+def on_all_rows(
+    stage: Stage, kept: Selection, study: FittedTemperature, table: pd.DataFrame, *, prefix: str
+) -> pd.DataFrame:
     """The temperature of half the calibration split beside that of the whole split, and what each does on test.
 
     Returns fitted_on, n, temperature, at_bound, nll, ece, with intervals. Also the numbers
@@ -181,7 +183,7 @@ def reliability(stage: Stage, table: pd.DataFrame, fitted: Temperature) -> dict[
     }
 
 
-def references(stage: Stage, study: Study, table: pd.DataFrame) -> pd.DataFrame:
+def references(stage: Stage, study: FittedTemperature, table: pd.DataFrame) -> pd.DataFrame:
     """Other calibrators, fitted on the same rows: number of parameters, accuracy, NLL and ECE on a split."""
     logits, y_fit = logits_of(study.rows), study.rows["y_true"].to_numpy()
     n_classes = logits.shape[1]
