@@ -19,8 +19,8 @@ from verdict.model.augment import photometric, view_of_epoch
 from verdict.model.backend import set_threads
 from verdict.model.features import (
     EMPTY_TEXT,
+    AugmentedViews,
     Features,
-    Views,
     ahead,
     encode,
     load_encoders,
@@ -272,7 +272,7 @@ def test_views_of_training_images_give_the_logits_of_the_whole_network(
 ):
     """What an epoch is shown is the augmented image, through the very network, without encoding it again."""
     network = load_network(params, dropout=0.0, seed=3)
-    views = Views.open(cache[0], plan, n_views)
+    views = AugmentedViews.open(cache[0], plan, n_views)
     assert isinstance(views.features.image_tokens, np.memmap)
     assert set(views.image_ids) == {"scene1", "scene2", "scene4"}
     train = pairs[pairs["split"] == "train"]
@@ -295,7 +295,7 @@ def test_views_of_training_images_give_the_logits_of_the_whole_network(
 
 
 def test_epochs_and_seeds_choose_other_views_and_all_pairs_of_an_image_the_same(cache, pairs):
-    views = Views.open(cache[0], FreezePlan(), 3)
+    views = AugmentedViews.open(cache[0], FreezePlan(), 3)
     image, _ = Features.open(cache[0], FreezePlan()).rows(pairs[pairs["split"] == "train"])
     seen = {(seed, epoch): views.rows(image, seed=seed, epoch=epoch) for seed in (1, 2) for epoch in range(20)}
     for rows in seen.values():
@@ -303,12 +303,12 @@ def test_epochs_and_seeds_choose_other_views_and_all_pairs_of_an_image_the_same(
         assert np.array_equal(rows % 3, views.place[image])
     assert {int(row) for rows in seen.values() for row in rows} == set(range(9))
     assert len({tuple(rows) for rows in seen.values()}) > 20
-    fewer = Views.open(cache[0], FreezePlan(), 2)
+    fewer = AugmentedViews.open(cache[0], FreezePlan(), 2)
     assert max(int(fewer.rows(image, seed=1, epoch=epoch).max()) for epoch in range(20)) < 6
 
 
 def test_evaluation_images_have_no_views(cache, pairs):
-    views = Views.open(cache[0], FreezePlan(), 3)
+    views = AugmentedViews.open(cache[0], FreezePlan(), 3)
     image, _ = Features.open(cache[0], FreezePlan()).rows(pairs)
     with pytest.raises(KeyError, match=r"image 'scene[03]' has no augmented views; only training images have"):
         views.rows(image, seed=1, epoch=0)
@@ -316,13 +316,13 @@ def test_evaluation_images_have_no_views(cache, pairs):
 
 def test_views_that_are_not_there_are_named(copied):
     with pytest.raises(ValueError, match=r"4 views of each image are asked for, 3 are in"):
-        Views.open(copied, FreezePlan(), 4)
+        AugmentedViews.open(copied, FreezePlan(), 4)
     np.save(copied / "image_views_1.npy", np.load(copied / "image_views_1.npy")[:-1])
     with pytest.raises(ValueError, match="damaged: its views and their index disagree"):
-        Views.open(copied, FreezePlan(1, 1), 2)
+        AugmentedViews.open(copied, FreezePlan(1, 1), 2)
     (copied / "image_views_0.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"image_views_0\.npy"):
-        Views.open(copied, FreezePlan(), 1)
+        AugmentedViews.open(copied, FreezePlan(), 1)
 
 
 def test_a_profile_without_augmented_trials_stores_no_views(params, pairs, store, tmp_path):
@@ -338,17 +338,17 @@ def test_augmented_pixels_are_converted_like_plain_ones(encoders, images):
 
 
 def test_the_files_of_a_plan_are_what_opening_it_reads(cache, tmp_path):
-    for kind, plan in ((Features, FreezePlan(1, 1)), (Views, FreezePlan(0, 1))):
+    for kind, plan in ((Features, FreezePlan(1, 1)), (AugmentedViews, FreezePlan(0, 1))):
         folder = tmp_path / kind.__name__
         folder.mkdir()
         for name in kind.files(plan):
             (folder / name).write_bytes((cache[0] / name).read_bytes())
-        kind.open(folder, plan, *([2] if kind is Views else []))
+        kind.open(folder, plan, *([2] if kind is AugmentedViews else []))
         for name in kind.files(plan):
             content = (folder / name).read_bytes()
             (folder / name).unlink()
             with pytest.raises(FileNotFoundError):
-                kind.open(folder, plan, *([2] if kind is Views else []))
+                kind.open(folder, plan, *([2] if kind is AugmentedViews else []))
             (folder / name).write_bytes(content)
 
 

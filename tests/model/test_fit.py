@@ -12,7 +12,7 @@ import tiny_network as tiny
 from verdict.base.params import FitParams
 from verdict.model import fit as training
 from verdict.model.backend import set_threads
-from verdict.model.features import Features, Views
+from verdict.model.features import AugmentedViews, Features
 from verdict.model.fit import (
     Batches,
     Rows,
@@ -70,7 +70,7 @@ def shifted(n_views, by=0.3):
     def of(features):
         tokens = np.concatenate([features.image_tokens + by * view for view in range(1, n_views + 1)])
         names = tuple(features.image_rows.index)
-        return Views(replace(features, image_tokens=tokens), names, np.arange(N_IMAGES), n_views)
+        return AugmentedViews(replace(features, image_tokens=tokens), names, np.arange(N_IMAGES), n_views)
 
     return of
 

@@ -117,7 +117,7 @@ def encode_all(params):
     stage = open_at(params, stages.FEATURES)
     plans = [FreezePlan(*plan) for plan in stages.plans(params)]
     images = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent)
-    options = {"views": dict(stages.views(params)), "photometric": params.training.photometric}
+    options = {"views": dict(stages.augmented_views(params)), "photometric": params.training.photometric}
     encode(params.model, stage.pairs(), images, plans, stage.folder, batch=8, **options)
     write_json(stage.path("presets.json"), {})
     finish(stage)

@@ -77,7 +77,7 @@ def test_views_are_encoded_once_and_re_run_what_shows_them(base):
     augmented = {"augment": "photometric", "views": 3}
     assert affected(copy.deepcopy(base), lambda content: set_trial(content, 1, **augmented)) == own
     set_trial(base, 1, **augmented)
-    assert stages.views(validate(base, source="test")) == [(0, 3)]
+    assert stages.augmented_views(validate(base, source="test")) == [(0, 3)]
     for change in (
         lambda content: set_trial(content, 1, views=4),
         lambda content: content["training"]["photometric"].update(hue=0.01),

@@ -122,7 +122,7 @@ def test_runs_and_plans_of_a_profile():
     seeds = {"candidate": (11, 23), "control": (11,)}
     assert stages.runs(params) == [(one.name, seed) for one in params.training.trials for seed in seeds[one.role]]
     assert stages.plans(params) == [(0, 0), (0, 1), (1, 1)]
-    assert stages.views(params) == [(1, 2)]
+    assert stages.augmented_views(params) == [(1, 2)]
 
 
 def test_the_trial_stage_alone_runs_more_than_once():

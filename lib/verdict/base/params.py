@@ -231,7 +231,7 @@ class FitParams(Model):
     schedule: Literal["constant", "cosine"]
 
 
-class ViewsParams(Model):
+class AugmentedViewsParams(Model):
     """Which views of the training images an epoch shows: the plain ones, or one of `views` augmented ones of each."""
 
     augment: Literal["none", "photometric"] = "none"
@@ -245,7 +245,7 @@ class ViewsParams(Model):
             )
 
 
-class TrialParams(ViewsParams, FitParams):
+class TrialParams(AugmentedViewsParams, FitParams):
     """One configuration of the search: what it starts from, what it trains, what it is shown, and how.
 
     `image: blank` replaces every image's features by zeros: the hypothesis-only control. `text: blank` replaces every
@@ -283,7 +283,7 @@ class PhotometricParams(Model):
     seed: Seed
 
 
-class SearchParams(ViewsParams):
+class SearchParams(AugmentedViewsParams):
     """Configurations drawn at random, which become ordinary trials `<prefix>_01` on when parameters are loaded.
 
     `learning_rate` and `text_blocks` replace these axes of the sound space.

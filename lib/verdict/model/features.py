@@ -255,7 +255,7 @@ def encode_pairs(stage: Stage) -> None:
         precision=run.precision,
         shard=(0, 1) if stage.shard is None else (stage.shard, run.feature_shards),
         shards=stage.shards(run.feature_shards) if stage.shard is None else (),
-        views=dict(stages.views(params)),
+        views=dict(stages.augmented_views(params)),
         photometric=params.training.photometric,
         progress=stage.progress,
     )
@@ -344,7 +344,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Views:
+class AugmentedViews:
     """Stored augmented views of the training images at one depth of vision.
 
     Attributes
@@ -364,7 +364,7 @@ class Views:
     n_views: int
 
     @classmethod
-    def open(cls, folder: Path, plan: FreezePlan, n_views: int) -> Views:
+    def open(cls, folder: Path, plan: FreezePlan, n_views: int) -> AugmentedViews:
         """Open the views that `encode` stored at a plan's depth; a ValueError where there are fewer."""
         plain = Features.open(folder, plan)
         image_ids, tokens = (_read(folder / name) for name in cls.files(plan)[-2:])

@@ -19,7 +19,7 @@ from verdict.base.artifacts import content_hash, sha256_bytes, write_npz
 from verdict.base.labels import Label
 from verdict.base.params import FitParams
 from verdict.model.backend import IS_TORCH, keras
-from verdict.model.features import Features, Views
+from verdict.model.features import AugmentedViews, Features
 from verdict.model.network import FreezePlan, Network, apply_plan, build_suffix, trainable_count
 from verdict.model.optimise import Optimiser
 from verdict.model.predict import two_class
@@ -163,7 +163,7 @@ def fit(
     blank: bool = False,
     identity: Mapping[str, Any] = MappingProxyType({}),
     n_shown: int | None = None,
-    views: Views | None = None,
+    views: AugmentedViews | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Fit:
     """Train the plan's layers; keep the epoch that is best on validation by the one stated criterion.
@@ -183,7 +183,7 @@ def fit(
     n_shown : int, optional
         Pairs that an epoch shows, drawn anew each epoch from `train`, which may hold a pair several times; all of them
         by default. It fixes the number of steps.
-    views : Views, optional
+    views : AugmentedViews, optional
         If given, an epoch shows one of each training image's augmented views; validation sees plain images.
     """
     n_shown = len(train) if n_shown is None else n_shown

@@ -17,7 +17,7 @@ from verdict.base.params import FitParams, TrialParams
 from verdict.data.images import ImageStore
 from verdict.model import augment
 from verdict.model.backend import set_threads
-from verdict.model.features import EMPTY_TEXT, Features, Views, load_network
+from verdict.model.features import EMPTY_TEXT, AugmentedViews, Features, load_network
 from verdict.model.fit import Fit, Rows, fit, load_weights, predict_logits, read_weights, save_weights, trained_part
 from verdict.model.network import FreezePlan
 from verdict.model.oversample import bucket_flags, oversample
@@ -156,9 +156,9 @@ def _train(
         global_clipnorm=training.global_clipnorm,
         blank=blank,
         checkpoint=_checkpoint(stage, seed),
-        identity=_identity(stage, parent, (Views if n_views else Features).files(plan)),
+        identity=_identity(stage, parent, (AugmentedViews if n_views else Features).files(plan)),
         n_shown=n_shown,
-        views=Views.open(folder, plan, n_views) if n_views else None,
+        views=AugmentedViews.open(folder, plan, n_views) if n_views else None,
         progress=stage.progress,
     )
     if len(tables) == 2:

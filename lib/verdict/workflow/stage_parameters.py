@@ -15,11 +15,11 @@ from verdict.workflow.stages import (
     RECORDED,
     TRIAL_STAGE,
     WARMUP_STAGE,
+    augmented_views,
     plans,
     seeds,
     source_of,
     spec,
-    views,
 )
 
 
@@ -67,7 +67,7 @@ def resolved(params: Params, name: str, trial: str | None = None) -> dict[str, A
         if section == "plans":
             chosen["plans"] = plans(params)
         elif section == "views":
-            wanted = views(params)
+            wanted = augmented_views(params)
             chosen |= {"views": wanted, "photometric": content["training"]["photometric"]} if wanted else {}
         elif section == "trial":
             chosen["trial"] = {**params.trial(str(trial)).model_dump(mode="json"), "seeds": seeds(params, str(trial))}

@@ -198,7 +198,7 @@ def plans(params: Params) -> list[tuple[int, int]]:
     return sorted({(0, 0), *((trial.vision_blocks, trial.text_blocks) for trial in params.training.trials)})
 
 
-def views(params: Params) -> list[tuple[int, int]]:
+def augmented_views(params: Params) -> list[tuple[int, int]]:
     """Augmented views of the training images that features are needed for: (vision_blocks, views) of each depth."""
     depths = sorted({trial.vision_blocks for trial in params.training.trials if trial.views})
     trials = params.training.trials
