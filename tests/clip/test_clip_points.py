@@ -22,12 +22,12 @@ def test_maps_of_the_plane_by_hand():
 
 def test_a_second_view_shows_a_pixel_where_its_point_lands():
     images = np.random.default_rng(0).integers(0, 256, (5, PX, PX, 3), dtype=np.uint8)
-    turned = points.second_view(images, points.homography(PX, degrees=90))
+    turned = points.warped(images, points.homography(PX, degrees=90))
     assert np.array_equal(turned, np.rot90(images, axes=(1, 2)))
     dot = np.zeros((1, PX, PX, 3), dtype=np.uint8)
     dot[0, 7:10, 12:15] = 255
     matrix = points.homography(PX, degrees=20, scale=1.2, tilt=0.2, shift=(0.05, -0.05))
-    seen = points.second_view(dot, matrix)[0, ..., 0].astype(float)
+    seen = points.warped(dot, matrix)[0, ..., 0].astype(float)
     rows, columns = np.mgrid[:PX, :PX]
     centre = [(seen * columns).sum() / seen.sum(), (seen * rows).sum() / seen.sum()]
     assert centre == pytest.approx(points.project([13, 8], matrix), abs=0.15)

@@ -139,7 +139,7 @@ def test_counting_equal_and_true_captions_never_finds_less(bench):
 def test_points_are_found_by_tokens_and_by_pixels(bench):
     table = shift_study.correspondence(bench)
     assert table["within_0.1_by_chance_low"][0] < table["within_0.1_by_chance_high"][0]
-    assert len(table) == 2 * len(shift_study.VIEWS)
+    assert len(table) == 2 * len(shift_study.MAPS)
     assert (table["within_0.2"] <= table["within_0.2_at_best"]).all()
     assert (table["within_0.1"] <= table["within_0.2"]).all()
 

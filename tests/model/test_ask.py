@@ -11,8 +11,8 @@ from verdict.base.labels import expected_columns
 from verdict.base.params import load_params
 from verdict.data.images import ImageStore, write_array_store
 from verdict.data.pairs import make_pair_id
-from verdict.model.ask import PROBED_SPLITS, answer_questions, answer_views, questions_about
-from verdict.model.changes import VIEW_OF
+from verdict.model.ask import PROBED_SPLITS, answer_changed, answer_questions, questions_about
+from verdict.model.changes import CHANGES
 from verdict.model.features import Features, encode, load_encoders, load_network
 from verdict.model.kept import KeptModel
 from verdict.model.network import FreezePlan
@@ -49,10 +49,10 @@ def whole(model, shown, hypotheses):
 
 def test_views_are_answered_as_the_whole_network_would(world):
     model, pairs = world
-    found = answer_views(model, pairs)
-    assert len(found) == len(pairs) * len(VIEW_OF)
+    found = answer_changed(model, pairs)
+    assert len(found) == len(pairs) * len(CHANGES)
     assert not found.duplicated(["pair_id", "view"]).any()
-    for name, change in VIEW_OF.items():
+    for name, change in CHANGES.items():
         part = found[found["view"] == name].set_index("pair_id").loc[pairs["pair_id"]]
         shown = change(model.pictures(pairs["image_id"]))
         np.testing.assert_allclose(logits_of(part)[:, 1], whole(model, shown, pairs["hypothesis"]), atol=1e-4)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from verdict.model.changes import PICTURE_VIEWS, brightness, centre, contrast, mirror
+from verdict.model.changes import PICTURE_CHANGES, brightness, centre, contrast, mirror
 
 
 @pytest.fixture
@@ -24,12 +24,12 @@ def test_a_factor_of_one_changes_nothing(images):
     assert np.array_equal(contrast(images, factor=1.0), images)
 
 
-@pytest.mark.parametrize("name", PICTURE_VIEWS)
+@pytest.mark.parametrize("name", PICTURE_CHANGES)
 def test_every_view_is_an_image_of_its_own(images, name):
-    seen = PICTURE_VIEWS[name](images)
+    seen = PICTURE_CHANGES[name](images)
     assert (seen.dtype, seen.shape) == (np.uint8, images.shape)
     assert (seen != images).any()
-    assert np.array_equal(PICTURE_VIEWS[name](images[2:3])[0], seen[2]), "no image depends on the others of its batch"
+    assert np.array_equal(PICTURE_CHANGES[name](images[2:3])[0], seen[2]), "no image depends on the others of its batch"
 
 
 def test_a_flat_image_has_no_contrast_to_change():

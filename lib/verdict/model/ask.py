@@ -13,7 +13,7 @@ import pandas as pd
 from verdict.base.labels import EVALUATION_SPLITS, Split, expected_columns, logit_columns
 from verdict.base.params import DataParams
 from verdict.data.digits.questions import question_table
-from verdict.model.changes import VIEW_OF
+from verdict.model.changes import CHANGES
 from verdict.model.distance import pair_distances
 from verdict.model.features import Features
 from verdict.model.kept import KeptModel, load_model
@@ -33,12 +33,12 @@ def probe(stage: Stage) -> None:
     class should answer), which has no rows for a source without a grammar, and `DISTANCES`, see `pair_distances`.
     """
     model, pairs = load_model(stage, load_selection(stage)), stage.pairs(*PROBED_SPLITS)
-    tables = {VIEWS: answer_views(model, pairs, progress=stage.progress)}
+    tables = {VIEWS: answer_changed(model, pairs, progress=stage.progress)}
     stage.progress("questions")
     frozen = Features.open(stage.upstream_folder("features"), FreezePlan(0, 0))
     tables[DISTANCES] = pair_distances(frozen, stage.pairs())
     tables[QUESTIONS] = answer_questions(model, pairs, questions_about(stage.params.data, pairs))
-    stage.number("signals.n_views", len(VIEW_OF), unit="count")
+    stage.number("signals.n_views", len(CHANGES), unit="count")
     stage.number("signals.n_questions", len(tables[QUESTIONS]), unit="count")
     stage.save(**tables)
 
@@ -48,12 +48,12 @@ def questions_about(params: DataParams, pairs: pd.DataFrame) -> pd.DataFrame:
     return question_table(pd.unique(pairs["hypothesis"]) if params.source == "digits" else [])
 
 
-def answer_views(model: KeptModel, pairs: pd.DataFrame, *, progress: Any = lambda text: None) -> pd.DataFrame:
+def answer_changed(model: KeptModel, pairs: pd.DataFrame, *, progress: Any = lambda text: None) -> pd.DataFrame:
     """The model's answers to each view of the pairs' images; a few hundred images are in memory at a time."""
     image_ids, done, found = pd.unique(pairs["image_id"]), 0, []
     for chosen in model.parts(image_ids):
         shown, own = model.pictures(chosen), pairs[pairs["image_id"].isin(chosen)]
-        for name, change in VIEW_OF.items():
+        for name, change in CHANGES.items():
             seen = model.seen(chosen, [model.encoders.pixels(change(shown))])
             found.append(_answers(own[["pair_id", "split"]].assign(view=name), model.logits(own, seen)))
         done += len(chosen)

@@ -47,7 +47,7 @@ def mirror(images: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(images)[:, :, ::-1])
 
 
-VIEW_OF: Mapping[str, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
+CHANGES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
     {
         "darker": partial(brightness, factor=0.8),
         "brighter": partial(brightness, factor=1.2),
@@ -58,8 +58,8 @@ VIEW_OF: Mapping[str, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
 
 
 # Of pictures of one thing; which of them apply is a parameter, since a mirrored digit is no digit.
-PICTURE_VIEWS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
-    {**VIEW_OF, "nearer": partial(centre, share=0.85), "mirrored": mirror}
+PICTURE_CHANGES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
+    {**CHANGES, "nearer": partial(centre, share=0.85), "mirrored": mirror}
 )
 
 

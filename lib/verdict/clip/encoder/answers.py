@@ -20,7 +20,7 @@ from verdict.clip.encoder.embeddings import open_embeddings
 from verdict.clip.pictures.sources import Pictures
 from verdict.clip.pictures.words import class_vectors, prompts
 from verdict.clip.probes.zero_shot import scaled_logits
-from verdict.model.changes import PICTURE_VIEWS
+from verdict.model.changes import PICTURE_CHANGES
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import CLIP_ANSWERS, QUESTIONS, RECORDED_RUN, VIEWS
 
@@ -97,7 +97,7 @@ def tables(
     predictions = pairs.assign(stage=CLIP_ANSWERS, trial=RECORDED_RUN[0], seed=RECORDED_RUN[1], y_true=own["y"])
     asked, views = pairs[["pair_id", "split"]], []
     for name in settings.views:
-        seen = np.asarray(images(PICTURE_VIEWS[name](shown)))
+        seen = np.asarray(images(PICTURE_CHANGES[name](shown)))
         views.append(_beside(asked.assign(view=name), scaled_logits(seen, classes, logit_scale)))
     answers = question_logits(vectors, texts, names, settings, logit_scale)
     expected = expected_answers(settings.questions, names)

@@ -15,7 +15,7 @@ from sklearn.datasets import load_sample_images
 from verdict.clip.pictures import scenes
 from verdict.clip.pictures.sources import Pictures
 from verdict.clip.robustness.corruptions import CORRUPTIONS, corrupt
-from verdict.clip.robustness.points import homography, second_view
+from verdict.clip.robustness.points import homography, warped
 
 TURNS, LIGHTS = (-30.0, 30.0, 90.0, 180.0), (0.4, 0.7, 1.5)
 SEEN, HELD_OUT = "seen together", "held out"
@@ -83,12 +83,12 @@ def _rendered(subject: Subject, rng: np.random.Generator) -> Iterator[tuple[str,
 def _edited(subject: Subject, rng: np.random.Generator) -> Iterator[tuple[str, str, np.ndarray]]:
     px, images = subject.images.shape[1], subject.images
     for degrees in (-30.0, 30.0, 90.0):
-        yield "turn", f"{degrees:+.0f}°", second_view(images, homography(px, degrees=degrees))
+        yield "turn", f"{degrees:+.0f}°", warped(images, homography(px, degrees=degrees))
     yield "turn", "mirrored", images[:, :, ::-1]
     for scale in (0.6, 1.5):
-        yield "size", f"x {scale:g}", second_view(images, homography(px, scale=scale))
+        yield "size", f"x {scale:g}", warped(images, homography(px, scale=scale))
     for name, shift in (("left", (-0.2, 0.0)), ("right", (0.2, 0.0)), ("top", (0.0, -0.2)), ("bottom", (0.0, 0.2))):
-        yield "position", name, second_view(images, homography(px, shift=shift))
+        yield "position", name, warped(images, homography(px, shift=shift))
     for factor, name in (("light", "darker"), ("light", "brighter"), ("colour", "less_colour"), ("cover", "occlusion")):
         yield factor, name.replace("_", " "), corrupt(images, CORRUPTIONS[name], 4, rng)
 

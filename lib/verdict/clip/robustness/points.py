@@ -48,7 +48,7 @@ def project(points: ArrayLike, matrix: ArrayLike) -> np.ndarray:
     return mapped[..., :2] / mapped[..., 2:]
 
 
-def second_view(images: ArrayLike, matrix: ArrayLike) -> np.ndarray:
+def warped(images: ArrayLike, matrix: ArrayLike) -> np.ndarray:
     """Images as the second view shows them: uint8 of the same shape; what was outside continues the edge."""
     unit = as_unit(images)
     rows, columns = np.indices(unit.shape[1:3], dtype=np.float32)

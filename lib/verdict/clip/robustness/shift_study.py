@@ -25,7 +25,7 @@ from verdict.stats.uncertainty import holm, largest, with_bounds
 
 NEAR, FAR, NOISE = "classes left out", "photographs", "noise"
 TEST_SPLIT = "the test split"
-VIEWS: Mapping[str, dict[str, float | tuple[float, float]]] = {
+MAPS: Mapping[str, dict[str, float | tuple[float, float]]] = {
     "turned by 15°": {"degrees": 15.0},
     "turned by 90°": {"degrees": 90.0},
     "nearer": {"scale": 1.3},
@@ -188,9 +188,9 @@ def correspondence(bench: Bench) -> pd.DataFrame:
     is_keypoint = is_keypoint if is_keypoint.any() else np.ones_like(is_keypoint)
     first = {"encoder": np.asarray(study.cache.patches(images)), "pixels": _pixel_patches(images, grid)}
     rows = []
-    for view, options in VIEWS.items():
+    for view, options in MAPS.items():
         matrix = points.homography(px, **options)
-        seen = points.second_view(images, matrix)
+        seen = points.warped(images, matrix)
         second = {"encoder": np.asarray(study.cache.patches(seen)), "pixels": _pixel_patches(seen, grid)}
         for features, seen_first in first.items():
             found = points.correspondences(seen_first, second[features], matrix, px, is_keypoint)
