@@ -74,7 +74,7 @@ def draw_attention(
         small = right.subplots(n_rows, n_columns, squeeze=False).ravel()
         for ax in small:
             ax.set_axis_off()
-        look, words = look | {"vmax": heads.max() or 1.0}, words | {"fontsize": 6}
+        look, words = look | {"vmax": heads.max() or 1.0}, words | {"fontsize": 6.5}
         for k, (ax, head) in enumerate(zip(small, heads, strict=False)):
             _picture(ax, grey, f"{k + 1} ({share[k]:.0%})", head, words=words, **look)
     return figure
