@@ -30,7 +30,7 @@ class Evidence:
 class PageEvidence:
     """Evidence of a page: its exhibits by file name, its answer (what it said, and text cells), and what it shows.
 
-    `drawn` are its figures and galleries, in their order.
+    `drawn` are its figures and galleries, in their order, but the main one first.
     """
 
     by_file: Mapping[str, Evidence]
@@ -71,7 +71,8 @@ def find_evidence(live: Sequence[Cell], done: Mapping[int, Cell]) -> PageEvidenc
             counts.update((kind, anchor))
             anchor += f"-{counts[anchor]}" if counts[anchor] > 1 else ""
             evidence = Evidence(cell.index + 1, f"{kind.capitalize()} {counts[kind]}", anchor, output["data"])
-            drawn += [evidence] if kind == "figure" else []
+            if kind == "figure":
+                drawn.insert(0 if "main" in cell.tags else len(drawn), evidence)
             by_file.setdefault(str(payload.get("file") or ""), evidence)
     by_file.pop("", None)
     return PageEvidence(by_file, tuple(answer), tuple(drawn), counts["figure"], counts["table"], live)

@@ -30,7 +30,7 @@ MAX_METHOD_WORDS = 90
 MAX_NUMBERS = 4
 # Notebooks whose prose is not held to these two bounds yet; the list shrinks.
 LONG_PROSE = frozenset({"08_policy", "09_independent_set"})
-KNOWN_TAGS = frozenset({"parameters", "setup", "hide-input", "check", "save", "answer", "remove-cell"})
+KNOWN_TAGS = frozenset({"parameters", "setup", "hide-input", "check", "save", "answer", "main", "remove-cell"})
 _NEEDED = {"show_figure": ("alt", "caption"), "show_gallery": ("alt", "caption"), "show_table": ("caption",)}
 _NOT_IN_NOTEBOOKS = ("sys.path", "warnings.filterwarnings", "warnings.simplefilter")
 _RESULT = re.compile(
