@@ -48,7 +48,7 @@ class Words(HTMLParser):
 
 def count_words(report: Path) -> dict[str, tuple[int, int]]:
     """Words in text and in tables of every page but the reviewers' own."""
-    pages = (path for path in sorted(report.glob("*.html")) if path.stem != "review")
+    pages = (path for path in sorted(report.glob("*.html")) if path.stem not in ("review", "checklists"))
     found = {path.stem: Words(path.read_text(encoding="utf-8")) for path in pages}
     return {name: (len(words.in_text), len(words.in_tables)) for name, words in found.items()}
 

@@ -76,7 +76,7 @@ def browser(tmp_path_factory):
 
 
 def test_every_page_is_usable_in_either_colour_and_width(report, browser):
-    assert len(list(report.glob("*.html"))) == 6
+    assert len(list(report.glob("*.html"))) == 7
     views = (View(), View(390, dark=True))
     assert list(check_report(browser, report, views=views, axe=axe_source())) == []
 

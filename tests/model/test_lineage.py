@@ -54,6 +54,10 @@ def test_differences_are_named_with_both_values():
     seen = trial("seen", "frozen", augment="photometric", views=2)
     found = differences_in_training((FROZEN, seen, trial("plain", "frozen")), "seen", "plain")
     assert found == {"augment": ("none, photometric", "none")}
+    drawn = trial("drawn", oversample={"relation": 1.5, "position": 2.0})
+    assert training_text((FROZEN, drawn), "drawn", "frozen").endswith(
+        "oversample relation × 1.5 and position × 2 against none"
+    )
 
 
 def test_a_patience_that_cannot_stop_is_none():

@@ -75,7 +75,7 @@ def whole(project):
 def test_a_report_is_whole(project):
     built = build_site("demo")
     names = sorted(path.stem for path in built.pages)
-    assert names == ["03_steps-text1", "03_steps-text2", "05_test", "index", "review"]
+    assert names == ["03_steps-text1", "03_steps-text2", "05_test", "checklists", "index", "review"]
     assert built.errors == ()
     assert_links(paths.report_dir("demo"))
     for name in names:
@@ -105,7 +105,7 @@ def test_a_whole_report_is_recorded_with_its_files_and_one_page_anew_is_none(who
     assert set(recorded) == written and "files/05_test.ipynb" in recorded
     before = (folder / "03_steps-text1.html").stat().st_mtime_ns
     built = build_site("demo", only="05_test")
-    assert [path.name for path in built.pages] == ["05_test.html", "review.html", "index.html"]
+    assert [path.name for path in built.pages] == ["05_test.html", "review.html", "checklists.html", "index.html"]
     assert (folder / "03_steps-text1.html").stat().st_mtime_ns == before
     assert not paths.rendered("demo").is_file()
     with pytest.raises(FileNotFoundError, match="no page is called 'x'"):
@@ -306,7 +306,11 @@ def test_what_is_declared_no_more_leaves_no_page(demo, place, run):
 def test_a_build_makes_only_those_pages_anew_whose_sources_changed(whole):
     build_site("demo")
     folder = paths.report_dir("demo")
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in ("index.html", "review.html")]
+    files = [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in ("index.html", "review.html", "checklists.html")
+    ]
 
     def made_anew(change):
         for path in files:
@@ -397,10 +401,10 @@ def test_watching_renders_what_was_saved_and_outlives_a_mistake(whole, monkeypat
     assert main(["--profile", "demo", "--watch"]) == 0
     said = capsys.readouterr().out.partition("watching ")[2].splitlines()
     assert [line.partition(" in ")[0] for line in said[1:]] == [
-        "05_test.ipynb: 3 page(s)",
-        "05_test.ipynb: 3 page(s)",
+        "05_test.ipynb: 4 page(s)",
+        "05_test.ipynb: 4 page(s)",
         "refused: 05_test.ipynb, cell 3: no number is called 'test.heron'; the nearest is 'test.macro_f1'",
-        "index.md: 2 page(s)",
+        "index.md: 3 page(s)",
         "09_never.ipynb: no page is called '09_never'; pages are "
         "['03_steps-text1', '03_steps-text2', '05_test', '07_later']",
     ]

@@ -3,6 +3,8 @@
 import pytest
 
 from report_tools import code, markdown, write_notebook
+from verdict.base import paths
+from verdict.report import lint
 from verdict.report.lint import lint_notebook, main
 
 TITLE = markdown("# Test\n\nHow good is it?")
@@ -105,3 +107,44 @@ def test_a_file_that_is_no_notebook_is_one_finding(tmp_path, capsys):
     (tmp_path / "x.ipynb").write_text("{")
     assert main([str(tmp_path / "x.ipynb")]) == 1
     assert "not readable as JSON" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("**Method.** " + "word " * 90, "a method of 91 words: at most 90"),
+        ('**Method.** {% if has("a.b") %}' + "word " * 90 + "{% else %}word{% endif %}", "a method of 91 words"),
+        ("Of {{ a }}, {{ b }}, {{ c }} and {{ d }} it is {{ e }}.", "5 numbers in one sentence"),
+        (
+            "Of {{ a }} {% if a.low > 0 %}{{ b }}, {{ c }}, {{ d }}, {{ e }}{% else %}none{% endif %}.",
+            "5 numbers in one",
+        ),
+    ],
+)
+def test_prose_is_short(tmp_path, text, message):
+    assert [message in found for found in messages(tmp_path, *GOOD, markdown(text))] == [True]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "**Method.** " + "word " * 89,
+        "**Method.** {% if a.low > 0 %}" + "word " * 60 + "{% else %}" + "word " * 60 + "{% endif %}",
+        "word " * 200 + "{{ a }}, {{ b }}, {{ c }} and {{ d }}. {{ e }} is another sentence.",
+        "{{ a }}, {{ b }} {% if a.low > 0 %}{{ c }} and {{ d }}{% else %}{{ e }} and {{ f }}{% endif %}.",
+    ],
+)
+def test_one_branch_of_a_choice_is_read_at_a_time(tmp_path, text):
+    assert messages(tmp_path, *GOOD, markdown(text)) == []
+
+
+def test_numbers_that_are_said_are_counted_too(tmp_path):
+    found = messages(tmp_path, *GOOD, code("say('{a}, {b}, {c}, {d}, {e}.', numbers)"))
+    assert len(found) == 1 and "5 numbers in one sentence" in found[0]
+
+
+def test_notebooks_that_are_still_too_long_are_all_that_is_let_off(monkeypatch):
+    """A notebook that has been shortened leaves the list."""
+    listed = lint.LONG_PROSE
+    monkeypatch.setattr(lint, "LONG_PROSE", frozenset())
+    assert listed == {name for name in listed if lint_notebook(paths.NOTEBOOKS / f"{name}.ipynb")}

@@ -1,5 +1,7 @@
 """Drawings show what they are given and compute nothing."""
 
+import itertools
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -137,10 +139,31 @@ def test_lines_are_split_by_a_column(axes):
     table = pd.DataFrame({"order": ["a $5", "a $5", "b", "b"], "x": [0, 0.5, 0, 0.5], "prob": [0.9, 0.6, 0.9, 0.8]})
     table = table.assign(prob_low=table["prob"] - 0.05, prob_high=table["prob"] + 0.05)
     plots.plot_lines(table, ax=axes, x="x", y="prob", hue="order", xlabel="", ylabel="")
-    assert in_legend(axes) == [r"a \$5", "b"]
+    assert words(axes.texts) == [r"a \$5", "b"] and axes.get_legend() is None
+    assert [text.xy[1] for text in axes.texts] == pytest.approx([0.6, 0.8])
+    assert [text.get_color() for text in axes.texts] == list(plots.SERIES[:2])
+
     assert len(lines(axes)) == 2 and len(axes.collections) == 2
     np.testing.assert_allclose(lines(axes)[1].get_ydata(), [0.9, 0.8])
     np.testing.assert_allclose(axes.collections[0].get_datalim(axes.transData).extents, [0, 0.55, 0.5, 0.95])
+
+
+def test_names_of_lines_that_end_together_do_not_touch(axes):
+    ends = {"a": 0.5, "b": 0.5, "c": 0.51, "d": 0.99, "e": 1.0}
+    curves = {name: pd.DataFrame({"x": [0, 1], "y": [0.1, end]}) for name, end in ends.items()}
+    plots.plot_lines(curves, ax=axes, x="x", y="y", xlabel="", ylabel="", ylim=(0, 1))
+    axes.figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert words(axes.texts) == list("abcde") and axes.get_ylim() == (0, 1)
+    assert all(lower.y1 <= upper.y0 + 1 for lower, upper in itertools.pairwise(boxes))
+    assert axes.texts[0].xy[1] == 0.5 and axes.texts[-1].xy[1] == 1.0
+
+
+def test_a_forest_shows_what_its_means_are_made_of(axes):
+    table = pd.DataFrame({"label": ["a", "b"], "value": [0.5, 0.7], "low": [0.4, 0.6], "high": [0.6, 0.8]})
+    parts = pd.DataFrame({"label": ["b", "a", "b"], "value": [0.65, 0.5, 0.75]})
+    plots.plot_forest(table, ax=axes, xlabel="", parts=parts)
+    assert axes.collections[-1].get_offsets().tolist() == [[0.65, 1], [0.5, 0], [0.75, 1]]
 
 
 def test_an_embedding_names_classes_and_crosses_mistakes(axes):

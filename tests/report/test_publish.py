@@ -70,7 +70,14 @@ def test_a_copy_is_whole_without_notebooks_and_names_its_commit(project):
     folder = publish("demo")
     found = read_published(folder)
     assert (found["commit"], found["params_hash"], found["dirty"]) == ("c0ffee" * 6, "0123456789abcdef", False)
-    assert set(found["files"]) == {"03_steps-a.html", "05_test.html", "index.html", "review.html", "times.json"}
+    assert set(found["files"]) == {
+        "03_steps-a.html",
+        "05_test.html",
+        "checklists.html",
+        "index.html",
+        "review.html",
+        "times.json",
+    }
     assert all(sha256_file(folder / name) == digest for name, digest in found["files"].items())
     assert_links(folder)
     index = Reader((folder / "index.html").read_text(encoding="utf-8")).words

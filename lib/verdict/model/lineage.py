@@ -5,7 +5,7 @@ Two trials that differ in training besides in what they unfreeze say nothing abo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from verdict.base.params import FitParams, TrialParams
 
@@ -62,6 +62,8 @@ def _shown(trial: TrialParams, setting: str) -> str:
     if setting == "patience" and trial.patience >= trial.epochs:
         return "none"
     value = getattr(trial, setting)
+    if isinstance(value, Mapping):
+        value = " and ".join(f"{bucket} × {weight:g}" for bucket, weight in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value or "none")
 
 

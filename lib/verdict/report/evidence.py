@@ -30,7 +30,7 @@ class Exhibit:
 class PageExhibits:
     """What a page shows: exhibits by file name, its answer (what it said, and text cells), and its counts.
 
-    `drawn` are its figures and galleries, in their order.
+    `drawn` are its figures and galleries, in their order, but the main one first.
     """
 
     by_file: Mapping[str, Exhibit]
@@ -71,7 +71,8 @@ def find_exhibits(live: Sequence[Cell], done: Mapping[int, Cell]) -> PageExhibit
             counts.update((kind, anchor))
             anchor += f"-{counts[anchor]}" if counts[anchor] > 1 else ""
             exhibit = Exhibit(cell.index + 1, f"{kind.capitalize()} {counts[kind]}", anchor, output["data"])
-            drawn += [exhibit] if kind == "figure" else []
+            if kind == "figure":
+                drawn.insert(0 if "main" in cell.tags else len(drawn), exhibit)
             by_file.setdefault(str(payload.get("file") or ""), exhibit)
     by_file.pop("", None)
     return PageExhibits(by_file, tuple(answer), tuple(drawn), counts["figure"], counts["table"], live)

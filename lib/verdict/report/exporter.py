@@ -37,6 +37,7 @@ from verdict.report.provenance import provenance
 
 MAX_DATA_URI = 30_000
 HIDDEN_TAG = "remove-cell"
+MOVED = '<p class="not-run"><a href="#answer">What this cell shows stands beside the answer.</a></p>'
 _FORMATTER = HtmlFormatter(nowrap=True, classprefix="k-")
 _LEXER = PythonLexer()
 
@@ -76,7 +77,7 @@ class Page:
     """One execution on its way to a page: where its prose comes from, and what is known of it while it is rendered."""
 
     def __init__(self, execution: Execution, site: Site):
-        self.execution, self.site, self.answer = execution, site, ""
+        self.execution, self.site, self.answer, self.main = execution, site, "", ""
         self.numbers = merged_numbers(site.executions, execution)
         names = [link.name for link in site.links]
         # A page on another source's predictions leads to that source's pages where there are any.
@@ -97,7 +98,7 @@ class Page:
     def cells(self) -> list[NotebookNode]:
         """The live notebook's cells as HTML, with the outputs of the executed one, if both hold the same code.
 
-        What those tagged `answer` say is kept apart for the top of the page.
+        What those tagged `answer` say, and those tagged `main` draw, is kept apart for the top of the page.
         """
         live, is_failed = self.execution.live, self.execution.status == "failed"
         cells, done = matched(live, self.execution.executed, is_failed=is_failed)
@@ -111,6 +112,8 @@ class Page:
                 raise RenderError(f"{live.name}, cell {cell.index + 1}: {error}") from error
             if "answer" in cell.tags:
                 self.answer, text = self.answer + text, ""
+            elif "main" in cell.tags and text:
+                self.main, text = self.main + text, MOVED
             told = {"tags": list(cell.tags), "html": text, "was_run": cell.index in done}
             node = {"cell_type": cell.kind, "source": cell.source, "metadata": told}
             if cell.kind == "code":
@@ -141,6 +144,7 @@ class Page:
             "name": execution.name,
             "title": next((entry.text for entry in headings if entry.level == 1), execution.name),
             "answer": self.answer,
+            "main": self.main,
             "headings": [entry for entry in headings if entry.level in (2, 3)],
             "before": next((one for one, two in beside if two and two.name == execution.name), None),
             "after": next((two for one, two in beside if one and one.name == execution.name), None),

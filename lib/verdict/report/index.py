@@ -47,17 +47,25 @@ class Part:
     drawings: list[str] = field(default_factory=list)
 
 
+Known = Mapping[str, PageExhibits | None]
+
+
+def page_evidence(site: Site) -> Known:
+    """What stands behind the numbers of each page, by its name; None for one that is refused."""
+    pages = {link.name for link in site.links}
+    return {e.name: _evidence(e) for e in site.executions if e.name in pages}
+
+
 def render_index(
-    site: Site, *, refused: Sequence[str] = (), attribution: str = "", explained: Collection[str] = ()
+    site: Site, evidence: Known, *, refused: Sequence[str] = (), attribution: str = "", explained: Collection[str] = ()
 ) -> str:
     """HTML of the index; the first level-1 heading of its text is the title, attribution says whose data this is.
 
-    `explained` are anchors of the terms that other pages lead to; the glossary holds these and the index's own.
+    `evidence` is that of `page_evidence`; `explained` are anchors of the terms that other pages lead to; the glossary
+    holds these and the index's own.
     RenderError if the text cannot be rendered although every stage has run.
     """
     executions = site.executions
-    pages = {link.name for link in site.links}
-    evidence = {e.name: _evidence(e) for e in executions if e.name in pages}
     ran = [execution for execution in executions if execution.status != "missing"]
     latest = max(ran, key=lambda execution: str(execution.run.get("started", "")))
     template, glossary = environment().get_template("index.html"), load_glossary()
@@ -77,7 +85,7 @@ def render_index(
         counted=_counted([claim for execution in ran for claim in execution.claims]),
         pipeline=draw_pipeline(_nodes(executions)),
         jobs=draw_jobs(jobs_of(executions)),
-        groups=_groups(site, evidence, shown),
+        groups=page_cards(site, evidence, shown),
         duration=duration,
         total=duration(sum(execution.elapsed_s for execution in ran)),
         n_runs=len(ran),
@@ -89,9 +97,7 @@ def render_index(
     )
 
 
-def _opening(
-    site: Site, evidence: Mapping[str, PageExhibits | None], explainer: Explainer, shown: list[str]
-) -> list[Part]:
+def _opening(site: Site, evidence: Known, explainer: Explainer, shown: list[str]) -> list[Part]:
     """The opening, part by part; a paragraph whose number does not exist yet is replaced while stages are missing.
 
     The files that it shows are noted in `shown`; what no page of this report draws is left out.
@@ -122,7 +128,7 @@ def _opening(
     return found
 
 
-def _again(file: str, links: Sequence[Link], evidence: Mapping[str, PageExhibits | None], prefix: str) -> str:
+def _again(file: str, links: Sequence[Link], evidence: Known, prefix: str) -> str:
     """The first page's drawing of this name; "" where there is none."""
     for link in links:
         page = evidence.get(link.name)
@@ -165,7 +171,7 @@ def _evidence(execution: Execution) -> PageExhibits | None:
         return None
 
 
-def _claims(site: Site, execution: Execution, known: Mapping[str, PageExhibits | None]) -> Iterator[dict[str, Any]]:
+def _claims(site: Site, execution: Execution, known: Known) -> Iterator[dict[str, Any]]:
     numbers = merged_numbers(site.executions, execution) if execution.claims else Numbers()
     page, evidence = address(execution.name) if execution.name in known else "", known.get(execution.name)
     for claim in execution.claims:
@@ -293,10 +299,10 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
-def _groups(site: Site, evidence: Mapping[str, PageExhibits | None], chosen: Sequence[str]) -> list[dict[str, Any]]:
+def page_cards(site: Site, evidence: Known, chosen: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Pages in reading order, the trials of one notebook under one entry; each with a thumbnail of its main drawing.
 
-    That is the first whose file is among those `chosen` for the opening, else the page's first.
+    That is the first whose file is among those `chosen` for the opening, else the page's main one.
     """
     links = {link.name: link for link in site.links}
     groups: dict[str, dict[str, Any]] = {}

@@ -26,7 +26,11 @@ from verdict.report.notebook import (
 from verdict.workflow.kernel import check_kernel
 
 MAX_LINES = 15
-KNOWN_TAGS = frozenset({"parameters", "setup", "hide-input", "check", "save", "answer", "remove-cell"})
+MAX_METHOD_WORDS = 90
+MAX_NUMBERS = 4
+# Notebooks whose prose is not held to these two bounds yet; the list shrinks.
+LONG_PROSE = frozenset({"08_policy", "09_independent_set"})
+KNOWN_TAGS = frozenset({"parameters", "setup", "hide-input", "check", "save", "answer", "main", "remove-cell"})
 _NEEDED = {"show_figure": ("alt", "caption"), "show_gallery": ("alt", "caption"), "show_table": ("caption",)}
 _NOT_IN_NOTEBOOKS = ("sys.path", "warnings.filterwarnings", "warnings.simplefilter")
 _RESULT = re.compile(
@@ -38,6 +42,9 @@ _PROSE_NOISE = re.compile(
     r"\{%[^%]*%\}|```[\s\S]*?```|`[^`]*`|\$\$[\s\S]+?\$\$|\$[^$\n]+\$|\{\{[^}]*\}\}|\]\([^)]*\)|https?://\S+"
     r"|<!--[\s\S]*?-->"
 )
+# A choice that holds no other, and what stands between its branches.
+_CHOICE = re.compile(r"\{%-?\s*if\b[^%]*%\}((?:(?!\{%-?\s*(?:if|endif)\b)[\s\S])*)\{%-?\s*endif\s*-?%\}")
+_BETWEEN = re.compile(r"\{%-?\s*(?:elif|else)\b[^%]*%\}")
 _NO_RESULTS = re.compile(r"\b95\s?(?:%|per\s?cent)|\b80\s?(?:%|per\s?cent)", re.IGNORECASE)
 
 _OUTPUTS = "outputs are stripped before a commit"
@@ -72,6 +79,7 @@ def lint_notebook(path: Path, *, is_committed: bool = True) -> list[Finding]:
         checks = _code(cell) if cell.kind == "code" else ()
         if cell.kind == "markdown":
             checks = [f"the typed number {n!r} looks like a result: write {{{{ name }}}}" for n in _typed(cell.source)]
+            checks += [] if path.stem in LONG_PROSE else [*_methods(cell.source), *_crowded(cell.source, "{{")]
         found += [(cell.index + 1, text) for text in (*_tags(cell), *checks)]
     return [Finding(path.name, place, text) for place, text in found if is_committed or text not in _ON_COMMIT]
 
@@ -137,6 +145,32 @@ def _typed(text: str) -> list[str]:
     """Digits that look like results, outside code, formulas, links and placeholders."""
     text = _NO_RESULTS.sub(" ", _PROSE_NOISE.sub(" ", text))
     return [match.group().strip() for match in _RESULT.finditer(text)]
+
+
+def _at_most(text: str, sign: str) -> str:
+    """A text with that branch of each choice which holds the sign most often, of equal ones the longest."""
+    n_chosen = 1
+    while n_chosen:
+        text, n_chosen = _CHOICE.subn(
+            lambda found: max(_BETWEEN.split(found[1]), key=lambda one: (one.count(sign), len(one))), text
+        )
+    return text
+
+
+def _methods(text: str) -> Iterator[str]:
+    """Method paragraphs that are too long, each choice at its longest."""
+    for paragraph in re.split(r"\n\s*\n", _at_most(text, " ")):
+        n_words = len(paragraph.split())
+        if paragraph.lstrip().startswith("**Method.**") and n_words > MAX_METHOD_WORDS:
+            yield f"a method of {n_words} words: at most {MAX_METHOD_WORDS}"
+
+
+def _crowded(text: str, sign: str) -> Iterator[str]:
+    """Sentences with too many numbers, each choice at its fullest; a number begins with the sign."""
+    for sentence in re.split(r"(?<=[.?!])[*_]*\s+", _at_most(text, sign)):
+        if (n_numbers := sentence.count(sign)) > MAX_NUMBERS:
+            words = " ".join(sentence.split())[:60]
+            yield f"{n_numbers} numbers in one sentence, at most {MAX_NUMBERS}: {words!r}"
 
 
 def _code(cell: Cell) -> Iterator[str]:
@@ -243,6 +277,7 @@ def _call(node: ast.Call) -> Iterator[str]:
     if isinstance(first, ast.Constant) and isinstance(first.value, str):
         for typed in _typed(re.sub(r"\{[^{}]*\}", " ", first.value)):
             yield f"the typed number {typed!r} in say looks like a result: write {{name}}"
+        yield from _crowded(first.value, "{")
 
 
 def main(arguments: list[str] | None = None) -> int:

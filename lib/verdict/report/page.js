@@ -9,8 +9,8 @@
   const themeButton = document.getElementById("theme");
   const setTheme = (name) => {
     if (name === "auto") root.removeAttribute("data-theme"); else root.dataset.theme = name;
-    themeButton.textContent = { auto: "Auto", light: "Light", dark: "Dark" }[name];
-    themeButton.setAttribute("aria-label", { auto: "Auto: colours as the system", light: "Light: colours", dark: "Dark: colours" }[name]);
+    themeButton.textContent = { auto: "Colours: auto", light: "Colours: light", dark: "Colours: dark" }[name];
+    themeButton.setAttribute("aria-label", { auto: "Colours: auto, as the system", light: "Colours: light", dark: "Colours: dark" }[name]);
   };
   let theme = themes.includes(read("verdict-theme")) ? read("verdict-theme") : "auto";
   setTheme(theme);

@@ -149,6 +149,36 @@
     score.addEventListener("change", keep);
     comment.addEventListener("input", keep);
   }
+  // The rubric one question at a time; without scripts it is a list.
+  const questions = [...document.querySelectorAll("[data-criterion]")], walk = document.querySelector(".walk");
+  if (walk && questions.length > 1) {
+    const [back, next, all] = walk.querySelectorAll("button");
+    let at = 0, isWalking = true;
+    const turn = (to, isAsked = true) => {
+      at = to;
+      questions.forEach((question, k) => { question.hidden = isWalking && k !== at; });
+      back.disabled = !isWalking || at === 0;
+      next.disabled = !isWalking || at === questions.length - 1;
+      walk.querySelector(".walk-at").textContent = isWalking ? `Question ${at + 1} of ${questions.length}` : "";
+      if (isAsked) questions[at].querySelector("h3").focus();
+    };
+    const toAddress = () => {
+      const asked = questions.findIndex((question) => `#${question.id}` === location.hash);
+      if (asked >= 0) { turn(asked); questions[asked].scrollIntoView(); }
+    };
+    back.addEventListener("click", () => turn(at - 1));
+    next.addEventListener("click", () => turn(at + 1));
+    all.addEventListener("click", () => {
+      isWalking = !isWalking;
+      all.setAttribute("aria-pressed", String(!isWalking));
+      all.textContent = isWalking ? "Show all" : "One at a time";
+      turn(at, false);
+    });
+    addEventListener("hashchange", toAddress);
+    walk.hidden = false;
+    turn(0, false);
+    toAddress();
+  }
   addEventListener("storage", (event) => { if (event.key === KEY) draw(load()); });
   draw(load());
 })();

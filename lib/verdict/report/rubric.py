@@ -1,16 +1,16 @@
-"""What reviewers are asked: `params/rubric.yaml`, checked strictly."""
+"""What reviewers are asked (`params/rubric.yaml`), and checklists answered for them (`notebooks/checklists.yaml`)."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from verdict.base import paths
 from verdict.base.parameter_files import ParamsError, read_yaml
 
-FILE = "rubric.yaml"
+FILE, CHECKLISTS = "rubric.yaml", "checklists.yaml"
 
 
 class _Strict(BaseModel):
@@ -41,14 +41,48 @@ class Rubric(_Strict):
         return self
 
 
+class Item(_Strict):
+    """An item of a checklist in our own words, its answer, the pages that bear it out, and why."""
+
+    id: Annotated[str, Field(min_length=1)]
+    ask: Annotated[str, Field(min_length=1)]
+    answer: Literal["done", "partly", "not done", "not applicable"]
+    look: tuple[str, ...] = ()
+    why: Annotated[str, Field(min_length=1)]
+
+
+class Checklist(_Strict):
+    """A checklist that graders use, and whose it is."""
+
+    title: Annotated[str, Field(min_length=1)]
+    source: Annotated[str, Field(min_length=1)]
+    items: Annotated[tuple[Item, ...], Field(min_length=1)]
+
+
+class _Checklists(_Strict):
+    checklists: tuple[Checklist, ...]
+
+
+_Read = TypeVar("_Read", bound=_Strict)
+
+
 def load_rubric(path: Path | None = None) -> Rubric | None:
     """The rubric, or None where the project has none; ParamsError names the file and what is wrong."""
-    path = path or paths.PARAMS / FILE
+    return _load(path or paths.PARAMS / FILE, Rubric)
+
+
+def load_checklists(path: Path | None = None) -> tuple[Checklist, ...]:
+    """The checklists, none where the project has none; ParamsError names the file and what is wrong."""
+    found = _load(path or paths.NOTEBOOKS / CHECKLISTS, _Checklists)
+    return found.checklists if found else ()
+
+
+def _load(path: Path, kind: type[_Read]) -> _Read | None:
     if not path.is_file():
         return None
     content = read_yaml(path)
     try:
-        return Rubric.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'rubric'}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or path.stem}: {e['msg']}" for e in error.errors())
         raise ParamsError(f"{path}: {faults}") from None

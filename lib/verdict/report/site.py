@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from verdict.report.markdown import Markdown, MarkdownError, page_of, plain_text
 from verdict.report.notebook import QUESTION_MARKS, Cell, RenderError, read_notebook, without_comments
 from verdict.report.outputs import environment
 from verdict.report.provenance import provenance
-from verdict.report.rubric import load_rubric
+from verdict.report.rubric import Checklist, load_checklists, load_rubric
 from verdict.workflow.code_digest import library_files, page_files
 
 ATTRIBUTION = "attribution.txt"
@@ -46,7 +46,7 @@ def build_site(profile: str, *, only: str | None = None, copy: Path | None = Non
     with the first page alone of a notebook that was executed several times. FileNotFoundError if nothing was executed
     for the profile, or `only` names no page.
     """
-    from verdict.report.index import render_index
+    from verdict.report.index import page_cards, page_evidence, render_index
 
     target, record = copy or paths.report_dir(profile), paths.rendered(profile)
     executions = find_executions(profile)
@@ -76,8 +76,10 @@ def build_site(profile: str, *, only: str | None = None, copy: Path | None = Non
         pages[execution.name] = known
     texts = [path.read_text(encoding="utf-8") for path in target.glob("*.html") if path.stem != INDEX]
     explained = {anchor for text in texts for anchor in _EXPLAINED.findall(text)}
-    index = render_index(site, refused=errors, attribution=_attribution(executions), explained=explained)
-    made = {"review": _review(site, errors), INDEX: index}
+    evidence = page_evidence(site)
+    index = render_index(site, evidence, refused=errors, attribution=_attribution(executions), explained=explained)
+    review, lists = _review(site, page_cards(site, evidence), errors), _checklists(site, errors)
+    made = {"review": review, "checklists": lists, INDEX: index}
     for name, page in made.items():
         write_text(target / f"{name}.html", page)
     files = {file: digest for known in pages.values() for file, digest in known["files"].items()}
@@ -141,28 +143,51 @@ def _site(profile: str, present: list[Execution], executions: list[Execution]) -
     return Site(profile, params.title if params else "Verdict", links, is_smoke, executions, params)
 
 
-def _review(site: Site, errors: list[str]) -> str:
+def _review(site: Site, cards: list[dict[str, Any]], errors: list[str]) -> str:
     """The page of all notes and the rubric, of which only what this report has pages for is asked.
 
-    A rubric that cannot be read is left out, and is one of the errors.
+    Beside each question stand the cards of its pages. A rubric that cannot be read is left out, and is one of the
+    errors.
     """
     try:
         rubric = load_rubric()
     except ValueError as error:
         rubric = None
         errors.append(str(error))
-    links = {link.name: link for link in (Link("index", "Index"), *site.links)}
-    pages = {
-        criterion.id: [links[name] for stem in criterion.look if (name := page_of(stem, tuple(links)))]
-        for criterion in (rubric.criteria if rubric else ())
-    }
+    unused = {card["href"]: card for card in cards}
+    asked = rubric.criteria if rubric else ()
+    beside = {criterion.id: [_card(link, unused) for link in _look(site, criterion.look)] for criterion in asked}
     if rubric:
-        asked = tuple(criterion for criterion in rubric.criteria if pages[criterion.id] or not criterion.look)
+        asked = tuple(criterion for criterion in asked if beside[criterion.id] or not criterion.look)
         rubric = rubric.model_copy(update={"criteria": asked})
     latest = max((e for e in site.executions if e.run), key=lambda e: str(e.run.get("started", "")))
     run = provenance(latest)["run"]
     template = environment().get_template("review.html")
-    return template.render(site=site, name="review", rubric=rubric, pages=pages, run=run)
+    return template.render(site=site, name="review", rubric=rubric, cards=beside, run=run)
+
+
+def _card(link: Link, unused: dict[str, Any]) -> dict[str, Any]:
+    """The card of a page, once, since ids of its drawing stand once on a page; then, and without one, its link."""
+    return unused.pop(link.href, {"href": link.href, "title": link.title, "thumbnail": "", "holds": "", "answer": ""})
+
+
+def _checklists(site: Site, errors: list[str]) -> str:
+    """The page of checklists; those that cannot be read are left out, and are one of the errors."""
+    found: tuple[Checklist, ...] = ()
+    try:
+        found = load_checklists()
+    except ValueError as error:
+        errors.append(str(error))
+    marks = {"done": "holds", "partly": "open", "not done": "fails", "not applicable": "open"}
+    template = environment().get_template("checklists.html")
+    shown = {"checklists": found, "marks": marks, "look": lambda item: _look(site, item.look)}
+    return template.render(site=site, name="checklists", **shown)
+
+
+def _look(site: Site, stems: Iterable[str]) -> list[Link]:
+    """The pages of this report among those that somebody is sent to."""
+    links = {link.name: link for link in (Link(INDEX, "Index"), *site.links)}
+    return [links[name] for stem in stems if (name := page_of(stem, tuple(links)))]
 
 
 def _attribution(executions: list[Execution]) -> str:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 MAX_LINES = 40
 # Numbers are written into a confusion matrix of so many classes; more could not be read.
 MAX_WRITTEN = 20
-# The legend of more lines stands beside them.
-MAX_INSIDE = 6
 # Nearer to 0 or 1 than this, an accuracy on a logit axis is drawn here.
 _EDGE = 0.02
 # How seaborn reads a table that `_with_bounds` made: it estimates nothing.
@@ -51,15 +49,16 @@ def plot_lines(
     hue: str = "curve",
     **options: Any,
 ) -> None:
-    """One line for each value of the column `hue`, with bands where there are intervals.
+    """One line for each value of the column `hue`, named at its right end, with bands where there are intervals.
 
     Parameters
     ----------
     curves : DataFrame, or mapping from name to DataFrame
         Columns `x`, `y`; optional `hue`, and bounds `low`, `high` or `<y>_low`, `<y>_high`. Order decides the colours.
     **options
-        Of `seaborn.lineplot`.
+        `ylim`, which places the names, and those of `seaborn.lineplot`.
     """
+    ylim = options.pop("ylim", None)
     table = curves if isinstance(curves, pd.DataFrame) else pd.concat(curves, names=[hue]).reset_index(hue)
     low, high = next((pair for pair in (("low", "high"), (f"{y}_low", f"{y}_high")) if {*pair} <= {*table}), ("", ""))
     names = list(dict.fromkeys(table[hue].map(plain))) if hue in table else []
@@ -67,25 +66,39 @@ def plot_lines(
         split = {"hue": hue, "style": hue, "hue_order": names, "style_order": names, "palette": palette_of(names)}
         options |= split
         table = table.assign(**{hue: table[hue].map(plain)})
+    drawn = table
     if low:
-        table, options = _with_bounds(table, y, low, high), options | _GIVEN | {"err_kws": {"alpha": 0.16, "lw": 0}}
+        drawn, options = _with_bounds(table, y, low, high), options | _GIVEN | {"err_kws": {"alpha": 0.16, "lw": 0}}
     else:
         options |= {"estimator": None}
-    sns.lineplot(table, x=x, y=y, ax=ax, sort=False, markeredgewidth=0, **options)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
+    sns.lineplot(drawn, x=x, y=y, ax=ax, sort=False, markeredgewidth=0, **options)
+    ax.set(xlabel=xlabel, ylabel=ylabel, ylim=ylim)
     if names and ax.get_legend():
-        sns.move_legend(ax, "best", title=None) if len(names) <= MAX_INSIDE else _legend_aside(ax)
+        ax.get_legend().remove()
+        ends = table.dropna(subset=[x, y]).sort_values(x, kind="stable").drop_duplicates(hue, keep="last")
+        _name_ends(ax, ends.set_index(hue)[y].sort_values(), palette_of(names))
+
+
+def _name_ends(ax: Axes, ends: pd.Series, colors: Mapping[str, str]) -> None:
+    """The name of each line beside its right end, the lowest first; names that would touch are moved apart."""
+    low, high = ax.get_ylim()
+    lines_of_text = ax.get_position().height * ax.figure.get_figheight() * 72 / (1.2 * matplotlib.rcParams["font.size"])
+    steps = (high - low) / lines_of_text * np.arange(len(ends))
+    places = np.minimum(np.maximum.accumulate(ends - steps) + steps, high - steps[::-1])
+    for name, place in zip(ends.index, places, strict=True):
+        where = {"xycoords": ("axes fraction", "data"), "va": "center"}
+        ax.annotate(name, (1.02, place), color=colors[name], annotation_clip=False, **where)
 
 
 def _legend_aside(ax: Axes) -> None:
-    sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), title=None, fontsize=8)
+    sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), title=None)
 
 
 def _note(ax: Axes, x: float, text: str, side: str) -> None:
     """Words at the top of a vertical line, on its left or right."""
     gap = {"left": -3, "right": 3}[side]
-    corner = {"xycoords": ("data", "axes fraction"), "xytext": (gap, -9), "textcoords": "offset points"}
-    ax.annotate(text, (x, 1), ha="right" if side == "left" else "left", fontsize=8.5, **corner)
+    corner = {"xycoords": ("data", "axes fraction"), "xytext": (gap, -12), "textcoords": "offset points"}
+    ax.annotate(text, (x, 1), ha="right" if side == "left" else "left", **corner)
 
 
 def plot_reliability(bins: pd.DataFrame, *, ax: Axes) -> None:
@@ -112,10 +125,9 @@ def plot_risk_coverage(curves: Mapping[str, pd.DataFrame], *, ax: Axes) -> None:
     A curve has columns `coverage` and `risk` in [0, 1], and perhaps `low`, `high`.
     """
     words = {"xlabel": "Coverage (share decided automatically)", "ylabel": "Error rate of the accepted"}
-    plot_lines(curves, ax=ax, x="coverage", y="risk", **words)
-    sns.move_legend(ax, "lower right")
     top = max(float(curve[name].max()) for curve in curves.values() for name in {"risk", "high"} & {*curve})
-    ax.set(xlim=(0, 1), ylim=(0, min(1.0, top * 1.08) or 1.0))
+    plot_lines(curves, ax=ax, x="coverage", y="risk", ylim=(0, min(1.0, top * 1.08) or 1.0), **words)
+    ax.set(xlim=(0, 1))
 
 
 def plot_history(history: pd.DataFrame, *, ax: Axes, y: str, ylabel: str) -> None:
@@ -182,7 +194,14 @@ def plot_pole(curve: pd.DataFrame, path: pd.DataFrame, *, ax: Axes, top: float =
     ax.legend()
 
 
-def plot_forest(table: pd.DataFrame, *, ax: Axes, xlabel: str, reference: float | None = None) -> None:
+def plot_forest(
+    table: pd.DataFrame,
+    *,
+    ax: Axes,
+    xlabel: str,
+    reference: float | None = None,
+    parts: pd.DataFrame | None = None,
+) -> None:
     """Estimates with their intervals, one a line, the first row on top.
 
     Of more than `MAX_LINES` rows those at both ends are drawn, a line between them says how many are not, and the
@@ -194,6 +213,8 @@ def plot_forest(table: pd.DataFrame, *, ax: Axes, xlabel: str, reference: float 
         Columns `label`, `value`, `low`, `high`; optional `group`, which colours the rows.
     reference : float, optional
         A vertical line, such as zero or a target.
+    parts : DataFrame, optional
+        `label`, `value`: what the estimates are means of, such as seeds, as small rings on their lines.
     """
     if len(table) > MAX_LINES:
         first, last = table.head(MAX_LINES // 2), table.tail(MAX_LINES // 2)
@@ -212,12 +233,15 @@ def plot_forest(table: pd.DataFrame, *, ax: Axes, xlabel: str, reference: float 
     )
     if reference is not None:
         ax.axvline(reference, **REFERENCE)
+    if parts is not None:
+        place = {label: at for at, label in enumerate(table["label"])}
+        ax.scatter(parts["value"], parts["label"].map(place), s=22, facecolors="none", edgecolors=MUTED, zorder=3)
     ax.set_yticks(places, table["label"].map(plain))
     ax.set(xlabel=xlabel, ylabel="")
     ax.grid(False, axis="y")
     if ax.get_legend():
         # A legend wider than its axes would make them narrow.
-        fitting = 66 // (6 + max(map(len, options["palette"]), default=0))
+        fitting = 56 // (6 + max(map(len, options["palette"]), default=0))
         sns.move_legend(ax, "lower left", bbox_to_anchor=(0, 1), ncols=min(4, max(1, fitting)), title=None)
 
 
@@ -367,7 +391,7 @@ def plot_decisions(shares: pd.DataFrame, *, ax: Axes) -> None:
     shares.rename(index=plain)[::-1].plot.barh(stacked=True, color=palette_of(shares), width=0.62, ax=ax)
     for bars in ax.containers:
         written = [f"{bar.get_width():.0%}" if bar.get_width() >= 0.07 else "" for bar in bars]
-        ax.bar_label(bars, written, label_type="center", color="#ffffff", fontsize=9)
+        ax.bar_label(bars, written, label_type="center", color="#ffffff")
     ax.set(xlim=(0, 1), xlabel="Share of cases", ylabel="")
     ax.grid(False, axis="y")
     ax.legend(ncols=len(shares.columns), loc="lower left", bbox_to_anchor=(0, 1))

@@ -12,7 +12,7 @@ import numpy as np
 import seaborn as sns
 from numpy.typing import ArrayLike
 
-from verdict.report.plots.style import MUTED, SERIES, WIDTH, plain
+from verdict.report.plots.style import FONT_PT, MUTED, SERIES, WIDTH, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +74,7 @@ def draw_attention(
         small = right.subplots(n_rows, n_columns, squeeze=False).ravel()
         for ax in small:
             ax.set_axis_off()
-        look, words = look | {"vmax": heads.max() or 1.0}, words | {"fontsize": 6}
+        look, words = look | {"vmax": heads.max() or 1.0}, words | {"fontsize": 6.5}
         for k, (ax, head) in enumerate(zip(small, heads, strict=False)):
             _picture(ax, grey, f"{k + 1} ({share[k]:.0%})", head, words=words, **look)
     return figure
@@ -130,11 +130,11 @@ def draw_gallery(images: Sequence[Any], titles: Sequence[str], *, columns: int =
     """
     columns = min(columns, len(images))
     rows, width = math.ceil(len(images) / columns), WIDTH / columns
-    lines = [textwrap.fill(plain(title), max(10, round(width * 13))) for title in titles]
+    lines = [textwrap.fill(plain(title), max(10, round(width * 10))) for title in titles]
     depth = max(line.count("\n") for line in lines) + 1
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, rows * (width + 0.17 * depth)), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, rows * (width + 0.21 * depth)), squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
     for ax, image, line in zip(axes.flat, images, lines, strict=False):
-        _picture(ax, image, line)
+        _picture(ax, image, line, words={"fontsize": FONT_PT})
     return figure

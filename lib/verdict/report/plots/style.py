@@ -15,6 +15,8 @@ CLASS_COLORS = {"entailment": "#2f7fb8", "contradiction": "#cf6a2e"}
 DECISION_COLORS = {"auto": "#2f9468", "clarify": "#d19a1b", "human": "#8a6bbf"}
 SERIES = ("#2f7fb8", "#cf6a2e", "#2f9468", "#b0508e", "#8a6bbf", "#d19a1b", "#5b8c99", "#a3614f")
 WIDTH = 6.6
+# Beside an answer, and on a phone, a figure is drawn at four fifths of its size: at least 9 pt are left.
+FONT_PT = 11.25
 # Of a line that something is compared with.
 REFERENCE = {"color": MUTED, "linewidth": 1, "linestyle": (0, (4, 3)), "zorder": 0}
 
@@ -23,11 +25,10 @@ _STYLE = {
     "figure.dpi": 96,
     "figure.constrained_layout.use": True,
     "font.sans-serif": matplotlib.rcParamsDefault["font.sans-serif"],
-    "font.size": 10,
-    "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.labelsize": 10,
+    **dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), FONT_PT),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "legend.title_fontsize"), FONT_PT),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -47,8 +48,8 @@ def use_style() -> None:
 
 
 def palette_of(names: Iterable[str]) -> dict[str, str]:
-    """The colour of each name: classes and decisions keep theirs in every figure, the rest take one by place."""
-    fixed = CLASS_COLORS | DECISION_COLORS
+    """The colour of each name: classes, decisions and chance keep theirs in every figure, others take one by place."""
+    fixed = CLASS_COLORS | DECISION_COLORS | {"random order": MUTED}
     return {name: fixed.get(name, SERIES[place % len(SERIES)]) for place, name in enumerate(names)}
 
 
