@@ -208,7 +208,7 @@ def test_the_promise_is_kept_on_real_logits_as_mapie_keeps_it(error):
     """ResNet-50 on CIFAR-10's test pictures: splits of 2,000, judged by the error of the whole pool of 10,000.
 
     Found at 1, 2 and 5 %: broken in 1.5, 2 and 0 % of the splits; coverage 0.048, 0.715 and 0.973. By MAPIE's p-value
-    the same thresholds are kept; its controllers, which count an error too many now and then, reach 0.027, 0.670, 0.972.
+    the same thresholds are kept; its controllers, which count an error too many at times, reach 0.027, 0.670, 0.972.
     """
     logits, y_true = recorded_logits("test")
     score, wrong = softmax(logits).max(axis=1), logits.argmax(axis=1) != y_true
