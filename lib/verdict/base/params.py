@@ -453,7 +453,7 @@ class PolicyParams(Model):
 
 
 class ReportParams(Model):
-    """What the report compares itself with; `published` names a table, see `verdict.pages.published`."""
+    """What the report compares itself with; `published` names tables, see `verdict.pages.published`."""
 
     published: Name | None
 
