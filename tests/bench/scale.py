@@ -22,6 +22,7 @@ import yaml
 from tests.bench import installation
 
 from verdict.base import artifacts, paths
+from verdict.base.labels import HALF_NEW_SPLITS, Split
 from verdict.base.params import Params, load_params
 from verdict.workflow import slurm, stages, start
 
@@ -103,12 +104,13 @@ def profile(n_pairs: int, n_trials: int, seeds: Sequence[int]) -> dict[str, Any]
     """Parameters of a search of equal trials on some pairs: training, warm-up and evaluation grow together."""
     part = max(64, n_pairs // 8)
     split = {"warmup_train": n_pairs, "warmup_val": part, "train": n_pairs, "val": part, "calib": part, "test": part}
+    split |= dict.fromkeys(map(str, (Split.INDEPENDENT, *HALF_NEW_SPLITS)), 64)
     trial = {"parent": "warmup", "vision_blocks": 0, "text_blocks": 1, "learning_rate": 1.0e-3, "weight_decay": 1.0e-2}
     trial |= {"dropout": 0.1, "epochs": 1, "patience": 1, "schedule": "cosine"}
     return {
         "title": "Scaling",
         "is_smoke": True,
-        "data": {"digits": {"n_pairs": {**split, "independent": 64}}},
+        "data": {"digits": {"n_pairs": split}},
         "training": {
             "seeds": list(seeds),
             "batch_size": 64,

@@ -23,8 +23,10 @@ SIZES = {
     "calib": 398,
     "test": 806,
     "independent": 398,
+    "independent_images": 302,
+    "independent_sentences": 298,
 }
-COUPLED = ("train", "val", "calib", "test", "independent")
+COUPLED = ("train", "val", "calib", "test", "independent", "independent_images", "independent_sentences")
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,19 @@ def test_no_image_and_no_pixels_are_in_two_splits(dataset, folder):
     assert len({image.tobytes() for image in images}) == len(seen)
 
 
+def test_a_half_new_pair_has_one_half_of_the_independent_set_and_one_of_test(dataset, folder):
+    """Paper is light and handwriting's ground is dark; paraphrases have forms of their own."""
+    store, found = ImageStore.open(folder), {}
+    for name in ("test", "independent", "independent_images", "independent_sentences"):
+        split = _split(dataset, name)
+        ground = np.median(store.load(list(split["image_id"].unique()), size=(64, 64)))
+        found[name] = (ground > 128, set(split["form"]))
+    (is_light, new_forms), (is_light_in_test, forms) = found["independent"], found["test"]
+    assert is_light and not is_light_in_test and not new_forms & forms
+    assert found["independent_images"] == (True, forms)
+    assert found["independent_sentences"] == (False, new_forms)
+
+
 def test_scenes_of_a_split_come_from_its_pool(monkeypatch, tmp_path):
     pools = digits.handwriting_pools()
     drawn: list[np.ndarray] = []
@@ -93,8 +108,9 @@ def test_scenes_of_a_split_come_from_its_pool(monkeypatch, tmp_path):
 
     draw = digits.draw_scenes
     monkeypatch.setattr(digits, "draw_scenes", spy)
-    build(n_pairs={"test": 100, "warmup_val": 100, "train": 100}, pairs_per_scene=5, seed=2, out=tmp_path)
-    for pool, name in zip(drawn, ("warmup", "train", "test"), strict=True):
+    sizes = dict.fromkeys(("test", "warmup_val", "train", "independent_sentences"), 100)
+    build(n_pairs=sizes, pairs_per_scene=5, seed=2, out=tmp_path)
+    for pool, name in zip(drawn, ("warmup", "train", "test", "test"), strict=True):
         assert np.array_equal(pool, pools[name])
 
 
@@ -149,7 +165,8 @@ def test_a_split_depends_on_the_seed_and_not_on_other_splits(tmp_path):
 def test_vocabulary_covers_every_sentence(dataset):
     words = set(" ".join(dataset.pairs["hypothesis"]).split())
     assert words <= set(VOCABULARY)
-    training = dataset.pairs[~dataset.pairs["split"].str.startswith("independent")]
+    new = ("independent", "independent_hand", "independent_sentences")
+    training = dataset.pairs[~dataset.pairs["split"].isin(new)]
     assert set(" ".join(training["hypothesis"]).split()) <= set(TRAINING_WORDS) < set(VOCABULARY)
     assert list(VOCABULARY) == sorted(set(VOCABULARY))
     assert len(VOCABULARY) < 130

@@ -73,6 +73,19 @@ ORDER, CHOICE, GUARD = (
     ("13_reproducibility", words) for words in ("closest of", "defect.criterion", "The guard against")
 )
 LOGITS = ("01_recorded", "rows of saved logits")
+AHEAD, BOUGHT, BREAKS = (
+    ("09_independent_set", words)
+    for words in ("estimates are off", "**Labels do not make", "Which of the two costs more")
+)
+TOGETHER = ("01_recorded", "one person does not reach it")
+WAYS = tuple(f"forecast_{way}_error" for way in ("confidence", "difference", "threshold"))
+FORETOLD = of("independent", *WAYS, n_forecasts=3, n_forecasts_off=3, n_forecasts_near=0) | {"forecast.margin": 0.05}
+LABELLED = of("independent.bought", "coverage", "auto_error", "cost", "saved", groups=40, labels=320, is_enough=1)
+LABELLED |= of("independent.bought", kept=0.85, broken=0.05, pays_after=400)
+HALVED = {f"{split}.accuracy_change": DOWN for split in ("independent", "independent_images", "independent_sentences")}
+HALVED |= of("independent", images_minus_sentences=DOWN, interaction=SPANS, gain_over_guessing=UP)
+JOINED = of("data.people", "whole", "whole_by_majority", "accuracy", share_asked=0.1, value=(0.97, 0.96, 0.98))
+JOINED |= {"published.whole": (0.99, 0.985, 0.995), "data.test.accuracy": UP}
 
 
 def by_interval(where, base, name, up, down, spans):
@@ -329,6 +342,59 @@ CASES = [
     (LOGITS, READ, {"data.n_shared_rows": 2}, "**2 rows of one split occur again in another.**", "No row"),
     (LOGITS, READ, {"data.people.accuracy": UP}, "No row", "Nobody's answers"),
     (LOGITS, READ, {"data.n_tuning": 4}, "4 of its rows, drawn at random, tune the policy"),
+    (AHEAD, {}, {}, "", "estimates"),
+    (AHEAD, FORETOLD, {}, "On the independent set **3 of 3 estimates are off**, and 0 are shown", "Seeds", "hand"),
+    (AHEAD, FORETOLD, {"independent.n_forecasts_off": 0}, "none of 3 estimates is shown to be off", "**"),
+    (
+        AHEAD,
+        FORETOLD,
+        {},
+        "confidence fell by less than accuracy did. Answers are wrong above the threshold",
+        "by more",
+    ),
+    (
+        *(AHEAD, FORETOLD | of("independent", *WAYS, "forecast_seeds_error", "forecast_seeds", value=DOWN), {}),
+        *("by more than accuracy did. Answers are right below the threshold, too. Seeds differ more", "by less"),
+    ),
+    (AHEAD, FORETOLD, of("independent", *WAYS, value=SPANS), "(confidence above a threshold).", "fell", "Answers"),
+    (BOUGHT, {}, {}, "", "labels"),
+    (BOUGHT, LABELLED, {}, "With 40 labelled groups (320 labels) a threshold keeps the promise in 0.85", "do not"),
+    (BOUGHT, LABELLED, {}, "less than always asking, so that the labels have paid after 400 cases.", "nothing is"),
+    (
+        BOUGHT,
+        LABELLED,
+        {"independent.bought.is_enough": 0},
+        "**Labels do not make the promise valid again.**",
+        "With 40",
+    ),
+    (BOUGHT, LABELLED, {"independent.bought.auto_error": NOTHING}, "goes out alone, at a cost of", "of it wrong"),
+    *by_interval(
+        *(BOUGHT, LABELLED, "independent.bought.saved", "less than always asking, so that"),
+        *("**dearer than always asking**", "nothing is shown to be saved"),
+    ),
+    (BREAKS, {}, {}, "", "images"),
+    *by_interval(
+        *(BREAKS, HALVED, "independent.images_minus_sentences", "**New sentences cost more than new images**"),
+        *("**New images cost more than new sentences**", "Which of the two costs more is not shown"),
+    ),
+    *by_interval(
+        *(BREAKS, HALVED, "independent.interaction", "lose less than the two losses add up to"),
+        *("lose more than the two losses add up to", "anything but the sum of the two losses is not shown"),
+    ),
+    (BREAKS, HALVED, {}, "both by -0.30", "As a batch"),
+    (
+        *(BREAKS, HALVED | {"independent.interaction": UP}, {"independent.gain_over_guessing": SPANS}),
+        *("at the rate of guessing there is no more to lose", "break again"),
+    ),
+    (
+        *(BREAKS, HALVED | {"foreign.rate_batch": 0.01, "independent_images.is_foreign": 1}),
+        *({"independent_sentences.is_foreign": 0}, "new images are called foreign, and new sentences **are not**"),
+    ),
+    (TOGETHER, {}, {}, "", "people"),
+    (TOGETHER, JOINED, {"published.whole": NOTHING}, "by the majority; the model alone is on", "arXiv"),
+    (TOGETHER, JOINED, {}, "**one person does not reach it**, **and neither does the majority**", "is above"),
+    (TOGETHER, JOINED, {"data.people.whole": (0.999, 0.998, 1.0)}, "one person is above it, **and neither", "reach"),
+    (TOGETHER, JOINED, {"data.people.whole_by_majority": (0.99, 0.98, 1.0)}, "the majority is not shown to differ"),
 ]
 
 

@@ -86,8 +86,37 @@ def test_people_by_hand(stage):
 def test_nobody_is_asked_where_no_answers_were_recorded(stage):
     found = recorded.read(stage)
     silent = SimpleNamespace(pairs=found.pairs.drop(columns=[f"votes_{name}" for name in NAMES]), predictions=None)
-    nobody = recorded.people_table(stage, silent)
-    assert not len(nobody) and "data.people.accuracy" not in stage.numbers
+    assert recorded.people_table(stage, silent).empty and recorded.whole_table(stage, silent).empty
+    assert not any(name.startswith(("data.people", "published")) for name in stage.numbers)
+
+
+def test_the_least_confident_are_asked_first_and_the_published_share_is_named(stage):
+    found = recorded.read(stage)
+    table = recorded.whole_table(stage, found).set_index("share_asked")
+    logits, y_true = logits_and_labels(1)
+    right, counts = (logits.argmax(axis=1) == y_true).astype(float), counts_for(y_true)
+    person, majority = counts[np.arange(N), y_true] / counts.sum(axis=1), counts.argmax(axis=1) == y_true
+    assert table.loc[0.0, "one_person"] == table.loc[0.0, "majority"] == right.mean()
+    assert table.loc[1.0, "one_person"] == pytest.approx(person.mean())
+    assert table.loc[1.0, "majority"] == majority.mean()
+    asked = softmax(logits).max(axis=1).argsort()[: round(N / 5)]
+    right[asked] = person[asked]
+    assert table.loc[0.2, "one_person"] == pytest.approx(right.mean())
+    assert table.loc[0.2, "one_person_low"] < right.mean() < table.loc[0.2, "one_person_high"]
+    numbers = stage.numbers
+    assert numbers["data.people.share_asked"].value == 1 / 11
+    assert numbers["data.people.whole"].value == table.loc[1 / 11, "one_person"]
+    assert numbers["published.whole"].low == pytest.approx(0.9957 - 0.001)
+
+
+def test_where_no_study_is_named_a_tenth_is_asked_and_nothing_is_published(stage):
+    report = stage.all_params.report.model_copy(update={"published": None})
+    alone = RecordedStage(
+        RECORDED, "own", None, None, stage.folder, stage.all_params.model_copy(update={"report": report})
+    )
+    found = recorded.read(alone)
+    assert 1 / 11 not in set(recorded.whole_table(alone, found)["share_asked"])
+    assert alone.numbers["data.people.share_asked"].value == 0.1 and "published.whole" not in alone.numbers
 
 
 def with_votes_on_calib(found, right):

@@ -41,6 +41,8 @@ class Split(StrEnum):
     TEST = "test"
     INDEPENDENT = "independent"
     INDEPENDENT_HAND = "independent_hand"
+    INDEPENDENT_IMAGES = "independent_images"
+    INDEPENDENT_SENTENCES = "independent_sentences"
 
     @classmethod
     def parse(cls, text: str) -> Split:
@@ -60,7 +62,10 @@ OTHER_NAMES = {
     **{"development": Split.VAL, "calibration": Split.CALIB, "testing": Split.TEST},
 }
 WARMUP_SPLITS = (Split.WARMUP_TRAIN, Split.WARMUP_VAL)
-EVALUATION_SPLITS = (Split.VAL, Split.CALIB, Split.TEST, Split.INDEPENDENT, Split.INDEPENDENT_HAND)
+INDEPENDENT_SPLITS = (Split.INDEPENDENT, Split.INDEPENDENT_HAND)
+# Half of a pair is as in the independent set, and half as in test.
+HALF_NEW_SPLITS = (Split.INDEPENDENT_IMAGES, Split.INDEPENDENT_SENTENCES)
+EVALUATION_SPLITS = (Split.VAL, Split.CALIB, Split.TEST, *INDEPENDENT_SPLITS, *HALF_NEW_SPLITS)
 
 
 def class_names() -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from verdict.base import paths
 from verdict.base.artifacts import content_hash
-from verdict.base.labels import class_names
+from verdict.base.labels import Split, class_names
 from verdict.base.parameter_files import ParamsError, merge, nearest, read_yaml, unreadable
 from verdict.base.search import SPACES, configurations
 
@@ -87,7 +87,8 @@ class Archive(Model):
     sha256: Sha256
 
 
-Built = Literal["warmup_train", "warmup_val", "train", "val", "calib", "test", "independent"]
+# The hand-written set is as it was written.
+Built = Literal[*(str(split) for split in Split if split != Split.INDEPENDENT_HAND)]
 
 
 class DigitsParams(Model):
@@ -452,7 +453,7 @@ class PolicyParams(Model):
 
 
 class ReportParams(Model):
-    """What the report compares itself with; `published` names a table, see `verdict.pages.published`."""
+    """What the report compares itself with; `published` names tables, see `verdict.pages.published`."""
 
     published: Name | None
 

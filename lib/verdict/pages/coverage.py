@@ -216,6 +216,11 @@ def brief_coverage(found: pd.DataFrame) -> pd.DataFrame:
     return found.loc[found["kind"] == KINDS[0], columns]
 
 
+def at_policy_level(found: pd.DataFrame, sets: Sets) -> pd.DataFrame:
+    """The rows of `coverage_table` of the marginal sets at the policy's level, one a split."""
+    return found[np.isclose(found["level"], 1 - sets.policy_alpha) & (found["kind"] == KINDS[0])]
+
+
 def class_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float) -> pd.DataFrame:
     """Coverage of each true class at the policy's level: level, kind, class, n, coverage, mean_size, with bounds."""
     found = _at_policy_level(stage, sets, table, temperature, "class")
@@ -247,7 +252,7 @@ def store_coverage(stage: Stage, found: pd.DataFrame, sets: Sets, *, split: str,
     `<prefix>.level`, `.coverage`, `.set_size`, `.share_empty`, `.share_single`, `.coverage_shortfall`.
     """
     own = found[found["split"] == split]
-    used = own[np.isclose(own["level"], 1 - sets.policy_alpha) & (own["kind"] == KINDS[0])].iloc[0]
+    used = at_policy_level(own, sets).iloc[0]
     stage.number(f"{prefix}.level", used["level"], unit="%", kind=SETTING)
     units = {"coverage": "%", "share_empty": "%", "share_single": "%", "coverage_shortfall": POINTS}
     stored = {name: Interval.from_columns(used, name) for name in ("coverage", "share_empty", "share_single")}

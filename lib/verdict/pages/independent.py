@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict.base.labels import Split, class_names
+from verdict.base.labels import HALF_NEW_SPLITS, INDEPENDENT_SPLITS, Split, class_names
 from verdict.base.numbers import COUNT, ESTIMATE, EXACT, POINTS, Number
 from verdict.data.images import ImageStore
 from verdict.decide.policy import Costs, Decision, Policy, realised
@@ -33,14 +33,12 @@ from verdict.workflow.stage import Stage
 
 # Where it cannot help, a policy may cost so much of always asking more.
 DEARER = 0.05
-INDEPENDENT_SPLITS = (Split.INDEPENDENT, Split.INDEPENDENT_HAND)
 
 
 def read_tables(stage: Stage, kept: Selection) -> dict[str, pd.DataFrame]:
-    """Prediction tables of test and of the independent splits that there are, test first."""
-    found = {
-        split: stage.predictions(split, trial=kept.trial, seed=kept.seed) for split in (Split.TEST, *INDEPENDENT_SPLITS)
-    }
+    """Prediction tables of test, of the independent splits and of those that are half new, as far as there are any."""
+    splits = (Split.TEST, *INDEPENDENT_SPLITS, *HALF_NEW_SPLITS)
+    found = {split: stage.predictions(split, trial=kept.trial, seed=kept.seed) for split in splits}
     return {str(split): table for split, table in found.items() if len(table)}
 
 
@@ -88,8 +86,10 @@ def _answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, Statistic]:
 def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Accuracy by family of statements and split: family, n, value, low, high, split, label, group; by family.
 
+    Splits that are half new are left out.
     Data without families has none; their number is `independent.n_families`.
     """
+    tables = {split: table for split, table in tables.items() if split not in HALF_NEW_SPLITS}
     pairs = stage.pairs(*tables)
     n_families = pairs["family"].nunique() if "family" in pairs else 0
     stage.number("independent.n_families", n_families, unit="count")

@@ -9,11 +9,10 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from verdict.base.labels import Split
+from verdict.base.labels import INDEPENDENT_SPLITS, Split
 from verdict.base.numbers import EXACT, SETTING, Number
 from verdict.decide.foreign import batch_p_value, compare_batch
 from verdict.pages.deferral import Calibrated, Strangeness, strangeness
-from verdict.pages.independent import INDEPENDENT_SPLITS
 from verdict.stats.ranking import auroc
 from verdict.stats.uncertainty import Interval, with_bounds
 from verdict.workflow.stage import Stage

@@ -42,6 +42,13 @@ def known_of(evidence: Evidence) -> Known:
     return Known(*columns, evidence.answer)
 
 
+def promise_of(stage: Stage) -> Promise:
+    """The promise of the parameters, which make one."""
+    settings: GuaranteeParams = stage.params.policy.guarantee
+    by_class = {stage.classes.index(name): limit for name, limit in settings.error_by_class.items()}
+    return Promise(settings.error, settings.confidence, by_class)
+
+
 def bind(stage: Stage, tuning: Evidence, parts: tuple[Known, Known]) -> Evidence:
     """The pairs that tune the policy, held to the thresholds that keep the promise of the parameters.
 
@@ -51,11 +58,10 @@ def bind(stage: Stage, tuning: Evidence, parts: tuple[Known, Known]) -> Evidence
     settings: GuaranteeParams | None = stage.params.policy.guarantee
     if settings is None:
         return tuning
-    by_class = {stage.classes.index(name): limit for name, limit in settings.error_by_class.items()}
-    found = keep_promise(*parts, Promise(settings.error, settings.confidence, by_class))
+    found = keep_promise(*parts, promise_of(stage))
     for name in ("error", "confidence"):
         stage.number(f"policy.promise.{name}", getattr(settings, name), unit="%", kind=SETTING)
-    counts = {"n_limits": len(by_class), "n_kept": len(found.thresholds), "n_tested": len(found.tested)}
+    counts = {"n_limits": len(settings.error_by_class), "n_kept": len(found.thresholds), "n_tested": len(found.tested)}
     for name, count in (counts | {"n_rows": found.n_rows, "n_groups": found.n_groups}).items():
         stage.number(f"policy.promise.{name}", count, unit="count", split=Split.CALIB)
     stage.number("policy.promise.is_by_group", found.method == BETTING, kind=EXACT)

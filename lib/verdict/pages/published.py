@@ -1,7 +1,8 @@
 """Values that a study printed, beside the same quantities of its re-run.
 
 A table is `data/published_<name>.csv`, one run of the study a row, with the trial that repeats it where there is one;
-`data/published_<name>_classes.csv` holds the kept run's test scores by class under their true names. Published values
+`data/published_<name>_classes.csv` holds the kept run's test scores by class under their true names, and
+`data/published_<name>_people.csv` what model and people reach together. Published values
 have no interval; ours are means over seeds, with intervals over images and training again.
 """
 

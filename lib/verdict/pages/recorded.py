@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.labels import Split, vote_columns
+from verdict.base.numbers import ESTIMATE, SETTING, Number
 from verdict.data.own.recorded import RecordedSet, build
 from verdict.model.predict import DecisionRule, logits_of
+from verdict.pages.published import read_published
 from verdict.pages.tables import GAP, SHARE, bounded, store, store_counts
 from verdict.stats.metrics import confusion_counts, nll_of_logits
 from verdict.stats.scores import softmax, top_class
@@ -19,6 +21,10 @@ from verdict.stats.uncertainty import Interval
 from verdict.workflow.stage import Stage
 
 CLEAR = 0.8
+ASKED = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+# Named where no published study says how many are asked.
+A_TENTH = 0.1
+MODEL, PERSON, MAJORITY = "model", "person", "majority"
 SHOWN_COUPLES = 10
 
 
@@ -102,17 +108,11 @@ def people_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     answers to test are known. Numbers `data.people.accuracy`, `.majority`, `.n_votes`, `.unclear` (share of rows on
     which fewer than four fifths of the people are right) and `.on_errors` (where the model is wrong).
     """
-    columns = vote_columns(stage.classes)
-    if not set(columns) <= set(found.pairs):
+    asked = _asked(stage, found)
+    if asked is None:
         return pd.DataFrame()
-    votes = np.nan_to_num(found.pairs[columns].to_numpy(dtype=float))
-    known = (votes.sum(axis=1) > 0) & (found.pairs["split"] == Split.TEST).to_numpy()
-    if not known.any():
-        return pd.DataFrame()
-    table, votes = found.predictions[known].reset_index(drop=True), votes[known]
-    y_true, top = table["y_true"].to_numpy(), softmax(logits_of(table)).max(axis=1)
-    person = votes[np.arange(len(table)), y_true] / votes.sum(axis=1)
-    model = (DecisionRule().decide(logits_of(table)) == y_true).astype(float)
+    table, votes, top, right = asked
+    person, model = right[PERSON], right[MODEL]
     parts = {
         "all": np.ones(len(table), dtype=bool),
         "the model is right": model == 1,
@@ -128,11 +128,66 @@ def people_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
             found["model"] = Interval(found["model"].value, np.nan, np.nan)
         rows.append({"rows": name, "n": int(chosen.sum())} | bounded(found))
     stage.number("data.people.n_votes", votes.sum(), unit="count")
-    shares = {"accuracy": person, "majority": top_class(votes) == y_true, "unclear": person < CLEAR}
+    shares = {"accuracy": person, "majority": right[MAJORITY], "unclear": person < CLEAR}
     for name, share in shares.items():
         found = draws.mean(share, span=SHARE)
         stage.numbers[f"data.people.{name}"] = found.number(n=len(table), split=str(Split.TEST), unit="%")
     errs = parts["the model is wrong"]
     found = draws.of(errs).mean(person[errs], span=SHARE)
     stage.numbers["data.people.on_errors"] = found.number(n=int(errs.sum()), split=str(Split.TEST), unit="%")
+    return pd.DataFrame(rows)
+
+
+def _asked(
+    stage: Stage, found: RecordedSet
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, dict[str, np.ndarray]] | None:
+    """Test rows that people judged: predictions, votes (n, K), largest probability and who is right, (n,) each."""
+    columns = vote_columns(stage.classes)
+    if not set(columns) <= set(found.pairs):
+        return None
+    votes = np.nan_to_num(found.pairs[columns].to_numpy(dtype=float))
+    known = (votes.sum(axis=1) > 0) & (found.pairs["split"] == Split.TEST).to_numpy()
+    if not known.any():
+        return None
+    table, votes = found.predictions[known].reset_index(drop=True), votes[known]
+    y_true, logits = table["y_true"].to_numpy(), logits_of(table)
+    right = {
+        MODEL: (DecisionRule().decide(logits) == y_true).astype(float),
+        PERSON: votes[np.arange(len(table)), y_true] / votes.sum(axis=1),
+        MAJORITY: (top_class(votes) == y_true).astype(float),
+    }
+    return table, votes, softmax(logits).max(axis=1), right
+
+
+def whole_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
+    """Accuracy of model and people together by the share of test rows that is asked, the least confident first.
+
+    Returns share_asked, one_person and majority (who answers what is asked), with intervals; no rows where nobody's
+    answers are known. Numbers `data.people.share_asked`: one in as many as a published study names at most, where the
+    parameters name one, else a tenth; `.whole` and `.whole_by_majority` there; `published.whole` with its spread.
+    """
+    asked, study = _asked(stage, found), stage.params.report.published
+    if asked is None:
+        return pd.DataFrame()
+    named = A_TENTH
+    if study is not None:
+        known = read_published(study, "_people").iloc[0]
+        named, value, spread = 1 / known["work_factor"], known["accuracy"], known["spread"]
+        stage.numbers["published.whole"] = Number(value, value - spread, value + spread, unit="%", kind=ESTIMATE)
+    table, _, top, right = asked
+    shares = sorted({*ASKED, named})
+    place = np.lexsort((table["pair_id"].to_numpy(dtype=str), top)).argsort()
+    is_asked = place[:, None] < np.rint(np.array(shares) * len(table))[None, :]
+    draws, columns = stage.resampler(table["group_id"]), {}
+    for name, who in (("one_person", PERSON), ("majority", MAJORITY)):
+        answered = np.where(is_asked, right[who][:, None], right[MODEL][:, None])
+        columns[name] = draws.means(answered, [SHARE] * len(shares))
+    at, told = shares.index(named), {"n": len(table), "split": str(Split.TEST)}
+    stage.number("data.people.share_asked", named, unit="%", kind=SETTING)
+    whole = {"whole": columns["one_person"][at], "whole_by_majority": columns["majority"][at]}
+    store(stage, "data.people", whole, dict.fromkeys(whole, "%"), **told)
+    rows = [
+        {"share_asked": share, **bounded(dict(zip(columns, found, strict=True)))}
+        for share, *found in zip(shares, *columns.values(), strict=True)
+    ]
     return pd.DataFrame(rows)

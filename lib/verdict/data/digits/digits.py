@@ -2,8 +2,10 @@
 
 The target splits (train, val, calib, test) are made of couples, so that sentences alone tell nothing about labels
 (`couples`). The warm-up splits stand for a related, easier data set: simpler sentences, uneven labels, words that give
-a little away. The independent splits come from another distribution (`independent_digits`). Each split draws its
-handwriting from its own pool, so no split has seen another's handwriting; only the two warm-up splits share a pool.
+a little away. The independent splits come from another distribution (`independent`), with both halves of a pair or with
+one. Each split draws its handwriting from its own pool, so no split has seen another's handwriting; only the two
+warm-up splits share a pool, and new sentences about images like test's are about handwriting of test's pool, in scenes
+of their own.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ POOL_OF_SPLIT: Mapping[Split, str] = MappingProxyType(
         Split.VAL: "val",
         Split.CALIB: "calib",
         Split.TEST: "test",
+        Split.INDEPENDENT_SENTENCES: "test",
     }
 )
 ATTRIBUTION = (
@@ -89,11 +92,9 @@ def build(*, n_pairs: Mapping[str, int], pairs_per_scene: int, seed: int, out: P
         else:
             n_scenes = max(MIN_SCENES, -(-wanted[split] // pairs_per_scene))
             rng = np.random.default_rng([seed, *f"digits {split.value}".encode()])
-            if split is Split.INDEPENDENT:
-                table, images = independent.paraphrased(n_pairs=wanted[split], n_scenes=n_scenes, rng=rng)
-            else:
-                pool = pools[POOL_OF_SPLIT[split]]
-                table, images = _handwritten(split, pool, n_pairs=wanted[split], n_scenes=n_scenes, rng=rng)
+            pool = pools[POOL_OF_SPLIT[split]] if split in POOL_OF_SPLIT else None
+            table, images = _generated(split, pool, n_pairs=wanted[split], n_scenes=n_scenes, rng=rng)
+            if pool is not None:
                 facts[f"{split.value}.n_handwriting"] = len(pool)
         # Images that no pair uses are not kept.
         used = np.unique(table["scene"])
@@ -107,15 +108,20 @@ def build(*, n_pairs: Mapping[str, int], pairs_per_scene: int, seed: int, out: P
     return Dataset(pairs=pairs, attribution=ATTRIBUTION, facts=facts)
 
 
-def _handwritten(
-    split: Split, pool: np.ndarray, *, n_pairs: int, n_scenes: int, rng: np.random.Generator
+def _generated(
+    split: Split, pool: np.ndarray | None, *, n_pairs: int, n_scenes: int, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Pairs and images, uint8 (n_scenes, 64, 64, 3), of a split drawn from one handwriting pool."""
-    scenes = draw_scenes(n_scenes, pool, rng=rng, n_digits=independent.N_DIGITS)
+    """Pairs and images, uint8 (n_scenes, 64, 64, 3), of a split: handwriting from a pool, or printed without one."""
+    if pool is None:
+        scenes, style = independent.printed_scenes(n_scenes, rng=rng), independent.printed_style()
+    else:
+        scenes, style = draw_scenes(n_scenes, pool, rng=rng, n_digits=independent.N_DIGITS), None
     grid = Grid.of(scenes)
     if split in WARMUP_SPLITS:
         simple = [s for s in grammar.taught() if s.family != "exact_count" or s.stratum == "colour"]
         table = loose_pairs(simple, grid, n_pairs=n_pairs, entailed_share=WARMUP_SHARES, tilt=WARMUP_TILT, rng=rng)
     else:
-        table = coupled_pairs(grammar.taught(), grid, n_pairs=n_pairs, rng=rng)
-    return table, render_scenes(scenes, rng=rng)
+        is_new = split in (Split.INDEPENDENT, Split.INDEPENDENT_SENTENCES)
+        sentences = list(filter(grammar.is_taught, independent.paraphrases())) if is_new else grammar.taught()
+        table = coupled_pairs(sentences, grid, n_pairs=n_pairs, rng=rng)
+    return table, render_scenes(scenes, rng=rng, style=style)

@@ -1,8 +1,9 @@
 """Pairs from another distribution than training: printed digits on light paper, and other ways to say things.
 
-Two parts. `paraphrased` makes couples, as in training, from templates that training does not use. `hand_written` holds
-fifty sentences that a person wrote about ten fixed scenes; `independent_hand.csv` also gives, where there is one, an
-equivalent in the grammar's own sentences, which the tests evaluate to check the label.
+Two parts. Printed scenes and `paraphrases`, from templates that training does not use, meet in couples, as in training:
+each other, or the familiar kind of the other. `hand_written` holds fifty sentences that a person wrote about ten fixed
+scenes; `independent_hand.csv` also gives, where there is one, an equivalent in the grammar's own sentences, which the
+tests evaluate to check the label.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from verdict.data.digits import grammar, truths
-from verdict.data.digits.couples import coupled_pairs
 from verdict.data.digits.grammar import ANY, COARSE_KINDS, CORNERS, EDGES, HALVES, KINDS, Statement
 from verdict.data.digits.scenes import COLOURS, EMPTY, N_CELLS, SPRITE_PX, Scene, Style, draw_scenes, render_scenes
-from verdict.data.digits.truths import CELL_COLUMN, CELL_ROW, Grid
+from verdict.data.digits.truths import CELL_COLUMN, CELL_ROW
 
 FONTS = (
     *("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSans-Oblique.ttf", "DejaVuSerif.ttf", "DejaVuSerif-Bold.ttf"),
@@ -142,14 +142,10 @@ def paraphrases() -> tuple[Statement, ...]:
     return grammar.settle(drafts)
 
 
-def paraphrased(*, n_pairs: int, n_scenes: int, rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
-    """Couples of paraphrases and printed scenes, as from `coupled_pairs`, and the images uint8 (n_scenes, 64, 64, 3)
-    that their column scene points at.
-    """
+def printed_scenes(n: int, *, rng: np.random.Generator) -> list[Scene]:
+    """Scenes of printed glyphs, to be drawn in `printed_style`."""
     glyphs = np.arange(10 * len(FONTS))
-    scenes = draw_scenes(n_scenes, glyphs, rng=rng, sample_digits=glyphs % 10, n_digits=N_DIGITS)
-    table = coupled_pairs(list(filter(grammar.is_taught, paraphrases())), Grid.of(scenes), n_pairs=n_pairs, rng=rng)
-    return table, render_scenes(scenes, rng=rng, style=printed_style())
+    return draw_scenes(n, glyphs, rng=rng, sample_digits=glyphs % 10, n_digits=N_DIGITS)
 
 
 @cache
