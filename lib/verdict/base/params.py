@@ -202,6 +202,19 @@ class DataParams(Model):
             yield "source csv needs csv.table, a file of pairs, and csv.images, the folder of their images"
 
     @property
+    def own_files(self) -> tuple[str, ...]:
+        """Files and folders that the user's own data are read from; none where they are a study's."""
+        own = self.recorded
+        named = {"csv": (self.csv.table, self.csv.images)}
+        named["recorded"] = (own.val, own.test, own.independent, own.human_counts)
+        return tuple(filter(None, named.get(self.source, ())))
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the data are the user's own: no study printed anything of them, nor set them a target."""
+        return self.source in ("csv", "recorded")
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes in the order of their ids."""
         return self.recorded.class_names if self.source == "recorded" else class_names()
@@ -520,6 +533,16 @@ class ClipParams(Model):
             yield f"source {self.source} needs folder.images, the folder of the pictures"
         if self.source == "csv" and not self.folder.table:
             yield "source csv needs folder.table, a file with the columns image and label"
+
+    @property
+    def own_files(self) -> tuple[str, ...]:
+        """As those of `DataParams`, of pictures."""
+        return tuple(filter(None, (self.folder.table, self.folder.images))) if self.is_own else ()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the pictures are the user's own."""
+        return self.source in ("folder", "csv")
 
 
 class ClipRobustnessParams(Model):

@@ -140,7 +140,7 @@ def _claim_title(site: Site, execution: Execution) -> str:
 
 def targets(site: Site) -> list[dict[str, Any]]:
     """The targets of the study; own pairs, and sources whose stages do not measure them, have none."""
-    is_own = site.params is not None and site.params.data.source == "csv"
+    is_own = site.params is not None and site.params.data.is_own
     if is_own or all(execution.notebook != TARGET_STAGE for execution in site.executions):
         return []
     numbers = merged_numbers(site.executions)
