@@ -69,13 +69,14 @@ class Saved:
 @dataclass(frozen=True)
 class How:
     """How a file is read: names of the classes, the form ("" for the one that is found) and whether logits may be as
-    small as cosines; as in `Form`, what is clipped.
+    small as cosines; what is clipped, as in `Form`; whether nobody may have been asked about a row.
     """
 
     classes: tuple[str, ...]
     kind: str = ""
     allow_small: bool = False
     smallest: float = 1e-12
+    may_lack_people: bool = False
 
 
 def read_saved(path: Path, how: How) -> Saved:
@@ -107,13 +108,14 @@ def of_table(table: Table, how: How) -> Saved:
     arrays = {LABELS if name == label else name: np.array(columns[name]) for name in columns if name not in used}
     if human:
         given = _with_points(table, human)
-        arrays[HUMAN] = np.column_stack([_numbers(table, given[name], name) for name in human])
+        counts = [_numbers(table, given[name], name, may_lack=how.may_lack_people) for name in human]
+        arrays[HUMAN] = np.column_stack(counts)
     return Saved(table.path, found, form, "text", arrays, table)
 
 
-def _numbers(table: Table, cells: Sequence[str], name: str) -> np.ndarray:
+def _numbers(table: Table, cells: Sequence[str], name: str, *, may_lack: bool = False) -> np.ndarray:
     try:
-        return numbers_of(cells, name, table.place)
+        return numbers_of(cells, name, table.place, may_lack=may_lack)
     except ValueError as error:
         raise ValueError(f"{table.path}, {error}") from None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from verdict.base.artifacts import sha256_file
 from verdict.base.labels import Split, logit_columns, vote_columns
 from verdict.base.params import RecordedParams
 from verdict.data.own.answer_files import HUMAN, LABELS, How, Saved, missing, read_numbers, read_saved
+from verdict.data.own.answers import word_ids
 from verdict.data.own.tables import listed, shown
 from verdict.data.splits import split_groups
 from verdict.stats.scores import check_labels
@@ -47,12 +48,24 @@ class Recorded:
 class RecordedSet:
     """All files of a profile as tables. `pairs`: pair_id, image_id, group_id, label (name of the true class), split,
     is_tuning (rows of test that tune the policy, where only test has people's answers) and, where these are
-    known, votes_<class>. `files` has one row a file: what was read.
+    known, votes_<class>, hypothesis and family. `files` has one row a file: what was read; `images` are file and
+    SHA-256 of each image, where these are given.
     """
 
     pairs: pd.DataFrame
     predictions: pd.DataFrame
     files: pd.DataFrame
+    images: dict[str, tuple[Path, str]] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> pd.DataFrame:
+        """Predictions of the model that is judged, the first."""
+        return self.predictions[self.predictions["seed"] == SEED].reset_index(drop=True)
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether any rows belong together."""
+        return bool((self.predictions["group_id"] != self.predictions["pair_id"]).any())
 
 
 def locate(params: RecordedParams) -> dict[str, Path]:
@@ -75,7 +88,7 @@ def build(params: RecordedParams, *, seed: int) -> RecordedSet:
             parts[name] = read_file(found[name], params.class_names, group=params.group, allow_small=params.allow_small)
             files.append({"part": name, **parts[name].facts})
             if name in JUDGED:
-                _refuse_too_little(found[name], parts[name].y_true, params.class_names)
+                refuse_too_little(found[name], parts[name].y_true, params.class_names)
     if HUMAN in found:
         counts = read_counts(found[HUMAN], parts["test"].y_true, params.class_names)
         parts["test"] = replace(parts["test"], human=counts)
@@ -84,17 +97,31 @@ def build(params: RecordedParams, *, seed: int) -> RecordedSet:
         files.append({"part": "people, test", **facts})
     _refuse_shared_groups(parts)
     pairs = pd.concat([_pairs(SPLIT_OF[name], part, params) for name, part in parts.items()], ignore_index=True)
-    pairs["is_tuning"] = False
-    if parts["test"].human is not None and parts["val"].human is None:
-        # Rows of test that tune the policy, drawn by group, where people's answers are known for test only.
-        groups = pairs.loc[pairs["split"] == str(Split.TEST), "group_id"]
-        shares = {Split.CALIB: params.tuning_share, Split.TEST: 1 - params.tuning_share}
-        pairs.loc[groups.index, "is_tuning"] = split_groups(groups, shares, seed) == str(Split.CALIB)
-    predictions = pairs[["pair_id", "image_id", "group_id", "split"]].assign(stage="recorded", trial=TRIAL, seed=SEED)
-    predictions["y_true"] = np.concatenate([part.y_true for part in parts.values()])
+    pairs = with_tuning(pairs, params.class_names, params.tuning_share, seed)
+    y_true = np.concatenate([part.y_true for part in parts.values()])
     logits = np.concatenate([part.logits for part in parts.values()])
-    scores = pd.DataFrame(logits, columns=logit_columns(logits.shape[1]))
-    return RecordedSet(pairs, pd.concat([predictions, scores], axis=1), pd.DataFrame(files))
+    return RecordedSet(pairs, predictions_of(pairs, y_true, logits), pd.DataFrame(files))
+
+
+def with_tuning(pairs: pd.DataFrame, classes: Sequence[str], share: float, seed: int) -> pd.DataFrame:
+    """The pairs with `is_tuning`: rows of test that tune the policy, drawn by group, where people's answers are known
+    for test alone.
+    """
+    votes = [column for column in vote_columns(classes) if column in pairs]
+    asked = set(pairs.loc[pairs[votes].notna().any(axis=1), "split"])
+    pairs = pairs.assign(is_tuning=False)
+    if str(Split.TEST) in asked and str(Split.CALIB) not in asked:
+        groups = pairs.loc[pairs["split"] == str(Split.TEST), "group_id"]
+        drawn = split_groups(groups, {Split.CALIB: share, Split.TEST: 1 - share}, seed)
+        pairs.loc[groups.index, "is_tuning"] = drawn == str(Split.CALIB)
+    return pairs
+
+
+def predictions_of(pairs: pd.DataFrame, y_true: np.ndarray, logits: np.ndarray, seed: int = SEED) -> pd.DataFrame:
+    """A prediction table of these pairs, in their order; the seed counts the models."""
+    table = pairs[["pair_id", "image_id", "group_id", "split"]].assign(stage="recorded", trial=TRIAL, seed=seed)
+    scores = pd.DataFrame(logits, columns=logit_columns(logits.shape[1]), index=table.index)
+    return pd.concat([table.assign(y_true=y_true), scores], axis=1)
 
 
 def read_file(path: Path, class_names: Sequence[str], *, group: str = "", allow_small: bool = False) -> Recorded:
@@ -209,14 +236,18 @@ def _class_ids(labels: np.ndarray, n: int, class_names: Sequence[str], saved: Sa
 
 
 def _ids_of_words(cells: np.ndarray, class_names: Sequence[str], place: Callable[[int], str]) -> np.ndarray:
-    ids = {name: k for k, name in enumerate(class_names)}
-    folded = {name.casefold(): k for k, name in enumerate(class_names)}
+    ids, folded = {name: k for k, name in enumerate(class_names)}, word_ids(class_names)
     words = np.char.strip(cells)
     for known, fold in ((ids, str), (folded, str.casefold)):
-        if len(known) == len(class_names) and all(fold(word) in known for word in np.unique(words).tolist()):
+        if all(fold(word) in known for word in np.unique(words).tolist()):
             return np.array([known[fold(word)] for word in words.tolist()], dtype=np.int64)
-    unread = [row for row, word in enumerate(words.tolist()) if not re.fullmatch(r"[0-9]{1,9}(\.0+)?", word)]
-    if unread:
+    is_number = [bool(re.fullmatch(r"[0-9]{1,9}(\.0+)?", word)) for word in words.tolist()]
+    if all(is_number) and "entailed" in folded:
+        raise ValueError(
+            f"the labels are {sorted(set(words.tolist()))[:5]}: some count entailment first, some last; write yes and no"
+        )
+    if not all(is_number):
+        unread = [row for row, fits in enumerate(is_number) if not fits]
         row = next((row for row in unread if words[row].casefold() not in folded), unread[0])
         hint = "" if words[row] else " (it is empty)"
         raise ValueError(
@@ -225,7 +256,7 @@ def _ids_of_words(cells: np.ndarray, class_names: Sequence[str], place: Callable
     return words.astype(np.float64).astype(np.int64)
 
 
-def _refuse_too_little(path: Path, y_true: np.ndarray, class_names: Sequence[str]) -> None:
+def refuse_too_little(path: Path, y_true: np.ndarray, class_names: Sequence[str]) -> None:
     """Refuse rows that no temperature can be fitted or judged on."""
     if len(y_true) < MIN_ROWS:
         raise ValueError(f"{path} has {len(y_true)} rows; at least {MIN_ROWS} are needed")
