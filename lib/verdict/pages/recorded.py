@@ -11,7 +11,9 @@ import pandas as pd
 
 from verdict.base.labels import Split, vote_columns
 from verdict.base.numbers import ESTIMATE, SETTING, Number
-from verdict.data.own.recorded import RecordedSet, build
+from verdict.data.images import write_folder_store
+from verdict.data.own.recorded import RecordedSet
+from verdict.data.sources import read_given
 from verdict.model.predict import DecisionRule, logits_of
 from verdict.pages.published import read_published
 from verdict.pages.tables import GAP, SHARE, bounded, store, store_counts
@@ -29,9 +31,14 @@ SHOWN_COUPLES = 10
 
 
 def read(stage: Stage) -> RecordedSet:
-    """Read the files that the parameters name; numbers `data.n_pairs`, `.n_classes` and `.n_tuning`."""
-    stage.progress("reading saved logits")
-    found = build(stage.params.data.recorded, seed=stage.params.data.seed)
+    """Read the files that the parameters name, and write the store of the images where these are given; numbers
+    `data.n_pairs`, `.n_classes` and `.n_tuning`.
+    """
+    stage.progress("reading what the model said")
+    found = read_given(stage.params.data)
+    if found.images:
+        files, hashes = ({name: one[k] for name, one in found.images.items()} for k in (0, 1))
+        write_folder_store(stage.path("images"), files, hashes=hashes)
     store_counts(stage, "data", {"n_pairs": len(found.pairs), "n_classes": len(stage.classes)})
     store_counts(stage, "data", {"n_tuning": found.pairs["is_tuning"].sum()}, split=str(Split.TEST))
     return found
@@ -43,14 +50,14 @@ def splits_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     Also numbers `data.<split>.n_pairs`, `.accuracy` and `.nll`.
     """
     rows = []
-    for split, table in found.predictions.groupby("split", sort=False):
+    for split, table in found.judged.groupby("split", sort=False):
         logits, y_true = logits_of(table), table["y_true"].to_numpy()
         hit = (DecisionRule().decide(logits) == y_true).astype(float)
         draws = stage.resampler(table["group_id"])
         scores = {"accuracy": draws.mean(hit, span=SHARE)}
         scores["nll"] = draws.interval(partial(nll_of_logits, logits, y_true))
         row: dict[str, object] = {"split": split, "n": len(table)}
-        if stage.params.data.recorded.group:
+        if found.has_groups:
             row["groups"] = draws.n_groups
         if found.pairs["is_tuning"].any():
             row["tune_the_policy"] = int(found.pairs.loc[found.pairs["split"] == split, "is_tuning"].sum())
@@ -74,13 +81,13 @@ def overlap_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     in the left one) and shared_groups, where the data name groups; the last row holds the sums. The first sum is the
     number `data.n_shared_rows`.
     """
-    parts = {str(split): table for split, table in found.predictions.groupby("split", sort=False)}
+    parts = {str(split): table for split, table in found.judged.groupby("split", sort=False)}
     counted = {split: Counter(row.tobytes() for row in logits_of(table)) for split, table in parts.items()}
     rows = []
     for left, right in combinations(parts, 2):
         row = {"left": left, "right": right, "n_left": len(parts[left]), "n_right": len(parts[right])}
         row["shared_rows"] = sum(n for logits, n in counted[right].items() if logits in counted[left])
-        if stage.params.data.recorded.group:
+        if found.has_groups:
             groups = [set(parts[split]["group_id"]) for split in (left, right)]
             row["shared_groups"] = len(groups[0] & groups[1])
         rows.append(row)
@@ -92,7 +99,7 @@ def overlap_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
 
 def confused_couples(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     """The most frequent mistakes on test: true class, answer, n, share of the true class's rows; at most ten."""
-    table = found.predictions[found.predictions["split"] == Split.TEST]
+    table = found.judged[found.judged["split"] == Split.TEST]
     counts = confusion_counts(table["y_true"], DecisionRule().decide(logits_of(table)), len(stage.classes))
     true, told = np.nonzero(counts * (1 - np.eye(len(counts))))
     names, n = np.array(stage.classes, dtype=object), counts[true, told]
@@ -149,7 +156,7 @@ def _asked(
     known = (votes.sum(axis=1) > 0) & (found.pairs["split"] == Split.TEST).to_numpy()
     if not known.any():
         return None
-    table, votes = found.predictions[known].reset_index(drop=True), votes[known]
+    table, votes = found.judged[known].reset_index(drop=True), votes[known]
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
     right = {
         MODEL: (DecisionRule().decide(logits) == y_true).astype(float),

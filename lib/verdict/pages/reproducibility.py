@@ -25,7 +25,6 @@ SOURCES = {
     "digits": (True, "comes with the package"),
     "nlvr": (True, "public"),
     "a2": (False, "the study's own set, of which whoever repeats this needs a copy"),
-    "csv": (False, "the user's own table and images"),
 }
 # What a rounding may depend on, and a record should therefore hold.
 HARDWARE = ("cores", "machine", "node", "system", "device", "processor", "memory")
@@ -143,7 +142,8 @@ def _data(split: str, stage: Stage, records: list[Record]) -> Answer:
     outputs = next(record for record in records if record.stage == "01_data").content["outputs"]
     table = next(content for file, content in outputs.items() if file.endswith("/pairs.parquet"))
     source = stage.params.data.source
-    is_public, whose = SOURCES.get(source, (False, "see the first page"))
+    unknown = "the user's own table and images" if stage.params.data.is_own else "see the first page"
+    is_public, whose = SOURCES.get(source, (False, unknown))
     if name not in numbers:
         return 0, 2, f"no pairs; source {source}"
     return 1 + is_public, 2, f"{numbers[name].text} pairs; source {source}, {whose}; pair table {table[:12]}"

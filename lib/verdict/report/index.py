@@ -146,7 +146,7 @@ def _claim_title(site: Site, execution: Execution) -> str:
 
 def targets(site: Site) -> list[dict[str, Any]]:
     """The targets of the study; own pairs, and sources whose stages do not measure them, have none."""
-    is_own = site.params is not None and site.params.data.source == "csv"
+    is_own = site.params is not None and site.params.data.is_own
     if is_own or all(execution.notebook != TARGET_STAGE for execution in site.executions):
         return []
     numbers = merged_numbers(site.executions)
@@ -268,7 +268,7 @@ def _of_encoders(site: Site) -> Iterator[dict[str, str]]:
         return
     data, model, clip = site.params.data, site.params.model, site.params.clip
     shown = [(clip.source, clip.preset)] if clip.source else []
-    if data.source not in ("recorded", "clip"):
+    if not (data.is_given or data.source == "clip"):
         shown += [(data.source, model.vision_preset), (data.source, model.text_preset)]
     for kind, world in SHIPPED.items():
         foreign = sorted({preset for source, preset in shown if preset.startswith(f"{kind}_") and source != kind})

@@ -136,7 +136,7 @@ class Stage:
         """The stage that holds predictions which no trial made: saved logits, or CLIP's; "" where trials made them."""
         if self.source == stages.CLIP:
             return stages.CLIP_ANSWERS
-        return stages.RECORDED if self._params.data.source == "recorded" else ""
+        return stages.RECORDED if self._params.data.is_given else ""
 
     @property
     def is_recorded(self) -> bool:
@@ -157,7 +157,8 @@ class Stage:
     def predictions(self, *splits: str, trial: str, seed: int) -> pd.DataFrame:
         """A training run's prediction table, of some splits or of all."""
         if self.given:
-            table = pd.read_parquet(self.upstream(self.given, "predictions.parquet"))
+            file = self.upstream(self.given, "predictions.parquet")
+            table = pd.read_parquet(file, filters=[("seed", "==", seed)])
         else:
             file = self.upstream(stages.TRIAL_STAGE, "predictions.parquet", trial)
             table = pd.read_parquet(file, filters=[("seed", "==", seed)])

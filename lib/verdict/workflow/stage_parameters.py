@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -75,12 +77,8 @@ def resolved(params: Params, name: str, trial: str | None = None) -> dict[str, A
             chosen[section] = content[section]
     if "clip" in chosen:
         chosen["clip"] = _clip(params, content)
-    if name == RECORDED:
-        own = params.data.recorded
-        chosen["files"] = {file: _hash(file) for file in (own.val, own.test, own.independent, own.human_counts) if file}
-    if name == "01_data" and params.data.source == "csv":
-        own = params.data.csv
-        chosen["files"] = {own.table: _hash(own.table), own.images: _listing(own.images)}
+    if name in (RECORDED, "01_data") and params.data.is_own:
+        chosen["files"] = _hashes(params.data.own_files)
     if "training" in chosen:
         apart = _without_effect(params, name, trial)
         chosen["training"] = {key: value for key, value in chosen["training"].items() if key not in apart}
@@ -91,16 +89,19 @@ def resolved(params: Params, name: str, trial: str | None = None) -> dict[str, A
     return chosen
 
 
-def _hash(name: str) -> str:
-    """Hash of the user's own file; "" where it is missing."""
-    path = paths.data_file(name)
-    return sha256_file(path) if path is not None else ""
+def _hashes(names: Sequence[str]) -> dict[str, str]:
+    """Of the user's own files, by what they hold, and folders, by names, sizes and times of what is in them; "" where
+    one is missing.
+    """
+    found = {name: paths.data_file(name) or paths.data_folder(name) for name in names}
+    return {
+        name: "" if path is None else _listing(path) if path.is_dir() else sha256_file(path)
+        for name, path in found.items()
+    }
 
 
-def _listing(name: str) -> str:
-    """Hash of the names, sizes and times of the files in the user's own folder; "" where it is missing."""
-    home = paths.data_folder(name)
-    files = [] if home is None else sorted(path for path in home.rglob("*") if path.is_file())
+def _listing(home: Path) -> str:
+    files = sorted(path for path in home.rglob("*") if path.is_file())
     return content_hash([(str(p.relative_to(home)), p.stat().st_size, p.stat().st_mtime_ns) for p in files])
 
 
@@ -108,8 +109,8 @@ def _clip(params: Params, content: dict[str, Any]) -> dict[str, Any]:
     """What the dual encoder's results depend on: a preset in a folder with its hash, without batch and threads."""
     folder = paths.preset_folder(params.clip.preset)
     own = {key: value for key, value in content["clip"].items() if key not in ("batch", "threads")}
-    if params.clip.source in ("folder", "csv"):
-        own["files"] = [_hash(params.clip.folder.table), _listing(params.clip.folder.images)]
+    if params.clip.is_own:
+        own["files"] = _hashes(params.clip.own_files)
     return own | ({"weights": sha256_tree(folder)} if folder is not None else {})
 
 

@@ -82,13 +82,14 @@ def specs_for(params: Params) -> tuple[Spec, ...]:
     """The stages of a profile in reading order; its source decides which there are."""
     if params.data.source == "clip":
         return _clip_specs(params)
-    if params.data.source != "recorded":
+    if not params.data.is_given:
         # One page speaks of the report: it counts what the index counts, and reads every stage before it.
         place = next((k for k, spec in enumerate(SPECS) if spec.name == REPRODUCIBILITY), len(SPECS))
         before = (*SPECS[:place], *_clip_specs(params))
         about = [replace(spec, needs=tuple(one.name for one in before)) for spec in SPECS[place : place + 1]]
         return (*before, *about, *SPECS[place + 1 :])
-    has_independent = bool(params.data.recorded.independent)
+    # Whether a table of answers has rows of another distribution, its split column says.
+    has_independent = params.data.source == "answers" or bool(params.data.recorded.independent)
     return tuple(spec for spec in RECORDED_SPECS if has_independent or spec.name != "09_independent_set")
 
 
@@ -128,7 +129,7 @@ def faults(params: Params) -> list[str]:
 
 def index_text(params: Params) -> str:
     """File of the index's opening text beside the notebooks; saved logits and the dual encoder have their own."""
-    own = {"recorded": "index_recorded.md", "clip": "index_clip.md"}
+    own = {"recorded": "index_recorded.md", "answers": "index_recorded.md", CLIP: "index_clip.md"}
     return own.get(params.data.source, "index.md")
 
 
@@ -177,8 +178,10 @@ def seeds(params: Params, trial: str) -> tuple[int, ...]:
 
 
 def runs(params: Params) -> list[tuple[str, int]]:
-    """(trial, seed) of every training run; saved logits, and CLIP's, count as one."""
-    if params.data.source in ("recorded", CLIP):
+    """(trial, seed) of every training run; each model that is given, and CLIP, counts as one."""
+    if params.data.is_given:
+        return [(RECORDED_RUN[0], k) for k in range(max(1, len(params.data.answers.models)))]
+    if params.data.source == CLIP:
         return [RECORDED_RUN]
     return [(trial.name, seed) for trial in params.training.trials for seed in seeds(params, trial.name)]
 
