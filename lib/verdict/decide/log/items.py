@@ -77,7 +77,8 @@ def iter_items(batch: DecidedBatch) -> Iterator[dict[str, Any]]:
     shared |= {"classes": classes}
     thresholds = asdict(batch.policy) | {name: getattr(batch, name) for name in ("qhat", "promise")}
     foreign = np.broadcast_to(np.array(batch.batch, dtype=object), len(batch))
-    columns = {name: column for name in _PER_PAIR if (column := getattr(batch, name)) is not None}
+    columns = {name: _plain(column) for name in _PER_PAIR if (column := getattr(batch, name)) is not None}
+    signals = {name: _plain(signal) for name, signal in batch.signals.items()}
     for row in range(len(batch)):
         decision, answer, asked = Decision(batch.decision[row]), model[row], None
         if decision is not Decision.AUTO and batch.human is None:
@@ -89,8 +90,8 @@ def iter_items(batch: DecidedBatch) -> Iterator[dict[str, Any]]:
         members = [name for name, is_in in zip(classes, batch.sets[row], strict=True) if is_in]
         yield {
             **dict.fromkeys(_PER_PAIR),
-            **{name: _plain(column[row]) for name, column in columns.items()},
-            "signals": {name: _plain(signal[row]) for name, signal in batch.signals.items()},
+            **{name: column[row] for name, column in columns.items()},
+            "signals": {name: signal[row] for name, signal in signals.items()},
             "conformal_set": members,
             "set_size": len(members),
             "decision": decision.text,
@@ -105,9 +106,9 @@ def iter_items(batch: DecidedBatch) -> Iterator[dict[str, Any]]:
         }
 
 
-def _plain(value: Any) -> Any:
-    """A value of numpy as one of Python."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+def _plain(column: Sequence[Any]) -> Sequence[Any]:
+    """Values of numpy as those of Python."""
+    return column.tolist() if isinstance(column, np.ndarray) else column
 
 
 def _asked(batch: DecidedBatch, row: int) -> dict[str, Any]:

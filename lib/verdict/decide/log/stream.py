@@ -31,10 +31,10 @@ from verdict.decide.log.log import Item, read_log
 from verdict.decide.policy import decide, force
 from verdict.decide.signals import OF_ONE_ANSWER, composite, distance_confidence, of_one_answer
 from verdict.model.predict import logits_of
-from verdict.model.selection import load_selection
+from verdict.model.selection import Selection, load_selection
 from verdict.stats.scores import softmax
 from verdict.workflow import stages
-from verdict.workflow.stage import open_stage
+from verdict.workflow.stage import Stage, open_stage
 from verdict.workflow.stage_parameters import resolved
 
 POLICY = "08_policy"
@@ -77,7 +77,11 @@ def load_stored(profile: str) -> Stored:
         raise ValueError(f"{home / LOG} is of another version ({head}); make the report again")
     if head.params_hash != content_hash(resolved(params, stage.name)):
         raise ValueError(f"the parameters of {profile} were changed since its policy was tuned; make the report again")
-    kept = load_selection(stage)
+    return stored_of(stage, head, load_selection(stage))
+
+
+def stored_of(stage: Stage, head: Item, kept: Selection) -> Stored:
+    """The policy that an item was decided by, with what the stage knows of the pairs that it was tuned on."""
     calib = stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
     distances = foreign = None
     if head.foreign is not None:
