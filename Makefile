@@ -33,7 +33,7 @@ $(error the path of this folder holds a colon or a line break, which no environm
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env report explain replay export test test-slurm verify lint lab watch check notebook diff publish presets bench bench-scale chaos clean
+.PHONY: help env report explain replay decide export test test-slurm verify lint lab watch check notebook diff publish presets bench bench-scale chaos clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,11 +60,14 @@ env: $(READY)  ## make the environment in .venv
 report: $(READY)  ## make the whole report: PROFILE=digits (default), smoke, nlvr, ...; CORES=n; WHERE=local or slurm
 	@$(RUN) verdict.workflow.pipeline --profile=$(call quoted,PROFILE) --cores $(JOBS) --where $(WHERE)
 
-explain: $(READY)  ## say in words why the report of PROFILE decided a pair as it did: PAIR=id
-	@$(RUN) verdict.decide.log explain --profile=$(call quoted,PROFILE) $(if $(value PAIR),-- $(call quoted,PAIR))
+explain: $(READY)  ## say in words why the report of PROFILE decided a pair as it did: PAIR=id [LOG=decisions.jsonl]
+	@$(RUN) verdict.decide.log explain --profile=$(call quoted,PROFILE) $(call given,log,LOG) $(if $(value PAIR),-- $(call quoted,PAIR))
 
-replay: $(READY)  ## decide every pair of PROFILE's log again from what it holds, and tell any difference
-	@$(RUN) verdict.decide.log replay --profile=$(call quoted,PROFILE)
+replay: $(READY)  ## decide every pair of PROFILE's log, or of LOG, again from what it holds, and tell any difference
+	@$(RUN) verdict.decide.log replay --profile=$(call quoted,PROFILE) $(call given,log,LOG)
+
+decide: $(READY)  ## decide new cases by the policy of PROFILE's report: IN=new.jsonl (- is the input) OUT=decisions.jsonl
+	@$(RUN) verdict.decide.log decide --profile=$(call quoted,PROFILE) $(call given,in,IN) $(call given,out,OUT)
 
 export: $(READY)  ## predict with PROFILE's model: PAIRS=new.jsonl IMAGES=folder OUT=a.csv [SKIP=1], or CHECK=a.csv LABELS=b.jsonl
 	@$(RUN) verdict.model.export --profile=$(call quoted,PROFILE) $(call given,pairs,PAIRS) $(call given,images,IMAGES) $(call given,out,OUT) \

@@ -6,6 +6,8 @@ Kolmogorov and Smirnov; the smallest p-value pays for the number of tests. A pai
 
 Rabanser, Günnemann and Lipton (2019), Failing loudly, NeurIPS, section 3: tests on the softmax outputs (BBSDs), one for
 each, adjusted by Bonferroni.
+
+What comes one by one is tested as it comes, by `StreamTest`, whose p-value holds at every look.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from verdict.decide.people import hash_ids
+from verdict.decide.guarantee import Gamblers
+from verdict.decide.people import hash_ids, keyed_uniform
+from verdict.decide.signals import max_probability
+from verdict.stats.scores import top_class
 
 DISTANCE = "distance"
 # Up to so many rows the p-value is exact; beyond, the asymptotic law is as good and a hundred times faster.
@@ -55,3 +60,76 @@ def compare_batch(reference: Mapping[str, np.ndarray], batch: Mapping[str, np.nd
 def batch_p_value(reference: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray]) -> float:
     """P-value of "this batch comes from where the reference does", over all signals."""
     return float(compare_batch(reference, batch)["adjusted"].min())
+
+
+# Values in [0, 1] are compared in so many steps, fixed beforehand: what was seen is then a table of counts.
+_N_STEPS = 4096
+_MAX_GROUPS = 100_000
+# Of the share of a stake that is bet on a p-value's being low (or high), and far from one half (or near it).
+_BETS = (-1.9, -1.0, -0.4, 0.4, 1.0, 1.9)
+
+
+def stream_signals(probs: np.ndarray, foreign: np.ndarray | None) -> dict[str, np.ndarray]:
+    """What is watched of a stream, each (n,) in [0, 1]: how sure the model is, its answer, and the pairs' p-values."""
+    # Most answers are nearly certain: t / (1 + t) of t = -log(1 - p) keeps them apart.
+    doubt = -np.log1p(-np.minimum(max_probability(probs), 1 - 1e-15))
+    found = {"certainty": doubt / (1 + doubt), "answer": top_class(probs) / probs.shape[1]}
+    return found if foreign is None else found | {"foreign": foreign}
+
+
+class StreamTest:
+    """Whether rows that come one by one are still exchangeable with those of calib; it holds at every look.
+
+    Each row's conformal p-value among the rows of calib and all before it, ties broken by a number that depends on the
+    pair alone, is uniform and independent of the earlier ones as long as they are. Gamblers bet that it is not. The
+    first row of each group is compared, of the last 100,000 groups, so that memory does not grow.
+
+    Vovk, Gammerman and Shafer (2022), Algorithmic Learning in a Random World, second edition, chapter 8.
+    """
+
+    def __init__(self, known: Mapping[str, np.ndarray]):
+        self._signals, self._groups, self._p_value = list(known), dict[str, None](), 1.0
+        self._counts = np.stack([np.bincount(_step(column), minlength=_N_STEPS) for column in known.values()])
+        self._gamblers = Gamblers(len(known) * 2 * len(_BETS))
+
+    def update(self, new: Mapping[str, np.ndarray], groups: Sequence[str], pair_ids: Sequence[str]) -> np.ndarray:
+        """P-values of "nothing has changed up to this row", (n,), never rising, over the rows that came before too.
+
+        ValueError if the signals are not those of calib.
+        """
+        if list(new) != self._signals:
+            raise ValueError(f"expected the signals {self._signals}, got {list(new)}")
+        rows = np.flatnonzero([self._is_first(group) for group in groups])
+        found = np.full(len(groups), np.nan)
+        if len(rows):
+            ids = [pair_ids[row] for row in rows]
+            p_values = [self._ranks(place, _step(new[name][rows]), ids) for place, name in enumerate(self._signals)]
+            sides = [centred for p in p_values for centred in (p - 0.5, np.abs(2 * p - 1) - 0.5)]
+            factors = 1 + np.stack(sides, axis=1)[:, :, None] * np.array(_BETS)
+            found[rows] = self._gamblers.play(factors.reshape(len(rows), -1))
+        found = pd.Series(found).ffill().fillna(self._p_value).to_numpy()
+        self._p_value = float(found[-1]) if len(found) else self._p_value
+        return found
+
+    def _is_first(self, group: str) -> bool:
+        is_first = group not in self._groups
+        self._groups[group] = None
+        if len(self._groups) > _MAX_GROUPS:
+            del self._groups[next(iter(self._groups))]
+        return is_first
+
+    def _ranks(self, signal: int, steps: np.ndarray, pair_ids: Sequence[str]) -> np.ndarray:
+        """Conformal p-values of rows among all before each, (n,), and count them in."""
+        counts, n = self._counts[signal], len(steps)
+        above, alike = counts.sum() - np.cumsum(counts)[steps], counts[steps] + 1
+        before = np.tri(n, k=-1, dtype=bool)
+        above += ((steps[None, :] > steps[:, None]) & before).sum(axis=1)
+        alike += ((steps[None, :] == steps[:, None]) & before).sum(axis=1)
+        total = counts.sum() + 1 + np.arange(n)
+        np.add.at(counts, steps, 1)
+        uniform = keyed_uniform(pair_ids, seed=0, stream=f"stream.{self._signals[signal]}")
+        return (above + uniform * alike) / total
+
+
+def _step(values: np.ndarray) -> np.ndarray:
+    return np.minimum((np.asarray(values) * _N_STEPS).astype(np.int64), _N_STEPS - 1)

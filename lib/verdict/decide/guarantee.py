@@ -159,6 +159,35 @@ def betting_p_value(excess: np.ndarray, bets: np.ndarray) -> np.ndarray:
     return np.exp(-np.maximum(wealth.max(axis=0, initial=0.0), 0.0))
 
 
+class Gamblers:
+    """The mean wealth of gamblers who play the same bets, but begin at different rounds, since nobody knows when.
+
+    Where no bet wins in expectation it ever exceeds 1 / p with probability p at most, however often it is looked at. A
+    share 1 / log2(t + 1) - 1 / log2(t + 2) of the gamblers begins with round t = 1, 2, …; the others hold their stake.
+    Not beginning at once costs about log(t) + 2 log(log t) of log wealth, where beginning too early costs all.
+
+    Ville's inequality; Vovk (2021), Testing randomness online, Statistical Science 36, section 5, on when to begin.
+    """
+
+    def __init__(self, n_bets: int, *shape: int):
+        self._wealth, self.n_rounds, self.highest = np.zeros((*shape, n_bets)), 0, np.ones(shape)
+
+    def play(self, factors: np.ndarray) -> np.ndarray:
+        """The p-values after each round, (n, ...), never rising: one over the highest wealth so far.
+
+        `factors` (n, ..., n_bets) >= 0: by what each bet multiplies its stake, at most 1 in expectation.
+        """
+        found = np.empty(factors.shape[:-1])
+        shares = 1 / np.log2(np.arange(self.n_rounds + 1, self.n_rounds + len(factors) + 2) + 1)
+        for place, factor in enumerate(factors):
+            # Beyond 1e300 a wealth says nothing more, and must not become infinite.
+            self._wealth = np.minimum((self._wealth + shares[place] - shares[place + 1]) * factor, 1e300)
+            self.highest = np.maximum(self.highest, shares[place + 1] + self._wealth.mean(axis=-1))
+            found[place] = self.highest
+        self.n_rounds += len(factors)
+        return 1 / found
+
+
 def steps_of(score: np.ndarray, *, n_steps: int = N_STEPS) -> np.ndarray:
     """Falling distinct thresholds that let out about 1, 2, … of n_steps equal shares of these scores."""
     finite = np.sort(np.asarray(score)[np.isfinite(score)])[::-1]

@@ -97,21 +97,21 @@ def force(
     tau_critical: float | None,
     foreign: np.ndarray | None = None,
     tau_pair: float | None = None,
-    is_batch_foreign: bool = False,
+    is_batch_foreign: bool | np.ndarray = False,
 ) -> np.ndarray:
     """The hard gate: which pairs go to a person whatever their score.
 
     `critical` (n,) in [0, 1]: signals of which each alone may stop an automatic answer; `is_empty` (n,): whether the
     conformal set is empty: no class is plausible, so no answer of the model is; `tau_critical`: None: only empty sets
     are forced; `foreign` (n,) in [0, 1]: p-value of each pair's being no stranger, of which `tau_pair` is the largest
-    that is not believed; `is_batch_foreign`: whether no pair may go out alone. Returns (n,): values of `Forced`; an
-    empty set is named first, a foreign batch last.
+    that is not believed; `is_batch_foreign`: whether no pair may go out alone, or (n,) whether each may not. Returns
+    (n,): values of `Forced`; an empty set is named first, a foreign batch last.
     """
     is_low = np.zeros(len(is_empty), dtype=bool)
     if tau_critical is not None:
         for name, signal in critical.items():
             is_low |= check_unit(f"signal {name}", signal) <= tau_critical
-    reasons = np.full(len(is_empty), Forced.FOREIGN_BATCH if is_batch_foreign else Forced.NONE)
+    reasons = np.where(np.broadcast_to(is_batch_foreign, len(is_empty)), Forced.FOREIGN_BATCH, Forced.NONE)
     if foreign is not None and tau_pair is not None:
         reasons = np.where(check_unit("foreign", foreign) <= tau_pair, Forced.FOREIGN, reasons)
     reasons = np.where(is_low, Forced.CRITICAL_SIGNAL, reasons)

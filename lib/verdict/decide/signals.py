@@ -20,6 +20,8 @@ ENSEMBLE_STABILITY = "ensemble_stability"
 CONFORMAL_CONFIDENCE = "conformal_confidence"
 VIEW_STABILITY = "view_stability"
 QUESTION_CONSISTENCY = "question_consistency"
+# What a single answer of a single model gives; the other signals need more models, or more answers.
+OF_ONE_ANSWER = (MAX_PROBABILITY, ENTROPY_CONFIDENCE, CONFORMAL_CONFIDENCE)
 
 
 def max_probability(probs: np.ndarray) -> np.ndarray:
@@ -55,6 +57,13 @@ def conformal_confidence(sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     size = sets.sum(axis=1)
     return np.where(size == 0, 0.0, 1 / np.maximum(size, 1)), size == 0
+
+
+def of_one_answer(probs: np.ndarray, qhat: float) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The signals `OF_ONE_ANSWER` of calibrated probabilities (n, K), (n,) each, and the conformal sets (n, K)."""
+    sets = 1 - probs <= qhat
+    found = {MAX_PROBABILITY: max_probability(probs), ENTROPY_CONFIDENCE: entropy_confidence(probs)}
+    return found | {CONFORMAL_CONFIDENCE: conformal_confidence(sets)[0]}, sets
 
 
 def consistency_by_pair(

@@ -30,15 +30,14 @@ from verdict.decide.signals import (
     ENSEMBLE_STABILITY,
     ENTROPY_CONFIDENCE,
     MAX_PROBABILITY,
+    OF_ONE_ANSWER,
     QUESTION_CONSISTENCY,
     VIEW_STABILITY,
     composite,
-    conformal_confidence,
     consistency_by_pair,
     distance_confidence,
     ensemble_stability,
-    entropy_confidence,
-    max_probability,
+    of_one_answer,
 )
 from verdict.decide.takeover import People, choose_people
 from verdict.model.predict import logits_of
@@ -53,8 +52,6 @@ if TYPE_CHECKING:
     from verdict.workflow.stage import Stage
 
 TUNING = "tuning"
-# What a single answer of a single model gives; the other signals need more models, or more answers.
-OF_ONE_ANSWER = (MAX_PROBABILITY, ENTROPY_CONFIDENCE, CONFORMAL_CONFIDENCE)
 MAXIMUM, ENTROPY, ONE_MODEL = "maximum probability", "entropy", "composite of one answer"
 
 
@@ -190,19 +187,19 @@ def read_evidence(
         raise ValueError("the models of several seeds do not answer the same pairs in the same order")
     by_seed = {seed: softmax(logits_of(other) / calibrated.temperatures[seed]) for seed, other in tables.items()}
     probs = by_seed[calibrated.seed]
-    answer, sets = top_class(logits_of(table)), 1 - probs <= calibrated.qhat
-    conformal, is_empty = conformal_confidence(sets)
-    signals = {MAX_PROBABILITY: max_probability(probs), ENTROPY_CONFIDENCE: entropy_confidence(probs)}
+    answer = top_class(logits_of(table))
+    own, sets = of_one_answer(probs, calibrated.qhat)
+    signals = {name: own[name] for name in (MAX_PROBABILITY, ENTROPY_CONFIDENCE)}
     if len(by_seed) > 1:
         signals[ENSEMBLE_STABILITY] = ensemble_stability(np.stack(list(by_seed.values())), answer)
     if view_logits is not None:
         views = np.concatenate([probs[None], softmax(view_logits / calibrated.temperature)])
         signals[VIEW_STABILITY] = ensemble_stability(views, answer)
-    signals[CONFORMAL_CONFIDENCE] = conformal
+    signals[CONFORMAL_CONFIDENCE] = own[CONFORMAL_CONFIDENCE]
     strange = {} if limits is None else {"foreign": foreign, "tau_pair": limits.pair}
     if limits is not None and batch is not None:
         strange["is_batch_foreign"] = batch <= limits.batch
-    forced = force(signals, is_empty, tau_critical=critical_floor, **strange)
+    forced = force(signals, ~sets.any(axis=1), tau_critical=critical_floor, **strange)
     return Evidence(table, probs, sets, signals, composite(signals, consistency), forced, consistency, foreign, batch)
 
 

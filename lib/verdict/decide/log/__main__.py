@@ -1,9 +1,12 @@
-"""Command line of the audit."""
+"""Command line of the audit, and of decisions on new cases."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from verdict.base import paths
@@ -11,6 +14,7 @@ from verdict.base.artifacts import read_json
 from verdict.decide.log.explain import explain_item
 from verdict.decide.log.log import find_item
 from verdict.decide.log.replay import replay_log
+from verdict.workflow.start import tell
 
 
 def _recorded(log: Path) -> str:
@@ -18,6 +22,35 @@ def _recorded(log: Path) -> str:
     record = log.with_name("run.json")
     outputs = read_json(record)["outputs"] if record.is_file() else {}
     return next((sha256 for name, sha256 in outputs.items() if name.endswith(f"/{log.name}")), "")
+
+
+def _decide(profile: str, source: str, out: Path) -> int:
+    from verdict.decide.log.stream import decide_stream, load_stored
+
+    try:
+        with contextlib.nullcontext(sys.stdin.buffer) if source == "-" else open(source, "rb") as file:
+            name = "standard input" if source == "-" else source
+            counts = decide_stream(load_stored(profile), file, name, out, progress=_rarely(tell))
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        tell(f"decide: {error.args[0] if isinstance(error, KeyError) else error}")
+        return 2
+    told = ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items()) if n)
+    print(f"{out}: {told or 'no new case'}")
+    if counts["forced by foreign_batch"]:
+        tell("ALARM: the cases have changed since the policy was tuned; nothing goes out alone in this log any more")
+    return 0
+
+
+def _rarely(say: Callable[[str], None], pause_s: float = 5.0) -> Callable[[str], None]:
+    """Say something at most once in so many seconds."""
+    last = [time.monotonic()]
+
+    def told(text: str) -> None:
+        if time.monotonic() - last[0] >= pause_s:
+            last[0] = time.monotonic()
+            say(text)
+
+    return told
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,12 +64,18 @@ def main(arguments: list[str] | None = None) -> int:
     explain = commands.add_parser("explain", help="say in words why a pair was decided as it was")
     explain.add_argument("pair_id", nargs="?", default="")
     replay = commands.add_parser("replay", help="decide every item again from what was logged, and compare")
-    for command in (explain, replay):
+    new = commands.add_parser("decide", help="decide new cases by the stored policy of a report")
+    for command in (explain, replay, new):
         command.add_argument("--profile", default="digits", help="whose report's log to read (default: %(default)s)")
+    for command in (explain, replay):
         command.add_argument("--log", type=Path, metavar="PATH", help="another log (JSONL)")
+    new.add_argument("--in", dest="source", required=True, metavar="PATH", help="new cases, JSON lines; - is the input")
+    new.add_argument("--out", type=Path, required=True, metavar="PATH", help="log that the decisions are appended to")
     options = parser.parse_args(arguments)
     if options.command == "explain" and not options.pair_id:
         parser.error("name a pair: make explain PAIR=id")
+    if options.command == "decide":
+        return _decide(options.profile, options.source, options.out)
     log = options.log or paths.stage_dir(options.profile, "08_policy") / "audit.jsonl"
     try:
         if options.command == "explain":

@@ -92,7 +92,7 @@ def _clarification(asked: Asked, classes: list[str]) -> str:
 
 
 def _ending(item: Item) -> str:
-    text = f"Final answer: {item.final_answer}"
+    text = f"Final answer: {item.final_answer or 'none yet'}"
     if item.true_answer is not None:
         text += " (right)" if item.final_answer == item.true_answer else f" (wrong: the truth is {item.true_answer})"
     return text + ("." if item.cost is None else f". Cost {item.cost:.4g}.")

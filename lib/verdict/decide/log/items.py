@@ -13,7 +13,7 @@ from verdict.decide.questions import Clarification
 from verdict.stats.scores import top_class
 
 _PER_PAIR = (
-    *("pair_id", "image_id", "group_id", "split", "hypothesis"),
+    *("pair_id", "image_id", "group_id", "split", "hypothesis", "date"),
     *("logits", "probs", "consistency", "foreign", "score", "cost"),
 )
 
@@ -22,14 +22,14 @@ _PER_PAIR = (
 class DecidedBatch:
     """Decided pairs as arrays, all with n rows.
 
-    `pair_id`, `image_id`, `group_id`, `split`, `hypothesis` (n,); `logits`, `probs` (n, K): `probs` is the softmax of
-    logits / temperature; `signals` (n,): the critical signals that the gate and the score used; `sets` (n, K); `score`
-    (n,); `forced`, `decision` (n,): from `force` and `decide`; `human` (n,): the person's answers; logged only where
-    the person decided; `classes` (K,); `consistency` (n,); `foreign` (n,), `batch`: p-values of "no stranger", of each
-    pair and of all; `promise`: fields of `Promised`; `qhat`: LAC threshold of the conformal sets;
-    `clarification`: logged only where the decision is to clarify; `questions`: names of the questions by index;
-    `response_names`: names of the responses by index, ("no", "yes") or the classes; `y_true` (n,); `cost` (n,):
-    realised cost of the decision.
+    `pair_id`, `image_id`, `group_id`, `split`, `hypothesis`, `date` (n,); `logits`, `probs` (n, K): `probs` is the
+    softmax of logits / temperature; `signals` (n,): the critical signals that the gate and the score used; `sets`
+    (n, K); `score` (n,); `forced`, `decision` (n,): from `force` and `decide`; `classes` (K,); `consistency` (n,);
+    `foreign` (n,), `batch`: p-values of "no stranger", of each pair and of all, or (n,) of all up to each; `promise`:
+    fields of `Promised`; `qhat`: LAC threshold of the conformal sets. New cases lack the rest: `human` (n,): the
+    person's answers; logged only where the person decided; `clarification`: logged only where the decision is to
+    clarify; `questions`: names of the questions by index; `response_names`: names of the responses by index, ("no",
+    "yes") or the classes; `y_true` (n,); `cost` (n,): realised cost of the decision.
     """
 
     pair_id: Sequence[str]
@@ -37,13 +37,14 @@ class DecidedBatch:
     group_id: Sequence[str]
     split: Sequence[str]
     hypothesis: Sequence[str] | None
+    date: Sequence[str | None] | None = None
     logits: np.ndarray
     probs: np.ndarray
     temperature: float
     signals: Mapping[str, np.ndarray]
     consistency: np.ndarray | None = None
     foreign: np.ndarray | None = None
-    batch: float | None = None
+    batch: float | np.ndarray | None = None
     promise: Mapping[str, Any] | None = None
     sets: np.ndarray
     qhat: float | None
@@ -51,13 +52,13 @@ class DecidedBatch:
     forced: np.ndarray
     decision: np.ndarray
     policy: Policy
-    human: np.ndarray
-    clarification: Clarification
-    questions: Sequence[str]
-    response_names: Sequence[str]
+    human: np.ndarray | None = None
+    clarification: Clarification | None = None
+    questions: Sequence[str] = ()
+    response_names: Sequence[str] = ()
     classes: Sequence[str]
-    y_true: np.ndarray
-    cost: np.ndarray
+    y_true: np.ndarray | None = None
+    cost: np.ndarray | None = None
     model_hash: str
     params_hash: str
     run_id: str
@@ -73,36 +74,41 @@ def iter_items(batch: DecidedBatch) -> Iterator[dict[str, Any]]:
     """
     classes, model = list(batch.classes), top_class(batch.logits)
     shared = {name: getattr(batch, name) for name in ("temperature", "model_hash", "params_hash", "run_id")}
-    shared |= {"classes": classes, "thresholds": asdict(batch.policy)}
-    shared["thresholds"] |= {name: getattr(batch, name) for name in ("qhat", "batch", "promise")}
-    columns = {name: column for name in _PER_PAIR if (column := getattr(batch, name)) is not None}
+    shared |= {"classes": classes}
+    thresholds = asdict(batch.policy) | {name: getattr(batch, name) for name in ("qhat", "promise")}
+    foreign = np.broadcast_to(np.array(batch.batch, dtype=object), len(batch))
+    columns = {name: _plain(column) for name in _PER_PAIR if (column := getattr(batch, name)) is not None}
+    signals = {name: _plain(signal) for name, signal in batch.signals.items()}
     for row in range(len(batch)):
         decision, answer, asked = Decision(batch.decision[row]), model[row], None
-        if decision is Decision.CLARIFY:
+        if decision is not Decision.AUTO and batch.human is None:
+            answer = None
+        elif decision is Decision.CLARIFY:
             answer, asked = top_class(batch.clarification.posterior[row]), _asked(batch, row)
         elif decision is Decision.HUMAN:
             answer = batch.human[row]
         members = [name for name, is_in in zip(classes, batch.sets[row], strict=True) if is_in]
         yield {
             **dict.fromkeys(_PER_PAIR),
-            **{name: _plain(column[row]) for name, column in columns.items()},
-            "signals": {name: _plain(signal[row]) for name, signal in batch.signals.items()},
+            **{name: column[row] for name, column in columns.items()},
+            "signals": {name: signal[row] for name, signal in signals.items()},
             "conformal_set": members,
             "set_size": len(members),
             "decision": decision.text,
             "forced_by": Forced(batch.forced[row]).text,
             "model_answer": classes[model[row]],
             "clarification": asked,
-            "human_answer": classes[answer] if decision is Decision.HUMAN else None,
-            "final_answer": classes[answer],
-            "true_answer": classes[batch.y_true[row]],
+            "human_answer": classes[answer] if decision is Decision.HUMAN and answer is not None else None,
+            "final_answer": None if answer is None else classes[answer],
+            "true_answer": None if batch.y_true is None else classes[batch.y_true[row]],
+            "thresholds": {**thresholds, "batch": foreign[row]},
             **shared,
         }
 
 
-def _plain(value: Any) -> Any:
-    """A value of numpy as one of Python."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+def _plain(column: Sequence[Any]) -> Sequence[Any]:
+    """Values of numpy as those of Python."""
+    return column.tolist() if isinstance(column, np.ndarray) else column
 
 
 def _asked(batch: DecidedBatch, row: int) -> dict[str, Any]:

@@ -75,13 +75,17 @@ class Asked(_Strict):
 
 
 class Item(_Strict):
-    """One decision with everything that it depends on. Integers of classes do not appear: `classes` gives the order."""
+    """One decision with everything that it depends on. Integers of classes do not appear: `classes` gives the order.
+
+    `final_answer` is null while the person who is asked has not answered; `date` is what the case itself says.
+    """
 
     pair_id: Text
     image_id: Text
     group_id: Text
     split: Text
     hypothesis: str | None
+    date: str | None = None
     classes: Annotated[list[Text], Field(min_length=2)]
     logits: list[float]
     temperature: Annotated[float, Field(gt=0)]
@@ -98,7 +102,7 @@ class Item(_Strict):
     model_answer: Text
     clarification: Asked | None
     human_answer: Text | None
-    final_answer: Text
+    final_answer: Text | None
     true_answer: Text | None
     cost: float | None
     model_hash: Text

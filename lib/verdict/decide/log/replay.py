@@ -161,10 +161,11 @@ def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
     yield from ((f"signals.{name}", signals[name], of_signals[name]) for name in of_signals if name in signals)
     yield "score", score, composite(signals, consistency)
     yield from ((name, logged(name), expected) for name, expected in equal.items())
+    asked = (Decision.CLARIFY, Decision.HUMAN)
     yield (
         "clarification, human_answer",
         [(item.clarification is not None, item.human_answer is not None) for item in items],
-        [(item.decision == Decision.CLARIFY.text, item.decision == Decision.HUMAN.text) for item in items],
+        [tuple(item.decision == one.text and item.final_answer is not None for one in asked) for item in items],
     )
     # The truth and the person's answer, where they are logged, are classes.
     named = [{item.true_answer, item.human_answer} <= {None, *item.classes} for item in items]

@@ -1,0 +1,209 @@
+"""New cases by a stored policy: the report's own decisions, a log that is its own state, and a test that is heard."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from simulated_stage import KEPT, make_stage
+from verdict.base.labels import class_names
+from verdict.decide.log.explain import explain_item
+from verdict.decide.log.log import find_item, read_log
+from verdict.decide.log.replay import replay_log
+from verdict.decide.log.stream import decide_stream, numbered_lines, stored_of
+from verdict.decide.policy import Forced, Policy
+from verdict.decide.signals import ENSEMBLE_STABILITY
+from verdict.pages.deferral import Calibrated, costs_of, decide_batch, gather, log_decisions, people_of
+from verdict.workflow.stages import DISTANCES
+
+CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.9, 0.1)
+GIVEN = ("pair_id", "image_id", "group_id", "hypothesis", "logits", "signals", "foreign")
+DECIDED = ("pair_id", "decision", "forced_by", "conformal_set", "model_answer")
+MEASURED = ("probs", "score", "foreign")
+
+
+def distances_of(stage):
+    rng, tables = np.random.default_rng(5), [stage.tables[split, 11] for split in ("calib", "test")]
+    parts = [table[["pair_id", "split"]].assign(distance=rng.gamma(4, 1, len(table))) for table in tables]
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture(scope="module", params=["distances", "logits alone"])
+def report(request, tmp_path_factory):
+    """A report's log of its test pairs, and the policy that stands in it."""
+    folder = tmp_path_factory.mktemp("report")
+    stage = make_stage("08_policy", folder)
+    if request.param == "distances":
+        stage.asked[DISTANCES] = distances_of(stage)
+    else:
+        stage.tables = {key: table for key, table in stage.tables.items() if key[1] == 11}
+    calibrated = CALIBRATED if request.param == "distances" else Calibrated({11: 2.0}, 11, 0.9, 0.1)
+    people, costs = people_of(stage, stage.tables["calib", 11]), costs_of(stage.params.policy, class_names())
+    found = gather(stage, "test", calibrated, KEPT)
+    low, high = np.quantile(found.score[found.forced == Forced.NONE], [0.3, 0.7])
+    policy = Policy(float(high), float(low), stage.params.policy.critical_floor, 0.01, 0.01)
+    batch = decide_batch(stage, found, people, policy, calibrated=calibrated, kept=KEPT, costs=costs)
+    log_decisions(folder / "audit.jsonl", batch)
+    return folder / "audit.jsonl", stored_of(stage, next(read_log(folder / "audit.jsonl")), KEPT)
+
+
+def given(log, *names, **changes):
+    """Cases as somebody gives them: some fields of the items of a log."""
+    items = map(json.loads, Path(log).read_bytes().splitlines())
+    return [{name: item[name] for name in names or GIVEN} | changes for item in items]
+
+
+def run(stored, rows, out):
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    return decide_stream(stored, io.BytesIO(text.encode()), "new.jsonl", out)
+
+
+def test_a_reports_own_test_pairs_are_decided_as_in_the_report(report, tmp_path):
+    log, stored = report
+    counts = run(stored, given(log, model=stored.head.model_hash), tmp_path / "out.jsonl")
+    theirs, ours = (list(map(json.loads, path.read_bytes().splitlines())) for path in (log, tmp_path / "out.jsonl"))
+    assert [[one[name] for name in DECIDED] for one in ours] == [[one[name] for name in DECIDED] for one in theirs]
+    for name in MEASURED if stored.distances is not None else MEASURED[:2]:
+        np.testing.assert_allclose([one[name] for one in ours], [one[name] for one in theirs], rtol=0, atol=1e-12)
+    assert len({one["decision"] for one in theirs}) == 3 and counts["without the model's name"] == 0
+    assert sum(counts[name] for name in ("auto", "clarify", "human")) == len(theirs)
+    replay = replay_log(tmp_path / "out.jsonl")
+    assert replay.is_identical, replay.text
+    asked = next(one["pair_id"] for one in ours if one["decision"] == "clarify")
+    assert "Final answer: none yet." in explain_item(find_item(tmp_path / "out.jsonl", asked))
+
+
+def test_a_run_that_is_killed_anywhere_goes_on_without_a_lost_or_doubled_line(report, tmp_path):
+    log, stored = report
+    rows, out = given(log), tmp_path / "out.jsonl"
+    run(stored, rows, out)
+    whole = out.read_bytes()
+    ends = [place + 1 for place, byte in enumerate(whole) if byte == ord("\n")]
+    for size in (0, 17, ends[0], ends[0] + 1, ends[511], ends[511] + 900, ends[-1] - 1, ends[-1]):
+        out.write_bytes(whole[:size])
+        counts = run(stored, rows, out)
+        assert out.read_bytes() == whole, size
+        assert counts["passed over"] == sum(end <= size for end in ends)
+
+
+def test_what_comes_later_goes_on_where_the_log_ended(report, tmp_path):
+    log, stored = report
+    rows, out = given(log), tmp_path / "out.jsonl"
+    run(stored, rows, tmp_path / "whole.jsonl")
+    for part in (rows[:300], rows[:400], rows[400:650], rows[400:]):
+        run(stored, part, out)
+    assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    with pytest.raises(ValueError, match=r"line 701: .* is it of other cases"):
+        run(stored, [*rows[:300], *rows[301:], rows[0] | {"pair_id": "another"}], out)
+    with pytest.raises(ValueError, match=r"has 10 cases, and .* has decided 701"):
+        run(stored, rows[:10], out)
+
+
+def test_after_an_alarm_every_later_case_goes_to_a_person(report, tmp_path):
+    log, stored = report
+    rows, out = given(log), tmp_path / "out.jsonl"
+    unsure = [row | {"pair_id": f"{row['pair_id']}-2", "group_id": f"{row['group_id']}-2"} for row in rows]
+    unsure = [row | {"logits": [0.2 * one for one in row["logits"]]} for row in unsure]
+    counts = run(stored, rows + unsure, out)
+    items = [json.loads(line) for line in out.read_bytes().splitlines()]
+    alarm = next(place for place, one in enumerate(items) if one["thresholds"]["batch"] <= 0.01)
+    assert 701 < alarm < 701 + 300
+    assert {one["decision"] for one in items[alarm:]} == {"human"}
+    assert sum(one["forced_by"] == "foreign_batch" for one in items) == counts["forced by foreign_batch"] > 100
+    assert all(one["forced_by"] != "foreign_batch" for one in items[:alarm])
+    p_values = [one["thresholds"]["batch"] for one in items]
+    assert p_values == sorted(p_values, reverse=True)
+    again = [row | {"pair_id": f"{row['pair_id']}-3"} for row in rows[:5]]
+    run(stored, again, out)
+    last = [json.loads(line) for line in out.read_bytes().splitlines()[-5:]]
+    assert {one["decision"] for one in last} == {"human"} and last[-1]["pair_id"] == again[-1]["pair_id"]
+    assert "differs from what the policy was tuned on" in explain_item(find_item(out, again[-1]["pair_id"]))
+
+
+FAULTS = {
+    "model": ({"model": "another"}, r"line 4, column 'model': 'another', where the policy was tuned for .*text1"),
+    "classes": ({"logits": [0.1, 0.2, 0.3]}, r"line 4, column 'logits': expected 2 numbers"),
+    "not finite": ({"logits": [0.1, 1e9]}, r"line 4, column 'logits'"),
+    "words": ({"logits": [0.1, "2"]}, r"line 4, column 'logits'"),
+    "no id": ({"pair_id": None, "hypothesis": None}, r"line 4: there is no column 'pair_id'"),
+    "id": ({"pair_id": ["a"]}, r"line 4, column 'pair_id': expected a text"),
+    "other form": ({"logits": None}, r"line 4, column 'logits'"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_case_that_cannot_be_decided_stops_the_run_after_those_before_it(report, tmp_path, fault):
+    log, stored = report
+    rows, (changes, match) = given(log), FAULTS[fault]
+    with pytest.raises(ValueError, match=match):
+        run(stored, [*rows[:3], rows[3] | changes, *rows[4:]], tmp_path / "out.jsonl")
+    assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 3
+    run(stored, rows, tmp_path / "out.jsonl")
+    assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == len(rows)
+
+
+def test_what_the_policy_was_tuned_with_must_be_given(report, tmp_path):
+    log, stored = report
+    if stored.distances is None:
+        run(stored, given(log, "pair_id", "logits"), tmp_path / "out.jsonl")
+        return
+    with pytest.raises(ValueError, match=f"line 1, column '{ENSEMBLE_STABILITY}': is missing"):
+        run(stored, given(log, "pair_id", "logits", "foreign"), tmp_path / "out.jsonl")
+    with pytest.raises(ValueError, match="column 'foreign': is missing"):
+        run(stored, given(log, "pair_id", "logits", "signals"), tmp_path / "out.jsonl")
+    far = given(log, "pair_id", "logits", "signals", distance=1e6)
+    counts = run(stored, far, tmp_path / "out.jsonl")
+    assert counts["forced by foreign"] > 100
+
+
+def test_lines_that_are_no_cases_and_logs_of_others_are_refused(report, tmp_path):
+    log, stored = report
+    rows, out = given(log), tmp_path / "out.jsonl"
+    for text, match in ((b"[1]\n", "line 1: expected an object"), (b"\n{\n", "line 2: "), (b'{"a": NaN}', "line 1: ")):
+        with pytest.raises(ValueError, match=match):
+            decide_stream(stored, io.BytesIO(text), "new.jsonl", out)
+    with pytest.raises(ValueError, match=r"line 2: the case .* comes twice"):
+        run(stored, [rows[0], rows[0]], out)
+    other = json.loads(log.read_bytes().splitlines()[0]) | {"params_hash": "another"}
+    for content, match in ((json.dumps(other), "line 1 was decided by another policy"), ("{}", "line 1 is damaged")):
+        out.write_text(content + "\n")
+        with pytest.raises(ValueError, match=match):
+            run(stored, rows, out)
+    assert run(stored, [], tmp_path / "nothing.jsonl").total() == 0
+
+
+def test_every_form_of_an_answer_gives_the_same_decisions(report, tmp_path):
+    log, stored = report
+    items = [json.loads(line) for line in log.read_bytes().splitlines()]
+    z = np.array([item["logits"] for item in items])
+    logprobs = z - np.logaddexp(z[:, :1], z[:, 1:])
+    rows = [
+        {name: value for name, value in row.items() if name != "logits"} | {"logprob_yes": yes, "logprob_no": no}
+        for row, (yes, no) in zip(given(log), logprobs.tolist(), strict=True)
+    ]
+    run(stored, rows, tmp_path / "out.jsonl")
+    ours = [json.loads(line) for line in (tmp_path / "out.jsonl").read_bytes().splitlines()]
+    assert [one["decision"] for one in ours] == [one["decision"] for one in items]
+    np.testing.assert_allclose([one["probs"] for one in ours], [one["probs"] for one in items], rtol=0, atol=1e-9)
+    rows[600]["logprob_no"] = 3.0
+    with pytest.raises(ValueError, match=r"log-probabilities are at most 0.*new.jsonl, line 601"):
+        run(stored, rows, tmp_path / "other.jsonl")
+    assert len((tmp_path / "other.jsonl").read_bytes().splitlines()) == 600
+
+
+class Pipe(io.BytesIO):
+    """Gives seven bytes at a time, as a slow writer would."""
+
+    def read1(self, size=-1):
+        return super().read1(7)
+
+
+def test_lines_come_whole_however_they_arrive():
+    text = b'{"a": 1}\n\n  \n{"b": 2}\r\nlast'
+    found = [line for lines in numbered_lines(Pipe(text), "in") for line in lines]
+    assert [(number, line.strip()) for number, line in found] == [(1, b'{"a": 1}'), (4, b'{"b": 2}'), (5, b"last")]
+    with pytest.raises(ValueError, match="in, line 1: more than"):
+        list(numbered_lines(io.BytesIO(b"x" * 9_000_000), "in"))
