@@ -58,6 +58,15 @@ class SimulatedStage(Stage):
         return {"outputs": {"somewhere/weights-s11.npz": "abc"}}
 
 
+def with_people(stage, *, facts=None, **human):
+    """The stage with people who are as good on all pairs and judge the whole at a glance, or with others."""
+    alike = {"accuracy": 0.95, "accuracy_on_errors": None, "clarify_accuracy": 0.8}
+    policy = stage.all_params.policy
+    changed = policy.model_copy(update={"human": policy.human.model_copy(update=alike | human), "facts": facts})
+    stage._params = stage.all_params.model_copy(update={"policy": changed})
+    return stage
+
+
 def params_with(*trials):
     """Parameters of the smoke profile with these trials alone, in its order."""
     params = load_params("smoke")

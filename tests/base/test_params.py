@@ -128,6 +128,8 @@ def test_every_fault_is_listed(base):
         ("statistics.level", 1.0),
         ("calibrate.alphas", [0.1, 0.0]),
         ("policy.human.accuracy", 0.4),
+        ("policy.human.accuracy_on_errors", 0.4),
+        ("policy.facts", {"refutes": 1.2, "proves": 0.5}),
         ("policy.costs.human", -0.1),
         ("policy.costs.error_of", {"entailed": 1.0}),
         ("policy.questions", {"is it true?": ["entailed"]}),
@@ -155,7 +157,7 @@ def test_an_impossible_value_is_refused_by_place(base, dotted, value):
     assert WHOLE.get(dotted, dotted) in str(caught.value)
 
 
-HUMAN = {"kind": "confusion", "accuracy": 0.9, "clarify_accuracy": 0.8, "seed": 5}
+HUMAN = {"kind": "confusion", "accuracy": 0.9, "accuracy_on_errors": None, "clarify_accuracy": 0.8, "seed": 5}
 EYE = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from verdict.decide.outcomes import Case, compare_policies, cost_of_belief, evaluate_policy
+from verdict.decide.outcomes import WITHOUT_QUESTIONS, Case, compare_policies, cost_of_belief, evaluate_policy
 from verdict.decide.policy import Costs, Decision, Forced, Outcomes, Policy, price_outcomes
 from verdict.stats.uncertainty import Resampler
 
@@ -120,7 +120,8 @@ def test_decisions_that_coincide_are_not_shown_to_cost_the_same_elsewhere():
 def test_comparison_holds_baselines_and_an_oracle_below_all():
     calib, test = as_case(1, CHEAP), as_case(2, CHEAP)
     table = compared(calib, test, {"noise": tuple(np.random.default_rng(5).uniform(size=(2, 1009)))})
-    assert list(table.index) == ["policy", "noise", "always auto", "always human", "random", "oracle"]
+    rest = ["noise", "always auto", "always human", "random", "oracle"]
+    assert list(table.index) == ["policy", WITHOUT_QUESTIONS, *rest]
     assert table["cost"].idxmin() == "oracle"
     model_error = test.outcomes.error[:, AUTO].mean()
     human_error = test.outcomes.error[:, HUMAN].mean()
@@ -132,6 +133,24 @@ def test_comparison_holds_baselines_and_an_oracle_below_all():
     assert table.loc["policy", "difference"] == 0
     assert table.loc["random", "difference_low"] > 0
     assert table.loc["noise", "difference_low"] > 0
+
+
+def test_without_questions_a_person_takes_over_whatever_would_be_asked():
+    """Where a question is cheap and as good as a person, everything that it answers costs the difference more."""
+    calib, test = (as_case(seed, Costs(human=0.3, clarify=0.1, error=1.0)) for seed in (1, 2))
+    both = [replace(case, outcomes=_as_good_a_question(case)) for case in (calib, test)]
+    table = compared(*both)
+    asked = table.loc["policy", "clarify"]
+    assert asked > 0.1 and table.loc["policy", "human"] == 0
+    row = table.loc[WITHOUT_QUESTIONS]
+    assert row["clarify"] == 0 and row["human"] > 0 and row["difference_low"] > 0
+    assert table.loc["policy", "cost"] < row["cost"] <= table.loc["policy", "cost"] + 0.2 * asked + 0.01
+
+
+def _as_good_a_question(case):
+    """Outcomes where a question is answered like a pair that is handed over, at 0.1 instead of 0.3."""
+    error = case.outcomes.error[:, [AUTO, HUMAN, HUMAN]]
+    return replace(case.outcomes, error=error, cost=error + np.array([0.0, 0.1, 0.3]))
 
 
 def test_the_price_of_the_gate_is_shown():

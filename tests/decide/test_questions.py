@@ -7,6 +7,7 @@ from verdict.decide.people import ConfusionHuman, ParametricHuman
 from verdict.decide.questions import (
     Questions,
     clarify,
+    expected_accuracy,
     expected_clarification,
     expected_information,
     question_responder,
@@ -64,12 +65,40 @@ def test_one_vote_in_the_binary_case():
     assert result.answer.tolist() == [0, 1, 0]
 
 
-def test_most_informative_question_comes_first_and_none_twice():
+def test_a_question_that_can_change_the_answer_comes_before_one_that_tells_more():
+    """Nine in ten for the second class: a fact that the first needs tells more and changes nothing."""
+    facts = Questions.facts(("needed", "enough"), refutes=0.9, proves=0.3)
+    likelihood, probs = facts.likelihood(0.9 * np.eye(2) + 0.05), np.array([[0.1, 0.9]])
+    assert expected_information(probs, likelihood)[0].argmax() == 0
+    by_hand = [0.9, 0.9 * (1 - 0.05 * 0.3) + 0.1 * 0.95 * 0.3]
+    assert expected_accuracy(probs, likelihood)[0] == pytest.approx(by_hand)
+    result = clarify(probs, likelihood, lambda rows, questions: np.ones(len(rows), dtype=int))
+    assert result.asked.tolist() == [[1]] and result.information[0, 0] < expected_information(probs, likelihood)[0, 0]
+
+
+def test_what_a_fact_settles_is_answered_by_the_person_and_the_rest_by_the_model():
+    """So asking is a mixture: no cheaper than both others from the price of a person times that share on."""
+    facts, rng = Questions.facts(("needed", "enough"), refutes=0.5, proves=0.36), np.random.default_rng(0)
+    confusion, truth = np.array([[0.95, 0.05], [0.1, 0.9]]), rng.integers(0, 2, 997)
+    prob = rng.choice([-1, 1], 997) * rng.uniform(0.15, 0.3, 997) + 0.5
+    probs, judged = np.column_stack([prob, 1 - prob]), confusion[truth]
+    after = expected_clarification(probs, facts.likelihood(confusion), facts.chances(judged))
+    model = probs.argmax(axis=1)
+    settled = np.where(model == 0, 0.5, 0.36)
+    rows = np.arange(997)
+    expected = settled * judged[rows, truth] + (1 - settled) * (model == truth)
+    assert after[rows, truth] == pytest.approx(expected)
+
+
+def test_most_helpful_question_comes_first_and_none_twice():
     probs = np.array([[0.5, 0.1, 0.4], [0.05, 0.15, 0.8]])
     truth = np.array([2, 0])
     responder, likelihood = certain(TABLE, truth, ["a", "b"]), noisy(TABLE, 0.05)
     one = clarify(probs, likelihood, responder)
-    assert one.asked[:, 0].tolist() == expected_information(probs, likelihood).argmax(axis=1).tolist()
+    right = expected_accuracy(probs, likelihood).round(12)
+    is_best = right == right.max(axis=1, keepdims=True)
+    assert is_best.sum(axis=1).max() > 1, "some are equal"
+    assert one.asked[:, 0].tolist() == (is_best * expected_information(probs, likelihood)).argmax(axis=1).tolist()
     three = clarify(probs, likelihood, responder, n_questions=3)
     assert all(sorted(row) == [0, 1, 2] for row in three.asked.tolist())
     # The order of questions does not matter to Bayes: the product of all likelihoods.

@@ -7,15 +7,16 @@ import pytest
 from simulated_stage import pairs_of, simulated_table
 from verdict.base.params import load_params
 from verdict.decide.people import ParametricHuman
-from verdict.decide.takeover import CLASS_QUESTION, SENTENCE_QUESTION, choose_people
+from verdict.decide.takeover import CLASS_QUESTION, SENTENCE_FACTS, SENTENCE_QUESTION, choose_people
 
 POLICY = load_params("smoke").policy
 ANIMALS = ("cat", "dog", "emu")
 
 
-def settings(kind="parametric", confusion=None, **changes):
-    human = POLICY.human.model_copy(update={"kind": kind, "confusion": confusion})
-    return POLICY.model_copy(update={"human": human, **changes})
+def settings(kind="parametric", confusion=None, on_errors=None, **changes):
+    """Somebody who is asked at a glance and right in four of five cases, unless changed."""
+    own = {"kind": kind, "confusion": confusion, "accuracy_on_errors": on_errors, "clarify_accuracy": 0.8}
+    return POLICY.model_copy(update={"human": POLICY.human.model_copy(update=own), "facts": None, **changes})
 
 
 def voted(table, *, right=5, wrong=0):
@@ -40,7 +41,24 @@ def test_a_simulated_person_has_the_accuracy_of_the_parameters(table):
     people = choose_people(settings(), pairs_of(table), table)
     assert isinstance(people.careful, ParametricHuman)
     assert people.careful.accuracy == POLICY.human.accuracy
-    assert people.likelihood[0].diagonal().tolist() == [POLICY.human.clarify_accuracy] * 2
+    assert people.likelihood[0].diagonal().tolist() == pytest.approx([0.8] * 2)
+
+
+def test_a_person_may_err_where_the_model_errs_and_elsewhere_as_in_mean(table):
+    is_wrong = (table["logit_1"] > 0) != (table["y_true"] == 1)
+    assert 0 < is_wrong.sum() < len(table)
+    people = choose_people(settings(on_errors=0.7), pairs_of(table), table)
+    found = right(people.careful, table)
+    assert found[is_wrong] == pytest.approx(0.7) and found[~is_wrong] == pytest.approx(POLICY.human.accuracy)
+    # Whom the model knows nothing of is judged by class as those of calib are, whatever the model says of the pair.
+    other = simulated_table("independent", n=31, seed=1)
+    by_class = [found[table["y_true"] == k].mean() for k in (0, 1)]
+    assert right(people.careful, other) == pytest.approx(np.array(by_class)[other["y_true"]])
+    known = choose_people(settings(on_errors=0.7), pairs_of(table), table, answered=pd.concat([table, other]))
+    assert set(right(known.careful, other).round(6)) == {0.7, POLICY.human.accuracy}
+    # What the model may assume comes from the tuning rows alone.
+    assert known.likelihood.tolist() == people.likelihood.tolist()
+    assert people.is_simulated and right(people.hasty, table).mean() == pytest.approx(0.8)
 
 
 def test_a_person_may_err_by_class(table):
@@ -50,7 +68,7 @@ def test_a_person_may_err_by_class(table):
     assert said.tolist() == [list(matrix[k]) for k in table["y_true"]]
     # The one who is asked at a glance guesses so often that the mean over these pairs falls to the wanted accuracy.
     mean = right(people.careful, table).mean()
-    assert right(people.hasty, table).mean() == pytest.approx(min(mean, POLICY.human.clarify_accuracy))
+    assert right(people.hasty, table).mean() == pytest.approx(min(mean, 0.8))
     assert people.is_simulated and people.n_recorded(table["pair_id"]) == 0
 
 
@@ -86,6 +104,14 @@ def test_votes_that_are_not_there_are_refused(table):
 def test_what_is_asked_depends_on_the_classes(table):
     assert choose_people(settings(), pairs_of(table), table).questions.texts == (SENTENCE_QUESTION,)
     assert choose_people(settings(), pairs_of(table), table, ("cat", "dog")).questions.texts == (CLASS_QUESTION,)
+    facts = POLICY.facts.model_copy(update={"refutes": 0.6, "proves": 0.5})
+    asked = choose_people(settings(facts=facts), pairs_of(table), table)
+    assert asked.questions.texts == SENTENCE_FACTS
+    # A judgement that is right in four of five cases shows in six of ten, and in five of ten.
+    needed, enough = [[0.2 * 0.6, 1 - 0.2 * 0.6], [0.8 * 0.6, 1 - 0.8 * 0.6]], [[0.6, 0.4], [0.9, 0.1]]
+    assert asked.likelihood == pytest.approx(np.array([needed, enough]))
+    named = choose_people(settings(facts=facts), pairs_of(table), table, ("cat", "dog"))
+    assert named.questions.texts == ("does a thing hold that cat needs?", "does a thing hold that only cat has?")
     three = choose_people(settings(), pairs_of(table), table, ANIMALS)
     assert three.questions.texts == ("is it cat?", "is it dog?", "is it emu?")
     assert three.questions.responses == ("no", "yes")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from page_text import told
-from simulated_stage import KEPT, make_stage
+from simulated_stage import KEPT, make_stage, with_people
 from verdict.base.numbers import EXACT, SETTING
 from verdict.decide.policy import realised
 from verdict.decide.signals import CONFORMAL_CONFIDENCE, ENTROPY_CONFIDENCE, MAX_PROBABILITY, composite
@@ -20,10 +20,8 @@ def stage(tmp_path):
 
 
 def studied(stage, **human):
-    """A study with people as in the parameters, or changed."""
-    policy = stage.params.policy
-    changed = policy.model_copy(update={"human": policy.human.model_copy(update=human)})
-    stage._params = stage.all_params.model_copy(update={"policy": changed})
+    """A study with people who are right on 95 per cent of all pairs, or with others, see `with_people`."""
+    with_people(stage, **human)
     calib, test = (gather(stage, split, CALIBRATED, KEPT) for split in ("calib", "test"))
     someone = people_of(stage, calib.table)
     decisions.count_sources(stage, CALIBRATED, calib, test)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simulated_stage import KEPT, make_stage, simulated_table
+from simulated_stage import KEPT, make_stage, simulated_table, with_people
 from verdict.base.labels import class_names, expected_columns
 from verdict.decide.log.replay import replay_log
 from verdict.decide.policy import Decision, Forced, Policy
@@ -38,7 +38,7 @@ def table_of(*logits, y_true=1):
 
 @pytest.fixture
 def stage(tmp_path):
-    return make_stage("08_policy", tmp_path)
+    return with_people(make_stage("08_policy", tmp_path))
 
 
 def test_signals_by_hand():

@@ -58,8 +58,8 @@ def test_who_is_right_where(stage):
     assert told("08_policy", "Handing over gains", stage.numbers).startswith("Handing over gains accuracy: on the")
 
 
-def test_answers_to_questions_are_worked_out_once_for_all_prices(stage, monkeypatch):
-    """With a thousand classes each time takes seconds: once for each glance and side, and once for all beliefs."""
+def test_answers_to_questions_are_worked_out_once_for_all_beliefs(stage, monkeypatch):
+    """With a thousand classes each time takes seconds: once for each accuracy and side, and once for all beliefs."""
     study, tuning, test, people = studied(stage)
     whole, asked = People.clarified, []
     monkeypatch.setattr(People, "clarified", lambda *given: asked.append(0) or whole(*given))
@@ -124,6 +124,17 @@ def test_beliefs_about_people_who_were_recorded(stage):
     assert table.loc[PERFECT, "promised"] < table.loc[PERFECT, "delivered"]
     assert table.loc[PERFECT, "delivered"] == pytest.approx(stage.numbers["policy.test.cost_delivered"].value)
     assert table.loc[PERFECT, "regret"] == pytest.approx(stage.numbers["policy.test.regret"].value)
+
+
+def test_believing_that_people_err_on_all_pairs_alike_promises_too_much_where_they_are_asked(stage):
+    """They err where the model errs, which is what is handed over."""
+    study, tuning, test, people = studied(stage, accuracy=0.96, accuracy_on_errors=0.7)
+    assert people.is_simulated
+    table = handover.belief_table(stage, study, tuning, test, people).set_index("a person is believed")
+    assert list(table.index) == [PERFECT, ALIKE, handover.BY_CLASS, REAL]
+    assert table.loc[ALIKE, "promised"] < table.loc[ALIKE, "delivered"]
+    right = handover.person_right(test, people.careful)
+    assert right[test.is_wrong] == pytest.approx(0.7) and right[~test.is_wrong] == pytest.approx(0.96)
 
 
 def test_a_simulated_person_is_as_believed_but_for_perfection(stage):
@@ -202,18 +213,16 @@ def test_better_answers_at_a_glance_are_asked_for_more(stage):
     table = handover.asking_table(stage, study, tuning, test)
     in_use = table[table["is_in_use"]]
     assert len(in_use) == 1
-    assert not table.duplicated(["glance_accuracy", "price"]).any()
+    assert not table.duplicated("glance_accuracy").any()
     cost, real = stage.numbers["policy.test.cost"], handover.belief_table(stage, study, tuning, test, people)
     # One cost, three tables: the policy, the glance in use, people as they are.
     bounds = [cost.value, cost.low, cost.high]
     assert in_use[["cost", "cost_low", "cost_high"]].iloc[0].tolist() == bounds
     assert real[["delivered", "delivered_low", "delivered_high"]].iloc[-1].tolist() == bounds
     assert in_use["asked_about"].iloc[0] == stage.numbers["policy.test.clarify_share"].value
-    best, worst = table.iloc[-2], table.iloc[1]
+    best, worst = table.iloc[-1], table.iloc[0]
     assert (best["glance_accuracy"], worst["glance_accuracy"]) == (0.95, 0.8)
-    assert (
-        best["price"] < worst["price"] and best["asked_about"] > worst["asked_about"] and best["cost"] < worst["cost"]
-    )
+    assert best["asked_about"] > worst["asked_about"] and best["cost"] < worst["cost"]
 
 
 def test_a_glance_that_nobody_has_is_not_listed(stage, monkeypatch):

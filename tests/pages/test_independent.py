@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from page_text import told
-from simulated_stage import KEPT, make_stage
+from simulated_stage import KEPT, make_stage, with_people
 from verdict.base.labels import Split, class_names
 from verdict.base.numbers import POINTS
 from verdict.decide.policy import Policy
@@ -18,7 +18,7 @@ SIZES = {"calib": 599, "test": 701, "independent": 307, "independent_hand": 53}
 
 @pytest.fixture
 def stage(tmp_path):
-    return make_stage("09_independent_set", tmp_path, sizes=SIZES)
+    return with_people(make_stage("09_independent_set", tmp_path, sizes=SIZES))
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ SCALED = FITTED | of("calibration.test", "ece", "ece_before", "ece_if_calibrated
 SCALED |= of("calibration.test", "ece_difference", "nll_difference", "aurc_difference", value=SPANS)
 ALL_ROWS = of("calibration", "test.ece_all", "test.error", "temperature_all", n_calib=9)
 SETS = of("calibration.test", "level", "coverage", "set_size", "share_single", "share_empty")
-PEOPLE = of("policy", is_simulated=1, errs_by_class=0, n_splits_not_asked=0, human_accuracy=0.9, glance_accuracy=0.8)
+PEOPLE = of("policy", "human_accuracy", value=0.9, is_simulated=1, errs_by_class=0, errs_where_hard=0)
+PEOPLE |= of("policy", n_splits_not_asked=0, glance_accuracy=0.8)
 THRESHOLDS = PEOPLE | of("policy", t_auto=0.8, t_clarify=0.4)
 GAINS = tuple(f"gain_over_{name}" for name in ("auto", "human", "max_probability", "entropy"))
 SHARES = ("n_pairs", "auto_share", "auto_error", "clarify_share", "human_share", "cost", "cost_oracle")
@@ -40,6 +41,8 @@ BOTH = PEOPLE | GENERATED | BY_HAND | IMAGES
 HELD = of("policy.promise", error=0.05, confidence=0.95, n_limits=0, n_kept=3, n_tested=7, n_rows=97, n_groups=31)
 HELD |= of("policy.promise", is_by_group=1, n_needed=47, n_more=16)
 HELD |= of("policy.test", "cost_without_promise", "gain_over_no_promise", promise_excess=-0.01)
+PRICED = of("policy", price_human=1, price_clarify=0.25, price_asking_pays=0.6, asking_share=0.03)
+FACTS = of("policy", fact_refutes=0.5, fact_proves=0.4, worth_refutes=0.5, worth_proves=0.4)
 STRANGE = of("foreign", rate_batch=0.01, rate_pair=0.01) | of("test", "foreign_share", batch_p=0.4, is_foreign=0)
 STRANGE |= of("test", batch_alarms=0.002, batch_alarms_n=1000)
 NOTICED = STRANGE | IMAGES | of("independent", "foreign_share", "foreign_auroc", batch_p=0.001, is_foreign=1)
@@ -67,6 +70,7 @@ SIGNALS, LIMITS, ANSWER, HANDOVER = (
     for words in ("All signals are", "No case goes out", "An oracle that knew the truth", "Handing over gains")
 )
 KEEPING, AT_HOME = ("08_policy", "thresholds in the sequence"), ("08_policy", "As a batch test is")
+PAYING = ("08_policy", "What a fact can be worth")
 APART = ("09_independent_set", "{{ independent.batch_p }}): nothing")
 MISSING, ELSEWHERE = ("09_independent_set", "stays open"), ("09_independent_set", "The policy lets")
 ORDER, CHOICE, GUARD = (
@@ -212,6 +216,7 @@ CASES = [
         {"policy.errs_by_class": 1},
         "go to a simulated person whose errors depend on the true class.",
     ),
+    (LIMITS, THRESHOLDS, {"policy.errs_where_hard": 1}, "go to a simulated person who errs more where the model errs."),
     (LIMITS, THRESHOLDS, {"policy.is_simulated": 0}, "go to one recorded annotator of each case. The", "simulated"),
     (
         LIMITS,
@@ -223,7 +228,7 @@ CASES = [
     (ANSWER, DECIDED, {"policy.test.auto_share": 0}, "**DEGENERATE POLICY: everybody was inter", "of them wrong"),
     (ANSWER, DECIDED, {"policy.test.auto_share": 1}, "**DEGENERATE POLICY: nobody was intervened on", "everybody"),
     (ANSWER, DECIDED, {}, "always asking a simulated person; it saves", "same composite"),
-    (ANSWER, DECIDED, {}, "people are simulated, right on 0.9 by the parameters. The policy is not degenerate"),
+    (ANSWER, DECIDED, {}, "people are simulated by the parameters, right on 0.9. The policy is not degenerate"),
     (ANSWER, DECIDED, {"policy.is_simulated": 0}, "people are those whose answers were recorded", "simulated"),
     (ANSWER, DECIDED, {"policy.n_own_prices": 2}, "for an error (some classes have a price of their own);"),
     *(
@@ -264,6 +269,18 @@ CASES = [
         *(ANSWER, DECIDED | HELD, "policy.test.gain_over_no_promise", "Here the policy is cheaper than thresholds"),
         *("The promise costs: the cheapest", "That it costs anything against the cheapest thresholds without it"),
     ),
+    *by_interval(
+        *(ANSWER, DECIDED, "policy.test.gain_over_no_questions", "; asking saves 0.30 [0.20, 0.40] against a person"),
+        *("**asking makes it dearer** than a person", "that asking saves anything against a person in"),
+    ),
+    (ANSWER, DECIDED, {}, "The prices are assumed", "asking saves"),
+    (ANSWER, DECIDED | HELD, {"policy.test.given_up": 0.02}, "a person the promise takes away 0.02."),
+    (ANSWER, DECIDED | HELD, {"policy.test.given_up": NOTHING}, "test does not show it broken", "takes away"),
+    (PAYING, PRICED, {}, "it is 0.25", "**", "fact"),
+    (PAYING, PRICED, {"policy.price_clarify": 0.7}, "up to a price of 0.6; **at 0.7 asking does not pay**"),
+    (PAYING, PRICED, {"policy.price_asking_pays": NOTHING}, "**Not even a free question would be asked about 0.03"),
+    (PAYING, PRICED | FACTS, {}, "price is below the share times 1, that is 0.5 for a fact that refutes", "forbids"),
+    (PAYING, PRICED | FACTS | HELD, {}, "; more where the promise forbids to act alone."),
     (AT_HOME, STRANGE, {}, "As a batch test is not called foreign (p = 0.4); of its halves", "**called foreign**"),
     (AT_HOME, STRANGE, {"test.is_foreign": 1}, "As a batch test is **called foreign** (p = 0.4)", "not called"),
     (AT_HOME, STRANGE, {"test.foreign_share": NOTHING}, "As a batch test is not", "Of test"),

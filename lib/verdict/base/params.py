@@ -441,10 +441,14 @@ class CostParams(Model):
 
 
 class HumanParams(Model):
-    """Who answers when the model defers: a stated accuracy, a confusion matrix by true class, or recorded votes."""
+    """Who answers when the model defers: a stated accuracy, a confusion matrix by true class, or recorded votes.
+
+    `accuracy_on_errors` is a parametric person's on pairs that the model gets wrong; without it that is `accuracy` too.
+    """
 
     kind: Literal["parametric", "confusion", "votes"]
     accuracy: Accuracy
+    accuracy_on_errors: Accuracy | None
     confusion: tuple[tuple[Share, ...], ...] | None
     clarify_accuracy: Accuracy
     seed: Seed
@@ -472,16 +476,25 @@ class ForeignParams(Model):
     batch: Fraction
 
 
+class FactParams(Model):
+    """What one fact tells of two classes: the share of false sentences that it refutes, of true ones that it proves."""
+
+    refutes: Share
+    proves: Share
+
+
 class PolicyParams(Model):
     """When the model may act alone; `questions` maps a yes/no question to the classes whose answer is yes.
 
-    Without a `guarantee` nothing is promised, without `foreign` nothing is compared with what is known.
+    Without a `guarantee` nothing is promised, without `foreign` nothing is compared with what is known, without `facts`
+    somebody who is asked about one of two classes judges the whole.
     """
 
     costs: CostParams
     human: HumanParams
     guarantee: GuaranteeParams | None
     foreign: ForeignParams | None
+    facts: FactParams | None
     questions: dict[str, tuple[str, ...]]
     n_questions: Annotated[int, Field(ge=1, le=4)]
     critical_floor: Annotated[float, Field(ge=0, lt=1)]

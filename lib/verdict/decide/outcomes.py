@@ -13,7 +13,7 @@ from verdict.decide.policy import Decision, Forced, Outcomes, Policy, decide, re
 from verdict.stats.uncertainty import Interval, Resampler, Statistic, Weights, with_bounds
 from verdict.stats.weighted import ratio, weighted_mean
 
-NOT_AUTO, WITHOUT_PROMISE = "not auto", "without promise"
+NOT_AUTO, WITHOUT_PROMISE, WITHOUT_QUESTIONS = "not auto", "without promise", "without questions"
 
 
 @dataclass(frozen=True)
@@ -162,13 +162,15 @@ def compare_policies(
     `rivals`: other scores, each tuned by the same exact scan without the gate: maximum probability, entropy …;
     `tau_critical`: of the gate behind `forced`; `draws`: over the groups of test. Returns columns policy; cost,
     difference (paired, from the policy: positive is dearer) and accuracy, with intervals; auto, clarify, human
-    (shares). Rows: policy, without promise (any threshold allowed), without gate, each rival, always auto, always
-    human, random at equal coverage (in expectation), oracle (per pair the cheapest branch, knowing all answers).
+    (shares). Rows: policy, without promise (any threshold allowed), without questions, without gate, each rival,
+    always auto, always human, random at equal coverage (in expectation), oracle (per pair the cheapest branch, knowing
+    all answers).
     """
     own = {} if calib.forced is None else {"without gate": (calib.score, test.score)}
     decisions = {"policy": test.decide(calib.tune(tau_critical))}
     if calib.allowed is not None:
         decisions[WITHOUT_PROMISE] = test.decide(replace(calib, allowed=None).tune(tau_critical))
+    decisions[WITHOUT_QUESTIONS] = _without_questions(calib, test, tau_critical)
     for name, (calib_score, test_score) in (own | dict(rivals)).items():
         decisions[name] = decide(test_score, replace(calib, score=calib_score, forced=None, allowed=None).tune())
     decisions["always auto"] = np.full(len(test.score), Decision.AUTO)
@@ -177,6 +179,13 @@ def compare_policies(
     rows.append(_random(test, decisions["policy"], draws))
     rows.append(_compared("oracle", test, test.outcomes.cost.argmin(axis=1), decisions["policy"], draws))
     return pd.DataFrame(rows)
+
+
+def _without_questions(calib: Case, test: Case, tau_critical: float | None) -> np.ndarray:
+    """Decisions on test where a person takes over whatever would be asked about."""
+    instead = calib.outcomes.cost[:, [Decision.AUTO, Decision.HUMAN, Decision.HUMAN]]
+    policy = replace(calib, outcomes=replace(calib.outcomes, cost=instead)).tune(tau_critical)
+    return test.decide(replace(policy, t_clarify=policy.t_auto))
 
 
 def _compared(

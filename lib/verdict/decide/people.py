@@ -1,4 +1,4 @@
-"""Who answers when the model defers: people of a stated accuracy, of a confusion matrix, or of recorded votes.
+"""Who answers when the model defers: people of a stated accuracy, of a confusion matrix, or of answers to each pair.
 
 A person's answer is drawn from a distribution by a number that depends on the seed, the pair and the stream alone. It
 is therefore the same whichever other pairs are handed over, and in whichever order.
@@ -76,6 +76,7 @@ class Human:
     person from the same population.
     """
 
+    is_recorded = False
     _sees_truth = True
 
     def __init__(self, matrix: np.ndarray, *, seed: int):
@@ -112,16 +113,12 @@ class ParametricHuman(Human):
         self.accuracy = accuracy
 
 
-class VoteHuman(Human):
-    """One recorded annotator, drawn for each pair from those who judged it.
+class PairHuman(Human):
+    """Answers each pair by a distribution of its own, so that errors fall on the pairs that people find hard.
 
-    Errors thus fall on the pairs that people find hard.
-
-    `pair_ids` (m,): each once; `counts` (m, K): votes for each class; every pair has at least one; `typical` (K, K):
-    P(answer | true class) for pairs that nobody judged; without it they are refused.
+    `pair_ids` (m,): each once; `counts` (m, K): answers of each class, or their shares; every pair has at least one;
+    `typical` (K, K): P(answer | true class) for other pairs; without it they are refused.
     """
-
-    _sees_truth = False
 
     def __init__(self, pair_ids: Sequence[str], counts: np.ndarray, *, seed: int, typical: np.ndarray | None = None):
         super().__init__(typical, seed=seed)
@@ -129,7 +126,7 @@ class VoteHuman(Human):
         self.shares = counts / counts.sum(axis=1, keepdims=True)
 
     def distribution(self, pair_ids: Sequence[str], y_true: np.ndarray) -> np.ndarray:
-        """Share of each answer among the annotators, (n, K)."""
+        """Share of each answer, (n, K)."""
         rows = self.pair_ids.get_indexer(pd.Index(pair_ids))
         if not (is_silent := rows < 0).any():
             return self.shares[rows]
@@ -139,7 +136,7 @@ class VoteHuman(Human):
         return np.where(is_silent[:, None], self.matrix[y_true], self.shares[rows])
 
     def confusion(self, pair_ids: Sequence[str], y_true: np.ndarray) -> np.ndarray:
-        """Mean answer of one annotator to each true class, (K, K): what the model may assume about a vote.
+        """Mean answer to each true class, (K, K): what the model may assume about an answer.
 
         Estimate it on the calibration split. A class without pairs gets a uniform row.
         """
@@ -147,3 +144,10 @@ class VoteHuman(Human):
         np.add.at(sums, y_true, self.distribution(pair_ids, y_true))
         sums[sums.sum(axis=1) == 0] = 1.0
         return sums / sums.sum(axis=1, keepdims=True)
+
+
+class VoteHuman(PairHuman):
+    """One recorded annotator, drawn for each pair from those who judged it: `counts` are their votes."""
+
+    is_recorded = True
+    _sees_truth = False

@@ -1,4 +1,4 @@
-"""Clarification: ask a person the questions that tell most about a pair, and update the model's probabilities.
+"""Clarification: ask a person the questions that help a pair most, and update the model's probabilities.
 
 A question is known by its likelihood P(response | class). Yes/no questions about a class, and "which class is it?" put
 to a person, are the same mechanism with different likelihoods.
@@ -17,6 +17,8 @@ from verdict.stats.scores import top_class
 
 Responder = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _CHUNK_CELLS = 4_000_000
+# With more questions than this, what each does to each class of each pair would take minutes to work out.
+MOST_COMPARED = 100
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,16 @@ class Questions:
         """Yes/no questions, each with the classes whose answer is yes."""
         says_yes = np.array([[float(name in names) for name in class_names] for names in yes.values()])
         return cls(tuple(yes), np.stack([1 - says_yes, says_yes], axis=2), ("no", "yes"))
+
+    @classmethod
+    def facts(cls, texts: tuple[str, str], *, refutes: float, proves: float) -> Questions:
+        """A fact that the first of two classes needs, and one that is enough for it.
+
+        `refutes` in [0, 1]: share of the second class of which the first fact does not hold; `proves`: share of the
+        first class of which the second does. A person sees the fact as it is in a pair of the class taken for true.
+        """
+        needed, enough = [[0.0, 1.0], [refutes, 1 - refutes]], [[1 - proves, proves], [1.0, 0.0]]
+        return cls(texts, np.array([needed, enough]), ("no", "yes"))
 
     def likelihood(self, confusion: np.ndarray) -> np.ndarray:
         """P(response | true class), (Q, K, R), of a person who errs by a confusion matrix (K, K)."""
@@ -117,10 +129,25 @@ def question_responder(questions: Questions, human: Human, pair_ids: Sequence[st
 
 
 def _best_question(probs: np.ndarray, likelihood: np.ndarray, is_open: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The most informative open question of each pair, and the information of all."""
+    """The open question of each pair that makes the answer right most often, and the information of all.
+
+    Among those that are equal in that, as are all that change no answer, the most informative; so among too many.
+    """
     gain = np.where(is_open, expected_information(probs, likelihood), -1.0)
-    # Rounded, so that equally informative questions are told apart by their order and not by rounding noise.
-    return gain.round(12).argmax(axis=1), gain
+    # Rounded, so that equal questions are told apart by their order and not by rounding noise.
+    ranked = gain.round(12)
+    if len(likelihood) <= MOST_COMPARED:
+        right = np.where(is_open, expected_accuracy(probs, likelihood), -1.0).round(12)
+        ranked = np.where(right == right.max(axis=1, keepdims=True), ranked, -1.0)
+    return ranked.argmax(axis=1), gain
+
+
+def expected_accuracy(probs: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
+    """Probability that the most probable class after the response to each question is the true one.
+
+    `probs` (n, K); `likelihood` (Q, K, R). Returns (n, Q) in [1 / K, 1], sum_r max_k p_k P(r | k).
+    """
+    return np.column_stack([sum((probs * of).max(axis=1) for of in question.T) for question in likelihood])
 
 
 def expected_information(probs: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
@@ -149,11 +176,11 @@ def update(probs: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
 
 
 def clarify(probs: np.ndarray, likelihood: np.ndarray, respond: Responder, *, n_questions: int = 1) -> Clarification:
-    """Ask each pair's most informative questions one after the other, each chosen in view of the responses so far.
+    """Ask each pair's most helpful questions one after the other, each chosen in view of the responses so far.
 
     `probs` (n, K): calibrated probabilities; `likelihood` (Q, K, R): P(response | class) that the model assumes;
     `respond`: `respond(rows, questions) -> responses`, all (m,): who really responds, see `question_responder`;
-    `n_questions` in 1..Q: each question is asked at most once; among equally informative ones the first.
+    `n_questions` in 1..Q: each question is asked at most once; among equal ones the first.
     """
     posterior, asked = probs.copy(), np.empty((len(probs), n_questions), dtype=np.int64)
     responses, information = np.empty_like(asked), np.empty(asked.shape)

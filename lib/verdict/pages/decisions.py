@@ -12,7 +12,7 @@ import pandas as pd
 from verdict.base.labels import Split
 from verdict.base.numbers import EXACT, SETTING, Number
 from verdict.decide import outcomes
-from verdict.decide.people import ConfusionHuman
+from verdict.decide.people import ConfusionHuman, PairHuman
 from verdict.decide.policy import Costs, Decision, Forced, Policy, cost_surface
 from verdict.decide.signals import without_each
 from verdict.decide.takeover import People
@@ -126,6 +126,7 @@ def _store_settings(
     store_counts(stage, "policy", counts)
     stage.number("policy.is_simulated", people.is_simulated, kind=SETTING)
     stage.number("policy.errs_by_class", isinstance(people.careful, ConfusionHuman), kind=SETTING)
+    stage.number("policy.errs_where_hard", isinstance(people.careful, PairHuman), kind=SETTING)
     for name, person in (("human", people.careful), ("glance", people.hasty)):
         right = person.distribution(ids, test.y_true)[rows, test.y_true]
         found = study.draws.mean(right, span=None if people.is_simulated else SHARE).number(unit="%", **shared)
@@ -153,10 +154,13 @@ def _store_test(stage: Stage, study: PolicyStudy) -> None:
         stage.numbers[f"policy.test.{branch.text}_share"] = share.number(unit="%", **shared)
     smaller = min(branches.loc[Decision.AUTO.text, "n"], branches.loc[outcomes.NOT_AUTO, "n"])
     stage.number("policy.test.n_smaller_side", smaller, unit="count", **shared)
+    shares = [stage.numbers[f"policy.test.{branch.text}_share"] for branch in Decision]
+    stage.numbers["policy.test.smallest_share"] = min(shares, key=lambda share: share.value)
 
 
 _SCORES = {"max_probability": deferral.MAXIMUM, "entropy": deferral.ENTROPY, "one_model": deferral.ONE_MODEL}
-_RIVALS = {"auto": "always auto", "human": "always human", "no_promise": outcomes.WITHOUT_PROMISE} | _SCORES
+_RIVALS = {"auto": "always auto", "human": "always human"} | _SCORES
+_RIVALS |= {"no_promise": outcomes.WITHOUT_PROMISE, "no_questions": outcomes.WITHOUT_QUESTIONS}
 _PRICED = {"": "policy"} | {f"_{name}": policy for name, policy in _SCORES.items()}
 _PRICED |= {f"_{policy.replace(' ', '_')}": policy for policy in ("without gate", "always auto", "always human")}
 _PRICED |= {"_without_promise": outcomes.WITHOUT_PROMISE}

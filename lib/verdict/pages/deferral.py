@@ -331,11 +331,13 @@ def people_of(stage: Stage, tuning: pd.DataFrame, *splits: str, clarify_accuracy
     """
     own = (Split.TEST,) if set(tuning["split"]) == {TUNING} else (Split.CALIB, Split.TEST)
     pairs = stage.pairs(*dict.fromkeys((*own, *splits)))
+    kept = {"trial": str(tuning["trial"].iloc[0]), "seed": int(tuning["seed"].iloc[0])}
     settings = stage.params.policy
     if clarify_accuracy is not None:
         human = settings.human.model_copy(update={"clarify_accuracy": clarify_accuracy})
         settings = settings.model_copy(update={"human": human})
-    return choose_people(settings, pairs, tuning, stage.classes)
+    # Where the model errs elsewhere, it may be the model that is strange there, and no person.
+    return choose_people(settings, pairs, tuning, stage.classes, stage.predictions(*own, **kept))
 
 
 def clarified(evidence: Evidence, people: People) -> np.ndarray:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from verdict.base.numbers import POINTS
 from verdict.decide.outcomes import complement, cost_of_belief, readings, unless_given
-from verdict.decide.people import ConfusionHuman, Human, ParametricHuman, VoteHuman
+from verdict.decide.people import ConfusionHuman, Human, PairHuman, ParametricHuman
 from verdict.decide.policy import Decision, Forced
 from verdict.decide.signals import entropy_confidence
 from verdict.decide.takeover import People
@@ -21,7 +20,7 @@ from verdict.pages.tables import GAP, SHARE, bounded
 from verdict.stats.uncertainty import Interval, Resampler
 from verdict.workflow.stage import Stage
 
-GLANCES, PRICE_FACTORS = (0.8, 0.85, 0.9, 0.95), (0.4, 1.0)
+GLANCES = (0.8, 0.85, 0.9, 0.95)
 SHARES = np.linspace(0.0, 1.0, 21)
 NAMED_SHARES = (0.2, 0.5)
 PERFECT, ALIKE, BY_CLASS, REAL = "never errs", "errs on all cases alike", "errs by class", "as people really are"
@@ -116,28 +115,23 @@ def question_counts(test: Evidence, people: People, draws: Resampler) -> pd.Data
 
 
 def asking_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evidence) -> pd.DataFrame:
-    """When asking pays: thresholds tuned anew for better and cheaper answers at a glance, judged on test.
+    """When asking pays: thresholds tuned anew for better and worse answers to questions, judged on test.
 
-    Returns glance_accuracy (on the tuning pairs; recorded people are never made better than they are, so that several
-    wishes may end at one accuracy, which has one row), price (minutes a pair), is_in_use (those of the parameters);
-    share asked about, accuracy and cost with intervals.
+    Returns glance_accuracy (on the tuning pairs; nobody is made better than who takes over, so that several wishes may
+    end at one accuracy, which has one row), is_in_use (that of the parameters); share asked about, accuracy and cost
+    with intervals.
     """
     own, rows = stage.params.policy.human.clarify_accuracy, []
     tau = stage.params.policy.critical_floor
     wanted = [people_of(stage, tuning.table, clarify_accuracy=glance) for glance in (own, *GLANCES)]
     reached = [round(float(person_right(tuning, people.hasty).mean()), 6) for people in wanted]
     for glance, people in sorted(dict(zip(reversed(reached), reversed(wanted), strict=True)).items()):
-        # What is answered has no price.
-        answered = [(evidence, clarified(evidence, people)) for evidence in (tuning, test)]
-        for factor in PRICE_FACTORS:
-            costs = replace(study.costs, clarify=factor * study.costs.clarify)
-            calib, case = (case_of(evidence, people, costs, after=after) for evidence, after in answered)
-            decision = case.decide(calib.tune(tau))
-            cost, error = case.means(decision, study.draws)
-            asked = study.draws.mean(decision == Decision.CLARIFY, span=SHARE)
-            row = {"glance_accuracy": glance, "price": costs.clarify}
-            row |= {"is_in_use": glance == reached[0] and factor == 1.0}
-            rows.append(row | bounded({"asked_about": asked, "accuracy": complement(error), "cost": cost}))
+        calib, case = (case_of(evidence, people, study.costs) for evidence in (tuning, test))
+        decision = case.decide(calib.tune(tau))
+        cost, error = case.means(decision, study.draws)
+        asked = study.draws.mean(decision == Decision.CLARIFY, span=SHARE)
+        row = {"glance_accuracy": glance, "is_in_use": glance == reached[0]}
+        rows.append(row | bounded({"asked_about": asked, "accuracy": complement(error), "cost": cost}))
     return pd.DataFrame(rows)
 
 
@@ -149,7 +143,7 @@ def _believed(evidence: Evidence, tuning: Evidence, people: People) -> dict[str,
         return beliefs
     accuracy = float(person_right(tuning, people.careful).mean())
     beliefs[ALIKE] = ParametricHuman(accuracy, n_classes=n_classes, seed=0).distribution(ids, truth)
-    if isinstance(people.careful, VoteHuman):
+    if isinstance(people.careful, PairHuman):
         matrix = people.careful.confusion(tuning.table["pair_id"], tuning.y_true)
         beliefs[BY_CLASS] = ConfusionHuman(matrix, seed=0).distribution(ids, truth)
     return beliefs

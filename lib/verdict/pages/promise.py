@@ -12,12 +12,13 @@ from verdict.base.labels import Split
 from verdict.base.numbers import EXACT, SETTING, Number
 from verdict.base.params import GuaranteeParams
 from verdict.decide.guarantee import BETTING, Known, Promise, groups_needed, keep_promise, resemblance, steps_of
-from verdict.decide.policy import ABOVE_ALL, Forced
+from verdict.decide.policy import ABOVE_ALL, Decision, Forced, realised
 from verdict.model.selection import Selection
 from verdict.pages.calibration import FOR_TEMPERATURE
 from verdict.pages.decisions import PolicyStudy
 from verdict.pages.deferral import Calibrated, Evidence, gather
-from verdict.stats.uncertainty import Interval, Resampler, with_bounds
+from verdict.stats.uncertainty import Interval, Resampler, Statistic, Weights, with_bounds
+from verdict.stats.weighted import ratio, weighted_mean
 from verdict.workflow.stage import Stage
 
 LEVELS = (0.01, 0.02, 0.05, 0.1)
@@ -69,10 +70,11 @@ def bind(stage: Stage, tuning: Evidence, parts: tuple[Known, Known]) -> Evidence
 
 
 def judge_on_test(stage: Stage, study: PolicyStudy) -> pd.DataFrame:
-    """The promise beside the automatic error on test: quantity, value.
+    """The promise beside the automatic error on test, and what it costs: quantity, value.
 
-    Number `policy.test.promise_excess`: how far the lower bound of that error is above the promise. Zero or less: it is
-    not shown broken. Not defined where nothing goes out alone, or nothing is promised.
+    Numbers `policy.test.promise_excess`: how far the lower bound of that error is above the promise, zero or less if it
+    is not shown broken, not defined where nothing goes out alone, or nothing is promised; `policy.test.given_up`: the
+    share of what the same policy without the promise saves against always asking a person that the promise takes away.
     """
     settings, error = stage.params.policy.guarantee, stage.numbers["policy.test.auto_error"]
     is_defined = settings is not None and error.low is not None
@@ -80,7 +82,25 @@ def judge_on_test(stage: Stage, study: PolicyStudy) -> pd.DataFrame:
     number = Number(excess, n=error.n, split=Split.TEST, kind=EXACT)
     stage.numbers["policy.test.promise_excess"] = number
     told = {"error rate of what goes out alone": error, "its lower bound minus the promise": number}
+    if settings is not None:
+        given_up = study.draws.interval(_given_up(study)).number(n=len(study.test.score), split=Split.TEST, unit="%")
+        stage.numbers["policy.test.given_up"] = given_up
+        told["share of the saving without a promise that it takes away"] = given_up
     return pd.DataFrame({"quantity": list(told), "value": list(told.values())})
+
+
+def _given_up(study: PolicyStudy) -> Statistic:
+    """Share of a saving that the promise takes away; NaN where there is none to take."""
+    free = replace(study.calib, allowed=None).tune(study.policy.tau_critical)
+    cost = study.test.outcomes.cost
+    freely, kept = (realised(cost, study.test.decide(policy)) for policy in (free, study.policy))
+    saved = cost[:, Decision.HUMAN] - freely
+
+    def share(weights: Weights = None) -> np.ndarray:
+        saving = weighted_mean(saved, weights)
+        return ratio(weighted_mean(kept - freely, weights), np.where(saving > 0, saving, 0.0), empty=np.nan)
+
+    return share
 
 
 def level_table(stage: Stage, parts: tuple[Known, Known], test: Evidence, draws: Resampler) -> pd.DataFrame:

@@ -359,7 +359,7 @@ def plot_correlations(table: pd.DataFrame, *, ax: Axes) -> None:
 def plot_surface(
     grid: pd.DataFrame, *, ax: Axes, xlabel: str, ylabel: str, zlabel: str, best: tuple[int, int] | None = None
 ) -> None:
-    """A heat map of costs.
+    """A heat map of costs, or of what else two quantities decide; few cells have their values written in.
 
     Parameters
     ----------
@@ -371,12 +371,15 @@ def plot_surface(
         The cell that was chosen.
     """
     shown = {"xticklabels": math.ceil(grid.shape[1] / 8), "yticklabels": math.ceil(grid.shape[0] / 8)}
+    is_written = grid.size <= 2 * MAX_WRITTEN
+    shown |= {"annot": True, "fmt": ".2g"} if is_written else {}
     _heat(grid, ax=ax, cmap="viridis_r", cbar_kws={"label": zlabel}, **shown)
     ax.tick_params(axis="x", labelrotation=0)
     ax.invert_yaxis()
     if best is not None:
         for color, width in (("#ffffff", 4), ("#c0392b", 2)):
-            ax.scatter(best[1] + 0.5, best[0] + 0.5, s=120, facecolors="none", edgecolors=color, linewidths=width)
+            shape = {"s": 1200 if is_written else 120, "facecolors": "none", "edgecolors": color, "linewidths": width}
+            ax.scatter(best[1] + 0.5, best[0] + 0.5, **shape)
     ax.set(xlabel=xlabel, ylabel=ylabel)
 
 
