@@ -19,7 +19,7 @@ from verdict.base import paths
 from verdict.base.artifacts import sha256_file
 from verdict.base.labels import Split, logit_columns, vote_columns
 from verdict.base.params import RecordedParams
-from verdict.data.own.recorded_files import HUMAN, LABELS, LOGITS, Saved, read_numbers, read_saved
+from verdict.data.own.recorded_files import FEATURES, HUMAN, LABELS, LOGITS, Saved, read_numbers, read_saved
 from verdict.data.own.tables import listed, shown
 from verdict.data.splits import split_groups
 from verdict.stats.scores import check_labels, check_logits, looks_small
@@ -35,7 +35,7 @@ SPLIT_OF = {"val": Split.CALIB, "test": Split.TEST, "independent": Split.INDEPEN
 @dataclass(frozen=True)
 class Recorded:
     """One file as it was read: logits float64 (n, K), labels int64 (n,), how many people gave each answer (n, K),
-    the independent unit of each row (n,), and how the file looked.
+    the independent unit of each row (n,), how the file looked, and what the model saw of each row float64 (n, d).
     """
 
     logits: np.ndarray
@@ -43,18 +43,21 @@ class Recorded:
     human: np.ndarray | None
     groups: np.ndarray | None
     facts: dict[str, str | int | float]
+    features: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class RecordedSet:
     """All files of a profile as tables. `pairs`: pair_id, image_id, group_id, label (name of the true class), split,
     is_tuning (rows of test that tune the policy, where only test has people's answers) and, where these are
-    known, votes_<class>. `files` has one row a file: what was read.
+    known, votes_<class>. `files` has one row a file: what was read. `features` (n, d): of each of the pairs, where the
+    files hold them.
     """
 
     pairs: pd.DataFrame
     predictions: pd.DataFrame
     files: pd.DataFrame
+    features: np.ndarray | None = None
 
 
 def locate(params: RecordedParams) -> dict[str, Path]:
@@ -96,7 +99,8 @@ def build(params: RecordedParams, *, seed: int) -> RecordedSet:
     predictions["y_true"] = np.concatenate([part.y_true for part in parts.values()])
     logits = np.concatenate([part.logits for part in parts.values()])
     scores = pd.DataFrame(logits, columns=logit_columns(logits.shape[1]))
-    return RecordedSet(pairs, pd.concat([predictions, scores], axis=1), pd.DataFrame(files))
+    features = _joined_features({found[name]: part.features for name, part in parts.items()})
+    return RecordedSet(pairs, pd.concat([predictions, scores], axis=1), pd.DataFrame(files), features)
 
 
 def read_file(path: Path, class_names: Sequence[str], *, group: str = "", allow_small: bool = False) -> Recorded:
@@ -104,8 +108,8 @@ def read_file(path: Path, class_names: Sequence[str], *, group: str = "", allow_
 
     `group` names the array or column of groups, "" where each row is independent. `allow_small` says that logits within
     [-1, 1] are meant; otherwise they are taken for cosines. ValueError names the file for a pickle, arrays of objects,
-    a missing array or column, probabilities, cosines, values that are not finite or no logits by their size, and shapes
-    or labels that do not fit.
+    a missing array or column, features without a direction, probabilities, cosines, values that are not finite or no
+    logits by their size, and shapes or labels that do not fit.
     """
     saved = read_saved(path, class_names)
     arrays = saved.arrays
@@ -114,6 +118,7 @@ def read_file(path: Path, class_names: Sequence[str], *, group: str = "", allow_
         y_true = _class_ids(_wanted(arrays, LABELS), len(logits), class_names, saved)
         human = check_counts(arrays[HUMAN], y_true, len(class_names), saved.place) if HUMAN in arrays else None
         groups = _groups(_wanted(arrays, group), len(logits), saved.place) if group else None
+        features = _features(arrays[FEATURES], len(logits), saved.place) if FEATURES in arrays else None
     facts: dict[str, str | int | float] = {
         "file": path.name,
         "rows": len(logits),
@@ -121,10 +126,10 @@ def read_file(path: Path, class_names: Sequence[str], *, group: str = "", allow_
         "stored_as": str(arrays[LOGITS].dtype),
         "smallest": float(logits.min()),
         "largest": float(logits.max()),
-        "ignored": ", ".join(sorted(set(arrays) - {LOGITS, LABELS, HUMAN, group})) or "nothing",
+        "ignored": ", ".join(sorted(set(arrays) - {LOGITS, LABELS, HUMAN, FEATURES, group})) or "nothing",
         "sha256": sha256_file(path)[:12],
     }
-    return Recorded(logits, y_true, human, groups, facts)
+    return Recorded(logits, y_true, human, groups, facts, features)
 
 
 @contextmanager
@@ -278,6 +283,30 @@ def _groups(values: np.ndarray, n: int, place: Callable[[int], str]) -> np.ndarr
     if (blank := np.flatnonzero(np.char.strip(names) == "")).size:
         raise ValueError(f"{blank.size} rows have no group, the first is {place(int(blank[0]))}")
     return names
+
+
+def _features(values: np.ndarray, n: int, place: Callable[[int], str]) -> np.ndarray:
+    """Features as float64 (n, d); each row has a direction."""
+    if values.ndim != 2 or len(values) != n or values.dtype.kind not in "fiu":
+        raise ValueError(f"features must be numbers of shape ({n}, d), got {values.dtype} of shape {values.shape}")
+    values = values.astype(np.float64)
+    if (bad := np.flatnonzero(~(np.isfinite(values).all(axis=1) & values.any(axis=1)))).size:
+        raise ValueError(f"features must be finite and not all zero; {bad.size} rows are, the first is {place(bad[0])}")
+    return values
+
+
+def _joined_features(by_file: Mapping[Path, np.ndarray | None]) -> np.ndarray | None:
+    """Features of all files, or none where no file has any; ValueError where one lacks them, or they are others."""
+    known = {path: values for path, values in by_file.items() if values is not None}
+    if not known:
+        return None
+    if without := [path.name for path in by_file if path not in known]:
+        raise ValueError(
+            f"{next(iter(known))} holds features and {listed(without)} does not; save them in all, or none"
+        )
+    if len(widths := {values.shape[1] for values in known.values()}) > 1:
+        raise ValueError(f"features of {listed([path.name for path in known])} differ in width: {sorted(widths)}")
+    return np.concatenate(list(known.values()))
 
 
 def _refuse_shared_groups(parts: Mapping[str, Recorded]) -> None:

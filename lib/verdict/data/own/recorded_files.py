@@ -1,6 +1,7 @@
 """Files of saved logits as named arrays: npz or a table. Nothing that could run code is read, no pickles.
 
-An npz holds `logits` (n, K) and `labels` (n,), and may hold `human_counts` (n, K) and others. A table (see `tables`)
+An npz holds `logits` (n, K) and `labels` (n,), and may hold `human_counts` (n, K), `features` (n, d) of what the model
+saw, and others. A table (see `tables`)
 has the columns `label`, `logit_<class>` and perhaps `human_<class>`, a class being its id or its name.
 """
 
@@ -20,7 +21,7 @@ from verdict.data.kinds import MAX_HEAD, PICKLE, kind_of
 from verdict.data.own.tables import Table, column_key, find_columns, listed, read_table, shown
 
 MAX_BYTES = 2_000_000_000
-LOGITS, LABELS, HUMAN = "logits", "labels", "human_counts"
+LOGITS, LABELS, HUMAN, FEATURES = "logits", "labels", "human_counts", "features"
 LOGIT_PREFIX, HUMAN_PREFIX = "logit_", "human_"
 ALIASES = {"label": ("label", "labels", "gold_label", "true_label", "label_name", "y_true", "target", "class")}
 SAVE = "save them as numpy.savez(path, logits=..., labels=...)"
