@@ -72,6 +72,19 @@ def test_every_pair_is_answered_viewed_and_asked(found):
     assert logits_of(tables["predictions"]).shape == (n, 10)
 
 
+def test_a_picture_is_as_far_as_the_nearest_of_train_with_other_handwriting(found):
+    pictures, _ = found
+    vectors = images(pictures.images)
+    table = answers.distances(pictures, vectors)
+    train, calib = pictures.rows("train"), pictures.rows("calib")
+    assert table["split"].value_counts().to_dict() == {s: len(pictures.rows(s)) for s in ("val", "calib", "test")}
+    apart = np.linalg.norm(vectors[calib][:, None] - vectors[train][None], axis=2)
+    groups = pictures.table["group_id"].to_numpy()
+    apart[groups[calib][:, None] == groups[train][None]] = np.inf
+    own = table.set_index("pair_id").loc[pictures.table["image_id"].iloc[calib], "distance"]
+    assert own.to_numpy() == pytest.approx(apart.min(axis=1), abs=1e-5)
+
+
 def test_views_change_logits_and_expected_answers_are_those_of_the_classes(found):
     pictures, tables = found
     nothing = answers.tables(pictures, images(pictures.images), images, texts, settings(questions={}), 12.0)[QUESTIONS]

@@ -148,6 +148,30 @@ def test_files_become_tables(files):
     assert shared_rows(predictions) == 0
 
 
+def test_features_are_joined_in_the_order_of_the_rows_or_none_are_there(files, tmp_path):
+    assert build(params_of(**files), seed=1).features is None
+    own = {name: np.random.default_rng(k).normal(size=(N, 5)) for k, name in enumerate(("val", "test", "independent"))}
+    for seed, (name, values) in enumerate(own.items()):
+        logits, y_true = logits_and_labels(seed)
+        save(tmp_path / f"{name}.npz", logits=logits, labels=y_true, features=values)
+    found = build(params_of(**files), seed=1)
+    for split, name in (("calib", "val"), ("test", "test"), ("independent", "independent")):
+        assert np.array_equal(found.features[(found.pairs["split"] == split).to_numpy()], own[name])
+    assert set(found.files["ignored"].dropna()) == {"nothing"}
+    logits, y_true = logits_and_labels(1)
+    zero = np.where(np.arange(N)[:, None] == 7, 0.0, own["test"])
+    for values, message in (
+        ({}, r"val\.npz holds features and \['test\.npz'\] does not"),
+        ({"features": own["test"][:, :4]}, r"differ in width: \[4, 5\]"),
+        ({"features": own["test"][:9]}, rf"test\.npz: features must be numbers of shape \({N}, d\)"),
+        ({"features": zero}, r"test\.npz: features must be finite and not all zero; 1 rows are, the first is row 7"),
+        ({"features": np.where(zero == 0, np.nan, zero)}, "the first is row 7"),
+    ):
+        save(tmp_path / "test.npz", logits=logits, labels=y_true, **values)
+        with pytest.raises(ValueError, match=message):
+            build(params_of(**files), seed=1)
+
+
 def test_a_part_of_test_tunes_the_policy_where_people_answered_test_alone(files, tmp_path):
     one, other = (build(params_of(**files, group="site"), seed=seed).pairs for seed in (1, 2))
     assert set(one.loc[one["is_tuning"], "split"]) == {"test"}

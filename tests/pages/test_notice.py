@@ -37,6 +37,7 @@ def test_strange_pairs_are_told_from_like_ones_at_the_stated_rate(stage):
     tables, found = studied(stage)
     table = pair_table(stage, tables, found).set_index("split")
     numbers = stage.numbers
+    assert numbers["foreign.n_halves"].value == 2
     assert numbers["test.foreign_share"].low < 0.01 < numbers["test.foreign_share"].high
     assert table.loc["independent", "flagged"] > 0.3 and np.isnan(table.loc["test", "auroc"])
     assert numbers["independent.foreign_auroc"].low > 0.9

@@ -1,5 +1,6 @@
 """The page on saved logits: what is counted, and how good people are where."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,14 +10,13 @@ from tests.data.test_own_recorded import NAMES, N, counts_for, logits_and_labels
 
 from recorded import recorded_logits
 from verdict.base.params import load_params
-from verdict.data.own.recorded import RecordedSet
 from verdict.decide.temperature import Temperature
 from verdict.model.predict import logits_of
 from verdict.pages import recorded
 from verdict.stats.metrics import ece
 from verdict.stats.scores import softmax
 from verdict.workflow.stage import Stage
-from verdict.workflow.stages import RECORDED
+from verdict.workflow.stages import DISTANCES, RECORDED
 
 
 class RecordedStage(Stage):
@@ -117,6 +117,19 @@ def test_where_no_study_is_named_a_tenth_is_asked_and_nothing_is_published(stage
     found = recorded.read(alone)
     assert 1 / 11 not in set(recorded.whole_table(alone, found)["share_asked"])
     assert alone.numbers["data.people.share_asked"].value == 0.1 and "published.whole" not in alone.numbers
+
+
+def test_distances_need_features_and_leave_out_a_rows_own_group(stage):
+    found = recorded.read(stage)
+    assert recorded.distances(found) == {}
+    features = np.random.default_rng(5).normal(size=(len(found.pairs), 3))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    is_calib = (found.pairs["split"] == "calib").to_numpy()
+    table = recorded.distances(replace(found, features=features))[DISTANCES]
+    apart = np.linalg.norm(features[:, None] - features[is_calib][None], axis=2)
+    apart[np.flatnonzero(is_calib), np.arange(is_calib.sum())] = np.inf
+    assert table["distance"].to_numpy() == pytest.approx(apart.min(axis=1), abs=1e-5)
+    assert table[["pair_id", "split"]].equals(found.pairs[["pair_id", "split"]])
 
 
 def with_votes_on_calib(found, right):

@@ -87,6 +87,18 @@ def test_pairs_are_read_by_split_with_a_fresh_index(root):
     assert len(stage.pairs()) == 5
 
 
+def test_given_predictions_have_distances_where_they_were_measured(root):
+    """CLIP's answers, or saved logits: a file that the record does not name is no answer."""
+    given = open_at("clip_answers", root)
+    table = pd.DataFrame({"pair_id": list("abc"), "split": ["calib", "test", "calib"], "distance": [0.1, 0.2, 0.3]})
+    given.save_table("distances", table)
+    finish(given)
+    assert open_at("08_policy-clip", root).answers(stages.DISTANCES, "calib") is None
+    finish(given, ["distances.parquet"])
+    found = open_at("08_policy-clip", root).answers(stages.DISTANCES, "calib")
+    assert found["distance"].tolist() == [0.1, 0.3]
+
+
 def test_a_stage_records_its_numbers_claims_and_inputs(root):
     finish(open_at("01_data", root))
     stage = open_at("04_model_selection", root)

@@ -5,17 +5,26 @@ No class and no weight that was trained here plays a part, so that training cann
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from verdict.base.labels import EVALUATION_SPLITS, Split
-from verdict.model.features import Features
+
+if TYPE_CHECKING:
+    from verdict.model.features import Features
 
 _CHUNK_CELLS = 4_000_000
 
 
-def neighbour_distance(features: np.ndarray, reference: np.ndarray, *, k: int) -> np.ndarray:
-    """Euclidean distance to the k-th nearest training feature after scaling all rows to length 1, (n,).
+def neighbour_distance(
+    features: np.ndarray, reference: np.ndarray, *, k: int, groups: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
+    """Euclidean distance to the k-th nearest reference row after scaling all rows to length 1, (n,).
+
+    `groups` ((n,), (m,)): a row is not compared with those of its own group, itself included; ValueError where fewer
+    than k others are left.
 
     Sun et al. (2022), Out-of-Distribution Detection with Deep Nearest Neighbors, section 3.
     """
@@ -26,11 +35,16 @@ def neighbour_distance(features: np.ndarray, reference: np.ndarray, *, k: int) -
         raise ValueError(f"k must lie in 1..{len(reference)}, got {k}")
     features, reference = unit_rows(features), unit_rows(reference)
     step = max(1, _CHUNK_CELLS // len(reference))
-    nearest = [
-        np.partition(features[start : start + step] @ reference.T, -k, axis=1)[:, -k]
-        for start in range(0, max(len(features), 1), step)
-    ]
-    return np.sqrt(np.maximum(2 - 2 * np.concatenate(nearest), 0.0))
+    nearest = []
+    for start in range(0, max(len(features), 1), step):
+        likeness = features[start : start + step] @ reference.T
+        if groups is not None:
+            likeness[groups[0][start : start + step, None] == groups[1][None]] = -np.inf
+        nearest.append(np.partition(likeness, -k, axis=1)[:, -k])
+    found = np.concatenate(nearest)
+    if np.isneginf(found).any():
+        raise ValueError(f"fewer than {k} reference rows are of another group for {int(np.isneginf(found).sum())} rows")
+    return np.sqrt(np.maximum(2 - 2 * found, 0.0))
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:

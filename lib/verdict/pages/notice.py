@@ -31,12 +31,14 @@ def study_splits(stage: Stage, tables: Mapping[str, pd.DataFrame], calibrated: C
 def pair_table(stage: Stage, tables: Mapping[str, pd.DataFrame], found: Mapping[str, Strangeness]) -> pd.DataFrame:
     """Pairs that are called foreign: split, n; flagged (share) and auroc (distance against test's), with intervals.
 
-    No rows where no features are stored. Numbers `foreign.rate_pair`, `<split>.foreign_share` and, but for test,
-    `<split>.foreign_auroc`; both splits' groups are resampled, which share nothing.
+    No rows where no features are stored. Numbers `foreign.rate_pair`, `foreign.n_halves` (image and hypothesis have a
+    distance each, or a case has one), `<split>.foreign_share` and, but for test, `<split>.foreign_auroc`; both splits'
+    groups are resampled, which share nothing.
     """
     has_distance = any(one.pairs is not None for one in found.values())
     if has_distance:
         stage.number("foreign.rate_pair", stage.params.policy.foreign.pair, unit="%", kind=SETTING)
+        stage.number("foreign.n_halves", 1 if stage.given else 2, unit="count")
     rows, of_test = [], found.get(Split.TEST)
     for split, one in found.items() if has_distance else ():
         table, shared = tables[split], {"n": len(tables[split]), "split": split}

@@ -14,6 +14,7 @@ from verdict.base.numbers import ESTIMATE, SETTING, Number
 from verdict.data.images import write_folder_store
 from verdict.data.own.recorded import RecordedSet
 from verdict.data.sources import read_given
+from verdict.model.distance import neighbour_distance
 from verdict.model.predict import DecisionRule, logits_of
 from verdict.pages.published import read_published
 from verdict.pages.tables import GAP, SHARE, bounded, store, store_counts
@@ -21,6 +22,7 @@ from verdict.stats.metrics import confusion_counts, nll_of_logits
 from verdict.stats.scores import softmax, top_class
 from verdict.stats.uncertainty import Interval
 from verdict.workflow.stage import Stage
+from verdict.workflow.stages import DISTANCES
 
 CLEAR = 0.8
 ASKED = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -164,6 +166,21 @@ def _asked(
         MAJORITY: (top_class(votes) == y_true).astype(float),
     }
     return table, votes, softmax(logits).max(axis=1), right
+
+
+def distances(found: RecordedSet) -> dict[str, pd.DataFrame]:
+    """The table `DISTANCES` (pair_id, split, distance) where files hold features, else nothing.
+
+    A row's distance is that to the nearest row of calib of another group, so that one of calib is no nearer than a new
+    one; this has one group more to be near, which makes its p-value larger by a hair.
+    """
+    if found.features is None:
+        return {}
+    is_known = (found.pairs["split"] == Split.CALIB).to_numpy()
+    groups = found.pairs["group_id"].to_numpy()
+    pairs = (groups, groups[is_known])
+    distance = neighbour_distance(found.features, found.features[is_known], k=1, groups=pairs)
+    return {DISTANCES: found.pairs[["pair_id", "split"]].assign(distance=distance.round(6))}
 
 
 def whole_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:

@@ -20,6 +20,7 @@ _DECIMALS = re.compile(r"(-?\d+)\.\d+(?![\de])")
 _COORDINATES = ("d", "points", "x", "y", "width", "height")
 _NOT_SMALL = frozenset(("text", "title", "desc", "clipPath"))
 SPLITS = {"test": "test", "independent": "independent set", "independent_hand": "written by hand"}
+SPLITS |= {"independent_images": "new images alone", "independent_sentences": "new sentences alone"}
 
 
 def shown_again(exhibit: Exhibit, href: str, label: str, prefix: str) -> str:

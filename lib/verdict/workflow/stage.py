@@ -170,11 +170,12 @@ class Stage:
         pair_id, split; logits, and the view, or the question with what each class should answer; or the distance. None
         where the profile's source has none.
         """
-        asked = stages.CLIP_ANSWERS if self.given == stages.CLIP_ANSWERS else stages.SIGNALS
-        has_none = kind == stages.DISTANCES and asked == stages.CLIP_ANSWERS
-        if has_none or asked not in stages.spec(self.name, self._params).needs:
+        asked, file = self.given or stages.SIGNALS, f"{kind}.parquet"
+        if asked not in stages.spec(self.name, self._params).needs:
             return None
-        return _of_splits(pd.read_parquet(self.upstream(asked, f"{kind}.parquet")), splits)
+        if self.given and not any(name.endswith(f"/{file}") for name in self.record(asked)["outputs"]):
+            return None
+        return _of_splits(pd.read_parquet(self.upstream(asked, file)), splits)
 
     def upstream_numbers(self, name: str) -> Numbers:
         """Numbers of an upstream stage that runs once."""

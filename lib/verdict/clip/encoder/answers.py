@@ -21,8 +21,9 @@ from verdict.clip.pictures.sources import Pictures
 from verdict.clip.pictures.words import class_vectors, prompts
 from verdict.clip.probes.zero_shot import scaled_logits
 from verdict.model.changes import PICTURE_CHANGES
+from verdict.model.distance import neighbour_distance
 from verdict.workflow.stage import Stage
-from verdict.workflow.stages import CLIP_ANSWERS, QUESTIONS, RECORDED_RUN, VIEWS
+from verdict.workflow.stages import CLIP_ANSWERS, DISTANCES, QUESTIONS, RECORDED_RUN, VIEWS
 
 ASKED_SPLITS = (Split.CALIB, Split.TEST)
 Encode = Callable[[Any], np.ndarray]
@@ -67,10 +68,26 @@ def answer(stage: Stage) -> None:
     settings = stage.params.clip_policy
     towers = (study.embeddings, study.cache.images, study.cache.texts)
     found = tables(study.pictures, *towers, settings, study.logit_scale)
+    found[DISTANCES] = distances(study.pictures, study.embeddings)
     stage.number("clip.logit_scale", study.logit_scale, kind=SETTING)
     stage.number("clip.n_views", len(settings.views), unit="count")
     stage.number("clip.n_questions", len(settings.questions), unit="count")
     stage.save(**found)
+
+
+def distances(pictures: Pictures, embeddings: np.ndarray) -> pd.DataFrame:
+    """How far pictures of val, calib and test lie from those of train in unit embeddings (n, d): pair_id, split,
+    distance; no picture is compared with those of its own group.
+    """
+    known, own = (
+        pictures.rows(Split.TRAIN),
+        np.concatenate([pictures.rows(split) for split in (Split.VAL, *ASKED_SPLITS)]),
+    )
+    groups = pictures.table["group_id"].to_numpy()
+    vectors = np.asarray(embeddings)
+    distance = neighbour_distance(vectors[own], vectors[known], k=1, groups=(groups[own], groups[known]))
+    told = pictures.table.iloc[own][["image_id", "split"]].rename(columns={"image_id": "pair_id"})
+    return told.assign(distance=distance.round(6)).reset_index(drop=True)
 
 
 def tables(

@@ -1,8 +1,8 @@
 """Files of what a model said: npz, or a table. Nothing that could run code is read, no pickles.
 
 An npz holds `logits`, `log_probs` or `probs`, (n, K) or of two classes (n,), and `labels` (n,), and may hold
-`human_counts` (n, K) and others. What a table may hold is in `answers`; beside it stand `label` and perhaps
-`human_<class>`, a class being its id or its name.
+`human_counts` (n, K), `features` (n, d) of what the model saw, and others. What a table may hold is in `answers`;
+beside it stand `label` and perhaps `human_<class>`, a class being its id or its name.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from verdict.data.own.tables import Table, column_key, find_columns, listed, rea
 from verdict.stats.scores import check_logits, looks_small
 
 MAX_BYTES = 2_000_000_000
-LABELS, HUMAN = "labels", "human_counts"
+LABELS, HUMAN, FEATURES = "labels", "human_counts", "features"
 ARRAYS = {
     **{"logits": LOGITS, "probs": PROBS, "probabilities": PROBS, "softmax": PROBS},
     **dict.fromkeys(("log_probs", "logprobs", "log_softmax"), LOG_PROBS),

@@ -18,7 +18,7 @@ from verdict.base import paths
 from verdict.base.artifacts import sha256_file
 from verdict.base.labels import Split, logit_columns, vote_columns
 from verdict.base.params import RecordedParams
-from verdict.data.own.answer_files import HUMAN, LABELS, How, Saved, missing, read_numbers, read_saved
+from verdict.data.own.answer_files import FEATURES, HUMAN, LABELS, How, Saved, missing, read_numbers, read_saved
 from verdict.data.own.answers import word_ids
 from verdict.data.own.tables import listed, shown
 from verdict.data.splits import split_groups
@@ -34,7 +34,7 @@ SPLIT_OF = {"val": Split.CALIB, "test": Split.TEST, "independent": Split.INDEPEN
 @dataclass(frozen=True)
 class Recorded:
     """One file as it was read: logits float64 (n, K), labels int64 (n,), how many people gave each answer (n, K),
-    the independent unit of each row (n,), and how the file looked.
+    the independent unit of each row (n,), how the file looked, and what the model saw of each row float64 (n, d).
     """
 
     logits: np.ndarray
@@ -42,6 +42,7 @@ class Recorded:
     human: np.ndarray | None
     groups: np.ndarray | None
     facts: dict[str, str | int | float]
+    features: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,14 @@ class RecordedSet:
     """All files of a profile as tables. `pairs`: pair_id, image_id, group_id, label (name of the true class), split,
     is_tuning (rows of test that tune the policy, where only test has people's answers) and, where these are
     known, votes_<class>, hypothesis and family. `files` has one row a file: what was read; `images` are file and
-    SHA-256 of each image, where these are given.
+    SHA-256 of each image, `features` (n, d) what the model saw of each pair, where these are given.
     """
 
     pairs: pd.DataFrame
     predictions: pd.DataFrame
     files: pd.DataFrame
     images: dict[str, tuple[Path, str]] = field(default_factory=dict)
+    features: np.ndarray | None = None
 
     @property
     def judged(self) -> pd.DataFrame:
@@ -100,7 +102,8 @@ def build(params: RecordedParams, *, seed: int) -> RecordedSet:
     pairs = with_tuning(pairs, params.class_names, params.tuning_share, seed)
     y_true = np.concatenate([part.y_true for part in parts.values()])
     logits = np.concatenate([part.logits for part in parts.values()])
-    return RecordedSet(pairs, predictions_of(pairs, y_true, logits), pd.DataFrame(files))
+    features = _joined_features({found[name]: part.features for name, part in parts.items()})
+    return RecordedSet(pairs, predictions_of(pairs, y_true, logits), pd.DataFrame(files), features=features)
 
 
 def with_tuning(pairs: pd.DataFrame, classes: Sequence[str], share: float, seed: int) -> pd.DataFrame:
@@ -128,8 +131,8 @@ def read_file(path: Path, class_names: Sequence[str], *, group: str = "", allow_
     """Read one file (`.npz`, else a table; see `answer_files`): what the model said, as logits, and labels.
 
     `group` names the array or column of groups, "" where each row is independent. `allow_small` says that logits within
-    [-1, 1] are meant; otherwise they are taken for cosines. ValueError names the file for whatever cannot be read, and
-    for shapes or labels that do not fit.
+    [-1, 1] are meant; otherwise they are taken for cosines. ValueError names the file for whatever cannot be read, for
+    shapes or labels that do not fit, and for features without a direction.
     """
     return of_saved(read_saved(path, How(tuple(class_names), allow_small=allow_small)), group=group)
 
@@ -141,6 +144,11 @@ def of_saved(saved: Saved, *, group: str = "") -> Recorded:
         y_true = _class_ids(_wanted(arrays, LABELS), len(logits), class_names, saved)
         human = check_counts(arrays[HUMAN], y_true, len(class_names), saved.place) if HUMAN in arrays else None
         groups = _groups(_wanted(arrays, group), len(logits), saved.place) if group else None
+        features = (
+            _features(arrays[FEATURES], len(logits), saved.place)
+            if saved.table is None and FEATURES in arrays
+            else None
+        )
     facts: dict[str, str | int | float] = {
         "file": saved.path.name,
         "rows": len(logits),
@@ -149,11 +157,11 @@ def of_saved(saved: Saved, *, group: str = "") -> Recorded:
         "stored_as": saved.stored_as,
         "smallest": float(logits.min()),
         "largest": float(logits.max()),
-        "ignored": ", ".join(sorted(set(arrays) - {LABELS, HUMAN, group})) or "nothing",
+        "ignored": ", ".join(sorted(set(arrays) - {LABELS, HUMAN, FEATURES, group})) or "nothing",
         "sha256": sha256_file(saved.path)[:12],
     }
     facts |= {name: n for name, n in saved.said.counts.items() if name != "n_rows"}
-    return Recorded(logits, y_true, human, groups, facts)
+    return Recorded(logits, y_true, human, groups, facts, features)
 
 
 @contextmanager
@@ -243,9 +251,8 @@ def _ids_of_words(cells: np.ndarray, class_names: Sequence[str], place: Callable
             return np.array([known[fold(word)] for word in words.tolist()], dtype=np.int64)
     is_number = [bool(re.fullmatch(r"[0-9]{1,9}(\.0+)?", word)) for word in words.tolist()]
     if all(is_number) and "entailed" in folded:
-        raise ValueError(
-            f"the labels are {sorted(set(words.tolist()))[:5]}: some count entailment first, some last; write yes and no"
-        )
+        told = sorted(set(words.tolist()))[:5]
+        raise ValueError(f"the labels are {told}: some count entailment first, some last; write yes and no")
     if not all(is_number):
         unread = [row for row, fits in enumerate(is_number) if not fits]
         row = next((row for row in unread if words[row].casefold() not in folded), unread[0])
@@ -280,6 +287,30 @@ def _groups(values: np.ndarray, n: int, place: Callable[[int], str]) -> np.ndarr
     if (blank := np.flatnonzero(np.char.strip(names) == "")).size:
         raise ValueError(f"{blank.size} rows have no group, the first is {place(int(blank[0]))}")
     return names
+
+
+def _features(values: np.ndarray, n: int, place: Callable[[int], str]) -> np.ndarray:
+    """Features as float64 (n, d); each row has a direction."""
+    if values.ndim != 2 or len(values) != n or values.dtype.kind not in "fiu":
+        raise ValueError(f"features must be numbers of shape ({n}, d), got {values.dtype} of shape {values.shape}")
+    values = values.astype(np.float64)
+    if (bad := np.flatnonzero(~(np.isfinite(values).all(axis=1) & values.any(axis=1)))).size:
+        raise ValueError(f"features must be finite and not all zero; {bad.size} rows are, the first is {place(bad[0])}")
+    return values
+
+
+def _joined_features(by_file: Mapping[Path, np.ndarray | None]) -> np.ndarray | None:
+    """Features of all files, or none where no file has any; ValueError where one lacks them, or they are others."""
+    known = {path: values for path, values in by_file.items() if values is not None}
+    if not known:
+        return None
+    if without := [path.name for path in by_file if path not in known]:
+        raise ValueError(
+            f"{next(iter(known))} holds features and {listed(without)} does not; save them in all, or none"
+        )
+    if len(widths := {values.shape[1] for values in known.values()}) > 1:
+        raise ValueError(f"features of {listed([path.name for path in known])} differ in width: {sorted(widths)}")
+    return np.concatenate(list(known.values()))
 
 
 def _refuse_shared_groups(parts: Mapping[str, Recorded]) -> None:
