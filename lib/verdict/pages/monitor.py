@@ -21,10 +21,11 @@ from verdict.data.own.answers import word_ids
 from verdict.data.own.tables import find_columns, listed, read_table, shown
 from verdict.decide.guarantee import breach_p_values, error_bounds
 from verdict.decide.log.log import Item, read_log
+from verdict.decide.outcomes import complement
 from verdict.decide.people import keyed_uniform
 from verdict.decide.policy import Decision, Forced
 from verdict.pages.tables import SHARE, store_counts
-from verdict.stats.uncertainty import Resampler, with_bounds
+from verdict.stats.uncertainty import Interval, Resampler, with_bounds
 from verdict.workflow.stage import Stage
 
 AUTO = Decision.AUTO.text
@@ -36,10 +37,10 @@ _KEPT = ("pair_id", "image_id", "group_id", "hypothesis", "date", "decision", "f
 
 @dataclass(frozen=True)
 class Monitored:
-    """`cases`: a row a case in the order of the log: some fields of its item; `batch` (p-value of the stream so far);
-    `period`; is_drawn; is_wrong (NaN without a label); is_used: whether an estimate may use it. `head`: any item;
-    `n_unused`: labels of pairs that were not drawn, or come after one that lacks its label; `largest`: automatic
-    answers of the largest group.
+    """`cases`: a row a case in the order of the log: some fields of its item; batch (p-value of the stream so far),
+    number (of its line), period, is_drawn, is_wrong (NaN without a label), is_known: whether its group begins before
+    the first that lacks a label. `head`: any item; `n_labels`, and of these `n_unknown` of pairs that the log lacks;
+    `share` in (0, 1]: probability of a group to be drawn.
     """
 
     cases: pd.DataFrame
@@ -104,9 +105,9 @@ def _periods(cases: pd.DataFrame, log: Path) -> pd.Series:
     if cases["date"].isna().all():
         first = (np.arange(len(cases)) // BLOCK) * BLOCK
         return pd.Series([f"cases {one + 1:,} to {min(one + BLOCK, len(cases)):,}" for one in first])
-    dates = pd.to_datetime(cases["date"], format="ISO8601", errors="coerce", utc=True)
+    dates = pd.to_datetime(cases["date"].fillna(""), format="ISO8601", errors="coerce", utc=True)
     if dates.isna().any():
-        first = cases[dates.isna()].iloc[0]
+        first = cases.fillna({"date": ""})[dates.isna()].iloc[0]
         raise ValueError(f"{log}, line {first['number']}: {shown(first['date'])} is no date such as 2026-03-31")
     year_week = dates.dt.isocalendar()
     return year_week["year"].astype(str) + "-W" + year_week["week"].astype(str).str.zfill(2)
@@ -174,8 +175,8 @@ def _largest(found: Monitored) -> int:
     return int(found.auto.groupby("group_id")["pair_id"].count().max()) if len(found.auto) else 1
 
 
-def estimated_error(known: pd.DataFrame, draws: Resampler, share: float) -> pd.Series:
-    """Horvitz and Thompson's estimate of the error rate of automatic answers, error with its bounds over groups.
+def estimated_error(known: pd.DataFrame, draws: Resampler, share: float) -> Interval:
+    """Horvitz and Thompson's estimate of the error rate of automatic answers, with its interval over their groups.
 
     A drawn answer stands for 1 / share of them. Horvitz and Thompson (1952), JASA 47, eq. 10.
     """
@@ -198,17 +199,18 @@ def period_table(stage: Stage, found: Monitored) -> pd.DataFrame:
         row["after_alarm"] = int((own["forced_by"] == Forced.FOREIGN_BATCH.text).sum())
         auto = own[own["decision"] == AUTO]
         row["labelled"] = int((auto["is_known"] & auto["is_drawn"]).sum())
+        error = Interval(*[math.nan] * 3)
         if row["labelled"] and auto["is_known"].all():
-            row |= with_bounds("error", estimated_error(auto, stage.resampler(auto["group_id"]), found.share))
-        rows.append(row)
+            error = estimated_error(auto, stage.resampler(auto["group_id"]), found.share)
+        rows.append(row | with_bounds("error", error))
     share = stage.resampler(found.cases["group_id"]).mean(found.cases["decision"] == AUTO, span=SHARE)
-    stage.numbers["monitor.auto_share"] = share.number(n=len(found.cases), unit="%")
-    known = found.known
-    if known["is_drawn"].any():
-        error = estimated_error(known, stage.resampler(known["group_id"]), found.share)
-        stage.numbers["monitor.error"] = error.number(n=len(known), unit="%")
-        told = {"value": 1 - error.value, "low": 1 - error.high, "high": 1 - error.low}
-        stage.numbers["monitor.accuracy"] = Number(**told, n=len(known), unit="%")
+    found_all = {"auto_share": share}
+    if (known := found.known)["is_drawn"].any():
+        found_all["error"] = estimated_error(known, stage.resampler(known["group_id"]), found.share)
+        found_all["accuracy"] = complement(found_all["error"])
+    for name, estimate in found_all.items():
+        n = len(found.cases) if name == "auto_share" else len(known)
+        stage.numbers[f"monitor.{name}"] = estimate.number(n=n, unit="%")
     return pd.DataFrame(rows)
 
 
