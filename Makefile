@@ -33,7 +33,7 @@ $(error the path of this folder holds a colon or a line break, which no environm
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env report explain replay decide export test test-slurm verify lint lab watch check notebook diff publish presets bench bench-scale chaos clean
+.PHONY: help env report explain replay decide monitor export test test-slurm verify lint lab watch check notebook diff publish presets bench bench-scale chaos clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ replay: $(READY)  ## decide every pair of PROFILE's log, or of LOG, again from w
 
 decide: $(READY)  ## decide new cases by the policy of PROFILE's report: IN=new.jsonl (- is the input) OUT=decisions.jsonl
 	@$(RUN) verdict.decide.log decide --profile=$(call quoted,PROFILE) $(call given,in,IN) $(call given,out,OUT)
+
+monitor: $(READY)  ## write a page on what IN=decisions.jsonl has decided since, with LABELS=labels.csv: is the promise still kept?
+	@$(RUN) verdict.report.monitor --profile=$(call quoted,PROFILE) $(call given,log,IN) $(call given,labels,LABELS)
 
 export: $(READY)  ## predict with PROFILE's model: PAIRS=new.jsonl IMAGES=folder OUT=a.csv [SKIP=1], or CHECK=a.csv LABELS=b.jsonl
 	@$(RUN) verdict.model.export --profile=$(call quoted,PROFILE) $(call given,pairs,PAIRS) $(call given,images,IMAGES) $(call given,out,OUT) \

@@ -25,7 +25,7 @@ TOP_LEVEL |= {"requirements.txt", "pyproject.toml", "notebooks", "lib", "params"
 GENERATED = {"work", "CHANGELOG.md"}
 TARGETS = {"help", "env", "report", "test", "lint", "lab", "presets", "bench", "clean"}
 TARGETS |= {"watch", "check", "notebook", "diff", "publish", "chaos"}
-TARGETS |= {"test-slurm", "verify", "bench-scale", "explain", "replay", "export"}
+TARGETS |= {"test-slurm", "verify", "bench-scale", "explain", "replay", "decide", "monitor", "export"}
 
 # Lowest first: a room imports only from those before it. What notebooks call is the last one's.
 ROOMS = ("base", "stats", "data", "workflow", "model", "decide", "pages", "clip", "report")
@@ -339,7 +339,7 @@ def test_what_is_imported_is_pinned_and_what_is_pinned_is_imported():
 
 
 def test_stages_and_notebooks_are_the_same():
-    named = {stages.notebook_of(name) for name in stages.ALL_NAMES}
+    named = {stages.notebook_of(name) for name in (*stages.ALL_NAMES, stages.MONITOR)}
     assert {path.stem for path in NOTEBOOKS} == named - stages.WITHOUT_NOTEBOOK
 
 

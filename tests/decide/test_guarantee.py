@@ -13,9 +13,12 @@ from recorded import recorded_logits
 from verdict.decide.guarantee import (
     BETTING,
     EXACT,
+    Gamblers,
     Known,
     Promise,
     betting_p_value,
+    breach_p_values,
+    error_bounds,
     exact_p_value,
     groups_needed,
     keep_promise,
@@ -223,3 +226,46 @@ def test_the_promise_is_kept_on_real_logits_as_mapie_keeps_it(error):
         theirs = np.logical_and.accumulate(mapies_p_value(kept, error) <= delta)
         assert theirs.tolist() == kept.tested["is_kept"].tolist()
     assert broken <= n_splits * (delta + 3 * math.sqrt(delta * (1 - delta) / n_splits))
+
+
+def test_an_alarm_comes_soon_after_a_promise_breaks_and_seldom_without():
+    """Two hundred streams each: at the limit itself, the worst case, and an error rate that grows to three times it."""
+    rng, ones = np.random.default_rng(7), np.ones((1500, 200))
+    kept = breach_p_values((rng.random((1500, 200)) < 0.05).astype(float), ones, 0.05)
+    assert (kept[-1] <= 0.05).mean() <= 0.05
+    rates = np.where(np.arange(700) < 300, 0.03, 0.15)[:, None]
+    broken = breach_p_values((rng.random((700, 200)) < rates).astype(float), ones[:700], 0.05)
+    assert (broken[299] <= 0.05).mean() <= 0.05
+    assert (broken[599] <= 0.05).mean() > 0.95, "within 300 labelled cases"
+    assert (np.diff(broken, axis=0) <= 0).all()
+
+
+def test_a_group_that_errs_together_is_one_bet():
+    """Ten alike rows of a group would be ten proofs; a group is one, bounded by the largest."""
+    rng = np.random.default_rng(8)
+    wrong = 10.0 * (rng.random((400, 200)) < 0.05)
+    p_values = breach_p_values(wrong, np.full(wrong.shape, 10.0), 0.05, largest=10)
+    assert (p_values[-1] <= 0.05).mean() <= 0.05
+    as_rows = breach_p_values(np.repeat(wrong / 10, 10, axis=0), np.ones((4000, 200)), 0.05)
+    assert (as_rows[-1] <= 0.05).mean() > 0.2
+
+
+def test_bounds_hold_at_all_looks_together():
+    rng, held = np.random.default_rng(9), []
+    for _ in range(40):
+        low, high = error_bounds(rng.random(150) < 0.2, np.ones(150), 0.9)
+        held.append(bool(((low <= 0.2) & (high >= 0.2)).all()))
+    assert np.mean(held) >= 0.85
+    assert 0 < low[-1] < 0.2 < high[-1] < 0.4 and low[0] == 0 and high[0] > 0.9
+
+
+def test_gamblers_by_hand():
+    """One bet that doubles; a share 1 / log2(t + 1) - 1 / log2(t + 2) of the gamblers begins with round t."""
+    p_values = Gamblers(1).play(np.full((2, 1), 2.0))
+    first, second = 1 - 1 / np.log2(3), 1 / np.log2(3) - 1 / np.log2(4)
+    wealth = [2 * first + 1 / np.log2(3), 4 * first + 2 * second + 1 / np.log2(4)]
+    assert p_values.tolist() == pytest.approx([1 / one for one in wealth])
+    assert Gamblers(1, is_at_once=True).play(np.full((2, 1), 2.0)).tolist() == [1 / 2, 1 / 4]
+    parts, whole = Gamblers(2), np.random.default_rng(0).uniform(0.5, 1.6, (9, 2))
+    again = np.concatenate([parts.play(whole[:4]), parts.play(whole[4:])])
+    assert again.tolist() == Gamblers(2).play(whole).tolist()

@@ -10,6 +10,7 @@ from tests.data.test_own_recorded import NAMES, N, counts_for, logits_and_labels
 
 from recorded import recorded_logits
 from verdict.base.params import load_params
+from verdict.data.own.recorded import RecordedSet
 from verdict.decide.temperature import Temperature
 from verdict.model.predict import logits_of
 from verdict.pages import recorded

@@ -680,6 +680,13 @@ class ExecutionParams(Model):
     seeds_apart: bool
 
 
+class MonitorParams(Model):
+    """Which automatic answers are labelled after a report: `share` of their groups, drawn by name and `seed`."""
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    seed: Seed
+
+
 class Params(Model):
     """All parameters of a profile."""
 
@@ -698,6 +705,7 @@ class Params(Model):
     clip_robustness: ClipRobustnessParams
     concepts: ConceptsParams
     clip_policy: ClipPolicyParams
+    monitor: MonitorParams
     execution: ExecutionParams
 
     def _faults(self) -> Iterator[str]:
@@ -729,9 +737,9 @@ class Params(Model):
 
     @property
     def hash(self) -> str:
-        """Hash of everything but where it runs: equal hashes promise equal numbers."""
+        """Hash of everything but where it runs, and what comes after: equal hashes promise equal numbers."""
         content = self.as_dict()
-        content.pop("execution")
+        del content["execution"], content["monitor"]
         # What was made before there was a choice keeps its name.
         if content["model"]["backend"] == "torch":
             del content["model"]["backend"]

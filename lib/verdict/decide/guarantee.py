@@ -25,6 +25,8 @@ from verdict.decide.people import hash_ids
 
 EXACT, BETTING = "exact binomial test", "betting test over groups"
 N_STEPS = 100
+# What an error rate is tested against: so many times the one that is in question.
+WORSE, BETTER = (1.5, 2.0, 3.0, 5.0), (0.0, 0.25, 0.5)
 # How likely a plan's promise shall come true.
 POWER = 0.8
 
@@ -164,13 +166,15 @@ class Gamblers:
 
     Where no bet wins in expectation it ever exceeds 1 / p with probability p at most, however often it is looked at. A
     share 1 / log2(t + 1) - 1 / log2(t + 2) of the gamblers begins with round t = 1, 2, …; the others hold their stake.
-    Not beginning at once costs about log(t) + 2 log(log t) of log wealth, where beginning too early costs all.
+    Not beginning at once costs about log(t) + 2 log(log t) of log wealth, where beginning too early costs all. With
+    `is_at_once` all begin with the first round.
 
     Ville's inequality; Vovk (2021), Testing randomness online, Statistical Science 36, section 5, on when to begin.
     """
 
-    def __init__(self, n_bets: int, *shape: int):
-        self._wealth, self.n_rounds, self.highest = np.zeros((*shape, n_bets)), 0, np.ones(shape)
+    def __init__(self, n_bets: int, *shape: int, is_at_once: bool = False):
+        self._wealth, self.n_rounds, self.highest = np.full((*shape, n_bets), float(is_at_once)), 0, np.ones(shape)
+        self._is_at_once = is_at_once
 
     def play(self, factors: np.ndarray) -> np.ndarray:
         """The p-values after each round, (n, ...), never rising: one over the highest wealth so far.
@@ -178,7 +182,8 @@ class Gamblers:
         `factors` (n, ..., n_bets) >= 0: by what each bet multiplies its stake, at most 1 in expectation.
         """
         found = np.empty(factors.shape[:-1])
-        shares = 1 / np.log2(np.arange(self.n_rounds + 1, self.n_rounds + len(factors) + 2) + 1)
+        rounds = np.arange(self.n_rounds + 1, self.n_rounds + len(factors) + 2)
+        shares = np.zeros(len(rounds)) if self._is_at_once else 1 / np.log2(rounds + 1)
         for place, factor in enumerate(factors):
             # Beyond 1e300 a wealth says nothing more, and must not become infinite.
             self._wealth = np.minimum((self._wealth + shares[place] - shares[place + 1]) * factor, 1e300)
@@ -186,6 +191,38 @@ class Gamblers:
             found[place] = self.highest
         self.n_rounds += len(factors)
         return 1 / found
+
+
+def breach_p_values(n_wrong: np.ndarray, n_auto: np.ndarray, error: float, *, largest: int = 1) -> np.ndarray:
+    """P-values of "the error rate has not risen above `error`" after each group, in their order, valid at every look.
+
+    `n_wrong`, `n_auto` (n, ...): of each group; `largest`: pairs of the largest group. Bets are the best ones against
+    rates of `WORSE` times the limit, by gamblers who begin at all times. Returns (n, ...).
+    """
+    bets = np.minimum((np.array(WORSE) - 1) / (1 - error), 0.9 / error) / largest
+    excess = np.asarray(n_wrong) - error * np.asarray(n_auto)
+    return Gamblers(len(bets), *excess.shape[1:]).play(1 + excess[..., None] * bets)
+
+
+def error_bounds(
+    n_wrong: np.ndarray, n_auto: np.ndarray, confidence: float, *, largest: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds (n,) of an error rate after each group, (n,) wrong and (n,) in all, that hold at all looks together.
+
+    They hold for a rate that does not change: `breach_p_values` is the test of one that does. The rates that no gambler
+    who began at once has shown to be too low, or too high; exact to 1/400.
+
+    Waudby-Smith and Ramdas (2024), Estimating means of bounded random variables by betting, JRSS B 86, section 4.
+    """
+    rates = (np.arange(400) + 0.5) / 400
+    excess = np.asarray(n_wrong)[:, None] - rates * np.asarray(n_auto)[:, None]
+    sides = []
+    for sign, most, times in ((1, rates, WORSE), (-1, 1 - rates, BETTER)):
+        bets = np.minimum(np.abs(np.array(times) - 1) / (1 - rates)[:, None], 0.9 / most[:, None]) / largest
+        p_values = Gamblers(len(times), len(rates), is_at_once=True).play(1 + sign * excess[..., None] * bets)
+        shown = np.logical_and.accumulate((p_values <= (1 - confidence) / 2)[:, ::sign], axis=1)
+        sides.append(shown.sum(axis=1) / len(rates))
+    return sides[0], 1 - sides[1]
 
 
 def steps_of(score: np.ndarray, *, n_steps: int = N_STEPS) -> np.ndarray:

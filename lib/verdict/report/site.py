@@ -21,6 +21,7 @@ from verdict.report.outputs import environment
 from verdict.report.provenance import provenance
 from verdict.report.rubric import Checklist, load_checklists, load_rubric
 from verdict.workflow.code_digest import library_files, page_files
+from verdict.workflow.stages import MONITOR
 
 ATTRIBUTION = "attribution.txt"
 # Which pages a build left, with what each was made from, beside the results.
@@ -217,7 +218,7 @@ def page_of_file(executed: Path) -> Page:
     """
     executed = executed.resolve()
     inside = executed.relative_to(paths.WORK.resolve()).parts if executed.is_relative_to(paths.WORK.resolve()) else ()
-    executions = find_executions(inside[0]) if inside else []
+    executions = find_executions(inside[0], with_former=True) if inside else []
     own = next((e for e in executions if e.executed and e.executed.resolve() == executed), None)
     if own is None:
         raise FileNotFoundError(
@@ -246,13 +247,14 @@ def _as_read(text: str) -> str:
 
 
 def _remove_others(target: Path, files: set[str]) -> None:
-    """Drop pages and downloads of an earlier build; nothing else is touched."""
+    """Drop pages and downloads of an earlier build but the monitor's; nothing else is touched."""
     for path in target.glob("*.html"):
-        if path.name not in files:
+        if path.name not in files and path.stem != MONITOR:
             path.unlink()
     # What a folder holds comes before the folder.
     for path in sorted((target / "files").rglob("*"), reverse=True):
-        if path.is_file() and path.relative_to(target).as_posix() not in files:
+        name = path.relative_to(target).as_posix()
+        if path.is_file() and name not in files and not name.startswith((f"files/{MONITOR}/", f"files/{MONITOR}.")):
             path.unlink()
         elif path.is_dir() and not any(path.iterdir()):
             path.rmdir()

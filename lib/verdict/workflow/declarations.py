@@ -90,6 +90,8 @@ SPECS = (
 )
 # Saved logits have no images: this page takes the place of all before those that judge predictions.
 RECORDED_SPEC = Spec("01_recorded", "What was recorded, and can it be used?", (), ("data", "report", "statistics"))
+# The page of `make monitor`: no part of a report, and made from a log of decisions that came after it.
+MONITOR_SPEC = Spec("monitor", "Is the promise still kept?", (), ("monitor", "statistics"))
 # Pages on a dual encoder: beside the others where `clip.source` is given, alone where `data.source` is clip.
 CLIP_SPECS = (
     Spec("clip_model", "A tiny dual encoder, taught on the profile's own pictures", (), ("clip",)),

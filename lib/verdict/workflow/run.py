@@ -140,13 +140,13 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
 
 
 def run_stage(
-    name: str, profile: str, trial: str | None = None, seed: int | None = None, shard: int | None = None
+    name: str, profile: str, trial: str | None = None, seed: int | None = None, shard: int | None = None, **given: str
 ) -> Path:
     """Run one stage to its end, in a folder of its own, and put it in place with its record.
 
     `shard` runs one of `execution.feature_shards` parts of the features, counted from 0; `seed` trains one seed of a
-    trial ahead, whose job then finds its state. Returns the stage's folder. ValueError, KeyError if a stage, trial,
-    shard or seed is unknown; nothing has been touched then.
+    trial ahead, whose job then finds its state; `given` are further parameters of its notebook. Returns the stage's
+    folder. ValueError, KeyError if a stage, trial, shard or seed is unknown; nothing has been touched then.
     """
     params = load_params(profile)
     stages.spec(name, params)
@@ -181,7 +181,7 @@ def run_stage(
                 opened = open_stage(name, profile, trial=trial, seed=seed, shard=shard)
                 getattr(importlib.import_module(runner[0]), runner[1])(opened)
             else:
-                _run_notebook(name, profile, trial, folder)
+                _run_notebook(name, profile, trial, folder, **given)
         has_used_gpu = (folder / place.COMPUTED_ON_GPU).exists()
         run = {
             "device": device if has_used_gpu else "cpu",
@@ -196,10 +196,10 @@ def run_stage(
     return home
 
 
-def _run_notebook(name: str, profile: str, trial: str | None, folder: Path) -> None:
+def _run_notebook(name: str, profile: str, trial: str | None, folder: Path, **further: str) -> None:
     stem, page = stages.notebook_of(name), stages.page(name, trial)
     notebook, scratch, kept = paths.NOTEBOOKS / f"{stem}.ipynb", folder / EXECUTING, failure(profile, page)
-    given = {"profile": profile} | ({} if trial is None else {"trial": trial})
+    given = {"profile": profile, **further} | ({} if trial is None else {"trial": trial})
     given |= {"source": stages.source_of(name)} if stem in stages.JUDGING else {}
     values = parameter_model(stem)(**given).model_dump()
     kernel.check_kernel(notebook)
@@ -232,7 +232,7 @@ def _record(asked: dict[str, Any], params: Params, folder: Path, home: Path, *, 
         params_hash=params.hash,
         non_default=non_default(params),
         host=place.here(),
-        command=f"make report PROFILE={profile}",
+        command=f"make {stages.MONITOR if asked['stage'] == stages.MONITOR else 'report'} PROFILE={profile}",
         is_smoke=params.is_smoke,
         **asked,
         **run,

@@ -14,6 +14,7 @@ from verdict.base.params import Params
 from verdict.workflow.stages import (
     CLIP,
     JUDGING,
+    MONITOR,
     RECORDED,
     TRIAL_STAGE,
     WARMUP_STAGE,
@@ -44,10 +45,19 @@ class TrialStageParameters(StageParameters):
     trial: str = "frozen"
 
 
+class MonitorParameters(StageParameters):
+    """The `parameters` cell of the monitor: a log of decisions, and labels of some of its pairs; paths."""
+
+    log: str = ""
+    labels: str = ""
+
+
 def parameter_model(notebook: str) -> type[StageParameters]:
     """The model that a notebook's `parameters` cell must agree with."""
     if notebook == TRIAL_STAGE:
         return TrialStageParameters
+    if notebook == MONITOR:
+        return MonitorParameters
     return JudgingStageParameters if notebook in JUDGING else StageParameters
 
 

@@ -14,7 +14,7 @@ from verdict.base import paths
 from verdict.base.artifacts import content_hash, read_run, relative
 from verdict.base.parameter_files import nearest
 from verdict.base.params import Params
-from verdict.workflow.declarations import CLIP_SPECS, RECORDED_SPEC, SPECS, Spec
+from verdict.workflow.declarations import CLIP_SPECS, MONITOR_SPEC, RECORDED_SPEC, SPECS, Spec
 
 WARMUP_STAGE = "02_warmup"
 TRIAL_STAGE = "03_staged_unfreezing"
@@ -55,7 +55,7 @@ def rule_name(name: str) -> str:
     return f"stage_{word}" if is_plain else f"stage_{word}_{content_hash(name)[:6]}"
 
 
-RECORDED = RECORDED_SPEC.name
+RECORDED, MONITOR = RECORDED_SPEC.name, MONITOR_SPEC.name
 RECORDED_RUN = ("recorded", 0)
 _ON_LOGITS = ("07_calibration", "08_policy", "09_independent_set")
 
@@ -135,7 +135,8 @@ def index_text(params: Params) -> str:
 
 def spec(name: str, params: Params | None = None) -> Spec:
     """The declaration of a stage, in the list of a profile or else in the longest one; a KeyError for no stage."""
-    known = {spec.name: spec for spec in ((*SPECS, *CLIP_SPECS) if params is None else specs_for(params))}
+    listed = (*SPECS, *CLIP_SPECS) if params is None else specs_for(params)
+    known = {spec.name: spec for spec in (*listed, MONITOR_SPEC)}
     if name not in known:
         raise KeyError(f"no stage is called {name!r}; there are {list(known)}")
     return known[name]

@@ -1,0 +1,49 @@
+"""The monitor's page, from decisions and labels that came after a report: `make monitor PROFILE=mine IN=log.jsonl`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from verdict.base import paths
+from verdict.base.artifacts import write_bytes, write_text
+from verdict.base.params import load_params
+from verdict.pages.monitor import load
+from verdict.report.exporter import render_page
+from verdict.report.site import page_of_file
+from verdict.workflow.run import run_stage
+from verdict.workflow.stages import MONITOR
+
+
+def render_monitor(profile: str, log: Path, labels: Path | None = None) -> Path:
+    """Write the page beside those of the report; ValueError, FileNotFoundError before anything runs for bad files."""
+    settings = load_params(profile).monitor
+    load(log, labels, settings.share, settings.seed)
+    home = run_stage(MONITOR, profile, log=str(log.resolve()), labels=str(labels.resolve()) if labels else "")
+    page, target = page_of_file(home / "executed.ipynb"), paths.report_dir(profile)
+    write_text(target / f"{MONITOR}.html", render_page(page.execution, page.site))
+    for name, content in page.site.files.items():
+        write_bytes(target / name, content)
+    return target / f"{MONITOR}.html"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; 2 where a file could not be used."""
+    parser = argparse.ArgumentParser(prog="python -m verdict.report.monitor", description=__doc__)
+    parser.add_argument(
+        "--profile", default="digits", help="whose parameters say what is labelled (default: %(default)s)"
+    )
+    parser.add_argument("--log", type=Path, required=True, help="log of decisions, as make decide writes it")
+    parser.add_argument("--labels", type=Path, help="CSV or JSON lines with pair_id and label")
+    chosen = parser.parse_args(arguments)
+    try:
+        print(render_monitor(chosen.profile, chosen.log, chosen.labels))
+    except (OSError, ValueError, KeyError) as error:
+        print(f"monitor: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

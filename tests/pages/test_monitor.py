@@ -1,0 +1,176 @@
+"""The monitor: an estimate that no choice of labels can bend, weeks, what is labelled next, and bad files."""
+
+import json
+
+import numpy as np
+import pytest
+
+from verdict.base.artifacts import write_text
+from verdict.base.params import load_params
+from verdict.decide.log.items import DecidedBatch, iter_items
+from verdict.decide.log.log import write_log
+from verdict.decide.policy import Decision, Policy
+from verdict.decide.signals import composite, of_one_answer
+from verdict.pages import monitor
+from verdict.stats.uncertainty import Resampler
+from verdict.workflow.stage import Stage
+
+CLASSES = ("entailment", "contradiction")
+PROMISE = {"error": 0.05, "confidence": 0.95, "error_by_class": {}, "method": "exact", "n_rows": 9, "n_groups": 9}
+N, PER_GROUP = 601, 2
+
+
+def write_decisions(path, *, n=N, error=0.1, seed=0, dates=True, per_group=PER_GROUP, by_class=None):
+    """A log of decisions in pairs of a group, and the truth of each; whoever went out alone errs so often."""
+    rng = np.random.default_rng(seed)
+    logits = np.column_stack([np.zeros(n), rng.normal(0, 3, n)])
+    probs = np.exp(logits - np.logaddexp(logits[:, :1], logits[:, 1:]))
+    signals, sets = of_one_answer(probs, 0.9)
+    decision = np.where(probs.max(axis=1) > 0.8, Decision.AUTO, Decision.HUMAN)
+    answer = logits.argmax(axis=1)
+    truth = np.where(rng.random(n) < error, 1 - answer, answer)
+    ids = [f"case-{k}" for k in range(n)]
+    batch = DecidedBatch(
+        **{name: ids for name in ("pair_id", "image_id", "hypothesis")},
+        group_id=[f"group-{k // per_group}" for k in range(n)],
+        split=["new"] * n,
+        date=[f"2026-0{1 + k // 200}-15T10:00:00" for k in range(n)] if dates else None,
+        **{"logits": logits, "probs": probs, "temperature": 1.0, "signals": signals, "sets": sets, "qhat": 0.9},
+        **{"score": composite(signals), "forced": np.zeros(n, dtype=int), "decision": decision},
+        promise=PROMISE | {"is_kept": True, "error_by_class": by_class or {}},
+        batch=1.0,
+        policy=Policy(0.8, 0.8, None, None, 0.01),
+        **{"classes": CLASSES, "model_hash": "m", "params_hash": "p", "run_id": "r"},
+    )
+    write_log(path, iter_items(batch))
+    return dict(zip(ids, np.array(CLASSES)[truth].tolist(), strict=True))
+
+
+def write_labels(path, truth):
+    write_text(path, "pair_id,label\n" + "".join(f"{pair},{label}\n" for pair, label in truth.items()))
+    return path
+
+
+@pytest.fixture
+def stage(tmp_path):
+    return Stage("monitor", "smoke", None, None, tmp_path, load_params("smoke"))
+
+
+def study(stage, tmp_path, log, truth):
+    labels = write_labels(tmp_path / "labels.csv", truth)
+    return monitor.read(stage, str(log), str(labels))
+
+
+def test_the_estimate_is_unbiased_over_what_may_be_drawn(tmp_path):
+    truth = write_decisions(tmp_path / "log.jsonl", n=307)
+    labels, estimates = write_labels(tmp_path / "labels.csv", truth), []
+    for seed in range(50):
+        found = monitor.load(tmp_path / "log.jsonl", labels, 0.25, seed)
+        draws = Resampler(found.known["group_id"], 2, 0.95, 0)
+        estimates.append(monitor.estimated_error(found.known, draws, 0.25).value)
+    wrong = found.auto["is_wrong"].mean()
+    assert abs(np.mean(estimates) - wrong) < 3 * np.std(estimates) / np.sqrt(len(estimates))
+    assert np.std(estimates) > 0.005
+    everything = monitor.load(tmp_path / "log.jsonl", labels, 1.0, 5)
+    draws = Resampler(everything.known["group_id"], 2, 0.95, 0)
+    assert monitor.estimated_error(everything.known, draws, 1.0).value == pytest.approx(wrong)
+
+
+def test_whole_groups_are_drawn_as_often_as_is_said(tmp_path):
+    write_decisions(tmp_path / "log.jsonl", n=2001, error=0.0, dates=False)
+    cases = monitor.load(tmp_path / "log.jsonl", None, 0.25, 5).cases
+    assert (cases.groupby("group_id")["is_drawn"].nunique() == 1).all()
+    share = cases.groupby("group_id")["is_drawn"].first().mean()
+    assert abs(share - 0.25) < 3 * np.sqrt(0.25 * 0.75 / 1001)
+
+
+def test_labels_behind_one_that_lacks_do_not_count(tmp_path, stage):
+    """Whoever leaves out the answers that are wrong makes nothing look better: the page waits for them."""
+    truth = write_decisions(tmp_path / "log.jsonl", error=0.3)
+    whole = monitor.load(tmp_path / "log.jsonl", write_labels(tmp_path / "all.csv", truth), 0.1, 5)
+    drawn = whole.auto[whole.auto["is_drawn"]]
+    hard = drawn.loc[drawn["is_wrong"] == 1, "pair_id"].tolist()
+    found = study(stage, tmp_path, tmp_path / "log.jsonl", {k: v for k, v in truth.items() if k not in hard[2:]})
+    missing = drawn.loc[drawn["pair_id"] == hard[2]].iloc[0]
+    used = found.known[found.known["is_drawn"]]
+    assert used["number"].max() < missing["number"] and used["is_wrong"].sum() <= 2
+    waiting = monitor.next_table(stage, found)
+    assert waiting["pair_id"].tolist() == hard[2:] and waiting.columns[-1] == "label"
+    assert stage.numbers["monitor.n_next"].value == len(hard) - 2
+    table = monitor.period_table(stage, found)
+    assert table["period"].tolist() == ["2026-W03", "2026-W07", "2026-W11", "2026-W16"]
+    assert table["n"].tolist() == [200, 200, 200, 1] and table["error"].isna().iloc[-2]
+    assert stage.numbers["monitor.accuracy"].value == 1 - stage.numbers["monitor.error"].value
+
+
+@pytest.mark.parametrize(("error", "is_broken"), [(0.02, 0), (0.3, 1)])
+def test_a_broken_promise_is_told_with_when_and_a_kept_one_is_not(tmp_path, stage, error, is_broken):
+    truth = write_decisions(tmp_path / "log.jsonl", n=1501, error=error, dates=False, by_class={"contradiction": 0.1})
+    found = study(stage, tmp_path, tmp_path / "log.jsonl", truth | {"nobody": CLASSES[0]})
+    table = monitor.promise_table(stage, found)
+    assert set(table["limit"]) == {"all automatic answers", "answer contradiction"}
+    used = found.known[found.known["is_drawn"]]
+    last = table[table["limit"] == "all automatic answers"].iloc[-1]
+    assert last["labelled"] == len(used) == stage.numbers["monitor.n_used"].value
+    assert last["error"] == pytest.approx(used["is_wrong"].mean())
+    assert last["error_low"] < error < last["error_high"]
+    assert stage.numbers["monitor.is_broken"].value == is_broken
+    assert (stage.numbers["monitor.n_to_alarm"].value < len(used)) == bool(is_broken)
+    assert stage.numbers["monitor.n_unknown"].value == 1
+    assert monitor.period_table(stage, found)["period"].iloc[0] == "cases 1 to 1,000"
+    monitor.stream_numbers(stage, found)
+    assert stage.numbers["monitor.stream_p"].value == 1.0
+
+
+def test_without_labels_nothing_is_known(tmp_path, stage):
+    write_decisions(tmp_path / "log.jsonl")
+    found = monitor.read(stage, str(tmp_path / "log.jsonl"), "")
+    assert monitor.promise_table(stage, found).empty and np.isnan(stage.numbers["monitor.breach_p"].value)
+    assert "monitor.accuracy" not in stage.numbers and monitor.period_table(stage, found)["labelled"].sum() == 0
+    assert len(monitor.next_table(stage, found)) == found.auto["is_drawn"].sum()
+
+
+FAULTS = {
+    "unknown label": ("case-3,entailment\ncase-4,perhaps\n", r"labels.csv, line 3: label 'perhaps' is none of"),
+    "two labels": ("case-3,entailment\ncase-3,no\n", r"labels.csv, line 3: the pair 'case-3' has two labels"),
+    "no column": (None, r"no column for \['label'\]"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_labels_that_cannot_be_used_are_refused_by_line(tmp_path, fault):
+    write_decisions(tmp_path / "log.jsonl", n=11)
+    rows, match = FAULTS[fault]
+    write_text(tmp_path / "labels.csv", "pair_id,label\n" + rows if rows else "pair_id,what\na,b\n")
+    with pytest.raises(ValueError, match=match):
+        monitor.load(tmp_path / "log.jsonl", tmp_path / "labels.csv", 0.1, 5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"pair_id": "case-0"}, "log.jsonl, line 4: the pair 'case-0' comes twice"),
+        ({"date": "yesterday"}, "log.jsonl, line 4: 'yesterday' is no date"),
+        ({"date": None}, "log.jsonl, line 4: '' is no date"),
+        ({"decision": "perhaps"}, "log.jsonl, line 4 is damaged: decision"),
+    ],
+)
+def test_a_log_that_cannot_be_used_is_refused_by_line(tmp_path, changes, match):
+    log = tmp_path / "log.jsonl"
+    write_decisions(log, n=11)
+    lines = log.read_text(encoding="utf-8").splitlines()
+    lines[3] = json.dumps(json.loads(lines[3]) | changes)
+    log.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=match):
+        monitor.load(log, None, 0.1, 5)
+    log.write_text("", encoding="utf-8")
+    with pytest.raises(ValueError, match="holds no decision"):
+        monitor.load(log, None, 0.1, 5)
+
+
+def test_blank_labels_and_apostrophes_of_spreadsheets_are_passed_over(tmp_path):
+    write_decisions(tmp_path / "log.jsonl", n=11)
+    write_text(tmp_path / "labels.csv", "pair_id,label\n'case-1,yes\ncase-2,\n")
+    found = monitor.load(tmp_path / "log.jsonl", tmp_path / "labels.csv", 1.0, 5)
+    assert (found.n_labels, found.n_unknown) == (1, 0)
+    assert found.cases["is_wrong"].notna().tolist() == [k == 1 for k in range(11)]
