@@ -53,7 +53,8 @@ $(READY): requirements.txt
 		$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@$(STRIP)
 	@rm $(INSTALLING)
-	@touch $@
+	@# A list of pins from the future (a clock was wrong, or is) is no reason to install again with every command.
+	@touch $@; [ ! requirements.txt -nt $@ ] || touch -r requirements.txt $@
 
 env: $(READY)  ## make the environment in .venv
 

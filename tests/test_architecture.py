@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -219,6 +220,15 @@ def test_an_installation_that_was_stopped_is_made_anew(bare):
     os.utime(venv / ".ready", (0, 0))
     assert "did not end" not in make_env(bare).stdout
     assert (venv / "own").exists()
+
+
+def test_an_environment_is_made_once_whatever_the_clock_says(bare):
+    python(bare, "python3.12", 12)
+    later = time.time() + 1e6
+    os.utime(bare / "requirements.txt", (later, later))
+    assert "making the environment" in make_env(bare).stdout
+    again = make_env(bare)
+    assert again.returncode == 0 and "making the environment" not in again.stdout
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,28 @@ def test_rewording_keeps_colours_shapes_and_numbers():
     assert "there is a blue block under a black block" in swapped
 
 
+def test_a_preset_whose_making_is_stopped_leaves_the_last_one(tmp_path, monkeypatch):
+    def maker(name, folder, *, seed):
+        assert folder.is_relative_to(tmp_path), "a rename puts it in place, which no other disk allows"
+        folder.mkdir()
+        (folder / "weights").write_text(f"seed {seed}")
+        return store.Made({"task": 0.5}, "about", "a | b")
+
+    store.make("mine", maker, tmp_path, seed=1)
+    assert store.make("mine", maker, tmp_path, seed=2) == {"task": 0.5}
+    assert (tmp_path / "mine" / "weights").read_text() == "seed 2"
+
+    def stopped(path, text):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "write_text", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        store.make("mine", maker, tmp_path, seed=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["README.md", "weights"]
+    assert (tmp_path / "mine" / "weights").read_text() == "seed 2"
+
+
 def test_cards_hold_the_scores():
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
     text = store.card("nlvr_vit", store.Made({"patch.x": 0.5}, about("nlvr_vit", network), "a | b"), 7, 61.4)

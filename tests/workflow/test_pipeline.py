@@ -78,6 +78,21 @@ def test_a_declared_notebook_that_is_gone_stops_a_report_before_it_runs(tmp_path
     assert not paths.WORK.exists()
 
 
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(monkeypatch, capsys):
+    paths.WORK.write_text("a file where a folder is wanted")
+    monkeypatch.setattr(pipeline, "check_inputs", lambda params: None)
+    assert pipeline.main(["--profile", "smoke"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("stopped: ") and str(paths.WORK) in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("cores", ["0", "-2"])
+def test_no_job_at_a_time_is_refused(cores, capsys):
+    with pytest.raises(SystemExit):
+        pipeline.main(["--profile", "smoke", "--cores", cores])
+    assert f"at least one job runs at a time, got CORES={cores}" in capsys.readouterr().err
+
+
 def test_without_slurm_nothing_is_run(monkeypatch, capsys):
     monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
     assert pipeline.main(["--profile", "smoke", "--where", "slurm"]) == 2

@@ -234,6 +234,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("targets", nargs="*", help="records to make, such as work/digits/05_test/run.json")
     parser.add_argument("--where", choices=WHERES, default="local", help="where stages run (default: %(default)s)")
     chosen = parser.parse_args(arguments)
+    if chosen.cores < 1:
+        parser.error(f"at least one job runs at a time, got CORES={chosen.cores}")
     if reason := start.why_not() or (slurm.why_not() if chosen.where == "slurm" else ""):
         tell(f"nothing was run: {reason}")
         return 2
@@ -255,6 +257,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         tell("stopped; what is done is kept, and the next run goes on from there")
         return 130
+    except OSError as error:
+        tell(f"stopped: {error}")
+        return 2
 
 
 if __name__ == "__main__":

@@ -38,15 +38,15 @@ class Maker(Protocol):
 
 
 def make(name: str, maker: Maker, out: Path, *, seed: int) -> dict[str, float]:
-    """Make one preset and put its folder, with a model card, into `out`; gives its scores."""
+    """Make one preset and put its folder, with a model card, into `out` whole; gives its scores."""
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as scratch:
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}.", suffix=".part", dir=out) as scratch:
         folder = Path(scratch) / name
         made = maker(name, folder, seed=seed)
         write_text(folder / "README.md", card(name, made, seed, time.perf_counter() - started))
         shutil.rmtree(out / name, ignore_errors=True)
-        out.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(folder, out / name)
+        folder.rename(out / name)
     return made.scores
 
 
