@@ -107,8 +107,8 @@ notebook: $(READY)  ## start a notebook from a template: NAME=14_ablation, QUEST
 diff: $(READY)  ## write a page of what changed between two runs: A=digits B=mine (profiles, or folders)
 	@$(RUN) verdict.report.compare -- $(if $(value A),$(call quoted,A)) $(if $(value B),$(call quoted,B))
 
-publish: $(READY)  ## put a small copy of PROFILE's report under reports/published/ into git, for readers without Python
-	@$(RUN) verdict.report.publish --profile=$(call quoted,PROFILE)
+publish: $(READY)  ## put a small copy of PROFILE's report under reports/published/ into git; ZIP=1: also pack it as reports/PROFILE.zip
+	@$(RUN) verdict.report.publish --profile=$(call quoted,PROFILE) $(if $(value ZIP),--zip)
 
 presets: $(READY)  ## train the tiny presets that the package ships, again (about an hour on two cores)
 	@$(PY) -m verdict.workflow.start verdict.model.presets

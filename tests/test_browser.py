@@ -171,6 +171,32 @@ def test_notes_and_rubric_are_kept_exported_and_imported(report, browser, tmp_pa
     }
 
 
+def test_the_rubric_is_walked_question_by_question_and_prints_whole(report, browser):
+    questions = "[...document.querySelectorAll('[data-criterion]')]"
+    seen = f"{questions}.filter((one) => one.checkVisibility()).map((one) => one.dataset.criterion)"
+    browser.open(report / "review.html")
+    everything = browser.evaluate(f"{questions}.map((one) => one.dataset.criterion)")
+    assert len(everything) > 2 and browser.evaluate(seen) == everything[:1]
+    browser.evaluate("document.querySelector('.walk-next').click()")
+    assert browser.evaluate(seen) == everything[1:2]
+    assert browser.evaluate("document.activeElement.parentElement.dataset.criterion") == everything[1]
+    assert browser.evaluate("document.querySelectorAll('#ask-evidence .thumbnail svg').length") == 1
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    assert browser.evaluate(seen) == everything
+    browser.send("Emulation.setEmulatedMedia", media="")
+    browser.open(report / "review.html", anchor=f"#ask-{everything[-1]}")
+    assert browser.evaluate(seen) == everything[-1:]
+    browser.evaluate("document.querySelector('.walk-all').click()")
+    assert browser.evaluate(seen) == everything
+
+
+def test_a_printed_index_has_contents(report, browser):
+    browser.open(report / "index.html")
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    assert browser.evaluate("document.querySelector('.toc a').checkVisibility()")
+    browser.send("Emulation.setEmulatedMedia", media="")
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [("{", "Not imported"), ('{"format": "x"}', "no review"), ('{"format": "verdict-review/1"}', "belong to")],

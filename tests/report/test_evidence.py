@@ -70,3 +70,10 @@ def test_an_exhibit_shows_a_number_in_one_row_with_its_interval(number, is_shown
 def test_a_page_counts_what_it_shows_and_knows_its_answer(found):
     assert (found.n_figures, found.n_tables) == (2, 2)
     assert [set(payload["numbers"]) for payload in found.answer] == [{"t.first", "t.answered"}]
+
+
+def test_the_main_drawing_comes_first(tmp_path):
+    first, main = (code(name, *tags, outputs=[shown("figure", f"{name}.svg")]) for name, *tags in ("a", ("b", "main")))
+    notebook = write_notebook(tmp_path / "05_test.ipynb", [markdown("# T"), first, main])
+    drawn = find_evidence(*matched(notebook, notebook)).drawn
+    assert [(one.shown, one.anchor) for one in drawn] == [("Figure 2", "figure-b"), ("Figure 1", "figure-a")]

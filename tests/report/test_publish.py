@@ -3,7 +3,9 @@
 import base64
 import io
 import json
+import os
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -150,3 +152,17 @@ def test_the_published_copy_shows_the_default_parameters():
     assert sum((folder / name).stat().st_size for name in published["files"]) <= MAX_BYTES
     assert published["commit"][:12] in (folder / "index.html").read_text(encoding="utf-8")
     assert json.loads((folder / "published.json").read_text(encoding="utf-8"))["profile"] == module.PROFILE
+
+
+def test_a_packed_copy_holds_its_files_and_is_the_same_each_time(project, capsys):
+    assert module.main(["--profile", "demo", "--zip"]) == 0
+    packed = paths.REPORTS / "demo.zip"
+    assert "demo.zip: " in capsys.readouterr().out
+    folder, first = paths.published_dir("demo"), packed.read_bytes()
+    with zipfile.ZipFile(packed) as opened:
+        assert opened.namelist() == sorted(f"demo/{path.name}" for path in folder.iterdir())
+        assert all(opened.read(f"demo/{path.name}") == path.read_bytes() for path in folder.iterdir())
+        assert {entry.date_time for entry in opened.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    for path in folder.iterdir():
+        os.utime(path, (1, 1))
+    assert module.pack(folder, packed).read_bytes() == first

@@ -254,6 +254,17 @@ def test_the_answer_stands_at_the_top(tmp_path):
     assert page.index("How good is it?</h1>") < page.index("75.0 % [74.0, 76.0]") < page.index('id="method"')
 
 
+def test_the_main_figure_stands_beside_the_answer(tmp_path):
+    cells = [TITLE, markdown("## Method"), code("x = 1", "main"), markdown("So.", "answer")]
+    live = write_notebook(tmp_path / "05_test.ipynb", cells)
+    done = write_notebook(tmp_path / "executed.ipynb", [code("x = 1", outputs=[figure_output()])])
+    page = page_text(live, done, {}, Numbers(), Site("demo"))
+    marks = ('class="top two"', "<p>So.</p>", 'id="figure-05-line"', 'id="method"', "stands beside the answer")
+    places = [page.index(mark) for mark in marks]
+    assert places == sorted(places) and page.count('id="figure-05-line"') == 1
+    assert 'class="top two"' not in page_of(tmp_path, [markdown("So.", "answer")])
+
+
 def test_maths_becomes_mathml_and_money_does_not(tmp_path):
     text = "Cost \\$5, or $5 and $10. Take $\\hat{p}_i \\le 1$.\n\n$$\n\\frac{n_b}{n} = {{ test.accuracy|value }}\n$$\n"
     page = page_of(tmp_path, [markdown(text)])

@@ -2,7 +2,7 @@
 
 Rendered anew without what makes up most of a report's size (executed notebooks, large tables, the pages of single
 trials but the first), with pictures as WebP, and handed to `git add`; the commit is left to whoever publishes.
-`published.json` beside the pages says what they were made from.
+`published.json` beside the pages says what they were made from. With `--zip` the copy is also packed, to hand in.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 from PIL import Image
 
 from verdict.base import paths
-from verdict.base.artifacts import git, read_json, sha256_file, write_json, write_text
+from verdict.base.artifacts import git, read_json, sha256_file, write_bytes, write_json, write_text
 from verdict.base.params import load_params
 from verdict.report.executions import Execution, find_executions
 from verdict.report.provenance import changes
@@ -89,6 +90,19 @@ def publish(profile: str = PROFILE) -> Path:
     return target
 
 
+def pack(folder: Path, target: Path) -> Path:
+    """A folder's files as one ZIP below a folder of its name; equal files give equal bytes."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            # ZipInfo's own time is fixed: the first that the format knows.
+            entry = zipfile.ZipInfo(path.relative_to(folder.parent).as_posix())
+            entry.external_attr = 0o644 << 16
+            packed.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+    write_bytes(target, content.getvalue())
+    return target
+
+
 def lightened(page: str) -> str:
     """A page with its pictures as WebP, where that is smaller."""
     return _PICTURE.sub(_as_webp, page)
@@ -123,6 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m verdict.report.publish", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default=PROFILE, help="whose report to publish (default: %(default)s)")
+    parser.add_argument("--zip", action="store_true", help="also pack the copy as reports/<profile>.zip")
     chosen = parser.parse_args(arguments)
     try:
         folder = publish(chosen.profile)
@@ -135,6 +150,9 @@ def main(arguments: list[str] | None = None) -> int:
     told = f" {found}" if (found := changes(published)) else ""
     print(f"{folder}: {len(published['files'])} files, {size / 1e6:.1f} MB, from {published['commit'][:12]}{told}")
     print("staged; `git commit` publishes it" if is_staged else "not staged: this project is no git repository")
+    if chosen.zip:
+        packed = pack(folder, paths.REPORTS / f"{chosen.profile}.zip")
+        print(f"{packed}: {packed.stat().st_size / 1e6:.1f} MB")
     return 0
 
 

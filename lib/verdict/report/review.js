@@ -157,8 +157,8 @@
     const turn = (to, isAsked = true) => {
       at = to;
       questions.forEach((question, k) => { question.hidden = isWalking && k !== at; });
-      back.disabled = !isWalking || at === 0;
-      next.disabled = !isWalking || at === questions.length - 1;
+      back.hidden = !isWalking || at === 0;
+      next.hidden = !isWalking || at === questions.length - 1;
       walk.querySelector(".walk-at").textContent = isWalking ? `Question ${at + 1} of ${questions.length}` : "";
       if (isAsked) questions[at].querySelector("h3").focus();
     };
