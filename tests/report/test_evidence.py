@@ -75,5 +75,5 @@ def test_a_page_counts_what_it_shows_and_knows_its_answer(found):
 def test_the_main_drawing_comes_first(tmp_path):
     first, main = (code(name, *tags, outputs=[shown("figure", f"{name}.svg")]) for name, *tags in ("a", ("b", "main")))
     notebook = write_notebook(tmp_path / "05_test.ipynb", [markdown("# T"), first, main])
-    drawn = find_evidence(*matched(notebook, notebook)).drawn
+    drawn = find_exhibits(*matched(notebook, notebook)).drawn
     assert [(one.shown, one.anchor) for one in drawn] == [("Figure 2", "figure-b"), ("Figure 1", "figure-a")]
