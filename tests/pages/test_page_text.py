@@ -81,6 +81,7 @@ AHEAD, BOUGHT, BREAKS = (
     ("09_independent_set", words)
     for words in ("estimates are off", "**Labels do not make", "Which of the two costs more")
 )
+NOTICING = ("09_independent_set", "The area under the ROC curve")
 TOGETHER = ("01_recorded", "one person does not reach it")
 WAYS = tuple(f"forecast_{way}_error" for way in ("confidence", "difference", "threshold"))
 FORETOLD = of("independent", *WAYS, n_forecasts=3, n_forecasts_off=3, n_forecasts_near=0) | {"forecast.margin": 0.05}
@@ -359,6 +360,8 @@ CASES = [
     (LOGITS, READ, {"data.n_shared_rows": 2}, "**2 rows of one split occur again in another.**", "No row"),
     (LOGITS, READ, {"data.people.accuracy": UP}, "No row", "Nobody's answers"),
     (LOGITS, READ, {"data.n_tuning": 4}, "4 of its rows, drawn at random, tune the policy"),
+    (NOTICING, STRANGE, {"foreign.n_halves": 2}, "lies farther from train than", "calib"),
+    (NOTICING, STRANGE, {"foreign.n_halves": 1}, "lies farther from calib than", "train"),
     (AHEAD, {}, {}, "", "estimates"),
     (AHEAD, FORETOLD, {}, "On the independent set **3 of 3 estimates are off**, and 0 are shown", "Seeds", "hand"),
     (AHEAD, FORETOLD, {"independent.n_forecasts_off": 0}, "none of 3 estimates is shown to be off", "**"),
