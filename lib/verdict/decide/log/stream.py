@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from pydantic_core import from_json
+from pydantic import TypeAdapter
 
 from verdict.base.artifacts import content_hash, told_when_full, try_lock, verify_outputs
 from verdict.base.labels import Split
@@ -27,7 +27,7 @@ from verdict.data.own.tables import listed, shown
 from verdict.data.pairs import MAX_HYPOTHESIS_CHARACTERS, make_pair_id
 from verdict.decide.foreign import StreamTest, one_of_each, stream_signals
 from verdict.decide.log.items import DecidedBatch, iter_items
-from verdict.decide.log.log import Item, read_log
+from verdict.decide.log.log import Item, read_log, reason
 from verdict.decide.policy import decide, force
 from verdict.decide.signals import OF_ONE_ANSWER, composite, distance_confidence, of_one_answer
 from verdict.model.predict import logits_of
@@ -41,6 +41,7 @@ POLICY = "08_policy"
 LOG = "audit.jsonl"
 SPLIT = "new"
 _ROWS, _BLOCK, _MAX_LINE = 512, 1 << 20, 4_000_000
+_OBJECT = TypeAdapter(dict[str, Any])
 Lines = list[tuple[int, bytes]]
 Rows = list[dict[str, Any]]
 
@@ -173,7 +174,7 @@ def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first
         probs, items = np.empty((len(lines), len(head.classes))), []
         for place, (number, raw) in enumerate(lines):
             try:
-                item = from_json(raw)
+                item = _OBJECT.validate_json(raw)
                 probs[place] = item["probs"]
                 is_own = all(item[key] == getattr(head, key) for key in ("model_hash", "params_hash", "run_id"))
             except (ValueError, KeyError, TypeError) as error:
@@ -264,11 +265,9 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
     """One case as the policy needs it; ValueError names file, line, column and cause."""
     head = stored.head
     try:
-        given = from_json(raw, allow_inf_nan=False)
+        given = _OBJECT.validate_json(raw)
     except ValueError as error:
-        raise ValueError(f"{place}: {error}") from None
-    if not isinstance(given, dict):
-        raise ValueError(f"{place}: expected an object, got {shown(given)}")
+        raise ValueError(f"{place}: {reason(error)}") from None
     told = [given[key] for key in ("model", "model_hash") if given.get(key) is not None]
     if other := [model for model in told if model not in stored.names]:
         raise ValueError(f"{place}, column 'model': {shown(other[0])}, where the policy was tuned for {stored.names}")
