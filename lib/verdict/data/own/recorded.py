@@ -244,7 +244,7 @@ def _ids_of_words(cells: np.ndarray, class_names: Sequence[str], place: Callable
     is_number = [bool(re.fullmatch(r"[0-9]{1,9}(\.0+)?", word)) for word in words.tolist()]
     if all(is_number) and "entailed" in folded:
         raise ValueError(
-            f"the labels are {sorted(set(words.tolist()))[:5]}: some count entailment first, some last; write yes and no"
+            f"the labels are {sorted(set(words.tolist()))[:5]}: some count entailment first, others last: write yes, no"
         )
     if not all(is_number):
         unread = [row for row, fits in enumerate(is_number) if not fits]
