@@ -12,6 +12,7 @@ from verdict.base.params import RecordedParams
 from verdict.data.own import recorded
 from verdict.data.own.recorded import build, locate, read_counts, read_file, shared_rows
 from verdict.model.predict import logits_of
+from verdict.stats.scores import log_softmax, softmax
 
 NAMES = ("cat", "dog", "emu")
 N = 41
@@ -76,7 +77,7 @@ LOGITS, Y_TRUE = logits_and_labels()
     ("logits", "labels", "message"),
     [
         (0.5 + LOGITS / 40, Y_TRUE, "look like sigmoid scores .* save what went into the sigmoid"),
-        (np.column_stack([-LOGITS[:, 0], LOGITS[:, 0]]) / 40, Y_TRUE % 2, "cosines.*; set data.recorded.allow_small"),
+        (np.column_stack([-LOGITS[:, 0], LOGITS[:, 0]]) / 40, Y_TRUE % 2, "cosines.*; set allow_small"),
         (LOGITS * 1e4, Y_TRUE, "values up to .* divide all of them"),
         (LOGITS * 1e307, Y_TRUE, "values up to .*e[+]307: beyond"),
         (LOGITS, Y_TRUE + 2, r"must lie in 0 … 2, .* the first outside is in row \d+ \(counted"),
@@ -205,15 +206,38 @@ def test_labels_are_names_or_whole_numbers(tmp_path):
     assert "label 'CAT'" in refusal(save(tmp_path / "two.npz", logits=LOGITS, labels=np.full(N, "CAT")), upper)
 
 
-def test_one_column_of_binary_logits_is_told_what_it_is(tmp_path):
+def test_one_column_of_two_classes_is_about_the_second(tmp_path):
     labels, names = Y_TRUE % 2, ("no", "yes")
+    rows = np.column_stack([np.zeros(N), LOGITS[:, 0]])
     for k, logits in enumerate((LOGITS[:, 0], LOGITS[:, :1])):
-        said = refusal(save(tmp_path / f"{k}.npz", logits=logits, labels=labels), names)
-        assert "one column of logits is a binary model's" in said and "that of 'yes'" in said
-    for column in ("logit", "logit_yes", "score"):
+        path = save(tmp_path / f"{k}.npz", logits=logits, labels=labels)
+        assert np.array_equal(read_file(path, names).logits, rows)
+    for column in ("logit", "logit_yes"):
         pd.DataFrame({column: LOGITS[:, 0], "label": labels}).to_csv(tmp_path / "one.csv", index=False)
-        said = refusal(tmp_path / "one.csv", names)
-        assert "one column of logits is a binary model's: write two, logit_no with 0 and logit_yes" in said, column
+        np.testing.assert_allclose(read_file(tmp_path / "one.csv", names).logits, rows)
+    pd.DataFrame({"score": LOGITS[:, 0], "label": labels}).to_csv(tmp_path / "one.csv", index=False)
+    assert "no column says what the model said: found ['score', 'label']; give logit_<class>" in refusal(
+        tmp_path / "one.csv", names
+    )
+
+
+def test_an_archive_of_probabilities_or_their_logarithms_is_read(tmp_path):
+    wanted = softmax(LOGITS)
+    for name, values in (
+        ("probs", wanted),
+        ("softmax", wanted.astype(np.float32)),
+        ("log_softmax", log_softmax(LOGITS)),
+    ):
+        found = read_file(save(tmp_path / "a.npz", **{name: values}, labels=Y_TRUE), NAMES)
+        np.testing.assert_allclose(softmax(found.logits), wanted, atol=1e-6)
+        assert found.facts["form"] == ("log_probs" if name == "log_softmax" else "probs")
+    wanted[3] = [0, 0, 1]
+    assert read_file(save(tmp_path / "a.npz", probs=wanted, labels=Y_TRUE), NAMES).facts["n_clipped"] == 2
+    said = refusal(save(tmp_path / "a.npz", probs=wanted * 1.2, labels=Y_TRUE))
+    assert "probabilities must lie in [0, 1]" in said or "sum to more than 1" in said
+    assert "there is no 'logits' among ['labels', 'prob']" in refusal(
+        save(tmp_path / "a.npz", prob=wanted, labels=Y_TRUE)
+    )
 
 
 def test_counts_of_a_table_are_found_by_the_names_of_the_classes(tmp_path):

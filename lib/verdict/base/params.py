@@ -182,10 +182,39 @@ class RecordedParams(Model):
             yield f"class_names must be two or more, all different, got {list(self.class_names)}"
 
 
+class AnswersParams(Model):
+    """What anybody's model said of pairs: one table, and the folder of the images, "" where there is none.
+
+    `classes` are named by id, none being entailment and contradiction; `form` is found where it is auto. `columns` maps
+    a name that is known to the table's own. Of several `models` the first is judged. `fractions` divide the groups
+    where there is no column split; rows dated `independent_from` or later are another distribution.
+    """
+
+    table: str
+    images: str
+    classes: tuple[Annotated[str, Field(min_length=1, max_length=60)], ...]
+    form: Literal["auto", "logits", "log_probs", "top_k", "probs", "samples", "answer"]
+    columns: dict[str, str]
+    models: tuple[Text, ...]
+    fractions: Annotated[
+        dict[Literal["calib", "test"], Fraction], AfterValidator(_sums_to_one), _all_of("calib", "test")
+    ]
+    independent_from: Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$")]
+    smallest_prob: Annotated[float, Field(ge=1e-300, le=0.01)]
+    tuning_share: Fraction
+    allow_small: bool
+    allow_missing_images: bool
+
+    def _faults(self) -> Iterator[str]:
+        for name in ("classes", "models"):
+            if len(set(given := getattr(self, name))) != len(given) or (name == "classes" and len(given) == 1):
+                yield f"{name} must all be different, and classes two or more, got {list(given)}"
+
+
 class DataParams(Model):
     """Which pairs, and how they are divided."""
 
-    source: Literal["digits", "nlvr", "csv", "a2", "recorded", "clip"]
+    source: Literal["digits", "nlvr", "csv", "a2", "recorded", "answers", "clip"]
     seed: Seed
     digits: DigitsParams
     nlvr: NlvrParams
@@ -193,6 +222,7 @@ class DataParams(Model):
     a2: A2Params
     snli_ve: SnliVeParams
     recorded: RecordedParams
+    answers: AnswersParams
 
     def _faults(self) -> Iterator[str]:
         own = self.recorded
@@ -200,6 +230,8 @@ class DataParams(Model):
             yield "source recorded needs recorded.val, recorded.test and recorded.class_names"
         if self.source == "csv" and not (self.csv.table and self.csv.images):
             yield "source csv needs csv.table, a file of pairs, and csv.images, the folder of their images"
+        if self.source == "answers" and not self.answers.table:
+            yield "source answers needs answers.table, a file of pairs and of what a model said of them"
 
     @property
     def own_files(self) -> tuple[str, ...]:
@@ -207,17 +239,24 @@ class DataParams(Model):
         own = self.recorded
         named = {"csv": (self.csv.table, self.csv.images)}
         named["recorded"] = (own.val, own.test, own.independent, own.human_counts)
+        named["answers"] = (self.answers.table, self.answers.images)
         return tuple(filter(None, named.get(self.source, ())))
 
     @property
     def is_own(self) -> bool:
         """Whether the data are the user's own: no study printed anything of them, nor set them a target."""
-        return self.source in ("csv", "recorded")
+        return self.is_given or self.source == "csv"
+
+    @property
+    def is_given(self) -> bool:
+        """Whether what some model said is read, so that nothing is trained."""
+        return self.source in ("recorded", "answers")
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes in the order of their ids."""
-        return self.recorded.class_names if self.source == "recorded" else class_names()
+        named = {"recorded": self.recorded.class_names, "answers": self.answers.classes}
+        return named.get(self.source, ()) or class_names()
 
 
 class ModelParams(Model):

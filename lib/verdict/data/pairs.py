@@ -75,7 +75,7 @@ def check_pairs(
     if pairs.empty:
         raise ValueError(f"{source}: the table has no rows")
     places = [f"row {row}" for row in range(1, len(pairs) + 1)] if lines is None else [f"line {n}" for n in lines]
-    problems = list(_text_problems(pairs))
+    problems = list(text_problems(pairs))
     if not problems:
         problems = [*_value_problems(pairs), *([] if allow_repeats else _repeat_problems(pairs, places))]
     if problems:
@@ -94,7 +94,7 @@ def first_of(faults: Sequence[str], n: int = N_LISTED) -> str:
     return f"{'; '.join(faults[:n])}{more}"
 
 
-def _text_problems(pairs: pd.DataFrame) -> Iterator[Problem]:
+def text_problems(pairs: pd.DataFrame) -> Iterator[Problem]:
     """Cells that are not usable text."""
     for column in pairs.columns.intersection(REQUIRED_COLUMNS):
         for row, value in enumerate(pairs[column].tolist()):

@@ -16,7 +16,7 @@ from verdict.base.numbers import EXACT, Number, Numbers
 from verdict.base.params import DataParams, Params
 from verdict.data.digits import digits
 from verdict.data.nlvr import corpus, nlvr
-from verdict.data.own import csv_folder, recorded
+from verdict.data.own import answer_table, csv_folder, recorded
 from verdict.data.own.pair_file import read_pair_file
 from verdict.data.own.picture_files import LOOK_S, find_damaged, refuse_damaged
 from verdict.data.pairs import Dataset
@@ -36,6 +36,13 @@ def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str],
             own["warmup"] = partial(snli_ve.draw, **dict(params.snli_ve), seed=params.seed, progress=progress)
         return a2.build(**own, seed=params.seed, out=images, progress=progress)
     return csv_folder.build(**own_pairs(params), out=images)
+
+
+def read_given(params: DataParams) -> recorded.RecordedSet:
+    """What somebody's model said, of a source where that is given: `recorded.build` or `answer_table.build`."""
+    if params.source == "answers":
+        return answer_table.build(params.answers, params.classes, seed=params.seed)
+    return recorded.build(params.recorded, seed=params.seed)
 
 
 def own_pairs(params: DataParams) -> dict[str, Any]:
@@ -59,13 +66,15 @@ def check_inputs(params: Params) -> None:
     FileNotFoundError, ValueError for what cannot be used: file, line and cause, or parameter and cause.
     """
     data, is_asking = params.data, params.policy.human.kind == "votes"
-    if data.source == "recorded":
-        pairs = recorded.build(data.recorded, seed=data.seed).pairs
-        if is_asking and not set(vote_columns(data.classes)) <= set(pairs):
+    if data.is_given:
+        found = read_given(data)
+        if is_asking and not set(vote_columns(data.classes)) <= set(found.pairs):
             raise ValueError(
                 "policy.human.kind is votes, but no file holds people's answers: name one in "
                 "data.recorded.human_counts, or write kind: parametric"
             )
+        files = {name: file for name, (file, _) in found.images.items()}
+        refuse_damaged(data.source, find_damaged(files, limit_s=LOOK_S))
         return
     if data.source == "csv":
         asked = own_pairs(data)

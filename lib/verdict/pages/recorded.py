@@ -5,28 +5,53 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from verdict.base.labels import Split, vote_columns
-from verdict.data.own.recorded import RecordedSet, build
+from verdict.base.numbers import EXACT, named
+from verdict.data.images import ImageStore, write_folder_store
+from verdict.data.own.answers import ANSWER
+from verdict.data.own.recorded import RecordedSet
+from verdict.data.sources import read_given
 from verdict.model.predict import DecisionRule, logits_of
-from verdict.pages.tables import GAP, SHARE, bounded, store, store_counts
+from verdict.pages.tables import GAP, NOTHING, SHARE, bounded, store, store_counts
 from verdict.stats.metrics import confusion_counts, nll_of_logits
 from verdict.stats.scores import softmax, top_class
 from verdict.stats.uncertainty import Interval
 from verdict.workflow.stage import Stage
 
 CLEAR = 0.8
+GAVE = {
+    **{"logits": "logits", "log_probs": "log-probabilities of each class", "probs": "probabilities of each class"},
+    **{"top_k": "lists of its likeliest tokens with their log-probabilities", "samples": "several sampled answers"},
+    ANSWER: "one answer without a probability",
+}
+COUNTED = ("n_clipped", "n_bounded", "n_undecided", "n_elsewhere", "n_samples")
+SHOWN_CASES = 8
 SHOWN_COUPLES = 10
 
 
 def read(stage: Stage) -> RecordedSet:
-    """Read the files that the parameters name; numbers `data.n_pairs`, `.n_classes` and `.n_tuning`."""
-    stage.progress("reading saved logits")
-    found = build(stage.params.data.recorded, seed=stage.params.data.seed)
+    """Read the files that the parameters name, and write the store of the images where these are given; numbers
+    `data.n_pairs`, `.n_classes` and `.n_tuning`.
+    """
+    stage.progress("reading what the model said")
+    found = read_given(stage.params.data)
+    if found.images:
+        files, hashes = ({name: one[k] for name, one in found.images.items()} for k in (0, 1))
+        write_folder_store(stage.path("images"), files, hashes=hashes)
     store_counts(stage, "data", {"n_pairs": len(found.pairs), "n_classes": len(stage.classes)})
+    store_counts(stage, "data", {"n_models": found.predictions["seed"].nunique()})
+    forms = [form for form in dict.fromkeys(found.files["form"]) if form in GAVE]
+    stage.numbers["data.form"] = named(" and ".join(GAVE[form] for form in forms))
+    stage.number("data.is_bare", ANSWER in forms, kind=EXACT)
+    counted = found.files[[name for name in COUNTED if name in found.files]].sum()
+    store_counts(stage, "data", {name: n for name, n in counted.items() if n})
+    if "sampling_sd" in found.files:
+        stage.number("data.sampling_sd", found.files["sampling_sd"].mean(), kind=EXACT)
     store_counts(stage, "data", {"n_tuning": found.pairs["is_tuning"].sum()}, split=str(Split.TEST))
     return found
 
@@ -37,20 +62,48 @@ def splits_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     Also numbers `data.<split>.n_pairs`, `.accuracy` and `.nll`.
     """
     rows = []
-    for split, table in found.predictions.groupby("split", sort=False):
+    for split, table in found.judged.groupby("split", sort=False):
         logits, y_true = logits_of(table), table["y_true"].to_numpy()
         hit = (DecisionRule().decide(logits) == y_true).astype(float)
         draws = stage.resampler(table["group_id"])
         scores = {"accuracy": draws.mean(hit, span=SHARE)}
         scores["nll"] = draws.interval(partial(nll_of_logits, logits, y_true))
         row: dict[str, object] = {"split": split, "n": len(table)}
-        if stage.params.data.recorded.group:
+        if found.has_groups:
             row["groups"] = draws.n_groups
         if found.pairs["is_tuning"].any():
             row["tune_the_policy"] = int(found.pairs.loc[found.pairs["split"] == split, "is_tuning"].sum())
         stage.number(f"data.{split}.n_pairs", len(table), unit="count", split=str(split))
         store(stage, f"data.{split}", scores, {"accuracy": "%"}, n=len(table), split=str(split))
         rows.append(row | bounded(scores))
+    return pd.DataFrame(rows)
+
+
+def examples(stage: Stage, found: RecordedSet) -> dict[str, Any]:
+    """Images and titles of some cases of test, drawn at random, as a gallery shows them; none without images."""
+    is_shown = (found.pairs["split"] == Split.TEST) & found.pairs["image_id"].isin(list(found.images))
+    if not is_shown.any():
+        return {}
+    rows = np.flatnonzero(is_shown)
+    rows = np.sort(stage.rng("recorded.examples").choice(rows, min(SHOWN_CASES, len(rows)), replace=False))
+    answer = top_class(logits_of(found.judged.iloc[rows]))
+    images, cases = ImageStore.open(stage.path("images")), found.pairs.iloc[rows]
+    words = cases["hypothesis"] if "hypothesis" in cases else cases["image_id"]
+    told = zip(words, cases["label"], answer, strict=True)
+    titles = [f"{text}\n{label}; model: {stage.classes[k]}" for text, label, k in told]
+    return {"images": [images.thumbnail(image_id) for image_id in cases["image_id"]], "titles": titles}
+
+
+def models_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
+    """Each model on test: model, n, accuracy, difference to the first (paired), with intervals."""
+    names = stage.params.data.answers.models or ("the model",)
+    test = found.predictions[found.predictions["split"] == Split.TEST]
+    hits = [top_class(logits_of(own)) == own["y_true"].to_numpy() for _, own in test.groupby("seed")]
+    draws, rows = stage.resampler(test.loc[test["seed"] == test["seed"].min(), "group_id"]), []
+    for name, hit in zip(names, hits, strict=True):
+        own = draws.means(np.column_stack([hit, hit.astype(float) - hits[0]]), [SHARE, GAP])
+        values = {"accuracy": own[0], "difference": own[1] if hit is not hits[0] else NOTHING}
+        rows.append({"model": name, "n": len(hit)} | bounded(values))
     return pd.DataFrame(rows)
 
 
@@ -68,13 +121,13 @@ def overlap_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     in the left one) and shared_groups, where the data name groups; the last row holds the sums. The first sum is the
     number `data.n_shared_rows`.
     """
-    parts = {str(split): table for split, table in found.predictions.groupby("split", sort=False)}
+    parts = {str(split): table for split, table in found.judged.groupby("split", sort=False)}
     counted = {split: Counter(row.tobytes() for row in logits_of(table)) for split, table in parts.items()}
     rows = []
     for left, right in combinations(parts, 2):
         row = {"left": left, "right": right, "n_left": len(parts[left]), "n_right": len(parts[right])}
         row["shared_rows"] = sum(n for logits, n in counted[right].items() if logits in counted[left])
-        if stage.params.data.recorded.group:
+        if found.has_groups:
             groups = [set(parts[split]["group_id"]) for split in (left, right)]
             row["shared_groups"] = len(groups[0] & groups[1])
         rows.append(row)
@@ -86,7 +139,7 @@ def overlap_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
 
 def confused_couples(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     """The most frequent mistakes on test: true class, answer, n, share of the true class's rows; at most ten."""
-    table = found.predictions[found.predictions["split"] == Split.TEST]
+    table = found.judged[found.judged["split"] == Split.TEST]
     counts = confusion_counts(table["y_true"], DecisionRule().decide(logits_of(table)), len(stage.classes))
     true, told = np.nonzero(counts * (1 - np.eye(len(counts))))
     names, n = np.array(stage.classes, dtype=object), counts[true, told]
@@ -109,7 +162,7 @@ def people_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     known = (votes.sum(axis=1) > 0) & (found.pairs["split"] == Split.TEST).to_numpy()
     if not known.any():
         return pd.DataFrame()
-    table, votes = found.predictions[known].reset_index(drop=True), votes[known]
+    table, votes = found.judged[known].reset_index(drop=True), votes[known]
     y_true, top = table["y_true"].to_numpy(), softmax(logits_of(table)).max(axis=1)
     person = votes[np.arange(len(table)), y_true] / votes.sum(axis=1)
     model = (DecisionRule().decide(logits_of(table)) == y_true).astype(float)

@@ -262,7 +262,7 @@ def _of_encoders(site: Site) -> Iterator[dict[str, str]]:
         return
     data, model, clip = site.params.data, site.params.model, site.params.clip
     shown = [(clip.source, clip.preset)] if clip.source else []
-    if data.source not in ("recorded", "clip"):
+    if not (data.is_given or data.source == "clip"):
         shown += [(data.source, model.vision_preset), (data.source, model.text_preset)]
     for kind, world in SHIPPED.items():
         foreign = sorted({preset for source, preset in shown if preset.startswith(f"{kind}_") and source != kind})

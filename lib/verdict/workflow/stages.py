@@ -57,16 +57,17 @@ def rule_name(name: str) -> str:
 
 RECORDED, MONITOR = RECORDED_SPEC.name, MONITOR_SPEC.name
 RECORDED_RUN = ("recorded", 0)
-_ON_LOGITS = ("07_calibration", "08_policy", "09_independent_set")
+TEST, ELSEWHERE = "05_test", "09_independent_set"
+_ON_LOGITS = (TEST, "07_calibration", "08_policy", ELSEWHERE)
 
 
 def _on_logits(spec: Spec) -> Spec:
     """A stage that needs predictions alone, fed from saved logits: without a model."""
-    needs = (RECORDED, *(need for need in spec.needs if need in _ON_LOGITS))
-    return replace(spec, needs=needs, sections=tuple(name for name in spec.sections if name != "model"))
+    needs, apart = (RECORDED, *(need for need in spec.needs if need in _ON_LOGITS)), ("model", "training")
+    return replace(spec, needs=needs, sections=tuple(name for name in spec.sections if name not in apart))
 
 
-# Saved logits have no images, features or training: a shorter list of stages, with the same notebooks.
+# What is given has no features or training: a shorter list of stages, with the same notebooks.
 RECORDED_SPECS = (RECORDED_SPEC, *(_on_logits(spec) for spec in SPECS if spec.name in _ON_LOGITS))
 CONCEPTS = "12_clip_concepts"
 REPRODUCIBILITY = "13_reproducibility"
@@ -82,14 +83,16 @@ def specs_for(params: Params) -> tuple[Spec, ...]:
     """The stages of a profile in reading order; its source decides which there are."""
     if params.data.source == "clip":
         return _clip_specs(params)
-    if params.data.source != "recorded":
+    if not params.data.is_given:
         # One page speaks of the report: it counts what the index counts, and reads every stage before it.
         place = next((k for k, spec in enumerate(SPECS) if spec.name == REPRODUCIBILITY), len(SPECS))
         before = (*SPECS[:place], *_clip_specs(params))
         about = [replace(spec, needs=tuple(one.name for one in before)) for spec in SPECS[place : place + 1]]
         return (*before, *about, *SPECS[place + 1 :])
-    has_independent = bool(params.data.recorded.independent)
-    return tuple(spec for spec in RECORDED_SPECS if has_independent or spec.name != "09_independent_set")
+    # What is known of a table of answers, such as rows of another distribution, the table says.
+    apart = {TEST} if params.data.source == "recorded" else set()
+    apart |= {ELSEWHERE} if apart and not params.data.recorded.independent else set()
+    return tuple(spec for spec in RECORDED_SPECS if spec.name not in apart)
 
 
 def _clip_specs(params: Params) -> tuple[Spec, ...]:
@@ -128,7 +131,7 @@ def faults(params: Params) -> list[str]:
 
 def index_text(params: Params) -> str:
     """File of the index's opening text beside the notebooks; saved logits and the dual encoder have their own."""
-    own = {"recorded": "index_recorded.md", "clip": "index_clip.md"}
+    own = {"recorded": "index_recorded.md", "answers": "index_recorded.md", CLIP: "index_clip.md"}
     return own.get(params.data.source, "index.md")
 
 
@@ -178,8 +181,10 @@ def seeds(params: Params, trial: str) -> tuple[int, ...]:
 
 
 def runs(params: Params) -> list[tuple[str, int]]:
-    """(trial, seed) of every training run; saved logits, and CLIP's, count as one."""
-    if params.data.source in ("recorded", CLIP):
+    """(trial, seed) of every training run; each model that is given, and CLIP, counts as one."""
+    if params.data.is_given:
+        return [(RECORDED_RUN[0], k) for k in range(max(1, len(params.data.answers.models)))]
+    if params.data.source == CLIP:
         return [RECORDED_RUN]
     return [(trial.name, seed) for trial in params.training.trials for seed in seeds(params, trial.name)]
 

@@ -15,6 +15,7 @@ about yes, or the second of two named classes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -169,6 +170,11 @@ def said(form: Form, columns: Mapping[str, ArrayLike], place: Place = numbered) 
             values = values if form.columns[0] else values[:, ::-1]
         elif "" in form.columns:
             values = with_other(form.kind, values[:, 0], form.columns.index(""))
+    return made_of(form, values, place)
+
+
+def made_of(form: Form, values: Any, place: Place = numbered) -> Said:
+    """As `said`, of numbers (n, K) in the order of the classes, which a form with its own columns holds."""
     return MAKERS[form.kind](form, values, place)
 
 
@@ -184,12 +190,15 @@ def with_other(kind: str, values: np.ndarray, other: int) -> np.ndarray:
 
 def numbers_of(cells: ArrayLike, name: str, place: Place = numbered, *, may_lack: bool = False) -> np.ndarray:
     """A column as float64 (n,), NaN where it is empty and may be."""
-    cells = np.asarray(cells)
-    if cells.dtype.kind in "fiub":
+    if isinstance(cells, np.ndarray) and cells.dtype.kind in "fiub":
         return cells.astype(np.float64)
-    numbers = np.empty(len(cells))
-    for row, cell in enumerate(cells.tolist()):
-        text = "" if cell is None else str(cell).strip()
+    texts = ["" if cell is None else str(cell).strip() for cell in cells]
+    joined = "".join(texts)
+    if joined.isascii() and "_" not in joined and all(texts):
+        with contextlib.suppress(ValueError):
+            return np.array(list(map(float, texts)))
+    numbers = np.empty(len(texts))
+    for row, text in enumerate(texts):
         try:
             # Python reads 1_5 as 15, and digits of any script: no table means that.
             numbers[row] = float(text if text.isascii() and "_" not in text else "")

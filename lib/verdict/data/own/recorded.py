@@ -1,15 +1,14 @@
 """Saved logits of anybody's classifier: one file a split, accepted as logits, labels and people's answers, or refused.
 
-How files are read is in `recorded_files`.
+How a file is read is in `answer_files`.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +18,16 @@ from verdict.base import paths
 from verdict.base.artifacts import sha256_file
 from verdict.base.labels import Split, logit_columns, vote_columns
 from verdict.base.params import RecordedParams
-from verdict.data.own.recorded_files import HUMAN, LABELS, LOGITS, Saved, read_numbers, read_saved
+from verdict.data.own.answer_files import HUMAN, LABELS, How, Saved, missing, read_numbers, read_saved
+from verdict.data.own.answers import word_ids
 from verdict.data.own.tables import listed, shown
 from verdict.data.splits import split_groups
-from verdict.stats.scores import check_labels, check_logits, looks_small
+from verdict.stats.scores import check_labels
 
 TRIAL, SEED = "recorded", 0
 HOW = "; give an .npz with `logits` (n, K) and `labels` (n,), or a CSV with the columns label, logit_<class> …"
 JUDGED = ("val", "test")
 MIN_ROWS = 20
-MAX_LOGIT = 1e4
 SPLIT_OF = {"val": Split.CALIB, "test": Split.TEST, "independent": Split.INDEPENDENT}
 
 
@@ -49,12 +48,24 @@ class Recorded:
 class RecordedSet:
     """All files of a profile as tables. `pairs`: pair_id, image_id, group_id, label (name of the true class), split,
     is_tuning (rows of test that tune the policy, where only test has people's answers) and, where these are
-    known, votes_<class>. `files` has one row a file: what was read.
+    known, votes_<class>, hypothesis and family. `files` has one row a file: what was read; `images` are file and
+    SHA-256 of each image, where these are given.
     """
 
     pairs: pd.DataFrame
     predictions: pd.DataFrame
     files: pd.DataFrame
+    images: dict[str, tuple[Path, str]] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> pd.DataFrame:
+        """Predictions of the model that is judged, the first."""
+        return self.predictions[self.predictions["seed"] == SEED].reset_index(drop=True)
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether any rows belong together."""
+        return bool((self.predictions["group_id"] != self.predictions["pair_id"]).any())
 
 
 def locate(params: RecordedParams) -> dict[str, Path]:
@@ -77,7 +88,7 @@ def build(params: RecordedParams, *, seed: int) -> RecordedSet:
             parts[name] = read_file(found[name], params.class_names, group=params.group, allow_small=params.allow_small)
             files.append({"part": name, **parts[name].facts})
             if name in JUDGED:
-                _refuse_too_little(found[name], parts[name].y_true, params.class_names)
+                refuse_too_little(found[name], parts[name].y_true, params.class_names)
     if HUMAN in found:
         counts = read_counts(found[HUMAN], parts["test"].y_true, params.class_names)
         parts["test"] = replace(parts["test"], human=counts)
@@ -86,44 +97,62 @@ def build(params: RecordedParams, *, seed: int) -> RecordedSet:
         files.append({"part": "people, test", **facts})
     _refuse_shared_groups(parts)
     pairs = pd.concat([_pairs(SPLIT_OF[name], part, params) for name, part in parts.items()], ignore_index=True)
-    pairs["is_tuning"] = False
-    if parts["test"].human is not None and parts["val"].human is None:
-        # Rows of test that tune the policy, drawn by group, where people's answers are known for test only.
-        groups = pairs.loc[pairs["split"] == str(Split.TEST), "group_id"]
-        shares = {Split.CALIB: params.tuning_share, Split.TEST: 1 - params.tuning_share}
-        pairs.loc[groups.index, "is_tuning"] = split_groups(groups, shares, seed) == str(Split.CALIB)
-    predictions = pairs[["pair_id", "image_id", "group_id", "split"]].assign(stage="recorded", trial=TRIAL, seed=SEED)
-    predictions["y_true"] = np.concatenate([part.y_true for part in parts.values()])
+    pairs = with_tuning(pairs, params.class_names, params.tuning_share, seed)
+    y_true = np.concatenate([part.y_true for part in parts.values()])
     logits = np.concatenate([part.logits for part in parts.values()])
-    scores = pd.DataFrame(logits, columns=logit_columns(logits.shape[1]))
-    return RecordedSet(pairs, pd.concat([predictions, scores], axis=1), pd.DataFrame(files))
+    return RecordedSet(pairs, predictions_of(pairs, y_true, logits), pd.DataFrame(files))
+
+
+def with_tuning(pairs: pd.DataFrame, classes: Sequence[str], share: float, seed: int) -> pd.DataFrame:
+    """The pairs with `is_tuning`: rows of test that tune the policy, drawn by group, where people's answers are known
+    for test alone.
+    """
+    votes = [column for column in vote_columns(classes) if column in pairs]
+    asked = set(pairs.loc[pairs[votes].notna().any(axis=1), "split"])
+    pairs = pairs.assign(is_tuning=False)
+    if str(Split.TEST) in asked and str(Split.CALIB) not in asked:
+        groups = pairs.loc[pairs["split"] == str(Split.TEST), "group_id"]
+        drawn = split_groups(groups, {Split.CALIB: share, Split.TEST: 1 - share}, seed)
+        pairs.loc[groups.index, "is_tuning"] = drawn == str(Split.CALIB)
+    return pairs
+
+
+def predictions_of(pairs: pd.DataFrame, y_true: np.ndarray, logits: np.ndarray, seed: int = SEED) -> pd.DataFrame:
+    """A prediction table of these pairs, in their order; the seed counts the models."""
+    table = pairs[["pair_id", "image_id", "group_id", "split"]].assign(stage="recorded", trial=TRIAL, seed=seed)
+    scores = pd.DataFrame(logits, columns=logit_columns(logits.shape[1]), index=table.index)
+    return pd.concat([table.assign(y_true=y_true), scores], axis=1)
 
 
 def read_file(path: Path, class_names: Sequence[str], *, group: str = "", allow_small: bool = False) -> Recorded:
-    """Read one file (`.npz`, else a table; see `recorded_files`) of logits, in the order of the classes, and labels.
+    """Read one file (`.npz`, else a table; see `answer_files`): what the model said, as logits, and labels.
 
     `group` names the array or column of groups, "" where each row is independent. `allow_small` says that logits within
-    [-1, 1] are meant; otherwise they are taken for cosines. ValueError names the file for a pickle, arrays of objects,
-    a missing array or column, probabilities, cosines, values that are not finite or no logits by their size, and shapes
-    or labels that do not fit.
+    [-1, 1] are meant; otherwise they are taken for cosines. ValueError names the file for whatever cannot be read, and
+    for shapes or labels that do not fit.
     """
-    saved = read_saved(path, class_names)
-    arrays = saved.arrays
-    with _naming(path):
-        logits = _checked_logits(_wanted(arrays, LOGITS), class_names, saved.place, allow_small=allow_small)
+    return of_saved(read_saved(path, How(tuple(class_names), allow_small=allow_small)), group=group)
+
+
+def of_saved(saved: Saved, *, group: str = "") -> Recorded:
+    """As `read_file`, of a file that was read."""
+    arrays, form, logits, class_names = saved.arrays, saved.form, saved.said.logits, saved.form.classes
+    with _naming(saved.path):
         y_true = _class_ids(_wanted(arrays, LABELS), len(logits), class_names, saved)
         human = check_counts(arrays[HUMAN], y_true, len(class_names), saved.place) if HUMAN in arrays else None
         groups = _groups(_wanted(arrays, group), len(logits), saved.place) if group else None
     facts: dict[str, str | int | float] = {
-        "file": path.name,
+        "file": saved.path.name,
         "rows": len(logits),
         "classes": logits.shape[1],
-        "stored_as": str(arrays[LOGITS].dtype),
+        "form": form.kind,
+        "stored_as": saved.stored_as,
         "smallest": float(logits.min()),
         "largest": float(logits.max()),
-        "ignored": ", ".join(sorted(set(arrays) - {LOGITS, LABELS, HUMAN, group})) or "nothing",
-        "sha256": sha256_file(path)[:12],
+        "ignored": ", ".join(sorted(set(arrays) - {LABELS, HUMAN, group})) or "nothing",
+        "sha256": sha256_file(saved.path)[:12],
     }
+    facts |= {name: n for name, n in saved.said.counts.items() if name != "n_rows"}
     return Recorded(logits, y_true, human, groups, facts)
 
 
@@ -140,9 +169,13 @@ def read_counts(path: Path, y_true: np.ndarray, class_names: Sequence[str]) -> n
     """Read people's answers, (n, K) float64, from an npz or npy with one array, or a table of counts; ValueError
     names the file.
     """
-    saved = read_numbers(path, class_names)
+    counts, table = read_numbers(path, class_names)
     with _naming(path):
-        return check_counts(saved.arrays[HUMAN], y_true, len(class_names), saved.place)
+        return check_counts(counts, y_true, len(class_names), table.place if table else _row)
+
+
+def _row(row: int) -> str:
+    return f"row {row} (counted from 0)"
 
 
 def check_counts(counts: np.ndarray, y_true: np.ndarray, n_classes: int, place: Callable[[int], str]) -> np.ndarray:
@@ -177,39 +210,6 @@ def shared_rows(predictions: pd.DataFrame) -> int:
     return sum(row.tobytes() in known for row in predictions.loc[~is_calib, columns].to_numpy())
 
 
-def _checked_logits(
-    values: np.ndarray, class_names: Sequence[str], place: Callable[[int], str], *, allow_small: bool
-) -> np.ndarray:
-    """`check_logits`, and what it must let pass for the rows (0, z) of a binary model but no file may hold."""
-    n_classes = len(class_names)
-    if values.dtype.kind == "f" and values.ndim == 2 and not (is_finite := np.isfinite(values).all(axis=1)).all():
-        n, first = int((~is_finite).sum()), int(is_finite.argmin())
-        raise ValueError(f"logits must be finite; {n} of {len(values)} rows are not, the first is {place(first)}")
-    if values.dtype.kind in "fiu" and (values.ndim == 1 or values.shape[1:] == (1,)) and n_classes == 2:
-        raise ValueError(
-            f"one column of logits is a binary model's: save two, np.column_stack([np.zeros(n), logit]), the "
-            f"logit being that of {class_names[1]!r}"
-        )
-    is_table = values.ndim == 2 and values.dtype.kind in "fiu" and values.size
-    total = values.sum(axis=1, dtype=np.float64) if is_table else np.empty(0)
-    if is_table and values.shape[1] != n_classes:
-        raise ValueError(f"logits have {values.shape[1]} columns for {n_classes} class names")
-    if is_table and values.min() >= 0 and np.abs(total - 1).max() > 1e-5 and np.ptp(total) <= 0.05 * total.mean():
-        raise ValueError(
-            f"expected logits, got rows that are not negative and all sum to about {total.mean():.4g}: these are "
-            "shares or rounded probabilities"
-        )
-    logits = check_logits(values, allow_small=allow_small)
-    if (largest := np.abs(logits).max()) > MAX_LOGIT:
-        raise ValueError(
-            f"expected logits, got values up to {largest:.3g}: beyond {MAX_LOGIT:g} a softmax gives 0 and 1; divide "
-            "all of them, in every file, by one number, which changes the fitted temperature alone"
-        )
-    if not allow_small and logits[:, 0].any() and np.abs(logits).max() <= 1:
-        raise ValueError(f"expected logits, {looks_small(logits)}; set data.recorded.allow_small if they are logits")
-    return logits
-
-
 def _class_ids(labels: np.ndarray, n: int, class_names: Sequence[str], saved: Saved) -> np.ndarray:
     """Class ids of names or ids; names decide where every label is one, in any case where that is unambiguous."""
     if labels.ndim == 2 and labels.shape[1] > 1:
@@ -236,14 +236,18 @@ def _class_ids(labels: np.ndarray, n: int, class_names: Sequence[str], saved: Sa
 
 
 def _ids_of_words(cells: np.ndarray, class_names: Sequence[str], place: Callable[[int], str]) -> np.ndarray:
-    ids = {name: k for k, name in enumerate(class_names)}
-    folded = {name.casefold(): k for k, name in enumerate(class_names)}
+    ids, folded = {name: k for k, name in enumerate(class_names)}, word_ids(class_names)
     words = np.char.strip(cells)
     for known, fold in ((ids, str), (folded, str.casefold)):
-        if len(known) == len(class_names) and all(fold(word) in known for word in np.unique(words).tolist()):
+        if all(fold(word) in known for word in np.unique(words).tolist()):
             return np.array([known[fold(word)] for word in words.tolist()], dtype=np.int64)
-    unread = [row for row, word in enumerate(words.tolist()) if not re.fullmatch(r"[0-9]{1,9}(\.0+)?", word)]
-    if unread:
+    is_number = [bool(re.fullmatch(r"[0-9]{1,9}(\.0+)?", word)) for word in words.tolist()]
+    if all(is_number) and "entailed" in folded:
+        raise ValueError(
+            f"the labels are {sorted(set(words.tolist()))[:5]}: some count entailment first, others last: write yes, no"
+        )
+    if not all(is_number):
+        unread = [row for row, fits in enumerate(is_number) if not fits]
         row = next((row for row in unread if words[row].casefold() not in folded), unread[0])
         hint = "" if words[row] else " (it is empty)"
         raise ValueError(
@@ -252,7 +256,7 @@ def _ids_of_words(cells: np.ndarray, class_names: Sequence[str], place: Callable
     return words.astype(np.float64).astype(np.int64)
 
 
-def _refuse_too_little(path: Path, y_true: np.ndarray, class_names: Sequence[str]) -> None:
+def refuse_too_little(path: Path, y_true: np.ndarray, class_names: Sequence[str]) -> None:
     """Refuse rows that no temperature can be fitted or judged on."""
     if len(y_true) < MIN_ROWS:
         raise ValueError(f"{path} has {len(y_true)} rows; at least {MIN_ROWS} are needed")
@@ -265,9 +269,7 @@ def _refuse_too_little(path: Path, y_true: np.ndarray, class_names: Sequence[str
 
 def _wanted(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     if name not in arrays:
-        near = difflib.get_close_matches(name, arrays, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}? name it {name!r}" if near else ""
-        raise ValueError(f"there is no {name!r} among {listed(sorted(arrays))}{hint}")
+        raise ValueError(missing(name, arrays))
     return arrays[name]
 
 

@@ -1,7 +1,7 @@
-"""Tables that people write: CSV or JSON lines in their own encoding, read in full or refused.
+"""Tables that people write: CSV or JSON lines in their own encoding, or Parquet, read in full or refused.
 
-One reader for pairs, for tables of pictures and for saved logits. What a spreadsheet adds is passed over and counted:
-its mark of the encoding, a line `sep=;`, rows and columns without content, blank cells behind the last column.
+One reader for pairs, for tables of pictures and for what a model said. What a spreadsheet adds is passed over and
+counted: its mark of the encoding, a line `sep=;`, rows and columns without content, blank cells behind the last column.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
+
 from verdict.data.kinds import kind_of
 
 MAX_FILE_BYTES = 500_000_000
@@ -23,6 +25,7 @@ MAX_FIELD_CHARACTERS = 10_000
 MAX_NAMED = 30
 MAX_SHOWN = 80
 JSON_LINES = (".jsonl", ".ndjson")
+PARQUET = ".parquet"
 DELIMITERS = ",;\t"
 _SEP = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
 _UTF8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
@@ -43,6 +46,10 @@ class Table:
     lines: list[int]
     delimiter: str
     facts: dict[str, int | str]
+
+    def place(self, row: int) -> str:
+        """A row as messages name it; of a Parquet file rows are counted from 1."""
+        return f"{'row' if self.path.suffix.lower() == PARQUET else 'line'} {self.lines[row]}"
 
     def column(self, name: str) -> list[str]:
         """The cells of a column."""
@@ -102,12 +109,17 @@ def decode_text(content: bytes, source: str) -> tuple[str, str]:
 
 
 def read_table(
-    path: Path, *, max_bytes: int = MAX_FILE_BYTES, is_used: Callable[[str], bool] = lambda key: True
+    path: Path,
+    *,
+    max_bytes: int = MAX_FILE_BYTES,
+    is_used: Callable[[str], bool] = lambda key: True,
+    may_nest: bool = False,
 ) -> Table:
-    """Read a CSV, or JSON lines by the suffix .jsonl or .ndjson or by a first character that is a brace.
+    """Read a CSV, JSON lines by the suffix .jsonl or .ndjson or by a first character that is a brace, or Parquet.
 
     A CSV is divided by the one of comma, semicolon and tab that its header holds most of. Its first row names the
-    columns. JSON values under keys that are not used may be anything, and are not read. ValueError names the file, the
+    columns. JSON values under keys that are not used may be anything, and are not read; lists and mappings under
+    others are refused, or kept as JSON text where they may be there. ValueError names the file, the
     line and the cause for whatever cannot be read in full.
     """
     path = Path(path)
@@ -116,6 +128,8 @@ def read_table(
         raise FileNotFoundError(f"table {path} {what}")
     if (n_bytes := path.stat().st_size) > max_bytes:
         raise ValueError(f"{path} has {n_bytes:,} bytes; at most {max_bytes:,} are read")
+    if path.suffix.lower() == PARQUET:
+        return _read_parquet(path, may_nest=may_nest)
     text, encoding = decode_text(path.read_bytes(), str(path))
     if "\ufffd" in text:
         line = len(re.findall(r"\r\n|\r|\n", text[: text.index("\ufffd")])) + 1
@@ -125,7 +139,7 @@ def read_table(
         raise ValueError(f"{path} is one JSON array; write one object a line (JSON lines), or a CSV")
     is_json = path.suffix.lower() in JSON_LINES or start == "{"
     delimiter = "" if is_json else _delimiter(text)
-    read = list(_json_records(text, path, is_used) if is_json else _csv_records(text, path, delimiter))
+    read = list(_json_records(text, path, is_used, may_nest) if is_json else _csv_records(text, path, delimiter))
     records = [(line, cells) for line, cells in read if any(cells)]
     if not records:
         raise ValueError(f"{path} holds nothing")
@@ -196,18 +210,47 @@ def _unique_keys(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(items)
 
 
-def _json_text(value: Any, name: str) -> str:
+def _json_text(value: Any, name: str, *, may_nest: bool) -> str:
     """A value as a CSV would write it; nothing for null."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
+    if may_nest and isinstance(value, list | dict):
+        return json.dumps(value)
     if not isinstance(value, str | int | float):
         raise ValueError(f"{shown(name)} is {shown(value)}, expected text or a number")
     return value.strip() if isinstance(value, str) else repr(value)
 
 
-def _json_records(text: str, path: Path, is_used: Callable[[str], bool]) -> Iterator[tuple[int, list[str]]]:
+def _read_parquet(path: Path, *, may_nest: bool) -> Table:
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path} cannot be read as Parquet: {error}") from None
+    names = [name.strip() for name in table.column_names]
+    if not table.num_rows or len(set(names)) < len(names):
+        raise ValueError(f"{path}: no rows, or two columns of one name: {listed(names)}")
+    columns = []
+    for name, column in zip(names, table.columns, strict=True):
+        try:
+            columns.append([_json_text(_plain(value), name, may_nest=may_nest) for value in column.to_pylist()])
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}, column {name!r}: {error}") from None
+    rows = list(map(list, zip(*columns, strict=True)))
+    for line, cells in enumerate(rows, start=1):
+        _check_fields(cells, path, line)
+    return Table(path, names, rows, list(range(1, len(rows) + 1)), "", {"encoding": "Parquet"})
+
+
+def _plain(value: Any) -> Any:
+    """A Parquet value as JSON has it: dates as text."""
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _json_records(
+    text: str, path: Path, is_used: Callable[[str], bool], may_nest: bool
+) -> Iterator[tuple[int, list[str]]]:
     """The keys of the first object, then the values of each."""
     names: list[str] = []
     for line, content in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
@@ -223,7 +266,9 @@ def _json_records(text: str, path: Path, is_used: Callable[[str], bool]) -> Iter
                 yield line, names
             if set(record) != set(names):
                 raise ValueError(f"keys {listed(sorted(record))} where the first line has {listed(sorted(names))}")
-            cells = [_json_text(record[name], name) if is_used(column_key(name)) else "" for name in names]
+            cells = [
+                _json_text(record[name], name, may_nest=may_nest) if is_used(column_key(name)) else "" for name in names
+            ]
             if any(map(_SURROGATE.search, cells)):
                 raise ValueError("half a surrogate pair, which is no character; export the table again")
         except (ValueError, RecursionError) as error:

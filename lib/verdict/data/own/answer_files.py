@@ -1,0 +1,251 @@
+"""Files of what a model said: npz, or a table. Nothing that could run code is read, no pickles.
+
+An npz holds `logits`, `log_probs` or `probs`, (n, K) or of two classes (n,), and `labels` (n,), and may hold
+`human_counts` (n, K) and others. What a table may hold is in `answers`; beside it stand `label` and perhaps
+`human_<class>`, a class being its id or its name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verdict.base.labels import class_names
+from verdict.data.kinds import MAX_HEAD, PICKLE, kind_of
+from verdict.data.own.answers import (
+    LOG_PROBS,
+    LOGITS,
+    MAX_LOGIT,
+    PROBS,
+    Form,
+    Said,
+    class_columns,
+    find_form,
+    made_of,
+    numbers_of,
+    said,
+    with_other,
+)
+from verdict.data.own.tables import Table, column_key, find_columns, listed, read_table
+from verdict.stats.scores import check_logits, looks_small
+
+MAX_BYTES = 2_000_000_000
+LABELS, HUMAN = "labels", "human_counts"
+ARRAYS = {
+    **{"logits": LOGITS, "probs": PROBS, "probabilities": PROBS, "softmax": PROBS},
+    **dict.fromkeys(("log_probs", "logprobs", "log_softmax"), LOG_PROBS),
+}
+HUMAN_PREFIXES = ("human", "votes", "human_counts")
+ALIASES = {"label": ("label", "labels", "gold_label", "true_label", "label_name", "y_true", "target", "class")}
+SAVE = "save them as numpy.savez(path, logits=..., labels=...)"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a file holds: what the model said, (n, K), in which form and stored as what; other arrays or columns by
+    name, labels and people's answers as `labels` and `human_counts`; the table where it is one.
+    """
+
+    path: Path
+    said: Said
+    form: Form
+    stored_as: str
+    arrays: dict[str, np.ndarray]
+    table: Table | None = None
+
+    def place(self, row: int) -> str:
+        """A row as messages name it."""
+        return f"row {row} (counted from 0)" if self.table is None else self.table.place(row)
+
+
+@dataclass(frozen=True)
+class How:
+    """How a file is read: names of the classes, the form ("" for the one that is found) and whether logits may be as
+    small as cosines; what is clipped, as in `Form`; whether nobody may have been asked about a row.
+    """
+
+    classes: tuple[str, ...]
+    kind: str = ""
+    allow_small: bool = False
+    smallest: float = 1e-12
+    may_lack_people: bool = False
+
+
+def read_saved(path: Path, how: How) -> Saved:
+    """Read an `.npz`, or a table, as the classes and the parameters say.
+
+    ValueError names the file for a pickle, an array of objects, a damaged or too large file, a bad cell, values that
+    are not of their form, and logits that look like something else.
+    """
+    _check_bytes(path)
+    if path.suffix.lower() == ".npz":
+        return _of_arrays(path, _read_npz(path), how)
+    return of_table(read_table(path, max_bytes=MAX_BYTES, may_nest=True), how)
+
+
+def of_table(table: Table, how: How) -> Saved:
+    """As `read_saved`, of a table that was read."""
+    columns = {name: table.column(name) for name in table.names}
+    try:
+        form = find_form(table.names, how.classes, kind=how.kind, smallest=how.smallest)
+        numbers = form.names if len(form.columns) == len(how.classes) else []
+        found = said(form, columns | _with_points(table, numbers), table.place)
+        if form.kind == LOGITS:
+            found = replace(found, logits=_checked(found.logits, how, table.place))
+        human = [name for name in class_columns(table.names, HUMAN_PREFIXES, how.classes) if name]
+    except ValueError as error:
+        raise ValueError(f"{table.path}: {error}") from None
+    label = find_columns(table, ALIASES, ()).get("label")
+    used = {*form.names, *human}
+    arrays = {LABELS if name == label else name: np.array(columns[name]) for name in columns if name not in used}
+    if human:
+        given = _with_points(table, human)
+        counts = [_numbers(table, given[name], name, may_lack=how.may_lack_people) for name in human]
+        arrays[HUMAN] = np.column_stack(counts)
+    return Saved(table.path, found, form, "text", arrays, table)
+
+
+def _numbers(table: Table, cells: Sequence[str], name: str, *, may_lack: bool = False) -> np.ndarray:
+    try:
+        return numbers_of(cells, name, table.place, may_lack=may_lack)
+    except ValueError as error:
+        raise ValueError(f"{table.path}, {error}") from None
+
+
+def _of_arrays(path: Path, arrays: dict[str, np.ndarray], how: How) -> Saved:
+    kinds = {name: kind for name, kind in ARRAYS.items() if name in arrays and how.kind in ("", kind)}
+    if not kinds:
+        raise ValueError(f"{path}: {missing(how.kind or LOGITS, arrays)}")
+    name, kind = next(iter(kinds.items()))
+    form = Form(kind, (name,), how.classes, how.smallest, others=tuple(list(kinds)[1:]))
+
+    def place(row: int) -> str:
+        return f"row {row} (counted from 0)"
+
+    try:
+        values = _matrix(arrays[name], name, how, place)
+        found = made_of(form, values, place)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    rest = {other: array for other, array in arrays.items() if other != name}
+    return Saved(path, found, form, str(arrays[name].dtype), rest)
+
+
+def _matrix(values: np.ndarray, name: str, how: How, place: Any) -> np.ndarray:
+    """An array as float64 (n, K): of two classes one column is enough, as in `answers`."""
+    n_classes, kind = len(how.classes), ARRAYS[name]
+    is_number = values.dtype.kind in "fiu"
+    if is_number and n_classes == 2 and values.size and (values.ndim == 1 or values.shape[1:] == (1,)):
+        return with_other(kind, values.ravel().astype(np.float64), 1 if how.classes == class_names() else 0)
+    if not is_number or values.ndim != 2 or not values.size or values.shape[1] < 2:
+        wanted = f"have shape (n, {n_classes})" if is_number else "be numbers"
+        raise ValueError(f"{name} must {wanted}, got {values.dtype} of shape {values.shape}")
+    if values.shape[1] != n_classes:
+        raise ValueError(f"{name} have {values.shape[1]} columns for {n_classes} class names")
+    return _checked(values, how, place) if kind == LOGITS else values.astype(np.float64)
+
+
+def _checked(values: np.ndarray, how: How, place: Any) -> np.ndarray:
+    """Refuse logits, (n, K), that all together look like something else."""
+    if not (is_finite := np.isfinite(values).all(axis=1)).all():
+        n, first = int((~is_finite).sum()), int(is_finite.argmin())
+        raise ValueError(f"logits must be finite; {n} of {len(values)} rows are not, the first is {place(first)}")
+    total = values.sum(axis=1, dtype=np.float64)
+    if values.min() >= 0 and np.abs(total - 1).max() > 1e-5 and np.ptp(total) <= 0.05 * total.mean():
+        raise ValueError(
+            f"expected logits, got rows that are not negative and all sum to about {total.mean():.4g}: these are "
+            "shares or rounded probabilities; call them probs"
+        )
+    logits = check_logits(values, allow_small=how.allow_small)
+    if (largest := np.abs(logits).max()) > MAX_LOGIT:
+        raise ValueError(
+            f"expected logits, got values up to {largest:.3g}: beyond {MAX_LOGIT:g} a softmax gives 0 and 1; divide "
+            "all of them, in every file, by one number, which changes the fitted temperature alone"
+        )
+    if not how.allow_small and logits.any(axis=0).all() and np.abs(logits).max() <= 1:
+        raise ValueError(f"expected logits, {looks_small(logits)}; set allow_small if they are logits")
+    return logits
+
+
+def read_numbers(path: Path, class_names: Sequence[str]) -> tuple[np.ndarray, Table | None]:
+    """The one array of an npz or npy, or a table's columns of numbers, (n, K), and the table.
+
+    A table's columns are those called by the classes, with or without `human_`, or else all of them in their order.
+    ValueError as from `read_saved`, and for an npz that holds several arrays, none of them called `human_counts`.
+    """
+    _check_bytes(path, may_be_bare=True)
+    if path.suffix.lower() == ".npy":
+        return _loaded(path), None
+    if path.suffix.lower() != ".npz":
+        table = read_table(path, max_bytes=MAX_BYTES)
+        keys = {column_key(name).removeprefix("human_"): name for name in table.names}
+        wanted = [column_key(name) for name in class_names]
+        names = [keys[key] for key in wanted] if set(wanted) <= set(keys) else table.names
+        cells = _with_points(table, names)
+        return np.column_stack([_numbers(table, cells[name], name) for name in names]), table
+    arrays = _read_npz(path)
+    if HUMAN not in arrays and len(arrays) != 1:
+        raise ValueError(f"{path}: expected one array, or one called {HUMAN}, found {listed(sorted(arrays))}")
+    return arrays.get(HUMAN, next(iter(arrays.values()))), None
+
+
+def missing(name: str, arrays: dict[str, np.ndarray]) -> str:
+    """That there is no array or column of a name, with the nearest that there is."""
+    near = difflib.get_close_matches(name, arrays, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}? name it {name!r}" if near else ""
+    return f"there is no {name!r} among {listed(sorted(arrays))}{hint}"
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not an npz archive; {SAVE}")
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    if any(member.filename.endswith(".pkl") for member in members):
+        raise ValueError(f"{path} holds a pickle, which could run code when it is read; {SAVE}")
+    if (size := sum(member.file_size for member in members)) > MAX_BYTES:
+        raise ValueError(f"{path} unpacks to {size:,} bytes; at most {MAX_BYTES:,} are read")
+    return _loaded(path)
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        stored = np.load(path, allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            return stored
+        with stored:
+            # A member that is no array is given as its bytes.
+            return {name: np.asarray(stored[name]) for name in stored.files}
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        cause = "an array holds Python objects, which are pickles" if "pickle" in str(error) else str(error)
+        raise ValueError(f"{path} cannot be read as arrays: {cause}") from None
+
+
+def _check_bytes(path: Path, *, may_be_bare: bool = False) -> None:
+    if (n_bytes := path.stat().st_size) > MAX_BYTES:
+        raise ValueError(f"{path} has {n_bytes:,} bytes; at most {MAX_BYTES:,} are read")
+    with path.open("rb") as file:
+        start = file.read(MAX_HEAD)
+    if kind_of(start)[0] == PICKLE:
+        raise ValueError(f"{path} is {PICKLE}; {SAVE}")
+    if start.startswith(b"\x93NUMPY") and not (may_be_bare and path.suffix.lower() == ".npy"):
+        raise ValueError(f"{path} is one bare array, and logits are read with their labels; {SAVE}")
+
+
+def _with_points(table: Table, names: Sequence[str]) -> dict[str, list[str]]:
+    """Columns of numbers, with points where a comma that divides no cells stands for one."""
+    columns = {name: table.column(name) for name in names}
+    if table.delimiter in (";", "\t") and any("," in cell for cells in columns.values() for cell in cells):
+        if any("." in cell for cells in columns.values() for cell in cells):
+            raise ValueError("some numbers have a decimal comma and some a point; write all of them alike")
+        decimal = re.compile(r"^([+-]?[0-9]*),([0-9]+)")
+        columns = {name: [decimal.sub(r"\1.\2", cell) for cell in cells] for name, cells in columns.items()}
+    return columns
