@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from verdict.base.artifacts import content_hash, told_when_full, try_lock, verify_outputs
 from verdict.base.labels import Split
-from verdict.base.params import load_params
+from verdict.base.params import AnswersParams, load_params
 from verdict.data.own.answers import MAX_LOGIT, find_form, said
 from verdict.data.own.tables import listed, shown
 from verdict.data.pairs import MAX_HYPOTHESIS_CHARACTERS, make_pair_id
@@ -51,13 +51,19 @@ class Stored:
     """What a finished report decides by: `head`, any item of its log, whose thresholds, temperature and signals stand.
 
     `names`: what the model that they were tuned for is called; `known`: what is watched of calib, a row a group;
-    `distances` (m,), or None: of val and calib from train.
+    `distances` (m,), or None: of val and calib from train; `how`: what answers are called and how they are read.
     """
 
     head: Item
     names: tuple[str, ...]
     known: Mapping[str, np.ndarray]
     distances: np.ndarray | None
+    how: AnswersParams
+
+    @cached_property
+    def renamed(self) -> dict[str, str]:
+        """Names of columns that are known, by those that the profile's tables have."""
+        return {own: known for known, own in self.how.columns.items()}
 
 
 def load_stored(profile: str) -> Stored:
@@ -93,9 +99,9 @@ def stored_of(stage: Stage, head: Item, kept: Selection) -> Stored:
         foreign = (own * (m + 1) - 1) / m
     rows = one_of_each(calib["group_id"], calib["pair_id"])
     known = stream_signals(softmax(logits_of(calib) / head.temperature), foreign)
-    return Stored(
-        head, (kept.trial, head.model_hash), {name: column[rows] for name, column in known.items()}, distances
-    )
+    how = stage.all_params.data.answers
+    names = (*how.models[:1], kept.trial, head.model_hash)
+    return Stored(head, names, {name: column[rows] for name, column in known.items()}, distances, how)
 
 
 def decide_stream(
@@ -265,7 +271,7 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
     """One case as the policy needs it; ValueError names file, line, column and cause."""
     head = stored.head
     try:
-        given = _OBJECT.validate_json(raw)
+        given = {stored.renamed.get(name, name): value for name, value in _OBJECT.validate_json(raw).items()}
     except ValueError as error:
         raise ValueError(f"{place}: {reason(error)}") from None
     told = [given[key] for key in ("model", "model_hash") if given.get(key) is not None]
@@ -326,7 +332,8 @@ def _logits(rows: Rows, stored: Stored) -> tuple[np.ndarray, ValueError | None]:
     try:
         if isinstance(first.get("logits"), list):
             return np.array([_listed(row, classes) for row in rows]), None
-        form = find_form(list(first), classes)
+        kind = "" if stored.how.form == "auto" else stored.how.form
+        form = find_form(list(first), classes, kind=kind, smallest=stored.how.smallest_prob)
         columns = {name: [row["given"].get(name) for row in rows] for name in form.names}
         return said(form, columns, lambda row: rows[row]["place"]).logits, None
     except ValueError as error:
