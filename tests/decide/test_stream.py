@@ -162,7 +162,8 @@ def test_what_the_policy_was_tuned_with_must_be_given(report, tmp_path):
 def test_lines_that_are_no_cases_and_logs_of_others_are_refused(report, tmp_path):
     log, stored = report
     rows, out = given(log), tmp_path / "out.jsonl"
-    for text, match in ((b"[1]\n", "line 1: Input should be an object"), (b"\n{\n", "line 2: "), (b'{"a": 1}', "line 1: ")):
+    faults = {b"[1]\n": "line 1: Input should be an object", b"\n{\n": "line 2: ", b'{"a": 1}': "line 1: "}
+    for text, match in faults.items():
         with pytest.raises(ValueError, match=match):
             decide_stream(stored, io.BytesIO(text), "new.jsonl", out)
     with pytest.raises(ValueError, match=r"line 2: the case .* comes twice"):
