@@ -2,13 +2,15 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from mini_corpora import image_ids, write_a2, write_independent, write_snli_ve
-from report_runs import PROFILE, copy_project, report
+from report_runs import PROFILE, copy_project, environment, report
 from report_tools import Reader, assert_links, assert_sound
 from verdict.base.numbers import Numbers
 from verdict.data.digits import digits
@@ -194,3 +196,28 @@ def test_saved_logits_become_a_report_that_speaks_of_them_alone(tmp_path, kind):
     judged = pairs[(pairs["split"] == "test") & ~pairs["is_tuning"]]
     assert [item["pair_id"] for item in items] == judged["pair_id"].tolist()
     assert {name for item in items for name in item["classes"]} == set(class_names(RECORDED[kind]["n_classes"]))
+    if kind == "groups":
+        assert_goes_on(root, items)
+
+
+def assert_goes_on(root, items):
+    """The report's own test pairs as new cases, and the page on what became of them."""
+    log, out = root / "work" / PROFILE / "08_policy" / "audit.jsonl", root / "work" / "decisions.jsonl"
+    truth = pd.DataFrame({"pair_id": [one["pair_id"] for one in items], "label": [one["true_answer"] for one in items]})
+    truth.to_csv(root / "work" / "labels.csv", index=False)
+    commands = (
+        ("verdict.decide.log", "decide", "--in", log, "--out", out),
+        ("verdict.decide.log", "replay", "--log", out),
+        ("verdict.report.monitor", "--log", out, "--labels", root / "work" / "labels.csv"),
+    )
+    for module, *arguments in commands:
+        command = [sys.executable, "-m", "verdict.workflow.start", module, *map(str, arguments), "--profile", PROFILE]
+        done = subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-500:] + done.stderr[-2000:]
+    decided = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [one["decision"] for one in decided] == [one["decision"] for one in items]
+    page = root / "reports" / PROFILE / "monitor.html"
+    assert_sound(Reader(page.read_text(encoding="utf-8")))
+    assert_links(page.parent)
+    assert "Every drawn answer has its label." in visible(page.read_text(encoding="utf-8"))
+    assert report(root).returncode == 0 and page.is_file()

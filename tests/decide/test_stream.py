@@ -10,10 +10,12 @@ import pytest
 
 from simulated_stage import KEPT, make_stage
 from verdict.base.labels import class_names
+from verdict.decide.log.cases import numbered_lines
 from verdict.decide.log.explain import explain_item
 from verdict.decide.log.log import find_item, read_log
 from verdict.decide.log.replay import replay_log
-from verdict.decide.log.stream import decide_stream, numbered_lines, stored_of
+from verdict.decide.log.stored import stored_of
+from verdict.decide.log.stream import decide_stream
 from verdict.decide.policy import Forced, Policy
 from verdict.decide.signals import ENSEMBLE_STABILITY
 from verdict.pages.deferral import Calibrated, costs_of, decide_batch, gather, log_decisions, people_of
@@ -126,11 +128,11 @@ def test_after_an_alarm_every_later_case_goes_to_a_person(report, tmp_path):
 FAULTS = {
     "model": ({"model": "another"}, r"line 4, column 'model': 'another', where the policy was tuned for .*text1"),
     "classes": ({"logits": [0.1, 0.2, 0.3]}, r"line 4, column 'logits': expected 2 numbers"),
-    "not finite": ({"logits": [0.1, 1e9]}, r"line 4, column 'logits'"),
-    "words": ({"logits": [0.1, "2"]}, r"line 4, column 'logits'"),
+    "too large": ({"logits": [0.1, 1e9]}, r"logits beyond 10000.*new.jsonl, line 4"),
+    "words": ({"logits": [0.1, "much"]}, r"line 4, column 'logit_contradiction': 'much' is not a number"),
     "no id": ({"pair_id": None, "hypothesis": None}, r"line 4: there is no column 'pair_id'"),
     "id": ({"pair_id": ["a"]}, r"line 4, column 'pair_id': expected a text"),
-    "other form": ({"logits": None}, r"line 4, column 'logits'"),
+    "other form": ({"logits": None}, r"line 4, column 'logits': is empty"),
 }
 
 
@@ -162,7 +164,8 @@ def test_what_the_policy_was_tuned_with_must_be_given(report, tmp_path):
 def test_lines_that_are_no_cases_and_logs_of_others_are_refused(report, tmp_path):
     log, stored = report
     rows, out = given(log), tmp_path / "out.jsonl"
-    for text, match in ((b"[1]\n", "line 1: expected an object"), (b"\n{\n", "line 2: "), (b'{"a": NaN}', "line 1: ")):
+    faults = {b"[1]\n": "line 1: Input should be an object", b"\n{\n": "line 2: ", b'{"a": 1}': "line 1: "}
+    for text, match in faults.items():
         with pytest.raises(ValueError, match=match):
             decide_stream(stored, io.BytesIO(text), "new.jsonl", out)
     with pytest.raises(ValueError, match=r"line 2: the case .* comes twice"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,10 +25,18 @@ from verdict.workflow.stage import Stage
 THRESHOLDS = np.arange(1, 20) / 20
 
 
-def confusion_table(table: pd.DataFrame, decision: ArrayLike) -> pd.DataFrame:
+def confusion_table(table: pd.DataFrame, decision: ArrayLike, classes: Sequence[str] = class_names()) -> pd.DataFrame:
     """Pairs by true class (rows, in the column `truth`) and answer (one column a class)."""
-    counts = confusion_counts(table["y_true"], decision).astype(int)
-    return pd.DataFrame(counts, columns=class_names(), index=pd.Index(class_names(), name="truth"))
+    counts = confusion_counts(table["y_true"], decision, len(classes)).astype(int)
+    return pd.DataFrame(counts, columns=list(classes), index=pd.Index(classes, name="truth"))
+
+
+def gallery_of(stage: Stage, mistakes: pd.DataFrame) -> dict[str, Any]:
+    """Images and titles of `evaluation.confident_mistakes`, as a gallery shows them; none where no image is stored."""
+    images = stage.images()
+    shown = mistakes.iloc[:0] if images is None else mistakes[[name in images for name in mistakes["image_id"]]]
+    titles = [f"{row.hypothesis}\n({row.label}; P {row.prob:.2f} for {row.instead})" for row in shown.itertuples()]
+    return {"images": [images.thumbnail(image_id) for image_id in shown["image_id"]], "titles": titles}
 
 
 def sweep(table: pd.DataFrame, thresholds: ArrayLike = THRESHOLDS) -> pd.DataFrame:

@@ -61,16 +61,14 @@ def examples(stage: Stage, batch: DecidedBatch) -> dict[str, Any]:
     A title has three lines: the sentence; the model's answer with its probability, and whether it is right; and what
     the policy does.
     """
-    from verdict.data.images import ImageStore
-
-    if stage.is_recorded or batch.hypothesis is None:
+    images = None if batch.hypothesis is None else stage.images()
+    if images is None:
         return {"images": [], "titles": []}
     drawn = sample_decisions(batch, per_branch=len(batch), seed=stage.params.policy.human.seed)
     first = drawn.groupby("decision", sort=False).head(1)
     mistaken = drawn[(drawn["decision"] == Decision.AUTO.text) & (drawn["answer_name"] != drawn["true_name"])]
     chosen = pd.concat([first, mistaken.drop(index=first.index, errors="ignore")]).head(len(Decision))
     rows = [list(batch.pair_id).index(pair) for pair in chosen["pair_id"]]
-    images = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent)
     titles = []
     for row, case in zip(rows, chosen.itertuples(), strict=True):
         right = "right" if case.answer_name == case.true_name else "wrong"

@@ -16,7 +16,6 @@ import pandas as pd
 
 from verdict.base.labels import HALF_NEW_SPLITS, INDEPENDENT_SPLITS, Split, class_names
 from verdict.base.numbers import COUNT, ESTIMATE, EXACT, POINTS, Number
-from verdict.data.images import ImageStore
 from verdict.decide.policy import Costs, Decision, Policy, realised
 from verdict.decide.takeover import People
 from verdict.model.predict import DecisionRule, logits_of
@@ -124,7 +123,7 @@ def hand_written(stage: Stage, tables: Mapping[str, pd.DataFrame], temperature: 
 
 def gallery_of(stage: Stage, sentences: pd.DataFrame) -> dict[str, Any]:
     """Images and titles of the hand-written set, in the order of their numbers, for `show_gallery`."""
-    images = ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent)
+    images = stage.images()
     by_image = sentences.groupby(["image", "image_id"], sort=True)["is_right"]
     return {
         "images": [images.thumbnail(image_id) for (_, image_id), _ in by_image],

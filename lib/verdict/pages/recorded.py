@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from verdict.base.labels import Split, vote_columns
-from verdict.base.numbers import ESTIMATE, SETTING, Number
-from verdict.data.images import write_folder_store
+from verdict.base.numbers import ESTIMATE, EXACT, SETTING, Number, named
+from verdict.data.images import ImageStore, write_folder_store
+from verdict.data.own.answers import ANSWER
 from verdict.data.own.recorded import RecordedSet
 from verdict.data.sources import read_given
 from verdict.model.distance import neighbour_distance
 from verdict.model.predict import DecisionRule, logits_of
 from verdict.pages.published import read_published
-from verdict.pages.tables import GAP, SHARE, bounded, store, store_counts
+from verdict.pages.tables import GAP, NOTHING, SHARE, bounded, store, store_counts
 from verdict.stats.metrics import confusion_counts, nll_of_logits
 from verdict.stats.scores import softmax, top_class
 from verdict.stats.uncertainty import Interval
@@ -29,6 +31,13 @@ ASKED = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 # Named where no published study says how many are asked.
 A_TENTH = 0.1
 MODEL, PERSON, MAJORITY = "model", "person", "majority"
+GAVE = {
+    **{"logits": "logits", "log_probs": "log-probabilities of each class", "probs": "probabilities of each class"},
+    **{"top_k": "lists of its likeliest tokens with their log-probabilities", "samples": "several sampled answers"},
+    ANSWER: "one answer without a probability",
+}
+COUNTED = ("n_clipped", "n_bounded", "n_undecided", "n_elsewhere", "n_samples")
+SHOWN_CASES = 8
 SHOWN_COUPLES = 10
 
 
@@ -42,6 +51,14 @@ def read(stage: Stage) -> RecordedSet:
         files, hashes = ({name: one[k] for name, one in found.images.items()} for k in (0, 1))
         write_folder_store(stage.path("images"), files, hashes=hashes)
     store_counts(stage, "data", {"n_pairs": len(found.pairs), "n_classes": len(stage.classes)})
+    store_counts(stage, "data", {"n_models": found.predictions["seed"].nunique()})
+    forms = [form for form in dict.fromkeys(found.files["form"]) if form in GAVE]
+    stage.numbers["data.form"] = named(" and ".join(GAVE[form] for form in forms))
+    stage.number("data.is_bare", ANSWER in forms, kind=EXACT)
+    counted = found.files[[name for name in COUNTED if name in found.files]].sum()
+    store_counts(stage, "data", {name: n for name, n in counted.items() if n})
+    if "sampling_sd" in found.files:
+        stage.number("data.sampling_sd", found.files["sampling_sd"].mean(), kind=EXACT)
     store_counts(stage, "data", {"n_tuning": found.pairs["is_tuning"].sum()}, split=str(Split.TEST))
     return found
 
@@ -66,6 +83,34 @@ def splits_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
         stage.number(f"data.{split}.n_pairs", len(table), unit="count", split=str(split))
         store(stage, f"data.{split}", scores, {"accuracy": "%"}, n=len(table), split=str(split))
         rows.append(row | bounded(scores))
+    return pd.DataFrame(rows)
+
+
+def examples(stage: Stage, found: RecordedSet) -> dict[str, Any]:
+    """Images and titles of some cases of test, drawn at random, as a gallery shows them; none without images."""
+    is_shown = (found.pairs["split"] == Split.TEST) & found.pairs["image_id"].isin(list(found.images))
+    if not is_shown.any():
+        return {}
+    rows = np.flatnonzero(is_shown)
+    rows = np.sort(stage.rng("recorded.examples").choice(rows, min(SHOWN_CASES, len(rows)), replace=False))
+    answer = top_class(logits_of(found.judged.iloc[rows]))
+    images, cases = ImageStore.open(stage.path("images")), found.pairs.iloc[rows]
+    words = cases["hypothesis"] if "hypothesis" in cases else cases["image_id"]
+    told = zip(words, cases["label"], answer, strict=True)
+    titles = [f"{text}\n{label}; model: {stage.classes[k]}" for text, label, k in told]
+    return {"images": [images.thumbnail(image_id) for image_id in cases["image_id"]], "titles": titles}
+
+
+def models_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
+    """Each model on test: model, n, accuracy, difference to the first (paired), with intervals."""
+    names = stage.params.data.answers.models or ("the model",)
+    test = found.predictions[found.predictions["split"] == Split.TEST]
+    hits = [top_class(logits_of(own)) == own["y_true"].to_numpy() for _, own in test.groupby("seed")]
+    draws, rows = stage.resampler(test.loc[test["seed"] == test["seed"].min(), "group_id"]), []
+    for name, hit in zip(names, hits, strict=True):
+        own = draws.means(np.column_stack([hit, hit.astype(float) - hits[0]]), [SHARE, GAP])
+        values = {"accuracy": own[0], "difference": own[1] if hit is not hits[0] else NOTHING}
+        rows.append({"model": name, "n": len(hit)} | bounded(values))
     return pd.DataFrame(rows)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,9 @@ from verdict.base.params import Params, TrialParams, load_params
 from verdict.stats.uncertainty import Resampler, stream
 from verdict.workflow import place, stages
 from verdict.workflow.stage_parameters import judged
+
+if TYPE_CHECKING:
+    from verdict.data.images import ImageStore
 
 
 class _Sections:
@@ -163,6 +166,15 @@ class Stage:
             file = self.upstream(stages.TRIAL_STAGE, "predictions.parquet", trial)
             table = pd.read_parquet(file, filters=[("seed", "==", seed)])
         return _of_splits(table, splits)
+
+    def images(self) -> ImageStore | None:
+        """The images that the first page stored, None where its source has none."""
+        from verdict.data.images import ImageStore
+
+        try:
+            return ImageStore.open(self.upstream(self.given or "01_data", "images/images.parquet").parent)
+        except FileNotFoundError:
+            return None
 
     def answers(self, kind: str, *splits: str) -> pd.DataFrame | None:
         """What else is known: answers to `VIEWS` of each image, to `QUESTIONS` about each pair, and `DISTANCES`.

@@ -57,16 +57,17 @@ def rule_name(name: str) -> str:
 
 RECORDED, MONITOR = RECORDED_SPEC.name, MONITOR_SPEC.name
 RECORDED_RUN = ("recorded", 0)
-_ON_LOGITS = ("07_calibration", "08_policy", "09_independent_set")
+TEST, ELSEWHERE = "05_test", "09_independent_set"
+_ON_LOGITS = (TEST, "07_calibration", "08_policy", ELSEWHERE)
 
 
 def _on_logits(spec: Spec) -> Spec:
     """A stage that needs predictions alone, fed from saved logits: without a model."""
-    needs = (RECORDED, *(need for need in spec.needs if need in _ON_LOGITS))
-    return replace(spec, needs=needs, sections=tuple(name for name in spec.sections if name != "model"))
+    needs, apart = (RECORDED, *(need for need in spec.needs if need in _ON_LOGITS)), ("model", "training")
+    return replace(spec, needs=needs, sections=tuple(name for name in spec.sections if name not in apart))
 
 
-# Saved logits have no images, features or training: a shorter list of stages, with the same notebooks.
+# What is given has no features or training: a shorter list of stages, with the same notebooks.
 RECORDED_SPECS = (RECORDED_SPEC, *(_on_logits(spec) for spec in SPECS if spec.name in _ON_LOGITS))
 CONCEPTS = "12_clip_concepts"
 REPRODUCIBILITY = "13_reproducibility"
@@ -88,9 +89,10 @@ def specs_for(params: Params) -> tuple[Spec, ...]:
         before = (*SPECS[:place], *_clip_specs(params))
         about = [replace(spec, needs=tuple(one.name for one in before)) for spec in SPECS[place : place + 1]]
         return (*before, *about, *SPECS[place + 1 :])
-    # Whether a table of answers has rows of another distribution, its split column says.
-    has_independent = params.data.source == "answers" or bool(params.data.recorded.independent)
-    return tuple(spec for spec in RECORDED_SPECS if has_independent or spec.name != "09_independent_set")
+    # What is known of a table of answers, such as rows of another distribution, the table says.
+    apart = {TEST} if params.data.source == "recorded" else set()
+    apart |= {ELSEWHERE} if apart and not params.data.recorded.independent else set()
+    return tuple(spec for spec in RECORDED_SPECS if spec.name not in apart)
 
 
 def _clip_specs(params: Params) -> tuple[Spec, ...]:

@@ -153,7 +153,8 @@ def _by_model(rows: pd.DataFrame, path: Path, models: Sequence[str]) -> list[pd.
         twice = part["pair_id"].duplicated()
         if twice.any():
             row = part[twice].iloc[0]
-            raise ValueError(f"{path}, {row['place']}: repeats {first['place'].get(row['pair_id'])}, the same pair")
+            earlier = part["place"][part["pair_id"] == row["pair_id"]].iloc[0]
+            raise ValueError(f"{path}, {row['place']}: repeats {earlier}, the same pair")
         own = part.set_index("pair_id")
         if apart := sorted(set(own.index) ^ set(first.index)):
             row = (own if apart[0] in own.index else first).loc[apart[0]]
@@ -166,7 +167,7 @@ def _by_model(rows: pd.DataFrame, path: Path, models: Sequence[str]) -> list[pd.
 def _grouped(rows: pd.DataFrame, images: dict[str, tuple[Path, str]]) -> pd.DataFrame:
     """Rows of one image, and of copies of it under two names, stay together."""
     groups = rows["group_id"] if "group_id" in rows else rows["image_id"]
-    contents = rows["image_id"].map({name: digest for name, (_, digest) in images.items()}).fillna(rows["image_id"])
+    contents = pd.Series([images.get(name, ("", name))[1] for name in rows["image_id"]], rows.index)
     return rows.assign(group_id=merge_groups(groups, rows["image_id"], contents))
 
 

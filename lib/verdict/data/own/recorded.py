@@ -252,7 +252,7 @@ def _ids_of_words(cells: np.ndarray, class_names: Sequence[str], place: Callable
     is_number = [bool(re.fullmatch(r"[0-9]{1,9}(\.0+)?", word)) for word in words.tolist()]
     if all(is_number) and "entailed" in folded:
         told = sorted(set(words.tolist()))[:5]
-        raise ValueError(f"the labels are {told}: some count entailment first, some last; write yes and no")
+        raise ValueError(f"the labels are {told}: some count entailment first, others last: write yes, no")
     if not all(is_number):
         unread = [row for row, fits in enumerate(is_number) if not fits]
         row = next((row for row in unread if words[row].casefold() not in folded), unread[0])

@@ -25,7 +25,8 @@ def _recorded(log: Path) -> str:
 
 
 def _decide(profile: str, source: str, out: Path) -> int:
-    from verdict.decide.log.stream import decide_stream, load_stored
+    from verdict.decide.log.stored import load_stored
+    from verdict.decide.log.stream import decide_stream
 
     try:
         with contextlib.nullcontext(sys.stdin.buffer) if source == "-" else open(source, "rb") as file:

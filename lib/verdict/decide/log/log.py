@@ -137,7 +137,7 @@ def write_log(path: Path, items: Iterable[Mapping[str, Any]]) -> int:
             try:
                 line = Item.model_validate(fields).model_dump_json().encode() + b"\n"
             except ValueError as error:
-                raise ValueError(f"item {number} ({fields.get('pair_id', 'no pair_id')}): {_reason(error)}") from error
+                raise ValueError(f"item {number} ({fields.get('pair_id', 'no pair_id')}): {reason(error)}") from error
             if fields["pair_id"] in seen:
                 raise ValueError(f"item {number}: pair {fields['pair_id']} is already in the log")
             seen.add(fields["pair_id"])
@@ -147,12 +147,13 @@ def write_log(path: Path, items: Iterable[Mapping[str, Any]]) -> int:
     return write_whole(path, fill, buffering=1 << 20)
 
 
-def _reason(error: ValueError) -> str:
+def reason(error: ValueError) -> str:
     """First complaint of a validation, in one line."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}, got {str(first['input'])[:80]!r}"
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}{': ' if place else ''}{first['msg']}, got {str(first['input'])[:80]!r}"
 
 
 def read_log(path: Path) -> Iterator[Item | str]:
@@ -163,7 +164,7 @@ def read_log(path: Path) -> Iterator[Item | str]:
             try:
                 yield Item.model_validate_json(raw)
             except ValueError as error:
-                yield _reason(error)
+                yield reason(error)
 
 
 def find_item(path: Path, pair_id: str) -> Item:
@@ -175,5 +176,5 @@ def find_item(path: Path, pair_id: str) -> Item:
                 try:
                     return Item.model_validate_json(raw)
                 except ValueError as error:
-                    raise ValueError(f"line {number} of {path} is damaged: {_reason(error)}") from error
+                    raise ValueError(f"line {number} of {path} is damaged: {reason(error)}") from error
     raise KeyError(f"{path} holds no pair {pair_id!r}")

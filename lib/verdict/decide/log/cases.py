@@ -1,0 +1,135 @@
+"""New cases as somebody gives them, JSON lines, read as the policy of a report needs them, or refused by line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, BinaryIO
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from verdict.data.own.answers import find_form, said
+from verdict.data.own.tables import listed, shown
+from verdict.data.pairs import MAX_HYPOTHESIS_CHARACTERS, make_pair_id
+from verdict.decide.log.log import reason
+from verdict.decide.log.stored import Stored
+from verdict.decide.signals import OF_ONE_ANSWER
+
+_ROWS, _BLOCK, MAX_LINE = 512, 1 << 20, 4_000_000
+OBJECT = TypeAdapter(dict[str, Any])
+Lines = list[tuple[int, bytes]]
+Rows = list[dict[str, Any]]
+
+
+def numbered_lines(file: BinaryIO, name: str) -> Iterator[Lines]:
+    """Lines as they come, with numbers, at most 512 at a time, blank ones left out; ValueError if one is too long."""
+    rest, number = b"", 0
+    while block := file.read1(_BLOCK):
+        *lines, rest = (rest + block).split(b"\n")
+        if len(rest) > MAX_LINE:
+            line = number + len(lines) + 1
+            raise ValueError(f"{name}, line {line}: more than {MAX_LINE:,} bytes; are there no line breaks?")
+        told = [(number + k, line) for k, line in enumerate(lines, start=1) if line.strip()]
+        yield from (told[start : start + _ROWS] for start in range(0, len(told), _ROWS))
+        number += len(lines)
+    if rest.strip():
+        yield [(number + 1, rest)]
+
+
+def read_cases(lines: Lines, stored: Stored, name: str) -> tuple[Rows, ValueError | None]:
+    """Cases up to the first that cannot be read, and what is wrong with that one."""
+    rows: dict[str, dict[str, Any]] = {}
+    try:
+        for number, raw in lines:
+            row = _case(f"{name}, line {number}", raw, stored)
+            if row["pair_id"] in rows:
+                raise ValueError(f"{row['place']}: the case {shown(row['pair_id'])} comes twice")
+            rows[row["pair_id"]] = row
+    except ValueError as error:
+        return list(rows.values()), error
+    return list(rows.values()), None
+
+
+def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
+    """One case as the policy needs it; ValueError names file, line, column and cause."""
+    head = stored.head
+    try:
+        given = {stored.renamed.get(name, name): value for name, value in OBJECT.validate_json(raw).items()}
+    except ValueError as error:
+        raise ValueError(f"{place}: {reason(error)}") from None
+    if isinstance(logits := given.get("logits"), list):
+        # A list of all classes, as logs hold it.
+        if len(logits) != len(head.classes):
+            what = f"expected {len(head.classes)} numbers, one for each of {listed(head.classes)}"
+            raise ValueError(f"{place}, column 'logits': {what}, got {shown(logits)}")
+        given |= {f"logit_{one}": value for one, value in zip(head.classes, logits, strict=True)}
+        del given["logits"]
+    told = [given[key] for key in ("model", "model_hash") if given.get(key) is not None]
+    if other := [model for model in told if model not in stored.names]:
+        raise ValueError(f"{place}, column 'model': {shown(other[0])}, where the policy was tuned for {stored.names}")
+    text = partial(_text, place, given)
+    image, hypothesis = text("image_id", "image"), text("hypothesis")
+    pair = text("pair_id") or (make_pair_id(image, hypothesis) if image and hypothesis else None)
+    if pair is None:
+        raise ValueError(f"{place}: there is no column 'pair_id', nor 'image' and 'hypothesis'")
+    unit = partial(_number, place, given | (given["signals"] if isinstance(given.get("signals"), dict) else {}))
+    is_far = head.foreign is not None and given.get("distance") is not None
+    return {
+        "place": place,
+        "given": given,
+        "is_named": bool(told),
+        "pair_id": pair,
+        "image_id": image or pair,
+        "group_id": text("group_id", "group") or image or pair,
+        "hypothesis": hypothesis,
+        "date": text("date"),
+        "signals": {one: unit(one) for one in head.signals if one not in OF_ONE_ANSWER},
+        "consistency": None if head.consistency is None else unit("consistency"),
+        "distance": unit("distance", math.inf) if is_far else math.nan,
+        "foreign": None if head.foreign is None else math.nan if is_far else unit("foreign"),
+    }
+
+
+def _text(place: str, given: Mapping[str, Any], *names: str) -> str | None:
+    for name in names:
+        if (value := given.get(name)) is not None:
+            text = value if isinstance(value, str) else str(value) if type(value) is int else ""
+            if not 0 < len(text) <= MAX_HYPOTHESIS_CHARACTERS:
+                what = f"expected a text of 1 to {MAX_HYPOTHESIS_CHARACTERS} characters, got {shown(value)}"
+                raise ValueError(f"{place}, column {name!r}: {what}")
+            return text
+    return None
+
+
+def _number(place: str, given: Mapping[str, Any], name: str, high: float = 1.0) -> float:
+    value = given.get(name)
+    if type(value) not in (int, float) or not 0 <= value <= high:
+        what = f"{shown(value)} is not in [0, {high:g}]"
+        what = "is missing, and the policy was tuned with it" if value is None else what
+        raise ValueError(f"{place}, column {name!r}: {what}")
+    return float(value)
+
+
+def logits_of_cases(rows: Rows, stored: Stored) -> tuple[np.ndarray, ValueError | None]:
+    """Logits (k, K) of the rows up to the first whose answer cannot be read, and what is wrong with that one.
+
+    They stand in any form that `answers` reads.
+    """
+    classes, first = stored.head.classes, rows[0]["given"]
+    try:
+        kind = "" if stored.how.form == "auto" else stored.how.form
+        form = find_form(list(first), classes, kind=kind, smallest=stored.how.smallest_prob)
+        columns = {name: [row["given"].get(name) for row in rows] for name in form.names}
+        return said(form, columns, lambda row: rows[row]["place"]).logits, None
+    except ValueError as error:
+        if len(rows) == 1:
+            place = rows[0]["place"]
+            return np.empty((0, len(classes))), error if place in str(error) else ValueError(f"{place}: {error}")
+    half = len(rows) // 2
+    found, fault = logits_of_cases(rows[:half], stored)
+    if fault is None:
+        rest, fault = logits_of_cases(rows[half:], stored)
+        found = np.concatenate([found, rest])
+    return found, fault

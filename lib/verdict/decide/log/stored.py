@@ -1,0 +1,82 @@
+"""The policy of a finished report, as the log of its own decisions holds it, and what new cases are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from verdict.base.artifacts import content_hash, verify_outputs
+from verdict.base.labels import Split
+from verdict.base.params import AnswersParams, load_params
+from verdict.decide.foreign import one_of_each, stream_signals
+from verdict.decide.log.log import Item, read_log
+from verdict.decide.signals import distance_confidence
+from verdict.model.predict import logits_of
+from verdict.model.selection import Selection, load_selection
+from verdict.stats.scores import softmax
+from verdict.workflow import stages
+from verdict.workflow.stage import Stage, open_stage
+from verdict.workflow.stage_parameters import resolved
+
+POLICY, LOG = "08_policy", "audit.jsonl"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a finished report decides by: `head`, any item of its log, whose thresholds, temperature and signals stand.
+
+    `names`: what the model that they were tuned for is called; `known`: what is watched of calib, a row a group;
+    `distances` (m,), or None: of val and calib from train; `how`: what answers are called and how they are read.
+    """
+
+    head: Item
+    names: tuple[str, ...]
+    known: Mapping[str, np.ndarray]
+    distances: np.ndarray | None
+    how: AnswersParams
+
+    @cached_property
+    def renamed(self) -> dict[str, str]:
+        """Names of columns that are known, by those that the profile's tables have."""
+        return {own: known for known, own in self.how.columns.items()}
+
+
+def load_stored(profile: str) -> Stored:
+    """The stored policy of a profile's report.
+
+    FileNotFoundError without one; StaleResultError, ValueError where its files or the parameters were changed since.
+    """
+    params = load_params(profile)
+    source = stages.CLIP if params.data.source == stages.CLIP else stages.MODEL
+    stage = open_stage(POLICY, profile, source=source)
+    home = stages.folder(profile, stage.name)
+    try:
+        verify_outputs(home)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; make the report first: make report PROFILE={profile}") from None
+    head = next(read_log(home / LOG))
+    if isinstance(head, str):
+        raise ValueError(f"{home / LOG} is of another version ({head}); make the report again")
+    if head.params_hash != content_hash(resolved(params, stage.name)):
+        raise ValueError(f"the parameters of {profile} were changed since its policy was tuned; make the report again")
+    return stored_of(stage, head, load_selection(stage))
+
+
+def stored_of(stage: Stage, head: Item, kept: Selection) -> Stored:
+    """The policy that an item was decided by, with what the stage knows of the pairs that it was tuned on."""
+    calib = stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
+    distances = foreign = None
+    if head.foreign is not None:
+        of_pairs = stage.answers(stages.DISTANCES, Split.VAL, Split.CALIB).set_index("pair_id")["distance"]
+        distances, m = of_pairs.to_numpy(), len(of_pairs)
+        # A row of calib is one of those that it is compared with; a new one is not.
+        own = distance_confidence(of_pairs.loc[calib["pair_id"]].to_numpy(), distances)
+        foreign = (own * (m + 1) - 1) / m
+    rows = one_of_each(calib["group_id"], calib["pair_id"])
+    known = stream_signals(softmax(logits_of(calib) / head.temperature), foreign)
+    how = stage.all_params.data.answers
+    names = (*how.models[:1], kept.trial, head.model_hash)
+    return Stored(head, names, {name: column[rows] for name, column in known.items()}, distances, how)

@@ -1,0 +1,219 @@
+"""One table of answers: the same model in every form is the same model, and what cannot be read is refused by place."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from verdict.base.labels import class_names, vote_columns
+from verdict.base.params import load_params
+from verdict.data.own.answer_table import build
+from verdict.decide.sets import conformal_quantile
+from verdict.decide.signals import composite, entropy_confidence, max_probability
+from verdict.decide.temperature import Temperature
+from verdict.model.predict import logits_of
+from verdict.stats.metrics import ece, nll
+from verdict.stats.scores import log_softmax, softmax
+
+SENTENCE, N, N_IMAGES = class_names(), 120, 30
+RNG = np.random.default_rng(4)
+Y_TRUE = RNG.integers(0, 2, N)
+LOGITS = RNG.normal(size=(N, 2)) + 2 * np.eye(2)[Y_TRUE]
+LOGITS = LOGITS.astype(np.float16).astype(float)
+
+
+def rows(**columns):
+    """A table of N pairs of 30 images with further columns, or others in their place."""
+    own = {
+        "image": [f"i{k % N_IMAGES}" for k in range(N)],
+        "hypothesis": [f"thing {k}" for k in range(N)],
+        "label": np.where(Y_TRUE == 0, "yes", "no"),
+        "logprob_yes": log_softmax(LOGITS)[:, 0],
+        "logprob_no": log_softmax(LOGITS)[:, 1],
+    }
+    return pd.DataFrame({name: value for name, value in (own | columns).items() if value is not None})
+
+
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    """Write a table, with the ending of a file, and read it by parameters."""
+    monkeypatch.setenv("VERDICT_DATA", str(tmp_path))
+
+    def read_table(table, file="a.csv", *, seed=1, classes=SENTENCE, **options):
+        if file.endswith(".parquet"):
+            table.to_parquet(tmp_path / file)
+        elif file.endswith(".jsonl"):
+            table.to_json(tmp_path / file, orient="records", lines=True, double_precision=15)
+        else:
+            table.to_csv(tmp_path / file, index=False)
+        own = load_params("base").data.answers.model_copy(update={"table": file, **options})
+        return build(own, classes, seed=seed)
+
+    return read_table
+
+
+def without_log_probs(**columns):
+    return rows(logprob_yes=None, logprob_no=None, **columns)
+
+
+def by_class(prefix, values, dtype=np.float64):
+    values = values.astype(dtype)
+    return without_log_probs(**{f"{prefix}_yes": values[:, 0], f"{prefix}_no": values[:, 1]})
+
+
+LISTS = [[{"token": " Yes", "logprob": a}, {"token": "no", "logprob": b}] for a, b in log_softmax(LOGITS).tolist()]
+SAME = {
+    "logits": (by_class("logit", LOGITS), "a.csv"),
+    "float16": (by_class("logit", LOGITS, np.float16), "a.parquet"),
+    "log-softmax": (by_class("log_softmax", log_softmax(LOGITS)), "a.csv"),
+    "log-probabilities": (rows(), "a.jsonl"),
+    "probabilities": (by_class("prob", softmax(LOGITS)), "a.csv"),
+    "one-probability": (without_log_probs(p_no=softmax(LOGITS)[:, 1]), "a.parquet"),
+    "lists": (without_log_probs(top_logprobs=LISTS), "a.jsonl"),
+    "lists-in-parquet": (without_log_probs(top_logprobs=LISTS), "a.parquet"),
+    "lists-as-text": (without_log_probs(top_logprobs=[json.dumps(one) for one in LISTS]), "a.csv"),
+}
+
+
+def judged(found):
+    """What pages are made of: temperature, NLL, ECE, the threshold of sets, the score that decides."""
+    calib, test = (found.judged[found.judged["split"] == split] for split in ("calib", "test"))
+    fitted = Temperature.fit(logits_of(calib), calib["y_true"])
+    probs, y_true = fitted.transform(logits_of(test)), test["y_true"].to_numpy()
+    of_truth = 1 - fitted.transform(logits_of(calib))[np.arange(len(calib)), calib["y_true"]]
+    score = composite({"max": max_probability(probs), "entropy": entropy_confidence(probs)})
+    scalars = [fitted.temperature, nll(probs, y_true), ece(probs, y_true), conformal_quantile(of_truth, 0.1)]
+    return np.concatenate([scalars, score])
+
+
+@pytest.mark.parametrize("form", SAME)
+def test_one_model_in_every_form_is_judged_alike(read, form):
+    table, file = SAME[form]
+    found = read(table, file)
+    np.testing.assert_allclose(judged(found), judged(read(*SAME["logits"])), atol=1e-6, rtol=0)
+    assert len(found.judged) == N and found.pairs["pair_id"].is_unique
+    assert found.pairs["label"].tolist() == [SENTENCE[k] for k in found.judged["y_true"]]
+
+
+def test_images_stay_on_one_side_and_the_split_is_the_seeds(read):
+    found, again, other = (read(rows(), seed=seed) for seed in (1, 1, 2))
+    assert found.pairs.groupby("image_id")["split"].nunique().max() == 1
+    assert found.pairs["split"].value_counts().to_dict() == {"calib": N / 2, "test": N / 2}
+    assert found.pairs["split"].equals(again.pairs["split"]) and not found.pairs["split"].equals(other.pairs["split"])
+    group = [f"g{k % N_IMAGES // 2}" for k in range(N)]
+    assert set(read(rows(group=group)).pairs["group_id"]) == set(group)
+
+
+def test_a_split_column_decides_and_what_is_left_out_is_counted(read):
+    split = np.array(["dev", "test", "independent", "train"])[np.arange(N) % N_IMAGES % 4]
+    found = read(rows(split=split))
+    counts = pd.Series(split).value_counts()
+    wanted = {"calib": counts["dev"], "test": counts["test"], "independent": counts["independent"]}
+    assert found.pairs["split"].value_counts().to_dict() == wanted
+    assert found.files["left_out_train"].item() == counts["train"]
+    calib = np.where(split == "train", "calib", split)
+    assert read(rows(split=calib)).files["left_out_val"].item() == counts["dev"], (
+        "val calibrates where nothing else does"
+    )
+
+
+def test_later_rows_are_another_distribution(read):
+    date = np.where(np.arange(N) % N_IMAGES < 9, "2026-03-01T10:00", "2026-02-28")
+    found = read(rows(date=date), independent_from="2026-03-01")
+    assert (found.pairs["split"] == "independent").sum() == (date == "2026-03-01T10:00").sum()
+    with pytest.raises(ValueError, match=r"a\.csv, line 4, column 'date': 'soon' is no date"):
+        read(rows(date=np.where(np.arange(N) == 2, "soon", date)), independent_from="2026-03-01")
+    with pytest.raises(ValueError, match="there is no column date"):
+        read(rows(), independent_from="2026-03-01")
+
+
+def test_questions_people_and_the_tables_own_names(read):
+    human = np.where(np.arange(N) % 5 == 0, "", np.where(Y_TRUE == 0, "Yes", "no"))
+    table = rows(hypothesis=None, question=[f"Is it {k}?" for k in range(N)], human=human).rename(
+        columns={"logprob_yes": "lp1", "logprob_no": "lp2", "label": "gold answer", "image": "file"}
+    )
+    columns = {"logprob_yes": "lp1", "logprob_no": "lp2", "label": "gold answer"}
+    found = read(table, columns=columns)
+    assert found.pairs["hypothesis"][3] == "Is it 3?"
+    votes = found.pairs[vote_columns(SENTENCE)]
+    assert votes.isna().all(axis=1).tolist() == (human == "").tolist()
+    assert (votes[human != ""].idxmax(axis=1) == "votes_" + found.pairs["label"][human != ""]).all()
+    with_answer = rows(hypothesis=None, question="What is it?", answer=[f"a {k}" for k in range(N)])
+    assert read(with_answer).pairs["hypothesis"][3] == "What is it? a 3"
+    with pytest.raises(ValueError, match=r"data\.answers\.columns names \['lp9'\], found"):
+        read(table, columns=columns | {"logprob_no": "lp9"})
+
+
+def test_several_models_answer_the_same_pairs(read):
+    other = rows(logprob_yes=log_softmax(-LOGITS)[:, 0], logprob_no=log_softmax(-LOGITS)[:, 1]).assign(model="b")[::-1]
+    table = pd.concat([rows().assign(model="a"), other], ignore_index=True)
+    found = read(table, models=("b", "a"))
+    parts = [part.reset_index(drop=True) for _, part in found.predictions.groupby("seed")]
+    assert parts[0]["pair_id"].equals(parts[1]["pair_id"]) and found.pairs["pair_id"].equals(parts[0]["pair_id"])
+    np.testing.assert_allclose(logits_of(parts[0])[:, 0], logits_of(parts[1])[:, 1])
+    with pytest.raises(ValueError, match=r"the column model names \['a', 'b'\]; name those that are wanted"):
+        read(table)
+    with pytest.raises(ValueError, match=r"1 pairs are not answered by every model, the first is line 2$"):
+        read(table[:-1], models=("b", "a"))
+
+
+def test_images_are_found_and_named(read, tmp_path):
+    (tmp_path / "img").mkdir()
+    for k in range(N_IMAGES):
+        Image.new("RGB", (4, 4), (k, k // 2, 0)).save(tmp_path / "img" / f"i{k}.png")
+    (tmp_path / "img" / "i5.png").write_bytes((tmp_path / "img" / "i4.png").read_bytes())
+    found = read(rows(), images="img")
+    assert len(found.images) == N_IMAGES == found.files["images"].item()
+    both = found.pairs[found.pairs["image_id"].isin(["i4", "i5"])]
+    assert both["group_id"].nunique() == 1 == both["split"].nunique(), "copies stay together"
+    (tmp_path / "img" / "i7.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"a\.csv, line 9: 1 images are not in"):
+        read(rows(), images="img")
+    assert read(rows(), images="img", allow_missing_images=True).files["rows_without_image"].item() == N // N_IMAGES
+
+
+def test_named_classes_need_neither_image_nor_sentence(read):
+    table = pd.DataFrame({"label": np.where(Y_TRUE == 0, "cat", "dog"), "logit": LOGITS[:, 1] - LOGITS[:, 0]})
+    found = read(table, classes=("cat", "dog"))
+    assert "hypothesis" not in found.pairs and found.pairs["pair_id"].tolist() == [f"row-{k}" for k in range(N)]
+    np.testing.assert_allclose(judged(found)[0], Temperature.fit(*_calib_of(found)).temperature)
+
+
+def _calib_of(found):
+    chosen = found.pairs.index[found.pairs["split"] == "calib"]
+    return LOGITS[chosen], Y_TRUE[chosen]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": np.where(np.arange(N) == 4, "perhaps", "yes")}, "line 6: label 'perhaps' is no class id"),
+        ({"label": Y_TRUE}, r"the labels are \['0', '1'\]: some count entailment first"),
+        ({"label": "yes"}, "every label is 'entailment'"),
+        ({"label": None}, "there is no 'labels'"),
+        ({"logprob_yes": np.where(np.arange(N) == 7, 0.3, -1)}, "at most 0; did you give logits.*the first is line 9"),
+        ({"logprob_yes": ["x", *[-1.0] * (N - 1)]}, "line 2, column 'logprob_yes': 'x' is not a number"),
+        ({"hypothesis": ["", *map(str, range(N - 1))]}, "line 2: hypothesis is empty"),
+        ({"hypothesis": "one for all"}, r"line 32: repeats line 2, the same pair"),
+        ({"split": np.where(np.arange(N) == 5, "exam", "test")}, "line 7, column 'split': unknown split 'exam'"),
+        ({"split": "test"}, "no row has the split calib"),
+        ({"split": np.where(np.arange(N) < 60, "test", "calib")}, "is in the splits .*line"),
+        ({"human": np.where(np.arange(N) == 3, "perhaps", "")}, "line 5: 'perhaps' is none of"),
+        ({"human": np.where(Y_TRUE == 0, "no", "yes")}, "no better than chance"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_its_place(read, change, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        read(rows(**change))
+    assert "a.csv" in str(caught.value)
+
+
+def test_a_file_that_is_no_parquet_and_a_nested_cell_are_refused(read, tmp_path):
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
+    own = load_params("base").data.answers.model_copy(update={"table": "bad.parquet"})
+    with pytest.raises(ValueError, match=r"bad\.parquet cannot be read as Parquet"):
+        build(own, SENTENCE, seed=1)
+    with pytest.raises(ValueError, match=r"a\.parquet: row 3: label"):
+        read(rows(label=np.where(np.arange(N) == 2, "?", "yes")), "a.parquet")
