@@ -72,7 +72,7 @@ MISSING, ELSEWHERE = ("09_independent_set", "stays open"), ("09_independent_set"
 ORDER, CHOICE, GUARD = (
     ("13_reproducibility", words) for words in ("closest of", "defect.criterion", "The guard against")
 )
-LOGITS = ("01_recorded", "rows of saved logits")
+LOGITS = ("01_recorded", "classes were read")
 
 
 def by_interval(where, base, name, up, down, spans):
