@@ -76,7 +76,7 @@ MISSING, ELSEWHERE = ("09_independent_set", "stays open"), ("09_independent_set"
 ORDER, CHOICE, GUARD = (
     ("13_reproducibility", words) for words in ("closest of", "defect.criterion", "The guard against")
 )
-LOGITS = ("01_recorded", "rows of saved logits")
+LOGITS = ("01_recorded", "classes were read")
 AHEAD, BOUGHT, BREAKS = (
     ("09_independent_set", words)
     for words in ("estimates are off", "**Labels do not make", "Which of the two costs more")

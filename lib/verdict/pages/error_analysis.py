@@ -35,7 +35,10 @@ def gallery_of(stage: Stage, mistakes: pd.DataFrame) -> dict[str, Any]:
     """Images and titles of `evaluation.confident_mistakes`, as a gallery shows them; none where no image is stored."""
     images = stage.images()
     shown = mistakes.iloc[:0] if images is None else mistakes[[name in images for name in mistakes["image_id"]]]
-    titles = [f"{row.hypothesis}\n({row.label}; P {row.prob:.2f} for {row.instead})" for row in shown.itertuples()]
+    names = ["the other"] * 2 if len(stage.classes) == 2 else stage.classes
+    words = shown.get("hypothesis", shown["image_id"])
+    told = zip(words, shown["label"], shown["prob"], shown["answered"], strict=True)
+    titles = [f"{text}\n({label}; P {prob:.2f} for {names[answered]})" for text, label, prob, answered in told]
     return {"images": [images.thumbnail(image_id) for image_id in shown["image_id"]], "titles": titles}
 
 

@@ -100,8 +100,8 @@ def confident_mistakes(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Wrong answers, most confident first, and how common answers at a probability above a bound are.
 
-    Returns `mistakes`: the pairs, with `prob` of the given answer and `instead`, its name among several; `base`: rows
-    right, wrong, all: n, n_confident, share_confident with its interval (NaN for no row).
+    Returns `mistakes`: the pairs, with the id of the answer, `answered`, and its `prob`; `base`: rows right, wrong,
+    all: n, n_confident, share_confident with its interval (NaN for no row).
     """
     logits = logits_of(table)
     answer, probs = RAW.decide(logits), RAW.probabilities(logits)
@@ -112,9 +112,7 @@ def confident_mistakes(
         share = resampler.of(chosen).mean(confident[chosen], span=SHARE)
         counts = {"n": int(chosen.sum()), "n_confident": int((confident & chosen).sum())}
         rows.append({"answers": name, **counts, **with_bounds("share_confident", share)})
-    names = stage.classes
-    instead = ["the other" if len(names) == len(Label) else names[k] for k in answer]
-    merged = table[["pair_id"]].assign(prob=prob, instead=instead).merge(pairs, on="pair_id", validate="one_to_one")
+    merged = table[["pair_id"]].assign(prob=prob, answered=answer).merge(pairs, on="pair_id", validate="one_to_one")
     mistakes = merged[~right].sort_values("prob", ascending=False, ignore_index=True)
     return mistakes, pd.DataFrame(rows)
 
