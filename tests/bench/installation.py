@@ -170,8 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         return verify(chosen.cores, write=chosen.write)
-    except RuntimeError as error:
-        tell(str(error))
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        tell(f"nothing was compared: {error}")
         return 2
 
 

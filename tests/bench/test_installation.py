@@ -180,6 +180,17 @@ def test_what_is_no_repository_is_refused(tmp_path, monkeypatch, capsys):
         installation.TABLE.touch()
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), subprocess.CalledProcessError(128, ["git", "clone"])])
+def test_a_clone_that_cannot_be_made_is_told_in_a_line(error, monkeypatch, capsys):
+    def fails(target):
+        raise error
+
+    monkeypatch.setattr(installation, "clone", fails)
+    assert installation.main([]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("nothing was compared: ") and told.count("\n") == 1
+
+
 def test_a_report_that_fails_is_not_verified(tmp_path):
     with pytest.raises(RuntimeError, match="did not run to its end"):
         installation.run(tmp_path, 1)

@@ -148,6 +148,7 @@ def test_the_noise_of_snakemake_is_left_out_and_stages_are_not():
         "Job 5 has been submitted with SLURM jobid 41 (log: x).",
         "  ",
         "site 1",
+        "seed                           12",
         "rule stage_01_data:",
         "    resources: tmpdir=<TBD>, runtime=20",
         "    shell:",

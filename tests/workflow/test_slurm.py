@@ -85,6 +85,10 @@ def test_the_newest_log_of_a_stage_is_found(tmp_path):
         os.utime(path, (moment, moment))
     assert slurm.newest_log(tmp_path, "03_staged_unfreezing", "text1").name == "43.log"
     assert slurm.newest_log(tmp_path, "05_test", None) is None
+    for place in ("rule_seed/text1_23/44.log", "rule_seed/text1_2_23/45.log", "rule_feature_shard/1/46.log"):
+        write_text(tmp_path / place, "")
+    assert slurm.newest_log(tmp_path, "03_staged_unfreezing", "text1").name == "44.log", "a job for one of its seeds"
+    assert slurm.newest_log(tmp_path, "features", None).name == "46.log", "a job for one of its shards"
 
 
 def test_why_slurm_refused_jobs_is_told_once_a_cause(tmp_path):

@@ -145,6 +145,18 @@ def test_whatever_ends_a_process_ends_what_it_has_started(tmp_path, end):
     assert left == []
 
 
+def test_an_interrupt_leaves_one_line(tmp_path):
+    code = "from verdict.workflow import start; start.run_module('waiting', [])"
+    (tmp_path / "waiting.py").write_text("import time\nprint('here', flush=True)\ntime.sleep(60)\n")
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(paths.LIBRARY.parent)])}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", code], env=variables, **pipes)
+    assert process.stdout.readline() == "here\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (130, "stopped (KeyboardInterrupt)\n")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not PROC.exists(), reason="needs Linux's /proc to look at processes")
 def test_what_kills_a_run_ends_its_stages_and_kernels(tmp_path):

@@ -32,7 +32,7 @@ STEPS = re.compile(r"\d+ of \d+ steps")
 NOISE = re.compile(
     r"\s*$|\[[A-Z]\w\w [A-Z]|Assuming |Building DAG|Using shell|Provided |Rules claiming|Select jobs|Execute \d"
     r"|Finished job|host: |Complete log|Shutting down|Nothing to be done|Config file|Job stats|job +count|-{5}"
-    r"|(stage_\w+|site|trial|feature_shard|total) +\d"
+    r"|(stage_\w+|site|trial|seed|feature_shard|total) +\d"
     r"|SLURM run ID|Job \d+ has been submitted|Cleaning up SLURM|Guessed SLURM|Unable to guess|No (SLURM|partition)"
     r"|MinJobAge \d|No account was given|Trying without|Using shared|Warning: the following output files"
     r"|\S+/run\.json$|\s*sbatch call|\s*sbatch --|(local)?rule \w+:$|For further error details"

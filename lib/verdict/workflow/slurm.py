@@ -15,7 +15,7 @@ from pathlib import Path
 
 from verdict.base.artifacts import write_text
 from verdict.workflow.execution import Execution
-from verdict.workflow.stages import rule_name
+from verdict.workflow.stages import FEATURES, TRIAL_STAGE, rule_name
 
 # Reasons of a waiting job that more patience does not change: nothing that is up can take it, or somebody holds it.
 UNPLACEABLE = (
@@ -87,9 +87,11 @@ def plain_states(folder: Path) -> dict[str, str]:
 
 
 def newest_log(folder: Path, stage: str, trial: str | None) -> Path | None:
-    """What Slurm logged of a stage's last attempt that did not succeed; None where there is nothing."""
-    own = folder / f"rule_{rule_name(stage)}" if trial is None else folder / "rule_trial" / trial
-    found = own.glob("*.log") if own.is_dir() else ()
+    """What Slurm logged last of a stage, or of a job for a part of it, that did not succeed; None without any."""
+    whole = f"rule_{rule_name(stage)}" if trial is None else f"rule_trial/{trial}"
+    part = {FEATURES: r"rule_feature_shard/\d+", TRIAL_STAGE: rf"rule_seed/{trial}_\d+"}.get(stage, whole)
+    own = re.compile(f"({whole}|{part})/[^/]+")
+    found = [path for path in folder.glob("rule_*/**/*.log") if own.fullmatch(path.relative_to(folder).as_posix())]
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 

@@ -245,6 +245,9 @@ def run_module(module: str, arguments: list[str]) -> NoReturn:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
         if status and not isinstance(end.code, int):
             print(end.code, file=sys.stderr)
+    except KeyboardInterrupt:
+        status = 130
+        print("stopped (KeyboardInterrupt)", file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     # As multiprocessing ends its forks: to take the interpreter down would copy every page of what was imported.
