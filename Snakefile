@@ -76,7 +76,7 @@ rule site:
         [record(*execution) for execution in stages.executions(PARAMS)],
         sorted({f"notebooks/{stages.notebook_of(spec.name)}.ipynb" for spec in SPECS if spec.name not in stages.WITHOUT_NOTEBOOK}),
         f"notebooks/{stages.index_text(PARAMS)}",
-        [path for path in ["notebooks/glossary.md"] if (Path(workflow.current_basedir) / path).is_file()],
+        [path for path in ["notebooks/glossary.md", "notebooks/checklists.yaml"] if (Path(workflow.current_basedir) / path).is_file()],
         [relative(path) for path in (*library_files(["import verdict.report.site"]), *page_files())],
     params:
         profile=PARAMS.hash,

@@ -112,7 +112,8 @@ def forget_pages(profile: str) -> list[str]:
 def sources(params: Params) -> str:
     """Hash of all that a report is made from: the project's files, parameters and what they name, package versions."""
     made = [path for path in paths.LIBRARY.rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    made += [*paths.NOTEBOOKS.glob("*.ipynb"), *paths.NOTEBOOKS.glob("*.md"), *paths.PARAMS.glob("rubric.yaml")]
+    made += [*paths.NOTEBOOKS.glob("*.ipynb"), *paths.NOTEBOOKS.glob("*.md"), *paths.NOTEBOOKS.glob("*.yaml")]
+    made += paths.PARAMS.glob("rubric.yaml")
     files = {relative(path): sha256_file(path) for path in (*made, *paths.ROOT.glob("Snakefile"))}
     asked = [resolved(params, *execution) for execution in stages.executions(params)]
     return artifacts.content_hash([files, params.hash, asked, artifacts.package_versions()])

@@ -126,11 +126,12 @@ def draw_attributions(
 def draw_gallery(images: Sequence[Any], titles: Sequence[str], *, columns: int = 4) -> Figure:
     """A grid of images with titles, at most so many columns.
 
-    Images are arrays (H, W, 3) or PIL's, drawn without smoothing; titles are wrapped and plain text.
+    Images are arrays (H, W, 3) or PIL's, drawn without smoothing; titles are plain text, and their lines are wrapped.
     """
     columns = min(columns, len(images))
     rows, width = math.ceil(len(images) / columns), WIDTH / columns
-    lines = [textwrap.fill(plain(title), max(10, round(width * 10))) for title in titles]
+    room = max(10, round(width * 10))
+    lines = ["\n".join(textwrap.fill(line, room) for line in plain(title).split("\n")) for title in titles]
     depth = max(line.count("\n") for line in lines) + 1
     figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, rows * (width + 0.21 * depth)), squeeze=False)
     for ax in axes.flat:
