@@ -246,7 +246,9 @@ def main(arguments: list[str] | None = None) -> int:
             tell(f"report of profile {chosen.profile!r} is up to date: nothing to do")
             print(paths.report_dir(chosen.profile) / "index.html", flush=True)
             return 0
-        check_inputs(params)
+        # What opens them takes long to import, and where pages alone are rendered again nothing reads them.
+        if chosen.targets or not integrity.stand(params, chosen.profile):
+            check_inputs(params)
     except (ValueError, OSError) as error:
         tell(f"nothing was run: {error}")
         return 2
