@@ -100,8 +100,9 @@ def train_seed(stage: Stage, seed: int, *, encoders: Encoders | None = None, is_
     source = (
         (WARMUP_STAGE, "weights.npz") if trial.parent == "warmup" else (TRIAL_STAGE, weights_file(seed), trial.parent)
     )
+    pairs = as_shown(stage.pairs(), trial)
     train, val, test, evaluation = (
-        as_shown(stage.pairs(*splits), trial)
+        pairs[pairs["split"].isin(splits)].reset_index(drop=True)
         for splits in ((Split.TRAIN,), (Split.VAL,), (Split.TEST,), EVALUATION_SPLITS)
     )
     shuffled = shuffle_images(test, stream(seed, "training.shuffled_images"))
