@@ -17,6 +17,7 @@ from verdict.base.artifacts import (
     StaleResultError,
     canonical_json,
     content_hash,
+    npy_rows,
     read_json,
     read_run,
     relative,
@@ -27,12 +28,18 @@ from verdict.base.artifacts import (
     write_bytes,
     write_json,
     write_npy,
-    write_npy_rows,
     write_npz,
     write_parquet,
     write_run,
     write_text,
 )
+
+
+def write_npy_rows(path, n_rows, blocks):
+    with npy_rows(path, n_rows) as append:
+        for block in blocks:
+            append(block)
+
 
 WRITERS = {
     "bytes": lambda path: write_bytes(path, b"x" * 70_001),

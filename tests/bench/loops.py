@@ -113,18 +113,13 @@ def published_epochs(
         yield
 
 
-def side_by_side(
-    subject: Subject, plan: FreezePlan, folder: Path, *, seed: int, epochs: int, first: int = 1
-) -> tuple[Course, Course]:
+def side_by_side(subject: Subject, plan: FreezePlan, folder: Path, *, seed: int, epochs: int) -> tuple[Course, Course]:
     """Run both loops in alternation: an epoch of ours, an epoch of the published one, and so on.
 
     Parameters
     ----------
     folder : Path
         Empty; receives our cache and checkpoints.
-    first : int >= 1
-        The epoch of ours after which the published loop begins: 1 for the same epochs, 2 to compare from the second
-        epoch on.
 
     Returns
     -------
@@ -138,7 +133,7 @@ def side_by_side(
 
     def between(_: str) -> None:
         ours.stop()
-        if len(ours.wall_s) > first:
+        if len(ours.wall_s) > 1:
             next(published)
         ours.start()
 

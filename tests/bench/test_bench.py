@@ -133,25 +133,20 @@ def test_a_comparison_sums_up_its_laps(subject, tmp_path):
         assert part["limit_s"] == max(part["gflop"] * 1e9 / 1e11, part["mbyte"] * 1e6 / 1e10)
         assert part["share_of_limit"] == pytest.approx(part["limit_s"] / part["measured_s"])
     assert found["limits"]["published_epoch"]["gflop"] > found["limits"]["our_epoch"]["gflop"]
+    n_steps = len(subject.train) // subject.batch
+    assert 0 < n_steps * found["limits"]["our_step"]["gflop"] < found["limits"]["our_epoch"]["gflop"]
+    cached = [np.load(tmp_path / "round-1" / "features" / f"{name}.npy") for name in ("image_tokens_0", "hidden_1")]
+    assert found["stored"] == {
+        "view": cached[0].nbytes / len(cached[0]),
+        "hypothesis": cached[1].nbytes / len(cached[1]),
+    }
     found["macro_f1"] = {"published": 0.7, "ours": 0.71, "difference": 0.01, "low": -0.02, "high": 0.04}
     found["later"] |= {"published_s": 8.0, "ours_s": 0.5, "ratio": 16.0, "low": 14.0, "high": 18.0}
     text = page_of(tmp_path, "tiny", {"machine": {"flops_per_s": 1e11, "bytes_per_s": 2e10}, "results": [found]})
+    assert f"{found['stored']['view']:,} bytes of each view of an image" in text and "| our step | " in text
     assert "| 1 text block trained | 3 x 2 | " in text and " | 8 s | 0.5 s | 16.0 [14.0, 18.0] | " in text
     assert "| 0.700 | 0.710 | +0.010 [-0.020, +0.040] |" in text and "| 1 text block trained | our epoch | " in text
     assert "python -m tests.bench x" in text and ", 2 thread(s), torch backend, python 3." in text
-
-
-def test_a_comparison_from_the_second_epoch_on_has_no_total(subject, tmp_path):
-    found = compare(subject, FreezePlan(), MACHINE, tmp_path, epochs=3, rounds=1, first=2)
-    assert found["whole"] is found["macro_f1"] is None
-    (lap,) = found["laps"]
-    theirs, ours = lap["published"], lap["ours"]
-    assert [len(theirs[name]) for name in theirs] == [1 + 2, 1 + 2, 2]
-    assert [len(ours[name]) for name in ours] == [1 + 3, 1 + 3, 3]
-    ratios = np.array(theirs["wall_s"][1:]) / np.array(ours["wall_s"][2:])
-    assert found["later"]["ratio"] == pytest.approx(math.exp(np.log(ratios).mean()))
-    text = page_of(tmp_path, "full_size", {"machine": {"flops_per_s": 1e11, "bytes_per_s": 2e10}, "results": [found]})
-    assert "| encoders frozen | 3 x 1 | not run | " in text
 
 
 def test_photographs_have_the_size_of_flickr30k():

@@ -429,6 +429,18 @@ def test_encoders_at_hand_are_used_as_they_are(params, pairs, store, cache, tmp_
     assert found == pytest.approx(expected + 1, abs=1e-5)
 
 
+def test_one_pass_serves_all_depths(params, pairs, store, tmp_path, monkeypatch):
+    """A boundary costs no second run over images or words before it, and gives what a run of its own would."""
+    read, load = [], ImageStore.load
+    monkeypatch.setattr(ImageStore, "load", lambda own, ids, size: read.extend(ids) or load(own, ids, size=size))
+    encode(params, pairs, store, PLANS, tmp_path / "all", batch=3)
+    assert sorted(read) == sorted(set(pairs["image_id"]))
+    for plan in PLANS:
+        encode(params, pairs, store, [plan], tmp_path / "one", batch=3)
+        for name in Features.files(plan):
+            assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "all" / name).read_bytes()
+
+
 def test_shards_put_together_are_what_one_run_stores(params, pairs, store, cache, tmp_path):
     """Bit for bit, and also where there are more shards than batches."""
     for n in (2, 7):

@@ -49,6 +49,19 @@ def test_library_files_are_the_closure_of_imports(root):
     assert library_files([]) == []
 
 
+def test_imports_are_found_wherever_a_statement_may_stand(root):
+    places = ("class A:\n    {}", "try:\n    {}\nexcept E:\n    {}\nelse:\n    {}\nfinally:\n    {}", "with x:\n    {}")
+    places += (
+        "for x in y:\n    {}\nelse:\n    {}",
+        "if x:\n    def f():\n        {}",
+        "match x:\n    case 1:\n        {}",
+    )
+    wanted = [f"m{k}" for k in range(sum(place.count("{}") for place in places))]
+    package(root, **dict.fromkeys(wanted, ""))
+    source = "\n".join(places).format(*(f"import verdict.{name}" for name in wanted))
+    assert names(library_files([source])) == sorted(["__init__.py", *(f"{name}.py" for name in wanted)])
+
+
 def test_the_digest_of_code_sees_code_and_not_prose(root):
     package(root, a="X = 1", b="Y = 1", data__c="Z = 1")
     write_text(root / "lib" / "verdict" / "data" / "hand.csv", "1")

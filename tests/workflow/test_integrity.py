@@ -110,6 +110,20 @@ def test_what_answers_another_question_is_found_without_the_workflows_own_folder
     assert (finished[CHAIN[1]] / "numbers.json").is_file()
 
 
+def test_records_stand_where_each_is_there_readable_and_answers_what_is_asked(finished, monkeypatch):
+    monkeypatch.setattr(stages, "executions", lambda _: [(name, None) for name in CHAIN])
+    asked = {name: question(name, PARAMS) for name in CHAIN}
+    executed(**asked)
+    assert integrity.stand(PARAMS, "smoke")
+    assert not integrity.stand(load_params("digits"), "smoke")
+    executed(**asked | {CHAIN[2]: asked[CHAIN[2]] | {"code": "0"}})
+    assert not integrity.stand(PARAMS, "smoke")
+    for harm in (lambda record: write_text(record, "["), lambda record: write_text(record, "[]"), os.remove):
+        executed(**asked)
+        harm(finished[CHAIN[0]] / "run.json")
+        assert not integrity.stand(PARAMS, "smoke")
+
+
 @pytest.fixture
 def rendered(finished):
     """The folder of a report with two files, and the record of what was rendered."""

@@ -58,6 +58,7 @@ def test_what_is_damaged_is_told_and_what_is_missing_or_undeclared_is_asked_for(
         monkeypatch.setattr(integrity, name, lambda *_: [])
     monkeypatch.setattr(pipeline, "keep_times", lambda *_: None)
     monkeypatch.setattr(pipeline, "_follow", lambda command, *_: calls.append(command) or 0)
+    monkeypatch.setattr(pipeline, "render", lambda profile: calls.append(profile) or 0)
     write_text(paths.rendered("smoke"), "{}")
     assert pipeline.report("smoke", 1) == 0
     assert calls[0][-3:] == ["--", "work/smoke/rendered.json", "work/smoke/x/run.json"]
@@ -67,7 +68,7 @@ def test_what_is_damaged_is_told_and_what_is_missing_or_undeclared_is_asked_for(
     assert not paths.rendered("smoke").exists()
     monkeypatch.setattr(integrity, "missing", lambda *_: [])
     pipeline.report("smoke", 1)
-    assert calls[-1][-3:] == ["verdict.report", "--profile", "smoke"], "pages alone need no workflow"
+    assert calls[-1] == "smoke", "pages alone need no workflow"
 
 
 def test_a_declared_notebook_that_is_gone_stops_a_report_before_it_runs(tmp_path, monkeypatch, capsys):

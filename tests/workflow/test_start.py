@@ -188,3 +188,11 @@ def test_a_run_needs_no_plain_path_no_home_and_no_short_temporary_folder(tmp_pat
     done = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads((root / target).read_text())["stage"] == "01_data"
+
+
+def test_what_renders_pages_imports_no_framework_and_no_parser_of_addresses():
+    """A changed word is to show soon: each of these takes a second. Every process of a run imports `start` first."""
+    code = "import sys, verdict.workflow.start, verdict.report.site as _; "
+    told = [sys.executable, "-c", code + "print({'torch', 'pandas', 'sklearn', 'lark'} & set(sys.modules))"]
+    found = subprocess.run(told, capture_output=True, text=True, env=environment(paths.ROOT), check=False)
+    assert found.stdout == "set()\n", found.stderr

@@ -45,7 +45,7 @@ def plain(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
     for name in ("base", "workflow"):
         shutil.copytree(paths.LIBRARY / name, root / "lib" / "verdict" / name)
-    for name in ("__init__", "some", "pages/evaluation", "model/trials"):
+    for name in ("__init__", "some", "pages/evaluation", "model/trials", "report/engine"):
         write_text(root / "lib" / "verdict" / f"{name}.py", "")
     write_text(root / "told.py", TOLD)
     path = os.pathsep.join([str(root / "lib"), str(root)])

@@ -12,11 +12,11 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from verdict.base import paths
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-T = TypeVar("T")
 SCHEMA = 1
 SELF = "sha256_of_this"
 # Packages that move a number, Matplotlib by the fonts of printed digits among them.
@@ -38,10 +37,12 @@ class StaleResultError(RuntimeError):
     """A stored result no longer matches what its record says."""
 
 
-def write_whole(path: Path, fill: Callable[[BinaryIO], T], *, buffering: int = -1) -> T:
-    """Fill a temporary file beside `path`, flush it to disk and rename it; returns what `fill` did. On failure
-    nothing is left behind; an OSError of a full disk says the file, the bytes that were written and those that
-    are free.
+@contextlib.contextmanager
+def whole_file(path: Path, *, buffering: int = -1) -> Iterator[BinaryIO]:
+    """A temporary file beside `path` to fill, flushed to disk and renamed at the end.
+
+    On failure nothing is left behind; an OSError of a full disk says the file, the bytes that were written and those
+    that are free.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +50,7 @@ def write_whole(path: Path, fill: Callable[[BinaryIO], T], *, buffering: int = -
     try:
         # Leaving the block writes what is still buffered, so that a full disk can show itself there as well.
         with told_when_full(path, Path(scratch)), os.fdopen(handle, "wb", buffering=buffering) as file:
-            result = fill(file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(scratch, 0o644)
@@ -57,7 +58,6 @@ def write_whole(path: Path, fill: Callable[[BinaryIO], T], *, buffering: int = -
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
         raise
-    return result
 
 
 @contextlib.contextmanager
@@ -91,7 +91,8 @@ def try_lock(file: IO[Any]) -> bool:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write bytes so that a reader sees the old file or the whole new one."""
-    write_whole(path, lambda file: file.write(content))
+    with whole_file(path) as file:
+        file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -109,19 +110,24 @@ def write_npy(path: Path, array: np.ndarray) -> None:
     import numpy as np
 
     # Given a real file, numpy writes past Python's buffer and reports a full disk without saying that it is full.
-    write_whole(path, lambda file: np.save(SimpleNamespace(write=file.write), array, allow_pickle=False))
+    with whole_file(path) as file:
+        np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
-def write_npy_rows(path: Path, n_rows: int, blocks: Iterable[np.ndarray]) -> None:
-    """Write an array block by block, so that memory holds one block; atomic like `write_npy`.
+@contextlib.contextmanager
+def npy_rows(path: Path, n_rows: int) -> Iterator[Callable[[np.ndarray], None]]:
+    """What takes an array block by block, so that memory holds one block; atomic like `write_npy`.
 
     ValueError if the blocks do not sum to `n_rows`, or differ in dtype or trailing shape.
     """
     import numpy as np
 
-    def fill(file: BinaryIO) -> None:
-        done, kind = 0, None
-        for block in map(np.ascontiguousarray, blocks):
+    done, kind = 0, None
+    with whole_file(path) as file:
+
+        def append(block: np.ndarray) -> None:
+            nonlocal done, kind
+            block = np.ascontiguousarray(block)
             if kind is None:
                 kind = (block.dtype, block.shape[1:])
                 header = {"descr": np.lib.format.dtype_to_descr(block.dtype), "fortran_order": False}
@@ -130,17 +136,18 @@ def write_npy_rows(path: Path, n_rows: int, blocks: Iterable[np.ndarray]) -> Non
                 raise ValueError(f"{path}: blocks differ, {kind} and then {(block.dtype, block.shape[1:])}")
             file.write(block.data)
             done += len(block)
+
+        yield append
         if done != n_rows or kind is None:
             raise ValueError(f"{path}: expected {n_rows} rows, got {done}")
-
-    write_whole(path, fill)
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
     """Write named arrays atomically."""
     import numpy as np
 
-    write_whole(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+    with whole_file(path) as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:

@@ -6,6 +6,7 @@ training images are stored beside the plain images, once, so that an epoch choos
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,13 +20,13 @@ import numpy as np
 import pandas as pd
 
 from verdict.base import paths
-from verdict.base.artifacts import sha256_tree, write_json, write_npy, write_npy_rows, write_parquet
+from verdict.base.artifacts import npy_rows, sha256_tree, write_json, write_npy, write_parquet
 from verdict.base.labels import Split
 from verdict.base.params import ModelParams, PhotometricParams
 from verdict.data.images import ImageStore
 from verdict.model import augment
 from verdict.model.backend import has_gpu, keras, keras_hub, set_threads
-from verdict.model.network import FreezePlan, Network, build_network, build_prefix
+from verdict.model.network import FreezePlan, Network, build_network, text_prefix, vision_prefix
 from verdict.workflow import stages
 from verdict.workflow.place import n_processors
 from verdict.workflow.stage import Stage
@@ -170,53 +171,40 @@ def encode(
         `n_images`, `n_hypotheses`, `n_truncated` (hypotheses longer than the sequence), `max_tokens`.
     """
     policy = "mixed_bfloat16" if precision == "bfloat16" and has_gpu() else "float32"
-    encoders, depths, dtype = encoders or load_encoders(params, dtype=policy), set(plans), params.feature_dtype
+    encoders, plans = encoders or load_encoders(params, dtype=policy), list(plans)
     network = load_network(params, dropout=0.0, seed=0, encoders=encoders)
+    for plan in plans:
+        plan.check(network)
 
-    def write(file: str, kind: str, n: int, prefix: keras.Model, passes: list[Callable[[slice], Any]]) -> None:
-        """Write what the prefix gives for n inputs, one pass over them after the other, batch by batch."""
+    def write(kind: str, files: list[str], prefix: keras.Model, n: int, passes: list[Callable[[slice], Any]]) -> None:
+        """Write what a prefix gives for n inputs, a file for each of its outputs; one pass after the other."""
         if shards:
-            write_npy_rows(out / file, len(passes) * n, _joined([folder / file for folder in shards]))
+            for file in files:
+                _write_joined(out / file, len(passes) * n, [folder / file for folder in shards])
             return
         parts = [slice(start, min(start + batch, n)) for start in range(0, n, batch)]
         jobs = [(load, part) for load in passes for part in parts]
         own = jobs[len(jobs) * shard[0] // shard[1] : len(jobs) * (shard[0] + 1) // shard[1]]
         done = np.cumsum([part.stop - part.start for _, part in own])
-        # The output takes the stored type where it is computed, so that less is copied from a GPU.
-        stored = keras.Model(prefix.input, keras.layers.Identity(dtype=dtype)(prefix.output))
-
-        def blocks() -> Iterator[np.ndarray]:
-            inputs = ahead([partial(load, part) for load, part in own], DECODED_AHEAD * has_gpu())
-            for so_far, loaded in zip(done, inputs, strict=True):
-                block = stored.predict_on_batch(loaded)
-                if dtype != "float32" and not np.isfinite(block).all():
-                    raise ValueError(f"{file}: values beyond {dtype}; set model.feature_dtype to float32")
-                yield block
+        with contextlib.ExitStack() as stack:
+            appends = [stack.enter_context(npy_rows(out / file, int(done[-1]))) for file in files if own]
+            encoded = _encoded(prefix, [partial(*job) for job in own], files, params.feature_dtype)
+            for so_far, blocks in zip(done, encoded, strict=True):
+                for append, block in zip(appends, blocks, strict=True):
+                    append(block)
                 progress(f"{kind} {so_far}/{done[-1]}")
 
-        if own:
-            write_npy_rows(out / file, int(done[-1]), blocks())
-
     image_ids = list(pd.unique(pairs["image_id"]))
-    shown = list(pd.unique(pairs.loc[pairs["split"] == Split.TRAIN, "image_id"])) if views else []
-
-    def plain(part: slice) -> np.ndarray:
-        return encoders.pixels(images.load(image_ids[part], size=encoders.image_size))
-
-    def augmented(part: slice, view: int) -> np.ndarray:
-        unit = images.load(shown[part], size=encoders.image_size).astype(np.float32) / 255
-        return encoders.unit_pixels(augment.photometric(unit, shown[part], photometric, view=view))
-
     write_parquet(out / "images.parquet", pd.DataFrame({"image_id": image_ids}))
-    for blocks in sorted({plan.vision_blocks for plan in depths}):
-        vision, _ = build_prefix(network, FreezePlan(blocks, 0))
-        write(f"image_tokens_{blocks}.npy", "images", len(image_ids), vision, [plain])
+    depths, plain = sorted({plan.vision_blocks for plan in plans}), partial(_pixels, encoders, images, image_ids)
+    files = [f"image_tokens_{depth}.npy" for depth in depths]
+    write("images", files, vision_prefix(network, depths), len(image_ids), [plain])
     if views:
+        shown = list(pd.unique(pairs.loc[pairs["split"] == Split.TRAIN, "image_id"]))
         write_parquet(out / "views.parquet", pd.DataFrame({"image_id": shown}))
-    for blocks, n_views in sorted(views.items()):
-        vision, _ = build_prefix(network, FreezePlan(blocks, 0))
-        passes = [partial(augmented, view=view) for view in range(1, n_views + 1)]
-        write(f"image_views_{blocks}.npy", "views", len(shown), vision, passes)
+    for depth, n_views in sorted(views.items()):
+        passes = [partial(_augmented_pixels, encoders, images, shown, photometric, v + 1) for v in range(n_views)]
+        write("views", [f"image_views_{depth}.npy"], vision_prefix(network, [depth]), len(shown), passes)
 
     texts = [*map(str, pd.unique(pairs["hypothesis"])), EMPTY_TEXT]
     pieces = encoders.pieces(texts)
@@ -224,10 +212,10 @@ def encode(
     token_ids, padding_mask = encoders.packed(list(hypotheses.values()))
     write_parquet(out / "hypotheses.parquet", pd.DataFrame({"hypothesis": list(hypotheses)}))
     write_npy(out / "padding_mask.npy", padding_mask)
-    for blocks in sorted({plan.text_blocks for plan in depths}):
-        _, text = build_prefix(network, FreezePlan(0, blocks))
-        words = [lambda part: {"token_ids": token_ids[part], "padding_mask": padding_mask[part]}]
-        write(f"hidden_{blocks}.npy", "hypotheses", len(hypotheses), text, words)
+    depths = sorted({plan.text_blocks for plan in plans})
+    words = [lambda part: {"token_ids": token_ids[part], "padding_mask": padding_mask[part]}]
+    files = [f"hidden_{depth}.npy" for depth in depths]
+    write("hypotheses", files, text_prefix(network, depths), len(hypotheses), words)
     lengths = np.asarray([len(found) + 2 for found in pieces[:-1]])
     return {
         "n_images": len(image_ids),
@@ -235,6 +223,31 @@ def encode(
         "n_truncated": int((lengths > params.sequence_length).sum()),
         "max_tokens": int(lengths.max()),
     }
+
+
+def _pixels(encoders: Encoders, images: ImageStore, image_ids: list[str], part: slice) -> np.ndarray:
+    return encoders.pixels(images.load(image_ids[part], size=encoders.image_size))
+
+
+def _augmented_pixels(
+    encoders: Encoders, images: ImageStore, image_ids: list[str], ranges: PhotometricParams, view: int, part: slice
+) -> np.ndarray:
+    unit = images.load(image_ids[part], size=encoders.image_size).astype(np.float32) / 255
+    return encoders.unit_pixels(augment.photometric(unit, image_ids[part], ranges, view=view))
+
+
+def _encoded(
+    prefix: keras.Model, loads: list[Callable[[], Any]], files: list[str], dtype: str
+) -> Iterator[list[np.ndarray]]:
+    """What a prefix gives for batches of inputs, an array for each of the files that its outputs go to."""
+    # The output takes the stored type where it is computed, so that less is copied from a GPU.
+    stored = keras.Model(prefix.input, [keras.layers.Identity(dtype=dtype)(output) for output in prefix.outputs])
+    for loaded in ahead(loads, DECODED_AHEAD * has_gpu()):
+        blocks = keras.tree.flatten(stored.predict_on_batch(loaded))
+        for file, block in zip(files, blocks, strict=True):
+            if dtype != "float32" and not np.isfinite(block).all():
+                raise ValueError(f"{file}: values beyond {dtype}; set model.feature_dtype to float32")
+        yield blocks
 
 
 def encode_pairs(stage: Stage) -> None:
@@ -266,13 +279,13 @@ def encode_pairs(stage: Stage) -> None:
     stage.save()
 
 
-def _joined(files: Sequence[Path]) -> Iterator[np.ndarray]:
-    """Rows of one array after those of another, a bounded number at a time; a part with no batch has no file."""
-    for file in files:
-        if file.is_file():
-            rows = _read(file)
+def _write_joined(path: Path, n_rows: int, files: Sequence[Path]) -> None:
+    """Write rows of one array after those of another, a bounded number at a time; a part with no batch has no file."""
+    with npy_rows(path, n_rows) as append:
+        for rows in map(_read, filter(Path.is_file, files)):
             step = max(1, JOINED_BYTES // max(1, rows[:1].nbytes))
-            yield from (rows[start : start + step] for start in range(0, len(rows), step))
+            for start in range(0, len(rows), step):
+                append(rows[start : start + step])
 
 
 def ahead(jobs: list[Callable[[], Any]], n: int) -> Iterator[Any]:

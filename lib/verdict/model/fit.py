@@ -46,8 +46,8 @@ class Rows:
     def of(cls, features: Features, pairs: pd.DataFrame) -> Rows:
         """Look pairs up in stored features."""
         image, text = features.rows(pairs)
-        y_true = np.asarray([Label.parse(label) for label in pairs["label"]], dtype=np.int64)
-        return cls(image, text, y_true)
+        known = {label: int(Label.parse(label)) for label in pd.unique(pairs["label"])}
+        return cls(image, text, pairs["label"].map(known).to_numpy(dtype=np.int64))
 
     def digest(self) -> str:
         """Hash of every row in order."""

@@ -10,6 +10,7 @@ very layers of the whole network, so that training the suffix trains the network
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,30 +196,33 @@ def trainable_count(network: Network) -> int:
 
 
 def build_prefix(network: Network, plan: FreezePlan) -> tuple[keras.Model, keras.Model]:
-    """The frozen part: pixels → image tokens, and words → hidden states, at the plan's boundaries.
-
-    With no text block trained, only the [CLS] token is kept: (batch, 1, d).
-    """
+    """The frozen part: pixels → image tokens, and words → hidden states, at the plan's boundaries."""
     plan.check(network)
+    return vision_prefix(network, [plan.vision_blocks]), text_prefix(network, [plan.text_blocks])
+
+
+def vision_prefix(network: Network, depths: Sequence[int]) -> keras.Model:
+    """Pixels → image tokens before the last blocks, as many as a depth says; of several depths a list, in one pass."""
     pixels = keras.Input(tuple(network.vision.input_shape[1:]), name="pixels")
     encoder = network.vision.get_layer("vit_encoder")
-    tokens = encoder.dropout(network.vision.get_layer("vit_patching_and_embedding")(pixels))
-    for block in network.vision_layers[: len(network.vision_layers) - plan.vision_blocks]:
-        tokens = block(tokens)
-    if plan.vision_blocks == 0:
-        tokens = encoder.layer_norm(tokens)
+    tokens = [encoder.dropout(network.vision.get_layer("vit_patching_and_embedding")(pixels))]
+    for block in network.vision_layers:
+        tokens.append(block(tokens[-1]))
+    cut = [tokens[-1 - depth] if depth else encoder.layer_norm(tokens[-1]) for depth in depths]
+    return keras.Model(pixels, cut if len(cut) > 1 else cut[0], name="vision_prefix")
 
+
+def text_prefix(network: Network, depths: Sequence[int]) -> keras.Model:
+    """Words → hidden states, as `vision_prefix`; with no text block trained, only the [CLS] token: (batch, 1, d)."""
     token_ids = keras.Input((network.sequence_length,), dtype="int32", name="token_ids")
     padding_mask = keras.Input((network.sequence_length,), dtype="int32", name="padding_mask")
-    hidden = network.text.get_layer("token_and_position_embedding")(token_ids)
-    hidden = network.text.get_layer("embeddings_dropout")(network.text.get_layer("embeddings_layer_norm")(hidden))
-    for block in network.text_layers[: len(network.text_layers) - plan.text_blocks]:
-        hidden = block(hidden, padding_mask=padding_mask)
-    if plan.text_blocks == 0:
-        hidden = network.head["take_cls_token"](hidden)
-    return keras.Model(pixels, tokens, name="vision_prefix"), keras.Model(
-        {"token_ids": token_ids, "padding_mask": padding_mask}, hidden, name="text_prefix"
-    )
+    embedded = network.text.get_layer("token_and_position_embedding")(token_ids)
+    hidden = [network.text.get_layer("embeddings_dropout")(network.text.get_layer("embeddings_layer_norm")(embedded))]
+    for block in network.text_layers:
+        hidden.append(block(hidden[-1], padding_mask=padding_mask))
+    cut = [hidden[-1 - depth] if depth else network.head["take_cls_token"](hidden[-1]) for depth in depths]
+    words = {"token_ids": token_ids, "padding_mask": padding_mask}
+    return keras.Model(words, cut if len(cut) > 1 else cut[0], name="text_prefix")
 
 
 def build_suffix(network: Network, plan: FreezePlan, *, watched: tuple[str, ...] = ()) -> keras.Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from verdict.base.params import FitParams, TrialParams
 from verdict.data.images import ImageStore
 from verdict.model import augment
 from verdict.model.backend import set_threads
-from verdict.model.features import EMPTY_TEXT, AugmentedViews, Features, load_network
+from verdict.model.features import EMPTY_TEXT, AugmentedViews, Encoders, Features, load_encoders, load_network
 from verdict.model.fit import Fit, Rows, fit, load_weights, predict_logits, read_weights, save_weights, trained_part
 from verdict.model.network import FreezePlan
 from verdict.model.oversample import bucket_flags, oversample
@@ -72,10 +73,14 @@ def train_trial(stage: Stage) -> dict[int, TrainingRun]:
 
     By seed; predictions are of every evaluation split. Weights go to `weights-s<seed>.npz`.
     """
-    runs = {}
+    # To load the presets again for each seed took a second.
+    encoders, runs = load_encoders(stage.params.model), {}
+    untrained = [(model, copy.deepcopy(model.get_weights())) for model in (encoders.vision, encoders.text)]
     for seed in stage.seeds:
         stage.progress(f"seed {seed}")
-        runs[seed] = train_seed(stage, seed)
+        for model, weights in untrained:
+            model.set_weights(weights)
+        runs[seed] = train_seed(stage, seed, encoders=encoders)
     return runs
 
 
@@ -85,7 +90,7 @@ def train_ahead(stage: Stage) -> None:
     stage.save()
 
 
-def train_seed(stage: Stage, seed: int, *, is_asked: bool = True) -> TrainingRun:
+def train_seed(stage: Stage, seed: int, *, encoders: Encoders | None = None, is_asked: bool = True) -> TrainingRun:
     """Train one trial with one seed, and ask it, or leave its state alone.
 
     `shuffled` is the control: the test split with each pair shown another pair's image. Augmented views and
@@ -95,8 +100,9 @@ def train_seed(stage: Stage, seed: int, *, is_asked: bool = True) -> TrainingRun
     source = (
         (WARMUP_STAGE, "weights.npz") if trial.parent == "warmup" else (TRIAL_STAGE, weights_file(seed), trial.parent)
     )
+    pairs = as_shown(stage.pairs(), trial)
     train, val, test, evaluation = (
-        as_shown(stage.pairs(*splits), trial)
+        pairs[pairs["split"].isin(splits)].reset_index(drop=True)
         for splits in ((Split.TRAIN,), (Split.VAL,), (Split.TEST,), EVALUATION_SPLITS)
     )
     shuffled = shuffle_images(test, stream(seed, "training.shuffled_images"))
@@ -107,6 +113,7 @@ def train_seed(stage: Stage, seed: int, *, is_asked: bool = True) -> TrainingRun
         trial,
         seed,
         (oversampled(train, trial, seed), val, *((evaluation, shuffled) if is_asked else ())),
+        encoders=encoders,
         parent=read_weights(stage.upstream(*source)),
         blank=trial.image == "blank",
         n_shown=len(train),
@@ -132,6 +139,7 @@ def _train(
     seed: int,
     tables: tuple[pd.DataFrame, ...],
     *,
+    encoders: Encoders | None = None,
     parent: dict[str, np.ndarray] | None = None,
     blank: bool = False,
     n_shown: int | None = None,
@@ -141,7 +149,7 @@ def _train(
     set_threads(stage.threads)
     folder, training = stage.upstream_folder(FEATURES), stage.params.training
     features = Features.open(folder, plan)
-    network = load_network(stage.params.model, dropout=params.dropout, seed=seed)
+    network = load_network(stage.params.model, dropout=params.dropout, seed=seed, encoders=encoders)
     if parent is not None:
         load_weights(network, parent)
     outcome = fit(

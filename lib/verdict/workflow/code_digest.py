@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from verdict.base import paths
@@ -26,13 +26,21 @@ SHOWING = ("verdict.report.plots", "verdict.report")
 def _imported(source: str) -> frozenset[str]:
     """Modules of the package that a source imports, the packages that hold them included."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in _statements(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     own = [name.split(".") for name in found if name.split(".")[0] == "verdict"]
     return frozenset(".".join(parts[:depth]) for parts in own for depth in range(1, len(parts) + 1))
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements below one; expressions, in which nothing is imported, are not walked through."""
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for below in getattr(node, field, ()):
+            yield below
+            yield from _statements(below)
 
 
 def library_files(sources: Iterable[str], apart: tuple[str, ...] = ()) -> list[Path]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,17 +72,33 @@ def _damaged(params: Params, profile: str) -> dict[Path, str]:
         return dict(zip(found, pool.map(damage, (path.parent for path in found)), strict=True))
 
 
+def _outdated(params: Params, profile: str, names: Iterable[Path]) -> dict[Path, str]:
+    """Which of these records answer another question than is asked now, and what has changed since."""
+    code, found = functools.cache(code_digest), {}
+    for execution, record in zip(stages.executions(params), records(params, profile), strict=True):
+        if record in names:
+            was, now = read_json(record), question(execution[0], params, *execution[1:], code=code)
+            changed = [words for key, words in SAID.items() if was.get(key, now[key]) != now[key]]
+            found[record] = f"other {' and '.join(changed)} since" if changed else ""
+    return found
+
+
+def stand(params: Params, profile: str) -> bool:
+    """Whether every record is there and answers what is asked now: pages alone can be missing, unless it is damaged."""
+    try:
+        return not missing(params, profile) and not any(_outdated(params, profile, records(params, profile)).values())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def forget(params: Params, profile: str, *, outdated: bool = True) -> list[str]:
     """Take away the records of results that do not hold, so that their stages run again; a line for each says why.
 
     `outdated` says whether this is to be so of whole results, too, that answer another question than is asked now.
     """
-    causes, code = _damaged(params, profile), functools.cache(code_digest)
-    for execution, record in zip(stages.executions(params), records(params, profile), strict=True):
-        if outdated and causes.get(record) == "":
-            was, now = read_json(record), question(execution[0], params, *execution[1:], code=code)
-            changed = [words for key, words in SAID.items() if was.get(key, now[key]) != now[key]]
-            causes[record] = f"other {' and '.join(changed)} since" if changed else ""
+    causes = _damaged(params, profile)
+    if outdated:
+        causes |= _outdated(params, profile, [record for record, cause in causes.items() if not cause])
     for record in filter(causes.get, causes):
         record.unlink()
     return [f"{relative(record.parent)} is made again: {cause}" for record, cause in causes.items() if cause]

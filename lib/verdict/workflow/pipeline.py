@@ -129,11 +129,12 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
             # Whoever renders says that they are left out.
             paths.rendered(profile).unlink(missing_ok=True)
         whole, absent = paths.rendered(profile).relative_to(paths.ROOT).as_posix(), integrity.missing(params, profile)
-        served, command = environment, start.command("verdict.report", "--profile", profile)
         if targets or absent:
             served = stack.enter_context(warm.server(environment)) if _may_fork(where) else environment
             command = snakemake_command(profile, cores, list(targets) or [whole, *absent], where=where)
-        status = _follow(command, served, log, functools.partial(remaining, params, profile, cores))
+            status = _follow(command, served, log, functools.partial(remaining, params, profile, cores))
+        else:
+            status = render(profile)
         if status == 0:
             what = f"{len(targets)} record(s) are" if targets else f"report of profile {profile!r} is"
             tell(f"{what} up to date after {time.monotonic() - started:.0f} s")
@@ -148,9 +149,13 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
             tell(f"  {line}")
         # Where every stage has a result, the pages were rendered, and what is wrong with them was said then.
         if without_result:
-            command = start.command("verdict.report", "--profile", profile)
-            subprocess.run(command, env=environment, cwd=paths.ROOT, check=False)
+            render(profile)
         return status
+
+
+def render(profile: str) -> int:
+    """Render the pages here, where most of what that reads has been read; 0 where the report is whole."""
+    return importlib.import_module("verdict.report.__main__").main(["--profile", profile])
 
 
 def _is_up_to_date(params: Params, profile: str) -> bool:
@@ -248,7 +253,9 @@ def main(arguments: list[str] | None = None) -> int:
             tell(f"report of profile {chosen.profile!r} is up to date: nothing to do")
             print(paths.report_dir(chosen.profile) / "index.html", flush=True)
             return 0
-        check_inputs(params)
+        # What opens them takes long to import, and where pages alone are rendered again nothing reads them.
+        if chosen.targets or not integrity.stand(params, chosen.profile):
+            check_inputs(params)
     except (ValueError, OSError) as error:
         tell(f"nothing was run: {error}")
         return 2
@@ -263,4 +270,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    start.settle()
     sys.exit(main())

@@ -26,6 +26,9 @@ from typing import Any, NoReturn
 
 from verdict.base import artifacts, paths
 
+# nbformat imports jsonschema, which would make a parser for addresses in any script, for a second in every process.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
 # What a run is given of the machine's variables: where things are, which devices it may use, how to reach the network.
 # ATEN_CPU_CAPABILITY makes this processor compute like another one, which is how an installation's check is tried.
 PROXIES = tuple(f"{kind}_proxy" for kind in ("http", "https", "all", "no"))

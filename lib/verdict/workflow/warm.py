@@ -36,6 +36,7 @@ MODULES = (
     "matplotlib.pyplot",
     "verdict.pages.evaluation",
     "verdict.model.trials",
+    "verdict.report.engine",
 )
 # What a kernel would find when it imports these: the inline backend, and a parent that need not be watched, since a
 # fork's caller does that.

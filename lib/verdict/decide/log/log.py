@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from verdict.base.artifacts import content_hash, write_whole
+from verdict.base.artifacts import content_hash, whole_file
 from verdict.decide.policy import Policy
 
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -130,9 +130,8 @@ def write_log(path: Path, items: Iterable[Mapping[str, Any]]) -> int:
     `items` are fields of `Item`; a generator keeps memory flat, see `iter_items`. ValueError if one breaks the schema,
     or a pair comes twice, OSError of a full disk: an older log of this name is then left as it was.
     """
-
-    def fill(file: BinaryIO) -> int:
-        seen: set[str] = set()
+    seen: set[str] = set()
+    with whole_file(path, buffering=1 << 20) as file:
         for number, fields in enumerate(items, start=1):
             try:
                 line = Item.model_validate(fields).model_dump_json().encode() + b"\n"
@@ -142,9 +141,7 @@ def write_log(path: Path, items: Iterable[Mapping[str, Any]]) -> int:
                 raise ValueError(f"item {number}: pair {fields['pair_id']} is already in the log")
             seen.add(fields["pair_id"])
             file.write(line)
-        return len(seen)
-
-    return write_whole(path, fill, buffering=1 << 20)
+    return len(seen)
 
 
 def reason(error: ValueError) -> str:
