@@ -240,7 +240,7 @@ def test_gallery_leaves_spare_places_empty():
     assert len(figure.axes) == 2 * 3 and sum(bool(ax.images) for ax in figure.axes) == 5
     figure.draw_without_rendering()
     (ax,) = plots.draw_gallery([np.zeros((5, 7, 3), np.uint8)], ["one\ntwo"]).axes
-    assert ax.get_title() == "one\ntwo"
+    assert ax.get_title(loc="left") == "one\ntwo"
 
 
 @pytest.mark.parametrize(
