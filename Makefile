@@ -38,6 +38,11 @@ endif
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# An environment whose Python was taken away (by an upgrade of the system's) is none, whatever its age.
+ifneq ($(shell [ -e $(PY) ] || echo gone),)
+.PHONY: $(READY)
+endif
+
 $(READY): requirements.txt
 	@case "$$(uname -sm)" in "Linux "*|"Darwin arm64") ;; *) \
 		echo "Verdict runs on Linux, on macOS with an Apple processor (arm64) and, on Windows, inside WSL; this is $$(uname -sm)"; \
@@ -46,6 +51,7 @@ $(READY): requirements.txt
 	@echo "making the environment in $(VENV) with $(or $(PYTHON),uv) (a few minutes, once)"
 	@# What an installation that was stopped has left looks installed to pip, and is not.
 	@if [ -e $(INSTALLING) ]; then echo "the last installation did not end; it is removed"; rm -rf $(VENV); fi
+	@if [ -e $(VENV) ] && [ ! -e $(PY) ]; then echo "the Python of $(VENV) is gone; it is made anew"; rm -rf $(VENV); fi
 	@if [ "$(PYTHON)" ]; then "$(PYTHON)" -m venv $(VENV); else uv venv --quiet --allow-existing --python 3.11 $(VENV) 2>/dev/null || \
 		{ echo "no Python 3.11, 3.12 or 3.13 was found: install one, or uv, or name one: make PYTHON=/path/to/python"; exit 1; }; fi
 	@touch $(INSTALLING)

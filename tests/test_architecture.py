@@ -222,6 +222,19 @@ def test_an_installation_that_was_stopped_is_made_anew(bare):
     assert (venv / "own").exists()
 
 
+def test_an_environment_whose_python_was_taken_away_is_made_anew(bare):
+    """As an upgrade of the system's Python leaves it: a link to what is not there."""
+    python(bare, "python3.12", 12)
+    assert make_env(bare).returncode == 0
+    link = bare / ".venv" / "bin" / "python"
+    link.unlink()
+    link.symlink_to("/gone/python3.12")
+    again = make_env(bare)
+    assert again.returncode == 0 and "the Python of .venv is gone" in again.stdout
+    assert link.is_file() and (bare / ".venv" / ".ready").exists()
+    assert "making the environment" not in make_env(bare).stdout
+
+
 def test_an_environment_is_made_once_whatever_the_clock_says(bare):
     python(bare, "python3.12", 12)
     later = time.time() + 1e6
