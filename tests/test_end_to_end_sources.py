@@ -221,3 +221,26 @@ def assert_goes_on(root, items):
     assert_links(page.parent)
     assert "Every drawn answer has its label." in visible(page.read_text(encoding="utf-8"))
     assert report(root).returncode == 0 and page.is_file()
+
+
+def test_the_worked_example_becomes_a_report(tmp_path):
+    """A table of answers with images and votes; its test page is that of a trained model, without what it has not."""
+    root = copy_project(tmp_path / "example")
+    own = (root / "params" / "example.yaml").read_text(encoding="utf-8") + "statistics: {n_resamples: 200}\n"
+    (root / "params" / f"{PROFILE}.yaml").write_text(own, encoding="utf-8")
+    done = report(root)
+    assert done.returncode == 0, done.stderr[-4000:]
+    target = root / "reports" / PROFILE
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in target.glob("*.html")}
+    assert {"index", "01_recorded", "05_test", "07_calibration", "08_policy", "09_independent_set"} <= set(pages)
+    assert "log-probabilities of each class" in visible(pages["01_recorded"])
+    told = visible(pages["05_test"])
+    assert "most confident mistakes" in told and "without the image" not in told and "published study" not in told
+    for page in pages.values():
+        assert len(page) < 2_000_000
+    assert_links(target)
+    numbers = Numbers.load(root / "work" / PROFILE / "05_test" / "numbers.json")
+    assert (
+        numbers["test.accuracy"].value
+        == Numbers.load(root / "work" / PROFILE / "01_recorded" / "numbers.json")["data.test.accuracy"].value
+    )

@@ -224,3 +224,41 @@ def test_the_recorded_network_has_the_published_figures_and_people(tmp_path):
     assert stage.numbers["data.people.n_votes"].value == 511_000
     recorded.overlap_table(stage, found)
     assert stage.numbers["data.n_shared_rows"].value == 0
+
+
+@pytest.fixture
+def example(tmp_path):
+    """The worked example that the project ships, with a second model that answers at random."""
+    params = load_params("example")
+    stage = Stage(RECORDED, "example", None, None, tmp_path, params)
+    found = recorded.read(stage)
+    other = found.predictions.assign(seed=1, logit_0=stage.rng("test").normal(size=len(found.predictions)), logit_1=0.0)
+    own = params.data.answers.model_copy(update={"models": ("kept", "random")})
+    stage._params = params.model_copy(update={"data": params.data.model_copy(update={"answers": own})})
+    return stage, replace(found, predictions=pd.concat([found.predictions, other], ignore_index=True))
+
+
+def test_the_worked_example_is_read_with_its_images_and_votes(example):
+    stage, found = example
+    assert len(found.pairs) == 500 == len(found.images) == stage.numbers["data.n_pairs"].value
+    assert stage.numbers["data.form"].words == "log-probabilities of each class" and found.has_groups
+    assert found.pairs[["votes_entailment", "votes_contradiction"]].sum(axis=1).between(3, 5).all()
+    gallery = recorded.examples(stage, found)
+    assert len(gallery["images"]) == 8 == len(gallery["titles"])
+    cases = found.pairs.set_index("hypothesis")["split"]
+    assert all("test" in set(cases.loc[[title.split("\n")[0]]]) for title in gallery["titles"])
+    without = replace(found, images={})
+    assert recorded.examples(stage, without) == {}
+
+
+def test_models_are_compared_on_the_same_cases(example):
+    stage, found = example
+    table = recorded.models_table(stage, found)
+    test = found.pairs["split"] == "test"
+    hits = []
+    for seed in (0, 1):
+        own = found.predictions[found.predictions["seed"] == seed][test.to_numpy()]
+        hits.append((logits_of(own).argmax(axis=1) == own["y_true"]).mean())
+    assert table["model"].tolist() == ["kept", "random"] and table["accuracy"].tolist() == pytest.approx(hits)
+    assert table["difference"][1] == pytest.approx(hits[1] - hits[0]) and np.isnan(table["difference"][0])
+    assert table["difference_low"][1] < table["difference"][1] < table["difference_high"][1]
