@@ -55,3 +55,11 @@ def test_a_profile_without_a_run_is_refused(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main([str(tmp_path / "empty"), str(tmp_path / "empty")]) == 2
     assert "nothing was executed" in capsys.readouterr().err
+
+
+def test_a_damaged_run_is_told_in_a_line(tmp_path, capsys):
+    write_stage(tmp_path / "one" / "05_test", [code("x")], record(), Numbers({"test.f1": Number(0.5)}))
+    (tmp_path / "one" / "05_test" / "numbers.json").write_text("{", encoding="utf-8")
+    assert main([str(tmp_path / "one")] * 2) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: a stored result is damaged (") and told.count("\n") == 1

@@ -121,6 +121,11 @@ def main(arguments: list[str] | None = None) -> int:
     except FileNotFoundError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ValueError as error:
+        print(
+            f"error: a stored result is damaged ({error}); make report finds which, and makes it again", file=sys.stderr
+        )
+        return 2
     return 0
 
 
