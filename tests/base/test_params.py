@@ -19,9 +19,10 @@ from verdict.base.params import (
 
 # Rules about several values at once speak of the section that holds them.
 WHOLE = {"training.seeds": "training", "data.source": "data", "data.recorded.class_names": "data.recorded"}
+WHOLE |= {"data.answers.classes": "data.answers", "data.answers.models": "data.answers"}
 WHOLE |= {"policy.human.kind": "policy.human", "policy.human.confusion": "policy.human"}
 PROFILES = sorted(path.stem for path in paths.PARAMS.glob("*.yaml") if path.stem != "rubric")
-SHIPPED = sorted({"base", "digits", "smoke", "nlvr", "paper", "recorded", "cifar10"} & set(PROFILES))
+SHIPPED = sorted({"base", "digits", "smoke", "nlvr", "paper", "recorded", "example", "cifar10"} & set(PROFILES))
 SHIPPED += ["paper_cifar100", "paper_imagenette"]
 
 
@@ -144,6 +145,12 @@ def test_every_fault_is_listed(base):
         ("data.recorded.class_names", ["a", "a"]),
         ("data.recorded.class_names", ["a"]),
         ("data.recorded.tuning_share", 1.0),
+        ("data.answers.classes", ["a"]),
+        ("data.answers.models", ["a", "a"]),
+        ("data.answers.form", "log"),
+        ("data.answers.fractions", {"calib": 1.0}),
+        ("data.answers.independent_from", "1 March"),
+        ("data.answers.smallest_prob", 0.0),
         ("calibrate.raps_penalty", -1.0),
         ("execution.device", "tpu"),
         ("execution.threads", 0),

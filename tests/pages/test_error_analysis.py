@@ -1,5 +1,7 @@
 """Thresholds and kinds of sentences: what the test page says about errors."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -117,3 +119,23 @@ def test_predictions_without_a_pair_are_refused(stage, worded):
     table, pairs = worded
     with pytest.raises(ValueError, match="701 predictions have no pair"):
         error_analysis.accuracy_by_words(table, pairs.assign(pair_id="none").iloc[:1], WORDS, stage=stage)
+
+
+def test_a_gallery_shows_mistakes_whose_image_is_stored():
+    shown = SimpleNamespace(images=lambda: Images(["a", "c"]), classes=("cat", "dog", "emu"))
+    mistakes = pd.DataFrame(
+        {"image_id": ["a", "b", "c"], "label": "cat", "prob": [0.99, 0.98, 0.97], "answered": [1, 2, 2]}
+    )
+    found = error_analysis.gallery_of(shown, mistakes)
+    assert found == {"images": ["a", "c"], "titles": ["a\n(cat; P 0.99 for dog)", "c\n(cat; P 0.97 for emu)"]}
+    of_two = SimpleNamespace(images=shown.images, classes=("entailment", "contradiction"))
+    sentences = mistakes.assign(hypothesis=["one", "two", "three"], answered=1)
+    titles = ["one\n(cat; P 0.99 for the other)", "three\n(cat; P 0.97 for the other)"]
+    assert error_analysis.gallery_of(of_two, sentences)["titles"] == titles
+    nothing = SimpleNamespace(images=lambda: None, classes=of_two.classes)
+    assert error_analysis.gallery_of(nothing, mistakes) == {"images": [], "titles": []}
+
+
+class Images(list):
+    def thumbnail(self, image_id):
+        return image_id

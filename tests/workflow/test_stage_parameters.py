@@ -1,6 +1,7 @@
 """What a notebook is told, and which change of the parameters re-runs which stage."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 
@@ -112,6 +113,24 @@ def test_a_changed_file_of_logits_re_runs_what_reads_it(base, tmp_path, monkeypa
     write_text(tmp_path / "v.npz", "2")
     assert resolved(params, stages.RECORDED) != one
     assert "files" not in resolved(params, "07_calibration")
+
+
+def test_a_changed_table_of_answers_or_image_re_runs_what_reads_it(base, tmp_path, monkeypatch):
+    monkeypatch.setenv("VERDICT_DATA", str(tmp_path))
+    base["data"]["source"] = "answers"
+    base["data"]["answers"] |= {"table": "a.csv", "images": "img"}
+    params = validate(base, source="test")
+    asked = [resolved(params, stages.RECORDED)["files"]]
+    assert asked[0] == {"a.csv": "", "img": ""}
+    for file in ("a.csv", "img/1.png", "img/2.png"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        write_text(tmp_path / file, "1")
+        asked.append(resolved(params, stages.RECORDED)["files"])
+    assert [name for one, other in pairwise(asked) for name in one if one[name] != other[name]] == [
+        "a.csv",
+        "img",
+        "img",
+    ]
 
 
 def test_clip_is_judged_with_its_own_questions_and_simulated_people(base):

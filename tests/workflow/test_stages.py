@@ -44,6 +44,17 @@ def test_saved_logits_need_fewer_stages(base):
         stages.spec("05_test", params)
 
 
+def test_a_table_of_answers_has_the_test_page_too_and_its_models_are_seeds(base):
+    base["data"]["source"] = "answers"
+    base["data"]["answers"]["table"] = "a.csv"
+    params = validate(base, source="test")
+    names = [declared.name for declared in stages.specs_for(params)]
+    assert names == [stages.RECORDED, "05_test", "07_calibration", "08_policy", "09_independent_set"]
+    assert stages.runs(params) == [stages.RECORDED_RUN] and stages.faults(params) == []
+    base["data"]["answers"]["models"] = ["a", "b"]
+    assert stages.runs(validate(base, source="test")) == [stages.RECORDED_RUN, (stages.RECORDED_RUN[0], 1)]
+
+
 @pytest.mark.parametrize("source", [None, "digits"])
 def test_every_other_source_has_every_stage_and_its_last_page_reads_all_others(base, source):
     """What it counts, executions and claims, is what the index counts."""

@@ -71,7 +71,8 @@ def check_inputs(params: Params) -> None:
         if is_asking and not set(vote_columns(data.classes)) <= set(found.pairs):
             raise ValueError(
                 "policy.human.kind is votes, but no file holds people's answers: name one in "
-                "data.recorded.human_counts, or write kind: parametric"
+                "data.recorded.human_counts, give a table of answers the column human or votes_<class>, or write "
+                "kind: parametric"
             )
         files = {name: file for name, (file, _) in found.images.items()}
         refuse_damaged(data.source, find_damaged(files, limit_s=LOOK_S))

@@ -23,6 +23,8 @@ from verdict.workflow.stage import Stage
 
 # The study's grid: 0.05 to 0.95 in steps of 0.05, as probabilities of contradiction.
 THRESHOLDS = np.arange(1, 20) / 20
+# A picture of more classes can be read no more.
+DRAWN_CLASSES = 20
 
 
 def confusion_table(table: pd.DataFrame, decision: ArrayLike, classes: Sequence[str] = class_names()) -> pd.DataFrame:

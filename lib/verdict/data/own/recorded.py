@@ -154,6 +154,7 @@ def of_saved(saved: Saved, *, group: str = "") -> Recorded:
         "rows": len(logits),
         "classes": logits.shape[1],
         "form": form.kind,
+        **({"also_there": ", ".join(form.others)} if form.others else {}),
         "stored_as": saved.stored_as,
         "smallest": float(logits.min()),
         "largest": float(logits.max()),
