@@ -32,7 +32,9 @@ def test_the_cells_and_what_each_half_does(stage):
     tables = read_tables(stage, KEPT)
     scores = scores_by_split(stage, tables)
     store_contrasts(stage, tables)
-    cells = cell_table(tables, {"accuracy": scores, "macro_f1": scores}).set_index(["images", "sentences"])
+    nothing = scores.assign(**dict.fromkeys(("auto_error", "auto_error_low", "auto_error_high")))
+    cells = cell_table(tables, {"accuracy": scores, "auto_error": nothing}).set_index(["images", "sentences"])
+    assert cells["auto_error"].isna().all(), "where nothing goes out alone"
     values = {split: accuracy(tables[split]) for split in HALVES}
     assert cells["accuracy"].tolist() == pytest.approx(list(values.values()))
     assert cells.loc[("new", "as in test"), "n"] == 211 and cells.loc[("as in test", "new"), "n"] == 223

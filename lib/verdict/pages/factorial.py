@@ -39,7 +39,7 @@ def cell_table(tables: Mapping[str, pd.DataFrame], sources: Mapping[str, pd.Data
     for split, (images, sentences) in HALVES.items():
         row: dict[str, object] = {"images": images, "sentences": sentences, "n": len(tables[split])}
         for name, source in sources.items():
-            own = source[source["split"] == split].iloc[0]
+            own = source[source["split"] == split].iloc[0].fillna(np.nan)  # None where nothing went out alone
             row |= with_bounds(name, Interval.from_columns(own, name))
         rows.append(row)
     return pd.DataFrame(rows)
