@@ -3,8 +3,6 @@
 import pytest
 
 from report_tools import code, markdown, write_notebook
-from verdict.base import paths
-from verdict.report import lint
 from verdict.report.lint import lint_notebook, main
 
 TITLE = markdown("# Test\n\nHow good is it?")
@@ -141,10 +139,3 @@ def test_one_branch_of_a_choice_is_read_at_a_time(tmp_path, text):
 def test_numbers_that_are_said_are_counted_too(tmp_path):
     found = messages(tmp_path, *GOOD, code("say('{a}, {b}, {c}, {d}, {e}.', numbers)"))
     assert len(found) == 1 and "5 numbers in one sentence" in found[0]
-
-
-def test_notebooks_that_are_still_too_long_are_all_that_is_let_off(monkeypatch):
-    """A notebook that has been shortened leaves the list."""
-    listed = lint.LONG_PROSE
-    monkeypatch.setattr(lint, "LONG_PROSE", frozenset())
-    assert listed == {name for name in listed if lint_notebook(paths.NOTEBOOKS / f"{name}.ipynb")}

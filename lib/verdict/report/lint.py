@@ -28,8 +28,6 @@ from verdict.workflow.kernel import check_kernel
 MAX_LINES = 15
 MAX_METHOD_WORDS = 90
 MAX_NUMBERS = 4
-# Notebooks whose prose is not held to these two bounds yet; the list shrinks.
-LONG_PROSE = frozenset({"08_policy", "09_independent_set"})
 KNOWN_TAGS = frozenset({"parameters", "setup", "hide-input", "check", "save", "answer", "main", "remove-cell"})
 _NEEDED = {"show_figure": ("alt", "caption"), "show_gallery": ("alt", "caption"), "show_table": ("caption",)}
 _NOT_IN_NOTEBOOKS = ("sys.path", "warnings.filterwarnings", "warnings.simplefilter")
@@ -79,7 +77,7 @@ def lint_notebook(path: Path, *, is_committed: bool = True) -> list[Finding]:
         checks = _code(cell) if cell.kind == "code" else ()
         if cell.kind == "markdown":
             checks = [f"the typed number {n!r} looks like a result: write {{{{ name }}}}" for n in _typed(cell.source)]
-            checks += [] if path.stem in LONG_PROSE else [*_methods(cell.source), *_crowded(cell.source, "{{")]
+            checks += [*_methods(cell.source), *_crowded(cell.source, "{{")]
         found += [(cell.index + 1, text) for text in (*_tags(cell), *checks)]
     return [Finding(path.name, place, text) for place, text in found if is_committed or text not in _ON_COMMIT]
 
