@@ -149,7 +149,7 @@ def test_the_stored_classes_have_their_true_names():
 
 
 def test_a_table_that_is_not_there_names_those_that_are():
-    with pytest.raises(FileNotFoundError, match=r"is called 'b2'; there are \['a2', 'a2_classes'\]"):
+    with pytest.raises(FileNotFoundError, match=r"is called 'b2'; there are \['a2', 'a2_classes', 'cifar10h_people'\]"):
         read_published("b2")
 
 

@@ -31,7 +31,7 @@ QUESTIONS = {
     "where not to use it": rf"Do not let it decide alone there: the policy lets {SHARE}{ANY} go out, and {SHARE}",
     "who the people are": rf"The people are (?:simulated|those whose answers were recorded), right in {SHARE}",
     "what an error costs": rf"An error is priced at \d+ min{ANY}; these prices are assumed",
-    "what the promise is": rf"The promise: (?:prediction sets hold the true answer in|at most) {SHARE}",
+    "what the promise is": rf"The promise ?: (?:prediction sets hold the true answer in|at most) {SHARE}",
     "which claims fail": r"1 of 2 claims do not hold",
     "how to repeat it": r"make report repeats everything, \d+(?:\.\d+)? min of computing",
     "how to use it on answers of one's own": r"make report PROFILE=recorded reads saved logits and labels\. Here \d+",
@@ -107,7 +107,7 @@ def test_a_promise_is_told_with_what_is_promised(demo):
     made = {f"policy__promise__{name}": Number(0.05, unit="%", kind="setting") for name in ("error", "confidence")}
     made |= {"policy__promise__n_kept": Number(3, unit="count")}
     words = opening(built(**made))
-    assert re.search(rf"The promise: at most {SHARE} of what goes out alone is wrong, with {SHARE}", words)
+    assert re.search(rf"The promise ?: at most {SHARE} of what goes out alone is wrong, with {SHARE}", words)
     assert re.search(QUESTIONS["what the promise is"], words) and "prediction sets hold" not in words
 
 
