@@ -1,5 +1,6 @@
 """The tiny presets: recipes, training, what is stored, and the presets that the package ships."""
 
+import re
 from dataclasses import replace
 
 import h5py
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from verdict.base import paths
+from verdict.data.digits import independent
 from verdict.data.digits.grammar import statements
 from verdict.model.backend import keras, keras_hub
 from verdict.model.presets import store
@@ -21,17 +23,20 @@ from verdict.model.presets.recipes import (
     beside,
     box_patches,
     box_scenes,
+    digit_scenes,
 )
 from verdict.model.presets.text import (
     SPECIAL_TOKENS,
     TextRecipe,
+    encode_whole,
     mask_and_encode,
     new_tokenizer,
     train_text,
     word_pairs,
 )
+from verdict.model.presets.varied import render_varied
 from verdict.model.presets.vision import Readers, Start, VisionRecipe, as_pixels, train_vision
-from verdict.model.presets.wording import plain, plain_sentences, reword
+from verdict.model.presets.wording import plain, plain_of_digits, plain_sentences, reword, reword_of_digits
 
 UNKNOWN = SPECIAL_TOKENS.index("[UNK]")
 
@@ -56,7 +61,13 @@ def stripes(n, rng):
 
 
 STRIPES = VisionRecipe(
-    (16, 32), stripes, stripes, {"patch.white": 2, "patch.both": 2, "scene.white": 3}, steps=40, batch=13, width=16
+    (16, 32),
+    stripes,
+    {"": stripes, ", again": stripes},
+    {"patch.white": 2, "patch.both": 2, "scene.white": 3},
+    steps=40,
+    batch=13,
+    width=16,
 )
 
 
@@ -64,6 +75,7 @@ def test_a_few_steps_teach_easy_patches():
     backbone, scores = train_vision("stripes", STRIPES, seed=3)
     assert backbone.output_shape == (None, 3, 16)
     assert scores["patch.white"] > 0.95 and scores["patch.both"] > 0.95
+    assert scores["patch.white, again"] == scores["patch.white"]
     _, untaught = train_vision("stripes", replace(STRIPES, steps=1), seed=3)
     assert scores["scene.white"] > untaught["scene.white"]
 
@@ -86,7 +98,7 @@ def test_a_start_passes_its_weights_and_lays_positions_out_anew():
 
     before = replace(STRIPES, image_size=(16, 16), draw=one, steps=1)
     untrained = replace(STRIPES, steps=1, learning_rate=1.0e-12, start=Start(before, np.array([0, -1])))
-    old, _ = train_vision("before", replace(before, held_out=one), seed=3)
+    old, _ = train_vision("before", replace(before, held_out={"": one}), seed=3)
     new, _ = train_vision("after", untrained, seed=3)
     kernels = [b.get_layer("vit_patching_and_embedding").weights[1] for b in (old, new)]
     assert np.allclose(*(keras.ops.convert_to_numpy(k) for k in kernels), atol=1e-6)
@@ -95,6 +107,21 @@ def test_a_start_passes_its_weights_and_lays_positions_out_anew():
     )
     # One patch: its place stands for itself and for the mean.
     assert np.allclose(new_places, old_places[[0, 1, 1]], atol=1e-6)
+
+
+def test_a_varied_scene_is_drawn_towards_the_plain_one():
+    def both(n, rng):
+        images, targets = stripes(n, rng)
+        return np.concatenate([images, 90 + images // 4]), {k: np.concatenate([v, v]) for k, v in targets.items()}
+
+    def apart(pull):
+        backbone, _ = train_vision("both", replace(STRIPES, draw=both, steps=25, pull=pull), seed=3)
+        images, _ = both(31, np.random.default_rng(4))
+        with torch.no_grad():
+            tokens = torch.nn.functional.layer_norm(backbone(as_pixels(images)), (16,))
+        return float(((tokens[:31] - tokens[31:]) ** 2).mean())
+
+    assert apart(4.0) < 0.7 * apart(0.0)
 
 
 def test_readers_take_patch_tokens_and_the_class_token():
@@ -124,6 +151,18 @@ def test_box_scenes_fit_their_recipe():
     assert images.shape == (3, *BOXES_SIZE, 3)
     assert set(targets) == set(recipe.classes)
     assert all(targets[name].min() >= 0 and targets[name].max() < n for name, n in recipe.classes.items())
+
+
+def test_digit_scenes_fit_their_recipe_plain_and_varied():
+    recipe = VISION["digits_vit"]
+    images, targets = recipe.draw(5, np.random.default_rng(5))
+    assert images.shape == (10, 64, 64, 3) and set(targets) == set(recipe.classes)
+    assert all(targets[name].min() >= 0 and targets[name].max() < n for name, n in recipe.classes.items())
+    assert all(np.array_equal(target[:5], target[5:]) for target in targets.values())
+    assert targets["patch.halves"][0, [0, 3, 12, 10]].tolist() == [[0, 0], [1, 0], [0, 1], [1, 1]]
+    plain_alone, _ = digit_scenes(5, np.random.default_rng(5))
+    assert np.array_equal(images[:5], plain_alone) and not np.array_equal(images[5:], plain_alone)
+    assert render_varied in recipe.draw.keywords["renders"]
 
 
 SENTENCES = ["a red one is left of a blue one", "a blue one is left of a red one", "no red one is here"] * 5
@@ -160,6 +199,20 @@ def test_the_class_token_learns_which_word_stands_where():
 
     # The three sentences differ by the order of two words, or altogether; eleven places are more than any has.
     assert told(60) > 0.9 > told(1)
+
+
+def test_a_rewording_is_drawn_towards_the_plain_wording():
+    shown = [sentence.replace("is", "one") for sentence in SENTENCES]
+
+    def apart(pull):
+        options = {"steps": 30, "batch": 11, "masked_rows": 0.5, "learning_rate": 5.0e-3, "pull": pull}
+        recipe = TextRecipe(lambda: (shown, SENTENCES), WORDS, **options)
+        backbone, preprocessor, _ = train_text("text", recipe, seed=3)
+        with torch.no_grad():
+            said = [encode_whole(backbone, preprocessor(texts[:3])["token_ids"]) for texts in (shown, SENTENCES)]
+        return float(((said[0] - said[1]) ** 2).mean())
+
+    assert apart(20.0) < 0.7 * apart(0.0)
 
 
 def test_how_colours_lie_by_hand():
@@ -284,6 +337,64 @@ def test_a_preset_whose_making_is_stopped_leaves_the_last_one(tmp_path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["README.md", "weights"]
     assert (tmp_path / "mine" / "weights").read_text() == "seed 2"
+
+
+@pytest.fixture(scope="module")
+def taught_to_digits():
+    return TEXT["digits_distilbert"].sentences()
+
+
+def test_no_sentence_of_the_independent_sets_is_taught(taught_to_digits):
+    def bare(text):
+        return " ".join(re.findall(r"\w+", text.lower()))
+
+    foreign, own = (
+        {bare(text) for text in texts} for texts in (independent.sentences(), (s.text for s in statements()))
+    )
+    assert len(foreign) > 1000
+    assert not foreign & {bare(text) for text in (*taught_to_digits[0], *taught_to_digits[1])} - own
+    assert not {bare(s.text) for s in independent.paraphrases()} & own
+
+
+def test_a_sentence_about_digits_has_one_plain_wording_and_fits(taught_to_digits):
+    shown, meant = taught_to_digits
+    assert len(set(shown)) == len(set(zip(shown, meant, strict=True))) > 20_000
+    words = [re.findall(r"\w+|[^\w\s]", text) for text in {*shown, *meant}]
+    assert max(map(len, words)) == 14  # with [CLS] and [SEP], what the default's sequence holds
+    assert {word for text in words for word in text} <= set(TEXT["digits_distilbert"].vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("the image holds an eight", "there is a eight"),
+        ("at least one red digit is in the image", "there is a red digit"),
+        ("the number of sixes is zero", "there is no six"),
+        ("there are three blue digits", "there is exactly three blue digit"),
+        ("none of the digits are red", "there is no red digit"),
+        ("no seven is green", "there is no green seven"),
+        ("every two is red", "all two is red"),
+        ("the bottom row holds a red one", "there is a red one in the bottom row"),
+        ("there are fewer ones than twos", "there is fewer one than two"),
+        ("the two is not red", "the two is not red"),
+    ],
+)
+def test_plain_wording_about_digits(text, said):
+    assert plain_of_digits(text) == said
+
+
+def test_rewording_about_digits_keeps_what_is_said():
+    rng = np.random.default_rng(2)
+    for sentence, kept in (
+        ("there is a red seven in the top left corner", "seven"),
+        ("the number of blue digits is three", "three"),
+        ("the two is not green", "green"),
+    ):
+        texts = {reword_of_digits(sentence, rng) for _ in range(211)}
+        assert len(texts) > 30 and all(kept in text for text in texts)
+    below = {reword_of_digits("the red digit is below the blue digit", rng) for _ in range(211)}
+    assert {"the red digit is beneath the blue digit", "below the blue digit is the red digit"} <= below
+    assert not any(" above " in text or "higher" in text for text in below)
 
 
 def test_cards_hold_the_scores():

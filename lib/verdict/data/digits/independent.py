@@ -168,6 +168,9 @@ def hand_written() -> tuple[pd.DataFrame, np.ndarray]:
     return table, render_scenes(scenes, rng=np.random.default_rng(0), style=printed_style())
 
 
-INDEPENDENT_WORDS = tuple(
-    grammar.words_of([*(s.text for s in paraphrases()), *(row["hypothesis"] for row in hand_rows())])
-)
+def sentences() -> list[str]:
+    """Every sentence that the two independent sets may hold."""
+    return [*(statement.text for statement in paraphrases()), *(row["hypothesis"] for row in hand_rows())]
+
+
+INDEPENDENT_WORDS = tuple(grammar.words_of(sentences()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from verdict.data.digits import digits
-from verdict.data.digits.grammar import statements
 from verdict.data.digits.scenes import COLOURS, GRID, draw_scenes, handwriting_pools, render_scenes
 from verdict.data.digits.truths import CELL_COLUMN, CELL_ROW
 from verdict.data.nlvr import boxes
 from verdict.model.backend import keras, keras_hub
 from verdict.model.presets.store import Made, Maker, halve
 from verdict.model.presets.text import TextRecipe, train_text
+from verdict.model.presets.varied import render_varied
 from verdict.model.presets.vision import PATCH_PX, Start, VisionRecipe, train_vision
-from verdict.model.presets.wording import paraphrases, vocabulary
+from verdict.model.presets.wording import digit_paraphrases, paraphrases, vocabulary, words_of_digits
 
 SENTENCES_SEED = 42
 MAX_COUNT = 6
@@ -28,25 +28,30 @@ BOX_SIZE, BOXES_SIZE = (64, 64), (64, 256)
 
 
 def digit_scenes(
-    n: int, rng: np.random.Generator, *, pool: str = "pretrain"
+    n: int, rng: np.random.Generator, *, pool: str = "pretrain", renders: Sequence[Callable] = (render_scenes,)
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Scenes of handwriting from a pool that no split uses, with what every cell and every scene holds."""
+    """Scenes of handwriting from a pool that no split uses, with what every cell and every scene holds; all of them in
+    one rendering after the other.
+    """
     scenes = draw_scenes(n, handwriting_pools()[pool], rng=rng, n_digits=N_DIGITS)
-    images = render_scenes(scenes, rng=rng)
+    images = np.concatenate([render(scenes, rng=rng) for render in renders])
     digit = np.stack([scene.digits for scene in scenes]) + 1
     colour = np.stack([scene.colours for scene in scenes]) + 1
     place = np.broadcast_to(np.arange(digit.shape[1]), digit.shape)
+    halves = np.broadcast_to(np.stack([CELL_COLUMN, CELL_ROW], axis=1) * 2 // GRID, (*digit.shape, 2))
     counts = [(digit == d + 1).sum(axis=1) for d in range(10)]
     counts += [(colour == c + 1).sum(axis=1) for c in range(len(COLOURS))]
     more = [np.sign(counts[10 + a] - counts[10 + b]) + 1 for a, b in COLOUR_COUPLES]
-    return images, {
+    targets = {
         "patch.digit": digit,
         "patch.colour": colour,
         "patch.place": place,
+        "patch.halves": halves,
         "scene.counts": np.minimum(np.stack(counts, axis=1), MAX_COUNT),
         "scene.more": np.stack(more, axis=1),
         "scene.beside": beside(colour - 1),
     }
+    return images, {name: np.concatenate([target] * len(renders)) for name, target in targets.items()}
 
 
 def beside(colours: np.ndarray) -> np.ndarray:
@@ -88,11 +93,6 @@ def box_patches() -> np.ndarray:
     return np.where(inside, np.arange(down)[:, None] * per_box + column, -1).ravel()
 
 
-def _text_of_digits() -> tuple[Sequence[str], Sequence[str]]:
-    sentences = [statement.text for statement in statements()]
-    return sentences, sentences
-
-
 _BOX_CLASSES = {
     "patch.items": 3,
     "patch.sizes": 3,
@@ -104,28 +104,35 @@ _BOX_CLASSES = {
 _BOX_WEIGHTS = {"patch.box": 4.0, "scene.facts": 2.0}
 _one_box = partial(box_scenes, n_boxes=1, size=BOX_SIZE)
 _ONE_BOX = VisionRecipe(
-    BOX_SIZE, _one_box, _one_box, _BOX_CLASSES, steps=2500, learning_rate=2.0e-3, task_weights=_BOX_WEIGHTS
+    BOX_SIZE, _one_box, {"": _one_box}, _BOX_CLASSES, steps=2500, learning_rate=2.0e-3, task_weights=_BOX_WEIGHTS
 )
 
 VISION = {
     "digits_vit": VisionRecipe(
         (64, 64),
-        digit_scenes,
-        partial(digit_scenes, pool="warmup"),
+        partial(digit_scenes, renders=(render_scenes, render_varied)),
+        {
+            "": partial(digit_scenes, pool="warmup"),
+            ", varied": partial(digit_scenes, pool="warmup", renders=(render_varied,)),
+        },
         {
             "patch.digit": 11,
             "patch.colour": 6,
             "patch.place": GRID * GRID,
+            "patch.halves": 2,
             "scene.counts": MAX_COUNT + 1,
             "scene.more": 3,
             "scene.beside": 4,
         },
-        steps=2500,
+        steps=3500,
+        batch=48,
+        task_weights={"patch.digit": 2.0, "scene.beside": 2.0},
+        pull=0.5,
     ),
     "nlvr_vit": VisionRecipe(
         BOXES_SIZE,
         box_scenes,
-        box_scenes,
+        {"": box_scenes},
         _BOX_CLASSES,
         steps=1200,
         batch=32,
@@ -134,7 +141,17 @@ VISION = {
     ),
 }
 TEXT = {
-    "digits_distilbert": TextRecipe(_text_of_digits, digits.VOCABULARY, steps=2500, masked_rows=0.5, n_places=12),
+    "digits_distilbert": TextRecipe(
+        partial(digit_paraphrases, SENTENCES_SEED, n=30_000),
+        sorted({*digits.VOCABULARY, *words_of_digits()}),
+        steps=2400,
+        window=2048,
+        masked_rows=0.25,
+        bag_weight=40.0,
+        n_places=12,
+        place_weight=5.0,
+        pull=0.4,
+    ),
     "nlvr_distilbert": TextRecipe(
         partial(paraphrases, SENTENCES_SEED, n=40_000),
         vocabulary(SENTENCES_SEED),
@@ -153,6 +170,21 @@ PROVENANCE = {
     "nlvr": (
         "nothing of the NLVR corpus: scenes and sentences were generated, so that a plain sentence may by chance equal "
         "one there"
+    ),
+}
+
+
+VARIED = {
+    "digits_vit": (
+        "Every scene was shown twice, plain and varied, and the varied one drawn towards the plain one. What varied: "
+        "the ground from black to white, hardly coloured and unevenly lit; each colour's hue by up to two fifths of "
+        "the way to the next, its brightness and saturation; digits turned, slanted, scaled, stretched, shifted, thin "
+        "to thick, soft to sharp, half of them drawn by strokes instead of written; blur and noise. No font was used."
+    ),
+    "digits_distilbert": (
+        "Sentences were shown as the grammar has them and reworded by rules of general English: synonyms, other "
+        "constructions, word order. [CLS] was asked for one plain wording of each, and drawn towards it. No sentence "
+        "of the independent sets was among them."
     ),
 }
 
@@ -180,7 +212,11 @@ def about(name: str, backbone: keras.Model) -> str:
     )
     unseen = PROVENANCE[name.partition("_")[0]]
     form = f"{type(backbone).__name__}, {backbone.count_params():,} parameters, keras-hub preset format, "
-    return form + f"weights in 16 bits.\n\n{task} It has seen no pair of image and sentence with a label, and {unseen}."
+    more = f"\n\n{VARIED[name]}" if name in VARIED else ""
+    return (
+        form
+        + f"weights in 16 bits.\n\n{task} It has seen no pair of image and sentence with a label, and {unseen}.{more}"
+    )
 
 
 PRESETS: dict[str, Maker] = dict.fromkeys([*VISION, *TEXT], made)

@@ -41,6 +41,10 @@ class TextRecipe:
     n_places : int
         [CLS] is asked besides which word stands at each of so many places of `meant`, padding included; that tells who
         is left of whom.
+    place_weight : float
+        Of these words, against the masked words.
+    pull : float
+        Weight of the mean squared distance of [CLS] from that of `meant`, towards which it is drawn; 0 for none.
     """
 
     sentences: Callable[[], tuple[Sequence[str], Sequence[str]]]
@@ -53,6 +57,8 @@ class TextRecipe:
     masked_rows: float = 1.0
     bag_weight: float = 10.0
     n_places: int = 0
+    place_weight: float = 1.0
+    pull: float = 0.0
 
 
 def new_tokenizer(recipe: TextRecipe) -> keras_hub.models.DistilBertTokenizer:
@@ -104,7 +110,12 @@ def train_text(name: str, recipe: TextRecipe, *, seed: int) -> tuple:
         hidden, masked = mask_and_encode(backbone, batch, rng, training=True, n_masked=n_masked)
         whole = slice(n_masked if recipe.masked_rows < 1 else 0, None)
         words = torch.nn.functional.cross_entropy(reader(hidden[masked]), batch[masked])
-        return sum(asked.losses(hidden[whole, 0], chosen[whole]), words), words.item()
+        losses = [words, *asked.losses(hidden[whole, 0], chosen[whole])]
+        if recipe.pull:
+            with torch.no_grad():
+                plain = encode_whole(backbone, meant[chosen[whole]])
+            losses.append(recipe.pull * torch.nn.functional.mse_loss(hidden[whole, 0], plain))
+        return sum(losses), words.item()
 
     descend(name, parameters, step_loss, steps=recipe.steps, learning_rate=recipe.learning_rate)
     sample = torch.arange(0, len(shown), max(1, len(shown) // 1024))
@@ -112,8 +123,13 @@ def train_text(name: str, recipe: TextRecipe, *, seed: int) -> tuple:
     with torch.no_grad():
         hidden, masked = mask_and_encode(backbone, ids, rng, training=False)
         right = reader(hidden[masked]).argmax(-1) == ids[masked]
-        whole = backbone({"token_ids": ids, "padding_mask": (ids != 0).int()}, training=False)[:, 0]
+        whole = encode_whole(backbone, ids)
         return backbone, preprocessor, {"masked words": float(right.float().mean())} | asked.accuracy(whole, sample)
+
+
+def encode_whole(backbone: keras_hub.models.DistilBertBackbone, ids: torch.Tensor) -> torch.Tensor:
+    """[CLS] of sentences, none of whose words is hidden, in inference mode: float32 (n, width)."""
+    return backbone({"token_ids": ids, "padding_mask": (ids != 0).int()}, training=False)[:, 0]
 
 
 class _Asked(torch.nn.Module):
@@ -121,7 +137,7 @@ class _Asked(torch.nn.Module):
 
     def __init__(self, recipe: TextRecipe, meant: torch.Tensor, n_words: int):
         super().__init__()
-        self.weight, self.n_places, self.n_words = recipe.bag_weight, recipe.n_places, n_words
+        self.recipe, self.n_places, self.n_words = recipe, recipe.n_places, n_words
         held = torch.zeros(len(meant), n_words).scatter_(1, meant, 1.0)[:, len(SPECIAL_TOKENS) :]
         self.held = torch.cat([held, word_pairs(meant, recipe.n_word_pairs).float()], dim=1)
         self.ordered = torch.nn.functional.pad(meant, (0, max(0, self.n_places + 1 - meant.shape[1])))[
@@ -138,9 +154,9 @@ class _Asked(torch.nn.Module):
         """Of the sentences `chosen`, encoded as (n, width)."""
         held = torch.nn.functional.binary_cross_entropy_with_logits(self.bag(encoded), self.held[chosen])
         if self.places is None:
-            return [self.weight * held]
+            return [self.recipe.bag_weight * held]
         place = torch.nn.functional.cross_entropy(self.at(encoded).flatten(0, 1), self.ordered[chosen].flatten())
-        return [self.weight * held, place]
+        return [self.recipe.bag_weight * held, self.recipe.place_weight * place]
 
     def accuracy(self, encoded: torch.Tensor, chosen: torch.Tensor) -> dict[str, float]:
         """Share of places whose word is told from [CLS], where that was asked."""

@@ -26,7 +26,9 @@ class VisionRecipe:
     draw : (n, rng) → uint8 images (n, H, W, 3) and integer targets
         `patch.*` (n, n_patches) or (n, n_patches, n_values), read from the patch's token; `scene.*` (n, n_values),
         read from the class token
-    held_out : the same from material that `draw` does not use, for the accuracies of the model card
+    held_out : mapping of str to source
+        The same from material that `draw` does not use, for the accuracies of the model card; each by what is put
+        behind the tasks' names.
     classes : number of classes of each target
     steps, batch, learning_rate : of AdamW with a one-cycle schedule
     width : of tokens
@@ -34,11 +36,14 @@ class VisionRecipe:
         A cheaper recipe whose weights this one goes on from.
     task_weights : mapping of str to float
         Of the tasks' losses; 1 where there is none.
+    pull : float
+        If not 0, `draw` gives n scenes as 2 n images, all plain and then all varied; weight of the mean squared
+        distance of a varied scene's tokens, at unit scale, from the plain scene's, towards which they are drawn.
     """
 
     image_size: tuple[int, int]
     draw: SceneSource
-    held_out: SceneSource
+    held_out: Mapping[str, SceneSource]
     classes: dict[str, int]
     steps: int
     batch: int = 64
@@ -46,6 +51,7 @@ class VisionRecipe:
     width: int = 128
     start: Start | None = None
     task_weights: Mapping[str, float] = field(default_factory=dict)
+    pull: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,10 +111,13 @@ def train_vision(
 ) -> tuple[keras_hub.models.ViTBackbone, dict[str, float]]:
     """Teach a tiny vision transformer; return it with its accuracies on new scenes."""
     backbone, readers = _fit(name, recipe, seed=seed)
-    images, targets = recipe.held_out(512, np.random.default_rng([seed, 2]))
-    with torch.no_grad():
-        tokens = torch.cat([backbone(as_pixels(images[start : start + 64])) for start in range(0, len(images), 64)])
-        return backbone, readers.accuracy(tokens, targets)
+    scores = {}
+    for suffix, source in recipe.held_out.items():
+        images, targets = source(512, np.random.default_rng([seed, 2]))
+        with torch.no_grad():
+            tokens = torch.cat([backbone(as_pixels(images[start : start + 64])) for start in range(0, len(images), 64)])
+            scores |= {f"{task}{suffix}": found for task, found in readers.accuracy(tokens, targets).items()}
+    return backbone, scores
 
 
 def _fit(name: str, recipe: VisionRecipe, *, seed: int) -> tuple[keras_hub.models.ViTBackbone, Readers]:
@@ -129,7 +138,11 @@ def _fit(name: str, recipe: VisionRecipe, *, seed: int) -> tuple[keras_hub.model
 
     def step_loss() -> tuple[torch.Tensor, float]:
         images, targets = recipe.draw(recipe.batch, rng)
-        loss = readers.loss(backbone(as_pixels(images)), targets)
+        tokens = backbone(as_pixels(images))
+        loss = readers.loss(tokens, targets)
+        if recipe.pull:
+            plain, varied = torch.nn.functional.layer_norm(tokens, tokens.shape[-1:]).chunk(2)
+            loss = loss + recipe.pull * torch.nn.functional.mse_loss(varied, plain.detach())
         return loss, loss.item()
 
     parameters = [*weights(backbone), *readers.parameters()]

@@ -1,18 +1,24 @@
-"""Sentences about boxes as different people would write them: synonyms, other constructions, slips of the keyboard.
+"""Sentences about boxes and about digits as different people would write them: synonyms, other constructions, slips.
 
-The text encoder for the corpus reads these and is asked for the plain wording. Nothing is read from the corpus: the
-plain sentences come from the warm-up's grammar, over scenes drawn here.
+The text encoders read these and are asked for the plain wording. Nothing is read from the corpus: the plain sentences
+about boxes come from the warm-up's grammar, over scenes drawn here. Those about digits come from the digits' grammar;
+a rewording that happens to be a sentence of an independent set is not taught.
 """
 
 from __future__ import annotations
 
 import re
 import string
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import yaml
 
+from verdict.data.digits import independent
+from verdict.data.digits.grammar import CORNERS, EDGES, NUMBERS, PLURALS, statements
+from verdict.data.digits.scenes import COLOURS
 from verdict.data.nlvr.boxes import draw_scenes
 from verdict.data.nlvr.grammar import NUMBER_WORDS
 from verdict.data.nlvr.proxy import list_statements, normalise
@@ -21,6 +27,21 @@ from verdict.data.nlvr.scenes import SceneTable
 _DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 _PLAIN = [*_DATA["plain"], *([rf"\b{n}\b", word] for n, word in enumerate(NUMBER_WORDS))]
 _SLIP_SHARE = 0.03
+_HUES, _NOUNS = "|".join(COLOURS), "|".join([*NUMBERS, "digit"])
+_PLURAL_NOUNS = "|".join([*PLURALS, "digits"])
+_ONE = rf"(?:(?:{_HUES}) )?(?:{_NOUNS})"
+_STANDS_FOR = {
+    "HUE": _HUES,
+    "NOUNS": _PLURAL_NOUNS,
+    "NOUN": _NOUNS,
+    "N": "|".join(NUMBERS),
+    "CORNER": "|".join(CORNERS),
+    "EDGE": "|".join(EDGES),
+    "ONE": _ONE,
+    "MANY": rf"(?:(?:{_HUES}) )?(?:{_PLURAL_NOUNS})",
+    "A": f"an? {_ONE}",
+}
+_MAX_WORDS = 14
 
 
 def plain_sentences(seed: int, *, n_scenes: int = 400, n_phrasings: int = 24) -> list[str]:
@@ -30,18 +51,24 @@ def plain_sentences(seed: int, *, n_scenes: int = 400, n_phrasings: int = 24) ->
     return sorted({normalise(s.text) for s in list_statements(table, rng=rng, n_phrasings=n_phrasings)})
 
 
-def plain(sentence: str) -> str:
+def plain(sentence: str, rules: Iterable[Sequence] = _PLAIN) -> str:
     """A sentence of the grammar with one word for each idea."""
-    for pattern, word in _PLAIN:
+    for pattern, word in rules:
         sentence = re.sub(pattern, word, sentence)
+    return sentence
+
+
+def _otherwise(sentence: str, rules: Iterable[Sequence], rng: np.random.Generator) -> str:
+    """Apply each rule with its chance, by one of its choices."""
+    for pattern, choices, chance in rules:
+        if rng.random() < chance:
+            sentence = re.sub(pattern, choices[rng.integers(len(choices))], sentence)
     return sentence
 
 
 def reword(sentence: str, rng: np.random.Generator) -> str:
     """A sentence as someone else might write it, sometimes with slips."""
-    for pattern, choices, chance in _DATA["rewordings"]:
-        if rng.random() < chance:
-            sentence = re.sub(pattern, choices[rng.integers(len(choices))], sentence)
+    sentence = _otherwise(sentence, _DATA["rewordings"], rng)
     words = [_slip(word, rng) if len(word) > 2 and rng.random() < _SLIP_SHARE else word for word in sentence.split()]
     text = " ".join(words)
     text = text[1:] if rng.random() < 0.02 else text
@@ -69,6 +96,56 @@ def paraphrases(seed: int, *, n: int) -> tuple[list[str], list[str]]:
     return [reword(sentence, rng) for sentence in chosen], [plain(sentence) for sentence in chosen]
 
 
+def _of_digits(kind: str) -> list[Sequence]:
+    """The digits' rules of a kind, with their patterns written out."""
+    names = re.compile(rf"\b({'|'.join(_STANDS_FOR)})\b")
+
+    def written(pattern: str) -> str:
+        return names.sub(lambda name: f"(?:{_STANDS_FOR[name[0]]})", pattern)
+
+    return [(written(pattern), *rest) for pattern, *rest in _DATA["digits"][kind]]
+
+
+def plain_of_digits(sentence: str) -> str:
+    """A sentence of the digits' grammar with one wording for each idea, and singular nouns only."""
+    return plain(sentence, _DIGIT_PLAIN)
+
+
+def reword_of_digits(sentence: str, rng: np.random.Generator) -> str:
+    """A sentence of the digits' grammar as someone else might say it; unchanged where that would be too long."""
+    text = " ".join(_otherwise(sentence, _DIGIT_REWORDINGS, rng).split())
+    return text if len(re.findall(r"\w+|[^\w\s]", text)) <= _MAX_WORDS else sentence
+
+
+def _bare(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def digit_paraphrases(seed: int, *, n: int) -> tuple[list[str], list[str]]:
+    """Every sentence of the digits' grammar, its plain wording, and `n` rewordings; each with its plain wording.
+
+    A form that has many sentences is reworded less often for each. A sentence of an independent set, whatever its
+    punctuation, gives way to the one that it rewords.
+    """
+    rng = np.random.default_rng([seed, 6])
+    texts = [statement.text for statement in statements()]
+    sizes = Counter(statement.form for statement in statements())
+    share = np.array([sizes[statement.form] ** -0.5 for statement in statements()])
+    chosen = [texts[k] for k in rng.choice(len(texts), n, p=share / share.sum())]
+    meant = [plain_of_digits(text) for text in [*texts, *chosen]]
+    foreign = {_bare(text) for text in independent.sentences()}
+    reworded = [(text, reword_of_digits(text, rng)) for text in chosen]
+    shown = [*texts, *(text if _bare(other) in foreign else other for text, other in reworded)]
+    said = sorted(set(meant))
+    return [*shown, *said], [*meant, *said]
+
+
+def words_of_digits() -> list[str]:
+    """Words of the digits' rewordings and plain wordings."""
+    texts = [choice for _, choices, _ in _DATA["digits"]["rewordings"] for choice in choices]
+    return sorted({word for text in texts for word in re.findall(r"(?<!\\)\b[a-z]+\b|[^\w\s\\]", text)})
+
+
 def vocabulary(seed: int) -> list[str]:
     """Words of the grammar and of its rewordings, common English function words, and letters for all others."""
     few = plain_sentences(seed, n_scenes=40, n_phrasings=2)  # enough for every word; a test compares with more
@@ -78,3 +155,6 @@ def vocabulary(seed: int) -> list[str]:
     single = [*string.ascii_lowercase, *string.digits, *".,!?;:'\"-()/&"]
     pieces = [f"##{c}" for c in string.ascii_lowercase + string.digits]
     return [*single, *pieces, *_DATA["pieces"].split(), *sorted(words - set(single))]
+
+
+_DIGIT_REWORDINGS, _DIGIT_PLAIN = _of_digits("rewordings"), _of_digits("plain")
