@@ -408,7 +408,7 @@ CASES = [
     ),
     (
         *(BREAKS, HALVED | {"foreign.rate_batch": 0.01, "independent_images.is_foreign": 1}),
-        *({"independent_sentences.is_foreign": 0}, "new images are called foreign, and new sentences **are not**"),
+        *({"independent_sentences.is_foreign": 0}, "new images are called foreign; new sentences are **not**"),
     ),
     (TOGETHER, {}, {}, "", "people"),
     (TOGETHER, JOINED, {"published.whole": NOTHING}, "by the majority; the model alone is on", "arXiv"),

@@ -60,7 +60,9 @@ class Number:
 
     @property
     def text(self) -> str:
-        """The value and its interval to two significant digits of the interval; of a name, its words."""
+        """The value and its interval to two significant digits of the interval, but three of the value at most; of a
+        name, its words.
+        """
         if self.words:
             return self.words
         scale, suffix = 100.0 if self.unit in HUNDREDTHS else 1.0, "" if self.unit in ("", "count") else f" {self.unit}"
@@ -71,7 +73,7 @@ class Number:
             is_whole = self.unit == "count" or (value.is_integer() and abs(value) < 1e15)
             return f"{value:,.0f}{suffix}" if is_whole or abs(value) >= 1000 else f"{value:.3g}{suffix}"
         low, high = self.low * scale, self.high * scale
-        digits = _digits(high - low)
+        digits = _digits(high - low, value)
         undefined = f" ({self.n_undefined:,} resamples undefined)" if self.n_undefined else ""
         return f"{value:z.{digits}f}{suffix} [{low:z.{digits}f}, {high:z.{digits}f}]{undefined}"
 
@@ -85,11 +87,14 @@ def named(words: str) -> Number:
     return Number(1.0 if words else math.nan, kind=SETTING, words=words)
 
 
-def _digits(width: float) -> int:
-    """Decimals that keep two significant digits of an interval's width (0 to 6); a width of rounding noise is none."""
+def _digits(width: float, value: float) -> int:
+    """Decimals (0 to 6) that keep two significant digits of an interval's width and no more than three of its value; a
+    width of rounding noise is none.
+    """
     if width < 1e-12:
         return 3
-    return min(6, max(0, 1 - math.floor(math.log10(width))))
+    most = 2 - math.floor(math.log10(abs(value))) if value else 6
+    return min(6, max(0, min(most, 1 - math.floor(math.log10(width)))))
 
 
 class Numbers(UserDict[str, Number]):
