@@ -88,7 +88,7 @@ def _judged(draws: Resampler, case: Case, sums: np.ndarray) -> dict[str, Interva
     """Coverage, auto_error, cost and saved from the sums of all draws, see `_after`."""
     rows = sums[0] > 0
     alone, wrong, cost = sums[1:, rows] / sums[0, rows]
-    saved, own = case.outcomes.cost[rows, Decision.HUMAN] - cost, draws.of(rows)
+    saved, own = (case.outcomes.cost[rows, Decision.HUMAN] - cost).round(12), draws.of(rows)  # no noise of summing
     dearest = case.outcomes.dearest
     # Where everything is asked it is what the parameters say, and no estimate.
     spans = [SHARE, (0.0, dearest), (-dearest, dearest)] if saved.any() else [SHARE, None, None]
