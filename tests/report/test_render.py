@@ -327,6 +327,14 @@ def test_large_data_goes_beside_the_page_and_small_data_into_it(tmp_path):
     assert json.loads(site.files["files/05_test.ipynb"])["nbformat"] == 4
 
 
+def test_two_alike_pictures_of_a_drawing_do_not_share_an_id():
+    picture = '<image id="same" href="data:image/png;base64,AA=="/>'
+    drawing = f'<svg xmlns="http://www.w3.org/2000/svg">{picture}<g id="other">{picture}</g><use href="#same"/></svg>'
+    found = clean_svg(drawing, label="a", prefix="f1-")
+    assert found.count('id="f1-same"') == 1 and found.count("data:image/png") == 2
+    assert 'id="f1-other"' in found and 'href="#f1-same"' in found
+
+
 def test_svg_is_cleaned_and_prefixed():
     drawing = clean_svg(SVG, label='a "b"', prefix="f1-")
     gone = ("script", "onload", "http://e.org", "<style", "foreignObject")

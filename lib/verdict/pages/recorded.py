@@ -16,11 +16,11 @@ from verdict.data.images import ImageStore, write_folder_store
 from verdict.data.own.answers import ANSWER
 from verdict.data.own.recorded import RecordedSet
 from verdict.data.sources import read_given
-from verdict.model.distance import neighbour_distance
 from verdict.model.predict import DecisionRule, logits_of
 from verdict.pages.published import read_published
 from verdict.pages.tables import GAP, NOTHING, SHARE, bounded, store, store_counts
 from verdict.stats.metrics import confusion_counts, nll_of_logits
+from verdict.stats.neighbours import neighbour_distance
 from verdict.stats.scores import softmax, top_class
 from verdict.stats.uncertainty import Interval
 from verdict.workflow.stage import Stage

@@ -223,10 +223,15 @@ def clean_svg(text: str, *, label: str, prefix: str) -> str:
         for child in list(parent):
             if not (isinstance(child.tag, str) and _SHAPE.fullmatch(child.tag)):
                 parent.remove(child)
+    ids: set[str] = set()
     for element in root.iter():
         element.tag = element.tag.removeprefix(_SVG)
         kept = (_attribute(name, value, prefix) for name, value in element.attrib.items())
         element.attrib = dict(filter(None, kept))
+        # Matplotlib names a picture by its content: of two alike the first keeps the name.
+        if (own := element.get("id", "")) in ids:
+            del element.attrib["id"]
+        ids |= {own} - {""}
     width = root.attrib.pop("width", "")
     root.attrib.pop("height", None)
     root.attrib |= {"role": "img", "aria-label": label}

@@ -21,7 +21,7 @@ from verdict.clip.pictures.sources import Pictures
 from verdict.clip.pictures.words import class_vectors, prompts
 from verdict.clip.probes.zero_shot import scaled_logits
 from verdict.model.changes import PICTURE_CHANGES
-from verdict.model.distance import neighbour_distance
+from verdict.stats.neighbours import neighbour_distance
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import CLIP_ANSWERS, DISTANCES, QUESTIONS, RECORDED_RUN, VIEWS
 
