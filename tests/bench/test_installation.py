@@ -67,7 +67,8 @@ def test_a_number_may_move_by_what_it_is(fields, expected):
     [
         ("a.ratio", "value", 0.61 + 0.049, 0),
         ("a.ratio", "value", 0.61 - 0.051, 1),
-        ("a.ratio", "low", 0.44, 1),
+        ("a.ratio", "low", 0.5 - 0.099, 0),
+        ("a.ratio", "low", 0.5 - 0.101, 1),
         ("a.ratio", "n", 255, 1),
         ("b.big", "value", 117.0001, 0),
         ("b.big", "value", 118.0, 1),
