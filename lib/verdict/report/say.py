@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAX_SVG_BYTES = 150_000
 MAX_ROWS = 300
 PNG_DPI = 160
-MAX_PNG_BYTES = 200_000  # of a drawing; beyond it, 256 colours have to do
+MAX_PNG_BYTES = 120_000  # of a drawing; beyond it, 256 colours have to do
 CSS_DPI = 96
 FEW = 4  # images of a gallery that are kept apart
 
