@@ -6,7 +6,7 @@ import contextlib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,10 +56,13 @@ def page_evidence(site: Site) -> Known:
     return {e.name: _evidence(e) for e in site.executions if e.name in pages}
 
 
-def render_index(site: Site, evidence: Known, *, refused: Sequence[str] = (), attribution: str = "") -> str:
+def render_index(
+    site: Site, evidence: Known, *, refused: Sequence[str] = (), attribution: str = "", explained: Collection[str] = ()
+) -> str:
     """HTML of the index; the first level-1 heading of its text is the title, attribution says whose data this is.
 
-    `evidence` is that of `page_evidence`.
+    `evidence` is that of `page_evidence`; `explained` are anchors of the terms that other pages lead to; the glossary
+    holds these and the index's own.
     RenderError if the text cannot be rendered although every stage has run.
     """
     executions = site.executions
@@ -89,7 +92,7 @@ def render_index(site: Site, evidence: Known, *, refused: Sequence[str] = (), at
         provenance=provenance(latest, executions),
         commits=sorted({str(e.run["commit"])[:12] for e in ran if e.run.get("commit")}),
         level=site.params.statistics.level if site.params else None,
-        glossary=glossary,
+        glossary=[term for term in glossary if term.name in explainer.told or term.anchor in explained],
         attribution=attribution,
     )
 

@@ -27,6 +27,7 @@ ATTRIBUTION = "attribution.txt"
 # Which pages a build left, with what each was made from, beside the results.
 PAGES = "pages.json"
 INDEX = "index"
+_EXPLAINED = re.compile(r'href="index\.html#(term-[^"]+)"')
 _SENTENCE = re.compile(r".*?(?:[？؟]|[.?!](?=[ *_]|$))")
 
 
@@ -74,8 +75,10 @@ def build_site(profile: str, *, only: str | None = None, copy: Path | None = Non
         if known["made_from"] != made_from or not _stand(target, known["files"]):
             known = _made(execution, site, errors, target) | {"made_from": made_from}
         pages[execution.name] = known
+    texts = [path.read_text(encoding="utf-8") for path in target.glob("*.html") if path.stem != INDEX]
+    explained = {anchor for text in texts for anchor in _EXPLAINED.findall(text)}
     evidence = page_evidence(site)
-    index = render_index(site, evidence, refused=errors, attribution=_attribution(executions))
+    index = render_index(site, evidence, refused=errors, attribution=_attribution(executions), explained=explained)
     review, lists = _review(site, page_cards(site, evidence), errors), _checklists(site, errors)
     made = {"review": review, "checklists": lists, INDEX: index}
     for name, page in made.items():
