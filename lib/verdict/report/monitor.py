@@ -11,7 +11,7 @@ from verdict.base.artifacts import write_bytes, write_text
 from verdict.base.params import load_params
 from verdict.pages.monitor import load
 from verdict.report.exporter import render_page
-from verdict.report.site import page_of_file
+from verdict.report.site import build_site, page_of_file
 from verdict.workflow.run import run_stage
 from verdict.workflow.stages import MONITOR
 
@@ -25,6 +25,8 @@ def render_monitor(profile: str, log: Path, labels: Path | None = None) -> Path:
     write_text(target / f"{MONITOR}.html", render_page(page.execution, page.site))
     for name, content in page.site.files.items():
         write_bytes(target / name, content)
+    if (target / "index.html").is_file():
+        build_site(profile, only="index")  # whose glossary holds the terms that this page leads to
     return target / f"{MONITOR}.html"
 
 
