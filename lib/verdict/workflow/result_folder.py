@@ -116,20 +116,19 @@ def publish(folder: Path, home: Path) -> bool:
     (folder / HELD).unlink(missing_ok=True)
     own = artifacts.read_json(folder / TWIN)
     while True:
-        other = _whole(home)
-        if other is not None and other["inputs"] == own["inputs"] and _agree(other, own):
-            if _put_record_back(home):
-                return False
-            continue
-        retire(home)
         try:
             os.rename(folder, home)
         except OSError as error:
-            # Another execution has published since.
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            # Something is there: perhaps what another execution has published since.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
-            continue
-        return True
+        else:
+            return True
+        other = _whole(home)
+        if other is None or other["inputs"] != own["inputs"] or not _agree(other, own):
+            retire(home)
+        elif _put_record_back(home):
+            return False
 
 
 def retire(home: Path) -> None:
