@@ -10,6 +10,7 @@ from verdict.base.artifacts import canonical_json, relative
 from verdict.workflow.code_digest import code_digest, library_files, page_files
 from verdict.workflow.execution import load_execution
 from verdict.base.params import load_params
+from verdict.workflow.remaining import longest_ways
 from verdict.workflow.stage_parameters import resolved
 
 PROFILE = config.get("profile", "digits")
@@ -22,26 +23,24 @@ SPECS = stages.specs_for(PARAMS)
 PYTHON = "exec " + shlex.quote(sys.executable).replace("{", "{{").replace("}", "}}")
 RUN = f"{PYTHON} -m verdict.workflow.warm verdict.workflow.run"
 SHARDS = PARAMS.execution.feature_shards
+WAYS = longest_ways(PARAMS, PROFILE)
 
 
 def record(name, trial=None):
     return f"work/{PROFILE}/" + "/".join(filter(None, [name, trial])) + "/run.json"
 
 
-def records(name):
-    return [record(name, trial) for trial in stages.instances(PARAMS, name)]
+def records(name, trial=None):
+    return [record(*execution) for execution in stages.upstream(PARAMS, name, trial)]
 
 
 def upstream(name):
     shards = [f"work/{PROFILE}/{stages.shard_folder(k, SHARDS)}/run.json" for k in range(SHARDS)]
-    own = shards if name == stages.FEATURES and SHARDS > 1 else []
-    return [path for need in stages.spec(name, PARAMS).needs for path in records(need)] + own
+    return records(name) + (shards if name == stages.FEATURES and SHARDS > 1 else [])
 
 
 def parent_of(w):
-    parent = PARAMS.trial(w.trial).parent
-    own = [record("01_data"), record(stages.FEATURES), record("02_warmup")]
-    return own + ([] if parent == "warmup" else [record(stages.TRIAL_STAGE, parent)])
+    return records(stages.TRIAL_STAGE, w.trial)
 
 
 def trial_upstream(w):
@@ -96,6 +95,7 @@ rule trial:
         f"work/{PROFILE}/{stages.TRIAL_STAGE}/{{trial}}/run.json",
     wildcard_constraints:
         trial="[a-z][a-z0-9_]*",
+    priority: lambda w: WAYS[stages.label(stages.TRIAL_STAGE, w.trial)]
     resources:
         **asks(stages.TRIAL_STAGE),
     shell:
@@ -115,6 +115,7 @@ if PARAMS.execution.seeds_apart:
         wildcard_constraints:
             trial="[a-z][a-z0-9_]*",
             seed="[0-9]+",
+        priority: lambda w: WAYS[stages.label(stages.TRIAL_STAGE, w.trial)]
         resources:
             **asks(stages.TRIAL_STAGE),
         shell:
@@ -125,7 +126,7 @@ if SHARDS > 1 and stages.FEATURES in {spec.name for spec in SPECS}:
 
     rule feature_shard:
         input:
-            records("01_data"),
+            record("01_data"),
         params:
             code=code_digest(stages.FEATURES),
             asked=asked(stages.FEATURES),
@@ -133,6 +134,7 @@ if SHARDS > 1 and stages.FEATURES in {spec.name for spec in SPECS}:
             f"work/{PROFILE}/{stages.shard_folder('{k}', SHARDS)}/run.json",
         wildcard_constraints:
             k="[0-9]+",
+        priority: WAYS[stages.FEATURES]
         resources:
             **asks(stages.FEATURES),
         shell:
@@ -154,6 +156,7 @@ for spec in SPECS:
             asked=asked(spec.name),
         output:
             record(spec.name),
+        priority: WAYS[spec.name]
         resources:
             **asks(spec.name),
         shell:

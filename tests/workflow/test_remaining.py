@@ -7,7 +7,7 @@ from verdict.base import paths
 from verdict.base.artifacts import write_json, write_run, write_text
 from verdict.base.params import load_params
 from verdict.workflow import stages
-from verdict.workflow.remaining import TIMES, keep_times, remaining, times_of
+from verdict.workflow.remaining import TIMES, keep_times, longest_ways, remaining, times_of
 
 
 @pytest.fixture
@@ -54,3 +54,17 @@ def test_the_last_run_here_comes_before_the_copy_in_git(params):
 def test_times_that_cannot_be_read_stop_no_run(params, content):
     write_text(paths.work_dir("smoke") / TIMES, content)
     assert remaining(params, "smoke", 1) == ""
+
+
+def test_whoever_more_waits_for_goes_first(params):
+    write_json(paths.published_dir("smoke") / TIMES, {"features": 30.0, "03_staged_unfreezing vision1_augmented": 90.0})
+    ways = longest_ways(params, "smoke")
+    assert ways.keys() == {stages.label(*execution) for execution in stages.executions(params)}
+    # Selection and the four pages after it take a second each, as do the warm-up and the parent of the slowest trial.
+    assert ways["13_reproducibility"] == 1.0
+    after = ways["04_model_selection"]
+    assert ways["03_staged_unfreezing vision1_augmented"] == 90.0 + after
+    assert ways["03_staged_unfreezing image_only"] == 1.0 + after
+    assert ways["03_staged_unfreezing frozen"] == 1.0 + 90.0 + after
+    assert ways["01_data"] == 1.0 + ways["features"] == 1.0 + 30.0 + 1.0 + ways["03_staged_unfreezing frozen"]
+    assert ways["10_clip_probes"] < ways["clip_embeddings"] < ways["features"]

@@ -1,9 +1,13 @@
-"""How long a report still takes, by how long its stages took the last time: here, or when the copy in git was made."""
+"""How long a report still takes, and what of it cannot wait, by how long its stages took the last time.
+
+That is the last run here or, before there is one, that of the copy in git.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
+from graphlib import TopologicalSorter
 from typing import Any
 
 from verdict.base import artifacts, paths
@@ -31,6 +35,22 @@ def _known(profile: str) -> dict[str, float]:
             found = artifacts.read_json(folder / TIMES)
             return {label: float(time) for label, time in found.items() if isinstance(time, int | float)}
     return {}
+
+
+def longest_ways(params: Params, profile: str) -> dict[str, float]:
+    """Seconds from the start of each execution, by label, to the end of the report, were there a core for every job.
+
+    Whoever has the longest way goes first: list scheduling by critical path (Graham 1969). A stage whose time is not
+    known takes a second, so that what others wait for still comes before what none waits for.
+    """
+    seconds = _known(profile)
+    needs = {execution: stages.upstream(params, *execution) for execution in stages.executions(params)}
+    ways = dict.fromkeys(needs, 0.0)
+    for execution in reversed([*TopologicalSorter(needs).static_order()]):
+        ways[execution] += seconds.get(stages.label(*execution), 1.0)
+        for need in needs[execution]:
+            ways[need] = max(ways[need], ways[execution])
+    return {stages.label(*execution): way for execution, way in ways.items()}
 
 
 def remaining(params: Params, profile: str, cores: int) -> str:

@@ -199,6 +199,15 @@ def executions(params: Params) -> list[tuple[str, str | None]]:
     return [(spec.name, trial) for spec in specs_for(params) for trial in instances(params, spec.name)]
 
 
+def upstream(params: Params, name: str, trial: str | None = None) -> list[tuple[str, str | None]]:
+    """(stage, trial) of each execution whose results one reads; of the trials, a trial reads its parent alone."""
+    if trial is None:
+        return [(need, one) for need in spec(name, params).needs for one in instances(params, need)]
+    parent = params.trial(trial).parent
+    own = [("01_data", None), (FEATURES, None), (WARMUP_STAGE, None)]
+    return own + ([] if parent == "warmup" else [(name, parent)])
+
+
 def plans(params: Params) -> list[tuple[int, int]]:
     """Distinct (vision_blocks, text_blocks) that features are needed for, the warm-up's (0, 0) included."""
     return sorted({(0, 0), *((trial.vision_blocks, trial.text_blocks) for trial in params.training.trials)})
