@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import tiny_network as tiny
-from verdict.model.direct import DirectSuffix
-from verdict.model.network import FreezePlan, apply_plan, build_suffix
+from verdict.model.direct import DirectSuffix, encode_images, encode_words
+from verdict.model.network import FreezePlan, apply_plan, build_suffix, text_prefix, vision_prefix
 
 PLANS = [(0, 0), (0, 1), (0, 3), (1, 0), (2, 2)]
 IMAGE_ROWS, TEXT_ROWS = np.array([0, 2, 1, 1, 3], np.int32), np.array([0, 0, 2, 1, 1], np.int32)
@@ -82,3 +82,21 @@ def test_a_mean_over_masks_is_near_the_logit_without(network):
     attention._dropout, many = rate, np.stack(means)
     error = many.std(axis=0, ddof=1) / np.sqrt(len(many))
     assert (np.abs(many.mean(axis=0) - direct.predict_on_batch(inputs)[:, 0]) < 5 * error).all()
+
+
+@pytest.mark.parametrize("depths", [[0], [1], [0, 2], [1, 3]])
+def test_prefixes_are_those_of_the_keras_graphs(network, depths):
+    rng = np.random.default_rng(5)
+    pixels = rng.normal(size=(3, *network.vision.input_shape[1:])).astype(np.float32)
+    mask = (np.arange(network.sequence_length) < [[2], [4], [3]]).astype(np.int32)
+    words = {"token_ids": rng.integers(5, 9, mask.shape).astype(np.int32), "padding_mask": mask}
+    for build, encode, inputs in ((vision_prefix, encode_images, pixels), (text_prefix, encode_words, words)):
+        expected = build(network, depths).predict_on_batch(inputs)
+        for one, other in zip(encode(network, depths, "float32", inputs), np_list(expected), strict=True):
+            assert one.shape == other.shape and one.dtype == np.float32
+            assert one == pytest.approx(other, abs=1e-6 * max(1.0, float(np.abs(other).max())))
+        assert {found.dtype for found in encode(network, depths, "float16", inputs)} == {np.dtype(np.float16)}
+
+
+def np_list(found):
+    return found if isinstance(found, list) else [found]

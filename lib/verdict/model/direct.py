@@ -1,13 +1,14 @@
-"""The suffix as one function of torch tensors: what the Keras graph of `build_suffix` computes, with less around it.
+"""Prefixes and suffix as functions of torch tensors: what the Keras graphs of `network` compute, with less around it.
 
-Half of a step on small batches went into Keras' calls of single layers. Of the last text block only the [CLS] token is
-computed, because the head reads no other; and words that every sentence of a batch pads are left out.
+Half of a step on small batches went into Keras' calls of single layers, and a third of encoding. Of the last text block
+only the [CLS] token is computed, because the head reads no other; and words that every sentence of a batch pads are
+left out of the suffix.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,36 @@ class DirectSuffix:
         """Logits as an array, in inference mode."""
         with torch.inference_mode():
             return self(inputs).cpu().numpy()
+
+
+def encode_images(network: Network, depths: Sequence[int], dtype: str, pixels: np.ndarray) -> list[np.ndarray]:
+    """Image tokens before the last blocks, as many as each depth says: what `vision_prefix` gives, in a type."""
+    encoder, embed = network.vision.get_layer("vit_encoder"), network.vision.get_layer("vit_patching_and_embedding")
+    whole = len(network.vision_layers)
+    with torch.inference_mode():
+        states = [embed(pixels)]
+        for block in network.vision_layers[: whole - min(depths)]:
+            states.append(_vision_block(block, states[-1], _kept))
+        return _stored([states[whole - n] if n else _norm(encoder.layer_norm, states[-1]) for n in depths], dtype)
+
+
+def encode_words(
+    network: Network, depths: Sequence[int], dtype: str, words: Mapping[str, np.ndarray]
+) -> list[np.ndarray]:
+    """Hidden states of words, what `text_prefix` gives, in a type; at depth 0 that of [CLS] alone."""
+    embed, whole = network.text.get_layer("token_and_position_embedding"), len(network.text_layers)
+    with torch.inference_mode():
+        states = [_norm(network.text.get_layer("embeddings_layer_norm"), embed(words["token_ids"]))]
+        mask = torch.as_tensor(words["padding_mask"], device=states[0].device)[:, None, None].bool()
+        for number, block in enumerate(network.text_layers[: whole - min(depths)], start=1):
+            n_asked = 1 if number == whole else network.sequence_length
+            states.append(_text_block(block, states[-1], mask, _kept, n_asked=n_asked))
+        return _stored([states[whole - n] for n in depths], dtype)
+
+
+def _stored(states: list[Tensor], dtype: str) -> list[np.ndarray]:
+    """Arrays of a type that is taken where the states are, so that less is copied from a GPU."""
+    return [state.to(getattr(torch, dtype)).cpu().numpy() for state in states]
 
 
 def _kept(x: Tensor, rate: float) -> Tensor:

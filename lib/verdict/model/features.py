@@ -25,12 +25,14 @@ from verdict.base.labels import Split
 from verdict.base.params import ModelParams, PhotometricParams
 from verdict.data.images import ImageStore
 from verdict.model import augment
-from verdict.model.backend import has_gpu, keras, keras_hub, set_threads
+from verdict.model.backend import IS_TORCH, has_gpu, keras, keras_hub, set_threads
 from verdict.model.network import FreezePlan, Network, build_network, text_prefix, vision_prefix
 from verdict.workflow import stages
 from verdict.workflow.place import n_processors
 from verdict.workflow.stage import Stage
 
+# What gives an array for each depth from a batch of pixels or words.
+Prefix = Callable[[Any], list[np.ndarray]]
 # What a pair of which one side is blank has for a hypothesis.
 EMPTY_TEXT = ""
 # Batches that are decoded while a GPU computes; a CPU is busy with its own batch.
@@ -176,7 +178,7 @@ def encode(
     for plan in plans:
         plan.check(network)
 
-    def write(kind: str, files: list[str], prefix: keras.Model, n: int, passes: list[Callable[[slice], Any]]) -> None:
+    def write(kind: str, files: list[str], frozen: Prefix, n: int, passes: list[Callable[[slice], Any]]) -> None:
         """Write what a prefix gives for n inputs, a file for each of its outputs; one pass after the other."""
         if shards:
             for file in files:
@@ -188,7 +190,7 @@ def encode(
         done = np.cumsum([part.stop - part.start for _, part in own])
         with contextlib.ExitStack() as stack:
             appends = [stack.enter_context(npy_rows(out / file, int(done[-1]))) for file in files if own]
-            encoded = _encoded(prefix, [partial(*job) for job in own], files, params.feature_dtype)
+            encoded = _encoded(frozen, [partial(*job) for job in own], files)
             for so_far, blocks in zip(done, encoded, strict=True):
                 for append, block in zip(appends, blocks, strict=True):
                     append(block)
@@ -196,15 +198,17 @@ def encode(
 
     image_ids = list(pd.unique(pairs["image_id"]))
     write_parquet(out / "images.parquet", pd.DataFrame({"image_id": image_ids}))
+    # What a GPU computes in fewer bits, Keras' policy says.
+    prefix = partial(_prefix, network, dtype=params.feature_dtype, is_direct=IS_TORCH and policy == "float32")
     depths, plain = sorted({plan.vision_blocks for plan in plans}), partial(_pixels, encoders, images, image_ids)
     files = [f"image_tokens_{depth}.npy" for depth in depths]
-    write("images", files, vision_prefix(network, depths), len(image_ids), [plain])
+    write("images", files, prefix("vision", depths), len(image_ids), [plain])
     if views:
         shown = list(pd.unique(pairs.loc[pairs["split"] == Split.TRAIN, "image_id"]))
         write_parquet(out / "views.parquet", pd.DataFrame({"image_id": shown}))
     for depth, n_views in sorted(views.items()):
         passes = [partial(_augmented_pixels, encoders, images, shown, photometric, v + 1) for v in range(n_views)]
-        write("views", [f"image_views_{depth}.npy"], vision_prefix(network, [depth]), len(shown), passes)
+        write("views", [f"image_views_{depth}.npy"], prefix("vision", [depth]), len(shown), passes)
 
     texts = [*map(str, pd.unique(pairs["hypothesis"])), EMPTY_TEXT]
     pieces = encoders.pieces(texts)
@@ -215,7 +219,7 @@ def encode(
     depths = sorted({plan.text_blocks for plan in plans})
     words = [lambda part: {"token_ids": token_ids[part], "padding_mask": padding_mask[part]}]
     files = [f"hidden_{depth}.npy" for depth in depths]
-    write("hypotheses", files, text_prefix(network, depths), len(hypotheses), words)
+    write("hypotheses", files, prefix("text", depths), len(hypotheses), words)
     lengths = np.asarray([len(found) + 2 for found in pieces[:-1]])
     return {
         "n_images": len(image_ids),
@@ -236,17 +240,25 @@ def _augmented_pixels(
     return encoders.unit_pixels(augment.photometric(unit, image_ids[part], ranges, view=view))
 
 
-def _encoded(
-    prefix: keras.Model, loads: list[Callable[[], Any]], files: list[str], dtype: str
-) -> Iterator[list[np.ndarray]]:
-    """What a prefix gives for batches of inputs, an array for each of the files that its outputs go to."""
+def _prefix(network: Network, side: str, depths: list[int], dtype: str, *, is_direct: bool) -> Prefix:
+    """The frozen part of one side, cut at some depths; its outputs have the stored type."""
+    if is_direct:
+        from verdict.model.direct import encode_images, encode_words
+
+        return partial({"vision": encode_images, "text": encode_words}[side], network, depths, dtype)
+    prefix = {"vision": vision_prefix, "text": text_prefix}[side](network, depths)
     # The output takes the stored type where it is computed, so that less is copied from a GPU.
     stored = keras.Model(prefix.input, [keras.layers.Identity(dtype=dtype)(output) for output in prefix.outputs])
+    return lambda inputs: keras.tree.flatten(stored.predict_on_batch(inputs))
+
+
+def _encoded(frozen: Prefix, loads: list[Callable[[], Any]], files: list[str]) -> Iterator[list[np.ndarray]]:
+    """What a prefix gives for batches of inputs, an array for each of the files that its outputs go to."""
     for loaded in ahead(loads, DECODED_AHEAD * has_gpu()):
-        blocks = keras.tree.flatten(stored.predict_on_batch(loaded))
+        blocks = frozen(loaded)
         for file, block in zip(files, blocks, strict=True):
-            if dtype != "float32" and not np.isfinite(block).all():
-                raise ValueError(f"{file}: values beyond {dtype}; set model.feature_dtype to float32")
+            if not np.isfinite(block).all():
+                raise ValueError(f"{file}: values beyond {block.dtype}; set model.feature_dtype to float32")
         yield blocks
 
 
