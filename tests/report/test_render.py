@@ -259,7 +259,7 @@ def test_the_main_figure_stands_beside_the_answer(tmp_path):
     live = write_notebook(tmp_path / "05_test.ipynb", cells)
     done = write_notebook(tmp_path / "executed.ipynb", [code("x = 1", outputs=[figure_output()])])
     page = page_text(live, done, {}, Numbers(), Site("demo"))
-    marks = ('class="top two"', "<p>So.</p>", 'id="figure-05-line"', 'id="method"', "stands beside the answer")
+    marks = ('class="top two"', "<p>So.</p>", 'id="figure-05-line"', 'id="method"', "Shown beside the answer")
     places = [page.index(mark) for mark in marks]
     assert places == sorted(places) and page.count('id="figure-05-line"') == 1
     assert 'class="top two"' not in page_of(tmp_path, [markdown("So.", "answer")])

@@ -37,7 +37,7 @@ from verdict.report.provenance import provenance
 
 MAX_DATA_URI = 30_000
 HIDDEN_TAG = "remove-cell"
-MOVED = '<p class="not-run"><a href="#answer">What this cell shows stands beside the answer.</a></p>'
+MOVED = '<p class="not-run"><a href="#answer">Shown beside the answer.</a></p>'
 _FORMATTER = HtmlFormatter(nowrap=True, classprefix="k-")
 _LEXER = PythonLexer()
 
