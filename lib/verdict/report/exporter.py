@@ -30,7 +30,7 @@ from verdict.report.conditions import chosen_text
 from verdict.report.evidence import find_exhibits
 from verdict.report.executions import Execution, merged_numbers
 from verdict.report.glossary import Explainer, load_glossary
-from verdict.report.markdown import Markdown, address, number_anchor
+from verdict.report.markdown import Markdown, address, number_anchor, paragraphs, slugify
 from verdict.report.notebook import Cell, RenderError, matched
 from verdict.report.outputs import OutputRenderer, environment
 from verdict.report.provenance import provenance
@@ -85,6 +85,8 @@ class Page:
         self.markdown = Markdown(self.numbers, folder=execution.live.parent, pages=pages)
         self.explainer = Explainer(load_glossary())
         self.outputs = OutputRenderer(self.markdown, self._download, has_claims=bool(execution.claims))
+        of_notebook = {one.name for one in site.executions if one.notebook == execution.notebook}
+        self.first = next((link for link in site.links if link.name in of_notebook), None)
 
     def _download(self, name: str, content: bytes) -> str:
         if len(content) <= MAX_DATA_URI:
@@ -128,9 +130,20 @@ class Page:
     def _html(self, cell: Cell, done: Cell | None) -> str:
         if cell.kind == "code":
             return "".join(self.outputs.render(output) for output in (done.outputs if done else ()))
-        source = chosen_text(cell.source, self.numbers)
+        source = chosen_text(self._told_once(cell.source), self.numbers)
         found = self.explainer.explained(self.markdown.render(source, attachments=cell.attachments))
         return f'<section class="prose">{found}</section>\n' if found.strip() else ""
+
+    def _told_once(self, text: str) -> str:
+        """A text cell whose method, if it is the same on all pages of its notebook, is told on the first of them."""
+        if self.first is None or self.first.name == self.execution.name:
+            return text
+        heading = text.partition("## ")[2].partition("\n")[0]
+        place = f"{self.first.href}#{slugify(heading)}" if heading else self.first.href
+        told = f"**Method.** As on [{self.first.title}]({place})."
+        return "\n\n".join(
+            told if part.startswith("**Method.**") and "{" not in part else part for part in paragraphs(text)
+        )
 
     def context(self) -> dict[str, Any]:
         """What the template shows around the cells, once these are known."""

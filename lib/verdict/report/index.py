@@ -80,7 +80,7 @@ def render_index(
         banners=index_banners(site, refused),
         parts=parts,
         targets=targets(site),
-        claims=[(_claim_title(site, execution), _counted(execution.claims), rows) for execution, rows in claims],
+        claims=[(_claim_title(site, execution), rows) for execution, rows in claims],
         failing=[row for _, rows in claims for row in rows if row["mark"] == "fails"],
         counted=_counted([claim for execution in ran for claim in execution.claims]),
         pipeline=draw_pipeline(_nodes(executions)),
