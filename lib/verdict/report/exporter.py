@@ -7,6 +7,7 @@ as the report.
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import itertools
 from collections.abc import Iterable, Sequence
@@ -30,7 +31,7 @@ from verdict.report.conditions import chosen_text
 from verdict.report.evidence import find_exhibits
 from verdict.report.executions import Execution, merged_numbers
 from verdict.report.glossary import Explainer, load_glossary
-from verdict.report.markdown import Markdown, address, number_anchor, paragraphs, slugify
+from verdict.report.markdown import Markdown, MarkdownError, address, number_anchor, paragraphs, slugify
 from verdict.report.notebook import Cell, RenderError, matched
 from verdict.report.outputs import OutputRenderer, environment
 from verdict.report.provenance import provenance
@@ -130,20 +131,28 @@ class Page:
     def _html(self, cell: Cell, done: Cell | None) -> str:
         if cell.kind == "code":
             return "".join(self.outputs.render(output) for output in (done.outputs if done else ()))
-        source = chosen_text(self._told_once(cell.source), self.numbers)
+        source = self._told_once(cell.source)
         found = self.explainer.explained(self.markdown.render(source, attachments=cell.attachments))
         return f'<section class="prose">{found}</section>\n' if found.strip() else ""
 
-    def _told_once(self, text: str) -> str:
-        """A text cell whose method, if it is the same on all pages of its notebook, is told on the first of them."""
+    def _told_once(self, source: str) -> str:
+        """A text cell as its conditions choose; a method that the notebook's first page tells too is a link to it."""
+        text = chosen_text(source, self.numbers)
         if self.first is None or self.first.name == self.execution.name:
             return text
+        theirs = []
+        with contextlib.suppress(MarkdownError):
+            theirs = [part for part in paragraphs(chosen_text(source, self._of_first)) if "{{" not in part]
         heading = text.partition("## ")[2].partition("\n")[0]
         place = f"{self.first.href}#{slugify(heading)}" if heading else self.first.href
         told = f"**Method.** As on [{self.first.title}]({place})."
-        return "\n\n".join(
-            told if part.startswith("**Method.**") and "{" not in part else part for part in paragraphs(text)
-        )
+        parts = paragraphs(text)
+        return "\n\n".join(told if one.startswith("**Method.**") and one in theirs else one for one in parts)
+
+    @functools.cached_property
+    def _of_first(self) -> Numbers:
+        executions = self.site.executions
+        return merged_numbers(executions, next(one for one in executions if one.name == self.first.name))
 
     def context(self) -> dict[str, Any]:
         """What the template shows around the cells, once these are known."""
