@@ -243,7 +243,7 @@ def test_layers_hold_the_states_of_their_own_pairs(frozen, pairs):
     stage = SimpleNamespace(pairs=lambda split: table[table["split"] == split].reset_index(drop=True))
     test = interpretation.observe(frozen, stage.pairs("test"))
     layers = interpretation.labelled_layers(stage, frozen, test)
-    assert tuple(layers) == interpretation.LAYERS
+    assert list(layers) == list(interpretation.LAYERS)
     everything = interpretation.observe(frozen, table)
     for name, parts in layers.items():
         for split, part in zip(("val", "calib", "test"), parts, strict=True):

@@ -254,12 +254,29 @@ def test_the_answer_stands_at_the_top(tmp_path):
     assert page.index("How good is it?</h1>") < page.index("75.0 % [74.0, 76.0]") < page.index('id="method"')
 
 
+def test_a_method_is_told_on_the_first_page_of_its_notebook(tmp_path):
+    names = ("05_test", "05_test-clip")
+    site = Site("demo", links=[Link(name, f"<{name}>") for name in names])
+    known = {"notebook": "05_test", "status": "done", "run": record(), "numbers": sample_numbers()}
+    site.executions = [Execution(name=name, **known) for name in names]
+    own = "**Method.** Of {{ test.accuracy }}."
+    live = [markdown("## How it is\n\n**Method.** Twice.\n\nOnce."), markdown("**Method.** Bare."), markdown(own)]
+    live.append(markdown("**Method.** It is {% if test.accuracy.value < 0 %}bad{% else %}good{% endif %}."))
+    for name in names:
+        write_notebook(tmp_path / name / "05_test.ipynb", [TITLE, *live, code("x = 1")])
+    first, second = (Reader(page_of(tmp_path / n, live, site=site, name=n, notebook="05_test")) for n in names)
+    assert "Method. Twice." in first.words and "Method. Bare." in first.words and "As on" not in first.words
+    assert "Twice" not in second.words and "Bare" not in second.words and "Once." in second.words
+    assert second.words.count("As on <05_test>") == 2 + 1 and "Of 75.0 % [74.0, 76.0]" in second.words
+    assert {a["href"] for a in second.all("a")} >= {"05_test.html#how-it-is", "05_test.html"}
+
+
 def test_the_main_figure_stands_beside_the_answer(tmp_path):
     cells = [TITLE, markdown("## Method"), code("x = 1", "main"), markdown("So.", "answer")]
     live = write_notebook(tmp_path / "05_test.ipynb", cells)
     done = write_notebook(tmp_path / "executed.ipynb", [code("x = 1", outputs=[figure_output()])])
     page = page_text(live, done, {}, Numbers(), Site("demo"))
-    marks = ('class="top two"', "<p>So.</p>", 'id="figure-05-line"', 'id="method"', "stands beside the answer")
+    marks = ('class="top two"', "<p>So.</p>", 'id="figure-05-line"', 'id="method"', "Shown beside the answer")
     places = [page.index(mark) for mark in marks]
     assert places == sorted(places) and page.count('id="figure-05-line"') == 1
     assert 'class="top two"' not in page_of(tmp_path, [markdown("So.", "answer")])

@@ -83,6 +83,13 @@ def test_a_long_table_is_cut_and_says_so(shown):
     assert payload["csv"].count("\n") == 307 + 1
 
 
+def test_a_table_may_show_its_first_rows_alone(shown):
+    speaking.show_table(pd.DataFrame({"x": [1, 3, 2]}), caption="Rows.", sort_key="-x", first=2)
+    payload = shown[0][MIME]
+    assert [row[0][1] for row in payload["rows"]] == [3, 2] and payload["csv"].split() == ["x", "3", "2", "1"]
+    assert payload["caption"] == "Rows. Sorted by x, descending. The first 2 of 3 rows; the download has all."
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

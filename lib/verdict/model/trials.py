@@ -252,8 +252,8 @@ def shuffle_images(pairs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFram
 
 
 def describe(stage: Stage) -> pd.DataFrame:
-    """The trial's configuration as a table of names and values."""
-    content = stage.trial.model_dump(mode="json")
+    """The trial's configuration as a table of names and values, without what is as by default."""
+    content = stage.trial.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
     return pd.DataFrame({"parameter": list(content), "value": [str(value) for value in content.values()]})
 
 

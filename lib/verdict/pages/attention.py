@@ -229,8 +229,7 @@ def masking_template(numbers: Numbers) -> str:
     beside = {"random": "random patches", "most_contrast": "patches of most contrast"}
     falls = {order: numbers[f"masking.{order}.fall"] for order in beside}
     parts = [
-        f"Masking what is attended {_way(falls[order])} masking as many {words}: the fall differs by "
-        f"{{masking.{order}.fall}}, the share of answers that change by {{masking.{order}.flipped}}"
+        f"Masking what is attended {_way(falls[order])} masking as many {words} (difference: {{masking.{order}.fall}})"
         for order, words in beside.items()
     ]
     beats = {order: fall.excludes(0) and fall.value > 0 for order, fall in falls.items()}
@@ -245,8 +244,8 @@ def masking_template(numbers: Numbers) -> str:
 
 def _way(fall: Number) -> str:
     if not fall.excludes(0):
-        return "is not shown to lower the probability of the answer more or less than"
-    return f"lowers the probability of the answer {'more' if fall.value > 0 else 'less'} than"
+        return "is not shown to lower the answer's probability more or less than"
+    return f"lowers the answer's probability {'more' if fall.value > 0 else 'less'} than"
 
 
 def _answers(logit: np.ndarray) -> np.ndarray:

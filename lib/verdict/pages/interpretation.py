@@ -24,8 +24,13 @@ from verdict.pages.attention import (
 from verdict.pages.representation import Labelled
 from verdict.workflow.stage import Stage
 
-# States by layer, in the order of computation: hypothesis alone, what it attended to, both, and the hidden layer.
-LAYERS = ("take_cls_token", "xattn", "xattn_norm", "mlp_1")
+# Layers whose states are kept, in the order of computation, in the words of the page.
+LAYERS = {
+    "take_cls_token": "the hypothesis alone",
+    "xattn": "what it attends to in the image",
+    "xattn_norm": "both together",
+    "mlp_1": "the hidden layer before the logit",
+}
 N_FILL_IMAGES = 256
 
 

@@ -28,7 +28,7 @@ class Exhibit:
 
 @dataclass(frozen=True)
 class PageExhibits:
-    """What a page shows: exhibits by file name, its answer (what it said, and text cells), and its counts.
+    """What a page shows: exhibits by file name, and its answer (what it said, and text cells).
 
     `drawn` are its figures and galleries, in their order, but the main one first.
     """
@@ -36,8 +36,6 @@ class PageExhibits:
     by_file: Mapping[str, Exhibit]
     answer: tuple[Mapping[str, Any] | str, ...]
     drawn: tuple[Exhibit, ...]
-    n_figures: int
-    n_tables: int
     live: Sequence[Cell]
 
     def of(self, claim: Claim) -> Exhibit:
@@ -75,4 +73,4 @@ def find_exhibits(live: Sequence[Cell], done: Mapping[int, Cell]) -> PageExhibit
                 drawn.insert(0 if "main" in cell.tags else len(drawn), exhibit)
             by_file.setdefault(str(payload.get("file") or ""), exhibit)
     by_file.pop("", None)
-    return PageExhibits(by_file, tuple(answer), tuple(drawn), counts["figure"], counts["table"], live)
+    return PageExhibits(by_file, tuple(answer), tuple(drawn), live)

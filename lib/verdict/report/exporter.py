@@ -7,6 +7,7 @@ as the report.
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import itertools
 from collections.abc import Iterable, Sequence
@@ -30,14 +31,14 @@ from verdict.report.conditions import chosen_text
 from verdict.report.evidence import find_exhibits
 from verdict.report.executions import Execution, merged_numbers
 from verdict.report.glossary import Explainer, load_glossary
-from verdict.report.markdown import Markdown, address, number_anchor
+from verdict.report.markdown import Markdown, MarkdownError, address, number_anchor, paragraphs, slugify
 from verdict.report.notebook import Cell, RenderError, matched
 from verdict.report.outputs import OutputRenderer, environment
 from verdict.report.provenance import provenance
 
 MAX_DATA_URI = 30_000
 HIDDEN_TAG = "remove-cell"
-MOVED = '<p class="not-run"><a href="#answer">What this cell shows stands beside the answer.</a></p>'
+MOVED = '<p class="not-run"><a href="#answer">Shown beside the answer.</a></p>'
 _FORMATTER = HtmlFormatter(nowrap=True, classprefix="k-")
 _LEXER = PythonLexer()
 
@@ -85,6 +86,8 @@ class Page:
         self.markdown = Markdown(self.numbers, folder=execution.live.parent, pages=pages)
         self.explainer = Explainer(load_glossary())
         self.outputs = OutputRenderer(self.markdown, self._download, has_claims=bool(execution.claims))
+        of_notebook = {one.name for one in site.executions if one.notebook == execution.notebook}
+        self.first = next((link for link in site.links if link.name in of_notebook), None)
 
     def _download(self, name: str, content: bytes) -> str:
         if len(content) <= MAX_DATA_URI:
@@ -128,9 +131,28 @@ class Page:
     def _html(self, cell: Cell, done: Cell | None) -> str:
         if cell.kind == "code":
             return "".join(self.outputs.render(output) for output in (done.outputs if done else ()))
-        source = chosen_text(cell.source, self.numbers)
+        source = self._told_once(cell.source)
         found = self.explainer.explained(self.markdown.render(source, attachments=cell.attachments))
         return f'<section class="prose">{found}</section>\n' if found.strip() else ""
+
+    def _told_once(self, source: str) -> str:
+        """A text cell as its conditions choose; a method that the notebook's first page tells too is a link to it."""
+        text = chosen_text(source, self.numbers)
+        if self.first is None or self.first.name == self.execution.name:
+            return text
+        theirs = []
+        with contextlib.suppress(MarkdownError):
+            theirs = [part for part in paragraphs(chosen_text(source, self._of_first)) if "{{" not in part]
+        heading = text.partition("## ")[2].partition("\n")[0]
+        place = f"{self.first.href}#{slugify(heading)}" if heading else self.first.href
+        told = f"**Method.** As on [{self.first.title}]({place})."
+        parts = paragraphs(text)
+        return "\n\n".join(told if one.startswith("**Method.**") and one in theirs else one for one in parts)
+
+    @functools.cached_property
+    def _of_first(self) -> Numbers:
+        executions = self.site.executions
+        return merged_numbers(executions, next(one for one in executions if one.name == self.first.name))
 
     def context(self) -> dict[str, Any]:
         """What the template shows around the cells, once these are known."""

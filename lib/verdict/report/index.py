@@ -80,7 +80,7 @@ def render_index(
         banners=index_banners(site, refused),
         parts=parts,
         targets=targets(site),
-        claims=[(_claim_title(site, execution), _counted(execution.claims), rows) for execution, rows in claims],
+        claims=[(_claim_title(site, execution), rows) for execution, rows in claims],
         failing=[row for _, rows in claims for row in rows if row["mark"] == "fails"],
         counted=_counted([claim for execution in ran for claim in execution.claims]),
         pipeline=draw_pipeline(_nodes(executions)),
@@ -173,34 +173,31 @@ def _evidence(execution: Execution) -> PageExhibits | None:
 
 def _claims(site: Site, execution: Execution, known: Known) -> Iterator[dict[str, Any]]:
     numbers = merged_numbers(site.executions, execution) if execution.claims else Numbers()
-    page, evidence = address(execution.name) if execution.name in known else "", known.get(execution.name)
+    page = address(execution.name) if execution.name in known else ""
     for claim in execution.claims:
         row = claim_row(claim, numbers)
         row["statement"] += f" ({execution.variant})" if execution.variant else ""
         yield row | {
             "key": f"{execution.name}#claim-{claim.id}",
             "page": page,
-            "short": execution.notebook.partition("_")[0],
-            "href": f"{page}#claim-{claim.id}" if evidence else page,
-            "evidence": evidence.of(claim) if evidence else Exhibit(),
+            "href": f"{page}#claim-{claim.id}" if known.get(execution.name) else page,
         }
 
 
 def _answer(evidence: PageExhibits | None, known: Numbers, pages: tuple[str, ...]) -> str:
-    """The answer of a page as HTML, without the anchors that belong to the page itself.
+    """The first paragraph of a page's answer as HTML, without the anchors that belong to the page itself.
 
     What was said carries its numbers; a text cell takes them from those known. One that names a number which is not
     there yet waits for it.
     """
-    parts = []
-    for told in evidence.answer if evidence else ():
-        is_text = isinstance(told, str)
-        numbers = known if is_text else numbers_from_json(told["numbers"])
-        page = Markdown(numbers, mentioned=set(numbers), pages=pages)
-        with contextlib.suppress(MarkdownError):
-            source = chosen_text(told, numbers) if is_text else told["template"]
-            parts.append(page.render(source, short=not is_text))
-    return "".join(parts)
+    told = evidence.answer[0] if evidence and evidence.answer else ""
+    is_text = isinstance(told, str)
+    numbers = known if is_text else numbers_from_json(told["numbers"])
+    page = Markdown(numbers, mentioned=set(numbers), pages=pages)
+    with contextlib.suppress(MarkdownError):
+        source = chosen_text(told, numbers) if is_text else told["template"]
+        return page.render(next(iter(paragraphs(source)), ""), short=not is_text)
+    return ""
 
 
 def _counted(claims: Sequence[Claim]) -> str:
@@ -318,7 +315,7 @@ def page_cards(site: Site, evidence: Known, chosen: Sequence[str] = ()) -> list[
             numbers = merged_numbers(site.executions, execution)
             drawn = shown.drawn if shown else ()
             main = next((e for e in drawn if e.data[MIME].get("file") in chosen), next(iter(drawn), None))
-            groups[key] = _group(link, execution, shown) | {
+            groups[key] = _group(link, execution) | {
                 "thumbnail": _thumbnail(main, f"t{len(groups)}-"),
                 "answer": "" if execution.is_trial else _answer(shown, numbers, tuple(links)),
             }
@@ -337,15 +334,13 @@ def _thumbnail(main: Exhibit | None, prefix: str) -> str:
     return ""
 
 
-def _group(link: Link, execution: Execution, evidence: PageExhibits | None) -> dict[str, Any]:
+def _group(link: Link, execution: Execution) -> dict[str, Any]:
     """The entry of a page, still without its executions."""
-    counts = {"figure": evidence.n_figures, "table": evidence.n_tables} if evidence else {}
     return {
         "title": link.title.removesuffix(f" ({execution.variant})") if execution.is_trial else link.title,
         "question": link.question,
         "href": link.href,
         "holds": _counted(execution.claims),
-        "shows": ", ".join(f"{n} {kind}{'' if n == 1 else 's'}" for kind, n in counts.items() if n),
         "elapsed_s": 0.0,
         "runs": [],
         "n_left_out": 0,

@@ -52,15 +52,21 @@ def say(template: str, numbers: Numbers, *, is_alarm: bool = False) -> None:
 
 
 def show_table(
-    table: pd.DataFrame, *, caption: str, sort_key: str | None = None, file: str = "", is_of_claims: bool = False
+    table: pd.DataFrame,
+    *,
+    caption: str,
+    sort_key: str | None = None,
+    file: str = "",
+    first: int = MAX_ROWS,
+    is_of_claims: bool = False,
 ) -> None:
     """Display a data frame as a captioned, sortable table that can be downloaded.
 
     Columns `x`, `x_low`, `x_high` become one column "0.81 [0.79, 0.83]"; cells may be `Number`; a named index becomes
     the first columns. The caption says what the rows are, on which split, which n, which interval; `sort_key` is a
     column, descending with a leading "-", and the caption says so; `file` (`05_by_family.csv`) names download and
-    anchor. A page with a section of claims leaves a table out that `is_of_claims`. ValueError for an empty caption, or
-    a key that is no column.
+    anchor. Rows beyond the `first` are in the download alone, and the caption says so. A page with a section of claims
+    leaves a table out that `is_of_claims`. ValueError for an empty caption, or a key that is no column.
     """
     if not caption.strip():
         raise ValueError("a table needs a caption: what the rows are, which split, which n")
@@ -70,9 +76,9 @@ def show_table(
         way = "descending" if sort_key.startswith("-") else "ascending"
         caption = f"{caption.rstrip().rstrip('.')}. Sorted by {humanise(sort_key.lstrip('-'))}, {way}."
     csv = _as_csv(table)
-    if len(table) > MAX_ROWS:
-        caption = f"{caption} The first {MAX_ROWS} of {len(table):,} rows; the download has all."
-    columns, rows = _cells(table.head(MAX_ROWS))
+    if len(table) > first:
+        caption = f"{caption.rstrip().rstrip('.')}. The first {first} of {len(table):,} rows; the download has all."
+    columns, rows = _cells(table.head(first))
     payload = {"kind": "table", "caption": caption, "columns": columns, "rows": rows, "csv": csv, "file": file}
     payload |= {"role": "claims"} if is_of_claims else {}
     plain = "\n".join(" | ".join(cell[0] if isinstance(cell, list) else cell for cell in row) for row in rows)
