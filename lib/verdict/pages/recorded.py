@@ -86,6 +86,21 @@ def splits_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def worth_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
+    """How often the first model's bare answers are right, by class: answer, n, right (interval over groups), of val.
+
+    No rows where it said more than that.
+    """
+    table = found.judged[found.judged["split"] == Split.VAL]
+    answer, rows = top_class(logits_of(table)), []
+    for k, name in enumerate(stage.classes if len(table) else ()):
+        own = table[answer == k]
+        hit = (own["y_true"] == k).to_numpy(dtype=float)
+        right = stage.resampler(own["group_id"]).mean(hit, span=SHARE) if len(own) else NOTHING
+        rows.append({"answer": name, "n": len(own)} | bounded({"right": right}))
+    return pd.DataFrame(rows)
+
+
 def examples(stage: Stage, found: RecordedSet) -> dict[str, Any]:
     """Images and titles of some cases of test, drawn at random, as a gallery shows them; none without images."""
     is_shown = (found.pairs["split"] == Split.TEST) & found.pairs["image_id"].isin(list(found.images))
