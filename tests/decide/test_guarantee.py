@@ -248,7 +248,7 @@ def test_an_error_that_only_doubles_is_seen_about_as_well_as_by_who_knew_when():
     at_once = breach_p_values(wrong[300:], ones[300:], 0.05)[-1]
     later = breach_p_values(wrong, ones, 0.05)[-1]
     seen = [float((p_values <= 0.05).mean()) for p_values in (known, at_once, later)]
-    assert seen[0] > 0.84 and seen[1] > seen[0] - 0.1 and seen[2] > 0.47, seen
+    assert seen[0] > 0.84 and seen[1] > seen[0] - 0.15 and seen[2] > 0.54, seen
 
 
 def test_a_group_that_errs_together_is_one_bet():
@@ -282,9 +282,9 @@ def test_pairs_of_a_group_that_err_apart_are_seen_as_soon_as_rows():
 
 
 def test_gamblers_by_hand():
-    """One bet that doubles; two fifths begin with the first round, and few with the second."""
+    """One bet that doubles; three tenths begin with the first round, and few with the second."""
     p_values = Gamblers(1).play(np.full((2, 1), 2.0))
-    waiting = 0.6 / (1 + np.log1p(np.array([1, 2]) / 400))
+    waiting = 0.5 * np.array([0.999, 0.998]) + 0.2 / (1 + np.log1p(np.array([0.001, 0.002])))
     first, second = 1 - waiting[0], waiting[0] - waiting[1]
     wealth = [2 * first + waiting[0], 4 * first + 2 * second + waiting[1]]
     assert p_values.tolist() == pytest.approx([1 / one for one in wealth])

@@ -27,8 +27,8 @@ EXACT, BETTING = "exact binomial test", "betting test over groups"
 N_STEPS = 100
 # What an error rate is tested against: so many times the one that is in question; half of the stake is on its double.
 WORSE, BETTER = (1.5, 2.0, 2.0, 3.0), (0.0, 0.25, 0.5)
-# Of the gamblers so many begin at once; the others wait, half of them for more than about 700 rounds.
-AT_ONCE, WAITING = 0.4, 400
+# Of the gamblers so many begin at once, and so many by and by in the first rounds; the others some time later.
+AT_ONCE, EARLY, ROUNDS = 0.3, 0.5, 1000
 # How likely a plan's promise shall come true.
 POWER = 0.8
 
@@ -167,9 +167,10 @@ class Gamblers:
     """The mean wealth of gamblers who play the same bets, but begin at different rounds, since nobody knows when.
 
     Where no bet wins in expectation it ever exceeds 1 / p with probability p at most, however often it is looked at. A
-    share `AT_ONCE` of the gamblers begins with the first round, and after t rounds (1 - AT_ONCE) / (1 + log(1 + t /
-    WAITING)) still hold their stake. Not beginning at once costs about log(t) + 2 log(log t) of log wealth, where
-    beginning too early costs all. With `is_at_once` all begin with the first round.
+    share `AT_ONCE` of the gamblers begins with the first round, `EARLY` evenly over the first `ROUNDS`; of the rest 1 /
+    (1 + log(1 + t / ROUNDS)) still hold their stake after t rounds. Not beginning at once costs about the logarithm of
+    ROUNDS, or later of t log²(t), of log wealth, where beginning too early costs all. With `is_at_once` all begin with
+    the first round.
 
     Ville's inequality; Vovk (2021), Testing randomness online, Statistical Science 36, section 5, and Shin, Ramdas and
     Rinaldo (2024), E-detectors, New England Journal of Statistics in Data Science 2, section 3, on when to begin.
@@ -186,7 +187,9 @@ class Gamblers:
         """
         found = np.empty(factors.shape[:-1])
         played = np.arange(self.n_rounds, self.n_rounds + len(factors) + 1)
-        shares = np.where(played, (1 - AT_ONCE) / (1 + np.log1p(played / WAITING)), 1.0) * (not self._is_at_once)
+        late = (1 - AT_ONCE - EARLY) / (1 + np.log1p(played / ROUNDS))
+        waiting = np.where(played, EARLY * np.maximum(1 - played / ROUNDS, 0) + late, 1.0)
+        shares = waiting * (not self._is_at_once)
         for place, factor in enumerate(factors):
             # Beyond 1e300 a wealth says nothing more, and must not become infinite.
             self._wealth = np.minimum((self._wealth + shares[place] - shares[place + 1]) * factor, 1e300)
