@@ -10,6 +10,7 @@ from PIL import Image
 from verdict.base.labels import class_names, vote_columns
 from verdict.base.params import load_params
 from verdict.data.own.answer_table import build
+from verdict.data.own.answers import worth_of
 from verdict.decide.sets import conformal_quantile
 from verdict.decide.signals import composite, entropy_confidence, max_probability
 from verdict.decide.temperature import Temperature
@@ -157,6 +158,53 @@ def test_several_models_answer_the_same_pairs(read):
         read(table)
     with pytest.raises(ValueError, match=r"1 pairs are not answered by every model, the first is line 2$"):
         read(table[:-1], models=("b", "a"))
+
+
+def test_bare_answers_are_worth_what_rows_of_their_own_say(read):
+    """A part of calib's images says how often each class's answer is right, and does nothing else."""
+    word = np.where(LOGITS.argmax(axis=1) == 0, "Yes.", "no")
+    table = without_log_probs(model_answer=word)
+    found = read(table)
+    by_split = found.pairs.groupby("split")["image_id"].nunique()
+    assert by_split.to_dict() == {"val": 4, "calib": 11, "test": 15} and found.pairs["image_id"].nunique() == N_IMAGES
+    logits, y_true = logits_of(found.judged), found.judged["y_true"].to_numpy()
+    tells = (found.judged["split"] == "val").to_numpy()
+    np.testing.assert_array_equal(logits[~tells].max(axis=0), worth_of(logits[tells] > 0, y_true[tells]))
+    assert ((logits > 0).sum(axis=1) == 1).all() and len(np.unique(logits, axis=0)) == 2
+    split = np.array(["val", "test", "calib"])[np.arange(N) % N_IMAGES % 3]
+    own = read(table.assign(split=split))
+    assert (own.pairs["split"] == "val").sum() == (split == "val").sum(), "rows of val that there are serve"
+    assert "left_out_val" not in own.files
+    other = pd.concat([table.assign(model="a"), table.assign(model="b", model_answer="yes")], ignore_index=True)
+    both = read(other, models=("a", "b")).predictions.groupby("seed")["logit_0"].max()
+    assert both[0] == logits[:, 0].max() != both[1]
+
+
+def saved_features(folder, ids, values, **others):
+    np.savez(folder / "seen.npz", pair_id=np.array(ids), features=values, **others)
+    return {"features": "seen.npz"}
+
+
+def test_what_the_model_saw_is_found_by_pair(read, tmp_path):
+    ids, values = [f"p{k}" for k in range(N)], RNG.normal(size=(N + 1, 3))
+    options = saved_features(tmp_path, [*ids, "another"][::-1], values[::-1])
+    found = read(rows(id=ids), **options)
+    np.testing.assert_array_equal(found.features, values[[int(one[1:]) for one in found.pairs["pair_id"]]])
+    assert read(rows(id=ids)).features is None
+
+
+@pytest.mark.parametrize(
+    ("ids", "values", "message"),
+    [
+        (["p0"] * N, np.ones((N, 2)), r"seen\.npz: row 1 \(counted from 0\): the pair 'p0' comes twice"),
+        ([f"q{k}" for k in range(N)], np.ones((N, 2)), r"seen\.npz: 120 pairs have no features, .*a\.csv|line"),
+        ([f"p{k}" for k in range(N)], np.zeros((N, 2)), r"seen\.npz: features must be finite and not all zero; 120"),
+        ([f"p{k}" for k in range(N)], np.ones((N, 2))[:5], r"seen\.npz: features must be numbers of shape \(120, d\)"),
+    ],
+)
+def test_features_that_cannot_be_used_are_refused(read, tmp_path, ids, values, message):
+    with pytest.raises(ValueError, match=message):
+        read(rows(id=[f"p{k}" for k in range(N)]), **saved_features(tmp_path, ids, values))
 
 
 def test_images_are_found_and_named(read, tmp_path):

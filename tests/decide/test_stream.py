@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from simulated_stage import KEPT, make_stage
 from verdict.base.labels import class_names
-from verdict.decide.log.cases import numbered_lines
+from verdict.decide.log.cases import logits_of_cases, numbered_lines
 from verdict.decide.log.explain import explain_item
 from verdict.decide.log.log import find_item, read_log
 from verdict.decide.log.replay import replay_log
@@ -195,6 +196,14 @@ def test_every_form_of_an_answer_gives_the_same_decisions(report, tmp_path):
     with pytest.raises(ValueError, match=r"log-probabilities are at most 0.*new.jsonl, line 601"):
         run(stored, rows, tmp_path / "other.jsonl")
     assert len((tmp_path / "other.jsonl").read_bytes().splitlines()) == 600
+
+
+def test_a_bare_answer_is_worth_what_the_report_found_and_nothing_where_more_was_given(report):
+    rows = [{"given": {"model_answer": word}, "place": f"new.jsonl, line {k}"} for k, word in enumerate(("no", "Yes"))]
+    _, fault = logits_of_cases(rows, report[1])
+    assert "line 0: column 'model_answer': a bare answer, and the policy was tuned with more" in str(fault)
+    logits, fault = logits_of_cases(rows, replace(report[1], worth=np.array([0.7, 1.5])))
+    assert logits.tolist() == [[0.0, 1.5], [0.7, 0.0]] and fault is None
 
 
 class Pipe(io.BytesIO):

@@ -7,6 +7,7 @@ import pytest
 
 from verdict.base.artifacts import write_text
 from verdict.base.params import load_params
+from verdict.decide.guarantee import breach_p_values
 from verdict.decide.log.items import DecidedBatch, iter_items
 from verdict.decide.log.log import write_log
 from verdict.decide.policy import Decision, Policy
@@ -122,10 +123,30 @@ def test_a_broken_promise_is_told_with_when_and_a_kept_one_is_not(tmp_path, stag
     assert stage.numbers["monitor.stream_p"].value == 1.0
 
 
+def test_the_power_that_is_told_is_that_of_the_page_s_own_test(tmp_path, stage):
+    """What is simulated for a break is what breaks do; Wald's test, who knows all about it, comes sooner."""
+    truth = write_decisions(tmp_path / "log.jsonl", n=3001, error=0.02, dates=False)
+    found = study(stage, tmp_path, tmp_path / "log.jsonl", truth)
+    monitor.promise_table(stage, found)
+    table = monitor.power_table(stage, found).set_index("error")
+    assert table.index.tolist() == pytest.approx([0.075, 0.1, 0.15])
+    shares = table[["within_100", "within_300", "within_1000"]].to_numpy()
+    assert (np.diff(shares, axis=1) >= 0).all() and (np.diff(shares, axis=0) >= 0).all() and shares[2, 1] > 0.95
+    assert (table["within_300"] <= table["known_300"]).all()
+    seen = stage.numbers["monitor.seen"]
+    assert seen.low < seen.value == table["within_300"].iloc[1] < seen.high
+    rng, known = np.random.default_rng(6), found.known[found.known["is_drawn"]]
+    past = np.repeat(known["is_wrong"].to_numpy()[:, None], 400, axis=1)
+    wrong = np.vstack([past, rng.random((300, 400)) < 0.1])
+    alone = (breach_p_values(wrong, np.ones(wrong.shape), 0.05)[-1] <= 0.05).mean()
+    assert abs(alone - seen.value) < 0.15, "groups of two, whose bets are bounded by both"
+
+
 def test_without_labels_nothing_is_known(tmp_path, stage):
     write_decisions(tmp_path / "log.jsonl")
     found = monitor.read(stage, str(tmp_path / "log.jsonl"), "")
-    assert monitor.promise_table(stage, found).empty and np.isnan(stage.numbers["monitor.breach_p"].value)
+    assert monitor.promise_table(stage, found).empty and len(monitor.power_table(stage, found)) == 3
+    assert np.isnan(stage.numbers["monitor.breach_p"].value)
     assert "monitor.accuracy" not in stage.numbers and monitor.period_table(stage, found)["labelled"].sum() == 0
     assert len(monitor.next_table(stage, found)) == found.auto["is_drawn"].sum()
 

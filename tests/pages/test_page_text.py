@@ -364,6 +364,7 @@ CASES = [
     ),
     (LOGITS, READ, {}, "No row of one split occurs again in another. Nobody's answers", "tune the policy", "**"),
     (LOGITS, READ, {"data.n_shared_rows": 2}, "**2 rows of one split occur again in another.**", "No row"),
+    (LOGITS, READ, {"data.n_shared_rows": NOTHING}, "Most rows equal others", "No row", "occur again in"),
     (LOGITS, READ, {"data.people.accuracy": UP}, "No row", "Nobody's answers"),
     (LOGITS, READ, {"data.n_tuning": 4}, "4 of its rows, drawn at random, tune the policy"),
     (NOTICING, STRANGE, {"foreign.n_halves": 2}, "lies farther from train than", "calib"),

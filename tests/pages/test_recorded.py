@@ -191,6 +191,23 @@ def test_rows_that_any_two_splits_share_are_counted(stage, tmp_path):
     assert stage.claim("alone", "No row occurs again", "data.n_shared_rows", "<=", 0).holds is False
 
 
+def test_rows_of_few_values_share_nothing_that_tells_and_are_worth_what_val_says(stage):
+    found = recorded.read(stage)
+    columns = [name for name in found.predictions if name.startswith("logit_")]
+    logits, answer = found.predictions[columns].to_numpy(), logits_of(found.predictions).argmax(axis=1)
+    bare = found.predictions.assign(**dict(zip(columns, (np.eye(len(columns))[answer] * 1.5).T, strict=True)))
+    coarse = RecordedSet(found.pairs, bare, found.files)
+    assert "shared_rows" not in recorded.overlap_table(stage, coarse)
+    assert stage.claim("alone", "No row occurs again", "data.n_shared_rows", "<=", 0).holds is None
+    assert recorded.worth_table(stage, coarse).empty, "no row of val"
+    told = RecordedSet(found.pairs, bare.replace({"split": {"calib": "val"}}), found.files)
+    table, is_val = recorded.worth_table(stage, told), (bare["split"] == "calib").to_numpy()
+    assert table["n"].tolist() == np.bincount(answer[is_val], minlength=len(NAMES)).tolist()
+    hit = logits.argmax(axis=1) == found.predictions["y_true"]
+    assert table["right"].tolist() == pytest.approx([hit[is_val & (answer == k)].mean() for k in range(len(NAMES))])
+    assert (table["right_low"] < table["right"]).all()
+
+
 def test_groups_are_counted_where_the_data_name_them(stage):
     named = stage.params.data.recorded.model_copy(update={"group": "site"})
     found = recorded.read(stage)

@@ -184,15 +184,18 @@ class RecordedParams(Model):
 
 
 class AnswersParams(Model):
-    """What anybody's model said of pairs: one table, and the folder of the images, "" where there is none.
+    """What anybody's model said of pairs: one table, the folder of the images, and an npz of what the model saw of
+    each pair; "" where there is none.
 
     `classes` are named by id, none being entailment and contradiction; `form` is found where it is auto. `columns` maps
     a name that is known to the table's own. Of several `models` the first is judged. `fractions` divide the groups
-    where there is no column split; rows dated `independent_from` or later are another distribution.
+    where there is no column split; rows dated `independent_from` or later are another distribution. `worth_share` of
+    calib's groups tell how often a bare answer of each class is right.
     """
 
     table: str
     images: str
+    features: str
     classes: tuple[Annotated[str, Field(min_length=1, max_length=60)], ...]
     form: Literal["auto", "logits", "log_probs", "top_k", "probs", "samples", "answer"]
     columns: dict[str, str]
@@ -203,6 +206,7 @@ class AnswersParams(Model):
     independent_from: Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$")]
     smallest_prob: Annotated[float, Field(ge=1e-300, le=0.01)]
     tuning_share: Fraction
+    worth_share: Fraction
     allow_small: bool
     allow_missing_images: bool
 
@@ -240,7 +244,7 @@ class DataParams(Model):
         own = self.recorded
         named = {"csv": (self.csv.table, self.csv.images)}
         named["recorded"] = (own.val, own.test, own.independent, own.human_counts)
-        named["answers"] = (self.answers.table, self.answers.images)
+        named["answers"] = (self.answers.table, self.answers.images, self.answers.features)
         return tuple(filter(None, named.get(self.source, ())))
 
     @property

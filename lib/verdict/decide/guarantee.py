@@ -25,8 +25,10 @@ from verdict.decide.people import hash_ids
 
 EXACT, BETTING = "exact binomial test", "betting test over groups"
 N_STEPS = 100
-# What an error rate is tested against: so many times the one that is in question.
-WORSE, BETTER = (1.5, 2.0, 3.0, 5.0), (0.0, 0.25, 0.5)
+# What an error rate is tested against: so many times the one that is in question; half of the stake is on its double.
+WORSE, BETTER = (1.5, 2.0, 2.0, 3.0), (0.0, 0.25, 0.5)
+# Of the gamblers so many begin at once, and so many by and by in the first rounds; the others some time later.
+AT_ONCE, EARLY, ROUNDS = 0.3, 0.5, 1000
 # How likely a plan's promise shall come true.
 POWER = 0.8
 
@@ -165,11 +167,13 @@ class Gamblers:
     """The mean wealth of gamblers who play the same bets, but begin at different rounds, since nobody knows when.
 
     Where no bet wins in expectation it ever exceeds 1 / p with probability p at most, however often it is looked at. A
-    share 1 / log2(t + 1) - 1 / log2(t + 2) of the gamblers begins with round t = 1, 2, …; the others hold their stake.
-    Not beginning at once costs about log(t) + 2 log(log t) of log wealth, where beginning too early costs all. With
-    `is_at_once` all begin with the first round.
+    share `AT_ONCE` of the gamblers begins with the first round, `EARLY` evenly over the first `ROUNDS`; of the rest 1 /
+    (1 + log(1 + t / ROUNDS)) still hold their stake after t rounds. Not beginning at once costs about the logarithm of
+    ROUNDS, or later of t log²(t), of log wealth, where beginning too early costs all. With `is_at_once` all begin with
+    the first round.
 
-    Ville's inequality; Vovk (2021), Testing randomness online, Statistical Science 36, section 5, on when to begin.
+    Ville's inequality; Vovk (2021), Testing randomness online, Statistical Science 36, section 5, and Shin, Ramdas and
+    Rinaldo (2024), E-detectors, New England Journal of Statistics in Data Science 2, section 3, on when to begin.
     """
 
     def __init__(self, n_bets: int, *shape: int, is_at_once: bool = False):
@@ -182,8 +186,10 @@ class Gamblers:
         `factors` (n, ..., n_bets) >= 0: by what each bet multiplies its stake, at most 1 in expectation.
         """
         found = np.empty(factors.shape[:-1])
-        rounds = np.arange(self.n_rounds + 1, self.n_rounds + len(factors) + 2)
-        shares = np.zeros(len(rounds)) if self._is_at_once else 1 / np.log2(rounds + 1)
+        played = np.arange(self.n_rounds, self.n_rounds + len(factors) + 1)
+        late = (1 - AT_ONCE - EARLY) / (1 + np.log1p(played / ROUNDS))
+        waiting = np.where(played, EARLY * np.maximum(1 - played / ROUNDS, 0) + late, 1.0)
+        shares = waiting * (not self._is_at_once)
         for place, factor in enumerate(factors):
             # Beyond 1e300 a wealth says nothing more, and must not become infinite.
             self._wealth = np.minimum((self._wealth + shares[place] - shares[place + 1]) * factor, 1e300)
@@ -199,9 +205,18 @@ def breach_p_values(n_wrong: np.ndarray, n_auto: np.ndarray, error: float, *, la
     `n_wrong`, `n_auto` (n, ...): of each group; `largest`: pairs of the largest group. Bets are the best ones against
     rates of `WORSE` times the limit, by gamblers who begin at all times. Returns (n, ...).
     """
-    bets = np.minimum((np.array(WORSE) - 1) / (1 - error), 0.9 / error) / largest
+    bets = _bets(WORSE, np.array([error]), np.array([error]), largest)[0]
     excess = np.asarray(n_wrong) - error * np.asarray(n_auto)
     return Gamblers(len(bets), *excess.shape[1:]).play(1 + excess[..., None] * bets)
+
+
+def _bets(times: tuple[float, ...], rates: np.ndarray, most: np.ndarray, largest: int) -> np.ndarray:
+    """Bets (n, b) against so many `times` the `rates` (n,): the best ones for pairs of a group that err apart
+    and, where there are groups, that err together. A pair costs at most `most` (n,), and no group may lose all.
+    """
+    best = np.abs(np.array(times) - 1) / (1 - rates)[:, None]
+    bets = np.concatenate([best / size for size in sorted({1, largest})], axis=1)
+    return np.minimum(bets, 0.9 / (most * largest)[:, None])
 
 
 def error_bounds(
@@ -218,8 +233,8 @@ def error_bounds(
     excess = np.asarray(n_wrong)[:, None] - rates * np.asarray(n_auto)[:, None]
     sides = []
     for sign, most, times in ((1, rates, WORSE), (-1, 1 - rates, BETTER)):
-        bets = np.minimum(np.abs(np.array(times) - 1) / (1 - rates)[:, None], 0.9 / most[:, None]) / largest
-        p_values = Gamblers(len(times), len(rates), is_at_once=True).play(1 + sign * excess[..., None] * bets)
+        bets = _bets(times, rates, most, largest)
+        p_values = Gamblers(bets.shape[1], len(rates), is_at_once=True).play(1 + sign * excess[..., None] * bets)
         shown = np.logical_and.accumulate((p_values <= (1 - confidence) / 2)[:, ::sign], axis=1)
         sides.append(shown.sum(axis=1) / len(rates))
     return sides[0], 1 - sides[1]

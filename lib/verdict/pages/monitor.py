@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +20,21 @@ from verdict.base.numbers import EXACT, SETTING, Number, named
 from verdict.base.spreadsheet import restore
 from verdict.data.own.answers import word_ids
 from verdict.data.own.tables import find_columns, listed, read_table, shown
-from verdict.decide.guarantee import breach_p_values, error_bounds
+from verdict.decide.guarantee import Gamblers, breach_p_values, error_bounds
 from verdict.decide.log.log import Item, read_log
 from verdict.decide.outcomes import complement
 from verdict.decide.people import keyed_uniform
 from verdict.decide.policy import Decision, Forced
 from verdict.pages.tables import SHARE, store_counts
-from verdict.stats.uncertainty import Interval, Resampler, with_bounds
+from verdict.stats.uncertainty import Interval, Resampler, wilson, with_bounds
 from verdict.workflow.stage import Stage
 
 AUTO = Decision.AUTO.text
 # Cases are counted by so many where the log has no dates.
 BLOCK = 1000
 COLUMNS = {"pair_id": ("pair_id", "pair", "id"), "label": ("label", "gold_label", "truth", "true_answer")}
+# How much more than is promised may be wrong from the next label on, and after how many an alarm is looked for.
+RISEN, WITHIN, N_STREAMS = (1.5, 2.0, 3.0), (100, 300, 1000), 400
 _KEPT = ("pair_id", "image_id", "group_id", "hypothesis", "date", "decision", "forced_by", "model_answer", "score")
 
 
@@ -169,6 +172,43 @@ def promise_table(stage: Stage, found: Monitored) -> pd.DataFrame:
         bounds = (float(last[name]) for name in ("error", "error_low", "error_high"))
         stage.numbers["monitor.labelled_error"] = Number(*bounds, n=int(last["labelled"]), unit="%")
     return table
+
+
+def power_table(stage: Stage, found: Monitored) -> pd.DataFrame:
+    """How soon an alarm would come if the error rate rose from the next label on, to `RISEN` times the promise.
+
+    Simulated streams go on from the labels that there are, with groups of the log's sizes whose answers err apart.
+    Returns error, and for each of `WITHIN` labels the share of streams with an alarm within so many, with Wilson's
+    interval, and `known_…`, the same for Wald's test, who is told when and to what the error rises. Numbers
+    `monitor.seen`, `.seen_by_knowing`: of the double, within `.seen_within` labels. No rows without a promise, or after
+    an alarm.
+    """
+    told = found.head.thresholds.promise
+    if told is None or stage.numbers["monitor.is_broken"].value or found.auto.empty:
+        return pd.DataFrame()
+    drawn = found.known[found.known["is_drawn"]].groupby("group_id", sort=False)["is_wrong"].agg(["sum", "count"])
+    past = [np.repeat(drawn[[name]].to_numpy(), N_STREAMS, axis=1) for name in ("sum", "count")]
+    sizes, rng, rows = found.auto.groupby("group_id")["pair_id"].count().to_numpy(), stage.rng("monitor.power"), []
+    n_auto = rng.choice(sizes, (math.ceil(1.2 * WITHIN[-1] / sizes.mean()), N_STREAMS))
+    labels, tail = n_auto.cumsum(axis=0), (1 - told.confidence) / (1 + len(told.error_by_class))
+    for rate in (times * told.error for times in RISEN if times * told.error < 1):
+        n_wrong = rng.binomial(n_auto, rate)
+        streams = (np.vstack(both) for both in zip(past, (n_wrong, n_auto), strict=True))
+        ours = breach_p_values(*streams, told.error, largest=_largest(found))[len(drawn) :]
+        ratio = ((1 - rate) / (1 - told.error)) ** (n_auto - n_wrong) * (rate / told.error) ** n_wrong
+        known = Gamblers(1, N_STREAMS, is_at_once=True).play(ratio[..., None])
+        row: dict[str, object] = {"error": rate}
+        for name, n in product(("within", "known"), WITHIN):
+            seen = (((ours if name == "within" else known) <= tail) & (labels <= n)).any(axis=0)
+            ends = wilson(seen.sum(), N_STREAMS, level=stage.params.statistics.level)
+            row |= with_bounds(f"{name}_{n}", Interval(float(seen.mean()), *ends))
+        rows.append(row)
+    for row in rows[1:2]:
+        store_counts(stage, "monitor", {"seen_within": WITHIN[1]})
+        for name, column in (("seen", "within"), ("seen_by_knowing", "known")):
+            share = Interval.from_columns(row, f"{column}_{WITHIN[1]}")
+            stage.numbers[f"monitor.{name}"] = share.number(n=N_STREAMS, unit="%")
+    return pd.DataFrame(rows)
 
 
 def _largest(found: Monitored) -> int:

@@ -86,6 +86,21 @@ def splits_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def worth_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
+    """How often the first model's bare answers are right, by class: answer, n, right (interval over groups), of val.
+
+    No rows where it said more than that.
+    """
+    table = found.judged[found.judged["split"] == Split.VAL]
+    answer, rows = top_class(logits_of(table)), []
+    for k, name in enumerate(stage.classes if len(table) else ()):
+        own = table[answer == k]
+        hit = (own["y_true"] == k).to_numpy(dtype=float)
+        right = stage.resampler(own["group_id"]).mean(hit, span=SHARE) if len(own) else NOTHING
+        rows.append({"answer": name, "n": len(own)} | bounded({"right": right}))
+    return pd.DataFrame(rows)
+
+
 def examples(stage: Stage, found: RecordedSet) -> dict[str, Any]:
     """Images and titles of some cases of test, drawn at random, as a gallery shows them; none without images."""
     is_shown = (found.pairs["split"] == Split.TEST) & found.pairs["image_id"].isin(list(found.images))
@@ -126,21 +141,22 @@ def overlap_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
 
     Returns left, right, n_left, n_right, shared_rows (rows of the right one whose logits also stand, to the last bit,
     in the left one) and shared_groups, where the data name groups; the last row holds the sums. The first sum is the
-    number `data.n_shared_rows`.
+    number `data.n_shared_rows`, not defined where most rows equal others, as bare answers do.
     """
     parts = {str(split): table for split, table in found.judged.groupby("split", sort=False)}
     counted = {split: Counter(row.tobytes() for row in logits_of(table)) for split, table in parts.items()}
     rows = []
     for left, right in combinations(parts, 2):
         row = {"left": left, "right": right, "n_left": len(parts[left]), "n_right": len(parts[right])}
-        row["shared_rows"] = sum(n for logits, n in counted[right].items() if logits in counted[left])
+        if len(set().union(*counted.values())) > len(found.judged) / 2:
+            row["shared_rows"] = sum(n for logits, n in counted[right].items() if logits in counted[left])
         if found.has_groups:
             groups = [set(parts[split]["group_id"]) for split in (left, right)]
             row["shared_groups"] = len(groups[0] & groups[1])
         rows.append(row)
     table = pd.DataFrame(rows)
     total = table[[name for name in table if name.startswith("shared_")]].sum()
-    stage.number("data.n_shared_rows", total["shared_rows"], unit="count")
+    stage.number("data.n_shared_rows", total.get("shared_rows", np.nan), unit="count")
     return pd.concat([table, pd.DataFrame([{"left": "all", "right": "two by two", **total}])], ignore_index=True)
 
 

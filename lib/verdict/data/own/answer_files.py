@@ -85,9 +85,9 @@ def read_saved(path: Path, how: How) -> Saved:
     ValueError names the file for a pickle, an array of objects, a damaged or too large file, a bad cell, values that
     are not of their form, and logits that look like something else.
     """
-    _check_bytes(path)
     if path.suffix.lower() == ".npz":
-        return _of_arrays(path, _read_npz(path), how)
+        return _of_arrays(path, read_arrays(path), how)
+    _check_bytes(path)
     return of_table(read_table(path, max_bytes=MAX_BYTES, may_nest=True), how)
 
 
@@ -191,7 +191,7 @@ def read_numbers(path: Path, class_names: Sequence[str]) -> tuple[np.ndarray, Ta
         names = [keys[key] for key in wanted] if set(wanted) <= set(keys) else table.names
         cells = _with_points(table, names)
         return np.column_stack([_numbers(table, cells[name], name) for name in names]), table
-    arrays = _read_npz(path)
+    arrays = read_arrays(path)
     if HUMAN not in arrays and len(arrays) != 1:
         raise ValueError(f"{path}: expected one array, or one called {HUMAN}, found {listed(sorted(arrays))}")
     return arrays.get(HUMAN, next(iter(arrays.values()))), None
@@ -204,7 +204,9 @@ def missing(name: str, arrays: dict[str, np.ndarray]) -> str:
     return f"there is no {name!r} among {listed(sorted(arrays))}{hint}"
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz; ValueError names the file for a pickle, and for what is damaged or too large."""
+    _check_bytes(path)
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is not an npz archive; {SAVE}")
     with zipfile.ZipFile(path) as archive:

@@ -15,7 +15,7 @@ from verdict.base.artifacts import sha256_file
 from verdict.base.labels import Split, vote_columns
 from verdict.base.params import AnswersParams
 from verdict.data.own.answer_files import HUMAN, MAX_BYTES, How, of_table
-from verdict.data.own.answers import word_ids
+from verdict.data.own.answers import ANSWER, word_ids, worth_of
 from verdict.data.own.pair_file import ALIASES
 from verdict.data.own.picture_files import found_images
 from verdict.data.own.recorded import (
@@ -24,12 +24,13 @@ from verdict.data.own.recorded import (
     check_counts,
     of_saved,
     predictions_of,
+    read_features,
     refuse_too_little,
     with_tuning,
 )
 from verdict.data.own.tables import Table, find_columns, listed, read_table, shown
 from verdict.data.pairs import first_of, make_pair_id, refuse_shared, text_problems
-from verdict.data.splits import merge_groups, split_groups
+from verdict.data.splits import carve_split, merge_groups, split_groups
 
 HOW = "; give a CSV, JSON lines or Parquet with image, hypothesis, label and what a model said: logprob_yes, prob_yes …"
 COLUMNS = {name: ALIASES[name] for name in ("image_id", "hypothesis", "split", "group_id")} | {
@@ -41,8 +42,9 @@ USED = (Split.CALIB, Split.TEST, Split.INDEPENDENT)
 
 
 def build(params: AnswersParams, classes: Sequence[str], *, seed: int) -> RecordedSet:
-    """Read the table of the parameters: pairs, predictions of each model (the seed counts them), and images.
+    """Read the table of the parameters: pairs, predictions of each model (the seed counts them), images and features.
 
+    Bare answers get the logit that they are worth by their class, as rows of val say, which do nothing else.
     FileNotFoundError, ValueError for what cannot be used: file, row, column and cause. Rows that no page reads are
     counted.
     """
@@ -60,7 +62,8 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int) -> Record
     rows = _identified(rows, path)
     images = _images(rows, path, params)
     parts = _by_model(rows, path, params.models)
-    pairs, left_out = _split(_grouped(parts[0], images), params, path, seed)
+    is_bare = saved.form.kind == ANSWER
+    pairs, left_out = _split(_grouped(parts[0], images), params, path, seed, is_bare=is_bare)
     for split in USED[:2]:
         own = pairs[pairs["split"] == str(split)]
         refuse_too_little(path, read.y_true[own.index], classes)
@@ -70,15 +73,20 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int) -> Record
     tables = []
     for k, part in enumerate(parts):
         place = part.set_index("pair_id").index.get_indexer(pairs["pair_id"])
-        at = part.index[place]
-        tables.append(predictions_of(pairs, read.y_true[at], read.logits[at], k))
+        at, tells = part.index[place], (pairs["split"] == str(Split.VAL)).to_numpy()
+        worth = worth_of(read.logits[at[tells]], read.y_true[at[tells]]) if is_bare else 1.0
+        tables.append(predictions_of(pairs, read.y_true[at], read.logits[at] * worth, k))
+    features = None
+    if params.features:
+        features = read_features(paths.needed(params.features, "data.answers.features"), pairs)
     facts = _facts(read, saved.form.names, saved.said.sd, table) | left_out
     if params.images:
         facts |= {"images": len(images), "rows_without_image": int((~pairs["image_id"].isin(images)).sum())}
     kept = [name for name in ("pair_id", "image_id", "group_id", "hypothesis", "family", "date") if name in pairs]
     pairs = pairs[[*kept, "label", "split", "is_tuning", *vote_columns(classes)]].dropna(axis="columns", how="all")
     files = pd.DataFrame([{"part": "answers", **facts}])
-    return RecordedSet(pairs.reset_index(drop=True), pd.concat(tables, ignore_index=True), files, images)
+    predictions = pd.concat(tables, ignore_index=True)
+    return RecordedSet(pairs.reset_index(drop=True), predictions, files, images, features)
 
 
 def _renamed(table: Table, columns: dict[str, str]) -> Table:
@@ -172,11 +180,12 @@ def _grouped(rows: pd.DataFrame, images: dict[str, tuple[Path, str]]) -> pd.Data
 
 
 def _split(
-    rows: pd.DataFrame, params: AnswersParams, path: Path, seed: int
+    rows: pd.DataFrame, params: AnswersParams, path: Path, seed: int, *, is_bare: bool
 ) -> tuple[pd.DataFrame, dict[str, int | str]]:
     """Rows that pages read, with their split, and how many others there are.
 
-    A column decides, in which `val` calibrates where nothing else does; else the groups are drawn.
+    A column decides, in which `val` calibrates where nothing else does; else the groups are drawn. Bare answers need
+    val: where there is none, a part of calib's groups is drawn for it.
     """
     if "split" in rows:
         split = pd.Series([_parsed(*row, path) for row in rows[["place", "split"]].itertuples(index=False)], rows.index)
@@ -187,11 +196,15 @@ def _split(
         split = pd.Series(str(Split.INDEPENDENT), rows.index, dtype="str")
         split[~later] = split_groups(rows.loc[~later, "group_id"], params.fractions, seed)
     told = {"split_by": "column" if "split" in rows else "groups"}
-    rows = rows.assign(split=split)
-    others = Counter(split[~split.isin(USED)])
     if lacking := [str(name) for name in USED[:2] if str(name) not in set(split)]:
         raise ValueError(f"{path}: no row has the split {lacking[0]}; found {dict(Counter(split))}")
-    return rows[split.isin(USED)], told | {f"left_out_{name}": n for name, n in sorted(others.items())}
+    used = (Split.VAL, *USED) if is_bare else USED
+    if is_bare and str(Split.VAL) not in set(split):
+        cut = {"source": Split.CALIB, "new": Split.VAL, "fraction": params.worth_share, "seed": seed}
+        split = carve_split(split, rows["group_id"], **cut)
+    rows = rows.assign(split=split)
+    others = Counter(split[~split.isin(used)])
+    return rows[split.isin(used)], told | {f"left_out_{name}": n for name, n in sorted(others.items())}
 
 
 def _parsed(place: str, text: str, path: Path) -> str:

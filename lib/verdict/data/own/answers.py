@@ -47,6 +47,8 @@ TOTAL = ("n_samples", "n", "k")
 WORDS = {"yes": 0, "true": 0, "entailed": 0, "no": 1, "false": 1, "contradicted": 1}
 MAX_LOGIT = 1e4
 SMALLEST = 1e-12
+# A bare answer that is right no more often than chance is still the model's answer.
+LEAST_WORTH = 1e-3
 # Probabilities that are rounded to two digits may sum to a little more or less than 1.
 ROUNDING = 0.05
 ELSEWHERE = 0.99
@@ -288,6 +290,18 @@ def _read_answers(form: Form, cells: list[Any], place: Place) -> np.ndarray:
         if cell not in known:
             known[cell] = _class_of(cell, ids, form, place, row)
     return np.eye(len(form.classes))[[known[cell] for cell in cells]]
+
+
+def worth_of(logits: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+    """Logit of a bare answer by its class, (K,), others having 0: how often it was right, Jeffreys' estimate.
+
+    `logits` (n, K): of bare answers whose truth `y_true` (n,) is known. At least `LEAST_WORTH`, so that no answer
+    becomes another one.
+    """
+    n_classes, answer = logits.shape[1], logits.argmax(axis=1)
+    n_right, n = (np.bincount(answer[rows], minlength=n_classes) for rows in (answer == y_true, slice(None)))
+    right = (n_right + 0.5) / (n + n_classes / 2)
+    return np.maximum(np.log(right * (n_classes - 1) / (1 - right)), LEAST_WORTH)
 
 
 def _class_of(word: Any, ids: Mapping[str, int], form: Form, place: Place, row: int) -> int:

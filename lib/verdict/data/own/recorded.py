@@ -18,7 +18,17 @@ from verdict.base import paths
 from verdict.base.artifacts import sha256_file
 from verdict.base.labels import Split, logit_columns, vote_columns
 from verdict.base.params import RecordedParams
-from verdict.data.own.answer_files import FEATURES, HUMAN, LABELS, How, Saved, missing, read_numbers, read_saved
+from verdict.data.own.answer_files import (
+    FEATURES,
+    HUMAN,
+    LABELS,
+    How,
+    Saved,
+    missing,
+    read_arrays,
+    read_numbers,
+    read_saved,
+)
 from verdict.data.own.answers import word_ids
 from verdict.data.own.tables import listed, shown
 from verdict.data.splits import split_groups
@@ -298,6 +308,24 @@ def _features(values: np.ndarray, n: int, place: Callable[[int], str]) -> np.nda
     if (bad := np.flatnonzero(~(np.isfinite(values).all(axis=1) & values.any(axis=1)))).size:
         raise ValueError(f"features must be finite and not all zero; {bad.size} rows are, the first is {place(bad[0])}")
     return values
+
+
+def read_features(path: Path, pairs: pd.DataFrame) -> np.ndarray:
+    """Features (n, d) of `pairs` (pair_id, place), in their order, from an npz with `pair_id` and `features`; others
+    are passed over. ValueError names the file, and the first pair that it lacks or has twice.
+    """
+    arrays = read_arrays(path)
+    with _naming(path):
+        ids = pd.Index(_wanted(arrays, "pair_id").ravel().astype(str))
+        values = _features(_wanted(arrays, FEATURES), len(ids), _row)
+        if (twice := ids.duplicated()).any():
+            raise ValueError(f"{_row(int(twice.argmax()))}: the pair {shown(ids[twice][0])} comes twice")
+        at = ids.get_indexer(pairs["pair_id"])
+        if (lacks := at < 0).any():
+            first = pairs[lacks].iloc[0]
+            what = f"{int(lacks.sum())} pairs have no features, the first is {shown(first['pair_id'])}"
+            raise ValueError(f"{what} ({first['place']} of the table)")
+    return values[at]
 
 
 def _joined_features(by_file: Mapping[Path, np.ndarray | None]) -> np.ndarray | None:

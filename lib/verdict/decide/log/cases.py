@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from pydantic import TypeAdapter
 
-from verdict.data.own.answers import find_form, said
+from verdict.data.own.answers import ANSWER, find_form, said
 from verdict.data.own.tables import listed, shown
 from verdict.data.pairs import MAX_HYPOTHESIS_CHARACTERS, make_pair_id
 from verdict.decide.log.log import reason
@@ -122,7 +122,10 @@ def logits_of_cases(rows: Rows, stored: Stored) -> tuple[np.ndarray, ValueError 
         kind = "" if stored.how.form == "auto" else stored.how.form
         form = find_form(list(first), classes, kind=kind, smallest=stored.how.smallest_prob)
         columns = {name: [row["given"].get(name) for row in rows] for name in form.names}
-        return said(form, columns, lambda row: rows[row]["place"]).logits, None
+        if (is_bare := form.kind == ANSWER) and stored.worth is None:
+            raise ValueError(f"column {form.names[0]!r}: a bare answer, and the policy was tuned with more than that")
+        logits = said(form, columns, lambda row: rows[row]["place"]).logits
+        return (logits * stored.worth if is_bare else logits), None
     except ValueError as error:
         if len(rows) == 1:
             place = rows[0]["place"]

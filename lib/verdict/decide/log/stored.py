@@ -11,6 +11,7 @@ import numpy as np
 from verdict.base.artifacts import content_hash, verify_outputs
 from verdict.base.labels import Split
 from verdict.base.params import AnswersParams, load_params
+from verdict.data.own.answers import LEAST_WORTH
 from verdict.decide.foreign import one_of_each, stream_signals
 from verdict.decide.log.log import Item, read_log
 from verdict.decide.signals import distance_confidence
@@ -29,7 +30,8 @@ class Stored:
     """What a finished report decides by: `head`, any item of its log, whose thresholds, temperature and signals stand.
 
     `names`: what the model that they were tuned for is called; `known`: what is watched of calib, a row a group;
-    `distances` (m,), or None: of val and calib from train; `how`: what answers are called and how they are read.
+    `distances` (m,), or None: of val and calib from train; `how`: what answers are called and how they are read;
+    `worth` (K,), or None: logits of bare answers, where nothing else was given.
     """
 
     head: Item
@@ -37,6 +39,7 @@ class Stored:
     known: Mapping[str, np.ndarray]
     distances: np.ndarray | None
     how: AnswersParams
+    worth: np.ndarray | None = None
 
     @cached_property
     def renamed(self) -> dict[str, str]:
@@ -79,4 +82,6 @@ def stored_of(stage: Stage, head: Item, kept: Selection) -> Stored:
     known = stream_signals(softmax(logits_of(calib) / head.temperature), foreign)
     how = stage.all_params.data.answers
     names = (*how.models[:1], kept.trial, head.model_hash)
-    return Stored(head, names, {name: column[rows] for name, column in known.items()}, distances, how)
+    told = np.unique(logits_of(calib), axis=0)
+    worth = np.maximum(told.max(axis=0), LEAST_WORTH) if len(told) <= told.shape[1] else None
+    return Stored(head, names, {name: column[rows] for name, column in known.items()}, distances, how, worth)
