@@ -12,9 +12,9 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTextC
 
 from verdict.base import paths
 from verdict.clip import SHIPPED, UNTRAINED, WHOLE
-from verdict.clip.encoder import hub
 from verdict.clip.encoder.encode import DualEncoder, feature, mixed, saved, variants, with_layers
-from verdict.clip.encoder.hub import is_reachable
+from verdict.data import hub
+from verdict.data.hub import is_reachable
 
 RNG = np.random.default_rng(7)
 IMAGES = RNG.integers(256, size=(5, 48, 48, 3), dtype=np.uint8)
