@@ -99,7 +99,7 @@ def check_inputs(params: Params) -> None:
         if not place.sha256:
             corpora.locate(clip.source, **place.model_dump())
     if clip.preset != "trained":
-        check_preset(clip.preset, clip.revision)
+        check_preset(clip.preset, clip.revision, "clip.preset")
     if answers := params.clip_robustness.assistant_answers:
         paths.needed(answers, "clip_robustness.assistant_answers")
 

@@ -78,5 +78,5 @@ def stored_of(stage: Stage, head: Item, kept: Selection) -> Stored:
     rows = one_of_each(calib["group_id"], calib["pair_id"])
     known = stream_signals(softmax(logits_of(calib) / head.temperature), foreign)
     how = stage.all_params.data.answers
-    names = (*how.models[:1], kept.trial, head.model_hash)
+    names = (*how.models[:1], *filter(None, (how.model.hub,)), kept.trial, head.model_hash)
     return Stored(head, names, {name: column[rows] for name, column in known.items()}, distances, how)
