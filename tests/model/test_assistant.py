@@ -64,10 +64,10 @@ def test_pickled_weights_and_code_beside_them_are_not_read(folder, tmp_path):
     model = AutoModelForImageTextToText.from_pretrained(folder)
     model.config.save_pretrained(tmp_path)
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="does not hold config.json and weights as safetensors"):
+    with pytest.raises(ValueError, match=r"does not hold config\.json and weights as safetensors"):
         Assistant.load(str(tmp_path))
     (tmp_path / "pytorch_model.bin").rename(tmp_path / "model.safetensors")
-    with pytest.raises(Exception, match="(?i)header|safetensors"):
+    with pytest.raises(Exception, match=r"(?i)header|safetensors"):
         Assistant.load(str(tmp_path))
     config = json.loads((tmp_path / "config.json").read_text())
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForImageTextToText": "own.Own"}}

@@ -60,7 +60,7 @@ def read(stage: Stage) -> RecordedSet:
     stage.number("data.is_bare", ANSWER in forms, kind=EXACT)
     if "model" in found.files:
         model, revision, prompt = found.files.loc[0, ["model", "revision", "prompt"]]
-        stage.numbers |= {"data.asked": named(f"{model} ({revision})"), "data.prompt": named(prompt)}
+        stage.numbers |= {"data.asked": named(f"{model} ({revision[:12]})"), "data.prompt": named(prompt)}
     counted = found.files[[name for name in COUNTED if name in found.files]].sum()
     store_counts(stage, "data", {name: n for name, n in counted.items() if n})
     if "sampling_sd" in found.files:

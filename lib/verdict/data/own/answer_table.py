@@ -95,12 +95,15 @@ def _asked(
     read: Recorded, pairs: pd.DataFrame, images: dict[str, tuple[Path, str]], params: AnswersParams, ask: Ask
 ) -> Recorded:
     """What was read, with what the model says of these pairs."""
-    asked, logits = params.model, read.logits.copy()
+    asked, folder, logits = params.model, paths.preset_folder(params.model.hub), read.logits.copy()
     form = Form(LOG_PROBS, (), class_names(), params.smallest_prob)
     said = made_of(form, ask(pairs, images), pairs["place"].tolist().__getitem__)
     logits[pairs.index] = said.logits
     told = {"stored_as": "asked", "smallest": float(said.logits.min()), "largest": float(said.logits.max())}
-    told |= {"model": asked.hub, "revision": asked.revision[:12] or "a folder", "prompt": asked.prompt}
+    model = (
+        {"model": folder.name, "revision": "a folder"} if folder else {"model": asked.hub, "revision": asked.revision}
+    )
+    told |= model | {"prompt": asked.prompt}
     told |= {name: n for name, n in said.counts.items() if name != "n_rows"}
     return replace(read, logits=logits, facts=read.facts | told)
 
