@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from tiny_assistant import WORDS, write_assistant
@@ -52,6 +53,14 @@ def test_a_template_of_its_own_is_used(folder, assistant):
     )
     assert own._prompt("red") == "<image>red ASSISTANT"
     assert not np.allclose(own.log_probs(IMAGES[:1], TEXTS[:1]), assistant.log_probs(IMAGES[:1], TEXTS[:1]))
+
+
+def test_the_mark_that_begins_a_text_stands_once(folder):
+    own = Assistant.load(str(folder))
+    own.processor.tokenizer._tokenizer.post_processor = TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+    for template in ("<image>", "<s><image>"):
+        own.processor.chat_template = f"{template}{{{{ messages[0]['content'][1]['text'] }}}}"
+        assert (own._given(IMAGES[:1], TEXTS[:1])["input_ids"] == 1).sum() == 1
 
 
 def test_a_vocabulary_without_yes_is_refused(tmp_path):

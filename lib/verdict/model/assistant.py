@@ -95,7 +95,11 @@ class Assistant:
 
     def _given(self, images: Sequence[Image.Image], texts: Sequence[str]) -> Any:
         prompts = [self._prompt(text) for text in texts]
-        given = self.processor(images=[[one] for one in images], text=prompts, padding=True, return_tensors="pt")
+        begin = self.processor.tokenizer.bos_token
+        # A template may write the mark that begins a text, which the tokenizer would write once more.
+        how = {"add_special_tokens": False} if begin and prompts[0].startswith(begin) else {}
+        seen = [[one] for one in images]
+        given = self.processor(images=seen, text=prompts, padding=True, return_tensors="pt", **how)
         return given.to(self.model.device, self.model.dtype)
 
     def _prompt(self, text: str) -> str:
