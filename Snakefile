@@ -153,7 +153,8 @@ for spec in SPECS:
         params:
             name=spec.name,
             code=code_digest(spec.name),
-            asked=asked(spec.name),
+            # A function: braces in what a person wrote (a prompt) are no wildcards.
+            asked=lambda w, name=spec.name: asked(name),
         output:
             record(spec.name),
         priority: WAYS[spec.name]

@@ -4,14 +4,16 @@ import json
 import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from mini_corpora import image_ids, write_a2, write_independent, write_snli_ve
-from report_runs import PROFILE, copy_project, environment, report
+from report_runs import PROFILE, command, copy_project, environment, report
 from report_tools import Reader, assert_links, assert_sound
+from tiny_assistant import write_assistant
 from verdict.base.numbers import Numbers
 from verdict.data.digits import digits
 from verdict.data.images import ImageStore
@@ -246,3 +248,50 @@ def test_the_worked_example_becomes_a_report(tmp_path):
         numbers["test.accuracy"].value
         == Numbers.load(root / "work" / PROFILE / "01_recorded" / "numbers.json")["data.test.accuracy"].value
     )
+
+
+ASKED_PROFILE = """
+title: A model that is asked
+data:
+  source: answers
+  answers:
+    table: "{table}"
+    images: lib/verdict/data/own/example/images
+    model: {{hub: "{hub}", prompt: "{{hypothesis}} Yes or no ?", batch: 1}}
+statistics: {{n_resamples: 100}}
+policy: {{human: {{kind: votes}}}}
+"""
+
+
+def test_a_model_that_is_asked_becomes_a_report_and_a_run_that_ended_goes_on(tmp_path):
+    """A tiny LLaVA with random weights; the table says nothing of a model."""
+    root = copy_project(tmp_path / "asked")
+    hub = write_assistant(tmp_path / "llava")
+    rows = pd.read_csv(root / "lib/verdict/data/own/example/answers.csv").head(200)
+    rows.drop(columns=["logprob_yes", "logprob_no"]).to_csv(tmp_path / "pairs.csv", index=False)
+    own = ASKED_PROFILE.format(table=tmp_path / "pairs.csv", hub=hub)
+    (root / "params" / f"{PROFILE}.yaml").write_text(own, encoding="utf-8")
+    said = root / "work" / PROFILE / "transcripts"
+
+    def lines():
+        return [line for path in said.glob("*.jsonl") for line in path.read_text("utf-8").splitlines()]
+
+    with subprocess.Popen(command(), cwd=root, env=environment(root), stderr=subprocess.DEVNULL) as first:
+        while first.poll() is None and len(lines()) < 20:
+            time.sleep(0.05)
+        first.terminate()
+    before = lines()
+    assert 20 <= len(before) < len(rows)
+    done = report(root)
+    assert done.returncode == 0, done.stderr[-4000:]
+    after = lines()
+    assert after[: len(before)] == before
+    assert len({tuple(json.loads(line)[:2]) for line in after}) == len(after) == len(rows)
+    target = root / "reports" / PROFILE
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in target.glob("*.html")}
+    assert {"index", "01_recorded", "05_test", "07_calibration", "08_policy", "09_independent_set"} <= set(pages)
+    assert_links(target)
+    told = visible(pages["01_recorded"])
+    assert "The model is llava (a folder)" in told and "Yes or no ?" in told and str(tmp_path) not in told
+    predictions = pd.read_parquet(root / "work" / PROFILE / "01_recorded" / "predictions.parquet")
+    assert sorted(predictions["logit_0"]) == sorted(json.loads(line)[2] for line in after)

@@ -19,6 +19,7 @@ from verdict.base.params import (
 
 # Rules about several values at once speak of the section that holds them.
 WHOLE = {"training.seeds": "training", "data.source": "data", "data.recorded.class_names": "data.recorded"}
+WHOLE |= {"data.answers.model.prompt": "data.answers.model"}
 WHOLE |= {"data.answers.classes": "data.answers", "data.answers.models": "data.answers"}
 WHOLE |= {"policy.human.kind": "policy.human", "policy.human.confusion": "policy.human"}
 PROFILES = sorted(path.stem for path in paths.PARAMS.glob("*.yaml") if path.stem != "rubric")
@@ -151,6 +152,10 @@ def test_every_fault_is_listed(base):
         ("data.answers.fractions", {"calib": 1.0}),
         ("data.answers.independent_from", "1 March"),
         ("data.answers.smallest_prob", 0.0),
+        ("data.answers.model.revision", "main"),
+        ("data.answers.model.batch", 0),
+        ("data.answers.model.prompt", "Is it so?"),
+        ("data.answers.model.prompt", "{hypothesis} or {hypothesis}?"),
         ("calibrate.raps_penalty", -1.0),
         ("execution.device", "tpu"),
         ("execution.threads", 0),
@@ -162,6 +167,23 @@ def test_an_impossible_value_is_refused_by_place(base, dotted, value):
     with pytest.raises(ParamsError) as caught:
         validate(changed(base, dotted, value), source="test")
     assert WHOLE.get(dotted, dotted) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"images": ""}, r"\(model\.hub\) needs images"),
+        ({"classes": ["a", "b"], "form": "probs"}, r"leave out \['classes', 'form'\]"),
+        ({"allow_missing_images": True}, r"leave out \['allow_missing_images'\]"),
+    ],
+)
+def test_a_model_that_is_asked_answers_yes_or_no_about_every_image(base, own, message):
+    answers = base["data"]["answers"]
+    asked = {"table": "t.csv", "images": "i", "model": answers["model"] | {"hub": "a/b"}}
+    sound = changed(base, "data.answers", answers | asked)
+    assert validate(sound, source="test").data.own_files == ()
+    with pytest.raises(ParamsError, match=message):
+        validate(changed(base, "data.answers", answers | asked | own), source="test")
 
 
 HUMAN = {"kind": "confusion", "accuracy": 0.9, "accuracy_on_errors": None, "clarify_accuracy": 0.8, "seed": 5}

@@ -74,43 +74,13 @@ def test_scores_by_hand():
     assert found.loc["accuracy", "value_low"] < 1 / 2 < found.loc["accuracy", "value_high"]
 
 
-@pytest.fixture(scope="module")
-def llava(tmp_path_factory):
-    """A LLaVA with random weights and some thousand parameters, saved with its processor as any other is."""
-    import torch
-    import transformers as hf
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    words = [*special.values(), "<image>", *("A", "B", "C", "What", "picture", "USER", "ASSISTANT", ":", ".")]
-    splitter = Tokenizer(models.WordLevel({word: k for k, word in enumerate(words)}, unk_token="<unk>"))
-    splitter.pre_tokenizer = pre_tokenizers.Whitespace()
-    more = {"additional_special_tokens": ["<image>"]}
-    tokenizer = hf.PreTrainedTokenizerFast(tokenizer_object=splitter, **special, **more)
-    small = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
-    vision = hf.CLIPVisionConfig(**small, num_hidden_layers=2, image_size=32, patch_size=16)
-    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    sizes = {"num_hidden_layers": 1, "num_key_value_heads": 2, "max_position_embeddings": 128, "vocab_size": len(words)}
-    text = hf.LlamaConfig(**small, **sizes, **ids)
-    torch.manual_seed(0)
-    model = hf.LlavaForConditionalGeneration(
-        hf.LlavaConfig(vision_config=vision, text_config=text, image_token_index=4)
-    )
-    own = hf.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    options = {"patch_size": 16, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
-    processor = hf.LlavaProcessor(image_processor=own, tokenizer=tokenizer, **options)
-    folder = tmp_path_factory.mktemp("llava")
-    for part in (model, processor):
-        part.save_pretrained(folder)
-    return folder
-
-
-def test_a_tiny_llava_generates_an_answer_file_that_is_read(llava, tmp_path, capsys):
+def test_a_tiny_llava_generates_an_answer_file_that_is_read(tmp_path, capsys):
     from PIL import Image
 
+    from tiny_assistant import write_assistant
     from verdict.clip.encoder import ask
 
-    rng, rows = np.random.default_rng(0), []
+    llava, rng, rows = write_assistant(tmp_path / "llava"), np.random.default_rng(0), []
     for name in (f"q{k}" for k in range(4)):
         Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
         rows.append({"question_id": name, "image": f"{name}.png", "question": assistant.question(CHOICES)})

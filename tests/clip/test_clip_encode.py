@@ -1,8 +1,6 @@
 """Dual encoders: the three ways to fill one, the traps of transformers 5, and the published shape from a folder."""
 
 import shutil
-import socket
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,9 +10,8 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTextC
 
 from verdict.base import paths
 from verdict.clip import SHIPPED, UNTRAINED, WHOLE
-from verdict.clip.encoder import hub
 from verdict.clip.encoder.encode import DualEncoder, feature, mixed, saved, variants, with_layers
-from verdict.clip.encoder.hub import is_reachable
+from verdict.data import hub
 
 RNG = np.random.default_rng(7)
 IMAGES = RNG.integers(256, size=(5, 48, 48, 3), dtype=np.uint8)
@@ -89,18 +86,6 @@ def test_a_hub_id_out_of_reach_is_refused_and_nothing_takes_its_place(monkeypatc
     for preset, message in (("openai/clip-vit-base-patch32", "needs its revision"), ("./nowhere", "and no hub id")):
         with pytest.raises(ValueError, match=message):
             DualEncoder.from_preset(preset)
-
-
-def test_whether_the_hub_answers_is_known_within_seconds(monkeypatch):
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen(1)
-        started = time.perf_counter()
-        assert not is_reachable(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.3)
-        assert time.perf_counter() - started < 5
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert not is_reachable("http://127.0.0.1:9")
 
 
 @pytest.mark.slow

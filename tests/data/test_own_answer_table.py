@@ -265,3 +265,51 @@ def test_a_file_that_is_no_parquet_and_a_nested_cell_are_refused(read, tmp_path)
         build(own, SENTENCE, seed=1)
     with pytest.raises(ValueError, match=r"a\.parquet: row 3: label"):
         read(rows(label=np.where(np.arange(N) == 2, "?", "yes")), "a.parquet")
+
+
+ASKED = {"hub": "some/model", "revision": "0" * 40, "prompt": "{hypothesis} ?", "batch": 4}
+
+
+@pytest.fixture
+def asking(read, tmp_path, monkeypatch):
+    """Read a table without answers, with images, and put its pairs to a function."""
+    (tmp_path / "images").mkdir()
+    for k in range(N_IMAGES):
+        Image.new("RGB", (3, 3), (k, 0, 0)).save(tmp_path / "images" / f"i{k}.png")
+    own = load_params("base").data.answers
+    model = own.model.model_copy(update=ASKED)
+
+    def ask_table(ask=None, **columns):
+        without_log_probs(**columns).to_csv(tmp_path / "a.csv", index=False)
+        options = {"table": "a.csv", "images": "images", "model": model}
+        return build(own.model_copy(update=options), SENTENCE, seed=1, ask=ask)
+
+    return ask_table
+
+
+def test_a_model_that_is_asked_says_what_the_same_table_holds(asking, read):
+    """Asked about the pairs that pages read, and no other; without being asked it has said nothing."""
+    split = np.where(np.arange(N) % 30 < 9, "train", np.where(np.arange(N) % 30 < 20, "calib", "test"))
+    said, put = dict(zip(rows()["hypothesis"], log_softmax(LOGITS), strict=True)), []
+
+    def ask(pairs, images):
+        put.extend(pairs["hypothesis"])
+        assert all(images[name][0].stem == name for name in pairs["image_id"])
+        assert pairs["place"].tolist() == [f"line {int(text.split()[1]) + 2}" for text in pairs["hypothesis"]]
+        return np.array([said[text] for text in pairs["hypothesis"]])
+
+    found, same = asking(ask, split=split), read(rows(split=split))
+    assert set(put) == set(found.pairs["hypothesis"]) and len(put) == (split != "train").sum()
+    pd.testing.assert_frame_equal(found.pairs, same.pairs)
+    np.testing.assert_array_equal(logits_of(found.predictions), logits_of(same.predictions))
+    facts = found.files.iloc[0]
+    assert facts["model"] == "some/model" and facts["prompt"] == "{hypothesis} ?" and facts["left_out_train"] > 0
+    assert facts["smallest"] == log_softmax(LOGITS)[split != "train"].min() and "n_undecided" not in facts
+    assert not logits_of(asking(split=split).predictions).any()
+
+
+def test_mass_elsewhere_is_counted_and_a_table_without_sentences_is_refused(asking):
+    found = asking(lambda pairs, images: np.log(np.full((len(pairs), 2), 0.3)))
+    assert found.files.loc[0, "n_elsewhere"] == N
+    with pytest.raises(ValueError, match=r"a\.csv: no column hypothesis or question to ask about"):
+        asking(hypothesis=None)

@@ -138,3 +138,15 @@ def test_the_command_line_names_notebooks(tmp_path, monkeypatch, capsys):
     assert "01_data is declared, and " in told and "05_test is declared, and " not in told
     assert main(["06_test"]) == 2 and "no notebook is called '06_test'" in capsys.readouterr().err
     assert chosen_notebooks(["notebooks/05_test.ipynb"], tmp_path) == [tmp_path / "05_test.ipynb"]
+
+
+def test_a_model_that_cannot_be_had_is_told_with_what_to_do(tmp_path, monkeypatch, capsys):
+    base = (paths.PARAMS / "base.yaml").read_text(encoding="utf-8")
+    monkeypatch.setattr(paths, "PARAMS", tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    model = f"{{hub: some/llava, revision: '{'0' * 40}'}}"
+    answers = f"{{table: t.csv, images: i, model: {model}}}"
+    (tmp_path / "base.yaml").write_text(base, encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(f"title: Mine\ndata: {{source: answers, answers: {answers}}}\n")
+    assert main(["--profile", "mine"]) == 2
+    assert "some/llava is not stored on this machine" in (told := capsys.readouterr().err) and "HF_HOME" in told

@@ -156,6 +156,14 @@ def gone(name):
 
 TABLE, IMAGES, CLASSES = ("data", "csv", "table"), ("data", "csv", "images"), ("data", "recorded", "class_names")
 # What is spoilt before the files are written, and what is said.
+
+
+def asked(**model):
+    """A profile whose model is asked; its table is not looked at before that is known to be there."""
+    wanted = {"hub": "some/llava", "revision": "0" * 40, **model}
+    return {"data": {"source": "answers", "answers": {"table": "t.csv", "images": "images", "model": wanted}}}
+
+
 BEFORE = {
     "pairs": [
         (profile(*TABLE, value="{root}/images"), "there is no file"),
@@ -229,6 +237,13 @@ ELSEWHERE = [
     ({"data": {"source": "a2"}}, r"data\.a2\.table: there is no file 'A2_train_v3\.jsonl'.* set VERDICT_DATA"),
     ({"data": {"source": "nlvr"}}, "the NLVR corpus is not here: set VERDICT_DATA"),
     ({"data": {"source": "clip"}, "clip": {"source": "imagenette"}}, "imagenette is not here"),
+    (
+        asked(),
+        r"data\.answers\.model\.hub: some/llava is not stored on this machine, and its hub .*\(hf download some/llava",
+    ),
+    (asked(revision=""), r"data\.answers\.model\.hub: 'some/llava' is neither .* needs its revision"),
+    (asked(hub="{root}"), r"data\.answers\.model\.hub: the folder .* does not hold config\.json and weights"),
+    (asked(hub="no folder"), r"'no folder' is neither shipped nor a folder, and no hub id has such a name"),
     ({"data": {"sorce": "csv"}}, r"data\.sorce: unknown key; did you mean 'source'"),
 ]
 

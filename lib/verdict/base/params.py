@@ -58,6 +58,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+Commit = Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")]
 Shares = Annotated[tuple[Fraction, ...], Field(min_length=1)]
 Range = Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ascending)]
 Own = Literal["train", "val", "calib", "test"]
@@ -183,6 +184,22 @@ class RecordedParams(Model):
             yield f"class_names must be two or more, all different, got {list(self.class_names)}"
 
 
+class AskedParams(Model):
+    """The model that is asked for answers: `hub`, an id with its `revision` (a commit) or a folder, "" for none.
+
+    `{hypothesis}` in the prompt is the sentence; so many pairs are asked together as `batch` says.
+    """
+
+    hub: str
+    revision: Commit
+    prompt: Annotated[str, Field(max_length=4000)]
+    batch: Count
+
+    def _faults(self) -> Iterator[str]:
+        if self.prompt.count("{hypothesis}") != 1:
+            yield f"prompt must hold {{hypothesis}} once, where the sentence stands, got {self.prompt!r}"
+
+
 class AnswersParams(Model):
     """What anybody's model said of pairs: one table, the folder of the images, and an npz of what the model saw of
     each pair; "" where there is none.
@@ -190,12 +207,14 @@ class AnswersParams(Model):
     `classes` are named by id, none being entailment and contradiction; `form` is found where it is auto. `columns` maps
     a name that is known to the table's own. Of several `models` the first is judged. `fractions` divide the groups
     where there is no column split; rows dated `independent_from` or later are another distribution. `worth_share` of
-    calib's groups tell how often a bare answer of each class is right.
+    calib's groups tell how often a bare answer of each class is right. Where a `model` is asked, the table says nothing
+    of one.
     """
 
     table: str
     images: str
     features: str
+    model: AskedParams
     classes: tuple[Annotated[str, Field(min_length=1, max_length=60)], ...]
     form: Literal["auto", "logits", "log_probs", "top_k", "probs", "samples", "answer"]
     columns: dict[str, str]
@@ -214,6 +233,12 @@ class AnswersParams(Model):
         for name in ("classes", "models"):
             if len(set(given := getattr(self, name))) != len(given) or (name == "classes" and len(given) == 1):
                 yield f"{name} must all be different, and classes two or more, got {list(given)}"
+        if self.model.hub:
+            apart = {"classes": (), "models": (), "form": "auto", "allow_missing_images": False}
+            if own := [name for name, default in apart.items() if getattr(self, name) != default]:
+                yield f"the model that is asked (model.hub) says yes or no of every image: leave out {own}"
+            if not self.images:
+                yield "the model that is asked (model.hub) needs images, the folder of the images"
 
 
 class DataParams(Model):
@@ -244,7 +269,8 @@ class DataParams(Model):
         own = self.recorded
         named = {"csv": (self.csv.table, self.csv.images)}
         named["recorded"] = (own.val, own.test, own.independent, own.human_counts)
-        named["answers"] = (self.answers.table, self.answers.images, self.answers.features)
+        said = self.answers
+        named["answers"] = (said.table, said.images, said.features, said.model.hub)
         return tuple(filter(None, named.get(self.source, ())))
 
     @property
@@ -573,7 +599,7 @@ class ClipParams(Model):
 
     source: Literal["digits", "cifar10", "cifar100", "imagenette", "folder", "csv"] | None
     preset: Text
-    revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")]
+    revision: Commit
     seed: Seed
     n: Annotated[dict[Own, AtLeastTwenty], _all_of(*get_args(Own))]
     n_probe: AtLeastTwenty

@@ -15,6 +15,7 @@ from verdict.base.labels import Split, vote_columns
 from verdict.base.numbers import EXACT, Number, Numbers
 from verdict.base.params import DataParams, Params
 from verdict.data.digits import digits
+from verdict.data.hub import check_asked
 from verdict.data.nlvr import corpus, nlvr
 from verdict.data.own import answer_table, csv_folder, recorded
 from verdict.data.own.pair_file import read_pair_file
@@ -38,10 +39,10 @@ def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str],
     return csv_folder.build(**own_pairs(params), out=images)
 
 
-def read_given(params: DataParams) -> recorded.RecordedSet:
+def read_given(params: DataParams, ask: answer_table.Ask | None = None) -> recorded.RecordedSet:
     """What somebody's model said, of a source where that is given: `recorded.build` or `answer_table.build`."""
     if params.source == "answers":
-        return answer_table.build(params.answers, params.classes, seed=params.seed)
+        return answer_table.build(params.answers, params.classes, seed=params.seed, ask=ask)
     return recorded.build(params.recorded, seed=params.seed)
 
 
@@ -63,10 +64,12 @@ def own_pairs(params: DataParams) -> dict[str, Any]:
 def check_inputs(params: Params) -> None:
     """Open what a profile with a source of its own names, as its first stage will; nothing is downloaded.
 
-    FileNotFoundError, ValueError for what cannot be used: file, line and cause, or parameter and cause.
+    FileNotFoundError, ConnectionError, ValueError for what cannot be used: file, line and cause, or parameter and
+    cause.
     """
     data, is_asking = params.data, params.policy.human.kind == "votes"
     if data.is_given:
+        check_asked(data)
         found = read_given(data)
         if is_asking and not set(vote_columns(data.classes)) <= set(found.pairs):
             raise ValueError(

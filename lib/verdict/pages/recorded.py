@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from verdict.base import paths
 from verdict.base.labels import Split, vote_columns
 from verdict.base.numbers import ESTIMATE, EXACT, SETTING, Number, named
 from verdict.data.images import ImageStore, write_folder_store
@@ -17,6 +18,7 @@ from verdict.data.own.answers import ANSWER
 from verdict.data.own.recorded import RecordedSet
 from verdict.data.sources import read_given
 from verdict.model.predict import DecisionRule, logits_of
+from verdict.model.transcript import said_of
 from verdict.pages.published import read_published
 from verdict.pages.tables import GAP, NOTHING, SHARE, bounded, store, store_counts
 from verdict.stats.metrics import confusion_counts, nll_of_logits
@@ -46,7 +48,8 @@ def read(stage: Stage) -> RecordedSet:
     `data.n_pairs`, `.n_classes` and `.n_tuning`.
     """
     stage.progress("reading what the model said")
-    found = read_given(stage.params.data)
+    where = {"folder": paths.transcripts(stage.profile), "threads": stage.threads, "progress": stage.progress}
+    found = read_given(stage.params.data, partial(said_of, asked=stage.params.data.answers.model, **where))
     if found.images:
         files, hashes = ({name: one[k] for name, one in found.images.items()} for k in (0, 1))
         write_folder_store(stage.path("images"), files, hashes=hashes)
@@ -55,6 +58,9 @@ def read(stage: Stage) -> RecordedSet:
     forms = [form for form in dict.fromkeys(found.files["form"]) if form in GAVE]
     stage.numbers["data.form"] = named(" and ".join(GAVE[form] for form in forms))
     stage.number("data.is_bare", ANSWER in forms, kind=EXACT)
+    if "model" in found.files:
+        model, revision, prompt = found.files.loc[0, ["model", "revision", "prompt"]]
+        stage.numbers |= {"data.asked": named(f"{model} ({revision[:12]})"), "data.prompt": named(prompt)}
     counted = found.files[[name for name in COUNTED if name in found.files]].sum()
     store_counts(stage, "data", {name: n for name, n in counted.items() if n})
     if "sampling_sd" in found.files:

@@ -20,6 +20,7 @@ from urllib.parse import unquote
 from verdict.base import paths
 from verdict.base.numbers import Number, Numbers
 from verdict.base.params import load_params
+from verdict.data.hub import check_asked
 from verdict.report.conditions import chosen_text
 from verdict.report.executions import UNDECLARED, Execution, find_executions, merged_numbers
 from verdict.report.lint import Finding, lint_notebook, parsed
@@ -167,8 +168,9 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.perf_counter()
     try:
         params = load_params(chosen.profile)
+        check_asked(params.data)
         wanted = chosen_notebooks(chosen.notebooks, paths.NOTEBOOKS)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     executions = find_executions(chosen.profile)

@@ -13,12 +13,12 @@ import pandas as pd
 
 from verdict.base import paths
 from verdict.base.params import ClipFolderParams, ClipParams, Params
-from verdict.clip.encoder.hub import check_preset
 from verdict.clip.pictures import corpora, own_pictures, scenes
 from verdict.clip.pictures.own_pictures import SPLITS
 from verdict.clip.pictures.words import ENSEMBLE
 from verdict.data.digits.digits import ATTRIBUTION
 from verdict.data.digits.scenes import handwriting_pools
+from verdict.data.hub import check_preset
 from verdict.data.images import read_image
 from verdict.data.own.picture_files import LOOK_S, find_damaged, refuse_damaged
 
@@ -99,7 +99,7 @@ def check_inputs(params: Params) -> None:
         if not place.sha256:
             corpora.locate(clip.source, **place.model_dump())
     if clip.preset != "trained":
-        check_preset(clip.preset, clip.revision)
+        check_preset(clip.preset, clip.revision, "clip.preset")
     if answers := params.clip_robustness.assistant_answers:
         paths.needed(answers, "clip_robustness.assistant_answers")
 

@@ -69,7 +69,8 @@ class Saved:
 @dataclass(frozen=True)
 class How:
     """How a file is read: names of the classes, the form ("" for the one that is found) and whether logits may be as
-    small as cosines; what is clipped, as in `Form`; whether nobody may have been asked about a row.
+    small as cosines; what is clipped, as in `Form`; whether nobody may have been asked about a row; whether a model
+    is yet to be asked, so that the file says nothing of one.
     """
 
     classes: tuple[str, ...]
@@ -77,6 +78,7 @@ class How:
     allow_small: bool = False
     smallest: float = 1e-12
     may_lack_people: bool = False
+    is_unsaid: bool = False
 
 
 def read_saved(path: Path, how: How) -> Saved:
@@ -95,9 +97,13 @@ def of_table(table: Table, how: How) -> Saved:
     """As `read_saved`, of a table that was read."""
     columns = {name: table.column(name) for name in table.names}
     try:
-        form = find_form(table.names, how.classes, kind=how.kind, smallest=how.smallest)
-        numbers = form.names if len(form.columns) == len(how.classes) else []
-        found = said(form, columns | _with_points(table, numbers), table.place)
+        if how.is_unsaid:
+            form = Form(LOG_PROBS, (), how.classes, how.smallest)
+            found = Said(np.zeros((len(table.rows), len(how.classes))), {})
+        else:
+            form = find_form(table.names, how.classes, kind=how.kind, smallest=how.smallest)
+            numbers = form.names if len(form.columns) == len(how.classes) else []
+            found = said(form, columns | _with_points(table, numbers), table.place)
         if form.kind == LOGITS:
             found = replace(found, logits=_checked(found.logits, how, table.place))
         human = [name for name in class_columns(table.names, HUMAN_PREFIXES, how.classes) if name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +12,10 @@ import pandas as pd
 
 from verdict.base import paths
 from verdict.base.artifacts import sha256_file
-from verdict.base.labels import Split, vote_columns
+from verdict.base.labels import Split, class_names, vote_columns
 from verdict.base.params import AnswersParams
 from verdict.data.own.answer_files import HUMAN, MAX_BYTES, How, of_table
-from verdict.data.own.answers import ANSWER, word_ids, worth_of
+from verdict.data.own.answers import ANSWER, LOG_PROBS, Form, made_of, word_ids, worth_of
 from verdict.data.own.pair_file import ALIASES
 from verdict.data.own.picture_files import found_images
 from verdict.data.own.recorded import (
@@ -39,12 +39,17 @@ COLUMNS = {name: ALIASES[name] for name in ("image_id", "hypothesis", "split", "
     **{"family": (*ALIASES["family"], "source", "category", "type"), "model": ("model", "model_name")},
 }
 USED = (Split.CALIB, Split.TEST, Split.INDEPENDENT)
+# Log-probabilities of yes and no, (n, 2), of pairs with image_id, hypothesis and place, and the images' files.
+Ask = Callable[[pd.DataFrame, Mapping[str, tuple[Path, str]]], np.ndarray]
 
 
-def build(params: AnswersParams, classes: Sequence[str], *, seed: int) -> RecordedSet:
+def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask | None = None) -> RecordedSet:
     """Read the table of the parameters: pairs, predictions of each model (the seed counts them), images and features.
 
-    Bare answers get the logit that they are worth by their class, as rows of val say, which do nothing else.
+    Bare answers get the logit that they are worth by their class, as rows of val say, which do nothing else. `ask` asks
+    the model that the parameters name about the pairs that pages read; without it, what can be refused is, and all
+    logits of that model are 0.
+
     FileNotFoundError, ValueError for what cannot be used: file, row, column and cause. Rows that no page reads are
     counted.
     """
@@ -52,7 +57,8 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int) -> Record
     table = _renamed(read_table(path, max_bytes=MAX_BYTES, may_nest=True), params.columns)
     names = find_columns(table, COLUMNS, ())
     kind = "" if params.form == "auto" else params.form
-    saved = of_table(table, How(tuple(classes), kind, params.allow_small, params.smallest_prob, True))
+    how = How(tuple(classes), kind, params.allow_small, params.smallest_prob, True, bool(params.model.hub))
+    saved = of_table(table, how)
     counts = saved.arrays.pop(HUMAN, None)
     read = of_saved(saved)
     rows = pd.DataFrame({ours: table.column(name) for ours, name in names.items()}, index=range(len(table.lines)))
@@ -60,6 +66,8 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int) -> Record
     rows["label"] = np.array(list(classes), dtype=object)[read.y_true]
     rows[vote_columns(classes)] = _votes(rows, counts, read.y_true, classes, path)
     rows = _identified(rows, path)
+    if params.model.hub and "hypothesis" not in rows:
+        raise ValueError(f"{path}: no column hypothesis or question to ask about; found {listed(table.names)}")
     images = _images(rows, path, params)
     parts = _by_model(rows, path, params.models)
     is_bare = saved.form.kind == ANSWER
@@ -70,6 +78,8 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int) -> Record
     for column in ("group_id", "image_id") if "image_id" in names else ("group_id",):
         refuse_shared(pairs, column, str(path), pairs["place"].tolist())
     pairs = with_tuning(pairs, classes, params.tuning_share, seed)
+    if ask is not None and params.model.hub:
+        read = _asked(read, pairs, images, params, ask)
     tables = []
     for k, part in enumerate(parts):
         place = part.set_index("pair_id").index.get_indexer(pairs["pair_id"])
@@ -87,6 +97,23 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int) -> Record
     files = pd.DataFrame([{"part": "answers", **facts}])
     predictions = pd.concat(tables, ignore_index=True)
     return RecordedSet(pairs.reset_index(drop=True), predictions, files, images, features)
+
+
+def _asked(
+    read: Recorded, pairs: pd.DataFrame, images: dict[str, tuple[Path, str]], params: AnswersParams, ask: Ask
+) -> Recorded:
+    """What was read, with what the model says of these pairs."""
+    asked, folder, logits = params.model, paths.preset_folder(params.model.hub), read.logits.copy()
+    form = Form(LOG_PROBS, (), class_names(), params.smallest_prob)
+    said = made_of(form, ask(pairs, images), pairs["place"].tolist().__getitem__)
+    logits[pairs.index] = said.logits
+    told = {"stored_as": "asked", "smallest": float(said.logits.min()), "largest": float(said.logits.max())}
+    model = (
+        {"model": folder.name, "revision": "a folder"} if folder else {"model": asked.hub, "revision": asked.revision}
+    )
+    told |= model | {"prompt": asked.prompt}
+    told |= {name: n for name, n in said.counts.items() if name != "n_rows"}
+    return replace(read, logits=logits, facts=read.facts | told)
 
 
 def _renamed(table: Table, columns: dict[str, str]) -> Table:

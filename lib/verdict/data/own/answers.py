@@ -103,6 +103,11 @@ def word_ids(classes: Sequence[str]) -> dict[str, int]:
     return WORDS | ids if tuple(classes) == class_names() else ids
 
 
+def token_class(token: str, ids: Mapping[str, int]) -> int | None:
+    """The class that a token or an answer names by itself, marks around it and its case apart; None for none."""
+    return ids.get(token.strip(_EDGE).casefold())
+
+
 def class_columns(names: Sequence[str], prefixes: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
     """Columns called `<prefix>_<class>` in the order of the classes, () where there is none.
 
@@ -305,7 +310,7 @@ def worth_of(logits: np.ndarray, y_true: np.ndarray) -> np.ndarray:
 
 
 def _class_of(word: Any, ids: Mapping[str, int], form: Form, place: Place, row: int) -> int:
-    found = ids.get(str(word).strip(_EDGE).casefold())
+    found = token_class(str(word), ids)
     if found is None:
         where = f"{place(row)}, column {form.columns[0]!r}"
         raise ValueError(f"{where}: the answer {shown(word)} is none of {listed(list(ids))}")
@@ -324,7 +329,7 @@ def _read_top(form: Form, cells: list[Any], place: Place) -> tuple[np.ndarray, n
             sums: dict[int, float] = {}
             for token, logprob in _tokens(parsed):
                 least[row] = min(least[row], logprob)
-                if (k := ids.get(token.strip(_EDGE).casefold())) is not None:
+                if (k := token_class(token, ids)) is not None:
                     sums[k] = sums.get(k, 0.0) + math.exp(logprob)
             for k, mass in sums.items():
                 values[row, k] = math.log(mass) if mass else -math.inf

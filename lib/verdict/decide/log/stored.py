@@ -81,7 +81,7 @@ def stored_of(stage: Stage, head: Item, kept: Selection) -> Stored:
     rows = one_of_each(calib["group_id"], calib["pair_id"])
     known = stream_signals(softmax(logits_of(calib) / head.temperature), foreign)
     how = stage.all_params.data.answers
-    names = (*how.models[:1], kept.trial, head.model_hash)
+    names = (*how.models[:1], *filter(None, (how.model.hub,)), kept.trial, head.model_hash)
     told = np.unique(logits_of(calib), axis=0)
     worth = np.maximum(told.max(axis=0), LEAST_WORTH) if len(told) <= told.shape[1] else None
     return Stored(head, names, {name: column[rows] for name, column in known.items()}, distances, how, worth)
