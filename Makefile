@@ -73,8 +73,8 @@ explain: $(READY)  ## say in words why the report of PROFILE decided a pair as i
 replay: $(READY)  ## decide every pair of PROFILE's log, or of LOG, again from what it holds, and tell any difference
 	@$(RUN) verdict.decide.log replay --profile=$(call quoted,PROFILE) $(call given,log,LOG)
 
-decide: $(READY)  ## decide new cases by the policy of PROFILE's report: IN=new.jsonl (- is the input) OUT=decisions.jsonl
-	@$(RUN) verdict.decide.log decide --profile=$(call quoted,PROFILE) $(call given,in,IN) $(call given,out,OUT)
+decide: $(READY)  ## decide new cases by the policy of PROFILE's report: IN=answers.jsonl (- is the input), or IN=pairs.csv [IMAGES=folder], OUT=decisions.jsonl
+	@$(RUN) verdict.decide.log decide --profile=$(call quoted,PROFILE) $(call given,in,IN) $(call given,images,IMAGES) $(call given,out,OUT)
 
 monitor: $(READY)  ## write a page on what IN=decisions.jsonl has decided since, with LABELS=labels.csv: is the promise still kept?
 	@$(RUN) verdict.report.monitor --profile=$(call quoted,PROFILE) $(call given,log,IN) $(call given,labels,LABELS)

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from tests.bench import installation
@@ -131,30 +132,92 @@ def test_every_claim_leads_to_an_exhibit_that_shows_its_number(finished):
     assert n_claims > 40
 
 
-def test_exported_predictions_give_the_reports_accuracy(finished, tmp_path):
-    """The test split, as if nobody had labelled it: exported, read again, compared with its labels."""
-    pairs = pd.read_parquet(finished / "work" / PROFILE / "01_data" / "pairs.parquet")
+def unseen(root: Path, folder: Path) -> pd.DataFrame:
+    """The pairs of the test split, as if nobody had labelled them; their pictures go below a folder."""
+    pairs = pd.read_parquet(root / "work" / PROFILE / "01_data" / "pairs.parquet")
     pairs = pairs[pairs["split"] == "test"]
-    store = ImageStore.open(finished / "work" / PROFILE / "01_data" / "images")
-    (tmp_path / "images").mkdir()
+    store = ImageStore.open(root / "work" / PROFILE / "01_data" / "images")
+    (folder / "images").mkdir()
     for image_id in pairs["image_id"].unique():
-        store.thumbnail(image_id).save(tmp_path / "images" / f"{image_id}.png")
-    renamed = pairs.rename(columns={"image_id": "Image_ID", "hypothesis": "Hypothesis", "label": "Label"})
+        store.thumbnail(image_id).save(folder / "images" / f"{image_id}.png")
+    return pairs
+
+
+def told(root: Path, module: str, *arguments: object) -> str:
+    """What a command of a report says."""
+    command = [sys.executable, "-m", "verdict.workflow.start", module, *map(str, arguments)]
+    done = subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_exported_predictions_give_the_reports_accuracy(finished, tmp_path):
+    """The test split: exported, read again, compared with its labels."""
+    renamed = unseen(finished, tmp_path).rename(
+        columns={"image_id": "Image_ID", "hypothesis": "Hypothesis", "label": "Label"}
+    )
     renamed[["Image_ID", "Hypothesis"]].to_json(tmp_path / "unseen.jsonl", orient="records", lines=True)
     renamed[["Image_ID", "Hypothesis", "Label"]].to_json(tmp_path / "truth.jsonl", orient="records", lines=True)
     out = tmp_path / "predictions.csv"
     options = ["--pairs", tmp_path / "unseen.jsonl", "--images", tmp_path / "images", "--out", out]
     for arguments in (["--profile", PROFILE, *options], ["--check", out, "--labels", tmp_path / "truth.jsonl"]):
-        command = [sys.executable, "-m", "verdict.model.export", *map(str, arguments)]
-        done = subprocess.run(
-            command, cwd=finished, env=environment(finished), capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
+        said = told(finished, "verdict.model.export", *arguments)
     found = score(out, tmp_path / "truth.jsonl", load_params(PROFILE).statistics)
     numbers = Numbers.load(finished / "work" / PROFILE / "05_test" / "numbers.json")
     assert found.accuracy.value == numbers["test.accuracy"].value
     assert found.macro_f1.value == pytest.approx(numbers["test.macro_f1"].value, abs=1e-12)
-    assert f"accuracy {found.accuracy.value:.4f}" in done.stdout
+    assert f"accuracy {found.accuracy.value:.4f}" in said
+
+
+def items_of(log: Path) -> list[dict]:
+    return [json.loads(line) for line in log.read_bytes().splitlines()]
+
+
+def test_the_reports_own_models_decide_a_table_of_pairs_as_the_report_did(finished, tmp_path):
+    """The test split, as pictures and sentences: signals, scores and decisions are those of page 08; then some more."""
+    pairs, out = unseen(finished, tmp_path), tmp_path / "out.jsonl"
+    table = pairs.rename(columns={"image_id": "image", "group_id": "group"})[["image", "hypothesis", "group"]]
+    for n in (100, len(table)):
+        table.iloc[:n].to_csv(tmp_path / "new.csv", index=False)
+        place = ["--in", tmp_path / "new.csv", "--images", tmp_path / "images", "--out", out]
+        said = told(finished, "verdict.decide.log", "decide", "--profile", PROFILE, *place)
+    assert "passed over 100" in said
+    ours = items_of(out)
+    theirs = {item["pair_id"]: item for item in items_of(finished / "work" / PROFILE / "08_policy" / "audit.jsonl")}
+    assert [item["pair_id"] for item in ours] == pairs["pair_id"].tolist() and len(theirs) == len(ours)
+    for item in ours:
+        own = theirs[item["pair_id"]]
+        for name in ("decision", "forced_by", "conformal_set", "model_answer", "hypothesis", "image_id", "group_id"):
+            assert item[name] == own[name], name
+        assert item["signals"] == pytest.approx(own["signals"], abs=1e-6)
+        assert [item["score"], item["consistency"]] == pytest.approx([own["score"], own["consistency"]], abs=1e-6)
+        assert [*item["probs"], item["foreign"]] == pytest.approx([*own["probs"], own["foreign"]], abs=1e-6)
+    assert len({item["foreign"] for item in ours}) > 20 and len({item["score"] for item in ours}) > 100
+    assert "identical" in told(finished, "verdict.decide.log", "replay", "--profile", PROFILE, "--log", out)
+
+
+def test_a_run_of_decisions_that_is_killed_goes_on_to_the_same_bytes(finished, tmp_path):
+    """SIGKILL, at sizes of the log that are drawn."""
+    items = items_of(finished / "work" / PROFILE / "08_policy" / "audit.jsonl")
+    given = [
+        {name: item[name] for name in ("hypothesis", "logits", "signals", "consistency", "foreign")} for item in items
+    ]
+    rows = [given[k % len(given)] | {"pair_id": f"case-{k}", "group": f"group-{k // 3}"} for k in range(8000)]
+    (tmp_path / "new.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    place = ["decide", "--profile", PROFILE, "--in", tmp_path / "new.jsonl", "--out"]
+    told(finished, "verdict.decide.log", *place, tmp_path / "whole.jsonl")
+    whole, out, n_killed = (tmp_path / "whole.jsonl").read_bytes(), tmp_path / "out.jsonl", 0
+    out.touch()
+    command = [sys.executable, "-m", "verdict.workflow.start", "verdict.decide.log", *map(str, place), str(out)]
+    for size in sorted(np.random.default_rng(7).integers(len(whole), size=4)):
+        begun = subprocess.Popen(command, cwd=finished, env=environment(finished), stdout=subprocess.DEVNULL)
+        while begun.poll() is None and out.stat().st_size <= size:
+            time.sleep(0.002)
+        begun.kill()
+        n_killed += begun.wait() == -signal.SIGKILL
+    assert n_killed >= 2 and whole.startswith(out.read_bytes())
+    assert "passed over" in told(finished, "verdict.decide.log", *place, out)
+    assert out.read_bytes() == whole and whole.count(b"\n") == len(rows)
 
 
 def test_page_05_reads_the_answers_that_it_needs_alone(finished):

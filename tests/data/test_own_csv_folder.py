@@ -96,7 +96,7 @@ def test_missing_images_stop_or_are_counted(tmp_path, folder):
 
 def test_unlabelled_pairs_need_no_split(tmp_path, folder):
     dataset = run(tmp_path, folder, ["i0,red", "i1,red"], "image,hypothesis", labelled=False, fractions=None)
-    assert list(dataset.pairs.columns) == ["pair_id", "image_id", "group_id", "hypothesis"]
+    assert list(dataset.pairs.columns) == ["pair_id", "image_id", "group_id", "hypothesis", "line"]
 
 
 def test_no_way_to_split(tmp_path, folder):

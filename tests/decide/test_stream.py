@@ -61,7 +61,7 @@ def given(log, *names, **changes):
 
 def run(stored, rows, out):
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    return decide_stream(stored, io.BytesIO(text.encode()), "new.jsonl", out)
+    return decide_stream(stored, numbered_lines(io.BytesIO(text.encode()), "new.jsonl"), "new.jsonl", out)
 
 
 def test_a_reports_own_test_pairs_are_decided_as_in_the_report(report, tmp_path):
@@ -168,7 +168,7 @@ def test_lines_that_are_no_cases_and_logs_of_others_are_refused(report, tmp_path
     faults = {b"[1]\n": "line 1: Input should be an object", b"\n{\n": "line 2: ", b'{"a": 1}': "line 1: "}
     for text, match in faults.items():
         with pytest.raises(ValueError, match=match):
-            decide_stream(stored, io.BytesIO(text), "new.jsonl", out)
+            decide_stream(stored, numbered_lines(io.BytesIO(text), "new.jsonl"), "new.jsonl", out)
     with pytest.raises(ValueError, match=r"line 2: the case .* comes twice"):
         run(stored, [rows[0], rows[0]], out)
     other = json.loads(log.read_bytes().splitlines()[0]) | {"params_hash": "another"}

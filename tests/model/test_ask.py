@@ -11,12 +11,16 @@ from verdict.base.labels import expected_columns
 from verdict.base.params import load_params
 from verdict.data.images import ImageStore, write_array_store
 from verdict.data.pairs import make_pair_id
-from verdict.model.ask import PROBED_SPLITS, answer_changed, answer_questions, questions_about
+from verdict.model.ask import PROBED_SPLITS, Examiner, answer_changed, answer_questions, questions_about
 from verdict.model.changes import CHANGES
+from verdict.model.distance import pair_distances, train_means
+from verdict.model.export.model import Kept
 from verdict.model.features import Features, encode, load_encoders, load_network
-from verdict.model.kept import KeptModel
-from verdict.model.network import FreezePlan
-from verdict.model.predict import logits_of
+from verdict.model.fit import save_weights
+from verdict.model.kept import KeptModel, open_model
+from verdict.model.network import FreezePlan, apply_plan
+from verdict.model.predict import RAW, logits_of
+from verdict.workflow.stages import DISTANCES, QUESTIONS, VIEWS
 
 PLANS = (FreezePlan(0, 0), FreezePlan(1, 1))
 HYPOTHESES = ("there is a red seven", "two blue ones", "red above blue")
@@ -98,3 +102,46 @@ def test_views_of_pairs_nobody_encoded_are_refused(world):
 def test_val_is_not_probed():
     assert "val" not in {str(split) for split in PROBED_SPLITS}
     assert {"calib", "test", "independent"} <= {str(split) for split in PROBED_SPLITS}
+
+
+def test_new_pairs_are_asked_as_the_stages_ask_their_own(tmp_path):
+    """Two seeds whose last blocks were trained; distances are in what the presets see, whatever was trained since."""
+    model_params, plan = save_presets(tmp_path / "vision", tmp_path / "text"), FreezePlan(1, 1)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, *SIZE, 3), dtype=np.uint8)
+    write_array_store(tmp_path / "images", {"own": ([f"i{k}" for k in range(5)], pixels)})
+    images = ImageStore.open(tmp_path / "images")
+    rows = [(f"i{k}", sentence) for k in range(5) for sentence in HYPOTHESES[: 1 + k % 3]]
+    pairs = pd.DataFrame(rows, columns=["image_id", "hypothesis"])
+    pairs = pairs.assign(pair_id=[make_pair_id(*row) for row in rows], split="train").assign(label="entailment")
+    pairs.loc[pairs["image_id"] > "i1", "split"] = "test"
+    encode(model_params, pairs, images, [plan, FreezePlan()], tmp_path / "features", batch=3)
+    features, frozen = (Features.open(tmp_path / "features", one) for one in (plan, FreezePlan()))
+    weights = {}
+    for seed in (23, 11):
+        network = load_network(model_params, dropout=0.0, seed=seed)
+        apply_plan(network, plan)
+        rng = np.random.default_rng(seed)
+        for weight in network.model.trainable_variables:
+            weight.assign(rng.normal(0, 0.4, size=weight.shape).astype(np.float32))
+        weights[seed] = tmp_path / f"{seed}.npz"
+        save_weights(network, weights[seed])
+    kept = Kept("text1", 11, model_params, plan, weights[11], RAW, is_calibrated=False)
+    reference = train_means(frozen, pairs[pairs["split"] == "train"])
+    new = pairs[pairs["split"] == "test"].reset_index(drop=True)
+    examiner = Examiner(load_params("smoke"), kept, weights, images, reference)
+    for _ in range(2):
+        found = examiner.ask(new)
+        for seed, file in weights.items():
+            model = open_model(model_params, plan, file, features=features, images=images)
+            assert found[seed]["pair_id"].tolist() == new["pair_id"].tolist()
+            np.testing.assert_allclose(logits_of(found[seed])[:, 1], model.logits(new), atol=1e-4)
+        assert np.abs(logits_of(found[11]) - logits_of(found[23])).max() > 1e-2
+        views, asked = (
+            answer_changed(model, new),
+            answer_questions(model, new, questions_about(load_params("smoke").data, new)),
+        )
+        pd.testing.assert_frame_equal(found[VIEWS], views, atol=1e-4)
+        pd.testing.assert_frame_equal(found[QUESTIONS], asked, atol=1e-4)
+        expected = pair_distances(frozen, pairs)
+        pd.testing.assert_frame_equal(found[DISTANCES], expected, atol=2e-6)
+        assert expected["distance"].nunique() > 3 and len(asked) > 3

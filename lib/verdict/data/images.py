@@ -187,6 +187,12 @@ class ImageStore:
             raise ValueError(f"{path} is not a readable image index: {error}") from error
         return cls(Path(folder), index, workers=workers)
 
+    @classmethod
+    def of_files(cls, files: Mapping[str, Path], *, workers: int = 1) -> ImageStore:
+        """Images that stay where they are, by id, without a store on disk."""
+        index = pd.DataFrame({"image_id": list(files), "file": [str(Path(file).resolve()) for file in files.values()]})
+        return cls(Path(), index.assign(row=-1, sha256=""), workers=workers)
+
     @property
     def ids(self) -> list[str]:
         """Ids of all images, in the order in which they were written."""

@@ -5,18 +5,24 @@ Both answers reuse stored features: a view needs the images anew, a question onl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from verdict.base.labels import EVALUATION_SPLITS, Split, expected_columns, logit_columns
-from verdict.base.params import DataParams
+from verdict.base.params import DataParams, Params
 from verdict.data.digits.questions import question_table
+from verdict.data.images import ImageStore
 from verdict.model.changes import CHANGES
-from verdict.model.distance import pair_distances
-from verdict.model.features import Features
-from verdict.model.kept import KeptModel, load_model
+from verdict.model.distance import Reference, distances_from, pair_distances
+from verdict.model.export.model import Kept
+from verdict.model.features import Features, encode, load_encoders
+from verdict.model.fit import load_weights, read_weights
+from verdict.model.kept import KeptModel, load_model, open_model
 from verdict.model.network import FreezePlan
 from verdict.model.predict import two_class
 from verdict.model.selection import load_selection
@@ -43,31 +49,76 @@ def probe(stage: Stage) -> None:
     stage.save(**tables)
 
 
+class Examiner:
+    """The models of a kept trial, asked about pairs that no stage has seen, as the stages ask them about their own.
+
+    `weights`: file of each seed, the kept one last; `reference`: see `train_means`.
+    """
+
+    def __init__(
+        self, params: Params, kept: Kept, weights: Mapping[int, Path], images: ImageStore, reference: Reference
+    ):
+        self._params, self._model_params, self._plan, self._reference = params, kept.params, kept.plan, reference
+        # Prefixes are those of presets that nothing has trained.
+        self._encoders = load_encoders(kept.params, precision=params.execution.precision)
+        batch = params.execution.feature_batch
+        self._model = open_model(kept.params, kept.plan, kept.weights, images=images, batch=batch)
+        self._weights = {seed: read_weights(path) for seed, path in weights.items()}
+
+    def ask(self, pairs: pd.DataFrame) -> dict[str | int, pd.DataFrame]:
+        """Logits of each seed, and the tables of `probe`, of pairs (pair_id, image_id, hypothesis, split)."""
+        model, found = self._model, {}
+        with TemporaryDirectory(prefix="verdict-") as name:
+            run, plans, folder = self._params.execution, (self._plan, FreezePlan()), Path(name)
+            encode(
+                self._model_params,
+                pairs,
+                model.images,
+                plans,
+                folder,
+                batch=run.feature_batch,
+                precision=run.precision,
+                encoders=self._encoders,
+            )
+            features, frozen = (Features.open(folder, plan) for plan in plans)
+            for seed, weights in self._weights.items():
+                load_weights(model.network, weights)
+                found[seed] = _answers(pairs[["pair_id", "split"]], model.logits(pairs, features))
+            found[VIEWS] = answer_changed(model, pairs, features)
+            found[QUESTIONS] = answer_questions(model, pairs, questions_about(self._params.data, pairs), features)
+            found[DISTANCES] = distances_from(self._reference, frozen, pairs)
+        return found
+
+
 def questions_about(params: DataParams, pairs: pd.DataFrame) -> pd.DataFrame:
     """`question_table` of the hypotheses, without rows for a source that has no grammar to make questions from."""
     return question_table(pd.unique(pairs["hypothesis"]) if params.source == "digits" else [])
 
 
-def answer_changed(model: KeptModel, pairs: pd.DataFrame, *, progress: Any = lambda text: None) -> pd.DataFrame:
+def answer_changed(
+    model: KeptModel, pairs: pd.DataFrame, features: Features | None = None, *, progress: Any = lambda text: None
+) -> pd.DataFrame:
     """The model's answers to each view of the pairs' images; a few hundred images are in memory at a time."""
     image_ids, done, found = pd.unique(pairs["image_id"]), 0, []
     for chosen in model.parts(image_ids):
         shown, own = model.pictures(chosen), pairs[pairs["image_id"].isin(chosen)]
         for name, change in CHANGES.items():
-            seen = model.seen(chosen, [model.encoders.pixels(change(shown))])
+            seen = model.seen(chosen, [model.encoders.pixels(change(shown))], features)
             found.append(_answers(own[["pair_id", "split"]].assign(view=name), model.logits(own, seen)))
         done += len(chosen)
         progress(f"views of images {done:,}/{len(image_ids):,}")
     return pd.concat(found, ignore_index=True)
 
 
-def answer_questions(model: KeptModel, pairs: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
+def answer_questions(
+    model: KeptModel, pairs: pd.DataFrame, questions: pd.DataFrame, features: Features | None = None
+) -> pd.DataFrame:
     """Answers to the questions about each pair's hypothesis, put to its image; `questions` is keyed by hypothesis."""
     asked = pairs[["pair_id", "image_id", "split", "hypothesis"]].merge(questions, on="hypothesis")
     logit = np.empty(0)
     if len(asked):
         put = asked.assign(hypothesis=asked["question"])
-        logit = model.logits(put, model.read(pd.unique(put["hypothesis"])))
+        logit = model.logits(put, model.read(pd.unique(put["hypothesis"]), features))
     return _answers(asked[["pair_id", "split", "question", *expected_columns()]], logit)
 
 

@@ -5,6 +5,7 @@ No class and no weight that was trained here plays a part, so that training cann
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from verdict.stats.neighbours import neighbour_distance, unit_rows
 if TYPE_CHECKING:
     from verdict.model.features import Features
 
+Reference = tuple[np.ndarray, np.ndarray]
 _CHUNK_CELLS = 4_000_000
 
 
@@ -26,17 +28,32 @@ def pair_distances(features: Features, pairs: pd.DataFrame) -> pd.DataFrame:
     spread; the pair's distance is the root of both squares, so that either makes a pair strange.
     """
     train, own = (pairs[pairs["split"].isin(splits)] for splits in ((Split.TRAIN,), EVALUATION_SPLITS))
-    parts = zip((features.image_tokens, features.hidden), features.rows(train), features.rows(own), strict=True)
-    squared = np.zeros(len(own))
-    for stored, of_train, of_own in parts:
-        mask = features.padding_mask if stored is features.hidden else None
-        reference = _means(stored, mask, np.unique(of_train))
-        rows, place = np.unique(of_own, return_inverse=True)
-        spread = unit_rows(reference).var(axis=0).sum()
-        found = neighbour_distance(_means(stored, mask, rows), reference, k=1)
+    return distances_from(train_means(features, train), features, own)
+
+
+def train_means(features: Features, train: pd.DataFrame) -> Reference:
+    """What pairs of train are to `distances_from`: a row for each of their images, and for each of their hypotheses."""
+    return tuple(_means(*part, np.unique(rows)) for part, rows in _parts(features, train))
+
+
+def distances_from(reference: Reference, features: Features, pairs: pd.DataFrame) -> pd.DataFrame:
+    """`pair_distances` of some pairs from `train_means`."""
+    squared = np.zeros(len(pairs))
+    for known, (part, of_pairs) in zip(reference, _parts(features, pairs), strict=True):
+        rows, place = np.unique(of_pairs, return_inverse=True)
+        spread = unit_rows(known).var(axis=0).sum()
+        found = neighbour_distance(_means(*part, rows), known, k=1)
         squared += (found**2 / spread if spread > 0 else found**2)[place]
     # Rounded: two that are alike differ by the noise of a square root.
-    return own[["pair_id", "split"]].assign(distance=np.sqrt(squared).round(6)).reset_index(drop=True)
+    return pairs[["pair_id", "split"]].assign(distance=np.sqrt(squared).round(6)).reset_index(drop=True)
+
+
+def _parts(
+    features: Features, pairs: pd.DataFrame
+) -> Iterator[tuple[tuple[np.ndarray, np.ndarray | None], np.ndarray]]:
+    """Stored images, then hypotheses with their mask, and which rows of each belong to pairs."""
+    stored = (features.image_tokens, None), (features.hidden, features.padding_mask)
+    return zip(stored, features.rows(pairs), strict=True)
 
 
 def _means(stored: np.ndarray, mask: np.ndarray | None, rows: np.ndarray) -> np.ndarray:

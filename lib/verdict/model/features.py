@@ -104,8 +104,9 @@ class Encoders:
         return self.packed(self.pieces(hypotheses))
 
 
-def load_encoders(params: ModelParams, *, dtype: str = "float32") -> Encoders:
-    """Load both presets with their preprocessing; `dtype` is a Keras dtype policy."""
+def load_encoders(params: ModelParams, *, precision: str = "float32") -> Encoders:
+    """Load both presets with their preprocessing; `precision`: in what they compute on a GPU, see `encode`."""
+    dtype = "mixed_bfloat16" if precision == "bfloat16" and has_gpu() else "float32"
     vision, text = resolve_preset(params.vision_preset), resolve_preset(params.text_preset)
     return Encoders(
         vision=keras_hub.models.ViTBackbone.from_preset(vision, dtype=dtype),
@@ -172,8 +173,7 @@ def encode(
     dict
         `n_images`, `n_hypotheses`, `n_truncated` (hypotheses longer than the sequence), `max_tokens`.
     """
-    policy = "mixed_bfloat16" if precision == "bfloat16" and has_gpu() else "float32"
-    encoders, plans = encoders or load_encoders(params, dtype=policy), list(plans)
+    encoders, plans = encoders or load_encoders(params, precision=precision), list(plans)
     network = load_network(params, dropout=0.0, seed=0, encoders=encoders)
     for plan in plans:
         plan.check(network)

@@ -91,7 +91,7 @@ class KeptModel:
         rows = pd.Series(np.arange(len(image_ids)), index=image_ids)
         return replace(features or self.features, image_rows=rows, image_tokens=np.concatenate(tokens))
 
-    def read(self, hypotheses: Sequence[str]) -> Features:
+    def read(self, hypotheses: Sequence[str], features: Features | None = None) -> Features:
         """Features in which these distinct hypotheses take the place of those stored."""
         token_ids, padding_mask = self.encoders.tokens(list(hypotheses))
         hidden = [
@@ -99,7 +99,9 @@ class KeptModel:
             for ids, mask in zip(self.parts(token_ids), self.parts(padding_mask), strict=True)
         ]
         rows = pd.Series(np.arange(len(hypotheses)), index=hypotheses)
-        return replace(self.features, text_rows=rows, hidden=np.concatenate(hidden), padding_mask=padding_mask)
+        return replace(
+            features or self.features, text_rows=rows, hidden=np.concatenate(hidden), padding_mask=padding_mask
+        )
 
     def logits(self, pairs: pd.DataFrame, features: Features | None = None) -> np.ndarray:
         """Logits of CONTRADICTION of pairs with image_id and hypothesis, float64 (n,)."""

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.artifacts import content_hash
-from verdict.base.labels import Label, Split, expected_columns
+from verdict.base.labels import Split
 from verdict.base.params import ForeignParams, PolicyParams
+from verdict.decide.calibrated import Calibrated, logits_of_views, pair_consistency, usual_consistency
 from verdict.decide.foreign import batch_p_value, one_of_each, watched
 from verdict.decide.guarantee import Kept
 from verdict.decide.log.explain import explain_item
@@ -26,18 +27,12 @@ from verdict.decide.log.replay import replay_log
 from verdict.decide.outcomes import Case
 from verdict.decide.policy import Costs, Outcomes, Policy, decide, force, price_outcomes
 from verdict.decide.signals import (
-    CONFORMAL_CONFIDENCE,
-    ENSEMBLE_STABILITY,
     ENTROPY_CONFIDENCE,
     MAX_PROBABILITY,
     OF_ONE_ANSWER,
     QUESTION_CONSISTENCY,
-    VIEW_STABILITY,
     composite,
-    consistency_by_pair,
     distance_confidence,
-    ensemble_stability,
-    of_one_answer,
 )
 from verdict.decide.takeover import People, choose_people
 from verdict.model.predict import logits_of
@@ -53,34 +48,6 @@ if TYPE_CHECKING:
 
 TUNING = "tuning"
 MAXIMUM, ENTROPY, ONE_MODEL = "maximum probability", "entropy", "composite of one answer"
-
-
-@dataclass(frozen=True)
-class Calibrated:
-    """What calibration fixed: one temperature for each seed of the kept trial, and the conformal threshold in use.
-
-    `temperatures` > 0; `seed`: the kept seed; `qhat`: a class is in the set if 1 - its probability is at most this;
-    `alpha` in (0, 1): level of the sets.
-    """
-
-    temperatures: Mapping[int, float]
-    seed: int
-    qhat: float
-    alpha: float
-
-    @property
-    def temperature(self) -> float:
-        """Of the kept seed."""
-        return self.temperatures[self.seed]
-
-
-def load_calibrated(stage: Stage) -> Calibrated:
-    """What the calibration stage fixed, with the level of sets that the policy's parameters ask for."""
-    temperatures = pd.read_parquet(stage.upstream("07_calibration", "temperatures.parquet"))
-    sets = pd.read_parquet(stage.upstream("07_calibration", "policy_sets.parquet")).iloc[0]
-    kept = int(temperatures.loc[temperatures["is_kept"], "seed"].iloc[0])
-    by_seed = {int(row.seed): float(row.temperature) for row in temperatures.itertuples()}
-    return Calibrated(by_seed, kept, float(sets["qhat"]), float(sets["alpha"]))
 
 
 @dataclass(frozen=True)
@@ -173,29 +140,13 @@ def read_evidence(
 ) -> Evidence:
     """Signals, score and gate of the pairs of one split.
 
-    Stability is the agreement of models trained from several seeds on the kept model's answer (Lakshminarayanan et al.
-    2017 train the ensemble in the same way); with one seed there is none and the signal is left out.
-
     `tables`: the kept trial's models on the same pairs in the same order; `critical_floor` in [0, 1): a signal at or
-    below it hands the pair to a person; `view_logits` (n_views, n, K) float: the kept model's answers to changed views
-    of each image; `consistency` (n,) float in [0, 1]: of its answers to questions about each pair; `foreign` (n,),
-    `batch`: p-values as in `Evidence`, and `limits`: which of them are believed. ValueError if the tables do not hold
-    the same pairs in the same order.
+    below it hands the pair to a person; `view_logits` as in `Calibrated.signals`; `consistency` (n,) float in [0, 1]:
+    of the kept model's answers to questions about each pair; `foreign` (n,), `batch`: p-values as in `Evidence`, and
+    `limits`: which of them are believed. ValueError if the tables do not hold the same pairs in the same order.
     """
     table = tables[calibrated.seed]
-    if any(not other["pair_id"].equals(table["pair_id"]) for other in tables.values()):
-        raise ValueError("the models of several seeds do not answer the same pairs in the same order")
-    by_seed = {seed: softmax(logits_of(other) / calibrated.temperatures[seed]) for seed, other in tables.items()}
-    probs = by_seed[calibrated.seed]
-    answer = top_class(logits_of(table))
-    own, sets = of_one_answer(probs, calibrated.qhat)
-    signals = {name: own[name] for name in (MAX_PROBABILITY, ENTROPY_CONFIDENCE)}
-    if len(by_seed) > 1:
-        signals[ENSEMBLE_STABILITY] = ensemble_stability(np.stack(list(by_seed.values())), answer)
-    if view_logits is not None:
-        views = np.concatenate([probs[None], softmax(view_logits / calibrated.temperature)])
-        signals[VIEW_STABILITY] = ensemble_stability(views, answer)
-    signals[CONFORMAL_CONFIDENCE] = own[CONFORMAL_CONFIDENCE]
+    probs, sets, signals = calibrated.signals(tables, view_logits)
     strange = {} if limits is None else {"foreign": foreign, "tau_pair": limits.pair}
     if limits is not None and batch is not None:
         strange["is_batch_foreign"] = batch <= limits.batch
@@ -206,14 +157,14 @@ def read_evidence(
 def gather(stage: Stage, split: str, calibrated: Calibrated, kept: Selection) -> Evidence:
     """Evidence of one split from the runs of the kept trial, and from what else was asked of the kept model."""
     tables = {seed: stage.predictions(split, trial=kept.trial, seed=seed) for seed in calibrated.temperatures}
-    limits, own = stage.params.policy.foreign, tables[kept.seed]
+    limits, own, views = stage.params.policy.foreign, tables[kept.seed], stage.answers(VIEWS, split)
     known = None if limits is None or own.empty else strangeness(stage, split, own, calibrated)
     return read_evidence(
         tables,
         calibrated,
         critical_floor=stage.params.policy.critical_floor,
-        view_logits=_view_logits(stage, split, tables[kept.seed]),
-        consistency=_consistency(stage, split, tables[kept.seed], calibrated.temperature),
+        view_logits=None if views is None else logits_of_views(views, own),
+        consistency=_consistency(stage, split, own, calibrated),
         limits=limits,
         **({} if known is None else {"foreign": known.pairs, "batch": known.batch}),
     )
@@ -292,36 +243,13 @@ def _is_tuning(stage: Stage, table: pd.DataFrame) -> np.ndarray:
     return table["pair_id"].isin(pairs.loc[pairs["is_tuning"], "pair_id"]).to_numpy()
 
 
-def _view_logits(stage: Stage, split: str, table: pd.DataFrame) -> np.ndarray | None:
-    """Logits of each view of the pairs of a table, in its order, (n_views, n, K)."""
-    found = stage.answers(VIEWS, split)
-    if found is None:
-        return None
-    by_view = {name: part.set_index("pair_id") for name, part in found.groupby("view", sort=True)}
-    return np.stack([logits_of(part.loc[table["pair_id"]]) for part in by_view.values()])
-
-
-def _consistency(stage: Stage, split: str, table: pd.DataFrame, temperature: float) -> np.ndarray | None:
-    """Consistency of each pair of a table; a pair without a question gets the mean of the calibration split's."""
+def _consistency(stage: Stage, split: str, table: pd.DataFrame, calibrated: Calibrated) -> np.ndarray | None:
+    """Consistency of each pair of a table; None where no question was asked."""
     asked = stage.answers(QUESTIONS, split)
     if asked is None or not len(asked):
         return None
-    calib = stage.predictions(Split.CALIB, trial=str(table["trial"].iloc[0]), seed=int(table["seed"].iloc[0]))
-    usual = np.nanmean(_known_consistency(stage.answers(QUESTIONS, Split.CALIB), calib, temperature, stage.classes))
-    found = _known_consistency(asked, table, temperature, stage.classes)
-    return np.where(np.isnan(found), usual, found)
-
-
-def _known_consistency(
-    asked: pd.DataFrame, table: pd.DataFrame, temperature: float, classes: Sequence[str]
-) -> np.ndarray:
-    place = pd.Index(table["pair_id"]).get_indexer(asked["pair_id"])
-    return consistency_by_pair(
-        softmax(logits_of(asked) / temperature)[:, Label.ENTAILMENT],
-        asked[expected_columns(classes)].to_numpy(dtype=float),
-        place,
-        top_class(logits_of(table)),
-    )
+    usual = usual_consistency(stage, str(table["trial"].iloc[0]), calibrated)
+    return pair_consistency(asked, table, calibrated.temperature, stage.classes, usual=usual)
 
 
 def people_of(stage: Stage, tuning: pd.DataFrame, *splits: str, clarify_accuracy: float | None = None) -> People:

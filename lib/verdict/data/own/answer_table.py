@@ -16,7 +16,7 @@ from verdict.base.labels import Split, class_names, vote_columns
 from verdict.base.params import AnswersParams
 from verdict.data.own.answer_files import HUMAN, MAX_BYTES, How, of_table
 from verdict.data.own.answers import ANSWER, LOG_PROBS, Form, made_of, word_ids, worth_of
-from verdict.data.own.pair_file import ALIASES
+from verdict.data.own.pair_file import ALIASES, DATE
 from verdict.data.own.picture_files import found_images
 from verdict.data.own.recorded import (
     Recorded,
@@ -34,7 +34,7 @@ from verdict.data.splits import carve_split, merge_groups, split_groups
 
 HOW = "; give a CSV, JSON lines or Parquet with image, hypothesis, label and what a model said: logprob_yes, prob_yes …"
 COLUMNS = {name: ALIASES[name] for name in ("image_id", "hypothesis", "split", "group_id")} | {
-    **{"question": ("question",), "answer": ("answer",), "date": ("date", "day", "time", "timestamp")},
+    **{"question": ("question",), "answer": ("answer",), **DATE},
     **{"pair_id": ("pair_id", "id"), "human": ("human", "human_label", "human_answer")},
     **{"family": (*ALIASES["family"], "source", "category", "type"), "model": ("model", "model_name")},
 }

@@ -13,11 +13,13 @@ from verdict.base.artifacts import sha256_file
 from verdict.base.labels import Label, Split
 from verdict.data.images import write_folder_store
 from verdict.data.own.pair_file import read_pair_file
-from verdict.data.own.picture_files import find_damaged, found_images, n_without_zeros, refuse_damaged
+from verdict.data.own.picture_files import LEAVE_OUT, find_damaged, found_images, n_without_zeros, refuse_damaged
 from verdict.data.pairs import Dataset, check_pairs, with_pair_ids
 from verdict.data.splits import merge_groups, split_groups
 
 ORDER = ("pair_id", "image_id", "group_id", "hypothesis", "label", "split", "family", "premise")
+# Of pairs that nobody has labelled: when each came, and where it stands.
+UNLABELLED = ("date", "line")
 # What every page needs: weights are fitted on train and chosen by val, half of calib fits T and half the sets.
 NEEDED = (Split.TRAIN, Split.VAL, Split.CALIB, Split.TEST)
 MIN_GROUPS = 4
@@ -45,13 +47,13 @@ def read(
     and SHA-256 of each image.
 
     `fractions` are shares of the groups where the table has no split column; a split column always decides. A table
-    that is not `labelled` needs no labels and is not split. FileNotFoundError if the table, the folder or (unless
-    allowed, where its rows are left out and counted) an image is missing; ValueError if the table, an id, or the
-    division cannot be used.
+    that is not `labelled` needs no labels, is not split, and keeps `date` and `line`. FileNotFoundError if the table,
+    the folder or (unless allowed, where its rows are left out and counted) an image is missing; ValueError if the
+    table, an id, or the division cannot be used.
     """
-    file = read_pair_file(table, labelled=labelled, labels=labels)
+    file = read_pair_file(table, labelled=labelled, labels=labels, dated=not labelled)
     rows = file.rows.assign(written=file.rows["image_id"])
-    found, missing = found_images(rows, table, images, allow_missing=allow_missing_images)
+    found, missing = found_images(rows, table, images, allow_missing=allow_missing_images, hint=LEAVE_OUT * labelled)
     pairs = rows[rows["image_id"].isin(found)].reset_index(drop=True)
     if pairs.empty:
         raise ValueError(f"{table}: no row has an image in {images}")
@@ -80,7 +82,8 @@ def read(
         facts["ids_that_lost_their_zeros"] = n_numbers
     if "split" in pairs.columns:
         facts |= {f"rows_{split}": n for split, n in sorted(Counter(pairs["split"]).items())}
-    return Dataset(pairs[[name for name in ORDER if name in pairs.columns]], "", facts), found, hashes
+    order = ORDER if labelled else (*ORDER, *UNLABELLED)
+    return Dataset(pairs[[name for name in order if name in pairs.columns]], "", facts), found, hashes
 
 
 def check_splits(pairs: pd.DataFrame, source: str) -> None:

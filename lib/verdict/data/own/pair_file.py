@@ -21,8 +21,9 @@ ALIASES = {
     "premise": ("premise", "caption"),
     "family": ("family", "skill"),
 }
+DATE = {"date": ("date", "day", "time", "timestamp")}
 PARTS = {"image_id": "image", "hypothesis": "hyp", "label": "label"}
-USED = frozenset(name for names in ALIASES.values() for name in names)
+USED = frozenset(name for names in (ALIASES | DATE).values() for name in names)
 YES, NO = Label.ENTAILMENT.text, Label.CONTRADICTION.text
 # Words that have one meaning here. Of 0 and 1 the published study and most others mean the opposite of each other.
 WORDS = ({"yes": YES, "no": NO}, {"true": YES, "false": NO}, {"entailed": YES, "contradicted": NO})
@@ -31,7 +32,7 @@ WORDS = ({"yes": YES, "no": NO}, {"true": YES, "false": NO}, {"entailed": YES, "
 @dataclass(frozen=True)
 class PairFile:
     """A table as it was read: text columns under our names (image_id, hypothesis, and those of label, split,
-    group_id, premise and family that the file has) and `line`, on which each row begins; columns that were not
+    group_id, premise, family and date that the file has) and `line`, on which each row begins; columns that were not
     used; and how labels and splits were read where they have other names.
     """
 
@@ -41,19 +42,26 @@ class PairFile:
 
 
 def read_pair_file(
-    path: Path, *, labelled: bool = True, by_part: bool = False, labels: Mapping[str, str] | None = None
+    path: Path,
+    *,
+    labelled: bool = True,
+    by_part: bool = False,
+    labels: Mapping[str, str] | None = None,
+    dated: bool = False,
 ) -> PairFile:
     """Read a table of pairs; see `read_table` for what is accepted and refused. Columns are found by `ALIASES`, in any
     case.
 
     Labels are needed where `labelled`; labels and splits are parsed where present. `by_part`: a needed column that no
     accepted name fits may be found by a part of its name (image, hyp, label). `labels` says what the file calls them;
-    without it the names themselves are read, yes and no, true and false.
+    without it the names themselves are read, yes and no, true and false. `dated`: a column date is read too.
     """
     table = read_table(path, is_used=USED.__contains__)
     needed = ["image_id", "hypothesis"] + (["label"] if labelled else [])
     is_csv = bool(table.delimiter)
-    columns = find_columns(table, ALIASES, needed, parts=PARTS if by_part and is_csv else None)
+    columns = find_columns(
+        table, ALIASES | (DATE if dated else {}), needed, parts=PARTS if by_part and is_csv else None
+    )
     rows = pd.DataFrame({ours: table.column(name) for ours, name in columns.items()}).astype("str")
     rows["line"] = table.lines
     facts = dict(table.facts)

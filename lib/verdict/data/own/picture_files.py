@@ -24,6 +24,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 NOT_READ = (".heic", ".heif", ".tif", ".tiff", ".avif", ".jp2", ".jxl", ".svg", ".psd", ".dcm", ".dng", ".cr2", ".nef")
 LEFTOVERS = frozenset({"__MACOSX", "@eaDir", "__pycache__"})
 EVERY = 500
+LEAVE_OUT = "; set allow_missing_images to leave their rows out"
 # Before anything runs, decoding every picture of a large set is begun for so many seconds and left to its stage.
 LOOK_S = 2.5
 
@@ -134,12 +135,12 @@ def _number(image_id: str) -> int:
 
 
 def found_images(
-    rows: pd.DataFrame, table: Path, folder: Path, *, allow_missing: bool
+    rows: pd.DataFrame, table: Path, folder: Path, *, allow_missing: bool, hint: str = LEAVE_OUT
 ) -> tuple[dict[str, Path], list[str]]:
     """Files of the images that a table's rows name, by image id, and the names without one.
 
     `written` is what the table calls an image, `line` where a row begins. FileNotFoundError for a missing file, unless
-    it is allowed; otherwise as `resolve_images`.
+    it is allowed, which `hint` says how to do; otherwise as `resolve_images`.
     """
     first = rows.drop_duplicates("image_id")
     names = dict(zip(first["image_id"], first["written"], strict=True))
@@ -148,7 +149,7 @@ def found_images(
     if missing and not allow_missing:
         raise FileNotFoundError(
             f"{places[missing[0]]}: {len(missing)} images are not in {folder}, the first: {missing[:N_LISTED]}"
-            f"{why_missing(missing, folder)}; set allow_missing_images to leave their rows out"
+            f"{why_missing(missing, folder)}{hint}"
         )
     return {image_id: found[name] for image_id, name in names.items() if name in found}, missing
 

@@ -16,6 +16,8 @@ from verdict.decide.log.log import find_item
 from verdict.decide.log.replay import replay_log
 from verdict.workflow.start import tell
 
+TABLES = (".csv", ".tsv", ".parquet")
+
 
 def _recorded(log: Path) -> str:
     """The hash of a log in the record of the stage that wrote it; "" for a log without one."""
@@ -24,19 +26,24 @@ def _recorded(log: Path) -> str:
     return next((sha256 for name, sha256 in outputs.items() if name.endswith(f"/{log.name}")), "")
 
 
-def _decide(profile: str, source: str, out: Path) -> int:
+def _decide(profile: str, source: str, images: Path | None, out: Path) -> int:
+    from verdict.decide.log.cases import numbered_lines
+    from verdict.decide.log.new_pairs import decide_pairs
     from verdict.decide.log.stored import load_stored
     from verdict.decide.log.stream import decide_stream
 
+    name, told = "standard input" if source == "-" else source, _rarely(tell)
     try:
-        with contextlib.nullcontext(sys.stdin.buffer) if source == "-" else open(source, "rb") as file:
-            name = "standard input" if source == "-" else source
-            counts = decide_stream(load_stored(profile), file, name, out, progress=_rarely(tell))
+        if images is not None or Path(source).suffix.lower() in TABLES:
+            counts = decide_pairs(profile, Path(source), images or Path(source).parent, out, progress=told)
+        else:
+            with contextlib.nullcontext(sys.stdin.buffer) if source == "-" else open(source, "rb") as file:
+                counts = decide_stream(load_stored(profile), numbered_lines(file, name), name, out, progress=told)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         tell(f"decide: {error.args[0] if isinstance(error, KeyError) else error}")
         return 2
-    told = ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items()) if n)
-    print(f"{out}: {told or 'no new case'}")
+    counted = ", ".join(f"{what} {n:,}" for what, n in sorted(counts.items()) if n)
+    print(f"{out}: {counted or 'no new case'}")
     if counts["forced by foreign_batch"]:
         tell("ALARM: the cases have changed since the policy was tuned; nothing goes out alone in this log any more")
     return 0
@@ -70,13 +77,21 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--profile", default="digits", help="whose report's log to read (default: %(default)s)")
     for command in (explain, replay):
         command.add_argument("--log", type=Path, metavar="PATH", help="another log (JSONL)")
-    new.add_argument("--in", dest="source", required=True, metavar="PATH", help="new cases, JSON lines; - is the input")
+    new.add_argument(
+        "--in",
+        dest="source",
+        required=True,
+        metavar="PATH",
+        help="new cases with what the model says, JSON lines (- is the input); or a CSV or Parquet of pairs, or with "
+        "--images any table of pairs, about which the report's model is asked",
+    )
+    new.add_argument("--images", type=Path, metavar="FOLDER", help="pictures of the pairs (that of the table)")
     new.add_argument("--out", type=Path, required=True, metavar="PATH", help="log that the decisions are appended to")
     options = parser.parse_args(arguments)
     if options.command == "explain" and not options.pair_id:
         parser.error("name a pair: make explain PAIR=id")
     if options.command == "decide":
-        return _decide(options.profile, options.source, options.out)
+        return _decide(options.profile, options.source, options.images, options.out)
     log = options.log or paths.stage_dir(options.profile, "08_policy") / "audit.jsonl"
     try:
         if options.command == "explain":

@@ -17,7 +17,7 @@ from verdict.decide.log.log import reason
 from verdict.decide.log.stored import Stored
 from verdict.decide.signals import OF_ONE_ANSWER
 
-_ROWS, _BLOCK, MAX_LINE = 512, 1 << 20, 4_000_000
+ROWS, _BLOCK, MAX_LINE = 512, 1 << 20, 4_000_000
 OBJECT = TypeAdapter(dict[str, Any])
 Lines = list[tuple[int, bytes]]
 Rows = list[dict[str, Any]]
@@ -32,7 +32,7 @@ def numbered_lines(file: BinaryIO, name: str) -> Iterator[Lines]:
             line = number + len(lines) + 1
             raise ValueError(f"{name}, line {line}: more than {MAX_LINE:,} bytes; are there no line breaks?")
         told = [(number + k, line) for k, line in enumerate(lines, start=1) if line.strip()]
-        yield from (told[start : start + _ROWS] for start in range(0, len(told), _ROWS))
+        yield from (told[start : start + ROWS] for start in range(0, len(told), ROWS))
         number += len(lines)
     if rest.strip():
         yield [(number + 1, rest)]
@@ -52,13 +52,30 @@ def read_cases(lines: Lines, stored: Stored, name: str) -> tuple[Rows, ValueErro
     return list(rows.values()), None
 
 
-def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
-    """One case as the policy needs it; ValueError names file, line, column and cause."""
-    head = stored.head
+def case_id(line: tuple[int, bytes], stored: Stored, name: str) -> str:
+    """The id of a case, whatever else it holds; ValueError names file, line, column and cause."""
+    place = f"{name}, line {line[0]}"
+    return _id(place, _given(place, line[1], stored))
+
+
+def _given(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
     try:
-        given = {stored.renamed.get(name, name): value for name, value in OBJECT.validate_json(raw).items()}
+        return {stored.renamed.get(name, name): value for name, value in OBJECT.validate_json(raw).items()}
     except ValueError as error:
         raise ValueError(f"{place}: {reason(error)}") from None
+
+
+def _id(place: str, given: Mapping[str, Any]) -> str:
+    image, hypothesis = _text(place, given, "image_id", "image"), _text(place, given, "hypothesis")
+    pair = _text(place, given, "pair_id") or (make_pair_id(image, hypothesis) if image and hypothesis else None)
+    if pair is None:
+        raise ValueError(f"{place}: there is no column 'pair_id', nor 'image' and 'hypothesis'")
+    return pair
+
+
+def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
+    """One case as the policy needs it; ValueError names file, line, column and cause."""
+    head, given = stored.head, _given(place, raw, stored)
     if isinstance(logits := given.get("logits"), list):
         # A list of all classes, as logs hold it.
         if len(logits) != len(head.classes):
@@ -70,10 +87,7 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
     if other := [model for model in told if model not in stored.names]:
         raise ValueError(f"{place}, column 'model': {shown(other[0])}, where the policy was tuned for {stored.names}")
     text = partial(_text, place, given)
-    image, hypothesis = text("image_id", "image"), text("hypothesis")
-    pair = text("pair_id") or (make_pair_id(image, hypothesis) if image and hypothesis else None)
-    if pair is None:
-        raise ValueError(f"{place}: there is no column 'pair_id', nor 'image' and 'hypothesis'")
+    pair, image = _id(place, given), text("image_id", "image")
     unit = partial(_number, place, given | (given["signals"] if isinstance(given.get("signals"), dict) else {}))
     is_far = head.foreign is not None and given.get("distance") is not None
     return {
@@ -83,7 +97,7 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
         "pair_id": pair,
         "image_id": image or pair,
         "group_id": text("group_id", "group") or image or pair,
-        "hypothesis": hypothesis,
+        "hypothesis": text("hypothesis"),
         "date": text("date"),
         "signals": {one: unit(one) for one in head.signals if one not in OF_ONE_ANSWER},
         "consistency": None if head.consistency is None else unit("consistency"),

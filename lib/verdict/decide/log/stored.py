@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
-from verdict.base.artifacts import content_hash, verify_outputs
+from verdict.base.artifacts import StaleResultError, content_hash
 from verdict.base.labels import Split
 from verdict.base.params import AnswersParams, load_params
 from verdict.data.own.answers import LEAST_WORTH
@@ -19,6 +20,7 @@ from verdict.model.predict import logits_of
 from verdict.model.selection import Selection, load_selection
 from verdict.stats.scores import softmax
 from verdict.workflow import stages
+from verdict.workflow.integrity import damage
 from verdict.workflow.stage import Stage, open_stage
 from verdict.workflow.stage_parameters import resolved
 
@@ -56,16 +58,23 @@ def load_stored(profile: str) -> Stored:
     source = stages.CLIP if params.data.source == stages.CLIP else stages.MODEL
     stage = open_stage(POLICY, profile, source=source)
     home = stages.folder(profile, stage.name)
-    try:
-        verify_outputs(home)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}; make the report first: make report PROFILE={profile}") from None
+    refuse_damaged(home, profile)
     head = next(read_log(home / LOG))
     if isinstance(head, str):
         raise ValueError(f"{home / LOG} is of another version ({head}); make the report again")
     if head.params_hash != content_hash(resolved(params, stage.name)):
         raise ValueError(f"the parameters of {profile} were changed since its policy was tuned; make the report again")
     return stored_of(stage, head, load_selection(stage))
+
+
+def refuse_damaged(home: Path, profile: str) -> None:
+    """FileNotFoundError, StaleResultError where a stage's result is missing, changed, or made from what is no more."""
+    try:
+        cause = damage(home)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; make the report first: make report PROFILE={profile}") from None
+    if cause:
+        raise StaleResultError(f"{cause}; make the report again: make report PROFILE={profile}")
 
 
 def stored_of(stage: Stage, head: Item, kept: Selection) -> Stored:

@@ -18,7 +18,16 @@ import numpy as np
 
 from verdict.base.artifacts import told_when_full, try_lock
 from verdict.decide.foreign import StreamTest, stream_signals
-from verdict.decide.log.cases import MAX_LINE, OBJECT, Rows, logits_of_cases, numbered_lines, read_cases
+from verdict.decide.log.cases import (
+    MAX_LINE,
+    OBJECT,
+    Lines,
+    Rows,
+    case_id,
+    logits_of_cases,
+    numbered_lines,
+    read_cases,
+)
 from verdict.decide.log.items import DecidedBatch, iter_items
 from verdict.decide.log.log import Item
 from verdict.decide.log.stored import Stored
@@ -30,34 +39,41 @@ SPLIT = "new"
 
 
 def decide_stream(
-    stored: Stored, source: BinaryIO, name: str, out: Path, *, progress: Callable[[str], None] = lambda text: None
+    stored: Stored,
+    chunks: Iterator[Lines],
+    name: str,
+    out: Path,
+    *,
+    answered: Callable[[Lines], Lines] = lambda lines: lines,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Counter[str]:
-    """Decide the cases of JSON lines that `out` does not hold yet, and append them to it.
+    """Decide the cases of `chunks` (see `numbered_lines`) of a source called `name` that `out` does not hold yet, and
+    append them to it.
 
     Where the source begins with a case of `out`, what stands from there on is passed over; otherwise all of it is new.
-    Counts cases by decision, by what forced it ("forced by …"), "passed over", and "without the model's name".
-    ValueError names line and cause of a case that cannot be decided; those before it are. Case ids must be unique: a
-    repeated one within 512 cases is refused, and any by a replay.
+    `answered` completes the lines of a whole chunk where they lack what a model says: so that numbers do not depend on
+    where a run was killed, also those of its first lines that are decided already. Counts cases by decision, by what
+    forced it ("forced by …"), "passed over", and "without the model's name". ValueError names line and cause of a case
+    that cannot be decided; those before it are. Case ids must be unique: a repeated one within 512 cases is refused,
+    and any by a replay.
     """
-    counts, chunks = Counter[str](), numbered_lines(source, name)
-    first = next(chunks, [])
+    counts, first = Counter[str](), next(chunks, [])
     out.parent.mkdir(parents=True, exist_ok=True)
     with told_when_full(out), out.open("a+b") as file:
         if not try_lock(file):
             raise ValueError(f"{out} is being written by another run")
-        test = StreamTest(stored.known)
-        begun, fault = read_cases(first[:1], stored, name)
-        if fault is not None:
-            raise fault
-        n_done, last = _restored(file, stored, out, test, begun[0]["pair_id"] if begun else "")
-        n_passed = 0
+        test, n_passed = StreamTest(stored.known), 0
+        n_done, last = _restored(file, stored, out, test, case_id(first[0], stored, name) if first else "")
         for lines in chain([first], chunks):
             n_old = min(n_done - n_passed, len(lines))
-            rows, fault = read_cases(lines[max(n_old - 1, 0) :], stored, name)
             n_passed += n_old
-            if n_old and rows and n_passed == n_done and rows[0]["pair_id"] != last:
-                raise ValueError(f"{rows[0]['place']}: {out} has decided {last!r} here; is it of other cases?")
-            if rows := rows[n_old > 0 :]:
+            if n_old and n_passed == n_done and case_id(lines[n_old - 1], stored, name) != last:
+                place = f"{name}, line {lines[n_old - 1][0]}"
+                raise ValueError(f"{place}: {out} has decided {last!r} here; is it of other cases?")
+            if n_old == len(lines):
+                continue
+            rows, fault = read_cases(answered(lines), stored, name)
+            if rows := rows[n_old:]:
                 logits, unread = logits_of_cases(rows, stored)
                 rows, fault = rows[: len(logits)], unread or fault
             if rows:

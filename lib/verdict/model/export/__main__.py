@@ -17,7 +17,7 @@ import pandas as pd
 from verdict.base.artifacts import commit, sha256_file
 from verdict.base.params import StatisticsParams, load_params
 from verdict.data.own.pair_file import read_pair_file
-from verdict.data.own.picture_files import resolve_images, why_missing
+from verdict.data.own.picture_files import found_images
 from verdict.data.pairs import N_LISTED, check_pairs, make_pair_id
 from verdict.model.export import table
 from verdict.workflow import stages
@@ -100,14 +100,8 @@ def _read(pairs: Path, images: Path, *, skip: bool) -> tuple[pd.DataFrame, dict[
         lines=file.rows["line"],
         allow_repeats=True,
     )
-    first = file.rows.drop_duplicates("image_id")
-    places = {i: f"{pairs}, line {line}" for i, line in zip(first["image_id"], first["line"], strict=True)}
-    files, missing = resolve_images(places, images, places=places)
-    if missing and not skip:
-        raise FileNotFoundError(
-            f"{places[missing[0]]}: {len(missing)} images are not in {images}, the first: {missing[:N_LISTED]}"
-            f"{why_missing(missing, images)}"
-        )
+    named = file.rows.assign(written=file.rows["image_id"])
+    files, _ = found_images(named, pairs, images, allow_missing=skip, hint="; SKIP=1 leaves their rows out")
     return rows, files
 
 

@@ -125,8 +125,7 @@ def predict(
         Float64 (n, 2) in the order of the pairs, and the cause by id of each image that cannot be read.
     """
     model = open_model(kept.params, kept.plan, kept.weights, batch=batch)
-    index = pd.DataFrame({"image_id": list(files), "file": [str(Path(file).resolve()) for file in files.values()]})
-    store = ImageStore(Path(), index.assign(row=-1, sha256=""), workers=workers)
+    store = ImageStore.of_files(files, workers=workers)
     order = np.argsort(np.unique(pairs["image_id"].to_numpy(dtype=object), return_inverse=True)[1], kind="stable")
     logit, unreadable, done = np.full(len(pairs), np.nan), {}, 0
     for rows in model.parts(order):

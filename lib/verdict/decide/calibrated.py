@@ -1,0 +1,113 @@
+"""What calibration fixed, and the signals that follow from all that the models of a trial were asked about pairs.
+
+Page 08 and new cases are read by the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from verdict.base.labels import Label, Split, expected_columns
+from verdict.decide.signals import (
+    CONFORMAL_CONFIDENCE,
+    ENSEMBLE_STABILITY,
+    VIEW_STABILITY,
+    consistency_by_pair,
+    ensemble_stability,
+    of_one_answer,
+)
+from verdict.model.predict import logits_of
+from verdict.stats.scores import softmax, top_class
+from verdict.workflow.stage import Stage
+from verdict.workflow.stages import QUESTIONS
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What calibration fixed: one temperature for each seed of the kept trial, and the conformal threshold in use.
+
+    `temperatures` > 0; `seed`: the kept seed; `qhat`: a class is in the set if 1 - its probability is at most this;
+    `alpha` in (0, 1): level of the sets.
+    """
+
+    temperatures: Mapping[int, float]
+    seed: int
+    qhat: float
+    alpha: float
+
+    @property
+    def temperature(self) -> float:
+        """Of the kept seed."""
+        return self.temperatures[self.seed]
+
+    @classmethod
+    def load(cls, stage: Stage) -> Calibrated:
+        """What the calibration stage fixed, with the level of sets that the policy's parameters ask for."""
+        temperatures = pd.read_parquet(stage.upstream("07_calibration", "temperatures.parquet"))
+        sets = pd.read_parquet(stage.upstream("07_calibration", "policy_sets.parquet")).iloc[0]
+        kept = int(temperatures.loc[temperatures["is_kept"], "seed"].iloc[0])
+        by_seed = {int(row.seed): float(row.temperature) for row in temperatures.itertuples()}
+        return cls(by_seed, kept, float(sets["qhat"]), float(sets["alpha"]))
+
+    def signals(
+        self, tables: Mapping[int, pd.DataFrame], view_logits: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Probabilities (n, K), conformal sets (n, K) and signals (n,) of pairs, from the answers of each seed.
+
+        Stability is the agreement of models trained from several seeds on the kept model's answer (Lakshminarayanan et
+        al. 2017 train the ensemble in the same way); with one seed there is none and the signal is left out. So is that
+        of views without `view_logits` (n_views, n, K): the kept model's answers to changed views of each image.
+        ValueError if the tables do not hold the same pairs in the same order.
+        """
+        table = tables[self.seed]
+        if any(not other["pair_id"].equals(table["pair_id"]) for other in tables.values()):
+            raise ValueError("the models of several seeds do not answer the same pairs in the same order")
+        by_seed = {seed: softmax(logits_of(other) / self.temperatures[seed]) for seed, other in tables.items()}
+        probs, answer = by_seed[self.seed], top_class(logits_of(table))
+        signals, sets = of_one_answer(probs, self.qhat)
+        size = signals.pop(CONFORMAL_CONFIDENCE)
+        if len(by_seed) > 1:
+            signals[ENSEMBLE_STABILITY] = ensemble_stability(np.stack(list(by_seed.values())), answer)
+        if view_logits is not None:
+            views = np.concatenate([probs[None], softmax(view_logits / self.temperature)])
+            signals[VIEW_STABILITY] = ensemble_stability(views, answer)
+        return probs, sets, signals | {CONFORMAL_CONFIDENCE: size}
+
+
+def logits_of_views(asked: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
+    """Logits of each view of the pairs of a table, in its order, (n_views, n, K)."""
+    by_view = {name: part.set_index("pair_id") for name, part in asked.groupby("view", sort=True)}
+    return np.stack([logits_of(part.loc[table["pair_id"]]) for part in by_view.values()])
+
+
+def usual_consistency(stage: Stage, trial: str, calibrated: Calibrated) -> float:
+    """Mean consistency of the calibration split's pairs that have a question."""
+    calib = stage.predictions(Split.CALIB, trial=trial, seed=calibrated.seed)
+    asked = stage.answers(QUESTIONS, Split.CALIB)
+    return float(np.nanmean(_known_consistency(asked, calib, calibrated.temperature, stage.classes)))
+
+
+def pair_consistency(
+    asked: pd.DataFrame, table: pd.DataFrame, temperature: float, classes: Sequence[str], *, usual: float
+) -> np.ndarray:
+    """Consistency of the answers to questions with each pair of a table, (n,) in [0, 1]; a pair without a question gets
+    what is `usual`.
+    """
+    found = _known_consistency(asked, table, temperature, classes)
+    return np.where(np.isnan(found), usual, found)
+
+
+def _known_consistency(
+    asked: pd.DataFrame, table: pd.DataFrame, temperature: float, classes: Sequence[str]
+) -> np.ndarray:
+    place = pd.Index(table["pair_id"]).get_indexer(asked["pair_id"])
+    return consistency_by_pair(
+        softmax(logits_of(asked) / temperature)[:, Label.ENTAILMENT],
+        asked[expected_columns(classes)].to_numpy(dtype=float),
+        place,
+        top_class(logits_of(table)),
+    )
