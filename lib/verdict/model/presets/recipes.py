@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verdict.data.digits import digits
+from verdict.data.digits.grammar import TRAINING_WORDS
 from verdict.data.digits.scenes import COLOURS, GRID, draw_scenes, handwriting_pools, render_scenes
 from verdict.data.digits.truths import CELL_COLUMN, CELL_ROW
 from verdict.data.nlvr import boxes
@@ -143,7 +143,7 @@ VISION = {
 TEXT = {
     "digits_distilbert": TextRecipe(
         partial(digit_paraphrases, SENTENCES_SEED, n=30_000),
-        sorted({*digits.VOCABULARY, *words_of_digits()}),
+        sorted({*TRAINING_WORDS, *words_of_digits()}),
         steps=2400,
         window=2048,
         masked_rows=0.25,
