@@ -110,9 +110,7 @@ def train_text(name: str, recipe: TextRecipe, *, seed: int) -> tuple:
         longest = int(lengths[chosen].max()) if recipe.window else shown.shape[1]
         batch = shown[chosen, :longest]
         if recipe.unknown:
-            own = (batch >= len(SPECIAL_TOKENS)) & ~(batch[:, :, None] == meant[chosen][:, None]).any(dim=2)
-            lost = own & (torch.from_numpy(rng.random(batch.shape)) < recipe.unknown)
-            batch = torch.where(lost, SPECIAL_TOKENS.index("[UNK]"), batch)
+            batch = forget(batch, meant[chosen], recipe.unknown, rng)
         n_masked = round(recipe.masked_rows * len(batch))
         hidden, masked = mask_and_encode(backbone, batch, rng, training=True, n_masked=n_masked)
         whole = slice(n_masked if recipe.masked_rows < 1 else 0, None)
@@ -189,6 +187,13 @@ def _token_ids(
     distinct, row = np.unique(np.asarray(sentences), return_inverse=True)
     ids = torch.as_tensor(preprocessor(distinct.tolist())["token_ids"]).long()[torch.from_numpy(row)]
     return ids[:, : int((ids != 0).sum(dim=1).max())]
+
+
+def forget(batch: torch.Tensor, meant: torch.Tensor, share: float, rng: np.random.Generator) -> torch.Tensor:
+    """Token ids (n, n_tokens) in which that share of the words that `meant` (n, n_meant) lacks is [UNK]."""
+    own = (batch >= len(SPECIAL_TOKENS)) & ~(batch[:, :, None] == meant[:, None]).any(dim=2)
+    lost = own & (torch.from_numpy(rng.random(batch.shape)) < share)
+    return torch.where(lost, SPECIAL_TOKENS.index("[UNK]"), batch)
 
 
 def mask_and_encode(

@@ -42,11 +42,13 @@ _STANDS_FOR = {
     "MANY": rf"(?:(?:{_HUES}) )?(?:{_PLURAL_NOUNS})",
     "A": f"an? {_ONE}",
 }
+# What has no order is said in the alphabet's.
+_EITHER_WAY = re.compile(r"(?:(?<=^the )|(?<=as many ))(.+)( and the | as )(.+?)(?= is in the same|$)")
 _MAX_WORDS, _TRIES = 14, 3
 _PHRASES = _DATA["digits"]["phrases"]
 _PHRASE = re.compile(r"<(\w+)>")
 _NUMERALS = [
-    (rf"\b{word}\b", [numeral], 0.15)
+    (rf"\b{word}\b(?! (?:sees|can|cannot|may|finds|does|looks)\b)", [numeral], 0.15)
     for n, words in enumerate(zip(NUMBERS, PLURALS, strict=True))
     for word, numeral in zip(words, (f"{n}", f"{n}s"), strict=True)
 ]
@@ -120,7 +122,8 @@ def _of_digits(kind: str) -> list[Sequence]:
 
 def plain_of_digits(sentence: str) -> str:
     """A sentence of the digits' grammar with one wording for each idea, and singular nouns only."""
-    return plain(sentence, _DIGIT_PLAIN)
+    said = plain(sentence, _DIGIT_PLAIN)
+    return _EITHER_WAY.sub(lambda found: found[2].join(sorted((found[1], found[3]))), said)
 
 
 def reword_of_digits(sentence: str, rng: np.random.Generator) -> str:
