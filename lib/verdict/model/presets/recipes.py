@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verdict.data.digits import digits
+from verdict.data.digits.grammar import TRAINING_WORDS
 from verdict.data.digits.scenes import COLOURS, GRID, draw_scenes, handwriting_pools, render_scenes
 from verdict.data.digits.truths import CELL_COLUMN, CELL_ROW
 from verdict.data.nlvr import boxes
@@ -142,15 +142,17 @@ VISION = {
 }
 TEXT = {
     "digits_distilbert": TextRecipe(
-        partial(digit_paraphrases, SENTENCES_SEED, n=30_000),
-        sorted({*digits.VOCABULARY, *words_of_digits()}),
-        steps=2400,
+        partial(digit_paraphrases, SENTENCES_SEED, n=60_000),
+        sorted({*TRAINING_WORDS, *words_of_digits()}),
+        steps=4500,
+        learning_rate=2.0e-3,
         window=2048,
         masked_rows=0.25,
         bag_weight=40.0,
         n_places=12,
         place_weight=5.0,
         pull=0.4,
+        unknown=0.05,
     ),
     "nlvr_distilbert": TextRecipe(
         partial(paraphrases, SENTENCES_SEED, n=40_000),
@@ -182,9 +184,10 @@ VARIED = {
         "to thick, soft to sharp, half of them drawn by strokes instead of written; blur and noise. No font was used."
     ),
     "digits_distilbert": (
-        "Sentences were shown as the grammar has them and reworded by rules of general English: synonyms, other "
-        "constructions, word order. [CLS] was asked for one plain wording of each, and drawn towards it. No sentence "
-        "of the independent sets was among them."
+        "Sentences were shown as the grammar has them and reworded by a small grammar of general English: "
+        "synonyms, numerals, other constructions, questions, hedges, word order. [CLS] "
+        "was asked for one plain wording of all that means the same, and drawn towards it; one in twenty words that it "
+        "lacks was hidden as unknown. No sentence of the independent sets was among them."
     ),
 }
 

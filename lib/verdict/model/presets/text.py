@@ -45,6 +45,8 @@ class TextRecipe:
         Of these words, against the masked words.
     pull : float
         Weight of the mean squared distance of [CLS] from that of `meant`, towards which it is drawn; 0 for none.
+    unknown : float in [0, 1)
+        Share of the words of `shown` that `meant` lacks to be read as [UNK], so that words never met disturb less.
     """
 
     sentences: Callable[[], tuple[Sequence[str], Sequence[str]]]
@@ -59,6 +61,7 @@ class TextRecipe:
     n_places: int = 0
     place_weight: float = 1.0
     pull: float = 0.0
+    unknown: float = 0.0
 
 
 def new_tokenizer(recipe: TextRecipe) -> keras_hub.models.DistilBertTokenizer:
@@ -106,6 +109,8 @@ def train_text(name: str, recipe: TextRecipe, *, seed: int) -> tuple:
         chosen = torch.from_numpy(_draw(lengths, recipe, rng))
         longest = int(lengths[chosen].max()) if recipe.window else shown.shape[1]
         batch = shown[chosen, :longest]
+        if recipe.unknown:
+            batch = forget(batch, meant[chosen], recipe.unknown, rng)
         n_masked = round(recipe.masked_rows * len(batch))
         hidden, masked = mask_and_encode(backbone, batch, rng, training=True, n_masked=n_masked)
         whole = slice(n_masked if recipe.masked_rows < 1 else 0, None)
@@ -182,6 +187,13 @@ def _token_ids(
     distinct, row = np.unique(np.asarray(sentences), return_inverse=True)
     ids = torch.as_tensor(preprocessor(distinct.tolist())["token_ids"]).long()[torch.from_numpy(row)]
     return ids[:, : int((ids != 0).sum(dim=1).max())]
+
+
+def forget(batch: torch.Tensor, meant: torch.Tensor, share: float, rng: np.random.Generator) -> torch.Tensor:
+    """Token ids (n, n_tokens) in which that share of the words that `meant` (n, n_meant) lacks is [UNK]."""
+    own = (batch >= len(SPECIAL_TOKENS)) & ~(batch[:, :, None] == meant[:, None]).any(dim=2)
+    lost = own & (torch.from_numpy(rng.random(batch.shape)) < share)
+    return torch.where(lost, SPECIAL_TOKENS.index("[UNK]"), batch)
 
 
 def mask_and_encode(

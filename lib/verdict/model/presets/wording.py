@@ -11,6 +11,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,16 @@ _STANDS_FOR = {
     "MANY": rf"(?:(?:{_HUES}) )?(?:{_PLURAL_NOUNS})",
     "A": f"an? {_ONE}",
 }
-_MAX_WORDS = 14
+# What has no order is said in the alphabet's.
+_EITHER_WAY = re.compile(r"(?:(?<=^the )|(?<=as many ))(.+)( and the | as )(.+?)(?= is in the same|$)")
+_MAX_WORDS, _TRIES = 14, 3
+_PHRASES = _DATA["digits"]["phrases"]
+_PHRASE = re.compile(r"<(\w+)>")
+_NUMERALS = [
+    (rf"\b{word}\b(?! (?:sees|can|cannot|may|finds|does|looks)\b)", [numeral], 0.15)
+    for n, words in enumerate(zip(NUMBERS, PLURALS, strict=True))
+    for word, numeral in zip(words, (f"{n}", f"{n}s"), strict=True)
+]
 
 
 def plain_sentences(seed: int, *, n_scenes: int = 400, n_phrasings: int = 24) -> list[str]:
@@ -59,10 +69,14 @@ def plain(sentence: str, rules: Iterable[Sequence] = _PLAIN) -> str:
 
 
 def _otherwise(sentence: str, rules: Iterable[Sequence], rng: np.random.Generator) -> str:
-    """Apply each rule with its chance, by one of its choices."""
+    """Apply each rule with its chance, by one of its choices, whose <phrases> are chosen too."""
+
+    def chosen(among: Sequence[str]) -> str:
+        return _PHRASE.sub(lambda name: chosen(_PHRASES[name[1]]), among[rng.integers(len(among))])
+
     for pattern, choices, chance in rules:
-        if rng.random() < chance:
-            sentence = re.sub(pattern, choices[rng.integers(len(choices))], sentence)
+        if rng.random() < chance and re.search(pattern, sentence):
+            sentence = re.sub(pattern, chosen(choices), sentence)
     return sentence
 
 
@@ -108,13 +122,17 @@ def _of_digits(kind: str) -> list[Sequence]:
 
 def plain_of_digits(sentence: str) -> str:
     """A sentence of the digits' grammar with one wording for each idea, and singular nouns only."""
-    return plain(sentence, _DIGIT_PLAIN)
+    said = plain(sentence, _DIGIT_PLAIN)
+    return _EITHER_WAY.sub(lambda found: found[2].join(sorted((found[1], found[3]))), said)
 
 
 def reword_of_digits(sentence: str, rng: np.random.Generator) -> str:
-    """A sentence of the digits' grammar as someone else might say it; unchanged where that would be too long."""
-    text = " ".join(_otherwise(sentence, _DIGIT_REWORDINGS, rng).split())
-    return text if len(re.findall(r"\w+|[^\w\s]", text)) <= _MAX_WORDS else sentence
+    """A sentence of the digits' grammar as someone else might say it; unchanged where that stays too long."""
+    for _ in range(_TRIES):
+        text = " ".join(_otherwise(sentence, _DIGIT_REWORDINGS, rng).split())
+        if len(re.findall(r"\w+|[^\w\s]", text)) <= _MAX_WORDS:
+            return text
+    return sentence
 
 
 def _bare(text: str) -> str:
@@ -141,9 +159,10 @@ def digit_paraphrases(seed: int, *, n: int) -> tuple[list[str], list[str]]:
 
 
 def words_of_digits() -> list[str]:
-    """Words of the digits' rewordings and plain wordings."""
-    texts = [choice for _, choices, _ in _DATA["digits"]["rewordings"] for choice in choices]
-    return sorted({word for text in texts for word in re.findall(r"(?<!\\)\b[a-z]+\b|[^\w\s\\]", text)})
+    """Words of the digits' rewordings."""
+    choices = chain(_PHRASES.values(), (choices for _, choices, _ in _DIGIT_REWORDINGS))
+    text = re.sub(r"<\w+>|\\\d", " ", " ".join(chain.from_iterable(choices)))
+    return sorted(set(re.findall(r"\w+|[^\w\s]", text)))
 
 
 def vocabulary(seed: int) -> list[str]:
@@ -157,4 +176,10 @@ def vocabulary(seed: int) -> list[str]:
     return [*single, *pieces, *_DATA["pieces"].split(), *sorted(words - set(single))]
 
 
-_DIGIT_REWORDINGS, _DIGIT_PLAIN = _of_digits("rewordings"), _of_digits("plain")
+_DIGIT_REWORDINGS = [*_of_digits("rewordings"), *_NUMERALS]
+# "More than two" is "at least three", and "fewer than three" is "at most two".
+_DIGIT_PLAIN = _of_digits("plain") + [
+    rule
+    for less, more in pairwise(NUMBERS)
+    for rule in ((rf"\bmore than {less}\b", f"at least {more}"), (rf"\bfewer than {more}\b", f"at most {less}"))
+]
