@@ -199,7 +199,8 @@ def encode(
     image_ids = list(pd.unique(pairs["image_id"]))
     write_parquet(out / "images.parquet", pd.DataFrame({"image_id": image_ids}))
     # What a GPU computes in fewer bits, Keras' policy says.
-    prefix = partial(_prefix, network, dtype=params.feature_dtype, is_direct=IS_TORCH and policy == "float32")
+    is_direct = IS_TORCH and encoders.vision.compute_dtype == "float32"
+    prefix = partial(_prefix, network, dtype=params.feature_dtype, is_direct=is_direct)
     depths, plain = sorted({plan.vision_blocks for plan in plans}), partial(_pixels, encoders, images, image_ids)
     files = [f"image_tokens_{depth}.npy" for depth in depths]
     write("images", files, prefix("vision", depths), len(image_ids), [plain])
