@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.bench import audit_log, gpu, memory, scale, watch
+from tests.bench import audit_log, decisions, gpu, memory, scale, watch
 from tests.bench.compare import compare
 from tests.bench.limits import measure_machine
 from tests.bench.processes import in_a_process
@@ -70,6 +70,12 @@ def audited(chosen: argparse.Namespace) -> dict[str, Any]:
     return {"results": in_a_process(audit_log.__name__, chosen.items)}
 
 
+def decided(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Given answers that `make decide` decides a second, and its peak memory, for some and for ten times as many."""
+    tell(f"decisions: {chosen.cases:,} cases, then {10 * chosen.cases:,}, by the policy of {decisions.PROFILE}")
+    return {"results": [in_a_process(decisions.__name__, n) for n in (chosen.cases, 10 * chosen.cases)]}
+
+
 def on_gpu(chosen: argparse.Namespace) -> dict[str, Any]:
     """The whole published schedule at full size."""
     if not has_gpu():
@@ -96,6 +102,7 @@ BENCHES = {
     "full_size": (full_size, "--images", 32, "two pairs each"),
     "memory": (grown, "--pairs", 4000, "training pairs"),
     "audit": (audited, "--items", 1_000_000, "decisions"),
+    "decisions": (decided, "--cases", 20_000, "cases"),
     "watch": (watched, "--profile", "digits", "whose report"),
     "gpu": (on_gpu, "--limit", float("inf"), "begin no run after so many seconds; start again"),
 }

@@ -16,7 +16,7 @@ from verdict.base import artifacts, paths
 from verdict.model.backend import keras
 
 FOLDER = paths.REPORTS / "benchmarks"
-NAMES = ("tiny", "full_size", "memory", "audit", "watch", "scale", "cluster", "gpu", "chaos")
+NAMES = ("tiny", "full_size", "memory", "audit", "decisions", "watch", "scale", "cluster", "gpu", "chaos")
 Found = Mapping[str, Any]
 
 

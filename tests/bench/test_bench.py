@@ -1,11 +1,12 @@
 """The benches: two loops that start equal and do what they say, ratios by hand, memory, the page of results."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.bench import __main__ as command, audit_log, gpu, loops, memory, processes, records, subjects
+from tests.bench import __main__ as command, audit_log, decisions, gpu, loops, memory, processes, records, subjects
 from tests.bench.compare import compare
 from tests.bench.limits import Machine
 
@@ -275,3 +276,15 @@ def test_the_published_schedule_is_the_studys():
     """Thirty-seven epochs: a warm-up and twelve trials (stages, six of a search, three of vision, oversampling)."""
     assert sum(run.epochs for run in gpu.SCHEDULE) == 5 + 5 + 6 + 6 * 2 + 3 * 2 + 3 == 37
     assert len(gpu.SCHEDULE) == 1 + 12
+
+
+def test_cases_of_the_decisions_bench_are_answers_of_a_log(tmp_path):
+    write_log(tmp_path / "log.jsonl", audit_log.simulated_items(11))
+    decisions.write_cases(tmp_path / "new.jsonl", tmp_path / "log.jsonl", 101)
+    cases = [json.loads(line) for line in (tmp_path / "new.jsonl").read_text().splitlines()]
+    known = {tuple(item.logits) for item in read_log(tmp_path / "log.jsonl")}
+    assert len({case["pair_id"] for case in cases}) == 101 and len({case["group"] for case in cases}) == 51
+    assert {tuple(case["logits"]) for case in cases} <= known and len(known) > 5
+    row = {"n_cases": 101, "cases_s": 12345.6, "peak_mb": 7.0, "log_mb": 3.0}
+    record = {"results": [row], "provenance": records.provenance("x", 1, 1.0)}
+    assert "| 101 | 12,346 | 7 MB | 3 MB |" in records.page({"decisions": record})

@@ -1,0 +1,89 @@
+"""A table of pairs for the report's own models: what is refused before a model is loaded, by file, line and column."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from verdict.decide.log import __main__ as command, new_pairs
+from verdict.decide.log.new_pairs import NewPairs, read_pairs
+
+ROWS = ["a.png,there is a red seven,g1,2026-03-01", "b,two blue ones,g1,", "a.png,two blue ones,g2,2026-03-02"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in "ab":
+        Image.fromarray(np.full((5, 7, 3), ord(name), dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+def table_of(folder, rows, header="image,hypothesis,group,date"):
+    path = folder / "new.csv"
+    path.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
+    return path
+
+
+def test_pairs_keep_their_line_group_and_date(folder):
+    pairs, files = read_pairs(table_of(folder, ["", *ROWS]), folder, {}, progress=print)
+    assert pairs["line"].tolist() == [3, 4, 5] and pairs["date"].tolist() == ["2026-03-01", "", "2026-03-02"]
+    # One picture of two groups makes one of them.
+    assert pairs["group_id"].nunique() == 1 and {path.name for path in files.values()} == {"a.png", "b.png"}
+
+
+def big(folder):
+    Image.new("1", (8000, 7000)).save(folder / "big.png")
+    return ["big.png,two blue ones,g1,"]
+
+
+def torn(folder):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / "torn.png")
+    (folder / "torn.png").write_bytes((folder / "torn.png").read_bytes()[:3000])
+    return ["torn.png,two blue ones,g1,"]
+
+
+FAULTS = {
+    "too large": (big, r"new.csv: .* line 3, column image: .*big.png has 8000 x 7000 = 56,000,000 pixels"),
+    "damaged": (torn, r"new.csv: .* line 3, column image: .*torn.png cannot be decoded; is it truncated"),
+    "missing": (lambda folder: ["c,two blue ones,g1,"], r"new.csv, line 3: 1 images are not in .*: \['c'\]$"),
+    "outside": (lambda folder: ["../a.png,two,g1,"], r"new.csv, line 3: image id '../a.png' is not a plain name"),
+    "no sentence": (lambda folder: ["a.png,,g1,"], r"new.csv: 1 fault: line 3: hypothesis is empty"),
+    "twice": (lambda folder: ROWS[:1], r"line 3: repeats line 2"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_cannot_be_used_is_refused_before_the_policy_or_a_model_is_read(folder, fault, monkeypatch, capsys):
+    monkeypatch.setattr(new_pairs.of_report, "load_stored", lambda profile: pytest.fail("nothing may be read yet"))
+    add, match = FAULTS[fault]
+    table = table_of(folder, [ROWS[0], *add(folder)])
+    with pytest.raises((ValueError, FileNotFoundError), match=match) as refused:
+        read_pairs(table, folder, {}, progress=print)
+    options = ["decide", "--profile", "smoke", "--in", str(table), "--out", str(folder / "out.jsonl")]
+    assert command.main(options) == 2 and not (folder / "out.jsonl").exists()
+    assert capsys.readouterr().err == f"decide: {refused.value}\n"
+
+
+def test_columns_that_nobody_reads_are_refused_by_name(folder):
+    with pytest.raises(ValueError, match=r"new\.csv, columns colour, size: a new pair has image, hypothesis"):
+        read_pairs(table_of(folder, ["a.png,two,red,1"], "image,hypothesis,colour,size"), folder, {}, progress=print)
+    with pytest.raises(ValueError, match=r"no column for \['hypothesis'\]"):
+        read_pairs(table_of(folder, ["a.png,two"], "image,sentense"), folder, {}, progress=print)
+
+
+@pytest.mark.parametrize("profile", ["example", "recorded"])
+def test_a_report_on_somebodys_answers_has_no_model_to_ask(folder, profile, capsys):
+    table = str(table_of(folder, ROWS))
+    assert command.main(["decide", "--profile", profile, "--in", table, "--out", str(folder / "out.jsonl")]) == 2
+    assert f"{table}: {profile} has no model of its own to ask; give JSON lines" in capsys.readouterr().err
+
+
+def test_pairs_come_as_lines_that_name_them(folder, monkeypatch):
+    pairs, files = read_pairs(table_of(folder, ROWS), folder, {}, progress=print)
+    monkeypatch.setattr(new_pairs, "ROWS", 2)
+    monkeypatch.setattr(new_pairs, "open_stage", lambda *names: None)
+    monkeypatch.setattr(new_pairs.Calibrated, "load", lambda stage: None)
+    chunks = list(NewPairs(None, "smoke", None, pairs, files).lines())
+    assert [[number for number, _ in lines] for lines in chunks] == [[2, 3], [4]]
+    ids = [f'{{"pair_id": "{one}"}}'.encode() for one in pairs["pair_id"]]
+    assert [line for lines in chunks for _, line in lines] == ids and pd.Series(ids).is_unique
