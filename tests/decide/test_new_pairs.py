@@ -1,12 +1,19 @@
 """A table of pairs for the report's own models: what is refused before a model is loaded, by file, line and column."""
 
+import json
+import math
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from verdict.base.labels import class_names
+from verdict.decide.calibrated import Calibrated
 from verdict.decide.log import __main__ as command, new_pairs
 from verdict.decide.log.new_pairs import NewPairs, read_pairs
+from verdict.workflow.stages import DISTANCES, QUESTIONS, VIEWS
 
 ROWS = ["a.png,there is a red seven,g1,2026-03-01", "b,two blue ones,g1,", "a.png,two blue ones,g2,2026-03-02"]
 
@@ -87,3 +94,41 @@ def test_pairs_come_as_lines_that_name_them(folder, monkeypatch):
     assert [[number for number, _ in lines] for lines in chunks] == [[2, 3], [4]]
     ids = [f'{{"pair_id": "{one}"}}'.encode() for one in pairs["pair_id"]]
     assert [line for lines in chunks for _, line in lines] == ids and pd.Series(ids).is_unique
+
+
+class Examined:
+    """Gives the k-th pair of each chunk logits, views, a question and a distance that say which it is."""
+
+    def ask(self, pairs):
+        ids, z = pairs[["pair_id"]], np.arange(len(pairs)) + 1.0
+        tables = {seed: ids.assign(logit_0=0.0, logit_1=sign * z) for seed, sign in ((11, 1), (23, 0.5))}
+        views = pd.concat([tables[11].assign(view=name) for name in "vw"]).iloc[::-1]
+        asked = tables[11].assign(expected_if_entailment=0.0, expected_if_contradiction=1.0).iloc[:1]
+        return tables | {VIEWS: views, QUESTIONS: asked, DISTANCES: ids.assign(distance=z / 10)}
+
+
+def test_what_the_models_say_stands_in_the_line_of_its_pair(folder, monkeypatch):
+    """Worked out by hand at temperature 2: p is the probability of the kept answer, by the kept seed and the other."""
+    pairs, files = read_pairs(table_of(folder, ROWS), folder, {}, progress=print)
+    monkeypatch.setattr(new_pairs, "open_stage", lambda *names: None)
+    monkeypatch.setattr(new_pairs.Calibrated, "load", lambda stage: Calibrated({11: 2.0, 23: 2.0}, 11, 0.9, 0.1))
+    for name, value in {"_examiner": Examined(), "_usual": 0.125}.items():
+        monkeypatch.setattr(NewPairs, name, value)
+    head = SimpleNamespace(consistency=0.5, model_hash="m", classes=class_names())
+    new = NewPairs(None, "smoke", SimpleNamespace(head=head), pairs, files)
+    cases = [(number, json.loads(line)) for number, line in new.answered(next(new.lines()))]
+    assert [number for number, _ in cases] == [2, 3, 4]
+    for k, (_, case) in enumerate(cases):
+        p, other = (1 / (1 + math.exp(-z / 2)) for z in (k + 1, (k + 1) / 2))
+        assert case["pair_id"] == pairs["pair_id"][k] and case["image"] == ["a.png", "b", "a.png"][k]
+        assert (case["date"], case["model"]) == (["2026-03-01", None, "2026-03-02"][k], "m")
+        assert case["logits"] == [0, k + 1] and case["distance"] == (k + 1) / 10
+        assert case["ensemble_stability"] == pytest.approx(1 - 2 * (p - other) / 2) and case["view_stability"] == 1
+        assert case["consistency"] == pytest.approx([1 - p, 0.125, 0.125][k])
+
+
+@pytest.mark.parametrize("wrong", [["--in", "new.csv"], ["--out", "out.jsonl"], []])
+def test_what_lacks_is_said_in_the_words_of_make(wrong, capsys):
+    with pytest.raises(SystemExit):
+        command.main(["decide", *wrong])
+    assert "make decide IN=new.jsonl OUT=decisions.jsonl" in capsys.readouterr().err

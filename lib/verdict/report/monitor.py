@@ -36,9 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--profile", default="digits", help="whose parameters say what is labelled (default: %(default)s)"
     )
-    parser.add_argument("--log", type=Path, required=True, help="log of decisions, as make decide writes it")
+    parser.add_argument("--log", type=Path, help="log of decisions, as make decide writes it")
     parser.add_argument("--labels", type=Path, help="CSV or JSON lines with pair_id and label")
     chosen = parser.parse_args(arguments)
+    if chosen.log is None:
+        parser.error("name a log of decisions: make monitor IN=decisions.jsonl")
     try:
         print(render_monitor(chosen.profile, chosen.log, chosen.labels))
     except (OSError, ValueError, KeyError) as error:

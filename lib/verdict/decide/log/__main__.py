@@ -80,17 +80,18 @@ def main(arguments: list[str] | None = None) -> int:
     new.add_argument(
         "--in",
         dest="source",
-        required=True,
         metavar="PATH",
         help="new cases with what the model says, JSON lines (- is the input); or a CSV or Parquet of pairs, or with "
         "--images any table of pairs, about which the report's model is asked",
     )
     new.add_argument("--images", type=Path, metavar="FOLDER", help="pictures of the pairs (that of the table)")
-    new.add_argument("--out", type=Path, required=True, metavar="PATH", help="log that the decisions are appended to")
+    new.add_argument("--out", type=Path, metavar="PATH", help="log that the decisions are appended to")
     options = parser.parse_args(arguments)
     if options.command == "explain" and not options.pair_id:
         parser.error("name a pair: make explain PAIR=id")
     if options.command == "decide":
+        if not options.source or options.out is None:
+            parser.error("say what to decide, and where to: make decide IN=new.jsonl OUT=decisions.jsonl")
         return _decide(options.profile, options.source, options.images, options.out)
     log = options.log or paths.stage_dir(options.profile, "08_policy") / "audit.jsonl"
     try:

@@ -73,16 +73,13 @@ class NewPairs:
 
     def __init__(self, params: Params, profile: str, stored: Stored, pairs: pd.DataFrame, files: Mapping[str, Path]):
         self._params, self._profile, self._stored, self._files = params, profile, stored, files
-        self._pairs = pairs.assign(split=SPLIT).set_index("line", drop=False)
+        self._pairs = pairs.assign(split=SPLIT).set_index("line")
         self._stage = open_stage(POLICY, profile)
         self._calibrated = Calibrated.load(self._stage)
 
     def lines(self) -> Iterator[Lines]:
         """Number and id of each pair, 512 at a time."""
-        named = [
-            (n, json.dumps({"pair_id": one}).encode())
-            for n, one in self._pairs[["line", "pair_id"]].itertuples(index=False)
-        ]
+        named = [(n, json.dumps({"pair_id": one}).encode()) for n, one in self._pairs["pair_id"].items()]
         return (named[start : start + ROWS] for start in range(0, len(named), ROWS))
 
     def answered(self, lines: Lines) -> Lines:
@@ -97,10 +94,11 @@ class NewPairs:
             said = found[stages.QUESTIONS], table, calibrated.temperature, head.classes
             given["consistency"] = pair_consistency(*said, usual=self._usual)
         given["distance"] = found[stages.DISTANCES]["distance"]
-        named = own[[name for name in _TOLD if name in own]].rename(columns=_TOLD)
-        rows = named.replace("", None).reset_index(drop=True).assign(model=head.model_hash, **given)
-        told = zip(lines, rows.to_dict("records"), logits_of(table).tolist(), strict=True)
-        return [(n, json.dumps(row | {"logits": logits}).encode()) for (n, _), row, logits in told]
+        named = own[[name for name in _TOLD if name in own]].rename(columns=_TOLD).reset_index(drop=True)
+        rows = named.assign(model=head.model_hash, **given).to_dict("records")
+        for row, logits in zip(rows, logits_of(table).tolist(), strict=True):
+            row |= {"logits": logits, "date": row.get("date") or None}
+        return [(n, json.dumps(row).encode()) for (n, _), row in zip(lines, rows, strict=True)]
 
     @cached_property
     def _usual(self) -> float:

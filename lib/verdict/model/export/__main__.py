@@ -42,6 +42,8 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
     FileNotFoundError, ValueError if a file cannot be used; nothing is written then.
     """
     params = load_params(profile)
+    if params.data.is_given or params.data.source == stages.CLIP:
+        raise ValueError(f"{profile} has no model of its own to ask: its report is about what another model said")
     if not stages.finished(profile, SELECTION):
         raise FileNotFoundError(f"no model is kept of profile {profile!r}; make the report first: {_command(profile)}")
     if out.is_dir():
