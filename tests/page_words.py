@@ -1,11 +1,13 @@
-"""How many words a reader meets on the pages of a report: `python tests/page_words.py reports/digits`.
+"""How many words a reader meets on the pages of a report: `python tests/page_words.py reports/digits --at-most 33000`.
 
 Code, provenance, the tools of reviewers, the glossary, drawings and navigation are left out; tables are counted apart.
+A report of more words than it may have is an error.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -60,12 +62,16 @@ def summary(counts: dict[str, tuple[int, int]]) -> str:
     return "\n".join(["    text   tables  page", *lines, f"{text:8,} {tables:8,}  {len(counts)} pages"])
 
 
-def main() -> None:
-    """Print the words of a report."""
+def main(arguments: list[str] | None = None) -> int:
+    """Print the words of a report; 1 where text and tables together hold more than they may."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("report", type=Path, help="folder of pages, such as reports/digits")
-    print(summary(count_words(parser.parse_args().report)))
+    parser.add_argument("--at-most", type=int, help="how many words text and tables may have together")
+    asked = parser.parse_args(arguments)
+    counts = count_words(asked.report)
+    print(summary(counts))
+    return int(asked.at_most is not None and sum(map(sum, counts.values())) > asked.at_most)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

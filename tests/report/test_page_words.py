@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from page_words import Words, count_words, summary
+from page_words import Words, count_words, main, summary
 from report_tools import bundle_of, code, displayed, markdown, notebook, stage
 from verdict.base import paths
 from verdict.report import say
@@ -36,3 +36,5 @@ def test_the_words_of_a_small_report_are_told(demo, record_property):
     record_property("words", summary(counts))
     print(summary(counts))
     assert summary(counts).endswith("2 pages")
+    n_words, folder = sum(map(sum, counts.values())), str(paths.report_dir("demo"))
+    assert [main([folder, "--at-most", str(limit)]) for limit in (n_words, n_words - 1)] == [0, 1]
