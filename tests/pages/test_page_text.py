@@ -32,7 +32,9 @@ PEOPLE |= of("policy", n_splits_not_asked=0, glance_accuracy=0.8, n_own_prices=0
 THRESHOLDS = PEOPLE | of("policy", t_auto=0.8, t_clarify=0.4)
 GAINS = tuple(f"gain_over_{name}" for name in ("auto", "human", "max_probability", "entropy", "no_questions"))
 SHARES = ("n_pairs", "auto_share", "auto_error", "clarify_share", "human_share", "cost", "cost_oracle")
-DECIDED = PEOPLE | of("policy.test", *SHARES, *GAINS, gain_over_entropy=(0.31, 0.21, 0.41), gain_over_max_probability=BEST)
+DECIDED = PEOPLE | of(
+    "policy.test", *SHARES, *GAINS, gain_over_entropy=(0.31, 0.21, 0.41), gain_over_max_probability=BEST
+)
 DECIDED |= of("policy", "price_human", "price_clarify", "price_error", value=1)
 JUDGED = ("guessing", "macro_f1", "macro_f1_change", "ece", "level", "coverage", "auto_error", "policy_cost")
 JUDGED += ("accuracy", "gain_over_guessing", "auto_share", "policy_gain")
