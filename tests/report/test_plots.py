@@ -159,7 +159,7 @@ def test_names_of_lines_that_end_together_do_not_touch(axes):
     boxes = [text.get_window_extent() for text in axes.texts]
     assert words(axes.texts) == list("abcde") and axes.get_ylim() == (0, 1)
     assert all(lower.y1 <= upper.y0 + 1 for lower, upper in itertools.pairwise(boxes))
-    assert axes.texts[0].xy[1] == 0.5 and axes.texts[-1].xy[1] == 1.0
+    assert axes.texts[0].xy[1] == 0.5 and boxes[-1].y1 <= axes.bbox.y1 + 1, "no name is cut off"
 
 
 def test_a_forest_shows_what_its_means_are_made_of(axes):
