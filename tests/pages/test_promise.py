@@ -105,8 +105,15 @@ def test_stricter_promises_let_out_less_and_need_more_groups(stage):
     assert kept["coverage"].is_monotonic_increasing and seeming["coverage"].is_monotonic_increasing
     assert (kept["coverage"].to_numpy() <= seeming["coverage"].to_numpy() + 0.02).all()
     plans = plan_table(stage, parts)
-    before = plans[plans["plan"] == "before, errors alike by 0"]
-    assert before["groups"].is_monotonic_decreasing and (plans["more"] >= 0).all()
-    after = plans[(plans["plan"] == "after") & (plans["error"] == 0.05)].iloc[0]
+    assert set(plans["error"]) == {0.05} and (plans["more"] >= 0).all()
+    after = plans[plans["plan"] == "after"].iloc[0]
     assert stage.numbers["policy.promise.n_needed"].value == after["groups"]
     assert stage.numbers["policy.promise.n_more"].value == max(after["groups"] - parts[1].n_groups, 0)
+
+
+def test_without_a_promise_each_level_is_planned(stage):
+    _, _, _, parts, _ = promised(stage, error=None)
+    plans = plan_table(stage, parts)
+    before = plans[plans["plan"] == "before, errors alike by 0"]
+    assert before["error"].tolist() == [0.01, 0.02, 0.05, 0.1] and before["groups"].is_monotonic_decreasing
+    assert "policy.promise.n_needed" not in stage.numbers

@@ -564,7 +564,7 @@ class InterpretParams(Model):
 
 
 class DefectsParams(Model):
-    """On how much the page on reproducibility switches defects on: groups of images of train, val and test, each."""
+    """On how much the page on defects switches them on: groups of images of train, val and test, each."""
 
     n_images: AtLeastTwo
 
@@ -629,7 +629,7 @@ class ClipParams(Model):
 
 
 class ClipRobustnessParams(Model):
-    """How much the page on robustness looks at; pictures of the test split unless said otherwise.
+    """How much the pages on robustness, shifts and tasks look at; pictures of the test split unless said otherwise.
 
     `n_population` train pictures teach the small models that stand beside the encoder. The first `known_share` of the
     classes are named by prompts where unknown ones are to be told apart; `temperatures` divide the cosines there.

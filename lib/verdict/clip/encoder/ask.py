@@ -1,7 +1,7 @@
 """Ask a vision-language assistant multiple-choice questions about pictures, and write its answers to a file.
 
 `python -m verdict.clip.encoder.ask QUESTIONS MODEL ANSWERS` reads `questions.jsonl` in a folder and the pictures that
-it names, as the page on robustness writes them. Needs weights on this machine, or a hub that can be reached.
+it names, as the page on other tasks writes them. Needs weights on this machine, or a hub that can be reached.
 """
 
 from __future__ import annotations

@@ -83,8 +83,9 @@ def _name_ends(ax: Axes, ends: pd.Series, colors: Mapping[str, str]) -> None:
     """The name of each line beside its right end, the lowest first; names that would touch are moved apart."""
     low, high = ax.get_ylim()
     lines_of_text = ax.get_position().height * ax.figure.get_figheight() * 72 / (1.2 * matplotlib.rcParams["font.size"])
-    steps = (high - low) / lines_of_text * np.arange(len(ends))
-    places = np.minimum(np.maximum.accumulate(ends - steps) + steps, high - steps[::-1])
+    step = (high - low) / lines_of_text
+    steps = step * np.arange(len(ends))
+    places = np.minimum(np.maximum.accumulate(ends - steps) + steps, high - step / 2 - steps[::-1])
     for name, place in zip(ends.index, places, strict=True):
         where = {"xycoords": ("axes fraction", "data"), "va": "center"}
         ax.annotate(name, (1.02, place), color=colors[name], annotation_clip=False, **where)
