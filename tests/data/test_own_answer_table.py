@@ -11,8 +11,10 @@ from verdict.base.labels import class_names, vote_columns
 from verdict.base.params import load_params
 from verdict.data.own.answer_table import build
 from verdict.data.own.answers import worth_of
+from verdict.decide.guarantee import Known, Promise, keep_promise
+from verdict.decide.policy import Costs, decide, price_outcomes, tune_policy
 from verdict.decide.sets import conformal_quantile
-from verdict.decide.signals import composite, entropy_confidence, max_probability
+from verdict.decide.signals import composite, of_one_answer
 from verdict.decide.temperature import Temperature
 from verdict.model.predict import logits_of
 from verdict.stats.metrics import ece, nll
@@ -79,14 +81,26 @@ SAME = {
 
 
 def judged(found):
-    """What pages are made of: temperature, NLL, ECE, the threshold of sets, the score that decides."""
-    calib, test = (found.judged[found.judged["split"] == split] for split in ("calib", "test"))
+    """What pages are made of: temperature, NLL, ECE, the threshold of sets, the sets, the score, the policy that keeps
+    a promise, and what it decides.
+    """
+    calib, test = (found.judged[found.judged["split"] == split].reset_index(drop=True) for split in ("calib", "test"))
     fitted = Temperature.fit(logits_of(calib), calib["y_true"])
-    probs, y_true = fitted.transform(logits_of(test)), test["y_true"].to_numpy()
-    of_truth = 1 - fitted.transform(logits_of(calib))[np.arange(len(calib)), calib["y_true"]]
-    score = composite({"max": max_probability(probs), "entropy": entropy_confidence(probs)})
-    scalars = [fitted.temperature, nll(probs, y_true), ece(probs, y_true), conformal_quantile(of_truth, 0.1)]
-    return np.concatenate([scalars, score])
+    known, probs = (fitted.transform(logits_of(part)) for part in (calib, test))
+    y_calib, y_true = calib["y_true"].to_numpy(), test["y_true"].to_numpy()
+    qhat = conformal_quantile(1 - known[np.arange(len(known)), y_calib], 0.1)
+    (signals, _), (own, sets) = (of_one_answer(one, qhat) for one in (known, probs))
+    score, is_wrong = composite(signals), known.argmax(axis=1) != y_calib
+    half = calib["pair_id"].str[-1] < "8"
+    told = Known(score, is_wrong, calib["pair_id"].to_numpy())
+    kept = keep_promise(told.take(half), told.take(~half), Promise(0.4, 0.6))
+    costs = Costs(1.0, 0.25, [10.0, 10.0])
+    priced = price_outcomes(costs, y_calib, model=known.argmax(axis=1), human=y_calib, clarified=known, n_classes=2)
+    policy = tune_policy(score, priced, allowed=kept.thresholds)
+    scalars = [fitted.temperature, nll(probs, y_true), ece(probs, y_true), qhat, policy.t_auto, policy.t_clarify]
+    decision = decide(composite(own), policy)
+    assert len(kept.thresholds) and len(np.unique(decision)) > 1, "a promise is kept, and something decided by it"
+    return np.concatenate([scalars, composite(own), sets.ravel(), decision])
 
 
 @pytest.mark.parametrize("form", SAME)
