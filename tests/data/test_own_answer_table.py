@@ -168,6 +168,7 @@ def test_several_models_answer_the_same_pairs(read):
     parts = [part.reset_index(drop=True) for _, part in found.predictions.groupby("seed")]
     assert parts[0]["pair_id"].equals(parts[1]["pair_id"]) and found.pairs["pair_id"].equals(parts[0]["pair_id"])
     np.testing.assert_allclose(logits_of(parts[0])[:, 0], logits_of(parts[1])[:, 1])
+    assert read(table, models=("a",)).files["left_out_models"].item() == N
     with pytest.raises(ValueError, match=r"the column model names \['a', 'b'\]; name those that are wanted"):
         read(table)
     with pytest.raises(ValueError, match=r"1 pairs are not answered by every model, the first is line 2$"):
@@ -254,7 +255,7 @@ def _calib_of(found):
         ({"label": np.where(np.arange(N) == 4, "perhaps", "yes")}, "line 6: label 'perhaps' is no class id"),
         ({"label": Y_TRUE}, r"the labels are \['0', '1'\]: some count entailment first"),
         ({"label": "yes"}, "every label is 'entailment'"),
-        ({"label": None}, "there is no 'labels'"),
+        ({"label": None}, r"no column says what is true; found .*'hypothesis'.*: call it label"),
         ({"logprob_yes": np.where(np.arange(N) == 7, 0.3, -1)}, "at most 0; did you give logits.*the first is line 9"),
         ({"logprob_yes": ["x", *[-1.0] * (N - 1)]}, "line 2, column 'logprob_yes': 'x' is not a number"),
         ({"hypothesis": ["", *map(str, range(N - 1))]}, "line 2: hypothesis is empty"),
@@ -262,7 +263,10 @@ def _calib_of(found):
         ({"split": np.where(np.arange(N) == 5, "exam", "test")}, "line 7, column 'split': unknown split 'exam'"),
         ({"split": "test"}, "no row has the split calib"),
         ({"split": np.where(np.arange(N) < 60, "test", "calib")}, "is in the splits .*line"),
-        ({"human": np.where(np.arange(N) == 3, "perhaps", "")}, "line 5: 'perhaps' is none of"),
+        ({"human": np.where(np.arange(N) == 3, "perhaps", "")}, "line 5, column 'human': 'perhaps' is none of"),
+        ({"votes_yes": np.where(np.arange(N) == 3, -1, 1), "votes_no": 1}, "whole numbers, .*the first is line 5"),
+        ({"votes_yes": np.where(np.arange(N) == 3, 0.5, 1), "votes_no": 1}, "whole numbers, .*the first is line 5"),
+        ({"model": np.where(np.arange(N) == 2, "", "a")}, "line 4, column 'model': is empty"),
         ({"human": np.where(Y_TRUE == 0, "no", "yes")}, "no better than chance"),
     ],
 )
