@@ -377,7 +377,10 @@ def test_a_notebook_keeps_the_rules_and_has_the_parameters_of_its_model(path):
 
 
 NAMED_STREAMS = [
-    *(paths.NOTEBOOKS / f"{name}.ipynb" for name in ("01_data", "06_interpretation", "13_reproducibility")),
+    *(
+        paths.NOTEBOOKS / f"{name}.ipynb"
+        for name in ("01_data", "06_interpretation", "13_defects", "13_reproducibility")
+    ),
     *(
         paths.LIBRARY / "pages" / f"{name}.py"
         for name in ("attention", "interpretation", "representation", "reproducibility")

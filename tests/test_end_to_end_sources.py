@@ -124,7 +124,7 @@ FOREIGN = re.compile(
     re.IGNORECASE,
 )
 
-SPEAKS_OF_ITS_DATA = ("index", "01_recorded", "07_calibration", "08_policy", "09_independent_set")
+SPEAKS_OF_ITS_DATA = ("index", "01_recorded", "07_calibration", "08_policy", "08_with_people", "09_independent_set")
 
 
 def saved_logits(seed: int, *, n_classes: int, n: int = 900, gain: float = 2.0) -> dict[str, np.ndarray]:
@@ -174,7 +174,7 @@ def test_saved_logits_become_a_report_that_speaks_of_them_alone(tmp_path, kind):
     assert done.returncode == 0, done.stderr[-4000:]
     target, work = root / "reports" / PROFILE, root / "work" / PROFILE
     pages = {path.stem: path.read_text(encoding="utf-8") for path in target.glob("*.html")}
-    wanted = {"index", "review", "checklists", "01_recorded", "07_calibration", "08_policy"}
+    wanted = {"index", "review", "checklists", "01_recorded", "07_calibration", "08_policy", "08_with_people"}
     assert set(pages) == wanted | ({"09_independent_set"} if kind == "groups" else set())
     assert "Not everything has run" not in pages["index"] and "05_test" not in pages["index"]
     assert "Targets of" not in pages["index"]
@@ -186,7 +186,9 @@ def test_saved_logits_become_a_report_that_speaks_of_them_alone(tmp_path, kind):
     assert "explanations" not in pages["review"] and "calibration and sets fitted" in pages["review"]
     assert "seed 0" not in pages["index"] + pages["07_calibration"]
     if kind != "people":
-        assert not re.search(r"votes|annotator|were recorded, one of whom", visible(pages["08_policy"]))
+        assert not re.search(
+            r"votes|annotator|were recorded, one of whom", visible(pages["08_policy"] + pages["08_with_people"])
+        )
     numbers = Numbers.load(work / "07_calibration" / "numbers.json")
     low, high = numbers["calibration.temperature_all"].low, numbers["calibration.temperature_all"].high
     assert low < 2.0 < high

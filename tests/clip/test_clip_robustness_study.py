@@ -1,4 +1,4 @@
-"""Both parts of the page on robustness, on a few pictures and the shipped encoder."""
+"""The three pages on robustness, on a few pictures and the shipped encoder."""
 
 import json
 from dataclasses import replace
@@ -10,7 +10,7 @@ from clip_study import embedded, opened, params
 from verdict.base.numbers import COUNT, ESTIMATE, EXACT
 from verdict.clip.pictures import scenes
 from verdict.clip.probes.zero_shot import fit_temperature, scaled_logits
-from verdict.clip.robustness import changed, robustness_study, shift_study
+from verdict.clip.robustness import changed, robustness_study, shift_study, tasks_study
 from verdict.clip.robustness.corruptions import CORRUPTIONS
 
 PAGE, PROBE = "11_clip_robustness", robustness_study.PROBE
@@ -86,7 +86,7 @@ def test_corruptions_are_scored_and_the_hardest_was_picked(bench, spoilt):
     noisy = table.set_index("corruption").loc["gaussian noise"]
     assert noisy["at_5"] == pytest.approx(right["gaussian_noise"][4].mean())
     assert noisy["at_3"] == pytest.approx(bench.right(middle["gaussian_noise"].logits).mean())
-    for curves in (robustness_study.corruption_curves(bench, right), robustness_study.depth_curves(bench)):
+    for curves in (robustness_study.corruption_curves(bench, right), tasks_study.depth_curves(bench)):
         assert {curve["accuracy"].iloc[0] for curve in curves.values()} == {bench.is_right.mean()}
         assert {len(curve) for curve in curves.values()} == {6}
 
@@ -110,8 +110,12 @@ def test_unknown_pictures_are_scored_without_their_classes(bench):
     assert [at_one] == pytest.approx(numbers(bench, "ood.near_auroc"))
 
 
-def test_one_temperature_is_carried_to_every_shift(bench, answers, spoilt):
-    stage, (_, table) = bench.stage, shift_study.calibration(bench, answers, spoilt[2])
+def test_one_temperature_is_carried_to_every_shift(bench, answers, spoilt, tmp_path, monkeypatch):
+    robustness_study.changed_logits(bench, answers, spoilt[2]).to_parquet(tmp_path / "changed.parquet")
+    monkeypatch.setattr(type(bench.stage), "upstream", lambda self, name, file: tmp_path / file)
+    shown = shift_study.read_changed(bench.stage)
+    assert np.array_equal(shown["turn = +180°"], answers["turn", "+180°"].logits) and len(shown) > len(CORRUPTIONS)
+    stage, (_, table) = bench.stage, shift_study.calibration(bench, shown)
     assert (table["regret"] >= 0).all()
     assert table["condition"].tolist()[:2] == [shift_study.TEST_SPLIT, robustness_study.AS_DRAWN]
     assert numbers(bench, "transfer.n_shifts") == [len(table) - 3]
@@ -128,8 +132,8 @@ def test_one_temperature_is_carried_to_every_shift(bench, answers, spoilt):
 
 
 def test_counting_equal_and_true_captions_never_finds_less(bench):
-    similarity, counted, groups = shift_study.captioned(bench)
-    table, curves = shift_study.found_captions(bench, similarity, counted, groups)
+    similarity, counted, groups = tasks_study.captioned(bench)
+    table, curves = tasks_study.found_captions(bench, similarity, counted, groups)
     recall = table.set_index(["query", "counted"])["r5"]
     for query in ("image", "text"):
         assert recall[query, "own"] <= recall[query, "equal"] <= recall[query, "true"]
@@ -137,25 +141,25 @@ def test_counting_equal_and_true_captions_never_finds_less(bench):
 
 
 def test_points_are_found_by_tokens_and_by_pixels(bench):
-    table = shift_study.correspondence(bench)
+    table = tasks_study.correspondence(bench)
     assert table["within_0.1_by_chance_low"][0] < table["within_0.1_by_chance_high"][0]
-    assert len(table) == 2 * len(shift_study.MAPS)
+    assert len(table) == 2 * len(tasks_study.MAPS)
     assert (table["within_0.2"] <= table["within_0.2_at_best"]).all()
     assert (table["within_0.1"] <= table["within_0.2"]).all()
 
 
 def test_questions_are_written_and_an_answer_file_is_scored(bench):
-    stage, asked = bench.stage, shift_study.questions(bench)
+    stage, asked = bench.stage, tasks_study.questions(bench)
     names = [choices[place] for choices, place in zip(asked["choices"], asked["truth"], strict=True)]
     assert names == [scenes.DIGITS[k] for k in bench.subject.y_true[: len(asked)]]
-    shift_study.write_questions(bench, asked)
+    tasks_study.write_questions(bench, asked)
     rows = [json.loads(line) for line in (stage.folder / "questions" / "questions.jsonl").read_text().splitlines()]
     assert len(rows) == len(asked) == len(list((stage.folder / "questions").glob("*.png")))
-    assert set(shift_study.assistants(bench, asked)["who"]) == {"encoder"}
+    assert set(tasks_study.assistants(bench, asked)["who"]) == {"encoder"}
 
     def answered(file):
         other = opened(PAGE, stage.folder, pages_params(assistant_answers=str(file)))
-        return shift_study.assistants(replace(bench, study=replace(bench.study, stage=other)), asked), other
+        return tasks_study.assistants(replace(bench, study=replace(bench.study, stage=other)), asked), other
 
     said = [
         {"question_id": row["question_id"], "answer": "ABCD"[k]} for row, k in zip(rows, asked["truth"], strict=True)
@@ -173,14 +177,14 @@ def test_questions_are_written_and_an_answer_file_is_scored(bench):
 def test_pictures_that_cannot_be_rendered_go_the_same_way(bench):
     stage = opened(PAGE, bench.stage.folder, pages_params())
     study = replace(bench.study, pictures=replace(bench.study.pictures, masks=None), stage=stage)
-    plain = replace(bench, study=study, subject=changed.of_pictures(study.pictures, "test", 30))
+    plain = robustness_study.Bench(study, changed.of_pictures(study.pictures, "test", 30))
     table = robustness_study.factors(plain, robustness_study.intervene(plain))
     assert {"turn", "size", "position", "light", "colour", "cover"} == set(table["factor"][:-1])
-    similarity, counted, _ = shift_study.captioned(plain)
+    similarity, counted, _ = tasks_study.captioned(plain)
     y_true = plain.subject.y_true[: len(similarity)]
     assert np.array_equal(counted["true"], y_true[:, None] == y_true) and (counted["true"] >= counted["equal"]).all()
-    assert (shift_study.correspondence(plain)["n_points"] >= 20).all()
-    assert len(robustness_study.depth_curves(plain)) == 6
+    assert (tasks_study.correspondence(plain)["n_points"] >= 20).all()
+    assert len(tasks_study.depth_curves(plain)) == 6
 
 
 def test_every_number_of_the_page_says_what_it_is(bench):

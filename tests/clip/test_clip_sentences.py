@@ -8,14 +8,15 @@ from verdict.base import paths
 from verdict.base.numbers import Number, Numbers
 from verdict.report.conditions import chosen_text
 
-PROBES, ROBUSTNESS, CONCEPTS = "10_clip_probes", "11_clip_robustness", "12_clip_concepts"
+PROBES, ROBUSTNESS, SHIFT = "10_clip_probes", "11_clip_robustness", "11_clip_shift"
+TASKS, CONCEPTS = "11_clip_tasks", "12_clip_concepts"
 # Above zero, below it, and neither.
 BOUNDS = ((0.1, 0.2, 0.3), (-0.3, -0.2, -0.1), (-0.1, 0.1, 0.3))
 CELLS = {
     "scale.ece_change": (PROBES, "makes ECE worse", "makes ECE better", "no difference of ECE is shown"),
     "ranks.gain": (PROBES, "more is read", "less is read", "no worth of what prompts mean is shown"),
-    "transfer.nll_change": (ROBUSTNESS, "NLL is worse with it", "NLL is better with it;", "no difference of NLL"),
-    "transfer.ece_change": (ROBUSTNESS, "makes ECE worse", "makes ECE better", "no difference of ECE is shown"),
+    "transfer.nll_change": (SHIFT, "NLL is worse with it", "NLL is better with it;", "no difference of NLL"),
+    "transfer.ece_change": (SHIFT, "makes ECE worse", "makes ECE better", "no difference of ECE is shown"),
     "concepts.true_gain": (CONCEPTS, "more that is true", "parts costs truth", "no difference is shown"),
     "concepts.red_gain": (CONCEPTS, "encoder see red", "red less often", "no difference is shown"),
     "concepts.right_gain": (CONCEPTS, "rightly share more", "rightly share less", "no difference is shown"),
@@ -25,7 +26,7 @@ MISSING = {
     "concepts.iou": (CONCEPTS, "This source knows no masks"),
     "concepts.true_gain": (CONCEPTS, "Nothing here says which descriptors are true"),
     "concepts.right_gain": (CONCEPTS, "answers all pictures alike"),
-    "questions.assistant_accuracy": (ROBUSTNESS, "none are made up"),
+    "questions.assistant_accuracy": (TASKS, "none are made up"),
     "robustness.held_out": (ROBUSTNESS, "pictures of test are classified right"),
 }
 

@@ -28,8 +28,15 @@ def studied(stage, **human):
     return decisions.run_study(stage, calib, test, someone, stage.resampler(test.groups)), calib, test, someone
 
 
+def compared(stage, **human):
+    """Costs of the policy and of what it is compared with, people as in `studied`."""
+    study, calib, test, _ = studied(stage, **human)
+    return decisions.compare(stage, study, calib, test)
+
+
 def test_the_tuned_policy_is_the_cheapest_on_calib_and_beats_both_extremes(stage):
-    study, *_ = studied(stage)
+    study, calib, test, _ = studied(stage)
+    decisions.compare(stage, study, calib, test)
     tuned = realised(study.calib.outcomes.cost, study.calib.decide(study.policy)).mean()
     drawn, _ = decisions.surface_of(study.calib, study.policy)
     assert (drawn["t_clarify"] <= drawn["t_auto"]).all() and tuned <= drawn["cost"].min() + 1e-12
@@ -48,7 +55,9 @@ def test_the_tuned_policy_is_the_cheapest_on_calib_and_beats_both_extremes(stage
 
 
 def test_gains_are_differences_of_the_stored_costs(stage):
-    studied(stage)
+    rows = compared(stage).set_index("policy")
+    own, again = stage.numbers["policy.test.cost"], rows.loc["policy", ["cost", "cost_low", "cost_high"]]
+    assert [own.value, own.low, own.high] == again.tolist(), "one cost on both pages"
     costs = {name: stage.numbers[f"policy.test.cost{name}"].value for name in ("", "_always_auto", "_always_human")}
     assert stage.numbers["policy.test.gain_over_auto"].value == pytest.approx(costs["_always_auto"] - costs[""])
     assert stage.numbers["policy.test.gain_over_human"].value == pytest.approx(costs["_always_human"] - costs[""])
@@ -58,16 +67,16 @@ def test_gains_are_differences_of_the_stored_costs(stage):
 
 
 def test_the_same_composite_of_one_answer_stands_beside_that_of_several_models(stage):
-    study, _, test, _ = studied(stage)
+    _, _, test, _ = studied(stage)
     own = {name: test.signals[name] for name in (MAX_PROBABILITY, ENTROPY_CONFIDENCE, CONFORMAL_CONFIDENCE)}
     assert test.rivals[ONE_MODEL].tolist() == composite(own).tolist()
-    assert ONE_MODEL in set(study.comparison["policy"]) and "policy.test.gain_over_one_model" in stage.numbers
+    assert ONE_MODEL in set(compared(stage)["policy"]) and "policy.test.gain_over_one_model" in stage.numbers
     alone = test.__class__(test.table, test.probs, test.sets, own, composite(own), test.forced)
     assert ONE_MODEL not in alone.rivals, "there the composite is that of one answer"
 
 
 def answer_of(stage):
-    return told("08_policy", "An oracle that knew the truth", stage.numbers)
+    return told("08_policy", "DEGENERATE POLICY", stage.numbers)
 
 
 def test_a_model_that_guesses_is_degenerate_and_said_so_in_bold(stage):
@@ -77,26 +86,21 @@ def test_a_model_that_guesses_is_degenerate_and_said_so_in_bold(stage):
     study, *_ = studied(stage)
     assert "**DEGENERATE POLICY: everybody was intervened on" in answer_of(stage) and study.evaluation.is_degenerate
     assert stage.numbers["policy.test.n_smaller_side"].value == 0
-    for name, value in (("accuracy", 0.95), ("cost", 1.5), ("cost_promised", 1.0), ("lift", 1.0)):
+    for name, value in (("accuracy", 0.95), ("cost", 1.5), ("lift", 1.0)):
         number = stage.numbers[f"policy.test.{name}"]
         assert (number.value, number.low, number.kind) == (pytest.approx(value), None, EXACT), name
     assert np.isnan(stage.numbers["policy.test.auto_error"].value)
-
-
-def test_believing_in_perfect_people_costs_something_when_they_are_poor(stage):
-    studied(stage, accuracy=0.7, clarify_accuracy=0.7)
-    numbers = stage.numbers
-    assert numbers["policy.test.cost_promised"].high < numbers["policy.test.cost_delivered"].low
-    assert numbers["policy.test.regret"].low > 0
 
 
 def test_tables_of_the_page(stage):
     study, calib, test, _ = studied(stage)
     gate = decisions.gate_counts(stage, {"calib": calib, "test": test})
     assert gate.groupby("split")["n"].sum().to_dict() == {"calib": 599, "test": 701}
-    assert {"cost", "cost_low", "cost_high", "difference", "difference_low"} <= set(study.cost_table.columns)
-    assert study.shares.sum(axis=1).tolist() == pytest.approx([1] * len(study.shares))
-    assert "random" not in study.shares.index
+    table = decisions.compare(stage, study, calib, test)
+    assert {"cost", "cost_low", "cost_high", "difference", "difference_low"} <= set(table.columns)
+    shares = decisions.shares_of(table)
+    assert shares.sum(axis=1).tolist() == pytest.approx([1] * len(shares))
+    assert "random" not in shares.index
     pairs = decisions.correlations(test)
     assert pairs.shape == (4, 4)
     assert pairs.loc["max probability", "entropy confidence"] == pytest.approx(1.0), "for two classes they rank alike"
@@ -128,6 +132,22 @@ def test_rankings_are_compared_with_the_composite_on_the_same_resamples(stage):
     gain = stage.numbers["policy.test.aurc_gain_over_max_probability"]
     assert (gain.value, gain.low, gain.high) == (own["difference"], own["difference_low"], own["difference_high"])
     assert own["difference_high"] - own["difference_low"] < own["aurc_high"] - own["aurc_low"], "paired"
+
+
+def test_the_page_on_people_goes_on_from_the_stored_policy(stage, monkeypatch):
+    study, calib, test, people = studied(stage)
+    for name, table in study.tables().items():
+        table.to_parquet(stage.folder / f"{name}.parquet")
+    monkeypatch.setattr(type(stage), "upstream", lambda self, name, file: self.folder / file)
+    monkeypatch.setattr(decisions.outcomes.Case, "tune", None)
+    again, same = decisions.load_study(stage, KEPT, calib, test)
+    assert again.policy == study.policy and same.is_simulated == people.is_simulated
+    assert again.calib.allowed.tolist() == [], "what is promised is read: here no threshold keeps it"
+    assert again.test.decide(again.policy).tolist() == study.test.decide(study.policy).tolist()
+    assert (again.test.outcomes.cost == study.test.outcomes.cost).all()
+    settings = stage.all_params.policy.model_copy(update={"guarantee": None})
+    stage._params = stage.all_params.model_copy(update={"policy": settings})
+    assert decisions.load_study(stage, KEPT, calib, test)[0].calib.allowed is None, "without a promise all are free"
 
 
 def test_equal_seeds_give_equal_numbers(stage, tmp_path):

@@ -16,7 +16,7 @@ E, C = Label.ENTAILMENT, Label.CONTRADICTION
 
 @pytest.fixture
 def stage(tmp_path):
-    return make_stage("13_reproducibility", tmp_path)
+    return make_stage("13_defects", tmp_path)
 
 
 def table_of(logit, y_true, groups=None):

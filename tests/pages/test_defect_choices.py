@@ -25,7 +25,7 @@ class ByTrial(SimulatedStage):
 
 
 def stage_of(folder, tables, trials=("frozen", "text1", "hypothesis_only")):
-    return ByTrial("13_reproducibility", "smoke", None, None, folder, params_with(*trials), tables=tables)
+    return ByTrial("13_defects", "smoke", None, None, folder, params_with(*trials), tables=tables)
 
 
 def reversals_of(stage):

@@ -31,7 +31,7 @@ def test_plans_that_a_network_is_too_small_for_are_left_out(tmp_path):
     found = size_table([("small", SMALL), ("study", PUBLISHED)], [(1, 2), (4, 1)])
     assert found["network"].tolist() == ["small", "study", "study"]
     assert found["ratio"].iloc[1] == pytest.approx(101_989_889 / 24_021_761)
-    stage = make_stage("13_reproducibility", tmp_path)
+    stage = make_stage("13_defects", tmp_path)
     store_sizes(stage, SMALL, 0, 2)
     assert stage.numbers["defect.parent.ratio"].value == 1
     assert stage.numbers["defect.parent.published_freed"].value == 101_989_889

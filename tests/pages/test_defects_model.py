@@ -81,7 +81,7 @@ def stage(tmp_path_factory):
         network = load_network(model, dropout=0.0, seed=seed)
         apply_plan(network, plan)
         save_weights(network, folder / name / ("weights.npz" if plan == FreezePlan() else weights_file(11)))
-    return StageOnDisk("13_reproducibility", "smoke", None, None, folder, params, table=pairs)
+    return StageOnDisk("13_defects", "smoke", None, None, folder, params, table=pairs)
 
 
 @pytest.fixture(scope="module")

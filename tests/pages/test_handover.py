@@ -6,7 +6,7 @@ from tests.pages.test_decisions import CALIBRATED, studied
 
 from page_text import told
 from simulated_stage import KEPT, make_stage
-from verdict.base.numbers import POINTS
+from verdict.base.numbers import EXACT, POINTS
 from verdict.decide.people import VoteHuman
 from verdict.decide.policy import Decision
 from verdict.decide.takeover import People
@@ -55,7 +55,7 @@ def test_who_is_right_where(stage):
     assert stage.numbers["policy.test.handover_gain"].value == pytest.approx(handed["gain"])
     gain = stage.numbers["policy.test.handover_gain"]
     assert (gain.unit, gain.low) == (POINTS, handed["gain_low"]) and "percentage points" in gain.text
-    assert told("08_policy", "Handing over gains", stage.numbers).startswith("Handing over gains accuracy: on the")
+    assert told("08_with_people", "Handing over gains", stage.numbers).startswith("Handing over gains accuracy: on the")
 
 
 def test_answers_to_questions_are_worked_out_once_for_all_beliefs(stage, monkeypatch):
@@ -141,6 +141,22 @@ def test_a_simulated_person_is_as_believed_but_for_perfection(stage):
     study, tuning, test, people = studied(stage)
     table = handover.belief_table(stage, study, tuning, test, people)
     assert table["a person is believed"].tolist() == [PERFECT, REAL]
+
+
+def test_believing_in_perfect_people_costs_something_when_they_are_poor(stage):
+    handover.belief_table(stage, *studied(stage, accuracy=0.7, clarify_accuracy=0.7))
+    numbers = stage.numbers
+    assert numbers["policy.test.cost_promised"].high < numbers["policy.test.cost_delivered"].low
+    assert numbers["policy.test.regret"].low > 0
+
+
+def test_where_everybody_is_asked_a_belief_is_no_estimate(stage):
+    rng = np.random.default_rng(0)
+    for key, table in stage.tables.items():
+        stage.tables[key] = table.assign(logit_1=rng.normal(0, 1e-3, len(table)))
+    handover.belief_table(stage, *studied(stage))
+    promised = stage.numbers["policy.test.cost_promised"]
+    assert (promised.value, promised.low, promised.kind) == (pytest.approx(1.0), None, EXACT)
 
 
 def test_deferral_by_hand(stage):

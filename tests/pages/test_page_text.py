@@ -6,6 +6,7 @@ from page_text import numbers_of, told
 from verdict.base.numbers import Number, named
 
 UP, DOWN, SPANS, BARE = (0.3, 0.2, 0.4), (-0.3, -0.4, -0.2), (0.1, -0.1, 0.3), Number(0.1, kind="estimate")
+BEST = (0.32, 0.22, 0.42)
 NOTHING, ABOVE = Number(float("nan"), kind="estimate"), 1.0000000000000002
 
 
@@ -27,11 +28,13 @@ SCALED |= of("calibration.test", "ece_difference", "nll_difference", "aurc_diffe
 ALL_ROWS = of("calibration", "test.ece_all", "test.error", "temperature_all", n_calib=9)
 SETS = of("calibration.test", "level", "coverage", "set_size", "share_single", "share_empty")
 PEOPLE = of("policy", "human_accuracy", value=0.9, is_simulated=1, errs_by_class=0, errs_where_hard=0)
-PEOPLE |= of("policy", n_splits_not_asked=0, glance_accuracy=0.8)
+PEOPLE |= of("policy", n_splits_not_asked=0, glance_accuracy=0.8, n_own_prices=0)
 THRESHOLDS = PEOPLE | of("policy", t_auto=0.8, t_clarify=0.4)
-GAINS = tuple(f"gain_over_{name}" for name in ("auto", "human", "max_probability", "entropy"))
+GAINS = tuple(f"gain_over_{name}" for name in ("auto", "human", "max_probability", "entropy", "no_questions"))
 SHARES = ("n_pairs", "auto_share", "auto_error", "clarify_share", "human_share", "cost", "cost_oracle")
-DECIDED = PEOPLE | of("policy.test", *SHARES, *GAINS) | of("policy", n_own_prices=0)
+DECIDED = PEOPLE | of(
+    "policy.test", *SHARES, *GAINS, gain_over_entropy=(0.31, 0.21, 0.41), gain_over_max_probability=BEST
+)
 DECIDED |= of("policy", "price_human", "price_clarify", "price_error", value=1)
 JUDGED = ("guessing", "macro_f1", "macro_f1_change", "ece", "level", "coverage", "auto_error", "policy_cost")
 JUDGED += ("accuracy", "gain_over_guessing", "auto_share", "policy_gain")
@@ -46,9 +49,9 @@ FACTS = of("policy", fact_refutes=0.5, fact_proves=0.4, worth_refutes=0.5, worth
 STRANGE = of("foreign", rate_batch=0.01, rate_pair=0.01) | of("test", "foreign_share", batch_p=0.4, is_foreign=0)
 STRANGE |= of("test", batch_alarms=0.002, batch_alarms_n=1000)
 NOTICED = STRANGE | IMAGES | of("independent", "foreign_share", "foreign_auroc", batch_p=0.001, is_foreign=1)
-RACE = {"repro.total_min": 3, "defect.ranking.published": 0.4, "defect.ranking.lead": 0.1}
+RACE = {"defect.ranking.published": 0.4, "defect.ranking.lead": 0.1}
 RACE |= {"defect.ranking.n_races": 3, "defect.ranking.reversed": 0.2}
-EPOCHS = of("defect.criterion", n_runs=4, n_other_epoch=1, cost=-0.1, n_ranks_changed=2)
+EPOCHS = RACE | of("defect.criterion", n_runs=4, n_other_epoch=1, cost=-0.1, n_ranks_changed=2)
 EPOCHS |= of("defect.ablation", n_published=7, n_ours=2)
 EXCHANGED = of("defect", "names.ours", "names.defect", "recall.ours", "recall.defect", "guard.defect")
 READ = of("data", n_pairs=9, n_classes=3, n_shared_rows=0, n_tuning=0) | of("data.test", n_pairs=5, accuracy=UP)
@@ -65,17 +68,17 @@ FIT, SCALING = ("07_calibration", "Fitted on {{ calibration.n_fit }}"), ("07_cal
 PARTS, WHOLE, PROMISE = (
     ("07_calibration", words) for words in ("n_families_off", "Fitted on all", "Sets that promise")
 )
-SIGNALS, LIMITS, ANSWER, HANDOVER = (
-    ("08_policy", words)
-    for words in ("All signals are", "No case goes out", "An oracle that knew the truth", "Handing over gains")
+SIGNALS, LIMITS, ANSWER = (
+    ("08_policy", words) for words in ("All signals are", "No case goes out", "DEGENERATE POLICY")
+)
+PEOPLE_ARE, PAID, HANDOVER, PAYING = (
+    ("08_with_people", words)
+    for words in ("People err.", "An oracle that knew the truth", "Handing over gains", "What a fact can be worth")
 )
 KEEPING, AT_HOME = ("08_policy", "thresholds in the sequence"), ("08_policy", "As a batch test is")
-PAYING = ("08_policy", "What a fact can be worth")
 APART = ("09_independent_set", "{{ independent.batch_p }}): nothing")
 MISSING, ELSEWHERE = ("09_independent_set", "stays open"), ("09_independent_set", "The policy lets")
-ORDER, CHOICE, GUARD = (
-    ("13_reproducibility", words) for words in ("closest of", "defect.criterion", "The guard against")
-)
+ORDER, CHOICE, GUARD = (("13_defects", words) for words in ("closest of", "defect.criterion", "The guard against"))
 LOGITS = ("01_recorded", "classes were read")
 AHEAD, BOUGHT, BREAKS = (
     ("09_independent_set", words)
@@ -218,24 +221,28 @@ CASES = [
         "go to a simulated person whose errors depend on the true class.",
     ),
     (LIMITS, THRESHOLDS, {"policy.errs_where_hard": 1}, "go to a simulated person who errs more where the model errs."),
-    (LIMITS, THRESHOLDS, {"policy.is_simulated": 0}, "go to one recorded annotator of each case. The", "simulated"),
+    (LIMITS, THRESHOLDS, {"policy.is_simulated": 0}, "go to one recorded annotator of each case.", "simulated"),
     (
         LIMITS,
         THRESHOLDS | {"policy.is_simulated": 0},
         {"policy.n_splits_not_asked": 1},
         "each case (of splits where nobody",
     ),
-    (ANSWER, DECIDED, {}, "go out alone, 0.30 [0.20, 0.40] of them wrong; it asks", "DEGENERATE", "some classes"),
+    (ANSWER, DECIDED, {}, "go out alone, 0.30 [0.20, 0.40] of them wrong. Another", "DEGENERATE", "Promised"),
     (ANSWER, DECIDED, {"policy.test.auto_share": 0}, "**DEGENERATE POLICY: everybody was inter", "of them wrong"),
     (ANSWER, DECIDED, {"policy.test.auto_share": 1}, "**DEGENERATE POLICY: nobody was intervened on", "everybody"),
-    (ANSWER, DECIDED, {}, "always asking a simulated person; it saves", "same composite"),
-    (ANSWER, DECIDED, {}, "people are simulated by the parameters, right on 0.9. The policy is not degenerate"),
-    (ANSWER, DECIDED, {"policy.is_simulated": 0}, "people are those whose answers were recorded", "simulated"),
-    (ANSWER, DECIDED, {"policy.n_own_prices": 2}, "for an error (some classes have a price of their own);"),
+    (PAID, DECIDED, {}, "always asking a simulated person. Moreover, it saves", "same composite", "or maximum"),
+    (PAID, DECIDED, {"policy.test.gain_over_entropy": BEST}, "on entropy or maximum probability alone.", "on maximum"),
+    (PAID, DECIDED, {"policy.test.gain_over_one_model": (0.31, 0.21, 0.41)}, "on entropy alone; it", "same composite"),
+    (PAID, DECIDED, {}, "Prices and people are [assumed]", "the promise"),
+    (PAID, DECIDED, {"policy.is_simulated": 0}, "Prices are [assumed]", "simulated"),
+    (PEOPLE_ARE, DECIDED, {}, "simulated as the parameters say. The first is right on 0.9", "recorded", "own."),
+    (PEOPLE_ARE, DECIDED, {"policy.is_simulated": 0}, "drawn from those whose answers were recorded", "simulated"),
+    (PEOPLE_ARE, DECIDED, {"policy.n_own_prices": 2}, "for an error whose class has no price of its own."),
     *(
         case
         for name, rival in zip(
-            (*GAINS, "gain_over_one_model"),
+            (*GAINS[:4], "gain_over_one_model"),
             (
                 "always acting alone",
                 "always asking a simulated person",
@@ -246,7 +253,7 @@ CASES = [
             strict=True,
         )
         for case in by_interval(
-            *(ANSWER, DECIDED, f"policy.test.{name}", f"it saves 0.30 [0.20, 0.40] against {rival}"),
+            *(PAID, DECIDED, f"policy.test.{name}", f"it saves 0.30 [0.20, 0.40] against {rival}"),
             f"**it is dearer than {rival}** (saved: -0.30 [-0.40, -0.20])",
             f"no difference to {rival} is shown (0.1",
         )
@@ -261,21 +268,22 @@ CASES = [
     (KEEPING, HELD, {"policy.promise.n_needed": NOTHING}, "no number of groups would be enough", "would have to"),
     (KEEPING, HELD, {"policy.promise.n_more": 0}, "47 groups would have to test it, which there are", "more"),
     (KEEPING, {}, {}, "", "promise"),
-    (ANSWER, DECIDED, {}, "The policy is not degenerate", "Promised"),
     (ANSWER, DECIDED | HELD, {}, "test does not show it broken", "**no threshold"),
     (ANSWER, DECIDED | HELD, {"policy.promise.n_kept": 0}, "**no threshold keeps it**", "does not show it broken"),
     (ANSWER, DECIDED | HELD, {"policy.test.promise_excess": 0.01}, "**test shows it broken**", "does not show"),
     (ANSWER, DECIDED | HELD, {"policy.test.promise_excess": NOTHING}, "the cheapest policy lets nothing out alone"),
     *by_interval(
-        *(ANSWER, DECIDED | HELD, "policy.test.gain_over_no_promise", "Here the policy is cheaper than thresholds"),
-        *("The promise costs: the cheapest", "That it costs anything against the cheapest thresholds without it"),
+        *(PAID, DECIDED | HELD, "policy.test.gain_over_no_promise", "Here the policy is cheaper than thresholds"),
+        *(
+            "The promise costs: the cheapest",
+            "That the promise costs anything against the cheapest thresholds without it",
+        ),
     ),
     *by_interval(
-        *(ANSWER, DECIDED, "policy.test.gain_over_no_questions", "; asking saves 0.30 [0.20, 0.40] against a person"),
-        *("**asking makes it dearer** than a person", "that asking saves anything against a person in"),
+        *(PAID, DECIDED, "policy.test.gain_over_no_questions", "Asking saves 0.30 [0.20, 0.40] against a person"),
+        *("**Asking makes it dearer** than a person", "That asking saves anything against a person in"),
     ),
-    (ANSWER, DECIDED, {}, "The prices are assumed", "asking saves"),
-    (ANSWER, DECIDED | HELD, {"policy.test.given_up": 0.02}, "a person the promise takes away 0.02."),
+    (ANSWER, DECIDED | HELD, {"policy.test.given_up": 0.02}, "a person it takes away 0.02."),
     (ANSWER, DECIDED | HELD, {"policy.test.given_up": NOTHING}, "test does not show it broken", "takes away"),
     (PAYING, PRICED, {}, "it is 0.25", "**", "fact"),
     (PAYING, PRICED, {"policy.price_clarify": 0.7}, "up to a price of 0.6; **at 0.7 asking does not pay**"),
@@ -333,8 +341,8 @@ CASES = [
             (*where, {}, "go out alone, 0.30 [0.20, 0.40] of them wrong, at a cost"),
         )
     ),
-    (ORDER, RACE, {}, "In the closest of 3 races the better mean leads by 0.1", "single candidate"),
-    (ORDER, RACE, {"defect.ranking.n_races": 0}, "This profile has a single candidate", "closest", "leads"),
+    (ORDER, EPOCHS, {}, "In the closest of 3 races the better mean leads by 0.1", "single candidate"),
+    (ORDER, EPOCHS, {"defect.ranking.n_races": 0}, "This profile has a single candidate", "closest", "leads"),
     (
         CHOICE,
         EPOCHS,

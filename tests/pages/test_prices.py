@@ -69,7 +69,7 @@ def test_prices_of_nothing_have_no_multiples(stage):
 
 def test_a_question_is_asked_up_to_what_it_is_worth_and_not_beyond(stage):
     study = studied(stage)
-    prices.worth_of_asking(stage, study)
+    prices.worth_of_asking(stage, study, "calib")
     worth, facts = stage.numbers["policy.price_asking_pays"].value, load_params("smoke").policy.facts
     assert stage.numbers["policy.worth_refutes"].value == facts.refutes * 1.0
     assert stage.numbers["policy.fact_proves"].value == facts.proves
@@ -86,7 +86,7 @@ def test_a_question_is_asked_up_to_what_it_is_worth_and_not_beyond(stage):
 
 def test_answers_that_nobody_can_rely_on_are_worth_nothing(stage):
     with_people(stage, clarify_accuracy=0.5)
-    prices.worth_of_asking(stage, studied(stage))
+    prices.worth_of_asking(stage, studied(stage), "calib")
     assert stage.numbers["policy.price_asking_pays"].text == "not defined"
     assert "policy.worth_refutes" not in stage.numbers
 

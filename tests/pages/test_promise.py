@@ -11,7 +11,7 @@ from verdict.base.labels import Split
 from verdict.decide.guarantee import BETTING
 from verdict.decide.policy import ABOVE_ALL, Decision
 from verdict.pages.calibration import halve
-from verdict.pages.decisions import count_sources, run_study
+from verdict.pages.decisions import compare, count_sources, run_study
 from verdict.pages.deferral import Calibrated, decide_batch, gather, people_of
 from verdict.pages.promise import ESTIMATED, bind, judge_on_test, level_table, parts_of, plan_table
 
@@ -50,6 +50,7 @@ def test_the_policy_is_the_cheapest_that_keeps_its_promise(stage):
     assert study.policy.t_auto in [*kept.thresholds, ABOVE_ALL] and len(kept.thresholds)
     free = replace(study.calib, allowed=None).tune(0.05)
     assert free.t_auto < study.policy.t_auto, "without the promise more would go out"
+    compare(stage, study, calib, test)
     assert numbers["policy.test.promise_excess"].value <= 0 < numbers["policy.test.auto_share"].value
     cost = numbers["policy.test.cost_without_promise"].value - numbers["policy.test.cost"].value
     assert numbers["policy.test.gain_over_no_promise"].value == pytest.approx(cost)
@@ -65,7 +66,7 @@ def test_the_policy_is_the_cheapest_that_keeps_its_promise(stage):
     )
     assert batch.promise["is_kept"] and batch.promise["n_groups"] == kept.n_groups
     plan_table(stage, parts)
-    answer = told("08_policy", "An oracle that knew the truth", numbers)
+    answer = told("08_policy", "DEGENERATE POLICY", numbers)
     assert "at most 3 % is wrong, with 95 % confidence, for groups like those of calib (betting test" in answer
     assert "test does not show it broken" in answer
     assert "thresholds in the sequence keep the promise, shown by the betting test" in told(
@@ -77,17 +78,17 @@ def test_where_no_threshold_keeps_it_nothing_goes_out_and_the_page_says_so(stage
     study, calib, *_ = promised(stage, error=0.0001)
     assert not len(calib.promised.thresholds) and study.policy.t_auto == ABOVE_ALL
     assert not (study.test.decide(study.policy) == Decision.AUTO).any()
-    assert "**no threshold keeps it**" in told("08_policy", "An oracle that knew the truth", stage.numbers)
+    assert "**no threshold keeps it**" in told("08_policy", "DEGENERATE POLICY", stage.numbers)
     assert "**no threshold keeps the promise**" in told("08_policy", "No case goes out alone", stage.numbers)
 
 
 def test_without_a_promise_all_thresholds_are_free(stage):
-    study, calib, *_ = promised(stage, error=None)
+    study, calib, test, *_ = promised(stage, error=None)
     assert calib.promised is None and study.policy == replace(
         study.calib.tune(0.05), tau_pair=study.policy.tau_pair, tau_batch=study.policy.tau_batch
     )
-    assert "without promise" not in set(study.comparison["policy"])
-    assert "Promised" not in told("08_policy", "An oracle that knew the truth", stage.numbers)
+    assert "without promise" not in set(compare(stage, study, calib, test)["policy"])
+    assert "Promised" not in told("08_policy", "DEGENERATE POLICY", stage.numbers)
 
 
 def test_a_class_has_a_limit_of_its_own(stage):
@@ -104,8 +105,15 @@ def test_stricter_promises_let_out_less_and_need_more_groups(stage):
     assert kept["coverage"].is_monotonic_increasing and seeming["coverage"].is_monotonic_increasing
     assert (kept["coverage"].to_numpy() <= seeming["coverage"].to_numpy() + 0.02).all()
     plans = plan_table(stage, parts)
-    before = plans[plans["plan"] == "before, errors alike by 0"]
-    assert before["groups"].is_monotonic_decreasing and (plans["more"] >= 0).all()
-    after = plans[(plans["plan"] == "after") & (plans["error"] == 0.05)].iloc[0]
+    assert set(plans["error"]) == {0.05} and (plans["more"] >= 0).all()
+    after = plans[plans["plan"] == "after"].iloc[0]
     assert stage.numbers["policy.promise.n_needed"].value == after["groups"]
     assert stage.numbers["policy.promise.n_more"].value == max(after["groups"] - parts[1].n_groups, 0)
+
+
+def test_without_a_promise_each_level_is_planned(stage):
+    _, _, _, parts, _ = promised(stage, error=None)
+    plans = plan_table(stage, parts)
+    before = plans[plans["plan"] == "before, errors alike by 0"]
+    assert before["error"].tolist() == [0.01, 0.02, 0.05, 0.1] and before["groups"].is_monotonic_decreasing
+    assert "policy.promise.n_needed" not in stage.numbers

@@ -271,6 +271,15 @@ def test_numbers_of_another_source_have_its_name_elsewhere():
     assert merged_numbers([own, clip], clip)["calibration.t"].value == 0.9
 
 
+def test_pages_of_one_source_speak_of_each_others_numbers_and_never_of_another_sources():
+    policy = Execution("08_policy", "08_policy", "done", numbers=Numbers({"policy.cost": Number(1.5)}))
+    of_clip = replace(policy, run={"stage": "08_policy-clip"}, numbers=Numbers({"policy.cost": Number(0.9)}))
+    people = replace(policy, run={"stage": "08_with_people-clip"}, numbers=Numbers({"policy.saved": Number(0.1)}))
+    merged = merged_numbers([policy, of_clip, people], people)
+    assert (merged["policy.cost"].value, merged["policy.saved"].value) == (0.9, 0.1)
+    assert merged_numbers([policy, of_clip, people], policy)["policy.cost"].value == 1.5
+
+
 def test_pages_of_an_earlier_build_go_and_other_files_stay(project):
     target = paths.report_dir("demo")
     write_notebook(target / "files" / "old" / "x.ipynb", [])

@@ -118,10 +118,13 @@ def test_surface_keeps_its_orientation(axes):
 
 
 def test_decisions_fill_the_bar_or_are_refused(axes):
-    shares = pd.DataFrame({"auto": [0.5, 0.25], "clarify": [0.25, 0.25], "human": [0.25, 0.5]}, index=["test", "other"])
+    shares = pd.DataFrame(
+        {"auto": [0.5, 0.25], "clarify": [0.25, 0.25], "human": [0.25, 0.5]}, index=["test", "independent"]
+    )
     plots.plot_decisions(shares, ax=axes)
     ends = [patch.get_x() + patch.get_width() for patch in axes.patches]
     assert max(ends) == pytest.approx(1.0) and len(axes.patches) == 2 * 3
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["independent set", "test"]
     with pytest.raises(ValueError, match="must sum to 1"):
         plots.plot_decisions(shares * 2, ax=axes)
 

@@ -75,6 +75,14 @@ def test_numbers_in_a_table_are_sorted_and_downloaded_with_their_bounds(shown):
     assert payload["csv"].splitlines() == ["of_what,f1,f1_low,f1_high,n", "y,0.25,,,", "x,0.5,0.4,0.6,7.0"]
 
 
+def test_a_split_is_called_in_words_and_downloaded_by_its_name(shown):
+    table = pd.DataFrame({"split": ["test", "independent_hand", "independence"]})
+    speaking.show_table(table, caption="By split")
+    payload = shown[0][MIME]
+    assert payload["rows"] == [["test"], ["written by hand"], ["independence"]]
+    assert payload["csv"].split() == ["split", *table["split"]]
+
+
 def test_a_long_table_is_cut_and_says_so(shown):
     speaking.show_table(pd.DataFrame({"x": range(307)}), caption="Rows")
     payload = shown[0][MIME]

@@ -14,7 +14,7 @@ from verdict.workflow.stages import FEATURES, SPECS, TRIAL_STAGE
 
 # Stages that read the list of trials.
 CANDIDATES = {"frozen", "text2", "frozen_longer"}
-LISTING = {"04_model_selection", "05_test", "06_interpretation", "13_reproducibility"}
+LISTING = {"04_model_selection", "05_test", "06_interpretation", "13_defects", "13_reproducibility"}
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def add_trial(content, **options):
         (lambda content: content["training"]["photometric"].update(hue=0.01), set()),
         (
             lambda content: content["policy"]["costs"].update(human=3.0),
-            {"07_calibration", "08_policy", "09_independent_set"},
+            {"07_calibration", "08_policy", "08_with_people", "09_independent_set"},
         ),
         (lambda content: content["execution"].update(threads=7), set()),
     ],

@@ -34,7 +34,7 @@ def test_saved_logits_need_fewer_stages(base):
     base["data"]["recorded"] |= {"val": "v.npz", "test": "t.npz", "class_names": ["a", "b"]}
     params = validate(base, source="test")
     names = [declared.name for declared in stages.specs_for(params)]
-    assert names == [stages.RECORDED, "07_calibration", "08_policy"]
+    assert names == [stages.RECORDED, "07_calibration", "08_policy", "08_with_people"]
     assert stages.runs(params) == [stages.RECORDED_RUN]
     assert stages.index_text(params) == "index_recorded.md"
     assert stages.faults(params) == []
@@ -49,7 +49,7 @@ def test_a_table_of_answers_has_the_test_page_too_and_its_models_are_seeds(base)
     base["data"]["answers"]["table"] = "a.csv"
     params = validate(base, source="test")
     names = [declared.name for declared in stages.specs_for(params)]
-    assert names == [stages.RECORDED, "05_test", "07_calibration", "08_policy", "09_independent_set"]
+    assert names == [stages.RECORDED, "05_test", "07_calibration", "08_policy", "08_with_people", "09_independent_set"]
     assert stages.runs(params) == [stages.RECORDED_RUN] and stages.faults(params) == []
     base["data"]["answers"]["models"] = ["a", "b"]
     assert stages.runs(validate(base, source="test")) == [stages.RECORDED_RUN, (stages.RECORDED_RUN[0], 1)]
@@ -63,7 +63,7 @@ def test_every_other_source_has_every_stage_and_its_last_page_reads_all_others(b
     assert tuple(spec for spec in found if spec in SPECS) == SPECS[:-1]
     assert (found[-1].name, found[-1].question) == ("13_reproducibility", SPECS[-1].question)
     assert found[-1].needs == tuple(spec.name for spec in found[:-1])
-    clip = {"07_calibration-clip", "08_policy-clip"}
+    clip = {"07_calibration-clip", "08_policy-clip", "08_with_people-clip"}
     assert clip & {spec.name for spec in found} == (clip if source else set())
     assert set(stages.ALL_NAMES) == {one.name for one in (*SPECS, *stages.RECORDED_SPECS, *stages.CLIP_SPECS)}
 

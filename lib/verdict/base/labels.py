@@ -65,6 +65,9 @@ WARMUP_SPLITS = (Split.WARMUP_TRAIN, Split.WARMUP_VAL)
 INDEPENDENT_SPLITS = (Split.INDEPENDENT, Split.INDEPENDENT_HAND)
 # Half of a pair is as in the independent set, and half as in test.
 HALF_NEW_SPLITS = (Split.INDEPENDENT_IMAGES, Split.INDEPENDENT_SENTENCES)
+# How pages call a split that a reader has not met.
+SPLIT_WORDS = {"independent": "independent set", "independent_hand": "written by hand"}
+SPLIT_WORDS |= {"independent_images": "new images alone", "independent_sentences": "new sentences alone"}
 EVALUATION_SPLITS = (Split.VAL, Split.CALIB, Split.TEST, *INDEPENDENT_SPLITS, *HALF_NEW_SPLITS)
 
 

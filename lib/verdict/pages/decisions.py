@@ -1,9 +1,10 @@
-"""What the policy page measures: thresholds tuned on the calibration split, priced on test against baselines."""
+"""What the policy decides and costs: thresholds tuned on the calibration split, priced on test against baselines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from verdict.decide import outcomes
 from verdict.decide.people import ConfusionHuman, PairHuman
 from verdict.decide.policy import Costs, Decision, Forced, Policy, cost_surface
 from verdict.decide.signals import without_each
-from verdict.decide.takeover import People
+from verdict.decide.takeover import People, facts_asked
 from verdict.model.selection import Selection
 from verdict.pages import deferral
 from verdict.pages.tables import SHARE, bounded, store_counts
@@ -29,11 +30,10 @@ N_CURVE_POINTS = 100
 
 @dataclass(frozen=True)
 class PolicyStudy:
-    """A tuned policy with what it does on test.
+    """A tuned policy with the pairs that it decides.
 
     `calib`, `test`: of the pairs that tune the policy, and of those that judge it; `draws`: over the groups of test:
-    everything on the page that is estimated there is drawn alike; `evaluation`: on test; `comparison`: costs on test of
-    the policy, baselines and the oracle, see `compare_policies`.
+    everything on both pages that is estimated there is drawn alike.
     """
 
     calib: outcomes.Case
@@ -41,53 +41,67 @@ class PolicyStudy:
     policy: Policy
     costs: Costs
     draws: Resampler
-    evaluation: outcomes.Evaluation
-    comparison: pd.DataFrame
-    belief: outcomes.BeliefCost
 
-    @property
-    def shares(self) -> pd.DataFrame:
-        """Shares of auto, clarify and human on test, one row a policy; a random deal has the policy's own shares."""
-        table = self.comparison[self.comparison["policy"] != "random"].set_index("policy")
-        return table[[branch.text for branch in Decision]]
+    @cached_property
+    def evaluation(self) -> outcomes.Evaluation:
+        """What the policy does on test."""
+        return outcomes.evaluate_policy(self.test, self.policy, self.draws)
 
-    @property
-    def table(self) -> pd.DataFrame:
-        """The thresholds as a table of one row."""
-        return pd.DataFrame([asdict(self.policy)])
-
-    @property
-    def cost_table(self) -> pd.DataFrame:
-        """The comparison for display: cost, difference and accuracy with intervals; the shares have a figure."""
-        return self.comparison.drop(columns=[branch.text for branch in Decision])
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """What later pages read: thresholds in one row, those that keep the promise, and the branches on test."""
+        allowed = pd.DataFrame({"threshold": [] if self.calib.allowed is None else self.calib.allowed}, dtype=float)
+        return {"policy": pd.DataFrame([asdict(self.policy)]), "allowed": allowed, "branches": self.evaluation.branches}
 
 
 def run_study(
     stage: Stage, calib: deferral.Evidence, test: deferral.Evidence, people: People, draws: Resampler
 ) -> PolicyStudy:
     """Tune on the first pairs, evaluate on the second, and store the numbers `policy.*` and `policy.test.*`."""
-    tau, costs = stage.params.policy.critical_floor, deferral.costs_of(stage.params.policy, stage.classes)
-    answered = [(found, deferral.clarified(found, people)) for found in (calib, test)]
-    cases = tuple(deferral.case_of(found, people, costs, after=after) for found, after in answered)
+    costs = deferral.costs_of(stage.params.policy, stage.classes)
+    cases = tuple(deferral.case_of(found, people, costs) for found in (calib, test))
     strange = stage.params.policy.foreign
     limits = {} if strange is None else {"tau_pair": strange.pair, "tau_batch": strange.batch}
-    policy = replace(cases[0].tune(tau), **limits)
-    rivals = {name: (score, test.rivals[name]) for name, score in calib.rivals.items()}
-    perfect = tuple(
-        deferral.outcomes_of(found, people, costs, human=found.y_true, after=after) for found, after in answered
-    )
-    study = PolicyStudy(
-        *cases,
-        policy,
-        costs,
-        draws,
-        outcomes.evaluate_policy(cases[1], policy, draws),
-        outcomes.compare_policies(*cases, rivals=rivals, tau_critical=tau, draws=draws),
-        outcomes.cost_of_belief(*cases, believed=perfect, tau_critical=tau, draws=draws),
-    )
+    policy = replace(cases[0].tune(stage.params.policy.critical_floor), **limits)
+    study = PolicyStudy(*cases, policy, costs, draws)
     _store_settings(stage, study, people, calib, test)
     _store_test(stage, study)
     return study
+
+
+def load_study(
+    stage: Stage, kept: Selection, calib: deferral.Evidence, test: deferral.Evidence
+) -> tuple[PolicyStudy, People]:
+    """The study of the policy page, as it stored it: nothing is tuned again."""
+    policy, costs, people = load_policy(stage, kept)
+    cases = [deferral.case_of(found, people, costs) for found in (calib, test)]
+    if stage.params.policy.guarantee is not None:
+        allowed = pd.read_parquet(stage.upstream("08_policy", "allowed.parquet"))["threshold"].to_numpy()
+        cases[0] = replace(cases[0], allowed=allowed)
+    return PolicyStudy(*cases, policy, costs, stage.resampler(test.groups)), people
+
+
+def compare(stage: Stage, study: PolicyStudy, calib: deferral.Evidence, test: deferral.Evidence) -> pd.DataFrame:
+    """Costs on test of the policy, of baselines and of the oracle, see `compare_policies`.
+
+    Numbers `policy.test.cost_<policy>`, and `.gain_over_<policy>`: what the policy saves against it.
+    """
+    rivals = {name: (score, test.rivals[name]) for name, score in calib.rivals.items()}
+    tau = stage.params.policy.critical_floor
+    found = outcomes.compare_policies(study.calib, study.test, rivals=rivals, tau_critical=tau, draws=study.draws)
+    rows, shared = found.set_index("policy"), {"n": len(test), "split": Split.TEST}
+    cells = {f"cost_{name}": (policy, "cost") for name, policy in _PRICED.items()}
+    cells |= {f"gain_over_{name}": (rival, "difference") for name, rival in _RIVALS.items()}
+    for name, (row, column) in cells.items():
+        if row in rows.index:
+            interval = Interval.from_columns(rows.loc[row], column)
+            stage.numbers[f"policy.test.{name}"] = stored_number(interval, study.draws, unit="min", **shared)
+    return found
+
+
+def shares_of(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Shares of auto, clarify and human on test, one row a policy; a random deal has the policy's own shares."""
+    table = comparison[comparison["policy"] != "random"].set_index("policy")
+    return table[[branch.text for branch in Decision]]
 
 
 def count_sources(
@@ -127,6 +141,8 @@ def _store_settings(
     stage.number("policy.is_simulated", people.is_simulated, kind=SETTING)
     stage.number("policy.errs_by_class", isinstance(people.careful, ConfusionHuman), kind=SETTING)
     stage.number("policy.errs_where_hard", isinstance(people.careful, PairHuman), kind=SETTING)
+    for name, share in facts_asked(stage.params.policy, stage.classes) or ():
+        stage.number(f"policy.fact_{name}", share, unit="%", kind=SETTING)
     for name, person in (("human", people.careful), ("glance", people.hasty)):
         right = person.distribution(ids, test.y_true)[rows, test.y_true]
         found = study.draws.mean(right, span=None if people.is_simulated else SHARE).number(unit="%", **shared)
@@ -136,18 +152,12 @@ def _store_settings(
 
 def _store_test(stage: Stage, study: PolicyStudy) -> None:
     shared: dict[str, Any] = {"n": len(study.test.score), "split": Split.TEST}
-    branches, rows = study.evaluation.branches.set_index("branch"), study.comparison.set_index("policy")
-    cells = {f"cost{end}": (policy, "cost") for end, policy in _PRICED.items()}
-    cells |= {f"gain_over_{name}": (rival, "difference") for name, rival in _RIVALS.items()}
-    there = {name: cell for name, cell in cells.items() if cell[0] in rows.index}
-    minutes = {name: Interval.from_columns(rows.loc[row], column) for name, (row, column) in there.items()}
-    minutes |= {f"cost_{name}": getattr(study.belief, name) for name in ("promised", "delivered", "informed")}
-    minutes["regret"] = study.belief.regret
+    branches = study.evaluation.branches.set_index("branch")
     shares = {name: getattr(study.evaluation, name) for name in ("accuracy", "accuracy_model")}
     lift = {"lift": Interval.from_columns(branches.loc[outcomes.NOT_AUTO], "lift")}
-    for unit, found in (("min", minutes), ("%", shares), ("", lift)):
+    for unit, found in (("min", {"cost": study.evaluation.cost}), ("%", shares), ("", lift)):
         for name, interval in found.items():
-            stage.numbers[f"policy.test.{name}"] = _stored(interval, study.draws, unit=unit, **shared)
+            stage.numbers[f"policy.test.{name}"] = stored_number(interval, study.draws, unit=unit, **shared)
     stage.numbers["policy.test.auto_error"] = auto_error(stage, study.test, study.policy)
     for branch in Decision:
         share = Interval.from_columns(branches.loc[branch.text], "share")
@@ -161,13 +171,12 @@ def _store_test(stage: Stage, study: PolicyStudy) -> None:
 _SCORES = {"max_probability": deferral.MAXIMUM, "entropy": deferral.ENTROPY, "one_model": deferral.ONE_MODEL}
 _RIVALS = {"auto": "always auto", "human": "always human"} | _SCORES
 _RIVALS |= {"no_promise": outcomes.WITHOUT_PROMISE, "no_questions": outcomes.WITHOUT_QUESTIONS}
-_PRICED = {"": "policy"} | {f"_{name}": policy for name, policy in _SCORES.items()}
-_PRICED |= {f"_{policy.replace(' ', '_')}": policy for policy in ("without gate", "always auto", "always human")}
-_PRICED |= {"_without_promise": outcomes.WITHOUT_PROMISE}
-_PRICED |= {"_random": "random", "_oracle": "oracle"}
+_PRICED = dict(_SCORES)
+_PRICED |= {policy.replace(" ", "_"): policy for policy in ("without gate", "always auto", "always human")}
+_PRICED |= {"without_promise": outcomes.WITHOUT_PROMISE, "random": "random", "oracle": "oracle"}
 
 
-def _stored(found: Interval, draws: Resampler, **fields: Any) -> Number:
+def stored_number(found: Interval, draws: Resampler, **fields: Any) -> Number:
     """A number to store; exact where no resample could give another value: by identity, or by the parameters."""
     number = found.number(**fields)
     is_exact = number.low is None and np.isfinite(number.value) and draws.n_groups > 1
@@ -241,7 +250,7 @@ def ranking_table(stage: Stage, evidence: deferral.Evidence, draws: Resampler) -
         if short := stored.get(name):
             stage.numbers[f"policy.test.aurc_{short}"] = aurc.number(**shared)
         if name in evidence.rivals:
-            stage.numbers[f"policy.test.aurc_gain_over_{short}"] = _stored(gap, draws, **shared)
+            stage.numbers[f"policy.test.aurc_gain_over_{short}"] = stored_number(gap, draws, **shared)
     return pd.DataFrame(rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from verdict.decide.people import ConfusionHuman, Human, PairHuman, ParametricHu
 from verdict.decide.policy import Decision, Forced
 from verdict.decide.signals import entropy_confidence
 from verdict.decide.takeover import People
-from verdict.pages.decisions import PolicyStudy
+from verdict.pages.decisions import PolicyStudy, stored_number
 from verdict.pages.deferral import Evidence, case_of, clarified, outcomes_of, people_of
 from verdict.pages.raw_temperature import is_told, published_policy
 from verdict.pages.tables import GAP, SHARE, bounded
@@ -127,7 +128,7 @@ def asking_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
     reached = [round(float(person_right(tuning, people.hasty).mean()), 6) for people in wanted]
     for glance, people in sorted(dict(zip(reversed(reached), reversed(wanted), strict=True)).items()):
         calib, case = (case_of(evidence, people, study.costs) for evidence in (tuning, test))
-        decision = case.decide(calib.tune(tau))
+        decision = case.decide(replace(calib, allowed=study.calib.allowed).tune(tau))
         cost, error = case.means(decision, study.draws)
         asked = study.draws.mean(decision == Decision.CLARIFY, span=SHARE)
         row = {"glance_accuracy": glance, "is_in_use": glance == reached[0]}
@@ -153,7 +154,8 @@ def belief_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
     """Thresholds tuned for people as they are believed to be, then answered by people as they are.
 
     Returns believed, threshold to act alone, threshold to ask, promised (cost on test if the belief were true),
-    delivered (with real people), regret (delivered minus the cost of having known, paired), with intervals.
+    delivered (with real people), regret (delivered minus the cost of having known, paired), with intervals. Numbers
+    `policy.test.cost_promised`, `.cost_delivered` and `.regret` of the belief in people who never err.
     """
     tau = stage.params.policy.critical_floor
     expected = [_believed(evidence, tuning, people) for evidence in (tuning, test)]
@@ -168,8 +170,13 @@ def belief_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
         found = cost_of_belief(
             study.calib, study.test, believed=outcomes, is_assumed=is_assumed, tau_critical=tau, draws=study.draws
         )
-        thresholds = {"threshold to act alone": found.believed.t_auto, "threshold to ask": found.believed.t_clarify}
         costs = {column: getattr(found, column) for column in ("promised", "delivered", "regret")}
+        for column, cost in costs.items() if name == PERFECT else ():
+            short = column if column == "regret" else f"cost_{column}"
+            stage.numbers[f"policy.test.{short}"] = stored_number(
+                cost, study.draws, n=len(test), split=test.split, unit="min"
+            )
+        thresholds = {"threshold to act alone": found.believed.t_auto, "threshold to ask": found.believed.t_clarify}
         rows.append({"a person is believed": name, **thresholds} | bounded(costs))
     return pd.DataFrame(rows)
 

@@ -66,13 +66,13 @@ def panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {words: table.pivot(index="question", columns="error", values=name) for name, words in PANELS.items()}
 
 
-def worth_of_asking(stage: Stage, study: PolicyStudy) -> None:
-    """Up to which price a question is worth asking.
+def worth_of_asking(stage: Stage, study: PolicyStudy, split: str) -> None:
+    """Up to which price a question is worth asking, on the pairs of a split, which tune the policy.
 
     Numbers, in minutes: `policy.price_asking_pays`, the largest price of a question at which the cheapest policy asks
     about `WORTH_ASKING` of the tuning pairs (`policy.asking_share`), NaN if there is none: the share falls with the
-    price, since the least cost is concave in it. Where one fact of two classes is asked, `policy.fact_refutes` and
-    `.fact_proves`, and `.worth_refutes` and `.worth_proves`: the share that it settles times the price of a person.
+    price, since the least cost is concave in it. Where one fact of two classes is asked, `policy.worth_refutes` and
+    `.worth_proves`: the share that it settles times the price of a person.
     """
     tau, step = stage.params.policy.critical_floor, study.costs.human / _STEPS
 
@@ -82,10 +82,8 @@ def worth_of_asking(stage: Stage, study: PolicyStudy) -> None:
 
     steps = bisect_left(range(_MOST * _STEPS + 1), True, key=is_too_dear)
     worth = (steps - 1) * step if steps else float("nan")
-    shared = {"n": len(study.calib.score), "split": stage.numbers["policy.t_auto"].split}
+    shared = {"n": len(study.calib.score), "split": split}
     stage.number("policy.price_asking_pays", worth, unit="min", kind=EXACT, **shared)
     stage.number("policy.asking_share", WORTH_ASKING, unit="%", kind=SETTING)
-    if facts := facts_asked(stage.params.policy, stage.classes):
-        for name, share in facts:
-            stage.number(f"policy.fact_{name}", share, unit="%", kind=SETTING)
-            stage.number(f"policy.worth_{name}", share * study.costs.human, unit="min", kind=SETTING)
+    for name, share in facts_asked(stage.params.policy, stage.classes) or ():
+        stage.number(f"policy.worth_{name}", share * study.costs.human, unit="min", kind=SETTING)

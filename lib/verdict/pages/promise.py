@@ -125,7 +125,7 @@ def level_table(stage: Stage, parts: tuple[Known, Known], test: Evidence, draws:
 
 
 def plan_table(stage: Stage, parts: tuple[Known, Known]) -> pd.DataFrame:
-    """How many groups a promise needs, before any data, and after these.
+    """How many groups the promise needs, or one of each level where none is made, before any data and after these.
 
     Returns error (promised), plan; error_rate, coverage, alike (what is assumed, or estimated: correlation of errors
     within a group); groups (that test it, for four chances in five), more (than there are). Before: half of the pairs
@@ -135,7 +135,7 @@ def plan_table(stage: Stage, parts: tuple[Known, Known]) -> pd.DataFrame:
     settings, second = stage.params.policy.guarantee, parts[1]
     confidence = _confidence(stage)
     own, rows = settings.error if settings else None, []
-    for error in sorted({*LEVELS, *([own] if own else [])}):
+    for error in [own] if own else LEVELS:
         likeness = LIKENESS if second.n_groups < len(second) else LIKENESS[:1]
         plans = {f"before, errors alike by {alike:g}": (error / 2, 0.5, alike) for alike in likeness}
         plans["after"] = _attainable(second, error)

@@ -206,19 +206,28 @@ def merged_numbers(executions: Sequence[Execution], own: Execution | None = None
     """What a page's prose may refer to: its own numbers, and those that only one value exists for elsewhere.
 
     A name that several executions store with different values (trials, seeds) belongs to their own pages alone. What
-    was measured of another source's predictions is called `<source>.<name>` elsewhere. Prose that is no page's own may
-    also speak of the report as a whole.
+    was measured of another source's predictions is called `<source>.<name>` elsewhere; pages on one source share their
+    names. Prose that is no page's own may also speak of the report as a whole.
     """
+    kept = _shared(executions)
+    if own is None:
+        return Numbers(kept | _of_report(executions))
+    if own.source != stages.MODEL:
+        kept |= _shared([execution for execution in executions if execution.source == own.source], prefix="")
+    return Numbers(kept | dict(own.numbers))
+
+
+def _shared(executions: Sequence[Execution], prefix: str | None = None) -> dict[str, Number]:
+    """Numbers that have one value in all executions, by name; those of another source begin with it, or as is said."""
     seen: dict[str, Number] = {}
     clashing: set[str] = set()
     for execution in executions:
-        prefix = "" if execution.source == stages.MODEL else f"{execution.source}."
+        before = ("" if execution.source == stages.MODEL else f"{execution.source}.") if prefix is None else prefix
         for own_name, number in execution.numbers.items():
-            known = seen.setdefault(f"{prefix}{own_name}", number)
+            known = seen.setdefault(f"{before}{own_name}", number)
             if known != number and repr(known) != repr(number):  # undefined values are equal
-                clashing.add(f"{prefix}{own_name}")
-    kept = {name: number for name, number in seen.items() if name not in clashing}
-    return Numbers(kept | (dict(own.numbers) if own else _of_report(executions)))
+                clashing.add(f"{before}{own_name}")
+    return {name: number for name, number in seen.items() if name not in clashing}
 
 
 def _of_report(executions: Sequence[Execution]) -> dict[str, Number]:

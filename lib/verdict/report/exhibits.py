@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
+from verdict.base.labels import SPLIT_WORDS
 from verdict.base.numbers import HUNDREDTHS, Number, Numbers
 from verdict.report.evidence import Exhibit
 from verdict.report.outputs import MIME, clean_svg, environment, image_uri, joined, picture
@@ -19,8 +20,6 @@ THUMBNAIL_PX = 280
 _DECIMALS = re.compile(r"(-?\d+)\.\d+(?![\de])")
 _COORDINATES = ("d", "points", "x", "y", "width", "height")
 _NOT_SMALL = frozenset(("text", "title", "desc", "clipPath"))
-SPLITS = {"test": "test", "independent": "independent set", "independent_hand": "written by hand"}
-SPLITS |= {"independent_images": "new images alone", "independent_sentences": "new sentences alone"}
 
 
 def shown_again(exhibit: Exhibit, href: str, label: str, prefix: str) -> str:
@@ -36,7 +35,9 @@ def shown_again(exhibit: Exhibit, href: str, label: str, prefix: str) -> str:
 
 def interval_rows(names: Sequence[str], numbers: Numbers) -> str:
     """Numbers between 0 and 1 with their intervals as rows of one scale, a line at one half; "" without any."""
-    rows = [(SPLITS.get(name.partition(".")[0], name), numbers[name]) for name in names if name in numbers]
+    rows = [
+        (SPLIT_WORDS.get(split := name.partition(".")[0], split), numbers[name]) for name in names if name in numbers
+    ]
     rows = [(label, _as_share(number)) for label, number in rows if number.unit in ("", *HUNDREDTHS)]
     return str(environment().get_template("exhibits.html").module.intervals(rows)) if rows else ""
 

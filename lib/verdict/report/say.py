@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from verdict.base.labels import SPLIT_WORDS
 from verdict.base.numbers import Number, Numbers
 from verdict.base.spreadsheet import neutralise
 from verdict.report.markdown import Markdown
@@ -227,7 +228,7 @@ def _cell(value: Any) -> Any:
         return [f"{value:,}", value]
     if isinstance(value, float):
         return [significant(value), value if math.isfinite(value) else str(value)]
-    return str(value)
+    return SPLIT_WORDS.get(str(value), str(value))
 
 
 def significant(value: float) -> str:

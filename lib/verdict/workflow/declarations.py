@@ -76,16 +76,28 @@ SPECS = (
         ("model", "calibrate", "policy", "statistics"),
     ),
     Spec(
+        "08_with_people",
+        "What do people cost and save?",
+        ("01_data", "03_staged_unfreezing", "04_model_selection", "07_calibration", "signals", "08_policy"),
+        ("calibrate", "policy", "statistics"),
+    ),
+    Spec(
         "09_independent_set",
         "Does any of this survive another distribution?",
         ("01_data", "03_staged_unfreezing", "04_model_selection", "07_calibration", "signals", "08_policy"),
         ("calibrate", "policy", "statistics"),
     ),
     Spec(
-        "13_reproducibility",
-        "Could someone else get these numbers? What did the originals get wrong?",
-        ("01_data",),  # and every other stage of the profile before it
+        "13_defects",
+        "What did the originals get wrong, and what would it do here?",
+        ("01_data", "features", "02_warmup", "03_staged_unfreezing", "04_model_selection", "05_test"),
         ("data", "model", "training", "defects", "statistics"),
+    ),
+    Spec(
+        "13_reproducibility",
+        "Could someone else get these numbers?",
+        ("01_data",),  # and every other stage of the profile before it
+        ("data", "model", "training", "statistics"),
     ),
 )
 # Saved logits have no images: this page takes the place of all before those that judge predictions.
@@ -115,6 +127,12 @@ CLIP_SPECS = (
         ("calibrate", "policy", "statistics"),
     ),
     Spec(
+        "08_with_people-clip",
+        "What do people cost and save where CLIP answers?",
+        ("clip_answers", "07_calibration-clip", "08_policy-clip"),
+        ("calibrate", "policy", "statistics"),
+    ),
+    Spec(
         "10_clip_probes",
         "What do CLIP's embeddings and similarities encode?",
         ("clip_embeddings",),
@@ -122,9 +140,21 @@ CLIP_SPECS = (
     ),
     Spec(
         "11_clip_robustness",
-        "Which visual factors, shifts and tasks break it?",
+        "Which visual factors and corruptions break it?",
         ("clip_embeddings",),
+        ("clip", "clip_robustness", "statistics"),
+    ),
+    Spec(
+        "11_clip_shift",
+        "Does it know what it does not know, and does its calibration travel?",
+        ("clip_embeddings", "11_clip_robustness"),
         ("clip", "clip_robustness", "calibrate", "statistics"),
+    ),
+    Spec(
+        "11_clip_tasks",
+        "What else can it do: find captions, see depth, answer questions?",
+        ("clip_embeddings",),
+        ("clip", "clip_robustness", "statistics"),
     ),
     Spec(
         "12_clip_concepts",

@@ -58,7 +58,7 @@ def rule_name(name: str) -> str:
 RECORDED, MONITOR = RECORDED_SPEC.name, MONITOR_SPEC.name
 RECORDED_RUN = ("recorded", 0)
 TEST, ELSEWHERE = "05_test", "09_independent_set"
-_ON_LOGITS = (TEST, "07_calibration", "08_policy", ELSEWHERE)
+_ON_LOGITS = (TEST, "07_calibration", "08_policy", "08_with_people", ELSEWHERE)
 
 
 def _on_logits(spec: Spec) -> Spec:

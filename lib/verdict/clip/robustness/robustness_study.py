@@ -1,4 +1,4 @@
-"""The page on robustness, part one: factors, effective robustness, contradicting cues, corruptions.
+"""The page on robustness: factors, effective robustness, contradicting cues, corruptions.
 
 Functions take the bench of the page and return tables; numbers go into the stage's store.
 """
@@ -17,7 +17,7 @@ from verdict.clip.pictures import scenes
 from verdict.clip.probes.zero_shot import scaled_logits
 from verdict.clip.robustness import changed, robustness
 from verdict.clip.robustness.changed import Subject
-from verdict.clip.robustness.corruptions import CORRUPTIONS, IN_DEPTH, SEVERITIES, corrupt, psnr, standing_depth
+from verdict.clip.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt, psnr
 from verdict.clip.robustness.population import Member, described, fit_population, predict_population
 from verdict.data.digits.scenes import handwriting_pools
 from verdict.stats.scores import top_class
@@ -49,7 +49,14 @@ class Bench:
 
     study: EmbeddedPictures
     subject: Subject
-    members: list[Member]
+
+    @cached_property
+    def members(self) -> list[Member]:
+        """The population, fitted on the train split where a page first asks for it."""
+        study, params = self.study, self.stage.params.clip_robustness
+        rows = study.rows("train")[: params.n_population]
+        found = described(np.asarray(study.pictures.images[rows])) | {_EMBEDDING: np.asarray(study.embeddings[rows])}
+        return fit_population(found, study.pictures.table["y"].to_numpy()[rows], seed=params.seed)
 
     @property
     def stage(self) -> Stage:
@@ -71,10 +78,15 @@ class Bench:
         """Everybody's answers to the pictures as they are."""
         return self.answers(self.subject.images)
 
+    @cached_property
+    def as_drawn(self) -> np.ndarray:
+        """The encoder's zero-shot logits of the pictures as they are, (n, n_classes)."""
+        return self.logits(self.subject.images)
+
     @property
     def is_right(self) -> np.ndarray:
         """Whether the encoder answers each picture rightly as it is, bool (n,)."""
-        return self.right(self.reference.logits)
+        return self.right(self.as_drawn)
 
     @property
     def names(self) -> list[str]:
@@ -113,7 +125,7 @@ class Bench:
 
 
 def open_bench(study: EmbeddedPictures) -> Bench:
-    """Draw the pictures, and fit the population on the train split.
+    """Draw the pictures, the same on every page.
 
     Scenes are drawn anew from the handwriting of the test split; other sources give pictures of their test split.
     """
@@ -123,10 +135,7 @@ def open_bench(study: EmbeddedPictures) -> Bench:
         subject = changed.of_scenes(params.n_images, handwriting_pools()["test"], px=px, rng=rng)
     else:
         subject = changed.of_pictures(study.pictures, "test", params.n_images)
-    rows = study.rows("train")[: params.n_population]
-    found = described(np.asarray(study.pictures.images[rows])) | {_EMBEDDING: np.asarray(study.embeddings[rows])}
-    members = fit_population(found, study.pictures.table["y"].to_numpy()[rows], seed=params.seed)
-    return Bench(study, subject, members)
+    return Bench(study, subject)
 
 
 def intervene(bench: Bench) -> dict[tuple[str, str], PopulationAnswers]:
@@ -174,6 +183,22 @@ def smallest(resampler: Resampler, values: Sequence[np.ndarray], *, span: tuple[
     found = largest([-one.mean() for one in values], -drawn, level=resampler.level)
     low, high = np.clip([-found.high, -found.low], *span)
     return replace(found, value=-found.value, low=float(low), high=float(high))
+
+
+def changed_logits(
+    bench: Bench, answers: Mapping[tuple[str, str], PopulationAnswers], corrupted: Mapping[str, PopulationAnswers]
+) -> pd.DataFrame:
+    """Zero-shot logits of the pictures as drawn and of the changes under which calibration is judged.
+
+    Columns condition, logit_0 … logit_{K-1}: as many rows as pictures for each condition, in their order.
+    """
+    shown = {AS_DRAWN: bench.as_drawn}
+    for (factor, value), one in answers.items():
+        if factor in ("turn", "light", "size", "digit and colour", "cover"):
+            shown[f"{factor} = {value}"] = one.logits
+    shown |= {f"{name.replace('_', ' ')}, severity {MIDDLE}": one.logits for name, one in corrupted.items()}
+    table = pd.DataFrame(np.concatenate(list(shown.values()))).add_prefix("logit_")
+    return table.assign(condition=np.repeat(list(shown), len(bench.subject)))
 
 
 def shifts(
@@ -300,16 +325,6 @@ def corruption_curves(bench: Bench, right: Mapping[str, np.ndarray]) -> dict[str
     for name, one in CORRUPTIONS.items():
         families.setdefault(one.family, []).append(right[name])
     return {family: bench.accuracies(np.mean(found, axis=0)) for family, found in families.items()}
-
-
-def depth_curves(bench: Bench) -> dict[str, pd.DataFrame]:
-    """Accuracy under every change that knows depth over severities (0: unchanged), with bounds."""
-    images, depths, curves = bench.subject.images, standing_depth(bench.subject.masks), {}
-    for name, one in IN_DEPTH.items():
-        spoilt_ones = [corrupt(images, one, severity, depths) for severity in SEVERITIES]
-        curves[name] = bench.accuracies([bench.right(bench.logits(changed_ones)) for changed_ones in spoilt_ones])
-        bench.stage.progress(f"with depth: {name}")
-    return curves
 
 
 def curve_table(curves: Mapping[str, pd.DataFrame], label: str) -> pd.DataFrame:

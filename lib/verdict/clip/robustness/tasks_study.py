@@ -1,0 +1,178 @@
+"""The page on other tasks: captions to be found, points and changes in depth, questions to an assistant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from verdict.base import paths
+from verdict.base.artifacts import write_text
+from verdict.base.numbers import EXACT
+from verdict.clip.pictures import scenes
+from verdict.clip.pictures.words import clean, prompt
+from verdict.clip.robustness import assistant, points, retrieval
+from verdict.clip.robustness.corruptions import IN_DEPTH, SEVERITIES, as_unit, corrupt, standing_depth
+from verdict.clip.robustness.robustness_study import Bench
+from verdict.stats.scores import top_class
+from verdict.stats.uncertainty import with_bounds
+
+MAPS: Mapping[str, dict[str, float | tuple[float, float]]] = {
+    "turned by 15°": {"degrees": 15.0},
+    "turned by 90°": {"degrees": 90.0},
+    "nearer": {"scale": 1.3},
+    "tilted": {"tilt": 0.5},
+    "moved": {"shift": (0.125, -0.083)},
+}
+
+
+def captioned(bench: Bench) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """A gallery of pictures with one caption each: similarities, ways to count what is right, independent units.
+
+    Captions of scenes name the digit and, at random, other factors; those of other sources put the class into a
+    template. "own" counts a picture's own caption alone, "equal" its word-for-word copies as well, "true" every caption
+    that is true of the picture.
+    """
+    study, subject, rng = bench.study, bench.subject, bench.stage.rng("shift.captions")
+    rows = np.arange(min(bench.stage.params.clip_robustness.n_gallery, len(subject)))
+    own, y_true = np.eye(len(rows), dtype=bool), subject.y_true[rows]
+    if subject.scenes is not None:
+        shown, named = subject.scenes.take(rows), scenes.spoken(len(rows), rng=rng)
+        texts = scenes.captions(shown, named, rng=rng, templates=("{}",))
+        is_true = scenes.is_true(shown, named)
+    else:
+        names, templates = [clean(name) for name in study.pictures.class_names], study.pictures.templates
+        picks = rng.integers(len(templates), size=len(rows))
+        texts = [prompt(templates[pick], names[label]) for pick, label in zip(picks, y_true, strict=True)]
+        is_true = y_true[:, None] == y_true[None, :]
+    images = np.asarray(study.cache.images(subject.images[rows]))
+    similarity = images @ np.asarray(study.cache.texts(texts)).T
+    counted = {"own": own, "equal": retrieval.equivalent_pairs(own, texts), "true": is_true}
+    return similarity, counted, subject.groups[rows]
+
+
+def found_captions(
+    bench: Bench, similarity: np.ndarray, counted: Mapping[str, np.ndarray], groups: np.ndarray
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """R@k and mean reciprocal rank in both directions, and the curves of image to caption over k."""
+    resampler, n_points = bench.stage.resampler(groups), min(50, len(groups))
+    table, curves = retrieval.retrieval_table(similarity, counted, resampler, resampler), {}
+    for name, pairs in counted.items():
+        ranks = retrieval.first_ranks(similarity, pairs)
+        curves[name] = retrieval.recall_curve(ranks, resampler, n_points=n_points)
+        row = table[(table["query"] == "image") & (table["counted"] == name)].iloc[0]
+        for k in retrieval.CUTS:
+            bench.keep(f"retrieval.{name}_r{k}", row, f"r{k}", len(groups))
+    bench.stage.number("retrieval.n_gallery", len(groups), unit="count", split="test")
+    return table, curves
+
+
+def correspondence(bench: Bench) -> pd.DataFrame:
+    """How often a patch is found again in another view, by the encoder's patch tokens and by raw pixels.
+
+    Rows: view, features; found within each share of the side, at best (patches are coarse) and by chance, with bounds;
+    n_points. Numbers: found after a small and after a large turn, at the first threshold.
+    """
+    study, subject, stage = bench.study, bench.subject, bench.stage
+    params = stage.params.clip_robustness
+    n = min(params.n_views, len(subject))
+    images, px, grid = subject.images[:n], subject.images.shape[1], int(study.facts["grid"])
+    is_keypoint = points.patches_with_ink(subject.masks[:n], grid)
+    is_keypoint = is_keypoint if is_keypoint.any() else np.ones_like(is_keypoint)
+    first = {"encoder": np.asarray(study.cache.patches(images)), "pixels": _pixel_patches(images, grid)}
+    rows = []
+    for view, options in MAPS.items():
+        matrix = points.homography(px, **options)
+        seen = points.warped(images, matrix)
+        second = {"encoder": np.asarray(study.cache.patches(seen)), "pixels": _pixel_patches(seen, grid)}
+        for features, seen_first in first.items():
+            found = points.correspondences(seen_first, second[features], matrix, px, is_keypoint)
+            resampler, row = stage.resampler(subject.groups[found.image]), {"view": view, "features": features}
+            for share in params.found_within:
+                at = found.within(share)
+                for name, end, span in (
+                    ("found", "", (0, 1)),
+                    ("best", "_at_best", (0, 1)),
+                    ("chance", "_by_chance", None),
+                ):
+                    row |= with_bounds(f"within_{share:g}{end}", resampler.mean(at[name], span=span))
+            rows.append(row | {"n_points": len(found.image)})
+            name = f"within_{params.found_within[0]:g}"
+            if short := {"turned by 15°": "small_turn", "turned by 90°": "large_turn"}.get(view):
+                bench.keep(f"points.{short}_{features}", pd.Series(rows[-1]), name, len(found.image))
+                bench.keep(f"points.{short}_chance", pd.Series(rows[-1]), f"{name}_by_chance", len(found.image))
+    return pd.DataFrame(rows)
+
+
+def _pixel_patches(images: np.ndarray, grid: int) -> np.ndarray:
+    """Patches as their own pixels less their mean, unit length: (n, grid * grid, d)."""
+    flat = points.patches_of(as_unit(images), grid)
+    flat = flat - flat.mean(axis=-1, keepdims=True)
+    return flat / (np.linalg.norm(flat, axis=-1, keepdims=True) + 1e-6)
+
+
+def depth_curves(bench: Bench) -> dict[str, pd.DataFrame]:
+    """Accuracy under every change that knows depth over severities (0: unchanged), with bounds."""
+    images, depths, curves = bench.subject.images, standing_depth(bench.subject.masks), {}
+    for name, one in IN_DEPTH.items():
+        spoilt_ones = [corrupt(images, one, severity, depths) for severity in SEVERITIES]
+        curves[name] = bench.accuracies([bench.right(bench.logits(changed_ones)) for changed_ones in spoilt_ones])
+        bench.stage.progress(f"with depth: {name}")
+    return curves
+
+
+def questions(bench: Bench) -> pd.DataFrame:
+    """Multiple-choice questions on the pictures, the right choice and the encoder's: one row a question.
+
+    The wrong choices are the classes that the encoder finds most alike, so that its errors are among them.
+    """
+    params, subject = bench.stage.params.clip_robustness, bench.subject
+    logits = bench.as_drawn[: params.n_questions]
+    names = np.array([clean(name) for name in bench.study.pictures.class_names], dtype=object)
+    n_choices = min(params.n_choices, len(names))
+    rng, rows = bench.stage.rng("shift.questions"), []
+    for k, (row, truth) in enumerate(zip(logits, subject.y_true, strict=False)):
+        others = [c for c in np.argsort(-row, kind="stable") if c != truth][: n_choices - 1]
+        classes = rng.permutation([truth, *others])
+        best = int(np.sort(classes)[top_class(row[np.sort(classes)])])
+        choices = [str(names[c]) for c in classes]
+        asked = {"question_id": f"q{k:04d}", "group_id": subject.groups[k], "choices": choices}
+        places = {"truth": int(np.flatnonzero(classes == truth)[0]), "encoder": int(np.flatnonzero(classes == best)[0])}
+        rows.append(asked | places | {"question": assistant.question(choices)})
+    return pd.DataFrame(rows)
+
+
+def write_questions(bench: Bench, asked: pd.DataFrame) -> None:
+    """Write questions and pictures into the stage's folder, for `verdict.clip.encoder.ask` or anybody else."""
+    home = bench.stage.path("questions")
+    home.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for name, text, image in zip(asked["question_id"], asked["question"], bench.subject.images, strict=False):
+        Image.fromarray(image).save(home / f"{name}.png")
+        lines.append(json.dumps({"question_id": name, "image": f"{name}.png", "question": text}))
+    write_text(home / "questions.jsonl", "".join(f"{line}\n" for line in lines))
+
+
+def assistants(bench: Bench, asked: pd.DataFrame) -> pd.DataFrame:
+    """The encoder's accuracy on the questions, and the scores of an assistant's answers where a file is given.
+
+    Columns who, measure, value with bounds, by_chance.
+    """
+    stage = bench.stage
+    given, resampler = stage.params.clip_robustness.assistant_answers, stage.resampler(asked["group_id"])
+    fixed = (asked["encoder"], asked["truth"], asked["choices"].map(len), resampler)
+    table = assistant.score(asked["encoder"], *fixed).query("measure == 'accuracy'").assign(who="encoder")
+    chance = table["by_chance"].item()
+    if given:
+        said = assistant.read_answers(paths.needed(given, "clip_robustness.assistant_answers"), asked)
+        chosen = [assistant.chosen(text, choices) for text, choices in zip(said, asked["choices"], strict=True)]
+        found = assistant.score(chosen, *fixed)
+        table = pd.concat([table, found[found["measure"] != "encoder accuracy"].assign(who="assistant")])
+    for _, row in table.iterrows():
+        bench.keep(f"questions.{row['who']}_{row['measure'].replace(' ', '_')}", row, "value", len(asked))
+    stage.number("questions.chance", chance, kind=EXACT)
+    stage.number("questions.n", len(asked), unit="count", split="test")
+    return table[["who", "measure", "value", "value_low", "value_high", "by_chance"]].reset_index(drop=True)
