@@ -175,6 +175,7 @@ def test_saved_logits_become_a_report_that_speaks_of_them_alone(tmp_path, kind):
     target, work = root / "reports" / PROFILE, root / "work" / PROFILE
     pages = {path.stem: path.read_text(encoding="utf-8") for path in target.glob("*.html")}
     wanted = {"index", "review", "checklists", "01_recorded", "07_calibration", "08_policy", "08_with_people"}
+    wanted.add("13_reproducibility")
     assert set(pages) == wanted | ({"09_independent_set"} if kind == "groups" else set())
     assert "Not everything has run" not in pages["index"] and "05_test" not in pages["index"]
     assert "Targets of" not in pages["index"]
