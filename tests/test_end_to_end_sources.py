@@ -177,6 +177,7 @@ def test_saved_logits_become_a_report_that_speaks_of_them_alone(tmp_path, kind):
     target, work = root / "reports" / PROFILE, root / "work" / PROFILE
     pages = {path.stem: path.read_text(encoding="utf-8") for path in target.glob("*.html")}
     wanted = {"index", "review", "checklists", "01_recorded", "07_calibration", "08_policy", "08_with_people"}
+    wanted.add("13_reproducibility")
     assert set(pages) == wanted | ({"09_independent_set"} if kind == "groups" else set())
     assert "Not everything has run" not in pages["index"] and "05_test" not in pages["index"]
     assert "Targets of" not in pages["index"]
@@ -236,7 +237,10 @@ def test_the_worked_example_becomes_a_report(tmp_path):
     assert done.returncode == 0, done.stderr[-4000:]
     target = root / "reports" / PROFILE
     pages = {path.stem: path.read_text(encoding="utf-8") for path in target.glob("*.html")}
-    assert {"index", "01_recorded", "05_test", "07_calibration", "08_policy", "09_independent_set"} <= set(pages)
+    judging = {"05_test", "07_calibration", "08_policy", "09_independent_set"}
+    assert {"index", "01_recorded", *judging, "13_reproducibility"} <= set(pages)
+    again = visible(pages["13_reproducibility"])
+    assert "Do the files give the stored numbers?" in again and "weights" not in again and "seeds" not in again
     assert "log-probabilities of each class" in visible(pages["01_recorded"])
     told = visible(pages["05_test"])
     assert "most confident mistakes" in told and "without the image" not in told and "published study" not in told

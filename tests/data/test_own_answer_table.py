@@ -11,8 +11,10 @@ from verdict.base.labels import class_names, vote_columns
 from verdict.base.params import load_params
 from verdict.data.own.answer_table import build
 from verdict.data.own.answers import worth_of
+from verdict.decide.guarantee import Known, Promise, keep_promise
+from verdict.decide.policy import Costs, decide, price_outcomes, tune_policy
 from verdict.decide.sets import conformal_quantile
-from verdict.decide.signals import composite, entropy_confidence, max_probability
+from verdict.decide.signals import composite, of_one_answer
 from verdict.decide.temperature import Temperature
 from verdict.model.predict import logits_of
 from verdict.stats.metrics import ece, nll
@@ -79,14 +81,26 @@ SAME = {
 
 
 def judged(found):
-    """What pages are made of: temperature, NLL, ECE, the threshold of sets, the score that decides."""
-    calib, test = (found.judged[found.judged["split"] == split] for split in ("calib", "test"))
+    """What pages are made of: temperature, NLL, ECE, the threshold of sets, the sets, the score, the policy that keeps
+    a promise, and what it decides.
+    """
+    calib, test = (found.judged[found.judged["split"] == split].reset_index(drop=True) for split in ("calib", "test"))
     fitted = Temperature.fit(logits_of(calib), calib["y_true"])
-    probs, y_true = fitted.transform(logits_of(test)), test["y_true"].to_numpy()
-    of_truth = 1 - fitted.transform(logits_of(calib))[np.arange(len(calib)), calib["y_true"]]
-    score = composite({"max": max_probability(probs), "entropy": entropy_confidence(probs)})
-    scalars = [fitted.temperature, nll(probs, y_true), ece(probs, y_true), conformal_quantile(of_truth, 0.1)]
-    return np.concatenate([scalars, score])
+    known, probs = (fitted.transform(logits_of(part)) for part in (calib, test))
+    y_calib, y_true = calib["y_true"].to_numpy(), test["y_true"].to_numpy()
+    qhat = conformal_quantile(1 - known[np.arange(len(known)), y_calib], 0.1)
+    (signals, _), (own, sets) = (of_one_answer(one, qhat) for one in (known, probs))
+    score, is_wrong = composite(signals), known.argmax(axis=1) != y_calib
+    half = calib["pair_id"].str[-1] < "8"
+    told = Known(score, is_wrong, calib["pair_id"].to_numpy())
+    kept = keep_promise(told.take(half), told.take(~half), Promise(0.4, 0.6))
+    costs = Costs(1.0, 0.25, [10.0, 10.0])
+    priced = price_outcomes(costs, y_calib, model=known.argmax(axis=1), human=y_calib, clarified=known, n_classes=2)
+    policy = tune_policy(score, priced, allowed=kept.thresholds)
+    scalars = [fitted.temperature, nll(probs, y_true), ece(probs, y_true), qhat, policy.t_auto, policy.t_clarify]
+    decision = decide(composite(own), policy)
+    assert len(kept.thresholds) and len(np.unique(decision)) > 1, "a promise is kept, and something decided by it"
+    return np.concatenate([scalars, composite(own), sets.ravel(), decision])
 
 
 @pytest.mark.parametrize("form", SAME)
@@ -154,6 +168,7 @@ def test_several_models_answer_the_same_pairs(read):
     parts = [part.reset_index(drop=True) for _, part in found.predictions.groupby("seed")]
     assert parts[0]["pair_id"].equals(parts[1]["pair_id"]) and found.pairs["pair_id"].equals(parts[0]["pair_id"])
     np.testing.assert_allclose(logits_of(parts[0])[:, 0], logits_of(parts[1])[:, 1])
+    assert read(table, models=("a",)).files["left_out_models"].item() == N
     with pytest.raises(ValueError, match=r"the column model names \['a', 'b'\]; name those that are wanted"):
         read(table)
     with pytest.raises(ValueError, match=r"1 pairs are not answered by every model, the first is line 2$"):
@@ -240,7 +255,7 @@ def _calib_of(found):
         ({"label": np.where(np.arange(N) == 4, "perhaps", "yes")}, "line 6: label 'perhaps' is no class id"),
         ({"label": Y_TRUE}, r"the labels are \['0', '1'\]: some count entailment first"),
         ({"label": "yes"}, "every label is 'entailment'"),
-        ({"label": None}, "there is no 'labels'"),
+        ({"label": None}, r"no column says what is true; found .*'hypothesis'.*: call it label"),
         ({"logprob_yes": np.where(np.arange(N) == 7, 0.3, -1)}, "at most 0; did you give logits.*the first is line 9"),
         ({"logprob_yes": ["x", *[-1.0] * (N - 1)]}, "line 2, column 'logprob_yes': 'x' is not a number"),
         ({"hypothesis": ["", *map(str, range(N - 1))]}, "line 2: hypothesis is empty"),
@@ -248,7 +263,10 @@ def _calib_of(found):
         ({"split": np.where(np.arange(N) == 5, "exam", "test")}, "line 7, column 'split': unknown split 'exam'"),
         ({"split": "test"}, "no row has the split calib"),
         ({"split": np.where(np.arange(N) < 60, "test", "calib")}, "is in the splits .*line"),
-        ({"human": np.where(np.arange(N) == 3, "perhaps", "")}, "line 5: 'perhaps' is none of"),
+        ({"human": np.where(np.arange(N) == 3, "perhaps", "")}, "line 5, column 'human': 'perhaps' is none of"),
+        ({"votes_yes": np.where(np.arange(N) == 3, -1, 1), "votes_no": 1}, "whole numbers, .*the first is line 5"),
+        ({"votes_yes": np.where(np.arange(N) == 3, 0.5, 1), "votes_no": 1}, "whole numbers, .*the first is line 5"),
+        ({"model": np.where(np.arange(N) == 2, "", "a")}, "line 4, column 'model': is empty"),
         ({"human": np.where(Y_TRUE == 0, "no", "yes")}, "no better than chance"),
     ],
 )

@@ -2,16 +2,18 @@
 
 import json
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from simulated_stage import SimulatedStage, params_with
+from simulated_stage import SimulatedStage, params_with, simulated_table
 from verdict.base.artifacts import StaleResultError, sha256_bytes, sha256_file, write_text
 from verdict.base.numbers import Number, Numbers
 from verdict.base.params import load_params
+from verdict.model.predict import logits_of
 from verdict.pages import reproducibility as repro
-from verdict.workflow.stages import CLIP_ANSWERS, SIGNALS, TRIAL_STAGE, executions, spec
+from verdict.workflow.stages import CLIP_ANSWERS, RECORDED, SIGNALS, TRIAL_STAGE, executions, spec
 
 NAME = "13_reproducibility"
 CLAIMS = {
@@ -41,7 +43,8 @@ class WithRecords(SimulatedStage):
     def record(self, name, trial=None):
         """Each execution wrote two files, and read the one that the first stage wrote."""
         written = {}
-        for file in ("pairs.parquet" if name == "01_data" else "predictions.parquet", "executed.ipynb"):
+        own = {"01_data": ["pairs.parquet"], RECORDED: ["pairs.parquet", "predictions.parquet"]}
+        for file in (*own.get(name, ["predictions.parquet"]), "executed.ipynb"):
             path = self.folder / f"{name}-{trial}" / file
             if not path.is_file():
                 write_text(path, f"{name} {trial}")
@@ -59,6 +62,7 @@ class WithRecords(SimulatedStage):
             Numbers({f"{trial}_s{seed}.val.macro_f1": Number(score) for seed, score in scores.items()}).save(path)
         else:
             counts = {"data.train.n_pairs": 512, "data.val.n_pairs": 256}
+            counts = {"data.calib.n_pairs": 128} if name == RECORDED else counts
             Numbers({key: Number(n, unit="count") for key, n in counts.items()}).save(path)
         return path
 
@@ -197,3 +201,28 @@ def test_seeds_are_spread_by_trial(tmp_path):
     assert found.loc["frozen", "sd"] == pytest.approx(0.02 / np.sqrt(2))
     assert found.loc["text1", ["n_seeds", "lowest", "highest"]].tolist() == pytest.approx([2, 0.7, 0.72])
     assert found.loc["hypothesis_only", "role"] == "control"
+
+
+def test_of_what_was_given_the_files_are_read_again(tmp_path, monkeypatch):
+    stage = stage_of(tmp_path, source="recorded")
+    table = simulated_table("test", n=41, seed=11)
+    now = table.sample(frac=1, random_state=3).assign(logit_0=lambda part: part["logit_0"] + 0.25)
+    turned = now["pair_id"].iloc[7]
+    now.loc[now["pair_id"] == turned, ["logit_0", "logit_1"]] = now.loc[
+        now["pair_id"] == turned, ["logit_1", "logit_0"]
+    ].to_numpy()
+    monkeypatch.setattr(repro, "read_given", lambda data: SimpleNamespace(judged=now))
+    found = repro.read_again(stage, table)["found"]
+    apart = np.abs(logits_of(now.set_index("pair_id").loc[table["pair_id"]]) - logits_of(table))
+    before, after = (logits_of(one.set_index("pair_id").loc[table["pair_id"]]).argmax(axis=1) for one in (table, now))
+    assert [one.value for one in found] == [41, (before != after).sum(), apart.max()]
+    assert stage.numbers["repro.n_changed_answers"].value >= 1
+
+
+def test_what_was_given_has_a_table_in_place_of_trials_and_no_training_data(tmp_path):
+    stage = stage_of(tmp_path, source="recorded")
+    stage.changes = {name: {"inputs": {}} for name in spec(NAME, stage.all_params).needs}
+    found = answers(stage)
+    assert found.loc["training data", "given"] == "no" and found.loc["results", "given"] == "yes"
+    assert found.loc["validation data", "answer"].startswith("128 pairs; source recorded, the user's own")
+    assert found.loc["experiment set-up", "answer"].endswith("seeds 2026")

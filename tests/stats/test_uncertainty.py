@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from verdict.base.numbers import Number
+from verdict.stats import uncertainty
 from verdict.stats.metrics import accuracy, ece
 from verdict.stats.ranking import aurc, auroc
 from verdict.stats.uncertainty import (
@@ -364,3 +365,16 @@ def test_streams_of_different_names_keys_and_seeds_differ():
     drawn = [stream(*one).integers(2**62) for one in asked]
     assert len(set(drawn)) == len(asked)
     assert stream(7, "a", 1).integers(2**62) == drawn[4]
+
+
+def test_draws_of_all_parts_are_kept_and_never_more_than_so_many_bytes(monkeypatch):
+    """A page asks for ten classes again and again: none of their draws is made twice, unless they are too many."""
+    monkeypatch.setattr(uncertainty, "_KEPT", {})
+    made, draw = [], uncertainty._drawn
+    monkeypatch.setattr(uncertainty, "_drawn", lambda *of: made.append(of) or draw(*of))
+    whole = Resampler(np.arange(110), 53, 0.95, 3)
+    parts = [whole.of(np.arange(110) % 11 == k) for k in range(11)]
+    assert [part.weights().sum() for part in parts * 2] == [530] * 22 and len(made) == 11
+    monkeypatch.setattr(uncertainty, "_KEPT_BYTES", 3 * 53 * 10 * 2)
+    again = [part.weights().sum() for part in parts]
+    assert len(uncertainty._KEPT) == 3 and again == [530] * 11

@@ -34,7 +34,9 @@ def test_saved_logits_need_fewer_stages(base):
     base["data"]["recorded"] |= {"val": "v.npz", "test": "t.npz", "class_names": ["a", "b"]}
     params = validate(base, source="test")
     names = [declared.name for declared in stages.specs_for(params)]
-    assert names == [stages.RECORDED, "07_calibration", "08_policy", "08_with_people"]
+    assert names == [stages.RECORDED, "07_calibration", "08_policy", "08_with_people", stages.REPRODUCIBILITY]
+    assert stages.spec(stages.REPRODUCIBILITY, params).needs == tuple(names[:-1])
+    assert not {"model", "training"} & {section for one in stages.specs_for(params) for section in one.sections}
     assert stages.runs(params) == [stages.RECORDED_RUN]
     assert stages.index_text(params) == "index_recorded.md"
     assert stages.faults(params) == []
@@ -49,7 +51,8 @@ def test_a_table_of_answers_has_the_test_page_too_and_its_models_are_seeds(base)
     base["data"]["answers"]["table"] = "a.csv"
     params = validate(base, source="test")
     names = [declared.name for declared in stages.specs_for(params)]
-    assert names == [stages.RECORDED, "05_test", "07_calibration", "08_policy", "08_with_people", "09_independent_set"]
+    judging = ["05_test", "07_calibration", "08_policy", "08_with_people", "09_independent_set"]
+    assert names == [stages.RECORDED, *judging, stages.REPRODUCIBILITY]
     assert stages.runs(params) == [stages.RECORDED_RUN] and stages.faults(params) == []
     base["data"]["answers"]["models"] = ["a", "b"]
     assert stages.runs(validate(base, source="test")) == [stages.RECORDED_RUN, (stages.RECORDED_RUN[0], 1)]

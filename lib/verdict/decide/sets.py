@@ -104,17 +104,14 @@ def coverage_by(what: str, sets: np.ndarray, y_true: np.ndarray, resampler: Resa
     of_row, rows = y_true if what == "class" else size, []
     for value in range(n_classes + (what == "size")):
         own = np.flatnonzero(of_row == value)
-        found = _mean(is_covered, own, resampler, 1)
+        found = sizes = Interval(math.nan, math.nan, math.nan)
+        if len(own):
+            columns = np.column_stack([is_covered, size])[own].astype(np.float64)
+            found, sizes = resampler.of(own).means(columns, [(0, 1), (0, n_classes)])
         if what == "size" and value in (0, n_classes):
             found = Interval(found.value, math.nan, math.nan)
         row = {what: value, "n": len(own)} | with_bounds("coverage", found)
         if what == "class":
-            row |= with_bounds("mean_size", _mean(size, own, resampler, n_classes))
+            row |= with_bounds("mean_size", sizes)
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _mean(values: np.ndarray, own: np.ndarray, resampler: Resampler, most: int) -> Interval:
-    if not len(own):
-        return Interval(math.nan, math.nan, math.nan)
-    return resampler.of(own).mean(values[own], span=(0, most))

@@ -116,8 +116,9 @@ def _coverage_rows(stage: Stage, sets: Sets, kind: str, table: pd.DataFrame, tem
     coverages, drawn = covered(stage, own, fits, table, true, by_class=kind == KINDS[1])
     for fit, interval in zip(fits, coverages, strict=True):
         size = (scores <= fit.qhat).sum(axis=1)
-        sizes = {"mean_size": resampler.mean(size, span=(0, probs.shape[1]))}
-        sizes |= {name: resampler.mean(size == n, span=SHARE) for n, name in enumerate(("share_empty", "share_single"))}
+        columns = np.column_stack([size, size == 0, size == 1])
+        means = resampler.means(columns.astype(np.float64), [(0, probs.shape[1]), SHARE, SHARE])
+        sizes = dict(zip(("mean_size", "share_empty", "share_single"), means, strict=True))
         row = place | {"level": 1 - fit.alpha, "kind": kind, "qhat": float(fit.qhat[0])}
         rows.append(row | bounded({"coverage": interval, "shortfall": NOTHING} | sizes))
     found = np.array([row["coverage"] for row in rows])

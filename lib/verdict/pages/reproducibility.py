@@ -13,13 +13,17 @@ import pandas as pd
 
 from verdict.base.artifacts import StaleResultError, read_json, recorded_hash
 from verdict.base.labels import Split
-from verdict.base.numbers import EXCLUDES, SETTING, Numbers
+from verdict.base.numbers import EXACT, EXCLUDES, SETTING, Numbers
+from verdict.data.sources import read_given
+from verdict.model.predict import RAW, logits_of
 from verdict.pages.tables import store_counts
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE, WITHOUT_NOTEBOOK, instances, runs, spec
 
 YES, PARTLY, NO = "yes", "partly", "no"
 UNKNOWN = "unknown"
+# What stands in for it where nothing was trained on it here.
+STANDS_IN = {Split.VAL: Split.CALIB}
 # Whether somebody else can have a source's data.
 SOURCES = {
     "digits": (True, "comes with the package"),
@@ -138,8 +142,10 @@ def variables(stage: Stage, records: list[Record]) -> pd.DataFrame:
 
 def _data(split: str, stage: Stage, records: list[Record]) -> Answer:
     """Held are its pairs, and a source that somebody else can have."""
-    numbers, name = stage.upstream_numbers("01_data"), f"data.{split}.n_pairs"
-    outputs = next(record for record in records if record.stage == "01_data").content["outputs"]
+    first = stage.given or "01_data"
+    split = STANDS_IN.get(split, split) if stage.given else split
+    numbers, name = stage.upstream_numbers(first), f"data.{split}.n_pairs"
+    outputs = next(record for record in records if record.stage == first).content["outputs"]
     table = next(content for file, content in outputs.items() if file.endswith("/pairs.parquet"))
     source = stage.params.data.source
     unknown = "the user's own table and images" if stage.params.data.is_own else "see the first page"
@@ -150,9 +156,10 @@ def _data(split: str, stage: Stage, records: list[Record]) -> Answer:
 
 
 def _results(stage: Stage, records: list[Record]) -> Answer:
-    trained = [record for record in records if record.stage == TRIAL_STAGE]
-    held = sum(record.has("predictions.parquet") for record in trained)
-    return held, len(trained), "trials with the logits of every pair that each seed answered, stored with their hash"
+    answered = [record for record in records if record.stage == (stage.given or TRIAL_STAGE)]
+    held = sum(record.has("predictions.parquet") for record in answered)
+    who = "tables" if stage.given else "trials"
+    return held, len(answered), f"{who} with the logits of every pair that was answered, stored with their hash"
 
 
 def _hypothesis(stage: Stage, records: list[Record]) -> Answer:
@@ -194,8 +201,10 @@ def _software(stage: Stage, records: list[Record]) -> Answer:
 
 def _setup(stage: Stage, records: list[Record]) -> Answer:
     parameters, held = Counter(record.content["params_hash"] for record in records).most_common(1)[0]
-    training = stage.params.training
-    seeds = ", ".join(map(str, (training.warmup_seed, *training.seeds)))
+    chosen = (stage.params.data.seed,)
+    if not stage.given:
+        chosen = (stage.params.training.warmup_seed, *stage.params.training.seeds)
+    seeds = ", ".join(map(str, chosen))
     changed = len(records[0].content["non_default"])
     told = f"executions under parameter set {parameters}; values that are not the default: {changed}; seeds {seeds}"
     return held, len(records), told
@@ -220,6 +229,26 @@ VARIABLES: dict[tuple[str, str], Callable[[Stage, list[Record]], Answer]] = {
     ("Experiment", "experiment set-up"): _setup,
     ("Experiment", "experiment source code"): _experiment_code,
 }
+
+
+def compare_again(stage: Stage, given: np.ndarray, stored: np.ndarray) -> pd.DataFrame:
+    """Logits of test that were computed or read again, (n, K), beside those that are stored: compared, found.
+
+    Numbers `repro.logit_difference` (largest, absolute), `repro.n_answers` and `repro.n_changed_answers`.
+    """
+    shared = {"n": len(stored), "split": str(Split.TEST)}
+    n_changed = (RAW.decide(given) != RAW.decide(stored)).sum()
+    found = [stage.number("repro.n_answers", len(stored), unit="count", split=str(Split.TEST))]
+    found.append(stage.number("repro.n_changed_answers", n_changed, unit="count", **shared))
+    found.append(stage.number("repro.logit_difference", np.abs(given - stored).max(), kind=EXACT, **shared))
+    words = ["pairs answered again", "answers that change", "largest change of a logit"]
+    return pd.DataFrame({"compared": words, "found": found})
+
+
+def read_again(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
+    """`compare_again` of the test pairs of a prediction table with what the files of what was given say now."""
+    found = read_given(stage.params.data).judged.set_index("pair_id").loc[table["pair_id"]]
+    return compare_again(stage, logits_of(found), logits_of(table))
 
 
 def seed_table(stage: Stage) -> pd.DataFrame:

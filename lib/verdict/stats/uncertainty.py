@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,8 @@ Statistic = Callable[[Weights], ArrayLike]
 _CHUNK_CELLS = 2_000_000
 # Where sums alone are made of them: so few that they stay in a processor's cache.
 _CACHED_CELLS = 250_000
+# Of draws that are kept.
+_KEPT_BYTES = 500_000_000
 
 
 def stream(seed: int, name: str, *key: int | str) -> np.random.Generator:
@@ -426,11 +428,21 @@ def expected_best_of(n: int, mean: float = 0.0, sd: float = 1.0) -> float:
     return float(mean + sd * np.trapezoid(x * n * stats.norm.pdf(x) * stats.norm.cdf(x) ** (n - 1), x))
 
 
-@lru_cache(maxsize=4)
-def _draws_of(digest: str, n_groups: int, n_resamples: int, seed: int) -> np.ndarray:
-    """How often each group of a digest is drawn, int16 (n_resamples, n_groups); kept, since a page asks for many
-    quantities of the same rows.
+_KEPT: dict[tuple[str, int, int, int], np.ndarray] = {}
+
+
+def _draws_of(*of: str | int) -> np.ndarray:
+    """How often each group of a digest is drawn, int16 (n_resamples, n_groups); those used last are kept, since a page
+    asks for many quantities of the same rows and of the same parts of them.
     """
+    # Put behind the others, if it is there.
+    _KEPT[of] = found = _KEPT.pop(of) if of in _KEPT else _drawn(*of)
+    while len(_KEPT) > 1 and sum(one.nbytes for one in _KEPT.values()) > _KEPT_BYTES:
+        del _KEPT[next(iter(_KEPT))]
+    return found
+
+
+def _drawn(digest: str, n_groups: int, n_resamples: int, seed: int) -> np.ndarray:
     rng = stream(seed, "resample.groups", digest)
     counts, step = np.empty((n_resamples, n_groups), dtype=np.int16), max(1, _CACHED_CELLS // n_groups)
     for start in range(0, n_resamples, step):

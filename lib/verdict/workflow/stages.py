@@ -92,7 +92,9 @@ def specs_for(params: Params) -> tuple[Spec, ...]:
     # What is known of a table of answers, such as rows of another distribution, the table says.
     apart = {TEST} if params.data.source == "recorded" else set()
     apart |= {ELSEWHERE} if apart and not params.data.recorded.independent else set()
-    return tuple(spec for spec in RECORDED_SPECS if spec.name not in apart)
+    given = tuple(spec for spec in RECORDED_SPECS if spec.name not in apart)
+    about = (_on_logits(spec) for spec in SPECS if spec.name == REPRODUCIBILITY)
+    return (*given, *(replace(spec, needs=tuple(one.name for one in given)) for spec in about))
 
 
 def _clip_specs(params: Params) -> tuple[Spec, ...]:

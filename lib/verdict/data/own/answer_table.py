@@ -90,6 +90,8 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
     if params.features:
         features = read_features(paths.needed(params.features, "data.answers.features"), pairs)
     facts = _facts(read, saved.form.names, saved.said.sd, table) | left_out
+    if n_others := len(rows) - sum(map(len, parts)):
+        facts["left_out_models"] = n_others
     if params.images:
         facts |= {"images": len(images), "rows_without_image": int((~pairs["image_id"].isin(images)).sum())}
     kept = [name for name in ("pair_id", "image_id", "group_id", "hypothesis", "family", "date") if name in pairs]
@@ -133,7 +135,8 @@ def _votes(
         ids = word_ids(classes)
         words = rows["human"].str.casefold().tolist()
         for k in (k for k, word in enumerate(words) if word and word not in ids):
-            raise ValueError(f"{path}, {rows['place'][k]}: {shown(words[k])} is none of {listed(list(ids))}")
+            where = f"{path}, {rows['place'][k]}, column 'human'"
+            raise ValueError(f"{where}: {shown(words[k])} is none of {listed(list(ids))}")
         counts = np.array(
             [np.eye(len(classes))[ids[word]] if word else np.full(len(classes), np.nan) for word in words]
         )
@@ -177,6 +180,8 @@ def _images(rows: pd.DataFrame, path: Path, params: AnswersParams) -> dict[str, 
 def _by_model(rows: pd.DataFrame, path: Path, models: Sequence[str]) -> list[pd.DataFrame]:
     """The rows of each model, the judged one first; each must speak of the same pairs, with the same labels, once."""
     there = list(dict.fromkeys(rows["model"])) if "model" in rows else []
+    if "" in there:
+        raise ValueError(f"{path}, {rows['place'][rows['model'] == ''].iloc[0]}, column 'model': is empty")
     if (len(there) > 1 and not models) or set(models) - set(there):
         raise ValueError(
             f"{path}: the column model names {listed(there)}; name those that are wanted in data.answers.models, first "

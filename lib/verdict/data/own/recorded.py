@@ -151,6 +151,8 @@ def of_saved(saved: Saved, *, group: str = "") -> Recorded:
     """As `read_file`, of a file that was read."""
     arrays, form, logits, class_names = saved.arrays, saved.form, saved.said.logits, saved.form.classes
     with _naming(saved.path):
+        if saved.table is not None and LABELS not in arrays:
+            raise ValueError(f"no column says what is true; found {listed(saved.table.names)}: call it label")
         y_true = _class_ids(_wanted(arrays, LABELS), len(logits), class_names, saved)
         human = check_counts(arrays[HUMAN], y_true, len(class_names), saved.place) if HUMAN in arrays else None
         groups = _groups(_wanted(arrays, group), len(logits), saved.place) if group else None
@@ -209,8 +211,12 @@ def check_counts(counts: np.ndarray, y_true: np.ndarray, n_classes: int, place: 
             "people's answers must be counts, got shares that sum to 1 (as cifar10h-probs.npy holds): how many people "
             "there were is needed too, which a file of counts says (cifar10h-counts.npy)"
         )
-    if not np.isfinite(counts).all() or (counts < 0).any() or (counts != np.floor(counts)).any():
-        raise ValueError("people's answers must be counts: whole numbers, none below 0")
+    is_count = np.isfinite(counts) & (counts >= 0) & (counts == np.floor(counts))
+    if (bad := np.flatnonzero(~is_count.all(axis=1))).size:
+        raise ValueError(
+            f"people's answers must be counts: whole numbers, none below 0; {bad.size} rows have others, the first is "
+            f"{place(bad[0])}"
+        )
     if (silent := np.flatnonzero(counts.sum(axis=1) == 0)).size:
         raise ValueError(f"{silent.size} rows have no answer of anybody, the first is {place(silent[0])}")
     right = (counts[np.arange(len(y_true)), y_true] / counts.sum(axis=1)).mean()

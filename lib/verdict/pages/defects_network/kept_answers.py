@@ -21,6 +21,7 @@ from verdict.model.network import FreezePlan, Network, build_suffix
 from verdict.model.predict import RAW, logits_of, two_class
 from verdict.model.trials import shuffle_images
 from verdict.pages.defects.effects import Effect, f1_of, measure
+from verdict.pages.reproducibility import compare_again
 from verdict.workflow.stage import Stage
 
 
@@ -31,10 +32,8 @@ def features_of(model: KeptModel, image_ids: np.ndarray, to_pixels: Callable[[np
 
 
 def again(stage: Stage, model: KeptModel, table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Answer pairs from their pixels on, and compare with what is stored: what is compared, and found.
-
-    Numbers `repro.logit_difference` (largest, absolute), `repro.n_answers` and `repro.n_changed_answers`. A few hundred
-    images are in memory at a time.
+    """`reproducibility.compare_again` of pairs, answered from their pixels on; a few hundred images are in memory at a
+    time.
     """
     names, logit, done = pd.unique(pairs["image_id"]), np.empty(len(pairs)), 0
     for shown in model.parts(names):
@@ -42,15 +41,7 @@ def again(stage: Stage, model: KeptModel, table: pd.DataFrame, pairs: pd.DataFra
         logit[rows] = model.logits(pairs.iloc[rows], features_of(model, shown, model.encoders.pixels))
         done += len(shown)
         stage.progress(f"answered again {done:,}/{len(names):,} images")
-    stored = logits_of(rows_of(table, pairs))
-    changed = RAW.decide(two_class(logit)) != RAW.decide(stored)
-    shared = {"n": len(pairs), "split": str(Split.TEST)}
-    largest = np.abs(two_class(logit) - stored).max()
-    found = [stage.number("repro.n_answers", len(pairs), unit="count", split=str(Split.TEST))]
-    found.append(stage.number("repro.n_changed_answers", changed.sum(), unit="count", **shared))
-    found.append(stage.number("repro.logit_difference", largest, kind=EXACT, **shared))
-    words = ["pairs answered again", "answers that change", "largest change of a logit"]
-    return pd.DataFrame({"compared": words, "found": found})
+    return compare_again(stage, two_class(logit), logits_of(rows_of(table, pairs)))
 
 
 def rows_of(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
