@@ -31,6 +31,8 @@ from verdict.workflow import stages
 from verdict.workflow.place import n_processors
 from verdict.workflow.stage import Stage
 
+# Means over tokens at every depth, of images and of hypotheses, for what is asked of a pair beside its answer.
+MEANS = ("image_means.npy", "text_means.npy")
 # What a pair of which one side is blank has for a hypothesis.
 EMPTY_TEXT = ""
 # Batches that are decoded while a GPU computes; a CPU is busy with its own batch.
@@ -151,6 +153,8 @@ def encode(
 ) -> dict[str, float]:
     """Run every image and every distinct hypothesis through the frozen prefixes of all plans, and store the results.
 
+    Beside them `MEANS`, (n, n_blocks + 1, d): means over tokens at every depth, the last first.
+
     The empty hypothesis is stored as well, for the control that is shown nothing else.
 
     Parameters
@@ -197,8 +201,8 @@ def encode(
     image_ids = list(pd.unique(pairs["image_id"]))
     write_parquet(out / "images.parquet", pd.DataFrame({"image_id": image_ids}))
     depths, plain = sorted({plan.vision_blocks for plan in plans}), partial(_pixels, encoders, images, image_ids)
-    files = [f"image_tokens_{depth}.npy" for depth in depths]
-    write("images", files, vision_prefix(network, depths), len(image_ids), [plain])
+    files = [*(f"image_tokens_{depth}.npy" for depth in depths), MEANS[0]]
+    write("images", files, vision_prefix(network, depths, means=True), len(image_ids), [plain])
     if views:
         shown = list(pd.unique(pairs.loc[pairs["split"] == Split.TRAIN, "image_id"]))
         write_parquet(out / "views.parquet", pd.DataFrame({"image_id": shown}))
@@ -214,8 +218,8 @@ def encode(
     write_npy(out / "padding_mask.npy", padding_mask)
     depths = sorted({plan.text_blocks for plan in plans})
     words = [lambda part: {"token_ids": token_ids[part], "padding_mask": padding_mask[part]}]
-    files = [f"hidden_{depth}.npy" for depth in depths]
-    write("hypotheses", files, text_prefix(network, depths), len(hypotheses), words)
+    files = [*(f"hidden_{depth}.npy" for depth in depths), MEANS[1]]
+    write("hypotheses", files, text_prefix(network, depths, means=True), len(hypotheses), words)
     lengths = np.asarray([len(found) + 2 for found in pieces[:-1]])
     return {
         "n_images": len(image_ids),
@@ -338,6 +342,13 @@ class Features:
             raise ValueError(f"the feature cache in {folder} is damaged: its arrays and indexes differ in length")
         rows = (pd.Series(np.arange(len(names)), index=names.iloc[:, 0]) for names in (ids, texts))
         return cls(*rows, tokens, hidden, np.array(mask))
+
+    def means(self, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+        """`MEANS` that `encode` stored beside; a ValueError where a file is damaged or truncated."""
+        images, texts = (_read(folder / name) for name in MEANS)
+        if len(images) != len(self.image_tokens) or len(texts) != len(self.hidden):
+            raise ValueError(f"the feature cache in {folder} is damaged: {' or '.join(MEANS)} has rows too few or many")
+        return images, texts
 
     @staticmethod
     def files(plan: FreezePlan) -> tuple[str, ...]:
