@@ -84,18 +84,19 @@ def test_a_mean_over_masks_is_near_the_logit_without(network):
     assert (np.abs(many.mean(axis=0) - direct.predict_on_batch(inputs)[:, 0]) < 5 * error).all()
 
 
+@pytest.mark.parametrize("means", [False, True])
 @pytest.mark.parametrize("depths", [[0], [1], [0, 2], [1, 3]])
-def test_prefixes_are_those_of_the_keras_graphs(network, depths):
+def test_prefixes_are_those_of_the_keras_graphs(network, depths, means):
     rng = np.random.default_rng(5)
     pixels = rng.normal(size=(3, *network.vision.input_shape[1:])).astype(np.float32)
     mask = (np.arange(network.sequence_length) < [[2], [4], [3]]).astype(np.int32)
     words = {"token_ids": rng.integers(5, 9, mask.shape).astype(np.int32), "padding_mask": mask}
     for build, encode, inputs in ((vision_prefix, encode_images, pixels), (text_prefix, encode_words, words)):
-        expected = build(network, depths).predict_on_batch(inputs)
-        for one, other in zip(encode(network, depths, "float32", inputs), np_list(expected), strict=True):
+        expected = build(network, depths, means=means).predict_on_batch(inputs)
+        for one, other in zip(encode(network, depths, "float32", means, inputs), np_list(expected), strict=True):
             assert one.shape == other.shape and one.dtype == np.float32
             assert one == pytest.approx(other, abs=1e-6 * max(1.0, float(np.abs(other).max())))
-        assert {found.dtype for found in encode(network, depths, "float16", inputs)} == {np.dtype(np.float16)}
+        assert {found.dtype for found in encode(network, depths, "float16", means, inputs)} == {np.dtype(np.float16)}
 
 
 def np_list(found):

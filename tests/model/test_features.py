@@ -19,6 +19,7 @@ from verdict.model.augment import photometric, view_of_epoch
 from verdict.model.backend import set_threads
 from verdict.model.features import (
     EMPTY_TEXT,
+    MEANS,
     AugmentedViews,
     Features,
     ahead,
@@ -212,6 +213,29 @@ def test_the_head_is_drawn_by_the_seed_and_the_encoders_are_not(params):
     assert np.array_equal(kernel(first), kernel(again))
     assert not np.array_equal(kernel(first), kernel(other))
     assert np.array_equal(word(first), word(other))
+
+
+def test_means_over_tokens_are_stored_of_every_depth_without_padding(cache, encoders):
+    folder, features = cache[0], Features.open(cache[0], FreezePlan(1, 1))
+    images, texts = features.means(folder)
+    token_ids, shown = encoders.tokens(features.text_rows.index.tolist())
+    last = encoders.text.predict_on_batch({"token_ids": token_ids, "padding_mask": shown})
+    shown = shown[:, :, None]
+    assert images.shape == (5, encoders.vision.num_layers + 1, features.image_tokens.shape[2])
+    assert texts.shape == (len(last), encoders.text.num_layers + 1, last.shape[2])
+    for depth in (0, 1):
+        tokens = np.load(folder / f"image_tokens_{depth}.npy")
+        np.testing.assert_allclose(images[:, depth], tokens.mean(axis=1), atol=1e-6)
+        words = (last, features.hidden)[depth]
+        np.testing.assert_allclose(texts[:, depth], (words * shown).sum(axis=1) / shown.sum(axis=1), atol=1e-5)
+    assert np.ptp(images[:, -1]) > 0 and not np.allclose(images[:, -1], images[:, 0])
+
+
+@pytest.mark.parametrize("name", MEANS)
+def test_means_with_a_row_too_few_are_refused(copied, name):
+    np.save(copied / name, np.load(copied / name)[:-1])
+    with pytest.raises(ValueError, match="rows too few"):
+        Features.open(copied, FreezePlan(0, 0)).means(copied)
 
 
 @pytest.fixture

@@ -41,8 +41,9 @@ def probe(stage: Stage) -> None:
     model, pairs = load_model(stage, load_selection(stage)), stage.pairs(*PROBED_SPLITS)
     tables = {VIEWS: answer_changed(model, pairs, progress=stage.progress)}
     stage.progress("questions")
-    frozen = Features.open(stage.upstream_folder("features"), FreezePlan(0, 0))
-    tables[DISTANCES] = pair_distances(frozen, stage.pairs())
+    folder = stage.upstream_folder("features")
+    frozen = Features.open(folder, FreezePlan(0, 0))
+    tables[DISTANCES] = pair_distances(frozen, frozen.means(folder), stage.pairs())
     tables[QUESTIONS] = answer_questions(model, pairs, questions_about(stage.params.data, pairs))
     stage.number("signals.n_views", len(CHANGES), unit="count")
     stage.number("signals.n_questions", len(tables[QUESTIONS]), unit="count")
@@ -86,7 +87,7 @@ class Examiner:
                 found[seed] = _answers(pairs[["pair_id", "split"]], model.logits(pairs, features))
             found[VIEWS] = answer_changed(model, pairs, features)
             found[QUESTIONS] = answer_questions(model, pairs, questions_about(self._params.data, pairs), features)
-            found[DISTANCES] = distances_from(self._reference, frozen, pairs)
+            found[DISTANCES] = distances_from(self._reference, frozen, frozen.means(folder), pairs)
         return found
 
 

@@ -80,29 +80,35 @@ class DirectSuffix:
             return self(inputs).cpu().numpy()
 
 
-def encode_images(network: Network, depths: Sequence[int], dtype: str, pixels: np.ndarray) -> list[np.ndarray]:
-    """Image tokens before the last blocks, as many as each depth says: what `vision_prefix` gives, in a type."""
-    encoder, embed = network.vision.get_layer("vit_encoder"), network.vision.get_layer("vit_patching_and_embedding")
+def encode_images(
+    network: Network, depths: Sequence[int], dtype: str, means: bool, pixels: np.ndarray
+) -> list[np.ndarray]:
+    """Image tokens at each depth, and means of all where they are asked for: what `vision_prefix` gives, in a type."""
+    embed, norm = network.vision.get_layer("vit_patching_and_embedding"), network.vision.get_layer("vit_encoder")
     whole = len(network.vision_layers)
     with torch.inference_mode():
         states = [embed(pixels)]
-        for block in network.vision_layers[: whole - min(depths)]:
+        for block in network.vision_layers[: whole - (0 if means else min(depths))]:
             states.append(_vision_block(block, states[-1], _kept))
-        return _stored([states[whole - n] if n else _norm(encoder.layer_norm, states[-1]) for n in depths], dtype)
+        states[whole:] = [_norm(norm.layer_norm, state) for state in states[whole:]]
+        every = [torch.stack([state.mean(1) for state in reversed(states)], 1)] if means else []
+        return _stored([*(states[whole - depth] for depth in depths), *every], dtype)
 
 
 def encode_words(
-    network: Network, depths: Sequence[int], dtype: str, words: Mapping[str, np.ndarray]
+    network: Network, depths: Sequence[int], dtype: str, means: bool, words: Mapping[str, np.ndarray]
 ) -> list[np.ndarray]:
-    """Hidden states of words, what `text_prefix` gives, in a type; at depth 0 that of [CLS] alone."""
+    """Hidden states at each depth, and means of all where they are asked for: what `text_prefix` gives, in a type."""
     embed, whole = network.text.get_layer("token_and_position_embedding"), len(network.text_layers)
     with torch.inference_mode():
         states = [_norm(network.text.get_layer("embeddings_layer_norm"), embed(words["token_ids"]))]
-        mask = torch.as_tensor(words["padding_mask"], device=states[0].device)[:, None, None].bool()
-        for number, block in enumerate(network.text_layers[: whole - min(depths)], start=1):
-            n_asked = 1 if number == whole else network.sequence_length
-            states.append(_text_block(block, states[-1], mask, _kept, n_asked=n_asked))
-        return _stored([states[whole - n] for n in depths], dtype)
+        shown = torch.as_tensor(words["padding_mask"], device=states[0].device)
+        for block in network.text_layers[: whole - (0 if means else min(depths))]:
+            mask = shown[:, None, None].bool()
+            states.append(_text_block(block, states[-1], mask, _kept, n_asked=network.sequence_length))
+        sums = [(state * shown[..., None]).sum(1) for state in reversed(states)] if means else []
+        every = [torch.stack(sums, 1) / shown.sum(1)[:, None, None]] if means else []
+        return _stored([*(states[whole - n] if n else states[whole][:, :1] for n in depths), *every], dtype)
 
 
 def _stored(states: list[Tensor], dtype: str) -> list[np.ndarray]:

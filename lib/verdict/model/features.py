@@ -33,6 +33,8 @@ from verdict.workflow.stage import Stage
 
 # What gives an array for each depth from a batch of pixels or words.
 Prefix = Callable[[Any], list[np.ndarray]]
+# Means over tokens at every depth, of images and of hypotheses, for what is asked of a pair beside its answer.
+MEANS = ("image_means.npy", "text_means.npy")
 # What a pair of which one side is blank has for a hypothesis.
 EMPTY_TEXT = ""
 # Batches that are decoded while a GPU computes; a CPU is busy with its own batch.
@@ -154,6 +156,8 @@ def encode(
 ) -> dict[str, float]:
     """Run every image and every distinct hypothesis through the frozen prefixes of all plans, and store the results.
 
+    Beside them `MEANS`, (n, n_blocks + 1, d): means over tokens at every depth, the last first.
+
     The empty hypothesis is stored as well, for the control that is shown nothing else.
 
     Parameters
@@ -202,8 +206,8 @@ def encode(
     is_direct = IS_TORCH and encoders.vision.compute_dtype == "float32"
     prefix = partial(_prefix, network, dtype=params.feature_dtype, is_direct=is_direct)
     depths, plain = sorted({plan.vision_blocks for plan in plans}), partial(_pixels, encoders, images, image_ids)
-    files = [f"image_tokens_{depth}.npy" for depth in depths]
-    write("images", files, prefix("vision", depths), len(image_ids), [plain])
+    files = [*(f"image_tokens_{depth}.npy" for depth in depths), MEANS[0]]
+    write("images", files, prefix("vision", depths, means=True), len(image_ids), [plain])
     if views:
         shown = list(pd.unique(pairs.loc[pairs["split"] == Split.TRAIN, "image_id"]))
         write_parquet(out / "views.parquet", pd.DataFrame({"image_id": shown}))
@@ -219,8 +223,8 @@ def encode(
     write_npy(out / "padding_mask.npy", padding_mask)
     depths = sorted({plan.text_blocks for plan in plans})
     words = [lambda part: {"token_ids": token_ids[part], "padding_mask": padding_mask[part]}]
-    files = [f"hidden_{depth}.npy" for depth in depths]
-    write("hypotheses", files, prefix("text", depths), len(hypotheses), words)
+    files = [*(f"hidden_{depth}.npy" for depth in depths), MEANS[1]]
+    write("hypotheses", files, prefix("text", depths, means=True), len(hypotheses), words)
     lengths = np.asarray([len(found) + 2 for found in pieces[:-1]])
     return {
         "n_images": len(image_ids),
@@ -241,13 +245,15 @@ def _augmented_pixels(
     return encoders.unit_pixels(augment.photometric(unit, image_ids[part], ranges, view=view))
 
 
-def _prefix(network: Network, side: str, depths: list[int], dtype: str, *, is_direct: bool) -> Prefix:
+def _prefix(
+    network: Network, side: str, depths: list[int], dtype: str, *, is_direct: bool, means: bool = False
+) -> Prefix:
     """The frozen part of one side, cut at some depths; its outputs have the stored type."""
     if is_direct:
         from verdict.model.direct import encode_images, encode_words
 
-        return partial({"vision": encode_images, "text": encode_words}[side], network, depths, dtype)
-    prefix = {"vision": vision_prefix, "text": text_prefix}[side](network, depths)
+        return partial({"vision": encode_images, "text": encode_words}[side], network, depths, dtype, means)
+    prefix = {"vision": vision_prefix, "text": text_prefix}[side](network, depths, means=means)
     # The output takes the stored type where it is computed, so that less is copied from a GPU.
     stored = keras.Model(prefix.input, [keras.layers.Identity(dtype=dtype)(output) for output in prefix.outputs])
     return lambda inputs: keras.tree.flatten(stored.predict_on_batch(inputs))
@@ -351,6 +357,13 @@ class Features:
             raise ValueError(f"the feature cache in {folder} is damaged: its arrays and indexes differ in length")
         rows = (pd.Series(np.arange(len(names)), index=names.iloc[:, 0]) for names in (ids, texts))
         return cls(*rows, tokens, hidden, np.array(mask))
+
+    def means(self, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+        """`MEANS` that `encode` stored beside; a ValueError where a file is damaged or truncated."""
+        images, texts = (_read(folder / name) for name in MEANS)
+        if len(images) != len(self.image_tokens) or len(texts) != len(self.hidden):
+            raise ValueError(f"the feature cache in {folder} is damaged: {' or '.join(MEANS)} has rows too few or many")
+        return images, texts
 
     @staticmethod
     def files(plan: FreezePlan) -> tuple[str, ...]:

@@ -201,19 +201,28 @@ def build_prefix(network: Network, plan: FreezePlan) -> tuple[keras.Model, keras
     return vision_prefix(network, [plan.vision_blocks]), text_prefix(network, [plan.text_blocks])
 
 
-def vision_prefix(network: Network, depths: Sequence[int]) -> keras.Model:
-    """Pixels → image tokens before the last blocks, as many as a depth says; of several depths a list, in one pass."""
+def vision_prefix(network: Network, depths: Sequence[int], *, means: bool = False) -> keras.Model:
+    """Pixels → image tokens before the last blocks, as many as a depth says; of several depths a list, in one pass.
+
+    With `means` one more output: the mean over tokens at every depth, the last first, (batch, n_blocks + 1, d).
+    """
     pixels = keras.Input(tuple(network.vision.input_shape[1:]), name="pixels")
     encoder = network.vision.get_layer("vit_encoder")
     tokens = [encoder.dropout(network.vision.get_layer("vit_patching_and_embedding")(pixels))]
     for block in network.vision_layers:
         tokens.append(block(tokens[-1]))
     cut = [tokens[-1 - depth] if depth else encoder.layer_norm(tokens[-1]) for depth in depths]
+    if means:
+        states = [encoder.layer_norm(tokens[-1]), *tokens[-2::-1]]
+        cut.append(ops.stack([ops.mean(state, axis=1) for state in states], axis=1))
     return keras.Model(pixels, cut if len(cut) > 1 else cut[0], name="vision_prefix")
 
 
-def text_prefix(network: Network, depths: Sequence[int]) -> keras.Model:
-    """Words → hidden states, as `vision_prefix`; with no text block trained, only the [CLS] token: (batch, 1, d)."""
+def text_prefix(network: Network, depths: Sequence[int], *, means: bool = False) -> keras.Model:
+    """Words → hidden states, as `vision_prefix`; with no text block trained, only the [CLS] token: (batch, 1, d).
+
+    Means are over words, padding left out.
+    """
     token_ids = keras.Input((network.sequence_length,), dtype="int32", name="token_ids")
     padding_mask = keras.Input((network.sequence_length,), dtype="int32", name="padding_mask")
     embedded = network.text.get_layer("token_and_position_embedding")(token_ids)
@@ -221,6 +230,10 @@ def text_prefix(network: Network, depths: Sequence[int]) -> keras.Model:
     for block in network.text_layers:
         hidden.append(block(hidden[-1], padding_mask=padding_mask))
     cut = [hidden[-1 - depth] if depth else network.head["take_cls_token"](hidden[-1]) for depth in depths]
+    if means:
+        shown = ops.cast(padding_mask, hidden[0].dtype)[:, :, None]
+        sums = [ops.sum(state * shown, axis=1) for state in reversed(hidden)]
+        cut.append(ops.stack(sums, axis=1) / ops.sum(shown, axis=1, keepdims=True))
     words = {"token_ids": token_ids, "padding_mask": padding_mask}
     return keras.Model(words, cut if len(cut) > 1 else cut[0], name="text_prefix")
 

@@ -122,12 +122,13 @@ class NewPairs:
         threads = self._params.execution.threads
         set_threads(threads)
         stage, kept = open_stage(stages.SIGNALS, self._profile), self._kept
-        frozen = Features.open(stage.upstream_folder(stages.FEATURES), FreezePlan())
+        folder = stage.upstream_folder(stages.FEATURES)
+        frozen = Features.open(folder, FreezePlan())
         seeds = sorted(self._calibrated.temperatures, key=lambda seed: seed == kept.seed)
         return Examiner(
             self._params,
             kept,
             {seed: kept.weights.with_name(stages.weights_file(seed)) for seed in seeds},
             ImageStore.of_files(self._files, workers=threads),
-            train_means(frozen, stage.pairs(Split.TRAIN)),
+            train_means(frozen, frozen.means(folder), stage.pairs(Split.TRAIN)),
         )
