@@ -371,7 +371,8 @@ def test_a_sentence_about_digits_has_one_plain_wording_and_fits(taught_to_digits
     assert len(set(shown)) == len(set(zip(shown, meant, strict=True))) > 20_000
     words = [re.findall(r"\w+|[^\w\s]", text) for text in {*shown, *meant}]
     assert max(map(len, words)) == 14  # with [CLS] and [SEP], what the default's sequence holds
-    assert {word for text in words for word in text} <= set(TEXT["digits_distilbert"].vocabulary)
+    unknown = {word for text in words for word in text} - set(TEXT["digits_distilbert"].vocabulary)
+    assert unknown == {"isn", "aren", "doesn", "don", "hasn", "wasn"}  # told from the apostrophe and "t" that follow
 
 
 @pytest.mark.parametrize(
