@@ -144,7 +144,7 @@ TEXT = {
     "digits_distilbert": TextRecipe(
         partial(digit_paraphrases, SENTENCES_SEED, n=60_000),
         sorted({*TRAINING_WORDS, *words_of_digits()}),
-        steps=4500,
+        steps=2700,
         learning_rate=1.5e-3,
         window=2048,
         masked_rows=0.25,
