@@ -144,8 +144,8 @@ TEXT = {
     "digits_distilbert": TextRecipe(
         partial(digit_paraphrases, SENTENCES_SEED, n=60_000),
         sorted({*TRAINING_WORDS, *words_of_digits()}),
-        steps=4500,
-        learning_rate=2.0e-3,
+        steps=2700,
+        learning_rate=1.5e-3,
         window=2048,
         masked_rows=0.25,
         bag_weight=40.0,
