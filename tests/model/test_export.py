@@ -371,3 +371,12 @@ def test_a_check_needs_no_framework(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "accuracy 1.0000" in done.stdout
+
+
+def test_a_report_on_somebodys_answers_has_no_model_to_export(finished, asked):
+    root, *_ = finished
+    given = "data: {source: recorded, recorded: {val: v.npz, test: t.npz, class_names: [a, b]}}\n"
+    (root / "params" / "given.yaml").write_text(given)
+    with pytest.raises(ValueError, match="given has no model of its own to ask"):
+        export("given", *asked)
+    assert not asked[2].exists()
