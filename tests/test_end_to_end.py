@@ -116,17 +116,21 @@ def test_every_number_says_what_it_is_and_lies_in_its_interval(finished):
     assert all(number.low - 1e-12 <= number.value <= number.high + 1e-12 for number in with_interval)
 
 
+def links_of(path: Path) -> set[str]:
+    return {address["href"] for address in Reader(path.read_text(encoding="utf-8")).all("a")}
+
+
 def test_every_claim_leads_to_an_exhibit_that_shows_its_number(finished):
-    """The links of the index are followed: each opens a figure or table whose data hold value and interval."""
-    index = Reader((finished / "reports" / PROFILE / "index.html").read_text(encoding="utf-8"))
-    linked = {address["href"] for address in index.all("a")}
+    """The links of the index are followed: each leads to a row that opens an exhibit which holds value and interval."""
+    linked = {path.stem: links_of(path) for path in (finished / "reports" / PROFILE).glob("*.html")}
     n_claims = 0
     for execution in find_executions(PROFILE, work=finished / "work" / PROFILE):
         exhibits = exhibits_of(execution.executed) if execution.executed else {}
         for claim in execution.claims:
             assert claim.exhibit in exhibits, (execution.name, claim.id, claim.exhibit)
             anchor, data = exhibits[claim.exhibit]
-            assert f"{execution.name}.html#{anchor}" in linked, (execution.name, claim.id)
+            assert f"{execution.name}.html#claim-{claim.id}" in linked["index"], (execution.name, claim.id)
+            assert f"#{anchor}" in linked[execution.name], (execution.name, claim.id)
             assert shows_number(data, execution.numbers[claim.number]), (execution.name, claim.id, claim.number)
             n_claims += 1
     assert n_claims > 40

@@ -247,7 +247,7 @@ def plot_forest(
 
 
 def plot_models(table: pd.DataFrame, *, ax: Axes, x: str, y: str, xlabel: str, ylabel: str) -> None:
-    """Models by two measures, a point with two intervals each.
+    """Models by two measures, a point of its own shape and colour with two intervals each.
 
     The table has columns `model`, `x`, `y`, and `<x>_low`, `<x>_high`, `<y>_low`, `<y>_high`; rows keep their order.
     """
@@ -255,7 +255,7 @@ def plot_models(table: pd.DataFrame, *, ax: Axes, x: str, y: str, xlabel: str, y
     colors = palette_of(table["model"])
     ax.hlines(table[y], table[f"{x}_low"], table[f"{x}_high"], colors=colors.values(), linewidth=1.2)
     ax.vlines(table[x], table[f"{y}_low"], table[f"{y}_high"], colors=colors.values(), linewidth=1.2)
-    sns.scatterplot(table, x=x, y=y, hue="model", palette=colors, s=50, ax=ax)
+    sns.scatterplot(table, x=x, y=y, hue="model", style="model", palette=colors, s=60, ax=ax)
     _legend_aside(ax)
     ax.set(xlabel=xlabel, ylabel=ylabel)
 
