@@ -46,13 +46,19 @@ def test_strange_pairs_are_told_from_like_ones_at_the_stated_rate(stage):
     assert set(evidence.forced[flagged]) <= {Forced.FOREIGN, Forced.CRITICAL_SIGNAL, Forced.EMPTY_SET}
 
 
-def test_a_foreign_batch_lets_nothing_out_and_halves_of_test_raise_no_alarm(stage):
+def test_a_foreign_batch_lets_nothing_out_and_halves_of_test_raise_no_alarm(stage, monkeypatch):
     tables, found = studied(stage)
     table = batch_table(stage, found)
     assert table["signal"].tolist() == ["probability of contradiction", "distance"] * 2
     false_alarms(stage, found)
     assert stage.numbers["test.is_foreign"].value == 0 and stage.numbers["independent.is_foreign"].value == 1
     assert stage.numbers["test.batch_alarms"].value <= 0.06
+    assert stage.numbers["test.batch_alarms_n"].value == 50
+    monkeypatch.setattr("verdict.pages.notice.MOST_VALUES", 0)
+    for name in ("test.batch_alarms", "test.batch_alarms_n"):
+        del stage.numbers[name]
+    false_alarms(stage, found)
+    assert stage.numbers["test.batch_alarms_n"].value == stage.numbers["test.batch_alarms"].n == 20
     there = gather(stage, "independent", CALIBRATED, KEPT)
     assert there.batch == stage.numbers["independent.batch_p"].value and (there.forced != Forced.NONE).all()
     power = power_table(stage, tables, found)

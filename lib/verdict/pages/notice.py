@@ -18,6 +18,8 @@ from verdict.stats.uncertainty import Interval, with_bounds
 from verdict.workflow.stage import Stage
 
 N_HALVES, N_BATCHES = 1000, 200
+# Fewer are drawn where so many values, and each test counts for some, would have to be compared otherwise.
+MOST_VALUES, PER_TEST, FEWEST = 100_000_000, 4000, 20
 BATCH_ROWS = (50, 100, 200)
 
 
@@ -74,17 +76,17 @@ def batch_table(stage: Stage, found: Mapping[str, Strangeness]) -> pd.DataFrame:
 
 
 def false_alarms(stage: Stage, found: Mapping[str, Strangeness]) -> None:
-    """Number `test.batch_alarms`: share of halves of test, drawn by seed, that are called foreign.
+    """Number `test.batch_alarms`: share of `.batch_alarms_n` halves of test, drawn by seed, that are called foreign.
 
     It is exact for these draws, and of one sample: how a new sample fares is what the level says.
     """
     if Split.TEST not in found:
         return
     own, rng, level = found[Split.TEST], stage.rng("foreign.halves"), stage.params.policy.foreign.batch
-    n = len(next(iter(own.watched.values())))
-    alarms = [_p_of(own, rng.permutation(n)[: max(n // 2, 1)]) <= level for _ in range(N_HALVES)]
-    stage.number("test.batch_alarms_n", N_HALVES, unit="count", split=Split.TEST)
-    stage.number("test.batch_alarms", float(np.mean(alarms)), n=N_HALVES, split=Split.TEST, unit="%", kind=EXACT)
+    n, n_halves = len(next(iter(own.watched.values()))), _affordable(N_HALVES, own)
+    alarms = [_p_of(own, rng.permutation(n)[: max(n // 2, 1)]) <= level for _ in range(n_halves)]
+    stage.number("test.batch_alarms_n", n_halves, unit="count", split=Split.TEST)
+    stage.number("test.batch_alarms", float(np.mean(alarms)), n=n_halves, split=Split.TEST, unit="%", kind=EXACT)
 
 
 def power_table(stage: Stage, tables: Mapping[str, pd.DataFrame], found: Mapping[str, Strangeness]) -> pd.DataFrame:
@@ -103,12 +105,18 @@ def power_table(stage: Stage, tables: Mapping[str, pd.DataFrame], found: Mapping
             if drawn > n_groups:
                 continue
             rng = stage.rng("foreign.batches", split, n)
-            level = stage.params.policy.foreign.batch
-            hit = [_p_of(one, rng.permutation(n_groups)[:drawn]) <= level for _ in range(N_BATCHES)]
-            share = stage.resampler(np.arange(N_BATCHES)).mean(np.array(hit), span=(0, 1))
+            level, n_batches = stage.params.policy.foreign.batch, _affordable(N_BATCHES, one)
+            hit = [_p_of(one, rng.permutation(n_groups)[:drawn]) <= level for _ in range(n_batches)]
+            share = stage.resampler(np.arange(n_batches)).mean(np.array(hit), span=(0, 1))
             rows.append({"split": split, "rows": n, "groups": drawn} | with_bounds("noticed", share))
-            stage.numbers[f"{split}.noticed_{n}"] = share.number(n=N_BATCHES, split=split, unit="%")
+            stage.numbers[f"{split}.noticed_{n}"] = share.number(n=n_batches, split=split, unit="%")
     return pd.DataFrame(rows)
+
+
+def _affordable(n_draws: int, one: Strangeness) -> int:
+    """How many of the draws are made, at least `FEWEST`."""
+    n_values = sum(len(column) + PER_TEST / 2 for column in (*one.watched.values(), *one.known.values()))
+    return min(n_draws, max(int(MOST_VALUES / n_values), FEWEST))
 
 
 def _p_of(one: Strangeness, rows: np.ndarray) -> float:
