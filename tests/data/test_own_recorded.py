@@ -10,7 +10,7 @@ import pytest
 from verdict.base.labels import vote_columns
 from verdict.base.params import RecordedParams
 from verdict.data.own import recorded
-from verdict.data.own.recorded import build, locate, read_counts, read_file, shared_rows
+from verdict.data.own.recorded import build, locate, read_counts, read_file
 from verdict.model.predict import logits_of
 from verdict.stats.scores import log_softmax, softmax
 
@@ -145,7 +145,6 @@ def test_files_become_tables(files):
     assert pairs.loc[pairs["split"] != "test", vote_columns(NAMES)].isna().all().all()
     assert (pairs.loc[pairs["split"] == "test", vote_columns(NAMES)].sum(axis=1) == 50).all()
     assert found.files["part"].tolist() == ["val", "test", "independent", "people, test"]
-    assert shared_rows(predictions) == 0
 
 
 def test_features_are_joined_in_the_order_of_the_rows_or_none_are_there(files, tmp_path):
@@ -193,15 +192,6 @@ def test_a_group_in_two_files_is_refused(files, tmp_path):
     save(tmp_path / "test.npz", logits=logits, labels=y_true, site=np.array(["a", " "] + ["b"] * (N - 2)))
     with pytest.raises(ValueError, match="1 rows have no group, the first is row 1"):
         build(params_of(**files, group="site"), seed=1)
-
-
-def test_rows_that_occur_in_two_splits_are_counted(files, tmp_path):
-    logits, y_true = logits_and_labels(0)
-    other, other_true = logits_and_labels(1)
-    other[:5], other_true[:5] = logits[:5], y_true[:5]
-    save(tmp_path / "test.npz", logits=other, labels=other_true)
-    found = build(params_of(**files | {"human_counts": ""}), seed=1)
-    assert shared_rows(found.predictions) == 5
 
 
 def test_a_missing_file_says_what_to_give(files, tmp_path):

@@ -45,11 +45,6 @@ class TrainingRun:
         history = self.fit.history.drop(columns="elapsed_s")
         return history.assign(is_kept=history["epoch"] == self.fit.best_epoch)
 
-    @property
-    def layers(self) -> pd.DataFrame:
-        """The layers that trained."""
-        return pd.DataFrame({"layer": self.fit.trainable})
-
 
 def warmup_splits(stage: Stage) -> tuple[Split, Split]:
     """What the warm-up trains and validates on: the proxy task, or the target's own where the source has no proxy."""

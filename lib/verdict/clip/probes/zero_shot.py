@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.decide.temperature import Temperature
-from verdict.stats.metrics import confusion_counts, ece_interval, nll_of_logits
+from verdict.stats.metrics import ece_interval, nll_of_logits
 from verdict.stats.scores import softmax
 from verdict.stats.uncertainty import Interval, Resampler, cells
 from verdict.stats.weighted import ratio, weighted_mean
@@ -60,17 +60,6 @@ def scale_effect(
         error = ece_interval(softmax(shown), y_true, resampler, n_bins=n_bins)
         rows.append({"logits": name, **cells({"temperature": divisor, "nll": loss, "ece": error})})
     return pd.DataFrame(rows)
-
-
-def confused_pairs(y_true: np.ndarray, answer: np.ndarray, names: Sequence[str], *, n_pairs: int = 10) -> pd.DataFrame:
-    """The most frequent mistakes: true class, answer, count, share of the true class's rows."""
-    counts = confusion_counts(y_true, answer, len(names)).astype(int)
-    off = counts - np.diag(np.diag(counts))
-    order = np.argsort(-off, axis=None, kind="stable")[:n_pairs]
-    true, told = np.unravel_index(order[off.ravel()[order] > 0], off.shape)
-    share = off[true, told] / counts.sum(axis=1)[true]
-    columns = {"true": [names[k] for k in true], "answer": [names[k] for k in told]}
-    return pd.DataFrame({**columns, "count": off[true, told], "share_of_true": share})
 
 
 def class_report(y_true: np.ndarray, answer: np.ndarray, names: Sequence[str], resampler: Resampler) -> pd.DataFrame:

@@ -227,14 +227,6 @@ def check_counts(counts: np.ndarray, y_true: np.ndarray, n_classes: int, place: 
     return counts
 
 
-def shared_rows(predictions: pd.DataFrame) -> int:
-    """Rows of other splits whose logits also stand, to the last bit, in the calibration split."""
-    columns = [name for name in predictions if str(name).startswith("logit_")]
-    is_calib = predictions["split"] == str(Split.CALIB)
-    known = {row.tobytes() for row in predictions.loc[is_calib, columns].to_numpy()}
-    return sum(row.tobytes() in known for row in predictions.loc[~is_calib, columns].to_numpy())
-
-
 def _class_ids(labels: np.ndarray, n: int, class_names: Sequence[str], saved: Saved) -> np.ndarray:
     """Class ids of names or ids; names decide where every label is one, in any case where that is unambiguous."""
     if labels.ndim == 2 and labels.shape[1] > 1:
