@@ -286,6 +286,7 @@ CASES = [
     (PAYING, PRICED, {"policy.price_clarify": 0.7}, "up to a price of 0.6; **at 0.7 asking does not pay**"),
     (PAYING, PRICED, {"policy.price_asking_pays": NOTHING}, "**Not even a free question would be asked about 0.03"),
     (PAYING, PRICED | FACTS, {}, "price is below the share times 1, that is 0.5 for a fact that refutes", "forbids"),
+    (PAYING, PRICED | FACTS, {"calibration.is_of_clip": 1}, "On the tuning cases", "fact"),
     (PAYING, PRICED | FACTS | HELD, {}, "; more where the promise forbids to act alone."),
     (AT_HOME, STRANGE, {}, "As a batch test is not called foreign (p = 0.4); of its halves", "**called foreign**"),
     (AT_HOME, STRANGE, {"test.is_foreign": 1}, "As a batch test is **called foreign** (p = 0.4)", "not called"),
