@@ -254,21 +254,24 @@ def test_the_answer_stands_at_the_top(tmp_path):
     assert page.index("How good is it?</h1>") < page.index("75.0 % [74.0, 76.0]") < page.index('id="method"')
 
 
-def test_a_method_is_told_on_the_first_page_of_its_notebook(tmp_path):
+def test_what_a_section_begins_with_is_told_on_the_first_page_of_its_notebook(tmp_path):
     names = ("05_test", "05_test-clip")
     site = Site("demo", links=[Link(name, f"<{name}>") for name in names])
-    known = {"notebook": "05_test", "status": "done", "run": record(), "numbers": sample_numbers()}
+    theirs = Numbers(sample_numbers().data | {"test.macro_f1": Number(0.5)})
+    known = {"notebook": "05_test", "status": "done", "run": record(), "numbers": theirs}
     site.executions = [Execution(name=name, **known) for name in names]
-    own = "**Method.** Of {{ test.accuracy }}."
-    live = [markdown("## How it is\n\n**Method.** Twice.\n\nOnce."), markdown("**Method.** Bare."), markdown(own)]
-    live.append(markdown("**Method.** It is {% if test.accuracy.value < 0 %}bad{% else %}good{% endif %}."))
+    section = "## How it is\n\n**Method.** Twice.\n\n- Listed: {{ test.accuracy }}.\n\nOf {{ test.macro_f1 }}."
+    live = [markdown(section), markdown("**Method.** Bare."), markdown("Found: {{ test.accuracy }}.")]
+    live.append(markdown("**Method.** It is {% if test.macro_f1.value > 0.6 %}bad{% else %}good{% endif %}."))
+    live.append(markdown("## Limits\n\nAll of them."))
     for name in names:
         write_notebook(tmp_path / name / "05_test.ipynb", [TITLE, *live, code("x = 1")])
     first, second = (Reader(page_of(tmp_path / n, live, site=site, name=n, notebook="05_test")) for n in names)
-    assert "Method. Twice." in first.words and "Method. Bare." in first.words and "As on" not in first.words
-    assert "Twice" not in second.words and "Bare" not in second.words and "Once." in second.words
-    assert second.words.count("As on <05_test>") == 2 + 1 and "Of 75.0 % [74.0, 76.0]" in second.words
-    assert {a["href"] for a in second.all("a")} >= {"05_test.html#how-it-is", "05_test.html"}
+    assert all(words in first.words for words in ("Method. Twice.", "Method. Bare.", "Listed: 75.0 %", "All of them."))
+    assert "As on" not in first.words and second.words.count("As on <05_test>") == 3
+    assert not any(words in second.words for words in ("Twice", "Bare", "Listed", "All of"))
+    assert all(words in second.words for words in ("Of 0.812", "Found: 75.0 %", "It is bad."))
+    assert {a["href"] for a in second.all("a")} >= {"05_test.html#how-it-is", "05_test.html", "05_test.html#limits"}
 
 
 def test_the_main_figure_stands_beside_the_answer(tmp_path):

@@ -136,18 +136,31 @@ class Page:
         return f'<section class="prose">{found}</section>\n' if found.strip() else ""
 
     def _told_once(self, source: str) -> str:
-        """A text cell as its conditions choose; a method that the notebook's first page tells too is a link to it."""
+        """A text cell as its conditions choose.
+
+        What a section begins with, and the notebook's first page tells too, with the same numbers, is a link to it.
+        """
         text = chosen_text(source, self.numbers)
-        if self.first is None or self.first.name == self.execution.name:
-            return text
-        theirs = []
-        with contextlib.suppress(MarkdownError):
-            theirs = [part for part in paragraphs(chosen_text(source, self._of_first)) if "{{" not in part]
         heading = text.partition("## ")[2].partition("\n")[0]
+        if self.first is None or self.first.name == self.execution.name or not (heading or "**Method.**" in text):
+            return text
+        own, theirs = [], []
+        with contextlib.suppress(MarkdownError, KeyError):
+            own, theirs = self._filled(source, self.numbers), self._filled(source, self._of_first)
         place = f"{self.first.href}#{slugify(heading)}" if heading else self.first.href
-        told = f"**Method.** As on [{self.first.title}]({place})."
-        parts = paragraphs(text)
-        return "\n\n".join(told if one.startswith("**Method.**") and one in theirs else one for one in parts)
+        link, told = f"As on [{self.first.title}]({place}).", []
+        for part, filled in itertools.zip_longest(paragraphs(text), own):
+            if filled not in theirs or part.lstrip().startswith("## "):
+                told.append(part)
+            elif link:
+                told.append(f"**Method.** {link}" if part.startswith("**Method.**") else link)
+                link = ""
+        return "\n\n".join(told)
+
+    @staticmethod
+    def _filled(source: str, numbers: Numbers) -> list[str]:
+        """Paragraphs of a text cell with their numbers; KeyError for one that is not stored."""
+        return [numbers.format(part) for part in paragraphs(chosen_text(source, numbers))]
 
     @functools.cached_property
     def _of_first(self) -> Numbers:
