@@ -75,7 +75,6 @@ PEOPLE_ARE, PAID, ORACLE, HANDOVER, PAYING = (
     ("08_with_people", words)
     for words in ("People err.", "Prices{% if", "An oracle that knew", "Handing over gains", "What a fact can be worth")
 )
-GIVEN_UP = ("08_policy", "takes away {{")
 KEEPING, AT_HOME = ("08_policy", "thresholds in the sequence"), ("08_policy", "As a batch test is")
 APART = ("09_independent_set", "{{ independent.batch_p }}): nothing")
 MISSING, ELSEWHERE = ("09_independent_set", "stays open"), ("09_independent_set", "The policy lets")
@@ -280,8 +279,6 @@ CASES = [
         *(PAID, DECIDED, "policy.test.gain_over_no_questions", "Asking saves 0.30 [0.20, 0.40] against a person"),
         *("**Asking makes it dearer** than a person", "That asking saves anything against a person in"),
     ),
-    (GIVEN_UP, HELD, {"policy.test.given_up": 0.02}, "a person the promise takes away 0.02."),
-    (GIVEN_UP, HELD, {"policy.test.given_up": NOTHING}, "", "takes away"),
     (PAYING, PRICED, {}, "it is 0.25", "**", "fact"),
     (PAYING, PRICED, {"policy.price_clarify": 0.7}, "up to a price of 0.6; **at 0.7 asking does not pay**"),
     (PAYING, PRICED, {"policy.price_asking_pays": NOTHING}, "**Not even a free question would be asked about 0.03"),

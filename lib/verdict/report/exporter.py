@@ -150,17 +150,17 @@ class Page:
         place = f"{self.first.href}#{slugify(heading)}" if heading else self.first.href
         link, told = f"As on [{self.first.title}]({place}).", []
         for part, filled in itertools.zip_longest(paragraphs(text), own):
-            if filled not in theirs or part.lstrip().startswith("## "):
+            if not filled or filled not in theirs or filled.startswith("## "):
                 told.append(part)
             elif link:
-                told.append(f"**Method.** {link}" if part.startswith("**Method.**") else link)
+                told.append(f"**Method.** {link}" if filled.startswith("**Method.**") else link)
                 link = ""
         return "\n\n".join(told)
 
     @staticmethod
     def _filled(source: str, numbers: Numbers) -> list[str]:
         """Paragraphs of a text cell with their numbers; KeyError for one that is not stored."""
-        return [numbers.format(part) for part in paragraphs(chosen_text(source, numbers))]
+        return [numbers.format(part).strip() for part in paragraphs(chosen_text(source, numbers))]
 
     @functools.cached_property
     def _of_first(self) -> Numbers:
