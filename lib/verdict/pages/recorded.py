@@ -43,13 +43,18 @@ SHOWN_CASES = 8
 SHOWN_COUPLES = 10
 
 
+def given_to(stage: Stage) -> RecordedSet:
+    """What the files that the parameters name say, or the model that is asked; what it once said is not asked again."""
+    where = {"folder": paths.transcripts(stage.profile), "threads": stage.threads, "progress": stage.progress}
+    return read_given(stage.params.data, partial(said_of, asked=stage.params.data.answers.model, **where))
+
+
 def read(stage: Stage) -> RecordedSet:
-    """Read the files that the parameters name, and write the store of the images where these are given; numbers
-    `data.n_pairs`, `.n_classes` and `.n_tuning`.
+    """Read what is given, and write the store of the images where these are; numbers `data.n_pairs`, `.n_classes` and
+    `.n_tuning`.
     """
     stage.progress("reading what the model said")
-    where = {"folder": paths.transcripts(stage.profile), "threads": stage.threads, "progress": stage.progress}
-    found = read_given(stage.params.data, partial(said_of, asked=stage.params.data.answers.model, **where))
+    found = given_to(stage)
     if found.images:
         files, hashes = ({name: one[k] for name, one in found.images.items()} for k in (0, 1))
         write_folder_store(stage.path("images"), files, hashes=hashes)

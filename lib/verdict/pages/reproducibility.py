@@ -14,8 +14,8 @@ import pandas as pd
 from verdict.base.artifacts import StaleResultError, read_json, recorded_hash
 from verdict.base.labels import Split
 from verdict.base.numbers import EXACT, EXCLUDES, SETTING, Numbers
-from verdict.data.sources import read_given
 from verdict.model.predict import RAW, logits_of
+from verdict.pages.recorded import given_to
 from verdict.pages.tables import store_counts
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE, WITHOUT_NOTEBOOK, instances, runs, spec
@@ -247,7 +247,7 @@ def compare_again(stage: Stage, given: np.ndarray, stored: np.ndarray) -> pd.Dat
 
 def read_again(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
     """`compare_again` of the test pairs of a prediction table with what the files of what was given say now."""
-    found = read_given(stage.params.data).judged.set_index("pair_id").loc[table["pair_id"]]
+    found = given_to(stage).judged.set_index("pair_id").loc[table["pair_id"]]
     return compare_again(stage, logits_of(found), logits_of(table))
 
 

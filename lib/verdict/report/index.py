@@ -315,9 +315,11 @@ def page_cards(site: Site, evidence: Known, chosen: Sequence[str] = ()) -> list[
             numbers = merged_numbers(site.executions, execution)
             drawn = shown.drawn if shown else ()
             main = next((e for e in drawn if e.data[MIME].get("file") in chosen), next(iter(drawn), None))
+            answer = "" if execution.is_trial else _answer(shown, numbers, tuple(links))
             groups[key] = _group(link, execution) | {
                 "thumbnail": _thumbnail(main, f"t{len(groups)}-"),
-                "answer": "" if execution.is_trial else _answer(shown, numbers, tuple(links)),
+                # What it links to on its own page is elsewhere for whoever reads the card.
+                "answer": answer.replace('href="#', f'href="{link.href}#'),
             }
         groups[key]["elapsed_s"] += execution.elapsed_s
         groups[key]["marks"] |= {execution.status} - {"done"}
