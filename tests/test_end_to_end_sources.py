@@ -240,7 +240,11 @@ def test_the_worked_example_becomes_a_report(tmp_path):
     judging = {"05_test", "07_calibration", "08_policy", "09_independent_set"}
     assert {"index", "01_recorded", *judging, "13_reproducibility"} <= set(pages)
     again = visible(pages["13_reproducibility"])
-    assert "Do the files give the stored numbers?" in again and "stored weights" not in again and "seeds move it" not in again
+    assert (
+        "Do the files give the stored numbers?" in again
+        and "stored weights" not in again
+        and "seeds move it" not in again
+    )
     assert "log-probabilities of each class" in visible(pages["01_recorded"])
     told = visible(pages["05_test"])
     assert "most confident mistakes" in told and "without the image" not in told and "published study" not in told

@@ -38,3 +38,8 @@ def test_the_words_of_a_small_report_are_told(demo, record_property):
     assert summary(counts).endswith("2 pages")
     n_words, folder = sum(map(sum, counts.values())), str(paths.report_dir("demo"))
     assert [main([folder, "--at-most", str(limit)]) for limit in (n_words, n_words - 1)] == [0, 1]
+
+
+def test_the_published_copy_can_be_read():
+    """33,000 words at most for the whole report; eleven pages of trials, 200 words each, are not in the copy."""
+    assert main([str(paths.published_dir("digits")), "--at-most", "30800"]) == 0
