@@ -123,7 +123,7 @@ CASES = [
         PAGE_04,
         KEPT,
         {},
-        "Longer training alone (**<frozen>** minus **<least_trained>**; training <training_of_frozen>) adds",
+        "Longer training, frozen (**<frozen>** minus **<least_trained>**; training <training_of_frozen>) adds",
     ),
     (PAGE_04, KEPT, {"selection.gain_over_frozen": NOTHING}, "No two candidates of this profile show", "Unfreezing ("),
     (ABLATION, {"ablation.n_differences": 0}, {}, "No trial of this profile differs", "Of all"),

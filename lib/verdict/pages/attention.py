@@ -235,7 +235,7 @@ def masking_template(numbers: Numbers) -> str:
     beats = {order: fall.excludes(0) and fall.value > 0 for order, fall in falls.items()}
     moral = "That the answer hangs on what is attended is not shown, and a map explains no answer"
     if all(beats.values()):
-        moral = "Attention points at what the answer hangs on, beyond where something is to be seen"
+        moral = "In mean over what is masked, attention points at what the answer hangs on, beyond where something is"
     elif beats["random"]:
         moral = "Attention points at things; that it points at what the sentence asks is not shown, and a map alone "
         moral += "explains no answer"
