@@ -34,7 +34,7 @@ QUESTIONS = {
     "what the promise is": rf"The promise ?: (?:prediction sets hold the true answer in|at most) {SHARE}",
     "which claims fail": r"1 of 2 claims do not hold",
     "how to repeat it": r"make report repeats everything, \d+(?:\.\d+)? min of computing",
-    "how to use it on answers of one's own": r"PROFILE=example reads one, named in params/example\.yaml ?\. Here",
+    "how to use it on answers of one's own": r"PROFILE=example reads one, named in params/example\.yaml ?\. Here \d",
 }
 WORST = {"independent.policy_gain": Number(-0.5, -0.6, -0.4, unit="min")}
 ZERO = ("policy.n_people_recorded", "independent.is_foreign")
