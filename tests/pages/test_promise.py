@@ -67,7 +67,7 @@ def test_the_policy_is_the_cheapest_that_keeps_its_promise(stage):
     assert batch.promise["is_kept"] and batch.promise["n_groups"] == kept.n_groups
     plan_table(stage, parts)
     answer = told("08_policy", "DEGENERATE POLICY", numbers)
-    assert "at most 3 % is wrong, with 95 % confidence, for groups like those of calib (betting test" in answer
+    assert "at most 3 % is wrong, with 95 % confidence, for groups like those of calib" in answer
     assert "test does not show it broken" in answer
     assert "thresholds in the sequence keep the promise, shown by the betting test" in told(
         "08_policy", "thresholds in the sequence", numbers

@@ -211,7 +211,7 @@ def test_of_what_was_given_the_files_are_read_again(tmp_path, monkeypatch):
     now.loc[now["pair_id"] == turned, ["logit_0", "logit_1"]] = now.loc[
         now["pair_id"] == turned, ["logit_1", "logit_0"]
     ].to_numpy()
-    monkeypatch.setattr(repro, "read_given", lambda data: SimpleNamespace(judged=now))
+    monkeypatch.setattr(repro, "given_to", lambda stage: SimpleNamespace(judged=now))
     found = repro.read_again(stage, table)["found"]
     apart = np.abs(logits_of(now.set_index("pair_id").loc[table["pair_id"]]) - logits_of(table))
     before, after = (logits_of(one.set_index("pair_id").loc[table["pair_id"]]).argmax(axis=1) for one in (table, now))
