@@ -10,7 +10,7 @@ from simulated_stage import KEPT, make_stage
 from verdict.decide.sets import adaptive_scores, conformal_quantile
 from verdict.decide.temperature import Temperature
 from verdict.model.predict import logits_of
-from verdict.pages import coverage
+from verdict.pages import calibration
 from verdict.pages.calibration import halve
 from verdict.stats import uncertainty
 from verdict.stats.scores import softmax
@@ -27,29 +27,29 @@ def stage(tmp_path):
 def sets(stage):
     calib = stage.predictions("calib", trial="text1", seed=11)
     halves = halve(calib, share_for_sets=0.5, rng=np.random.default_rng(0))
-    return coverage.fit_sets(stage, KEPT, halves, Temperature(T, 1.0, 1.0, 9, True, False))
+    return calibration.fit_sets(stage, KEPT, halves, Temperature(T, 1.0, 1.0, 9, True, False))
 
 
 def test_every_level_has_both_kinds_and_is_found_again_from_its_scores(stage, sets, tmp_path, monkeypatch):
     assert set(sets.fits) == {
-        (alpha, kind) for alpha in (0.05, 0.1, 0.2) for kind in (*coverage.KINDS, coverage.APS, coverage.RAPS)
+        (alpha, kind) for alpha in (0.05, 0.1, 0.2) for kind in (*calibration.KINDS, calibration.APS, calibration.RAPS)
     }
     sets.scores.to_parquet(tmp_path / "set_scores.parquet")
     sets.policy.to_parquet(tmp_path / "policy_sets.parquet")
     monkeypatch.setattr(type(stage), "upstream", lambda self, name, file: tmp_path / file)
-    again = coverage.load_sets(stage)
+    again = calibration.load_sets(stage)
     assert again.fits.keys() == sets.fits.keys()
     for key, fit in sets.fits.items():
         assert np.array_equal(again.fits[key].qhat, fit.qhat)
-        assert len(fit.qhat) == (2 if key[1] == coverage.KINDS[1] else 1)
+        assert len(fit.qhat) == (2 if key[1] == calibration.KINDS[1] else 1)
     assert again.policy["alpha"].item() == stage.params.policy.conformal_alpha == 0.1
     assert again.policy["qhat"].item() == sets.policy_qhat
-    assert 0 < abs(sets.policy_qhat - sets.fits[0.1, coverage.KINDS[0]].qhat[0]) < 0.1, "from the other half"
+    assert 0 < abs(sets.policy_qhat - sets.fits[0.1, calibration.KINDS[0]].qhat[0]) < 0.1, "from the other half"
     settings, probs = stage.params.calibrate, np.random.default_rng(0).dirichlet(np.ones(11), 7)
     raps = {"penalty": settings.raps_penalty, "free_rank": settings.raps_free_rank}
-    short = adaptive_scores(probs, rng=stage.rng(coverage.PREDICT), **raps)
-    assert np.array_equal(coverage.scores_of(stage, coverage.RAPS, probs, coverage.PREDICT), short)
-    assert not np.array_equal(coverage.scores_of(stage, coverage.APS, probs, coverage.PREDICT), short)
+    short = adaptive_scores(probs, rng=stage.rng(calibration.PREDICT), **raps)
+    assert np.array_equal(calibration.scores_of(stage, calibration.RAPS, probs, calibration.PREDICT), short)
+    assert not np.array_equal(calibration.scores_of(stage, calibration.APS, probs, calibration.PREDICT), short)
 
 
 def test_quantiles_of_resamples_are_those_of_the_repeated_scores():
@@ -57,15 +57,15 @@ def test_quantiles_of_resamples_are_those_of_the_repeated_scores():
     ordered, weights = np.sort(rng.uniform(size=11)), rng.integers(0, 4, size=(13, 11))
     weights[0] = 0
     wanted = [[conformal_quantile(np.repeat(ordered, row), alpha) for row in weights] for alpha in (0.2, 0.4)]
-    assert coverage._quantiles(ordered, weights, (0.2, 0.4)).tolist() == wanted
+    assert calibration._quantiles(ordered, weights, (0.2, 0.4)).tolist() == wanted
     assert wanted[0][0] == np.inf
 
 
 def test_coverage_contains_its_level_on_exchangeable_pairs(stage, sets):
     test = stage.predictions("test", trial="text1", seed=11)
-    found = coverage.coverage_table(stage, sets, [test], T)
-    assert found["kind"].tolist() == [*[*coverage.KINDS, coverage.APS, coverage.RAPS] * 3, coverage.LARGEST]
-    found = found[found["kind"] != coverage.LARGEST]
+    found = calibration.coverage_table(stage, sets, [test], T)
+    assert found["kind"].tolist() == [*[*calibration.KINDS, calibration.APS, calibration.RAPS] * 3, calibration.LARGEST]
+    found = found[found["kind"] != calibration.LARGEST]
     assert ((found["coverage_low"] <= found["level"]) & (found["level"] <= found["coverage_high"])).all()
     assert ((found["coverage_low"] <= found["coverage"]) & (found["coverage"] <= found["coverage_high"])).all()
     for name in ("shortfall", "mean_size", "share_empty", "share_single"):
@@ -78,10 +78,10 @@ def test_resamples_of_many_rows_are_never_in_memory_all_at_once(tmp_path, monkey
     stage = make_stage("07_calibration", tmp_path, sizes={"calib": 20011, "test": 10007}, n_rows_of_group=97)
     calib, test = (stage.predictions(split, trial="text1", seed=11) for split in ("calib", "test"))
     halves = halve(calib, share_for_sets=0.5, rng=np.random.default_rng(0))
-    sets = coverage.fit_sets(stage, KEPT, halves, Temperature(T, 1.0, 1.0, 9, True, False))
+    sets = calibration.fit_sets(stage, KEPT, halves, Temperature(T, 1.0, 1.0, 9, True, False))
     tracemalloc.start()
     try:
-        coverage.coverage_table(stage, sets, [test], T)
+        calibration.coverage_table(stage, sets, [test], T)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -92,20 +92,20 @@ def test_adaptive_sets_are_those_of_the_library_with_the_same_draws(stage, sets)
     """The page's coverage is that of the sets on the same random numbers, and repeats itself."""
     test = stage.predictions("test", trial="text1", seed=11)
     probs, y_true = softmax(logits_of(test) / T), test["y_true"].to_numpy()
-    found = coverage.coverage_table(stage, sets, [test], T)
+    found = calibration.coverage_table(stage, sets, [test], T)
     for alpha in (0.05, 0.1, 0.2):
-        own = adaptive_scores(probs, rng=stage.rng(coverage.PREDICT)) <= sets.fits[alpha, coverage.APS].qhat
-        row = found[(found["kind"] == coverage.APS) & np.isclose(found["level"], 1 - alpha)].iloc[0]
+        own = adaptive_scores(probs, rng=stage.rng(calibration.PREDICT)) <= sets.fits[alpha, calibration.APS].qhat
+        row = found[(found["kind"] == calibration.APS) & np.isclose(found["level"], 1 - alpha)].iloc[0]
         assert row["coverage"] == own[np.arange(len(test)), y_true].mean()
         assert row["mean_size"] == own.sum(axis=1).mean()
-    pd.testing.assert_frame_equal(found, coverage.coverage_table(stage, sets, [test], T))
+    pd.testing.assert_frame_equal(found, calibration.coverage_table(stage, sets, [test], T))
 
 
 def test_a_broken_promise_is_a_number_with_an_interval(stage, sets):
     test = stage.predictions("test", trial="text1", seed=11)
-    found = coverage.coverage_table(stage, sets, [test], T)
-    coverage.store_coverage(stage, found, sets, split="test", n=len(test), prefix="fine")
-    plain = found[found["kind"] == coverage.KINDS[0]]
+    found = calibration.coverage_table(stage, sets, [test], T)
+    calibration.store_coverage(stage, found, sets, split="test", n=len(test), prefix="fine")
+    plain = found[found["kind"] == calibration.KINDS[0]]
     # Bounds of each level alone would call sound sets missed too often: the largest of three is picked.
     beyond = plain["level"] - plain["coverage_high"] - plain["shortfall_low"]
     assert (beyond >= 0).all() and beyond.max() > 1e-3
@@ -116,33 +116,35 @@ def test_a_broken_promise_is_a_number_with_an_interval(stage, sets):
     assert (stage.numbers["fine.level"].value, stage.numbers["fine.level"].kind) == (pytest.approx(0.9), "setting")
     assert all(stage.numbers[f"fine.{name}"].low is not None for name in ("coverage", "set_size", "share_single"))
     opposite = test.assign(y_true=1 - test["y_true"])
-    broken = coverage.coverage_table(stage, sets, [opposite], T)
-    coverage.store_coverage(stage, broken, sets, split="test", n=len(test), prefix="broken")
+    broken = calibration.coverage_table(stage, sets, [opposite], T)
+    calibration.store_coverage(stage, broken, sets, split="test", n=len(test), prefix="broken")
     assert stage.numbers["broken.coverage_shortfall"].low > 0.5
 
 
 def test_covering_all_rows_does_not_promise_that_all_others_are_covered(stage, sets):
     """No resample shows a row that is left out; the bounds are those of a share of none among so many groups."""
     test = stage.predictions("test", trial="text1", seed=11)
-    found = coverage.coverage_table(stage, sets, [test.assign(logit_1=np.where(test["y_true"] == 1, 50.0, -50.0))], T)
-    plain = found[found["kind"] == coverage.KINDS[0]]
+    found = calibration.coverage_table(
+        stage, sets, [test.assign(logit_1=np.where(test["y_true"] == 1, 50.0, -50.0))], T
+    )
+    plain = found[found["kind"] == calibration.KINDS[0]]
     assert (plain["coverage"] == 1).all() and (plain["coverage_low"] < 1).all()
     assert plain["shortfall_high"].tolist() == pytest.approx((plain["level"] - plain["coverage_low"]).tolist())
 
 
 def test_a_single_image_has_coverage_without_an_interval(stage, sets):
     test = stage.predictions("test", trial="text1", seed=11).iloc[:3]
-    found = coverage.coverage_table(stage, sets, [test], T)
-    coverage.store_coverage(stage, found, sets, split="test", n=3, prefix="one")
+    found = calibration.coverage_table(stage, sets, [test], T)
+    calibration.store_coverage(stage, found, sets, split="test", n=3, prefix="one")
     assert stage.numbers["one.coverage"].low is None
     assert stage.numbers["one.coverage_shortfall"].low is None
 
 
 def test_coverage_by_class_counts_every_pair(stage, sets):
     test = stage.predictions("test", trial="text1", seed=11)
-    found = coverage.class_coverage(stage, sets, test, T)
+    found = calibration.class_coverage(stage, sets, test, T)
     assert found.groupby("kind")["n"].sum().to_dict() == dict.fromkeys(
-        (*coverage.KINDS, coverage.APS, coverage.RAPS), 701
+        (*calibration.KINDS, calibration.APS, calibration.RAPS), 701
     )
     assert found["level"].tolist() == pytest.approx([0.9] * len(found))
     assert set(found["class"]) == {"entailment", "contradiction"}
@@ -150,10 +152,10 @@ def test_coverage_by_class_counts_every_pair(stage, sets):
 
 def test_empty_sets_are_counted_and_cover_nothing(stage, sets):
     test = stage.predictions("test", trial="text1", seed=11)
-    loose = coverage.Sets(sets.fits, 0.2, sets.scores)
-    found = coverage.size_coverage(stage, loose, test, T)
+    loose = calibration.Sets(sets.fits, 0.2, sets.scores)
+    found = calibration.size_coverage(stage, loose, test, T)
     assert found.groupby("kind")["n"].sum().to_dict() == dict.fromkeys(
-        (*coverage.KINDS, coverage.APS, coverage.RAPS), 701
+        (*calibration.KINDS, calibration.APS, calibration.RAPS), 701
     )
     empty = found[found["size"] == 0]
     assert len(empty) and (empty["n"] > 0).all() and (empty["coverage"] == 0).all()

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from simulated_stage import KEPT, make_stage
-from verdict.pages.factorial import HALVES, cell_table, store_contrasts
-from verdict.pages.independent import read_tables, scores_by_split, skills
+from verdict.pages.independent import HALVES, cell_table, read_tables, scores_by_split, skills, store_contrasts
 
 SIZES = {"calib": 59, "test": 701, "independent": 307, "independent_images": 211, "independent_sentences": 223}
 

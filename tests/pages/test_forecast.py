@@ -5,8 +5,16 @@ import pytest
 
 from simulated_stage import KEPT, make_stage
 from verdict.pages.deferral import Calibrated
-from verdict.pages.forecast import CONFIDENCE, DIFFERENCE, SEEDS, THRESHOLD, forecasts, judged, thresholded
-from verdict.pages.independent import read_tables
+from verdict.pages.independent import (
+    CONFIDENCE,
+    DIFFERENCE,
+    SEEDS,
+    THRESHOLD,
+    forecasts,
+    judged,
+    read_tables,
+    thresholded,
+)
 from verdict.stats.uncertainty import Interval
 
 CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)

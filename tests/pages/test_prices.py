@@ -8,7 +8,7 @@ import pytest
 from simulated_stage import KEPT, make_stage, with_people
 from verdict.base.params import load_params
 from verdict.decide.policy import Decision, realised
-from verdict.pages import decisions, prices, promise
+from verdict.pages import decisions, handover, promise
 from verdict.pages.deferral import Calibrated, gather, people_of
 
 CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
@@ -37,21 +37,21 @@ def stage(tmp_path):
 @pytest.mark.parametrize("error", [None, 0.03])
 def test_the_cell_of_the_prices_in_use_is_the_policy_itself(stage, error):
     study, numbers = studied(stage, error=error), stage.numbers
-    table = prices.price_table(stage, study)
-    assert len(table) == len(prices.FACTORS) ** 2 and not table.duplicated(["error", "question"]).any()
+    table = handover.price_table(stage, study)
+    assert len(table) == len(handover.FACTORS) ** 2 and not table.duplicated(["error", "question"]).any()
     own = table[np.isclose(table["error"], 10.0) & np.isclose(table["question"], 0.25)].iloc[0]
     shares = {"alone": "auto_share", "asked": "clarify_share", "handed": "human_share", "cost": "cost"}
     for column, name in shares.items():
         found, cells = numbers[f"policy.test.{name}"], [column, f"{column}_low", f"{column}_high"]
         assert own[cells].tolist() == pytest.approx([found.value, found.low, found.high])
-    maps = prices.panels(table)
-    assert list(maps) == list(prices.PANELS.values())
+    maps = handover.panels(table)
+    assert list(maps) == list(handover.PANELS.values())
     assert maps["Share that is asked about"].iloc[2, 2] == own["asked"], "the middle cell"
     assert (np.diff(maps["Cost (min a case)"].to_numpy(), axis=1) > 0).all(), "dearer errors cost more"
 
 
 def test_only_ratios_of_prices_count(stage):
-    table = prices.price_table(stage, studied(stage)).set_index(["error", "question"])
+    table = handover.price_table(stage, studied(stage)).set_index(["error", "question"])
     # A person at four times the price is an error and a question at a quarter, and four times the cost.
     other = make_stage("08_policy", stage.folder, sizes={"calib": 2999, "test": 701})
     studied(other, costs={"human": 4.0})
@@ -62,31 +62,31 @@ def test_only_ratios_of_prices_count(stage):
 
 def test_prices_of_nothing_have_no_multiples(stage):
     study = studied(stage, costs={"clarify": 0.0})
-    table = prices.price_table(stage, study)
-    assert len(table) == len(prices.FACTORS) and set(table["question"]) == {0.0}
-    assert prices.panels(table)["Cost (min a case)"].shape == (1, 5)
+    table = handover.price_table(stage, study)
+    assert len(table) == len(handover.FACTORS) and set(table["question"]) == {0.0}
+    assert handover.panels(table)["Cost (min a case)"].shape == (1, 5)
 
 
 def test_a_question_is_asked_up_to_what_it_is_worth_and_not_beyond(stage):
     study = studied(stage)
-    prices.worth_of_asking(stage, study, "calib")
+    handover.worth_of_asking(stage, study, "calib")
     worth, facts = stage.numbers["policy.price_asking_pays"].value, load_params("smoke").policy.facts
     assert stage.numbers["policy.worth_refutes"].value == facts.refutes * 1.0
     assert stage.numbers["policy.fact_proves"].value == facts.proves
 
     def asked(price):
-        case = prices.at_prices(study.calib, study.costs, error=1.0, clarify=price)
+        case = handover.at_prices(study.calib, study.costs, error=1.0, clarify=price)
         return np.mean(case.decide(case.tune(0.05)) == Decision.CLARIFY)
 
-    assert asked(worth) >= prices.WORTH_ASKING > asked(worth + 0.01)
+    assert asked(worth) >= handover.WORTH_ASKING > asked(worth + 0.01)
     # All thresholds are open: no dearer than the share of a person, but for chance.
     assert 0.25 < worth < facts.refutes + 0.1
-    assert stage.numbers["policy.test.clarify_share"].value >= prices.WORTH_ASKING
+    assert stage.numbers["policy.test.clarify_share"].value >= handover.WORTH_ASKING
 
 
 def test_answers_that_nobody_can_rely_on_are_worth_nothing(stage):
     with_people(stage, clarify_accuracy=0.5)
-    prices.worth_of_asking(stage, studied(stage), "calib")
+    handover.worth_of_asking(stage, studied(stage), "calib")
     assert stage.numbers["policy.price_asking_pays"].text == "not defined"
     assert "policy.worth_refutes" not in stage.numbers
 

@@ -548,7 +548,7 @@ class PolicyParams(Model):
 
 
 class ReportParams(Model):
-    """What the report compares itself with; `published` names tables, see `verdict.pages.published`."""
+    """What the report compares itself with; `published` names tables, see `verdict.pages.evaluation`."""
 
     published: Name | None
 

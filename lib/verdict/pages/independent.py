@@ -1,4 +1,5 @@
-"""What the page on independent sets measures: scores, calibration and decisions on splits of another distribution.
+"""What the page on independent sets measures: scores, calibration and decisions on splits of another distribution, what
+accuracy can be told there without a label, which half of a pair breaks the model, and what labels from there buy.
 
 A source may lack one or both independent splits. Tables then lack their rows, their numbers are not defined, and a
 sentence says what is absent.
@@ -6,28 +7,34 @@ sentence says what is absent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from verdict.base.labels import HALF_NEW_SPLITS, INDEPENDENT_SPLITS, Split, class_names
-from verdict.base.numbers import COUNT, ESTIMATE, EXACT, POINTS, Number
-from verdict.decide.policy import Costs, Decision, Policy, realised
+from verdict.base.numbers import COUNT, ESTIMATE, EXACT, POINTS, SETTING, Number
+from verdict.decide.guarantee import POWER, Known, keep_promise
+from verdict.decide.outcomes import Case
+from verdict.decide.policy import Costs, Decision, Forced, Policy, realised
 from verdict.decide.takeover import People
 from verdict.model.predict import DecisionRule, logits_of
 from verdict.model.selection import Selection
 from verdict.pages.decisions import auto_error
 from verdict.pages.deferral import Calibrated, Evidence, case_of, gather, gather_both
 from verdict.pages.evaluation import accuracy_by
+from verdict.pages.promise import known_of, promise_of
 from verdict.pages.tables import GAP, NOTHING, SHARE, bounded, store, store_counts
 from verdict.stats.metrics import macro_f1
 from verdict.stats.scores import softmax
-from verdict.stats.uncertainty import Interval, Statistic
-from verdict.stats.weighted import weighted_mean
+from verdict.stats.uncertainty import Interval, Resampler, Statistic, Weights, with_bounds
+from verdict.stats.weighted import ratio, row_weights, weighted_mean
 from verdict.workflow.stage import Stage
 
 # Where it cannot help, a policy may cost so much of always asking more.
@@ -85,8 +92,7 @@ def _answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, Statistic]:
 def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Accuracy by family of statements and split: family, n, value, low, high, split, label, group; by family.
 
-    Splits that are half new are left out.
-    Data without families has none; their number is `independent.n_families`.
+    Splits that are half new are left out. Data without families has none; their number is `independent.n_families`.
     """
     tables = {split: table for split, table in tables.items() if split not in HALF_NEW_SPLITS}
     pairs = stage.pairs(*tables)
@@ -192,3 +198,262 @@ def _fill(stage: Stage, present: Mapping[str, object], names: tuple[str, ...]) -
         for name in names:
             value, kind = (0.0, COUNT) if name.startswith("n_") else (np.nan, ESTIMATE)
             stage.numbers[f"{split}.{name}"] = Number(value, split=str(split), kind=kind)
+
+
+# Whose images and whose sentences a split holds.
+HALVES: Mapping[Split, tuple[str, str]] = MappingProxyType(
+    {
+        Split.TEST: ("as in test", "as in test"),
+        Split.INDEPENDENT_IMAGES: ("new", "as in test"),
+        Split.INDEPENDENT_SENTENCES: ("as in test", "new"),
+        Split.INDEPENDENT: ("new", "new"),
+    }
+)
+
+
+def cell_table(tables: Mapping[str, pd.DataFrame], sources: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The four cells side by side: images, sentences, n, and each value of `sources` with its interval.
+
+    `tables`: prediction tables by split; `sources`: the table of one row a split that a value stands in, by its name.
+    No rows where a cell is missing.
+    """
+    if not set(HALVES) <= set(tables):
+        return pd.DataFrame()
+    rows = []
+    for split, (images, sentences) in HALVES.items():
+        row: dict[str, object] = {"images": images, "sentences": sentences, "n": len(tables[split])}
+        for name, source in sources.items():
+            own = source[source["split"] == split].iloc[0].fillna(np.nan)  # None where nothing went out alone
+            row |= with_bounds(name, Interval.from_columns(own, name))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def store_contrasts(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> None:
+    """What the two halves do to accuracy, where there are all cells.
+
+    Numbers `independent.images_minus_sentences`: accuracy with new images alone minus that with new sentences alone;
+    `independent.interaction`: by how much both lose less (above zero) or more (below) than the two losses together.
+    """
+    if not set(HALVES) <= set(tables):
+        return
+    value, drawn = {}, {}
+    for split in HALVES:
+        table = tables[split]
+        hit = (DecisionRule().decide(logits_of(table)) == table["y_true"].to_numpy()).astype(float)
+        draws = stage.resampler(table["group_id"])
+        value[split], drawn[split] = hit.mean(), draws.replicates(partial(weighted_mean, hit))
+    old, images, sentences, both = HALVES
+    signs = {
+        "images_minus_sentences": {images: 1, sentences: -1},
+        "interaction": {both: 1, images: -1, sentences: -1, old: 1},
+    }
+    for name, sign in signs.items():
+        mean, replicates = (sum(by * of[split] for split, by in sign.items()) for of in (value, drawn))
+        found = draws.around(float(mean), np.asarray(replicates))
+        stage.numbers[f"independent.{name}"] = found.number(
+            n=sum(len(tables[split]) for split in sign), split=Split.INDEPENDENT, unit=POINTS
+        )
+
+
+# So far off, up or down, an estimate is still of use.
+MARGIN = 0.05
+CONFIDENCE, DIFFERENCE = "mean confidence", "difference of confidences"
+THRESHOLD, SEEDS = "confidence above a threshold", "agreement of seeds"
+_KEYS = {CONFIDENCE: "confidence", DIFFERENCE: "difference", THRESHOLD: "threshold", SEEDS: "seeds"}
+OFF, NEAR, OPEN = "off", "near", "not shown"
+
+
+def mean_of(values: np.ndarray, rows: slice) -> Statistic:
+    """Mean of values (n,) of some rows, as a function of the weights of all rows."""
+    return lambda weights: weighted_mean(values, None if weights is None else weights[..., rows])
+
+
+def thresholded(known: np.ndarray, is_wrong: np.ndarray, new: np.ndarray) -> Statistic:
+    """Share of new confidences (m,) from the threshold on below which as many of the known (n,) lie as are wrong.
+
+    A function of the weights of known and new rows, in this order. Garg et al. (2022), Leveraging unlabeled data to
+    predict out-of-distribution performance, ICLR, equations 1 and 2.
+    """
+    by_known, by_new = np.argsort(known, kind="stable"), np.argsort(new, kind="stable")
+    thresholds, ordered = np.append(known[by_known], np.inf), new[by_new]
+
+    def share(weights: Weights) -> np.ndarray:
+        counts = np.atleast_2d(row_weights(weights, len(known) + len(new)))
+        of_known, of_new = counts[:, : len(known)], np.cumsum(counts[:, len(known) :][:, by_new], axis=1)
+        below = np.cumsum(of_known[:, by_known], axis=1) <= (of_known @ is_wrong)[:, None]
+        first = np.searchsorted(ordered, thresholds[below.sum(axis=1)], side="left")
+        under = np.where(first > 0, of_new[np.arange(len(of_new)), first - 1], 0.0)
+        found = 1 - under / of_new[:, -1]
+        return found[0] if weights is None else found
+
+    return share
+
+
+def forecasts(
+    stage: Stage, tables: Mapping[str, pd.DataFrame], calibrated: Calibrated, kept: Selection
+) -> pd.DataFrame:
+    """Estimates of accuracy without labels, by split: method, estimate, truth and error (their difference).
+
+    None can be right for every shift: the same inputs admit other labels. Each assumes something that held on calib.
+    The agreement of seeds estimates the accuracy of a mean seed, and is judged by it; the others that of the kept
+    model. `verdict`: whether the error is shown to be beyond `MARGIN` ("off"), within it ("near"), or neither.
+    Intervals resample the groups of calib and of the split, estimate and truth together. Numbers of independent splits:
+    `<split>.forecast_<key>`, `.forecast_<key>_error`, `.n_forecasts`, `.n_forecasts_off`, `.n_forecasts_near`.
+
+    Guillory et al. (2021), Predicting with confidence on unseen distributions, ICCV, section 3.2 (without regression);
+    Jiang et al. (2022), Assessing generalization of SGD via disagreement, ICLR, section 3; `thresholded`.
+    """
+    stage.number("forecast.margin", MARGIN, unit=POINTS, kind=SETTING)
+    known, rows = stage.predictions(Split.CALIB, trial=kept.trial, seed=calibrated.seed), []
+    for split, table in tables.items():
+        draws = stage.resampler(np.concatenate([known["group_id"], table["group_id"]]))
+        asked = {seed: stage.predictions(split, trial=kept.trial, seed=seed) for seed in calibrated.temperatures}
+        statistics, found = _statistics(known, table, asked, calibrated.temperature), {}
+        for name, (estimate, truth) in statistics.items():
+            both = [(float(one(None)), draws.replicates(one)) for one in (estimate, truth)]
+            (value, drawn), (true, drawn_true) = both
+            row = {"estimate": draws.around(value, drawn), "truth": draws.around(true, drawn_true)}
+            found[name] = row["error"] = draws.around(value - true, drawn - drawn_true)
+            told = {"split": split, "n": len(table), "method": name, "verdict": judged(found[name])}
+            rows.append(told | bounded(row))
+            if split != Split.TEST:
+                key, shared = f"forecast_{_KEYS[name]}", {"n": len(table), "split": split}
+                stored = {key: row["estimate"], f"{key}_error": row["error"]}
+                store(stage, split, stored, {key: "%", f"{key}_error": POINTS}, **shared)
+        if split != Split.TEST:
+            verdicts = [judged(error) for error in found.values()]
+            counts = {"": len(found), "_off": verdicts.count(OFF), "_near": verdicts.count(NEAR)}
+            store_counts(stage, split, {f"n_forecasts{end}": n for end, n in counts.items()}, split=split)
+    return pd.DataFrame(rows)
+
+
+def _statistics(
+    known: pd.DataFrame, new: pd.DataFrame, asked: Mapping[int, pd.DataFrame], temperature: float
+) -> dict[str, tuple[Statistic, Statistic]]:
+    """Estimate and truth by method, as functions of the weights of known and new rows, in this order."""
+    first, rest = slice(0, len(known)), slice(len(known), None)
+    (sure, hit), (sure_new, hit_new) = (_confidence(table, temperature) for table in (known, new))
+    mean, truth = mean_of(sure_new, rest), mean_of(hit_new, rest)
+    gap = mean_of(hit - sure, first)
+    found = {
+        CONFIDENCE: (mean, truth),
+        DIFFERENCE: (lambda weights: mean(weights) + gap(weights), truth),
+        THRESHOLD: (thresholded(sure, 1 - hit, sure_new), truth),
+    }
+    if len(asked) > 1:
+        answers = [DecisionRule().decide(logits_of(table)) for table in asked.values()]
+        alike = np.mean([one == other for one, other in combinations(answers, 2)], axis=0)
+        right = np.mean([one == new["y_true"].to_numpy() for one in answers], axis=0)
+        found[SEEDS] = (mean_of(alike, rest), mean_of(right, rest))
+    return found
+
+
+def _confidence(table: pd.DataFrame, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrated probability of each answer, and whether it is right, (n,) each."""
+    logits = logits_of(table)
+    hit = DecisionRule().decide(logits) == table["y_true"].to_numpy()
+    return softmax(logits / temperature).max(axis=1), hit.astype(float)
+
+
+def judged(error: Interval, margin: float = MARGIN) -> str:
+    """Whether an error is shown to lie outside the margin, inside it, or neither."""
+    if error.low > margin or error.high < -margin:
+        return OFF
+    return NEAR if -margin <= error.low and error.high <= margin else OPEN
+
+
+N_DRAWS = 20
+GROUPS = (20, 40, 80, 160, 320, 640, 1280)
+# What judges keeps at least this share of the groups.
+LEFT = 0.3
+
+
+def allowed_again(evidence: Evidence) -> Evidence:
+    """The same pairs without the gates for what is foreign: labels from there answer what distance only suspects."""
+    is_foreign = np.isin(evidence.forced, (Forced.FOREIGN, Forced.FOREIGN_BATCH))
+    return replace(evidence, forced=np.where(is_foreign, Forced.NONE, evidence.forced))
+
+
+def label_curve(stage: Stage, evidence: Evidence | None, people: People, costs: Costs) -> pd.DataFrame:
+    """Labelled groups of a foreign set, against what may then go out alone of the rest, and what that costs.
+
+    Groups are drawn `N_DRAWS` times. Of each draw the share that orders thresholds on calib orders them here, the
+    others test the promise, and all of them choose the cheapest thresholds that keep it; score and temperature stay.
+    Each pair is judged by the draws that did not buy its label; intervals are over groups, the draws as they are.
+
+    Returns groups, labels (mean number of pairs); kept (share of draws in which a threshold keeps the promise), broken
+    (share in which what goes out alone of the rest is more often wrong than is promised); coverage, auto_error, cost
+    and saved (against always asking), with intervals; pays_after: cases until labels at a person's price have paid,
+    infinite where nothing is saved. No rows without such a set or a promise, or for too few groups. Numbers
+    `<split>.bought.<column>` of the least number of groups that suffices in `POWER` of the draws, or else of the
+    largest, and `.is_enough`.
+    """
+    settings = stage.params.policy
+    if settings.guarantee is None or evidence is None:
+        return pd.DataFrame()
+    free = allowed_again(evidence)
+    names, codes = np.unique(free.groups.astype(str), return_inverse=True)
+    sizes = [n for n in GROUPS if n <= (1 - LEFT) * len(names)]
+    case, known, rows = case_of(free, people, costs), known_of(free), []
+    for n in sizes:
+        rng, after = stage.rng("labels.bought", free.split, n), []
+        for _ in range(N_DRAWS):
+            place = rng.permutation(len(names))[codes]
+            orders = place < round((1 - settings.calib_share_for_sets) * n)
+            after.append(_after(stage, case, known, orders, ~orders & (place < n)))
+        row = {"groups": n, "labels": len(free) - np.mean([sums[0].sum() for _, sums in after])}
+        row["kept"] = np.mean([is_kept for is_kept, _ in after])
+        errors = [sums[2].sum() / max(sums[1].sum(), 1) for _, sums in after]
+        row["broken"] = np.mean(np.array(errors) > settings.guarantee.error)
+        row |= bounded(_judged(stage.resampler(free.groups), case, np.sum([sums for _, sums in after], axis=0)))
+        labels_cost = row["labels"] * costs.human
+        rows.append(row | {"pays_after": labels_cost / row["saved"] if row["saved"] > 0 else math.inf})
+    if rows:
+        _store(stage, free.split, pd.DataFrame(rows))
+    return pd.DataFrame(rows)
+
+
+def _after(stage: Stage, case: Case, known: Known, orders: np.ndarray, tests: np.ndarray) -> tuple[bool, np.ndarray]:
+    """Whether a threshold keeps the promise, and of each pair (4, n): judged, alone, alone and wrong, cost; those that
+    were bought have zeros.
+    """
+    bought = orders | tests
+    promised = keep_promise(known.take(orders), known.take(tests), promise_of(stage))
+    policy = replace(case.take(bought), allowed=promised.thresholds).tune(stage.params.policy.critical_floor)
+    decision = case.decide(policy)
+    alone = decision == Decision.AUTO
+    columns = (np.ones(len(known)), alone, alone & known.is_wrong, realised(case.outcomes.cost, decision))
+    return len(promised.thresholds) > 0, np.where(bought, 0.0, np.stack(columns))
+
+
+def _judged(draws: Resampler, case: Case, sums: np.ndarray) -> dict[str, Interval]:
+    """Coverage, auto_error, cost and saved from the sums of all draws, see `_after`."""
+    rows = sums[0] > 0
+    alone, wrong, cost = sums[1:, rows] / sums[0, rows]
+    saved, own = (case.outcomes.cost[rows, Decision.HUMAN] - cost).round(12), draws.of(rows)  # no noise of summing
+    dearest = case.outcomes.dearest
+    # Where everything is asked it is what the parameters say, and no estimate.
+    spans = [SHARE, (0.0, dearest), (-dearest, dearest)] if saved.any() else [SHARE, None, None]
+    coverage, mean_cost, gain = own.means(np.column_stack([alone, cost, saved]), spans)
+
+    def rate(weights: Weights) -> np.ndarray:
+        return ratio(weighted_mean(wrong, weights), weighted_mean(alone, weights), empty=np.nan)
+
+    error = NOTHING
+    if alone.any():
+        error = own.interval(rate) if wrong.any() else own.of(alone > 0).mean(wrong[alone > 0], span=SHARE)
+    return {"coverage": coverage, "auto_error": error, "cost": mean_cost, "saved": gain}
+
+
+def _store(stage: Stage, split: str, table: pd.DataFrame) -> None:
+    enough = table[table["kept"] >= POWER]
+    row = (table.tail(1) if enough.empty else enough.head(1)).iloc[0]
+    prefix, units = f"{split}.bought", {"coverage": "%", "auto_error": "%", "cost": "min", "saved": "min"}
+    store_counts(stage, prefix, {name: round(row[name]) for name in ("groups", "labels")}, split=split)
+    stage.number(f"{prefix}.is_enough", not enough.empty, split=split, kind=EXACT)
+    for name in ("kept", "broken"):
+        stage.number(f"{prefix}.{name}", row[name], n=N_DRAWS, split=split, unit="%", kind=EXACT)
+    store(stage, prefix, {name: Interval.from_columns(row, name) for name in units}, units, split=split)
+    after = row["pays_after"] if math.isfinite(row["pays_after"]) else math.nan
+    stage.numbers[f"{prefix}.pays_after"] = Number(after, split=split, kind=EXACT)

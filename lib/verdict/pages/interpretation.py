@@ -13,6 +13,7 @@ from verdict.model.network import STATES
 from verdict.model.trials import shuffle_images
 from verdict.pages.attention import (
     Deletion,
+    Labelled,
     example_pairs,
     first_of,
     mask_orders,
@@ -21,7 +22,6 @@ from verdict.pages.attention import (
     patch_counts,
     split_tokens,
 )
-from verdict.pages.representation import Labelled
 from verdict.workflow.stage import Stage
 
 # Layers whose states are kept, in the order of computation, in the words of the page.
@@ -100,7 +100,7 @@ def delete_patches(
 def labelled_layers(
     stage: Stage, model: KeptModel, test: Mapping[str, np.ndarray]
 ) -> dict[str, tuple[Labelled, Labelled, Labelled]]:
-    """States of each layer for val, calib and test, the last given, as `representation.layer_scores` takes them."""
+    """States of each layer for val, calib and test, the last given, as `attention.layer_scores` takes them."""
     tables = [stage.pairs(split) for split in (Split.VAL, Split.CALIB, Split.TEST)]
     states = [observe(model, pairs) for pairs in tables[:2]] + [test]
     y = [np.array([int(Label.parse(label)) for label in pairs["label"]]) for pairs in tables]

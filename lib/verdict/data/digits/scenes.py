@@ -1,9 +1,7 @@
-"""Scenes: coloured digits on a 4 x 4 grid of 16-pixel cells, drawn from handwriting pools and rendered to 64
-x 64 RGB.
+"""Scenes: coloured digits on a 4 x 4 grid of 16-pixel cells, drawn from handwriting pools and rendered to 64 x 64 RGB.
 
-A scene is its structure (which digit of which colour in which cell); pixels follow from the structure, a
-`Style` and a random generator. Cells coincide with the 16-pixel patches of a ViT, so that one patch holds at
-most one digit.
+A scene is its structure (which digit of which colour in which cell); pixels follow from the structure, a `Style` and a
+random generator. Cells coincide with the 16-pixel patches of a ViT, so that one patch holds at most one digit.
 """
 
 from __future__ import annotations

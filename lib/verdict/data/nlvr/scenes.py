@@ -37,9 +37,7 @@ Scene = tuple[tuple[Item, ...], ...]
 
 
 def parse_scene(structure: Sequence[Sequence[Mapping[str, object]]]) -> Scene:
-    """Read a `structured_rep`; ValueError if it has not three boxes, or an item's colour, type or position is
-    unknown.
-    """
+    """Read a `structured_rep`; ValueError if it has not three boxes, or an item's colour, type or position is unknown."""
     if not isinstance(structure, Sequence) or len(structure) != N_BOXES:
         raise ValueError(f"expected {N_BOXES} boxes in structured_rep")
     return tuple(tuple(_parse_item(item) for item in box) for box in structure)

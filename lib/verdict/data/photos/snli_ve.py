@@ -37,9 +37,8 @@ _SPLIT_OF = {TRAIN: str(Split.WARMUP_TRAIN), VALIDATION: str(Split.WARMUP_VAL)}
 
 @dataclass(frozen=True)
 class Target:
-    """What the warm-up must keep away from, and may share: image_id, hypothesis, label and split of every row;
-    images that evaluate with their split, copies of them that were left out included; hash and path of every
-    image file.
+    """What the warm-up must keep away from, and may share: image_id, hypothesis, label and split of every row; images
+    that evaluate with their split, copies of them that were left out included; hash and path of every image file.
     """
 
     pairs: pd.DataFrame

@@ -15,7 +15,7 @@ from verdict.model.fit import Rows, fit, load_weights, read_weights
 from verdict.model.kept import KeptModel, load_warmup
 from verdict.model.trials import warmup_splits
 from verdict.pages.defects import leaks
-from verdict.pages.defects.effects import Effect, not_measured
+from verdict.pages.defects.answers import Effect, not_measured
 from verdict.pages.defects_network.kept_answers import compared, features_of, rows_of, zero_to_one
 from verdict.pages.tables import store_counts
 from verdict.workflow.stage import Stage

@@ -20,7 +20,7 @@ from verdict.model.kept import KeptModel
 from verdict.model.network import FreezePlan, Network, build_suffix
 from verdict.model.predict import RAW, logits_of, two_class
 from verdict.model.trials import shuffle_images
-from verdict.pages.defects.effects import Effect, f1_of, measure
+from verdict.pages.defects.answers import Effect, f1_of, measure
 from verdict.pages.reproducibility import compare_again
 from verdict.workflow.stage import Stage
 
@@ -98,8 +98,8 @@ def wrapper_logits(model: KeptModel, wrapper: keras.Model, pairs: pd.DataFrame) 
 def attention_effect(stage: Stage, model: KeptModel, table: pd.DataFrame, pairs: pd.DataFrame) -> Effect:
     """Macro-F1 of the kept model and of the answers that the study's wrapper would print beside its maps.
 
-    Numbers `defect.attention.logit_change` and `.model_logit_change` (largest absolute change of a logit when each
-    pair is shown another pair's image) and `.agreement` (share of pairs on which wrapper and model agree).
+    Numbers `defect.attention.logit_change` and `.model_logit_change` (largest absolute change of a logit when each pair
+    is shown another pair's image) and `.agreement` (share of pairs on which wrapper and model agree).
     """
     wrapper = build_published_wrapper(model.network, model.plan)
     other = shuffle_images(pairs, stage.rng("defects.shuffle"))
