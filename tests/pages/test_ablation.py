@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from verdict.base.numbers import Numbers, evaluate_claim
+from verdict.base.numbers import Number, Numbers, evaluate_claim
 from verdict.base.params import TrialParams
 from verdict.model.predict import prediction_table
 from verdict.model.selection import Selection
@@ -82,6 +82,9 @@ class SimulatedStage:
         self.right, self.numbers = right, Numbers()
         training = SimpleNamespace(seeds=tuple(range(len(next(iter(right.values()))))), trials=trials)
         self.params = SimpleNamespace(statistics=SETTINGS, training=training)
+
+    def number(self, name, value, **fields):
+        self.numbers[name] = Number(float(value), **fields)
 
     def resampler(self, groups):
         return Resampler(np.asarray(groups), SETTINGS.n_resamples, SETTINGS.level, SETTINGS.seed)

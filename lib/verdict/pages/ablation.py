@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.labels import Split
-from verdict.base.numbers import Number, named
+from verdict.base.numbers import named
 from verdict.base.params import TrialParams, trial_difference
 from verdict.model.lineage import least_trained, training_text
 from verdict.model.oversample import bucket_flags
 from verdict.model.selection import Selection
 from verdict.pages.evaluation import collect, mean_score
-from verdict.pages.tables import NOTHING, columns_of
+from verdict.pages.tables import NOTHING, columns_of, store_counts
 from verdict.stats.uncertainty import with_bounds
 from verdict.workflow.stage import Stage
 
@@ -59,23 +59,19 @@ def find_ablations(trials: Sequence[TrialParams]) -> list[Ablation]:
 
 def changed_parameters(ablations: Sequence[Ablation]) -> pd.DataFrame:
     """All that differs between each trial and its twin: trial, twin, parameter, value of each."""
-    rows = [
-        (one.trial.name, one.twin.name, name, str(in_trial), str(in_twin))
-        for one in ablations
-        for name, (in_twin, in_trial) in trial_difference(one.twin, one.trial).items()
-    ]
+    rows = []
+    for one in ablations:
+        differing = trial_difference(one.trial, one.twin).items()
+        rows += [(one.trial.name, one.twin.name, name, *map(str, values)) for name, values in differing]
     return pd.DataFrame(rows, columns=["trial", "twin", "parameter", "in_trial", "in_twin"])
 
 
 def ablation_table(stage: Stage, ablations: Sequence[Ablation], split: str = Split.VAL) -> pd.DataFrame:
     """Each trial minus its twin on the same pairs and seeds, on all pairs and on each bucket that it oversamples.
 
-    Differences are stored as numbers too, under `Ablation.number`, and those of the first of each factor as
-    `ablation.<factor>.accuracy`, `.trial` and `.twin`; `ablation.n_differences` are the rows, `.n_shown` those whose
-    accuracy differs. Intervals cover images and, with several seeds, training again.
-
-    Returns trial, minus, on, n, accuracy and macro_f1 (differences, with low and high). A bucket without pairs is left
-    out.
+    Returns trial, minus, on, n, accuracy and macro_f1 (differences, with low and high, over images and training again);
+    a bucket without pairs is left out. Numbers: `Ablation.number` of each, `ablation.<factor>.accuracy`, `.trial` and
+    `.twin` of the first of each factor, `ablation.n_differences` and `.n_shown` (rows whose accuracy differs).
     """
     pairs = stage.pairs(split)
     flags = bucket_flags(pairs).set_index(pairs["pair_id"]) if ablations else pd.DataFrame()
@@ -86,8 +82,7 @@ def ablation_table(stage: Stage, ablations: Sequence[Ablation], split: str = Spl
         told["accuracy"] = stage.numbers[one.number(0, "accuracy")]
         stage.numbers.merge({f"ablation.{factor}.{name}": number for name, number in told.items()})
     is_shown = (table["accuracy_low"] > 0) | (table["accuracy_high"] < 0)
-    counts = {"n_differences": len(table), "n_shown": is_shown.sum()}
-    stage.numbers.merge({f"ablation.{k}": Number(float(n), unit="count", split=str(split)) for k, n in counts.items()})
+    store_counts(stage, "ablation", {"n_differences": len(table), "n_shown": is_shown.sum()}, split=str(split))
     return table
 
 
@@ -111,11 +106,9 @@ def _rows(stage: Stage, one: Ablation, flags: pd.DataFrame, split: str) -> list[
 def gains(stage: Stage, kept: Selection, split: str, *, prefix: str | None = None) -> pd.DataFrame:
     """What unfreezing adds to frozen encoders whose training is nearest, and what training them longer adds alone.
 
-    Differences of macro-F1, averaged over seeds, on the same pairs; also stored as `<prefix>.gain_over_frozen`,
-    `.gain_of_longer_training` and `.gain_in_all` (not defined where there is nothing to compare). By default the prefix
-    is the split.
-
-    Returns change, trial, minus, training (alike, or in what the two differ), macro_f1 (difference, with interval).
+    Returns change, trial, minus, training (alike, or in what the two differ), macro_f1 (difference over seeds and the
+    same pairs, with interval). Numbers `<prefix>.gain_over_frozen`, `.gain_of_longer_training` and `.gain_in_all`, not
+    defined where there is nothing to compare; by default the prefix is the split.
     """
     trials, least = stage.params.training.trials, least_trained(stage.params.training.trials)
     start = least.name if least else ""
@@ -127,8 +120,7 @@ def gains(stage: Stage, kept: Selection, split: str, *, prefix: str | None = Non
     rows, seeds = [], tuple(stage.params.training.seeds)
     for name, (change, trial, minus) in compared.items():
         found = NOTHING
-        is_told = trial and minus and trial != minus and (name == "gain_over_frozen" or kept.frozen != start)
-        if is_told:
+        if trial and minus and trial != minus and (name == "gain_over_frozen" or kept.frozen != start):
             found = mean_score(stage, collect(stage, trial, split), collect(stage, minus, split))
             row = {"change": change, "trial": trial, "minus": minus, "training": training_text(trials, trial, minus)}
             rows.append({**row, **with_bounds("macro_f1", found)})

@@ -36,10 +36,7 @@ def split_tokens(attention: np.ndarray, n_patches: int) -> tuple[np.ndarray, np.
 
 
 def relative_entropy(weights: np.ndarray) -> np.ndarray:
-    """Entropy over the last axis as a share of the largest possible: 0 all on one, 1 even, (...).
-
-    Weights are first divided by their sum; where it is zero the result is NaN.
-    """
+    """Entropy over the last axis as a share of the largest possible: 0 all on one, 1 even, NaN where the sum is 0."""
     n = weights.shape[-1]
     if n < 2:
         raise ValueError(f"entropy compares at least two places, got {n}")
@@ -48,10 +45,9 @@ def relative_entropy(weights: np.ndarray) -> np.ndarray:
 
 
 def head_statistics(attention: np.ndarray, n_patches: int, groups: np.ndarray, *, stage: Stage) -> pd.DataFrame:
-    """Share of the class token, and entropy over patches, of each head and on average over heads.
+    """Share of the class token and `relative_entropy` over patches of attention (n_pairs, n_heads, n_tokens).
 
-    Of attention (n_pairs, n_heads, n_tokens): head, and with intervals over groups class_token, entropy (see
-    `relative_entropy`). The averages over heads are also the numbers `attention.class_token` and `attention.entropy`.
+    Returns head, class_token, entropy with intervals over groups; numbers `attention.…` of the averages over heads.
     """
     share, patches = split_tokens(attention, n_patches)
     spread = relative_entropy(patches)
@@ -73,10 +69,10 @@ def logit_gap(table: pd.DataFrame, logit: np.ndarray) -> float:
 
 
 def drawn_checks(stage: Stage, table: pd.DataFrame, logit: np.ndarray, exchanged: np.ndarray) -> pd.DataFrame:
-    """Whether the logit beside the attention is the stored one, and hangs on the image.
+    """Whether the logit beside the attention is the stored one, and hangs on the image: quantity, measured.
 
-    Numbers `attention.n_pairs`, `.logit_gap` (see `logit_gap`), and with the image exchanged `.image_effect` (mean |Δ
-    logit|) and `.image_flips` (share of answers that change); as a table, quantity and measured with its interval.
+    Numbers `attention.n_pairs`, `.logit_gap`, and with the image exchanged `.image_effect` (mean |Δ logit|) and
+    `.image_flips` (share of answers that change).
     """
     resampler, shared = stage.resampler(table["group_id"].to_numpy()), {"n": len(table), "split": "test"}
     moved = resampler.mean(np.abs(exchanged - logit))
@@ -95,10 +91,7 @@ def right_answers(table: pd.DataFrame) -> np.ndarray:
 
 
 def example_pairs(table: pd.DataFrame) -> pd.DataFrame:
-    """The first right and the first wrong answer to each label, by pair id; a kind that does not occur is left out.
-
-    Rows of a prediction table with `is_right`, and `row`, their place in it.
-    """
+    """The first right and wrong answer to each label by pair id, as far as there are any, with `is_right` and `row`."""
     marked = table.assign(is_right=right_answers(table), row=np.arange(len(table)))
     first = marked.sort_values("pair_id", kind="stable").drop_duplicates(["y_true", "is_right"])
     return first.sort_values(["y_true", "is_right"], ascending=[True, False], ignore_index=True)
@@ -118,10 +111,7 @@ def by_patch(pixels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 def patch_contrast(images: np.ndarray, fill: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """How much each patch of images (n, H, W, 3) differs from what would replace it, uint8 (H, W, 3).
-
-    Mean absolute grey levels, (n, n_patches).
-    """
+    """Mean absolute difference of each patch of images (n, H, W, 3) to `fill` (H, W, 3), (n, n_patches) grey levels."""
     apart = np.abs(images.astype(np.int16) - fill.astype(np.int16))
     return by_patch(apart, grid).mean(axis=(-4, -2, -1)).reshape(len(images), -1)
 
@@ -157,10 +147,8 @@ def first_of(order: np.ndarray, k: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Deletion:
-    """Logits of pairs with `counts` of their image's patches masked, ascending.
-
-    With the whole image: `logit` (n_pairs,); masked, by the order's name: (n_counts, n_pairs). `groups` (n_pairs,) are
-    independent units.
+    """Logits of pairs with `counts` of their image's patches masked, ascending: with the whole image `logit`
+    (n_pairs,), `masked` by the order's name (n_counts, n_pairs).
     """
 
     counts: list[int]
@@ -170,10 +158,8 @@ class Deletion:
     groups: np.ndarray
 
     def outcomes(self, order: str) -> dict[str, np.ndarray]:
-        """What masking in an order does, by name, each (n_counts, n_pairs).
-
-        `prob`: probability of the answer that was given to the whole image; `logit_change`: |Δ logit|; `flipped`: 1
-        where the answer changes.
+        """What masking in an order does, each (n_counts, n_pairs): `prob` of the answer that was given to the whole
+        image, `logit_change` |Δ logit|, `flipped` 1 where the answer changes.
         """
         answer, masked = _answers(self.logit), self.masked[order]
         return {
@@ -184,10 +170,7 @@ class Deletion:
 
 
 def deletion_curves(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
-    """What masking does by order and number of patches; none masked comes first.
-
-    Columns order, n_masked, share_masked, and with intervals prob, logit_change, flipped.
-    """
+    """What masking does, none first: order, n_masked, share_masked; with intervals prob, logit_change, flipped."""
     resampler, rows = stage.resampler(deletion.groups), []
     # Nothing masked changes nothing, by definition and not by measurement.
     start = {name: Interval(0.0, 0.0, 0.0) for name in SPANS}
@@ -203,11 +186,10 @@ def deletion_curves(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
 
 
 def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
-    """What masking the most attended patches does beyond masking others, on the same pairs.
+    """What masking the most attended patches does beyond masking others, on the same pairs; positive: it does more.
 
-    One row an order and number of patches, and one for the mean over numbers ("all"): minus, n_masked, and with
-    intervals fall (of the probability of the answer), logit_change, flipped. Positive: attention does more. Of the
-    means, fall and flipped are also numbers, `masking.<order>.fall` and `.flipped`.
+    Returns minus (the other order), n_masked ("all": mean over numbers of patches), and with intervals fall (of the
+    answer's probability), logit_change, flipped. Numbers `masking.<order>.fall` and `.flipped` of the means.
     """
     spans, units = {"fall": GAP, "flipped": GAP, "logit_change": None}, {"fall": POINTS, "flipped": POINTS}
     attended, resampler, rows = deletion.outcomes(ATTENDED), stage.resampler(deletion.groups), []
@@ -226,9 +208,8 @@ def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
 
 
 def masking_template(numbers: Numbers) -> str:
-    """What masking the most attended patches shows, as a template around the numbers of `deletion_differences`.
-
-    A direction is said only where the interval bears it out, and then the moral that both directions allow.
+    """What masking the most attended patches shows, around the numbers of `deletion_differences`: a direction only
+    where the interval bears it out, and then the moral that both directions allow.
     """
     beside = {"random": "random patches", "most_contrast": "patches of most contrast"}
     falls = {order: numbers[f"masking.{order}.fall"] for order in beside}
@@ -275,10 +256,9 @@ class Labelled:
 
 
 def probe_answers(train: Labelled, tune: Labelled, test: Labelled) -> np.ndarray:
-    """Answers of a linear probe to the rows of `test`, int (n_test,).
+    """Answers of a linear probe of standardised features to the rows of `test`, int (n_test,).
 
-    Features are standardised. The penalty (L2) is the one that does best on `tune` after a fit on `train`, the stronger
-    of equal ones; the probe is then fitted on both.
+    Its penalty (L2) does best on `tune` after a fit on `train`, the stronger of equal ones; then it is fitted on both.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -303,12 +283,8 @@ def silhouette(distance: np.ndarray, y: np.ndarray, groups: np.ndarray, weights:
     A row's silhouette is (b - a) / max(a, b) with a its mean distance to rows of its class, and b the least mean
     distance to another class, over rows of other groups only: a resample repeats whole groups, and their own copies
     would look like near neighbours. Where a row finds nobody of its class, it has 0; where it finds nobody of another,
-    the result is NaN.
+    the result is NaN. Distances are (n, n), classes and groups (n,), weights (n,) or (n_resamples, n).
 
-    Distances are (n, n), classes and groups (n,), weights (n,) or (n_resamples, n), see `verdict.stats.weighted`.
-
-    References
-    ----------
     Rousseeuw (1987), Silhouettes, eq. 2 and 3, for groups of one row.
     """
     weights = row_weights(weights, len(y))
@@ -336,23 +312,13 @@ def layer_scores(
     first: str,
     last: str,
 ) -> pd.DataFrame:
-    """What a linear probe reads from each layer, and how far apart its classes lie; also stored as numbers.
+    """What a linear probe reads from each layer, and how far apart its classes lie.
 
-    Numbers `representation.<layer>.accuracy` and `.silhouette`, and `representation.gain`: accuracy of the probe on the
-    layer `last` minus that on the layer `first`, on the same pairs.
-
-    Parameters
-    ----------
-    layers : mapping of name to (train, tune, test), in the network's order
-        Rows of each split are the same pairs in every layer.
-    sample : (n_sample,) int
-        Rows of test whose silhouette is taken; distances are Euclidean, in the layer's own units, and between groups.
-
-    Returns
-    -------
-    DataFrame
-        layer, width, and with intervals over groups: accuracy of the probe on test, beyond_first (that accuracy minus
-        the one of `first`, whose own row has none), silhouette.
+    `layers`: train, tune and test by name, in the network's order, of the same pairs in every layer; `sample`
+    (n_sample,) int: rows of test whose silhouette is taken, by Euclidean distances. Returns layer, width, and with
+    intervals over groups accuracy (of the probe on test), beyond_first (minus that of the layer `first`), silhouette.
+    Numbers `representation.<layer>.accuracy` and `.silhouette`, and `representation.gain`: beyond_first of the layer
+    `last`.
     """
     from sklearn.metrics import pairwise_distances
 

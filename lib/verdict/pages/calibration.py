@@ -35,11 +35,10 @@ CURVE_LOG_T = np.linspace(-2.5, 4.0, 131)
 
 
 def halve(table: pd.DataFrame, *, share_for_sets: float, rng: np.random.Generator) -> pd.DataFrame:
-    """Divide the calibration split in two by group.
+    """Divide the calibration split in two by group: pair_id, group_id, half ("temperature" or "sets").
 
-    `share_for_sets` in (0, 1): share of the groups that set conformal thresholds; the others fit the temperature.
-    Neither is empty. Returns pair_id, group_id, half ("temperature" or "sets"), in the order of the table. ValueError
-    if there are fewer than two groups.
+    `share_for_sets` in (0, 1) of the groups set conformal thresholds; the others fit the temperature. ValueError for
+    fewer than two groups.
     """
     groups = np.unique(table["group_id"].to_numpy(dtype=object))
     if len(groups) < 2:
@@ -58,11 +57,9 @@ def rows_of(table: pd.DataFrame, halves: pd.DataFrame, half: str) -> pd.DataFram
 
 @dataclass(frozen=True)
 class FittedTemperature:
-    """The kept model's temperature with everything that describes it.
-
-    `interval`: of T, over groups of the rows that fitted it; `by_seed`: seed, is_kept, temperature (with bounds where
-    it is kept), nll_before, nll_after, n, converged, at_bound: the kept trial's models; `rows` prediction table: the
-    rows that fitted it.
+    """The kept model's temperature, its interval over groups of the `rows` (prediction table) that fitted it, and
+    `by_seed` of the kept trial: seed, is_kept, temperature (with bounds where it is kept), nll_before, nll_after, n,
+    converged, at_bound.
     """
 
     fitted: Temperature
@@ -84,9 +81,8 @@ def ends_at_bound(temperature: Interval) -> bool:
 def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> FittedTemperature:
     """Fit T of each seed of the kept trial on the first half of the calibration split.
 
-    Stores the numbers `calibration.temperature`, `.n_fit` (the rows behind it), `.warning` (of the fit, in words),
-    `.temperature_at_bound` (2 where T is an end of the range that was searched, 1 where an end of its interval is) and
-    `.is_of_clip` (whose predictions these are).
+    Numbers `calibration.temperature`, `.n_fit` (rows), `.warning` (of the fit, in words), `.temperature_at_bound` (2
+    where T is an end of the range that was searched, 1 where an end of its interval is) and `.is_of_clip`.
     """
     rows, fits = {}, {}
     for seed in [seed for trial, seed in runs(stage.all_params) if trial == kept.trial]:
@@ -110,10 +106,9 @@ def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Fit
 
 
 def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, prefix: str) -> pd.DataFrame:
-    """Scores of one split at T = 1 and at the fitted T, and their paired differences.
+    """Scores of one split at T = 1 and at the fitted T, and their paired differences: score, before, after, difference.
 
-    Returns score, before, after, difference (after - before), each with interval. The same stand as the numbers
-    `<prefix>.<score>_before`, `<prefix>.<score>` and `<prefix>.<score>_difference`.
+    Numbers `<prefix>.<score>_before`, `<prefix>.<score>` and `<prefix>.<score>_difference`.
     """
     logits, y_true = logits_of(table), table["y_true"].to_numpy()
     resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
@@ -132,22 +127,20 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
         found[name] = [*ends, metrics.ece_change(*probs, y_true, resampler, **options)]
     rows = []
     for name, three in found.items():
-        before, after, difference = three
-        columns = {"before": before, "after": after, "difference": difference}
+        columns = dict(zip(("before", "after", "difference"), three, strict=True))
         rows.append({"score": name.replace("_", " ")} | bounded(columns))
-        stored = {f"{name}_before": before, name: after, f"{name}_difference": difference}
-        store(stage, prefix, stored, **about(stage, table))
+        names = (f"{name}_before", name, f"{name}_difference")
+        store(stage, prefix, dict(zip(names, three, strict=True)), **about(stage, table))
     return pd.DataFrame(rows)
 
 
 def on_all_rows(
     stage: Stage, kept: Selection, study: FittedTemperature, table: pd.DataFrame, *, prefix: str
 ) -> pd.DataFrame:
-    """The temperature of half the calibration split beside that of the whole split, and what each does on test.
+    """The temperature of half the calibration split beside that of the whole, and what each does on test: fitted_on, n,
+    temperature, at_bound, nll, ece.
 
-    Returns fitted_on, n, temperature, at_bound, nll, ece, with intervals. Also the numbers
-    `calibration.temperature_all`, `calibration.n_calib`, `<prefix>.ece_all` and `<prefix>.error` (share of wrong
-    answers, which no temperature changes).
+    Numbers `calibration.temperature_all`, `.n_calib`, `<prefix>.ece_all` and `.error` (which no temperature changes).
     """
     calib = stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
     fitted = Temperature.fit(logits_of(calib), calib["y_true"])
@@ -212,11 +205,10 @@ def references(stage: Stage, study: FittedTemperature, table: pd.DataFrame) -> p
 def gaps_by(
     stage: Stage, table: pd.DataFrame, pairs: pd.DataFrame, fitted: Temperature, *, column: str = "family"
 ) -> pd.DataFrame:
-    """Mean confidence minus accuracy by a column of the pair table, after scaling.
+    """Mean confidence minus accuracy by a column of the pair table, or by the model's answer without it, after scaling.
 
     Returns label, n, confidence, accuracy, value (the gap; above zero: too sure), low, high, p_holm; largest gap first.
-    Pairs without the column are told apart by the model's answer. Rows of one group only have no interval. p_holm is
-    the p-value of a gap of zero, by Student's t with the spread of the resampled groups, adjusted for all rows.
+    p_holm: of a gap of zero, by Student's t with the spread of the resampled groups, adjusted for all rows.
     """
     probs = fitted.transform(logits_of(table))
     confidence, hit = metrics.confidence_and_correct(probs, table["y_true"])
@@ -248,11 +240,11 @@ def _scores(logits: np.ndarray, y_true: np.ndarray) -> dict[str, Statistic]:
 
 
 def transfer(stage: Stage, tables: Sequence[pd.DataFrame], temperature: float) -> pd.DataFrame:
-    """How the temperature serves other splits: against none, and against the one that each split would have chosen.
+    """How the temperature serves other splits: against none, and against the oracle, which is fitted on the rows that
+    it is judged on, so that its NLL is a bound that no temperature beats.
 
-    Returns one row a split: split, n, oracle_temperature, at_bound, nll_at_1, nll, nll_at_oracle, excess_nll (at T
-    minus at the oracle), ece_at_1, ece, ece_at_oracle, with intervals. The oracle is fitted on the rows that it is
-    judged on; its NLL is a bound that no temperature beats, not a result.
+    Returns split, n, oracle_temperature, at_bound, nll_at_1, nll, nll_at_oracle, excess_nll (at T minus at the oracle),
+    ece_at_1, ece, ece_at_oracle, with intervals.
     """
     rows, n_bins = [], stage.params.statistics.ece_bins
     for table in tables:
@@ -300,9 +292,8 @@ class Sets:
 
 
 def scores_of(stage: Stage, kind: str, probs: np.ndarray, draws: str) -> np.ndarray:
-    """Scores of one kind of sets, (n, n_classes), the same at every level.
-
-    Adaptive sets are randomised, which makes their promise sharp; `draws` names their random numbers.
+    """Scores of one kind of sets, (n, n_classes), the same at every level; `draws` names the random numbers that make
+    the promise of adaptive sets sharp.
     """
     if kind in KINDS:
         return lac_scores(probs)
@@ -342,9 +333,9 @@ def coverage_table(stage: Stage, sets: Sets, tables: Sequence[pd.DataFrame], tem
     """Coverage and size of the sets on some splits.
 
     Returns split, level (1 - alpha), kind, qhat (of the first class where there is one a class), and with bounds:
-    coverage (see `covered`), shortfall (level minus coverage; bounds that hold for all levels of a kind at once),
-    mean_size, share_empty and share_single (over groups of the split, the thresholds as they are). The last row of a
-    split holds the largest shortfall of the marginal sets; its lower bound pays for its having been picked.
+    coverage (see `covered`), shortfall (level minus coverage; bounds hold for all levels of a kind at once), mean_size,
+    share_empty, share_single (the thresholds as they are). The last row of a split holds the largest shortfall of the
+    marginal sets; its lower bound pays for its having been picked.
     """
     rows = []
     for table in tables:
@@ -399,17 +390,16 @@ def covered(
     alone would call an unlucky threshold a broken promise.
 
     `scores`: group_id, y_true, score of the rows that set the threshold; `fits`: one a level; `table` prediction table,
-    n rows; `new_scores` (n,) float: of the true class, of the same kind; `by_class`: whether each class has a threshold
-    of its own. Returns coverages, one a level, and their replicates (n_levels, n_resamples); NaN where one of the sides
-    has a single group.
+    n rows; `new_scores` (n,): of the true class, of the same kind; `by_class`: whether each class has a threshold.
+    Returns coverages, one a level, and their replicates (n_levels, n_resamples); NaN where one side has one group.
     """
-    y_true = table["y_true"].to_numpy()
-    fitting, judging = stage.resampler(scores["group_id"]), stage.resampler(table["group_id"])
+    y_true, found = table["y_true"].to_numpy(), []
+    sides = stage.resampler(scores["group_id"]), (judging := stage.resampler(table["group_id"]))
     drawn = np.full((len(fits), judging.n_resamples), np.nan)
-    if min(fitting.n_groups, judging.n_groups) >= 2:
-        alphas = [fit.alpha for fit in fits]
-        drawn = _hits(scores, alphas, y_true, new_scores, fitting, judging, by_class=by_class)
-    found = []
+    if min(side.n_groups for side in sides) >= 2:
+        # With one threshold all rows count as one class.
+        classes = (scores["y_true"].to_numpy(), y_true) if by_class else (np.zeros(len(scores)), 0 * y_true)
+        drawn = _hits((scores["score"].to_numpy(), new_scores), classes, sides, [fit.alpha for fit in fits])
     for fit, replicates in zip(fits, drawn, strict=True):
         is_covered = new_scores <= (fit.qhat[y_true] if by_class else fit.qhat)
         one_sided = np.isfinite(replicates).all() and (is_covered.all() or not is_covered.any())
@@ -419,27 +409,21 @@ def covered(
 
 
 def _hits(
-    scores: pd.DataFrame,
+    scores: tuple[np.ndarray, np.ndarray],
+    classes: tuple[np.ndarray, np.ndarray],
+    sides: tuple[Resampler, Resampler],
     alphas: Sequence[float],
-    y_true: np.ndarray,
-    new_scores: np.ndarray,
-    fitting: Resampler,
-    judging: Resampler,
-    *,
-    by_class: bool,
 ) -> np.ndarray:
-    """Coverage at each level in each resample of both sides, (n_levels, n_resamples)."""
-    fit_scores, hits = scores["score"].to_numpy(), np.zeros((len(alphas), judging.n_resamples))
-    # With one threshold all rows count as one class.
-    fit_class, new_class = (scores["y_true"].to_numpy(), y_true) if by_class else (np.zeros(len(scores)), 0 * y_true)
-    classes = []
-    for k in np.unique(new_class):
-        own, rows = np.flatnonzero(fit_class == k), np.flatnonzero(new_class == k)
-        classes.append((own[np.argsort(fit_scores[own])], rows[np.argsort(new_scores[rows])]))
-    parts = zip(fitting.parts(len(y_true)), judging.parts(len(scores)), strict=True)
+    """Coverage at each level in each resample of both sides, what fits and what is new, (n_levels, n_resamples)."""
+    (fit_scores, new_scores), hits = scores, np.zeros((len(alphas), sides[1].n_resamples))
+    ordered = []
+    for k in np.unique(classes[1]):
+        own, rows = (np.flatnonzero(of_row == k) for of_row in classes)
+        ordered.append((own[np.argsort(fit_scores[own])], rows[np.argsort(new_scores[rows])]))
+    parts = zip(sides[0].parts(len(new_scores)), sides[1].parts(len(fit_scores)), strict=True)
     for (which, fitted), (_, judged) in parts:
         n_drawn, resamples = judged.sum(axis=1), np.arange(len(judged))
-        for own, rows in classes:
+        for own, rows in ordered:
             thresholds = _quantiles(fit_scores[own], fitted[:, own], alphas)
             n_below = np.cumsum(judged[:, rows], axis=1, dtype=np.int32)
             for level, threshold in enumerate(thresholds):
@@ -497,9 +481,8 @@ def _at_policy_level(stage: Stage, sets: Sets, table: pd.DataFrame, temperature:
 
 
 def store_coverage(stage: Stage, found: pd.DataFrame, sets: Sets, *, split: str, n: int, prefix: str) -> None:
-    """Numbers of the policy's level, and the largest shortfall over all levels of the sets with one threshold.
-
-    `<prefix>.level`, `.coverage`, `.set_size`, `.share_empty`, `.share_single`, `.coverage_shortfall`.
+    """Numbers at the policy's level, `<prefix>.level`, `.coverage`, `.set_size`, `.share_empty`, `.share_single`, and
+    of the sets with one threshold over all levels `.coverage_shortfall`, the largest.
     """
     own = found[found["split"] == split]
     used = at_policy_level(own, sets).iloc[0]

@@ -30,11 +30,7 @@ N_CURVE_POINTS = 100
 
 @dataclass(frozen=True)
 class PolicyStudy:
-    """A tuned policy with the pairs that it decides.
-
-    `calib`, `test`: of the pairs that tune the policy, and of those that judge it; `draws`: over the groups of test:
-    everything on both pages that is estimated there is drawn alike.
-    """
+    """A tuned policy with the pairs that tune and that judge it; `draws` over the groups of test serve both pages."""
 
     calib: outcomes.Case
     test: outcomes.Case
@@ -81,10 +77,7 @@ def load_study(
 
 
 def compare(stage: Stage, study: PolicyStudy, calib: deferral.Evidence, test: deferral.Evidence) -> pd.DataFrame:
-    """Costs on test of the policy, of baselines and of the oracle, see `compare_policies`.
-
-    Numbers `policy.test.cost_<policy>`, and `.gain_over_<policy>`: what the policy saves against it.
-    """
+    """`compare_policies` on test; numbers `policy.test.cost_<policy>` and `.gain_over_<policy>`, what that saves."""
     rivals = {name: (score, test.rivals[name]) for name, score in calib.rivals.items()}
     tau = stage.params.policy.critical_floor
     found = outcomes.compare_policies(study.calib, study.test, rivals=rivals, tau_critical=tau, draws=study.draws)
@@ -107,9 +100,7 @@ def shares_of(comparison: pd.DataFrame) -> pd.DataFrame:
 def count_sources(
     stage: Stage, calibrated: deferral.Calibrated, tuning: deferral.Evidence, test: deferral.Evidence
 ) -> None:
-    """Count what the signals and the tuning could draw on.
-
-    Numbers `policy.n_models` (of several seeds), `.n_views` (of each input), `.n_questioned` (pairs of test that
+    """Numbers `policy.n_models` (of several seeds), `.n_views` (of each input), `.n_questioned` (pairs of test that
     questions were put about), `.n_tuning`, `.test.n_pairs`, and `.n_left_out` (rows of test that tune the policy).
     """
     views, questions = (stage.answers(kind, Split.TEST) for kind in (VIEWS, QUESTIONS))
@@ -232,9 +223,8 @@ def curve_table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def ranking_table(stage: Stage, evidence: deferral.Evidence, draws: Resampler) -> pd.DataFrame:
     """How well scores rank the model's errors: the composite, what does with less, and the composite without a signal.
 
-    Returns score, aurc and difference (to the composite, paired; above zero: it ranks worse) with intervals, but for
-    scores that rank all rows like the composite. Also the numbers `policy.test.aurc_<score>` and
-    `.aurc_gain_over_<score>` of the composite and its rivals.
+    Returns score, aurc and difference (to the composite, paired; above zero: it ranks worse) with intervals. Numbers
+    `policy.test.aurc_<score>` and `.aurc_gain_over_<score>` of the composite and its rivals.
     """
     removed = without_each(evidence.signals, evidence.consistency)
     scores = {"composite": evidence.score, **evidence.rivals}
@@ -255,14 +245,8 @@ def ranking_table(stage: Stage, evidence: deferral.Evidence, draws: Resampler) -
 
 
 def surface_of(case: outcomes.Case, policy: Policy, *, n_points: int = 41) -> tuple[pd.DataFrame, tuple[int, int]]:
-    """The mean cost of a case on an even grid over the scores that occur, for drawing.
-
-    Returns
-    -------
-    DataFrame
-        A row for each pair of thresholds that makes sense: t_clarify, t_auto, cost.
-    (row, column)
-        The cell of the grid nearest to the tuned thresholds.
+    """The mean cost of a case on an even grid over the scores that occur: a row for each pair of thresholds that makes
+    sense (t_clarify, t_auto, cost), and the cell (row, column) of the grid nearest to the tuned thresholds.
     """
     grid = np.linspace(0.0, min(1.0, float(case.score.max()) * 1.02), n_points)
     cost = cost_surface(case.score, case.outcomes, grid, forced=case.forced)
@@ -281,11 +265,10 @@ def signal_table(evidence: deferral.Evidence, draws: Resampler) -> pd.DataFrame:
     """Which signals there are: signal, mean (with its interval), smallest and largest value."""
     shown = evidence.shown_signals
     means = draws.means(np.column_stack(list(shown.values())), [(0, 1)] * len(shown))
-    rows = [
-        {"signal": _words(name), **with_bounds("mean", mean), "smallest": values.min(), "largest": values.max()}
-        for (name, values), mean in zip(shown.items(), means, strict=True)
-    ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame([with_bounds("mean", mean) for mean in means])
+    table.insert(0, "signal", list(map(_words, shown)))
+    extremes = {"smallest": map(np.min, shown.values()), "largest": map(np.max, shown.values())}
+    return table.assign(**{name: list(values) for name, values in extremes.items()})
 
 
 def correlations(evidence: deferral.Evidence) -> pd.DataFrame:

@@ -54,12 +54,11 @@ MAXIMUM, ENTROPY, ONE_MODEL = "maximum probability", "entropy", "composite of on
 class Evidence:
     """Pairs of one split with what a decision depends on; nothing here knows people or prices.
 
-    `table` prediction table of the kept model, n rows; `probs` (n, K) float: calibrated; `sets` (n, K) bool: conformal
-    sets; `signals` (n,) float in [0, 1]; `score` (n,) float in [0, 1]: their geometric mean, times the consistency
-    where there is one; `forced` (n,) int: the gate, values of `Forced`; `consistency` (n,) float in [0, 1], or None: of
-    the model's answers to questions about the pair; `foreign` (n,) float in [0, 1], or None: p-value of each pair's
-    being no stranger; `batch`: that of all pairs of the split; `promised`: which thresholds keep the promise, where
-    these pairs tune a policy.
+    `table` prediction table of the kept model, n rows; `probs` (n, K): calibrated; `sets` (n, K) bool; `signals` (n,)
+    in [0, 1]; `score` (n,): their geometric mean, times the `consistency` (n,) in [0, 1] of the model's answers to
+    questions about the pair where there is one; `forced` (n,): the gate, values of `Forced`; `foreign` (n,) in [0, 1],
+    or None: p-value of each pair's being no stranger; `batch`: that of all pairs of the split; `promised`: which
+    thresholds keep the promise, where these pairs tune a policy.
     """
 
     table: pd.DataFrame
@@ -118,9 +117,8 @@ class Evidence:
 
     @property
     def rivals(self) -> dict[str, np.ndarray]:
-        """Scores that do with less: with one number, or with the same composite of one answer of one model.
-
-        The last is left out where the composite itself knows no more.
+        """Scores that do with less: with one number, or with the same composite of one answer of one model, where the
+        composite itself knows more.
         """
         own = {name: signal for name, signal in self.signals.items() if name in OF_ONE_ANSWER}
         one = {} if len(own) == len(self.shown_signals) else {ONE_MODEL: composite(own)}
@@ -140,10 +138,9 @@ def read_evidence(
 ) -> Evidence:
     """Signals, score and gate of the pairs of one split.
 
-    `tables`: the kept trial's models on the same pairs in the same order; `critical_floor` in [0, 1): a signal at or
-    below it hands the pair to a person; `view_logits` as in `Calibrated.signals`; `consistency` (n,) float in [0, 1]:
-    of the kept model's answers to questions about each pair; `foreign` (n,), `batch`: p-values as in `Evidence`, and
-    `limits`: which of them are believed. ValueError if the tables do not hold the same pairs in the same order.
+    `tables`: the kept trial's models on the same pairs in the same order (else a ValueError); `critical_floor` in
+    [0, 1): a signal at or below it hands the pair to a person; `view_logits` as in `Calibrated.signals`; `consistency`,
+    `foreign`, `batch` as in `Evidence`, and `limits`: which of the last two are believed.
     """
     table = tables[calibrated.seed]
     probs, sets, signals = calibrated.signals(tables, view_logits)
@@ -174,10 +171,9 @@ def gather(stage: Stage, split: str, calibrated: Calibrated, kept: Selection) ->
 class Strangeness:
     """How strange the pairs of a split are, without any label.
 
-    `distance` (n,), or None: from train, where features are stored; `pairs` (n,), or None: p-values of it among the
-    pairs of val and calib (those that test a promise lend it their part of one quantile, and no label); `watched`,
-    `known`: what is compared of this split and of calib, one row of each group; `batch`: p-value of that, None for
-    calib itself.
+    `distance` (n,) from train, and `pairs` (n,), its p-values among val and calib (those that test a promise lend it
+    their part of one quantile, and no label), None where no features are stored; `watched`, `known`: what is compared
+    of this split and of calib, one row of each group; `batch`: p-value of that, None for calib itself.
     """
 
     distance: np.ndarray | None
@@ -194,11 +190,13 @@ def strangeness(stage: Stage, split: str, table: pd.DataFrame, calibrated: Calib
     pairs = None
     if distance is not None:
         pairs = distance_confidence(distance, stage.answers(DISTANCES, Split.VAL, Split.CALIB)["distance"].to_numpy())
-    new, known = (
-        _watched(own, found, stage.classes, calibrated.temperature)
-        for own, found in ((table, distance), (calib, of_calib))
-    )
-    return Strangeness(distance, pairs, new, known, None if split == Split.CALIB else batch_p_value(known, new))
+    compared = []
+    for own, found in ((table, distance), (calib, of_calib)):
+        rows = one_of_each(own["group_id"], own["pair_id"])
+        columns = watched(softmax(logits_of(own) / calibrated.temperature), found, stage.classes)
+        compared.append({name: column[rows] for name, column in columns.items()})
+    p_value = None if split == Split.CALIB else batch_p_value(compared[1], compared[0])
+    return Strangeness(distance, pairs, *compared, p_value)
 
 
 def _distance(stage: Stage, split: str, table: pd.DataFrame) -> np.ndarray | None:
@@ -206,19 +204,9 @@ def _distance(stage: Stage, split: str, table: pd.DataFrame) -> np.ndarray | Non
     return None if found is None else found.set_index("pair_id").loc[table["pair_id"], "distance"].to_numpy()
 
 
-def _watched(
-    table: pd.DataFrame, distance: np.ndarray | None, classes: Sequence[str], temperature: float
-) -> dict[str, np.ndarray]:
-    rows = one_of_each(table["group_id"], table["pair_id"])
-    found = watched(softmax(logits_of(table) / temperature), distance, classes)
-    return {name: column[rows] for name, column in found.items()}
-
-
 def gather_both(stage: Stage, calibrated: Calibrated, kept: Selection) -> tuple[Evidence, Evidence]:
-    """Evidence of the pairs that tune the policy and of those that judge it.
-
-    The first are the calibration split. Where people's answers are recorded for test alone, they are the marked part of
-    test, called "tuning", and the second are the rest.
+    """Evidence of the pairs that tune the policy, the calibration split, and of those that judge it; where people's
+    answers are recorded for test alone, the first are the marked part of test, called "tuning".
     """
     test = gather(stage, Split.TEST, calibrated, kept)
     is_tuning = _is_tuning(stage, test.table)
@@ -253,8 +241,7 @@ def _consistency(stage: Stage, split: str, table: pd.DataFrame, calibrated: Cali
 
 
 def people_of(stage: Stage, tuning: pd.DataFrame, *splits: str, clarify_accuracy: float | None = None) -> People:
-    """The people of the parameters, who may be asked about the pairs of some splits and learnt about on `tuning`.
-
+    """The people of the parameters, who may be asked about the pairs of some splits and learnt about on `tuning`;
     `clarify_accuracy` takes the place of that of the parameters.
     """
     own = (Split.TEST,) if set(tuning["split"]) == {TUNING} else (Split.CALIB, Split.TEST)
@@ -283,9 +270,8 @@ def outcomes_of(
 ) -> Outcomes:
     """Expected cost and error of the three branches.
 
-    `after` (n, K) float: `clarified` of these pairs and people, where it is known: with many classes it takes longest;
-    `human` (n,) int or (n, K) float: other answers, or distributions of them, of the person who takes over: with the
-    truth one who never errs.
+    `after` (n, K): `clarified` of these pairs and people, where it is known: with many classes it takes longest;
+    `human` (n,) int or (n, K): other answers, or distributions of them, of the person who takes over.
     """
     takes_over = people.careful.distribution(evidence.table["pair_id"], evidence.y_true) if human is None else human
     return price_outcomes(
@@ -324,8 +310,7 @@ def decide_batch(
 ) -> DecidedBatch:
     """Decide every pair and draw the people's answers, for the log; `promised` is what is told of automatic ones.
 
-    The model is named by the hash of its weights, or of its saved logits; the parameters by the hash of those that this
-    stage depends on.
+    Hashes name the model (its weights, or saved logits) and the parameters that this stage depends on.
     """
     table, model_hash = evidence.table, _model_hash(stage, kept)
     ids = table["pair_id"].to_numpy()
@@ -387,10 +372,8 @@ def log_decisions(path: Path, batch: DecidedBatch) -> int:
 
 
 def log_table(stage: Stage, path: Path, batch: DecidedBatch, draws: Resampler) -> pd.DataFrame:
-    """What the log of a batch holds, and whether it gives the same decisions again.
-
-    Returns quantity, value with its interval where it is an estimate. Also numbers `policy.test.n_logged`,
-    `.n_replay_differences` and `.cost_logged` (mean cost, in minutes, of the answers that were drawn).
+    """What the log of a batch holds, and whether it gives the same decisions again: quantity, value. Numbers
+    `policy.test.n_logged`, `.n_replay_differences` and `.cost_logged` (mean of the answers that were drawn, minutes).
     """
     replay, shared = replay_log(path), {"n": len(batch), "split": str(batch.split[0])}
     counts = {"n_logged": replay.n_items, "n_replay_differences": replay.n_differences}

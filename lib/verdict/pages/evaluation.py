@@ -47,11 +47,8 @@ DIFFERENT = "different"
 def estimate(
     table: pd.DataFrame, *, prefix: str, stage: Stage, rule: DecisionRule = RAW, names: tuple[str, ...] | None = None
 ) -> Numbers:
-    """Scores of one prediction table.
-
-    Named `<prefix>.accuracy`, `.macro_f1`, `.nll`, `.brier`, `.ece`, `.n_pairs` and `.n_images`.
-
-    `table` prediction table of one split; `names`: only these scores.
+    """Scores `<prefix>.accuracy`, `.macro_f1`, `.nll`, `.brier`, `.ece`, or `names` of them, with `.n_pairs` and
+    `.n_images`, of a prediction table of one split.
     """
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
     probs, answer = rule.probabilities(logits), rule.decide(logits)
@@ -76,11 +73,7 @@ def _with_width(found: Interval) -> Interval:
 
 
 def accuracy_by(table: pd.DataFrame, pairs: pd.DataFrame, column: str, *, stage: Stage) -> pd.DataFrame:
-    """Accuracy by a column of the pair table, with intervals.
-
-    Returns columns label, n, value, low, high; sorted by value, descending. Pairs without the column give one row
-    "all".
-    """
+    """Accuracy by a column of the pair table: label ("all" without the column), n, value, low, high; best first."""
     labels = pairs.set_index("pair_id")[column] if column in pairs else pd.Series("all", index=pairs["pair_id"])
     of_row = labels.reindex(table["pair_id"]).fillna("other").to_numpy()
     hit = RAW.decide(logits_of(table)) == table["y_true"].to_numpy()
@@ -102,10 +95,8 @@ def per_class(table: pd.DataFrame, decision: np.ndarray, classes: Sequence[str] 
 def confident_mistakes(
     table: pd.DataFrame, pairs: pd.DataFrame, *, above: float, stage: Stage
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Wrong answers, most confident first, and how common answers at a probability above a bound are.
-
-    Returns `mistakes`: the pairs, with the id of the answer, `answered`, and its `prob`; `base`: rows right, wrong,
-    all: n, n_confident, share_confident with its interval (NaN for no row).
+    """Wrong answers, most confident first: the pairs, with `answered` (a class id) and its `prob`; and how common
+    answers at a probability above a bound are, right, wrong and all: n, n_confident, share_confident with its interval.
     """
     logits = logits_of(table)
     answer, probs = RAW.decide(logits), RAW.probabilities(logits)
@@ -187,14 +178,13 @@ def mean_score(
 def score_runs(stage: Stage, runs: Mapping[int, Any]) -> pd.DataFrame:
     """Scores on val of a trial's `TrainingRun`s, one row a seed: seed, best_epoch, macro_f1 and nll with intervals.
 
-    Numbers are called `<trial>_s<seed>.n_trainable`, `.best_epoch` and `.val.…` as `estimate` does; the mean of
-    macro-F1 over seeds is `<trial>.val.macro_f1`.
+    Numbers `<trial>_s<seed>.n_trainable`, `.best_epoch`, `.val.…` of `estimate`, and `<trial>.val.macro_f1` over seeds.
     """
     rows, val = [], {}
     for seed, run in runs.items():
         prefix = f"{stage.trial_name}_s{seed}"
-        stage.number(f"{prefix}.n_trainable", run.fit.n_trainable, unit="count", seeds=(seed,))
-        stage.number(f"{prefix}.best_epoch", run.fit.best_epoch, unit="count", seeds=(seed,))
+        counts = {name: getattr(run.fit, name) for name in ("n_trainable", "best_epoch")}
+        store_counts(stage, prefix, counts, seeds=(seed,))
         val[seed] = run.predictions[run.predictions["split"] == str(Split.VAL)]
         stage.numbers.merge(found := estimate(val[seed], prefix=f"{prefix}.val", stage=stage))
         scores = {name: with_bounds(name, found[f"{prefix}.val.{name}"]) for name in ("macro_f1", "nll")}
@@ -230,11 +220,9 @@ def n_trainable(stage: Stage, trial: str) -> int:
 
 
 def rank_trials(stage: Stage) -> pd.DataFrame:
-    """Candidates by mean macro-F1 on val over seeds, and how far each is shown to lie from the best.
-
-    Returns trial, n_trainable, epochs (of each stage of its chain), mean macro_f1 with interval, seed_sd, difference to
-    the best with interval, within_margin (the whole interval of the difference lies above minus the margin; unadjusted
-    for the number of candidates), best first.
+    """Candidates by mean macro-F1 on val over seeds, best first: trial, n_trainable, epochs (of each stage of its
+    chain), macro_f1, seed_sd, difference to the best, within_margin (its whole interval lies above minus the margin,
+    unadjusted for the number of candidates).
     """
     trials, margin = stage.params.training.trials, stage.params.training.margin
     answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in candidates(stage)}
@@ -253,13 +241,10 @@ def rank_trials(stage: Stage) -> pd.DataFrame:
 def differences(stage: Stage) -> pd.DataFrame:
     """Every two candidates on the same pairs of val and seeds: differences with intervals, tests of equal accuracy.
 
-    Intervals cover images and, with several seeds, training again; the test takes the trained models as they are, all
-    seeds together, with images as the unit.
-
-    Returns one row a pair of trials: trial, minus; macro_f1 and accuracy (differences, with low and high); n01 (answers
-    that `minus` got wrong and `trial` right) and n10 (the other way round), p_clustered (images as the unit), p_holm
-    (p_clustered adjusted for the number of rows), verdict. Two trials are called different where the interval of
-    macro-F1 excludes zero and p_holm lies below one minus the level.
+    Returns trial, minus; macro_f1 and accuracy (differences; intervals as in `mean_score`); n01 (answers that `minus`
+    got wrong and `trial` right) and n10 (the other way round), p_clustered (of the trained models as they are, all
+    seeds together, images as the unit), p_holm (adjusted for the number of rows), verdict: different where the interval
+    of macro-F1 excludes zero and p_holm lies below one minus the level.
     """
     answers = {trial.name: collect(stage, trial.name, Split.VAL) for trial in candidates(stage)}
     rows = []
@@ -282,11 +267,11 @@ def differences(stage: Stage) -> pd.DataFrame:
 
 
 def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
-    """Keep, of the candidates shown to lie within the margin of the best, the one with fewest trained parameters.
+    """Keep, of the candidates shown to lie within the margin of the best (itself included), the one with fewest trained
+    parameters; of its seeds the best on val goes on.
 
-    Where none but the best itself is shown to, the best is kept. Of its seeds the best on val goes on. Its numbers hold
-    how the choice came about: names of trials, in what two compared ones were trained alike, how many candidates score
-    higher (`selection.n_ahead`), and how many train fewer parameters (`.n_fewer`).
+    Its numbers hold how the choice came about: names of trials, in what two compared ones were trained alike, how many
+    candidates score higher (`selection.n_ahead`), and how many train fewer parameters (`.n_fewer`).
     """
     close = ranking[ranking["within_margin"]].sort_values("n_trainable", kind="stable")
     trial, best = str(close["trial"].iloc[0]), str(ranking["trial"].iloc[0])
@@ -312,9 +297,8 @@ def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
 
 
 def store_standing(stage: Stage, kept: Selection, pairwise: pd.DataFrame) -> None:
-    """Numbers `selection.n_better`, `.n_worse` and `.n_others`: candidates that the kept trial is shown to differ from.
-
-    `pairwise` is as `differences` gives it; `.n_compared` are its rows.
+    """Numbers `selection.n_better`, `.n_worse`, `.n_others` (candidates that the kept trial is shown to differ from),
+    and `.n_compared`, the rows of `differences`.
     """
     sign = np.where(pairwise["trial"] == kept.trial, 1.0, np.where(pairwise["minus"] == kept.trial, -1.0, 0.0))
     gap = sign * pairwise["macro_f1"].to_numpy(dtype=np.float64) * (pairwise["verdict"] == DIFFERENT)
@@ -326,7 +310,6 @@ def noise_of_best(stage: Stage, scores: pd.DataFrame, kept: Selection) -> pd.Dat
     """How far the best of n equal runs stands above their mean through seed noise alone, beside the observed lead.
 
     Equal are the candidates with as many epochs in all as the kept one that unfreeze something, as it does, or nothing.
-    The expected maximum of n independent normal draws is mean + c_n · SD; SD is pooled over the candidates' seeds.
     """
     trials = {trial.name: trial for trial in candidates(stage)}
 
@@ -349,10 +332,7 @@ def noise_of_best(stage: Stage, scores: pd.DataFrame, kept: Selection) -> pd.Dat
 
 
 def references(stage: Stage, kept: Selection) -> pd.DataFrame:
-    """Scores on test of the kept model and of what it must beat: the majority label, controls, frozen encoders.
-
-    A profile without the control leaves its number undefined, and a claim about it does not apply.
-    """
+    """Scores on test of the kept model and of what it must beat: the majority label, controls, frozen encoders."""
     train = stage.pairs(Split.TRAIN)["label"]
     frequent = class_names().index(str(train.value_counts().idxmax()))
     table = stage.predictions(Split.TEST, trial=kept.trial, seed=kept.seed)
@@ -418,10 +398,8 @@ def gallery_of(stage: Stage, mistakes: pd.DataFrame) -> dict[str, Any]:
 
 
 def sweep(table: pd.DataFrame, thresholds: ArrayLike = THRESHOLDS) -> pd.DataFrame:
-    """Scores of one prediction table at each threshold of the probability of contradiction.
-
-    `table`: of val: a threshold chosen on the rows that it is judged on says nothing about others; `thresholds`
-    (n_thresholds,): in (0, 1). Returns one row a threshold, in the order given: threshold, macro_f1, accuracy.
+    """Scores of a table of val at thresholds in (0, 1) of the probability of contradiction: threshold, macro_f1,
+    accuracy; one that is chosen on the rows that it is judged on says nothing about others.
     """
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
     rows = []
@@ -439,9 +417,8 @@ def best_threshold(curve: pd.DataFrame) -> float:
 
 
 def threshold_effect(table: pd.DataFrame, threshold: float, *, stage: Stage) -> Numbers:
-    """What a threshold changes against one half on the same rows, paired.
-
-    `<split>.threshold_gain`, in macro-F1, and `<split>.n_turned`, the answers that change.
+    """What a threshold changes against one half on the same rows, paired: `<split>.threshold_gain`, in macro-F1, and
+    `<split>.n_turned`, the answers that change.
     """
     y_true, groups, logits = table["y_true"].to_numpy(), table["group_id"].to_numpy(), logits_of(table)
     shared = about(stage, table)
@@ -461,12 +438,10 @@ def accuracy_by_words(
     *,
     stage: Stage,
 ) -> pd.DataFrame:
-    """Accuracy on the hypotheses that use a group of words, and how it differs from all other hypotheses.
+    """Accuracy on the hypotheses that use a group of words, by default the ten semantic buckets, and on all others.
 
-    `table` prediction table of one split; `pairs` pair table with the same pairs; `groups`: by default the ten semantic
-    buckets; a hypothesis may lie in several groups. Returns one row a group that occurs, worst first: label, n,
-    n_wrong, value (accuracy), low, high, difference (accuracy inside minus outside), difference_low, difference_high,
-    n_undefined (resamples that leave one of the two empty). The difference is NaN where a group holds all rows.
+    Returns a row for each group that occurs, worst first: label, n, n_wrong, value (accuracy), low, high, difference
+    (inside minus outside, NaN where a group holds all rows), n_undefined (resamples that leave one of the two empty).
     ValueError if a prediction has no pair.
     """
     sentences = pairs.set_index("pair_id")["hypothesis"].reindex(table["pair_id"])
@@ -502,11 +477,9 @@ _SCORES = ("val_macro_f1", "val_accuracy", "test_macro_f1", "test_accuracy")
 
 
 def read_published(name: str, kind: str = "") -> pd.DataFrame:
-    """A table of published values, one run of the study a row, with the trial that repeats it where there is one; of
-    kind `_classes` the kept run's test scores by class under their true names, `_people` what model and people reach
-    together.
-
-    FileNotFoundError if there is no such table; the message names those that there are.
+    """Published values, which have no interval: a run of the study a row, with the trial that repeats it where there is
+    one; of kind `_classes` the kept run's test scores by class, `_people` what model and people reach together.
+    FileNotFoundError names the tables that there are.
     """
     folder = paths.LIBRARY / "data"
     path = folder / f"published_{name}{kind}.csv"
@@ -517,11 +490,10 @@ def read_published(name: str, kind: str = "") -> pd.DataFrame:
 
 
 def beside(stage: Stage) -> pd.DataFrame:
-    """Published values and ours, one quantity of one run a row; no row where the profile names no table.
+    """Published values and ours (means over seeds), if the profile names a table: run, trial, quantity, published, ours
+    with interval, verdict (whether the value lies in our interval; of parameters whether it is equal), note.
 
-    Returns run, trial, quantity, published, ours with interval, verdict (whether the published value lies in our
-    interval; for numbers of parameters whether they are equal), note. The scores that are repeated, and those of them
-    whose published value lies in our interval, are counted as numbers `published.n_repeated` and `published.n_inside`.
+    Numbers `published.n_repeated` (scores) and `published.n_inside` (those whose published value lies in our interval).
     """
     report: ReportParams = stage.params.report
     if report.published is None:
@@ -560,10 +532,7 @@ def _verdict(quantity: str, published: float, ours: Interval) -> str:
 
 
 def classes_beside(stage: Stage, table: pd.DataFrame, decision: np.ndarray) -> pd.DataFrame:
-    """Precision, recall and F1 by true class of the study's kept run, with the name it was printed under, and ours.
-
-    `table` prediction table of the test split; `decision` (n,) int: its answers.
-    """
+    """Precision, recall and F1 by true class of the study's kept run, with the name it was printed under, and ours."""
     report: ReportParams = stage.params.report
     if report.published is None:
         return pd.DataFrame()

@@ -30,19 +30,11 @@ def sample_decisions(batch: DecidedBatch, *, per_branch: int, seed: int) -> pd.D
     the order of `Decision`.
     """
     order = np.argsort(keyed_uniform(batch.pair_id, seed=seed, stream="explained"), kind="stable")
-    ids = [row for code in Decision for row in order[np.asarray(batch.decision)[order] == code][:per_branch]]
     answer, names = top_class(batch.logits), np.array(batch.classes, dtype=object)
-    return pd.DataFrame(
-        {
-            "decision": [Decision(int(batch.decision[row])).text for row in ids],
-            "pair_id": [batch.pair_id[row] for row in ids],
-            "image_id": [batch.image_id[row] for row in ids],
-            "hypothesis": [None if batch.hypothesis is None else batch.hypothesis[row] for row in ids],
-            "answer": answer[ids],
-            "answer_name": names[answer[ids]],
-            "true_name": names[np.asarray(batch.y_true)[ids]],
-        }
-    )
+    table = pd.DataFrame({name: getattr(batch, name) for name in ("decision", "pair_id", "image_id", "hypothesis")})
+    table = table.assign(answer=answer, answer_name=names[answer], true_name=names[np.asarray(batch.y_true)])
+    drawn = table.iloc[order].sort_values("decision", kind="stable").groupby("decision").head(per_branch)
+    return drawn.assign(decision=[Decision(code).text for code in drawn["decision"]]).reset_index(drop=True)
 
 
 ANSWERS = {"entailment": "true", "contradiction": "not true"}

@@ -37,11 +37,10 @@ def person_right(evidence: Evidence, person: Human) -> np.ndarray:
 
 
 def handover_table(stage: Stage, study: PolicyStudy, test: Evidence, people: People) -> pd.DataFrame:
-    """Who is right where: the model, and the person who takes over, by branch of the policy.
+    """Who is right where, the model or the person who takes over, by branch of the policy: cases, n, model, person
+    (accuracies), gain (paired), with intervals; a simulated person who is as good on every pair has none.
 
-    Returns pairs, n, model, person (accuracies), gain (person minus model, paired), with intervals; a simulated person
-    who is as good on every pair has none. The number `policy.test.handover_gain` is the gain on what is handed over, in
-    percentage points; not defined if nothing is.
+    Number `policy.test.handover_gain`: the gain on what is handed over, not defined if nothing is.
     """
     decision, forced = study.test.decide(study.policy), test.forced != Forced.NONE
     to_human = decision == Decision.HUMAN
@@ -77,10 +76,9 @@ def _by_part(draws: Resampler, parts: Mapping[str, np.ndarray], columns: Mapping
 
 
 def clarification_table(study: PolicyStudy, test: Evidence, people: People) -> pd.DataFrame:
-    """What the questions change on the pairs that are asked about, and would change on all of them.
-
-    Returns pairs, n, information (expected, of the first question, nats), entropy before and after (nats), accuracy
-    before and after (expected over the people), gain (paired), with intervals.
+    """What the questions change on the pairs that are asked about, and would change on all: cases, n, information
+    (expected, of the first question, nats), entropy before and after (nats), accuracy before and after (expected over
+    the people), gain (paired), with intervals.
     """
     asked = people.ask(test.table["pair_id"], test.y_true, test.probs)
     after = clarified(test, people)[np.arange(len(test)), test.y_true]
@@ -100,21 +98,17 @@ def clarification_table(study: PolicyStudy, test: Evidence, people: People) -> p
 
 
 def question_counts(test: Evidence, people: People, draws: Resampler) -> pd.DataFrame:
-    """Which questions are worth asking: question, first (share of pairs that it is put to first), asked, information.
-
-    Questions that are never chosen are left out. Information is the mean over the pairs that it is put to, in nats.
-    Intervals over groups.
+    """Which questions are worth asking, of those that are ever chosen: question, asked_first and asked (shares of
+    pairs), information (mean over the pairs that it is put to, nats), with intervals.
     """
     asked = people.ask(test.table["pair_id"], test.y_true, test.probs)
     top, rows = np.log(test.probs.shape[1]), []
     for number, text in enumerate(people.questions.texts):
-        here = asked.asked == number
-        if not here.any():
-            continue
-        put, told = here.any(axis=1), (asked.information * here).sum(axis=1)
-        shares = {"asked_first": draws.mean(here[:, 0], span=SHARE), "asked": draws.mean(put, span=SHARE)}
-        shares["information"] = draws.of(put).mean(told[put], span=(0.0, top))
-        rows.append({"question": text} | bounded(shares))
+        if (here := asked.asked == number).any():
+            put, told = here.any(axis=1), (asked.information * here).sum(axis=1)
+            shares = {"asked_first": draws.mean(here[:, 0], span=SHARE), "asked": draws.mean(put, span=SHARE)}
+            shares["information"] = draws.of(put).mean(told[put], span=(0.0, top))
+            rows.append({"question": text} | bounded(shares))
     return pd.DataFrame(rows).sort_values("asked_first", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -122,8 +116,7 @@ def asking_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
     """When asking pays: thresholds tuned anew for better and worse answers to questions, judged on test.
 
     Returns glance_accuracy (on the tuning pairs; nobody is made better than who takes over, so that several wishes may
-    end at one accuracy, which has one row), is_in_use (that of the parameters); share asked about, accuracy and cost
-    with intervals.
+    share a row), is_in_use (that of the parameters); asked_about (share), accuracy and cost with intervals.
     """
     own, rows = stage.params.policy.human.clarify_accuracy, []
     tau = stage.params.policy.critical_floor
@@ -154,11 +147,10 @@ def _believed(evidence: Evidence, tuning: Evidence, people: People) -> dict[str,
 
 
 def belief_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evidence, people: People) -> pd.DataFrame:
-    """Thresholds tuned for people as they are believed to be, then answered by people as they are.
+    """Thresholds tuned for people as they are believed to be, then answered by people as they are: promised (cost on
+    test if the belief were true), delivered (with real people), regret (over having known, paired), with intervals.
 
-    Returns believed, threshold to act alone, threshold to ask, promised (cost on test if the belief were true),
-    delivered (with real people), regret (delivered minus the cost of having known, paired), with intervals. Numbers
-    `policy.test.cost_promised`, `.cost_delivered` and `.regret` of the belief in people who never err.
+    Numbers `policy.test.cost_promised`, `.cost_delivered` and `.regret` of the belief in people who never err.
     """
     tau = stage.params.policy.critical_floor
     expected = [_believed(evidence, tuning, people) for evidence in (tuning, test)]
@@ -176,19 +168,16 @@ def belief_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
         costs = {column: getattr(found, column) for column in ("promised", "delivered", "regret")}
         for column, cost in costs.items() if name == PERFECT else ():
             short = column if column == "regret" else f"cost_{column}"
-            stage.numbers[f"policy.test.{short}"] = stored_number(
-                cost, study.draws, n=len(test), split=test.split, unit="min"
-            )
+            number = stored_number(cost, study.draws, n=len(test), split=test.split, unit="min")
+            stage.numbers[f"policy.test.{short}"] = number
         thresholds = {"threshold to act alone": found.believed.t_auto, "threshold to ask": found.believed.t_clarify}
         rows.append({"a person is believed": name, **thresholds} | bounded(costs))
     return pd.DataFrame(rows)
 
 
 def deferral_curves(tuning: Evidence, test: Evidence, people: People, draws: Resampler) -> dict[str, pd.DataFrame]:
-    """Accuracy of all answers if the least trusted share of the pairs is handed over, by what people are like.
-
-    Returns share, accuracy, low and high over groups. Pairs of equal score go by their ids. Where every pair is handed
-    to people who are alike, no interval is defined.
+    """Accuracy of all answers if the least trusted share of the pairs (of equal score by ids) is handed over, by what
+    people are like: share, accuracy, low and high over groups.
     """
     places = np.arange(len(test))
     rank = np.empty_like(places)
@@ -220,10 +209,8 @@ def deferral_table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def readings_table(
     stage: Stage, study: PolicyStudy, test: Evidence, accuracies: tuple[float, ...] = (1.0, 0.95, 0.9)
 ) -> pd.DataFrame:
-    """The published degenerate policies and this one, read in the same ways; see `published_policy` for the columns.
-
-    What is published are counts; this policy's values have intervals. On data of the user's own no published run is
-    told of, and there are no rows. Number `policy.n_published`: rows of published runs.
+    """The published degenerate policies, of which counts are known, and this one, read in the same ways; see
+    `published_policy`. No rows on data of the user's own. Number `policy.n_published`: rows of published runs.
     """
     published = published_policy(accuracies)
     stage.number("policy.n_published", len(published) if is_told(stage) else 0, unit="count")
@@ -294,11 +281,9 @@ def panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def worth_of_asking(stage: Stage, study: PolicyStudy, split: str) -> None:
-    """Up to which price a question is worth asking, on the pairs of a split, which tune the policy.
-
-    Numbers, in minutes: `policy.price_asking_pays`, the largest price of a question at which the cheapest policy asks
-    about `WORTH_ASKING` of the tuning pairs (`policy.asking_share`), NaN if there is none: the share falls with the
-    price, since the least cost is concave in it. Where one fact of two classes is asked, `policy.worth_refutes` and
+    """Numbers, in minutes: `policy.price_asking_pays`, the largest price of a question at which the cheapest policy
+    asks about `WORTH_ASKING` of the tuning pairs (`policy.asking_share`), NaN if there is none: the share falls with
+    the price, since the least cost is concave in it. Where one fact of two classes is asked, `policy.worth_refutes` and
     `.worth_proves`: the share that it settles times the price of a person.
     """
     tau, step = stage.params.policy.critical_floor, study.costs.human / _STEPS

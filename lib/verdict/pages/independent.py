@@ -51,10 +51,9 @@ def read_tables(stage: Stage, kept: Selection) -> dict[str, pd.DataFrame]:
 def scores_by_split(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Accuracy and macro-F1 of each split, beside guessing and beside test.
 
-    Returns split, n; with intervals accuracy, guessing (accuracy of always giving the split's most frequent class),
-    gain_over_guessing (the first minus the second, paired), macro_f1, accuracy_change and macro_f1_change (the split
-    minus test, which are resampled independently). The same stand as numbers `<split>.<name>` of every independent
-    split, with `.n_pairs` and `.n_images`; they are not defined where it is absent.
+    Returns split, n; with intervals accuracy, guessing (always the split's most frequent class), gain_over_guessing
+    (paired), macro_f1, accuracy_change and macro_f1_change (minus test, resampled independently). Numbers
+    `<split>.<name>`, `.n_pairs` and `.n_images` of independent splits, not defined where one is absent.
     """
     rows, of_test = [], {}
     for split, table in tables.items():
@@ -90,9 +89,8 @@ def _answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, Statistic]:
 
 
 def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Accuracy by family of statements and split: family, n, value, low, high, split, label, group; by family.
-
-    Splits that are half new are left out. Data without families has none; their number is `independent.n_families`.
+    """Accuracy by family of statements and split, but for those that are half new: family, n, value, low, high, split,
+    label, group; by family. Number `independent.n_families`.
     """
     tables = {split: table for split, table in tables.items() if split not in HALF_NEW_SPLITS}
     pairs = stage.pairs(*tables)
@@ -106,10 +104,8 @@ def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def hand_written(stage: Stage, tables: Mapping[str, pd.DataFrame], temperature: float) -> pd.DataFrame:
-    """Every hand-written sentence with the model's answer.
-
-    Returns image (number from 1), image_id, hypothesis, label, answer, prob (calibrated, of the answer), is_right; no
-    rows if there is no hand-written set.
+    """Every hand-written sentence, if there is any, with the model's answer: image (number from 1), image_id,
+    hypothesis, label, answer, prob (calibrated, of the answer), is_right.
     """
     columns = ["image", "image_id", "hypothesis", "label", "answer", "prob", "is_right"]
     if Split.INDEPENDENT_HAND not in tables:
@@ -150,10 +146,10 @@ def decisions_by_split(
 ) -> pd.DataFrame:
     """What the policy does on each split.
 
-    Returns split, n; auto, clarify, human (shares); auto_error (error rate of what went out alone; NaN if nothing did),
-    error (of all final answers, expected over people), cost, always_auto, always_human (means), gain (cost of always
-    asking a person minus the policy's, paired) and room (gain and a twentieth of always asking), with intervals.
-    Numbers `<split>.auto_share`, `.auto_error`, `.policy_cost`, `.policy_gain`, `.policy_room` of independent splits.
+    Returns split, n; auto, clarify, human (shares); auto_error (of what went out alone), error (of all final answers,
+    expected over people), cost, always_auto, always_human (means), gain (over always asking, paired) and room (gain and
+    `DEARER` of always asking), with intervals. Numbers `<split>.auto_share`, `.auto_error`, `.policy_cost`,
+    `.policy_gain`, `.policy_room` of independent splits.
     """
     rows = []
     for split, found in evidence.items():
@@ -212,10 +208,8 @@ HALVES: Mapping[Split, tuple[str, str]] = MappingProxyType(
 
 
 def cell_table(tables: Mapping[str, pd.DataFrame], sources: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The four cells side by side: images, sentences, n, and each value of `sources` with its interval.
-
-    `tables`: prediction tables by split; `sources`: the table of one row a split that a value stands in, by its name.
-    No rows where a cell is missing.
+    """The four cells side by side: images, sentences, n, and each value of `sources` with its interval, which are
+    tables of one row a split by the value's name. No rows where a cell is missing.
     """
     if not set(HALVES) <= set(tables):
         return pd.DataFrame()
@@ -230,18 +224,14 @@ def cell_table(tables: Mapping[str, pd.DataFrame], sources: Mapping[str, pd.Data
 
 
 def store_contrasts(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> None:
-    """What the two halves do to accuracy, where there are all cells.
-
-    Numbers `independent.images_minus_sentences`: accuracy with new images alone minus that with new sentences alone;
-    `independent.interaction`: by how much both lose less (above zero) or more (below) than the two losses together.
+    """Where there are all cells, numbers `independent.images_minus_sentences`: accuracy with new images alone minus
+    that with new sentences alone; `.interaction`: by how much both lose less (above zero) than the two losses together.
     """
     if not set(HALVES) <= set(tables):
         return
     value, drawn = {}, {}
     for split in HALVES:
-        table = tables[split]
-        hit = (DecisionRule().decide(logits_of(table)) == table["y_true"].to_numpy()).astype(float)
-        draws = stage.resampler(table["group_id"])
+        hit, draws = _answers(tables[split])[0], stage.resampler(tables[split]["group_id"])
         value[split], drawn[split] = hit.mean(), draws.replicates(partial(weighted_mean, hit))
     old, images, sentences, both = HALVES
     signs = {
@@ -250,10 +240,8 @@ def store_contrasts(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> None:
     }
     for name, sign in signs.items():
         mean, replicates = (sum(by * of[split] for split, by in sign.items()) for of in (value, drawn))
-        found = draws.around(float(mean), np.asarray(replicates))
-        stage.numbers[f"independent.{name}"] = found.number(
-            n=sum(len(tables[split]) for split in sign), split=Split.INDEPENDENT, unit=POINTS
-        )
+        n, found = sum(len(tables[split]) for split in sign), draws.around(float(mean), np.asarray(replicates))
+        store(stage, "independent", {name: found}, {name: POINTS}, n=n, split=Split.INDEPENDENT)
 
 
 # So far off, up or down, an estimate is still of use.
@@ -272,8 +260,7 @@ def mean_of(values: np.ndarray, rows: slice) -> Statistic:
 def thresholded(known: np.ndarray, is_wrong: np.ndarray, new: np.ndarray) -> Statistic:
     """Share of new confidences (m,) from the threshold on below which as many of the known (n,) lie as are wrong.
 
-    A function of the weights of known and new rows, in this order. Garg et al. (2022), Leveraging unlabeled data to
-    predict out-of-distribution performance, ICLR, equations 1 and 2.
+    Garg et al. (2022), Leveraging unlabeled data to predict out-of-distribution performance, ICLR, equations 1 and 2.
     """
     by_known, by_new = np.argsort(known, kind="stable"), np.argsort(new, kind="stable")
     thresholds, ordered = np.append(known[by_known], np.inf), new[by_new]
@@ -293,13 +280,13 @@ def thresholded(known: np.ndarray, is_wrong: np.ndarray, new: np.ndarray) -> Sta
 def forecasts(
     stage: Stage, tables: Mapping[str, pd.DataFrame], calibrated: Calibrated, kept: Selection
 ) -> pd.DataFrame:
-    """Estimates of accuracy without labels, by split: method, estimate, truth and error (their difference).
+    """Estimates of accuracy without labels, by split: method, estimate, truth and error (their difference), and
+    verdict: whether the error is shown to be beyond `MARGIN` ("off"), within it ("near"), or neither.
 
     None can be right for every shift: the same inputs admit other labels. Each assumes something that held on calib.
-    The agreement of seeds estimates the accuracy of a mean seed, and is judged by it; the others that of the kept
-    model. `verdict`: whether the error is shown to be beyond `MARGIN` ("off"), within it ("near"), or neither.
-    Intervals resample the groups of calib and of the split, estimate and truth together. Numbers of independent splits:
-    `<split>.forecast_<key>`, `.forecast_<key>_error`, `.n_forecasts`, `.n_forecasts_off`, `.n_forecasts_near`.
+    The agreement of seeds is judged by the accuracy of a mean seed. Intervals resample the groups of calib and of the
+    split together. Numbers of independent splits: `<split>.forecast_<key>`, `.forecast_<key>_error`, `.n_forecasts`,
+    `.n_forecasts_off`, `.n_forecasts_near`.
 
     Guillory et al. (2021), Predicting with confidence on unseen distributions, ICCV, section 3.2 (without regression);
     Jiang et al. (2022), Assessing generalization of SGD via disagreement, ICLR, section 3; `thresholded`.
@@ -333,7 +320,8 @@ def _statistics(
 ) -> dict[str, tuple[Statistic, Statistic]]:
     """Estimate and truth by method, as functions of the weights of known and new rows, in this order."""
     first, rest = slice(0, len(known)), slice(len(known), None)
-    (sure, hit), (sure_new, hit_new) = (_confidence(table, temperature) for table in (known, new))
+    hit, hit_new = (_answers(table)[0] for table in (known, new))
+    sure, sure_new = (softmax(logits_of(table) / temperature).max(axis=1) for table in (known, new))
     mean, truth = mean_of(sure_new, rest), mean_of(hit_new, rest)
     gap = mean_of(hit - sure, first)
     found = {
@@ -347,13 +335,6 @@ def _statistics(
         right = np.mean([one == new["y_true"].to_numpy() for one in answers], axis=0)
         found[SEEDS] = (mean_of(alike, rest), mean_of(right, rest))
     return found
-
-
-def _confidence(table: pd.DataFrame, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """Calibrated probability of each answer, and whether it is right, (n,) each."""
-    logits = logits_of(table)
-    hit = DecisionRule().decide(logits) == table["y_true"].to_numpy()
-    return softmax(logits / temperature).max(axis=1), hit.astype(float)
 
 
 def judged(error: Interval, margin: float = MARGIN) -> str:
@@ -379,15 +360,14 @@ def label_curve(stage: Stage, evidence: Evidence | None, people: People, costs: 
     """Labelled groups of a foreign set, against what may then go out alone of the rest, and what that costs.
 
     Groups are drawn `N_DRAWS` times. Of each draw the share that orders thresholds on calib orders them here, the
-    others test the promise, and all of them choose the cheapest thresholds that keep it; score and temperature stay.
-    Each pair is judged by the draws that did not buy its label; intervals are over groups, the draws as they are.
+    others test the promise, and all choose the cheapest thresholds that keep it; score and temperature stay. Each pair
+    is judged by the draws that did not buy its label; intervals are over groups, the draws as they are.
 
     Returns groups, labels (mean number of pairs); kept (share of draws in which a threshold keeps the promise), broken
-    (share in which what goes out alone of the rest is more often wrong than is promised); coverage, auto_error, cost
-    and saved (against always asking), with intervals; pays_after: cases until labels at a person's price have paid,
-    infinite where nothing is saved. No rows without such a set or a promise, or for too few groups. Numbers
-    `<split>.bought.<column>` of the least number of groups that suffices in `POWER` of the draws, or else of the
-    largest, and `.is_enough`.
+    (share in which the rest that goes out alone breaks it); coverage, auto_error, cost and saved (against always
+    asking), with intervals; pays_after: cases until labels at a person's price have paid. No rows without such a set or
+    a promise, or for too few groups. Numbers `<split>.bought.<column>` of the least number of groups that suffices in
+    `POWER` of the draws, or else of the largest, and `.is_enough`.
     """
     settings = stage.params.policy
     if settings.guarantee is None or evidence is None:
@@ -415,8 +395,8 @@ def label_curve(stage: Stage, evidence: Evidence | None, people: People, costs: 
 
 
 def _after(stage: Stage, case: Case, known: Known, orders: np.ndarray, tests: np.ndarray) -> tuple[bool, np.ndarray]:
-    """Whether a threshold keeps the promise, and of each pair (4, n): judged, alone, alone and wrong, cost; those that
-    were bought have zeros.
+    """Whether a threshold keeps the promise, and of each pair (4, n): judged, alone, alone and wrong, cost; 0 if
+    bought.
     """
     bought = orders | tests
     promised = keep_promise(known.take(orders), known.take(tests), promise_of(stage))

@@ -35,12 +35,8 @@ N_FILL_IMAGES = 256
 
 
 def observe(model: KeptModel, pairs: pd.DataFrame) -> dict[str, np.ndarray]:
-    """States of the fusion head for pairs, from stored features, in inference mode and in the order of the pairs.
-
-    Returns
-    -------
-    dict of float32 arrays, by name (`model.STATES`)
-        `attention` (n, heads, n_tokens), `logit` (n,) in float64, others (n, width).
+    """States of the fusion head for pairs, from stored features, in inference mode and in the order of the pairs: by
+    name (`model.STATES`) `attention` (n, heads, n_tokens), `logit` (n,) in float64, others (n, width).
     """
     states = model.outputs(model.watcher, pairs)
     flat = {name: states[name].reshape(len(pairs), -1) for name in STATES}
@@ -78,12 +74,7 @@ def delete_patches(
 ) -> Deletion:
     """Mask patches in several orders, encode each masked image anew, and let the network answer.
 
-    Parameters
-    ----------
-    weights : (n, n_patches)
-        Attention to patches, averaged over heads.
-    fill : (H, W, 3) uint8
-        What stands where a patch is masked.
+    `weights` (n, n_patches): attention, averaged over heads; `fill` uint8 (H, W, 3) stands where a patch is masked.
     """
     images = model.pictures(pairs["image_id"])
     counts = patch_counts(stage.params.interpret.mask_shares, weights.shape[1])
@@ -109,10 +100,9 @@ def labelled_layers(
 
 
 def draw_examples(model: KeptModel, table: pd.DataFrame, pairs: pd.DataFrame, attention: np.ndarray) -> dict[str, list]:
-    """Pictures, patch weights by head and titles of a few pairs chosen by rule (`attention.example_pairs`).
+    """Pictures, patch weights by head and titles of `attention.example_pairs`, as `plots.draw_attention` takes them.
 
-    Prediction table, pair table and attention (n, heads, n_tokens) are of the same pairs, row by row. Returns the
-    arguments of `plots.draw_attention`: images, maps (heads, rows, columns), shares (heads,), titles.
+    Prediction table, pair table and attention (n, heads, n_tokens) are of the same pairs, row by row.
     """
     chosen = example_pairs(table)
     share, patches = split_tokens(attention[chosen["row"]], model.grid[0] * model.grid[1])

@@ -13,8 +13,9 @@ from verdict.base.labels import INDEPENDENT_SPLITS, Split
 from verdict.base.numbers import EXACT, SETTING, Number
 from verdict.decide.foreign import batch_p_value, compare_batch
 from verdict.pages.deferral import Calibrated, Strangeness, strangeness
+from verdict.pages.tables import NOTHING, SHARE, bounded
 from verdict.stats.ranking import auroc
-from verdict.stats.uncertainty import Interval, with_bounds
+from verdict.stats.uncertainty import with_bounds
 from verdict.workflow.stage import Stage
 
 N_HALVES, N_BATCHES = 1000, 200
@@ -33,19 +34,17 @@ def study_splits(stage: Stage, tables: Mapping[str, pd.DataFrame], calibrated: C
 def pair_table(stage: Stage, tables: Mapping[str, pd.DataFrame], found: Mapping[str, Strangeness]) -> pd.DataFrame:
     """Pairs that are called foreign: split, n; flagged (share) and auroc (distance against test's), with intervals.
 
-    No rows where no features are stored. Numbers `foreign.rate_pair`, `foreign.n_halves` (image and hypothesis have a
-    distance each, or a case has one), `<split>.foreign_share` and, but for test, `<split>.foreign_auroc`; both splits'
-    groups are resampled, which share nothing.
+    No rows where no features are stored. Numbers `foreign.rate_pair`, `.n_halves` (image and hypothesis have a distance
+    each, or a case has one), `<split>.foreign_share` and, but for test, `.foreign_auroc`.
     """
-    has_distance = any(one.pairs is not None for one in found.values())
-    if has_distance:
-        stage.number("foreign.rate_pair", stage.params.policy.foreign.pair, unit="%", kind=SETTING)
-        stage.number("foreign.n_halves", 1 if stage.given else 2, unit="count")
+    if not any(one.pairs is not None for one in found.values()):
+        return pd.DataFrame()
+    stage.number("foreign.rate_pair", stage.params.policy.foreign.pair, unit="%", kind=SETTING)
+    stage.number("foreign.n_halves", 1 if stage.given else 2, unit="count")
     rows, of_test = [], found.get(Split.TEST)
-    for split, one in found.items() if has_distance else ():
-        table, shared = tables[split], {"n": len(tables[split]), "split": split}
-        flagged = stage.resampler(table["group_id"]).mean(one.pairs <= stage.params.policy.foreign.pair, span=(0, 1))
-        ranked = Interval(*[math.nan] * 3)
+    for split, one in found.items():
+        table, shared, ranked = tables[split], {"n": len(tables[split]), "split": split}, NOTHING
+        flagged = stage.resampler(table["group_id"]).mean(one.pairs <= stage.params.policy.foreign.pair, span=SHARE)
         if split != Split.TEST and of_test is not None:
             groups = np.concatenate([tables[Split.TEST]["group_id"], table["group_id"]])
             is_new = np.repeat([False, True], [len(of_test.distance), len(table)])
@@ -53,7 +52,7 @@ def pair_table(stage: Stage, tables: Mapping[str, pd.DataFrame], found: Mapping[
             ranked = stage.resampler(groups).interval(statistic)
             stage.numbers[f"{split}.foreign_auroc"] = ranked.number(**shared)
         stage.numbers[f"{split}.foreign_share"] = flagged.number(unit="%", **shared)
-        rows.append({**shared} | with_bounds("flagged", flagged) | with_bounds("auroc", ranked))
+        rows.append(shared | bounded({"flagged": flagged, "auroc": ranked}))
     return pd.DataFrame(rows)
 
 
@@ -76,48 +75,39 @@ def batch_table(stage: Stage, found: Mapping[str, Strangeness]) -> pd.DataFrame:
 
 
 def false_alarms(stage: Stage, found: Mapping[str, Strangeness]) -> None:
-    """Number `test.batch_alarms`: share of `.batch_alarms_n` halves of test, drawn by seed, that are called foreign.
-
-    It is exact for these draws, and of one sample: how a new sample fares is what the level says.
+    """Number `test.batch_alarms`: share of `.batch_alarms_n` halves of test, drawn by seed, that are called foreign;
+    exact for these draws: how a new sample fares is what the level says.
     """
-    if Split.TEST not in found:
-        return
-    own, rng, level = found[Split.TEST], stage.rng("foreign.halves"), stage.params.policy.foreign.batch
-    n, n_halves = len(next(iter(own.watched.values()))), _affordable(N_HALVES, own)
-    alarms = [_p_of(own, rng.permutation(n)[: max(n // 2, 1)]) <= level for _ in range(n_halves)]
-    stage.number("test.batch_alarms_n", n_halves, unit="count", split=Split.TEST)
-    stage.number("test.batch_alarms", float(np.mean(alarms)), n=n_halves, split=Split.TEST, unit="%", kind=EXACT)
+    if (own := found.get(Split.TEST)) is not None:
+        n_half = max(len(next(iter(own.watched.values()))) // 2, 1)
+        alarms = _called(stage, own, n_half, N_HALVES, stage.rng("foreign.halves"))
+        stage.number("test.batch_alarms_n", len(alarms), unit="count", split=Split.TEST)
+        stage.number("test.batch_alarms", alarms.mean(), n=len(alarms), split=Split.TEST, unit="%", kind=EXACT)
 
 
 def power_table(stage: Stage, tables: Mapping[str, pd.DataFrame], found: Mapping[str, Strangeness]) -> pd.DataFrame:
-    """How often so few foreign rows are noticed: split, rows, groups; noticed (share of batches), with its interval.
-
-    Batches are whole groups drawn by seed; one row of each is compared. A split with fewer rows is left out. Numbers
-    `<split>.noticed_<rows>`.
+    """How often so few foreign rows are noticed: split, rows, groups; noticed (share of batches of whole groups drawn
+    by seed), with its interval. A split with fewer rows is left out. Numbers `<split>.noticed_<rows>`.
     """
     rows = []
     for split, one in found.items():
-        if split not in INDEPENDENT_SPLITS:
-            continue
         n_groups = len(next(iter(one.watched.values())))
-        for n in BATCH_ROWS:
+        for n in BATCH_ROWS if split in INDEPENDENT_SPLITS else ():
             drawn = max(round(n * n_groups / len(tables[split])), 1)
-            if drawn > n_groups:
-                continue
-            rng = stage.rng("foreign.batches", split, n)
-            level, n_batches = stage.params.policy.foreign.batch, _affordable(N_BATCHES, one)
-            hit = [_p_of(one, rng.permutation(n_groups)[:drawn]) <= level for _ in range(n_batches)]
-            share = stage.resampler(np.arange(n_batches)).mean(np.array(hit), span=(0, 1))
-            rows.append({"split": split, "rows": n, "groups": drawn} | with_bounds("noticed", share))
-            stage.numbers[f"{split}.noticed_{n}"] = share.number(n=n_batches, split=split, unit="%")
+            if drawn <= n_groups:
+                hit = _called(stage, one, drawn, N_BATCHES, stage.rng("foreign.batches", split, n))
+                share = stage.resampler(np.arange(len(hit))).mean(hit, span=SHARE)
+                rows.append({"split": split, "rows": n, "groups": drawn} | with_bounds("noticed", share))
+                stage.numbers[f"{split}.noticed_{n}"] = share.number(n=len(hit), split=split, unit="%")
     return pd.DataFrame(rows)
 
 
-def _affordable(n_draws: int, one: Strangeness) -> int:
-    """How many of the draws are made, at least `FEWEST`."""
+def _called(stage: Stage, one: Strangeness, n: int, n_draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Whether n rows at a time, drawn so often or as often as can be afforded, are called foreign."""
+    level, watched = stage.params.policy.foreign.batch, one.watched.items()
     n_values = sum(len(column) + PER_TEST / 2 for column in (*one.watched.values(), *one.known.values()))
-    return min(n_draws, max(int(MOST_VALUES / n_values), FEWEST))
-
-
-def _p_of(one: Strangeness, rows: np.ndarray) -> float:
-    return batch_p_value(one.known, {name: column[rows] for name, column in one.watched.items()})
+    found, n_rows = [], len(next(iter(one.watched.values())))
+    for _ in range(min(n_draws, max(int(MOST_VALUES / n_values), FEWEST))):
+        rows = rng.permutation(n_rows)[:n]
+        found.append(batch_p_value(one.known, {name: column[rows] for name, column in watched}) <= level)
+    return np.array(found)

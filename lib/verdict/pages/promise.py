@@ -17,7 +17,8 @@ from verdict.model.selection import Selection
 from verdict.pages.calibration import FOR_TEMPERATURE
 from verdict.pages.decisions import PolicyStudy
 from verdict.pages.deferral import Calibrated, Evidence, gather
-from verdict.stats.uncertainty import Interval, Resampler, Statistic, Weights, with_bounds
+from verdict.pages.tables import NOTHING, SHARE, bounded, store_counts
+from verdict.stats.uncertainty import Resampler, Statistic, Weights
 from verdict.stats.weighted import ratio, weighted_mean
 from verdict.workflow.stage import Stage
 
@@ -63,8 +64,8 @@ def bind(stage: Stage, tuning: Evidence, parts: tuple[Known, Known]) -> Evidence
     for name in ("error", "confidence"):
         stage.number(f"policy.promise.{name}", getattr(settings, name), unit="%", kind=SETTING)
     counts = {"n_limits": len(settings.error_by_class), "n_kept": len(found.thresholds), "n_tested": len(found.tested)}
-    for name, count in (counts | {"n_rows": found.n_rows, "n_groups": found.n_groups}).items():
-        stage.number(f"policy.promise.{name}", count, unit="count", split=Split.CALIB)
+    counts |= {"n_rows": found.n_rows, "n_groups": found.n_groups}
+    store_counts(stage, "policy.promise", counts, split=Split.CALIB)
     stage.number("policy.promise.is_by_group", found.method == BETTING, kind=EXACT)
     return replace(tuning, promised=found)
 
@@ -72,9 +73,9 @@ def bind(stage: Stage, tuning: Evidence, parts: tuple[Known, Known]) -> Evidence
 def judge_on_test(stage: Stage, study: PolicyStudy) -> pd.DataFrame:
     """The promise beside the automatic error on test, and what it costs: quantity, value.
 
-    Numbers `policy.test.promise_excess`: how far the lower bound of that error is above the promise, zero or less if it
-    is not shown broken, not defined where nothing goes out alone, or nothing is promised; `policy.test.given_up`: the
-    share of what the same policy without the promise saves against always asking a person that the promise takes away.
+    Numbers `policy.test.promise_excess`: how far the lower bound of that error is above the promise (not defined where
+    nothing goes out alone, or nothing is promised); `.given_up`: the share of what the same policy without the promise
+    saves against always asking that the promise takes away.
     """
     settings, error = stage.params.policy.guarantee, stage.numbers["policy.test.auto_error"]
     is_defined = settings is not None and error.low is not None
@@ -104,11 +105,8 @@ def _given_up(study: PolicyStudy) -> Statistic:
 
 
 def level_table(stage: Stage, parts: tuple[Known, Known], test: Evidence, draws: Resampler) -> pd.DataFrame:
-    """What could be promised, by error rate: thresholds that keep a promise, beside those that only seem to.
-
-    Returns error (promised), rule; coverage and auto_error on test, with intervals: of the least strict threshold that
-    `keep_promise` lets pass, or of the one that lets out most of the rows that test it with an estimated error within
-    the limit.
+    """What could be promised, by error rate: error, rule; coverage and auto_error on test, with intervals, of the least
+    strict threshold that `keep_promise` lets pass, or that only seems to keep it by its estimate.
     """
     confidence = _confidence(stage)
     new, rows = known_of(test), []
@@ -117,20 +115,19 @@ def level_table(stage: Stage, parts: tuple[Known, Known], test: Evidence, draws:
         seeming = [threshold for threshold, rate, _ in _estimates(parts[1]) if rate <= error]
         for rule, passed in ((KEPT, found.thresholds), (ESTIMATED, seeming)):
             alone = new.let_out >= min(passed, default=ABOVE_ALL)
-            row: dict[str, object] = {"error": error, "rule": rule}
-            row |= with_bounds("coverage", draws.mean(alone, span=(0, 1)))
-            wrong = draws.of(alone).mean(new.is_wrong[alone], span=(0, 1)) if alone.any() else Interval(*[math.nan] * 3)
-            rows.append(row | with_bounds("auto_error", wrong))
+            wrong = draws.of(alone).mean(new.is_wrong[alone], span=SHARE) if alone.any() else NOTHING
+            found = {"coverage": draws.mean(alone, span=SHARE), "auto_error": wrong}
+            rows.append({"error": error, "rule": rule} | bounded(found))
     return pd.DataFrame(rows)
 
 
 def plan_table(stage: Stage, parts: tuple[Known, Known]) -> pd.DataFrame:
     """How many groups the promise needs, or one of each level where none is made, before any data and after these.
 
-    Returns error (promised), plan; error_rate, coverage, alike (what is assumed, or estimated: correlation of errors
-    within a group); groups (that test it, for four chances in five), more (than there are). Before: half of the pairs
-    go out alone, half as often wrong as is promised, alike or not. After: nine tenths of what could go out if the
-    estimates were the truth. Numbers `policy.promise.n_needed` and `.n_more` of the promise that is made.
+    Returns error (promised), plan; error_rate, coverage, alike (assumed, or estimated: correlation of errors within a
+    group); groups (that test it, for four chances in five), more (than there are). Before: half of the pairs go out
+    alone, half as often wrong as is promised. After: `OF_ATTAINABLE` of what could go out if the estimates were the
+    truth. Numbers `policy.promise.n_needed` and `.n_more` of the promise that is made.
     """
     settings, second = stage.params.policy.guarantee, parts[1]
     confidence = _confidence(stage)

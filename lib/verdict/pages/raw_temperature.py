@@ -43,10 +43,8 @@ def is_told(stage: Stage) -> bool:
 def clip_like_cosines(
     n: int, n_classes: int, *, rng: np.random.Generator, lead: float = 0.052, noise: float = 0.02
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Simulated cosines of images and class prompts: around 0.2, all within a few hundredths of each other.
-
-    `n`, `n_classes`: images and classes; `rng`: source of randomness; `lead`: how much the true class's cosine is
-    higher on average; `noise`: standard deviation of a cosine. Returns `cosines` (n, n_classes); `y_true` (n,).
+    """Simulated cosines (n, n_classes) of images and class prompts, and true classes (n,): around 0.2, all within a few
+    hundredths, of standard deviation `noise`, that of the true class higher by `lead`.
     """
     y_true = rng.integers(n_classes, size=n)
     cosines = 0.2 + noise * rng.standard_normal((n, n_classes))
@@ -57,15 +55,12 @@ def clip_like_cosines(
 def raw_temperature_path(
     scores: ArrayLike, y_true: ArrayLike, *, start: float = 1.0, max_steps: int = 50
 ) -> pd.DataFrame:
-    """Every T that L-BFGS with unit steps visits when it moves T itself.
+    """Every T that L-BFGS with unit steps visits when it moves T itself: step, temperature, nll, slope.
 
     For one parameter L-BFGS is the secant method: the step is the slope times the last measured 1 / curvature. It
     measures only upward curvature; while the NLL curves downwards it steps by the bare slope. Rules of stopping are
-    those of PyTorch's optimiser without line search.
-
-    `scores` (n, n_classes): what was taken for logits; `y_true` (n,): class ids; `start`: first T; `max_steps`: most
-    steps. Returns columns step, temperature, nll, slope; the first row is the start. Nocedal and Wright (2006),
-    Numerical optimization, algorithm 7.5.
+    those of PyTorch's optimiser without line search. `scores` (n, n_classes): what was taken for logits. Nocedal and
+    Wright (2006), Numerical optimization, algorithm 7.5.
     """
     scores = np.asarray(scores, dtype=np.float64)
     y_true = check_labels(y_true, *scores.shape)
@@ -91,11 +86,10 @@ def raw_temperature_path(
 
 
 def published_failure(scores: ArrayLike, y_true: ArrayLike) -> pd.DataFrame:
-    """Four temperatures for the same scores: as released, moved raw, clamped, and fitted by its logarithm.
+    """Four temperatures for the same scores (n, n_classes): as released, moved raw, clamped, and fitted by its
+    logarithm.
 
-    `scores` (n, n_classes): cosines without their scale; any logits will do; `y_true` (n,): class ids. Returns columns
-    rule, temperature, nll, accuracy, mean_confidence, ece, share_to_human (largest probability below the gate of 0.6),
-    in the order above.
+    Returns rule, temperature, nll, accuracy, mean_confidence, ece, share_to_human (largest probability below `GATE`).
     """
     scores = np.asarray(scores, dtype=np.float64)
     moved = float(raw_temperature_path(scores, y_true)["temperature"].iloc[-1])
@@ -131,14 +125,14 @@ def store_failure(numbers: Numbers, failure: pd.DataFrame) -> None:
 
 
 def published_calibration() -> pd.DataFrame:
-    """Figures that the published run reports after calibration, and the arithmetic that gives them.
-
-    Returns columns figure, published, derived, why.
+    """Figures that the published run reports after calibration, and the arithmetic behind: figure, published, derived,
+    why.
     """
     right = 1 - N_ERRORS["published, T free"] / N_IMAGES
     rows = [
         ("accuracy at T = -590", 0.0003, right, "the answer is the least similar class"),
-        ("ECE at T = -590", 0.0997, plateau_ece(N_CLASSES, right), "every probability is 1 / 10: |1 / 10 - accuracy|"),
+        # The distance of two constants, which measures no calibration.
+        ("ECE at T = -590", 0.0997, abs(1 / N_CLASSES - right), "every probability is 1 / 10: |1 / 10 - accuracy|"),
         ("conformal threshold at T = -590", 0.1000, 1 / N_CLASSES, "every probability is 1 / 10"),
         ("NLL at T = -590", float("nan"), float(np.log(N_CLASSES)), "ln 10, that of guessing; at T = 1 it was lower"),
         ("clamped T", CLAMP[0], 1 / CLIP_SCALE, "the clamp happens to be 1 / the scale that the cosines lack"),
@@ -147,10 +141,9 @@ def published_calibration() -> pd.DataFrame:
 
 
 def published_policy(accuracies: Sequence[float] = (1.0, 0.95, 0.9)) -> pd.DataFrame:
-    """What the published policies would have shown, from their counts, with people of several accuracies.
-
-    Returns one row a run and reading ("all interventions" or "human branch"): policy, share, base_error, precision,
-    recall, lift (see `readings`), and the accuracy of what goes out if people are right so often.
+    """What the published policies would have shown, from their counts, a row for each run and reading: policy, share,
+    base_error, precision, recall, lift (see `readings`), and the accuracy of what goes out if people are right so
+    often.
     """
     rows = []
     for run, n_errors in N_ERRORS.items():
@@ -163,15 +156,6 @@ def published_policy(accuracies: Sequence[float] = (1.0, 0.95, 0.9)) -> pd.DataF
             scores = {name: float(one(None)) for name, one in readings(chosen, wrong).items()}
             rows.append({"policy": f"{run}, {reading}", **scores, **after})
     return pd.DataFrame(rows)
-
-
-def plateau_ece(n_classes: int, right_share: float) -> float:
-    """ECE where every probability is 1 / n_classes: the distance of two constants, which measures no calibration.
-
-    `n_classes`: number of classes; `right_share` in [0, 1]: accuracy; on the plateau of negative T that of the least
-    similar class.
-    """
-    return abs(1 / n_classes - right_share)
 
 
 def _loss_and_slope(scores: np.ndarray, y_true: np.ndarray, temperature: float) -> tuple[float, float]:

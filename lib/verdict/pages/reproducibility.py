@@ -89,9 +89,8 @@ def resources(table: pd.DataFrame) -> pd.DataFrame:
 def store(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
     """What the executions have in common: counted, and found.
 
-    Numbers `repro.n_executions` (this page included, as the index counts them), and of those before this page
-    `.n_outputs`, `.n_commits` and `.n_dirty` (both not defined where some are not known), `.n_parameter_sets` and
-    `.total_min`.
+    Numbers `repro.n_executions` (this page included), and of those before it `.n_outputs`, `.n_commits` and `.n_dirty`
+    (both not defined where some are not known), `.n_parameter_sets` and `.total_min`.
     """
     is_known = UNKNOWN not in set(table["commit"])
     counts = {
@@ -126,11 +125,8 @@ Answer = tuple[int, int, str]
 def variables(stage: Stage, records: list[Record]) -> pd.DataFrame:
     """Variables of reproducibility that records can answer: factor, variable, given, held, asked, answer.
 
-    `given` follows from the counts: yes where all that is asked for is held, no where nothing is, else partly. Of the
-    sixteen variables of the source, those that ask for words (problem, objective, method, questions, pseudocode) are
-    left to the reader.
-
-    Gundersen and Kjensmo (2018), State of the art: reproducibility in artificial intelligence, AAAI.
+    Of the sixteen of Gundersen and Kjensmo (2018), State of the art: reproducibility in artificial intelligence, AAAI,
+    those that ask for words (problem, objective, method, questions, pseudocode) are left to the reader.
     """
     rows = []
     for (factor, name), answer in VARIABLES.items():
@@ -232,9 +228,8 @@ VARIABLES: dict[tuple[str, str], Callable[[Stage, list[Record]], Answer]] = {
 
 
 def compare_again(stage: Stage, given: np.ndarray, stored: np.ndarray) -> pd.DataFrame:
-    """Logits of test that were computed or read again, (n, K), beside those that are stored: compared, found.
-
-    Numbers `repro.logit_difference` (largest, absolute), `repro.n_answers` and `repro.n_changed_answers`.
+    """Logits of test that were computed or read again, (n, K), beside those that are stored: compared, found. Numbers
+    `repro.logit_difference` (largest, absolute), `.n_answers` and `.n_changed_answers`.
     """
     shared = {"n": len(stored), "split": str(Split.TEST)}
     n_changed = (RAW.decide(given) != RAW.decide(stored)).sum()

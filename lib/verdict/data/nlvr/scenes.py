@@ -37,7 +37,7 @@ Scene = tuple[tuple[Item, ...], ...]
 
 
 def parse_scene(structure: Sequence[Sequence[Mapping[str, object]]]) -> Scene:
-    """Read a `structured_rep`; ValueError if it has not three boxes, or an item's colour, type or position is unknown."""
+    """Read a `structured_rep`; ValueError without three boxes, or for an item's unknown colour, type or position."""
     if not isinstance(structure, Sequence) or len(structure) != N_BOXES:
         raise ValueError(f"expected {N_BOXES} boxes in structured_rep")
     return tuple(tuple(_parse_item(item) for item in box) for box in structure)

@@ -101,7 +101,7 @@ def image_id(name: str) -> str:
 
 
 def find_columns(names: Sequence[str], path: Path) -> dict[str, str]:
-    """Which column of a file holds the image's name, the hypothesis and the label; ValueError lists the columns found."""
+    """Which column of a file holds the image's name, the hypothesis and the label; ValueError lists those found."""
     found = {}
     for ours, accepted in COLUMNS.items():
         hits = [name for alias in accepted for name in names if name.strip().casefold() == alias]

@@ -26,9 +26,8 @@ NUMBERED = {"all": "defect.leak", leaks.PAIR: "defect.leak_pair"}
 
 @dataclass(frozen=True)
 class ShortFits:
-    """Logits (n_judged,) on the same test pairs of three short fits of the fusion head, from the same start and seed.
-
-    Fitted without the defects, on test images as well (D03), and on pixels in the study's range (D04).
+    """Logits (n_judged,) on the same test pairs of three short fits of the fusion head, from the same start and seed:
+    without the defects, on test images as well (D03), and on pixels in the study's range (D04).
     """
 
     fits: leaks.Fits
@@ -40,14 +39,8 @@ class ShortFits:
 def short_fits(stage: Stage, judged: pd.DataFrame, *, n_images: int, share: float = leaks.PUBLISHED_SHARE) -> ShortFits:
     """Fit the fusion head three times on few images, from the warm-up's weights: clean, and with D03 and D04 on.
 
-    Parameters
-    ----------
-    judged : pair table
-        Pairs of test, as `leaks.draw_judged` gives them.
-    n_images : int
-        Groups of images of train and of val that are used, at most.
-    share : float
-        Of the judged pairs that leak into a fit.
+    `judged`: as `leaks.draw_judged` gives them; `n_images`: groups of train and of val, at most; `share` of the judged
+    pairs leaks into a fit.
     """
     rng = stage.rng("defects.fits")
     fits = leaks.make_fits(stage.pairs(Split.TRAIN), judged, n_images, share=share, rng=rng)
@@ -87,9 +80,8 @@ def _fit_and_answer(
 
 
 def leak_effects(stage: Stage, found: ShortFits, table: pd.DataFrame) -> pd.DataFrame:
-    """D03: macro-F1 of the clean and the leaking fit, on all test pairs and by what the leaking one has seen of them.
-
-    Numbers `defect.leak.…` over all pairs and `defect.leak_pair.…` over those that were seen with their label.
+    """D03: macro-F1 of the clean and the leaking fit by what the leaking one has seen of the test pairs: numbers
+    `defect.leak.…` over all pairs and `defect.leak_pair.…` over those that were seen with their label.
     """
     rows, test = rows_of(table, found.fits.judged), found.fits.judged
     seen = leaks.exposure(found.fits.leaked, test)
