@@ -7,7 +7,7 @@ import pytest
 from simulated_stage import make_stage
 from tiny_presets import SIZE, save_presets
 from verdict.base import paths
-from verdict.base.artifacts import write_json, write_run
+from verdict.base.artifacts import write_json, write_parquet, write_run
 from verdict.base.params import FitParams, TrialParams, load_params
 from verdict.data.images import ImageStore, write_array_store
 from verdict.model import fit, trials
@@ -137,7 +137,7 @@ def project(tmp_path_factory):
         ids = list(pd.unique(pairs["image_id"]))
         pixels = rng.integers(40, 216, (len(ids), *SIZE, 3)).astype(np.uint8)
         write_array_store(data.path("images"), {"all": (ids, pixels)})
-        data.save_table("pairs", pairs)
+        write_parquet(data.path("pairs.parquet"), pairs)
         finish(data)
         encode_all(params)
         warmup = open_at(params, "02_warmup")

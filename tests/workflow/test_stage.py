@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from empty_project import make_project
-from verdict.base.artifacts import StaleResultError, write_run, write_text
+from verdict.base.artifacts import StaleResultError, write_parquet, write_run, write_text
 from verdict.base.numbers import Number
 from verdict.base.params import load_params
 from verdict.workflow import stages
@@ -91,7 +91,7 @@ def test_given_predictions_have_distances_where_they_were_measured(root):
     """CLIP's answers, or saved logits: a file that the record does not name is no answer."""
     given = open_at("clip_answers", root)
     table = pd.DataFrame({"pair_id": list("abc"), "split": ["calib", "test", "calib"], "distance": [0.1, 0.2, 0.3]})
-    given.save_table("distances", table)
+    write_parquet(given.path("distances.parquet"), table)
     finish(given)
     assert open_at("08_policy-clip", root).answers(stages.DISTANCES, "calib") is None
     finish(given, ["distances.parquet"])

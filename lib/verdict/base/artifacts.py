@@ -39,10 +39,8 @@ class StaleResultError(RuntimeError):
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, buffering: int = -1) -> Iterator[BinaryIO]:
-    """A temporary file beside `path` to fill, flushed to disk and renamed at the end.
-
-    On failure nothing is left behind; an OSError of a full disk says the file, the bytes that were written and those
-    that are free.
+    """A temporary file beside `path` to fill, flushed to disk and renamed at the end; on failure nothing is left
+    behind, and an OSError of a full disk says the file, the bytes that were written and those that are free.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,9 +114,8 @@ def write_npy(path: Path, array: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def npy_rows(path: Path, n_rows: int) -> Iterator[Callable[[np.ndarray], None]]:
-    """What takes an array block by block, so that memory holds one block; atomic like `write_npy`.
-
-    ValueError if the blocks do not sum to `n_rows`, or differ in dtype or trailing shape.
+    """What takes an array block by block, so that memory holds one block; atomic like `write_npy`. ValueError if the
+    blocks do not sum to `n_rows`, or differ in dtype or trailing shape.
     """
     import numpy as np
 
@@ -200,9 +197,8 @@ def plain_environment() -> dict[str, str]:
 
 
 def git(*arguments: str) -> str | None:
-    """What git says of the project's own repository; None where it fails, or there is none.
-
-    A repository in which the project's folder is a part of something else is not the project's.
+    """What git says of the project's own repository, which does not hold its folder as a part of something else; None
+    where it fails, or there is none.
     """
 
     def ask(*question: str) -> str:
@@ -217,10 +213,8 @@ def git(*arguments: str) -> str | None:
 
 
 def commit() -> tuple[str, bool | None]:
-    """The commit of the project and whether the working tree differs from it, None where that is not known.
-
-    ("unknown", None) without a repository of the project's own, or where git does not answer. Measurements and copies
-    under `reports/` do not count: nothing is computed from them, and they are made one after the other.
+    """The commit of the project, or "unknown", and whether the working tree differs from it, None where that is not
+    known. Measurements and copies under `reports/` do not count: nothing is computed from them.
     """
     revision = git("rev-parse", "--verify", "HEAD")
     if not revision:
@@ -250,11 +244,11 @@ def relative(path: Path) -> str:
 def write_run(
     folder: Path, *, outputs: list[Path], inputs: list[Path], home: Path | None = None, **fields: Any
 ) -> Path:
-    """Write a stage's `run.json`: what went in, what came out (by SHA-256), and how.
+    """Write a stage's `run.json`: what went in, what came out (by SHA-256), and how; last, so that its presence says
+    that the stage is whole.
 
-    It is written last, so that its presence says that the stage is whole. Inputs that are `run.json` files stand for
-    all that they record. Outputs are recorded as lying in `home`, where the folder is going to be put. Fields are
-    further JSON-like entries: params, seed, device, elapsed_s …
+    Inputs that are `run.json` files stand for all that they record. Outputs are recorded as lying in `home`, where the
+    folder is going to be put. Fields are further JSON-like entries: params, seed, device, elapsed_s …
     """
     revision, dirty = commit()
     read = {relative(path): path for path in inputs}
@@ -281,10 +275,8 @@ def _stamp(path: Path) -> list[int]:
 
 
 def recorded_hash(name: str, record: Mapping[str, Any]) -> str:
-    """SHA-256 of a file that a record names, or "missing".
-
-    A file that has not been touched since it was recorded is not read again: gigabytes of features would be, in every
-    stage.
+    """SHA-256 of a file that a record names, or "missing"; one that has not been touched since it was recorded is not
+    read again: gigabytes of features would be, in every stage.
     """
     path = paths.ROOT / name
     if not path.is_file():
@@ -301,10 +293,8 @@ def _own_hash(record: Mapping[str, Any]) -> str:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """Read a stage's record.
-
-    FileNotFoundError if the stage has not been run; ValueError if the record is damaged or of another schema. A record
-    without a hash of itself is read as it stands.
+    """Read a stage's record; one without a hash of itself is read as it stands. FileNotFoundError if the stage has not
+    been run, ValueError if the record is damaged or of another schema.
     """
     path = Path(folder) / "run.json"
     if not path.is_file():
@@ -322,14 +312,12 @@ def check_record(record: Any, path: Path) -> dict[str, Any]:
 
 
 def verify_outputs(folder: Path, record: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Read a stage's record, unless it is given, and compare every output with the hash that it holds.
-
-    StaleResultError names an output that is missing or differs, and the way out.
+    """Read a stage's record, unless it is given, and compare every output with the hash that it holds; StaleResultError
+    names one that is missing or differs, and the way out.
     """
     record = read_run(folder) if record is None else record
     for name, expected in record["outputs"].items():
-        actual = recorded_hash(name, record)
-        if actual != expected:
+        if (actual := recorded_hash(name, record)) != expected:
             raise StaleResultError(
                 f"{name} does not match {relative(Path(folder) / 'run.json')} "
                 f"(expected {expected[:12]}, got {actual[:12]}): it was changed or damaged after it was written; "

@@ -31,9 +31,9 @@ class Number:
     """One measured quantity, with both bounds of its interval or neither.
 
     `unit` is "" for a plain ratio, "%" for a ratio shown as per cent, `POINTS` for a difference of such, "count", "s" …
-    `kind` is one of `KINDS`; found from bounds and unit where it is not given, "" where neither tells. The interval is
-    over the resamples that are not among `n_undefined`. ValueError for one bound, bounds out of order, or another kind.
-    `words` are those of a name that prose may use, see `named`: shown in place of the value.
+    `kind` is one of `KINDS`, found from bounds and unit where it is not given, "" where neither tells. The interval is
+    over the resamples that are not among `n_undefined`. `words` are shown in place of the value, see `named`.
+    ValueError for one bound, bounds out of order, or another kind.
     """
 
     value: float
@@ -181,10 +181,10 @@ def evaluate_claim(
     margin: float | None = None,
     exhibit: str = "",
 ) -> Claim:
-    """Compare a stored number, by its interval where it has one, with a bound.
+    """Compare a stored number (else a KeyError), by its interval where it has one, with a bound.
 
-    KeyError if the number is not stored. ValueError if the comparison is unknown, a margin is missing, not positive or
-    given to another comparison than `within`, or `excludes` is asked of a number that is no estimate.
+    ValueError if the comparison is unknown, a margin is missing, not positive or given to another comparison than
+    `within`, or `excludes` is asked of a number that is no estimate.
     """
     if comparison not in (*_COMPARISONS, WITHIN, EXCLUDES):
         raise ValueError(f"claim {id!r}: unknown comparison {comparison!r}")

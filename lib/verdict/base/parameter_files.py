@@ -64,10 +64,8 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a parameter file as plain values.
-
-    FileNotFoundError names the profiles that there are; ParamsError if it is too large, not UTF-8, not YAML, holds
-    tags, aliases or repeated keys, or is not a mapping.
+    """Read a parameter file as plain values. FileNotFoundError names the profiles that there are; ParamsError if it is
+    too large, not UTF-8, not YAML, holds tags, aliases or repeated keys, or is not a mapping.
     """
     if not path.is_file():
         known = paths.profiles(path.parent)

@@ -115,10 +115,8 @@ class NlvrParams(Archive):
 
 
 class CsvParams(Model):
-    """The user's own pairs: a CSV or JSONL table and a folder of images.
-
-    `labels` says what the table's words for the labels mean, where they are others than the names, yes and no, or true
-    and false.
+    """The user's own pairs: a CSV or JSONL table and a folder of images; `labels` says what the table's words for the
+    labels mean, where they are others than the names, yes and no, or true and false.
     """
 
     table: str
@@ -133,9 +131,8 @@ class CsvParams(Model):
 
 
 class A2Params(Model):
-    """The study's own set: JSON lines and a folder of images, inside `$VERDICT_DATA/a2` unless paths are whole.
-
-    `calib_fraction` of the images of the published train split calibrate; val and test keep the published recipe.
+    """The study's own set: JSON lines and a folder of images, inside `$VERDICT_DATA/a2` unless paths are whole;
+    `calib_fraction` of the images of the published train split calibrate.
     """
 
     table: str
@@ -163,11 +160,10 @@ class SnliVeParams(Model):
 
 
 class RecordedParams(Model):
-    """Saved logits of anybody's classifier: files (npz or CSV), not folders.
+    """Saved logits of anybody's classifier: files (npz or CSV), "" where there is none.
 
-    Paths are absolute, from `~` on, or below $VERDICT_DATA or the project. `val` calibrates, `test` judges,
-    `independent` is another distribution; "" where there is none. `human_counts` holds people's answers to the rows of
-    `test`; `group` names the array or column of the independent unit, "" where each row is one.
+    `val` calibrates, `test` judges, `independent` is another distribution. `human_counts` holds people's answers to the
+    rows of `test`; `group` names the array or column of the independent unit, "" where each row is one.
     """
 
     val: str
@@ -185,9 +181,8 @@ class RecordedParams(Model):
 
 
 class AskedParams(Model):
-    """The model that is asked for answers: `hub`, an id with its `revision` (a commit) or a folder, "" for none.
-
-    `{hypothesis}` in the prompt is the sentence; so many pairs are asked together as `batch` says.
+    """The model that is asked for answers, `batch` pairs together: `hub`, an id with its `revision` (a commit) or a
+    folder, "" for none. `{hypothesis}` in the prompt is the sentence.
     """
 
     hub: str
@@ -331,9 +326,9 @@ class AugmentedViewsParams(Model):
 class TrialParams(AugmentedViewsParams, FitParams):
     """One configuration of the search: what it starts from, what it trains, what it is shown, and how.
 
-    `image: blank` replaces every image's features by zeros: the hypothesis-only control. `text: blank` replaces every
-    hypothesis by the empty text: the image-only control. `oversample` says how often pairs of a bucket count: a value
-    of the pair table's `family`, or one of the ten semantic buckets of words where no family has that name.
+    Blank images are zero features (the hypothesis-only control), blank texts are empty (the image-only control).
+    `oversample` says how often pairs of a bucket count: a value of the pair table's `family`, or one of the ten
+    semantic buckets of words where no family has that name.
     """
 
     name: Name
@@ -354,8 +349,8 @@ class TrialParams(AugmentedViewsParams, FitParams):
 class PhotometricParams(Model):
     """How far a photometric view may lie from its image, whose values lie in [0, 1]; geometry is left alone.
 
-    Brightness is added, from -brightness to +brightness; contrast and saturation multiply, from the lowest to the
-    highest; hue turns by up to a share of the circle; Gaussian noise is added. All are drawn uniformly but the noise.
+    Brightness is added, either way; contrast and saturation multiply; hue turns by up to a share of the circle;
+    Gaussian noise is added. All are drawn uniformly but the noise.
     """
 
     brightness: Share
@@ -367,8 +362,7 @@ class PhotometricParams(Model):
 
 
 class SearchParams(AugmentedViewsParams):
-    """Configurations drawn at random, which become ordinary trials `<prefix>_01` on when parameters are loaded.
-
+    """Configurations drawn at random, which become ordinary trials `<prefix>_01` on when parameters are loaded;
     `learning_rate` and `text_blocks` replace these axes of the sound space.
     """
 
@@ -514,10 +508,8 @@ class FactParams(Model):
 
 
 class PolicyParams(Model):
-    """When the model may act alone; `questions` maps a yes/no question to the classes whose answer is yes.
-
-    Without a `guarantee` nothing is promised, without `foreign` nothing is compared with what is known, without `facts`
-    somebody who is asked about one of two classes judges the whole.
+    """When the model may act alone; `questions` maps a yes/no question to the classes whose answer is yes. Without
+    `facts` somebody who is asked about one of two classes judges the whole.
     """
 
     costs: CostParams
@@ -570,9 +562,8 @@ class DefectsParams(Model):
 
 
 class ClipFolderParams(Model):
-    """Somebody's own pictures: a folder for each class, or a CSV with image and label, and the folder it speaks of.
-
-    They are cut to squares of `image_px` a side; null is the side that the encoder sees.
+    """Somebody's own pictures: a folder for each class, or a CSV with image and label, and the folder it speaks of; cut
+    to squares of `image_px` a side, or as the encoder sees them.
     """
 
     images: str
@@ -631,10 +622,9 @@ class ClipParams(Model):
 class ClipRobustnessParams(Model):
     """How much the pages on robustness, shifts and tasks look at; pictures of the test split unless said otherwise.
 
-    `n_population` train pictures teach the small models that stand beside the encoder. The first `known_share` of the
-    classes are named by prompts where unknown ones are to be told apart; `temperatures` divide the cosines there.
-    `found_within` are distances, as shares of the picture's side, within which a point counts as found.
-    `assistant_answers` names an answer file, "" where there is none.
+    `n_population` train pictures teach the small models beside the encoder. The first `known_share` of the classes are
+    named by prompts where unknown ones are to be told apart; `temperatures` divide the cosines there. A point counts as
+    found within `found_within`, shares of the picture's side. `assistant_answers` names an answer file, or "".
     """
 
     n_images: AtLeastTwenty
@@ -676,10 +666,8 @@ class ConceptsParams(Model):
 
 
 class ClipPolicyParams(Model):
-    """What is asked of CLIP besides the class, and what people are asked about its pictures.
-
-    `questions` maps a yes/no question to the classes whose answer is yes; `question_prompts` gives a question two
-    sentences of its own, for yes and for no; the others are asked in `question_templates`.
+    """What is asked of CLIP besides the class, and of people about its pictures: `questions` as in `PolicyParams`;
+    `question_prompts` gives one two sentences of its own, for yes and for no, instead of `question_templates`.
     """
 
     questions: dict[str, tuple[str, ...]]
@@ -749,9 +737,7 @@ class Params(Model):
         return trials[name]
 
     def about_clip(self) -> Params:
-        """The same parameters for a page that judges CLIP's predictions: the same prices and floors, its own questions,
-        simulated people.
-        """
+        """The same parameters for a page that judges CLIP's predictions: its own questions, simulated people."""
         data, own = self.data.model_copy(update={"source": "clip"}), self.policy
         changed: dict[str, Any] = {name: getattr(self.clip_policy, name) for name in ("questions", "n_questions")}
         changed["costs"] = own.costs.model_copy(update={"error_of": {}})
@@ -777,9 +763,8 @@ class Params(Model):
 
 
 def validate(content: dict[str, Any], *, source: str) -> Params:
-    """Turn plain values into parameters; drawn configurations become trials after the listed ones.
-
-    ParamsError names every fault: its place, what was expected, what was found, the nearest valid key.
+    """Turn plain values into parameters; drawn configurations become trials after the listed ones. ParamsError names
+    every fault: its place, what was expected, what was found, the nearest valid key.
     """
     try:
         text = json.dumps(content, allow_nan=False)
@@ -864,9 +849,8 @@ def trial_difference(one: TrialParams, other: TrialParams) -> dict[str, tuple[An
 
 
 def non_default(params: Params, folder: Path | None = None) -> list[str]:
-    """Dotted names of the values in which a profile differs from the base.
-
-    Trials are compared by name: `training.trials.text1.epochs`. One of the base that the profile lacks is named whole.
+    """Dotted names of the values in which a profile differs from the base; trials are compared by name, and one that
+    the profile lacks is named whole: `training.trials.text1.epochs`.
     """
     base = flatten(load_params("base", folder).as_dict())
     here = flatten(params.as_dict())

@@ -62,9 +62,8 @@ def data_folders() -> list[Path]:
 
 
 def data_file(name: str, *, within: str = "") -> Path | None:
-    """A file that parameters name: absolute, from `~` on, or below one of `data_folders`; None where there is none.
-
-    `within` names a folder there in which it is looked for first.
+    """A file that parameters name: absolute, from `~` on, or below one of `data_folders`, in their folder `within`
+    first; None where there is none.
     """
     return next(filter(Path.is_file, _candidates(name, within)), None)
 

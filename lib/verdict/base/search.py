@@ -76,10 +76,10 @@ def configurations(
     learning_rate: tuple[float, float] | None = None,
     text_blocks: Sequence[int] | None = None,
 ) -> list[dict[str, float | int]]:
-    """Draw n configurations of a named space; a published one with the study's seed, 42, gives the study's.
+    """Draw n configurations of a named space, a published one by NumPy's legacy generator: seed 42 gives the study's.
 
-    A published space is drawn by NumPy's legacy generator, the sound one by its present one. `learning_rate` (lowest,
-    highest) and `text_blocks` replace these axes: networks that are not pretrained at large need larger rates.
+    `learning_rate` (lowest, highest) and `text_blocks` replace these axes: networks that are not pretrained at large
+    need larger rates.
     """
     space, rng = dict(SPACES[name][0]), np.random.RandomState(seed)
     if learning_rate is not None:

@@ -27,8 +27,8 @@ def is_embedded(file: str) -> bool:
 def read_embedded(shard: Path, rows: Sequence[int]) -> Iterator[tuple[int, bytes]]:
     """Encoded images of some rows (counted from 0) of a shard, in ascending order of the row, each row once.
 
-    Only row groups that hold a wanted row are read, one after the other. FileNotFoundError if there is no such shard;
-    ValueError names shard and row if it is damaged or has no such column or row, or a wanted row holds no bytes.
+    FileNotFoundError if there is no such shard; ValueError names shard and row if it is damaged or has no such column
+    or row, or a wanted row holds no bytes.
     """
     shard, wanted = Path(shard), np.unique(np.asarray(rows, dtype=np.int64))
     if not shard.is_file():

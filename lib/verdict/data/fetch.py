@@ -35,14 +35,9 @@ def download(url: str, *, sha256: str, path: Path, max_bytes: int = MAX_BYTES, t
     """Download a file (https, http or file) once.
 
     The content goes to `<path>.part`, which a later call continues; pooch compares its hash and renames it. A file that
-    is already there is compared, and nothing is downloaded. `timeout_s` is that of each wait for the server.
-
-    Raises
-    ------
-    ValueError
-        If no hash is given, the content has another one, or it is larger than `max_bytes`.
-    ConnectionError
-        If the server cannot be reached or stops early.
+    is already there is compared only. `timeout_s` is that of each wait for the server. ValueError if no hash is given,
+    the content has another one, or it is larger than `max_bytes`; ConnectionError if the server is not there or stops
+    early.
     """
     # Imported here: a report without downloads needs none of it.
     import pooch

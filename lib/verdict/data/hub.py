@@ -21,8 +21,7 @@ def check_preset(preset: str, revision: str, parameter: str = "preset", *, needs
     """Refuse a preset that is neither shipped, nor a folder, nor to be had from the hub.
 
     What is no hub id, or one without a revision, is a ValueError; what is neither stored nor reachable a
-    ConnectionError. No other model takes its place: what was asked for is what a page speaks of. Where weights are
-    needed they are safetensors, which cannot run code: a folder must hold them (else a ValueError).
+    ConnectionError. Where weights are needed a folder must hold safetensors, which cannot run code (else a ValueError).
     """
     if (folder := paths.preset_folder(preset)) is not None:
         if needs_weights and not ((folder / CONFIG).is_file() and any(folder.glob("*.safetensors"))):

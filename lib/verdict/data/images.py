@@ -38,10 +38,9 @@ _JPEG_FRAME = re.compile(rb"\xff[\xc0-\xc3]..(.)", re.DOTALL)
 
 
 def check_image_id(image_id: str) -> str:
-    """Return the id if it is a plain name, or plain names that lead from folder to folder.
-
-    ValueError if it is longer than 255 characters, absolute, an address, or one of its names is empty, "." or "..", has
-    outer blanks, or holds a backslash or a control character.
+    """Return the id if it is a plain name, or plain names that lead from folder to folder; ValueError if it is too
+    long, absolute, an address, or one of its names is empty, "." or "..", has outer blanks, a backslash or a control
+    character.
     """
     if _ADDRESS.match(image_id):
         raise ValueError(
@@ -57,10 +56,8 @@ def check_image_id(image_id: str) -> str:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any decoded mode to RGB; transparency is laid on white.
-
-    Grey values of more than eight bits keep the upper eight of the smallest depth, of `DEPTHS`, that holds the largest
-    of them: cameras write 12 bits into 16.
+    """Convert any decoded mode to RGB, transparency on white; of grey values of more than eight bits stay the upper
+    eight of the smallest depth, of `DEPTHS`, that holds them: cameras write 12 bits into 16.
     """
     if image.mode.startswith("I"):
         deep = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
@@ -206,10 +203,7 @@ class ImageStore:
 
     def load(self, image_ids: Sequence[str], *, size: tuple[int, int]) -> np.ndarray:
         """Read images as RGB at (height, width), ignoring their aspect ratios: uint8 (n, height, width, 3), in the
-        order of the ids.
-
-        Repeats are decoded once. KeyError lists ids that are not in the store; FileNotFoundError and ValueError name
-        the file.
+        order of the ids. KeyError lists ids that are not in the store; FileNotFoundError, ValueError name the file.
         """
         size = _check_size(size)
         position = {image_id: k for k, image_id in enumerate(dict.fromkeys(map(str, image_ids)))}
@@ -292,9 +286,8 @@ def write_folder_store(
     hashes: Mapping[str, str] | None = None,
     elsewhere: pd.DataFrame | None = None,
 ) -> None:
-    """Write the index of images that stay where they are, with the SHA-256 of each content, so that a later change
-    is noticed on reading. Hashes that are not given are read from the files; `elsewhere` are more images by the columns
-    of the index, files (row -1) or inside parquet shards.
+    """Write the index of images that stay where they are, with the SHA-256 of each content, read from the files where
+    it is not given; `elsewhere` are more images by the columns of the index, files (row -1) or inside parquet shards.
     """
     paths = {image_id: Path(path).resolve() for image_id, path in files.items()}
     contents = hashes if hashes is not None else {i: sha256_file(path) for i, path in paths.items()}

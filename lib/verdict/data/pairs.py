@@ -29,8 +29,8 @@ class Dataset:
     """What a source of pairs returns: a table of all splits, as `check_pairs` accepts it.
 
     `attribution` is what the source's licence asks to be said; `facts` are counts and choices that a report states.
-    `excluded` is what was kept out of a warm-up drawn from another corpus because it shows an evaluation image: warmup,
-    evaluation (splits), n_images, n_rows, and n_rows_of_target, those that are the target's very rows.
+    `excluded` was kept out of a warm-up because it shows an evaluation image: warmup, evaluation (splits), n_images,
+    n_rows, and n_rows_of_target, those that are the target's very rows.
     """
 
     pairs: pd.DataFrame
@@ -63,11 +63,11 @@ def check_pairs(
     lines: Sequence[int] | None = None,
     allow_repeats: bool = False,
 ) -> pd.DataFrame:
-    """Return the table unchanged if every row can be used.
+    """Return the table unchanged if every row can be used; else ValueError with the source, the rows and causes of the
+    first few faults and the number of all.
 
-    Without `labelled`, label and split may be absent; where they are present they are checked. `lines` are those of the
-    rows in their file, as messages name them; without it rows are counted from 1. ValueError with the source, and the
-    rows and causes of the first few faults and the number of all.
+    Without `labelled`, label and split may be absent. `lines` are those of the rows in their file, as messages name
+    them; without it rows are counted from 1.
     """
     needed = REQUIRED_COLUMNS if labelled else ID_COLUMNS
     if missing := [name for name in needed if name not in pairs.columns]:

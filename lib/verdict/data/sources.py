@@ -63,9 +63,7 @@ def own_pairs(params: DataParams) -> dict[str, Any]:
 
 def check_inputs(params: Params) -> None:
     """Open what a profile with a source of its own names, as its first stage will; nothing is downloaded.
-
-    FileNotFoundError, ConnectionError, ValueError for what cannot be used: file, line and cause, or parameter and
-    cause.
+    FileNotFoundError, ConnectionError, ValueError for what cannot be used: file and line, or parameter, and cause.
     """
     data, is_asking = params.data, params.policy.human.kind == "votes"
     if data.is_given:
@@ -132,10 +130,10 @@ def composition(pairs: pd.DataFrame, numbers: Numbers) -> pd.DataFrame:
 
 
 def exclusions(dataset: Dataset, numbers: Numbers) -> pd.DataFrame:
-    """What was kept out of the warm-up because it shows an evaluation image, by split.
+    """What was kept out of the warm-up because it shows an evaluation image, by split; no row where it is made apart.
 
-    Also stored as numbers `data.excluded.<evaluation split>.n_images` and `.n_rows`, over both warm-up splits, and
-    `data.n_excluded_images`. No row for a source whose warm-up is made apart.
+    Numbers `data.excluded.<evaluation split>.n_images` and `.n_rows`, over both warm-up splits, and
+    `data.n_excluded_images`, `.n_excluded_rows`.
     """
     table = dataset.excluded
     if table.empty:

@@ -29,9 +29,8 @@ def split_sizes(n_groups: int, fractions: Mapping[str, float]) -> dict[str, int]
 
 
 def split_groups(group_ids: Sequence[str] | pd.Series, fractions: Mapping[str, float], seed: int) -> pd.Series:
-    """Assign whole groups to splits at random: the split of each row, with the index of `group_ids` if it is a Series.
-
-    The order of rows changes nothing; the order of the fractions decides which groups a split gets.
+    """Assign whole groups to splits at random: the split of each row. The order of rows changes nothing; that of the
+    fractions decides which groups a split gets.
     """
     rows = pd.Series(group_ids, dtype="str")
     groups = np.unique(rows.to_numpy(dtype=object))
@@ -66,10 +65,9 @@ def carve_split(split: pd.Series, groups: pd.Series, *, source: str, new: str, f
 
 
 def assert_disjoint(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Compare the images and groups of every two splits that may not share any.
-
-    Columns unit ("image", "group"), left, right, n_left, n_right, n_both; n_both is 0 in every row. The rows "warm-up"
-    against "evaluation" compare the unions. ValueError with count and first ids of an intersection that is not empty.
+    """Compare the images and groups of every two splits that may not share any: unit ("image", "group"), left, right,
+    n_left, n_right, n_both, which is 0; "warm-up" and "evaluation" are unions. ValueError with count and first ids of
+    an intersection that is not empty.
     """
     rows, faults = [], []
     for unit in ("image", "group"):

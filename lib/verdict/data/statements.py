@@ -85,11 +85,8 @@ def keyword_flags(hypotheses: Sequence[str], groups: Mapping[str, Sequence[str]]
 
 
 def keyword_table(pairs: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """How often groups of words occur, and with which label.
-
-    One row per group by falling count, then "any": group, n, share (of all pairs), n_entailment, n_contradiction,
-    share_entailment (of the group; NaN where it is empty), balance ("excellent" for 45-55 %, "good" 40-60 %, "moderate"
-    35-65 %, else "poor"; "" where it is empty).
+    """How often groups of words occur, and with which label: by falling count, then "any", group, n, share (of all
+    pairs), n_entailment, n_contradiction, share_entailment (of the group), balance (`balance_grade`).
     """
     flags = keyword_flags(pairs["hypothesis"].tolist(), groups)
     order = flags.sum().rename_axis("group").reset_index(name="n").sort_values(["n", "group"], ascending=[False, True])
@@ -110,10 +107,9 @@ def balance_grade(share: float) -> str:
 def negation_guard(pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resampler]) -> tuple[Interval, int]:
     """Share of contradiction among hypotheses with a negation word, and their number: a check of which label is which.
 
-    People who write false sentences negate more often than those who write true ones, so that in their sentences the
-    share lies far above one half (0.815 in the study's data); a share far below it is how swapped labels look. NaN
-    where there is no such hypothesis. Gururangan et al. (2018), Annotation Artifacts in Natural Language Inference
-    Data, section 3.
+    People negate more often when they write false sentences, so that the share lies far above one half (0.815 in the
+    study's data); one far below it is how swapped labels look. NaN without such a hypothesis. Gururangan et al. (2018),
+    Annotation Artifacts in Natural Language Inference Data, section 3.
     """
     negated = keyword_flags(pairs["hypothesis"].tolist(), {"negation": SEMANTIC_WORDS["negation"]})["negation"]
     chosen = pairs[negated.to_numpy()]
@@ -141,10 +137,8 @@ def guard_template(share: Interval, number: str) -> str:
 def store_sentence_alone(
     numbers: Numbers, hits: pd.DataFrame, pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resampler]
 ) -> pd.DataFrame:
-    """How far the words alone go: numbers `data.hypothesis_only`, `data.larger_class` and `data.hypothesis_only_gain`.
-
-    `hits` come from `data.couples.hypothesis_only_hits`, for pairs of one split. The table has answers (what gives
-    them) and share_right with its interval; the last row is the difference of the two before it.
+    """How far the words alone go, by `hypothesis_only_hits` of pairs of one split: answers, share_right with its
+    interval. Numbers `data.hypothesis_only`, `data.larger_class` and `data.hypothesis_only_gain`, their difference.
     """
     of_rows, right = resampler(pairs["group_id"].to_numpy()), hits.astype(np.float64)
     answers = {
@@ -161,11 +155,9 @@ def store_sentence_alone(
 
 
 def repeated_hypotheses(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Sentences that two splits have in common, compared without case and outer blanks.
-
-    A shared sentence is no leak where its truth depends on the image; the table says how many there are, and how often
-    the sentence has one and the same label in both: left, right, n_sentences_left, n_sentences_right, n_shared,
-    share_of_right (shared sentences in the right split's sentences), n_same_single_label.
+    """Sentences that two splits have in common, without case and outer blanks, which is no leak where their truth
+    depends on the image: left, right, n_sentences_left, n_sentences_right, n_shared, share_of_right (of the right
+    split's sentences), n_same_single_label (with one and the same label in both).
     """
     keyed = pairs.assign(sentence=pairs["hypothesis"].str.strip().str.casefold())
     # A sentence of two labels counts as having none of its own.
@@ -182,11 +174,10 @@ def repeated_hypotheses(pairs: pd.DataFrame) -> pd.DataFrame:
 def label_artefacts(pairs: pd.DataFrame, *, min_count: int = 20, smoothing: float = 1.0) -> pd.DataFrame:
     """Words that go with a label: pointwise mutual information between a word in the hypothesis and the label.
 
-    A word counts once per pair; words rarer than `min_count` are not listed, as their PMI is mostly chance. PMI(w, c) =
-    log2(P(w, c) / (P(w) P(c))), with `smoothing` added to each of the counts of word and label; 0 means that the word
-    says nothing, and 1 bit is the most that two balanced classes allow. Columns word, n, n_entailment, n_contradiction,
-    share_contradiction, pmi_entailment, pmi_contradiction; by falling largest PMI, then word. Gururangan et al. (2018),
-    section 3.
+    PMI(w, c) = log2(P(w, c) / (P(w) P(c))), with `smoothing` added to each of the counts; a word counts once per pair,
+    and 1 bit is the most that two balanced classes allow. Words rarer than `min_count` are not listed. Columns word, n,
+    n_entailment, n_contradiction, share_contradiction, pmi_entailment, pmi_contradiction; by falling largest PMI, then
+    word. Gururangan et al. (2018), section 3.
     """
     names = class_names()
     words = pairs["hypothesis"].map(lambda text: sorted(set(words_of(text))))

@@ -114,17 +114,17 @@ def ece_interval(
 ) -> Interval:
     """Expected calibration error with an interval for the error of the population, by the same bins.
 
-    The value is the usual one of `ece`. Chance makes it larger, so it lies nearer to the upper bound, and on it where
-    the rows at hand show no more than chance. The promise: at a level of 0.95 the interval covers the population's
-    error in 0.93 to 0.97 of samples where that error is 0.02 or more and has one direction; where it is zero or has
-    several directions, more often. With fewer than two groups the bounds are NaN. Where all answers are right, or all
-    wrong, there are no errors to resample, and the bounds allow for a share of other groups as `Resampler.mean` does.
-    Bins of equal mass hold equally many rows; rows of equal confidence share a bin, whatever their order.
+    The value is the usual one of `ece`; chance makes it larger, so it lies nearer to the upper bound. The promise: at a
+    level of 0.95 the interval covers the population's error in 0.93 to 0.97 of samples where that error is 0.02 or more
+    and has one direction; where it is zero or has several directions, more often. With fewer than two groups the bounds
+    are NaN. Where all answers are right, or all wrong, there are no errors to resample, and the bounds allow for a
+    share of other groups as `Resampler.mean` does. Bins of equal mass hold equally many rows, those of equal confidence
+    in one.
 
     See `uncertainty.absolute_sum` for the method. Coverage at a level of 0.95 in 1,000 simulated samples of binary
-    probabilities that are too sure of themselves, 200 and 750 groups of eight rows, logits and answers of a group
-    correlated 0.5, 400 resamples, beside percentiles of resamples that are moved by the bias that they show (500
-    samples). `tests/stats/test_metrics.py` repeats it with fewer.
+    probabilities that are too sure of themselves, groups of eight rows, logits and answers of a group correlated 0.5,
+    400 resamples, beside percentiles that are moved by the bias that they show (500 samples);
+    `tests/stats/test_metrics.py` repeats it with fewer.
 
     ===============  ====  ====  ====  ====  ====  ====  ====  ====
     true error       0           0.02        0.05        0.10
@@ -183,9 +183,8 @@ def ece_change(
 
 
 def ece_if_calibrated(probs: ArrayLike, y_true: ArrayLike, resampler: Resampler, *, n_bins: int = N_BINS) -> Interval:
-    """What `ece` would show on so many rows, as alike within their groups, if the model were calibrated: the mean
-    over resamples, and their central range. The error is never zero on finitely many rows; it says something only
-    beyond these values.
+    """What `ece` would show on so many rows, as alike within their groups, if the model were calibrated (never zero):
+    the mean over resamples, and their central range.
     """
     observed, drawn, _ = _gaps(probs, y_true, resampler, n_bins)
     sums = np.abs(drawn - observed).sum(axis=1)

@@ -12,9 +12,7 @@ def neighbour_distance(
 ) -> np.ndarray:
     """Euclidean distance to the k-th nearest reference row after scaling all rows to length 1, (n,).
 
-    `groups` ((n,), (m,)): a row is not compared with those of its own group, itself included; ValueError where fewer
-    than k others are left.
-
+    `groups` ((n,), (m,)): a row is not compared with those of its own; ValueError where fewer than k others are left.
     Sun et al. (2022), Out-of-Distribution Detection with Deep Nearest Neighbors, section 3.
     """
     features, reference = np.asarray(features, dtype=np.float64), np.asarray(reference, dtype=np.float64)

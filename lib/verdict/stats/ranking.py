@@ -25,9 +25,8 @@ def auroc(score: ArrayLike, is_positive: ArrayLike, weights: ArrayLike | None = 
 def aurc(confidence: ArrayLike, wrong: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
     """Mean over k = 1 … n of the error rate among the k most confident rows, in [0, 1]; lower is better.
 
-    Rows of equal confidence: the expected value under a random order of them, so that the order of rows plays no part.
-    To ask for many weights, see `Ranked`. Geifman, Uziel and El-Yaniv (2019), Bias-reduced uncertainty estimation, eq.
-    3; the tie rule is ours.
+    Rows of equal confidence: the expected value under a random order of them. To ask for many weights, see `Ranked`.
+    Geifman, Uziel and El-Yaniv (2019), Bias-reduced uncertainty estimation, eq. 3; the tie rule is ours.
     """
     return Ranked(confidence, wrong).aurc(weights)
 

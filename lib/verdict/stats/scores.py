@@ -14,18 +14,15 @@ _SUM_TOLERANCE = 1e-5
 
 
 def top_class(scores: ArrayLike) -> np.ndarray:
-    """The class with the largest logit or probability, ids (..., ); the first of several equal ones.
-
-    The one rule for ties: validation, pages, log and export answer by it.
+    """The class with the largest logit or probability, ids (..., ); the first of several equal ones, by the one rule
+    for ties of validation, pages, log and export.
     """
     return np.asarray(scores).argmax(axis=-1)
 
 
 def check_logits(logits: ArrayLike, *, allow_small: bool = False) -> np.ndarray:
-    """Read logits as float64 (n, n_classes), and refuse (ValueError) what has clearly another scale.
-
-    Without `allow_small` three or more classes whose values all lie in [-1, 1] are taken for cosines. Two classes never
-    are: the row (0, z) of an undecided binary model is small.
+    """Read logits as float64 (n, n_classes), and refuse (ValueError) what has clearly another scale: without
+    `allow_small` three or more classes whose values all lie in [-1, 1] are taken for cosines.
     """
     array = _table(logits, "logits")
     if not np.isfinite(array).all():

@@ -198,10 +198,9 @@ class Resampler:
     def mean(self, values: ArrayLike, *, span: tuple[float, float] | None = None) -> Interval:
         """Mean of values (n,) with its interval.
 
-        `span` are the smallest and largest value that a row can have: (0, 1) for a share, (-1, 1) for a difference of
-        two. Where all rows have one value there is no spread to resample; the interval then holds the means that are
-        compatible with a share of other groups of up to Wilson's upper bound for none among so many groups. Without a
-        span it is not defined there.
+        `span` are the smallest and largest value that a row can have. Where all rows have one value there is no spread
+        to resample; the interval then holds the means that are compatible with a share of other groups of up to
+        Wilson's upper bound for none among so many groups, and without a span is not defined.
         """
         return self.means(np.asarray(values, dtype=np.float64)[:, None], [span])[0]
 
@@ -225,7 +224,7 @@ class Resampler:
         """Second minus first, the same metric of each seed's model on the same resampled groups; see `Comparison`.
 
         The error of a mean over few seeds is drawn from Student's t with n_seeds - 1 degrees of freedom: resampling
-        three seeds would understate their spread. ValueError without a seed, or for different numbers of seeds.
+        three would understate their spread. ValueError without a seed, or for different numbers.
         """
         if not first or len(first) != len(second):
             raise ValueError(f"expected as many seeds of both models, at least one, got {len(first)} and {len(second)}")
@@ -261,10 +260,8 @@ def simultaneous_reach(values: ArrayLike, replicates: ArrayLike, *, level: float
 
 
 def largest(values: ArrayLike, replicates: ArrayLike, *, level: float) -> Interval:
-    """The largest of several estimates, with bounds that pay for its having been picked.
-
-    All estimates hold at once between theirs, so that the largest true value lies between the largest lower bound and
-    the largest upper one. Of the smallest: turn the signs of both. Arguments are those of `simultaneous_reach`.
+    """The largest of several estimates, with bounds that pay for its having been picked: all hold at once between
+    theirs (see `simultaneous_reach`), so that it lies between the largest lower bound and the largest upper one.
     """
     values, reach = np.asarray(values, dtype=np.float64), simultaneous_reach(values, replicates, level=level)
     return Interval(float(values.max()), float((values - reach).max()), float((values + reach).max()))
@@ -347,9 +344,8 @@ def wilson(successes: float, n: float, *, level: float = 0.95) -> tuple[float, f
 class Comparison:
     """The difference of two models on the same rows, second minus first: its mean over seeds, and of each seed.
 
-    The interval of `difference` comes from resampling groups, so it speaks about these trained models; that of
-    `difference_with_seeds` is widened by the spread of seeds (`seed_sd`, ddof 1), so that it speaks about training
-    again. They are None and NaN for one seed.
+    The interval of `difference` speaks about these trained models; that of `difference_with_seeds` is widened by the
+    spread of seeds (`seed_sd`, ddof 1), so that it speaks about training again; None and NaN for one seed.
     """
 
     difference: Interval

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from verdict.base import paths
 from verdict.base.parameter_files import ParamsError, merge, read_yaml
@@ -47,14 +48,12 @@ class Execution(Model):
     stages: dict[str, Ask]
     slurm: SlurmParams | None = None
 
-    @model_validator(mode="after")
-    def _known(self) -> Execution:
+    def _faults(self) -> Iterator[str]:
         default = self.stages.get(DEFAULT)
         if default is None or None in default.model_dump().values():
-            raise ValueError(f"stages.{DEFAULT} must say all of {list(Ask.model_fields)}")
+            yield f"stages.{DEFAULT} must say all of {list(Ask.model_fields)}"
         if unknown := sorted(set(self.stages) - {DEFAULT, *stages.ALL_NAMES}):
-            raise ValueError(f"stages names {unknown}; there are {list(stages.ALL_NAMES)}")
-        return self
+            yield f"stages names {unknown}; there are {list(stages.ALL_NAMES)}"
 
     def ask(self, stage: str) -> Ask:
         """What a stage asks for, everything said."""
@@ -63,15 +62,10 @@ class Execution(Model):
 
 
 def load_execution(where: str, profile: str, folder: Path | None = None) -> Execution:
-    """Load and validate where a profile runs.
-
-    ParamsError if the place's file holds an unknown key, a wrong type or a stage that does not exist.
-    """
+    """Load and validate where a profile runs; ParamsError for an unknown key, a wrong type or a stage that is none."""
     folder = (folder or paths.PARAMS / "execution") / where
-    content = read_yaml(folder / "base.yaml")
-    own = folder / f"{profile}.yaml"
-    if own.is_file():
-        content = merge(content, read_yaml(own))
+    content, own = read_yaml(folder / "base.yaml"), folder / f"{profile}.yaml"
+    content = merge(content, read_yaml(own)) if own.is_file() else content
     try:
         return Execution.model_validate_json(json.dumps(content))
     except ValidationError as error:

@@ -39,10 +39,7 @@ def missing(params: Params, profile: str) -> list[str]:
 
 
 def settle_times(params: Params, profile: str) -> list[str]:
-    """Give records of the future the present time: a workflow refuses to make anything from what is not written yet.
-
-    A line says so, where the clock was set back since; what was made from these records is looked at again.
-    """
+    """Give records of the future the present time, and say so: a workflow makes nothing from what is still to come."""
     ahead = [path for path in records(params, profile) if path.is_file() and path.stat().st_mtime > time.time()]
     for path in ahead:
         os.utime(path)
@@ -93,8 +90,7 @@ def stand(params: Params, profile: str) -> bool:
 
 def forget(params: Params, profile: str, *, outdated: bool = True) -> list[str]:
     """Take away the records of results that do not hold, so that their stages run again; a line for each says why.
-
-    `outdated` says whether this is to be so of whole results, too, that answer another question than is asked now.
+    Whole results that answer another question than is asked now are `outdated`.
     """
     causes = _damaged(params, profile)
     if outdated:

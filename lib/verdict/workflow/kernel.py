@@ -14,10 +14,7 @@ KERNEL, LANGUAGE = "python3", "python"
 
 
 def check_kernel(notebook: Path) -> None:
-    """Refuse a notebook in another language than Python, by a ValueError that names it.
-
-    The name of its kernel does not matter: editors write that of whatever environment they found.
-    """
+    """Refuse a notebook in another language than Python by a ValueError; what its kernel is called does not matter."""
     content = read_json(notebook)
     metadata = content.get("metadata") or {} if isinstance(content, dict) else {}
     kernel, language = (metadata.get(name) or {} for name in ("kernelspec", "language_info"))

@@ -92,18 +92,15 @@ def job_prefix(profile: str) -> str:
 
 
 def _may_fork(where: str) -> bool:
-    """Whether stages may start as forks of a process that has imported the libraries.
-
-    Not where it has asked for its GPUs, nor on macOS, whose numerical libraries do not survive a fork; and a cluster's
-    jobs are not to leave their nodes.
+    """Whether stages may start as forks of a process that has imported the libraries: not where it has asked for its
+    GPUs, nor on macOS, whose numerical libraries do not survive a fork, nor on a cluster's nodes.
     """
     return sys.platform == "linux" and where == "local" and not place.visible_gpus()
 
 
 def report(profile: str, cores: int, where: str = "local", targets: Sequence[str] = ()) -> int:
-    """Run what is missing or out of date, and render the pages; with targets, make these records and no page.
-
-    0 when every stage ran; else Snakemake's exit status, with a report of the stages that did run.
+    """Run what is missing or out of date, and render the pages, of the stages that did run; with targets, make these
+    records and no page. 0 when every stage ran, else Snakemake's exit status.
     """
     started = time.monotonic()
     params, log = load_params(profile), paths.work_dir(profile) / "snakemake.log"
@@ -187,10 +184,7 @@ def _follow(command: list[str], environment: dict[str, str], log: Path, left: Ca
 
 
 def unfinished(profile: str) -> list[str]:
-    """For each stage without a result, how it ended, with what it left to read, or that it was not reached.
-
-    A stage that was killed leaves no failed notebook; what the cluster logged of it is told then.
-    """
+    """For each stage without a result, how it ended, with what it left to read, or that it was not reached."""
     executions = stages.executions(load_params(profile))
     return [line for one in executions if not stages.finished(profile, *one) for line in _how_it_ended(profile, *one)]
 

@@ -40,8 +40,7 @@ def _known(profile: str) -> dict[str, float]:
 def longest_ways(params: Params, profile: str) -> dict[str, float]:
     """Seconds from the start of each execution, by label, to the end of the report, were there a core for every job.
 
-    Whoever has the longest way goes first: list scheduling by critical path (Graham 1969). A stage whose time is not
-    known takes a second, so that what others wait for still comes before what none waits for.
+    Whoever has the longest way goes first: list scheduling by critical path (Graham 1969). An unknown time is a second.
     """
     seconds = _known(profile)
     needs = {execution: stages.upstream(params, *execution) for execution in stages.executions(params)}
@@ -54,9 +53,8 @@ def longest_ways(params: Params, profile: str) -> dict[str, float]:
 
 
 def remaining(params: Params, profile: str, cores: int) -> str:
-    """About how long a report still takes, as words; "" where nothing is known of what is left.
-
-    What is left is weighed by how much faster or slower than the last time the finished stages were.
+    """About how long a report still takes, as words ("" where nothing is known), by how much faster or slower than the
+    last time the finished stages were.
     """
     before, taken = _known(profile), {}
     labels = {stages.label(*execution): execution for execution in stages.executions(params)}

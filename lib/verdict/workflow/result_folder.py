@@ -35,11 +35,7 @@ QUESTION = ("stage", "trial", "params", "code", "versions")
 
 
 def question(
-    name: str,
-    params: Params,
-    trial: str | None = None,
-    *,
-    code: Callable[[str], str] = code_digest,
+    name: str, params: Params, trial: str | None = None, *, code: Callable[[str], str] = code_digest
 ) -> dict[str, Any]:
     """What an execution of a stage answers now, as its record says it; `code` may be a `code_digest` that remembers."""
     asked = {"params": resolved(params, name, trial), "code": code(name)}
@@ -49,9 +45,8 @@ def question(
 
 @contextlib.contextmanager
 def private_folder(home: Path) -> Iterator[Path]:
-    """A new folder beside a stage's own, for one execution; removed afterwards unless it was published.
-
-    Folders that dead executions of the same stage have left are removed first.
+    """A new folder beside a stage's own, for one execution; removed afterwards unless it was published, as are first
+    those that dead executions of the same stage have left.
     """
     home.parent.mkdir(parents=True, exist_ok=True)
     for folder in home.parent.glob(f".{glob.escape(home.name)}.*.running*"):
@@ -94,10 +89,8 @@ def _is_abandoned(folder: Path) -> bool:
 
 
 def stands(home: Path, asked: Mapping[str, Any]) -> bool:
-    """Whether a whole result that answers this question, from the inputs as they are now, is in place.
-
-    Its record is put back where it was taken away. A result that was made of no recorded input is not taken for
-    current: nothing says that what it read outside the project is as it was.
+    """Whether a whole result that answers this question, from the inputs as they are now, is in place; its record is
+    put back where it was taken away. Without a recorded input nothing says that what it read is as it was.
     """
     record = _whole(home)
     if record is None or not record["inputs"] or not _agree(record, asked):
@@ -108,9 +101,8 @@ def stands(home: Path, asked: Mapping[str, Any]) -> bool:
 
 
 def publish(folder: Path, home: Path) -> bool:
-    """Put an execution's folder, its record included, in the place of whatever the stage has.
-
-    False where another execution's whole result answers the same question from the same inputs: it is kept.
+    """Put an execution's folder, its record included, in the place of whatever the stage has; False where another's
+    whole result answers the same question from the same inputs, which is kept.
     """
     artifacts.write_bytes(folder / TWIN, (folder / RECORD).read_bytes())
     (folder / HELD).unlink(missing_ok=True)

@@ -40,9 +40,8 @@ MAX_PAUSE_S = 60.0
 
 @contextlib.contextmanager
 def device_lease(wanted: str) -> Iterator[str]:
-    """Hold a device while a stage runs: "cpu", or a free one of the GPUs that CUDA shows, by a file lock.
-
-    A single GPU that the scheduler has chosen is taken as it is. A machine without a GPU gives "cpu" for "auto".
+    """Hold a device while a stage runs: "cpu", or a free one of the GPUs that CUDA shows, by a file lock; a single one
+    that the scheduler has chosen is taken as it is.
     """
     gpus = place.visible_gpus() if wanted != "cpu" else ()
     if wanted == "cuda" and not gpus:
@@ -73,10 +72,7 @@ def _locked_gpu(gpus: Sequence[str]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _followed(folder: Path, label: str) -> Iterator[None]:
-    """Tell what a stage reports of its progress while it runs, or else which section of its notebook it is at.
-
-    First after two seconds and then ever more rarely, so that none floods the log.
-    """
+    """Tell, ever more rarely, what a stage reports of its progress, or else which section of its notebook it is at."""
     started = time.monotonic()
 
     def follow(done: threading.Event) -> None:
@@ -97,9 +93,8 @@ def _followed(folder: Path, label: str) -> Iterator[None]:
 
 
 def section(notebook: Path) -> str:
-    """Where the execution of a notebook is: the heading above its running cell, and which cell of how many it is.
-
-    "" where none is running, or the file is not whole at this moment.
+    """Where the execution of a notebook is: the heading above its running cell, and which cell of how many it is; ""
+    where none is running, or the file is not whole at this moment.
     """
     try:
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
@@ -142,11 +137,11 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
 def run_stage(
     name: str, profile: str, trial: str | None = None, seed: int | None = None, shard: int | None = None, **given: str
 ) -> Path:
-    """Run one stage to its end, in a folder of its own, and put it in place with its record.
+    """Run one stage to its end, and put its folder in place with its record.
 
     `shard` runs one of `execution.feature_shards` parts of the features, counted from 0; `seed` trains one seed of a
-    trial ahead, whose job then finds its state; `given` are further parameters of its notebook. Returns the stage's
-    folder. ValueError, KeyError if a stage, trial, shard or seed is unknown; nothing has been touched then.
+    trial ahead, whose job then finds its state; `given` are further parameters of its notebook. ValueError, KeyError if
+    a stage, trial, shard or seed is unknown; nothing has been touched then.
     """
     params = load_params(profile)
     stages.spec(name, params)

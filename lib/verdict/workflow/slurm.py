@@ -50,10 +50,8 @@ def why_not() -> str:
 
 
 def options(execution: Execution, prefix: str, log: Path) -> list[str]:
-    """What Snakemake is told so that it submits to Slurm; jobs are named after the prefix.
-
-    States come from accounting where there is one: without it, the accounting command answers nothing, and a run would
-    wait for ever.
+    """What Snakemake is told so that it submits to Slurm; jobs are named after the prefix. States come from accounting
+    where there is one: else its command answers nothing, and a run would wait for ever.
     """
     own = execution.slurm
     asked = {"slurm_account": own.account, "slurm_partition": own.partition}
@@ -69,10 +67,8 @@ def options(execution: Execution, prefix: str, log: Path) -> list[str]:
 
 
 def plain_states(folder: Path) -> dict[str, str]:
-    """Variables under which the accounting command gives states without who caused them; none where there is none.
-
-    Accounting says "CANCELLED by 0"; the executor knows "CANCELLED" alone, and takes the job for one that still runs.
-    A script of the command's name stands before it in the path, and cuts the rest off.
+    """Variables under which the accounting command, if there is one, gives states without who caused them: the executor
+    takes a job that is "CANCELLED by 0" for one that still runs. A script of its name in the path cuts the rest off.
     """
     real = shutil.which("sacct")
     if real is None:
@@ -103,9 +99,8 @@ def refusals(log: Path) -> list[str]:
 
 
 def unplaceable(text: str, prefix: str) -> dict[str, tuple[str, str]]:
-    """Jobs of one run that nothing can take, from lines `job|name|comment|reason` of squeue.
-
-    By its number what each is for, rule and wildcards, as the executor's comment says it, and why Slurm lets it wait.
+    """Jobs of one run that nothing can take, from lines `job|name|comment|reason` of squeue: by number what each is
+    for, as the executor's comment says it, and why Slurm lets it wait.
     """
     found = {}
     for job, name, comment, reason in (line.strip().split("|", 3) for line in text.splitlines() if line.count("|") > 2):

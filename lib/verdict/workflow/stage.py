@@ -90,12 +90,8 @@ class Stage:
         return self.folder / file
 
     def upstream(self, name: str, file: str, trial: str | None = None) -> Path:
-        """A file of an upstream stage that this one declares (else a KeyError), verified against the other's record.
-
-        Raises
-        ------
-        FileNotFoundError, StaleResultError
-            If the other has not run, or its files were changed afterwards.
+        """A file of an upstream stage that this one declares (else a KeyError), verified against the other's record:
+        FileNotFoundError or StaleResultError where that has not run, or was changed afterwards.
         """
         if self.source != stages.MODEL and f"{name}-{self.source}" in stages.spec(self.name, self._params).needs:
             name = f"{name}-{self.source}"
@@ -159,13 +155,9 @@ class Stage:
 
     def predictions(self, *splits: str, trial: str, seed: int) -> pd.DataFrame:
         """A training run's prediction table, of some splits or of all."""
-        if self.given:
-            file = self.upstream(self.given, "predictions.parquet")
-            table = pd.read_parquet(file, filters=[("seed", "==", seed)])
-        else:
-            file = self.upstream(stages.TRIAL_STAGE, "predictions.parquet", trial)
-            table = pd.read_parquet(file, filters=[("seed", "==", seed)])
-        return _of_splits(table, splits)
+        made = (self.given, None) if self.given else (stages.TRIAL_STAGE, trial)
+        file = self.upstream(made[0], "predictions.parquet", made[1])
+        return _of_splits(pd.read_parquet(file, filters=[("seed", "==", seed)]), splits)
 
     def images(self) -> ImageStore | None:
         """The images that the first page stored, None where its source has none."""
@@ -177,10 +169,10 @@ class Stage:
             return None
 
     def answers(self, kind: str, *splits: str) -> pd.DataFrame | None:
-        """What else is known: answers to `VIEWS` of each image, to `QUESTIONS` about each pair, and `DISTANCES`.
+        """What else is known, if anything: answers to `VIEWS` of each image, to `QUESTIONS` about each pair,
+        `DISTANCES`.
 
-        pair_id, split; logits, and the view, or the question with what each class should answer; or the distance. None
-        where the profile's source has none.
+        pair_id, split; logits, and the view, or the question with what each class should answer; or the distance.
         """
         asked, file = self.given or stages.SIGNALS, f"{kind}.parquet"
         if asked not in stages.spec(self.name, self._params).needs:
@@ -213,21 +205,14 @@ class Stage:
         """Tell the person who waits how far this stage has come."""
         progress(text)
 
-    def save_table(self, name: str, table: pd.DataFrame) -> None:
-        """Write one table as `<name>.parquet` in this stage's folder."""
-        write_parquet(self.path(f"{name}.parquet"), table)
-
     def save(self, **tables: pd.DataFrame) -> None:
         """Write numbers, claims, the list of inputs, and tables as `<name>.parquet`: a notebook's only write.
-
-        A ValueError, and nothing written, for a number that does not say whether it is an estimate, a count, …
+        ValueError, and nothing written, for a number that does not say whether it is an estimate, a count, …
         """
         if unsaid := sorted(name for name, number in self.numbers.items() if not number.kind):
-            raise ValueError(
-                f"say what these numbers are ({', '.join(KINDS)}), with an interval for an estimate: {unsaid}"
-            )
+            raise ValueError(f"say what these numbers are ({', '.join(KINDS)}, an estimate has an interval): {unsaid}")
         for name, table in tables.items():
-            self.save_table(name, table)
+            write_parquet(self.path(f"{name}.parquet"), table)
         self.numbers.save(self.path("numbers.json"))
         write_json(self.path("claims.json"), [asdict(claim) for claim in self.claims])
         write_json(self.path("inputs.json"), sorted(relative(source / "run.json") for source in self._verified))
@@ -249,12 +234,10 @@ def open_stage(
     source: str = stages.MODEL,
     shard: int | None = None,
 ) -> Stage:
-    """Open a stage; `source` says whose predictions it judges, `shard` which part of the features it encodes.
+    """Open a stage; `source` says whose predictions it judges, `shard` which part of the features it encodes, `seed` is
+    trained ahead of its trial.
 
-    `seed` is the one that is trained ahead of its trial.
-
-    Run by the driver it writes where the driver says; run by hand it writes to `work/<profile>/scratch/`, so that
-    trying something out cannot pass for a result.
+    Run by hand and not by the driver it writes to `work/<profile>/scratch/`: trying something out is no result.
     """
     params = load_params(profile)
     if trial is not None:

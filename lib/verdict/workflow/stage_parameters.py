@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, create_model
 
 from verdict.base import paths
 from verdict.base.artifacts import content_hash, sha256_file, sha256_tree
@@ -25,40 +24,18 @@ from verdict.workflow.stages import (
     spec,
 )
 
-
-class StageParameters(BaseModel):
-    """The `parameters` cell of every notebook but the trial's: literals only."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    profile: str = "digits"
-
-
-class JudgingStageParameters(StageParameters):
-    """The `parameters` cell of a notebook that can judge the predictions of several sources."""
-
-    source: Literal["model", "clip"] = "model"
+# Type and default of what some notebooks' `parameters` cells hold besides the profile.
+OWN_PARAMETERS: dict[str, dict[str, Any]] = {
+    TRIAL_STAGE: {"trial": (str, "frozen")},
+    MONITOR: {"log": (str, ""), "labels": (str, "")},
+    **{name: {"source": (Literal["model", "clip"], "model")} for name in JUDGING},
+}
 
 
-class TrialStageParameters(StageParameters):
-    """The `parameters` cell of the notebook that runs once per trial."""
-
-    trial: str = "frozen"
-
-
-class MonitorParameters(StageParameters):
-    """The `parameters` cell of the monitor: a log of decisions, and labels of some of its pairs; paths."""
-
-    log: str = ""
-    labels: str = ""
-
-
-def parameter_model(notebook: str) -> type[StageParameters]:
-    """The model that a notebook's `parameters` cell must agree with."""
-    if notebook == TRIAL_STAGE:
-        return TrialStageParameters
-    if notebook == MONITOR:
-        return MonitorParameters
-    return JudgingStageParameters if notebook in JUDGING else StageParameters
+def parameter_model(notebook: str) -> type[BaseModel]:
+    """The model that a notebook's `parameters` cell must agree with: literals only."""
+    strict, own = ConfigDict(extra="forbid", strict=True), OWN_PARAMETERS.get(notebook, {})
+    return create_model("StageParameters", __config__=strict, profile=(str, "digits"), **own)
 
 
 def judged(params: Params, name: str) -> Params:
@@ -69,8 +46,7 @@ def judged(params: Params, name: str) -> Params:
 def resolved(params: Params, name: str, trial: str | None = None) -> dict[str, Any]:
     """The parameters that a stage depends on, as JSON-like values; a change of anything else does not re-run it.
 
-    Presets in a folder, saved logits and the user's own tables and pictures stand with hashes of their files, so that a
-    changed one re-runs what it fed. The warm-up and a trial do not depend on the list of trials.
+    Presets in a folder and the user's own files stand with their hashes, so that a changed one re-runs what it fed.
     """
     params = judged(params, name)
     content = params.as_dict()
@@ -103,16 +79,16 @@ def _hashes(names: Sequence[str]) -> dict[str, str]:
     """Of the user's own files, by what they hold, and folders, by names, sizes and times of what is in them; "" where
     one is missing.
     """
-    found = {name: paths.data_file(name) or paths.data_folder(name) for name in names}
-    return {
-        name: "" if path is None else _listing(path) if path.is_dir() else sha256_file(path)
-        for name, path in found.items()
-    }
-
-
-def _listing(home: Path) -> str:
-    files = sorted(path for path in home.rglob("*") if path.is_file())
-    return content_hash([(str(p.relative_to(home)), p.stat().st_size, p.stat().st_mtime_ns) for p in files])
+    found = {}
+    for name in names:
+        home = paths.data_folder(name)
+        if file := paths.data_file(name):
+            found[name] = sha256_file(file)
+        elif home:
+            files = sorted(path for path in home.rglob("*") if path.is_file())
+            listed = [(str(p.relative_to(home)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+            found[name] = content_hash(listed)
+    return dict.fromkeys(names, "") | found
 
 
 def _clip(params: Params, content: dict[str, Any]) -> dict[str, Any]:

@@ -73,9 +73,8 @@ SHORT = 56
 
 
 def environment(root: Path = paths.ROOT, given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Variables of the processes of a run: a few of the machine's, which are given, the rest the same everywhere.
-
-    What tools keep goes below `work/` of the root.
+    """Variables of the processes of a run: a few of the machine's, which are given, the rest the same everywhere; what
+    tools keep goes below `work/` of the root.
     """
     caches = root / "work" / ".caches"
     kept = {name: value for name, value in given.items() if name in KEPT or name.startswith(KEPT_PREFIXES)}
@@ -104,9 +103,7 @@ def why_not() -> str:
     except UnicodeEncodeError:
         return f"the path {str(paths.ROOT)!a} of the project is not UTF-8; move the folder"
     if os.pathsep in root or "\n" in root:
-        return (
-            f"the path {root!r} holds a colon or a line break, which no environment of Python stands; move the folder"
-        )
+        return f"the path {root!r} holds a colon or a line break, which no Python environment stands; move the folder"
     return ""
 
 
@@ -152,9 +149,8 @@ def wait_or_kill(process: subprocess.Popen[Any]) -> None:
 
 
 def choose_backend(name: str) -> None:
-    """Have Keras compute on a backend, here and in processes that start from here.
-
-    RuntimeError if this process has imported Keras with another one.
+    """Have Keras compute on a backend, here and in processes that start from here; RuntimeError if this process has
+    imported it with another one.
     """
     loaded = sys.modules.get("keras")
     if loaded is not None and loaded.backend.backend() != name:

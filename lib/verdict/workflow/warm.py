@@ -59,9 +59,8 @@ class Asked:
 
 @contextlib.contextmanager
 def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
-    """The environment in which callers find a server of forks, for as long as this context lasts.
-
-    That of the server must hold what is read when libraries are imported, such as the number of threads.
+    """The environment in which callers find a server of forks, for as long as this context lasts; it must hold what is
+    read when libraries are imported, such as the number of threads.
     """
     with start.scratch(environment) as folder:
         address = str(folder / "warm")
@@ -83,9 +82,8 @@ def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
 
 
 def call(asked: Asked, address: str, tie: start.Tie) -> int | None:
-    """Exit status of a module that a fork runs, waited for as long as this process may live.
-
-    None if there is no server, or none that knows the library as it is now.
+    """Exit status of a module that a fork runs, waited for as long as this process may live; None if there is no
+    server, or none that knows the library as it is now.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         try:
@@ -116,13 +114,7 @@ def call(asked: Asked, address: str, tie: start.Tie) -> int | None:
 
 
 def serve(listening: socket.socket) -> Asked | None:
-    """Answer callers until standard input ends.
-
-    Returns
-    -------
-    Asked or None
-        In each fork, what it has to run; in the server, None at the end.
-    """
+    """Answer callers until standard input ends, then None; in each fork what it has to run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     known, forks = None, {}
     while True:

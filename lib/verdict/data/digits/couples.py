@@ -71,12 +71,11 @@ def coupled_pairs(
     """Choose pairs in couples: each sentence with equally many scenes that it is true of and false of.
 
     Families get equal numbers of couples, and so do the forms of a family (to within one). Sentences are drawn by their
-    weights among those that some scene entails and some scene contradicts. Rare sentences choose their scenes first;
-    each takes the scenes used least so far with that label. About half of the scenes are taken from those that make the
-    sentence hard, where it defines them (`Statement.near`). No scene meets a sentence twice.
+    weights. Rare sentences choose their scenes first; each takes the scenes used least so far with that label, about
+    half of them from those that make it hard (`Statement.near`). No scene meets a sentence twice.
 
     Columns scene (int), hypothesis, label, family, form; sorted by scene and hypothesis. ValueError if n_pairs is odd
-    or not positive, or if the scenes are too few for some form.
+    or not positive, or the scenes are too few for some form.
     """
     if n_pairs <= 0 or n_pairs % 2:
         raise ValueError(f"n_pairs must be even and positive, because pairs come in couples, got {n_pairs}")
@@ -96,12 +95,11 @@ def loose_pairs(
     tilt: float,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Choose pairs without coupling, as `coupled_pairs`, so that words tell a little about labels, as in data written
-    by people.
+    """Choose pairs without coupling, as `coupled_pairs`, so that words tell a little about labels, as where people
+    write.
 
     Only sentences of the forms of `entailed_share` are used. A sentence's chance to be drawn for a label grows with the
-    power `tilt` of the number of scenes that give it the label; at 0 words and labels are related through the forms
-    only.
+    power `tilt` of the number of scenes that give it the label.
     """
     sentences = [sentence for sentence in sentences if sentence.form in entailed_share]
     desk = _Desk(sentences, grid, rng)
@@ -155,12 +153,11 @@ def _draw_all(
 
 
 def hypothesis_only_hits(train_pairs: pd.DataFrame, test_pairs: pd.DataFrame) -> pd.DataFrame:
-    """Which test pairs a classifier that never sees an image answers rightly: by words, and by the more frequent label.
+    """Which test pairs a classifier that never sees an image answers rightly: by words (logistic regression on counts
+    of words and neighbouring word pairs), and by the label that is more frequent in train.
 
-    Logistic regression on counts of words and of neighbouring word pairs, with scikit-learn's default regularisation.
-    Where the test pairs come in couples half of them are right whatever was learnt, because the same sentence gets the
-    same answer with both labels; elsewhere what it does better than always giving the label that is more frequent in
-    train (the first by name of equal ones) is what the words give away.
+    Where the test pairs come in couples half of them are right whatever was learnt; elsewhere what the first does
+    better is what the words give away.
     """
     model = make_pipeline(CountVectorizer(ngram_range=(1, 2), token_pattern=r"\S+"), LogisticRegression(max_iter=1000))
     model.fit(train_pairs["hypothesis"], train_pairs["label"])

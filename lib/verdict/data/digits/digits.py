@@ -67,11 +67,10 @@ ATTRIBUTION = (
 def build(*, n_pairs: Mapping[str, int], pairs_per_scene: int, seed: int, out: Path) -> Dataset:
     """Build the data set and write its images into the store `out`; the image is the group.
 
-    `n_pairs` are even for all splits but the warm-up ones; splits left out, or with 0 pairs, are not built, the
-    hand-written one always is. A split has at least `MIN_SCENES` scenes to choose from, so very small splits have fewer
-    sentences per image than `pairs_per_scene` (2 or more). Each split has its own random stream, so its pairs do not
-    depend on the other splits; its handwriting is the same for every seed. ValueError if a number is impossible, or
-    scenes are too few for the pairs.
+    `n_pairs` are even for all splits but the warm-up ones; splits with 0 pairs are not built, the hand-written one
+    always is. A split has at least `MIN_SCENES` scenes, so very small splits have fewer sentences per image than
+    `pairs_per_scene` (2 or more). Each split has its own random stream, and its handwriting is the same for every seed.
+    ValueError if a number is impossible, or scenes are too few for the pairs.
     """
     if pairs_per_scene < 2:
         raise ValueError(f"pairs_per_scene must be at least 2, got {pairs_per_scene}")

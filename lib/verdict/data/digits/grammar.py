@@ -62,13 +62,9 @@ class Statement:
     """A sentence (lower-case words, no punctuation) and its truth, see `truths`.
 
     `form` is "family/form". `weight` is the chance to be drawn within the form: the strata (sentences about digits,
-    about colours, about both) weigh the same, so that the many "red seven" sentences do not drown the few "seven" and
-    "red digit".
-
-    `near` is true of scenes that make the sentence hard, as they hold the words' parts whether or not the sentence is
-    true: a seven and a red digit for "there is a red seven", a seven somewhere for "a seven in the top left corner".
-    Half of the scenes are taken from these where possible; else most false sentences would be given away by a digit or
-    a colour that is nowhere in the scene.
+    about colours, about both) weigh the same. `near` is true of scenes that make the sentence hard, as they hold the
+    words' parts whether or not it is true: a seven and a red digit for "there is a red seven". Without half of the
+    scenes from these most false sentences would be given away by a digit or a colour that is nowhere in the scene.
     """
 
     text: str
@@ -318,11 +314,8 @@ BETWEEN_COLOURS = ("relation", "comparison")
 
 
 def is_taught(statement: Statement) -> bool:
-    """Whether pairs of the coupled splits are made of a sentence.
-
-    Relations and comparisons are taught between colours: between ten digits there are ninety ordered couples, each
-    too rare to be learnt from tens of thousands of pairs. Those sentences stay in the grammar; the hand-written set
-    has some.
+    """Whether pairs of the coupled splits are made of a sentence: relations and comparisons are taught between colours,
+    since each of the ninety ordered couples of digits is too rare to be learnt from tens of thousands of pairs.
     """
     return statement.family not in BETWEEN_COLOURS or statement.stratum == "colour"
 

@@ -47,10 +47,7 @@ N_DIGITS = (2, 6)
 
 
 def read_scene(text: str) -> Scene:
-    """Read a scene written as in `HAND_SCENES`; its samples are printed glyphs, the fonts in turn.
-
-    Sixteen cells, row by row: ".." for an empty cell, else a colour's initial and a digit. Bars are ignored.
-    """
+    """Read a scene written as in `HAND_SCENES`; its samples are printed glyphs, the fonts in turn."""
     cells = text.replace("|", " ").split()
     initials = [name[0] for name in COLOURS]
     digits, colours, samples = (np.full(N_CELLS, EMPTY) for _ in range(3))
@@ -63,10 +60,7 @@ def read_scene(text: str) -> Scene:
 
 @cache
 def printed_style() -> Style:
-    """Printed digits in darker shades of the same colours on light paper.
-
-    Sample 10 f + d is the digit d in font f of `FONTS`, all from the fonts that Matplotlib bundles.
-    """
+    """Printed digits in darker shades of the same colours on light paper; sample 10 f + d is the digit d in font f."""
     # Found, not imported: Matplotlib makes folders as it starts, and a report that is refused writes nothing.
     folder = Path(find_spec("matplotlib").origin).parent / "mpl-data" / "fonts" / "ttf"
     glyphs = [_glyph(folder / font, digit) for font, digit in product(FONTS, range(10))]
@@ -150,10 +144,9 @@ def printed_scenes(n: int, *, rng: np.random.Generator) -> list[Scene]:
 
 @cache
 def hand_rows() -> tuple[dict[str, str], ...]:
-    """Rows of the hand-written file: image, hypothesis, label, family, check.
-
-    `image` counts from 1 and points into `HAND_SCENES`. `check` is a sentence of the grammar, or several joined by
-    " & ", that is true of the scene exactly if the hypothesis is; it is empty where the grammar has none.
+    """Rows of the hand-written file: image (from 1, of `HAND_SCENES`), hypothesis, label, family, check: a sentence of
+    the grammar, or several joined by " & ", that is true of the scene exactly if the hypothesis is, "" if there is
+    none.
     """
     text = (Path(__file__).parent / HAND_FILE).read_text(encoding="utf-8")
     return tuple(csv.DictReader(text.splitlines()))

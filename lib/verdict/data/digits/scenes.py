@@ -114,9 +114,9 @@ def draw_scenes(
 ) -> list[Scene]:
     """Draw random scenes whose sprites come from one pool.
 
-    Each scene first draws how many digits it holds, and small palettes of digit values and of colours; cells draw from
-    these palettes. Small palettes make repetitions, without which counting would rarely exceed one. `sample_digits` are
-    the digits shown by the samples, by default of handwriting; ranges include both ends.
+    Each scene draws how many digits it holds, and small palettes of digit values and of colours, which make
+    repetitions. `sample_digits` are the digits shown by the samples, by default of handwriting; ranges include both
+    ends.
     """
     occupied = _ranks(rng, n, N_CELLS) < rng.integers(n_digits[0], n_digits[1] + 1, size=n)[:, None]
     digits = _draw_values(rng, n, 10, n_distinct_digits)
@@ -144,10 +144,8 @@ def _draw_values(rng: np.random.Generator, n: int, m: int, n_distinct: tuple[int
 
 
 def render_scenes(scenes: Sequence[Scene], *, rng: np.random.Generator, style: Style | None = None) -> np.ndarray:
-    """Render scenes to pixels, uint8 (n, 64, 64, 3), by default in handwriting.
-
-    Position within the cell (up to one pixel from its middle), opacity, background brightness and pixel noise are drawn
-    from `rng`; digit, colour and handwriting are the scene's.
+    """Render scenes to pixels, uint8 (n, 64, 64, 3), by default in handwriting; position within the cell (up to one
+    pixel from its middle), opacity, background brightness and pixel noise are drawn from `rng`.
     """
     style = handwriting_style() if style is None else style
     images = np.empty((len(scenes), SCENE_PX, SCENE_PX, 3), dtype=np.uint8)

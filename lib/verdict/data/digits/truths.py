@@ -71,9 +71,8 @@ def _verdict(holds: np.ndarray, defined: np.ndarray | bool = True) -> np.ndarray
 
 
 def count_is(grid: Grid, *, kind: Kind, compare: str, number: int, at_most: int | None = None) -> np.ndarray:
-    """The count of a kind stands in the relation `compare` to a number.
-
-    Undefined where the count exceeds `at_most`: "there are three fives" is neither clearly true nor false of four.
+    """The count of a kind stands in the relation `compare` to a number; undefined where it exceeds `at_most`: "there
+    are three fives" is neither clearly true nor false of four.
     """
     count = grid.count(kind)
     return _verdict(_COMPARE[compare](count, number), True if at_most is None else count <= at_most)
@@ -88,10 +87,8 @@ def parts_present(grid: Grid, *, kind: Kind) -> np.ndarray:
 
 
 def share_is(grid: Grid, *, base: Kind, part: Kind, rule: str, low: int = 1, high: int = N_CELLS) -> np.ndarray:
-    """All, none or most of one kind are also of another.
-
-    Undefined where the scene holds fewer than `low` or more than `high` of the base kind; "most" also where it is
-    exactly half.
+    """All, none or most of one kind are also of another; undefined where the scene holds fewer than `low` or more than
+    `high` of the base kind, "most" also where it is exactly half.
     """
     n_base, n_part = grid.count(base), (grid.places(base) & grid.places(part)).sum(axis=1)
     defined = (n_base >= low) & (n_base <= high)
@@ -116,10 +113,8 @@ def only_one_in(grid: Grid, *, kind: Kind, cells: Iterable[int]) -> np.ndarray:
 
 
 def placed(grid: Grid, *, first: Kind, second: Kind, axis: np.ndarray, compare: str) -> np.ndarray:
-    """The one digit of the first kind stands to the one of the second as `compare` says, along an axis.
-
-    `axis` is the row or the column of every cell. Undefined unless there is exactly one of each kind and they
-    are two different digits.
+    """The one digit of the first kind stands to the one of the second as `compare` says, along an axis, the row or
+    column of every cell; undefined unless there is exactly one of each kind and they are two digits.
     """
     places = grid.places(first), grid.places(second)
     defined = (grid.count(first) == 1) & (grid.count(second) == 1) & ~(places[0] & places[1]).any(axis=1)

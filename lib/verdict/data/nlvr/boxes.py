@@ -45,9 +45,8 @@ _SUPERSAMPLING = 8
 
 
 def draw_scenes(n: int, rng: np.random.Generator, *, n_boxes: int = N_BOXES) -> list[Scene]:
-    """Random scenes, some of towers and the others of scattered items; the corpus has three boxes.
-
-    Items of a box do not overlap; sides, colours and shapes repeat more than independent draws would make them.
+    """Random scenes, some of towers and the others of scattered items, which do not overlap and repeat colours and
+    shapes more than independent draws would.
     """
     return [
         tuple(_draw_tower(rng) if is_tower else _draw_scatter(rng) for _ in range(n_boxes))
@@ -120,10 +119,8 @@ def width_px(n_boxes: int) -> int:
 
 def render_scenes(scenes: Sequence[Scene], *, size: tuple[int, int]) -> np.ndarray:
     """Render scenes, all with the same number of boxes, as the corpus draws them, at (height, width): uint8 (n, height,
-    width, 3).
-
-    Equal, up to rounding, to drawing at 100 x 400 and resizing with Pillow's bilinear filter. Items of a box must not
-    overlap: their colours are added to the box's grey, which is exact for apart items.
+    width, 3). Equal, up to rounding, to drawing at 100 x 400 and resizing with Pillow's bilinear filter, where items of
+    a box do not overlap.
     """
     column = np.arange(width_px(len(scenes[0])))
     grey = np.where(column % STRIDE_PX < BOX_PX, float(BOX_GREY), float(STRIP_GREY))

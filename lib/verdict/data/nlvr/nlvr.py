@@ -43,12 +43,10 @@ def build(
     """Read the corpus, split it by presentation, generate warm-up statements and write the image store.
 
     `fractions` of train, val and calib are shares of the groups of the dev file; where the train file is used it is the
-    training split, and dev is divided between val and calib in their proportion. The test file is always the test
-    split. `files` None uses those that are there. Images are stored at `image_px` (height, width); the corpus has 100 x
-    400. Each of the one to six orders of the boxes is a pair of its own in the example's group.
-
-    A tenth of the `n_warmup` generated statements, on other scenes, is warmup_val. They are about `n_scenes` that are
-    drawn and rendered here, none of which is a scene of the corpus; with 0 about the pictures of training groups.
+    training split, and dev is divided between val and calib. The test file is always the test split. `files` None uses
+    those that are there. Images are stored at `image_px` (height, width); the corpus has 100 x 400. Each of the one to
+    six orders of the boxes is a pair of its own in the example's group. A tenth of the `n_warmup` generated statements
+    is warmup_val. They are about `n_scenes` that are drawn here, or with 0 about the pictures of training groups.
 
     Examples whose sentence, or whose scene in any order of its boxes, is also in a file that evaluates later (dev after
     train, test after both) are left out of val, calib and human training pairs, and counted. ValueError,

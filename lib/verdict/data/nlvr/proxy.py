@@ -64,11 +64,11 @@ def normalise(sentence: str) -> str:
 
 
 def draw_coupled(statements: Sequence[Statement], *, n_rows: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Choose scenes for statements, as many where a statement is true as where it is false.
+    """Choose scenes for statements, as many where one is true as where it is false: family, form, hypothesis, label,
+    scene (row of the scene table).
 
-    Families take turns, and so do the statements of a family; within a statement no scene is chosen twice. Columns
-    family, form, hypothesis, label, scene (row of the scene table); odd numbers of rows are rounded down. ValueError if
-    the scenes do not offer so many.
+    Families take turns, and so do the statements of a family. Odd numbers of rows are rounded down; ValueError if the
+    scenes do not offer so many.
     """
     queues: dict[str, list[tuple[Statement, list[tuple[int, int]]]]] = {}
     for k in rng.permutation(len(statements)):

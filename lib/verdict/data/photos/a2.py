@@ -46,9 +46,8 @@ def build(
     """Read the set, split it as published, add a warm-up that has not seen its evaluation images, write the store.
 
     `table` is JSON lines (Image_ID, Hypothesis, Label, perhaps Premise), `images` the folder of `<Image_ID>.jpg` or
-    `.png`, `independent` that of `hyp.csv` and its images, which become the split independent_hand; see `locate`.
-    `calib_fraction` of the images of the published train split calibrate instead; the study's seed is 42. What is
-    allowed is left out and counted instead of refused. FileNotFoundError and ValueError name file, row and cause.
+    `.png`, `independent` that of `hyp.csv` and its images, which become the split independent_hand. What is allowed is
+    left out and counted instead of refused. FileNotFoundError and ValueError name file, row and cause.
     """
     own, folder, other = locate(table, images, independent)
     rows = _read(own)

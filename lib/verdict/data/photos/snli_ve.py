@@ -70,10 +70,9 @@ def draw(
 ) -> Warmup:
     """Draw the warm-up from the corpus: entailment and contradiction in equal numbers, no evaluation image.
 
-    `n_train` rows come from the corpus' train split, `n_val` from its validation split, None taking all; `shards` are
-    downloaded where VERDICT_DATA has no copy. ValueError, FileNotFoundError or ConnectionError if the corpus is absent
-    or damaged, has fewer rows than are asked for, calls other pictures by the target's ids, or contradicts the target's
-    labels.
+    `n_val` None takes all; `shards` are downloaded where VERDICT_DATA has no copy. ValueError, FileNotFoundError or
+    ConnectionError if the corpus is absent or damaged, has fewer rows than are asked for, calls other pictures by the
+    target's ids, or contradicts the target's labels.
     """
     root, found = locate(shards)
     parts, excluded, facts = [], [], {}
@@ -138,10 +137,8 @@ def _first_rows(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
 
 
 def _marked(rows: pd.DataFrame, images: pd.DataFrame, target: Target) -> pd.DataFrame:
-    """The rows with `sentence` (as compared), `evaluation` and `theirs`.
-
-    `evaluation` is the split of the target that shows the row's image, NaN for none; `theirs` is the label that the
-    target gives the very row, NaN where it has no such row.
+    """The rows with `sentence` (as compared), `evaluation`, the split of the target that shows the row's image, and
+    `theirs`, the label that the target gives the very row; NaN where there is none.
     """
     of_content = {target.hashes[i]: split for i, split in target.evaluation.items() if i in target.hashes}
     same_bytes = images.set_index("image_id")["sha256"].map(of_content).dropna()
@@ -185,10 +182,7 @@ def _refuse_exchanged_labels(rows: pd.DataFrame) -> None:
 
 
 def _compare_pictures(images: pd.DataFrame, target: Target, rng: np.random.Generator) -> Facts:
-    """Look at a sample of the ids that both sides have; refuse if they name other pictures.
-
-    Excluding images by their id is worth nothing unless one id means one picture.
-    """
+    """Look at a sample of the ids that both sides have; refuse if they name other pictures."""
     shared = images[images["image_id"].isin(list(target.files))]
     n = min(N_COMPARED, len(shared))
     sample = shared.iloc[np.sort(rng.choice(len(shared), size=n, replace=False))] if n else shared
@@ -206,9 +200,8 @@ def _compare_pictures(images: pd.DataFrame, target: Target, rng: np.random.Gener
 
 
 def same_picture(one: Image.Image, other: Image.Image) -> bool:
-    """Whether two images are one picture, saved at whatever size and quality: small grey copies are compared.
-
-    The mean absolute difference of two copies is a few of 255 levels; of two photographs it is several dozen.
+    """Whether two images are one picture, saved at whatever size and quality: small grey copies differ by a few of 255
+    levels on average, those of two photographs by several dozen.
     """
     small = [np.asarray(image.convert("L").resize((16, 16), Image.Resampling.BOX), float) for image in (one, other)]
     return bool(np.abs(small[0] - small[1]).mean() < MAX_DIFFERENCE)

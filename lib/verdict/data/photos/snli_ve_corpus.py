@@ -76,9 +76,8 @@ def split_of(path: Path) -> str:
 
 
 def read_split(files: Sequence[Path]) -> tuple[pd.DataFrame, Facts]:
-    """Rows of a split's files that have a binary label, in the order of files and rows, whatever their form: image_id
-    (the Flickr30k id), hypothesis, label, file and row (the shard and the row in it that hold the image, or the table
-    and -1 where images are files of their own).
+    """Rows of a split's files that have a binary label, in the order of files and rows: image_id (the Flickr30k id),
+    hypothesis, label, file and row (that hold the image, or the table and -1 where images are files of their own).
 
     Facts count these rows and those passed over, and say where the meaning of integer labels came from: "shard",
     "documented", or "names" for labels in words. ValueError names file, row and cause.
