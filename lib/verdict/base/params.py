@@ -104,9 +104,7 @@ class NlvrParams(Archive):
 
     files: tuple[Literal["train", "dev", "test"], ...] | None
     fractions: Annotated[
-        dict[Literal["train", "val", "calib"], Fraction],
-        AfterValidator(_sums_to_one),
-        _all_of("train", "val", "calib"),
+        dict[Literal["train", "val", "calib"], Fraction], AfterValidator(_sums_to_one), _all_of("train", "val", "calib")
     ]
     image_px: tuple[Count, Count]
     permutations: Annotated[int, Field(ge=1, le=6)]

@@ -57,12 +57,6 @@ def words_of(sentence: str) -> list[str]:
     return _WORD.findall(sentence.casefold().replace("’", "'"))
 
 
-def keyword_pattern(words: Sequence[str]) -> re.Pattern[str]:
-    r"""Expression that finds any of the words as a whole; a word may be an expression itself, such as \d+."""
-    alternatives = "|".join(sorted(words, key=len, reverse=True))
-    return re.compile(rf"(?<![\w'-])(?:{alternatives})(?![\w'-])")
-
-
 def length_quantiles(pairs: pd.DataFrame) -> pd.DataFrame:
     """Length of hypotheses in blank-separated words, one row per label and "all": label, n, mean, the quantiles of
     `QUANTILES` as q05 … q95, and max.
@@ -79,7 +73,9 @@ def length_quantiles(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def keyword_flags(hypotheses: Sequence[str], groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Which groups of words each hypothesis uses, in any case, whole words only: bool (n, n_groups)."""
-    patterns = {name: keyword_pattern(words) for name, words in groups.items()}
+    # A word may be an expression itself, such as \d+.
+    either = {name: "|".join(sorted(words, key=len, reverse=True)) for name, words in groups.items()}
+    patterns = {name: re.compile(rf"(?<![\w'-])(?:{words})(?![\w'-])") for name, words in either.items()}
     texts = [text.casefold().replace("’", "'") for text in hypotheses]
     return pd.DataFrame({name: [p.search(t) is not None for t in texts] for name, p in patterns.items()}, dtype=bool)
 

@@ -107,13 +107,11 @@ class Evidence:
 
     def take(self, rows: np.ndarray, *, split: str | None = None) -> Evidence:
         """Some of the pairs by a mask (n,), under another split's name where one is given."""
-        table = self.table[rows].reset_index(drop=True)
+        table, names = self.table[rows].reset_index(drop=True), ("probs", "sets", "score", "forced")
+        given = [name for name in (*names, "consistency", "foreign") if getattr(self, name) is not None]
         signals = {name: signal[rows] for name, signal in self.signals.items()}
-        arrays = {name: getattr(self, name)[rows] for name in ("probs", "sets", "score", "forced")}
-        for name in ("consistency", "foreign"):
-            arrays[name] = None if getattr(self, name) is None else getattr(self, name)[rows]
         table = table if split is None else table.assign(split=split)
-        return replace(self, table=table, signals=signals, **arrays)
+        return replace(self, table=table, signals=signals, **{name: getattr(self, name)[rows] for name in given})
 
     @property
     def rivals(self) -> dict[str, np.ndarray]:
@@ -346,16 +344,10 @@ def decide_batch(
 
 def told_promise(promised: Kept, classes: Sequence[str]) -> dict[str, object]:
     """What was promised and on how much it rests, as the log holds it."""
-    promise = promised.promise
-    return {
-        "error": promise.error,
-        "confidence": promise.confidence,
-        "error_by_class": {classes[k]: limit for k, limit in (promise.error_by_class or {}).items()},
-        "method": promised.method,
-        "n_rows": promised.n_rows,
-        "n_groups": promised.n_groups,
-        "is_kept": len(promised.thresholds) > 0,
-    }
+    promise, told = promised.promise, {name: getattr(promised, name) for name in ("method", "n_rows", "n_groups")}
+    by_class = {classes[k]: limit for k, limit in (promise.error_by_class or {}).items()}
+    promise = {"error": promise.error, "confidence": promise.confidence, "error_by_class": by_class}
+    return promise | told | {"is_kept": len(promised.thresholds) > 0}
 
 
 def _model_hash(stage: Stage, kept: Selection) -> str:

@@ -8,7 +8,7 @@ interval without width is none: it says that nothing varied in the resamples, no
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -25,17 +25,10 @@ from verdict.data.statements import SEMANTIC_WORDS, keyword_flags
 from verdict.model.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_epochs, training_text
 from verdict.model.predict import RAW, DecisionRule, logits_of
 from verdict.model.selection import Selection
-from verdict.pages.tables import GAP, NOTHING, SHARE, about, columns_of, store_counts
+from verdict.pages.tables import GAP, NOTHING, SHARE, about, by_part, columns_of, store_counts
+from verdict.stats import uncertainty
 from verdict.stats.metrics import accuracy, brier, class_scores, confusion_counts, ece_interval, macro_f1, nll
-from verdict.stats.uncertainty import (
-    Interval,
-    Statistic,
-    Weights,
-    clustered_mcnemar,
-    expected_best_of,
-    holm,
-    with_bounds,
-)
+from verdict.stats.uncertainty import Interval, Statistic, Weights, holm, with_bounds
 from verdict.stats.weighted import weighted_mean
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE, runs, seeds
@@ -77,13 +70,10 @@ def accuracy_by(table: pd.DataFrame, pairs: pd.DataFrame, column: str, *, stage:
     labels = pairs.set_index("pair_id")[column] if column in pairs else pd.Series("all", index=pairs["pair_id"])
     of_row = labels.reindex(table["pair_id"]).fillna("other").to_numpy()
     hit = RAW.decide(logits_of(table)) == table["y_true"].to_numpy()
-    resampler, rows = stage.resampler(table["group_id"]), []
-    for label in sorted(set(of_row)):
-        chosen = of_row == label
-        found = resampler.of(chosen).mean(hit[chosen], span=SHARE)
-        rows.append((str(label), int(chosen.sum()), found.value, found.low, found.high))
-    parts = pd.DataFrame(rows, columns=["label", "n", "value", "low", "high"])
-    return parts.sort_values("value", ascending=False, ignore_index=True)
+    parts = {str(label): of_row == label for label in sorted(set(of_row))}
+    found = by_part(stage.resampler(table["group_id"]), parts, {"value": (hit, SHARE)}, "label")
+    found.columns = ["label", "n", "value", "low", "high"]
+    return found.sort_values("value", ascending=False, ignore_index=True)
 
 
 def per_class(table: pd.DataFrame, decision: np.ndarray, classes: Sequence[str] = class_names()) -> pd.DataFrame:
@@ -102,14 +92,12 @@ def confident_mistakes(
     answer, probs = RAW.decide(logits), RAW.probabilities(logits)
     prob = probs[np.arange(len(table)), answer]
     right, confident = answer == table["y_true"].to_numpy(), prob > above
-    resampler, rows = stage.resampler(table["group_id"]), []
-    for name, chosen in (("right", right), ("wrong", ~right), ("all", np.ones(len(table), dtype=bool))):
-        share = resampler.of(chosen).mean(confident[chosen], span=SHARE)
-        counts = {"n": int(chosen.sum()), "n_confident": int((confident & chosen).sum())}
-        rows.append({"answers": name, **counts, **with_bounds("share_confident", share)})
+    parts = {"right": right, "wrong": ~right, "all": np.ones(len(table), dtype=bool)}
+    base = by_part(stage.resampler(table["group_id"]), parts, {"share_confident": (confident, SHARE)}, "answers")
+    base.insert(2, "n_confident", [int((confident & chosen).sum()) for chosen in parts.values()])
     merged = table[["pair_id"]].assign(prob=prob, answered=answer).merge(pairs, on="pair_id", validate="one_to_one")
     mistakes = merged[~right].sort_values("prob", ascending=False, ignore_index=True)
-    return mistakes, pd.DataFrame(rows)
+    return mistakes, base
 
 
 @dataclass(frozen=True)
@@ -134,9 +122,7 @@ class SeedAnswers:
 
     def part(self, chosen: np.ndarray) -> SeedAnswers:
         """The same models on some of the pairs, (n_pairs,) bool."""
-        return SeedAnswers(
-            self.y_true[chosen], self.groups[chosen], self.answers[:, chosen], self.seeds, self.n_classes
-        )
+        return replace(self, y_true=self.y_true[chosen], groups=self.groups[chosen], answers=self.answers[:, chosen])
 
 
 def _nothing(weights: Weights) -> ArrayLike:
@@ -257,7 +243,7 @@ def differences(stage: Stage) -> pd.DataFrame:
         right = [(answers[trial].answers == answers[trial].y_true).ravel() for trial in (first, second)]
         row |= {"n01": int((right[1] & ~right[0]).sum()), "n10": int((right[0] & ~right[1]).sum())}
         groups = np.tile(answers[first].groups, len(answers[first].seeds))
-        rows.append(row | {"p_clustered": clustered_mcnemar(*right, groups)})
+        rows.append(row | {"p_clustered": uncertainty.clustered_mcnemar(*right, groups)})
     scores = columns_of("macro_f1", "accuracy")
     table = pd.DataFrame(rows, columns=["trial", "minus", *scores, "n01", "n10", "p_clustered"])
     table["p_holm"] = holm(table["p_clustered"].to_numpy(dtype=np.float64))
@@ -325,7 +311,7 @@ def noise_of_best(stage: Stage, scores: pd.DataFrame, kept: Selection) -> pd.Dat
         "equal candidates": len(means),
         "SD of one run (pooled over seeds)": pooled,
         "SD of a trial's mean": of_means,
-        "lead of the best expected from noise": expected_best_of(len(means), sd=of_means),
+        "lead of the best expected from noise": uncertainty.expected_best_of(len(means), sd=of_means),
         "lead of the best observed": float(means.max() - means.mean()),
     }
     return pd.DataFrame({"quantity": list(rows), "value": pd.Series(rows.values(), dtype=object)})
@@ -432,11 +418,7 @@ def threshold_effect(table: pd.DataFrame, threshold: float, *, stage: Stage) -> 
 
 
 def accuracy_by_words(
-    table: pd.DataFrame,
-    pairs: pd.DataFrame,
-    groups: Mapping[str, Sequence[str]] = SEMANTIC_WORDS,
-    *,
-    stage: Stage,
+    table: pd.DataFrame, pairs: pd.DataFrame, groups: Mapping[str, Sequence[str]] = SEMANTIC_WORDS, *, stage: Stage
 ) -> pd.DataFrame:
     """Accuracy on the hypotheses that use a group of words, by default the ten semantic buckets, and on all others.
 

@@ -20,7 +20,7 @@ from verdict.decide.takeover import People, facts_asked
 from verdict.pages.decisions import PolicyStudy, stored_number
 from verdict.pages.deferral import Evidence, case_of, clarified, outcomes_of, people_of
 from verdict.pages.raw_temperature import is_told, published_policy
-from verdict.pages.tables import GAP, SHARE, bounded
+from verdict.pages.tables import GAP, SHARE, bounded, by_part
 from verdict.stats.uncertainty import Interval, Resampler
 from verdict.workflow.stage import Stage
 
@@ -59,20 +59,10 @@ def handover_table(stage: Stage, study: PolicyStudy, test: Evidence, people: Peo
         "person": (person, None if people.is_simulated else SHARE),
         "gain": (person - model, (reach[0] - 1, reach[1])),
     }
-    table = _by_part(study.draws, parts, columns)
+    table = by_part(study.draws, parts, columns)
     gain, n = Interval.from_columns(table.iloc[0], "gain"), int(to_human.sum())
     stage.numbers["policy.test.handover_gain"] = gain.number(n=n, split=test.split, unit=POINTS)
     return table
-
-
-def _by_part(draws: Resampler, parts: Mapping[str, np.ndarray], columns: Mapping[str, tuple]) -> pd.DataFrame:
-    """Mean of each column (values, span) over the rows of each part (n,) bool, with its interval."""
-    values, spans = np.column_stack([column for column, _ in columns.values()]), [span for _, span in columns.values()]
-    rows = []
-    for name, chosen in parts.items():
-        found = dict(zip(columns, draws.of(chosen).means(values[chosen], spans), strict=True))
-        rows.append({"cases": name, "n": int(chosen.sum())} | bounded(found))
-    return pd.DataFrame(rows)
 
 
 def clarification_table(study: PolicyStudy, test: Evidence, people: People) -> pd.DataFrame:
@@ -94,7 +84,7 @@ def clarification_table(study: PolicyStudy, test: Evidence, people: People) -> p
         "gain": (after - before, GAP),
     }
     is_asked = study.test.decide(study.policy) == Decision.CLARIFY
-    return _by_part(study.draws, {"asked about": is_asked, "all": np.ones(len(test), dtype=bool)}, columns)
+    return by_part(study.draws, {"asked about": is_asked, "all": np.ones(len(test), dtype=bool)}, columns)
 
 
 def question_counts(test: Evidence, people: People, draws: Resampler) -> pd.DataFrame:

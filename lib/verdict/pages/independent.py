@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -197,14 +196,12 @@ def _fill(stage: Stage, present: Mapping[str, object], names: tuple[str, ...]) -
 
 
 # Whose images and whose sentences a split holds.
-HALVES: Mapping[Split, tuple[str, str]] = MappingProxyType(
-    {
-        Split.TEST: ("as in test", "as in test"),
-        Split.INDEPENDENT_IMAGES: ("new", "as in test"),
-        Split.INDEPENDENT_SENTENCES: ("as in test", "new"),
-        Split.INDEPENDENT: ("new", "new"),
-    }
-)
+HALVES: Mapping[Split, tuple[str, str]] = {
+    Split.TEST: ("as in test", "as in test"),
+    Split.INDEPENDENT_IMAGES: ("new", "as in test"),
+    Split.INDEPENDENT_SENTENCES: ("as in test", "new"),
+    Split.INDEPENDENT: ("new", "new"),
+}
 
 
 def cell_table(tables: Mapping[str, pd.DataFrame], sources: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

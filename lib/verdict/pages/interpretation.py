@@ -11,17 +11,7 @@ from verdict.base.labels import Label, Split
 from verdict.model.kept import KeptModel
 from verdict.model.network import STATES
 from verdict.model.trials import shuffle_images
-from verdict.pages.attention import (
-    Deletion,
-    Labelled,
-    example_pairs,
-    first_of,
-    mask_orders,
-    mask_patches,
-    patch_contrast,
-    patch_counts,
-    split_tokens,
-)
+from verdict.pages import attention
 from verdict.workflow.stage import Stage
 
 # Layers whose states are kept, in the order of computation, in the words of the page.
@@ -71,41 +61,41 @@ def sample_rows(n: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
 
 def delete_patches(
     stage: Stage, model: KeptModel, pairs: pd.DataFrame, weights: np.ndarray, fill: np.ndarray, rng: np.random.Generator
-) -> Deletion:
+) -> attention.Deletion:
     """Mask patches in several orders, encode each masked image anew, and let the network answer.
 
     `weights` (n, n_patches): attention, averaged over heads; `fill` uint8 (H, W, 3) stands where a patch is masked.
     """
     images = model.pictures(pairs["image_id"])
-    counts = patch_counts(stage.params.interpret.mask_shares, weights.shape[1])
-    orders = mask_orders(weights, patch_contrast(images, fill, model.grid), rng)
+    counts = attention.patch_counts(stage.params.interpret.mask_shares, weights.shape[1])
+    orders = attention.mask_orders(weights, attention.patch_contrast(images, fill, model.grid), rng)
     masked: dict[str, np.ndarray] = {}
     for name, order in orders.items():
-        shown = (mask_patches(images, first_of(order, count), fill, model.grid) for count in counts)
+        shown = (attention.mask_patches(images, attention.first_of(order, count), fill, model.grid) for count in counts)
         masked[name] = np.stack([answer_pictures(model, pairs, pictures) for pictures in shown])
         stage.progress(f"masked {len(masked)}/{len(orders)} orders")
     whole = answer_pictures(model, pairs, images)
-    return Deletion(counts, weights.shape[1], whole, masked, pairs["group_id"].to_numpy())
+    return attention.Deletion(counts, weights.shape[1], whole, masked, pairs["group_id"].to_numpy())
 
 
 def labelled_layers(
     stage: Stage, model: KeptModel, test: Mapping[str, np.ndarray]
-) -> dict[str, tuple[Labelled, Labelled, Labelled]]:
+) -> dict[str, tuple[attention.Labelled, attention.Labelled, attention.Labelled]]:
     """States of each layer for val, calib and test, the last given, as `attention.layer_scores` takes them."""
     tables = [stage.pairs(split) for split in (Split.VAL, Split.CALIB, Split.TEST)]
     states = [observe(model, pairs) for pairs in tables[:2]] + [test]
     y = [np.array([int(Label.parse(label)) for label in pairs["label"]]) for pairs in tables]
     groups = [pairs["group_id"].to_numpy() for pairs in tables]
-    return {name: tuple(Labelled(states[k][name], y[k], groups[k]) for k in range(3)) for name in LAYERS}
+    return {name: tuple(attention.Labelled(states[k][name], y[k], groups[k]) for k in range(3)) for name in LAYERS}
 
 
-def draw_examples(model: KeptModel, table: pd.DataFrame, pairs: pd.DataFrame, attention: np.ndarray) -> dict[str, list]:
+def draw_examples(model: KeptModel, table: pd.DataFrame, pairs: pd.DataFrame, weights: np.ndarray) -> dict[str, list]:
     """Pictures, patch weights by head and titles of `attention.example_pairs`, as `plots.draw_attention` takes them.
 
-    Prediction table, pair table and attention (n, heads, n_tokens) are of the same pairs, row by row.
+    Prediction table, pair table and weights of attention (n, heads, n_tokens) are of the same pairs, row by row.
     """
-    chosen = example_pairs(table)
-    share, patches = split_tokens(attention[chosen["row"]], model.grid[0] * model.grid[1])
+    chosen = attention.example_pairs(table)
+    share, patches = attention.split_tokens(weights[chosen["row"]], model.grid[0] * model.grid[1])
     hypotheses = pairs["hypothesis"].to_numpy()[chosen["row"]]
     labels = [Label(int(y)).text for y in chosen["y_true"]]
     outcomes = ["answered rightly" if right else "answered wrongly" for right in chosen["is_right"]]

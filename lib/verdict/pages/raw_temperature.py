@@ -114,14 +114,10 @@ def raw_nll_curve(scores: ArrayLike, y_true: ArrayLike, *, n_points: int = 120) 
 def store_failure(numbers: Numbers, failure: pd.DataFrame) -> None:
     """Numbers `failure.raw_temperature`, `.raw_nll`, `.nll_at_1`, `.log_temperature` and `.log_nll` of a failure."""
     rows = failure.set_index("rule")
-    for name, (rule, column) in {
-        "raw_temperature": ("raw T by L-BFGS", "temperature"),
-        "raw_nll": ("raw T by L-BFGS", "nll"),
-        "nll_at_1": ("as released", "nll"),
-        "log_temperature": ("log T", "temperature"),
-        "log_nll": ("log T", "nll"),
-    }.items():
-        numbers[f"failure.{name}"] = Number(float(rows.loc[rule, column]), kind=EXACT)
+    found = {"nll_at_1": rows.loc["as released", "nll"]}
+    for name, rule in (("raw", "raw T by L-BFGS"), ("log", "log T")):
+        found |= {f"{name}_{column}": rows.loc[rule, column] for column in ("temperature", "nll")}
+    numbers.merge({f"failure.{name}": Number(float(value), kind=EXACT) for name, value in found.items()})
 
 
 def published_calibration() -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.numbers import Number
-from verdict.stats.uncertainty import Interval, with_bounds
+from verdict.stats.uncertainty import Interval, Resampler, with_bounds
 from verdict.workflow.stage import Stage
 
 SHARE = (0.0, 1.0)
@@ -25,6 +25,18 @@ def bounded(found: Mapping[str, Interval | Number]) -> dict[str, Any]:
 def columns_of(*names: str) -> list[str]:
     """The columns that `bounded` makes of these names."""
     return list(bounded(dict.fromkeys(names, NOTHING)))
+
+
+def by_part(
+    draws: Resampler, parts: Mapping[str, np.ndarray], columns: Mapping[str, tuple], what: str = "cases"
+) -> pd.DataFrame:
+    """Mean of each column (values, span) over the rows of each part (n,) bool, with intervals: `what`, n, columns."""
+    values, spans = np.column_stack([column for column, _ in columns.values()]), [span for _, span in columns.values()]
+    rows = []
+    for name, chosen in parts.items():
+        found = dict(zip(columns, draws.of(chosen).means(values[chosen], spans), strict=True))
+        rows.append({what: name, "n": int(chosen.sum())} | bounded(found))
+    return pd.DataFrame(rows)
 
 
 def about(stage: Stage, table: pd.DataFrame) -> dict[str, Any]:

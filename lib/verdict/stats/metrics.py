@@ -46,11 +46,7 @@ def class_scores(counts: ArrayLike) -> dict[str, np.ndarray]:
     counts = np.asarray(counts, dtype=np.float64)
     right = np.diagonal(counts, axis1=-2, axis2=-1)
     n_true, n_told = counts.sum(axis=-1), counts.sum(axis=-2)
-    return {
-        "precision": ratio(right, n_told),
-        "recall": ratio(right, n_true),
-        "f1": ratio(2 * right, n_true + n_told),
-    }
+    return {"precision": ratio(right, n_told), "recall": ratio(right, n_true), "f1": ratio(2 * right, n_true + n_told)}
 
 
 def macro_f1(y_true: ArrayLike, y_pred: ArrayLike, n_classes: int = 2, weights: ArrayLike | None = None) -> np.ndarray:

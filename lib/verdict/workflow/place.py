@@ -113,14 +113,9 @@ def has_computed_on_gpu() -> bool:
 
 def here() -> dict[str, Any]:
     """Node, hardware (cores of the machine), scheduler, and what Slurm says of its job: number, partition, share."""
-    given = {
-        "job": os.environ.get("SLURM_JOB_ID"),
-        "partition": os.environ.get("SLURM_JOB_PARTITION"),
-        "mem_mb": os.environ.get("SLURM_MEM_PER_NODE"),
-        "cpus": os.environ.get("SLURM_CPUS_ON_NODE"),
-    }
-    where = {key: int(value) if value.isdigit() else value for key, value in given.items() if value}
-    where = where if "job" in where else {}
+    told = {"job": "JOB_ID", "partition": "JOB_PARTITION", "mem_mb": "MEM_PER_NODE", "cpus": "CPUS_ON_NODE"}
+    given = {key: os.environ.get(f"SLURM_{name}", "") for key, name in told.items()}
+    where = {key: int(value) if value.isdigit() else value for key, value in given.items() if value and given["job"]}
     return {
         "node": os.environ.get("SLURMD_NODENAME") or platform.node(),
         "machine": platform.machine(),

@@ -10,25 +10,13 @@ from pydantic import BaseModel, ConfigDict, create_model
 from verdict.base import paths
 from verdict.base.artifacts import content_hash, sha256_file, sha256_tree
 from verdict.base.params import Params
-from verdict.workflow.stages import (
-    CLIP,
-    JUDGING,
-    MONITOR,
-    RECORDED,
-    TRIAL_STAGE,
-    WARMUP_STAGE,
-    augmented_views,
-    plans,
-    seeds,
-    source_of,
-    spec,
-)
+from verdict.workflow import stages
 
 # Type and default of what some notebooks' `parameters` cells hold besides the profile.
 OWN_PARAMETERS: dict[str, dict[str, Any]] = {
-    TRIAL_STAGE: {"trial": (str, "frozen")},
-    MONITOR: {"log": (str, ""), "labels": (str, "")},
-    **{name: {"source": (Literal["model", "clip"], "model")} for name in JUDGING},
+    stages.TRIAL_STAGE: {"trial": (str, "frozen")},
+    stages.MONITOR: {"log": (str, ""), "labels": (str, "")},
+    **{name: {"source": (Literal["model", "clip"], "model")} for name in stages.JUDGING},
 }
 
 
@@ -40,7 +28,7 @@ def parameter_model(notebook: str) -> type[BaseModel]:
 
 def judged(params: Params, name: str) -> Params:
     """The parameters as a stage sees them: those about another source's classes take the place of the profile's own."""
-    return params.about_clip() if source_of(name) == CLIP else params
+    return params.about_clip() if stages.source_of(name) == stages.CLIP else params
 
 
 def resolved(params: Params, name: str, trial: str | None = None) -> dict[str, Any]:
@@ -51,19 +39,20 @@ def resolved(params: Params, name: str, trial: str | None = None) -> dict[str, A
     params = judged(params, name)
     content = params.as_dict()
     chosen: dict[str, Any] = {}
-    for section in spec(name, params).sections:
+    for section in stages.spec(name, params).sections:
         if section == "plans":
-            chosen["plans"] = plans(params)
+            chosen["plans"] = stages.plans(params)
         elif section == "views":
-            wanted = augmented_views(params)
+            wanted = stages.augmented_views(params)
             chosen |= {"views": wanted, "photometric": content["training"]["photometric"]} if wanted else {}
         elif section == "trial":
-            chosen["trial"] = {**params.trial(str(trial)).model_dump(mode="json"), "seeds": seeds(params, str(trial))}
+            own = params.trial(str(trial)).model_dump(mode="json")
+            chosen["trial"] = own | {"seeds": stages.seeds(params, str(trial))}
         else:
             chosen[section] = content[section]
     if "clip" in chosen:
         chosen["clip"] = _clip(params, content)
-    if name in (RECORDED, "01_data") and params.data.is_own:
+    if name in (stages.RECORDED, "01_data") and params.data.is_own:
         chosen["files"] = _hashes(params.data.own_files)
     if "training" in chosen:
         apart = _without_effect(params, name, trial)
@@ -102,6 +91,7 @@ def _clip(params: Params, content: dict[str, Any]) -> dict[str, Any]:
 
 def _without_effect(params: Params, name: str, trial: str | None) -> set[str]:
     """Entries of the training section that a stage's result does not depend on."""
-    apart = {"trials", "seeds", "n_control_seeds", "margin"} if name in (WARMUP_STAGE, TRIAL_STAGE) else set()
-    shown = (params.trial(trial),) if trial else () if name == WARMUP_STAGE else params.training.trials
+    is_training = name in (stages.WARMUP_STAGE, stages.TRIAL_STAGE)
+    apart = {"trials", "seeds", "n_control_seeds", "margin"} if is_training else set()
+    shown = (params.trial(trial),) if trial else () if name == stages.WARMUP_STAGE else params.training.trials
     return apart if any(one.views for one in shown) else apart | {"photometric"}

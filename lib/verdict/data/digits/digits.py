@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -26,37 +25,22 @@ from verdict.data.digits.truths import Grid
 from verdict.data.images import write_array_store
 from verdict.data.pairs import Dataset, check_pairs, with_pair_ids
 
-VOCABULARY: tuple[str, ...] = tuple(
-    grammar.words_of([*TRAINING_WORDS, *independent.INDEPENDENT_WORDS]),
-)
+VOCABULARY = tuple(grammar.words_of([*TRAINING_WORDS, *independent.INDEPENDENT_WORDS]))
 
 # Shares of entailment by form; together 55 %, roughly as uneven as the natural data sets that one warms up on.
-WARMUP_SHARES: Mapping[str, float] = MappingProxyType(
-    {
-        "existence/there_is": 0.66,
-        "exact_count/exactly": 0.48,
-        "colour/the_digit_is": 0.60,
-        "colour/the_colour_digit_is": 0.60,
-        "position/half": 0.46,
-        "relation/left_right": 0.52,
-        "relation/above_below": 0.55,
-    }
-)
+WARMUP_SHARES: Mapping[str, float] = {
+    **{"existence/there_is": 0.66, "exact_count/exactly": 0.48, "colour/the_digit_is": 0.60, "position/half": 0.46},
+    **{"colour/the_colour_digit_is": 0.60, "relation/left_right": 0.52, "relation/above_below": 0.55},
+}
 WARMUP_TILT = 0.5
 # With fewer scenes than this some forms would find no couple in a very small split.
 MIN_SCENES = 96
 COLUMNS = ("pair_id", "image_id", "group_id", "hypothesis", "label", "split", "family", "form")
-POOL_OF_SPLIT: Mapping[Split, str] = MappingProxyType(
-    {
-        Split.WARMUP_TRAIN: "warmup",
-        Split.WARMUP_VAL: "warmup",
-        Split.TRAIN: "train",
-        Split.VAL: "val",
-        Split.CALIB: "calib",
-        Split.TEST: "test",
-        Split.INDEPENDENT_SENTENCES: "test",
-    }
-)
+POOL_OF_SPLIT: Mapping[Split, str] = {
+    **dict.fromkeys(WARMUP_SPLITS, "warmup"),
+    **{split: split.value for split in (Split.TRAIN, Split.VAL, Split.CALIB, Split.TEST)},
+    Split.INDEPENDENT_SENTENCES: "test",
+}
 ATTRIBUTION = (
     "Handwritten digits: Optical Recognition of Handwritten Digits (E. Alpaydin and C. Kaynak, 1998, "
     "UCI Machine Learning Repository, CC BY 4.0), as bundled with scikit-learn. Printed digits: the DejaVu and STIX "
@@ -78,11 +62,8 @@ def build(*, n_pairs: Mapping[str, int], pairs_per_scene: int, seed: int, out: P
     pools = handwriting_pools()
     tables: list[pd.DataFrame] = []
     arrays: dict[str, tuple[list[str], np.ndarray]] = {}
-    facts: dict[str, int | float | str] = {
-        "n_sentences": len(grammar.statements()),
-        "n_words": len(VOCABULARY),
-        "n_training_words": len(TRAINING_WORDS),
-    }
+    counted = {"n_sentences": grammar.statements(), "n_words": VOCABULARY, "n_training_words": TRAINING_WORDS}
+    facts: dict[str, int | float | str] = {name: len(found) for name, found in counted.items()}
     for split in Split:
         if split is Split.INDEPENDENT_HAND:
             table, images = independent.hand_written()

@@ -93,10 +93,7 @@ def paraphrases() -> tuple[Statement, ...]:
         ),
         "compare_count": grammar.bounded_counts(
             range(2, 5),
-            {
-                "or_more": ("one finds {n} or more {many}", ">="),
-                "less_than": ("you can see less than {count}", "<"),
-            },
+            {"or_more": ("one finds {n} or more {many}", ">="), "less_than": ("you can see less than {count}", "<")},
         ),
         "colour": grammar.shares(
             ("the_colour_of", "the colour of the {one} is {hue}", "digit", "all", (1, 1), ""),
@@ -129,8 +126,7 @@ def paraphrases() -> tuple[Statement, ...]:
             ("higher_lower", "the {} stands lower than the {}", CELL_ROW, ">"),
         ),
         "comparison": grammar.comparisons(
-            ("outnumber", "the {} outnumber the {}", ">"),
-            ("has_less", "the picture has less {} than {}", "<"),
+            ("outnumber", "the {} outnumber the {}", ">"), ("has_less", "the picture has less {} than {}", "<")
         ),
     }
     return grammar.settle(drafts)

@@ -6,10 +6,9 @@ random generator. Cells coincide with the 16-pixel patches of a ViT, so that one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,7 @@ SPRITE_PX = 14
 EMPTY = -1
 COLOURS = ("red", "green", "blue", "yellow", "purple")
 
-POOL_SHARES: Mapping[str, float] = MappingProxyType(
-    {"pretrain": 0.45, "warmup": 0.12, "train": 0.22, "val": 0.06, "calib": 0.06, "test": 0.09}
-)
+POOL_SHARES = {"pretrain": 0.45, "warmup": 0.12, "train": 0.22, "val": 0.06, "calib": 0.06, "test": 0.09}
 # The presets have read the pretrain pool of this division, so that no other may be used with them.
 POOLS_SEED = 42
 _CHUNK = 256

@@ -16,7 +16,6 @@ import pandas as pd
 from verdict.data.nlvr.scenes import (
     BOX_PX,
     COLOUR_NAMES,
-    COLOURS,
     N_BOXES,
     SHAPES,
     WALLS,
@@ -182,7 +181,7 @@ def box_facts(scenes: Sequence[Scene]) -> np.ndarray:
 
     def count(chosen: pd.DataFrame) -> np.ndarray:
         """Items by scene, box, colour and shape, int64 (n, n_boxes, 3, 3)."""
-        counts = np.zeros((len(scenes), n_boxes, len(COLOURS), len(SHAPES)), dtype=np.int64)
+        counts = np.zeros((len(scenes), n_boxes, len(COLOUR_NAMES), len(SHAPES)), dtype=np.int64)
         np.add.at(counts, tuple(chosen[["scene", "box", "colour", "shape"]].to_numpy().T), 1)
         return counts
 
@@ -222,7 +221,7 @@ def scene_facts(scenes: Sequence[Scene]) -> np.ndarray:
     colour, shape, total = facts[:, :, 9:12], facts[:, :, 12:15], facts[:, :, 15:16]
     stacks = facts[:, :, -MAX_BLOCKS - 1 : -1]
     top, height = facts[:, :, -1], (stacks > 0).sum(axis=2)
-    named = np.arange(1, len(COLOURS) + 1)
+    named = np.arange(1, len(COLOUR_NAMES) + 1)
     pairs = np.where((stacks[..., :-1] > 0) & (stacks[..., 1:] > 0), (stacks[..., :-1] - 1) * 3 + stacks[..., 1:], 0)
     parts = [
         facts[:, :, :28].sum(axis=1),
