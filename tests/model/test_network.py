@@ -1,16 +1,12 @@
-"""The network: exact sizes by name, the shortcut of attention, and the cut into prefix and suffix, on both backends."""
+"""The network: exact sizes by name, the shortcut of attention, and the cut into prefix and suffix."""
 
 import itertools
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
 import tiny_network as tiny
-from verdict.base import paths
 from verdict.model.backend import keras, keras_hub
 from verdict.model.network import (
     STATES,
@@ -263,49 +259,3 @@ def test_each_encoder_changes_the_logit(network, inputs):
     for name, value in {"pixels": 0.0, "token_ids": 3}.items():
         other = {**inputs, name: np.full_like(inputs[name], value)}
         assert np.abs(tiny.whole(network, other, IMAGES, TEXTS) - expected).max() > 1e-2, name
-
-
-OTHER_BACKEND = """
-import sys
-import numpy as np
-import tiny_network as tiny
-from verdict.model.backend import keras
-from verdict.model.network import FreezePlan
-from verdict.model.fit import load_weights
-
-assert keras.backend.backend() == "tensorflow"
-stored = dict(np.load(sys.argv[1]))
-take = lambda kind: {name.split(":", 1)[1]: array for name, array in stored.items() if name.startswith(kind + ":")}
-network = tiny.tiny_network(seed=99)
-load_weights(network, take("weight"))
-rows = stored["images"], stored["texts"]
-found = {"whole": tiny.whole(network, take("input"), *rows)}
-for plan in stored["plans"].tolist():
-    found["_".join(map(str, plan))] = tiny.in_two_steps(network, FreezePlan(*plan), take("input"), *rows)
-np.savez(sys.argv[2], **found)
-"""
-
-
-@pytest.fixture(scope="module")
-def other_backend(network, inputs, tmp_path_factory):
-    """Logits of the same weights and inputs by TensorFlow, in a process of its own."""
-    folder = tmp_path_factory.mktemp("backend")
-    weights = {f"weight:{name}": array for name, array in tiny.weights_of(network).items()}
-    arrays = {f"input:{name}": array for name, array in inputs.items()}
-    np.savez(folder / "in.npz", images=IMAGES, texts=TEXTS, plans=np.array(SOME_PLANS), **weights, **arrays)
-    search = os.pathsep.join([str(paths.LIBRARY.parent), str(paths.ROOT / "tests")])
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": search, "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", OTHER_BACKEND, str(folder / "in.npz"), str(folder / "out.npz")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return dict(np.load(folder / "out.npz"))
-
-
-def test_both_backends_give_the_same_logits(network, inputs, other_backend):
-    assert keras.backend.backend() == "torch"
-    assert other_backend["whole"] == pytest.approx(tiny.whole(network, inputs, IMAGES, TEXTS), abs=1e-5)
-
-
-@pytest.mark.parametrize("plan", SOME_PLANS)
-def test_the_other_backend_splits_exactly(other_backend, plan):
-    assert other_backend["_".join(map(str, plan))] == pytest.approx(other_backend["whole"], abs=1e-5)
