@@ -49,8 +49,6 @@ training:
        dropout: 0.1, epochs: 1, patience: 1, schedule: constant}}
     - {{name: vision1_augmented, parent: frozen, vision_blocks: 1, text_blocks: 1, learning_rate: 1.0e-3,
        weight_decay: 1.0e-2, dropout: 0.1, epochs: 1, patience: 1, schedule: cosine, augment: photometric, views: 2}}
-    - {{name: hypothesis_only, parent: warmup, vision_blocks: 0, text_blocks: 1, learning_rate: 1.0e-3,
-       weight_decay: 1.0e-2, dropout: 0.1, epochs: 1, patience: 1, schedule: cosine, image: blank, role: control}}
 statistics: {{n_resamples: 200}}
 interpret: {{n_pairs: 40, mask_shares: [0.5], n_points: 60}}
 policy: {{n_explained: 1, n_attribution_steps: 16}}
@@ -86,6 +84,8 @@ def test_pairs_of_ones_own_become_a_report_on_tensorflow_and_score_as_on_torch(t
         theirs = torch.loc[name]
         assert found[name].low <= float(theirs["high"]) and float(theirs["low"]) <= found[name].high, name
     assert numbers_of(root, "13_reproducibility")["repro.logit_difference"].value < 1e-4
+    people = visible(pages_of(root)["08_policy"] + pages_of(root)["08_with_people"])
+    assert not re.search(r"votes|annotator|were recorded, one of whom", people)
     assert_links(root / "reports" / PROFILE)
 
 
@@ -129,20 +129,17 @@ def test_the_studys_own_formats_become_a_report(tmp_path):
     assert "printed as" in page.lower()
 
 
+# People's answers to test, groups, and rows of another distribution.
 RECORDED_PROFILE = """
 title: My logits
 data:
   source: recorded
   recorded: {recorded}
 policy:
-  human: {{kind: {people}}}
+  human: {{kind: votes}}
 statistics: {{n_resamples: 200}}
 """
-# Ten classes with people's answers to test, two with groups and rows of another distribution.
-RECORDED = {
-    "people": {"n_classes": 10, "human_counts": "people.npz"},
-    "groups": {"n_classes": 2, "group": "site", "independent": "independent.npz"},
-}
+CLASSES = ["cat", "dog", "emu", *(f"animal {k}" for k in range(3, 10))]
 # What saved logits are not, and what they do not have.
 FOREIGN = re.compile(
     r"\b(images?|pictures?|pairs?|famil(?:y|ies)|independent sets|sentences?|hypothes[ie]s|entail\w*|generated|"
@@ -154,36 +151,29 @@ FOREIGN = re.compile(
 SPEAKS_OF_ITS_DATA = ("index", "01_recorded", "07_calibration", "08_policy", "08_with_people", "09_independent_set")
 
 
-def saved_logits(seed: int, *, n_classes: int, n: int = 900, gain: float = 2.0) -> dict[str, np.ndarray]:
+def saved_logits(seed: int, *, n: int = 900, gain: float = 2.0) -> dict[str, np.ndarray]:
     """Logits that are twice too sure, their true classes, and sites of three rows."""
     rng = np.random.default_rng(seed)
-    logits = 2 * rng.normal(size=(n, n_classes))
+    logits = 2 * rng.normal(size=(n, len(CLASSES)))
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     labels = (rng.random((n, 1)) > probs.cumsum(axis=1)[:, :-1]).sum(axis=1)
     return {"logits": gain * logits, "labels": labels, "site": 10_000 * seed + np.arange(n) // 3}
 
 
-def class_names(n_classes: int) -> list[str]:
-    return ["cat", "dog", "emu", *(f"animal {k}" for k in range(3, n_classes))][:n_classes]
-
-
-def write_recorded(folder, kind: str) -> str:
-    """The files of one of `RECORDED`, and the profile that names them."""
-    wanted = dict(RECORDED[kind])
-    names = class_names(wanted.pop("n_classes"))
-    parts = {name: saved_logits(seed, n_classes=len(names)) for seed, name in enumerate(("val", "test", "independent"))}
+def write_recorded(folder) -> str:
+    """Archives, a table and counts of people's answers, and the profile that names them."""
+    parts = {name: saved_logits(seed) for seed, name in enumerate(("val", "test", "independent"))}
     for name in ("val", "independent"):
         np.savez(folder / f"{name}.npz", **parts[name])
     test = parts["test"]
-    table = pd.DataFrame(test["logits"], columns=[f"logit_{name}" for name in names])
-    table = table.assign(label=np.array(names)[test["labels"]], site=test["site"])
+    table = pd.DataFrame(test["logits"], columns=[f"logit_{name}" for name in CLASSES])
+    table = table.assign(label=np.array(CLASSES)[test["labels"]], site=test["site"])
     table.to_csv(folder / "test.csv", index=False)
-    others = np.random.default_rng(3).integers(0, 3, (900, len(names)))
-    np.savez(folder / "people.npz", counts=np.where(np.arange(len(names)) == test["labels"][:, None], 9, others))
-    recorded = {"val": "val.npz", "test": "test.csv", **wanted}
-    recorded = {key: value if key == "group" else str(folder / value) for key, value in recorded.items()}
-    people = "votes" if "human_counts" in wanted else "parametric"
-    return RECORDED_PROFILE.format(recorded=json.dumps(recorded | {"class_names": names}), people=people)
+    others = np.random.default_rng(3).integers(0, 3, (900, len(CLASSES)))
+    np.savez(folder / "people.npz", counts=np.where(np.arange(len(CLASSES)) == test["labels"][:, None], 9, others))
+    files = {"val": "val.npz", "test": "test.csv", "human_counts": "people.npz", "independent": "independent.npz"}
+    recorded = {key: str(folder / name) for key, name in files.items()} | {"group": "site", "class_names": CLASSES}
+    return RECORDED_PROFILE.format(recorded=json.dumps(recorded))
 
 
 def visible(page: str) -> str:
@@ -193,13 +183,10 @@ def visible(page: str) -> str:
     return " ".join([seen.words, *(entry.get("alt", "") for entry in seen.all("img"))])
 
 
-@pytest.mark.parametrize("kind", list(RECORDED))
-def test_saved_logits_become_a_report_that_speaks_of_them_alone(tmp_path, kind):
-    root = made(copy_project(tmp_path / "recorded"), write_recorded(tmp_path, kind))
+def test_saved_logits_become_a_report_that_speaks_of_them_alone_and_goes_on(tmp_path):
+    root = made(copy_project(tmp_path / "recorded"), write_recorded(tmp_path))
     work, pages = root / "work" / PROFILE, pages_of(root)
-    wanted = {"index", "review", "checklists", "01_recorded", "07_calibration", "08_policy", "08_with_people"}
-    wanted.add("13_reproducibility")
-    assert set(pages) == wanted | ({"09_independent_set"} if kind == "groups" else set())
+    assert set(pages) == {*SPEAKS_OF_ITS_DATA, "review", "checklists", "13_reproducibility"}
     assert "Not everything has run" not in pages["index"] and "05_test" not in pages["index"]
     assert "Targets of" not in pages["index"]
     for name, text in pages.items():
@@ -209,9 +196,6 @@ def test_saved_logits_become_a_report_that_speaks_of_them_alone(tmp_path, kind):
     assert_links(root / "reports" / PROFILE)
     assert "explanations" not in pages["review"] and "calibration and sets fitted" in pages["review"]
     assert "seed 0" not in pages["index"] + pages["07_calibration"]
-    if kind != "people":
-        people = visible(pages["08_policy"] + pages["08_with_people"])
-        assert not re.search(r"votes|annotator|were recorded, one of whom", people)
     temperature = numbers_of(root, "07_calibration")["calibration.temperature_all"]
     assert temperature.low < 2.0 < temperature.high
     log = (work / "08_policy" / "audit.jsonl").read_text(encoding="utf-8")
@@ -219,9 +203,8 @@ def test_saved_logits_become_a_report_that_speaks_of_them_alone(tmp_path, kind):
     pairs = pd.read_parquet(work / "01_recorded" / "pairs.parquet")
     judged = pairs[(pairs["split"] == "test") & ~pairs["is_tuning"]]
     assert [item["pair_id"] for item in items] == judged["pair_id"].tolist()
-    assert {name for item in items for name in item["classes"]} == set(class_names(RECORDED[kind]["n_classes"]))
-    if kind == "groups":
-        assert_goes_on(root, items)
+    assert {name for item in items for name in item["classes"]} == set(CLASSES)
+    assert_goes_on(root, items)
 
 
 def assert_goes_on(root, items):
