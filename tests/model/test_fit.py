@@ -12,7 +12,7 @@ import pytest
 import tiny_network as tiny
 from verdict.base.params import FitParams
 from verdict.model import fit as training
-from verdict.model.backend import set_threads
+from verdict.model.backend import keras, set_threads
 from verdict.model.features import AugmentedViews, Features
 from verdict.model.fit import (
     Batches,
@@ -59,9 +59,24 @@ def stored(network, plan, seed=5):
 
 
 @cache
+def built():
+    """A network, which takes long to build, and what its variables hold before any run."""
+    network = tiny.tiny_network(3, dropout=0.2)
+    return network, [np.array(keras.ops.convert_to_numpy(variable)) for variable in network.model.variables]
+
+
+def fresh():
+    """The network as it was built."""
+    network, values = built()
+    for variable, value in zip(network.model.variables, values, strict=True):
+        variable.assign(value)
+    return network
+
+
+@cache
 def stored_for(plan):
     """Features of the network that every run begins with."""
-    return stored(tiny.tiny_network(3, dropout=0.2), plan)
+    return stored(fresh(), plan)
 
 
 def rows(seed, n=N_PAIRS):
@@ -107,10 +122,12 @@ def run(
     features=None,
     **changes,
 ):
-    """Fit a fresh network; `stop_after` kills the run when that epoch has been reported."""
-    network = tiny.tiny_network(3, dropout=0.2)
+    """Fit the network anew: it, the outcome, what was told, and its weights.
+
+    `stop_after` kills the run when that epoch has been reported.
+    """
     plan, told = FreezePlan(*plan), []
-    features = features or stored_for(plan)
+    features, network = features or stored_for(plan), fresh()
 
     def progress(text):
         told.append(text)
@@ -135,12 +152,12 @@ def run(
         views=views(features) if views else None,
         progress=progress,
     )
-    return network, outcome, told
+    return network, outcome, told, tiny.weights_of(network)
 
 
 def same(one, other):
     """Whether two runs agree to the bit, elapsed time apart."""
-    weights = tiny.weights_of(one[0]), tiny.weights_of(other[0])
+    weights = one[3], other[3]
     history = [outcome.history.drop(columns="elapsed_s") for outcome in (one[1], other[1])]
     is_same = all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
     return is_same and history[0].equals(history[1]) and one[1].best_epoch == other[1].best_epoch
@@ -248,7 +265,7 @@ def test_a_tie_in_validation_is_answered_as_everywhere():
 
 
 def test_a_run_reports_every_epoch(undisturbed):
-    _, outcome, told = undisturbed
+    _, outcome, told, _ = undisturbed
     assert [line.split("  ")[0] for line in told] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     assert outcome.history["epoch"].tolist() == [1, 2, 3]
     assert set(outcome.history) == {"epoch", "train_loss", "val_macro_f1", "val_nll", "elapsed_s"}
@@ -332,8 +349,8 @@ def test_the_seed_decides_the_run(undisturbed, tmp_path):
 
 @pytest.mark.parametrize("plan", [(0, 0), (0, 1), (1, 2)])
 def test_frozen_weights_do_not_change_by_a_bit(tmp_path, plan):
-    before = tiny.weights_of(tiny.tiny_network(3, dropout=0.2))
-    network, outcome, _ = run(tmp_path / "state.npz", plan, epochs=1)
+    before = tiny.weights_of(fresh())
+    network, outcome, *_ = run(tmp_path / "state.npz", plan, epochs=1)
     after, moved = tiny.weights_of(network), trained_weights(network)
     assert outcome.n_trainable == sum(array.size for array in moved.values())
     for name in before:
@@ -358,7 +375,7 @@ def script(monkeypatch):
 def test_the_criterion_chooses_the_epoch_and_its_weights(tmp_path, monkeypatch, criterion, epoch):
     """The weights kept are those of the epoch that each chooses."""
     script(monkeypatch)
-    network, outcome, _ = run(tmp_path / "a.npz", criterion=criterion, epochs=4, patience=4)
+    network, outcome, *_ = run(tmp_path / "a.npz", criterion=criterion, epochs=4, patience=4)
     assert outcome.best_epoch == epoch
     with pytest.raises(Killed):
         run(tmp_path / "b.npz", criterion=criterion, epochs=4, patience=4, stop_after=epoch)
@@ -372,7 +389,7 @@ def test_the_criterion_chooses_the_epoch_and_its_weights(tmp_path, monkeypatch, 
 @pytest.mark.parametrize(("criterion", "n_epochs"), [("macro_f1", 3), ("nll", 4)])
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path, monkeypatch, criterion, n_epochs):
     script(monkeypatch)
-    _, outcome, _ = run(tmp_path / "a.npz", criterion=criterion, epochs=7, patience=1, schedule="constant")
+    _, outcome, *_ = run(tmp_path / "a.npz", criterion=criterion, epochs=7, patience=1, schedule="constant")
     assert len(outcome.history) == n_epochs
 
 
@@ -401,14 +418,14 @@ def test_a_learnable_problem_is_learned_and_needs_the_image(tmp_path, monkeypatc
         "dropout": 0.0,
         "weight_decay": 0.0,
     }
-    _, outcome, _ = run(tmp_path / "a.npz", plan, **settings)
+    _, outcome, *_ = run(tmp_path / "a.npz", plan, **settings)
     assert outcome.history["val_macro_f1"].max() == 1
-    _, blank, _ = run(tmp_path / "b.npz", plan, blank=True, **settings)
+    _, blank, *_ = run(tmp_path / "b.npz", plan, blank=True, **settings)
     assert blank.history["val_nll"].min() > 0.999 * np.log(2)
 
 
 def test_stored_weights_come_back(tmp_path):
-    network, _, _ = run(tmp_path / "state.npz", (0, 1), epochs=1)
+    network, *_ = run(tmp_path / "state.npz", (0, 1), epochs=1)
     save_weights(network, tmp_path / "w.npz", parent={"transformer_layer_1/feedforward_layer_norm/beta": np.ones(14)})
     weights = read_weights(tmp_path / "w.npz")
     assert weights.keys() == {*trained_weights(network), "transformer_layer_1/feedforward_layer_norm/beta"}
