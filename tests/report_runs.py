@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from verdict.base import artifacts, paths
+from verdict.base.numbers import Numbers
 from verdict.workflow import start
 
 PROFILE = "smoke"
@@ -69,10 +70,44 @@ def environment(root: Path) -> dict[str, str]:
     return start.environment(root, own) | {"CUDA_VISIBLE_DEVICES": ""}
 
 
-def command() -> list[str]:
-    return [sys.executable, "-m", "verdict.workflow.pipeline", "--profile", PROFILE, "--cores", "2"]
+def command(*targets: str) -> list[str]:
+    called = [sys.executable, "-m", "verdict.workflow.pipeline", "--profile", PROFILE, "--cores", "2"]
+    return [*called, *(f"work/{PROFILE}/{target}/run.json" for target in targets)]
 
 
-def report(root: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def report(root: Path, *targets: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A whole report, or the results of some stages alone."""
     given = {**environment(root), **variables}
-    return subprocess.run(command(), cwd=root, env=given, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    asked = command(*targets)
+    return subprocess.run(asked, cwd=root, env=given, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+
+
+def told(root: Path, module: str, *arguments: object) -> str:
+    """What a command of a report says."""
+    command = [sys.executable, "-m", "verdict.workflow.start", module, *map(str, arguments), "--profile", PROFILE]
+    done = subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def made(root: Path, profile: str | None = None, *targets: str, **variables: str) -> Path:
+    """A project whose report, of a profile of one's own where it is given, has run without a fault."""
+    if profile is not None:
+        (root / "params" / f"{PROFILE}.yaml").write_text(profile, encoding="utf-8")
+    done = report(root, *targets, **variables)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return root
+
+
+def pages_of(root: Path) -> dict[str, str]:
+    """Text of each page by its name."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in (root / "reports" / PROFILE).glob("*.html")}
+
+
+def records(root: Path) -> dict[str, float]:
+    """When each stage was recorded."""
+    return {str(path): path.stat().st_mtime for path in (root / "work" / PROFILE).rglob("run.json")}
+
+
+def numbers_of(root: Path, stage: str) -> Numbers:
+    return Numbers.load(root / "work" / PROFILE / stage / "numbers.json")

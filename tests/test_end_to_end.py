@@ -16,7 +16,7 @@ import pytest
 from tests.bench import installation
 
 from browser import Browser
-from report_runs import LIMIT_S, PROFILE, command, copy_project, environment, report
+from report_runs import LIMIT_S, PROFILE, command, copy_project, environment, records, report, told
 from report_tools import Reader, assert_links, assert_sound, exhibits_of, shows_number
 from verdict.base.numbers import ESTIMATE, KINDS, Numbers
 from verdict.base.params import load_params
@@ -28,10 +28,6 @@ from verdict.report.template import new_notebook
 from verdict.workflow import stages
 
 pytestmark = pytest.mark.slow
-
-
-def records(root: Path) -> dict[str, float]:
-    return {str(path): path.stat().st_mtime for path in (root / "work" / PROFILE).rglob("run.json")}
 
 
 # The page that counts what the report holds.
@@ -147,14 +143,6 @@ def unseen(root: Path, folder: Path) -> pd.DataFrame:
     return pairs
 
 
-def told(root: Path, module: str, *arguments: object) -> str:
-    """What a command of a report says."""
-    command = [sys.executable, "-m", "verdict.workflow.start", module, *map(str, arguments)]
-    done = subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
-
-
 def test_exported_predictions_give_the_reports_accuracy(finished, tmp_path):
     """The test split: exported, read again, compared with its labels."""
     renamed = unseen(finished, tmp_path).rename(
@@ -164,7 +152,7 @@ def test_exported_predictions_give_the_reports_accuracy(finished, tmp_path):
     renamed[["Image_ID", "Hypothesis", "Label"]].to_json(tmp_path / "truth.jsonl", orient="records", lines=True)
     out = tmp_path / "predictions.csv"
     options = ["--pairs", tmp_path / "unseen.jsonl", "--images", tmp_path / "images", "--out", out]
-    for arguments in (["--profile", PROFILE, *options], ["--check", out, "--labels", tmp_path / "truth.jsonl"]):
+    for arguments in (options, ["--check", out, "--labels", tmp_path / "truth.jsonl"]):
         said = told(finished, "verdict.model.export", *arguments)
     found = score(out, tmp_path / "truth.jsonl", load_params(PROFILE).statistics)
     numbers = Numbers.load(finished / "work" / PROFILE / "05_test" / "numbers.json")
@@ -184,7 +172,7 @@ def test_the_reports_own_models_decide_a_table_of_pairs_as_the_report_did(finish
     for n in (100, len(table)):
         table.iloc[:n].to_csv(tmp_path / "new.csv", index=False)
         place = ["--in", tmp_path / "new.csv", "--images", tmp_path / "images", "--out", out]
-        said = told(finished, "verdict.decide.log", "decide", "--profile", PROFILE, *place)
+        said = told(finished, "verdict.decide.log", "decide", *place)
     assert "passed over 100" in said
     ours = items_of(out)
     theirs = {item["pair_id"]: item for item in items_of(finished / "work" / PROFILE / "08_policy" / "audit.jsonl")}
@@ -197,7 +185,7 @@ def test_the_reports_own_models_decide_a_table_of_pairs_as_the_report_did(finish
         assert [item["score"], item["consistency"]] == pytest.approx([own["score"], own["consistency"]], abs=1e-6)
         assert [*item["probs"], item["foreign"]] == pytest.approx([*own["probs"], own["foreign"]], abs=1e-6)
     assert len({item["foreign"] for item in ours}) > 20 and len({item["score"] for item in ours}) > 100
-    assert "identical" in told(finished, "verdict.decide.log", "replay", "--profile", PROFILE, "--log", out)
+    assert "identical" in told(finished, "verdict.decide.log", "replay", "--log", out)
 
 
 def test_a_run_of_decisions_that_is_killed_goes_on_to_the_same_bytes(finished, tmp_path):
@@ -208,11 +196,12 @@ def test_a_run_of_decisions_that_is_killed_goes_on_to_the_same_bytes(finished, t
     ]
     rows = [given[k % len(given)] | {"pair_id": f"case-{k}", "group": f"group-{k // 3}"} for k in range(8000)]
     (tmp_path / "new.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    place = ["decide", "--profile", PROFILE, "--in", tmp_path / "new.jsonl", "--out"]
+    place = ["decide", "--in", tmp_path / "new.jsonl", "--out"]
     told(finished, "verdict.decide.log", *place, tmp_path / "whole.jsonl")
     whole, out, n_killed = (tmp_path / "whole.jsonl").read_bytes(), tmp_path / "out.jsonl", 0
     out.touch()
     command = [sys.executable, "-m", "verdict.workflow.start", "verdict.decide.log", *map(str, place), str(out)]
+    command += ["--profile", PROFILE]
     for size in sorted(np.random.default_rng(7).integers(len(whole), size=4)):
         begun = subprocess.Popen(command, cwd=finished, env=environment(finished), stdout=subprocess.DEVNULL)
         while begun.poll() is None and out.stat().st_size <= size:
@@ -244,16 +233,6 @@ def test_a_second_report_executes_nothing(finished):
     assert records(finished) == before
 
 
-def test_lost_pages_are_rendered_again(finished):
-    pages, before = finished / "reports" / PROFILE, records(finished)
-    lost = (pages / "08_policy.html", pages / "files" / "05_test.ipynb", pages / "index.html")
-    for path in lost:
-        path.unlink()
-    done = report(finished)
-    assert done.returncode == 0 and "the pages are rendered again: " in done.stderr
-    assert all(path.is_file() for path in lost) and records(finished) == before
-
-
 def test_a_notebook_comes_and_goes_and_no_other_runs(finished):
     """Under a name and a question of any characters: made, declared, taken away, and left there undeclared."""
     name, before = "14_What's new? (50 % & more) größe", records(finished)
@@ -278,24 +257,6 @@ def test_a_notebook_comes_and_goes_and_no_other_runs(finished):
     assert executed_since(after, records(finished)) <= LAST
     assert git(finished, "status", "--porcelain") == ""
     shutil.rmtree(finished / "work" / PROFILE / name)
-
-
-def test_a_prose_edit_renders_and_executes_nothing_and_a_refused_page_is_never_up_to_date(finished):
-    notebook, before = finished / "notebooks" / "05_test.ipynb", records(finished)
-    content = json.loads(notebook.read_text(encoding="utf-8"))
-    cell = next(cell for cell in content["cells"][1:] if cell["cell_type"] == "markdown")
-    for added in ("{{ test.no_such }}", "A heron passed; accuracy is {{ test.accuracy }}."):
-        edited = {**cell, "source": [*cell["source"], f"\n\n{added}"]}
-        cells = [edited if one is cell else one for one in content["cells"]]
-        notebook.write_text(json.dumps(content | {"cells": cells}), encoding="utf-8")
-        done = report(finished)
-        if "no_such" in added:
-            done = report(finished)
-            assert done.returncode != 0 and "up to date after" not in done.stderr
-            assert "refused: 05_test.ipynb, cell " in done.stderr and "is NOT complete" in done.stderr
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert records(finished) == before
-    assert "A heron passed; accuracy is " in (finished / "reports" / PROFILE / "05_test.html").read_text()
 
 
 def test_every_page_is_light_and_sound_and_opens_in_a_browser_without_a_network(finished, tmp_path):

@@ -1,9 +1,11 @@
-"""Whole reports on other sources: pairs of one's own, the study's formats in miniature, saved logits."""
+"""Reports on other sources: pairs of one's own, the study's formats in miniature, saved logits, answers, a model asked.
+
+The pages that only these show are made; what any source comes to alike, the smoke report shows.
+"""
 
 import json
 import re
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -11,10 +13,22 @@ import pandas as pd
 import pytest
 
 from mini_corpora import image_ids, write_a2, write_independent, write_snli_ve
-from report_runs import PROFILE, command, copy_project, environment, report
+from report_runs import (
+    PROFILE,
+    command,
+    copy_project,
+    environment,
+    made,
+    numbers_of,
+    pages_of,
+    records,
+    report,
+    told,
+)
 from report_tools import Reader, assert_links, assert_sound
 from tiny_assistant import write_assistant
-from verdict.base.numbers import Numbers
+from verdict.base import paths
+from verdict.base.artifacts import read_run
 from verdict.data.digits import digits
 from verdict.data.images import ImageStore
 
@@ -25,20 +39,25 @@ title: My pairs
 data:
   source: csv
   csv: {{table: "{table}", images: "{images}"}}
+model: {{backend: tensorflow}}
 training:
-  seeds: [11]
+  seeds: [11, 23]
   batch_size: 64
   warmup: {{epochs: 1}}
   trials:
     - {{name: frozen, parent: warmup, vision_blocks: 0, text_blocks: 0, learning_rate: 1.0e-3, weight_decay: 1.0e-2,
        dropout: 0.1, epochs: 1, patience: 1, schedule: constant}}
+    - {{name: vision1_augmented, parent: frozen, vision_blocks: 1, text_blocks: 1, learning_rate: 1.0e-3,
+       weight_decay: 1.0e-2, dropout: 0.1, epochs: 1, patience: 1, schedule: cosine, augment: photometric, views: 2}}
 statistics: {{n_resamples: 200}}
 interpret: {{n_pairs: 40, mask_shares: [0.5], n_points: 60}}
 policy: {{n_explained: 1, n_attribution_steps: 16}}
 """
+# Of pairs that are drawn alike, whichever backend learns them.
+COMPARED = ("test.accuracy", "test.macro_f1", "test.nll")
 
 
-def test_pairs_of_ones_own_become_a_report(tmp_path):
+def test_pairs_of_ones_own_become_a_report_on_tensorflow_and_score_as_on_torch(tmp_path):
     n_pairs = {"train": 512, "test": 256}
     chosen = digits.build(n_pairs=n_pairs, pairs_per_scene=6, seed=3, out=tmp_path / "store").pairs
     chosen = chosen[chosen["split"].isin(list(n_pairs))]
@@ -49,16 +68,25 @@ def test_pairs_of_ones_own_become_a_report(tmp_path):
         store.thumbnail(image_id).save(folder / f"{image_id}.png")
     renamed = chosen.rename(columns={"image_id": "image"})[["image", "hypothesis", "label"]]
     renamed.to_csv(tmp_path / "pairs.csv", index=False, encoding="utf-16")
-    root = copy_project(tmp_path / "own")
     own = OWN_PROFILE.format(table=tmp_path / "pairs.csv", images=folder)
-    (root / "params" / f"{PROFILE}.yaml").write_text(own, encoding="utf-8")
-    done = report(root)
-    assert done.returncode == 0, done.stderr[-4000:]
-    split = pd.read_parquet(root / "work" / PROFILE / "01_data" / "pairs.parquet")
+    root = made(copy_project(tmp_path / "own"), own)
+    work = root / "work" / PROFILE
+    assert read_run(work / "02_warmup")["params"]["model"]["backend"] == "tensorflow"
+    split = pd.read_parquet(work / "01_data" / "pairs.parquet")
     assert len(split) == len(chosen)
     assert split.groupby("image_id")["split"].nunique().max() == 1
-    numbers = Numbers.load(root / "work" / PROFILE / "05_test" / "numbers.json")
-    assert numbers["test.n_pairs"].value == (split["split"] == "test").sum()
+    found = numbers_of(root, "05_test")
+    assert found["test.n_pairs"].value == (split["split"] == "test").sum()
+    torch = pd.read_csv(paths.ROOT / "reports" / "verified" / "smoke.csv", keep_default_na=False)
+    torch = torch[torch["stage"] == "05_test"].set_index("number")
+    for name in COMPARED:
+        # Backends draw their own dropout and first weights, which an interval over images does not cover.
+        theirs = torch.loc[name]
+        assert found[name].low <= float(theirs["high"]) and float(theirs["low"]) <= found[name].high, name
+    assert numbers_of(root, "13_reproducibility")["repro.logit_difference"].value < 1e-4
+    people = visible(pages_of(root)["08_policy"] + pages_of(root)["08_with_people"])
+    assert not re.search(r"votes|annotator|were recorded, one of whom", people)
+    assert_links(root / "reports" / PROFILE)
 
 
 STUDY_PROFILE = """
@@ -68,13 +96,11 @@ data:
   a2: {independent: ind}
   snli_ve: {n_train: 120, n_val: 24}
 training:
-  seeds: [11, 23]
+  seeds: [11]
   batch_size: 32
   warmup: {epochs: 1}
   trials:
     - {name: frozen, parent: warmup, vision_blocks: 0, text_blocks: 0, learning_rate: 1.0e-3, weight_decay: 1.0e-2,
-       dropout: 0.1, epochs: 1, patience: 1, schedule: constant}
-    - {name: text2, parent: frozen, vision_blocks: 0, text_blocks: 2, learning_rate: 1.0e-3, weight_decay: 1.0e-2,
        dropout: 0.1, epochs: 1, patience: 1, schedule: constant}
 statistics: {n_resamples: 200}
 interpret: {n_pairs: 40, mask_shares: [0.5], n_points: 60}
@@ -83,41 +109,36 @@ report: {published: a2}
 """
 
 
-def test_the_studys_own_formats_become_a_report(tmp_path):
+def test_the_studys_own_formats_are_trained_on_and_compared_with_what_it_printed(tmp_path):
     """A miniature of A2 and SNLI-VE that share every image: the warm-up shows none that is evaluated."""
     ids = write_a2(tmp_path, n_images=150)
     write_independent(tmp_path)
     write_snli_ve(tmp_path, ids, image_ids(12, start=150))
-    root = copy_project(tmp_path / "study")
-    (root / "params" / f"{PROFILE}.yaml").write_text(STUDY_PROFILE, encoding="utf-8")
-    done = report(root, VERDICT_DATA=str(tmp_path))
-    assert done.returncode == 0, done.stderr[-4000:]
+    root = made(copy_project(tmp_path / "study"), STUDY_PROFILE, "05_test", VERDICT_DATA=str(tmp_path))
     pairs = pd.read_parquet(root / "work" / PROFILE / "01_data" / "pairs.parquet")
     assert set(pairs["split"]) == {"warmup_train", "warmup_val", "train", "val", "calib", "test", "independent_hand"}
-    numbers = Numbers.load(root / "work" / PROFILE / "01_data" / "numbers.json")
+    numbers = numbers_of(root, "01_data")
     for split in ("val", "calib", "test"):
         n_images = pairs.loc[pairs["split"] == split, "image_id"].nunique()
         assert numbers[f"data.excluded.{split}.n_images"].value == n_images
     assert numbers["data.n_shared_images"].value == 0
-    page = (root / "reports" / PROFILE / "05_test.html").read_text(encoding="utf-8")
+    told(root, "verdict.report", "--page", "05_test")
+    page = pages_of(root)["05_test"]
     assert "0.815" in page
     assert "printed as" in page.lower()
 
 
+# People's answers to test, groups, and rows of another distribution.
 RECORDED_PROFILE = """
 title: My logits
 data:
   source: recorded
   recorded: {recorded}
 policy:
-  human: {{kind: {people}}}
+  human: {{kind: votes}}
 statistics: {{n_resamples: 200}}
 """
-# Ten classes with people's answers to test, two with groups and rows of another distribution.
-RECORDED = {
-    "people": {"n_classes": 10, "human_counts": "people.npz"},
-    "groups": {"n_classes": 2, "group": "site", "independent": "independent.npz"},
-}
+CLASSES = ["cat", "dog", "emu", *(f"animal {k}" for k in range(3, 10))]
 # What saved logits are not, and what they do not have.
 FOREIGN = re.compile(
     r"\b(images?|pictures?|pairs?|famil(?:y|ies)|independent sets|sentences?|hypothes[ie]s|entail\w*|generated|"
@@ -129,36 +150,29 @@ FOREIGN = re.compile(
 SPEAKS_OF_ITS_DATA = ("index", "01_recorded", "07_calibration", "08_policy", "08_with_people", "09_independent_set")
 
 
-def saved_logits(seed: int, *, n_classes: int, n: int = 900, gain: float = 2.0) -> dict[str, np.ndarray]:
+def saved_logits(seed: int, *, n: int = 900, gain: float = 2.0) -> dict[str, np.ndarray]:
     """Logits that are twice too sure, their true classes, and sites of three rows."""
     rng = np.random.default_rng(seed)
-    logits = 2 * rng.normal(size=(n, n_classes))
+    logits = 2 * rng.normal(size=(n, len(CLASSES)))
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     labels = (rng.random((n, 1)) > probs.cumsum(axis=1)[:, :-1]).sum(axis=1)
     return {"logits": gain * logits, "labels": labels, "site": 10_000 * seed + np.arange(n) // 3}
 
 
-def class_names(n_classes: int) -> list[str]:
-    return ["cat", "dog", "emu", *(f"animal {k}" for k in range(3, n_classes))][:n_classes]
-
-
-def write_recorded(folder, kind: str) -> str:
-    """The files of one of `RECORDED`, and the profile that names them."""
-    wanted = dict(RECORDED[kind])
-    names = class_names(wanted.pop("n_classes"))
-    parts = {name: saved_logits(seed, n_classes=len(names)) for seed, name in enumerate(("val", "test", "independent"))}
+def write_recorded(folder) -> str:
+    """Archives, a table and counts of people's answers, and the profile that names them."""
+    parts = {name: saved_logits(seed) for seed, name in enumerate(("val", "test", "independent"))}
     for name in ("val", "independent"):
         np.savez(folder / f"{name}.npz", **parts[name])
     test = parts["test"]
-    table = pd.DataFrame(test["logits"], columns=[f"logit_{name}" for name in names])
-    table = table.assign(label=np.array(names)[test["labels"]], site=test["site"])
+    table = pd.DataFrame(test["logits"], columns=[f"logit_{name}" for name in CLASSES])
+    table = table.assign(label=np.array(CLASSES)[test["labels"]], site=test["site"])
     table.to_csv(folder / "test.csv", index=False)
-    others = np.random.default_rng(3).integers(0, 3, (900, len(names)))
-    np.savez(folder / "people.npz", counts=np.where(np.arange(len(names)) == test["labels"][:, None], 9, others))
-    recorded = {"val": "val.npz", "test": "test.csv", **wanted}
-    recorded = {key: value if key == "group" else str(folder / value) for key, value in recorded.items()}
-    people = "votes" if "human_counts" in wanted else "parametric"
-    return RECORDED_PROFILE.format(recorded=json.dumps(recorded | {"class_names": names}), people=people)
+    others = np.random.default_rng(3).integers(0, 3, (900, len(CLASSES)))
+    np.savez(folder / "people.npz", counts=np.where(np.arange(len(CLASSES)) == test["labels"][:, None], 9, others))
+    files = {"val": "val.npz", "test": "test.csv", "human_counts": "people.npz", "independent": "independent.npz"}
+    recorded = {key: str(folder / name) for key, name in files.items()} | {"group": "site", "class_names": CLASSES}
+    return RECORDED_PROFILE.format(recorded=json.dumps(recorded))
 
 
 def visible(page: str) -> str:
@@ -168,41 +182,28 @@ def visible(page: str) -> str:
     return " ".join([seen.words, *(entry.get("alt", "") for entry in seen.all("img"))])
 
 
-@pytest.mark.parametrize("kind", list(RECORDED))
-def test_saved_logits_become_a_report_that_speaks_of_them_alone(tmp_path, kind):
-    root = copy_project(tmp_path / "recorded")
-    (root / "params" / f"{PROFILE}.yaml").write_text(write_recorded(tmp_path, kind), encoding="utf-8")
-    done = report(root)
-    assert done.returncode == 0, done.stderr[-4000:]
-    target, work = root / "reports" / PROFILE, root / "work" / PROFILE
-    pages = {path.stem: path.read_text(encoding="utf-8") for path in target.glob("*.html")}
-    wanted = {"index", "review", "checklists", "01_recorded", "07_calibration", "08_policy", "08_with_people"}
-    wanted.add("13_reproducibility")
-    assert set(pages) == wanted | ({"09_independent_set"} if kind == "groups" else set())
+def test_saved_logits_become_a_report_that_speaks_of_them_alone_and_goes_on(tmp_path):
+    root = made(copy_project(tmp_path / "recorded"), write_recorded(tmp_path))
+    work, pages = root / "work" / PROFILE, pages_of(root)
+    assert set(pages) == {*SPEAKS_OF_ITS_DATA, "review", "checklists", "13_reproducibility"}
     assert "Not everything has run" not in pages["index"] and "05_test" not in pages["index"]
     assert "Targets of" not in pages["index"]
     for name, text in pages.items():
         assert_sound(Reader(text))
         if name in SPEAKS_OF_ITS_DATA:
             assert not (found := FOREIGN.findall(visible(text))), (name, found[:5])
-    assert_links(target)
+    assert_links(root / "reports" / PROFILE)
     assert "explanations" not in pages["review"] and "calibration and sets fitted" in pages["review"]
     assert "seed 0" not in pages["index"] + pages["07_calibration"]
-    if kind != "people":
-        assert not re.search(
-            r"votes|annotator|were recorded, one of whom", visible(pages["08_policy"] + pages["08_with_people"])
-        )
-    numbers = Numbers.load(work / "07_calibration" / "numbers.json")
-    low, high = numbers["calibration.temperature_all"].low, numbers["calibration.temperature_all"].high
-    assert low < 2.0 < high
+    temperature = numbers_of(root, "07_calibration")["calibration.temperature_all"]
+    assert temperature.low < 2.0 < temperature.high
     log = (work / "08_policy" / "audit.jsonl").read_text(encoding="utf-8")
     items = [json.loads(line) for line in log.rstrip("\n").split("\n")]
     pairs = pd.read_parquet(work / "01_recorded" / "pairs.parquet")
     judged = pairs[(pairs["split"] == "test") & ~pairs["is_tuning"]]
     assert [item["pair_id"] for item in items] == judged["pair_id"].tolist()
-    assert {name for item in items for name in item["classes"]} == set(class_names(RECORDED[kind]["n_classes"]))
-    if kind == "groups":
-        assert_goes_on(root, items)
+    assert {name for item in items for name in item["classes"]} == set(CLASSES)
+    assert_goes_on(root, items)
 
 
 def assert_goes_on(root, items):
@@ -210,15 +211,9 @@ def assert_goes_on(root, items):
     log, out = root / "work" / PROFILE / "08_policy" / "audit.jsonl", root / "work" / "decisions.jsonl"
     truth = pd.DataFrame({"pair_id": [one["pair_id"] for one in items], "label": [one["true_answer"] for one in items]})
     truth.to_csv(root / "work" / "labels.csv", index=False)
-    commands = (
-        ("verdict.decide.log", "decide", "--in", log, "--out", out),
-        ("verdict.decide.log", "replay", "--log", out),
-        ("verdict.report.monitor", "--log", out, "--labels", root / "work" / "labels.csv"),
-    )
-    for module, *arguments in commands:
-        command = [sys.executable, "-m", "verdict.workflow.start", module, *map(str, arguments), "--profile", PROFILE]
-        done = subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout[-500:] + done.stderr[-2000:]
+    told(root, "verdict.decide.log", "decide", "--in", log, "--out", out)
+    told(root, "verdict.decide.log", "replay", "--log", out)
+    told(root, "verdict.report.monitor", "--log", out, "--labels", root / "work" / "labels.csv")
     decided = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [one["decision"] for one in decided] == [one["decision"] for one in items]
     page = root / "reports" / PROFILE / "monitor.html"
@@ -228,34 +223,58 @@ def assert_goes_on(root, items):
     assert report(root).returncode == 0 and page.is_file()
 
 
-def test_the_worked_example_becomes_a_report(tmp_path):
-    """A table of answers with images and votes; its test page is that of a trained model, without what it has not."""
-    root = copy_project(tmp_path / "example")
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """The report of the worked example; every test leaves it whole."""
+    root = copy_project(tmp_path_factory.mktemp("example") / "project")
     own = (root / "params" / "example.yaml").read_text(encoding="utf-8") + "statistics: {n_resamples: 200}\n"
-    (root / "params" / f"{PROFILE}.yaml").write_text(own, encoding="utf-8")
-    done = report(root)
-    assert done.returncode == 0, done.stderr[-4000:]
-    target = root / "reports" / PROFILE
-    pages = {path.stem: path.read_text(encoding="utf-8") for path in target.glob("*.html")}
+    return made(root, own)
+
+
+def test_the_worked_example_becomes_a_report(example):
+    """A table of answers with images and votes; its test page is that of a trained model, without what it has not."""
+    pages = pages_of(example)
     judging = {"05_test", "07_calibration", "08_policy", "09_independent_set"}
     assert {"index", "01_recorded", *judging, "13_reproducibility"} <= set(pages)
     again = visible(pages["13_reproducibility"])
-    assert (
-        "Do the files give the stored numbers?" in again
-        and "stored weights" not in again
-        and "seeds move it" not in again
-    )
+    assert "Do the files give the stored numbers?" in again
+    assert "stored weights" not in again and "seeds move it" not in again
     assert "log-probabilities of each class" in visible(pages["01_recorded"])
-    told = visible(pages["05_test"])
-    assert "most confident mistakes" in told and "without the image" not in told and "published study" not in told
+    shown = visible(pages["05_test"])
+    assert "most confident mistakes" in shown and "without the image" not in shown and "published study" not in shown
     for page in pages.values():
         assert len(page) < 2_000_000
-    assert_links(target)
-    numbers = Numbers.load(root / "work" / PROFILE / "05_test" / "numbers.json")
-    assert (
-        numbers["test.accuracy"].value
-        == Numbers.load(root / "work" / PROFILE / "01_recorded" / "numbers.json")["data.test.accuracy"].value
-    )
+    assert_links(example / "reports" / PROFILE)
+    accuracy = numbers_of(example, "01_recorded")["data.test.accuracy"].value
+    assert numbers_of(example, "05_test")["test.accuracy"].value == accuracy
+
+
+def test_lost_pages_are_rendered_again(example):
+    pages, before = example / "reports" / PROFILE, records(example)
+    lost = (pages / "08_policy.html", pages / "files" / "05_test.ipynb", pages / "index.html")
+    for path in lost:
+        path.unlink()
+    done = report(example)
+    assert done.returncode == 0 and "the pages are rendered again: " in done.stderr
+    assert all(path.is_file() for path in lost) and records(example) == before
+
+
+def test_a_prose_edit_renders_and_executes_nothing_and_a_refused_page_is_never_up_to_date(example):
+    notebook, before = example / "notebooks" / "05_test.ipynb", records(example)
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    cell = next(cell for cell in content["cells"][1:] if cell["cell_type"] == "markdown")
+    for added in ("{{ test.no_such }}", "A heron passed; accuracy is {{ test.accuracy }}."):
+        edited = {**cell, "source": [*cell["source"], f"\n\n{added}"]}
+        cells = [edited if one is cell else one for one in content["cells"]]
+        notebook.write_text(json.dumps(content | {"cells": cells}), encoding="utf-8")
+        done = report(example)
+        if "no_such" in added:
+            done = report(example)
+            assert done.returncode != 0 and "up to date after" not in done.stderr
+            assert "refused: 05_test.ipynb, cell " in done.stderr and "is NOT complete" in done.stderr
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert records(example) == before
+    assert "A heron passed; accuracy is " in pages_of(example)["05_test"]
 
 
 ASKED_PROFILE = """
@@ -271,7 +290,7 @@ policy: {{human: {{kind: votes}}}}
 """
 
 
-def test_a_model_that_is_asked_becomes_a_report_and_a_run_that_ended_goes_on(tmp_path):
+def test_a_model_that_is_asked_becomes_a_page_and_a_run_that_ended_goes_on(tmp_path):
     """A tiny LLaVA with random weights; the table says nothing of a model."""
     root = copy_project(tmp_path / "asked")
     hub = write_assistant(tmp_path / "llava")
@@ -279,27 +298,23 @@ def test_a_model_that_is_asked_becomes_a_report_and_a_run_that_ended_goes_on(tmp
     rows.drop(columns=["logprob_yes", "logprob_no"]).to_csv(tmp_path / "pairs.csv", index=False)
     own = ASKED_PROFILE.format(table=tmp_path / "pairs.csv", hub=hub)
     (root / "params" / f"{PROFILE}.yaml").write_text(own, encoding="utf-8")
-    said = root / "work" / PROFILE / "transcripts"
+    said, stage = root / "work" / PROFILE / "transcripts", "01_recorded"
 
     def lines():
         return [line for path in said.glob("*.jsonl") for line in path.read_text("utf-8").splitlines()]
 
-    with subprocess.Popen(command(), cwd=root, env=environment(root), stderr=subprocess.DEVNULL) as first:
+    with subprocess.Popen(command(stage), cwd=root, env=environment(root), stderr=subprocess.DEVNULL) as first:
         while first.poll() is None and len(lines()) < 20:
             time.sleep(0.05)
         first.terminate()
     before = lines()
     assert 20 <= len(before) < len(rows)
-    done = report(root)
-    assert done.returncode == 0, done.stderr[-4000:]
+    made(root, None, stage)
     after = lines()
     assert after[: len(before)] == before
     assert len({tuple(json.loads(line)[:2]) for line in after}) == len(after) == len(rows)
-    target = root / "reports" / PROFILE
-    pages = {path.stem: path.read_text(encoding="utf-8") for path in target.glob("*.html")}
-    assert {"index", "01_recorded", "05_test", "07_calibration", "08_policy", "09_independent_set"} <= set(pages)
-    assert_links(target)
-    told = visible(pages["01_recorded"])
-    assert "The model is llava (a folder)" in told and "Yes or no ?" in told and str(tmp_path) not in told
-    predictions = pd.read_parquet(root / "work" / PROFILE / "01_recorded" / "predictions.parquet")
+    told(root, "verdict.report", "--page", stage)
+    shown = visible(pages_of(root)[stage])
+    assert "The model is llava (a folder)" in shown and "Yes or no ?" in shown and str(tmp_path) not in shown
+    predictions = pd.read_parquet(root / "work" / PROFILE / stage / "predictions.parquet")
     assert sorted(predictions["logit_0"]) == sorted(json.loads(line)[2] for line in after)

@@ -2,12 +2,12 @@
 
 import gc
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tiny_network as tiny
 from mini_corpora import image_ids, number_of, photo, write_a2, write_snli_ve
 from verdict.base.params import load_params
 from verdict.data.images import ImageStore
@@ -15,7 +15,7 @@ from verdict.data.sources import build_dataset
 from verdict.model.backend import keras_hub, set_threads
 from verdict.model.features import Features, encode, load_encoders, load_network
 from verdict.model.fit import Rows, fit, load_weights, predict_logits, read_weights, save_weights
-from verdict.model.network import FreezePlan, build_suffix
+from verdict.model.network import FreezePlan, apply_plan, build_suffix, trainable_count
 from verdict.model.predict import logits_of, prediction_table
 
 pytestmark = pytest.mark.slow
@@ -25,12 +25,13 @@ PX = 224
 
 
 def save_presets(vision, text):
-    """ViT-B/16 at 224 pixels and DistilBERT base, but for a vocabulary of a few words."""
+    """ViT-B/16 at 224 pixels and DistilBERT base, whose vocabulary is a few words and as many tokens as it has."""
     keras_hub.models.ViTBackbone(
         image_shape=(PX, PX, 3), patch_size=16, num_layers=12, num_heads=12, hidden_dim=768, mlp_dim=3072
     ).save_to_preset(str(vision))
     keras_hub.layers.ViTImageConverter(image_size=(PX, PX), scale=1 / 127.5, offset=-1.0).save_to_preset(str(vision))
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    vocabulary = [*known, *(f"[unused{k}]" for k in range(len(known), 30_522))]
     tokenizer = keras_hub.models.DistilBertTokenizer(vocabulary=vocabulary, lowercase=True)
     keras_hub.models.DistilBertBackbone(
         vocabulary_size=len(vocabulary), num_layers=6, num_heads=12, hidden_dim=768, intermediate_dim=3072
@@ -126,18 +127,63 @@ def two_steps(params, built, cache, plan, fit_params, splits, folder, *, parent=
     return network, features, outcome
 
 
+@pytest.fixture(scope="module")
+def warmup(params, built, cache, folder):
+    """The network after its warm-up, and the folder of its weights."""
+    (folder / "trial" / "warmup").mkdir(parents=True)
+    splits, place = ("warmup_train", "warmup_val"), folder / "trial" / "warmup"
+    network, _, outcome = two_steps(params, built, cache, FreezePlan(), params.training.warmup, splits, place)
+    assert outcome.n_trainable == 2_758_145
+    return network
+
+
+def test_the_published_size(warmup):
+    assert warmup.model.count_params() == 154_919_681
+    assert (warmup.n_image_tokens, len(warmup.vision_layers), len(warmup.text_layers)) == (14 * 14 + 1, 12, 6)
+
+
+@pytest.mark.parametrize(
+    ("plan", "count", "blocks"),
+    [
+        ((0, 0), 2_758_145, []),
+        ((0, 2), 16_933_889, ["text.transformer_layer_4", "text.transformer_layer_5"]),
+        ((0, 3), 24_021_761, [f"text.transformer_layer_{i}" for i in (3, 4, 5)]),
+        ((1, 2), 24_021_761, ["vision.transformer_block_12", *(f"text.transformer_layer_{i}" for i in (4, 5))]),
+        ((1, 3), 31_109_633, ["vision.transformer_block_12", *(f"text.transformer_layer_{i}" for i in (3, 4, 5))]),
+    ],
+)
+def test_each_plan_trains_exactly_its_layers(warmup, plan, count, blocks):
+    head = ["head.xattn", "head.xattn_norm", "head.mlp_1", "head.logit"]
+    assert apply_plan(warmup, FreezePlan(*plan)) == [*blocks, *head]
+    assert trainable_count(warmup) == count
+    assert sum(int(np.prod(w.shape)) for w in build_suffix(warmup, FreezePlan(*plan)).trainable_variables) == count
+
+
+def test_the_head_and_a_block_add_up():
+    """The counts by arithmetic: four projections with biases, a norm, two dense layers; a block is two norms more."""
+    d, inner, hidden = 768, 12 * 64, 512
+    projections = 3 * (d * inner + inner) + inner * d + d
+    assert projections + 2 * d + (d * hidden + hidden) + (hidden + 1) == 2_758_145
+    block = 4 * (d * d + d) + 2 * (2 * d) + (d * 4 * d + 4 * d) + (4 * d * d + d)
+    assert 2 * block == 16_933_889 - 2_758_145
+    assert block == 31_109_633 - 24_021_761
+
+
+def test_the_published_network_splits_exactly(warmup):
+    inputs = tiny.random_inputs(warmup, 2)
+    rows = np.array([0, 1, 1]), np.array([1, 1, 0])
+    two_steps = tiny.in_two_steps(warmup, FreezePlan(1, 2), inputs, *rows)
+    assert two_steps == pytest.approx(tiny.whole(warmup, inputs, *rows), abs=1e-5)
+
+
+@pytest.mark.usefixtures("warmup")
 def test_warmup_then_the_deepest_trial_then_predictions(params, built, cache, folder):
     pairs, store = built
     own = folder / "trial"
-    (own / "warmup").mkdir(parents=True)
-    steps = partial(two_steps, params, built, cache)
-    _, _, warmup = steps(FreezePlan(), params.training.warmup, ("warmup_train", "warmup_val"), own / "warmup")
-    assert warmup.n_trainable == 2_758_145
-    gc.collect()
     trial = params.trial("vision1_text3")
     assert (trial.vision_blocks, trial.text_blocks) == (DEEP.vision_blocks, DEEP.text_blocks)
     parent = own / "warmup" / "weights.npz"
-    network, features, outcome = steps(DEEP, trial, ("train", "val"), own, parent=parent)
+    network, features, outcome = two_steps(params, built, cache, DEEP, trial, ("train", "val"), own, parent=parent)
     assert outcome.n_trainable == 31_109_633
     assert np.isfinite(outcome.history["train_loss"]).all()
     stored, before = read_weights(own / "weights.npz"), read_weights(parent)

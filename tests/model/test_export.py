@@ -335,42 +335,42 @@ def test_an_incomplete_command_is_refused(given, message, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("missing", ["model", "pairs", "images"])
-def test_what_is_missing_is_told_without_a_framework(tmp_path, missing):
-    """Status 2, one sentence, nothing written."""
+IN_A_PROCESS = """
+import contextlib, io, json, sys
+from verdict.model.export.__main__ import main
+from verdict.workflow import stages
+told = []
+for is_finished, command in json.loads(sys.argv[1]):
+    stages.finished = lambda *_: is_finished
+    with contextlib.redirect_stderr(io.StringIO()) as err, contextlib.redirect_stdout(io.StringIO()) as out:
+        status = main(command)
+    told.append([status, out.getvalue(), err.getvalue()])
+print(json.dumps([told, sorted({"keras", "torch", "tensorflow"} & sys.modules.keys())]))
+"""
+
+
+def test_what_needs_no_framework_imports_none(tmp_path):
+    """What is missing is told with status 2 and one sentence, and nothing is written; a check compares tables."""
     (tmp_path / "images").mkdir()
     (tmp_path / "p.csv").write_text("image,hypothesis\na,b\n")
-    finished = f"stages.finished = lambda *_: {missing != 'model'}"
-    names = {
-        name: tmp_path / ("no" if name == missing else file)
-        for name, file in (("pairs", "p.csv"), ("images", "images"))
-    }
-    command = ["--profile", "smoke", "--out", str(tmp_path / "out.csv")]
-    command += [part for name, path in names.items() for part in (f"--{name}", str(path))]
-    code = (
-        f"import sys; from verdict.workflow import stages; {finished}; from verdict.model.export.__main__ import main; "
-        f"assert main({command!r}) == 2; assert not {{'keras', 'torch', 'tensorflow'}} & sys.modules.keys()"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(paths.LIBRARY.parent)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    wanted = {"model": "no model is kept of profile 'smoke'", "pairs": "is missing", "images": "is missing"}[missing]
-    assert wanted in done.stderr and done.stderr.count("\n") == 1 and not (tmp_path / "out.csv").exists()
-
-
-def test_a_check_needs_no_framework(tmp_path):
-    path = tmp_path / "p.csv"
-    table.write(path, small(), DecisionRule(), {})
+    commands, out = [], tmp_path / "out.csv"
+    for missing in ("model", "pairs", "images"):
+        named = {"pairs": "no" if missing == "pairs" else "p.csv", "images": "no" if missing == "images" else "images"}
+        given = [part for name, file in named.items() for part in (f"--{name}", str(tmp_path / file))]
+        commands.append((missing != "model", ["--profile", "smoke", "--out", str(out), *given]))
+    table.write(tmp_path / "found.csv", small(), DecisionRule(), {})
     truth = write_truth(tmp_path / "t.jsonl", [("b", "-é", "contradiction")])
-    code = (
-        "import sys; from verdict.model.export.__main__ import main; "
-        f"assert main(['--check', {str(path)!r}, '--labels', {str(truth)!r}]) == 0; "
-        "assert not {'keras', 'torch', 'tensorflow'} & sys.modules.keys()"
-    )
+    commands.append((True, ["--check", str(tmp_path / "found.csv"), "--labels", str(truth)]))
     environment = {**os.environ, "PYTHONPATH": str(paths.LIBRARY.parent)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    asked = [sys.executable, "-c", IN_A_PROCESS, json.dumps(commands)]
+    done = subprocess.run(asked, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "accuracy 1.0000" in done.stdout
+    (*refused, checked), frameworks = json.loads(done.stdout)
+    assert frameworks == [] and not out.exists()
+    wanted = ("no model is kept of profile 'smoke'", "is missing", "is missing")
+    for said, (status, _, err) in zip(wanted, refused, strict=True):
+        assert status == 2 and said in err and err.count("\n") == 1
+    assert checked[0] == 0 and "accuracy 1.0000" in checked[1]
 
 
 def test_a_report_on_somebodys_answers_has_no_model_to_export(finished, asked):

@@ -1,8 +1,5 @@
 """Frozen features: the presets' own preprocessing, what is stored, and a damaged cache refused."""
 
-import os
-import subprocess
-import sys
 import time
 from functools import partial
 
@@ -116,25 +113,6 @@ def test_pixels_take_the_presets_own_range(encoders, images):
 def test_images_of_another_kind_are_refused(encoders, images, change, got):
     with pytest.raises(ValueError, match=f"expected uint8 images .*got .*{got}"):
         encoders.pixels(change(images))
-
-
-CONVERTER = """
-import sys
-import numpy as np
-import keras_hub
-converter = keras_hub.layers.ImageConverter.from_preset(sys.argv[1])
-np.save(sys.argv[3], np.asarray(converter(np.load(sys.argv[2]))))
-"""
-
-
-def test_pixels_equal_the_converters_own_call(params, encoders, images, tmp_path):
-    """The converter needs TensorFlow, which the report does not import for one product and one sum."""
-    np.save(tmp_path / "in.npy", images)
-    command = [sys.executable, "-c", CONVERTER, params.vision_preset, tmp_path / "in.npy", tmp_path / "out.npy"]
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert encoders.pixels(images) == pytest.approx(np.load(tmp_path / "out.npy"), abs=1e-6)
 
 
 def test_words_become_numbers_between_cls_and_sep(encoders):

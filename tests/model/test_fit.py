@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from functools import cache
 from itertools import cycle
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import tiny_network as tiny
 from verdict.base.params import FitParams
 from verdict.model import fit as training
-from verdict.model.backend import set_threads
+from verdict.model.backend import keras, set_threads
 from verdict.model.features import AugmentedViews, Features
 from verdict.model.fit import (
     Batches,
@@ -57,6 +58,27 @@ def stored(network, plan, seed=5):
     )
 
 
+@cache
+def built():
+    """A network, which takes long to build, and what its variables hold before any run."""
+    network = tiny.tiny_network(3, dropout=0.2)
+    return network, [np.array(keras.ops.convert_to_numpy(variable)) for variable in network.model.variables]
+
+
+def fresh():
+    """The network as it was built."""
+    network, values = built()
+    for variable, value in zip(network.model.variables, values, strict=True):
+        variable.assign(value)
+    return network
+
+
+@cache
+def stored_for(plan):
+    """Features of the network that every run begins with."""
+    return stored(fresh(), plan)
+
+
 def rows(seed, n=N_PAIRS):
     """Pairs whose label depends on both sides: whether image and hypothesis have numbers of one parity."""
     rng = np.random.default_rng(seed)
@@ -97,12 +119,15 @@ def run(
     train=None,
     views=None,
     n_shown=None,
+    features=None,
     **changes,
 ):
-    """Fit a fresh network; `stop_after` kills the run when that epoch has been reported."""
-    network = tiny.tiny_network(3, dropout=0.2)
+    """Fit the network anew: it, the outcome, what was told, and its weights.
+
+    `stop_after` kills the run when that epoch has been reported.
+    """
     plan, told = FreezePlan(*plan), []
-    features = stored(network, plan)
+    features, network = features or stored_for(plan), fresh()
 
     def progress(text):
         told.append(text)
@@ -127,12 +152,12 @@ def run(
         views=views(features) if views else None,
         progress=progress,
     )
-    return network, outcome, told
+    return network, outcome, told, tiny.weights_of(network)
 
 
 def same(one, other):
     """Whether two runs agree to the bit, elapsed time apart."""
-    weights = tiny.weights_of(one[0]), tiny.weights_of(other[0])
+    weights = one[3], other[3]
     history = [outcome.history.drop(columns="elapsed_s") for outcome in (one[1], other[1])]
     is_same = all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
     return is_same and history[0].equals(history[1]) and one[1].best_epoch == other[1].best_epoch
@@ -240,7 +265,7 @@ def test_a_tie_in_validation_is_answered_as_everywhere():
 
 
 def test_a_run_reports_every_epoch(undisturbed):
-    _, outcome, told = undisturbed
+    _, outcome, told, _ = undisturbed
     assert [line.split("  ")[0] for line in told] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     assert outcome.history["epoch"].tolist() == [1, 2, 3]
     assert set(outcome.history) == {"epoch", "train_loss", "val_macro_f1", "val_nll", "elapsed_s"}
@@ -253,12 +278,17 @@ def test_a_run_reports_every_epoch(undisturbed):
     ]
 
 
-def test_two_runs_agree_to_the_bit(undisturbed, tmp_path):
-    np.random.default_rng().random()
-    assert same(run(tmp_path / "state.npz"), undisturbed)
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """The state that a run of the defaults leaves where it is killed after its first epoch."""
+    path = tmp_path_factory.mktemp("killed") / "state.npz"
+    with pytest.raises(Killed):
+        run(path, stop_after=1)
+    return path.read_bytes()
 
 
-@pytest.mark.parametrize(("stop_after", "n_views"), [(1, 0), (2, 0), (3, 0), (1, 3), (2, 3)])
+# A state after all three epochs is a finished run's: it is used again.
+@pytest.mark.parametrize(("stop_after", "n_views"), [(2, 0), (3, 0), (1, 3)])
 def test_a_killed_run_goes_on_to_the_same_bits(undisturbed, tmp_path, stop_after, n_views):
     views = shifted(n_views) if n_views else None
     with pytest.raises(Killed):
@@ -266,13 +296,6 @@ def test_a_killed_run_goes_on_to_the_same_bits(undisturbed, tmp_path, stop_after
     resumed = run(tmp_path / "state.npz", views=views)
     assert len(resumed[2]) == 3 - stop_after
     assert same(resumed, run(tmp_path / "whole.npz", views=views) if views else undisturbed)
-
-
-def test_a_finished_run_is_reused(undisturbed, tmp_path):
-    run(tmp_path / "state.npz")
-    network, outcome, told = run(tmp_path / "state.npz")
-    assert told == []
-    assert same((network, outcome), undisturbed)
 
 
 OTHER = {
@@ -294,9 +317,11 @@ OTHER = {
         ({"views": shifted(3)}, {"views": shifted(2)}),
     ],
 )
-def test_a_state_of_another_identity_is_ignored(tmp_path, before, after):
-    with pytest.raises(Killed):
-        run(tmp_path / "state.npz", stop_after=1, **before)
+def test_a_state_of_another_identity_is_ignored(killed, tmp_path, before, after):
+    (tmp_path / "state.npz").write_bytes(killed)
+    if before:
+        with pytest.raises(Killed):
+            run(tmp_path / "state.npz", stop_after=1, **before)
     found = run(tmp_path / "state.npz", **after)
     assert len(found[2]) == 3
     assert same(found, run(tmp_path / "fresh.npz", **after))
@@ -311,10 +336,8 @@ def test_a_state_of_another_identity_is_ignored(tmp_path, before, after):
         lambda content: content[:4000] + bytes(64) + content[4064:],
     ],
 )
-def test_a_damaged_state_is_not_used(undisturbed, tmp_path, harm):
-    with pytest.raises(Killed):
-        run(tmp_path / "state.npz", stop_after=1)
-    (tmp_path / "state.npz").write_bytes(harm((tmp_path / "state.npz").read_bytes()))
+def test_a_damaged_state_is_not_used(undisturbed, killed, tmp_path, harm):
+    (tmp_path / "state.npz").write_bytes(harm(killed))
     found = run(tmp_path / "state.npz")
     assert len(found[2]) == 3
     assert same(found, undisturbed)
@@ -326,8 +349,8 @@ def test_the_seed_decides_the_run(undisturbed, tmp_path):
 
 @pytest.mark.parametrize("plan", [(0, 0), (0, 1), (1, 2)])
 def test_frozen_weights_do_not_change_by_a_bit(tmp_path, plan):
-    before = tiny.weights_of(tiny.tiny_network(3, dropout=0.2))
-    network, outcome, _ = run(tmp_path / "state.npz", plan, epochs=1)
+    before = tiny.weights_of(fresh())
+    network, outcome, *_ = run(tmp_path / "state.npz", plan, epochs=1)
     after, moved = tiny.weights_of(network), trained_weights(network)
     assert outcome.n_trainable == sum(array.size for array in moved.values())
     for name in before:
@@ -352,7 +375,7 @@ def script(monkeypatch):
 def test_the_criterion_chooses_the_epoch_and_its_weights(tmp_path, monkeypatch, criterion, epoch):
     """The weights kept are those of the epoch that each chooses."""
     script(monkeypatch)
-    network, outcome, _ = run(tmp_path / "a.npz", criterion=criterion, epochs=4, patience=4)
+    network, outcome, *_ = run(tmp_path / "a.npz", criterion=criterion, epochs=4, patience=4)
     assert outcome.best_epoch == epoch
     with pytest.raises(Killed):
         run(tmp_path / "b.npz", criterion=criterion, epochs=4, patience=4, stop_after=epoch)
@@ -366,7 +389,7 @@ def test_the_criterion_chooses_the_epoch_and_its_weights(tmp_path, monkeypatch, 
 @pytest.mark.parametrize(("criterion", "n_epochs"), [("macro_f1", 3), ("nll", 4)])
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path, monkeypatch, criterion, n_epochs):
     script(monkeypatch)
-    _, outcome, _ = run(tmp_path / "a.npz", criterion=criterion, epochs=7, patience=1, schedule="constant")
+    _, outcome, *_ = run(tmp_path / "a.npz", criterion=criterion, epochs=7, patience=1, schedule="constant")
     assert len(outcome.history) == n_epochs
 
 
@@ -379,26 +402,30 @@ def test_a_learnable_problem_is_learned_and_needs_the_image(tmp_path, monkeypatc
     looks, words = rng.normal(size=(2, 1, 10)), rng.normal(size=(2, tiny.WORDS, 14))
     n_words = tiny.WORDS if plan[1] else 1
 
-    def two_kinds(network, plan):
-        return Features(
-            image_rows=pd.Series(np.arange(8)),
-            text_rows=pd.Series(np.arange(4)),
-            image_tokens=(looks[np.arange(8) % 2] + rng.normal(0, 0.1, (8, 7, 10))).astype(np.float32),
-            hidden=words[np.arange(4) % 2, :n_words].astype(np.float32),
-            padding_mask=np.ones((4, tiny.WORDS), dtype=np.int32),
-        )
-
+    two_kinds = Features(
+        image_rows=pd.Series(np.arange(8)),
+        text_rows=pd.Series(np.arange(4)),
+        image_tokens=(looks[np.arange(8) % 2] + rng.normal(0, 0.1, (8, 7, 10))).astype(np.float32),
+        hidden=words[np.arange(4) % 2, :n_words].astype(np.float32),
+        padding_mask=np.ones((4, tiny.WORDS), dtype=np.int32),
+    )
     monkeypatch.setattr(sys.modules[__name__], "rows", lambda seed, n=0: table)
-    monkeypatch.setattr(sys.modules[__name__], "stored", two_kinds)
-    settings = {"epochs": 15, "patience": 15, "learning_rate": 2e-2, "dropout": 0.0, "weight_decay": 0.0}
-    _, outcome, _ = run(tmp_path / "a.npz", plan, **settings)
+    settings = {
+        "features": two_kinds,
+        "epochs": 15,
+        "patience": 15,
+        "learning_rate": 2e-2,
+        "dropout": 0.0,
+        "weight_decay": 0.0,
+    }
+    _, outcome, *_ = run(tmp_path / "a.npz", plan, **settings)
     assert outcome.history["val_macro_f1"].max() == 1
-    _, blank, _ = run(tmp_path / "b.npz", plan, blank=True, **settings)
+    _, blank, *_ = run(tmp_path / "b.npz", plan, blank=True, **settings)
     assert blank.history["val_nll"].min() > 0.999 * np.log(2)
 
 
 def test_stored_weights_come_back(tmp_path):
-    network, _, _ = run(tmp_path / "state.npz", (0, 1), epochs=1)
+    network, *_ = run(tmp_path / "state.npz", (0, 1), epochs=1)
     save_weights(network, tmp_path / "w.npz", parent={"transformer_layer_1/feedforward_layer_norm/beta": np.ones(14)})
     weights = read_weights(tmp_path / "w.npz")
     assert weights.keys() == {*trained_weights(network), "transformer_layer_1/feedforward_layer_norm/beta"}
@@ -468,13 +495,15 @@ def n_steps(path):
         return int(state["optimiser_0000"][0])
 
 
-def test_an_oversampled_run_takes_as_many_steps_as_its_twin(undisturbed, tmp_path):
-    found = run(tmp_path / "a.npz", train=repeated(60), n_shown=N_PAIRS)
-    run(tmp_path / "b.npz")
-    assert n_steps(tmp_path / "a.npz") == n_steps(tmp_path / "b.npz") == 3 * -(-N_PAIRS // 31)
-    assert not same(found, undisturbed)
-    run(tmp_path / "c.npz", train=repeated(60))
-    assert n_steps(tmp_path / "c.npz") == 3 * -(-(N_PAIRS + 60) // 31)
+def test_an_oversampled_run_takes_as_many_steps_as_its_twin(killed, tmp_path):
+    (tmp_path / "b.npz").write_bytes(killed)
+    for name, settings in {"a": {"n_shown": N_PAIRS}, "c": {}}.items():
+        with pytest.raises(Killed):
+            run(tmp_path / f"{name}.npz", train=repeated(60), stop_after=1, **settings)
+    assert n_steps(tmp_path / "a.npz") == n_steps(tmp_path / "b.npz") == -(-N_PAIRS // 31)
+    assert n_steps(tmp_path / "c.npz") == -(-(N_PAIRS + 60) // 31)
+    with np.load(tmp_path / "a.npz") as found, np.load(tmp_path / "b.npz") as twin:
+        assert any(not np.array_equal(found[name], twin[name]) for name in twin if name.startswith("weight_"))
 
 
 def test_more_rows_than_there_are_cannot_be_shown(tmp_path):

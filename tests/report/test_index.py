@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -378,16 +376,6 @@ DURATIONS = {0: "time unknown", 0.25: "250 ms", 7.31: "7.3 s", 61: "61 s", 95: "
 
 def test_durations():
     assert {seconds: duration(seconds) for seconds in DURATIONS} == DURATIONS
-
-
-def test_rendering_imports_nothing_heavy():
-    program = (
-        "import sys, verdict.report.site, verdict.report.index; "
-        "heavy = 'matplotlib torch keras tensorflow sklearn scipy papermill IPython'.split(); "
-        "print([name for name in heavy if name in sys.modules])"
-    )
-    command, given = [sys.executable, "-c", program], {"PYTHONPATH": str(paths.LIBRARY.parent)}
-    assert subprocess.run(command, capture_output=True, text=True, check=True, env=given).stdout.strip() == "[]"
 
 
 def test_watching_renders_what_was_saved_and_outlives_a_mistake(whole, monkeypatch, capsys):
