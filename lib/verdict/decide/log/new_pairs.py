@@ -115,7 +115,7 @@ class NewPairs:
         """The models, loaded when they are first asked: a framework takes seconds."""
         from verdict.model.ask import Examiner
         from verdict.model.backend import set_threads
-        from verdict.model.distance import train_means
+        from verdict.model.distance import fit_reference
         from verdict.model.features import Features
         from verdict.model.network import FreezePlan
 
@@ -130,5 +130,5 @@ class NewPairs:
             kept,
             {seed: kept.weights.with_name(stages.weights_file(seed)) for seed in seeds},
             ImageStore.of_files(self._files, workers=threads),
-            train_means(frozen, frozen.means(folder), stage.pairs(Split.TRAIN)),
+            fit_reference(frozen, frozen.means(folder), stage.pairs(Split.TRAIN)),
         )
