@@ -106,8 +106,8 @@ def test_val_is_not_probed():
 
 
 def test_new_pairs_are_asked_as_the_stages_ask_their_own(tmp_path, monkeypatch):
-    """Two seeds whose last blocks were trained; distances are in what the presets see, whatever was trained since, and what train
-    is like is not fitted again.
+    """Two seeds whose last blocks were trained; distances are in what the presets see, whatever was trained since. What
+    train is like is not fitted again.
     """
     model_params, plan = save_presets(tmp_path / "vision", tmp_path / "text"), FreezePlan(1, 1)
     pixels = np.random.default_rng(0).integers(0, 256, (5, *SIZE, 3), dtype=np.uint8)

@@ -120,7 +120,8 @@ def _asked(
     """What was read, with what the model says of these pairs."""
     asked, folder, logits = params.model, paths.preset_folder(params.model.hub), read.logits.copy()
     form = Form(LOG_PROBS, (), class_names(), params.smallest_prob)
-    said = made_of(form, ask(pairs, images), pairs["place"].tolist().__getitem__)
+    placed = pairs.assign(place=read.facts["file"] + ", " + pairs["place"])
+    said = made_of(form, ask(placed, images), pairs["place"].tolist().__getitem__)
     logits[pairs.index] = said.logits
     told = {"stored_as": "asked", "smallest": float(said.logits.min()), "largest": float(said.logits.max())}
     model = (
@@ -183,7 +184,9 @@ def _images(rows: pd.DataFrame, path: Path, params: AnswersParams) -> dict[str, 
     if not params.images:
         return {}
     folder = paths.needed(params.images, "data.answers.images", is_folder=True)
-    found, _ = found_images(rows.assign(written=rows["image_id"]), path, folder, allow_missing=params.allow_missing_images)
+    found, _ = found_images(
+        rows.assign(written=rows["image_id"]), path, folder, allow_missing=params.allow_missing_images
+    )
     return {image_id: (file, sha256_file(file)) for image_id, file in found.items()}
 
 
