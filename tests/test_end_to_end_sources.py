@@ -318,3 +318,19 @@ def test_a_model_that_is_asked_becomes_a_page_and_a_run_that_ended_goes_on(tmp_p
     assert "The model is llava (a folder)" in shown and "Yes or no ?" in shown and str(tmp_path) not in shown
     predictions = pd.read_parquet(root / "work" / PROFILE / stage / "predictions.parquet")
     assert sorted(predictions["logit_0"]) == sorted(json.loads(line)[2] for line in after)
+    # What it says of new pairs is asked as well; it has been asked about these, and is not asked again.
+    new, out = tmp_path / "new.csv", tmp_path / "decisions.jsonl"
+    rows[["image", "hypothesis"]].to_csv(new, index=False)
+    asked = ["verdict.decide.log", "decide", "--profile", PROFILE, "--in", str(new), "--out", str(out)]
+    asked = [sys.executable, "-m", *asked, "--images", str(root / "lib/verdict/data/own/example/images")]
+    done = subprocess.run(asked, cwd=root, env=environment(root), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert lines() == after
+    logs = (root / "work" / PROFILE / "08_policy" / "audit.jsonl", out)
+    reported, decided = ({one["pair_id"]: one for one in map(json.loads, path.open("rb"))} for path in logs)
+    assert len(decided) == len(rows) and len(reported) > 0 and set(reported) <= set(decided)
+    for pair, item in reported.items():
+        assert [item[name] for name in ("logits", "model_answer")] == [
+            decided[pair][name] for name in ("logits", "model_answer")
+        ]
+        assert item["score"] == pytest.approx(decided[pair]["score"], abs=1e-12)

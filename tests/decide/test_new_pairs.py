@@ -85,6 +85,26 @@ def test_a_report_on_somebodys_answers_has_no_model_to_ask(folder, profile, caps
     assert f"{table}: {profile} has no model of its own to ask; give JSON lines" in capsys.readouterr().err
 
 
+def test_clip_is_not_asked_about_new_pictures_and_the_refusal_says_what_to_give(folder, capsys):
+    table = str(table_of(folder, ROWS))
+    assert command.main(["decide", "--profile", "cifar10", "--in", table, "--out", str(folder / "out.jsonl")]) == 2
+    told = capsys.readouterr().err
+    assert f"{table}: cifar10 has no model of its own to ask; its policy is about CLIP's answers to pictures" in told
+    assert 'give JSON lines {"pair_id": ..., "logits": [...]}' in told
+
+
+def test_a_model_of_the_hub_that_cannot_be_had_is_refused_before_its_pictures_are_read(folder, monkeypatch, capsys):
+    params = new_pairs.load_params("example")
+    hub = params.data.answers.model.model_copy(update={"hub": "nobody/model", "revision": "0" * 40})
+    answers = params.data.answers.model_copy(update={"model": hub})
+    asked = params.model_copy(update={"data": params.data.model_copy(update={"answers": answers})})
+    monkeypatch.setattr(new_pairs, "load_params", lambda profile: asked)
+    monkeypatch.setattr("verdict.data.hub.is_reachable", lambda: False)
+    table = str(table_of(folder, ["gone.png,two,g1,"]))
+    assert command.main(["decide", "--profile", "example", "--in", table, "--out", str(folder / "out.jsonl")]) == 2
+    assert "data.answers.model.hub: nobody/model is not stored on this machine" in capsys.readouterr().err
+
+
 def test_pairs_come_as_lines_that_name_them(folder, monkeypatch):
     pairs, files = read_pairs(table_of(folder, ROWS), folder, {}, progress=print)
     monkeypatch.setattr(new_pairs, "ROWS", 2)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.covariance import LedoitWolf
 
 from tiny_presets import SIZE, save_presets
 from verdict.base.labels import expected_columns
@@ -13,7 +14,7 @@ from verdict.data.images import ImageStore, write_array_store
 from verdict.data.pairs import make_pair_id
 from verdict.model.ask import PROBED_SPLITS, Examiner, answer_changed, answer_questions, questions_about
 from verdict.model.changes import CHANGES
-from verdict.model.distance import pair_distances, train_means
+from verdict.model.distance import fit_reference, pair_distances
 from verdict.model.export.model import Kept
 from verdict.model.features import Features, encode, load_encoders, load_network
 from verdict.model.fit import save_weights
@@ -104,8 +105,10 @@ def test_val_is_not_probed():
     assert {"calib", "test", "independent"} <= {str(split) for split in PROBED_SPLITS}
 
 
-def test_new_pairs_are_asked_as_the_stages_ask_their_own(tmp_path):
-    """Two seeds whose last blocks were trained; distances are in what the presets see, whatever was trained since."""
+def test_new_pairs_are_asked_as_the_stages_ask_their_own(tmp_path, monkeypatch):
+    """Two seeds whose last blocks were trained; distances are in what the presets see, whatever was trained since. What
+    train is like is not fitted again.
+    """
     model_params, plan = save_presets(tmp_path / "vision", tmp_path / "text"), FreezePlan(1, 1)
     pixels = np.random.default_rng(0).integers(0, 256, (5, *SIZE, 3), dtype=np.uint8)
     write_array_store(tmp_path / "images", {"own": ([f"i{k}" for k in range(5)], pixels)})
@@ -127,8 +130,10 @@ def test_new_pairs_are_asked_as_the_stages_ask_their_own(tmp_path):
         save_weights(network, weights[seed])
     kept = Kept("text1", 11, model_params, plan, weights[11], RAW, is_calibrated=False)
     means = frozen.means(tmp_path / "features")
-    reference = train_means(frozen, means, pairs[pairs["split"] == "train"])
+    reference = fit_reference(frozen, means, pairs[pairs["split"] == "train"])
     new = pairs[pairs["split"] == "test"].reset_index(drop=True)
+    expected = pair_distances(frozen, means, pairs)
+    monkeypatch.delattr(LedoitWolf, "fit")
     examiner = Examiner(load_params("smoke"), kept, weights, images, reference)
     for _ in range(2):
         found = examiner.ask(new)
@@ -143,6 +148,5 @@ def test_new_pairs_are_asked_as_the_stages_ask_their_own(tmp_path):
         )
         pd.testing.assert_frame_equal(found[VIEWS], views, atol=1e-4)
         pd.testing.assert_frame_equal(found[QUESTIONS], asked, atol=1e-4)
-        expected = pair_distances(frozen, means, pairs)
         pd.testing.assert_frame_equal(found[DISTANCES], expected, atol=1e-5)
         assert expected["distance"].nunique() > 2 and len(asked) > 3

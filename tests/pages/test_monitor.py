@@ -133,6 +133,11 @@ def test_the_power_that_is_told_is_that_of_the_page_s_own_test(tmp_path, stage):
     shares = table[["within_100", "within_300", "within_1000"]].to_numpy()
     assert (np.diff(shares, axis=1) >= 0).all() and (np.diff(shares, axis=0) >= 0).all() and shares[2, 1] > 0.95
     assert (table["within_300"] <= table["known_300"]).all()
+    half = table["median_labels"]
+    assert (np.diff(half) < 0).all() and ((table["within_300"] >= 0.5) == (half <= 300)).all()
+    assert stage.numbers["monitor.n_to_double"].value == half.iloc[1]
+    is_found = table["within_300_low"] >= 0.9
+    assert stage.numbers["monitor.found_error"].value == pytest.approx(is_found.idxmax()) and not is_found.iloc[0]
     seen = stage.numbers["monitor.seen"]
     assert seen.low < seen.value == table["within_300"].iloc[1] < seen.high
     rng, known = np.random.default_rng(6), found.known[found.known["is_drawn"]]

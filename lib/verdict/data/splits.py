@@ -7,6 +7,8 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 
 from verdict.base.labels import EVALUATION_SPLITS, WARMUP_SPLITS, Split
 from verdict.data.pairs import may_share_images
@@ -90,18 +92,14 @@ def merge_groups(group_ids: pd.Series, *keys: pd.Series) -> pd.Series:
     """Join groups that share a key (a sentence, the content of an image), so that no key occurs in two groups; keys
     are compared within each series. The name is the smallest among the groups that were joined.
     """
-    parent: dict[str, str] = {name: name for name in group_ids.unique()}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
+    codes, names = pd.factorize(group_ids, sort=True)
+    # A graph of groups and of what they share.
+    shared, n = [], len(names)
     for key in keys:
-        first_with: dict[str, str] = {}
-        for group, value in zip(group_ids, key, strict=True):
-            a, b = root(first_with.setdefault(value, group)), root(group)
-            if a != b:
-                parent[max(a, b)] = min(a, b)
-    return group_ids.map(root).astype("str").rename("group_id")
+        values, found = pd.factorize(key, use_na_sentinel=False)
+        shared.append(n + values)
+        n += len(found)
+    ends = np.tile(codes, len(keys)), np.concatenate(shared)
+    part = connected_components(csr_matrix((np.ones(len(ends[0])), ends), shape=(n, n)), directed=False)[1]
+    first = pd.Series(names).groupby(part[: len(names)]).transform("first")
+    return pd.Series(first.to_numpy()[codes], group_ids.index, dtype="str", name="group_id")

@@ -53,7 +53,7 @@ def probe(stage: Stage) -> None:
 class Examiner:
     """The models of a kept trial, asked about pairs that no stage has seen, as the stages ask them about their own.
 
-    `weights`: file of each seed, the kept one last; `reference`: see `train_means`.
+    `weights`: file of each seed, the kept one last; `reference`: see `fit_reference`.
     """
 
     def __init__(

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from verdict.model.features import Features
 
 # Means over tokens of images and of hypotheses, (n, n_depths, d) each.
-Reference = tuple[np.ndarray, np.ndarray]
+Means = tuple[np.ndarray, np.ndarray]
+# What train is like at each depth, of images and of hypotheses: its law, and the median of its own squared distances.
+Reference = tuple[list[tuple[LedoitWolf, float]], ...]
 
 
-def pair_distances(features: Features, means: Reference, pairs: pd.DataFrame) -> pd.DataFrame:
+def pair_distances(features: Features, means: Means, pairs: pd.DataFrame) -> pd.DataFrame:
     """Distance of every evaluated pair from the training pairs: pair_id, split, distance (>= 0).
 
     At each depth of the frozen encoders image and hypothesis each have a Mahalanobis distance from the mean of train's,
@@ -31,30 +33,31 @@ def pair_distances(features: Features, means: Reference, pairs: pd.DataFrame) ->
     and the covariance shrunk as by Ledoit and Wolf (2004).
     """
     train, own = (pairs[pairs["split"].isin(splits)] for splits in ((Split.TRAIN,), EVALUATION_SPLITS))
-    return distances_from(train_means(features, means, train), features, means, own)
+    return distances_from(fit_reference(features, means, train), features, means, own)
 
 
-def train_means(features: Features, means: Reference, train: pd.DataFrame) -> Reference:
-    """What pairs of train are to `distances_from`: means of each of their images, and of each of their hypotheses."""
-    images, texts = (stored[np.unique(rows)] for stored, rows in zip(means, features.rows(train), strict=True))
-    return images, texts
+def fit_reference(features: Features, means: Means, train: pd.DataFrame) -> Reference:
+    """What the images and the hypotheses of train, each once, are to `distances_from`."""
+    sides = [stored[np.unique(rows)] for stored, rows in zip(means, features.rows(train), strict=True)]
+    return tuple([_fitted(side[:, depth]) for depth in range(side.shape[1])] for side in sides)
 
 
-def distances_from(reference: Reference, features: Features, means: Reference, pairs: pd.DataFrame) -> pd.DataFrame:
-    """`pair_distances` of some pairs from `train_means`."""
+def distances_from(reference: Reference, features: Features, means: Means, pairs: pd.DataFrame) -> pd.DataFrame:
+    """`pair_distances` of some pairs from what `fit_reference` found."""
     squared = np.zeros(len(pairs))
     for known, stored, of_pairs in zip(reference, means, features.rows(pairs), strict=True):
         rows, place = np.unique(of_pairs, return_inverse=True)
-        for depth in range(stored.shape[1]):
-            found = _squared(*(np.asarray(part[:, depth], dtype=np.float64) for part in (stored[rows], known)))
+        for depth, (law, unit) in enumerate(known):
+            own = np.asarray(stored[rows, depth], dtype=np.float64)
+            # Plain distances where nothing in train varies.
+            found = law.mahalanobis(own) / unit if unit > 0 else ((own - law.location_) ** 2).sum(axis=1)
             squared = np.maximum(squared, found[place])
     # Rounded: two that are alike differ by the noise of a square root.
     return pairs[["pair_id", "split"]].assign(distance=np.sqrt(squared).round(6)).reset_index(drop=True)
 
 
-def _squared(rows: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Squared distances of rows; plain ones where nothing in the reference varies."""
+def _fitted(train: np.ndarray) -> tuple[LedoitWolf, float]:
+    rows = np.asarray(train, dtype=np.float64)
     # Twice: one row alone has no covariance, and its estimator warns of it.
-    known = LedoitWolf().fit(np.repeat(reference, 2, axis=0) if len(reference) == 1 else reference)
-    unit = np.median(known.mahalanobis(reference))
-    return known.mahalanobis(rows) / unit if unit > 0 else ((rows - known.location_) ** 2).sum(axis=1)
+    law = LedoitWolf().fit(np.repeat(rows, 2, axis=0) if len(rows) == 1 else rows)
+    return law, float(np.median(law.mahalanobis(rows)))

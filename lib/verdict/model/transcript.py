@@ -28,8 +28,8 @@ def said_of(
     threads: int = 1,
     progress: Callable[[str], None] = lambda text: None,
 ) -> np.ndarray:
-    """Log-probabilities of yes and no, float64 (n, 2), of pairs with image_id, hypothesis and place (as messages name
-    it), whose images are files with their SHA-256.
+    """Log-probabilities of yes and no, float64 (n, 2), of pairs with image_id, hypothesis and place (file and row, as
+    messages name it), whose images are files with their SHA-256.
 
     What is known is in `folder`, a file for each model (id and commit, or what a folder holds) and prompt, a line for
     each image's content and sentence, written after each batch; killed and called again, it goes on behind them.
@@ -54,7 +54,7 @@ def said_of(
             seen = [read_image(images[name][0], sha256=images[name][1]) for name in part["image_id"]]
             values = assistant.log_probs(seen, [asked.prompt.replace(SENTENCE, text) for text in part["hypothesis"]])
             if (bad := np.isnan(values).any(axis=1)).any():
-                raise ValueError(f"{asked.hub} gave no number for {part['place'][bad].iloc[0]} of data.answers.table")
+                raise ValueError(f"{part['place'][bad].iloc[0]}: {asked.hub} gave no number")
             known |= dict(zip(part["key"], map(tuple, values.tolist()), strict=True))
             _append(path, [[*key, *known[key]] for key in part["key"]])
             progress(f"asked {len(known) - n_known:,} of {len(left):,} pairs")
@@ -64,7 +64,7 @@ def said_of(
 def _refuse_marks(pairs: pd.DataFrame, marks: Sequence[str], hub: str) -> None:
     for place, text in zip(pairs["place"], pairs["hypothesis"], strict=True):
         if found := [mark for mark in marks if mark in text]:
-            raise ValueError(f"data.answers.table, {place}: the sentence holds {found[0]!r}, which is no text to {hub}")
+            raise ValueError(f"{place}: the sentence holds {found[0]!r}, which is no text to {hub}")
 
 
 def _append(path: Path, rows: list[list[Any]]) -> None:

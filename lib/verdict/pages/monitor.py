@@ -34,7 +34,7 @@ AUTO = Decision.AUTO.text
 BLOCK = 1000
 COLUMNS = {"pair_id": ("pair_id", "pair", "id"), "label": ("label", "gold_label", "truth", "true_answer")}
 # How much more than is promised may be wrong from the next label on, and after how many an alarm is looked for.
-RISEN, WITHIN, N_STREAMS = (1.5, 2.0, 3.0), (100, 300, 1000), 400
+RISEN, WITHIN, N_STREAMS, MOSTLY = (1.5, 2.0, 3.0), (100, 300, 1000), 400, 0.9
 _KEPT = ("pair_id", "image_id", "group_id", "hypothesis", "date", "decision", "forced_by", "model_answer", "score")
 
 
@@ -179,9 +179,11 @@ def power_table(stage: Stage, found: Monitored) -> pd.DataFrame:
 
     Simulated streams go on from the labels that there are, with groups of the log's sizes whose answers err apart.
     Returns error, and for each of `WITHIN` labels the share of streams with an alarm within so many, with Wilson's
-    interval, and `known_…`, the same for Wald's test, who is told when and to what the error rises. Numbers
-    `monitor.seen`, `.seen_by_knowing`: of the double, within `.seen_within` labels. No rows without a promise, or after
-    an alarm.
+    interval, and `known_…`, the same for Wald's test, who is told when and to what the error rises; median_labels: after how
+    many half of the streams have their alarm, NaN beyond the simulated ones. Numbers `monitor.seen`,
+    `.seen_by_knowing`: of the double, within `.seen_within` labels; `.n_to_double`: its median; `.found_error`: the
+    smallest of these errors that at least `MOSTLY` of the streams show within as many, by the lower end of the
+    interval. No rows without a promise, or after an alarm.
     """
     told = found.head.thresholds.promise
     if told is None or stage.numbers["monitor.is_broken"].value or found.auto.empty:
@@ -197,18 +199,29 @@ def power_table(stage: Stage, found: Monitored) -> pd.DataFrame:
         ours = breach_p_values(*streams, told.error, largest=_largest(found))[len(drawn) :]
         ratio = ((1 - rate) / (1 - told.error)) ** (n_auto - n_wrong) * (rate / told.error) ** n_wrong
         known = Gamblers(1, N_STREAMS, is_at_once=True).play(ratio[..., None])
-        row: dict[str, object] = {"error": rate}
-        for name, n in product(("within", "known"), WITHIN):
-            seen = (((ours if name == "within" else known) <= tail) & (labels <= n)).any(axis=0)
-            ends = wilson(seen.sum(), N_STREAMS, level=stage.params.statistics.level)
-            row |= with_bounds(f"{name}_{n}", Interval(float(seen.mean()), *ends))
+        alarm = {"within": _until_alarm(ours <= tail, labels), "known": _until_alarm(known <= tail, labels)}
+        half = float(np.median(alarm["within"]))
+        row: dict[str, object] = {"error": rate, "median_labels": half if np.isfinite(half) else math.nan}
+        for name, n in product(alarm, WITHIN):
+            n_seen = (alarm[name] <= n).sum()
+            ends = wilson(n_seen, N_STREAMS, level=stage.params.statistics.level)
+            row |= with_bounds(f"{name}_{n}", Interval(float(n_seen / N_STREAMS), *ends))
         rows.append(row)
     for row in rows[1:2]:
         store_counts(stage, "monitor", {"seen_within": WITHIN[1]})
+        stage.number("monitor.n_to_double", row["median_labels"], unit="count")
         for name, column in (("seen", "within"), ("seen_by_knowing", "known")):
             share = Interval.from_columns(row, f"{column}_{WITHIN[1]}")
             stage.numbers[f"monitor.{name}"] = share.number(n=N_STREAMS, unit="%")
+    found_errors = [row["error"] for row in rows if row[f"within_{WITHIN[1]}_low"] >= MOSTLY]
+    stage.number("monitor.found_error", min(found_errors, default=math.nan), unit="%", kind=EXACT)
+    stage.number("monitor.mostly", MOSTLY, unit="%", kind=SETTING)
     return pd.DataFrame(rows)
+
+
+def _until_alarm(is_alarm: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Labels (n, m) until the first alarm (n, m) of each stream, (m,); infinite where there is none."""
+    return np.where(is_alarm, labels, math.inf).min(axis=0)
 
 
 def _largest(found: Monitored) -> int:

@@ -95,15 +95,15 @@ def read_saved(path: Path, how: How) -> Saved:
 
 def of_table(table: Table, how: How) -> Saved:
     """As `read_saved`, of a table that was read."""
-    columns = {name: table.column(name) for name in table.names}
     try:
         if how.is_unsaid:
             form = Form(LOG_PROBS, (), how.classes, how.smallest)
-            found = Said(np.zeros((len(table.rows), len(how.classes))), {})
+            found = Said(np.zeros((len(table.lines), len(how.classes))), {})
         else:
             form = find_form(table.names, how.classes, kind=how.kind, smallest=how.smallest)
-            numbers = form.names if len(form.columns) == len(how.classes) else []
-            found = said(form, columns | _with_points(table, numbers), table.place)
+            is_text = len(form.columns) != len(how.classes)
+            columns = {name: table.column(name) for name in form.names} if is_text else _with_points(table, form.names)
+            found = said(form, columns, table.place)
         if form.kind == LOGITS:
             found = replace(found, logits=_checked(found.logits, how, table.place))
         human = [name for name in class_columns(table.names, HUMAN_PREFIXES, how.classes) if name]
@@ -111,7 +111,9 @@ def of_table(table: Table, how: How) -> Saved:
         raise ValueError(f"{table.path}: {error}") from None
     label = find_columns(table, ALIASES, ()).get("label")
     used = {*form.names, *human}
-    arrays = {LABELS if name == label else name: np.array(columns[name]) for name in columns if name not in used}
+    arrays = {
+        LABELS if name == label else name: np.array(table.column(name)) for name in table.names if name not in used
+    }
     if human:
         given = _with_points(table, human)
         counts = [_numbers(table, given[name], name, may_lack=how.may_lack_people) for name in human]
@@ -248,9 +250,9 @@ def _check_bytes(path: Path, *, may_be_bare: bool = False) -> None:
         raise ValueError(f"{path} is one bare array, and logits are read with their labels; {SAVE}")
 
 
-def _with_points(table: Table, names: Sequence[str]) -> dict[str, list[str]]:
+def _with_points(table: Table, names: Sequence[str]) -> dict[str, Sequence[str] | np.ndarray]:
     """Columns of numbers, with points where a comma that divides no cells stands for one."""
-    columns = {name: table.column(name) for name in names}
+    columns = {name: table.columns[name] for name in names}
     if table.delimiter in (";", "\t") and any("," in cell for cells in columns.values() for cell in cells):
         if any("." in cell for cells in columns.values() for cell in cells):
             raise ValueError("some numbers have a decimal comma and some a point; write all of them alike")

@@ -14,7 +14,7 @@ from verdict.base import paths
 from verdict.base.artifacts import sha256_file
 from verdict.base.labels import Split, class_names, vote_columns
 from verdict.base.params import AnswersParams
-from verdict.data.own.answer_files import HUMAN, MAX_BYTES, How, of_table
+from verdict.data.own.answer_files import HUMAN, MAX_BYTES, How, Saved, of_table
 from verdict.data.own.answers import ANSWER, LOG_PROBS, Form, made_of, word_ids, worth_of
 from verdict.data.own.pair_file import ALIASES, DATE
 from verdict.data.own.picture_files import found_images
@@ -38,6 +38,7 @@ COLUMNS = {name: ALIASES[name] for name in ("image_id", "hypothesis", "split", "
     **{"pair_id": ("pair_id", "id"), "human": ("human", "human_label", "human_answer")},
     **{"family": (*ALIASES["family"], "source", "category", "type"), "model": ("model", "model_name")},
 }
+KEPT = ("pair_id", "image_id", "group_id", "hypothesis", "family", "date", "label", "split", "is_tuning")
 USED = (Split.CALIB, Split.TEST, Split.INDEPENDENT)
 # Log-probabilities of yes and no, (n, 2), of pairs with image_id, hypothesis and place, and the images' files.
 Ask = Callable[[pd.DataFrame, Mapping[str, tuple[Path, str]]], np.ndarray]
@@ -55,50 +56,62 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
     """
     path = paths.needed(params.table, "data.answers.table", hint=HOW)
     table = _renamed(read_table(path, max_bytes=MAX_BYTES, may_nest=True), params.columns)
-    names = find_columns(table, COLUMNS, ())
     kind = "" if params.form == "auto" else params.form
-    how = How(tuple(classes), kind, params.allow_small, params.smallest_prob, True, bool(params.model.hub))
-    saved = of_table(table, how)
-    counts = saved.arrays.pop(HUMAN, None)
+    saved = of_table(
+        table, How(tuple(classes), kind, params.allow_small, params.smallest_prob, True, bool(params.model.hub))
+    )
+    counts, is_bare = saved.arrays.pop(HUMAN, None), saved.form.kind == ANSWER
     read = of_saved(saved)
-    rows = pd.DataFrame({ours: table.column(name) for ours, name in names.items()}, index=range(len(table.lines)))
-    rows = rows.astype("str").assign(line=table.lines, place=[table.place(k) for k in range(len(table.lines))])
-    rows["label"] = np.array(list(classes), dtype=object)[read.y_true]
-    rows[vote_columns(classes)] = _votes(rows, counts, read.y_true, classes, path)
-    rows = _identified(rows, path)
+    rows = _rows(table, read.y_true, counts, classes)
     if params.model.hub and "hypothesis" not in rows:
         raise ValueError(f"{path}: no column hypothesis or question to ask about; found {listed(table.names)}")
     images = _images(rows, path, params)
     parts = _by_model(rows, path, params.models)
-    is_bare = saved.form.kind == ANSWER
     pairs, left_out = _split(_grouped(parts[0], images), params, path, seed, is_bare=is_bare)
     for split in USED[:2]:
-        own = pairs[pairs["split"] == str(split)]
-        refuse_too_little(path, read.y_true[own.index], classes)
-    for column in ("group_id", "image_id") if "image_id" in names else ("group_id",):
+        refuse_too_little(path, read.y_true[pairs.index[pairs["split"] == str(split)]], classes)
+    for column in ("group_id", "image_id"):
         refuse_shared(pairs, column, str(path), pairs["place"].tolist())
     pairs = with_tuning(pairs, classes, params.tuning_share, seed)
     if ask is not None and params.model.hub:
         read = _asked(read, pairs, images, params, ask)
-    tables = []
-    for k, part in enumerate(parts):
-        place = part.set_index("pair_id").index.get_indexer(pairs["pair_id"])
-        at, tells = part.index[place], (pairs["split"] == str(Split.VAL)).to_numpy()
-        worth = worth_of(read.logits[at[tells]], read.y_true[at[tells]]) if is_bare else 1.0
-        tables.append(predictions_of(pairs, read.y_true[at], read.logits[at] * worth, k))
     features = None
     if params.features:
         features = read_features(paths.needed(params.features, "data.answers.features"), pairs)
-    facts = _facts(read, saved.form.names, saved.said.sd, table) | left_out
+    facts = _facts(read, saved, table) | left_out
     if n_others := len(rows) - sum(map(len, parts)):
         facts["left_out_models"] = n_others
     if params.images:
         facts |= {"images": len(images), "rows_without_image": int((~pairs["image_id"].isin(images)).sum())}
-    kept = [name for name in ("pair_id", "image_id", "group_id", "hypothesis", "family", "date") if name in pairs]
-    pairs = pairs[[*kept, "label", "split", "is_tuning", *vote_columns(classes)]].dropna(axis="columns", how="all")
+    predictions = pd.concat([_predicted(part, pairs, read, k, is_bare) for k, part in enumerate(parts)])
+    pairs = pairs[[name for name in (*KEPT, *vote_columns(classes)) if name in pairs]].reset_index(drop=True)
     files = pd.DataFrame([{"part": "answers", **facts}])
-    predictions = pd.concat(tables, ignore_index=True)
-    return RecordedSet(pairs.reset_index(drop=True), predictions, files, images, features)
+    pairs = pairs.dropna(axis="columns", how="all")
+    return RecordedSet(pairs, predictions.reset_index(drop=True), files, images, features)
+
+
+def _rows(table: Table, y_true: np.ndarray, counts: np.ndarray | None, classes: Sequence[str]) -> pd.DataFrame:
+    """The table's rows by our names, with line, place, label and, where somebody was asked, votes_<class>."""
+    columns = {ours: table.column(name) for ours, name in find_columns(table, COLUMNS, ()).items()}
+    rows = pd.DataFrame(columns, index=range(len(table.lines)), dtype="str")
+    rows = rows.assign(line=table.lines, place=[table.place(k) for k in rows.index])
+    rows["label"] = np.array(list(classes), dtype=object)[y_true]
+    if counts is None and "human" in rows:
+        counts = _named_by_one(rows, classes, table.path)
+    if counts is not None:
+        votes = _checked(counts, rows, y_true, table.path)
+        rows = pd.concat([rows, pd.DataFrame(votes, rows.index, vote_columns(classes))], axis=1)
+    return _identified(rows, table.path)
+
+
+def _predicted(part: pd.DataFrame, pairs: pd.DataFrame, read: Recorded, k: int, is_bare: bool) -> pd.DataFrame:
+    """Predictions of the k-th model, of its rows: of bare answers the logits that they are worth."""
+    at = part.index[pd.Index(part["pair_id"]).get_indexer(pairs["pair_id"])]
+    logits, y_true = read.logits[at], read.y_true[at]
+    if is_bare:
+        tells = (pairs["split"] == str(Split.VAL)).to_numpy()
+        logits = logits * worth_of(logits[tells], y_true[tells])
+    return predictions_of(pairs, y_true, logits, k)
 
 
 def _asked(
@@ -107,7 +120,8 @@ def _asked(
     """What was read, with what the model says of these pairs."""
     asked, folder, logits = params.model, paths.preset_folder(params.model.hub), read.logits.copy()
     form = Form(LOG_PROBS, (), class_names(), params.smallest_prob)
-    said = made_of(form, ask(pairs, images), pairs["place"].tolist().__getitem__)
+    placed = pairs.assign(place=read.facts["file"] + ", " + pairs["place"])
+    said = made_of(form, ask(placed, images), pairs["place"].tolist().__getitem__)
     logits[pairs.index] = said.logits
     told = {"stored_as": "asked", "smallest": float(said.logits.min()), "largest": float(said.logits.max())}
     model = (
@@ -123,29 +137,27 @@ def _renamed(table: Table, columns: dict[str, str]) -> Table:
     if absent := sorted(set(columns.values()) - set(table.names)):
         raise ValueError(f"{table.path}: data.answers.columns names {absent}, found {listed(table.names)}")
     ours = {theirs: name for name, theirs in columns.items()}
-    names = [ours.get(name, f"{name} (of the table)" if name in columns else name) for name in table.names]
-    return replace(table, names=names)
+    own = {name: ours.get(name, f"{name} (of the table)" if name in columns else name) for name in table.names}
+    return replace(table, columns={own[name]: cells for name, cells in table.columns.items()})
 
 
-def _votes(
-    rows: pd.DataFrame, counts: np.ndarray | None, y_true: np.ndarray, classes: Sequence[str], path: Path
-) -> np.ndarray:
-    """People's answers, (n, K), NaN where nobody was asked; of one person a one in the class that he named."""
-    if counts is None and "human" in rows:
-        ids = word_ids(classes)
-        words = rows["human"].str.casefold().tolist()
-        for k in (k for k, word in enumerate(words) if word and word not in ids):
-            where = f"{path}, {rows['place'][k]}, column 'human'"
-            raise ValueError(f"{where}: {shown(words[k])} is none of {listed(list(ids))}")
-        counts = np.array(
-            [np.eye(len(classes))[ids[word]] if word else np.full(len(classes), np.nan) for word in words]
-        )
-    if counts is None:
-        return np.full((len(rows), len(classes)), np.nan)
+def _named_by_one(rows: pd.DataFrame, classes: Sequence[str], path: Path) -> np.ndarray:
+    """What one person answered, as counts (n, K), NaN where nobody was asked."""
+    ids, words = word_ids(classes), rows["human"].str.casefold()
+    if (unknown := ~words.isin([*ids, ""])).any():
+        first = rows[unknown].iloc[0]
+        where = f"{path}, {first['place']}, column 'human'"
+        raise ValueError(f"{where}: {shown(first['human'].casefold())} is none of {listed(list(ids))}")
+    of_class = np.vstack([np.eye(len(classes)), np.full(len(classes), np.nan)])
+    return of_class[words.map(ids).fillna(-1).astype(int)]
+
+
+def _checked(counts: np.ndarray, rows: pd.DataFrame, y_true: np.ndarray, path: Path) -> np.ndarray:
+    """People's answers, (n, K), refused where they are none."""
     asked = ~np.isnan(counts).all(axis=1)
     places = rows["place"][asked].tolist()
     try:
-        counts[asked] = check_counts(counts[asked], y_true[asked], len(classes), places.__getitem__)
+        counts[asked] = check_counts(counts[asked], y_true[asked], counts.shape[1], places.__getitem__)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return counts
@@ -172,8 +184,9 @@ def _images(rows: pd.DataFrame, path: Path, params: AnswersParams) -> dict[str, 
     if not params.images:
         return {}
     folder = paths.needed(params.images, "data.answers.images", is_folder=True)
-    named = rows.assign(written=rows["image_id"])
-    found, _ = found_images(named, path, folder, allow_missing=params.allow_missing_images)
+    found, _ = found_images(
+        rows.assign(written=rows["image_id"]), path, folder, allow_missing=params.allow_missing_images
+    )
     return {image_id: (file, sha256_file(file)) for image_id, file in found.items()}
 
 
@@ -259,10 +272,10 @@ def _later(rows: pd.DataFrame, params: AnswersParams, path: Path) -> pd.Series:
     return dates >= pd.Timestamp(params.independent_from, tz="UTC")
 
 
-def _facts(read: Recorded, columns: Sequence[str], sd: np.ndarray | None, table: Table) -> dict[str, str | int | float]:
+def _facts(read: Recorded, saved: Saved, table: Table) -> dict[str, str | int | float]:
+    columns, sd = saved.form.names, saved.said.sd
     facts = read.facts | {"columns": ", ".join(columns[:5]) + (f" … {len(columns)}" if len(columns) > 5 else "")}
     used = {*columns, *find_columns(table, COLUMNS, ()).values()}
     ignored = [name for name in str(facts["ignored"]).split(", ") if name not in used]
-    return (
-        facts | {"ignored": ", ".join(ignored) or "nothing"} | ({} if sd is None else {"sampling_sd": float(sd.mean())})
-    )
+    facts["ignored"] = ", ".join(ignored) or "nothing"
+    return facts if sd is None else facts | {"sampling_sd": float(sd.mean())}

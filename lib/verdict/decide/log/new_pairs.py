@@ -1,4 +1,4 @@
-"""New pairs that nobody has answered, a table and its pictures, as cases with what the kept models say of them."""
+"""New pairs that nobody has answered, a table and its pictures, as cases with what the report's models say of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from typing import Any
 
 import pandas as pd
 
+from verdict.base import paths
+from verdict.base.artifacts import sha256_file
 from verdict.base.labels import Split
 from verdict.base.params import Params, load_params
+from verdict.data.hub import check_asked
 from verdict.data.images import ImageStore
 from verdict.data.own import csv_folder
 from verdict.data.own.picture_files import find_damaged, refuse_damaged
@@ -23,6 +26,7 @@ from verdict.decide.log.stored import POLICY, Stored
 from verdict.decide.log.stream import SPLIT, decide_stream
 from verdict.decide.signals import OF_ONE_ANSWER
 from verdict.model.predict import logits_of
+from verdict.model.transcript import said_of
 from verdict.workflow import stages
 from verdict.workflow.run import device_lease
 from verdict.workflow.stage import open_stage
@@ -34,16 +38,23 @@ _TOLD = {"pair_id": "pair_id", "image_id": "image", "group_id": "group", "hypoth
 
 
 def decide_pairs(profile: str, table: Path, images: Path, out: Path, *, progress: Progress) -> Counter[str]:
-    """Decide pairs of a table (see `csv_folder.read`) with pictures in a folder by a profile's kept model and policy.
+    """Decide pairs of a table (see `csv_folder.read`) with pictures in a folder by a profile's policy and its model:
+    the kept one, asked about 512 pairs at a time, or the one of the hub, asked about all before the first is decided.
 
     Counts and errors as `decide_stream`; before the model is loaded, FileNotFoundError, ValueError for a table, column
-    or picture that cannot be used. Pairs are asked about 512 at a time.
+    or picture that cannot be used, ConnectionError for a model that cannot be had.
     """
     params = load_params(profile)
-    if params.data.is_given or params.data.source == stages.CLIP:
-        raise ValueError(f"{table}: {profile} has no model of its own to ask; give JSON lines with what its model says")
+    is_hub = params.data.source == "answers" and bool(params.data.answers.model.hub)
+    if cause := "" if is_hub else _not_asked(params):
+        raise ValueError(f"{table}: {profile} has no model of its own to ask; {cause}")
+    check_asked(params.data)
     pairs, files = read_pairs(table, images, params.data.csv.labels, progress=progress)
     stored = of_report.load_stored(profile)
+    if is_hub:
+        with device_lease(params.execution.device):
+            cases = _asked_of_hub(params, profile, table, pairs, files, progress=progress)
+        return decide_stream(stored, _chunks(cases), str(table), out, progress=progress)
     of_report.refuse_damaged(stages.folder(profile, stages.SIGNALS), profile)
     # What a framework computes on is chosen before one is imported.
     choose_backend(params.model.backend)
@@ -51,6 +62,42 @@ def decide_pairs(profile: str, table: Path, images: Path, out: Path, *, progress
         asked = NewPairs(params, profile, stored, pairs, files)
         told = {"answered": asked.answered, "progress": progress}
         return decide_stream(stored, asked.lines(), str(table), out, **told)
+
+
+def _not_asked(params: Params) -> str:
+    """What to do where new pairs cannot be asked about; "" where they can."""
+    if params.data.source == stages.CLIP:
+        return (
+            "its policy is about CLIP's answers to pictures alone, and CLIP is not asked here about others; give JSON "
+            'lines {"pair_id": ..., "logits": [...]} with what CLIP says, in the classes and the scale of its log of '
+            f"decisions, {of_report.LOG}"
+        )
+    if params.data.is_given:
+        return "give JSON lines with what its model says, or, of a model of the hub, name it in data.answers.model"
+    return ""
+
+
+def _asked_of_hub(
+    params: Params, profile: str, table: Path, pairs: pd.DataFrame, files: Mapping[str, Path], *, progress: Progress
+) -> Lines:
+    """Whole cases of pairs, with what the model of the hub says; kept, so that none is asked about a pair twice."""
+    asked, images = params.data.answers.model, {name: (file, sha256_file(file)) for name, file in files.items()}
+    where = {"folder": paths.transcripts(profile), "threads": params.execution.threads, "progress": progress}
+    placed = pairs.assign(place=[f"{table}, line {number}" for number in pairs["line"]])
+    yes, no = said_of(placed, images, asked, **where).T
+    return _as_lines(pairs.set_index("line"), {"model": asked.hub, "logprob_yes": yes, "logprob_no": no})
+
+
+def _as_lines(pairs: pd.DataFrame, given: Mapping[str, Any]) -> Lines:
+    """Pairs by line, with further columns, as `decide_stream` reads cases."""
+    named = pairs[[name for name in _TOLD if name in pairs]].rename(columns=_TOLD).assign(**given)
+    rows = named.to_dict("records")
+    lines = [json.dumps(row | {"date": row.get("date") or None}).encode() for row in rows]
+    return list(zip(pairs.index, lines, strict=True))
+
+
+def _chunks(lines: Lines) -> Iterator[Lines]:
+    return (lines[start : start + ROWS] for start in range(0, len(lines), ROWS))
 
 
 def read_pairs(
@@ -79,8 +126,7 @@ class NewPairs:
 
     def lines(self) -> Iterator[Lines]:
         """Number and id of each pair, 512 at a time."""
-        named = [(n, json.dumps({"pair_id": one}).encode()) for n, one in self._pairs["pair_id"].items()]
-        return (named[start : start + ROWS] for start in range(0, len(named), ROWS))
+        return _chunks([(n, json.dumps({"pair_id": one}).encode()) for n, one in self._pairs["pair_id"].items()])
 
     def answered(self, lines: Lines) -> Lines:
         """The same pairs with what the models say, as `decide_stream` reads it."""
@@ -93,12 +139,8 @@ class NewPairs:
         if head.consistency is not None:
             said = found[stages.QUESTIONS], table, calibrated.temperature, head.classes
             given["consistency"] = pair_consistency(*said, usual=self._usual)
-        given["distance"] = found[stages.DISTANCES]["distance"]
-        named = own[[name for name in _TOLD if name in own]].rename(columns=_TOLD).reset_index(drop=True)
-        rows = named.assign(model=head.model_hash, **given).to_dict("records")
-        for row, logits in zip(rows, logits_of(table).tolist(), strict=True):
-            row |= {"logits": logits, "date": row.get("date") or None}
-        return [(n, json.dumps(row).encode()) for (n, _), row in zip(lines, rows, strict=True)]
+        given["distance"] = found[stages.DISTANCES]["distance"].to_numpy()
+        return _as_lines(own, {"model": head.model_hash, "logits": logits_of(table).tolist(), **given})
 
     @cached_property
     def _usual(self) -> float:
@@ -115,7 +157,7 @@ class NewPairs:
         """The models, loaded when they are first asked: a framework takes seconds."""
         from verdict.model.ask import Examiner
         from verdict.model.backend import set_threads
-        from verdict.model.distance import train_means
+        from verdict.model.distance import fit_reference
         from verdict.model.features import Features
         from verdict.model.network import FreezePlan
 
@@ -130,5 +172,5 @@ class NewPairs:
             kept,
             {seed: kept.weights.with_name(stages.weights_file(seed)) for seed in seeds},
             ImageStore.of_files(self._files, workers=threads),
-            train_means(frozen, frozen.means(folder), stage.pairs(Split.TRAIN)),
+            fit_reference(frozen, frozen.means(folder), stage.pairs(Split.TRAIN)),
         )
