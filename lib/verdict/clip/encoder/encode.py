@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+from transformers.activations import QuickGELUActivation
 from transformers.utils import logging
 
 from verdict.base import paths
@@ -81,7 +83,10 @@ class DualEncoder:
     ) -> DualEncoder:
         more: dict[str, Any] = {"local_files_only": offline, **({"revision": revision} if revision else {})}
         # Weights are safetensors, or read by torch as weights alone: neither runs code.
-        model = CLIPModel.from_pretrained(source, attn_implementation="eager", **more).float().eval()
+        model = CLIPModel.from_pretrained(source, attn_implementation="sdpa", **more).float().eval()
+        for layer in model.vision_model.encoder.layers:
+            if isinstance(layer.mlp.activation_fn, QuickGELUActivation):
+                layer.mlp.activation_fn = _QuickGelu()
         processor = CLIPImageProcessorPil.from_pretrained(source, **more)
         tokenizer = CLIPTokenizer.from_pretrained(source, **more)
         identity = content_hash([weights, processor.to_dict()])
@@ -131,7 +136,7 @@ class DualEncoder:
         """Embed images: uint8 (n, h, w, 3) of any size → float32 (n, d), unit length."""
 
         def encode(part: slice) -> torch.Tensor:
-            return _unit(feature(self.model.get_image_features(self.pixels(images[part]))))
+            return _unit(self.model.visual_projection(_class_token(self.model.vision_model, self.pixels(images[part]))))
 
         return self._batches(len(images), encode, progress)
 
@@ -186,15 +191,42 @@ class DualEncoder:
             handle.remove()
 
 
+class _QuickGelu(torch.nn.Module):
+    """x · sigmoid(1.702 x) by one fused call, in place: half of what three take, and they were a third of encoding."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.silu(x.mul_(1.702), inplace=True).div_(1.702)
+
+
+def _class_token(tower: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    """The vision tower's pooled output, (n, width): of the last block only the class token is computed."""
+    *layers, last = tower.encoder.layers
+    tokens = tower.pre_layrnorm(tower.embeddings(pixels))
+    for layer in layers:
+        tokens = layer(tokens, None)
+    normed, own = last.layer_norm1(tokens), last.self_attn
+    heads = [
+        projection(of).unflatten(-1, (own.num_heads, -1)).transpose(1, 2)
+        for projection, of in ((own.q_proj, normed[:, :1]), (own.k_proj, normed), (own.v_proj, normed))
+    ]
+    seen = functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+    token = tokens[:, :1] + own.out_proj(seen)
+    return tower.post_layernorm(token + last.mlp(last.layer_norm2(token)))[:, 0]
+
+
 def _unit(vectors: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.normalize(vectors.float(), dim=-1)
+    return functional.normalize(vectors.float(), dim=-1)
 
 
 def as_pixels(images: np.ndarray, processor: CLIPImageProcessorPil) -> torch.Tensor:
     """uint8 (n, px, px, 3) in the range of the processor, (n, 3, px, px)."""
-    scaled = images.astype(np.float32) * np.float32(processor.rescale_factor)
-    scaled = (scaled - np.float32(processor.image_mean)) / np.float32(processor.image_std)
-    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
+    # Channels first: NumPy is slow where the last axis has three values.
+    scaled = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32)
+    scaled *= np.float32(processor.rescale_factor)
+    mean, std = (np.float32(of)[:, None, None] for of in (processor.image_mean, processor.image_std))
+    scaled -= mean
+    scaled /= std
+    return torch.from_numpy(scaled)
 
 
 def feature(output: Any) -> torch.Tensor:
