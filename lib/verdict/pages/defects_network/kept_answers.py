@@ -78,10 +78,8 @@ def scale_effect(stage: Stage, model: KeptModel, table: pd.DataFrame, pairs: pd.
 
 
 def build_published_wrapper(network: Network, plan: FreezePlan) -> keras.Model:
-    """The study's wrapper around a trained network.
-
-    Inputs as `model.build_suffix`; outputs `logit` (b, 1), `attention` (b, heads, 1, n_tokens), the map, and
-    `xattn_norm` (b, 1, d), the fused token, which the wrapper's head never sees.
+    """The study's wrapper around a trained network; inputs as `model.build_suffix`, outputs `logit` (b, 1), `attention`
+    (b, heads, 1, n_tokens), and `xattn_norm` (b, 1, d), the fused token, which the wrapper's head never sees.
     """
     watched = build_suffix(network, plan, watched=("take_cls_token", "attention", "xattn_norm"))
     states, head = dict(watched.output), network.head
