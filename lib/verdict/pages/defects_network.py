@@ -174,9 +174,7 @@ def shape_of(network: Network, params: ModelParams) -> Shape:
         text.hidden_dim,
         vision.mlp_dim,
         text.intermediate_dim,
-        heads=params.heads,
-        key_dim=params.key_dim,
-        mlp_dim=params.mlp_dim,
+        **{name: getattr(params, name) for name in ("heads", "key_dim", "mlp_dim")},
     )
 
 

@@ -29,13 +29,8 @@ from verdict.workflow import start
 ADDRESS = start.WARM
 # What stages and their kernels import; progress bars first, which look for widgets where they find a kernel.
 MODULES = (
-    "tqdm.auto",
-    "papermill",
-    "ipykernel.kernelapp",
-    "matplotlib.pyplot",
-    "verdict.pages.evaluation",
-    "verdict.model.trials",
-    "verdict.report.engine",
+    *("tqdm.auto", "papermill", "ipykernel.kernelapp", "matplotlib.pyplot"),
+    *("verdict.pages.evaluation", "verdict.model.trials", "verdict.report.engine"),
 )
 # What a kernel would find when it imports these: the inline backend, and a parent that need not be watched, since a
 # fork's caller does that.

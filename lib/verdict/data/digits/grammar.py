@@ -37,24 +37,16 @@ def _cells(rows: Iterable[int] = range(4), columns: Iterable[int] = range(4)) ->
     return tuple(i for i in range(N_CELLS) if CELL_ROW[i] in rows and CELL_COLUMN[i] in columns)
 
 
-CORNERS = {
-    "top left": _cells([0], [0]),
-    "top right": _cells([0], [3]),
-    "bottom left": _cells([3], [0]),
-    "bottom right": _cells([3], [3]),
-}
+ROWS, COLUMNS = {"top": 0, "bottom": 3}, {"left": 0, "right": 3}
+CORNERS = {f"{row} {column}": _cells([ROWS[row]], [COLUMNS[column]]) for row, column in product(ROWS, COLUMNS)}
 HALVES = {
     "left": _cells(columns=(0, 1)),
     "right": _cells(columns=(2, 3)),
     "top": _cells(rows=(0, 1)),
     "bottom": _cells(rows=(2, 3)),
 }
-EDGES = {
-    "top row": _cells(rows=[0]),
-    "bottom row": _cells(rows=[3]),
-    "left column": _cells(columns=[0]),
-    "right column": _cells(columns=[3]),
-}
+EDGES = {f"{name} row": _cells(rows=[row]) for name, row in ROWS.items()}
+EDGES |= {f"{name} column": _cells(columns=[column]) for name, column in COLUMNS.items()}
 
 
 @dataclass(frozen=True, eq=False)
