@@ -7,6 +7,8 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from verdict.base.labels import EVALUATION_SPLITS, WARMUP_SPLITS, Split
 from verdict.data.pairs import may_share_images
@@ -90,18 +92,13 @@ def merge_groups(group_ids: pd.Series, *keys: pd.Series) -> pd.Series:
     """Join groups that share a key (a sentence, the content of an image), so that no key occurs in two groups; keys
     are compared within each series. The name is the smallest among the groups that were joined.
     """
-    parent: dict[str, str] = {name: name for name in group_ids.unique()}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    for key in keys:
-        first_with: dict[str, str] = {}
-        for group, value in zip(group_ids, key, strict=True):
-            a, b = root(first_with.setdefault(value, group)), root(group)
-            if a != b:
-                parent[max(a, b)] = min(a, b)
-    return group_ids.map(root).astype("str").rename("group_id")
+    # Groups and keys are the nodes of a graph, each row an edge for each key.
+    groups, names = pd.factorize(group_ids, sort=True)
+    n, ends = len(names), []
+    for codes, values in (pd.factorize(key) for key in keys):
+        ends.append(codes + n)
+        n += len(values)
+    edges = (np.ones(len(keys) * len(groups)), (np.tile(groups, len(keys)), np.concatenate(ends)))
+    _, joined = connected_components(sparse.coo_array(edges, shape=(n, n)), directed=False)
+    smallest = pd.Series(names).groupby(joined[: len(names)]).transform("min").to_numpy()
+    return pd.Series(smallest[groups], index=group_ids.index, dtype="str", name="group_id")

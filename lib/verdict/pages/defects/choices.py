@@ -123,14 +123,11 @@ def ranks_by_criterion(kept: pd.DataFrame, *, level: float) -> pd.DataFrame:
 
     `cost` has `interval_over_seeds`: predictions of epochs that were not kept are not stored, to resample images.
     """
-    rows = []
-    for trial, part in kept.groupby("trial", sort=False):
-        means = {name: float(part[f"f1_by_{name}"].mean()) for name in ("loss", "f1")}
-        rows.append({"trial": trial, **means, **with_bounds("cost", interval_over_seeds(part["cost"], level=level))})
-    found = pd.DataFrame(rows)
-    for name in ("loss", "f1"):
-        found[f"rank_by_{name}"] = found.pop(name).rank(ascending=False, method="min").astype(int)
-    return found.sort_values("rank_by_f1", kind="stable", ignore_index=True)
+    by_trial = kept.groupby("trial", sort=False)
+    ranks = by_trial[["f1_by_loss", "f1_by_f1"]].mean().rank(ascending=False, method="min").astype(int)
+    costs = [with_bounds("cost", interval_over_seeds(cost, level=level)) for _, cost in by_trial["cost"]]
+    found = pd.DataFrame(costs, index=ranks.index).join(ranks.set_axis(["rank_by_loss", "rank_by_f1"], axis=1))
+    return found.reset_index().sort_values("rank_by_f1", kind="stable", ignore_index=True)
 
 
 def store_epochs(stage: Stage, kept: pd.DataFrame, ranked: pd.DataFrame) -> None:
