@@ -383,9 +383,9 @@ NAMED_STREAMS = [
     ),
     *(
         paths.LIBRARY / "pages" / f"{name}.py"
-        for name in ("attention", "interpretation", "representation", "reproducibility")
+        for name in ("attention", "defects_network", "interpretation", "reproducibility")
     ),
-    *(path for name in ("defects", "defects_network") for path in (paths.LIBRARY / "pages" / name).glob("*.py")),
+    *(paths.LIBRARY / "pages" / "defects").glob("*.py"),
 ]
 
 

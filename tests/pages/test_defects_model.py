@@ -19,9 +19,9 @@ from verdict.model.kept import load_model
 from verdict.model.network import FreezePlan, apply_plan, build_suffix
 from verdict.model.predict import prediction_table
 from verdict.model.selection import Selection
+from verdict.pages import defects_network
 from verdict.pages.defects.leaks import IMAGE, NOT, PAIR, draw_judged
 from verdict.pages.defects.sizes import Shape
-from verdict.pages.defects_network import fits, kept_answers, unfreezing
 from verdict.workflow.stages import weights_file
 
 PLANS = [(0, 0), (1, 1)]
@@ -109,7 +109,7 @@ def fresh_numbers(stage):
 
 
 def test_from_pixels_on_the_logits_are_those_of_the_stored_features(stage, model, table, judged):
-    shown = kept_answers.again(stage, model, table, judged)
+    shown = defects_network.again(stage, model, table, judged)
     assert [number.value for number in shown["found"]] == [number.value for number in stage.numbers.values()]
     assert stage.numbers["repro.logit_difference"].value < 1e-5
     assert stage.numbers["repro.n_changed_answers"].value == 0
@@ -118,32 +118,32 @@ def test_from_pixels_on_the_logits_are_those_of_the_stored_features(stage, model
 
 def test_other_weights_are_seen(stage, model, table, judged):
     turned = -table["logit_1"] - np.copysign(1e-3, table["logit_1"])
-    kept_answers.again(stage, model, table.assign(logit_1=turned), judged)
+    defects_network.again(stage, model, table.assign(logit_1=turned), judged)
     assert stage.numbers["repro.logit_difference"].value > 1e-3
     assert stage.numbers["repro.n_changed_answers"].value == len(judged)
 
 
 def test_rows_follow_the_pairs(table, judged):
     turned = judged.iloc[::-1]
-    assert kept_answers.rows_of(table, turned)["pair_id"].tolist() == turned["pair_id"].tolist()
+    assert defects_network.rows_of(table, turned)["pair_id"].tolist() == turned["pair_id"].tolist()
 
 
 # Pixels.
 
 
 def test_pixels_from_zero_to_one_miss_half_of_the_range(model, judged):
-    found = kept_answers.pixel_ranges(model, judged).set_index("pixels")
+    found = defects_network.pixel_ranges(model, judged).set_index("pixels")
     assert found.loc["the preset's own", ["lowest", "highest"]].tolist() == pytest.approx([-1, 1], abs=0.02)
     assert found.loc["zero to one", ["lowest", "highest"]].tolist() == pytest.approx([0, 1], abs=0.01)
 
 
 def test_another_range_changes_answers_and_the_own_range_none(stage, model, table, judged, monkeypatch):
-    moved = model.logits(judged, kept_answers.features_of(model, judged["image_id"], kept_answers.zero_to_one))
+    moved = model.logits(judged, defects_network.features_of(model, judged["image_id"], defects_network.zero_to_one))
     assert np.abs(moved - model.logits(judged)).max() > 1e-3
-    effect = kept_answers.scale_effect(stage, model, table, judged)
+    effect = defects_network.scale_effect(stage, model, table, judged)
     assert effect.n == len(judged) and effect.difference.low <= effect.difference.value <= effect.difference.high
-    monkeypatch.setattr(kept_answers, "zero_to_one", model.encoders.pixels)
-    off = kept_answers.scale_effect(stage, model, table, judged)
+    monkeypatch.setattr(defects_network, "zero_to_one", model.encoders.pixels)
+    off = defects_network.scale_effect(stage, model, table, judged)
     assert off.ours == off.defect == effect.ours
     assert off.difference.value == 0
 
@@ -154,11 +154,11 @@ def test_another_range_changes_answers_and_the_own_range_none(stage, model, tabl
 @pytest.mark.parametrize("plan", [(0, 2), (1, 0), (3, 3)])
 def test_the_parent_frees_every_block_and_the_last_norm(plan):
     network, plan = tiny.tiny_network(), FreezePlan(*plan)
-    shape = unfreezing.shape_of(
+    shape = defects_network.shape_of(
         network, load_params("smoke").model.model_copy(update={"heads": 3, "key_dim": 4, "mlp_dim": 17})
     )
     assert shape == Shape(3, 3, 10, 14, 22, 26, heads=3, key_dim=4, mlp_dim=17)
-    found = unfreezing.unfreezing_table(network, plan).set_index("layer")
+    found = defects_network.unfreezing_table(network, plan).set_index("layer")
     assert found["planned"].sum() == shape.planned(plan.vision_blocks, plan.text_blocks)
     assert found["with_defect"].sum() == shape.freed_by_parent(plan.vision_blocks, plan.text_blocks)
     extra = set(found.index[found["planned"] == 0])
@@ -187,7 +187,7 @@ def test_the_wrapper_is_blind_and_the_model_is_not(plan):
     network, plan = tiny.tiny_network(), FreezePlan(*plan)
     tiny.scatter(network)
     inputs = inputs_of(network, plan)
-    wrapper, suffix = kept_answers.build_published_wrapper(network, plan), build_suffix(network, plan)
+    wrapper, suffix = defects_network.build_published_wrapper(network, plan), build_suffix(network, plan)
     others = [np.zeros_like(inputs["image_tokens"]), np.roll(inputs["image_tokens"], 1, axis=0)]
     for tokens in others:
         changed = {**inputs, "image_tokens": tokens}
@@ -202,7 +202,7 @@ def test_the_wrapper_fuses_as_the_model_does_and_drops_it():
     network, plan = tiny.tiny_network(), FreezePlan(1, 1)
     tiny.scatter(network)
     inputs = inputs_of(network, plan)
-    found = kept_answers.build_published_wrapper(network, plan).predict_on_batch(inputs)
+    found = defects_network.build_published_wrapper(network, plan).predict_on_batch(inputs)
     head = network.head
     logit = head["logit"](head["mlp_1"](found["xattn_norm"][:, 0]))
     expected = build_suffix(network, plan).predict_on_batch(inputs)
@@ -212,7 +212,7 @@ def test_the_wrapper_fuses_as_the_model_does_and_drops_it():
 
 
 def test_attention_is_compared_on_the_kept_model(stage, model, table, judged):
-    effect = kept_answers.attention_effect(stage, model, table, judged)
+    effect = defects_network.attention_effect(stage, model, table, judged)
     assert stage.numbers["defect.attention.logit_change"].value == 0
     assert stage.numbers["defect.attention.model_logit_change"].value > 1e-3
     agreement = stage.numbers["defect.attention.agreement"]
@@ -231,11 +231,11 @@ def leaking(stage, judged):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "_best", lambda history, criterion: len(history) - 1)
-        return fits.short_fits(long, judged, n_images=10, share=0.5)
+        return defects_network.short_fits(long, judged, n_images=10, share=0.5)
 
 
 def test_without_a_leak_the_fits_agree_to_the_bit(stage, judged):
-    found = fits.short_fits(stage, judged, n_images=10, share=0.0)
+    found = defects_network.short_fits(stage, judged, n_images=10, share=0.0)
     assert np.array_equal(found.clean, found.leaked)
     assert not np.array_equal(found.clean, found.zero_to_one)
     assert found.clean.shape == (len(judged),)
@@ -246,21 +246,24 @@ def test_what_was_seen_is_known_by_heart(stage, leaking, table):
 
     What the clean fit guesses of so few pairs is chance, and so is the difference.
     """
-    found = fits.leak_effects(stage, leaking, table).set_index("seen_in_training")
+    found = defects_network.leak_effects(stage, leaking, table).set_index("seen_in_training")
     assert {"all", PAIR, IMAGE} <= set(found.index) <= {"all", PAIR, IMAGE, NOT}
     assert found.loc[PAIR, "n"] == 28
     assert found.loc[PAIR, "defect"] > 0.65
     assert found.loc[PAIR, "defect"] > found.loc["all", "defect"] + 0.1
     assert found.loc[PAIR, "difference"] == pytest.approx(found.loc[PAIR, "defect"] - found.loc[PAIR, "ours"])
     assert stage.numbers["defect.leak_pair.difference"].value == found.loc[PAIR, "difference"]
-    assert stage.numbers["defect.leak.difference"].value == fits.leak_effect(stage, leaking, table).difference.value
+    assert (
+        stage.numbers["defect.leak.difference"].value
+        == defects_network.leak_effect(stage, leaking, table).difference.value
+    )
 
 
 def test_where_nothing_was_seen_its_number_is_not_defined(stage, leaking, table):
-    clean = fits.ShortFits(
+    clean = defects_network.ShortFits(
         type(leaking.fits)(leaking.fits.clean, leaking.fits.clean, leaking.fits.judged), *[leaking.clean] * 3
     )
-    found = fits.leak_effects(stage, clean, table)
+    found = defects_network.leak_effects(stage, clean, table)
     assert found["seen_in_training"].tolist() == ["all", NOT]
     assert (found["difference"] == 0).all()
     assert stage.numbers["defect.leak_pair.difference"].text == "not defined"
@@ -269,7 +272,7 @@ def test_where_nothing_was_seen_its_number_is_not_defined(stage, leaking, table)
 
 
 def test_shared_images_are_counted_for_the_warmup_and_both_fits(stage, leaking):
-    found = fits.leak_counts(stage, leaking)
+    found = defects_network.leak_counts(stage, leaking)
     assert found["n_images_seen"].tolist()[:2] == [0, 0]
     assert found["n_pairs_seen"].tolist() == [0, 0, 28]
     assert stage.numbers["defect.leak.n_images_ours"].value == 0
@@ -278,7 +281,7 @@ def test_shared_images_are_counted_for_the_warmup_and_both_fits(stage, leaking):
 
 
 def test_a_fit_on_rescaled_pixels_is_compared_with_the_clean_one(stage, leaking, table):
-    effect = fits.rescaled_fit_effect(stage, leaking, table)
-    same = fits.ShortFits(leaking.fits, leaking.clean, leaking.leaked, leaking.clean)
-    assert effect.ours == fits.leak_effect(stage, leaking, table).ours
-    assert fits.rescaled_fit_effect(stage, same, table).difference.value == 0
+    effect = defects_network.rescaled_fit_effect(stage, leaking, table)
+    same = defects_network.ShortFits(leaking.fits, leaking.clean, leaking.leaked, leaking.clean)
+    assert effect.ours == defects_network.leak_effect(stage, leaking, table).ours
+    assert defects_network.rescaled_fit_effect(stage, same, table).difference.value == 0

@@ -191,6 +191,11 @@ def content_hash(content: Any) -> str:
     return sha256_bytes(canonical_json(content).encode("utf-8"))[:16]
 
 
+def plain_environment() -> dict[str, str]:
+    """The environment without the variables that lead git to another repository than the folder's own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+
 def git(*arguments: str) -> str | None:
     """What git says of the project's own repository, which does not hold its folder as a part of something else; None
     where it fails, or there is none.
@@ -198,9 +203,8 @@ def git(*arguments: str) -> str | None:
 
     def ask(*question: str) -> str:
         command = ["git", "-C", str(paths.ROOT), *question]
-        # Variables could lead git to another repository than the folder's own.
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, env=plain).stdout.strip()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, env=plain_environment())
+        return done.stdout.strip()
 
     try:
         return ask(*arguments) if ask("rev-parse", "--show-prefix") == "" else None

@@ -114,11 +114,9 @@ def _value_problems(pairs: pd.DataFrame) -> Iterator[Problem]:
         if column in pairs.columns:
             for row in np.flatnonzero(~pairs[column].isin(allowed)):
                 yield int(row), f"unknown {column} {pairs[column].iloc[row]!r}; expected one of {list(allowed)}"
-    for row, (image_id, hypothesis, pair_id) in enumerate(
-        zip(pairs["image_id"], pairs["hypothesis"], pairs["pair_id"], strict=True)
-    ):
-        if pair_id != make_pair_id(image_id, hypothesis):
-            yield row, f"pair_id {pair_id!r} does not belong to image {image_id!r} and its hypothesis"
+    for row in np.flatnonzero(pairs["pair_id"].to_numpy() != with_pair_ids(pairs)["pair_id"].to_numpy()):
+        own = pairs.iloc[row]
+        yield int(row), f"pair_id {own['pair_id']!r} does not belong to image {own['image_id']!r} and its hypothesis"
     for column in VOTE_COLUMNS:
         if column in pairs.columns:
             votes = pd.to_numeric(pairs[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)

@@ -17,6 +17,7 @@ import pandas as pd
 from verdict.base.artifacts import content_hash
 from verdict.base.labels import Split
 from verdict.base.params import ForeignParams, PolicyParams
+from verdict.decide import signals as known_signals
 from verdict.decide.calibrated import Calibrated, logits_of_views, pair_consistency, usual_consistency
 from verdict.decide.foreign import batch_p_value, one_of_each, watched
 from verdict.decide.guarantee import Kept
@@ -26,14 +27,7 @@ from verdict.decide.log.log import find_item, run_id, write_log
 from verdict.decide.log.replay import replay_log
 from verdict.decide.outcomes import Case
 from verdict.decide.policy import Costs, Outcomes, Policy, decide, force, price_outcomes
-from verdict.decide.signals import (
-    ENTROPY_CONFIDENCE,
-    MAX_PROBABILITY,
-    OF_ONE_ANSWER,
-    QUESTION_CONSISTENCY,
-    composite,
-    distance_confidence,
-)
+from verdict.decide.signals import composite, distance_confidence
 from verdict.decide.takeover import People, choose_people
 from verdict.model.predict import logits_of
 from verdict.model.selection import Selection
@@ -103,7 +97,8 @@ class Evidence:
     @property
     def shown_signals(self) -> dict[str, np.ndarray]:
         """All signals by name, the consistency included."""
-        return dict(self.signals) | ({} if self.consistency is None else {QUESTION_CONSISTENCY: self.consistency})
+        further = {} if self.consistency is None else {known_signals.QUESTION_CONSISTENCY: self.consistency}
+        return dict(self.signals) | further
 
     def take(self, rows: np.ndarray, *, split: str | None = None) -> Evidence:
         """Some of the pairs by a mask (n,), under another split's name where one is given."""
@@ -118,9 +113,10 @@ class Evidence:
         """Scores that do with less: with one number, or with the same composite of one answer of one model, where the
         composite itself knows more.
         """
-        own = {name: signal for name, signal in self.signals.items() if name in OF_ONE_ANSWER}
+        own = {name: signal for name, signal in self.signals.items() if name in known_signals.OF_ONE_ANSWER}
         one = {} if len(own) == len(self.shown_signals) else {ONE_MODEL: composite(own)}
-        return {MAXIMUM: self.signals[MAX_PROBABILITY], ENTROPY: self.signals[ENTROPY_CONFIDENCE], **one}
+        names = {MAXIMUM: known_signals.MAX_PROBABILITY, ENTROPY: known_signals.ENTROPY_CONFIDENCE}
+        return {words: self.signals[name] for words, name in names.items()} | one
 
 
 def read_evidence(

@@ -295,8 +295,9 @@ def forecasts(
         asked = {seed: stage.predictions(split, trial=kept.trial, seed=seed) for seed in calibrated.temperatures}
         statistics, found = _statistics(known, table, asked, calibrated.temperature), {}
         for name, (estimate, truth) in statistics.items():
-            both = [(float(one(None)), draws.replicates(one)) for one in (estimate, truth)]
-            (value, drawn), (true, drawn_true) = both
+            (value, drawn), (true, drawn_true) = (
+                (float(one(None)), draws.replicates(one)) for one in (estimate, truth)
+            )
             row = {"estimate": draws.around(value, drawn), "truth": draws.around(true, drawn_true)}
             found[name] = row["error"] = draws.around(value - true, drawn - drawn_true)
             told = {"split": split, "n": len(table), "method": name, "verdict": judged(found[name])}

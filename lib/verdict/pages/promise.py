@@ -142,8 +142,8 @@ def plan_table(stage: Stage, parts: tuple[Known, Known]) -> pd.DataFrame:
             rows.append(row | {"groups": needed, "more": max(needed - second.n_groups, 0.0)})
             if (error, name) == (own, "after"):
                 for key, value in (("n_needed", needed), ("n_more", rows[-1]["more"])):
-                    number = Number(value if math.isfinite(value) else math.nan, split=Split.CALIB, kind=EXACT)
-                    stage.numbers[f"policy.promise.{key}"] = number
+                    known = value if math.isfinite(value) else math.nan
+                    stage.number(f"policy.promise.{key}", known, split=Split.CALIB, kind=EXACT)
     return pd.DataFrame(rows)
 
 

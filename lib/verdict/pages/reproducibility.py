@@ -68,14 +68,12 @@ def read_records(stage: Stage) -> list[Record]:
 
 def record_table(records: list[Record]) -> pd.DataFrame:
     """Records as a table, one row an execution, in reading order; is_dirty is NaN where that is not known."""
-    rows = []
-    for record in records:
-        one = record.content
-        dirty = np.nan if one["dirty"] is None or one["commit"] == UNKNOWN else float(one["dirty"])
-        row = (record.stage, record.trial, one["elapsed_s"], one["device"], one["commit"][:12], dirty)
-        rows.append((*row, one["params_hash"], len(one["outputs"]), one["started"]))
-    columns = ["stage", "trial", "elapsed_s", "device", "commit", "is_dirty"]
-    return pd.DataFrame(rows, columns=[*columns, "parameters", "n_outputs", "started"])
+    table = pd.DataFrame([one.content | {"stage": one.stage, "trial": one.trial} for one in records])
+    dirty = table["dirty"].astype(float).where(table["commit"] != UNKNOWN)
+    table = table.assign(is_dirty=dirty, commit=table["commit"].str[:12], n_outputs=table["outputs"].map(len))
+    table = table.rename(columns={"params_hash": "parameters"})
+    columns = ["stage", "trial", "elapsed_s", "device", "commit", "is_dirty", "parameters", "n_outputs", "started"]
+    return table[columns]
 
 
 def resources(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,8 +1,7 @@
 """The declarations of the stages, in reading order: what each asks, which results it may read, which parameters.
 
 A stage is one notebook, or a function without a notebook. To add one, declare it here and put its notebook beside the
-others. Nothing is computed from this file: what a stage reads shows in its parameters and inputs, so that a declaration
-concerns its own stage and makes no other one run again.
+others. Nothing is computed from this file, so that a declaration makes no other stage run again.
 """
 
 from __future__ import annotations

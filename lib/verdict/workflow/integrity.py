@@ -1,8 +1,8 @@
 """Which results hold, by their hashes: found before a run, so that only what is damaged or outdated is made again.
 
-Snakemake looks at times, and at parameters that it keeps in a folder of its own. A flipped byte, a truncated file, a
-clock that was set back, or results that came without that folder are seen by neither; a stage whose record does not
-hold, or answers another question than is asked now, is therefore made to look as if it had not run.
+Snakemake looks at times, and at parameters that it keeps in a folder of its own, and sees no flipped byte, truncated
+file or clock that was set back; a stage whose record does not hold, or answers another question than is asked now, is
+therefore made to look as if it had not run.
 """
 
 from __future__ import annotations

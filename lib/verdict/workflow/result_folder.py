@@ -1,8 +1,7 @@
 """A stage's folder, put in place whole: an execution writes to a folder of its own and renames it when it is done.
 
 Two executions of one stage may run at once: a scheduler starts a lost job again while the workflow submits it anew. The
-first whole result stands, and a later one of the same question gives way to it, so that whoever has read the first
-still finds what it read.
+first whole result stands, so that whoever has read it still finds what it read.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Run one stage: `python -m verdict.workflow.run NAME --profile PROFILE [--trial TRIAL]`.
 
 A notebook is executed by Papermill in a private folder, which is put in place when every cell has run and the record is
-written. A failed notebook is kept where the message says. Only the exit code tells success: Papermill leaves a notebook
-that claims success even when its kernel was killed.
+written. Only the exit code tells success: a notebook claims it even when its kernel was killed.
 """
 
 from __future__ import annotations

@@ -210,7 +210,8 @@ class Stage:
         ValueError, and nothing written, for a number that does not say whether it is an estimate, a count, …
         """
         if unsaid := sorted(name for name, number in self.numbers.items() if not number.kind):
-            raise ValueError(f"say what these numbers are ({', '.join(KINDS)}, an estimate has an interval): {unsaid}")
+            what = f"say what these numbers are ({', '.join(KINDS)})"
+            raise ValueError(f"{what}, with an interval for an estimate: {unsaid}")
         for name, table in tables.items():
             write_parquet(self.path(f"{name}.parquet"), table)
         self.numbers.save(self.path("numbers.json"))

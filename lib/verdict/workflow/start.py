@@ -103,7 +103,8 @@ def why_not() -> str:
     except UnicodeEncodeError:
         return f"the path {str(paths.ROOT)!a} of the project is not UTF-8; move the folder"
     if os.pathsep in root or "\n" in root:
-        return f"the path {root!r} holds a colon or a line break, which no Python environment stands; move the folder"
+        held = f"the path {root!r} holds a colon or a line break"
+        return f"{held}, which no environment of Python stands; move the folder"
     return ""
 
 

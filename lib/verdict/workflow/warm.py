@@ -1,10 +1,9 @@
 """Processes that start with the heavy imports done: `python -m verdict.workflow.warm MODULE ARGUMENT...`.
 
-A report runs dozens of short stages, each in a process of its own with a kernel of its own, and each would import the
-same libraries for some seconds. A server imports them once, when the first process is asked for, and forks; the caller
-stands in for the fork: it passes on its arguments, environment, folder and standard streams, ends with its status, and
-takes it along when it is killed. Without a server, or once the library's files have changed under it, the module runs
-in the caller itself, with the same result.
+A report runs dozens of short stages, each with a kernel of its own, and each would import the same libraries for some
+seconds. A server imports them once and forks; the caller stands in for the fork: it passes on its arguments,
+environment, folder and standard streams, ends with its status, and takes it along when it is killed. Without a server,
+or once the library's files have changed under it, the module runs in the caller itself, with the same result.
 """
 
 from __future__ import annotations
@@ -30,13 +29,8 @@ from verdict.workflow import start
 ADDRESS = start.WARM
 # What stages and their kernels import; progress bars first, which look for widgets where they find a kernel.
 MODULES = (
-    "tqdm.auto",
-    "papermill",
-    "ipykernel.kernelapp",
-    "matplotlib.pyplot",
-    "verdict.pages.evaluation",
-    "verdict.model.trials",
-    "verdict.report.engine",
+    *("tqdm.auto", "papermill", "ipykernel.kernelapp", "matplotlib.pyplot"),
+    *("verdict.pages.evaluation", "verdict.model.trials", "verdict.report.engine"),
 )
 # What a kernel would find when it imports these: the inline backend, and a parent that need not be watched, since a
 # fork's caller does that.

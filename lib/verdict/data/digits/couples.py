@@ -1,8 +1,7 @@
-"""Statements meet scenes: pairs whose label cannot be guessed from the sentence.
+"""Statements meet scenes in couples: one sentence with two scenes, one that it is true of and one that it is false of.
 
-A couple is one sentence with two scenes, one of which it is true of and one of which it is false of. In a
-split made of couples every sentence occurs equally often with either label, so the best predictor that reads
-only the sentence is right in exactly half of the pairs; `hypothesis_only_hits` measures it.
+The best predictor that reads only the sentence is then right in exactly half of the pairs; `hypothesis_only_hits`
+measures it.
 """
 
 from __future__ import annotations

@@ -3,9 +3,8 @@
 The target splits (train, val, calib, test) are made of couples, so that sentences alone tell nothing about labels
 (`couples`). The warm-up splits stand for a related, easier data set: simpler sentences, uneven labels, words that give
 a little away. The independent splits come from another distribution (`independent`), with both halves of a pair or with
-one. Each split draws its handwriting from its own pool, so no split has seen another's handwriting; only the two
-warm-up splits share a pool, and new sentences about images like test's are about handwriting of test's pool, in scenes
-of their own.
+one. Each split draws its handwriting from its own pool; only the two warm-up splits share one, and new sentences about
+images like test's are about handwriting of test's pool, in scenes of their own.
 """
 
 from __future__ import annotations

@@ -37,24 +37,16 @@ def _cells(rows: Iterable[int] = range(4), columns: Iterable[int] = range(4)) ->
     return tuple(i for i in range(N_CELLS) if CELL_ROW[i] in rows and CELL_COLUMN[i] in columns)
 
 
-CORNERS = {
-    "top left": _cells([0], [0]),
-    "top right": _cells([0], [3]),
-    "bottom left": _cells([3], [0]),
-    "bottom right": _cells([3], [3]),
-}
+ROWS, COLUMNS = {"top": 0, "bottom": 3}, {"left": 0, "right": 3}
+CORNERS = {f"{row} {column}": _cells([ROWS[row]], [COLUMNS[column]]) for row, column in product(ROWS, COLUMNS)}
 HALVES = {
     "left": _cells(columns=(0, 1)),
     "right": _cells(columns=(2, 3)),
     "top": _cells(rows=(0, 1)),
     "bottom": _cells(rows=(2, 3)),
 }
-EDGES = {
-    "top row": _cells(rows=[0]),
-    "bottom row": _cells(rows=[3]),
-    "left column": _cells(columns=[0]),
-    "right column": _cells(columns=[3]),
-}
+EDGES = {f"{name} row": _cells(rows=[row]) for name, row in ROWS.items()}
+EDGES |= {f"{name} column": _cells(columns=[column]) for name, column in COLUMNS.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,26 +139,27 @@ def _parts(kind: Kind) -> Truth:
     return partial(truths.parts_present, kind=kind)
 
 
-def presence(forms: Mapping[str, str], *, compare: str = ">=", number: int = 1) -> Iterator[Draft]:
-    """One of a kind is there; or, by another comparison, none is."""
-    for kind, (form, text) in product(KINDS, forms.items()):
-        yield Draft(form, _said(text, kind), _count(kind, compare, number), stratum(kind), _parts(kind))
+def presence(*forms: tuple[str, str], is_none: bool = False) -> Iterator[Draft]:
+    """One of a kind is there, or none is: form, text."""
+    for kind, (form, text) in product(KINDS, forms):
+        truth = _count(kind, "=", 0) if is_none else _present(kind)
+        yield Draft(form, _said(text, kind), truth, stratum(kind), _parts(kind))
 
 
-def exact_counts(forms: Mapping[str, tuple[str, int, bool]]) -> Iterator[Draft]:
-    """Counts of a kind: text, least number, and whether it leaves open what holds of larger counts."""
+def exact_counts(*forms: tuple[str, str, int, bool]) -> Iterator[Draft]:
+    """Counts of a kind: form, text, least number, and whether it leaves open what holds of larger counts."""
     for kind, number in [*product(COARSE_KINDS, range(6)), *product([ANY], range(3, 9))]:
-        for form, (text, least, is_bare) in forms.items():
+        for form, text, least, is_bare in forms:
             if number >= least:
                 truth = _count(kind, "=", number, **({"at_most": number} if is_bare else {}))
                 yield Draft(form, _said(text, kind, number), truth, stratum(kind), _present(kind))
 
 
-def bounded_counts(numbers: Iterable[int], forms: Mapping[str, tuple[str, str]]) -> Iterator[Draft]:
-    """Counts of a kind against a number: text and comparison."""
+def bounded_counts(numbers: Iterable[int], *forms: tuple[str, str, str]) -> Iterator[Draft]:
+    """Counts of a kind against a number: form, text, comparison."""
     # The whole image holds 3 to 8 digits, so a count of all of them is compared with larger numbers.
     for kind, number in [*product(COARSE_KINDS, numbers), *product([ANY], range(4, 8))]:
-        for form, (text, compare) in forms.items():
+        for form, text, compare in forms:
             yield Draft(form, _said(text, kind, number), _count(kind, compare, number), stratum(kind), _present(kind))
 
 
@@ -232,29 +225,22 @@ def _empty_places() -> Iterator[Draft]:
 @cache
 def statements() -> tuple[Statement, ...]:
     """All sentences of the grammar, in a fixed order and without repetition."""
-    counts = {
-        "at_least": (range(2, 5), "there {is} at least {count}", ">="),
-        "at_most": (range(1, 4), "there {is} at most {count}", "<="),
-        "more_than": (range(1, 4), "there {is} more than {count}", ">"),
-        "fewer_than": (range(2, 5), "there {is} fewer than {count}", "<"),
-    }
     drafts = {
         "existence": presence(
-            {
-                "there_is": "there is {a}",
-                "image_holds": "the image holds {a}",
-                "at_least_one": "at least one {one} is in the image",
-            }
+            ("there_is", "there is {a}"),
+            ("image_holds", "the image holds {a}"),
+            ("at_least_one", "at least one {one} is in the image"),
         ),
         "exact_count": exact_counts(
-            {
-                "number_is": ("the number of {many} is {n}", 0, False),
-                "exactly": ("there {is} exactly {count}", 1, False),
-                "there_are": ("there are {count}", 2, True),
-            }
+            ("number_is", "the number of {many} is {n}", 0, False),
+            ("exactly", "there {is} exactly {count}", 1, False),
+            ("there_are", "there are {count}", 2, True),
         ),
-        "compare_count": chain.from_iterable(
-            bounded_counts(numbers, {form: (text, compare)}) for form, (numbers, text, compare) in counts.items()
+        "compare_count": chain(
+            bounded_counts(range(2, 5), ("at_least", "there {is} at least {count}", ">=")),
+            bounded_counts(range(1, 4), ("at_most", "there {is} at most {count}", "<=")),
+            bounded_counts(range(1, 4), ("more_than", "there {is} more than {count}", ">")),
+            bounded_counts(range(2, 5), ("fewer_than", "there {is} fewer than {count}", "<")),
         ),
         "colour": shares(
             ("the_digit_is", "the {one} is {hue}", "digit", "all", (1, 1), ""),
@@ -264,9 +250,7 @@ def statements() -> tuple[Statement, ...]:
         ),
         "negation": chain(
             presence(
-                {"there_is_no": "there is no {one}", "there_are_no": "there are no {many} in the image"},
-                compare="=",
-                number=0,
+                ("there_is_no", "there is no {one}"), ("there_are_no", "there are no {many} in the image"), is_none=True
             ),
             shares(
                 ("no_digit_is", "no {one} is {hue}", "digit", "none", (1,), "digit"),

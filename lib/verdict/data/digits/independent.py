@@ -83,41 +83,33 @@ def _glyph(font: Path, digit: int) -> np.ndarray:
 @cache
 def paraphrases() -> tuple[Statement, ...]:
     """All sentences of the independent templates, in a fixed order; none of them is a sentence of the grammar."""
+    places, found = grammar.places, "can be found in the {place}"
     drafts = {
-        "existence": grammar.presence({"you_can_see": "you can see {a}", "a_picture_with": "a picture with {a}"}),
+        "existence": grammar.presence(("you_can_see", "you can see {a}"), ("a_picture_with", "a picture with {a}")),
         "exact_count": grammar.exact_counts(
-            {
-                "you_can_see_exactly": ("you can see exactly {count}", 1, False),
-                "shows_neither": ("the picture shows {count} and no more", 1, False),
-            }
+            ("you_can_see_exactly", "you can see exactly {count}", 1, False),
+            ("shows_neither", "the picture shows {count} and no more", 1, False),
         ),
         "compare_count": grammar.bounded_counts(
             range(2, 5),
-            {"or_more": ("one finds {n} or more {many}", ">="), "less_than": ("you can see less than {count}", "<")},
+            ("or_more", "one finds {n} or more {many}", ">="),
+            ("less_than", "you can see less than {count}", "<"),
         ),
         "colour": grammar.shares(
             ("the_colour_of", "the colour of the {one} is {hue}", "digit", "all", (1, 1), ""),
             ("what_is", "what is {hue} is {a}", "colour", "all", (1, 1), ""),
         ),
         "negation": grammar.presence(
-            {"can_not_see": "you can not see any {many}", "without": "a picture without {a}"}, compare="=", number=0
+            ("can_not_see", "you can not see any {many}"), ("without", "a picture without {a}"), is_none=True
         ),
         "quantifier": chain(
             grammar.shares(("each_of_the", "each of the {many} is {hue}", "digit", "all", (2,), "")),
             grammar.shares_of_all(("more_than_half", "more than half of the digits are {}", "most", "")),
         ),
         "position": chain(
-            grammar.places(
-                COARSE_KINDS, CORNERS, truths.any_in, "in_the_corner", "in the {place} corner one finds {a}"
-            ),
-            grammar.places(
-                KINDS,
-                HALVES,
-                truths.only_one_in,
-                "can_be_found",
-                "the {one} can be found in the {place} half of the picture",
-            ),
-            grammar.places([ANY], EDGES, truths.none_in, "nothing_in", "nothing can be found in the {place}"),
+            places(COARSE_KINDS, CORNERS, truths.any_in, "in_the_corner", "in the {place} corner one finds {a}"),
+            places(KINDS, HALVES, truths.only_one_in, "can_be_found", f"the {{one}} {found} half of the picture"),
+            places([ANY], EDGES, truths.none_in, "nothing_in", f"nothing {found}"),
         ),
         "relation": grammar.relations(
             ("to_the_side", "the {} stands to the left of the {}", CELL_COLUMN, "<"),

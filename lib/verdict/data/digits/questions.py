@@ -52,8 +52,7 @@ def question_table(hypotheses: Sequence[str]) -> pd.DataFrame:
 def questions_about(statement: Statement) -> list[Question]:
     """At most `MAX_QUESTIONS` questions; those whose answer is known either way come first, paraphrases before all."""
     found: dict[str, Question] = {}
-    given = statement.truth.keywords
-    for meaning, if_true, if_false in _RULES[statement.truth.func](**given):
+    for meaning, if_true, if_false in _consequences(statement):
         for text in _texts().get(meaning, ()):
             if text != statement.text and text not in found:
                 found[text] = Question(text, if_true, if_false)
@@ -98,42 +97,31 @@ def _of_share(*, base: Kind, part: Kind, rule: str, low: int = 1, high: float = 
         yield no, 0.0, 1.0 if is_either_way else UNKNOWN
 
 
-def _of_place(*, kind: Kind, cells: tuple[int, ...]) -> Iterator[Consequence]:
-    yield ("count", kind, 1, math.inf), 1.0, UNKNOWN
-    yield ("none_in", ANY, cells), 0.0, UNKNOWN
+def _consequences(statement: Statement) -> Iterator[Consequence]:
+    """What follows where a statement is true, and where it is false, by its truth function."""
+    given, rule = statement.truth.keywords, statement.truth.func
+    match rule:
+        case truths.count_is:
+            yield from _of_count(**given)
+        case truths.share_is:
+            yield from _of_share(**given)
+        case truths.any_in:
+            yield ("count", given["kind"], 1, math.inf), 1.0, UNKNOWN
+            yield ("none_in", ANY, given["cells"]), 0.0, UNKNOWN
+        case truths.none_in:
+            yield from ((("any_in", other, given["cells"]), 0.0, UNKNOWN) for other in grammar.COARSE_KINDS)
+        case truths.only_one_in:
+            yield ("only_one_in", given["kind"], _OTHER_HALF[given["cells"]]), 0.0, 1.0
+        case truths.placed | truths.counts_compare:
+            first, second, compare, line = given["first"], given["second"], given["compare"], _line(given)
+            yield (rule.__name__, second, first, *line, _FLIP[compare]), 1.0, 0.0
+            for other in sorted(set(_FLIP) - {compare}):
+                yield (rule.__name__, first, second, *line, other), 0.0, UNKNOWN
 
 
-def _of_empty_place(*, kind: Kind, cells: tuple[int, ...]) -> Iterator[Consequence]:
-    for other in grammar.COARSE_KINDS:
-        yield ("any_in", other, cells), 0.0, UNKNOWN
-
-
-def _of_half(*, kind: Kind, cells: tuple[int, ...]) -> Iterator[Consequence]:
-    yield ("only_one_in", kind, _OTHER_HALF[cells]), 0.0, 1.0
-
-
-def _of_order(*, first: Kind, second: Kind, axis: Any, compare: str) -> Iterator[Consequence]:
-    line = "row" if axis is CELL_ROW else "column"
-    yield ("placed", second, first, line, _FLIP[compare]), 1.0, 0.0
-    for other in sorted(set(_FLIP) - {compare}):
-        yield ("placed", first, second, line, other), 0.0, UNKNOWN
-
-
-def _of_counts(*, first: Kind, second: Kind, compare: str) -> Iterator[Consequence]:
-    yield ("counts_compare", second, first, _FLIP[compare]), 1.0, 0.0
-    for other in sorted(set(_FLIP) - {compare}):
-        yield ("counts_compare", first, second, other), 0.0, UNKNOWN
-
-
-_RULES = {
-    truths.count_is: _of_count,
-    truths.share_is: _of_share,
-    truths.any_in: _of_place,
-    truths.none_in: _of_empty_place,
-    truths.only_one_in: _of_half,
-    truths.placed: _of_order,
-    truths.counts_compare: _of_counts,
-}
+def _line(given: dict[str, Any]) -> tuple[str, ...]:
+    """Along which line two are compared, where they are."""
+    return () if "axis" not in given else ("row",) if given["axis"] is CELL_ROW else ("column",)
 
 
 def _meaning(statement: Statement) -> Meaning | None:
@@ -144,8 +132,7 @@ def _meaning(statement: Statement) -> Meaning | None:
     if name == "count_is":
         return "count", given["kind"], *_interval(given["compare"], given["number"])
     if name == "placed":
-        line = "row" if given["axis"] is CELL_ROW else "column"
-        return name, given["first"], given["second"], line, given["compare"]
+        return name, given["first"], given["second"], *_line(given), given["compare"]
     return (name, *given.values())
 
 

@@ -1,7 +1,5 @@
-"""Truth of statements about scenes, evaluated on the structure of many scenes at once.
-
-Every function below takes a `Grid` and returns int8 (n_scenes,): `TRUE`, `FALSE`, or `UNDEFINED` where what
-the statement takes for granted does not hold ("the seven ..." of a scene without a seven, or with two).
+"""Truth of statements about many scenes at once, a `Grid`, as int8 (n_scenes,): `TRUE`, `FALSE`, or `UNDEFINED` where
+what the statement takes for granted does not hold ("the seven ..." of a scene without a seven, or with two).
 """
 
 from __future__ import annotations

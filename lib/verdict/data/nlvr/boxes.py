@@ -1,8 +1,7 @@
 """Scenes in the visual vocabulary of the NLVR corpus, drawn and rendered here: what its tiny presets are taught on.
 
-Boxes of 100 x 100 light-grey pixels stand 50 apart on darker grey and hold yellow, black and blue squares,
-circles and triangles, or one stack of blocks each. Nothing is read from the corpus. Pixels follow from a scene's
-structure, so that a scene of the corpus can be rendered as well, which is how the tests compare.
+Boxes of 100 x 100 light-grey pixels stand 50 apart on darker grey and hold yellow, black and blue squares, circles and
+triangles, or one stack of blocks each. Nothing is read from the corpus, whose scenes can be rendered as well.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ split; calib is a share of the images of its train split.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 
 import pandas as pd
@@ -56,11 +56,11 @@ def build(
     shares = {"source": str(Split.TRAIN), "new": str(Split.CALIB), "fraction": calib_fraction, "seed": seed}
     rows["split"] = carve_split(split, rows["image_id"], **shares)
     allowed = {"repeats": allow_repeats, "missing": allow_missing_images, "damaged": allow_damaged_images}
-    parts = [_usable(rows, own, folder, progress, **allowed)]
+    parts = [_usable(rows, own, folder, progress, allowed)]
     if other is not None:
         hand = other / INDEPENDENT_TABLE
         rows = _read(hand, by_part=True).assign(split=str(Split.INDEPENDENT_HAND))
-        parts.append(_usable(rows, hand, other, progress, **allowed))
+        parts.append(_usable(rows, hand, other, progress, allowed))
     pairs, target, facts = _join(parts)
     attribution, elsewhere, excluded = "", None, {}
     if warmup is not None:
@@ -105,25 +105,18 @@ def _read(table: Path, **how: bool) -> pd.DataFrame:
 
 
 def _usable(
-    rows: pd.DataFrame,
-    table: Path,
-    images: Path,
-    progress: Callable[[str], None],
-    *,
-    repeats: bool,
-    missing: bool,
-    damaged: bool,
+    rows: pd.DataFrame, table: Path, images: Path, progress: Callable[[str], None], allowed: Mapping[str, bool]
 ) -> tuple[pd.DataFrame, dict[str, Path], Facts]:
     """Check the rows and find, read and check every image once: usable rows, files by image id, and what was left out;
     one image is in memory at a time.
     """
-    check_pairs(rows, source=str(table), lines=rows["line"], allow_repeats=repeats)
+    check_pairs(rows, source=str(table), lines=rows["line"], allow_repeats=allowed["repeats"])
     # Rows that stand once; of one pair with two labels, none.
     has_two = rows.groupby("pair_id")["label"].transform("nunique") > 1
     single = rows[~has_two].drop_duplicates("pair_id")
-    files, lost = found_images(single, table, images, allow_missing=missing)
+    files, lost = found_images(single, table, images, allow_missing=allowed["missing"])
     unread = find_damaged(files, progress=progress)
-    if unread and not damaged:
+    if unread and not allowed["damaged"]:
         raise ValueError(
             f"{table}: {len(unread)} images cannot be read, the first: {list(unread.values())[:N_LISTED]}; "
             "set allow_damaged_images to leave their rows out"

@@ -58,10 +58,7 @@ def _class_score(y_true: np.ndarray, answer: np.ndarray, label: Label, score: st
 
 
 def class_report(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
-    """A class report with both names: the class that a row is about, and what the study's report called it.
-
-    Returns class, printed_as, precision, recall and f1 with intervals over groups, support.
-    """
+    """A class report with both names: class, printed_as (in the study's report), precision, recall and f1, support."""
     y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
     resampler, rows = stage.resampler(table["group_id"].to_numpy()), []
     for label in Label:
@@ -73,10 +70,8 @@ def class_report(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def store_guards(stage: Stage, train: pd.DataFrame) -> None:
-    """D01: what the negation guard sees of train's labels, and of exchanged ones.
-
-    Numbers `defect.guard.ours` and `defect.guard.defect`: shares of contradiction among negated hypotheses, NaN where
-    there is none.
+    """D01: what the negation guard sees of train's labels, and of exchanged ones: numbers `defect.guard.ours` and
+    `.defect`, shares of contradiction among negated hypotheses.
     """
     exchanged = {NAMES[label]: EXCHANGED[label] for label in Label}
     for name, pairs in (("ours", train), ("defect", train.assign(label=train["label"].map(exchanged)))):
@@ -113,9 +108,8 @@ def threshold_curve(stage: Stage, table: pd.DataFrame, thresholds: ArrayLike = T
 
 
 def padded_rows(n: int, batch: int, epoch: int = 0) -> np.ndarray:
-    """D12, D13: rows that a repeating data set evaluates in one epoch, cut after whole batches; epochs from 0.
-
-    Every epoch takes up where the last one stopped, so that epoch k starts k times the surplus further on.
+    """D12, D13: rows that a repeating data set evaluates in one epoch (from 0), cut after whole batches; each epoch
+    takes up where the last one stopped.
     """
     size = -(-n // batch) * batch
     return (np.arange(size) + epoch * size) % n
@@ -144,9 +138,7 @@ def padding_table(sizes: Mapping[str, int], batch: int) -> pd.DataFrame:
 def drift(stage: Stage, table: pd.DataFrame, batch: int, epochs: int) -> pd.DataFrame:
     """D13: macro-F1 that one and the same answers would show in successive epochs: epoch, first_row, macro_f1.
 
-    Numbers `defect.drift.n_epochs`, and `defect.drift.range`: the largest minus the smallest, exact for these answers.
-
-    ValueError for fewer than two epochs, between which alone something can drift.
+    Numbers `defect.drift.n_epochs` and `.range`, the largest minus the smallest. ValueError for fewer than two epochs.
     """
     if epochs < 2:
         raise ValueError(f"a drift is between epochs, got {epochs} of them")
@@ -162,10 +154,7 @@ def drift(stage: Stage, table: pd.DataFrame, batch: int, epochs: int) -> pd.Data
 
 @dataclass(frozen=True)
 class Effect:
-    """A score as it is, the same score with a defect switched on, and the difference, defect minus ours.
-
-    The intervals resample the same groups of images, which makes the difference a paired one.
-    """
+    """A score as it is, the same score with a defect switched on, and the difference, defect minus ours, paired."""
 
     ours: Interval
     defect: Interval
@@ -187,11 +176,8 @@ class Effect:
 
 
 def measure(stage: Stage, table: pd.DataFrame, ours: Statistic, defect: Statistic) -> Effect:
-    """Compare two statistics of the same rows.
-
-    Where no resample shows a difference, its interval is that of a mean without spread (see `Resampler.mean`).
-
-    `table`: columns group_id and split; `ours`, `defect`: as in `Resampler.replicates`.
+    """Compare two statistics, as in `Resampler.replicates`, of the same rows (group_id, split). Where no resample shows
+    a difference, its interval is that of a mean without spread (see `Resampler.mean`).
     """
     resampler = stage.resampler(table["group_id"].to_numpy())
     drawn = [resampler.replicates(statistic) for statistic in (ours, defect)]

@@ -31,13 +31,11 @@ PUBLISHED_TWICE = ("two text blocks", "search: baseline")
 
 
 def reversals(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
-    """D05: how often one seed of each of two candidates would rank them in another order than their means do.
+    """D05: how often one seed of each of two candidates would rank them in another order than their means do, every
+    seed of one against every seed of the other; a tie counts half.
 
-    Every seed of one is set against every seed of the other; a tie counts half.
-
-    Returns one row per two candidates, smallest lead first: better, worse, lead (difference of means over seeds, with
-    the interval of the page on selection), n_seed_pairs, reversed with an interval (resampling images; it is for these
-    runs and does not cover further seeds). Empty for a single candidate.
+    Returns better, worse, lead (difference of means over seeds, with the interval of the page on selection),
+    n_seed_pairs, reversed (its interval is for these runs and does not cover further seeds); smallest lead first.
     """
     answers = {trial.name: collect(stage, trial.name, split) for trial in candidates(stage)}
     scores = {name: np.mean(found.scores()) for name, found in answers.items()}
@@ -62,17 +60,15 @@ def _lead(leads: pd.DataFrame, better: str, worse: str) -> Interval:
 
 
 def chance_reversed(lead: float, sd: float) -> float:
-    """D05: chance that single runs of two configurations rank against the lead of their means, if noise is normal.
-
-    `sd` >= 0: of single runs of either; without noise the chance is 0, or one half for no lead.
+    """D05: chance that single runs of two configurations rank against the lead of their means, by normal noise of
+    standard deviation `sd` >= 0 each.
     """
     return float(stats.norm.sf(lead / (np.sqrt(2) * sd))) if sd else 0.5 * float(lead == 0)
 
 
 def published_race(level: float) -> Interval:
-    """D05: `chance_reversed` of the study's two best, by the spread of the one configuration that it ran twice.
-
-    Two runs say little of a spread: the bounds are those of the chi-squared interval of its variance.
+    """D05: `chance_reversed` of the study's two best, by the spread of the one configuration that it ran twice, with
+    the bounds of the chi-squared interval of its variance.
     """
     study = read_published("a2").set_index("run")["val_macro_f1"]
     best, second = study[study.index.str.startswith("search: ")].nlargest(2)
@@ -89,10 +85,8 @@ def _share_reversed(better: SeedAnswers, worse: SeedAnswers, weights: Weights) -
 
 
 def store_reversals(stage: Stage, found: pd.DataFrame) -> None:
-    """Numbers of the closest race, `defect.ranking.lead` and `.reversed`, of how many it is, `.n_races`, and of the
-    study's, `.published`.
-
-    The closest race is not defined where there is a single candidate.
+    """Numbers of the closest race, if there is one, `defect.ranking.lead` and `.reversed`, of how many it is,
+    `.n_races`, and of the study's, `.published`.
     """
     shared: dict[str, Any] = {"split": str(Split.VAL), "seeds": tuple(stage.params.training.seeds)}
     closest = found.iloc[0] if len(found) else pd.Series(np.nan, index=found.columns)
@@ -112,10 +106,8 @@ def histories(stage: Stage) -> pd.DataFrame:
 
 
 def epochs_kept(history: pd.DataFrame) -> pd.DataFrame:
-    """D07: the epoch with the lowest loss and the one with the highest macro-F1 of every run, and what that costs.
-
-    Returns trial, seed, n_epochs, epoch_by_loss, epoch_by_f1, f1_by_loss, f1_by_f1, cost (macro-F1 at the lowest loss
-    minus the highest; never above zero). Of equal epochs the earlier.
+    """D07: the epoch with the lowest loss and the one with the highest macro-F1 of every run, the earlier of equal
+    ones: trial, seed, n_epochs, epoch_by_loss, epoch_by_f1, f1_by_loss, f1_by_f1, cost (the first minus the second).
     """
     rows = []
     for (trial, seed), run in history.groupby(["trial", "seed"], sort=False):
@@ -127,25 +119,20 @@ def epochs_kept(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def ranks_by_criterion(kept: pd.DataFrame, *, level: float) -> pd.DataFrame:
-    """D07: what keeping epochs by loss costs each trial in macro-F1, and its ranks under both ways: trial, cost, ranks.
+    """D07: what keeping epochs by loss costs each trial in macro-F1, and its ranks of means under both ways.
 
-    `cost` is the mean difference over seeds with `interval_over_seeds` at a level: predictions of epochs that were not
-    kept are not stored, so that images cannot be resampled. Ranks are of means over seeds.
+    `cost` has `interval_over_seeds`: predictions of epochs that were not kept are not stored, to resample images.
     """
-    rows = []
-    for trial, part in kept.groupby("trial", sort=False):
-        means = {name: float(part[f"f1_by_{name}"].mean()) for name in ("loss", "f1")}
-        rows.append({"trial": trial, **means, **with_bounds("cost", interval_over_seeds(part["cost"], level=level))})
-    found = pd.DataFrame(rows)
-    for name in ("loss", "f1"):
-        found[f"rank_by_{name}"] = found.pop(name).rank(ascending=False, method="min").astype(int)
-    return found.sort_values("rank_by_f1", kind="stable", ignore_index=True)
+    by_trial = kept.groupby("trial", sort=False)
+    ranks = by_trial[["f1_by_loss", "f1_by_f1"]].mean().rank(ascending=False, method="min").astype(int)
+    costs = [with_bounds("cost", interval_over_seeds(cost, level=level)) for _, cost in by_trial["cost"]]
+    found = pd.DataFrame(costs, index=ranks.index).join(ranks.set_axis(["rank_by_loss", "rank_by_f1"], axis=1))
+    return found.reset_index().sort_values("rank_by_f1", kind="stable", ignore_index=True)
 
 
 def store_epochs(stage: Stage, kept: pd.DataFrame, ranked: pd.DataFrame) -> None:
-    """Numbers `defect.criterion.n_runs` (with more than one epoch), `.n_other_epoch`, `.cost` and `.n_ranks_changed`.
-
-    The cost is the mean over those runs, and not defined where there is none.
+    """Numbers `defect.criterion.n_runs` (with more than one epoch), `.n_other_epoch`, `.cost` (their mean) and
+    `.n_ranks_changed`.
     """
     seeds, with_choice = tuple(stage.params.training.seeds), kept[kept["n_epochs"] > 1]
     changed = int((ranked["rank_by_loss"] != ranked["rank_by_f1"]).sum())
@@ -175,10 +162,8 @@ def changed_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> pd.Data
 
 
 def nearest_twins(trials: Sequence[TrialParams], key: str) -> list[tuple[str, str, pd.DataFrame]]:
-    """D08: for each trial in which a setting is on, the trial without it that differs in fewest settings.
-
-    `key`: a setting whose empty value means off, such as "oversample"; trials that do not know it have it off. Returns
-    trial, twin, differences; an ablation is clean where `key` is the only difference.
+    """D08: for each trial in which a setting is not empty, the trial without it that differs in fewest settings: trial,
+    twin, differences; an ablation is clean where `key` is the only one.
     """
     content = {trial.name: trial.model_dump(mode="json") for trial in trials}
     off = [name for name, values in content.items() if not values.get(key)]
@@ -211,10 +196,8 @@ def read_ledger() -> pd.DataFrame:
 
 
 def ledger_table(numbers: Mapping[str, Number]) -> pd.DataFrame:
-    """The ledger with what each defect measures in this report.
-
-    `numbers`: of this page and of those before it. Returns id, severity, defect, check, quantity, here (a `Number`;
-    None where nothing is measured, or it is not defined). KeyError if a number that the ledger names is not stored.
+    """The ledger with what each defect measures in this report: id, severity, defect, check, quantity, here (a
+    `Number`, or None). KeyError if one that the ledger names is not among `numbers`.
     """
     ledger = read_ledger()
     here = [numbers[name] if name else None for name in ledger["number"]]

@@ -25,9 +25,8 @@ def draw_groups(pairs: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.Dat
 
 
 def draw_judged(train: pd.DataFrame, test: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.DataFrame:
-    """All pairs of up to n groups of test: few enough that train can put as many others beside them.
-
-    ValueError if train has fewer than two groups.
+    """All pairs of up to n groups of test: few enough that train, of two groups at least (else a ValueError), can put
+    as many others beside them.
     """
     n_train = train["group_id"].nunique()
     if n_train < 2:
@@ -37,11 +36,8 @@ def draw_judged(train: pd.DataFrame, test: pd.DataFrame, n: int, rng: np.random.
 
 @dataclass(frozen=True)
 class Fits:
-    """Two training tables that differ in nothing but whose images a share of their pairs shows.
-
-    `clean`, `leaked` pair tables: the same pairs of train, and a share of the pairs of as many further groups: of
-    train, or of those judged; `judged` pair table: pairs of test, as `draw_judged` gives them, on which both are
-    judged.
+    """Two training tables that differ in nothing but whose images a share of their pairs shows: the same pairs of
+    train, and some of as many further groups, of train, or of those `judged` (see `draw_judged`).
     """
 
     clean: pd.DataFrame
@@ -50,10 +46,8 @@ class Fits:
 
 
 def make_fits(train: pd.DataFrame, judged: pd.DataFrame, n: int, *, share: float, rng: np.random.Generator) -> Fits:
-    """Draw what both fits have in common, and the share of pairs in which they differ.
-
-    `train`, `judged` pair tables; `n` >= 1: groups of train that both fits see, at most; `share` in [0, 1]: of the
-    pairs of the further groups that enter the fit; 0 switches the defect off.
+    """Draw what both fits have in common, at most n groups of train, and the share of pairs in which they differ, in
+    [0, 1] of those of the further groups; 0 switches the defect off.
     """
     further = draw_groups(train, judged["group_id"].nunique(), rng)
     common = draw_groups(train[~train["group_id"].isin(set(further["group_id"]))], n, rng)
