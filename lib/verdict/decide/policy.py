@@ -155,13 +155,7 @@ class Outcomes:
 
 
 def price_outcomes(
-    costs: Costs,
-    y_true: np.ndarray,
-    *,
-    model: np.ndarray,
-    human: np.ndarray,
-    clarified: np.ndarray,
-    n_classes: int,
+    costs: Costs, y_true: np.ndarray, *, model: np.ndarray, human: np.ndarray, clarified: np.ndarray, n_classes: int
 ) -> Outcomes:
     """Price the three branches from the answers that they would give.
 

@@ -179,8 +179,8 @@ def power_table(stage: Stage, found: Monitored) -> pd.DataFrame:
 
     Simulated streams go on from the labels that there are, with groups of the log's sizes whose answers err apart.
     Returns error, and for each of `WITHIN` labels the share of streams with an alarm within so many, with Wilson's
-    interval, and `known_…`, the same for Wald's test, who is told when and to what the error rises; median_labels: after how
-    many half of the streams have their alarm, NaN beyond the simulated ones. Numbers `monitor.seen`,
+    interval, and `known_…`, the same for Wald's test, who is told when and to what the error rises. `median_labels`:
+    after how many half of the streams have their alarm, NaN beyond the simulated ones. Numbers `monitor.seen`,
     `.seen_by_knowing`: of the double, within `.seen_within` labels; `.n_to_double`: its median; `.found_error`: the
     smallest of these errors that at least `MOSTLY` of the streams show within as many, by the lower end of the
     interval. No rows without a promise, or after an alarm.

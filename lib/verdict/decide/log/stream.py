@@ -18,16 +18,7 @@ import numpy as np
 
 from verdict.base.artifacts import told_when_full, try_lock
 from verdict.decide.foreign import StreamTest, stream_signals
-from verdict.decide.log.cases import (
-    MAX_LINE,
-    OBJECT,
-    Lines,
-    Rows,
-    case_id,
-    logits_of_cases,
-    numbered_lines,
-    read_cases,
-)
+from verdict.decide.log.cases import MAX_LINE, OBJECT, Lines, Rows, case_id, logits_of_cases, numbered_lines, read_cases
 from verdict.decide.log.items import DecidedBatch, iter_items
 from verdict.decide.log.log import Item
 from verdict.decide.log.stored import Stored
