@@ -74,10 +74,10 @@ def look(
         parts[own] = parts_of(patches[own], masks[own], settings.n_parts, kind=settings.parts, seed=seed)
     pictures, owner = part_prompts(images, parts, outline=settings.outline)
     cosine = np.empty((0, len(bank)))
-    if pictures:
-        vectors = unit_rows(np.asarray(reader.images(np.concatenate(pictures))))
+    if len(pictures):
+        vectors = unit_rows(reader.images(pictures.reshape(-1, *images.shape[1:])))
         # The mean is not brought to length one, as in the study: prompts that disagree count for less.
-        cosine = vectors.reshape(len(pictures), -1, vectors.shape[1]).mean(axis=1) @ bank.T
+        cosine = vectors.reshape(*pictures.shape[:2], -1).mean(axis=1) @ bank.T
     chosen = {"n_candidates": settings.n_candidates, "per_part": settings.per_part, "regulariser": settings.regulariser}
     found = [describe_parts(cosine[owner[:, 0] == place], **chosen) for place in range(len(images))]
     near = np.asarray(whole) @ bank.T
