@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from verdict.clip.concepts import parts
-from verdict.clip.concepts.parts import GREY_LEVEL, RED, Ellipse, fit_ellipse, part_prompts, prompt_images
+from verdict.clip.concepts.parts import GREY_LEVEL, RED, ellipse_radius, part_prompts, prompt_images
 
 GRID = (7, 5)
 
@@ -36,11 +36,10 @@ def test_an_object_is_found_however_long_its_vectors_are(find):
 def test_small_pieces_are_removed_and_what_fills_the_border_is_background():
     mask = np.zeros(GRID, dtype=bool)
     mask[:2, :3], mask[4:7, 3:5], mask[4, 0] = True, True, True
-    kept = parts.keep_components(mask)
-    assert kept.sum() == 12 and not kept[4, 0]
-    mask[6] = False
-    assert parts.keep_components(mask).sum() == 6
-    assert not parts.keep_components(np.zeros(GRID, dtype=bool)).any()
+    smaller = mask.copy()
+    smaller[6] = False
+    kept = parts.keep_components(np.stack([mask, np.zeros_like(mask), smaller]))
+    assert kept.sum(axis=(1, 2)).tolist() == [12, 0, 6] and not kept[0, 4, 0]
     around = np.ones((1, *GRID), dtype=bool)
     around[0, 3, 2] = False
     assert np.argwhere(parts.clean_masks(around)[0]).tolist() == [[3, 2]]
@@ -73,48 +72,60 @@ def test_masks_agree_grow_and_are_shuffled():
     assert np.array_equal(moved.sum(axis=(1, 2)), masks.sum(axis=(1, 2))) and not np.array_equal(moved, masks)
 
 
+def radius_of(side, centre, half_axes, angle):
+    """Of an ellipse whose long axis is turned by an angle."""
+    y, x = np.indices(side) - np.reshape(centre, (2, 1, 1))
+    along, across = y * np.sin(angle) + x * np.cos(angle), x * np.sin(angle) - y * np.cos(angle)
+    return np.hypot(along / half_axes[0], across / half_axes[1])
+
+
 def test_an_ellipse_is_that_of_the_largest_piece_and_has_a_width():
-    angle = 0.5
-    drawn = Ellipse((40.0, 57.0), (23.0, 11.0), (np.sin(angle), np.cos(angle)))
-    mask = drawn.radius(83, 113) <= 1
-    mask[0, 0] = True
-    found = fit_ellipse(mask)
-    assert found.centre == pytest.approx(drawn.centre, abs=0.2)
-    assert found.half_axes == pytest.approx(drawn.half_axes, rel=0.02)
-    assert abs(np.dot(found.direction, drawn.direction)) == pytest.approx(1, abs=1e-3)
-    row = np.zeros((7, 9), dtype=bool)
-    row[3, 4] = True
-    assert min(fit_ellipse(row).half_axes) > 0.5
-    row[3] = True
-    long, short = fit_ellipse(row).half_axes
-    assert long > 4 and short == pytest.approx(2 * np.sqrt(1 / 12))
+    drawn = [radius_of((83, 113), (40.0, 57.0), (23.0, 11.0), angle) for angle in (0.5, -1.2)]
+    masks = np.stack(drawn) <= 1
+    masks[:, 0, 0] = True
+    assert ellipse_radius(masks) == pytest.approx(np.stack(drawn), rel=0.03, abs=0.03)
+    dots = np.zeros((2, 7, 9), dtype=bool)
+    dots[0, 3, 4], dots[1, 3] = True, True
+    dot, row = ellipse_radius(dots)
+    # A pixel is 1 wide, and a row of 9 is 9 long: the half axes of their moments are those over the root of 3.
+    assert dot[3, 5] == pytest.approx(np.sqrt(3)) and row[4, 4] == pytest.approx(np.sqrt(3))
+    assert row[3, 8] == pytest.approx(4 * np.sqrt(3) / 9)
 
 
 def test_three_prompts_point_at_the_same_place():
-    image = np.random.default_rng(0).integers(0, 256, (29, 31, 3), dtype=np.uint8)
-    ellipse = Ellipse((14.0, 15.0), (8.0, 6.0), (0.0, 1.0))
-    outline, grey, soft = prompt_images(image, ellipse)
-    is_red = (outline == RED).all(axis=2)
-    within = ellipse.radius(29, 31) <= 1
-    inside, outside = within & ~is_red, ~within
-    assert 20 < is_red.sum() < 60 and inside.sum() > 50
-    for prompt in (outline, grey, soft):
-        assert np.array_equal(prompt[inside], image[inside])
-        assert (prompt[is_red] == RED).all()
-    assert np.array_equal(outline[outside], image[outside])
-    assert (grey[outside] == GREY_LEVEL).all()
-    assert soft[outside].std() < 0.6 * image[outside].std()
-    bare = prompt_images(image, ellipse, outline=False)
-    assert len(bare) == 2 and not (bare == np.array(RED)).all(axis=3).any()
-    assert all(np.array_equal(prompt[within], image[within]) for prompt in bare)
+    images = np.random.default_rng(0).integers(0, 256, (2, 29, 31, 3), dtype=np.uint8)
+    masks = np.stack([radius_of((29, 31), (14.0, 15.0), axes, 0.0) <= 1 for axes in ((8.0, 6.0), (11.0, 5.0))])
+    soft = np.full_like(images, 99)
+    for image, mask, three, bare in zip(
+        images,
+        masks,
+        prompt_images(images, soft, masks, outline=True),
+        prompt_images(images, soft, masks, outline=False),
+        strict=True,
+    ):
+        is_red = (three[0] == RED).all(axis=2)
+        within = ellipse_radius(mask[None])[0] <= 1
+        inside, outside = within & ~is_red, ~within
+        assert 20 < is_red.sum() < 60 and inside.sum() > 50
+        for prompt in three:
+            assert np.array_equal(prompt[inside], image[inside])
+            assert (prompt[is_red] == RED).all()
+        assert np.array_equal(three[0][outside], image[outside])
+        assert (three[1][outside] == GREY_LEVEL).all() and (three[2][outside] == 99).all()
+        assert len(bare) == 2 and not (bare == np.array(RED)).all(axis=3).any()
+        assert all(np.array_equal(prompt[within], image[within]) for prompt in bare)
 
 
-def test_prompts_of_all_parts_and_of_none():
-    images = np.full((3, 16, 24, 3), 90, dtype=np.uint8)
+def test_prompts_of_all_parts_and_of_none(monkeypatch):
+    images = np.random.default_rng(3).integers(0, 256, (3, 16, 24, 3), dtype=np.uint8)
     found = np.full((3, 4, 6), -1)
     nothing, nobody = part_prompts(images, found, outline=True)
-    assert nothing == [] and nobody.shape == (0, 2)
+    assert nothing.shape == (0, 3, 16, 24, 3) and nobody.shape == (0, 2)
     found[0, 1, 2], found[0, 3, 5], found[2, :2, :2] = 0, 4, 1
     pictures, owner = part_prompts(images, found, outline=True)
-    assert [(one.shape, one.dtype) for one in pictures] == [((3, 16, 24, 3), np.uint8)] * 3
+    assert pictures.shape == (3, 3, 16, 24, 3) and pictures.dtype == np.uint8
     assert owner.tolist() == [[0, 0], [0, 4], [2, 1]]
+    blurred = pictures[2, 2, 8:, 12:]
+    assert blurred.std() < 0.6 * images[2, 8:, 12:].std(), "what lies outside a part is blurred"
+    monkeypatch.setattr(parts, "CHUNK", 2)
+    assert np.array_equal(part_prompts(images, found, outline=True)[0], pictures)

@@ -41,6 +41,11 @@ class Seen:
     answer: np.ndarray
     textual: np.ndarray
 
+    @property
+    def found(self) -> tuple[np.ndarray, np.ndarray]:
+        """Masks and parts."""
+        return self.masks, self.parts
+
     def is_visual(self, n_bank: int) -> np.ndarray:
         """Whether each image has each descriptor, bool (n, D)."""
         return memberships(self.visual, n_bank)
@@ -50,34 +55,40 @@ class Seen:
         return memberships(list(self.textual), n_bank)
 
 
-def look(
-    reader: EmbeddingCache,
-    images: np.ndarray,
-    y_true: np.ndarray,
-    classes: np.ndarray,
-    bank: np.ndarray,
-    settings: ConceptsParams,
-    *,
-    seed: int,
-) -> Seen:
-    """Find the descriptors of uint8 images (n, height, width, 3) and of classes; k-means draws by `seed`.
+def find_parts(
+    reader: EmbeddingCache, images: np.ndarray, y_true: np.ndarray, settings: ConceptsParams, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Foregrounds and parts of images, as `Seen` has them; k-means draws by `seed`.
 
-    `classes` (K, d) and `bank` (D, d) are unit vectors of texts. `y_true` (n,) says which images are looked at
-    together; it plays no other part.
+    `y_true` (n,) says which images are looked at together; it plays no other part.
     """
-    whole, patches = reader.images(images), reader.patches(images)
-    grid = (reader.grid, reader.grid)
-    masks = by_class(foreground_spectral, patches, y_true, grid)
+    patches = reader.patches(images)
+    masks = by_class(foreground_spectral, patches, y_true, (reader.grid, reader.grid))
     parts = np.empty(masks.shape, dtype=int)
     for label in np.unique(y_true):
         own = np.flatnonzero(y_true == label)
         parts[own] = parts_of(patches[own], masks[own], settings.n_parts, kind=settings.parts, seed=seed)
+    return masks, parts
+
+
+def look(
+    reader: EmbeddingCache,
+    images: np.ndarray,
+    found_parts: tuple[np.ndarray, np.ndarray],
+    words: tuple[np.ndarray, np.ndarray],
+    settings: ConceptsParams,
+) -> Seen:
+    """Find the descriptors of uint8 images (n, height, width, 3), whose parts `find_parts` gives, and of classes.
+
+    `words` are unit vectors of the texts of classes (K, d) and of the bank (D, d).
+    """
+    (masks, parts), (classes, bank), whole = found_parts, words, reader.images(images)
     pictures, owner = part_prompts(images, parts, outline=settings.outline)
     cosine = np.empty((0, len(bank)))
-    if pictures:
-        vectors = unit_rows(np.asarray(reader.images(np.concatenate(pictures))))
+    if len(pictures):
+        vectors = unit_rows(reader.images(pictures.reshape(-1, *images.shape[1:])))
         # The mean is not brought to length one, as in the study: prompts that disagree count for less.
-        cosine = vectors.reshape(len(pictures), -1, vectors.shape[1]).mean(axis=1) @ bank.T
+        cosine = vectors.reshape(*pictures.shape[:2], -1).mean(axis=1) @ bank.T
     chosen = {"n_candidates": settings.n_candidates, "per_part": settings.per_part, "regulariser": settings.regulariser}
     found = [describe_parts(cosine[owner[:, 0] == place], **chosen) for place in range(len(images))]
     near = np.asarray(whole) @ bank.T

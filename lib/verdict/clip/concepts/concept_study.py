@@ -127,7 +127,7 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
     ranked = [order[row, : len(ids)] for row, ids in enumerate(seen.visual)]
     chosen = {
         "parts": ("of the picture's parts", seen.is_visual(n_bank)),
-        "bare": ("of its parts, pointed at without red", setup.look(WHOLE, outline=False).is_visual(n_bank)),
+        "bare": ("of its parts, pointed at without red", setup.look(WHOLE, bare=seen).is_visual(n_bank)),
         "nearest": ("as many, nearest to the whole picture", activations.memberships(ranked, n_bank)),
         "class": ("of the class that it is given", seen.is_textual(n_bank)[seen.answer]),
         "bank": ("all of the bank", np.ones_like(shown.truth)),

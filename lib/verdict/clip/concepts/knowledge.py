@@ -64,7 +64,9 @@ def rank_biased_overlap(first: ArrayLike, second: ArrayLike, *, persistence: flo
     depth = min(len(first), len(second))
     if not depth:
         return float("nan")
-    agreement = [np.isin(first[:d], second[:d]).sum() / d for d in range(1, depth + 1)]
+    # An id counts from the rank on that has it in both lists.
+    both = np.max(np.nonzero(first[:depth, None] == second[:depth]), axis=0)
+    agreement = np.bincount(both, minlength=depth).cumsum() / np.arange(1, depth + 1)
     weights = persistence ** np.arange(depth)
     return float(np.dot(agreement, weights) / weights.sum())
 

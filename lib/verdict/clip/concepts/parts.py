@@ -6,8 +6,6 @@ that sees whole images is shown a part by an ellipse, in three ways.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy import ndimage
 from sklearn.cluster import KMeans
@@ -17,7 +15,11 @@ from verdict.stats.weighted import ratio
 AFFINITY_FLOOR = 1e-5
 SECOND_MIN_PATCHES = 5
 RED = (255, 0, 0)
-GREY_LEVEL, BLUR_PX = 128.0, 2.0
+GREY_LEVEL, BLUR_PX = 128, 2.0
+# Places are neighbours within one mask of several, by their sides.
+IN_PLANE = np.pad(ndimage.generate_binary_structure(2, 1)[None], ((1, 1), (0, 0), (0, 0)))
+# So many parts are drawn at a time, for the memory.
+CHUNK = 128
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:
@@ -59,9 +61,9 @@ def foreground_principal(features: np.ndarray, grid: tuple[int, int]) -> np.ndar
 
 
 def clean_masks(masks: np.ndarray) -> np.ndarray:
-    """Each mask with background at the border and small pieces removed."""
+    """Each mask with background at the border, and small pieces removed."""
     flip = border_share(masks) > border_share(~masks)
-    return np.stack([keep_components(~mask if turned else mask) for mask, turned in zip(masks, flip, strict=True)])
+    return keep_components(masks ^ flip[:, None, None])
 
 
 def border_share(masks: np.ndarray) -> np.ndarray:
@@ -71,13 +73,24 @@ def border_share(masks: np.ndarray) -> np.ndarray:
     return masks[:, edge].mean(axis=1)
 
 
-def keep_components(mask: np.ndarray) -> np.ndarray:
-    """The largest connected piece of a mask (rows, columns), and the second one if it has five patches."""
-    labels, _ = ndimage.label(mask)
-    sizes = np.bincount(labels.ravel())[1:]
-    largest = np.argsort(-sizes, kind="stable")[:2]
-    kept = [piece + 1 for k, piece in enumerate(largest) if k == 0 or sizes[piece] >= SECOND_MIN_PATCHES]
-    return np.isin(labels, kept)
+def keep_components(masks: np.ndarray) -> np.ndarray:
+    """The largest connected piece of each mask (n, rows, columns), and the second one if it has five patches."""
+    labels, sizes, rank = _pieces(masks)
+    return masks & ((rank == 0) | (rank == 1) & (sizes >= SECOND_MIN_PATCHES))[labels]
+
+
+def _pieces(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Connected pieces of masks (n, height, width): the piece of each place, 0 for none; size and rank of each piece.
+
+    The largest of a mask has the rank 0; equal ones go from the top down.
+    """
+    labels, n_pieces = ndimage.label(masks, IN_PLANE)
+    sizes, (owner, rank) = np.bincount(labels.ravel(), minlength=n_pieces + 1), np.empty((2, n_pieces + 1), dtype=int)
+    owner[labels] = np.arange(len(masks))[:, None, None]
+    owner[0] = -1
+    order = np.lexsort((-sizes, owner))
+    rank[order] = np.arange(n_pieces + 1) - np.searchsorted(owner[order], owner[order])
+    return labels, sizes, rank
 
 
 def parts_of(features: np.ndarray, masks: np.ndarray, n_parts: int, *, kind: str, seed: int) -> np.ndarray:
@@ -116,71 +129,55 @@ def shuffled_masks(masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.permuted(masks.reshape(len(masks), -1), axis=1).reshape(masks.shape)
 
 
-@dataclass(frozen=True)
-class Ellipse:
-    """An ellipse in pixels: centre (y, x), half axes (long, short), unit direction (y, x) of the long one."""
+def ellipse_radius(masks: np.ndarray) -> np.ndarray:
+    """Distance of each pixel from the middle of an ellipse in its half axes, (n, height, width): 1 on the outline.
 
-    centre: tuple[float, float]
-    half_axes: tuple[float, float]
-    direction: tuple[float, float]
-
-    def radius(self, height: int, width: int) -> np.ndarray:
-        """Distance of each pixel from the centre in half axes, (height, width): 1 on the outline."""
-        y, x = np.mgrid[:height, :width]
-        y, x = y - self.centre[0], x - self.centre[1]
-        along = (y * self.direction[0] + x * self.direction[1]) / self.half_axes[0]
-        across = (x * self.direction[0] - y * self.direction[1]) / self.half_axes[1]
-        return np.hypot(along, across)
-
-
-def fit_ellipse(mask: np.ndarray) -> Ellipse:
-    """The ellipse with the moments of the largest connected piece of a mask of pixels that is not empty.
-
-    A filled ellipse has the variance a² / 4 along an axis of half length a, so it is found again.
+    The ellipse has the moments of the largest connected piece of a mask of pixels, bool (n, height, width), that is not
+    empty. A filled one has the variance a² / 4 along an axis of half length a, so it is found again.
     """
-    labels, _ = ndimage.label(mask)
-    largest = np.bincount(labels.ravel())[1:].argmax() + 1
-    places = np.argwhere(labels == largest).astype(float)
-    centre = places.mean(axis=0)
+    labels, _, rank = _pieces(masks)
+    piece = masks & (rank == 0)[labels]
+    size = piece.sum(axis=(1, 2))
+    places = np.indices(masks.shape[1:])
+    y, x = (at - ((piece * at).sum(axis=(1, 2)) / size)[:, None, None] for at in places)
     # A pixel is a square with a variance of its own: without it one row of pixels would have no width.
-    covariance = np.cov(places.T, bias=True) + np.eye(2) / 12
-    values, vectors = np.linalg.eigh(covariance)
-    short, long = 2 * np.sqrt(values)
-    return Ellipse((centre[0], centre[1]), (long, short), (vectors[0, 1], vectors[1, 1]))
+    yy, xx, yx = (
+        (np.einsum("nhw,nhw,nhw->n", piece, *both) / size + own)[:, None, None]
+        for both, own in (((y, y), 1 / 12), ((x, x), 1 / 12), ((y, x), 0))
+    )
+    return np.sqrt((xx * y**2 - 2 * yx * y * x + yy * x**2) / (yy * xx - yx**2)) / 2
 
 
-def prompt_images(image: np.ndarray, ellipse: Ellipse, *, outline: bool = True) -> np.ndarray:
-    """Pictures of an image (height, width, 3) that point at an ellipse: outlined in red, and outlined with the outside
-    grey or blurred.
+def prompt_images(images: np.ndarray, soft: np.ndarray, masks: np.ndarray, *, outline: bool) -> np.ndarray:
+    """Pictures of images (n, height, width, 3) that point at an ellipse about what a mask shows: outlined in red, and
+    outlined with the outside grey or `soft`, blurred.
 
-    Without the outline there are two: red paint can make an encoder see red. uint8 (3 or 2, height, width, 3).
+    Without the outline there are two: red paint can make an encoder see red. uint8 (n, 3 or 2, height, width, 3).
     """
-    height, width = image.shape[:2]
-    radius = ellipse.radius(height, width)
+    radius = ellipse_radius(masks)
     inside = radius <= 1
-    grey = np.where(inside[..., None], image, GREY_LEVEL)
-    soft = ndimage.gaussian_filter(image.astype(np.float32), (BLUR_PX, BLUR_PX, 0))
-    soft = np.where(inside[..., None], image, np.rint(soft))
+    shown = [np.where(inside[..., None], images, outside) for outside in (np.uint8(GREY_LEVEL), soft)]
     if not outline:
-        return np.stack([grey, soft]).astype(np.uint8)
-    line = inside & ~ndimage.binary_erosion(inside, border_value=0)
-    prompts = np.stack([image.astype(np.float32), grey, soft])
-    prompts[:, line if line.any() else radius == radius.min()] = RED
-    return prompts.astype(np.uint8)
+        return np.stack(shown, axis=1)
+    line = inside & ~ndimage.binary_erosion(inside, IN_PLANE)
+    line |= (radius == radius.min(axis=(1, 2), keepdims=True)) & ~line.any(axis=(1, 2), keepdims=True)
+    return np.where(line[:, None, ..., None], np.uint8(RED), np.stack([images, *shown], axis=1))
 
 
-def part_prompts(images: np.ndarray, parts: np.ndarray, *, outline: bool) -> tuple[list[np.ndarray], np.ndarray]:
+def part_prompts(images: np.ndarray, parts: np.ndarray, *, outline: bool) -> tuple[np.ndarray, np.ndarray]:
     """Prompts of every part of every image, from the part of each patch (n, rows, columns), -1 for none.
 
     Returns
     -------
-    pictures : of each part uint8, (3 or 2, height, width, 3)
+    pictures : of each part uint8, (n_found, 3 or 2, height, width, 3)
     owner : int, (n_found, 2)
         Image and part of each; parts that an image lacks are left out.
     """
     pixels = to_pixels(parts, *images.shape[1:3])
-    owner = [(place, part) for place, own in enumerate(pixels) for part in np.unique(own[own >= 0])]
-    pictures = [
-        prompt_images(images[place], fit_ellipse(pixels[place] == part), outline=outline) for place, part in owner
-    ]
-    return pictures, np.reshape(owner, (-1, 2))
+    soft = ndimage.gaussian_filter(images.astype(np.float32), (0, BLUR_PX, BLUR_PX, 0)).round().astype(np.uint8)
+    owner = [(k, part) for k, own in enumerate(parts) for part in np.unique(own[own >= 0])]
+    owner, pictures = np.reshape(owner, (-1, 2)).astype(int), []
+    for place, part in (chunk.T for chunk in np.split(owner, range(CHUNK, len(owner), CHUNK))):
+        masks = pixels[place] == part[:, None, None]
+        pictures.append(prompt_images(images[place], soft[place], masks, outline=outline))
+    return np.concatenate(pictures), owner

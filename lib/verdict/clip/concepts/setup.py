@@ -15,7 +15,7 @@ import pandas as pd
 
 from verdict.base.numbers import EXACT
 from verdict.base.params import ConceptsParams
-from verdict.clip.concepts.activations import Seen, look
+from verdict.clip.concepts.activations import Seen, find_parts, look
 from verdict.clip.encoder.embeddings import EmbeddedPictures, EmbeddingCache, cache_of
 from verdict.clip.pictures.scenes import FACTORS, caption
 from verdict.clip.pictures.sources import Pictures
@@ -73,15 +73,18 @@ class Setup:
         return vectors, np.asarray(reader.texts(self.texts))
 
     def look(
-        self, name: str, *, seed: int | None = None, pictures: Material | None = None, outline: bool = True
+        self, name: str, *, seed: int | None = None, pictures: Material | None = None, bare: Seen | None = None
     ) -> Seen:
-        """What one encoder finds in the shown pictures, or in others; with another seed, or surely without outlines."""
+        """What one encoder finds in the shown pictures, or in others; with another seed, or with the parts of another
+        look, pointed at without outlines.
+        """
         settings, chosen, reader = self.stage.params.concepts, pictures or self.shown, self.readers[name]
-        if not outline:
+        if bare is not None:
             settings = settings.model_copy(update={"outline": False})
         self.stage.progress(f"{name}: parts and descriptors of {len(chosen)} pictures")
-        seed = settings.seed if seed is None else seed
-        return look(reader, chosen.images, chosen.y_true, *self.words(reader), settings, seed=seed)
+        seed, words = settings.seed if seed is None else seed, self.words(reader)
+        found = find_parts(reader, chosen.images, chosen.y_true, settings, seed=seed) if bare is None else bare.found
+        return look(reader, chosen.images, found, words, settings)
 
     def mean(
         self, values: np.ndarray, groups: np.ndarray | None = None, *, span: tuple[float, float] | None = None
@@ -182,7 +185,8 @@ def material(
     own, truth = table.iloc[chosen], None
     if _are_scenes(pictures) and bank[0][1]:
         # A descriptor is true of a scene where all of its words are the scene's.
-        truth = np.stack([(own[list(words)] == list(words.values())).all(axis=1) for _, words in bank], axis=1)
+        is_so = {(name, word): own[name].to_numpy() == word for name in DESCRIBED for word in FACTORS[name]}
+        truth = np.stack([np.all([is_so[one] for one in words.items()], axis=0) for _, words in bank], axis=1)
     images = np.asarray(pictures.images[rows[chosen]])
     masks = None if pictures.masks is None else np.asarray(pictures.masks[rows[chosen]])
     return Material(images, label[chosen], own["group_id"].to_numpy(), masks, truth)
