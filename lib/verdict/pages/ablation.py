@@ -16,7 +16,7 @@ import pandas as pd
 from verdict.base.labels import Split
 from verdict.base.numbers import Number, named
 from verdict.base.params import TrialParams, trial_difference
-from verdict.model.lineage import least_trained, training_text
+from verdict.model.lineage import least_trained, setting_text, training_text
 from verdict.model.oversample import bucket_flags
 from verdict.model.selection import Selection
 from verdict.pages.evaluation import collect, mean_score
@@ -60,7 +60,7 @@ def find_ablations(trials: Sequence[TrialParams]) -> list[Ablation]:
 def changed_parameters(ablations: Sequence[Ablation]) -> pd.DataFrame:
     """All that differs between each trial and its twin: trial, twin, parameter, value of each."""
     rows = [
-        (one.trial.name, one.twin.name, name, str(in_trial), str(in_twin))
+        (one.trial.name, one.twin.name, name, setting_text(in_trial), setting_text(in_twin))
         for one in ablations
         for name, (in_twin, in_trial) in trial_difference(one.twin, one.trial).items()
     ]
