@@ -58,7 +58,8 @@ def draw_attention(
         sizes = [len(part) for part in (images, maps, shares, titles)]
         raise ValueError(f"expected images, maps, shares and titles of the same pairs, got {sizes}")
     aspect = images[0].shape[0] / images[0].shape[1]
-    n_rows, n_columns = _layout(maps[0].shape[0], aspect)
+    n_columns = math.ceil(maps[0].shape[0] / (2 if aspect > 0.6 else 4))
+    n_rows = math.ceil(maps[0].shape[0] / n_columns)
     height = n_rows * (_HEADS_WIDTH / n_columns * aspect + 0.16) + 0.34
     height = max(height, (WIDTH - _HEADS_WIDTH) * aspect / (1 if aspect > 0.6 else 0.5) / 2 + 0.6)
     figure = plt.figure(figsize=(WIDTH, height * len(images)))
@@ -78,14 +79,6 @@ def draw_attention(
         for k, (ax, head) in enumerate(zip(small, heads, strict=False)):
             _picture(ax, grey, f"{k + 1} ({share[k]:.0%})", head, words=words, **look)
     return figure
-
-
-def _layout(n_heads: int, aspect: float) -> tuple[int, int]:
-    """Rows and columns of the maps of heads: wide images stand in fewer columns, and few places stay empty."""
-    wanted = math.ceil(math.sqrt(n_heads * 2 * min(aspect, 1.0)))
-    near = range(max(1, wanted - 1), min(n_heads, wanted + 2) + 1)
-    n_columns = min(near, key=lambda columns: (-n_heads % columns, abs(columns - wanted)))
-    return math.ceil(n_heads / n_columns), n_columns
 
 
 def draw_attributions(
