@@ -68,9 +68,7 @@ FIT, SCALING = ("07_calibration", "Fitted on {{ calibration.n_fit }}"), ("07_cal
 PARTS, WHOLE, PROMISE = (
     ("07_calibration", words) for words in ("n_families_off", "no temperature changes", "Sets that promise")
 )
-SIGNALS, LIMITS, ANSWER = (
-    ("08_policy", words) for words in ("All signals are", "No case goes out", "DEGENERATE POLICY")
-)
+SIGNALS, LIMITS, ANSWER = (("08_policy", words) for words in ("All signals are", "No case goes out", "chooses nothing"))
 PEOPLE_ARE, PAID, ORACLE, HANDOVER, PAYING = (
     ("08_with_people", words)
     for words in ("People err.", "Prices{% if", "An oracle that knew", "Handing over gains", "What a fact can be worth")
@@ -228,16 +226,28 @@ CASES = [
         {"policy.n_splits_not_asked": 1},
         "each case (of splits where nobody",
     ),
-    (ANSWER, DECIDED, {}, "go out alone, 0.30 [0.20, 0.40] of them wrong. Another", "DEGENERATE", "Promised"),
-    (ANSWER, DECIDED, {"policy.test.auto_share": 0}, "**DEGENERATE POLICY: everybody was inter", "of them wrong"),
-    (ANSWER, DECIDED, {"policy.test.auto_share": 1}, "**DEGENERATE POLICY: nobody was intervened on", "everybody"),
+    (ANSWER, DECIDED, {}, "go out alone, 0.30 [0.20, 0.40] of them wrong. Another", "chooses nothing", "Promised"),
+    (
+        ANSWER,
+        DECIDED,
+        {"policy.test.auto_share": 0},
+        "**Nothing goes out alone, so",
+        "of them wrong",
+    ),
+    (
+        ANSWER,
+        DECIDED,
+        {"policy.test.auto_share": 1},
+        "**Everything goes out alone, so",
+        "Nothing goes",
+    ),
     (PAID, DECIDED, {}, "always asking a simulated person. Moreover, it saves", "maximum"),
     (PAID, DECIDED, {"policy.test.gain_over_entropy": BEST}, "on entropy or maximum probability alone."),
     (ORACLE, DECIDED, {"policy.test.gain_over_entropy": BEST}, "An oracle that knew", "maximum"),
     (PAID, DECIDED, {}, "Prices and people are [assumed]"),
     (ORACLE, DECIDED, {}, "An oracle that knew the truth would cost 0.30", "promise"),
     (PAID, DECIDED, {"policy.is_simulated": 0}, "Prices are [assumed]", "simulated"),
-    (PEOPLE_ARE, DECIDED, {}, "simulated as the parameters say. The first is right on 0.9", "recorded", "own."),
+    (PEOPLE_ARE, DECIDED, {}, "simulated as the parameters say. Who takes over is right on 0.9", "recorded", "own."),
     (PEOPLE_ARE, DECIDED, {"policy.is_simulated": 0}, "drawn from those whose answers were recorded", "simulated"),
     (PEOPLE_ARE, DECIDED, {"policy.n_own_prices": 2}, "for an error whose class has no price of its own."),
     *(
