@@ -268,9 +268,11 @@ def test_attention_draws_the_image_the_mean_and_every_head(n, shape, grid, n_hea
     image, maps = rng.integers(0, 256, (*shape, 3)).astype(np.uint8), rng.random((n_heads, *grid)) / 9
     shares, titles = [np.full(n_heads, 0.25)] * n, ["a $5 title", "another " * 20][:n]
     figure = plots.draw_attention([image] * n, [maps] * n, shares, titles)
-    parts = [part for row in figure.subfigs for part in row.subfigs] if n > 1 else figure.subfigs[0].subfigs
-    assert len(figure.subfigs) == n and len(parts) == 2 * n
-    large, small = ([ax for ax in part.axes if ax.images] for part in parts[:2])
+    parts = figure.subfigs
+    assert len(parts) == n
+    drawn = [ax for ax in parts[0].axes if ax.images]
+    large = [next(ax for ax in drawn if ax.get_title().startswith(word)) for word in ("image", "mean")]
+    small = sorted((ax for ax in drawn if ax not in large), key=lambda ax: int(ax.get_title().split()[0]))
     assert (large[0].images[0].get_array() == image).all()
     np.testing.assert_allclose(large[1].images[1].get_array(), maps.mean(axis=0))
     for ax, head in zip(small, maps, strict=True):

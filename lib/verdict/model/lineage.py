@@ -72,7 +72,7 @@ def setting_text(value: object) -> str:
     if isinstance(value, Mapping):
         sharing = {weight: [in_words(one) for one, own in value.items() if own == weight] for weight in value.values()}
         value = "; ".join(f"{' and '.join(names)} {weight:g} times as often" for weight, names in sharing.items())
-    return f"{value:g}" if isinstance(value, float) else str(value or "none")
+    return f"{value:g}" if isinstance(value, float) else "none" if value in ("", None) else str(value)
 
 
 def training_text(trials: Sequence[TrialParams], first: str, second: str) -> str:

@@ -72,7 +72,8 @@ def render_index(
     shown: list[str] = []
     explainer = Explainer(glossary)
     parts = _opening(site, evidence, explainer, shown)
-    claims = [(_claim_title(site, one), list(_claims(site, one, evidence))) for one in ran if one.claims]
+    titles = {link.name: link.title for link in site.links}
+    claims = [(titles.get(e.name, e.name), list(_claims(site, e, evidence))) for e in ran if e.claims]
     return template.render(
         site=site,
         name="index",
@@ -138,10 +139,6 @@ def _again(file: str, links: Sequence[Link], evidence: Known, prefix: str) -> st
             with contextlib.suppress(*DAMAGED):
                 return shown_again(drawn, f"{link.href}#{drawn.anchor}", label, prefix)
     return ""
-
-
-def _claim_title(site: Site, execution: Execution) -> str:
-    return next((link.title for link in site.links if link.name == execution.name), execution.name)
 
 
 def targets(site: Site) -> list[dict[str, Any]]:

@@ -380,6 +380,7 @@ def plot_surface(
     is_written = grid.size <= 2 * MAX_WRITTEN
     if is_written:
         top = float(np.nanmax(np.abs(grid))) or 1.0
+        shown |= {"vmin": 0, "vmax": top} if grid.stack().nunique() == 1 else {}
         shown |= {"annot": True, "fmt": f".{max(0, (1 if top < 1 else 2) - math.floor(math.log10(top)))}f"}
     _heat(grid, ax=ax, cmap="viridis_r", cbar_kws={"label": zlabel}, **shown)
     ax.tick_params(axis="x", labelrotation=0)
