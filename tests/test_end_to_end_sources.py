@@ -6,6 +6,7 @@ The pages that only these show are made; what any source comes to alike, the smo
 import json
 import re
 import subprocess
+import sys
 import time
 
 import numpy as np

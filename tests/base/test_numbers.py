@@ -2,7 +2,8 @@
 
 import pytest
 
-from verdict.base.numbers import ESTIMATE, POINTS, Number, Numbers, evaluate_claim
+from verdict.base.labels import in_words
+from verdict.base.numbers import ESTIMATE, POINTS, Number, Numbers, evaluate_claim, named
 
 NAN, INF = float("nan"), float("inf")
 
@@ -91,9 +92,22 @@ def test_both_kinds_of_braces_are_filled(numbers):
     template = (
         "{test.macro_f1} = {{ test.macro_f1 }} = {{test.macro_f1|value}} = {test.macro_f1|value} of {test.n_pairs}"
     )
-    assert numbers.format(template) == "0.820 [0.800, 0.840] = 0.820 [0.800, 0.840] = 0.82 = 0.82 of 4,000"
+    assert numbers.format(template) == "0.820 [0.800, 0.840] = 0.820 [0.800, 0.840] = 0.820 = 0.820 of 4,000"
     assert numbers.format("{{ empty.rate }}") == "not defined"
     assert numbers.format("no number here, {} or {A}") == "no number here, {} or {A}"
+
+
+@pytest.mark.parametrize("value", [0.8625, 0.8635, 0.5645])
+def test_a_share_and_its_per_cent_are_rounded_alike(value):
+    plain, share = (Number(value, value - 0.01, value + 0.01, unit=unit).text for unit in ("", "%"))
+    assert f"{100 * float(plain[:5]):.1f} %" == share.partition(" [")[0]
+
+
+def test_names_are_shown_in_words():
+    assert named("text2_oversampled").text == "text2 oversampled"
+    shown = {"warmup_val": "warm-up, val", "compare_count": "compare count"}
+    shown |= {own: own for own in ("drawn_01", "a_b.png", "test_00012", "a sentence of_two")}
+    assert {name: in_words(name) for name in shown} == shown
 
 
 @pytest.mark.parametrize("template", ["{{ test.macro_f1|short }}", "{test.macro_f1|short}"])

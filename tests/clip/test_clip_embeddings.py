@@ -64,7 +64,7 @@ def test_every_page_can_say_how_large_the_encoder_is_and_what_it_was_taught_on(s
     number = study.stage.numbers["clip.encoder"]
     n_params = sum(weight.numel() for weight in study.encoder.model.parameters())
     assert number.value == n_params and number.kind == SETTING and number.text in study.model_line
-    assert number.text.startswith(f"{n_params:,} weights (digits_clip; taught on captions of generated pictures")
+    assert number.text.startswith(f"{n_params:,} weights (taught on captions of generated pictures")
     assert "like those shown here" in number.text
     elsewhere = encoder_number(study.facts, "cifar10").text
     assert "like those" not in elsewhere, "pictures of another source are not what it was taught on"

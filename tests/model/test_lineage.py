@@ -47,17 +47,23 @@ def test_differences_are_named_with_both_values():
     found = differences_in_training(trials, "frozen", "deep")
     assert found == {"epochs": ("3", "3 + 4"), "learning_rate": ("0.001", "0.001, 0.0005")}
     said = training_text(trials, "frozen", "deep")
-    assert said == "differs: epochs 3 against 3 + 4; learning rate 0.001 against 0.001, 0.0005"
+    assert said == "differs: 3 epochs against 3 + 4; learning rate 0.001 against 0.001, then 0.0005"
     # As many epochs in all, in one stage: that is named too. What a control is not shown is a difference.
     assert set(differences_in_training(trials, "at_once", "deep")) == {"learning_rate", "epochs"}
     assert set(differences_in_training(trials, "blind", "at_once")) == {"image"}
     seen = trial("seen", "frozen", augment="photometric", views=2)
     found = differences_in_training((FROZEN, seen, trial("plain", "frozen")), "seen", "plain")
     assert found == {"augment": ("none, photometric", "none")}
-    drawn = trial("drawn", oversample={"relation": 1.5, "position": 2.0})
-    assert training_text((FROZEN, drawn), "drawn", "frozen").endswith(
-        "oversample relation × 1.5 and position × 2 against none"
-    )
+
+
+def test_what_only_one_chain_does_is_told_as_such():
+    drawn = trial("drawn", "frozen", oversample={"relation": 1.5, "compare_count": 1.5, "position": 2.0})
+    said = "draws sentences on relation and compare count 1.5 times as often; position 2 times as often"
+    assert training_text((FROZEN, drawn, TWIN), "drawn", "twin").endswith(f"; only the first {said}")
+    assert training_text((FROZEN, drawn, TWIN), "twin", "drawn").endswith(f"; only the second {said}")
+    seen = trial("seen", "frozen", augment="photometric", views=2)
+    said = training_text((FROZEN, seen, trial("plain", "frozen")), "seen", "plain")
+    assert said == "differs: only the first also sees photometric changes of its images"
 
 
 def test_a_patience_that_cannot_stop_is_none():

@@ -16,6 +16,7 @@ from verdict.stats.uncertainty import Resampler
 SETTINGS = SimpleNamespace(n_resamples=200, level=0.95, seed=3, ece_bins=15)
 FIT = {"learning_rate": 1e-3, "weight_decay": 0.0, "dropout": 0.1, "epochs": 2, "patience": 1, "schedule": "cosine"}
 COUNTED = {"count": 1.5, "colour": 2.0}
+MORE_OFTEN = "count 1.5 times as often; colour 2 times as often"
 
 
 def trial(name, **options):
@@ -64,7 +65,7 @@ def test_two_degrees_of_a_factor_are_no_ablation():
 def test_the_parameters_are_listed_beside_each_other():
     table = changed_parameters(find_ablations([PLAIN, SAMPLED, SEEN]))
     assert table.to_dict("records") == [
-        {"trial": "sampled", "twin": "plain", "parameter": "oversample", "in_trial": str(COUNTED), "in_twin": "{}"},
+        {"trial": "sampled", "twin": "plain", "parameter": "oversample", "in_trial": MORE_OFTEN, "in_twin": "none"},
         {"trial": "seen", "twin": "plain", "parameter": "augment", "in_trial": "photometric", "in_twin": "none"},
         {"trial": "seen", "twin": "plain", "parameter": "views", "in_trial": "3", "in_twin": "0"},
     ]
@@ -164,8 +165,8 @@ def test_unfreezing_and_longer_training_are_told_apart():
     assert [number.value for number in numbers] == parts.tolist()
     assert table.set_index("change")["training"].to_dict() == {
         "unfreezing": "alike: 2 + 3 epochs",
-        "longer training alone": "differs: epochs 2 + 3 against 2",
-        "both": "differs: epochs 2 + 3 against 2",
+        "longer training alone": "differs: 2 + 3 epochs against 2",
+        "both": "differs: 2 + 3 epochs against 2",
     }
 
 
@@ -175,7 +176,7 @@ def test_training_that_differs_is_named_in_the_sentence():
     stage, table = told({"frozen": 0.5, "deep": 0.8}, trials, kept)
     assert table["change"].tolist() == ["unfreezing"]
     assert gain_statement("val", table).endswith(
-        "on val (training differs: epochs 2 + 5 against 2; learning rate 0.001, 0.002 against 0.001)"
+        "on val (training differs: 2 + 5 epochs against 2; learning rate 0.001, then 0.002 against 0.001)"
     )
     assert stage.numbers["val.gain_of_longer_training"].low is None
 

@@ -196,7 +196,7 @@ def test_the_interval_over_seeds_is_students():
 
 def test_settings_that_differ_are_named():
     found = choices.changed_keys({"name": "a", "rate": 1, "flip": None}, {"name": "b", "rate": 1, "flip": True, "n": 3})
-    assert found.to_numpy().tolist() == [["flip", "None", "True"], ["n", "None", "3"]]
+    assert found.to_numpy().tolist() == [["flip", "none", "True"], ["n", "none", "3"]]
     assert choices.changed_keys({"rate": 1}, {"rate": 1}).empty
 
 

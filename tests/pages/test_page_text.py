@@ -68,15 +68,13 @@ FIT, SCALING = ("07_calibration", "Fitted on {{ calibration.n_fit }}"), ("07_cal
 PARTS, WHOLE, PROMISE = (
     ("07_calibration", words) for words in ("n_families_off", "no temperature changes", "Sets that promise")
 )
-SIGNALS, LIMITS, ANSWER = (
-    ("08_policy", words) for words in ("All signals are", "No case goes out", "DEGENERATE POLICY")
-)
+SIGNALS, LIMITS, ANSWER = (("08_policy", words) for words in ("All signals are", "No case goes out", "chooses nothing"))
 PEOPLE_ARE, PAID, ORACLE, HANDOVER, PAYING = (
     ("08_with_people", words)
     for words in ("People err.", "Prices{% if", "An oracle that knew", "Handing over gains", "What a fact can be worth")
 )
 KEEPING, AT_HOME = ("08_policy", "thresholds in the sequence"), ("08_policy", "As a batch test is")
-APART = ("09_independent_set", "{{ independent.batch_p }}): nothing")
+APART = ("09_independent_set", "called foreign: nothing of it")
 MISSING, ELSEWHERE = ("09_independent_set", "stays open"), ("09_independent_set", "The policy lets")
 ORDER, CHOICE, GUARD = (("13_defects", words) for words in ("closest of", "defect.criterion", "The guard against"))
 LOGITS = ("01_recorded", "classes were read")
@@ -114,18 +112,22 @@ CASES = [
     (PAGE_04, KEPT, {}, "it scores best on val, and none trains fewer parameters. Its", "only candidate", "the fewest"),
     (PAGE_04, KEPT, {"selection.n_fewer": 2}, f"none that trains fewer parameters is shown to lie {MARGIN} it (un"),
     (PAGE_04, KEPT, {}, "shown to be better than 1 and worse than 0 of 4 other candidates"),
-    *by_interval(
-        PAGE_04, KEPT, "selection.gain_over_frozen", "ining <training>) adds", "costs", "ining <training>) shows"
-    ),
-    *by_interval(PAGE_05, TESTED, "test.gain_over_frozen", "ining <training>) adds", "costs", "shows no change"),
-    (PAGE_05, TESTED, {}, "Unfreezing (**<unfrozen>** minus **<frozen>**; training <training>)", "Longer"),
+    *by_interval(PAGE_04, KEPT, "selection.gain_over_frozen", "Unfreezing adds", "costs", "Unfreezing shows"),
+    *by_interval(PAGE_05, TESTED, "test.gain_over_frozen", "Unfreezing adds", "costs", "shows no change"),
+    (PAGE_05, TESTED, {}, "(**<unfrozen>** minus **<frozen>**; training <training>).", "longer"),
     (
         PAGE_04,
         KEPT,
         {},
-        "Longer training, frozen (**<frozen>** minus **<least_trained>**; training <training_of_frozen>) adds",
+        "Training **<frozen>** longer than **<least_trained>** adds",
     ),
-    (PAGE_04, KEPT, {"selection.gain_over_frozen": NOTHING}, "No two candidates of this profile show", "Unfreezing ("),
+    (
+        PAGE_04,
+        KEPT,
+        {"selection.gain_over_frozen": NOTHING},
+        "No two candidates of this profile show",
+        "Unfreezing adds",
+    ),
     (ABLATION, {"ablation.n_differences": 0}, {}, "No trial of this profile differs", "Of all"),
     *(
         (ABLATION, ABLATED, of(f"ablation.{factor}", accuracy=gap, trial=named("a"), twin=named("b")), said, *unsaid)
@@ -228,16 +230,28 @@ CASES = [
         {"policy.n_splits_not_asked": 1},
         "each case (of splits where nobody",
     ),
-    (ANSWER, DECIDED, {}, "go out alone, 0.30 [0.20, 0.40] of them wrong. Another", "DEGENERATE", "Promised"),
-    (ANSWER, DECIDED, {"policy.test.auto_share": 0}, "**DEGENERATE POLICY: everybody was inter", "of them wrong"),
-    (ANSWER, DECIDED, {"policy.test.auto_share": 1}, "**DEGENERATE POLICY: nobody was intervened on", "everybody"),
+    (ANSWER, DECIDED, {}, "go out alone, 0.30 [0.20, 0.40] of them wrong. Another", "chooses nothing", "Promised"),
+    (
+        ANSWER,
+        DECIDED,
+        {"policy.test.auto_share": 0},
+        "**Nothing goes out alone, so",
+        "of them wrong",
+    ),
+    (
+        ANSWER,
+        DECIDED,
+        {"policy.test.auto_share": 1},
+        "**Everything goes out alone, so",
+        "Nothing goes",
+    ),
     (PAID, DECIDED, {}, "always asking a simulated person. Moreover, it saves", "maximum"),
     (PAID, DECIDED, {"policy.test.gain_over_entropy": BEST}, "on entropy or maximum probability alone."),
     (ORACLE, DECIDED, {"policy.test.gain_over_entropy": BEST}, "An oracle that knew", "maximum"),
     (PAID, DECIDED, {}, "Prices and people are [assumed]"),
     (ORACLE, DECIDED, {}, "An oracle that knew the truth would cost 0.30", "promise"),
     (PAID, DECIDED, {"policy.is_simulated": 0}, "Prices are [assumed]", "simulated"),
-    (PEOPLE_ARE, DECIDED, {}, "simulated as the parameters say. The first is right on 0.9", "recorded", "own."),
+    (PEOPLE_ARE, DECIDED, {}, "simulated as the parameters say. Who takes over is right on 0.9", "recorded", "own."),
     (PEOPLE_ARE, DECIDED, {"policy.is_simulated": 0}, "drawn from those whose answers were recorded", "simulated"),
     (PEOPLE_ARE, DECIDED, {"policy.n_own_prices": 2}, "for an error whose class has no price of its own."),
     *(
@@ -289,7 +303,7 @@ CASES = [
     (AT_HOME, STRANGE, {"test.is_foreign": 1}, "As a batch test is **called foreign** (p = 0.4)", "not called"),
     (AT_HOME, STRANGE, {"test.foreign_share": NOTHING}, "As a batch test is not", "Of test"),
     (AT_HOME, {}, {}, "", "foreign"),
-    (APART, NOTICED, {}, "set is called foreign (p = 0.001): nothing of it goes out alone; of its", "hand-written"),
+    (APART, NOTICED, {}, "set is called foreign: nothing of it goes out alone; of its", "hand-written"),
     (APART, NOTICED, {"independent.is_foreign": 0}, "the generated set is **not called foreign**", "nothing of it"),
     (ELSEWHERE, BOTH | NOTICED, no("independent_hand"), "it is called foreign, and nothing goes out alone", "lets"),
     (

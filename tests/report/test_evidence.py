@@ -27,7 +27,7 @@ def found(tmp_path):
         markdown("Text.\n\n## Second"),  # 3
         code("b", outputs=[shown("gallery", "05_b.svg"), shown("table", "")]),  # 4
         code("c", "answer", outputs=[said("t.first", "t.answered")]),  # 5
-        code("d", outputs=[said("t.first"), shown("table", "05_a.csv", role="claims")]),  # 6
+        code("d", outputs=[said("t.first"), shown("claims", "05_a.csv")]),  # 6
         code("stage.claim('odd', 'x', name, '>', 0)", "save"),  # 7
     ]
     notebook = write_notebook(tmp_path / "05_test.ipynb", cells)

@@ -32,7 +32,7 @@ from verdict.report.executions import Execution, find_executions, merged_numbers
 from verdict.report.exporter import Site
 from verdict.report.index import index_banners, targets
 from verdict.report.outputs import MIME
-from verdict.report.pipeline import PAGE_W, Node, draw_pipeline, placed
+from verdict.report.pipeline import BOX_H, BOX_W, MARGIN, Node, draw_pipeline, placed
 from verdict.report.provenance import duration, parameters, seeds
 from verdict.report.site import PAGES, build_site
 from verdict.workflow.stage_parameters import resolved
@@ -141,7 +141,7 @@ def test_the_index_says_what_holds_and_what_is_missing(project):
     for words in (
         "About 0.812 [0.797, 0.826] .",
         "This paragraph waits for stages that have not run.",
-        "2 claims; holds: 1, does not hold: 1.",
+        "1 of 2 claims hold.",
         "75.0 % [74.0, 76.0] not met target 80 %, n = 4,003",
         "0.812 [0.797, 0.826] met, interval spans the target target 0.8",
         "Not everything has run. 07_later",
@@ -354,9 +354,10 @@ def test_the_picture_follows_the_needs():
     # An arrow for each need that no other need implies.
     assert (picture.count("<rect"), picture.count("<path")) == (4, 2 * 4) and "d: done, 61 s" in picture
     wide = [node("00_p"), *(node(f"0{k}_x", "00_p") for k in range(1, 5)), node("05_q")]
-    place, width, _ = placed(wide)
-    assert width <= PAGE_W and place["05_q"][1] > place["04_x"][1] > place["00_p"][1]
-    assert placed([wide[0], wide[-1]])[0]["05_q"][1] == place["00_p"][1]
+    place, width, height = placed(wide)
+    assert place["05_q"][1] > place["04_x"][1] > place["00_p"][1]
+    assert width == pytest.approx(max(x for x, _ in place.values()) + BOX_W + MARGIN)
+    assert height == pytest.approx(place["05_q"][1] + BOX_H + MARGIN)
 
 
 def test_parameters_put_the_changed_ones_first():

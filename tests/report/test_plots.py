@@ -68,6 +68,8 @@ def test_risk_coverage_has_a_line_and_a_band_a_signal(axes):
     assert len(lines(axes)) == 2 and not np.isfinite(absent.get_datalim(axes.transData)).all()
     assert band.get_datalim(axes.transData).extents == pytest.approx([0.1, 0.0, 1.0, 0.3])
     assert axes.get_ylim() == pytest.approx((0, 0.3 * 1.08))
+    plots.plot_risk_coverage({"entropy": curve}, ax=axes, promise=0.05)
+    assert lines(axes)[-1].get_ydata() == [0.05, 0.05] and "promised: at most 0.05" in words(axes.texts)
 
 
 def test_history_has_a_line_a_seed_and_marks_its_kept_epoch(axes):
@@ -76,6 +78,11 @@ def test_history_has_a_line_a_seed_and_marks_its_kept_epoch(axes):
     np.testing.assert_array_equal([line.get_ydata() for line in lines(axes)[:2]], [[0.4, 0.6, 0.5], [0.3, 0.2, 0.1]])
     assert axes.collections[-1].get_offsets().tolist() == [[2, 0.6], [1, 0.3]]
     assert words(axes.get_legend().get_texts()) == ["11", "23", "kept"]
+    axes.clear()
+    once = history[history["epoch"] == 1].assign(is_kept=True)
+    plots.plot_history(once, ax=axes, y="f1", ylabel="F1")
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]
 
 
 def test_confusion_writes_counts_and_shares_of_few_classes_and_shades_many(axes):
@@ -115,6 +122,13 @@ def test_surface_keeps_its_orientation(axes):
     np.testing.assert_array_equal(axes.collections[0].get_array(), grid)
     assert axes.get_ylim() == (0, 3)
     assert [circle.get_offsets().tolist() for circle in axes.collections[1:]] == [[[4.5, 2.5]]] * 2
+
+
+@pytest.mark.parametrize(("top", "written"), [(0.73, "0.00"), (2.2, "0.00"), (37.0, "0.0"), (0.004, "0.0018")])
+def test_all_values_of_a_surface_have_the_decimals_of_its_largest(axes, top, written):
+    grid = pd.DataFrame([[0.0018, top]])
+    plots.plot_surface(grid, ax=axes, xlabel="x", ylabel="y", zlabel="Share")
+    assert words(axes.texts)[0] == written
 
 
 def test_decisions_fill_the_bar_or_are_refused(axes):
@@ -254,9 +268,11 @@ def test_attention_draws_the_image_the_mean_and_every_head(n, shape, grid, n_hea
     image, maps = rng.integers(0, 256, (*shape, 3)).astype(np.uint8), rng.random((n_heads, *grid)) / 9
     shares, titles = [np.full(n_heads, 0.25)] * n, ["a $5 title", "another " * 20][:n]
     figure = plots.draw_attention([image] * n, [maps] * n, shares, titles)
-    parts = [part for row in figure.subfigs for part in row.subfigs] if n > 1 else figure.subfigs[0].subfigs
-    assert len(figure.subfigs) == n and len(parts) == 2 * n
-    large, small = ([ax for ax in part.axes if ax.images] for part in parts[:2])
+    parts = figure.subfigs
+    assert len(parts) == n
+    drawn = [ax for ax in parts[0].axes if ax.images]
+    large = [next(ax for ax in drawn if ax.get_title().startswith(word)) for word in ("image", "mean")]
+    small = sorted((ax for ax in drawn if ax not in large), key=lambda ax: int(ax.get_title().split()[0]))
     assert (large[0].images[0].get_array() == image).all()
     np.testing.assert_allclose(large[1].images[1].get_array(), maps.mean(axis=0))
     for ax, head in zip(small, maps, strict=True):

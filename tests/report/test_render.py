@@ -10,6 +10,7 @@ from report_tools import (
     HOSTILE,
     Reader,
     assert_sound,
+    bundle_of,
     code,
     displayed,
     markdown,
@@ -28,6 +29,7 @@ from verdict.report.markdown import Markdown
 from verdict.report.notebook import Cell, RenderError
 from verdict.report.outputs import MIME, clean_svg
 from verdict.report.provenance import changes
+from verdict.report.say import show_claims
 from verdict.report.site import title_and_question
 
 TITLE = markdown("# How good is it?\n\n**Question.** How good? Then decide.")
@@ -263,6 +265,7 @@ def test_what_a_section_begins_with_is_told_on_the_first_page_of_its_notebook(tm
     section = "## How it is\n\n**Method.** Twice.\n\n- Listed: {{ test.accuracy }}.\n\nOf {{ test.macro_f1 }}."
     live = [markdown(section), markdown("**Method.** Bare."), markdown("Found: {{ test.accuracy }}.")]
     live.append(markdown("**Method.** It is {% if test.macro_f1.value > 0.6 %}bad{% else %}good{% endif %}."))
+    live.append(markdown("**Method.** Of these:\n\n- one;\n\n- {{ test.macro_f1 }}."))
     live.append(markdown("## Limits\n\nAll of them."))
     for name in names:
         write_notebook(tmp_path / name / "05_test.ipynb", [TITLE, *live, code("x = 1")])
@@ -271,6 +274,8 @@ def test_what_a_section_begins_with_is_told_on_the_first_page_of_its_notebook(tm
     assert "As on" not in first.words and second.words.count("As on <05_test>") == 3
     assert not any(words in second.words for words in ("Twice", "Bare", "Listed", "All of"))
     assert all(words in second.words for words in ("Of 0.812", "Found: 75.0 %", "It is bad."))
+    # A list without what introduces it says nothing.
+    assert "Method. Of these: one; 0.812" in second.words
     assert {a["href"] for a in second.all("a")} >= {"05_test.html#how-it-is", "05_test.html", "05_test.html#limits"}
 
 
@@ -386,12 +391,11 @@ def test_html_is_reduced_to_an_allow_list(given, expected):
 
 
 def test_claims_stand_once_with_a_link_to_where_their_number_is_said(tmp_path):
-    outputs = [table_output("Claims of this page.", role="claims")]
+    outputs = [displayed(bundle_of(show_claims, [sample_claim()], Numbers({"test.macro_f1": Number(0.75)})))]
     prose = markdown("{{ test.macro_f1 }}")
     page = Reader(page_of(tmp_path, [prose], outputs, claims=(sample_claim(),)))
-    assert "Claims of this page." not in page.words and "It beats guessing." in page.words
+    assert page.words.count("It beats guessing.") == 1
     assert "claim-beats" in page.ids and {"href": "#n-test-macro_f1"} in page.all("a")
-    assert "Claims of this page." in Reader(page_of(tmp_path, [], outputs)).words
 
 
 @pytest.mark.parametrize(
@@ -401,6 +405,9 @@ def test_claims_stand_once_with_a_link_to_where_their_number_is_said(tmp_path):
         ("test.accuracy", 0.0, ">=", ("75.0 % [74.0, 76.0]", "≥ 0")),
         ("test.macro_f1", 0.8, "excludes", ("0.812 [0.797, 0.826]", "interval excludes 0.8")),
         ("test.none", 0.8, "<=", ("not measured", "≤ 0.8")),
+        ("test.macro_f1", 0.0331911, "<", ("0.812 [0.797, 0.826]", "< 0.0332")),
+        ("test.accuracy", 0.0331911, "<", ("75.0 % [74.0, 76.0]", "< 3.32 %")),
+        ("test.none", 1234.0, "<", ("not measured", "< 1234")),
         ("test.gain", 0.1, ">", ("25.0 percentage points [24.0, 26.0]", "> 10 percentage points")),
     ],
 )

@@ -29,7 +29,7 @@ def test_a_sentence_carries_its_numbers_and_html_in_it_is_text(shown):
     sentence = "F1 is {test.macro_f1}, **{{ test.accuracy|value }}**. <script>x</script> <b>bold</b>"
     speaking.say(sentence, sample_numbers(), is_alarm=True)
     text, payload = shown[0]["text/html"], shown[0][MIME]
-    assert "0.812 [0.797, 0.826]" in text and "75 %" in text
+    assert "0.812 [0.797, 0.826]" in text and "75.0 %" in text
     assert {tag for tag, _ in Reader(text).elements} == {"p", "span", "strong"}
     assert set(payload["numbers"]) == {"test.macro_f1", "test.accuracy"} and payload["role"] == "alarm"
 

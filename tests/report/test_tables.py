@@ -1,7 +1,6 @@
 """How tables stand on pages: long ones folded, numbers short, rows that can be stacked on a phone."""
 
 import pandas as pd
-import pytest
 
 from report_tools import Reader, bundle_of
 from verdict.base.numbers import Number, Numbers
@@ -30,26 +29,6 @@ def test_a_table_of_many_columns_can_be_stacked():
     assert wide.all("table")[0]["class"] == "sortable stack" and narrow.all("table")[0]["class"] == "sortable"
     assert [cell.get("data-label") for cell in wide.all("td")[:4]] == [None, "b", "c", "d"]
     assert "stack" not in rendered(MANY_ROWS + 1, b=1, c=2, d=3).all("table")[0]["class"]
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("0.500002 [0.499985, 0.500019]", "0.500 [0.500, 0.500]"),
-        ("10.25 [9.81, 10.70]", "10.2 [9.8, 10.7]"),
-        ("-0.0004 [-0.1234, 0.0321]", "0.000 [-0.123, 0.032]"),
-        ("100.0 % [96.2, 100.0] (3 resamples undefined)", "100 % [96, 100] (3 resamples undefined)"),
-        ("85.5 % [84.6, 86.5]", "85.5 % [84.6, 86.5]"),
-        ("0.0500", "0.0500"),
-        ("4,003", "4,003"),
-        ("1,234.56", "1,235"),
-        ("0.000 [0.000, 0.000]", "0.000 [0.000, 0.000]"),
-        ("1.23e-05", "1.23e-05"),
-    ],
-)
-def test_three_digits_are_enough(text, shown):
-    assert cell_text({"name": "x"}, [text, 0.5]) == shown
-    assert cell_text({"name": "x"}, "1.23456") == "1.23456"
 
 
 def test_a_p_value_has_a_smallest_one():

@@ -155,3 +155,5 @@ def test_progress_goes_where_the_driver_says(tmp_path, monkeypatch):
 def test_provenance_names_stage_run_profile_and_parameters(root):
     line = open_at(TRIAL_STAGE, root, trial="text1").provenance()
     assert all(part in line for part in (TRIAL_STAGE, "text1", "smoke", load_params("smoke").hash))
+    # As its record does, also where other classes are judged than the profile's own.
+    assert load_params("smoke").hash in open_stage("08_policy", "smoke", source="clip").provenance()

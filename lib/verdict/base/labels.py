@@ -6,6 +6,7 @@ CONTRADICTION, and a prediction row is (0, z), so that softmax of the row is (P(
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import IntEnum, StrEnum
 
@@ -68,7 +69,15 @@ HALF_NEW_SPLITS = (Split.INDEPENDENT_IMAGES, Split.INDEPENDENT_SENTENCES)
 # How pages call a split that a reader has not met.
 SPLIT_WORDS = {"independent": "independent set", "independent_hand": "written by hand"}
 SPLIT_WORDS |= {"independent_images": "new images alone", "independent_sentences": "new sentences alone"}
+SPLIT_WORDS |= {"warmup_train": "warm-up, train", "warmup_val": "warm-up, val"}
+_IDENTIFIER = re.compile(r"[a-z]+\d*(_[a-z]+\d*)+")
 EVALUATION_SPLITS = (Split.VAL, Split.CALIB, Split.TEST, *INDEPENDENT_SPLITS, *HALF_NEW_SPLITS)
+
+
+def in_words(text: object) -> str:
+    """A split, or another name with underscores, as pages call it; all other text as it is."""
+    text = str(text)
+    return SPLIT_WORDS.get(text) or (text.replace("_", " ") if _IDENTIFIER.fullmatch(text) else text)
 
 
 def class_names() -> tuple[str, ...]:

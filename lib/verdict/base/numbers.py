@@ -10,9 +10,11 @@ import re
 from collections import UserDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from verdict.base.artifacts import write_text
+from verdict.base.labels import in_words
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+")
 _PLACEHOLDER = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}|\{([a-z][a-z0-9_.]*(?:\|[a-z]+)?)\}")
@@ -64,7 +66,7 @@ class Number:
         name, its words.
         """
         if self.words:
-            return self.words
+            return in_words(self.words)
         scale, suffix = 100.0 if self.unit in HUNDREDTHS else 1.0, "" if self.unit in ("", "count") else f" {self.unit}"
         value = self.value * scale
         if not math.isfinite(value):
@@ -72,10 +74,13 @@ class Number:
         if self.low is None or not (math.isfinite(self.low) and math.isfinite(self.high)):
             is_whole = self.unit == "count" or (value.is_integer() and abs(value) < 1e15)
             return f"{value:,.0f}{suffix}" if is_whole or abs(value) >= 1000 else f"{value:.3g}{suffix}"
-        low, high = self.low * scale, self.high * scale
-        digits = _digits(high - low, value)
+        digits = _digits((self.high - self.low) * scale, value)
         undefined = f" ({self.n_undefined:,} resamples undefined)" if self.n_undefined else ""
-        return f"{value:z.{digits}f}{suffix} [{low:z.{digits}f}, {high:z.{digits}f}]{undefined}"
+        # As decimals, 0.8625 and 86.25 % are rounded alike.
+        value, low, high = (
+            f"{Decimal(repr(float(bound))) * int(scale):z.{digits}f}" for bound in (self.value, self.low, self.high)
+        )
+        return f"{value}{suffix} [{low}, {high}]{undefined}"
 
     def excludes(self, point: float) -> bool:
         """Whether the interval lies wholly on one side of a point; one that is not defined does not."""
@@ -124,7 +129,8 @@ class Numbers(UserDict[str, Number]):
             name, _, form = (part.strip() for part in (match[1] or match[2]).partition("|"))
             if form not in ("", "value"):
                 raise KeyError(f"unknown form {form!r} in {match[0]}; the only one is 'value'")
-            return (Number(self[name].value, unit=self[name].unit) if form else self[name]).text
+            number = self[name]
+            return number.text.partition(" [")[0] if form and number.low is not None else number.text
 
         return _PLACEHOLDER.sub(rendered, template)
 

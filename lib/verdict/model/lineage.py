@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from verdict.base.labels import in_words
 from verdict.base.params import FitParams, TrialParams
 
 DEPTH = ("vision_blocks", "text_blocks")
 _SHOWN = ("image", "text", "augment", "views", "oversample")
+# What only one of two chains does, as a sentence goes on.
+_DONE = {"augment": "also sees {} changes of its images", "oversample": "draws sentences on {}"}
 _TRAINING = ("epochs", *(name for name in FitParams.model_fields if name != "epochs"), *_SHOWN)
 
 
@@ -61,10 +64,15 @@ def _values(chain: Sequence[TrialParams], setting: str) -> str:
 def _shown(trial: TrialParams, setting: str) -> str:
     if setting == "patience" and trial.patience >= trial.epochs:
         return "none"
-    value = getattr(trial, setting)
+    return setting_text(getattr(trial, setting))
+
+
+def setting_text(value: object) -> str:
+    """A setting's value as pages write it; how often buckets are drawn in words."""
     if isinstance(value, Mapping):
-        value = " and ".join(f"{bucket} × {weight:g}" for bucket, weight in value.items())
-    return f"{value:g}" if isinstance(value, float) else str(value or "none")
+        sharing = {weight: [in_words(one) for one, own in value.items() if own == weight] for weight in value.values()}
+        value = "; ".join(f"{' and '.join(names)} {weight:g} times as often" for weight, names in sharing.items())
+    return f"{value:g}" if isinstance(value, float) else "none" if value in ("", None) else str(value)
 
 
 def training_text(trials: Sequence[TrialParams], first: str, second: str) -> str:
@@ -72,8 +80,16 @@ def training_text(trials: Sequence[TrialParams], first: str, second: str) -> str
     found = differences_in_training(trials, first, second)
     if not found:
         return f"alike: {epochs_text(trials, first)} epochs"
-    listed = [f"{name.replace('_', ' ')} {one} against {other}" for name, (one, other) in found.items()]
-    return f"differs: {'; '.join(listed)}"
+    return f"differs: {'; '.join(_told(in_words(name), *values) for name, values in found.items())}"
+
+
+def _told(setting: str, one: str, other: str) -> str:
+    """One difference as words; settings that changed along a chain stand in their order."""
+    one, other = (", then ".join(value.split(", ")) for value in (one, other))
+    if setting in _DONE and "none" in (one, other):
+        which, value = ("second", other) if one == "none" else ("first", one)
+        return f"only the {which} {_DONE[setting].format(value.removeprefix('none, then '))}"
+    return f"{one} epochs against {other}" if setting == "epochs" else f"{setting} {one} against {other}"
 
 
 def frozen_trials(trials: Sequence[TrialParams]) -> list[TrialParams]:

@@ -20,6 +20,7 @@ from verdict.model import augment
 from verdict.model.backend import set_threads
 from verdict.model.features import EMPTY_TEXT, AugmentedViews, Encoders, Features, load_encoders, load_network
 from verdict.model.fit import Fit, Rows, fit, load_weights, predict_logits, read_weights, save_weights, trained_part
+from verdict.model.lineage import setting_text
 from verdict.model.network import FreezePlan
 from verdict.model.oversample import bucket_flags, oversample
 from verdict.model.predict import prediction_table
@@ -249,7 +250,7 @@ def shuffle_images(pairs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFram
 def describe(stage: Stage) -> pd.DataFrame:
     """The trial's configuration as a table of names and values, without what is as by default."""
     content = stage.trial.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
-    return pd.DataFrame({"parameter": list(content), "value": [str(value) for value in content.values()]})
+    return pd.DataFrame({"parameter": list(content), "value": [setting_text(value) for value in content.values()]})
 
 
 def _checkpoint(stage: Stage, seed: int) -> Path:

@@ -16,7 +16,7 @@ import pandas as pd
 from verdict.base.labels import Split
 from verdict.base.numbers import named
 from verdict.base.params import TrialParams, trial_difference
-from verdict.model.lineage import least_trained, training_text
+from verdict.model.lineage import least_trained, setting_text, training_text
 from verdict.model.oversample import bucket_flags
 from verdict.model.selection import Selection
 from verdict.pages.evaluation import collect, mean_score
@@ -59,10 +59,11 @@ def find_ablations(trials: Sequence[TrialParams]) -> list[Ablation]:
 
 def changed_parameters(ablations: Sequence[Ablation]) -> pd.DataFrame:
     """All that differs between each trial and its twin: trial, twin, parameter, value of each."""
-    rows = []
-    for one in ablations:
-        differing = trial_difference(one.trial, one.twin).items()
-        rows += [(one.trial.name, one.twin.name, name, *map(str, values)) for name, values in differing]
+    rows = [
+        (one.trial.name, one.twin.name, name, setting_text(in_trial), setting_text(in_twin))
+        for one in ablations
+        for name, (in_twin, in_trial) in trial_difference(one.twin, one.trial).items()
+    ]
     return pd.DataFrame(rows, columns=["trial", "twin", "parameter", "in_trial", "in_twin"])
 
 

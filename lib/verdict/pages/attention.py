@@ -214,13 +214,13 @@ def masking_template(numbers: Numbers) -> str:
     beside = {"random": "random patches", "most_contrast": "patches of most contrast"}
     falls = {order: numbers[f"masking.{order}.fall"] for order in beside}
     parts = [
-        f"Masking what is attended {_way(falls[order])} masking as many {words} (difference: {{masking.{order}.fall}})"
+        f"Masking what it attends to {_way(falls[order])} masking as many {words} ({{masking.{order}.fall}})"
         for order, words in beside.items()
     ]
     beats = {order: fall.excludes(0) and fall.value > 0 for order, fall in falls.items()}
     moral = "That the answer hangs on what is attended is not shown, and a map explains no answer"
     if all(beats.values()):
-        moral = "In mean over what is masked, attention points at what the answer hangs on, beyond where something is"
+        moral = "On average attention points at what the answer hangs on, not just at where something is"
     elif beats["random"]:
         moral = "Attention points at things; that it points at what the sentence asks is not shown, and a map alone "
         moral += "explains no answer"

@@ -330,7 +330,7 @@ def references(stage: Stage, kept: Selection) -> pd.DataFrame:
         if trial.role == "control":
             own = seeds(stage.all_params, trial.name)
             blind = stage.predictions(Split.TEST, trial=trial.name, seed=kept.seed if kept.seed in own else own[0])
-            told = f"{trial.name}: a network trained {_missing(trial)}"
+            told = f"a network trained {_missing(trial)}"
             rows.append(_reference(stage, told, blind, f"test.{trial.name}", trial.name))
     if BLIND not in stage.numbers:
         stage.numbers[BLIND] = Number(float("nan"), split=Split.TEST, kind=ESTIMATE)
@@ -339,8 +339,8 @@ def references(stage: Stage, kept: Selection) -> pd.DataFrame:
     for number, name in (("test.least_trained", least.name if least else ""), ("test.frozen", kept.frozen)):
         if name not in ("", kept.trial) and (number == "test.frozen" or name != kept.frozen):
             frozen = stage.predictions(Split.TEST, trial=name, seed=kept.seed)
-            rows.append(_reference(stage, f"{name}: nothing unfrozen", frozen, number, name))
-    rows.append(_reference(stage, f"{kept.trial}: the kept model", table, "test.kept", kept.trial))
+            rows.append(_reference(stage, f"{name}, nothing unfrozen", frozen, number, name))
+    rows.append(_reference(stage, f"{kept.trial}, the kept model", table, "test.kept", kept.trial))
     return pd.DataFrame(rows)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict.base.labels import HALF_NEW_SPLITS, INDEPENDENT_SPLITS, Split, class_names
+from verdict.base.labels import HALF_NEW_SPLITS, INDEPENDENT_SPLITS, Split, class_names, in_words
 from verdict.base.numbers import COUNT, ESTIMATE, EXACT, POINTS, SETTING, Number
 from verdict.decide.guarantee import POWER, Known, keep_promise
 from verdict.decide.outcomes import Case
@@ -99,7 +99,7 @@ def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         return pd.DataFrame(columns=["family", "n", "value", "low", "high", "split", "label", "group"])
     parts = [accuracy_by(table, pairs, "family", stage=stage).assign(split=split) for split, table in tables.items()]
     found = pd.concat(parts).rename(columns={"label": "family"}).sort_values("family", kind="stable", ignore_index=True)
-    return found.assign(label=found["family"] + ", " + found["split"], group=found["split"])
+    return found.assign(label=found["family"].map(in_words) + ", " + found["split"].map(in_words), group=found["split"])
 
 
 def hand_written(stage: Stage, tables: Mapping[str, pd.DataFrame], temperature: float) -> pd.DataFrame:

@@ -65,8 +65,9 @@ def batch_table(stage: Stage, found: Mapping[str, Strangeness]) -> pd.DataFrame:
     for split, one in found.items():
         table = compare_batch(one.known, one.watched)
         n_rows = len(next(iter(one.watched.values())))
-        table = table.assign(split=split, n=n_rows, is_foreign=int(one.batch <= level))
-        parts.append(table[["split", "n", "signal", "statistic", "p_value", "adjusted", "is_foreign"]])
+        table = table.assign(split=split, n=n_rows, is_foreign=bool(one.batch <= level))
+        table = table.rename(columns={"adjusted": "p_adjusted"})
+        parts.append(table[["split", "n", "signal", "statistic", "p_value", "p_adjusted", "is_foreign"]])
         stage.numbers[f"{split}.batch_p"] = Number(float(one.batch), n=n_rows, split=split, kind=EXACT)
         stage.number(f"{split}.is_foreign", one.batch <= level, n=n_rows, split=split, kind=EXACT)
     if found:

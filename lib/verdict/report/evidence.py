@@ -58,8 +58,8 @@ def find_exhibits(live: Sequence[Cell], done: Mapping[int, Cell]) -> PageExhibit
         if cell.kind == "markdown" and "answer" in cell.tags:
             answer.append(cell.source)
         for output in done[cell.index].outputs if cell.index in done else ():
-            payload = output.get("data", {}).get(MIME, {"role": "claims"})
-            if payload.get("role") == "claims":
+            payload = output.get("data", {}).get(MIME, {"kind": "claims"})
+            if payload["kind"] == "claims":
                 continue
             if payload["kind"] == "say":
                 answer += [payload] if "answer" in cell.tags else []

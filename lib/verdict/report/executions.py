@@ -12,6 +12,7 @@ from typing import Any
 
 from verdict.base import paths
 from verdict.base.artifacts import read_json, read_run, sha256_file
+from verdict.base.labels import in_words
 from verdict.base.numbers import EXACT, Claim, Number, Numbers
 from verdict.base.params import Params, flatten, load_params
 from verdict.report.notebook import RenderError, matched
@@ -70,7 +71,7 @@ class Execution:
     @property
     def variant(self) -> str:
         """What tells apart executions of one notebook, such as "CLIP" or "text2"."""
-        return SOURCE_NAMES.get(self.source, "") or str(self.run.get("trial") or "")
+        return SOURCE_NAMES.get(self.source, "") or in_words(self.run.get("trial") or "")
 
 
 def find_executions(profile: str, *, work: Path | None = None, with_former: bool = False) -> list[Execution]:

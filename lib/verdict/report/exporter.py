@@ -85,7 +85,7 @@ class Page:
         pages = tuple(name for name in names if f"{name}-{execution.source}" not in names) or None
         self.markdown = Markdown(self.numbers, folder=execution.live.parent, pages=pages)
         self.explainer = Explainer(load_glossary())
-        self.outputs = OutputRenderer(self.markdown, self._download, has_claims=bool(execution.claims))
+        self.outputs = OutputRenderer(self.markdown, self._download)
         of_notebook = {one.name for one in site.executions if one.notebook == execution.notebook}
         self.first = next((link for link in site.links if link.name in of_notebook), None)
 
@@ -274,7 +274,8 @@ def claim_row(claim: Claim, numbers: Numbers) -> dict[str, Any]:
 
 def in_unit(bound: float, unit: str) -> str:
     """A bound in the unit of the number that is compared with it."""
-    return f"{100 * bound:g} {unit}" if unit in HUNDREDTHS and bound else f"{bound:g}"
+    scaled = 100 * bound if unit in HUNDREDTHS else bound
+    return f"{scaled:.3g} {unit}" if scaled != bound else f"{bound:.3g}" if abs(bound) < 100 else f"{bound:g}"
 
 
 def banner(kind: str, headline: str, details: Iterable[str]) -> dict[str, str]:

@@ -72,7 +72,8 @@ def render_index(
     shown: list[str] = []
     explainer = Explainer(glossary)
     parts = _opening(site, evidence, explainer, shown)
-    claims = [(_claim_title(site, one), list(_claims(site, one, evidence))) for one in ran if one.claims]
+    titles = {link.name: link.title for link in site.links}
+    claims = [(titles.get(e.name, e.name), list(_claims(site, e, evidence))) for e in ran if e.claims]
     return template.render(
         site=site,
         name="index",
@@ -140,10 +141,6 @@ def _again(file: str, links: Sequence[Link], evidence: Known, prefix: str) -> st
     return ""
 
 
-def _claim_title(site: Site, execution: Execution) -> str:
-    return next((link.title for link in site.links if link.name == execution.name), execution.name)
-
-
 def targets(site: Site) -> list[dict[str, Any]]:
     """The targets of the study; own pairs, and sources whose stages do not measure them, have none."""
     is_own = site.params is not None and site.params.data.is_own
@@ -201,11 +198,10 @@ def _answer(evidence: PageExhibits | None, known: Numbers, pages: tuple[str, ...
 
 
 def _counted(claims: Sequence[Claim]) -> str:
-    """How many claims hold, do not, and are not applicable, as a sentence; "" where there are none."""
+    """How many claims hold, as a sentence; "" where there are none."""
     found = Counter(claim.verdict for claim in claims)
-    verdicts = ("holds", "does not hold", "not applicable")
-    parts = ", ".join(f"{verdict}: {found[verdict]}" for verdict in verdicts if found[verdict])
-    return f"{len(claims)} claim{'' if len(claims) == 1 else 's'}; {parts}." if claims else ""
+    rest = f"; {found['not applicable']} not applicable" if found["not applicable"] else ""
+    return f"{found['holds']} of {len(claims)} claim{'' if len(claims) == 1 else 's'} hold{rest}." if claims else ""
 
 
 def _nodes(executions: Sequence[Execution]) -> list[Node]:
@@ -317,22 +313,22 @@ def page_cards(site: Site, evidence: Known, chosen: Sequence[str] = ()) -> list[
             main = next((e for e in drawn if e.data[MIME].get("file") in chosen), next(iter(drawn), None))
             answer = "" if execution.is_trial else _answer(shown, numbers, tuple(links))
             groups[key] = _group(link, execution) | {
-                "thumbnail": _thumbnail(main, f"t{len(groups)}-"),
+                "thumbnail": _thumbnail(main),
                 # What it links to on its own page is elsewhere for whoever reads the card.
                 "answer": answer.replace('href="#', f'href="{link.href}#'),
             }
         groups[key]["elapsed_s"] += execution.elapsed_s
         groups[key]["marks"] |= {execution.status} - {"done"}
         if execution.is_trial:
-            run = {"trial": execution.run["trial"], "href": link.href, "status": execution.status}
+            run = {"trial": execution.variant, "href": link.href, "status": execution.status}
             groups[key]["runs"].append(run)
     return list(groups.values())
 
 
-def _thumbnail(main: Exhibit | None, prefix: str) -> str:
+def _thumbnail(main: Exhibit | None) -> str:
     """A small drawing; "" without one, or where its page says that it cannot be read."""
     with contextlib.suppress(*DAMAGED):
-        return thumbnail(main, prefix) if main else ""
+        return thumbnail(main) if main else ""
     return ""
 
 

@@ -43,7 +43,7 @@ _TAKEN_IN_SHORT = re.compile("|".join([*_PARTS, rf"\{{(?P<short>{_DOTTED}(?:\|\w
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _TOKEN = re.compile(rf"{_OPEN}(\d+){_CLOSE}")
 _TAG_OR_TOKEN = re.compile(rf"<[^<>]*>|{_TOKEN.pattern}")
-_PARAGRAPH_END = re.compile(r"\n\n(?!(?:(?!<!--)[\s\S])*-->)")
+_PARAGRAPH_END = re.compile(r"\n\n(?!\s*- |(?:(?!<!--)[\s\S])*-->)")
 _NOTEBOOK_LINK = re.compile(r"^(?P<stem>[^#]*)\.ipynb(?P<anchor>#.*)?$")
 _OWN_ANCHOR = re.compile(r"(?:n|claim|cell|figure|table)-|top$")
 # Letters of a number, with its unit, or of a name, above which it may be broken over lines.
@@ -76,7 +76,7 @@ def slugify(text: str) -> str:
 
 
 def paragraphs(text: str) -> list[str]:
-    """Parts of a text between blank lines; a comment is not divided."""
+    """Parts of a text between blank lines; a comment is not divided, and a list belongs to what introduces it."""
     return _PARAGRAPH_END.split(text)
 
 

@@ -6,7 +6,6 @@ import base64
 import functools
 import hashlib
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -42,7 +41,6 @@ _REFERENCE = re.compile(r"url\(\s*#")
 MANY_ROWS = 12
 SMALLEST_P = 0.001
 _P_VALUE = re.compile(r"p( |$)")
-_DECIMAL = re.compile(r"-?\d[\d,]*\.\d+")
 _FOREIGN_URL = re.compile(r"url\(\s*(?!#)", re.IGNORECASE)
 
 
@@ -66,26 +64,12 @@ def environment() -> jinja2.Environment:
 
 
 def cell_text(column: Mapping[str, Any], cell: str | list[Any]) -> str:
-    """A cell as it is shown: numbers have at most three significant digits, and p-values a smallest one.
-
-    The largest number of a cell says how many decimals all of them have.
-    """
+    """A cell as it is shown; p-values have a smallest one."""
     if isinstance(cell, str):
         return cell
     text, key = cell[0], cell[1]
-    if _P_VALUE.match(column["name"]) and isinstance(key, float) and 0 <= key < SMALLEST_P and "[" not in text:
-        return f"< {SMALLEST_P:g}"
-    found = [number.replace(",", "") for number in _DECIMAL.findall(text)]
-    largest = max((abs(float(number)) for number in found), default=0.0)
-    if not largest or re.search(r"\de[-+]\d", text):
-        return text
-    n_decimals = max(0, 2 - math.floor(math.log10(largest)))
-
-    def shortened(match: re.Match[str]) -> str:
-        is_short = len(match[0].partition(".")[2]) <= n_decimals
-        return match[0] if is_short else f"{float(match[0].replace(',', '')):z,.{n_decimals}f}"
-
-    return _DECIMAL.sub(shortened, text)
+    is_small = isinstance(key, float) and 0 <= key < SMALLEST_P and "[" not in text
+    return f"< {SMALLEST_P:g}" if is_small and _P_VALUE.match(column["name"]) else text
 
 
 def _macros() -> Any:
@@ -108,13 +92,11 @@ def joined(value: Any) -> str:
 class OutputRenderer:
     """Renders outputs of one page in order, numbering its figures and tables.
 
-    `download` gives the address of a file, "" where there is to be none; `has_claims` says whether the page has a
-    section of claims, which makes a table of them superfluous.
+    `download` gives the address of a file, "" where there is to be none. Claims have a section of their own.
     """
 
     markdown: Markdown
     download: Callable[[str, bytes], str]
-    has_claims: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
 
@@ -159,13 +141,13 @@ class OutputRenderer:
         return "" if SKIP_EMPTY_FIGURE.match(text) else text_block(text)
 
     def _own(self, payload: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+        if payload["kind"] == "claims":
+            return ""
         if payload["kind"] not in KINDS:
             raise KeyError(payload["kind"])
         if payload["kind"] == "say":
             text = self.markdown.render(payload["template"], numbers=numbers_from_json(payload["numbers"]), short=True)
             return _macros().said(Markup(text), payload.get("role") == "alarm")
-        if payload.get("role") == "claims" and self.has_claims:
-            return ""
         kind = "table" if payload["kind"] == "table" else "figure"
         self.counts[kind] += 1
         label, stem = f"{kind.capitalize()} {self.counts[kind]}", stem_slug(payload)

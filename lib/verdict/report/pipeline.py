@@ -15,7 +15,6 @@ from verdict.report.provenance import duration
 from verdict.workflow import stages
 
 BOX_W, BOX_H, GAP_X, GAP_Y, MARGIN = 204, 54, 18, 30, 6
-PAGE_W = 896  # of the column that holds the picture
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,8 @@ class Node:
 
     @property
     def label(self) -> str:
-        """Name for readers: without number and underscores."""
-        name, source = stages.notebook_of(self.name), stages.source_of(self.name)
-        head, _, rest = name.partition("_")
-        words = (rest if head.isdigit() and rest else name).replace("_", " ")
-        return words if source == stages.MODEL else f"{words}, {source.upper()}"
+        """Name for readers."""
+        return stages.in_words(self.name)
 
     @property
     def detail(self) -> str:
@@ -81,29 +77,24 @@ def _components(nodes: Sequence[Node]) -> list[list[Node]]:
 def placed(nodes: Sequence[Node]) -> tuple[dict[str, tuple[float, float]], float, float]:
     """Left upper corner of every stage's box, and width and height of the whole, all in pixels.
 
-    Stages that share nothing stand beside each other where the page has room, else below.
+    Stages that share nothing stand below each other.
     """
     place: dict[str, tuple[float, float]] = {}
-    left, top, widest, bottom = float(MARGIN), float(MARGIN), float(MARGIN), 0.0
+    top, step = float(MARGIN), BOX_W + GAP_X
+    levels = [level for group in _components(nodes) for level in [*_layers(group), []]][:-1]
+    widest = max(map(len, levels)) * step
 
     def parents_x(node: Node) -> float:
         """Mean place of what a stage needs: sorting by it keeps arrows from crossing."""
         known = [place[need][0] for need in node.needs if need in place]
         return sum(known) / len(known) if known else 0.0
 
-    for group in _components(nodes):
-        levels = _layers(group)
-        width = max(len(level) for level in levels) * (BOX_W + GAP_X)
-        if left > MARGIN and left + width - GAP_X + MARGIN > PAGE_W:
-            left, top = float(MARGIN), bottom + GAP_Y
-        for depth, level in enumerate(levels):
-            start = left + (width - len(level) * (BOX_W + GAP_X)) / 2
-            for k, node in enumerate(sorted(level, key=parents_x)):
-                place[node.name] = (start + k * (BOX_W + GAP_X), top + depth * (BOX_H + GAP_Y))
-        left += width
-        widest = max(widest, left - GAP_X)
-        bottom = max(bottom, top + len(levels) * (BOX_H + GAP_Y) - GAP_Y)
-    return place, widest + MARGIN, bottom + MARGIN
+    for level in levels:
+        start = MARGIN + (widest - len(level) * step) / 2
+        for k, node in enumerate(sorted(level, key=parents_x)):
+            place[node.name] = (start + k * step, top)
+        top += BOX_H + GAP_Y if level else GAP_Y
+    return place, widest - GAP_X + 2 * MARGIN, top - GAP_Y + MARGIN
 
 
 def draw_pipeline(nodes: Sequence[Node]) -> str:

@@ -23,7 +23,6 @@ from PIL import Image
 
 from verdict.base import paths
 from verdict.base.artifacts import git, read_json, sha256_file, write_bytes, write_json, write_text
-from verdict.base.params import load_params
 from verdict.report.executions import Execution, find_executions
 from verdict.report.provenance import changes
 from verdict.report.site import build_site
@@ -120,17 +119,6 @@ def read_published(folder: Path) -> dict[str, Any] | None:
     """What a published copy was made from; None where the folder holds none."""
     file = folder / PUBLISHED
     return read_json(file) if file.is_file() else None
-
-
-def outdated(published: dict[str, Any]) -> str:
-    """Why a published copy no longer shows its profile, "" while it does."""
-    now = load_params(published["profile"]).hash
-    if published["params_hash"] == now:
-        return ""
-    return (
-        f"the copy of {published['profile']} was made with parameters {published['params_hash']}, which are now {now}: "
-        f"run `make report PROFILE={published['profile']}` and `make publish`"
-    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,13 +14,14 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from verdict.base.labels import SPLIT_WORDS
-from verdict.base.numbers import Number, Numbers
+from verdict.base.labels import in_words
+from verdict.base.numbers import Claim, Number, Numbers
 from verdict.base.spreadsheet import neutralise
 from verdict.report.markdown import Markdown
 from verdict.report.outputs import MIME, table_html
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 MAX_SVG_BYTES = 150_000
 MAX_ROWS = 300
 PNG_DPI = 160
+SMALL_DPI = 40  # of the thumbnail that the index shows
 MAX_PNG_BYTES = 120_000  # of a drawing; beyond it, 256 colours have to do
 CSS_DPI = 96
 FEW = 4  # images of a gallery that are kept apart
@@ -59,15 +61,14 @@ def show_table(
     sort_key: str | None = None,
     file: str = "",
     first: int = MAX_ROWS,
-    is_of_claims: bool = False,
 ) -> None:
     """Display a data frame as a captioned, sortable table that can be downloaded.
 
     Columns `x`, `x_low`, `x_high` become one column "0.81 [0.79, 0.83]"; cells may be `Number`; a named index becomes
     the first columns. The caption says what the rows are, on which split, which n, which interval; `sort_key` is a
     column, descending with a leading "-", and the caption says so; `file` (`05_by_family.csv`) names download and
-    anchor. Rows beyond the `first` are in the download alone, and the caption says so. A page with a section of claims
-    leaves a table out that `is_of_claims`. ValueError for an empty caption, or a key that is no column.
+    anchor. Rows beyond the `first` are in the download alone, and the caption says so. ValueError for an empty caption,
+    or a key that is no column.
     """
     if not caption.strip():
         raise ValueError("a table needs a caption: what the rows are, which split, which n")
@@ -81,7 +82,6 @@ def show_table(
         caption = f"{caption.rstrip().rstrip('.')}. The first {first} of {len(table):,} rows; the download has all."
     columns, rows = _cells(table.head(first))
     payload = {"kind": "table", "caption": caption, "columns": columns, "rows": rows, "csv": csv, "file": file}
-    payload |= {"role": "claims"} if is_of_claims else {}
     plain = "\n".join(" | ".join(cell[0] if isinstance(cell, list) else cell for cell in row) for row in rows)
     _show({MIME: payload, "text/html": table_html(payload, html.escape(caption)), "text/plain": plain})
 
@@ -97,13 +97,14 @@ def show_figure(figure: Figure, *, caption: str, alt: str, data: pd.DataFrame | 
 
     _require_words(caption, alt)
     try:
+        small = _as_png(figure, dpi=SMALL_DPI)["image/png"]
         svg = _as_svg(figure)
         is_light = len(svg.encode("utf-8")) <= MAX_SVG_BYTES
         media = {"image/svg+xml": svg} if is_light else _as_png(figure, max_bytes=MAX_PNG_BYTES)
     finally:
         plt.close(figure)
     csv = None if data is None else _as_csv(_with_index(data))
-    _show_drawing("figure", media, caption=caption, alt=alt, csv=csv, file=file)
+    _show_drawing("figure", media, caption=caption, alt=alt, csv=csv, file=file, small=small)
 
 
 def show_gallery(
@@ -234,7 +235,7 @@ def _cell(value: Any) -> Any:
         return [f"{value:,}", value]
     if isinstance(value, float):
         return [significant(value), value if math.isfinite(value) else str(value)]
-    return SPLIT_WORDS.get(str(value), str(value))
+    return in_words(value)
 
 
 def significant(value: float) -> str:
@@ -246,7 +247,7 @@ def significant(value: float) -> str:
     magnitude = math.floor(math.log10(abs(value)))
     if magnitude < -4 or magnitude >= 15:
         return f"{value:.2e}"
-    return f"{value:,.{max(0, 2 - magnitude)}f}"
+    return f"{Decimal(repr(float(value))):,.{max(0, 2 - magnitude)}f}"
 
 
 def _as_svg(figure: Figure) -> str:
@@ -270,7 +271,7 @@ def _any_glyph() -> Iterator[None]:
         yield
 
 
-def _as_png(figure: Figure, max_bytes: int | None = None) -> dict[str, Any]:
+def _as_png(figure: Figure, max_bytes: int | None = None, dpi: int = PNG_DPI) -> dict[str, Any]:
     """A PNG and its size; one beyond `max_bytes` keeps 256 colours."""
     import matplotlib.pyplot as plt
     import PIL.Image
@@ -278,7 +279,7 @@ def _as_png(figure: Figure, max_bytes: int | None = None) -> dict[str, Any]:
     buffer = io.BytesIO()
     options = {"format": "png", "bbox_inches": "tight", "pad_inches": 0.08, "facecolor": "white"}
     with _any_glyph():
-        figure.savefig(buffer, dpi=PNG_DPI, metadata={"Software": None}, **options)
+        figure.savefig(buffer, dpi=dpi, metadata={"Software": None}, **options)
     plt.close(figure)
     picture = PIL.Image.open(buffer)
     size = {side: round(getattr(picture, side) * CSS_DPI / PNG_DPI) for side in ("width", "height")}
@@ -288,19 +289,8 @@ def _as_png(figure: Figure, max_bytes: int | None = None) -> dict[str, Any]:
     return {"image/png": base64.b64encode(buffer.getvalue()).decode("ascii"), "size": size}
 
 
-def show_claims(claims: Sequence[Any], numbers: Numbers) -> None:
-    """Display which claims hold, each with its number; the report shows them in its own section instead.
-
-    Claims are as `evaluate_claim` makes them; their numbers are looked up.
-    """
-    rows = [
-        {
-            "claim": claim.statement,
-            "measured": numbers[claim.number].text,
-            "needed": f"{claim.comparison} {claim.bound:g}" + ("" if claim.margin is None else f" ± {claim.margin:g}"),
-            "verdict": claim.verdict,
-        }
-        for claim in claims
-    ]
-    table = pd.DataFrame(rows, columns=["claim", "measured", "needed", "verdict"])
-    show_table(table, caption="Claims of this page.", is_of_claims=True)
+def show_claims(claims: Sequence[Claim], numbers: Numbers) -> None:
+    """Display which claims hold in JupyterLab; the report has a section for them. Their numbers are looked up."""
+    rows = [(claim.statement, numbers[claim.number].text, claim.verdict) for claim in claims]
+    table = pd.DataFrame(rows, columns=["claim", "measured", "verdict"])
+    _show({MIME: {"kind": "claims"}, "text/html": table.to_html(index=False), "text/plain": table.to_string()})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from verdict.base import paths
@@ -19,22 +18,15 @@ def _snapshot() -> dict[Path, int]:
     return {file: file.stat().st_mtime_ns for file in files if file.is_file()}
 
 
-def changes() -> Iterator[list[Path]]:
-    """Files that were saved since the last look, one list each time there are any."""
+def watch(profile: str) -> None:
+    """Render the pages of every notebook that is saved, until interrupted; a refused page is reported, not fatal."""
+    print(f"watching {paths.NOTEBOOKS}; stop with Ctrl-C")
     before = _snapshot()
     while True:
         time.sleep(PAUSE_S)
         now = _snapshot()
         changed = sorted(path for path, stamp in now.items() if before.get(path) != stamp)
         before = now
-        if changed:
-            yield changed
-
-
-def watch(profile: str) -> None:
-    """Render the pages of every notebook that is saved, until interrupted; a refused page is reported, not fatal."""
-    print(f"watching {paths.NOTEBOOKS}; stop with Ctrl-C")
-    for changed in changes():
         forget()
         for path in changed:
             started = time.perf_counter()

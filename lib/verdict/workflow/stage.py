@@ -81,9 +81,9 @@ class Stage:
         return Resampler(np.asarray(groups), settings.n_resamples, settings.level, settings.seed)
 
     def provenance(self) -> str:
-        """One line that says what this is."""
+        """One line that says what this is, with the hash of its record, which knows no other source."""
         what = stages.label(self.name, self.trial_name)
-        return f"{what} · profile {self.profile} · parameters {self._params.hash}"
+        return f"{what} · profile {self.profile} · parameters {load_params(self.profile).hash}"
 
     def path(self, file: str) -> Path:
         """Where this stage writes a file."""

@@ -43,6 +43,14 @@ def notebook_of(name: str) -> str:
     return name.removesuffix(f"-{CLIP}")
 
 
+def in_words(name: str) -> str:
+    """A stage as readers call it: without number and underscores."""
+    notebook, source = notebook_of(name), source_of(name)
+    head, _, rest = notebook.partition("_")
+    words = (rest if head.isdigit() and rest else notebook).replace("_", " ")
+    return words if source == MODEL else f"{words}, {source.upper()}"
+
+
 def source_of(name: str) -> str:
     """Whose predictions a stage judges: `MODEL`, or the source that its name ends with."""
     return CLIP if name.endswith(f"-{CLIP}") else MODEL

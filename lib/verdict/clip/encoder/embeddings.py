@@ -153,11 +153,11 @@ def encoder_number(facts: Mapping[str, Any], source: str | None) -> Number:
 
     So every sentence that holds `clip.encoder` says it, the index included.
     """
-    who = f"{facts['name']} at {facts['revision'][:12]}" if facts["revision"] else facts["name"]
     here = " like those shown here" if source == "digits" else ""
     known = {SHIPPED: f"captions of generated pictures of handwritten digits{here}", TRAINED: "the train split itself"}
-    taught = f"taught on {known[facts['name']]}" if facts["name"] in known else "taught elsewhere"
-    return Number(float(facts["n_params"]), unit=f"weights ({who}; {taught})", kind=SETTING)
+    own = f"{facts['name']}{' at ' + facts['revision'][:12] if facts['revision'] else ''}; taught elsewhere"
+    taught = f"taught on {known[facts['name']]}" if facts["name"] in known else own
+    return Number(float(facts["n_params"]), unit=f"weights ({taught})", kind=SETTING)
 
 
 def load_encoder(params: ClipParams, preset: str) -> DualEncoder:

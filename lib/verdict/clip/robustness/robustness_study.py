@@ -12,6 +12,7 @@ from functools import cached_property, partial
 import numpy as np
 import pandas as pd
 
+from verdict.base.numbers import POINTS
 from verdict.clip.encoder.embeddings import EmbeddedPictures
 from verdict.clip.pictures import scenes
 from verdict.clip.probes.zero_shot import scaled_logits
@@ -118,10 +119,10 @@ class Bench:
         rows = [(severity, one.value, one.low, one.high) for severity, one in enumerate(found)]
         return pd.DataFrame(rows, columns=["severity", "accuracy", "low", "high"])
 
-    def keep(self, name: str, row: pd.Series, column: str, n: int | None = None) -> None:
+    def keep(self, name: str, row: pd.Series, column: str, n: int | None = None, unit: str = "") -> None:
         """Store a cell of a table of test pictures with its bounds; of `n` pictures, those of the row by default."""
         found = Interval.from_columns(row, column)
-        self.stage.numbers[name] = found.number(n=int(row["n"] if n is None else n), split="test")
+        self.stage.numbers[name] = found.number(n=int(row["n"] if n is None else n), split="test", unit=unit)
 
 
 def open_bench(study: EmbeddedPictures) -> Bench:
@@ -161,12 +162,12 @@ def factors(bench: Bench, answers: Mapping[tuple[str, str], PopulationAnswers]) 
     as_drawn = with_bounds("accuracy", bench.resampler.mean(bench.is_right, span=(0, 1)))
     last = pd.DataFrame([{"factor": AS_DRAWN, **as_drawn, "n": n}])
     table = pd.concat([pd.concat([keys, table.drop(columns="condition")], axis=1), last], ignore_index=True)
-    bench.keep("robustness.accuracy", table.iloc[-1], "accuracy")
+    bench.keep("robustness.accuracy", table.iloc[-1], "accuracy", unit="%")
     worst = smallest(bench.resampler, [one - bench.is_right.astype(float) for one in right.values()], span=(-1, 1))
-    stage.numbers["robustness.worst_change"] = worst.number(n=n, split="test")
+    stage.numbers["robustness.worst_change"] = worst.number(n=n, split="test", unit=POINTS)
     for name, kind in (("seen", changed.SEEN), ("held_out", changed.HELD_OUT)):
         for _, row in table[table["value"] == kind].iterrows():
-            bench.keep(f"robustness.{name}", row, "accuracy")
+            bench.keep(f"robustness.{name}", row, "accuracy", unit="%")
     stage.number("robustness.n_interventions", len(answers), unit="count", split="test")
     stage.number("robustness.n_interventions_lost", lost, unit="count", split="test")
     stage.number("robustness.n_models", len(bench.names), unit="count")
@@ -266,7 +267,7 @@ def conflicts(bench: Bench) -> pd.DataFrame:
             one = robustness.cue_conflict(said, digit, value, judging)
             one["agreed_accuracy"] = learning.mean(learnt, span=(0, 1))
             rows.append({"cue": cue, "model": model, **cells(one), "n": len(said)})
-        bench.keep(f"shape.{cue}_bias", pd.Series(rows[-1]), "shape_bias")
+        bench.keep(f"shape.{cue}_bias", pd.Series(rows[-1]), "shape_bias", unit="%")
     return pd.DataFrame(rows)
 
 
@@ -315,7 +316,7 @@ def corruptions(bench: Bench) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict
         stage.progress(f"corruption: {name}")
     stage.number("robustness.n_corruptions", len(rows), unit="count")
     hardest = smallest(bench.resampler, [right.mean(axis=0) for right in rights.values()], span=(0, 1))
-    stage.numbers["robustness.hardest"] = hardest.number(n=len(y_true), split="test")
+    stage.numbers["robustness.hardest"] = hardest.number(n=len(y_true), split="test", unit="%")
     return pd.DataFrame(rows), rights, middle
 
 

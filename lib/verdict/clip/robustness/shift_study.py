@@ -109,7 +109,7 @@ def calibration(bench: Bench, shown: Mapping[str, np.ndarray]) -> tuple[Temperat
     bounds = with_bounds("regret", replace(worst, low=max(worst.low, 0.0)))
     last = {"condition": f"the largest of {len(shifted)}", **bounds, "n": len(subject)}
     for name in ("accuracy", "ece_before", "ece", "ece_change", "nll_before", "nll", "nll_change"):
-        bench.keep(f"transfer.{name}", test, name)
+        bench.keep(f"transfer.{name}", test, name, unit="%" if name == "accuracy" else "")
     bench.keep("transfer.worst_regret", pd.Series(last), "regret")
     stage.number("transfer.n", test["n"], unit="count", split="test")
     stage.number("transfer.n_shifts", len(shifted), unit="count")

@@ -65,7 +65,7 @@ def found_captions(
         curves[name] = retrieval.recall_curve(ranks, resampler, n_points=n_points)
         row = table[(table["query"] == "image") & (table["counted"] == name)].iloc[0]
         for k in retrieval.CUTS:
-            bench.keep(f"retrieval.{name}_r{k}", row, f"r{k}", len(groups))
+            bench.keep(f"retrieval.{name}_r{k}", row, f"r{k}", len(groups), "%")
     bench.stage.number("retrieval.n_gallery", len(groups), unit="count", split="test")
     return table, curves
 
@@ -102,8 +102,8 @@ def correspondence(bench: Bench) -> pd.DataFrame:
             rows.append(row | {"n_points": len(found.image)})
             name = f"within_{params.found_within[0]:g}"
             if short := {"turned by 15°": "small_turn", "turned by 90°": "large_turn"}.get(view):
-                bench.keep(f"points.{short}_{features}", pd.Series(rows[-1]), name, len(found.image))
-                bench.keep(f"points.{short}_chance", pd.Series(rows[-1]), f"{name}_by_chance", len(found.image))
+                bench.keep(f"points.{short}_{features}", pd.Series(rows[-1]), name, len(found.image), "%")
+                bench.keep(f"points.{short}_chance", pd.Series(rows[-1]), f"{name}_by_chance", len(found.image), "%")
     return pd.DataFrame(rows)
 
 
@@ -172,7 +172,7 @@ def assistants(bench: Bench, asked: pd.DataFrame) -> pd.DataFrame:
         found = assistant.score(chosen, *fixed)
         table = pd.concat([table, found[found["measure"] != "encoder accuracy"].assign(who="assistant")])
     for _, row in table.iterrows():
-        bench.keep(f"questions.{row['who']}_{row['measure'].replace(' ', '_')}", row, "value", len(asked))
-    stage.number("questions.chance", chance, kind=EXACT)
+        bench.keep(f"questions.{row['who']}_{row['measure'].replace(' ', '_')}", row, "value", len(asked), "%")
+    stage.number("questions.chance", chance, unit="%", kind=EXACT)
     stage.number("questions.n", len(asked), unit="count", split="test")
     return table[["who", "measure", "value", "value_low", "value_high", "by_chance"]].reset_index(drop=True)

@@ -19,6 +19,7 @@ from verdict.base import paths
 from verdict.base.labels import Split
 from verdict.base.numbers import Number
 from verdict.base.params import TrialParams
+from verdict.model.lineage import setting_text
 from verdict.pages.evaluation import SeedAnswers, candidates, collect, read_published
 from verdict.pages.tables import columns_of, store_counts
 from verdict.stats.uncertainty import Interval, Weights, with_bounds
@@ -157,7 +158,7 @@ def changed_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> pd.Data
     """D08: settings in which two configurations differ: setting, first, second. One that a side lacks is None."""
     names = [name for name in {**first, **second} if name not in NAMES_ONLY]
     differing = [name for name in names if first.get(name) != second.get(name)]
-    rows = [(name, str(first.get(name)), str(second.get(name))) for name in differing]
+    rows = [(name, setting_text(first.get(name)), setting_text(second.get(name))) for name in differing]
     return pd.DataFrame(rows, columns=["setting", "first", "second"])
 
 

@@ -120,8 +120,8 @@ def plot_reliability(bins: pd.DataFrame, *, ax: Axes) -> None:
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="Predicted confidence", ylabel="Observed accuracy", aspect="equal")
 
 
-def plot_risk_coverage(curves: Mapping[str, pd.DataFrame], *, ax: Axes) -> None:
-    """Risk against coverage, one line a signal.
+def plot_risk_coverage(curves: Mapping[str, pd.DataFrame], *, ax: Axes, promise: float | None = None) -> None:
+    """Risk against coverage, one line a signal, and a line at the error rate that is promised.
 
     A curve has columns `coverage` and `risk` in [0, 1], and perhaps `low`, `high`.
     """
@@ -129,6 +129,10 @@ def plot_risk_coverage(curves: Mapping[str, pd.DataFrame], *, ax: Axes) -> None:
     top = max(float(curve[name].max()) for curve in curves.values() for name in {"risk", "high"} & {*curve})
     plot_lines(curves, ax=ax, x="coverage", y="risk", ylim=(0, min(1.0, top * 1.08) or 1.0), **words)
     ax.set(xlim=(0, 1))
+    if promise is not None:
+        ax.axhline(promise, **REFERENCE)
+        offset = {"xytext": (4, 3), "textcoords": "offset points"}
+        ax.annotate(f"promised: at most {promise:.3g}", (0, promise), color=MUTED, **offset)
 
 
 def plot_history(history: pd.DataFrame, *, ax: Axes, y: str, ylabel: str) -> None:
@@ -139,7 +143,7 @@ def plot_history(history: pd.DataFrame, *, ax: Axes, y: str, ylabel: str) -> Non
     kept = history[history["is_kept"]]
     ax.scatter(kept["epoch"], kept[y], s=90, facecolors="none", edgecolors=MUTED, zorder=3, label="kept")
     ax.legend(title="seed")
-    ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1))
     ax.set(xlabel="Epoch", ylabel=ylabel)
 
 
@@ -316,6 +320,7 @@ def plot_histogram(
     parts = [pd.DataFrame({"value": np.asarray(array), "group": labels[name]}) for name, array in values.items()]
     colors = dict(zip(labels.values(), palette_of(values).values(), strict=True))
     look = {"hue_order": [*colors], "palette": colors, "element": "step", "alpha": 0.18, "linewidth": 1.5}
+    ax.margins(y=0.3)  # for the words
     sns.histplot(pd.concat(parts, ignore_index=True), x="value", hue="group", bins=bins, ax=ax, **look)
     ax.get_legend().set_title(None)
     if limit is not None:
@@ -373,7 +378,10 @@ def plot_surface(
     """
     shown = {"xticklabels": math.ceil(grid.shape[1] / 8), "yticklabels": math.ceil(grid.shape[0] / 8)}
     is_written = grid.size <= 2 * MAX_WRITTEN
-    shown |= {"annot": True, "fmt": ".2g"} if is_written else {}
+    if is_written:
+        top = float(np.nanmax(np.abs(grid))) or 1.0
+        shown |= {"vmin": 0, "vmax": top} if grid.stack().nunique() == 1 else {}
+        shown |= {"annot": True, "fmt": f".{max(0, (1 if top < 1 else 2) - math.floor(math.log10(top)))}f"}
     _heat(grid, ax=ax, cmap="viridis_r", cbar_kws={"label": zlabel}, **shown)
     ax.tick_params(axis="x", labelrotation=0)
     ax.invert_yaxis()

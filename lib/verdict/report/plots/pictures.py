@@ -19,13 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INK = "#1b2127"
-_HEADS_WIDTH = 4.4
 
 
 def _picture(ax: Axes, image: ArrayLike, title: str, over: np.ndarray | None = None, **options: Any) -> None:
     """An image with sharp pixels and a small title, and a map of patches of the same extent over it."""
     ax.set_axis_off()
-    ax.set_title(title, fontweight="normal", color=_INK, **({"fontsize": 8.5} | options.pop("words", {})))
+    ax.set_title(title, fontweight="normal", color=_INK, **({"fontsize": 9} | options.pop("words", {})))
     image = np.asarray(image)
     ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     if over is not None:
@@ -58,34 +57,23 @@ def draw_attention(
         sizes = [len(part) for part in (images, maps, shares, titles)]
         raise ValueError(f"expected images, maps, shares and titles of the same pairs, got {sizes}")
     aspect = images[0].shape[0] / images[0].shape[1]
-    n_rows, n_columns = _layout(maps[0].shape[0], aspect)
-    height = n_rows * (_HEADS_WIDTH / n_columns * aspect + 0.16) + 0.34
-    height = max(height, (WIDTH - _HEADS_WIDTH) * aspect / (1 if aspect > 0.6 else 0.5) / 2 + 0.6)
+    n_rows = 2 if aspect > 0.6 else 4
+    n_columns = 1 + math.ceil(maps[0].shape[0] / n_rows)
+    height = n_rows * (WIDTH / n_columns * aspect + 0.25) + 0.4
     figure = plt.figure(figsize=(WIDTH, height * len(images)))
     parts = np.atleast_1d(figure.subfigures(len(images), 1, hspace=0.02))
     for part, image, heads, share, title in zip(parts, images, maps, shares, titles, strict=True):
-        part.suptitle(textwrap.fill(plain(title), 110), fontsize=8.5, x=0.01, ha="left", color=_INK)
-        left, right = part.subfigures(1, 2, width_ratios=[WIDTH - _HEADS_WIDTH, _HEADS_WIDTH])
-        first, second = left.subplots(*((2, 1) if aspect < 0.6 else (1, 2)))
-        grey, mean = image.mean(axis=2), heads.mean(axis=0)
-        look, words = {"cmap": "inferno", "vmin": 0, "alpha": 0.62}, {"loc": "center", "pad": 1.5, "fontsize": 7}
-        _picture(first, image, "image", words=words)
-        _picture(second, grey, f"mean (class {share.mean():.0%})", mean, vmax=mean.max() or 1.0, words=words, **look)
-        small = right.subplots(n_rows, n_columns, squeeze=False).ravel()
-        for ax in small:
+        part.suptitle(textwrap.fill(plain(title), 90), fontsize=9.5, x=0.01, ha="left", color=_INK)
+        places = part.subplots(n_rows, n_columns)
+        for ax in places.flat:
             ax.set_axis_off()
-        look, words = look | {"vmax": heads.max() or 1.0}, words | {"fontsize": 6.5}
-        for k, (ax, head) in enumerate(zip(small, heads, strict=False)):
-            _picture(ax, grey, f"{k + 1} ({share[k]:.0%})", head, words=words, **look)
+        grey, mean = image.mean(axis=2), heads.mean(axis=0)
+        look = {"cmap": "inferno", "vmin": 0, "alpha": 0.62, "words": {"loc": "center", "pad": 1.5, "fontsize": 9}}
+        _picture(places[0, 0], image, "image", words=look["words"])
+        _picture(places[1, 0], grey, f"mean ({share.mean():.0%})", mean, vmax=mean.max() or 1.0, **look)
+        for k, (ax, head) in enumerate(zip(places[:, 1:].flat, heads, strict=False)):
+            _picture(ax, grey, f"{k + 1} ({share[k]:.0%})", head, vmax=heads.max() or 1.0, **look)
     return figure
-
-
-def _layout(n_heads: int, aspect: float) -> tuple[int, int]:
-    """Rows and columns of the maps of heads: wide images stand in fewer columns, and few places stay empty."""
-    wanted = math.ceil(math.sqrt(n_heads * 2 * min(aspect, 1.0)))
-    near = range(max(1, wanted - 1), min(n_heads, wanted + 2) + 1)
-    n_columns = min(near, key=lambda columns: (-n_heads % columns, abs(columns - wanted)))
-    return math.ceil(n_heads / n_columns), n_columns
 
 
 def draw_attributions(
@@ -116,7 +104,7 @@ def draw_attributions(
         colors = [SERIES[0] if value >= 0 else SERIES[7] for value in values]
         sns.barplot(x=values, y=places, hue=places, palette=colors, saturation=1, legend=False, orient="y", ax=third)
         third.axvline(0, color=MUTED, linewidth=0.8)
-        third.set_yticks(places, map(plain, tokens), fontsize=7.5)
+        third.set_yticks(places, map(plain, tokens), fontsize=9)
         third.set(xlim=(-top, top))
         third.grid(False, axis="y")
     axes[-1, 2].set_xlabel("Attribution (logits)")

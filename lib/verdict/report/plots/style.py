@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import matplotlib
 import seaborn as sns
 
-from verdict.base.labels import SPLIT_WORDS
+from verdict.base.labels import in_words
 
 # INK and GRID are replaced by the page's colours when a figure is displayed, so that it can be read on light and dark.
 INK = "#22272e"
@@ -56,8 +56,8 @@ def palette_of(names: Iterable[str]) -> dict[str, str]:
 
 
 def plain(text: object) -> str:
-    """Text of strangers: a dollar sign starts no formula; a split is called as in tables."""
-    return SPLIT_WORDS.get(str(text), str(text)).replace("$", r"\$")
+    """Text of strangers: a dollar sign starts no formula; a name is called as in tables."""
+    return in_words(text).replace("$", r"\$")
 
 
 def tick(label: object) -> str:
