@@ -408,12 +408,10 @@ def covered(
     return found, drawn
 
 
-def _hits(
-    scores: tuple[np.ndarray, np.ndarray],
-    classes: tuple[np.ndarray, np.ndarray],
-    sides: tuple[Resampler, Resampler],
-    alphas: Sequence[float],
-) -> np.ndarray:
+Both = tuple[np.ndarray, np.ndarray]
+
+
+def _hits(scores: Both, classes: Both, sides: tuple[Resampler, Resampler], alphas: Sequence[float]) -> np.ndarray:
     """Coverage at each level in each resample of both sides, what fits and what is new, (n_levels, n_resamples)."""
     (fit_scores, new_scores), hits = scores, np.zeros((len(alphas), sides[1].n_resamples))
     ordered = []
