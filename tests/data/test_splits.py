@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from verdict.data.splits import assert_disjoint, carve_split, published_split, split_groups, split_sizes
+from verdict.data.splits import (
+    assert_disjoint,
+    carve_split,
+    merge_groups,
+    published_split,
+    split_groups,
+    split_sizes,
+)
 
 FRACTIONS = {"train": 0.6, "val": 0.1, "calib": 0.15, "test": 0.15}
 
@@ -106,3 +113,13 @@ def test_shared_groups_are_seen_where_images_differ():
     pairs["group_id"] = ["g", "h", "g", "i"]
     with pytest.raises(ValueError, match="1 groups are in train and in val"):
         assert_disjoint(pairs)
+
+
+def test_groups_that_share_a_key_are_one_by_the_smallest_name():
+    groups = pd.Series(["d", "b", "c", "a", "e", "e"], index=[9, 3, 5, 7, 1, 0])
+    sentences = pd.Series(["x", "x", "y", "z", "w", "v"], index=groups.index)
+    # A key is compared within its series: this x is no sentence.
+    contents = pd.Series(["1", "2", "2", "3", "x", "4"], index=groups.index)
+    found = merge_groups(groups, sentences, contents)
+    assert found.to_dict() == {9: "b", 3: "b", 5: "b", 7: "a", 1: "e", 0: "e"} and found.name == "group_id"
+    assert merge_groups(groups, sentences).tolist() == ["b", "b", "c", "a", "e", "e"]

@@ -341,11 +341,10 @@ def layer_scores(
 
 @dataclass(frozen=True)
 class Embedding:
-    """Points (n, 2) without units, the perplexity as used, and the KL divergence that remains, in nats."""
+    """Points (n, 2) without units, and the perplexity as used."""
 
     points: np.ndarray
     perplexity: float
-    divergence: float
 
 
 def embed(x: np.ndarray, *, perplexity: float, seed: int) -> Embedding:
@@ -363,4 +362,4 @@ def embed(x: np.ndarray, *, perplexity: float, seed: int) -> Embedding:
     with threadpool_limits(1):
         model = TSNE(n_components=2, perplexity=used, init="pca", max_iter=1000, random_state=seed)
         points = model.fit_transform(x.astype(np.float32))
-    return Embedding(points.astype(np.float64), used, float(model.kl_divergence_))
+    return Embedding(points.astype(np.float64), used)

@@ -202,18 +202,16 @@ def references(stage: Stage, study: FittedTemperature, table: pd.DataFrame) -> p
     return pd.DataFrame(rows)
 
 
-def gaps_by(
-    stage: Stage, table: pd.DataFrame, pairs: pd.DataFrame, fitted: Temperature, *, column: str = "family"
-) -> pd.DataFrame:
-    """Mean confidence minus accuracy by a column of the pair table, or by the model's answer without it, after scaling.
+def gaps_by(stage: Stage, table: pd.DataFrame, pairs: pd.DataFrame, fitted: Temperature) -> pd.DataFrame:
+    """Mean confidence minus accuracy by the pairs' family, or by the model's answer without any, after scaling.
 
     Returns label, n, confidence, accuracy, value (the gap; above zero: too sure), low, high, p_holm; largest gap first.
     p_holm: of a gap of zero, by Student's t with the spread of the resampled groups, adjusted for all rows.
     """
     probs = fitted.transform(logits_of(table))
     confidence, hit = metrics.confidence_and_correct(probs, table["y_true"])
-    if column in pairs:
-        of_row = pairs.set_index("pair_id")[column].reindex(table["pair_id"]).fillna("other").to_numpy()
+    if "family" in pairs:
+        of_row = pairs.set_index("pair_id")["family"].reindex(table["pair_id"]).fillna("other").to_numpy()
     else:
         of_row = np.array([f"answered {name}" for name in stage.classes], dtype=object)[top_class(probs)]
     resampler, rows = stage.resampler(table["group_id"]), []
@@ -408,12 +406,10 @@ def covered(
     return found, drawn
 
 
-def _hits(
-    scores: tuple[np.ndarray, np.ndarray],
-    classes: tuple[np.ndarray, np.ndarray],
-    sides: tuple[Resampler, Resampler],
-    alphas: Sequence[float],
-) -> np.ndarray:
+Both = tuple[np.ndarray, np.ndarray]
+
+
+def _hits(scores: Both, classes: Both, sides: tuple[Resampler, Resampler], alphas: Sequence[float]) -> np.ndarray:
     """Coverage at each level in each resample of both sides, what fits and what is new, (n_levels, n_resamples)."""
     (fit_scores, new_scores), hits = scores, np.zeros((len(alphas), sides[1].n_resamples))
     ordered = []

@@ -125,10 +125,6 @@ class SeedAnswers:
         return replace(self, y_true=self.y_true[chosen], groups=self.groups[chosen], answers=self.answers[:, chosen])
 
 
-def _nothing(weights: Weights) -> ArrayLike:
-    return 0.0 if weights is None else np.zeros(len(weights))
-
-
 def collect(stage: Stage, trial: str, split: str) -> SeedAnswers:
     """Answers of all seeds of a candidate to one split."""
     seeds = stage.params.training.seeds
@@ -156,9 +152,7 @@ def mean_score(
     resampler = stage.resampler(second.groups)
     if first is not None and np.array_equal(first.answers, second.answers):
         return resampler.mean(np.zeros(len(second.y_true)), span=GAP)
-    before = first.statistics(metric) if first else [_nothing] * len(second.seeds)
-    found = resampler.compare(before, second.statistics(metric))
-    return _with_width(found.difference_with_seeds or found.difference)
+    return _with_width(resampler.compare(first.statistics(metric) if first else (), second.statistics(metric)))
 
 
 def score_runs(stage: Stage, runs: Mapping[int, Any]) -> pd.DataFrame:

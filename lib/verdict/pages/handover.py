@@ -19,7 +19,7 @@ from verdict.decide.signals import entropy_confidence
 from verdict.decide.takeover import People, facts_asked
 from verdict.pages.decisions import PolicyStudy, stored_number
 from verdict.pages.deferral import Evidence, case_of, clarified, outcomes_of, people_of
-from verdict.pages.raw_temperature import is_told, published_policy
+from verdict.pages.raw_temperature import ACCURACIES, is_told, published_policy
 from verdict.pages.tables import GAP, SHARE, bounded, by_part
 from verdict.stats.uncertainty import Interval, Resampler
 from verdict.workflow.stage import Stage
@@ -196,13 +196,11 @@ def deferral_table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def readings_table(
-    stage: Stage, study: PolicyStudy, test: Evidence, accuracies: tuple[float, ...] = (1.0, 0.95, 0.9)
-) -> pd.DataFrame:
+def readings_table(stage: Stage, study: PolicyStudy, test: Evidence) -> pd.DataFrame:
     """The published degenerate policies, of which counts are known, and this one, read in the same ways; see
     `published_policy`. No rows on data of the user's own. Number `policy.n_published`: rows of published runs.
     """
-    published = published_policy(accuracies)
+    published = published_policy()
     stage.number("policy.n_published", len(published) if is_told(stage) else 0, unit="count")
     if not is_told(stage):
         return published.head(0)
@@ -210,7 +208,7 @@ def readings_table(
     wrong, error = test.is_wrong.astype(float), study.test.outcomes.error
     to_human = decision == Decision.HUMAN
     right = 1 - error[np.arange(len(decision)), decision]
-    after = {f"accuracy, people {h:.0%} right": np.where(to_human, h, right) for h in accuracies}
+    after = {f"accuracy, people {h:.0%} right": np.where(to_human, h, right) for h in ACCURACIES}
     rows = []
     for name, chosen in (("all interventions", decision != Decision.AUTO), ("human branch", to_human)):
         statistics = readings(chosen.astype(float), wrong)

@@ -25,6 +25,8 @@ from verdict.workflow.stages import CLIP
 CLAMP = (0.01, 100.0)
 GATE = 0.6
 CLIP_SCALE = 100.0
+# Of people, what is told of the published policies for.
+ACCURACIES = (1.0, 0.95, 0.9)
 N_CLASSES = 10
 # Counts of the published runs on 10,000 images: errors of the model (first run: after T), images handed to a person and
 # the model's errors among them. The published figures below are derived from these alone.
@@ -136,7 +138,7 @@ def published_calibration() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["figure", "published", "derived", "why"])
 
 
-def published_policy(accuracies: Sequence[float] = (1.0, 0.95, 0.9)) -> pd.DataFrame:
+def published_policy(accuracies: Sequence[float] = ACCURACIES) -> pd.DataFrame:
     """What the published policies would have shown, from their counts, a row for each run and reading: policy, share,
     base_error, precision, recall, lift (see `readings`), and the accuracy of what goes out if people are right so
     often.

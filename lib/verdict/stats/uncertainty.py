@@ -220,27 +220,26 @@ class Resampler:
             return self.interval(partial(weighted_mean, values))
         return self.around(float(weighted_mean(values)), drawn)
 
-    def compare(self, first: Sequence[Statistic], second: Sequence[Statistic]) -> Comparison:
-        """Second minus first, the same metric of each seed's model on the same resampled groups; see `Comparison`.
+    def compare(self, first: Sequence[Statistic], second: Sequence[Statistic]) -> Interval:
+        """Mean over seeds of second minus first (0 where it is empty), the same metric of each seed's model.
 
-        The error of a mean over few seeds is drawn from Student's t with n_seeds - 1 degrees of freedom: resampling
-        three would understate their spread. ValueError without a seed, or for different numbers.
+        With several seeds the interval speaks about training again: the error of their mean is drawn from Student's t
+        with n_seeds - 1 degrees of freedom, as resampling three would understate their spread. ValueError without a
+        seed, or for different numbers.
         """
-        if not first or len(first) != len(second):
+        if not second or (first and len(first) != len(second)):
             raise ValueError(f"expected as many seeds of both models, at least one, got {len(first)} and {len(second)}")
 
         def by_seed(weights: Weights) -> np.ndarray:
-            return np.subtract([b(weights) for b in second], [a(weights) for a in first])
+            found = np.array([b(weights) for b in second])
+            return found - [a(weights) for a in first] if first else found
 
-        observed = by_seed(None)
+        observed, n_seeds = by_seed(None), len(second)
         drawn = self.replicates(lambda weights: by_seed(weights).mean(axis=0))
-        mean = float(observed.mean())
-        difference = self.around(mean, drawn)
-        if len(first) == 1:
-            return Comparison(difference, None, (mean,), float("nan"))
-        seed_sd = float(observed.std(ddof=1))
-        error = self.rng("seeds").standard_t(len(first) - 1, size=self.n_resamples) * seed_sd / np.sqrt(len(first))
-        return Comparison(difference, self.around(mean, drawn + error), tuple(map(float, observed)), seed_sd)
+        if n_seeds > 1:
+            error = self.rng("seeds").standard_t(n_seeds - 1, size=self.n_resamples)
+            drawn = drawn + error * float(observed.std(ddof=1)) / np.sqrt(n_seeds)
+        return self.around(float(observed.mean()), drawn)
 
 
 def simultaneous_reach(values: ArrayLike, replicates: ArrayLike, *, level: float) -> np.ndarray:
@@ -338,20 +337,6 @@ def wilson(successes: float, n: float, *, level: float = 0.95) -> tuple[float, f
         return float("nan"), float("nan")
     found = stats.binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
     return float(found.low), float(found.high)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The difference of two models on the same rows, second minus first: its mean over seeds, and of each seed.
-
-    The interval of `difference` speaks about these trained models; that of `difference_with_seeds` is widened by the
-    spread of seeds (`seed_sd`, ddof 1), so that it speaks about training again; None and NaN for one seed.
-    """
-
-    difference: Interval
-    difference_with_seeds: Interval | None
-    by_seed: tuple[float, ...]
-    seed_sd: float
 
 
 def sign_flip_test(first_right: ArrayLike, second_right: ArrayLike, groups: ArrayLike | None = None) -> float:
