@@ -42,7 +42,7 @@ data:
   csv: {{table: "{table}", images: "{images}"}}
 model: {{backend: tensorflow}}
 training:
-  seeds: [11, 23]
+  seeds: [11]
   batch_size: 64
   warmup: {{epochs: 1}}
   trials:
