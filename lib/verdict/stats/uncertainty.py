@@ -27,7 +27,7 @@ _CHUNK_CELLS = 2_000_000
 # Where sums alone are made of them: so few that they stay in a processor's cache.
 _CACHED_CELLS = 250_000
 # Of draws that are kept.
-_KEPT_BYTES = 500_000_000
+_KEPT_BYTES = 800_000_000
 
 
 def stream(seed: int, name: str, *key: int | str) -> np.random.Generator:
