@@ -313,7 +313,7 @@ def test_a_model_that_is_asked_says_what_the_same_table_holds(asking, read):
     def ask(pairs, images):
         put.extend(pairs["hypothesis"])
         assert all(images[name][0].stem == name for name in pairs["image_id"])
-        assert pairs["place"].tolist() == [f"line {int(text.split()[1]) + 2}" for text in pairs["hypothesis"]]
+        assert pairs["place"].tolist() == [f"a.csv, line {int(text.split()[1]) + 2}" for text in pairs["hypothesis"]]
         return np.array([said[text] for text in pairs["hypothesis"]])
 
     found, same = asking(ask, split=split), read(rows(split=split))

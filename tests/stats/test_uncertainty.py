@@ -378,5 +378,6 @@ def test_draws_of_all_parts_are_kept_and_never_more_than_so_many_bytes(monkeypat
     parts = [whole.of(np.arange(110) % 11 == k) for k in range(11)]
     assert [part.weights().sum() for part in parts * 2] == [530] * 22 and len(made) == 11
     monkeypatch.setattr(uncertainty, "_KEPT_BYTES", 3 * 53 * 10 * 2)
+    uncertainty._KEPT.clear()
     again = [part.weights().sum() for part in parts]
     assert len(uncertainty._KEPT) == 3 and again == [530] * 11

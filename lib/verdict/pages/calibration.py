@@ -430,13 +430,16 @@ def _hits(scores: Both, classes: Both, sides: tuple[Resampler, Resampler], alpha
 
 def _quantiles(ordered: np.ndarray, weights: np.ndarray, alphas: Sequence[float]) -> np.ndarray:
     """The conformal quantiles of ordered scores for each row of weights, (n_levels, n_resamples)."""
-    counts = np.cumsum(weights, axis=1, dtype=np.int32)
-    total = counts[:, -1] if counts.shape[1] else np.zeros(len(weights), dtype=np.int32)
+    n, rows = weights.shape[1], np.arange(len(weights))
+    # One sum over all resamples: what stands before a resample's first row is taken off.
+    counts = np.zeros(weights.size + 1, dtype=np.int32)
+    np.cumsum(weights, out=counts[1:])
+    before, total = counts[rows * n], counts[(rows + 1) * n] - counts[rows * n]
     (sizes, place), found = np.unique(total, return_inverse=True), []
     for alpha in alphas:
-        ranks = np.array([conformal_rank(int(n), alpha) for n in sizes])[place]
-        first = (counts < ranks[:, None]).sum(axis=1)
-        found.append(np.append(ordered, np.inf)[np.where(ranks > total, len(ordered), first)])
+        ranks = np.array([conformal_rank(int(size), alpha) for size in sizes])[place]
+        first = np.searchsorted(counts[1:], before + ranks) - rows * n
+        found.append(np.append(ordered, np.inf)[np.where(ranks > total, n, first)])
     return np.array(found)
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ _CHUNK_CELLS = 2_000_000
 # Where sums alone are made of them: so few that they stay in a processor's cache.
 _CACHED_CELLS = 250_000
 # Of draws that are kept.
-_KEPT_BYTES = 500_000_000
+_KEPT_BYTES = 800_000_000
 
 
 def stream(seed: int, name: str, *key: int | str) -> np.random.Generator:
@@ -331,6 +331,8 @@ def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *,
     return Interval(value, min(value, low), max(float(high), float(np.median(np.abs(noise).sum(axis=1)))))
 
 
+# Pages with a thousand classes ask for that of none among a few thousands of times.
+@lru_cache(maxsize=4096)
 def wilson(successes: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion of independent trials; (NaN, NaN) for n = 0."""
     if n == 0:
@@ -416,9 +418,11 @@ def _draws_of(*of: str | int) -> np.ndarray:
     """How often each group of a digest is drawn, int16 (n_resamples, n_groups); those used last are kept, since a page
     asks for many quantities of the same rows and of the same parts of them.
     """
-    # Put behind the others, if it is there.
-    _KEPT[of] = found = _KEPT.pop(of) if of in _KEPT else _drawn(*of)
-    while len(_KEPT) > 1 and sum(one.nbytes for one in _KEPT.values()) > _KEPT_BYTES:
+    if is_new := of not in _KEPT:
+        _KEPT[of] = _drawn(*of)
+    # Put behind the others.
+    _KEPT[of] = found = _KEPT.pop(of)
+    while is_new and len(_KEPT) > 1 and sum(one.nbytes for one in _KEPT.values()) > _KEPT_BYTES:
         del _KEPT[next(iter(_KEPT))]
     return found
 

@@ -34,7 +34,7 @@ from verdict.data.own.answers import (
     said,
     with_other,
 )
-from verdict.data.own.tables import Table, column_key, find_columns, listed, read_table
+from verdict.data.own.tables import Table, column_key, counted, find_columns, listed, naming, read_table
 from verdict.stats.scores import check_logits, looks_small
 
 MAX_BYTES = 2_000_000_000
@@ -63,7 +63,7 @@ class Saved:
 
     def place(self, row: int) -> str:
         """A row as messages name it."""
-        return f"row {row} (counted from 0)" if self.table is None else self.table.place(row)
+        return counted(row) if self.table is None else self.table.place(row)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def read_saved(path: Path, how: How) -> Saved:
 
 def of_table(table: Table, how: How) -> Saved:
     """As `read_saved`, of a table that was read."""
-    try:
+    with naming(table.path):
         if how.is_unsaid:
             form = Form(LOG_PROBS, (), how.classes, how.smallest)
             found = Said(np.zeros((len(table.lines), len(how.classes))), {})
@@ -107,25 +107,25 @@ def of_table(table: Table, how: How) -> Saved:
         if form.kind == LOGITS:
             found = replace(found, logits=_checked(found.logits, how, table.place))
         human = [name for name in class_columns(table.names, HUMAN_PREFIXES, how.classes) if name]
-    except ValueError as error:
-        raise ValueError(f"{table.path}: {error}") from None
     label = find_columns(table, ALIASES, ()).get("label")
     used = {*form.names, *human}
     arrays = {
         LABELS if name == label else name: np.array(table.column(name)) for name in table.names if name not in used
     }
     if human:
-        given = _with_points(table, human)
-        counts = [_numbers(table, given[name], name, may_lack=how.may_lack_people) for name in human]
-        arrays[HUMAN] = np.column_stack(counts)
+        arrays[HUMAN] = _numbers(table, human, may_lack=how.may_lack_people)
     return Saved(table.path, found, form, "text", arrays, table)
 
 
-def _numbers(table: Table, cells: Sequence[str], name: str, *, may_lack: bool = False) -> np.ndarray:
-    try:
-        return numbers_of(cells, name, table.place, may_lack=may_lack)
-    except ValueError as error:
-        raise ValueError(f"{table.path}, {error}") from None
+def _numbers(table: Table, names: Sequence[str], *, may_lack: bool = False) -> np.ndarray:
+    """Columns of numbers, (n, len(names))."""
+    with naming(table.path):
+        cells = _with_points(table, names)
+
+    def place(row: int) -> str:
+        return f"{table.path}, {table.place(row)}"
+
+    return np.column_stack([numbers_of(cells[name], name, place, may_lack=may_lack) for name in names])
 
 
 def _of_arrays(path: Path, arrays: dict[str, np.ndarray], how: How) -> Saved:
@@ -134,15 +134,8 @@ def _of_arrays(path: Path, arrays: dict[str, np.ndarray], how: How) -> Saved:
         raise ValueError(f"{path}: {missing(how.kind or LOGITS, arrays)}")
     name, kind = next(iter(kinds.items()))
     form = Form(kind, (name,), how.classes, how.smallest, others=tuple(list(kinds)[1:]))
-
-    def place(row: int) -> str:
-        return f"row {row} (counted from 0)"
-
-    try:
-        values = _matrix(arrays[name], name, how, place)
-        found = made_of(form, values, place)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    with naming(path):
+        found = made_of(form, _matrix(arrays[name], name, how, counted), counted)
     rest = {other: array for other, array in arrays.items() if other != name}
     return Saved(path, found, form, str(arrays[name].dtype), rest)
 
@@ -197,8 +190,7 @@ def read_numbers(path: Path, class_names: Sequence[str]) -> tuple[np.ndarray, Ta
         keys = {column_key(name).removeprefix("human_"): name for name in table.names}
         wanted = [column_key(name) for name in class_names]
         names = [keys[key] for key in wanted] if set(wanted) <= set(keys) else table.names
-        cells = _with_points(table, names)
-        return np.column_stack([_numbers(table, cells[name], name) for name in names]), table
+        return _numbers(table, names), table
     arrays = read_arrays(path)
     if HUMAN not in arrays and len(arrays) != 1:
         raise ValueError(f"{path}: expected one array, or one called {HUMAN}, found {listed(sorted(arrays))}")

@@ -28,7 +28,7 @@ from verdict.data.own.recorded import (
     refuse_too_little,
     with_tuning,
 )
-from verdict.data.own.tables import Table, find_columns, listed, read_table, shown
+from verdict.data.own.tables import Table, find_columns, listed, naming, read_table, shown
 from verdict.data.pairs import first_of, make_pair_id, refuse_shared, text_problems
 from verdict.data.splits import carve_split, merge_groups, split_groups
 
@@ -156,10 +156,8 @@ def _checked(counts: np.ndarray, rows: pd.DataFrame, y_true: np.ndarray, path: P
     """People's answers, (n, K), refused where they are none."""
     asked = ~np.isnan(counts).all(axis=1)
     places = rows["place"][asked].tolist()
-    try:
+    with naming(path):
         counts[asked] = check_counts(counts[asked], y_true[asked], counts.shape[1], places.__getitem__)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
     return counts
 
 
@@ -168,9 +166,8 @@ def _identified(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
     if "hypothesis" not in rows and "question" in rows:
         answers = rows.get("answer", "")
         rows = rows.assign(hypothesis=(rows["question"] + " " + answers).str.strip())
-    if faults := [
-        f"{rows['place'][row]}: {cause}" for row, cause in text_problems(rows.drop(columns="split", errors="ignore"))
-    ]:
+    problems = text_problems(rows.drop(columns="split", errors="ignore"))
+    if faults := [f"{rows['place'][row]}: {cause}" for row, cause in problems]:
         raise ValueError(f"{path}: {first_of(faults)}")
     if "pair_id" not in rows:
         own = [rows[name] for name in ("image_id", "hypothesis") if name in rows]
@@ -233,7 +230,11 @@ def _split(
     val: where there is none, a part of calib's groups is drawn for it.
     """
     if "split" in rows:
-        split = pd.Series([_parsed(*row, path) for row in rows[["place", "split"]].itertuples(index=False)], rows.index)
+        meaning = {}
+        for place, text in rows.drop_duplicates("split")[["place", "split"]].itertuples(index=False):
+            with naming(f"{path}, {place}, column 'split'"):
+                meaning[text] = str(Split.parse(text))
+        split = rows["split"].map(meaning)
         if str(Split.CALIB) not in set(split):
             split = split.replace(str(Split.VAL), str(Split.CALIB))
     else:
@@ -250,13 +251,6 @@ def _split(
     rows = rows.assign(split=split)
     others = Counter(split[~split.isin(used)])
     return rows[split.isin(used)], told | {f"left_out_{name}": n for name, n in sorted(others.items())}
-
-
-def _parsed(place: str, text: str, path: Path) -> str:
-    try:
-        return str(Split.parse(text))
-    except ValueError as error:
-        raise ValueError(f"{path}, {place}, column 'split': {error}") from None
 
 
 def _later(rows: pd.DataFrame, params: AnswersParams, path: Path) -> pd.Series:

@@ -6,8 +6,7 @@ How a file is read is in `answer_files`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from verdict.data.own.answer_files import (
     read_saved,
 )
 from verdict.data.own.answers import word_ids
-from verdict.data.own.tables import listed, shown
+from verdict.data.own.tables import counted, listed, naming, shown
 from verdict.data.splits import split_groups
 from verdict.stats.scores import check_labels
 
@@ -150,7 +149,7 @@ def read_file(path: Path, class_names: Sequence[str], *, group: str = "", allow_
 def of_saved(saved: Saved, *, group: str = "") -> Recorded:
     """As `read_file`, of a file that was read."""
     arrays, form, logits, class_names = saved.arrays, saved.form, saved.said.logits, saved.form.classes
-    with _naming(saved.path):
+    with naming(saved.path):
         if saved.table is not None and LABELS not in arrays:
             raise ValueError(f"no column says what is true; found {listed(saved.table.names)}: call it label")
         y_true = _class_ids(_wanted(arrays, LABELS), len(logits), class_names, saved)
@@ -177,26 +176,13 @@ def of_saved(saved: Saved, *, group: str = "") -> Recorded:
     return Recorded(logits, y_true, human, groups, facts, features)
 
 
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Refusals begin with the file."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
 def read_counts(path: Path, y_true: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
     """Read people's answers, (n, K) float64, from an npz or npy with one array, or a table of counts; ValueError
     names the file.
     """
     counts, table = read_numbers(path, class_names)
-    with _naming(path):
-        return check_counts(counts, y_true, len(class_names), table.place if table else _row)
-
-
-def _row(row: int) -> str:
-    return f"row {row} (counted from 0)"
+    with naming(path):
+        return check_counts(counts, y_true, len(class_names), table.place if table else counted)
 
 
 def check_counts(counts: np.ndarray, y_true: np.ndarray, n_classes: int, place: Callable[[int], str]) -> np.ndarray:
@@ -313,11 +299,11 @@ def read_features(path: Path, pairs: pd.DataFrame) -> np.ndarray:
     are passed over. ValueError names the file, and the first pair that it lacks or has twice.
     """
     arrays = read_arrays(path)
-    with _naming(path):
+    with naming(path):
         ids = pd.Index(_wanted(arrays, "pair_id").ravel().astype(str))
-        values = _features(_wanted(arrays, FEATURES), len(ids), _row)
+        values = _features(_wanted(arrays, FEATURES), len(ids), counted)
         if (twice := ids.duplicated()).any():
-            raise ValueError(f"{_row(int(twice.argmax()))}: the pair {shown(ids[twice][0])} comes twice")
+            raise ValueError(f"{counted(int(twice.argmax()))}: the pair {shown(ids[twice][0])} comes twice")
         at = ids.get_indexer(pairs["pair_id"])
         if (lacks := at < 0).any():
             first = pairs[lacks].iloc[0]

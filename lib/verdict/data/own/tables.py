@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,20 @@ class Table:
         """The cells of a column, as text."""
         cells = self.columns[name]
         return list(map(repr, cells.tolist()) if isinstance(cells, np.ndarray) else cells)
+
+
+@contextmanager
+def naming(source: object) -> Iterator[None]:
+    """Refusals begin with what is refused."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+
+
+def counted(row: int) -> str:
+    """A row of arrays as messages name it."""
+    return f"row {row} (counted from 0)"
 
 
 def shown(value: object) -> str:
@@ -243,10 +258,8 @@ def _read_parquet(path: Path, *, may_nest: bool) -> Table:
         if pyarrow.types.is_floating(column.type) and not column.null_count:
             columns[name] = column.to_numpy().astype(np.float64)
             continue
-        try:
+        with naming(f"{path}, column {name!r}"):
             cells = [_json_text(_plain(value), name, may_nest=may_nest) for value in column.to_pylist()]
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}, column {name!r}: {error}") from None
         longest = max(range(len(cells)), key=lambda row: len(cells[row]))
         _check_fields(cells[longest : longest + 1], path, longest + 1)
         columns[name] = cells

@@ -111,10 +111,8 @@ class Item(_Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> Item:
-        by_class = [set(self.classes), self.logits, self.probs]
-        if self.clarification is not None:
-            by_class.append(self.clarification.posterior)
-        if any(len(part) != len(self.classes) for part in by_class):
+        asked = [self.clarification.posterior] if self.clarification is not None else []
+        if len({len(self.classes), *map(len, (set(self.classes), self.logits, self.probs, *asked))}) > 1:
             raise ValueError("expected distinct classes, and logits, probs and posterior of one length with them")
         return self
 
