@@ -11,7 +11,7 @@ from verdict.base.numbers import COUNT, ESTIMATE, EXACT
 from verdict.clip.pictures import scenes
 from verdict.clip.probes.zero_shot import fit_temperature, scaled_logits
 from verdict.clip.robustness import changed, robustness_study, shift_study, tasks_study
-from verdict.clip.robustness.corruptions import CORRUPTIONS
+from verdict.clip.robustness.corruptions import CORRUPTIONS, corrupt
 
 PAGE, PROBE = "11_clip_robustness", robustness_study.PROBE
 
@@ -80,7 +80,10 @@ def test_effective_robustness_is_adjusted_for_every_shift(bench, answers, spoilt
 
 
 def test_corruptions_are_scored_and_the_hardest_was_picked(bench, spoilt):
-    table, right, middle = spoilt
+    table, right, middle, shown = spoilt
+    assert len(shown) == len(CORRUPTIONS) + 1 and np.array_equal(shown["unchanged"], bench.subject.images[0])
+    rng = bench.stage.rng("robustness.corrupt", "fog")
+    assert np.array_equal(shown["fog"], corrupt(bench.subject.images, CORRUPTIONS["fog"], 3, rng)[0])
     hardest, own = bench.stage.numbers["robustness.hardest"], table.loc[table["mean"].idxmin()]
     assert hardest.value == pytest.approx(own["mean"]) and hardest.low < own["mean_low"]
     noisy = table.set_index("corruption").loc["gaussian noise"]

@@ -23,7 +23,7 @@ import json, os, signal, sys, time
 sys.stderr.write("heard\\n")
 typed = "" if "wait" in sys.argv else sys.stdin.read()
 state = {"arguments": sys.argv[1:], "folder": os.getcwd(), "own": os.environ.get("OWN"), "input": typed}
-print(json.dumps({**state, "pid": os.getpid(), "name": __name__}), flush=True)
+print(json.dumps({**state, "pid": os.getpid(), "name": __name__, "more": "verdict.more" in sys.modules}), flush=True)
 if "wait" in sys.argv:
     with open("started", "w") as file:
         file.write(str(os.getpid()))
@@ -45,7 +45,7 @@ def plain(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
     for name in ("base", "workflow"):
         shutil.copytree(paths.LIBRARY / name, root / "lib" / "verdict" / name)
-    for name in ("__init__", "some", "pages/evaluation", "model/trials", "report/engine"):
+    for name in ("__init__", "some", "pages/evaluation", "model/trials", "report/engine", "more"):
         write_text(root / "lib" / "verdict" / f"{name}.py", "")
     write_text(root / "told.py", TOLD)
     path = os.pathsep.join([str(root / "lib"), str(root)])
@@ -55,8 +55,8 @@ def plain(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(plain):
-    """The same, with a server."""
-    with warm.server(plain) as environment:
+    """The same, with a server that imports one module more."""
+    with warm.server(plain, ["verdict.more"]) as environment:
         yield environment
 
 
@@ -97,6 +97,7 @@ def test_a_module_runs_in_its_callers_surroundings_with_or_without_a_server(requ
     assert (told["own"], told["input"], told["name"]) == ("mine", "typed", "__main__")
     assert "heard" in err
     assert (told["pid"] == process.pid) == (kind == "plain")
+    assert told["more"] == (kind == "served")
 
 
 def test_many_are_served_at_once_and_a_failure_is_told(served, tmp_path):

@@ -127,7 +127,8 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
             paths.rendered(profile).unlink(missing_ok=True)
         whole, absent = paths.rendered(profile).relative_to(paths.ROOT).as_posix(), integrity.missing(params, profile)
         if targets or absent:
-            served = stack.enter_context(warm.server(environment)) if _may_fork(where) else environment
+            more = warm.CLIP_MODULES if params.clip.source else ()
+            served = stack.enter_context(warm.server(environment, more)) if _may_fork(where) else environment
             command = snakemake_command(profile, cores, list(targets) or [whole, *absent], where=where)
             status = _follow(command, served, log, functools.partial(remaining, params, profile, cores))
         else:

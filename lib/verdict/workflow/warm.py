@@ -32,6 +32,8 @@ MODULES = (
     *("tqdm.auto", "papermill", "ipykernel.kernelapp", "matplotlib.pyplot"),
     *("verdict.pages.evaluation", "verdict.model.trials", "verdict.report.engine"),
 )
+# What those on the dual encoder import besides, in the profiles that have them.
+CLIP_MODULES = ("verdict.clip.encoder.encode", "verdict.clip.robustness.population")
 # What a kernel would find when it imports these: the inline backend, and a parent that need not be watched, since a
 # fork's caller does that.
 FOUND = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "JPY_PARENT_PID": "1"}
@@ -52,16 +54,16 @@ class Asked:
 
 
 @contextlib.contextmanager
-def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
+def server(environment: dict[str, str], more: Sequence[str] = ()) -> Iterator[dict[str, str]]:
     """The environment in which callers find a server of forks, for as long as this context lasts; it must hold what is
-    read when libraries are imported, such as the number of threads.
+    read when libraries are imported, such as the number of threads. The server imports `MODULES`, and `more`.
     """
     with start.scratch(environment) as folder:
         address = str(folder / "warm")
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(address)
         listening.listen(64)
-        command = [sys.executable, "-m", "verdict.workflow.warm", "--serve", str(listening.fileno())]
+        command = [sys.executable, "-m", "verdict.workflow.warm", "--serve", str(listening.fileno()), *more]
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, pass_fds=(listening.fileno(),), env=environment | FOUND, cwd=paths.ROOT
         )
@@ -107,7 +109,7 @@ def call(asked: Asked, address: str, tie: start.Tie) -> int | None:
         return None
 
 
-def serve(listening: socket.socket) -> Asked | None:
+def serve(listening: socket.socket, modules: Sequence[str]) -> Asked | None:
     """Answer callers until standard input ends, then None; in each fork what it has to run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     known, forks = None, {}
@@ -132,7 +134,7 @@ def serve(listening: socket.socket) -> Asked | None:
             known = library_state()
             # This takes seconds, in which standard input is not looked at; a fork is to find one thread.
             with start.beside(start.Tie(os.getppid()).end_when_cut):
-                for name in MODULES:
+                for name in modules:
                     importlib.import_module(name)
             gc.freeze()
         is_known = library_state() == known
@@ -204,7 +206,7 @@ def main(arguments: list[str]) -> int:
         print(__doc__.splitlines()[0])
         return 0 if arguments else 2
     if arguments[0] == "--serve":
-        asked = serve(socket.socket(fileno=int(arguments[1])))
+        asked = serve(socket.socket(fileno=int(arguments[1])), (*MODULES, *arguments[2:]))
         if asked is not None:
             run(asked)
         return 0

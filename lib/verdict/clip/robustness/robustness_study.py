@@ -281,25 +281,24 @@ def _cue_pictures(
     return bench.described(images), digit, value, drawn.table()["writing"].to_numpy()
 
 
-def spoilt(bench: Bench, name: str, severity: int) -> np.ndarray:
-    """The subject's pictures under a corruption; its draws are the same at every severity."""
-    return corrupt(bench.subject.images, CORRUPTIONS[name], severity, bench.stage.rng("robustness.corrupt", name))
-
-
-def corruptions(bench: Bench) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict[str, PopulationAnswers]]:
+def corruptions(
+    bench: Bench,
+) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict[str, PopulationAnswers], dict[str, np.ndarray]]:
     """Every corruption at every severity; numbers: how many corruptions there are, and the hardest.
 
     Returns a table (accuracy at severities 1, 3, 5 and over all; errors against a reference, with bounds; mean PSNR in
-    decibels), and by corruption whether the encoder answers rightly (float, (5, n)), and everybody's answers at
-    severity 3. The reference is the member of the population that is best on unchanged pictures; it is asked at
-    severity 3 only.
+    decibels), and by corruption whether the encoder answers rightly (float, (5, n)), everybody's answers at severity 3,
+    and the first picture there, after "unchanged". The reference is the member of the population that is best on
+    unchanged pictures; it is asked at severity 3 only. Draws are the same at every severity.
     """
     y_true, stage, rows = bench.subject.y_true, bench.stage, []
-    rights, middle = {}, {}
+    clean, rights, middle = bench.subject.images, {}, {}
+    firsts = {"unchanged": clean[0]}
     before = bench.reference.members[:-1] == y_true
     best = int(before.mean(axis=1).argmax())
     for name, corruption in CORRUPTIONS.items():
-        images = {severity: spoilt(bench, name, severity) for severity in SEVERITIES}
+        images = {k: corrupt(clean, corruption, k, stage.rng("robustness.corrupt", name)) for k in SEVERITIES}
+        firsts[name.replace("_", " ")] = images[MIDDLE][0].copy()
         right = rights[name] = np.stack([bench.right(bench.logits(one)) for one in images.values()]).astype(float)
         middle[name] = bench.answers(images[MIDDLE])
         shown = {"at_1": right[0], "at_3": right[2], "at_5": right[4], "mean": right.mean(axis=0)}
@@ -309,7 +308,7 @@ def corruptions(bench: Bench) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict
         found = accuracies | robustness.intervals(errors, bench.resampler)[0]
         row = {"corruption": name.replace("_", " "), "family": corruption.family, **cells(found)}
         for severity in (1, 5):
-            decibels = psnr(bench.subject.images, images[severity])
+            decibels = psnr(clean, images[severity])
             decibels = decibels[np.isfinite(decibels)]
             row[f"psnr_{severity}"] = float(decibels.mean()) if len(decibels) else np.inf
         rows.append(row | {"n": len(y_true)})
@@ -317,7 +316,7 @@ def corruptions(bench: Bench) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict
     stage.number("robustness.n_corruptions", len(rows), unit="count")
     hardest = smallest(bench.resampler, [right.mean(axis=0) for right in rights.values()], span=(0, 1))
     stage.numbers["robustness.hardest"] = hardest.number(n=len(y_true), split="test", unit="%")
-    return pd.DataFrame(rows), rights, middle
+    return pd.DataFrame(rows), rights, middle, firsts
 
 
 def corruption_curves(bench: Bench, right: Mapping[str, np.ndarray]) -> dict[str, pd.DataFrame]:
@@ -350,9 +349,3 @@ def widest(table: pd.DataFrame, n: int) -> list[str]:
     """The shifts at which the encoder, by prompts, stands farthest from the line, farthest first."""
     own = table[table["model"] == ENCODER]
     return list(own.loc[own["rho"].abs().sort_values(ascending=False, kind="stable").index, "shift"][:n])
-
-
-def corruption_gallery(bench: Bench) -> tuple[list[np.ndarray], list[str]]:
-    """The first picture as it is and under every corruption at severity 3, with titles."""
-    shown = [spoilt(bench, name, MIDDLE)[0] for name in CORRUPTIONS]
-    return [bench.subject.images[0], *shown], ["unchanged", *(name.replace("_", " ") for name in CORRUPTIONS)]

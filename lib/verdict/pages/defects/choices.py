@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -22,7 +21,7 @@ from verdict.base.params import TrialParams
 from verdict.model.lineage import setting_text
 from verdict.pages.evaluation import SeedAnswers, candidates, collect, read_published
 from verdict.pages.tables import columns_of, store_counts
-from verdict.stats.uncertainty import Interval, Weights, with_bounds
+from verdict.stats.uncertainty import Interval, Resampler, with_bounds
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE
 
@@ -40,14 +39,14 @@ def reversals(stage: Stage, split: str = Split.VAL) -> pd.DataFrame:
     """
     answers = {trial.name: collect(stage, trial.name, split) for trial in candidates(stage)}
     scores = {name: np.mean(found.scores()) for name, found in answers.items()}
+    runs = {name: _runs(stage.resampler(found.groups), found) for name, found in answers.items()}
     leads = pd.read_parquet(stage.upstream("04_model_selection", "differences.parquet")).set_index(["trial", "minus"])
     rows = []
     for better, worse in combinations(sorted(scores, key=lambda name: -scores[name]), 2):
-        resampler = stage.resampler(answers[better].groups)
-        share = resampler.interval(partial(_share_reversed, answers[better], answers[worse]))
+        share, *drawn = np.heaviside(runs[worse][None, :] - runs[better][:, None], 0.5).mean(axis=(0, 1))
         row = {"better": better, "worse": worse, **with_bounds("lead", _lead(leads, better, worse))}
         row["n_seed_pairs"] = len(answers[better].seeds) * len(answers[worse].seeds)
-        rows.append({**row, **with_bounds("reversed", share)})
+        rows.append({**row, **with_bounds("reversed", stage.resampler(answers[better].groups).around(share, drawn))})
     columns = ["better", "worse", *columns_of("lead"), "n_seed_pairs", *columns_of("reversed")]
     return pd.DataFrame(rows, columns=columns).sort_values("lead", kind="stable", ignore_index=True)
 
@@ -79,10 +78,9 @@ def published_race(level: float) -> Interval:
     return Interval(*(chance_reversed(best - second, spread) for spread in (sd, *ends)))
 
 
-def _share_reversed(better: SeedAnswers, worse: SeedAnswers, weights: Weights) -> ArrayLike:
-    first, second = (np.array([np.asarray(one(weights)) for one in side.statistics()]) for side in (better, worse))
-    gap = first[:, None] - second[None, :]
-    return ((gap < 0) + 0.5 * (gap == 0)).mean(axis=(0, 1))
+def _runs(resampler: Resampler, answers: SeedAnswers) -> np.ndarray:
+    """The score of each seed, observed and on each resample, (n_seeds, 1 + n_resamples)."""
+    return np.array([[one(None), *resampler.replicates(one)] for one in answers.statistics()])
 
 
 def store_reversals(stage: Stage, found: pd.DataFrame) -> None:
