@@ -221,7 +221,7 @@ THINGS = "a map alone explains no answer"
 @pytest.mark.parametrize(
     ("random", "contrast", "moral", "words", "absent"),
     [
-        (0.2, 0.1, "beyond where something is", "more than masking as many patches of most", "explains no"),
+        (0.2, 0.1, "not just at where something is", "more than masking as many patches of most", "explains no"),
         (0.2, 1.5, THINGS, "less than masking as many patches of most contrast", "beyond"),
         (0.2, 0.8, THINGS, "not shown to lower", "beyond"),
         (0.8, 0.8, NOTHING, "not shown to lower", "points at"),

@@ -94,7 +94,7 @@ def test_guessing_is_the_most_frequent_of_all_classes(stage):
 
 def test_skills_stand_by_family_in_the_order_of_splits(stage):
     skills = independent.skills(stage, independent.read_tables(stage, KEPT))
-    assert skills["label"].tolist()[:3] == ["colour, test", "colour, independent", "colour, independent_hand"]
+    assert skills["label"].tolist()[:3] == ["colour, test", "colour, independent set", "colour, written by hand"]
     assert skills.groupby("group")["n"].sum().to_dict() == {"test": 701, "independent": 307, "independent_hand": 53}
 
 

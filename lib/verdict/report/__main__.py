@@ -16,9 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m verdict.report", description=__doc__)
     parser.add_argument("--profile", required=True, help="whose executed notebooks to render (work/<profile>/)")
     parser.add_argument("--page", help="render the pages of this notebook only (and the index), such as 05_test")
-    parser.add_argument(
-        "--watch", action="store_true", help="keep running and re-render whatever is saved in notebooks/"
-    )
+    parser.add_argument("--watch", action="store_true", help="go on, and re-render what is saved in notebooks/")
     chosen = parser.parse_args(arguments)
     started = time.perf_counter()
     try:

@@ -17,7 +17,6 @@ from verdict.report.exporter import Site
 from verdict.report.outputs import environment
 
 KINDS = ("parameters", "data", "claims", "numbers", "pages", "files")
-DATA_STAGES = ("01_",)
 TOLD_ELSEWHERE = (".ipynb", "/numbers.json", "/claims.json")
 
 
@@ -57,7 +56,7 @@ def _told(execution: Execution) -> dict[str, Mapping[str, Any]]:
     files = {name: digest for name, digest in outputs.items() if not name.endswith(TOLD_ELSEWHERE)}
     return {
         "parameters": flatten(execution.run.get("params", {})),
-        "data" if execution.name.startswith(DATA_STAGES) else "files": {
+        "data" if execution.name.startswith("01_") else "files": {
             "/".join(name.split("/")[2:]) or name: digest[:16] for name, digest in files.items()
         },
         "numbers": execution.numbers,

@@ -93,7 +93,7 @@ def find_executions(profile: str, *, work: Path | None = None, with_former: bool
     live = {path.stem for path in paths.NOTEBOOKS.glob("*.ipynb") if path.stem[:1].isdigit()} - others
     known = {stages.notebook_of(name) for name in stages.ALL_NAMES}
     missing = (Execution(e, e, "missing", () if e in known else (UNDECLARED,)) for e in live - executed)
-    return sorted([*found.values(), *missing], key=_place)
+    return sorted([*found.values(), *missing], key=lambda e: (e.notebook, e.stage, str(e.run.get("trial") or "")))
 
 
 def params_of(profile: str) -> Params | None:
@@ -102,11 +102,6 @@ def params_of(profile: str) -> Params | None:
         return _params_now(profile)
     except (FileNotFoundError, ValueError):
         return None
-
-
-def _place(execution: Execution) -> tuple[str, str, str]:
-    """What executions are read in the order of."""
-    return execution.notebook, execution.stage, str(execution.run.get("trial") or "")
 
 
 def _folders(work: Path) -> list[Path]:

@@ -33,9 +33,7 @@ def render_monitor(profile: str, log: Path, labels: Path | None = None) -> Path:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; 2 where a file could not be used."""
     parser = argparse.ArgumentParser(prog="python -m verdict.report.monitor", description=__doc__)
-    parser.add_argument(
-        "--profile", default="digits", help="whose parameters say what is labelled (default: %(default)s)"
-    )
+    parser.add_argument("--profile", default="digits", help="whose parameters hold (default: %(default)s)")
     parser.add_argument("--log", type=Path, help="log of decisions, as make decide writes it")
     parser.add_argument("--labels", type=Path, help="CSV or JSON lines with pair_id and label")
     chosen = parser.parse_args(arguments)

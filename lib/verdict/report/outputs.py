@@ -22,7 +22,6 @@ from verdict.report.markdown import Markdown, MarkdownError, numbers_from_json, 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = ("page.js", "review.js")
 MIME = "application/vnd.verdict+json"
-KINDS = ("say", "table", "figure", "gallery")
 IMAGES = ("image/svg+xml", "image/png", "image/jpeg")
 SKIP_EMPTY_FIGURE = re.compile(r"^<Figure size [^>]*>$")
 MAX_TEXT = 20_000
@@ -143,8 +142,6 @@ class OutputRenderer:
     def _own(self, payload: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         if payload["kind"] == "claims":
             return ""
-        if payload["kind"] not in KINDS:
-            raise KeyError(payload["kind"])
         if payload["kind"] == "say":
             text = self.markdown.render(payload["template"], numbers=numbers_from_json(payload["numbers"]), short=True)
             return _macros().said(Markup(text), payload.get("role") == "alarm")

@@ -77,14 +77,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; a notebook that exists is not touched."""
     parser = argparse.ArgumentParser(prog="python -m verdict.report.template", description=__doc__)
     parser.add_argument("name", nargs="?", default="", help="such as 14_ablation")
-    parser.add_argument("--title", help="heading of the page; by default the name's words")
     parser.add_argument("--question", default="What is the question?", help="what the page answers")
     parser.add_argument("--folder", type=Path, default=paths.NOTEBOOKS, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if not chosen.name:
         parser.error("name it: make notebook NAME=14_ablation QUESTION='What is missing?'")
     path = chosen.folder / f"{chosen.name}.ipynb"
-    title = chosen.title or chosen.name.partition("_")[2].replace("_", " ").capitalize()
+    title = chosen.name.partition("_")[2].replace("_", " ").capitalize()
     if path.exists():
         print(f"error: {path} exists already", file=sys.stderr)
         return 2

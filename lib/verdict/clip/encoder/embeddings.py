@@ -109,7 +109,8 @@ class EmbeddedPictures:
     @property
     def model_line(self) -> str:
         """One line that says which model a page shows."""
-        return f"{encoder_number(self.facts, self.stage.params.clip.source).text}, logit scale {self.logit_scale:.3g}"
+        told = encoder_number(self.facts, self.stage.params.clip.source).text
+        return f"{self.facts['name']}, {told}, logit scale {self.logit_scale:.3g}"
 
     @cached_property
     def encoder(self) -> DualEncoder:

@@ -95,13 +95,6 @@ def _legend_aside(ax: Axes) -> None:
     sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), title=None)
 
 
-def _note(ax: Axes, x: float, text: str, side: str) -> None:
-    """Words at the top of a vertical line, on its left or right."""
-    gap = {"left": -3, "right": 3}[side]
-    corner = {"xycoords": ("data", "axes fraction"), "xytext": (gap, -12), "textcoords": "offset points"}
-    ax.annotate(text, (x, 1), ha="right" if side == "left" else "left", **corner)
-
-
 def plot_reliability(bins: pd.DataFrame, *, ax: Axes) -> None:
     """Observed accuracy against predicted confidence; bars along the bottom are the share of rows in each bin.
 
@@ -325,7 +318,8 @@ def plot_histogram(
     ax.get_legend().set_title(None)
     if limit is not None:
         ax.axvline(limit, **REFERENCE)
-        _note(ax, limit, f"within reach up to {limit:.3g}", "left")
+        corner = {"xycoords": ("data", "axes fraction"), "xytext": (-3, -12), "textcoords": "offset points"}
+        ax.annotate(f"within reach up to {limit:.3g}", (limit, 1), ha="right", **corner)
     ax.set(xlabel=xlabel, ylabel="Count")
 
 
