@@ -276,6 +276,25 @@ def test_what_cannot_be_used_is_refused_by_its_place(read, change, message):
     assert "a.csv" in str(caught.value)
 
 
+def test_numbers_of_a_parquet_file_are_those_of_its_text_and_a_fault_is_in_the_same_row(read):
+    """Columns of numbers are never made text; labels, ids and what nobody reads are."""
+    table = by_class("logit", LOGITS).assign(
+        id=np.arange(N) + 0.5, other=LOGITS[:, 0], votes_yes=2.0 - Y_TRUE, votes_no=1.0
+    )
+    found, same = read(table, "a.parquet"), read(table, "a.csv")
+    for name in ("pairs", "predictions"):
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(same, name), check_exact=True)
+    assert (
+        found.pairs["pair_id"][0] == "0.5" and found.files["ignored"].item() == same.files["ignored"].item() == "other"
+    )
+    lacks = table.assign(logit_yes=[*LOGITS[:6, 0], None, *LOGITS[7:, 0]])
+    with pytest.raises(ValueError, match=r"a\.parquet: row 7, column 'logit_yes': is empty"):
+        read(lacks, "a.parquet")
+    long = table.assign(hypothesis=[*table["hypothesis"][:4], "a" * 10_001, *table["hypothesis"][5:]])
+    with pytest.raises(ValueError, match=r"a\.parquet, line 5: a field of 10,001 characters"):
+        read(long, "a.parquet")
+
+
 def test_a_file_that_is_no_parquet_and_a_nested_cell_are_refused(read, tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
     own = load_params("base").data.answers.model_copy(update={"table": "bad.parquet"})

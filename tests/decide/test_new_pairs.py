@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from verdict.base.artifacts import sha256_file
 from verdict.base.labels import class_names
 from verdict.decide.calibrated import Calibrated
 from verdict.decide.log import __main__ as command, new_pairs
+from verdict.decide.log.cases import logits_of_cases, read_cases
 from verdict.decide.log.new_pairs import NewPairs, read_pairs
 from verdict.workflow.stages import DISTANCES, QUESTIONS, VIEWS
 
@@ -103,6 +105,33 @@ def test_a_model_of_the_hub_that_cannot_be_had_is_refused_before_its_pictures_ar
     table = str(table_of(folder, ["gone.png,two,g1,"]))
     assert command.main(["decide", "--profile", "example", "--in", table, "--out", str(folder / "out.jsonl")]) == 2
     assert "data.answers.model.hub: nobody/model is not stored on this machine" in capsys.readouterr().err
+
+
+def test_what_a_model_of_the_hub_says_stands_in_the_line_of_its_pair(folder, monkeypatch):
+    """It is asked once, about all pairs, by file and line; a token without probability is clipped as in the report."""
+    table, said = table_of(folder, ROWS), np.array([[-0.1, -3.0], [-np.inf, -0.25], [-1.5, -0.5]])
+    pairs, files = read_pairs(table, folder, {}, progress=print)
+    calls = []
+    monkeypatch.setattr(new_pairs, "said_of", lambda *given, **where: calls.append((*given, where)) or said)
+    params = new_pairs.load_params("example")
+    lines = new_pairs._asked_of_hub(params, "example", table, pairs, files, progress=print)
+    ((placed, images, asked, where),) = calls
+    assert placed["place"].tolist() == [f"{table}, line {n}" for n in (2, 3, 4)]
+    assert images["b"] == (folder / "b.png", sha256_file(folder / "b.png")) and asked is params.data.answers.model
+    assert where["folder"].parts[-2:] == ("example", "transcripts")
+    assert [number for number, _ in lines] == [2, 3, 4]
+    stored = SimpleNamespace(
+        head=SimpleNamespace(classes=class_names(), signals={}, consistency=None, foreign=None),
+        names=("", "m"),
+        renamed={},
+        how=params.data.answers,
+        worth=None,
+    )
+    rows, fault = read_cases(lines, stored, "new.csv")
+    assert fault is None and [row["date"] for row in rows] == ["2026-03-01", None, "2026-03-02"]
+    assert [row["pair_id"] for row in rows] == pairs["pair_id"].tolist()
+    logits, fault = logits_of_cases(rows, stored)
+    assert fault is None and logits.tolist() == [[-0.1, -3.0], [np.log(1e-12), -0.25], [-1.5, -0.5]]
 
 
 def test_pairs_come_as_lines_that_name_them(folder, monkeypatch):

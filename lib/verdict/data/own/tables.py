@@ -258,8 +258,10 @@ def _read_parquet(path: Path, *, may_nest: bool) -> Table:
         if pyarrow.types.is_floating(column.type) and not column.null_count:
             columns[name] = column.to_numpy().astype(np.float64)
             continue
-        with naming(f"{path}, column {name!r}"):
+        try:
             cells = [_json_text(_plain(value), name, may_nest=may_nest) for value in column.to_pylist()]
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}, column {name!r}: {error}") from None
         longest = max(range(len(cells)), key=lambda row: len(cells[row]))
         _check_fields(cells[longest : longest + 1], path, longest + 1)
         columns[name] = cells
