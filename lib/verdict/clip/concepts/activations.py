@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -41,11 +42,6 @@ class Seen:
     answer: np.ndarray
     textual: np.ndarray
 
-    @property
-    def found(self) -> tuple[np.ndarray, np.ndarray]:
-        """Masks and parts."""
-        return self.masks, self.parts
-
     def is_visual(self, n_bank: int) -> np.ndarray:
         """Whether each image has each descriptor, bool (n, D)."""
         return memberships(self.visual, n_bank)
@@ -63,12 +59,9 @@ def find_parts(
     `y_true` (n,) says which images are looked at together; it plays no other part.
     """
     patches = reader.patches(images)
-    masks = by_class(foreground_spectral, patches, y_true, (reader.grid, reader.grid))
-    parts = np.empty(masks.shape, dtype=int)
-    for label in np.unique(y_true):
-        own = np.flatnonzero(y_true == label)
-        parts[own] = parts_of(patches[own], masks[own], settings.n_parts, kind=settings.parts, seed=seed)
-    return masks, parts
+    masks = by_class(partial(foreground_spectral, grid=(reader.grid, reader.grid)), y_true, patches)
+    how = {"n_parts": settings.n_parts, "kind": settings.parts, "seed": seed}
+    return masks, by_class(partial(parts_of, **how), y_true, patches, masks)
 
 
 def look(
@@ -99,13 +92,11 @@ def look(
     return Seen(masks, parts, is_fallback, visual, answer, nearest(classes @ bank.T, settings.n_textual))
 
 
-def by_class(find: Callable, features: np.ndarray, y_true: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Foregrounds that are looked for in the images of each class together: bool (n, rows, columns)."""
-    masks = np.zeros((len(y_true), *grid), dtype=bool)
-    for label in np.unique(y_true):
-        own = np.flatnonzero(y_true == label)
-        masks[own] = find(features[own], grid)
-    return masks
+def by_class(find: Callable[..., np.ndarray], y_true: np.ndarray, *arrays: np.ndarray) -> np.ndarray:
+    """What is found in the rows of each class together, in the order of all rows; `find` takes rows of the arrays."""
+    rows = [np.flatnonzero(y_true == label) for label in np.unique(y_true)]
+    found = np.concatenate([find(*(array[own] for array in arrays)) for own in rows])
+    return found[np.argsort(np.concatenate(rows))]
 
 
 def sinkhorn(scores: np.ndarray, *, regulariser: float) -> np.ndarray:

@@ -57,8 +57,9 @@ def foreground_table(setup: Setup) -> pd.DataFrame:
     features["keys of the last block"] = setup.study.encoder.last_keys(shown.images)
     found = {}
     for name, values in features.items():
-        found[f"spectral cut, {name}"] = by_class(parts.foreground_spectral, values, shown.y_true, grid)
-        found[f"first component, {name}"] = by_class(parts.foreground_principal, values, shown.y_true, grid)
+        found[f"spectral cut, {name}"] = parts.foreground_spectral(values, grid)
+        find = partial(parts.foreground_principal, grid=grid)
+        found[f"first component, {name}"] = by_class(find, shown.y_true, values)
     cut, keys = "spectral cut, last tokens", "spectral cut, keys of the last block"
     chance, gain = "as many patches at random", "the cut minus random patches, paired"
     limit = "the best choice of patches"

@@ -82,9 +82,12 @@ class Setup:
         if bare is not None:
             settings = settings.model_copy(update={"outline": False})
         self.stage.progress(f"{name}: parts and descriptors of {len(chosen)} pictures")
-        seed, words = settings.seed if seed is None else seed, self.words(reader)
-        found = find_parts(reader, chosen.images, chosen.y_true, settings, seed=seed) if bare is None else bare.found
-        return look(reader, chosen.images, found, words, settings)
+        seed = settings.seed if seed is None else seed
+        if bare is None:
+            found = find_parts(reader, chosen.images, chosen.y_true, settings, seed=seed)
+        else:
+            found = (bare.masks, bare.parts)
+        return look(reader, chosen.images, found, self.words(reader), settings)
 
     def mean(
         self, values: np.ndarray, groups: np.ndarray | None = None, *, span: tuple[float, float] | None = None

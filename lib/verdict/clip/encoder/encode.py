@@ -146,7 +146,7 @@ class DualEncoder:
         options = {"padding": True, "truncation": True, "max_length": longest, "return_tensors": "pt"}
 
         def encode(part: slice) -> torch.Tensor:
-            return _unit(feature(self.model.get_text_features(**self.tokenizer(texts[part], **options))))
+            return _unit(self.model.get_text_features(**self.tokenizer(texts[part], **options)).pooler_output)
 
         return self._batches(len(texts), encode, progress)
 
@@ -227,11 +227,6 @@ def as_pixels(images: np.ndarray, processor: CLIPImageProcessorPil) -> torch.Ten
     scaled -= mean
     scaled /= std
     return torch.from_numpy(scaled)
-
-
-def feature(output: Any) -> torch.Tensor:
-    """The projected feature: since transformers 5 an output object holds it, before that it was the output."""
-    return output if isinstance(output, torch.Tensor) else output.pooler_output
 
 
 def saved(model: CLIPModel, processor: CLIPImageProcessorPil, tokenizer: CLIPTokenizer, folder: Path) -> Path:

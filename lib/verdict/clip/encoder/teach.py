@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
-from verdict.clip.encoder.encode import as_pixels, feature
+from verdict.clip.encoder.encode import as_pixels
 from verdict.model.presets.optimiser import descend, tell
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
@@ -146,9 +146,9 @@ def train_clip(
         with torch.no_grad():
             model.logit_scale.clamp_(max=float(np.log(MAX_SCALE)))
         drawn = recipe.draw(recipe.batch, rng)
-        image = feature(model.get_image_features(as_pixels(drawn.images, processor)))
+        image = model.get_image_features(as_pixels(drawn.images, processor)).pooler_output
         tokens = tokenizer(drawn.texts, padding=True, truncation=True, return_tensors="pt")
-        text = feature(model.get_text_features(**tokens))
+        text = model.get_text_features(**tokens).pooler_output
         unit = [torch.nn.functional.normalize(part, dim=-1) for part in (image, text)]
         contrast = contrastive_loss(*unit, model.logit_scale.exp(), drawn.is_true)
         return contrast + naming_loss(image, heads, drawn.factors), contrast.item()
