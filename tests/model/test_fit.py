@@ -200,15 +200,6 @@ def test_batches_hold_each_distinct_encoding_once():
     assert seen == N_PAIRS
 
 
-def test_batches_with_an_image_for_each_pair_show_the_same():
-    network = tiny.tiny_network()
-    features, pairs = stored(network, FreezePlan()), rows(1)
-    apart, together = (Batches(features, pairs, np.arange(31), 31, image_each=each)[0][0] for each in (True, False))
-    assert len(apart["image_tokens"]) == 31 > len(together["image_tokens"])
-    shown = (part["image_tokens"][part["a_image_rows"]] for part in (apart, together))
-    assert np.array_equal(*shown)
-
-
 @pytest.mark.skipif(not IS_TORCH, reason="the suffix without Keras' calls is torch's")
 def test_asked_for_logits_each_hypothesis_and_image_is_encoded_once(monkeypatch):
     """The logits are those of the Keras graph, which encodes both again in each batch."""

@@ -72,9 +72,7 @@ class DirectSuffix:
         if self.vision:
             tokens = _norm(self.vision_norm, tokens)
         query = self._read(hidden, inputs["padding_mask"], drop).index_select(0, given["a_text_rows"])
-        # Images that stand one for each pair need no copy.
-        one_each = np.array_equal(inputs["a_image_rows"], np.arange(len(tokens)))
-        shown = tokens if one_each else tokens.index_select(0, given["a_image_rows"])
+        shown = tokens.index_select(0, given["a_image_rows"])
         return _fused(self.head, query, shown, drop)
 
     def _read(self, hidden: Tensor, padding_mask: np.ndarray, drop: Drop) -> Tensor:

@@ -57,18 +57,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Batches:
-    """Batches of pairs in a given order, each distinct hypothesis of a batch present once.
-
-    So is each distinct image, unless there is one `image_each`: where no trained block encodes them, to look for equal
-    ones costs more than it spares.
-    """
+    """Batches of pairs in a given order, each distinct image and hypothesis of a batch present once."""
 
     features: Features
     rows: Rows
     order: np.ndarray
     batch: int
     blank: bool = False
-    image_each: bool = False
 
     def __len__(self) -> int:
         return (len(self.order) + self.batch - 1) // self.batch
@@ -78,9 +73,7 @@ class Batches:
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         chosen = self.order[index * self.batch : (index + 1) * self.batch]
-        images, image_rows = self.rows.image[chosen], np.arange(len(chosen))
-        if not self.image_each:
-            images, image_rows = np.unique(images, return_inverse=True)
+        images, image_rows = np.unique(self.rows.image[chosen], return_inverse=True)
         texts, text_rows = np.unique(self.rows.text[chosen], return_inverse=True)
         tokens = np.asarray(self.features.image_tokens[images])
         inputs = {
@@ -133,13 +126,12 @@ def predict_logits(suffix: Any, features: Features, rows: Rows, *, blank: bool =
     Pairs with one hypothesis go together, so that a batch encodes it once; where a suffix without Keras' calls encodes
     images too, hypotheses are read first, and pairs with one image go together.
     """
-    encodes_images, together = bool(getattr(suffix, "vision", True)), rows.text
-    if encodes_images and hasattr(suffix, "after_reading"):
+    together = rows.text
+    if getattr(suffix, "vision", None):
         suffix, features = suffix.after_reading(features, np.unique(rows.text))
         together = rows.image
     order, logit = np.argsort(together, kind="stable"), np.empty(len(rows))
-    batches = Batches(features, rows, order, PREDICT_BATCH, blank=blank, image_each=not encodes_images)
-    logit[order] = predict_all(suffix, batches)[:, 0]
+    logit[order] = predict_all(suffix, Batches(features, rows, order, PREDICT_BATCH, blank=blank))[:, 0]
     return logit
 
 
@@ -216,8 +208,7 @@ def fit(
         order, shown = epoch_order(train.text, rng, shared=shared, n_shown=n_shown), train
         if views is not None:
             shown = replace(train, image=views.rows(train.image, seed=seed, epoch=epoch))
-        source, each = views.features if views else features, not plan.vision_blocks
-        batches = Batches(source, shown, order, batch_size, blank=blank, image_each=each)
+        batches = Batches(views.features if views else features, shown, order, batch_size, blank=blank)
         _seed_dropout(network, suffix, rng)
         loss = optimiser.run(batches)
         scores = score(predict_logits(suffix, features, val, blank=blank), val.y_true)
