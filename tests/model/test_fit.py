@@ -12,7 +12,7 @@ import pytest
 import tiny_network as tiny
 from verdict.base.params import FitParams
 from verdict.model import fit as training
-from verdict.model.backend import keras, set_threads
+from verdict.model.backend import IS_TORCH, keras, set_threads
 from verdict.model.features import AugmentedViews, Features
 from verdict.model.fit import (
     Batches,
@@ -223,6 +223,29 @@ def test_batches_hold_each_distinct_encoding_once():
         assert np.array_equal(labels, pairs.y_true[chosen, None])
         seen += len(labels)
     assert seen == N_PAIRS
+
+
+@pytest.mark.skipif(not IS_TORCH, reason="the suffix without Keras' calls is torch's")
+def test_asked_for_logits_each_hypothesis_and_image_is_encoded_once(monkeypatch):
+    """The logits are those of the Keras graph, which encodes both again in each batch."""
+    network, plan = tiny.tiny_network(), FreezePlan(1, 1)
+    tiny.scatter(network)
+    features, pairs = stored(network, plan), rows(1)
+    monkeypatch.setattr(training, "PREDICT_BATCH", 17)
+    expected = predict_logits(build_suffix(network, plan), features, pairs)
+    from verdict.model import direct
+
+    monkeypatch.setattr(direct, "N_READ", 3)
+    read, seen = [], []
+    text_block, vision_block = direct._text_block, direct._vision_block
+    monkeypatch.setattr(
+        direct, "_text_block", lambda block, x, *a, **k: read.append(len(x)) or text_block(block, x, *a, **k)
+    )
+    monkeypatch.setattr(direct, "_vision_block", lambda block, x, *a: seen.append(len(x)) or vision_block(block, x, *a))
+    assert predict_logits(training.trained_part(network, plan), features, pairs) == pytest.approx(expected, abs=1e-5)
+    assert sum(read) == len(set(pairs.text)) and max(read) <= 3
+    # An image is in two batches where its pairs are.
+    assert sum(seen) <= len(set(pairs.image)) + len(pairs) // 17
 
 
 def test_a_blank_image_is_zero_and_leaves_the_rest():

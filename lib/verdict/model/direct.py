@@ -7,8 +7,10 @@ left out of the suffix.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from verdict.model.features import Features
 from verdict.model.network import FreezePlan, Network
 
 Drop = Callable[[Tensor, float], Tensor]
 # Values of the pool that masks are cut from.
 N_MASKED = 2**22
+# Hypotheses that are read at a time.
+N_READ = 1024
 
 
 class DirectSuffix:
@@ -66,13 +71,28 @@ class DirectSuffix:
             tokens = _vision_block(block, tokens, drop)
         if self.vision:
             tokens = _norm(self.vision_norm, tokens)
-        n_words = int(inputs["padding_mask"].sum(axis=1).max()) if self.text else 1
-        hidden, mask = hidden[:, :n_words], given["padding_mask"][:, None, None, :n_words].bool()
-        for block in self.text:
-            hidden = _text_block(block, hidden, mask, drop, n_asked=1 if block is self.text[-1] else n_words)
-        query = hidden[:, 0].index_select(0, given["a_text_rows"])
+        query = self._read(hidden, inputs["padding_mask"], drop).index_select(0, given["a_text_rows"])
         shown = tokens.index_select(0, given["a_image_rows"])
         return _fused(self.head, query, shown, drop)
+
+    def _read(self, hidden: Tensor, padding_mask: np.ndarray, drop: Drop) -> Tensor:
+        """[CLS] of hypotheses after the trained blocks, (n, d)."""
+        n_words = int(padding_mask.sum(axis=1).max()) if self.text else 1
+        mask = torch.as_tensor(padding_mask[:, None, None, :n_words]).to(self.device).bool()
+        hidden = hidden[:, :n_words]
+        for block in self.text:
+            hidden = _text_block(block, hidden, mask, drop, n_asked=1 if block is self.text[-1] else n_words)
+        return hidden[:, 0]
+
+    def after_reading(self, features: Features, texts: np.ndarray) -> tuple[DirectSuffix, Features]:
+        """What is left to ask when these hypotheses, by their rows, have passed the trained blocks of text."""
+        hidden, rest = np.zeros((len(features.hidden), 1, features.hidden.shape[2]), np.float32), copy.copy(self)
+        with torch.inference_mode():
+            for part in np.array_split(texts, -(-len(texts) // N_READ)):
+                given = torch.as_tensor(features.hidden[part]).to(self.device).float()
+                hidden[part, 0] = self._read(given, features.padding_mask[part], _kept).cpu().numpy()
+        rest.text = []
+        return rest, replace(features, hidden=hidden)
 
     def predict_on_batch(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Logits as an array, in inference mode."""

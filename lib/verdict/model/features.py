@@ -189,22 +189,15 @@ def encode(
                 _write_joined(out / file, len(passes) * n, [folder / file for folder in shards])
             return
         parts = [slice(start, min(start + batch, n)) for start in range(0, n, batch)]
-        jobs = [(load, part) for load in passes for part in parts]
-        own = jobs[len(jobs) * shard[0] // shard[1] : len(jobs) * (shard[0] + 1) // shard[1]]
-        done = np.cumsum([part.stop - part.start for _, part in own])
-        with contextlib.ExitStack() as stack:
-            appends = [stack.enter_context(npy_rows(out / file, int(done[-1]))) for file in files if own]
-            encoded = _encoded(frozen, [partial(*job) for job in own], files)
-            for so_far, blocks in zip(done, encoded, strict=True):
-                for append, block in zip(appends, blocks, strict=True):
-                    append(block)
-                progress(f"{kind} {so_far}/{done[-1]}")
+        jobs = [partial(load, part) for load in passes for part in parts]
+        own = slice(len(jobs) * shard[0] // shard[1], len(jobs) * (shard[0] + 1) // shard[1])
+        n_own = sum(part.stop - part.start for part in (parts * len(passes))[own])
+        targets = [out / file for file in files]
+        _write_encoded(targets, frozen, jobs[own], n_own, lambda told: progress(f"{kind} {told}"))
 
     image_ids = list(pd.unique(pairs["image_id"]))
     write_parquet(out / "images.parquet", pd.DataFrame({"image_id": image_ids}))
-    # What a GPU computes in fewer bits, Keras' policy says.
-    is_direct = IS_TORCH and encoders.vision.compute_dtype == "float32"
-    prefix = partial(_prefix, network, dtype=params.feature_dtype, is_direct=is_direct)
+    prefix = partial(frozen_prefix, network, dtype=params.feature_dtype)
     depths, plain = sorted({plan.vision_blocks for plan in plans}), partial(_pixels, encoders, images, image_ids)
     files = [*(f"image_tokens_{depth}.npy" for depth in depths), MEANS[0]]
     write("images", files, prefix("vision", depths, means=True), len(image_ids), [plain])
@@ -215,23 +208,26 @@ def encode(
         passes = [partial(_augmented_pixels, encoders, images, shown, photometric, v + 1) for v in range(n_views)]
         write("views", [f"image_views_{depth}.npy"], prefix("vision", [depth]), len(shown), passes)
 
+    counts = _encode_hypotheses(encoders, pairs, sorted({plan.text_blocks for plan in plans}), out, prefix, write)
+    return {"n_images": len(image_ids), **counts}
+
+
+def _encode_hypotheses(
+    encoders: Encoders, pairs: pd.DataFrame, depths: list[int], out: Path, prefix: Callable, write: Callable
+) -> dict[str, int]:
+    """Write every distinct hypothesis' hidden states at some depths by `write` of `encode`; its counts of them."""
     texts = [*map(str, pd.unique(pairs["hypothesis"])), EMPTY_TEXT]
     pieces = encoders.pieces(texts)
     hypotheses = dict(zip(texts, pieces, strict=True))
     token_ids, padding_mask = encoders.packed(list(hypotheses.values()))
     write_parquet(out / "hypotheses.parquet", pd.DataFrame({"hypothesis": list(hypotheses)}))
     write_npy(out / "padding_mask.npy", padding_mask)
-    depths = sorted({plan.text_blocks for plan in plans})
     words = [lambda part: {"token_ids": token_ids[part], "padding_mask": padding_mask[part]}]
     files = [*(f"hidden_{depth}.npy" for depth in depths), MEANS[1]]
     write("hypotheses", files, prefix("text", depths, means=True), len(hypotheses), words)
     lengths = np.asarray([len(found) + 2 for found in pieces[:-1]])
-    return {
-        "n_images": len(image_ids),
-        "n_hypotheses": len(texts) - 1,
-        "n_truncated": int((lengths > params.sequence_length).sum()),
-        "max_tokens": int(lengths.max()),
-    }
+    n_truncated = int((lengths > encoders.preprocessor.sequence_length).sum())
+    return {"n_hypotheses": len(texts) - 1, "n_truncated": n_truncated, "max_tokens": int(lengths.max())}
 
 
 def _pixels(encoders: Encoders, images: ImageStore, image_ids: list[str], part: slice) -> np.ndarray:
@@ -245,11 +241,15 @@ def _augmented_pixels(
     return encoders.unit_pixels(augment.photometric(unit, image_ids[part], ranges, view=view))
 
 
-def _prefix(
-    network: Network, side: str, depths: list[int], dtype: str, *, is_direct: bool, means: bool = False
+def frozen_prefix(
+    network: Network, side: str, depths: list[int], *, dtype: str = "float32", means: bool = False
 ) -> Prefix:
-    """The frozen part of one side, cut at some depths; its outputs have the stored type."""
-    if is_direct:
+    """The frozen part of one side, "vision" or "text", cut at some depths: from a batch to an array of a type for each.
+
+    With `means` one more, see `network.vision_prefix`.
+    """
+    # What a GPU computes in fewer bits, Keras' policy says.
+    if IS_TORCH and network.vision.compute_dtype == "float32":
         from verdict.model.direct import encode_images, encode_words
 
         return partial({"vision": encode_images, "text": encode_words}[side], network, depths, dtype, means)
@@ -259,14 +259,20 @@ def _prefix(
     return lambda inputs: keras.tree.flatten(stored.predict_on_batch(inputs))
 
 
-def _encoded(frozen: Prefix, loads: list[Callable[[], Any]], files: list[str]) -> Iterator[list[np.ndarray]]:
-    """What a prefix gives for batches of inputs, an array for each of the files that its outputs go to."""
-    for loaded in ahead(loads, DECODED_AHEAD * has_gpu()):
-        blocks = frozen(loaded)
-        for file, block in zip(files, blocks, strict=True):
-            if not np.isfinite(block).all():
-                raise ValueError(f"{file}: values beyond {block.dtype}; set model.feature_dtype to float32")
-        yield blocks
+def _write_encoded(
+    files: list[Path], frozen: Prefix, jobs: list[Callable[[], Any]], n_rows: int, told: Callable[[str], None]
+) -> None:
+    """Write what a prefix gives for batches of n_rows inputs, a file for each output; none where no batch is."""
+    with contextlib.ExitStack() as stack:
+        appends, done = [stack.enter_context(npy_rows(file, n_rows)) for file in files if jobs], 0
+        for loaded in ahead(jobs, DECODED_AHEAD * has_gpu()):
+            blocks = frozen(loaded)
+            for file, append, block in zip(files, appends, blocks, strict=True):
+                if not np.isfinite(block).all():
+                    raise ValueError(f"{file.name}: values beyond {block.dtype}; set model.feature_dtype to float32")
+                append(block)
+            done += len(blocks[0])
+            told(f"{done}/{n_rows}")
 
 
 def encode_pairs(stage: Stage) -> None:

@@ -123,10 +123,14 @@ def predict_all(model: Any, batches: Batches) -> Any:
 def predict_logits(suffix: Any, features: Features, rows: Rows, *, blank: bool = False) -> np.ndarray:
     """Logits of CONTRADICTION, float64 (n_pairs,), in inference mode and in the order of `rows`.
 
-    Pairs with one hypothesis go together, so that a batch encodes it once.
+    Pairs with one hypothesis go together, so that a batch encodes it once; where a suffix without Keras' calls encodes
+    images too, hypotheses are read first, and pairs with one image go together.
     """
-    order = np.argsort(rows.text, kind="stable")
-    logit = np.empty(len(rows))
+    together = rows.text
+    if getattr(suffix, "vision", None):
+        suffix, features = suffix.after_reading(features, np.unique(rows.text))
+        together = rows.image
+    order, logit = np.argsort(together, kind="stable"), np.empty(len(rows))
     logit[order] = predict_all(suffix, Batches(features, rows, order, PREDICT_BATCH, blank=blank))[:, 0]
     return logit
 

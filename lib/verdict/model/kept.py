@@ -17,7 +17,7 @@ import pandas as pd
 from verdict.base.params import ModelParams
 from verdict.data.images import ImageStore
 from verdict.model.backend import keras, set_threads
-from verdict.model.features import Encoders, Features, load_encoders, load_network
+from verdict.model.features import Encoders, Features, Prefix, frozen_prefix, load_encoders, load_network
 from verdict.model.fit import (
     PREDICT_BATCH,
     Batches,
@@ -28,7 +28,7 @@ from verdict.model.fit import (
     read_weights,
     trained_part,
 )
-from verdict.model.network import STATES, FreezePlan, Network, build_prefix, build_suffix
+from verdict.model.network import STATES, FreezePlan, Network, build_suffix
 from verdict.model.selection import Selection
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import FEATURES, TRIAL_STAGE, WARMUP_STAGE, weights_file
@@ -67,9 +67,10 @@ class KeptModel:
         return build_suffix(self.network, self.plan, watched=STATES)
 
     @cached_property
-    def prefixes(self) -> tuple[keras.Model, keras.Model]:
-        """The frozen parts of vision and text."""
-        return build_prefix(self.network, self.plan)
+    def prefixes(self) -> tuple[Prefix, Prefix]:
+        """The frozen parts of vision and text, as stored features were made."""
+        cuts = (("vision", self.plan.vision_blocks), ("text", self.plan.text_blocks))
+        return tuple(frozen_prefix(self.network, side, [depth]) for side, depth in cuts)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -87,7 +88,7 @@ class KeptModel:
 
     def seen(self, image_ids: Sequence, pixels: Iterable[np.ndarray], features: Features | None = None) -> Features:
         """Features in which images are these pixels, batch by batch in the encoder's range, whatever was stored."""
-        tokens = [self.prefixes[0].predict_on_batch(part) for part in pixels]
+        tokens = [self.prefixes[0](part)[0] for part in pixels]
         rows = pd.Series(np.arange(len(image_ids)), index=image_ids)
         return replace(features or self.features, image_rows=rows, image_tokens=np.concatenate(tokens))
 
@@ -95,7 +96,7 @@ class KeptModel:
         """Features in which these distinct hypotheses take the place of those stored."""
         token_ids, padding_mask = self.encoders.tokens(list(hypotheses))
         hidden = [
-            self.prefixes[1].predict_on_batch({"token_ids": ids, "padding_mask": mask})
+            self.prefixes[1]({"token_ids": ids, "padding_mask": mask})[0]
             for ids, mask in zip(self.parts(token_ids), self.parts(padding_mask), strict=True)
         ]
         rows = pd.Series(np.arange(len(hypotheses)), index=hypotheses)
