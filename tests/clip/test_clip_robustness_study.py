@@ -83,6 +83,7 @@ def test_corruptions_are_scored_and_the_hardest_was_picked(bench, spoilt):
     table, right, middle = spoilt
     hardest, own = bench.stage.numbers["robustness.hardest"], table.loc[table["mean"].idxmin()]
     assert hardest.value == pytest.approx(own["mean"]) and hardest.low < own["mean_low"]
+    assert hardest.unit == "%", "a share, as on all pages"
     noisy = table.set_index("corruption").loc["gaussian noise"]
     assert noisy["at_5"] == pytest.approx(right["gaussian_noise"][4].mean())
     assert noisy["at_3"] == pytest.approx(bench.right(middle["gaussian_noise"].logits).mean())
