@@ -37,7 +37,8 @@ def report(tmp_path_factory):
     columns = [{"name": HOSTILE, "numeric": False}, {"name": "n", "numeric": True}]
     rows = [[HOSTILE, ["2", 2]], ["a", ["11", 11]], ["b", ["7", 7]]]
     say = {"kind": "say", "template": "F1 is {test.macro_f1}.", "numbers": {"test.macro_f1": SAID}}
-    outputs = [own("figure", small=PIXEL), own("table", columns=columns, rows=rows, file="05_b.csv"), displayed({MIME: say})]
+    outputs = [own("figure", small=PIXEL), own("table", columns=columns, rows=rows, file="05_b.csv")]
+    outputs += [displayed({MIME: say})]
     cells = [markdown(f"# Test\n\nHow good? {PROSE}"), SETUP, markdown("## Part"), code("x = 1")]
     cells += [markdown("Formula $p_i \\le 1$, see [later](07_later.ipynb#part) and [part](#part).")]
     claims = [sample_claim(), sample_claim(id="no", holds=False, bound=0.9, statement=HOSTILE)]
