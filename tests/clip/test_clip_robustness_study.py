@@ -86,6 +86,7 @@ def test_corruptions_are_scored_and_the_hardest_was_picked(bench, spoilt):
     assert np.array_equal(shown["fog"], corrupt(bench.subject.images, CORRUPTIONS["fog"], 3, rng)[0])
     hardest, own = bench.stage.numbers["robustness.hardest"], table.loc[table["mean"].idxmin()]
     assert hardest.value == pytest.approx(own["mean"]) and hardest.low < own["mean_low"]
+    assert hardest.unit == "%", "a share, as on all pages"
     noisy = table.set_index("corruption").loc["gaussian noise"]
     assert noisy["at_5"] == pytest.approx(right["gaussian_noise"][4].mean())
     assert noisy["at_3"] == pytest.approx(bench.right(middle["gaussian_noise"].logits).mean())
