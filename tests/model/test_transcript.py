@@ -111,11 +111,11 @@ def test_another_prompt_or_model_is_asked_anew_and_a_copy_of_the_folder_is_not(a
 
 def test_marks_in_a_sentence_and_answers_that_are_no_numbers_are_refused_by_place(asked):
     marked = asked.pairs.assign(hypothesis=[*asked.pairs["hypothesis"][:-1], "a <image> in it"])
-    with pytest.raises(ValueError, match=r"data\.answers\.table, line 12: the sentence holds '<image>'"):
+    with pytest.raises(ValueError, match=r"^line 12: the sentence holds '<image>'"):
         asked(marked)
     assert not asked.put, "before anything is asked"
     asked.spoilt = lambda values: np.where(np.arange(len(values))[:, None] == 2, np.nan, values)
-    with pytest.raises(ValueError, match=r"gave no number for line 4"):
+    with pytest.raises(ValueError, match=r"^line 4: .* gave no number"):
         asked()
 
 
