@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from PIL import Image
 from scipy import ndimage
@@ -26,6 +25,8 @@ SEVERITIES = (1, 2, 3, 4, 5)
 NEAR, GROUND = 1.0, (1.8, 6.0)
 _GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _AIR_LIGHT, _LEVELS = 0.85, 7
+# So many images at a time stay in a processor's cache.
+FEW = 4
 
 
 def as_unit(images: ArrayLike) -> np.ndarray:
@@ -57,14 +58,27 @@ def bilinear(unit: np.ndarray, rows: ArrayLike, columns: ArrayLike) -> np.ndarra
     rows, columns : float arrays (height, width) or (n, height, width)
         Where each pixel of the result is read, in pixels of the input.
     """
-    n, *side, _ = unit.shape
-    places = [np.clip(at, 0, length - 1).astype(np.float32) for at, length in zip((rows, columns), side, strict=True)]
-    # torch counts from the middle of the first pixel, -1, to that of the last, 1, across and then down.
-    shares = [at * np.float64(2 / max(length - 1, 1)) - 1 for at, length in zip(places, side, strict=True)]
-    grid = torch.from_numpy(np.stack(np.broadcast_arrays(*shares[::-1]), axis=-1)).expand(n, *side, 2)
-    planes = torch.from_numpy(np.moveaxis(unit, -1, 1)).double()
-    read = torch.nn.functional.grid_sample(planes, grid, padding_mode="border", align_corners=True)
-    return np.moveaxis(read.numpy(), 1, -1)
+    given = (unit, *(np.broadcast_to(at, unit.shape[:3]) for at in (rows, columns)))
+    return np.concatenate([_bilinear(*(one[k : k + FEW] for one in given)) for k in range(0, len(unit), FEW)])
+
+
+def _bilinear(unit: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    n, height, width, channels = unit.shape
+    rows = np.clip(rows, 0, height - 1).astype(np.float32)
+    columns = np.clip(columns, 0, width - 1).astype(np.float32)
+    top, left = np.floor(rows).astype(np.int32), np.floor(columns).astype(np.int32)
+    bottom, right = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
+    down, across = (rows - top)[..., None], (columns - left)[..., None]
+    # One index into a list of pixels is several times as fast as three.
+    pixels = np.ascontiguousarray(unit).reshape(-1, channels)
+    first = (np.arange(n) * (height * width))[:, None, None]
+
+    def at(row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        return pixels.take(first + row * width + column, axis=0, mode="clip")
+
+    upper = at(top, left) * (1 - across) + at(top, right) * across
+    lower = at(bottom, left) * (1 - across) + at(bottom, right) * across
+    return upper * (1 - down) + lower * down
 
 
 def disk(radius: float) -> np.ndarray:
