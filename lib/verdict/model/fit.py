@@ -114,25 +114,30 @@ def trained_part(network: Network, plan: FreezePlan) -> Any:
     return DirectSuffix(network, plan)
 
 
-def predict_all(model: Any, batches: Batches) -> Any:
-    """What a model gives for all batches, one after the other, in inference mode: arrays, as it has outputs."""
+def predict_all(
+    model: Any, features: Features, rows: Rows, *, by: np.ndarray | None = None, blank: bool = False
+) -> Any:
+    """What a model gives for pairs, in their order, in inference mode: arrays, as it has outputs.
+
+    Pairs that are equal `by` something, their hypothesis by default, go together, so that a batch encodes it once.
+    """
+    order = np.argsort(rows.text if by is None else by, kind="stable")
+    batches = Batches(features, rows, order, PREDICT_BATCH, blank=blank)
     parts = [model.predict_on_batch(inputs) for inputs, _ in batches]
-    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
+    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays)[np.argsort(order)], *parts)
 
 
 def predict_logits(suffix: Any, features: Features, rows: Rows, *, blank: bool = False) -> np.ndarray:
     """Logits of CONTRADICTION, float64 (n_pairs,), in inference mode and in the order of `rows`.
 
-    Pairs with one hypothesis go together, so that a batch encodes it once; where a suffix without Keras' calls encodes
-    images too, hypotheses are read first, and pairs with one image go together.
+    Where a suffix without Keras' calls encodes images too, hypotheses are read first, and pairs with one image go
+    together.
     """
-    together = rows.text
+    by = rows.text
     if getattr(suffix, "vision", None):
         suffix, features = suffix.after_reading(features, np.unique(rows.text))
-        together = rows.image
-    order, logit = np.argsort(together, kind="stable"), np.empty(len(rows))
-    logit[order] = predict_all(suffix, Batches(features, rows, order, PREDICT_BATCH, blank=blank))[:, 0]
-    return logit
+        by = rows.image
+    return predict_all(suffix, features, rows, by=by, blank=blank)[:, 0].astype(np.float64)
 
 
 def score(logit: np.ndarray, y_true: np.ndarray) -> dict[str, float]:

@@ -18,16 +18,7 @@ from verdict.base.params import ModelParams
 from verdict.data.images import ImageStore
 from verdict.model.backend import keras, set_threads
 from verdict.model.features import Encoders, Features, Prefix, frozen_prefix, load_encoders, load_network
-from verdict.model.fit import (
-    PREDICT_BATCH,
-    Batches,
-    Rows,
-    load_weights,
-    predict_all,
-    predict_logits,
-    read_weights,
-    trained_part,
-)
+from verdict.model.fit import Rows, load_weights, predict_all, predict_logits, read_weights, trained_part
 from verdict.model.network import STATES, FreezePlan, Network, build_suffix
 from verdict.model.selection import Selection
 from verdict.workflow.stage import Stage
@@ -111,8 +102,7 @@ class KeptModel:
 
     def outputs(self, model: keras.Model, pairs: pd.DataFrame) -> dict[str, np.ndarray]:
         """What another model on the inputs of the suffix gives for pairs, by name, in their order."""
-        rows = _unlabelled(self.features, pairs)
-        return predict_all(model, Batches(self.features, rows, np.arange(len(pairs)), PREDICT_BATCH))
+        return predict_all(model, self.features, _unlabelled(self.features, pairs))
 
 
 def _unlabelled(features: Features, pairs: pd.DataFrame) -> Rows:
