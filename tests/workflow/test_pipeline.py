@@ -51,7 +51,7 @@ def test_what_is_damaged_is_told_and_what_is_missing_or_undeclared_is_asked_for(
     calls = []
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
-    monkeypatch.setattr(pipeline.warm, "server", contextlib.nullcontext)
+    monkeypatch.setattr(pipeline.warm, "server", lambda environment, _: contextlib.nullcontext(environment))
     for name, found in {"forget": ["x is made again: cut"], "missing": ["work/smoke/x/run.json"]}.items():
         monkeypatch.setattr(integrity, name, lambda *_, found=found, **__: found)
     for name in ("forget_pages", "sources", "keep_whole"):
