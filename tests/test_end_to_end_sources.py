@@ -333,11 +333,12 @@ def test_a_model_that_is_asked_becomes_a_report_and_a_run_that_ended_goes_on(tmp
     done = subprocess.run(asked, cwd=root, env=environment(root), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert lines() == after
-    logs = (root / "work" / PROFILE / "08_policy" / "audit.jsonl", out)
-    reported, decided = ({one["pair_id"]: one for one in map(json.loads, path.open("rb"))} for path in logs)
+    reported, decided = (
+        {one["pair_id"]: one for one in map(json.loads, path.read_bytes().splitlines())}
+        for path in (root / "work" / PROFILE / "08_policy" / "audit.jsonl", out)
+    )
     assert len(decided) == len(rows) and len(reported) > 0 and set(reported) <= set(decided)
     for pair, item in reported.items():
-        assert [item[name] for name in ("logits", "model_answer")] == [
-            decided[pair][name] for name in ("logits", "model_answer")
-        ]
+        for name in ("logits", "model_answer"):
+            assert item[name] == decided[pair][name]
         assert item["score"] == pytest.approx(decided[pair]["score"], abs=1e-12)
