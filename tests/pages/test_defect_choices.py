@@ -229,6 +229,9 @@ def test_an_ablation_is_compared_with_its_nearest_twin():
         ("more", "plain", ["oversample"]),
         ("other", "plain", ["epochs", "oversample"]),
     ]
+    for name, twin, differences in found:
+        drawn = differences.set_index("setting").loc["oversample"]
+        assert drawn[twin] == "none" and "times as often" in drawn[name]
 
 
 def test_ablations_are_counted(tmp_path):

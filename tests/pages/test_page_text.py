@@ -146,6 +146,7 @@ CASES = [
             (BARE, "no diff"),
         )
     ),
+    (VAL, {"val.threshold": 0.5, "test.n_turned": 0}, {}, "which turns no answer of test.", "macro-F1", "no diff"),
     (("05_test", "Of {{ published"), {}, {}, "", "Of ", "study"),
     (("05_test", "Of {{ published"), of("published", n_repeated=6, n_inside=2), {}, "Of 6 published scores"),
     (FIT, FITTED, {}, "Above one, the model was too sure of itself.", "Warning"),
@@ -235,7 +236,7 @@ CASES = [
         ANSWER,
         DECIDED,
         {"policy.test.auto_share": 0},
-        "**Nothing goes out alone, so",
+        "**Nothing goes out alone: it only chooses",
         "of them wrong",
     ),
     (

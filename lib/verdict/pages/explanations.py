@@ -46,7 +46,7 @@ DOES = {
 
 
 def examples(stage: Stage, batch: DecidedBatch) -> dict[str, Any]:
-    """Three cases as a gallery shows them: one of each branch that occurs, then wrong answers that go out alone.
+    """Three cases as a gallery shows them: one of each branch, for one that does not occur a wrong answer given alone.
 
     Returns images and titles; none where there are no images or no sentences.
 

@@ -162,7 +162,7 @@ def changed_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> pd.Data
 
 def nearest_twins(trials: Sequence[TrialParams], key: str) -> list[tuple[str, str, pd.DataFrame]]:
     """D08: for each trial in which a setting is not empty, the trial without it that differs in fewest settings: trial,
-    twin, differences; an ablation is clean where `key` is the only one.
+    twin, differences (setting, and its value in each by its name); an ablation is clean where `key` is the only one.
     """
     content = {trial.name: trial.model_dump(mode="json") for trial in trials}
     off = [name for name, values in content.items() if not values.get(key)]
@@ -170,7 +170,8 @@ def nearest_twins(trials: Sequence[TrialParams], key: str) -> list[tuple[str, st
     for name in (name for name in content if name not in off):
         if off:
             twin = min(off, key=lambda other: len(changed_keys(content[other], content[name])))
-            found.append((name, twin, changed_keys(content[twin], content[name])))
+            differences = changed_keys(content[twin], content[name])
+            found.append((name, twin, differences.rename(columns={"first": twin, "second": name})))
     return found
 
 
