@@ -57,7 +57,7 @@ def pair_table(stage: Stage, tables: Mapping[str, pd.DataFrame], found: Mapping[
 
 
 def batch_table(stage: Stage, found: Mapping[str, Strangeness]) -> pd.DataFrame:
-    """Each split as one batch against calib: split, n (rows compared), signal, statistic, p-values, is_foreign.
+    """Each split as one batch against calib: split, n (rows compared), signal, statistic, p-values, batch_is_foreign.
 
     Numbers `foreign.rate_batch`, `<split>.batch_p` (over all signals) and `<split>.is_foreign` of every split.
     """
@@ -65,9 +65,9 @@ def batch_table(stage: Stage, found: Mapping[str, Strangeness]) -> pd.DataFrame:
     for split, one in found.items():
         table = compare_batch(one.known, one.watched)
         n_rows = len(next(iter(one.watched.values())))
-        table = table.assign(split=split, n=n_rows, is_foreign=bool(one.batch <= level))
+        table = table.assign(split=split, n=n_rows, batch_is_foreign=bool(one.batch <= level))
         table = table.rename(columns={"adjusted": "p_adjusted"})
-        parts.append(table[["split", "n", "signal", "statistic", "p_value", "p_adjusted", "is_foreign"]])
+        parts.append(table[["split", "n", "signal", "statistic", "p_value", "p_adjusted", "batch_is_foreign"]])
         stage.numbers[f"{split}.batch_p"] = Number(float(one.batch), n=n_rows, split=split, kind=EXACT)
         stage.number(f"{split}.is_foreign", one.batch <= level, n=n_rows, split=split, kind=EXACT)
     if found:
