@@ -201,7 +201,8 @@ def _counted(claims: Sequence[Claim]) -> str:
     """How many claims hold, as a sentence; "" where there are none."""
     found = Counter(claim.verdict for claim in claims)
     rest = f"; {found['not applicable']} not applicable" if found["not applicable"] else ""
-    return f"{found['holds']} of {len(claims)} claim{'' if len(claims) == 1 else 's'} hold{rest}." if claims else ""
+    counted = "claim holds" if len(claims) == 1 else "claims hold"
+    return f"{found['holds']} of {len(claims)} {counted}{rest}." if claims else ""
 
 
 def _nodes(executions: Sequence[Execution]) -> list[Node]:
@@ -250,7 +251,7 @@ def index_banners(site: Site, refused: Sequence[str] = ()) -> list[dict[str, str
         found.append(banner("stale", "Not everything has run.", [", ".join(missing)]))
     found += [*_of_encoders(site), *_of_temperatures(executions)]
     if site.is_copy:
-        detail = "Executed notebooks, large tables and most pages of single trials are left out; make report makes all."
+        detail = "Executed notebooks, large tables and most single trials are left out; “make report” makes all."
         found.append(banner("copy", "This is a small copy.", [detail]))
     return [*found, SMOKE] if site.is_smoke else found
 
