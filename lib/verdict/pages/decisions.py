@@ -265,10 +265,11 @@ def signal_table(evidence: deferral.Evidence, draws: Resampler) -> pd.DataFrame:
     """Which signals there are: signal, mean (with its interval), smallest and largest value."""
     shown = evidence.shown_signals
     means = draws.means(np.column_stack(list(shown.values())), [(0, 1)] * len(shown))
-    table = pd.DataFrame([with_bounds("mean", mean) for mean in means])
-    table.insert(0, "signal", list(map(_words, shown)))
-    extremes = {"smallest": map(np.min, shown.values()), "largest": map(np.max, shown.values())}
-    return table.assign(**{name: list(values) for name, values in extremes.items()})
+    rows = [
+        {"signal": _words(name), **with_bounds("mean", mean), "smallest": values.min(), "largest": values.max()}
+        for (name, values), mean in zip(shown.items(), means, strict=True)
+    ]
+    return pd.DataFrame(rows)
 
 
 def correlations(evidence: deferral.Evidence) -> pd.DataFrame:

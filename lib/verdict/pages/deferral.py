@@ -340,10 +340,16 @@ def decide_batch(
 
 def told_promise(promised: Kept, classes: Sequence[str]) -> dict[str, object]:
     """What was promised and on how much it rests, as the log holds it."""
-    promise, told = promised.promise, {name: getattr(promised, name) for name in ("method", "n_rows", "n_groups")}
-    by_class = {classes[k]: limit for k, limit in (promise.error_by_class or {}).items()}
-    promise = {"error": promise.error, "confidence": promise.confidence, "error_by_class": by_class}
-    return promise | told | {"is_kept": len(promised.thresholds) > 0}
+    promise = promised.promise
+    return {
+        "error": promise.error,
+        "confidence": promise.confidence,
+        "error_by_class": {classes[k]: limit for k, limit in (promise.error_by_class or {}).items()},
+        "method": promised.method,
+        "n_rows": promised.n_rows,
+        "n_groups": promised.n_groups,
+        "is_kept": len(promised.thresholds) > 0,
+    }
 
 
 def _model_hash(stage: Stage, kept: Selection) -> str:

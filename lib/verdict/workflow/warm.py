@@ -29,8 +29,13 @@ from verdict.workflow import start
 ADDRESS = start.WARM
 # What stages and their kernels import; progress bars first, which look for widgets where they find a kernel.
 MODULES = (
-    *("tqdm.auto", "papermill", "ipykernel.kernelapp", "matplotlib.pyplot"),
-    *("verdict.pages.evaluation", "verdict.model.trials", "verdict.report.engine"),
+    "tqdm.auto",
+    "papermill",
+    "ipykernel.kernelapp",
+    "matplotlib.pyplot",
+    "verdict.pages.evaluation",
+    "verdict.model.trials",
+    "verdict.report.engine",
 )
 # What those on the dual encoder import besides, in the profiles that have them.
 CLIP_MODULES = ("verdict.clip.encoder.encode", "verdict.clip.robustness.population")
