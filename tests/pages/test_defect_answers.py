@@ -8,7 +8,8 @@ from simulated_stage import make_stage, pairs_of, simulated_table
 from verdict.base.labels import Label
 from verdict.pages.defects import answers
 from verdict.pages.defects.answers import as_forest, effect_table
-from verdict.pages.evaluation import THRESHOLDS, read_published, sweep
+from verdict.pages.error_analysis import THRESHOLDS, sweep
+from verdict.pages.published import read_published
 
 E, C = Label.ENTAILMENT, Label.CONTRADICTION
 

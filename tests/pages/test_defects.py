@@ -40,7 +40,7 @@ from verdict.model.predict import DecisionRule, logits_of
 from verdict.model.trials import oversampled, shuffle_images
 from verdict.pages import evaluation
 from verdict.pages.ablation import changed_parameters, find_ablations
-from verdict.pages.evaluation import THRESHOLDS, sweep
+from verdict.pages.error_analysis import THRESHOLDS, sweep
 from verdict.report.notebook import read_notebook
 from verdict.stats.metrics import accuracy, macro_f1
 from verdict.stats.uncertainty import Resampler

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from simulated_stage import make_stage, pairs_of
-from verdict.pages import evaluation
+from verdict.pages import error_analysis
 from verdict.stats.metrics import macro_f1
 
 
@@ -17,15 +17,15 @@ def stage(tmp_path_factory):
 
 
 def test_the_grid_is_the_published_one():
-    assert len(evaluation.THRESHOLDS) == 19
-    assert evaluation.THRESHOLDS[[0, 10, -1]].tolist() == [0.05, 0.55, 0.95]
+    assert len(error_analysis.THRESHOLDS) == 19
+    assert error_analysis.THRESHOLDS[[0, 10, -1]].tolist() == [0.05, 0.55, 0.95]
 
 
 def test_a_sweep_by_hand():
     """Probabilities of contradiction 0.2, 0.4, 0.6, 0.8; the second is a contradiction, so 0.3 answers all right."""
     prob, y_true = np.array([0.2, 0.4, 0.6, 0.8]), np.array([0, 1, 1, 1])
     table = pd.DataFrame({"y_true": y_true, "logit_0": 0.0, "logit_1": np.log(prob / (1 - prob))})
-    curve = evaluation.sweep(table, [0.1, 0.3, 0.7])
+    curve = error_analysis.sweep(table, [0.1, 0.3, 0.7])
     assert curve["threshold"].tolist() == [0.1, 0.3, 0.7]
     assert curve["accuracy"].tolist() == [3 / 4, 1.0, 2 / 4]
     all_contradiction = (0 + 2 * 3 / (3 + 4)) / 2
@@ -35,7 +35,7 @@ def test_a_sweep_by_hand():
 
 def test_a_confusion_table_has_true_classes_as_rows():
     table = pd.DataFrame({"y_true": [0, 0, 0, 1, 1]})
-    found = evaluation.confusion_table(table, np.array([0, 1, 1, 1, 0]))
+    found = error_analysis.confusion_table(table, np.array([0, 1, 1, 1, 0]))
     assert found.loc["entailment"].to_dict() == {"entailment": 1, "contradiction": 2}
     assert found.loc["contradiction"].to_dict() == {"entailment": 1, "contradiction": 1}
 
@@ -43,18 +43,18 @@ def test_a_confusion_table_has_true_classes_as_rows():
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]])
 def test_the_lowest_of_equal_thresholds_wins(order):
     curve = pd.DataFrame({"threshold": [0.2, 0.4, 0.6, 0.8], "macro_f1": [0.5, 0.7, 0.7, 0.6]}).iloc[order]
-    assert evaluation.best_threshold(curve) == 0.4
+    assert error_analysis.best_threshold(curve) == 0.4
 
 
 def test_the_effect_of_a_threshold_is_paired_and_zero_at_one_half(stage):
     table = stage.tables["test", 11]
-    same = evaluation.threshold_effect(table, 0.5, stage=stage)
+    same = error_analysis.threshold_effect(table, 0.5, stage=stage)
     nothing = same["test.threshold_gain"]
     assert (nothing.value, nothing.n, same["test.n_turned"].value) == (0.0, len(table), 0)
     # No answer changes here; on other images some may.
     assert nothing.low < 0 < nothing.high < 0.02
     logit, y_true = table["logit_1"].to_numpy(), table["y_true"].to_numpy()
-    effect = evaluation.threshold_effect(table, 0.7, stage=stage)
+    effect = error_analysis.threshold_effect(table, 0.7, stage=stage)
     moved = effect["test.threshold_gain"]
     assert effect["test.n_turned"].value == ((logit > 0) & (logit <= np.log(0.7 / 0.3))).sum() > 0
     expected = macro_f1(y_true, (logit >= np.log(0.7 / 0.3)).astype(int)) - macro_f1(y_true, (logit >= 0).astype(int))
@@ -79,7 +79,7 @@ def worded(stage):
 
 
 def test_accuracy_by_words_by_hand(stage, worded):
-    found = evaluation.accuracy_by_words(*worded, WORDS, stage=stage).set_index("label")
+    found = error_analysis.accuracy_by_words(*worded, WORDS, stage=stage).set_index("label")
     assert found.index.tolist() == ["odd", "sentence", "tenth"]
     assert found.loc["odd", ["n", "n_wrong", "value"]].tolist() == [350, 350, 0]
     assert found.loc["tenth", ["n", "n_wrong", "value"]].tolist() == [71, 0, 1]
@@ -94,31 +94,31 @@ def test_resamples_that_leave_a_group_of_words_empty_are_counted(stage, worded):
     """One image of 234 says it: about a third of the resamples leave it out."""
     table, pairs = worded
     rare = pairs.assign(hypothesis=["giraffe" if group == "test-g0" else "other" for group in pairs["group_id"]])
-    row = evaluation.accuracy_by_words(table, rare, {"rare": ["giraffe"]}, stage=stage).iloc[0]
+    row = error_analysis.accuracy_by_words(table, rare, {"rare": ["giraffe"]}, stage=stage).iloc[0]
     assert 0.3 < row["n_undefined"] / stage.params.statistics.n_resamples < 0.44
 
 
 def test_a_group_of_all_rows_has_no_difference(stage, worded):
-    found = evaluation.accuracy_by_words(*worded, WORDS, stage=stage).set_index("label").loc["sentence"]
+    found = error_analysis.accuracy_by_words(*worded, WORDS, stage=stage).set_index("label").loc["sentence"]
     assert found["n"] == 701
     assert found[["difference", "difference_low", "difference_high"]].isna().all()
 
 
 def test_the_order_of_pairs_plays_no_part(stage, worded):
     table, pairs = worded
-    found = evaluation.accuracy_by_words(table, pairs, WORDS, stage=stage)
-    shuffled = evaluation.accuracy_by_words(table, pairs.sample(frac=1, random_state=1), WORDS, stage=stage)
+    found = error_analysis.accuracy_by_words(table, pairs, WORDS, stage=stage)
+    shuffled = error_analysis.accuracy_by_words(table, pairs.sample(frac=1, random_state=1), WORDS, stage=stage)
     pd.testing.assert_frame_equal(found, shuffled)
 
 
 def test_no_group_at_all_gives_an_empty_table(stage, worded):
-    assert evaluation.accuracy_by_words(*worded, {"absent": ["giraffe"]}, stage=stage).empty
+    assert error_analysis.accuracy_by_words(*worded, {"absent": ["giraffe"]}, stage=stage).empty
 
 
 def test_predictions_without_a_pair_are_refused(stage, worded):
     table, pairs = worded
     with pytest.raises(ValueError, match="701 predictions have no pair"):
-        evaluation.accuracy_by_words(table, pairs.assign(pair_id="none").iloc[:1], WORDS, stage=stage)
+        error_analysis.accuracy_by_words(table, pairs.assign(pair_id="none").iloc[:1], WORDS, stage=stage)
 
 
 def test_a_gallery_shows_mistakes_whose_image_is_stored():
@@ -126,14 +126,14 @@ def test_a_gallery_shows_mistakes_whose_image_is_stored():
     mistakes = pd.DataFrame(
         {"image_id": ["a", "b", "c"], "label": "cat", "prob": [0.99, 0.98, 0.97], "answered": [1, 2, 2]}
     )
-    found = evaluation.gallery_of(shown, mistakes)
+    found = error_analysis.gallery_of(shown, mistakes)
     assert found == {"images": ["a", "c"], "titles": ["a\n(cat; P 0.99 for dog)", "c\n(cat; P 0.97 for emu)"]}
     of_two = SimpleNamespace(images=shown.images, classes=("entailment", "contradiction"))
     sentences = mistakes.assign(hypothesis=["one", "two", "three"], answered=1)
     titles = ["one\n(cat; P 0.99 for the other)", "three\n(cat; P 0.97 for the other)"]
-    assert evaluation.gallery_of(of_two, sentences)["titles"] == titles
+    assert error_analysis.gallery_of(of_two, sentences)["titles"] == titles
     nothing = SimpleNamespace(images=lambda: None, classes=of_two.classes)
-    assert evaluation.gallery_of(nothing, mistakes) == {"images": [], "titles": []}
+    assert error_analysis.gallery_of(nothing, mistakes) == {"images": [], "titles": []}
 
 
 class Images(list):

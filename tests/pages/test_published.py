@@ -14,8 +14,8 @@ from verdict.base.params import ReportParams, load_params
 from verdict.base.search import PUBLISHED_VISION, configurations, draw
 from verdict.model.fit import Batches
 from verdict.model.predict import DecisionRule, logits_of
-from verdict.pages import evaluation as beside_published
-from verdict.pages.evaluation import read_published
+from verdict.pages import published as beside_published
+from verdict.pages.published import read_published
 from verdict.stats.metrics import accuracy, class_scores, macro_f1
 
 TEXT_SEARCH = [

@@ -538,7 +538,7 @@ class PolicyParams(Model):
 
 
 class ReportParams(Model):
-    """What the report compares itself with; `published` names tables, see `verdict.pages.evaluation`."""
+    """What the report compares itself with; `published` names tables, see `verdict.pages.published`."""
 
     published: Name | None
 

@@ -1,5 +1,4 @@
-"""From prediction tables to numbers with intervals: one model, one group, a comparison, a choice; where the kept model
-errs; and values that a study printed beside the same quantities of its re-run.
+"""From prediction tables to numbers with intervals: one model, one group, a comparison, a choice.
 
 Intervals are those of the stage's resampler, over groups of images; over several seeds they cover training again. An
 interval without width is none: it says that nothing varied in the resamples, not that nothing could.
@@ -15,21 +14,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
-from verdict.base import paths
 from verdict.base.labels import Label, Split, class_names
 from verdict.base.numbers import ESTIMATE, SETTING, Number, Numbers, named
-from verdict.base.params import ReportParams, TrialParams
-from verdict.data.statements import SEMANTIC_WORDS, keyword_flags
+from verdict.base.params import TrialParams
 from verdict.model.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_epochs, training_text
 from verdict.model.predict import RAW, DecisionRule, logits_of
 from verdict.model.selection import Selection
-from verdict.pages.tables import GAP, NOTHING, SHARE, about, by_part, columns_of, store_counts
+from verdict.pages.tables import GAP, SHARE, about, by_part, columns_of, store_counts
 from verdict.stats import uncertainty
 from verdict.stats.metrics import accuracy, brier, class_scores, confusion_counts, ece_interval, macro_f1, nll
-from verdict.stats.uncertainty import Interval, Statistic, Weights, holm, with_bounds
-from verdict.stats.weighted import weighted_mean
+from verdict.stats.uncertainty import Interval, Statistic, holm, with_bounds
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE, runs, seeds
 
@@ -352,166 +347,3 @@ def _reference(stage: Stage, name: str, table: pd.DataFrame, number: str, trial:
     trained = {"epochs": epochs, "seed": str(table["seed"].iloc[0]) if trial else ""}
     row = {"answers": name, **trained, "accuracy": found["reference.accuracy"]}
     return row | with_bounds("macro_f1", found["reference.macro_f1"])
-
-
-# The study's grid: 0.05 to 0.95 in steps of 0.05, as probabilities of contradiction.
-THRESHOLDS = np.arange(1, 20) / 20
-# A picture of more classes can be read no more.
-DRAWN_CLASSES = 20
-
-
-def confusion_table(table: pd.DataFrame, decision: ArrayLike, classes: Sequence[str] = class_names()) -> pd.DataFrame:
-    """Pairs by true class (rows, in the column `truth`) and answer (one column a class)."""
-    counts = confusion_counts(table["y_true"], decision, len(classes)).astype(int)
-    return pd.DataFrame(counts, columns=list(classes), index=pd.Index(classes, name="truth"))
-
-
-def gallery_of(stage: Stage, mistakes: pd.DataFrame) -> dict[str, Any]:
-    """Images and titles of `evaluation.confident_mistakes`, as a gallery shows them; none where no image is stored."""
-    images = stage.images()
-    shown = mistakes.iloc[:0] if images is None else mistakes[[name in images for name in mistakes["image_id"]]]
-    names = ["the other"] * 2 if len(stage.classes) == 2 else stage.classes
-    words = shown.get("hypothesis", shown["image_id"])
-    told = zip(words, shown["label"], shown["prob"], shown["answered"], strict=True)
-    titles = [f"{text}\n({label}; P {prob:.2f} for {names[answered]})" for text, label, prob, answered in told]
-    return {"images": [images.thumbnail(image_id) for image_id in shown["image_id"]], "titles": titles}
-
-
-def sweep(table: pd.DataFrame, thresholds: ArrayLike = THRESHOLDS) -> pd.DataFrame:
-    """Scores of a table of val at thresholds in (0, 1) of the probability of contradiction: threshold, macro_f1,
-    accuracy; one that is chosen on the rows that it is judged on says nothing about others.
-    """
-    y_true, logits = table["y_true"].to_numpy(), logits_of(table)
-    rows = []
-    for threshold in np.asarray(thresholds, dtype=np.float64):
-        answer = DecisionRule(threshold=float(threshold)).decide(logits)
-        score = float(macro_f1(y_true, answer, logits.shape[1]))
-        rows.append({"threshold": float(threshold), "macro_f1": score, "accuracy": float(accuracy(y_true, answer))})
-    return pd.DataFrame(rows)
-
-
-def best_threshold(curve: pd.DataFrame) -> float:
-    """The threshold with the largest macro-F1; the lowest of several equal ones, as in the study."""
-    ordered = curve.sort_values("threshold")
-    return float(ordered["threshold"].iloc[int(ordered["macro_f1"].to_numpy().argmax())])
-
-
-def threshold_effect(table: pd.DataFrame, threshold: float, *, stage: Stage) -> Numbers:
-    """What a threshold changes against one half on the same rows, paired: `<split>.threshold_gain`, in macro-F1, and
-    `<split>.n_turned`, the answers that change.
-    """
-    y_true, groups, logits = table["y_true"].to_numpy(), table["group_id"].to_numpy(), logits_of(table)
-    shared = about(stage, table)
-    half, moved = (
-        SeedAnswers(y_true, groups, rule.decide(logits)[None], shared["seeds"], logits.shape[1])
-        for rule in (RAW, DecisionRule(threshold=threshold))
-    )
-    turned = Number(int((half.answers != moved.answers).sum()), unit="count", **shared)
-    found = {"threshold_gain": mean_score(stage, moved, half).number(**shared), "n_turned": turned}
-    return Numbers({f"{shared['split']}.{name}": number for name, number in found.items()})
-
-
-def accuracy_by_words(
-    table: pd.DataFrame, pairs: pd.DataFrame, groups: Mapping[str, Sequence[str]] = SEMANTIC_WORDS, *, stage: Stage
-) -> pd.DataFrame:
-    """Accuracy on the hypotheses that use a group of words, by default the ten semantic buckets, and on all others.
-
-    Returns a row for each group that occurs, worst first: label, n, n_wrong, value (accuracy), low, high, difference
-    (inside minus outside, NaN where a group holds all rows), n_undefined (resamples that leave one of the two empty).
-    ValueError if a prediction has no pair.
-    """
-    sentences = pairs.set_index("pair_id")["hypothesis"].reindex(table["pair_id"])
-    if sentences.isna().any():
-        raise ValueError(f"{int(sentences.isna().sum())} predictions have no pair, the first: {sentences.index[0]!r}")
-    flags = keyword_flags(sentences.tolist(), groups)
-    hit = (RAW.decide(logits_of(table)) == table["y_true"].to_numpy()).astype(np.float64)
-    resampler, rows = stage.resampler(table["group_id"]), []
-    for name in flags.columns[flags.any()]:
-        inside = flags[name].to_numpy()
-        own = resampler.of(inside).mean(hit[inside], span=SHARE)
-        gap = NOTHING if inside.all() else resampler.interval(partial(_inside_minus_outside, hit, inside))
-        row = {"label": name, "n": int(inside.sum()), "n_wrong": int((1 - hit[inside]).sum())}
-        row |= {"value": own.value, "low": own.low, "high": own.high}
-        rows.append(row | with_bounds("difference", gap) | {"n_undefined": gap.n_undefined})
-    columns = ["label", "n", "n_wrong", "value", "low", "high", *columns_of("difference"), "n_undefined"]
-    return pd.DataFrame(rows, columns=columns).sort_values("value", kind="stable", ignore_index=True)
-
-
-def _inside_minus_outside(hit: np.ndarray, inside: np.ndarray, weights: Weights) -> ArrayLike:
-    """Mean inside minus mean outside; a resample that leaves one of them empty gives NaN."""
-    weights = np.ones(len(hit)) if weights is None else weights
-    return weighted_mean(hit, weights * inside) - weighted_mean(hit, weights * ~inside)
-
-
-COLUMNS = ["run", "trial", "quantity", "published", "ours", "ours_low", "ours_high", "verdict", "note"]
-N_TRAINABLE = "n_trainable"
-NOT_REPEATED, INSIDE = "not repeated here", "inside our interval"
-
-
-# Each a score on a split.
-_SCORES = ("val_macro_f1", "val_accuracy", "test_macro_f1", "test_accuracy")
-
-
-def read_published(name: str, kind: str = "") -> pd.DataFrame:
-    """Published values, which have no interval: a run of the study a row, with the trial that repeats it where there is
-    one; of kind `_classes` the kept run's test scores by class, `_people` what model and people reach together.
-    FileNotFoundError names the tables that there are.
-    """
-    folder = paths.LIBRARY / "data"
-    path = folder / f"published_{name}{kind}.csv"
-    if not path.is_file():
-        known = sorted(found.stem.removeprefix("published_") for found in folder.glob("published_*.csv"))
-        raise FileNotFoundError(f"no table of published values is called {name + kind!r}; there are {known}")
-    return pd.read_csv(path, comment="#").fillna({"trial": "", "note": ""} if not kind else {})
-
-
-def beside(stage: Stage) -> pd.DataFrame:
-    """Published values and ours (means over seeds), if the profile names a table: run, trial, quantity, published, ours
-    with interval, verdict (whether the value lies in our interval; of parameters whether it is equal), note.
-
-    Numbers `published.n_repeated` (scores) and `published.n_inside` (those whose published value lies in our interval).
-    """
-    report: ReportParams = stage.params.report
-    if report.published is None:
-        return pd.DataFrame(columns=COLUMNS)
-    table = read_published(report.published)
-    ran = {trial.name for trial in stage.params.training.trials}
-    printed = table.melt(["run", "trial", "note"], [N_TRAINABLE, *_SCORES], "quantity", "published", ignore_index=False)
-    printed = printed.dropna(subset="published").sort_index(kind="stable")
-    found = [_ours(stage, row.trial, row.quantity) if row.trial in ran else NOTHING for row in printed.itertuples()]
-    rows = [with_bounds("ours", one) for one in found]
-    compared = printed.reset_index(drop=True).join(pd.DataFrame(rows))
-    cells = zip(compared["quantity"], compared["published"], found, strict=True)
-    compared = compared.assign(verdict=[_verdict(*cell) for cell in cells])[COLUMNS]
-    scores = compared[(compared["quantity"] != N_TRAINABLE) & (compared["verdict"] != NOT_REPEATED)]
-    stage.number("published.n_repeated", len(scores), unit="count")
-    stage.number("published.n_inside", (scores["verdict"] == INSIDE).sum(), n=len(scores), unit="count")
-    return compared
-
-
-def _ours(stage: Stage, trial: str, quantity: str) -> Interval:
-    """One quantity of a trial; a count has no interval."""
-    if quantity == N_TRAINABLE:
-        return Interval(float(n_trainable(stage, trial)), np.nan, np.nan)
-    split, metric = quantity.split("_", maxsplit=1)
-    return mean_score(stage, collect(stage, trial, split), metric=metric)
-
-
-def _verdict(quantity: str, published: float, ours: Interval) -> str:
-    if np.isnan(ours.value):
-        return NOT_REPEATED
-    if quantity == N_TRAINABLE:
-        return "equal" if published == ours.value else "another number"
-    if np.isnan(ours.low):
-        return "no interval"
-    return INSIDE if ours.low <= published <= ours.high else f"{'above' if ours.high < published else 'below'} ours"
-
-
-def classes_beside(stage: Stage, table: pd.DataFrame, decision: np.ndarray) -> pd.DataFrame:
-    """Precision, recall and F1 by true class of the study's kept run, with the name it was printed under, and ours."""
-    report: ReportParams = stage.params.report
-    if report.published is None:
-        return pd.DataFrame()
-    published = read_published(report.published, "_classes")
-    ours = per_class(table, decision).add_prefix("our_").rename(columns={"our_class": "class"})
-    return published.merge(ours, on="class", validate="one_to_one")

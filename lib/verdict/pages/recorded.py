@@ -19,7 +19,7 @@ from verdict.data.own.recorded import RecordedSet
 from verdict.data.sources import read_given
 from verdict.model.predict import DecisionRule, logits_of
 from verdict.model.transcript import said_of
-from verdict.pages.evaluation import read_published
+from verdict.pages.published import read_published
 from verdict.pages.tables import GAP, NOTHING, SHARE, bounded, store, store_counts
 from verdict.stats.metrics import confusion_counts, nll_of_logits
 from verdict.stats.neighbours import neighbour_distance

@@ -19,7 +19,8 @@ from verdict.base.labels import Split
 from verdict.base.numbers import Number
 from verdict.base.params import TrialParams
 from verdict.model.lineage import setting_text
-from verdict.pages.evaluation import SeedAnswers, candidates, collect, read_published
+from verdict.pages.evaluation import SeedAnswers, candidates, collect
+from verdict.pages.published import read_published
 from verdict.pages.tables import columns_of, store_counts
 from verdict.stats.uncertainty import Interval, Resampler, with_bounds
 from verdict.workflow.stage import Stage
