@@ -66,8 +66,9 @@ def _plan(row: Found) -> str:
     return f"{trained} trained" if trained else "encoders frozen"
 
 
-def _interval(found: Found | None, name: str, form: str) -> str:
-    if found is None:
+def _interval(found: object, name: str, form: str) -> str:
+    # A record of an earlier bench may lack it.
+    if not isinstance(found, Mapping):
         return "not run"
     value, low, high = (f"{found[key]:{form}}" for key in (name, "low", "high"))
     return value if math.isnan(found["low"]) else f"{value} [{low}, {high}]"

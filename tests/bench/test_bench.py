@@ -148,6 +148,9 @@ def test_a_comparison_sums_up_its_laps(subject, tmp_path):
     assert "| 1 text block trained | 3 x 2 | " in text and " | 8 s | 0.5 s | 16.0 [14.0, 18.0] | " in text
     assert "| 0.700 | 0.710 | +0.010 [-0.020, +0.040] |" in text and "| 1 text block trained | our epoch | " in text
     assert "python -m tests.bench x" in text and ", 2 thread(s), torch backend, python 3." in text
+    earlier = {name: value for name, value in found.items() if name != "trial"}
+    text = page_of(tmp_path, "tiny", {"machine": {"flops_per_s": 1e11, "bytes_per_s": 2e10}, "results": [earlier]})
+    assert " | not run | 8 s | 0.5 s | " in text
 
 
 def test_photographs_have_the_size_of_flickr30k():
