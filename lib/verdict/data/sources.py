@@ -11,15 +11,15 @@ import pandas as pd
 
 from verdict.base import paths
 from verdict.base.artifacts import write_text
+from verdict.base.files.hub import check_asked
+from verdict.base.files.picture_files import LOOK_S, find_damaged, refuse_damaged
 from verdict.base.labels import Split, vote_columns
 from verdict.base.numbers import EXACT, Number, Numbers
 from verdict.base.params import DataParams, Params
 from verdict.data.digits import digits
-from verdict.data.hub import check_asked
 from verdict.data.nlvr import corpus, nlvr
 from verdict.data.own import answer_table, csv_folder, recorded
 from verdict.data.own.pair_file import read_pair_file
-from verdict.data.own.picture_files import LOOK_S, find_damaged, refuse_damaged
 from verdict.data.pairs import Dataset
 from verdict.data.photos import a2, snli_ve, snli_ve_corpus
 

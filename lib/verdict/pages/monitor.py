@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.artifacts import sha256_file
+from verdict.base.files.tables import find_columns, read_table
 from verdict.base.numbers import EXACT, SETTING, Number, named
+from verdict.base.refusals import listed, shown
 from verdict.base.spreadsheet import restore
 from verdict.data.own.answers import word_ids
-from verdict.data.own.tables import find_columns, listed, read_table, shown
 from verdict.decide.guarantee import Gamblers, breach_p_values, error_bounds
 from verdict.decide.log.log import Item, read_log
 from verdict.decide.outcomes import complement

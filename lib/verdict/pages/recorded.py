@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from verdict.base import paths
+from verdict.base.files.images import ImageStore, write_folder_store
 from verdict.base.labels import Split, vote_columns
 from verdict.base.numbers import ESTIMATE, EXACT, SETTING, Number, named
-from verdict.data.images import ImageStore, write_folder_store
 from verdict.data.own.answers import ANSWER
 from verdict.data.own.recorded import RecordedSet
 from verdict.data.sources import read_given
