@@ -19,6 +19,7 @@ import pandas as pd
 
 from verdict.base.labels import HALF_NEW_SPLITS, INDEPENDENT_SPLITS, Split, class_names, in_words
 from verdict.base.numbers import COUNT, ESTIMATE, EXACT, POINTS, SETTING, Number
+from verdict.decide.deferral import Calibrated, Evidence, case_of, gather, gather_both
 from verdict.decide.guarantee import POWER, Known, keep_promise
 from verdict.decide.outcomes import Case
 from verdict.decide.policy import Costs, Decision, Forced, Policy, realised
@@ -26,7 +27,6 @@ from verdict.decide.takeover import People
 from verdict.model.predict import DecisionRule, logits_of
 from verdict.model.selection import Selection
 from verdict.pages.decisions import auto_error
-from verdict.pages.deferral import Calibrated, Evidence, case_of, gather, gather_both
 from verdict.pages.evaluation import accuracy_by
 from verdict.pages.promise import known_of, promise_of
 from verdict.pages.tables import GAP, NOTHING, SHARE, bounded, store, store_counts

@@ -11,8 +11,8 @@ import pandas as pd
 
 from verdict.base.labels import INDEPENDENT_SPLITS, Split
 from verdict.base.numbers import EXACT, SETTING, Number
+from verdict.decide.deferral import Calibrated, Strangeness, strangeness
 from verdict.decide.foreign import batch_p_value, compare_batch
-from verdict.pages.deferral import Calibrated, Strangeness, strangeness
 from verdict.pages.tables import NOTHING, SHARE, bounded
 from verdict.stats.ranking import auroc
 from verdict.stats.uncertainty import with_bounds
