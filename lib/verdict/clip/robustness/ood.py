@@ -25,8 +25,6 @@ KEPT = 0.95
 def mcm(cosines: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Maximum concept matching: largest softmax of cosines (n, n_classes) over a temperature, (n,) in (0, 1].
 
-    References
-    ----------
     Ming et al. (2022), Delving into out-of-distribution detection with vision-language representations, eq. 2.
     """
     return softmax(cosines / temperature).max(axis=1)
@@ -35,8 +33,6 @@ def mcm(cosines: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 def scores(cosines: np.ndarray, logit_scale: float) -> dict[str, np.ndarray]:
     """Every score of one batch of images, from cosines (n, n_classes) and the model's logit scale.
 
-    References
-    ----------
     Hendrycks and Gimpel (2017), A baseline for detecting misclassified and out-of-distribution examples, for MSP; Liu
     et al. (2020), Energy-based out-of-distribution detection, eq. 4.
     """
