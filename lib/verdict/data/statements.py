@@ -15,7 +15,7 @@ import pandas as pd
 
 from verdict.base.labels import Label, Split, class_names
 from verdict.base.numbers import POINTS, Numbers
-from verdict.stats.uncertainty import Interval, Resampler, with_bounds
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, with_bounds
 
 SPATIAL_WORDS: Mapping[str, tuple[str, ...]] = {
     "inside": ("inside", "within", "in"),
@@ -110,7 +110,7 @@ def negation_guard(pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resamp
     negated = keyword_flags(pairs["hypothesis"].tolist(), {"negation": SEMANTIC_WORDS["negation"]})["negation"]
     chosen = pairs[negated.to_numpy()]
     if chosen.empty:
-        return Interval(float("nan"), float("nan"), float("nan")), 0
+        return NOTHING, 0
     contradicts = (chosen["label"] == Label.CONTRADICTION.text).to_numpy()
     return resampler(chosen["group_id"].to_numpy()).mean(contradicts, span=(0, 1)), len(chosen)
 

@@ -17,8 +17,8 @@ from scipy import stats
 
 from verdict.base.numbers import EXACT, POINTS, Number, Numbers
 from verdict.model.predict import RAW, logits_of, two_class
-from verdict.pages.tables import GAP, NOTHING, SHARE, bounded, store
-from verdict.stats.uncertainty import Interval, Weights, with_bounds
+from verdict.pages.tables import GAP, SHARE, store
+from verdict.stats.uncertainty import NOTHING, Interval, Weights, bounded, with_bounds
 from verdict.stats.weighted import ratio, row_weights
 from verdict.workflow.stage import Stage
 

@@ -20,8 +20,8 @@ from verdict.decide.signals import entropy_confidence
 from verdict.decide.takeover import People, facts_asked
 from verdict.pages.decisions import PolicyStudy, stored_number
 from verdict.pages.raw_temperature import ACCURACIES, is_told, published_policy
-from verdict.pages.tables import GAP, SHARE, bounded, by_part
-from verdict.stats.uncertainty import Interval, Resampler
+from verdict.pages.tables import GAP, SHARE, by_part
+from verdict.stats.uncertainty import Interval, Resampler, bounded
 from verdict.workflow.stage import Stage
 
 GLANCES = (0.8, 0.85, 0.9, 0.95)

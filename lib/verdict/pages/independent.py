@@ -29,10 +29,10 @@ from verdict.model.selection import Selection
 from verdict.pages.decisions import auto_error
 from verdict.pages.evaluation import accuracy_by
 from verdict.pages.promise import known_of, promise_of
-from verdict.pages.tables import GAP, NOTHING, SHARE, bounded, store, store_counts
+from verdict.pages.tables import GAP, SHARE, store, store_counts
 from verdict.stats.metrics import macro_f1
 from verdict.stats.scores import softmax
-from verdict.stats.uncertainty import Interval, Resampler, Statistic, Weights, with_bounds
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, Weights, bounded, with_bounds
 from verdict.stats.weighted import ratio, row_weights, weighted_mean
 from verdict.workflow.stage import Stage
 

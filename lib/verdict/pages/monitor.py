@@ -27,7 +27,7 @@ from verdict.decide.outcomes import complement
 from verdict.decide.people import keyed_uniform
 from verdict.decide.policy import Decision, Forced
 from verdict.pages.tables import SHARE, store_counts
-from verdict.stats.uncertainty import Interval, Resampler, wilson, with_bounds
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, wilson, with_bounds
 from verdict.workflow.stage import Stage
 
 AUTO = Decision.AUTO.text
@@ -253,7 +253,7 @@ def period_table(stage: Stage, found: Monitored) -> pd.DataFrame:
         row["after_alarm"] = int((own["forced_by"] == Forced.FOREIGN_BATCH.text).sum())
         auto = own[own["decision"] == AUTO]
         row["labelled"] = int((auto["is_known"] & auto["is_drawn"]).sum())
-        error = Interval(*[math.nan] * 3)
+        error = NOTHING
         if row["labelled"] and auto["is_known"].all():
             error = estimated_error(auto, stage.resampler(auto["group_id"]), found.share)
         rows.append(row | with_bounds("error", error))

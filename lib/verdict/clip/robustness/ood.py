@@ -16,7 +16,7 @@ from scipy.special import entr, logsumexp
 from verdict.clip.robustness.robustness import intervals
 from verdict.stats.ranking import auroc
 from verdict.stats.scores import softmax
-from verdict.stats.uncertainty import Resampler, Weights, cells
+from verdict.stats.uncertainty import Resampler, Weights, bounded
 from verdict.stats.weighted import ratio, totals
 
 KEPT = 0.95
@@ -101,7 +101,7 @@ def detection_table(
             # Bounds for a metric that no resample moves are those of a share of the groups of one side.
             if one.low == one.high:
                 found[metric] = smaller.mean(np.full(len(smaller.groups), one.value), span=(0, 1))
-        rows.append({"score": name, **cells(found)})
+        rows.append({"score": name, **bounded(found)})
         aurocs.append(drawn["auroc"])
     return pd.DataFrame(rows).assign(n_known=n_known, n_unknown=n_unknown), np.stack(aurocs, axis=1)
 

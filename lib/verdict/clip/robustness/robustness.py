@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from verdict.stats.uncertainty import Interval, Resampler, Weights, cells, holm, p_value, sign_flip_test
+from verdict.stats.uncertainty import Interval, Resampler, Weights, bounded, holm, p_value, sign_flip_test
 from verdict.stats.weighted import ratio, row_weights, weighted_mean
 
 _TUNING = 1.345
@@ -63,7 +63,7 @@ def factor_table(right: Mapping[str, ArrayLike], reference: ArrayLike, resampler
             "error_ratio": resampler.interval(error_ratio),
         }
         p_holm = sign_flip_test(before, after, resampler.groups)
-        rows.append({"condition": name, **cells(found), "p_holm": p_holm, "n": len(after)})
+        rows.append({"condition": name, **bounded(found), "p_holm": p_holm, "n": len(after)})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table["p_holm"]))
 
