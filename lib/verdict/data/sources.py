@@ -146,23 +146,6 @@ def exclusions(dataset: Dataset, numbers: Numbers) -> pd.DataFrame:
     return table
 
 
-def exclusion_template(dataset: Dataset) -> str:
-    """What the exclusion means, as a sentence around the numbers of `exclusions`."""
-    if dataset.excluded.empty:
-        return (
-            "The warm-up of this source, where it has one, is made apart from the target: nothing had to be left out."
-        )
-    if not dataset.excluded["n_images"].sum():
-        return (
-            "**No image of the warm-up corpus is known as an evaluation image of the target.** Either the two share "
-            "none, or the target renamed its images and changed their bytes; nothing here would see that."
-        )
-    return (
-        "The warm-up corpus holds {data.n_excluded_images} evaluation images of the target, in {data.n_excluded_rows} "
-        "rows; all were left out before the warm-up was drawn, and the comparison of splits covers what remained."
-    )
-
-
 def facts_table(dataset: Dataset) -> pd.DataFrame:
     """What the source says of itself, its licence's attribution included, as names and values."""
     facts = {**dataset.facts, **({"attribution": dataset.attribution} if dataset.attribution else {})}

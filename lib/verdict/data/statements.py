@@ -115,21 +115,6 @@ def negation_guard(pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resamp
     return resampler(chosen["group_id"].to_numpy()).mean(contradicts, span=(0, 1)), len(chosen)
 
 
-def guard_template(share: Interval, number: str) -> str:
-    """What the share of `negation_guard` says about the labels, as a sentence around the number of that name."""
-    if np.isnan(share.value):
-        return "No training hypothesis holds a negation word, so that swapped labels would not show this way."
-    found = f"Among training hypotheses with a negation word {{{number}}} are contradictions: "
-    if share.high < 0.5:
-        return (
-            f"**Warning: the labels may be swapped.** {found}people negate when they write what is false, so that "
-            "the share should lie far above one half. Look at the pairs before believing any number of this report."
-        )
-    if share.low > 0.5:
-        return f"{found}more than half, as in sentences that people write; swapped labels would show the opposite."
-    return f"{found}no difference from one half is shown, so that swapped labels would not show this way."
-
-
 def store_sentence_alone(
     numbers: Numbers, hits: pd.DataFrame, pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resampler]
 ) -> pd.DataFrame:
