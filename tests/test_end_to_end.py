@@ -18,9 +18,9 @@ from tests.bench import installation
 from browser import Browser
 from report_runs import LIMIT_S, PROFILE, command, copy_project, environment, records, report, told
 from report_tools import Reader, assert_links, assert_sound, exhibits_of, shows_number
+from verdict.base.files.images import ImageStore
 from verdict.base.numbers import ESTIMATE, KINDS, Numbers
 from verdict.base.params import load_params
-from verdict.data.images import ImageStore
 from verdict.model.export.table import score
 from verdict.model.lineage import least_trained
 from verdict.report.executions import find_executions

@@ -30,8 +30,8 @@ from report_tools import Reader, assert_links, assert_sound
 from tiny_assistant import write_assistant
 from verdict.base import paths
 from verdict.base.artifacts import read_run
+from verdict.base.files.images import ImageStore
 from verdict.data.digits import digits
-from verdict.data.images import ImageStore
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ import pytest
 
 import tiny_network as tiny
 from mini_corpora import image_ids, number_of, photo, write_a2, write_snli_ve
+from verdict.base.files.images import ImageStore
 from verdict.base.params import load_params
-from verdict.data.images import ImageStore
 from verdict.data.sources import build_dataset
 from verdict.model.backend import keras_hub, set_threads
 from verdict.model.features import Features, encode, load_encoders, load_network

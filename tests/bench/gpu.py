@@ -22,8 +22,8 @@ from tests.bench.subjects import PUBLISHED, fitted, full_size_encoders, network_
 
 from verdict.base import paths
 from verdict.base.artifacts import content_hash, read_json, write_json
+from verdict.base.files.images import ImageStore, write_folder_store
 from verdict.base.params import FitParams, ModelParams
-from verdict.data.images import ImageStore, write_folder_store
 from verdict.model.backend import has_gpu, keras
 from verdict.model.features import Encoders, Features, encode
 from verdict.model.fit import Rows, predict_logits

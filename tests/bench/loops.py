@@ -19,8 +19,8 @@ from PIL import Image
 from scipy import stats
 from tests.bench.subjects import CLIPNORM, Subject, fitted
 
+from verdict.base.files.images import resize
 from verdict.base.labels import Label
-from verdict.data.images import resize
 from verdict.model.backend import keras
 from verdict.model.features import Encoders, Features, encode
 from verdict.model.fit import Rows, score

@@ -17,9 +17,9 @@ import pandas as pd
 from tests.bench.processes import in_a_process, peak_bytes
 from tests.bench.subjects import fitted
 
+from verdict.base.files.images import ImageStore, write_array_store
 from verdict.base.labels import Label
 from verdict.base.params import load_params
-from verdict.data.images import ImageStore, write_array_store
 from verdict.data.pairs import make_pair_id
 from verdict.model.backend import set_threads
 from verdict.model.features import Features, encode, load_encoders, load_network

@@ -16,10 +16,10 @@ import pandas as pd
 from PIL import Image
 
 from verdict.base.artifacts import write_bytes
+from verdict.base.files.images import ImageStore, write_folder_store
 from verdict.base.labels import Label, Split
 from verdict.base.params import FitParams, ModelParams, Params
 from verdict.data.digits import digits
-from verdict.data.images import ImageStore, write_folder_store
 from verdict.model.backend import keras, keras_hub
 from verdict.model.features import Encoders, Features, load_encoders
 from verdict.model.fit import Fit, Rows, fit

@@ -271,7 +271,7 @@ def stop_download(subject: Subject, rng: np.random.Generator) -> Told:
     """Let a server stop half way through a file; the next download goes on and has the right content."""
     content = rng.bytes(int(rng.integers(1000, 3_000_000)))
     cut, target = int(rng.integers(0, len(content))), subject.root / f"fetched-{rng.integers(10**9)}"
-    code = "import sys; from pathlib import Path; from verdict.data.fetch import download; "
+    code = "import sys; from pathlib import Path; from verdict.base.files.fetch import download; "
     code += "download(sys.argv[1], sha256=sys.argv[2], path=Path(sys.argv[3]))"
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Stopping) as server:
         server.content, server.cut = content, cut

@@ -9,9 +9,9 @@ import torch
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
 from verdict.base import paths
+from verdict.base.files import hub
 from verdict.clip import SHIPPED, UNTRAINED, WHOLE
 from verdict.clip.encoder.encode import DualEncoder, mixed, saved, variants, with_layers
-from verdict.data import hub
 
 RNG = np.random.default_rng(7)
 IMAGES = RNG.integers(256, size=(5, 48, 48, 3), dtype=np.uint8)

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from verdict.base import paths
+from verdict.base.files.images import ImageStore
 from verdict.data.digits import digits, grammar
 from verdict.data.digits.couples import hypothesis_only_hits
 from verdict.data.digits.digits import TRAINING_WORDS, VOCABULARY, build
-from verdict.data.images import ImageStore
 from verdict.data.pairs import Dataset, check_pairs
 
 SIZES = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from verdict.base import paths
-from verdict.data.images import read_image, resize
+from verdict.base.files.images import read_image, resize
 from verdict.data.nlvr import boxes
 from verdict.data.nlvr.scenes import Item, is_tower_scene, parse_scene
 

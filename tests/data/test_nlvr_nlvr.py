@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from verdict.base import paths
-from verdict.data.images import ImageStore
+from verdict.base.files.images import ImageStore
 from verdict.data.nlvr import nlvr
 from verdict.data.nlvr.corpus import family_of, load_corpus, locate_corpus, read_examples
 from verdict.data.nlvr.proxy import draw_coupled, list_statements, normalise

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from verdict.base.files.images import ImageStore
+from verdict.base.files.picture_files import resolve_images
 from verdict.base.labels import Split
-from verdict.data.images import ImageStore
 from verdict.data.own.csv_folder import build, check_splits
-from verdict.data.own.picture_files import resolve_images
 
 FRACTIONS = {"train": 0.4, "val": 0.2, "calib": 0.2, "test": 0.2}
 N_IMAGES = 11

@@ -15,8 +15,8 @@ from mini_corpora import (
     write_lines,
     write_snli_ve,
 )
+from verdict.base.files.images import ImageStore
 from verdict.base.labels import EVALUATION_SPLITS
-from verdict.data.images import ImageStore
 from verdict.data.photos import a2, snli_ve
 from verdict.data.splits import assert_disjoint, published_split
 

@@ -18,7 +18,7 @@ from mini_corpora import (
     write_shard,
     write_snli_ve,
 )
-from verdict.data.images import ImageStore, write_folder_store
+from verdict.base.files.images import ImageStore, write_folder_store
 from verdict.data.pairs import check_pairs
 from verdict.data.photos.snli_ve import Target, balanced, draw, normalised, same_picture
 

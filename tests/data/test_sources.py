@@ -2,10 +2,11 @@
 
 import pandas as pd
 
+from page_text import told
 from verdict.base.numbers import Numbers
 from verdict.base.params import load_params
 from verdict.data.pairs import EXCLUDED_COLUMNS, Dataset
-from verdict.data.sources import exclusion_template, exclusions, export_predictions
+from verdict.data.sources import exclusions, export_predictions
 
 PREDICTIONS = pd.DataFrame(
     {"image_id": ["test-5-1-0", "test-17-0-3", "test-5-0-1"], "logit_0": 0.0, "logit_1": [0.7, -0.7, 0.0]}
@@ -18,6 +19,9 @@ def test_only_nlvr_has_a_format_of_its_own(tmp_path):
     params = load_params("base").data.model_copy(update={"source": "nlvr"})
     (path,) = export_predictions(params, PREDICTIONS, tmp_path)
     assert path.read_text() == "test-17-0-3.png,true\ntest-5-0-1.png,true\ntest-5-1-0.png,false\n"
+
+
+SAID = "nothing had to be left out"
 
 
 def left_out(*rows):
@@ -41,12 +45,12 @@ def test_what_was_kept_out_of_the_warmup_is_stored_by_split():
         "data.n_excluded_rows": 36,
     }
     assert numbers["data.excluded.test.n_rows"].split == "test"
-    text = exclusion_template(dataset)
-    assert "{data.n_excluded_images}" in text and "{data.n_excluded_rows}" in text
+    assert "holds 9 evaluation images of the target, in 36 rows; all were left out" in told("01_data", SAID, numbers)
 
 
 def test_a_corpus_that_shares_nothing_is_worth_a_warning_and_a_source_of_its_own_is_not():
-    assert "**No image of the warm-up corpus is known" in exclusion_template(left_out(("warmup_train", "val", 0, 0, 0)))
     numbers = Numbers()
     assert exclusions(left_out(), numbers).empty and not numbers
-    assert "nothing had to be left out" in exclusion_template(left_out())
+    assert told("01_data", SAID, numbers).endswith("nothing had to be left out.")
+    exclusions(left_out(("warmup_train", "val", 0, 0, 0)), numbers)
+    assert told("01_data", SAID, numbers).startswith("**No image of the warm-up corpus is known")

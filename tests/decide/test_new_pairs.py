@@ -101,7 +101,7 @@ def test_a_model_of_the_hub_that_cannot_be_had_is_refused_before_its_pictures_ar
     answers = params.data.answers.model_copy(update={"model": hub})
     asked = params.model_copy(update={"data": params.data.model_copy(update={"answers": answers})})
     monkeypatch.setattr(new_pairs, "load_params", lambda profile: asked)
-    monkeypatch.setattr("verdict.data.hub.is_reachable", lambda: False)
+    monkeypatch.setattr("verdict.base.files.hub.is_reachable", lambda: False)
     table = str(table_of(folder, ["gone.png,two,g1,"]))
     assert command.main(["decide", "--profile", "example", "--in", table, "--out", str(folder / "out.jsonl")]) == 2
     assert "data.answers.model.hub: nobody/model is not stored on this machine" in capsys.readouterr().err

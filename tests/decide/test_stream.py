@@ -11,6 +11,7 @@ import pytest
 
 from simulated_stage import KEPT, make_stage
 from verdict.base.labels import class_names
+from verdict.decide.deferral import Calibrated, costs_of, decide_batch, gather, log_decisions, people_of
 from verdict.decide.log.cases import logits_of_cases, numbered_lines
 from verdict.decide.log.explain import explain_item
 from verdict.decide.log.log import find_item, read_log
@@ -19,7 +20,6 @@ from verdict.decide.log.stored import stored_of
 from verdict.decide.log.stream import decide_stream
 from verdict.decide.policy import Forced, Policy
 from verdict.decide.signals import ENSEMBLE_STABILITY
-from verdict.pages.deferral import Calibrated, costs_of, decide_batch, gather, log_decisions, people_of
 from verdict.workflow.stages import DISTANCES
 
 CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.9, 0.1)

@@ -8,7 +8,7 @@ from functools import partial
 
 from corpus import Case
 
-from verdict.data.fetch import admitted, download, extract_zip, open_tar
+from verdict.base.files.fetch import admitted, download, extract_zip, open_tar
 
 HASH = hashlib.sha256(b"").hexdigest()
 LINKS = {

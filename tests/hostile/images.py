@@ -10,7 +10,7 @@ import numpy as np
 from corpus import Case
 from PIL import Image
 
-from verdict.data.images import ImageStore, write_array_store
+from verdict.base.files.images import ImageStore, write_array_store
 from verdict.data.own.csv_folder import build
 
 COLOURS = {

@@ -8,9 +8,9 @@ import pytest
 from sklearn.covariance import LedoitWolf
 
 from tiny_presets import SIZE, save_presets
+from verdict.base.files.images import ImageStore, write_array_store
 from verdict.base.labels import expected_columns
 from verdict.base.params import load_params
-from verdict.data.images import ImageStore, write_array_store
 from verdict.data.pairs import make_pair_id
 from verdict.model.ask import PROBED_SPLITS, Examiner, answer_changed, answer_questions, questions_about
 from verdict.model.changes import CHANGES

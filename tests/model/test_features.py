@@ -9,8 +9,8 @@ import pytest
 
 from tiny_presets import SIZE, WORDS, save_presets
 from verdict.base import paths
+from verdict.base.files.images import ImageStore, write_array_store
 from verdict.base.params import load_params
-from verdict.data.images import ImageStore, write_array_store
 from verdict.model import features as features_module
 from verdict.model.augment import photometric, view_of_epoch
 from verdict.model.backend import set_threads

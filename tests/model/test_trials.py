@@ -8,8 +8,8 @@ from simulated_stage import make_stage
 from tiny_presets import SIZE, save_presets
 from verdict.base import paths
 from verdict.base.artifacts import write_json, write_parquet, write_run
+from verdict.base.files.images import ImageStore, write_array_store
 from verdict.base.params import FitParams, TrialParams, load_params
-from verdict.data.images import ImageStore, write_array_store
 from verdict.model import fit, trials
 from verdict.model.features import encode, load_encoders, load_network
 from verdict.model.fit import load_weights, read_weights

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from page_text import told
 from simulated_stage import make_stage, simulated_table
 from verdict.pages import attention
 from verdict.pages.attention import ATTENDED, CONTRAST, LEAST, RANDOM, Deletion
@@ -233,5 +234,5 @@ def test_what_masking_shows_is_said_as_far_as_the_intervals_bear_it(tmp_path, ra
     case = deletion({ATTENDED: 0.8, RANDOM: random, CONTRAST: contrast}, noise=0.3)
     attention.deletion_differences(case, stage=stage)
     stage.number("masking.n_pairs", 301, unit="count")
-    said = stage.numbers.format(attention.masking_template(stage.numbers))
+    said = told("06_interpretation", "Masking what it attends to", stage.numbers)
     assert moral in said and words in said and absent not in said

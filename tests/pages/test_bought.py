@@ -6,8 +6,8 @@ import pytest
 
 from simulated_stage import KEPT, make_stage
 from verdict.base.labels import class_names
+from verdict.decide.deferral import Calibrated, case_of, costs_of, gather, people_of, tuning_table
 from verdict.decide.policy import Decision, Forced
-from verdict.pages.deferral import Calibrated, case_of, costs_of, gather, people_of, tuning_table
 from verdict.pages.independent import allowed_again, label_curve
 from verdict.workflow.stages import DISTANCES
 

@@ -6,10 +6,10 @@ import pytest
 from page_text import told
 from simulated_stage import KEPT, make_stage, with_people
 from verdict.base.numbers import EXACT, SETTING
+from verdict.decide.deferral import ONE_MODEL, Calibrated, gather, people_of
 from verdict.decide.policy import realised
 from verdict.decide.signals import CONFORMAL_CONFIDENCE, ENTROPY_CONFIDENCE, MAX_PROBABILITY, composite
 from verdict.pages import decisions
-from verdict.pages.deferral import ONE_MODEL, Calibrated, gather, people_of
 
 CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
 

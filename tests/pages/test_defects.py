@@ -21,11 +21,11 @@ from mini_corpora import image_ids, write_a2, write_snli_ve
 from simulated_stage import SimulatedStage, make_stage, pairs_of, params_with, simulated_table
 from tiny_presets import SIZE, save_presets
 from verdict.base import paths
+from verdict.base.files.images import ImageStore
 from verdict.base.labels import EVALUATION_SPLITS, WARMUP_SPLITS, Label, Split
 from verdict.base.numbers import Number, Numbers
 from verdict.base.params import TrialParams, load_params, trial_difference
 from verdict.data.digits import digits
-from verdict.data.images import ImageStore
 from verdict.data.own import csv_folder
 from verdict.data.photos import a2, snli_ve
 from verdict.data.splits import published_split

@@ -9,8 +9,8 @@ import pytest
 import tiny_network as tiny
 from simulated_stage import SimulatedStage
 from tiny_presets import SIZE, WORDS, save_presets
+from verdict.base.files.images import ImageStore, write_array_store
 from verdict.base.params import load_params
-from verdict.data.images import ImageStore, write_array_store
 from verdict.data.pairs import make_pair_id
 from verdict.model import fit
 from verdict.model.features import encode, load_network

@@ -82,7 +82,7 @@ def test_saved_logits_are_not_explained(tmp_path):
 def test_examples_are_one_of_each_branch_and_then_mistakes_that_go_out_alone(tmp_path, monkeypatch):
     stage = make_stage("08_policy", tmp_path)
     store = SimpleNamespace(thumbnail=lambda image_id: image_id)
-    monkeypatch.setattr("verdict.data.images.ImageStore.open", lambda folder: store)
+    monkeypatch.setattr("verdict.base.files.images.ImageStore.open", lambda folder: store)
     monkeypatch.setattr(type(stage), "upstream", lambda *_: tmp_path / "images.parquet")
     found = examples(stage, batch_of(211))
     does = [title.split("\n")[2] for title in found["titles"]]

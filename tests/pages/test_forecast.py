@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from simulated_stage import KEPT, make_stage
-from verdict.pages.deferral import Calibrated
+from verdict.decide.deferral import Calibrated
 from verdict.pages.independent import (
     CONFIDENCE,
     DIFFERENCE,

@@ -7,11 +7,11 @@ from tests.pages.test_decisions import CALIBRATED, studied
 from page_text import told
 from simulated_stage import KEPT, make_stage
 from verdict.base.numbers import EXACT, POINTS
+from verdict.decide.deferral import gather, people_of
 from verdict.decide.people import VoteHuman
 from verdict.decide.policy import Decision
 from verdict.decide.takeover import People
 from verdict.pages import handover
-from verdict.pages.deferral import gather, people_of
 from verdict.pages.handover import ALIKE, PERFECT, REAL
 
 

@@ -10,8 +10,8 @@ import pytest
 from simulated_stage import make_stage
 from tiny_network import scatter, whole
 from tiny_presets import SIZE, save_presets
+from verdict.base.files.images import ImageStore, write_array_store
 from verdict.base.params import load_params
-from verdict.data.images import ImageStore, write_array_store
 from verdict.data.pairs import make_pair_id
 from verdict.model.backend import keras, set_threads
 from verdict.model.features import Features, encode, load_encoders, load_network

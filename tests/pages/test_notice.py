@@ -6,8 +6,8 @@ import pytest
 
 from page_text import told
 from simulated_stage import KEPT, make_stage
+from verdict.decide.deferral import Calibrated, gather
 from verdict.decide.policy import Forced
-from verdict.pages.deferral import Calibrated, gather
 from verdict.pages.notice import batch_table, false_alarms, pair_table, power_table, study_splits
 from verdict.workflow.stages import DISTANCES
 

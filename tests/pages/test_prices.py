@@ -7,9 +7,9 @@ import pytest
 
 from simulated_stage import KEPT, make_stage, with_people
 from verdict.base.params import load_params
+from verdict.decide.deferral import Calibrated, gather, people_of
 from verdict.decide.policy import Decision, realised
 from verdict.pages import decisions, handover, promise
-from verdict.pages.deferral import Calibrated, gather, people_of
 
 CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
 

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.labels import WARMUP_SPLITS, Split, class_names
+from verdict.base.refusals import first_of
 
 ID_COLUMNS = ("pair_id", "image_id", "group_id", "hypothesis")
 REQUIRED_COLUMNS = (*ID_COLUMNS, "label", "split")
 EXCLUDED_COLUMNS = ("warmup", "evaluation", "n_images", "n_rows", "n_rows_of_target")
 VOTE_COLUMNS = ("votes_entailment", "votes_contradiction")
 MAX_HYPOTHESIS_CHARACTERS = 2000
-N_LISTED = 5
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 Problem = tuple[int, str]
@@ -86,12 +86,6 @@ def check_pairs(
         for column in ("image_id", "group_id"):
             refuse_shared(pairs, column, source, places)
     return pairs
-
-
-def first_of(faults: Sequence[str], n: int = N_LISTED) -> str:
-    """The first few faults, as messages list them, and how many more there are."""
-    more = f"; and {len(faults) - n} more" if len(faults) > n else ""
-    return f"{'; '.join(faults[:n])}{more}"
 
 
 def text_problems(pairs: pd.DataFrame) -> Iterator[Problem]:

@@ -11,15 +11,15 @@ import pandas as pd
 
 from verdict.base import paths
 from verdict.base.artifacts import write_text
+from verdict.base.files.hub import check_asked
+from verdict.base.files.picture_files import LOOK_S, find_damaged, refuse_damaged
 from verdict.base.labels import Split, vote_columns
 from verdict.base.numbers import EXACT, Number, Numbers
 from verdict.base.params import DataParams, Params
 from verdict.data.digits import digits
-from verdict.data.hub import check_asked
 from verdict.data.nlvr import corpus, nlvr
 from verdict.data.own import answer_table, csv_folder, recorded
 from verdict.data.own.pair_file import read_pair_file
-from verdict.data.own.picture_files import LOOK_S, find_damaged, refuse_damaged
 from verdict.data.pairs import Dataset
 from verdict.data.photos import a2, snli_ve, snli_ve_corpus
 
@@ -144,23 +144,6 @@ def exclusions(dataset: Dataset, numbers: Numbers) -> pd.DataFrame:
     numbers["data.n_excluded_images"] = Number(int(table["n_images"].sum()), unit="count")
     numbers["data.n_excluded_rows"] = Number(int(table["n_rows"].sum()), unit="count")
     return table
-
-
-def exclusion_template(dataset: Dataset) -> str:
-    """What the exclusion means, as a sentence around the numbers of `exclusions`."""
-    if dataset.excluded.empty:
-        return (
-            "The warm-up of this source, where it has one, is made apart from the target: nothing had to be left out."
-        )
-    if not dataset.excluded["n_images"].sum():
-        return (
-            "**No image of the warm-up corpus is known as an evaluation image of the target.** Either the two share "
-            "none, or the target renamed its images and changed their bytes; nothing here would see that."
-        )
-    return (
-        "The warm-up corpus holds {data.n_excluded_images} evaluation images of the target, in {data.n_excluded_rows} "
-        "rows; all were left out before the warm-up was drawn, and the comparison of splits covers what remained."
-    )
 
 
 def facts_table(dataset: Dataset) -> pd.DataFrame:

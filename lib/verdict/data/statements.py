@@ -15,7 +15,7 @@ import pandas as pd
 
 from verdict.base.labels import Label, Split, class_names
 from verdict.base.numbers import POINTS, Numbers
-from verdict.stats.uncertainty import Interval, Resampler, with_bounds
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, with_bounds
 
 SPATIAL_WORDS: Mapping[str, tuple[str, ...]] = {
     "inside": ("inside", "within", "in"),
@@ -110,24 +110,9 @@ def negation_guard(pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resamp
     negated = keyword_flags(pairs["hypothesis"].tolist(), {"negation": SEMANTIC_WORDS["negation"]})["negation"]
     chosen = pairs[negated.to_numpy()]
     if chosen.empty:
-        return Interval(float("nan"), float("nan"), float("nan")), 0
+        return NOTHING, 0
     contradicts = (chosen["label"] == Label.CONTRADICTION.text).to_numpy()
     return resampler(chosen["group_id"].to_numpy()).mean(contradicts, span=(0, 1)), len(chosen)
-
-
-def guard_template(share: Interval, number: str) -> str:
-    """What the share of `negation_guard` says about the labels, as a sentence around the number of that name."""
-    if np.isnan(share.value):
-        return "No training hypothesis holds a negation word, so that swapped labels would not show this way."
-    found = f"Among training hypotheses with a negation word {{{number}}} are contradictions: "
-    if share.high < 0.5:
-        return (
-            f"**Warning: the labels may be swapped.** {found}people negate when they write what is false, so that "
-            "the share should lie far above one half. Look at the pairs before believing any number of this report."
-        )
-    if share.low > 0.5:
-        return f"{found}more than half, as in sentences that people write; swapped labels would show the opposite."
-    return f"{found}no difference from one half is shown, so that swapped labels would not show this way."
 
 
 def store_sentence_alone(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.decide.policy import Decision, Forced, Outcomes, Policy, decide, realised, tune_policy
-from verdict.stats.uncertainty import Interval, Resampler, Statistic, Weights, with_bounds
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, Weights, bounded
 from verdict.stats.weighted import ratio, weighted_mean
 
 NOT_AUTO, WITHOUT_PROMISE, WITHOUT_QUESTIONS = "not auto", "without promise", "without questions"
@@ -94,19 +94,17 @@ def evaluate_policy(case: Case, policy: Policy, draws: Resampler) -> Evaluation:
     forced = np.zeros(len(decision), bool) if case.forced is None else case.forced != Forced.NONE
     is_auto = decision == Decision.AUTO
     parts = {branch.text: decision == branch for branch in Decision} | {NOT_AUTO: ~is_auto}
-    nothing, rows = Interval(*[float("nan")] * 3), []
+    rows: list[dict[str, object]] = []
     for name, taken in parts.items():
-        found = dict.fromkeys(("model_error", "final_error", "lift", "cost"), nothing)
+        found = dict.fromkeys(("share", "model_error", "final_error", "lift", "cost"), NOTHING)
+        found["share"] = draws.mean(taken, span=(0, 1))
         if taken.any():
             own = draws.of(taken)
             found["model_error"] = own.mean(model_wrong[taken], span=(0, 1))
             found["cost"], found["final_error"] = case.take(taken).means(decision[taken], own)
             found["lift"] = unless_given(draws.interval(partial(lift, taken, model_wrong)))
-        row: dict[str, object] = {"branch": name, "n": int(taken.sum()), "n_forced": int((taken & forced).sum())}
-        row |= with_bounds("share", draws.mean(taken, span=(0, 1)))
-        for column, interval in found.items():
-            row |= with_bounds(column, interval)
-        rows.append(row)
+        row = {"branch": name, "n": int(taken.sum()), "n_forced": int((taken & forced).sum())}
+        rows.append(row | bounded(found))
     cost, error = case.means(decision, draws)
     model_error = draws.mean(model_wrong, span=(0, 1))
     is_degenerate = bool(is_auto.all() or not is_auto.any())
@@ -120,7 +118,7 @@ def complement(share: Interval) -> Interval:
 
 def unless_given(found: Interval) -> Interval:
     """An interval without bounds where no resample gives another value: that is an identity, not an estimate."""
-    return found if found.low < found.high else Interval(found.value, float("nan"), float("nan"))
+    return found if found.low < found.high else Interval(found.value)
 
 
 def lift(chosen: np.ndarray, wrong: np.ndarray, weights: Weights = None) -> np.ndarray:
@@ -195,7 +193,7 @@ def _compared(
     gap = realised(test.outcomes.cost, decision) - realised(test.outcomes.cost, of_policy)
     difference = draws.mean(gap, span=(-test.outcomes.dearest, test.outcomes.dearest))
     if name == "policy":
-        difference = Interval(0.0, float("nan"), float("nan"))
+        difference = Interval(0.0)
     return _row(name, cost, difference, error, _shares(decision))
 
 
@@ -212,8 +210,7 @@ def _random(test: Case, of_policy: np.ndarray, draws: Resampler) -> dict[str, ob
 
 
 def _row(name: str, cost: Interval, difference: Interval, error: Interval, shares: np.ndarray) -> dict[str, object]:
-    row = {"policy": name} | with_bounds("cost", cost) | with_bounds("difference", difference)
-    row |= with_bounds("accuracy", complement(error))
+    row = {"policy": name} | bounded({"cost": cost, "difference": difference, "accuracy": complement(error)})
     return row | {branch.text: float(shares[branch]) for branch in Decision}
 
 
@@ -260,7 +257,7 @@ def cost_of_belief(
     regret = draws.mean(gap, span=(-test.outcomes.dearest, test.outcomes.dearest))
     if trusting == real:
         # One policy: that it costs what it costs is no estimate.
-        regret = Interval(0.0, float("nan"), float("nan"))
+        regret = Interval(0.0)
     return BeliefCost(trusting, promised, delivered, informed, regret)
 
 

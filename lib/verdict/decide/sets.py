@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from verdict.stats.scores import check_labels, check_probs
-from verdict.stats.uncertainty import Interval, Resampler, with_bounds
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, with_bounds
 
 
 def conformal_rank(n: int, alpha: float) -> int:
@@ -104,12 +104,12 @@ def coverage_by(what: str, sets: np.ndarray, y_true: np.ndarray, resampler: Resa
     of_row, rows = y_true if what == "class" else size, []
     for value in range(n_classes + (what == "size")):
         own = np.flatnonzero(of_row == value)
-        found = sizes = Interval(math.nan, math.nan, math.nan)
+        found = sizes = NOTHING
         if len(own):
             columns = np.column_stack([is_covered, size])[own].astype(np.float64)
             found, sizes = resampler.of(own).means(columns, [(0, 1), (0, n_classes)])
         if what == "size" and value in (0, n_classes):
-            found = Interval(found.value, math.nan, math.nan)
+            found = Interval(found.value)
         row = {what: value, "n": len(own)} | with_bounds("coverage", found)
         if what == "class":
             row |= with_bounds("mean_size", sizes)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from verdict.base.files.images import ImageStore
 from verdict.base.labels import EVALUATION_SPLITS, Split, expected_columns, logit_columns
 from verdict.base.params import DataParams, Params
 from verdict.data.digits.questions import question_table
-from verdict.data.images import ImageStore
 from verdict.model.changes import CHANGES
 from verdict.model.distance import Reference, distances_from, pair_distances
 from verdict.model.export.model import Kept

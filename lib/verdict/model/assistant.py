@@ -17,8 +17,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging
 
 from verdict.base import paths
+from verdict.base.files.hub import check_preset
 from verdict.base.labels import class_names
-from verdict.data.hub import check_preset
 from verdict.data.own.answers import token_class, word_ids
 
 # Bars of a second's work would stand in every page.

@@ -21,9 +21,9 @@ import pandas as pd
 
 from verdict.base import paths
 from verdict.base.artifacts import npy_rows, sha256_tree, write_json, write_npy, write_parquet
+from verdict.base.files.images import ImageStore
 from verdict.base.labels import Split
 from verdict.base.params import ModelParams, PhotometricParams
-from verdict.data.images import ImageStore
 from verdict.model import augment
 from verdict.model.backend import IS_TORCH, has_gpu, keras, keras_hub, set_threads
 from verdict.model.network import FreezePlan, Network, build_network, text_prefix, vision_prefix

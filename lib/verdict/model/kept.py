@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from verdict.base.files.images import ImageStore
 from verdict.base.params import ModelParams
-from verdict.data.images import ImageStore
 from verdict.model.backend import keras, set_threads
 from verdict.model.features import Encoders, Features, Prefix, frozen_prefix, load_encoders, load_network
 from verdict.model.fit import Rows, load_weights, predict_all, predict_logits, read_weights, trained_part

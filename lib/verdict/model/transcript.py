@@ -12,8 +12,8 @@ import pandas as pd
 
 from verdict.base import artifacts, paths
 from verdict.base.artifacts import content_hash, sha256_tree, write_bytes
+from verdict.base.files.images import read_image
 from verdict.base.params import AskedParams
-from verdict.data.images import read_image
 
 SENTENCE = "{hypothesis}"
 Key = tuple[str, str]

@@ -13,9 +13,9 @@ import pandas as pd
 
 from verdict.base import paths
 from verdict.base.artifacts import content_hash, package_versions, relative, sha256_bytes
+from verdict.base.files.images import ImageStore
 from verdict.base.labels import EVALUATION_SPLITS, Split
 from verdict.base.params import FitParams, TrialParams
-from verdict.data.images import ImageStore
 from verdict.model import augment
 from verdict.model.backend import set_threads
 from verdict.model.features import EMPTY_TEXT, AugmentedViews, Encoders, Features, load_encoders, load_network

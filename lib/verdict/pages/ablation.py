@@ -20,8 +20,8 @@ from verdict.model.lineage import least_trained, setting_text, training_text
 from verdict.model.oversample import bucket_flags
 from verdict.model.selection import Selection
 from verdict.pages.evaluation import collect, mean_score
-from verdict.pages.tables import NOTHING, columns_of, store_counts
-from verdict.stats.uncertainty import with_bounds
+from verdict.pages.tables import columns_of, store_counts
+from verdict.stats.uncertainty import NOTHING, with_bounds
 from verdict.workflow.stage import Stage
 
 # Changes that are looked for, as the parameters of the twin that lacks them.

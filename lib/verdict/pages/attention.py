@@ -15,10 +15,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from verdict.base.numbers import EXACT, POINTS, Number, Numbers
+from verdict.base.numbers import EXACT, POINTS
 from verdict.model.predict import RAW, logits_of, two_class
-from verdict.pages.tables import GAP, NOTHING, SHARE, bounded, store
-from verdict.stats.uncertainty import Interval, Weights, with_bounds
+from verdict.pages.tables import GAP, SHARE, store
+from verdict.stats.uncertainty import NOTHING, Interval, Weights, bounded, with_bounds
 from verdict.stats.weighted import ratio, row_weights
 from verdict.workflow.stage import Stage
 
@@ -205,32 +205,6 @@ def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
                 shares = {name: found[name] for name in ("fall", "flipped")}
                 store(stage, f"masking.{order.replace(' ', '_')}", shares, units, n=len(deletion.logit), split="test")
     return pd.DataFrame(rows)
-
-
-def masking_template(numbers: Numbers) -> str:
-    """What masking the most attended patches shows, around the numbers of `deletion_differences`: a direction only
-    where the interval bears it out, and then the moral that both directions allow.
-    """
-    beside = {"random": "random patches", "most_contrast": "patches of most contrast"}
-    falls = {order: numbers[f"masking.{order}.fall"] for order in beside}
-    parts = [
-        f"Masking what it attends to {_way(falls[order])} masking as many {words} ({{masking.{order}.fall}})"
-        for order, words in beside.items()
-    ]
-    beats = {order: fall.excludes(0) and fall.value > 0 for order, fall in falls.items()}
-    moral = "That the answer hangs on what is attended is not shown, and a map explains no answer"
-    if all(beats.values()):
-        moral = "On average attention points at what the answer hangs on, not just at where something is"
-    elif beats["random"]:
-        moral = "Attention points at things; that it points at what the sentence asks is not shown, and a map alone "
-        moral += "explains no answer"
-    return f"{'. '.join([*parts, moral])} ({{masking.n_pairs}} test pairs, mean over numbers of patches)."
-
-
-def _way(fall: Number) -> str:
-    if not fall.excludes(0):
-        return "is not shown to lower the answer's probability more or less than"
-    return f"lowers the answer's probability {'more' if fall.value > 0 else 'less'} than"
 
 
 def _answers(logit: np.ndarray) -> np.ndarray:

@@ -21,11 +21,21 @@ from verdict.decide.sets import Threshold, adaptive_scores, conformal_quantile, 
 from verdict.decide.temperature import LOG_T_BOUND, Isotonic, Platt, Temperature, VectorScaling, nll_curve
 from verdict.model.predict import logits_of
 from verdict.model.selection import Selection
-from verdict.pages.tables import GAP, NOTHING, SHARE, about, bounded, store
+from verdict.pages.tables import GAP, SHARE, about, store
 from verdict.stats import metrics
 from verdict.stats.ranking import Ranked
 from verdict.stats.scores import log_softmax, softmax, top_class
-from verdict.stats.uncertainty import Interval, Resampler, Statistic, holm, p_value, simultaneous_reach, with_bounds
+from verdict.stats.uncertainty import (
+    NOTHING,
+    Interval,
+    Resampler,
+    Statistic,
+    bounded,
+    holm,
+    p_value,
+    simultaneous_reach,
+    with_bounds,
+)
 from verdict.stats.weighted import weighted_mean
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import CLIP, runs
@@ -98,7 +108,7 @@ def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Fit
     stage.number("calibration.is_of_clip", stage.source == CLIP, kind=SETTING)
     table = []
     for seed, fit in fits.items():
-        found = interval if seed == kept.seed else Interval(fit.temperature, np.nan, np.nan)
+        found = interval if seed == kept.seed else Interval(fit.temperature)
         row = {"seed": seed, "is_kept": seed == kept.seed} | with_bounds("temperature", found)
         columns = ("nll_before", "nll_after", "n", "converged", "at_bound")
         table.append(row | {name: getattr(fit, name) for name in columns})

@@ -12,16 +12,15 @@ import pandas as pd
 
 from verdict.base.labels import Split
 from verdict.base.numbers import EXACT, SETTING, Number
-from verdict.decide import outcomes
+from verdict.decide import deferral, outcomes
 from verdict.decide.people import ConfusionHuman, PairHuman
 from verdict.decide.policy import Costs, Decision, Forced, Policy, cost_surface
 from verdict.decide.signals import without_each
 from verdict.decide.takeover import People, facts_asked
 from verdict.model.selection import Selection
-from verdict.pages import deferral
-from verdict.pages.tables import SHARE, bounded, store_counts
+from verdict.pages.tables import SHARE, store_counts
 from verdict.stats.ranking import Ranked, risk_coverage
-from verdict.stats.uncertainty import Interval, Resampler, with_bounds
+from verdict.stats.uncertainty import Interval, Resampler, bounded, with_bounds
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import QUESTIONS, VIEWS
 

@@ -205,7 +205,7 @@ def rank_trials(stage: Stage) -> pd.DataFrame:
     best = max(means, key=lambda trial: means[trial].value)
     rows = []
     for trial, mean in sorted(means.items(), key=lambda item: -item[1].value):
-        gap = mean_score(stage, answers[trial], answers[best]) if trial != best else Interval(0.0, np.nan, np.nan)
+        gap = mean_score(stage, answers[trial], answers[best]) if trial != best else Interval(0.0)
         row = {"trial": trial, "n_trainable": n_trainable(stage, trial), "epochs": epochs_text(trials, trial)}
         row |= with_bounds("macro_f1", mean) | {"seed_sd": pd.Series(answers[trial].scores()).std()}
         row |= with_bounds("difference", gap)

@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.numbers import EXACT, POINTS, SETTING
+from verdict.decide.deferral import Evidence, case_of, clarified, outcomes_of, people_of
 from verdict.decide.outcomes import Case, complement, cost_of_belief, readings, unless_given
 from verdict.decide.people import ConfusionHuman, Human, PairHuman, ParametricHuman
 from verdict.decide.policy import Costs, Decision, Forced, realised
 from verdict.decide.signals import entropy_confidence
 from verdict.decide.takeover import People, facts_asked
 from verdict.pages.decisions import PolicyStudy, stored_number
-from verdict.pages.deferral import Evidence, case_of, clarified, outcomes_of, people_of
 from verdict.pages.raw_temperature import ACCURACIES, is_told, published_policy
-from verdict.pages.tables import GAP, SHARE, bounded, by_part
-from verdict.stats.uncertainty import Interval, Resampler
+from verdict.pages.tables import GAP, SHARE, by_part
+from verdict.stats.uncertainty import Interval, Resampler, bounded
 from verdict.workflow.stage import Stage
 
 GLANCES = (0.8, 0.85, 0.9, 0.95)

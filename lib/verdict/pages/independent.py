@@ -19,6 +19,7 @@ import pandas as pd
 
 from verdict.base.labels import HALF_NEW_SPLITS, INDEPENDENT_SPLITS, Split, class_names, in_words
 from verdict.base.numbers import COUNT, ESTIMATE, EXACT, POINTS, SETTING, Number
+from verdict.decide.deferral import Calibrated, Evidence, case_of, gather, gather_both
 from verdict.decide.guarantee import POWER, Known, keep_promise
 from verdict.decide.outcomes import Case
 from verdict.decide.policy import Costs, Decision, Forced, Policy, realised
@@ -26,13 +27,12 @@ from verdict.decide.takeover import People
 from verdict.model.predict import DecisionRule, logits_of
 from verdict.model.selection import Selection
 from verdict.pages.decisions import auto_error
-from verdict.pages.deferral import Calibrated, Evidence, case_of, gather, gather_both
 from verdict.pages.evaluation import accuracy_by
 from verdict.pages.promise import known_of, promise_of
-from verdict.pages.tables import GAP, NOTHING, SHARE, bounded, store, store_counts
+from verdict.pages.tables import GAP, SHARE, store, store_counts
 from verdict.stats.metrics import macro_f1
 from verdict.stats.scores import softmax
-from verdict.stats.uncertainty import Interval, Resampler, Statistic, Weights, with_bounds
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, Weights, bounded, with_bounds
 from verdict.stats.weighted import ratio, row_weights, weighted_mean
 from verdict.workflow.stage import Stage
 

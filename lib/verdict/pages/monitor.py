@@ -16,17 +16,18 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.artifacts import sha256_file
+from verdict.base.files.tables import find_columns, read_table
 from verdict.base.numbers import EXACT, SETTING, Number, named
+from verdict.base.refusals import listed, shown
 from verdict.base.spreadsheet import restore
 from verdict.data.own.answers import word_ids
-from verdict.data.own.tables import find_columns, listed, read_table, shown
 from verdict.decide.guarantee import Gamblers, breach_p_values, error_bounds
 from verdict.decide.log.log import Item, read_log
 from verdict.decide.outcomes import complement
 from verdict.decide.people import keyed_uniform
 from verdict.decide.policy import Decision, Forced
 from verdict.pages.tables import SHARE, store_counts
-from verdict.stats.uncertainty import Interval, Resampler, wilson, with_bounds
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, wilson, with_bounds
 from verdict.workflow.stage import Stage
 
 AUTO = Decision.AUTO.text
@@ -252,7 +253,7 @@ def period_table(stage: Stage, found: Monitored) -> pd.DataFrame:
         row["after_alarm"] = int((own["forced_by"] == Forced.FOREIGN_BATCH.text).sum())
         auto = own[own["decision"] == AUTO]
         row["labelled"] = int((auto["is_known"] & auto["is_drawn"]).sum())
-        error = Interval(*[math.nan] * 3)
+        error = NOTHING
         if row["labelled"] and auto["is_known"].all():
             error = estimated_error(auto, stage.resampler(auto["group_id"]), found.share)
         rows.append(row | with_bounds("error", error))

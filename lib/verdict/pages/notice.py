@@ -11,11 +11,11 @@ import pandas as pd
 
 from verdict.base.labels import INDEPENDENT_SPLITS, Split
 from verdict.base.numbers import EXACT, SETTING, Number
+from verdict.decide.deferral import Calibrated, Strangeness, strangeness
 from verdict.decide.foreign import batch_p_value, compare_batch
-from verdict.pages.deferral import Calibrated, Strangeness, strangeness
-from verdict.pages.tables import NOTHING, SHARE, bounded
+from verdict.pages.tables import SHARE
 from verdict.stats.ranking import auroc
-from verdict.stats.uncertainty import with_bounds
+from verdict.stats.uncertainty import NOTHING, bounded, with_bounds
 from verdict.workflow.stage import Stage
 
 N_HALVES, N_BATCHES = 1000, 200

@@ -11,14 +11,14 @@ import pandas as pd
 from verdict.base.labels import Split
 from verdict.base.numbers import EXACT, SETTING, Number
 from verdict.base.params import GuaranteeParams
+from verdict.decide.deferral import Calibrated, Evidence, gather
 from verdict.decide.guarantee import BETTING, Known, Promise, groups_needed, keep_promise, resemblance, steps_of
 from verdict.decide.policy import ABOVE_ALL, Decision, Forced, realised
 from verdict.model.selection import Selection
 from verdict.pages.calibration import FOR_TEMPERATURE
 from verdict.pages.decisions import PolicyStudy
-from verdict.pages.deferral import Calibrated, Evidence, gather
-from verdict.pages.tables import NOTHING, SHARE, bounded, store_counts
-from verdict.stats.uncertainty import Resampler, Statistic, Weights
+from verdict.pages.tables import SHARE, store_counts
+from verdict.stats.uncertainty import NOTHING, Resampler, Statistic, Weights, bounded
 from verdict.stats.weighted import ratio, weighted_mean
 from verdict.workflow.stage import Stage
 

@@ -8,8 +8,7 @@ import pandas as pd
 from verdict.base import paths
 from verdict.base.params import ReportParams
 from verdict.pages.evaluation import collect, mean_score, n_trainable, per_class
-from verdict.pages.tables import NOTHING
-from verdict.stats.uncertainty import Interval, with_bounds
+from verdict.stats.uncertainty import NOTHING, Interval, with_bounds
 from verdict.workflow.stage import Stage
 
 COLUMNS = ["run", "trial", "quantity", "published", "ours", "ours_low", "ours_high", "verdict", "note"]
@@ -61,7 +60,7 @@ def beside(stage: Stage) -> pd.DataFrame:
 def _ours(stage: Stage, trial: str, quantity: str) -> Interval:
     """One quantity of a trial; a count has no interval."""
     if quantity == N_TRAINABLE:
-        return Interval(float(n_trainable(stage, trial)), np.nan, np.nan)
+        return Interval(float(n_trainable(stage, trial)))
     split, metric = quantity.split("_", maxsplit=1)
     return mean_score(stage, collect(stage, trial, split), metric=metric)
 

@@ -11,20 +11,20 @@ import numpy as np
 import pandas as pd
 
 from verdict.base import paths
+from verdict.base.files.images import ImageStore, write_folder_store
 from verdict.base.labels import Split, vote_columns
 from verdict.base.numbers import ESTIMATE, EXACT, SETTING, Number, named
-from verdict.data.images import ImageStore, write_folder_store
 from verdict.data.own.answers import ANSWER
 from verdict.data.own.recorded import RecordedSet
 from verdict.data.sources import read_given
 from verdict.model.predict import DecisionRule, logits_of
 from verdict.model.transcript import said_of
 from verdict.pages.published import read_published
-from verdict.pages.tables import GAP, NOTHING, SHARE, bounded, store, store_counts
+from verdict.pages.tables import GAP, SHARE, store, store_counts
 from verdict.stats.metrics import confusion_counts, nll_of_logits
 from verdict.stats.neighbours import neighbour_distance
 from verdict.stats.scores import softmax, top_class
-from verdict.stats.uncertainty import Interval
+from verdict.stats.uncertainty import NOTHING, Interval, bounded
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import DISTANCES
 
@@ -206,7 +206,7 @@ def people_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
         found = dict(zip(("person", "model", "difference"), means, strict=True))
         if name.startswith("the model is"):
             # Where the model is right it is right: that is no estimate.
-            found["model"] = Interval(found["model"].value, np.nan, np.nan)
+            found["model"] = Interval(found["model"].value)
         rows.append({"rows": name, "n": int(chosen.sum())} | bounded(found))
     stage.number("data.people.n_votes", votes.sum(), unit="count")
     shares = {"accuracy": person, "majority": right[MAJORITY], "unclear": person < CLEAR}

@@ -9,17 +9,11 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.numbers import Number
-from verdict.stats.uncertainty import Interval, Resampler, with_bounds
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, bounded
 from verdict.workflow.stage import Stage
 
 SHARE = (0.0, 1.0)
 GAP = (-1.0, 1.0)
-NOTHING = Interval(np.nan, np.nan, np.nan)
-
-
-def bounded(found: Mapping[str, Interval | Number]) -> dict[str, Any]:
-    """Values by name as columns of one row: `x`, `x_low` and `x_high` of each."""
-    return {column: value for name, one in found.items() for column, value in with_bounds(name, one).items()}
 
 
 def columns_of(*names: str) -> list[str]:

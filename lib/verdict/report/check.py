@@ -18,9 +18,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from verdict.base import paths
+from verdict.base.files.hub import check_asked
 from verdict.base.numbers import Number, Numbers
 from verdict.base.params import load_params
-from verdict.data.hub import check_asked
 from verdict.report.conditions import chosen_text
 from verdict.report.executions import UNDECLARED, Execution, find_executions, merged_numbers
 from verdict.report.lint import Finding, lint_notebook, parsed

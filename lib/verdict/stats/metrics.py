@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from verdict.stats.scores import check_labels, check_probs, log_softmax, top_class
-from verdict.stats.uncertainty import Interval, Resampler, absolute_sum, wilson
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, absolute_sum, wilson
 from verdict.stats.weighted import ratio, row_weights, totals, weighted_mean
 
 N_BINS = 15
@@ -211,8 +211,7 @@ def reliability_curve(
     cells, edges, rows = bin_index(confidence, n_bins), np.linspace(0, 1, n_bins + 1), []
     for cell, (low_edge, high_edge) in enumerate(pairwise(edges)):
         own = np.flatnonzero(cells == cell)
-        nothing = Interval(*[float("nan")] * 3)
-        right = resampler.of(own).mean(correct[own], span=(0, 1)) if len(own) else nothing
+        right = resampler.of(own).mean(correct[own], span=(0, 1)) if len(own) else NOTHING
         mean = float(confidence[own].mean()) if len(own) else float("nan")
         row = {"low_edge": low_edge, "high_edge": high_edge, "count": len(own), "confidence": mean}
         rows.append(row | {"accuracy": right.value, "low": right.low, "high": right.high})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
@@ -40,14 +41,14 @@ def stream(seed: int, name: str, *key: int | str) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with the bounds of its interval; bounds that are not defined are NaN.
+    """An estimate with the bounds of its interval; bounds that are not defined, or not given, are NaN.
 
     `n_undefined` counts resamples in which the statistic had no value; the bounds are over the others.
     """
 
     value: float
-    low: float
-    high: float
+    low: float = math.nan
+    high: float = math.nan
     n_undefined: int = 0
 
     @classmethod
@@ -66,12 +67,16 @@ class Interval:
         return Number(self.value, low, high, kind=ESTIMATE, **told)
 
 
+# Of what there is none of.
+NOTHING = Interval(math.nan)
+
+
 def with_bounds(name: str, found: Interval | Number) -> dict[str, float | None]:
     """A value with its bounds as columns of a table's row: `name`, `name_low`, `name_high`."""
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
-def cells(found: Mapping[str, Interval]) -> dict[str, float | None]:
+def bounded(found: Mapping[str, Interval | Number]) -> dict[str, float | None]:
     """Several values with their bounds as columns of a table's row; see `with_bounds`."""
     return {name: value for column, one in found.items() for name, value in with_bounds(column, one).items()}
 
@@ -191,7 +196,7 @@ class Resampler:
         finite = np.asarray(replicates, dtype=np.float64)
         finite = finite[np.isfinite(finite)]
         if not len(finite):
-            return Interval(float(value), float("nan"), float("nan"))
+            return Interval(float(value))
         low, high = np.quantile(finite, [0.5 - self.level / 2, 0.5 + self.level / 2])
         return Interval(float(value), float(low), float(high), np.size(replicates) - len(finite))
 
@@ -214,7 +219,7 @@ class Resampler:
         if len(values) and np.all(values == values[0]):
             first, width = float(values[0]), wilson(0, self.n_groups, level=self.level)[1]
             if span is None or self.n_groups < 2:
-                return Interval(first, float("nan"), float("nan"))
+                return Interval(first)
             return Interval(first, first - width * (first - span[0]), first + width * (span[1] - first))
         if not np.isfinite(values).all():
             return self.interval(partial(weighted_mean, values))
@@ -301,7 +306,7 @@ def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *,
     """
     value, noise, tail = float(np.abs(observed).sum()), drawn - observed, (1 - level) / 2
     if not np.isfinite(noise).all():
-        return Interval(value, float("nan"), float("nan"))
+        return Interval(value)
     spread = noise.var(axis=0)
     moves = spread > 0
     if not moves.any():

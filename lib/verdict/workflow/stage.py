@@ -21,7 +21,7 @@ from verdict.workflow import place, stages
 from verdict.workflow.stage_parameters import judged
 
 if TYPE_CHECKING:
-    from verdict.data.images import ImageStore
+    from verdict.base.files.images import ImageStore
 
 
 class _Sections:
@@ -161,7 +161,7 @@ class Stage:
 
     def images(self) -> ImageStore | None:
         """The images that the first page stored, None where its source has none."""
-        from verdict.data.images import ImageStore
+        from verdict.base.files.images import ImageStore
 
         try:
             return ImageStore.open(self.upstream(self.given or "01_data", "images/images.parquet").parent)

@@ -104,8 +104,6 @@ def sinkhorn(scores: np.ndarray, *, regulariser: float) -> np.ndarray:
 
     A small regulariser gives each descriptor to one part, a large one to all alike.
 
-    References
-    ----------
     Cuturi (2013), Sinkhorn distances, algorithm 1.
     """
     kernel = np.exp((scores - scores.max()) / regulariser)
@@ -209,8 +207,6 @@ def permutation_p_value(observed: float, null: np.ndarray, *, level: float) -> I
     """P-value by draws, (1 + reached) / (1 + drawn), with Wilson's interval of the share that reaches: draws are
     independent, and more of them would move the value within it.
 
-    References
-    ----------
     Davison and Hinkley (1997), Bootstrap methods and their application, eq. 4.11.
     """
     reached = int((np.asarray(null) >= observed).sum())

@@ -18,7 +18,7 @@ from verdict.clip.concepts.setup import Setup, material
 from verdict.clip.encoder.embeddings import EmbeddingCache
 from verdict.clip.pictures.words import class_vectors, prompts
 from verdict.stats.scores import top_class
-from verdict.stats.uncertainty import Interval, Weights, cells, with_bounds
+from verdict.stats.uncertainty import Interval, Weights, bounded, with_bounds
 from verdict.stats.weighted import ratio, row_weights
 from verdict.workflow.stage import Stage
 
@@ -141,7 +141,7 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
         shares[name], reds[name] = share_of(has & shown.truth, has), share_of(has & is_red, has & is_without_red)
         found = {"n_each": setup.mean(has.sum(axis=1)), "is_true": setup.mean(shares[name], span=span)}
         setup.keep(f"true_{name}", found["is_true"], unit="%")
-        rows.append({"descriptors": words, **cells(found | {"false_red": setup.mean(reds[name], span=span)})})
+        rows.append({"descriptors": words, **bounded(found | {"false_red": setup.mean(reds[name], span=span)})})
     setup.keep("true_gain", setup.mean(shares["parts"] - shares["nearest"], span=(-1, 1)), unit=POINTS)
     setup.keep("red_gain", setup.mean(reds["parts"] - reds["bare"], span=(-1, 1)), unit=POINTS)
     return pd.DataFrame(rows)
@@ -169,7 +169,7 @@ def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFram
     for name, one in seen.items():
         scores = by_image[name] = activations.score_images(one, setup.shown.y_true, len(setup.bank))
         found = {to: setup.mean(scores[of].to_numpy(), span=span) for to, (of, span) in _KNOWLEDGE.items()}
-        rows.append({"model": name, **cells(found)})
+        rows.append({"model": name, **bounded(found)})
     for column in ("accuracy", "shared", "lift", "auc_published", "auc_relative"):
         setup.keep(column, Interval.from_columns(rows[0], column), unit="%" if column == "accuracy" else "")
     return pd.DataFrame(rows), by_image
@@ -195,7 +195,7 @@ def null_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFrame, np
             "own_class_gain": setup.mean(activations.own_class_gain(visual, textual, setup.shown.y_true)),
             "p_exchanged": activations.permutation_p_value(float(shared.mean()), drawn[name], level=level),
         }
-        rows.append({"model": name, **cells(found)})
+        rows.append({"model": name, **bounded(found)})
         if name == WHOLE:
             setup.keep("shared_by_chance", found["by_chance"])
             setup.keep("own_class_gain", found["own_class_gain"])
@@ -234,7 +234,7 @@ def right_and_wrong(setup: Setup, by_image: Mapping[str, pd.DataFrame]) -> pd.Da
             continue
         found = {k: setup.mean(np.where(own, values, np.nan)) for k, own in (("right", right), ("wrong", ~right))}
         found["difference"] = setup.stage.resampler(setup.shown.groups).interval(partial(gap, values, right))
-        rows.append({"model": name, "n_wrong": int((~right).sum()), **cells(found)})
+        rows.append({"model": name, "n_wrong": int((~right).sum()), **bounded(found)})
         if name == WHOLE:
             setup.keep("right_gain", found["difference"])
     return pd.DataFrame(rows)

@@ -56,8 +56,6 @@ def rank_biased_overlap(first: ArrayLike, second: ArrayLike, *, persistence: flo
     A reader goes on to the next rank with the probability `persistence`. The weights of the ranks that both lists have
     are scaled to sum to 1; an empty list gives NaN.
 
-    References
-    ----------
     Webber, Moffat and Zobel (2010), A similarity measure for indefinite rankings, eq. 4, cut at the shorter list.
     """
     first, second = np.asarray(first), np.asarray(second)

@@ -34,8 +34,6 @@ def foreground_spectral(features: np.ndarray, grid: tuple[int, int]) -> np.ndarr
     Two patches of features (n, rows * columns, d), row by row, are alike from their image's mean cosine on, since
     encoders differ in it. The side that holds more of the border is background; see `clean_masks`.
 
-    References
-    ----------
     Shi and Malik (2000), Normalized cuts and image segmentation, eq. 11; Wang et al. (2022), arXiv:2202.11539, for
     patch features with a threshold.
     """

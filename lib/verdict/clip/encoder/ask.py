@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from verdict.base.artifacts import write_text
-from verdict.data.images import read_image
+from verdict.base.files.images import read_image
 from verdict.model.assistant import Assistant
 
 

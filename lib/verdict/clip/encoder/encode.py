@@ -22,8 +22,8 @@ from transformers.utils import logging
 
 from verdict.base import paths
 from verdict.base.artifacts import content_hash, sha256_tree
+from verdict.base.files.hub import check_preset
 from verdict.clip import UNTRAINED, WHOLE
-from verdict.data.hub import check_preset
 
 # Bars of a second's work would stand in every page.
 logging.disable_progress_bar()

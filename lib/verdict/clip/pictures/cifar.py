@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from verdict.data.fetch import admitted, open_tar
+from verdict.base.files.fetch import admitted, open_tar
 
 PX = 32
 MAX_BYTES = 1_000_000_000

@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 
 from verdict.base import paths
+from verdict.base.files.fetch import admitted, download, open_tar
+from verdict.base.files.images import decode_image
+from verdict.base.files.picture_files import EXTENSIONS, is_leftover
 from verdict.clip.pictures import cifar
-from verdict.data.fetch import admitted, download, open_tar
-from verdict.data.images import decode_image
-from verdict.data.own.picture_files import EXTENSIONS, is_leftover
 
 IMAGENETTE_ARCHIVE, IMAGENETTE_PX, PARTS = "imagenette2-160.tgz", 160, ("train", "val")
 # WordNet's numbers name the folders.

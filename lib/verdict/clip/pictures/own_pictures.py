@@ -13,11 +13,7 @@ import pandas as pd
 
 from verdict.base import paths
 from verdict.base.artifacts import sha256_file
-from verdict.base.labels import Split
-from verdict.base.params import ClipFolderParams
-from verdict.clip.pictures.words import ENSEMBLE
-from verdict.data.own.pair_file import ALIASES as PAIR_ALIASES
-from verdict.data.own.picture_files import (
+from verdict.base.files.picture_files import (
     EXTENSIONS,
     NOT_READ,
     files_below,
@@ -26,8 +22,13 @@ from verdict.data.own.picture_files import (
     why_missing,
     without_link,
 )
-from verdict.data.own.tables import find_columns, listed, read_table, shown
-from verdict.data.pairs import N_LISTED, refuse_shared
+from verdict.base.files.tables import find_columns, read_table
+from verdict.base.labels import Split
+from verdict.base.params import ClipFolderParams
+from verdict.base.refusals import N_LISTED, listed, shown
+from verdict.clip.pictures.words import ENSEMBLE
+from verdict.data.own.pair_file import ALIASES as PAIR_ALIASES
+from verdict.data.pairs import refuse_shared
 from verdict.data.splits import merge_groups, split_groups
 
 SPLITS = ("train", "val", "calib", "test")

@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 
 from verdict.base import paths
+from verdict.base.files.hub import check_preset
+from verdict.base.files.images import read_image
+from verdict.base.files.picture_files import LOOK_S, find_damaged, refuse_damaged
 from verdict.base.params import ClipFolderParams, ClipParams, Params
 from verdict.clip.pictures import corpora, own_pictures, scenes
 from verdict.clip.pictures.own_pictures import SPLITS
 from verdict.clip.pictures.words import ENSEMBLE
 from verdict.data.digits.digits import ATTRIBUTION
 from verdict.data.digits.scenes import handwriting_pools
-from verdict.data.hub import check_preset
-from verdict.data.images import read_image
-from verdict.data.own.picture_files import LOOK_S, find_damaged, refuse_damaged
 
 SCENE_PX = 48
 CLIP_PX = 224  # of the published encoders

@@ -186,8 +186,6 @@ def cluster_scores(
     interval: blocks of groups are left out instead, one at a time (jackknife), while clusters stay as they are. A score
     that no block moves has no interval.
 
-    References
-    ----------
     Efron and Tibshirani (1993), An introduction to the bootstrap, sections 11.1 and 11.5.
     """
     names, code = np.unique(resampler.groups, return_inverse=True)

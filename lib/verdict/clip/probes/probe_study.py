@@ -19,7 +19,7 @@ from verdict.clip.probes import linear
 from verdict.clip.probes.zero_shot import accuracy_row, cosines, fit_temperature, scale_effect, scaled_logits
 from verdict.stats.metrics import ece_change
 from verdict.stats.scores import softmax, top_class
-from verdict.stats.uncertainty import Interval, Resampler, cells, with_bounds
+from verdict.stats.uncertainty import Interval, Resampler, bounded, with_bounds
 
 N_PROMPTS = 32
 N_SMALL = 500
@@ -212,7 +212,7 @@ class Page:
                 bound = float(np.log(cos.shape[1]))
                 deficit = Interval(bound - found.value, bound - found.high, bound - found.low)
                 row = {"prompts": name, "logits": label, "bound": bound}
-                rows.append(row | cells({"mean_entropy": found, "deficit": deficit}))
+                rows.append(row | bounded({"mean_entropy": found, "deficit": deficit}))
         return pd.DataFrame(rows)
 
     # Temperature is C.
@@ -236,7 +236,7 @@ class Page:
             row = self.row(f"{tau:g}", answer, f"agnostic.tau_{f'{tau:g}'.replace('.', '_')}")
             accuracy = Interval(row["value"], row["low"], row["high"])
             found = {"accuracy": accuracy, "equal_answers": self.resampler.mean(is_equal, span=(0, 1))}
-            rows.append({"tau": row["label"], "equal_cost": 1.0 / tau**2, **cells(found)})
+            rows.append({"tau": row["label"], "equal_cost": 1.0 / tau**2, **bounded(found)})
         everywhere = self.resampler.mean(np.all(is_alike, axis=0), span=(0, 1))
         self.keep("tau.equal_answers", everywhere)
         return pd.DataFrame([*rows, {"tau": "every one of these", **with_bounds("equal_answers", everywhere)}])

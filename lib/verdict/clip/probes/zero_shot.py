@@ -14,7 +14,7 @@ import pandas as pd
 from verdict.decide.temperature import Temperature
 from verdict.stats.metrics import ece_interval, nll_of_logits
 from verdict.stats.scores import softmax
-from verdict.stats.uncertainty import Interval, Resampler, cells
+from verdict.stats.uncertainty import Interval, Resampler, bounded
 from verdict.stats.weighted import ratio, weighted_mean
 
 
@@ -52,13 +52,13 @@ def scale_effect(
     intervals.
     """
     exact = {"cosines": logit_scale, "scaled": 1.0}
-    divisors = {name: Interval(value, float("nan"), float("nan")) for name, value in exact.items()}
+    divisors = {name: Interval(value) for name, value in exact.items()}
     rows = []
     for name, divisor in {**divisors, "fitted on calib": fitted}.items():
         shown = logits / divisor.value
         loss = resampler.interval(partial(nll_of_logits, shown, y_true))
         error = ece_interval(softmax(shown), y_true, resampler, n_bins=n_bins)
-        rows.append({"logits": name, **cells({"temperature": divisor, "nll": loss, "ece": error})})
+        rows.append({"logits": name, **bounded({"temperature": divisor, "nll": loss, "ece": error})})
     return pd.DataFrame(rows)
 
 
@@ -75,7 +75,7 @@ def class_report(y_true: np.ndarray, answer: np.ndarray, names: Sequence[str], r
             "recall": resampler.of(is_true).mean(is_told[is_true], span=(0, 1)),
             "f1": resampler.interval(partial(f1, is_true, is_told)),
         }
-        rows.append({"class": name, "n": int(is_true.sum()), "n_answered": int(is_told.sum()), **cells(found)})
+        rows.append({"class": name, "n": int(is_true.sum()), "n_answered": int(is_told.sum()), **bounded(found)})
     return pd.DataFrame(rows)
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from verdict.data.own.tables import find_columns, read_table, shown
+from verdict.base.files.tables import find_columns, read_table
+from verdict.base.refusals import shown
 from verdict.stats.uncertainty import Resampler, with_bounds
 
 COLUMNS = ("question_id", "answer")
@@ -47,7 +48,7 @@ def chosen(answer: str, choices: Sequence[str]) -> int:
 
 
 def read_answers(path: Path, questions: pd.DataFrame) -> pd.Series:
-    """Answers of a file, a table (`verdict.data.own.tables`) of `question_id` and `answer`, in the questions' order.
+    """Answers of a file, a table (`verdict.base.files.tables`) of `question_id` and `answer`, in the questions' order.
 
     A missing field, an answer that is no text, a question answered twice, not at all, or never asked: a ValueError
     names file and line.

@@ -16,7 +16,7 @@ from scipy.special import entr, logsumexp
 from verdict.clip.robustness.robustness import intervals
 from verdict.stats.ranking import auroc
 from verdict.stats.scores import softmax
-from verdict.stats.uncertainty import Resampler, Weights, cells
+from verdict.stats.uncertainty import Resampler, Weights, bounded
 from verdict.stats.weighted import ratio, totals
 
 KEPT = 0.95
@@ -25,8 +25,6 @@ KEPT = 0.95
 def mcm(cosines: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Maximum concept matching: largest softmax of cosines (n, n_classes) over a temperature, (n,) in (0, 1].
 
-    References
-    ----------
     Ming et al. (2022), Delving into out-of-distribution detection with vision-language representations, eq. 2.
     """
     return softmax(cosines / temperature).max(axis=1)
@@ -35,8 +33,6 @@ def mcm(cosines: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 def scores(cosines: np.ndarray, logit_scale: float) -> dict[str, np.ndarray]:
     """Every score of one batch of images, from cosines (n, n_classes) and the model's logit scale.
 
-    References
-    ----------
     Hendrycks and Gimpel (2017), A baseline for detecting misclassified and out-of-distribution examples, for MSP; Liu
     et al. (2020), Energy-based out-of-distribution detection, eq. 4.
     """
@@ -105,7 +101,7 @@ def detection_table(
             # Bounds for a metric that no resample moves are those of a share of the groups of one side.
             if one.low == one.high:
                 found[metric] = smaller.mean(np.full(len(smaller.groups), one.value), span=(0, 1))
-        rows.append({"score": name, **cells(found)})
+        rows.append({"score": name, **bounded(found)})
         aurocs.append(drawn["auroc"])
     return pd.DataFrame(rows).assign(n_known=n_known, n_unknown=n_unknown), np.stack(aurocs, axis=1)
 

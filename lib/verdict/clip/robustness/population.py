@@ -36,8 +36,6 @@ def colour_counts(images: ArrayLike) -> np.ndarray:
 def edge_directions(images: ArrayLike) -> np.ndarray:
     """Edges by direction in 4 x 4 cells, each cell scaled to length 1, (n, 128).
 
-    References
-    ----------
     Dalal and Triggs (2005), Histograms of oriented gradients for human detection; without their overlapping blocks.
     """
     grey = as_unit(images).mean(axis=-1)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from verdict.stats.uncertainty import Resampler, cells
+from verdict.stats.uncertainty import Resampler, bounded
 
 CUTS = (1, 5, 10)
 
@@ -49,7 +49,7 @@ def retrieval_table(
         ):
             ranks = first_ranks(found, right)
             values = {f"r{k}": ranks <= k for k in CUTS} | {"mrr": 1 / ranks}
-            row = cells({name: resampler.mean(one, span=(0, 1)) for name, one in values.items()})
+            row = bounded({name: resampler.mean(one, span=(0, 1)) for name, one in values.items()})
             row = {"query": query, "counted": counted, **row}
             rows.append(row | {"chance_r1": float(truth.mean()), "n_queries": len(ranks), "n_gallery": found.shape[1]})
     return pd.DataFrame(rows)

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from verdict.stats.uncertainty import Interval, Resampler, Weights, cells, holm, p_value, sign_flip_test
+from verdict.stats.uncertainty import Interval, Resampler, Weights, bounded, holm, p_value, sign_flip_test
 from verdict.stats.weighted import ratio, row_weights, weighted_mean
 
 _TUNING = 1.345
@@ -63,7 +63,7 @@ def factor_table(right: Mapping[str, ArrayLike], reference: ArrayLike, resampler
             "error_ratio": resampler.interval(error_ratio),
         }
         p_holm = sign_flip_test(before, after, resampler.groups)
-        rows.append({"condition": name, **cells(found), "p_holm": p_holm, "n": len(after)})
+        rows.append({"condition": name, **bounded(found), "p_holm": p_holm, "n": len(after)})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table["p_holm"]))
 
@@ -76,8 +76,6 @@ def corruption_errors(
     Right answers on corrupted images are (n_severities, n), those on clean ones (n,). The second ratio is NaN where
     the corruption costs the reference nothing.
 
-    References
-    ----------
     Hendrycks and Dietterich (2019), Benchmarking neural network robustness to common corruptions, section 4.3.
     """
     wrong, wrong_reference = 1 - shares(right, weights), 1 - shares(right_reference, weights)
@@ -140,8 +138,6 @@ def huber_line(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.n
     Iterated weighted least squares from the least-squares line; residuals beyond 1.345 scales count less, and the scale
     is estimated anew in each step. NaN where all x are equal.
 
-    References
-    ----------
     Huber (1981), Robust statistics, sections 7.7-7.8.
     """
     x, y = np.broadcast_arrays(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
@@ -170,8 +166,6 @@ def effective_robustness(before: np.ndarray, after: np.ndarray, resampler: Resam
     Right answers before and under the shift are (1 + n_models, n): of the model, then of the population.
     Each resample draws groups of images, and models of the population, with replacement.
 
-    References
-    ----------
     Taori et al. (2020), Measuring robustness to natural distribution shifts, section 2; Tu et al. (2024), Toward a
     holistic evaluation of robustness in CLIP models, for Huber's line.
     """

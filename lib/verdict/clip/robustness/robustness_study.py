@@ -22,7 +22,7 @@ from verdict.clip.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from verdict.clip.robustness.population import Member, described, fit_population, predict_population
 from verdict.data.digits.scenes import handwriting_pools
 from verdict.stats.scores import top_class
-from verdict.stats.uncertainty import Interval, Resampler, cells, holm, largest, with_bounds
+from verdict.stats.uncertainty import Interval, Resampler, bounded, holm, largest, with_bounds
 from verdict.stats.weighted import weighted_mean
 from verdict.workflow.stage import Stage
 
@@ -233,8 +233,8 @@ def effective(
         for model, right in own.items():
             sides = (np.vstack([right, before[:-1]]), np.vstack([shifted[model], after[:-1]]))
             one = found[shift, model] = robustness.effective_robustness(*sides, bench.resampler)
-            row = cells({name: one.found[name] for name in ("before", "after", "expected", "rho")})
-            line = cells({"slope": one.found["slope"], "residual_scale": one.found["scale"]})
+            row = bounded({name: one.found[name] for name in ("before", "after", "expected", "rho")})
+            line = bounded({"slope": one.found["slope"], "residual_scale": one.found["scale"]})
             rows.append({"shift": shift, "model": model, **row, "p_holm": one.p_rho, **line})
         stage.progress(f"effective robustness: {shift}")
     table = pd.DataFrame(rows)
@@ -266,7 +266,7 @@ def conflicts(bench: Bench) -> pd.DataFrame:
         for model, learnt, said in zip([*bench.names, PROBE], right, answers, strict=True):
             one = robustness.cue_conflict(said, digit, value, judging)
             one["agreed_accuracy"] = learning.mean(learnt, span=(0, 1))
-            rows.append({"cue": cue, "model": model, **cells(one), "n": len(said)})
+            rows.append({"cue": cue, "model": model, **bounded(one), "n": len(said)})
         bench.keep(f"shape.{cue}_bias", pd.Series(rows[-1]), "shape_bias", unit="%")
     return pd.DataFrame(rows)
 
@@ -306,7 +306,7 @@ def corruptions(
         reference = middle[name].members[best] == y_true
         errors = partial(robustness.corruption_errors, right[MIDDLE - 1], bench.is_right, reference, before[best])
         found = accuracies | robustness.intervals(errors, bench.resampler)[0]
-        row = {"corruption": name.replace("_", " "), "family": corruption.family, **cells(found)}
+        row = {"corruption": name.replace("_", " "), "family": corruption.family, **bounded(found)}
         for severity in (1, 5):
             decibels = psnr(clean, images[severity])
             decibels = decibels[np.isfinite(decibels)]

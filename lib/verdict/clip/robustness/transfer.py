@@ -17,7 +17,7 @@ from verdict.clip.robustness.robustness import intervals
 from verdict.decide.temperature import LOG_T_BOUND, Temperature
 from verdict.stats.metrics import brier, ece_change, ece_interval, nll_of_logits
 from verdict.stats.scores import softmax, top_class
-from verdict.stats.uncertainty import Interval, Resampler, Weights, cells, p_value
+from verdict.stats.uncertainty import NOTHING, Resampler, Weights, bounded, p_value
 from verdict.stats.weighted import weighted_mean
 
 _REACH, _POINTS = 2.5, 161
@@ -58,13 +58,13 @@ def transfer_table(
         low = min(found["regret"].low, found["regret"].value)
         found["regret"] = replace(found["regret"], low=low)
         if abs(np.log(found["oracle"].value)) >= LOG_T_BOUND - 1e-9:
-            found["oracle"] = Interval(float("nan"), float("nan"), float("nan"))
+            found["oracle"] = NOTHING
         first, probs = {"accuracy": found.pop("accuracy")}, (softmax(logits), softmax(logits / fitted.temperature))
         for metric, shown in zip(("ece_before", "ece"), probs, strict=True):
             first[metric] = ece_interval(shown, y_true, resampler, n_bins=n_bins)
         first["ece_change"] = ece_change(*probs, y_true, resampler, n_bins=n_bins)
         p_change = p_value(found["nll_change"].value, drawn["nll_change"])
-        row: dict[str, object] = {"condition": name, **cells(first | found)}
+        row: dict[str, object] = {"condition": name, **bounded(first | found)}
         rows.append(row | {"p_nll_change": p_change, "n": len(y_true)})
         regrets[name] = drawn["regret"]
     return pd.DataFrame(rows), regrets

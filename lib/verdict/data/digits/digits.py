@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from verdict.base.files.images import write_array_store
 from verdict.base.labels import WARMUP_SPLITS, Split
 from verdict.data.digits import grammar, independent
 from verdict.data.digits.couples import coupled_pairs, loose_pairs
 from verdict.data.digits.grammar import TRAINING_WORDS
 from verdict.data.digits.scenes import draw_scenes, handwriting_pools, render_scenes
 from verdict.data.digits.truths import Grid
-from verdict.data.images import write_array_store
 from verdict.data.pairs import Dataset, check_pairs, with_pair_ids
 
 VOCABULARY = tuple(grammar.words_of([*TRAINING_WORDS, *independent.INDEPENDENT_WORDS]))

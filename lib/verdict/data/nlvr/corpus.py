@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from verdict.base import paths
+from verdict.base.files.fetch import download, extract_zip
 from verdict.base.labels import Label
-from verdict.data.fetch import download, extract_zip
 from verdict.data.nlvr.proxy import normalise
 from verdict.data.nlvr.scenes import parse_scene
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from verdict.base.files.images import read_image, resize, write_array_store
 from verdict.base.labels import EVALUATION_SPLITS, Label, Split
-from verdict.data.images import read_image, resize, write_array_store
 from verdict.data.nlvr.boxes import draw_scenes, render_scenes
 from verdict.data.nlvr.corpus import family_of, load_corpus, locate_corpus
 from verdict.data.nlvr.proxy import draw_coupled, list_statements, normalise

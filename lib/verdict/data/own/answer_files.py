@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from verdict.base.files.kinds import MAX_HEAD, PICKLE, kind_of
+from verdict.base.files.tables import Table, column_key, find_columns, read_table
 from verdict.base.labels import class_names
-from verdict.data.kinds import MAX_HEAD, PICKLE, kind_of
+from verdict.base.refusals import counted, listed, naming
 from verdict.data.own.answers import (
     LOG_PROBS,
     LOGITS,
@@ -34,7 +36,6 @@ from verdict.data.own.answers import (
     said,
     with_other,
 )
-from verdict.data.own.tables import Table, column_key, counted, find_columns, listed, naming, read_table
 from verdict.stats.scores import check_logits, looks_small
 
 MAX_BYTES = 2_000_000_000

@@ -12,12 +12,14 @@ import pandas as pd
 
 from verdict.base import paths
 from verdict.base.artifacts import sha256_file
+from verdict.base.files.picture_files import found_images
+from verdict.base.files.tables import Table, find_columns, read_table
 from verdict.base.labels import Split, class_names, vote_columns
 from verdict.base.params import AnswersParams
+from verdict.base.refusals import first_of, listed, naming, shown
 from verdict.data.own.answer_files import HUMAN, MAX_BYTES, How, Saved, of_table
 from verdict.data.own.answers import ANSWER, LOG_PROBS, Form, made_of, word_ids, worth_of
 from verdict.data.own.pair_file import ALIASES, DATE
-from verdict.data.own.picture_files import found_images
 from verdict.data.own.recorded import (
     Recorded,
     RecordedSet,
@@ -28,8 +30,7 @@ from verdict.data.own.recorded import (
     refuse_too_little,
     with_tuning,
 )
-from verdict.data.own.tables import Table, find_columns, listed, naming, read_table, shown
-from verdict.data.pairs import first_of, make_pair_id, refuse_shared, text_problems
+from verdict.data.pairs import make_pair_id, refuse_shared, text_problems
 from verdict.data.splits import carve_split, merge_groups, split_groups
 
 HOW = "; give a CSV, JSON lines or Parquet with image, hypothesis, label and what a model said: logprob_yes, prob_yes …"

@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from verdict.base.files.tables import column_key
 from verdict.base.labels import class_names
-from verdict.data.own.tables import column_key, listed, shown
+from verdict.base.refusals import listed, shown
 
 LOGITS, LOG_PROBS, TOP_K, PROBS, SAMPLES, ANSWER = "logits", "log_probs", "top_k", "probs", "samples", "answer"
 PREFIXES = {

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from verdict.base.artifacts import sha256_file
+from verdict.base.files.images import write_folder_store
+from verdict.base.files.picture_files import LEAVE_OUT, find_damaged, found_images, n_without_zeros, refuse_damaged
 from verdict.base.labels import Label, Split
-from verdict.data.images import write_folder_store
 from verdict.data.own.pair_file import read_pair_file
-from verdict.data.own.picture_files import LEAVE_OUT, find_damaged, found_images, n_without_zeros, refuse_damaged
 from verdict.data.pairs import Dataset, check_pairs, with_pair_ids
 from verdict.data.splits import merge_groups, split_groups
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from verdict.base.files.tables import Table, find_columns, read_table
 from verdict.base.labels import Label, Split, class_names
-from verdict.data.own.tables import Table, find_columns, read_table, shown
-from verdict.data.pairs import first_of
+from verdict.base.refusals import first_of, shown
 
 ALIASES = {
     "image_id": ("image", "image_id", "imageid", "image_file", "image_name", "img", "file", "file_name", "filename"),

@@ -17,6 +17,7 @@ from verdict.base import paths
 from verdict.base.artifacts import sha256_file
 from verdict.base.labels import Split, logit_columns, vote_columns
 from verdict.base.params import RecordedParams
+from verdict.base.refusals import counted, listed, naming, shown
 from verdict.data.own.answer_files import (
     FEATURES,
     HUMAN,
@@ -29,7 +30,6 @@ from verdict.data.own.answer_files import (
     read_saved,
 )
 from verdict.data.own.answers import word_ids
-from verdict.data.own.tables import counted, listed, naming, shown
 from verdict.data.splits import split_groups
 from verdict.stats.scores import check_labels
 

@@ -13,11 +13,12 @@ import pandas as pd
 
 from verdict.base import paths
 from verdict.base.artifacts import sha256_file
+from verdict.base.files.images import write_folder_store
+from verdict.base.files.picture_files import EXTENSIONS, find_damaged, found_images
 from verdict.base.labels import EVALUATION_SPLITS, Split
-from verdict.data.images import write_folder_store
+from verdict.base.refusals import N_LISTED
 from verdict.data.own.pair_file import read_pair_file
-from verdict.data.own.picture_files import EXTENSIONS, find_damaged, found_images
-from verdict.data.pairs import N_LISTED, Dataset, check_pairs, with_pair_ids
+from verdict.data.pairs import Dataset, check_pairs, with_pair_ids
 from verdict.data.photos.snli_ve import ATTRIBUTION, Facts, Target, Warmup
 from verdict.data.splits import carve_split, merge_groups, published_split
 

@@ -15,12 +15,13 @@ import pandas as pd
 from PIL import Image
 
 from verdict.base.artifacts import sha256_file
+from verdict.base.files.embedded import hash_embedded
+from verdict.base.files.images import read_at, read_image
+from verdict.base.files.picture_files import resolve_images
 from verdict.base.labels import EVALUATION_SPLITS, Label, Split
 from verdict.base.params import ShardParams
-from verdict.data.embedded import hash_embedded
-from verdict.data.images import read_at, read_image
-from verdict.data.own.picture_files import resolve_images
-from verdict.data.pairs import EXCLUDED_COLUMNS, N_LISTED, with_pair_ids
+from verdict.base.refusals import N_LISTED
+from verdict.data.pairs import EXCLUDED_COLUMNS, with_pair_ids
 from verdict.data.photos.snli_ve_corpus import IMAGES, TRAIN, VALIDATION, Facts, locate, read_split
 
 ATTRIBUTION = (

@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from verdict.base import paths
+from verdict.base.files.embedded import IMAGE_COLUMN
+from verdict.base.files.fetch import download
+from verdict.base.files.picture_files import EXTENSIONS
 from verdict.base.labels import Label
 from verdict.base.params import ShardParams
-from verdict.data.embedded import IMAGE_COLUMN
-from verdict.data.fetch import download
-from verdict.data.own.picture_files import EXTENSIONS
 
 FOLDER = "snli_ve"
 IMAGES = "flickr30k-images"

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from pydantic import TypeAdapter
 
+from verdict.base.refusals import listed, shown
 from verdict.data.own.answers import ANSWER, find_form, said
-from verdict.data.own.tables import listed, shown
 from verdict.data.pairs import MAX_HYPOTHESIS_CHARACTERS, make_pair_id
 from verdict.decide.log.log import reason
 from verdict.decide.log.stored import Stored

@@ -13,12 +13,12 @@ import pandas as pd
 
 from verdict.base import paths
 from verdict.base.artifacts import sha256_file
+from verdict.base.files.hub import check_asked
+from verdict.base.files.images import ImageStore
+from verdict.base.files.picture_files import find_damaged, refuse_damaged
 from verdict.base.labels import Split
 from verdict.base.params import Params, load_params
-from verdict.data.hub import check_asked
-from verdict.data.images import ImageStore
 from verdict.data.own import csv_folder
-from verdict.data.own.picture_files import find_damaged, refuse_damaged
 from verdict.decide.calibrated import Calibrated, logits_of_views, pair_consistency, usual_consistency
 from verdict.decide.log import stored as of_report
 from verdict.decide.log.cases import ROWS, Lines

@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.artifacts import commit, sha256_file
+from verdict.base.files.picture_files import found_images
 from verdict.base.params import StatisticsParams, load_params
+from verdict.base.refusals import N_LISTED
 from verdict.data.own.pair_file import read_pair_file
-from verdict.data.own.picture_files import found_images
-from verdict.data.pairs import N_LISTED, check_pairs, make_pair_id
+from verdict.data.pairs import check_pairs, make_pair_id
 from verdict.model.export import table
 from verdict.workflow import stages
 from verdict.workflow.run import device_lease

@@ -12,10 +12,10 @@ import pandas as pd
 
 from verdict.base import paths
 from verdict.base.artifacts import StaleResultError, relative, sha256_file, sha256_tree, verify_outputs
+from verdict.base.files.images import ImageStore
 from verdict.base.numbers import Numbers
 from verdict.base.params import ModelParams
-from verdict.data.images import ImageStore
-from verdict.data.pairs import N_LISTED
+from verdict.base.refusals import N_LISTED
 from verdict.model.kept import open_model
 from verdict.model.network import FreezePlan
 from verdict.model.predict import DecisionRule, two_class

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.artifacts import read_json, sha256_bytes, write_bytes, write_json
+from verdict.base.files.tables import decode_text
 from verdict.base.labels import Label, prob_columns
 from verdict.base.params import StatisticsParams
+from verdict.base.refusals import N_LISTED
 from verdict.base.spreadsheet import neutralise, restore
 from verdict.data.own.pair_file import read_pair_file
-from verdict.data.own.tables import decode_text
-from verdict.data.pairs import N_LISTED
 from verdict.model.predict import DecisionRule
 from verdict.stats.metrics import macro_f1
 from verdict.stats.uncertainty import Interval, Resampler

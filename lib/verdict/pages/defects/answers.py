@@ -20,9 +20,9 @@ from verdict.base.numbers import ESTIMATE, EXACT, Number
 from verdict.data.statements import negation_guard
 from verdict.model.predict import DecisionRule, logits_of
 from verdict.pages.error_analysis import RAW, THRESHOLDS
-from verdict.pages.tables import GAP, bounded, store
+from verdict.pages.tables import GAP, store
 from verdict.stats.metrics import class_scores, confusion_counts, macro_f1
-from verdict.stats.uncertainty import Interval, Statistic, Weights
+from verdict.stats.uncertainty import Interval, Statistic, Weights, bounded
 from verdict.workflow.stage import Stage
 
 NAMES: Mapping[Label, str] = {label: label.text for label in Label}

@@ -148,7 +148,7 @@ def interval_over_seeds(values: ArrayLike, *, level: float) -> Interval:
     """Mean over seeds with Student's t interval; NaN bounds for one seed, and where all are equal."""
     values = np.asarray(values, dtype=np.float64)
     if len(values) < 2 or np.ptp(values) == 0:
-        return Interval(float(values.mean()) if len(values) else np.nan, np.nan, np.nan)
+        return Interval(float(values.mean()) if len(values) else np.nan)
     half = stats.t.ppf(0.5 + level / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
 

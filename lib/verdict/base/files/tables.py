@@ -11,8 +11,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 
-from verdict.data.kinds import kind_of
+from verdict.base.files.kinds import kind_of
+from verdict.base.refusals import listed, shown
 
 MAX_FILE_BYTES = 500_000_000
 MAX_FIELD_CHARACTERS = 10_000
-MAX_NAMED = 30
-MAX_SHOWN = 80
 JSON_LINES = (".jsonl", ".ndjson")
 PARQUET = ".parquet"
 DELIMITERS = ",;\t"
@@ -62,32 +60,6 @@ class Table:
         """The cells of a column, as text."""
         cells = self.columns[name]
         return list(map(repr, cells.tolist()) if isinstance(cells, np.ndarray) else cells)
-
-
-@contextmanager
-def naming(source: object) -> Iterator[None]:
-    """Refusals begin with what is refused."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
-
-
-def counted(row: int) -> str:
-    """A row of arrays as messages name it."""
-    return f"row {row} (counted from 0)"
-
-
-def shown(value: object) -> str:
-    """A value as messages quote it, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
-
-
-def listed(values: Collection[object]) -> str:
-    """Values as messages list them: the first `MAX_NAMED`, each cut where it is long."""
-    more = [f"… {len(values):,} in all"] if len(values) > MAX_NAMED else []
-    return f"[{', '.join([*map(shown, list(values)[:MAX_NAMED]), *more])}]"
 
 
 def column_key(name: str) -> str:

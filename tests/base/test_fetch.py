@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from verdict.data.fetch import download, extract_zip
+from verdict.base.files.fetch import download, extract_zip
 
 CONTENT = bytes(range(256)) * 4099
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

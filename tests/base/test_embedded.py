@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mini_corpora import encoded, image_ids, photo, ve_rows, write_shard
-from verdict.data.embedded import hash_embedded, read_embedded
-from verdict.data.images import ImageStore, write_folder_store
+from verdict.base.files.embedded import hash_embedded, read_embedded
+from verdict.base.files.images import ImageStore, write_folder_store
 from verdict.data.photos.snli_ve import same_picture
 
 IDS = image_ids(23)

@@ -16,9 +16,8 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from verdict.base import paths
-from verdict.data.images import FORMATS, check_image_id, read_image
-from verdict.data.own.tables import listed
-from verdict.data.pairs import N_LISTED, first_of
+from verdict.base.files.images import FORMATS, check_image_id, read_image
+from verdict.base.refusals import N_LISTED, first_of, listed
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 NOT_READ = (".heic", ".heif", ".tif", ".tiff", ".avif", ".jp2", ".jxl", ".svg", ".psd", ".dcm", ".dng", ".cr2", ".nef")

@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from verdict.data.images import ImageStore, check_image_id, read_image, resize, write_array_store, write_folder_store
+from verdict.base.files.images import (
+    ImageStore,
+    check_image_id,
+    read_image,
+    resize,
+    write_array_store,
+    write_folder_store,
+)
 
 WIDTH, HEIGHT = 13, 7
 
@@ -99,9 +106,9 @@ def test_a_picture_of_another_format_is_named(tmp_path, content):
 def test_too_many_pixels_are_refused(tmp_path, monkeypatch):
     """Pillow's own bound is higher, and is met in `hostile/images.py`."""
     small = save(tmp_path / "a.png", Image.new("L", (17, 19)))
-    monkeypatch.setattr("verdict.data.images.MAX_PIXELS", 17 * 19)
+    monkeypatch.setattr("verdict.base.files.images.MAX_PIXELS", 17 * 19)
     assert read_image(small).size == (17, 19)
-    monkeypatch.setattr("verdict.data.images.MAX_PIXELS", 17 * 19 - 1)
+    monkeypatch.setattr("verdict.base.files.images.MAX_PIXELS", 17 * 19 - 1)
     with pytest.raises(ValueError, match="17 x 19 = 323 pixels; at most 322"):
         read_image(small)
 
@@ -109,7 +116,7 @@ def test_too_many_pixels_are_refused(tmp_path, monkeypatch):
 def test_files_that_are_missing_or_vast_are_refused(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"c\.png is missing"):
         read_image(tmp_path / "c.png")
-    monkeypatch.setattr("verdict.data.images.MAX_FILE_BYTES", 9)
+    monkeypatch.setattr("verdict.base.files.images.MAX_FILE_BYTES", 9)
     with pytest.raises(ValueError, match=r"a\.png has \d+ bytes; at most 9"):
         read_image(save(tmp_path / "a.png", Image.new("L", (3, 5))))
 

@@ -21,8 +21,8 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 from verdict.base.artifacts import sha256_file, write_npy, write_parquet
-from verdict.data.embedded import is_embedded, read_embedded
-from verdict.data.kinds import kind_of
+from verdict.base.files.embedded import is_embedded, read_embedded
+from verdict.base.files.kinds import kind_of
 
 INDEX = "images.parquet"
 INDEX_COLUMNS = ("image_id", "file", "row", "sha256")

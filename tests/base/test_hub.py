@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from verdict.data import hub
-from verdict.data.hub import check_preset, is_reachable
+from verdict.base.files import hub
+from verdict.base.files.hub import check_preset, is_reachable
 
 MODEL, REVISION = "some/llava", "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268"
 

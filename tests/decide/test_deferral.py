@@ -6,11 +6,7 @@ import pytest
 
 from simulated_stage import KEPT, make_stage, simulated_table, with_people
 from verdict.base.labels import class_names, expected_columns
-from verdict.decide.log.replay import replay_log
-from verdict.decide.policy import Decision, Forced, Policy
-from verdict.decide.signals import CONFORMAL_CONFIDENCE, ENSEMBLE_STABILITY, MAX_PROBABILITY, VIEW_STABILITY
-from verdict.model.predict import DecisionRule, logits_of
-from verdict.pages.deferral import (
+from verdict.decide.deferral import (
     TUNING,
     Calibrated,
     clarified,
@@ -26,6 +22,10 @@ from verdict.pages.deferral import (
     read_evidence,
     tuning_table,
 )
+from verdict.decide.log.replay import replay_log
+from verdict.decide.policy import Decision, Forced, Policy
+from verdict.decide.signals import CONFORMAL_CONFIDENCE, ENSEMBLE_STABILITY, MAX_PROBABILITY, VIEW_STABILITY
+from verdict.model.predict import DecisionRule, logits_of
 from verdict.workflow.stages import QUESTIONS, VIEWS
 
 CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.9, 0.1)
