@@ -202,7 +202,7 @@ def _parameters(tree: ast.Module) -> Iterator[str]:
 def _is_literal(node: ast.expr | None) -> bool:
     try:
         return node is not None and not isinstance(node, ast.BinOp) and ast.literal_eval(node) is not NotImplemented
-    except ValueError:
+    except (ValueError, TypeError):
         return False
 
 
