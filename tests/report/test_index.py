@@ -248,6 +248,7 @@ def test_what_failed_takes_the_place_of_its_success_and_is_known_by_what_it_left
     executions = find_executions("demo")
     failed = [execution for execution in executions if execution.status == "failed"]
     assert [(e.name, e.notebook, e.variant) for e in failed] == [(left, name, variant)]
+    assert [e.is_trial for e in failed] == [variant == "text2"]
     assert len({execution.name for execution in executions}) == len(executions)
     build_site("demo", only="index")
     words = read_page("index").words
