@@ -100,6 +100,13 @@ def test_resamples_are_fitted_as_rows_would_be():
     assert np.isnan(temperature_replicates(logits, y_true, Resampler(np.zeros(503), 7, 0.95, 2))).all()
 
 
+def test_where_no_temperature_differs_from_another_it_stays_one_in_every_resample():
+    logits, y_true = np.repeat(np.arange(43.0)[:, None], 3, axis=1), np.arange(43) % 3
+    fitted = Temperature.fit(logits, y_true)
+    found = fitted.interval(logits, y_true, Resampler(np.arange(43), 100, 0.95, 1))
+    assert (found.value, found.low, found.high) == (fitted.temperature, 1.0, 1.0)
+
+
 @pytest.mark.parametrize("seed", range(23))
 @pytest.mark.parametrize("kind", ["cosines", "huge", "float32", "all right", "all wrong", "huge and right"])
 def test_hard_cases_stay_positive_and_never_lose(kind, seed):

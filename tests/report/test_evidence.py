@@ -71,6 +71,17 @@ def test_a_page_knows_its_answer(found):
     assert [set(payload["numbers"]) for payload in found.answer] == [{"t.first", "t.answered"}]
 
 
+def test_what_a_page_leaves_out_is_not_counted(tmp_path):
+    cells = [
+        code("a", "remove-cell", outputs=[shown("figure", "a.svg")]),
+        code("b", outputs=[shown("figure", "b.svg")]),
+    ]
+    notebook = write_notebook(tmp_path / "05_test.ipynb", [markdown("# T"), *cells])
+    found = find_exhibits(*matched(notebook, notebook))
+    assert [(one.shown, one.anchor) for one in found.drawn] == [("Figure 1", "figure-b")]
+    assert "a.svg" not in found.by_file
+
+
 def test_the_main_drawing_comes_first(tmp_path):
     first, main = (code(name, *tags, outputs=[shown("figure", f"{name}.svg")]) for name, *tags in ("a", ("b", "main")))
     notebook = write_notebook(tmp_path / "05_test.ipynb", [markdown("# T"), first, main])

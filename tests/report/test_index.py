@@ -33,7 +33,7 @@ from verdict.report.exporter import Site
 from verdict.report.index import index_banners, targets
 from verdict.report.outputs import MIME
 from verdict.report.pipeline import BOX_H, BOX_W, MARGIN, Node, draw_pipeline, placed
-from verdict.report.provenance import duration, parameters, seeds
+from verdict.report.provenance import duration, hashes, parameters, seeds
 from verdict.report.site import PAGES, build_site
 from verdict.workflow.stage_parameters import resolved
 
@@ -248,6 +248,7 @@ def test_what_failed_takes_the_place_of_its_success_and_is_known_by_what_it_left
     executions = find_executions("demo")
     failed = [execution for execution in executions if execution.status == "failed"]
     assert [(e.name, e.notebook, e.variant) for e in failed] == [(left, name, variant)]
+    assert [e.is_trial for e in failed] == [variant == "text2"]
     assert len({execution.name for execution in executions}) == len(executions)
     build_site("demo", only="index")
     words = read_page("index").words
@@ -370,6 +371,16 @@ def test_every_seed_is_told_with_its_parameter():
     params = {"training": {"seeds": [11, 23], "warmup_seed": 1}, "trial": {"seeds": [11]}, "data": {"n": 3}}
     assert seeds({"params": params}) == "11, 23 (training.seeds); 1 (training.warmup_seed); 11 (trial.seeds)"
     assert seeds({"params": {"data": {"n": 3}}}) == "none"
+
+
+@pytest.mark.parametrize("weights", ["02_warmup/weights.npz", "03_staged_unfreezing/text2/weights-s11.npz"])
+def test_another_network_gives_a_page_another_hash_of_weights(weights):
+    def page(digest, name):
+        return Execution("05_test", "05_test", "done", run=record(outputs={f"work/demo/{name}": digest}))
+
+    one, other = (hashes(page(digest, weights), ())["weights"] for digest in ("ab" * 32, "cd" * 32))
+    assert one != other
+    assert "weights" not in hashes(page("ab" * 32, "05_test/no_weights.npz"), ())
 
 
 DURATIONS = {0: "time unknown", 0.25: "250 ms", 7.31: "7.3 s", 61: "61 s", 95: "1 min 35 s", 10_925: "3 h 02 min"}

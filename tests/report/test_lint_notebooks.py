@@ -70,7 +70,7 @@ def test_the_parameters_cell_is_one_first_and_literal(tmp_path):
     assert "exactly one cell has the tag `parameters`, found 0" in messages(tmp_path, TITLE, code("x = 1"))[0]
     assert "found 2" in messages(tmp_path, TITLE, PARAMETERS, PARAMETERS, PROSE)[0]
     assert "is the first code cell" in messages(tmp_path, TITLE, code("x = 1"), PARAMETERS, PROSE)[0]
-    for source in ("n = 2 * 3", "n = load()", "import os", "a, b = 1, 2"):
+    for source in ("n = 2 * 3", "n = load()", "import os", "a, b = 1, 2", "n = {[1]: 2}"):
         found = messages(tmp_path, TITLE, code(source, "parameters"), PROSE)
         assert len(found) == 1 and "assigns literals only" in found[0]
 

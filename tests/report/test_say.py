@@ -75,6 +75,11 @@ def test_numbers_in_a_table_are_sorted_and_downloaded_with_their_bounds(shown):
     assert payload["csv"].splitlines() == ["of_what,f1,f1_low,f1_high,n", "y,0.25,,,", "x,0.5,0.4,0.6,7.0"]
 
 
+def test_a_column_of_numbers_and_other_values_is_downloaded_whole(shown):
+    speaking.show_table(pd.DataFrame({"x": [Number(0.5, 0.4, 0.6), 0.75, "=none", None]}), caption="C")
+    assert shown[0][MIME]["csv"].splitlines() == ["x,x_low,x_high", "0.5,0.4,0.6", "0.75,,", "'=none,,", ",,"]
+
+
 def test_a_split_is_called_in_words_and_downloaded_by_its_name(shown):
     table = pd.DataFrame({"split": ["test", "independent_hand", "independence"]})
     speaking.show_table(table, caption="By split")

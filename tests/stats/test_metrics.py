@@ -353,6 +353,8 @@ def test_small_logits_are_accepted_where_they_are_meant():
         (lambda: accuracy(Y_TRUE, Y_TRUE, [1, 2, -1]), "must not be negative"),
         (lambda: aurc([0.1, math.nan], [True, False]), "scores are NaN"),
         (lambda: auroc([0.1], [True, False]), "one score and one truth a row"),
+        (lambda: aurc([0.1, 0.2], [True, False], [0.5, 0.5]), "whole numbers"),
+        (lambda: aurc([0.1, 0.2], [True, False], [1, 1, 1]), r"whole numbers of shape \(2,\)"),
     ],
 )
 def test_refusals(call, message):

@@ -291,6 +291,13 @@ def test_resamples_without_a_value_are_counted():
     assert found.number().n_undefined == found.n_undefined
 
 
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_a_mean_takes_over_what_is_not_finite_where_its_row_counts(odd):
+    weights = np.array([[1, 1, 0], [1, 0, 2]])
+    assert weighted_mean([3.0, 5.0, odd], weights) == pytest.approx([4.0, odd], nan_ok=True)
+    assert resampler(np.arange(3)).mean([0.0, 1.0, odd]).value == pytest.approx(odd, nan_ok=True)
+
+
 def test_shares_of_cells_are_those_of_the_resampled_rows():
     rng = np.random.default_rng(5)
     values, cells, of = rng.normal(size=97), rng.integers(0, 3, 97), resampler(rng.integers(0, 13, 97), n_resamples=7)

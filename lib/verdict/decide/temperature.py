@@ -97,10 +97,13 @@ def temperature_replicates(logits: ArrayLike, y_true: ArrayLike, resampler: Resa
     y_true = check_labels(y_true, *logits.shape)
     if resampler.n_groups < 2:
         return np.full(resampler.n_resamples, np.nan)
-    first = _sign_change(resampler.sums(_row_slopes(logits, y_true, _GRID).T), _GRID)
+    coarse_slopes = resampler.sums(_row_slopes(logits, y_true, _GRID).T)
+    coarse = _sign_change(coarse_slopes, _GRID)
     cell = _GRID[1] - _GRID[0]
-    fine = np.linspace(max(first.min() - cell, _GRID[0]), min(first.max() + cell, _GRID[-1]), _FINE)
-    return np.exp(_sign_change(resampler.sums(_row_slopes(logits, y_true, fine).T), fine))
+    fine = np.linspace(max(coarse.min() - cell, _GRID[0]), min(coarse.max() + cell, _GRID[-1]), _FINE)
+    temperatures = np.exp(_sign_change(resampler.sums(_row_slopes(logits, y_true, fine).T), fine))
+    # As in `Temperature.fit`: where no T is better than another, it stays 1.
+    return np.where(coarse_slopes.any(axis=1), temperatures, 1.0)
 
 
 @dataclass(frozen=True)

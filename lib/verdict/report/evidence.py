@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from verdict.base.numbers import Claim
-from verdict.report.notebook import Cell, code_cells
+from verdict.report.notebook import HIDDEN_TAG, Cell, code_cells
 from verdict.report.outputs import MIME, stem_slug
 
 
@@ -55,6 +55,8 @@ def find_exhibits(live: Sequence[Cell], done: Mapping[int, Cell]) -> PageExhibit
     counts: Counter[str] = Counter()
     by_file, answer, drawn = {}, [], []
     for cell in live:
+        if HIDDEN_TAG in cell.tags:
+            continue
         if cell.kind == "markdown" and "answer" in cell.tags:
             answer.append(cell.source)
         for output in done[cell.index].outputs if cell.index in done else ():

@@ -124,13 +124,15 @@ def _load(folder: Path, profile: str) -> Execution:
 
 
 def _failed(path: Path, profile: str) -> Execution:
-    live = [p.stem for p in paths.NOTEBOOKS.glob("*.ipynb")]
-    stems = [stem for stem in live if path.stem == stem or path.stem.startswith(f"{stem}-")]
-    stem = max(stems, key=len, default=path.stem)
-    trial = path.stem.removeprefix(stem).strip("-")
-    stage = path.stem if path.stem in stages.ALL_NAMES else stem
-    run = {"notebook": stem, "stage": stage, "profile": profile, "trial": trial or None}
-    return Execution(path.stem, stem, "failed", ("it did not run to its end",), run, path.parent, path)
+    page = path.stem
+    live = [file.stem for file in paths.NOTEBOOKS.glob("*.ipynb")]
+    notebook = max((stem for stem in live if page == stem or page.startswith(f"{stem}-")), key=len, default=page)
+    if page in stages.ALL_NAMES:
+        stage, trial = page, ""
+    else:
+        stage, trial = notebook, page.removeprefix(notebook).strip("-")
+    run = {"notebook": notebook, "stage": stage, "profile": profile, "trial": trial or None}
+    return Execution(page, notebook, "failed", ("it did not run to its end",), run, path.parent, path)
 
 
 def _staleness(execution: Execution, profile: str) -> list[str]:

@@ -32,12 +32,11 @@ from verdict.report.evidence import find_exhibits
 from verdict.report.executions import Execution, merged_numbers
 from verdict.report.glossary import Explainer, load_glossary
 from verdict.report.markdown import Markdown, MarkdownError, address, number_anchor, paragraphs, slugify
-from verdict.report.notebook import Cell, RenderError, matched
+from verdict.report.notebook import HIDDEN_TAG, Cell, RenderError, matched
 from verdict.report.outputs import OutputRenderer, environment
 from verdict.report.provenance import provenance
 
 MAX_DATA_URI = 30_000
-HIDDEN_TAG = "remove-cell"
 MOVED = '<p class="not-run"><a href="#answer">Shown beside the answer.</a></p>'
 _FORMATTER = HtmlFormatter(nowrap=True, classprefix="k-")
 _LEXER = PythonLexer()

@@ -15,6 +15,7 @@ from pathlib import Path
 from verdict.base import paths
 from verdict.base.artifacts import read_json
 from verdict.report.notebook import (
+    HIDDEN_TAG,
     INJECTED,
     QUESTION_MARKS,
     Cell,
@@ -28,7 +29,7 @@ from verdict.workflow.kernel import check_kernel
 MAX_LINES = 15
 MAX_METHOD_WORDS = 90
 MAX_NUMBERS = 4
-KNOWN_TAGS = frozenset({"parameters", "setup", "hide-input", "check", "save", "answer", "main", "remove-cell"})
+KNOWN_TAGS = frozenset({"parameters", "setup", "hide-input", "check", "save", "answer", "main", HIDDEN_TAG})
 _NEEDED = {"show_figure": ("alt", "caption"), "show_gallery": ("alt", "caption"), "show_table": ("caption",)}
 _NOT_IN_NOTEBOOKS = ("sys.path", "warnings.filterwarnings", "warnings.simplefilter")
 _RESULT = re.compile(
@@ -202,7 +203,7 @@ def _parameters(tree: ast.Module) -> Iterator[str]:
 def _is_literal(node: ast.expr | None) -> bool:
     try:
         return node is not None and not isinstance(node, ast.BinOp) and ast.literal_eval(node) is not NotImplemented
-    except ValueError:
+    except (ValueError, TypeError):
         return False
 
 

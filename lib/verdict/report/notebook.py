@@ -12,6 +12,8 @@ from typing import Any
 from verdict.base.artifacts import read_json, sha256_file
 
 INJECTED = "injected-parameters"
+# A page leaves out cells with this tag.
+HIDDEN_TAG = "remove-cell"
 # Of the scripts that have one of their own; the first asks only before a blank.
 QUESTION_MARKS = ("?", "？", "؟")
 _COMMENT = re.compile(r"<!--[\s\S]*?-->")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,8 @@ from verdict.base.artifacts import content_hash, relative
 from verdict.base.params import flatten
 from verdict.report.executions import Execution
 
-WEIGHTS = "/weights.npz"
+# Those of the warm-up, and of each seed of a trial.
+_WEIGHTS = re.compile(r".*/weights(-s\d+)?\.npz")
 _TOLD = frozenset({"executed.ipynb", "numbers.json", "claims.json"})
 
 
@@ -87,7 +89,7 @@ def hashes(execution: Execution, executions: Sequence[Execution]) -> dict[str, s
     }
     found = {
         "data": {name: sha for name, sha in outputs.items() if "/01_" in name and name.rpartition("/")[2] not in _TOLD},
-        "weights": {name: sha for name, sha in outputs.items() if name.endswith(WEIGHTS)},
+        "weights": {name: sha for name, sha in outputs.items() if _WEIGHTS.fullmatch(name)},
         "environment": dict(execution.run.get("versions", {})),
     }
     return {what: content_hash(content) for what, content in found.items() if content}

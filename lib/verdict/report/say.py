@@ -185,16 +185,20 @@ def _sorted(table: pd.DataFrame, sort_key: str) -> pd.DataFrame:
 
 def _as_csv(table: pd.DataFrame) -> str:
     """Full precision; `Number` cells become value, low and high; no text is a formula to a spreadsheet."""
-    flat: dict[str, Any] = {}
+    flat: dict[Any, list[Any]] = {}
     for name in table.columns:
-        column = list(table[name])
-        if any(isinstance(cell, Number) for cell in column):
-            for part in ("value", "low", "high"):
-                flat[name if part == "value" else f"{name}_{part}"] = [getattr(cell, part, None) for cell in column]
-        else:
-            flat[name] = [neutralise(cell) if isinstance(cell, str) else cell for cell in column]
-    flat = {neutralise(name) if isinstance(name, str) else name: column for name, column in flat.items()}
+        cells = list(table[name])
+        flat[_as_csv_cell(name)] = [_as_csv_cell(cell) for cell in cells]
+        if any(isinstance(cell, Number) for cell in cells):
+            for bound in ("low", "high"):
+                flat[_as_csv_cell(f"{name}_{bound}")] = [getattr(cell, bound, None) for cell in cells]
     return pd.DataFrame(flat).to_csv(index=False)
+
+
+def _as_csv_cell(cell: Any) -> Any:
+    if isinstance(cell, Number):
+        return cell.value
+    return neutralise(cell) if isinstance(cell, str) else cell
 
 
 def humanise(name: object) -> str:

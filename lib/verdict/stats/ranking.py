@@ -85,9 +85,12 @@ class Ranked:
 
     def _counts(self, weights: ArrayLike | None) -> np.ndarray:
         """How often each row counts, from the most confident on, (..., n)."""
-        # Small whole numbers, as they are drawn, take a quarter of the time.
-        is_drawn = np.asarray(weights).dtype.kind in "iu"
-        return np.take(weights if is_drawn else row_weights(weights, len(self._order)), self._order, axis=-1)
+        n = len(self._order)
+        # Integers, as resamples hold them, are not converted to floats: that takes a quarter of the time.
+        counts = np.asarray(weights) if np.asarray(weights).dtype.kind in "iu" else row_weights(weights, n)
+        if counts.shape[-1:] != (n,) or (counts.dtype.kind == "f" and np.any(counts % 1)):
+            raise ValueError(f"weights must be whole numbers of shape ({n},) or (n_resamples, {n}), got {counts.shape}")
+        return np.take(counts, self._order, axis=-1)
 
 
 def _running(counts: np.ndarray) -> np.ndarray:

@@ -19,7 +19,8 @@ def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> np.nda
     is_finite = np.isfinite(values)
     sums = weights @ np.where(is_finite, values, 0.0)
     if not is_finite.all():
-        sums = np.where(weights @ (~is_finite).astype(np.float64) > 0, np.inf, sums)
+        with np.errstate(invalid="ignore"):
+            sums = sums + np.where(weights[..., ~is_finite] > 0, values[~is_finite], 0.0).sum(axis=-1)
     return ratio(sums, weights.sum(axis=-1), empty=np.nan)
 
 
