@@ -89,7 +89,8 @@ def judged(found):
     known, probs = (fitted.transform(logits_of(part)) for part in (calib, test))
     y_calib, y_true = calib["y_true"].to_numpy(), test["y_true"].to_numpy()
     qhat = conformal_quantile(1 - known[np.arange(len(known)), y_calib], 0.1)
-    (signals, _), (own, sets) = (of_one_answer(one, qhat) for one in (known, probs))
+    sets = 1 - probs <= qhat
+    signals, own = of_one_answer(known, 1 - known <= qhat), of_one_answer(probs, sets)
     score, is_wrong = composite(signals), known.argmax(axis=1) != y_calib
     half = calib["pair_id"].str[-1] < "8"
     told = Known(score, is_wrong, calib["pair_id"].to_numpy())

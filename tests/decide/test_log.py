@@ -19,15 +19,7 @@ from verdict.decide.log.replay import replay_log
 from verdict.decide.people import ParametricHuman
 from verdict.decide.policy import Decision, Policy, decide, force
 from verdict.decide.questions import Questions, clarify, question_responder
-from verdict.decide.signals import (
-    CONFORMAL_CONFIDENCE,
-    ENTROPY_CONFIDENCE,
-    MAX_PROBABILITY,
-    composite,
-    conformal_confidence,
-    entropy_confidence,
-    max_probability,
-)
+from verdict.decide.signals import OF_ONE_ANSWER, composite, of_one_answer
 from verdict.stats.scores import softmax
 
 CLASSES = ("entailment", "contradiction")
@@ -42,16 +34,10 @@ def batch_of(n, **changes):
     probs = softmax(logits / 1.3)
     truth = (rng.random(n) > probs[:, 0]).astype(int)
     sets = 1 - probs <= THRESHOLDS["qhat"]
-    confidence, is_empty = conformal_confidence(sets)
-    signals = {
-        MAX_PROBABILITY: max_probability(probs),
-        ENTROPY_CONFIDENCE: entropy_confidence(probs),
-        "ensemble_stability": rng.uniform(0.5, 1, n),
-        CONFORMAL_CONFIDENCE: confidence,
-    }
+    signals = of_one_answer(probs, sets) | {"ensemble_stability": rng.uniform(0.5, 1, n)}
     consistency = rng.uniform(0.9, 1, n)
     score, policy = composite(signals, consistency), Policy(t_auto=0.8, t_clarify=0.5, tau_critical=0.1)
-    forced = force(signals, is_empty, tau_critical=policy.tau_critical)
+    forced = force(signals, ~sets.any(axis=1), tau_critical=policy.tau_critical)
     human, which = ParametricHuman(0.9, n_classes=2, seed=1), Questions.which("which one?", CLASSES)
     likelihood = which.likelihood([[0.9, 0.1], [0.1, 0.9]])
     fields = {
@@ -144,7 +130,7 @@ def test_replay_finds_an_edit(log, wanted, changes, field):
 
 def test_replay_recomputes_each_signal_of_the_logged_probabilities_and_sets(log):
     number, item = first_of(log, decision="auto")
-    for name in (MAX_PROBABILITY, ENTROPY_CONFIDENCE, CONFORMAL_CONFIDENCE):
+    for name in OF_ONE_ANSWER:
         rewrite(log, number, signals=item.signals | {name: 0.123})
         assert f"signals.{name}" in {difference.field for difference in replay_log(log).first}
 

@@ -26,7 +26,8 @@ def write_decisions(path, *, n=N, error=0.1, seed=0, dates=True, per_group=PER_G
     rng = np.random.default_rng(seed)
     logits = np.column_stack([np.zeros(n), rng.normal(0, 3, n)])
     probs = np.exp(logits - np.logaddexp(logits[:, :1], logits[:, 1:]))
-    signals, sets = of_one_answer(probs, 0.9)
+    sets = 1 - probs <= 0.9
+    signals = of_one_answer(probs, sets)
     decision = np.where(probs.max(axis=1) > 0.8, Decision.AUTO, Decision.HUMAN)
     answer = logits.argmax(axis=1)
     truth = np.where(rng.random(n) < error, 1 - answer, answer)

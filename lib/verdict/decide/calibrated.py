@@ -68,7 +68,8 @@ class Calibrated:
             raise ValueError("the models of several seeds do not answer the same pairs in the same order")
         by_seed = {seed: softmax(logits_of(other) / self.temperatures[seed]) for seed, other in tables.items()}
         probs, answer = by_seed[self.seed], top_class(logits_of(table))
-        signals, sets = of_one_answer(probs, self.qhat)
+        sets = 1 - probs <= self.qhat
+        signals = of_one_answer(probs, sets)
         size = signals.pop(CONFORMAL_CONFIDENCE)
         if len(by_seed) > 1:
             signals[ENSEMBLE_STABILITY] = ensemble_stability(np.stack(list(by_seed.values())), answer)

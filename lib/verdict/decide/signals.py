@@ -59,11 +59,10 @@ def conformal_confidence(sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(size == 0, 0.0, 1 / np.maximum(size, 1)), size == 0
 
 
-def of_one_answer(probs: np.ndarray, qhat: float) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The signals `OF_ONE_ANSWER` of calibrated probabilities (n, K), (n,) each, and the conformal sets (n, K)."""
-    sets = 1 - probs <= qhat
+def of_one_answer(probs: np.ndarray, sets: np.ndarray) -> dict[str, np.ndarray]:
+    """The signals `OF_ONE_ANSWER` of calibrated probabilities (n, K) and their conformal sets (n, K), (n,) each."""
     found = {MAX_PROBABILITY: max_probability(probs), ENTROPY_CONFIDENCE: entropy_confidence(probs)}
-    return found | {CONFORMAL_CONFIDENCE: conformal_confidence(sets)[0]}, sets
+    return found | {CONFORMAL_CONFIDENCE: conformal_confidence(sets)[0]}
 
 
 def consistency_by_pair(

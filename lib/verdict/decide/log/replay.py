@@ -13,14 +13,7 @@ import numpy as np
 from verdict.base.artifacts import sha256_file
 from verdict.decide.log.log import Item, read_log
 from verdict.decide.policy import Decision, Forced, decide, force
-from verdict.decide.signals import (
-    CONFORMAL_CONFIDENCE,
-    ENTROPY_CONFIDENCE,
-    MAX_PROBABILITY,
-    composite,
-    entropy_confidence,
-    max_probability,
-)
+from verdict.decide.signals import composite, of_one_answer
 from verdict.stats.scores import softmax, top_class
 
 TOLERANCE = 1e-9
@@ -140,12 +133,8 @@ def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
     signals = {name: np.array([item.signals[name] for item in items]) for name in head.signals}
     consistency = None if head.consistency is None else np.array(logged("consistency"))
     sizes = np.array([len(item.conformal_set) for item in items])
-    whole = _normalised(probs)
-    of_signals = {
-        MAX_PROBABILITY: max_probability(whole),
-        ENTROPY_CONFIDENCE: entropy_confidence(whole),
-        CONFORMAL_CONFIDENCE: np.where(sizes == 0, 0.0, 1 / np.maximum(sizes, 1)),
-    }
+    sets = np.array([[name in members for name in head.classes] for members in map(set, logged("conformal_set"))])
+    of_signals = of_one_answer(_normalised(probs), sets)
     foreign = None if head.foreign is None else np.array(logged("foreign"))
     strange = {"foreign": foreign, "tau_pair": policy.tau_pair, "is_batch_foreign": head.thresholds.is_batch_foreign}
     forced = force(signals, sizes == 0, tau_critical=policy.tau_critical, **strange)

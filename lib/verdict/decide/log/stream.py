@@ -121,7 +121,8 @@ def _decided(stored: Stored, rows: Rows, logits: np.ndarray, test: StreamTest) -
     """The items of a few cases, in their order, by the functions that the report was made with."""
     head, limits = stored.head, stored.head.thresholds
     probs = softmax(logits / head.temperature)
-    own, sets = of_one_answer(probs, math.inf if limits.qhat is None else limits.qhat)
+    sets = 1 - probs <= (math.inf if limits.qhat is None else limits.qhat)
+    own = of_one_answer(probs, sets)
     given = {name: np.array([row["signals"][name] for row in rows]) for name in rows[0]["signals"]}
     signals = {name: (own | given)[name] for name in head.signals}
     consistency = None if head.consistency is None else np.array([row["consistency"] for row in rows])
