@@ -13,8 +13,6 @@ import pandas as pd
 from verdict.base.labels import Label, logit_columns
 from verdict.stats.scores import softmax, top_class
 
-KEYS = ("pair_id", "image_id", "group_id", "split", "stage", "trial", "seed", "y_true")
-
 
 def prediction_table(pairs: pd.DataFrame, logit: np.ndarray, *, stage: str, trial: str, seed: int) -> pd.DataFrame:
     """Pairs with their logits z of CONTRADICTION, float (n,), stored as the rows (0, z)."""
