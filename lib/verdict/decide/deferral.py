@@ -370,7 +370,7 @@ def log_table(stage: Stage, path: Path, batch: DecidedBatch, draws: Resampler) -
     """
     replay, shared = replay_log(path), {"n": len(batch), "split": str(batch.split[0])}
     counts = {"n_logged": replay.n_items, "n_replay_differences": replay.n_differences}
-    found = [stage.number(f"policy.test.{name}", n, unit="count", **shared) for name, n in counts.items()]
+    found = stage.counts("policy.test", counts, **shared)
     found.append(draws.mean(batch.cost).number(unit="min", **shared))
     stage.numbers["policy.test.cost_logged"] = found[-1]
     words = ["decisions in the log", "differences when all are decided again from the log"]

@@ -295,8 +295,7 @@ def encode_pairs(stage: Stage) -> None:
         photometric=params.training.photometric,
         progress=stage.progress,
     )
-    for key, value in counts.items():
-        stage.number(f"features.{key}", value, unit="count")
+    stage.counts("features", counts)
     hashes = {name: preset_hash(name) for name in (params.model.vision_preset, params.model.text_preset)}
     write_json(stage.path("presets.json"), hashes)
     stage.save()

@@ -17,7 +17,7 @@ from scipy import stats
 
 from verdict.base.numbers import EXACT, POINTS
 from verdict.model.predict import RAW, logits_of, two_class
-from verdict.pages.tables import GAP, SHARE, store
+from verdict.pages.tables import GAP, SHARE
 from verdict.stats.uncertainty import NOTHING, Interval, Weights, bounded, with_bounds
 from verdict.stats.weighted import ratio, row_weights
 from verdict.workflow.stage import Stage
@@ -58,7 +58,7 @@ def head_statistics(attention: np.ndarray, n_patches: int, groups: np.ndarray, *
         found = {"class_token": resampler.mean(of_token, span=SHARE), "entropy": resampler.mean(of_patches, span=SHARE)}
         rows.append({"head": name} | bounded(found))
         if name == "all heads":
-            store(stage, "attention", found, {"class_token": "%"}, n=len(attention), split="test")
+            stage.estimates("attention", found, {"class_token": "%"}, n=len(attention), split="test")
     return pd.DataFrame(rows)
 
 
@@ -79,7 +79,7 @@ def drawn_checks(stage: Stage, table: pd.DataFrame, logit: np.ndarray, exchanged
     flipped = resampler.mean(_answers(exchanged) != _answers(logit), span=SHARE)
     stage.number("attention.n_pairs", len(table), split="test", unit="count")
     gap = stage.number("attention.logit_gap", logit_gap(table, logit), kind=EXACT, **shared)
-    store(stage, "attention", {"image_effect": moved, "image_flips": flipped}, {"image_flips": "%"}, **shared)
+    stage.estimates("attention", {"image_effect": moved, "image_flips": flipped}, {"image_flips": "%"}, **shared)
     quantities = {"largest gap to a stored logit": gap, "mean change of the logit with another image": moved}
     quantities["share of answers that change with another image"] = flipped
     return pd.DataFrame([{"quantity": words} | with_bounds("measured", one) for words, one in quantities.items()])
@@ -203,7 +203,9 @@ def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
             rows.append({"minus": order, "n_masked": str(count)} | bounded(found))
             if count == "all":
                 shares = {name: found[name] for name in ("fall", "flipped")}
-                store(stage, f"masking.{order.replace(' ', '_')}", shares, units, n=len(deletion.logit), split="test")
+                stage.estimates(
+                    f"masking.{order.replace(' ', '_')}", shares, units, n=len(deletion.logit), split="test"
+                )
     return pd.DataFrame(rows)
 
 

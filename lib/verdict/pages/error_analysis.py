@@ -15,9 +15,9 @@ from verdict.base.numbers import Number, Numbers
 from verdict.data.statements import SEMANTIC_WORDS, keyword_flags
 from verdict.model.predict import RAW, DecisionRule, logits_of
 from verdict.pages.evaluation import SeedAnswers, mean_score
-from verdict.pages.tables import SHARE, about, columns_of
+from verdict.pages.tables import SHARE, about
 from verdict.stats.metrics import accuracy, confusion_counts, macro_f1
-from verdict.stats.uncertainty import NOTHING, Weights, with_bounds
+from verdict.stats.uncertainty import NOTHING, Weights, columns_of, with_bounds
 from verdict.stats.weighted import weighted_mean
 from verdict.workflow.stage import Stage
 

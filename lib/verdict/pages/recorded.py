@@ -20,7 +20,7 @@ from verdict.data.sources import read_given
 from verdict.model.predict import DecisionRule, logits_of
 from verdict.model.transcript import said_of
 from verdict.pages.published import read_published
-from verdict.pages.tables import GAP, SHARE, store, store_counts
+from verdict.pages.tables import GAP, SHARE
 from verdict.stats.metrics import confusion_counts, nll_of_logits
 from verdict.stats.neighbours import neighbour_distance
 from verdict.stats.scores import softmax, top_class
@@ -58,8 +58,8 @@ def read(stage: Stage) -> RecordedSet:
     if found.images:
         files, hashes = ({name: one[k] for name, one in found.images.items()} for k in (0, 1))
         write_folder_store(stage.path("images"), files, hashes=hashes)
-    store_counts(stage, "data", {"n_pairs": len(found.pairs), "n_classes": len(stage.classes)})
-    store_counts(stage, "data", {"n_models": found.predictions["seed"].nunique()})
+    stage.counts("data", {"n_pairs": len(found.pairs), "n_classes": len(stage.classes)})
+    stage.counts("data", {"n_models": found.predictions["seed"].nunique()})
     forms = [form for form in dict.fromkeys(found.files["form"]) if form in GAVE]
     stage.numbers["data.form"] = named(" and ".join(GAVE[form] for form in forms))
     stage.number("data.is_bare", ANSWER in forms, kind=EXACT)
@@ -67,10 +67,10 @@ def read(stage: Stage) -> RecordedSet:
         model, revision, prompt = found.files.loc[0, ["model", "revision", "prompt"]]
         stage.numbers |= {"data.asked": named(f"{model} ({revision[:12]})"), "data.prompt": named(prompt)}
     counted = found.files[[name for name in COUNTED if name in found.files]].sum()
-    store_counts(stage, "data", {name: n for name, n in counted.items() if n})
+    stage.counts("data", {name: n for name, n in counted.items() if n})
     if "sampling_sd" in found.files:
         stage.number("data.sampling_sd", found.files["sampling_sd"].mean(), kind=EXACT)
-    store_counts(stage, "data", {"n_tuning": found.pairs["is_tuning"].sum()}, split=str(Split.TEST))
+    stage.counts("data", {"n_tuning": found.pairs["is_tuning"].sum()}, split=str(Split.TEST))
     return found
 
 
@@ -92,7 +92,7 @@ def splits_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
         if found.pairs["is_tuning"].any():
             row["tune_the_policy"] = int(found.pairs.loc[found.pairs["split"] == split, "is_tuning"].sum())
         stage.number(f"data.{split}.n_pairs", len(table), unit="count", split=str(split))
-        store(stage, f"data.{split}", scores, {"accuracy": "%"}, n=len(table), split=str(split))
+        stage.estimates(f"data.{split}", scores, {"accuracy": "%"}, n=len(table), split=str(split))
         rows.append(row | bounded(scores))
     return pd.DataFrame(rows)
 
@@ -281,7 +281,7 @@ def whole_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     at, told = shares.index(named), {"n": len(table), "split": str(Split.TEST)}
     stage.number("data.people.share_asked", named, unit="%", kind=SETTING)
     whole = {"whole": columns["one_person"][at], "whole_by_majority": columns["majority"][at]}
-    store(stage, "data.people", whole, dict.fromkeys(whole, "%"), **told)
+    stage.estimates("data.people", whole, dict.fromkeys(whole, "%"), **told)
     rows = [
         {"share_asked": share, **bounded(dict(zip(columns, found, strict=True)))}
         for share, *found in zip(shares, *columns.values(), strict=True)

@@ -81,6 +81,11 @@ def bounded(found: Mapping[str, Interval | Number]) -> dict[str, float | None]:
     return {name: value for column, one in found.items() for name, value in with_bounds(column, one).items()}
 
 
+def columns_of(*names: str) -> list[str]:
+    """The columns that `bounded` makes of these names."""
+    return list(bounded(dict.fromkeys(names, NOTHING)))
+
+
 @dataclass(frozen=True)
 class Resampler:
     """The one way from a statistic to its interval: it knows level, groups and stream (cluster bootstrap, percentiles).

@@ -111,8 +111,8 @@ def open_setup(stage: Stage, study: EmbeddedPictures) -> Setup:
     bank, classes = bank_of(study.pictures, settings), class_table(study.pictures, settings)
     readers = {name: cache_of(stage, one) for name, one in variants(study.encoder, seed=settings.seed).items()}
     shown = material(study.pictures, classes, bank, "test", n_images=settings.n_images)
-    for name, value in {"n_images": len(shown), "n_classes": len(classes), "n_bank": len(bank)}.items():
-        stage.number(f"concepts.{name}", value, unit="count", split="test")
+    counts = {"n_images": len(shown), "n_classes": len(classes), "n_bank": len(bank)}
+    stage.counts("concepts", counts, split="test")
     stage.number("concepts.n_models", len(readers), unit="count")
     words = known_words(study.encoder.tokenizer, [text for text, _ in bank])
     stage.number("concepts.known_words", words, unit="%", kind=EXACT)

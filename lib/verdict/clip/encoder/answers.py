@@ -70,8 +70,7 @@ def answer(stage: Stage) -> None:
     found = tables(study.pictures, *towers, settings, study.logit_scale)
     found[DISTANCES] = distances(study.pictures, study.embeddings)
     stage.number("clip.logit_scale", study.logit_scale, kind=SETTING)
-    stage.number("clip.n_views", len(settings.views), unit="count")
-    stage.number("clip.n_questions", len(settings.questions), unit="count")
+    stage.counts("clip", {"n_views": len(settings.views), "n_questions": len(settings.questions)})
     stage.save(**found)
 
 

@@ -168,10 +168,9 @@ def factors(bench: Bench, answers: Mapping[tuple[str, str], PopulationAnswers]) 
     for name, kind in (("seen", changed.SEEN), ("held_out", changed.HELD_OUT)):
         for _, row in table[table["value"] == kind].iterrows():
             bench.keep(f"robustness.{name}", row, "accuracy", unit="%")
-    stage.number("robustness.n_interventions", len(answers), unit="count", split="test")
-    stage.number("robustness.n_interventions_lost", lost, unit="count", split="test")
-    stage.number("robustness.n_models", len(bench.names), unit="count")
-    stage.number("robustness.n_images", n, unit="count", split="test")
+    counts = {"n_interventions": len(answers), "n_interventions_lost": lost, "n_images": n}
+    stage.counts("robustness", counts, split="test")
+    stage.counts("robustness", {"n_models": len(bench.names)})
     return table
 
 
@@ -241,9 +240,8 @@ def effective(
     table = table.assign(p_holm=table.groupby("model")["p_holm"].transform(holm))
     prompted = table[table["model"] == ENCODER]
     is_apart = prompted["p_holm"] < 1 - stage.params.statistics.level
-    stage.number("robustness.n_shifts", len(prompted), unit="count")
-    stage.number("robustness.n_shifts_above", int((is_apart & (prompted["rho"] > 0)).sum()), unit="count")
-    stage.number("robustness.n_shifts_below", int((is_apart & (prompted["rho"] < 0)).sum()), unit="count")
+    n_above, n_below = ((is_apart & (side * prompted["rho"] > 0)).sum() for side in (1, -1))
+    stage.counts("robustness", {"n_shifts": len(prompted), "n_shifts_above": n_above, "n_shifts_below": n_below})
     return table, found
 
 

@@ -20,7 +20,7 @@ from verdict.base.numbers import ESTIMATE, EXACT, Number
 from verdict.data.statements import negation_guard
 from verdict.model.predict import DecisionRule, logits_of
 from verdict.pages.error_analysis import RAW, THRESHOLDS
-from verdict.pages.tables import GAP, store
+from verdict.pages.tables import GAP
 from verdict.stats.metrics import class_scores, confusion_counts, macro_f1
 from verdict.stats.uncertainty import Interval, Statistic, Weights, bounded
 from verdict.workflow.stage import Stage
@@ -168,7 +168,7 @@ class Effect:
 
     def store(self, stage: Stage, prefix: str, seeds: tuple[int, ...] = ()) -> None:
         """Store `<prefix>.ours`, `<prefix>.defect` and `<prefix>.difference` among the stage's numbers."""
-        store(stage, prefix, self._found, n=self.n, split=self.split, seeds=seeds)
+        stage.estimates(prefix, self._found, n=self.n, split=self.split, seeds=seeds)
 
     @property
     def _found(self) -> dict[str, Interval]:
