@@ -19,7 +19,7 @@ from verdict.clip.concepts.activations import Seen, find_parts, look
 from verdict.clip.encoder.embeddings import EmbeddedPictures, EmbeddingCache, cache_of
 from verdict.clip.pictures.scenes import FACTORS, caption
 from verdict.clip.pictures.sources import Pictures
-from verdict.clip.pictures.words import class_vectors, prompts
+from verdict.clip.pictures.words import class_vectors
 from verdict.stats.uncertainty import Interval
 from verdict.workflow.stage import Stage
 
@@ -67,9 +67,7 @@ class Setup:
 
     def words(self, reader: EmbeddingCache) -> tuple[np.ndarray, np.ndarray]:
         """Unit vectors of classes (K, d) and of descriptors (D, d) as one encoder reads them."""
-        templates = self.study.pictures.templates
-        named = prompts(list(self.classes["name"]), templates)
-        vectors = class_vectors(np.asarray(reader.texts(named)), len(templates))
+        vectors = class_vectors(reader.texts, list(self.classes["name"]), self.study.pictures.templates)
         return vectors, np.asarray(reader.texts(self.texts))
 
     def look(

@@ -18,7 +18,7 @@ from verdict.base.numbers import SETTING
 from verdict.base.params import ClipPolicyParams
 from verdict.clip.encoder.embeddings import open_embeddings
 from verdict.clip.pictures.sources import Pictures
-from verdict.clip.pictures.words import class_vectors, prompts
+from verdict.clip.pictures.words import class_vectors
 from verdict.clip.probes.zero_shot import scaled_logits
 from verdict.model.changes import PICTURE_CHANGES
 from verdict.stats.neighbours import neighbour_distance
@@ -52,7 +52,7 @@ def question_logits(
     others, in other sentences than those of the classification: it asks whether CLIP says the same in other words. The
     softmax of its logits is the share of either group in that of the classes.
     """
-    logits = scaled_logits(images, _class_vectors(texts, class_names, settings.question_templates), logit_scale)
+    logits = scaled_logits(images, class_vectors(texts, class_names, settings.question_templates), logit_scale)
     found = {}
     for question, yes in zip(settings.questions, expected_answers(settings.questions, class_names).T, strict=True):
         if question in settings.question_prompts:
@@ -107,7 +107,7 @@ def tables(
     names = pictures.class_names
     rows = np.concatenate([pictures.rows(split) for split in ASKED_SPLITS])
     own, shown = pictures.table.iloc[rows].reset_index(drop=True), pictures.images[rows]
-    classes, vectors = _class_vectors(texts, names, pictures.templates), np.asarray(embeddings[rows])
+    classes, vectors = class_vectors(texts, names, pictures.templates), np.asarray(embeddings[rows])
     pairs = own[["image_id", "group_id", "split"]].copy()
     pairs.insert(0, "pair_id", own["image_id"])
     predictions = pairs.assign(stage=CLIP_ANSWERS, trial=RECORDED_RUN[0], seed=RECORDED_RUN[1], y_true=own["y"])
@@ -129,10 +129,6 @@ def tables(
         QUESTIONS: pd.concat(questions, ignore_index=True) if questions else empty,
         "classes": pd.DataFrame({"name": list(names)}),
     }
-
-
-def _class_vectors(texts: Encode, class_names: Sequence[str], templates: Sequence[str]) -> np.ndarray:
-    return class_vectors(texts(prompts(class_names, templates)), len(templates))
 
 
 def _beside(table: pd.DataFrame, logits: np.ndarray, same: Mapping[str, float] | None = None) -> pd.DataFrame:

@@ -325,22 +325,13 @@ def corruption_curves(bench: Bench, right: Mapping[str, np.ndarray]) -> dict[str
     return {family: bench.accuracies(np.mean(found, axis=0)) for family, found in families.items()}
 
 
-def curve_table(curves: Mapping[str, pd.DataFrame], label: str) -> pd.DataFrame:
+def severity_table(curves: Mapping[str, pd.DataFrame], label: str) -> pd.DataFrame:
     """Curves as one table: a row each, a column a severity."""
-    rows = []
-    for name, curve in curves.items():
-        row: dict[str, object] = {label: name}
-        for point in curve.itertuples():
-            row |= with_bounds(f"severity_{point.severity}", Interval(point.accuracy, point.low, point.high))
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def for_forest(table: pd.DataFrame, label: str, value: str, group: str | None = None) -> pd.DataFrame:
-    """Columns label, value, low, high, and group if one is named, as a forest plot wants them."""
-    names = {label: "label", value: "value", f"{value}_low": "low", f"{value}_high": "high"}
-    names |= {} if group is None else {group: "group"}
-    return table[list(names)].set_axis(list(names.values()), axis=1).reset_index(drop=True)
+    shown = {
+        name: {f"severity_{at.severity}": Interval(at.accuracy, at.low, at.high) for at in curve.itertuples()}
+        for name, curve in curves.items()
+    }
+    return pd.DataFrame([{label: name} | bounded(found) for name, found in shown.items()])
 
 
 def widest(table: pd.DataFrame, n: int) -> list[str]:

@@ -204,9 +204,3 @@ def effect_table(effects: Mapping[str, Effect]) -> pd.DataFrame:
     """Effects beside each other: defect (its words), n, and ours, defect's and difference with their intervals."""
     rows = [effect.row(switched_on=words) for words, effect in effects.items()]
     return pd.DataFrame(rows).rename(columns=lambda name: name.replace("defect", "with_defect"))
-
-
-def as_forest(table: pd.DataFrame) -> pd.DataFrame:
-    """An effect table as `plots.plot_forest` takes it: the differences."""
-    names = {"switched_on": "label", "difference": "value", "difference_low": "low", "difference_high": "high"}
-    return table.rename(columns=names)[list(names.values())]

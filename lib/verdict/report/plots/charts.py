@@ -192,6 +192,13 @@ def plot_pole(curve: pd.DataFrame, path: pd.DataFrame, *, ax: Axes, top: float =
     ax.legend()
 
 
+def forest_rows(table: pd.DataFrame, label: str, value: str, group: str | None = None) -> pd.DataFrame:
+    """A table's columns, `value` with its bounds, as `plot_forest` names them."""
+    names = {label: "label", value: "value", f"{value}_low": "low", f"{value}_high": "high"}
+    names |= {} if group is None else {group: "group"}
+    return table[list(names)].set_axis(list(names.values()), axis=1).reset_index(drop=True)
+
+
 def plot_forest(
     table: pd.DataFrame,
     *,
