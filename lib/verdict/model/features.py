@@ -337,13 +337,8 @@ def _read(path: Path) -> Any:
 class Features:
     """Stored prefixes of one freeze plan.
 
-    Attributes
-    ----------
-    image_rows, text_rows : Series of int
-        Row of each image id and hypothesis.
-    image_tokens : (n_images, n_tokens, d_vision) float32, memory-mapped
-    hidden : (n_hypotheses, n_words or 1, d_text) float32, memory-mapped
-    padding_mask : (n_hypotheses, n_words) int32
+    The rows of each image id and hypothesis; image tokens (n_images, n_tokens, d_vision) and hidden states
+    (n_hypotheses, n_words or 1, d_text), both float32 and memory-mapped; padding masks (n_hypotheses, n_words) int32.
     """
 
     image_rows: pd.Series
@@ -389,15 +384,9 @@ class Features:
 class AugmentedViews:
     """Stored augmented views of the training images at one depth of vision.
 
-    Attributes
-    ----------
-    features : Features
-        The plan's, with the views in the place of the plain images: view v of image i of `image_ids` is row
-        (v - 1) * n_images + i.
-    place : (n_plain_images,) int64
-        Number i of each plain image, -1 for one without views.
-    n_views : int
-        How many of the stored views are in use, the first ones.
+    `features` are the plan's, with the views in the place of the plain images: view v of image i of `image_ids` is row
+    (v - 1) * n_images + i. `place` is that number i of each plain image, -1 for one without views. The first `n_views`
+    of the stored views are in use.
     """
 
     features: Features

@@ -52,14 +52,8 @@ class DualEncoder:
     def from_preset(cls, preset: str, revision: str = "", *, batch: int = 128, threads: int = 1) -> DualEncoder:
         """Load a folder, a preset that the package ships, or a hub id with its commit; batch and threads only round.
 
-        Raises
-        ------
-        ValueError
-            For a hub id without a revision, and for a model that reads every text alike.
-        ConnectionError
-            For a hub id that is neither stored on this machine nor reachable.
-        OSError
-            For a folder that holds no CLIP, and for a hub id or revision that the hub does not know.
+        Refused are a hub id without a revision or unknown to the hub, one neither stored here nor reachable, a folder
+        that holds no CLIP, and a model that reads every text alike.
         """
         torch.set_num_threads(threads)
         folder = paths.preset_folder(preset)
