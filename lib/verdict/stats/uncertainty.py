@@ -220,6 +220,15 @@ class Resampler:
         means = drawn[:, :-1] / drawn[:, -1:]
         return [self._mean(*found) for found in zip(columns.T, means.T, spans, strict=True)]
 
+    def smallest_mean(self, columns: Sequence[np.ndarray], *, span: tuple[float, float]) -> Interval:
+        """The smallest of several means over the same rows, with bounds that pay for its having been picked; none lies
+        beyond the span of a row's value.
+        """
+        drawn = np.stack([self.replicates(partial(weighted_mean, one)) for one in columns], axis=1)
+        found = largest([-one.mean() for one in columns], -drawn, level=self.level)
+        low, high = np.clip([-found.high, -found.low], *span)
+        return Interval(-found.value, float(low), float(high))
+
     def _mean(self, values: np.ndarray, drawn: np.ndarray, span: tuple[float, float] | None) -> Interval:
         if len(values) and np.all(values == values[0]):
             first, width = float(values[0]), wilson(0, self.n_groups, level=self.level)[1]

@@ -214,11 +214,8 @@ def deletion_curves(setup: Setup, seen: Mapping[str, Seen]) -> dict[str, pd.Data
         lists = zip(one.visual, one.textual[one.answer], strict=True)
         # Short curves are continued by zero, as in the study.
         published = pd.DataFrame([knowledge.published_curve(*both) for both in lists]).fillna(0.0)
-        rows = [asdict(setup.mean(published[place].to_numpy())) for place in published]
-        curves[name] = pd.DataFrame(rows, columns=["value", "low", "high"]).set_axis(
-            ["published", "low", "high"], axis=1
-        )
-        curves[name]["removed"] = published.columns
+        rows = [{"removed": k} | with_bounds("published", setup.mean(published[k].to_numpy())) for k in published]
+        curves[name] = pd.DataFrame(rows)
     return curves
 
 

@@ -78,12 +78,8 @@ def distances(pictures: Pictures, embeddings: np.ndarray) -> pd.DataFrame:
     """How far pictures of val, calib and test lie from those of train in unit embeddings (n, d): pair_id, split,
     distance; no picture is compared with those of its own group.
     """
-    known, own = (
-        pictures.rows(Split.TRAIN),
-        np.concatenate([pictures.rows(split) for split in (Split.VAL, *ASKED_SPLITS)]),
-    )
-    groups = pictures.table["group_id"].to_numpy()
-    vectors = np.asarray(embeddings)
+    own = np.concatenate([pictures.rows(split) for split in (Split.VAL, *ASKED_SPLITS)])
+    known, vectors, groups = pictures.rows(Split.TRAIN), np.asarray(embeddings), pictures.table["group_id"].to_numpy()
     distance = neighbour_distance(vectors[own], vectors[known], k=1, groups=(groups[own], groups[known]))
     told = pictures.table.iloc[own][["image_id", "split"]].rename(columns={"image_id": "pair_id"})
     return told.assign(distance=distance.round(6)).reset_index(drop=True)

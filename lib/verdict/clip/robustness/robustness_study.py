@@ -6,7 +6,7 @@ Functions take the bench of the page and return tables; numbers go into the stag
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
@@ -22,8 +22,7 @@ from verdict.clip.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from verdict.clip.robustness.population import Member, described, fit_population, predict_population
 from verdict.data.digits.scenes import handwriting_pools
 from verdict.stats.scores import top_class
-from verdict.stats.uncertainty import Interval, Resampler, bounded, holm, largest, with_bounds
-from verdict.stats.weighted import weighted_mean
+from verdict.stats.uncertainty import Interval, Resampler, bounded, holm, with_bounds
 from verdict.workflow.stage import Stage
 
 ENCODER, PROBE = "encoder, by prompts", "encoder, by a probe"
@@ -163,7 +162,7 @@ def factors(bench: Bench, answers: Mapping[tuple[str, str], PopulationAnswers]) 
     last = pd.DataFrame([{"factor": AS_DRAWN, **as_drawn, "n": n}])
     table = pd.concat([pd.concat([keys, table.drop(columns="condition")], axis=1), last], ignore_index=True)
     bench.keep("robustness.accuracy", table.iloc[-1], "accuracy", unit="%")
-    worst = smallest(bench.resampler, [one - bench.is_right.astype(float) for one in right.values()], span=(-1, 1))
+    worst = bench.resampler.smallest_mean([one - bench.is_right.astype(float) for one in right.values()], span=(-1, 1))
     stage.numbers["robustness.worst_change"] = worst.number(n=n, split="test", unit=POINTS)
     for name, kind in (("seen", changed.SEEN), ("held_out", changed.HELD_OUT)):
         for _, row in table[table["value"] == kind].iterrows():
@@ -172,17 +171,6 @@ def factors(bench: Bench, answers: Mapping[tuple[str, str], PopulationAnswers]) 
     stage.counts("robustness", counts, split="test")
     stage.counts("robustness", {"n_models": len(bench.names)})
     return table
-
-
-def smallest(resampler: Resampler, values: Sequence[np.ndarray], *, span: tuple[float, float]) -> Interval:
-    """The smallest of several means over the same pictures, with bounds that pay for its having been picked.
-
-    No bound lies beyond what a picture can have.
-    """
-    drawn = np.stack([resampler.replicates(partial(weighted_mean, one)) for one in values], axis=1)
-    found = largest([-one.mean() for one in values], -drawn, level=resampler.level)
-    low, high = np.clip([-found.high, -found.low], *span)
-    return replace(found, value=-found.value, low=float(low), high=float(high))
 
 
 def changed_logits(
@@ -312,7 +300,7 @@ def corruptions(
         rows.append(row | {"n": len(y_true)})
         stage.progress(f"corruption: {name}")
     stage.number("robustness.n_corruptions", len(rows), unit="count")
-    hardest = smallest(bench.resampler, [right.mean(axis=0) for right in rights.values()], span=(0, 1))
+    hardest = bench.resampler.smallest_mean([right.mean(axis=0) for right in rights.values()], span=(0, 1))
     stage.numbers["robustness.hardest"] = hardest.number(n=len(y_true), split="test", unit="%")
     return pd.DataFrame(rows), rights, middle, firsts
 
