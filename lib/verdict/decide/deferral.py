@@ -29,9 +29,9 @@ from verdict.decide.outcomes import Case
 from verdict.decide.policy import Costs, Outcomes, Policy, decide, force, price_outcomes
 from verdict.decide.signals import composite, distance_confidence
 from verdict.decide.takeover import People, choose_people
-from verdict.model.predict import logits_of
+from verdict.model.predict import answers_of, logits_of
 from verdict.model.selection import Selection
-from verdict.stats.scores import softmax, top_class
+from verdict.stats.scores import softmax
 from verdict.workflow.stage_parameters import resolved
 from verdict.workflow.stages import DISTANCES, QUESTIONS, TRIAL_STAGE, VIEWS, weights_file
 
@@ -76,7 +76,7 @@ class Evidence:
     @property
     def answer(self) -> np.ndarray:
         """The model's answers, (n,)."""
-        return top_class(logits_of(self.table))
+        return answers_of(self.table)
 
     @property
     def is_wrong(self) -> np.ndarray:

@@ -69,6 +69,16 @@ class DecisionRule:
 RAW = DecisionRule()
 
 
+def answers_of(table: pd.DataFrame) -> np.ndarray:
+    """What the rows of a prediction table answer where nothing is fitted, class ids (n,)."""
+    return RAW.decide(logits_of(table))
+
+
+def right_of(table: pd.DataFrame) -> np.ndarray:
+    """Which rows of a prediction table are then answered rightly, bool (n,)."""
+    return answers_of(table) == table["y_true"].to_numpy()
+
+
 def two_class(logit: np.ndarray) -> np.ndarray:
     """A binary logit z as the rows (0, z): (n,) → (n, 2)."""
     return np.stack([np.zeros_like(logit), logit], axis=1)

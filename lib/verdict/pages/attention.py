@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from verdict.base.numbers import EXACT, POINTS
-from verdict.model.predict import RAW, logits_of, two_class
+from verdict.model.predict import RAW, right_of, two_class
 from verdict.pages.tables import GAP, SHARE
 from verdict.stats.uncertainty import NOTHING, Interval, Weights, bounded, with_bounds
 from verdict.stats.weighted import ratio, row_weights
@@ -85,14 +85,9 @@ def drawn_checks(stage: Stage, table: pd.DataFrame, logit: np.ndarray, exchanged
     return pd.DataFrame([{"quantity": words} | with_bounds("measured", one) for words, one in quantities.items()])
 
 
-def right_answers(table: pd.DataFrame) -> np.ndarray:
-    """Which rows of a prediction table are answered rightly, bool (n,)."""
-    return RAW.decide(logits_of(table)) == table["y_true"].to_numpy()
-
-
 def example_pairs(table: pd.DataFrame) -> pd.DataFrame:
     """The first right and wrong answer to each label by pair id, as far as there are any, with `is_right` and `row`."""
-    marked = table.assign(is_right=right_answers(table), row=np.arange(len(table)))
+    marked = table.assign(is_right=right_of(table), row=np.arange(len(table)))
     first = marked.sort_values("pair_id", kind="stable").drop_duplicates(["y_true", "is_right"])
     return first.sort_values(["y_true", "is_right"], ascending=[True, False], ignore_index=True)
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from verdict.base.labels import class_names
 from verdict.base.numbers import Number, Numbers
 from verdict.data.statements import SEMANTIC_WORDS, keyword_flags
-from verdict.model.predict import RAW, DecisionRule, logits_of
+from verdict.model.predict import RAW, DecisionRule, logits_of, right_of
 from verdict.pages.evaluation import SeedAnswers, mean_score
 from verdict.pages.tables import SHARE, about
 from verdict.stats.metrics import accuracy, confusion_counts, macro_f1
@@ -91,7 +91,7 @@ def accuracy_by_words(
     if sentences.isna().any():
         raise ValueError(f"{int(sentences.isna().sum())} predictions have no pair, the first: {sentences.index[0]!r}")
     flags = keyword_flags(sentences.tolist(), groups)
-    hit = (RAW.decide(logits_of(table)) == table["y_true"].to_numpy()).astype(np.float64)
+    hit = right_of(table).astype(np.float64)
     resampler, rows = stage.resampler(table["group_id"]), []
     for name in flags.columns[flags.any()]:
         inside = flags[name].to_numpy()

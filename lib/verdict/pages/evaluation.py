@@ -19,7 +19,7 @@ from verdict.base.labels import Label, Split, class_names
 from verdict.base.numbers import ESTIMATE, SETTING, Number, Numbers, named
 from verdict.base.params import TrialParams
 from verdict.model.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_epochs, training_text
-from verdict.model.predict import RAW, DecisionRule, logits_of
+from verdict.model.predict import RAW, DecisionRule, logits_of, right_of
 from verdict.model.selection import Selection
 from verdict.pages.tables import GAP, SHARE, about, by_part
 from verdict.stats import uncertainty
@@ -64,7 +64,7 @@ def accuracy_by(table: pd.DataFrame, pairs: pd.DataFrame, column: str, *, stage:
     """Accuracy by a column of the pair table: label ("all" without the column), n, value, low, high; best first."""
     labels = pairs.set_index("pair_id")[column] if column in pairs else pd.Series("all", index=pairs["pair_id"])
     of_row = labels.reindex(table["pair_id"]).fillna("other").to_numpy()
-    hit = RAW.decide(logits_of(table)) == table["y_true"].to_numpy()
+    hit = right_of(table)
     parts = {str(label): of_row == label for label in sorted(set(of_row))}
     found = by_part(stage.resampler(table["group_id"]), parts, {"value": (hit, SHARE)}, "label")
     found.columns = ["label", "n", "value", "low", "high"]

@@ -24,7 +24,7 @@ from verdict.decide.guarantee import POWER, Known, keep_promise
 from verdict.decide.outcomes import Case
 from verdict.decide.policy import Costs, Decision, Forced, Policy, realised
 from verdict.decide.takeover import People
-from verdict.model.predict import DecisionRule, logits_of
+from verdict.model.predict import RAW, DecisionRule, answers_of, logits_of
 from verdict.model.selection import Selection
 from verdict.pages.decisions import auto_error
 from verdict.pages.evaluation import accuracy_by
@@ -81,7 +81,7 @@ _UNITS |= {"accuracy_change": POINTS, "macro_f1_change": ""}
 def _answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, Statistic]:
     """Whether each answer is right, whether the split's most frequent class is, each (n,), and macro-F1."""
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
-    answer, n_classes = DecisionRule().decide(logits), logits.shape[1]
+    answer, n_classes = RAW.decide(logits), logits.shape[1]
     common = int(np.bincount(y_true, minlength=n_classes).argmax())
     macro = partial(macro_f1, y_true, answer, n_classes)
     return (answer == y_true).astype(float), (y_true == common).astype(float), macro
@@ -328,7 +328,7 @@ def _statistics(
         THRESHOLD: (thresholded(sure, 1 - hit, sure_new), truth),
     }
     if len(asked) > 1:
-        answers = [DecisionRule().decide(logits_of(table)) for table in asked.values()]
+        answers = [answers_of(table) for table in asked.values()]
         alike = np.mean([one == other for one, other in combinations(answers, 2)], axis=0)
         right = np.mean([one == new["y_true"].to_numpy() for one in answers], axis=0)
         found[SEEDS] = (mean_of(alike, rest), mean_of(right, rest))

@@ -17,7 +17,7 @@ from verdict.base.numbers import ESTIMATE, EXACT, SETTING, Number, named
 from verdict.data.own.answers import ANSWER
 from verdict.data.own.recorded import RecordedSet
 from verdict.data.sources import read_given
-from verdict.model.predict import DecisionRule, logits_of
+from verdict.model.predict import answers_of, logits_of, right_of
 from verdict.model.transcript import said_of
 from verdict.pages.published import read_published
 from verdict.pages.tables import GAP, SHARE
@@ -82,7 +82,7 @@ def splits_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     rows = []
     for split, table in found.judged.groupby("split", sort=False):
         logits, y_true = logits_of(table), table["y_true"].to_numpy()
-        hit = (DecisionRule().decide(logits) == y_true).astype(float)
+        hit = right_of(table).astype(float)
         draws = stage.resampler(table["group_id"])
         scores = {"accuracy": draws.mean(hit, span=SHARE)}
         scores["nll"] = draws.interval(partial(nll_of_logits, logits, y_true))
@@ -103,7 +103,7 @@ def worth_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     No rows where it said more than that.
     """
     table = found.judged[found.judged["split"] == Split.VAL]
-    answer, rows = top_class(logits_of(table)), []
+    answer, rows = answers_of(table), []
     for k, name in enumerate(stage.classes if len(table) else ()):
         own = table[answer == k]
         hit = (own["y_true"] == k).to_numpy(dtype=float)
@@ -119,7 +119,7 @@ def examples(stage: Stage, found: RecordedSet) -> dict[str, Any]:
         return {}
     rows = np.flatnonzero(is_shown)
     rows = np.sort(stage.rng("recorded.examples").choice(rows, min(SHOWN_CASES, len(rows)), replace=False))
-    answer = top_class(logits_of(found.judged.iloc[rows]))
+    answer = answers_of(found.judged.iloc[rows])
     images, cases = ImageStore.open(stage.path("images")), found.pairs.iloc[rows]
     words = cases["hypothesis"] if "hypothesis" in cases else cases["image_id"]
     told = zip(words, cases["label"], answer, strict=True)
@@ -131,7 +131,7 @@ def models_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     """Each model on test: model, n, accuracy, difference to the first (paired), with intervals."""
     names = stage.params.data.answers.models or ("the model",)
     test = found.predictions[found.predictions["split"] == Split.TEST]
-    hits = [top_class(logits_of(own)) == own["y_true"].to_numpy() for _, own in test.groupby("seed")]
+    hits = [right_of(own) for _, own in test.groupby("seed")]
     draws, rows = stage.resampler(test.loc[test["seed"] == test["seed"].min(), "group_id"]), []
     for name, hit in zip(names, hits, strict=True):
         own = draws.means(np.column_stack([hit, hit.astype(float) - hits[0]]), [SHARE, GAP])
@@ -174,7 +174,7 @@ def overlap_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
 def confused_couples(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     """The most frequent mistakes on test: true class, answer, n, share of the true class's rows; at most ten."""
     table = found.judged[found.judged["split"] == Split.TEST]
-    counts = confusion_counts(table["y_true"], DecisionRule().decide(logits_of(table)), len(stage.classes))
+    counts = confusion_counts(table["y_true"], answers_of(table), len(stage.classes))
     true, told = np.nonzero(counts * (1 - np.eye(len(counts))))
     names, n = np.array(stage.classes, dtype=object), counts[true, told]
     couples = pd.DataFrame({"true_class": names[true], "answer": names[told], "n": n.astype(int)})
@@ -233,7 +233,7 @@ def _asked(
     table, votes = found.judged[known].reset_index(drop=True), votes[known]
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
     right = {
-        MODEL: (DecisionRule().decide(logits) == y_true).astype(float),
+        MODEL: right_of(table).astype(float),
         PERSON: votes[np.arange(len(table)), y_true] / votes.sum(axis=1),
         MAJORITY: (top_class(votes) == y_true).astype(float),
     }
