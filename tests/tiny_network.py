@@ -3,10 +3,16 @@
 import numpy as np
 
 from verdict.model.backend import keras, keras_hub
-from verdict.model.network import FreezePlan, Network, build_network, build_prefix, build_suffix
+from verdict.model.network import FreezePlan, Network, build_network, build_suffix, text_prefix, vision_prefix
 
 IMAGE_SHAPE = (48, 32, 3)
 BLOCKS, WORDS, VOCABULARY = 3, 5, 37
+
+
+def build_prefix(network: Network, plan: FreezePlan) -> tuple[keras.Model, keras.Model]:
+    """The frozen part: pixels → image tokens, and words → hidden states, at the plan's boundaries."""
+    plan.check(network)
+    return vision_prefix(network, [plan.vision_blocks]), text_prefix(network, [plan.text_blocks])
 
 
 def tiny_network(seed=0, *, dropout=0.0) -> Network:

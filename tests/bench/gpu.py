@@ -27,7 +27,7 @@ from verdict.base.params import FitParams, ModelParams
 from verdict.model.backend import has_gpu, keras
 from verdict.model.features import Encoders, Features, encode
 from verdict.model.fit import Rows, predict_logits
-from verdict.model.network import FreezePlan, build_prefix, build_suffix
+from verdict.model.network import FreezePlan, build_suffix, vision_prefix
 from verdict.workflow import place
 
 PUBLISHED_S = 10 * 3600.0
@@ -149,7 +149,7 @@ class Bench:
             encode(self.model, pairs, store, plans, folder, batch=batch, encoders=used, progress=told)
             spans.append(last[0] - started)
         elapsed, network = time.perf_counter() - began, network_on(used, self.model, dropout=FIT.dropout)
-        whole, _ = build_prefix(network, FreezePlan())
+        whole = vision_prefix(network, [0])
         flops = counted(lambda: whole(blank_inputs(network)["pixels"], training=False))
         alone = _network_rate(whole, used, setting.feature_batch)
         peak = measure_machine(device="cuda" if has_gpu() else "cpu", dtype=setting.precision).flops_per_s

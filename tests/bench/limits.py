@@ -19,7 +19,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from verdict.model.backend import keras
-from verdict.model.network import FreezePlan, Network, apply_plan, build_prefix, build_suffix, trainable_count
+from verdict.model.network import (
+    FreezePlan,
+    Network,
+    apply_plan,
+    build_suffix,
+    text_prefix,
+    trainable_count,
+    vision_prefix,
+)
 
 FLOAT_BYTES = 4
 # A trained weight is read forward and backward, its gradient written and read, weight and two moments read and written.
@@ -136,7 +144,7 @@ def published_epoch(network: Network, plan: FreezePlan, train: Pass, val: Pass) 
 
 def filling(network: Network, plan: FreezePlan, *, n_images: int, n_texts: int) -> Load:
     """Filling the cache once."""
-    vision, text = build_prefix(network, plan)
+    vision, text = vision_prefix(network, [plan.vision_blocks]), text_prefix(network, [plan.text_blocks])
     inputs = blank_inputs(network)
     words = {name: inputs[name] for name in ("token_ids", "padding_mask")}
     flops = n_images * counted(lambda: vision(inputs["pixels"], training=False))

@@ -15,13 +15,6 @@ from verdict.clip.concepts.setup import Material, Setup
 from verdict.workflow.stage import Stage
 
 
-def test_the_gap_of_right_and_wrong_is_weighted():
-    values, right = np.array([1.0, 3.0, 10.0]), np.array([True, True, False])
-    assert concept_study.gap(values, right, None) == pytest.approx(2 - 10)
-    weights = np.array([[1, 1, 1], [0, 2, 1]])
-    assert concept_study.gap(values, right, weights) == pytest.approx([-8, -7])
-
-
 def test_correlation_over_models_is_pearsons():
     rng = np.random.default_rng(1)
     values, right = rng.normal(size=(5, 13)), rng.normal(size=(5, 13))

@@ -60,7 +60,7 @@ def test_factors_are_paired_with_the_pictures_as_drawn(bench, answers):
 def test_no_bound_of_the_smallest_lies_beyond_what_a_picture_can_have(bench):
     n = len(bench.subject)
     values = [(np.random.default_rng(k).random(n) < 0.02).astype(float) for k in range(12)]
-    found = robustness_study.smallest(bench.resampler, values, span=(0, 1))
+    found = bench.resampler.smallest_mean(values, span=(0, 1))
     assert 0 <= found.low <= found.value == min(one.mean() for one in values) <= found.high
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from verdict.clip.pictures import words
-from verdict.clip.pictures.words import class_vectors, prompt, prompts
+from verdict.clip.pictures.words import prompt, prompts, unit_means
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_prompts_are_in_the_order_of_classes():
 
 def test_a_class_is_the_mean_of_its_templates_at_unit_length():
     texts = np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [0, 0, 1.0]])
-    vectors = class_vectors(texts, 2)
+    vectors = unit_means(texts, 2)
     assert vectors == pytest.approx(np.array([[0.5**0.5, 0.5**0.5, 0], [0, 0, 1]]))
 
 

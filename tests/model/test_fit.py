@@ -26,7 +26,7 @@ from verdict.model.fit import (
     score,
     trained_weights,
 )
-from verdict.model.network import FreezePlan, build_prefix, build_suffix
+from verdict.model.network import FreezePlan, build_suffix
 from verdict.model.predict import DecisionRule, two_class
 from verdict.stats.metrics import macro_f1
 from verdict.stats.scores import softmax
@@ -46,7 +46,7 @@ def fit_params(**changes):
 
 def stored(network, plan, seed=5):
     """Features of random images and hypotheses, through the network's own prefixes."""
-    vision, text = build_prefix(network, plan)
+    vision, text = tiny.build_prefix(network, plan)
     images = tiny.random_inputs(network, N_IMAGES, seed)
     words = tiny.random_inputs(network, N_TEXTS, seed + 1)
     return Features(

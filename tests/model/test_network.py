@@ -14,7 +14,6 @@ from verdict.model.network import (
     SingleQueryAttention,
     apply_plan,
     build_network,
-    build_prefix,
     build_suffix,
     trainable_count,
 )
@@ -39,7 +38,7 @@ def inputs(network):
 @pytest.mark.parametrize("plan", SOME_PLANS)
 def test_watching_changes_no_answer(network, inputs, plan):
     plan = FreezePlan(*plan)
-    vision, text = build_prefix(network, plan)
+    vision, text = tiny.build_prefix(network, plan)
     encoded = {
         "a_image_rows": IMAGES.astype(np.int32),
         "a_text_rows": TEXTS.astype(np.int32),
@@ -96,7 +95,7 @@ def test_trainable_weights_are_those_of_the_named_layers(network):
         ((0, 4), "text_blocks must lie in 0..3 .* got 4"),
     ],
 )
-@pytest.mark.parametrize("use", [apply_plan, build_prefix, build_suffix])
+@pytest.mark.parametrize("use", [apply_plan, build_suffix])
 def test_a_plan_out_of_range_is_refused(network, use, plan, message):
     with pytest.raises(ValueError, match=message):
         use(network, FreezePlan(*plan))

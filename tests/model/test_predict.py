@@ -8,8 +8,10 @@ import pytest
 
 from verdict.base import paths
 from verdict.base.labels import Label
-from verdict.model.predict import KEYS, DecisionRule, logits_of, prediction_table
+from verdict.model.predict import DecisionRule, logits_of, prediction_table
 from verdict.stats.scores import softmax, top_class
+
+KEYS = ("pair_id", "image_id", "group_id", "split", "stage", "trial", "seed", "y_true")
 
 
 def pairs(n=5):

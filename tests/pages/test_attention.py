@@ -8,6 +8,7 @@ import pytest
 
 from page_text import told
 from simulated_stage import make_stage, simulated_table
+from verdict.model import predict
 from verdict.pages import attention
 from verdict.pages.attention import ATTENDED, CONTRAST, LEAST, RANDOM, Deletion
 
@@ -84,7 +85,7 @@ def test_a_model_that_hardly_minds_the_image_does_not_hold_the_claim(tmp_path, m
 def test_examples_are_the_first_by_id_whatever_the_order(seed):
     table = simulated_table("test", n=211, seed=3)
     found = attention.example_pairs(table)
-    right = attention.right_answers(table)
+    right = predict.right_of(table)
     for row in found.itertuples():
         alike = table[(table["y_true"] == row.y_true) & (right == row.is_right)]
         assert row.pair_id == alike["pair_id"].min()

@@ -7,9 +7,10 @@ import pytest
 from simulated_stage import make_stage, pairs_of, simulated_table
 from verdict.base.labels import Label
 from verdict.pages.defects import answers
-from verdict.pages.defects.answers import as_forest, effect_table
+from verdict.pages.defects.answers import effect_table
 from verdict.pages.error_analysis import THRESHOLDS, sweep
 from verdict.pages.published import read_published
+from verdict.report.plots import forest_rows
 
 E, C = Label.ENTAILMENT, Label.CONTRADICTION
 
@@ -161,7 +162,7 @@ def test_effects_stand_beside_each_other_and_are_stored(stage):
     assert number.low <= number.value <= number.high
     found = effect_table(effects)
     assert {"switched_on", "n", "ours", "ours_low", "with_defect", "difference_high"} <= set(found.columns)
-    forest = as_forest(found)
+    forest = forest_rows(found, "switched_on", "difference")
     assert forest["label"].tolist() == ["names", "threshold"]
     assert forest.loc[0, "value"] == effects["names"].difference.value
 

@@ -35,7 +35,7 @@ from verdict.model.backend import keras
 from verdict.model.export import table as exported
 from verdict.model.features import Encoders, Features, load_encoders
 from verdict.model.fit import Batches, Rows, _best, epoch_order, predict_logits, score
-from verdict.model.network import FreezePlan, apply_plan, build_prefix, build_suffix
+from verdict.model.network import FreezePlan, apply_plan, build_suffix
 from verdict.model.predict import DecisionRule, logits_of
 from verdict.model.trials import oversampled, shuffle_images
 from verdict.pages import evaluation
@@ -337,7 +337,7 @@ def attention_is_the_answering_graphs(extractor, folder):
     """The logit beside the attention is the network's own, and moves when the image does."""
     network, plan = tiny.tiny_network(), FreezePlan(0, 1)
     tiny.scatter(network)
-    drawn, (vision, text) = extractor(network, plan), build_prefix(network, plan)
+    drawn, (vision, text) = extractor(network, plan), tiny.build_prefix(network, plan)
     inputs, rows = tiny.random_inputs(network, 5), np.arange(5)
     words = {name: inputs[name] for name in ("token_ids", "padding_mask")}
     encoded = {"hidden": text.predict_on_batch(words), "padding_mask": words["padding_mask"]}

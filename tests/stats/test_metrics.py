@@ -27,6 +27,7 @@ from verdict.stats.metrics import (
 from verdict.stats.ranking import Ranked, aurc, auroc, risk_coverage
 from verdict.stats.scores import check_logits, check_probs, check_unit, log_softmax, softmax
 from verdict.stats.uncertainty import Resampler, wilson
+from verdict.stats.weighted import mean_gap
 
 PROBS = np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]])
 Y_TRUE = np.array([0, 1, 1])
@@ -62,6 +63,12 @@ def test_macro_f1_counts_an_absent_class_as_zero():
     scores = class_scores([[5, 0], [2, 0]])
     assert scores["precision"].tolist() == [5 / 7, 0]
     assert scores["recall"].tolist() == [1, 0]
+
+
+def test_the_gap_of_two_means_needs_rows_on_both_sides():
+    values, inside = [1.0, 3.0, 10.0], np.array([True, True, False])
+    assert mean_gap(values, inside) == 2 - 10
+    np.testing.assert_allclose(mean_gap(values, inside, [[1, 1, 1], [0, 2, 1], [1, 1, 0]]), [-8, -7, np.nan])
 
 
 def test_bins_are_open_below_and_closed_above():

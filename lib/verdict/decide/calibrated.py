@@ -20,8 +20,8 @@ from verdict.decide.signals import (
     ensemble_stability,
     of_one_answer,
 )
-from verdict.model.predict import logits_of
-from verdict.stats.scores import softmax, top_class
+from verdict.model.predict import answers_of, logits_of
+from verdict.stats.scores import softmax
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import QUESTIONS
 
@@ -67,7 +67,7 @@ class Calibrated:
         if any(not other["pair_id"].equals(table["pair_id"]) for other in tables.values()):
             raise ValueError("the models of several seeds do not answer the same pairs in the same order")
         by_seed = {seed: softmax(logits_of(other) / self.temperatures[seed]) for seed, other in tables.items()}
-        probs, answer = by_seed[self.seed], top_class(logits_of(table))
+        probs, answer = by_seed[self.seed], answers_of(table)
         sets = 1 - probs <= self.qhat
         signals = of_one_answer(probs, sets)
         size = signals.pop(CONFORMAL_CONFIDENCE)
@@ -110,5 +110,5 @@ def _known_consistency(
         softmax(logits_of(asked) / temperature)[:, Label.ENTAILMENT],
         asked[expected_columns(classes)].to_numpy(dtype=float),
         place,
-        top_class(logits_of(table)),
+        answers_of(table),
     )

@@ -29,9 +29,9 @@ from verdict.decide.outcomes import Case
 from verdict.decide.policy import Costs, Outcomes, Policy, decide, force, price_outcomes
 from verdict.decide.signals import composite, distance_confidence
 from verdict.decide.takeover import People, choose_people
-from verdict.model.predict import logits_of
+from verdict.model.predict import answers_of, logits_of
 from verdict.model.selection import Selection
-from verdict.stats.scores import softmax, top_class
+from verdict.stats.scores import softmax
 from verdict.workflow.stage_parameters import resolved
 from verdict.workflow.stages import DISTANCES, QUESTIONS, TRIAL_STAGE, VIEWS, weights_file
 
@@ -76,7 +76,7 @@ class Evidence:
     @property
     def answer(self) -> np.ndarray:
         """The model's answers, (n,)."""
-        return top_class(logits_of(self.table))
+        return answers_of(self.table)
 
     @property
     def is_wrong(self) -> np.ndarray:
@@ -370,7 +370,7 @@ def log_table(stage: Stage, path: Path, batch: DecidedBatch, draws: Resampler) -
     """
     replay, shared = replay_log(path), {"n": len(batch), "split": str(batch.split[0])}
     counts = {"n_logged": replay.n_items, "n_replay_differences": replay.n_differences}
-    found = [stage.number(f"policy.test.{name}", n, unit="count", **shared) for name, n in counts.items()]
+    found = stage.counts("policy.test", counts, **shared)
     found.append(draws.mean(batch.cost).number(unit="min", **shared))
     stage.numbers["policy.test.cost_logged"] = found[-1]
     words = ["decisions in the log", "differences when all are decided again from the log"]

@@ -16,8 +16,7 @@ from verdict.base.labels import class_names, vote_columns
 from verdict.base.params import FactParams, PolicyParams
 from verdict.decide.people import ConfusionHuman, Human, PairHuman, ParametricHuman, VoteHuman
 from verdict.decide.questions import Clarification, Questions, clarify, expected_clarification, question_responder
-from verdict.model.predict import logits_of
-from verdict.stats.scores import top_class
+from verdict.model.predict import answers_of
 
 SENTENCE_QUESTION = "at a glance, is the sentence true of the image?"
 CLASS_QUESTION = "at a glance, which of the two is it?"
@@ -121,7 +120,7 @@ def _erring_where_the_model_errs(
     table = tuning if answered is None else answered
     ids, truth = table["pair_id"], table["y_true"].to_numpy()
     on_errors = ParametricHuman(accuracy, n_classes=len(usual.matrix), seed=usual.seed)
-    is_wrong = top_class(logits_of(table)) != truth
+    is_wrong = answers_of(table) != truth
     shares = np.where(is_wrong[:, None], on_errors.matrix[truth], usual.matrix[truth])
     typical = PairHuman(ids, shares, seed=usual.seed).confusion(tuning["pair_id"], tuning["y_true"].to_numpy())
     return PairHuman(ids, shares, seed=usual.seed, typical=typical)

@@ -45,8 +45,7 @@ def probe(stage: Stage) -> None:
     frozen = Features.open(folder, FreezePlan(0, 0))
     tables[DISTANCES] = pair_distances(frozen, frozen.means(folder), stage.pairs())
     tables[QUESTIONS] = answer_questions(model, pairs, questions_about(stage.params.data, pairs))
-    stage.number("signals.n_views", len(CHANGES), unit="count")
-    stage.number("signals.n_questions", len(tables[QUESTIONS]), unit="count")
+    stage.counts("signals", {"n_views": len(CHANGES), "n_questions": len(tables[QUESTIONS])})
     stage.save(**tables)
 
 

@@ -156,75 +156,73 @@ def encode(
 ) -> dict[str, float]:
     """Run every image and every distinct hypothesis through the frozen prefixes of all plans, and store the results.
 
-    Beside them `MEANS`, (n, n_blocks + 1, d): means over tokens at every depth, the last first.
+    Beside them `MEANS`, (n, n_blocks + 1, d): means over tokens at every depth, the last first; and the empty
+    hypothesis, for the control that is shown nothing else. `views`: number of augmented views of the training images by
+    vision_blocks, view 1 of every image, then view 2, and so on. `precision`, float32 or bfloat16: in what prefixes
+    compute on a GPU; weights stay float32, and a CPU computes in float32. `shard`: which part of how many to encode,
+    from 0; parts are whole batches, so that parts put together are, bit for bit, what one run stores. `shards`: folders
+    of all parts in their order; they are put together, and nothing is encoded.
 
-    The empty hypothesis is stored as well, for the control that is shown nothing else.
-
-    Parameters
-    ----------
-    views : mapping of vision_blocks to number of views
-        Augmented views of the training images: view 1 of every image, then view 2, and so on.
-    precision : {"float32", "bfloat16"}
-        In what the prefixes compute on a GPU; weights stay float32, and a CPU computes in float32.
-    shard : (int, int)
-        Which part of how many to encode, counted from 0. Parts are whole batches, so that parts put together are, bit
-        for bit, what one run stores.
-    shards : sequence of Path
-        Folders of all parts in their order: they are put together, and nothing is encoded.
-
-    Returns
-    -------
-    dict
-        `n_images`, `n_hypotheses`, `n_truncated` (hypotheses longer than the sequence), `max_tokens`.
+    Returns `n_images`, `n_hypotheses`, `n_truncated` (hypotheses longer than the sequence), `max_tokens`.
     """
     encoders, plans = encoders or load_encoders(params, precision=precision), list(plans)
     network = load_network(params, dropout=0.0, seed=0, encoders=encoders)
     for plan in plans:
         plan.check(network)
-
-    def write(kind: str, files: list[str], frozen: Prefix, n: int, passes: list[Callable[[slice], Any]]) -> None:
-        """Write what a prefix gives for n inputs, a file for each of its outputs; one pass after the other."""
-        if shards:
-            for file in files:
-                _write_joined(out / file, len(passes) * n, [folder / file for folder in shards])
-            return
-        parts = [slice(start, min(start + batch, n)) for start in range(0, n, batch)]
-        jobs = [partial(load, part) for load in passes for part in parts]
-        own = slice(len(jobs) * shard[0] // shard[1], len(jobs) * (shard[0] + 1) // shard[1])
-        n_own = sum(part.stop - part.start for part in (parts * len(passes))[own])
-        targets = [out / file for file in files]
-        _write_encoded(targets, frozen, jobs[own], n_own, lambda told: progress(f"{kind} {told}"))
-
+    prefix = partial(frozen_prefix, network, dtype=params.feature_dtype)
+    writer = _Writer(out, batch, shard, shards, progress)
     image_ids = list(pd.unique(pairs["image_id"]))
     write_parquet(out / "images.parquet", pd.DataFrame({"image_id": image_ids}))
-    prefix = partial(frozen_prefix, network, dtype=params.feature_dtype)
     depths, plain = sorted({plan.vision_blocks for plan in plans}), partial(_pixels, encoders, images, image_ids)
     files = [*(f"image_tokens_{depth}.npy" for depth in depths), MEANS[0]]
-    write("images", files, prefix("vision", depths, means=True), len(image_ids), [plain])
+    writer.write("images", files, prefix("vision", depths, means=True), len(image_ids), [plain])
     if views:
         shown = list(pd.unique(pairs.loc[pairs["split"] == Split.TRAIN, "image_id"]))
         write_parquet(out / "views.parquet", pd.DataFrame({"image_id": shown}))
     for depth, n_views in sorted(views.items()):
         passes = [partial(_augmented_pixels, encoders, images, shown, photometric, v + 1) for v in range(n_views)]
-        write("views", [f"image_views_{depth}.npy"], prefix("vision", [depth]), len(shown), passes)
-
-    counts = _encode_hypotheses(encoders, pairs, sorted({plan.text_blocks for plan in plans}), out, prefix, write)
+        writer.write("views", [f"image_views_{depth}.npy"], prefix("vision", [depth]), len(shown), passes)
+    counts = _encode_hypotheses(encoders, pairs, sorted({plan.text_blocks for plan in plans}), prefix, writer)
     return {"n_images": len(image_ids), **counts}
 
 
+@dataclass(frozen=True)
+class _Writer:
+    """Where and in which parts `encode` writes."""
+
+    out: Path
+    batch: int
+    shard: tuple[int, int]
+    shards: Sequence[Path]
+    progress: Callable[[str], None]
+
+    def write(self, kind: str, files: list[str], frozen: Prefix, n: int, passes: list[Callable[[slice], Any]]) -> None:
+        """Write what a prefix gives for n inputs, a file for each of its outputs; one pass after the other."""
+        if self.shards:
+            for file in files:
+                _write_joined(self.out / file, len(passes) * n, [folder / file for folder in self.shards])
+            return
+        parts = [slice(start, min(start + self.batch, n)) for start in range(0, n, self.batch)]
+        jobs, (place, n_parts) = [partial(load, part) for load in passes for part in parts], self.shard
+        own = slice(len(jobs) * place // n_parts, len(jobs) * (place + 1) // n_parts)
+        n_own = sum(part.stop - part.start for part in (parts * len(passes))[own])
+        targets = [self.out / file for file in files]
+        _write_encoded(targets, frozen, jobs[own], n_own, lambda told: self.progress(f"{kind} {told}"))
+
+
 def _encode_hypotheses(
-    encoders: Encoders, pairs: pd.DataFrame, depths: list[int], out: Path, prefix: Callable, write: Callable
+    encoders: Encoders, pairs: pd.DataFrame, depths: list[int], prefix: Callable[..., Prefix], writer: _Writer
 ) -> dict[str, int]:
-    """Write every distinct hypothesis' hidden states at some depths by `write` of `encode`; its counts of them."""
+    """Write every distinct hypothesis' hidden states at some depths; the counts of `encode` that are about them."""
     texts = [*map(str, pd.unique(pairs["hypothesis"])), EMPTY_TEXT]
     pieces = encoders.pieces(texts)
     hypotheses = dict(zip(texts, pieces, strict=True))
     token_ids, padding_mask = encoders.packed(list(hypotheses.values()))
-    write_parquet(out / "hypotheses.parquet", pd.DataFrame({"hypothesis": list(hypotheses)}))
-    write_npy(out / "padding_mask.npy", padding_mask)
+    write_parquet(writer.out / "hypotheses.parquet", pd.DataFrame({"hypothesis": list(hypotheses)}))
+    write_npy(writer.out / "padding_mask.npy", padding_mask)
     words = [lambda part: {"token_ids": token_ids[part], "padding_mask": padding_mask[part]}]
     files = [*(f"hidden_{depth}.npy" for depth in depths), MEANS[1]]
-    write("hypotheses", files, prefix("text", depths, means=True), len(hypotheses), words)
+    writer.write("hypotheses", files, prefix("text", depths, means=True), len(hypotheses), words)
     lengths = np.asarray([len(found) + 2 for found in pieces[:-1]])
     n_truncated = int((lengths > encoders.preprocessor.sequence_length).sum())
     return {"n_hypotheses": len(texts) - 1, "n_truncated": n_truncated, "max_tokens": int(lengths.max())}
@@ -297,8 +295,7 @@ def encode_pairs(stage: Stage) -> None:
         photometric=params.training.photometric,
         progress=stage.progress,
     )
-    for key, value in counts.items():
-        stage.number(f"features.{key}", value, unit="count")
+    stage.counts("features", counts)
     hashes = {name: preset_hash(name) for name in (params.model.vision_preset, params.model.text_preset)}
     write_json(stage.path("presets.json"), hashes)
     stage.save()
@@ -340,13 +337,8 @@ def _read(path: Path) -> Any:
 class Features:
     """Stored prefixes of one freeze plan.
 
-    Attributes
-    ----------
-    image_rows, text_rows : Series of int
-        Row of each image id and hypothesis.
-    image_tokens : (n_images, n_tokens, d_vision) float32, memory-mapped
-    hidden : (n_hypotheses, n_words or 1, d_text) float32, memory-mapped
-    padding_mask : (n_hypotheses, n_words) int32
+    The rows of each image id and hypothesis; image tokens (n_images, n_tokens, d_vision) and hidden states
+    (n_hypotheses, n_words or 1, d_text), both float32 and memory-mapped; padding masks (n_hypotheses, n_words) int32.
     """
 
     image_rows: pd.Series
@@ -392,15 +384,9 @@ class Features:
 class AugmentedViews:
     """Stored augmented views of the training images at one depth of vision.
 
-    Attributes
-    ----------
-    features : Features
-        The plan's, with the views in the place of the plain images: view v of image i of `image_ids` is row
-        (v - 1) * n_images + i.
-    place : (n_plain_images,) int64
-        Number i of each plain image, -1 for one without views.
-    n_views : int
-        How many of the stored views are in use, the first ones.
+    `features` are the plan's, with the views in the place of the plain images: view v of image i of `image_ids` is row
+    (v - 1) * n_images + i. `place` is that number i of each plain image, -1 for one without views. The first `n_views`
+    of the stored views are in use.
     """
 
     features: Features

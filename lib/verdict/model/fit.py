@@ -181,19 +181,10 @@ def fit(
     with the same `identity` goes on from there, and gives the numbers of an undisturbed run, because the order of
     pairs, the views of images and the dropout masks depend on (seed, epoch) alone.
 
-    Parameters
-    ----------
-    criterion : {"macro_f1", "nll"}
-        What is compared on `val` after each epoch.
-    blank : bool
-        Whether images are zeros.
-    identity : mapping
-        Everything that the result depends on besides what is passed here; a checkpoint of another identity is ignored.
-    n_shown : int, optional
-        Pairs that an epoch shows, drawn anew each epoch from `train`, which may hold a pair several times; all of them
-        by default. It fixes the number of steps.
-    views : AugmentedViews, optional
-        If given, an epoch shows one of each training image's augmented views; validation sees plain images.
+    The criterion, "macro_f1" or "nll", compares epochs on `val`. `blank` shows zeros for images. `identity` is
+    everything that the result depends on besides what is passed here; a checkpoint of another one is ignored. An epoch
+    shows `n_shown` pairs drawn anew from `train`, which may hold a pair several times, by default all of them; that
+    fixes the number of steps. Of `views` it shows one of each image; validation sees plain images.
     """
     n_shown = len(train) if n_shown is None else n_shown
     if not 0 < n_shown <= len(train):

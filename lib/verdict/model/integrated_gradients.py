@@ -31,17 +31,9 @@ STEPS_AT_A_TIME = 16
 class Attribution:
     """What carried one answer.
 
-    Attributes
-    ----------
-    image : uint8 (H, W, 3)
-        As the model sees it, before its own scaling.
-    patches : float (rows, columns)
-        Sum over the pixels and channels of each patch.
-    tokens : (n_words,)
-    words : float (n_words,)
-        Sum over the width of each token's embedding; [CLS] and [SEP] have none, their baseline being themselves.
-    margin, baseline_margin : float
-        f(x) and f(x').
+    The image is uint8 (H, W, 3) as the model sees it, before its own scaling. Patches (rows, columns) are sums over
+    pixels and channels; words (n_words,) are sums over the width of each token's embedding, and [CLS] and [SEP] have
+    none, their baseline being themselves. The margins are f(x) and f(x').
     """
 
     pair_id: str

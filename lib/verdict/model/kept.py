@@ -31,13 +31,8 @@ NOTHING = Features(pd.Series(dtype=int), pd.Series(dtype=int), *(np.empty(0) for
 class KeptModel:
     """A trained network with its weights, and what it reads with.
 
-    Attributes
-    ----------
-    features : Features
-        Stored prefixes of the same freeze plan, or `NOTHING`.
-    images : ImageStore, optional
-    batch : int
-        Images or hypotheses encoded at a time.
+    `features` are the stored prefixes of the same freeze plan, or `NOTHING`; `batch` images or hypotheses are encoded
+    at a time.
     """
 
     network: Network

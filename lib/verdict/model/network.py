@@ -195,12 +195,6 @@ def trainable_count(network: Network) -> int:
     return sum(int(ops.size(weight)) for weight in network.model.trainable_variables)
 
 
-def build_prefix(network: Network, plan: FreezePlan) -> tuple[keras.Model, keras.Model]:
-    """The frozen part: pixels → image tokens, and words → hidden states, at the plan's boundaries."""
-    plan.check(network)
-    return vision_prefix(network, [plan.vision_blocks]), text_prefix(network, [plan.text_blocks])
-
-
 def vision_prefix(network: Network, depths: Sequence[int], *, means: bool = False) -> keras.Model:
     """Pixels → image tokens before the last blocks, as many as a depth says; of several depths a list, in one pass.
 

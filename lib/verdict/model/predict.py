@@ -13,8 +13,6 @@ import pandas as pd
 from verdict.base.labels import Label, logit_columns
 from verdict.stats.scores import softmax, top_class
 
-KEYS = ("pair_id", "image_id", "group_id", "split", "stage", "trial", "seed", "y_true")
-
 
 def prediction_table(pairs: pd.DataFrame, logit: np.ndarray, *, stage: str, trial: str, seed: int) -> pd.DataFrame:
     """Pairs with their logits z of CONTRADICTION, float (n,), stored as the rows (0, z)."""
@@ -69,6 +67,16 @@ class DecisionRule:
 
 # Nothing fitted: the more probable class.
 RAW = DecisionRule()
+
+
+def answers_of(table: pd.DataFrame) -> np.ndarray:
+    """What the rows of a prediction table answer where nothing is fitted, class ids (n,)."""
+    return RAW.decide(logits_of(table))
+
+
+def right_of(table: pd.DataFrame) -> np.ndarray:
+    """Which rows of a prediction table are then answered rightly, bool (n,)."""
+    return answers_of(table) == table["y_true"].to_numpy()
 
 
 def two_class(logit: np.ndarray) -> np.ndarray:

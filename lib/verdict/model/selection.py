@@ -15,16 +15,9 @@ from verdict.workflow.stages import RECORDED_RUN
 class Selection:
     """The kept configuration and the seed whose weights go on.
 
-    Attributes
-    ----------
-    frozen : str
-        The candidate that unfreezes nothing and whose training is nearest to that of `unfrozen`; "" where there is
-        none.
-    unfrozen : str
-        What is compared with it: the kept trial, or the best of those that unfreeze something where it unfreezes
-        nothing; "" where none does.
-    reason : str
-        Why the trial is kept, as words that follow its name.
+    `unfrozen` is the kept trial, or the best of those that unfreeze something where it unfreezes nothing; it is
+    compared with `frozen`, which unfreezes nothing and whose training is nearest to its; "" where there is none.
+    `reason` says why the trial is kept, as words that follow its name.
     """
 
     trial: str

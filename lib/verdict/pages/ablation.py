@@ -20,8 +20,7 @@ from verdict.model.lineage import least_trained, setting_text, training_text
 from verdict.model.oversample import bucket_flags
 from verdict.model.selection import Selection
 from verdict.pages.evaluation import collect, mean_score
-from verdict.pages.tables import columns_of, store_counts
-from verdict.stats.uncertainty import NOTHING, with_bounds
+from verdict.stats.uncertainty import NOTHING, columns_of, with_bounds
 from verdict.workflow.stage import Stage
 
 # Changes that are looked for, as the parameters of the twin that lacks them.
@@ -83,7 +82,7 @@ def ablation_table(stage: Stage, ablations: Sequence[Ablation], split: str = Spl
         told["accuracy"] = stage.numbers[one.number(0, "accuracy")]
         stage.numbers.merge({f"ablation.{factor}.{name}": number for name, number in told.items()})
     is_shown = (table["accuracy_low"] > 0) | (table["accuracy_high"] < 0)
-    store_counts(stage, "ablation", {"n_differences": len(table), "n_shown": is_shown.sum()}, split=str(split))
+    stage.counts("ablation", {"n_differences": len(table), "n_shown": is_shown.sum()}, split=str(split))
     return table
 
 

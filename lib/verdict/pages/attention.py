@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from verdict.base.numbers import EXACT, POINTS
-from verdict.model.predict import RAW, logits_of, two_class
-from verdict.pages.tables import GAP, SHARE, store
+from verdict.model.predict import RAW, right_of, two_class
+from verdict.pages.tables import GAP, SHARE
 from verdict.stats.uncertainty import NOTHING, Interval, Weights, bounded, with_bounds
 from verdict.stats.weighted import ratio, row_weights
 from verdict.workflow.stage import Stage
@@ -58,7 +58,7 @@ def head_statistics(attention: np.ndarray, n_patches: int, groups: np.ndarray, *
         found = {"class_token": resampler.mean(of_token, span=SHARE), "entropy": resampler.mean(of_patches, span=SHARE)}
         rows.append({"head": name} | bounded(found))
         if name == "all heads":
-            store(stage, "attention", found, {"class_token": "%"}, n=len(attention), split="test")
+            stage.estimates("attention", found, {"class_token": "%"}, n=len(attention), split="test")
     return pd.DataFrame(rows)
 
 
@@ -79,20 +79,15 @@ def drawn_checks(stage: Stage, table: pd.DataFrame, logit: np.ndarray, exchanged
     flipped = resampler.mean(_answers(exchanged) != _answers(logit), span=SHARE)
     stage.number("attention.n_pairs", len(table), split="test", unit="count")
     gap = stage.number("attention.logit_gap", logit_gap(table, logit), kind=EXACT, **shared)
-    store(stage, "attention", {"image_effect": moved, "image_flips": flipped}, {"image_flips": "%"}, **shared)
+    stage.estimates("attention", {"image_effect": moved, "image_flips": flipped}, {"image_flips": "%"}, **shared)
     quantities = {"largest gap to a stored logit": gap, "mean change of the logit with another image": moved}
     quantities["share of answers that change with another image"] = flipped
     return pd.DataFrame([{"quantity": words} | with_bounds("measured", one) for words, one in quantities.items()])
 
 
-def right_answers(table: pd.DataFrame) -> np.ndarray:
-    """Which rows of a prediction table are answered rightly, bool (n,)."""
-    return RAW.decide(logits_of(table)) == table["y_true"].to_numpy()
-
-
 def example_pairs(table: pd.DataFrame) -> pd.DataFrame:
     """The first right and wrong answer to each label by pair id, as far as there are any, with `is_right` and `row`."""
-    marked = table.assign(is_right=right_answers(table), row=np.arange(len(table)))
+    marked = table.assign(is_right=right_of(table), row=np.arange(len(table)))
     first = marked.sort_values("pair_id", kind="stable").drop_duplicates(["y_true", "is_right"])
     return first.sort_values(["y_true", "is_right"], ascending=[True, False], ignore_index=True)
 
@@ -203,7 +198,9 @@ def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
             rows.append({"minus": order, "n_masked": str(count)} | bounded(found))
             if count == "all":
                 shares = {name: found[name] for name in ("fall", "flipped")}
-                store(stage, f"masking.{order.replace(' ', '_')}", shares, units, n=len(deletion.logit), split="test")
+                stage.estimates(
+                    f"masking.{order.replace(' ', '_')}", shares, units, n=len(deletion.logit), split="test"
+                )
     return pd.DataFrame(rows)
 
 

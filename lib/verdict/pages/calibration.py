@@ -21,7 +21,7 @@ from verdict.decide.sets import Threshold, adaptive_scores, conformal_quantile, 
 from verdict.decide.temperature import LOG_T_BOUND, Isotonic, Platt, Temperature, VectorScaling, nll_curve
 from verdict.model.predict import logits_of
 from verdict.model.selection import Selection
-from verdict.pages.tables import GAP, SHARE, about, store
+from verdict.pages.tables import GAP, SHARE, about
 from verdict.stats import metrics
 from verdict.stats.ranking import Ranked
 from verdict.stats.scores import log_softmax, softmax, top_class
@@ -140,7 +140,7 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
         columns = dict(zip(("before", "after", "difference"), three, strict=True))
         rows.append({"score": name.replace("_", " ")} | bounded(columns))
         names = (f"{name}_before", name, f"{name}_difference")
-        store(stage, prefix, dict(zip(names, three, strict=True)), **about(stage, table))
+        stage.estimates(prefix, dict(zip(names, three, strict=True)), **about(stage, table))
     return pd.DataFrame(rows)
 
 
@@ -168,7 +168,7 @@ def on_all_rows(
         rows.append(row | with_bounds("ece", error))
     wrong = resampler.mean(top_class(logits) != y_true, span=SHARE)
     shared = {"n": len(table), "split": str(table["split"].iloc[0])}
-    store(stage, prefix, {"error": wrong, "ece_all": error}, {"error": "%"}, **shared)
+    stage.estimates(prefix, {"error": wrong, "ece_all": error}, {"error": "%"}, **shared)
     return pd.DataFrame(rows)
 
 
@@ -500,4 +500,4 @@ def store_coverage(stage: Stage, found: pd.DataFrame, sets: Sets, *, split: str,
     stored = {name: Interval.from_columns(used, name) for name in ("coverage", "share_empty", "share_single")}
     stored["set_size"] = Interval.from_columns(used, "mean_size")
     stored["coverage_shortfall"] = Interval.from_columns(own[own["kind"] == LARGEST].iloc[0], "shortfall")
-    store(stage, prefix, stored, units, n=n, split=split)
+    stage.estimates(prefix, stored, units, n=n, split=split)

@@ -18,7 +18,7 @@ from verdict.decide.policy import Costs, Decision, Forced, Policy, cost_surface
 from verdict.decide.signals import without_each
 from verdict.decide.takeover import People, facts_asked
 from verdict.model.selection import Selection
-from verdict.pages.tables import SHARE, store_counts
+from verdict.pages.tables import SHARE
 from verdict.stats.ranking import Ranked, risk_coverage
 from verdict.stats.uncertainty import Interval, Resampler, bounded, with_bounds
 from verdict.workflow.stage import Stage
@@ -111,7 +111,7 @@ def count_sources(
         "n_left_out": len(tuning) if tuning.split == deferral.TUNING else 0,
         "test.n_pairs": len(test),
     }
-    store_counts(stage, "policy", counts)
+    stage.counts("policy", counts)
 
 
 def _store_settings(
@@ -127,7 +127,7 @@ def _store_settings(
     shared = {"n": len(test), "split": test.split}
     stage.number("policy.n_people_recorded", people.n_recorded(ids), unit="count", **shared)
     counts = {"n_splits_not_asked": people.n_silent, "n_own_prices": len(stage.params.policy.costs.error_of)}
-    store_counts(stage, "policy", counts)
+    stage.counts("policy", counts)
     stage.number("policy.is_simulated", people.is_simulated, kind=SETTING)
     stage.number("policy.errs_by_class", isinstance(people.careful, ConfusionHuman), kind=SETTING)
     stage.number("policy.errs_where_hard", isinstance(people.careful, PairHuman), kind=SETTING)

@@ -31,7 +31,6 @@ from verdict.pages.defects import leaks
 from verdict.pages.defects.answers import Effect, f1_of, measure, not_measured
 from verdict.pages.defects.sizes import Shape
 from verdict.pages.reproducibility import compare_again
-from verdict.pages.tables import store_counts
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import WARMUP_STAGE
 
@@ -278,7 +277,7 @@ def leak_counts(stage: Stage, found: ShortFits) -> pd.DataFrame:
         "the leaking fit, against its test images": (fits.leaked, fits.judged),
     }
     rows = [{"training": name, **leaks.shared_with(*tables)} for name, tables in asked.items()]
-    store_counts(stage, "defect.leak", {"n_images_ours": rows[0]["n_images_seen"]})
+    stage.counts("defect.leak", {"n_images_ours": rows[0]["n_images_seen"]})
     seen = {"n_images": rows[2]["n_images_seen"], "n_pairs": rows[2]["n_pairs_seen"]}
-    store_counts(stage, "defect.leak", seen, split=str(Split.TEST))
+    stage.counts("defect.leak", seen, split=str(Split.TEST))
     return pd.DataFrame(rows)

@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike
 from verdict.base.labels import class_names
 from verdict.base.numbers import Number, Numbers
 from verdict.data.statements import SEMANTIC_WORDS, keyword_flags
-from verdict.model.predict import RAW, DecisionRule, logits_of
+from verdict.model.predict import RAW, DecisionRule, logits_of, right_of
 from verdict.pages.evaluation import SeedAnswers, mean_score
-from verdict.pages.tables import SHARE, about, columns_of
+from verdict.pages.tables import SHARE, about
 from verdict.stats.metrics import accuracy, confusion_counts, macro_f1
-from verdict.stats.uncertainty import NOTHING, Weights, with_bounds
-from verdict.stats.weighted import weighted_mean
+from verdict.stats.uncertainty import NOTHING, columns_of, with_bounds
+from verdict.stats.weighted import mean_gap
 from verdict.workflow.stage import Stage
 
 # The study's grid: 0.05 to 0.95 in steps of 0.05, as probabilities of contradiction.
@@ -91,20 +91,14 @@ def accuracy_by_words(
     if sentences.isna().any():
         raise ValueError(f"{int(sentences.isna().sum())} predictions have no pair, the first: {sentences.index[0]!r}")
     flags = keyword_flags(sentences.tolist(), groups)
-    hit = (RAW.decide(logits_of(table)) == table["y_true"].to_numpy()).astype(np.float64)
+    hit = right_of(table).astype(np.float64)
     resampler, rows = stage.resampler(table["group_id"]), []
     for name in flags.columns[flags.any()]:
         inside = flags[name].to_numpy()
         own = resampler.of(inside).mean(hit[inside], span=SHARE)
-        gap = NOTHING if inside.all() else resampler.interval(partial(_inside_minus_outside, hit, inside))
+        gap = NOTHING if inside.all() else resampler.interval(partial(mean_gap, hit, inside))
         row = {"label": name, "n": int(inside.sum()), "n_wrong": int((1 - hit[inside]).sum())}
         row |= {"value": own.value, "low": own.low, "high": own.high}
         rows.append(row | with_bounds("difference", gap) | {"n_undefined": gap.n_undefined})
     columns = ["label", "n", "n_wrong", "value", "low", "high", *columns_of("difference"), "n_undefined"]
     return pd.DataFrame(rows, columns=columns).sort_values("value", kind="stable", ignore_index=True)
-
-
-def _inside_minus_outside(hit: np.ndarray, inside: np.ndarray, weights: Weights) -> ArrayLike:
-    """Mean inside minus mean outside; a resample that leaves one of them empty gives NaN."""
-    weights = np.ones(len(hit)) if weights is None else weights
-    return weighted_mean(hit, weights * inside) - weighted_mean(hit, weights * ~inside)

@@ -19,12 +19,12 @@ from verdict.base.labels import Label, Split, class_names
 from verdict.base.numbers import ESTIMATE, SETTING, Number, Numbers, named
 from verdict.base.params import TrialParams
 from verdict.model.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_epochs, training_text
-from verdict.model.predict import RAW, DecisionRule, logits_of
+from verdict.model.predict import RAW, DecisionRule, logits_of, right_of
 from verdict.model.selection import Selection
-from verdict.pages.tables import GAP, SHARE, about, by_part, columns_of, store_counts
+from verdict.pages.tables import GAP, SHARE, about, by_part
 from verdict.stats import uncertainty
 from verdict.stats.metrics import accuracy, brier, class_scores, confusion_counts, ece_interval, macro_f1, nll
-from verdict.stats.uncertainty import Interval, Statistic, holm, with_bounds
+from verdict.stats.uncertainty import Interval, Statistic, columns_of, holm, with_bounds
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE, runs, seeds
 
@@ -64,7 +64,7 @@ def accuracy_by(table: pd.DataFrame, pairs: pd.DataFrame, column: str, *, stage:
     """Accuracy by a column of the pair table: label ("all" without the column), n, value, low, high; best first."""
     labels = pairs.set_index("pair_id")[column] if column in pairs else pd.Series("all", index=pairs["pair_id"])
     of_row = labels.reindex(table["pair_id"]).fillna("other").to_numpy()
-    hit = RAW.decide(logits_of(table)) == table["y_true"].to_numpy()
+    hit = right_of(table)
     parts = {str(label): of_row == label for label in sorted(set(of_row))}
     found = by_part(stage.resampler(table["group_id"]), parts, {"value": (hit, SHARE)}, "label")
     found.columns = ["label", "n", "value", "low", "high"]
@@ -159,7 +159,7 @@ def score_runs(stage: Stage, runs: Mapping[int, Any]) -> pd.DataFrame:
     for seed, run in runs.items():
         prefix = f"{stage.trial_name}_s{seed}"
         counts = {name: getattr(run.fit, name) for name in ("n_trainable", "best_epoch")}
-        store_counts(stage, prefix, counts, seeds=(seed,))
+        stage.counts(prefix, counts, seeds=(seed,))
         val[seed] = run.predictions[run.predictions["split"] == str(Split.VAL)]
         stage.numbers.merge(found := estimate(val[seed], prefix=f"{prefix}.val", stage=stage))
         scores = {name: with_bounds(name, found[f"{prefix}.val.{name}"]) for name in ("macro_f1", "nll")}
@@ -278,7 +278,7 @@ def store_standing(stage: Stage, kept: Selection, pairwise: pd.DataFrame) -> Non
     sign = np.where(pairwise["trial"] == kept.trial, 1.0, np.where(pairwise["minus"] == kept.trial, -1.0, 0.0))
     gap = sign * pairwise["macro_f1"].to_numpy(dtype=np.float64) * (pairwise["verdict"] == DIFFERENT)
     counts = {"n_others": (sign != 0).sum(), "n_better": (gap > 0).sum(), "n_worse": (gap < 0).sum()}
-    store_counts(stage, "selection", counts | {"n_compared": len(pairwise)}, split=str(Split.VAL))
+    stage.counts("selection", counts | {"n_compared": len(pairwise)}, split=str(Split.VAL))
 
 
 def noise_of_best(stage: Stage, scores: pd.DataFrame, kept: Selection) -> pd.DataFrame:

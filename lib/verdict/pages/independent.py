@@ -24,12 +24,12 @@ from verdict.decide.guarantee import POWER, Known, keep_promise
 from verdict.decide.outcomes import Case
 from verdict.decide.policy import Costs, Decision, Forced, Policy, realised
 from verdict.decide.takeover import People
-from verdict.model.predict import DecisionRule, logits_of
+from verdict.model.predict import RAW, DecisionRule, answers_of, logits_of
 from verdict.model.selection import Selection
 from verdict.pages.decisions import auto_error
 from verdict.pages.evaluation import accuracy_by
 from verdict.pages.promise import known_of, promise_of
-from verdict.pages.tables import GAP, SHARE, store, store_counts
+from verdict.pages.tables import GAP, SHARE
 from verdict.stats.metrics import macro_f1
 from verdict.stats.scores import softmax
 from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, Weights, bounded, with_bounds
@@ -68,8 +68,8 @@ def scores_by_split(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.Data
         rows.append({"split": split, "n": len(table)} | bounded(found))
         if split != Split.TEST:
             counts = {"n_pairs": len(table)} | ({} if stage.is_recorded else {"n_images": table["image_id"].nunique()})
-            store(stage, split, found, _UNITS, n=len(table), split=split)
-            store_counts(stage, split, counts, split=split)
+            stage.estimates(split, found, _UNITS, n=len(table), split=split)
+            stage.counts(split, counts, split=split)
     _fill(stage, tables, (*_UNITS, "n_pairs", "n_images"))
     return pd.DataFrame(rows)
 
@@ -81,7 +81,7 @@ _UNITS |= {"accuracy_change": POINTS, "macro_f1_change": ""}
 def _answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, Statistic]:
     """Whether each answer is right, whether the split's most frequent class is, each (n,), and macro-F1."""
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
-    answer, n_classes = DecisionRule().decide(logits), logits.shape[1]
+    answer, n_classes = RAW.decide(logits), logits.shape[1]
     common = int(np.bincount(y_true, minlength=n_classes).argmax())
     macro = partial(macro_f1, y_true, answer, n_classes)
     return (answer == y_true).astype(float), (y_true == common).astype(float), macro
@@ -172,7 +172,7 @@ def decisions_by_split(
             for name, interval in stored.items():
                 number = interval.number(n=len(found), split=split, unit="min")
                 stage.numbers[f"{split}.{name}"] = replace(number, kind=EXACT) if number.low is None else number
-            store(stage, split, {"auto_share": row["auto"]}, {"auto_share": "%"}, n=len(found), split=split)
+            stage.estimates(split, {"auto_share": row["auto"]}, {"auto_share": "%"}, n=len(found), split=split)
             stage.numbers[f"{split}.auto_error"] = row["auto_error"]
     _fill(stage, evidence, ("auto_share", "auto_error", "policy_cost", "policy_gain", "policy_room"))
     return pd.DataFrame(rows)
@@ -183,7 +183,7 @@ def store_transfer(stage: Stage, found: pd.DataFrame, tables: Mapping[str, pd.Da
     names = ("excess_nll", "ece", "ece_at_oracle")
     for row in found[found["split"] != Split.TEST].to_dict("records"):
         stored = {name: Interval.from_columns(row, name) for name in names}
-        store(stage, row["split"], stored, n=row["n"], split=row["split"])
+        stage.estimates(row["split"], stored, n=row["n"], split=row["split"])
     _fill(stage, tables, (*names, "coverage"))
 
 
@@ -238,7 +238,7 @@ def store_contrasts(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> None:
     for name, sign in signs.items():
         mean, replicates = (sum(by * of[split] for split, by in sign.items()) for of in (value, drawn))
         n, found = sum(len(tables[split]) for split in sign), draws.around(float(mean), np.asarray(replicates))
-        store(stage, "independent", {name: found}, {name: POINTS}, n=n, split=Split.INDEPENDENT)
+        stage.estimates("independent", {name: found}, {name: POINTS}, n=n, split=Split.INDEPENDENT)
 
 
 # So far off, up or down, an estimate is still of use.
@@ -305,11 +305,11 @@ def forecasts(
             if split != Split.TEST:
                 key, shared = f"forecast_{_KEYS[name]}", {"n": len(table), "split": split}
                 stored = {key: row["estimate"], f"{key}_error": row["error"]}
-                store(stage, split, stored, {key: "%", f"{key}_error": POINTS}, **shared)
+                stage.estimates(split, stored, {key: "%", f"{key}_error": POINTS}, **shared)
         if split != Split.TEST:
             verdicts = [judged(error) for error in found.values()]
             counts = {"": len(found), "_off": verdicts.count(OFF), "_near": verdicts.count(NEAR)}
-            store_counts(stage, split, {f"n_forecasts{end}": n for end, n in counts.items()}, split=split)
+            stage.counts(split, {f"n_forecasts{end}": n for end, n in counts.items()}, split=split)
     return pd.DataFrame(rows)
 
 
@@ -328,7 +328,7 @@ def _statistics(
         THRESHOLD: (thresholded(sure, 1 - hit, sure_new), truth),
     }
     if len(asked) > 1:
-        answers = [DecisionRule().decide(logits_of(table)) for table in asked.values()]
+        answers = [answers_of(table) for table in asked.values()]
         alike = np.mean([one == other for one, other in combinations(answers, 2)], axis=0)
         right = np.mean([one == new["y_true"].to_numpy() for one in answers], axis=0)
         found[SEEDS] = (mean_of(alike, rest), mean_of(right, rest))
@@ -428,10 +428,10 @@ def _store(stage: Stage, split: str, table: pd.DataFrame) -> None:
     enough = table[table["kept"] >= POWER]
     row = (table.tail(1) if enough.empty else enough.head(1)).iloc[0]
     prefix, units = f"{split}.bought", {"coverage": "%", "auto_error": "%", "cost": "min", "saved": "min"}
-    store_counts(stage, prefix, {name: round(row[name]) for name in ("groups", "labels")}, split=split)
+    stage.counts(prefix, {name: round(row[name]) for name in ("groups", "labels")}, split=split)
     stage.number(f"{prefix}.is_enough", not enough.empty, split=split, kind=EXACT)
     for name in ("kept", "broken"):
         stage.number(f"{prefix}.{name}", row[name], n=N_DRAWS, split=split, unit="%", kind=EXACT)
-    store(stage, prefix, {name: Interval.from_columns(row, name) for name in units}, units, split=split)
+    stage.estimates(prefix, {name: Interval.from_columns(row, name) for name in units}, units, split=split)
     after = row["pays_after"] if math.isfinite(row["pays_after"]) else math.nan
     stage.numbers[f"{prefix}.pays_after"] = Number(after, split=split, kind=EXACT)

@@ -26,7 +26,7 @@ from verdict.decide.log.log import Item, read_log
 from verdict.decide.outcomes import complement
 from verdict.decide.people import keyed_uniform
 from verdict.decide.policy import Decision, Forced
-from verdict.pages.tables import SHARE, store_counts
+from verdict.pages.tables import SHARE
 from verdict.stats.uncertainty import NOTHING, Interval, Resampler, wilson, with_bounds
 from verdict.workflow.stage import Stage
 
@@ -74,7 +74,7 @@ def read(stage: Stage, log: str, labels: str) -> Monitored:
     found = load(Path(log), Path(labels) if labels else None, settings.share, settings.seed)
     used = int((found.known["is_drawn"]).sum())
     counts = {"n_cases": len(found.cases), "n_labels": found.n_labels, "n_used": used, "n_unknown": found.n_unknown}
-    store_counts(stage, "monitor", counts | {"n_auto": len(found.auto)})
+    stage.counts("monitor", counts | {"n_auto": len(found.auto)})
     stage.number("monitor.share", settings.share, unit="%", kind=SETTING)
     stage.numbers["monitor.log_sha256"] = named(sha256_file(Path(log))[:16])
     return found
@@ -209,7 +209,7 @@ def power_table(stage: Stage, found: Monitored) -> pd.DataFrame:
             row |= with_bounds(f"{name}_{n}", Interval(float(n_seen / N_STREAMS), *ends))
         rows.append(row)
     for row in rows[1:2]:
-        store_counts(stage, "monitor", {"seen_within": WITHIN[1]})
+        stage.counts("monitor", {"seen_within": WITHIN[1]})
         stage.number("monitor.n_to_double", row["median_labels"], unit="count")
         for name, column in (("seen", "within"), ("seen_by_knowing", "known")):
             share = Interval.from_columns(row, f"{column}_{WITHIN[1]}")
@@ -273,7 +273,7 @@ def stream_numbers(stage: Stage, found: Monitored) -> None:
     last = found.cases["batch"].iloc[-1]
     stage.number("monitor.stream_p", math.nan if last is None else last, n=len(found.cases), kind=EXACT)
     forced = (found.cases["forced_by"] == Forced.FOREIGN_BATCH.text).sum()
-    store_counts(stage, "monitor", {"n_after_alarm": int(forced)})
+    stage.counts("monitor", {"n_after_alarm": int(forced)})
 
 
 def next_table(stage: Stage, found: Monitored) -> pd.DataFrame:
@@ -282,7 +282,7 @@ def next_table(stage: Stage, found: Monitored) -> pd.DataFrame:
     """
     auto = found.auto
     waiting = auto[auto["is_drawn"] & auto["is_wrong"].isna()]
-    store_counts(stage, "monitor", {"n_next": len(waiting)})
+    stage.counts("monitor", {"n_next": len(waiting)})
     shown_columns = {"image_id": "image", "model_answer": "answer"}
     columns = ["pair_id", "image_id", "hypothesis", "date", "model_answer"]
     return waiting[columns].rename(columns=shown_columns).dropna(axis="columns", how="all").assign(label="")

@@ -17,7 +17,7 @@ from verdict.decide.policy import ABOVE_ALL, Decision, Forced, realised
 from verdict.model.selection import Selection
 from verdict.pages.calibration import FOR_TEMPERATURE
 from verdict.pages.decisions import PolicyStudy
-from verdict.pages.tables import SHARE, store_counts
+from verdict.pages.tables import SHARE
 from verdict.stats.uncertainty import NOTHING, Resampler, Statistic, Weights, bounded
 from verdict.stats.weighted import ratio, weighted_mean
 from verdict.workflow.stage import Stage
@@ -65,7 +65,7 @@ def bind(stage: Stage, tuning: Evidence, parts: tuple[Known, Known]) -> Evidence
         stage.number(f"policy.promise.{name}", getattr(settings, name), unit="%", kind=SETTING)
     counts = {"n_limits": len(settings.error_by_class), "n_kept": len(found.thresholds), "n_tested": len(found.tested)}
     counts |= {"n_rows": found.n_rows, "n_groups": found.n_groups}
-    store_counts(stage, "policy.promise", counts, split=Split.CALIB)
+    stage.counts("policy.promise", counts, split=Split.CALIB)
     stage.number("policy.promise.is_by_group", found.method == BETTING, kind=EXACT)
     return replace(tuning, promised=found)
 

@@ -17,10 +17,10 @@ from verdict.base.numbers import ESTIMATE, EXACT, SETTING, Number, named
 from verdict.data.own.answers import ANSWER
 from verdict.data.own.recorded import RecordedSet
 from verdict.data.sources import read_given
-from verdict.model.predict import DecisionRule, logits_of
+from verdict.model.predict import answers_of, logits_of, right_of
 from verdict.model.transcript import said_of
 from verdict.pages.published import read_published
-from verdict.pages.tables import GAP, SHARE, store, store_counts
+from verdict.pages.tables import GAP, SHARE
 from verdict.stats.metrics import confusion_counts, nll_of_logits
 from verdict.stats.neighbours import neighbour_distance
 from verdict.stats.scores import softmax, top_class
@@ -58,8 +58,8 @@ def read(stage: Stage) -> RecordedSet:
     if found.images:
         files, hashes = ({name: one[k] for name, one in found.images.items()} for k in (0, 1))
         write_folder_store(stage.path("images"), files, hashes=hashes)
-    store_counts(stage, "data", {"n_pairs": len(found.pairs), "n_classes": len(stage.classes)})
-    store_counts(stage, "data", {"n_models": found.predictions["seed"].nunique()})
+    stage.counts("data", {"n_pairs": len(found.pairs), "n_classes": len(stage.classes)})
+    stage.counts("data", {"n_models": found.predictions["seed"].nunique()})
     forms = [form for form in dict.fromkeys(found.files["form"]) if form in GAVE]
     stage.numbers["data.form"] = named(" and ".join(GAVE[form] for form in forms))
     stage.number("data.is_bare", ANSWER in forms, kind=EXACT)
@@ -67,10 +67,10 @@ def read(stage: Stage) -> RecordedSet:
         model, revision, prompt = found.files.loc[0, ["model", "revision", "prompt"]]
         stage.numbers |= {"data.asked": named(f"{model} ({revision[:12]})"), "data.prompt": named(prompt)}
     counted = found.files[[name for name in COUNTED if name in found.files]].sum()
-    store_counts(stage, "data", {name: n for name, n in counted.items() if n})
+    stage.counts("data", {name: n for name, n in counted.items() if n})
     if "sampling_sd" in found.files:
         stage.number("data.sampling_sd", found.files["sampling_sd"].mean(), kind=EXACT)
-    store_counts(stage, "data", {"n_tuning": found.pairs["is_tuning"].sum()}, split=str(Split.TEST))
+    stage.counts("data", {"n_tuning": found.pairs["is_tuning"].sum()}, split=str(Split.TEST))
     return found
 
 
@@ -82,7 +82,7 @@ def splits_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     rows = []
     for split, table in found.judged.groupby("split", sort=False):
         logits, y_true = logits_of(table), table["y_true"].to_numpy()
-        hit = (DecisionRule().decide(logits) == y_true).astype(float)
+        hit = right_of(table).astype(float)
         draws = stage.resampler(table["group_id"])
         scores = {"accuracy": draws.mean(hit, span=SHARE)}
         scores["nll"] = draws.interval(partial(nll_of_logits, logits, y_true))
@@ -92,7 +92,7 @@ def splits_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
         if found.pairs["is_tuning"].any():
             row["tune_the_policy"] = int(found.pairs.loc[found.pairs["split"] == split, "is_tuning"].sum())
         stage.number(f"data.{split}.n_pairs", len(table), unit="count", split=str(split))
-        store(stage, f"data.{split}", scores, {"accuracy": "%"}, n=len(table), split=str(split))
+        stage.estimates(f"data.{split}", scores, {"accuracy": "%"}, n=len(table), split=str(split))
         rows.append(row | bounded(scores))
     return pd.DataFrame(rows)
 
@@ -103,7 +103,7 @@ def worth_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     No rows where it said more than that.
     """
     table = found.judged[found.judged["split"] == Split.VAL]
-    answer, rows = top_class(logits_of(table)), []
+    answer, rows = answers_of(table), []
     for k, name in enumerate(stage.classes if len(table) else ()):
         own = table[answer == k]
         hit = (own["y_true"] == k).to_numpy(dtype=float)
@@ -119,7 +119,7 @@ def examples(stage: Stage, found: RecordedSet) -> dict[str, Any]:
         return {}
     rows = np.flatnonzero(is_shown)
     rows = np.sort(stage.rng("recorded.examples").choice(rows, min(SHOWN_CASES, len(rows)), replace=False))
-    answer = top_class(logits_of(found.judged.iloc[rows]))
+    answer = answers_of(found.judged.iloc[rows])
     images, cases = ImageStore.open(stage.path("images")), found.pairs.iloc[rows]
     words = cases["hypothesis"] if "hypothesis" in cases else cases["image_id"]
     told = zip(words, cases["label"], answer, strict=True)
@@ -131,7 +131,7 @@ def models_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     """Each model on test: model, n, accuracy, difference to the first (paired), with intervals."""
     names = stage.params.data.answers.models or ("the model",)
     test = found.predictions[found.predictions["split"] == Split.TEST]
-    hits = [top_class(logits_of(own)) == own["y_true"].to_numpy() for _, own in test.groupby("seed")]
+    hits = [right_of(own) for _, own in test.groupby("seed")]
     draws, rows = stage.resampler(test.loc[test["seed"] == test["seed"].min(), "group_id"]), []
     for name, hit in zip(names, hits, strict=True):
         own = draws.means(np.column_stack([hit, hit.astype(float) - hits[0]]), [SHARE, GAP])
@@ -174,7 +174,7 @@ def overlap_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
 def confused_couples(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     """The most frequent mistakes on test: true class, answer, n, share of the true class's rows; at most ten."""
     table = found.judged[found.judged["split"] == Split.TEST]
-    counts = confusion_counts(table["y_true"], DecisionRule().decide(logits_of(table)), len(stage.classes))
+    counts = confusion_counts(table["y_true"], answers_of(table), len(stage.classes))
     true, told = np.nonzero(counts * (1 - np.eye(len(counts))))
     names, n = np.array(stage.classes, dtype=object), counts[true, told]
     couples = pd.DataFrame({"true_class": names[true], "answer": names[told], "n": n.astype(int)})
@@ -233,7 +233,7 @@ def _asked(
     table, votes = found.judged[known].reset_index(drop=True), votes[known]
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
     right = {
-        MODEL: (DecisionRule().decide(logits) == y_true).astype(float),
+        MODEL: right_of(table).astype(float),
         PERSON: votes[np.arange(len(table)), y_true] / votes.sum(axis=1),
         MAJORITY: (top_class(votes) == y_true).astype(float),
     }
@@ -281,7 +281,7 @@ def whole_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     at, told = shares.index(named), {"n": len(table), "split": str(Split.TEST)}
     stage.number("data.people.share_asked", named, unit="%", kind=SETTING)
     whole = {"whole": columns["one_person"][at], "whole_by_majority": columns["majority"][at]}
-    store(stage, "data.people", whole, dict.fromkeys(whole, "%"), **told)
+    stage.estimates("data.people", whole, dict.fromkeys(whole, "%"), **told)
     rows = [
         {"share_asked": share, **bounded(dict(zip(columns, found, strict=True)))}
         for share, *found in zip(shares, *columns.values(), strict=True)

@@ -16,7 +16,6 @@ from verdict.base.labels import Split
 from verdict.base.numbers import EXACT, EXCLUDES, SETTING, Numbers
 from verdict.model.predict import RAW, logits_of
 from verdict.pages.recorded import given_to
-from verdict.pages.tables import store_counts
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE, WITHOUT_NOTEBOOK, instances, runs, spec
 
@@ -98,7 +97,7 @@ def store(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
         "n_dirty": ("executions with uncommitted changes", table["is_dirty"].sum(skipna=False)),
         "n_parameter_sets": ("sets of parameters", table["parameters"].nunique()),
     }
-    found = store_counts(stage, "repro", {name: n for name, (_, n) in counts.items()})
+    found = stage.counts("repro", {name: n for name, (_, n) in counts.items()})
     stage.number("repro.total_min", table["elapsed_s"].sum() / 60, unit="min", kind=SETTING)
     return pd.DataFrame({"counted": [words for words, _ in counts.values()], "found": found})
 
@@ -113,7 +112,7 @@ def store_claims(stage: Stage, records: list[Record]) -> None:
     """Numbers `repro.n_claims`, `.n_claims_hold` and `.n_claims_not_applicable` of all pages, this one included."""
     verdicts = [claim["holds"] for claim in claims_of(stage, records)] + [claim.holds for claim in stage.claims]
     counts = {"n_claims": len(verdicts), "n_claims_hold": verdicts.count(True)}
-    store_counts(stage, "repro", counts | {"n_claims_not_applicable": verdicts.count(None)})
+    stage.counts("repro", counts | {"n_claims_not_applicable": verdicts.count(None)})
 
 
 # How much of what a variable asks for the records hold, of how much, and what they say.

@@ -1,4 +1,4 @@
-"""What all pages share: rows with bounds, intervals and counts stored as numbers, and what is said of a table."""
+"""What all pages share: means by part of the rows, and what a number says of its table."""
 
 from __future__ import annotations
 
@@ -8,17 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict.base.numbers import Number
-from verdict.stats.uncertainty import NOTHING, Interval, Resampler, bounded
+from verdict.stats.uncertainty import Resampler, bounded
 from verdict.workflow.stage import Stage
 
 SHARE = (0.0, 1.0)
 GAP = (-1.0, 1.0)
-
-
-def columns_of(*names: str) -> list[str]:
-    """The columns that `bounded` makes of these names."""
-    return list(bounded(dict.fromkeys(names, NOTHING)))
 
 
 def by_part(
@@ -37,16 +31,3 @@ def about(stage: Stage, table: pd.DataFrame) -> dict[str, Any]:
     """What a number says of its prediction table: n, split and seeds; predictions that are given have none."""
     seeds = () if stage.given else tuple(sorted(map(int, set(table["seed"]))))
     return {"n": len(table), "split": str(table["split"].iloc[0]), "seeds": seeds}
-
-
-def store(
-    stage: Stage, prefix: str, found: Mapping[str, Interval], units: Mapping[str, str] | None = None, **shared: Any
-) -> None:
-    """Store intervals as numbers `<prefix>.<name>`; `units` by name, `shared` are other fields of all."""
-    for name, interval in found.items():
-        stage.numbers[f"{prefix}.{name}"] = interval.number(unit=(units or {}).get(name, ""), **shared)
-
-
-def store_counts(stage: Stage, prefix: str, counts: Mapping[str, float], **shared: Any) -> list[Number]:
-    """Store counts as numbers `<prefix>.<name>`."""
-    return [stage.number(f"{prefix}.{name}", n, unit="count", **shared) for name, n in counts.items()]

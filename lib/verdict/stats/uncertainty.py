@@ -81,6 +81,11 @@ def bounded(found: Mapping[str, Interval | Number]) -> dict[str, float | None]:
     return {name: value for column, one in found.items() for name, value in with_bounds(column, one).items()}
 
 
+def columns_of(*names: str) -> list[str]:
+    """The columns that `bounded` makes of these names."""
+    return list(bounded(dict.fromkeys(names, NOTHING)))
+
+
 @dataclass(frozen=True)
 class Resampler:
     """The one way from a statistic to its interval: it knows level, groups and stream (cluster bootstrap, percentiles).
@@ -214,6 +219,15 @@ class Resampler:
         drawn = self.sums(np.column_stack([np.where(np.isfinite(columns), columns, 0.0), np.ones(len(columns))]))
         means = drawn[:, :-1] / drawn[:, -1:]
         return [self._mean(*found) for found in zip(columns.T, means.T, spans, strict=True)]
+
+    def smallest_mean(self, columns: Sequence[np.ndarray], *, span: tuple[float, float]) -> Interval:
+        """The smallest of several means over the same rows, with bounds that pay for its having been picked; none lies
+        beyond the span of a row's value.
+        """
+        drawn = np.stack([self.replicates(partial(weighted_mean, one)) for one in columns], axis=1)
+        found = largest([-one.mean() for one in columns], -drawn, level=self.level)
+        low, high = np.clip([-found.high, -found.low], *span)
+        return Interval(-found.value, float(low), float(high))
 
     def _mean(self, values: np.ndarray, drawn: np.ndarray, span: tuple[float, float] | None) -> Interval:
         if len(values) and np.all(values == values[0]):

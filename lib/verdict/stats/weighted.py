@@ -24,6 +24,12 @@ def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> np.nda
     return ratio(sums, weights.sum(axis=-1), empty=np.nan)
 
 
+def mean_gap(values: ArrayLike, inside: np.ndarray, weights: ArrayLike | None = None) -> np.ndarray:
+    """Mean of values (n,) over the rows inside, (n,) bool, minus that over the others; NaN where one side is empty."""
+    weights = row_weights(weights, len(inside))
+    return weighted_mean(values, weights * inside) - weighted_mean(values, weights * ~inside)
+
+
 def totals(weights: ArrayLike | None, cells: np.ndarray, n_cells: int, values: ArrayLike | None = None) -> np.ndarray:
     """Weighted sums of a value (n,), ones by default, over the rows of each cell (n,) in 0 … n_cells - 1: (...,
     n_cells).

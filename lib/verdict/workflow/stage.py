@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from verdict.base import paths
 from verdict.base.artifacts import relative, verify_outputs, write_json, write_parquet
 from verdict.base.numbers import KINDS, Claim, Number, Numbers, evaluate_claim
 from verdict.base.params import Params, TrialParams, load_params
-from verdict.stats.uncertainty import Resampler, stream
+from verdict.stats.uncertainty import Interval, Resampler, stream
 from verdict.workflow import place, stages
 from verdict.workflow.stage_parameters import judged
 
@@ -195,6 +196,17 @@ class Stage:
         """Record a number that has no interval by its kind: a count (by its unit), an exact value or a setting."""
         self.numbers[name] = Number(float(value), **fields)
         return self.numbers[name]
+
+    def counts(self, prefix: str, counts: Mapping[str, float], **fields: Any) -> list[Number]:
+        """Record counts as numbers `<prefix>.<name>`."""
+        return [self.number(f"{prefix}.{name}", n, unit="count", **fields) for name, n in counts.items()]
+
+    def estimates(
+        self, prefix: str, found: Mapping[str, Interval], units: Mapping[str, str] | None = None, **fields: Any
+    ) -> None:
+        """Record intervals as numbers `<prefix>.<name>`; `units` by name, where one has any."""
+        for name, interval in found.items():
+            self.numbers[f"{prefix}.{name}"] = interval.number(unit=(units or {}).get(name, ""), **fields)
 
     @property
     def threads(self) -> int:

@@ -120,15 +120,11 @@ def sinkhorn(scores: np.ndarray, *, regulariser: float) -> np.ndarray:
 def describe_parts(
     cosine: np.ndarray, *, n_candidates: int, per_part: int, regulariser: float
 ) -> tuple[list[np.ndarray], bool]:
-    """The descriptors of each part of one image, the best first, and whether parts had too few in common.
+    """Descriptors of each part of one image by cosines (n_parts, n_bank), the best first; whether too few were shared.
 
     Candidates are those among the nearest `n_candidates` of every part; where they are fewer than `per_part`, those of
     any part. Optimal transport then gives each part what is nearer to it than to the others; the only part of an image
     has its nearest candidates, since transport would find all equally good.
-
-    Parameters
-    ----------
-    cosine : (n_parts, n_bank)
     """
     if not len(cosine):
         return [], False

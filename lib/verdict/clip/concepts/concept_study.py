@@ -16,10 +16,10 @@ from verdict.clip.concepts import activations, knowledge, parts
 from verdict.clip.concepts.activations import Seen, by_class, nearest, share_of
 from verdict.clip.concepts.setup import Setup, material
 from verdict.clip.encoder.embeddings import EmbeddingCache
-from verdict.clip.pictures.words import class_vectors, prompts
+from verdict.clip.pictures.words import prompts, unit_means
 from verdict.stats.scores import top_class
 from verdict.stats.uncertainty import Interval, Weights, bounded, with_bounds
-from verdict.stats.weighted import ratio, row_weights
+from verdict.stats.weighted import mean_gap, ratio, row_weights
 from verdict.workflow.stage import Stage
 
 PUBLISHED_N, PUBLISHED_M = 15, 100
@@ -214,11 +214,8 @@ def deletion_curves(setup: Setup, seen: Mapping[str, Seen]) -> dict[str, pd.Data
         lists = zip(one.visual, one.textual[one.answer], strict=True)
         # Short curves are continued by zero, as in the study.
         published = pd.DataFrame([knowledge.published_curve(*both) for both in lists]).fillna(0.0)
-        rows = [asdict(setup.mean(published[place].to_numpy())) for place in published]
-        curves[name] = pd.DataFrame(rows, columns=["value", "low", "high"]).set_axis(
-            ["published", "low", "high"], axis=1
-        )
-        curves[name]["removed"] = published.columns
+        rows = [{"removed": k} | with_bounds("published", setup.mean(published[k].to_numpy())) for k in published]
+        curves[name] = pd.DataFrame(rows)
     return curves
 
 
@@ -233,18 +230,11 @@ def right_and_wrong(setup: Setup, by_image: Mapping[str, pd.DataFrame]) -> pd.Da
         if right.all() or not right.any():
             continue
         found = {k: setup.mean(np.where(own, values, np.nan)) for k, own in (("right", right), ("wrong", ~right))}
-        found["difference"] = setup.stage.resampler(setup.shown.groups).interval(partial(gap, values, right))
+        found["difference"] = setup.stage.resampler(setup.shown.groups).interval(partial(mean_gap, values, right))
         rows.append({"model": name, "n_wrong": int((~right).sum()), **bounded(found)})
         if name == WHOLE:
             setup.keep("right_gain", found["difference"])
     return pd.DataFrame(rows)
-
-
-def gap(values: np.ndarray, right: np.ndarray, weights: Weights) -> np.ndarray:
-    """Weighted mean of values where right minus where not."""
-    weights = row_weights(weights, len(values))
-    sums = [(weights * side) @ values / np.maximum((weights * side).sum(axis=-1), 1e-12) for side in (right, ~right)]
-    return sums[0] - sums[1]
 
 
 def relation(setup: Setup, by_image: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -348,4 +338,4 @@ def described_classes(setup: Setup, reader: EmbeddingCache, chosen: np.ndarray) 
         for text in prompts([name], templates)
         for place in ids
     ]
-    return class_vectors(np.asarray(reader.texts(named)), len(templates) * chosen.shape[1])
+    return unit_means(reader.texts(named), len(chosen))

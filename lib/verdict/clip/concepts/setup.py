@@ -19,7 +19,7 @@ from verdict.clip.concepts.activations import Seen, find_parts, look
 from verdict.clip.encoder.embeddings import EmbeddedPictures, EmbeddingCache, cache_of
 from verdict.clip.pictures.scenes import FACTORS, caption
 from verdict.clip.pictures.sources import Pictures
-from verdict.clip.pictures.words import class_vectors, prompts
+from verdict.clip.pictures.words import class_vectors
 from verdict.stats.uncertainty import Interval
 from verdict.workflow.stage import Stage
 
@@ -67,9 +67,7 @@ class Setup:
 
     def words(self, reader: EmbeddingCache) -> tuple[np.ndarray, np.ndarray]:
         """Unit vectors of classes (K, d) and of descriptors (D, d) as one encoder reads them."""
-        templates = self.study.pictures.templates
-        named = prompts(list(self.classes["name"]), templates)
-        vectors = class_vectors(np.asarray(reader.texts(named)), len(templates))
+        vectors = class_vectors(reader.texts, list(self.classes["name"]), self.study.pictures.templates)
         return vectors, np.asarray(reader.texts(self.texts))
 
     def look(
@@ -111,8 +109,8 @@ def open_setup(stage: Stage, study: EmbeddedPictures) -> Setup:
     bank, classes = bank_of(study.pictures, settings), class_table(study.pictures, settings)
     readers = {name: cache_of(stage, one) for name, one in variants(study.encoder, seed=settings.seed).items()}
     shown = material(study.pictures, classes, bank, "test", n_images=settings.n_images)
-    for name, value in {"n_images": len(shown), "n_classes": len(classes), "n_bank": len(bank)}.items():
-        stage.number(f"concepts.{name}", value, unit="count", split="test")
+    counts = {"n_images": len(shown), "n_classes": len(classes), "n_bank": len(bank)}
+    stage.counts("concepts", counts, split="test")
     stage.number("concepts.n_models", len(readers), unit="count")
     words = known_words(study.encoder.tokenizer, [text for text, _ in bank])
     stage.number("concepts.known_words", words, unit="%", kind=EXACT)

@@ -18,7 +18,7 @@ from verdict.base.numbers import SETTING
 from verdict.base.params import ClipPolicyParams
 from verdict.clip.encoder.embeddings import open_embeddings
 from verdict.clip.pictures.sources import Pictures
-from verdict.clip.pictures.words import class_vectors, prompts
+from verdict.clip.pictures.words import class_vectors
 from verdict.clip.probes.zero_shot import scaled_logits
 from verdict.model.changes import PICTURE_CHANGES
 from verdict.stats.neighbours import neighbour_distance
@@ -52,7 +52,7 @@ def question_logits(
     others, in other sentences than those of the classification: it asks whether CLIP says the same in other words. The
     softmax of its logits is the share of either group in that of the classes.
     """
-    logits = scaled_logits(images, _class_vectors(texts, class_names, settings.question_templates), logit_scale)
+    logits = scaled_logits(images, class_vectors(texts, class_names, settings.question_templates), logit_scale)
     found = {}
     for question, yes in zip(settings.questions, expected_answers(settings.questions, class_names).T, strict=True):
         if question in settings.question_prompts:
@@ -70,8 +70,7 @@ def answer(stage: Stage) -> None:
     found = tables(study.pictures, *towers, settings, study.logit_scale)
     found[DISTANCES] = distances(study.pictures, study.embeddings)
     stage.number("clip.logit_scale", study.logit_scale, kind=SETTING)
-    stage.number("clip.n_views", len(settings.views), unit="count")
-    stage.number("clip.n_questions", len(settings.questions), unit="count")
+    stage.counts("clip", {"n_views": len(settings.views), "n_questions": len(settings.questions)})
     stage.save(**found)
 
 
@@ -79,12 +78,8 @@ def distances(pictures: Pictures, embeddings: np.ndarray) -> pd.DataFrame:
     """How far pictures of val, calib and test lie from those of train in unit embeddings (n, d): pair_id, split,
     distance; no picture is compared with those of its own group.
     """
-    known, own = (
-        pictures.rows(Split.TRAIN),
-        np.concatenate([pictures.rows(split) for split in (Split.VAL, *ASKED_SPLITS)]),
-    )
-    groups = pictures.table["group_id"].to_numpy()
-    vectors = np.asarray(embeddings)
+    own = np.concatenate([pictures.rows(split) for split in (Split.VAL, *ASKED_SPLITS)])
+    known, vectors, groups = pictures.rows(Split.TRAIN), np.asarray(embeddings), pictures.table["group_id"].to_numpy()
     distance = neighbour_distance(vectors[own], vectors[known], k=1, groups=(groups[own], groups[known]))
     told = pictures.table.iloc[own][["image_id", "split"]].rename(columns={"image_id": "pair_id"})
     return told.assign(distance=distance.round(6)).reset_index(drop=True)
@@ -108,7 +103,7 @@ def tables(
     names = pictures.class_names
     rows = np.concatenate([pictures.rows(split) for split in ASKED_SPLITS])
     own, shown = pictures.table.iloc[rows].reset_index(drop=True), pictures.images[rows]
-    classes, vectors = _class_vectors(texts, names, pictures.templates), np.asarray(embeddings[rows])
+    classes, vectors = class_vectors(texts, names, pictures.templates), np.asarray(embeddings[rows])
     pairs = own[["image_id", "group_id", "split"]].copy()
     pairs.insert(0, "pair_id", own["image_id"])
     predictions = pairs.assign(stage=CLIP_ANSWERS, trial=RECORDED_RUN[0], seed=RECORDED_RUN[1], y_true=own["y"])
@@ -130,10 +125,6 @@ def tables(
         QUESTIONS: pd.concat(questions, ignore_index=True) if questions else empty,
         "classes": pd.DataFrame({"name": list(names)}),
     }
-
-
-def _class_vectors(texts: Encode, class_names: Sequence[str], templates: Sequence[str]) -> np.ndarray:
-    return class_vectors(texts(prompts(class_names, templates)), len(templates))
 
 
 def _beside(table: pd.DataFrame, logits: np.ndarray, same: Mapping[str, float] | None = None) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from verdict.base.numbers import SETTING, Number
 from verdict.base.params import ClipParams
 from verdict.clip import SHIPPED, TRAINED
 from verdict.clip.pictures.sources import SPLITS, Pictures, build
-from verdict.clip.pictures.words import class_vectors, prompts
+from verdict.clip.pictures.words import class_vectors
 from verdict.workflow.code_digest import library_files
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import CLIP_EMBEDDINGS, CLIP_MODEL
@@ -139,9 +139,8 @@ class EmbeddedPictures:
         self, templates: Sequence[str] | None = None, *, names: Sequence[str] | None = None, is_clean: bool = True
     ) -> np.ndarray:
         """Text vectors of classes, float32 (n_classes, d), unit length; by default of all templates and classes."""
-        shown = list(self.pictures.templates if templates is None else templates)
-        texts = prompts(self.pictures.class_names if names is None else names, shown, is_clean=is_clean)
-        return class_vectors(np.asarray(self.cache.texts(texts)), len(shown))
+        named = self.pictures.class_names if names is None else names
+        return class_vectors(self.cache.texts, named, templates or self.pictures.templates, is_clean=is_clean)
 
 
 def cache_of(stage: Stage, encoder: DualEncoder) -> EmbeddingCache:

@@ -32,10 +32,6 @@ Progress = Callable[[str], None]
 MIXED = (0.85, 0.7, 0.55)
 
 
-def silent(text: str) -> None:
-    """Tell nobody."""
-
-
 @dataclass(frozen=True, eq=False)
 class DualEncoder:
     """Two towers into one space.
@@ -56,14 +52,8 @@ class DualEncoder:
     def from_preset(cls, preset: str, revision: str = "", *, batch: int = 128, threads: int = 1) -> DualEncoder:
         """Load a folder, a preset that the package ships, or a hub id with its commit; batch and threads only round.
 
-        Raises
-        ------
-        ValueError
-            For a hub id without a revision, and for a model that reads every text alike.
-        ConnectionError
-            For a hub id that is neither stored on this machine nor reachable.
-        OSError
-            For a folder that holds no CLIP, and for a hub id or revision that the hub does not know.
+        Refused are a hub id without a revision or unknown to the hub, one neither stored here nor reachable, a folder
+        that holds no CLIP, and a model that reads every text alike.
         """
         torch.set_num_threads(threads)
         folder = paths.preset_folder(preset)
@@ -132,7 +122,7 @@ class DualEncoder:
             return as_pixels(np.asarray(images), own)
         return own(list(images), return_tensors="pt", input_data_format="channels_last")["pixel_values"]
 
-    def images(self, images: np.ndarray, *, progress: Progress = silent) -> np.ndarray:
+    def images(self, images: np.ndarray, *, progress: Progress = lambda text: None) -> np.ndarray:
         """Embed images: uint8 (n, h, w, 3) of any size → float32 (n, d), unit length."""
 
         def encode(part: slice) -> torch.Tensor:
@@ -140,7 +130,7 @@ class DualEncoder:
 
         return self._batches(len(images), encode, progress)
 
-    def texts(self, texts: Sequence[str], *, progress: Progress = silent) -> np.ndarray:
+    def texts(self, texts: Sequence[str], *, progress: Progress = lambda text: None) -> np.ndarray:
         """Embed texts → float32 (n, d), unit length; what is longer than the tower takes is cut."""
         texts, longest = list(texts), int(self.model.config.text_config.max_position_embeddings)
         options = {"padding": True, "truncation": True, "max_length": longest, "return_tensors": "pt"}
@@ -150,7 +140,7 @@ class DualEncoder:
 
         return self._batches(len(texts), encode, progress)
 
-    def patches(self, images: np.ndarray, *, progress: Progress = silent) -> np.ndarray:
+    def patches(self, images: np.ndarray, *, progress: Progress = lambda text: None) -> np.ndarray:
         """Last-layer patch tokens in the joint space: float32 (n, grid * grid, d), unit length, row by row.
 
         CLIP trains the class token alone: the tokens pass its last norm and its projection here all the same.
@@ -163,7 +153,9 @@ class DualEncoder:
 
         return self._batches(len(images), encode, progress)
 
-    def _batches(self, n: int, encode: Callable[[slice], torch.Tensor], progress: Progress) -> np.ndarray:
+    def _batches(
+        self, n: int, encode: Callable[[slice], torch.Tensor], progress: Progress = lambda text: None
+    ) -> np.ndarray:
         """What `encode` makes of n inputs, batch by batch."""
         found = []
         with torch.inference_mode():
@@ -186,7 +178,7 @@ class DualEncoder:
             return caught.pop()
 
         try:
-            return self._batches(len(images), encode, silent)
+            return self._batches(len(images), encode)
         finally:
             handle.remove()
 

@@ -128,12 +128,8 @@ def train_clip(
     Each head names one factor of the scenes from the joint space, so that linear probes of it are helped by them. What
     the heads add to contrast alone was not measured.
 
-    Returns
-    -------
-    model, processor, tokenizer
-        As `from_pretrained` would give them.
-    losses : list of float
-        The contrastive one, of every step.
+    Model, processor and tokenizer are as `from_pretrained` would give them; the losses are the contrastive one of every
+    step.
     """
     torch.manual_seed(seed)
     tokenizer, processor = new_tokenizer(recipe.corpus()), new_processor(recipe.image_px)

@@ -63,10 +63,7 @@ class Corpus:
 def locate(name: str, *, url: str, sha256: str) -> Path:
     """A folder that holds both parts of a corpus, or its archive: `$VERDICT_DATA/<name>/<file>`, or downloaded once.
 
-    Raises
-    ------
-    ConnectionError, ValueError
-        If there is no local copy, and no hash to download with, or the download fails; see `download`.
+    A ConnectionError or ValueError if there is no local copy, and no hash to download with, or the download fails.
     """
     is_cifar, home = name in cifar.KINDS, paths.local_data(name)
     archive = cifar.KINDS[name].archive if is_cifar else IMAGENETTE_ARCHIVE

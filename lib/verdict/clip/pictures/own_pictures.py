@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from verdict.base import paths
-from verdict.base.artifacts import sha256_file
+from verdict.base.artifacts import read_json, sha256_file
 from verdict.base.files.picture_files import (
     EXTENSIONS,
     NOT_READ,
@@ -168,19 +167,12 @@ def _refuse_one_word_twice(rows: pd.DataFrame, source: str) -> None:
             raise ValueError(f"{source}: {other!r} ({first}) and {label!r} ({place}) would be two classes; write one")
 
 
-def _json(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} is not readable as JSON: {error}") from error
-
-
 def _classes(home: Path, labels: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     """Labels in the order of their ids, and the names that stand for them."""
     path = home / "classes.json"
     if not path.is_file():
         return list(labels), tuple(labels)
-    content = _json(path)
+    content = read_json(path)
     words = list(content.values()) if isinstance(content, Mapping) else content
     if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() for word in words):
         raise ValueError(f"{path} holds a list of names, or a mapping from label to name")
@@ -197,7 +189,7 @@ def _templates(home: Path) -> tuple[str, ...]:
     path = home / "templates.json"
     if not path.is_file():
         return ENSEMBLE
-    content = _json(path)
+    content = read_json(path)
     if not isinstance(content, list) or not content or not all(isinstance(t, str) and "{}" in t for t in content):
         raise ValueError(f"{path} holds a list of sentences, each with {{}} for the name of the class")
     return tuple(content)

@@ -85,10 +85,7 @@ def of_scenes(n: Mapping[str, int], *, seed: int) -> Pictures:
 def check_inputs(params: Params) -> None:
     """Open the dual encoder's own pictures and its model, as its first stage will; nothing is downloaded.
 
-    Raises
-    ------
-    FileNotFoundError, ValueError, ConnectionError
-        For what cannot be used: file, line and cause, or parameter and cause.
+    What cannot be used is refused with file, line and cause, or parameter and cause.
     """
     clip = params.clip
     if clip.source in ("folder", "csv"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -70,7 +70,14 @@ def prompts(names: Sequence[str], templates: Sequence[str], *, is_clean: bool = 
     return [prompt(template, name) for name in shown for template in templates]
 
 
-def class_vectors(texts: np.ndarray, n_templates: int) -> np.ndarray:
-    """Mean of each class's unit text vectors, in the order of `prompts`, brought to unit length: (n_classes, d)."""
-    mean = np.asarray(texts).reshape(-1, n_templates, texts.shape[1]).mean(axis=1)
+def class_vectors(
+    encode: Callable[[list[str]], np.ndarray], names: Sequence[str], templates: Sequence[str], *, is_clean: bool = True
+) -> np.ndarray:
+    """Text vectors of classes in all templates: see `unit_means`."""
+    return unit_means(encode(prompts(names, templates, is_clean=is_clean)), len(names))
+
+
+def unit_means(texts: np.ndarray, n_classes: int) -> np.ndarray:
+    """Mean of each class's unit text vectors, class by class, brought to unit length: (n_classes, d)."""
+    mean = np.asarray(texts).reshape(n_classes, -1, texts.shape[1]).mean(axis=1)
     return mean / np.linalg.norm(mean, axis=1, keepdims=True)

@@ -117,11 +117,9 @@ def directions(
 ) -> np.ndarray:
     """N directions of the joint space that features may be read along: unit rows (n, d).
 
-    Parameters
-    ----------
-    kind : str
-        "prompts" (the first n of `words`); and its controls: "random" (Gaussian), "words" (random ones of `words`),
-        "PCA" (of the training images), "classes" (repeated class vectors), "duplicates" (few prompts, repeated).
+    Of `kind` "prompts" they are the first n of `words`. The controls are "random" (Gaussian), "words" (random ones of
+    `words`), "PCA" (of the training images), "classes" (repeated class vectors) and "duplicates" (few prompts,
+    repeated).
     """
     shape = (n, train.shape[1])
     made = {

@@ -52,11 +52,8 @@ def psnr(clean: ArrayLike, changed: ArrayLike) -> np.ndarray:
 def bilinear(unit: np.ndarray, rows: ArrayLike, columns: ArrayLike) -> np.ndarray:
     """Images read at other places, by bilinear interpolation; places outside read the nearest edge.
 
-    Parameters
-    ----------
-    unit : float array (n, height, width, channels)
-    rows, columns : float arrays (height, width) or (n, height, width)
-        Where each pixel of the result is read, in pixels of the input.
+    Images are float (n, height, width, channels); where each pixel of the result is read, in pixels of the input, is
+    (height, width), or one such map an image.
     """
     given = (unit, *(np.broadcast_to(at, unit.shape[:3]) for at in (rows, columns)))
     return np.concatenate([_bilinear(*(one[k : k + FEW] for one in given)) for k in range(0, len(unit), FEW)])

@@ -18,18 +18,9 @@ def homography(
 ) -> np.ndarray:
     """Map of the plane that a camera sees after turning, coming nearer, tilting and moving: (3, 3).
 
-    Parameters
-    ----------
-    px : int
-        Side of the square picture; the map keeps its middle where it is, but for the shift.
-    degrees : float
-        Turn, anticlockwise as seen.
-    scale : float, > 0
-        Above 1: nearer.
-    tilt : float, |tilt| < 1
-        Perspective: how much smaller the top edge becomes, how much larger the bottom edge.
-    shift : (across, down)
-        As shares of the side.
+    The picture is a square of `px`, and its middle stays but for the shift (across, down), in shares of the side.
+    Degrees turn anticlockwise as seen, a scale above 1 is nearer, and tilt, |tilt| < 1, makes the top edge smaller by
+    so much and the bottom edge larger.
     """
     middle = (px - 1) / 2
     angle = np.deg2rad(degrees)

@@ -43,10 +43,8 @@ def retrieval_table(
     """
     rows = []
     for counted, truth in pairs.items():
-        for query, found, right, resampler in (
-            ("image", similarity, truth, images),
-            ("text", similarity.T, truth.T, captions),
-        ):
+        sides = {"image": (similarity, truth, images), "text": (similarity.T, truth.T, captions)}
+        for query, (found, right, resampler) in sides.items():
             ranks = first_ranks(found, right)
             values = {f"r{k}": ranks <= k for k in CUTS} | {"mrr": 1 / ranks}
             row = bounded({name: resampler.mean(one, span=(0, 1)) for name, one in values.items()})

@@ -6,7 +6,7 @@ Functions take the bench of the page and return tables; numbers go into the stag
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
@@ -22,8 +22,7 @@ from verdict.clip.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from verdict.clip.robustness.population import Member, described, fit_population, predict_population
 from verdict.data.digits.scenes import handwriting_pools
 from verdict.stats.scores import top_class
-from verdict.stats.uncertainty import Interval, Resampler, bounded, holm, largest, with_bounds
-from verdict.stats.weighted import weighted_mean
+from verdict.stats.uncertainty import Interval, Resampler, bounded, holm, with_bounds
 from verdict.workflow.stage import Stage
 
 ENCODER, PROBE = "encoder, by prompts", "encoder, by a probe"
@@ -163,27 +162,15 @@ def factors(bench: Bench, answers: Mapping[tuple[str, str], PopulationAnswers]) 
     last = pd.DataFrame([{"factor": AS_DRAWN, **as_drawn, "n": n}])
     table = pd.concat([pd.concat([keys, table.drop(columns="condition")], axis=1), last], ignore_index=True)
     bench.keep("robustness.accuracy", table.iloc[-1], "accuracy", unit="%")
-    worst = smallest(bench.resampler, [one - bench.is_right.astype(float) for one in right.values()], span=(-1, 1))
+    worst = bench.resampler.smallest_mean([one - bench.is_right.astype(float) for one in right.values()], span=(-1, 1))
     stage.numbers["robustness.worst_change"] = worst.number(n=n, split="test", unit=POINTS)
     for name, kind in (("seen", changed.SEEN), ("held_out", changed.HELD_OUT)):
         for _, row in table[table["value"] == kind].iterrows():
             bench.keep(f"robustness.{name}", row, "accuracy", unit="%")
-    stage.number("robustness.n_interventions", len(answers), unit="count", split="test")
-    stage.number("robustness.n_interventions_lost", lost, unit="count", split="test")
-    stage.number("robustness.n_models", len(bench.names), unit="count")
-    stage.number("robustness.n_images", n, unit="count", split="test")
+    counts = {"n_interventions": len(answers), "n_interventions_lost": lost, "n_images": n}
+    stage.counts("robustness", counts, split="test")
+    stage.counts("robustness", {"n_models": len(bench.names)})
     return table
-
-
-def smallest(resampler: Resampler, values: Sequence[np.ndarray], *, span: tuple[float, float]) -> Interval:
-    """The smallest of several means over the same pictures, with bounds that pay for its having been picked.
-
-    No bound lies beyond what a picture can have.
-    """
-    drawn = np.stack([resampler.replicates(partial(weighted_mean, one)) for one in values], axis=1)
-    found = largest([-one.mean() for one in values], -drawn, level=resampler.level)
-    low, high = np.clip([-found.high, -found.low], *span)
-    return replace(found, value=-found.value, low=float(low), high=float(high))
 
 
 def changed_logits(
@@ -241,9 +228,8 @@ def effective(
     table = table.assign(p_holm=table.groupby("model")["p_holm"].transform(holm))
     prompted = table[table["model"] == ENCODER]
     is_apart = prompted["p_holm"] < 1 - stage.params.statistics.level
-    stage.number("robustness.n_shifts", len(prompted), unit="count")
-    stage.number("robustness.n_shifts_above", int((is_apart & (prompted["rho"] > 0)).sum()), unit="count")
-    stage.number("robustness.n_shifts_below", int((is_apart & (prompted["rho"] < 0)).sum()), unit="count")
+    n_above, n_below = ((is_apart & (side * prompted["rho"] > 0)).sum() for side in (1, -1))
+    stage.counts("robustness", {"n_shifts": len(prompted), "n_shifts_above": n_above, "n_shifts_below": n_below})
     return table, found
 
 
@@ -314,7 +300,7 @@ def corruptions(
         rows.append(row | {"n": len(y_true)})
         stage.progress(f"corruption: {name}")
     stage.number("robustness.n_corruptions", len(rows), unit="count")
-    hardest = smallest(bench.resampler, [right.mean(axis=0) for right in rights.values()], span=(0, 1))
+    hardest = bench.resampler.smallest_mean([right.mean(axis=0) for right in rights.values()], span=(0, 1))
     stage.numbers["robustness.hardest"] = hardest.number(n=len(y_true), split="test", unit="%")
     return pd.DataFrame(rows), rights, middle, firsts
 
@@ -327,22 +313,13 @@ def corruption_curves(bench: Bench, right: Mapping[str, np.ndarray]) -> dict[str
     return {family: bench.accuracies(np.mean(found, axis=0)) for family, found in families.items()}
 
 
-def curve_table(curves: Mapping[str, pd.DataFrame], label: str) -> pd.DataFrame:
+def severity_table(curves: Mapping[str, pd.DataFrame], label: str) -> pd.DataFrame:
     """Curves as one table: a row each, a column a severity."""
-    rows = []
-    for name, curve in curves.items():
-        row: dict[str, object] = {label: name}
-        for point in curve.itertuples():
-            row |= with_bounds(f"severity_{point.severity}", Interval(point.accuracy, point.low, point.high))
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def for_forest(table: pd.DataFrame, label: str, value: str, group: str | None = None) -> pd.DataFrame:
-    """Columns label, value, low, high, and group if one is named, as a forest plot wants them."""
-    names = {label: "label", value: "value", f"{value}_low": "low", f"{value}_high": "high"}
-    names |= {} if group is None else {group: "group"}
-    return table[list(names)].set_axis(list(names.values()), axis=1).reset_index(drop=True)
+    shown = {
+        name: {f"severity_{at.severity}": Interval(at.accuracy, at.low, at.high) for at in curve.itertuples()}
+        for name, curve in curves.items()
+    }
+    return pd.DataFrame([{label: name} | bounded(found) for name, found in shown.items()])
 
 
 def widest(table: pd.DataFrame, n: int) -> list[str]:

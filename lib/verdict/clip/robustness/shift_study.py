@@ -112,8 +112,7 @@ def calibration(bench: Bench, shown: Mapping[str, np.ndarray]) -> tuple[Temperat
         bench.keep(f"transfer.{name}", test, name, unit="%" if name == "accuracy" else "")
     bench.keep("transfer.worst_regret", pd.Series(last), "regret")
     stage.number("transfer.n", test["n"], unit="count", split="test")
-    stage.number("transfer.n_shifts", len(shifted), unit="count")
     is_moved = shifted["p_nll_change"] < 1 - stage.params.statistics.level
-    for name, is_so in (("better", shifted["nll_change"] < 0), ("worse", shifted["nll_change"] > 0)):
-        stage.number(f"transfer.n_{name}_nll", int((is_moved & is_so).sum()), unit="count")
+    n_better, n_worse = (int((is_moved & (side * shifted["nll_change"] > 0)).sum()) for side in (-1, 1))
+    stage.counts("transfer", {"n_shifts": len(shifted), "n_better_nll": n_better, "n_worse_nll": n_worse})
     return fitted, pd.concat([table, pd.DataFrame([last])], ignore_index=True)

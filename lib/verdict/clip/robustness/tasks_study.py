@@ -93,11 +93,8 @@ def correspondence(bench: Bench) -> pd.DataFrame:
             resampler, row = stage.resampler(subject.groups[found.image]), {"view": view, "features": features}
             for share in params.found_within:
                 at = found.within(share)
-                for name, end, span in (
-                    ("found", "", (0, 1)),
-                    ("best", "_at_best", (0, 1)),
-                    ("chance", "_by_chance", None),
-                ):
+                for name, end in (("found", ""), ("best", "_at_best"), ("chance", "_by_chance")):
+                    span = None if name == "chance" else (0, 1)
                     row |= with_bounds(f"within_{share:g}{end}", resampler.mean(at[name], span=span))
             rows.append(row | {"n_points": len(found.image)})
             name = f"within_{params.found_within[0]:g}"

@@ -293,7 +293,6 @@ def statements() -> tuple[Statement, ...]:
     return settle(drafts)
 
 
-FAMILIES = tuple(dict.fromkeys(statement.family for statement in statements()))
 BETWEEN_COLOURS = ("relation", "comparison")
 
 

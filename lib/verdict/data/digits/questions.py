@@ -121,7 +121,9 @@ def _consequences(statement: Statement) -> Iterator[Consequence]:
 
 def _line(given: dict[str, Any]) -> tuple[str, ...]:
     """Along which line two are compared, where they are."""
-    return () if "axis" not in given else ("row",) if given["axis"] is CELL_ROW else ("column",)
+    if "axis" not in given:
+        return ()
+    return ("row" if given["axis"] is CELL_ROW else "column",)
 
 
 def _meaning(statement: Statement) -> Meaning | None:

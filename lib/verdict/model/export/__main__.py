@@ -31,16 +31,9 @@ SELECTION = "04_model_selection"
 def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = False) -> pd.DataFrame:
     """Predict the pairs of a table with the kept model of a profile, and write the predictions.
 
-    Parameters
-    ----------
-    pairs : Path
-        CSV or JSON lines with image and hypothesis; labels, where there are any, are not read.
-    images : Path
-        Folder of the images.
-    skip : bool
-        Whether rows whose image is missing or cannot be read are left out, and counted, instead of refused.
-
-    FileNotFoundError, ValueError if a file cannot be used; nothing is written then.
+    The table is CSV or JSON lines with image and hypothesis; labels, where there are any, are not read. With `skip`,
+    rows whose image is missing or cannot be read are left out, and counted, instead of refused. Of a file that cannot
+    be used nothing is written.
     """
     params = load_params(profile)
     if params.data.is_given or params.data.source == stages.CLIP:

@@ -108,21 +108,9 @@ def predict(
 
     Pairs of one image are taken together, so that it is decoded and encoded once.
 
-    Parameters
-    ----------
-    pairs : DataFrame, n rows
-        Columns image_id and hypothesis.
-    batch : int
-        Pairs at a time.
-    workers : int
-        Threads that decode.
-    skip_unreadable : bool
-        If True, pairs whose image cannot be read get NaN.
-
-    Returns
-    -------
-    (logits, unreadable)
-        Float64 (n, 2) in the order of the pairs, and the cause by id of each image that cannot be read.
+    The pairs have columns image_id and hypothesis; `batch` are taken at a time, and `workers` threads decode. The
+    logits are float64 (n, 2) in the order of the pairs, beside the cause by id of each image that cannot be read; with
+    `skip_unreadable` its pairs get NaN.
     """
     model = open_model(kept.params, kept.plan, kept.weights, batch=batch)
     store = ImageStore.of_files(files, workers=workers)

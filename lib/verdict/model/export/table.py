@@ -67,13 +67,8 @@ def write(path: Path, table: pd.DataFrame, rule: DecisionRule, details: dict[str
 def read(path: Path) -> pd.DataFrame:
     """Read an exported file back.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If its columns are not `COLUMNS`, a label is unknown, or probabilities are none or do not sum to 1; the message
-        names file and line.
+    A ValueError names file and line where columns are not `COLUMNS`, a label is unknown, or probabilities are none or
+    do not sum to 1.
     """
     path = Path(path)
     if not path.is_file():

@@ -37,12 +37,8 @@ def descend(
 ) -> list[float]:
     """AdamW, its rate rising for 15 % of the steps and falling afterwards, the gradient's norm held at 1.
 
-    Parameters
-    ----------
-    step_loss : () -> (loss, shown)
-        Draws a batch; `shown` is what is told and returned of each step.
-    every : int
-        Steps from one line to the next, which tells the mean over them.
+    Each step draws a batch and gives its loss, and what is told and returned of it; a line tells the mean over `every`
+    steps.
     """
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps, pct_start=0.15)

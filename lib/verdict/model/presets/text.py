@@ -206,10 +206,7 @@ def mask_and_encode(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Hide 15 % of the words behind [MASK], at least one a sentence, in the first `n_masked` rows or in all; encode.
 
-    Returns
-    -------
-    hidden : float32 (n, n_tokens, width)
-    masked : bool (n, n_tokens)
+    Hidden states are float32 (n, n_tokens, width), what is masked bool (n, n_tokens).
     """
     chance = torch.from_numpy(rng.random(batch.shape)) + (batch < len(SPECIAL_TOKENS)) * 10.0
     masked = (chance < MASKED_SHARE) | (chance == chance.min(dim=1, keepdim=True).values)

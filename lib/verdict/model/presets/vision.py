@@ -58,10 +58,7 @@ class VisionRecipe:
 class Start:
     """A recipe on smaller images, and which of its patches each patch begins as.
 
-    Attributes
-    ----------
-    patch_of : (n_patches,) int
-        -1 for the mean of all.
+    Of each patch (n_patches,) int, -1 for the mean of all.
     """
 
     recipe: VisionRecipe

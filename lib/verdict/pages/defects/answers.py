@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike
 from verdict.base.labels import Label, Split
 from verdict.base.numbers import ESTIMATE, EXACT, Number
 from verdict.data.statements import negation_guard
-from verdict.model.predict import DecisionRule, logits_of
-from verdict.pages.error_analysis import RAW, THRESHOLDS
-from verdict.pages.tables import GAP, store
+from verdict.model.predict import DecisionRule, answers_of, logits_of
+from verdict.pages.error_analysis import THRESHOLDS
+from verdict.pages.tables import GAP
 from verdict.stats.metrics import class_scores, confusion_counts, macro_f1
 from verdict.stats.uncertainty import Interval, Statistic, Weights, bounded
 from verdict.workflow.stage import Stage
@@ -42,13 +42,13 @@ def read_back(ids: np.ndarray, names: Mapping[Label, str]) -> np.ndarray:
 
 def names_effect(stage: Stage, table: pd.DataFrame) -> Effect:
     """D01: macro-F1 of an exported file whose labels were written with the right names, and with exchanged ones."""
-    y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
+    y_true, answer = table["y_true"].to_numpy(), answers_of(table)
     return measure(stage, table, *(f1_of(y_true, read_back(answer, names)) for names in (NAMES, EXCHANGED)))
 
 
 def recall_effect(stage: Stage, table: pd.DataFrame) -> Effect:
     """D01: recall in the row of a class report that is called contradiction, under right and exchanged names."""
-    y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
+    y_true, answer = table["y_true"].to_numpy(), answers_of(table)
     rows = [next(label for label in Label if names[label] == Label.CONTRADICTION.text) for names in (NAMES, EXCHANGED)]
     return measure(stage, table, *(partial(_class_score, y_true, answer, row, "recall") for row in rows))
 
@@ -59,7 +59,7 @@ def _class_score(y_true: np.ndarray, answer: np.ndarray, label: Label, score: st
 
 def class_report(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
     """A class report with both names: class, printed_as (in the study's report), precision, recall and f1, support."""
-    y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
+    y_true, answer = table["y_true"].to_numpy(), answers_of(table)
     resampler, rows = stage.resampler(table["group_id"].to_numpy()), []
     for label in Label:
         scores = {name: partial(_class_score, y_true, answer, label, name) for name in ("precision", "recall", "f1")}
@@ -117,7 +117,7 @@ def padded_rows(n: int, batch: int, epoch: int = 0) -> np.ndarray:
 
 def padding_effect(stage: Stage, table: pd.DataFrame, batch: int) -> Effect:
     """D12: macro-F1 over each row once, and over whole batches of a repeating data set."""
-    y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
+    y_true, answer = table["y_true"].to_numpy(), answers_of(table)
     rows = padded_rows(len(table), batch)
     return measure(stage, table, f1_of(y_true, answer), partial(_padded_f1, y_true, answer, rows))
 
@@ -142,7 +142,7 @@ def drift(stage: Stage, table: pd.DataFrame, batch: int, epochs: int) -> pd.Data
     """
     if epochs < 2:
         raise ValueError(f"a drift is between epochs, got {epochs} of them")
-    y_true, answer = table["y_true"].to_numpy(), RAW.decide(logits_of(table))
+    y_true, answer = table["y_true"].to_numpy(), answers_of(table)
     windows = [padded_rows(len(table), batch, epoch) for epoch in range(epochs)]
     scores = [float(macro_f1(y_true[rows], answer[rows])) for rows in windows]
     split = str(table["split"].iloc[0])
@@ -168,7 +168,7 @@ class Effect:
 
     def store(self, stage: Stage, prefix: str, seeds: tuple[int, ...] = ()) -> None:
         """Store `<prefix>.ours`, `<prefix>.defect` and `<prefix>.difference` among the stage's numbers."""
-        store(stage, prefix, self._found, n=self.n, split=self.split, seeds=seeds)
+        stage.estimates(prefix, self._found, n=self.n, split=self.split, seeds=seeds)
 
     @property
     def _found(self) -> dict[str, Interval]:
@@ -204,9 +204,3 @@ def effect_table(effects: Mapping[str, Effect]) -> pd.DataFrame:
     """Effects beside each other: defect (its words), n, and ours, defect's and difference with their intervals."""
     rows = [effect.row(switched_on=words) for words, effect in effects.items()]
     return pd.DataFrame(rows).rename(columns=lambda name: name.replace("defect", "with_defect"))
-
-
-def as_forest(table: pd.DataFrame) -> pd.DataFrame:
-    """An effect table as `plots.plot_forest` takes it: the differences."""
-    names = {"switched_on": "label", "difference": "value", "difference_low": "low", "difference_high": "high"}
-    return table.rename(columns=names)[list(names.values())]

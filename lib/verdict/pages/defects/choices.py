@@ -21,8 +21,7 @@ from verdict.base.params import TrialParams
 from verdict.model.lineage import setting_text
 from verdict.pages.evaluation import SeedAnswers, candidates, collect
 from verdict.pages.published import read_published
-from verdict.pages.tables import columns_of, store_counts
-from verdict.stats.uncertainty import Interval, Resampler, with_bounds
+from verdict.stats.uncertainty import Interval, Resampler, columns_of, with_bounds
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE
 
@@ -138,7 +137,7 @@ def store_epochs(stage: Stage, kept: pd.DataFrame, ranked: pd.DataFrame) -> None
     changed = int((ranked["rank_by_loss"] != ranked["rank_by_f1"]).sum())
     moved = int((with_choice["epoch_by_loss"] != with_choice["epoch_by_f1"]).sum())
     counts = {"n_runs": len(with_choice), "n_other_epoch": moved, "n_ranks_changed": changed}
-    store_counts(stage, "defect.criterion", counts, seeds=seeds)
+    stage.counts("defect.criterion", counts, seeds=seeds)
     by_seed = with_choice.groupby("seed")["cost"].mean()
     cost = interval_over_seeds(by_seed, level=stage.params.statistics.level)
     stage.numbers["defect.criterion.cost"] = cost.number(n=len(with_choice), split=str(Split.VAL), seeds=seeds)
@@ -179,7 +178,7 @@ def nearest_twins(trials: Sequence[TrialParams], key: str) -> list[tuple[str, st
 def store_ablation(stage: Stage, published: pd.DataFrame, twins: Sequence[tuple[str, str, pd.DataFrame]]) -> None:
     """Numbers `defect.ablation.n_published` and `.n_ours` (the worst here; not defined where nothing is ablated)."""
     worst = max((len(differences) for _, _, differences in twins), default=np.nan)
-    store_counts(stage, "defect.ablation", {"n_published": len(published), "n_ours": worst})
+    stage.counts("defect.ablation", {"n_published": len(published), "n_ours": worst})
 
 
 FOLDER = paths.LIBRARY / "pages" / "defects"

@@ -2,6 +2,7 @@
 
 # ruff: noqa: F401
 from verdict.report.plots.charts import (
+    forest_rows,
     plot_confusion,
     plot_correlations,
     plot_decisions,

@@ -51,12 +51,8 @@ def plot_lines(
 ) -> None:
     """One line for each value of the column `hue`, named at its right end, with bands where there are intervals.
 
-    Parameters
-    ----------
-    curves : DataFrame, or mapping from name to DataFrame
-        Columns `x`, `y`; optional `hue`, and bounds `low`, `high` or `<y>_low`, `<y>_high`. Order decides the colours.
-    **options
-        `ylim`, which places the names, and those of `seaborn.lineplot`.
+    The table, or one a name, has columns `x`, `y`, perhaps `hue`, and bounds `low`, `high` or `<y>_low`, `<y>_high`;
+    its order decides the colours. Options are `ylim`, which places the names, and those of `seaborn.lineplot`.
     """
     ylim = options.pop("ylim", None)
     table = curves if isinstance(curves, pd.DataFrame) else pd.concat(curves, names=[hue]).reset_index(hue)
@@ -98,11 +94,7 @@ def _legend_aside(ax: Axes) -> None:
 def plot_reliability(bins: pd.DataFrame, *, ax: Axes) -> None:
     """Observed accuracy against predicted confidence; bars along the bottom are the share of rows in each bin.
 
-    Parameters
-    ----------
-    bins : DataFrame
-        One row a bin: `confidence`, `accuracy`, its bounds `low` and `high`, and `count`. Empty bins, whose accuracy is
-        undefined, are left out.
+    One row a bin: `confidence`, `accuracy`, its bounds `low` and `high`, and `count`; empty bins are left out.
     """
     full = bins.dropna(subset=["confidence", "accuracy"])
     ax.axline((0, 0), (1, 1), **REFERENCE)
@@ -168,16 +160,8 @@ def plot_nll_curve(curve: pd.DataFrame, *, ax: Axes, best: float, low: float, hi
 def plot_pole(curve: pd.DataFrame, path: pd.DataFrame, *, ax: Axes, top: float = 6.0) -> None:
     """NLL against T itself, on both sides of its pole at 0, and the places that an optimiser visits.
 
-    Parameters
-    ----------
-    curve : DataFrame
-        Columns `temperature` (both signs, increasing) and `nll` (nats).
-    path : DataFrame
-        Columns `temperature`, `nll` in the order of the visits.
-    ax : Axes
-        Drawn on; T on a scale that is logarithmic on both sides of zero.
-    top : float
-        Where the curve, which rises without bound at 0, is cut.
+    The curve has `temperature` (both signs, increasing) and `nll` (nats), the path the same in the order of the visits.
+    T has a scale that is logarithmic on both sides of zero; the curve, which rises without bound at 0, is cut at `top`.
     """
     axes = {"x": "temperature", "y": "nll", "ax": ax, "estimator": None}
     sns.lineplot(curve, units=curve["temperature"] > 0, color=SERIES[0], **axes)
@@ -190,6 +174,13 @@ def plot_pole(curve: pd.DataFrame, path: pd.DataFrame, *, ax: Axes, top: float =
     ax.set_xscale("symlog", linthresh=2e-3)
     ax.set(xticks=[-1e3, -1, -1e-2, 0, 1e-2, 1, 1e3], xlabel="T", ylabel="NLL (nats)", ylim=(0, top))
     ax.legend()
+
+
+def forest_rows(table: pd.DataFrame, label: str, value: str, group: str | None = None) -> pd.DataFrame:
+    """A table's columns, `value` with its bounds, as `plot_forest` names them."""
+    names = {label: "label", value: "value", f"{value}_low": "low", f"{value}_high": "high"}
+    names |= {} if group is None else {group: "group"}
+    return table[list(names)].set_axis(list(names.values()), axis=1).reset_index(drop=True)
 
 
 def plot_forest(
@@ -205,14 +196,9 @@ def plot_forest(
     Of more than `MAX_LINES` rows those at both ends are drawn, a line between them says how many are not, and the
     figure is cut to its lines.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Columns `label`, `value`, `low`, `high`; optional `group`, which colours the rows.
-    reference : float, optional
-        A vertical line, such as zero or a target.
-    parts : DataFrame, optional
-        `label`, `value`: what the estimates are means of, such as seeds, as small rings on their lines.
+    The table has `label`, `value`, `low`, `high`, and perhaps `group`, which colours the rows. The reference is a
+    vertical line, such as zero or a target. Parts, `label` and `value`, are what the estimates are means of, such as
+    seeds, as small rings on their lines.
     """
     if len(table) > MAX_LINES:
         first, last = table.head(MAX_LINES // 2), table.tail(MAX_LINES // 2)
@@ -262,18 +248,9 @@ def plot_effective(
 ) -> None:
     """Accuracy under a shift against accuracy before it, on logit axes.
 
-    Parameters
-    ----------
-    population : array (n_models, 2)
-        Accuracies before and under the shift.
-    line : DataFrame
-        Columns `before`, `expected`: the line that was fitted to the population.
-    models : mapping from name to Series
-        `before`, `after`, and `after_low`, `after_high`: the models that stand beside the line.
-    ax : Axes
-        Drawn on; accuracies within 2 % of 0 or 1 are drawn there.
-    title : str
-        The shift.
+    The population is (n_models, 2), before and under the shift; the line that was fitted to it has `before`,
+    `expected`; the models beside it have `before`, `after`, `after_low`, `after_high`. Accuracies within 2 % of 0 or 1
+    are drawn there.
     """
     ends = (_EDGE, 1 - _EDGE)
     ax.set(xscale="logit", yscale="logit", xlim=ends, ylim=ends, title=plain(title))
@@ -300,14 +277,7 @@ def plot_histogram(
 ) -> None:
     """Values of several groups over common bins, as outlines that do not hide each other.
 
-    Parameters
-    ----------
-    values : mapping from group to array (n,)
-        Unbinned.
-    bins : int or edges
-        As seaborn's.
-    limit : float, optional
-        A vertical line: the largest value that is within reach.
+    Bins are as seaborn's; the limit is a vertical line at the largest value within reach.
     """
     labels = {name: f"{plain(name)} (n = {len(array):,})" for name, array in values.items()}
     parts = [pd.DataFrame({"value": np.asarray(array), "group": labels[name]}) for name, array in values.items()]
@@ -361,14 +331,8 @@ def plot_surface(
 ) -> None:
     """A heat map of costs, or of what else two quantities decide; few cells have their values written in.
 
-    Parameters
-    ----------
-    grid : DataFrame
-        Index and columns are the two quantities; the first row is drawn at the bottom.
-    zlabel : str
-        Quantity and unit of the colour bar.
-    best : (row, column), optional
-        The cell that was chosen.
+    Index and columns are the two quantities; the first row is drawn at the bottom. `zlabel` is quantity and unit of the
+    colour bar, and `best` the (row, column) that was chosen.
     """
     shown = {"xticklabels": math.ceil(grid.shape[1] / 8), "yticklabels": math.ceil(grid.shape[0] / 8)}
     is_written = grid.size <= 2 * MAX_WRITTEN
@@ -406,12 +370,8 @@ def plot_decisions(shares: pd.DataFrame, *, ax: Axes) -> None:
 def plot_embedding(points: pd.DataFrame, *, ax: Axes, names: Sequence[str]) -> None:
     """Points of two dimensions by class; wrong answers are crosses.
 
-    Parameters
-    ----------
-    points : DataFrame
-        `x` and `y` without units, so that the axes carry no ticks; `label`, the true class; `is_right`.
-    names : sequence of str
-        Classes in the order of the legend.
+    `x` and `y` have no units, so that the axes carry no ticks; `label` is the true class, and `names` the classes in
+    the order of the legend.
     """
     palette, markers, kind = {}, {}, pd.Series("", index=points.index)
     for (name, color), is_right in itertools.product(palette_of(names).items(), (True, False)):

@@ -41,17 +41,8 @@ def draw_attention(
     Within a pair all maps have one scale, from zero (dark) to the largest weight of a patch in any head; the mean has
     its own.
 
-    Parameters
-    ----------
-    images : sequence of (H, W, 3) uint8
-    maps : sequence of (n_heads, rows, columns) float
-        Weights of patches, row by row from the top left.
-    shares : sequence of (n_heads,) float
-        Weight of the tokens without a place, written above each map.
-    titles : sequence of str
-        One a pair; drawn as plain text.
-
-    ValueError if the sequences differ in length.
+    Images are uint8 (H, W, 3), maps the weights of patches (n_heads, rows, columns), and shares (n_heads,) the weight
+    of the tokens without a place, written above each map. A ValueError if the sequences differ in length.
     """
     if not len(images) == len(maps) == len(shares) == len(titles):
         sizes = [len(part) for part in (images, maps, shares, titles)]
@@ -84,13 +75,8 @@ def draw_attributions(
 ) -> Figure:
     """What carried some answers: image, image with its patches tinted, and a bar for each token.
 
-    Parameters
-    ----------
-    images : sequence of uint8 arrays (H, W, 3)
-    patches : sequence of float arrays (rows, columns)
-        Blue speaks for the answer, red against it; each row has a scale of its own, shared by patches and bars.
-    words : sequence of (token, attribution) lists
-    titles : sequence of str
+    Images are uint8 (H, W, 3), patches (rows, columns), words pairs of token and attribution. Blue speaks for the
+    answer, red against it; each row has a scale of its own, shared by patches and bars.
     """
     n = len(images)
     figure, axes = plt.subplots(n, 3, figsize=(WIDTH, 1.75 * n), squeeze=False, width_ratios=(1, 1, 1.6))
