@@ -1,6 +1,6 @@
-"""What calibration fixed, and the signals that follow from all that the models of a trial were asked about pairs.
+"""What calibration fixed, and the signals that follow from the answers of a trial's models.
 
-Page 08 and new cases are read by the same functions.
+The policy's page and decisions on new cases use the same functions.
 """
 
 from __future__ import annotations
@@ -67,16 +67,18 @@ class Calibrated:
         if any(not other["pair_id"].equals(table["pair_id"]) for other in tables.values()):
             raise ValueError("the models of several seeds do not answer the same pairs in the same order")
         by_seed = {seed: softmax(logits_of(other) / self.temperatures[seed]) for seed, other in tables.items()}
-        probs, answer = by_seed[self.seed], answers_of(table)
+        probs = by_seed[self.seed]
+        answer = answers_of(table)
         sets = 1 - probs <= self.qhat
         signals = of_one_answer(probs, sets)
-        size = signals.pop(CONFORMAL_CONFIDENCE)
+        # The order of signals decides the last bit of their mean: this one stands last.
+        of_sets = signals.pop(CONFORMAL_CONFIDENCE)
         if len(by_seed) > 1:
             signals[ENSEMBLE_STABILITY] = ensemble_stability(np.stack(list(by_seed.values())), answer)
         if view_logits is not None:
             views = np.concatenate([probs[None], softmax(view_logits / self.temperature)])
             signals[VIEW_STABILITY] = ensemble_stability(views, answer)
-        return probs, sets, signals | {CONFORMAL_CONFIDENCE: size}
+        return probs, sets, signals | {CONFORMAL_CONFIDENCE: of_sets}
 
 
 def logits_of_views(asked: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
@@ -95,20 +97,19 @@ def usual_consistency(stage: Stage, trial: str, calibrated: Calibrated) -> float
 def pair_consistency(
     asked: pd.DataFrame, table: pd.DataFrame, temperature: float, classes: Sequence[str], *, usual: float
 ) -> np.ndarray:
-    """Consistency of the answers to questions with each pair of a table, (n,) in [0, 1]; a pair without a question gets
-    what is `usual`.
+    """Consistency of the answers to questions with each pair of a table, (n,) in [0, 1]; `usual` for a pair without a
+    question.
     """
-    found = _known_consistency(asked, table, temperature, classes)
-    return np.where(np.isnan(found), usual, found)
+    consistency = _known_consistency(asked, table, temperature, classes)
+    return np.where(np.isnan(consistency), usual, consistency)
 
 
 def _known_consistency(
     asked: pd.DataFrame, table: pd.DataFrame, temperature: float, classes: Sequence[str]
 ) -> np.ndarray:
-    place = pd.Index(table["pair_id"]).get_indexer(asked["pair_id"])
     return consistency_by_pair(
         softmax(logits_of(asked) / temperature)[:, Label.ENTAILMENT],
         asked[expected_columns(classes)].to_numpy(dtype=float),
-        place,
+        pd.Index(table["pair_id"]).get_indexer(asked["pair_id"]),
         answers_of(table),
     )

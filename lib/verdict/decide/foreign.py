@@ -1,4 +1,4 @@
-"""Whether what comes in is from elsewhere: a batch against the calibration pairs, without any label.
+"""Whether new pairs come from another distribution than the calibration pairs, tested without any label.
 
 Each output of the model, and the distance from train where it is known, is compared by the two-sample test of
 Kolmogorov and Smirnov; the smallest p-value pays for the number of tests. A pair's own p-value is
@@ -7,7 +7,7 @@ Kolmogorov and Smirnov; the smallest p-value pays for the number of tests. A pai
 Rabanser, Günnemann and Lipton (2019), Failing loudly, NeurIPS, section 3: tests on the softmax outputs (BBSDs), one for
 each, adjusted by Bonferroni.
 
-What comes one by one is tested as it comes, by `StreamTest`, whose p-value holds at every look.
+Pairs that come one by one are tested as they come, by `StreamTest`, whose p-value holds at every look.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _EXACT_UP_TO = 60
 
 
 def watched(probs: np.ndarray, distance: np.ndarray | None, classes: Sequence[str]) -> dict[str, np.ndarray]:
-    """What is compared of each pair: the probability (n, K) of each class, of two the second, and the distance (n,)."""
+    """The columns to compare, (n,) each: the probability of each class, or of the second of two, and the distance."""
     shown = range(1, 2) if probs.shape[1] == 2 else range(probs.shape[1])
     columns = {f"probability of {classes[k]}": probs[:, k] for k in shown}
     return columns if distance is None else columns | {DISTANCE: distance}
 
 
 def one_of_each(groups: Sequence[str], pair_ids: Sequence[str]) -> np.ndarray:
-    """One row of each group, whichever the hash of its id puts first, (n_groups,): rows of a group are no sample."""
+    """One row of each group, the first by the hash of its id, (n_groups,): rows of one group are not independent."""
     order = np.argsort(hash_ids(list(pair_ids)), kind="stable")
     return np.sort(order[np.unique(np.asarray(groups).astype(str)[order], return_index=True)[1]])
 
@@ -47,13 +47,13 @@ def compare_batch(reference: Mapping[str, np.ndarray], batch: Mapping[str, np.nd
     ValueError if both do not hold the same signals, or one is empty.
     """
     if list(reference) != list(batch) or not all(len(column) for column in (*reference.values(), *batch.values())):
-        raise ValueError(f"expected the same signals of rows that there are, got {list(reference)} and {list(batch)}")
+        raise ValueError(f"expected the same signals, of one row or more, got {list(reference)} and {list(batch)}")
     rows = []
     for name, known in reference.items():
         method = "exact" if len(batch[name]) <= _EXACT_UP_TO else "asymp"
-        found = stats.ks_2samp(known, batch[name], method=method)
-        row = {"signal": name, "statistic": float(found.statistic), "p_value": float(found.pvalue)}
-        rows.append(row | {"adjusted": min(1.0, float(found.pvalue) * len(reference))})
+        test = stats.ks_2samp(known, batch[name], method=method)
+        row = {"signal": name, "statistic": float(test.statistic), "p_value": float(test.pvalue)}
+        rows.append(row | {"adjusted": min(1.0, float(test.pvalue) * len(reference))})
     return pd.DataFrame(rows)
 
 
@@ -62,19 +62,19 @@ def batch_p_value(reference: Mapping[str, np.ndarray], batch: Mapping[str, np.nd
     return float(compare_batch(reference, batch)["adjusted"].min())
 
 
-# Values in [0, 1] are compared in so many steps, fixed beforehand: what was seen is then a table of counts.
+# Values in [0, 1] are rounded to this many steps, so that a table of counts holds what was seen.
 _N_STEPS = 4096
 _MAX_GROUPS = 100_000
-# Of the share of a stake that is bet on a p-value's being low (or high), and far from one half (or near it).
+# Shares of the stake that are bet on low (or high) p-values, and on those far from one half (or near it).
 _BETS = (-1.9, -1.0, -0.4, 0.4, 1.0, 1.9)
 
 
 def stream_signals(probs: np.ndarray, foreign: np.ndarray | None) -> dict[str, np.ndarray]:
-    """What is watched of a stream, each (n,) in [0, 1]: how sure the model is, its answer, and the pairs' p-values."""
+    """Signals to watch in a stream, each (n,) in [0, 1]: the model's certainty, its answer, and the pairs' p-values."""
     # Most answers are nearly certain: t / (1 + t) of t = -log(1 - p) keeps them apart.
-    doubt = -np.log1p(-np.minimum(max_probability(probs), 1 - 1e-15))
-    found = {"certainty": doubt / (1 + doubt), "answer": top_class(probs) / probs.shape[1]}
-    return found if foreign is None else found | {"foreign": foreign}
+    nats = -np.log1p(-np.minimum(max_probability(probs), 1 - 1e-15))
+    signals = {"certainty": nats / (1 + nats), "answer": top_class(probs) / probs.shape[1]}
+    return signals if foreign is None else signals | {"foreign": foreign}
 
 
 class StreamTest:
@@ -88,7 +88,9 @@ class StreamTest:
     """
 
     def __init__(self, known: Mapping[str, np.ndarray]):
-        self._signals, self._groups, self._p_value = list(known), dict[str, None](), 1.0
+        self._signals = list(known)
+        self._groups: dict[str, None] = {}
+        self._p_value = 1.0
         self._counts = np.stack([np.bincount(_step(column), minlength=_N_STEPS) for column in known.values()])
         self._gamblers = Gamblers(len(known) * 2 * len(_BETS))
 
@@ -99,17 +101,19 @@ class StreamTest:
         """
         if list(new) != self._signals:
             raise ValueError(f"expected the signals {self._signals}, got {list(new)}")
-        rows = np.flatnonzero([self._is_first(group) for group in groups])
-        found = np.full(len(groups), np.nan)
-        if len(rows):
-            ids = [pair_ids[row] for row in rows]
-            p_values = [self._ranks(place, _step(new[name][rows]), ids) for place, name in enumerate(self._signals)]
-            sides = [centred for p in p_values for centred in (p - 0.5, np.abs(2 * p - 1) - 0.5)]
-            factors = 1 + np.stack(sides, axis=1)[:, :, None] * np.array(_BETS)
-            found[rows] = self._gamblers.play(factors.reshape(len(rows), -1))
-        found = pd.Series(found).ffill().fillna(self._p_value).to_numpy()
-        self._p_value = float(found[-1]) if len(found) else self._p_value
-        return found
+        compared = np.flatnonzero([self._is_first(group) for group in groups])
+        p_values = pd.Series(np.nan, index=range(len(groups)))
+        if len(compared):
+            ids = [pair_ids[row] for row in compared]
+            centred = []
+            for place, name in enumerate(self._signals):
+                rank = self._ranks(place, _step(new[name][compared]), ids)
+                centred += [rank - 0.5, np.abs(2 * rank - 1) - 0.5]
+            factors = 1 + np.stack(centred, axis=1)[:, :, None] * np.array(_BETS)
+            p_values[compared] = self._gamblers.play(factors.reshape(len(compared), -1))
+        p_values = p_values.ffill().fillna(self._p_value).to_numpy()
+        self._p_value = float(p_values[-1]) if len(p_values) else self._p_value
+        return p_values
 
     def _is_first(self, group: str) -> bool:
         is_first = group not in self._groups
@@ -119,9 +123,10 @@ class StreamTest:
         return is_first
 
     def _ranks(self, signal: int, steps: np.ndarray, pair_ids: Sequence[str]) -> np.ndarray:
-        """Conformal p-values of rows among all before each, (n,), and count them in."""
+        """Conformal p-value of each row among all before it, (n,); the rows are added to the counts."""
         counts, n = self._counts[signal], len(steps)
-        above, alike = counts.sum() - np.cumsum(counts)[steps], counts[steps] + 1
+        above = counts.sum() - np.cumsum(counts)[steps]
+        alike = counts[steps] + 1
         before = np.tri(n, k=-1, dtype=bool)
         above += ((steps[None, :] > steps[:, None]) & before).sum(axis=1)
         alike += ((steps[None, :] == steps[:, None]) & before).sum(axis=1)

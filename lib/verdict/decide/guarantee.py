@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -25,11 +25,11 @@ from verdict.decide.people import hash_ids
 
 EXACT, BETTING = "exact binomial test", "betting test over groups"
 N_STEPS = 100
-# What an error rate is tested against: so many times the one that is in question; half of the stake is on its double.
+# Alternatives to the error rate that is tested, as multiples of it; half of the stake is on its double.
 WORSE, BETTER = (1.5, 2.0, 2.0, 3.0), (0.0, 0.25, 0.5)
-# Of the gamblers so many begin at once, and so many by and by in the first rounds; the others some time later.
+# Shares of the gamblers that begin at once, and one by one in the first rounds; the others begin later.
 AT_ONCE, EARLY, ROUNDS = 0.3, 0.5, 1000
-# How likely a plan's promise shall come true.
+# Probability with which a planned test keeps its promise.
 POWER = 0.8
 
 
@@ -67,7 +67,7 @@ class Known:
     answer: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        lengths = {name: len(column) for name, column in self._columns.items() if column is not None}
+        lengths = {name: len(column) for name, column in self._columns().items() if column is not None}
         if len(set(lengths.values())) != 1 or not len(self.score):
             raise ValueError(f"expected columns of one length, at least 1, got {lengths}")
         if not np.isin(self.is_wrong, (0, 1)).all():
@@ -76,13 +76,12 @@ class Known:
     def __len__(self) -> int:
         return len(self.score)
 
-    @property
     def _columns(self) -> dict[str, np.ndarray | None]:
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def take(self, rows: np.ndarray) -> Known:
         """Some of the pairs, by a mask (n,) or by indices."""
-        return Known(*(None if column is None else np.asarray(column)[rows] for column in self._columns.values()))
+        return Known(*(None if column is None else np.asarray(column)[rows] for column in self._columns().values()))
 
     @property
     def let_out(self) -> np.ndarray:
@@ -104,13 +103,17 @@ class Known:
 
         `answer` counts pairs with this answer alone. Returns two arrays (n_groups, n_thresholds).
         """
-        own = np.ones(len(self), bool) if answer is None else np.asarray(self.answer) == answer
+        concerned = np.ones(len(self), bool) if answer is None else np.asarray(self.answer) == answer
         # The first threshold that a pair reaches, from the strictest on; beyond the last: never.
-        first, width = np.searchsorted(-thresholds, -self.let_out, side="left"), len(thresholds) + 1
-        cells, n_cells = self.coded[1] * width + first, self.n_groups * width
-        counts = [np.bincount(cells[rows], minlength=n_cells) for rows in (own, own & np.asarray(self.is_wrong, bool))]
-        n_auto, n_wrong = (np.cumsum(found.reshape(-1, width)[:, :-1], axis=1) for found in counts)
-        return n_auto, n_wrong
+        first = np.searchsorted(-thresholds, -self.let_out, side="left")
+        width = len(thresholds) + 1
+        cells = self.coded[1] * width + first
+
+        def n_above(rows: np.ndarray) -> np.ndarray:
+            counts = np.bincount(cells[rows], minlength=self.n_groups * width).reshape(-1, width)
+            return np.cumsum(counts[:, :-1], axis=1)
+
+        return n_above(concerned), n_above(concerned & np.asarray(self.is_wrong, bool))
 
 
 @dataclass(frozen=True)
@@ -177,26 +180,29 @@ class Gamblers:
     """
 
     def __init__(self, n_bets: int, *shape: int, is_at_once: bool = False):
-        self._wealth, self.n_rounds, self.highest = np.full((*shape, n_bets), float(is_at_once)), 0, np.ones(shape)
         self._is_at_once = is_at_once
+        self._wealth = np.full((*shape, n_bets), float(is_at_once))
+        self.n_rounds = 0
+        self.highest = np.ones(shape)
 
     def play(self, factors: np.ndarray) -> np.ndarray:
         """The p-values after each round, (n, ...), never rising: one over the highest wealth so far.
 
         `factors` (n, ..., n_bets) >= 0: by what each bet multiplies its stake, at most 1 in expectation.
         """
-        found = np.empty(factors.shape[:-1])
-        played = np.arange(self.n_rounds, self.n_rounds + len(factors) + 1)
-        late = (1 - AT_ONCE - EARLY) / (1 + np.log1p(played / ROUNDS))
-        waiting = np.where(played, EARLY * np.maximum(1 - played / ROUNDS, 0) + late, 1.0)
-        shares = waiting * (not self._is_at_once)
-        for place, factor in enumerate(factors):
+        highest = np.empty(factors.shape[:-1])
+        n_played = np.arange(self.n_rounds, self.n_rounds + len(factors) + 1)
+        late = (1 - AT_ONCE - EARLY) / (1 + np.log1p(n_played / ROUNDS))
+        waiting = np.where(n_played, EARLY * np.maximum(1 - n_played / ROUNDS, 0) + late, 1.0)
+        if self._is_at_once:
+            waiting = np.zeros(len(n_played))
+        for k, factor in enumerate(factors):
             # Beyond 1e300 a wealth says nothing more, and must not become infinite.
-            self._wealth = np.minimum((self._wealth + shares[place] - shares[place + 1]) * factor, 1e300)
-            self.highest = np.maximum(self.highest, shares[place + 1] + self._wealth.mean(axis=-1))
-            found[place] = self.highest
+            self._wealth = np.minimum((self._wealth + waiting[k] - waiting[k + 1]) * factor, 1e300)
+            self.highest = np.maximum(self.highest, waiting[k + 1] + self._wealth.mean(axis=-1))
+            highest[k] = self.highest
         self.n_rounds += len(factors)
-        return 1 / found
+        return 1 / highest
 
 
 def breach_p_values(n_wrong: np.ndarray, n_auto: np.ndarray, error: float, *, largest: int = 1) -> np.ndarray:
@@ -224,20 +230,21 @@ def error_bounds(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bounds (n,) of an error rate after each group, (n,) wrong and (n,) in all, that hold at all looks together.
 
-    They hold for a rate that does not change: `breach_p_values` is the test of one that does. The rates that no gambler
-    who began at once has shown to be too low, or too high; exact to 1/400.
+    They assume a rate that does not change; `breach_p_values` tests for one that does. Between the bounds lie the rates
+    that no gambler who began at once has shown to be too low, or too high; exact to 1/400.
 
     Waudby-Smith and Ramdas (2024), Estimating means of bounded random variables by betting, JRSS B 86, section 4.
     """
     rates = (np.arange(400) + 0.5) / 400
     excess = np.asarray(n_wrong)[:, None] - rates * np.asarray(n_auto)[:, None]
-    sides = []
+    excluded = []
     for sign, most, times in ((1, rates, WORSE), (-1, 1 - rates, BETTER)):
         bets = _bets(times, rates, most, largest)
         p_values = Gamblers(bets.shape[1], len(rates), is_at_once=True).play(1 + sign * excess[..., None] * bets)
-        shown = np.logical_and.accumulate((p_values <= (1 - confidence) / 2)[:, ::sign], axis=1)
-        sides.append(shown.sum(axis=1) / len(rates))
-    return sides[0], 1 - sides[1]
+        # From the lowest rate on, and then from the highest.
+        is_excluded = np.logical_and.accumulate((p_values <= (1 - confidence) / 2)[:, ::sign], axis=1)
+        excluded.append(is_excluded.sum(axis=1) / len(rates))
+    return excluded[0], 1 - excluded[1]
 
 
 def steps_of(score: np.ndarray, *, n_steps: int = N_STEPS) -> np.ndarray:
@@ -265,46 +272,54 @@ def keep_promise(first: Known, second: Known, promise: Promise, *, is_grouped: b
         raise ValueError(f"the rows that order the thresholds and those that test them share groups, first {shared}")
     grouped = any(part.n_groups < len(part) for part in (first, second)) if is_grouped is None else is_grouped
     steps = steps_of(first.let_out)
-    tests, delta = _grouped_tests if grouped else _row_tests, 1 - promise.confidence
-    found = [tests(first, second, steps, limit, answer, delta) for limit, answer in promise.limits]
-    n_auto, n_wrong = found[0][2:]
-    expected, p_value = (np.max([one[place] for one in found], axis=0) for place in (0, 1))
-    start = int(np.argmin(expected)) if len(steps) else 0
+    delta = 1 - promise.confidence
+    largest = max(np.bincount(part.coded[1]).max() for part in (first, second))
+    order = np.argsort(hash_ids(list(second.coded[0])), kind="stable")
+    expected, p_values = [], []
+    for limit, answer in promise.limits:
+        before = first.sums(steps, answer)
+        after = [counts[order] for counts in second.sums(steps, answer)]
+        if grouped:
+            tests = _grouped_tests(before, after, limit, delta, largest)
+        else:
+            tests = _row_tests(before, after, limit, scale=len(second) / len(first))
+        expected.append(tests[0])
+        p_values.append(tests[1])
+    p_value = np.max(p_values, axis=0)
+    start = int(np.argmin(np.max(expected, axis=0))) if len(steps) else 0
     passes = np.logical_and.accumulate(p_value[start:] <= delta) if len(steps) else np.empty(0, bool)
+    n_auto, n_wrong = (counts.sum(axis=0) for counts in second.sums(steps, None))
     columns = {"threshold": steps, "n_auto": n_auto, "n_wrong": n_wrong, "p_value": p_value}
     tested = pd.DataFrame({name: column[start:] for name, column in columns.items()}).assign(is_kept=passes)
     return Kept(promise, tested, BETTING if grouped else EXACT, len(second), second.n_groups)
 
 
-_Tests = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+# How many pairs of each group go out alone, and how many of these are wrong, see `Known.sums`.
+_Counts = Sequence[np.ndarray]
 
 
-def _row_tests(
-    first: Known, second: Known, steps: np.ndarray, limit: float, answer: int | None, delta: float
-) -> _Tests:
-    """Log p-value that the first rows let expect, p-value, n_auto and n_wrong of the second, (n_steps,) each."""
-    (before, before_wrong), (n_auto, n_wrong) = (
-        [found.sum(axis=0) for found in part.sums(steps, answer)] for part in (first, second)
-    )
-    scale = len(second) / len(first)
-    expected = exact_p_value(before_wrong * scale, before * scale, limit)
-    return np.log(np.maximum(expected, 1e-300)), exact_p_value(n_wrong, n_auto, limit), n_auto, n_wrong
+def _row_tests(before: _Counts, after: _Counts, limit: float, *, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Log p-value to expect by the first rows, and the p-value of the second, (n_steps,) each.
+
+    `scale`: how many times as many rows test as order.
+    """
+    n_auto, n_wrong = (scale * counts.sum(axis=0) for counts in before)
+    expected = np.log(np.maximum(exact_p_value(n_wrong, n_auto, limit), 1e-300))
+    n_auto, n_wrong = (counts.sum(axis=0) for counts in after)
+    return expected, exact_p_value(n_wrong, n_auto, limit)
 
 
 def _grouped_tests(
-    first: Known, second: Known, steps: np.ndarray, limit: float, answer: int | None, delta: float
-) -> _Tests:
-    """The same where pairs of a group may be alike."""
-    (before, before_wrong), (n_auto, n_wrong) = (part.sums(steps, answer) for part in (first, second))
-    excess = before_wrong - limit * before
+    before: _Counts, after: _Counts, limit: float, delta: float, largest: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same where pairs of a group, of at most `largest`, may be alike; `after` in the order of the bets."""
+    excess_before, excess_after = (n_wrong - limit * n_auto for n_auto, n_wrong in (before, after))
     # One error more, so that the spread is above zero where the first rows show none.
-    spread = np.sqrt(((excess**2).sum(axis=0) + 1) / (len(excess) + 1))
-    largest = max(np.bincount(part.coded[1]).max() for part in (first, second))
-    bets = np.minimum(np.sqrt(2 * math.log(1 / delta) / len(n_auto)) / spread, 0.99 / ((1 - limit) * largest))
-    order = np.argsort(hash_ids(list(second.coded[0])), kind="stable")
-    p_value = betting_p_value((n_wrong - limit * n_auto)[order], bets)
-    expected = -len(n_auto) * np.log1p(-bets * excess).mean(axis=0)
-    return expected, p_value, n_auto.sum(axis=0), n_wrong.sum(axis=0)
+    spread = np.sqrt(((excess_before**2).sum(axis=0) + 1) / (len(excess_before) + 1))
+    best = np.sqrt(2 * math.log(1 / delta) / len(excess_after)) / spread
+    bets = np.minimum(best, 0.99 / ((1 - limit) * largest))
+    expected = -len(excess_after) * np.log1p(-bets * excess_before).mean(axis=0)
+    return expected, betting_p_value(excess_after, bets)
 
 
 def groups_needed(
@@ -326,9 +341,10 @@ def groups_needed(
     if group_size == 1:
         needed = _rows_needed(limit, delta, error_rate) / coverage
         return math.ceil(needed) if math.isfinite(needed) else needed
-    of_group = coverage * group_size
-    mean, erring = of_group * (limit - error_rate), of_group * error_rate * (1 - error_rate)
-    variance = erring * (1 + max(of_group - 1, 0.0) * alike) + of_group * (limit - error_rate) ** 2
+    n_auto = coverage * group_size
+    mean = n_auto * (limit - error_rate)
+    variance_of_errors = n_auto * error_rate * (1 - error_rate) * (1 + max(n_auto - 1, 0.0) * alike)
+    variance = variance_of_errors + n_auto * (limit - error_rate) ** 2
 
     def is_enough(n: int) -> bool:
         bet = min(math.sqrt(2 * math.log(1 / delta) / n / variance), 0.99 / ((1 - limit) * group_size))
@@ -352,7 +368,9 @@ def _rows_needed(limit: float, delta: float, error_rate: float) -> float:
 def _least(is_enough: Callable[[int], bool]) -> float:
     """The least number that is enough, if more always are; infinite beyond 2 ** 40."""
     enough = next((2**k for k in range(41) if is_enough(2**k)), None)
-    return math.inf if enough is None else bisect_left(range(enough), True, lo=enough // 2, key=is_enough)
+    if enough is None:
+        return math.inf
+    return bisect_left(range(enough), True, lo=enough // 2, key=is_enough)
 
 
 def resemblance(is_wrong: np.ndarray, groups: np.ndarray) -> float:
@@ -361,7 +379,8 @@ def resemblance(is_wrong: np.ndarray, groups: np.ndarray) -> float:
     Donner (1986), A review of inference procedures for the intraclass correlation coefficient, eq. 1.
     """
     codes = np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
-    sizes, wrong = np.bincount(codes), np.asarray(is_wrong, dtype=np.float64)
+    sizes = np.bincount(codes)
+    wrong = np.asarray(is_wrong, dtype=np.float64)
     n, k = len(wrong), len(sizes)
     if k in (n, 1):
         return 0.0

@@ -18,12 +18,12 @@ NOT_AUTO, WITHOUT_PROMISE, WITHOUT_QUESTIONS = "not auto", "without promise", "w
 
 @dataclass(frozen=True)
 class Case:
-    """Pairs of one split with everything that a decision and its price depend on.
+    """Pairs of one split with everything that decisions and their costs depend on.
 
-    `score` (n,) in [0, 1]; `group_id` (n,): independent unit, resampled by intervals; `forced` (n,): from `force`;
-    None: no gate; `is_simulated`: whether the person who takes over is simulated: what is then the same for every pair
-    is given by the parameters, and has no interval; `allowed` (k,): thresholds for automatic answers that may be tuned
-    to, see `tune_policy`; None: all.
+    `score` (n,) in [0, 1]; `group_id` (n,): independent unit, resampled by intervals; `forced` (n,): from `force`, None
+    without a gate; `is_simulated`: whether the person who takes over is simulated, so that a result which is the same
+    for every pair follows from the parameters and has no interval; `allowed` (k,): values that the threshold for
+    automatic answers may have, see `tune_policy`; None: all.
     """
 
     score: np.ndarray
@@ -39,8 +39,8 @@ class Case:
 
     def tune(self, tau_critical: float | None = None) -> Policy:
         """The cheapest policy on these pairs, see `tune_policy`."""
-        free = {"forced": self.forced, "tau_critical": tau_critical, "allowed": self.allowed}
-        return tune_policy(self.score, self.outcomes, **free)
+        limits = {"forced": self.forced, "tau_critical": tau_critical, "allowed": self.allowed}
+        return tune_policy(self.score, self.outcomes, **limits)
 
     def decide(self, policy: Policy) -> np.ndarray:
         """Decisions, (n,)."""
@@ -49,20 +49,20 @@ class Case:
     def take(self, rows: np.ndarray) -> Case:
         """Some of the pairs, at least one."""
         forced = None if self.forced is None else self.forced[rows]
-        taken = (self.score[rows], self.outcomes.take(rows), self.group_id[rows], forced)
-        return Case(*taken, self.is_simulated, self.allowed)
+        outcomes = self.outcomes.take(rows)
+        return replace(self, score=self.score[rows], outcomes=outcomes, group_id=self.group_id[rows], forced=forced)
 
     def means(self, decision: np.ndarray, draws: Resampler) -> tuple[Interval, Interval]:
         """Mean realised cost and error rate of the final answers, over the same resamples.
 
         `decision` (n,); `draws`: over the groups of these pairs.
         """
-        taken = [realised(table, decision) for table in (self.outcomes.cost, self.outcomes.error)]
+        columns = [realised(table, decision) for table in (self.outcomes.cost, self.outcomes.error)]
         spans = [(0.0, self.outcomes.dearest), (0.0, 1.0)]
         if self.is_simulated and (decision == Decision.HUMAN).all():
             # Not estimated: nothing is left of the model, and the parameters say what people do.
             spans = [None, None]
-        cost, error = draws.means(np.column_stack(taken), spans)
+        cost, error = draws.means(np.column_stack(columns), spans)
         return cost, error
 
 
@@ -90,21 +90,22 @@ def evaluate_policy(case: Case, policy: Policy, draws: Resampler) -> Evaluation:
 
     `draws`: over the groups of the case.
     """
-    decision, model_wrong = case.decide(policy), case.outcomes.error[:, Decision.AUTO]
+    decision = case.decide(policy)
+    model_wrong = case.outcomes.error[:, Decision.AUTO]
     forced = np.zeros(len(decision), bool) if case.forced is None else case.forced != Forced.NONE
     is_auto = decision == Decision.AUTO
-    parts = {branch.text: decision == branch for branch in Decision} | {NOT_AUTO: ~is_auto}
+    branches = {branch.text: decision == branch for branch in Decision} | {NOT_AUTO: ~is_auto}
     rows: list[dict[str, object]] = []
-    for name, taken in parts.items():
-        found = dict.fromkeys(("share", "model_error", "final_error", "lift", "cost"), NOTHING)
-        found["share"] = draws.mean(taken, span=(0, 1))
+    for name, taken in branches.items():
+        estimates = dict.fromkeys(("share", "model_error", "final_error", "lift", "cost"), NOTHING)
+        estimates["share"] = draws.mean(taken, span=(0, 1))
         if taken.any():
-            own = draws.of(taken)
-            found["model_error"] = own.mean(model_wrong[taken], span=(0, 1))
-            found["cost"], found["final_error"] = case.take(taken).means(decision[taken], own)
-            found["lift"] = unless_given(draws.interval(partial(lift, taken, model_wrong)))
+            draws_of_branch = draws.of(taken)
+            estimates["model_error"] = draws_of_branch.mean(model_wrong[taken], span=(0, 1))
+            estimates["cost"], estimates["final_error"] = case.take(taken).means(decision[taken], draws_of_branch)
+            estimates["lift"] = unless_given(draws.interval(partial(lift, taken, model_wrong)))
         row = {"branch": name, "n": int(taken.sum()), "n_forced": int((taken & forced).sum())}
-        rows.append(row | bounded(found))
+        rows.append(row | bounded(estimates))
     cost, error = case.means(decision, draws)
     model_error = draws.mean(model_wrong, span=(0, 1))
     is_degenerate = bool(is_auto.all() or not is_auto.any())
@@ -116,9 +117,9 @@ def complement(share: Interval) -> Interval:
     return replace(share, value=1 - share.value, low=1 - share.high, high=1 - share.low)
 
 
-def unless_given(found: Interval) -> Interval:
-    """An interval without bounds where no resample gives another value: that is an identity, not an estimate."""
-    return found if found.low < found.high else Interval(found.value)
+def unless_given(interval: Interval) -> Interval:
+    """The interval, without bounds where no resample gives another value: that is an identity, not an estimate."""
+    return interval if interval.low < interval.high else Interval(interval.value)
 
 
 def lift(chosen: np.ndarray, wrong: np.ndarray, weights: Weights = None) -> np.ndarray:
@@ -164,16 +165,16 @@ def compare_policies(
     always auto, always human, random at equal coverage (in expectation), oracle (per pair the cheapest branch, knowing
     all answers).
     """
-    own = {} if calib.forced is None else {"without gate": (calib.score, test.score)}
     decisions = {"policy": test.decide(calib.tune(tau_critical))}
     if calib.allowed is not None:
         decisions[WITHOUT_PROMISE] = test.decide(replace(calib, allowed=None).tune(tau_critical))
     decisions[WITHOUT_QUESTIONS] = _without_questions(calib, test, tau_critical)
-    for name, (calib_score, test_score) in (own | dict(rivals)).items():
+    without_gate = {} if calib.forced is None else {"without gate": (calib.score, test.score)}
+    for name, (calib_score, test_score) in (without_gate | dict(rivals)).items():
         decisions[name] = decide(test_score, replace(calib, score=calib_score, forced=None, allowed=None).tune())
     decisions["always auto"] = np.full(len(test.score), Decision.AUTO)
     decisions["always human"] = np.full(len(test.score), Decision.HUMAN)
-    rows = [_compared(name, test, taken, decisions["policy"], draws) for name, taken in decisions.items()]
+    rows = [_compared(name, test, decision, decisions["policy"], draws) for name, decision in decisions.items()]
     rows.append(_random(test, decisions["policy"], draws))
     rows.append(_compared("oracle", test, test.outcomes.cost.argmin(axis=1), decisions["policy"], draws))
     return pd.DataFrame(rows)
@@ -199,24 +200,25 @@ def _compared(
 
 def _random(test: Case, of_policy: np.ndarray, draws: Resampler) -> dict[str, object]:
     """The policy's shares dealt at random, in expectation over the deals."""
-    shares, outcomes = _shares(of_policy), test.outcomes
+    shares = _shares(of_policy)
     if shares.max() == 1:
         return _compared("random", test, of_policy, of_policy, draws)
-    paid, wrong = (table @ shares for table in (outcomes.cost, outcomes.error))
-    gap = paid - realised(outcomes.cost, of_policy)
+    outcomes = test.outcomes
+    costs, errors = outcomes.cost @ shares, outcomes.error @ shares
+    gaps = costs - realised(outcomes.cost, of_policy)
     spans = [(0.0, outcomes.dearest), (-outcomes.dearest, outcomes.dearest), (0.0, 1.0)]
-    cost, difference, error = draws.means(np.column_stack([paid, gap, wrong]), spans)
+    cost, difference, error = draws.means(np.column_stack([costs, gaps, errors]), spans)
     return _row("random", cost, difference, error, shares)
 
 
 def _row(name: str, cost: Interval, difference: Interval, error: Interval, shares: np.ndarray) -> dict[str, object]:
-    row = {"policy": name} | bounded({"cost": cost, "difference": difference, "accuracy": complement(error)})
-    return row | {branch.text: float(shares[branch]) for branch in Decision}
+    estimates = bounded({"cost": cost, "difference": difference, "accuracy": complement(error)})
+    return {"policy": name, **estimates, **{branch.text: float(shares[branch]) for branch in Decision}}
 
 
 @dataclass(frozen=True)
 class BeliefCost:
-    """What it costs to tune thresholds for people who are believed to be otherwise than they are.
+    """The cost of tuning thresholds for people who differ from what is believed of them.
 
     `believed`: tuned for people as they are believed to be; `promised`: its cost on test if the belief were true;
     `delivered`: its cost on test with real people; `informed`: there, the cost of the policy that is tuned for people
@@ -245,13 +247,13 @@ def cost_of_belief(
     test: those who make no error, or other ones; `is_assumed`: whether parameters, and no recorded answers, say how
     these people err; `draws`: over the groups of test.
     """
-    expected = [
+    believed_calib, believed_test = (
         replace(case, outcomes=people, is_simulated=is_assumed)
         for case, people in zip((calib, test), believed, strict=True)
-    ]
-    trusting, real = expected[0].tune(tau_critical), calib.tune(tau_critical)
+    )
+    trusting, real = believed_calib.tune(tau_critical), calib.tune(tau_critical)
     by_belief, by_knowledge = test.decide(trusting), test.decide(real)
-    promised, _ = expected[1].means(by_belief, draws)
+    promised, _ = believed_test.means(by_belief, draws)
     delivered, informed = (test.means(decision, draws)[0] for decision in (by_belief, by_knowledge))
     gap = realised(test.outcomes.cost, by_belief) - realised(test.outcomes.cost, by_knowledge)
     regret = draws.mean(gap, span=(-test.outcomes.dearest, test.outcomes.dearest))

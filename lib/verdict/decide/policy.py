@@ -86,7 +86,8 @@ class Policy:
                 f"expected 0 <= t_clarify <= t_auto <= 1 (or ABOVE_ALL), got {self.t_clarify} and {self.t_auto}"
             )
         for name in ("tau_critical", "tau_pair", "tau_batch"):
-            if (tau := getattr(self, name)) is not None and not 0 <= tau <= 1:
+            tau = getattr(self, name)
+            if tau is not None and not 0 <= tau <= 1:
                 raise ValueError(f"{name} must lie in [0, 1] or be None, got {tau}")
 
 
@@ -101,11 +102,11 @@ def force(
 ) -> np.ndarray:
     """The hard gate: which pairs go to a person whatever their score.
 
-    `critical` (n,) in [0, 1]: signals of which each alone may stop an automatic answer; `is_empty` (n,): whether the
-    conformal set is empty: no class is plausible, so no answer of the model is; `tau_critical`: None: only empty sets
-    are forced; `foreign` (n,) in [0, 1]: p-value of each pair's being no stranger, of which `tau_pair` is the largest
-    that is not believed; `is_batch_foreign`: whether no pair may go out alone, or (n,) whether each may not. Returns
-    (n,): values of `Forced`; an empty set is named first, a foreign batch last.
+    `critical` (n,) in [0, 1]: signals, each of which can stop an automatic answer; `is_empty` (n,): whether the
+    conformal set is empty, so that no class is plausible; `tau_critical`: None forces empty sets only; `foreign` (n,)
+    in [0, 1]: p-value of "this pair is no stranger", rejected up to `tau_pair`; `is_batch_foreign`: whether no pair may
+    go out alone, for all or for each (n,). Returns (n,): values of `Forced`; where several apply, the first of empty
+    set, critical signal, foreign pair and foreign batch.
     """
     is_low = np.zeros(len(is_empty), dtype=bool)
     if tau_critical is not None:
@@ -163,12 +164,13 @@ def price_outcomes(
     `Human.distribution` the cost is exact in expectation over the people.
     """
     rows = np.arange(len(y_true))
-    matrix, cost, error = costs.error_matrix(n_classes), [], []
+    error_costs = costs.error_matrix(n_classes)
+    cost, error = [], []
     for answers, fee in ((model, 0.0), (clarified, costs.clarify), (human, costs.human)):
-        chance = answers if answers.ndim == 2 else np.eye(n_classes)[answers]
-        cost.append(fee + (chance * matrix[y_true]).sum(axis=1))
-        error.append(np.clip(1 - chance[rows, y_true], 0.0, 1.0))
-    dearest = float(matrix.max()) + max(costs.human, costs.clarify)
+        probs = answers if answers.ndim == 2 else np.eye(n_classes)[answers]
+        cost.append(fee + (probs * error_costs[y_true]).sum(axis=1))
+        error.append(np.clip(1 - probs[rows, y_true], 0.0, 1.0))
+    dearest = float(error_costs.max()) + max(costs.human, costs.clarify)
     # Rounded, so that people who are all alike have no spread of rounding noise.
     return Outcomes(np.column_stack(cost).round(12), np.column_stack(error).round(12), dearest)
 

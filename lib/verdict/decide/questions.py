@@ -17,7 +17,7 @@ from verdict.stats.scores import top_class
 
 Responder = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _CHUNK_CELLS = 4_000_000
-# With more questions than this, what each does to each class of each pair would take minutes to work out.
+# With more questions than this, computing the expected accuracy of each takes minutes.
 MOST_COMPARED = 100
 
 
@@ -91,7 +91,7 @@ def expected_clarification(
     probability each response really comes; responses to different questions are independent. Returns (n, K): rows sum
     to 1. Every path of R ** n_questions responses is followed: exact, hence for few questions.
     """
-    rows, final = np.arange(len(probs)), np.zeros_like(probs)
+    rows = np.arange(len(probs))
     paths = [(probs, np.ones(len(probs)), np.ones((len(probs), len(likelihood)), dtype=bool))]
     for _ in range(n_questions):
         longer = []
@@ -103,9 +103,10 @@ def expected_clarification(
                 chance = weight * chances[rows, question, response]
                 longer.append((update(belief, likelihood[question, :, response]), chance, left))
         paths = longer
+    answers = np.zeros_like(probs)
     for belief, weight, _ in paths:
-        final[rows, top_class(belief)] += weight
-    return final
+        answers[rows, top_class(belief)] += weight
+    return answers
 
 
 def question_responder(questions: Questions, human: Human, pair_ids: Sequence[str], y_true: np.ndarray) -> Responder:
@@ -129,9 +130,10 @@ def question_responder(questions: Questions, human: Human, pair_ids: Sequence[st
 
 
 def _best_question(probs: np.ndarray, likelihood: np.ndarray, is_open: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The open question of each pair that makes the answer right most often, and the information of all.
+    """The open question of each pair with the highest expected accuracy, and the information of all questions.
 
-    Among those that are equal in that, as are all that change no answer, the most informative; so among too many.
+    Ties, such as questions that change no answer, go to the most informative one. With more than `MOST_COMPARED`
+    questions information alone decides.
     """
     gain = np.where(is_open, expected_information(probs, likelihood), -1.0)
     # Rounded, so that equal questions are told apart by their order and not by rounding noise.
@@ -147,7 +149,8 @@ def expected_accuracy(probs: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
 
     `probs` (n, K); `likelihood` (Q, K, R). Returns (n, Q) in [1 / K, 1], sum_r max_k p_k P(r | k).
     """
-    return np.column_stack([sum((probs * of).max(axis=1) for of in question.T) for question in likelihood])
+    # For each question, and of that for each response r, the row P(r | k).
+    return np.column_stack([sum((probs * given).max(axis=1) for given in question.T) for question in likelihood])
 
 
 def expected_information(probs: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
@@ -182,9 +185,10 @@ def clarify(probs: np.ndarray, likelihood: np.ndarray, respond: Responder, *, n_
     `respond`: `respond(rows, questions) -> responses`, all (m,): who really responds, see `question_responder`;
     `n_questions` in 1..Q: each question is asked at most once; among equal ones the first.
     """
-    posterior, asked = probs.copy(), np.empty((len(probs), n_questions), dtype=np.int64)
+    posterior = probs.copy()
+    asked = np.empty((len(probs), n_questions), dtype=np.int64)
     responses, information = np.empty_like(asked), np.empty(asked.shape)
-    # Of each pair the chance of every response to every question is held at once.
+    # For each pair the probability of every response to every question is held at once.
     step = max(1, _CHUNK_CELLS // (likelihood.shape[0] * likelihood.shape[2]))
     for rows in np.split(np.arange(len(probs)), range(step, len(probs), step)):
         place = np.arange(len(rows))

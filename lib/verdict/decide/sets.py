@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from verdict.stats.scores import check_labels, check_probs
-from verdict.stats.uncertainty import NOTHING, Interval, Resampler, with_bounds
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, bounded
 
 
 def conformal_rank(n: int, alpha: float) -> int:
@@ -35,7 +35,7 @@ def conformal_quantile(scores: ArrayLike, alpha: float) -> float:
 
 @dataclass(frozen=True)
 class Threshold:
-    """What the score of a class may be at most for it to be in the set.
+    """The largest score with which a class is in the set.
 
     `alpha` in (0, 1): allowed share of misses; `qhat` (1,): one for all classes, or (n_classes,): the quantile of each
     class's own rows, which keeps the promise for each class (Vovk 2012, Conditional validity of inductive conformal
@@ -55,9 +55,8 @@ class Threshold:
         scores = np.asarray(scores, dtype=np.float64)
         classes = None if y_true is None else check_labels(y_true, len(scores), n_classes)
         parts = [scores] if classes is None else [scores[classes == k] for k in range(n_classes)]
-        return cls(
-            alpha, np.array([conformal_quantile(part, alpha) for part in parts]), np.array(list(map(len, parts)))
-        )
+        qhat = np.array([conformal_quantile(part, alpha) for part in parts])
+        return cls(alpha, qhat, np.array([len(part) for part in parts]))
 
 
 def lac_scores(probs: ArrayLike) -> np.ndarray:
@@ -95,23 +94,23 @@ def adaptive_scores(
 
 
 def coverage_by(what: str, sets: np.ndarray, y_true: np.ndarray, resampler: Resampler) -> pd.DataFrame:
-    """Coverage of each true "class", with its sets' mean size, or of the sets of each "size", 0 … n_classes.
+    """Coverage by true "class", with the mean size of the sets, or by "size" of the set, 0 … n_classes.
 
-    Returns class (id) or size, n, coverage, mean_size, with bounds over the groups of their rows; NaN for what does not
-    occur. A set of no class covers nothing and one of all classes everything: these have no bounds.
+    Returns class (id) or size, n, coverage, and by class mean_size, with bounds over the groups of their rows; NaN for
+    a class or size that does not occur. Empty sets cover nothing and full sets everything: they have no bounds.
     """
-    n_classes, is_covered, size = sets.shape[1], sets[np.arange(len(sets)), y_true], sets.sum(axis=1)
-    of_row, rows = y_true if what == "class" else size, []
-    for value in range(n_classes + (what == "size")):
-        own = np.flatnonzero(of_row == value)
-        found = sizes = NOTHING
-        if len(own):
-            columns = np.column_stack([is_covered, size])[own].astype(np.float64)
-            found, sizes = resampler.of(own).means(columns, [(0, 1), (0, n_classes)])
-        if what == "size" and value in (0, n_classes):
-            found = Interval(found.value)
-        row = {what: value, "n": len(own)} | with_bounds("coverage", found)
-        if what == "class":
-            row |= with_bounds("mean_size", sizes)
-        rows.append(row)
+    n_classes = sets.shape[1]
+    is_covered, size = sets[np.arange(len(sets)), y_true], sets.sum(axis=1)
+    by_class = what == "class"
+    rows = []
+    for value in range(n_classes if by_class else n_classes + 1):
+        members = np.flatnonzero((y_true if by_class else size) == value)
+        coverage = mean_size = NOTHING
+        if len(members):
+            columns = np.column_stack([is_covered, size])[members].astype(np.float64)
+            coverage, mean_size = resampler.of(members).means(columns, [(0, 1), (0, n_classes)])
+        if not by_class and value in (0, n_classes):
+            coverage = Interval(coverage.value)
+        estimates = {"coverage": coverage, "mean_size": mean_size} if by_class else {"coverage": coverage}
+        rows.append({what: value, "n": len(members), **bounded(estimates)})
     return pd.DataFrame(rows)

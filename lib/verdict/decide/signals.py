@@ -20,7 +20,7 @@ ENSEMBLE_STABILITY = "ensemble_stability"
 CONFORMAL_CONFIDENCE = "conformal_confidence"
 VIEW_STABILITY = "view_stability"
 QUESTION_CONSISTENCY = "question_consistency"
-# What a single answer of a single model gives; the other signals need more models, or more answers.
+# The signals of one answer of one model; the others need more models, or more answers.
 OF_ONE_ANSWER = (MAX_PROBABILITY, ENTROPY_CONFIDENCE, CONFORMAL_CONFIDENCE)
 
 
@@ -61,8 +61,9 @@ def conformal_confidence(sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def of_one_answer(probs: np.ndarray, sets: np.ndarray) -> dict[str, np.ndarray]:
     """The signals `OF_ONE_ANSWER` of calibrated probabilities (n, K) and their conformal sets (n, K), (n,) each."""
-    found = {MAX_PROBABILITY: max_probability(probs), ENTROPY_CONFIDENCE: entropy_confidence(probs)}
-    return found | {CONFORMAL_CONFIDENCE: conformal_confidence(sets)[0]}
+    confidence, _ = conformal_confidence(sets)
+    of_probs = {MAX_PROBABILITY: max_probability(probs), ENTROPY_CONFIDENCE: entropy_confidence(probs)}
+    return of_probs | {CONFORMAL_CONFIDENCE: confidence}
 
 
 def consistency_by_pair(
@@ -106,7 +107,8 @@ def attainable_maximum(signals: Mapping[str, np.ndarray], consistency: np.ndarra
     A threshold for automatic answers above it is out of reach.
     """
     best = {name: np.atleast_1d(np.max(signal)) for name, signal in signals.items()}
-    return float(composite(best, None if consistency is None else np.atleast_1d(np.max(consistency)))[0])
+    best_consistency = None if consistency is None else np.atleast_1d(np.max(consistency))
+    return float(composite(best, best_consistency)[0])
 
 
 def without_each(signals: Mapping[str, np.ndarray], consistency: np.ndarray | None = None) -> dict[str, np.ndarray]:

@@ -72,15 +72,16 @@ def choose_people(
     """The people of the parameters.
 
     `settings`: `human.kind` decides who takes over. The hasty one has the accuracy `clarify_accuracy`: of the same
-    kind, but guessing so often that the mean over `tuning` falls to it. `pairs` pair table: every pair that may be
+    kind, but guesses so often that the mean over `tuning` falls to it. `pairs` pair table: every pair that may be
     asked about, with votes_<class> where people's answers were recorded. `tuning` prediction table: the rows that tune
-    the policy: what the model may learn of people. `classes`: by default those of entailment. `answered` prediction
-    table of the pairs of which the model's errors tell how hard they are, by default `tuning`; somebody is as good on
-    all others as in mean on `tuning`. ValueError if votes are asked for and the pairs have none.
+    the policy, from which the accuracy of people is estimated. `classes`: by default those of entailment. `answered`
+    prediction table of the pairs on which people's accuracy depends on whether the model errs, by default `tuning`; on
+    all other pairs it is the mean over `tuning`. ValueError if votes are asked for and the pairs have none.
     """
     classes = class_names() if classes is None else tuple(classes)
     ids, truth = tuning["pair_id"].to_numpy(), tuning["y_true"].to_numpy()
-    human, n_silent = settings.human, 0
+    human = settings.human
+    n_silent = 0
     if human.kind == "votes":
         careful, n_silent = _recorded(pairs, ids, truth, classes, human.seed)
     elif human.kind == "confusion":

@@ -59,7 +59,8 @@ class Temperature:
         """
         logits, y_true = _checked(logits, y_true, allow_small=allow_small)
         best = _optimum(logits, y_true)
-        is_flat, log_t = best is None, best or 0.0
+        is_flat = best is None
+        log_t = 0.0 if is_flat else best
         at_bound = abs(log_t) == LOG_T_BOUND
         before = float(nll_of_logits(logits, y_true))
         after = float(nll_of_logits(logits / math.exp(log_t), y_true))
@@ -254,7 +255,7 @@ def _sign_change(slopes: np.ndarray, log_t: np.ndarray) -> np.ndarray:
 def _warning(logits: np.ndarray, y_true: np.ndarray, log_t: float, *, at_bound: bool, is_flat: bool) -> str:
     """What a reader must know before using T: what is peculiar about these rows, and where T ended."""
     with np.errstate(over="ignore"):
-        spread, is_right = float(np.ptp(logits, axis=1).max()), top_class(logits) == y_true
+        spread = float(np.ptp(logits, axis=1).max())
     notes = []
     if spread > MAX_SPREAD:
         notes.append(
@@ -266,7 +267,7 @@ def _warning(logits: np.ndarray, y_true: np.ndarray, log_t: float, *, at_bound: 
     if len(np.unique(y_true)) == 1:
         notes.append(f"every label of these rows is class {y_true[0]}, and T says nothing about the others")
     if at_bound and log_t < 0:
-        cause = "every answer is right" if is_right.all() else "the logits lack their scale"
+        cause = "every answer is right" if (top_class(logits) == y_true).all() else "the logits lack their scale"
         notes.append(
             f"T = {math.exp(log_t):.3g} is the lower bound of the search, the sharper the better on these rows: "
             f"{cause}, and T is not to be trusted"

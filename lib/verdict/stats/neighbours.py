@@ -22,16 +22,17 @@ def neighbour_distance(
         raise ValueError(f"k must lie in 1..{len(reference)}, got {k}")
     features, reference = unit_rows(features), unit_rows(reference)
     step = max(1, _CHUNK_CELLS // len(reference))
-    nearest = []
+    kth_cosine = []
     for start in range(0, max(len(features), 1), step):
-        likeness = features[start : start + step] @ reference.T
+        cosines = features[start : start + step] @ reference.T
         if groups is not None:
-            likeness[groups[0][start : start + step, None] == groups[1][None]] = -np.inf
-        nearest.append(np.partition(likeness, -k, axis=1)[:, -k])
-    found = np.concatenate(nearest)
-    if np.isneginf(found).any():
-        raise ValueError(f"fewer than {k} reference rows are of another group for {int(np.isneginf(found).sum())} rows")
-    return np.sqrt(np.maximum(2 - 2 * found, 0.0))
+            cosines[groups[0][start : start + step, None] == groups[1][None]] = -np.inf
+        kth_cosine.append(np.partition(cosines, -k, axis=1)[:, -k])
+    cosine = np.concatenate(kth_cosine)
+    if np.isneginf(cosine).any():
+        n_lonely = int(np.isneginf(cosine).sum())
+        raise ValueError(f"fewer than {k} reference rows are of another group for {n_lonely} rows")
+    return np.sqrt(np.maximum(2 - 2 * cosine, 0.0))
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:

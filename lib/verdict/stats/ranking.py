@@ -47,13 +47,16 @@ class Ranked:
         confidence, wrong = _scored(confidence, wrong)
         # Wrong rows come first among equals, so that every count that is needed is a difference of running ones.
         self._order = np.lexsort((~wrong, -confidence))
-        self._wrong, ordered = wrong[self._order], confidence[self._order]
+        self._wrong = wrong[self._order]
+        ordered = confidence[self._order]
+        # Each run of tied rows is [start, end).
         start = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]][: len(ordered)])
         self._end = np.append(start[1:], len(ordered))[: len(start)]
         n_wrong = np.append(0, np.cumsum(self._wrong))
         errors = n_wrong[self._end] - n_wrong[start]
-        own = errors > 0
-        self._erring = start[own], start[own] + errors[own], self._end[own]
+        errs = errors > 0
+        # Of the runs with errors: where they start, where their errors end, and where they end.
+        self._erring = start[errs], start[errs] + errors[errs], self._end[errs]
 
     def aurc(self, weights: ArrayLike | None = None) -> np.ndarray:
         """Mean of the error rates, in the shape of the weights without their last axis.
@@ -62,12 +65,13 @@ class Ranked:
         e errors of m tied rows behind s others are as likely in each place, which is e H(n) - e / m (G(s + m) - G(s)),
         G(k) being H(0) + … + H(k - 1). Rows that are right and tie with no error add nothing.
         """
-        rows = _running(self._counts(weights))
-        before, to_errors, after = (np.take(rows, ends, axis=-1) for ends in self._erring)
-        errors, n = to_errors - before, rows[..., -1]
+        n_rows = _running(self._counts(weights))
+        before, with_errors, after = (np.take(n_rows, places, axis=-1) for places in self._erring)
+        errors = with_errors - before
+        n = n_rows[..., -1]
         harmonic = np.append(0.0, np.cumsum(1 / np.arange(1, n.max(initial=0) + 1)))
-        sums = np.append(0.0, np.cumsum(harmonic))
-        spent = ratio(errors, after - before) * (sums[after] - sums[before])
+        harmonic_sums = np.append(0.0, np.cumsum(harmonic))
+        spent = ratio(errors, after - before) * (harmonic_sums[after] - harmonic_sums[before])
         return ratio(errors.sum(axis=-1) * harmonic[n] - spent.sum(axis=-1), n, empty=np.nan)
 
     def risk_at(self, coverage: np.ndarray, weights: ArrayLike | None = None) -> np.ndarray:
@@ -75,13 +79,14 @@ class Ranked:
         two numbers of rows the count of errors is interpolated.
         """
         counts = self._counts(weights)
-        rows, errors = (np.take(_running(of), self._end, axis=-1) for of in (counts, counts * self._wrong))
-        found = np.empty((*counts.shape[:-1], len(coverage)))
-        for place in np.ndindex(counts.shape[:-1]):
-            wanted = coverage * rows[place][-1]
-            among = np.interp(wanted, np.r_[0, rows[place]], np.r_[0, errors[place]])
-            found[place] = ratio(among, wanted, empty=np.nan)
-        return found
+        n_rows = np.take(_running(counts), self._end, axis=-1)
+        n_errors = np.take(_running(counts * self._wrong), self._end, axis=-1)
+        risks = np.empty((*counts.shape[:-1], len(coverage)))
+        for resample in np.ndindex(counts.shape[:-1]):
+            n_answered = coverage * n_rows[resample][-1]
+            errors = np.interp(n_answered, np.r_[0, n_rows[resample]], np.r_[0, n_errors[resample]])
+            risks[resample] = ratio(errors, n_answered, empty=np.nan)
+        return risks
 
     def _counts(self, weights: ArrayLike | None) -> np.ndarray:
         """How often each row counts, from the most confident on, (..., n)."""

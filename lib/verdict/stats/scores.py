@@ -42,14 +42,14 @@ def check_logits(logits: ArrayLike, *, allow_small: bool = False) -> np.ndarray:
 
 def looks_small(array: np.ndarray) -> str:
     """What values within [-1, 1] look like, and what to do, as a part of a sentence."""
-    found = f"got values in [{array.min():.3g}, {array.max():.3g}]"
+    span = f"got values in [{array.min():.3g}, {array.max():.3g}]"
     # The cosines of images and texts are seldom below 0, and far from 1.
     if array.min() >= 0 and array.max() > 0.5:
         return (
-            f"{found}: these look like sigmoid scores or probabilities of each class by itself; save what went into "
+            f"{span}: these look like sigmoid scores or probabilities of each class by itself; save what went into "
             "the sigmoid"
         )
-    return f"{found}: these look like cosines; multiply them by the model's logit scale"
+    return f"{span}: these look like cosines; multiply them by the model's logit scale"
 
 
 def check_probs(probs: ArrayLike) -> np.ndarray:
@@ -59,9 +59,9 @@ def check_probs(probs: ArrayLike) -> np.ndarray:
     array = _table(probs, "probs")
     if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1 + _SUM_TOLERANCE):
         raise ValueError(f"probs must lie in [0, 1], got [{array.min():.4g}, {array.max():.4g}]; did you pass logits?")
-    worst = np.abs(array.sum(axis=1) - 1)
-    if worst.max() > _SUM_TOLERANCE:
-        row = int(worst.argmax())
+    excess = np.abs(array.sum(axis=1) - 1)
+    if excess.max() > _SUM_TOLERANCE:
+        row = int(excess.argmax())
         raise ValueError(
             f"rows of probs must sum to 1, row {row} sums to {array[row].sum():.6g}; did you pass one column?"
         )

@@ -25,9 +25,9 @@ from verdict.stats.weighted import weighted_mean
 Weights = np.ndarray | None
 Statistic = Callable[[Weights], ArrayLike]
 _CHUNK_CELLS = 2_000_000
-# Where sums alone are made of them: so few that they stay in a processor's cache.
+# So few that they stay in a processor's cache while sums are made of them.
 _CACHED_CELLS = 250_000
-# Of draws that are kept.
+# Most that the draws which are kept may take.
 _KEPT_BYTES = 800_000_000
 
 
@@ -63,22 +63,25 @@ class Interval:
     def number(self, *, n: int | None = None, split: str = "", unit: str = "", seeds: tuple[int, ...] = ()) -> Number:
         """The same as a number to store; bounds that are not defined are left out."""
         low, high = (self.low, self.high) if np.isfinite([self.low, self.high]).all() else (None, None)
-        told = {"n": n, "split": split, "unit": unit, "seeds": seeds, "n_undefined": self.n_undefined}
-        return Number(self.value, low, high, kind=ESTIMATE, **told)
+        described = {"n": n, "split": split, "unit": unit, "seeds": seeds, "n_undefined": self.n_undefined}
+        return Number(self.value, low, high, kind=ESTIMATE, **described)
 
 
-# Of what there is none of.
+# The estimate of an empty group.
 NOTHING = Interval(math.nan)
 
 
-def with_bounds(name: str, found: Interval | Number) -> dict[str, float | None]:
-    """A value with its bounds as columns of a table's row: `name`, `name_low`, `name_high`."""
-    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+def with_bounds(name: str, estimate: Interval | Number) -> dict[str, float | None]:
+    """An estimate and its bounds as columns of a table's row: `name`, `name_low`, `name_high`."""
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
-def bounded(found: Mapping[str, Interval | Number]) -> dict[str, float | None]:
-    """Several values with their bounds as columns of a table's row; see `with_bounds`."""
-    return {name: value for column, one in found.items() for name, value in with_bounds(column, one).items()}
+def bounded(estimates: Mapping[str, Interval | Number]) -> dict[str, float | None]:
+    """Several estimates and their bounds as columns of a table's row; see `with_bounds`."""
+    row: dict[str, float | None] = {}
+    for name, estimate in estimates.items():
+        row |= with_bounds(name, estimate)
+    return row
 
 
 def columns_of(*names: str) -> list[str]:
@@ -114,13 +117,18 @@ class Resampler:
     seed: int
 
     @cached_property
-    def _names(self) -> tuple[np.ndarray, np.ndarray]:
+    def _names_and_codes(self) -> tuple[np.ndarray, np.ndarray]:
         return np.unique(np.asarray(self.groups).astype(str), return_inverse=True)
+
+    @property
+    def _codes(self) -> np.ndarray:
+        """Number of each row's group, (n,)."""
+        return self._names_and_codes[1]
 
     @property
     def n_groups(self) -> int:
         """Distinct groups; with fewer than two no interval is defined."""
-        return len(self._names[0])
+        return len(self._names_and_codes[0])
 
     def of(self, rows: np.ndarray) -> Resampler:
         """The same for some rows alone: booleans (n,) or indices."""
@@ -132,7 +140,7 @@ class Resampler:
 
     @cached_property
     def _digest(self) -> str:
-        return hashlib.sha256("\0".join(self._names[0]).encode("utf-8")).hexdigest()
+        return hashlib.sha256("\0".join(self._names_and_codes[0]).encode("utf-8")).hexdigest()
 
     @property
     def _drawn(self) -> np.ndarray:
@@ -140,17 +148,17 @@ class Resampler:
 
     def weights(self) -> np.ndarray:
         """How often each row counts in each resample, int16 (n_resamples, n)."""
-        return self._drawn[:, self._names[1]]
+        return self._drawn[:, self._codes]
 
     def parts(self, n_other: int = 0) -> Iterator[tuple[slice, np.ndarray]]:
-        """`weights` a few resamples at a time, (which, their weights), so that they never lie in memory all at once;
-        `n_other` rows of something else go along with these, and may be more.
+        """`weights` a few resamples at a time, as (which resamples, their weights), to bound the memory.
+
+        `n_other` is the number of rows of another table that is weighted beside this one.
         """
-        codes = self._names[1]
-        step = max(1, _CHUNK_CELLS // max(1, len(codes), n_other))
+        step = max(1, _CHUNK_CELLS // max(1, len(self._codes), n_other))
         for start in range(0, self.n_resamples, step):
             which = slice(start, start + step)
-            yield which, np.take(self._drawn[which], codes, axis=1)
+            yield which, np.take(self._drawn[which], self._codes, axis=1)
 
     def replicates(self, statistic: Statistic) -> np.ndarray:
         """The statistic on each resample, (n_resamples,); NaN with fewer than two groups.
@@ -160,32 +168,35 @@ class Resampler:
         """
         if self.n_groups < 2:
             return np.full(self.n_resamples, np.nan)
-        found = np.concatenate([np.atleast_1d(statistic(weights)) for _, weights in self.parts()]).astype(np.float64)
-        if found.shape != (self.n_resamples,):
+        values = np.concatenate([np.atleast_1d(statistic(weights)) for _, weights in self.parts()]).astype(np.float64)
+        if values.shape != (self.n_resamples,):
             raise ValueError(
-                f"expected one value a resample from the statistic, ({self.n_resamples},), got {found.shape}"
+                f"expected one value a resample from the statistic, ({self.n_resamples},), got {values.shape}"
             )
-        return found
+        return values
 
     def shares(self, values: ArrayLike, cells: np.ndarray, n_cells: int) -> tuple[np.ndarray, np.ndarray]:
         """Sums of values (n,) over the rows of each cell, divided by the number of all rows: observed (n_cells,),
         and of each resample (n_resamples, n_cells), which is NaN with fewer than two groups.
         """
-        codes, n_sums = self._names[1], n_cells + 1
-        sums = np.bincount(codes * n_sums + cells, values, self.n_groups * n_sums).reshape(-1, n_sums)
-        sums[:, -1] = np.bincount(codes, minlength=self.n_groups)
+        # A column for each cell, and one for the number of rows.
+        n_columns = n_cells + 1
+        sums = np.bincount(self._codes * n_columns + cells, values, self.n_groups * n_columns).reshape(-1, n_columns)
+        sums[:, -1] = np.bincount(self._codes, minlength=self.n_groups)
         drawn = self._resampled(sums)
-        return sums[:, :-1].sum(axis=0) / len(codes), drawn[:, :-1] / drawn[:, -1:]
+        return sums[:, :-1].sum(axis=0) / len(self._codes), drawn[:, :-1] / drawn[:, -1:]
 
     def sums(self, columns: np.ndarray) -> np.ndarray:
         """Sums of the rows of each resample, (n_resamples, c), of finite columns (n, c)."""
-        return self._resampled(np.stack([np.bincount(self._names[1], one, self.n_groups) for one in columns.T], axis=1))
+        of_groups = [np.bincount(self._codes, column, self.n_groups) for column in columns.T]
+        return self._resampled(np.stack(of_groups, axis=1))
 
     def _resampled(self, sums: np.ndarray) -> np.ndarray:
         """Sums by group (n_groups, c) of each resample, (n_resamples, c); NaN with fewer than two groups."""
         if self.n_groups < 2:
             return np.full((self.n_resamples, sums.shape[1]), np.nan)
-        drawn, step = np.zeros((self.n_resamples, sums.shape[1])), max(1, _CACHED_CELLS // self.n_resamples)
+        drawn = np.zeros((self.n_resamples, sums.shape[1]))
+        step = max(1, _CACHED_CELLS // self.n_resamples)
         for start in range(0, self.n_groups, step):
             drawn += self._drawn[:, start : start + step] @ sums[start : start + step]
         return drawn
@@ -218,7 +229,7 @@ class Resampler:
         """`mean` of each column (n, c) in one pass, from the sums of the groups; the draws are the same."""
         drawn = self.sums(np.column_stack([np.where(np.isfinite(columns), columns, 0.0), np.ones(len(columns))]))
         means = drawn[:, :-1] / drawn[:, -1:]
-        return [self._mean(*found) for found in zip(columns.T, means.T, spans, strict=True)]
+        return [self._mean(*column) for column in zip(columns.T, means.T, spans, strict=True)]
 
     def smallest_mean(self, columns: Sequence[np.ndarray], *, span: tuple[float, float]) -> Interval:
         """The smallest of several means over the same rows, with bounds that pay for its having been picked; none lies
@@ -231,10 +242,11 @@ class Resampler:
 
     def _mean(self, values: np.ndarray, drawn: np.ndarray, span: tuple[float, float] | None) -> Interval:
         if len(values) and np.all(values == values[0]):
-            first, width = float(values[0]), wilson(0, self.n_groups, level=self.level)[1]
+            value = float(values[0])
             if span is None or self.n_groups < 2:
-                return Interval(first)
-            return Interval(first, first - width * (first - span[0]), first + width * (span[1] - first))
+                return Interval(value)
+            unseen = wilson(0, self.n_groups, level=self.level)[1]
+            return Interval(value, value - unseen * (value - span[0]), value + unseen * (span[1] - value))
         if not np.isfinite(values).all():
             return self.interval(partial(weighted_mean, values))
         return self.around(float(weighted_mean(values)), drawn)
@@ -250,10 +262,11 @@ class Resampler:
             raise ValueError(f"expected as many seeds of both models, at least one, got {len(first)} and {len(second)}")
 
         def by_seed(weights: Weights) -> np.ndarray:
-            found = np.array([b(weights) for b in second])
-            return found - [a(weights) for a in first] if first else found
+            scores = np.array([statistic(weights) for statistic in second])
+            return scores - [statistic(weights) for statistic in first] if first else scores
 
-        observed, n_seeds = by_seed(None), len(second)
+        observed = by_seed(None)
+        n_seeds = len(second)
         drawn = self.replicates(lambda weights: by_seed(weights).mean(axis=0))
         if n_seeds > 1:
             error = self.rng("seeds").standard_t(n_seeds - 1, size=self.n_resamples)
@@ -268,7 +281,8 @@ def simultaneous_reach(values: ArrayLike, replicates: ArrayLike, *, level: float
     Plagborg-Møller (2019), Simultaneous confidence bands, Journal of Applied Econometrics 34, algorithm 1 (sup-t, by
     resampling).
     """
-    values, drawn = np.asarray(values, dtype=np.float64), np.asarray(replicates, dtype=np.float64)
+    values = np.asarray(values, dtype=np.float64)
+    drawn = np.asarray(replicates, dtype=np.float64)
     drawn = drawn[np.isfinite(drawn).all(axis=1)]
     if not len(drawn):
         return np.full(len(values), np.nan)
@@ -281,7 +295,8 @@ def largest(values: ArrayLike, replicates: ArrayLike, *, level: float) -> Interv
     """The largest of several estimates, with bounds that pay for its having been picked: all hold at once between
     theirs (see `simultaneous_reach`), so that it lies between the largest lower bound and the largest upper one.
     """
-    values, reach = np.asarray(values, dtype=np.float64), simultaneous_reach(values, replicates, level=level)
+    values = np.asarray(values, dtype=np.float64)
+    reach = simultaneous_reach(values, replicates, level=level)
     return Interval(float(values.max()), float((values - reach).max()), float((values + reach).max()))
 
 
@@ -318,7 +333,9 @@ def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *,
     bounds. Berger and Boos (1994), P values maximized over a confidence set for the nuisance parameter, JASA 89, for
     the idea; that these two are the cells that matter is ours, and simulated: see `metrics.ece_interval`.
     """
-    value, noise, tail = float(np.abs(observed).sum()), drawn - observed, (1 - level) / 2
+    value = float(np.abs(observed).sum())
+    noise = drawn - observed
+    tail = (1 - level) / 2
     if not np.isfinite(noise).all():
         return Interval(value)
     spread = noise.var(axis=0)
@@ -350,14 +367,14 @@ def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *,
     return Interval(value, min(value, low), max(float(high), float(np.median(np.abs(noise).sum(axis=1)))))
 
 
-# Pages with a thousand classes ask for that of none among a few thousands of times.
+# Pages with a thousand classes call it thousands of times with the same counts.
 @lru_cache(maxsize=4096)
 def wilson(successes: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion of independent trials; (NaN, NaN) for n = 0."""
     if n == 0:
         return float("nan"), float("nan")
-    found = stats.binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
-    return float(found.low), float(found.high)
+    interval = stats.binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def sign_flip_test(first_right: ArrayLike, second_right: ArrayLike, groups: ArrayLike | None = None) -> float:
@@ -433,22 +450,24 @@ def expected_best_of(n: int, mean: float = 0.0, sd: float = 1.0) -> float:
 _KEPT: dict[tuple[str, int, int, int], np.ndarray] = {}
 
 
-def _draws_of(*of: str | int) -> np.ndarray:
-    """How often each group of a digest is drawn, int16 (n_resamples, n_groups); those used last are kept, since a page
-    asks for many quantities of the same rows and of the same parts of them.
+def _draws_of(*key: str | int) -> np.ndarray:
+    """How often each group of a digest is drawn, int16 (n_resamples, n_groups). The draws used last are kept, since a
+    page computes many quantities of the same rows and of the same subsets.
     """
-    if is_new := of not in _KEPT:
-        _KEPT[of] = _drawn(*of)
-    # Put behind the others.
-    _KEPT[of] = found = _KEPT.pop(of)
-    while is_new and len(_KEPT) > 1 and sum(one.nbytes for one in _KEPT.values()) > _KEPT_BYTES:
+    if key in _KEPT:
+        # Moved to the end: the first is dropped first.
+        _KEPT[key] = _KEPT.pop(key)
+        return _KEPT[key]
+    _KEPT[key] = _drawn(*key)
+    while len(_KEPT) > 1 and sum(counts.nbytes for counts in _KEPT.values()) > _KEPT_BYTES:
         del _KEPT[next(iter(_KEPT))]
-    return found
+    return _KEPT[key]
 
 
 def _drawn(digest: str, n_groups: int, n_resamples: int, seed: int) -> np.ndarray:
     rng = stream(seed, "resample.groups", digest)
-    counts, step = np.empty((n_resamples, n_groups), dtype=np.int16), max(1, _CACHED_CELLS // n_groups)
+    counts = np.empty((n_resamples, n_groups), dtype=np.int16)
+    step = max(1, _CACHED_CELLS // n_groups)
     for start in range(0, n_resamples, step):
         rows = counts[start : start + step]
         picks = rng.integers(n_groups, size=rows.shape) + np.arange(len(rows))[:, None] * n_groups

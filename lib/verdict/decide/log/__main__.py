@@ -32,13 +32,14 @@ def _decide(profile: str, source: str, images: Path | None, out: Path) -> int:
     from verdict.decide.log.stored import load_stored
     from verdict.decide.log.stream import decide_stream
 
-    name, told = "standard input" if source == "-" else source, _rarely(tell)
+    progress = _rarely(tell)
     try:
         if images is not None or Path(source).suffix.lower() in TABLES:
-            counts = decide_pairs(profile, Path(source), images or Path(source).parent, out, progress=told)
+            counts = decide_pairs(profile, Path(source), images or Path(source).parent, out, progress=progress)
         else:
+            name = "standard input" if source == "-" else source
             with contextlib.nullcontext(sys.stdin.buffer) if source == "-" else open(source, "rb") as file:
-                counts = decide_stream(load_stored(profile), numbered_lines(file, name), name, out, progress=told)
+                counts = decide_stream(load_stored(profile), numbered_lines(file, name), name, out, progress=progress)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         tell(f"decide: {error.args[0] if isinstance(error, KeyError) else error}")
         return 2
@@ -51,14 +52,15 @@ def _decide(profile: str, source: str, images: Path | None, out: Path) -> int:
 
 def _rarely(say: Callable[[str], None], pause_s: float = 5.0) -> Callable[[str], None]:
     """Say something at most once in so many seconds."""
-    last = [time.monotonic()]
+    last = time.monotonic()
 
-    def told(text: str) -> None:
-        if time.monotonic() - last[0] >= pause_s:
-            last[0] = time.monotonic()
+    def say_rarely(text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= pause_s:
+            last = time.monotonic()
             say(text)
 
-    return told
+    return say_rarely
 
 
 def main(arguments: list[str] | None = None) -> int:

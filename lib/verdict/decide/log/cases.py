@@ -31,8 +31,8 @@ def numbered_lines(file: BinaryIO, name: str) -> Iterator[Lines]:
         if len(rest) > MAX_LINE:
             line = number + len(lines) + 1
             raise ValueError(f"{name}, line {line}: more than {MAX_LINE:,} bytes; are there no line breaks?")
-        told = [(number + k, line) for k, line in enumerate(lines, start=1) if line.strip()]
-        yield from (told[start : start + ROWS] for start in range(0, len(told), ROWS))
+        numbered = [(number + k, line) for k, line in enumerate(lines, start=1) if line.strip()]
+        yield from (numbered[start : start + ROWS] for start in range(0, len(numbered), ROWS))
         number += len(lines)
     if rest.strip():
         yield [(number + 1, rest)]
@@ -67,10 +67,11 @@ def _given(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
 
 def _id(place: str, given: Mapping[str, Any]) -> str:
     image, hypothesis = _text(place, given, "image_id", "image"), _text(place, given, "hypothesis")
-    pair = _text(place, given, "pair_id") or (make_pair_id(image, hypothesis) if image and hypothesis else None)
-    if pair is None:
-        raise ValueError(f"{place}: there is no column 'pair_id', nor 'image' and 'hypothesis'")
-    return pair
+    if pair_id := _text(place, given, "pair_id"):
+        return pair_id
+    if image and hypothesis:
+        return make_pair_id(image, hypothesis)
+    raise ValueError(f"{place}: there is no column 'pair_id', nor 'image' and 'hypothesis'")
 
 
 def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
@@ -81,28 +82,36 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
         if len(logits) != len(head.classes):
             what = f"expected {len(head.classes)} numbers, one for each of {listed(head.classes)}"
             raise ValueError(f"{place}, column 'logits': {what}, got {shown(logits)}")
-        given |= {f"logit_{one}": value for one, value in zip(head.classes, logits, strict=True)}
+        given |= {f"logit_{name}": value for name, value in zip(head.classes, logits, strict=True)}
         del given["logits"]
-    told = [given[key] for key in ("model", "model_hash") if given.get(key) is not None]
-    if other := [model for model in told if model not in stored.names]:
+    models = [given[key] for key in ("model", "model_hash") if given.get(key) is not None]
+    if other := [model for model in models if model not in stored.names]:
         raise ValueError(f"{place}, column 'model': {shown(other[0])}, where the policy was tuned for {stored.names}")
     text = partial(_text, place, given)
-    pair, image = _id(place, given), text("image_id", "image")
-    unit = partial(_number, place, given | (given["signals"] if isinstance(given.get("signals"), dict) else {}))
-    is_far = head.foreign is not None and given.get("distance") is not None
+    pair_id, image = _id(place, given), text("image_id", "image")
+    # Signals stand beside the other columns, or in an object of their own.
+    nested = given.get("signals")
+    number = partial(_number, place, given | (nested if isinstance(nested, dict) else {}))
+    # Whether a pair is foreign follows from its distance, or is given as a p-value; the other of the two is NaN.
+    distance = foreign = math.nan
+    if head.foreign is not None:
+        if given.get("distance") is not None:
+            distance = number("distance", math.inf)
+        else:
+            foreign = number("foreign")
     return {
         "place": place,
         "given": given,
-        "is_named": bool(told),
-        "pair_id": pair,
-        "image_id": image or pair,
-        "group_id": text("group_id", "group") or image or pair,
+        "is_named": bool(models),
+        "pair_id": pair_id,
+        "image_id": image or pair_id,
+        "group_id": text("group_id", "group") or image or pair_id,
         "hypothesis": text("hypothesis"),
         "date": text("date"),
-        "signals": {one: unit(one) for one in head.signals if one not in OF_ONE_ANSWER},
-        "consistency": None if head.consistency is None else unit("consistency"),
-        "distance": unit("distance", math.inf) if is_far else math.nan,
-        "foreign": None if head.foreign is None else math.nan if is_far else unit("foreign"),
+        "signals": {name: number(name) for name in head.signals if name not in OF_ONE_ANSWER},
+        "consistency": None if head.consistency is None else number("consistency"),
+        "distance": distance,
+        "foreign": foreign,
     }
 
 
@@ -145,8 +154,8 @@ def logits_of_cases(rows: Rows, stored: Stored) -> tuple[np.ndarray, ValueError 
             place = rows[0]["place"]
             return np.empty((0, len(classes))), error if place in str(error) else ValueError(f"{place}: {error}")
     half = len(rows) // 2
-    found, fault = logits_of_cases(rows[:half], stored)
+    logits, fault = logits_of_cases(rows[:half], stored)
     if fault is None:
         rest, fault = logits_of_cases(rows[half:], stored)
-        found = np.concatenate([found, rest])
-    return found, fault
+        logits = np.concatenate([logits, rest])
+    return logits, fault

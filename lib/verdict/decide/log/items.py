@@ -80,11 +80,13 @@ def iter_items(batch: DecidedBatch) -> Iterator[dict[str, Any]]:
     columns = {name: _plain(column) for name in _PER_PAIR if (column := getattr(batch, name)) is not None}
     signals = {name: _plain(signal) for name, signal in batch.signals.items()}
     for row in range(len(batch)):
-        decision, answer, asked = Decision(batch.decision[row]), model[row], None
+        decision = Decision(batch.decision[row])
+        answer, asked = model[row], None
         if decision is not Decision.AUTO and batch.human is None:
             answer = None
         elif decision is Decision.CLARIFY:
-            answer, asked = top_class(batch.clarification.posterior[row]), _asked(batch, row)
+            answer = top_class(batch.clarification.posterior[row])
+            asked = _asked(batch, row)
         elif decision is Decision.HUMAN:
             answer = batch.human[row]
         members = [name for name, is_in in zip(classes, batch.sets[row], strict=True) if is_in]

@@ -111,10 +111,10 @@ class Item(_Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> Item:
-        columns = [set(self.classes), self.logits, self.probs]
+        by_class = [set(self.classes), self.logits, self.probs]
         if self.clarification is not None:
-            columns.append(self.clarification.posterior)
-        if any(len(column) != len(self.classes) for column in columns):
+            by_class.append(self.clarification.posterior)
+        if any(len(column) != len(self.classes) for column in by_class):
             raise ValueError("expected distinct classes, and logits, probs and posterior of one length with them")
         return self
 

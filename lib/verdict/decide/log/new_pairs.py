@@ -33,8 +33,8 @@ from verdict.workflow.stage import open_stage
 from verdict.workflow.start import choose_backend
 
 Progress = Callable[[str], None]
-# Columns of pairs, and what they are called where a case holds them.
-_TOLD = {"pair_id": "pair_id", "image_id": "image", "group_id": "group", "hypothesis": "hypothesis", "date": "date"}
+# Columns of pairs that a case holds, and their names there.
+_IN_CASES = {"pair_id": "pair_id", "image_id": "image", "group_id": "group", "hypothesis": "hypothesis", "date": "date"}
 
 
 def decide_pairs(profile: str, table: Path, images: Path, out: Path, *, progress: Progress) -> Counter[str]:
@@ -60,8 +60,7 @@ def decide_pairs(profile: str, table: Path, images: Path, out: Path, *, progress
     choose_backend(params.model.backend)
     with device_lease(params.execution.device):
         asked = NewPairs(params, profile, stored, pairs, files)
-        told = {"answered": asked.answered, "progress": progress}
-        return decide_stream(stored, asked.lines(), str(table), out, **told)
+        return decide_stream(stored, asked.lines(), str(table), out, answered=asked.answered, progress=progress)
 
 
 def _not_asked(params: Params) -> str:
@@ -81,18 +80,19 @@ def _asked_of_hub(
     params: Params, profile: str, table: Path, pairs: pd.DataFrame, files: Mapping[str, Path], *, progress: Progress
 ) -> Lines:
     """Whole cases of pairs, with what the model of the hub says; kept, so that none is asked about a pair twice."""
-    asked, images = params.data.answers.model, {name: (file, sha256_file(file)) for name, file in files.items()}
-    where = {"folder": paths.transcripts(profile), "threads": params.execution.threads, "progress": progress}
+    asked = params.data.answers.model
+    images = {name: (file, sha256_file(file)) for name, file in files.items()}
     placed = pairs.assign(place=[f"{table}, line {number}" for number in pairs["line"]])
-    yes, no = said_of(placed, images, asked, **where).T
+    folder, threads = paths.transcripts(profile), params.execution.threads
+    yes, no = said_of(placed, images, asked, folder=folder, threads=threads, progress=progress).T
     return _as_lines(pairs.set_index("line"), {"model": asked.hub, "logprob_yes": yes, "logprob_no": no})
 
 
 def _as_lines(pairs: pd.DataFrame, given: Mapping[str, Any]) -> Lines:
     """Pairs by line, with further columns, as `decide_stream` reads cases."""
-    named = pairs[[name for name in _TOLD if name in pairs]].rename(columns=_TOLD).assign(**given)
-    rows = named.to_dict("records")
-    lines = [json.dumps(row | {"date": row.get("date") or None}).encode() for row in rows]
+    columns = [name for name in _IN_CASES if name in pairs]
+    cases = pairs[columns].rename(columns=_IN_CASES).assign(**given).to_dict("records")
+    lines = [json.dumps(case | {"date": case.get("date") or None}).encode() for case in cases]
     return list(zip(pairs.index, lines, strict=True))
 
 
@@ -104,8 +104,9 @@ def read_pairs(
     table: Path, images: Path, labels: Mapping[str, str], *, progress: Progress
 ) -> tuple[pd.DataFrame, dict[str, Path]]:
     """Pairs of a table, with the line of each, and the file of each image; every picture has been decoded once."""
-    asked = {"table": table, "images": images, "labels": labels}
-    dataset, files, _ = csv_folder.read(**asked, fractions=None, seed=0, labelled=False)
+    dataset, files, _ = csv_folder.read(
+        table=table, images=images, labels=labels, fractions=None, seed=0, labelled=False
+    )
     if ignored := dataset.facts["columns_ignored"]:
         known = "image, hypothesis, and perhaps group and date"
         raise ValueError(f"{table}, columns {ignored}: a new pair has {known}; take them out, or give them such names")
@@ -126,21 +127,25 @@ class NewPairs:
 
     def lines(self) -> Iterator[Lines]:
         """Number and id of each pair, 512 at a time."""
-        return _chunks([(n, json.dumps({"pair_id": one}).encode()) for n, one in self._pairs["pair_id"].items()])
+        pair_ids = self._pairs["pair_id"].items()
+        return _chunks([(line, json.dumps({"pair_id": pair_id}).encode()) for line, pair_id in pair_ids])
 
     def answered(self, lines: Lines) -> Lines:
         """The same pairs with what the models say, as `decide_stream` reads it."""
-        own, calibrated, head = self._pairs.loc[[n for n, _ in lines]], self._calibrated, self._stored.head
-        found = self._examiner.ask(own.reset_index(drop=True))
-        table = found[calibrated.seed]
-        tables = {seed: found[seed] for seed in calibrated.temperatures}
-        _, _, signals = calibrated.signals(tables, logits_of_views(found[stages.VIEWS], table))
+        pairs = self._pairs.loc[[number for number, _ in lines]]
+        calibrated, head = self._calibrated, self._stored.head
+        answers = self._examiner.ask(pairs.reset_index(drop=True))
+        table = answers[calibrated.seed]
+        tables = {seed: answers[seed] for seed in calibrated.temperatures}
+        _, _, signals = calibrated.signals(tables, logits_of_views(answers[stages.VIEWS], table))
         given: dict[str, Any] = {name: signal for name, signal in signals.items() if name not in OF_ONE_ANSWER}
         if head.consistency is not None:
-            said = found[stages.QUESTIONS], table, calibrated.temperature, head.classes
-            given["consistency"] = pair_consistency(*said, usual=self._usual)
-        given["distance"] = found[stages.DISTANCES]["distance"].to_numpy()
-        return _as_lines(own, {"model": head.model_hash, "logits": logits_of(table).tolist(), **given})
+            asked = answers[stages.QUESTIONS]
+            given["consistency"] = pair_consistency(
+                asked, table, calibrated.temperature, head.classes, usual=self._usual
+            )
+        given["distance"] = answers[stages.DISTANCES]["distance"].to_numpy()
+        return _as_lines(pairs, {"model": head.model_hash, "logits": logits_of(table).tolist(), **given})
 
     @cached_property
     def _usual(self) -> float:

@@ -52,11 +52,11 @@ class Replay:
         if self.is_identical:
             return f"identical: {self.n_items} items decided again, no difference (SHA-256 {self.sha256[:16]})"
         lines = [f"different: {self.n_differences} differences in {self.n_items} items"]
-        for one in self.first:
-            found = f"{one.field} is {one.logged}, expected {one.expected}"
-            lines.append(f"line {one.line}, pair {one.pair_id}: {found}")
-        if more := self.n_differences - len(self.first):
-            lines.append(f"and {more} more")
+        for found in self.first:
+            what = f"{found.field} is {found.logged}, expected {found.expected}"
+            lines.append(f"line {found.line}, pair {found.pair_id}: {what}")
+        if self.n_differences > len(self.first):
+            lines.append(f"and {self.n_differences - len(self.first)} more")
         return "\n".join(lines)
 
 
@@ -67,8 +67,8 @@ def replay_log(path: Path, *, sha256: str = "") -> Replay:
     1e-9; sets, gate, decision and answers must be equal, and all items of one run. The file must have the hash that was
     recorded of it, where one is given. ValueError for an empty log.
     """
-    found = sha256_file(path)
-    first = [] if sha256 in ("", found) else [Difference(0, "?", "SHA-256 of the file", found, sha256)]
+    digest = sha256_file(path)
+    first = [] if sha256 in ("", digest) else [Difference(0, "?", "SHA-256 of the file", digest, sha256)]
     n_items, n_differences = 0, len(first)
     seen: set[str] = set()
     run: set[tuple[str, str, str]] = set()
@@ -81,7 +81,7 @@ def replay_log(path: Path, *, sha256: str = "") -> Replay:
                 first.append(difference)
     if n_items == 0:
         raise ValueError(f"{path} is empty: there is nothing to replay")
-    return Replay(n_items, n_differences, sorted(first, key=lambda one: one.line), found)
+    return Replay(n_items, n_differences, sorted(first, key=lambda difference: difference.line), digest)
 
 
 def _line_differences(
@@ -96,7 +96,8 @@ def _line_differences(
             yield Difference(number, item.pair_id, "pair_id", "repeated", "each pair once")
         seen.add(item.pair_id)
         names = (item.model_hash, item.params_hash, item.run_id)
-        run.add(names) if not run else None
+        if not run:
+            run.add(names)
         if names not in run:
             yield Difference(number, item.pair_id, "run", str(names), str(next(iter(run))))
 
@@ -111,15 +112,16 @@ def _item_differences(batch: list[tuple[int, Item | str]]) -> Iterator[Differenc
                 # A NaN is close to nothing.
                 is_close = np.isclose(logged, expected, rtol=0, atol=TOLERANCE).reshape(len(lines), -1).all(axis=1)
             else:
-                is_close = [one == other for one, other in zip(logged, expected, strict=True)]
+                is_close = [value == wanted for value, wanted in zip(logged, expected, strict=True)]
             for row in np.flatnonzero(~np.array(is_close)):
                 number, item = lines[row]
                 yield Difference(number, item.pair_id, field, str(logged[row]), str(expected[row]))
 
 
 def _decided_by(item: Item) -> tuple[Any, ...]:
-    limits, known = item.thresholds, (item.consistency is None, item.foreign is None)
-    return limits.policy, limits.is_batch_foreign, tuple(item.classes), item.temperature, tuple(item.signals), known
+    limits = item.thresholds
+    fixed = (limits.policy, limits.is_batch_foreign, tuple(item.classes), item.temperature)
+    return *fixed, tuple(item.signals), item.consistency is None, item.foreign is None
 
 
 def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
@@ -135,9 +137,14 @@ def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
     sizes = np.array([len(item.conformal_set) for item in items])
     sets = np.array([[name in members for name in head.classes] for members in map(set, logged("conformal_set"))])
     of_signals = of_one_answer(_normalised(probs), sets)
-    foreign = None if head.foreign is None else np.array(logged("foreign"))
-    strange = {"foreign": foreign, "tau_pair": policy.tau_pair, "is_batch_foreign": head.thresholds.is_batch_foreign}
-    forced = force(signals, sizes == 0, tau_critical=policy.tau_critical, **strange)
+    forced = force(
+        signals,
+        sizes == 0,
+        tau_critical=policy.tau_critical,
+        foreign=None if head.foreign is None else np.array(logged("foreign")),
+        tau_pair=policy.tau_pair,
+        is_batch_foreign=head.thresholds.is_batch_foreign,
+    )
     equal = {
         "set_size": sizes.tolist(),
         "conformal_set": [_set(item) for item in items],

@@ -83,14 +83,17 @@ def stored_of(stage: Stage, head: Item, kept: Selection) -> Stored:
     distances = foreign = None
     if head.foreign is not None:
         of_pairs = stage.answers(stages.DISTANCES, Split.VAL, Split.CALIB).set_index("pair_id")["distance"]
-        distances, m = of_pairs.to_numpy(), len(of_pairs)
-        # A row of calib is one of those that it is compared with; a new one is not.
-        own = distance_confidence(of_pairs.loc[calib["pair_id"]].to_numpy(), distances)
-        foreign = (own * (m + 1) - 1) / m
+        distances = of_pairs.to_numpy()
+        m = len(distances)
+        # A row of calib is one of those that it is compared with, unlike a new one: it is taken out of its count.
+        with_itself = distance_confidence(of_pairs.loc[calib["pair_id"]].to_numpy(), distances)
+        foreign = (with_itself * (m + 1) - 1) / m
+    logits = logits_of(calib)
     rows = one_of_each(calib["group_id"], calib["pair_id"])
-    known = stream_signals(softmax(logits_of(calib) / head.temperature), foreign)
+    known = {name: column[rows] for name, column in stream_signals(softmax(logits / head.temperature), foreign).items()}
     how = stage.all_params.data.answers
     names = (*how.models[:1], *filter(None, (how.model.hub,)), kept.trial, head.model_hash)
-    told = np.unique(logits_of(calib), axis=0)
-    worth = np.maximum(told.max(axis=0), LEAST_WORTH) if len(told) <= told.shape[1] else None
-    return Stored(head, names, {name: column[rows] for name, column in known.items()}, distances, how, worth)
+    # Bare answers have no more distinct rows of logits than there are classes.
+    distinct = np.unique(logits, axis=0)
+    worth = np.maximum(distinct.max(axis=0), LEAST_WORTH) if len(distinct) <= distinct.shape[1] else None
+    return Stored(head, names, known, distances, how, worth)

@@ -83,7 +83,8 @@ def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first
 
     What a killed run left of a line is cut off. ValueError for a line that is damaged, or of another policy.
     """
-    n_done, last, head = 0, "", stored.head
+    n_done, last = 0, ""
+    head = stored.head
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - MAX_LINE, 0))
     file.truncate(size - len(file.read().rpartition(b"\n")[2]))
@@ -100,9 +101,14 @@ def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first
             if not is_own:
                 raise ValueError(f"{out}, line {number} was decided by another policy; give another file")
             items.append(item)
-            last, n_done = item["pair_id"], 1 if item["pair_id"] == first_id else n_done + (n_done > 0)
+            last = item["pair_id"]
+            if last == first_id:
+                n_done = 1
+            elif n_done:
+                n_done += 1
         foreign = None if stored.distances is None else np.array([item["foreign"] for item in items])
-        test.update(stream_signals(probs, foreign), *([item[key] for item in items] for key in ("group_id", "pair_id")))
+        groups, pair_ids = ([item[key] for item in items] for key in ("group_id", "pair_id"))
+        test.update(stream_signals(probs, foreign), groups, pair_ids)
     return n_done, last
 
 
@@ -111,7 +117,9 @@ def _append(file: BinaryIO, items: Iterator[dict[str, Any]]) -> Counter[str]:
     lines, counts = [], Counter[str]()
     for fields in items:
         lines.append(Item.model_validate(fields).model_dump_json().encode() + b"\n")
-        counts.update([fields["decision"], *([f"forced by {fields['forced_by']}"] if fields["forced_by"] else [])])
+        counts[fields["decision"]] += 1
+        if fields["forced_by"]:
+            counts[f"forced by {fields['forced_by']}"] += 1
     file.write(b"".join(lines))
     file.flush()
     return counts
@@ -122,9 +130,9 @@ def _decided(stored: Stored, rows: Rows, logits: np.ndarray, test: StreamTest) -
     head, limits = stored.head, stored.head.thresholds
     probs = softmax(logits / head.temperature)
     sets = 1 - probs <= (math.inf if limits.qhat is None else limits.qhat)
-    own = of_one_answer(probs, sets)
+    computed = of_one_answer(probs, sets)
     given = {name: np.array([row["signals"][name] for row in rows]) for name in rows[0]["signals"]}
-    signals = {name: (own | given)[name] for name in head.signals}
+    signals = {name: (computed | given)[name] for name in head.signals}
     consistency = None if head.consistency is None else np.array([row["consistency"] for row in rows])
     foreign = None
     if head.foreign is not None:
