@@ -1,11 +1,14 @@
 """From predictions to a policy: signals of several seeds, people by hand, and a log that replays."""
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from simulated_stage import KEPT, make_stage, simulated_table, with_people
 from verdict.base.labels import class_names, expected_columns
+from verdict.base.params import Signal
 from verdict.decide.deferral import (
     TUNING,
     Calibrated,
@@ -100,6 +103,13 @@ def test_views_by_hand():
     )
     # 3/4 for the untouched image, 3/4 and 1/4 for its views.
     assert found.signals[VIEW_STABILITY][0] == pytest.approx(1 - 2 * np.std([3 / 4, 3 / 4, 1 / 4]))
+
+
+def test_parameters_may_give_each_signal_a_floor_and_no_other():
+    table, views = table_of(1.0, 2.0), np.zeros((1, 2, 2))
+    found = read_evidence({11: table, 23: table}, CALIBRATED, critical_floor={}, view_logits=views)
+    assert set(found.signals) == set(get_args(Signal))
+    assert found.forced.tolist() == [Forced.NONE] * 2
 
 
 def test_consistency_multiplies_the_score():

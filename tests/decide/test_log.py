@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from verdict.decide.log.replay import replay_log
 from verdict.decide.people import ParametricHuman
 from verdict.decide.policy import Decision, Policy, decide, force
 from verdict.decide.questions import Questions, clarify, question_responder
-from verdict.decide.signals import OF_ONE_ANSWER, composite, of_one_answer
+from verdict.decide.signals import ENTROPY_CONFIDENCE, OF_ONE_ANSWER, composite, of_one_answer
 from verdict.stats.scores import softmax
 
 CLASSES = ("entailment", "contradiction")
@@ -230,6 +231,23 @@ def test_explanations(log, wanted, said):
     assert ("wrong: the truth is" in text) == (item.final_answer != item.true_answer)
     # What a terminal would act on is escaped; the log itself keeps the data.
     assert "\x1b" not in text and "\\x1b[31m" in text and len(text.splitlines()) == text.count("\n") + 1
+
+
+def test_a_log_holds_the_floor_of_each_signal_and_is_decided_again_by_it(tmp_path):
+    batch, path = batch_of(101), tmp_path / "log.jsonl"
+    policy = Policy(0.8, 0.5, {"ensemble_stability": 0.7, "max_probability": 0.6})
+    forced = force(batch.signals, ~batch.sets.any(axis=1), tau_critical=policy.tau_critical)
+    decided = {"policy": policy, "forced": forced, "decision": decide(batch.score, policy, forced=forced)}
+    write_log(path, iter_items(replace(batch, **decided)))
+    assert replay_log(path).is_identical
+    stopped = [item for item in read_log(path) if item.forced_by == "critical_signal"]
+    # The weakest of all signals is another, which has no floor.
+    item = next(one for one in stopped if min(one.signals, key=one.signals.get) == ENTROPY_CONFIDENCE)
+    named = re.search(r"(\w+) is (\S+), not above the safety limit (\S+):", explain_item(item))
+    assert float(named[2]) <= float(named[3]) == policy.tau_critical[named[1]]
+    number, item = first_of(path, decision="auto")
+    rewrite(path, number, thresholds=item.thresholds.model_dump() | {"tau_critical": {"max_probability": 1.0}})
+    assert "forced_by" in {difference.field for difference in replay_log(path).first}
 
 
 def test_explanations_do_not_round_doubt_away_nor_speak_of_images_that_are_none(log):

@@ -77,6 +77,13 @@ def test_gate_overrules_every_score():
     assert force(signals, is_empty, tau_critical=None).tolist() == [1, 0, 1, 0]
 
 
+def test_a_floor_of_its_own_stops_by_that_signal_and_by_no_other():
+    signals, nothing = {"a": np.array([0.9, 0.2, 0.3]), "b": np.array([0.1, 0.9, 0.9])}, np.zeros(3, bool)
+    assert force(signals, nothing, tau_critical={"a": 0.2, "c": 0.9}).tolist() == [0, 2, 0]
+    assert force(signals, nothing, tau_critical={"a": 0.2, "b": 0.1}).tolist() == [2, 2, 0]
+    assert force(signals, nothing, tau_critical={}).tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_scan_equals_brute_force_over_all_cuts_and_no_grid_beats_it(seed):
     score, outcomes = random_case(seed, n=23, levels=11 if seed % 2 else None)
@@ -152,6 +159,7 @@ def test_forced_pairs_do_not_move_the_thresholds():
         (lambda: Policy(0.3, 0.6), "t_clarify <= t_auto"),
         (lambda: Policy(float("nan"), 0.1), "t_clarify <= t_auto"),
         (lambda: Policy(0.9, 0.6, tau_critical=2.0), r"tau_critical must lie in \[0, 1\]"),
+        (lambda: Policy(0.9, 0.6, tau_critical={"a": 0.1, "b": 2.0}), r"b must lie in \[0, 1\]"),
         (lambda: decide(np.array([1.2]), Policy(0.9, 0.6)), r"score must lie in \[0, 1\]"),
         (lambda: tune_policy(np.array([np.nan]), Outcomes(np.zeros((1, 3)), np.zeros((1, 3)))), "score .* without NaN"),
         (lambda: force({"a": np.array([1.2])}, np.array([True]), tau_critical=0.1), "signal a must lie"),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from verdict.base import paths
 from verdict.base.artifacts import content_hash
@@ -60,6 +60,16 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 Commit = Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")]
 Shares = Annotated[tuple[Fraction, ...], Field(min_length=1)]
+Floor = Annotated[float, Field(ge=0, lt=1)]
+# The signals of `verdict.decide.signals` that can hand a case to a person.
+Signal = Literal[
+    "max_probability", "entropy_confidence", "ensemble_stability", "view_stability", "conformal_confidence"
+]
+# One floor, or one for each signal; told apart first, so that a fault is told once.
+Floors = Annotated[
+    Annotated[Floor, Tag("number")] | Annotated[dict[Signal, Floor], Tag("by_signal")],
+    Discriminator(lambda given: "by_signal" if isinstance(given, dict) else "number"),
+]
 Range = Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ascending)]
 Own = Literal["train", "val", "calib", "test"]
 Fractions = Annotated[dict[Own, Fraction], AfterValidator(_sums_to_one)]
@@ -517,7 +527,7 @@ class PolicyParams(Model):
     facts: FactParams | None
     questions: dict[str, tuple[str, ...]]
     n_questions: Annotated[int, Field(ge=1, le=4)]
-    critical_floor: Annotated[float, Field(ge=0, lt=1)]
+    critical_floor: Floors
     conformal_alpha: Fraction
     calib_share_for_sets: Fraction
     n_explained: Count

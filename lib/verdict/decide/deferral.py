@@ -26,7 +26,7 @@ from verdict.decide.log.items import DecidedBatch, iter_items
 from verdict.decide.log.log import find_item, run_id, write_log
 from verdict.decide.log.replay import replay_log
 from verdict.decide.outcomes import Case
-from verdict.decide.policy import Costs, Outcomes, Policy, decide, force, price_outcomes
+from verdict.decide.policy import Costs, Floors, Outcomes, Policy, decide, force, price_outcomes
 from verdict.decide.signals import composite, distance_confidence
 from verdict.decide.takeover import People, choose_people
 from verdict.model.predict import answers_of, logits_of
@@ -122,7 +122,7 @@ def read_evidence(
     tables: Mapping[int, pd.DataFrame],
     calibrated: Calibrated,
     *,
-    critical_floor: float,
+    critical_floor: Floors,
     view_logits: np.ndarray | None = None,
     consistency: np.ndarray | None = None,
     foreign: np.ndarray | None = None,
@@ -132,8 +132,8 @@ def read_evidence(
     """Signals, score and gate of the pairs of one split.
 
     `tables`: the kept trial's models on the same pairs in the same order (else a ValueError); `critical_floor` in
-    [0, 1): a signal at or below it hands the pair to a person; `view_logits` as in `Calibrated.signals`; `consistency`,
-    `foreign`, `batch` as in `Evidence`, and `limits`: which of the last two are believed.
+    [0, 1): a signal that is at most its floor hands the pair to a person; `view_logits` as in `Calibrated.signals`;
+    `consistency`, `foreign`, `batch` as in `Evidence`, and `limits`: which of the last two are believed.
     """
     table = tables[calibrated.seed]
     probs, sets, signals = calibrated.signals(tables, view_logits)

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from verdict.decide.policy import Decision, Forced, Outcomes, Policy, decide, realised, tune_policy
+from verdict.decide.policy import Decision, Floors, Forced, Outcomes, Policy, decide, realised, tune_policy
 from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, Weights, bounded
 from verdict.stats.weighted import ratio, weighted_mean
 
@@ -37,7 +37,7 @@ class Case:
         if len(self.score) == 0:
             raise ValueError("a policy cannot be tuned or evaluated on no pairs")
 
-    def tune(self, tau_critical: float | None = None) -> Policy:
+    def tune(self, tau_critical: Floors = None) -> Policy:
         """The cheapest policy on these pairs, see `tune_policy`."""
         limits = {"forced": self.forced, "tau_critical": tau_critical, "allowed": self.allowed}
         return tune_policy(self.score, self.outcomes, **limits)
@@ -153,7 +153,7 @@ def compare_policies(
     test: Case,
     *,
     rivals: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    tau_critical: float | None,
+    tau_critical: Floors,
     draws: Resampler,
 ) -> pd.DataFrame:
     """Costs on test of the policy, of baselines and of the oracle; everything that is tuned is tuned on calib.
@@ -180,7 +180,7 @@ def compare_policies(
     return pd.DataFrame(rows)
 
 
-def _without_questions(calib: Case, test: Case, tau_critical: float | None) -> np.ndarray:
+def _without_questions(calib: Case, test: Case, tau_critical: Floors) -> np.ndarray:
     """Decisions on test where a person takes over whatever would be asked about."""
     instead = calib.outcomes.cost[:, [Decision.AUTO, Decision.HUMAN, Decision.HUMAN]]
     policy = replace(calib, outcomes=replace(calib.outcomes, cost=instead)).tune(tau_critical)
@@ -238,7 +238,7 @@ def cost_of_belief(
     *,
     believed: tuple[Outcomes, Outcomes],
     is_assumed: bool = True,
-    tau_critical: float | None = None,
+    tau_critical: Floors = None,
     draws: Resampler,
 ) -> BeliefCost:
     """Tune for people as they are believed to be, let real ones answer, and compare with having known.

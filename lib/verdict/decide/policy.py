@@ -7,7 +7,7 @@ cost on the calibration split by an exact scan over all distinct scores, with th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -17,6 +17,10 @@ from verdict.stats.scores import check_unit
 
 # The threshold that no score reaches; finite, so that a log can hold it.
 ABOVE_ALL = math.nextafter(1.0, 2.0)
+
+
+# What signals must exceed: one floor for all, or one for each that is named; None: nothing.
+Floors = float | Mapping[str, float] | None
 
 
 class Decision(IntEnum):
@@ -69,14 +73,14 @@ class Policy:
     """The thresholds of a decision.
 
     `t_auto`, `t_clarify` 0 <= t_clarify <= t_auto <= ABOVE_ALL: scores from `t_auto` go out alone, those in [t_clarify,
-    t_auto) are clarified, those below go to a person; `tau_critical`: a pair whose smallest critical signal is at most
-    this goes to a person whatever its score; `tau_pair`, `tau_batch`: so does a pair whose p-value of being no stranger
-    is at most the first, and every pair of a batch whose p-value is at most the second; None: no such rule.
+    t_auto) are clarified, those below go to a person; `tau_critical`: a pair with a signal that is at most its floor
+    goes to a person whatever its score; `tau_pair`, `tau_batch`: so does a pair whose p-value of being no stranger is
+    at most the first, and every pair of a batch whose p-value is at most the second; None: no such rule.
     """
 
     t_auto: float
     t_clarify: float
-    tau_critical: float | None = None
+    tau_critical: Floors = None
     tau_pair: float | None = None
     tau_batch: float | None = None
 
@@ -85,33 +89,40 @@ class Policy:
             raise ValueError(
                 f"expected 0 <= t_clarify <= t_auto <= 1 (or ABOVE_ALL), got {self.t_clarify} and {self.t_auto}"
             )
-        for name in ("tau_critical", "tau_pair", "tau_batch"):
-            tau = getattr(self, name)
+        own = self.tau_critical if isinstance(self.tau_critical, Mapping) else {"tau_critical": self.tau_critical}
+        for name, tau in {**own, "tau_pair": self.tau_pair, "tau_batch": self.tau_batch}.items():
             if tau is not None and not 0 <= tau <= 1:
                 raise ValueError(f"{name} must lie in [0, 1] or be None, got {tau}")
+
+
+def floors_of(tau_critical: Floors, names: Collection[str]) -> dict[str, float]:
+    """The floor of each of the signals `names` that has one."""
+    if tau_critical is None:
+        return {}
+    given = tau_critical if isinstance(tau_critical, Mapping) else dict.fromkeys(names, tau_critical)
+    return {name: given[name] for name in names if name in given}
 
 
 def force(
     critical: Mapping[str, np.ndarray],
     is_empty: np.ndarray,
     *,
-    tau_critical: float | None,
+    tau_critical: Floors,
     foreign: np.ndarray | None = None,
     tau_pair: float | None = None,
     is_batch_foreign: bool | np.ndarray = False,
 ) -> np.ndarray:
     """The hard gate: which pairs go to a person whatever their score.
 
-    `critical` (n,) in [0, 1]: signals, each of which can stop an automatic answer; `is_empty` (n,): whether the
-    conformal set is empty, so that no class is plausible; `tau_critical`: None forces empty sets only; `foreign` (n,)
-    in [0, 1]: p-value of "this pair is no stranger", rejected up to `tau_pair`; `is_batch_foreign`: whether no pair may
-    go out alone, for all or for each (n,). Returns (n,): values of `Forced`; where several apply, the first of empty
-    set, critical signal, foreign pair and foreign batch.
+    `critical` (n,) in [0, 1]: signals, each of which stops an automatic answer where it is not above its floor;
+    `is_empty` (n,): whether the conformal set is empty: no class is plausible; `tau_critical`: None forces empty sets
+    only; `foreign` (n,) in [0, 1]: p-value of "this pair is no stranger", rejected up to `tau_pair`;
+    `is_batch_foreign`: whether no pair may go out alone, for all or for each (n,). Returns (n,): values of `Forced`;
+    where several apply, the first of empty set, critical signal, foreign pair and foreign batch.
     """
     is_low = np.zeros(len(is_empty), dtype=bool)
-    if tau_critical is not None:
-        for name, signal in critical.items():
-            is_low |= check_unit(f"signal {name}", signal) <= tau_critical
+    for name, floor in floors_of(tau_critical, critical).items():
+        is_low |= check_unit(f"signal {name}", critical[name]) <= floor
     reasons = np.where(np.broadcast_to(is_batch_foreign, len(is_empty)), Forced.FOREIGN_BATCH, Forced.NONE)
     if foreign is not None and tau_pair is not None:
         reasons = np.where(check_unit("foreign", foreign) <= tau_pair, Forced.FOREIGN, reasons)
@@ -185,7 +196,7 @@ def tune_policy(
     outcomes: Outcomes,
     *,
     forced: np.ndarray | None = None,
-    tau_critical: float | None = None,
+    tau_critical: Floors = None,
     allowed: np.ndarray | None = None,
 ) -> Policy:
     """The two thresholds of least cost on these pairs, exactly.

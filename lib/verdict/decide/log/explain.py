@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from verdict.decide.log.log import Asked, Item
+from verdict.decide.policy import floors_of
 from verdict.stats.scores import top_class
 
 
@@ -46,9 +47,10 @@ def _why(item: Item) -> str:
     if item.forced_by == "empty_set":
         return "An empty conformal set always goes to a person, whatever the score."
     if item.forced_by == "critical_signal":
-        weakest = _weakest(item)
+        floors = floors_of(limits.tau_critical, item.signals)
+        low = min(floors, key=lambda name: item.signals[name] - floors[name])
         return (
-            f"{weakest} is {_shown(item.signals[weakest])}, not above the safety limit {_shown(limits.tau_critical)}: "
+            f"{low} is {_shown(item.signals[low])}, not above the safety limit {_shown(floors[low])}: "
             "the case goes to a person whatever the score."
         )
     if item.forced_by in ("foreign", "foreign_batch"):

@@ -43,7 +43,7 @@ class Thresholds(_Strict):
 
     t_auto: float
     t_clarify: float
-    tau_critical: float | None
+    tau_critical: float | dict[str, float] | None
     qhat: float | None
     tau_pair: Unit | None = None
     tau_batch: Unit | None = None
