@@ -148,14 +148,9 @@ def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
         ENTROPY_CONFIDENCE: entropy_confidence(whole),
         CONFORMAL_CONFIDENCE: np.where(sizes == 0, 0.0, 1 / np.maximum(sizes, 1)),
     }
-    forced = force(
-        signals,
-        sizes == 0,
-        tau_critical=policy.tau_critical,
-        foreign=None if head.foreign is None else np.array(logged("foreign")),
-        tau_pair=policy.tau_pair,
-        is_batch_foreign=head.thresholds.is_batch_foreign,
-    )
+    foreign = None if head.foreign is None else np.array(logged("foreign"))
+    gate = {"foreign": foreign, "tau_pair": policy.tau_pair, "is_batch_foreign": head.thresholds.is_batch_foreign}
+    forced = force(signals, sizes == 0, tau_critical=policy.tau_critical, **gate)
     equal = {
         "set_size": sizes.tolist(),
         "conformal_set": [_set(item) for item in items],
