@@ -60,7 +60,7 @@ def test_the_mark_that_begins_a_text_stands_once(folder):
     own.processor.tokenizer._tokenizer.post_processor = TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
     for template in ("<image>", "<s><image>"):
         own.processor.chat_template = f"{template}{{{{ messages[0]['content'][1]['text'] }}}}"
-        assert (own._given(IMAGES[:1], TEXTS[:1])["input_ids"] == 1).sum() == 1
+        assert (own._inputs(IMAGES[:1], TEXTS[:1])["input_ids"] == 1).sum() == 1
 
 
 def test_a_vocabulary_without_yes_is_refused(tmp_path):

@@ -79,6 +79,11 @@ def test_history_has_a_line_a_seed_and_marks_its_kept_epoch(axes):
     assert axes.collections[-1].get_offsets().tolist() == [[2, 0.6], [1, 0.3]]
     assert words(axes.get_legend().get_texts()) == ["11", "23", "kept"]
     axes.clear()
+    # More seeds than colours.
+    many = pd.DataFrame({"epoch": 1, "seed": range(11), "f1": 0.5, "is_kept": True})
+    plots.plot_history(many, ax=axes, y="f1", ylabel="F1")
+    assert len(axes.get_legend().get_texts()) == 11 + 1
+    axes.clear()
     once = history[history["epoch"] == 1].assign(is_kept=True)
     plots.plot_history(once, ax=axes, y="f1", ylabel="F1")
     low, high = axes.get_xlim()

@@ -125,8 +125,7 @@ class StreamTest:
     def _ranks(self, signal: int, steps: np.ndarray, pair_ids: Sequence[str]) -> np.ndarray:
         """Conformal p-value of each row among all before it, (n,); the rows are added to the counts."""
         counts, n = self._counts[signal], len(steps)
-        above = counts.sum() - np.cumsum(counts)[steps]
-        alike = counts[steps] + 1
+        above, alike = counts.sum() - np.cumsum(counts)[steps], counts[steps] + 1
         before = np.tri(n, k=-1, dtype=bool)
         above += ((steps[None, :] > steps[:, None]) & before).sum(axis=1)
         alike += ((steps[None, :] == steps[:, None]) & before).sum(axis=1)

@@ -368,9 +368,7 @@ def _rows_needed(limit: float, delta: float, error_rate: float) -> float:
 def _least(is_enough: Callable[[int], bool]) -> float:
     """The least number that is enough, if more always are; infinite beyond 2 ** 40."""
     enough = next((2**k for k in range(41) if is_enough(2**k)), None)
-    if enough is None:
-        return math.inf
-    return bisect_left(range(enough), True, lo=enough // 2, key=is_enough)
+    return math.inf if enough is None else bisect_left(range(enough), True, lo=enough // 2, key=is_enough)
 
 
 def resemblance(is_wrong: np.ndarray, groups: np.ndarray) -> float:

@@ -1,6 +1,6 @@
-"""What else is known of each pair: the kept model's answers to views and questions, and its distance from train.
+"""Further answers about each pair: those of the kept model to views and questions, and the distance from train.
 
-Both answers reuse stored features: a view needs the images anew, a question only its words.
+Stored features are reused: a view encodes images anew, a question only its words.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def probe(stage: Stage) -> None:
     Saves the tables `VIEWS` (pair_id, split, view, logits), `QUESTIONS` (pair_id, split, question, logits, what each
     class should answer), which has no rows for a source without a grammar, and `DISTANCES`, see `pair_distances`.
     """
-    model, pairs = load_model(stage, load_selection(stage)), stage.pairs(*PROBED_SPLITS)
+    model = load_model(stage, load_selection(stage))
+    pairs = stage.pairs(*PROBED_SPLITS)
     tables = {VIEWS: answer_changed(model, pairs, progress=stage.progress)}
     stage.progress("questions")
     folder = stage.upstream_folder("features")
@@ -67,27 +68,28 @@ class Examiner:
 
     def ask(self, pairs: pd.DataFrame) -> dict[str | int, pd.DataFrame]:
         """Logits of each seed, and the tables of `probe`, of pairs (pair_id, image_id, hypothesis, split)."""
-        model, found = self._model, {}
+        model, run = self._model, self._params.execution
+        tables: dict[str | int, pd.DataFrame] = {}
         with TemporaryDirectory(prefix="verdict-") as name:
-            run, plans, folder = self._params.execution, (self._plan, FreezePlan()), Path(name)
+            folder = Path(name)
             encode(
                 self._model_params,
                 pairs,
                 model.images,
-                plans,
+                (self._plan, FreezePlan()),
                 folder,
                 batch=run.feature_batch,
                 precision=run.precision,
                 encoders=self._encoders,
             )
-            features, frozen = (Features.open(folder, plan) for plan in plans)
+            features, frozen = Features.open(folder, self._plan), Features.open(folder, FreezePlan())
             for seed, weights in self._weights.items():
                 load_weights(model.network, weights)
-                found[seed] = _answers(pairs[["pair_id", "split"]], model.logits(pairs, features))
-            found[VIEWS] = answer_changed(model, pairs, features)
-            found[QUESTIONS] = answer_questions(model, pairs, questions_about(self._params.data, pairs), features)
-            found[DISTANCES] = distances_from(self._reference, frozen, frozen.means(folder), pairs)
-        return found
+                tables[seed] = _answers(pairs[["pair_id", "split"]], model.logits(pairs, features))
+            tables[VIEWS] = answer_changed(model, pairs, features)
+            tables[QUESTIONS] = answer_questions(model, pairs, questions_about(self._params.data, pairs), features)
+            tables[DISTANCES] = distances_from(self._reference, frozen, frozen.means(folder), pairs)
+        return tables
 
 
 def questions_about(params: DataParams, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -99,15 +101,17 @@ def answer_changed(
     model: KeptModel, pairs: pd.DataFrame, features: Features | None = None, *, progress: Any = lambda text: None
 ) -> pd.DataFrame:
     """The model's answers to each view of the pairs' images; a few hundred images are in memory at a time."""
-    image_ids, done, found = pd.unique(pairs["image_id"]), 0, []
+    image_ids = pd.unique(pairs["image_id"])
+    n_done, answers = 0, []
     for chosen in model.parts(image_ids):
-        shown, own = model.pictures(chosen), pairs[pairs["image_id"].isin(chosen)]
+        images = model.pictures(chosen)
+        about = pairs[pairs["image_id"].isin(chosen)]
         for name, change in CHANGES.items():
-            seen = model.seen(chosen, [model.encoders.pixels(change(shown))], features)
-            found.append(_answers(own[["pair_id", "split"]].assign(view=name), model.logits(own, seen)))
-        done += len(chosen)
-        progress(f"views of images {done:,}/{len(image_ids):,}")
-    return pd.concat(found, ignore_index=True)
+            seen = model.seen(chosen, [model.encoders.pixels(change(images))], features)
+            answers.append(_answers(about[["pair_id", "split"]].assign(view=name), model.logits(about, seen)))
+        n_done += len(chosen)
+        progress(f"views of images {n_done:,}/{len(image_ids):,}")
+    return pd.concat(answers, ignore_index=True)
 
 
 def answer_questions(

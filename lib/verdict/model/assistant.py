@@ -51,12 +51,15 @@ class Assistant:
 
     @classmethod
     def _load(cls, preset: str, revision: str, *, offline: bool) -> Assistant:
-        folder, is_gpu = paths.preset_folder(preset), torch.cuda.is_available()
-        how: dict[str, Any] = {"trust_remote_code": False, "local_files_only": offline}
-        how |= {} if folder else {"revision": revision}
-        source, dtype = str(folder or preset), "auto" if is_gpu else torch.float32
-        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, use_safetensors=True, **how)
-        processor = AutoProcessor.from_pretrained(source, **how)
+        folder = paths.preset_folder(preset)
+        source = str(folder or preset)
+        options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": offline}
+        if folder is None:
+            options["revision"] = revision
+        is_gpu = torch.cuda.is_available()
+        dtype = "auto" if is_gpu else torch.float32
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, use_safetensors=True, **options)
+        processor = AutoProcessor.from_pretrained(source, **options)
         # The first word of an answer follows its prompt, whatever the lengths of others in the batch.
         processor.tokenizer.padding_side = "left"
         return cls(preset, model.eval().to("cuda" if is_gpu else "cpu"), processor)
@@ -64,13 +67,15 @@ class Assistant:
     @cached_property
     def tokens(self) -> tuple[list[int], ...]:
         """Ids of the tokens that say yes and that say no, as of a list of all tokens; ValueError for none."""
-        ids, found = word_ids(class_names()), ([], [])
-        for token, number in self.processor.tokenizer.get_vocab().items():
-            if (k := token_class(token, ids)) is not None:
-                found[k].append(number)
-        if not all(found):
+        words = word_ids(class_names())
+        by_class: tuple[list[int], list[int]] = ([], [])
+        for token, token_id in self.processor.tokenizer.get_vocab().items():
+            k = token_class(token, words)
+            if k is not None:
+                by_class[k].append(token_id)
+        if not all(by_class):
             raise ValueError(f"{self.name}: its vocabulary has no token for yes or for no; ask a model that has both")
-        return tuple(map(sorted, found))
+        return tuple(map(sorted, by_class))
 
     @property
     def marks(self) -> list[str]:
@@ -79,28 +84,28 @@ class Assistant:
 
     def log_probs(self, images: Sequence[Image.Image], texts: Sequence[str]) -> np.ndarray:
         """Log-probabilities, float64 (n, 2), that the answer to each text about its image begins with yes, with no."""
-        how = {"max_new_tokens": 1, "output_logits": True, "return_dict_in_generate": True}
+        options = {"max_new_tokens": 1, "output_logits": True, "return_dict_in_generate": True}
         with torch.inference_mode():
-            said = self.model.generate(**self._given(images, texts), **GREEDY, **how)
-            each = said.logits[0].double().log_softmax(dim=-1)
-            return torch.stack([each[:, ids].logsumexp(dim=-1) for ids in self.tokens], dim=1).cpu().numpy()
+            answer = self.model.generate(**self._inputs(images, texts), **GREEDY, **options)
+            by_token = answer.logits[0].double().log_softmax(dim=-1)
+            return torch.stack([by_token[:, ids].logsumexp(dim=-1) for ids in self.tokens], dim=1).cpu().numpy()
 
     def words(self, image: Image.Image, text: str, *, max_new_tokens: int) -> str:
         """The most likely answer to a text about an image."""
-        given = self._given([image], [text])
+        inputs = self._inputs([image], [text])
         with torch.inference_mode():
-            said = self.model.generate(**given, **GREEDY, max_new_tokens=max_new_tokens)
-        n_given = 0 if self.model.config.is_encoder_decoder else given["input_ids"].shape[1]
-        return self.processor.tokenizer.decode(said[0, n_given:], skip_special_tokens=True).strip()
+            tokens = self.model.generate(**inputs, **GREEDY, max_new_tokens=max_new_tokens)
+        n_prompt = 0 if self.model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
+        return self.processor.tokenizer.decode(tokens[0, n_prompt:], skip_special_tokens=True).strip()
 
-    def _given(self, images: Sequence[Image.Image], texts: Sequence[str]) -> Any:
+    def _inputs(self, images: Sequence[Image.Image], texts: Sequence[str]) -> Any:
         prompts = [self._prompt(text) for text in texts]
         begin = self.processor.tokenizer.bos_token
-        # A template may write the mark that begins a text, which the tokenizer would write once more.
-        how = {"add_special_tokens": False} if begin and prompts[0].startswith(begin) else {}
-        seen = [[one] for one in images]
-        given = self.processor(images=seen, text=prompts, padding=True, return_tensors="pt", **how)
-        return given.to(self.model.device, self.model.dtype)
+        # A template may write the token that begins a text, which the tokenizer would write once more.
+        options = {"add_special_tokens": False} if begin and prompts[0].startswith(begin) else {}
+        one_each = [[image] for image in images]
+        inputs = self.processor(images=one_each, text=prompts, padding=True, return_tensors="pt", **options)
+        return inputs.to(self.model.device, self.model.dtype)
 
     def _prompt(self, text: str) -> str:
         """A text about one image as the processor wants it; the form of LLaVA 1.5 where it has no template."""

@@ -63,12 +63,13 @@ def attribute_pairs(stage: Stage, kept: Selection, chosen: pd.DataFrame, *, n_st
 
     The path has `n_steps` nodes of the Gauss-Legendre rule.
     """
-    model, found = load_model(stage, kept, features=False), []
+    model = load_model(stage, kept, features=False)
+    attributions = []
     for row in chosen.itertuples():
         stage.progress(f"explaining {row.pair_id}")
-        shown, hypothesis = model.pictures([row.image_id]), str(row.hypothesis)
-        found.append(attribute(model, shown, hypothesis, int(row.answer), str(row.pair_id), n_steps=n_steps))
-    return found
+        image, hypothesis = model.pictures([row.image_id]), str(row.hypothesis)
+        attributions.append(attribute(model, image, hypothesis, int(row.answer), str(row.pair_id), n_steps=n_steps))
+    return attributions
 
 
 def attribute(
@@ -113,17 +114,24 @@ def integrate(
     (1, n_words); `sign` is 1 or -1, that of the logit in the margin.
     """
     embed = network.text.get_layer("token_and_position_embedding")
-    given = ((flat, token_ids[1]), (pixels, token_ids[0]))
-    ends = [(ops.convert_to_tensor(image), embed(ops.convert_to_tensor(words))) for image, words in given]
-    margins = [sign * float(ops.convert_to_numpy(_logit(network, *end, padding_mask))[0]) for end in ends]
+    baseline, answered = (
+        (ops.convert_to_tensor(image), embed(ops.convert_to_tensor(words)))
+        for image, words in ((flat, token_ids[1]), (pixels, token_ids[0]))
+    )
+    margins = [
+        sign * float(ops.convert_to_numpy(_logit(network, *inputs, padding_mask))[0]) for inputs in (answered, baseline)
+    ]
+    # The rule's nodes and weights on [-1, 1], moved to [0, 1].
     nodes, weights = np.polynomial.legendre.leggauss(n_steps)
-    total = [ops.zeros_like(part) for part in ends[0]]
+    nodes, weights = (nodes + 1) / 2, weights / 2
+    total = [ops.zeros_like(side) for side in baseline]
     for start in range(0, n_steps, STEPS_AT_A_TIME):
-        part = slice(start, start + STEPS_AT_A_TIME)
-        place, weight = (ops.convert_to_tensor(found[part] / 2, dtype="float32") for found in (nodes + 1, weights))
+        steps = slice(start, start + STEPS_AT_A_TIME)
+        place = ops.convert_to_tensor(nodes[steps], dtype="float32")
+        weight = ops.convert_to_tensor(weights[steps], dtype="float32")
         points = [
             low + ops.reshape(place, (-1, *[1] * (low.ndim - 1))) * (high - low)
-            for low, high in zip(*ends, strict=True)
+            for low, high in zip(baseline, answered, strict=True)
         ]
         mask = padding_mask.repeat(len(weight), axis=0)
 
@@ -132,10 +140,11 @@ def integrate(
 
         # Each point's logit depends on its own row alone, so one backward pass gives every row's gradient.
         slopes = gradients(weighted, points)
-        total = [have + ops.sum(more, axis=0, keepdims=True) for have, more in zip(total, slopes, strict=True)]
-    moved = [(high - low) * slope for low, high, slope in zip(*ends, total, strict=True)]
-    by_pixel, by_word = (sign * ops.convert_to_numpy(ops.sum(part[0], axis=-1)).astype(np.float64) for part in moved)
-    return by_pixel, by_word, (margins[1], margins[0])
+        total = [known + ops.sum(slope, axis=0, keepdims=True) for known, slope in zip(total, slopes, strict=True)]
+    attributions = [(high - low) * slope for low, high, slope in zip(baseline, answered, total, strict=True)]
+    sums = (ops.convert_to_numpy(ops.sum(values[0], axis=-1)) for values in attributions)
+    by_pixel, by_word = (sign * values.astype(np.float64) for values in sums)
+    return by_pixel, by_word, tuple(margins)
 
 
 def _logit(network: Network, pixels: Any, embedded: Any, padding_mask: np.ndarray) -> Any:

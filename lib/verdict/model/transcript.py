@@ -47,16 +47,19 @@ def said_of(
         # A framework takes seconds to import, and who was asked before needs none.
         from verdict.model.assistant import Assistant
 
-        assistant, n_known = Assistant.load(asked.hub, asked.revision, threads=threads), len(known)
+        assistant = Assistant.load(asked.hub, asked.revision, threads=threads)
         _refuse_marks(left, assistant.marks, asked.hub)
+        n_known = len(known)
         for start in range(0, len(left), asked.batch):
-            part = left[start : start + asked.batch]
-            seen = [read_image(images[name][0], sha256=images[name][1]) for name in part["image_id"]]
-            values = assistant.log_probs(seen, [asked.prompt.replace(SENTENCE, text) for text in part["hypothesis"]])
-            if (bad := np.isnan(values).any(axis=1)).any():
-                raise ValueError(f"{part['place'][bad].iloc[0]}: {asked.hub} gave no number")
-            known |= dict(zip(part["key"], map(tuple, values.tolist()), strict=True))
-            _append(path, [[*key, *known[key]] for key in part["key"]])
+            batch = left[start : start + asked.batch]
+            pictures = [read_image(images[name][0], sha256=images[name][1]) for name in batch["image_id"]]
+            texts = [asked.prompt.replace(SENTENCE, text) for text in batch["hypothesis"]]
+            log_probs = assistant.log_probs(pictures, texts)
+            is_nan = np.isnan(log_probs).any(axis=1)
+            if is_nan.any():
+                raise ValueError(f"{batch['place'][is_nan].iloc[0]}: {asked.hub} gave no number")
+            known |= dict(zip(batch["key"], map(tuple, log_probs.tolist()), strict=True))
+            _append(path, [[*key, *known[key]] for key in batch["key"]])
             progress(f"asked {len(known) - n_known:,} of {len(left):,} pairs")
     return np.array([known[key] for key in keys])
 

@@ -45,21 +45,16 @@ def class_scores(counts: ArrayLike) -> dict[str, np.ndarray]:
     """Precision, recall and F1 of each class, each (..., n_classes), from confusion counts; 0/0 is 0."""
     counts = np.asarray(counts, dtype=np.float64)
     right = np.diagonal(counts, axis1=-2, axis2=-1)
-    n_true = counts.sum(axis=-1)
-    n_predicted = counts.sum(axis=-2)
-    return {
-        "precision": ratio(right, n_predicted),
-        "recall": ratio(right, n_true),
-        "f1": ratio(2 * right, n_true + n_predicted),
-    }
+    n_true, n_predicted = counts.sum(axis=-1), counts.sum(axis=-2)
+    f1 = ratio(2 * right, n_true + n_predicted)
+    return {"precision": ratio(right, n_predicted), "recall": ratio(right, n_true), "f1": f1}
 
 
 def macro_f1(y_true: ArrayLike, y_pred: ArrayLike, n_classes: int = 2, weights: ArrayLike | None = None) -> np.ndarray:
     """Unweighted mean of the classes' F1, in [0, 1]; a class that never occurs has F1 0."""
     n = len(np.asarray(y_true))
     # Three counts a class: of a thousand classes the confusion counts are a million for each resample.
-    y_true = check_labels(y_true, n, n_classes)
-    y_pred = check_labels(y_pred, n, n_classes)
+    y_true, y_pred = check_labels(y_true, n, n_classes), check_labels(y_pred, n, n_classes)
     right = totals(weights, y_true, n_classes, y_true == y_pred)
     true_and_predicted = totals(weights, y_true, n_classes) + totals(weights, y_pred, n_classes)
     return ratio(2 * right, true_and_predicted).mean(axis=-1)

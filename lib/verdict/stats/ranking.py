@@ -47,8 +47,7 @@ class Ranked:
         confidence, wrong = _scored(confidence, wrong)
         # Wrong rows come first among equals, so that every count that is needed is a difference of running ones.
         self._order = np.lexsort((~wrong, -confidence))
-        self._wrong = wrong[self._order]
-        ordered = confidence[self._order]
+        ordered, self._wrong = confidence[self._order], wrong[self._order]
         # Each run of tied rows is [start, end).
         start = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]][: len(ordered)])
         self._end = np.append(start[1:], len(ordered))[: len(start)]

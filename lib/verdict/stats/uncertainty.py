@@ -78,10 +78,8 @@ def with_bounds(name: str, estimate: Interval | Number) -> dict[str, float | Non
 
 def bounded(estimates: Mapping[str, Interval | Number]) -> dict[str, float | None]:
     """Several estimates and their bounds as columns of a table's row; see `with_bounds`."""
-    row: dict[str, float | None] = {}
-    for name, estimate in estimates.items():
-        row |= with_bounds(name, estimate)
-    return row
+    rows = (with_bounds(name, estimate) for name, estimate in estimates.items())
+    return {column: value for row in rows for column, value in row.items()}
 
 
 def columns_of(*names: str) -> list[str]:
@@ -281,8 +279,7 @@ def simultaneous_reach(values: ArrayLike, replicates: ArrayLike, *, level: float
     Plagborg-Møller (2019), Simultaneous confidence bands, Journal of Applied Econometrics 34, algorithm 1 (sup-t, by
     resampling).
     """
-    values = np.asarray(values, dtype=np.float64)
-    drawn = np.asarray(replicates, dtype=np.float64)
+    values, drawn = np.asarray(values, dtype=np.float64), np.asarray(replicates, dtype=np.float64)
     drawn = drawn[np.isfinite(drawn).all(axis=1)]
     if not len(drawn):
         return np.full(len(values), np.nan)

@@ -1,8 +1,8 @@
-"""Which results hold, by their hashes: found before a run, so that only what is damaged or outdated is made again.
+"""Which results are valid, by their hashes: found before a run, so that only damaged or outdated stages run again.
 
-Snakemake looks at times, and at parameters that it keeps in a folder of its own, and sees no flipped byte, truncated
-file or clock that was set back; a stage whose record does not hold, or answers another question than is asked now, is
-therefore made to look as if it had not run.
+Snakemake compares times, and parameters that it keeps in a folder of its own; it sees no flipped byte, truncated file
+or clock that was set back. The record of a stage whose result is damaged, or was made with other parameters, code or
+packages, is therefore removed, as if the stage had not run.
 """
 
 from __future__ import annotations
@@ -69,19 +69,20 @@ def _damaged(params: Params, profile: str) -> dict[Path, str]:
         return dict(zip(found, pool.map(damage, (path.parent for path in found)), strict=True))
 
 
-def _outdated(params: Params, profile: str, names: Iterable[Path]) -> dict[Path, str]:
-    """Which of these records answer another question than is asked now, and what has changed since."""
-    code, found = functools.cache(code_digest), {}
-    for execution, record in zip(stages.executions(params), records(params, profile), strict=True):
-        if record in names:
-            was, now = read_json(record), question(execution[0], params, *execution[1:], code=code)
+def _outdated(params: Params, profile: str, chosen: Iterable[Path]) -> dict[Path, str]:
+    """What has changed since each of these records was written, "" where nothing has."""
+    code = functools.cache(code_digest)
+    causes = {}
+    for (name, trial), record in zip(stages.executions(params), records(params, profile), strict=True):
+        if record in chosen:
+            was, now = read_json(record), question(name, params, trial, code=code)
             changed = [words for key, words in SAID.items() if was.get(key, now[key]) != now[key]]
-            found[record] = f"other {' and '.join(changed)} since" if changed else ""
-    return found
+            causes[record] = f"other {' and '.join(changed)} since" if changed else ""
+    return causes
 
 
 def stand(params: Params, profile: str) -> bool:
-    """Whether every record is there and answers what is asked now: pages alone can be missing, unless it is damaged."""
+    """Whether every stage has a record that is not outdated, damage apart: at most pages are then to be made."""
     try:
         return not missing(params, profile) and not any(_outdated(params, profile, records(params, profile)).values())
     except (OSError, ValueError, AttributeError):
@@ -89,8 +90,8 @@ def stand(params: Params, profile: str) -> bool:
 
 
 def forget(params: Params, profile: str, *, outdated: bool = True) -> list[str]:
-    """Take away the records of results that do not hold, so that their stages run again; a line for each says why.
-    Whole results that answer another question than is asked now are `outdated`.
+    """Remove the records of damaged results, and with `outdated` those of outdated ones, so that their stages run
+    again; a line for each says why.
     """
     causes = _damaged(params, profile)
     if outdated:
@@ -113,7 +114,7 @@ def changed_pages(profile: str) -> list[Path]:
 
 
 def forget_pages(profile: str) -> list[str]:
-    """Take the record of a rendered report away where a file of it is gone or another; a line that says so."""
+    """Remove the record of a rendered report where one of its files is gone or changed; a line that says so."""
     changed = changed_pages(profile)
     if not changed:
         return []

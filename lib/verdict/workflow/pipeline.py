@@ -114,8 +114,8 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
         lock = stack.enter_context(one_at_a_time(profile))
         if where == "local":
             environment |= stack.enter_context(start.run_folder(lock))
-        if own := load_execution(where, profile).slurm:
-            watch = slurm.Watch(job_prefix(profile), own.report_waiting_s, 60 * own.give_up_minutes, tell)
+        if limits := load_execution(where, profile).slurm:
+            watch = slurm.Watch(job_prefix(profile), limits.report_waiting_s, 60 * limits.give_up_minutes, tell)
             stack.enter_context(start.beside(watch.loop))
         made_from = integrity.sources(params)
         # Who asks for some records alone is not to lose what is out of date elsewhere.
@@ -125,30 +125,37 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
         if stages.undeclared():
             # Whoever renders says that they are left out.
             paths.rendered(profile).unlink(missing_ok=True)
-        whole, absent = paths.rendered(profile).relative_to(paths.ROOT).as_posix(), integrity.missing(params, profile)
+        absent = integrity.missing(params, profile)
         if targets or absent:
             more = warm.CLIP_MODULES if params.clip.source else ()
             served = stack.enter_context(warm.server(environment, more)) if _may_fork(where) else environment
+            whole = paths.rendered(profile).relative_to(paths.ROOT).as_posix()
             command = snakemake_command(profile, cores, list(targets) or [whole, *absent], where=where)
             status = _follow(command, served, log, functools.partial(remaining, params, profile, cores))
         else:
             status = render(profile)
+        took = f"after {time.monotonic() - started:.0f} s"
         if status == 0:
             what = f"{len(targets)} record(s) are" if targets else f"report of profile {profile!r} is"
-            tell(f"{what} up to date after {time.monotonic() - started:.0f} s")
+            tell(f"{what} up to date {took}")
             if not targets:
                 integrity.keep_whole(params, profile, made_from)
                 keep_times(params, profile)
                 print(paths.report_dir(profile) / "index.html", flush=True)
-            return 0
-        tell(f"\nthe report of profile {profile!r} is NOT complete (after {time.monotonic() - started:.0f} s):")
-        without_result = unfinished(profile)
-        for line in (*slurm.refusals(log), *without_result):
-            tell(f"  {line}")
-        # Where every stage has a result, the pages were rendered, and what is wrong with them was said then.
-        if without_result:
-            render(profile)
+        else:
+            tell(f"\nthe report of profile {profile!r} is NOT complete ({took}):")
+            _tell_unfinished(profile, log)
         return status
+
+
+def _tell_unfinished(profile: str, log: Path) -> None:
+    """Say why stages have no result, and render the pages of those that have one."""
+    without_result = unfinished(profile)
+    for line in (*slurm.refusals(log), *without_result):
+        tell(f"  {line}")
+    # Where every stage has a result, the pages were rendered, and what is wrong with them was said then.
+    if without_result:
+        render(profile)
 
 
 def render(profile: str) -> int:

@@ -69,9 +69,10 @@ def visible_gpus() -> tuple[str, ...]:
 
     CUDA takes its list up to the first name that is none of its devices, and shows nothing where one is named twice.
     """
-    n, named = len(list(DEVICES.glob("nvidia[0-9]*"))), os.environ.get("CUDA_VISIBLE_DEVICES")
+    n = len(list(DEVICES.glob("nvidia[0-9]*")))
     if not n and (DEVICES / "dxg").exists():
         n = len(_identifiers("GPU-") or ())
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None or not n:
         return tuple(map(str, range(n)))
     found: list[str] = []

@@ -53,8 +53,9 @@ def longest_ways(params: Params, profile: str) -> dict[str, float]:
 
 
 def remaining(params: Params, profile: str, cores: int) -> str:
-    """About how long a report still takes, as words ("" where nothing is known), by how much faster or slower than the
-    last time the finished stages were.
+    """About how long a report still takes, in words, "" where nothing is known.
+
+    That is how long its unfinished stages took the last time, scaled by how much faster or slower the others are now.
     """
     before, taken = _known(profile), {}
     labels = {stages.label(*execution): execution for execution in stages.executions(params)}
@@ -65,5 +66,7 @@ def remaining(params: Params, profile: str, cores: int) -> str:
     left_s = sum(before[label] for label in labels.keys() & before.keys() - taken.keys())
     expected_s = sum(before[label] for label in taken)
     pace = sum(taken.values()) / expected_s if expected_s else 1.0
+    if not left_s:
+        return ""
     minutes = left_s * pace / cores / 60
-    return "" if not left_s else "less than a minute left" if minutes < 1 else f"about {minutes:.0f} min left"
+    return "less than a minute left" if minutes < 1 else f"about {minutes:.0f} min left"

@@ -71,21 +71,22 @@ def _locked_gpu(gpus: Sequence[str]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _followed(folder: Path, label: str) -> Iterator[None]:
-    """Tell, ever more rarely, what a stage reports of its progress, or else which section of its notebook it is at."""
+    """Tell, at growing intervals, what a stage reports of its progress, or else the section of its notebook."""
     started = time.monotonic()
 
     def follow(done: threading.Event) -> None:
-        pause_s, n_read, before, is_last = 2.0, 0, "", False
+        pause_s, is_last = 2.0, False
+        n_read, last_told = 0, ""
         while not is_last:
             is_last = done.wait(pause_s)
             pause_s = min(1.5 * pause_s, MAX_PAUSE_S)
             reports = folder / PROGRESS
             lines = reports.read_text(encoding="utf-8").splitlines() if reports.is_file() else []
-            told = lines[-1] if len(lines) > n_read else section(folder / EXECUTING)
+            text = lines[-1] if len(lines) > n_read else section(folder / EXECUTING)
             n_read = len(lines)
-            if told and told != before:
-                tell(f"{label}  {told}  ({time.monotonic() - started:.0f} s)")
-                before = told
+            if text and text != last_told:
+                tell(f"{label}  {text}  ({time.monotonic() - started:.0f} s)")
+                last_told = text
 
     with start.beside(follow):
         yield
@@ -143,21 +144,7 @@ def run_stage(
     a stage, trial, shard or seed is unknown; nothing has been touched then.
     """
     params = load_params(profile)
-    stages.spec(name, params)
-    if trial is not None:
-        params.trial(trial)
-    n_shards = params.execution.feature_shards
-    if shard is not None and not (name == stages.FEATURES and 0 <= shard < n_shards):
-        raise ValueError(f"{name} has no shard {shard}; execution.feature_shards is {n_shards}, for features alone")
-    if seed is not None and (trial is None or seed not in stages.seeds(params, trial)):
-        raise ValueError(f"{stages.label(name, trial)} has no seed {seed}")
-    home, label, runner = stages.folder(profile, name, trial), stages.label(name, trial), stages.RUNNERS.get(name)
-    if shard is not None:
-        home = paths.stage_dir(profile, stages.shard_folder(shard, n_shards))
-        label = f"{name} {shard + 1} of {n_shards}"
-    if seed is not None:
-        home, runner = paths.stage_dir(profile, stages.seed_folder(str(trial), seed)), stages.SEED_RUNNER
-        label = f"{label} seed {seed}"
+    home, label, runner = _job(params, profile, name, trial, seed, shard)
     asked = question(name, params, trial)
     if stands(home, asked):
         tell(f"{label}  stands: this question was answered from these inputs before")
@@ -190,12 +177,37 @@ def run_stage(
     return home
 
 
+def _job(
+    params: Params, profile: str, name: str, trial: str | None, seed: int | None, shard: int | None
+) -> tuple[Path, str, tuple[str, str] | None]:
+    """Folder and label of an execution, and the function that it calls, None for a notebook; errors as `run_stage`."""
+    stages.spec(name, params)
+    if trial is not None:
+        params.trial(trial)
+    n_shards = params.execution.feature_shards
+    if shard is not None and not (name == stages.FEATURES and 0 <= shard < n_shards):
+        raise ValueError(f"{name} has no shard {shard}; execution.feature_shards is {n_shards}, for features alone")
+    if seed is not None and (trial is None or seed not in stages.seeds(params, trial)):
+        raise ValueError(f"{stages.label(name, trial)} has no seed {seed}")
+    if shard is not None:
+        home = paths.stage_dir(profile, stages.shard_folder(shard, n_shards))
+        return home, f"{name} {shard + 1} of {n_shards}", stages.RUNNERS[name]
+    if seed is not None:
+        home = paths.stage_dir(profile, stages.seed_folder(str(trial), seed))
+        return home, f"{stages.label(name, trial)} seed {seed}", stages.SEED_RUNNER
+    return stages.folder(profile, name, trial), stages.label(name, trial), stages.RUNNERS.get(name)
+
+
 def _run_notebook(name: str, profile: str, trial: str | None, folder: Path, **further: str) -> None:
-    stem, page = stages.notebook_of(name), stages.page(name, trial)
-    notebook, scratch, kept = paths.NOTEBOOKS / f"{stem}.ipynb", folder / EXECUTING, failure(profile, page)
-    given = {"profile": profile, **further} | ({} if trial is None else {"trial": trial})
-    given |= {"source": stages.source_of(name)} if stem in stages.JUDGING else {}
+    stem = stages.notebook_of(name)
+    given = {"profile": profile, **further}
+    if trial is not None:
+        given["trial"] = trial
+    if stem in stages.JUDGING:
+        given["source"] = stages.source_of(name)
     values = parameter_model(stem)(**given).model_dump()
+    notebook, scratch = paths.NOTEBOOKS / f"{stem}.ipynb", folder / EXECUTING
+    kept = failure(profile, stages.page(name, trial))
     kernel.check_kernel(notebook)
     try:
         _execute(notebook, scratch, values)

@@ -50,8 +50,9 @@ def why_not() -> str:
 
 
 def options(execution: Execution, prefix: str, log: Path) -> list[str]:
-    """What Snakemake is told so that it submits to Slurm; jobs are named after the prefix. States come from accounting
-    where there is one: else its command answers nothing, and a run would wait for ever.
+    """Options with which Snakemake submits to Slurm; names of jobs begin with the prefix.
+
+    States come from accounting only where there is one: without it `sacct` answers nothing, and a run would never end.
     """
     own = execution.slurm
     asked = {"slurm_account": own.account, "slurm_partition": own.partition}
@@ -67,8 +68,9 @@ def options(execution: Execution, prefix: str, log: Path) -> list[str]:
 
 
 def plain_states(folder: Path) -> dict[str, str]:
-    """Variables under which the accounting command, if there is one, gives states without who caused them: the executor
-    takes a job that is "CANCELLED by 0" for one that still runs. A script of its name in the path cuts the rest off.
+    """Variables that put a wrapper of the accounting command, if there is one, into the path.
+
+    It removes from states who caused them: the executor takes a job that is "CANCELLED by 0" for one that still runs.
     """
     real = shutil.which("sacct")
     if real is None:
@@ -102,12 +104,14 @@ def unplaceable(text: str, prefix: str) -> dict[str, tuple[str, str]]:
     """Jobs of one run that nothing can take, from lines `job|name|comment|reason` of squeue: by number what each is
     for, as the executor's comment says it, and why Slurm lets it wait.
     """
-    found = {}
-    for job, name, comment, reason in (line.strip().split("|", 3) for line in text.splitlines() if line.count("|") > 2):
-        if name.startswith(f"{prefix}_") and (reason := reason.strip("()")).startswith(UNPLACEABLE):
+    stuck = {}
+    jobs = (line.strip().split("|", 3) for line in text.splitlines() if line.count("|") >= 3)
+    for job, name, comment, bracketed in jobs:
+        reason = bracketed.strip("()")
+        if name.startswith(f"{prefix}_") and reason.startswith(UNPLACEABLE):
             rule, _, wildcards = comment.removeprefix("rule_").partition("_wildcards_")
-            found[job] = (f"{rule.removeprefix('stage_')} {wildcards.replace('_', ' ')}".strip(), reason)
-    return found
+            stuck[job] = (f"{rule.removeprefix('stage_')} {wildcards.replace('_', ' ')}".strip(), reason)
+    return stuck
 
 
 @dataclass

@@ -71,8 +71,9 @@ _ON_LOGITS = (TEST, "07_calibration", "08_policy", "08_with_people", ELSEWHERE)
 
 def _on_logits(spec: Spec) -> Spec:
     """A stage that needs predictions alone, fed from saved logits: without a model."""
-    needs, apart = (RECORDED, *(need for need in spec.needs if need in _ON_LOGITS)), ("model", "training")
-    return replace(spec, needs=needs, sections=tuple(name for name in spec.sections if name not in apart))
+    needs = (RECORDED, *(need for need in spec.needs if need in _ON_LOGITS))
+    sections = tuple(name for name in spec.sections if name not in ("model", "training"))
+    return replace(spec, needs=needs, sections=sections)
 
 
 # What is given has no features or training: a shorter list of stages, with the same notebooks.
@@ -124,15 +125,18 @@ def undeclared() -> list[str]:
 
 def faults(params: Params) -> list[str]:
     """What is wrong with the declarations of a profile's stages, a sentence each; nothing can run before that."""
-    sections, found, known = [*Params.model_fields, "plans", "views", "trial"], [], []
+    sections = [*Params.model_fields, "plans", "views", "trial"]
+    found, known = [], []
     for declared in specs_for(params):
-        name, notebook = declared.name, paths.NOTEBOOKS / f"{notebook_of(declared.name)}.ipynb"
+        name = declared.name
+        notebook = paths.NOTEBOOKS / f"{notebook_of(name)}.ipynb"
         if name in known:
             found.append(f"{name} is declared twice")
         if name not in WITHOUT_NOTEBOOK and not notebook.is_file():
             found.append(f"{name} is declared, and {relative(notebook)} does not exist")
-        needs, read = (declared.needs, known, "stage above it"), (declared.sections, sections, "section of parameters")
-        for words, allowed, what in (needs, read):
+        needs = (declared.needs, known, "stage above it")
+        reads = (declared.sections, sections, "section of parameters")
+        for words, allowed, what in (needs, reads):
             unknown = [word for word in words if word not in allowed]
             found += [f"{name} names {word!r}, which is no {what}{nearest(word, allowed)}" for word in unknown]
         known.append(name)

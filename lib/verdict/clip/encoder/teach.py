@@ -12,7 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
 from verdict.clip.encoder.encode import as_pixels
-from verdict.model.presets.optimiser import descend, tell
+from verdict.model.presets.optimiser import descend
+from verdict.workflow.start import tell
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 MAX_SCALE = 100.0

@@ -92,13 +92,9 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
     # Signals stand beside the other columns, or in an object of their own.
     nested = given.get("signals")
     number = partial(_number, place, given | (nested if isinstance(nested, dict) else {}))
-    # Whether a pair is foreign follows from its distance, or is given as a p-value; the other of the two is NaN.
-    distance = foreign = math.nan
-    if head.foreign is not None:
-        if given.get("distance") is not None:
-            distance = number("distance", math.inf)
-        else:
-            foreign = number("foreign")
+    # How foreign a pair is follows from its distance, or is given as a p-value; the other of the two is NaN.
+    has_distance = head.foreign is not None and given.get("distance") is not None
+    has_p_value = head.foreign is not None and not has_distance
     return {
         "place": place,
         "given": given,
@@ -110,8 +106,8 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
         "date": text("date"),
         "signals": {name: number(name) for name in head.signals if name not in OF_ONE_ANSWER},
         "consistency": None if head.consistency is None else number("consistency"),
-        "distance": distance,
-        "foreign": foreign,
+        "distance": number("distance", math.inf) if has_distance else math.nan,
+        "foreign": number("foreign") if has_p_value else math.nan,
     }
 
 

@@ -104,9 +104,8 @@ def read_pairs(
     table: Path, images: Path, labels: Mapping[str, str], *, progress: Progress
 ) -> tuple[pd.DataFrame, dict[str, Path]]:
     """Pairs of a table, with the line of each, and the file of each image; every picture has been decoded once."""
-    dataset, files, _ = csv_folder.read(
-        table=table, images=images, labels=labels, fractions=None, seed=0, labelled=False
-    )
+    unlabelled = {"fractions": None, "seed": 0, "labelled": False}
+    dataset, files, _ = csv_folder.read(table=table, images=images, labels=labels, **unlabelled)
     if ignored := dataset.facts["columns_ignored"]:
         known = "image, hypothesis, and perhaps group and date"
         raise ValueError(f"{table}, columns {ignored}: a new pair has {known}; take them out, or give them such names")
@@ -140,10 +139,8 @@ class NewPairs:
         _, _, signals = calibrated.signals(tables, logits_of_views(answers[stages.VIEWS], table))
         given: dict[str, Any] = {name: signal for name, signal in signals.items() if name not in OF_ONE_ANSWER}
         if head.consistency is not None:
-            asked = answers[stages.QUESTIONS]
-            given["consistency"] = pair_consistency(
-                asked, table, calibrated.temperature, head.classes, usual=self._usual
-            )
+            asked, temperature = answers[stages.QUESTIONS], calibrated.temperature
+            given["consistency"] = pair_consistency(asked, table, temperature, head.classes, usual=self._usual)
         given["distance"] = answers[stages.DISTANCES]["distance"].to_numpy()
         return _as_lines(pairs, {"model": head.model_hash, "logits": logits_of(table).tolist(), **given})
 

@@ -137,14 +137,9 @@ def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
     sizes = np.array([len(item.conformal_set) for item in items])
     sets = np.array([[name in members for name in head.classes] for members in map(set, logged("conformal_set"))])
     of_signals = of_one_answer(_normalised(probs), sets)
-    forced = force(
-        signals,
-        sizes == 0,
-        tau_critical=policy.tau_critical,
-        foreign=None if head.foreign is None else np.array(logged("foreign")),
-        tau_pair=policy.tau_pair,
-        is_batch_foreign=head.thresholds.is_batch_foreign,
-    )
+    foreign = None if head.foreign is None else np.array(logged("foreign"))
+    gate = {"foreign": foreign, "tau_pair": policy.tau_pair, "is_batch_foreign": head.thresholds.is_batch_foreign}
+    forced = force(signals, sizes == 0, tau_critical=policy.tau_critical, **gate)
     equal = {
         "set_size": sizes.tolist(),
         "conformal_set": [_set(item) for item in items],

@@ -39,7 +39,8 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
     if params.data.is_given or params.data.source == stages.CLIP:
         raise ValueError(f"{profile} has no model of its own to ask: its report is about what another model said")
     if not stages.finished(profile, SELECTION):
-        raise FileNotFoundError(f"no model is kept of profile {profile!r}; make the report first: {_command(profile)}")
+        command = f"make report PROFILE={profile}"
+        raise FileNotFoundError(f"no model is kept of profile {profile!r}; make the report first: {command}")
     if out.is_dir():
         raise ValueError(f"--out is a file, and {out} is a folder")
     asked, files = _read(pairs, images, skip=skip)
@@ -78,10 +79,6 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
     }
     table.write(out, found, kept.rule, details)
     return found
-
-
-def _command(profile: str) -> str:
-    return f"make report PROFILE={profile}"
 
 
 def _read(pairs: Path, images: Path, *, skip: bool) -> tuple[pd.DataFrame, dict[str, Path]]:

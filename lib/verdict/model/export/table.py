@@ -70,7 +70,6 @@ def read(path: Path) -> pd.DataFrame:
     A ValueError names file and line where columns are not `COLUMNS`, a label is unknown, or probabilities are none or
     do not sum to 1.
     """
-    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"predictions {path} are missing")
     text, _ = decode_text(path.read_bytes(), str(path))

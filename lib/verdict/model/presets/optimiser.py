@@ -1,8 +1,7 @@
-"""What teaching any encoder has in common: weights, schedule, the way down, and a line for who waits."""
+"""What teaching any encoder has in common: weights, optimiser and schedule."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from verdict.model.backend import keras
+from verdict.workflow.start import tell
 
 
 def weights(model: keras.Model) -> list[torch.nn.Parameter]:
@@ -18,11 +18,6 @@ def weights(model: keras.Model) -> list[torch.nn.Parameter]:
     `model.parameters()` is empty until a first call in training.
     """
     return [variable.value for variable in model.trainable_variables]
-
-
-def tell(text: str) -> None:
-    """A line for the person who waits."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def descend(

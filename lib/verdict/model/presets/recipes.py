@@ -214,12 +214,13 @@ def about(name: str, backbone: keras.Model) -> str:
         else "Taught masked words of unlabelled sentences, and to tell from [CLS] which words a sentence holds."
     )
     unseen = PROVENANCE[name.partition("_")[0]]
-    form = f"{type(backbone).__name__}, {backbone.count_params():,} parameters, keras-hub preset format, "
-    more = f"\n\n{VARIED[name]}" if name in VARIED else ""
-    return (
-        form
-        + f"weights in 16 bits.\n\n{task} It has seen no pair of image and sentence with a label, and {unseen}.{more}"
-    )
+    form = f"{type(backbone).__name__}, {backbone.count_params():,} parameters, keras-hub preset format"
+    lines = [
+        f"{form}, weights in 16 bits.",
+        f"{task} It has seen no pair of image and sentence with a label, and {unseen}.",
+        VARIED.get(name, ""),
+    ]
+    return "\n\n".join(filter(None, lines))
 
 
 PRESETS: dict[str, Maker] = dict.fromkeys([*VISION, *TEXT], made)

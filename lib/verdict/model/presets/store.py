@@ -6,10 +6,9 @@ import argparse
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import h5py
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from verdict.base import paths
 from verdict.base.artifacts import write_text
 from verdict.model.backend import set_threads
-from verdict.model.presets.optimiser import tell
+from verdict.workflow.start import tell
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,8 @@ class Made:
     more: str = ""
 
 
-class Maker(Protocol):
-    """Teaches one preset, and writes it into a folder."""
-
-    def __call__(self, name: str, folder: Path, *, seed: int) -> Made:
-        """Write the preset `name` into `folder`, which is not there yet."""
+# Called with the name of a preset, a folder that is not there yet, and `seed`: teaches it and writes it there.
+Maker = Callable[..., Made]
 
 
 def make(name: str, maker: Maker, out: Path, *, seed: int) -> dict[str, float]:

@@ -123,7 +123,7 @@ def plot_risk_coverage(curves: Mapping[str, pd.DataFrame], *, ax: Axes, promise:
 def plot_history(history: pd.DataFrame, *, ax: Axes, y: str, ylabel: str) -> None:
     """A score over epochs, a line a seed, kept epochs marked: columns epoch (from 1), seed, is_kept and the score."""
     seeds = [str(seed) for seed in history["seed"]]
-    options = {"marker": "o", "markeredgewidth": 0, "palette": list(SERIES[: len(set(seeds))])}
+    options = {"marker": "o", "markeredgewidth": 0, "palette": palette_of(dict.fromkeys(seeds))}
     sns.lineplot(history, x="epoch", y=y, hue=seeds, estimator=None, ax=ax, **options)
     kept = history[history["is_kept"]]
     ax.scatter(kept["epoch"], kept[y], s=90, facecolors="none", edgecolors=MUTED, zorder=3, label="kept")
