@@ -1,4 +1,4 @@
-"""A whole smoke report in a copy of the project: killed and resumed, complete, then unchanged and edited."""
+"""A whole smoke report in a copy of the project: killed and resumed, complete, unchanged, edited, on tensorflow."""
 
 import json
 import os
@@ -16,8 +16,9 @@ import pytest
 from tests.bench import installation
 
 from browser import Browser
-from report_runs import LIMIT_S, PROFILE, command, copy_project, environment, records, report, told
+from report_runs import LIMIT_S, PROFILE, command, copy_project, environment, made, numbers_of, records, report, told
 from report_tools import Reader, assert_links, assert_sound, exhibits_of, shows_number
+from verdict.base.artifacts import read_run
 from verdict.base.numbers import ESTIMATE, KINDS, Numbers
 from verdict.base.params import load_params
 from verdict.data.images import ImageStore
@@ -26,6 +27,7 @@ from verdict.model.lineage import least_trained
 from verdict.report.executions import find_executions
 from verdict.report.template import new_notebook
 from verdict.workflow import stages
+from verdict.workflow.declarations import CLIP_SPECS
 
 pytestmark = pytest.mark.slow
 
@@ -257,6 +259,25 @@ def test_a_notebook_comes_and_goes_and_no_other_runs(finished):
     assert executed_since(after, records(finished)) <= LAST
     assert git(finished, "status", "--porcelain") == ""
     shutil.rmtree(finished / "work" / PROFILE / name)
+
+
+# Whatever the backend, these are of the same pairs and weights that were trained alike.
+COMPARED = ("test.accuracy", "test.macro_f1", "test.nll")
+
+
+def test_the_smoke_report_goes_on_on_tensorflow_and_scores_as_on_torch(finished, tmp_path):
+    """Another backend in the parameters of a report that is whole: what a network takes part in is made again."""
+    root = shutil.copytree(finished, tmp_path / "other", symlinks=True)
+    before, smoke = records(root), (root / "params" / f"{PROFILE}.yaml").read_text(encoding="utf-8")
+    made(root, smoke + "\nmodel: {backend: tensorflow}\n")
+    kept = {Path(path).parent.name for path, time_s in records(root).items() if before[path] == time_s}
+    assert kept == {"01_data"} | {spec.name for spec in CLIP_SPECS} - {stages.CLIP_MODEL}
+    assert read_run(root / "work" / PROFILE / "02_warmup")["params"]["model"]["backend"] == "tensorflow"
+    found, torch = numbers_of(root, "05_test"), numbers_of(finished, "05_test")
+    for name in COMPARED:
+        # Backends draw their own dropout and first weights, which an interval over images does not cover.
+        assert found[name].low <= torch[name].high and torch[name].low <= found[name].high, name
+    assert numbers_of(root, "13_reproducibility")["repro.logit_difference"].value < 1e-4
 
 
 def test_every_page_is_light_and_sound_and_opens_in_a_browser_without_a_network(finished, tmp_path):
