@@ -6,7 +6,9 @@ The pages that only these show are made; what any source comes to alike, the smo
 import json
 import re
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ import pytest
 
 from mini_corpora import image_ids, write_a2, write_independent, write_snli_ve
 from report_runs import (
+    HOSTILE,
     PROFILE,
     command,
     copy_project,
@@ -44,9 +47,10 @@ training:
   trials:
     - {{name: frozen, parent: warmup, vision_blocks: 0, text_blocks: 0, learning_rate: 1.0e-3, weight_decay: 1.0e-2,
        dropout: 0.1, epochs: 1, patience: 1, schedule: constant}}
-statistics: {{n_resamples: 200}}
+statistics: {{n_resamples: 100}}
 interpret: {{n_pairs: 40, mask_shares: [0.5], n_points: 60}}
 policy: {{n_explained: 1, n_attribution_steps: 16}}
+defects: {{n_images: 40}}
 report: {{published: a2}}
 """
 
@@ -91,7 +95,9 @@ def test_the_studys_own_formats_become_pairs_whose_warmup_shows_nothing_that_is_
     ids = write_a2(tmp_path, n_images=150)
     write_independent(tmp_path)
     write_snli_ve(tmp_path, ids, image_ids(12, start=150))
-    root = made(copy_project(tmp_path / "study"), STUDY_PROFILE, "01_data", VERDICT_DATA=str(tmp_path))
+    root = copy_project(tmp_path / "study")
+    (root / "params" / f"{PROFILE}.yaml").write_text(STUDY_PROFILE, encoding="utf-8")
+    told(root, "verdict.workflow.run", "01_data", VERDICT_DATA=str(tmp_path))
     pairs = pd.read_parquet(root / "work" / PROFILE / "01_data" / "pairs.parquet")
     assert set(pairs["split"]) == {"warmup_train", "warmup_val", "train", "val", "calib", "test", "independent_hand"}
     numbers = numbers_of(root, "01_data")
@@ -109,7 +115,7 @@ data:
   recorded: {recorded}
 policy:
   human: {{kind: votes}}
-statistics: {{n_resamples: 200}}
+statistics: {{n_resamples: 100}}
 """
 CLASSES = ["cat", "dog", "emu", *(f"animal {k}" for k in range(3, 10))]
 # What saved logits are not, and what they do not have.
@@ -155,8 +161,25 @@ def visible(page: str) -> str:
     return " ".join([seen.words, *(entry.get("alt", "") for entry in seen.all("img"))])
 
 
-def test_saved_logits_become_a_report_that_speaks_of_them_alone_and_goes_on(tmp_path):
-    root = made(copy_project(tmp_path / "recorded"), write_recorded(tmp_path))
+# Characters that shells, patterns and formats read, an accent in two ways, and more than a socket's path may hold.
+ODD = Path("a b'c\"d$HOME{e}%f#\u00e9 cafe\u0301 `x` [y] & \\n;", "z" * 120)
+
+
+def test_saved_logits_become_a_report_that_speaks_of_them_alone_and_goes_on(tmp_path, monkeypatch):
+    """Without a plain path, a home or a short temporary folder, and whatever the user's shell and tools are told.
+
+    The environment's Python lies below the same path; what Snakemake would read of the user asks for no run.
+    """
+    root = copy_project(tmp_path / ODD)
+    (root / ".venv").symlink_to(sys.prefix)
+    for folder in ("profiles/default", "own"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "config.yaml").write_text("dry-run: true\n")
+    of_user = {**HOSTILE, "HOME": "/nonexistent/home", "PYTHONWARNINGS": "ignore"}
+    of_user |= dict.fromkeys(("TMPDIR", "SNAKEMAKE_PROFILE"), str(root / "own"))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(root / ".venv" / "bin" / "python"))
+        made(root, write_recorded(tmp_path), **of_user)
     work, pages = root / "work" / PROFILE, pages_of(root)
     assert set(pages) == {*SPEAKS_OF_ITS_DATA, "review", "checklists", "13_reproducibility"}
     assert "Not everything has run" not in pages["index"] and "05_test" not in pages["index"]
@@ -200,7 +223,7 @@ def assert_goes_on(root, items):
 def example(tmp_path_factory):
     """The report of the worked example; every test leaves it whole."""
     root = copy_project(tmp_path_factory.mktemp("example") / "project")
-    own = (root / "params" / "example.yaml").read_text(encoding="utf-8") + "statistics: {n_resamples: 200}\n"
+    own = (root / "params" / "example.yaml").read_text(encoding="utf-8") + "statistics: {n_resamples: 100}\n"
     return made(root, own)
 
 
