@@ -18,7 +18,6 @@ from mini_corpora import image_ids, write_a2, write_independent, write_snli_ve
 from report_runs import (
     HOSTILE,
     PROFILE,
-    command,
     copy_project,
     environment,
     made,
@@ -299,13 +298,15 @@ def test_a_model_that_is_asked_decides_as_its_report_and_a_run_that_ended_goes_o
     def lines():
         return [line for path in said.glob("*.jsonl") for line in path.read_text("utf-8").splitlines()]
 
-    with subprocess.Popen(command(), cwd=root, env=environment(root), stderr=subprocess.DEVNULL) as first:
+    asking = [sys.executable, "-m", "verdict.workflow.run", stage, "--profile", PROFILE]
+    with subprocess.Popen(asking, cwd=root, env=environment(root), stderr=subprocess.DEVNULL) as first:
         while first.poll() is None and len(lines()) < 20:
             time.sleep(0.05)
         first.terminate()
     before = lines()
     assert 20 <= len(before) < len(rows)
-    made(root, None, "08_policy")
+    for name in (stage, "07_calibration", "08_policy"):
+        told(root, "verdict.workflow.run", name)
     after = lines()
     assert after[: len(before)] == before
     assert len({tuple(json.loads(line)[:2]) for line in after}) == len(after) == len(rows)
