@@ -100,7 +100,7 @@ def test_resamples_are_fitted_as_rows_would_be():
     assert np.isnan(temperature_replicates(logits, y_true, Resampler(np.zeros(503), 7, 0.95, 2))).all()
 
 
-@pytest.mark.parametrize("seed", range(23))
+@pytest.mark.parametrize("seed", range(9))
 @pytest.mark.parametrize("kind", ["cosines", "huge", "float32", "all right", "all wrong", "huge and right"])
 def test_hard_cases_stay_positive_and_never_lose(kind, seed):
     logits = np.random.default_rng(seed).normal(size=(53, (2, 3, 10)[seed % 3]))
