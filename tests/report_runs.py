@@ -82,10 +82,11 @@ def report(root: Path, *targets: str, **variables: str) -> subprocess.CompletedP
     return subprocess.run(asked, cwd=root, env=given, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
 
-def told(root: Path, module: str, *arguments: object) -> str:
+def told(root: Path, module: str, *arguments: object, **variables: str) -> str:
     """What a command of a report says."""
     command = [sys.executable, "-m", "verdict.workflow.start", module, *map(str, arguments), "--profile", PROFILE]
-    done = subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True, check=False)
+    given = {**environment(root), **variables}
+    done = subprocess.run(command, cwd=root, env=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-500:] + done.stderr[-2000:]
     return done.stdout
 

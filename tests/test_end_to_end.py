@@ -1,4 +1,4 @@
-"""A whole smoke report in a copy of the project: killed and resumed, complete, then unchanged and edited."""
+"""A whole smoke report in a copy of the project: killed and resumed, complete, unchanged, edited, on tensorflow."""
 
 import json
 import os
@@ -14,10 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from tests.bench import installation
+from tests.chaos.faults import LEFT_AFTER_S
+from tests.chaos.subject import Subject
 
 from browser import Browser
-from report_runs import LIMIT_S, PROFILE, command, copy_project, environment, records, report, told
+from report_runs import LIMIT_S, PROFILE, command, copy_project, environment, made, numbers_of, records, report, told
 from report_tools import Reader, assert_links, assert_sound, exhibits_of, shows_number
+from verdict.base.artifacts import read_run
 from verdict.base.files.images import ImageStore
 from verdict.base.numbers import ESTIMATE, KINDS, Numbers
 from verdict.base.params import load_params
@@ -25,11 +28,13 @@ from verdict.model.export.table import score
 from verdict.model.lineage import least_trained
 from verdict.report.executions import find_executions
 from verdict.report.template import new_notebook
-from verdict.workflow import stages
+from verdict.workflow import stages, start
+from verdict.workflow.declarations import CLIP_SPECS
 
 pytestmark = pytest.mark.slow
 
 
+HAS_PROC = Path("/proc/self/environ").exists()
 # The page that counts what the report holds.
 LAST = {stages.REPRODUCIBILITY}
 
@@ -51,35 +56,42 @@ def in_git(root: Path) -> Path:
     return root
 
 
-def start_and_kill(root: Path) -> None:
-    """Begin the report, and kill it and its children once a trial is half trained."""
-    begun = subprocess.Popen(
-        command(),
-        cwd=root,
-        env=environment(root),
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + LIMIT_S
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory) -> tuple[Path, dict[int, str]]:
+    """A report that was killed, and nothing of what it had started, once a trial was half trained; and what is left."""
+    root = in_git(copy_project(tmp_path_factory.mktemp("finished") / "project"))
+    subject, deadline = Subject(PROFILE, root, cores=2), time.monotonic() + LIMIT_S
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    begun = subprocess.Popen(command(), cwd=root, env=environment(root), start_new_session=True, **quiet)
     while not (root / "work" / PROFILE / "checkpoints" / "frozen-s11.npz").is_file():
         assert begun.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(begun.pid, signal.SIGKILL)
+    if not HAS_PROC:
+        os.killpg(begun.pid, signal.SIGKILL)
+    assert not HAS_PROC or subject.processes(start.KERNEL)
+    begun.kill()
     begun.wait()
+    left, deadline = {}, time.monotonic() + LEFT_AFTER_S
+    while HAS_PROC and (left := subject.commands()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not (root / "reports" / PROFILE / "index.html").exists()
+    return root, left
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    """A report that was killed and has gone on to its end; every test leaves it whole."""
-    root = in_git(copy_project(tmp_path_factory.mktemp("finished") / "project"))
-    start_and_kill(root)
-    assert not (root / "reports" / PROFILE / "index.html").exists()
+def finished(killed) -> Path:
+    """The report that was killed and has gone on to its end; every test but the last leaves it whole."""
+    root, _ = killed
     done = report(root)
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.strip().endswith(f"reports/{PROFILE}/index.html")
     return root
+
+
+@pytest.mark.skipif(not HAS_PROC, reason="needs Linux's /proc to look at processes")
+def test_what_kills_a_run_ends_its_stages_and_kernels(killed):
+    assert killed[1] == {}
 
 
 def test_a_killed_run_goes_on_to_the_committed_numbers(finished):
@@ -233,30 +245,23 @@ def test_a_second_report_executes_nothing(finished):
     assert records(finished) == before
 
 
-def test_a_notebook_comes_and_goes_and_no_other_runs(finished):
-    """Under a name and a question of any characters: made, declared, taken away, and left there undeclared."""
-    name, before = "14_What's new? (50 % & more) größe", records(finished)
-    declarations = finished / "lib" / "verdict" / "workflow" / "declarations.py"
-    notebook, page = finished / "notebooks" / f"{name}.ipynb", finished / "reports" / PROFILE / f"{name}.html"
-    text, question = declarations.read_text(encoding="utf-8"), 'Is "it" < 5 $ & {{ new }} isn\'t `it`?'
-    notebook.write_text(new_notebook(name, "What's new?", question), encoding="utf-8")
-    line = f'    Spec({name!r}, {question!r}, ("01_data",), ("data",)),\n'
-    declarations.write_text(text.replace("\n)\n# Saved logits", f"\n{line})\n# Saved logits", 1), encoding="utf-8")
-    done = report(finished)
-    assert done.returncode == 0, done.stderr[-3000:]
-    after = records(finished)
-    assert len(after) == len(before) + 1 and page.is_file() and executed_since(before, after) <= LAST
-    assert_links(page.parent)
-    assert question in Reader((page.parent / "index.html").read_text(encoding="utf-8")).words
-    declarations.write_text(text, encoding="utf-8")
-    done, told = report(finished), "no stage of lib/verdict/workflow/declarations.py executes it"
-    assert done.returncode != 0 and not page.exists() and f"not up to date: {name} is missing; {told}" in done.stderr
-    notebook.unlink()
-    done = report(finished)
-    assert done.returncode == 0 and name not in (page.parent / "index.html").read_text(encoding="utf-8")
-    assert executed_since(after, records(finished)) <= LAST
-    assert git(finished, "status", "--porcelain") == ""
-    shutil.rmtree(finished / "work" / PROFILE / name)
+# Whatever the backend, these are of the same pairs and weights that were trained alike.
+COMPARED = ("test.accuracy", "test.macro_f1", "test.nll")
+
+
+def test_the_smoke_report_goes_on_on_tensorflow_and_scores_as_on_torch(finished, tmp_path):
+    """Another backend in the parameters of a report that is whole: what a network takes part in is made again."""
+    root = shutil.copytree(finished, tmp_path / "other", symlinks=True)
+    before, smoke = records(root), (root / "params" / f"{PROFILE}.yaml").read_text(encoding="utf-8")
+    made(root, smoke + "\nmodel: {backend: tensorflow}\n")
+    kept = {Path(path).parent.name for path, time_s in records(root).items() if before[path] == time_s}
+    assert kept == {"01_data"} | {spec.name for spec in CLIP_SPECS} - {stages.CLIP_MODEL}
+    assert read_run(root / "work" / PROFILE / "02_warmup")["params"]["model"]["backend"] == "tensorflow"
+    found, torch = numbers_of(root, "05_test"), numbers_of(finished, "05_test")
+    for name in COMPARED:
+        # Backends draw their own dropout and first weights, which an interval over images does not cover.
+        assert found[name].low <= torch[name].high and torch[name].low <= found[name].high, name
+    assert numbers_of(root, "13_reproducibility")["repro.logit_difference"].value < 1e-4
 
 
 def test_every_page_is_light_and_sound_and_opens_in_a_browser_without_a_network(finished, tmp_path):
@@ -273,6 +278,26 @@ def test_every_page_is_light_and_sound_and_opens_in_a_browser_without_a_network(
             browser.open(page, width=390)
             assert (browser.requests(), browser.problems()) == ([], []), page.name
             assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.name
+
+
+def test_a_notebook_comes_and_no_other_runs_and_goes_undeclared(finished):
+    """Under a name and a question of any characters; the last test of this report, which is not whole afterwards."""
+    name, before = "14_What's new? (50 % & more) größe", records(finished)
+    declarations = finished / "lib" / "verdict" / "workflow" / "declarations.py"
+    notebook, page = finished / "notebooks" / f"{name}.ipynb", finished / "reports" / PROFILE / f"{name}.html"
+    text, question = declarations.read_text(encoding="utf-8"), 'Is "it" < 5 $ & {{ new }} isn\'t `it`?'
+    notebook.write_text(new_notebook(name, "What's new?", question), encoding="utf-8")
+    line = f'    Spec({name!r}, {question!r}, ("01_data",), ("data",)),\n'
+    declarations.write_text(text.replace("\n)\n# Saved logits", f"\n{line})\n# Saved logits", 1), encoding="utf-8")
+    done = report(finished)
+    assert done.returncode == 0, done.stderr[-3000:]
+    after = records(finished)
+    assert len(after) == len(before) + 1 and page.is_file() and executed_since(before, after) <= LAST
+    assert_links(page.parent)
+    assert question in Reader((page.parent / "index.html").read_text(encoding="utf-8")).words
+    declarations.write_text(text, encoding="utf-8")
+    done, told = report(finished), "no stage of lib/verdict/workflow/declarations.py executes it"
+    assert done.returncode != 0 and not page.exists() and f"not up to date: {name} is missing; {told}" in done.stderr
 
 
 def test_a_wrong_parameter_stops_before_anything_runs(tmp_path):

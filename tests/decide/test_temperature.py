@@ -107,7 +107,7 @@ def test_where_no_temperature_differs_from_another_it_stays_one_in_every_resampl
     assert (found.value, found.low, found.high) == (fitted.temperature, 1.0, 1.0)
 
 
-@pytest.mark.parametrize("seed", range(23))
+@pytest.mark.parametrize("seed", range(9))
 @pytest.mark.parametrize("kind", ["cosines", "huge", "float32", "all right", "all wrong", "huge and right"])
 def test_hard_cases_stay_positive_and_never_lose(kind, seed):
     logits = np.random.default_rng(seed).normal(size=(53, (2, 3, 10)[seed % 3]))

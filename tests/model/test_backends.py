@@ -1,6 +1,6 @@
 """Tensorflow in the place of torch: the same pixels and logits, and the same tests of training and attributions hold.
 
-A whole report runs on it in `tests/test_end_to_end_sources.py`.
+A whole report runs on it in `tests/test_end_to_end.py`.
 """
 
 import os
@@ -24,7 +24,8 @@ SHARED = (
     "tests/model/test_optimise.py",
     "tests/model/test_fit.py::test_a_killed_run_goes_on_to_the_same_bits[2-0]",
     "tests/model/test_fit.py::test_frozen_weights_do_not_change_by_a_bit[plan1]",
-    "tests/model/test_integrated_gradients.py",
+    "tests/model/test_integrated_gradients.py::test_attributions_sum_to_the_change_of_the_margin",
+    "tests/model/test_integrated_gradients.py::test_a_path_of_pixels_alone_ends_where_the_whole_network_does",
 )
 PLANS = [(0, 0), (0, 2), (1, 2), (3, 3)]
 IMAGES, TEXTS = np.array([0, 2, 2, 1, 0, 2, 1]), np.array([4, 0, 3, 3, 1, 2, 4])

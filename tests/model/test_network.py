@@ -58,7 +58,6 @@ def test_a_plan_does_not_depend_on_what_was_set_before(network, plan):
     for other in PLANS:
         apply_plan(network, FreezePlan(*other))
         assert (apply_plan(network, FreezePlan(*plan)), trainable_count(network)) == expected
-        assert (apply_plan(network, FreezePlan(*plan)), trainable_count(network)) == expected
 
 
 def test_a_plan_overrides_a_layer_that_was_frozen_or_freed_as_a_whole(network):
@@ -174,7 +173,7 @@ def test_its_symbolic_shapes_are_those_that_it_returns():
     assert (found.shape, scores.shape) == ((None, 1, 7), (None, 3, 1, 11))
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("plan", [*SOME_PLANS, (0, 3), (3, 0)])
 def test_prefix_then_suffix_is_the_whole_network(network, inputs, plan):
     found = tiny.in_two_steps(network, FreezePlan(*plan), inputs, IMAGES, TEXTS)
     expected = tiny.whole(network, inputs, IMAGES, TEXTS)

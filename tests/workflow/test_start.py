@@ -1,6 +1,5 @@
 """How processes of a run start and end: the same variables on every machine, and no process without its parent."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,10 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.chaos.faults import ended_by
-from tests.chaos.subject import on_logits
 
-from report_runs import HOSTILE, PROFILE, copy_project, environment
+from report_runs import HOSTILE, environment
 from verdict.base import paths
 from verdict.workflow import pipeline, start
 
@@ -155,39 +152,6 @@ def test_an_interrupt_leaves_one_line(tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (130, "stopped (KeyboardInterrupt)\n")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not PROC.exists(), reason="needs Linux's /proc to look at processes")
-def test_what_kills_a_run_ends_its_stages_and_kernels(tmp_path):
-    subject = on_logits(tmp_path, cores=1)
-
-    def kernel_at_work(process):
-        while not subject.processes(start.KERNEL) and process.poll() is None:
-            time.sleep(0.05)
-        assert process.poll() is None, (subject.root / "run.log").read_text()
-        time.sleep(1)
-        return ""
-
-    assert ended_by(subject, "killed", kernel_at_work)[1] == ()
-
-
-@pytest.mark.slow
-def test_a_run_needs_no_plain_path_no_home_and_no_short_temporary_folder(tmp_path):
-    """The environment's Python lies below the same path; what Snakemake would read of the user asks for no run."""
-    root = copy_project(tmp_path / "a b'c\"d$HOME{e}%f#\u00e9 cafe\u0301 `x` [y] & \\n;" / ("z" * 120))
-    (root / ".venv").symlink_to(sys.prefix)
-    for folder in ("profiles/default", "own"):
-        (root / folder).mkdir(parents=True)
-        (root / folder / "config.yaml").write_text("dry-run: true\n")
-    variables = {**environment(root), **HOSTILE, "HOME": "/nonexistent/home", "TMPDIR": str(root / "own")}
-    variables |= {"SNAKEMAKE_PROFILE": str(root / "own"), "PYTHONWARNINGS": "ignore"}
-    target = f"work/{PROFILE}/01_data/run.json"
-    command = [str(root / ".venv" / "bin" / "python"), "-m", "verdict.workflow.pipeline"]
-    command += ["--profile", PROFILE, "--cores", "1", target]
-    done = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads((root / target).read_text())["stage"] == "01_data"
 
 
 HEAVY = {"torch", "keras", "tensorflow", "pandas", "sklearn", "scipy", "matplotlib", "papermill", "IPython", "lark"}

@@ -1,7 +1,8 @@
-"""Every bad input of `test_preflight.py` as a user meets it: `PYTHONPATH=lib .venv/bin/python tests/fresh_refusals.py`.
+"""Every bad input of `test_preflight.py` as a user meets it.
 
-Each is given to a fresh process in a clone, as `make report` does. It must end with status 2 within five seconds, say
-one sentence, and write nothing. Not part of `make test`, which asks the same of one process: each start takes seconds.
+`PYTHONPATH=lib .venv/bin/python -m tests.bench.fresh_refusals` gives each to a fresh process in a clone, as
+`make report` does. It must end with status 2 within five seconds, say one sentence, and write nothing. Not part of
+`make test`, which asks the same of one process: each start takes seconds.
 """
 
 from __future__ import annotations
@@ -14,12 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.workflow import test_preflight as cases
+
 from verdict.base import paths
 from verdict.workflow import start
-
-# Run as a script, it finds modules beside itself alone.
-sys.path.insert(0, str(paths.ROOT))
-from tests.workflow import test_preflight as cases
 
 LIMIT_S = 5.0
 

@@ -1,4 +1,4 @@
-"""The smoke report from start to end wherever a project may lie: `PYTHONPATH=lib .venv/bin/python tests/matrix.py`.
+"""The smoke report from start to end wherever a project may lie: `-m tests.bench.matrix`, with PYTHONPATH=lib.
 
 Paths, how the project came there, and what the machine lacks are combined; each combination makes the report with
 `make report`, and its numbers are compared with the first one's. The environment is that of this project: nothing is
