@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from verdict.base.params import A2Params
+
 FIRST_ID = 4_564_320_256
 CLASSES = ["entailment", "neutral", "contradiction"]
 SENTENCES = ["A dog is outside.", "Two people talk.", "A woman holds a cup.", "Nobody is there.", "A man swims."]
@@ -53,6 +55,13 @@ def write_a2(root: Path, *, n_images: int = 30, rows: list[dict] | None = None) 
         (folder / "A2_Images" / f"{image_id}.{ending}").write_bytes(encoded(k, kind=kind))
     write_lines(folder / "A2_train_v3.jsonl", rows if rows is not None else a2_rows(ids))
     return ids
+
+
+def a2_params(**changes) -> A2Params:
+    """The set that `write_a2` wrote, with nothing allowed and no warm-up."""
+    asked = {"table": "A2_train_v3.jsonl", "images": "A2_Images", "independent": None, "warmup": None}
+    allowed = dict.fromkeys(("allow_missing_images", "allow_damaged_images", "allow_repeats"), False)
+    return A2Params(**asked | allowed | changes)
 
 
 def write_lines(path: Path, rows: list[dict]) -> Path:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from mini_corpora import (
+    a2_params,
     a2_rows,
     encoded,
     image_ids,
@@ -29,9 +30,8 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def build(root, **changes):
-    options = {"table": "A2_train_v3.jsonl", "images": "A2_Images", "independent": None, "calib_fraction": 0.25}
-    return a2.build(seed=42, out=root / "store", **(options | changes))
+def build(root, *, warmup=None, **changes):
+    return a2.build(a2_params(**{"calib_fraction": 0.25} | changes), seed=42, out=root / "store", warmup=warmup)
 
 
 def lines_of(root):

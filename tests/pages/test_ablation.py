@@ -12,6 +12,7 @@ from verdict.model.predict import prediction_table
 from verdict.model.selection import Selection
 from verdict.pages.ablation import OVERALL, ablation_table, changed_parameters, find_ablations, gain_statement, gains
 from verdict.stats.uncertainty import Resampler
+from verdict.workflow.stage import Stage
 
 SETTINGS = SimpleNamespace(n_resamples=200, level=0.95, seed=3, ece_bins=15)
 FIT = {"learning_rate": 1e-3, "weight_decay": 0.0, "dropout": 0.1, "epochs": 2, "patience": 1, "schedule": "cosine"}
@@ -73,6 +74,8 @@ def test_the_parameters_are_listed_beside_each_other():
 
 class SimulatedStage:
     """What an ablation asks of a stage: pairs of two families, and answers that are right where they are told to be."""
+
+    counts = Stage.counts
 
     def __init__(self, right, trials=()):
         n = len(next(iter(right.values()))[0])

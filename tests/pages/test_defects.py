@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import tiny_network as tiny
-from mini_corpora import image_ids, write_a2, write_snli_ve
+from mini_corpora import a2_params, image_ids, write_a2, write_snli_ve
 from simulated_stage import SimulatedStage, make_stage, pairs_of, params_with, simulated_table
 from tiny_presets import SIZE, save_presets
 from verdict.base import paths
@@ -161,8 +161,7 @@ def mini_study(folder):
     """The study's set and its warm-up corpus, which holds every image of the set."""
     ids = write_a2(folder, n_images=20)
     write_snli_ve(folder, ids, image_ids(4, start=20))
-    names = {"table": "A2_train_v3.jsonl", "images": "A2_Images", "independent": None}
-    return {**names, "calib_fraction": 0.2, "seed": 42, "out": folder / "store"}
+    return {"params": a2_params(calib_fraction=0.2), "seed": 42, "out": folder / "store"}
 
 
 def our_warmup(folder):

@@ -15,6 +15,7 @@ from verdict.pages import evaluation
 from verdict.stats.metrics import ece, ece_interval
 from verdict.stats.uncertainty import Resampler, clustered_mcnemar, wilson
 from verdict.workflow.code_digest import code_cells
+from verdict.workflow.stage import Stage
 
 SETTINGS = SimpleNamespace(n_resamples=200, level=0.95, seed=3, ece_bins=15)
 FIT = {"learning_rate": 1e-3, "weight_decay": 0.0, "dropout": 0.1, "epochs": 3, "patience": 3, "schedule": "cosine"}
@@ -32,11 +33,12 @@ class SimulatedStage:
     """What evaluation asks of a stage, over prediction tables by trial and seed; the cheapest unfreezes nothing."""
 
     given = ""
+    counts = Stage.counts
 
     def __init__(self, tables: dict[tuple[str, int], pd.DataFrame], n_trainable: dict[str, int], **options: dict):
         names = tuple(dict.fromkeys(name for name, _ in tables))
         places = {"parent": "warmup", "vision_blocks": 0}
-        self.tables, self.counts, self.numbers = tables, n_trainable, Numbers()
+        self.tables, self.n_trainable, self.numbers = tables, n_trainable, Numbers()
         frozen = min(n_trainable.values(), default=0)
         depth = {name: {"text_blocks": int(n_trainable.get(name, 0) > frozen)} for name in names}
         settings = {name: FIT | places | depth[name] | options.get(name, {}) for name in names}
@@ -78,7 +80,7 @@ def simulated(shares: dict[str, float], n_trainable: dict[str, int]) -> Simulate
 
 @pytest.fixture(autouse=True)
 def counted(monkeypatch):
-    monkeypatch.setattr(evaluation, "n_trainable", lambda stage, trial: stage.counts[trial])
+    monkeypatch.setattr(evaluation, "n_trainable", lambda stage, trial: stage.n_trainable[trial])
 
 
 def test_estimates_by_hand():

@@ -69,6 +69,7 @@ def test_the_gap_of_two_means_needs_rows_on_both_sides():
     values, inside = [1.0, 3.0, 10.0], np.array([True, True, False])
     assert mean_gap(values, inside) == 2 - 10
     np.testing.assert_allclose(mean_gap(values, inside, [[1, 1, 1], [0, 2, 1], [1, 1, 0]]), [-8, -7, np.nan])
+    assert mean_gap(values, inside, [1, 1, 0], empty=0.0) == 2
 
 
 def test_bins_are_open_below_and_closed_above():

@@ -30,12 +30,11 @@ def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str],
     if params.source == "digits":
         return digits.build(**dict(params.digits), seed=params.seed, out=images)
     if params.source == "nlvr":
-        return nlvr.build(**dict(params.nlvr), seed=params.seed, out=images)
+        return nlvr.build(params.nlvr, seed=params.seed, out=images)
     if params.source == "a2":
-        own = dict(params.a2)
-        if own["warmup"] is not None:
-            own["warmup"] = partial(snli_ve.draw, **dict(params.snli_ve), seed=params.seed, progress=progress)
-        return a2.build(**own, seed=params.seed, out=images, progress=progress)
+        corpus_of = partial(snli_ve.draw, **dict(params.snli_ve), seed=params.seed, progress=progress)
+        warmup = corpus_of if params.a2.warmup else None
+        return a2.build(params.a2, seed=params.seed, out=images, warmup=warmup, progress=progress)
     return csv_folder.build(**own_pairs(params), out=images)
 
 

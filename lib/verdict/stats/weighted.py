@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 
-def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
-    """Mean of one value a row, in the shape of the weights without their last axis; the form of most metrics."""
+def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None, *, empty: float = np.nan) -> np.ndarray:
+    """Mean of one value a row, `empty` of no rows, in the shape of the weights without their last axis; the form of
+    most metrics.
+    """
     values = np.asarray(values, dtype=np.float64)
     weights = row_weights(weights, len(values))
     # A row that a resample leaves out must not turn an infinite loss into 0 * inf.
@@ -21,13 +23,16 @@ def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> np.nda
     if not is_finite.all():
         with np.errstate(invalid="ignore"):
             sums = sums + np.where(weights[..., ~is_finite] > 0, values[~is_finite], 0.0).sum(axis=-1)
-    return ratio(sums, weights.sum(axis=-1), empty=np.nan)
+    return ratio(sums, weights.sum(axis=-1), empty=empty)
 
 
-def mean_gap(values: ArrayLike, inside: np.ndarray, weights: ArrayLike | None = None) -> np.ndarray:
-    """Mean of values (n,) over the rows inside, (n,) bool, minus that over the others; NaN where one side is empty."""
+def mean_gap(
+    values: ArrayLike, inside: np.ndarray, weights: ArrayLike | None = None, *, empty: float = np.nan
+) -> np.ndarray:
+    """Mean of values (n,) over the rows inside, (n,) bool, minus that over the others; `empty` is that of no rows."""
     weights = row_weights(weights, len(inside))
-    return weighted_mean(values, weights * inside) - weighted_mean(values, weights * ~inside)
+    first, second = (weighted_mean(values, weights * side, empty=empty) for side in (inside, ~inside))
+    return first - second
 
 
 def totals(weights: ArrayLike | None, cells: np.ndarray, n_cells: int, values: ArrayLike | None = None) -> np.ndarray:

@@ -230,7 +230,9 @@ def right_and_wrong(setup: Setup, by_image: Mapping[str, pd.DataFrame]) -> pd.Da
         if right.all() or not right.any():
             continue
         found = {k: setup.mean(np.where(own, values, np.nan)) for k, own in (("right", right), ("wrong", ~right))}
-        found["difference"] = setup.stage.resampler(setup.shown.groups).interval(partial(mean_gap, values, right))
+        # A draw without wrong answers counts as if theirs were 0, which widens the interval of few wrong pictures.
+        gap = partial(mean_gap, values, right, empty=0.0)
+        found["difference"] = setup.stage.resampler(setup.shown.groups).interval(gap)
         rows.append({"model": name, "n_wrong": int((~right).sum()), **bounded(found)})
         if name == WHOLE:
             setup.keep("right_gain", found["difference"])

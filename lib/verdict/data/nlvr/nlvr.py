@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 
 from verdict.base.files.images import read_image, resize, write_array_store
 from verdict.base.labels import EVALUATION_SPLITS, Label, Split
+from verdict.base.params import NlvrParams
 from verdict.data.nlvr.boxes import draw_scenes, render_scenes
 from verdict.data.nlvr.corpus import family_of, load_corpus, locate_corpus
 from verdict.data.nlvr.proxy import draw_coupled, list_statements, normalise
@@ -27,19 +28,7 @@ ATTRIBUTION = (
 )
 
 
-def build(
-    *,
-    fractions: Mapping[str, float],
-    files: Sequence[str] | None,
-    image_px: tuple[int, int],
-    permutations: int,
-    n_warmup: int,
-    n_scenes: int = 0,
-    seed: int,
-    out: Path,
-    url: str = "",
-    sha256: str = "",
-) -> Dataset:
+def build(params: NlvrParams, *, seed: int, out: Path) -> Dataset:
     """Read the corpus, split it by presentation, generate warm-up statements and write the image store.
 
     `fractions` of train, val and calib are shares of the groups of the dev file; where the train file is used it is the
@@ -52,9 +41,10 @@ def build(
     train, test after both) are left out of val, calib and human training pairs, and counted. ValueError,
     FileNotFoundError or ConnectionError if a parameter is out of range, or the corpus is absent or damaged.
     """
-    root = locate_corpus(url=url, sha256=sha256)
-    rows = _assign(load_corpus(root, files), fractions, seed)
-    own = _own_scenes(rows, n_scenes, seed)
+    root = locate_corpus(url=params.url, sha256=params.sha256)
+    rows, n_warmup, permutations = load_corpus(root, params.files), params.n_warmup, params.permutations
+    rows = _assign(rows, params.fractions, seed)
+    own = _own_scenes(rows, params.n_scenes, seed)
     if own.empty:
         pool, sentences, rng = _training_scenes(rows, seed), set(rows["hypothesis"]), np.random.default_rng([seed, 1])
         warmup = _warmup_pairs(pool, n_warmup, rows, rng, not_said=sentences, n_permutations=permutations)
@@ -62,8 +52,10 @@ def build(
         warmup = _warmup_pairs(own, n_warmup, rows, np.random.default_rng([seed, 3]))
     pairs = pd.concat([*warmup, _human_pairs(rows, permutations)], ignore_index=True)
     check_pairs(pairs, source="NLVR")
-    arrays = {} if own.empty else {"boxes": (own["name"].tolist(), render_scenes(own["scene"].tolist(), size=image_px))}
-    write_array_store(out, arrays | _pictures(root, rows, image_px, permutations))
+    arrays = {}
+    if not own.empty:
+        arrays["boxes"] = own["name"].tolist(), render_scenes(own["scene"].tolist(), size=params.image_px)
+    write_array_store(out, arrays | _pictures(root, rows, params.image_px, permutations))
     return Dataset(pairs, ATTRIBUTION, _facts(rows, pairs, permutations))
 
 

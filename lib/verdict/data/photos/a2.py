@@ -6,7 +6,7 @@ split; calib is a share of the images of its train split.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path, PurePath
 
 import pandas as pd
@@ -16,6 +16,7 @@ from verdict.base.artifacts import sha256_file
 from verdict.base.files.images import write_folder_store
 from verdict.base.files.picture_files import EXTENSIONS, find_damaged, found_images
 from verdict.base.labels import EVALUATION_SPLITS, Split
+from verdict.base.params import A2Params
 from verdict.base.refusals import N_LISTED
 from verdict.data.own.pair_file import read_pair_file
 from verdict.data.pairs import Dataset, check_pairs, with_pair_ids
@@ -31,16 +32,10 @@ RANK = {str(s): k for k, s in enumerate((Split.TRAIN, Split.CALIB, Split.VAL, Sp
 
 
 def build(
+    params: A2Params,
     *,
-    table: str,
-    images: str,
-    independent: str | None,
-    calib_fraction: float,
     seed: int,
     out: Path,
-    allow_missing_images: bool = False,
-    allow_damaged_images: bool = False,
-    allow_repeats: bool = False,
     warmup: Callable[[Target], Warmup] | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Dataset:
@@ -50,20 +45,19 @@ def build(
     `.png`, `independent` that of `hyp.csv` and its images, which become the split independent_hand. What is allowed is
     left out and counted instead of refused. FileNotFoundError and ValueError name file, row and cause.
     """
-    own, folder, other = locate(table, images, independent)
+    own, folder, other = locate(params.table, params.images, params.independent)
     rows = _read(own)
     # Every row has a split before any is left out.
     split = published_split(rows["image_id"], seed)
-    shares = {"source": str(Split.TRAIN), "new": str(Split.CALIB), "fraction": calib_fraction, "seed": seed}
+    shares = {"source": str(Split.TRAIN), "new": str(Split.CALIB), "fraction": params.calib_fraction, "seed": seed}
     rows["split"] = carve_split(split, rows["image_id"], **shares)
-    allowed = {"repeats": allow_repeats, "missing": allow_missing_images, "damaged": allow_damaged_images}
-    parts = [_usable(rows, own, folder, progress, allowed)]
+    parts = [_usable(rows, own, folder, progress, params)]
     if other is not None:
         hand = other / INDEPENDENT_TABLE
         rows = _read(hand, by_part=True).assign(split=str(Split.INDEPENDENT_HAND))
-        parts.append(_usable(rows, hand, other, progress, allowed))
+        parts.append(_usable(rows, hand, other, progress, params))
     pairs, target, facts = _join(parts)
-    attribution, elsewhere, excluded = "", None, {}
+    table, attribution, elsewhere, excluded = params.table, "", None, {}
     if warmup is not None:
         proxy = warmup(target)
         table, pairs = f"{table} with its warm-up", pd.concat([proxy.pairs, pairs], ignore_index=True)
@@ -106,18 +100,18 @@ def _read(table: Path, **how: bool) -> pd.DataFrame:
 
 
 def _usable(
-    rows: pd.DataFrame, table: Path, images: Path, progress: Callable[[str], None], allowed: Mapping[str, bool]
+    rows: pd.DataFrame, table: Path, images: Path, progress: Callable[[str], None], allowed: A2Params
 ) -> tuple[pd.DataFrame, dict[str, Path], Facts]:
     """Check the rows and find, read and check every image once: usable rows, files by image id, and what was left out;
     one image is in memory at a time.
     """
-    check_pairs(rows, source=str(table), lines=rows["line"], allow_repeats=allowed["repeats"])
+    check_pairs(rows, source=str(table), lines=rows["line"], allow_repeats=allowed.allow_repeats)
     # Rows that stand once; of one pair with two labels, none.
     has_two = rows.groupby("pair_id")["label"].transform("nunique") > 1
     single = rows[~has_two].drop_duplicates("pair_id")
-    files, lost = found_images(single, table, images, allow_missing=allowed["missing"])
+    files, lost = found_images(single, table, images, allow_missing=allowed.allow_missing_images)
     unread = find_damaged(files, progress=progress)
-    if unread and not allowed["damaged"]:
+    if unread and not allowed.allow_damaged_images:
         raise ValueError(
             f"{table}: {len(unread)} images cannot be read, the first: {list(unread.values())[:N_LISTED]}; "
             "set allow_damaged_images to leave their rows out"
