@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -60,7 +62,8 @@ def case_id(line: tuple[int, bytes], stored: Stored, name: str) -> str:
 
 def _given(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
     try:
-        return {stored.renamed.get(name, name): value for name, value in OBJECT.validate_json(raw).items()}
+        given = OBJECT.validate_json(raw.removeprefix(BOM_UTF8))
+        return {stored.renamed.get(name, name): value for name, value in given.items()}
     except ValueError as error:
         raise ValueError(f"{place}: {reason(error)}") from None
 
@@ -98,7 +101,7 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
         "image_id": image or pair,
         "group_id": text("group_id", "group") or image or pair,
         "hypothesis": text("hypothesis"),
-        "date": text("date"),
+        "date": _date(place, given),
         "signals": {one: unit(one) for one in head.signals if one not in OF_ONE_ANSWER},
         "consistency": None if head.consistency is None else unit("consistency"),
         "distance": unit("distance", math.inf) if is_far else math.nan,
@@ -115,6 +118,15 @@ def _text(place: str, given: Mapping[str, Any], *names: str) -> str | None:
                 raise ValueError(f"{place}, column {name!r}: {what}")
             return text
     return None
+
+
+def _date(place: str, given: Mapping[str, Any]) -> str | None:
+    text = _text(place, given, "date")
+    try:
+        datetime.fromisoformat(text or "2026-03-31")
+    except ValueError:
+        raise ValueError(f"{place}, column 'date': {shown(text)} is no date such as 2026-03-31") from None
+    return text
 
 
 def _number(place: str, given: Mapping[str, Any], name: str, high: float = 1.0) -> float:

@@ -20,7 +20,7 @@ from verdict.base.artifacts import told_when_full, try_lock
 from verdict.decide.foreign import StreamTest, stream_signals
 from verdict.decide.log.cases import MAX_LINE, OBJECT, Lines, Rows, case_id, logits_of_cases, numbered_lines, read_cases
 from verdict.decide.log.items import DecidedBatch, iter_items
-from verdict.decide.log.log import Item
+from verdict.decide.log.log import Item, reason
 from verdict.decide.log.stored import Stored
 from verdict.decide.policy import decide, force
 from verdict.decide.signals import composite, distance_confidence, of_one_answer
@@ -96,7 +96,8 @@ def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first
                 probs[place] = item["probs"]
                 is_own = all(item[key] == getattr(head, key) for key in ("model_hash", "params_hash", "run_id"))
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{out}, line {number} is damaged: {error!r}") from None
+                cause = reason(error) if isinstance(error, ValueError) else repr(error)
+                raise ValueError(f"{out}, line {number} is damaged: {cause}") from None
             if not is_own:
                 raise ValueError(f"{out}, line {number} was decided by another policy; give another file")
             items.append(item)
