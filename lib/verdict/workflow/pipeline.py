@@ -240,6 +240,8 @@ def main(arguments: list[str] | None = None) -> int:
         tell(f"nothing was run: {reason}")
         return 2
     try:
+        if chosen.profile in paths.NO_PROFILES:
+            raise ParamsError(f"params/{chosen.profile}.yaml is no profile; profiles are {paths.profiles()}")
         load_execution(chosen.where, chosen.profile)
         params = load_params(chosen.profile)
         if faults := stages.faults(params):
