@@ -154,6 +154,7 @@ def test_the_noise_of_snakemake_is_left_out_and_stages_are_not():
         "SLURM run ID: verdict-smoke-7_ab",
         "Job 5 has been submitted with SLURM jobid 41 (log: x).",
         "  ",
+        "[PlainKernelApp] ERROR | KeyboardInterrupt caught in kernel.",
         "site 1",
         "seed                           12",
         "rule stage_01_data:",
