@@ -182,6 +182,11 @@ def test_lines_that_are_no_cases_and_logs_of_others_are_refused(report, tmp_path
         out.write_text(content + "\n")
         with pytest.raises(ValueError, match=match):
             run(stored, rows, out)
+    for content in ("my notes", "notes\nof mine", "\n".join(map(json.dumps, rows[:3]))):
+        out.write_text(content)
+        with pytest.raises(ValueError, match=r"out\.jsonl"):
+            run(stored, rows, out)
+        assert out.read_text() == content, "what is no log is left as it was"
     assert run(stored, [], tmp_path / "nothing.jsonl").total() == 0
 
 

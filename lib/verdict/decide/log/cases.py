@@ -25,8 +25,10 @@ Lines = list[tuple[int, bytes]]
 Rows = list[dict[str, Any]]
 
 
-def numbered_lines(file: BinaryIO, name: str) -> Iterator[Lines]:
-    """Lines as they come, with numbers, at most 512 at a time, blank ones left out; ValueError if one is too long."""
+def numbered_lines(file: BinaryIO, name: str, *, is_cut: bool = False) -> Iterator[Lines]:
+    """Lines as they come, with numbers, at most 512 at a time, blank ones left out, and where the file may be cut what
+    stands behind the last line break; ValueError if one is too long.
+    """
     rest, number = b"", 0
     while block := file.read1(_BLOCK):
         *lines, rest = (rest + block).split(b"\n")
@@ -36,7 +38,7 @@ def numbered_lines(file: BinaryIO, name: str) -> Iterator[Lines]:
         told = [(number + k, line) for k, line in enumerate(lines, start=1) if line.strip()]
         yield from (told[start : start + ROWS] for start in range(0, len(told), ROWS))
         number += len(lines)
-    if rest.strip():
+    if rest.strip() and not is_cut:
         yield [(number + 1, rest)]
 
 

@@ -27,6 +27,7 @@ from verdict.decide.signals import composite, distance_confidence, of_one_answer
 from verdict.stats.scores import softmax
 
 SPLIT = "new"
+_START = b'{"pair_id":'
 
 
 def decide_stream(
@@ -86,9 +87,11 @@ def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first
     n_done, last, head = 0, "", stored.head
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - MAX_LINE, 0))
-    file.truncate(size - len(file.read().rpartition(b"\n")[2]))
+    cut = file.read().rpartition(b"\n")[2]
+    if not cut.startswith(_START[: len(cut)]):
+        raise ValueError(f"{out} does not end as a log of decisions may; give another file")
     file.seek(0)
-    for lines in numbered_lines(file, str(out)):
+    for lines in numbered_lines(file, str(out), is_cut=True):
         probs, items = np.empty((len(lines), len(head.classes))), []
         for place, (number, raw) in enumerate(lines):
             try:
@@ -104,6 +107,8 @@ def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first
             last, n_done = item["pair_id"], 1 if item["pair_id"] == first_id else n_done + (n_done > 0)
         foreign = None if stored.distances is None else np.array([item["foreign"] for item in items])
         test.update(stream_signals(probs, foreign), *([item[key] for item in items] for key in ("group_id", "pair_id")))
+    # Only now is it known for a log of this policy.
+    file.truncate(size - len(cut))
     return n_done, last
 
 
